@@ -1,0 +1,231 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"go.yaml.in/yaml/v2"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
+)
+
+const (
+	stateKept    = "kept"
+	stateDropped = "dropped"
+)
+
+// discoveryPage lists what discovery found: what became a target, and what did not and why.
+type discoveryPage struct {
+	frame
+	Sel    selection
+	Jobs   []jobSummary
+	States []choice
+	Groups []group[foundRow]
+	Pager  pager
+	Steps  *stepsView
+}
+
+// foundRow is one discovered label set.
+type foundRow struct {
+	Job      string
+	Kept     bool
+	Name     string // what people call it
+	Before   labels.Labels
+	After    labels.Labels // kept ones only
+	Rule     int           // from 1: the rule that dropped it; 0: kept, or no rule drops it any more
+	RuleText string
+	Link     string // to its steps
+
+	before func() labels.Labels
+}
+
+func (s *Server) serviceDiscovery(w http.ResponseWriter, r *http.Request) {
+	sel := parseSelection(r, stateKept, stateDropped)
+	pools := s.pools()
+	rows, kept, dropped := selectFound(pools, sel)
+	rows, where := paginate(rows, sel)
+	for i := range rows {
+		s.fill(&rows[i])
+	}
+	s.render(w, "discovery.html", discoveryPage{
+		frame: s.frame("Service discovery", "service-discovery"),
+		Sel:   sel,
+		Jobs:  summarize(pools, sel),
+		States: []choice{
+			{"All", sel.WithState(""), kept + dropped, sel.State == ""},
+			{"Kept", sel.WithState(stateKept), kept, sel.State == stateKept},
+			{"Dropped", sel.WithState(stateDropped), dropped, sel.State == stateDropped},
+		},
+		Groups: byJob(rows, func(f foundRow) string { return f.Job }),
+		Pager:  where,
+		Steps:  s.chosen(pools, r.URL.Query()),
+	})
+}
+
+// selectFound returns the selected label sets without the costly parts, which fill adds to those that are shown.
+func selectFound(pools []scrape.PoolStatus, sel selection) (rows []foundRow, kept, dropped int) {
+	match := sel.matcher()
+	for _, p := range pools {
+		if sel.Job != "" && sel.Job != p.Job {
+			continue
+		}
+		for _, t := range p.Targets {
+			if sel.Search != "" && !match(t.URL, t.Discovered().String()) {
+				continue
+			}
+			kept++
+			if sel.State != stateDropped {
+				rows = append(rows, foundRow{Job: p.Job, Kept: true, After: t.Labels, before: t.Discovered})
+			}
+		}
+		for _, d := range p.Dropped {
+			if sel.Search != "" && !match(d.Discovered.String()) {
+				continue
+			}
+			dropped++
+			if sel.State != stateKept {
+				rows = append(rows, foundRow{Job: p.Job, before: func() labels.Labels { return d.Discovered }})
+			}
+		}
+	}
+	return rows, kept, dropped
+}
+
+// fill makes what a shown row needs.
+func (s *Server) fill(row *foundRow) {
+	row.Before = row.before()
+	row.Name = nameOf(row.Before)
+	row.Link = stepsLink(row.Job, row.Before)
+	if row.Kept {
+		return
+	}
+	if step, ok := relabel.Dropped(s.src.Explain(row.Before, s.src.Rules(row.Job))); ok {
+		row.Rule, row.RuleText = step.Index+1, step.String()
+	}
+}
+
+// nameOf is what people call a discovered label set: the pod and port, or the address.
+func nameOf(l labels.Labels) string {
+	const prefix = model.MetaLabelPrefix + "kubernetes_"
+	address := l.Get(model.AddressLabel)
+	name := ""
+	for _, kind := range []string{"pod_name", "service_name", "endpointslice_name", "endpoints_name", "ingress_name", "node_name"} {
+		if name = l.Get(prefix + kind); name != "" {
+			break
+		}
+	}
+	if name == "" {
+		return address
+	}
+	if namespace := l.Get(prefix + "namespace"); namespace != "" {
+		name = namespace + "/" + name
+	}
+	if container := l.Get(prefix + "pod_container_name"); container != "" {
+		name += " " + container
+		if port := l.Get(prefix + "pod_container_port_number"); port != "" {
+			name += ":" + port
+		}
+	}
+	return name
+}
+
+// stepsView explains one label set rule by rule.
+type stepsView struct {
+	Job    string
+	Name   string // empty: it is not there any more
+	Kept   bool
+	Before labels.Labels
+	After  labels.Labels
+	Steps  []stepRow
+	Unused int // rules behind the one that dropped it
+}
+
+type stepRow struct {
+	Number int
+	Words  string
+	YAML   string
+	Kept   bool
+	Diff   []change
+}
+
+// change is what a rule did to one label.
+type change struct {
+	Kind string // added, changed, removed
+	Name string
+	Old  string
+	New  string
+}
+
+func stepsLink(job string, l labels.Labels) string {
+	q := url.Values{"job": {job}, "explain": {strconv.FormatUint(l.Hash(), 16)}}
+	return "service-discovery?" + q.Encode() + "#steps"
+}
+
+// chosen explains the label set that the query names by the hash of its labels; nil where it names none.
+func (s *Server) chosen(pools []scrape.PoolStatus, q url.Values) *stepsView {
+	job := q.Get("job")
+	hash, err := strconv.ParseUint(q.Get("explain"), 16, 64)
+	if err != nil {
+		return nil
+	}
+	view := &stepsView{Job: job, Kept: true}
+	rows, _, _ := selectFound(pools, selection{Job: job})
+	for _, row := range rows {
+		l := row.before()
+		if l.Hash() != hash {
+			continue
+		}
+		view.Name, view.Before, view.After = nameOf(l), l, l
+		rules := s.src.Rules(job)
+		steps := s.src.Explain(l, rules)
+		view.Unused = len(rules) - len(steps)
+		for _, step := range steps {
+			view.Kept, view.After = step.Kept, step.After
+			view.Steps = append(view.Steps, describe(step))
+		}
+		break
+	}
+	return view
+}
+
+func describe(step relabel.Step) stepRow {
+	text, err := yaml.Marshal(step.Rule)
+	if err != nil {
+		text = fmt.Appendf(nil, "# %v", err)
+	}
+	return stepRow{
+		Number: step.Index + 1,
+		Words:  step.String(),
+		YAML:   string(text),
+		Kept:   step.Kept,
+		Diff:   diff(maskLabels(step.Before), maskLabels(step.After)),
+	}
+}
+
+// diff says by label what became of a label set, in the order of names.
+func diff(before, after labels.Labels) []change {
+	var out []change
+	names := labels.NewBuilder(before)
+	after.Range(func(l labels.Label) { names.Set(l.Name, l.Value) })
+	names.Labels().Range(func(l labels.Label) {
+		old, now := before.Get(l.Name), after.Get(l.Name)
+		c := change{Name: cut(l.Name), Old: cut(old), New: cut(now)}
+		switch {
+		case old == now:
+			return
+		case !before.Has(l.Name):
+			c.Kind = "added"
+		case !after.Has(l.Name):
+			c.Kind = "removed"
+		default:
+			c.Kind = "changed"
+		}
+		out = append(out, c)
+	})
+	return out
+}

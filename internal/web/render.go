@@ -1,0 +1,162 @@
+package web
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"html/template"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
+)
+
+//go:embed templates
+var templates embed.FS
+
+// A value longer than this is cut on pages: nobody reads it, and a hostile target must not make the page huge.
+const maxShown = 400
+
+// frame is what every page has around its body.
+type frame struct {
+	Title    string
+	Path     string // of the page, as its links name it
+	Version  string
+	Ready    bool
+	NotReady string // why not
+}
+
+func (s *Server) frame(title, path string) frame {
+	f := frame{Title: title, Path: path, Version: s.src.Build.Version}
+	f.Ready, f.NotReady = s.src.Ready()
+	return f
+}
+
+func parseTemplates() *template.Template {
+	return template.Must(template.New("").Funcs(template.FuncMap{
+		"ago":      ago,
+		"brief":    brief,
+		"count":    count,
+		"cut":      cut,
+		"mask":     maskURLs,
+		"pairs":    pairs,
+		"webURL":   webURL,
+		"nav":      func() []link { return navigation },
+		"progress": func(part, whole int) int { return part * 100 / max(whole, 1) },
+	}).ParseFS(templates, "templates/*.html"))
+}
+
+type link struct{ Path, Text string }
+
+// navigation is never written to. Links are relative, so that a proxy may put the site under any prefix.
+var navigation = []link{
+	{"./", "Overview"},
+	{"targets", "Targets"},
+	{"service-discovery", "Service discovery"},
+	{"config", "Configuration"},
+	{"metrics", "Metrics"},
+}
+
+// render writes a page, or nothing of it.
+func (s *Server) render(w http.ResponseWriter, name string, data any) {
+	var b bytes.Buffer
+	if err := s.tmpl.ExecuteTemplate(&b, name, data); err != nil {
+		s.log.Error("make a page", zap.String("page", name), zap.Error(err))
+		http.Error(w, "this page could not be made; the log says why", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Write(b.Bytes())
+}
+
+// pair is one label, ready to be shown.
+type pair struct {
+	Name, Value string
+}
+
+func pairs(l labels.Labels) []pair {
+	out := make([]pair, 0, l.Len())
+	maskLabels(l).Range(func(l labels.Label) { out = append(out, pair{cut(l.Name), cut(l.Value)}) })
+	return out
+}
+
+// cut shortens what is too long to be read.
+func cut(text string) string {
+	if len(text) <= maxShown {
+		return text
+	}
+	end := maxShown
+	for end > 0 && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return fmt.Sprintf("%s… (%s bytes)", text[:end], count(len(text)))
+}
+
+// webURL returns the URL if a browser may follow it, else nothing.
+func webURL(text string) string {
+	if strings.HasPrefix(text, "http://") || strings.HasPrefix(text, "https://") {
+		return maskURLs(text)
+	}
+	return ""
+}
+
+// count writes a number as people read it: 12,345.
+func count(n any) string {
+	digits := fmt.Sprint(n)
+	for i := len(digits) - 3; i > 0 && digits[i-1] != '-'; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}
+
+// brief writes a duration with as much detail as one looks for: 850µs, 12ms, 3.4s, 5m12s, 3h4m, 2d5h.
+func brief(d time.Duration) string {
+	switch {
+	case d <= 0:
+		return "0s"
+	case d < time.Millisecond:
+		return d.Round(time.Microsecond).String()
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < 10*time.Second:
+		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + "s"
+	case d < time.Hour:
+		return strings.Replace(d.Round(time.Second).String(), "m0s", "m", 1)
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	default:
+		return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+	}
+}
+
+// ago says how long before now t was.
+func ago(t, now time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return brief(now.Sub(t)) + " ago"
+}
+
+// tally counts targets by health.
+type tally struct {
+	Up, Down, Unknown int
+}
+
+func (t *tally) add(h scrape.Health) {
+	switch h {
+	case scrape.HealthUp:
+		t.Up++
+	case scrape.HealthDown:
+		t.Down++
+	default:
+		t.Unknown++
+	}
+}
+
+func (t tally) Total() int { return t.Up + t.Down + t.Unknown }

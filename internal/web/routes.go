@@ -1,0 +1,79 @@
+package web
+
+import (
+	"embed"
+	"net/http"
+	"runtime/debug"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/prometheus/util/httputil"
+	"go.uber.org/zap"
+)
+
+//go:embed static
+var static embed.FS
+
+// contentSecurityPolicy lets a page load its style sheet and icon and send its search form, from here, and nothing else.
+const contentSecurityPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// handler is the whole site. The mux answers 405 where a path exists but not for that method.
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	page := func(path string, h http.HandlerFunc) {
+		mux.Handle("GET "+path, httputil.CompressionHandler{Handler: h})
+	}
+	page("/{$}", s.overview)
+	page("/targets", s.targets)
+	page("/service-discovery", s.serviceDiscovery)
+	page("/config", s.config)
+	page("/static/", s.asset)
+
+	page("/api/v1/targets", s.apiTargets)
+	page("/api/v1/targets/relabel_steps", s.apiRelabelSteps)
+	page("/api/v1/scrape_pools", s.apiScrapePools)
+	page("/api/v1/status/config", s.apiConfig)
+	page("/api/v1/status/buildinfo", s.apiBuild)
+	page("/api/v1/status/flags", s.apiFlags)
+
+	mux.HandleFunc("GET /-/healthy", s.healthy)
+	mux.HandleFunc("GET /-/ready", s.ready)
+	mux.HandleFunc("POST /-/reload", s.reload)
+	mux.HandleFunc("PUT /-/reload", s.reload)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.src.Gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+
+	// A web page elsewhere must not be able to press reload through somebody's browser.
+	return s.guard(http.NewCrossOriginProtection().Handler(mux))
+}
+
+// guard sets the headers of every answer, and keeps a panic to its own request.
+func (s *Server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if cause := recover(); cause != nil && cause != http.ErrAbortHandler {
+				s.log.Error("a page panicked", zap.String("path", r.URL.Path), zap.Any("cause", cause), zap.ByteString("stack", debug.Stack()))
+				panic(http.ErrAbortHandler) // the answer may be half written: cut it off
+			} else if cause != nil {
+				panic(cause)
+			}
+		}()
+		h := w.Header()
+		setDefault(h, "Content-Security-Policy", contentSecurityPolicy)
+		setDefault(h, "X-Content-Type-Options", "nosniff")
+		setDefault(h, "X-Frame-Options", "DENY")
+		setDefault(h, "Referrer-Policy", "no-referrer") // scrape URLs are links; the target need not learn where from
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// setDefault leaves alone what the web configuration file set.
+func setDefault(h http.Header, key, value string) {
+	if h.Get(key) == "" {
+		h.Set(key, value)
+	}
+}
+
+func (s *Server) asset(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "max-age=300")
+	http.FileServerFS(static).ServeHTTP(w, r)
+}

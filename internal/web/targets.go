@@ -1,0 +1,73 @@
+package web
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
+)
+
+// targetsPage lists the running targets.
+type targetsPage struct {
+	frame
+	Now    time.Time
+	Sel    selection
+	Jobs   []jobSummary
+	States []choice
+	Groups []group[targetRow]
+	Pager  pager
+}
+
+type targetRow struct {
+	scrape.TargetStatus
+	Before labels.Labels
+	Steps  string // link to the page that explains its labels
+}
+
+func (s *Server) targets(w http.ResponseWriter, r *http.Request) {
+	sel := parseSelection(r, string(scrape.HealthUp), string(scrape.HealthDown), string(scrape.HealthUnknown))
+	pools := s.pools()
+	rows, found := selectTargets(pools, sel)
+	rows, where := paginate(rows, sel)
+	for i := range rows { // only for those that are shown: it makes the labels anew
+		rows[i].Before = rows[i].Discovered()
+		rows[i].Steps = stepsLink(rows[i].Job, rows[i].Before)
+	}
+	s.render(w, "targets.html", targetsPage{
+		frame: s.frame("Targets", "targets"),
+		Now:   s.now(),
+		Sel:   sel,
+		Jobs:  summarize(pools, sel),
+		States: []choice{
+			{"All", sel.WithState(""), found.Total(), sel.State == ""},
+			{"Down", sel.WithState("down"), found.Down, sel.State == "down"},
+			{"Not scraped yet", sel.WithState("unknown"), found.Unknown, sel.State == "unknown"},
+			{"Up", sel.WithState("up"), found.Up, sel.State == "up"},
+		},
+		Groups: byJob(rows, func(t targetRow) string { return t.Job }),
+		Pager:  where,
+	})
+}
+
+// selectTargets returns the selected targets, and how many of each state there are but for the selected state.
+func selectTargets(pools []scrape.PoolStatus, sel selection) (rows []targetRow, found tally) {
+	match := sel.matcher()
+	for _, p := range pools {
+		if sel.Job != "" && sel.Job != p.Job {
+			continue
+		}
+		for _, t := range p.Targets {
+			if sel.Search != "" && !match(t.URL, t.Err, t.Labels.String()) {
+				continue
+			}
+			found.add(t.Health)
+			if sel.State == "" || sel.State == string(t.Health) {
+				t.Job = p.Job
+				rows = append(rows, targetRow{TargetStatus: t})
+			}
+		}
+	}
+	return rows, found
+}
