@@ -1,0 +1,80 @@
+# Everything that is done to this repository more than once. `make help` lists the targets.
+#
+# Variables: FUZZTIME (make fuzz), PKG and RUN (make test), DIST (make build's output folder).
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+GO       ?= go
+DIST     ?= bin
+PKG      ?= ./...
+RUN      ?= .
+FUZZTIME ?= 30s
+# Outside of git (a source archive) there is no revision to stamp and none is asked for.
+export GOFLAGS := $(filter-out -buildvcs%,$(shell $(GO) env GOFLAGS)) -buildvcs=false
+
+# The version of the binary: of the commit, never of the clock or the machine, so that a build repeats byte for byte.
+STAMP     = github.com/prometheus/common/version
+VERSION  ?= $(patsubst v%,%,$(shell git describe --tags --always --dirty 2>/dev/null || echo unknown))
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+BRANCH   ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
+DATE     ?= $(shell TZ=UTC git log -1 --date=format-local:%Y%m%d-%H:%M:%S --format=%cd 2>/dev/null || echo unknown)
+LDFLAGS   = -s -w -X $(STAMP).Version=$(VERSION) -X $(STAMP).Revision=$(REVISION) -X $(STAMP).Branch=$(BRANCH) \
+            -X $(STAMP).BuildUser= -X $(STAMP).BuildDate=$(DATE)
+
+# Modules beside the root whose unit tests are quick and need no other program.
+SIDE_MODULES = $(patsubst %/go.mod,%,$(wildcard bench/go.mod e2e/mesh/go.mod))
+
+# The race detector is written in C: without a C compiler the tests run without it, and say so.
+RACE := $(shell command -v "$$($(GO) env CC | cut -d' ' -f1)" >/dev/null 2>&1 && echo -race)
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST) | sort
+
+.PHONY: build
+build: ## Build bin/envoy-scraper: static, reproducible, version stamped
+	@mkdir -p $(DIST)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(DIST)/envoy-scraper ./cmd/envoy-scraper
+
+.PHONY: test
+test: ## Unit tests, command-line stories, golden outputs and fuzz seeds, with the race detector (PKG=./internal/x RUN=TestY)
+	$(call need-race)
+	CGO_ENABLED=$(if $(RACE),1,0) $(GO) test $(RACE) -timeout 10m -run '$(RUN)' $(PKG)
+	@for m in $(if $(filter ./...,$(PKG)),$(SIDE_MODULES)); do \
+		echo "(cd $$m && go test -short ./...)"; (cd $$m && $(GO) test -short -timeout 5m ./...); done
+
+.PHONY: race
+race: ## Unit tests with the race detector, uncached, each twice, in random order
+	@[ -n "$(RACE)" ] || { echo "make race: no C compiler, so no race detector" >&2; exit 1; }
+	CGO_ENABLED=1 $(GO) test -race -count=2 -shuffle=on -timeout 20m $(PKG)
+
+.PHONY: golden
+golden: ## Rewrite every testdata/*.golden from what the code prints now; look at the diff before you commit it
+	GOLDEN=1 $(GO) test -count=1 $(PKG)
+	@git --no-pager diff --stat -- '*.golden' '*.txtar' || true
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (30s)
+	@tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck and govulncheck over every module
+	@tools/lint.sh
+
+.PHONY: e2e
+e2e: ## The story on real parts: etcd, kube-apiserver, Prometheus, Envoy (E2E_NO_SKIP=1: a skipped part fails)
+	cd e2e && $(GO) test -count=1 -timeout 20m -v ./...
+
+.PHONY: clean
+clean: ## Remove what the other targets made here (the caches of the real parts stay)
+	rm -rf $(DIST)
+
+# The targets demo, bench and bench-baseline live beside what they run.
+-include demo.mk bench.mk e2e/demo.mk bench/bench.mk
+
+define need-race
+$(if $(RACE),,@echo "make test: NO RACE DETECTOR: no C compiler ($$($(GO) env CC)) here; the tests run without it" >&2)
+endef
