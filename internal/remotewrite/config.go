@@ -1,0 +1,118 @@
+package remotewrite
+
+import (
+	"fmt"
+	"net/url"
+	"reflect"
+	"time"
+
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/labels"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+)
+
+// EndpointConfig is one entry of remote_write.
+type EndpointConfig struct {
+	*promconfig.RemoteWriteConfig
+	// Negotiate: protobuf_message was not written. 2.0 is tried first, then 1.0.
+	Negotiate bool
+}
+
+// Config is the wanted state of all endpoints.
+type Config struct {
+	Endpoints      []EndpointConfig
+	ExternalLabels labels.Labels
+	FlushDeadline  time.Duration // of a stop, and of an endpoint that a reload removed
+	Queue          queue.Config  // zero: queue.DefaultConfig
+	// OpenQueue opens what holds an endpoint's requests; nil keeps them in memory.
+	OpenQueue func(endpoint string, lanes int, cfg queue.Config) (queue.Queue, error)
+}
+
+// minLanes is how many lanes an endpoint has unless max_shards forbids: one slow request must not hold
+// everything.
+const minLanes = 4
+
+// lanes is how many lanes the endpoint should have.
+func (c EndpointConfig) lanes() int {
+	return max(1, min(max(c.QueueConfig.MinShards, minLanes), c.QueueConfig.MaxShards))
+}
+
+// label names the endpoint in metrics and logs.
+func (c EndpointConfig) label() string {
+	if c.Name != "" {
+		return c.Name
+	}
+	return c.redactedURL()
+}
+
+// redactedURL has neither user info nor query: both may hold credentials.
+func (c EndpointConfig) redactedURL() string {
+	if c.URL == nil || c.URL.URL == nil {
+		return ""
+	}
+	u := url.URL{Scheme: c.URL.Scheme, Host: c.URL.Host, Path: c.URL.Path}
+	return u.String()
+}
+
+// equal tells that nothing of the endpoint changed, secrets included. When in doubt it says no, which costs
+// an endpoint its idle connections, nothing else.
+func (s *settings) equal(o *settings) bool {
+	if s.Negotiate != o.Negotiate || s.flushDeadline != o.flushDeadline || !labels.Equal(s.externalSet, o.externalSet) {
+		return false
+	}
+	a, b := s.RemoteWriteConfig, o.RemoteWriteConfig
+	// YAML hides secrets, which only these may hold; rules hold compiled expressions, which YAML compares best.
+	return reflect.DeepEqual(a.HTTPClientConfig, b.HTTPClientConfig) &&
+		reflect.DeepEqual(a.SigV4Config, b.SigV4Config) &&
+		reflect.DeepEqual(a.AzureADConfig, b.AzureADConfig) &&
+		reflect.DeepEqual(a.GoogleIAMConfig, b.GoogleIAMConfig) &&
+		reflect.DeepEqual(a.URL, b.URL) &&
+		yamlEqual(a, b)
+}
+
+func yamlEqual(a, b any) bool {
+	x, err := yaml.Marshal(a)
+	if err != nil {
+		return false
+	}
+	y, err := yaml.Marshal(b)
+	return err == nil && string(x) == string(y)
+}
+
+// settings is what an endpoint works by; a reload replaces it whole.
+type settings struct {
+	EndpointConfig
+	external      []labels.Label // sorted, none empty
+	externalSet   labels.Labels
+	flushDeadline time.Duration
+	client        poster
+}
+
+func newSettings(cfg Config, ec EndpointConfig) *settings {
+	s := &settings{EndpointConfig: ec, externalSet: cfg.ExternalLabels, flushDeadline: cfg.FlushDeadline}
+	cfg.ExternalLabels.Range(func(l labels.Label) {
+		if l.Value != "" {
+			s.external = append(s.external, l)
+		}
+	})
+	return s
+}
+
+// withClient builds the client: the only part that can fail.
+func (s *settings) withClient(newClient clientFunc) (*settings, error) {
+	var err error
+	if s.client, err = newClient(s.EndpointConfig); err != nil {
+		return nil, fmt.Errorf("remote_write %s: %w", s.label(), err)
+	}
+	return s, nil
+}
+
+// same tells that o is the next version of s: the backlog goes on to it.
+func (s *settings) same(o *settings) bool {
+	if s.Name != "" || o.Name != "" {
+		return s.Name == o.Name
+	}
+	return s.URL.String() == o.URL.String()
+}

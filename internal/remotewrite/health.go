@@ -1,0 +1,230 @@
+package remotewrite
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+)
+
+const (
+	probeInterval = time.Hour   // between attempts at 2.0 with an endpoint that turned it down
+	logInterval   = time.Minute // between two lines of one kind
+)
+
+// health is how an endpoint does, over all its lanes.
+type health struct {
+	mu sync.Mutex // guards the following
+
+	protocol  protocol
+	confirmed bool      // the endpoint has shown that it knows 2.0
+	probeAt   time.Time // when to try 2.0 again
+
+	lastError     string
+	lastErrorTime time.Time
+	lastSuccess   time.Time
+	downSince     time.Time // zero: up
+
+	highest int64 // newest timestamp accepted
+	settled int   // samples of requests in flight whose fate is known already
+	logged  map[string]time.Time
+}
+
+// reset takes the protocol from the settings; it is learned anew.
+func (h *health) reset(s *settings) protocol {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.protocol, h.confirmed, h.probeAt = v1, false, time.Time{}
+	if s.Negotiate || s.ProtobufMessage == remoteapi.WriteV2MessageType {
+		h.protocol = v2
+	}
+	return h.protocol
+}
+
+// choose tells which protocol the next request takes, and whether 2.0 is only a try.
+func (h *health) choose(s *settings) (p protocol, unproven bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	unproven = s.Negotiate && !h.confirmed
+	if s.Negotiate && h.protocol == v1 && !time.Now().Before(h.probeAt) {
+		h.probeAt = time.Now().Add(probeInterval)
+		return v2, true
+	}
+	return h.protocol, unproven
+}
+
+// turn goes over to the protocol that the endpoint may like better than p. False: the user decided.
+func (e *endpoint) turn(s *settings, p protocol) bool {
+	if !s.Negotiate {
+		return false
+	}
+	h := &e.health
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	to := v1
+	if p == v1 {
+		to = v2
+	} else {
+		h.confirmed, h.probeAt = false, time.Now().Add(probeInterval)
+	}
+	if h.protocol != to {
+		h.protocol = to
+		e.metrics.protocol.Set(float64(to))
+		e.log.Info("remote write protocol changed", zap.Stringer("to", to))
+	}
+	return true
+}
+
+// succeeded notes an accepted request.
+func (e *endpoint) succeeded(s *settings, p protocol, newest int64) {
+	h := &e.health
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if p == v2 {
+		h.confirmed = true
+		if s.Negotiate && h.protocol != v2 {
+			h.protocol = v2
+			e.metrics.protocol.Set(float64(v2))
+			e.log.Info("remote write protocol changed", zap.Stringer("to", v2))
+		}
+	}
+	h.lastSuccess = time.Now()
+	if newest > h.highest {
+		h.highest = newest
+		e.metrics.highest.Set(float64(newest) / 1000)
+	}
+	e.up(h)
+}
+
+// up ends an outage. The caller holds h.mu.
+func (e *endpoint) up(h *health) {
+	if !h.downSince.IsZero() {
+		e.log.Info("remote write endpoint back", zap.Duration("after", time.Since(h.downSince).Round(time.Millisecond)))
+		h.downSince = time.Time{}
+	}
+}
+
+// failed notes a request that will be sent again.
+func (e *endpoint) failed(out outcome, a answer) {
+	h := &e.health
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.note(a)
+	if !h.downSince.IsZero() {
+		return
+	}
+	h.downSince = time.Now()
+	what := "remote write endpoint unreachable"
+	switch {
+	case out == slowRetry && a.status < 400:
+		what = "remote write endpoint redirects"
+	case out == slowRetry:
+		what = "remote write endpoint refuses the credentials"
+	case a.err == nil:
+		what = "remote write endpoint unavailable"
+	}
+	e.log.Warn(what+", trying again until it takes the samples", zap.Int("status", a.status), zap.String("error", h.lastError))
+}
+
+// note keeps what people will ask for. The caller holds mu.
+func (h *health) note(a answer) {
+	h.lastErrorTime = time.Now()
+	if a.err != nil {
+		h.lastError = a.err.Error()
+		return
+	}
+	h.lastError = fmt.Sprintf("status %d: %s", a.status, a.message)
+}
+
+// refusedBy notes samples that the endpoint refused for good, in its own words, once a minute.
+func (e *endpoint) refusedBy(a answer, samples int, out outcome, p protocol) {
+	e.health.mu.Lock()
+	defer e.health.mu.Unlock()
+	e.health.note(a)
+	e.up(&e.health) // it answers
+	fields := []zap.Field{zap.Int("status", a.status), zap.Int("samples", samples), zap.Stringer("protocol", p),
+		zap.String("error", a.message)}
+	if out == otherProtocol && p == v2 {
+		fields = append(fields, zap.String("fix", "start the receiving Prometheus with "+
+			"--web.remote-write-receiver.accepted-protobuf-messages=io.prometheus.write.v2.Request, "+
+			"or leave protobuf_message out, then 1.0 is used"))
+	}
+	e.limited("refused", func() { e.log.Error("remote write endpoint refuses samples", fields...) })
+}
+
+// queueOverflowed notes samples that made room for newer ones.
+func (e *endpoint) queueOverflowed(samples int) {
+	e.health.mu.Lock()
+	defer e.health.mu.Unlock()
+	e.limited("full", func() {
+		e.log.Error("remote write queue is full, the oldest samples are dropped", zap.Int("samples", samples))
+	})
+}
+
+// queueRefused counts samples that the queue did not take.
+func (e *endpoint) queueRefused(samples int, err error) {
+	if errors.Is(err, queue.ErrClosed) {
+		e.metrics.drop(abandoned, samples)
+		return
+	}
+	e.metrics.drop(queueError, samples)
+	e.health.mu.Lock()
+	defer e.health.mu.Unlock()
+	e.limited("queue", func() {
+		e.log.Error("remote write queue refuses samples", zap.Int("samples", samples), zap.Error(err))
+	})
+}
+
+// limited logs at most once a minute of a kind. The caller holds health.mu.
+func (e *endpoint) limited(kind string, log func()) {
+	h := &e.health
+	if at, ok := h.logged[kind]; ok && time.Since(at) < logInterval {
+		return
+	}
+	if h.logged == nil {
+		h.logged = map[string]time.Time{}
+	}
+	h.logged[kind] = time.Now()
+	log()
+}
+
+// settle counts samples of requests in flight whose fate is known; the request's Ack takes them back.
+func (h *health) settle(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.settled += n
+}
+
+func (h *health) takeSettled() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := h.settled
+	h.settled = 0
+	return n
+}
+
+// status is the endpoint for people.
+func (e *endpoint) status() EndpointStatus {
+	s := e.settings.Load()
+	q := e.queue.Stats()
+	out := EndpointStatus{
+		Name: e.label, URL: s.redactedURL(), Lanes: len(e.lanes),
+		PendingSamples: q.Samples, PendingBytes: q.Bytes,
+	}
+	if q.Requests > 0 {
+		out.OldestPending = time.UnixMilli(q.Oldest)
+	}
+	h := &e.health
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out.Protocol = h.protocol.String()
+	out.LastError, out.LastErrorTime, out.LastSuccess = h.lastError, h.lastErrorTime, h.lastSuccess
+	out.Unreachable = !h.downSince.IsZero()
+	return out
+}

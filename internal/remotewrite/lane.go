@@ -1,0 +1,145 @@
+package remotewrite
+
+import (
+	"sync"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// maxRequestBytes bounds a request before compression.
+const maxRequestBytes = 8 << 20
+
+// lane is one stream of requests to an endpoint: what is appended to it in order arrives in order. Its sender
+// takes the sealed requests out of the queue; everything here is about the open one.
+type lane struct {
+	index int
+	wake  chan struct{} // tells the sender that a request was sealed or begun
+
+	mu       sync.Mutex // guards the following
+	enc      encoder
+	fragment queue.Record // what the encoder holds, less its bytes
+	open     openRequest
+	sent     history
+	rules    ruleCache
+}
+
+// openRequest is the request that still grows. No samples: none is open.
+type openRequest struct {
+	number  uint64 // counts the requests of a lane, from 1
+	samples int
+	bytes   int // appended to the queue already
+	since   time.Time
+	record  bool // a record of it is in the queue
+}
+
+func newLane(index int) *lane {
+	return &lane{index: index, wake: make(chan struct{}, 1), open: openRequest{number: 1}}
+}
+
+// source is where a row's labels come from: the table, or a rule that changed them.
+type source struct {
+	view    series.View
+	target  series.TargetID
+	changed *ruling // nil: the table's, with the external labels
+}
+
+// add puts one row into the open request. The caller holds mu, has looked at the history, and flushes when its
+// batch is through. False: the row was dropped, and counted.
+func (l *lane) add(e *endpoint, s *settings, src source, r *row) bool {
+	if l.open.samples >= s.QueueConfig.MaxSamplesPerSend || l.open.bytes+l.enc.size() >= maxRequestBytes {
+		l.seal(e)
+	}
+	if l.open.samples == 0 {
+		l.enc.begin(len(s.external) > 0 || len(s.WriteRelabelConfigs) > 0 || s.SendExemplars)
+		l.fragment = queue.Record{First: true}
+	}
+	var valid bool
+	if src.changed != nil {
+		valid = l.enc.textLabels(src.changed.labels)
+	} else {
+		valid = l.enc.tableLabels(src.view, r.id, src.target, s.external)
+	}
+	if !valid {
+		e.metrics.drop(invalidLabels, 1)
+		return false
+	}
+	exemplars := l.enc.add(src.view, r, s.SendExemplars, s.MetadataConfig.Send)
+	if exemplars > 0 {
+		e.metrics.exemplars.Add(float64(exemplars))
+	}
+	if l.open.samples == 0 {
+		l.open.since = time.Now()
+		l.notify()
+	}
+	f := &l.fragment
+	if f.Samples == 0 {
+		f.Oldest, f.Newest = r.time, r.time
+	}
+	f.Samples++
+	f.Oldest, f.Newest = min(f.Oldest, r.time), max(f.Newest, r.time)
+	l.open.samples++
+	return true
+}
+
+// flush appends the fragment to the queue. Symbols without a series wait for the next fragment.
+func (l *lane) flush(e *endpoint) {
+	if l.fragment.Samples == 0 {
+		return
+	}
+	r := l.fragment
+	r.Data = l.enc.cut()
+	l.fragment = queue.Record{}
+	l.open.bytes += len(r.Data)
+	l.open.record = true
+	loss, err := e.queue.Append(l.index, r)
+	if loss.Samples > 0 {
+		e.metrics.drop(queueFull, loss.Samples)
+		e.queueOverflowed(loss.Samples)
+	}
+	if err != nil {
+		// Later fragments would lean on symbols that are not there: the request ends here.
+		e.queueRefused(r.Samples, err)
+		l.seal(e)
+	}
+}
+
+// seal ends the open request, if there is one, and wakes the sender.
+func (l *lane) seal(e *endpoint) {
+	if l.open.samples == 0 {
+		return
+	}
+	l.flush(e)
+	if l.open.samples == 0 {
+		return // flush failed and sealed
+	}
+	if l.open.record {
+		e.queue.Seal(l.index)
+	}
+	l.open = openRequest{number: l.open.number + 1}
+	l.notify()
+}
+
+// sealDue seals the open request if its time has come and tells how long to wait for it otherwise; 0: for
+// nothing.
+func (l *lane) sealDue(e *endpoint, now bool) (wait time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open.samples == 0 {
+		return 0
+	}
+	deadline := time.Duration(e.settings.Load().QueueConfig.BatchSendDeadline)
+	if wait = deadline - time.Since(l.open.since); now || wait <= 0 {
+		l.seal(e)
+		return 0
+	}
+	return wait
+}
+
+func (l *lane) notify() {
+	select {
+	case l.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}

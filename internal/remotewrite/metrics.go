@@ -1,0 +1,138 @@
+package remotewrite
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// reason tells why a sample did not arrive. A closed set.
+type reason string
+
+const (
+	queueFull     reason = "queue_full"     // the oldest made room in a full queue
+	queueError    reason = "queue_error"    // the queue refused to take it
+	refusedSample reason = "refused"        // the receiver refused it for good
+	tooOld        reason = "too_old"        // older than sample_age_limit when its turn came
+	notNewer      reason = "not_newer"      // not newer than the last sample of its series or target
+	invalidLabels reason = "invalid_labels" // a receiver would refuse or silently drop it
+	relabelled    reason = "write_relabel"  // write_relabel_configs dropped it
+	abandoned     reason = "abandoned"      // not delivered before the flush deadline of a stop or a removal
+	unsupported   reason = "unsupported"    // remote write 1.0 cannot carry it, or was told not to
+	damaged       reason = "damaged"        // could not be decoded again for 1.0 or a split
+)
+
+var reasons = []reason{queueFull, queueError, refusedSample, tooOld, notNewer, invalidLabels, relabelled,
+	abandoned, unsupported, damaged}
+
+type metrics struct {
+	appended  *prometheus.CounterVec
+	accepted  *prometheus.CounterVec
+	dropped   *prometheus.CounterVec
+	requests  *prometheus.CounterVec
+	retries   *prometheus.CounterVec
+	bytes     *prometheus.CounterVec
+	protocol  *prometheus.GaugeVec
+	highest   *prometheus.GaugeVec
+	duration  *prometheus.HistogramVec
+	exemplars *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg) // a nil reg gives working, unregistered metrics
+	name := func(what string) string { return "envoy_scraper_remotewrite_" + what }
+	counter := func(what, help string, labels ...string) *prometheus.CounterVec {
+		return f.NewCounterVec(prometheus.CounterOpts{Name: name(what), Help: help}, append([]string{"endpoint"}, labels...))
+	}
+	return &metrics{
+		appended:  counter("samples_total", "Samples that scraping handed over, native histograms and staleness markers included."),
+		accepted:  counter("samples_accepted_total", "Samples that the endpoint accepted."),
+		dropped:   counter("samples_dropped_total", "Samples that will never arrive, by reason.", "reason"),
+		exemplars: counter("exemplars_total", "Exemplars that were put into requests."),
+		requests:  counter("requests_total", "Requests by what became of them: accepted, retry, slow_retry, refused, split, other_protocol.", "outcome"),
+		retries:   counter("retries_total", "Requests that were sent again after a failure that may pass."),
+		bytes:     counter("sent_bytes_total", "Compressed bytes of request bodies, repetitions included."),
+		protocol: f.NewGaugeVec(prometheus.GaugeOpts{Name: name("protocol"),
+			Help: "Major version of remote write in use: 1 or 2."}, []string{"endpoint"}),
+		highest: f.NewGaugeVec(prometheus.GaugeOpts{Name: name("highest_accepted_timestamp_seconds"),
+			Help: "Newest timestamp that the endpoint accepted."}, []string{"endpoint"}),
+		duration: f.NewHistogramVec(prometheus.HistogramOpts{Name: name("send_duration_seconds"),
+			Help:    "Time from sending a request to its answer.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}}, []string{"endpoint"}),
+	}
+}
+
+// endpointMetrics are the metrics of one endpoint, looked up once.
+type endpointMetrics struct {
+	appended, accepted, exemplars, retries, bytes prometheus.Counter
+	protocol, highest                             prometheus.Gauge
+	duration                                      prometheus.Observer
+	dropped                                       map[reason]prometheus.Counter
+	requests                                      map[outcome]prometheus.Counter
+}
+
+func (m *metrics) endpoint(label string) *endpointMetrics {
+	e := &endpointMetrics{
+		appended: m.appended.WithLabelValues(label), accepted: m.accepted.WithLabelValues(label),
+		exemplars: m.exemplars.WithLabelValues(label), retries: m.retries.WithLabelValues(label),
+		bytes: m.bytes.WithLabelValues(label), protocol: m.protocol.WithLabelValues(label),
+		highest: m.highest.WithLabelValues(label), duration: m.duration.WithLabelValues(label),
+		dropped: map[reason]prometheus.Counter{}, requests: map[outcome]prometheus.Counter{},
+	}
+	for _, r := range reasons {
+		e.dropped[r] = m.dropped.WithLabelValues(label, string(r))
+	}
+	for _, o := range outcomes {
+		e.requests[o] = m.requests.WithLabelValues(label, o.String())
+	}
+	return e
+}
+
+// drop counts n samples that will never arrive.
+func (e *endpointMetrics) drop(r reason, n int) {
+	if n > 0 {
+		e.dropped[r].Add(float64(n))
+	}
+}
+
+// pendingCollector reads what is pending when somebody asks: the queues know it anyway.
+type pendingCollector struct {
+	status                 func() []EndpointStatus
+	samples, bytes, oldest *prometheus.Desc
+}
+
+func newPendingCollector(status func() []EndpointStatus) *pendingCollector {
+	desc := func(what, help string) *prometheus.Desc {
+		return prometheus.NewDesc("envoy_scraper_remotewrite_"+what, help, []string{"endpoint"}, nil)
+	}
+	return &pendingCollector{
+		status:  status,
+		samples: desc("pending_samples", "Samples that wait for the endpoint, those in flight included."),
+		bytes:   desc("pending_bytes", "Bytes that wait for the endpoint, uncompressed."),
+		oldest:  desc("pending_oldest_seconds", "Age of the oldest sample that waits; 0 if none does."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *pendingCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.samples
+	ch <- c.bytes
+	ch <- c.oldest
+}
+
+// Collect implements prometheus.Collector.
+func (c *pendingCollector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, label string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, label)
+	}
+	for _, s := range c.status() {
+		age := 0.0
+		if !s.OldestPending.IsZero() {
+			age = max(0, time.Since(s.OldestPending).Seconds())
+		}
+		gauge(c.samples, float64(s.PendingSamples), s.Name)
+		gauge(c.bytes, float64(s.PendingBytes), s.Name)
+		gauge(c.oldest, age, s.Name)
+	}
+}

@@ -1,0 +1,121 @@
+package remotewrite
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// protocol is the major version of remote write.
+type protocol int32
+
+const (
+	v1 protocol = 1
+	v2 protocol = 2
+)
+
+// String is the version as the specification writes it.
+func (p protocol) String() string {
+	if p == v1 {
+		return "1.0"
+	}
+	return "2.0"
+}
+
+// outcome is what an answer means for the request.
+type outcome int
+
+const (
+	accepted outcome = iota
+	retry
+	slowRetry
+	refused
+	otherProtocol
+	split
+)
+
+var outcomes = []outcome{accepted, retry, slowRetry, refused, otherProtocol, split}
+
+func (o outcome) String() string {
+	return [...]string{"accepted", "retry", "slow_retry", "refused", "other_protocol", "split"}[o]
+}
+
+// answer is what came back from one POST.
+type answer struct {
+	status  int
+	header  http.Header
+	message string // the start of the body, for people
+	err     error  // no answer at all
+}
+
+// circumstances are what an answer's meaning depends on beside itself.
+type circumstances struct {
+	sent             protocol
+	retryOnRateLimit bool
+	unproven         bool // 2.0 was our own idea, and this endpoint never confirmed that it knows it
+}
+
+// classify is the only place that gives an answer a meaning.
+func classify(a answer, c circumstances) outcome {
+	_, confirmed := written(a.header)
+	switch {
+	case a.err != nil || a.status >= 500:
+		return retry
+	case a.status >= 200 && a.status < 300:
+		if c.sent == v2 && !confirmed {
+			return otherProtocol // a 1.0 receiver that found nothing it knows in the body, and said fine
+		}
+		return accepted
+	case a.status < 400:
+		return slowRetry // a redirect that must not be followed: the configuration needs a hand
+	case a.status == http.StatusTooManyRequests && c.retryOnRateLimit:
+		return retry
+	case a.status == http.StatusUnauthorized || a.status == http.StatusForbidden:
+		return slowRetry // tokens rotate
+	case a.status == http.StatusUnsupportedMediaType:
+		return otherProtocol
+	case a.status == http.StatusRequestEntityTooLarge:
+		return split
+	case a.status == http.StatusBadRequest && c.sent == v2 && c.unproven && !confirmed:
+		return otherProtocol // a receiver that read the body as 1.0 and found it malformed
+	default:
+		return refused
+	}
+}
+
+// written is how many samples a 2.0 receiver says it has written, and whether it says anything.
+func written(h http.Header) (samples int, confirmed bool) {
+	for _, name := range []string{"Samples", "Histograms", "Exemplars"} {
+		v := h.Get("X-Prometheus-Remote-Write-" + name + "-Written")
+		if v == "" {
+			continue
+		}
+		confirmed = true
+		if n, err := strconv.Atoi(v); err == nil && n > 0 && name != "Exemplars" {
+			samples += n
+		}
+	}
+	return samples, confirmed
+}
+
+// maxRetryAfter bounds what a receiver may ask for.
+const maxRetryAfter = 5 * time.Minute
+
+// retryAfter is how long the receiver wants to be left alone: seconds or an HTTP date; 0 if it does not say
+// or the date is past.
+func retryAfter(h http.Header) time.Duration {
+	v := h.Get("Retry-After")
+	if v == "" {
+		return 0
+	}
+	var d time.Duration
+	if seconds, err := strconv.ParseInt(v, 10, 64); err == nil {
+		if seconds > int64(maxRetryAfter/time.Second) {
+			return maxRetryAfter
+		}
+		d = time.Duration(seconds) * time.Second
+	} else if at, err := http.ParseTime(v); err == nil {
+		d = time.Until(at)
+	}
+	return max(0, min(d, maxRetryAfter))
+}

@@ -1,0 +1,229 @@
+package remotewrite
+
+import (
+	"encoding/binary"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+)
+
+// message is what one POST is to deliver, always as remote write 2.0: fragments that end to end are a request.
+type message struct {
+	fragments      [][]byte
+	samples        int
+	oldest, newest int64
+}
+
+func messageOf(r queue.Request) message {
+	m := message{samples: r.Samples, oldest: r.Oldest, newest: r.Newest}
+	for _, rec := range r.Records {
+		m.fragments = append(m.fragments, rec.Data)
+	}
+	return m
+}
+
+// appendRequest writes a message as one 2.0 request, all symbols before all series: protobuf does not ask for
+// it, but some receivers resolve references while they read.
+func appendRequest(dst []byte, m message) ([]byte, error) {
+	split := make([]int, len(m.fragments))
+	for i, f := range m.fragments {
+		at := 0
+		for at < len(f) && f[at] == tagSymbol {
+			_, rest, err := cutField(f[at:])
+			if err != nil {
+				return nil, err
+			}
+			at = len(f) - len(rest)
+		}
+		split[i] = at
+		dst = append(dst, f[:at]...)
+	}
+	for i, f := range m.fragments {
+		dst = append(dst, f[split[i]:]...)
+	}
+	return dst, nil
+}
+
+// content is a message taken apart; everything aliases it.
+type content struct {
+	symbols [][]byte
+	series  [][]byte // each the body of a TimeSeries
+}
+
+func parseMessage(m message) (c content, err error) {
+	for _, f := range m.fragments {
+		err := eachField(f, func(f field) error {
+			switch f.whole[0] {
+			case tagSymbol:
+				c.symbols = append(c.symbols, f.data)
+			case tagSeries:
+				c.series = append(c.series, f.data)
+			default:
+				return errDamaged
+			}
+			return nil
+		})
+		if err != nil {
+			return content{}, err
+		}
+	}
+	if len(c.symbols) == 0 || len(c.symbols[0]) != 0 {
+		return content{}, errDamaged
+	}
+	return c, nil
+}
+
+// text returns the symbol that a reference means.
+func (c *content) text(ref uint64) ([]byte, error) {
+	if ref >= uint64(len(c.symbols)) {
+		return nil, errDamaged
+	}
+	return c.symbols[ref], nil
+}
+
+// subset makes a message of the series that keep wants, with only the symbols that they use.
+func (c *content) subset(keep func(i int, tsMillis int64) bool) (message, error) {
+	var m message
+	s := subsetter{content: c, refs: make([]uint32, len(c.symbols)), symbols: []byte{tagSymbol, 0}, next: 1}
+	for i, body := range c.series {
+		at, err := seriesTime(body)
+		if err != nil {
+			return message{}, err
+		}
+		if !keep(i, at) {
+			continue
+		}
+		if err := s.add(body); err != nil {
+			return message{}, err
+		}
+		if m.samples == 0 {
+			m.oldest, m.newest = at, at
+		}
+		m.samples++
+		m.oldest, m.newest = min(m.oldest, at), max(m.newest, at)
+	}
+	m.fragments = [][]byte{s.symbols, s.series}
+	return m, nil
+}
+
+// subsetter writes series again with their symbols renumbered.
+type subsetter struct {
+	*content
+	refs            []uint32 // old reference to new; 0: not met yet
+	next            uint32
+	symbols, series []byte
+	body, inner     []byte // scratch
+}
+
+func (s *subsetter) ref(old uint64) (uint64, error) {
+	if old == 0 {
+		return 0, nil
+	}
+	text, err := s.text(old)
+	if err != nil {
+		return 0, err
+	}
+	if s.refs[old] == 0 {
+		s.refs[old] = s.next
+		s.next++
+		s.symbols = appendBytesField(s.symbols, tagSymbol, text)
+	}
+	return uint64(s.refs[old]), nil
+}
+
+func (s *subsetter) add(body []byte) error {
+	s.body = s.body[:0]
+	err := eachField(body, func(f field) (err error) {
+		switch f.whole[0] {
+		case tagLabelRefs:
+			if s.inner, err = s.appendRefs(s.inner[:0], f.data); err == nil {
+				s.body = appendBytesField(s.body, tagLabelRefs, s.inner)
+			}
+		case tagExemplar:
+			s.inner, err = s.appendExemplar(s.inner[:0], f.data)
+			s.body = appendBytesField(s.body, tagExemplar, s.inner)
+		case tagMetadata:
+			s.inner, err = s.appendMetadata(s.inner[:0], f.data)
+			s.body = appendBytesField(s.body, tagMetadata, s.inner)
+		default:
+			s.body = append(s.body, f.whole...)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.series = appendBytesField(s.series, tagSeries, s.body)
+	return nil
+}
+
+func (s *subsetter) appendRefs(dst, packed []byte) ([]byte, error) {
+	err := eachRef(packed, func(old uint64) error {
+		ref, err := s.ref(old)
+		dst = appendUvarint(dst, ref)
+		return err
+	})
+	return dst, err
+}
+
+func (s *subsetter) appendExemplar(dst, body []byte) ([]byte, error) {
+	err := eachField(body, func(f field) error {
+		if f.whole[0] != tagExemplarLabels {
+			dst = append(dst, f.whole...)
+			return nil
+		}
+		refs, err := s.appendRefs(nil, f.data)
+		dst = appendBytesField(dst, tagExemplarLabels, refs)
+		return err
+	})
+	return dst, err
+}
+
+func (s *subsetter) appendMetadata(dst, body []byte) ([]byte, error) {
+	err := eachField(body, func(f field) error {
+		if tag := f.whole[0]; tag == tagMetaHelp || tag == tagMetaUnit {
+			ref, err := s.ref(f.value)
+			dst = appendVarintField(dst, tag, ref)
+			return err
+		}
+		dst = append(dst, f.whole...)
+		return nil
+	})
+	return dst, err
+}
+
+// eachRef calls fn for every reference of a packed list.
+func eachRef(packed []byte, fn func(uint64) error) error {
+	for len(packed) > 0 {
+		ref, n := binary.Uvarint(packed)
+		if n <= 0 {
+			return errDamaged
+		}
+		if err := fn(ref); err != nil {
+			return err
+		}
+		packed = packed[n:]
+	}
+	return nil
+}
+
+// seriesTime is the time of the one sample, or native histogram, of a series.
+func seriesTime(body []byte) (tsMillis int64, err error) {
+	err = eachField(body, func(f field) error {
+		var tag byte
+		switch f.whole[0] {
+		case tagSample:
+			tag = tagSampleTime
+		case tagHistogram:
+			tag = tagHistogramTime
+		default:
+			return nil
+		}
+		return eachField(f.data, func(f field) error {
+			if f.whole[0] == tag {
+				tsMillis = int64(f.value)
+			}
+			return nil
+		})
+	})
+	return tsMillis, err
+}

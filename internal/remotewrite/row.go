@@ -1,0 +1,43 @@
+package remotewrite
+
+import "github.com/envoy-scraper/envoy-scraper/internal/series"
+
+// row is one sample of a batch with all that belongs to it.
+type row struct {
+	id        series.ID
+	value     float64
+	time      int64
+	ownTime   bool // as the page gave it
+	histogram *series.Histogram
+	exemplars []series.Exemplar
+}
+
+// rows reads a batch in order, its side slices along.
+type rows struct {
+	batch                            *series.Batch
+	at, times, histograms, exemplars int
+}
+
+// next fills r with the next row; false at the end.
+func (c *rows) next(r *row) bool {
+	b, i := c.batch, c.at
+	if i >= len(b.Series) {
+		return false
+	}
+	c.at++
+	*r = row{id: b.Series[i], value: b.Values[i], time: b.Time}
+	if c.times < len(b.Times) && b.Times[c.times].Index == i {
+		r.time, r.ownTime = b.Times[c.times].Time, true
+		c.times++
+	}
+	if c.histograms < len(b.Histograms) && b.Histograms[c.histograms].Index == i {
+		r.histogram = &b.Histograms[c.histograms]
+		c.histograms++
+	}
+	first := c.exemplars
+	for c.exemplars < len(b.Exemplars) && b.Exemplars[c.exemplars].Index == i {
+		c.exemplars++
+	}
+	r.exemplars = b.Exemplars[first:c.exemplars]
+	return true
+}
