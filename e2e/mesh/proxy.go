@@ -1,0 +1,168 @@
+package mesh
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"time"
+)
+
+// proxy is one Envoy: where it stands and what it has counted. The mesh's mutex guards it.
+type proxy struct {
+	sidecar Sidecar
+	stats   stats
+
+	labelSets map[labelKey]string // the printed labels of the tuples seen so far
+}
+
+type labelKey struct {
+	reporter, source, destination string
+	status                        int
+}
+
+// httpLabels prints Istio's labels of one HTTP request, in Istio's order.
+func (p *proxy) httpLabels(reporter string, from, to *Sidecar, status int) string {
+	key := labelKey{reporter, from.Workload, to.Workload, status}
+	if known, ok := p.labelSets[key]; ok {
+		return known
+	}
+	security := "unknown" // the source does not know what the destination will make of it
+	if reporter == "destination" {
+		security = "mutual_tls"
+	}
+	l := printLabels(
+		"reporter", reporter,
+		"source_workload", from.Workload, "source_canonical_service", from.Service, "source_canonical_revision", from.revision(),
+		"source_workload_namespace", from.Namespace, "source_principal", from.Principal,
+		"source_app", from.Service, "source_version", from.Version, "source_cluster", "Kubernetes",
+		"destination_workload", to.Workload, "destination_workload_namespace", to.Namespace, "destination_principal", to.Principal,
+		"destination_app", to.Service, "destination_version", to.Version,
+		"destination_service", to.host(), "destination_canonical_service", to.Service, "destination_canonical_revision", to.revision(),
+		"destination_service_name", to.Service, "destination_service_namespace", to.Namespace, "destination_cluster", "Kubernetes",
+		"request_protocol", "http", "response_code", strconv.Itoa(status), "grpc_response_status", "",
+		"response_flags", "-", "connection_security_policy", security,
+	)
+	p.labelSets[key] = l
+	return l
+}
+
+// tcpLabels prints Istio's labels of a connection that leaves the mesh.
+func (p *proxy) tcpLabels() string {
+	key := labelKey{reporter: "tcp"}
+	if known, ok := p.labelSets[key]; ok {
+		return known
+	}
+	s := &p.sidecar
+	l := printLabels(
+		"reporter", "source",
+		"source_workload", s.Workload, "source_canonical_service", s.Service, "source_canonical_revision", s.revision(),
+		"source_workload_namespace", s.Namespace, "source_principal", "unknown",
+		"source_app", s.Service, "source_version", s.Version, "source_cluster", "Kubernetes",
+		"destination_workload", "unknown", "destination_workload_namespace", "unknown", "destination_principal", "unknown",
+		"destination_app", "unknown", "destination_version", "unknown",
+		"destination_service", "mongodb.example.com", "destination_canonical_service", "unknown", "destination_canonical_revision", "latest",
+		"destination_service_name", "PassthroughCluster", "destination_service_namespace", "unknown", "destination_cluster", "unknown",
+		"request_protocol", "tcp", "response_flags", "-", "connection_security_policy", "unknown",
+	)
+	p.labelSets[key] = l
+	return l
+}
+
+// newProxy makes a proxy that has just started: the stats that every Envoy shows are there.
+func newProxy(s Sidecar) *proxy {
+	p := &proxy{sidecar: s, labelSets: map[labelKey]string{}}
+	for _, name := range serverCounters {
+		p.stats.counter(name, "")
+	}
+	for _, name := range serverGauges {
+		p.stats.gauge(name, "")
+	}
+	p.stats.gauge("envoy_server_live", "").value = 1
+	p.stats.gauge("envoy_server_concurrency", "").value = 2
+	p.stats.gauge("envoy_server_version", "").value = 14128790
+	p.stats.gauge("envoy_listener_manager_workers_started", "").value = 1
+	p.stats.gauge("istio_build", printLabels("component", "proxy", "tag", "1.27.3")).value = 1
+	p.stats.histogram("envoy_server_initialization_time_ms", "").observe(1750)
+	p.cluster("xds-grpc")
+	return p
+}
+
+// cluster makes sure that the stats of an upstream cluster are there, and returns their label.
+func (p *proxy) cluster(name string) string {
+	l := printLabels("cluster_name", name)
+	active := p.stats.gauge("envoy_cluster_upstream_cx_active", l)
+	if active.value > 0 {
+		return l
+	}
+	for _, c := range clusterCounters {
+		p.stats.counter(c, l)
+	}
+	for _, g := range clusterGauges {
+		p.stats.gauge(g, l)
+	}
+	active.value = 1
+	p.stats.counter("envoy_cluster_upstream_cx_total", l).add(1)
+	p.stats.counter("envoy_cluster_membership_change", l).add(1)
+	p.stats.gauge("envoy_cluster_membership_healthy", l).value = 1
+	p.stats.gauge("envoy_cluster_membership_total", l).value = 1
+	p.stats.gauge("envoy_cluster_manager_active_clusters", "").add(1)
+	p.stats.counter("envoy_cluster_manager_cluster_added", "").add(1)
+	return l
+}
+
+// upstream counts one request that the proxy sent on to a cluster.
+func (p *proxy) upstream(name string, a answer, requestBytes float64, isNew bool) {
+	l := p.cluster(name)
+	if isNew { // an old connection makes room for it
+		p.stats.counter("envoy_cluster_upstream_cx_total", l).add(1)
+		if active := p.stats.gauge("envoy_cluster_upstream_cx_active", l); active.value < 4 {
+			active.add(1)
+		} else {
+			p.stats.counter("envoy_cluster_upstream_cx_destroy", l).add(1)
+		}
+	}
+	code := strconv.Itoa(a.status)
+	p.stats.counter("envoy_cluster_upstream_rq", printLabels("response_code", code, "cluster_name", name)).add(1)
+	p.stats.counter("envoy_cluster_upstream_rq_xx", printLabels("response_code_class", code[:1]+"xx", "cluster_name", name)).add(1)
+	for _, c := range []string{"envoy_cluster_upstream_rq_total", "envoy_cluster_upstream_rq_completed", "envoy_cluster_default_total_match_count"} {
+		p.stats.counter(c, l).add(1)
+	}
+	p.stats.counter("envoy_cluster_upstream_cx_tx_bytes_total", l).add(uint64(requestBytes))
+	p.stats.counter("envoy_cluster_upstream_cx_rx_bytes_total", l).add(uint64(a.bytes) + 187)
+	p.stats.histogram("envoy_cluster_upstream_rq_time", l).observe(roundMillis(a.millis))
+}
+
+// downstream counts one request that the proxy accepted.
+func (p *proxy) downstream(listener, prefix string, a answer, isNew bool) {
+	l, h := printLabels("listener_address", listener), printLabels("http_conn_manager_prefix", prefix)
+	p.stats.counter("envoy_http_downstream_rq_total", h).add(1)
+	class := printLabels("response_code_class", strconv.Itoa(a.status/100)+"xx", "http_conn_manager_prefix", prefix)
+	p.stats.counter("envoy_http_downstream_rq_xx", class).add(1)
+	total := p.stats.counter("envoy_listener_downstream_cx_total", l)
+	active := p.stats.gauge("envoy_listener_downstream_cx_active", l)
+	destroyed := p.stats.counter("envoy_listener_downstream_cx_destroy", l)
+	if !isNew && total.value > 0 {
+		return
+	}
+	total.add(1)
+	if active.value < 6 {
+		active.add(1)
+	} else {
+		destroyed.add(1)
+	}
+}
+
+// age moves what depends on time and not on traffic.
+func (p *proxy) age(uptime time.Duration, rng *rand.Rand) {
+	p.stats.gauge("envoy_server_uptime", "").value = uint64(uptime / time.Second)
+	p.stats.gauge("envoy_server_memory_allocated", "").value = 24<<20 + rng.Uint64N(4<<20)
+	p.stats.gauge("envoy_server_memory_heap_size", "").value = 40 << 20
+	p.stats.gauge("envoy_server_memory_physical_size", "").value = 52 << 20
+	p.stats.gauge("envoy_listener_manager_total_listeners_active", "").value = 9
+
+	pushes := 1 + uint64(uptime/(5*time.Minute)) // from the control plane
+	for _, api := range []string{"envoy_cluster_manager_cds", "envoy_listener_manager_lds"} {
+		p.stats.counter(api+"_update_attempt", "").value = pushes + 1
+		p.stats.counter(api+"_update_success", "").value = pushes
+		p.stats.gauge(api+"_version", "").value = 13313255528978349008 + pushes // a hash in Envoy, and as large
+	}
+}

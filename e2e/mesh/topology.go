@@ -1,0 +1,122 @@
+package mesh
+
+import (
+	"maps"
+	"net/netip"
+)
+
+// StatsPort is where an Istio sidecar shows its page.
+const StatsPort = 15090
+
+// Sidecar is one pod with an Envoy proxy in it.
+type Sidecar struct {
+	Addr        netip.AddrPort // of the page; its address is the pod's
+	Pod         string
+	Namespace   string
+	UID         string
+	Node        string
+	ReplicaSet  string
+	Labels      map[string]string
+	Annotations map[string]string
+
+	// The application's container, "" for a gateway, which is nothing but a proxy.
+	App     string
+	AppPort uint16
+	// Native says that the proxy is an init container that stays, as Istio does it since about 1.27.
+	Native bool
+
+	Workload, Version, Service, Principal string
+}
+
+func (s Sidecar) clone() Sidecar {
+	s.Labels, s.Annotations = maps.Clone(s.Labels), maps.Clone(s.Annotations)
+	return s
+}
+
+const (
+	appNamespace     = "bookinfo"
+	gatewayNamespace = "istio-system"
+	appPort          = 9080
+)
+
+// roles are the proxies by the part that they play in a request.
+type roles struct {
+	gateway, productpage, details, ratings *proxy
+	reviews                                []*proxy // v1 shows no stars, v2 and v3 ask ratings
+}
+
+func assignRoles(all []*proxy) roles {
+	var r roles
+	for _, p := range all {
+		switch p.sidecar.Service {
+		case "istio-ingressgateway":
+			r.gateway = p
+		case "productpage":
+			r.productpage = p
+		case "details":
+			r.details = p
+		case "ratings":
+			r.ratings = p
+		case "reviews":
+			r.reviews = append(r.reviews, p)
+		}
+	}
+	return r
+}
+
+// bookinfo is Istio's sample application, injected in all the ways that clusters show: native and plain
+// sidecars, with the application's own prometheus.io annotations, with Istio's, and with none.
+func bookinfo() []Sidecar {
+	istios := map[string]string{"prometheus.io/scrape": "true", "prometheus.io/path": "/stats/prometheus", "prometheus.io/port": "15020"}
+	apps := map[string]string{"prometheus.io/scrape": "true", "prometheus.io/path": "/metrics", "prometheus.io/port": "9080"}
+
+	gateway := Sidecar{
+		Pod: "istio-ingressgateway-6d8c9f7b5-q7wzn", Namespace: gatewayNamespace, ReplicaSet: "istio-ingressgateway-6d8c9f7b5",
+		UID: "0b8f2f0e-1f0a-4f6e-9d0c-5a7d1c2e0001", Node: "node-a", Annotations: istios,
+		Labels: map[string]string{
+			"app": "istio-ingressgateway", "istio": "ingressgateway", "pod-template-hash": "6d8c9f7b5",
+			"service.istio.io/canonical-name": "istio-ingressgateway", "service.istio.io/canonical-revision": "latest",
+		},
+		Workload: "istio-ingressgateway", Version: "unknown", Service: "istio-ingressgateway",
+		Principal: "spiffe://cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account",
+	}
+	return []Sidecar{
+		gateway.clone(),
+		workload("productpage", "v1", "7c5b8d9f6b", "x2k4q", "0002", apps, false),
+		workload("details", "v1", "65cdbd5c87", "h8tvr", "0003", istios, true),
+		workload("reviews", "v1", "5f9d7c8b49", "mm6jd", "0004", istios, true),
+		workload("reviews", "v2", "84f4b9c7d8", "z9s5c", "0005", istios, true),
+		workload("reviews", "v3", "79b8d6f5c4", "k4pwx", "0006", nil, true),
+		workload("ratings", "v1", "6b7f9c5d8f", "t2gln", "0007", nil, false),
+	}
+}
+
+func workload(app, version, hash, suffix, uid string, annotations map[string]string, native bool) Sidecar {
+	name := app + "-" + version
+	node := "node-a"
+	if native {
+		node = "node-b"
+	}
+	return Sidecar{
+		Pod: name + "-" + hash + "-" + suffix, Namespace: appNamespace, ReplicaSet: name + "-" + hash,
+		UID: "0b8f2f0e-1f0a-4f6e-9d0c-5a7d1c2e" + uid, Node: node, Annotations: maps.Clone(annotations),
+		Labels: map[string]string{
+			"app": app, "version": version, "pod-template-hash": hash, "security.istio.io/tlsMode": "istio",
+			"service.istio.io/canonical-name": app, "service.istio.io/canonical-revision": version,
+		},
+		App: app, AppPort: appPort, Native: native,
+		Workload: name, Version: version, Service: app,
+		Principal: "spiffe://cluster.local/ns/" + appNamespace + "/sa/bookinfo-" + app,
+	}
+}
+
+// host is the service's name in the cluster's DNS.
+func (s *Sidecar) host() string { return s.Service + "." + s.Namespace + ".svc.cluster.local" }
+
+// revision is what Istio calls the canonical revision.
+func (s *Sidecar) revision() string {
+	if s.Version == "unknown" {
+		return "latest"
+	}
+	return s.Version
+}
