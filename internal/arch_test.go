@@ -1,0 +1,247 @@
+// Package internal_test holds the architecture as tests: which package may import which, how long a file may get,
+// and what appears nowhere. A package that wants a new edge changes the table in the same commit and says why.
+package internal_test
+
+import (
+	"bytes"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+const (
+	module     = "github.com/envoy-scraper/envoy-scraper/"
+	ours       = module + "internal/"
+	mostLines  = 500 // of a file that is not a test; the aim is 400
+	mainLines  = 60
+	wiringName = "cmd/envoy-scraper/run.go"
+	mainName   = "cmd/envoy-scraper/main.go"
+	wiring     = 150
+)
+
+// allowed is the architecture: what each package may import of ours.
+var allowed = map[string][]string{
+	"series": {}, "queue": {}, "relabel": {}, "discovery": {},
+	"exposition":  {"series"},
+	"scrape":      {"series", "exposition", "relabel", "discovery"},
+	"remotewrite": {"series", "queue", "relabel"},
+	"config":      {"discovery", "queue", "relabel", "remotewrite", "scrape"},
+	"web":         {"config", "discovery", "relabel", "scrape", "remotewrite"}, // reads their Status()
+}
+
+// TestImportsPointDown reads the files itself instead of asking `go list`: the test cache sees what a test opens,
+// but not what another program does, and would answer "ok (cached)".
+func TestImportsPointDown(t *testing.T) {
+	for _, problem := range importProblems(t, os.DirFS("..")) {
+		t.Error(problem)
+	}
+}
+
+func TestImportRuleSeesEveryKindOfEdge(t *testing.T) {
+	const good = "internal/scrape/pool.go"
+	for name, tc := range map[string]struct {
+		file, source string
+		want         string // part of the only problem; empty: none
+	}{
+		"allowed":            {file: good, source: importing(ours + "series")},
+		"of others":          {file: good, source: importing("github.com/prometheus/prometheus/config")},
+		"upwards":            {file: good, source: importing(ours + "web"), want: "scrape may not import web"},
+		"neighbour":          {file: good, source: importing(ours + "remotewrite"), want: "scrape may not import remotewrite"},
+		"in a test":          {file: "internal/queue/queue_test.go", source: importing(ours + "series"), want: "queue may not import series"},
+		"renamed":            {file: good, source: "package scrape\nimport w \"" + ours + "web\"\n", want: "scrape may not import web"},
+		"for its effects":    {file: good, source: "package scrape\nimport _ \"" + ours + "web\"\n", want: "scrape may not import web"},
+		"package below":      {file: good, source: importing(ours + "series/arena"), want: "scrape may not import series/arena"},
+		"not in the table":   {file: "internal/util/x.go", source: "package util\n", want: "util is not in the table"},
+		"nested, not listed": {file: "internal/scrape/fake/x.go", source: "package fake\n", want: "scrape/fake is not in the table"},
+		"of cmd":             {file: good, source: importing(module + "cmd/envoy-scraper"), want: "scrape may not import " + module + "cmd"},
+		"of a test bed":      {file: good, source: importing(module + "e2e/mesh"), want: "scrape may not import " + module + "e2e"},
+		"from cmd":           {file: "cmd/envoy-scraper/run.go", source: importing(ours + "web")},
+		"testdata":           {file: "internal/scrape/testdata/x.go", source: importing(ours + "web")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tree := fstest.MapFS{tc.file: {Data: []byte(tc.source)}}
+			if tc.file != wiringName {
+				tree[wiringName] = &fstest.MapFile{Data: []byte("package main\n")}
+			}
+			got := importProblems(t, tree)
+			switch {
+			case tc.want == "" && len(got) != 0:
+				t.Errorf("problems = %q, want none", got)
+			case tc.want != "" && (len(got) != 1 || !strings.Contains(got[0], tc.want)):
+				t.Errorf("problems = %q, want one with %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestTableNamesNoGhosts keeps the table true: every package that it lists exists.
+func TestTableNamesNoGhosts(t *testing.T) {
+	for name := range allowed {
+		if files, _ := fs.Glob(os.DirFS(name), "*.go"); len(files) == 0 {
+			t.Errorf("package %s is in the table, but has no file", name)
+		}
+	}
+}
+
+func TestFilesStayShort(t *testing.T) {
+	for _, f := range goFiles(t, os.DirFS("..")) {
+		most := mostLines
+		switch {
+		case f.isTest():
+			continue
+		case f.path == mainName:
+			most = mainLines
+		case f.path == wiringName:
+			most = wiring
+		}
+		if n := bytes.Count(f.source, []byte("\n")); n > most {
+			t.Errorf("%s has %d lines, more than %d: one file, one idea", f.path, n, most)
+		}
+	}
+}
+
+func TestNothingIsDoneAtInit(t *testing.T) {
+	for _, f := range goFiles(t, os.DirFS("..")) {
+		for _, problem := range banned(t, f) {
+			t.Error(problem)
+		}
+	}
+}
+
+func TestBannedIsSeen(t *testing.T) {
+	for name, tc := range map[string]struct {
+		file, source string
+		want         int
+	}{
+		"init":            {file: "x.go", source: "package x\nfunc init() {}\n", want: 1},
+		"method init":     {file: "x.go", source: "package x\ntype t int\nfunc (t) init() {}\n"},
+		"sleep in a test": {file: "x_test.go", source: "package x\nimport \"time\"\nfunc f() { time.Sleep(1) }\n", want: 1},
+		"fake clock":      {file: "x_test.go", source: "package x\nimport \"time\"\nvar _ = synctest.Test(nil, func() { time.Sleep(1) })\n"},
+		"sleep elsewhere": {file: "x.go", source: "package x\nimport \"time\"\nfunc f() { time.Sleep(1) }\n"},
+		"sleep in words":  {file: "x_test.go", source: "package x\n// no time.Sleep(1) here\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := banned(t, goFile{path: tc.file, source: []byte(tc.source)}); len(got) != tc.want {
+				t.Errorf("problems = %q, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+type goFile struct {
+	path   string // from the module's root
+	source []byte
+}
+
+func (f goFile) isTest() bool { return strings.HasSuffix(f.path, "_test.go") }
+
+// goFiles reads every Go file of cmd and internal but those the go command ignores.
+func goFiles(t *testing.T, root fs.FS) []goFile {
+	t.Helper()
+	var files []goFile
+	for _, top := range []string{"cmd", "internal"} {
+		err := fs.WalkDir(root, top, func(name string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case d.IsDir() && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), "_")):
+				return fs.SkipDir
+			case d.IsDir() || path.Ext(name) != ".go":
+				return nil
+			}
+			source, err := fs.ReadFile(root, name)
+			files = append(files, goFile{path: name, source: source})
+			return err
+		})
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+	}
+	if len(files) == 0 {
+		t.Fatal("found no Go file: the test looks in the wrong place")
+	}
+	return files
+}
+
+// importProblems is the import rule; the files of cmd may import all of ours.
+func importProblems(t *testing.T, root fs.FS) (problems []string) {
+	t.Helper()
+	var unlisted []string
+	for _, f := range goFiles(t, root) {
+		from, inside := strings.CutPrefix(path.Dir(f.path), "internal/")
+		if !inside {
+			continue // cmd, and this file
+		}
+		may, listed := allowed[from]
+		if !listed {
+			if !slices.Contains(unlisted, from) {
+				unlisted = append(unlisted, from)
+				problems = append(problems, fmt.Sprintf("%s: package %s is not in the table of allowed imports", f.path, from))
+			}
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), f.path, f.source, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range parsed.Imports {
+			name, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if to := strings.TrimPrefix(name, ours); strings.HasPrefix(name, module) && to != from && !slices.Contains(may, to) {
+				problems = append(problems, fmt.Sprintf("%s: %s may not import %s", f.path, from, to))
+			}
+		}
+	}
+	return problems
+}
+
+// isName says whether e is pkg.name.
+func isName(e ast.Expr, pkg, name string) bool {
+	s, ok := e.(*ast.SelectorExpr)
+	if !ok {
+		return false
+	}
+	x, ok := s.X.(*ast.Ident)
+	return ok && x.Name == pkg && s.Sel.Name == name
+}
+
+// banned finds init functions and, in tests, waiting by the real clock.
+func banned(t *testing.T, f goFile) (problems []string) {
+	t.Helper()
+	fset := token.NewFileSet()
+	parsed, err := parser.ParseFile(fset, f.path, f.source, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(parsed, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.FuncDecl:
+			if n.Name.Name == "init" && n.Recv == nil {
+				problems = append(problems, fmt.Sprintf("%v: func init: nothing is global, let a constructor do it", fset.Position(n.Pos())))
+			}
+		case *ast.CallExpr:
+			if isName(n.Fun, "synctest", "Test") {
+				return false // its sleeps are the fake clock's
+			}
+		case *ast.SelectorExpr:
+			if f.isTest() && isName(n, "time", "Sleep") {
+				problems = append(problems, fmt.Sprintf("%v: time.Sleep in a test: wait for the event, or use testing/synctest", fset.Position(n.Pos())))
+			}
+		}
+		return true
+	})
+	return problems
+}
+
+func importing(name string) string { return "package p\n\nimport \"" + name + "\"\n" }
