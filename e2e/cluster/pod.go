@@ -1,0 +1,104 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Sidecar says how a pod carries its Envoy.
+type Sidecar int
+
+// The ways.
+const (
+	NoSidecar     Sidecar = iota
+	PlainSidecar          // one more container
+	NativeSidecar         // an init container that is always restarted, as Istio does it since 1.27
+)
+
+// Pod is a pod as injection and a kubelet would leave it.
+type Pod struct {
+	Namespace   string
+	Name        string
+	Node        string // default: node-a
+	IP          string // of its status
+	Labels      map[string]string
+	Annotations map[string]string
+	Sidecar     Sidecar
+	Phase       corev1.PodPhase // default: Running
+}
+
+// CreateNamespace creates a namespace with the labels.
+func (c *Cluster) CreateNamespace(ctx context.Context, name string, labels map[string]string) error {
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
+	_, err := c.admin.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{})
+	return err
+}
+
+// CreatePod creates the pod and then, in a second step as a kubelet would, gives it its address and phase.
+func (c *Cluster) CreatePod(ctx context.Context, p Pod) error {
+	pods := c.admin.CoreV1().Pods(p.Namespace)
+	created, err := pods.Create(ctx, p.object(), metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("create pod %s/%s: %w", p.Namespace, p.Name, err)
+	}
+	created.Status = p.status()
+	if _, err := pods.UpdateStatus(ctx, created, metav1.UpdateOptions{}); err != nil {
+		return fmt.Errorf("update the status of pod %s/%s: %w", p.Namespace, p.Name, err)
+	}
+	return nil
+}
+
+// DeletePod deletes the pod with a grace period; zero makes it vanish at once, anything else leaves it
+// terminating, for there is no kubelet that would end it.
+func (c *Cluster) DeletePod(ctx context.Context, namespace, name string, graceSeconds int64) error {
+	return c.admin.CoreV1().Pods(namespace).Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: &graceSeconds})
+}
+
+func (p Pod) object() *corev1.Pod {
+	node := p.Node
+	if node == "" {
+		node = "node-a"
+	}
+	app := corev1.Container{
+		Name:  "app",
+		Image: "app:1",
+		Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 9080, Protocol: corev1.ProtocolTCP}},
+	}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, Labels: p.Labels, Annotations: p.Annotations},
+		Spec:       corev1.PodSpec{NodeName: node, Containers: []corev1.Container{app}},
+	}
+	proxy := corev1.Container{
+		Name:  "istio-proxy",
+		Image: "proxyv2:1",
+		Ports: []corev1.ContainerPort{{Name: "http-envoy-prom", ContainerPort: 15090, Protocol: corev1.ProtocolTCP}},
+	}
+	switch p.Sidecar {
+	case PlainSidecar:
+		pod.Spec.Containers = append(pod.Spec.Containers, proxy)
+	case NativeSidecar:
+		always := corev1.ContainerRestartPolicyAlways
+		proxy.RestartPolicy = &always
+		pod.Spec.InitContainers = []corev1.Container{proxy}
+	}
+	return pod
+}
+
+func (p Pod) status() corev1.PodStatus {
+	status := corev1.PodStatus{Phase: p.Phase, PodIP: p.IP, HostIP: "127.0.0.1"}
+	if p.IP != "" {
+		status.PodIPs = []corev1.PodIP{{IP: p.IP}}
+	}
+	if status.Phase == "" {
+		status.Phase = corev1.PodRunning
+	}
+	ready := corev1.ConditionFalse
+	if status.Phase == corev1.PodRunning {
+		ready = corev1.ConditionTrue
+	}
+	status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}
+	return status
+}

@@ -1,0 +1,121 @@
+// Package receiver runs a real Prometheus that scrapes nothing: it receives remote write and answers queries.
+package receiver
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/api"
+	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/process"
+)
+
+// Protocol says which messages the receiver takes.
+type Protocol int
+
+// The two kinds of receiver.
+const (
+	V1Only  Protocol = iota // Prometheus' default: remote write 2.0 is answered with 415
+	V1AndV2                 // both
+)
+
+// Config says where the binary is and where the receiver may write.
+type Config struct {
+	Bin      string // the folder that holds prometheus
+	Dir      string // data and log; the caller removes it after Close
+	Protocol Protocol
+}
+
+// Receiver is a running Prometheus.
+type Receiver struct {
+	cfg    Config
+	port   int
+	server *process.Process
+	api    promv1.API
+}
+
+// Start starts Prometheus and returns when it is ready.
+func Start(ctx context.Context, cfg Config) (*Receiver, error) {
+	ports, err := process.FreePorts(1)
+	if err != nil {
+		return nil, err
+	}
+	r := &Receiver{cfg: cfg, port: ports[0]}
+	client, err := api.NewClient(api.Config{Address: r.URL()})
+	if err != nil {
+		return nil, err
+	}
+	r.api = promv1.NewAPI(client)
+	if err := os.WriteFile(r.file("prometheus.yml"), []byte("global: {}\n"), 0o600); err != nil {
+		return nil, err
+	}
+	if err := r.StartServer(ctx); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// StartServer starts Prometheus on the same port and data as before, and returns when it is ready.
+func (r *Receiver) StartServer(ctx context.Context) (err error) {
+	args := []string{
+		"--config.file=" + r.file("prometheus.yml"),
+		"--storage.tsdb.path=" + r.file("data"),
+		fmt.Sprintf("--web.listen-address=127.0.0.1:%d", r.port),
+		"--web.enable-remote-write-receiver",
+		"--log.level=warn",
+	}
+	if r.cfg.Protocol == V1AndV2 {
+		const flag = "--web.remote-write-receiver.accepted-protobuf-messages="
+		args = append(args, flag+"prometheus.WriteRequest", flag+"io.prometheus.write.v2.Request")
+	}
+	r.server, err = process.Start(process.Spec{
+		Name:    "prometheus",
+		Path:    filepath.Join(r.cfg.Bin, "prometheus"),
+		LogFile: r.file("prometheus.log"),
+		Args:    args,
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return r.server.WaitReady(ctx, func(ctx context.Context) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.URL()+"/-/ready", nil)
+		if err != nil {
+			return err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("GET /-/ready: %s", resp.Status)
+		}
+		return nil
+	})
+}
+
+// URL returns the base of its pages and of its API.
+func (r *Receiver) URL() string { return fmt.Sprintf("http://127.0.0.1:%d", r.port) }
+
+// WriteURL returns where it takes remote write.
+func (r *Receiver) WriteURL() string { return r.URL() + "/api/v1/write" }
+
+// Log returns what Prometheus has written so far.
+func (r *Receiver) Log() string { return r.server.Log() }
+
+// Close ends Prometheus at once.
+func (r *Receiver) Close() {
+	if r.server != nil {
+		r.server.Kill()
+	}
+}
+
+func (r *Receiver) file(name string) string { return filepath.Join(r.cfg.Dir, name) }
