@@ -1,0 +1,181 @@
+package discovery
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+
+	commonconfig "github.com/prometheus/common/config"
+	"github.com/prometheus/common/version"
+	promdiscovery "github.com/prometheus/prometheus/discovery"
+	"github.com/prometheus/prometheus/discovery/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+const (
+	// maxAnswerBytes bounds what is read of an API server's answer; a list of one object's metadata is far smaller.
+	maxAnswerBytes = 1 << 20
+	// metadataOnly asks for the metadata of listed objects and nothing else.
+	metadataOnly = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
+)
+
+// apiClient asks an API server the few questions that discovery does not answer: are you there, may I, is there any?
+type apiClient struct {
+	host string // scheme, host and perhaps a path; never with credentials
+	base *url.URL
+	http *http.Client
+}
+
+// answer is the meaning of a response.
+type answer int
+
+const (
+	answerNone    answer = iota // no answer, or none that an API server gives while it works
+	answerUnknown               // 401: it does not know us
+	answerDenied                // 403: it knows us, and we may not
+	answerMissing               // 404: it has no such objects
+	answerOK
+)
+
+// newAPIClient makes a client from the same settings that Prometheus' discovery uses.
+func newAPIClient(c *kubernetes.SDConfig) (*apiClient, error) {
+	var cfg *rest.Config
+	var err error
+	switch {
+	case c.KubeConfig != "":
+		cfg, err = clientcmd.BuildConfigFromFlags("", c.KubeConfig)
+	case c.APIServer.URL != nil:
+		cfg = &rest.Config{Host: c.APIServer.String()}
+		cfg.Transport, err = commonconfig.NewRoundTripperFromConfig(c.HTTPClientConfig, "kubernetes_sd_probe")
+	default:
+		cfg, err = rest.InClusterConfig()
+	}
+	if err != nil {
+		return nil, err
+	}
+	cfg.UserAgent = version.PrometheusUserAgent()
+	hc, err := rest.HTTPClientFor(cfg)
+	if err != nil {
+		return nil, err
+	}
+	base, _, err := rest.DefaultServerUrlFor(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("address of the API server: %w", err)
+	}
+	return &apiClient{host: strings.TrimSuffix(base.Redacted(), "/"), base: base, http: hc}, nil
+}
+
+// alive asks the cheapest question.
+func (c *apiClient) alive(ctx context.Context) (answer, error) {
+	a, _, err := c.get(ctx, "/version", nil)
+	return a, err
+}
+
+// list asks whether there are such objects.
+func (c *apiClient) list(ctx context.Context, n need) (answer, bool, error) {
+	a, body, err := c.get(ctx, n.url(), n.listQuery())
+	if a != answerOK {
+		return a, false, err
+	}
+	var list struct {
+		Items *[]json.RawMessage `json:"items"`
+	}
+	if err := json.Unmarshal(body, &list); err != nil {
+		return answerNone, false, errors.New("the answer is not that of a Kubernetes API server")
+	}
+	return answerOK, list.Items == nil || len(*list.Items) == 0, nil
+}
+
+// watch asks whether such objects may be watched. The stream is closed at once.
+func (c *apiClient) watch(ctx context.Context, n need) (answer, error) {
+	a, _, err := c.get(ctx, n.url(), n.watchQuery())
+	return a, err
+}
+
+// get does one request. The error says what was wrong with any answer but answerOK.
+func (c *apiClient) get(ctx context.Context, path string, query url.Values) (answer, []byte, error) {
+	u := c.base.JoinPath(path)
+	u.RawQuery = query.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return answerNone, nil, err
+	}
+	req.Header.Set("Accept", "application/json")
+	if query.Has("limit") {
+		req.Header.Set("Accept", metadataOnly)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		var ue *url.Error
+		if errors.As(err, &ue) {
+			err = ue.Err // without the URL, which the host names already
+		}
+		return answerNone, nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if query.Has("watch") && resp.StatusCode == http.StatusOK {
+		return answerOK, nil, nil
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
+	if err != nil {
+		return answerNone, nil, fmt.Errorf("read the answer: %w", err)
+	}
+	a := classify(resp.StatusCode)
+	if a != answerOK {
+		err = fmt.Errorf("%s%s", resp.Status, statusMessage(body))
+	}
+	return a, body, err
+}
+
+// classify is the only place that gives an API server's status a meaning.
+func classify(status int) answer {
+	switch {
+	case status >= 200 && status < 300:
+		return answerOK
+	case status == http.StatusUnauthorized:
+		return answerUnknown
+	case status == http.StatusForbidden:
+		return answerDenied
+	case status == http.StatusNotFound:
+		return answerMissing
+	default:
+		return answerNone
+	}
+}
+
+// statusMessage is what the API server says beside the status; empty if it says nothing.
+func statusMessage(body []byte) string {
+	var status struct {
+		Kind    string `json:"kind"`
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(body, &status) != nil || status.Kind != "Status" || status.Message == "" {
+		return ""
+	}
+	return ": " + status.Message
+}
+
+// explainConfig says what to do about a discovery that cannot even be made.
+func explainConfig(c promdiscovery.Config, err error) error {
+	k, ok := c.(*kubernetes.SDConfig)
+	switch {
+	case !ok:
+		return err
+	case errors.Is(err, rest.ErrNotInCluster):
+		return errors.New("this is no pod (KUBERNETES_SERVICE_HOST is not set), so there is no service account to use: " +
+			"give --kubeconfig, or kubeconfig_file or api_server in the job")
+	case k.KubeConfig != "" && errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("kubeconfig %s does not exist", k.KubeConfig)
+	case k.KubeConfig != "":
+		return fmt.Errorf("kubeconfig %s: %w", k.KubeConfig, err)
+	default:
+		return err
+	}
+}

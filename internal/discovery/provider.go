@@ -1,0 +1,206 @@
+package discovery
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	promdiscovery "github.com/prometheus/prometheus/discovery"
+	"github.com/prometheus/prometheus/discovery/kubernetes"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+)
+
+// pace is how long things take before we draw conclusions from silence.
+type pace struct {
+	settleCheck time.Duration // how often Run looks whether the first picture is whole
+	quiet       time.Duration // without an update: the first picture of a discovery is whole
+	restless    time.Duration // a discovery that never gets quiet counts as whole after that
+	grace       time.Duration // without a first update: there is nothing (files), or nothing any more (Kubernetes)
+	probe       time.Duration // between two questions to a healthy API server; the longest to an unhealthy one
+	retry       time.Duration // the first wait after a failed question; it doubles up to probe
+	ask         time.Duration // how long one question may take
+}
+
+func defaultPace() pace {
+	return pace{
+		settleCheck: 100 * time.Millisecond, quiet: 300 * time.Millisecond, restless: 5 * time.Second, grace: time.Second,
+		probe: 15 * time.Second, retry: time.Second, ask: 10 * time.Second,
+	}
+}
+
+// provider is one discovery, used by one job or more. It stands between Prometheus' manager and the discoverer and
+// notes what passes.
+type provider struct {
+	id     uint64
+	kind   string // as in the configuration: kubernetes, static, file, http
+	detail string // for people: the role, for example
+	config promdiscovery.Config
+	inner  promdiscovery.Discoverer
+	server *server // the API server of a Kubernetes discovery, else nil
+	needs  []need  // what a Kubernetes discovery must be allowed to read
+
+	mu sync.Mutex // guards the following
+	// jobs are the users of this discovery.
+	jobs    []string
+	started time.Time
+	first   time.Time      // of the updates
+	last    time.Time      // of the updates
+	targets map[string]int // by group; only groups that have some
+	// warnings is what the discoverer complained of, by the file concerned ("": none), until that worked again.
+	warnings map[string]string
+	rights   rights // what the API server of a Kubernetes discovery allows
+}
+
+// newProvider makes the discoverer that c describes, without starting it. m.mu is held.
+func (m *Manager) newProvider(id uint64, job string, c promdiscovery.Config) (*provider, error) {
+	p := &provider{id: id, kind: c.Name(), config: c, targets: map[string]int{}, warnings: map[string]string{}}
+	if k, ok := c.(*kubernetes.SDConfig); ok {
+		p.detail = string(k.Role)
+		p.needs = kubernetesNeeds(k)
+	}
+	log := slog.New(onceHandler{Handler: m.slog.Handler(), said: p.complain}).With("discovery", p.kind, "job", job)
+	inner, err := c.NewDiscoverer(promdiscovery.DiscovererOptions{Logger: log, Metrics: m.sd.MechanismMetrics[p.kind], SetName: job})
+	if err != nil {
+		return nil, explainConfig(c, err)
+	}
+	p.inner = inner
+	return p, nil
+}
+
+// observed is what Prometheus' manager gets for a discovery: the user's configuration, but the discoverer is ours.
+// The manager compares configurations deeply; id stands first, so that it never looks into a provider.
+type observed struct {
+	id uint64
+	promdiscovery.Config
+	provider *provider
+}
+
+// NewDiscoverer implements promdiscovery.Config: it was made when the configuration was checked.
+func (o observed) NewDiscoverer(promdiscovery.DiscovererOptions) (promdiscovery.Discoverer, error) {
+	return o.provider, nil
+}
+
+// Run implements promdiscovery.Discoverer. A Kubernetes discovery starts only when its API server answers: client-go
+// would else wait up to a minute before it asks again.
+func (p *provider) Run(ctx context.Context, up chan<- []*targetgroup.Group) {
+	p.mu.Lock()
+	p.started = time.Now()
+	p.mu.Unlock()
+	if p.server != nil && !p.server.waitAnswer(ctx) {
+		return
+	}
+	found := make(chan []*targetgroup.Group)
+	var inner sync.WaitGroup
+	inner.Go(func() { p.inner.Run(ctx, found) })
+	defer inner.Wait()
+	updates := (<-chan []*targetgroup.Group)(found)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case groups, ok := <-updates:
+			if !ok {
+				updates = nil // a static list ends when it was said
+				continue
+			}
+			select {
+			case up <- groups:
+				p.note(groups, time.Now())
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// note remembers an update.
+func (p *provider) note(groups []*targetgroup.Group, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.first.IsZero() {
+		p.first = now
+	}
+	p.last = now
+	delete(p.warnings, "")
+	for _, g := range groups {
+		if g == nil {
+			continue
+		}
+		delete(p.warnings, fileOf(g.Source))
+		switch {
+		case len(g.Targets) > 0:
+			p.targets[g.Source] = len(g.Targets)
+		default:
+			delete(p.targets, g.Source)
+		}
+	}
+}
+
+// complain remembers what the discoverer logs as a problem, and reports whether it is news.
+func (p *provider) complain(file, text string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.warnings[file] == text {
+		return false
+	}
+	p.warnings[file] = text
+	return true
+}
+
+// fileOf cuts the number from the source of a file's group: path:0.
+func fileOf(source string) string {
+	if i := strings.LastIndexByte(source, ':'); i >= 0 {
+		return source[:i]
+	}
+	return source
+}
+
+// settled reports whether the first picture is whole.
+func (p *provider) settled(now time.Time, pace pace) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case !p.first.IsZero():
+		return now.Sub(p.last) >= pace.quiet || now.Sub(p.first) >= pace.restless
+	case p.started.IsZero():
+		return false
+	case p.kind == "static", p.kind == "file": // files say nothing as long as there is no file
+		return now.Sub(p.started) >= pace.grace
+	case p.server != nil:
+		return p.rights.empty && now.Sub(p.rights.asked) >= pace.grace
+	default:
+		return false
+	}
+}
+
+// restless reports whether updates kept coming, so that counts need not agree.
+func (p *provider) restless(now time.Time, pace pace) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.first.IsZero() && now.Sub(p.first) >= pace.restless
+}
+
+// groups is how many groups have targets.
+func (p *provider) groups() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.targets)
+}
+
+func (p *provider) setJobs(jobs []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.jobs = slices.Clone(jobs)
+}
+
+// name says which discovery this is: "kubernetes pod".
+func (p *provider) name() string {
+	if p.detail == "" {
+		return p.kind
+	}
+	return fmt.Sprintf("%s %s", p.kind, p.detail)
+}
