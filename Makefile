@@ -24,8 +24,8 @@ DATE     ?= $(shell TZ=UTC git log -1 --date=format-local:%Y%m%d-%H:%M:%S --form
 LDFLAGS   = -s -w -X $(STAMP).Version=$(VERSION) -X $(STAMP).Revision=$(REVISION) -X $(STAMP).Branch=$(BRANCH) \
             -X $(STAMP).BuildUser= -X $(STAMP).BuildDate=$(DATE)
 
-# Modules beside the root whose unit tests are quick and need no other program.
-SIDE_MODULES = $(patsubst %/go.mod,%,$(wildcard bench/go.mod e2e/mesh/go.mod))
+# Tests of the other modules that are quick and need no other program: module:packages.
+SIDE_TESTS = $(if $(wildcard bench/go.mod),bench:./...) $(if $(wildcard e2e/mesh),e2e:./mesh/...)
 
 # The race detector is written in C: without a C compiler the tests run without it, and say so.
 RACE := $(shell command -v "$$($(GO) env CC | cut -d' ' -f1)" >/dev/null 2>&1 && echo -race)
@@ -43,8 +43,8 @@ build: ## Build bin/envoy-scraper: static, reproducible, version stamped
 test: ## Unit tests, command-line stories, golden outputs and fuzz seeds, with the race detector (PKG=./internal/x RUN=TestY)
 	$(call need-race)
 	CGO_ENABLED=$(if $(RACE),1,0) $(GO) test $(RACE) -timeout 10m -run '$(RUN)' $(PKG)
-	@for m in $(if $(filter ./...,$(PKG)),$(SIDE_MODULES)); do \
-		echo "(cd $$m && go test -short ./...)"; (cd $$m && $(GO) test -short -timeout 5m ./...); done
+	@for t in $(if $(filter ./...,$(PKG)),$(SIDE_TESTS)); do \
+		echo "(cd $${t%%:*} && go test -short $${t#*:})"; (cd $${t%%:*} && $(GO) test -short -timeout 5m $${t#*:}); done
 
 .PHONY: race
 race: ## Unit tests with the race detector, uncached, each twice, in random order
