@@ -64,6 +64,10 @@ fuzz: ## Run each fuzz target for FUZZTIME (30s)
 lint: ## gofmt, go vet, staticcheck and govulncheck over every module
 	@tools/lint.sh
 
+.PHONY: manifests
+manifests: build ## Check the configuration in deploy/manifests with bin/envoy-scraper
+	@tools/manifests.sh $(DIST)/envoy-scraper
+
 .PHONY: e2e
 e2e: ## The story on real parts: etcd, kube-apiserver, Prometheus, Envoy (E2E_NO_SKIP=1: a skipped part fails)
 	cd e2e && $(GO) test -count=1 -timeout 20m -v ./...
