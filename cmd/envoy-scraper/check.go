@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/alecthomas/kingpin/v2"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/config"
+)
+
+// newCheckCommand looks at a configuration without running it.
+func newCheckCommand(app *kingpin.Application) command {
+	clause := app.Command("check", "Say everything that is wrong with a configuration, and exit 1 if anything is.")
+	file := clause.Arg("FILE", "The configuration.").Required().String()
+	lintFatal := clause.Flag("lint-fatal", "Exit 1 for warnings too.").Bool()
+	var nodeName string
+	addNodeName(clause, &nodeName)
+	return command{clause: clause, run: func(_ context.Context, stdout, _ io.Writer) int {
+		cfg, err := config.Load(config.Options{File: *file, NodeName: nodeName, Check: true})
+		var problems config.Problems
+		if err != nil && !errors.As(err, &problems) {
+			fmt.Fprintf(stdout, "%s: %v\n", *file, err)
+			return exitRefused
+		}
+		if err == nil {
+			problems = cfg.Warnings
+		}
+		printProblems(stdout, problems)
+		failures, warnings := problems.Errors(), len(problems)-problems.Errors()
+		switch {
+		case err != nil:
+			fmt.Fprintf(stdout, "%s: refused: %s, %s\n", *file, plural(failures, "error"), plural(warnings, "warning"))
+			return exitRefused
+		case warnings > 0 && *lintFatal:
+			fmt.Fprintf(stdout, "%s: refused by --lint-fatal: %s\n", *file, plural(warnings, "warning"))
+			return exitRefused
+		}
+		fmt.Fprintf(stdout, "%s: good: %s, %s, %s\n", *file, plural(len(cfg.Jobs), "job"),
+			plural(len(cfg.RemoteWrite.Endpoints), "remote_write endpoint"), plural(warnings, "warning"))
+		return exitOK
+	}}
+}
+
+// printProblems prints one problem a line.
+func printProblems(w io.Writer, problems []config.Problem) {
+	for _, p := range problems {
+		fmt.Fprintln(w, p)
+	}
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

@@ -1,0 +1,152 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// source is one file.
+type source struct {
+	name string // as the user named it
+	dir  string // what its relative paths are relative to
+	root *yaml.Node
+}
+
+// operatorKey is the wrapper that the Prometheus Operator, and documentation written for it, puts around jobs.
+const operatorKey = "additionalScrapeConfigs"
+
+var yamlLine = regexp.MustCompile(`line (\d+): `)
+
+// open reads a file and puts the environment into it; nil: it cannot be read as YAML, which was reported.
+func (l *loader) open(name string) *source {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		l.add(Problem{Severity: SeverityError, File: name, Why: "read: " + pathless(err), Fix: "correct the name, or the file's permissions"})
+		return nil
+	}
+	return l.parse(name, filepath.Dir(name), data)
+}
+
+// parse reads a file's text, writes out its aliases and puts the environment into it.
+func (l *loader) parse(name, dir string, data []byte) *source {
+	src := &source{name: name, dir: dir, root: newMapping()}
+	var doc yaml.Node
+	err := yaml.Unmarshal(data, &doc)
+	if err == nil && len(doc.Content) == 1 {
+		src.root, err = flatten(doc.Content[0])
+	}
+	if err != nil {
+		p := Problem{Severity: SeverityError, File: name, Why: "not valid YAML: " + yamlLine.ReplaceAllString(strings.TrimPrefix(err.Error(), "yaml: "), ""),
+			Fix: "correct the indentation or the quotes on this line or above it"}
+		if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
+			p.Line, _ = strconv.Atoi(m[1])
+		}
+		l.add(p)
+		return nil
+	}
+	if isEmpty(src.root) {
+		src.root = newMapping()
+	}
+	return src
+}
+
+// shape brings the forms in which documentation prints jobs into Prometheus' form: a bare list of jobs, and the
+// wrapper of the Prometheus Operator.
+func (l *loader) shape(src *source) bool {
+	switch src.root.Kind {
+	case yaml.SequenceNode:
+		jobs := src.root
+		key := newString("scrape_configs")
+		key.Line = jobs.Line
+		src.root = newMapping(key, jobs)
+	case yaml.MappingNode:
+		at := index(src.root, operatorKey)
+		if at < 0 {
+			return true
+		}
+		key, jobs := src.root.Content[2*at], src.root.Content[2*at+1]
+		p := Problem{Severity: SeverityError, File: src.name, Line: key.Line, Key: operatorKey}
+		switch {
+		case index(src.root, "scrape_configs") >= 0:
+			p.Why, p.Fix = "the file has scrape_configs too", "move the jobs of one under the other"
+		case jobs.Kind == yaml.MappingNode:
+			p.Why, p.Fix = "a reference to a Secret; the jobs themselves are needed", "paste the list of jobs from that Secret here"
+		default:
+			key.Value = "scrape_configs"
+			return true
+		}
+		l.add(p)
+		return false
+	default:
+		l.add(Problem{Severity: SeverityError, File: src.name, Line: src.root.Line, Why: "neither a mapping nor a list of jobs",
+			Fix: "begin with scrape_configs:, " + operatorKey + ": or - job_name:"})
+		return false
+	}
+	return true
+}
+
+// topKeys are the keys of a Prometheus file, and what an agent does with them.
+var topKeys = map[string]string{
+	"global": "", "runtime": "", "scrape_configs": "", "scrape_config_files": "", "remote_write": "",
+	"storage": "kept nowhere: there is no database here", "tracing": "no traces are sent", "otlp": "nothing is received by OTLP",
+	"rule_files": "rules are evaluated", "alerting": "alerts are sent", "remote_read": "queries are answered",
+}
+
+// topLevel checks the top-level keys, and takes out what is ours and what an agent does not use.
+func (l *loader) topLevel(src *source) {
+	kept := newMapping()
+	seen := map[string]bool{}
+	for i := 0; i+1 < len(src.root.Content); i += 2 {
+		key, value := src.root.Content[i], src.root.Content[i+1]
+		name := key.Value
+		p := Problem{Severity: SeverityError, File: src.name, Line: key.Line, Key: name}
+		use, known := topKeys[name]
+		switch {
+		case seen[name]:
+			p.Why, p.Fix = "the key is there twice", "put both under one"
+			l.add(p)
+		case name == extensionKey:
+			l.readExtension(src, key, value)
+		case !known:
+			p.Why, p.Fix = "unknown key", "remove it, or correct it to one of "+strings.Join(append(slices.Sorted(maps.Keys(topKeys)), extensionKey), ", ")
+			if near := nearestKey(name); near != "" {
+				p.Fix = wayOut("field "+name+" not found in type config", value)
+			}
+			l.add(p)
+		case name == "rule_files" || name == "alerting" || name == "remote_read":
+			if !isEmpty(value) {
+				p.Why = fmt.Sprintf("not allowed here, as in Prometheus' agent mode: %s by the Prometheus that receives the samples", use)
+				p.Fix = "move it to that Prometheus, and remove it here"
+				l.add(p)
+			}
+		case name == "storage" || name == "tracing" || name == "otlp":
+			l.settleTop(src, key, value)
+			if !isEmpty(value) {
+				p.Severity = SeverityWarning
+				p.Why, p.Fix = "read, but not used: "+use, "remove it to silence this"
+				l.add(p)
+			}
+		default:
+			kept.Content = append(kept.Content, key, value)
+		}
+		seen[name] = true
+	}
+	src.root = kept
+}
+
+// pathless is the reason of a file error, without the path that the message names already.
+func pathless(err error) string {
+	msg := err.Error()
+	if i := strings.LastIndex(msg, ": "); i >= 0 {
+		return msg[i+2:]
+	}
+	return msg
+}

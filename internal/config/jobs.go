@@ -1,0 +1,187 @@
+package config
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/units"
+	"github.com/prometheus/common/config"
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery/kubernetes"
+	"go.yaml.in/yaml/v3"
+)
+
+// defaultBodySizeLimit bounds a page where neither the job nor global says anything; a written 0 is no limit.
+const defaultBodySizeLimit units.Base2Bytes = 64 << 20
+
+// supportedDiscoveries are the ways to find targets that exist here.
+var supportedDiscoveries = []string{"kubernetes_sd_configs", "static_configs", "file_sd_configs", "http_sd_configs"}
+
+// readJobs settles the jobs of a file, each by itself, so that a bad one hides nothing of the next.
+func (l *loader) readJobs(src *source, main bool) {
+	value := get(src.root, "scrape_configs")
+	if isEmpty(value) {
+		return
+	}
+	if value.Kind != yaml.SequenceNode {
+		l.settleTop(src, newString("scrape_configs"), value)
+		return
+	}
+	for i, node := range value.Content {
+		j := &job{src: src, path: fmt.Sprintf("scrape_configs[%d]", i), node: node, line: node.Line}
+		l.readJob(j)
+		if j.cfg != nil || main {
+			l.jobs = append(l.jobs, j)
+		}
+	}
+}
+
+func (l *loader) readJob(j *job) {
+	p := &piece{src: j.src, path: j.path, job: jobName(j.node), node: l.refuseDiscoveries(j)}
+	p.decode = func(n *yaml.Node) error {
+		_, err := l.decodeJob(n)
+		return err
+	}
+	before := l.problems.Errors()
+	if rest := l.settle(p); rest != nil {
+		j.cfg, _ = l.decodeJob(rest)
+	}
+	if j.cfg == nil && l.problems.Errors() == before { // an entry that is nothing, or what the environment left of it
+		l.add(Problem{File: j.src.name, Line: j.line, Key: j.path, Why: "not a job", Fix: "write a job, or remove the entry"})
+	}
+}
+
+// decodeJob reads one job as prometheus/config would, with its checks against global.
+func (l *loader) decodeJob(n *yaml.Node) (*promconfig.ScrapeConfig, error) {
+	var doc promconfig.ScrapeConfigs // a list: so that an empty entry is refused in Prometheus' words
+	list := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: []*yaml.Node{n}}
+	if err := decodeStrict(newMapping(newString("scrape_configs"), list), &doc); err != nil {
+		return nil, err
+	}
+	if len(doc.ScrapeConfigs) != 1 {
+		return nil, fmt.Errorf("empty or null scrape config section")
+	}
+	return doc.ScrapeConfigs[0], doc.ScrapeConfigs[0].Validate(l.global)
+}
+
+// refuseDiscoveries reports the ways to find targets that do not exist here, and returns the job without them.
+func (l *loader) refuseDiscoveries(j *job) *yaml.Node {
+	node := j.node
+	if node.Kind != yaml.MappingNode {
+		return node
+	}
+	for i := len(node.Content)/2 - 1; i >= 0; i-- {
+		key := node.Content[2*i]
+		if !strings.HasSuffix(key.Value, "_sd_configs") || slices.Contains(supportedDiscoveries, key.Value) {
+			continue
+		}
+		p := Problem{File: j.src.name, Line: key.Line, Job: jobName(j.node), Key: join(j.path, key.Value)}
+		if near := nearestKey(key.Value); near != "" && !slices.Contains(promDiscoveries, key.Value) {
+			p.Why, p.Fix = "unknown discovery", "did you mean "+near+"?"
+		} else {
+			p.Why = "this discovery is not part of envoy-scraper, which has " + strings.Join(supportedDiscoveries, ", ")
+			p.Fix = "keep the job in Prometheus, or write its targets to a file that file_sd_configs names"
+		}
+		l.add(p)
+		node = drop(node, i)
+	}
+	return node
+}
+
+// promDiscoveries are those of Prometheus that are near enough to one of ours to be taken for a typing error.
+var promDiscoveries = []string{"dns_sd_configs", "ec2_sd_configs", "gce_sd_configs", "uyuni_sd_configs", "nomad_sd_configs", "stackit_sd_configs"}
+
+// jobName is the name that the file gives, as far as it can be told.
+func jobName(n *yaml.Node) string {
+	if name := get(n, "job_name"); name != nil && name.Kind == yaml.ScalarNode {
+		return name.Value
+	}
+	return ""
+}
+
+// readJobFiles reads scrape_config_files, whose patterns are relative to the file that names them.
+func (l *loader) readJobFiles(src *source) {
+	value := get(src.root, "scrape_config_files")
+	if isEmpty(value) {
+		return
+	}
+	if l.settleTop(src, newString("scrape_config_files"), value) == nil {
+		return
+	}
+	for i, item := range items(value) {
+		if l.env.broken[item] {
+			continue
+		}
+		pattern := config.JoinDir(src.dir, item.Value)
+		files, err := filepath.Glob(pattern)
+		p := Problem{File: src.name, Line: item.Line, Key: fmt.Sprintf("scrape_config_files[%d]", i), Value: l.show(item, "")}
+		if err != nil {
+			p.Why, p.Fix = err.Error(), "correct the pattern"
+			l.add(p)
+		}
+		if err == nil && len(files) == 0 {
+			p.Severity = l.missingFile()
+			p.Why, p.Fix = "no file has this name", "correct the path, which is relative to this file"
+			l.add(p)
+		}
+		for _, name := range files {
+			l.readJobFile(name)
+		}
+	}
+}
+
+func (l *loader) readJobFile(name string) {
+	src := l.open(name)
+	if src == nil || !l.shape(src) {
+		return
+	}
+	l.fill(src)
+	for i := 0; i+1 < len(src.root.Content); i += 2 {
+		if key := src.root.Content[i]; key.Value != "scrape_configs" {
+			l.add(Problem{File: name, Line: key.Line, Key: key.Value, Why: "a file of jobs has only scrape_configs",
+				Fix: "move it to the main file"})
+		}
+	}
+	l.readJobs(src, false)
+}
+
+// checkJobNames refuses two jobs of one name, which prometheus/config would tell apart nowhere.
+func (l *loader) checkJobNames() {
+	first := map[string]*job{}
+	for _, j := range l.jobs {
+		name := jobName(j.node)
+		f, twice := first[name]
+		switch {
+		case name == "":
+		case twice:
+			l.add(Problem{File: j.src.name, Line: nameLine(j), Job: name, Key: j.path + ".job_name", Value: name,
+				Why: fmt.Sprintf("found multiple scrape configs with this job name, first at %s:%d", f.src.name, nameLine(f)), Fix: "rename one of the jobs"})
+		case l.opts.SelfScrape && name == selfJob:
+			l.add(Problem{File: j.src.name, Line: nameLine(j), Job: name, Key: j.path + ".job_name", Value: name,
+				Why: "--self-scrape makes a job of this name", Fix: "rename the job, or leave --self-scrape out"})
+		default:
+			first[name] = j
+		}
+	}
+}
+
+func nameLine(j *job) int {
+	if at := index(j.node, "job_name"); at >= 0 {
+		return j.node.Content[2*at].Line
+	}
+	return j.line
+}
+
+// fillKubeconfig puts --kubeconfig where a discovery says nothing of where its API server is.
+func (l *loader) fillKubeconfig(j *job) {
+	if l.opts.Kubeconfig == "" {
+		return
+	}
+	for _, d := range j.cfg.ServiceDiscoveryConfigs {
+		if k, ok := d.(*kubernetes.SDConfig); ok && k.APIServer.URL == nil && k.KubeConfig == "" {
+			k.KubeConfig = absolute(l.opts.Kubeconfig)
+		}
+	}
+}

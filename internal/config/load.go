@@ -1,0 +1,229 @@
+package config
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sort"
+
+	"github.com/prometheus/common/model"
+	promconfig "github.com/prometheus/prometheus/config"
+	_ "github.com/prometheus/prometheus/discovery/file"       // registers file_sd_configs
+	_ "github.com/prometheus/prometheus/discovery/http"       // registers http_sd_configs
+	_ "github.com/prometheus/prometheus/discovery/kubernetes" // registers kubernetes_sd_configs
+	"go.yaml.in/yaml/v3"
+)
+
+// loader is one run of Load.
+type loader struct {
+	opts     Options
+	problems Problems
+	env      envPlaces
+	global   promconfig.GlobalConfig
+	ext      Extension
+	extAt    *piece // where the block stands; nil: nowhere
+	jobs     []*job
+	remotes  []*remote
+	// globalBodyLimit: global.body_size_limit was written, be it as 0.
+	globalBodyLimit bool
+}
+
+// job is a job and where it was written.
+type job struct {
+	src  *source
+	path string
+	node *yaml.Node // as written, with the environment's values
+	line int
+	cfg  *promconfig.ScrapeConfig // nil: refused
+}
+
+// Load reads the configuration that the options name. Its error is Problems: everything that is wrong, and the
+// warnings too; without an error the warnings are in the result.
+func Load(o Options) (*Config, error) {
+	if o.LookupEnv == nil {
+		o.LookupEnv = os.LookupEnv
+	}
+	l := &loader{opts: o, global: promconfig.DefaultGlobalConfig, ext: DefaultExtension()}
+	l.env = envPlaces{lookup: o.LookupEnv, written: map[*yaml.Node]string{}, broken: map[*yaml.Node]bool{}}
+	cfg := l.load()
+	l.sortProblems()
+	if l.problems.Errors() > 0 {
+		return nil, l.problems
+	}
+	cfg.Warnings = l.problems
+	return cfg, nil
+}
+
+func (l *loader) load() *Config {
+	src := l.main()
+	if src == nil || !l.shape(src) {
+		return nil
+	}
+	l.fill(src)
+	l.topLevel(src)
+	l.readGlobal(src)
+	l.readRuntime(src)
+	l.readJobs(src, true)
+	l.readJobFiles(src)
+	l.checkJobNames()
+	l.readRemotes(src)
+	l.readExternalLabels()
+	l.checkExtension()
+	if l.problems.Errors() > 0 {
+		l.lint()
+		return nil
+	}
+	return l.assemble(src)
+}
+
+// main is the file that the options name, or the built-in one.
+func (l *loader) main() *source {
+	if l.opts.File != "" {
+		return l.open(l.opts.File)
+	}
+	return l.parse(builtinName, ".", builtinFile)
+}
+
+// fill puts the environment's values into a file.
+func (l *loader) fill(src *source) {
+	l.env.report = func(n *yaml.Node, path string, p Problem) {
+		p.Severity, p.File, p.Line, p.Key = SeverityError, src.name, n.Line, path
+		l.add(p)
+	}
+	l.env.apply(src.root, "", false)
+}
+
+func (l *loader) add(p Problem) {
+	if p.Severity == "" {
+		p.Severity = SeverityError
+	}
+	l.problems = append(l.problems, p)
+}
+
+// sortProblems puts them in the order of the file, the files in the order in which they were read.
+func (l *loader) sortProblems() {
+	order := map[string]int{}
+	for _, p := range l.problems {
+		if _, ok := order[p.File]; !ok {
+			order[p.File] = len(order)
+		}
+	}
+	order[l.opts.File] = -1
+	sort.SliceStable(l.problems, func(i, j int) bool {
+		a, b := l.problems[i], l.problems[j]
+		if a.File != b.File {
+			return order[a.File] < order[b.File]
+		}
+		return a.Line < b.Line
+	})
+}
+
+// settleTop settles one top-level key by itself.
+func (l *loader) settleTop(src *source, key, value *yaml.Node) *yaml.Node {
+	p := &piece{src: src, path: key.Value, node: value}
+	p.decode = func(n *yaml.Node) error {
+		return decodeStrict(newMapping(newString(key.Value), n), new(promconfig.Config))
+	}
+	if isEmpty(value) {
+		return value
+	}
+	return l.settle(p)
+}
+
+func (l *loader) readGlobal(src *source) {
+	value := get(src.root, "global")
+	if value == nil {
+		return
+	}
+	l.globalBodyLimit = get(value, "body_size_limit") != nil
+	rest := l.settleTop(src, newString("global"), value)
+	if rest == nil {
+		return
+	}
+	var doc promconfig.Config
+	if decodeStrict(newMapping(newString("global"), rest), &doc) == nil {
+		l.global = doc.GlobalConfig
+	}
+}
+
+func (l *loader) readRuntime(src *source) {
+	if value := get(src.root, "runtime"); value != nil {
+		l.settleTop(src, newString("runtime"), value)
+	}
+}
+
+// assemble hands the whole file, all of whose parts have passed, to prometheus/config, which has the last word.
+func (l *loader) assemble(src *source) *Config {
+	text, err := yaml.Marshal(src.root)
+	var prom *promconfig.Config
+	if err == nil {
+		prom, err = promconfig.Load(string(text), slog.New(warner{l, src.name}))
+	}
+	if err != nil {
+		l.add(Problem{File: src.name, Why: messages(err)[0], Fix: "correct it"})
+		return nil
+	}
+	prom.SetDirectory(src.dir)
+	cfg := &Config{Prometheus: prom, Extension: l.ext, opts: l.opts}
+	if l.opts.File == "" {
+		cfg.BuiltinJob = builtinJob
+	}
+	for i, j := range l.jobs {
+		if i < len(prom.ScrapeConfigs) && j.src == src {
+			j.cfg = prom.ScrapeConfigs[i]
+		} else {
+			j.cfg.SetDirectory(j.src.dir)
+		}
+		l.complete(j)
+		cfg.Jobs = append(cfg.Jobs, j.cfg)
+	}
+	l.nodeLocal()
+	l.checkFiles(src)
+	l.lint()
+	if l.opts.SelfScrape {
+		l.addSelf(cfg)
+	}
+	l.remoteWrite(cfg, src)
+	return cfg
+}
+
+// complete applies what depends on which keys were written, and on the command line.
+func (l *loader) complete(j *job) {
+	if get(j.node, "body_size_limit") == nil && l.global.BodySizeLimit == 0 && !l.globalBodyLimit {
+		j.cfg.BodySizeLimit = defaultBodySizeLimit
+	}
+	l.fillKubeconfig(j)
+}
+
+// warner turns the warnings of prometheus/config into ours.
+type warner struct {
+	l    *loader
+	file string
+}
+
+func (w warner) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
+
+func (w warner) Handle(_ context.Context, r slog.Record) error {
+	var name string
+	r.Attrs(func(a slog.Attr) bool { name = a.Value.String(); return false })
+	w.l.add(Problem{Severity: SeverityWarning, File: w.file, Key: "global.external_labels",
+		Why: r.Message + ": " + name, Fix: "set it, or write $$ where a dollar sign is meant"})
+	return nil
+}
+
+func (w warner) WithAttrs([]slog.Attr) slog.Handler { return w }
+func (w warner) WithGroup(string) slog.Handler      { return w }
+
+// absolute is a path that does not change its meaning with the directory of a file.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}
+
+// labelScheme is how names of labels are checked.
+func (l *loader) labelScheme() model.ValidationScheme {
+	return l.global.MetricNameValidationScheme
+}

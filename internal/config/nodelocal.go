@@ -1,0 +1,70 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/prometheus/discovery"
+	"github.com/prometheus/prometheus/discovery/kubernetes"
+)
+
+// nodeField is the field of a pod that holds its node's name.
+const nodeField = "spec.nodeName"
+
+// nodeLocal makes every pod discovery find only the pods of our node, and refuses what would make each node of a
+// DaemonSet scrape the same targets. Jobs of cluster_wide_jobs stay as they are.
+func (l *loader) nodeLocal() {
+	node := l.opts.NodeName
+	if node == "" {
+		return
+	}
+	if strings.ContainsAny(node, ",=!\\ ") {
+		l.add(Problem{File: flagNodeName, Value: node, Why: "not the name of a node", Fix: "give the name that kubectl get nodes prints"})
+		return
+	}
+	for _, j := range l.jobs {
+		if j.cfg == nil || slices.Contains(l.ext.ClusterWideJobs, j.cfg.JobName) {
+			continue
+		}
+		for _, d := range j.cfg.ServiceDiscoveryConfigs {
+			if k, ok := d.(*kubernetes.SDConfig); ok && k.Role == kubernetes.RolePod {
+				selectNode(k, node)
+				continue
+			}
+			l.refuseClusterWide(j, d)
+		}
+	}
+}
+
+// selectNode adds the node to the pod selector, unless that names one.
+func selectNode(k *kubernetes.SDConfig, node string) {
+	field := nodeField + "=" + node
+	for i := range k.Selectors {
+		s := &k.Selectors[i]
+		switch {
+		case s.Role != kubernetes.RolePod:
+			continue
+		case strings.Contains(s.Field, nodeField):
+		case s.Field == "":
+			s.Field = field
+		default:
+			s.Field += "," + field
+		}
+		return
+	}
+	k.Selectors = append(k.Selectors, kubernetes.SelectorConfig{Role: kubernetes.RolePod, Field: field})
+}
+
+func (l *loader) refuseClusterWide(j *job, d discovery.Config) {
+	key, what := d.Name()+"_sd_configs", d.Name()+" discovery"
+	switch k := d.(type) {
+	case discovery.StaticConfig:
+		key, what = "static_configs", "a static list"
+	case *kubernetes.SDConfig:
+		what = fmt.Sprintf("kubernetes discovery with role %s", k.Role)
+	}
+	l.add(Problem{File: j.src.name, Line: lineOf(j.node, key), Job: j.cfg.JobName, Key: join(j.path, key),
+		Why: fmt.Sprintf("%s finds the same targets on every node, and %s makes each node scrape only its own pods", what, flagNodeName),
+		Fix: fmt.Sprintf("use role: pod, move the job to a Deployment, or list it under %s.cluster_wide_jobs to scrape it from every node", extensionKey)})
+}

@@ -1,0 +1,120 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	yamlv2 "go.yaml.in/yaml/v2"
+	"go.yaml.in/yaml/v3"
+)
+
+// redacted stands where a secret stood; prometheus/common writes the same.
+const redacted = "<secret>"
+
+// secretKeys are keys whose value, or whatever is below it, nobody may read. prometheus/common hides most of them
+// itself; this list is for those that it prints.
+var secretKeys = map[string]bool{
+	"password": true, "credentials": true, "bearer_token": true, "client_secret": true, "client_certificate_key": true,
+	"secret_key": true, "headers": true, "http_headers": true, "proxy_connect_header": true, "endpoint_params": true,
+	"key": true, "claims": true, "access_key": true, "external_id": true, "username": true, "client_id": true,
+}
+
+// secretNames are names of query parameters that hold a secret more often than not.
+var secretNames = regexp.MustCompile(`(?i)token|secret|passw|auth|key|sig|cred`)
+
+var (
+	urlUser  = regexp.MustCompile(`(://)[^/?#\s"']*@`)
+	urlQuery = regexp.MustCompile(`([?&][^=&\s#"']*=)[^&\s#"']*`)
+)
+
+// redactURL hides user info and the values of the query in whatever looks like a URL.
+func redactURL(s string) string {
+	if !strings.Contains(s, "://") {
+		return s
+	}
+	s = urlUser.ReplaceAllString(s, "${1}"+redacted+"@")
+	return urlQuery.ReplaceAllString(s, "${1}"+redacted)
+}
+
+// isSecretPath: the key that a path leads to, or one above it, holds secrets.
+func isSecretPath(path string) bool {
+	parts := strings.FieldsFunc(path, func(r rune) bool { return r == '.' || r == '[' || r == ']' })
+	for i, part := range parts {
+		if secretKeys[part] || i > 0 && parts[i-1] == "params" && secretNames.MatchString(part) ||
+			strings.HasPrefix(part, "__param_") && secretNames.MatchString(part) {
+			return true
+		}
+	}
+	return false
+}
+
+// Redacted is the effective configuration as YAML: every default, flag and variable filled in, every job in place,
+// secrets hidden.
+func (c *Config) Redacted() (string, error) {
+	effective := *c.Prometheus
+	effective.ScrapeConfigs = c.Jobs
+	effective.ScrapeConfigFiles = nil
+	text, err := yamlv2.Marshal(&effective)
+	if err != nil {
+		return "", fmt.Errorf("print the configuration: %w", err)
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return "", fmt.Errorf("print the configuration: %w", err)
+	}
+	root := doc.Content[0]
+	redactBelow(root, "")
+	c.markNegotiated(root)
+	for _, key := range []string{"storage", "tracing", "otlp", "alerting"} { // read, not used
+		if at := index(root, key); at >= 0 {
+			root = drop(root, at)
+		}
+	}
+	if len(c.Extension.ClusterWideJobs) > 0 {
+		var ext yaml.Node
+		if err := ext.Encode(c.Extension); err != nil {
+			return "", fmt.Errorf("print the configuration: %w", err)
+		}
+		root.Content = append(root.Content, newString(extensionKey), &ext)
+	}
+	out, err := yaml.Marshal(root)
+	if err != nil {
+		return "", fmt.Errorf("print the configuration: %w", err)
+	}
+	return string(out), nil
+}
+
+func redactBelow(n *yaml.Node, path string) {
+	switch n.Kind {
+	case yaml.SequenceNode:
+		for i, c := range n.Content {
+			redactBelow(c, fmt.Sprintf("%s[%d]", path, i))
+		}
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			redactBelow(n.Content[i+1], join(path, n.Content[i].Value))
+		}
+	case yaml.ScalarNode:
+		if n.Value == "" || n.Tag == "!!null" || n.Tag == "!!bool" {
+			return
+		}
+		if isSecretPath(path) {
+			n.Value, n.Tag, n.Style = redacted, "!!str", 0
+			return
+		}
+		n.Value = redactURL(n.Value)
+	}
+}
+
+// markNegotiated takes out the protobuf_message that nobody wrote: it would read as if only that were sent.
+func (c *Config) markNegotiated(root *yaml.Node) {
+	for i, node := range items(get(root, "remote_write")) {
+		at := index(node, "protobuf_message")
+		if at < 0 || !c.RemoteWrite.Endpoints[i].Negotiate {
+			continue
+		}
+		*node = *drop(node, at)
+		node.HeadComment = "protobuf_message is negotiated: io.prometheus.write.v2.Request, else prometheus.WriteRequest"
+	}
+}

@@ -1,0 +1,194 @@
+package config
+
+import (
+	"errors"
+	"reflect"
+	"regexp"
+	"strings"
+
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery/file"
+	"github.com/prometheus/prometheus/discovery/http"
+	"github.com/prometheus/prometheus/discovery/kubernetes"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	yamlv2 "go.yaml.in/yaml/v2"
+	"go.yaml.in/yaml/v3"
+)
+
+// maxShownValue is how much of a value a message repeats.
+const maxShownValue = 120
+
+// unknownField is what yaml says of a key that the type does not have.
+var unknownField = regexp.MustCompile(`^field (.+) not found in type `)
+
+// reportRefusal reports what prometheus/config said of a value.
+func (l *loader) reportRefusal(p *piece, n *yaml.Node, msg string) {
+	n = p.original(n)
+	if l.env.broken[n] {
+		return
+	}
+	s := p.spots[n]
+	pr := Problem{Severity: SeverityError, File: p.src.name, Line: s.line, Job: p.job, Key: s.path}
+	pr.Value = l.show(n, s.path)
+	pr.Why = l.conceal(msg, n, s.path)
+	pr.Fix = wayOut(msg, n)
+	l.problems = append(l.problems, pr)
+}
+
+// show is a value as a message may repeat it: as written, without secrets, shortened.
+func (l *loader) show(n *yaml.Node, path string) string {
+	if n.Kind != yaml.ScalarNode {
+		return ""
+	}
+	if written, ok := l.env.written[n]; ok {
+		return written
+	}
+	if isSecretPath(path) {
+		return redacted
+	}
+	value := redactURL(n.Value)
+	if r := []rune(value); len(r) > maxShownValue {
+		value = string(r[:maxShownValue]) + "…"
+	}
+	return value
+}
+
+// conceal takes out of a message what must not be shown: the value of a secret, of a variable, of a URL.
+func (l *loader) conceal(msg string, n *yaml.Node, path string) string {
+	for _, m := range scalars(n) {
+		shown := m.Value
+		if written, ok := l.env.written[m]; ok {
+			shown = written
+		} else if isSecretPath(path) {
+			shown = redacted
+		}
+		if m.Value != "" && shown != m.Value {
+			msg = strings.ReplaceAll(msg, m.Value, shown)
+			if r := []rune(m.Value); len(r) > 7 { // yaml cuts the value that it repeats
+				msg = strings.ReplaceAll(msg, string(r[:7]), shown)
+			}
+		}
+	}
+	return redactURL(strings.ReplaceAll(msg, "\n", " "))
+}
+
+// scalars are all values at and below n.
+func scalars(n *yaml.Node) []*yaml.Node {
+	if n.Kind == yaml.ScalarNode {
+		return []*yaml.Node{n}
+	}
+	var out []*yaml.Node
+	for _, c := range n.Content {
+		out = append(out, scalars(c)...)
+	}
+	return out
+}
+
+// isTypeError: yaml went on after it, so more may be known.
+func isTypeError(err error) bool {
+	var te *yamlv2.TypeError
+	return errors.As(err, &te)
+}
+
+// ways are the ways out of what prometheus/config and the libraries below it say; the first that fits counts.
+var ways = []struct{ says, do string }{
+	{"error parsing regexp", "correct the regular expression; its syntax is RE2's"},
+	{"not a valid duration", "write a number and a unit, as 15s or 1m30s"},
+	{"already set in", "remove one of the two"},
+	{"scrape timeout greater", "make the timeout shorter than the interval"},
+	{"job_name is empty", "give the job a job_name that no other job has"},
+	{"multiple scrape configs with job name", "rename one of the jobs"},
+	{"multiple remote write configs", "rename one of the two"},
+	{"url for remote_write is empty", "add the receiver's url, as http://prometheus:9090/api/v1/write"},
+	{"role missing", "add role: pod"},
+	{"empty or null", "fill the entry in, or remove it"},
+	{"cannot unmarshal !!seq", "write a single value here, not a list"},
+	{"cannot unmarshal !!map", "remove the keys below, or indent them as the key wants them"},
+	{"into bool", "write true or false"},
+	{"into uint", "write a whole number, not below 0"},
+	{"into int", "write a whole number"},
+	{"into []", "write a list: one line starting with - for each entry"},
+	{"cannot unmarshal", "write a value of the kind that the key takes"},
+}
+
+// wayOut is what to do about a message.
+func wayOut(msg string, n *yaml.Node) string {
+	if m := unknownField.FindStringSubmatch(msg); m != nil {
+		if near := nearestKey(m[1]); near != "" {
+			return "did you mean " + near + "? else remove it"
+		}
+		return "remove it: Prometheus has no such key here; the indentation may be wrong"
+	}
+	for _, w := range ways {
+		if strings.Contains(msg, w.says) {
+			return w.do
+		}
+	}
+	return "correct it, or remove it to have the default"
+}
+
+// nearestKey is the key of a Prometheus file that is at most two letters away, empty: none.
+func nearestKey(key string) string {
+	best, bestDistance := "", 3
+	known := map[string]bool{}
+	seen := map[reflect.Type]bool{}
+	for _, t := range []reflect.Type{
+		reflect.TypeFor[promconfig.Config](), reflect.TypeFor[kubernetes.SDConfig](), reflect.TypeFor[file.SDConfig](),
+		reflect.TypeFor[http.SDConfig](), reflect.TypeFor[targetgroup.Group](),
+	} {
+		collectKeys(t, known, seen)
+	}
+	for _, name := range supportedDiscoveries {
+		known[name] = true
+	}
+	for k := range known {
+		d := distance(key, k)
+		if d < bestDistance || d == bestDistance && best != "" && k < best {
+			best, bestDistance = k, d
+		}
+	}
+	if bestDistance >= len(key) {
+		return ""
+	}
+	return best
+}
+
+// collectKeys gathers the yaml keys of a type and of what it contains.
+func collectKeys(t reflect.Type, known map[string]bool, seen map[reflect.Type]bool) {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Map {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct || seen[t] {
+		return
+	}
+	seen[t] = true
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		if name != "" && name != "-" {
+			known[name] = true
+		}
+		collectKeys(f.Type, known, seen)
+	}
+}
+
+// distance is the number of letters to insert, remove or change, that lead from a to b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

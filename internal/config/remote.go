@@ -1,0 +1,163 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+
+	"github.com/prometheus/common/config"
+	"github.com/prometheus/common/model"
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/labels"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
+)
+
+// The flags that a problem may come from.
+const (
+	flagRemoteWriteURL = "--remote-write.url"
+	flagExternalLabel  = "--external-label"
+	flagKubeconfig     = "--kubeconfig"
+	flagNodeName       = "--node-name"
+)
+
+// remote is an endpoint and where it was written.
+type remote struct {
+	path string
+	node *yaml.Node
+}
+
+// readRemotes settles the endpoints, each by itself.
+func (l *loader) readRemotes(src *source) {
+	value := get(src.root, "remote_write")
+	if value != nil && value.Kind != yaml.SequenceNode && !isEmpty(value) {
+		l.settleTop(src, newString("remote_write"), value)
+	}
+	names := map[string]int{}
+	for i, node := range items(value) {
+		r := &remote{path: fmt.Sprintf("remote_write[%d]", i), node: node}
+		l.remotes = append(l.remotes, r)
+		l.settle(&piece{src: src, path: r.path, node: node, decode: l.decodeRemote})
+		name := get(node, "name")
+		if name == nil || name.Value == "" {
+			continue
+		}
+		if line, twice := names[name.Value]; twice {
+			l.add(Problem{File: src.name, Line: name.Line, Key: r.path + ".name", Value: name.Value,
+				Why: fmt.Sprintf("found multiple remote write configs with this name, first on line %d", line), Fix: "rename one of the two"})
+		}
+		names[name.Value] = name.Line
+	}
+	l.checkURL(src, value)
+}
+
+func (l *loader) decodeRemote(n *yaml.Node) error {
+	var doc promconfig.Config
+	list := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: []*yaml.Node{n}}
+	if err := decodeStrict(newMapping(newString("remote_write"), list), &doc); err != nil {
+		return err
+	}
+	return doc.RemoteWriteConfigs[0].Validate(l.labelScheme())
+}
+
+// checkURL decides between the file's endpoints and the flag's.
+func (l *loader) checkURL(src *source, value *yaml.Node) {
+	flag := l.opts.RemoteWriteURL
+	switch {
+	case flag != "" && len(l.remotes) > 0:
+		l.add(Problem{File: src.name, Line: value.Line, Key: "remote_write", Why: "both the file and " + flagRemoteWriteURL + " say where samples go",
+			Fix: "leave the flag out, or remove remote_write from the file"})
+	case flag != "":
+		if u, err := url.Parse(flag); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			l.add(Problem{File: flagRemoteWriteURL, Value: redactURL(flag), Why: "not an http:// or https:// URL",
+				Fix: "name the receiver, as http://prometheus:9090/api/v1/write"})
+		}
+	case len(l.remotes) == 0 && !(isEmpty(value) && value != nil && value.Kind == yaml.ScalarNode && l.opts.File == ""):
+		p := Problem{File: src.name, Key: "remote_write", Why: "nothing says where samples go",
+			Fix: "add remote_write with the receiver's url, or " + flagRemoteWriteURL + "=http://prometheus:9090/api/v1/write"}
+		if l.opts.Check {
+			p.Severity = SeverityWarning
+		}
+		l.add(p)
+	}
+}
+
+// remoteWrite takes the endpoints over, with what depends on which keys were written.
+func (l *loader) remoteWrite(cfg *Config, src *source) {
+	prom := cfg.Prometheus
+	if l.opts.RemoteWriteURL != "" {
+		u, err := url.Parse(l.opts.RemoteWriteURL)
+		if err != nil {
+			return // reported
+		}
+		rw := promconfig.DefaultRemoteWriteConfig
+		rw.URL = &config.URL{URL: u}
+		prom.RemoteWriteConfigs = []*promconfig.RemoteWriteConfig{&rw}
+		l.remotes = []*remote{{path: flagRemoteWriteURL, node: newMapping()}}
+	}
+	cfg.RemoteWrite.FlushDeadline = l.opts.FlushDeadline
+	for i, rw := range prom.RemoteWriteConfigs {
+		node := l.remotes[i].node
+		if get(node, "queue_config", "retry_on_http_429") == nil {
+			rw.QueueConfig.RetryOnRateLimit = true
+		}
+		cfg.RemoteWrite.Endpoints = append(cfg.RemoteWrite.Endpoints, remotewrite.EndpointConfig{
+			RemoteWriteConfig: rw, Negotiate: get(node, "protobuf_message") == nil,
+		})
+	}
+	prom.GlobalConfig.ExternalLabels = l.mergeExternalLabels(prom.GlobalConfig.ExternalLabels, src)
+	cfg.RemoteWrite.ExternalLabels = prom.GlobalConfig.ExternalLabels
+}
+
+// readExternalLabels checks the flag's labels.
+func (l *loader) readExternalLabels() {
+	for name, value := range l.opts.ExternalLabels {
+		p := Problem{File: flagExternalLabel, Value: name + "=" + value}
+		switch {
+		case !l.labelScheme().IsValidLabelName(name):
+			p.Why, p.Fix = fmt.Sprintf("%q is not a valid label name", name), "name a label, as cluster=east"
+		case !model.LabelValue(value).IsValid():
+			p.Value, p.Why, p.Fix = name, "the value is not valid UTF-8", "correct the value"
+		default:
+			continue
+		}
+		l.add(p)
+	}
+}
+
+// mergeExternalLabels: the flag wins over the file, said once for each label where both speak.
+func (l *loader) mergeExternalLabels(written labels.Labels, src *source) labels.Labels {
+	if len(l.opts.ExternalLabels) == 0 {
+		return written
+	}
+	b := labels.NewBuilder(written)
+	var names []string
+	for name := range l.opts.ExternalLabels {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		value := l.opts.ExternalLabels[name]
+		if old := written.Get(name); old != "" && old != value {
+			l.add(Problem{Severity: SeverityWarning, File: src.name, Line: lineOf(src.root, "global", "external_labels", name),
+				Key: "global.external_labels." + name, Value: old, Why: fmt.Sprintf("%s sets it to %s, and wins", flagExternalLabel, value),
+				Fix: "remove one of the two"})
+		}
+		b.Set(name, value)
+	}
+	return b.Labels()
+}
+
+// lineOf is the line of the last of keys; 0: it is not there.
+func lineOf(n *yaml.Node, keys ...string) int {
+	line := 0
+	for _, key := range keys {
+		at := index(n, key)
+		if at < 0 {
+			return 0
+		}
+		line, n = n.Content[2*at].Line, n.Content[2*at+1]
+	}
+	return line
+}
