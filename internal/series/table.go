@@ -39,7 +39,7 @@ type Table struct {
 type entry struct {
 	mask       uint64 // bit i: the target's i-th label survived unchanged
 	off        uint32
-	n          uint16
+	n          uint32
 	typ        metricType
 	whole      bool
 	refs       int32
@@ -90,7 +90,7 @@ func (t *Table) Add(target TargetID, final labels.Labels, m Meta) ID {
 		t.entries = append(t.entries, entry{})
 	}
 	e := &t.entries[id]
-	*e = entry{mask: mask, n: uint16(len(own)), whole: whole, refs: 1, gen: e.gen, next: t.byHash[hash]}
+	*e = entry{mask: mask, n: uint32(len(own)), whole: whole, refs: 1, gen: e.gen, next: t.byHash[hash]}
 	if len(own) > 0 {
 		e.off = t.pairs.put(own)
 	}

@@ -1,0 +1,395 @@
+package exposition
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/textparse"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// learner keeps every series whose name does not begin with "drop", without a target.
+type learner struct {
+	table  *series.Table
+	target series.TargetID
+}
+
+func newLearner() *learner {
+	table := series.NewTable()
+	return &learner{table: table, target: table.AddTarget(labels.EmptyLabels())}
+}
+
+func (l *learner) Learn(lset labels.Labels, m series.Meta) (series.ID, bool, error) {
+	if strings.HasPrefix(lset.Get(model.MetricNameLabel), "drop") {
+		return 0, false, nil
+	}
+	if !lset.Has(model.MetricNameLabel) {
+		return 0, false, errors.New("no name")
+	}
+	return l.table.Add(l.target, lset, m), true, nil
+}
+
+func (l *learner) Release(ids ...series.ID) { l.table.Release(ids...) }
+
+// sample is what a receiver would see.
+type sample struct {
+	labels string
+	bits   uint64
+	own    int64
+}
+
+func (l *learner) samples(b *series.Batch) []sample {
+	own := map[int]int64{}
+	for _, t := range b.Times {
+		own[t.Index] = t.Time
+	}
+	var out []sample
+	l.table.Read(func(v series.View) {
+		for i, id := range b.Series {
+			var lb labels.ScratchBuilder
+			for _, p := range v.Labels(nil, id, l.target) {
+				lb.Add(v.String(p.Name), v.String(p.Value))
+			}
+			out = append(out, sample{lb.Labels().String(), math.Float64bits(b.Values[i]), own[i]})
+		}
+	})
+	return out
+}
+
+// reference reads a page with textparse alone, as Prometheus' scrape loop does.
+func reference(page []byte, contentType string) (samples []sample, c Counts, err error) {
+	if len(page) == 0 {
+		return nil, c, nil
+	}
+	p, err := textparse.New(bytes.Clone(page), contentType, nil, textparse.ParserOptions{IgnoreNativeHistograms: true})
+	if p == nil {
+		return nil, c, err
+	}
+	seen := map[string]bool{}
+	texts := map[string]bool{}
+	var typ model.MetricType
+	for {
+		entry, err := p.Next()
+		if errors.Is(err, io.EOF) {
+			return samples, c, nil
+		}
+		if err != nil {
+			return nil, c, err
+		}
+		if entry == textparse.EntryType {
+			_, typ = p.Type()
+		}
+		if entry != textparse.EntrySeries {
+			continue
+		}
+		c.Scraped++
+		text, own, v := p.Series()
+		key := fmt.Sprint(typeSalt(typ), string(text)) // a text under another TYPE may mean other labels
+		var l labels.Labels
+		p.Labels(&l)
+		if strings.HasPrefix(l.Get(model.MetricNameLabel), "drop") {
+			continue
+		}
+		if !l.Has(model.MetricNameLabel) {
+			return nil, c, errors.New("no name")
+		}
+		c.Kept++
+		if (seen[l.String()] || texts[key]) && own == nil {
+			c.Duplicates++
+			continue
+		}
+		seen[l.String()], texts[key] = true, true
+		s := sample{labels: l.String(), bits: math.Float64bits(v)}
+		if own != nil {
+			s.own = *own
+		}
+		samples = append(samples, s)
+	}
+}
+
+// readBoth reads a page both ways and fails on any difference.
+func readBoth(t *testing.T, p *Page, l *learner, page []byte, contentType string, body io.Reader) {
+	t.Helper()
+	var b series.Batch
+	b.Reset(l.target, 1)
+	got, err := p.Read(body, contentType, math.MaxInt64, &b)
+	want, wantCounts, wantErr := reference(page, contentType)
+	if (err != nil) != (wantErr != nil) {
+		t.Fatalf("error %v, want %v\n%q", err, wantErr, page)
+	}
+	if got.Scraped != wantCounts.Scraped || got.Kept != wantCounts.Kept || got.Duplicates != wantCounts.Duplicates {
+		t.Fatalf("counts %+v, want %+v\n%q", got, wantCounts, page)
+	}
+	if err != nil {
+		p.Abandon()
+		return
+	}
+	have := l.samples(&b)
+	if len(have) != len(want) {
+		t.Fatalf("%d samples, want %d\n%q", len(have), len(want), page)
+	}
+	for i := range want {
+		if have[i] != want[i] {
+			t.Fatalf("sample %d: got %v want %v\n%q", i, have[i], want[i], page)
+		}
+	}
+	p.Commit()
+}
+
+const plain = "text/plain; charset=UTF-8"
+
+// awkward are pages that a line-wise reader easily takes for something else.
+func awkward() []string {
+	return []string{
+		"a 1\nb 2\n",
+		"a 1\nb 2",
+		"b 2\na 1\nc 3\n",
+		"# TYPE h histogram\nh_bucket{le=\"1\"} 3\nh_bucket{le=\"+Inf\"} 4\nh_sum{} 309.89999999999997726263245567679\nh_count{} 4\n",
+		"# TYPE h counter\nh_bucket{le=\"1\"} 3\n# TYPE h histogram\nh_bucket{le=\"1\"} 3\n",
+		"# TYPE s summary\ns{quantile=\"1\"} nan\ns{quantile=\"0.5\"} NaN\n",
+		"a{x=\"one\ntwo 3\"} 4\nb 1\n",
+		"a{x=\"one\n",
+		"a{x=\"\\\"}\\n\"} 4\n",
+		"a  5\n\tb\t6\n  c 7  \n",
+		"a 1 1000\na 2 2000\na 3\n",
+		"a 1\na 2\nb 1\na 3\n",
+		"a{x=\"1\",y=\"2\"} 1\na{y=\"2\",x=\"1\"} 2\n",
+		"drop_me 1\nkept 2\ndrop_me 3\n",
+		"\n\n# just a comment\n#\n# HELP a what \"it\" is\na 1\n\n",
+		"# HELP a x\x00y\na 1\n#\x00\nb 2\n",
+		"a 1\n\x00b 2\n",
+		"a{x=\"\x00\"} 1\n",
+		"{\"utf8.name\",x=\"1\"} 1\n# TYPE \"utf8\nname\" counter\nb 1\n",
+		"a 18446744073709551615\nb 123456789012345678\nc 1e3\nd 0x10\ne 1_0\nf -5\ng +Inf\nh .5\n",
+		"a 18446744073709551615\nb 123456789012345678\nc 1e3\nf -5\ng +Inf\nh .5\n",
+		"a 1\r\nb 2\r\n",
+		"<html>\n",
+		"a{x=\"\xff\"} 1\n",
+		"a{} 1\nno_value\n",
+		"a 1\n# TYPE b nonsense\nb 1\n",
+		"a\" 1\nb 2\n",
+		"# TYPE a counter\n# TYPE a counter\na 1\n",
+		"", "\n", " ", "#", "# ", "{", "a", "a ", "\"",
+	}
+}
+
+func TestPagesAsTextparseReadsThem(t *testing.T) {
+	for _, first := range awkward() {
+		for _, second := range awkward() {
+			l := newLearner()
+			p := NewPage(l, Options{HonorTimestamps: true})
+			for _, page := range []string{first, first, second, second, first} {
+				readBoth(t, p, l, []byte(page), plain, strings.NewReader(page))
+				readBoth(t, p, l, []byte(page), plain, iotest.OneByteReader(strings.NewReader(page)))
+			}
+			p.Forget()
+			if n := l.table.Len(); n != 0 {
+				t.Fatalf("%d series left after %q, %q", n, first, second)
+			}
+		}
+	}
+}
+
+func FuzzPages(f *testing.F) {
+	for i, page := range awkward() {
+		f.Add([]byte(page), []byte(awkward()[(i+7)%len(awkward())]), uint8(i))
+	}
+	f.Fuzz(func(t *testing.T, first, second []byte, cut uint8) {
+		l := newLearner()
+		p := NewPage(l, Options{HonorTimestamps: true})
+		edited := append(bytes.Clone(first[:min(int(cut), len(first))]), second...)
+		for _, page := range [][]byte{first, first, second, edited, first} {
+			readBoth(t, p, l, page, plain, bytes.NewReader(page))
+		}
+	})
+}
+
+func TestRealPages(t *testing.T) {
+	files, _ := filepath.Glob("../../../shared/data/envoy/*.txt")
+	if len(files) == 0 {
+		t.Skip("SKIPPED: no real pages beside the checkout (../shared/data/envoy)")
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			page, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			contentType := plain
+			if bytes.HasSuffix(bytes.TrimSpace(page), []byte("# EOF")) {
+				contentType = "application/openmetrics-text; version=1.0.0"
+			}
+			l := newLearner()
+			p := NewPage(l, Options{HonorTimestamps: true})
+			for range 3 {
+				readBoth(t, p, l, page, contentType, bytes.NewReader(page))
+			}
+		})
+	}
+}
+
+func TestARepeatedPageIsUnchanged(t *testing.T) {
+	l := newLearner()
+	p := NewPage(l, Options{HonorTimestamps: true})
+	read := func(page string) Counts {
+		var b series.Batch
+		b.Reset(l.target, 1)
+		c, err := p.Read(strings.NewReader(page), plain, math.MaxInt64, &b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Commit()
+		return c
+	}
+	for i, want := range []Counts{
+		{Scraped: 3, Kept: 2, Added: 2},
+		{Scraped: 3, Kept: 2, Unchanged: true},
+	} {
+		if got := read(fmt.Sprintf("# TYPE a counter\na %d\nb 2\ndrop 3\n", i)); got != want {
+			t.Errorf("page %d: got %+v want %+v", i, got, want)
+		}
+	}
+	if got, want := read("# TYPE a counter\na 1\nnew 1\nb 2\ndrop 3\n"), (Counts{Scraped: 4, Kept: 3, Added: 1}); got != want {
+		t.Errorf("a new line: got %+v want %+v", got, want)
+	}
+	if got := read("# TYPE a counter\na 1\nnew 1\nb 2\ndrop 3\n"); !got.Unchanged {
+		t.Errorf("the new order was not learned: %+v", got)
+	}
+	if got := read("# TYPE a counter\na 1\n"); got.Unchanged {
+		t.Error("a shorter page counts as unchanged")
+	}
+	if got := l.table.Len(); got != 1 {
+		t.Errorf("%d series known after all but one left, want 1", got)
+	}
+}
+
+func TestFailingPages(t *testing.T) {
+	broken := errors.New("broken")
+	for name, c := range map[string]struct {
+		body io.Reader
+		typ  string
+		opts Options
+		want Counts
+	}{
+		"read error":          {io.MultiReader(strings.NewReader("a 1\nb 2\n"), iotest.ErrReader(broken)), plain, Options{}, Counts{}},
+		"parse, then read":    {io.MultiReader(strings.NewReader("a 1\n<\n"), iotest.ErrReader(broken)), plain, Options{}, Counts{}},
+		"parse error":         {strings.NewReader("a 1\nb 2\n<html>\nc 3\n"), plain, Options{}, Counts{Scraped: 2, Kept: 2, Added: 2}},
+		"sample limit":        {strings.NewReader("a 1\nb 2\ndrop 1\nc 3\n"), plain, Options{SampleLimit: 1}, Counts{Scraped: 4, Kept: 3, Added: 1}},
+		"no content type":     {strings.NewReader("a 1\n"), "", Options{}, Counts{}},
+		"HTML":                {strings.NewReader("<html>"), "text/html", Options{}, Counts{}},
+		"one endless line":    {strings.NewReader("a{x=\"" + strings.Repeat("x", maxLineBytes+chunkBytes)), plain, Options{}, Counts{}},
+		"OpenMetrics, no EOF": {strings.NewReader("a 1\n"), "application/openmetrics-text", Options{}, Counts{Scraped: 1, Kept: 1, Added: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLearner()
+			p := NewPage(l, c.opts)
+			var b series.Batch
+			got, err := p.Read(c.body, c.typ, math.MaxInt64, &b)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if got != c.want {
+				t.Errorf("got %+v want %+v (%v)", got, c.want, err)
+			}
+			p.Abandon()
+			p.Forget()
+			if n := l.table.Len(); n != 0 {
+				t.Errorf("%d series left", n)
+			}
+		})
+	}
+}
+
+func TestFallbackAndEmpty(t *testing.T) {
+	l := newLearner()
+	p := NewPage(l, Options{Fallback: "text/plain"})
+	var b series.Batch
+	if c, err := p.Read(strings.NewReader("a 1\n"), "", math.MaxInt64, &b); err != nil || c.Scraped != 1 {
+		t.Errorf("fallback: %+v, %v", c, err)
+	}
+	p.Commit()
+	b.Reset(l.target, 2)
+	if c, err := p.Read(strings.NewReader(""), "", math.MaxInt64, &b); err != nil || c.Unchanged || b.Len() != 0 {
+		t.Errorf("empty: %+v, %v", c, err)
+	}
+	p.Commit()
+	b.Reset(l.target, 3)
+	if c, err := p.Read(strings.NewReader("a 1\n"), "", math.MaxInt64, &b); err != nil || c.Added != 0 {
+		t.Errorf("after an empty page: %+v, %v; its texts are still known", c, err)
+	}
+}
+
+func TestMetadataFollowsTheFamily(t *testing.T) {
+	l := newLearner()
+	p := NewPage(l, Options{})
+	var b series.Batch
+	page := "# HELP h helps\n# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_count 1\nstray 1\n# TYPE c counter\nc 1\n"
+	if _, err := p.Read(strings.NewReader(page), plain, math.MaxInt64, &b); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"histogram helps", "histogram helps", "unknown ", "counter "}
+	l.table.Read(func(v series.View) {
+		for i, id := range b.Series {
+			typ, help, _ := v.Meta(id)
+			if got := string(typ) + " " + v.String(help); got != want[i] {
+				t.Errorf("series %d: %q, want %q", i, got, want[i])
+			}
+		}
+	})
+}
+
+func TestRepeatedPageAllocatesNothingALine(t *testing.T) {
+	var page strings.Builder
+	page.WriteString("# TYPE istio_requests_total counter\n")
+	for i := range 2000 {
+		fmt.Fprintf(&page, "istio_requests_total{reporter=\"destination\",response_code=\"%d\"} %d\n", i, i)
+	}
+	l := newLearner()
+	p := NewPage(l, Options{})
+	var b series.Batch
+	body := strings.NewReader(page.String())
+	read := func() {
+		body.Reset(page.String())
+		b.Reset(l.target, 1)
+		if _, err := p.Read(body, plain, math.MaxInt64, &b); err != nil {
+			t.Fatal(err)
+		}
+		p.Commit()
+	}
+	read()
+	if n := testing.AllocsPerRun(20, read); n > 8 {
+		t.Errorf("%v allocations for a repeated page of 2,000 lines, want a handful", n)
+	}
+}
+
+func BenchmarkRepeatedPage(b *testing.B) {
+	var page strings.Builder
+	for i := range 2000 {
+		fmt.Fprintf(&page, "istio_requests_total{reporter=\"destination\",source_workload=\"%0420d\",response_code=\"200\"} %d\n", i, i*1000)
+	}
+	l := newLearner()
+	p := NewPage(l, Options{})
+	var batch series.Batch
+	body := strings.NewReader("")
+	b.SetBytes(int64(page.Len()))
+	for b.Loop() {
+		body.Reset(page.String())
+		batch.Reset(l.target, 1)
+		if _, err := p.Read(body, plain, math.MaxInt64, &batch); err != nil {
+			b.Fatal(err)
+		}
+		p.Commit()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/2000, "ns/sample")
+}

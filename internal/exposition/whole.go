@@ -1,0 +1,144 @@
+package exposition
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/prometheus/model/exemplar"
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/textparse"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// readWhole reads a page that is not plain text (OpenMetrics, protobuf) or is to be converted: textparse reads
+// all of it at once.
+func (p *Page) readWhole(body io.Reader, contentType string) (Counts, error) {
+	text, err := io.ReadAll(body)
+	if err != nil {
+		return Counts{}, err
+	}
+	parser, err := textparse.New(text, contentType, nil, textparse.ParserOptions{
+		IgnoreNativeHistograms:                  !p.opts.NativeHistograms,
+		ConvertClassicHistogramsToNHCB:          p.opts.ToCustomBuckets,
+		KeepClassicOnClassicAndNativeHistograms: p.opts.ClassicToo,
+		FallbackContentType:                     p.opts.Fallback,
+	})
+	if parser == nil {
+		return p.counts, err
+	}
+	for {
+		entry, err := parser.Next()
+		if errors.Is(err, io.EOF) {
+			return p.finish()
+		}
+		if err != nil {
+			return p.counts, err
+		}
+		if err := p.takeEntry(parser, entry); err != nil {
+			return p.counts, err
+		}
+	}
+}
+
+func (p *Page) takeEntry(parser textparse.Parser, entry textparse.Entry) error {
+	switch entry {
+	case textparse.EntryType:
+		name, typ := parser.Type()
+		p.parseType = typ
+		p.family = family{hash: p.familyHash(name), typ: typ}
+	case textparse.EntryHelp:
+		name, help := parser.Help()
+		p.family = p.family.moved(p.familyHash(name))
+		p.remember(func(m *series.Meta) { m.Help = strings.Clone(string(help)) })
+	case textparse.EntryUnit:
+		name, unit := parser.Unit()
+		p.family = p.family.moved(p.familyHash(name))
+		p.remember(func(m *series.Meta) { m.Unit = strings.Clone(string(unit)) })
+	case textparse.EntrySeries:
+		text, own, v := parser.Series()
+		index, err := p.take(parser, text, own, v)
+		if err != nil || index < 0 {
+			return err
+		}
+		p.takeExemplars(parser, index, false)
+	case textparse.EntryHistogram:
+		return p.takeHistogram(parser)
+	}
+	return nil
+}
+
+func (p *Page) takeHistogram(parser textparse.Parser) error {
+	text, own, h, fh := parser.Histogram()
+	index, err := p.take(parser, text, own, 0)
+	if err != nil || index < 0 {
+		return err
+	}
+	if err := p.limitHistogram(h, fh); err != nil {
+		if p.limitErr == nil {
+			p.limitErr = err
+		}
+		return nil
+	}
+	p.batch.Histograms = append(p.batch.Histograms, series.Histogram{Index: index, Integer: h, Float: fh})
+	p.takeExemplars(parser, index, true)
+	return nil
+}
+
+// limitHistogram lowers the resolution of a histogram to what the configuration allows.
+func (p *Page) limitHistogram(h *histogram.Histogram, fh *histogram.FloatHistogram) error {
+	for {
+		var schema int32
+		var buckets int
+		if h != nil {
+			schema, buckets = h.Schema, len(h.PositiveBuckets)+len(h.NegativeBuckets)
+		} else {
+			schema, buckets = fh.Schema, len(fh.PositiveBuckets)+len(fh.NegativeBuckets)
+		}
+		tooFine := histogram.IsExponentialSchemaReserved(schema) && schema > p.opts.MaxHistogramSchema
+		tooMany := p.opts.BucketLimit > 0 && buckets > p.opts.BucketLimit
+		to := schema - 1
+		switch {
+		case tooFine:
+			to = p.opts.MaxHistogramSchema
+		case !tooMany:
+			return nil
+		case !histogram.IsExponentialSchema(schema) || schema <= histogram.ExponentialSchemaMin:
+			return ErrBucketLimit
+		}
+		var err error
+		if h != nil {
+			err = h.ReduceResolution(to)
+		} else {
+			err = fh.ReduceResolution(to)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// takeExemplars adds the exemplars of the sample at index. One of a native histogram counts only with a
+// timestamp of its own.
+func (p *Page) takeExemplars(parser textparse.Parser, index int, native bool) {
+	first := len(p.batch.Exemplars)
+	var e exemplar.Exemplar
+	for parser.Exemplar(&e) {
+		if !e.HasTs {
+			if native {
+				e = exemplar.Exemplar{}
+				continue
+			}
+			e.Ts = p.batch.Time
+			if n := len(p.batch.Times); n > 0 && p.batch.Times[n-1].Index == index {
+				e.Ts = p.batch.Times[n-1].Time
+			}
+		}
+		e.Labels = e.Labels.Copy()
+		p.batch.Exemplars = append(p.batch.Exemplars, series.Exemplar{Index: index, Exemplar: e})
+		e = exemplar.Exemplar{}
+	}
+	slices.SortFunc(p.batch.Exemplars[first:], func(a, b series.Exemplar) int { return exemplar.Compare(a.Exemplar, b.Exemplar) })
+}
