@@ -1,0 +1,277 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/common/model"
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"github.com/prometheus/prometheus/model/labels"
+	promscrape "github.com/prometheus/prometheus/scrape"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/config"
+	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
+)
+
+// The forms of output of targets and scrape.
+const (
+	outputTable = "table"
+	outputJSON  = "json"
+)
+
+// targetsCommand discovers once and shows what would be scraped.
+type targetsCommand struct {
+	config  *configFlags
+	dropped bool
+	output  string
+	timeout time.Duration
+}
+
+func newTargetsCommand(app *kingpin.Application) command {
+	c := &targetsCommand{}
+	clause := app.Command("targets", "Discover once and print the targets with their labels; with --dropped also what was left out, and by which rule.")
+	c.config = addConfigFlags(clause)
+	clause.Flag("dropped", "Also print what relabeling left out, with the rule that did it, and targets that are not valid.").BoolVar(&c.dropped)
+	clause.Flag("output", "Form of the output: table or json.").Default(outputTable).EnumVar(&c.output, outputTable, outputJSON)
+	clause.Flag("timeout", "How long discovery may take.").Default("30s").DurationVar(&c.timeout)
+	return command{clause: clause, run: c.run}
+}
+
+func (c *targetsCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
+	opts := c.config.options()
+	opts.Check = true // nothing is sent, so no remote_write is needed
+	cfg, err := config.Load(opts)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitRefused
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	groups, err := discovery.Once(ctx, cfg.Jobs)
+	if err != nil {
+		fmt.Fprintf(stderr, "envoy-scraper targets: %v\n", err)
+		return exitRefused
+	}
+	list := listTargets(cfg.Jobs, groups)
+	write := list.writeTable
+	if c.output == outputJSON {
+		write = list.writeJSON
+	}
+	if err := write(stdout, c.dropped); err != nil {
+		fmt.Fprintf(stderr, "envoy-scraper targets: %v\n", err)
+		return exitRefused
+	}
+	return exitOK
+}
+
+// targetList is what discovery and the rules of all jobs yield.
+type targetList struct {
+	Targets []foundTarget   `json:"targets"`
+	Dropped []droppedTarget `json:"dropped,omitempty"`
+	Invalid []invalidTarget `json:"invalid,omitempty"`
+	Counts  targetCounts    `json:"counts"`
+}
+
+// targetCounts says how many there are, also of what is not shown.
+type targetCounts struct {
+	Targets int `json:"targets"`
+	Dropped int `json:"dropped"`
+	Invalid int `json:"invalid"`
+}
+
+type foundTarget struct {
+	Job        string            `json:"job"`
+	URL        string            `json:"url"`
+	Labels     map[string]string `json:"labels"`
+	Discovered map[string]string `json:"discovered_labels"`
+}
+
+type droppedTarget struct {
+	Job        string            `json:"job"`
+	Rule       int               `json:"rule"` // from 1, as people count
+	Words      string            `json:"rule_in_words"`
+	Saw        string            `json:"value"` // of the source labels
+	Discovered map[string]string `json:"discovered_labels"`
+}
+
+type invalidTarget struct {
+	Job        string            `json:"job"`
+	Reason     string            `json:"reason"`
+	Discovered map[string]string `json:"discovered_labels"`
+}
+
+// listTargets makes the targets of all jobs, as the scraper would.
+func listTargets(jobs []*promconfig.ScrapeConfig, groups map[string][]*targetgroup.Group) targetList {
+	list := targetList{Targets: []foundTarget{}}
+	for _, job := range jobs {
+		seen := map[string]bool{} // equal targets of a job are one
+		for _, g := range groups[job.JobName] {
+			for _, t := range g.Targets {
+				list.add(job, t, g.Labels, seen)
+			}
+		}
+	}
+	list.Counts = targetCounts{Targets: len(list.Targets), Dropped: len(list.Dropped), Invalid: len(list.Invalid)}
+	list.sort(jobs)
+	return list
+}
+
+// add sorts one discovered target into targets, dropped and invalid.
+func (l *targetList) add(job *promconfig.ScrapeConfig, own, group model.LabelSet, seen map[string]bool) {
+	b := labels.NewBuilder(labels.EmptyLabels())
+	promscrape.PopulateDiscoveredLabels(b, job, own, group)
+	discovered := b.Labels()
+	lset, err := promscrape.PopulateLabels(b, job, own, group)
+	switch {
+	case err != nil:
+		l.Invalid = append(l.Invalid, invalidTarget{Job: job.JobName, Reason: err.Error(), Discovered: discovered.Map()})
+	case lset.IsEmpty():
+		d := droppedTarget{Job: job.JobName, Discovered: discovered.Map()}
+		if step, ok := relabel.Dropped(relabel.Explain(discovered, job.RelabelConfigs)); ok {
+			d.Rule, d.Words, d.Saw = step.Index+1, step.String(), sourceValue(step)
+		}
+		l.Dropped = append(l.Dropped, d)
+	default:
+		target := promscrape.NewTarget(lset, job, own, group)
+		public := target.Labels(b)
+		url := target.URL().Redacted()
+		if key := url + "\xff" + public.String(); !seen[key] {
+			seen[key] = true
+			l.Targets = append(l.Targets, foundTarget{Job: job.JobName, URL: url, Labels: public.Map(), Discovered: discovered.Map()})
+		}
+	}
+}
+
+// sort makes the output the same for the same cluster; the jobs keep the order of the configuration.
+func (l *targetList) sort(jobs []*promconfig.ScrapeConfig) {
+	rank := func(name string) int {
+		return slices.IndexFunc(jobs, func(j *promconfig.ScrapeConfig) bool { return j.JobName == name })
+	}
+	slices.SortStableFunc(l.Targets, func(a, b foundTarget) int {
+		return cmp.Or(cmp.Compare(rank(a.Job), rank(b.Job)), cmp.Compare(a.URL, b.URL), cmp.Compare(labelWords(a.Labels), labelWords(b.Labels)))
+	})
+	slices.SortStableFunc(l.Dropped, func(a, b droppedTarget) int {
+		return cmp.Or(cmp.Compare(rank(a.Job), rank(b.Job)), cmp.Compare(place(a.Discovered), place(b.Discovered)))
+	})
+	slices.SortStableFunc(l.Invalid, func(a, b invalidTarget) int {
+		return cmp.Or(cmp.Compare(rank(a.Job), rank(b.Job)), cmp.Compare(place(a.Discovered), place(b.Discovered)))
+	})
+}
+
+// writeJSON prints the list; what was left out only where it was asked for.
+func (l targetList) writeJSON(w io.Writer, dropped bool) error {
+	if !dropped {
+		l.Dropped, l.Invalid = nil, nil
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(l)
+}
+
+// writeTable prints the list for people.
+func (l targetList) writeTable(w io.Writer, dropped bool) error {
+	if len(l.Targets) > 0 {
+		t := newTable(w, "JOB", "URL", "LABELS")
+		for _, target := range l.Targets {
+			t.row(target.Job, target.URL, labelWords(target.Labels))
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	if dropped && len(l.Dropped) > 0 {
+		fmt.Fprint(w, "\nLeft out by relabeling:\n")
+		t := newTable(w, "JOB", "DISCOVERED", "RULE", "WHICH SAW")
+		for _, d := range l.Dropped {
+			t.row(d.Job, place(d.Discovered), fmt.Sprintf("%d: %s", d.Rule, d.Words), d.Saw)
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	if dropped && len(l.Invalid) > 0 {
+		fmt.Fprint(w, "\nNot valid:\n")
+		t := newTable(w, "JOB", "DISCOVERED", "REASON")
+		for _, i := range l.Invalid {
+			t.row(i.Job, place(i.Discovered), i.Reason)
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	return l.writeSummary(w, dropped)
+}
+
+func (l targetList) writeSummary(w io.Writer, dropped bool) error {
+	hint := ""
+	if !dropped && l.Counts.Dropped+l.Counts.Invalid > 0 {
+		hint = "; --dropped shows why"
+	}
+	_, err := fmt.Fprintf(w, "\nTargets: %d. Discovered but left out by relabeling: %d, not valid: %d%s.\n",
+		l.Counts.Targets, l.Counts.Dropped, l.Counts.Invalid, hint)
+	return err
+}
+
+// sourceValue is what the rule looked at.
+func sourceValue(s relabel.Step) string {
+	values := make([]string, len(s.Rule.SourceLabels))
+	for i, name := range s.Rule.SourceLabels {
+		values[i] = s.Before.Get(string(name))
+	}
+	return fmt.Sprintf("%q", strings.Join(values, s.Rule.Separator))
+}
+
+// place says where a discovered target is: its pod and container, and its address.
+func place(discovered map[string]string) string {
+	const prefix = model.MetaLabelPrefix + "kubernetes_"
+	address := discovered[model.AddressLabel]
+	if address == "" {
+		address = "(no address)"
+	}
+	pod := discovered[prefix+"pod_name"]
+	if pod == "" {
+		return address
+	}
+	where := discovered[prefix+"namespace"] + "/" + pod
+	if c := discovered[prefix+"pod_container_name"]; c != "" {
+		where += "/" + c
+	}
+	return where + " " + address
+}
+
+// labelWords prints labels by name: app="x", job="y".
+func labelWords(m map[string]string) string {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%s=%q", name, m[name])
+	}
+	return strings.Join(names, ", ")
+}
+
+// table is aligned columns under a head.
+type table struct{ w *tabwriter.Writer }
+
+func newTable(w io.Writer, head ...string) table {
+	t := table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
+	t.row(head...)
+	return t
+}
+
+func (t table) row(cells ...string) { fmt.Fprintln(t.w, strings.Join(cells, "\t")) }
+
+func (t table) flush() error { return t.w.Flush() }
