@@ -67,10 +67,8 @@ func (e *endpoint) turn(s *settings, p protocol) bool {
 	h := &e.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	to := v1
-	if p == v1 {
-		to = v2
-	} else {
+	to := p.other()
+	if p == v2 {
 		h.confirmed, h.probeAt = false, time.Now().Add(probeInterval)
 	}
 	if h.protocol != to {

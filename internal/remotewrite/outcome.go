@@ -22,6 +22,13 @@ func (p protocol) String() string {
 	return "2.0"
 }
 
+func (p protocol) other() protocol {
+	if p == v1 {
+		return v2
+	}
+	return v1
+}
+
 // outcome is what an answer means for the request.
 type outcome int
 

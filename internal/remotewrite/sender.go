@@ -65,7 +65,7 @@ func isClosed(ch <-chan struct{}) bool {
 func (s *sender) deliver(ctx context.Context, m message) bool {
 	e := s.endpoint
 	var fast, slow backoff
-	var turned [3]bool // by protocol: the endpoint has asked for the other one
+	var turned [3]bool // by protocol: the endpoint asked for the other one instead
 	for attempt := 0; ctx.Err() == nil; attempt++ {
 		cfg, replaced := e.current()
 		var left bool
@@ -93,7 +93,7 @@ func (s *sender) deliver(ctx context.Context, m message) bool {
 			s.accept(cfg, m, p, lost, a)
 			return true
 		case otherProtocol:
-			if !turned[p] && e.turn(cfg, p) {
+			if !turned[p.other()] && e.turn(cfg, p) {
 				turned[p] = true
 				continue // the same samples at once, the other way
 			}

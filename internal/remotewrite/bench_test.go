@@ -1,0 +1,136 @@
+package remotewrite
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/golang/snappy"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// swallow is a queue that keeps the last request, so that only packing is measured.
+type swallow struct{ last, open []queue.Record }
+
+func (q *swallow) Append(_ int, r queue.Record) (queue.Loss, error) {
+	if r.First {
+		q.last, q.open = q.open, nil
+	}
+	q.open = append(q.open, r)
+	return queue.Loss{}, nil
+}
+func (q *swallow) Seal(int)                       {}
+func (q *swallow) Next(int) (queue.Request, bool) { return queue.Request{}, false }
+func (q *swallow) Ack(int)                        {}
+func (q *swallow) Stats() queue.Stats             { return queue.Stats{} }
+func (q *swallow) Close() (queue.Loss, error)     { return queue.Loss{}, nil }
+
+const benchSeries, benchTargets = 2000, 20
+
+// benchBatches are replicas with fifteen labels a series, as Istio's are.
+func benchBatches(table *series.Table) (out []*series.Batch) {
+	for i := range benchTargets {
+		public := labels.FromStrings("instance", fmt.Sprintf("10.0.0.%d:15090", i), "job", "envoy-stats",
+			"namespace", "default", "pod_name", fmt.Sprintf("productpage-v1-%d", i))
+		id := table.AddTarget(public)
+		var b series.Batch
+		b.Reset(id, 1_700_000_000_000)
+		for j := range benchSeries {
+			lb := labels.NewBuilder(public)
+			lb.Set("__name__", fmt.Sprintf("istio_metric_%d_bucket", j/200))
+			lb.Set("le", fmt.Sprintf("%d", j%20))
+			lb.Set("destination_service", fmt.Sprintf("svc-%d.default.svc.cluster.local", j/20%10))
+			for k := range 8 {
+				lb.Set(fmt.Sprintf("source_label_%d", k), fmt.Sprintf("value-%d", k))
+			}
+			b.Add(table.Add(id, lb.Labels(), series.Meta{Type: model.MetricTypeHistogram, Help: "what Istio says"}), float64(j))
+		}
+		out = append(out, &b)
+	}
+	return out
+}
+
+func benchWriters(b *testing.B, external labels.Labels) (*Writers, *swallow, []*series.Batch) {
+	table := series.NewTable()
+	w := New(table, zap.NewNop(), nil)
+	q := &swallow{}
+	err := w.Apply(Config{Endpoints: []EndpointConfig{endpointConfig("a")}, ExternalLabels: external,
+		OpenQueue: func(string, int, queue.Config) (queue.Queue, error) { return q, nil }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return w, q, benchBatches(table)
+}
+
+func perSample(b *testing.B, samples int) {
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(samples), "ns/sample")
+}
+
+func BenchmarkAppend(b *testing.B) {
+	for name, external := range map[string]labels.Labels{
+		"plain":    labels.EmptyLabels(),
+		"external": labels.FromStrings("cluster", "c1", "zone", "z1"),
+	} {
+		b.Run(name, func(b *testing.B) {
+			w, _, batches := benchWriters(b, external)
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				batch := batches[i%len(batches)]
+				batch.Time += 10_000
+				i++
+				if err := w.Append(batch); err != nil {
+					b.Fatal(err)
+				}
+			}
+			perSample(b, benchSeries)
+		})
+	}
+}
+
+func BenchmarkSend(b *testing.B) {
+	for _, p := range []protocol{v1, v2} {
+		b.Run(p.String(), func(b *testing.B) {
+			w, q, batches := benchWriters(b, labels.EmptyLabels())
+			for _, batch := range batches {
+				if err := w.Append(batch); err != nil {
+					b.Fatal(err)
+				}
+			}
+			m := messageOf(queue.Request{Records: q.last, Samples: benchSeries})
+			var s sender
+			var wire int
+			for b.Loop() {
+				body, _, err := s.encode(m, p, true)
+				if err != nil {
+					b.Fatal(err)
+				}
+				wire = len(body)
+			}
+			perSample(b, benchSeries)
+			b.ReportMetric(float64(wire)/benchSeries, "wire-B/sample")
+		})
+	}
+}
+
+func BenchmarkSnappyAlone(b *testing.B) {
+	w, q, batches := benchWriters(b, labels.EmptyLabels())
+	for _, batch := range batches {
+		if err := w.Append(batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	plain, err := appendRequest(nil, messageOf(queue.Request{Records: q.last}))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var dst []byte
+	for b.Loop() {
+		dst = snappy.Encode(dst[:cap(dst)], plain)
+	}
+	perSample(b, benchSeries)
+}

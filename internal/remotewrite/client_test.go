@@ -1,0 +1,175 @@
+package remotewrite
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	promhttp "github.com/prometheus/common/config"
+	"github.com/prometheus/common/model"
+)
+
+// clientFor is the client that a configuration with this url gives.
+func clientFor(t *testing.T, address string, change func(*EndpointConfig)) poster {
+	t.Helper()
+	ec := endpointConfig("a")
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ec.URL = &promhttp.URL{URL: u}
+	if change != nil {
+		change(&ec)
+	}
+	c, err := newClient(ec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.close)
+	return c
+}
+
+func TestHeaders(t *testing.T) {
+	var got http.Header
+	var body []byte
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = r.Header
+		body, _ = io.ReadAll(r.Body)
+		w.WriteHeader(204)
+	}))
+	defer srv.Close()
+	c := clientFor(t, srv.URL+"/write", func(ec *EndpointConfig) {
+		ec.Headers = map[string]string{"X-Scope-OrgID": "tenant", "content-type": "text/plain",
+			"CONTENT-ENCODING": "gzip", "x-prometheus-remote-write-version": "9", "User-Agent": "me"}
+		ec.HTTPClientConfig.BasicAuth = &promhttp.BasicAuth{Username: "u", Password: "p"}
+	})
+	for p, want := range map[protocol]map[string]string{
+		v1: {"Content-Type": "application/x-protobuf", "X-Prometheus-Remote-Write-Version": "0.1.0"},
+		v2: {"Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request", "X-Prometheus-Remote-Write-Version": "2.0.0"},
+	} {
+		want["Content-Encoding"] = "snappy"
+		want["X-Scope-OrgID"] = "tenant"
+		want["Authorization"] = "Basic dTpw"
+		want["Retry-Attempt"] = "3"
+		if a := c.post(t.Context(), []byte("x"), p, 3); a.err != nil || a.status != 204 {
+			t.Fatalf("answer = %+v", a)
+		}
+		for name, value := range want {
+			if v := got.Values(name); len(v) != 1 || v[0] != value {
+				t.Errorf("%s: %s = %q, want %q", p, name, v, value)
+			}
+		}
+		if ua := got.Get("User-Agent"); !strings.HasPrefix(ua, "envoy-scraper/") {
+			t.Errorf("User-Agent = %q", ua)
+		}
+		if string(body) != "x" {
+			t.Errorf("body = %q", body)
+		}
+	}
+}
+
+// elsewhere starts two servers: the first redirects to the second, under another host name.
+func elsewhere(t *testing.T, code int) (address string, second *http.Request, requests *int) {
+	t.Helper()
+	second, requests = &http.Request{}, new(int)
+	to := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		*second = *r
+		*requests++
+		w.WriteHeader(204)
+	}))
+	t.Cleanup(to.Close)
+	_, port, _ := net.SplitHostPort(to.Listener.Addr().String())
+	from := httptest.NewServer(http.RedirectHandler("http://localhost:"+port+"/", code))
+	t.Cleanup(from.Close)
+	return from.URL, second, requests
+}
+
+func TestCredentialsStayWithTheirHost(t *testing.T) {
+	for name, change := range map[string]func(*EndpointConfig){
+		"basic auth": func(ec *EndpointConfig) {
+			ec.HTTPClientConfig.BasicAuth = &promhttp.BasicAuth{Username: "u", Password: "secret"}
+		},
+		"bearer": func(ec *EndpointConfig) {
+			ec.HTTPClientConfig.Authorization = &promhttp.Authorization{Type: "Bearer", Credentials: "secret"}
+		},
+		"header": func(ec *EndpointConfig) { ec.Headers = map[string]string{"X-Api-Key": "secret"} },
+		"http header": func(ec *EndpointConfig) {
+			ec.HTTPClientConfig.HTTPHeaders = &promhttp.Headers{Headers: map[string]promhttp.Header{"X-Api-Key": {Secrets: []promhttp.Secret{"secret"}}}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			address, second, requests := elsewhere(t, http.StatusPermanentRedirect)
+			a := clientFor(t, address, change).post(t.Context(), []byte("x"), v1, 0)
+			if a.err != nil {
+				t.Fatal(a.err)
+			}
+			for header, values := range second.Header {
+				if v := strings.Join(values, ","); strings.Contains(v, "secret") || header == "Authorization" || header == "X-Api-Key" {
+					t.Errorf("the other host got %s: %s", header, v)
+				}
+			}
+			if *requests > 0 && second.Method != http.MethodPost {
+				t.Errorf("method = %s", second.Method)
+			}
+		})
+	}
+}
+
+func TestRedirects(t *testing.T) {
+	for code, want := range map[int]int{301: 301, 302: 302, 303: 303, 307: 204, 308: 204} {
+		address, _, requests := elsewhere(t, code)
+		a := clientFor(t, address, nil).post(t.Context(), []byte("x"), v1, 0)
+		if a.status != want || (want == 204) != (*requests == 1) {
+			t.Errorf("%d: status %d after %d requests elsewhere, want %d", code, a.status, *requests, want)
+		}
+		if want != 204 && !strings.Contains(a.message, "redirects") {
+			t.Errorf("%d: message %q does not say what to do", code, a.message)
+		}
+	}
+	address, _, requests := elsewhere(t, 308)
+	a := clientFor(t, address, func(ec *EndpointConfig) { ec.HTTPClientConfig.FollowRedirects = false }).post(t.Context(), nil, v1, 0)
+	if a.status != 308 || *requests != 0 {
+		t.Errorf("follow_redirects: false followed: %d", a.status)
+	}
+}
+
+func TestEndlessAnswer(t *testing.T) {
+	wrote := make(chan int64, 1)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		n, _ := io.Copy(w, io.LimitReader(zeros{}, 1<<30))
+		wrote <- n
+	}))
+	defer srv.Close()
+	c := clientFor(t, srv.URL, nil)
+	a := c.post(t.Context(), []byte("x"), v1, 0)
+	if a.status != 200 || a.err != nil || len(a.message) > maxMessageBytes {
+		t.Errorf("answer = %d %v, message of %d bytes", a.status, a.err, len(a.message))
+	}
+	if n := <-wrote; n > 16<<20 {
+		t.Errorf("the receiver could write %d bytes", n)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return copy(p, bytes.Repeat([]byte("0"), len(p))), nil }
+
+func TestTimeout(t *testing.T) {
+	hang := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hang }))
+	defer srv.Close()
+	defer close(hang)
+	c := clientFor(t, strings.Replace(srv.URL, "http://", "http://user:topsecret@", 1)+"/?token=topsecret", func(ec *EndpointConfig) {
+		ec.RemoteTimeout = model.Duration(50 * time.Millisecond)
+	})
+	a := c.post(t.Context(), []byte("x"), v2, 0)
+	if a.err == nil || strings.Contains(a.err.Error(), "topsecret") {
+		t.Errorf("error = %v, want a timeout without the address", a.err)
+	}
+}

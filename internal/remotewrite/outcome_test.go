@@ -1,0 +1,83 @@
+package remotewrite
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+)
+
+func TestClassify(t *testing.T) {
+	wrote := func(code int, header string) answer {
+		a := status(code)
+		a.header.Set(header, "0")
+		return a
+	}
+	const samples = "X-Prometheus-Remote-Write-Samples-Written"
+	for name, tc := range map[string]struct {
+		answer answer
+		c      circumstances
+		want   outcome
+	}{
+		"1.0 200":                      {status(200), circumstances{sent: v1}, accepted},
+		"1.0 204":                      {status(204), circumstances{sent: v1}, accepted},
+		"2.0 204 with samples":         {wrote(204, samples), circumstances{sent: v2}, accepted},
+		"2.0 204 with histograms":      {wrote(204, "X-Prometheus-Remote-Write-Histograms-Written"), circumstances{sent: v2}, accepted},
+		"2.0 204 with exemplars":       {wrote(204, "X-Prometheus-Remote-Write-Exemplars-Written"), circumstances{sent: v2}, accepted},
+		"2.0 204 without":              {status(204), circumstances{sent: v2}, otherProtocol},
+		"301":                          {status(301), circumstances{sent: v1}, slowRetry},
+		"308":                          {status(308), circumstances{sent: v2}, slowRetry},
+		"400 to 1.0":                   {status(400), circumstances{sent: v1, unproven: true}, refused},
+		"400 to 2.0":                   {status(400), circumstances{sent: v2}, refused},
+		"400 to a try of 2.0":          {status(400), circumstances{sent: v2, unproven: true}, otherProtocol},
+		"400 to a try, with headers":   {wrote(400, samples), circumstances{sent: v2, unproven: true}, refused},
+		"401":                          {status(401), circumstances{sent: v2}, slowRetry},
+		"403":                          {status(403), circumstances{sent: v1}, slowRetry},
+		"404":                          {status(404), circumstances{sent: v2, unproven: true}, refused},
+		"409":                          {status(409), circumstances{sent: v1}, refused},
+		"413":                          {status(413), circumstances{sent: v2}, split},
+		"415":                          {status(415), circumstances{sent: v2}, otherProtocol},
+		"415 to 1.0":                   {status(415), circumstances{sent: v1}, otherProtocol},
+		"429":                          {status(429), circumstances{sent: v1, retryOnRateLimit: true}, retry},
+		"429 unless the user says not": {status(429), circumstances{sent: v1}, refused},
+		"500":                          {status(500), circumstances{sent: v1}, retry},
+		"503":                          {status(503), circumstances{sent: v2}, retry},
+		"599":                          {status(599), circumstances{sent: v2}, retry},
+		"no answer":                    {answer{err: errors.New("connection reset")}, circumstances{sent: v2}, retry},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := classify(tc.answer, tc.c); got != tc.want {
+				t.Errorf("got %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestWritten(t *testing.T) {
+	h := http.Header{}
+	if n, ok := written(h); n != 0 || ok {
+		t.Errorf("no headers = %d, %v", n, ok)
+	}
+	h.Set("X-Prometheus-Remote-Write-Samples-Written", "5")
+	h.Set("X-Prometheus-Remote-Write-Histograms-Written", "2")
+	h.Set("X-Prometheus-Remote-Write-Exemplars-Written", "9")
+	if n, ok := written(h); n != 7 || !ok {
+		t.Errorf("samples and histograms = %d, %v; want 7", n, ok)
+	}
+	h.Set("X-Prometheus-Remote-Write-Samples-Written", "many")
+	if n, ok := written(h); n != 2 || !ok {
+		t.Errorf("a bad number = %d, %v; want 2", n, ok)
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	b := backoff{min: 30 * time.Millisecond, max: 5 * time.Second}
+	step := b.min
+	for range 20 {
+		d := b.wait()
+		if least, most := max(b.min, step*4/5), min(b.max, step*6/5); d < least || d > most {
+			t.Errorf("waited %v, want %v to %v", d, least, most)
+		}
+		step = min(2*step, b.max)
+	}
+}

@@ -1,0 +1,295 @@
+package remotewrite
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang/snappy"
+	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	promhttp "github.com/prometheus/common/config"
+	"github.com/prometheus/common/model"
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/prompb"
+	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
+	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// point is one sample as a receiver sees it.
+type point struct {
+	at   int64
+	bits uint64
+}
+
+// receiver is a poster that decodes what it gets with Prometheus' own types.
+type receiver struct {
+	t *testing.T
+
+	mu       sync.Mutex // guards the following
+	reply    func(r *receiver, p protocol, samples int) answer
+	arrived  map[string][]point // by labels, in order of arrival
+	requests int                // all, refused ones included
+	accepted int
+	sizes    []int // series of each accepted request
+	disorder int   // samples not newer than the one before of their series
+}
+
+func newReceiver(t *testing.T) *receiver { return &receiver{t: t, arrived: map[string][]point{}} }
+
+func fine(p protocol, samples int) answer {
+	h := http.Header{}
+	if p == v2 {
+		h.Set("X-Prometheus-Remote-Write-Samples-Written", strconv.Itoa(samples))
+	}
+	return answer{status: 204, header: h}
+}
+
+func status(code int) answer { return answer{status: code, header: http.Header{}} }
+
+func (r *receiver) post(_ context.Context, body []byte, p protocol, _ int) answer {
+	got := r.decode(body, p)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.requests++
+	a := fine(p, len(got))
+	if r.reply != nil {
+		a = r.reply(r, p, len(got))
+	}
+	if a.err != nil || a.status/100 != 2 {
+		return a
+	}
+	if _, confirmed := written(a.header); p == v2 && !confirmed {
+		return a // took the body for a message without known fields
+	}
+	r.accepted++
+	r.sizes = append(r.sizes, len(got))
+	for _, s := range got {
+		known := r.arrived[s.labels]
+		if n := len(known); n > 0 && known[n-1].at >= s.at {
+			r.disorder++
+		}
+		r.arrived[s.labels] = append(known, s.point)
+	}
+	return a
+}
+
+func (r *receiver) close() {}
+
+type arrival struct {
+	labels string
+	point
+}
+
+// decode also checks what the specification demands of every request.
+func (r *receiver) decode(body []byte, p protocol) (out []arrival) {
+	plain, err := snappy.Decode(nil, body)
+	if err != nil {
+		r.t.Errorf("snappy: %v", err)
+		return nil
+	}
+	seen := map[string]bool{}
+	add := func(ls labels.Labels, at int64, v float64) {
+		key := ls.String()
+		if seen[key] {
+			r.t.Errorf("two samples of %s in one request", key)
+		}
+		seen[key] = true
+		out = append(out, arrival{key, point{at, math.Float64bits(v)}})
+	}
+	var b labels.ScratchBuilder
+	if p == v1 {
+		var req prompb.WriteRequest
+		if err := req.Unmarshal(plain); err != nil {
+			r.t.Errorf("1.0: %v", err)
+		}
+		for _, ts := range req.Timeseries {
+			for _, s := range ts.Samples {
+				add(ts.ToLabels(&b, nil), s.Timestamp, s.Value)
+			}
+		}
+		return out
+	}
+	var req writev2.Request
+	if err := req.Unmarshal(plain); err != nil {
+		r.t.Errorf("2.0: %v", err)
+	}
+	checkSymbols(r.t, req.Symbols)
+	for _, ts := range req.Timeseries {
+		ls, err := ts.ToLabels(&b, req.Symbols)
+		if err != nil {
+			r.t.Errorf("labels: %v", err)
+		}
+		for _, s := range ts.Samples {
+			add(ls, s.Timestamp, s.Value)
+		}
+	}
+	return out
+}
+
+func checkSymbols(t testing.TB, symbols []string) {
+	t.Helper()
+	if len(symbols) == 0 || symbols[0] != "" {
+		t.Errorf("symbols do not begin with the empty string: %q", symbols)
+	}
+	sorted := slices.Sorted(slices.Values(symbols))
+	if n := len(slices.Compact(slices.Clone(sorted))); n != len(symbols) {
+		t.Errorf("%d of %d symbols are distinct", n, len(symbols))
+	}
+}
+
+func (r *receiver) set(reply func(r *receiver, p protocol, samples int) answer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reply = reply
+}
+
+func (r *receiver) total() (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, ps := range r.arrived {
+		n += len(ps)
+	}
+	return n
+}
+
+func (r *receiver) tried() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.requests
+}
+
+// world is a small world: a table, writers, and one receiver for each endpoint.
+type world struct {
+	t         *testing.T
+	table     *series.Table
+	writers   *Writers
+	cfg       Config
+	receivers map[string]*receiver // by endpoint name
+	logs      *zap.Logger
+	cancel    context.CancelFunc
+	done      chan struct{}
+}
+
+// endpointConfig is what a file with nothing but a url gives.
+func endpointConfig(name string) EndpointConfig {
+	rw := promconfig.DefaultRemoteWriteConfig
+	rw.URL = &promhttp.URL{URL: &url.URL{Scheme: "http", Host: name + ".test", Path: "/api/v1/write"}}
+	rw.Name = name
+	rw.QueueConfig.RetryOnRateLimit = true
+	return EndpointConfig{RemoteWriteConfig: &rw, Negotiate: true}
+}
+
+func explicit(ec EndpointConfig, p protocol) EndpointConfig {
+	ec.Negotiate = false
+	ec.ProtobufMessage = remoteapi.WriteV1MessageType
+	if p == v2 {
+		ec.ProtobufMessage = remoteapi.WriteV2MessageType
+	}
+	return ec
+}
+
+func newWorld(t *testing.T, endpoints ...EndpointConfig) *world {
+	w := &world{t: t, table: series.NewTable(), receivers: map[string]*receiver{}, logs: zap.NewNop()}
+	w.writers = New(w.table, w.logs, nil)
+	w.writers.newClient = func(ec EndpointConfig) (poster, error) {
+		if w.receivers[ec.Name] == nil {
+			w.receivers[ec.Name] = newReceiver(t)
+		}
+		return w.receivers[ec.Name], nil
+	}
+	w.cfg = Config{Endpoints: endpoints, FlushDeadline: 5 * time.Second}
+	w.apply()
+	return w
+}
+
+func (w *world) apply() {
+	w.t.Helper()
+	if err := w.writers.Apply(w.cfg); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel, w.done = cancel, make(chan struct{})
+	go func() {
+		defer close(w.done)
+		if err := w.writers.Run(ctx); err != nil {
+			w.t.Error(err)
+		}
+	}()
+}
+
+func (w *world) stop() {
+	w.cancel()
+	<-w.done
+}
+
+func (w *world) dropped(endpoint string, r reason) int {
+	return int(testutil.ToFloat64(w.writers.metrics.dropped.WithLabelValues(endpoint, string(r))))
+}
+
+func (w *world) acceptedCount(endpoint string) int {
+	return int(testutil.ToFloat64(w.writers.metrics.accepted.WithLabelValues(endpoint)))
+}
+
+// conserved checks that every sample handed over has arrived or was counted under a reason.
+func (w *world) conserved(endpoint string, appended int) {
+	w.t.Helper()
+	sum := w.acceptedCount(endpoint)
+	for _, r := range reasons {
+		sum += w.dropped(endpoint, r)
+	}
+	if sum != appended {
+		w.t.Errorf("%s: accepted and dropped = %d, want %d", endpoint, sum, appended)
+	}
+}
+
+// target is a target with so many series that keep all its labels.
+type target struct {
+	id  series.TargetID
+	ids []series.ID
+}
+
+func (w *world) target(name string, n int) target {
+	public := labels.FromStrings("instance", name, "job", "envoy")
+	t := target{id: w.table.AddTarget(public)}
+	for i := range n {
+		t.ids = append(t.ids, w.series(t.id, public, fmt.Sprintf("metric_%d", i)))
+	}
+	return t
+}
+
+func (w *world) series(id series.TargetID, public labels.Labels, name string) series.ID {
+	b := labels.NewBuilder(public)
+	b.Set("__name__", name)
+	return w.table.Add(id, b.Labels(), series.Meta{Type: model.MetricTypeCounter, Help: "help of " + name})
+}
+
+// scrape is a batch of all series of a target, each with the value of its number.
+func (w *world) scrape(t target, atMillis int64) *series.Batch {
+	var b series.Batch
+	b.Reset(t.id, atMillis)
+	for i, id := range t.ids {
+		b.Add(id, float64(i))
+	}
+	return &b
+}
+
+func (w *world) append(b *series.Batch) {
+	w.t.Helper()
+	if err := w.writers.Append(b); err != nil {
+		w.t.Fatal(err)
+	}
+}

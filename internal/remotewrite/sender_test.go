@@ -1,0 +1,369 @@
+package remotewrite
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/common/model"
+)
+
+func nowMillis() int64 { return time.Now().UnixMilli() }
+
+func TestBatchSendDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, endpointConfig("a"))
+		w.run()
+		defer w.stop()
+		w.append(w.scrape(w.target("pod-1", 3), nowMillis()))
+		time.Sleep(5*time.Second - time.Millisecond)
+		synctest.Wait()
+		if n := w.receivers["a"].tried(); n != 0 {
+			t.Errorf("requests before the deadline = %d, want 0", n)
+		}
+		time.Sleep(2 * time.Millisecond)
+		synctest.Wait()
+		if n := w.receivers["a"].total(); n != 3 {
+			t.Errorf("samples after the deadline = %d, want 3", n)
+		}
+		w.conserved("a", 3)
+	})
+}
+
+func TestRequestsHoldAtMostMaxSamples(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ec := endpointConfig("a")
+		ec.QueueConfig.MaxSamplesPerSend = 7
+		w := newWorld(t, ec)
+		w.run()
+		for i := range 3 {
+			w.append(w.scrape(w.target("pod-"+string(rune('a'+i)), 20), nowMillis()))
+		}
+		w.stop()
+		r := w.receivers["a"]
+		if r.total() != 60 {
+			t.Errorf("samples = %d, want 60", r.total())
+		}
+		for _, n := range r.sizes {
+			if n > 7 {
+				t.Errorf("samples in a request = %d, want at most 7", n)
+			}
+		}
+	})
+}
+
+func TestSenderOutlastsAnOutage(t *testing.T) {
+	for name, failure := range map[string]answer{
+		"503":     status(503),
+		"429":     status(429),
+		"network": {err: errors.New("connection refused")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // fake clock: an hour of backoff costs nothing
+				recovery := time.Now().Add(time.Hour)
+				var back time.Time
+				w := newWorld(t, endpointConfig("a"))
+				r := w.receivers["a"]
+				r.set(func(_ *receiver, p protocol, n int) answer {
+					if time.Now().Before(recovery) {
+						return failure
+					}
+					if back.IsZero() {
+						back = time.Now()
+					}
+					return fine(p, n)
+				})
+				w.run()
+				pod := w.target("pod-1", 10)
+				const scrapes = 400 // 66 minutes
+				for range scrapes {
+					w.append(w.scrape(pod, nowMillis()))
+					time.Sleep(10 * time.Second)
+				}
+				w.stop()
+				if r.total() != scrapes*10 || r.disorder != 0 {
+					t.Errorf("samples = %d, out of order %d; want %d, 0", r.total(), r.disorder, scrapes*10)
+				}
+				if late := back.Sub(recovery); late > 5*time.Second {
+					t.Errorf("first request %v after recovery, want at most max_backoff", late)
+				}
+				if r.requests-r.accepted > 1200 {
+					t.Errorf("failed tries = %d in an hour, want about 720: one lane at max_backoff", r.requests-r.accepted)
+				}
+				w.conserved("a", scrapes*10)
+			})
+		})
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	for name, tc := range map[string]struct {
+		value func() string
+		want  time.Duration // 0: the usual backoff
+	}{
+		"seconds":   {func() string { return "30" }, 30 * time.Second},
+		"http date": {func() string { return time.Now().Add(45 * time.Second).UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT") }, 45 * time.Second},
+		"absurd":    {func() string { return "86400" }, 5 * time.Minute},
+		"overflow":  {func() string { return "9223372036854775807" }, 5 * time.Minute},
+		"past":      {func() string { return "Fri, 01 Jan 1999 15:04:05 GMT" }, 0},
+		"nonsense":  {func() string { return "soon" }, 0},
+		"negative":  {func() string { return "-5" }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, endpointConfig("a"))
+				var tries []time.Time
+				w.receivers["a"].set(func(_ *receiver, p protocol, n int) answer {
+					tries = append(tries, time.Now())
+					if len(tries) > 1 {
+						return fine(p, n)
+					}
+					a := status(503)
+					a.header.Set("Retry-After", tc.value())
+					return a
+				})
+				w.run()
+				w.append(w.scrape(w.target("pod-1", 1), nowMillis()))
+				time.Sleep(10 * time.Minute)
+				w.stop()
+				if len(tries) != 2 {
+					t.Fatalf("tries = %d, want 2", len(tries))
+				}
+				waited := tries[1].Sub(tries[0])
+				if least := max(tc.want, 30*time.Millisecond); waited < least || waited > least+time.Second {
+					t.Errorf("waited %v, want %v to a second more", waited, least)
+				}
+			})
+		})
+	}
+}
+
+func TestCredentialsAreTriedAgainSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, endpointConfig("a"))
+		var tries []time.Time
+		w.receivers["a"].set(func(_ *receiver, p protocol, n int) answer {
+			tries = append(tries, time.Now())
+			if len(tries) < 3 {
+				return status(401)
+			}
+			return fine(p, n)
+		})
+		w.run()
+		w.append(w.scrape(w.target("pod-1", 1), nowMillis()))
+		time.Sleep(10 * time.Minute)
+		w.stop()
+		if len(tries) != 3 || tries[1].Sub(tries[0]) < 30*time.Second || tries[2].Sub(tries[1]) < 45*time.Second {
+			t.Errorf("tries = %v, want three, half a minute and about a minute apart", tries)
+		}
+		w.conserved("a", 1)
+	})
+}
+
+func TestNewSettingsEndTheWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, endpointConfig("a"))
+		r := w.receivers["a"]
+		r.set(func(*receiver, protocol, int) answer { return status(403) })
+		w.run()
+		defer w.stop()
+		w.append(w.scrape(w.target("pod-1", 2), nowMillis()))
+		time.Sleep(10 * time.Minute)
+		r.set(nil)
+		ec := endpointConfig("a")
+		ec.Headers = map[string]string{"X-Scope-OrgID": "1"}
+		w.cfg.Endpoints = []EndpointConfig{ec}
+		w.apply()
+		synctest.Wait()
+		if r.total() != 2 {
+			t.Errorf("samples at once after new credentials = %d, want 2", r.total())
+		}
+	})
+}
+
+func TestRefusedSamplesAreCounted(t *testing.T) {
+	for name, tc := range map[string]struct {
+		config   EndpointConfig
+		reply    answer
+		accepted int
+		refused  int
+	}{
+		"1.0 400":                  {explicit(endpointConfig("a"), v1), status(400), 0, 10},
+		"1.0 404":                  {explicit(endpointConfig("a"), v1), status(404), 0, 10},
+		"2.0 415 as told":          {explicit(endpointConfig("a"), v2), status(415), 0, 10},
+		"2.0 no headers as told":   {explicit(endpointConfig("a"), v2), status(204), 0, 10},
+		"2.0 400 partly written":   {endpointConfig("a"), partly(400, 7), 7, 3},
+		"2.0 204 partly written":   {endpointConfig("a"), partly(204, 4), 4, 6},
+		"2.0 400 nothing written":  {explicit(endpointConfig("a"), v2), status(400), 0, 10},
+		"2.0 400 all, and then so": {endpointConfig("a"), partly(400, 99), 10, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, tc.config)
+				w.receivers["a"].set(func(*receiver, protocol, int) answer { return tc.reply })
+				w.run()
+				w.append(w.scrape(w.target("pod-1", 10), nowMillis()))
+				time.Sleep(time.Minute)
+				w.stop()
+				if a, r := w.acceptedCount("a"), w.dropped("a", refusedSample); a != tc.accepted || r != tc.refused {
+					t.Errorf("accepted %d, refused %d; want %d, %d", a, r, tc.accepted, tc.refused)
+				}
+				if n := w.receivers["a"].tried(); n != 1 {
+					t.Errorf("tries = %d, want 1", n)
+				}
+				w.conserved("a", 10)
+			})
+		})
+	}
+}
+
+func partly(code, samples int) answer {
+	a := fine(v2, samples)
+	a.status = code
+	return a
+}
+
+func TestFallsBackWithTheSameSamples(t *testing.T) {
+	for name, reply := range map[string]answer{
+		"415":               status(415),
+		"2xx that is dumb":  status(204),
+		"400 of a stranger": status(400),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, endpointConfig("a"))
+				r := w.receivers["a"]
+				tries := map[protocol]int{}
+				upgraded := time.Now().Add(90 * time.Minute)
+				r.set(func(_ *receiver, p protocol, n int) answer {
+					tries[p]++
+					if p == v2 && time.Now().Before(upgraded) {
+						return reply
+					}
+					return fine(p, n)
+				})
+				w.run()
+				pod := w.target("pod-1", 10)
+				w.append(w.scrape(pod, nowMillis()))
+				time.Sleep(6 * time.Second)
+				if r.total() != 10 || tries[v2] != 1 || tries[v1] != 1 {
+					t.Errorf("samples %d, tries %v; want 10, one each", r.total(), tries)
+				}
+				if p := w.writers.Status()[0].Protocol; p != "1.0" {
+					t.Errorf("protocol = %s, want 1.0", p)
+				}
+				const more = 18 // three hours
+				for range more {
+					time.Sleep(10 * time.Minute)
+					w.append(w.scrape(pod, nowMillis()))
+				}
+				w.stop()
+				if r.total() != 10+10*more || r.disorder != 0 {
+					t.Errorf("samples %d, out of order %d; want %d, 0", r.total(), r.disorder, 10+10*more)
+				}
+				if p := w.writers.Status()[0].Protocol; p != "2.0" {
+					t.Errorf("protocol after the upgrade = %s, want 2.0", p)
+				}
+				w.conserved("a", 10+10*more)
+			})
+		})
+	}
+}
+
+func TestNoProtocolPleases(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, endpointConfig("a"))
+		w.receivers["a"].set(func(*receiver, protocol, int) answer { return status(415) })
+		w.run()
+		w.append(w.scrape(w.target("pod-1", 10), nowMillis()))
+		time.Sleep(time.Minute)
+		w.stop()
+		if n := w.dropped("a", refusedSample); n != 10 {
+			t.Errorf("refused = %d, want 10", n)
+		}
+		if n := w.receivers["a"].tried(); n != 2 {
+			t.Errorf("tries = %d, want one a protocol", n)
+		}
+	})
+}
+
+func TestTooLargeIsSentInHalves(t *testing.T) {
+	for _, p := range []protocol{v1, v2} {
+		t.Run(p.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, explicit(endpointConfig("a"), p))
+				r := w.receivers["a"]
+				r.set(func(_ *receiver, p protocol, n int) answer {
+					if n > 3 {
+						return status(413)
+					}
+					return fine(p, n)
+				})
+				w.run()
+				pod := w.target("pod-1", 100)
+				at := nowMillis()
+				w.append(w.scrape(pod, at))
+				w.append(w.scrape(pod, at+1000))
+				time.Sleep(time.Minute)
+				w.stop()
+				if r.total() != 200 || r.disorder != 0 {
+					t.Errorf("samples %d, out of order %d; want 200, 0", r.total(), r.disorder)
+				}
+				w.conserved("a", 200)
+			})
+		})
+	}
+	t.Run("a single series", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, endpointConfig("a"))
+			w.receivers["a"].set(func(*receiver, protocol, int) answer { return status(413) })
+			w.run()
+			w.append(w.scrape(w.target("pod-1", 8), nowMillis()))
+			w.stop()
+			if n := w.dropped("a", refusedSample); n != 8 {
+				t.Errorf("refused = %d, want 8", n)
+			}
+		})
+	})
+}
+
+func TestSampleAgeLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ec := endpointConfig("a")
+		ec.QueueConfig.SampleAgeLimit = model.Duration(10 * time.Minute)
+		w := newWorld(t, ec)
+		r := w.receivers["a"]
+		r.set(func(*receiver, protocol, int) answer { return status(503) })
+		w.run()
+		pod := w.target("pod-1", 10)
+		for range 30 {
+			w.append(w.scrape(pod, nowMillis()))
+			time.Sleep(time.Minute)
+		}
+		r.set(nil)
+		time.Sleep(time.Minute)
+		w.stop()
+		if n := w.dropped("a", tooOld); n < 190 || n > 210 {
+			t.Errorf("too old = %d, want about 200", n)
+		}
+		w.conserved("a", 300)
+	})
+}
+
+func TestOldSamplesAmongNewOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ec := endpointConfig("a")
+		ec.QueueConfig.SampleAgeLimit = model.Duration(10 * time.Minute)
+		w := newWorld(t, ec)
+		w.run()
+		for i := range 20 { // pods whose clocks, or pages, are up to 20 minutes late
+			w.append(w.scrape(w.target("pod-"+string(rune('a'+i)), 5), nowMillis()-int64(i)*60_000))
+		}
+		w.stop()
+		if r := w.receivers["a"]; r.total() != 55 {
+			t.Errorf("samples = %d, want those of eleven pods", r.total())
+		}
+		w.conserved("a", 100)
+	})
+}
