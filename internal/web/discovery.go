@@ -5,11 +5,13 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"go.yaml.in/yaml/v2"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
@@ -22,12 +24,14 @@ const (
 // discoveryPage lists what discovery found: what became a target, and what did not and why.
 type discoveryPage struct {
 	frame
-	Sel    selection
-	Jobs   []jobSummary
-	States []choice
-	Groups []group[foundRow]
-	Pager  pager
-	Steps  *stepsView
+	Now       time.Time
+	Sel       selection
+	Providers []discovery.ProviderStatus
+	Jobs      []jobSummary
+	States    []choice
+	Groups    []group[foundRow]
+	Pager     pager
+	Steps     *stepsView
 }
 
 // foundRow is one discovered label set.
@@ -53,9 +57,11 @@ func (s *Server) serviceDiscovery(w http.ResponseWriter, r *http.Request) {
 		s.fill(&rows[i])
 	}
 	s.render(w, "discovery.html", discoveryPage{
-		frame: s.frame("Service discovery", "service-discovery"),
-		Sel:   sel,
-		Jobs:  summarize(pools, sel),
+		frame:     s.frame("Service discovery", "service-discovery"),
+		Now:       s.now(),
+		Sel:       sel,
+		Providers: s.src.Providers(),
+		Jobs:      summarize(pools, sel),
 		States: []choice{
 			{"All", sel.WithState(""), kept + dropped, sel.State == ""},
 			{"Kept", sel.WithState(stateKept), kept, sel.State == stateKept},

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 )
 
 // overviewPage answers at a glance: does it work, and if not, where to look.
@@ -16,7 +18,7 @@ type overviewPage struct {
 	Jobs      []jobSummary
 	Total     tally
 	Dropped   int
-	Endpoints []EndpointStatus
+	Endpoints []endpointRow
 	Flags     []pair
 }
 
@@ -42,12 +44,31 @@ func (s *Server) overview(w http.ResponseWriter, _ *http.Request) {
 	s.render(w, "overview.html", p)
 }
 
+// endpointRow is one remote_write endpoint and what to think of it.
+type endpointRow struct {
+	remotewrite.EndpointStatus
+	State string
+	Class string        // of its badge
+	Lag   time.Duration // age of the oldest sample that waits
+}
+
 // endpoints reads the endpoints, without credentials.
-func (s *Server) endpoints() []EndpointStatus {
-	out := slices.Clone(s.src.Endpoints())
-	for i := range out {
-		out[i].URL = maskURL(out[i].URL)
-		out[i].LastErr = maskURLs(out[i].LastErr)
+func (s *Server) endpoints() []endpointRow {
+	now := s.now()
+	var out []endpointRow
+	for _, e := range s.src.Endpoints() {
+		e.Name, e.URL, e.LastError = maskURL(e.Name), maskURL(e.URL), maskURLs(e.LastError)
+		row := endpointRow{EndpointStatus: e, State: "sending", Class: "up"}
+		switch {
+		case e.Unreachable:
+			row.State, row.Class = "retrying", "down"
+		case e.LastSuccess.IsZero():
+			row.State, row.Class = "nothing sent yet", ""
+		}
+		if !e.OldestPending.IsZero() {
+			row.Lag = max(0, now.Sub(e.OldestPending))
+		}
+		out = append(out, row)
 	}
 	return out
 }

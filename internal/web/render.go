@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
@@ -40,13 +41,25 @@ func (s *Server) frame(title, path string) frame {
 
 func parseTemplates() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
-		"ago":      ago,
-		"brief":    brief,
-		"count":    count,
-		"cut":      cut,
-		"mask":     maskURLs,
-		"pairs":    pairs,
-		"webURL":   webURL,
+		"ago":    ago,
+		"brief":  brief,
+		"bytes":  byteSize,
+		"count":  count,
+		"cut":    cut,
+		"mask":   maskURLs,
+		"pairs":  pairs,
+		"webURL": webURL,
+		"since":  func(t, now time.Time) string { return brief(now.Sub(t)) },
+		"stateClass": func(state discovery.State) string {
+			switch state {
+			case discovery.StateOK:
+				return "up"
+			case discovery.StateWaiting:
+				return ""
+			default:
+				return "down"
+			}
+		},
 		"nav":      func() []link { return navigation },
 		"progress": func(part, whole int) int { return part * 100 / max(whole, 1) },
 	}).ParseFS(templates, "templates/*.html"))
@@ -113,6 +126,18 @@ func count(n any) string {
 		digits = digits[:i] + "," + digits[i:]
 	}
 	return digits
+}
+
+// byteSize writes a size: 512 B, 1.5 KiB, 20 MiB.
+func byteSize(n int64) string {
+	if n < 1<<10 {
+		return fmt.Sprintf("%d B", n)
+	}
+	size, unit := float64(n)/(1<<10), 0
+	for size >= 1<<10 && unit < 3 {
+		size, unit = size/(1<<10), unit+1
+	}
+	return fmt.Sprintf("%.1f %ciB", size, "KMGT"[unit])
 }
 
 // brief writes a duration with as much detail as one looks for: 850µs, 12ms, 3.4s, 5m12s, 3h4m, 2d5h.

@@ -18,7 +18,9 @@ import (
 	"go.uber.org/zap/exp/zapslog"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
@@ -43,31 +45,17 @@ type Config struct {
 // Sources is everything that the pages show. The functions are called from many goroutines at once.
 type Sources struct {
 	Targets    func() []scrape.PoolStatus
+	Providers  func() []discovery.ProviderStatus      // each discovery of each job
 	Rules      func(job string) []*promrelabel.Config // the rules that choose a job's targets
 	Explain    func(labels.Labels, []*promrelabel.Config) []relabel.Step
 	ConfigYAML func() (string, error) // the effective configuration, secrets already redacted
-	Endpoints  func() []EndpointStatus
+	Endpoints  func() []remotewrite.EndpointStatus
 	Ready      func() (ok bool, why string) // why: what is still missing
 	Reload     func(context.Context) error
 	Build      Build
 	Flags      map[string]string // the command line, by flag name
 	Started    time.Time
 	Gatherer   prometheus.Gatherer
-}
-
-// EndpointStatus is one remote_write endpoint, for people.
-type EndpointStatus struct {
-	Name     string
-	URL      string
-	Protocol string // what is spoken at the moment
-	State    string // a word or two: sending, retrying, …
-	Healthy  bool
-	Pending  int // samples that wait
-	Sent     uint64
-	Lost     uint64        // samples that will never arrive
-	Lag      time.Duration // age of the oldest sample that waits
-	LastSent time.Time
-	LastErr  string
 }
 
 // Build says which program this is, in the words of Prometheus' API.

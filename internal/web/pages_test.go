@@ -1,0 +1,177 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
+)
+
+func TestPages(t *testing.T) {
+	m := newFakeMesh(t).shop()
+	m.addJob(t, "empty", "[]").Errors = []string{`target {__address__="10.0.0.9:99999"}: invalid port "99999"`}
+	s := m.server(Config{})
+	dropped := stepsLink("envoy-stats", m.pools[0].Dropped[1].Discovered)
+	kept := stepsLink("envoy-stats", m.pools[0].Targets[1].Discovered())
+	for name, path := range map[string]string{
+		"overview":        "/",
+		"targets":         "/targets",
+		"targets-down":    "/targets?state=down&job=envoy-stats&search=CART",
+		"targets-none":    "/targets?search=nothing-has-this",
+		"discovery":       "/service-discovery",
+		"steps-kept":      "/" + kept,
+		"steps-dropped":   "/" + dropped,
+		"steps-forgotten": "/service-discovery?job=envoy-stats&explain=1",
+		"config":          "/config",
+	} {
+		t.Run(name, func(t *testing.T) {
+			path, _, _ := strings.Cut(path, "#")
+			w := ask(s, "GET", path)
+			wantStatus(t, w, http.StatusOK)
+			golden(t, name+".html.golden", w.Body.Bytes())
+		})
+	}
+}
+
+func TestPagesOfAnEmptyMesh(t *testing.T) {
+	m := newFakeMesh(t)
+	m.pools, m.endpoints, m.notReady = nil, nil, "waiting for Kubernetes"
+	m.yaml, m.yamlErr = "", errors.New("no configuration")
+	s := m.server(Config{})
+	for path, want := range map[string]string{
+		"/":                  "No jobs yet",
+		"/targets":           "No targets yet",
+		"/service-discovery": "Nothing was discovered yet",
+		"/config":            "no configuration",
+	} {
+		body := ask(s, "GET", path).Body.String()
+		for _, want := range []string{want, "waiting for Kubernetes"} {
+			if !strings.Contains(body, want) {
+				t.Errorf("%s: got no %q in %s", path, want, body)
+			}
+		}
+	}
+}
+
+func TestHostileLabelsStayText(t *testing.T) {
+	const evil = `"><script>alert(1)</script><img src=x onerror=alert(1)>'`
+	m := newFakeMesh(t)
+	m.addJob(t, evil, "- {regex: 'keep(.*)</pre><script>', action: labelmap, replacement: 'x<script>'}")
+	target := m.discover(evil, scrape.HealthDown, labels.FromStrings("__address__", evil, "job", evil, "a<script>", evil))
+	target.URL = "javascript:alert(1)"
+	target.Err = evil
+	m.discover("envoy-stats", "", pod("envoy-stats", evil, evil, evil, evil))
+	m.yaml, m.notReady = evil, evil
+	m.endpoints[0].LastError, m.endpoints[0].Name = evil, evil
+	m.flags = map[string]string{evil: evil}
+	s := m.server(Config{})
+
+	steps, _, _ := strings.Cut("/"+stepsLink(evil, target.Discovered()), "#")
+	markup := regexp.MustCompile(`<script|<img|javascript:`)
+	for _, path := range []string{"/", "/targets", "/service-discovery", "/config", steps, "/targets?search=%22%3E%3Cscript%3E&job=%22%3E%3Cscript%3E"} {
+		w := ask(s, "GET", path)
+		wantStatus(t, w, http.StatusOK)
+		for _, hit := range markup.FindAllStringIndex(w.Body.String(), -1) {
+			from := max(0, hit[0]-60)
+			// A target's address may be shown as text, never be followed.
+			if text := w.Body.String()[from:hit[1]]; !strings.Contains(text, `<span class="url">javascript:`) {
+				t.Errorf("%s: got markup from a label: …%s", path, text)
+			}
+		}
+	}
+	for _, path := range []string{"/api/v1/targets", "/api/v1/status/config"} {
+		w := ask(s, "GET", path)
+		if markup := regexp.MustCompile(`<script|<img`); markup.MatchString(w.Body.String()) {
+			t.Errorf("%s: got markup: %s", path, w.Body)
+		}
+		if got := w.Header().Get("Content-Type"); got != "application/json" {
+			t.Errorf("%s: got content type %q", path, got)
+		}
+	}
+}
+
+func TestLongValuesAreCut(t *testing.T) {
+	m := newFakeMesh(t)
+	for i := range pageSize {
+		target := m.discover("envoy-stats", scrape.HealthDown, pod("envoy-stats", strings.Repeat("ä", 40_000), "p", fmt.Sprint("10.0.0.1:", i), "a-envoy-prom"))
+		target.Err = strings.Repeat("e", 100_000)
+	}
+	for _, path := range []string{"/targets", "/service-discovery"} {
+		body := ask(m.server(Config{}), "GET", path).Body
+		if body.Len() > 2<<20 {
+			t.Errorf("%s: got a page of %d bytes", path, body.Len())
+		}
+		if strings.Contains(body.String(), "\uFFFD") {
+			t.Errorf("%s: a rune was cut in two", path)
+		}
+	}
+}
+
+func TestNoCredentialIsShown(t *testing.T) {
+	m := newFakeMesh(t)
+	m.addJob(t, "http", "[]")
+	target := m.discover("http", scrape.HealthDown, labels.FromStrings("__address__", "10.0.0.1:80", "__meta_url", "https://me:canary-sd@sd.example/list?token=canary-sdquery", "job", "http", "site", "https://me:canary-label@example"))
+	target.URL = "http://me:canary-url@10.0.0.1:80/metrics"
+	target.Err = `Get "http://me:canary-err@10.0.0.1:80/metrics": EOF`
+	m.pools[1].Errors = []string{`bad URL "http://me:canary-pool@x"`}
+	m.pools[1].Dropped = []scrape.DroppedTarget{{Job: "http", Discovered: labels.FromStrings("__address__", "x", "__meta_url", "https://canary-token@sd.example/")}}
+	m.reload = func(ctx context.Context) error { return errors.New(`http_sd: Get "http://me:canary-reload@x": EOF`) }
+	s := m.server(Config{EnableLifecycle: true})
+	steps, _, _ := strings.Cut("/"+stepsLink("http", target.Discovered()), "#")
+	for _, path := range []string{"/", "/targets", "/service-discovery", "/config", steps, "/api/v1/targets", "/api/v1/status/flags", "/api/v1/status/config", "/metrics"} {
+		if body := ask(s, "GET", path).Body.String(); strings.Contains(body, "canary") {
+			t.Errorf("%s shows a credential: %s", path, body)
+		}
+	}
+	if body := ask(s, "POST", "/-/reload").Body.String(); strings.Contains(body, "canary") {
+		t.Errorf("reload shows a credential: %s", body)
+	}
+}
+
+func TestTenThousandTargetsComeInPages(t *testing.T) {
+	m := newFakeMesh(t)
+	m.providers = nil // their rows are not counted here
+	for i := range 10_000 {
+		m.discover("envoy-stats", scrape.HealthUp, pod("envoy-stats", "shop", fmt.Sprintf("cart-%d", i), fmt.Sprintf("10.0.%d.%d:15090", i/250, i%250), "http-envoy-prom"))
+	}
+	s := m.server(Config{})
+	for _, tc := range []struct{ path, want string }{
+		{"/targets", "1–200 of 10,000"},
+		{"/targets?page=50", "9,801–10,000 of 10,000"},
+		{"/targets?page=999999999", "9,801–10,000 of 10,000"},
+		{"/targets?page=-1", "1–200 of 10,000"},
+		{"/targets?search=cart-9999", "1–1 of 1"},
+		{"/targets?search=namespace%3D%22shop%22", "1–200 of 10,000"},
+		{"/service-discovery?state=dropped", "none"},
+		{"/service-discovery?state=kept&page=2", "201–400 of 10,000"},
+	} {
+		body := ask(s, "GET", tc.path).Body.String()
+		if !strings.Contains(body, tc.want) {
+			t.Errorf("%s: got no %q", tc.path, tc.want)
+		}
+		if rows := strings.Count(body, `<th scope="row">`); rows > pageSize {
+			t.Errorf("%s: got %d rows, want at most %d", tc.path, rows, pageSize)
+		}
+	}
+}
+
+func TestNumbersForPeople(t *testing.T) {
+	for _, tc := range []struct{ got, want string }{
+		{count(0), "0"}, {count(999), "999"}, {count(1000), "1,000"}, {count(-1234567), "-1,234,567"}, {count(-123), "-123"},
+		{byteSize(1023), "1023 B"}, {byteSize(1536), "1.5 KiB"}, {byteSize(20 << 20), "20.0 MiB"},
+		{brief(0), "0s"}, {brief(850_000), "850µs"}, {brief(12_300_000), "12ms"}, {brief(3_400_000_000), "3.4s"},
+		{brief(59_000_000_000), "59s"}, {brief(300_000_000_000), "5m"}, {brief(312_000_000_000), "5m12s"}, {brief(3600_000_000_000), "1h0m"},
+		{brief(26 * 3600_000_000_000), "1d2h"},
+	} {
+		if tc.got != tc.want {
+			t.Errorf("got %q, want %q", tc.got, tc.want)
+		}
+	}
+}
