@@ -44,7 +44,7 @@ func (r *Receiver) Samples(ctx context.Context, selector string) (model.Matrix, 
 func (r *Receiver) query(ctx context.Context, expr string) (model.Value, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	value, _, err := r.api.Query(ctx, expr, time.Now())
+	value, _, _, err := r.api.Query(ctx, expr, time.Now())
 	if err != nil {
 		return nil, fmt.Errorf("query %s: %w", expr, err)
 	}

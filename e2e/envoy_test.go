@@ -1,0 +1,101 @@
+package e2e
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// testEnvoy compares what is stored of the real Envoy with the page that it shows itself.
+func (w *world) testEnvoy(t *testing.T) {
+	if w.envoy == nil {
+		t.Skip("NO REAL ENVOY: see above")
+	}
+	for range 50 {
+		if err := w.envoy.Request(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The rows of the proxied application: nothing moves them any more, once Envoy has merged its histograms.
+	const label = `cluster_name="app"`
+	for _, s := range w.scrapers {
+		eventually(t, time.Minute, s.name+": the real Envoy's page is stored", func() error {
+			text, err := w.envoy.Page(t.Context())
+			if err != nil {
+				return err
+			}
+			shown := rows(text, label)
+			if len(shown) < 100 {
+				return fmt.Errorf("the page has only %d rows with %s", len(shown), label)
+			}
+			return w.compareEnvoy(t, s, shown)
+		})
+	}
+}
+
+var rowLabel = regexp.MustCompile(`(\w+)="([^"]*)"`)
+
+// rows returns the values of the page's rows whose labels contain label, by seriesKey.
+func rows(text, label string) map[string]float64 {
+	rows := map[string]float64{}
+	for line := range strings.Lines(text) {
+		series, value, _ := strings.Cut(strings.TrimSpace(line), "} ")
+		name, labels, ok := strings.Cut(series, "{")
+		v, err := strconv.ParseFloat(value, 64)
+		if !ok || err != nil || !strings.Contains(labels, label) {
+			continue
+		}
+		set := map[string]string{}
+		for _, match := range rowLabel.FindAllStringSubmatch(labels, -1) {
+			set[match[1]] = match[2]
+		}
+		rows[seriesKey(name, set)] = v
+	}
+	return rows
+}
+
+// seriesKey names a series. Prometheus stores le="1" as le="1.0", so bounds are compared as numbers.
+func seriesKey(name string, labels map[string]string) string {
+	var pairs []string
+	for name, value := range labels {
+		if bound, err := strconv.ParseFloat(value, 64); name == "le" && err == nil {
+			value = fmt.Sprint(bound)
+		}
+		pairs = append(pairs, name+"="+value)
+	}
+	slices.Sort(pairs)
+	return name + "{" + strings.Join(pairs, ",") + "}"
+}
+
+// compareEnvoy compares the stored series of the real Envoy's application with the rows of its page.
+func (w *world) compareEnvoy(t *testing.T, s *scraper, shown map[string]float64) error {
+	vector, err := s.receiver.Query(t.Context(), `{cluster_name="app",pod_name="gateway",run=""}`)
+	if err != nil {
+		return err
+	}
+	stored := map[string]float64{}
+	for _, sample := range vector {
+		labels := map[string]string{}
+		for name, value := range sample.Metric {
+			switch name {
+			case "__name__", "job", "instance", "namespace", "pod_name": // the target's
+			default:
+				labels[string(name)] = string(value)
+			}
+		}
+		stored[seriesKey(string(sample.Metric["__name__"]), labels)] = float64(sample.Value)
+	}
+	if len(stored) != len(shown) {
+		return fmt.Errorf("%d series stored, %d rows shown", len(stored), len(shown))
+	}
+	for series, want := range shown {
+		if got, ok := stored[series]; !ok || got != want {
+			return fmt.Errorf("%s is stored as %v (found: %v), the page shows %v", series, got, ok, want)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// basesApart is the distance between the bases of two pages: a sample's value tells which page it comes from.
+const basesApart = 1_000_000
+
+// A page is the stats page of one sidecar. The n-th time that a scraper reads it, it shows n requests on top
+// of the page's base, and a histogram of n requests: each stored sample tells which showing it comes from, and
+// a showing that was lost leaves a hole. Scrapers are told apart by the timeout that they send.
+type page struct {
+	addr     string
+	workload string
+	base     int
+
+	mu     sync.Mutex // guards the following
+	server *http.Server
+	shown  map[string]int       // by scraper: how often
+	first  map[string]time.Time // by scraper: when for the first time
+}
+
+// open makes the page answer.
+func (p *page) open(t *testing.T) {
+	t.Helper()
+	l, err := net.Listen("tcp", p.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: p, ReadHeaderTimeout: 10 * time.Second}
+	p.mu.Lock()
+	p.server = server
+	p.mu.Unlock()
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(p.close)
+}
+
+// close makes the page vanish as a pod's end does: connections are cut, further ones refused.
+func (p *page) close() {
+	p.mu.Lock()
+	server := p.server
+	p.server = nil
+	p.mu.Unlock()
+	if server != nil {
+		_ = server.Close()
+	}
+}
+
+func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/stats/prometheus" {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
+	_, _ = w.Write([]byte(p.text(p.show(r.Header.Get("X-Prometheus-Scrape-Timeout-Seconds")))))
+}
+
+// show counts one more showing to a scraper.
+func (p *page) show(scraper string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.shown == nil {
+		p.shown, p.first = map[string]int{}, map[string]time.Time{}
+	}
+	if p.shown[scraper] == 0 {
+		p.first[scraper] = time.Now()
+	}
+	p.shown[scraper]++
+	return p.shown[scraper]
+}
+
+// showings returns how often a scraper has read the page, and when it did so first.
+func (p *page) showings(scraper string) (n int, first time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.shown[scraper], p.first[scraper]
+}
+
+// text is the page's n-th showing, in Envoy's form: no HELP, braces always, a sum with too many digits.
+func (p *page) text(n int) string {
+	request := fmt.Sprintf(`reporter="destination",source_workload="productpage-v1",source_workload_namespace="bookinfo",`+
+		`destination_workload=%q,destination_workload_namespace="bookinfo",destination_service="%s.bookinfo.svc.cluster.local",`+
+		`request_protocol="http",response_code="200",response_flags="-",connection_security_policy="mutual_tls"`, p.workload, p.workload)
+	var b strings.Builder
+	fmt.Fprintf(&b, "# TYPE istio_requests_total counter\nistio_requests_total{%s} %d\n", request, p.base+n)
+	fmt.Fprintf(&b, "# TYPE envoy_server_uptime gauge\nenvoy_server_uptime{} %d\n", n)
+	fmt.Fprintf(&b, "# TYPE istio_request_duration_milliseconds histogram\n")
+	for _, le := range []string{"0.5", "1", "5", "10", "+Inf"} {
+		fmt.Fprintf(&b, "istio_request_duration_milliseconds_bucket{%s,le=%q} %d\n", request, le, n)
+	}
+	fmt.Fprintf(&b, "istio_request_duration_milliseconds_sum{%s} %d.1000000000000000055511151231257827\n", request, n)
+	fmt.Fprintf(&b, "istio_request_duration_milliseconds_count{%s} %d\n", request, n)
+	return b.String()
+}

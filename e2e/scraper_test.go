@@ -1,0 +1,138 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/process"
+	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
+)
+
+// referenceJob is the job as the mesh's documentation prints it, for pasting, with an interval that a test can
+// wait for. The verbs are the scrape interval and timeout.
+const referenceJob = `additionalScrapeConfigs:
+- job_name: 'envoy-stats'
+  scrape_interval: %v
+  scrape_timeout: %v
+  metrics_path: /stats/prometheus
+  kubernetes_sd_configs:
+  - role: pod
+  relabel_configs:
+  - source_labels: [__meta_kubernetes_pod_container_port_name]
+    action: keep
+    regex: '.*-envoy-prom'
+  - source_labels: [__address__, __meta_kubernetes_pod_annotation_prometheus_io_port]
+    action: replace
+    regex: ([^:]+)(?::\d+)?;(\d+)
+    replacement: $1:15090
+    target_label: __address__
+  - action: labeldrop
+    regex: __meta_kubernetes_pod_label_(.+)
+  - source_labels: [__meta_kubernetes_namespace]
+    action: replace
+    target_label: namespace
+  - source_labels: [__meta_kubernetes_pod_name]
+    action: replace
+    target_label: pod_name
+`
+
+// A scraper is one running envoy-scraper and the receiver that it writes to.
+type scraper struct {
+	name     string
+	header   string // the timeout that it sends, by which the pages know it
+	receiver *receiver.Receiver
+	process  *process.Process
+	url      string // of its own pages
+}
+
+// scraperArgs are the flags that every scraper of the story is started with.
+func (w *world) scraperArgs(t *testing.T, r *receiver.Receiver) (args []string, url string) {
+	t.Helper()
+	ports, err := process.FreePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := fmt.Sprintf("127.0.0.1:%d", ports[0])
+	args = []string{"--kubeconfig=" + w.kubeconfig, "--remote-write.url=" + r.WriteURL(), "--web.listen-address=" + addr}
+	if strings.Contains(w.help(t), "--scrape.allow-loopback") {
+		args = append(args, "--scrape.allow-loopback") // the pods of the story live there
+	}
+	return args, "http://" + addr
+}
+
+// startWithFile starts a scraper with the pasted job.
+func (w *world) startWithFile(t *testing.T, name string, r *receiver.Receiver, timeout time.Duration) *scraper {
+	t.Helper()
+	file := filepath.Join(w.dir, name+".yml")
+	if err := os.WriteFile(file, fmt.Appendf(nil, referenceJob, interval, timeout), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := &scraper{name: name, header: fmt.Sprint(timeout.Seconds()), receiver: r}
+	args, url := w.scraperArgs(t, r)
+	s.url = url
+	w.start(t, s, append(args, "--config.file="+file), nil)
+	return s
+}
+
+// startBuiltIn starts a scraper without a file, for one node.
+func (w *world) startBuiltIn(t *testing.T, name string, r *receiver.Receiver, node string) *scraper {
+	t.Helper()
+	s := &scraper{name: name, receiver: r}
+	args, url := w.scraperArgs(t, r)
+	s.url = url
+	w.start(t, s, append(args, "--external-label=run="+name), []string{"NODE_NAME=" + node})
+	return s
+}
+
+func (w *world) start(t *testing.T, s *scraper, args, env []string) {
+	t.Helper()
+	var err error
+	s.process, err = process.Start(process.Spec{
+		Name: "envoy-scraper", Path: w.scraperPath, Args: args, Env: env,
+		LogFile: filepath.Join(w.dir, s.name+".log"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.process.Kill()
+		if t.Failed() {
+			t.Logf("log of envoy-scraper %s:\n%s", s.name, s.process.Log())
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := s.process.WaitReady(ctx, func(ctx context.Context) error { return s.ready(ctx) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ready is nil once the scraper says that it is.
+func (s *scraper) ready(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/-/ready", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("/-/ready: %s", resp.Status)
+	}
+	return nil
+}
+
+// help returns the scraper's --help.
+func (w *world) help(t *testing.T) string {
+	t.Helper()
+	text, _ := output(t, nil, w.scraperPath, "--help")
+	return text
+}
