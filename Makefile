@@ -12,8 +12,10 @@ DIST     ?= bin
 PKG      ?= ./...
 RUN      ?= .
 FUZZTIME ?= 30s
-# Outside of git (a source archive) there is no revision to stamp and none is asked for.
-export GOFLAGS := $(filter-out -buildvcs%,$(shell $(GO) env GOFLAGS)) -buildvcs=false
+# Everything but the race detector is built in one way (no cgo, no paths of the machine, no version control, which a
+# source archive has not), so that build, lint, fuzz, e2e and its tools share one set of compiled dependencies.
+export GOFLAGS := $(filter-out -buildvcs% -trimpath,$(shell $(GO) env GOFLAGS)) -buildvcs=false -trimpath
+export CGO_ENABLED := 0
 
 # The version of the binary: of the commit, never of the clock or the machine, so that a build repeats byte for byte.
 STAMP     = github.com/prometheus/common/version
@@ -37,7 +39,7 @@ help: ## List the targets
 .PHONY: build
 build: ## Build bin/envoy-scraper: static, reproducible, version stamped
 	@mkdir -p $(DIST)
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(DIST)/envoy-scraper ./cmd/envoy-scraper
+	$(GO) build -ldflags '$(LDFLAGS)' -o $(DIST)/envoy-scraper ./cmd/envoy-scraper
 
 .PHONY: test
 test: ## Unit tests, command-line stories, golden outputs and fuzz seeds, with the race detector (PKG=./internal/x RUN=TestY)

@@ -7,13 +7,14 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+export CGO_ENABLED=0 # what ships, and what the other targets have compiled already
 bin=$PWD/tools/bin
 database=${GOVULNDB:-https://vuln.go.dev}
 modules=$(git ls-files --cached --others --exclude-standard | grep -E '(^|/)go\.mod$' | grep -v '^tools/\|^e2e/tools/' | xargs -n1 dirname)
 
 tool() { # name, package: built at its first use; go build makes the second use cheap
 	echo "building $1" >&2
-	(cd tools && CGO_ENABLED=0 go build -o "$bin/$1" "$2")
+	(cd tools && go build -o "$bin/$1" "$2")
 }
 
 format() {
