@@ -39,15 +39,16 @@ func (l *loader) readJobs(src *source, main bool) {
 }
 
 func (l *loader) readJob(j *job) {
+	before := l.problems.Errors()
 	p := &piece{src: j.src, path: j.path, job: jobName(j.node), node: l.refuseDiscoveries(j)}
 	p.decode = func(n *yaml.Node) error {
 		_, err := l.decodeJob(n)
 		return err
 	}
-	before := l.problems.Errors()
 	if rest := l.settle(p); rest != nil {
 		j.cfg, _ = l.decodeJob(rest)
 	}
+	j.clean = j.cfg != nil && l.problems.Errors() == before
 	if j.cfg == nil && l.problems.Errors() == before { // an entry that is nothing, or what the environment left of it
 		l.add(Problem{File: j.src.name, Line: j.line, Key: j.path, Why: "not a job", Fix: "write a job, or remove the entry"})
 	}

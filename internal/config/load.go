@@ -36,6 +36,8 @@ type job struct {
 	node *yaml.Node // as written, with the environment's values
 	line int
 	cfg  *promconfig.ScrapeConfig // nil: refused
+	// clean: nothing was wrong with it, so that cfg has everything that node has.
+	clean bool
 }
 
 // Load reads the configuration that the options name. Its error is Problems: everything that is wrong, and the

@@ -30,20 +30,30 @@ func (p *piece) locate(tree *yaml.Node, msg string) place {
 func (p *piece) guilty(tree *yaml.Node, inner []int, node *yaml.Node, msg string) (child int, whole *yaml.Node, ok bool) {
 	switch node.Kind {
 	case yaml.SequenceNode:
-		for i := range node.Content {
-			only := *node
-			only.Content = node.Content[i : i+1]
-			whole := wrap(tree, inner, &only)
-			err, asked := p.try(whole)
-			if !asked {
-				return 0, nil, false
-			}
-			if count(err, msg) > 0 {
-				return i, whole, true
-			}
-		}
+		return p.guiltyEntry(tree, inner, node, msg)
 	case yaml.MappingNode:
 		return p.guiltyKey(tree, inner, node, msg)
+	}
+	return 0, nil, false
+}
+
+// guiltyEntry finds the first entry that alone has the message, if the empty list has not.
+func (p *piece) guiltyEntry(tree *yaml.Node, inner []int, node *yaml.Node, msg string) (child int, whole *yaml.Node, ok bool) {
+	only := *node
+	for i := -1; i < len(node.Content); i++ {
+		only.Content = nil
+		if i >= 0 {
+			only.Content = node.Content[i : i+1]
+		}
+		copied := only
+		whole := wrap(tree, inner, &copied)
+		err, asked := p.try(whole)
+		if !asked {
+			return 0, nil, false
+		}
+		if count(err, msg) > 0 {
+			return i, whole, i >= 0
+		}
 	}
 	return 0, nil, false
 }
@@ -70,7 +80,7 @@ func (p *piece) guiltyKey(tree *yaml.Node, inner []int, node *yaml.Node, msg str
 
 func rankKey(key string, left error, msg string) int {
 	rank := 1
-	if left == nil || len(messages(left)) > 0 && isTypeError(left) {
+	if left == nil || isTypeError(left) {
 		rank += 1000
 	}
 	if at := mention(msg, key); at >= 0 {

@@ -49,6 +49,24 @@ func isSecretPath(path string) bool {
 	return false
 }
 
+// authKeys hold credentials: whatever was meant below them may be one.
+var authKeys = map[string]bool{
+	"basic_auth": true, "authorization": true, "oauth2": true, "sigv4": true, "azuread": true, "google_iam": true, "tls_config": true,
+}
+
+// mayBeSecret is for messages about what was refused, where a secret may stand under a misspelt key.
+func mayBeSecret(path string) bool {
+	if isSecretPath(path) {
+		return true
+	}
+	for part := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '.' || r == '[' || r == ']' }) {
+		if authKeys[part] || secretNames.MatchString(part) && !strings.HasSuffix(part, "_file") {
+			return true
+		}
+	}
+	return false
+}
+
 // Redacted is the effective configuration as YAML: every default, flag and variable filled in, every job in place,
 // secrets hidden.
 func (c *Config) Redacted() (string, error) {

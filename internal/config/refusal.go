@@ -30,7 +30,7 @@ func (l *loader) reportRefusal(p *piece, n *yaml.Node, msg string) {
 	s := p.spots[n]
 	pr := Problem{Severity: SeverityError, File: p.src.name, Line: s.line, Job: p.job, Key: s.path}
 	pr.Value = l.show(n, s.path)
-	pr.Why = l.conceal(msg, n, s.path)
+	pr.Why = strings.TrimSuffix(l.conceal(msg, n, s.path), " in type config.plain")
 	pr.Fix = wayOut(msg, n)
 	l.problems = append(l.problems, pr)
 }
@@ -43,7 +43,7 @@ func (l *loader) show(n *yaml.Node, path string) string {
 	if written, ok := l.env.written[n]; ok {
 		return written
 	}
-	if isSecretPath(path) {
+	if mayBeSecret(path) {
 		return redacted
 	}
 	value := redactURL(n.Value)
@@ -59,7 +59,7 @@ func (l *loader) conceal(msg string, n *yaml.Node, path string) string {
 		shown := m.Value
 		if written, ok := l.env.written[m]; ok {
 			shown = written
-		} else if isSecretPath(path) {
+		} else if mayBeSecret(path) {
 			shown = redacted
 		}
 		if m.Value != "" && shown != m.Value {
@@ -94,6 +94,13 @@ func isTypeError(err error) bool {
 var ways = []struct{ says, do string }{
 	{"error parsing regexp", "correct the regular expression; its syntax is RE2's"},
 	{"not a valid duration", "write a number and a unit, as 15s or 1m30s"},
+	{"unit \"", "write a number and a unit, as 15s or 1m30s"},
+	{"in duration", "write a number and a unit, as 15s or 1m30s"},
+	{"unknown Kubernetes SD role", "write one of pod, service, endpoints, endpointslice, node, ingress"},
+	{"unknown relabel action", "write one of replace, keep, drop, keepequal, dropequal, hashmod, labelmap, labeldrop, labelkeep, lowercase, uppercase"},
+	{"requires 'target_label'", "add target_label"},
+	{"not a valid hostname", "write host:port; what comes before and after it belongs in scheme and metrics_path"},
+	{"at most one of", "keep one of them"},
 	{"already set in", "remove one of the two"},
 	{"scrape timeout greater", "make the timeout shorter than the interval"},
 	{"job_name is empty", "give the job a job_name that no other job has"},
@@ -117,7 +124,7 @@ func wayOut(msg string, n *yaml.Node) string {
 		if near := nearestKey(m[1]); near != "" {
 			return "did you mean " + near + "? else remove it"
 		}
-		return "remove it: Prometheus has no such key here; the indentation may be wrong"
+		return "remove it: there is no such key here; the indentation may be wrong"
 	}
 	for _, w := range ways {
 		if strings.Contains(msg, w.says) {
@@ -127,14 +134,17 @@ func wayOut(msg string, n *yaml.Node) string {
 	return "correct it, or remove it to have the default"
 }
 
-// nearestKey is the key of a Prometheus file that is at most two letters away, empty: none.
+// nearestKey is the key of a Prometheus file that is one or two letters away, empty: none.
 func nearestKey(key string) string {
 	best, bestDistance := "", 3
+	if len(key) < 6 {
+		bestDistance = 2
+	}
 	known := map[string]bool{}
 	seen := map[reflect.Type]bool{}
 	for _, t := range []reflect.Type{
 		reflect.TypeFor[promconfig.Config](), reflect.TypeFor[kubernetes.SDConfig](), reflect.TypeFor[file.SDConfig](),
-		reflect.TypeFor[http.SDConfig](), reflect.TypeFor[targetgroup.Group](),
+		reflect.TypeFor[http.SDConfig](), reflect.TypeFor[targetgroup.Group](), reflect.TypeFor[Extension](),
 	} {
 		collectKeys(t, known, seen)
 	}
@@ -146,9 +156,6 @@ func nearestKey(key string) string {
 		if d < bestDistance || d == bestDistance && best != "" && k < best {
 			best, bestDistance = k, d
 		}
-	}
-	if bestDistance >= len(key) {
-		return ""
 	}
 	return best
 }

@@ -73,7 +73,10 @@ func (l *loader) checkURL(src *source, value *yaml.Node) {
 			l.add(Problem{File: flagRemoteWriteURL, Value: redactURL(flag), Why: "not an http:// or https:// URL",
 				Fix: "name the receiver, as http://prometheus:9090/api/v1/write"})
 		}
-	case len(l.remotes) == 0 && !(isEmpty(value) && value != nil && value.Kind == yaml.ScalarNode && l.opts.File == ""):
+	case l.opts.File == "" && !l.opts.Check:
+		l.add(Problem{File: flagRemoteWriteURL, Why: "nothing says where samples go",
+			Fix: "add " + flagRemoteWriteURL + "=http://prometheus:9090/api/v1/write, or a file by --config.file"})
+	case len(l.remotes) == 0 && l.opts.File != "":
 		p := Problem{File: src.name, Key: "remote_write", Why: "nothing says where samples go",
 			Fix: "add remote_write with the receiver's url, or " + flagRemoteWriteURL + "=http://prometheus:9090/api/v1/write"}
 		if l.opts.Check {

@@ -130,10 +130,7 @@ type place struct {
 	steps []int
 }
 
-var (
-	linePrefix = regexp.MustCompile(`^line (\d+): `)
-	typeSuffix = regexp.MustCompile(` in type (config\.plain|struct .*)$`)
-)
+var linePrefix = regexp.MustCompile(`^line (\d+): `)
 
 // messages splits an error into what prometheus/config has to say, without the lines of the printed tree.
 func messages(err error) []string {
@@ -143,8 +140,7 @@ func messages(err error) []string {
 	}
 	var out []string
 	for _, e := range te.Errors {
-		e = linePrefix.ReplaceAllString(e, "")
-		out = append(out, e)
+		out = append(out, linePrefix.ReplaceAllString(e, ""))
 	}
 	return out
 }
@@ -178,7 +174,7 @@ func size(n *yaml.Node) int {
 	return total
 }
 
-// Requests that a value be repeated at its place in the tree keep the way to it: wrap rebuilds the tree around it.
+// wrap puts inner in place of what steps lead to, copying the way there.
 func wrap(tree *yaml.Node, steps []int, inner *yaml.Node) *yaml.Node {
 	if len(steps) == 0 {
 		return inner
