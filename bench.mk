@@ -1,0 +1,24 @@
+# The bench: how much CPU and memory a fleet of sidecars costs. Included by Makefile.
+#
+# Variables: DURATION (all windows together), WARMUP, FLEET (S, L or M), AGENTS, BENCH_FLAGS (see bench/bin/bench run -h).
+
+DURATION    ?= 5m
+WARMUP      ?= 40s
+FLEET       ?= S
+AGENTS      ?= envoy-scraper-2.0,envoy-scraper-1.0
+BENCH_FLAGS ?=
+BENCH_OUT   ?= bench/out
+BENCH        = bench/bin/bench run -programs $(DIST) -build '$(VERSION)' -warmup $(WARMUP) -duration $(DURATION)
+
+.PHONY: bench-build
+bench-build: build
+	@mkdir -p bench/bin
+	cd bench && $(GO) build -o bin/bench ./cmd/bench
+
+.PHONY: bench
+bench: bench-build ## Measure AGENTS with fleet S, L or M for DURATION each (FLEET=S DURATION=5m); report in bench/out
+	$(BENCH) -fleet $(FLEET) -agents $(AGENTS) -out $(BENCH_OUT)/$(FLEET) $(BENCH_FLAGS)
+
+.PHONY: bench-baseline
+bench-baseline: bench-build ## 200 targets x 2,000 series every 10 s for DURATION (5m): is every sample delivered, at what CPU and memory
+	$(BENCH) -fleet S -agents envoy-scraper -must-deliver -out $(BENCH_OUT)/baseline $(BENCH_FLAGS)

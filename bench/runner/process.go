@@ -1,0 +1,122 @@
+package runner
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// stopTimeout is how long a process may take to end after SIGTERM.
+const stopTimeout = 20 * time.Second
+
+// process is a child that the runner started and will stop, by its pid only.
+type process struct {
+	name string
+	cmd  *exec.Cmd
+	log  string        // path of its output
+	done chan struct{} // closed when it has ended
+	err  error         // valid after done
+	hold io.Closer     // its standard input: our own children end when it closes
+}
+
+// start runs the program with its output going to logPath.
+func start(name, logPath string, env []string, program string, args ...string) (*process, error) {
+	out, err := os.Create(logPath)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = out.Close() }() // the child has its own descriptor
+	cmd := exec.Command(program, args...)
+	cmd.Stderr, cmd.Stdout = out, out
+	cmd.Env = append(os.Environ(), env...)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	p := &process{name: name, cmd: cmd, log: logPath, done: make(chan struct{}), hold: stdin}
+	go func() {
+		p.err = cmd.Wait()
+		close(p.done)
+	}()
+	return p, nil
+}
+
+func (p *process) pid() int { return p.cmd.Process.Pid }
+
+// ended is an error that tells how the process ended, with the end of its log.
+func (p *process) ended() error {
+	return fmt.Errorf("%s ended by itself (%v); its log ends with:\n%s", p.name, p.err, tail(p.log))
+}
+
+// stop asks the process to end and makes it end. It returns how long that took.
+func (p *process) stop() (time.Duration, error) {
+	begun := time.Now()
+	select {
+	case <-p.done:
+		return 0, p.ended()
+	default:
+	}
+	err := p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+		_ = p.hold.Close() // Wait has closed it already
+		return time.Since(begun), p.err
+	case <-time.After(stopTimeout):
+		err = errors.Join(err, p.cmd.Process.Kill(), fmt.Errorf("%s did not end within %v of SIGTERM", p.name, stopTimeout))
+		<-p.done
+		return time.Since(begun), err
+	}
+}
+
+// announced waits for the line `<prefix> <value>` in the process's output.
+func (p *process) announced(ctx context.Context, prefix string) (string, error) {
+	for {
+		if v, ok := findLine(p.log, prefix); ok {
+			return v, nil
+		}
+		select {
+		case <-p.done:
+			return "", p.ended()
+		case <-ctx.Done():
+			return "", fmt.Errorf("%s never said %q: %w", p.name, prefix, ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func findLine(path, prefix string) (string, bool) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", false
+	}
+	defer func() { _ = f.Close() }() // read only
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if v, ok := strings.CutPrefix(s.Text(), prefix+" "); ok {
+			return v, true
+		}
+	}
+	return "", false
+}
+
+// tail is the end of a log, for error messages.
+func tail(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	const most = 2000
+	if len(b) > most {
+		b = b[len(b)-most:]
+	}
+	return string(b)
+}

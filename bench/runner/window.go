@@ -1,0 +1,144 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/bench/fleet"
+	"github.com/envoy-scraper/envoy-scraper/bench/receiver"
+)
+
+// snapshot is everything that is counted, at one moment.
+type snapshot struct {
+	at                                         time.Time
+	agentCPU, fleetCPU, receiverCPU, runnerCPU time.Duration
+	busy, stolen                               time.Duration
+	served                                     fleet.Stats
+	received                                   receiver.Stats
+}
+
+func (b *bed) snapshot(ctx context.Context) (s snapshot, err error) {
+	s.at = time.Now()
+	for _, p := range []struct {
+		pid  int
+		into *time.Duration
+	}{
+		{b.agent.pid(), &s.agentCPU}, {b.fleet.pid(), &s.fleetCPU}, {b.receiver.pid(), &s.receiverCPU}, {os.Getpid(), &s.runnerCPU},
+	} {
+		if *p.into, err = processCPU(p.pid); err != nil {
+			return s, err
+		}
+	}
+	if s.busy, s.stolen, err = systemCPU(); err != nil {
+		return s, err
+	}
+	if err = call(ctx, http.MethodGet, b.fleetURL+"/stats", &s.served); err != nil {
+		return s, err
+	}
+	return s, call(ctx, http.MethodGet, b.receiverURL+"/stats", &s.received)
+}
+
+// Window is what one window showed.
+type Window struct {
+	Seconds         float64 `json:"seconds"`
+	CPUPerMillion   float64 `json:"cpu_seconds_per_million_samples"`
+	CPUCores        float64 `json:"cpu_cores"`
+	RSSMedian       int64   `json:"rss_median_bytes"`
+	RSSMax          int64   `json:"rss_max_bytes"`
+	Scrapes         uint64  `json:"scrapes"`
+	Samples         uint64  `json:"samples_served"`
+	Delivered       uint64  `json:"samples_delivered"`
+	DeliveredPerDue float64 `json:"delivered_per_due"`
+	WirePerSample   float64 `json:"wire_bytes_per_sample"`
+	FailedScrapes   uint64  `json:"failed_scrapes"`
+	FleetCores      float64 `json:"fleet_cores"`
+	ReceiverCores   float64 `json:"receiver_cores"`
+	OtherCores      float64 `json:"other_cores"`  // everything on this machine that is not ours
+	StolenCores     float64 `json:"stolen_cores"` // what the hypervisor kept back
+}
+
+func (w Window) String() string {
+	return fmt.Sprintf("%.2f CPU-s/M samples, %.1f MiB, delivered %.4f of due, others used %.2f cores",
+		w.CPUPerMillion, mib(w.RSSMedian), w.DeliveredPerDue, w.OtherCores)
+}
+
+// window watches the agent for the length of one window.
+func (b *bed) window(ctx context.Context) (Window, error) {
+	begin, err := b.snapshot(ctx)
+	if err != nil {
+		return Window{}, err
+	}
+	var resident []int64
+	for end := begin.at.Add(b.config.Window); time.Now().Before(end); {
+		if err := b.rest(ctx, min(time.Second, time.Until(end))); err != nil {
+			return Window{}, err
+		}
+		now, _, err := processMemory(b.agent.pid())
+		if err != nil {
+			return Window{}, err
+		}
+		resident = append(resident, now)
+	}
+	end, err := b.snapshot(ctx)
+	if err != nil {
+		return Window{}, err
+	}
+	return b.config.between(begin, end, resident), nil
+}
+
+// between turns two snapshots into figures.
+func (c Config) between(begin, end snapshot, resident []int64) Window {
+	elapsed := end.at.Sub(begin.at).Seconds()
+	cores := func(a, b time.Duration) float64 { return (b - a).Seconds() / elapsed }
+	w := Window{
+		Seconds:       elapsed,
+		CPUCores:      cores(begin.agentCPU, end.agentCPU),
+		Scrapes:       end.served.Scrapes - begin.served.Scrapes,
+		Samples:       end.served.Samples - begin.served.Samples,
+		Delivered:     end.received.Page() - begin.received.Page(),
+		FailedScrapes: end.received.Down - begin.received.Down,
+		FleetCores:    cores(begin.fleetCPU, end.fleetCPU),
+		ReceiverCores: cores(begin.receiverCPU, end.receiverCPU),
+		StolenCores:   cores(begin.stolen, end.stolen),
+	}
+	runner := cores(begin.runnerCPU, end.runnerCPU)
+	w.OtherCores = max(0, cores(begin.busy, end.busy)-w.CPUCores-w.FleetCores-w.ReceiverCores-runner)
+	w.CPUPerMillion = ratio((end.agentCPU-begin.agentCPU).Seconds()*1e6, float64(w.Samples))
+	perScrape := float64(c.Fleet.Series)
+	if !c.Checks { // the null mode cannot tell page samples from the five synthetic ones
+		perScrape += 5
+	}
+	due := float64(c.Fleet.Targets) * perScrape * elapsed / c.Interval.Seconds()
+	w.DeliveredPerDue = ratio(float64(w.Delivered), due)
+	w.WirePerSample = ratio(float64(end.received.WireBytes-begin.received.WireBytes), float64(end.received.Samples-begin.received.Samples))
+	if len(resident) > 0 {
+		w.RSSMedian, w.RSSMax = median(resident), slices.Max(resident)
+	}
+	return w
+}
+
+// ratio is 0 where there is nothing to divide by, so that JSON can hold it.
+func ratio(a, b float64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return a / b
+}
+
+func median[T int64 | float64](values []T) T {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Clone(values)
+	slices.Sort(sorted)
+	if n := len(sorted); n%2 == 0 {
+		return (sorted[n/2-1] + sorted[n/2]) / 2
+	}
+	return sorted[len(sorted)/2]
+}
+
+func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
