@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Builds what the demo needs and runs it; leaves nothing behind but Go's build cache and the real parts in theirs.
+# Everything is built as `make build` does it, so that one compiled package serves all.
+#
+#   ONCE=1 or DEMO_ONCE=1   end after the first result, with exit code 0 if there was one
+#   DEMO_KUBE=1             the pods come from a real kube-apiserver (the first build of it takes ten minutes)
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+once=${DEMO_ONCE:-${ONCE:-}} kube=${DEMO_KUBE:-}
+
+command -v go >/dev/null || { echo "demo: Go is needed, see https://go.dev/doc/install" >&2; exit 1; }
+dir=$(mktemp -d "${TMPDIR:-/tmp}/envoy-scraper-demo.XXXXXX")
+ticker=
+cleanup() {
+	[ -z "$ticker" ] || kill "$ticker" 2>/dev/null || true
+	rm -rf "$dir"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+elapsed() { # what: shows the seconds, in one line on a terminal, else with a line every fifteen
+	local start=$SECONDS
+	while sleep 1; do
+		if [ -t 2 ]; then
+			printf '\r%-78s' "$1 ... $((SECONDS - start)) s" >&2
+		elif [ $(((SECONDS - start) % 15)) = 0 ]; then
+			echo "$1 ... $((SECONDS - start)) s" >&2
+		fi
+	done
+}
+
+step() { # what, command ...: its output is shown only if it fails
+	local what=$1 start=$SECONDS status=0
+	shift
+	elapsed "$what" &
+	ticker=$!
+	"$@" >"$dir/step.log" 2>&1 || status=$?
+	kill "$ticker" 2>/dev/null || true
+	wait "$ticker" 2>/dev/null || true
+	ticker=
+	[ ! -t 2 ] || printf '\r' >&2
+	if [ "$status" != 0 ]; then
+		printf '%-78s\n' "$what: failed after $((SECONDS - start)) s" >&2
+		cat "$dir/step.log" >&2
+		exit 1
+	fi
+	printf '%-78s\n' "$what: $((SECONDS - start)) s" >&2
+}
+
+build_demo() { (cd "$root/e2e" && CGO_ENABLED=0 go build -trimpath -o "$dir/" ./demo ${kube:+./demo/kube}); }
+build_tools() { "$root/e2e/tools/build.sh" "$@" >"$dir/tools"; }
+
+step "building the demo" build_demo
+step "building envoy-scraper" make -C "$root" build DIST="$dir/bin"
+step "building Prometheus" build_tools prometheus
+if [ -n "$kube" ]; then
+	step "building etcd and kube-apiserver" build_tools etcd kube-apiserver
+fi
+trap - EXIT # from here on the demo removes the folder
+exec "$dir/demo" -scraper="$dir/bin/envoy-scraper" -tools="$(cat "$dir/tools")" -dir="$dir" \
+	${once:+-once} ${kube:+-kube="$dir/kube"}

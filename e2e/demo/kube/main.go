@@ -1,0 +1,126 @@
+// Command kube runs a real Kubernetes API for the demo: etcd and kube-apiserver, the pods of a list in it, and a
+// service account that may do nothing but read pods. It writes that account's kubeconfig when all of it is there,
+// and ends with everything that it started on an interrupt.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/cluster"
+	"github.com/envoy-scraper/envoy-scraper/e2e/mesh"
+)
+
+const (
+	account   = "envoy-scraper"
+	namespace = "monitoring"
+)
+
+func main() {
+	tools := flag.String("tools", "", "`folder` of etcd and kube-apiserver")
+	dir := flag.String("dir", "", "`folder` for data and logs")
+	pods := flag.String("pods", "", "`file` with the sidecars as JSON")
+	kubeconfig := flag.String("kubeconfig", "", "`file` to write when everything is there")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *tools, *dir, *pods, *kubeconfig); err != nil && ctx.Err() == nil {
+		fmt.Fprintln(os.Stderr, "kube:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, tools, dir, pods, kubeconfig string) error {
+	b, err := os.ReadFile(pods)
+	if err != nil {
+		return err
+	}
+	var sidecars []mesh.Sidecar
+	if err := json.Unmarshal(b, &sidecars); err != nil {
+		return fmt.Errorf("%s: %w", pods, err)
+	}
+	c, err := cluster.Start(ctx, cluster.Config{Bin: tools, Dir: dir})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+
+	if err := createPods(ctx, c, sidecars); err != nil {
+		return err
+	}
+	token, err := createAccount(ctx, c)
+	if err != nil {
+		return err
+	}
+	unfinished, err := c.WriteKubeconfig("kubeconfig.new", token)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(unfinished, kubeconfig); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// createPods creates the pods, their namespaces, and one pod without a sidecar that has to be left out.
+func createPods(ctx context.Context, c *cluster.Cluster, sidecars []mesh.Sidecar) error {
+	var namespaces []string
+	for _, s := range sidecars {
+		if !slices.Contains(namespaces, s.Namespace) {
+			namespaces = append(namespaces, s.Namespace)
+			if err := c.CreateNamespace(ctx, s.Namespace, nil); err != nil {
+				return err
+			}
+		}
+		way := cluster.PlainSidecar
+		if s.Native {
+			way = cluster.NativeSidecar
+		}
+		if err := c.CreatePod(ctx, cluster.Pod{
+			Namespace: s.Namespace, Name: s.Pod, Node: s.Node, IP: s.Addr.Addr().String(),
+			Labels: s.Labels, Annotations: s.Annotations, Sidecar: way,
+		}); err != nil {
+			return err
+		}
+	}
+	return c.CreatePod(ctx, cluster.Pod{Namespace: namespaces[0], Name: "without-a-sidecar", IP: "127.0.0.1"})
+}
+
+// createAccount creates a service account that may read pods, and returns a token of it.
+func createAccount(ctx context.Context, c *cluster.Cluster) (token string, err error) {
+	if err := c.CreateNamespace(ctx, namespace, nil); err != nil {
+		return "", err
+	}
+	name := metav1.ObjectMeta{Name: account}
+	serviceAccount := &corev1.ServiceAccount{ObjectMeta: name}
+	if _, err := c.Admin().CoreV1().ServiceAccounts(namespace).Create(ctx, serviceAccount, metav1.CreateOptions{}); err != nil {
+		return "", err
+	}
+	role := &rbacv1.ClusterRole{ObjectMeta: name, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list", "watch"}},
+	}}
+	if _, err := c.Admin().RbacV1().ClusterRoles().Create(ctx, role, metav1.CreateOptions{}); err != nil {
+		return "", err
+	}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: name,
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: account},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: account}},
+	}
+	if _, err := c.Admin().RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{}); err != nil {
+		return "", err
+	}
+	return c.Token(ctx, namespace, account)
+}

@@ -1,0 +1,44 @@
+// Command demo runs everything that envoy-scraper needs and envoy-scraper itself on this machine: a simulated
+// mesh, a real Prometheus that receives, and with -kube a real Kubernetes API that lists the pods. demo.sh builds
+// the programs and starts it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// options are what the command line says.
+type options struct {
+	scraper string // path of envoy-scraper
+	tools   string // folder of prometheus and, for kube, of etcd and kube-apiserver
+	kubeBin string // path of the program that runs the Kubernetes API; empty: the pods stand in a list
+	dir     string // for data, configuration and logs; removed at the end
+	once    bool   // end after the first result
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.scraper, "scraper", "", "`path` of envoy-scraper")
+	flag.StringVar(&o.tools, "tools", "", "`folder` of the real parts")
+	flag.StringVar(&o.kubeBin, "kube", "", "`path` of the program that runs a Kubernetes API; without it the pods stand in a list")
+	flag.StringVar(&o.dir, "dir", "", "`folder` for data, configuration and logs, removed at the end")
+	flag.BoolVar(&o.once, "once", false, "end after the first result")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	err := run(ctx, o, os.Stdout, newProgress(os.Stderr))
+	err = errors.Join(err, os.RemoveAll(o.dir)) // the logs that matter are in err
+	if err != nil && ctx.Err() == nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+	}
+	if err != nil && (o.once || ctx.Err() == nil) {
+		os.Exit(1)
+	}
+}
