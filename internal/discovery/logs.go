@@ -3,7 +3,41 @@ package discovery
 import (
 	"context"
 	"log/slog"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/exp/zapslog"
+	"k8s.io/klog/v2"
 )
+
+// TakeClientLogs makes client-go's own lines debug lines of log: what matters of them is said by Manager, once.
+// client-go has one log for the whole process, so this is for the start of a program, before anything discovers.
+func TakeClientLogs(log *zap.Logger) {
+	klog.SetSlogLogger(slog.New(debugHandler{zapslog.NewHandler(log.Core())}))
+}
+
+// debugHandler passes everything on as a debug line.
+type debugHandler struct{ slog.Handler }
+
+// Enabled implements slog.Handler.
+func (h debugHandler) Enabled(ctx context.Context, _ slog.Level) bool {
+	return h.Handler.Enabled(ctx, slog.LevelDebug)
+}
+
+// Handle implements slog.Handler.
+func (h debugHandler) Handle(ctx context.Context, r slog.Record) error {
+	r.Level = slog.LevelDebug
+	return h.Handler.Handle(ctx, r)
+}
+
+// WithAttrs implements slog.Handler.
+func (h debugHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return debugHandler{h.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements slog.Handler.
+func (h debugHandler) WithGroup(name string) slog.Handler {
+	return debugHandler{h.Handler.WithGroup(name)}
+}
 
 // onceHandler passes on warnings and errors only when they say something new: a discovery that fails at each refresh
 // is said once, until it works again or fails otherwise.
@@ -12,9 +46,14 @@ type onceHandler struct {
 	said func(file, text string) (news bool)
 }
 
+// Enabled implements slog.Handler: problems are kept for Status even where nothing is logged.
+func (h onceHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn || h.Handler.Enabled(ctx, level)
+}
+
 // Handle implements slog.Handler.
 func (h onceHandler) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level >= slog.LevelWarn && !h.said(recordText(r)) {
+	if r.Level >= slog.LevelWarn && !h.said(recordText(r)) || !h.Handler.Enabled(ctx, r.Level) {
 		return nil
 	}
 	return h.Handler.Handle(ctx, r)

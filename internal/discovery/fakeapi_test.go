@@ -1,0 +1,171 @@
+package discovery
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	commonconfig "github.com/prometheus/common/config"
+	promconfig "github.com/prometheus/prometheus/config"
+	promdiscovery "github.com/prometheus/prometheus/discovery"
+	"github.com/prometheus/prometheus/discovery/kubernetes"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// fakeAPI is as much of a Kubernetes API server as pod discovery needs.
+type fakeAPI struct {
+	*httptest.Server
+	closing chan struct{}
+
+	mu sync.Mutex // guards the following
+	// down makes the server hang up without an answer.
+	down     bool
+	pods     []corev1.Pod
+	refuse   map[string]int  // status by "verb resource"
+	accepted map[string]bool // bearer tokens; empty: everybody
+	requests map[string]int  // by "verb resource"
+}
+
+func newFakeAPI(t *testing.T) *fakeAPI {
+	f := &fakeAPI{closing: make(chan struct{}), refuse: map[string]int{}, accepted: map[string]bool{}, requests: map[string]int{}}
+	f.Server = httptest.NewServer(f)
+	t.Cleanup(func() {
+		close(f.closing)
+		f.CloseClientConnections()
+		f.Close()
+	})
+	return f
+}
+
+// set changes what the server does.
+func (f *fakeAPI) set(change func(*fakeAPI)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(f)
+}
+
+func (f *fakeAPI) count(request string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.requests[request]
+}
+
+// ServeHTTP implements http.Handler.
+func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	resource := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	verb := "list"
+	switch {
+	case resource == "version":
+		verb = "get"
+	case r.URL.Query().Get("watch") != "":
+		verb = "watch"
+	}
+	f.mu.Lock()
+	down, pods, status := f.down, f.pods, f.refuse[verb+" "+resource]
+	if token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "); len(f.accepted) > 0 && !f.accepted[token] {
+		status = http.StatusUnauthorized
+	}
+	f.requests[verb+" "+resource]++
+	f.mu.Unlock()
+	switch {
+	case down:
+		hangUp(w)
+	case status != 0:
+		say(w, status, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure", Code: int32(status),
+			Message: fmt.Sprintf("%s is forbidden: no right to %s", resource, verb), Reason: "Forbidden"})
+	case verb == "get":
+		say(w, http.StatusOK, map[string]string{"major": "1", "minor": "37"})
+	case r.URL.Query().Get("sendInitialEvents") != "":
+		say(w, http.StatusUnprocessableEntity, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure",
+			Code: http.StatusUnprocessableEntity, Reason: metav1.StatusReasonInvalid, Message: "no streaming lists here"})
+	case verb == "watch":
+		f.hold(w, r)
+	default:
+		say(w, http.StatusOK, corev1.PodList{TypeMeta: metav1.TypeMeta{Kind: "PodList", APIVersion: "v1"}, ListMeta: metav1.ListMeta{ResourceVersion: "1"}, Items: pods})
+	}
+}
+
+// hold keeps a watch open on which nothing happens.
+func (f *fakeAPI) hold(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusOK)
+	_ = http.NewResponseController(w).Flush()
+	select {
+	case <-r.Context().Done():
+	case <-f.closing:
+	}
+}
+
+func say(w http.ResponseWriter, status int, what any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(what)
+}
+
+func hangUp(w http.ResponseWriter) {
+	if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+		_ = conn.Close()
+	}
+}
+
+// sidecarPod is a running pod with one sidecar.
+func sidecarPod(name, ip string) corev1.Pod {
+	return corev1.Pod{
+		TypeMeta:   metav1.TypeMeta{Kind: "Pod", APIVersion: "v1"},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "shop", ResourceVersion: "1"},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{
+			{Name: "istio-proxy", Ports: []corev1.ContainerPort{{Name: "http-envoy-prom", ContainerPort: 15090, Protocol: "TCP"}}},
+		}},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: ip},
+	}
+}
+
+// podJob is a job that discovers pods through the fake server.
+func (f *fakeAPI) podJob(t *testing.T, name string) *promconfig.ScrapeConfig {
+	t.Helper()
+	u, err := url.Parse(f.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &promconfig.ScrapeConfig{JobName: name, ServiceDiscoveryConfigs: promdiscovery.Configs{&kubernetes.SDConfig{
+		APIServer: commonconfig.URL{URL: u}, Role: kubernetes.RolePod, HTTPClientConfig: commonconfig.DefaultHTTPClientConfig,
+	}}}
+}
+
+// testPace is quick, but leaves a busy machine time.
+func testPace() pace {
+	return pace{
+		settleCheck: 10 * time.Millisecond, quiet: 300 * time.Millisecond, restless: 20 * time.Second, grace: 200 * time.Millisecond,
+		probe: 200 * time.Millisecond, retry: 20 * time.Millisecond, ask: 10 * time.Second,
+	}
+}
+
+// observedLog is a logger, and what it was told.
+func observedLog() (*zap.Logger, *observer.ObservedLogs) {
+	core, logs := observer.New(zap.InfoLevel)
+	return zap.New(core), logs
+}
+
+// eventually waits until ok, or ends the test.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(60 * time.Second)
+	for !ok() {
+		select {
+		case <-deadline:
+			t.Fatalf("waited in vain: %s", what)
+		case <-tick.C:
+		}
+	}
+}
