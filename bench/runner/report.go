@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -150,15 +151,23 @@ func (r Report) head() []string {
 		"command: " + r.Command,
 	}
 	for _, row := range r.Rows {
-		lines = append(lines, fmt.Sprintf("%s: %s; %d windows of %.0f s after %s; page %d bytes a sample; served %d samples in %d scrapes, received %d (%d markers, %d synthetic) of %d series in %d + %d requests (1.0 + 2.0); stopped in %.1f s",
+		lines = append(lines, fmt.Sprintf("%s: %s; %d windows of %.0f s after %s; page %d bytes a sample; served %d samples in %d scrapes (each target %s times), received %d (%d markers, %d synthetic) of %d series in %d + %d requests (1.0 + 2.0); stopped in %.1f s",
 			row.Agent, row.Build, len(row.Windows), row.median(func(w Window) float64 { return w.Seconds }), r.Warmup,
-			row.Served.PageMean/max(1, row.Served.Series), row.Served.Samples, row.Served.Scrapes, row.Received.Samples, row.Received.Stale,
+			row.Served.PageMean/max(1, row.Served.Series), row.Served.Samples, row.Served.Scrapes, span(row.Served.PerTarget), row.Received.Samples, row.Received.Stale,
 			row.Received.Synthetic, row.DistinctSeries, row.Received.Requests1, row.Received.Requests2, row.StopSeconds))
 		for _, p := range append(row.Remarks, row.Received.Problems...) {
 			lines = append(lines, row.Agent+": "+p)
 		}
 	}
 	return lines
+}
+
+// span is the smallest and the largest of the numbers.
+func span(n []uint64) string {
+	if len(n) == 0 {
+		return "?"
+	}
+	return fmt.Sprintf("%d to %d", slices.Min(n), slices.Max(n))
 }
 
 // WriteText prints the report for a terminal.

@@ -198,7 +198,7 @@ func (b *bed) drain(ctx context.Context, row *Row) error {
 	}
 	const drainTimeout = 8 * time.Second // less than a usual scrape timeout
 	for deadline := time.Now().Add(drainTimeout); ; {
-		if err := call(ctx, http.MethodGet, b.fleetURL+"/stats", &row.Served); err != nil {
+		if err := call(ctx, http.MethodGet, b.fleetURL+"/stats?targets=1", &row.Served); err != nil {
 			return err
 		}
 		if err := call(ctx, http.MethodGet, b.receiverURL+"/stats", &row.Received); err != nil {
