@@ -20,6 +20,7 @@ type options struct {
 	kubeBin string // path of the program that runs the Kubernetes API; empty: the pods stand in a list
 	dir     string // for data, configuration and logs; removed at the end
 	once    bool   // end after the first result
+	oneAddr bool   // as where 127.0.0.2 and up are missing
 }
 
 func main() {
@@ -29,6 +30,7 @@ func main() {
 	flag.StringVar(&o.kubeBin, "kube", "", "`path` of the program that runs a Kubernetes API; without it the pods stand in a list")
 	flag.StringVar(&o.dir, "dir", "", "`folder` for data, configuration and logs, removed at the end")
 	flag.BoolVar(&o.once, "once", false, "end after the first result")
+	flag.BoolVar(&o.oneAddr, "one-address", false, "let all sidecars share 127.0.0.1, as on macOS")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)

@@ -44,7 +44,14 @@ func rules(t *testing.T) []*relabel.Config {
 
 // The job must choose each sidecar's page once, at the address where it stands, and nothing else.
 func TestTheJobChoosesTheSidecars(t *testing.T) {
-	m := mesh.New(mesh.DefaultConfig())
+	for _, one := range []bool{false, true} {
+		cfg := mesh.DefaultConfig()
+		cfg.OneAddress = one
+		testChoice(t, mesh.New(cfg))
+	}
+}
+
+func testChoice(t *testing.T, m *mesh.Mesh) {
 	if err := m.Listen(); err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,9 @@ import (
 // run starts the parts in the order in which they need each other, shows the result and stops them in the
 // opposite order. A ctx that ends after the result is how a demo ends, not an error.
 func run(ctx context.Context, o options, out io.Writer, p progress) (err error) {
-	m := mesh.New(mesh.DefaultConfig())
+	cfg := mesh.DefaultConfig()
+	cfg.OneAddress = o.oneAddr
+	m := mesh.New(cfg)
 	if err := m.Listen(); err != nil {
 		return err
 	}

@@ -22,6 +22,8 @@ type Config struct {
 	RequestsPerSecond float64 // through the ingress gateway
 	// Still makes Run serve the pages and leave the values alone: they move by Advance only.
 	Still bool
+	// OneAddress makes all sidecars share 127.0.0.1 also where each could have an address of its own.
+	OneAddress bool
 }
 
 // DefaultConfig is a small mesh under light load.
@@ -38,9 +40,7 @@ const (
 type Mesh struct {
 	cfg Config
 
-	// Listen sets these, before Run and before anybody reads a sidecar's address.
-	listeners []net.Listener
-	shared    bool
+	listeners []net.Listener // set by Listen, before Run
 
 	// mu guards the following, and what is in the proxies.
 	mu      sync.Mutex

@@ -208,22 +208,29 @@ func TestServesLikeEnvoy(t *testing.T) {
 }
 
 func TestEachSidecarHasItsOwnPage(t *testing.T) {
-	m := New(DefaultConfig())
-	if err := m.Listen(); err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
-	seen := map[string]bool{}
-	for _, s := range m.Sidecars() {
-		if seen[s.Addr.String()] {
-			t.Errorf("%s stands at %s, as another does", s.Pod, s.Addr)
+	for _, one := range []bool{false, true} {
+		cfg := DefaultConfig()
+		cfg.OneAddress = one
+		m := New(cfg)
+		if err := m.Listen(); err != nil {
+			t.Fatal(err)
 		}
-		seen[s.Addr.String()] = true
-		if !m.Shared() && s.Addr.Port() != StatsPort {
-			t.Errorf("%s stands at %s, want port %d", s.Pod, s.Addr, StatsPort)
+		defer m.Close()
+		if one && !m.Shared() {
+			t.Error("asked for one address, got several")
 		}
-		if m.Shared() && s.Annotations["prometheus.io/port"] != "" {
-			t.Errorf("%s has an annotation that leads away from its port", s.Pod)
+		seen := map[string]bool{}
+		for _, s := range m.Sidecars() {
+			if seen[s.Addr.String()] {
+				t.Errorf("%s stands at %s, as another does", s.Pod, s.Addr)
+			}
+			seen[s.Addr.String()] = true
+			if !m.Shared() && s.Addr.Port() != StatsPort {
+				t.Errorf("%s stands at %s, want port %d", s.Pod, s.Addr, StatsPort)
+			}
+			if m.Shared() && s.Annotations["prometheus.io/port"] != "" {
+				t.Errorf("%s has an annotation that leads away from its port", s.Pod)
+			}
 		}
 	}
 }

@@ -15,24 +15,28 @@ import (
 const (
 	pagePath  = "/stats/prometheus"
 	chunkSize = 16 << 10
+	maxTaken  = 64 // addresses that may be missing or taken before the sidecars share one
 )
 
 // Listen gives each sidecar a loopback address of its own, 127.0.0.2 and up, port 15090. Where those are missing
 // (macOS) or taken, all share 127.0.0.1 and each has a port of its own.
 func (m *Mesh) Listen() error {
-	listeners, err := listenApart(len(m.proxies))
-	if err != nil {
-		m.shared = true
-		if listeners, err = listenTogether(len(m.proxies)); err != nil {
-			return fmt.Errorf("listen for the sidecars: %w", err)
+	n := len(m.proxies)
+	var err error
+	if !m.cfg.OneAddress {
+		m.listeners, err = listenApart(n)
+	}
+	if m.listeners == nil {
+		var last error
+		if m.listeners, last = listenTogether(n); last != nil {
+			return fmt.Errorf("listen for the sidecars: %w", errors.Join(err, last))
 		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.listeners = listeners
 	for i, p := range m.proxies {
-		p.sidecar.Addr = netip.MustParseAddrPort(listeners[i].Addr().String())
-		if m.shared { // the reference job sends annotated pods to port 15090 of their address
+		p.sidecar.Addr = netip.MustParseAddrPort(m.listeners[i].Addr().String())
+		if p.sidecar.Addr.Port() != StatsPort { // where the reference job sends annotated pods
 			delete(p.sidecar.Annotations, "prometheus.io/port")
 		}
 	}
@@ -40,13 +44,16 @@ func (m *Mesh) Listen() error {
 }
 
 // Shared says that the sidecars share one address and differ in port. True only after Listen.
-func (m *Mesh) Shared() bool { return m.shared }
+func (m *Mesh) Shared() bool {
+	sidecars := m.Sidecars()
+	return sidecars[0].Addr.Addr() == sidecars[1].Addr.Addr()
+}
 
 // listenApart skips addresses whose port somebody else holds, such as a second demo.
 func listenApart(n int) ([]net.Listener, error) {
 	var listeners []net.Listener
 	var errs []error
-	for ip := netip.MustParseAddr("127.0.0.2"); len(listeners) < n && len(errs) < n; ip = ip.Next() {
+	for ip := netip.MustParseAddr("127.0.0.2"); len(listeners) < n && len(errs) < maxTaken; ip = ip.Next() {
 		l, err := net.Listen("tcp", netip.AddrPortFrom(ip, StatsPort).String())
 		if err != nil {
 			errs = append(errs, err)
