@@ -46,12 +46,18 @@ type encoder struct {
 	next    uint32            // reference of the next new symbol
 	name    uint32            // reference of __name__; 0: not met yet
 
+	external externalRefs
+
 	symbols, series []byte // since the last cut
 	body, refs      []byte // scratch
 	pairs           []series.Pair
 }
 
-type knownSymbol struct{ request, gen, ref uint32 }
+// knownSymbol is the reference of a symbol under a key of request and generation: both must be the current ones.
+type knownSymbol struct {
+	key uint64
+	ref uint32
+}
 
 // begin starts a request. symbols[0] is the empty string.
 func (e *encoder) begin(foreignTexts bool) {
@@ -82,17 +88,25 @@ func (e *encoder) cut() []byte {
 
 // symbol returns the reference of a symbol of the table.
 func (e *encoder) symbol(v series.View, s series.Symbol) uint32 {
-	if s == 0 {
-		return 0
+	if int(s) < len(e.known) {
+		if k := &e.known[s]; k.key == e.key(v, s) {
+			return k.ref
+		}
 	}
+	return e.newSymbol(v, s)
+}
+
+func (e *encoder) key(v series.View, s series.Symbol) uint64 {
+	return uint64(e.request)<<32 | uint64(v.SymbolGen(s))
+}
+
+func (e *encoder) newSymbol(v series.View, s series.Symbol) uint32 {
 	if int(s) >= len(e.known) {
 		e.known = append(e.known, make([]knownSymbol, v.Symbols()-len(e.known))...)
 	}
-	gen := v.SymbolGen(s)
-	if k := &e.known[s]; k.request != e.request || k.gen != gen {
-		*k = knownSymbol{e.request, gen, e.text(v.String(s))}
-	}
-	return e.known[s].ref
+	ref := e.text(v.String(s))
+	e.known[s] = knownSymbol{e.key(v, s), ref}
+	return ref
 }
 
 // text returns the reference of a text from anywhere.
@@ -119,59 +133,100 @@ func (e *encoder) text(t string) uint32 {
 	return ref
 }
 
-// labelCheck sees the labels of a series go by, in order.
-type labelCheck struct {
+// labelWriter takes the labels of a series, in order, and checks them as they go by.
+type labelWriter struct {
+	refs  []byte
 	last  uint32 // name
 	named bool
 	bad   bool
 }
 
-// label appends one label. An empty value means no label.
-func (e *encoder) label(c *labelCheck, name, value uint32) {
+// label appends one label; metricName is the reference of __name__. An empty value means no label.
+func (w *labelWriter) label(name, value, metricName uint32) {
 	if value == 0 {
 		return
 	}
 	// Equal names have equal references, and stand side by side.
-	c.bad = c.bad || name == 0 || name == badRef || value == badRef || name == c.last
-	c.named = c.named || name == e.name
-	c.last = name
-	e.refs = appendUvarint(appendUvarint(e.refs, uint64(name)), uint64(value))
+	w.bad = w.bad || name == 0 || name == badRef || value == badRef || name == w.last
+	w.named = w.named || name == metricName
+	w.last = name
+	w.refs = appendUvarint(appendUvarint(w.refs, uint64(name)), uint64(value))
 }
 
-// tableLabels puts the labels of a series, and the external ones it lacks, into e.refs. False: no receiver
-// would take them, or one would drop them silently.
+// finish leaves the references in e.refs. False: no receiver would take them, or one would drop them silently.
+func (e *encoder) finish(w *labelWriter) bool {
+	e.refs = w.refs
+	return w.named && !w.bad
+}
+
+// tableLabels puts the labels of a series, and the external ones it lacks, into e.refs.
 func (e *encoder) tableLabels(v series.View, id series.ID, target series.TargetID, external []labels.Label) bool {
-	e.refs = e.refs[:0]
-	e.pairs = v.Labels(e.pairs[:0], id, target)
-	var c labelCheck
-	for _, p := range e.pairs {
+	w := labelWriter{refs: e.refs[:0]} // a copy on the stack: e is shared with the garbage collector
+	pairs := v.Labels(e.pairs[:0], id, target)
+	e.pairs = pairs
+	var ext []externalRef
+	if len(external) > 0 {
+		ext = e.externals(external)
+	}
+	for _, p := range pairs {
 		if p.Value == 0 {
 			continue
 		}
-		if len(external) > 0 {
-			name := v.String(p.Name)
-			for len(external) > 0 && external[0].Name < name {
-				e.label(&c, e.text(external[0].Name), e.text(external[0].Value))
-				external = external[1:]
-			}
-			if len(external) > 0 && external[0].Name == name {
-				external = external[1:]
-			}
+		if len(ext) > 0 {
+			ext = e.externalBefore(&w, ext, v.String(p.Name))
 		}
-		e.label(&c, e.symbol(v, p.Name), e.symbol(v, p.Value))
+		name, value := e.symbol(v, p.Name), e.symbol(v, p.Value)
+		w.label(name, value, e.name)
 	}
-	for _, l := range external {
-		e.label(&c, e.text(l.Name), e.text(l.Value))
+	for _, x := range ext {
+		w.label(x.name, x.value, e.name)
 	}
-	return c.named && !c.bad
+	return e.finish(&w)
+}
+
+// externalRefs are the references of the external labels in one request.
+type externalRefs struct {
+	request uint32
+	of      *labels.Label // the first of the labels
+	refs    []externalRef
+}
+
+type externalRef struct {
+	text        string // of the name
+	name, value uint32
+}
+
+func (e *encoder) externals(external []labels.Label) []externalRef {
+	x := &e.external
+	if x.request != e.request || x.of != &external[0] {
+		*x = externalRefs{request: e.request, of: &external[0], refs: x.refs[:0]}
+		for _, l := range external {
+			x.refs = append(x.refs, externalRef{l.Name, e.text(l.Name), e.text(l.Value)})
+		}
+	}
+	return x.refs
+}
+
+// externalBefore writes the external labels that stand before a name, and skips one of that name.
+func (e *encoder) externalBefore(w *labelWriter, ext []externalRef, name string) (rest []externalRef) {
+	for len(ext) > 0 && ext[0].text < name {
+		w.label(ext[0].name, ext[0].value, e.name)
+		ext = ext[1:]
+	}
+	if len(ext) > 0 && ext[0].text == name {
+		ext = ext[1:]
+	}
+	return ext
 }
 
 // textLabels is tableLabels for labels that write_relabel_configs made.
 func (e *encoder) textLabels(ls labels.Labels) bool {
-	e.refs = e.refs[:0]
-	var c labelCheck
-	ls.Range(func(l labels.Label) { e.label(&c, e.text(l.Name), e.text(l.Value)) })
-	return c.named && !c.bad
+	w := labelWriter{refs: e.refs[:0]}
+	ls.Range(func(l labels.Label) {
+		name, value := e.text(l.Name), e.text(l.Value)
+		w.label(name, value, e.name)
+	})
+	return e.finish(&w)
 }
 
 // add appends the series whose labels are in e.refs, with one row. It tells how many exemplars went along.

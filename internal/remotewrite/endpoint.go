@@ -73,7 +73,7 @@ func (e *endpoint) appendWhole(s *settings, v series.View, b *series.Batch) (loo
 	defer l.mu.Unlock()
 
 	t := l.sent.target(hash)
-	late, added := b.Time <= t.newest, false
+	added := false
 	src := source{view: v, target: b.Target}
 	cursor := rows{batch: b}
 	for r := (row{}); cursor.next(&r); {
@@ -97,7 +97,7 @@ func (e *endpoint) appendWhole(s *settings, v series.View, b *series.Batch) (loo
 		case r.ownTime || !v.Whole(r.id, b.Target) || t.isTimed(v, r.id):
 			l.enc.pairs = v.Labels(l.enc.pairs[:0], r.id, b.Target)
 			loose = append(loose, looseRow{row: r, hash: hashSeries(v, l.enc.pairs)})
-		case late:
+		case !t.takes(v, r.id, b.Time):
 			e.metrics.drop(notNewer, 1)
 		default:
 			if !added && t.request == l.open.number {
@@ -106,10 +106,8 @@ func (e *endpoint) appendWhole(s *settings, v series.View, b *series.Batch) (loo
 			added = l.add(e, s, src, &r) || added
 		}
 	}
-	if added {
-		l.flush(e)
-		t.newest, t.request = b.Time, l.open.number
-	}
+	l.flush(e)
+	t.batch(b.Time, added, l.open.number)
 	return loose
 }
 

@@ -28,6 +28,11 @@ type targetHistory struct {
 	// timed are the series, by id and generation, that came with timestamps of their own: they stay loose for
 	// good, so that a marker without one cannot overtake them in another lane. Usually nil.
 	timed map[uint64]struct{}
+	// each is the newest time of each series, by id and generation, once two targets that differ in nothing but
+	// their address were seen to share the labels: their scrapes may end in another order than they began.
+	// Series not in it are as old as since. Nil as long as every batch was newer than the one before.
+	each  map[uint64]int64
+	since int64
 }
 
 type looseHistory struct {
@@ -50,6 +55,37 @@ func (h *history) target(hash uint64) *targetHistory {
 	}
 	t.used = now
 	return t
+}
+
+// takes tells whether a sample is newer than the last one of its series, and remembers it where that is kept.
+func (t *targetHistory) takes(v series.View, id series.ID, at int64) bool {
+	if t.each == nil {
+		return at > t.newest
+	}
+	key := idKey(v, id)
+	last, ok := t.each[key]
+	if !ok {
+		last = t.since
+	}
+	if at <= last {
+		return false
+	}
+	if len(t.each) >= maxHistory {
+		clear(t.each)
+		t.since = t.newest
+	}
+	t.each[key] = at
+	return true
+}
+
+// batch notes that a batch is through; request is the number of the one that has its last sample.
+func (t *targetHistory) batch(at int64, added bool, request uint64) {
+	if at <= t.newest && t.each == nil {
+		t.each, t.since = map[uint64]int64{}, t.newest
+	}
+	if added {
+		t.newest, t.request = max(t.newest, at), request
+	}
 }
 
 // minTime is older than every sample.
@@ -99,14 +135,14 @@ func (h *history) sweep(now time.Time) {
 	}
 }
 
-func timedKey(v series.View, id series.ID) uint64 { return uint64(id)<<32 | uint64(v.Gen(id)) }
+func idKey(v series.View, id series.ID) uint64 { return uint64(id)<<32 | uint64(v.Gen(id)) }
 
 // isTimed tells whether a series has ever come with a timestamp of its own.
 func (t *targetHistory) isTimed(v series.View, id series.ID) bool {
 	if t.timed == nil {
 		return false
 	}
-	_, ok := t.timed[timedKey(v, id)]
+	_, ok := t.timed[idKey(v, id)]
 	return ok
 }
 
@@ -117,5 +153,5 @@ func (t *targetHistory) setTimed(v series.View, id series.ID) {
 	if len(t.timed) >= maxHistory {
 		clear(t.timed)
 	}
-	t.timed[timedKey(v, id)] = struct{}{}
+	t.timed[idKey(v, id)] = struct{}{}
 }

@@ -123,6 +123,28 @@ func TestWhatIsNotNewerIsDropped(t *testing.T) {
 	}
 }
 
+// TestTargetsThatShareLabels: two targets that differ in their address alone have series of their own, and the
+// scrape that began first may end last. Prometheus takes both.
+func TestTargetsThatShareLabels(t *testing.T) {
+	w := newWorld(t, endpointConfig("a"))
+	one, two := w.target("pod-1", 10), w.target("pod-1", 20)
+	two.ids = two.ids[10:]
+	if one.id != two.id {
+		t.Fatal("the test is wrong: two ids")
+	}
+	for i := range int64(100) {
+		w.append(w.scrape(two, 10_000*i+50))
+		w.append(w.scrape(one, 10_000*i))
+	}
+	if n := w.dropped("a", notNewer); n != 10 {
+		t.Errorf("dropped = %d, want the one batch that showed the matter", n)
+	}
+	w.append(w.scrape(two, 990_050)) // again the same
+	if n := w.dropped("a", notNewer); n != 20 {
+		t.Errorf("dropped = %d, want 20", n)
+	}
+}
+
 func TestFlushAtStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"), endpointConfig("down"))
