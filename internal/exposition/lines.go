@@ -238,3 +238,8 @@ func (p *Page) Forget() {
 	p.learner.Release(p.known.forget()...)
 	p.order, p.next = nil, nil
 }
+
+// Rebind gives a page to a loop whose configuration leaves every series as it is: what it knows stays true.
+func (p *Page) Rebind(learner Learner, opts Options) {
+	p.learner, p.opts, p.contentType = learner, opts, ""
+}

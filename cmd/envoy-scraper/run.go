@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
+	"github.com/prometheus/common/version"
+	"go.uber.org/zap"
+	"go.uber.org/zap/exp/zapslog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/config"
+	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+	"github.com/envoy-scraper/envoy-scraper/internal/web"
+)
+
+func newRunCommand(app *kingpin.Application) command {
+	cmd := app.Command("run", "Scrape and send, until SIGINT or SIGTERM. The default command.").Default()
+	f := addRunFlags(cmd)
+	return command{clause: cmd, run: func(ctx context.Context, _, stderr io.Writer) int {
+		if err := run(ctx, f, app, stderr); err != nil {
+			fmt.Fprintf(stderr, "envoy-scraper: %v\n", err)
+			return exitRefused
+		}
+		return exitOK
+	}}
+}
+
+// run builds each part, starts it and waits for the end.
+func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.Writer) error {
+	log := newLogger(stderr, f.logLevel, f.logFormat)
+	defer func() { _ = log.Sync() }()
+	limitMemory(f.memoryRatio, log)
+
+	opts := f.config.options()
+	opts.ListenAddress, opts.FlushDeadline = f.listenAddress, f.flushDeadline
+	cfg, err := config.Load(opts)
+	if err != nil {
+		return err
+	}
+	for _, w := range cfg.Warnings {
+		log.Warn("configuration: " + w.String())
+	}
+
+	reg := newRegistry()
+	table := series.NewTable()
+	writers := remotewrite.New(table, log.Named("remotewrite"), reg)
+	r := newReloader(opts, cfg, log, reg)
+	pools := scrape.New(table, writers, scrape.Options{
+		AllowLoopback:  f.allowLoopback,
+		OwnAddressOnly: func(job string) bool { return job == cfg.BuiltinJob },
+		ExternalLabels: cfg.RemoteWrite.ExternalLabels,
+	}, log.Named("scrape"), reg)
+	discovery.TakeClientLogs(log.Named("kubernetes"))
+	found, err := discovery.New(log.Named("discovery"), reg)
+	if err != nil {
+		return err
+	}
+	r.writers, r.pools, r.discovery = writers, pools, found
+	if f.autoReload {
+		r.auto = f.autoReloadInterval
+	}
+
+	server := web.New(web.Config{
+		ListenAddress: f.listenAddress, WebConfigFile: f.webConfigFile, EnableLifecycle: f.enableLifecycle,
+	}, web.Sources{
+		Targets: pools.Status, Providers: found.Status, Rules: r.rules, Explain: relabel.Explain,
+		ConfigYAML: func() (string, error) { return r.config().Redacted() },
+		Endpoints:  writers.Status, Ready: ready(found), Reload: r.Reload,
+		Build: build(), Flags: flagValues(app), Started: time.Now(), Gatherer: reg,
+	}, log.Named("web"))
+	addr, err := server.Listen()
+	if err != nil {
+		return err
+	}
+	r.listen = addr.String()
+	if err := r.start(); err != nil {
+		return err
+	}
+	log.Info("started", zap.String("version", version.Info()), zap.Int("jobs", len(cfg.Jobs)), zap.Int("endpoints", len(cfg.RemoteWrite.Endpoints)))
+
+	g, ctx := errgroup.WithContext(ctx)
+	// The writers outlive the scrapes: what the last of them yields is flushed too.
+	delivering, scraped := context.WithCancel(context.WithoutCancel(ctx))
+	defer scraped()
+	g.Go(func() error { return found.Run(ctx, pools.Update) })
+	g.Go(func() error { defer scraped(); return pools.Run(ctx) })
+	g.Go(func() error { return writers.Run(delivering) })
+	g.Go(func() error { return server.Run(ctx) })
+	g.Go(func() error { return r.Run(ctx) })
+	err = g.Wait()
+	log.Info("stopped")
+	return err
+}
+
+// limitMemory makes Go's collector keep within the container's memory.
+func limitMemory(ratio float64, log *zap.Logger) {
+	if ratio <= 0 {
+		return
+	}
+	_, err := memlimit.Set(memlimit.WithRatio(ratio), memlimit.WithLogger(slog.New(zapslog.NewHandler(log.Core()))))
+	if err != nil {
+		log.Debug("no memory limit taken from the container", zap.Error(err))
+	}
+}
+
+func newRegistry() *prometheus.Registry {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		versioncollector.NewCollector("envoy_scraper"),
+	)
+	return reg
+}
+
+func ready(found *discovery.Manager) func() (bool, string) {
+	return func() (bool, string) {
+		select {
+		case <-found.Synced():
+			return true, ""
+		default:
+			return false, "waiting for the first answer of every discovery"
+		}
+	}
+}
+
+func build() web.Build {
+	return web.Build{
+		Version: version.Version, Revision: version.Revision, Branch: version.Branch,
+		BuildUser: version.BuildUser, BuildDate: version.BuildDate, GoVersion: runtime.Version(),
+	}
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+)
+
+// runFlags is the command line of the main command.
+type runFlags struct {
+	config *configFlags
+
+	autoReload         bool
+	autoReloadInterval time.Duration
+	flushDeadline      time.Duration
+	allowLoopback      bool
+
+	listenAddress   string
+	webConfigFile   string
+	enableLifecycle bool
+
+	memoryRatio float64
+	logLevel    string
+	logFormat   string
+}
+
+func addRunFlags(cmd *kingpin.CmdClause) *runFlags {
+	f := &runFlags{config: addConfigFlags(cmd)}
+	cmd.Flag("config.auto-reload", "Reload by itself when the configuration file, or one that it includes, changes.").
+		BoolVar(&f.autoReload)
+	cmd.Flag("config.auto-reload-interval", "How often to look for a change.").
+		Default("30s").DurationVar(&f.autoReloadInterval)
+	cmd.Flag("storage.remote.flush-deadline", "How long a stop may take to deliver what is queued.").
+		Default("5s").PlaceHolder("5s").DurationVar(&f.flushDeadline)
+	cmd.Flag("scrape.allow-loopback", "Dial loopback addresses that a discovery other than a static list or a file names.").
+		BoolVar(&f.allowLoopback)
+	cmd.Flag("web.listen-address", "Where to serve pages, metrics and health. Port 0 takes a free one.").
+		Default("127.0.0.1:9095").StringVar(&f.listenAddress)
+	cmd.Flag("web.config.file", "TLS and authentication of the pages, in the format of Prometheus' exporter-toolkit.").
+		PlaceHolder("FILE").StringVar(&f.webConfigFile)
+	cmd.Flag("web.enable-lifecycle", "Allow POST /-/reload.").
+		BoolVar(&f.enableLifecycle)
+	cmd.Flag("memory.limit-ratio", "Share of the container's memory limit that Go's collector works within, unless GOMEMLIMIT is set. 0: none.").
+		Default("0.9").Float64Var(&f.memoryRatio)
+	cmd.Flag("log.level", "Least severe messages to log.").
+		Default("info").EnumVar(&f.logLevel, "debug", "info", "warn", "error")
+	cmd.Flag("log.format", "How log lines look.").
+		Default("console").EnumVar(&f.logFormat, "console", "json")
+	return f
+}
+
+// flagValues is the command line of the main command as it is in force, for the pages.
+func flagValues(app *kingpin.Application) map[string]string {
+	values := map[string]string{}
+	for _, f := range app.GetCommand("run").Model().Flags {
+		if f.Name != "help" {
+			values[f.Name] = f.Value.String()
+		}
+	}
+	return values
+}

@@ -1,0 +1,297 @@
+package scrape
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// maxAhead is how far in the future a page may date its samples.
+const maxAhead = 10 * time.Minute
+
+// loop is a target between its scrapes. It has no goroutine of its own: the schedule calls scrape, one at a
+// time.
+type loop struct {
+	env    *env      // what all loops share
+	job    *jobState // of the loop's configuration; a reload makes a new loop
+	target *target
+	id     series.TargetID
+
+	// The following belong to whoever runs the loop: the schedule, one scrape at a time.
+	page      *exposition.Page
+	live      live
+	inherited *exposition.Page // keeps the references of live until the first scrape after a reload
+	report    report
+	grid      time.Time // wall clock of the scrape times, a whole number of intervals apart
+	scraped   bool      // at least once: else there is nothing to mark stale
+
+	turn turn // the schedule's
+
+	mu         sync.Mutex // guards the following
+	status     scrapeStatus
+	discovered *target // the latest with these labels: what discovery says of it may change meanwhile
+}
+
+// scrapeStatus is what people ask of a target.
+type scrapeStatus struct {
+	health   Health
+	last     time.Time
+	duration time.Duration
+	err      string
+	counts   exposition.Counts
+	since    time.Time // of the present health
+}
+
+// env is what all loops of a process share.
+type env struct {
+	table   *series.Table
+	sink    Sink
+	log     *zap.Logger
+	metrics *metrics
+	batches sync.Pool // of *series.Batch
+}
+
+func newLoop(e *env, job *jobState, t *target) *loop {
+	id := e.table.AddTarget(t.labels)
+	l := &loop{env: e, job: job, target: t, id: id, status: scrapeStatus{health: HealthUnknown}}
+	l.page = exposition.NewPage(l.newLearner(), job.pageOptions)
+	l.report = openReport(e.table, id, t.labels, job.cfg.ExtraScrapeMetricsEnabled())
+	return l
+}
+
+// inherit takes over from a loop of the same series that ended: after a reload, or when a target came back
+// before it was marked stale. What old showed last and this loop's first scrape does not is marked there.
+func (l *loop) inherit(old *loop) {
+	l.live, l.scraped = old.live, old.scraped
+	if l.job.series == old.job.series {
+		l.page.Forget()
+		l.page = old.page
+		l.page.Rebind(l.newLearner(), l.job.pageOptions)
+		l.inherited = old.inherited
+	} else {
+		l.inherited = old.page
+		if old.inherited != nil { // it never scraped: only what it had inherited is live
+			old.page.Forget()
+			l.inherited = old.inherited
+		}
+	}
+	old.mu.Lock()
+	l.status = old.status
+	old.mu.Unlock()
+	l.env.table.Release(old.report.ids...)
+	l.env.table.ReleaseTarget(old.id)
+}
+
+func (l *loop) newLearner() *learner {
+	return &learner{
+		table: l.env.table, target: l.id, labels: l.target.labels, cfg: l.job.cfg,
+		builder: labels.NewBuilder(labels.EmptyLabels()),
+		exceed:  l.job.metrics.labelLimit.Inc,
+	}
+}
+
+// release gives back everything that the loop holds. It is not used afterwards.
+func (l *loop) release() {
+	l.page.Forget()
+	if l.inherited != nil {
+		l.inherited.Forget()
+	}
+	l.env.table.Release(l.report.ids...)
+	l.env.table.ReleaseTarget(l.id)
+}
+
+// timestamp is the time of a scrape that starts now: that of the grid if it is near enough (as Prometheus
+// aligns, so that equal distances compress well), else now. A clock that jumped moves the grid with it.
+func (l *loop) timestamp(now time.Time) time.Time {
+	now = now.Round(0) // wall clock only
+	interval := l.target.interval
+	tolerance := min(interval/100, 2*time.Millisecond)
+	late := now.Sub(l.grid)
+	if l.grid.IsZero() || late < -interval {
+		l.grid = now
+		return now
+	}
+	if late >= interval {
+		l.grid = l.grid.Add(late / interval * interval)
+		late = now.Sub(l.grid)
+	}
+	if late >= -tolerance && late <= tolerance {
+		return l.grid
+	}
+	return now
+}
+
+// scrape reads the target once and hands on what that yields. A scrape that the end of ctx cut off yields
+// nothing: no up=0, no marker.
+func (l *loop) scrape(ctx context.Context, forced error) {
+	start := time.Now()
+	ts := l.timestamp(start)
+	b := l.env.batches.Get().(*series.Batch)
+	defer l.env.batches.Put(b)
+	b.Reset(l.id, ts.UnixMilli())
+
+	counts, size, err := exposition.Counts{}, int64(0), forced
+	read := false
+	if forced == nil {
+		counts, size, read, err = l.read(ctx, start, b)
+		if err != nil && ctx.Err() != nil {
+			if read {
+				l.page.Abandon()
+			}
+			return
+		}
+	}
+	took := time.Since(start)
+	l.conclude(b, counts, took, size, err)
+	if appendErr := l.env.sink.Append(b); appendErr != nil {
+		l.env.log.Error("samples not taken", zap.String("job", l.job.cfg.JobName), zap.String("target", l.target.shown), zap.Error(appendErr))
+	}
+	l.settle(read, err)
+	l.remember(ts, took, counts, err)
+}
+
+// read fetches the page into b. read tells that the page was begun, so must be committed or abandoned.
+func (l *loop) read(ctx context.Context, start time.Time, b *series.Batch) (c exposition.Counts, size int64, read bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, l.target.timeout)
+	defer cancel()
+	p, err := l.job.fetcher.get(ctx, l.target)
+	if err != nil {
+		return c, 0, false, err
+	}
+	defer p.close()
+	c, err = l.page.Read(p.body, p.contentType, start.Add(maxAhead).UnixMilli(), b)
+	size = p.body.n
+	if errors.Is(err, errBodyLimit) {
+		size = -1
+	}
+	return c, size, true, err
+}
+
+// conclude completes the batch: staleness markers, then the report.
+func (l *loop) conclude(b *series.Batch, c exposition.Counts, took time.Duration, size int64, err error) {
+	track := l.job.cfg.TrackTimestampsStaleness
+	health := 1.0
+	if err != nil {
+		health = 0
+		b.Reset(b.Target, b.Time)
+		l.live.markAll(b)
+		l.live.clear()
+		if size > 0 {
+			size = 0
+		}
+	} else if n := b.Len(); !c.Unchanged || len(l.live.ids) == 0 || l.inherited != nil {
+		l.live.markVanished(b, track)
+		l.live.keep(b, n, track)
+	}
+	l.report.add(b, [8]float64{
+		health, took.Seconds(), float64(c.Scraped), float64(c.Kept), float64(c.Added),
+		l.target.timeout.Seconds(), float64(l.job.cfg.SampleLimit), float64(size),
+	})
+}
+
+// settle lets the page learn from a good scrape, after its batch was handed on: markers needed the references.
+func (l *loop) settle(read bool, err error) {
+	switch {
+	case err == nil:
+		l.page.Commit()
+	case read:
+		l.page.Abandon()
+	}
+	l.scraped = true
+	if l.inherited != nil {
+		l.inherited.Forget()
+		l.inherited = nil
+	}
+}
+
+// end marks everything stale that the target showed: it is gone. at is the time of the first scrape missed.
+func (l *loop) end(at time.Time) {
+	if l.scraped {
+		b := l.env.batches.Get().(*series.Batch)
+		b.Reset(l.id, at.UnixMilli())
+		l.live.markAll(b)
+		l.report.end(b)
+		if err := l.env.sink.Append(b); err != nil {
+			l.env.log.Error("staleness markers not taken", zap.String("job", l.job.cfg.JobName), zap.String("target", l.target.shown), zap.Error(err))
+		}
+		l.env.batches.Put(b)
+	}
+	l.release()
+}
+
+// remember keeps what people ask of the target, counts, and logs a change of its health.
+func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts, err error) {
+	m := l.job.metrics
+	m.scrapes.Inc()
+	m.samples.Add(float64(c.Scraped))
+	m.duration.Observe(took.Seconds())
+	m.droppedByRules.Add(float64(c.Scraped - c.Kept))
+	m.duplicates.Add(float64(c.Duplicates))
+	m.outOfBounds.Add(float64(c.OutOfBounds))
+
+	health, text := HealthUp, ""
+	if err != nil {
+		health, text = HealthDown, shorten(err.Error())
+		m.failed(reasonOf(err)).Inc()
+		m.lost.Add(float64(c.Kept))
+	}
+	l.mu.Lock()
+	before := l.status
+	now := before.since
+	if before.health != health {
+		now = start
+	}
+	l.status = scrapeStatus{health: health, last: start, duration: took, err: text, counts: c, since: now}
+	l.mu.Unlock()
+
+	fields := []zap.Field{zap.String("job", l.job.cfg.JobName), zap.String("target", l.target.shown)}
+	switch {
+	case health == HealthDown && before.health != HealthDown:
+		l.env.log.Warn("target down", append(fields, zap.String("error", text))...)
+	case health == HealthUp && before.health == HealthDown:
+		l.env.log.Info("target up", append(fields, zap.Duration("after", start.Sub(before.since)))...)
+	}
+	if c.Duplicates > 0 && l.env.log.Core().Enabled(zap.DebugLevel) {
+		l.env.log.Debug("page shows a series twice; the first wins", append(fields, zap.Int("samples", c.Duplicates))...)
+	}
+}
+
+// shorten bounds what a hostile page can put into a log or onto a page.
+func shorten(s string) string {
+	const most = 500
+	if len(s) > most {
+		return fmt.Sprintf("%s… (%d bytes more)", strings.ToValidUTF8(s[:most], ""), len(s)-most)
+	}
+	return s
+}
+
+// rediscovered notes what discovery says now of a target whose labels did not change.
+func (l *loop) rediscovered(t *target) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.discovered = t
+}
+
+func (l *loop) asStatus() TargetStatus {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t, s, cfg := l.target, l.status, l.job.cfg
+	if l.discovered != nil {
+		t = l.discovered
+	}
+	return TargetStatus{
+		Job: cfg.JobName, URL: t.shown, Labels: t.labels,
+		Discovered: func() labels.Labels { return discovered(cfg, t.own, t.group) },
+		Health:     s.health, LastScrape: s.last, Duration: s.duration, Err: s.err,
+		Interval: t.interval, Timeout: t.timeout, Samples: s.counts.Scraped, Kept: s.counts.Kept,
+	}
+}

@@ -1,0 +1,111 @@
+package scrape
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
+)
+
+type metrics struct {
+	scrapes  *prometheus.CounterVec
+	failures *prometheus.CounterVec
+	samples  *prometheus.CounterVec
+	dropped  *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	targets  *prometheus.GaugeVec
+	unwanted *prometheus.GaugeVec
+	invalid  *prometheus.GaugeVec
+	limited  *prometheus.CounterVec
+	skipped  prometheus.Counter
+	running  prometheus.Gauge
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return f.NewCounterVec(prometheus.CounterOpts{Name: "envoy_scraper_scrape_" + name, Help: help}, labels)
+	}
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		return f.NewGaugeVec(prometheus.GaugeOpts{Name: "envoy_scraper_scrape_" + name, Help: help}, []string{"job"})
+	}
+	return &metrics{
+		scrapes:  counter("scrapes_total", "Scrapes that ran to their end, good or bad.", "job"),
+		failures: counter("failures_total", "Scrapes that failed, by reason.", "job", "reason"),
+		samples:  counter("samples_total", "Samples read from pages, before metric relabeling.", "job"),
+		dropped:  counter("dropped_samples_total", "Samples read but not handed on, by reason.", "job", "reason"),
+		duration: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "envoy_scraper_scrape_duration_seconds", Help: "How long scrapes took.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"job"}),
+		targets:  gauge("targets", "Targets being scraped."),
+		unwanted: gauge("dropped_targets", "Discovered targets that relabeling left out."),
+		invalid:  gauge("invalid_targets", "Discovered targets that cannot be scraped (no address, a bad interval)."),
+		limited:  counter("label_limit_exceeded_total", "Scrapes that failed for a label limit.", "job"),
+		skipped: f.NewCounter(prometheus.CounterOpts{
+			Name: "envoy_scraper_scrape_skipped_total", Help: "Turns that passed unused because the target's scrape before was still running.",
+		}),
+		running: f.NewGauge(prometheus.GaugeOpts{Name: "envoy_scraper_scrape_running", Help: "Scrapes running now."}),
+	}
+}
+
+// jobMetrics are the metrics of one job, looked up once.
+type jobMetrics struct {
+	scrapes, samples, droppedByRules, duplicates, outOfBounds, lost, labelLimit prometheus.Counter
+	duration                                                                    prometheus.Observer
+	failed                                                                      func(reason string) prometheus.Counter
+}
+
+func (m *metrics) of(job string) *jobMetrics {
+	dropped := func(reason string) prometheus.Counter { return m.dropped.WithLabelValues(job, reason) }
+	return &jobMetrics{
+		scrapes: m.scrapes.WithLabelValues(job), samples: m.samples.WithLabelValues(job),
+		droppedByRules: dropped("metric_relabeling"), duplicates: dropped("duplicate"),
+		outOfBounds: dropped("too_far_ahead"), lost: dropped("failed_scrape"),
+		labelLimit: m.limited.WithLabelValues(job), duration: m.duration.WithLabelValues(job),
+		failed: func(reason string) prometheus.Counter { return m.failures.WithLabelValues(job, reason) },
+	}
+}
+
+// forget ends the series of a job that is no longer configured.
+func (m *metrics) forget(job string) {
+	by := prometheus.Labels{"job": job}
+	for _, v := range []interface {
+		DeletePartialMatch(prometheus.Labels) int
+	}{m.scrapes, m.failures, m.samples, m.dropped, m.duration, m.targets, m.unwanted, m.invalid, m.limited} {
+		v.DeletePartialMatch(by)
+	}
+}
+
+// reasonOf is the closed set of reasons for which a scrape fails.
+func reasonOf(err error) string {
+	var netErr net.Error
+	switch {
+	case errors.Is(err, errBodyLimit):
+		return "body_size_limit"
+	case errors.Is(err, exposition.ErrSampleLimit):
+		return "sample_limit"
+	case errors.Is(err, exposition.ErrBucketLimit):
+		return "bucket_limit"
+	case errors.Is(err, errTargetLimit):
+		return "target_limit"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
+		return "timeout"
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return "emfile"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "refused"
+	case strings.HasPrefix(err.Error(), "server returned HTTP status"):
+		return "status"
+	case errors.As(err, &netErr), errors.Is(err, syscall.ECONNRESET):
+		return "network"
+	default:
+		return "page"
+	}
+}

@@ -1,0 +1,244 @@
+package scrape
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"github.com/prometheus/prometheus/model/labels"
+	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// Options are what scraping takes from the command line.
+type Options struct {
+	AllowLoopback  bool                  // dial discovered loopback addresses
+	OwnAddressOnly func(job string) bool // jobs that may dial a pod's own addresses only; nil: none
+	ExternalLabels labels.Labels         // with the host's name they spread replicas of this process over the interval
+}
+
+var errTargetLimit = errors.New("target_limit exceeded")
+
+// Pools is every job's targets. New, then Run; Apply and Update at any time.
+type Pools struct {
+	env      *env
+	opts     Options
+	seed     uint64
+	schedule *schedule
+
+	mu    sync.Mutex // guards the following
+	jobs  map[string]*pool
+	found map[string][]*targetgroup.Group // as discovery said last, by job
+}
+
+// pool is one job's targets. Guarded by Pools.mu.
+type pool struct {
+	state  *jobState
+	loops  map[uint64]*loop // running, by target hash
+	ending map[string]*loop // gone, but not marked stale yet, by identity
+	made   made
+	limit  struct {
+		sync.Mutex
+		err error
+	}
+}
+
+func (p *pool) forced() error {
+	p.limit.Lock()
+	defer p.limit.Unlock()
+	return p.limit.err
+}
+
+// New returns pools without a job. Batches go to sink.
+func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prometheus.Registerer) *Pools {
+	m := newMetrics(reg)
+	e := &env{table: table, sink: sink, log: log, metrics: m}
+	e.batches.New = func() any { return new(series.Batch) }
+	return &Pools{
+		env: e, opts: opts, seed: offsetSeed(opts.ExternalLabels), schedule: newSchedule(m),
+		jobs: map[string]*pool{}, found: map[string][]*targetgroup.Group{},
+	}
+}
+
+func offsetSeed(external labels.Labels) uint64 {
+	host, err := os.Hostname()
+	if err != nil {
+		host = ""
+	}
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%s%s", host, external)
+	return h.Sum64()
+}
+
+// Run scrapes until ctx ends. Scrapes that this cuts off yield nothing.
+func (ps *Pools) Run(ctx context.Context) error {
+	ps.schedule.run(ctx)
+	return nil
+}
+
+// Apply makes jobs the wanted ones. Targets of a job that did not change keep running untouched; of one that
+// did, they go on under its new rules. On an error nothing changed.
+func (ps *Pools) Apply(jobs []*promconfig.ScrapeConfig) error {
+	states := make([]*jobState, 0, len(jobs))
+	var errs []error
+	for _, cfg := range jobs {
+		state, err := newJobState(cfg, ps.env.metrics, ps.opts)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("job %s: %w", cfg.JobName, err))
+			continue
+		}
+		states = append(states, state)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	wanted := map[string]bool{}
+	for _, state := range states {
+		name := state.cfg.JobName
+		wanted[name] = true
+		p := ps.jobs[name]
+		switch {
+		case p == nil:
+			p = &pool{state: state, loops: map[uint64]*loop{}, ending: map[string]*loop{}}
+			ps.jobs[name] = p
+		case p.state.whole == state.whole && reflect.DeepEqual(p.state.cfg.HTTPClientConfig, state.cfg.HTTPClientConfig):
+			continue // text hides secrets, hence the second look
+		default:
+			p.state.fetcher.client.CloseIdleConnections()
+			p.state = state
+		}
+		ps.sync(p, true)
+	}
+	for name, p := range ps.jobs {
+		if !wanted[name] {
+			ps.stop(p)
+			delete(ps.jobs, name)
+			delete(ps.found, name)
+			ps.env.metrics.forget(name)
+		}
+	}
+	return nil
+}
+
+// Update takes everything that discovery knows now.
+func (ps *Pools) Update(found map[string][]*targetgroup.Group) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	for name, groups := range found {
+		ps.found[name] = groups
+		if p := ps.jobs[name]; p != nil {
+			ps.sync(p, false)
+		}
+	}
+}
+
+// sync makes the loops of a job those of its targets. renew replaces loops that could stay: the job changed.
+func (ps *Pools) sync(p *pool, renew bool) {
+	cfg := p.state.cfg
+	p.made = makeTargets(cfg, ps.found[cfg.JobName], p.state.ownAddress)
+	p.limit.Lock()
+	p.limit.err = nil
+	if n := len(p.made.targets); cfg.TargetLimit > 0 && n > int(cfg.TargetLimit) {
+		p.limit.err = fmt.Errorf("%w (number of targets: %d, limit: %d)", errTargetLimit, n, cfg.TargetLimit)
+	}
+	p.limit.Unlock()
+
+	old := p.loops
+	p.loops = make(map[uint64]*loop, len(p.made.targets))
+	var fresh []*target
+	for _, t := range p.made.targets {
+		if l, ok := old[t.hash]; ok && !renew {
+			l.rediscovered(t)
+			p.loops[t.hash] = l
+			delete(old, t.hash)
+		} else {
+			fresh = append(fresh, t)
+		}
+	}
+	for _, l := range old { // gone, or about to be inherited from
+		id := l.target.identity()
+		if p.ending[id] == nil {
+			p.ending[id] = l
+		}
+		ps.schedule.remove(l)
+	}
+	for _, t := range fresh {
+		ps.start(p, t)
+	}
+	m := ps.env.metrics
+	m.targets.WithLabelValues(cfg.JobName).Set(float64(len(p.loops)))
+	m.unwanted.WithLabelValues(cfg.JobName).Set(float64(p.made.droppedCount))
+	m.invalid.WithLabelValues(cfg.JobName).Set(float64(len(p.made.errors)))
+}
+
+// start gives a target its loop. If the same series came from a loop that is ending, it inherits from it.
+func (ps *Pools) start(p *pool, t *target) {
+	l := newLoop(ps.env, p.state, t)
+	p.loops[t.hash] = l
+	id := t.identity()
+	onEnd := func() { ps.ended(p, id, l) }
+	begin := func() {
+		now := time.Now()
+		ps.schedule.addLocked(l, now.Add(t.offset(now, ps.seed)), p.forced, onEnd)
+	}
+	if before := p.ending[id]; before != nil {
+		delete(p.ending, id)
+		if ps.schedule.take(before, func() { l.inherit(before); begin() }) {
+			return
+		}
+	}
+	ps.schedule.mu.Lock()
+	defer ps.schedule.mu.Unlock()
+	begin()
+}
+
+// ended forgets a loop whose end was marked.
+func (ps *Pools) ended(p *pool, id string, l *loop) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if p.ending[id] == l {
+		delete(p.ending, id)
+	}
+}
+
+// stop ends every loop of a job.
+func (ps *Pools) stop(p *pool) {
+	for hash, l := range p.loops {
+		ps.schedule.remove(l)
+		delete(p.loops, hash)
+	}
+	p.state.fetcher.client.CloseIdleConnections()
+}
+
+// Status is what every job's targets are doing now, by job.
+func (ps *Pools) Status() []PoolStatus {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	out := make([]PoolStatus, 0, len(ps.jobs))
+	for name, p := range ps.jobs {
+		s := PoolStatus{Job: name, Dropped: p.made.dropped, DroppedCount: p.made.droppedCount, Errors: p.made.errors}
+		for _, l := range p.loops {
+			s.Targets = append(s.Targets, l.asStatus())
+		}
+		slices.SortFunc(s.Targets, func(a, b TargetStatus) int {
+			return cmp.Or(cmp.Compare(a.URL, b.URL), labels.Compare(a.Labels, b.Labels))
+		})
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b PoolStatus) int { return cmp.Compare(a.Job, b.Job) })
+	return out
+}

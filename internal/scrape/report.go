@@ -1,0 +1,61 @@
+package scrape
+
+import (
+	"math"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// reported are the series that say how a scrape went; the last three only with extra_scrape_metrics. Names,
+// help and units are Prometheus'.
+func reported() [8]struct{ name, help, unit string } {
+	return [8]struct{ name, help, unit string }{
+		{"up", "Health of the scrape target. 1 means the target is healthy, 0 if the scrape failed.", "targets"},
+		{"scrape_duration_seconds", "Duration of the last scrape in seconds.", "seconds"},
+		{"scrape_samples_scraped", "Number of samples last scraped.", "samples"},
+		{"scrape_samples_post_metric_relabeling", "Number of samples remaining after metric relabeling was applied.", "samples"},
+		{"scrape_series_added", "Number of series in the last scrape.", "series"},
+		{"scrape_timeout_seconds", "The configured scrape timeout for a target.", "seconds"},
+		{"scrape_sample_limit", "The configured sample limit for a target. Returns zero if there is no limit configured.", "samples"},
+		{"scrape_body_size_bytes", "The uncompressed size of the last scrape response, if successful. Scrapes failing because body_size_limit is exceeded report -1, other scrape failures report 0.", "bytes"},
+	}
+}
+
+// report is a target's report series: one reference each, from open to release.
+type report struct {
+	ids []series.ID
+}
+
+func openReport(table *series.Table, id series.TargetID, target labels.Labels, extra bool) report {
+	var r report
+	b := labels.NewBuilder(labels.EmptyLabels())
+	for i, s := range reported() {
+		if i >= 5 && !extra {
+			break
+		}
+		b.Reset(target)
+		b.Set(model.MetricNameLabel, s.name)
+		r.ids = append(r.ids, table.Add(id, b.Labels(), series.Meta{Type: model.MetricTypeGauge, Help: s.help, Unit: s.unit}))
+	}
+	return r
+}
+
+// add appends the report of a scrape, values in the order of reported.
+func (r report) add(b *series.Batch, values [8]float64) {
+	for i, id := range r.ids {
+		b.Add(id, values[i])
+	}
+}
+
+// end appends a staleness marker for each report series: the target is gone.
+func (r report) end(b *series.Batch) {
+	for _, id := range r.ids {
+		b.Add(id, staleMarker())
+	}
+}
+
+func staleMarker() float64 { return math.Float64frombits(value.StaleNaN) }

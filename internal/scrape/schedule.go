@@ -1,0 +1,244 @@
+package scrape
+
+import (
+	"container/heap"
+	"context"
+	"sync"
+	"time"
+)
+
+// schedule runs loops at their times: one heap of due times, one goroutine a running scrape, none a loop that
+// waits. A turn that comes while the loop's scrape still runs, or another against the same host and port, waits;
+// turns passed meanwhile are skipped, never made up for.
+type schedule struct {
+	metrics *metrics
+	wake    chan struct{} // the earliest due time may have changed
+
+	mu      sync.Mutex // guards the following, and the turn of every loop
+	turns   turns
+	busy    map[string]*loop   // host:port -> the loop being scraped there
+	waiting map[string][]*loop // host:port -> loops whose turn came meanwhile
+	running sync.WaitGroup
+}
+
+type phase uint8
+
+const (
+	phaseIdle    phase = iota // in the heap, until due
+	phaseWaiting              // its host is busy
+	phaseRunning
+	phaseEnding // in the heap, until its staleness markers are due
+	phaseGone
+)
+
+// turn is what the schedule knows of a loop.
+type turn struct {
+	due     time.Time
+	index   int // in the heap; -1: not there
+	phase   phase
+	leaving bool      // removed while waiting or running
+	stale   time.Time // of an ending loop: the first scrape it missed
+	forced  func() error
+	onEnd   func()
+	onIdle  func() // called, once, with the lock held, when a leaving loop is no longer running
+}
+
+func newSchedule(m *metrics) *schedule {
+	return &schedule{metrics: m, wake: make(chan struct{}, 1), busy: map[string]*loop{}, waiting: map[string][]*loop{}}
+}
+
+// add gives a loop its first turn, at due. forced returns an error that every scrape of it fails with; onEnd is
+// called after its end, without the lock.
+func (s *schedule) add(l *loop, due time.Time, forced func() error, onEnd func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.turn = turn{due: due, index: -1, forced: forced, onEnd: onEnd}
+	heap.Push(&s.turns, l)
+	s.poke()
+}
+
+// remove ends a loop: its markers follow when a target that only moved would have been back for two scrapes.
+func (s *schedule) remove(l *loop) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.turn.leaving = true
+	if l.turn.phase == phaseIdle {
+		s.leave(l)
+	}
+}
+
+// leave turns an idle loop's next scrape into its end. Prometheus waits for the turn missed, another interval
+// and a tenth.
+func (s *schedule) leave(l *loop) {
+	if l.turn.onIdle != nil {
+		l.turn.onIdle()
+		l.turn.onIdle = nil
+		return
+	}
+	interval := l.target.interval
+	l.turn.stale = l.turn.due
+	l.turn.due = l.turn.due.Add(interval + interval/10)
+	l.turn.phase = phaseEnding
+	if l.turn.index >= 0 {
+		heap.Fix(&s.turns, l.turn.index)
+	} else {
+		heap.Push(&s.turns, l)
+	}
+	s.poke()
+}
+
+// take withdraws a loop, so that its successor can inherit from it. then is called when no scrape of it runs,
+// with the lock held: at once, or when the running one is through. false: it is gone already.
+func (s *schedule) take(l *loop, then func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch l.turn.phase {
+	case phaseGone:
+		return false
+	case phaseIdle, phaseEnding:
+		heap.Remove(&s.turns, l.turn.index)
+		l.turn.phase = phaseGone
+		then()
+	default:
+		l.turn.leaving, l.turn.onIdle = true, then
+	}
+	return true
+}
+
+// addLocked is add for a caller that holds the lock: what take's then does.
+func (s *schedule) addLocked(l *loop, due time.Time, forced func() error, onEnd func()) {
+	l.turn = turn{due: due, index: -1, forced: forced, onEnd: onEnd}
+	heap.Push(&s.turns, l)
+	s.poke()
+}
+
+func (s *schedule) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run scrapes until ctx ends, and returns when no scrape runs any more.
+func (s *schedule) run(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		timer.Reset(s.start(ctx))
+		select {
+		case <-ctx.Done():
+			s.running.Wait()
+			return
+		case <-timer.C:
+		case <-s.wake:
+		}
+	}
+}
+
+// start begins every scrape that is due and returns how long it is until the next.
+func (s *schedule) start(ctx context.Context) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.turns) > 0 && ctx.Err() == nil {
+		l := s.turns[0]
+		if wait := time.Until(l.turn.due); wait > 0 {
+			return wait
+		}
+		heap.Pop(&s.turns)
+		switch {
+		case l.turn.phase == phaseEnding:
+			s.end(l)
+		case s.busy[l.target.hostPort] != nil:
+			l.turn.phase = phaseWaiting
+			s.waiting[l.target.hostPort] = append(s.waiting[l.target.hostPort], l)
+		default:
+			s.scrape(ctx, l)
+		}
+	}
+	return time.Hour
+}
+
+// end runs the end of a loop beside the schedule.
+func (s *schedule) end(l *loop) {
+	l.turn.phase = phaseGone
+	s.running.Go(func() {
+		l.end(l.turn.stale)
+		l.turn.onEnd()
+	})
+}
+
+// scrape runs one scrape beside the schedule.
+func (s *schedule) scrape(ctx context.Context, l *loop) {
+	l.turn.phase = phaseRunning
+	s.busy[l.target.hostPort] = l
+	s.metrics.running.Inc()
+	s.running.Go(func() {
+		l.scrape(ctx, l.turn.forced())
+		s.metrics.running.Dec()
+		s.finished(ctx, l)
+	})
+}
+
+// finished puts a loop back and starts who waited for its host.
+func (s *schedule) finished(ctx context.Context, l *loop) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	host := l.target.hostPort
+	delete(s.busy, host)
+	s.back(l)
+	for len(s.waiting[host]) > 0 && s.busy[host] == nil && ctx.Err() == nil {
+		next := s.waiting[host][0]
+		if s.waiting[host] = s.waiting[host][1:]; len(s.waiting[host]) == 0 {
+			delete(s.waiting, host)
+		}
+		if next.turn.leaving {
+			s.back(next)
+			continue
+		}
+		s.scrape(ctx, next)
+	}
+}
+
+// back gives a loop its next turn, or its end.
+func (s *schedule) back(l *loop) {
+	interval := l.target.interval
+	l.turn.due = l.turn.due.Add(interval)
+	if late := time.Since(l.turn.due); late >= interval { // one turn is taken late, as a ticker would
+		missed := late / interval
+		l.turn.due = l.turn.due.Add(missed * interval)
+		s.metrics.skipped.Add(float64(missed))
+	}
+	l.turn.phase = phaseIdle
+	if l.turn.leaving {
+		if l.turn.onIdle != nil {
+			l.turn.phase = phaseGone
+		}
+		s.leave(l)
+		return
+	}
+	heap.Push(&s.turns, l)
+	s.poke()
+}
+
+// turns is a heap of loops by due time.
+type turns []*loop
+
+func (t turns) Len() int           { return len(t) }
+func (t turns) Less(i, j int) bool { return t[i].turn.due.Before(t[j].turn.due) }
+func (t turns) Swap(i, j int) {
+	t[i], t[j] = t[j], t[i]
+	t[i].turn.index, t[j].turn.index = i, j
+}
+func (t *turns) Push(x any) {
+	l := x.(*loop)
+	l.turn.index = len(*t)
+	*t = append(*t, l)
+}
+func (t *turns) Pop() any {
+	old := *t
+	l := old[len(old)-1]
+	old[len(old)-1] = nil
+	*t = old[:len(old)-1]
+	l.turn.index = -1
+	return l
+}

@@ -1,0 +1,129 @@
+package scrape
+
+import (
+	"fmt"
+	"hash/fnv"
+	"net"
+	"time"
+
+	"github.com/prometheus/common/model"
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"github.com/prometheus/prometheus/model/labels"
+	promscrape "github.com/prometheus/prometheus/scrape"
+)
+
+// target is one page to scrape. Immutable: replaced, never edited.
+type target struct {
+	url      string // whole, with parameters
+	shown    string // without user info
+	hostPort string
+	labels   labels.Labels // public: what its series carry
+	hash     uint64        // of every label, hidden ones too, and the URL: equal targets of a job are one
+	interval time.Duration
+	timeout  time.Duration
+
+	own, group model.LabelSet // as discovered
+}
+
+// identity is what survives a reload: the same series come from the same place.
+func (t *target) identity() string { return t.labels.String() + "\xff" + t.url }
+
+// discovered returns the labels before relabeling, as Prometheus shows them.
+func discovered(cfg *promconfig.ScrapeConfig, own, group model.LabelSet) labels.Labels {
+	lb := labels.NewBuilder(labels.EmptyLabels())
+	promscrape.PopulateDiscoveredLabels(lb, cfg, own, group)
+	return lb.Labels()
+}
+
+// made is what a job's groups come to.
+type made struct {
+	targets      []*target
+	dropped      []DroppedTarget
+	droppedCount int
+	errors       []string
+}
+
+// makeTargets relabels what discovery found. ownAddress refuses a target of a pod whose address relabeling
+// pointed elsewhere.
+func makeTargets(cfg *promconfig.ScrapeConfig, groups []*targetgroup.Group, ownAddress bool) made {
+	var m made
+	lb := labels.NewBuilder(labels.EmptyLabels())
+	seen := map[uint64]bool{}
+	for _, group := range groups {
+		for i, own := range group.Targets {
+			t, err := makeTarget(lb, cfg, own, group.Labels, ownAddress)
+			switch {
+			case err != nil:
+				m.errors = append(m.errors, fmt.Sprintf("target %d of %s: %v", i, group.Source, err))
+			case t == nil:
+				m.droppedCount++
+				if cfg.KeepDroppedTargets == 0 || len(m.dropped) < int(cfg.KeepDroppedTargets) {
+					m.dropped = append(m.dropped, DroppedTarget{Job: cfg.JobName, Discovered: discovered(cfg, own, group.Labels)})
+				}
+			case !seen[t.hash]:
+				seen[t.hash] = true
+				m.targets = append(m.targets, t)
+			}
+		}
+	}
+	return m
+}
+
+// makeTarget returns nil without an error for what relabeling dropped.
+func makeTarget(lb *labels.Builder, cfg *promconfig.ScrapeConfig, own, group model.LabelSet, ownAddress bool) (*target, error) {
+	lset, err := promscrape.PopulateLabels(lb, cfg, own, group)
+	if err != nil || lset.IsEmpty() {
+		return nil, err
+	}
+	t := promscrape.NewTarget(lset, cfg, own, group)
+	u := t.URL()
+	interval, err := model.ParseDuration(lset.Get(model.ScrapeIntervalLabel))
+	if err != nil {
+		return nil, err
+	}
+	timeout, err := model.ParseDuration(lset.Get(model.ScrapeTimeoutLabel))
+	if err != nil {
+		return nil, err
+	}
+	if ownAddress {
+		if ip := podIP(own, group); ip != "" && u.Hostname() != ip {
+			return nil, fmt.Errorf("address %s is not the pod's own, %s", u.Host, ip)
+		}
+	}
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%016d%s", lset.Hash(), u)
+	return &target{
+		url: u.String(), shown: u.Redacted(), hostPort: hostPort(u.Scheme, u.Hostname(), u.Port()),
+		labels: t.Labels(lb), hash: h.Sum64(),
+		interval: time.Duration(interval), timeout: time.Duration(timeout),
+		own: own, group: group,
+	}, nil
+}
+
+const podIPLabel = model.MetaLabelPrefix + "kubernetes_pod_ip"
+
+func podIP(own, group model.LabelSet) string {
+	if ip, ok := own[podIPLabel]; ok {
+		return string(ip)
+	}
+	return string(group[podIPLabel])
+}
+
+func hostPort(scheme, host, port string) string {
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[scheme]
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// offset is where in the interval the target's turn is: stable over restarts, spread over targets, and by
+// seed over replicas of this process. It returns how long from now until then.
+func (t *target) offset(now time.Time, seed uint64) time.Duration {
+	interval := int64(t.interval)
+	next := interval - now.UnixNano()%interval + int64((t.hash^seed)%uint64(interval))
+	if next > interval {
+		next -= interval
+	}
+	return time.Duration(next)
+}
