@@ -9,12 +9,16 @@ import (
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
+	promrelabel "github.com/prometheus/prometheus/model/relabel"
 	"go.yaml.in/yaml/v2"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
+
+// Which rule dropped how many is counted over so many label sets of a job: running the rules costs some 20 µs each.
+const maxCounted = 2000
 
 const (
 	stateKept    = "kept"
@@ -31,7 +35,22 @@ type discoveryPage struct {
 	States    []choice
 	Groups    []group[foundRow]
 	Pager     pager
+	Culprits  *culprits
 	Steps     *stepsView
+}
+
+// culprits says which rules dropped how many of the chosen job's label sets.
+type culprits struct {
+	Job     string
+	Counted int // of Of
+	Of      int
+	Rules   []culprit
+}
+
+type culprit struct {
+	Rule  int // from 1
+	Words string
+	Count int
 }
 
 // foundRow is one discovered label set.
@@ -115,6 +134,31 @@ func (s *Server) fill(row *foundRow) {
 	}
 }
 
+// culprits counts for one job, the only or the chosen one: nil where there is none, or nothing was dropped.
+func (s *Server) culprits(pools []scrape.PoolStatus, job string) *culprits {
+	if job != "" {
+		pools = named(pools, job)
+	}
+	if len(pools) != 1 || len(pools[0].Dropped) == 0 {
+		return nil
+	}
+	pool := pools[0]
+	rules := s.src.Rules(pool.Job)
+	counts := make([]int, len(rules))
+	c := &culprits{Job: pool.Job, Of: pool.DroppedCount, Counted: min(len(pool.Dropped), maxCounted)}
+	for _, d := range pool.Dropped[:c.Counted] {
+		if step, ok := relabel.Dropped(s.src.Explain(d.Discovered, rules)); ok {
+			counts[step.Index]++
+		}
+	}
+	for i, n := range counts {
+		if n > 0 {
+			c.Rules = append(c.Rules, culprit{i + 1, relabel.Words(rules[i]), n})
+		}
+	}
+	return c
+}
+
 // nameOf is what people call a discovered label set: the pod and port, or the address.
 func nameOf(l labels.Labels) string {
 	const prefix = model.MetaLabelPrefix + "kubernetes_"
@@ -152,11 +196,11 @@ type stepsView struct {
 }
 
 type stepRow struct {
-	Number int
-	Words  string
-	YAML   string
-	Kept   bool
-	Diff   []change
+	Words   string
+	YAML    string
+	Chooses bool // keeps or drops, and never changes a label
+	Kept    bool
+	Diff    []change
 }
 
 // change is what a rule did to one label.
@@ -205,11 +249,20 @@ func describe(step relabel.Step) stepRow {
 		text = fmt.Appendf(nil, "# %v", err)
 	}
 	return stepRow{
-		Number: step.Index + 1,
-		Words:  step.String(),
-		YAML:   string(text),
-		Kept:   step.Kept,
-		Diff:   diff(maskLabels(step.Before), maskLabels(step.After)),
+		Words:   step.String(),
+		YAML:    string(text),
+		Chooses: chooses(step.Rule.Action),
+		Kept:    step.Kept,
+		Diff:    diff(maskLabels(step.Before), maskLabels(step.After)),
+	}
+}
+
+func chooses(a promrelabel.Action) bool {
+	switch a {
+	case promrelabel.Keep, promrelabel.Drop, promrelabel.KeepEqual, promrelabel.DropEqual:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -26,6 +26,7 @@ func TestPages(t *testing.T) {
 		"targets-down":    "/targets?state=down&job=envoy-stats&search=CART",
 		"targets-none":    "/targets?search=nothing-has-this",
 		"discovery":       "/service-discovery",
+		"discovery-job":   "/service-discovery?job=envoy-stats&state=dropped",
 		"steps-kept":      "/" + kept,
 		"steps-dropped":   "/" + dropped,
 		"steps-forgotten": "/service-discovery?job=envoy-stats&explain=1",
@@ -167,8 +168,8 @@ func TestNumbersForPeople(t *testing.T) {
 		{count(0), "0"}, {count(999), "999"}, {count(1000), "1,000"}, {count(-1234567), "-1,234,567"}, {count(-123), "-123"},
 		{byteSize(1023), "1023 B"}, {byteSize(1536), "1.5 KiB"}, {byteSize(20 << 20), "20.0 MiB"},
 		{brief(0), "0s"}, {brief(850_000), "850µs"}, {brief(12_300_000), "12ms"}, {brief(3_400_000_000), "3.4s"},
-		{brief(59_000_000_000), "59s"}, {brief(300_000_000_000), "5m"}, {brief(312_000_000_000), "5m12s"}, {brief(3600_000_000_000), "1h0m"},
-		{brief(26 * 3600_000_000_000), "1d2h"},
+		{brief(59_000_000_000), "59s"}, {brief(300_000_000_000), "5m"}, {brief(312_000_000_000), "5m12s"}, {brief(3600_000_000_000), "1h"},
+		{brief(26 * 3600_000_000_000), "1d02h"},
 	} {
 		if tc.got != tc.want {
 			t.Errorf("got %q, want %q", tc.got, tc.want)

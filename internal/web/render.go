@@ -42,6 +42,7 @@ func (s *Server) frame(title, path string) frame {
 func parseTemplates() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
 		"ago":    ago,
+		"breaks": func(url string) []string { return strings.SplitAfter(url, "/") },
 		"brief":  brief,
 		"bytes":  byteSize,
 		"count":  count,
@@ -140,7 +141,7 @@ func byteSize(n int64) string {
 	return fmt.Sprintf("%.1f %ciB", size, "KMGT"[unit])
 }
 
-// brief writes a duration with as much detail as one looks for: 850µs, 12ms, 3.4s, 5m12s, 3h4m, 2d5h.
+// brief writes a duration with as much detail as one looks for: 850µs, 12ms, 3.4s, 5m12s, 3h04m, 2d05h.
 func brief(d time.Duration) string {
 	switch {
 	case d <= 0:
@@ -154,9 +155,9 @@ func brief(d time.Duration) string {
 	case d < time.Hour:
 		return strings.Replace(d.Round(time.Second).String(), "m0s", "m", 1)
 	case d < 24*time.Hour:
-		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+		return strings.TrimSuffix(fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute), "00m")
 	default:
-		return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+		return strings.TrimSuffix(fmt.Sprintf("%dd%02dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour), "00h")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"embed"
 	"net/http"
 	"runtime/debug"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/prometheus/util/httputil"
@@ -74,6 +75,10 @@ func setDefault(h http.Header, key, value string) {
 }
 
 func (s *Server) asset(w http.ResponseWriter, r *http.Request) {
+	if strings.HasSuffix(r.URL.Path, "/") { // a list of files is nobody's page
+		http.NotFound(w, r)
+		return
+	}
 	w.Header().Set("Cache-Control", "max-age=300")
 	http.FileServerFS(static).ServeHTTP(w, r)
 }

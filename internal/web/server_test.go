@@ -90,7 +90,7 @@ func TestMethodsAndHeaders(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"/nothing", "/api/v1/query", "/debug/pprof/", "/-/quit", "/static/../server.go", "/favicon.ico"} {
+	for _, path := range []string{"/nothing", "/api/v1/query", "/debug/pprof/", "/-/quit", "/static/", "/static/../server.go", "/favicon.ico"} {
 		if w := ask(s, "GET", path); w.Code == http.StatusOK {
 			t.Errorf("%s: got 200", path)
 		}

@@ -43,7 +43,7 @@ func (s *Server) targets(w http.ResponseWriter, r *http.Request) {
 		States: []choice{
 			{"All", sel.WithState(""), found.Total(), sel.State == ""},
 			{"Down", sel.WithState("down"), found.Down, sel.State == "down"},
-			{"Not scraped yet", sel.WithState("unknown"), found.Unknown, sel.State == "unknown"},
+			{"Unknown", sel.WithState("unknown"), found.Unknown, sel.State == "unknown"},
 			{"Up", sel.WithState("up"), found.Up, sel.State == "up"},
 		},
 		Groups: byJob(rows, func(t targetRow) string { return t.Job }),
