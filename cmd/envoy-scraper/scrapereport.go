@@ -98,6 +98,10 @@ func readPage(p *page, u *url.URL, job *promconfig.ScrapeConfig) (*pageReport, e
 	if err := r.walk(parser); err != nil {
 		return nil, fmt.Errorf("the page is not in a format of Prometheus, so a scrape of it fails as a whole: %w", err)
 	}
+	if len(r.families) == 0 && bytes.IndexByte(p.body, 0) >= 0 {
+		// Prometheus' parser takes a NUL for the end, and would call this an empty page.
+		return nil, errors.New("the answer is not metrics: there are no series and a NUL byte in it, so it is binary")
+	}
 	return r.report(p, u), nil
 }
 

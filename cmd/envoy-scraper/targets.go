@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"github.com/prometheus/prometheus/model/labels"
 	promscrape "github.com/prometheus/prometheus/scrape"
+	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
@@ -55,6 +56,7 @@ func (c *targetsCommand) run(ctx context.Context, stdout, stderr io.Writer) int 
 		fmt.Fprintln(stderr, err)
 		return exitRefused
 	}
+	discovery.TakeClientLogs(zap.NewNop()) // what goes wrong is said once, below
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	groups, err := discovery.Once(ctx, cfg.Jobs)

@@ -38,6 +38,7 @@ type answer int
 
 const (
 	answerNone    answer = iota // no answer, or none that an API server gives while it works
+	answerBusy                  // 429: too much to do, or a watch cache that is not full yet
 	answerUnknown               // 401: it does not know us
 	answerDenied                // 403: it knows us, and we may not
 	answerMissing               // 404: it has no such objects
@@ -72,16 +73,23 @@ func newAPIClient(c *kubernetes.SDConfig) (*apiClient, error) {
 	return &apiClient{host: strings.TrimSuffix(base.Redacted(), "/"), base: base, http: hc}, nil
 }
 
-// alive asks the cheapest question.
+// alive asks the cheapest question. A server that is busy, or keeps its version for itself, is there: that suffices.
 func (c *apiClient) alive(ctx context.Context) (answer, error) {
 	a, _, err := c.get(ctx, "/version", nil)
+	if a == answerBusy || a == answerDenied || a == answerMissing {
+		return answerOK, nil
+	}
 	return a, err
 }
 
 // list asks whether there are such objects.
 func (c *apiClient) list(ctx context.Context, n need) (answer, bool, error) {
 	a, body, err := c.get(ctx, n.url(), n.listQuery())
-	if a != answerOK {
+	switch a {
+	case answerOK:
+	case answerBusy:
+		return answerNone, false, err
+	default:
 		return a, false, err
 	}
 	var list struct {
@@ -93,9 +101,13 @@ func (c *apiClient) list(ctx context.Context, n need) (answer, bool, error) {
 	return answerOK, list.Items == nil || len(*list.Items) == 0, nil
 }
 
-// watch asks whether such objects may be watched. The stream is closed at once.
+// watch asks whether such objects may be watched. The stream is closed at once. After a restart the server refuses
+// watches as too many until its caches are full; that is no refusal of the right.
 func (c *apiClient) watch(ctx context.Context, n need) (answer, error) {
 	a, _, err := c.get(ctx, n.url(), n.watchQuery())
+	if a == answerBusy {
+		return answerOK, nil
+	}
 	return a, err
 }
 
@@ -116,6 +128,9 @@ func (c *apiClient) get(ctx context.Context, path string, query url.Values) (ans
 		var ue *url.Error
 		if errors.As(err, &ue) {
 			err = ue.Err // without the URL, which the host names already
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = errors.New("no answer in time")
 		}
 		return answerNone, nil, err
 	}
@@ -139,6 +154,8 @@ func classify(status int) answer {
 	switch {
 	case status >= 200 && status < 300:
 		return answerOK
+	case status == http.StatusTooManyRequests:
+		return answerBusy
 	case status == http.StatusUnauthorized:
 		return answerUnknown
 	case status == http.StatusForbidden:

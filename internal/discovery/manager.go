@@ -206,8 +206,8 @@ func (m *Manager) Run(ctx context.Context, apply func(map[string][]*targetgroup.
 	}
 }
 
-// Synced is closed once every discovery of the applied jobs has delivered its first picture, or its server has said
-// that there is nothing to deliver.
+// Synced is closed the first time that every discovery of the applied jobs has delivered its first picture, or its
+// server has said that there is nothing to deliver. A later Apply does not open it again: see Status for that.
 func (m *Manager) Synced() <-chan struct{} { return m.synced }
 
 // settled reports whether all that the discoveries found up to now was delivered.

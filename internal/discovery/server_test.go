@@ -103,6 +103,7 @@ func TestServerJudgesAnswers(t *testing.T) {
 		"not started":  {status: 503, body: "starting", want: StateUnreachable, text: "Service Unavailable"},
 		"too many":     {status: 429, want: StateUnreachable, text: "Too Many Requests"},
 		"no network":   {err: errors.New("no route to host"), want: StateUnreachable, text: "no route to host"},
+		"slow":         {err: context.DeadlineExceeded, want: StateUnreachable, text: "no answer in time"},
 		"unknown":      {status: 401, body: `{"kind":"Status","message":"Unauthorized"}`, want: StateDenied, text: "Unauthorized: Unauthorized"},
 		"forbidden":    {status: 403, body: `{"kind":"Status","message":"pods is forbidden"}`, want: StateOK, denied: "may not list pods in all namespaces (Forbidden: pods is forbidden)"},
 		"no such kind": {status: 404, want: StateOK, denied: "has no pods in all namespaces (Not Found)"},
@@ -123,6 +124,24 @@ func TestServerJudgesAnswers(t *testing.T) {
 				t.Errorf("empty = %v, want %v", p.rights.empty, empty)
 			}
 		})
+	}
+}
+
+func TestABusyServerIsThere(t *testing.T) {
+	log, _ := observedLog()
+	s := newServer(serverKey{}, fakeClient(func(r *http.Request) (int, string, error) {
+		if r.URL.Query().Has("limit") {
+			return http.StatusOK, `{"items":[{}]}`, nil
+		}
+		return http.StatusTooManyRequests, "", nil
+	}), log, testPace())
+	p := podProvider()
+	s.setProviders([]*provider{p})
+	s.probe(t.Context()) // the watch cache is not full yet
+	p.note(nil, time.Now())
+	s.probe(t.Context()) // the cheap question
+	if s.state != StateOK || s.asked != 1 || p.rights.denied != "" {
+		t.Errorf("state = %s, cheap questions %d, denied %q", s.state, s.asked, p.rights.denied)
 	}
 }
 
