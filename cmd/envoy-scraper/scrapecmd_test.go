@@ -113,8 +113,15 @@ func TestScrapeAppliesTheJobsRules(t *testing.T) {
 	if rep.Series != 9 || rep.Kept != 5 || rep.Rules != 2 || rep.Duplicates != 1 || !rep.Istio.Shown || rep.Bytes != len(sidecarPage) {
 		t.Errorf("report = %+v", rep)
 	}
-	if f := rep.Families[0]; f.Name != "istio_request_bytes" || f.Type != "histogram" || f.Series != 4 || f.Kept != 4 || f.Bytes != 135 {
+	if f := rep.Families[0]; f.Name != "istio_request_bytes" || f.Type != "histogram" || f.Series != 4 || f.Kept != 4 || f.Bytes != 209 {
 		t.Errorf("first family = %+v", f)
+	}
+	sum := 0
+	for _, f := range rep.Families {
+		sum += f.Bytes
+	}
+	if sum != rep.Bytes {
+		t.Errorf("families have %d bytes, the page %d", sum, rep.Bytes)
 	}
 }
 

@@ -73,6 +73,7 @@ type pageReader struct {
 	kept     int
 	dupes    int
 	current  familyReport // the TYPE in force
+	comments int          // bytes of the comments since the last series: the next series' family gets them
 }
 
 // readPage parses a page as a scrape would, and counts.
@@ -119,7 +120,7 @@ func (r *pageReader) walk(parser textparse.Parser) error {
 		switch entry {
 		case textparse.EntryType:
 			name, typ := parser.Type()
-			r.cutLine(nil)
+			r.comments += r.cutLine(nil)
 			r.current = familyReport{Name: string(name), Type: string(typ)}
 		case textparse.EntrySeries:
 			series, _, _ := parser.Series()
@@ -129,7 +130,7 @@ func (r *pageReader) walk(parser textparse.Parser) error {
 			parser.Labels(&lset)
 			r.add(lset, 0)
 		default:
-			r.cutLine(nil)
+			r.comments += r.cutLine(nil)
 		}
 	}
 }
@@ -155,7 +156,8 @@ func (r *pageReader) cutLine(series []byte) int {
 func (r *pageReader) add(lset labels.Labels, size int) {
 	f := r.family(lset.Get(labels.MetricName))
 	f.Series++
-	f.Bytes += size
+	f.Bytes += size + r.comments
+	r.comments = 0
 	key := string(lset.Bytes(nil))
 	if _, ok := r.seen[key]; ok {
 		r.dupes++
@@ -288,6 +290,13 @@ func (rep *pageReport) writeTable(w io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(w)
+	if rep.Rules == 0 { // everything is kept
+		t := newTable(w, "FAMILY", "TYPE", "SERIES", "BYTES")
+		for _, f := range rep.Families {
+			t.row(f.Name, f.Type, fmt.Sprint(f.Series), fmt.Sprint(f.Bytes))
+		}
+		return t.flush()
+	}
 	t := newTable(w, "FAMILY", "TYPE", "SERIES", "KEPT", "BYTES")
 	for _, f := range rep.Families {
 		t.row(f.Name, f.Type, fmt.Sprint(f.Series), fmt.Sprint(f.Kept), fmt.Sprint(f.Bytes))
