@@ -77,6 +77,11 @@ func measure(ctx context.Context, c Config, a Agent, progress io.Writer) (row Ro
 	if err := b.rest(ctx, c.Warmup); err != nil {
 		return row, err
 	}
+	warm, err := b.snapshot(ctx)
+	if err != nil {
+		return row, err
+	}
+	row.WarmupFailed = warm.received.Down
 	for n := range c.Windows {
 		w, err := b.window(ctx)
 		if err != nil {
@@ -176,7 +181,7 @@ func (b *bed) finish(ctx context.Context, row *Row, begun time.Time) error {
 	if err != nil {
 		return err
 	}
-	row.FailedScrapes = last.received.Down // those after the drain are its own doing
+	row.FailedScrapes = last.received.Down - row.WarmupFailed // those after the drain are its own doing
 	if err := b.drain(ctx, row); err != nil {
 		return err
 	}

@@ -178,6 +178,11 @@ func TestComplete(t *testing.T) {
 	if err := (Report{Rows: []Row{good}}).Complete(); err != nil {
 		t.Error(err)
 	}
+	cold := good // two pages came too late while everything was new
+	cold.WarmupFailed, cold.Served.Series, cold.Lost = 2, 100, 200
+	if err := (Report{Rows: []Row{cold}}).Complete(); err != nil {
+		t.Error(err)
+	}
 	late, lossy := good, good
 	late.Windows = []Window{{Seconds: 60, DeliveredPerDue: 0.9}}
 	lossy.Lost = 1
