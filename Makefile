@@ -30,7 +30,9 @@ LDFLAGS   = -s -w -X $(STAMP).Version=$(VERSION) -X $(STAMP).Revision=$(REVISION
 SIDE_TESTS = $(if $(wildcard bench/go.mod),bench:./...) $(if $(wildcard e2e/mesh),e2e:./mesh/...)
 
 # The race detector is written in C: without a C compiler the tests run without it, and say so.
+# What it makes serves nothing else, so it is built as a plain `go test -race` builds it.
 RACE := $(shell command -v "$$($(GO) env CC | cut -d' ' -f1)" >/dev/null 2>&1 && echo -race)
+RACE_ENV = CGO_ENABLED=1 GOFLAGS='$(filter-out -trimpath,$(GOFLAGS))'
 
 .PHONY: help
 help: ## List the targets
@@ -44,14 +46,14 @@ build: ## Build bin/envoy-scraper: static, reproducible, version stamped
 .PHONY: test
 test: ## Unit tests, command-line stories, golden outputs and fuzz seeds, with the race detector (PKG=./internal/x RUN=TestY)
 	$(call need-race)
-	CGO_ENABLED=$(if $(RACE),1,0) $(GO) test $(RACE) -timeout 10m -run '$(RUN)' $(PKG)
+	$(if $(RACE),$(RACE_ENV)) $(GO) test $(RACE) -timeout 10m -run '$(RUN)' $(PKG)
 	@for t in $(if $(filter ./...,$(PKG)),$(SIDE_TESTS)); do \
 		echo "(cd $${t%%:*} && go test -short $${t#*:})"; (cd $${t%%:*} && $(GO) test -short -timeout 5m $${t#*:}); done
 
 .PHONY: race
 race: ## Unit tests with the race detector, uncached, each twice, in random order
 	@[ -n "$(RACE)" ] || { echo "make race: no C compiler, so no race detector" >&2; exit 1; }
-	CGO_ENABLED=1 $(GO) test -race -count=2 -shuffle=on -timeout 20m $(PKG)
+	$(RACE_ENV) $(GO) test -race -count=2 -shuffle=on -timeout 20m $(PKG)
 
 .PHONY: golden
 golden: ## Rewrite every testdata/*.golden from what the code prints now; look at the diff before you commit it
