@@ -48,7 +48,7 @@ type Row struct {
 	Received       receiver.Stats `json:"received"` // whole life, after the drain
 	Lost           int64          `json:"lost"`     // page samples that were served and never arrived
 	WarmupFailed   uint64         `json:"warmup_failed_scrapes"`
-	FailedScrapes  uint64         `json:"failed_scrapes"` // after the warm-up
+	FailedScrapes  uint64         `json:"failed_scrapes"`        // after the warm-up
 	FirstRequest   float64        `json:"first_request_seconds"` // after the agent's start
 	StopSeconds    float64        `json:"stop_seconds"`
 	DistinctSeries int            `json:"distinct_series"`
