@@ -1,5 +1,7 @@
 package remotewrite
 
+import "encoding/binary"
+
 // Field tags of prometheus.WriteRequest (1.0). Sample, Histogram and Exemplar's own value and time are the same
 // bytes in 1.0 and 2.0.
 const (
@@ -66,28 +68,31 @@ func (e *encoderV1) translate(series []byte) (carried bool, err error) {
 }
 
 // appendLabels writes references as messages with name and value.
-func (e *encoderV1) appendLabels(dst []byte, tag byte, packed []byte) ([]byte, error) {
-	var name []byte
-	odd := false
-	err := eachRef(packed, func(ref uint64) error {
-		text, err := e.text(ref)
-		if err != nil {
-			return err
+func (e *encoderV1) appendLabels(dst []byte, tag byte, packed []byte) (_ []byte, err error) {
+	for len(packed) > 0 {
+		var name, value []byte
+		if name, packed, err = e.cutText(packed); err != nil {
+			return nil, err
 		}
-		if odd = !odd; odd {
-			name = text
-			return nil
+		if value, packed, err = e.cutText(packed); err != nil {
+			return nil, err
 		}
-		size := 2 + uvarintSize(uint64(len(name))) + len(name) + uvarintSize(uint64(len(text))) + len(text)
+		size := 2 + uvarintSize(uint64(len(name))) + len(name) + uvarintSize(uint64(len(value))) + len(value)
 		dst = appendUvarint(append(dst, tag), uint64(size))
 		dst = appendBytesField(dst, tagLabelNameV1, name)
-		dst = appendBytesField(dst, tagLabelValueV1, text)
-		return nil
-	})
-	if err == nil && odd {
-		err = errDamaged
+		dst = appendBytesField(dst, tagLabelValueV1, value)
 	}
-	return dst, err
+	return dst, nil
+}
+
+// cutText takes one reference off a packed list and returns what it means.
+func (c *content) cutText(packed []byte) (text, rest []byte, err error) {
+	ref, n := binary.Uvarint(packed)
+	if n <= 0 {
+		return nil, nil, errDamaged
+	}
+	text, err = c.text(ref)
+	return text, packed[n:], err
 }
 
 func (e *encoderV1) appendExemplar(dst, body []byte) ([]byte, error) {

@@ -27,11 +27,12 @@ type lane struct {
 
 // openRequest is the request that still grows. No samples: none is open.
 type openRequest struct {
-	number  uint64 // counts the requests of a lane, from 1
-	samples int
-	bytes   int // appended to the queue already
-	since   time.Time
-	record  bool // a record of it is in the queue
+	number   uint64    // counts the requests of a lane, from 1
+	settings *settings // a request is made by one set of them
+	samples  int
+	bytes    int // appended to the queue already
+	since    time.Time
+	record   bool // a record of it is in the queue
 }
 
 func newLane(index int) *lane {
@@ -48,10 +49,12 @@ type source struct {
 // add puts one row into the open request. The caller holds mu, has looked at the history, and flushes when its
 // batch is through. False: the row was dropped, and counted.
 func (l *lane) add(e *endpoint, s *settings, src source, r *row) bool {
-	if l.open.samples >= s.QueueConfig.MaxSamplesPerSend || l.open.bytes+l.enc.size() >= maxRequestBytes {
+	full := l.open.samples >= s.QueueConfig.MaxSamplesPerSend || l.open.bytes+l.enc.size() >= maxRequestBytes
+	if full || l.open.settings != s {
 		l.seal(e)
 	}
 	if l.open.samples == 0 {
+		l.open.settings = s
 		l.enc.begin(len(s.external) > 0 || len(s.WriteRelabelConfigs) > 0 || s.SendExemplars)
 		l.fragment = queue.Record{First: true}
 	}
