@@ -19,13 +19,23 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-elapsed() { # what: shows the seconds, in one line on a terminal, else with a line every fifteen
-	local start=$SECONDS
+show() { # text, whether the next one takes its place: in one line on a terminal
+	if [ ! -t 2 ]; then
+		echo "$1" >&2
+	elif [ "${2:-}" ]; then
+		printf '\r%-78s' "$1" >&2
+	else
+		printf '\r%-78s\n' "$1" >&2
+	fi
+}
+
+elapsed() { # what: shows the seconds that go by, each on a terminal, else every fifteenth
+	local start=$SECONDS next=15 every=15
+	[ ! -t 2 ] || next=1 every=1
 	while sleep 1; do
-		if [ -t 2 ]; then
-			printf '\r%-78s' "$1 ... $((SECONDS - start)) s" >&2
-		elif [ $(((SECONDS - start) % 15)) = 0 ]; then
-			echo "$1 ... $((SECONDS - start)) s" >&2
+		if [ $((SECONDS - start)) -ge "$next" ]; then
+			show "$1 ... $((SECONDS - start)) s" again
+			next=$((SECONDS - start + every))
 		fi
 	done
 }
@@ -39,13 +49,12 @@ step() { # what, command ...: its output is shown only if it fails
 	kill "$ticker" 2>/dev/null || true
 	wait "$ticker" 2>/dev/null || true
 	ticker=
-	[ ! -t 2 ] || printf '\r' >&2
 	if [ "$status" != 0 ]; then
-		printf '%-78s\n' "$what: failed after $((SECONDS - start)) s" >&2
+		show "$what: failed after $((SECONDS - start)) s"
 		cat "$dir/step.log" >&2
 		exit 1
 	fi
-	printf '%-78s\n' "$what: $((SECONDS - start)) s" >&2
+	show "$what: $((SECONDS - start)) s"
 }
 
 build_demo() { (cd "$root/e2e" && CGO_ENABLED=0 go build -trimpath -o "$dir/" ./demo ${kube:+./demo/kube}); }
