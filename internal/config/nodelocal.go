@@ -45,7 +45,7 @@ func selectNode(k *kubernetes.SDConfig, node string) {
 		switch {
 		case s.Role != kubernetes.RolePod:
 			continue
-		case strings.Contains(s.Field, nodeField):
+		case namesNode(s.Field):
 		case s.Field == "":
 			s.Field = field
 		default:
@@ -54,6 +54,16 @@ func selectNode(k *kubernetes.SDConfig, node string) {
 		return
 	}
 	k.Selectors = append(k.Selectors, kubernetes.SelectorConfig{Role: kubernetes.RolePod, Field: field})
+}
+
+// namesNode: a field selector already says which node; one that says which not is no such thing.
+func namesNode(field string) bool {
+	for term := range strings.SplitSeq(field, ",") {
+		if name, _, ok := strings.Cut(term, "="); ok && strings.TrimSpace(name) == nodeField {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *loader) refuseClusterWide(j *job, d discovery.Config) {

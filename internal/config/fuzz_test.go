@@ -1,0 +1,48 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// FuzzLoad: whatever the file, Load ends, does not panic, and refuses with at least one error that says why.
+func FuzzLoad(f *testing.F) {
+	full, err := os.ReadFile("testdata/full.yml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range []string{
+		"", "x", "[]", "{}", "- ", "[[[[", "a: &a [*a]", "<<: 1", "? [a]\n: b", "---\na: b\n---\nc: d",
+		"scrape_configs:\n- &a {job_name: x}\n- *a", "scrape_configs: [null, 1, [], {}]", "remote_write: [null, {url: ':'}]",
+		"global: {scrape_interval: -1s, external_labels: {a: '%{HOME}'}}", "additionalScrapeConfigs: 1",
+		"envoy_scraper: {cluster_wide_jobs: {a: b}}", "scrape_configs: [{job_name: !!binary aGk=, regex: '\\'}]",
+		string(full), secretFile,
+	} {
+		f.Add([]byte(seed))
+	}
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, data []byte) {
+		file := filepath.Join(dir, "f.yml")
+		if err := os.WriteFile(file, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := Load(Options{File: file, Check: true, NodeName: "n", SelfScrape: true, ListenAddress: ":1", LookupEnv: envOf("HOME", "x")})
+		if err == nil {
+			if _, err := cfg.Redacted(); err != nil {
+				t.Errorf("Redacted: %v", err)
+			}
+			return
+		}
+		var problems Problems
+		if !errors.As(err, &problems) || problems.Errors() == 0 {
+			t.Fatalf("Load = %v, want Problems with an error", err)
+		}
+		for _, p := range problems {
+			if p.Why == "" || p.File == "" {
+				t.Errorf("problem without reason or file: %+v", p)
+			}
+		}
+	})
+}
