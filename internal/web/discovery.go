@@ -86,9 +86,10 @@ func (s *Server) serviceDiscovery(w http.ResponseWriter, r *http.Request) {
 			{"Kept", sel.WithState(stateKept), kept, sel.State == stateKept},
 			{"Dropped", sel.WithState(stateDropped), dropped, sel.State == stateDropped},
 		},
-		Groups: byJob(rows, func(f foundRow) string { return f.Job }),
-		Pager:  where,
-		Steps:  s.chosen(pools, r.URL.Query()),
+		Groups:   byJob(rows, func(f foundRow) string { return f.Job }),
+		Pager:    where,
+		Culprits: s.culprits(pools, sel.Job),
+		Steps:    s.chosen(pools, r.URL.Query()),
 	})
 }
 
