@@ -48,6 +48,8 @@ type Row struct {
 	Received       receiver.Stats `json:"received"` // whole life, after the drain
 	Lost           int64          `json:"lost"`     // page samples that were served and never arrived
 	WarmupFailed   uint64         `json:"warmup_failed_scrapes"`
+	WarmupCPU      float64        `json:"warmup_cpu_seconds"`    // from the agent's start to the first window
+	PeakRSS        int64          `json:"peak_rss_bytes"`        // of its whole life, as the kernel saw it
 	FailedScrapes  uint64         `json:"failed_scrapes"`        // after the warm-up
 	FirstRequest   float64        `json:"first_request_seconds"` // after the agent's start
 	StopSeconds    float64        `json:"stop_seconds"`
@@ -113,7 +115,7 @@ func (r Report) Complete() error {
 // table is the report as cells, the head first.
 func (r Report) table() [][]string {
 	cells := [][]string{{
-		"agent", "CPU-s/M samples", "vs first", "cores", "RSS MiB", "max MiB", "bytes/series", "wire B/sample",
+		"agent", "CPU-s/M samples", "vs first", "cores", "warm-up CPU s", "RSS MiB", "peak MiB", "bytes/series", "wire B/sample",
 		"delivered/due", "lost", "failed in warm-up", "failed scrapes", "violations", "first s", "fleet cores", "receiver cores", "others' cores",
 	}}
 	f := func(v float64, digits int) string { return strconv.FormatFloat(v, 'f', digits, 64) }
@@ -125,17 +127,13 @@ func (r Report) table() [][]string {
 			first = cpu
 		}
 		rss := row.median(func(w Window) float64 { return float64(w.RSSMedian) })
-		rssMax := 0.0
-		for _, w := range row.Windows {
-			rssMax = max(rssMax, float64(w.RSSMax))
-		}
 		checked := []string{"-", "-", "-", "-"} // what the null mode cannot tell
 		if r.Checks {
 			checked = []string{fmt.Sprint(row.Lost), fmt.Sprint(row.WarmupFailed), fmt.Sprint(row.FailedScrapes), fmt.Sprint(row.Received.ViolationsTotal)}
 		}
 		cells = append(cells, []string{
 			row.Agent, f(cpu, 2), f(ratio(cpu, first), 2) + "x", f(row.median(func(w Window) float64 { return w.CPUCores }), 3),
-			f(rss/(1<<20), 1), f(rssMax/(1<<20), 1), f(rss/series, 0),
+			f(row.WarmupCPU, 1), f(rss/(1<<20), 1), f(mib(row.PeakRSS), 1), f(rss/series, 0),
 			f(row.median(func(w Window) float64 { return w.WirePerSample }), 1), f(row.delivered(), 4),
 			checked[0], checked[1], checked[2], checked[3],
 			f(row.FirstRequest, 1), f(row.median(func(w Window) float64 { return w.FleetCores }), 3),

@@ -81,7 +81,7 @@ func measure(ctx context.Context, c Config, a Agent, progress io.Writer) (row Ro
 	if err != nil {
 		return row, err
 	}
-	row.WarmupFailed = warm.received.Down
+	row.WarmupFailed, row.WarmupCPU = warm.received.Down, warm.agentCPU.Seconds()
 	for n := range c.Windows {
 		w, err := b.window(ctx)
 		if err != nil {
@@ -187,6 +187,9 @@ func (b *bed) finish(ctx context.Context, row *Row, begun time.Time) error {
 	}
 	row.DistinctSeries = row.Received.DistinctSeries
 	row.FirstRequest = time.UnixMilli(row.Received.FirstMillis).Sub(begun).Seconds()
+	if _, row.PeakRSS, err = processMemory(b.agent.pid()); err != nil {
+		return err
+	}
 	stopped, err := b.agent.stop()
 	row.StopSeconds = stopped.Seconds()
 	if err != nil {
