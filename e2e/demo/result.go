@@ -72,7 +72,7 @@ func printResult(ctx context.Context, w io.Writer, q querier) error {
 		return err
 	}
 	if len(sums) == 0 {
-		return fmt.Errorf("Prometheus has no answer to %s", query)
+		return fmt.Errorf("no answer from Prometheus to %s", query)
 	}
 	fmt.Fprintf(w, "\n%s\n\n", query)
 	printTable(w, sums, "source_workload", "destination_workload", "response_code")
