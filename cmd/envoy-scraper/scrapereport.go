@@ -154,7 +154,7 @@ func (r *pageReader) cutLine(series []byte) int {
 
 // add counts one series.
 func (r *pageReader) add(lset labels.Labels, size int) {
-	f := r.family(lset.Get(labels.MetricName))
+	f := r.family(lset.Get(model.MetricNameLabel))
 	f.Series++
 	f.Bytes += size + r.comments
 	r.comments = 0

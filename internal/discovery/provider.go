@@ -2,7 +2,6 @@ package discovery
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -195,12 +194,4 @@ func (p *provider) setJobs(jobs []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.jobs = slices.Clone(jobs)
-}
-
-// name says which discovery this is: "kubernetes pod".
-func (p *provider) name() string {
-	if p.detail == "" {
-		return p.kind
-	}
-	return fmt.Sprintf("%s %s", p.kind, p.detail)
 }
