@@ -1,13 +1,30 @@
 package config
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	promconfig "github.com/prometheus/prometheus/config"
 )
 
-// FuzzLoad: whatever the file, Load ends, does not panic, and refuses with at least one error that says why.
+// ours: the file may be in one of the forms that are not Prometheus'.
+func ours(data []byte) bool {
+	for _, mark := range []string{operatorKey, extensionKey, "%{", "&", "<<"} {
+		if bytes.Contains(data, []byte(mark)) {
+			return true
+		}
+	}
+	text := strings.TrimSpace(string(data))
+	return !strings.Contains(text, "scrape_configs") // a bare list, or nothing
+}
+
+// FuzzLoad: whatever the file, Load ends, does not panic, refuses with at least one error that says why, and accepts
+// nothing in Prometheus' format that Prometheus would not.
 func FuzzLoad(f *testing.F) {
 	full, err := os.ReadFile("testdata/full.yml")
 	if err != nil {
@@ -32,6 +49,9 @@ func FuzzLoad(f *testing.F) {
 		if err == nil {
 			if _, err := cfg.Redacted(); err != nil {
 				t.Errorf("Redacted: %v", err)
+			}
+			if _, err := promconfig.Load(string(data), slog.New(slog.DiscardHandler)); err != nil && !ours(data) {
+				t.Errorf("accepted, but Prometheus says: %v", err)
 			}
 			return
 		}

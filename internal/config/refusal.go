@@ -30,7 +30,7 @@ func (l *loader) reportRefusal(p *piece, n *yaml.Node, msg string) {
 	s := p.spots[n]
 	pr := Problem{Severity: SeverityError, File: p.src.name, Line: s.line, Job: p.job, Key: s.path}
 	pr.Value = l.show(n, s.path)
-	pr.Why = strings.TrimSuffix(l.conceal(msg, n, s.path), " in type config.plain")
+	pr.Why = strings.TrimSuffix(l.conceal(msg, n, p), " in type config.plain")
 	pr.Fix = wayOut(msg, n)
 	l.problems = append(l.problems, pr)
 }
@@ -54,19 +54,20 @@ func (l *loader) show(n *yaml.Node, path string) string {
 }
 
 // conceal takes out of a message what must not be shown: the value of a secret, of a variable, of a URL.
-func (l *loader) conceal(msg string, n *yaml.Node, path string) string {
+func (l *loader) conceal(msg string, n *yaml.Node, p *piece) string {
 	for _, m := range scalars(n) {
 		shown := m.Value
 		if written, ok := l.env.written[m]; ok {
 			shown = written
-		} else if mayBeSecret(path) {
+		} else if mayBeSecret(p.spots[m].path) {
 			shown = redacted
 		}
-		if m.Value != "" && shown != m.Value {
-			msg = strings.ReplaceAll(msg, m.Value, shown)
-			if r := []rune(m.Value); len(r) > 7 { // yaml cuts the value that it repeats
-				msg = strings.ReplaceAll(msg, string(r[:7]), shown)
-			}
+		if m.Value == "" || shown == m.Value {
+			continue
+		}
+		msg = strings.ReplaceAll(msg, m.Value, shown)
+		if len(m.Value) > 10 { // yaml cuts the value that it repeats
+			msg = strings.ReplaceAll(msg, m.Value[:7]+"...", shown)
 		}
 	}
 	return redactURL(strings.ReplaceAll(msg, "\n", " "))
