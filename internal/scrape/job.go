@@ -27,6 +27,9 @@ func newJobState(cfg *promconfig.ScrapeConfig, m *metrics, opts Options) (*jobSt
 	if err != nil {
 		return nil, err
 	}
+	if opts.transport != nil {
+		f.client.Transport = opts.transport
+	}
 	return &jobState{
 		cfg: cfg, fetcher: f, metrics: m.of(cfg.JobName), ownAddress: own,
 		pageOptions: exposition.Options{

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"net/http"
 	"os"
 	"reflect"
 	"slices"
@@ -26,6 +27,8 @@ type Options struct {
 	AllowLoopback  bool                  // dial discovered loopback addresses
 	OwnAddressOnly func(job string) bool // jobs that may dial a pod's own addresses only; nil: none
 	ExternalLabels labels.Labels         // with the host's name they spread replicas of this process over the interval
+
+	transport http.RoundTripper // of tests, instead of a network
 }
 
 var errTargetLimit = errors.New("target_limit exceeded")

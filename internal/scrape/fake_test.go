@@ -1,0 +1,198 @@
+package scrape
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/model"
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
+	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// got is one batch as a receiver would read it: series to value, "stale" for a marker.
+type got struct {
+	at      time.Time
+	samples map[string]string
+}
+
+// sink keeps what the loops yield.
+type sink struct {
+	table *series.Table
+	mu    sync.Mutex
+	got   []got
+}
+
+func (s *sink) Append(b *series.Batch) error {
+	g := got{at: time.UnixMilli(b.Time), samples: map[string]string{}}
+	s.table.Read(func(v series.View) {
+		for i, id := range b.Series {
+			var lb labels.ScratchBuilder
+			for _, p := range v.Labels(nil, id, b.Target) {
+				lb.Add(v.String(p.Name), v.String(p.Value))
+			}
+			text := fmt.Sprint(b.Values[i])
+			if value.IsStaleNaN(b.Values[i]) {
+				text = "stale"
+			}
+			key := lb.Labels().String()
+			if _, twice := g.samples[key]; twice {
+				text = "twice in one batch"
+			}
+			g.samples[key] = text
+		}
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.got = append(s.got, g)
+	return nil
+}
+
+// pages answers scrapes without a network: host:port to page. A missing page is a refused connection.
+type pages struct {
+	mu      sync.Mutex
+	text    map[string]string
+	delay   time.Duration
+	running int
+	most    int // scrapes at once
+	asked   []*http.Request
+}
+
+func (p *pages) set(host, text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.text == nil {
+		p.text = map[string]string{}
+	}
+	p.text[host] = text
+}
+
+func (p *pages) RoundTrip(req *http.Request) (*http.Response, error) {
+	p.mu.Lock()
+	text, ok := p.text[req.URL.Host]
+	p.asked = append(p.asked, req)
+	p.running++
+	p.most = max(p.most, p.running)
+	delay := p.delay
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		p.running--
+		p.mu.Unlock()
+	}()
+	select {
+	case <-time.After(delay):
+	case <-req.Context().Done():
+		return nil, req.Context().Err()
+	}
+	if !ok {
+		return nil, fmt.Errorf("dial %s: connection refused", req.URL.Host)
+	}
+	return &http.Response{
+		StatusCode: 200, Status: "200 OK", Header: http.Header{"Content-Type": {"text/plain; charset=UTF-8"}},
+		Body: io.NopCloser(strings.NewReader(text)),
+	}, nil
+}
+
+// rig is pools whose scrapes go to pages and whose batches go to sink.
+type rig struct {
+	*Pools
+	sink  *sink
+	pages *pages
+	table *series.Table
+}
+
+func newRig() *rig {
+	table := series.NewTable()
+	s, p := &sink{table: table}, &pages{}
+	return &rig{Pools: New(table, s, Options{transport: p}, zap.NewNop(), nil), sink: s, pages: p, table: table}
+}
+
+// job parses a job; an interval of 10 s unless it says otherwise.
+func job(t *testing.T, yaml string) *promconfig.ScrapeConfig {
+	t.Helper()
+	cfg, err := promconfig.Load("global: {scrape_interval: 10s, scrape_timeout: 5s}\nscrape_configs:\n- job_name: envoy\n"+yaml, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jobs, err := cfg.GetScrapeConfigs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return jobs[0]
+}
+
+func (r *rig) apply(t *testing.T, jobs ...*promconfig.ScrapeConfig) {
+	t.Helper()
+	if err := r.Apply(jobs); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// discover makes hosts the targets of the job, each with the labels of its map.
+func (r *rig) discover(targets ...model.LabelSet) {
+	r.Update(map[string][]*targetgroup.Group{"envoy": {{Source: "test", Targets: targets}}})
+}
+
+func at(host string) model.LabelSet {
+	return model.LabelSet{model.AddressLabel: model.LabelValue(host)}
+}
+
+// values are the samples of the n-th batch (negative: from the end) without the report series but up.
+func (r *rig) values(t *testing.T, n int) map[string]string {
+	t.Helper()
+	r.sink.mu.Lock()
+	defer r.sink.mu.Unlock()
+	if n < 0 {
+		n += len(r.sink.got)
+	}
+	if n < 0 || n >= len(r.sink.got) {
+		t.Fatalf("no batch %d of %d", n, len(r.sink.got))
+	}
+	out := map[string]string{}
+	for k, v := range r.sink.got[n].samples {
+		if !strings.Contains(k, `__name__="scrape_`) {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+func (r *rig) batches() int {
+	r.sink.mu.Lock()
+	defer r.sink.mu.Unlock()
+	return len(r.sink.got)
+}
+
+func want(t *testing.T, got map[string]string, pairs ...string) {
+	t.Helper()
+	wanted := map[string]string{}
+	for i := 0; i < len(pairs); i += 2 {
+		wanted[pairs[i]] = pairs[i+1]
+	}
+	if !maps.Equal(got, wanted) {
+		for _, k := range slices.Sorted(maps.Keys(got)) {
+			t.Logf("got  %s = %s", k, got[k])
+		}
+		for _, k := range slices.Sorted(maps.Keys(wanted)) {
+			t.Logf("want %s = %s", k, wanted[k])
+		}
+		t.Error("samples differ")
+	}
+}
+
+// named writes a series of the target "a:1" as labels print it.
+func named(name string) string {
+	return fmt.Sprintf(`{__name__=%q, instance="a:1", job="envoy"}`, name)
+}

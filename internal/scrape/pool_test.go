@@ -1,0 +1,323 @@
+package scrape
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/common/model"
+)
+
+// during runs the pools in a bubble of fake time while body looks on.
+func during(t *testing.T, body func(t *testing.T, r *rig)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- r.Run(ctx) }()
+		body(t, r)
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// pass lets fake time go by.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+func TestOneSampleAnInterval(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(10 * time.Second)
+		want(t, r.values(t, 0), named("x"), "1", named("up"), "1")
+		r.pages.set("a:1", "x 2\n")
+		pass(50 * time.Second)
+		if n := r.batches(); n != 6 {
+			t.Fatalf("%d scrapes in 60 s, want 6", n)
+		}
+		want(t, r.values(t, -1), named("x"), "2", named("up"), "1")
+		for i := 1; i < 6; i++ {
+			if d := r.sink.got[i].at.Sub(r.sink.got[i-1].at); d != 10*time.Second {
+				t.Errorf("scrapes %d and %d are %v apart", i-1, i, d)
+			}
+		}
+	})
+}
+
+func TestStaleness(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\ny 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(10 * time.Second)
+
+		r.pages.set("a:1", "x 1\n") // a series vanished
+		pass(10 * time.Second)
+		want(t, r.values(t, -1), named("x"), "1", named("y"), "stale", named("up"), "1")
+
+		r.pages.set("a:1", "x 1\nz 1\n<html>\n") // a page that breaks off: nothing of it is kept
+		pass(10 * time.Second)
+		want(t, r.values(t, -1), named("x"), "stale", named("up"), "0")
+		pass(10 * time.Second)
+		want(t, r.values(t, -1), named("up"), "0")
+
+		r.pages.set("a:1", "x 1\ny 1\n")
+		pass(10 * time.Second)
+		want(t, r.values(t, -1), named("x"), "1", named("y"), "1", named("up"), "1")
+
+		r.pages.set("a:1", "") // an empty page is a good one
+		pass(10 * time.Second)
+		want(t, r.values(t, -1), named("x"), "stale", named("y"), "stale", named("up"), "1")
+		r.pages.set("a:1", "x 1\ny 1\n")
+		pass(10 * time.Second)
+		want(t, r.values(t, -1), named("x"), "1", named("y"), "1", named("up"), "1")
+		r.pages.set("a:1", "y 1\n")
+		pass(10 * time.Second)
+		want(t, r.values(t, -1), named("x"), "stale", named("y"), "1", named("up"), "1")
+	})
+}
+
+func TestATargetThatVanishes(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(20 * time.Second)
+		n := r.batches()
+		last := r.sink.got[n-1].at
+		r.discover()
+		pass(15 * time.Second)
+		if r.batches() != n {
+			t.Fatal("markers before the target could be back")
+		}
+		pass(10 * time.Second)
+		want(t, r.values(t, -1), named("x"), "stale", named("up"), "stale")
+		if got := r.sink.got[n].at; got.Sub(last) != 10*time.Second {
+			t.Errorf("markers %v after the last scrape, want the time of the first one missed", got.Sub(last))
+		}
+		if len(r.sink.got[n].samples) != 6 {
+			t.Errorf("%d markers, want x and five report series", len(r.sink.got[n].samples))
+		}
+		if n := r.table.Len(); n != 0 {
+			t.Errorf("%d series left in the table", n)
+		}
+	})
+}
+
+func TestATargetThatComesBackGoesOn(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\ny 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(20 * time.Second)
+		r.discover()
+		r.pages.set("a:1", "x 2\n")
+		pass(5 * time.Second)
+		r.discover(at("a:1"))
+		pass(10 * time.Second)
+		want(t, r.values(t, -1), named("x"), "2", named("y"), "stale", named("up"), "1")
+		n := r.batches()
+		pass(100 * time.Second)
+		if got := r.batches() - n; got != 10 {
+			t.Errorf("%d scrapes in 100 s, want 10: the old loop must not go on, nor mark anything", got)
+		}
+	})
+}
+
+func TestReloadKeepsSeries(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\ny 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(20 * time.Second)
+		r.apply(t, job(t, "  metric_relabel_configs: [{source_labels: [__name__], regex: y, action: drop}]\n"))
+		pass(10 * time.Second)
+		want(t, r.values(t, -1), named("x"), "1", named("y"), "stale", named("up"), "1")
+		pass(10 * time.Second)
+		want(t, r.values(t, -1), named("x"), "1", named("up"), "1")
+
+		r.apply(t, job(t, "  sample_limit: 1000\n  metric_relabel_configs: [{source_labels: [__name__], regex: y, action: drop}]\n"))
+		r.pages.set("a:1", "z 1\n")
+		pass(10 * time.Second)
+		want(t, r.values(t, -1), named("z"), "1", named("x"), "stale", named("up"), "1")
+
+		r.apply(t)
+		pass(30 * time.Second)
+		want(t, r.values(t, -1), named("z"), "stale", named("up"), "stale")
+		if n := r.table.Len(); n != 0 {
+			t.Errorf("%d series left in the table", n)
+		}
+	})
+}
+
+func TestAnUnchangedJobIsNotTouchedByAReload(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		for range 12 {
+			pass(5 * time.Second)
+			r.apply(t, job(t, ""))
+			r.discover(at("a:1"))
+		}
+		if n := r.batches(); n != 6 {
+			t.Errorf("%d scrapes in 60 s, want 6", n)
+		}
+	})
+}
+
+func TestStoppingYieldsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- r.Run(ctx) }()
+		r.pages.set("a:1", "x 1\n")
+		r.pages.delay = 3 * time.Second
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		for r.pages.scrapes() == 0 {
+			pass(100 * time.Millisecond)
+		}
+		stop() // in the middle of the first scrape
+		<-done
+		if n := r.batches(); n != 0 {
+			t.Errorf("%d batches of a scrape that was cut off: %v", n, r.sink.got[0])
+		}
+	})
+}
+
+func (p *pages) scrapes() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.asked)
+}
+
+func TestScrapesOfOneHostNeverOverlap(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.pages.delay = 2 * time.Second
+		r.apply(t, job(t, ""))
+		var targets []model.LabelSet
+		for i := range 4 {
+			targets = append(targets, model.LabelSet{model.AddressLabel: "a:1", "n": model.LabelValue(fmt.Sprint(i))})
+		}
+		r.discover(targets...)
+		pass(100 * time.Second)
+		if r.pages.most != 1 {
+			t.Errorf("%d scrapes of one host at once", r.pages.most)
+		}
+		if n := r.batches(); n < 36 || n > 44 {
+			t.Errorf("%d scrapes of 4 targets in 100 s, want about 40", n)
+		}
+	})
+}
+
+func TestASlowTargetIsNeverScrapedTwiceAtOnce(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.pages.delay = time.Hour
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(100 * time.Second)
+		if r.pages.most != 1 {
+			t.Errorf("%d scrapes at once", r.pages.most)
+		}
+		want(t, r.values(t, -1), named("up"), "0")
+		if s := r.Status()[0].Targets[0]; s.Health != HealthDown || !strings.Contains(s.Err, "deadline exceeded") {
+			t.Errorf("status %v %q", s.Health, s.Err)
+		}
+	})
+}
+
+func TestTargetLimit(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.pages.set("b:1", "x 1\n")
+		r.apply(t, job(t, "  target_limit: 1\n"))
+		r.discover(at("a:1"), at("a:1")) // equal targets are one
+		pass(10 * time.Second)
+		want(t, r.values(t, -1), named("x"), "1", named("up"), "1")
+		r.discover(at("a:1"), at("b:1"))
+		asked := r.pages.scrapes()
+		pass(10 * time.Second)
+		for _, s := range r.Status()[0].Targets {
+			if s.Health != HealthDown || !strings.Contains(s.Err, "target_limit exceeded") {
+				t.Errorf("%s: %v %q", s.URL, s.Health, s.Err)
+			}
+		}
+		if r.pages.scrapes() != asked {
+			t.Error("pages were read although every scrape must fail")
+		}
+	})
+}
+
+func TestAChangedLabelSetIsANewTarget(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(model.LabelSet{model.AddressLabel: "a:1", "pod": "old"})
+		pass(10 * time.Second)
+		r.discover(model.LabelSet{model.AddressLabel: "a:1", "pod": "new"})
+		pass(60 * time.Second)
+		old := `{__name__="x", instance="a:1", job="envoy", pod="old"}`
+		var after []string
+		for _, g := range r.sink.got[1:] {
+			if v, ok := g.samples[old]; ok {
+				after = append(after, v)
+			}
+		}
+		if len(after) != 1 || after[0] != "stale" {
+			t.Errorf("the old target's series went on as %v, want one marker", after)
+		}
+	})
+}
+
+func TestOffsetsAreStableAndSpread(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	seen := map[time.Duration]bool{}
+	for i := range 100 {
+		a := &target{hash: uint64(i) * 0x9e3779b97f4a7c15, interval: 10 * time.Second}
+		d := a.offset(now, 42)
+		if d < 0 || d > 10*time.Second {
+			t.Fatalf("offset %v", d)
+		}
+		if later := a.offset(now.Add(3*time.Second), 42); (d-later-3*time.Second)%(10*time.Second) != 0 {
+			t.Errorf("offset moved: %v, three seconds later %v", d, later)
+		}
+		seen[d.Truncate(time.Second)] = true
+	}
+	if len(seen) < 8 {
+		t.Errorf("offsets fall into %d of 10 seconds", len(seen))
+	}
+}
+
+func TestTimestampsFollowTheGrid(t *testing.T) {
+	l := &loop{target: &target{interval: 10 * time.Second}}
+	start := time.Unix(1_700_000_000, 123_000_000)
+	for _, c := range []struct {
+		name      string
+		now, want time.Duration
+	}{
+		{"first", 0, 0},
+		{"a little late", 10*time.Second + time.Millisecond, 10 * time.Second},
+		{"later than the tolerance", 20*time.Second + 3*time.Millisecond, 20*time.Second + 3*time.Millisecond},
+		{"turns were skipped", 50*time.Second + time.Millisecond, 50 * time.Second},
+		{"the clock went back an hour", -time.Hour, -time.Hour},
+		{"and goes on from there", -time.Hour + 10*time.Second + time.Millisecond, -time.Hour + 10*time.Second},
+	} {
+		if got := l.timestamp(start.Add(c.now)); !got.Equal(start.Add(c.want)) {
+			t.Errorf("%s: %v, want %v", c.name, got.Sub(start), c.want)
+		}
+	}
+}
