@@ -20,7 +20,7 @@ type Protocol int
 
 // The two kinds of receiver.
 const (
-	V1Only  Protocol = iota // Prometheus' default: remote write 2.0 is answered with 415
+	V1Only  Protocol = iota // as Prometheus before 3.16 by default: remote write 2.0 is answered with 415
 	V1AndV2                 // both
 )
 
@@ -70,9 +70,10 @@ func (r *Receiver) StartServer(ctx context.Context) (err error) {
 		"--web.enable-remote-write-receiver",
 		"--log.level=warn",
 	}
+	const accept = "--web.remote-write-receiver.accepted-protobuf-messages="
+	args = append(args, accept+"prometheus.WriteRequest")
 	if r.cfg.Protocol == V1AndV2 {
-		const flag = "--web.remote-write-receiver.accepted-protobuf-messages="
-		args = append(args, flag+"prometheus.WriteRequest", flag+"io.prometheus.write.v2.Request")
+		args = append(args, accept+"io.prometheus.write.v2.Request")
 	}
 	r.server, err = process.Start(process.Spec{
 		Name:    "prometheus",
