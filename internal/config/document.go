@@ -122,7 +122,9 @@ func (l *loader) topLevel(src *source) {
 			}
 			l.add(p)
 		case name == "rule_files" || name == "alerting" || name == "remote_read":
-			if !isEmpty(value) {
+			if name == "alerting" && value.Kind == yaml.MappingNode && isEmpty(get(value, "alertmanagers")) && isEmpty(get(value, "alert_relabel_configs")) {
+				l.settleTop(src, key, value) // says nothing, as Prometheus has it
+			} else if !isEmpty(value) {
 				p.Why = fmt.Sprintf("not allowed here, as in Prometheus' agent mode: %s by the Prometheus that receives the samples", use)
 				p.Fix = "move it to that Prometheus, and remove it here"
 				l.add(p)

@@ -262,3 +262,23 @@ func TestMissingFilesAndEndpoints(t *testing.T) {
 		t.Errorf("warnings = %v", cfg.Warnings)
 	}
 }
+
+func TestAgentMode(t *testing.T) {
+	for text, want := range map[string]int{
+		"rule_files: []\nremote_read: []\nalerting: {alertmanagers: []}\n":                          0,
+		"alerting: {alert_relabel_configs: []}\nstorage:\n":                                         0,
+		"rule_files: [a.yml]\nremote_read: [{url: 'http://r/'}]\nalerting: {alertmanagers: [{}]}\n": 3,
+		"alerting: {foo: 1}\n": 1,
+	} {
+		_, err := Load(Options{File: write(t, "f.yml", text+someRemote+someJob)})
+		var problems Problems
+		errors.As(err, &problems)
+		if problems.Errors() != want {
+			t.Errorf("%q: %v, want %d problems", text, problems, want)
+		}
+	}
+	cfg := load(t, Options{}, "storage: {tsdb: {out_of_order_time_window: 1m}}\ntracing: {endpoint: 'a:1'}\notlp: {promote_resource_attributes: [a]}\n"+someRemote+someJob)
+	if len(cfg.Warnings) != 3 {
+		t.Errorf("warnings = %v, want one for each of three", cfg.Warnings)
+	}
+}
