@@ -25,16 +25,20 @@ func startScraper(ctx context.Context, o options, config, writeURL string) (*scr
 	if err != nil {
 		return nil, err
 	}
+	args := []string{
+		"--config.file=" + config,
+		"--remote-write.url=" + writeURL,
+		"--web.listen-address=" + address,
+		"--log.level=info",
+	}
+	if o.kubeBin != "" { // these pods stand on loopback, and only a list may name such addresses
+		args = append(args, "--scrape.allow-loopback")
+	}
 	p, err := process.Start(process.Spec{
 		Name:    "envoy-scraper",
 		Path:    o.scraper,
 		LogFile: filepath.Join(o.dir, "envoy-scraper.log"),
-		Args: []string{
-			"--config.file=" + config,
-			"--remote-write.url=" + writeURL,
-			"--web.listen-address=" + address,
-			"--log.level=info",
-		},
+		Args:    args,
 	})
 	if err != nil {
 		return nil, err
