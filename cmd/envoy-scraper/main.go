@@ -39,6 +39,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	app := kingpin.New(filepath.Base(os.Args[0]), "Scrapes the Envoy sidecars of a service mesh into the Prometheus that you already run.")
 	app.Version(version.Print("envoy-scraper")).HelpFlag.Short('h')
 	app.UsageWriter(stdout).ErrorWriter(stderr)
+	useHelp(app)
 
 	commands := map[string]command{}
 	for _, c := range []command{newRunCommand(app), newCheckCommand(app), newConfigCommand(app), newTargetsCommand(app), newScrapeCommand(app)} {

@@ -26,8 +26,9 @@ kube_version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
 IFS=. read -r kube_major kube_minor _ <<<"${kube_version#v}"
 kube_ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$kube_version"
 kube_ldflags+=" -X k8s.io/component-base/version.gitMajor=$kube_major -X k8s.io/component-base/version.gitMinor=$kube_minor"
-# Only the discoveries that a receiver needs, that is none: less to compile.
-prometheus_tags=remove_all_sd,netgo
+# Only the discoveries that a receiver needs, that is none: less to compile. The other flags are those of make build,
+# so that both share what they compile.
+prometheus_tags=remove_all_sd
 
 [ $# -gt 0 ] || set -- etcd prometheus promtool kube-apiserver kubectl
 for tool in "$@"; do

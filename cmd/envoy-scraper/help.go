@@ -1,0 +1,61 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"text/template"
+
+	"github.com/alecthomas/kingpin/v2"
+)
+
+// helpTemplate prints the flags in groups by the word before the dot, and those of the default command without
+// its name having to be given.
+const helpTemplate = `{{define "flags"}}{{range Groups .}}
+{{.Title}}
+{{.Flags|FlagsToTwoColumns|FormatTwoColumns}}{{end}}{{end -}}
+{{.App.Help|Wrap 0}}
+{{if .Context.SelectedCommand -}}
+Usage: {{.App.Name}} {{.Context.SelectedCommand.FullCommand}}{{template "args" .Context.SelectedCommand}} [flags]
+
+{{.Context.SelectedCommand.Help|Wrap 2}}{{template "flags" .Context.SelectedCommand.Flags}}
+{{- else -}}
+Usage: {{.App.Name}} [command] [flags]
+
+Commands
+{{range .App.Commands}}{{if not .Hidden}}  {{.FullCommand|printf "%-10s"}}{{.Help}}
+{{end}}{{end}}
+{{.App.Name}} <command> --help tells the flags of a command. Those of run, which needs not be named:
+{{range .App.Commands}}{{if .Default}}{{template "flags" .Flags}}{{end}}{{end -}}
+{{end}}
+{{define "args"}}{{range .Args}} {{if .Required}}<{{.Name}}>{{else}}[<{{.Name}}>]{{end}}{{end}}{{end}}`
+
+// flagGroup is the flags that begin with one word.
+type flagGroup struct {
+	Title string
+	Flags []*kingpin.FlagModel
+}
+
+// groups sorts flags by what they are about: first what has no word of its own.
+func groups(flags []*kingpin.FlagModel) []flagGroup {
+	titles := []string{"Flags", "config", "remote-write", "scrape", "storage", "web", "memory", "log"}
+	out := make([]flagGroup, len(titles))
+	for i, title := range titles {
+		out[i].Title = title
+	}
+	for _, f := range flags {
+		if f.Hidden {
+			continue
+		}
+		word, _, dotted := strings.Cut(f.Name, ".")
+		at := slices.Index(titles, word)
+		if !dotted || at < 0 {
+			at = 0
+		}
+		out[at].Flags = append(out[at].Flags, f)
+	}
+	return slices.DeleteFunc(out, func(g flagGroup) bool { return len(g.Flags) == 0 })
+}
+
+func useHelp(app *kingpin.Application) {
+	app.UsageFuncs(template.FuncMap{"Groups": groups}).UsageTemplate(helpTemplate)
+}

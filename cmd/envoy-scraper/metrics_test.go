@@ -1,0 +1,60 @@
+package main
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/config"
+	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// TestOwnMetrics holds the names, labels and help of every metric of ours against a golden file: renaming one
+// breaks somebody's alert, so it must be seen.
+func TestOwnMetrics(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	table := series.NewTable()
+	writers := remotewrite.New(table, zap.NewNop(), reg)
+	scrape.New(table, writers, scrape.Options{}, zap.NewNop(), reg)
+	newReloader(config.Options{}, nil, zap.NewNop(), reg)
+	if _, err := discovery.New(zap.NewNop(), reg); err != nil {
+		t.Fatal(err)
+	}
+	descs := make(chan *prometheus.Desc, 1000)
+	reg.Describe(descs)
+	close(descs)
+	parts := regexp.MustCompile(`fqName: "([^"]+)", help: "([^"]*)".*variableLabels: \{([^}]*)\}`)
+	var lines []string
+	for d := range descs {
+		m := parts.FindStringSubmatch(d.String())
+		if m == nil {
+			t.Fatalf("cannot read %s", d)
+		}
+		if strings.HasPrefix(m[1], "envoy_scraper_") {
+			lines = append(lines, m[1]+"{"+m[3]+"}: "+m[2])
+		}
+	}
+	slices.Sort(lines)
+	got := strings.Join(lines, "\n") + "\n"
+	const golden = "testdata/metrics.golden"
+	if os.Getenv("GOLDEN") != "" {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("own metrics changed (make golden rewrites; tell it in CHANGELOG and docs/metrics.md). Now:\n%s", got)
+	}
+}
