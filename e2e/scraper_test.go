@@ -19,7 +19,7 @@ import (
 const referenceJob = `additionalScrapeConfigs:
 - job_name: 'envoy-stats'
   scrape_interval: %v
-  scrape_timeout: %v
+  scrape_timeout: %dms
   metrics_path: /stats/prometheus
   kubernetes_sd_configs:
   - role: pod
@@ -60,7 +60,7 @@ func (w *world) scraperArgs(t *testing.T, r *receiver.Receiver) (args []string, 
 	}
 	addr := fmt.Sprintf("127.0.0.1:%d", ports[0])
 	args = []string{"--kubeconfig=" + w.kubeconfig, "--remote-write.url=" + r.WriteURL(), "--web.listen-address=" + addr}
-	if strings.Contains(w.help(t), "--scrape.allow-loopback") {
+	if strings.Contains(w.help(t), "scrape.allow-loopback") {
 		args = append(args, "--scrape.allow-loopback") // the pods of the story live there
 	}
 	return args, "http://" + addr
@@ -70,7 +70,7 @@ func (w *world) scraperArgs(t *testing.T, r *receiver.Receiver) (args []string, 
 func (w *world) startWithFile(t *testing.T, name string, r *receiver.Receiver, timeout time.Duration) *scraper {
 	t.Helper()
 	file := filepath.Join(w.dir, name+".yml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, referenceJob, interval, timeout), 0o600); err != nil {
+	if err := os.WriteFile(file, fmt.Appendf(nil, referenceJob, interval, timeout.Milliseconds()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s := &scraper{name: name, header: fmt.Sprint(timeout.Seconds()), receiver: r}
@@ -130,9 +130,9 @@ func (s *scraper) ready(ctx context.Context) error {
 	return nil
 }
 
-// help returns the scraper's --help.
+// help returns the help of the command that scrapes.
 func (w *world) help(t *testing.T) string {
 	t.Helper()
-	text, _ := output(t, nil, w.scraperPath, "--help")
+	text, _ := output(t, nil, w.scraperPath, "run", "--help")
 	return text
 }
