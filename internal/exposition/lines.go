@@ -1,6 +1,8 @@
 package exposition
 
 import (
+	"slices"
+
 	"github.com/prometheus/common/model"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
@@ -60,12 +62,11 @@ func parseTypes() [6]model.MetricType {
 func (l *line) metricType() model.MetricType { return parseTypes()[l.typ] }
 
 func typeNumber(t model.MetricType) uint8 {
-	for i, known := range parseTypes() {
-		if known == t {
-			return uint8(i)
-		}
+	types := parseTypes()
+	if i := slices.Index(types[:], t); i >= 0 {
+		return uint8(i)
 	}
-	return uint8(len(parseTypes()) - 1)
+	return uint8(len(types) - 1)
 }
 
 // lines are the texts that a target has shown. A text not on a good page is forgotten with it.

@@ -196,7 +196,7 @@ func (ps *Pools) start(p *pool, t *target) {
 	onEnd := func() { ps.ended(p, id, l) }
 	begin := func() {
 		now := time.Now()
-		ps.schedule.addLocked(l, now.Add(t.offset(now, ps.seed)), p.forced, onEnd)
+		ps.schedule.add(l, now.Add(t.offset(now, ps.seed)), p.forced, onEnd)
 	}
 	if before := p.ending[id]; before != nil {
 		delete(p.ending, id)

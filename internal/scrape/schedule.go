@@ -47,16 +47,6 @@ func newSchedule(m *metrics) *schedule {
 	return &schedule{metrics: m, wake: make(chan struct{}, 1), busy: map[string]*loop{}, waiting: map[string][]*loop{}}
 }
 
-// add gives a loop its first turn, at due. forced returns an error that every scrape of it fails with; onEnd is
-// called after its end, without the lock.
-func (s *schedule) add(l *loop, due time.Time, forced func() error, onEnd func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l.turn = turn{due: due, index: -1, forced: forced, onEnd: onEnd}
-	heap.Push(&s.turns, l)
-	s.poke()
-}
-
 // remove ends a loop: its markers follow when a target that only moved would have been back for two scrapes.
 func (s *schedule) remove(l *loop) {
 	s.mu.Lock()
@@ -105,8 +95,9 @@ func (s *schedule) take(l *loop, then func()) bool {
 	return true
 }
 
-// addLocked is add for a caller that holds the lock: what take's then does.
-func (s *schedule) addLocked(l *loop, due time.Time, forced func() error, onEnd func()) {
+// add gives a loop its first turn, at due. The caller holds the lock. forced returns an error that every scrape
+// of the loop fails with; onEnd is called after its end, without the lock.
+func (s *schedule) add(l *loop, due time.Time, forced func() error, onEnd func()) {
 	l.turn = turn{due: due, index: -1, forced: forced, onEnd: onEnd}
 	heap.Push(&s.turns, l)
 	s.poke()

@@ -43,13 +43,6 @@ func (s *symbols) intern(text string) Symbol {
 	return sym
 }
 
-// acquire adds a reference to a symbol that is known to live.
-func (s *symbols) acquire(sym Symbol) {
-	if sym != 0 {
-		s.refs[sym]++
-	}
-}
-
 func (s *symbols) release(sym Symbol) {
 	if sym == 0 {
 		return

@@ -99,15 +99,6 @@ func (t *Table) Add(target TargetID, final labels.Labels, m Meta) ID {
 	return id
 }
 
-// Acquire adds a reference to each id; each must be live.
-func (t *Table) Acquire(ids ...ID) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, id := range ids {
-		t.entries[id].refs++
-	}
-}
-
 // Release takes one reference from each id. At none an id, and what only it used, is free for reuse.
 func (t *Table) Release(ids ...ID) {
 	t.mu.Lock()

@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -206,7 +205,7 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-var errFake = errors.New("config.yml: scrape_configs[0]: unknown key \"jobname\"\n")
+var errFake = fmt.Errorf("config.yml: scrape_configs[0]: unknown key %q", "jobname")
 
 func wantStatus(t *testing.T, w *httptest.ResponseRecorder, want int) {
 	t.Helper()
