@@ -1,10 +1,14 @@
 package scrape
 
 import (
+	"fmt"
+	"io"
+	"log/slog"
 	"time"
 
 	config_util "github.com/prometheus/common/config"
 	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/util/logging"
 	"go.yaml.in/yaml/v2"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
@@ -17,6 +21,8 @@ type jobState struct {
 	metrics     *jobMetrics
 	pageOptions exposition.Options
 	ownAddress  bool
+	failures    *slog.Logger // scrape_failure_log_file; nil: none
+	failureFile io.Closer
 	whole       string // the configuration as text: equal means that nothing changed
 	series      string // the part of it that decides what series look like
 }
@@ -30,7 +36,7 @@ func newJobState(cfg *promconfig.ScrapeConfig, m *metrics, opts Options) (*jobSt
 	if opts.transport != nil {
 		f.client.Transport = opts.transport
 	}
-	return &jobState{
+	j := &jobState{
 		cfg: cfg, fetcher: f, metrics: m.of(cfg.JobName), ownAddress: own,
 		pageOptions: exposition.Options{
 			SampleLimit:        int(cfg.SampleLimit),
@@ -44,7 +50,23 @@ func newJobState(cfg *promconfig.ScrapeConfig, m *metrics, opts Options) (*jobSt
 		},
 		whole:  asText(*cfg),
 		series: asText(withoutWhatLeavesSeries(*cfg)),
-	}, nil
+	}
+	if file := cfg.ScrapeFailureLogFile; file != "" {
+		l, err := logging.NewJSONFileLogger(file)
+		if err != nil {
+			return nil, fmt.Errorf("scrape_failure_log_file: %w", err)
+		}
+		j.failures, j.failureFile = slog.New(l).With("job_name", cfg.JobName), l
+	}
+	return j, nil
+}
+
+// close gives back what the job holds open: another took its place, or none.
+func (j *jobState) close() {
+	j.fetcher.client.CloseIdleConnections()
+	if j.failureFile != nil {
+		_ = j.failureFile.Close()
+	}
 }
 
 // withoutWhatLeavesSeries takes away what has no influence on how a page's lines become series.

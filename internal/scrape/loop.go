@@ -243,6 +243,9 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 		health, text = HealthDown, shorten(err.Error())
 		m.failed(reasonOf(err)).Inc()
 		m.lost.Add(float64(c.Kept))
+		if l.job.failures != nil {
+			l.job.failures.Error(text, "target", l.target.shown)
+		}
 	}
 	l.mu.Lock()
 	before := l.status

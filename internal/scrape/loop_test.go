@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -212,4 +214,16 @@ func TestOverARealConnection(t *testing.T) {
 			t.Errorf("error %q", s.Err)
 		}
 	})
+}
+
+func TestFailuresAreWrittenToTheFileThatAsksForThem(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "failures.log")
+	r, _ := scrapeOnce(t, "  scrape_failure_log_file: "+file+"\n", "<html>\n")
+	text, err := os.ReadFile(file)
+	if err != nil || !strings.Contains(string(text), `"job_name":"envoy"`) || !strings.Contains(string(text), "a:1") {
+		t.Errorf("%v: %s", err, text)
+	}
+	if err := r.Apply([]*promconfig.ScrapeConfig{job(t, "  scrape_failure_log_file: /nonexistent/x\n")}); err == nil {
+		t.Error("a file that cannot be opened was taken")
+	}
 }

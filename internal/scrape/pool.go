@@ -104,6 +104,9 @@ func (ps *Pools) Apply(jobs []*promconfig.ScrapeConfig) error {
 		states = append(states, state)
 	}
 	if err := errors.Join(errs...); err != nil {
+		for _, state := range states {
+			state.close()
+		}
 		return err
 	}
 
@@ -119,9 +122,10 @@ func (ps *Pools) Apply(jobs []*promconfig.ScrapeConfig) error {
 			p = &pool{state: state, loops: map[uint64]*loop{}, ending: map[string]*loop{}}
 			ps.jobs[name] = p
 		case p.state.whole == state.whole && reflect.DeepEqual(p.state.cfg.HTTPClientConfig, state.cfg.HTTPClientConfig):
+			state.close()
 			continue // text hides secrets, hence the second look
 		default:
-			p.state.fetcher.client.CloseIdleConnections()
+			p.state.close()
 			p.state = state
 		}
 		ps.sync(p, true)
@@ -224,7 +228,7 @@ func (ps *Pools) stop(p *pool) {
 		ps.schedule.remove(l)
 		delete(p.loops, hash)
 	}
-	p.state.fetcher.client.CloseIdleConnections()
+	p.state.close()
 }
 
 // Status is what every job's targets are doing now, by job.

@@ -76,6 +76,9 @@ func makeTarget(lb *labels.Builder, cfg *promconfig.ScrapeConfig, own, group mod
 	if err != nil || lset.IsEmpty() {
 		return nil, err
 	}
+	if socket := lset.Get(promscrape.UnixSocketLabel); socket != "" {
+		return nil, fmt.Errorf("%s: %s: targets behind a Unix socket are not scraped; give it an address", promscrape.UnixSocketLabel, socket)
+	}
 	t := promscrape.NewTarget(lset, cfg, own, group)
 	u := t.URL()
 	interval, err := model.ParseDuration(lset.Get(model.ScrapeIntervalLabel))
