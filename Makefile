@@ -74,6 +74,7 @@ manifests: build ## Check the configuration in deploy/manifests with bin/envoy-s
 
 .PHONY: e2e
 e2e: ## The story on real parts: etcd, kube-apiserver, Prometheus, Envoy (E2E_NO_SKIP=1: a skipped part fails)
+	@e2e/tools/build.sh >/dev/null # outside the tests' time: the first build takes long
 	cd e2e && $(GO) test -count=1 -timeout 20m -v ./...
 
 .PHONY: clean
