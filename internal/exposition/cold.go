@@ -54,17 +54,23 @@ func toNewline(text []byte, from int) (n int, whole bool) {
 
 // quotedFamily returns where the quoted name of a HELP or TYPE begins; -1: there is none.
 func quotedFamily(text []byte) int {
-	rest := bytes.TrimLeft(text, " \t")
-	rest = bytes.TrimLeft(bytes.TrimPrefix(rest, []byte("#")), " \t")
+	rest, ok := bytes.CutPrefix(bytes.TrimLeft(text, " \t"), []byte("#"))
+	if rest, ok = cutBlanks(rest, ok); !ok {
+		return -1
+	}
 	for _, word := range []string{"HELP", "TYPE"} {
-		if after, ok := bytes.CutPrefix(rest, []byte(word)); ok {
-			after = bytes.TrimLeft(after, " \t")
-			if len(after) > 0 && after[0] == '"' {
-				return len(text) - len(after)
-			}
+		after, ok := bytes.CutPrefix(rest, []byte(word))
+		if after, ok = cutBlanks(after, ok); ok && len(after) > 0 && after[0] == '"' {
+			return len(text) - len(after)
 		}
 	}
 	return -1
+}
+
+// cutBlanks cuts the blanks before s, of which there must be one.
+func cutBlanks(s []byte, before bool) (rest []byte, ok bool) {
+	rest = bytes.TrimLeft(s, " \t")
+	return rest, before && len(rest) < len(s)
 }
 
 // skipQuoted returns the place after the string that begins at from; -1: it does not end in text.
