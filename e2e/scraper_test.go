@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -108,26 +107,9 @@ func (w *world) start(t *testing.T, s *scraper, args, env []string) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if err := s.process.WaitReady(ctx, func(ctx context.Context) error { return s.ready(ctx) }); err != nil {
+	if err := s.process.WaitReady(ctx, process.Ready(s.url)); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// ready is nil once the scraper says that it is.
-func (s *scraper) ready(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/-/ready", nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("/-/ready: %s", resp.Status)
-	}
-	return nil
 }
 
 // help returns the help of the command that scrapes.

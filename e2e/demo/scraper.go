@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"path/filepath"
 	"time"
 
@@ -46,7 +45,7 @@ func startScraper(ctx context.Context, o options, config, writeURL string) (*scr
 	s := &scraper{Process: p, address: address}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	if err := p.WaitReady(ctx, s.ready); err != nil {
+	if err := p.WaitReady(ctx, process.Ready(s.url())); err != nil {
 		p.Stop(time.Second)
 		return nil, err
 	}
@@ -54,22 +53,6 @@ func startScraper(ctx context.Context, o options, config, writeURL string) (*scr
 }
 
 func (s *scraper) url() string { return "http://" + s.address }
-
-func (s *scraper) ready(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url()+"/-/ready", nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET /-/ready: %s", resp.Status)
-	}
-	return nil
-}
 
 // stop lets envoy-scraper send what it still has. An exit code other than 0 is a fault of its own.
 func (s *scraper) stop() error {
