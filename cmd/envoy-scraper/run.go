@@ -75,7 +75,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	}
 
 	server := web.New(web.Config{
-		ListenAddress: f.listenAddress, WebConfigFile: f.webConfigFile, EnableLifecycle: f.enableLifecycle,
+		ListenAddress: f.listenAddress, WebConfigFile: f.webConfigFile, EnableLifecycle: f.enableLifecycle, EnablePprof: f.enablePprof,
 	}, web.Sources{
 		Targets: pools.Status, Providers: found.Status, Rules: r.rules, Explain: relabel.Explain,
 		ConfigYAML: func() (string, error) { return r.config().Redacted() },

@@ -18,6 +18,7 @@ type runFlags struct {
 	listenAddress   string
 	webConfigFile   string
 	enableLifecycle bool
+	enablePprof     bool
 
 	memoryRatio float64
 	logLevel    string
@@ -40,6 +41,8 @@ func addRunFlags(cmd *kingpin.CmdClause) *runFlags {
 		PlaceHolder("FILE").StringVar(&f.webConfigFile)
 	cmd.Flag("web.enable-lifecycle", "Allow POST /-/reload.").
 		BoolVar(&f.enableLifecycle)
+	cmd.Flag("web.enable-pprof", "Serve profiles of the running process at /debug/pprof/, to whoever reaches the pages.").
+		BoolVar(&f.enablePprof)
 	cmd.Flag("memory.limit-ratio", "Share of the container's memory limit that Go's collector works within, unless GOMEMLIMIT is set. 0: none.").
 		Default("0.9").Float64Var(&f.memoryRatio)
 	cmd.Flag("log.level", "Least severe messages to log.").

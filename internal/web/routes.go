@@ -3,6 +3,7 @@ package web
 import (
 	"embed"
 	"net/http"
+	"net/http/pprof"
 	"runtime/debug"
 	"strings"
 
@@ -40,10 +41,22 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /-/ready", s.ready)
 	mux.HandleFunc("POST /-/reload", s.reload)
 	mux.HandleFunc("PUT /-/reload", s.reload)
+	if s.cfg.EnablePprof {
+		profiles(mux)
+	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.src.Gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 
 	// A web page elsewhere must not be able to press reload through somebody's browser.
 	return s.guard(http.NewCrossOriginProtection().Handler(mux))
+}
+
+// profiles serves the Go runtime's profiles, as Prometheus does where it is not asked to hide them.
+func profiles(mux *http.ServeMux) {
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 }
 
 // guard sets the headers of every answer, and keeps a panic to its own request.

@@ -39,6 +39,7 @@ type Config struct {
 	ListenAddress   string // host:port; port 0 takes any free one
 	WebConfigFile   string // exporter-toolkit's file: TLS, basic auth, headers; empty: plain HTTP
 	EnableLifecycle bool   // allows /-/reload
+	EnablePprof     bool   // serves /debug/pprof/
 	ExternalHost    string // stands for loopback addresses in the API's globalUrl; empty: they stay as they are
 }
 

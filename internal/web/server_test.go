@@ -97,6 +97,15 @@ func TestMethodsAndHeaders(t *testing.T) {
 	}
 }
 
+func TestProfilesOnlyWhereAskedFor(t *testing.T) {
+	for enabled, want := range map[bool]int{false: http.StatusNotFound, true: http.StatusOK} {
+		s := New(Config{EnablePprof: enabled}, newFakeMesh(t).sources(), zap.NewNop())
+		if w := ask(s, "GET", "/debug/pprof/heap"); w.Code != want {
+			t.Errorf("enabled %v: got %d, want %d", enabled, w.Code, want)
+		}
+	}
+}
+
 func TestPanicEndsOneRequest(t *testing.T) {
 	core, logs := observer.New(zapcore.ErrorLevel)
 	src := newFakeMesh(t).sources()
