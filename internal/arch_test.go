@@ -30,9 +30,10 @@ const (
 
 // allowed is the architecture: what each package may import of ours.
 var allowed = map[string][]string{
-	"series": {}, "queue": {}, "relabel": {}, "discovery": {},
-	"exposition":  {"series"},
-	"scrape":      {"series", "exposition", "relabel", "discovery"},
+	"hashindex": {}, "queue": {}, "relabel": {}, "discovery": {},
+	"series":      {"hashindex"},
+	"exposition":  {"hashindex", "series"},
+	"scrape":      {"hashindex", "series", "exposition", "relabel", "discovery"},
 	"remotewrite": {"series", "queue", "relabel"},
 	"config":      {"discovery", "queue", "relabel", "remotewrite", "scrape"},
 	"web":         {"config", "discovery", "relabel", "scrape", "remotewrite"}, // reads their Status()

@@ -3,8 +3,10 @@ package exposition
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/common/model"
@@ -89,13 +91,14 @@ func skipQuoted(text []byte, from int) int {
 // readCold takes one logical line by textparse, and learns its text where it may be met again. simple tells
 // that the line is one physical line, which alone can be recognised later.
 func (p *Page) readCold(line []byte, simple bool) (end bool, err error) {
-	p.cold = p.cold[:0]
+	d := p.borrow()
+	d.cold = d.cold[:0]
 	if typeSalt(p.parseType) != 0 { // the type decides how le and quantile are printed
-		p.cold = append(append(append(p.cold, "# TYPE t "...), p.parseType...), '\n')
+		d.cold = append(append(append(d.cold, "# TYPE t "...), p.parseType...), '\n')
 	}
-	lean := len(p.cold)
-	p.cold = append(p.cold, line...)
-	parser := textparse.NewPromParser(p.cold, nil, false)
+	lean := len(d.cold)
+	d.cold = append(d.cold, line...)
+	parser := textparse.NewPromParser(d.cold, nil, false)
 	if lean > 0 {
 		if _, err := parser.Next(); err != nil {
 			return false, err
@@ -120,32 +123,30 @@ func (p *Page) readCold(line []byte, simple bool) (end bool, err error) {
 }
 
 func (p *Page) readComment(parser textparse.Parser, entry textparse.Entry, text []byte, simple bool) {
-	l := line{kind: lineComment}
+	d := p.borrow()
+	learn := func() place { return placeComment }
 	switch entry {
 	case textparse.EntryType:
 		name, typ := parser.Type()
 		p.parseType = typ
-		p.family = family{hash: p.familyHash(name), typ: typ}
-		l.kind, l.extra, l.typ = lineType, p.family.hash, typeNumber(typ)
+		p.family = family{hash: p.familyHash(name), typ: numberOf(typ)}
+		learn = func() place { return d.learnFamily(p.family) }
 	case textparse.EntryHelp:
 		name, help := parser.Help()
 		p.family = p.family.moved(p.familyHash(name))
 		p.remember(func(m *series.Meta) { m.Help = strings.Clone(string(help)) })
-		l.kind, l.extra = lineHelp, p.family.hash
+		learn = func() place { return d.learnFamily(family{hash: p.family.hash, help: true}) }
 	}
 	text = bytes.TrimSuffix(text, []byte("\n"))
-	if simple && len(text) > 0 && text[0] == '#' && bytes.IndexByte(text, 0) < 0 {
-		l.hash = maphash.Bytes(p.seed, text) ^ commentSalt
-		p.expect(p.learnLine(l))
+	if !simple || len(text) == 0 || text[0] != '#' || bytes.IndexByte(text, 0) >= 0 {
+		return // hit could not tell it again
 	}
-}
-
-// learnLine adds a line unless its text is known.
-func (p *Page) learnLine(l line) uint32 {
-	if at, ok := p.known.index[l.hash]; ok {
-		return at
+	hash := maphash.Bytes(p.layouts.seed, text) ^ commentSalt
+	n, known := d.find(hash)
+	if !known {
+		n = d.learn(hash, learn())
 	}
-	return p.known.add(l)
+	p.again(n)
 }
 
 // readSeries takes the sample that the parser stands at.
@@ -162,120 +163,73 @@ func (p *Page) take(parser textparse.Parser, text []byte, own *int64, v float64)
 	if !p.opts.HonorTimestamps {
 		own = nil
 	}
-	p.diverge()
+	d := p.diverge()
+	d.timed = d.timed || own != nil
 
-	hash := maphash.Bytes(p.seed, text) ^ typeSalt(p.parseType)
-	at, known := p.known.index[hash]
+	hash := maphash.Bytes(p.layouts.seed, text) ^ typeSalt(p.parseType)
+	n, known := d.find(hash)
 	if !known {
-		var lset labels.Labels
-		parser.Labels(&lset)
-		id, keep, err := p.learner.Learn(lset, p.meta(lset.Get(model.MetricNameLabel)))
-		if err != nil {
+		var learned place
+		if learned, err = p.learn(parser); err != nil {
 			return -1, err
 		}
-		l := line{hash: hash, id: id}
-		if !keep {
-			l.kind = lineDropped
-		}
-		at = p.known.add(l)
+		n = d.learn(hash, learned)
 	}
-	p.resume(at)
-	fresh := p.known.mark(at)
-	p.next = append(p.next, at)
-	l := p.known.entries[at]
-	if l.kind == lineDropped {
+	fresh := p.again(n)
+	at := d.last()
+	if at.kind() == placeDropped {
 		return -1, nil
 	}
 	p.counts.Kept++
 	if !fresh && own == nil {
 		p.counts.Duplicates++
-		p.next[len(p.next)-1] |= duplicateBit | repeatedBit
+		*at |= duplicateBit | repeatedBit
 		return -1, nil
 	}
 	if !p.countSample() {
 		return -1, nil
 	}
+	id := at.id()
+	if own != nil && !p.opts.TrackTimestamps {
+		*at |= duplicateBit // staleness does not follow it
+	}
 	if own != nil && *own > p.maxTime {
 		p.counts.OutOfBounds++
+		*at |= duplicateBit
 		return -1, nil
 	}
 	if !known && p.limitErr == nil {
 		p.counts.Added++
 	}
-	if !p.first(l.id) && own == nil {
-		p.counts.Duplicates++
-		p.next[len(p.next)-1] |= duplicateBit
-		return -1, nil
+	if !d.seen.Add(uint32(id)) {
+		*at |= duplicateBit
+		if own == nil {
+			p.counts.Duplicates++
+			return -1, nil
+		}
 	}
-	index = p.batch.Add(l.id, v)
+	index = p.batch.Add(id, v)
 	if own != nil {
 		p.batch.Times = append(p.batch.Times, series.OwnTime{Index: index, Time: *own})
 	}
 	return index, nil
 }
 
-// family is the metric family that the last TYPE, HELP or UNIT spoke of.
-type family struct {
-	hash uint64 // 0: none yet
-	typ  model.MetricType
-}
+var errTooMany = fmt.Errorf("more than %d series in this process", numberMask)
 
-func (f family) moved(hash uint64) family {
-	if f.hash == hash {
-		return f
+// learn asks what becomes of the series that the parser stands at.
+func (p *Page) learn(parser textparse.Parser) (place, error) {
+	var lset labels.Labels
+	parser.Labels(&lset)
+	id, keep, err := p.learner.Learn(lset, p.meta(lset.Get(model.MetricNameLabel)))
+	switch {
+	case err != nil:
+		return 0, err
+	case !keep:
+		return placeDropped, nil
+	case id > series.ID(numberMask):
+		p.layouts.table.Release(slices.Values([]series.ID{id}))
+		return 0, errTooMany
 	}
-	return family{hash: hash, typ: model.MetricTypeUnknown}
-}
-
-func (p *Page) familyHash(name []byte) uint64 { return maphash.Bytes(p.seed, name) | 1 }
-
-// remember keeps what a HELP or UNIT says of the family in force.
-func (p *Page) remember(set func(*series.Meta)) {
-	if p.help == nil {
-		p.help = map[uint64]series.Meta{}
-	}
-	m := p.help[p.family.hash]
-	set(&m)
-	p.help[p.family.hash] = m
-}
-
-// meta returns the metadata of a series by its name: that of the family in force if it belongs to it, which
-// is not certain on the pages of an old Envoy.
-func (p *Page) meta(name string) series.Meta {
-	unknown := series.Meta{Type: model.MetricTypeUnknown}
-	if p.family.hash == 0 {
-		return unknown
-	}
-	for _, suffix := range suffixes(p.family.typ) {
-		base, ok := strings.CutSuffix(name, suffix)
-		if !ok {
-			continue
-		}
-		for _, family := range []string{base, base + suffix} {
-			if maphash.String(p.seed, family)|1 == p.family.hash {
-				m := p.help[p.family.hash]
-				m.Type = p.family.typ
-				return m
-			}
-		}
-	}
-	return unknown
-}
-
-// suffixes are what the series of a family may add to its name.
-func suffixes(t model.MetricType) []string {
-	switch t {
-	case model.MetricTypeCounter:
-		return []string{"", "_total"}
-	case model.MetricTypeHistogram:
-		return []string{"_bucket", "_sum", "_count", ""}
-	case model.MetricTypeGaugeHistogram:
-		return []string{"_bucket", "_gsum", "_gcount", ""}
-	case model.MetricTypeSummary:
-		return []string{"", "_sum", "_count"}
-	case model.MetricTypeInfo:
-		return []string{"", "_info"}
-	default:
-		return []string{""}
-	}
+	return placeSeries | place(id), nil
 }

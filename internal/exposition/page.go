@@ -36,14 +36,13 @@ type Learner interface {
 	// page owns; keep is false for a series that relabeling dropped. An error fails the scrape. The strings of
 	// l and m are the learner's only until it returns.
 	Learn(l labels.Labels, m series.Meta) (id series.ID, keep bool, err error)
-	// Release gives references back.
-	Release(ids ...series.ID)
 }
 
 // Options are what a scrape configuration says of reading a page. Zero limits are off.
 type Options struct {
 	SampleLimit        int
 	HonorTimestamps    bool
+	TrackTimestamps    bool   // staleness follows series with timestamps of their own too
 	Fallback           string // media type for a missing or unknown Content-Type; empty: refuse the page
 	NativeHistograms   bool
 	ClassicToo         bool // classic series beside native ones
@@ -64,16 +63,13 @@ type Counts struct {
 
 // Page reads the pages of one target, one after another. It belongs to the target's loop.
 //
-// Cost a line: 24 bytes in lines, 4 in order, some 30 in index. It shrinks when a good page no longer shows a
-// line.
+// Cost: half a kilobyte, and a share of its layout. It shrinks when a good page no longer shows a line.
 type Page struct {
-	seed    maphash.Seed
+	layouts *Layouts
 	learner Learner
 	opts    Options
 
-	known lines
-	order []uint32 // the lines of the last good page, in order, as places in known; topmost bits: marks
-	next  []uint32 // the same of the page being read, once it differs
+	layout *layout // what is known of the lines; nobody else's to change
 
 	contentType string // of the last page, and whether it is plain text
 	plain       bool
@@ -84,20 +80,19 @@ type Page struct {
 	batch     *series.Batch
 	counts    Counts
 	maxTime   int64
-	cursor    int              // place in order of the line expected next
+	cursor    int              // number of the line expected next
+	draft     *draft           // nil as long as no line was out of place
 	diverged  bool             // a line was not the one expected
 	empty     bool             // the body had not one byte
 	parseType model.MetricType // TYPE in force for the labels' normalisation
 	family    family
-	seen      map[series.ID]struct{} // series of this page, once it diverged
-	appended  int                    // samples that count for sample_limit
+	appended  int // samples that count for sample_limit
 	limitErr  error
-	cold      []byte
 }
 
 // NewPage returns a page that knows no line yet.
-func NewPage(learner Learner, opts Options) *Page {
-	return &Page{seed: maphash.MakeSeed(), learner: learner, opts: opts, known: newLines()}
+func NewPage(layouts *Layouts, learner Learner, opts Options) *Page {
+	return &Page{layouts: layouts, learner: learner, opts: opts, layout: &layout{refs: 1}}
 }
 
 var chunks = sync.Pool{New: func() any { b := make([]byte, chunkBytes); return &b }}
@@ -135,7 +130,6 @@ func (p *Page) start(maxTime int64, b *series.Batch) {
 	p.counts, p.cursor, p.diverged, p.empty = Counts{}, 0, false, false
 	p.parseType, p.family = "", family{}
 	p.appended, p.limitErr = 0, nil
-	p.known.iteration++
 }
 
 // negotiate finds out what the content type means, once for each that a target sends.
@@ -150,7 +144,11 @@ func (p *Page) negotiate(contentType string) error {
 	if parser == nil {
 		return err
 	}
-	_, p.plain = parser.(*textparse.PromParser)
+	_, plain := parser.(*textparse.PromParser)
+	if p.contentType != "" && plain != p.plain {
+		p.Forget() // the same text may mean something else
+	}
+	p.plain = plain
 	p.contentType = contentType
 	return nil
 }
@@ -202,7 +200,7 @@ func (p *Page) finish() (Counts, error) {
 	if p.limitErr != nil {
 		return p.counts, p.limitErr
 	}
-	if p.cursor < len(p.order) {
+	if p.cursor < p.layout.expected {
 		p.diverge() // the page ended early
 	}
 	p.counts.Unchanged = !p.diverged
@@ -240,22 +238,52 @@ func (p *Page) lines(text []byte, eof bool) (rest []byte, end bool, err error) {
 // hit takes a line whose text is known: the repeat path.
 func (p *Page) hit(line []byte) bool {
 	if line[0] == '#' {
-		at, ok := p.known.find(maphash.Bytes(p.seed, line)^commentSalt, p.order, p.cursor)
-		if ok {
-			p.comment(at)
-		}
-		return ok
+		return p.hitComment(line)
 	}
 	text, number := cutValue(line)
 	v, ok := parseValue(number)
 	if !ok {
 		return false
 	}
-	at, ok := p.known.find(maphash.Bytes(p.seed, text)^typeSalt(p.parseType), p.order, p.cursor)
+	hash := maphash.Bytes(p.layouts.seed, text) ^ typeSalt(p.parseType)
+	if p.next(hash) {
+		p.sample(p.layout.places[p.cursor], v)
+		p.cursor++
+		return true
+	}
+	n, ok := p.find(hash)
 	if ok {
-		p.sample(at, v)
+		p.sampleAgain(n, v)
 	}
 	return ok
+}
+
+func (p *Page) hitComment(line []byte) bool {
+	hash := maphash.Bytes(p.layouts.seed, line) ^ commentSalt
+	if p.next(hash) {
+		p.comment(p.layout.places[p.cursor], p.layout.families)
+		p.cursor++
+		return true
+	}
+	n, ok := p.find(hash)
+	if ok {
+		p.again(n)
+		p.comment(p.draft.at(n), p.draft.families)
+	}
+	return ok
+}
+
+// next tells that a line is the one expected, on a page that is.
+func (p *Page) next(hash uint64) bool {
+	return !p.diverged && p.cursor < p.layout.expected && p.layout.hashes[p.cursor] == hash
+}
+
+// find looks for a known line elsewhere.
+func (p *Page) find(hash uint64) (n int, ok bool) {
+	if p.cursor < p.layout.expected && p.layout.hashes[p.cursor] == hash {
+		return p.cursor, true
+	}
+	return p.borrow().find(hash)
 }
 
 // cutValue splits `series value` from the right.
@@ -272,46 +300,61 @@ func cutValue(line []byte) (text, number []byte) {
 }
 
 // comment takes a known comment line: a TYPE or HELP moves the family in force.
-func (p *Page) comment(at uint32) {
-	p.expect(at)
-	switch l := &p.known.entries[at]; l.kind {
-	case lineType:
-		p.parseType = l.metricType()
-		p.family = family{hash: l.family(), typ: l.metricType()}
-	case lineHelp:
-		p.family = p.family.moved(l.family())
+func (p *Page) comment(at place, families []family) {
+	if at.kind() != placeFamily {
+		return
+	}
+	if f := families[at.number()]; f.help {
+		p.family = p.family.moved(f.hash)
+	} else {
+		p.family, p.parseType = f, f.typ.metricType()
 	}
 }
 
-// sample takes a sample without a timestamp of its own whose text is known.
-func (p *Page) sample(at uint32, v float64) {
-	expected, marks := p.expect(at)
+// sample takes a sample without a timestamp of its own in the place where it is expected.
+func (p *Page) sample(at place, v float64) {
 	p.counts.Scraped++
-	l := &p.known.entries[at]
-	if l.kind == lineDropped {
+	if at.kind() == placeDropped {
 		return
 	}
 	p.counts.Kept++
-	if !expected {
-		if !p.known.mark(at) {
-			marks = duplicateBit | repeatedBit
-		} else if !p.first(l.id) {
-			marks = duplicateBit
-		}
-		p.next[len(p.next)-1] |= marks
-	}
-	if marks&repeatedBit != 0 {
+	if at&repeatedBit != 0 {
 		p.counts.Duplicates++
 		return
 	}
 	if !p.countSample() {
 		return
 	}
-	if marks&duplicateBit != 0 {
+	if at&duplicateBit != 0 {
 		p.counts.Duplicates++
 		return
 	}
-	p.batch.Add(l.id, canonical(v))
+	p.batch.Add(at.id(), canonical(v))
+}
+
+// sampleAgain takes a sample without a timestamp of its own, known from elsewhere.
+func (p *Page) sampleAgain(n int, v float64) {
+	fresh := p.again(n)
+	at := p.draft.last()
+	if at.kind() == placeSeries {
+		if !fresh {
+			*at |= duplicateBit | repeatedBit
+		} else if !p.draft.seen.Add(uint32(at.id())) {
+			*at |= duplicateBit
+		}
+	}
+	p.sample(*at, v)
+}
+
+// again appends a known line to a page that is not the one expected, and expects next what followed it last
+// time. It tells whether the page shows the line for the first time.
+func (p *Page) again(n int) (fresh bool) {
+	d := p.diverge()
+	if n < p.layout.expected {
+		p.cursor = n + 1
+	}
+	d.follow(n)
+	return d.mark(n)
 }
 
 // canonical gives every NaN of a page the same bits, so that none is taken for a staleness marker.

@@ -21,13 +21,14 @@ import (
 
 // learner keeps every series whose name does not begin with "drop", without a target.
 type learner struct {
-	table  *series.Table
-	target series.TargetID
+	table   *series.Table
+	layouts *Layouts
+	target  series.TargetID
 }
 
 func newLearner() *learner {
 	table := series.NewTable()
-	return &learner{table: table, target: table.AddTarget(labels.EmptyLabels())}
+	return &learner{table: table, layouts: NewLayouts(table), target: table.AddTarget(labels.EmptyLabels())}
 }
 
 func (l *learner) Learn(lset labels.Labels, m series.Meta) (series.ID, bool, error) {
@@ -39,8 +40,6 @@ func (l *learner) Learn(lset labels.Labels, m series.Meta) (series.ID, bool, err
 	}
 	return l.table.Add(l.target, lset, m), true, nil
 }
-
-func (l *learner) Release(ids ...series.ID) { l.table.Release(ids...) }
 
 // sample is what a receiver would see.
 type sample struct {
@@ -144,7 +143,7 @@ func readBoth(t *testing.T, p *Page, l *learner, page []byte, contentType string
 			t.Fatalf("sample %d: got %v want %v\n%q", i, have[i], want[i], page)
 		}
 	}
-	p.Commit()
+	p.Commit(Shown{}).Release()
 }
 
 const plain = "text/plain; charset=UTF-8"
@@ -188,7 +187,7 @@ func TestPagesAsTextparseReadsThem(t *testing.T) {
 	for _, first := range awkward() {
 		for _, second := range awkward() {
 			l := newLearner()
-			p := NewPage(l, Options{HonorTimestamps: true})
+			p := NewPage(l.layouts, l, Options{HonorTimestamps: true})
 			for _, page := range []string{first, first, second, second, first} {
 				readBoth(t, p, l, []byte(page), plain, strings.NewReader(page))
 				readBoth(t, p, l, []byte(page), plain, iotest.OneByteReader(strings.NewReader(page)))
@@ -207,7 +206,7 @@ func FuzzPages(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, first, second []byte, cut uint8) {
 		l := newLearner()
-		p := NewPage(l, Options{HonorTimestamps: true})
+		p := NewPage(l.layouts, l, Options{HonorTimestamps: true})
 		edited := append(bytes.Clone(first[:min(int(cut), len(first))]), second...)
 		for _, page := range [][]byte{first, first, second, edited, first} {
 			readBoth(t, p, l, page, plain, bytes.NewReader(page))
@@ -231,7 +230,7 @@ func TestRealPages(t *testing.T) {
 				contentType = "application/openmetrics-text; version=1.0.0"
 			}
 			l := newLearner()
-			p := NewPage(l, Options{HonorTimestamps: true})
+			p := NewPage(l.layouts, l, Options{HonorTimestamps: true})
 			for range 3 {
 				readBoth(t, p, l, page, contentType, bytes.NewReader(page))
 			}
@@ -241,7 +240,7 @@ func TestRealPages(t *testing.T) {
 
 func TestARepeatedPageIsUnchanged(t *testing.T) {
 	l := newLearner()
-	p := NewPage(l, Options{HonorTimestamps: true})
+	p := NewPage(l.layouts, l, Options{HonorTimestamps: true})
 	read := func(page string) Counts {
 		var b series.Batch
 		b.Reset(l.target, 1)
@@ -249,7 +248,7 @@ func TestARepeatedPageIsUnchanged(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.Commit()
+		p.Commit(Shown{}).Release()
 		return c
 	}
 	for i, want := range []Counts{
@@ -293,7 +292,7 @@ func TestFailingPages(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLearner()
-			p := NewPage(l, c.opts)
+			p := NewPage(l.layouts, l, c.opts)
 			var b series.Batch
 			got, err := p.Read(c.body, c.typ, math.MaxInt64, &b)
 			if err == nil {
@@ -313,17 +312,17 @@ func TestFailingPages(t *testing.T) {
 
 func TestFallbackAndEmpty(t *testing.T) {
 	l := newLearner()
-	p := NewPage(l, Options{Fallback: "text/plain"})
+	p := NewPage(l.layouts, l, Options{Fallback: "text/plain"})
 	var b series.Batch
 	if c, err := p.Read(strings.NewReader("a 1\n"), "", math.MaxInt64, &b); err != nil || c.Scraped != 1 {
 		t.Errorf("fallback: %+v, %v", c, err)
 	}
-	p.Commit()
+	p.Commit(Shown{}).Release()
 	b.Reset(l.target, 2)
 	if c, err := p.Read(strings.NewReader(""), "", math.MaxInt64, &b); err != nil || c.Unchanged || b.Len() != 0 {
 		t.Errorf("empty: %+v, %v", c, err)
 	}
-	p.Commit()
+	p.Commit(Shown{}).Release()
 	b.Reset(l.target, 3)
 	if c, err := p.Read(strings.NewReader("a 1\n"), "", math.MaxInt64, &b); err != nil || c.Added != 0 {
 		t.Errorf("after an empty page: %+v, %v; its texts are still known", c, err)
@@ -332,7 +331,7 @@ func TestFallbackAndEmpty(t *testing.T) {
 
 func TestMetadataFollowsTheFamily(t *testing.T) {
 	l := newLearner()
-	p := NewPage(l, Options{})
+	p := NewPage(l.layouts, l, Options{})
 	var b series.Batch
 	page := "# HELP h helps\n# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_count 1\nstray 1\n# TYPE c counter\nc 1\n"
 	if _, err := p.Read(strings.NewReader(page), plain, math.MaxInt64, &b); err != nil {
@@ -341,7 +340,7 @@ func TestMetadataFollowsTheFamily(t *testing.T) {
 	want := []string{"histogram helps", "histogram helps", "unknown ", "counter "}
 	l.table.Read(func(v series.View) {
 		for i, id := range b.Series {
-			typ, help, _ := v.Meta(id)
+			typ, help, _ := v.Meta(v.Parts(id).Meta)
 			if got := string(typ) + " " + v.String(help); got != want[i] {
 				t.Errorf("series %d: %q, want %q", i, got, want[i])
 			}
@@ -356,7 +355,7 @@ func TestRepeatedPageAllocatesNothingALine(t *testing.T) {
 		fmt.Fprintf(&page, "istio_requests_total{reporter=\"destination\",response_code=\"%d\"} %d\n", i, i)
 	}
 	l := newLearner()
-	p := NewPage(l, Options{})
+	p := NewPage(l.layouts, l, Options{})
 	var b series.Batch
 	body := strings.NewReader(page.String())
 	read := func() {
@@ -365,7 +364,7 @@ func TestRepeatedPageAllocatesNothingALine(t *testing.T) {
 		if _, err := p.Read(body, plain, math.MaxInt64, &b); err != nil {
 			t.Fatal(err)
 		}
-		p.Commit()
+		p.Commit(Shown{}).Release()
 	}
 	read()
 	if n := testing.AllocsPerRun(20, read); n > 8 {
@@ -379,7 +378,7 @@ func BenchmarkRepeatedPage(b *testing.B) {
 		fmt.Fprintf(&page, "istio_requests_total{reporter=\"destination\",source_workload=\"%0420d\",response_code=\"200\"} %d\n", i, i*1000)
 	}
 	l := newLearner()
-	p := NewPage(l, Options{})
+	p := NewPage(l.layouts, l, Options{})
 	var batch series.Batch
 	body := strings.NewReader("")
 	b.SetBytes(int64(page.Len()))
@@ -389,7 +388,7 @@ func BenchmarkRepeatedPage(b *testing.B) {
 		if _, err := p.Read(body, plain, math.MaxInt64, &batch); err != nil {
 			b.Fatal(err)
 		}
-		p.Commit()
+		p.Commit(Shown{}).Release()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/2000, "ns/sample")
 }

@@ -48,7 +48,7 @@ func (p *Page) takeEntry(parser textparse.Parser, entry textparse.Entry) error {
 	case textparse.EntryType:
 		name, typ := parser.Type()
 		p.parseType = typ
-		p.family = family{hash: p.familyHash(name), typ: typ}
+		p.family = family{hash: p.familyHash(name), typ: numberOf(typ)}
 	case textparse.EntryHelp:
 		name, help := parser.Help()
 		p.family = p.family.moved(p.familyHash(name))

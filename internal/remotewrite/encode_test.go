@@ -3,6 +3,7 @@ package remotewrite
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -336,7 +337,7 @@ func TestReusedSymbols(t *testing.T) {
 	for i := range 50 {
 		pod := w.target(fmt.Sprintf("pod-%d", i), 3)
 		w.append(w.scrape(pod, 1000))
-		w.table.Release(pod.ids...)
+		w.table.Release(slices.Values(pod.ids))
 		w.table.ReleaseTarget(pod.id)
 	}
 	got := map[string]bool{}

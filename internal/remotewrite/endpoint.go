@@ -75,7 +75,8 @@ func (e *endpoint) appendWhole(s *settings, v series.View, b *series.Batch) (loo
 	t := l.sent.target(hash)
 	added := false
 	src := source{view: v, target: b.Target}
-	cursor := rows{batch: b}
+	cursor := openRows(v, b)
+	l.enc.beginBatch()
 	for r := (row{}); cursor.next(&r); {
 		var changed *ruling
 		if len(s.WriteRelabelConfigs) > 0 {
@@ -94,7 +95,7 @@ func (e *endpoint) appendWhole(s *settings, v series.View, b *series.Batch) (loo
 		switch {
 		case changed != nil:
 			loose = append(loose, looseRow{row: r, hash: changed.hash, changed: changed})
-		case r.ownTime || !v.Whole(r.id, b.Target) || t.isTimed(v, r.id):
+		case r.ownTime || !v.Whole(r.parts.Stem) || t.isTimed(v, r.id):
 			l.enc.pairs = v.Labels(l.enc.pairs[:0], r.id, b.Target)
 			loose = append(loose, looseRow{row: r, hash: hashSeries(v, l.enc.pairs)})
 		case !t.takes(v, r.id, b.Time):
@@ -128,6 +129,7 @@ func (e *endpoint) appendLoose(s *settings, v series.View, target series.TargetI
 func (e *endpoint) appendLooseTo(l *lane, s *settings, v series.View, target series.TargetID, loose []looseRow) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.enc.beginBatch()
 	for i := range loose {
 		r := &loose[i]
 		h := l.sent.series(r.hash)

@@ -58,18 +58,19 @@ func (l *lane) add(e *endpoint, s *settings, src source, r *row) bool {
 		l.enc.begin(len(s.external) > 0 || len(s.WriteRelabelConfigs) > 0 || s.SendExemplars)
 		l.fragment = queue.Record{First: true}
 	}
+	var refs labelRefs
 	var valid bool
 	if src.changed != nil {
-		valid = l.enc.textLabels(src.changed.labels)
+		refs, valid = l.enc.textLabels(src.changed.labels)
 	} else {
-		valid = l.enc.tableLabels(src.view, r.id, src.target, s.external)
+		f := l.enc.form(src.view, r.parts.Stem, src.target, s.external)
+		refs, valid = l.enc.tableLabels(src.view, &r.parts, f, s.external)
 	}
 	if !valid {
 		e.metrics.drop(invalidLabels, 1)
 		return false
 	}
-	exemplars := l.enc.add(src.view, r, s.SendExemplars, s.MetadataConfig.Send)
-	if exemplars > 0 {
+	if exemplars := l.enc.add(src.view, &refs, r, s.SendExemplars, s.MetadataConfig.Send); exemplars > 0 {
 		e.metrics.exemplars.Add(float64(exemplars))
 	}
 	if l.open.samples == 0 {

@@ -5,6 +5,7 @@ import "github.com/envoy-scraper/envoy-scraper/internal/series"
 // row is one sample of a batch with all that belongs to it.
 type row struct {
 	id        series.ID
+	parts     series.Parts // of id
 	value     float64
 	time      int64
 	ownTime   bool // as the page gave it
@@ -14,8 +15,14 @@ type row struct {
 
 // rows reads a batch in order, its side slices along.
 type rows struct {
+	view                             series.View
 	batch                            *series.Batch
 	at, times, histograms, exemplars int
+	plain                            bool // the batch has no side slices
+}
+
+func openRows(v series.View, b *series.Batch) rows {
+	return rows{view: v, batch: b, plain: len(b.Times)+len(b.Histograms)+len(b.Exemplars) == 0}
 }
 
 // next fills r with the next row; false at the end.
@@ -25,7 +32,11 @@ func (c *rows) next(r *row) bool {
 		return false
 	}
 	c.at++
-	*r = row{id: b.Series[i], value: b.Values[i], time: b.Time}
+	id := b.Series[i]
+	*r = row{id: id, parts: c.view.Parts(id), value: b.Values[i], time: b.Time}
+	if c.plain {
+		return true
+	}
 	if c.times < len(b.Times) && b.Times[c.times].Index == i {
 		r.time, r.ownTime = b.Times[c.times].Time, true
 		c.times++

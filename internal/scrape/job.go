@@ -41,6 +41,7 @@ func newJobState(cfg *promconfig.ScrapeConfig, m *metrics, opts Options) (*jobSt
 		pageOptions: exposition.Options{
 			SampleLimit:        int(cfg.SampleLimit),
 			HonorTimestamps:    cfg.HonorTimestamps,
+			TrackTimestamps:    cfg.TrackTimestampsStaleness,
 			Fallback:           cfg.ScrapeFallbackProtocol.HeaderMediaType(),
 			NativeHistograms:   cfg.ScrapeNativeHistogramsEnabled(),
 			ClassicToo:         cfg.AlwaysScrapeClassicHistogramsEnabled(),

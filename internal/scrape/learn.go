@@ -52,8 +52,6 @@ func (l *learner) Learn(lset labels.Labels, m series.Meta) (id series.ID, keep b
 	return l.table.Add(l.target, final, m), true, nil
 }
 
-func (l *learner) Release(ids ...series.ID) { l.table.Release(ids...) }
-
 // merge puts the target's labels to those of a sample. Where both have one, honor_labels decides: the
 // sample's stays, or it moves to exported_<name>.
 func merge(b *labels.Builder, lset, target labels.Labels, honor bool) {

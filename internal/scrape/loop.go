@@ -27,12 +27,11 @@ type loop struct {
 	id     series.TargetID
 
 	// The following belong to whoever runs the loop: the schedule, one scrape at a time.
-	page      *exposition.Page
-	live      live
-	inherited *exposition.Page // keeps the references of live until the first scrape after a reload
-	report    report
-	grid      time.Time // wall clock of the scrape times, a whole number of intervals apart
-	scraped   bool      // at least once: else there is nothing to mark stale
+	page    *exposition.Page
+	live    exposition.Shown // by the last scrape, if it was good: what is marked stale when it is gone
+	report  report
+	grid    time.Time // wall clock of the scrape times, a whole number of intervals apart
+	scraped bool      // at least once: else there is nothing to mark stale
 
 	turn turn // the schedule's
 
@@ -54,6 +53,7 @@ type scrapeStatus struct {
 // env is what all loops of a process share.
 type env struct {
 	table   *series.Table
+	layouts *exposition.Layouts
 	sink    Sink
 	log     *zap.Logger
 	metrics *metrics
@@ -63,7 +63,7 @@ type env struct {
 func newLoop(e *env, job *jobState, t *target) *loop {
 	id := e.table.AddTarget(t.labels)
 	l := &loop{env: e, job: job, target: t, id: id, status: scrapeStatus{health: HealthUnknown}}
-	l.page = exposition.NewPage(l.newLearner(), job.pageOptions)
+	l.page = exposition.NewPage(e.layouts, l.newLearner(), job.pageOptions)
 	l.report = openReport(e.table, id, t.labels, job.cfg.ExtraScrapeMetricsEnabled())
 	return l
 }
@@ -76,18 +76,13 @@ func (l *loop) inherit(old *loop) {
 		l.page.Forget()
 		l.page = old.page
 		l.page.Rebind(l.newLearner(), l.job.pageOptions)
-		l.inherited = old.inherited
 	} else {
-		l.inherited = old.page
-		if old.inherited != nil { // it never scraped: only what it had inherited is live
-			old.page.Forget()
-			l.inherited = old.inherited
-		}
+		old.page.Forget()
 	}
 	old.mu.Lock()
 	l.status = old.status
 	old.mu.Unlock()
-	l.env.table.Release(old.report.ids...)
+	old.report.release(l.env.table)
 	l.env.table.ReleaseTarget(old.id)
 }
 
@@ -102,10 +97,8 @@ func (l *loop) newLearner() *learner {
 // release gives back everything that the loop holds. It is not used afterwards.
 func (l *loop) release() {
 	l.page.Forget()
-	if l.inherited != nil {
-		l.inherited.Forget()
-	}
-	l.env.table.Release(l.report.ids...)
+	l.live.Release()
+	l.report.release(l.env.table)
 	l.env.table.ReleaseTarget(l.id)
 }
 
@@ -178,19 +171,16 @@ func (l *loop) read(ctx context.Context, start time.Time, b *series.Batch) (c ex
 
 // conclude completes the batch: staleness markers, then the report.
 func (l *loop) conclude(b *series.Batch, c exposition.Counts, took time.Duration, size int64, err error) {
-	track := l.job.cfg.TrackTimestampsStaleness
 	health := 1.0
 	if err != nil {
 		health = 0
 		b.Reset(b.Target, b.Time)
-		l.live.markAll(b)
-		l.live.clear()
+		markAll(b, l.live)
 		if size > 0 {
 			size = 0
 		}
-	} else if n := b.Len(); !c.Unchanged || len(l.live.ids) == 0 || l.inherited != nil {
-		l.live.markVanished(b, track)
-		l.live.keep(b, n, track)
+	} else if !c.Unchanged || !l.page.Shows(l.live) {
+		markVanished(b, l.live, l.job.cfg.TrackTimestampsStaleness)
 	}
 	l.report.add(b, [8]float64{
 		health, took.Seconds(), float64(c.Scraped), float64(c.Kept), float64(c.Added),
@@ -200,17 +190,16 @@ func (l *loop) conclude(b *series.Batch, c exposition.Counts, took time.Duration
 
 // settle lets the page learn from a good scrape, after its batch was handed on: markers needed the references.
 func (l *loop) settle(read bool, err error) {
-	switch {
-	case err == nil:
-		l.page.Commit()
-	case read:
-		l.page.Abandon()
+	if err == nil {
+		l.live = l.page.Commit(l.live)
+	} else {
+		if read {
+			l.page.Abandon()
+		}
+		l.live.Release()
+		l.live = exposition.Shown{}
 	}
 	l.scraped = true
-	if l.inherited != nil {
-		l.inherited.Forget()
-		l.inherited = nil
-	}
 }
 
 // end marks everything stale that the target showed: it is gone. at is the time of the first scrape missed.
@@ -218,7 +207,7 @@ func (l *loop) end(at time.Time) {
 	if l.scraped {
 		b := l.env.batches.Get().(*series.Batch)
 		b.Reset(l.id, at.UnixMilli())
-		l.live.markAll(b)
+		markAll(b, l.live)
 		l.report.end(b)
 		if err := l.env.sink.Append(b); err != nil {
 			l.env.log.Error("staleness markers not taken", zap.String("job", l.job.cfg.JobName), zap.String("target", l.target.shown), zap.Error(err))

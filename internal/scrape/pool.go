@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -66,7 +67,7 @@ func (p *pool) forced() error {
 // New returns pools without a job. Batches go to sink.
 func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prometheus.Registerer) *Pools {
 	m := newMetrics(reg)
-	e := &env{table: table, sink: sink, log: log, metrics: m}
+	e := &env{table: table, layouts: exposition.NewLayouts(table), sink: sink, log: log, metrics: m}
 	e.batches.New = func() any { return new(series.Batch) }
 	return &Pools{
 		env: e, opts: opts, seed: offsetSeed(opts.ExternalLabels), schedule: newSchedule(m),

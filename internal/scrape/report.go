@@ -2,6 +2,7 @@ package scrape
 
 import (
 	"math"
+	"slices"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
@@ -43,6 +44,9 @@ func openReport(table *series.Table, id series.TargetID, target labels.Labels, e
 	}
 	return r
 }
+
+// release gives the references back.
+func (r report) release(table *series.Table) { table.Release(slices.Values(r.ids)) }
 
 // add appends the report of a scrape, values in the order of reported.
 func (r report) add(b *series.Batch, values [8]float64) {

@@ -2,6 +2,7 @@ package series
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
@@ -45,6 +46,9 @@ func TestLabelsOfTheTargetThatRulesTouched(t *testing.T) {
 		"dropped":            labels.FromStrings("__name__", "x", "job", "envoy"),
 		"rewritten":          labels.FromStrings("__name__", "x", "instance", "other", "job", "envoy"),
 		"all gone":           labels.FromStrings("__name__", "x"),
+		"le and quantile":    labels.FromStrings("__name__", "x", "instance", "a", "job", "envoy", "le", "0.5", "quantile", "1"),
+		"no name":            labels.FromStrings("A", "1", "instance", "a", "job", "envoy", "le", "0.5"),
+		"around the name":    labels.FromStrings("A", "1", "_A", "2", "__name__", "x", "_a", "3", "instance", "a", "job", "envoy", "le", "0.5"),
 		"before and between": labels.FromStrings("__name__", "x", "a", "1", "instance", "a", "j", "2", "job", "envoy", "z", "3"),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -56,10 +60,10 @@ func TestLabelsOfTheTargetThatRulesTouched(t *testing.T) {
 			}
 			table.Read(func(v View) {
 				want := final.Get("instance") == "a" && final.Get("job") == "envoy"
-				if got := v.Whole(id, target); got != want {
+				if got := v.Whole(v.Parts(id).Stem); got != want {
 					t.Errorf("Whole %v, want %v", got, want)
 				}
-				if typ, help, _ := v.Meta(id); typ != model.MetricTypeCounter || v.String(help) != "h" {
+				if typ, help, _ := v.Meta(v.Parts(id).Meta); typ != model.MetricTypeCounter || v.String(help) != "h" {
 					t.Errorf("metadata %v %q", typ, v.String(help))
 				}
 			})
@@ -93,13 +97,13 @@ func TestEverythingIsGivenBack(t *testing.T) {
 		if got := table.Len(); got != 500 {
 			t.Fatalf("round %d: %d series, want 500", round, got)
 		}
-		table.Release(ids...)
+		table.Release(slices.Values(ids))
 		table.ReleaseTarget(target)
-		if s, n := table.SymbolCount(), table.Len(); s != 1 || n != 0 {
-			t.Fatalf("round %d: %d symbols and %d series left, want only the empty symbol", round, s, n)
+		if s, n := table.SymbolCount(), table.Len(); s != 0 || n != 0 {
+			t.Fatalf("round %d: %d symbols and %d series left, want none", round, s, n)
 		}
 	}
-	if got := len(table.entries); got > 501 {
+	if got := table.entries.n; got > 501 {
 		t.Errorf("entries grew to %d: ids are not reused", got)
 	}
 	if got := len(table.text); got > 1600 {
@@ -119,7 +123,7 @@ func TestReuseChangesTheGeneration(t *testing.T) {
 	}
 	first := table.Add(target, labels.FromStrings("__name__", "a"), Meta{})
 	idGen, symGen := gens(first)
-	table.Release(first)
+	table.Release(slices.Values([]ID{first}))
 	second := table.Add(target, labels.FromStrings("__name__", "b"), Meta{})
 	if second != first {
 		t.Skip("the id was not reused")
@@ -149,13 +153,13 @@ func TestConcurrentTargetsThatShareSeries(t *testing.T) {
 						}
 					}
 				})
-				table.Release(ids...)
+				table.Release(slices.Values(ids))
 				table.ReleaseTarget(target)
 			}
 		})
 	}
 	wg.Wait()
-	if table.Len() != 0 || table.SymbolCount() != 1 {
+	if table.Len() != 0 || table.SymbolCount() != 0 {
 		t.Errorf("%d series, %d symbols left", table.Len(), table.SymbolCount())
 	}
 }

@@ -1,0 +1,137 @@
+package exposition
+
+import (
+	"github.com/envoy-scraper/envoy-scraper/internal/hashindex"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// draft is the layout of a page that is not the one expected, while it is read. It is lent to the page from the
+// first such line to Commit or Abandon.
+//
+// A known line has a number: its place in the page's layout, or behind those in learned.
+type draft struct {
+	layout         // of the page so far, in order; families: those of known, then those learned
+	learned layout // lines that the page's layout has not; each series holds a reference
+	known   *layout
+	index   hashindex.Index // hash -> number of a known line
+	indexed bool
+	onPage  []uint64      // a bit for each known line: the page has shown it
+	seen    hashindex.Set // series of the page
+	timed   bool          // a sample had a timestamp of its own
+	cold    []byte        // scratch of readCold
+	named   []family      // scratch of number
+}
+
+// open prepares a draft for a page whose known lines are those of l.
+func (d *draft) open(l *layout) {
+	d.known, d.indexed, d.timed = l, false, false
+	d.hashes, d.places, d.families = d.hashes[:0], d.places[:0], append(d.families[:0], l.families...)
+	d.learned.hashes, d.learned.places = d.learned.hashes[:0], d.learned.places[:0]
+}
+
+// maxKeptLines is how long a page may be whose draft is kept for the next.
+const maxKeptLines = 1 << 16
+
+// tooLarge tells that a draft should not be kept.
+func (d *draft) tooLarge() bool {
+	return max(cap(d.hashes), cap(d.learned.hashes)) > maxKeptLines || cap(d.cold) > chunkBytes
+}
+
+// begin copies what the page had in common with the one expected: the first n lines.
+func (d *draft) begin(n int, b *series.Batch) {
+	l := d.known
+	d.hashes, d.places = append(d.hashes, l.hashes[:n]...), append(d.places, l.places[:n]...)
+	d.onPage = append(d.onPage[:0], make([]uint64, len(l.hashes)/64+1)...)
+	for i := range n {
+		d.mark(i)
+	}
+	d.seen.Reset(max(len(l.hashes), len(b.Series)))
+	for _, id := range b.Series {
+		d.seen.Add(uint32(id))
+	}
+}
+
+func (d *draft) hashOf(n uint32) uint64 {
+	if i := int(n) - len(d.known.hashes); i >= 0 {
+		return d.learned.hashes[i]
+	}
+	return d.known.hashes[n]
+}
+
+// find returns the number of a known line.
+func (d *draft) find(hash uint64) (n int, ok bool) {
+	if !d.indexed {
+		d.indexed = true
+		d.index.Reset(len(d.known.hashes))
+		for i, h := range d.known.hashes {
+			if _, twice := d.index.Find(h, func(n uint32) bool { return d.known.hashes[n] == h }); !twice {
+				d.index.Add(h, uint32(i), d.hashOf)
+			}
+		}
+	}
+	at, ok := d.index.Find(hash, func(n uint32) bool { return d.hashOf(n) == hash })
+	return int(at), ok
+}
+
+// at returns what a known line means, without marks.
+func (d *draft) at(n int) place {
+	if i := n - len(d.known.places); i >= 0 {
+		return d.learned.places[i]
+	}
+	return d.known.places[n].bare()
+}
+
+// learn adds a line that was not known.
+func (d *draft) learn(hash uint64, p place) (n int) {
+	n = len(d.known.hashes) + len(d.learned.hashes)
+	d.learned.hashes, d.learned.places = append(d.learned.hashes, hash), append(d.learned.places, p)
+	d.index.Add(hash, uint32(n), d.hashOf)
+	return n
+}
+
+// learnFamily returns the place of a TYPE or HELP line.
+func (d *draft) learnFamily(f family) place {
+	d.families = append(d.families, f)
+	return placeFamily | place(len(d.families)-1)
+}
+
+// mark notes that the page shows a known line; false: it had shown it before.
+func (d *draft) mark(n int) (first bool) {
+	for n/64 >= len(d.onPage) {
+		d.onPage = append(d.onPage, 0)
+	}
+	bit := uint64(1) << (n % 64)
+	first = d.onPage[n/64]&bit == 0
+	d.onPage[n/64] |= bit
+	return first
+}
+
+// follow appends a known line to the page.
+func (d *draft) follow(n int) {
+	d.hashes, d.places = append(d.hashes, d.hashOf(uint32(n))), append(d.places, d.at(n))
+}
+
+// last is the place of the line appended last, for its marks.
+func (d *draft) last() *place { return &d.places[len(d.places)-1] }
+
+// number gives the families of the page their numbers in the order of its lines, so that pages that say the
+// same have the same layout whatever was on them before.
+func (d *draft) number() {
+	d.named = d.named[:0]
+	for i, p := range d.places {
+		if p.kind() == placeFamily {
+			d.places[i] = placeFamily | place(len(d.named))
+			d.named = append(d.named, d.families[p.number()])
+		}
+	}
+	d.families, d.named = d.named, d.families
+}
+
+// addExtras appends, behind a good page's lines, the known ones that the page just read showed beside them.
+func (d *draft) addExtras() {
+	for n := d.known.shown; n < len(d.known.hashes)+len(d.learned.hashes); n++ {
+		if !d.mark(n) {
+			d.follow(n)
+		}
+	}
+}

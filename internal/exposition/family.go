@@ -1,0 +1,114 @@
+package exposition
+
+import (
+	"hash/maphash"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/common/model"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// family is the metric family that a TYPE, HELP or UNIT speaks of.
+type family struct {
+	hash uint64 // of its name; 0: none yet
+	typ  typeNumber
+	help bool // in a layout: the line is a HELP, which leaves the type in force
+}
+
+func (f family) moved(hash uint64) family {
+	if f.hash == hash {
+		return f
+	}
+	return family{hash: hash, typ: numberOf(model.MetricTypeUnknown)}
+}
+
+// typeNumber is a model.MetricType in a byte; 0: none was told.
+type typeNumber uint8
+
+func metricTypes() [9]model.MetricType {
+	return [9]model.MetricType{
+		"", model.MetricTypeCounter, model.MetricTypeGauge, model.MetricTypeHistogram, model.MetricTypeGaugeHistogram,
+		model.MetricTypeSummary, model.MetricTypeInfo, model.MetricTypeStateset, model.MetricTypeUnknown,
+	}
+}
+
+func (n typeNumber) metricType() model.MetricType { return metricTypes()[n] }
+
+func numberOf(t model.MetricType) typeNumber {
+	types := metricTypes()
+	if i := slices.Index(types[:], t); i >= 0 {
+		return typeNumber(i)
+	}
+	return typeNumber(len(types) - 1)
+}
+
+// commentSalt keeps a comment from being taken for a series, typeSalt a text under one TYPE from one under
+// another, which may mean other labels.
+const commentSalt = 0x9e3779b97f4a7c15
+
+func typeSalt(t model.MetricType) uint64 {
+	switch t {
+	case model.MetricTypeHistogram:
+		return 0xd6e8feb86659fd93
+	case model.MetricTypeSummary:
+		return 0xa0761d6478bd642f
+	default:
+		return 0
+	}
+}
+
+func (p *Page) familyHash(name []byte) uint64 { return maphash.Bytes(p.layouts.seed, name) | 1 }
+
+// remember keeps what a HELP or UNIT says of the family in force.
+func (p *Page) remember(set func(*series.Meta)) {
+	if p.help == nil {
+		p.help = map[uint64]series.Meta{}
+	}
+	m := p.help[p.family.hash]
+	set(&m)
+	p.help[p.family.hash] = m
+}
+
+// meta returns the metadata of a series by its name: that of the family in force if it belongs to it, which
+// is not certain on the pages of an old Envoy.
+func (p *Page) meta(name string) series.Meta {
+	unknown := series.Meta{Type: model.MetricTypeUnknown}
+	if p.family.hash == 0 {
+		return unknown
+	}
+	typ := p.family.typ.metricType()
+	for _, suffix := range suffixes(typ) {
+		base, ok := strings.CutSuffix(name, suffix)
+		if !ok {
+			continue
+		}
+		for _, family := range []string{base, base + suffix} {
+			if maphash.String(p.layouts.seed, family)|1 == p.family.hash {
+				m := p.help[p.family.hash]
+				m.Type = typ
+				return m
+			}
+		}
+	}
+	return unknown
+}
+
+// suffixes are what the series of a family may add to its name.
+func suffixes(t model.MetricType) []string {
+	switch t {
+	case model.MetricTypeCounter:
+		return []string{"", "_total"}
+	case model.MetricTypeHistogram:
+		return []string{"_bucket", "_sum", "_count", ""}
+	case model.MetricTypeGaugeHistogram:
+		return []string{"_bucket", "_gsum", "_gcount", ""}
+	case model.MetricTypeSummary:
+		return []string{"", "_sum", "_count"}
+	case model.MetricTypeInfo:
+		return []string{"", "_info"}
+	default:
+		return []string{""}
+	}
+}

@@ -1,0 +1,118 @@
+package remotewrite
+
+import (
+	"math"
+	"unicode/utf8"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// badRef stands for a text that must not be sent.
+const badRef = math.MaxUint32
+
+// numbering gives the symbols of a request their references. Symbols of the table are renumbered through an array
+// that is not cleared between requests: an entry counts only if it carries the number of this request.
+type numbering struct {
+	request uint32            // counts requests; 0: none begun
+	known   []knownSymbol     // by series.Symbol
+	texts   map[string]uint32 // every text of the request; nil while all texts come from the table
+	next    uint32            // reference of the next new symbol
+	fresh   []byte            // the new symbols, as fields of the request
+
+	external externalRefs
+}
+
+// knownSymbol is the reference of a symbol under a key of request and generation: both must be the current ones.
+type knownSymbol struct {
+	key uint64
+	ref uint32
+}
+
+// begin starts a request. symbols[0] is the empty string.
+func (n *numbering) begin(foreignTexts bool) {
+	if n.request++; n.request == 0 { // after 2^32 requests old entries would count again
+		clear(n.known)
+		n.request = 1
+	}
+	n.next = 1
+	n.fresh = append(n.fresh[:0], tagSymbol, 0)
+	switch {
+	case !foreignTexts:
+		n.texts = nil
+	case n.texts == nil:
+		n.texts = map[string]uint32{}
+	default:
+		clear(n.texts)
+	}
+}
+
+// key marks what holds in this request for this generation of something in the table.
+func (n *numbering) key(gen uint32) uint64 { return uint64(n.request)<<32 | uint64(gen) }
+
+// symbol returns the reference of a symbol of the table.
+func (n *numbering) symbol(v series.View, s series.Symbol) uint32 {
+	if int(s) < len(n.known) {
+		if k := &n.known[s]; k.key == n.key(v.SymbolGen(s)) {
+			return k.ref
+		}
+	}
+	return n.newSymbol(v, s)
+}
+
+func (n *numbering) newSymbol(v series.View, s series.Symbol) uint32 {
+	if int(s) >= len(n.known) {
+		n.known = append(n.known, make([]knownSymbol, v.Symbols()-len(n.known))...)
+	}
+	ref := n.text(v.String(s))
+	n.known[s] = knownSymbol{n.key(v.SymbolGen(s)), ref}
+	return ref
+}
+
+// text returns the reference of a text from anywhere.
+func (n *numbering) text(t string) uint32 {
+	if t == "" {
+		return 0
+	}
+	if ref, ok := n.texts[t]; ok {
+		return ref
+	}
+	ref := n.next
+	if utf8.ValidString(t) {
+		n.next++
+		n.fresh = appendBytesField(n.fresh, tagSymbol, t)
+	} else {
+		ref = badRef
+	}
+	if n.texts != nil {
+		n.texts[t] = ref
+	}
+	return ref
+}
+
+// externalRefs are the references of the external labels in one request.
+type externalRefs struct {
+	request uint32
+	of      *labels.Label // the first of the labels
+	refs    []externalRef
+}
+
+type externalRef struct {
+	text        string // of the name
+	name, value uint32
+}
+
+func (n *numbering) externals(external []labels.Label) []externalRef {
+	if len(external) == 0 {
+		return nil
+	}
+	x := &n.external
+	if x.request != n.request || x.of != &external[0] {
+		*x = externalRefs{request: n.request, of: &external[0], refs: x.refs[:0]}
+		for _, l := range external {
+			x.refs = append(x.refs, externalRef{l.Name, n.text(l.Name), n.text(l.Value)})
+		}
+	}
+	return x.refs
+}
