@@ -30,7 +30,7 @@ const (
 
 // allowed is the architecture: what each package may import of ours.
 var allowed = map[string][]string{
-	"hashindex": {}, "queue": {}, "relabel": {}, "discovery": {},
+	"footprint": {}, "hashindex": {}, "queue": {}, "relabel": {}, "discovery": {},
 	"series":      {"hashindex"},
 	"exposition":  {"hashindex", "series"},
 	"scrape":      {"hashindex", "series", "exposition", "relabel", "discovery"},

@@ -20,6 +20,7 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/footprint"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
@@ -101,6 +102,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	g.Go(func() error { return writers.Run(delivering) })
 	g.Go(func() error { return server.Run(ctx) })
 	g.Go(func() error { return r.Run(ctx) })
+	g.Go(func() error { return footprint.Run(ctx, log.Named("footprint")) })
 	err = g.Wait()
 	log.Info("stopped")
 	return err
