@@ -6,7 +6,9 @@ replace github.com/envoy-scraper/envoy-scraper => ../
 
 require (
 	github.com/golang/snappy v1.0.0
+	github.com/klauspost/compress v1.20.3
 	github.com/prometheus/prometheus v0.316.0
+	golang.org/x/sys v0.49.0
 )
 
 require (

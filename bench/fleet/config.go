@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 )
 
 // Config says what mesh to simulate.
@@ -14,11 +15,39 @@ type Config struct {
 	Moving   float64 // share of the values that change at each scrape
 	Churn    float64 // share of the series that are replaced at each scrape
 
+	Page Page // how pages differ from those of today's Envoy
+
 	// Base is the first sidecar's address; the others follow on it. With
 	// OneAddress the others have its address and the ports that follow, for
 	// systems where only 127.0.0.1 is up.
 	Base       netip.AddrPort
 	OneAddress bool
+}
+
+// Page says how a page is laid out and sent otherwise than by today's Envoy; the zero value is today's.
+type Page struct {
+	Shuffle    bool // within each family another order at every scrape, as a hash map gives it (ztunnel)
+	Ungrouped  bool // families neither grouped nor sorted, as Envoy before 1.14 printed them
+	BlankLines bool // after each family, as Envoy before 1.24 printed them
+	Timestamps bool // each sample has a timestamp of its own: the time of the scrape
+	Gzip       bool // compressed for whoever accepts that. Costs the fleet more than all the rest
+}
+
+// String lists what is set.
+func (p Page) String() string {
+	var set []string
+	for _, f := range []struct {
+		on   bool
+		name string
+	}{
+		{p.Shuffle, "in another order at each scrape"}, {p.Ungrouped, "families ungrouped"}, {p.BlankLines, "blank lines"},
+		{p.Timestamps, "own timestamps"}, {p.Gzip, "gzip"},
+	} {
+		if f.on {
+			set = append(set, f.name)
+		}
+	}
+	return strings.Join(set, ", ")
 }
 
 // DefaultConfig is the fleet S: 200 sidecars of 2,000 series, ten replicas a workload.
@@ -46,6 +75,9 @@ func (c Config) Validate() error {
 	}
 	if c.Churn < 0 || c.Churn > 1 {
 		errs = append(errs, fmt.Errorf("churn: %v is not a share", c.Churn))
+	}
+	if c.Page.Ungrouped && (c.Page.Shuffle || c.Page.BlankLines) {
+		errs = append(errs, errors.New("ungrouped: excludes shuffle and blank-lines, which are about families"))
 	}
 	if !c.Base.IsValid() || !c.Base.Addr().IsLoopback() {
 		errs = append(errs, fmt.Errorf("base: %v is not a loopback address and port", c.Base))

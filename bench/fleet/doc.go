@@ -7,4 +7,7 @@
 // reads it; only a number that grows by a digit makes the page be rendered
 // again. Counters never fall (but where churn replaces a series), and in every
 // histogram the buckets are cumulative and `+Inf` equals the count.
+//
+// Page makes it print as other versions do; what that costs the fleet is told
+// by BenchmarkServe: up to 60 ns a sample, and gzip 730.
 package fleet

@@ -47,6 +47,8 @@ type Fleet struct {
 	byAddr  map[string]*target // by local address; immutable
 	drain   chan struct{}      // closed: new scrapes wait for ever
 	drained sync.Once
+
+	compressors sync.Pool // of *compressor
 }
 
 // New renders all pages; it listens nowhere yet.
@@ -55,12 +57,13 @@ func New(c Config) (*Fleet, error) {
 		return nil, err
 	}
 	f := &Fleet{config: c, byAddr: make(map[string]*target, c.Targets), drain: make(chan struct{})}
+	f.compressors.New = func() any { return newCompressor() }
 	var t *template
 	for n := range c.Targets {
 		if n%c.Replicas == 0 {
-			t = newTemplate(c.firstService(n/c.Replicas), c.Series)
+			t = newTemplate(c.firstService(n/c.Replicas), c.Series, c.Page)
 		}
-		tg := &target{page: newPage(t, uint64(n)+1)}
+		tg := &target{page: newPage(t, uint64(n)+1, c.Page)}
 		f.targets = append(f.targets, tg)
 		f.byAddr[c.at(n).String()] = tg
 	}
@@ -122,14 +125,26 @@ func (f *Fleet) serve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	default:
 	}
+	f.answer(w, r, t)
+}
+
+// answer moves the target's page on and writes it.
+func (f *Fleet) answer(w http.ResponseWriter, r *http.Request, t *target) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.page.advance(f.config.Moving, f.config.Churn)
+	body := t.page.body(time.Now())
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=UTF-8")
 	h.Set("Server", "envoy")
+	if f.config.Page.Gzip && acceptsGzip(r.Header) {
+		h.Set("Content-Encoding", "gzip")
+		c := f.compressors.Get().(*compressor)
+		defer f.compressors.Put(c)
+		body = c.compress(body)
+	}
 	// A page is far larger than net/http's buffer, so it goes out chunked, as Envoy's does.
-	n, err := w.Write(t.page.buf)
+	n, err := w.Write(body)
 	if err == nil {
 		err = http.NewResponseController(w).Flush()
 	}

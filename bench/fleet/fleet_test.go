@@ -53,7 +53,7 @@ func read(t *testing.T, body []byte) (values map[string]float64, order []string,
 
 func TestPageHasExactlyTheSeriesAskedFor(t *testing.T) {
 	for _, series := range []int{1, 7, 100, 500, 2000} {
-		p := newPage(newTemplate(0, series), 1)
+		p := newPage(newTemplate(0, series, Page{}), 1, Page{})
 		values, _, _ := read(t, p.buf)
 		if len(values) != series {
 			t.Errorf("series on the page = %d, want %d", len(values), series)
@@ -74,7 +74,7 @@ func TestPageIsAsLargeAsRealOnes(t *testing.T) {
 	for _, series := range []int{500, 2000, 20_000} {
 		for _, workload := range []int{0, 19, 199} {
 			c := Config{Series: series}
-			p := newPage(newTemplate(c.firstService(workload), series), 1)
+			p := newPage(newTemplate(c.firstService(workload), series, Page{}), 1, Page{})
 			if mean := float64(len(p.buf)) / float64(series); math.Abs(mean-512) > 20 {
 				t.Errorf("%d series, workload %d: %.0f bytes a sample, want 512 (20 more or less)", series, workload, mean)
 			}
@@ -84,7 +84,7 @@ func TestPageIsAsLargeAsRealOnes(t *testing.T) {
 
 func TestPageMovesAsAsked(t *testing.T) {
 	const series, scrapes = 2000, 10
-	p := newPage(newTemplate(0, series), 1)
+	p := newPage(newTemplate(0, series, Page{}), 1, Page{})
 	before, order, types := read(t, p.buf)
 	changed := 0
 	for range scrapes {
@@ -150,7 +150,7 @@ func checkHistograms(t *testing.T, page []byte) {
 
 func TestChurnReplacesTheShareAsked(t *testing.T) {
 	const series, scrapes = 1000, 20
-	p := newPage(newTemplate(0, series), 1)
+	p := newPage(newTemplate(0, series, Page{}), 1, Page{})
 	before, _, _ := read(t, p.buf)
 	fresh := 0
 	for range scrapes {
@@ -173,8 +173,8 @@ func TestChurnReplacesTheShareAsked(t *testing.T) {
 
 func TestWorkloadsShareNoTaggedSeries(t *testing.T) {
 	c := Config{Series: 2000}
-	a, _, _ := read(t, newPage(newTemplate(c.firstService(0), 2000), 1).buf)
-	b, _, _ := read(t, newPage(newTemplate(c.firstService(1), 2000), 1).buf)
+	a, _, _ := read(t, newPage(newTemplate(c.firstService(0), 2000, Page{}), 1, Page{}).buf)
+	b, _, _ := read(t, newPage(newTemplate(c.firstService(1), 2000, Page{}), 1, Page{}).buf)
 	for s := range a {
 		if _, shared := b[s]; shared && strings.Contains(s, ", ") {
 			if !strings.Contains(s, "istio_build") {
@@ -251,7 +251,7 @@ func get(t *testing.T, url string) []byte {
 }
 
 func BenchmarkAdvance(b *testing.B) {
-	p := newPage(newTemplate(0, 2000), 1)
+	p := newPage(newTemplate(0, 2000, Page{}), 1, Page{})
 	b.SetBytes(int64(len(p.buf)))
 	for b.Loop() {
 		p.advance(0.2, 0)

@@ -3,19 +3,24 @@ package fleet
 import (
 	"math"
 	"strconv"
+	"time"
 )
 
 // page is what one target prints at the moment. Not safe for concurrent use;
 // its target's mutex guards it.
 type page struct {
 	t           *template
+	form        Page
 	buf         []byte
+	shuffled    []byte   // buf in another order, where form asks for that
+	from, to    []uint32 // unit -> where it stands in buf
 	off         []uint32 // row -> where its value begins in buf
 	width       []uint8  // row -> digits of its value in buf
 	val         []uint64 // row -> value; sums as float64 bits
 	generations []uint32 // churn group -> how often it was replaced
 	random      random
 	scratch     []byte
+	order       []int32 // of a block's units, where form asks for another each time
 	grown       bool    // a value no longer fits its place: render again
 	churnDue    float64 // series still to be replaced
 	nextGroup   int
@@ -24,10 +29,10 @@ type page struct {
 	renders     uint64 // how often the page was rendered whole
 }
 
-func newPage(t *template, seed uint64) *page {
+func newPage(t *template, seed uint64, form Page) *page {
 	n := len(t.rows)
 	p := &page{
-		t: t, off: make([]uint32, n), width: make([]uint8, n), val: make([]uint64, n),
+		t: t, form: form, from: make([]uint32, len(t.units)), to: make([]uint32, len(t.units)), off: make([]uint32, n), width: make([]uint8, n), val: make([]uint64, n),
 		generations: make([]uint32, len(t.groups)), random: random(seed),
 	}
 	for i := range t.units {
@@ -196,18 +201,68 @@ func (p *page) render() {
 	p.grown = false
 	p.renders++
 	buf := p.buf[:0]
-	for i := range p.t.rows {
-		r := &p.t.rows[i]
-		start := len(buf)
-		buf = append(buf, r.text...)
-		if r.tag >= 0 && p.generations[r.group] > 0 {
-			at := start + int(r.tag)
-			appendTag(buf[at:at], p.generations[r.group])
+	for _, b := range p.t.blocks {
+		buf = append(buf, b.head...)
+		for _, u := range b.units {
+			p.from[u] = uint32(len(buf))
+			first := int(p.t.units[u].first)
+			for i := range int(p.t.units[u].rows) {
+				buf = p.appendRow(buf, first+i)
+			}
+			p.to[u] = uint32(len(buf))
 		}
-		p.off[i] = uint32(len(buf))
-		buf = p.appendValue(buf, i)
-		p.width[i] = uint8(len(buf) - int(p.off[i]))
-		buf = append(buf, '\n')
+		if p.form.BlankLines {
+			buf = append(buf, '\n')
+		}
 	}
 	p.buf = buf
+}
+
+func (p *page) appendRow(buf []byte, i int) []byte {
+	r := &p.t.rows[i]
+	start := len(buf)
+	buf = append(buf, r.text...)
+	if r.tag >= 0 && p.generations[r.group] > 0 {
+		at := start + int(r.tag)
+		appendTag(buf[at:at], p.generations[r.group])
+	}
+	p.off[i] = uint32(len(buf))
+	buf = p.appendValue(buf, i)
+	p.width[i] = uint8(len(buf) - int(p.off[i]))
+	if p.form.Timestamps {
+		buf = append(buf, " 0000000000000"...) // body overwrites it
+	}
+	return append(buf, '\n')
+}
+
+// body is the page as it goes out now. It is valid until the page is used again.
+func (p *page) body(now time.Time) []byte {
+	if p.form.Timestamps {
+		p.stamp(now.UnixMilli())
+	}
+	if !p.form.Shuffle {
+		return p.buf
+	}
+	out := p.shuffled[:0]
+	for _, b := range p.t.blocks {
+		out = append(out, b.head...)
+		p.order = append(p.order[:0], b.units...)
+		p.random.shuffle(p.order)
+		for _, u := range p.order {
+			out = append(out, p.buf[p.from[u]:p.to[u]]...)
+		}
+		if p.form.BlankLines {
+			out = append(out, '\n')
+		}
+	}
+	p.shuffled = out
+	return out
+}
+
+// stamp writes the time of each row; the present needs thirteen digits until the year 2286.
+func (p *page) stamp(millis int64) {
+	p.scratch = strconv.AppendInt(p.scratch[:0], millis, 10)
+	for i, at := range p.off {
+		copy(p.buf[int(at)+int(p.width[i])+1:], p.scratch)
+	}
 }

@@ -27,8 +27,7 @@ type unit struct {
 	group int32 // churn replaces the units of a group together; -1: never
 }
 
-// row is one line of the page up to its value, with the TYPE line before it
-// where it opens a family.
+// row is one line of the page up to its value.
 type row struct {
 	text  string
 	tag   int32 // where text holds the group's tag; -1: nowhere
@@ -41,9 +40,17 @@ type row struct {
 type template struct {
 	rows   []row
 	units  []unit
+	blocks []block
 	order  []int32   // units, hot ones first, each part shuffled
 	groups [][]int32 // churn group -> its units
 	hot    int       // how many of order are hot
+}
+
+// block is what stands together on the page: a family under its TYPE line or,
+// on an ungrouped page, one unit.
+type block struct {
+	head  string // the TYPE line; empty where it stands further up
+	units []int32
 }
 
 // family collects the units that share a TYPE line before the page is laid out.
@@ -95,11 +102,11 @@ var tagged = "v1-" + string(appendTag(nil, 0))
 
 // newTemplate lays out the page of the workload that is the first service, and
 // talks to those after it: half of the series istio_*, half of them envoy_*.
-func newTemplate(first, series int) *template {
+func newTemplate(first, series int, form Page) *template {
 	b := &builder{families: map[string]*family{}}
 	b.addIstio(serviceAt(first), first+1, series/2)
 	b.addEnvoy(first+1, series)
-	return b.layOut(uint64(first) + 1)
+	return b.layOut(uint64(first)+1, form.Ungrouped)
 }
 
 func (b *builder) addIstio(own service, peers, want int) {
@@ -195,7 +202,7 @@ func (b *builder) addCluster(s service, busy bool, want int) {
 }
 
 // layOut puts the families in Envoy's order: counters, gauges, histograms.
-func (b *builder) layOut(seed uint64) *template {
+func (b *builder) layOut(seed uint64, ungrouped bool) *template {
 	families := make([]*family, 0, len(b.families))
 	for _, f := range b.families {
 		families = append(families, f)
@@ -211,42 +218,69 @@ func (b *builder) layOut(seed uint64) *template {
 		t.addFamily(f)
 	}
 	t.shuffle(seed)
+	if ungrouped {
+		t.ungroup(seed)
+	}
 	return t
 }
 
+// ungroup lays the page out as Envoy before 1.14 did: counters, gauges, histograms, each in no order at all; the TYPE
+// line stands before the first of a family, and the others of it under whatever TYPE was printed last.
+func (t *template) ungroup(seed uint64) {
+	r := random(seed)
+	var kinds [histogram + 1][]int32 // kind -> its units
+	family := make([]int, len(t.units))
+	for n, b := range t.blocks {
+		for _, u := range b.units {
+			family[u] = n
+			kinds[t.units[u].kind] = append(kinds[t.units[u].kind], u)
+		}
+	}
+	var blocks []block
+	for _, units := range kinds {
+		r.shuffle(units)
+		for _, u := range units {
+			blocks = append(blocks, block{head: t.blocks[family[u]].head, units: []int32{u}})
+			t.blocks[family[u]].head = "" // printed now
+		}
+	}
+	t.blocks = blocks
+}
+
 func (t *template) addFamily(f *family) {
-	head := "# TYPE " + f.name + " " + f.kind.String() + "\n"
+	b := block{head: "# TYPE " + f.name + " " + f.kind.String() + "\n"}
 	for _, u := range f.units {
 		first := int32(len(t.rows))
 		if f.kind == histogram {
 			for _, le := range bucketBounds {
-				t.addRow(&head, f.name+"_bucket{", u, `le="`+le+`"`, false)
+				t.addRow(f.name+"_bucket{", u, `le="`+le+`"`, false)
 			}
-			t.addRow(&head, f.name+"_sum{", u, "", true)
-			t.addRow(&head, f.name+"_count{", u, "", false)
+			t.addRow(f.name+"_sum{", u, "", true)
+			t.addRow(f.name+"_count{", u, "", false)
 		} else {
-			t.addRow(&head, f.name+"{", u, "", false)
+			t.addRow(f.name+"{", u, "", false)
 		}
 		if u.group >= 0 {
 			t.groups[u.group] = append(t.groups[u.group], int32(len(t.units)))
 		}
+		b.units = append(b.units, int32(len(t.units)))
 		t.units = append(t.units, unit{
 			kind: f.kind, hot: u.hot, first: first, rows: int32(len(t.rows)) - first, group: u.group,
 		})
 	}
+	t.blocks = append(t.blocks, b)
 }
 
-func (t *template) addRow(head *string, name string, u familyUnit, extra string, sum bool) {
+func (t *template) addRow(name string, u familyUnit, extra string, sum bool) {
 	tag := int32(-1)
 	if u.tag >= 0 {
-		tag = int32(len(*head) + len(name) + u.tag)
+		tag = int32(len(name) + u.tag)
 	}
 	labels := u.labels
 	if labels != "" && extra != "" {
 		labels += ","
 	}
-	t.rows = append(t.rows, row{text: *head + name + labels + extra + "} ", tag: tag, group: u.group, sum: sum})
-	*head = "" // the TYPE line belongs to the family's first row
+	t.rows = append(t.rows, row{text: name + labels + extra + "} ", tag: tag, group: u.group, sum: sum})
 }
 
 func (t *template) shuffle(seed uint64) {
@@ -259,12 +293,8 @@ func (t *template) shuffle(seed uint64) {
 		}
 	}
 	r := random(seed)
-	for _, part := range [][]int32{hot, cold} {
-		for i := len(part) - 1; i > 0; i-- {
-			j := r.below(i + 1)
-			part[i], part[j] = part[j], part[i]
-		}
-	}
+	r.shuffle(hot)
+	r.shuffle(cold)
 	t.hot = len(hot)
 	t.order = append(hot, cold...)
 }
@@ -278,6 +308,13 @@ func (r *random) next() uint64 { // splitmix64
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 	z = (z ^ z>>27) * 0x94d049bb133111eb
 	return z ^ z>>31
+}
+
+func (r *random) shuffle(part []int32) {
+	for i := len(part) - 1; i > 0; i-- {
+		j := r.below(i + 1)
+		part[i], part[j] = part[j], part[i]
+	}
 }
 
 func (r *random) below(n int) int { return int(r.next() % uint64(n)) }

@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"fmt"
 	"hash/maphash"
 	"math/bits"
 	"strings"
@@ -66,6 +67,25 @@ type Violations struct {
 func (v Violations) Total() uint64 {
 	return v.UnsortedLabels + v.DuplicateLabels + v.EmptyLabels + v.NoName + v.BadReferences +
 		v.DuplicateSymbols + v.FirstSymbol + v.EmptySeries + v.OutOfOrder + v.Duplicates
+}
+
+// Kinds lists what there is of each, for people; empty if there is none.
+func (v Violations) Kinds() string {
+	var kinds []string
+	for _, k := range []struct {
+		n    uint64
+		name string
+	}{
+		{v.UnsortedLabels, "unsorted labels"}, {v.DuplicateLabels, "labels twice"}, {v.EmptyLabels, "empty labels"},
+		{v.NoName, "no metric name"}, {v.BadReferences, "bad references"}, {v.DuplicateSymbols, "symbols twice"},
+		{v.FirstSymbol, "first symbol not empty"}, {v.EmptySeries, "series without a sample"},
+		{v.OutOfOrder, "out of order"}, {v.Duplicates, "two samples at one timestamp"},
+	} {
+		if k.n > 0 {
+			kinds = append(kinds, fmt.Sprintf("%d %s", k.n, k.name))
+		}
+	}
+	return strings.Join(kinds, ", ")
 }
 
 func (c *counts) add(o counts) {
@@ -155,7 +175,7 @@ func (d *decoder) readSymbols(b []byte) error {
 		}
 		if _, known := d.seen[s.hash]; known {
 			d.counts.DuplicateSymbols++
-			d.note("symbol twice in a request: " + s.text)
+			d.note("symbol twice in a request", s.text, "")
 		}
 		d.seen[s.hash] = struct{}{}
 		d.symbols = append(d.symbols, s)
@@ -315,9 +335,15 @@ func (d *decoder) endSeries(before uint64, l *labelCheck) {
 	}
 }
 
-func (d *decoder) note(problem string) {
-	if d.problem == "" {
-		d.problem = strings.Clone(problem) // the text may alias the request
+// note keeps the first problem of a request, as a copy: the names may alias it.
+// A sender that does it wrong does so in each series, so the others cost nothing.
+func (d *decoder) note(problem, name, other string) {
+	if d.problem != "" {
+		return
+	}
+	d.problem = problem + ": " + name
+	if other != "" {
+		d.problem += ", " + other
 	}
 }
 
@@ -336,13 +362,13 @@ func (l *labelCheck) add(name, value symbol) {
 	switch {
 	case name.text == "" || value.text == "":
 		l.d.counts.EmptyLabels++
-		l.d.note("label without name or value: " + name.text + "=" + value.text)
+		l.d.note("label without name or value", name.text, value.text)
 	case l.any && name.text == l.last:
 		l.d.counts.DuplicateLabels++
-		l.d.note("label twice: " + name.text)
+		l.d.note("label twice", name.text, "")
 	case l.any && name.text < l.last:
 		l.d.counts.UnsortedLabels++
-		l.d.note("label " + name.text + " after " + l.last)
+		l.d.note("labels not sorted", l.last, name.text)
 	}
 	if name.text == "__name__" {
 		l.named = true
@@ -354,9 +380,11 @@ func (l *labelCheck) add(name, value symbol) {
 	l.hash = (hi ^ lo) + 0x9e3779b97f4a7c15
 }
 
+// isSynthetic names what agents add to each scrape: Prometheus' five, and two of vmagent's.
 func isSynthetic(name string) bool {
 	switch name {
-	case "up", "scrape_duration_seconds", "scrape_samples_scraped", "scrape_samples_post_metric_relabeling", "scrape_series_added":
+	case "up", "scrape_duration_seconds", "scrape_samples_scraped", "scrape_samples_post_metric_relabeling", "scrape_series_added",
+		"scrape_timeout_seconds", "scrape_response_size_bytes":
 		return true
 	}
 	return false

@@ -220,7 +220,7 @@ func (r *Receiver) malformed(w http.ResponseWriter, err error) {
 }
 
 func (s *Stats) note(problem string) {
-	if problem != "" && len(s.Problems) < maxProblems {
+	if problem != "" && len(s.Problems) < maxProblems && !slices.Contains(s.Problems, problem) {
 		s.Problems = append(s.Problems, problem)
 	}
 }
@@ -238,10 +238,12 @@ func (r *Receiver) account(s *scratch, p protocol) {
 			r.last[pt.series] = pt.millis
 		case pt.millis == last:
 			d.counts.Duplicates++
-			d.note("two samples of a series at one timestamp")
+			d.note("two samples of a series", "at one timestamp", "")
 		default:
 			d.counts.OutOfOrder++
-			d.note(fmt.Sprintf("sample %d ms older than the last of its series", last-pt.millis))
+			if d.problem == "" {
+				d.note("sample older than the last of its series", fmt.Sprintf("by %d ms", last-pt.millis), "")
+			}
 		}
 	}
 	t := &r.stats

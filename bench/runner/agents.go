@@ -15,19 +15,24 @@ import (
 // add one: a line in Agents, and a function that writes its configuration.
 type Agent struct {
 	Name    string
-	Program string // file name in the folder of programs
+	Program string // file name in the folder of programs, or of peers
 	Accept  receiver.Accept
 	// Prepare writes what the agent reads into Setup.Dir, and says how to run it.
 	Prepare func(Setup) (Command, error)
+
+	Peer      bool // not ours: what ours is compared with
+	Tuned     bool // runs with other than its default settings
+	Synthetic int  // samples that it adds to each scrape
 }
 
 // Setup is what an agent has to work with.
 type Setup struct {
-	Dir         string // its own folder: configuration, state
-	TargetsFile string // the fleet in file_sd format
+	Dir         string // its own folder, where it also runs and keeps its state
+	TargetsFile string // the fleet in file_sd format; empty: no target at all
 	MetricsPath string
 	WriteURL    string
 	Interval    time.Duration
+	Web         string // address for its own pages
 }
 
 // Command is how an agent runs, in its default settings.
@@ -36,31 +41,38 @@ type Command struct {
 	Env  []string
 }
 
-// Agents lists what can be measured, the one to compare with first.
+// The messages of remote write, as protobuf_message names them.
+const (
+	message1 = "prometheus.WriteRequest"
+	message2 = "io.prometheus.write.v2.Request"
+)
+
+// Agents lists what can be measured, ours first.
 func Agents() []Agent {
-	return []Agent{
-		{Name: "envoy-scraper", Program: "envoy-scraper", Accept: receiver.AcceptBoth, Prepare: envoyScraper("")},
-		{Name: "envoy-scraper-2.0", Program: "envoy-scraper", Accept: receiver.Accept2, Prepare: envoyScraper("io.prometheus.write.v2.Request")},
-		{Name: "envoy-scraper-1.0", Program: "envoy-scraper", Accept: receiver.Accept1, Prepare: envoyScraper("prometheus.WriteRequest")},
-	}
+	return append([]Agent{
+		{Name: "envoy-scraper", Program: "envoy-scraper", Accept: receiver.AcceptBoth, Prepare: envoyScraper(""), Synthetic: 5},
+		{Name: "envoy-scraper-2.0", Program: "envoy-scraper", Accept: receiver.Accept2, Prepare: envoyScraper(message2), Synthetic: 5},
+		{Name: "envoy-scraper-1.0", Program: "envoy-scraper", Accept: receiver.Accept1, Prepare: envoyScraper(message1), Synthetic: 5},
+	}, peers()...)
 }
 
 // FindAgents resolves names separated by commas.
 func FindAgents(names string) ([]Agent, error) {
 	var found []Agent
+	all := Agents()
 	for name := range strings.SplitSeq(names, ",") {
-		i := slices.IndexFunc(Agents(), func(a Agent) bool { return a.Name == name })
+		i := slices.IndexFunc(all, func(a Agent) bool { return a.Name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("agent %q is not one of %s", name, strings.Join(agentNames(), ", "))
+			return nil, fmt.Errorf("agent %q is not one of %s", name, strings.Join(agentNames(all), ", "))
 		}
-		found = append(found, Agents()[i])
+		found = append(found, all[i])
 	}
 	return found, nil
 }
 
-func agentNames() []string {
+func agentNames(agents []Agent) []string {
 	var names []string
-	for _, a := range Agents() {
+	for _, a := range agents {
 		names = append(names, a.Name)
 	}
 	return names
@@ -69,31 +81,40 @@ func agentNames() []string {
 // envoyScraper runs our own binary; without a message the protocol is negotiated.
 func envoyScraper(message string) func(Setup) (Command, error) {
 	return func(s Setup) (Command, error) {
-		file, err := s.writeConfig("envoy-scraper.yml", message)
-		return Command{Args: []string{"--config.file=" + file, "--web.listen-address=127.0.0.1:0"}}, err
+		file, err := s.writeConfig("envoy-scraper.yml", s.scrapeConfig()+s.remoteWrite(message))
+		return Command{Args: []string{"--config.file=" + file, "--web.listen-address=" + s.Web}}, err
 	}
 }
 
-// writeConfig writes a configuration as Prometheus and everything compatible with it reads it.
-func (s Setup) writeConfig(name, message string) (string, error) {
-	protocol := ""
-	if message != "" {
-		protocol = "\n  protobuf_message: " + message
+// scrapeConfig is the part that all agents read alike.
+func (s Setup) scrapeConfig() string {
+	discovery := fmt.Sprintf("file_sd_configs:\n  - files: [%q]", s.TargetsFile)
+	if s.TargetsFile == "" {
+		discovery = "static_configs:\n  - targets: []"
 	}
-	text := fmt.Sprintf(`global:
+	return fmt.Sprintf(`global:
   scrape_interval: %[1]s
   scrape_timeout: %[1]s
 scrape_configs:
 - job_name: envoy-stats
   metrics_path: %[2]s
-  file_sd_configs:
-  - files: [%[3]q]
-remote_write:
-- url: %[4]s%[5]s
-`, seconds(s.Interval), s.MetricsPath, s.TargetsFile, s.WriteURL, protocol)
+  %[3]s
+`, milliseconds(s.Interval), s.MetricsPath, discovery)
+}
+
+// remoteWrite is the part that Prometheus and everything compatible with its file reads.
+func (s Setup) remoteWrite(message string) string {
+	text := "remote_write:\n- url: " + s.WriteURL + "\n"
+	if message != "" {
+		text += "  protobuf_message: " + message + "\n"
+	}
+	return text
+}
+
+func (s Setup) writeConfig(name, text string) (string, error) {
 	path := filepath.Join(s.Dir, name)
 	return path, os.WriteFile(path, []byte(text), 0o644)
 }
 
-// seconds writes a duration as Prometheus reads it.
-func seconds(d time.Duration) string { return fmt.Sprintf("%dms", d.Milliseconds()) }
+// milliseconds writes a duration as Prometheus reads it.
+func milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", d.Milliseconds()) }

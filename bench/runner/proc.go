@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"strconv"
@@ -9,68 +8,57 @@ import (
 	"time"
 )
 
-// tick is the unit of CPU times in /proc: 1/100 s on every Linux that Go runs on.
+// tick is the unit of /proc/stat: 1/100 s on every Linux that Go runs on.
 const tick = 10 * time.Millisecond
 
-// processCPU is the CPU time that the process has used, all threads, user and system.
-func processCPU(pid int) (time.Duration, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	return parseProcessCPU(b)
+// usage is what a process holds at one moment, in bytes where it is memory.
+type usage struct {
+	Resident    int64 `json:"rss_bytes"`
+	Anonymous   int64 `json:"rss_anonymous_bytes"` // heap, stacks, what belongs to the process alone
+	FileBacked  int64 `json:"rss_file_bytes"`      // program text and mapped files: the kernel may drop it
+	Peak        int64 `json:"peak_rss_bytes"`      // of Resident, since the process began
+	Threads     int64 `json:"threads"`
+	Descriptors int64 `json:"descriptors"`
 }
 
-func parseProcessCPU(stat []byte) (time.Duration, error) {
-	// The second field is the program's name in brackets, and may hold anything.
-	end := bytes.LastIndexByte(stat, ')')
-	if end < 0 {
-		return 0, fmt.Errorf("unexpected stat %q", stat)
-	}
-	fields := strings.Fields(string(stat[end+1:])) // begins with field 3
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("unexpected stat %q", stat)
-	}
-	var ticks time.Duration
-	for _, f := range fields[11:13] { // utime, stime
-		n, err := strconv.ParseInt(f, 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		ticks += time.Duration(n)
-	}
-	return ticks * tick, nil
-}
-
-// processMemory is the resident memory of the process, now and at most.
-func processMemory(pid int) (resident, peak int64, err error) {
+func processUsage(pid int) (usage, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return 0, 0, err
+		return usage{}, err
 	}
-	return parseProcessMemory(b)
+	u, err := parseStatus(b)
+	if err != nil {
+		return usage{}, err
+	}
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	u.Descriptors = int64(len(open))
+	return u, err
 }
 
-func parseProcessMemory(status []byte) (resident, peak int64, err error) {
+func parseStatus(status []byte) (usage, error) {
+	var u usage
+	into := map[string]*int64{
+		"VmRSS": &u.Resident, "RssAnon": &u.Anonymous, "RssFile": &u.FileBacked, "VmHWM": &u.Peak, "Threads": &u.Threads,
+	}
 	for line := range strings.Lines(string(status)) {
 		key, value, _ := strings.Cut(line, ":")
-		if key != "VmRSS" && key != "VmHWM" {
+		field := into[key]
+		if field == nil {
 			continue
 		}
-		kb, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+		text, isKB := strings.CutSuffix(strings.TrimSpace(value), " kB")
+		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
-			return 0, 0, err
+			return usage{}, fmt.Errorf("%s in status: %w", key, err)
 		}
-		if key == "VmRSS" {
-			resident = kb << 10
-		} else {
-			peak = kb << 10
+		if *field = n; isKB {
+			*field = n << 10
 		}
 	}
-	if resident == 0 {
-		return 0, 0, fmt.Errorf("no VmRSS in status (the process has ended?)")
+	if u.Resident == 0 {
+		return usage{}, fmt.Errorf("no VmRSS in status (the process has ended?)")
 	}
-	return resident, peak, nil
+	return u, nil
 }
 
 // systemCPU is what all cores together have been busy with, and what the

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -26,29 +28,50 @@ type process struct {
 	hold io.Closer     // its standard input: our own children end when it closes
 }
 
-// start runs the program with its output going to logPath.
-func start(name, logPath string, env []string, program string, args ...string) (*process, error) {
-	out, err := os.Create(logPath)
+// child says how to run a process.
+type child struct {
+	name    string
+	log     string // where its output goes
+	dir     string // where it runs; empty: here
+	program string
+	args    []string
+	env     []string // beside ours
+}
+
+func start(c child) (*process, error) {
+	program, err := filepath.Abs(c.program) // it may run elsewhere
+	if err != nil {
+		return nil, err
+	}
+	out, err := os.Create(c.log)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = out.Close() }() // the child has its own descriptor
-	cmd := exec.Command(program, args...)
+	cmd := exec.Command(program, c.args...)
 	cmd.Stderr, cmd.Stdout = out, out
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Dir, cmd.Env = c.dir, append(plainEnviron(), c.env...)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
+		return nil, fmt.Errorf("start %s: %w", c.name, err)
 	}
-	p := &process{name: name, cmd: cmd, log: logPath, done: make(chan struct{}), hold: stdin}
+	p := &process{name: c.name, cmd: cmd, log: c.log, done: make(chan struct{}), hold: stdin}
 	go func() {
 		p.err = cmd.Wait()
 		close(p.done)
 	}()
 	return p, nil
+}
+
+// plainEnviron is ours without what tunes Go programs: agents run in their default settings.
+func plainEnviron() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+		key, _, _ := strings.Cut(v, "=")
+		return slices.Contains([]string{"GOGC", "GOMEMLIMIT", "GOMAXPROCS", "GODEBUG"}, key)
+	})
 }
 
 func (p *process) pid() int { return p.cmd.Process.Pid }

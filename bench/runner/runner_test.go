@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -138,15 +139,14 @@ func TestRunMeasuresAnAgent(t *testing.T) {
 	}
 	c := Config{
 		Self: self, Programs: filepath.Dir(self), Out: t.TempDir(),
-		Fleet:    fleet.Config{Targets: 4, Series: 200, Replicas: 2, Moving: 0.2, Base: freeBase(t)},
 		Interval: time.Second, Warmup: time.Second, Window: 2 * time.Second, Windows: 2, Checks: true,
-		Agents: []Agent{{
-			Name: "poster", Program: filepath.Base(self), Accept: receiver.AcceptBoth,
-			Prepare: func(s Setup) (Command, error) {
-				return Command{Args: []string{"poster", s.TargetsFile, s.WriteURL}}, nil
-			},
-		}},
 	}
+	c.Cases = Cases([]Agent{{
+		Name: "poster", Program: filepath.Base(self), Accept: receiver.AcceptBoth,
+		Prepare: func(s Setup) (Command, error) {
+			return Command{Args: []string{"poster", s.TargetsFile, s.WriteURL}}, nil
+		},
+	}}, fleet.Config{Targets: 4, Series: 200, Replicas: 2, Moving: 0.2, Base: freeBase(t), Page: fleet.Page{Shuffle: true, Gzip: true}})
 	report, err := Run(t.Context(), c, t.Output())
 	if err != nil {
 		t.Fatal(err)
@@ -216,13 +216,12 @@ func TestAgentThatEndsIsAnError(t *testing.T) {
 	}
 	c := Config{
 		Self: self, Programs: filepath.Dir(self), Out: t.TempDir(),
-		Fleet:    fleet.Config{Targets: 1, Series: 10, Replicas: 1, Base: freeBase(t)},
 		Interval: time.Second, Warmup: 10 * time.Second, Window: time.Second, Windows: 1, Checks: true,
-		Agents: []Agent{{
-			Name: "broken", Program: filepath.Base(self), Accept: receiver.AcceptBoth,
-			Prepare: func(Setup) (Command, error) { return Command{Args: []string{"poster", "no-such-file", ""}}, nil },
-		}},
 	}
+	c.Cases = Cases([]Agent{{
+		Name: "broken", Program: filepath.Base(self), Accept: receiver.AcceptBoth,
+		Prepare: func(Setup) (Command, error) { return Command{Args: []string{"poster", "no-such-file", ""}}, nil },
+	}}, fleet.Config{Targets: 1, Series: 10, Replicas: 1, Base: freeBase(t)})
 	_, err = Run(t.Context(), c, t.Output())
 	if err == nil || !strings.Contains(err.Error(), "no-such-file") {
 		t.Errorf("error = %v, want the end of the agent's log", err)
@@ -230,13 +229,13 @@ func TestAgentThatEndsIsAnError(t *testing.T) {
 }
 
 func TestParseProc(t *testing.T) {
-	stat := "22522 (a ) b) R 1 2 3 4 -1 5 6 7 8 9 150 25 0 0 20 0 1 0 4 5 6 7\n"
-	if got, err := parseProcessCPU([]byte(stat)); err != nil || got != 1750*time.Millisecond {
-		t.Errorf("process CPU = %v, %v; want 1.75s", got, err)
+	status := "Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\nRssAnon:\t     768 kB\nRssFile:\t     256 kB\nThreads:\t9\n"
+	want := usage{Resident: 1 << 20, Peak: 2 << 20, Anonymous: 768 << 10, FileBacked: 256 << 10, Threads: 9}
+	if got, err := parseStatus([]byte(status)); err != nil || got != want {
+		t.Errorf("usage = %+v, %v; want %+v", got, err, want)
 	}
-	now, peak, err := parseProcessMemory([]byte("Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n"))
-	if err != nil || now != 1<<20 || peak != 2<<20 {
-		t.Errorf("memory = %d, %d, %v; want 1 MiB, 2 MiB", now, peak, err)
+	if _, err := parseStatus([]byte("Name:\tx\nThreads:\t1\n")); err == nil {
+		t.Error("no error for a process without memory")
 	}
 	busy, stolen, err := parseSystemCPU([]byte("cpu  100 200 300 999 999 10 20 40 0 0\ncpu0 1\n"))
 	if err != nil || busy != 6300*time.Millisecond || stolen != 400*time.Millisecond {
@@ -245,13 +244,14 @@ func TestParseProc(t *testing.T) {
 }
 
 func TestBetween(t *testing.T) {
-	c := Config{Fleet: fleet.Config{Targets: 10, Series: 100}, Interval: 10 * time.Second, Checks: true}
+	b := &bed{config: Config{Interval: 10 * time.Second, Checks: true}, fleetConfig: fleet.Config{Targets: 10, Series: 100}}
 	begin := snapshot{at: time.Unix(100, 0)}
 	end := snapshot{at: time.Unix(110, 0), agentCPU: 2 * time.Second, fleetCPU: time.Second, receiverCPU: time.Second, busy: 9 * time.Second}
 	end.served = fleet.Stats{Scrapes: 10, Samples: 1000}
 	end.received.Samples, end.received.Synthetic, end.received.WireBytes = 1050, 50, 10_500
-	w := c.between(begin, end, []int64{1, 3, 2})
-	if w.CPUPerMillion != 2000 || w.CPUCores != 0.2 || w.DeliveredPerDue != 1 || w.WirePerSample != 10 || w.RSSMedian != 2 || w.RSSMax != 3 {
+	w := b.between(begin, end, []usage{{Resident: 1, Anonymous: 1, Threads: 5}, {Resident: 3, Anonymous: 2}, {Resident: 2, Anonymous: 2, FileBacked: 3}})
+	if w.CPUPerMillion != 2000 || w.CPUCores != 0.2 || w.DeliveredPerDue != 1 || w.WirePerSample != 10 || w.RSSMedian != 2 || w.RSSMax != 3 ||
+		w.AnonymousMedian != 2 || w.FileMedian != 0 || w.Threads != 5 {
 		t.Errorf("window = %+v", w)
 	}
 	if got := w.OtherCores; got < 0.499 || got > 0.501 {
@@ -259,28 +259,15 @@ func TestBetween(t *testing.T) {
 	}
 }
 
-func TestFindAgents(t *testing.T) {
-	if found, err := FindAgents("envoy-scraper-1.0,envoy-scraper"); err != nil || len(found) != 2 || found[0].Name != "envoy-scraper-1.0" {
-		t.Errorf("agents = %v, %v", found, err)
+func TestFleetArgsSayEverything(t *testing.T) {
+	want := fleet.Config{
+		Targets: 3, Series: 7, Replicas: 2, Moving: 0.3, Churn: 0.01, OneAddress: true, Base: netip.MustParseAddrPort("127.2.3.4:99"),
+		Page: fleet.Page{Shuffle: true, Ungrouped: true, BlankLines: true, Timestamps: true, Gzip: true},
 	}
-	if _, err := FindAgents("nobody"); err == nil || !strings.Contains(err.Error(), "envoy-scraper-2.0") {
-		t.Errorf("error = %v, want one that lists the agents", err)
-	}
-}
-
-func TestConfigSaysWhatWasAsked(t *testing.T) {
-	s := Setup{Dir: t.TempDir(), TargetsFile: "/tmp/t.json", MetricsPath: fleet.Path, WriteURL: "http://127.0.0.1:1/w", Interval: 10 * time.Second}
-	path, err := s.writeConfig("x.yml", "prometheus.WriteRequest")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"scrape_interval: 10000ms", `files: ["/tmp/t.json"]`, "url: http://127.0.0.1:1/w\n", "protobuf_message: prometheus.WriteRequest\n"} {
-		if !strings.Contains(string(text), want) {
-			t.Errorf("%q is missing in\n%s", want, text)
-		}
+	var got fleet.Config
+	fs := flag.NewFlagSet("", flag.ContinueOnError)
+	FleetFlags(fs, &got)
+	if err := fs.Parse(fleetArgs(want)); err != nil || got != want {
+		t.Errorf("fleet = %+v, %v; want %+v", got, err, want)
 	}
 }

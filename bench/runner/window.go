@@ -49,6 +49,10 @@ type Window struct {
 	CPUCores        float64 `json:"cpu_cores"`
 	RSSMedian       int64   `json:"rss_median_bytes"`
 	RSSMax          int64   `json:"rss_max_bytes"`
+	AnonymousMedian int64   `json:"rss_anonymous_median_bytes"`
+	FileMedian      int64   `json:"rss_file_median_bytes"`
+	Threads         int64   `json:"threads_max"`
+	Descriptors     int64   `json:"descriptors_max"`
 	Scrapes         uint64  `json:"scrapes"`
 	Samples         uint64  `json:"samples_served"`
 	Delivered       uint64  `json:"samples_delivered"`
@@ -61,9 +65,12 @@ type Window struct {
 	StolenCores     float64 `json:"stolen_cores"` // what the hypervisor kept back
 }
 
+// Noise is what everything else on the machine used of it.
+func (w Window) Noise() float64 { return w.OtherCores + w.StolenCores }
+
 func (w Window) String() string {
-	return fmt.Sprintf("%.2f CPU-s/M samples, %.1f MiB, delivered %.4f of due, others used %.2f cores",
-		w.CPUPerMillion, mib(w.RSSMedian), w.DeliveredPerDue, w.OtherCores)
+	return fmt.Sprintf("%.3f CPU-s/M samples, %.1f MiB, delivered %.4f of due, others used %.2f cores",
+		w.CPUPerMillion, mib(w.RSSMedian), w.DeliveredPerDue, w.Noise())
 }
 
 // window watches the agent for the length of one window.
@@ -72,26 +79,26 @@ func (b *bed) window(ctx context.Context) (Window, error) {
 	if err != nil {
 		return Window{}, err
 	}
-	var resident []int64
+	var seen []usage
 	for end := begin.at.Add(b.config.Window); time.Now().Before(end); {
 		if err := b.rest(ctx, min(time.Second, time.Until(end))); err != nil {
 			return Window{}, err
 		}
-		now, _, err := processMemory(b.agent.pid())
+		now, err := processUsage(b.agent.pid())
 		if err != nil {
 			return Window{}, err
 		}
-		resident = append(resident, now)
+		seen = append(seen, now)
 	}
 	end, err := b.snapshot(ctx)
 	if err != nil {
 		return Window{}, err
 	}
-	return b.config.between(begin, end, resident), nil
+	return b.between(begin, end, seen), nil
 }
 
 // between turns two snapshots into figures.
-func (c Config) between(begin, end snapshot, resident []int64) Window {
+func (b *bed) between(begin, end snapshot, seen []usage) Window {
 	elapsed := end.at.Sub(begin.at).Seconds()
 	cores := func(a, b time.Duration) float64 { return (b - a).Seconds() / elapsed }
 	w := Window{
@@ -108,17 +115,34 @@ func (c Config) between(begin, end snapshot, resident []int64) Window {
 	runner := cores(begin.runnerCPU, end.runnerCPU)
 	w.OtherCores = max(0, cores(begin.busy, end.busy)-w.CPUCores-w.FleetCores-w.ReceiverCores-runner)
 	w.CPUPerMillion = ratio((end.agentCPU-begin.agentCPU).Seconds()*1e6, float64(w.Samples))
-	perScrape := float64(c.Fleet.Series)
-	if !c.Checks { // the null mode cannot tell page samples from the five synthetic ones
-		perScrape += 5
+	perScrape := b.fleetConfig.Series
+	if !b.config.Checks { // the null mode cannot tell page samples from those that an agent adds
+		perScrape += b.synthetic
 	}
-	due := float64(c.Fleet.Targets) * perScrape * elapsed / c.Interval.Seconds()
+	due := float64(b.fleetConfig.Targets) * float64(perScrape) * elapsed / b.config.Interval.Seconds()
 	w.DeliveredPerDue = ratio(float64(w.Delivered), due)
 	w.WirePerSample = ratio(float64(end.received.WireBytes-begin.received.WireBytes), float64(end.received.Samples-begin.received.Samples))
-	if len(resident) > 0 {
-		w.RSSMedian, w.RSSMax = median(resident), slices.Max(resident)
-	}
+	w.watched(seen)
 	return w
+}
+
+func (w *Window) watched(seen []usage) {
+	if len(seen) == 0 {
+		return
+	}
+	each := func(of func(usage) int64) []int64 {
+		var values []int64
+		for _, u := range seen {
+			values = append(values, of(u))
+		}
+		return values
+	}
+	resident := each(func(u usage) int64 { return u.Resident })
+	w.RSSMedian, w.RSSMax = median(resident), slices.Max(resident)
+	w.AnonymousMedian = median(each(func(u usage) int64 { return u.Anonymous }))
+	w.FileMedian = median(each(func(u usage) int64 { return u.FileBacked }))
+	w.Threads = slices.Max(each(func(u usage) int64 { return u.Threads }))
+	w.Descriptors = slices.Max(each(func(u usage) int64 { return u.Descriptors }))
 }
 
 // ratio is 0 where there is nothing to divide by, so that JSON can hold it.

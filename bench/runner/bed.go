@@ -1,0 +1,242 @@
+package runner
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/bench/fleet"
+	"github.com/envoy-scraper/envoy-scraper/bench/receiver"
+)
+
+// bed is what agents are measured in: a fleet, a receiver, and one agent at a time between them.
+type bed struct {
+	config                 Config
+	fleetConfig            fleet.Config
+	dir                    string
+	fleet, receiver, agent *process
+	fleetURL, receiverURL  string
+
+	// of the agent that runs
+	synthetic   int
+	targetsFile string
+	web         string // address of its pages
+}
+
+// newBed starts a fleet and a receiver and waits until both listen. The caller
+// calls stop, whatever happens.
+func newBed(ctx context.Context, c Config, f fleet.Config, accept receiver.Accept, dir string) (b *bed, err error) {
+	b = &bed{config: c, fleetConfig: f, dir: dir}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return b, err
+	}
+	b.receiver, err = start(child{
+		name: "receiver", log: filepath.Join(dir, "receiver.log"), program: c.Self,
+		args: []string{"receiver", "-until-eof", "-accept=" + string(accept), fmt.Sprint("-checks=", c.Checks)},
+	})
+	if err != nil {
+		return b, err
+	}
+	b.fleet, err = start(child{
+		name: "fleet", log: filepath.Join(dir, "fleet.log"), program: c.Self,
+		args: append([]string{"fleet", "-until-eof"}, fleetArgs(f)...),
+	})
+	if err != nil {
+		return b, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	address, err := b.receiver.announced(ctx, receiverReady)
+	if err != nil {
+		return b, err
+	}
+	b.receiverURL = "http://" + address
+	if address, err = b.fleet.announced(ctx, fleetReady); err != nil {
+		return b, err
+	}
+	b.fleetURL = "http://" + address
+	return b, nil
+}
+
+// startAgent starts the case's agent anew: nothing is left of one that ran here before.
+func (b *bed) startAgent(c Case, targets []fleet.Target) error {
+	dir, err := filepath.Abs(filepath.Join(b.dir, "run"))
+	if err != nil {
+		return err
+	}
+	if err = errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
+		return err
+	}
+	if b.web, err = freeAddress(); err != nil {
+		return err
+	}
+	s := Setup{Dir: dir, MetricsPath: fleet.Path, WriteURL: b.receiverURL + receiver.WritePath, Interval: b.config.Interval, Web: b.web}
+	if targets != nil {
+		s.TargetsFile = filepath.Join(dir, "targets.json")
+		b.targetsFile = s.TargetsFile
+		if err := writeTargets(s.TargetsFile, targets); err != nil {
+			return err
+		}
+	}
+	command, err := c.Agent.Prepare(s)
+	if err != nil {
+		return err
+	}
+	b.synthetic = c.Agent.Synthetic
+	b.agent, err = start(child{
+		name: c.Agent.Name, log: filepath.Join(b.dir, "agent.log"), dir: dir, program: b.config.program(c),
+		args: append(command.Args, c.Args...), env: command.Env,
+	})
+	return err
+}
+
+// stopAgent ends the agent and forgets its state, which may be large; its configuration stays to be read.
+func (b *bed) stopAgent() (time.Duration, error) {
+	took, err := b.agent.stop()
+	dir := b.agent.cmd.Dir
+	b.agent = nil
+	entries, readErr := os.ReadDir(dir)
+	errs := []error{err, readErr}
+	for _, e := range entries {
+		if e.IsDir() {
+			errs = append(errs, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	return took, errors.Join(errs...)
+}
+
+// freeAddress is a loopback address where nobody listens.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// writeTargets describes the fleet as file_sd does, with the labels that the
+// documented job gives a pod. Whoever watches the file sees all of it or nothing.
+func writeTargets(path string, targets []fleet.Target) error {
+	type group struct {
+		Targets []string          `json:"targets"`
+		Labels  map[string]string `json:"labels"`
+	}
+	groups := []group{}
+	for _, t := range targets {
+		groups = append(groups, group{
+			Targets: []string{t.Address.String()}, Labels: map[string]string{"namespace": t.Namespace, "pod_name": t.Pod},
+		})
+	}
+	text, err := json.MarshalIndent(groups, "", " ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".new", text, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// rest waits, or tells which of the processes ended meanwhile.
+func (b *bed) rest(ctx context.Context, d time.Duration) error {
+	var agentDone chan struct{}
+	if b.agent != nil {
+		agentDone = b.agent.done
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-agentDone:
+		return b.agent.ended()
+	case <-b.fleet.done:
+		return b.fleet.ended()
+	case <-b.receiver.done:
+		return b.receiver.ended()
+	}
+}
+
+// drain stops the fleet from answering and waits until the receiver has all
+// that was served, for at most drainTimeout.
+func (b *bed) drain(ctx context.Context) (served fleet.Stats, received receiver.Stats, err error) {
+	if err = call(ctx, http.MethodPost, b.fleetURL+"/drain", nil); err != nil {
+		return served, received, err
+	}
+	const drainTimeout = 8 * time.Second // less than a usual scrape timeout
+	for deadline := time.Now().Add(drainTimeout); ; {
+		served, received = fleet.Stats{}, receiver.Stats{}
+		if err = call(ctx, http.MethodGet, b.fleetURL+"/stats?targets=1", &served); err != nil {
+			return served, received, err
+		}
+		if err = call(ctx, http.MethodGet, b.receiverURL+"/stats", &received); err != nil {
+			return served, received, err
+		}
+		if !b.config.Checks || time.Now().After(deadline) || received.Page() >= served.Samples {
+			return served, received, nil
+		}
+		if err = b.rest(ctx, 100*time.Millisecond); err != nil {
+			return served, received, err
+		}
+	}
+}
+
+// stop ends what still runs; the fleet and the receiver end without complaint.
+func (b *bed) stop() error {
+	var errs []error
+	for _, p := range []*process{b.agent, b.fleet, b.receiver} {
+		if p == nil {
+			continue
+		}
+		select {
+		case <-p.done:
+		default:
+			_, err := p.stop()
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// call asks one of the children; into may be nil.
+func call(ctx context.Context, method, url string, into any) error {
+	body, err := fetch(ctx, method, url)
+	if err != nil || into == nil {
+		return err
+	}
+	return json.NewDecoder(bytes.NewReader(body)).Decode(into)
+}
+
+func fetch(ctx context.Context, method, url string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	return fetchSlow(ctx, method, url)
+}
+
+// fetchSlow leaves it to ctx how long an answer may take.
+func fetchSlow(ctx context.Context, method, url string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	if err = errors.Join(err, resp.Body.Close()); err != nil {
+		return nil, err
+	}
+	if resp.StatusCode/100 != 2 {
+		return nil, fmt.Errorf("%s: %s", url, resp.Status)
+	}
+	return body, nil
+}
