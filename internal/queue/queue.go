@@ -53,7 +53,7 @@ type Queue interface {
 	Seal(lane int)
 	// Next gives the oldest sealed request of a lane, the same again until Ack.
 	Next(lane int) (Request, bool)
-	// Ack removes the request that Next gave.
+	// Ack removes the request that Next gave. The data of its records is the caller's from then on.
 	Ack(lane int)
 	// Stats is cheap enough for every page view.
 	Stats() Stats

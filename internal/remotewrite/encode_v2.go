@@ -60,12 +60,11 @@ func (e *encoder) beginBatch() { e.forms.forget() }
 // size is how many bytes wait to be cut.
 func (e *encoder) size() int { return len(e.numbers.fresh) + len(e.series) }
 
-// cut takes what was written since the last cut: symbols first, then series.
-func (e *encoder) cut() []byte {
-	data := make([]byte, 0, e.size())
-	data = append(append(data, e.numbers.fresh...), e.series...)
+// cut appends what was written since the last cut, symbols first, then series.
+func (e *encoder) cut(dst []byte) []byte {
+	dst = append(append(dst, e.numbers.fresh...), e.series...)
 	e.numbers.fresh, e.series = e.numbers.fresh[:0], e.series[:0]
-	return data
+	return dst
 }
 
 // add appends a series with one row. It tells how many exemplars went along.

@@ -21,6 +21,7 @@ type endpoint struct {
 	metrics *endpointMetrics
 	queue   queue.Queue
 	lanes   []*lane
+	blocks  blocks
 
 	settings atomic.Pointer[settings]
 	health   health

@@ -93,7 +93,7 @@ func (l *lane) flush(e *endpoint) {
 		return
 	}
 	r := l.fragment
-	r.Data = l.enc.cut()
+	r.Data = l.enc.cut(e.blocks.get(l.enc.size()))
 	l.fragment = queue.Record{}
 	l.open.bytes += len(r.Data)
 	l.open.record = true

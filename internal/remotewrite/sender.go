@@ -26,6 +26,9 @@ func (s *sender) run(ctx context.Context, stopping <-chan struct{}) {
 				return // still queued
 			}
 			e.queue.Ack(s.lane.index)
+			for _, rec := range r.Records {
+				e.blocks.put(rec.Data)
+			}
 			e.health.settle(-r.Samples)
 			continue
 		}
