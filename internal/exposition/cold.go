@@ -159,7 +159,6 @@ func (p *Page) readSeries(parser textparse.Parser) error {
 // take counts one sample of a parser, learns its text if it is new and adds it to the batch. It returns its
 // place there; -1: it has none.
 func (p *Page) take(parser textparse.Parser, text []byte, own *int64, v float64) (index int, err error) {
-	p.counts.Scraped++
 	if !p.opts.HonorTimestamps {
 		own = nil
 	}
@@ -169,25 +168,46 @@ func (p *Page) take(parser textparse.Parser, text []byte, own *int64, v float64)
 	hash := maphash.Bytes(p.layouts.seed, text) ^ typeSalt(p.parseType)
 	n, known := d.find(hash)
 	if !known {
-		var learned place
-		if learned, err = p.learn(parser); err != nil {
+		var lset labels.Labels
+		parser.Labels(&lset)
+		if n, err = p.learn(hash, lset); err != nil {
+			p.counts.Scraped++
 			return -1, err
 		}
-		n = d.learn(hash, learned)
 	}
+	return p.addKnown(n, !known, own, v), nil
+}
+
+// sampleNew takes a sample whose text was never seen and whose labels are known all the same.
+func (p *Page) sampleNew(hash uint64, lset labels.Labels, v float64) error {
+	p.diverge()
+	n, err := p.learn(hash, lset)
+	if err != nil {
+		p.counts.Scraped++
+		return err
+	}
+	p.addKnown(n, true, nil, v)
+	return nil
+}
+
+// addKnown counts one sample of a known line, learned just now if it is new, and adds it to the batch. It returns
+// its place there; -1: it has none.
+func (p *Page) addKnown(n int, isNew bool, own *int64, v float64) (index int) {
+	d := p.draft
+	p.counts.Scraped++
 	fresh := p.again(n)
 	at := d.last()
 	if at.kind() == placeDropped {
-		return -1, nil
+		return -1
 	}
 	p.counts.Kept++
 	if !fresh && own == nil {
 		p.counts.Duplicates++
 		*at |= duplicateBit | repeatedBit
-		return -1, nil
+		return -1
 	}
 	if !p.countSample() {
-		return -1, nil
+		return -1
 	}
 	id := at.id()
 	if own != nil && !p.opts.TrackTimestamps {
@@ -196,40 +216,38 @@ func (p *Page) take(parser textparse.Parser, text []byte, own *int64, v float64)
 	if own != nil && *own > p.maxTime {
 		p.counts.OutOfBounds++
 		*at |= duplicateBit
-		return -1, nil
+		return -1
 	}
-	if !known && p.limitErr == nil {
+	if isNew && p.limitErr == nil {
 		p.counts.Added++
 	}
 	if !d.seen.Add(uint32(id)) {
 		*at |= duplicateBit
 		if own == nil {
 			p.counts.Duplicates++
-			return -1, nil
+			return -1
 		}
 	}
 	index = p.batch.Add(id, v)
 	if own != nil {
 		p.batch.Times = append(p.batch.Times, series.OwnTime{Index: index, Time: *own})
 	}
-	return index, nil
+	return index
 }
 
 var errTooMany = fmt.Errorf("more than %d series in this process", numberMask)
 
-// learn asks what becomes of the series that the parser stands at.
-func (p *Page) learn(parser textparse.Parser) (place, error) {
-	var lset labels.Labels
-	parser.Labels(&lset)
+// learn asks what becomes of a series, and returns the number that its line has from now on.
+func (p *Page) learn(hash uint64, lset labels.Labels) (n int, err error) {
 	id, keep, err := p.learner.Learn(lset, p.meta(lset.Get(model.MetricNameLabel)))
 	switch {
 	case err != nil:
 		return 0, err
 	case !keep:
-		return placeDropped, nil
+		return p.draft.learn(hash, placeDropped), nil
 	case id > series.ID(numberMask):
 		p.layouts.table.Release(slices.Values([]series.ID{id}))
 		return 0, errTooMany
 	}
-	return placeSeries | place(id), nil
+	return p.draft.learn(hash, placeSeries|place(id)), nil
 }

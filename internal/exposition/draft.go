@@ -19,7 +19,8 @@ type draft struct {
 	seen    hashindex.Set // series of the page
 	timed   bool          // a sample had a timestamp of its own
 	cold    []byte        // scratch of readCold
-	named   []family      // scratch of number
+	quick   quickParser
+	named   []family // scratch of number
 }
 
 // open prepares a draft for a page whose known lines are those of l.

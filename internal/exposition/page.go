@@ -219,7 +219,13 @@ func (p *Page) lines(text []byte, eof bool) (rest []byte, end bool, err error) {
 			nl = len(text)
 		}
 		line := text[:nl]
-		if len(line) == 0 || p.hit(line) {
+		taken := len(line) == 0
+		if !taken {
+			if taken, err = p.hit(line); err != nil {
+				return nil, false, err
+			}
+		}
+		if taken {
 			text = text[min(nl+1, len(text)):]
 			continue
 		}
@@ -235,27 +241,32 @@ func (p *Page) lines(text []byte, eof bool) (rest []byte, end bool, err error) {
 	return nil, false, nil
 }
 
-// hit takes a line whose text is known: the repeat path.
-func (p *Page) hit(line []byte) bool {
+// hit takes a line whose text is known (the repeat path), or new but as plain as Envoy's are. Not ok: the line
+// is for textparse.
+func (p *Page) hit(line []byte) (ok bool, err error) {
 	if line[0] == '#' {
-		return p.hitComment(line)
+		return p.hitComment(line), nil
 	}
 	text, number := cutValue(line)
 	v, ok := parseValue(number)
 	if !ok {
-		return false
+		return false, nil
 	}
 	hash := maphash.Bytes(p.layouts.seed, text) ^ typeSalt(p.parseType)
 	if p.next(hash) {
 		p.sample(p.layout.places[p.cursor], v)
 		p.cursor++
-		return true
+		return true, nil
 	}
-	n, ok := p.find(hash)
-	if ok {
+	if n, ok := p.find(hash); ok {
 		p.sampleAgain(n, v)
+		return true, nil
 	}
-	return ok
+	lset, ok := p.borrow().quick.parse(text, p.parseType)
+	if !ok {
+		return false, nil
+	}
+	return true, p.sampleNew(hash, lset, canonical(v))
 }
 
 func (p *Page) hitComment(line []byte) bool {

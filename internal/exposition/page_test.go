@@ -38,8 +38,14 @@ func (l *learner) Learn(lset labels.Labels, m series.Meta) (series.ID, bool, err
 	if !lset.Has(model.MetricNameLabel) {
 		return 0, false, errors.New("no name")
 	}
-	return l.table.Add(l.target, lset, m), true, nil
+	if _, twice := lset.HasDuplicateLabelNames(); twice {
+		return 0, false, errors.New("a label twice")
+	}
+	return l.table.Add(l.target, withoutEmpty(lset), m), true, nil
 }
+
+// withoutEmpty drops labels without a value, which means no label, as every scrape does after parsing.
+func withoutEmpty(l labels.Labels) labels.Labels { return labels.NewBuilder(l).Labels() }
 
 // sample is what a receiver would see.
 type sample struct {
@@ -103,6 +109,10 @@ func reference(page []byte, contentType string) (samples []sample, c Counts, err
 		if !l.Has(model.MetricNameLabel) {
 			return nil, c, errors.New("no name")
 		}
+		if _, twice := l.HasDuplicateLabelNames(); twice {
+			return nil, c, errors.New("a label twice")
+		}
+		l = withoutEmpty(l)
 		c.Kept++
 		if (seen[l.String()] || texts[key]) && own == nil {
 			c.Duplicates++

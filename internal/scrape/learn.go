@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
@@ -21,19 +22,25 @@ type learner struct {
 	target  series.TargetID
 	labels  labels.Labels // of the target
 	cfg     *promconfig.ScrapeConfig
-	builder *labels.Builder
-	exceed  func() // counts a label limit that was exceeded
+	scratch *sync.Pool // of *scratch
+	exceed  func()     // counts a label limit that was exceeded
 }
+
+// scratch is what learning one series needs. It is lent for one Learn.
+type scratch struct {
+	builder *labels.Builder
+	merged  merger
+}
+
+func newScratch() any { return &scratch{builder: labels.NewBuilder(labels.EmptyLabels())} }
 
 var errNoName = errors.New("missing metric name (__name__ label)")
 
 func (l *learner) Learn(lset labels.Labels, m series.Meta) (id series.ID, keep bool, err error) {
-	merge(l.builder, lset, l.labels, l.cfg.HonorLabels)
-	if !relabel.Apply(l.builder, l.cfg.MetricRelabelConfigs) {
-		return 0, false, nil
-	}
-	final := l.builder.Labels()
-	if final.IsEmpty() {
+	s := l.scratch.Get().(*scratch)
+	defer l.scratch.Put(s)
+	final, keep := l.relabel(s, lset)
+	if !keep || final.IsEmpty() {
 		return 0, false, nil
 	}
 	if !final.Has(model.MetricNameLabel) {
@@ -50,6 +57,54 @@ func (l *learner) Learn(lset labels.Labels, m series.Meta) (id series.ID, keep b
 		return 0, false, fmt.Errorf("label name %q is not unique: %s", name, final)
 	}
 	return l.table.Add(l.target, final, m), true, nil
+}
+
+// relabel returns the labels of a series as the target's labels and the rules make them; s owns them.
+func (l *learner) relabel(s *scratch, lset labels.Labels) (final labels.Labels, keep bool) {
+	if len(l.cfg.MetricRelabelConfigs) == 0 {
+		if final, ok := s.merged.merge(lset, l.labels); ok {
+			return final, true
+		}
+	}
+	merge(s.builder, lset, l.labels, l.cfg.HonorLabels)
+	if !relabel.Apply(s.builder, l.cfg.MetricRelabelConfigs) {
+		return labels.EmptyLabels(), false
+	}
+	return s.builder.Labels(), true
+}
+
+// merger is merge for a sample that has no label in common with its target: nearly every one.
+type merger struct {
+	target []labels.Label
+	build  labels.ScratchBuilder
+	result labels.Labels
+}
+
+// merge returns labels that are valid until the next merge. Not ok: a name is in both, or one is out of order.
+func (m *merger) merge(lset, target labels.Labels) (_ labels.Labels, ok bool) {
+	m.target = m.target[:0]
+	target.Range(func(l labels.Label) { m.target = append(m.target, l) })
+	m.build.Reset()
+	rest, last, ok := m.target, "", true
+	lset.Range(func(l labels.Label) {
+		for len(rest) > 0 && rest[0].Name < l.Name {
+			m.build.Add(rest[0].Name, rest[0].Value)
+			rest = rest[1:]
+		}
+		ok = ok && l.Name > last && (len(rest) == 0 || rest[0].Name != l.Name)
+		last = l.Name
+		if l.Value != "" { // means no label
+			m.build.Add(l.Name, l.Value)
+		}
+	})
+	if !ok {
+		return labels.EmptyLabels(), false
+	}
+	for _, l := range rest {
+		m.build.Add(l.Name, l.Value)
+	}
+	m.build.Overwrite(&m.result)
+	return m.result, true
 }
 
 // merge puts the target's labels to those of a sample. Where both have one, honor_labels decides: the

@@ -58,6 +58,7 @@ type env struct {
 	log     *zap.Logger
 	metrics *metrics
 	batches sync.Pool // of *series.Batch
+	scratch sync.Pool // of *scratch
 }
 
 func newLoop(e *env, job *jobState, t *target) *loop {
@@ -89,7 +90,7 @@ func (l *loop) inherit(old *loop) {
 func (l *loop) newLearner() *learner {
 	return &learner{
 		table: l.env.table, target: l.id, labels: l.target.labels, cfg: l.job.cfg,
-		builder: labels.NewBuilder(labels.EmptyLabels()),
+		scratch: &l.env.scratch,
 		exceed:  l.job.metrics.labelLimit.Inc,
 	}
 }

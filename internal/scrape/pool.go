@@ -69,6 +69,7 @@ func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prom
 	m := newMetrics(reg)
 	e := &env{table: table, layouts: exposition.NewLayouts(table), sink: sink, log: log, metrics: m}
 	e.batches.New = func() any { return new(series.Batch) }
+	e.scratch.New = newScratch
 	return &Pools{
 		env: e, opts: opts, seed: offsetSeed(opts.ExternalLabels), schedule: newSchedule(m),
 		jobs: map[string]*pool{}, found: map[string][]*targetgroup.Group{},
