@@ -282,3 +282,20 @@ func TestAgentMode(t *testing.T) {
 		t.Errorf("warnings = %v, want one for each of three", cfg.Warnings)
 	}
 }
+
+func TestGarbageCollectorPercent(t *testing.T) {
+	for text, want := range map[string]int{"": defaultGoGC, "runtime: {gogc: 75}": 75, "runtime: {gogc: 120}": 120} {
+		t.Setenv("GOGC", "")
+		if err := os.Unsetenv("GOGC"); err != nil {
+			t.Fatal(err)
+		}
+		if cfg := load(t, Options{}, someRemote+someJob+text); cfg.Prometheus.Runtime.GoGC != want {
+			t.Errorf("%q: got %d, want %d", text, cfg.Prometheus.Runtime.GoGC, want)
+		}
+	}
+	t.Setenv("GOGC", "60")
+	// prometheus/config has read the variable when the program began.
+	if cfg := load(t, Options{}, someRemote+someJob); cfg.Prometheus.Runtime.GoGC == defaultGoGC {
+		t.Error("the environment's GOGC does not count")
+	}
+}

@@ -87,7 +87,7 @@ func (e *encoder) form(v series.View, id series.StemID, target series.TargetID, 
 			return &f.all[r.form]
 		}
 	} else {
-		f.byStem = append(f.byStem, make([]stemRef, v.Stems()-len(f.byStem))...)
+		f.byStem = grown(f.byStem, v.Stems())
 	}
 	f.byStem[id] = stemRef{f.epoch, uint32(len(f.all))}
 	f.all = append(f.all, e.writeForm(v, id, target, external))

@@ -24,11 +24,8 @@ type numbering struct {
 	external externalRefs
 }
 
-// knownSymbol is the reference of a symbol under a key of request and generation: both must be the current ones.
-type knownSymbol struct {
-	key uint64
-	ref uint32
-}
+// knownSymbol is the reference of a symbol in a request, under a generation: both must be the current ones.
+type knownSymbol struct{ request, gen, ref uint32 }
 
 // begin starts a request. symbols[0] is the empty string.
 func (n *numbering) begin(foreignTexts bool) {
@@ -48,13 +45,10 @@ func (n *numbering) begin(foreignTexts bool) {
 	}
 }
 
-// key marks what holds in this request for this generation of something in the table.
-func (n *numbering) key(gen uint32) uint64 { return uint64(n.request)<<32 | uint64(gen) }
-
 // symbol returns the reference of a symbol of the table.
 func (n *numbering) symbol(v series.View, s series.Symbol) uint32 {
 	if int(s) < len(n.known) {
-		if k := &n.known[s]; k.key == n.key(v.SymbolGen(s)) {
+		if k := &n.known[s]; k.request == n.request && k.gen == v.SymbolGen(s) {
 			return k.ref
 		}
 	}
@@ -63,11 +57,19 @@ func (n *numbering) symbol(v series.View, s series.Symbol) uint32 {
 
 func (n *numbering) newSymbol(v series.View, s series.Symbol) uint32 {
 	if int(s) >= len(n.known) {
-		n.known = append(n.known, make([]knownSymbol, v.Symbols()-len(n.known))...)
+		n.known = grown(n.known, v.Symbols())
 	}
 	ref := n.text(v.String(s))
-	n.known[s] = knownSymbol{n.key(v.SymbolGen(s)), ref}
+	n.known[s] = knownSymbol{n.request, v.SymbolGen(s), ref}
 	return ref
+}
+
+// grown returns a slice of at least n, with an eighth to spare: what it is indexed by grows slowly, and append would
+// double it.
+func grown[T any](s []T, n int) []T {
+	out := make([]T, n+n/8)
+	copy(out, s)
+	return out
 }
 
 // text returns the reference of a text from anywhere.
