@@ -1,28 +1,64 @@
 # The bench: how much CPU and memory a fleet of sidecars costs. Included by Makefile.
 #
-# Variables: DURATION (all windows together), WARMUP, FLEET (S, L or M), AGENTS, BENCH_FLAGS (see bench/bin/bench run -h).
+# Variables: DURATION (all windows together), WARMUP, FLEET (S, L or M), AGENTS, BENCH_FLAGS (see bench/bin/bench run -h);
+# bench-diff: BASE and NEW (commits; NEW=. is the tree as it is), WINDOW, AGENT.
 
 DURATION    ?= 5m
 WARMUP      ?= 40s
 FLEET       ?= S
 AGENTS      ?= envoy-scraper-2.0,envoy-scraper-1.0,prometheus-2.0,prometheus-1.0,vmagent,vmagent-gogc400
+AGENT       ?= envoy-scraper-2.0
 BENCH_FLAGS ?=
 BENCH_OUT   ?= bench/out
-BENCH_TIMES  = -warmup $(WARMUP) -duration $(DURATION)
-BENCH_PEERS  = $(if $(findstring prometheus,$(AGENTS)),prometheus) $(if $(findstring vmagent,$(AGENTS)),vmagent)
-bench_run    = bench/bin/bench $(1) -programs $(DIST) -build '$(VERSION)' $(BENCH_TIMES)
+NEW         ?= HEAD
+BENCH_PEERS  = $(strip $(if $(findstring prometheus,$(AGENTS)),prometheus) $(if $(findstring vmagent,$(AGENTS)),vmagent))
+bench        = bench/bin/bench $(1) -programs $(DIST) -build '$(VERSION)' -warmup $(WARMUP) -duration $(DURATION)
 
 .PHONY: bench-build
-bench-build: build
+bench-build: build bench-only
+
+.PHONY: bench-only
+bench-only:
 	@mkdir -p bench/bin
 	cd bench && $(GO) build -o bin/bench ./cmd/bench
 
 .PHONY: bench
-bench: bench-build ## Measure AGENTS (ours and the peers) with fleet S, L or M for DURATION each (FLEET=S DURATION=5m); report in bench/out
-	$(if $(strip $(BENCH_PEERS)),@bench/peers/build.sh $(BENCH_PEERS) >/dev/null)
-	$(call bench_run,run) -fleet $(FLEET) -agents $(AGENTS) $(if $(strip $(BENCH_PEERS)),-peers "$$(bench/peers/build.sh $(BENCH_PEERS))") \
+bench: bench-build ## Measure AGENTS (default: ours and the peers) with fleet S, L or M for DURATION each (FLEET=S DURATION=5m); report in bench/out
+	$(if $(BENCH_PEERS),@bench/peers/build.sh $(BENCH_PEERS) >/dev/null)
+	$(call bench,run) -fleet $(FLEET) -agents $(AGENTS) $(if $(BENCH_PEERS),-peers "$$(bench/peers/build.sh $(BENCH_PEERS))") \
 		-out $(BENCH_OUT)/$(FLEET) $(BENCH_FLAGS)
 
 .PHONY: bench-baseline
 bench-baseline: bench-build ## 200 targets x 2,000 series every 10 s for DURATION (5m): is every sample delivered, at what CPU and memory
-	$(call bench_run,run) -fleet S -agents envoy-scraper -must-deliver -out $(BENCH_OUT)/baseline $(BENCH_FLAGS)
+	$(call bench,run) -fleet S -agents envoy-scraper -must-deliver -out $(BENCH_OUT)/baseline $(BENCH_FLAGS)
+
+.PHONY: bench-idle
+bench-idle: bench-build ## Memory without targets after 30 s; time from the start to the first sample of fleet S
+	$(call bench,idle) -fleet S -out $(BENCH_OUT)/idle $(BENCH_FLAGS)
+
+.PHONY: bench-scale
+bench-scale: DURATION = 3m
+bench-scale: bench-build ## 100, 300, 1,000 and 2,000 targets x 200 series, DURATION (3m) each: is the CPU of a sample the same
+	$(call bench,scale) -agents $(AGENT) -out $(BENCH_OUT)/scale $(BENCH_FLAGS)
+
+.PHONY: bench-diff
+bench-diff: DURATION = 2m
+bench-diff: WARMUP = 25s
+bench-diff: WINDOW ?= 20s
+bench-diff: $(if $(filter .,$(NEW)),build) bench-only ## Compare two commits of ours in turns, DURATION (2m) each in windows of WINDOW (20s): BASE=<revision> [NEW=<revision>|.]
+	@[ -n "$(BASE)" ] || { echo "make bench-diff: BASE=<revision> is missing" >&2; exit 2; }
+	@bench/build-commit.sh $(BASE) >/dev/null
+	$(if $(filter .,$(NEW)),,@bench/build-commit.sh $(NEW) >/dev/null)
+	$(call bench,diff) -fleet $(FLEET) -agents $(AGENT) -window $(WINDOW) -out $(BENCH_OUT)/diff \
+		-base-program "$$(bench/build-commit.sh $(BASE))" -base-name "$$(git rev-parse --short $(BASE))" \
+		$(if $(filter .,$(NEW)),-new-program $(DIST)/envoy-scraper -new-name tree,-new-program "$$(bench/build-commit.sh $(NEW))" -new-name "$$(git rev-parse --short $(NEW))") $(BENCH_FLAGS)
+
+.PHONY: bench-soak
+bench-soak: DURATION = 30m
+bench-soak: bench-build ## Fleet S for DURATION (30m) with churn, targets coming and going: memory, goroutines, descriptors flat, nothing lost
+	$(call bench,soak) -fleet S -out $(BENCH_OUT)/soak $(BENCH_FLAGS)
+
+.PHONY: bench-profile
+bench-profile: DURATION = 3m
+bench-profile: bench-build ## CPU and heap profiles of ours with FLEET, and what pprof says of them, to bench/out
+	$(call bench,profile) -fleet $(FLEET) -agents $(AGENT) -out $(BENCH_OUT)/profile $(BENCH_FLAGS)

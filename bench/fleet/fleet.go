@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -105,6 +106,9 @@ func (f *Fleet) listen() ([]net.Listener, error) {
 		if err != nil {
 			for _, l := range listeners {
 				err = errors.Join(err, l.Close())
+			}
+			if errors.Is(err, syscall.EADDRINUSE) {
+				err = fmt.Errorf("%w (another bench runs? -base=127.2.0.1:15090, for example, is out of its way)", err)
 			}
 			return nil, fmt.Errorf("sidecar %d of %d: %w", n+1, len(f.targets), err)
 		}

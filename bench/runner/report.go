@@ -2,7 +2,6 @@ package runner
 
 import (
 	"debug/buildinfo"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/bench/fleet"
@@ -189,47 +187,10 @@ func span(n []uint64) string {
 }
 
 // WriteText prints the report for a terminal.
-func (r Report) WriteText(w io.Writer) error {
-	for _, line := range r.head() {
-		_, _ = fmt.Fprintln(w, line) // the table reports what a broken writer does
-	}
-	return writeAligned(w, r.table())
-}
-
-func writeAligned(w io.Writer, cells [][]string) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, line := range cells {
-		_, _ = fmt.Fprintln(t, strings.Join(line, "\t")) // the flush below reports what a broken writer does
-	}
-	return t.Flush()
-}
+func (r Report) WriteText(w io.Writer) error { return writeTextTable(w, r.head(), r.table()) }
 
 // WriteMarkdown prints the report for a document.
-func (r Report) WriteMarkdown(w io.Writer) error {
-	text := markdownTable(r.table()) + "\n"
-	for _, line := range r.head() {
-		text += "- " + line + "\n"
-	}
-	_, err := io.WriteString(w, text)
-	return err
-}
-
-func markdownTable(cells [][]string) string {
-	var b strings.Builder
-	for i, line := range cells {
-		fmt.Fprintf(&b, "| %s |\n", strings.Join(line, " | "))
-		if i == 0 {
-			b.WriteString("|" + strings.Repeat("---|", len(line)) + "\n")
-		}
-	}
-	return b.String()
-}
+func (r Report) WriteMarkdown(w io.Writer) error { return writeMarkdownTable(w, r.head(), r.table()) }
 
 // WriteJSON keeps everything, each window included.
 func (r Report) WriteJSON(w io.Writer) error { return writeJSON(w, r) }
-
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
-}

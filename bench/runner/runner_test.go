@@ -7,26 +7,15 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/golang/snappy"
-	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/model/textparse"
-	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
-
 	"github.com/envoy-scraper/envoy-scraper/bench/fleet"
-	"github.com/envoy-scraper/envoy-scraper/bench/receiver"
 )
 
 // TestMain lets the test binary play all parts of a run, the agent's too.
@@ -43,7 +32,7 @@ func TestMain(m *testing.M) {
 	case "receiver":
 		err = ReceiverMain(ctx, os.Args[2:], os.Stdin, os.Stdout)
 	case "poster":
-		err = poster(ctx, os.Args[2], os.Args[3])
+		err = poster(ctx, os.Args[2:])
 	default:
 		os.Exit(m.Run())
 	}
@@ -53,100 +42,11 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// poster is the smallest agent: every second each page once, posted at once.
-func poster(ctx context.Context, targetsFile, url string) error {
-	text, err := os.ReadFile(targetsFile)
-	if err != nil {
-		return err
-	}
-	var groups []struct{ Targets []string }
-	if err := json.Unmarshal(text, &groups); err != nil {
-		return err
-	}
-	for tick := time.NewTicker(time.Second); ; {
-		for _, g := range groups {
-			if err := forward(ctx, g.Targets[0], url); err != nil && ctx.Err() == nil {
-				return err
-			}
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-func forward(ctx context.Context, target, url string) error {
-	page, err := exchange(ctx, http.MethodGet, "http://"+target+fleet.Path, nil)
-	if err != nil {
-		return err
-	}
-	p := textparse.NewPromParser(page, labels.NewSymbolTable(), false)
-	st, now := writev2.NewSymbolTable(), time.Now().UnixMilli()
-	req := &writev2.Request{}
-	for {
-		entry, err := p.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		if entry != textparse.EntrySeries {
-			continue
-		}
-		var l labels.Labels
-		p.Labels(&l)
-		_, _, v := p.Series()
-		l = labels.NewBuilder(l).Set("instance", target).Labels()
-		req.Timeseries = append(req.Timeseries, writev2.TimeSeries{
-			LabelsRefs: st.SymbolizeLabels(l, nil), Samples: []writev2.Sample{{Timestamp: now, Value: v}},
-		})
-	}
-	req.Symbols = st.Symbols()
-	raw, err := req.Marshal()
-	if err != nil {
-		return err
-	}
-	_, err = exchange(ctx, http.MethodPost, url, snappy.Encode(nil, raw))
-	return err
-}
-
-func exchange(ctx context.Context, method, url string, body []byte) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")
-	req.Header.Set("Content-Encoding", "snappy")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := io.ReadAll(resp.Body)
-	return answer, errors.Join(err, resp.Body.Close())
-}
-
 // TestRunMeasuresAnAgent is a whole run, with real processes and a few seconds of real time.
 func TestRunMeasuresAnAgent(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("needs /proc")
-	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := Config{
-		Self: self, Programs: filepath.Dir(self), Out: t.TempDir(),
-		Interval: time.Second, Warmup: time.Second, Window: 2 * time.Second, Windows: 2, Checks: true,
-	}
-	c.Cases = Cases([]Agent{{
-		Name: "poster", Program: filepath.Base(self), Accept: receiver.AcceptBoth,
-		Prepare: func(s Setup) (Command, error) {
-			return Command{Args: []string{"poster", s.TargetsFile, s.WriteURL}}, nil
-		},
-	}}, fleet.Config{Targets: 4, Series: 200, Replicas: 2, Moving: 0.2, Base: freeBase(t), Page: fleet.Page{Shuffle: true, Gzip: true}})
+	t.Parallel()
+	c := posterConfig(t, fleet.Page{Shuffle: true, Gzip: true})
+	c.Windows = 2
 	report, err := Run(t.Context(), c, t.Output())
 	if err != nil {
 		t.Fatal(err)
@@ -193,36 +93,12 @@ func TestComplete(t *testing.T) {
 	}
 }
 
-func freeBase(t *testing.T) netip.AddrPort {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.1.9.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	base := l.Addr().(*net.TCPAddr).AddrPort()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return base
-}
-
 func TestAgentThatEndsIsAnError(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("needs /proc")
-	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := Config{
-		Self: self, Programs: filepath.Dir(self), Out: t.TempDir(),
-		Interval: time.Second, Warmup: 10 * time.Second, Window: time.Second, Windows: 1, Checks: true,
-	}
-	c.Cases = Cases([]Agent{{
-		Name: "broken", Program: filepath.Base(self), Accept: receiver.AcceptBoth,
-		Prepare: func(Setup) (Command, error) { return Command{Args: []string{"poster", "no-such-file", ""}}, nil },
-	}}, fleet.Config{Targets: 1, Series: 10, Replicas: 1, Base: freeBase(t)})
-	_, err = Run(t.Context(), c, t.Output())
+	t.Parallel()
+	c := posterConfig(t, fleet.Page{})
+	c.Warmup = 10 * time.Second
+	c.Cases[0].Agent.Prepare = func(Setup) (Command, error) { return Command{Args: []string{"poster", "no-such-file", "", ""}}, nil }
+	_, err := Run(t.Context(), c, t.Output())
 	if err == nil || !strings.Contains(err.Error(), "no-such-file") {
 		t.Errorf("error = %v, want the end of the agent's log", err)
 	}

@@ -30,8 +30,8 @@ type options struct {
 }
 
 // newOptions has the defaults that are given, which a flag changes.
-func newOptions(name, agents string) *options {
-	o := &options{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), fleet: fleet.DefaultConfig()}
+func newOptions(name, agents string, f fleet.Config) *options {
+	o := &options{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), fleet: f}
 	runner.FleetFlags(o.FlagSet, &o.fleet)
 	c := &o.config
 	o.StringVar(&o.shape, "fleet", "", "targets and series by name: S (200 x 2,000), L (20 x 20,000), M (1,000 x 500)")

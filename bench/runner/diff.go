@@ -1,0 +1,149 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+)
+
+// DiffReport compares two builds of one agent, which ran in turns.
+type DiffReport struct {
+	Report
+	Fleet  string  `json:"fleet"`
+	Base   string  `json:"base"`
+	New    string  `json:"new"`
+	Rounds []Round `json:"rounds"`
+}
+
+// Round is a run of each, one right after the other.
+type Round struct {
+	Base Leg `json:"base"`
+	New  Leg `json:"new"`
+}
+
+// Leg is one run of one of the builds, from an empty start.
+type Leg struct {
+	Window
+	WarmupCPU float64 `json:"warmup_cpu_seconds"`
+}
+
+// Diff runs the first two cases in turns, each from its start, with the same
+// fleet and receiver: base, new, new, base, base, … so that neither a machine
+// that slowly gets busier nor the place in a round favours one of them. Each
+// run is a process of its own, since two processes of one build differ too.
+func Diff(ctx context.Context, c Config, progress io.Writer) (r DiffReport, err error) {
+	pair := c.Cases[:2]
+	r = DiffReport{Report: newReport(c), Fleet: describe(pair[0].Fleet), Base: pair[0].Name, New: pair[1].Name}
+	b, err := newBed(ctx, c, pair[0].Fleet, pair[0].Agent.Accept, filepath.Join(c.Out, "diff"))
+	defer func() { err = errors.Join(err, b.stop()) }()
+	if err != nil {
+		return r, err
+	}
+	_, _ = fmt.Fprintf(progress, "%s (base) and %s (new) in turns, %d rounds: %s every %v; warm-up %v, window %v\n",
+		r.Base, r.New, c.Windows, r.Fleet, c.Interval, c.Warmup, c.Window)
+	for n := range c.Windows {
+		var round Round
+		legs := []*Leg{&round.Base, &round.New}
+		order := []int{0, 1}
+		if n%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, side := range order {
+			if *legs[side], err = b.leg(ctx, pair[side]); err != nil {
+				return r, fmt.Errorf("%s: %w", pair[side].Name, err)
+			}
+			_, _ = fmt.Fprintf(progress, "  round %d, %s: %s\n", n+1, pair[side].Name, legs[side])
+		}
+		r.Rounds = append(r.Rounds, round)
+	}
+	return r, nil
+}
+
+func (b *bed) leg(ctx context.Context, k Case) (leg Leg, err error) {
+	if err := b.startAgent(k, k.Fleet.TargetList()); err != nil {
+		return leg, err
+	}
+	if err := b.rest(ctx, b.config.Warmup); err != nil {
+		return leg, err
+	}
+	warm, err := processCPU(b.agent.pid())
+	if err != nil {
+		return leg, err
+	}
+	leg.WarmupCPU = warm.Seconds()
+	if leg.Window, err = b.window(ctx); err != nil {
+		return leg, err
+	}
+	_, err = b.stopAgent()
+	return leg, err
+}
+
+// spreadOf sums up the ratios new/base of all rounds.
+type spreadOf struct {
+	median, low, high float64
+	less              int // rounds in which new needs less
+}
+
+func (r DiffReport) ratios(of func(Leg) float64) spreadOf {
+	var s spreadOf
+	var all []float64
+	for _, round := range r.Rounds {
+		v := ratio(of(round.New), of(round.Base))
+		all = append(all, v)
+		if v < 1 {
+			s.less++
+		}
+	}
+	if len(all) > 0 {
+		s.median, s.low, s.high = median(all), slices.Min(all), slices.Max(all)
+	}
+	return s
+}
+
+func (r DiffReport) table() [][]string {
+	cells := [][]string{{"figure", "base", "new", "new/base", "from to", "new less in"}}
+	for _, f := range []struct {
+		name string
+		of   func(Leg) float64
+		form func(float64) string
+	}{
+		{"CPU-s/M samples", func(l Leg) float64 { return l.CPUPerMillion }, digits(3)},
+		{"warm-up CPU s", func(l Leg) float64 { return l.WarmupCPU }, digits(2)},
+		{"RSS MiB", func(l Leg) float64 { return float64(l.RSSMedian) }, mibs},
+		{"anonymous MiB", func(l Leg) float64 { return float64(l.AnonymousMedian) }, mibs},
+		{"wire B/sample", func(l Leg) float64 { return l.WirePerSample }, digits(2)},
+		{"delivered/due", func(l Leg) float64 { return l.DeliveredPerDue }, digits(4)},
+		{"failed scrapes", func(l Leg) float64 { return float64(l.FailedScrapes) }, digits(0)},
+		{"others' cores", func(l Leg) float64 { return l.Noise() }, digits(2)},
+	} {
+		var base, fresh []float64
+		for _, round := range r.Rounds {
+			base, fresh = append(base, f.of(round.Base)), append(fresh, f.of(round.New))
+		}
+		line := []string{f.name, f.form(median(base)), f.form(median(fresh)), "", "", ""}
+		if s := r.ratios(f.of); s.high > 0 && f.name != "others' cores" && f.name != "failed scrapes" {
+			line[3], line[4] = digits(3)(s.median), digits(3)(s.low)+" to "+digits(3)(s.high)
+			line[5] = fmt.Sprintf("%d of %d", s.less, len(r.Rounds))
+		}
+		cells = append(cells, line)
+	}
+	return cells
+}
+
+func (r DiffReport) head() []string {
+	return append(r.Report.head(), r.Fleet+"; every "+r.Interval, fmt.Sprintf("base %s, new %s; medians of %d rounds; the ratios are of the two runs of a round", r.Base, r.New, len(r.Rounds)))
+}
+
+// WriteText prints the report for a terminal.
+func (r DiffReport) WriteText(w io.Writer) error { return writeTextTable(w, r.head(), r.table()) }
+
+// WriteMarkdown prints the report for a document.
+func (r DiffReport) WriteMarkdown(w io.Writer) error {
+	return writeMarkdownTable(w, r.head(), r.table())
+}
+
+// WriteJSON keeps everything.
+func (r DiffReport) WriteJSON(w io.Writer) error { return writeJSON(w, r) }
