@@ -67,15 +67,86 @@ func (e *encoder) cut(dst []byte) []byte {
 	return dst
 }
 
-// add appends a series with one row. It tells how many exemplars went along.
-func (e *encoder) add(v series.View, l *labelRefs, r *row, sendExemplars, sendMetadata bool) (exemplars int) {
+// sending is what the settings say of a row besides its value.
+type sending struct {
+	exemplars, metadata bool
+	external            []labels.Label
+}
+
+// add appends a row of a series whose stem is f. Not ok: its labels must not be sent.
+func (e *encoder) add(v series.View, f *form, r *row, with sending) (exemplars int, ok bool) {
+	own := ownRefs{nameKey: f.nameKey, name: e.numbers.symbol(v, r.parts.Name)}
+	if r.parts.Le != 0 {
+		own.leKey, own.le = e.numbers.symbol(v, series.SymbolLe), e.numbers.symbol(v, r.parts.Le)
+	}
+	if len(with.external) > 0 {
+		e.addExternal(&own, with.external)
+	}
+	if f.bad || own.name == 0 || own.name == badRef || own.le == badRef {
+		return 0, false
+	}
+	if r.histogram == nil && len(r.exemplars) == 0 {
+		e.addPlain(v, f, &own, r, with.metadata)
+		return 0, true
+	}
+	exemplars = e.writeBody(v, r, with)
+	e.series = append(e.open(f, &own, len(e.body)), e.body...)
+	return exemplars, true
+}
+
+// addPlain is add for a row with nothing but a value: nearly every one.
+func (e *encoder) addPlain(v series.View, f *form, own *ownRefs, r *row, sendMetadata bool) {
+	var metadata []byte
+	if sendMetadata {
+		metadata = e.metadata(v, r.parts.Meta)
+	}
+	dst := e.open(f, own, 2+sampleSize(r.value, r.time)+len(metadata))
+	e.series = append(appendSample(dst, r.value, r.time), metadata...)
+}
+
+// addText appends a row with the labels that write_relabel_configs made.
+func (e *encoder) addText(v series.View, ls labels.Labels, r *row, with sending) (exemplars int, ok bool) {
+	if !e.textLabels(ls) {
+		return 0, false
+	}
+	exemplars = e.writeBody(v, r, with)
+	e.series = append(append(appendHead(e.series, len(e.refs), len(e.body)), e.refs...), e.body...)
+	return exemplars, true
+}
+
+// open begins a series with its labels; rest bytes follow.
+func (e *encoder) open(f *form, own *ownRefs, rest int) []byte {
+	refs := e.forms.refs[f.from:f.to]
+	name, le := f.name-f.from, f.le-f.from
+	dst := appendHead(e.series, len(refs)+own.size(), rest)
+	if name > 0 {
+		dst = append(dst, refs[:name]...)
+	}
+	dst = appendUvarint(appendUvarint(dst, uint64(own.nameKey)), uint64(own.name))
+	if own.le == 0 {
+		return append(dst, refs[name:]...)
+	}
+	dst = append(dst, refs[name:le]...)
+	dst = appendUvarint(appendUvarint(dst, uint64(own.leKey)), uint64(own.le))
+	return append(dst, refs[le:]...)
+}
+
+// appendHead begins a series with so many bytes of references and so many more.
+func appendHead(dst []byte, refs, rest int) []byte {
+	size := 1 + uvarintSize(uint64(refs)) + refs + rest
+	dst = appendUvarint(append(dst, tagSeries), uint64(size))
+	return appendUvarint(append(dst, tagLabelRefs), uint64(refs))
+}
+
+// writeBody puts all of a row but its labels into e.body. It tells how many exemplars went along.
+func (e *encoder) writeBody(v series.View, r *row, with sending) (exemplars int) {
 	b := e.body[:0]
 	if r.histogram != nil {
 		b = appendHistogram(b, tagHistogram, r.histogram, r.time)
 	} else {
 		b = appendSample(b, r.value, r.time)
 	}
-	if sendExemplars {
+	if with.exemplars {
 		for i := range r.exemplars {
 			if next, ok := e.exemplar(b, &r.exemplars[i], r.time); ok {
 				b = next
@@ -83,29 +154,27 @@ func (e *encoder) add(v series.View, l *labelRefs, r *row, sendExemplars, sendMe
 			}
 		}
 	}
-	if sendMetadata {
+	if with.metadata {
 		b = append(b, e.metadata(v, r.parts.Meta)...)
 	}
 	e.body = b
-
-	refs := l.size()
-	size := 1 + uvarintSize(uint64(refs)) + refs + len(b)
-	dst := appendUvarint(append(e.series, tagSeries), uint64(size))
-	dst = appendUvarint(append(dst, tagLabelRefs), uint64(refs))
-	e.series = append(l.appendTo(dst), b...)
 	return exemplars
+}
+
+// sampleSize is how many bytes the body of a Sample has.
+func sampleSize(value float64, tsMillis int64) (n int) {
+	if math.Float64bits(value) != 0 {
+		n += 9
+	}
+	if tsMillis != 0 {
+		n += 1 + uvarintSize(uint64(tsMillis))
+	}
+	return n
 }
 
 // appendSample appends field samples of a TimeSeries; 1.0 and 2.0 agree on it.
 func appendSample(dst []byte, value float64, tsMillis int64) []byte {
-	size := 0
-	if math.Float64bits(value) != 0 {
-		size += 9
-	}
-	if tsMillis != 0 {
-		size += 1 + uvarintSize(uint64(tsMillis))
-	}
-	dst = append(dst, tagSample, byte(size))
+	dst = append(dst, tagSample, byte(sampleSize(value, tsMillis)))
 	dst = appendDoubleField(dst, tagSampleValue, value)
 	return appendVarintField(dst, tagSampleTime, uint64(tsMillis))
 }

@@ -9,22 +9,18 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// labelRefs are the labels of one series as packed references, in parts: those before __name__, between it and
-// le, and after le. The two themselves are what the series of a stem differ in.
-type labelRefs struct {
-	before, between, after []byte
-	nameKey, name          uint32 // name 0: not there, or in one of the parts already
-	leKey, le              uint32
+// ownRefs are the references of what the series of a stem differ in: the labels __name__ and le, the latter 0
+// where there is none.
+type ownRefs struct {
+	nameKey, name uint32
+	leKey, le     uint32
 }
 
-// size is how many bytes appendTo appends.
-func (l *labelRefs) size() int {
-	n := len(l.before) + len(l.between) + len(l.after)
-	if l.name != 0 {
-		n += refSize(l.nameKey) + refSize(l.name)
-	}
-	if l.le != 0 {
-		n += refSize(l.leKey) + refSize(l.le)
+// size is how many bytes they take.
+func (o *ownRefs) size() int {
+	n := refSize(o.nameKey) + refSize(o.name)
+	if o.le != 0 {
+		n += refSize(o.leKey) + refSize(o.le)
 	}
 	return n
 }
@@ -37,20 +33,6 @@ func refSize(ref uint32) int {
 		return 2
 	}
 	return uvarintSize(uint64(ref))
-}
-
-func (l *labelRefs) appendTo(dst []byte) []byte {
-	if len(l.before) > 0 {
-		dst = append(dst, l.before...)
-	}
-	if l.name != 0 {
-		dst = appendUvarint(appendUvarint(dst, uint64(l.nameKey)), uint64(l.name))
-	}
-	dst = append(dst, l.between...)
-	if l.le != 0 {
-		dst = appendUvarint(appendUvarint(dst, uint64(l.leKey)), uint64(l.le))
-	}
-	return append(dst, l.after...)
 }
 
 // forms are the stems of one batch in one request, written once each.
@@ -155,22 +137,8 @@ func (w *labelWriter) finish() form {
 	return w.form
 }
 
-// tableLabels returns the labels of a series, valid until the next form is written. False: they must not be sent.
-func (e *encoder) tableLabels(v series.View, p *series.Parts, f *form, external []labels.Label) (l labelRefs, ok bool) {
-	refs := e.forms.refs
-	l = labelRefs{before: refs[f.from:f.name], between: refs[f.name:f.le], after: refs[f.le:f.to]}
-	l.nameKey, l.name = f.nameKey, e.numbers.symbol(v, p.Name)
-	if p.Le != 0 {
-		l.leKey, l.le = e.numbers.symbol(v, series.SymbolLe), e.numbers.symbol(v, p.Le)
-	}
-	if len(external) > 0 {
-		e.addExternal(&l, external)
-	}
-	return l, !f.bad && l.name != 0 && l.name != badRef && l.le != badRef
-}
-
 // addExternal gives a series that has no __name__ or le the external one.
-func (e *encoder) addExternal(l *labelRefs, external []labels.Label) {
+func (e *encoder) addExternal(l *ownRefs, external []labels.Label) {
 	for _, x := range e.numbers.externals(external) {
 		switch {
 		case x.text == model.MetricNameLabel && l.name == 0:
@@ -181,23 +149,22 @@ func (e *encoder) addExternal(l *labelRefs, external []labels.Label) {
 	}
 }
 
-// textLabels is tableLabels for labels that write_relabel_configs made.
-func (e *encoder) textLabels(ls labels.Labels) (l labelRefs, ok bool) {
-	var w struct {
-		last       uint32
-		named, bad bool
-	}
+// textLabels puts the references of labels that write_relabel_configs made into e.refs. False: they must not be
+// sent.
+func (e *encoder) textLabels(ls labels.Labels) bool {
+	var last uint32 // name
+	named, bad := false, false
 	refs := e.refs[:0]
 	ls.Range(func(l labels.Label) {
 		name, value := e.numbers.text(l.Name), e.numbers.text(l.Value)
 		if value == 0 {
 			return
 		}
-		w.bad = w.bad || name == 0 || name == badRef || value == badRef || name == w.last
-		w.named = w.named || l.Name == model.MetricNameLabel
-		w.last = name
+		bad = bad || name == 0 || name == badRef || value == badRef || name == last
+		named = named || l.Name == model.MetricNameLabel
+		last = name
 		refs = appendUvarint(appendUvarint(refs, uint64(name)), uint64(value))
 	})
 	e.refs = refs
-	return labelRefs{before: refs}, w.named && !w.bad
+	return named && !bad
 }

@@ -58,19 +58,20 @@ func (l *lane) add(e *endpoint, s *settings, src source, r *row) bool {
 		l.enc.begin(len(s.external) > 0 || len(s.WriteRelabelConfigs) > 0 || s.SendExemplars)
 		l.fragment = queue.Record{First: true}
 	}
-	var refs labelRefs
-	var valid bool
+	with := sending{exemplars: s.SendExemplars, metadata: s.MetadataConfig.Send, external: s.external}
+	var exemplars int
+	var ok bool
 	if src.changed != nil {
-		refs, valid = l.enc.textLabels(src.changed.labels)
+		exemplars, ok = l.enc.addText(src.view, src.changed.labels, r, with)
 	} else {
 		f := l.enc.form(src.view, r.parts.Stem, src.target, s.external)
-		refs, valid = l.enc.tableLabels(src.view, &r.parts, f, s.external)
+		exemplars, ok = l.enc.add(src.view, f, r, with)
 	}
-	if !valid {
+	if !ok {
 		e.metrics.drop(invalidLabels, 1)
 		return false
 	}
-	if exemplars := l.enc.add(src.view, &refs, r, s.SendExemplars, s.MetadataConfig.Send); exemplars > 0 {
+	if exemplars > 0 {
 		e.metrics.exemplars.Add(float64(exemplars))
 	}
 	if l.open.samples == 0 {

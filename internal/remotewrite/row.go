@@ -32,11 +32,13 @@ func (c *rows) next(r *row) bool {
 		return false
 	}
 	c.at++
-	id := b.Series[i]
-	*r = row{id: id, parts: c.view.Parts(id), value: b.Values[i], time: b.Time}
+	r.id, r.value = b.Series[i], b.Values[i]
+	r.parts = c.view.Parts(r.id)
 	if c.plain {
+		r.time = b.Time
 		return true
 	}
+	r.time, r.ownTime, r.histogram = b.Time, false, nil
 	if c.times < len(b.Times) && b.Times[c.times].Index == i {
 		r.time, r.ownTime = b.Times[c.times].Time, true
 		c.times++
