@@ -45,6 +45,9 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	log := newLogger(stderr, f.logLevel, f.logFormat)
 	defer func() { _ = log.Sync() }()
 	limitMemory(f.memoryRatio, log)
+	if !f.enablePprof {
+		runtime.MemProfileRate = 0 // nobody can ask for what it would gather
+	}
 
 	opts := f.config.options()
 	opts.ListenAddress, opts.FlushDeadline = f.listenAddress, f.flushDeadline

@@ -55,6 +55,17 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 }
 
+// showMemory adds what grows with the mesh, and must shrink with it.
+func (e *env) showMemory(reg prometheus.Registerer) {
+	f := promauto.With(reg)
+	gauge := func(name, help string, value func() int) {
+		f.NewGaugeFunc(prometheus.GaugeOpts{Name: "envoy_scraper_scrape_" + name, Help: help}, func() float64 { return float64(value()) })
+	}
+	gauge("series", "Different series of all targets, less what they owe to their target: replicas share them.", e.table.Len)
+	gauge("symbols", "Different strings in label names, label values and metadata of all series.", e.table.SymbolCount)
+	gauge("layouts", "Different pages of all targets but for the values: replicas share them.", e.layouts.Len)
+}
+
 // jobMetrics are the metrics of one job, looked up once.
 type jobMetrics struct {
 	scrapes, samples, droppedByRules, duplicates, outOfBounds, lost, labelLimit prometheus.Counter

@@ -70,6 +70,7 @@ func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prom
 	e := &env{table: table, layouts: exposition.NewLayouts(table), sink: sink, log: log, metrics: m}
 	e.batches.New = func() any { return new(series.Batch) }
 	e.scratch.New = newScratch
+	e.showMemory(reg)
 	return &Pools{
 		env: e, opts: opts, seed: offsetSeed(opts.ExternalLabels), schedule: newSchedule(m),
 		jobs: map[string]*pool{}, found: map[string][]*targetgroup.Group{},
