@@ -83,7 +83,7 @@ func TestDiff(t *testing.T) {
 }
 
 func TestDiffComparesWithinRounds(t *testing.T) {
-	leg := func(cpu float64) Leg { return Leg{Window: Window{CPUPerMillion: cpu, RSSMedian: 1 << 20}} }
+	leg := func(cpu float64) Leg { return Leg{Window: Window{CPUPerMillion: cpu, RSSMedian: 1 << 20, DeliveredPerDue: 1}} }
 	r := DiffReport{Base: "a", New: "b", Rounds: []Round{
 		{leg(2), leg(1)}, {leg(20), leg(10)}, {leg(1), leg(1.2)}, // the machine was ten times as slow in the second
 	}}
@@ -93,6 +93,12 @@ func TestDiffComparesWithinRounds(t *testing.T) {
 	}
 	if text := written(t, r); !strings.Contains(text, "| CPU-s/M samples | 2.000 | 1.200 | 0.500 | 0.500 to 1.200 | 2 of 3 |") {
 		t.Errorf("the line of CPU is not as it should be:\n%s", text)
+	} else if strings.Contains(text, "NOT COMPARABLE") {
+		t.Errorf("all delivered what was due, yet:\n%s", text)
+	}
+	r.Rounds[1].New.DeliveredPerDue = 0.3
+	if text := written(t, r); !strings.Contains(text, "NOT COMPARABLE: round 2: b delivered 0.3000") {
+		t.Errorf("the report does not say that a run was starved:\n%s", text)
 	}
 }
 
