@@ -83,7 +83,9 @@ func TestDiff(t *testing.T) {
 }
 
 func TestDiffComparesWithinRounds(t *testing.T) {
-	leg := func(cpu float64) Leg { return Leg{Window: Window{CPUPerMillion: cpu, RSSMedian: 1 << 20, DeliveredPerDue: 1}} }
+	leg := func(cpu float64) Leg {
+		return Leg{Window: Window{CPUPerMillion: cpu, RSSMedian: 1 << 20, DeliveredPerDue: 1}}
+	}
 	r := DiffReport{Base: "a", New: "b", Rounds: []Round{
 		{leg(2), leg(1)}, {leg(20), leg(10)}, {leg(1), leg(1.2)}, // the machine was ten times as slow in the second
 	}}
@@ -117,7 +119,7 @@ func TestSoak(t *testing.T) {
 		t.Errorf("account = %+v, want everything to arrive", a)
 	}
 	text := written(t, r)
-	for _, want := range []string{"go_goroutines | 7 | 7 | 7 | 7 | 7 | yes", keptPrefix + "live | 1000 | 1000"} {
+	for _, want := range []string{"go_goroutines | 7 | 7 | 7 | 7 | 7 | yes", soakSeries + " | 1000 | 1000"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing in\n%s", want, text)
 		}
@@ -180,7 +182,7 @@ func TestThirds(t *testing.T) {
 		{"leak", soakRSS, func(n int) float64 { return float64(40+n) * mib }, false},
 		{"goroutines leak", soakGoroutines, func(n int) float64 { return float64(100 + 2*n) }, false},
 		{"a few goroutines", soakGoroutines, func(n int) float64 { return float64(10 + n/5) }, true},
-		{"series leak", keptPrefix + "live", func(n int) float64 { return float64(1000 + 10*n) }, false},
+		{"series leak", soakSeries, func(n int) float64 { return float64(1000 + 10*n) }, false},
 	} {
 		var points []SoakPoint
 		for n := range 31 {
