@@ -1,8 +1,6 @@
 package remotewrite
 
 import (
-	"math"
-
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -78,63 +76,82 @@ func (e *encoder) form(v series.View, id series.StemID, target series.TargetID, 
 
 // writeForm writes the labels of a stem and the external ones that it lacks.
 func (e *encoder) writeForm(v series.View, id series.StemID, target series.TargetID, external []labels.Label) form {
-	w := labelWriter{refs: e.forms.refs, nameAt: math.MaxInt, leAt: math.MaxInt}
-	w.from = uint32(len(w.refs))
-	e.pairs = v.StemLabels(e.pairs[:0], id, target)
+	pairs, name, le := v.StemLabels(e.pairs[:0], id, target)
+	e.pairs = pairs
 	ext := e.numbers.externals(external)
-	for _, p := range e.pairs {
-		if p.Value == 0 { // an empty value means no label
-			continue
+	w := labelWriter{refs: e.forms.refs}
+	w.from = uint32(len(w.refs))
+	for i := range len(pairs) + 1 {
+		if len(ext) > 0 {
+			next := ""
+			if i < len(pairs) && pairs[i].Value != 0 {
+				next = v.String(pairs[i].Name)
+			} else if i < len(pairs) {
+				continue
+			}
+			ext = w.externals(ext, next, i >= name, i >= le)
 		}
-		text := v.String(p.Name)
-		for len(ext) > 0 && ext[0].text < text {
-			w.external(ext[0])
-			ext = ext[1:]
+		if i >= name {
+			w.nameHere()
 		}
-		if len(ext) > 0 && ext[0].text == text {
-			ext = ext[1:]
+		if i >= le {
+			w.leHere()
 		}
-		w.label(text, e.numbers.symbol(v, p.Name), e.numbers.symbol(v, p.Value))
-	}
-	for _, x := range ext {
-		w.external(x)
+		if i < len(pairs) && pairs[i].Value != 0 { // an empty value means no label
+			w.label(e.numbers.symbol(v, pairs[i].Name), e.numbers.symbol(v, pairs[i].Value))
+		}
 	}
 	e.forms.refs = w.refs
+	w.to = uint32(len(w.refs))
 	w.nameKey = e.numbers.symbol(v, series.SymbolName)
-	return w.finish()
+	return w.form
 }
 
 // labelWriter takes labels in order and checks them as they go by.
 type labelWriter struct {
 	form
-	refs         []byte
-	last         uint32 // name
-	nameAt, leAt int    // where __name__ and le belong in refs; MaxInt: behind every label so far
+	refs          []byte
+	last          uint32 // name
+	named, bucket bool   // the places of __name__ and le are known
 }
 
-func (w *labelWriter) external(x externalRef) {
-	if x.text != model.MetricNameLabel && x.text != model.BucketLabel { // those are each series' own affair
-		w.label(x.text, x.name, x.value)
+func (w *labelWriter) nameHere() {
+	if !w.named {
+		w.name, w.named = uint32(len(w.refs)), true
 	}
 }
 
-func (w *labelWriter) label(text string, name, value uint32) {
-	if text > model.MetricNameLabel {
-		w.nameAt = min(w.nameAt, len(w.refs))
+func (w *labelWriter) leHere() {
+	if !w.bucket {
+		w.le, w.bucket = uint32(len(w.refs)), true
 	}
-	if text > model.BucketLabel {
-		w.leAt = min(w.leAt, len(w.refs))
+}
+
+// externals writes the external labels before the next one ("": to the end), and passes over one of its name.
+// afterName and afterLe tell that every label from there on stands behind __name__ or le.
+func (w *labelWriter) externals(ext []externalRef, next string, afterName, afterLe bool) (rest []externalRef) {
+	for len(ext) > 0 && (next == "" || ext[0].text <= next) {
+		x := ext[0]
+		ext = ext[1:]
+		if x.text == next || x.text == model.MetricNameLabel || x.text == model.BucketLabel {
+			continue // the latter are each series' own affair
+		}
+		if afterName && x.text > model.MetricNameLabel {
+			w.nameHere()
+		}
+		if afterLe && x.text > model.BucketLabel {
+			w.leHere()
+		}
+		w.label(x.name, x.value)
 	}
+	return ext
+}
+
+func (w *labelWriter) label(name, value uint32) {
 	// Equal names have equal references, and stand side by side.
 	w.bad = w.bad || name == 0 || name == badRef || value == badRef || name == w.last
 	w.last = name
 	w.refs = appendUvarint(appendUvarint(w.refs, uint64(name)), uint64(value))
-}
-
-func (w *labelWriter) finish() form {
-	end := len(w.refs)
-	w.name, w.le, w.to = uint32(min(w.nameAt, end)), uint32(min(w.leAt, end)), uint32(end)
-	return w.form
 }
 
 // addExternal gives a series that has no __name__ or le the external one.

@@ -12,7 +12,7 @@ type StemID uint32
 
 // stems interns stems. Guarded by the table's lock. A stem goes when its last series goes.
 //
-// Cost: a stem 32 bytes, 8 a label that is not the target's, 6 of index. Some seventy on a page of 2,000 series.
+// Cost: a stem 56 bytes, 8 a label that is not the target's, 6 of index. Some seventy on a page of 2,000 series.
 type stems struct {
 	all   []stem // by StemID
 	free  []StemID
@@ -27,6 +27,7 @@ type stem struct {
 	refs  uint32
 	gen   uint32
 	whole bool // every label of the target survived
+	plan  plan // for the target that it was made for
 }
 
 // stemLabels is a stem before it has an id.
@@ -54,7 +55,7 @@ func (s *stems) find(l stemLabels) (id StemID, ok bool) {
 }
 
 // add makes a stem without a reference. Its symbols' references become the stem's.
-func (s *stems) add(l stemLabels) StemID {
+func (s *stems) add(l stemLabels, p plan) StemID {
 	var id StemID
 	if n := len(s.free); n > 0 {
 		id, s.free = s.free[n-1], s.free[:n-1]
@@ -63,7 +64,7 @@ func (s *stems) add(l stemLabels) StemID {
 		s.all = append(s.all, stem{})
 	}
 	e := &s.all[id]
-	*e = stem{mask: l.mask, n: uint32(len(l.own)), whole: l.whole, gen: e.gen}
+	*e = stem{mask: l.mask, n: uint32(len(l.own)), whole: l.whole, gen: e.gen, plan: p}
 	if len(l.own) > 0 {
 		e.off = s.pairs.put(l.own)
 	}

@@ -1,6 +1,7 @@
 package series
 
 import (
+	"hash/maphash"
 	"iter"
 	"sync"
 
@@ -28,6 +29,8 @@ type Table struct {
 	index   hashindex.Index
 	targets targets
 	scratch []Pair
+
+	seed maphash.Seed // immutable after NewTable
 }
 
 // entry is one series: the name and le of a stem. A released one keeps gen only.
@@ -62,7 +65,7 @@ func (e *entries) add() ID {
 
 // NewTable returns an empty table.
 func NewTable() *Table {
-	t := &Table{symbols: newSymbols(), metas: newMetas()}
+	t := &Table{symbols: newSymbols(), metas: newMetas(), seed: maphash.MakeSeed()}
 	t.entries.add() // id 0 is nothing
 	return t
 }
@@ -94,7 +97,7 @@ func (t *Table) Add(target TargetID, final labels.Labels, m Meta) ID {
 			t.retain(p.Name)
 			t.retain(p.Value)
 		}
-		stem = t.stems.add(shared)
+		stem = t.stems.add(shared, t.plan(shared.own, &t.targets.entries[target]))
 	}
 	t.stems.all[stem].refs++
 	t.retain(name)

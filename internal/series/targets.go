@@ -20,6 +20,7 @@ type targetEntry struct {
 	pairs  []Pair
 	hash   uint64
 	refs   int32
+	leaning
 }
 
 // AddTarget returns the id of the public labels of a target, with one more reference.
@@ -48,6 +49,7 @@ func (t *Table) AddTarget(l labels.Labels) TargetID {
 	l.Range(func(l labels.Label) {
 		e.pairs = append(e.pairs, Pair{t.intern(l.Name), t.intern(l.Value)})
 	})
+	e.leaning = t.leaning(e.pairs)
 	ts.entries[id] = e
 	ts.byHash[hash] = append(ts.byHash[hash], id)
 	return id

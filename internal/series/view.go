@@ -1,6 +1,8 @@
 package series
 
 import (
+	"slices"
+
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 )
@@ -32,34 +34,49 @@ func (v View) Parts(id ID) Parts {
 // Labels appends the whole label set of a series of a target to dst, sorted by name.
 func (v View) Labels(dst []Pair, id ID, target TargetID) []Pair {
 	e := v.t.entries.at(id)
-	first := len(dst)
-	dst = v.StemLabels(dst, e.stem, target)
-	if e.name != 0 {
-		dst = v.insert(dst, first, Pair{SymbolName, e.name})
-	}
+	dst, name, le := v.StemLabels(dst, e.stem, target)
 	if e.le != 0 {
-		dst = v.insert(dst, first, Pair{SymbolLe, e.le})
+		dst = slices.Insert(dst, le, Pair{SymbolLe, e.le})
 	}
-	return dst
-}
-
-// insert puts a label where it belongs among dst[first:].
-func (v View) insert(dst []Pair, first int, p Pair) []Pair {
-	at := len(dst)
-	dst = append(dst, p)
-	for ; at > first && v.String(dst[at-1].Name) > v.String(p.Name); at-- {
-		dst[at] = dst[at-1]
+	if e.name != 0 {
+		dst = slices.Insert(dst, name, Pair{SymbolName, e.name})
 	}
-	dst[at] = p
 	return dst
 }
 
 // StemLabels appends what the series of a stem share in a target, sorted by name: all labels but __name__ and
-// le.
-func (v View) StemLabels(dst []Pair, id StemID, target TargetID) []Pair {
-	own := v.t.stems.own(id)
-	mask := v.t.stems.all[id].mask
-	lean := v.t.targets.entries[target].pairs
+// le. Those belong before out[name] and out[le].
+func (v View) StemLabels(dst []Pair, id StemID, target TargetID) (out []Pair, name, le int) {
+	s := &v.t.stems.all[id]
+	own, e := v.t.stems.own(id), &v.t.targets.entries[target]
+	plan := s.plan
+	if plan.names != e.names {
+		if plan = v.t.plan(own, e); plan.names == 0 {
+			return v.mergeByName(dst, own, s.mask, e.pairs)
+		}
+	}
+	from := 0
+	name, le = len(dst)+int(plan.name), len(dst)+int(plan.le)
+	for i, p := range e.pairs {
+		if s.mask&(1<<i) == 0 {
+			continue
+		}
+		to := int(plan.at[i])
+		dst = append(append(dst, own[from:to]...), p)
+		from = to
+		if i < e.leaning.name {
+			name++
+		}
+		if i < e.leaning.le {
+			le++
+		}
+	}
+	return append(dst, own[from:]...), name, le
+}
+
+// mergeByName is StemLabels for more labels than a plan has room for.
+func (v View) mergeByName(dst, own []Pair, mask uint64, lean []Pair) (out []Pair, name, le int) {
+	first := len(dst)
 	text := v.t.text
 	for i, p := range lean {
 		if i >= maxMasked || mask&(1<<i) == 0 {
@@ -70,7 +87,15 @@ func (v View) StemLabels(dst []Pair, id StemID, target TargetID) []Pair {
 		}
 		dst = append(dst, p)
 	}
-	return append(dst, own...)
+	dst = append(dst, own...)
+	position := func(label string) int {
+		n := first
+		for n < len(dst) && text[dst[n].Name] < label {
+			n++
+		}
+		return n
+	}
+	return dst, position(model.MetricNameLabel), position(model.BucketLabel)
 }
 
 // String returns the text of a symbol. It may be kept.
