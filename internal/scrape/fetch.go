@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"sync"
 
 	"github.com/klauspost/compress/gzip"
 	config_util "github.com/prometheus/common/config"
@@ -21,26 +22,26 @@ import (
 // errBodyLimit is a page as long as body_size_limit, or longer, uncompressed.
 var errBodyLimit = errors.New("body size limit exceeded")
 
-// maxIdleConns bounds the connections a job keeps open between scrapes: each costs two goroutines and 8 KB.
-const maxIdleConns = 4096
-
 // maxDrainBytes is how much of a refused answer is read so that its connection can be used again.
 const maxDrainBytes = 64 << 10
 
-// fetcher reads pages as one job's configuration says. Immutable.
+// fetcher reads pages as one job's configuration says. Immutable, but for the connections it keeps.
 type fetcher struct {
 	client         *http.Client
+	plain          *plain // asks where it can; nil: client asks for every page
 	accept         string
 	acceptEncoding string
 	userAgent      string
-	bodyLimit      int64 // 0: none
+	bodyLimit      int64     // 0: none
+	unzippers      sync.Pool // of *unzipper
 }
 
 func newFetcher(cfg *promconfig.ScrapeConfig, allowLoopback, ownAddress bool) (*fetcher, error) {
 	var opts []config_util.HTTPClientOption
+	dial := guardedDial(allowLoopback || namesAddresses(cfg))
 	if cfg.HTTPClientConfig.ProxyURL.URL == nil && !cfg.HTTPClientConfig.ProxyFromEnvironment {
 		// A proxy is the user's choice, and what it dials is its own affair.
-		opts = append(opts, config_util.WithDialContextFunc(guardedDial(allowLoopback || namesAddresses(cfg))))
+		opts = append(opts, config_util.WithDialContextFunc(dial))
 	}
 	client, err := config_util.NewClientFromConfig(cfg.HTTPClientConfig, cfg.JobName, opts...)
 	if err != nil {
@@ -49,6 +50,7 @@ func newFetcher(cfg *promconfig.ScrapeConfig, allowLoopback, ownAddress bool) (*
 	if t, ok := client.Transport.(*http.Transport); ok {
 		t.MaxIdleConns = maxIdleConns
 		t.MaxIdleConnsPerHost = 1
+		t.MaxResponseHeaderBytes = maxHeadBytes
 	}
 	if ownAddress {
 		client.CheckRedirect = sameHostOnly(client.CheckRedirect)
@@ -57,13 +59,32 @@ func newFetcher(cfg *promconfig.ScrapeConfig, allowLoopback, ownAddress bool) (*
 	if err != nil {
 		return nil, err
 	}
-	return &fetcher{
+	f := &fetcher{
 		client:         client,
 		accept:         exposition.AcceptHeader(cfg.ScrapeProtocols, escaping),
 		acceptEncoding: exposition.AcceptEncoding(cfg.EnableCompression),
 		userAgent:      "envoy-scraper/" + version.Version,
 		bodyLimit:      int64(cfg.BodySizeLimit),
-	}, nil
+	}
+	if isPlain(cfg.HTTPClientConfig) {
+		f.plain = newPlain(dial, f.request)
+	}
+	return f, nil
+}
+
+// close gives back what is kept between scrapes. A scrape that still runs ends as it would have.
+func (f *fetcher) close() {
+	f.client.CloseIdleConnections()
+	if f.plain != nil {
+		f.plain.idle.close()
+	}
+}
+
+// forget closes what is kept for a target that is gone.
+func (f *fetcher) forget(t *target) {
+	if f.plain != nil {
+		f.plain.idle.forget(t.hostPort)
+	}
 }
 
 // namesAddresses tells whether the user's own lists name a job's targets.
@@ -91,15 +112,81 @@ func sameHostOnly(next func(*http.Request, []*http.Request) error) func(*http.Re
 	}
 }
 
-// page is an answer being read. Its owner closes it.
+// page is an answer being read. Its owner closes it, once.
 type page struct {
 	contentType string
 	body        *limitedBody
-	close       func()
+	answer      io.Closer
+	fetcher     *fetcher
+	unzipper    *unzipper // nil: not compressed
+}
+
+func (p *page) close() {
+	_ = p.answer.Close()
+	if p.unzipper != nil {
+		p.fetcher.unzippers.Put(p.unzipper)
+	}
 }
 
 // get asks a target for its page. An error is a failed scrape.
 func (f *fetcher) get(ctx context.Context, t *target) (*page, error) {
+	a, err := f.ask(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	if a.code != http.StatusOK {
+		_, _ = io.CopyN(io.Discard, a.body, maxDrainBytes)
+		_ = a.body.Close()
+		return nil, fmt.Errorf("server returned HTTP status %s", a.status)
+	}
+	p := &page{contentType: a.contentType, answer: a.body, fetcher: f}
+	reader := io.Reader(a.body)
+	if a.encoding == "gzip" {
+		p.unzipper = f.unzipper()
+		reader = p.unzipper
+		if err := p.unzipper.begin(a.body); err != nil {
+			p.close()
+			return nil, err
+		}
+	}
+	p.body = &limitedBody{r: reader, limit: f.bodyLimit}
+	return p, nil
+}
+
+// answer is what a scrape wants to know of a response.
+type answer struct {
+	code        int
+	status      string // as the server put it, "404 Not Found"
+	contentType string
+	encoding    string
+	body        io.ReadCloser
+}
+
+func (f *fetcher) ask(ctx context.Context, t *target) (answer, error) {
+	if f.plain != nil {
+		if a, err := f.plain.ask(ctx, t); !errors.Is(err, errHandOver) {
+			return a, err
+		}
+	}
+	req, err := f.request(ctx, t)
+	if err != nil {
+		return answer{}, err
+	}
+	resp, err := f.client.Do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	return answerOf(resp), nil
+}
+
+func answerOf(resp *http.Response) answer {
+	return answer{
+		code: resp.StatusCode, status: resp.Status, body: resp.Body,
+		contentType: resp.Header.Get("Content-Type"), encoding: resp.Header.Get("Content-Encoding"),
+	}
+}
+
+func (f *fetcher) request(ctx context.Context, t *target) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url, http.NoBody)
 	if err != nil {
 		return nil, err
@@ -108,27 +195,25 @@ func (f *fetcher) get(ctx context.Context, t *target) (*page, error) {
 	req.Header.Set("Accept-Encoding", f.acceptEncoding)
 	req.Header.Set("User-Agent", f.userAgent)
 	req.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.FormatFloat(t.timeout.Seconds(), 'f', -1, 64))
-	resp, err := f.client.Do(req)
-	if err != nil {
-		return nil, err
+	return req, nil
+}
+
+// unzipper decompresses one page after another: its tables, 40 KB, are worth keeping.
+type unzipper struct {
+	in *bufio.Reader
+	gzip.Reader
+}
+
+func (f *fetcher) unzipper() *unzipper {
+	if u, ok := f.unzippers.Get().(*unzipper); ok {
+		return u
 	}
-	if resp.StatusCode != http.StatusOK {
-		_, _ = io.CopyN(io.Discard, resp.Body, maxDrainBytes)
-		_ = resp.Body.Close()
-		return nil, fmt.Errorf("server returned HTTP status %s", resp.Status)
-	}
-	p := &page{contentType: resp.Header.Get("Content-Type"), close: func() { _ = resp.Body.Close() }}
-	reader := io.Reader(resp.Body)
-	if resp.Header.Get("Content-Encoding") == "gzip" {
-		z, err := gzip.NewReader(bufio.NewReader(resp.Body))
-		if err != nil {
-			p.close()
-			return nil, err
-		}
-		reader = z
-	}
-	p.body = &limitedBody{r: reader, limit: f.bodyLimit}
-	return p, nil
+	return &unzipper{in: bufio.NewReader(nil)}
+}
+
+func (u *unzipper) begin(body io.Reader) error {
+	u.in.Reset(body)
+	return u.Reset(u.in)
 }
 
 // limitedBody reads at most limit-1 bytes: a body as long as the limit is already too long, as in Prometheus.

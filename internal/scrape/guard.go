@@ -1,7 +1,6 @@
 package scrape
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -29,7 +28,7 @@ func forbidden(ip netip.Addr, allowLoopback bool) string {
 }
 
 // guardedDial is the dialler of a job's client.
-func guardedDial(allowLoopback bool) func(context.Context, string, string) (net.Conn, error) {
+func guardedDial(allowLoopback bool) dialFunc {
 	d := net.Dialer{
 		KeepAlive: 30 * time.Second,
 		Control: func(_, address string, _ syscall.RawConn) error {

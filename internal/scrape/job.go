@@ -34,7 +34,7 @@ func newJobState(cfg *promconfig.ScrapeConfig, m *metrics, opts Options) (*jobSt
 		return nil, err
 	}
 	if opts.transport != nil {
-		f.client.Transport = opts.transport
+		f.client.Transport, f.plain = opts.transport, nil
 	}
 	j := &jobState{
 		cfg: cfg, fetcher: f, metrics: m.of(cfg.JobName), ownAddress: own,
@@ -64,7 +64,7 @@ func newJobState(cfg *promconfig.ScrapeConfig, m *metrics, opts Options) (*jobSt
 
 // close gives back what the job holds open: another took its place, or none.
 func (j *jobState) close() {
-	j.fetcher.client.CloseIdleConnections()
+	j.fetcher.close()
 	if j.failureFile != nil {
 		_ = j.failureFile.Close()
 	}

@@ -218,6 +218,7 @@ func (ps *Pools) start(p *pool, t *target) {
 
 // ended forgets a loop whose end was marked.
 func (ps *Pools) ended(p *pool, id string, l *loop) {
+	l.job.fetcher.forget(l.target)
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	if p.ending[id] == l {

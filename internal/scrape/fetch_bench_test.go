@@ -1,0 +1,181 @@
+//go:build unix
+
+package scrape
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The servers of the benchmarks are processes of their own, so that CPU and memory are the client's alone: this
+// test binary, which serves instead of testing if the environment says so.
+const (
+	serveOn    = "ENVOY_SCRAPER_TEST_SERVERS" // how many addresses
+	serveLines = "ENVOY_SCRAPER_TEST_LINES"   // samples on a page
+)
+
+func TestMain(m *testing.M) {
+	n, err := strconv.Atoi(os.Getenv(serveOn))
+	if err != nil {
+		os.Exit(m.Run())
+	}
+	lines, _ := strconv.Atoi(os.Getenv(serveLines))
+	answer := []byte("HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=UTF-8\r\ncache-control: no-cache, max-age=0\r\n" +
+		"x-content-type-options: nosniff\r\ndate: Mon, 01 Jan 2024 00:00:00 GMT\r\nserver: envoy\r\n" +
+		"x-envoy-upstream-service-time: 2\r\ntransfer-encoding: chunked\r\n\r\n" +
+		chunks(strings.Repeat(strings.Repeat("x", 509)+" 1\n", lines)))
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Println(l.Addr())
+		go serveForever(l, answer)
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin) // until the benchmark ends
+}
+
+func serveForever(l net.Listener, answer []byte) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			request := make([]byte, 4<<10)
+			for {
+				if _, err := c.Read(request); err != nil {
+					return
+				}
+				if _, err := c.Write(answer); err != nil {
+					return
+				}
+			}
+		}()
+	}
+}
+
+// servers starts servers of pages of so many samples, 512 bytes each, in a process of their own.
+func servers(b *testing.B, n, lines int) []*target {
+	b.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), fmt.Sprint(serveOn, "=", n), fmt.Sprint(serveLines, "=", lines))
+	cmd.Stderr = os.Stderr
+	in, err1 := cmd.StdinPipe()
+	out, err2 := cmd.StdoutPipe()
+	if err := errors.Join(err1, err2, cmd.Start()); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Wait()
+	})
+	var targets []*target
+	hosts := bufio.NewScanner(out)
+	for len(targets) < n && hosts.Scan() {
+		targets = append(targets, (&wire{host: hosts.Text()}).target())
+	}
+	if len(targets) < n {
+		b.Fatalf("%d servers", len(targets))
+	}
+	return targets
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// readPage reads a page as exposition does, 64 KiB at a time.
+func readPage(b *testing.B, f *fetcher, t *target, buf []byte) {
+	ctx, cancel := context.WithTimeout(b.Context(), t.timeout)
+	defer cancel()
+	p, err := f.get(ctx, t)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer p.close()
+	for err == nil {
+		_, err = p.body.Read(buf)
+	}
+	if err != io.EOF {
+		b.Fatal(err)
+	}
+}
+
+func clients() map[string]func(testing.TB) *fetcher {
+	return map[string]func(testing.TB) *fetcher{"nethttp": library, "lean": lean}
+}
+
+// BenchmarkFetch is the client's CPU time for reading pages, parsing excluded: docs/decisions/0004. With a pause
+// between pages, as a scraper has it, caches and cores are cold, which costs the more the more there is to wake.
+func BenchmarkFetch(b *testing.B) {
+	for _, lines := range []int{1, 500, 2000} {
+		targets := servers(b, 1, lines)
+		for _, pause := range []time.Duration{0, 3 * time.Millisecond} {
+			for _, name := range []string{"nethttp", "lean"} {
+				b.Run(fmt.Sprintf("samples=%d/pause=%v/%s", lines, pause, name), func(b *testing.B) {
+					f, buf := clients()[name](b), make([]byte, 64<<10)
+					readPage(b, f, targets[0], buf)
+					b.SetBytes(int64(lines) * 512)
+					b.ReportAllocs()
+					before := cpuTime()
+					for b.Loop() {
+						readPage(b, f, targets[0], buf)
+						if pause > 0 {
+							<-time.After(pause)
+						}
+					}
+					spent := float64((cpuTime() - before).Nanoseconds()) / float64(b.N)
+					b.ReportMetric(spent/1000, "cpu-us/page")
+					b.ReportMetric(spent/float64(lines), "cpu-ns/sample")
+				})
+			}
+		}
+	}
+}
+
+// BenchmarkIdle is what a connection costs between scrapes.
+func BenchmarkIdle(b *testing.B) {
+	const connections = 500
+	targets := servers(b, connections, 1)
+	for _, name := range []string{"nethttp", "lean"} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				f, buf := clients()[name](b), make([]byte, 64<<10)
+				before, goroutines := inUse(), runtime.NumGoroutine()
+				for _, t := range targets {
+					readPage(b, f, t, buf)
+				}
+				b.ReportMetric(float64(inUse()-before)/connections, "B/conn")
+				b.ReportMetric(float64(runtime.NumGoroutine()-goroutines)/connections, "goroutines/conn")
+				f.close()
+			}
+		})
+	}
+}
+
+// inUse is the memory of heap and stacks in use, in bytes.
+func inUse() int64 {
+	var m runtime.MemStats
+	for range 3 {
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapInuse + m.StackInuse)
+}

@@ -1,0 +1,122 @@
+package scrape
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func seeds(f *testing.F) []string {
+	f.Helper()
+	const head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+	return []string{
+		ok,
+		head + "Content-Length: 4\r\n\r\nx 1\n",
+		head + "content-length: 4\r\nConnection: keep-alive\r\n\r\nx 1\nmore",
+		head + "Content-Length: 4\r\nConnection: close\r\n\r\nx 1\n",
+		head + "Content-Length: 4\r\nContent-Length: 4\r\n\r\nx 1\n",
+		head + "Content-Length: +4\r\n\r\nx 1\n",
+		head + "Content-Length: \r\n\r\nx 1\n",
+		head + "Content-Length: 0\r\n\r\n",
+		head + "Content-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks("x ", "1\n"),
+		head + "Transfer-Encoding: Chunked \r\n\r\n4;a=b\r\nx 1\n\r\n0\r\nX: y\r\n\r\n",
+		head + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks("x 1\n"),
+		head + "Transfer-Encoding: identity\r\n\r\nx 1\n",
+		head + "Trailer: X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\n\r\n",
+		head + "Transfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\n\r",
+		head + "Transfer-Encoding: chunked\r\n\r\n0\r\n\n",
+		head + "Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nx 1\n",
+		head + "Content-Type: b\r\nContent-Encoding:\tgzip\t\r\nContent-Length: 4\r\n\r\nx 1\n",
+		head + " folded\r\nContent-Length: 4\r\n\r\nx 1\n",
+		head + "Content-Length : 4\r\n\r\nx 1\n",
+		head + "Content-Length: 4\n\nx 1\n",
+		head + "X: \x00\r\nContent-Length: 4\r\n\r\nx 1\n",
+		head + "X: \r\r\nContent-Length: 4\r\n\r\nx 1\n",
+		head + "\r\nx 1\n",
+		"HTTP/1.0 200 OK\r\nContent-Length: 4\r\n\r\nx 1\n",
+		"HTTP/1.1 200\r\nContent-Length: 4\r\n\r\nx 1\n",
+		"HTTP/1.1  200 OK\r\nContent-Length: 4\r\n\r\nx 1\n",
+		"HTTP/1.1 200 \r\nContent-Length: 4\r\n\r\nx 1\n",
+		"HTTP/1.1 2000 OK\r\nContent-Length: 4\r\n\r\nx 1\n",
+		"HTTP/1.1 100 Continue\r\n\r\n" + ok,
+		"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nx",
+		"HTTP/1.1 099 What\r\nContent-Length: 0\r\n\r\n",
+		"HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\n",
+		"HTTP/1.1 503 no\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks("x 1\n"),
+		"", "\n", "HTTP/1.1", "<html>",
+	}
+}
+
+// FuzzHead: what parseHead takes means what http.ReadResponse says.
+func FuzzHead(f *testing.F) {
+	for _, s := range seeds(f) {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, n := parseHead(b)
+		if n == 0 {
+			return
+		}
+		in := bufio.NewReaderSize(bytes.NewReader(b), len(b)+16)
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatalf("%q was taken, but %v", b[:n], err)
+		}
+		length := resp.ContentLength
+		if resp.Body == http.NoBody {
+			length = 0
+		}
+		if resp.StatusCode != http.StatusOK || resp.Close || length != h.length || len(b)-in.Buffered() != n ||
+			resp.Header.Get("Content-Type") != string(h.contentType) || resp.Header.Get("Content-Encoding") != string(h.encoding) {
+			t.Errorf("%q\nwas taken as %q, %q, %d, of %d bytes\nnet/http: %d %v, close %v, length %d, %d bytes", b, h.contentType, h.encoding, h.length, n,
+				resp.StatusCode, resp.Header, resp.Close, length, len(b)-in.Buffered())
+		}
+	})
+}
+
+// FuzzAnswer: a server that says anything, in two pieces, and closes yields what it yields through net/http: the
+// same error of the request, or the same page.
+func FuzzAnswer(f *testing.F) {
+	withoutLog(f)
+	for i, s := range seeds(f) {
+		f.Add([]byte(s), uint16(0))
+		f.Add([]byte(s), uint16(i*7))
+	}
+	f.Fuzz(func(t *testing.T, b []byte, cut uint16) {
+		dial := func(context.Context, string, string) (net.Conn, error) {
+			client, server := net.Pipe()
+			go func() {
+				defer server.Close()
+				if _, err := http.ReadRequest(bufio.NewReader(server)); err != nil {
+					return
+				}
+				n := min(int(cut), len(b))
+				if _, err := server.Write(b[:n]); err == nil {
+					_, _ = server.Write(b[n:])
+				}
+			}()
+			return client, nil
+		}
+		tg := &target{url: "http://a:1/stats/prometheus", hostPort: "a:1"}
+		lean, library := lean(t), library(t)
+		lean.plain.dial = dial
+		library.client.Transport.(*http.Transport).DialContext = dial
+		lean.client.Transport = library.client.Transport
+		got, want := look(t.Context(), lean, tg), look(t.Context(), library, tg)
+		if same := errorOf(got.err) == errorOf(want.err) || got.err != "" && ambiguous(b); !same || got.body != want.body || got.contentType != want.contentType {
+			t.Errorf("%q, cut at %d\ngot      %q\nnet/http %q", b, cut, got, want)
+		}
+	})
+}
+
+// errorOf is an error without what only net/http knows: that it gave up the connection.
+func errorOf(s string) string {
+	return strings.Replace(s, "net/http: HTTP/1.x transport connection broken: ", "", 1)
+}
+
+// ambiguous tells of an answer whose error net/http words by chance: it is nothing.
+func ambiguous(b []byte) bool { return len(b) == 0 }
