@@ -170,6 +170,9 @@ func (p *Page) take(parser textparse.Parser, text []byte, own *int64, v float64)
 	if !known {
 		var lset labels.Labels
 		parser.Labels(&lset)
+		if own != nil && *own > p.maxTime {
+			return -1, p.passOver(lset)
+		}
 		if n, err = p.learn(hash, lset); err != nil {
 			p.counts.Scraped++
 			return -1, err
@@ -187,6 +190,22 @@ func (p *Page) sampleNew(hash uint64, lset labels.Labels, v float64) error {
 		return err
 	}
 	p.addKnown(n, true, nil, v)
+	return nil
+}
+
+// passOver counts a sample that is too far ahead of a series never seen, and learns nothing: the text is as new as
+// before when it comes again.
+func (p *Page) passOver(lset labels.Labels) error {
+	p.counts.Scraped++
+	id, keep, err := p.learner.Learn(lset, p.meta(lset.Get(model.MetricNameLabel)))
+	if err != nil || !keep {
+		return err
+	}
+	p.layouts.table.Release(slices.Values([]series.ID{id}))
+	p.counts.Kept++
+	if p.countSample() {
+		p.counts.OutOfBounds++
+	}
 	return nil
 }
 
@@ -218,15 +237,14 @@ func (p *Page) addKnown(n int, isNew bool, own *int64, v float64) (index int) {
 		*at |= duplicateBit
 		return -1
 	}
-	if isNew && p.limitErr == nil {
+	if isNew {
 		p.counts.Added++
+		d.appended = len(d.learned.hashes)
 	}
-	if !d.seen.Add(uint32(id)) {
+	if own == nil && !d.seen.Add(uint32(id)) {
+		p.counts.Duplicates++
 		*at |= duplicateBit
-		if own == nil {
-			p.counts.Duplicates++
-			return -1
-		}
+		return -1
 	}
 	index = p.batch.Add(id, v)
 	if own != nil {

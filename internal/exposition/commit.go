@@ -24,7 +24,8 @@ func (p *Page) diverge() *draft {
 //
 // An empty page ends every series but teaches nothing: what was known stays so.
 func (p *Page) Commit(before Shown) Shown {
-	if p.diverged && !p.empty {
+	if !p.empty && (p.diverged || p.layout.shown < len(p.layout.hashes)) {
+		p.diverge()
 		p.exchange(p.laidOut())
 	}
 	p.end()
@@ -51,6 +52,7 @@ func (p *Page) laidOut() *layout {
 	d.expected, d.shown = len(d.hashes), len(d.hashes)
 	if d.timed {
 		d.expected = 0 // a series may stand on the page twice: no line tells what to expect next
+		d.followOnce()
 	}
 	if d.layout.same(p.layout) {
 		p.layouts.retain(p.layout)
@@ -59,10 +61,10 @@ func (p *Page) laidOut() *layout {
 	return p.layouts.publish(&d.layout)
 }
 
-// Abandon leaves everything as it was before the page just read, except that its texts stay known, until
-// another page does not show them.
+// Abandon leaves everything as it was before the page just read, except that its texts stay known, until a good
+// page does not show them.
 func (p *Page) Abandon() {
-	if d := p.draft; p.diverged && len(d.learned.hashes) > 0 {
+	if d := p.draft; p.diverged && d.appended > 0 {
 		good := p.layout.shown
 		d.hashes = append(d.hashes[:0], p.layout.hashes[:good]...)
 		d.places = append(d.places[:0], p.layout.places[:good]...)

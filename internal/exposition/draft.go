@@ -10,22 +10,23 @@ import (
 //
 // A known line has a number: its place in the page's layout, or behind those in learned.
 type draft struct {
-	layout         // of the page so far, in order; families: those of known, then those learned
-	learned layout // lines that the page's layout has not; each series holds a reference
-	known   *layout
-	index   hashindex.Index // hash -> number of a known line
-	indexed bool
-	onPage  []uint64      // a bit for each known line: the page has shown it
-	seen    hashindex.Set // series of the page
-	timed   bool          // a sample had a timestamp of its own
-	cold    []byte        // scratch of readCold
-	quick   quickParser
-	named   []family // scratch of number
+	layout          // of the page so far, in order; families: those of known, then those learned
+	learned  layout // lines that the page's layout has not; each series holds a reference
+	known    *layout
+	index    hashindex.Index // hash -> number of a known line
+	indexed  bool
+	onPage   []uint64      // a bit for each known line: the page has shown it
+	seen     hashindex.Set // series of the page
+	timed    bool          // a sample had a timestamp of its own
+	appended int           // the first so many of learned are up to the last that was appended
+	cold     []byte        // scratch of readCold
+	quick    quickParser
+	named    []family // scratch of number
 }
 
 // open prepares a draft for a page whose known lines are those of l.
 func (d *draft) open(l *layout) {
-	d.known, d.indexed, d.timed = l, false, false
+	d.known, d.indexed, d.timed, d.appended = l, false, false, 0
 	d.hashes, d.places, d.families = d.hashes[:0], d.places[:0], append(d.families[:0], l.families...)
 	d.learned.hashes, d.learned.places = d.learned.hashes[:0], d.learned.places[:0]
 }
@@ -128,11 +129,28 @@ func (d *draft) number() {
 	d.families, d.named = d.named, d.families
 }
 
-// addExtras appends, behind a good page's lines, the known ones that the page just read showed beside them.
+// maxExtras is how many lines only failed pages showed may stay known beside n of the last good one: as in
+// Prometheus.
+func maxExtras(n int) int { return n + 1000 }
+
+// addExtras appends, behind a good page's lines, those known beside them, and those that the page just read, which
+// failed, added; if they are too many, only those that it showed.
 func (d *draft) addExtras() {
-	for n := d.known.shown; n < len(d.known.hashes)+len(d.learned.hashes); n++ {
-		if !d.mark(n) {
+	good, end := d.known.shown, len(d.known.hashes)+d.appended
+	all := end-good <= maxExtras(good)
+	for n := good; n < end; n++ {
+		if shown := !d.mark(n); all || shown {
 			d.follow(n)
+		}
+	}
+}
+
+// followOnce leaves one line of each series that staleness follows without the mark of a duplicate.
+func (d *draft) followOnce() {
+	d.seen.Reset(len(d.places))
+	for i, p := range d.places {
+		if p.kind() == placeSeries && p&duplicateBit == 0 && !d.seen.Add(uint32(p.id())) {
+			d.places[i] |= duplicateBit
 		}
 	}
 }

@@ -114,7 +114,7 @@ func (p *Page) Read(body io.Reader, contentType string, maxTime int64, b *series
 		return p.finish()
 	}
 	if err != nil {
-		return Counts{}, err
+		return p.unread(err)
 	}
 	if err := p.negotiate(contentType); err != nil {
 		return p.failed(body, err)
@@ -178,7 +178,7 @@ func (p *Page) stream(body io.Reader, buf *[]byte, n int) (Counts, error) {
 		case err == io.EOF:
 			eof = true
 		case err != nil:
-			return Counts{}, err
+			return p.unread(err)
 		}
 	}
 	return p.finish()
@@ -188,7 +188,7 @@ func (p *Page) stream(body io.Reader, buf *[]byte, n int) (Counts, error) {
 // body is still read to its end, since a failure to read it is what Prometheus would report.
 func (p *Page) failed(body io.Reader, err error) (Counts, error) {
 	if _, readErr := io.Copy(io.Discard, body); readErr != nil {
-		return Counts{}, readErr
+		return p.unread(readErr)
 	}
 	if err != nil {
 		return p.counts, err
@@ -196,11 +196,19 @@ func (p *Page) failed(body io.Reader, err error) (Counts, error) {
 	return p.finish()
 }
 
+// unread ends a page that could not be read: it counts for nothing and teaches nothing.
+func (p *Page) unread(err error) (Counts, error) {
+	if p.draft != nil {
+		p.draft.appended = 0
+	}
+	return Counts{}, err
+}
+
 func (p *Page) finish() (Counts, error) {
 	if p.limitErr != nil {
 		return p.counts, p.limitErr
 	}
-	if p.cursor < p.layout.expected {
+	if p.cursor < p.layout.shown {
 		p.diverge() // the page ended early
 	}
 	p.counts.Unchanged = !p.diverged
@@ -289,10 +297,10 @@ func (p *Page) next(hash uint64) bool {
 	return !p.diverged && p.cursor < p.layout.expected && p.layout.hashes[p.cursor] == hash
 }
 
-// find looks for a known line elsewhere.
+// find looks for a known line elsewhere. A text has one number, that of its first line.
 func (p *Page) find(hash uint64) (n int, ok bool) {
-	if p.cursor < p.layout.expected && p.layout.hashes[p.cursor] == hash {
-		return p.cursor, true
+	if at := p.cursor; at < p.layout.expected && p.layout.hashes[at] == hash && p.layout.places[at]&repeatedBit == 0 {
+		return at, true
 	}
 	return p.borrow().find(hash)
 }

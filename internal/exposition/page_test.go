@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -114,11 +115,12 @@ func reference(page []byte, contentType string) (samples []sample, c Counts, err
 		}
 		l = withoutEmpty(l)
 		c.Kept++
-		if (seen[l.String()] || texts[key]) && own == nil {
+		if own == nil && (seen[l.String()] || texts[key]) {
 			c.Duplicates++
 			continue
 		}
-		seen[l.String()], texts[key] = true, true
+		seen[l.String()] = seen[l.String()] || own == nil // another time is another sample
+		texts[key] = true
 		s := sample{labels: l.String(), bits: math.Float64bits(v)}
 		if own != nil {
 			s.own = *own
@@ -173,6 +175,7 @@ func awkward() []string {
 		"a  5\n\tb\t6\n  c 7  \n",
 		"a 1 1000\na 2 2000\na 3\n",
 		"a 1\na 2\nb 1\na 3\n",
+		"a 1 1000\na{} 2\na{} 3\na{} 4 1000\n",
 		"a{x=\"1\",y=\"2\"} 1\na{y=\"2\",x=\"1\"} 2\n",
 		"drop_me 1\nkept 2\ndrop_me 3\n",
 		"\n\n# just a comment\n#\n# HELP a what \"it\" is\na 1\n\n",
@@ -317,6 +320,132 @@ func TestFailingPages(t *testing.T) {
 				t.Errorf("%d series left", n)
 			}
 		})
+	}
+}
+
+// visit is a page of a target: what becomes of it, and of what the target showed before.
+type visit struct {
+	page  string
+	fails bool
+	want  Counts   // Duplicates not on one that fails
+	shown []string // afterwards
+}
+
+// TestWhatOnePageTeaches follows a target from page to page.
+func TestWhatOnePageTeaches(t *testing.T) {
+	for name, c := range map[string]struct {
+		opts   Options
+		visits []visit
+	}{
+		"nothing but a blank line after timestamps of its own": {Options{HonorTimestamps: true}, []visit{
+			{page: "a 1 1000\nb 1\n", want: Counts{Scraped: 2, Kept: 2, Added: 2}, shown: []string{"b"}},
+			{page: "\n", want: Counts{}},
+		}},
+		"a text met twice, elsewhere": {Options{SampleLimit: 2}, []visit{
+			{page: "a 1\na 2\n", want: Counts{Scraped: 2, Kept: 2, Added: 1, Duplicates: 1}, shown: []string{"a"}},
+			{page: "b 1\na 1\na 2\n", want: Counts{Scraped: 3, Kept: 3, Added: 1, Duplicates: 1}, shown: []string{"b", "a"}},
+		}},
+		"one series at two times": {Options{HonorTimestamps: true}, []visit{
+			{page: "a 1 1000\na{} 2\na{} 3\n", want: Counts{Scraped: 3, Kept: 3, Added: 2, Duplicates: 1}, shown: []string{"a"}},
+		}},
+		"one series at two times, both tracked": {Options{HonorTimestamps: true, TrackTimestamps: true}, []visit{
+			{page: "a 1 1000\na{} 2\n", want: Counts{Scraped: 2, Kept: 2, Added: 2}, shown: []string{"a"}},
+		}},
+		"too far ahead teaches nothing": {Options{HonorTimestamps: true}, []visit{
+			{page: "a 1 999999\n", want: Counts{Scraped: 1, Kept: 1, OutOfBounds: 1}},
+			{page: "a 1 999999\na 1\n", want: Counts{Scraped: 2, Kept: 2, Added: 1, OutOfBounds: 1}, shown: []string{"a"}},
+		}},
+		"what came after the limit is new again": {Options{SampleLimit: 1}, []visit{
+			{page: "a 1\nb 1\n", fails: true, want: Counts{Scraped: 2, Kept: 2, Added: 1}},
+			{page: "b 1\n", want: Counts{Scraped: 1, Kept: 1, Added: 1}, shown: []string{"b"}},
+		}},
+		"failed pages teach": {Options{}, []visit{
+			{page: "a 1\n<html>\n", fails: true, want: Counts{Scraped: 1, Kept: 1, Added: 1}},
+			{page: "b 1\n<html>\n", fails: true, want: Counts{Scraped: 1, Kept: 1, Added: 1}},
+			{page: "a 1\nb 1\n", want: Counts{Scraped: 2, Kept: 2}, shown: []string{"a", "b"}},
+		}},
+		"until a good one leaves it out": {Options{}, []visit{
+			{page: "a 1\n", want: Counts{Scraped: 1, Kept: 1, Added: 1}, shown: []string{"a"}},
+			{page: "b 1\n<html>\n", fails: true, want: Counts{Scraped: 1, Kept: 1, Added: 1}},
+			{page: "a 1\n", want: Counts{Scraped: 1, Kept: 1, Unchanged: true}, shown: []string{"a"}},
+			{page: "a 1\nb 1\n", want: Counts{Scraped: 2, Kept: 2, Added: 1}, shown: []string{"a", "b"}},
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLearner()
+			p := NewPage(l.layouts, l, c.opts)
+			var before Shown
+			for i, v := range c.visits {
+				var b series.Batch
+				b.Reset(l.target, 1)
+				got, err := p.Read(strings.NewReader(v.page), plain, 100_000, &b)
+				if (err != nil) != v.fails || got != v.want {
+					t.Errorf("page %d: %+v, %v; want %+v", i, got, err, v.want)
+				}
+				if err != nil {
+					p.Abandon()
+					before.Release()
+					before = Shown{}
+				} else {
+					before = p.Commit(before)
+				}
+				if shown := l.names(before); !slices.Equal(shown, v.shown) {
+					t.Errorf("page %d shows %q, want %q", i, shown, v.shown)
+				}
+			}
+			p.Forget()
+			before.Release()
+			if n := l.table.Len(); n != 0 {
+				t.Errorf("%d series left", n)
+			}
+		})
+	}
+}
+
+// names are those of the series shown.
+func (l *learner) names(s Shown) (names []string) {
+	l.table.Read(func(v series.View) {
+		for id := range s.Series() {
+			names = append(names, v.String(v.Parts(id).Name))
+		}
+	})
+	return names
+}
+
+func TestReplicasShareALayoutWhateverTheyShowedBefore(t *testing.T) {
+	const page = "# TYPE a counter\na 1\nb 2\n# TYPE c gauge\nc 3\n"
+	l := newLearner()
+	for _, before := range []string{"", page, "# TYPE c gauge\nc 1\n", "a 1\na 1\nx 1\n", "new 1\n<html>\n", "a 1 1000\n", page + "more 1\n"} {
+		p := NewPage(l.layouts, l, Options{HonorTimestamps: true})
+		for _, text := range []string{page, before, page} {
+			readBoth(t, p, l, []byte(text), plain, strings.NewReader(text))
+		}
+		if n := l.layouts.Len(); n != 1 {
+			t.Errorf("%d layouts after %q, want one", n, before)
+		}
+		if n := l.table.Len(); n != 3 {
+			t.Errorf("%d series after %q, want 3", n, before)
+		}
+	}
+}
+
+func TestFailingPagesDoNotTeachWithoutEnd(t *testing.T) {
+	l := newLearner()
+	p := NewPage(l.layouts, l, Options{})
+	for i := range 50 {
+		var page strings.Builder
+		for j := range 100 {
+			fmt.Fprintf(&page, "a{n=\"%d\"} 1\n", i*100+j)
+		}
+		page.WriteString("<html>\n")
+		var b series.Batch
+		if _, err := p.Read(strings.NewReader(page.String()), plain, math.MaxInt64, &b); err == nil {
+			t.Fatal("no error")
+		}
+		p.Abandon()
+		if got, most := l.table.Len(), maxExtras(0)+100; got > most {
+			t.Fatalf("%d series known after %d failed pages, want at most %d", got, i+1, most)
+		}
 	}
 }
 
