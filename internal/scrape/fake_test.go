@@ -120,7 +120,7 @@ func newRig() *rig {
 }
 
 // job parses a job; an interval of 10 s unless it says otherwise.
-func job(t *testing.T, yaml string) *promconfig.ScrapeConfig {
+func job(t testing.TB, yaml string) *promconfig.ScrapeConfig {
 	t.Helper()
 	cfg, err := promconfig.Load("global: {scrape_interval: 10s, scrape_timeout: 5s}\nscrape_configs:\n- job_name: envoy\n"+yaml, nil)
 	if err != nil {

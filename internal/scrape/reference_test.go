@@ -1,0 +1,263 @@
+package scrape
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/prometheus/common/model"
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/labels"
+	promrelabel "github.com/prometheus/prometheus/model/relabel"
+	"github.com/prometheus/prometheus/model/textparse"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
+)
+
+// reference is a target as Prometheus' scrape loop treats it (scrape/scrape.go: scrapeLoopAppender.append,
+// mutateSampleLabels, scrapeCache), told anew with textparse, labels.Builder and relabel alone, and without any of
+// this program's code. Its storage takes whatever is not a second sample of a series without a timestamp of its own.
+//
+// Two things are as decided here instead: what a text means follows the TYPE in force, where Prometheus keeps what
+// the text meant first; and a failed scrape marks whatever the last good one showed, where Prometheus spares, until
+// the next scrape, what the failed page had shown before it failed.
+type reference struct {
+	target labels.Labels
+	cfg    *promconfig.ScrapeConfig
+	round  int
+	known  map[pageText]*appended // whatever was appended since a good page last left it out
+	live   []string               // shown by the last scrape, if it was good
+}
+
+// pageText is the text before a value, and the label that the TYPE in force makes a number.
+type pageText struct{ text, bound string }
+
+type appended struct {
+	final string
+	round int // last seen
+}
+
+// outcome is what a scrape yields: samples and markers in order.
+type outcome struct {
+	samples []outSample
+	markers []string
+	counts  exposition.Counts
+	failed  bool
+}
+
+type outSample struct {
+	series string
+	bits   uint64
+	time   int64
+}
+
+// diff tells how another outcome differs; empty: not at all.
+func (o outcome) diff(got outcome) string {
+	if got.failed != o.failed || got.counts != o.counts {
+		return fmt.Sprintf("failed %v %+v, want %v %+v", got.failed, got.counts, o.failed, o.counts)
+	}
+	if d := diffLists(got.samples, o.samples); d != "" {
+		return "sample " + d
+	}
+	if d := diffLists(got.markers, o.markers); d != "" {
+		return "marker " + d
+	}
+	return ""
+}
+
+func diffLists[T comparable](got, want []T) string {
+	for i := range max(len(got), len(want)) {
+		switch {
+		case i >= len(got):
+			return fmt.Sprintf("%d is missing: %+v", i, want[i])
+		case i >= len(want):
+			return fmt.Sprintf("%d is too much: %+v", i, got[i])
+		case got[i] != want[i]:
+			return fmt.Sprintf("%d is %+v, want %+v", i, got[i], want[i])
+		}
+	}
+	return ""
+}
+
+func newReference(target labels.Labels, cfg *promconfig.ScrapeConfig) *reference {
+	return &reference{target: target, cfg: cfg, known: map[pageText]*appended{}}
+}
+
+// reload is a new configuration. The series may look different now.
+func (r *reference) reload(cfg *promconfig.ScrapeConfig, sameSeries bool) {
+	r.cfg = cfg
+	if !sameSeries {
+		clear(r.known)
+	}
+}
+
+func (r *reference) scrape(page []byte, contentType string, now, maxTime int64) outcome {
+	r.round++
+	var out outcome
+	var live []string
+	if len(page) > 0 {
+		var err error
+		if live, err = r.read(&out, page, contentType, now, maxTime); err != nil {
+			out.failed, out.samples, live = true, nil, nil
+			out.counts.Duplicates = 0
+		} else {
+			for text, a := range r.known {
+				if a.round != r.round {
+					delete(r.known, text)
+				}
+			}
+		}
+	}
+	for _, s := range r.live {
+		if !slices.Contains(live, s) {
+			out.markers = append(out.markers, s)
+		}
+	}
+	r.live = live
+	return out
+}
+
+// read appends a page, and returns the series that staleness follows from now on.
+func (r *reference) read(out *outcome, page []byte, contentType string, now, maxTime int64) (live []string, err error) {
+	parser, err := textparse.New(bytes.Clone(page), contentType, labels.NewSymbolTable(), textparse.ParserOptions{IgnoreNativeHistograms: true})
+	if parser == nil {
+		return nil, err
+	}
+	var typ model.MetricType
+	var overLimit error
+	c, passed := &out.counts, 0
+	tracked, shown := map[string]bool{}, map[string]bool{}
+	for {
+		entry, err := parser.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return live, overLimit
+		case err != nil:
+			return nil, err
+		case entry == textparse.EntryType:
+			_, typ = parser.Type()
+			continue
+		case entry != textparse.EntrySeries:
+			continue
+		}
+		c.Scraped++
+		text, own, v := parser.Series()
+		if !r.cfg.HonorTimestamps {
+			own = nil
+		}
+		key := pageText{string(text), bounds()[typ]}
+		a := r.known[key]
+		isNew, repeated := a == nil, a != nil && a.round == r.round
+		if isNew {
+			final, keep, err := r.final(parser)
+			if err != nil {
+				return nil, err
+			}
+			if !keep {
+				continue
+			}
+			a = &appended{final: final}
+		}
+		a.round = r.round
+		c.Kept++
+		if repeated && own == nil {
+			c.Duplicates++
+			continue
+		}
+		if passed++; r.cfg.SampleLimit > 0 && passed > int(r.cfg.SampleLimit) {
+			overLimit = exposition.ErrSampleLimit
+			continue
+		}
+		if own != nil && *own > maxTime {
+			c.OutOfBounds++
+			continue
+		}
+		if isNew {
+			r.known[key] = a
+			c.Added++
+		}
+		if (own == nil || r.cfg.TrackTimestampsStaleness) && !tracked[a.final] {
+			tracked[a.final] = true
+			live = append(live, a.final)
+		}
+		if own != nil {
+			out.samples = append(out.samples, outSample{a.final, bitsOf(v), *own})
+			continue
+		}
+		if shown[a.final] {
+			c.Duplicates++
+			continue
+		}
+		shown[a.final] = true
+		out.samples = append(out.samples, outSample{a.final, bitsOf(v), now})
+	}
+}
+
+// bounds are the labels that textparse writes as numbers, by TYPE.
+func bounds() map[model.MetricType]string {
+	return map[model.MetricType]string{model.MetricTypeHistogram: "le", model.MetricTypeSummary: "quantile"}
+}
+
+// final returns the labels that a sample has in the end.
+func (r *reference) final(parser textparse.Parser) (final string, keep bool, err error) {
+	var printed labels.Labels
+	parser.Labels(&printed)
+	b := labels.NewBuilder(printed)
+	if r.cfg.HonorLabels {
+		r.target.Range(func(l labels.Label) {
+			if !printed.Has(l.Name) {
+				b.Set(l.Name, l.Value)
+			}
+		})
+	} else {
+		r.exportClashes(b, printed)
+	}
+	if !promrelabel.ProcessBuilder(b, r.cfg.MetricRelabelConfigs...) {
+		return "", false, nil
+	}
+	l := b.Labels()
+	if l.IsEmpty() {
+		return "", false, nil
+	}
+	return l.String(), true, r.check(l)
+}
+
+// exportClashes gives the target's labels precedence; shorter names move first.
+func (r *reference) exportClashes(b *labels.Builder, printed labels.Labels) {
+	var clashes []labels.Label
+	r.target.Range(func(l labels.Label) {
+		if v := printed.Get(l.Name); v != "" {
+			clashes = append(clashes, labels.Label{Name: l.Name, Value: v})
+		}
+		b.Set(l.Name, l.Value)
+	})
+	slices.SortStableFunc(clashes, func(a, b labels.Label) int { return len(a.Name) - len(b.Name) })
+	for _, l := range clashes {
+		name := "exported_" + l.Name
+		for b.Get(name) != "" {
+			name = "exported_" + name
+		}
+		b.Set(name, l.Value)
+	}
+}
+
+var errInReference = errors.New("the scrape fails")
+
+func (r *reference) check(l labels.Labels) error {
+	_, twice := l.HasDuplicateLabelNames()
+	if !l.Has("__name__") || !l.IsValid(r.cfg.MetricNameValidationScheme) || twice ||
+		r.cfg.LabelLimit > 0 && l.Len() > int(r.cfg.LabelLimit) {
+		return errInReference
+	}
+	return l.Validate(func(l labels.Label) error {
+		if n := int(r.cfg.LabelNameLengthLimit); n > 0 && len(l.Name) > n {
+			return errInReference
+		}
+		if n := int(r.cfg.LabelValueLengthLimit); n > 0 && len(l.Value) > n {
+			return errInReference
+		}
+		return nil
+	})
+}
