@@ -226,7 +226,7 @@ func (p *pair) scrape(target int, page []byte) (good bool) {
 	p.t.Helper()
 	p.now += 10_000
 	want := p.refs[target].scrape(page, p.mimeType, p.now, p.now+maxAhead.Milliseconds())
-	got, report := p.readBody(p.loops[target], &chunked{rest: page, most: p.chunk})
+	got, report := p.readBody(p.loops[target], &trickle{rest: page, most: p.chunk})
 	if diff := want.diff(got); diff != "" {
 		cfg := p.refs[target].cfg
 		p.t.Fatalf("target %d: %s\n%q\nsample_limit %d, honor_labels %v, honor_timestamps %v, track %v, rules %+v", target, diff, page,
@@ -320,13 +320,13 @@ func (p *pair) end() {
 	}
 }
 
-// chunked yields at most so many bytes a read.
-type chunked struct {
+// trickle yields at most so many bytes a read.
+type trickle struct {
 	rest []byte
 	most int
 }
 
-func (c *chunked) Read(to []byte) (int, error) {
+func (c *trickle) Read(to []byte) (int, error) {
 	if len(c.rest) == 0 {
 		return 0, io.EOF
 	}
