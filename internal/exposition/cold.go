@@ -178,7 +178,7 @@ func (p *Page) take(parser textparse.Parser, text []byte, own *int64, v float64)
 			return -1, err
 		}
 	}
-	return p.addKnown(n, !known, own, v), nil
+	return p.addKnown(n, !known || d.uncounted(n), own, v), nil
 }
 
 // sampleNew takes a sample whose text was never seen and whose labels are known all the same.
@@ -237,9 +237,13 @@ func (p *Page) addKnown(n int, isNew bool, own *int64, v float64) (index int) {
 		*at |= duplicateBit
 		return -1
 	}
-	if isNew {
+	if isNew && fresh {
 		p.counts.Added++
-		d.appended = len(d.learned.hashes)
+		if n < len(d.known.hashes) {
+			d.counted.Add(uint32(n) + 1)
+		} else {
+			d.appended = len(d.learned.hashes)
+		}
 	}
 	if own == nil && !d.seen.Add(uint32(id)) {
 		p.counts.Duplicates++

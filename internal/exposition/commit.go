@@ -64,11 +64,11 @@ func (p *Page) laidOut() *layout {
 // Abandon leaves everything as it was before the page just read, except that its texts stay known, until a good
 // page does not show them.
 func (p *Page) Abandon() {
-	if d := p.draft; p.diverged && d.appended > 0 {
+	if d := p.draft; p.diverged && (len(d.learned.hashes) > 0 || len(p.layout.hashes) > p.layout.shown) {
 		good := p.layout.shown
 		d.hashes = append(d.hashes[:0], p.layout.hashes[:good]...)
 		d.places = append(d.places[:0], p.layout.places[:good]...)
-		d.addExtras()
+		d.addExtras(p.cut)
 		d.number()
 		d.expected, d.shown = p.layout.expected, good
 		p.exchange(p.layouts.own(&d.layout))

@@ -19,6 +19,7 @@ type draft struct {
 	seen     hashindex.Set // series of the page
 	timed    bool          // a sample had a timestamp of its own
 	appended int           // the first so many of learned are up to the last that was appended
+	counted  hashindex.Set // numbers, plus one, of uncounted lines that this page has counted
 	cold     []byte        // scratch of readCold
 	quick    quickParser
 	named    []family // scratch of number
@@ -29,6 +30,7 @@ func (d *draft) open(l *layout) {
 	d.known, d.indexed, d.timed, d.appended = l, false, false, 0
 	d.hashes, d.places, d.families = d.hashes[:0], d.places[:0], append(d.families[:0], l.families...)
 	d.learned.hashes, d.learned.places = d.learned.hashes[:0], d.learned.places[:0]
+	d.counted.Reset(0)
 }
 
 // maxKeptLines is how long a page may be whose draft is kept for the next.
@@ -134,15 +136,27 @@ func (d *draft) number() {
 func maxExtras(n int) int { return n + 1000 }
 
 // addExtras appends, behind a good page's lines, those known beside them, and those that the page just read, which
-// failed, added; if they are too many, only those that it showed.
-func (d *draft) addExtras() {
-	good, end := d.known.shown, len(d.known.hashes)+d.appended
+// failed, taught; if they are too many, only those that it showed. unread tells that the page failed before its end
+// was seen: what it taught stays known, so that the next one comes further, but is still to be counted as added.
+func (d *draft) addExtras(unread bool) {
+	good, end := d.known.shown, len(d.known.hashes)+len(d.learned.hashes)
 	all := end-good <= maxExtras(good)
 	for n := good; n < end; n++ {
-		if shown := !d.mark(n); all || shown {
-			d.follow(n)
+		shown := !d.mark(n)
+		if !all && !shown {
+			continue
+		}
+		d.follow(n)
+		if learned := n - len(d.known.hashes); learned >= d.appended ||
+			learned < 0 && d.uncounted(n) && (unread || !d.counted.Has(uint32(n)+1)) {
+			*d.last() |= uncountedBit
 		}
 	}
+}
+
+// uncounted tells that a known line, once it is a sample of a page that was read whole, counts as added.
+func (d *draft) uncounted(n int) bool {
+	return n >= d.known.shown && n < len(d.known.places) && d.known.places[n]&uncountedBit != 0
 }
 
 // followOnce leaves one line of each series that staleness follows without the mark of a duplicate.

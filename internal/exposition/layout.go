@@ -42,6 +42,9 @@ const (
 	duplicateBit place = 1 << 29
 	repeatedBit  place = 1 << 28
 
+	// Behind the lines of the last good page: nobody has counted the line as added yet.
+	uncountedBit = duplicateBit
+
 	numberMask = repeatedBit - 1
 )
 

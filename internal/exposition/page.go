@@ -84,6 +84,7 @@ type Page struct {
 	draft     *draft           // nil as long as no line was out of place
 	diverged  bool             // a line was not the one expected
 	empty     bool             // the body had not one byte
+	cut       bool             // the body could not be read to its end
 	parseType model.MetricType // TYPE in force for the labels' normalisation
 	family    family
 	appended  int // samples that count for sample_limit
@@ -127,7 +128,7 @@ func (p *Page) Read(body io.Reader, contentType string, maxTime int64, b *series
 
 func (p *Page) start(maxTime int64, b *series.Batch) {
 	p.batch, p.maxTime = b, maxTime
-	p.counts, p.cursor, p.diverged, p.empty = Counts{}, 0, false, false
+	p.counts, p.cursor, p.diverged, p.empty, p.cut = Counts{}, 0, false, false, false
 	p.parseType, p.family = "", family{}
 	p.appended, p.limitErr = 0, nil
 }
@@ -196,8 +197,9 @@ func (p *Page) failed(body io.Reader, err error) (Counts, error) {
 	return p.finish()
 }
 
-// unread ends a page that could not be read: it counts for nothing and teaches nothing.
+// unread ends a page that could not be read: it counts for nothing.
 func (p *Page) unread(err error) (Counts, error) {
+	p.cut = true
 	if p.draft != nil {
 		p.draft.appended = 0
 	}
@@ -267,7 +269,12 @@ func (p *Page) hit(line []byte) (ok bool, err error) {
 		return true, nil
 	}
 	if n, ok := p.find(hash); ok {
-		p.sampleAgain(n, v)
+		if p.draft != nil && p.draft.uncounted(n) {
+			p.diverge()
+			p.addKnown(n, true, nil, canonical(v))
+		} else {
+			p.sampleAgain(n, v)
+		}
 		return true, nil
 	}
 	lset, ok := p.borrow().quick.parse(text, p.parseType)
