@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"testing"
@@ -171,5 +172,102 @@ func TestTimeout(t *testing.T) {
 	a := c.post(t.Context(), []byte("x"), v2, 0)
 	if a.err == nil || strings.Contains(a.err.Error(), "topsecret") {
 		t.Errorf("error = %v, want a timeout without the address", a.err)
+	}
+}
+
+// roundTripper is a transport that does what a function says.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestBodyInUse: a transport may answer before it lets go of the body, which must not be written to until then.
+func TestBodyInUse(t *testing.T) {
+	answer := func(code int) (*http.Response, error) {
+		return &http.Response{StatusCode: code, Header: http.Header{"Location": {"/elsewhere"}}, Body: http.NoBody}, nil
+	}
+	begin := func(r *http.Request) { httptrace.ContextClientTrace(r.Context()).GotConn(httptrace.GotConnInfo{}) }
+	end := func(r *http.Request) {
+		httptrace.ContextClientTrace(r.Context()).WroteRequest(httptrace.WroteRequestInfo{})
+	}
+	for name, tc := range map[string]struct {
+		transport roundTripper
+		inUse     bool
+	}{
+		"written": {func(r *http.Request) (*http.Response, error) {
+			begin(r)
+			end(r)
+			return answer(204)
+		}, false},
+		"answered early": {func(r *http.Request) (*http.Response, error) {
+			begin(r)
+			return answer(413)
+		}, true},
+		"failed early": {func(r *http.Request) (*http.Response, error) {
+			begin(r)
+			return nil, io.ErrUnexpectedEOF
+		}, true},
+		"failed": {func(r *http.Request) (*http.Response, error) {
+			begin(r)
+			end(r)
+			return nil, io.ErrUnexpectedEOF
+		}, false},
+		"a transport that tells nothing": {func(*http.Request) (*http.Response, error) { return answer(204) }, true},
+		"written again": {func(r *http.Request) (*http.Response, error) {
+			begin(r)
+			end(r)
+			begin(r)
+			end(r)
+			return answer(204)
+		}, false},
+		"answered early when written again": {func(r *http.Request) (*http.Response, error) {
+			begin(r)
+			end(r)
+			begin(r)
+			return answer(204)
+		}, true},
+		"redirected early": {func(r *http.Request) (*http.Response, error) {
+			begin(r)
+			if r.URL.Path == "/elsewhere" {
+				end(r)
+				return answer(204)
+			}
+			return answer(308)
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := clientFor(t, "http://a.test/write", nil).(*client)
+			c.http.Transport = tc.transport
+			if a := c.post(t.Context(), []byte("body"), v2, 0); a.bodyInUse != tc.inUse {
+				t.Errorf("in use = %v, want %v (%+v)", a.bodyInUse, tc.inUse, a)
+			}
+		})
+	}
+	t.Run("net/http", func(t *testing.T) {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if b, err := io.ReadAll(r.Body); err != nil || string(b) != "body" {
+				t.Errorf("body = %q %v", b, err)
+			}
+			if r.URL.Path == "/" {
+				http.Redirect(w, r, "/elsewhere", http.StatusPermanentRedirect)
+			}
+		}))
+		defer srv.Close()
+		c := clientFor(t, srv.URL, nil)
+		for range 3 {
+			if a := c.post(t.Context(), []byte("body"), v2, 0); a.bodyInUse || a.status != 200 {
+				t.Errorf("answer = %+v, want 200 and the body back", a)
+			}
+		}
+	})
+}
+
+func TestPostsCostAHandfulOfAllocations(t *testing.T) {
+	c := clientFor(t, "http://a.test/write", nil).(*client)
+	c.http.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 204, Header: http.Header{}, Body: http.NoBody}, r.Body.Close()
+	})
+	body := []byte("body")
+	if n := testing.AllocsPerRun(100, func() { c.post(t.Context(), body, v2, 0) }); n > 30 {
+		t.Errorf("allocations a POST without the transport's = %v, want at most 30", n)
 	}
 }

@@ -53,6 +53,8 @@ type answer struct {
 	header  http.Header
 	message string // the start of the body, for people
 	err     error  // no answer at all
+	// bodyInUse: the transport has not let go of the request's body yet.
+	bodyInUse bool
 }
 
 // circumstances are what an answer's meaning depends on beside itself.
