@@ -7,7 +7,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/golang/snappy"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"go.uber.org/zap"
@@ -106,49 +105,4 @@ func BenchmarkAppend(b *testing.B) {
 			report()
 		})
 	}
-}
-
-func BenchmarkSend(b *testing.B) {
-	for _, p := range []protocol{v1, v2} {
-		b.Run(p.String(), func(b *testing.B) {
-			w, q, batches := benchWriters(b, labels.EmptyLabels())
-			for _, batch := range batches {
-				if err := w.Append(batch); err != nil {
-					b.Fatal(err)
-				}
-			}
-			m := messageOf(queue.Request{Records: q.last, Samples: benchSeries})
-			var s sender
-			var wire int
-			report := perSample(b, benchSeries)
-			for b.Loop() {
-				body, _, err := s.encode(m, p, true)
-				if err != nil {
-					b.Fatal(err)
-				}
-				wire = len(body)
-			}
-			report()
-			b.ReportMetric(float64(wire)/benchSeries, "wire-B/sample")
-		})
-	}
-}
-
-func BenchmarkSnappyAlone(b *testing.B) {
-	w, q, batches := benchWriters(b, labels.EmptyLabels())
-	for _, batch := range batches {
-		if err := w.Append(batch); err != nil {
-			b.Fatal(err)
-		}
-	}
-	plain, err := appendRequest(nil, messageOf(queue.Request{Records: q.last}))
-	if err != nil {
-		b.Fatal(err)
-	}
-	var dst []byte
-	report := perSample(b, benchSeries)
-	for b.Loop() {
-		dst = snappy.Encode(dst[:cap(dst)], plain)
-	}
-	report()
 }

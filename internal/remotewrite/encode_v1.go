@@ -1,6 +1,6 @@
 package remotewrite
 
-import "encoding/binary"
+import "math"
 
 // Field tags of prometheus.WriteRequest (1.0). Sample, Histogram and Exemplar's own value and time are the same
 // bytes in 1.0 and 2.0.
@@ -16,92 +16,259 @@ const (
 	tagLabelValueV1 = 2<<3 | wireBytes
 )
 
-// encoderV1 makes a 1.0 request of a message. What 1.0 cannot carry is left out and counted.
+// encoderV1 makes a compressed 1.0 request of a message. What 1.0 cannot carry is left out and counted.
+//
+// A series in 1.0 is its labels in full: six hundred bytes, nearly all of which stand in a series before as well.
+// So they are neither rendered nor searched for repetitions. The references of a series are compared with those
+// of an earlier one, the base; what both begin and end with becomes copies. Of what is left, usually the name or
+// `le`, the texts know where it was written before.
+//
+// Cost: the request as it leaves, 40 bytes a symbol of it, 20 KiB. The plain request, thirteen times as large as
+// what leaves, is never in memory.
 type encoderV1 struct {
-	content
+	packer
+	texts       texts
 	histograms  bool // send_native_histograms
 	unsupported int
 
-	body, inner []byte // scratch
+	base  baseSeries
+	sites [32]site   // by size; they share the present base
+	time  shortBytes // of the series before: still to be written
+	clock uint32     // counts the changes of time
+	name  uint32     // value of the last label that stood in the place of the base's first one
+	diff  difference // of the series at hand
+	other []byte     // what follows the labels of the series at hand, unless it is a mere sample
 }
 
-// appendRequest writes the whole content.
-func (e *encoderV1) appendRequest(dst []byte) ([]byte, error) {
-	for _, series := range e.series {
-		carried, err := e.translate(series)
-		if err != nil {
-			return nil, err
+// begin starts a request.
+func (e *encoderV1) begin(histograms bool) {
+	e.packer.begin()
+	e.histograms, e.unsupported = histograms, 0
+	e.time, e.clock, e.name = shortBytes{}, 0, 0
+	clear(e.sites[:])
+	// The first base has no labels and resembles nothing.
+	e.base = baseSeries{site: site{size: math.MaxUint32}, edges: e.base.edges, ended: e.base.ended}
+	e.base.learn(&e.texts, nil, 0)
+}
+
+// forget lets go of the message.
+func (e *encoderV1) forget() {
+	e.texts.forget()
+	e.base.refs = nil
+}
+
+// append writes the whole message.
+func (e *encoderV1) append(m message) error {
+	for _, f := range m.fragments {
+		for len(f) > 0 && f[0] == tagSymbol {
+			text, rest, ok := cutBytes(f[1:])
+			if !ok {
+				return errDamaged
+			}
+			e.texts.add(text)
+			f = rest
 		}
-		if !carried {
-			e.unsupported++
-			continue
-		}
-		dst = appendBytesField(dst, tagSeriesV1, e.body)
 	}
-	return dst, nil
+	if !e.texts.complete() {
+		return errDamaged
+	}
+	for _, f := range m.fragments {
+		f = f[symbolsSize(f):]
+		for len(f) > 0 {
+			body, rest, ok := cutBytes(f[1:])
+			if !ok || f[0] != tagSeries {
+				return errDamaged
+			}
+			if err := e.series(body); err != nil {
+				return err
+			}
+			f = rest
+		}
+	}
+	e.short(e.time)
+	return nil
 }
 
-// translate writes one series into e.body; false: 1.0 cannot carry its histogram.
-func (e *encoderV1) translate(series []byte) (carried bool, err error) {
-	e.body = e.body[:0]
-	carried = true
-	err = eachField(series, func(f field) (err error) {
+// series writes one series.
+func (e *encoderV1) series(body []byte) error {
+	refs, s, ok := cutPlainSeries(body)
+	if !ok {
+		return e.rareSeries(body)
+	}
+	return e.add(refs, &s, nil)
+}
+
+// add writes a series: its labels, then a sample, then anything else.
+func (e *encoderV1) add(refs []byte, s *sample, other []byte) error {
+	d, b := &e.diff, &e.base
+	if err := d.compare(&e.texts, refs, b); err != nil {
+		return err
+	}
+	total := d.size() + int64(s.size()+len(other))
+	if total+int64(e.at)+maxHead+maxShort > maxPlainBytes {
+		return errDamaged
+	}
+	size := int(total)
+	like := e.similar(size)
+	here := site{size: uint32(size), at: uint32(e.at + e.time.n), clock: e.clock}
+	if int(like.size) == size {
+		if like.clock == e.clock {
+			e.repeat(int(like.at)-e.time.n, e.time.n)
+		} else {
+			e.short(e.time)
+		}
+		e.repeat(int(like.at), int(like.labels-like.at))
+	} else {
+		e.short(e.time)
+		e.head(tagSeriesV1, size)
+	}
+	here.labels = uint32(e.at)
+	e.labels(like)
+	here.end = uint32(e.at)
+	e.sample(s, like)
+	e.literal(other)
+	here.valueHead, here.value = s.head, s.value
+	if e.time != s.time {
+		e.time = s.time
+		e.clock++
+	}
+	e.remember(here, refs)
+	return nil
+}
+
+// similar returns an earlier series that shares with the base what the one at hand shares with it: if there is
+// one, of the same size and therefore with the same head.
+func (e *encoderV1) similar(size int) *site {
+	s := &e.sites[size%len(e.sites)]
+	if int(s.size) != size || s.base != e.base.number || int(s.first) < e.diff.first || int(s.last) > e.diff.last {
+		return &e.base.site
+	}
+	return s
+}
+
+// labels writes the labels of the series at hand.
+func (e *encoderV1) labels(like *site) {
+	d := &e.diff
+	own := d.own
+	if d.skip > 0 {
+		e.texts.label(&e.packer, &own[0])
+		own = own[1:]
+	}
+	e.repeat(int(like.labels)+d.from, d.begin)
+	for i := range own {
+		e.texts.label(&e.packer, &own[i])
+	}
+	e.repeat(int(like.end)-d.end, d.end)
+}
+
+// sample writes a sample but for its time, which is left until it is known what comes next: both may stand
+// together elsewhere. The value often begins as that of another series does: a small integer begins with zeros.
+func (e *encoderV1) sample(s *sample, like *site) {
+	if s.head == 0 {
+		return
+	}
+	same := 0
+	if s.head == like.valueHead && e.repeatsUpTo(int(like.end)) {
+		e.repeat(int(like.end), s.headSize())
+		if s.valued() {
+			same = commonBytes(s.value, like.value)
+			e.repeat(int(like.end)+s.headSize(), same)
+		}
+	} else {
+		e.word(uint64(s.head), s.headSize())
+	}
+	if s.valued() && same < 8 {
+		e.word(s.value>>(8*same), 8-same)
+	}
+}
+
+// A new base is taken when a series has more labels of its own than this, or when the base is so far away that
+// copies of it would soon take five bytes.
+const (
+	mostOwnLabels = 2
+	farBase       = farOffset / 2
+)
+
+// remember keeps the series that was written just now.
+func (e *encoderV1) remember(here site, refs []byte) {
+	d, b := &e.diff, &e.base
+	rebase := len(d.own)-d.skip > mostOwnLabels || here.at-b.at > farBase
+	if d.skip > 0 { // a name for the second time: a family begins
+		name := d.own[0].value
+		rebase = rebase || name == e.name
+		e.name = name
+	}
+	switch {
+	case rebase:
+		b.learn(&e.texts, refs, int(here.labels))
+		here.first, here.base = int32(len(b.edges)-1), b.number
+		b.site = here
+	case d.skip == 0:
+		here.first, here.last, here.base = int32(d.first), int32(d.last), b.number
+		e.sites[here.size%uint32(len(e.sites))] = here
+	}
+}
+
+func (e *encoderV1) short(s shortBytes) {
+	if s.n > 0 {
+		e.word(s.word, s.n)
+	}
+}
+
+// rareSeries writes any series, or counts it as one whose histogram 1.0 cannot carry.
+func (e *encoderV1) rareSeries(body []byte) error {
+	var refs []byte
+	e.other = e.other[:0]
+	carried := true
+	err := eachField(body, func(f field) (err error) {
 		switch f.whole[0] {
 		case tagLabelRefs:
-			e.body, err = e.appendLabels(e.body, tagLabelV1, f.data)
+			if refs != nil {
+				return errDamaged
+			}
+			refs = f.data
 		case tagSample:
-			e.body = appendBytesField(e.body, tagSampleV1, f.data)
+			e.other = appendBytesField(e.other, tagSampleV1, f.data)
 		case tagHistogram:
 			var custom bool
 			custom, err = isCustomBuckets(f.data)
 			if carried = e.histograms && !custom; carried {
-				e.body = appendBytesField(e.body, tagHistogramV1, f.data)
+				e.other = appendBytesField(e.other, tagHistogramV1, f.data)
 			}
 		case tagExemplar:
-			if e.inner, err = e.appendExemplar(e.inner[:0], f.data); err == nil {
-				e.body = appendBytesField(e.body, tagExemplarV1, e.inner)
+			var inner []byte
+			if inner, err = e.appendExemplar(nil, f.data); err == nil {
+				e.other = appendBytesField(e.other, tagExemplarV1, inner)
 			}
 		}
 		return err
 	})
-	return carried, err
-}
-
-// appendLabels writes references as messages with name and value.
-func (e *encoderV1) appendLabels(dst []byte, tag byte, packed []byte) (_ []byte, err error) {
-	for len(packed) > 0 {
-		var name, value []byte
-		if name, packed, err = e.cutText(packed); err != nil {
-			return nil, err
-		}
-		if value, packed, err = e.cutText(packed); err != nil {
-			return nil, err
-		}
-		size := 2 + uvarintSize(uint64(len(name))) + len(name) + uvarintSize(uint64(len(value))) + len(value)
-		dst = appendUvarint(append(dst, tag), uint64(size))
-		dst = appendBytesField(dst, tagLabelNameV1, name)
-		dst = appendBytesField(dst, tagLabelValueV1, value)
+	if err != nil {
+		return err
 	}
-	return dst, nil
-}
-
-// cutText takes one reference off a packed list and returns what it means.
-func (c *content) cutText(packed []byte) (text, rest []byte, err error) {
-	ref, n := binary.Uvarint(packed)
-	if n <= 0 {
-		return nil, nil, errDamaged
+	if !carried {
+		e.unsupported++
+		return nil
 	}
-	text, err = c.text(ref)
-	return text, packed[n:], err
+	return e.add(refs, &sample{}, e.other)
 }
 
 func (e *encoderV1) appendExemplar(dst, body []byte) ([]byte, error) {
-	err := eachField(body, func(f field) (err error) {
-		if f.whole[0] == tagExemplarLabels {
-			dst, err = e.appendLabels(dst, tagLabelV1, f.data)
-			return err
+	err := eachField(body, func(f field) error {
+		if f.whole[0] != tagExemplarLabels {
+			dst = append(dst, f.whole...)
+			return nil
 		}
-		dst = append(dst, f.whole...)
+		for refs := f.data; len(refs) > 0; {
+			name, value, rest, err := e.texts.cutLabel(refs)
+			if err != nil {
+				return err
+			}
+			inner := appendBytesField(nil, tagLabelNameV1, name.text)
+			inner = appendBytesField(inner, tagLabelValueV1, value.text)
+			dst = appendBytesField(dst, tagLabelV1, inner)
+			refs = rest
+		}
 		return nil
 	})
 	return dst, err

@@ -23,6 +23,8 @@ type endpoint struct {
 	lanes   []*lane
 	blocks  blocks
 
+	encoders encoders // the senders' own
+
 	settings atomic.Pointer[settings]
 	health   health
 
@@ -202,7 +204,7 @@ func (e *endpoint) run(ctx context.Context) {
 	stopping := make(chan struct{})
 	var senders sync.WaitGroup
 	for _, l := range e.lanes {
-		senders.Go(func() { (&sender{endpoint: e, lane: l}).run(sending, stopping) })
+		senders.Go(func() { (&sender{endpoint: e, lane: l, encoders: &e.encoders}).run(sending, stopping) })
 	}
 	select {
 	case <-ctx.Done():

@@ -94,11 +94,13 @@ func FuzzDamaged(f *testing.F) {
 	f.Add([]byte{tagSymbol, 0, tagSymbol, 1, 'a', tagSeries, 4, tagLabelRefs, 2, 1, 1})
 	f.Add([]byte{tagSymbol, 0, tagSeries, 2, tagHistogram, 0})
 	f.Add([]byte{tagSymbol, 0, tagSeries, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
-	f.Fuzz(func(_ *testing.T, data []byte) {
-		m := message{fragments: [][]byte{data}, samples: 1}
-		var s sender
-		_, _, _ = s.encode(m, v2, true)
-		_, _, _ = s.encode(m, v1, true)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m := message{fragments: [][]byte{data, data[:len(data)/2]}, samples: 1}
+		for _, p := range []protocol{v1, v2} {
+			if block, _, err := (&requestEncoder{}).encode(m, p, true); err == nil {
+				decompress(t, block)
+			}
+		}
 		if c, err := parseMessage(m); err == nil {
 			_, _ = c.subset(func(int, int64) bool { return true })
 		}

@@ -115,3 +115,95 @@ func eachField(b []byte, fn func(field) error) error {
 	}
 	return nil
 }
+
+// cutRef takes a varint off a packed list. It is binary.Uvarint with the two shortest forms, nearly all of ours,
+// inlined.
+func cutRef(b []byte) (ref uint64, rest []byte, ok bool) {
+	if len(b) > 0 && b[0] < 0x80 {
+		return uint64(b[0]), b[1:], true
+	}
+	if len(b) > 1 && b[1] < 0x80 {
+		return uint64(b[0]&0x7f) | uint64(b[1])<<7, b[2:], true
+	}
+	ref, n := binary.Uvarint(b)
+	if n <= 0 {
+		return 0, nil, false
+	}
+	return ref, b[n:], true
+}
+
+// cutRefs takes two varints off a packed list: the references of a label.
+func cutRefs(b []byte) (name, value uint64, rest []byte, ok bool) {
+	if len(b) >= 3 && b[0] < 0x80 { // names, which come first in a request, have low numbers
+		if v := b[1]; v < 0x80 {
+			return uint64(b[0]), uint64(v), b[2:], true
+		}
+		if v := b[2]; v < 0x80 {
+			return uint64(b[0]), uint64(b[1]&0x7f) | uint64(v)<<7, b[3:], true
+		}
+	}
+	name, rest, ok1 := cutRef(b)
+	value, rest, ok2 := cutRef(rest)
+	return name, value, rest, ok1 && ok2
+}
+
+// cutBytes takes the content of a field of bytes off, its tag being gone already.
+func cutBytes(b []byte) (data, rest []byte, ok bool) {
+	if len(b) > 0 && b[0] < 0x80 {
+		n := int(b[0])
+		if n > len(b)-1 {
+			return nil, nil, false
+		}
+		return b[1 : 1+n], b[1+n:], true
+	}
+	n, rest, ok := cutRef(b)
+	if !ok || n > uint64(len(rest)) {
+		return nil, nil, false
+	}
+	return rest[:n], rest[n:], true
+}
+
+// commonPrefix tells how many bytes a and b both begin with.
+func commonPrefix(a, b []byte) (n int) {
+	m := min(len(a), len(b))
+	for n+8 <= m {
+		if d := binary.LittleEndian.Uint64(a[n:n+8]) ^ binary.LittleEndian.Uint64(b[n:n+8]); d != 0 {
+			return n + bits.TrailingZeros64(d)/8
+		}
+		n += 8
+	}
+	for n < m && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// commonSuffix tells how many bytes a and b both end with.
+func commonSuffix(a, b []byte) (n int) {
+	for len(a) >= 8 && len(b) >= 8 {
+		i, j := len(a)-8, len(b)-8
+		if d := binary.LittleEndian.Uint64(a[i:]) ^ binary.LittleEndian.Uint64(b[j:]); d != 0 {
+			return n + bits.LeadingZeros64(d)/8
+		}
+		n += 8
+		a, b = a[:i], b[:j]
+	}
+	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
+		n++
+		a, b = a[:len(a)-1], b[:len(b)-1]
+	}
+	return n
+}
+
+// symbolsSize is how many bytes of a fragment are symbols: they come first.
+func symbolsSize(fragment []byte) int {
+	rest := fragment
+	for len(rest) > 0 && rest[0] == tagSymbol {
+		_, next, ok := cutBytes(rest[1:])
+		if !ok {
+			break
+		}
+		rest = next
+	}
+	return len(fragment) - len(rest)
+}

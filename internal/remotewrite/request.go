@@ -21,26 +21,48 @@ func messageOf(r queue.Request) message {
 	return m
 }
 
-// appendRequest writes a message as one 2.0 request, all symbols before all series: protobuf does not ask for
-// it, but some receivers resolve references while they read.
-func appendRequest(dst []byte, m message) ([]byte, error) {
-	split := make([]int, len(m.fragments))
-	for i, f := range m.fragments {
-		at := 0
-		for at < len(f) && f[at] == tagSymbol {
-			_, rest, err := cutField(f[at:])
-			if err != nil {
-				return nil, err
-			}
-			at = len(f) - len(rest)
+// encoderV2 makes a compressed 2.0 request of a message.
+type encoderV2 struct {
+	packer
+	block []byte // pieces of fragments that are too small to be compressed alone; up to 64 KiB
+}
+
+// append writes the whole message, all symbols before all series: protobuf does not ask for it, but some receivers
+// resolve references while they read.
+func (e *encoderV2) append(m message) {
+	if len(m.fragments) == 1 { // in that order already
+		e.compress(m.fragments[0])
+		return
+	}
+	for _, f := range m.fragments {
+		e.add(f[:symbolsSize(f)])
+	}
+	for _, f := range m.fragments {
+		e.add(f[symbolsSize(f):])
+	}
+	e.flush()
+}
+
+func (e *encoderV2) add(b []byte) {
+	for len(b) > 0 {
+		if len(e.block) == 0 && len(b) >= searchBytes {
+			whole := len(b) - len(b)%searchBytes
+			e.compress(b[:whole])
+			b = b[whole:]
+			continue
 		}
-		split[i] = at
-		dst = append(dst, f[:at]...)
+		n := min(len(b), searchBytes-len(e.block))
+		e.block = append(e.block, b[:n]...)
+		b = b[n:]
+		if len(e.block) == searchBytes {
+			e.flush()
+		}
 	}
-	for i, f := range m.fragments {
-		dst = append(dst, f[split[i]:]...)
-	}
-	return dst, nil
+}
+
+func (e *encoderV2) flush() {
+	e.compress(e.block)
+	e.block = e.block[:0]
 }
 
 // content is a message taken apart; everything aliases it.

@@ -3,16 +3,13 @@ package remotewrite
 import (
 	"context"
 	"time"
-
-	"github.com/golang/snappy"
 )
 
 // sender delivers the requests of one lane, one at a time and in order.
 type sender struct {
 	endpoint *endpoint
 	lane     *lane
-	plain    []byte // scratch: a request before compression
-	wire     []byte // scratch: and after
+	encoders *encoders // the endpoint's
 }
 
 // run delivers until ctx ends; after stopping it goes on until its lane is empty.
@@ -126,29 +123,22 @@ func (s *sender) deliver(ctx context.Context, m message) bool {
 	return false
 }
 
-// encode makes the body of a POST. lost counts the samples that the protocol cannot carry.
+// encode makes the body of a POST, which post gives back. lost counts the samples that the protocol cannot carry.
 func (s *sender) encode(m message, p protocol, histograms bool) (body []byte, lost int, err error) {
-	if p == v2 {
-		s.plain, err = appendRequest(s.plain[:0], m)
-	} else {
-		var c content
-		if c, err = parseMessage(m); err != nil {
-			return nil, 0, err
-		}
-		enc := encoderV1{content: c, histograms: histograms}
-		s.plain, err = enc.appendRequest(s.plain[:0])
-		lost = enc.unsupported
-	}
-	if err != nil {
-		return nil, 0, err
-	}
-	s.wire = snappy.Encode(s.wire[:cap(s.wire)], s.plain)
-	return s.wire, lost, nil
+	e := s.encoders.get()
+	block, lost, err := e.encode(m, p, histograms)
+	body = append(s.encoders.body(len(block)), block...)
+	s.encoders.put(e, len(block))
+	return body, lost, err
 }
 
+// post sends a body and gives it back.
 func (s *sender) post(ctx context.Context, cfg *settings, body []byte, p protocol, attempt int) answer {
 	began := time.Now()
 	a := cfg.client.post(ctx, body, p, attempt)
+	if !a.bodyInUse {
+		s.encoders.putBody(body)
+	}
 	s.endpoint.metrics.bytes.Add(float64(len(body)))
 	s.endpoint.metrics.duration.Observe(time.Since(began).Seconds())
 	return a

@@ -1,0 +1,78 @@
+package remotewrite
+
+import (
+	"testing"
+)
+
+// kept is how much memory idle encoders hold.
+func (p *encoders) kept() (bytes int) {
+	for _, e := range p.idle {
+		bytes += e.size()
+	}
+	return bytes
+}
+
+func TestEncodersShrink(t *testing.T) {
+	s := sender{encoders: &encoders{}}
+	send := func(m message, p protocol) {
+		t.Helper()
+		body, _, err := s.encode(m, p, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.encoders.putBody(body)
+	}
+	huge := message{fragments: [][]byte{noise(maxRequestBytes)}, samples: 1} // 2.0 is not looked into
+	usual := meshMessages(t, 1, 500)[0]
+	for range 3 {
+		send(huge, v2)
+	}
+	if n := s.encoders.kept(); n < maxRequestBytes {
+		t.Errorf("kept while requests are huge: %d bytes, want room for one", n)
+	}
+	for range 100 {
+		send(usual, v1)
+		send(usual, v2)
+	}
+	if n := s.encoders.kept(); n == 0 || n > keptEncoder {
+		t.Errorf("kept after the burst: %d bytes, want some, at most %d", n, keptEncoder)
+	}
+}
+
+func TestEncodersKeepFew(t *testing.T) {
+	var p encoders
+	var lent []*requestEncoder
+	for range 10 {
+		lent = append(lent, p.get())
+	}
+	for _, e := range lent {
+		p.put(e, 1)
+	}
+	if len(p.idle) != keptEncoders {
+		t.Errorf("idle encoders = %d, want %d", len(p.idle), keptEncoders)
+	}
+}
+
+// TestRequestsCostAHandfulOfAllocations counts what a request of 2,000 samples needs once the first ones are out.
+func TestRequestsCostAHandfulOfAllocations(t *testing.T) {
+	ms := meshMessages(t, 4, 2000)
+	s := sender{encoders: &encoders{}}
+	for _, p := range []protocol{v1, v2} {
+		i := 0
+		n := testing.AllocsPerRun(40, func() {
+			body, _, err := s.encode(ms[i%len(ms)], p, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.encoders.putBody(body)
+			i++
+		})
+		if n > 3 {
+			t.Errorf("%s: allocations a request = %v, want at most 3", p, n)
+		}
+	}
+	if n := s.encoders.kept(); n > 400<<10 {
+		t.Errorf("kept for both protocols: %d bytes, want at most 400 KiB", n)
+	}
+	t.Logf("kept for both protocols: %d bytes", s.encoders.kept())
+}

@@ -1,0 +1,150 @@
+package remotewrite
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"github.com/golang/snappy"
+	"github.com/klauspost/compress/s2"
+)
+
+// plainV2 is a message as one uncompressed 2.0 request, written the simple way: the twin of encoderV2.
+func plainV2(m message) (dst []byte, err error) {
+	var series []byte
+	for _, f := range m.fragments {
+		err := eachField(f, func(f field) error {
+			if f.whole[0] == tagSymbol {
+				dst = append(dst, f.whole...)
+			} else {
+				series = append(series, f.whole...)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return append(dst, series...), nil
+}
+
+// plainV1 is a message as one uncompressed 1.0 request, written the simple way: the twin of encoderV1.
+func plainV1(m message, histograms bool) (dst []byte, unsupported int, err error) {
+	c, err := parseMessage(m)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, series := range c.series {
+		carried := true
+		var labels, rest []byte
+		err := eachField(series, func(f field) (err error) {
+			switch f.whole[0] {
+			case tagLabelRefs:
+				labels, err = c.appendPlainLabels(labels, f.data)
+			case tagSample:
+				rest = appendBytesField(rest, tagSampleV1, f.data)
+			case tagHistogram:
+				var custom bool
+				custom, err = isCustomBuckets(f.data)
+				carried = histograms && !custom
+				rest = appendBytesField(rest, tagHistogramV1, f.data)
+			case tagExemplar:
+				var x []byte
+				err = eachField(f.data, func(f field) (err error) {
+					if f.whole[0] == tagExemplarLabels {
+						x, err = c.appendPlainLabels(x, f.data)
+						return err
+					}
+					x = append(x, f.whole...)
+					return nil
+				})
+				rest = appendBytesField(rest, tagExemplarV1, x)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, 0, err
+		}
+		if !carried {
+			unsupported++
+			continue
+		}
+		dst = appendBytesField(dst, tagSeriesV1, append(labels, rest...))
+	}
+	return dst, unsupported, nil
+}
+
+func (c *content) appendPlainLabels(dst, refs []byte) ([]byte, error) {
+	for len(refs) > 0 {
+		var label []byte
+		for _, tag := range []byte{tagLabelNameV1, tagLabelValueV1} {
+			ref, n := binary.Uvarint(refs)
+			if n <= 0 {
+				return nil, errDamaged
+			}
+			text, err := c.text(ref)
+			if err != nil {
+				return nil, err
+			}
+			label = appendBytesField(label, tag, text)
+			refs = refs[n:]
+		}
+		dst = appendBytesField(dst, tagLabelV1, label)
+	}
+	return dst, nil
+}
+
+// decompress reads a block with two libraries: ours is not what any of them writes.
+func decompress(t testing.TB, block []byte) []byte {
+	t.Helper()
+	plain, err := snappy.Decode(nil, block)
+	if err != nil {
+		t.Fatalf("golang/snappy: %v", err)
+	}
+	other, err := s2.Decode(nil, block)
+	if err != nil {
+		t.Fatalf("s2: %v", err)
+	}
+	if string(plain) != string(other) {
+		t.Fatal("golang/snappy and s2 read different things")
+	}
+	return plain
+}
+
+// checkRequests compares the requests made of a message with those of the twins, and tells how many bytes a 1.0
+// request is worth.
+func checkRequests(t testing.TB, m message) {
+	t.Helper()
+	e := &requestEncoder{}
+	for _, histograms := range []bool{true, false, true} { // the third in memory that is used already
+		want, wantLost, err := plainV1(m, histograms)
+		if err != nil {
+			t.Fatal(err)
+		}
+		block, lost, err := e.encode(m, v1, histograms)
+		if err != nil || lost != wantLost {
+			t.Fatalf("1.0: error %v, lost %d; want %d", err, lost, wantLost)
+		}
+		if got := decompress(t, block); string(got) != string(want) {
+			t.Fatalf("1.0 differs at byte %d of %d", differAt(got, want), len(want))
+		}
+	}
+	want, err := plainV2(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _, err := e.encode(m, v2, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := decompress(t, block); string(got) != string(want) {
+		t.Fatalf("2.0 differs at byte %d of %d", differAt(got, want), len(want))
+	}
+}
+
+func differAt(a, b []byte) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
