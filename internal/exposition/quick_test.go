@@ -1,0 +1,135 @@
+package exposition
+
+import (
+	"bytes"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/textparse"
+)
+
+// quickTexts are what stands before a value: in Envoy's form, and nearly.
+func quickTexts() (envoys, others []string) {
+	return []string{
+			"a", "a{}", `a{x="1"}`, `a{x="1",y="2",instance=""}`, `a:b{y="1",x="2"}`, `h_bucket{le="1"}`, `h_bucket{x="1",le="+Inf"}`,
+			`h_bucket{le="0.0050000000000000001040834085586084"}`, `h{le="a"}`, `s{quantile="0.50"}`, `s{quantile="1",le="1"}`, `h{le="-0"}`,
+			`h{le="1e400"}`, `h{le=""}`, `h{le="0x1p-2"}`, `h{le="1_0"}`, `s{quantile="NaN"}`, `a{__name__x="ä"}`, `_{_="{a=b,c} #"}`,
+			`istio_requests_total{reporter="destination",source_workload="a",response_flags="-",destination_service="b.c.svc.cluster.local"}`,
+		}, []string{
+			"", "{", "}", "a{", "a}", "a{}{}", "a{x}", "a{x=}", `a{x="}`, `a{x="1"`, `a{x="1",}`, `a{x="1"}}`, `a{x="1"} `, `a {x="1"}`, `a{ x="1"}`,
+			`a{x ="1"}`, `a{x="\\"}`, "a{x=\"\n\"}", "a{x=\"\x00\"}", "a{x=\"\xff\"}", `a{x="1",x="2"}`, `a{__name__="b"}`, `a{"x"="1"}`, `{"a",x="1"}`,
+			`{a="b"}`, `a{x:y="1"}`, `1a`, `a b`, ` a`, `a{x="1"}2`, `a{x="1"y="2"}`, `a{x="1",,y="2"}`, "a{x=\"1\"}\x00", "ä", `a{é="1"}`, `a 1`, `a{x="1"} 1`,
+		}
+}
+
+func TestQuickParserTakesEnvoysLines(t *testing.T) {
+	var q quickParser
+	envoys, others := quickTexts()
+	for _, text := range envoys {
+		if _, ok := q.parse([]byte(text), ""); !ok {
+			t.Errorf("not taken: %q", text)
+		}
+	}
+	for _, text := range others {
+		if l, ok := q.parse([]byte(text), ""); ok {
+			t.Errorf("%q taken for %v", text, l)
+		}
+	}
+}
+
+// FuzzQuickParser compares it with textparse: where it says yes, the line is a sample with just these labels, whose
+// text is just what was parsed.
+func FuzzQuickParser(f *testing.F) {
+	envoys, others := quickTexts()
+	for i, text := range append(envoys, others...) {
+		f.Add([]byte(text), []byte(envoys[i%len(envoys)]))
+	}
+	f.Fuzz(func(t *testing.T, first, second []byte) {
+		var q quickParser
+		for _, text := range [][]byte{first, second, first} { // what it keeps of one line must not show in the next
+			for _, typ := range []string{"", "counter", "gauge", "histogram", "summary", "untyped"} {
+				mtype := model.MetricType(typ)
+				if typ == "untyped" {
+					mtype = model.MetricTypeUnknown
+				}
+				got, ok := q.parse(text, mtype)
+				if !ok {
+					continue
+				}
+				if want := parsedAlone(t, text, typ); !labels.Equal(got, want) {
+					t.Fatalf("%q under %q: got %v want %v", text, typ, got, want)
+				}
+			}
+		}
+	})
+}
+
+// parsedAlone reads one line with textparse.
+func parsedAlone(t *testing.T, text []byte, typ string) (l labels.Labels) {
+	t.Helper()
+	var page bytes.Buffer
+	if typ != "" {
+		page.WriteString("# TYPE t " + typ + "\n")
+	}
+	page.Write(text)
+	page.WriteString(" 1\n")
+	p := textparse.NewPromParser(page.Bytes(), nil, false)
+	entry, err := p.Next()
+	if typ != "" && err == nil {
+		entry, err = p.Next()
+	}
+	if err != nil || entry != textparse.EntrySeries {
+		t.Fatalf("%q under %q: textparse says %v, %v", text, typ, entry, err)
+	}
+	if series, own, v := p.Series(); !bytes.Equal(series, text) || own != nil || v != 1 {
+		t.Fatalf("%q is to textparse %q, %v, %v", text, series, own, v)
+	}
+	p.Labels(&l)
+	if _, err := p.Next(); err == nil {
+		t.Fatalf("%q is more than a line", text)
+	}
+	return l
+}
+
+// FuzzValue compares parseValue with textparse: where it says yes, the value is that; where textparse takes a value,
+// so does it.
+func FuzzValue(f *testing.F) {
+	for _, v := range []string{
+		"0", "1", "17", "999999999999999", "1000000000000000", "9007199254740993", "18446744073709551615", "18446744073709551616", "00", "-0", "+1", "-5",
+		"309.89999999999997726263245567679", "0.10000000000000000555111512312578", "nan", "NaN", "-nan", "+Inf", "inf", "-infinity", "1e3", "1E-400", "1e999", "0x10",
+		"0x1p-2", "1_0", "", ".", ".5", "5.", "1\r", "1\x00", "١",
+	} {
+		f.Add([]byte(v))
+	}
+	f.Fuzz(func(t *testing.T, number []byte) {
+		if len(number) == 0 || bytes.ContainsAny(number, " \t\n{") {
+			return // not what cutValue cuts, or no value
+		}
+		p := textparse.NewPromParser(append([]byte("a "), number...), nil, false)
+		_, err := p.Next()
+		got, ok := parseValue(number)
+		if ok != (err == nil) {
+			t.Fatalf("%q: taken %v, textparse says %v", number, ok, err)
+		}
+		if !ok {
+			return
+		}
+		if _, _, want := p.Series(); math.Float64bits(canonical(got)) != math.Float64bits(want) {
+			t.Fatalf("%q: got %v want %v", number, got, want)
+		}
+	})
+}
+
+func TestCutValue(t *testing.T) {
+	for line, want := range map[string][2]string{
+		"a 1": {"a", "1"}, "a{x=\"b c\"} 1": {"a{x=\"b c\"}", "1"}, "a \t 1": {"a", "1"}, "a 1 2": {"a 1", "2"}, "a": {"", "a"}, " a": {"", "a"}, "a ": {"a", ""}, "": {"", ""},
+	} {
+		text, number := cutValue([]byte(line))
+		if string(text) != want[0] || string(number) != want[1] {
+			t.Errorf("%q: %q %q, want %q", strings.TrimSpace(line), text, number, want)
+		}
+	}
+}
