@@ -283,7 +283,7 @@ func (p *pair) readBody(l *loop, body io.Reader) (out outcome, report []float64)
 			for _, pair := range pairs { // must come sorted
 				lb.Add(v.String(pair.Name), v.String(pair.Value))
 			}
-			text := lb.Labels().String()
+			text := seriesText(lb.Labels())
 			if value.IsStaleNaN(b.Values[i]) {
 				out.markers = append(out.markers, text)
 			} else {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
@@ -71,11 +72,11 @@ func diffLists[T comparable](got, want []T) string {
 	for i := range max(len(got), len(want)) {
 		switch {
 		case i >= len(got):
-			return fmt.Sprintf("%d is missing: %+v", i, want[i])
+			return fmt.Sprintf("%d is missing: %q", i, fmt.Sprint(want[i]))
 		case i >= len(want):
-			return fmt.Sprintf("%d is too much: %+v", i, got[i])
+			return fmt.Sprintf("%d is too much: %q", i, fmt.Sprint(got[i]))
 		case got[i] != want[i]:
-			return fmt.Sprintf("%d is %+v, want %+v", i, got[i], want[i])
+			return fmt.Sprintf("%d is %q, want %q", i, fmt.Sprint(got[i]), fmt.Sprint(want[i]))
 		}
 	}
 	return ""
@@ -110,8 +111,12 @@ func (r *reference) scrape(page []byte, contentType string, now, maxTime int64) 
 			}
 		}
 	}
+	lives := map[string]bool{}
+	for _, s := range live {
+		lives[s] = true
+	}
 	for _, s := range r.live {
-		if !slices.Contains(live, s) {
+		if !lives[s] {
 			out.markers = append(out.markers, s)
 		}
 	}
@@ -221,7 +226,14 @@ func (r *reference) final(parser textparse.Parser) (final string, keep bool, err
 	if l.IsEmpty() {
 		return "", false, nil
 	}
-	return l.String(), true, r.check(l)
+	return seriesText(l), true, r.check(l)
+}
+
+// seriesText writes labels with separators that no label can hold.
+func seriesText(l labels.Labels) string {
+	var b strings.Builder
+	l.Range(func(l labels.Label) { b.WriteString(l.Name + "\xff" + l.Value + "\xfe ") })
+	return b.String()
 }
 
 // exportClashes gives the target's labels precedence; shorter names move first.
