@@ -167,10 +167,12 @@ func (p *Page) take(parser textparse.Parser, text []byte, own *int64, v float64)
 
 	hash := maphash.Bytes(p.layouts.seed, text) ^ typeSalt(p.parseType)
 	n, known := d.find(hash)
-	if !known {
+	isNew := !known || d.uncounted(n) && !d.met(n)
+	tooFar := own != nil && *own > p.maxTime
+	if !known || isNew && tooFar {
 		var lset labels.Labels
 		parser.Labels(&lset)
-		if own != nil && *own > p.maxTime {
+		if tooFar {
 			return -1, p.passOver(lset)
 		}
 		if n, err = p.learn(hash, lset); err != nil {
@@ -178,7 +180,7 @@ func (p *Page) take(parser textparse.Parser, text []byte, own *int64, v float64)
 			return -1, err
 		}
 	}
-	return p.addKnown(n, !known || d.uncounted(n), own, v), nil
+	return p.addKnown(n, isNew, own, v), nil
 }
 
 // sampleNew takes a sample whose text was never seen and whose labels are known all the same.
@@ -193,7 +195,7 @@ func (p *Page) sampleNew(hash uint64, lset labels.Labels, v float64) error {
 	return nil
 }
 
-// passOver counts a sample that is too far ahead of a series never seen, and learns nothing: the text is as new as
+// passOver counts a sample that is too far ahead, of a series that is new, and learns nothing: the text is as new as
 // before when it comes again.
 func (p *Page) passOver(lset labels.Labels) error {
 	p.counts.Scraped++

@@ -110,6 +110,11 @@ func (d *draft) mark(n int) (first bool) {
 	return first
 }
 
+// met tells that the page has shown a known line.
+func (d *draft) met(n int) bool {
+	return n/64 < len(d.onPage) && d.onPage[n/64]&(1<<(n%64)) != 0
+}
+
 // follow appends a known line to the page.
 func (d *draft) follow(n int) {
 	d.hashes, d.places = append(d.hashes, d.hashOf(uint32(n))), append(d.places, d.at(n))

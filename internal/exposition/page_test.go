@@ -327,6 +327,7 @@ func TestFailingPages(t *testing.T) {
 type visit struct {
 	page  string
 	fails bool
+	torn  bool     // the body breaks off behind page
 	want  Counts   // Duplicates not on one that fails
 	shown []string // afterwards
 }
@@ -355,6 +356,10 @@ func TestWhatOnePageTeaches(t *testing.T) {
 			{page: "a 1 999999\n", want: Counts{Scraped: 1, Kept: 1, OutOfBounds: 1}},
 			{page: "a 1 999999\na 1\n", want: Counts{Scraped: 2, Kept: 2, Added: 1, OutOfBounds: 1}, shown: []string{"a"}},
 		}},
+		"too far ahead, once read on a page that broke off": {Options{HonorTimestamps: true}, []visit{
+			{page: "a 1\n", torn: true, fails: true},
+			{page: "a 1 999999\na 1\n", want: Counts{Scraped: 2, Kept: 2, Added: 1, OutOfBounds: 1}, shown: []string{"a"}},
+		}},
 		"what came after the limit is new again": {Options{SampleLimit: 1}, []visit{
 			{page: "a 1\nb 1\n", fails: true, want: Counts{Scraped: 2, Kept: 2, Added: 1}},
 			{page: "b 1\n", want: Counts{Scraped: 1, Kept: 1, Added: 1}, shown: []string{"b"}},
@@ -378,7 +383,11 @@ func TestWhatOnePageTeaches(t *testing.T) {
 			for i, v := range c.visits {
 				var b series.Batch
 				b.Reset(l.target, 1)
-				got, err := p.Read(strings.NewReader(v.page), plain, 100_000, &b)
+				var body io.Reader = strings.NewReader(v.page)
+				if v.torn {
+					body = io.MultiReader(body, iotest.ErrReader(io.ErrUnexpectedEOF))
+				}
+				got, err := p.Read(body, plain, 100_000, &b)
 				if (err != nil) != v.fails || got != v.want {
 					t.Errorf("page %d: %+v, %v; want %+v", i, got, err, v.want)
 				}
