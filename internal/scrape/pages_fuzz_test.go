@@ -193,16 +193,22 @@ func fuzzTarget(instance, pod string) *target {
 func (p *pair) run(page, edits []byte) {
 	second := edit(page, edits[:len(edits)/2])
 	third := edit(second, edits[len(edits)/2:])
+	torn := third[:len(third)*2/3]
 	for _, read := range []struct {
 		target int
 		page   []byte
+		breaks bool
 	}{
-		{0, page}, {1, page}, {0, page}, {0, second}, {1, page}, {1, third}, {0, second}, {0, page}, {1, third}, {1, second}, {0, third},
+		{0, page, false}, {1, page, false}, {0, page, false}, {0, second, false}, {1, page, false}, {0, torn, true},
+		{1, third, false}, {0, second, false}, {1, torn, true}, {1, page, true}, {0, page, false}, {1, third, false},
+		{1, second, false}, {0, torn, false}, {0, third, true}, {0, third, false}, {1, page, true}, {1, third, false},
 	} {
-		p.scrape(read.target, read.page)
+		if read.breaks {
+			p.tear(read.target, read.page)
+		} else {
+			p.scrape(read.target, read.page)
+		}
 	}
-	p.tear(1, page)
-	p.scrape(1, third)
 	p.reload(0)
 	for _, text := range [][]byte{third, page, page, nil, page} {
 		p.scrape(0, text)
