@@ -1,0 +1,50 @@
+//go:build !race
+
+package exposition
+
+// The race detector empties pools at random, so that allocations say nothing.
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// TestAllocationsAPage bounds what reading and committing a page of 2,000 lines allocates: nothing as long as lines
+// repeat, a layout where their order changes.
+func TestAllocationsAPage(t *testing.T) {
+	families := oddFamilies(2000, 100)
+	for kind, most := range map[string]float64{
+		"as expected": 0, "blank lines": 0, "TYPE repeated": 0, "ungrouped": 0, "each line twice": 0, "20 digits": 0, "32 digits": 0,
+		"random order": 12,
+	} {
+		t.Run(kind, func(t *testing.T) {
+			var pages []string
+			for round := range 8 {
+				pages = append(pages, printOdd(kind, oddPages()[kind], round, families))
+			}
+			l := newLearner()
+			p := NewPage(l.layouts, l, Options{})
+			var b series.Batch
+			body := strings.NewReader("")
+			round := 0
+			read := func() {
+				body.Reset(pages[round%len(pages)])
+				round++
+				b.Reset(l.target, 1)
+				if _, err := p.Read(body, plain, math.MaxInt64, &b); err != nil {
+					t.Fatal(err)
+				}
+				p.Commit(Shown{}).Release()
+			}
+			for range 2 * len(pages) {
+				read()
+			}
+			if n := testing.AllocsPerRun(100, read); n > most {
+				t.Errorf("%v allocations a page, want at most %v", n, most)
+			}
+		})
+	}
+}
