@@ -28,8 +28,8 @@ import (
 func FuzzPagesWithRules(f *testing.F) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for _, page := range seedPages() {
-		for rules := range 2 * len(ruleSets()) {
-			edits := make([]byte, 24)
+		for rules := range 3 * len(ruleSets()) {
+			edits := make([]byte, 8*(1+rules%3))
 			for i := range edits {
 				edits[i] = byte(r.Uint32())
 			}
@@ -174,9 +174,10 @@ func newPair(t *testing.T, jobs *fuzzJobs, config, reloaded uint32) *pair {
 	if config>>14%8 == 7 {
 		p.mimeType = "application/openmetrics-text; version=1.0.0"
 	}
-	targets := [2]*target{fuzzTarget("a:1", "pod-1"), fuzzTarget("a:1", "pod-1")}
+	more := []string{"", "exported_job", "quantile", "zone"}[config>>18%4]
+	targets := [2]*target{fuzzTarget("a:1", "pod-1", more), fuzzTarget("a:1", "pod-1", more)}
 	if config>>17%2 == 1 {
-		targets[1] = fuzzTarget("b:1", "pod-2")
+		targets[1] = fuzzTarget("b:1", "pod-2", more)
 	}
 	for i, target := range targets {
 		job := jobs.of(t, config)
@@ -185,8 +186,12 @@ func newPair(t *testing.T, jobs *fuzzJobs, config, reloaded uint32) *pair {
 	return p
 }
 
-func fuzzTarget(instance, pod string) *target {
-	return &target{labels: labels.FromStrings("instance", instance, "job", "envoy", "namespace", "default", "pod_name", pod)}
+func fuzzTarget(instance, pod, more string) *target {
+	b := labels.NewBuilder(labels.FromStrings("instance", instance, "job", "envoy", "namespace", "default", "pod_name", pod))
+	if more != "" {
+		b.Set(more, "the target's")
+	}
+	return &target{labels: b.Labels()}
 }
 
 // run reads pages alternately for both targets.
@@ -308,6 +313,7 @@ func (p *pair) readBody(l *loop, body io.Reader) (out outcome, report []float64)
 func (p *pair) end() {
 	p.t.Helper()
 	p.reload(1)
+	p.scrape(1, []byte("\n"))
 	good := true
 	for i := range p.loops {
 		good = p.scrape(i, []byte("z 1\n# EOF\n")) && good
