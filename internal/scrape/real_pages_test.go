@@ -10,7 +10,7 @@ import (
 )
 
 // TestRealPagesUnderTheReferenceJob reads real pages, for two pods of the job that Alibaba Cloud ASM documents, each
-// without rules and under some of all kinds, and compares every scrape with the reference.
+// without rules and under two others, and compares every scrape with the reference.
 func TestRealPagesUnderTheReferenceJob(t *testing.T) {
 	files, _ := filepath.Glob("../../../shared/data/envoy/*.txt")
 	if len(files) == 0 {
@@ -23,7 +23,7 @@ func TestRealPagesUnderTheReferenceJob(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for rules := 0; rules < len(ruleSets()); rules += 4 + i%5 {
+			for _, rules := range []int{0, 1 + i, 1 + len(files) + i} {
 				p := newPair(t, jobs, uint32(rules)<<24, uint32(rules)<<24)
 				if bytes.HasSuffix(bytes.TrimSpace(page), []byte("# EOF")) {
 					p.mimeType = "application/openmetrics-text; version=1.0.0"
