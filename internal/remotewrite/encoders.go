@@ -28,7 +28,7 @@ func (e *requestEncoder) encode(m message, p protocol, histograms bool) (block [
 // size is how much memory the encoder keeps.
 func (e *requestEncoder) size() int {
 	const ofText, ofPair, ofEdge, ofOffset = 40, 16, 8, 4
-	return cap(e.v1.out) + cap(e.v2.out) + cap(e.v2.block) + cap(e.v1.other) +
+	return cap(e.v1.out) + cap(e.v2.out) + cap(e.v2.block) + cap(e.v1.other) + cap(e.v1.texts.said) +
 		ofText*cap(e.v1.texts.of) + ofPair*cap(e.v1.diff.own) + ofEdge*cap(e.v1.base.edges) + ofOffset*cap(e.v1.base.ended)
 }
 

@@ -1,10 +1,17 @@
 package remotewrite
 
+import (
+	"bytes"
+	"encoding/binary"
+)
+
 // texts are the symbols of one request, and where in its plain 1.0 text they and their pairs were written last.
-// Owned by an encoderV1: 40 bytes a symbol of the request, which do not shrink before the encoder goes, and 16 KiB.
+// Owned by an encoderV1: 40 bytes a symbol of the request and its text, which do not shrink before the encoder goes, and 32 KiB.
 type texts struct {
 	of    []text
 	pairs [1 << pairBits]pair // by hash; a newer one takes the place of an older
+	said  []byte              // the values written so far, each once
+	words [1 << wordBits]word // by hash: where they are; likewise
 }
 
 const pairBits = 10
@@ -12,7 +19,6 @@ const pairBits = 10
 type text struct {
 	text    []byte // aliases the message
 	size    uint32 // with its length before it
-	last    uint32 // the value that it was last the name of
 	asName  uint32 // where its tag stands, if it was written as a name; else 0: a request does not begin with labels
 	asValue uint32
 }
@@ -35,6 +41,8 @@ func (t *texts) forget() {
 	clear(t.of)
 	t.of = t.of[:0]
 	clear(t.pairs[:])
+	t.said = t.said[:0]
+	clear(t.words[:])
 }
 
 func (t *texts) add(s []byte) {
@@ -97,28 +105,55 @@ func (t *texts) newLabel(p *packer, o *ownLabel) {
 		p.repeat(int(value.asValue), 1+int(value.size))
 	} else {
 		p.head(tagLabelValueV1, len(value.text))
-		t.newValue(p, value.text, &t.of[name.last])
+		t.newValue(p, value.text)
 	}
 	value.asValue = uint32(at)
-	name.last = o.value
 }
 
-// newValue writes a text that often resembles another one at its ends: the last value of the same name.
-func (t *texts) newValue(p *packer, s []byte, like *text) {
-	at := int(like.asValue) + 1 + int(like.size) - len(like.text)
-	n := commonPrefix(s, like.text)
-	if n < minCopy {
-		n = 0
+// newValue writes a text that was not written before. Pieces of it often were: hosts, principals and names of metrics
+// are made of the same words.
+func (t *texts) newValue(p *packer, s []byte) {
+	if len(t.said) == 0 {
+		t.said = append(t.said, noText) // no word stands at 0
 	}
-	p.repeat(at, n)
-	rest := s[n:]
-	m := commonSuffix(rest, like.text[n:])
-	if m < minCopy {
-		m = 0
+	if bytes.IndexByte(s, noText) >= 0 { // damaged
+		p.literal(s)
+		return
 	}
-	p.literal(rest[:len(rest)-m])
-	p.repeat(at+len(like.text)-m, m)
+	first, at := len(t.said), p.at
+	t.said = append(append(t.said, s...), noText)
+	done := 0 // so much of s is written
+	for i := 0; i+wordBytes <= len(s); i++ {
+		w := &t.words[hashWord(s[i:])]
+		before := *w
+		*w = word{uint32(first + i), uint32(at + i)}
+		if int(before.said) >= first || !bytes.HasPrefix(t.said[before.said:], s[i:i+wordBytes]) {
+			continue
+		}
+		n := commonPrefix(s[i:], t.said[before.said:first])
+		if n < minPiece || p.at-int(before.at) >= farOffset && n < minFarPiece {
+			continue
+		}
+		p.literal(s[done:i])
+		p.repeat(int(before.at), n)
+		done = i + n
+		i = done - 1
+	}
+	p.literal(s[done:])
 }
+
+// word is where four bytes of a text stand: in said and in the plain request.
+type word struct{ said, at uint32 }
+
+const (
+	wordBits    = 11
+	wordBytes   = 4
+	minPiece    = 6    // a shorter one saves nothing: a copy takes three bytes, and the literal behind it a tag
+	minFarPiece = 9    // from far away it takes five
+	noText      = 0xff // between texts: no UTF-8 has it, so no piece reaches over it
+)
+
+func hashWord(s []byte) uint32 { return binary.LittleEndian.Uint32(s) * 0x9e3779b1 >> (32 - wordBits) }
 
 // cutKnown takes one label off references that were read before, and returns its place.
 func (t *texts) cutKnown(refs []byte) (known *pair, rest []byte) {
