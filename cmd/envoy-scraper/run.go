@@ -106,6 +106,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	g.Go(func() error { return server.Run(ctx) })
 	g.Go(func() error { return r.Run(ctx) })
 	g.Go(func() error { return footprint.Run(ctx, log.Named("footprint")) })
+	g.Go(func() error { return footprint.RunProcs(ctx, log.Named("footprint")) })
 	err = g.Wait()
 	log.Info("stopped")
 	return err

@@ -59,7 +59,16 @@ func (n *numbering) newSymbol(v series.View, s series.Symbol) uint32 {
 	if int(s) >= len(n.known) {
 		n.known = grown(n.known, v.Symbols())
 	}
-	ref := n.text(v.String(s))
+	ref := uint32(0)
+	switch {
+	case s == series.SymbolEmpty:
+	case n.texts != nil:
+		ref = n.text(v.String(s))
+	case v.Valid(s):
+		ref = n.add(v.String(s))
+	default:
+		ref = badRef
+	}
 	n.known[s] = knownSymbol{n.request, v.SymbolGen(s), ref}
 	return ref
 }
@@ -80,16 +89,21 @@ func (n *numbering) text(t string) uint32 {
 	if ref, ok := n.texts[t]; ok {
 		return ref
 	}
-	ref := n.next
+	ref := uint32(badRef)
 	if utf8.ValidString(t) {
-		n.next++
-		n.fresh = appendBytesField(n.fresh, tagSymbol, t)
-	} else {
-		ref = badRef
+		ref = n.add(t)
 	}
 	if n.texts != nil {
 		n.texts[t] = ref
 	}
+	return ref
+}
+
+// add writes a text that the request does not have yet.
+func (n *numbering) add(t string) (ref uint32) {
+	ref = n.next
+	n.next++
+	n.fresh = appendBytesField(n.fresh, tagSymbol, t)
 	return ref
 }
 

@@ -2,6 +2,7 @@ package series
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"github.com/prometheus/common/model"
 )
@@ -25,9 +26,12 @@ type symbols struct {
 	byText map[string]Symbol
 	text   []string
 	refs   []uint32
-	gen    []uint32
+	gen    []uint32 // a multiple of two, and invalidBit
 	free   []Symbol
 }
+
+// invalidBit in a generation tells that the text is not valid UTF-8.
+const invalidBit = 1
 
 func newSymbols() symbols {
 	s := symbols{byText: map[string]Symbol{}}
@@ -52,6 +56,10 @@ func (s *symbols) symbol(text string) Symbol {
 		sym = Symbol(len(s.text))
 		s.text, s.refs, s.gen = append(s.text, text), append(s.refs, 0), append(s.gen, 0)
 	}
+	s.gen[sym] &^= invalidBit
+	if !utf8.ValidString(text) {
+		s.gen[sym] |= invalidBit
+	}
 	s.byText[text] = sym
 	return sym
 }
@@ -74,6 +82,6 @@ func (s *symbols) release(sym Symbol) {
 	}
 	delete(s.byText, s.text[sym])
 	s.text[sym] = ""
-	s.gen[sym]++
+	s.gen[sym] += 2
 	s.free = append(s.free, sym)
 }

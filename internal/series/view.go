@@ -114,6 +114,9 @@ func (v View) Metas() int { return len(v.t.metas.all) }
 // for longer than one Read without a reference (a request's renumbering, say) must compare it.
 func (v View) SymbolGen(s Symbol) uint32 { return v.t.symbols.gen[s] }
 
+// Valid tells that the text of a symbol is valid UTF-8.
+func (v View) Valid(s Symbol) bool { return v.t.symbols.gen[s]&invalidBit == 0 }
+
 // MetaGen is SymbolGen for what is known of families.
 func (v View) MetaGen(id MetaID) uint32 { return v.t.metas.all[id].gen }
 
