@@ -1,6 +1,7 @@
 // Package footprint gives back memory that the process needed only for a while. Starting runs the init functions
 // of every library that is linked in (Kubernetes' API types, three clouds' authentication) and learning a mesh
-// makes garbage; without help both stay resident for as long as the process lives.
+// makes garbage; without help both stay resident for as long as the process lives. Likewise, more than one
+// processor is needed while a mesh is learned, and seldom afterwards.
 package footprint
 
 import (
