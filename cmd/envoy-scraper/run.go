@@ -4,18 +4,15 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"runtime"
 	"time"
 
-	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
 	"github.com/prometheus/common/version"
 	"go.uber.org/zap"
-	"go.uber.org/zap/exp/zapslog"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
@@ -44,10 +41,7 @@ func newRunCommand(app *kingpin.Application) command {
 func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.Writer) error {
 	log := newLogger(stderr, f.logLevel, f.logFormat)
 	defer func() { _ = log.Sync() }()
-	limitMemory(f.memoryRatio, log)
-	if !f.enablePprof {
-		runtime.MemProfileRate = 0 // nobody can ask for what it would gather
-	}
+	limitMemory(f.memoryRatio, f.enablePprof, log)
 
 	opts := f.config.options()
 	opts.ListenAddress, opts.FlushDeadline = f.listenAddress, f.flushDeadline
@@ -110,17 +104,6 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	err = g.Wait()
 	log.Info("stopped")
 	return err
-}
-
-// limitMemory makes Go's collector keep within the container's memory.
-func limitMemory(ratio float64, log *zap.Logger) {
-	if ratio <= 0 {
-		return
-	}
-	_, err := memlimit.Set(memlimit.WithRatio(ratio), memlimit.WithLogger(slog.New(zapslog.NewHandler(log.Core()))))
-	if err != nil {
-		log.Debug("no memory limit taken from the container", zap.Error(err))
-	}
 }
 
 func newRegistry() *prometheus.Registry {
