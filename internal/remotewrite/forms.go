@@ -169,19 +169,16 @@ func (e *encoder) addExternal(l *ownRefs, external []labels.Label) {
 // textLabels puts the references of labels that write_relabel_configs made into e.refs. False: they must not be
 // sent.
 func (e *encoder) textLabels(ls labels.Labels) bool {
-	var last uint32 // name
-	named, bad := false, false
-	refs := e.refs[:0]
+	w := labelWriter{refs: e.refs[:0]}
+	named := false
 	ls.Range(func(l labels.Label) {
 		name, value := e.numbers.text(l.Name), e.numbers.text(l.Value)
 		if value == 0 {
 			return
 		}
-		bad = bad || name == 0 || name == badRef || value == badRef || name == last
+		w.label(name, value)
 		named = named || l.Name == model.MetricNameLabel
-		last = name
-		refs = appendUvarint(appendUvarint(refs, uint64(name)), uint64(value))
 	})
-	e.refs = refs
-	return named && !bad
+	e.refs = w.refs
+	return named && !w.bad
 }
