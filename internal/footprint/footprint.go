@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	settled = 30 * time.Second // after the start: informers have listed, targets were scraped for the first time
+	settled = 20 * time.Second // after the start: informers have listed, most targets were scraped for the first time
 	period  = 5 * time.Minute
 )
 
