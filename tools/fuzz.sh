@@ -3,11 +3,32 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 time=${1:-30s}
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+# Go 1.26 sometimes reports the end of the fuzzing time itself as a failure, "context deadline exceeded" and
+# nothing else (go.dev/issue/75804, mended in 1.27). A failing input is written out and named; this is not.
+only_deadline() {
+	! grep -qE 'Failing input|panic|hung|testdata/fuzz' "$log" &&
+		[ "$(grep -A1 '^--- FAIL: ' "$log" | sed -n 2p)" = "    context deadline exceeded" ]
+}
+
+fuzz() { # target, package
+	local try
+	for try in 1 2 3; do
+		echo "fuzz $1 in $2 for $time"
+		if go test -run '^$' -fuzz "^$1\$" -fuzztime "$time" "$2" 2>&1 | tee "$log"; then
+			return 0
+		fi
+		only_deadline || return 1
+		echo "fuzz $1: Go took the end of the time for a failure (try $try of 3); no input failed"
+	done
+	return 1
+}
 
 count=0
 while IFS=: read -r file name; do
 	count=$((count + 1))
-	echo "fuzz $name in ./$(dirname "$file") for $time"
-	go test -run '^$' -fuzz "^$name\$" -fuzztime "$time" "./$(dirname "$file")"
+	fuzz "$name" "./$(dirname "$file")" </dev/null
 done < <(grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' cmd internal | sed 's/:func /:/' | sort)
 echo "fuzz: $count targets, $time each"
