@@ -27,6 +27,7 @@ type Request struct {
 	Samples        int
 	Bytes          int64
 	Oldest, Newest int64
+	Replayed       bool // survived the process that took it: it may have arrived already
 }
 
 // Loss is what left a queue undelivered.
