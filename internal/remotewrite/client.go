@@ -42,13 +42,22 @@ type client struct {
 	http     *http.Client
 	requests map[protocol]*http.Request // without body; each POST has its own copy
 	timeout  time.Duration
+	idle     interface{ CloseIdleConnections() } // what is around it may not pass this on
+	renewed  atomic.Int64                        // when that was last called after a failure, Unix nanoseconds
 }
 
+// renewInterval is how long an endpoint that fails, but answers, is asked over the connections that are there. It
+// and the largest backoff are how long the old address of a name may be used after a failure.
+const renewInterval = 10 * time.Second
+
 func newClient(cfg EndpointConfig) (poster, error) {
-	var opts []promhttp.HTTPClientOption
 	if cfg.RoundRobinDNS {
-		opts = append(opts, promhttp.WithDialContextFunc(dialAnyAddress))
+		return newClientWith(cfg, promhttp.WithDialContextFunc(dialAnyAddress))
 	}
+	return newClientWith(cfg)
+}
+
+func newClientWith(cfg EndpointConfig, opts ...promhttp.HTTPClientOption) (poster, error) {
 	c, err := promhttp.NewClientFromConfig(cfg.HTTPClientConfig, "remote_write", opts...)
 	if err != nil {
 		return nil, err
@@ -56,6 +65,7 @@ func newClient(cfg EndpointConfig) (poster, error) {
 	if t, ok := c.Transport.(*http.Transport); ok { // no credentials around it
 		t.WriteBufferSize = writeBuffer(cfg)
 	}
+	idle := &http.Client{Transport: c.Transport}
 	if cfg.SigV4Config != nil {
 		if c.Transport, err = sigv4.NewSigV4RoundTripper(cfg.SigV4Config, c.Transport); err != nil {
 			return nil, err
@@ -86,7 +96,7 @@ func newClient(cfg EndpointConfig) (poster, error) {
 		setProtocolHeaders(req.Header, p)
 		requests[p] = req
 	}
-	return &client{http: c, requests: requests, timeout: time.Duration(cfg.RemoteTimeout)}, nil
+	return &client{http: c, requests: requests, timeout: time.Duration(cfg.RemoteTimeout), idle: idle}, nil
 }
 
 // writeBuffer is room for a whole request and its headers, which then leave in one piece: a third of the cost of a
@@ -131,7 +141,11 @@ func (c *client) post(ctx context.Context, body []byte, p protocol, attempt int)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
+		c.renew(0)
 		return answer{err: withoutURL(err), bodyInUse: !use.over()}
+	}
+	if resp.StatusCode >= 500 {
+		defer c.renew(renewInterval)
 	}
 	a := answer{status: resp.StatusCode, header: resp.Header, message: readMessage(resp)}
 	a.bodyInUse = !use.over()
@@ -171,8 +185,17 @@ func (u *bodyUse) over() bool {
 	return ended > 0 && ended == u.began.Load()
 }
 
+// renew lets idle connections go, unless that was done less than interval ago: a receiver that moved is found again
+// only by looking its name up.
+func (c *client) renew(interval time.Duration) {
+	now, last := time.Now().UnixNano(), c.renewed.Load()
+	if now-last >= int64(interval) && c.renewed.CompareAndSwap(last, now) {
+		c.idle.CloseIdleConnections()
+	}
+}
+
 // close lets idle connections go.
-func (c *client) close() { c.http.CloseIdleConnections() }
+func (c *client) close() { c.idle.CloseIdleConnections() }
 
 func setProtocolHeaders(h http.Header, p protocol) {
 	h.Set("Content-Encoding", "snappy")

@@ -4,16 +4,94 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 )
+
+// feed is a world with one endpoint whose scrapes are numbered: each sample has the number as its value.
+type feed struct {
+	*world
+	targets []target
+	size    int // series of each
+	scrapes int
+}
+
+// newFeed has so many targets of so many series, which go to p.
+func newFeed(t *testing.T, ec EndpointConfig, p poster, targets, size int) *feed {
+	return newFeedVia(t, ec, func(EndpointConfig) (poster, error) { return p, nil }, targets, size)
+}
+
+func newFeedVia(t *testing.T, ec EndpointConfig, via clientFunc, targets, size int) *feed {
+	f := &feed{world: newWorld(t), size: size}
+	f.writers.newClient = via
+	f.cfg.Endpoints = []EndpointConfig{ec}
+	f.apply()
+	for i := range targets {
+		f.targets = append(f.targets, f.target("pod-"+strconv.Itoa(i), size))
+	}
+	return f
+}
+
+// scrapeAll is one more scrape of every target.
+func (f *feed) scrapeAll() {
+	f.scrapes++
+	for _, pod := range f.targets {
+		b := f.scrape(pod, nowMillis())
+		b.Reset(pod.id, nowMillis())
+		for _, id := range pod.ids {
+			b.Add(id, float64(f.scrapes))
+		}
+		f.append(b)
+	}
+}
+
+// keepScraping scrapes every interval for so long.
+func (f *feed) keepScraping(interval, total time.Duration) {
+	for end := time.Now().Add(total); time.Now().Before(end); {
+		f.scrapeAll()
+		pause(f.t.Context(), interval, nil)
+	}
+}
+
+func (f *feed) appended() int { return f.scrapes * f.size * len(f.targets) }
+
+// lostAt is how many samples did not reach db. Each must be explained by a counter.
+func (f *feed) lostAt(db *tsdb, endpoint string) int {
+	f.t.Helper()
+	lost, counted := f.appended()-db.distinct(), 0
+	for _, r := range reasons {
+		counted += f.dropped(endpoint, r)
+	}
+	if lost != counted {
+		f.t.Errorf("lost %d samples, counters explain %d", lost, counted)
+	}
+	f.conserved(endpoint, f.appended())
+	return lost
+}
+
+func (f *feed) wantNothingLost(db *tsdb, twice int) {
+	f.t.Helper()
+	if lost := f.lostAt(db, "a"); lost != 0 || db.disorder() != 0 || db.twice > twice {
+		f.t.Errorf("lost %d, out of order %d, twice %d; want 0, 0, at most %d", lost, db.disorder(), db.twice, twice)
+	}
+}
+
+func (f *feed) answered(kind string) int {
+	return int(testutil.ToFloat64(f.writers.metrics.answers.WithLabelValues("a", kind)))
+}
+
+func (f *feed) retried() int {
+	return int(testutil.ToFloat64(f.writers.metrics.retries.WithLabelValues("a")))
+}
 
 // moody is a queue that refuses records at random.
 type moody struct {

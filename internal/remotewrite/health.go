@@ -30,21 +30,37 @@ type health struct {
 	lastErrorTime time.Time
 	lastSuccess   time.Time
 	downSince     time.Time // zero: up
+	tries         int       // that failed since then
+	quietUntil    time.Time // when the endpoint wants to hear of us again (Retry-After)
 
 	highest int64 // newest timestamp accepted
 	settled int   // samples of requests in flight whose fate is known already
 	logged  map[string]time.Time
+
+	rejections rejections
+	filling    filling
+	limit      int64 // bytes that the queue may hold; 0: unknown
 }
 
 // reset takes the protocol from the settings; it is learned anew.
 func (h *health) reset(s *settings) protocol {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.protocol, h.confirmed, h.probeAt = v1, false, time.Time{}
+	h.protocol, h.confirmed, h.probeAt, h.quietUntil = v1, false, time.Time{}, time.Time{}
 	if s.Negotiate || s.ProtobufMessage == remoteapi.WriteV2MessageType {
 		h.protocol = v2
 	}
 	return h.protocol
+}
+
+// quiet is how long the endpoint, whichever lane asks, is still to be left alone.
+func (h *health) quiet() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.quietUntil.IsZero() {
+		return 0
+	}
+	return time.Until(h.quietUntil)
 }
 
 // choose tells which protocol the next request takes, and whether 2.0 is only a try.
@@ -108,26 +124,37 @@ func (e *endpoint) up(h *health) {
 	}
 }
 
-// failed notes a request that will be sent again.
+// failed notes a request that will be sent again, and says so once a minute.
 func (e *endpoint) failed(out outcome, a answer) {
 	h := &e.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.note(a)
-	if !h.downSince.IsZero() {
-		return
+	if wait := retryAfter(a.header); wait > 0 {
+		h.quietUntil = time.Now().Add(wait)
 	}
-	h.downSince = time.Now()
-	what := "remote write endpoint unreachable"
+	if h.downSince.IsZero() {
+		h.downSince, h.tries = time.Now(), 0
+	}
+	h.tries++
+	e.limited("down", func() {
+		q := e.queue.Stats()
+		e.log.Warn(whatFailed(out, a)+", trying again until it takes the samples", zap.Int("status", a.status),
+			zap.String("error", h.lastError), zap.Duration("for", time.Since(h.downSince).Round(time.Second)),
+			zap.Int("tries", h.tries), zap.Int("samples_waiting", q.Samples), zap.Int64("bytes_waiting", q.Bytes))
+	})
+}
+
+func whatFailed(out outcome, a answer) string {
 	switch {
 	case out == slowRetry && a.status < 400:
-		what = "remote write endpoint redirects"
+		return "remote write endpoint redirects"
 	case out == slowRetry:
-		what = "remote write endpoint refuses the credentials"
+		return "remote write endpoint refuses the credentials"
 	case a.err == nil:
-		what = "remote write endpoint unavailable"
+		return "remote write endpoint unavailable"
 	}
-	e.log.Warn(what+", trying again until it takes the samples", zap.Int("status", a.status), zap.String("error", h.lastError))
+	return "remote write endpoint unreachable"
 }
 
 // note keeps what people will ask for. The caller holds mu.
@@ -146,6 +173,7 @@ func (e *endpoint) refusedBy(a answer, samples int, out outcome, p protocol) {
 	defer e.health.mu.Unlock()
 	e.health.note(a)
 	e.up(&e.health) // it answers
+	e.health.rejections.add(Rejection{Samples: samples, Reason: string(complaintOf(a)), Error: a.message})
 	fields := []zap.Field{zap.Int("status", a.status), zap.Int("samples", samples), zap.Stringer("protocol", p),
 		zap.String("error", a.message)}
 	if out == otherProtocol && p == v2 {
@@ -224,5 +252,8 @@ func (e *endpoint) status() EndpointStatus {
 	out.Protocol = h.protocol.String()
 	out.LastError, out.LastErrorTime, out.LastSuccess = h.lastError, h.lastErrorTime, h.lastSuccess
 	out.Unreachable = !h.downSince.IsZero()
+	out.Rejected = h.rejections.newestFirst()
+	out.PendingLimit = h.limit
+	out.FullIn = h.filling.until(h.limit, time.Now(), q.Bytes)
 	return out
 }

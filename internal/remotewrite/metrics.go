@@ -1,6 +1,7 @@
 package remotewrite
 
 import (
+	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,16 +22,22 @@ const (
 	abandoned     reason = "abandoned"      // not delivered before the flush deadline of a stop or a removal
 	unsupported   reason = "unsupported"    // remote write 1.0 cannot carry it, or was told not to
 	damaged       reason = "damaged"        // could not be decoded again for 1.0 or a split
+
+	// travelled with what the receiver refused, and was not told from it in time
+	isolationBudget reason = "isolation_budget"
 )
 
 var reasons = []reason{queueFull, queueError, refusedSample, tooOld, notNewer, invalidLabels, relabelled,
-	abandoned, unsupported, damaged}
+	abandoned, unsupported, damaged, isolationBudget}
 
 type metrics struct {
 	appended  *prometheus.CounterVec
 	accepted  *prometheus.CounterVec
 	dropped   *prometheus.CounterVec
+	rejected  *prometheus.CounterVec
+	delivered *prometheus.CounterVec
 	requests  *prometheus.CounterVec
+	answers   *prometheus.CounterVec
 	retries   *prometheus.CounterVec
 	bytes     *prometheus.CounterVec
 	protocol  *prometheus.GaugeVec
@@ -50,7 +57,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		accepted:  counter("samples_accepted_total", "Samples that the endpoint accepted."),
 		dropped:   counter("samples_dropped_total", "Samples that will never arrive, by reason.", "reason"),
 		exemplars: counter("exemplars_total", "Exemplars that were put into requests."),
-		requests:  counter("requests_total", "Requests by what became of them: accepted, retry, slow_retry, refused, split, other_protocol.", "outcome"),
+		rejected:  counter("rejected_samples_total", "Samples that the endpoint refused for good, by what it said of them.", "reason"),
+		delivered: counter("samples_already_delivered_total", "Samples of an earlier process that the endpoint refuses because it has had them."),
+		requests:  counter("requests_total", "Requests by what became of them: accepted, retry, slow_retry, refused, split, isolate, other_protocol.", "outcome"),
+		answers:   counter("answers_total", "Answers to requests by status, or what went wrong where none came: timeout, dns, refused, network.", "answer"),
 		retries:   counter("retries_total", "Requests that were sent again after a failure that may pass."),
 		bytes:     counter("sent_bytes_total", "Compressed bytes of request bodies, repetitions included."),
 		protocol: f.NewGaugeVec(prometheus.GaugeOpts{Name: name("protocol"),
@@ -65,23 +75,33 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 
 // endpointMetrics are the metrics of one endpoint, looked up once.
 type endpointMetrics struct {
-	appended, accepted, exemplars, retries, bytes prometheus.Counter
-	protocol, highest                             prometheus.Gauge
-	duration                                      prometheus.Observer
-	dropped                                       map[reason]prometheus.Counter
-	requests                                      map[outcome]prometheus.Counter
+	appended, accepted, delivered, exemplars, retries, bytes prometheus.Counter
+	protocol, highest                                        prometheus.Gauge
+	duration                                                 prometheus.Observer
+	dropped                                                  map[reason]prometheus.Counter
+	rejected                                                 map[complaint]prometheus.Counter
+	requests                                                 map[outcome]prometheus.Counter
+	answers                                                  map[string]prometheus.Counter
 }
 
 func (m *metrics) endpoint(label string) *endpointMetrics {
 	e := &endpointMetrics{
 		appended: m.appended.WithLabelValues(label), accepted: m.accepted.WithLabelValues(label),
+		delivered: m.delivered.WithLabelValues(label),
 		exemplars: m.exemplars.WithLabelValues(label), retries: m.retries.WithLabelValues(label),
 		bytes: m.bytes.WithLabelValues(label), protocol: m.protocol.WithLabelValues(label),
 		highest: m.highest.WithLabelValues(label), duration: m.duration.WithLabelValues(label),
-		dropped: map[reason]prometheus.Counter{}, requests: map[outcome]prometheus.Counter{},
+		dropped: map[reason]prometheus.Counter{}, rejected: map[complaint]prometheus.Counter{},
+		requests: map[outcome]prometheus.Counter{}, answers: map[string]prometheus.Counter{},
 	}
 	for _, r := range reasons {
 		e.dropped[r] = m.dropped.WithLabelValues(label, string(r))
+	}
+	for _, c := range complaints {
+		e.rejected[c] = m.rejected.WithLabelValues(label, string(c))
+	}
+	for _, a := range answers {
+		e.answers[a] = m.answers.WithLabelValues(label, a)
 	}
 	for _, o := range outcomes {
 		e.requests[o] = m.requests.WithLabelValues(label, o.String())
@@ -96,10 +116,18 @@ func (e *endpointMetrics) drop(r reason, n int) {
 	}
 }
 
+// refuse counts n samples that the receiver refused for good, saying so.
+func (e *endpointMetrics) refuse(c complaint, n int) {
+	if n > 0 {
+		e.drop(refusedSample, n)
+		e.rejected[c].Add(float64(n))
+	}
+}
+
 // pendingCollector reads what is pending when somebody asks: the queues know it anyway.
 type pendingCollector struct {
-	status                 func() []EndpointStatus
-	samples, bytes, oldest *prometheus.Desc
+	status                             func() []EndpointStatus
+	samples, bytes, oldest, full, most *prometheus.Desc
 }
 
 func newPendingCollector(status func() []EndpointStatus) *pendingCollector {
@@ -111,6 +139,8 @@ func newPendingCollector(status func() []EndpointStatus) *pendingCollector {
 		samples: desc("pending_samples", "Samples that wait for the endpoint, those in flight included."),
 		bytes:   desc("pending_bytes", "Bytes that wait for the endpoint, uncompressed."),
 		oldest:  desc("pending_oldest_seconds", "Age of the oldest sample that waits; 0 if none does."),
+		most:    desc("pending_limit_bytes", "Bytes that may wait before the oldest make room for the newest."),
+		full:    desc("pending_full_seconds", "Time until the limit is reached, should what waits go on growing as in the last two minutes; +Inf while it does not grow."),
 	}
 }
 
@@ -119,6 +149,8 @@ func (c *pendingCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.samples
 	ch <- c.bytes
 	ch <- c.oldest
+	ch <- c.most
+	ch <- c.full
 }
 
 // Collect implements prometheus.Collector.
@@ -134,5 +166,14 @@ func (c *pendingCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.samples, float64(s.PendingSamples), s.Name)
 		gauge(c.bytes, float64(s.PendingBytes), s.Name)
 		gauge(c.oldest, age, s.Name)
+		if s.PendingLimit == 0 {
+			continue
+		}
+		full := math.Inf(1)
+		if s.FullIn > 0 {
+			full = s.FullIn.Seconds()
+		}
+		gauge(c.most, float64(s.PendingLimit), s.Name)
+		gauge(c.full, full, s.Name)
 	}
 }

@@ -1,8 +1,12 @@
 package remotewrite
 
 import (
+	"errors"
+	"net"
 	"net/http"
+	"slices"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -38,13 +42,14 @@ const (
 	slowRetry
 	refused
 	otherProtocol
-	split
+	split   // too large: in parts
+	isolate // a 1.0 receiver took nothing of it, because of some: in parts
 )
 
-var outcomes = []outcome{accepted, retry, slowRetry, refused, otherProtocol, split}
+var outcomes = []outcome{accepted, retry, slowRetry, refused, otherProtocol, split, isolate}
 
 func (o outcome) String() string {
-	return [...]string{"accepted", "retry", "slow_retry", "refused", "other_protocol", "split"}[o]
+	return [...]string{"accepted", "retry", "slow_retry", "refused", "other_protocol", "split", "isolate"}[o]
 }
 
 // answer is what came back from one POST.
@@ -53,6 +58,7 @@ type answer struct {
 	header  http.Header
 	message string // the start of the body, for people
 	err     error  // no answer at all
+	took    time.Duration
 	// bodyInUse: the transport has not let go of the request's body yet.
 	bodyInUse bool
 }
@@ -87,9 +93,37 @@ func classify(a answer, c circumstances) outcome {
 		return split
 	case a.status == http.StatusBadRequest && c.sent == v2 && c.unproven && !confirmed:
 		return otherProtocol // a receiver that read the body as 1.0 and found it malformed
+	case a.status == http.StatusBadRequest && c.sent == v1:
+		return isolate
 	default:
 		return refused
 	}
+}
+
+// answers names what an answer was, for a counter: statuses that mean something of their own, the classes of all
+// others, and what went wrong where there was no answer.
+var answers = []string{"1xx", "2xx", "3xx", "4xx", "5xx", "400", "401", "403", "404", "409", "413", "415", "422", "429",
+	"timeout", "dns", "refused", "network"}
+
+// kind is the one of answers that a is.
+func (a answer) kind() string {
+	var dns *net.DNSError
+	var timeout interface{ Timeout() bool }
+	switch {
+	case a.err == nil:
+	case errors.As(a.err, &dns):
+		return "dns"
+	case errors.As(a.err, &timeout) && timeout.Timeout():
+		return "timeout"
+	case errors.Is(a.err, syscall.ECONNREFUSED):
+		return "refused"
+	default:
+		return "network"
+	}
+	if code := strconv.Itoa(a.status); slices.Contains(answers, code) {
+		return code
+	}
+	return strconv.Itoa(min(max(a.status/100, 1), 5)) + "xx"
 }
 
 // written is how many samples a 2.0 receiver says it has written, and whether it says anything.

@@ -27,7 +27,7 @@ func TestClassify(t *testing.T) {
 		"2.0 204 without":              {status(204), circumstances{sent: v2}, otherProtocol},
 		"301":                          {status(301), circumstances{sent: v1}, slowRetry},
 		"308":                          {status(308), circumstances{sent: v2}, slowRetry},
-		"400 to 1.0":                   {status(400), circumstances{sent: v1, unproven: true}, refused},
+		"400 to 1.0":                   {status(400), circumstances{sent: v1, unproven: true}, isolate},
 		"400 to 2.0":                   {status(400), circumstances{sent: v2}, refused},
 		"400 to a try of 2.0":          {status(400), circumstances{sent: v2, unproven: true}, otherProtocol},
 		"400 to a try, with headers":   {wrote(400, samples), circumstances{sent: v2, unproven: true}, refused},

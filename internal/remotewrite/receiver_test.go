@@ -247,7 +247,7 @@ func (w *world) acceptedCount(endpoint string) int {
 // conserved checks that every sample handed over has arrived or was counted under a reason.
 func (w *world) conserved(endpoint string, appended int) {
 	w.t.Helper()
-	sum := w.acceptedCount(endpoint)
+	sum := w.acceptedCount(endpoint) + int(testutil.ToFloat64(w.writers.metrics.delivered.WithLabelValues(endpoint)))
 	for _, r := range reasons {
 		sum += w.dropped(endpoint, r)
 	}

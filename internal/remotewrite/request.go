@@ -11,10 +11,11 @@ type message struct {
 	fragments      [][]byte
 	samples        int
 	oldest, newest int64
+	replayed       bool // an earlier process had it already: it may have arrived
 }
 
 func messageOf(r queue.Request) message {
-	m := message{samples: r.Samples, oldest: r.Oldest, newest: r.Newest}
+	m := message{samples: r.Samples, oldest: r.Oldest, newest: r.Newest, replayed: r.Replayed}
 	for _, rec := range r.Records {
 		m.fragments = append(m.fragments, rec.Data)
 	}
@@ -67,11 +68,13 @@ func (e *encoderV2) flush() {
 
 // content is a message taken apart; everything aliases it.
 type content struct {
-	symbols [][]byte
-	series  [][]byte // each the body of a TimeSeries
+	symbols  [][]byte
+	series   [][]byte // each the body of a TimeSeries
+	replayed bool
 }
 
 func parseMessage(m message) (c content, err error) {
+	c.replayed = m.replayed
 	for _, f := range m.fragments {
 		err := eachField(f, func(f field) error {
 			switch f.whole[0] {
@@ -102,9 +105,32 @@ func (c *content) text(ref uint64) ([]byte, error) {
 	return c.symbols[ref], nil
 }
 
+// eachLabel calls fn for the name and the value of every label of a series.
+func (c *content) eachLabel(i int, fn func(name, value []byte)) error {
+	return eachField(c.series[i], func(f field) error {
+		if f.whole[0] != tagLabelRefs {
+			return nil
+		}
+		for refs := f.data; len(refs) > 0; {
+			name, value, rest, ok := cutRefs(refs)
+			if !ok {
+				return errDamaged
+			}
+			n, err1 := c.text(name)
+			v, err2 := c.text(value)
+			if err1 != nil || err2 != nil {
+				return errDamaged
+			}
+			fn(n, v)
+			refs = rest
+		}
+		return nil
+	})
+}
+
 // subset makes a message of the series that keep wants, with only the symbols that they use.
 func (c *content) subset(keep func(i int, tsMillis int64) bool) (message, error) {
-	var m message
+	m := message{replayed: c.replayed}
 	s := subsetter{content: c, refs: make([]uint32, len(c.symbols)), symbols: []byte{tagSymbol, 0}, next: 1}
 	for i, body := range c.series {
 		at, err := seriesTime(body)

@@ -2,6 +2,7 @@ package remotewrite
 
 import (
 	"context"
+	"net/http"
 	"time"
 )
 
@@ -10,6 +11,9 @@ type sender struct {
 	endpoint *endpoint
 	lane     *lane
 	encoders *encoders // the endpoint's
+
+	offenders offenders
+	thrift    int // searches for bad series in a row that found nothing good
 }
 
 // run delivers until ctx ends; after stopping it goes on until its lane is empty.
@@ -61,49 +65,102 @@ func isClosed(ch <-chan struct{}) bool {
 	}
 }
 
-// deliver sends a message until its fate is known, and counts it. False: ctx ended before.
+// deliver sends a message until the fate of all its samples is known, and counts them. False: ctx ended before.
 func (s *sender) deliver(ctx context.Context, m message) bool {
+	parts, err := s.offenders.apart(m)
+	if err != nil {
+		s.drop(damaged, m.samples)
+		return true
+	}
+	if parts == nil {
+		v := s.try(ctx, m)
+		if v.fate == settled || v.fate == interrupted {
+			return v.fate == settled
+		}
+		d := division{sender: s}
+		return d.judge(ctx, part{message: m}, v) && d.run(ctx)
+	}
+	d := division{sender: s, parts: parts}
+	return d.run(ctx)
+}
+
+// verdict is what came of a message.
+type verdict struct {
+	fate
+	arrived  bool // settled by being accepted
+	message       // what is left of it: sample_age_limit may have taken some
+	protocol protocol
+	lost     int // of its samples, that the protocol cannot carry
+	said     answer
+}
+
+type fate int
+
+const (
+	settled     fate = iota // it arrived, or was counted under a reason
+	interrupted             // ctx ended; it is still queued
+	tooLarge
+	rejected // a 1.0 receiver took nothing of it
+)
+
+// try sends a message, again and again if need be, until the endpoint has taken or refused it. What is too large or
+// rejected is not counted: its parts have yet to be tried.
+func (s *sender) try(ctx context.Context, m message) verdict {
 	e := s.endpoint
 	var fast, slow backoff
 	var turned [3]bool // by protocol: the endpoint asked for the other one instead
-	for attempt := 0; ctx.Err() == nil; attempt++ {
+	for attempt := 0; ctx.Err() == nil; {
 		cfg, replaced := e.current()
+		if quiet := e.health.quiet(); quiet > 0 {
+			if !pause(ctx, quiet, replaced) {
+				break
+			}
+			continue
+		}
 		var left bool
 		if m, left = s.dropOld(m, time.Duration(cfg.QueueConfig.SampleAgeLimit)); !left {
-			return true
+			return verdict{}
 		}
 		p, unproven := e.health.choose(cfg)
 		body, lost, err := s.encode(m, p, cfg.SendNativeHistograms)
 		if err != nil {
 			s.drop(damaged, m.samples)
-			return true
+			return verdict{}
 		}
 		if lost == m.samples {
 			s.drop(unsupported, lost)
-			return true
+			return verdict{}
 		}
 		a := s.post(ctx, cfg, body, p, attempt)
+		attempt++
 		if a.err != nil && ctx.Err() != nil {
-			return false
+			break
 		}
 		out := classify(a, circumstances{sent: p, retryOnRateLimit: cfg.QueueConfig.RetryOnRateLimit, unproven: unproven})
 		e.metrics.requests[out].Inc()
+		e.metrics.answers[a.kind()].Inc()
+		v := verdict{message: m, protocol: p, lost: lost, said: a}
 		switch out {
 		case accepted:
 			s.accept(cfg, m, p, lost, a)
-			return true
+			v.arrived = true
+			return v
 		case otherProtocol:
 			if !turned[p.other()] && e.turn(cfg, p) {
 				turned[p] = true
 				continue // the same samples at once, the other way
 			}
 			s.refuse(m, p, lost, a, out)
-			return true
+			return v
 		case split:
-			return s.split(ctx, m, p, lost, a)
+			v.fate = tooLarge
+			return v
+		case isolate:
+			v.fate = rejected
+			return v
 		case refused:
 			s.refuse(m, p, lost, a, out)
-			return true
+			return v
 		}
 		e.failed(out, a)
 		e.metrics.retries.Inc()
@@ -113,14 +170,14 @@ func (s *sender) deliver(ctx context.Context, m message) bool {
 		if out == slowRetry {
 			wait = slow.wait
 		}
-		if !pause(ctx, max(wait(), retryAfter(a.header)), replaced) {
-			return false
+		if !pause(ctx, wait(), replaced) {
+			break
 		}
 		if isClosed(replaced) {
 			fast, slow = backoff{}, backoff{}
 		}
 	}
-	return false
+	return verdict{fate: interrupted}
 }
 
 // encode makes the body of a POST, which post gives back. lost counts the samples that the protocol cannot carry.
@@ -136,11 +193,12 @@ func (s *sender) encode(m message, p protocol, histograms bool) (body []byte, lo
 func (s *sender) post(ctx context.Context, cfg *settings, body []byte, p protocol, attempt int) answer {
 	began := time.Now()
 	a := cfg.client.post(ctx, body, p, attempt)
+	a.took = time.Since(began)
 	if !a.bodyInUse {
 		s.encoders.putBody(body)
 	}
 	s.endpoint.metrics.bytes.Add(float64(len(body)))
-	s.endpoint.metrics.duration.Observe(time.Since(began).Seconds())
+	s.endpoint.metrics.duration.Observe(a.took.Seconds())
 	return a
 }
 
@@ -150,8 +208,7 @@ func (s *sender) accept(cfg *settings, m message, p protocol, lost int, a answer
 	arrived := m.samples - lost
 	if p == v2 {
 		if n, _ := written(a.header); n < arrived {
-			e.refusedBy(a, arrived-n, accepted, p)
-			e.metrics.drop(refusedSample, arrived-n)
+			s.refuseRest(m, p, arrived-n, a, accepted)
 			arrived = n
 		}
 	}
@@ -170,37 +227,27 @@ func (s *sender) refuse(m message, p protocol, lost int, a answer, out outcome) 
 		e.metrics.accepted.Add(float64(n))
 		left -= n
 	}
-	e.metrics.drop(refusedSample, left)
 	e.metrics.drop(unsupported, lost)
 	e.health.settle(m.samples)
-	e.refusedBy(a, left, out, p)
+	s.refuseRest(m, p, left, a, out)
+}
+
+// refuseRest counts samples that a receiver has not written, and says so. What an earlier process may have
+// delivered, and a 2.0 receiver finds late, it has had.
+func (s *sender) refuseRest(m message, p protocol, samples int, a answer, out outcome) {
+	c := complaintOf(a)
+	if m.replayed && p == v2 && a.status == http.StatusBadRequest && c.late() {
+		s.delivered(samples, a)
+		return
+	}
+	s.endpoint.metrics.refuse(c, samples)
+	s.endpoint.refusedBy(a, samples, out, p)
 }
 
 // drop settles samples that nobody will be asked to take.
 func (s *sender) drop(r reason, n int) {
 	s.endpoint.metrics.drop(r, n)
 	s.endpoint.health.settle(n)
-}
-
-// split sends a message that is too large in two halves.
-func (s *sender) split(ctx context.Context, m message, p protocol, lost int, a answer) bool {
-	c, err := parseMessage(m)
-	if err != nil {
-		s.drop(damaged, m.samples)
-		return true
-	}
-	if len(c.series) < 2 {
-		s.refuse(m, p, lost, a, split)
-		return true
-	}
-	middle := len(c.series) / 2
-	first, err1 := c.subset(func(i int, _ int64) bool { return i < middle })
-	second, err2 := c.subset(func(i int, _ int64) bool { return i >= middle })
-	if err1 != nil || err2 != nil {
-		s.drop(damaged, m.samples)
-		return true
-	}
-	return s.deliver(ctx, first) && s.deliver(ctx, second)
 }
 
 // dropOld leaves out what is older than limit; false: nothing is left.

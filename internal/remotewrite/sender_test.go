@@ -189,7 +189,6 @@ func TestRefusedSamplesAreCounted(t *testing.T) {
 		accepted int
 		refused  int
 	}{
-		"1.0 400":                  {explicit(endpointConfig("a"), v1), status(400), 0, 10},
 		"1.0 404":                  {explicit(endpointConfig("a"), v1), status(404), 0, 10},
 		"2.0 415 as told":          {explicit(endpointConfig("a"), v2), status(415), 0, 10},
 		"2.0 no headers as told":   {explicit(endpointConfig("a"), v2), status(204), 0, 10},

@@ -9,6 +9,7 @@
 package remotewrite
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -162,7 +163,9 @@ func (w *Writers) open(cfg Config, s *settings, label string) (*endpoint, error)
 			return nil, fmt.Errorf("remote_write %s: %w", label, err)
 		}
 	}
-	return newEndpoint(label, s, q, lanes, w.log, w.metrics), nil
+	e := newEndpoint(label, s, q, lanes, w.log, w.metrics)
+	e.health.limit = cmp.Or(cfg.Queue.MaxBytes, queue.DefaultConfig().MaxBytes)
+	return e, nil
 }
 
 // start runs an endpoint until Run's context ends or it retires. The caller holds mu.
@@ -204,7 +207,10 @@ type EndpointStatus struct {
 	LastError      string
 	LastErrorTime  time.Time
 	LastSuccess    time.Time
-	Unreachable    bool // the last request failed in a way that may pass
+	Unreachable    bool          // the last request failed in a way that may pass
+	PendingLimit   int64         // bytes that may wait; 0: unknown
+	FullIn         time.Duration // until they do, at the pace of the last minutes; 0: it does not grow
+	Rejected       []Rejection   // what was refused for good of late, newest first
 }
 
 // Status tells how each endpoint does, in the order of the configuration.

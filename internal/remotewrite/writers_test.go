@@ -287,7 +287,7 @@ func TestFullQueueDropsTheOldest(t *testing.T) {
 	})
 }
 
-func TestLogsChangesNotEvents(t *testing.T) {
+func TestLogsAnOutageOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zapcore.InfoLevel)
 		w := newWorld(t)
@@ -304,8 +304,9 @@ func TestLogsChangesNotEvents(t *testing.T) {
 		r.set(nil)
 		time.Sleep(time.Minute)
 		w.stop()
-		if n := logs.Len(); n != 2 {
-			t.Errorf("log lines = %d, want one down, one up: %v", n, logs.All())
+		warned, back := logs.FilterLevelExact(zapcore.WarnLevel).Len(), logs.FilterLevelExact(zapcore.InfoLevel).Len()
+		if warned != 4 || back != 1 || logs.Len() != 5 {
+			t.Errorf("log lines = %d down, %d back, want one a minute, one back: %v", warned, back, logs.All())
 		}
 	})
 }

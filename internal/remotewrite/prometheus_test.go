@@ -1,0 +1,171 @@
+package remotewrite
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+)
+
+// tsdb is a receiver that judges samples as Prometheus does: a series takes what is newer than its newest sample, and
+// that one again; a 1.0 request with anything else in it is rolled back whole, of a 2.0 request the rest is written. It
+// keeps what it took, and counts what came twice and what came late.
+type tsdb struct {
+	*receiver
+	rules tsdbRules
+
+	stored   map[string]map[int64]uint64 // by labels and time
+	newest   map[string]point
+	twice    int            // samples that came again, equal
+	late     map[string]int // by labels: samples that were not newer, nor equal
+	offered  []offer
+	rejected int // requests
+}
+
+type offer struct {
+	at       time.Time
+	protocol protocol
+	samples  int
+	status   int
+}
+
+// tsdbRules may be changed while samples flow, under mu.
+type tsdbRules struct {
+	only   protocol                              // 0: it speaks both
+	poison func(series string, p point) string   // words against a sample; "": fine
+	fate   func(p protocol, samples int) *answer // instead of all else; nil: none
+	delay  time.Duration                         // before an answer
+}
+
+func newTSDB(t *testing.T) *tsdb {
+	return &tsdb{receiver: newReceiver(t), stored: map[string]map[int64]uint64{}, newest: map[string]point{}, late: map[string]int{}}
+}
+
+func (db *tsdb) set(change func(r *tsdbRules)) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	change(&db.rules)
+}
+
+// post implements poster.
+func (db *tsdb) post(ctx context.Context, body []byte, p protocol, _ int) answer {
+	db.mu.Lock()
+	delay := db.rules.delay
+	db.mu.Unlock()
+	if delay > 0 {
+		pause(ctx, delay, nil)
+	}
+	return db.write(body, p)
+}
+
+func (db *tsdb) write(body []byte, p protocol) (a answer) {
+	got := db.decode(body, p)
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	defer func() {
+		db.offered = append(db.offered, offer{time.Now(), p, len(got), a.status})
+	}()
+	if db.rules.fate != nil {
+		if a := db.rules.fate(p, len(got)); a != nil {
+			return *a
+		}
+	}
+	if db.rules.only != 0 && p != db.rules.only {
+		return status(http.StatusUnsupportedMediaType)
+	}
+	var good []arrival
+	var words string
+	for _, s := range got {
+		if against := db.judge(s); against != "" {
+			words = cmp.Or(words, against)
+			continue
+		}
+		good = append(good, s)
+	}
+	if p == v1 && words != "" {
+		db.rejected++
+		return answer{status: 400, header: http.Header{}, message: words}
+	}
+	for _, s := range good {
+		db.store(s)
+	}
+	a = fine(p, len(good))
+	if words != "" {
+		a.status, a.message = 400, words
+	}
+	return a
+}
+
+func (db *tsdb) judge(s arrival) string {
+	if db.rules.poison != nil {
+		if words := db.rules.poison(s.labels, s.point); words != "" {
+			return words
+		}
+	}
+	newest, known := db.newest[s.labels]
+	switch {
+	case known && s.at < newest.at:
+		db.late[s.labels]++
+		return "out of order sample"
+	case known && s.at == newest.at && s.bits != newest.bits:
+		db.late[s.labels]++
+		return "duplicate sample for timestamp"
+	}
+	return ""
+}
+
+func (db *tsdb) store(s arrival) {
+	if db.stored[s.labels] == nil {
+		db.stored[s.labels] = map[int64]uint64{}
+	}
+	if _, again := db.stored[s.labels][s.at]; again {
+		db.twice++
+	}
+	db.stored[s.labels][s.at] = s.bits
+	db.newest[s.labels] = s.point
+}
+
+// distinct is how many samples it has.
+func (db *tsdb) distinct() (n int) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	for _, ps := range db.stored {
+		n += len(ps)
+	}
+	return n
+}
+
+func (db *tsdb) disorder() (n int) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	for _, late := range db.late {
+		n += late
+	}
+	return n
+}
+
+func (db *tsdb) offers() []offer {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return append([]offer(nil), db.offered...)
+}
+
+// ServeHTTP lets it be asked over HTTP.
+func (db *tsdb) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // cut off
+	}
+	p := v1
+	if r.Header.Get("X-Prometheus-Remote-Write-Version") == "2.0.0" {
+		p = v2
+	}
+	a := db.post(r.Context(), body, p, 0)
+	for name, values := range a.header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(a.status)
+	_, _ = io.WriteString(w, a.message)
+}

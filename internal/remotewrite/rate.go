@@ -1,0 +1,39 @@
+package remotewrite
+
+import "time"
+
+// filling watches how fast a queue grows: between now and a moment one to two minutes ago.
+type filling struct {
+	from, next reading
+}
+
+type reading struct {
+	at    time.Time
+	bytes int64
+}
+
+const (
+	fillingWindow = time.Minute
+	leastWindow   = 10 * time.Second // less tells nothing
+	farAway       = 10 * 365 * 24 * time.Hour
+)
+
+// until tells in what time the queue reaches its limit. 0: it does not grow, or so slowly that nobody need know.
+func (f *filling) until(limit int64, now time.Time, bytes int64) time.Duration {
+	r := reading{now, bytes}
+	switch {
+	case f.from.at.IsZero():
+		f.from, f.next = r, r
+	case now.Sub(f.next.at) >= fillingWindow:
+		f.from, f.next = f.next, r
+	}
+	passed, grown := now.Sub(f.from.at), bytes-f.from.bytes
+	if passed < leastWindow || grown <= 0 || limit <= 0 {
+		return 0
+	}
+	left := float64(passed) * float64(max(0, limit-bytes)) / float64(grown)
+	if left > float64(farAway) {
+		return 0
+	}
+	return max(time.Duration(left), 1)
+}
