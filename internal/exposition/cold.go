@@ -144,7 +144,7 @@ func (p *Page) readComment(parser textparse.Parser, entry textparse.Entry, text 
 	hash := maphash.Bytes(p.layouts.seed, text) ^ commentSalt
 	n, known := d.find(hash)
 	if !known {
-		n = d.learn(hash, learn())
+		n = d.learn(hash, learn(), lengthOf(text))
 	}
 	p.again(n)
 }
@@ -175,7 +175,7 @@ func (p *Page) take(parser textparse.Parser, text []byte, own *int64, v float64)
 		if tooFar {
 			return -1, p.passOver(lset)
 		}
-		if n, err = p.learn(hash, lset); err != nil {
+		if n, err = p.learn(hash, lset, lengthOf(text)); err != nil {
 			p.counts.Scraped++
 			return -1, err
 		}
@@ -184,9 +184,9 @@ func (p *Page) take(parser textparse.Parser, text []byte, own *int64, v float64)
 }
 
 // sampleNew takes a sample whose text was never seen and whose labels are known all the same.
-func (p *Page) sampleNew(hash uint64, lset labels.Labels, v float64) error {
+func (p *Page) sampleNew(hash uint64, lset labels.Labels, length uint16, v float64) error {
 	p.diverge()
-	n, err := p.learn(hash, lset)
+	n, err := p.learn(hash, lset, length)
 	if err != nil {
 		p.counts.Scraped++
 		return err
@@ -262,16 +262,16 @@ func (p *Page) addKnown(n int, isNew bool, own *int64, v float64) (index int) {
 var errTooMany = fmt.Errorf("more than %d series in this process", numberMask)
 
 // learn asks what becomes of a series, and returns the number that its line has from now on.
-func (p *Page) learn(hash uint64, lset labels.Labels) (n int, err error) {
+func (p *Page) learn(hash uint64, lset labels.Labels, length uint16) (n int, err error) {
 	id, keep, err := p.learner.Learn(lset, p.meta(lset.Get(model.MetricNameLabel)))
 	switch {
 	case err != nil:
 		return 0, err
 	case !keep:
-		return p.draft.learn(hash, placeDropped), nil
+		return p.draft.learn(hash, placeDropped, length), nil
 	case id > series.ID(numberMask):
 		p.layouts.table.Release(slices.Values([]series.ID{id}))
 		return 0, errTooMany
 	}
-	return p.draft.learn(hash, placeSeries|place(id)), nil
+	return p.draft.learn(hash, placeSeries|place(id), length), nil
 }

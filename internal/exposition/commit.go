@@ -66,8 +66,7 @@ func (p *Page) laidOut() *layout {
 func (p *Page) Abandon() {
 	if d := p.draft; p.diverged && (len(d.learned.hashes) > 0 || len(p.layout.hashes) > p.layout.shown) {
 		good := p.layout.shown
-		d.hashes = append(d.hashes[:0], p.layout.hashes[:good]...)
-		d.places = append(d.places[:0], p.layout.places[:good]...)
+		d.take(p.layout, good)
 		d.addExtras(p.cut)
 		d.number()
 		d.expected, d.shown = p.layout.expected, good

@@ -28,8 +28,9 @@ type draft struct {
 // open prepares a draft for a page whose known lines are those of l.
 func (d *draft) open(l *layout) {
 	d.known, d.indexed, d.timed, d.appended = l, false, false, 0
-	d.hashes, d.places, d.families = d.hashes[:0], d.places[:0], append(d.families[:0], l.families...)
-	d.learned.hashes, d.learned.places = d.learned.hashes[:0], d.learned.places[:0]
+	d.take(l, 0)
+	d.learned.take(l, 0)
+	d.families = append(d.families[:0], l.families...)
 	d.counted.Reset(0)
 }
 
@@ -44,7 +45,7 @@ func (d *draft) tooLarge() bool {
 // begin copies what the page had in common with the one expected: the first n lines.
 func (d *draft) begin(n int, b *series.Batch) {
 	l := d.known
-	d.hashes, d.places = append(d.hashes, l.hashes[:n]...), append(d.places, l.places[:n]...)
+	d.take(l, n)
 	d.onPage = append(d.onPage[:0], make([]uint64, len(l.hashes)/64+1)...)
 	for i := range n {
 		d.mark(i)
@@ -85,10 +86,17 @@ func (d *draft) at(n int) place {
 	return d.known.places[n].bare()
 }
 
+func (d *draft) lengthOf(n int) uint16 {
+	if i := n - len(d.known.lengths); i >= 0 {
+		return d.learned.lengths[i]
+	}
+	return d.known.lengths[n]
+}
+
 // learn adds a line that was not known.
-func (d *draft) learn(hash uint64, p place) (n int) {
+func (d *draft) learn(hash uint64, p place, length uint16) (n int) {
 	n = len(d.known.hashes) + len(d.learned.hashes)
-	d.learned.hashes, d.learned.places = append(d.learned.hashes, hash), append(d.learned.places, p)
+	d.learned.append(hash, p, length)
 	d.index.Add(hash, uint32(n), d.hashOf)
 	return n
 }
@@ -117,7 +125,7 @@ func (d *draft) met(n int) bool {
 
 // follow appends a known line to the page.
 func (d *draft) follow(n int) {
-	d.hashes, d.places = append(d.hashes, d.hashOf(uint32(n))), append(d.places, d.at(n))
+	d.append(d.hashOf(uint32(n)), d.at(n), d.lengthOf(n))
 }
 
 // last is the place of the line appended last, for its marks.

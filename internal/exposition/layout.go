@@ -3,6 +3,7 @@ package exposition
 import (
 	"hash/maphash"
 	"iter"
+	"math"
 	"slices"
 	"sync"
 
@@ -12,10 +13,11 @@ import (
 // layout is what is known of the lines of a page: the hash of the text before each value, and what it means.
 // Immutable once a page has it. The pages of replicas say the same but for the values, so they share one.
 //
-// Cost: 12 bytes a line, 16 a family, once for all targets that print the same page.
+// Cost: 14 bytes a line, 16 a family, once for all targets that print the same page.
 type layout struct {
 	hashes   []uint64
 	places   []place
+	lengths  []uint16 // of the texts in bytes; 0: not kept
 	families []family
 
 	expected int // the first so many lines are the next page, if it is like the last
@@ -53,6 +55,26 @@ func (p place) bare() place   { return p &^ (duplicateBit | repeatedBit) }
 func (p place) number() int   { return int(p & numberMask) }
 func (p place) id() series.ID { return series.ID(p & numberMask) }
 
+// append adds a line.
+func (l *layout) append(hash uint64, p place, length uint16) {
+	l.hashes, l.places, l.lengths = append(l.hashes, hash), append(l.places, p), append(l.lengths, length)
+}
+
+// take makes the first n lines of other all that l has.
+func (l *layout) take(other *layout, n int) {
+	l.hashes = append(l.hashes[:0], other.hashes[:n]...)
+	l.places = append(l.places[:0], other.places[:n]...)
+	l.lengths = append(l.lengths[:0], other.lengths[:n]...)
+}
+
+// lengthOf is the length of a text as a layout keeps it.
+func lengthOf(text []byte) uint16 {
+	if len(text) > math.MaxUint16 {
+		return 0
+	}
+	return uint16(len(text))
+}
+
 // series yields the id of every line that is a series: each has a reference of its own.
 func (l *layout) series() iter.Seq[series.ID] { return eachSeries(l.places, 0) }
 
@@ -69,7 +91,8 @@ func eachSeries(places []place, unwanted place) iter.Seq[series.ID] {
 // same tells that two layouts are interchangeable.
 func (l *layout) same(m *layout) bool {
 	return l.expected == m.expected && l.shown == m.shown &&
-		slices.Equal(l.hashes, m.hashes) && slices.Equal(l.places, m.places) && slices.Equal(l.families, m.families)
+		slices.Equal(l.hashes, m.hashes) && slices.Equal(l.places, m.places) &&
+		slices.Equal(l.lengths, m.lengths) && slices.Equal(l.families, m.families)
 }
 
 // Layouts holds the layouts of all pages of a process. A layout belongs to the pages and Shown that refer to it
@@ -115,7 +138,7 @@ func (ls *Layouts) own(draft *layout) *layout {
 	ls.table.Retain(draft.series())
 	return &layout{
 		hashes: slices.Clip(slices.Clone(draft.hashes)), places: slices.Clip(slices.Clone(draft.places)),
-		families: slices.Clip(slices.Clone(draft.families)),
+		lengths: slices.Clip(slices.Clone(draft.lengths)), families: slices.Clip(slices.Clone(draft.families)),
 		expected: draft.expected, shown: draft.shown, refs: 1,
 	}
 }

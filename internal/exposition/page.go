@@ -221,6 +221,10 @@ func (p *Page) finish() (Counts, error) {
 // end tells that the page ended before its text did.
 func (p *Page) lines(text []byte, eof bool) (rest []byte, end bool, err error) {
 	for len(text) > 0 {
+		if n := p.repeat(text); n > 0 {
+			text = text[n:]
+			continue
+		}
 		nl := bytes.IndexByte(text, '\n')
 		if nl < 0 {
 			if !eof {
@@ -249,6 +253,38 @@ func (p *Page) lines(text []byte, eof bool) (rest []byte, end bool, err error) {
 		text = text[n:]
 	}
 	return nil, false, nil
+}
+
+// repeat takes the line expected next if text begins with it, and returns its length; 0: it must be looked at. It
+// finds what hit would, without searching for the line's ends: the length of its text is known.
+func (p *Page) repeat(text []byte) (n int) {
+	if p.diverged || p.cursor >= p.layout.expected {
+		return 0
+	}
+	size := int(p.layout.lengths[p.cursor])
+	if size == 0 || size >= len(text) {
+		return 0
+	}
+	hash, at := maphash.Bytes(p.layouts.seed, text[:size]), p.layout.places[p.cursor]
+	switch text[size] {
+	case '\n':
+		if hash^commentSalt != p.layout.hashes[p.cursor] {
+			return 0
+		}
+		p.comment(at, p.layout.families)
+		size++
+	case ' ':
+		v, n := valueOfLine(text[size+1:])
+		if n == 0 || hash^typeSalt(p.parseType) != p.layout.hashes[p.cursor] {
+			return 0
+		}
+		p.sample(at, v)
+		size += 1 + n
+	default:
+		return 0
+	}
+	p.cursor++
+	return size
 }
 
 // hit takes a line whose text is known (the repeat path), or new but as plain as Envoy's are. Not ok: the line
@@ -281,7 +317,7 @@ func (p *Page) hit(line []byte) (ok bool, err error) {
 	if !ok {
 		return false, nil
 	}
-	return true, p.sampleNew(hash, lset, canonical(v))
+	return true, p.sampleNew(hash, lset, lengthOf(text), canonical(v))
 }
 
 func (p *Page) hitComment(line []byte) bool {

@@ -3,6 +3,7 @@ package scrape
 import (
 	"container/heap"
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -16,6 +17,7 @@ type schedule struct {
 
 	mu      sync.Mutex // guards the following, and the turn of every loop
 	turns   turns
+	abreast []*loop            // scrapes that run and began not longer than patience ago, oldest first
 	busy    map[string]*loop   // host:port -> the loop being scraped there
 	waiting map[string][]*loop // host:port -> loops whose turn came meanwhile
 	running sync.WaitGroup
@@ -31,10 +33,19 @@ const (
 	phaseGone
 )
 
+// Scrapes of a convoy begin mostAbreast at a time: what a scrape holds, and what it hands on, is there once for each
+// that runs. One that takes long counts no more after patience, and nobody waits longer than longestWait for others.
+const (
+	mostAbreast = 2
+	patience    = 5 * time.Millisecond
+	longestWait = 2 * convoyTime
+)
+
 // turn is what the schedule knows of a loop.
 type turn struct {
 	due     time.Time
-	index   int // in the heap; -1: not there
+	began   time.Time // of a running scrape
+	index   int       // in the heap; -1: not there
 	phase   phase
 	leaving bool      // removed while waiting or running
 	stale   time.Time // of an ending loop: the first scrape it missed
@@ -132,7 +143,8 @@ func (s *schedule) start(ctx context.Context) time.Duration {
 	defer s.mu.Unlock()
 	for len(s.turns) > 0 && ctx.Err() == nil {
 		l := s.turns[0]
-		if wait := time.Until(l.turn.due); wait > 0 {
+		now := time.Now()
+		if wait := max(l.turn.due.Sub(now), min(s.room(now), l.turn.due.Add(longestWait).Sub(now))); wait > 0 {
 			return wait
 		}
 		heap.Pop(&s.turns)
@@ -149,6 +161,17 @@ func (s *schedule) start(ctx context.Context) time.Duration {
 	return time.Hour
 }
 
+// room tells how long it is until fewer than mostAbreast scrapes run, if none of them ends before.
+func (s *schedule) room(now time.Time) time.Duration {
+	for len(s.abreast) > 0 && now.Sub(s.abreast[0].turn.began) >= patience {
+		s.abreast = slices.Delete(s.abreast, 0, 1)
+	}
+	if n := len(s.abreast); n >= mostAbreast {
+		return s.abreast[n-mostAbreast].turn.began.Add(patience).Sub(now)
+	}
+	return 0
+}
+
 // end runs the end of a loop beside the schedule.
 func (s *schedule) end(l *loop) {
 	l.turn.phase = phaseGone
@@ -161,6 +184,8 @@ func (s *schedule) end(l *loop) {
 // scrape runs one scrape beside the schedule.
 func (s *schedule) scrape(ctx context.Context, l *loop) {
 	l.turn.phase = phaseRunning
+	l.turn.began = time.Now()
+	s.abreast = append(s.abreast, l)
 	s.busy[l.target.hostPort] = l
 	s.metrics.running.Inc()
 	s.running.Go(func() {
@@ -176,6 +201,7 @@ func (s *schedule) finished(ctx context.Context, l *loop) {
 	defer s.mu.Unlock()
 	host := l.target.hostPort
 	delete(s.busy, host)
+	s.abreast = slices.DeleteFunc(s.abreast, func(other *loop) bool { return other == l })
 	s.back(l)
 	for len(s.waiting[host]) > 0 && s.busy[host] == nil && ctx.Err() == nil {
 		next := s.waiting[host][0]
