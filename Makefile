@@ -1,6 +1,6 @@
 # Everything that is done to this repository more than once. `make help` lists the targets.
 #
-# Variables: FUZZTIME (make fuzz), PKG and RUN (make test), DIST (make build's output folder).
+# Variables: FUZZTIME (make fuzz), PKG and RUN (make test), DIST (make build's output folder), SHORT (make chaos).
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -12,6 +12,7 @@ DIST     ?= bin
 PKG      ?= ./...
 RUN      ?= .
 FUZZTIME ?= 30s
+SHORT    ?= 1
 # Everything but the race detector is built in one way (no cgo, no paths of the machine, no version control, which a
 # source archive has not), so that build, lint, fuzz, e2e and its tools share one set of compiled dependencies.
 export GOFLAGS := $(filter-out -buildvcs% -trimpath,$(shell $(GO) env GOFLAGS)) -buildvcs=false -trimpath
@@ -76,6 +77,15 @@ manifests: build ## Check the configuration in deploy/manifests with bin/envoy-s
 e2e: ## The story on real parts: etcd, kube-apiserver, Prometheus, Envoy (E2E_NO_SKIP=1: a skipped part fails)
 	@e2e/tools/build.sh >/dev/null # outside the tests' time: the first build takes long
 	cd e2e && $(GO) test -count=1 -timeout 20m -v ./...
+
+.PHONY: chaos
+chaos: ## End, starve and damage the running program, count what that costs (SHORT=0: the long form; RUN=kills: one scenario)
+	@RUN='$(filter-out .,$(RUN))' SHORT='$(SHORT)' tools/chaos.sh
+
+.PHONY: compliance
+compliance: ## The remote write sender's checks: Prometheus' library, the specification, a real Prometheus
+	@e2e/tools/build.sh prometheus >/dev/null # outside the tests' time
+	cd e2e && $(GO) test -count=1 -timeout 10m -v ./compliance/...
 
 .PHONY: clean
 clean: ## Remove what the other targets made here (the caches of the real parts stay)

@@ -5,6 +5,7 @@ go 1.26.7
 replace github.com/envoy-scraper/envoy-scraper => ../
 
 require (
+	github.com/golang/snappy v1.0.0
 	github.com/prometheus/client_golang v1.25.0
 	github.com/prometheus/client_model v0.6.3
 	github.com/prometheus/common v0.73.1

@@ -1,0 +1,174 @@
+// Package agent runs the program under test for tests that end it, starve it and read its counters.
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/process"
+)
+
+// Build builds the program from the module above e2e. E2E_SCRAPER names a binary that is there already.
+func Build(t *testing.T) string {
+	t.Helper()
+	if path := os.Getenv("E2E_SCRAPER"); path != "" {
+		return path
+	}
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "envoy-scraper")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", path, "./cmd/envoy-scraper")
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build envoy-scraper: %v\n%s", err, out)
+	}
+	return path
+}
+
+// moduleRoot is the first folder upwards that holds the program.
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "cmd", "envoy-scraper")); err == nil {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", errors.New("no folder above holds cmd/envoy-scraper")
+		}
+		dir = parent
+	}
+}
+
+// Knows tells that the program has a flag.
+func Knows(t *testing.T, path, flag string) bool {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), path, "run", "--help").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s run --help: %v\n%s", path, err, out)
+	}
+	return bytes.Contains(out, []byte("--"+flag))
+}
+
+// Config says how to start an agent.
+type Config struct {
+	Path     string   // of the binary
+	Dir      string   // for its files
+	Name     string   // of its files
+	YAML     string   // the configuration
+	Args     []string // further flags
+	Env      []string
+	LogLevel string // empty: info
+}
+
+// Agent is a process of the program under test.
+type Agent struct {
+	Process *process.Process
+	URL     string
+	started time.Time
+}
+
+// Start starts the program and returns at once. It is killed at the end of the test, if it still runs.
+func Start(t *testing.T, cfg Config) *Agent {
+	t.Helper()
+	file := filepath.Join(cfg.Dir, cfg.Name+".yml")
+	if err := os.WriteFile(file, []byte(cfg.YAML), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ports, err := process.FreePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := fmt.Sprintf("127.0.0.1:%d", ports[0])
+	args := append([]string{"--config.file=" + file, "--web.listen-address=" + address}, cfg.Args...)
+	if cfg.LogLevel != "" {
+		args = append(args, "--log.level="+cfg.LogLevel)
+	}
+	p, err := process.Start(process.Spec{
+		Name: "envoy-scraper", Path: cfg.Path, Args: args, Env: cfg.Env, LogFile: filepath.Join(cfg.Dir, cfg.Name+".log"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Kill)
+	return &Agent{Process: p, URL: "http://" + address, started: time.Now()}
+}
+
+// WaitReady waits until the agent says that it is ready, and returns how long that took since its start.
+func (a *Agent) WaitReady(ctx context.Context) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	err := a.Process.WaitReady(ctx, process.Ready(a.URL))
+	return time.Since(a.started), err
+}
+
+// Metrics reads the agent's own metrics.
+func (a *Agent) Metrics(ctx context.Context) (Metrics, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.URL+"/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(resp.Body)
+	return families, err
+}
+
+// Metrics are the families of a page, by name.
+type Metrics map[string]*dto.MetricFamily
+
+// By sums the values of a family by one of its labels; empty: all in one.
+func (m Metrics) By(name, label string) map[string]float64 {
+	sums := map[string]float64{}
+	for _, metric := range m[name].GetMetric() {
+		key := ""
+		for _, l := range metric.GetLabel() {
+			if l.GetName() == label {
+				key = l.GetValue()
+			}
+		}
+		sums[key] += metric.GetCounter().GetValue() + metric.GetGauge().GetValue() + metric.GetUntyped().GetValue()
+	}
+	return sums
+}
+
+// Sum adds up a family.
+func (m Metrics) Sum(name string) float64 { return m.By(name, "")[""] }
+
+// Matching lists the names that contain a word and the sum of each that is not zero.
+func (m Metrics) Matching(word string) map[string]float64 {
+	sums := map[string]float64{}
+	for name := range m {
+		if strings.Contains(name, word) {
+			if sum := m.Sum(name); sum != 0 {
+				sums[name] = sum
+			}
+		}
+	}
+	return sums
+}

@@ -1,0 +1,85 @@
+// Package chaos ends, starves and damages the running program and counts what that costs. `make chaos` runs it; the
+// short form takes a few minutes, the long one (SHORT=0) more than a quarter of an hour.
+package chaos
+
+import (
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
+)
+
+// TestMain keeps the scenarios out of a plain `go test ./...`: they take minutes and want the machine.
+func TestMain(m *testing.M) {
+	if os.Getenv("CHAOS") != "1" {
+		fmt.Println("chaos: nothing was run; make chaos runs the scenarios")
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// A bench is what all scenarios share.
+type bench struct {
+	binary  string
+	durable bool // the program knows --storage.path
+	short   bool
+}
+
+// pick chooses between the short and the long form.
+func pick[T any](b bench, short, long T) T {
+	if b.short {
+		return short
+	}
+	return long
+}
+
+func TestChaos(t *testing.T) {
+	b := bench{binary: agent.Build(t), short: testing.Short()}
+	b.durable = agent.Knows(t, b.binary, storageFlag)
+	t.Logf("the program knows --%s: %v", storageFlag, b.durable)
+	for _, s := range []struct {
+		name    string
+		durable bool // makes no sense without a durable queue
+		run     func(*world)
+	}{
+		{"memory only loses an outage", false, memoryOnly},
+		{"outage, kill", true, outageThenKill},
+		{"long outage, kill", true, longOutageThenKill},
+		{"outage, terminate", true, outageThenTerminate},
+		{"terminate, receiver up", false, terminateWhileUp},
+		{"kills", true, kills},
+		{"429 with Retry-After", false, answers(rateLimited)},
+		{"503 with Retry-After as a date", false, answers(unavailable)},
+		{"black hole", false, answers(blackHole)},
+		{"slow receiver", false, answers(slow)},
+		{"401, then let in again", false, answers(lockedOut)},
+		{"400", false, answers(refused)},
+		{"one endpoint of two fails", false, twoEndpoints},
+		{"damaged files", true, damage},
+		{"disk full, receiver up", true, diskFullWhileUp},
+		{"disk full, receiver down", true, diskFullWhileDown},
+		{"two processes, one directory", true, twoProcesses},
+		{"directory not writable", true, notWritable},
+	} {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			if s.durable && !b.durable {
+				t.Fatalf("the program has no --%s: nothing survives it", storageFlag)
+			}
+			s.run(newWorld(t, b))
+		})
+	}
+}
+
+// pause waits, unless the test ends.
+func pause(t *testing.T, d time.Duration) {
+	t.Helper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.Context().Done():
+	}
+}

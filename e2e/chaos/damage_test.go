@@ -1,0 +1,251 @@
+package chaos
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+)
+
+// cutBytes is what the end of a file loses.
+const cutBytes = 1000
+
+// An injury is a way to damage a stopped queue.
+type injury struct {
+	name  string
+	worst int // scrapes that one target may lose; -1: all that the file held
+	total int // scrapes that all targets may lose; -1: as many as the file held
+	// unknown: nobody can count what is gone without a trace.
+	unknown bool
+	do      func(t *testing.T, dir string)
+}
+
+func injuries(files int, everyFile bool) []injury {
+	list := []injury{
+		{name: "none", do: func(*testing.T, string) {}},
+		{name: "tail cut by 1 kB", worst: 1, total: 2, do: onFile(0, cutTail)},
+		{name: "one bit flipped in the middle", worst: 1, total: targets, do: onFile(0, flipBit)},
+		{name: "foreign files", do: addForeign},
+		{name: "every file missing", worst: -1, total: -1, unknown: true, do: everySegment(os.Remove)},
+		{name: "every file zeroed", worst: -1, total: -1, unknown: true, do: everySegment(zero)},
+	}
+	if !everyFile {
+		files = min(files, 1)
+	}
+	for i := range files {
+		list = append(list,
+			injury{name: fmt.Sprintf("file %d missing", i), worst: -1, total: -1, unknown: true, do: onFile(i, remove)},
+			injury{name: fmt.Sprintf("file %d zeroed", i), worst: -1, total: -1, unknown: true, do: onFile(i, func(t *testing.T, path string) {
+				if err := zero(path); err != nil {
+					t.Fatal(err)
+				}
+			})})
+	}
+	return list
+}
+
+// damage fills a queue during an outage, and starts an agent on a damaged copy of it for each injury.
+func damage(w *world) {
+	w.set(oracle.Refuse())
+	w.start()
+	w.pause(warmUp + pick(w.bench, 5*time.Second, 25*time.Second))
+	w.terminate()
+	w.fleet.Freeze()
+	files := segments(w.T, w.storage)
+	if len(files) == 0 {
+		w.Fatalf("no *.seg below %s, but:\n%s", w.storage, tree(w.storage))
+	}
+	w.Logf("the queue:\n%s", tree(w.storage))
+	for _, i := range injuries(len(files), !w.bench.short) {
+		w.Run(i.name, func(t *testing.T) {
+			t.Parallel()
+			onDamaged(t, w, i)
+		})
+	}
+}
+
+// onDamaged starts an agent on a damaged copy of the queue, with a receiver and two live targets of its own.
+func onDamaged(t *testing.T, backlog *world, i injury) {
+	w := newWorld(t, backlog.bench)
+	w.fleet.Freeze() // never scraped
+	w.fleet = newFleet(t, w.place, 50, 2)
+	if err := os.CopyFS(w.storage, os.DirFS(backlog.storage)); err != nil {
+		t.Fatal(err)
+	}
+	private(t, w.storage)
+	i.do(t, w.storage)
+	w.start()
+	before := agentLog(w.agent)
+	old := func() oracle.Verdict { return oracle.Judge(backlog.fleet, w.receiver.Ledger, backlog.ends) }
+	for begin := time.Now(); time.Since(begin) < 12*time.Second && (old().Ended() > 0 || w.fleet.Served() < 4); {
+		w.pause(200 * time.Millisecond)
+	}
+	w.drain(15 * time.Second)
+	w.tally()
+	noticed := w.notices()
+	live := w.judge()
+	w.terminate()
+
+	v := old()
+	t.Logf("backlog: %v; live: %v; counted: %v; noticed: %s", v, live, w.counted, noticed)
+	t.Logf("log at start:\n%s\nqueue at the end:\n%s", before, tree(w.storage))
+	if live.Served == 0 || live.Ended() > 0 {
+		t.Errorf("the live targets: %v", live)
+	}
+	if i.total >= 0 && (v.Ended() > i.total || v.Worst > max(i.worst, v.InFlight)) {
+		t.Errorf("%d scrapes lost, at most %d of a target; want %d and %d:\n%s", v.Ended(), v.Worst, i.total, i.worst, strings.Join(v.Gaps, "\n"))
+	}
+	if v.OutOfOrder > 0 || v.Duplicates > 0 || v.Invented > 0 {
+		t.Errorf("%d samples out of order (%s), %d duplicates, %d invented", v.OutOfOrder, v.Example, v.Duplicates, v.Invented)
+	}
+	if !i.unknown {
+		w.checkExplained(v, 0)
+	}
+	w.result(v, noticed)
+}
+
+// notices lists the counters of damage that are not zero, and the files that were set aside.
+func (w *world) notices() string {
+	w.Helper()
+	m, err := w.agent.Metrics(w.Context())
+	if err != nil {
+		w.Fatal(err)
+	}
+	var notices []string
+	for _, word := range []string{"corrupt", "damage", "truncated", "torn"} {
+		for name, sum := range m.Matching(word) {
+			notices = append(notices, fmt.Sprintf("%s %v", name, sum))
+		}
+	}
+	err = filepath.WalkDir(w.storage, func(path string, d os.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".corrupt") {
+			notices = append(notices, "kept aside: "+d.Name())
+		}
+		return err
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	slices.Sort(notices)
+	return strings.Join(slices.Compact(notices), ", ")
+}
+
+// onFile applies a change to the i-th biggest file of the queue.
+func onFile(i int, change func(*testing.T, string)) func(*testing.T, string) {
+	return func(t *testing.T, dir string) {
+		t.Helper()
+		files := segments(t, dir)
+		if i >= len(files) {
+			t.Fatalf("%d files, wanted the %d.", len(files), i+1)
+		}
+		change(t, files[i])
+	}
+}
+
+func everySegment(change func(string) error) func(*testing.T, string) {
+	return func(t *testing.T, dir string) {
+		t.Helper()
+		for _, path := range segments(t, dir) {
+			if err := change(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func cutTail(t *testing.T, path string) {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, max(0, info.Size()-cutBytes)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func flipBit(t *testing.T, path string) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[len(content)/2] ^= 0x10
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func remove(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// zero overwrites a file with zeros.
+func zero(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, make([]byte, info.Size()), 0o600)
+}
+
+// addForeign puts files that are nobody's beside every segment.
+func addForeign(t *testing.T, dir string) {
+	t.Helper()
+	for _, path := range segments(t, dir) {
+		folder := filepath.Dir(path)
+		for name, content := range map[string]string{
+			"notes.txt": "somebody was here", "99999999999999999999.seg": "not a segment", "zzz.seg": "", ".hidden": "x",
+		} {
+			if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.MkdirAll(filepath.Join(folder, "folder.seg"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// private gives a copied queue the rights that the agent's own has.
+func private(t *testing.T, dir string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.Chmod(path, 0o700)
+		}
+		return os.Chmod(path, 0o600)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tree lists the files below a folder with their sizes.
+func tree(dir string) string {
+	var lines []string
+	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error { // what cannot be read is not there
+		if err == nil && !d.IsDir() {
+			if info, err := d.Info(); err == nil {
+				lines = append(lines, fmt.Sprintf("%s %d", strings.TrimPrefix(path, dir), info.Size()))
+			}
+		}
+		return nil
+	})
+	return strings.Join(lines, "\n")
+}
+
+// agentLog is what an agent has said so far.
+func agentLog(a *agent.Agent) string { return tail(a.Process.Log()) }

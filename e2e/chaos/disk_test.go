@@ -1,0 +1,180 @@
+package chaos
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+)
+
+// mount puts a small file system at dir. Where that is not allowed the scenario is skipped, loudly.
+func mount(t *testing.T, dir, options string) {
+	t.Helper()
+	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+		t.Skip("SKIPPED: a full disk needs a small file system, which only root on Linux may mount here")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", options, "tmpfs", dir).CombinedOutput(); err != nil {
+		t.Skipf("SKIPPED: a full disk needs a small file system: mount: %v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+			t.Errorf("umount %s: %v: %s", dir, err, out)
+		}
+	})
+}
+
+// fill writes a file until the file system has only so many bytes left.
+func fill(t *testing.T, path string, leave int64) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	block := make([]byte, 4<<10)
+	size := int64(0)
+	for {
+		n, err := f.Write(block)
+		size += int64(n)
+		if errors.Is(err, syscall.ENOSPC) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Truncate(max(0, size-leave)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// onSmallDisk gives the queue a file system of its own, with a start.
+func onSmallDisk(w *world) (filler string) {
+	mount(w.T, w.storage, "size=6m,mode=0700")
+	w.start()
+	w.pause(warmUp)
+	return filepath.Join(w.storage, "filler")
+}
+
+// diskFullWhileUp fills the disk under a delivering agent; then space returns, and the queue must work again.
+func diskFullWhileUp(w *world) {
+	filler := onSmallDisk(w)
+	fill(w.T, filler, 0)
+	w.pause(pick(w.bench, 8*time.Second, 30*time.Second))
+	notices := w.diskNotices()
+	remove(w.T, filler)
+	w.pause(5 * time.Second)
+	w.set(oracle.Refuse()) // from here on only a working queue helps
+	w.pause(5 * time.Second)
+	w.kill()
+	w.start()
+	w.set(oracle.Up())
+	w.pause(3 * time.Second)
+	w.drain(20 * time.Second)
+	v := w.verdict(allowance{repeats: lanes})
+	w.result(v, notices+"; a kill after space had returned")
+}
+
+// diskFullWhileDown fills the disk during an outage; then space returns, and then the receiver.
+func diskFullWhileDown(w *world) {
+	filler := onSmallDisk(w)
+	w.set(oracle.Refuse())
+	fill(w.T, filler, 128<<10)
+	w.pause(pick(w.bench, 15*time.Second, 45*time.Second))
+	notices := w.diskNotices()
+	remove(w.T, filler)
+	w.pause(3 * time.Second)
+	w.set(oracle.Up())
+	w.pause(3 * time.Second)
+	w.drain(30 * time.Second)
+	// What had to go is the oldest, and counted: checked by verdict.
+	v := w.verdict(allowance{ended: int(w.dropped()) / series, repeats: lanes})
+	w.result(v, notices)
+}
+
+// diskNotices tells what the agent's metrics say of the disk, which must be something.
+func (w *world) diskNotices() string {
+	w.Helper()
+	m, err := w.agent.Metrics(w.Context())
+	if err != nil {
+		w.Fatal(err)
+	}
+	var notices []string
+	for _, word := range []string{"disk", "write_error", "queue_error", "unwritten"} {
+		for name, sum := range m.Matching(word) {
+			notices = append(notices, fmt.Sprintf("%s %v", name, sum))
+		}
+	}
+	if len(notices) == 0 {
+		w.Error("no metric tells that the disk is full")
+	}
+	return strings.Join(notices, ", ")
+}
+
+var pid = regexp.MustCompile(`pid\D{0,4}(\d+)`)
+
+// twoProcesses starts a second agent on the directory of the first: it must refuse, and say who has it.
+func twoProcesses(w *world) {
+	w.start()
+	second := w.launch()
+	select {
+	case <-second.Process.Done():
+	case <-time.After(20 * time.Second):
+		w.Fatal("the second process runs on the directory of the first")
+	}
+	log := second.Process.Log()
+	if code := second.Process.Stop(0); code <= 0 {
+		w.Errorf("exit code %d, want more than 0", code)
+	}
+	if !strings.Contains(log, w.storage) {
+		w.Errorf("the message does not name %s:\n%s", w.storage, log)
+	}
+	owner := pid.FindStringSubmatch(log)
+	if owner == nil {
+		w.Fatalf("the message does not name the process that has the directory:\n%s", log)
+	}
+	if command, err := os.ReadFile("/proc/" + owner[1] + "/cmdline"); err == nil && !strings.Contains(string(command), "agent-1.yml") {
+		w.Errorf("pid %s is %q, not the first process", owner[1], command)
+	}
+	w.pause(5 * time.Second) // the first goes on
+	w.drain(10 * time.Second)
+	v := w.verdict(allowance{})
+	w.result(v, "the second ended, naming directory and pid")
+}
+
+// notWritable starts an agent whose directory it may not write to: it must end before it scrapes.
+func notWritable(w *world) {
+	if os.Geteuid() == 0 {
+		mount(w.T, w.storage, "size=1m,ro")
+	} else if err := os.Mkdir(w.storage, 0o500); err != nil {
+		w.Fatal(err)
+	}
+	a := w.launch()
+	select {
+	case <-a.Process.Done():
+	case <-time.After(20 * time.Second):
+		w.Fatal("the process runs though its directory cannot be written to")
+	}
+	if code := a.Process.Stop(0); code <= 0 {
+		w.Errorf("exit code %d, want more than 0", code)
+	}
+	if log := a.Process.Log(); !strings.Contains(log, w.storage) {
+		w.Errorf("the message does not name %s:\n%s", w.storage, log)
+	}
+	if n := w.fleet.Served(); n > 0 {
+		w.Errorf("%d scrapes before it ended", n)
+	}
+	w.result(w.judge(), "ended before the first scrape")
+}

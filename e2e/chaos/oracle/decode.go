@@ -1,0 +1,136 @@
+package oracle
+
+import (
+	"fmt"
+	"math"
+	"mime"
+	"strings"
+
+	"github.com/golang/snappy"
+	"github.com/prometheus/prometheus/model/value"
+	"github.com/prometheus/prometheus/prompb"
+	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
+)
+
+// Label is a name and a value.
+type Label struct{ Name, Value string }
+
+// Labels are those of one series, in the order in which they were sent.
+type Labels []Label
+
+// Get returns the value of a label; empty if it is not there.
+func (l Labels) Get(name string) string {
+	for _, label := range l {
+		if label.Name == name {
+			return label.Value
+		}
+	}
+	return ""
+}
+
+// String writes them as a selector, which identifies a series.
+func (l Labels) String() string {
+	var s strings.Builder
+	for _, label := range l {
+		fmt.Fprintf(&s, "%s=%q,", label.Name, label.Value)
+	}
+	return s.String()
+}
+
+// Sample is one sample of one series.
+type Sample struct {
+	Labels Labels
+	Time   int64 // Unix milliseconds
+	Value  float64
+}
+
+// Stale tells that the sample is Prometheus' staleness marker.
+func (s Sample) Stale() bool { return value.IsStaleNaN(s.Value) }
+
+func (s Sample) bits() uint64 { return math.Float64bits(s.Value) }
+
+// Message is the content of a request: one of the two.
+type Message struct {
+	V1 *prompb.WriteRequest
+	V2 *writev2.Request
+}
+
+// messageV2 is the parameter of a content type that says remote write 2.0.
+const messageV2 = "io.prometheus.write.v2.Request"
+
+// speaks2 tells which message a content type announces.
+func speaks2(contentType string) (bool, error) {
+	media, params, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return false, err
+	}
+	if media != "application/x-protobuf" {
+		return false, fmt.Errorf("media type %q", media)
+	}
+	switch params["proto"] {
+	case "", "prometheus.WriteRequest":
+		return false, nil
+	case messageV2:
+		return true, nil
+	}
+	return false, fmt.Errorf("proto %q", params["proto"])
+}
+
+// decode takes a compressed body apart with Prometheus' own messages.
+func decode(body []byte, v2 bool) (Message, []byte, error) {
+	plain, err := snappy.Decode(nil, body)
+	if err != nil {
+		return Message{}, nil, fmt.Errorf("decompress: %w", err)
+	}
+	var m Message
+	if v2 {
+		m.V2 = new(writev2.Request)
+		err = m.V2.Unmarshal(plain)
+	} else {
+		m.V1 = new(prompb.WriteRequest)
+		err = m.V1.Unmarshal(plain)
+	}
+	return m, plain, err
+}
+
+// Samples lists the float samples of a message in the order in which they stand there.
+func (m Message) Samples() ([]Sample, error) {
+	var samples []Sample
+	if m.V1 != nil {
+		for _, ts := range m.V1.Timeseries {
+			labels := make(Labels, len(ts.Labels))
+			for i, l := range ts.Labels {
+				labels[i] = Label{l.Name, l.Value}
+			}
+			for _, s := range ts.Samples {
+				samples = append(samples, Sample{labels, s.Timestamp, s.Value})
+			}
+		}
+		return samples, nil
+	}
+	for _, ts := range m.V2.Timeseries {
+		labels, err := resolve(ts.LabelsRefs, m.V2.Symbols)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range ts.Samples {
+			samples = append(samples, Sample{labels, s.Timestamp, s.Value})
+		}
+	}
+	return samples, nil
+}
+
+// resolve turns references into labels.
+func resolve(refs []uint32, symbols []string) (Labels, error) {
+	if len(refs)%2 != 0 {
+		return nil, fmt.Errorf("%d references to symbols: not pairs", len(refs))
+	}
+	labels := make(Labels, 0, len(refs)/2)
+	for i := 0; i < len(refs); i += 2 {
+		if int(refs[i]) >= len(symbols) || int(refs[i+1]) >= len(symbols) {
+			return nil, fmt.Errorf("reference to a symbol beyond the last of %d", len(symbols))
+		}
+		labels = append(labels, Label{symbols[refs[i]], symbols[refs[i+1]]})
+	}
+	return labels, nil
+}

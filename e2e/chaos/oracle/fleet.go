@@ -1,0 +1,143 @@
+package oracle
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+const (
+	// Metric is the name of the series on the pages.
+	Metric = "chaos_scrape_number"
+	// StatsPort is the port of the targets.
+	StatsPort = 15090
+)
+
+// Fleet is a set of targets that number their scrapes.
+type Fleet struct {
+	Targets []*Target
+	series  int
+	servers []*http.Server
+	errs    chan error
+}
+
+// NewFleet starts n targets at the place, each with so many series, numbered from the first-th address on.
+func NewFleet(at *Place, first, n, series int) (*Fleet, error) {
+	f := &Fleet{series: series, errs: make(chan error, n)}
+	for i := range n {
+		l, err := at.Listen(first+i, StatsPort)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("listen for target %d: %w", i, err), f.Close())
+		}
+		target := &Target{Address: l.Addr().String(), series: series}
+		server := &http.Server{Handler: target, ReadHeaderTimeout: 10 * time.Second}
+		f.Targets, f.servers = append(f.Targets, target), append(f.servers, server)
+		go func() {
+			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				f.errs <- err
+			}
+		}()
+	}
+	return f, nil
+}
+
+// Addresses lists the targets.
+func (f *Fleet) Addresses() []string {
+	var addresses []string
+	for _, t := range f.Targets {
+		addresses = append(addresses, t.Address)
+	}
+	return addresses
+}
+
+// Freeze makes every target answer 503 from now on: the set of served scrapes is complete.
+func (f *Fleet) Freeze() {
+	for _, t := range f.Targets {
+		t.mu.Lock()
+		t.frozen = true
+		t.mu.Unlock()
+	}
+}
+
+// Served is how many scrapes all targets served in full.
+func (f *Fleet) Served() int {
+	n := 0
+	for _, t := range f.Targets {
+		n += len(t.Served())
+	}
+	return n
+}
+
+// Close ends the targets and tells what one of them failed with.
+func (f *Fleet) Close() error {
+	for _, s := range f.servers {
+		_ = s.Close()
+	}
+	select {
+	case err := <-f.errs:
+		return err
+	default:
+		return nil
+	}
+}
+
+// Target serves a page whose every value is the number of the scrape, from 1.
+type Target struct {
+	Address string
+	series  int
+
+	mu     sync.Mutex // guards the following
+	begun  int
+	served []Scrape
+	frozen bool
+}
+
+// Scrape is one page that was handed to the kernel whole.
+type Scrape struct {
+	Number int
+	At     time.Time // when its last byte was written
+}
+
+// ServeHTTP implements http.Handler.
+func (t *Target) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	t.mu.Lock()
+	if t.frozen {
+		t.mu.Unlock()
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	t.begun++
+	number := t.begun
+	t.mu.Unlock()
+
+	page := t.page(number)
+	w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(page)))
+	if _, err := w.Write(page); err != nil {
+		return
+	}
+	if err := http.NewResponseController(w).Flush(); err != nil {
+		return
+	}
+	t.mu.Lock()
+	t.served = append(t.served, Scrape{Number: number, At: time.Now()})
+	t.mu.Unlock()
+}
+
+func (t *Target) page(number int) []byte {
+	page := fmt.Appendf(nil, "# TYPE %s gauge\n", Metric)
+	for i := range t.series {
+		page = fmt.Appendf(page, "%s{series=\"%03d\"} %d\n", Metric, i, number)
+	}
+	return page
+}
+
+// Served lists what was served in full so far.
+func (t *Target) Served() []Scrape {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return append([]Scrape(nil), t.served...)
+}

@@ -1,0 +1,114 @@
+package oracle
+
+import (
+	"math"
+	"strconv"
+	"sync"
+)
+
+// Ledger keeps what a receiver took, by series.
+type Ledger struct {
+	mu         sync.Mutex // guards the following
+	series     map[string]*account
+	outOfOrder int
+	duplicates int
+	repeats    []int // requests with a duplicate, by epoch
+	example    string
+}
+
+// account is one series.
+type account struct {
+	labels Labels
+	newest int64
+	taken  map[int64]uint64 // bits of the value by timestamp
+}
+
+func newLedger() *Ledger {
+	return &Ledger{series: map[string]*account{}, repeats: []int{0}}
+}
+
+// take enters the samples of one accepted request.
+func (l *Ledger) take(samples []Sample) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	repeated := false
+	for _, s := range samples {
+		repeated = l.enter(s) || repeated
+	}
+	if repeated {
+		l.repeats[len(l.repeats)-1]++
+	}
+}
+
+// enter takes one sample and tells that it is an exact duplicate of the newest of its series. Another sample that
+// is not newer than the newest is out of order: a Prometheus would refuse it.
+func (l *Ledger) enter(s Sample) (duplicate bool) {
+	key := s.Labels.String()
+	a := l.series[key]
+	if a == nil {
+		a = &account{labels: s.Labels, newest: math.MinInt64, taken: map[int64]uint64{}}
+		l.series[key] = a
+	}
+	before, known := a.taken[s.Time]
+	switch {
+	case s.Time > a.newest:
+		a.newest = s.Time
+	case s.Time == a.newest && known && before == s.bits():
+		l.duplicates++
+		return true
+	default:
+		l.outOfOrder++
+		if l.example == "" {
+			l.example = s.Labels.String() + " at " + strconv.FormatInt(s.Time, 10) + " after " + strconv.FormatInt(a.newest, 10)
+		}
+	}
+	a.taken[s.Time] = s.bits()
+	return false
+}
+
+// NextEpoch starts a new count of repeated requests.
+func (l *Ledger) NextEpoch() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.repeats = append(l.repeats, 0)
+}
+
+// arrived counts the series of each numbered scrape of an instance that were taken.
+func (l *Ledger) arrived() map[string]map[int]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	byInstance := map[string]map[int]int{}
+	for _, a := range l.series {
+		if a.labels.Get("__name__") != Metric {
+			continue
+		}
+		numbers := byInstance[a.labels.Get("instance")]
+		if numbers == nil {
+			numbers = map[int]int{}
+			byInstance[a.labels.Get("instance")] = numbers
+		}
+		for _, bits := range a.taken {
+			if v := math.Float64frombits(bits); v == math.Trunc(v) { // not a marker
+				numbers[int(v)]++
+			}
+		}
+	}
+	return byInstance
+}
+
+// Samples lists what was taken of the series whose labels pass, by time for each.
+func (l *Ledger) Samples(pass func(Labels) bool) map[string]map[int64]float64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	taken := map[string]map[int64]float64{}
+	for key, a := range l.series {
+		if !pass(a.labels) {
+			continue
+		}
+		taken[key] = map[int64]float64{}
+		for at, bits := range a.taken {
+			taken[key][at] = math.Float64frombits(bits)
+		}
+	}
+	return taken
+}

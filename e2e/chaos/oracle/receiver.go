@@ -1,0 +1,244 @@
+package oracle
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Request is one POST as the receiver saw it.
+type Request struct {
+	At      time.Time
+	Method  string
+	Header  http.Header
+	Bytes   int // compressed
+	Status  int // of the answer
+	Message Message
+	Problem error // it could not be decoded
+}
+
+// Receiver is a remote write endpoint for 1.0 and 2.0. What it answers with 2xx it enters into its Ledger.
+type Receiver struct {
+	Ledger *Ledger
+	URL    string
+
+	address string
+	seed    maphash.Seed
+
+	mu        sync.Mutex // guards the following
+	mode      Mode
+	changed   chan struct{} // closed when the mode changes
+	server    *http.Server  // nil: refusing
+	keep      bool
+	requests  []Request
+	statuses  map[int]int
+	notBefore map[uint64]time.Time // by content: until when the sender was asked to wait
+	early     int
+}
+
+// ReceiverPort is the port of the receivers.
+const ReceiverPort = 15091
+
+// NewReceiver starts a receiver that is up.
+func NewReceiver(at *Place, host int) (*Receiver, error) {
+	l, err := at.Listen(host, ReceiverPort)
+	if err != nil {
+		return nil, err
+	}
+	r := &Receiver{
+		Ledger: newLedger(), URL: "http://" + l.Addr().String() + "/api/v1/write",
+		address: l.Addr().String(), seed: maphash.MakeSeed(), mode: Up(), changed: make(chan struct{}),
+		statuses: map[int]int{}, notBefore: map[uint64]time.Time{},
+	}
+	r.serve(l)
+	return r, nil
+}
+
+// serve starts a server; the caller holds mu or is alone.
+func (r *Receiver) serve(l net.Listener) {
+	r.server = &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second}
+	go func(s *http.Server) { _ = s.Serve(l) }(r.server) // ends by Close
+}
+
+// Set changes how the receiver behaves. Requests that a black hole holds are cut off.
+func (r *Receiver) Set(m Mode) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mode = m
+	close(r.changed)
+	r.changed = make(chan struct{})
+	switch {
+	case m.refuse && r.server != nil:
+		err := r.server.Close()
+		r.server = nil
+		return err
+	case !m.refuse && r.server == nil:
+		l, err := net.Listen("tcp", r.address)
+		if err != nil {
+			return fmt.Errorf("listen again: %w", err)
+		}
+		r.serve(l)
+	}
+	return nil
+}
+
+// Keep makes the receiver keep whole requests from now on.
+func (r *Receiver) Keep() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.keep = true
+}
+
+// Requests lists what was kept.
+func (r *Receiver) Requests() []Request {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]Request(nil), r.requests...)
+}
+
+// Answers counts the requests by the status that they were answered with.
+func (r *Receiver) Answers() map[int]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	counts := map[int]int{}
+	for status, n := range r.statuses {
+		counts[status] = n
+	}
+	return counts
+}
+
+// Early is how many requests came again before the time that the receiver had asked for.
+func (r *Receiver) Early() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.early
+}
+
+// Close ends the receiver.
+func (r *Receiver) Close() error { return r.Set(Refuse()) }
+
+// ServeHTTP implements http.Handler.
+func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	r.mu.Lock()
+	mode, changed := r.mode, r.changed
+	r.mu.Unlock()
+	if mode.hole {
+		<-changed
+		panic(http.ErrAbortHandler)
+	}
+	seen := Request{At: time.Now(), Method: req.Method, Header: req.Header.Clone()}
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return // the sender went away
+	}
+	seen.Bytes = len(body)
+	var samples []Sample
+	var content uint64
+	seen.Message, samples, content, seen.Problem = r.read(req.Header, body)
+	if mode.delay > 0 {
+		select {
+		case <-changed:
+		case <-time.After(mode.delay):
+		}
+	}
+	seen.Status = mode.status
+	switch {
+	case seen.Problem != nil:
+		seen.Status = http.StatusBadRequest
+	case mode.only1 && seen.Message.V2 != nil:
+		seen.Status = http.StatusUnsupportedMediaType
+	case mode.judge != nil:
+		seen.Status = mode.judge(seen.Message, samples)
+	}
+	r.note(seen, content, mode)
+	if seen.Status/100 == 2 {
+		r.Ledger.take(samples)
+	}
+	answer(w, seen, samples, mode)
+}
+
+// read decodes a body; content identifies what is in it.
+func (r *Receiver) read(h http.Header, body []byte) (m Message, samples []Sample, content uint64, err error) {
+	v2, err := speaks2(h.Get("Content-Type"))
+	if err != nil {
+		return m, nil, 0, err
+	}
+	m, plain, err := decode(body, v2)
+	if err != nil {
+		return m, nil, 0, err
+	}
+	samples, err = m.Samples()
+	return m, samples, maphash.Bytes(r.seed, plain), err
+}
+
+// note keeps books of a request.
+func (r *Receiver) note(seen Request, content uint64, m Mode) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.statuses[seen.Status]++
+	if r.keep {
+		r.requests = append(r.requests, seen)
+	}
+	if until, waits := r.notBefore[content]; waits && seen.At.Before(until) {
+		r.early++
+	}
+	delete(r.notBefore, content)
+	if m.retryAfter != nil && seen.Status == m.status {
+		r.notBefore[content] = m.until(seen.At)
+	}
+}
+
+// answer writes the answer, with what was written of a 2.0 request.
+func answer(w http.ResponseWriter, seen Request, samples []Sample, m Mode) {
+	if m.retryAfter != nil && seen.Status == m.status {
+		w.Header().Set("Retry-After", m.retryAfter(seen.At))
+	}
+	for name, value := range m.header {
+		w.Header().Set(name, value)
+	}
+	if seen.Message.V2 != nil && seen.Status/100 == 2 && !m.silent {
+		w.Header().Set("X-Prometheus-Remote-Write-Samples-Written", strconv.Itoa(len(samples)))
+		w.Header().Set("X-Prometheus-Remote-Write-Histograms-Written", "0")
+		w.Header().Set("X-Prometheus-Remote-Write-Exemplars-Written", strconv.Itoa(exemplars(seen.Message)))
+	}
+	w.WriteHeader(seen.Status)
+	text := m.body
+	if seen.Problem != nil {
+		text = seen.Problem.Error()
+	}
+	if seen.Status != http.StatusNoContent && text != "" {
+		_, _ = io.Copy(w, bytes.NewReader([]byte(text))) // a sender that went away is told nothing
+	}
+}
+
+func exemplars(m Message) int {
+	n := 0
+	for _, ts := range m.V2.Timeseries {
+		n += len(ts.Exemplars)
+	}
+	return n
+}
+
+var errNoRequest = errors.New("no request has come")
+
+// Problems joins what could not be decoded of the kept requests; no request at all is a problem too.
+func (r *Receiver) Problems() error {
+	requests := r.Requests()
+	if len(requests) == 0 {
+		return errNoRequest
+	}
+	var errs []error
+	for _, req := range requests {
+		if req.Problem != nil {
+			errs = append(errs, req.Problem)
+		}
+	}
+	return errors.Join(errs...)
+}

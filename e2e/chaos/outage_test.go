@@ -1,0 +1,113 @@
+package chaos
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+)
+
+// memoryOnly is the control: without a durable queue a kill during an outage must be seen to cost the outage.
+func memoryOnly(w *world) {
+	w.memory = true
+	w.start()
+	w.pause(warmUp)
+	w.set(oracle.Refuse())
+	w.pause(5 * time.Second)
+	w.kill()
+	w.start()
+	w.set(oracle.Up())
+	w.pause(3 * time.Second)
+	w.drain(10 * time.Second)
+	w.terminate()
+	v := w.judge()
+	w.Log(v)
+	if v.Ended() < targets*3 {
+		w.Errorf("a kill without a durable queue cost %d scrapes: the oracle sees nothing", v.Ended())
+	}
+	w.result(v, "the control: no durable queue")
+}
+
+func outageThenKill(w *world) { killAfter(w, pick(w.bench, 8*time.Second, 30*time.Second)) }
+
+func longOutageThenKill(w *world) { killAfter(w, pick(w.bench, 15*time.Second, 10*time.Minute)) }
+
+// killAfter kills the agent at the end of an outage.
+func killAfter(w *world, outage time.Duration) {
+	w.start()
+	w.pause(warmUp)
+	w.set(oracle.Refuse())
+	before := w.resident()
+	w.pause(outage)
+	after := w.resident()
+	w.kill()
+	w.start()
+	w.pause(time.Second)
+	w.set(oracle.Up())
+	w.pause(3 * time.Second)
+	w.drain(30*time.Second + outage/4)
+	v := w.verdict(allowance{repeats: lanes})
+	w.result(v, fmt.Sprintf("outage of %v; resident memory %.0f MB before it, %.0f MB at its end", outage, before, after))
+}
+
+// resident is the agent's memory in MB.
+func (w *world) resident() float64 {
+	w.Helper()
+	m, err := w.agent.Metrics(w.Context())
+	if err != nil {
+		w.Fatal(err)
+	}
+	return m.Sum("process_resident_memory_bytes") / 1e6
+}
+
+// outageThenTerminate stops the agent while the receiver is down.
+func outageThenTerminate(w *world) {
+	outage := pick(w.bench, 8*time.Second, 30*time.Second)
+	w.start()
+	w.pause(warmUp)
+	w.set(oracle.Refuse())
+	w.pause(outage)
+	begin := time.Now()
+	w.terminate()
+	took := time.Since(begin)
+	w.start()
+	w.pause(time.Second)
+	w.set(oracle.Up())
+	w.pause(3 * time.Second)
+	w.drain(30 * time.Second)
+	v := w.verdict(allowance{repeats: lanes})
+	w.result(v, fmt.Sprintf("outage of %v; stopped in %.1f s", outage, took.Seconds()))
+}
+
+// terminateWhileUp stops and starts the agent with a receiver that takes everything.
+func terminateWhileUp(w *world) {
+	w.start()
+	for range pick(w.bench, 3, 10) {
+		w.pause(warmUp)
+		w.terminate()
+		w.start()
+	}
+	w.pause(3 * time.Second)
+	w.drain(15 * time.Second)
+	v := w.verdict(allowance{})
+	w.result(v, fmt.Sprintf("%d stops", len(w.ends)))
+}
+
+// kills ends the agent at random moments while it delivers.
+func kills(w *world) {
+	n := pick(w.bench, 10, 100)
+	w.start()
+	w.pause(warmUp)
+	for range n {
+		w.pause(time.Second/2 + rand.N(2*time.Second))
+		w.kill()
+		w.start()
+	}
+	w.pause(3 * time.Second)
+	w.drain(20 * time.Second)
+	before := w.judge()
+	v := w.verdict(allowance{perKill: 0.2, repeats: lanes})
+	w.result(v, fmt.Sprintf("%d kills: %.3f scrapes lost a target and kill, %.2f requests sent twice a lane and kill",
+		n, before.PerKill(n), float64(before.Repeats)/float64(n*lanes)))
+}

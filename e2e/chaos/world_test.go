@@ -1,0 +1,319 @@
+package chaos
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+)
+
+const (
+	storageFlag = "storage.path"
+	endpoint    = "chaos" // name of the remote_write block: what a queue is known by
+
+	targets   = 10
+	series    = 100
+	interval  = time.Second
+	warmUp    = 5 * time.Second // until the first requests have gone out
+	lanes     = 4               // of an endpoint with default settings
+	perScrape = 5               // samples that a scrape adds to those of its page
+
+	dropped = "envoy_scraper_remotewrite_samples_dropped_total"
+)
+
+// A world is one scenario: its targets, its receiver, and the agent in between, process after process.
+type world struct {
+	*testing.T
+	bench    bench
+	place    *oracle.Place
+	fleet    *oracle.Fleet
+	receiver *oracle.Receiver
+	dir      string
+	storage  string
+	more     string // further YAML
+	memory   bool   // no durable queue
+	env      []string
+
+	agent   *agent.Agent
+	started int                // processes so far
+	ends    []time.Time        // when they were told to end
+	counted map[string]float64 // samples dropped, by reason, of processes that have ended
+	began   time.Time
+}
+
+func newWorld(t *testing.T, b bench) *world {
+	t.Helper()
+	w := &world{T: t, bench: b, dir: t.TempDir(), counted: map[string]float64{}, began: time.Now()}
+	w.storage = filepath.Join(w.dir, "storage")
+	w.place = newPlace(t)
+	w.fleet = newFleet(t, w.place, 10, targets)
+	w.receiver = newReceiver(t, w.place, 2)
+	return w
+}
+
+func newPlace(t *testing.T) *oracle.Place {
+	t.Helper()
+	place, err := oracle.NewPlace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(place.Close)
+	return place
+}
+
+func newFleet(t *testing.T, at *oracle.Place, first, n int) *oracle.Fleet {
+	t.Helper()
+	fleet, err := oracle.NewFleet(at, first, n, series)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := fleet.Close(); err != nil {
+			t.Errorf("targets: %v", err)
+		}
+	})
+	return fleet
+}
+
+func newReceiver(t *testing.T, at *oracle.Place, host int) *oracle.Receiver {
+	t.Helper()
+	receiver, err := oracle.NewReceiver(at, host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = receiver.Close() })
+	return receiver
+}
+
+// configuration is the agent's file.
+func (w *world) configuration() string {
+	return fmt.Sprintf(`global:
+  scrape_interval: %v
+  scrape_timeout: %v
+scrape_configs:
+- job_name: chaos
+  static_configs:
+  - targets: [%s]
+remote_write:
+- name: %s
+  url: %s
+%s`, interval, interval, strings.Join(w.fleet.Addresses(), ", "), endpoint, w.receiver.URL, w.more)
+}
+
+// launch starts a process and does not wait for it.
+func (w *world) launch() *agent.Agent {
+	w.Helper()
+	w.started++
+	var args []string
+	switch {
+	case !w.bench.durable:
+	case w.memory:
+		args = append(args, "--"+storageFlag+"=")
+	default:
+		args = append(args, "--"+storageFlag+"="+w.storage)
+	}
+	return agent.Start(w.T, agent.Config{
+		Path: w.bench.binary, Dir: w.dir, Name: fmt.Sprintf("agent-%d", w.started), YAML: w.configuration(), Args: args, Env: w.env,
+	})
+}
+
+// start starts the next process and waits until it is ready.
+func (w *world) start() {
+	w.Helper()
+	w.agent = w.launch()
+	took, err := w.agent.WaitReady(w.Context())
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Logf("process %d: ready after %v", w.started, took.Round(time.Millisecond))
+}
+
+// tally keeps the counters of the process that is about to end.
+func (w *world) tally() {
+	w.Helper()
+	m, err := w.agent.Metrics(w.Context())
+	if err != nil {
+		w.Fatalf("read the agent's metrics: %v", err)
+	}
+	for reason, n := range m.By(dropped, "reason") {
+		if n > 0 {
+			w.counted[reason] += n
+		}
+	}
+}
+
+// kill ends the process as kill -9 does.
+func (w *world) kill() {
+	w.Helper()
+	w.tally()
+	w.ends = append(w.ends, time.Now())
+	w.agent.Process.Kill()
+	w.receiver.Ledger.NextEpoch()
+}
+
+// terminate asks the process to end, and checks that it does: soon, and content with itself.
+func (w *world) terminate() {
+	w.Helper()
+	w.tally()
+	begin := time.Now()
+	w.ends = append(w.ends, begin)
+	code := w.agent.Process.Stop(30 * time.Second)
+	took := time.Since(begin)
+	w.receiver.Ledger.NextEpoch()
+	w.Logf("process %d: exit code %d after %v", w.started, code, took.Round(time.Millisecond))
+	if code != 0 {
+		w.Errorf("exit code %d after SIGTERM, want 0; log:\n%s", code, tail(w.agent.Process.Log()))
+	}
+	if longest := w.longestStop(); took > longest {
+		w.Errorf("the stop took %v, want less than %v", took, longest)
+	}
+}
+
+// longestStop bounds a stop, whatever the receiver does. Without a durable queue the whole flush deadline is used.
+func (w *world) longestStop() time.Duration {
+	const flushDeadline = 5 * time.Second
+	if w.memory || !w.bench.durable {
+		return flushDeadline + time.Second
+	}
+	return flushDeadline
+}
+
+// set changes the receiver.
+func (w *world) set(m oracle.Mode) {
+	w.Helper()
+	if err := w.receiver.Set(m); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) pause(d time.Duration) {
+	w.Helper()
+	pause(w.T, d)
+	if w.agent != nil && gone(w.agent) {
+		w.Fatalf("the agent ended by itself; log:\n%s", tail(w.agent.Process.Log()))
+	}
+}
+
+func gone(a *agent.Agent) bool {
+	select {
+	case <-a.Process.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// drain freezes the targets and waits until everything has arrived that was served and not in flight at an end, but
+// not longer than within.
+func (w *world) drain(within time.Duration) {
+	w.Helper()
+	w.fleet.Freeze()
+	begin := time.Now()
+	for time.Since(begin) < within && w.judge().Ended() > 0 {
+		w.pause(200 * time.Millisecond)
+	}
+	w.Logf("drained after %v", time.Since(begin).Round(100*time.Millisecond))
+}
+
+func (w *world) judge() oracle.Verdict { return oracle.Judge(w.fleet, w.receiver.Ledger, w.ends) }
+
+// allowance is what a scenario may cost.
+type allowance struct {
+	ended   int     // scrapes that had ended before the process did
+	perKill float64 // scrapes for each target and end of a process; 0: any that was in flight
+	repeats int     // requests that come twice after an end
+	unknown int     // lost samples that no counter has
+}
+
+// verdict stops the agent, judges, and checks the figures that hold in every scenario.
+func (w *world) verdict(may allowance) oracle.Verdict {
+	w.Helper()
+	w.terminate()
+	v := w.judge()
+	w.Logf("%v; counted as dropped: %v; answers: %v", v, w.counted, w.receiver.Answers())
+	if v.Served < targets || v.Arrived == 0 {
+		w.Errorf("%d scrapes served, %d arrived: nothing was tried", v.Served, v.Arrived)
+	}
+	if v.Ended() > may.ended {
+		w.Errorf("%d scrapes lost that had ended, want at most %d:\n%s", v.Ended(), may.ended, strings.Join(v.Gaps, "\n"))
+	}
+	if most := max(1, len(w.ends)) * targets; v.InFlight > most {
+		w.Errorf("%d scrapes lost in flight, want at most one a target and end: %d", v.InFlight, most)
+	}
+	if got := v.PerKill(len(w.ends)); may.perKill > 0 && got > may.perKill {
+		w.Errorf("%.2f scrapes lost a target and end, want at most %v", got, may.perKill)
+	}
+	if v.OutOfOrder > 0 {
+		w.Errorf("%d samples out of order, as %s", v.OutOfOrder, v.Example)
+	}
+	if v.Invented > 0 {
+		w.Errorf("%d scrapes arrived that were never served", v.Invented)
+	}
+	if v.MostRepeats > may.repeats {
+		w.Errorf("%d requests came twice after one end, want at most %d", v.MostRepeats, may.repeats)
+	}
+	w.checkExplained(v, may.unknown)
+	return v
+}
+
+// checkExplained checks that counters explain every lost sample but those of scrapes in flight.
+func (w *world) checkExplained(v oracle.Verdict, unknown int) {
+	w.Helper()
+	lost := v.Samples - v.InFlight*series
+	if missing := lost - int(w.dropped()); missing > unknown {
+		w.Errorf("%d lost samples that no counter explains (lost %d, counted %v), want at most %d", missing, lost, w.counted, unknown)
+	}
+}
+
+// dropped is what all processes counted.
+func (w *world) dropped() float64 {
+	sum := 0.0
+	for _, n := range w.counted {
+		sum += n
+	}
+	return sum
+}
+
+// result prints a row for the table of docs/reliability.md.
+func (w *world) result(v oracle.Verdict, note string) {
+	w.Helper()
+	name := strings.TrimPrefix(w.Name(), "TestChaos/")
+	w.Logf("| %s | %d | %d | %d | %d | %d | %d | %s |", strings.ReplaceAll(name, "_", " "), v.Served, v.Ended(), v.InFlight,
+		v.OutOfOrder, v.Repeats, int(w.dropped()), note)
+}
+
+// tail is the end of a log.
+func tail(log string) string {
+	lines := strings.Split(strings.TrimSpace(log), "\n")
+	return strings.Join(lines[max(0, len(lines)-30):], "\n")
+}
+
+// segments lists the files of a queue below a folder, the biggest first.
+func segments(t *testing.T, dir string) []string {
+	t.Helper()
+	sizes := map[string]int64{}
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || filepath.Ext(path) != ".seg" {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			sizes[path] = info.Size()
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	files := slices.Sorted(maps.Keys(sizes))
+	slices.SortStableFunc(files, func(a, b string) int { return int(sizes[b] - sizes[a]) })
+	return files
+}
