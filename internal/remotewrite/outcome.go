@@ -153,10 +153,7 @@ func retryAfter(h http.Header) time.Duration {
 	}
 	var d time.Duration
 	if seconds, err := strconv.ParseInt(v, 10, 64); err == nil {
-		if seconds > int64(maxRetryAfter/time.Second) {
-			return maxRetryAfter
-		}
-		d = time.Duration(seconds) * time.Second
+		d = time.Duration(max(0, min(seconds, int64(maxRetryAfter/time.Second)))) * time.Second
 	} else if at, err := http.ParseTime(v); err == nil {
 		d = time.Until(at)
 	}

@@ -1,8 +1,15 @@
 package remotewrite
 
 import (
+	"context"
 	"errors"
+	"io"
+	"net"
 	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -38,6 +45,7 @@ func TestClassify(t *testing.T) {
 		"413":                          {status(413), circumstances{sent: v2}, split},
 		"415":                          {status(415), circumstances{sent: v2}, otherProtocol},
 		"415 to 1.0":                   {status(415), circumstances{sent: v1}, otherProtocol},
+		"422":                          {status(422), circumstances{sent: v2}, refused},
 		"429":                          {status(429), circumstances{sent: v1, retryOnRateLimit: true}, retry},
 		"429 unless the user says not": {status(429), circumstances{sent: v1}, refused},
 		"500":                          {status(500), circumstances{sent: v1}, retry},
@@ -51,6 +59,44 @@ func TestClassify(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestKindsOfAnswers(t *testing.T) {
+	for want, a := range map[string]answer{
+		"2xx": status(204), "1xx": status(101), "3xx": status(308), "400": status(400), "401": status(401), "403": status(403),
+		"404": status(404), "409": status(409), "413": status(413), "415": status(415), "422": status(422), "429": status(429),
+		"4xx": status(418), "5xx": status(599),
+		"timeout": {err: context.DeadlineExceeded},
+		"dns":     {err: &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", IsTimeout: true}}},
+		"refused": {err: &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}},
+		"network": {err: io.ErrUnexpectedEOF},
+	} {
+		if got := a.kind(); got != want || !slices.Contains(answers, got) {
+			t.Errorf("%d, %v: got %s, want %s", a.status, a.err, got, want)
+		}
+	}
+	for _, code := range []int{0, 99, 600, 999} {
+		if got := status(code).kind(); !slices.Contains(answers, got) {
+			t.Errorf("%d: got %s, which is not counted", code, got)
+		}
+	}
+}
+
+// FuzzRetryAfter holds the laws of a header that a receiver writes: never negative, never absurd, seconds are seconds.
+func FuzzRetryAfter(f *testing.F) {
+	for _, v := range []string{"", "0", "30", "-5", "-9223372037", "-18446744075", "86400", "9223372036854775807", "99999999999999999999", "1.5", "+7", " 8", "soon",
+		"Fri, 01 Jan 1999 15:04:05 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "Friday, 01-Jan-99 15:04:05 GMT", "Fri Jan  1 15:04:05 1999"} {
+		f.Add(v)
+	}
+	f.Fuzz(func(t *testing.T, v string) {
+		got := retryAfter(http.Header{"Retry-After": {v}})
+		if got < 0 || got > maxRetryAfter {
+			t.Errorf("%q: wait %v", v, got)
+		}
+		if n, err := strconv.ParseInt(v, 10, 64); err == nil && got != time.Duration(max(0, min(n, 300)))*time.Second {
+			t.Errorf("%q: wait %v, want %ds within 0 to 300", v, got, n)
+		}
+	})
 }
 
 func TestWritten(t *testing.T) {

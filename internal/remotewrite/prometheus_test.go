@@ -54,8 +54,8 @@ func (db *tsdb) post(ctx context.Context, body []byte, p protocol, _ int) answer
 	db.mu.Lock()
 	delay := db.rules.delay
 	db.mu.Unlock()
-	if delay > 0 {
-		pause(ctx, delay, nil)
+	if delay > 0 && !pause(ctx, delay, nil) {
+		return answer{err: ctx.Err()} // nobody waits any more
 	}
 	return db.write(body, p)
 }
@@ -163,6 +163,9 @@ func (db *tsdb) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p = v2
 	}
 	a := db.post(r.Context(), body, p, 0)
+	if a.err != nil {
+		return
+	}
 	for name, values := range a.header {
 		w.Header()[name] = values
 	}

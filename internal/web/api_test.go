@@ -41,6 +41,7 @@ func TestAPI(t *testing.T) {
 		{"config", "/api/v1/status/config", 200},
 		{"buildinfo", "/api/v1/status/buildinfo", 200},
 		{"flags", "/api/v1/status/flags", 200},
+		{"remote-write", "/api/v1/status/remote_write", 200},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := ask(s, "GET", tc.path)

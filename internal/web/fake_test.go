@@ -66,7 +66,12 @@ func newFakeMesh(t *testing.T) *fakeMesh {
 	}
 	m.endpoints = []remotewrite.EndpointStatus{
 		{Name: "main", URL: "http://prometheus:9090/api/v1/write", Protocol: "2.0", Lanes: 4, LastSuccess: fakeNow.Add(-1200 * time.Millisecond)},
-		{Name: "http://backup/write", URL: "http://backup/write", Protocol: "1.0", Lanes: 4, PendingSamples: 1234567, PendingBytes: 20 << 20, OldestPending: fakeNow.Add(-5 * time.Minute), LastSuccess: fakeNow.Add(-5 * time.Minute), Unreachable: true, LastError: `Post "http://me:canary-endpoint@backup/write": dial tcp: connection refused`, LastErrorTime: fakeNow.Add(-3 * time.Second)},
+		{Name: "http://backup/write", URL: "http://backup/write", Protocol: "1.0", Lanes: 4, PendingSamples: 1234567, PendingBytes: 20 << 20, OldestPending: fakeNow.Add(-5 * time.Minute), LastSuccess: fakeNow.Add(-5 * time.Minute), Unreachable: true, LastError: `Post "http://me:canary-endpoint@backup/write": dial tcp: connection refused`, LastErrorTime: fakeNow.Add(-3 * time.Second),
+			PendingLimit: 1 << 30, FullIn: 5 * time.Hour, Rejected: []remotewrite.Rejection{
+				{Series: labels.FromStrings("__name__", "envoy_cluster_upstream_rq_total", "instance", "10.0.0.7:15090", "job", "envoy-stats", "site", "https://me:canary-series@x"), Samples: 12, Reason: "out_of_order", Error: "out of order sample, see http://me:canary-words@x", First: fakeNow.Add(-10 * time.Minute), Last: fakeNow.Add(-2 * time.Second)},
+				{Series: labels.FromStrings("__name__", "up", "job", "app"), Others: 62, Samples: 63, Reason: "isolation_budget", Error: "out of bounds", First: fakeNow.Add(-time.Hour), Last: fakeNow.Add(-time.Hour)},
+				{Samples: 3, Reason: "limit", Error: "<b>too many</b> series", First: fakeNow.Add(-time.Hour), Last: fakeNow.Add(-time.Hour)},
+			}},
 	}
 	m.addJob(t, "envoy-stats", fakeRules)
 	return m

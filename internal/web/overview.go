@@ -58,6 +58,7 @@ func (s *Server) endpoints() []endpointRow {
 	var out []endpointRow
 	for _, e := range s.src.Endpoints() {
 		e.Name, e.URL, e.LastError = maskURL(e.Name), maskURL(e.URL), maskURLs(e.LastError)
+		e.Rejected = rejected(e.Rejected)
 		row := endpointRow{EndpointStatus: e, State: "sending", Class: "up"}
 		switch {
 		case e.Unreachable:

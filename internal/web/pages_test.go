@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
@@ -71,6 +72,7 @@ func TestHostileLabelsStayText(t *testing.T) {
 	m.discover("envoy-stats", "", pod("envoy-stats", evil, evil, evil, evil))
 	m.yaml, m.notReady = evil, evil
 	m.endpoints[0].LastError, m.endpoints[0].Name = evil, evil
+	m.endpoints[0].Rejected = []remotewrite.Rejection{{Series: labels.FromStrings("a", evil), Reason: evil, Error: evil}}
 	m.flags = map[string]string{evil: evil}
 	s := m.server(Config{})
 
@@ -126,7 +128,7 @@ func TestNoCredentialIsShown(t *testing.T) {
 	m.reload = func(ctx context.Context) error { return errors.New(`http_sd: Get "http://me:canary-reload@x": EOF`) }
 	s := m.server(Config{EnableLifecycle: true})
 	steps, _, _ := strings.Cut("/"+stepsLink("http", target.Discovered()), "#")
-	for _, path := range []string{"/", "/targets", "/service-discovery", "/config", steps, "/api/v1/targets", "/api/v1/status/flags", "/api/v1/status/config", "/metrics"} {
+	for _, path := range []string{"/", "/targets", "/service-discovery", "/config", steps, "/api/v1/targets", "/api/v1/status/flags", "/api/v1/status/config", "/api/v1/status/remote_write", "/metrics"} {
 		if body := ask(s, "GET", path).Body.String(); strings.Contains(body, "canary") {
 			t.Errorf("%s shows a credential: %s", path, body)
 		}

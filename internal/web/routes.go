@@ -36,6 +36,7 @@ func (s *Server) handler() http.Handler {
 	page("/api/v1/status/config", s.apiConfig)
 	page("/api/v1/status/buildinfo", s.apiBuild)
 	page("/api/v1/status/flags", s.apiFlags)
+	page("/api/v1/status/remote_write", s.apiRemoteWrite)
 
 	mux.HandleFunc("GET /-/healthy", s.healthy)
 	mux.HandleFunc("GET /-/ready", s.ready)
