@@ -10,7 +10,7 @@ func record(data string, first bool) Record {
 	return Record{Data: []byte(data), Samples: 1, Oldest: 10, Newest: 20, First: first}
 }
 
-func mustAppend(t *testing.T, q *Memory, lane int, r Record) Loss {
+func mustAppend(t *testing.T, q *FIFO, lane int, r Record) Loss {
 	t.Helper()
 	loss, err := q.Append(lane, r)
 	if err != nil {
@@ -48,7 +48,7 @@ func TestRequestsLeaveWholeAndInOrder(t *testing.T) {
 	if _, ok := q.Next(0); ok {
 		t.Error("an empty lane gave a request")
 	}
-	if s := q.Stats(); s != (Stats{}) {
+	if s := q.Stats(); s != (Stats{MaxBytes: maxMemoryOnly}) {
 		t.Errorf("stats = %+v, want nothing", s)
 	}
 }

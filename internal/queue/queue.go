@@ -1,14 +1,12 @@
-// Package queue keeps records in order until they have been delivered. A queue has lanes; each lane is a FIFO
-// of requests, and a request is one or more records that were appended one after another. What the bytes of a
-// record mean is not this package's business.
-//
-//   - The order within a lane never changes; between lanes there is none.
-//   - A request is open (it may still grow), sealed, or in flight (Next gave it out, Ack has not come).
-//   - A record leans on the earlier records of its request, never on another request: records leave only in
-//     whole requests.
 package queue
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+)
 
 // ErrClosed is what an Append after Close returns.
 var ErrClosed = errors.New("queue is closed")
@@ -36,38 +34,133 @@ type Loss struct {
 	Samples  int
 }
 
-// Stats is what a queue holds, requests in flight included.
+func (l *Loss) add(requests, samples int) {
+	l.Requests += requests
+	l.Samples += samples
+}
+
+// Reason is why samples were lost.
+type Reason string
+
+// The reasons.
+const (
+	QueueFull Reason = "queue_full" // the limit in bytes
+	DiskFull  Reason = "disk_full"  // the disk did not take them, and memory is bounded
+	TooOld    Reason = "too_old"
+	Damaged   Reason = "damaged" // on disk
+)
+
+// Stats is what a queue holds, requests in flight included, and what happened to it.
 type Stats struct {
 	Requests int
 	Samples  int
 	Bytes    int64
-	Oldest   int64 // Unix milliseconds of the oldest sample; 0 if there is none
+	Oldest   int64 // Unix milliseconds of the oldest sample; 0 if there is none. Of what is on disk only: of its segment
+
+	MemoryBytes int64 // of Bytes
+	DiskBytes   int64 // of all segments, what of them is delivered included
+	MaxBytes    int64 // the limit of DiskBytes, or of Bytes where there is no disk
+	Segments    int
+	DiskError   string // of the last write, until writing works again
+
+	// Since the queue was opened:
+
+	WrittenRecords  int
+	WrittenBytes    int64
+	WriteErrors     int
+	SyncErrors      int
+	ReadErrors      int // what could not be read is tried again
+	ReadRecords     int // that memory did not hold
+	ReplayedRecords int // of them, of an earlier process
+	ReplayedBytes   int64
+	CorruptRecords  int   // records or headers that failed their checksum
+	SkippedBytes    int64 // damage that was skipped
+	TruncatedBytes  int64 // half a record at the end of a segment
 }
 
 // Queue is a set of lanes. Its methods are safe for concurrent use, but a lane has one reader: Next and Ack
 // of one lane are not called concurrently.
 type Queue interface {
-	// Append adds a record at the end of a lane. A record that is First seals what was open. When the limit
-	// is exceeded, the oldest sealed requests that are not in flight make room, and are told.
+	// Append adds a record at the end of a lane. A record that is First seals what was open. It never waits for
+	// a disk. Of a queue in memory, when the limit is exceeded, the oldest sealed requests that are not in flight
+	// make room, and are told here; what a queue on disk loses goes to Config.Lost.
 	Append(lane int, r Record) (Loss, error)
 	// Seal ends the open request of a lane, if there is one; the next record must be First.
 	Seal(lane int)
-	// Next gives the oldest sealed request of a lane, the same again until Ack.
+	// Next gives the oldest sealed request of a lane, the same again until Ack. False: nothing is sealed, or the
+	// lane waits for others to drain what is older than a Resize (see Config.Wake).
 	Next(lane int) (Request, bool)
 	// Ack removes the request that Next gave. The data of its records is the caller's from then on.
 	Ack(lane int)
 	// Stats is cheap enough for every page view.
 	Stats() Stats
-	// Close ends the queue and tells what is lost by that: everything held, for a queue in memory.
+	// Close ends the queue and tells what is lost by that: what only memory held. A queue on disk waits for its
+	// writes, for at most closeTimeout.
 	Close() (Loss, error)
 }
 
-// Config bounds the queue of one endpoint.
+// Config bounds the queue of one endpoint, and says whom it tells what.
 type Config struct {
+	// MaxBytes on disk: when it is exceeded, the oldest segments go. Of a queue in memory: at most this much, and
+	// never more than 64 MiB.
 	MaxBytes int64
+	// MaxMemory is for requests of which the disk has everything (kept, so that they need not be read) or nothing
+	// yet; four times of it while the disk is only slow. Requests open or in flight are kept in any case.
+	MaxMemory int64
+	// MaxAge drops segments whose newest sample is older; 0: none is too old.
+	MaxAge time.Duration
+	// FsyncInterval bounds what a power cut takes; 0: sync after each write.
+	FsyncInterval time.Duration
+
+	// Lost is told what is lost outside Append and Close; for a queue on disk, of all that is.
+	Lost func(Reason, Loss) `yaml:"-"`
+	// Wake tells that Next, which gave nothing, may give something now without an Append or a Seal; -1: of any
+	// lane.
+	Wake func(lane int) `yaml:"-"`
+	// Alloc gives an empty slice with room for n bytes of a record that is read from disk; nil: make.
+	Alloc func(n int) []byte `yaml:"-"`
+	// Free takes the data of records that are no longer in memory and were not given to a reader. It is called
+	// with the queue locked.
+	Free func([]byte) `yaml:"-"`
+	// Log may be nil.
+	Log *zap.Logger `yaml:"-"`
+
+	segment int64 // tests: the size of a segment
 }
 
 // DefaultConfig is the only place where the queue's defaults are written down.
 func DefaultConfig() Config {
-	return Config{MaxBytes: 64 << 20}
+	return Config{MaxBytes: 1 << 30, MaxMemory: 16 << 20, MaxAge: 7 * 24 * time.Hour, FsyncInterval: time.Second}
+}
+
+const (
+	maxMemoryOnly   = 64 << 20 // of a queue without a disk
+	minSegmentBytes = 64 << 10
+	maxSegmentBytes = 16 << 20
+)
+
+// Validate reports every problem at once, each with the key to change.
+func (c Config) Validate() error {
+	var errs []error
+	if c.MaxBytes < minSegmentBytes {
+		errs = append(errs, fmt.Errorf("max_bytes: %d is less than one segment, %d", c.MaxBytes, minSegmentBytes))
+	}
+	if c.MaxMemory < 0 {
+		errs = append(errs, fmt.Errorf("max_memory: %d is negative", c.MaxMemory))
+	}
+	if c.MaxAge < 0 {
+		errs = append(errs, fmt.Errorf("max_age: %v is negative", c.MaxAge))
+	}
+	if c.FsyncInterval < 0 {
+		errs = append(errs, fmt.Errorf("fsync_interval: %v is negative", c.FsyncInterval))
+	}
+	return errors.Join(errs...)
+}
+
+// segmentBytes is when the next request begins a new segment.
+func (c Config) segmentBytes() int64 {
+	if c.segment > 0 {
+		return c.segment
+	}
+	return max(minSegmentBytes, min(maxSegmentBytes, c.MaxBytes/64))
 }

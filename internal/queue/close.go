@@ -1,0 +1,127 @@
+package queue
+
+import "time"
+
+// Stats implements Queue.
+func (q *FIFO) Stats() Stats {
+	q.mu.Lock()
+	defer q.unlock()
+	s := q.stats
+	s.MemoryBytes, s.Bytes, s.MaxBytes = q.memory, q.memory, q.limit
+	if q.disk != nil {
+		s.DiskBytes, s.MaxBytes = q.disk.bytes, q.cfg.MaxBytes
+	}
+	if q.closed {
+		return s
+	}
+	older := func(at int64) {
+		if s.Oldest == 0 || at < s.Oldest {
+			s.Oldest = at
+		}
+	}
+	for l := range q.lanes {
+		s.Segments += len(l.segments)
+		for _, r := range l.requests {
+			s.Requests++
+			s.Samples += r.Samples
+			older(r.Oldest)
+		}
+		for i, seg := range l.segments {
+			if seg.cold.empty() {
+				continue
+			}
+			s.Requests += seg.cold.requests
+			s.Samples += seg.cold.samples
+			s.Bytes += seg.cold.to - seg.cold.from
+			if i > 0 || l.front == 0 {
+				older(seg.oldest)
+			}
+		}
+	}
+	return s
+}
+
+// Close implements Queue.
+func (q *FIFO) Close() (Loss, error) {
+	q.mu.Lock()
+	if q.closed {
+		q.unlock()
+		return Loss{}, nil
+	}
+	q.closed = true
+	q.unlock()
+	var err error
+	if q.disk != nil {
+		err = q.closeDisk()
+	}
+	q.mu.Lock()
+	defer q.unlock()
+	var loss Loss
+	for l := range q.lanes {
+		for _, r := range l.requests {
+			if r.written < len(r.Records) || q.disk == nil {
+				loss.Requests++
+			}
+			for _, rec := range r.Records[r.written:] {
+				loss.Samples += rec.Samples
+			}
+		}
+		l.requests, l.memory, l.pending = nil, 0, 0
+	}
+	q.memory = 0
+	clear(q.given)
+	return loss, err
+}
+
+// closeDisk writes and syncs what is left, for at most closeTimeout: a disk that hangs keeps its goroutines, not
+// the caller.
+func (q *FIFO) closeDisk() error {
+	d := q.disk
+	close(d.closing)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		d.loops.Wait()
+		q.sweep()
+		for l := range q.lanes {
+			q.writePosition(l) // where an Ack could not
+		}
+		q.mu.Lock()
+		open := map[File]*segment{}
+		for l := range q.lanes {
+			for _, s := range l.segments {
+				if s.file != nil && s.pins == 0 {
+					open[s.file] = s
+				}
+			}
+		}
+		q.mu.Unlock()
+		for f, s := range open {
+			if s.torn {
+				_ = f.Truncate(s.size)
+			}
+		}
+		q.syncAll()
+		for f := range open {
+			_ = f.Close()
+		}
+		for l := range q.lanes {
+			l.pos.mu.Lock()
+			l.pos.gone = true
+			l.pos.close()
+			l.pos.mu.Unlock()
+		}
+	}()
+	t := time.NewTimer(closeTimeout)
+	defer t.Stop()
+	var err error
+	select {
+	case <-done:
+	case <-t.C:
+		err = errSlowDisk
+	}
+	if d.onClose != nil {
+		d.onClose()
+	}
+	return err
+}

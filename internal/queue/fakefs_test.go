@@ -1,0 +1,296 @@
+package queue
+
+import (
+	"errors"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// fakeFS is a file system in memory that can lie: it fails calls, blocks syncs, and forgets what was not synced.
+type fakeFS struct {
+	mu      sync.Mutex // guards the following
+	names   map[string]*fakeData
+	durable map[string]*fakeData // names that a power cut keeps
+	locks   map[string]bool
+	calls   map[string]int
+	fail    func(call, name string, n int) error // n counts the calls that can fail, from 1
+	n       int
+	syncing chan struct{} // a sync waits for it to be closed; nil: it does not
+	dead    bool          // the process of this one was killed: it changes nothing any more
+}
+
+// fakeData is a file; handles share it.
+type fakeData struct {
+	content []byte
+	synced  []byte
+	writes  []fakeWrite // since the last sync
+}
+
+type fakeWrite struct {
+	at   int64
+	data []byte
+}
+
+type fakeFile struct {
+	fs   *fakeFS
+	name string
+	d    *fakeData
+	shut bool
+}
+
+var errDead = errors.New("killed")
+
+func newFakeFS() *fakeFS {
+	return &fakeFS{names: map[string]*fakeData{}, durable: map[string]*fakeData{}, locks: map[string]bool{}, calls: map[string]int{}}
+}
+
+// call notes a call and tells whether it fails. The caller holds mu.
+func (fs *fakeFS) call(call, name string) error {
+	if fs.dead {
+		return errDead
+	}
+	fs.calls[call]++
+	fs.n++
+	if fs.fail != nil {
+		return fs.fail(call, name, fs.n)
+	}
+	return nil
+}
+
+func (fs *fakeFS) MkdirAll(string) error { return nil }
+
+func (fs *fakeFS) ReadDir(dir string) ([]Entry, error) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if err := fs.call("readdir", dir); err != nil {
+		return nil, err
+	}
+	var entries []Entry
+	for name, d := range fs.names {
+		rest, ok := strings.CutPrefix(name, dir+string(filepath.Separator))
+		if !ok {
+			continue
+		}
+		if sub, _, deeper := strings.Cut(rest, string(filepath.Separator)); deeper {
+			if e := (Entry{Name: sub, Dir: true}); !slices.Contains(entries, e) {
+				entries = append(entries, e)
+			}
+			continue
+		}
+		entries = append(entries, Entry{Name: rest, Size: int64(len(d.content))})
+	}
+	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
+	return entries, nil
+}
+
+func (fs *fakeFS) Open(name string, create bool) (File, error) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if err := fs.call("open", name); err != nil {
+		return nil, err
+	}
+	d := fs.names[name]
+	if d == nil {
+		if !create {
+			return nil, &os.PathError{Op: "open", Path: name, Err: os.ErrNotExist}
+		}
+		d = &fakeData{}
+		fs.names[name] = d
+	}
+	return &fakeFile{fs: fs, name: name, d: d}, nil
+}
+
+func (fs *fakeFS) Remove(name string) error {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if err := fs.call("remove", name); err != nil {
+		return err
+	}
+	delete(fs.names, name)
+	return nil
+}
+
+func (fs *fakeFS) Rename(from, to string) error {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if err := fs.call("rename", from); err != nil {
+		return err
+	}
+	for _, name := range slices.Collect(maps.Keys(fs.names)) {
+		if rest, ok := strings.CutPrefix(name, from+string(filepath.Separator)); ok {
+			fs.names[join(to, rest)] = fs.names[name]
+			delete(fs.names, name)
+		}
+	}
+	return nil
+}
+
+func (fs *fakeFS) SyncDir(dir string) error {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if err := fs.call("syncdir", dir); err != nil {
+		return err
+	}
+	in := func(name string) bool { return filepath.Dir(name) == dir }
+	maps.DeleteFunc(fs.durable, func(name string, _ *fakeData) bool { return in(name) })
+	for name, d := range fs.names {
+		if in(name) {
+			fs.durable[name] = d
+		}
+	}
+	return nil
+}
+
+type fakeLock struct {
+	fs   *fakeFS
+	name string
+}
+
+func (l fakeLock) Close() error {
+	l.fs.mu.Lock()
+	defer l.fs.mu.Unlock()
+	delete(l.fs.locks, l.name)
+	return nil
+}
+
+func (fs *fakeFS) Lock(name string) (io.Closer, error) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fs.locks[name] {
+		return nil, errors.New("locked")
+	}
+	fs.locks[name] = true
+	return fakeLock{fs, name}, nil
+}
+
+func (f *fakeFile) do(call string) error {
+	if f.shut {
+		return os.ErrClosed
+	}
+	return f.fs.call(call, f.name)
+}
+
+func (f *fakeFile) ReadAt(b []byte, at int64) (int, error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if err := f.do("read"); err != nil {
+		return 0, err
+	}
+	if at >= int64(len(f.d.content)) {
+		return 0, io.EOF
+	}
+	n := copy(b, f.d.content[at:])
+	if n < len(b) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// WriteAt writes half of it where the call fails with errShort.
+func (f *fakeFile) WriteAt(b []byte, at int64) (int, error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	err := f.do("write")
+	if err != nil {
+		if !errors.Is(err, errShort) {
+			return 0, err
+		}
+		b = b[:len(b)/2]
+	}
+	f.d.content = overwrite(f.d.content, b, at)
+	f.d.writes = append(f.d.writes, fakeWrite{at, slices.Clone(b)})
+	return len(b), err
+}
+
+var errShort = errors.New("short write")
+
+func overwrite(content, b []byte, at int64) []byte {
+	if more := at + int64(len(b)) - int64(len(content)); more > 0 {
+		content = append(content, make([]byte, more)...)
+	}
+	copy(content[at:], b)
+	return content
+}
+
+func (f *fakeFile) Close() error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	f.shut = true
+	return nil
+}
+
+func (f *fakeFile) Size() (int64, error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	return int64(len(f.d.content)), f.do("size")
+}
+
+func (f *fakeFile) Truncate(size int64) error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if err := f.do("truncate"); err != nil {
+		return err
+	}
+	if size < int64(len(f.d.content)) {
+		f.d.content = f.d.content[:size:size]
+	}
+	return nil
+}
+
+func (f *fakeFile) Sync() error {
+	f.fs.mu.Lock()
+	wait := f.fs.syncing
+	f.fs.mu.Unlock()
+	if wait != nil {
+		<-wait
+	}
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if err := f.do("sync"); err != nil {
+		return err
+	}
+	f.d.synced, f.d.writes = slices.Clone(f.d.content), nil
+	return nil
+}
+
+// kill returns the file system as another process finds it after this one was killed.
+func (fs *fakeFS) kill() *fakeFS {
+	return fs.crash(func(d *fakeData) []byte { return slices.Clone(d.content) }, fs.names)
+}
+
+// cutPower returns the file system as it is after a power cut: of what was not synced, some writes are there,
+// the last of those torn.
+func (fs *fakeFS) cutPower(rnd *rand.Rand) *fakeFS {
+	return fs.crash(func(d *fakeData) []byte {
+		content := slices.Clone(d.synced)
+		for i, n := 0, rnd.IntN(len(d.writes)+1); i < n; i++ {
+			w := d.writes[i]
+			if i == n-1 {
+				w.data = w.data[:rnd.IntN(len(w.data)+1)]
+			}
+			content = overwrite(content, w.data, w.at)
+		}
+		return content
+	}, fs.durable)
+}
+
+func (fs *fakeFS) crash(content func(*fakeData) []byte, names map[string]*fakeData) *fakeFS {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	after := newFakeFS()
+	if !fs.dead { // a second look finds the same
+		fs.dead = true
+	}
+	for name, d := range names {
+		c := content(d)
+		after.names[name] = &fakeData{content: c, synced: slices.Clone(c)}
+		after.durable[name] = after.names[name]
+	}
+	return after
+}

@@ -1,0 +1,313 @@
+package queue
+
+import (
+	"errors"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// recordOverhead is what a record costs in memory beside its bytes.
+const recordOverhead = 96
+
+// closeTimeout is how long Close waits for the disk.
+const closeTimeout = 3 * time.Second
+
+// FIFO is the queue, in memory or on disk. On disk, two goroutines of its own live until Close: one writes what
+// was appended, the other syncs.
+type FIFO struct {
+	cfg   Config
+	log   *zap.Logger
+	limit int64 // of memory
+	disk  *disk // nil: in memory only
+
+	mu     sync.Mutex    // guards the following, and all lanes and segments; never held over a call of the FS
+	gens   []*generation // oldest first; Append goes to the last
+	given  map[int]*lane // what a reader has in flight
+	memory int64
+	age    uint64
+	closed bool
+	stats  Stats // the counters only
+	told   notices
+}
+
+// generation is the lanes between two changes of their number.
+type generation struct{ lanes []*lane }
+
+// notices is what is told when mu is free again.
+type notices struct {
+	losses map[Reason]Loss
+	wake   bool
+}
+
+// NewMemory returns an empty queue of so many lanes: nothing of it survives the process. Open requests and
+// requests in flight are never dropped, so it may exceed its limit by those, at most two a lane.
+func NewMemory(cfg Config, lanes int) *FIFO {
+	limit := min(cfg.MaxBytes, maxMemoryOnly)
+	if limit <= 0 {
+		limit = maxMemoryOnly
+	}
+	q := newFIFO(cfg, limit)
+	q.gens = []*generation{newGeneration("", 1, lanes)}
+	return q
+}
+
+func newFIFO(cfg Config, limit int64) *FIFO {
+	if cfg.Log == nil {
+		cfg.Log = zap.NewNop()
+	}
+	if cfg.Alloc == nil {
+		cfg.Alloc = func(n int) []byte { return make([]byte, 0, n) }
+	}
+	return &FIFO{cfg: cfg, log: cfg.Log, limit: limit, given: map[int]*lane{}}
+}
+
+func newGeneration(dir string, number uint32, lanes int) *generation {
+	g := &generation{lanes: make([]*lane, lanes)}
+	for i := range g.lanes {
+		g.lanes[i] = newLane(dir, laneName{generation: number, lanes: lanes, lane: i})
+	}
+	return g
+}
+
+func join(dir, name string) string { return filepath.Join(dir, name) }
+
+func (q *FIFO) newest() *generation { return q.gens[len(q.gens)-1] }
+
+// lose notes a loss, for unlock to tell.
+func (q *FIFO) lose(reason Reason, requests, samples int) {
+	if requests == 0 && samples == 0 {
+		return
+	}
+	if q.told.losses == nil {
+		q.told.losses = map[Reason]Loss{}
+	}
+	l := q.told.losses[reason]
+	l.add(requests, samples)
+	q.told.losses[reason] = l
+}
+
+// unlock frees mu and tells what has to be told.
+func (q *FIFO) unlock() {
+	told := q.told
+	q.told = notices{}
+	q.mu.Unlock()
+	if q.cfg.Lost != nil {
+		for reason, l := range told.losses {
+			q.cfg.Lost(reason, l)
+		}
+	}
+	if told.wake && q.cfg.Wake != nil {
+		q.cfg.Wake(none)
+	}
+}
+
+// Append implements Queue.
+func (q *FIFO) Append(lane int, r Record) (Loss, error) {
+	q.mu.Lock()
+	defer q.unlock()
+	if q.closed {
+		return Loss{}, ErrClosed
+	}
+	l := q.newest().lanes[lane]
+	open := l.open()
+	if r.First || open == nil {
+		if !r.First {
+			return Loss{}, errors.New("record leans on a request that is sealed")
+		}
+		if open != nil {
+			open.sealed = true
+		}
+		q.age++
+		open = &request{age: q.age, Request: Request{Oldest: r.Oldest, Newest: r.Newest}}
+		l.requests = append(l.requests, open)
+	}
+	open.add(r)
+	q.account(l, int64(len(r.Data))+recordOverhead)
+	if q.disk == nil {
+		q.makeRoom()
+		full := q.told.losses[QueueFull]
+		delete(q.told.losses, QueueFull)
+		return full, nil
+	}
+	l.pending++
+	q.makeRoom()
+	q.disk.writer.kick()
+	return Loss{}, nil
+}
+
+func (r *request) add(rec Record) {
+	r.Records = append(r.Records, rec)
+	r.Samples += rec.Samples
+	r.Bytes += int64(len(rec.Data)) + recordOverhead
+	r.Oldest, r.Newest = min(r.Oldest, rec.Oldest), max(r.Newest, rec.Newest)
+}
+
+func (q *FIFO) account(l *lane, bytes int64) {
+	q.memory += bytes
+	l.memory += bytes
+}
+
+// Seal implements Queue.
+func (q *FIFO) Seal(lane int) {
+	q.mu.Lock()
+	defer q.unlock()
+	q.seal(q.newest().lanes[lane])
+}
+
+func (q *FIFO) seal(l *lane) {
+	if open := l.open(); open != nil {
+		open.sealed = true
+	}
+}
+
+// Next implements Queue.
+func (q *FIFO) Next(lane int) (Request, bool) {
+	q.mu.Lock()
+	defer q.unlock()
+	if q.closed {
+		return Request{}, false
+	}
+	if l := q.given[lane]; l != nil {
+		return l.requests[0].Request, true
+	}
+	for {
+		l := q.source(lane)
+		if l == nil {
+			return Request{}, false
+		}
+		l.reader = lane
+		if r := q.head(l); r != nil {
+			q.given[lane] = l
+			return r.Request, true
+		}
+		l.reader = none
+		if q.closed || !q.retire() {
+			return Request{}, false
+		}
+	}
+}
+
+// source is the lane that a reader serves now: its own, or the first of the oldest generation that falls to it.
+func (q *FIFO) source(lane int) *lane {
+	now, own := q.gens[0], q.newest()
+	if now == own {
+		if lane < len(own.lanes) && own.lanes[lane].reader == none {
+			return own.lanes[lane]
+		}
+		return nil
+	}
+	for i := lane; lane < len(own.lanes) && i < len(now.lanes); i += len(own.lanes) {
+		if l := now.lanes[i]; !l.empty() {
+			if l.reader == none {
+				return l
+			}
+			break // another reader has its head since before the lanes changed
+		}
+	}
+	return nil
+}
+
+// head returns the oldest request of a lane if it is sealed, from disk where it must.
+func (q *FIFO) head(l *lane) *request {
+	for !q.closed {
+		s := l.firstCold()
+		if s == nil || l.front > 0 {
+			if len(l.requests) == 0 || !l.requests[0].sealed {
+				return nil
+			}
+			return l.requests[0]
+		}
+		if !q.readCold(l, s) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// Ack implements Queue.
+func (q *FIFO) Ack(lane int) {
+	q.mu.Lock()
+	l := q.given[lane]
+	if l == nil || q.closed {
+		q.unlock()
+		return
+	}
+	delete(q.given, lane)
+	l.reader = none
+	r := q.remove(l, 0)
+	r.gone = true
+	write := r.segment != nil
+	if write {
+		r.segment.live--
+		l.acked = place{r.segment.seq, r.end}
+		q.settle(l, r.segment)
+	}
+	if len(q.gens) > 1 {
+		q.retire()
+		if lane != l.name.lane%len(q.newest().lanes) {
+			q.told.wake = true // its rest falls to another reader
+		}
+	}
+	q.unlock()
+	if write {
+		q.writePosition(l)
+	}
+}
+
+// remove takes a request out of a lane.
+func (q *FIFO) remove(l *lane, at int) *request {
+	r := l.requests[at]
+	copy(l.requests[at:], l.requests[at+1:])
+	l.requests[len(l.requests)-1] = nil
+	l.requests = l.requests[:len(l.requests)-1]
+	if at < l.front {
+		l.front--
+	}
+	q.account(l, -r.Bytes)
+	if q.disk != nil {
+		l.pending -= len(r.Records) - r.written
+	}
+	return r
+}
+
+// Resize changes the number of lanes. What is open is sealed, and all that is queued is delivered before anything
+// appended from now on: old lane i through lane i modulo the new number. A request in flight stays with its reader,
+// which calls Ack with the lane that it gave Next, even where that lane is no more.
+func (q *FIFO) Resize(lanes int) {
+	q.mu.Lock()
+	defer q.unlock()
+	old := q.newest()
+	if q.closed || len(old.lanes) == lanes {
+		return
+	}
+	for _, l := range old.lanes {
+		q.seal(l)
+	}
+	dir := ""
+	if q.disk != nil {
+		dir = q.disk.dir
+	}
+	q.gens = append(q.gens, newGeneration(dir, old.lanes[0].name.generation+1, lanes))
+	q.retire()
+}
+
+// retire ends the oldest generations that have drained, and tells whether there was one.
+func (q *FIFO) retire() (any bool) {
+	for len(q.gens) > 1 {
+		for _, l := range q.gens[0].lanes {
+			if !l.empty() {
+				return any
+			}
+		}
+		if q.disk != nil {
+			q.disk.retire(q.gens[0])
+		}
+		q.gens = q.gens[1:]
+		any = true
+		q.told.wake = true
+	}
+	return any
+}

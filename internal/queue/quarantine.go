@@ -1,0 +1,87 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"go.uber.org/zap"
+)
+
+// maxCorruptBytes bounds what is kept aside of a queue's damage; the oldest files go first.
+const maxCorruptBytes = 64 << 20
+
+// quarantine keeps damaged bytes in files of their own, for people.
+type quarantine struct {
+	fs  FS
+	dir string
+
+	mu    sync.Mutex // guards the following
+	files []Entry    // oldest first
+	bytes int64
+}
+
+// found takes over a file of an earlier process.
+func (c *quarantine) found(e Entry) {
+	c.files = append(c.files, e)
+	c.bytes += e.Size
+}
+
+// keep copies a part of a segment aside, and logs where it was. Zeros are not worth it.
+func (c *quarantine) keep(log *zap.Logger, segment string, r io.ReaderAt, at span) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := Entry{Name: fmt.Sprintf("%s-%08x%s", strings.TrimSuffix(segment, segmentSuffix), at.from, corruptSuffix),
+		Size: at.to - at.from}
+	fields := []zap.Field{zap.String("segment", segment), zap.Int64("offset", at.from), zap.Int64("bytes", e.Size)}
+	kept, err := c.copy(e, r, at)
+	if kept {
+		fields = append(fields, zap.String("kept", e.Name))
+	}
+	if err != nil {
+		fields = append(fields, zap.NamedError("keep", err))
+	}
+	log.Error("damaged data skipped", fields...)
+}
+
+func (c *quarantine) copy(e Entry, r io.ReaderAt, at span) (kept bool, err error) {
+	if e.Size > maxCorruptBytes || onlyZeros(r, at) {
+		return false, nil
+	}
+	for c.bytes+e.Size > maxCorruptBytes {
+		if err := c.fs.Remove(join(c.dir, c.files[0].Name)); err != nil {
+			return false, err
+		}
+		c.bytes -= c.files[0].Size
+		c.files = c.files[1:]
+	}
+	f, err := c.fs.Open(join(c.dir, e.Name), true)
+	if err != nil {
+		return false, err
+	}
+	_, err = io.Copy(io.NewOffsetWriter(f, 0), io.NewSectionReader(r, at.from, e.Size))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return false, errors.Join(err, c.fs.Remove(join(c.dir, e.Name)))
+	}
+	c.found(e)
+	return true, nil
+}
+
+func onlyZeros(r io.ReaderAt, at span) bool {
+	var b [4 << 10]byte
+	for at.from < at.to {
+		n, err := r.ReadAt(b[:min(int64(len(b)), at.to-at.from)], at.from)
+		for _, x := range b[:n] {
+			if x != 0 {
+				return false
+			}
+		}
+		at.from += int64(n)
+		if err != nil || n == 0 {
+			return err == nil || errors.Is(err, io.EOF)
+		}
+	}
+	return true
+}

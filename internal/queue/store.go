@@ -1,0 +1,252 @@
+package queue
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	queuePrefix = "q-" // no name on disk is an identity bare: some are devices on some systems
+	lockName    = "lock"
+	pidName     = "lock.pid"
+)
+
+// Store is a directory of queues. One process has it at a time.
+type Store struct {
+	fs   FS
+	dir  string
+	lock io.Closer
+
+	mu   sync.Mutex // guards the following
+	open map[string]*FIFO
+}
+
+// OpenStore makes the directory where it is missing and locks it. The error names the process that has it.
+func OpenStore(dir string, fs FS) (*Store, error) {
+	if err := fs.MkdirAll(dir); err != nil {
+		return nil, fmt.Errorf("storage: %w", err)
+	}
+	lock, err := fs.Lock(join(dir, lockName))
+	if err != nil {
+		who := ""
+		if pid := readPID(fs, join(dir, pidName)); pid != "" {
+			who = " by process " + pid
+		}
+		return nil, fmt.Errorf("storage: %s is in use%s: %w", dir, who, err)
+	}
+	s := &Store{fs: fs, dir: dir, lock: lock, open: map[string]*FIFO{}}
+	if err := writePID(fs, join(dir, pidName)); err != nil {
+		return nil, errors.Join(fmt.Errorf("storage: %w", err), lock.Close())
+	}
+	return s, nil
+}
+
+func readPID(fs FS, name string) string {
+	f, err := fs.Open(name, false)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	b := make([]byte, 16)
+	n, _ := f.ReadAt(b, 0)
+	return strings.TrimSpace(string(b[:n]))
+}
+
+func writePID(fs FS, name string) error {
+	f, err := fs.Open(name, true)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(fmt.Appendf(nil, "%-15d\n", os.Getpid()), 0)
+	return errors.Join(err, f.Close())
+}
+
+// Close gives the directory back. Close its queues before.
+func (s *Store) Close() error { return s.lock.Close() }
+
+// checkIdentity takes what is safe as the name of a directory everywhere.
+func checkIdentity(identity string) error {
+	bad := func(r rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-_.", r) }
+	if identity == "" || len(identity) > 128 || strings.HasSuffix(identity, ".") || strings.IndexFunc(identity, bad) >= 0 {
+		return fmt.Errorf("queue identity %q: only 1 to 128 of a-z, 0-9, -, _ and . (not last) may be in it", identity)
+	}
+	return nil
+}
+
+func (s *Store) path(identity string) string { return join(s.dir, queuePrefix+identity) }
+
+// Open opens a queue, which is made where there is none. A queue is open once.
+func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
+	if err := errors.Join(checkIdentity(identity), cfg.Validate()); err != nil {
+		return nil, err
+	}
+	if lanes < 1 || lanes > maxLanes {
+		return nil, fmt.Errorf("queue %s: %d lanes, 1 to %d are possible", identity, lanes, maxLanes)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open[identity] != nil {
+		return nil, fmt.Errorf("queue %s is open already", identity)
+	}
+	q, err := openFIFO(s.fs, s.path(identity), lanes, cfg, func() { s.closed(identity) })
+	if err != nil {
+		return nil, fmt.Errorf("queue %s: %w", identity, err)
+	}
+	s.open[identity] = q
+	if err := s.fs.SyncDir(s.dir); err != nil {
+		q.syncFailed(err)
+	}
+	return q, nil
+}
+
+func (s *Store) closed(identity string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, identity)
+}
+
+// Identity is a queue that is in the store.
+type Identity struct {
+	Name     string
+	Open     bool
+	Requests int
+	Samples  int
+	Bytes    int64     // on disk
+	Newest   time.Time // of a sample; zero: nothing waits
+}
+
+// Identities lists the queues of the store by name. What of them waits is only told of those that are not open.
+func (s *Store) Identities() ([]Identity, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	entries, err := s.fs.ReadDir(s.dir)
+	if err != nil {
+		return nil, fmt.Errorf("storage: %w", err)
+	}
+	var all []Identity
+	for _, e := range entries {
+		name, ok := strings.CutPrefix(e.Name, queuePrefix)
+		if !ok || !e.Dir || checkIdentity(name) != nil {
+			continue
+		}
+		id := Identity{Name: name, Open: s.open[name] != nil}
+		if !id.Open {
+			if err := s.look(&id); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, id)
+	}
+	slices.SortFunc(all, func(a, b Identity) int { return cmp.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+// look fills in what waits in a queue that is not open.
+func (s *Store) look(id *Identity) error {
+	r := &recovery{fs: s.fs, dir: s.path(id.Name), log: zap.NewNop(), look: true}
+	if err := r.run(); err != nil {
+		return fmt.Errorf("queue %s: %w", id.Name, err)
+	}
+	id.Bytes = r.bytes
+	newest := int64(0)
+	for _, g := range r.gens {
+		for _, l := range g.lanes {
+			for _, seg := range l.segments {
+				id.Requests += seg.cold.requests
+				id.Samples += seg.cold.samples
+				newest = max(newest, seg.newest)
+			}
+		}
+	}
+	if newest > 0 {
+		id.Newest = time.UnixMilli(newest)
+	}
+	return nil
+}
+
+// Rename gives a queue, with its backlog, another identity. Neither may be open, and the new one may not wait
+// for anything to be delivered.
+func (s *Store) Rename(from, to string) error {
+	if err := errors.Join(checkIdentity(from), checkIdentity(to)); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open[from] != nil || s.open[to] != nil {
+		return fmt.Errorf("rename queue %s to %s: it is open", from, to)
+	}
+	there := Identity{Name: to}
+	if err := s.look(&there); err == nil {
+		if there.Samples > 0 {
+			return fmt.Errorf("rename queue %s to %s: that one has a backlog", from, to)
+		}
+		if err := s.remove(to); err != nil {
+			return err
+		}
+	}
+	if err := s.fs.Rename(s.path(from), s.path(to)); err != nil {
+		return fmt.Errorf("rename queue: %w", err)
+	}
+	return s.fs.SyncDir(s.dir)
+}
+
+// DropOrphans removes queues that are not open and in which nothing is newer than maxAge, and tells what was
+// lost with them. Spare names those that will be opened.
+func (s *Store) DropOrphans(maxAge time.Duration, spare ...string) ([]Identity, error) {
+	all, err := s.Identities()
+	if err != nil {
+		return nil, err
+	}
+	oldest := time.Now().Add(-maxAge)
+	var gone []Identity
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range all {
+		if s.open[id.Name] != nil || slices.Contains(spare, id.Name) || id.Newest.After(oldest) {
+			continue
+		}
+		if err := s.remove(id.Name); err != nil {
+			return gone, err
+		}
+		gone = append(gone, id)
+	}
+	return gone, nil
+}
+
+// remove ends a queue: the files that are its own; what is foreign stays, and its directory then.
+func (s *Store) remove(identity string) error {
+	dir := s.path(identity)
+	entries, err := s.fs.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("remove queue: %w", err)
+	}
+	foreign := false
+	remove := func(segments bool) {
+		for _, e := range entries {
+			_, _, isSegment, ok := parseName(e.Name)
+			if !ok && !strings.HasSuffix(e.Name, corruptSuffix) {
+				foreign = true
+			} else if isSegment == segments {
+				err = errors.Join(err, s.fs.Remove(join(dir, e.Name)))
+			}
+		}
+	}
+	remove(true)
+	remove(false) // the positions last
+	if err != nil {
+		return fmt.Errorf("remove queue: %w", err)
+	}
+	if !foreign {
+		err = s.fs.Remove(dir)
+	}
+	return err
+}

@@ -1,0 +1,226 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// eventually polls: files are written by goroutines.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+func openStore(t *testing.T, dir string, fs FS) *Store {
+	t.Helper()
+	s, err := OpenStore(dir, fs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func openQueue(t *testing.T, s *Store, identity string, lanes int, cfg Config) *FIFO {
+	t.Helper()
+	q, err := s.Open(identity, lanes, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+func mustClose(t *testing.T, q *FIFO) Loss {
+	t.Helper()
+	loss, err := q.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loss
+}
+
+// sealed appends requests of one record to a lane.
+func sealed(t *testing.T, q *FIFO, lane int, texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		mustAppend(t, q, lane, record(text, true))
+		q.Seal(lane)
+	}
+}
+
+// drained takes all of a lane.
+func drained(q *FIFO, lane int) (texts []string) {
+	for r, ok := q.Next(lane); ok; r, ok = q.Next(lane) {
+		texts = append(texts, text(r))
+		q.Ack(lane)
+	}
+	return texts
+}
+
+func TestStoreOnRealFiles(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	s := openStore(t, dir, OS())
+	cfg := DefaultConfig()
+	cfg.MaxAge = 0 // the samples are of 1970
+	q := openQueue(t, s, "a", 2, cfg)
+	mustAppend(t, q, 0, record("a", true))
+	mustAppend(t, q, 0, record("b", false))
+	sealed(t, q, 0, "c")
+	sealed(t, q, 1, "d")
+	if r, ok := q.Next(0); !ok || text(r) != "ab" || r.Replayed {
+		t.Errorf("Next = %+v", r)
+	}
+	q.Ack(0)
+	if loss := mustClose(t, q); loss != (Loss{}) {
+		t.Errorf("Close = %+v", loss)
+	}
+	err := filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
+		want := os.FileMode(0o600)
+		if info.IsDir() {
+			want = 0o700
+		}
+		if runtime.GOOS != "windows" && info.Mode().Perm() != want {
+			t.Errorf("%s is %v, want %v", path, info.Mode().Perm(), want)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	s = openStore(t, dir, OS())
+	q = openQueue(t, s, "a", 2, cfg)
+	if st := q.Stats(); st.Samples != 2 || st.Requests != 2 || st.Oldest != 10 {
+		t.Errorf("after the start: %+v", st)
+	}
+	for lane, want := range []string{"c", "d"} {
+		r, ok := q.Next(lane)
+		if !ok || text(r) != want || !r.Replayed || r.Samples != 1 || r.Newest != 20 {
+			t.Errorf("lane %d: %+v, want %s, replayed", lane, r, want)
+		}
+		q.Ack(lane)
+	}
+	if st := q.Stats(); st.ReplayedRecords != 2 || st.ReadRecords != 2 || st.Samples != 0 {
+		t.Errorf("after the replay: %+v", st)
+	}
+	mustClose(t, q)
+}
+
+func TestStoreIsOfOneProcess(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir, OS())
+	_, err := OpenStore(dir, OS())
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprint("process ", os.Getpid())) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("second OpenStore = %v, want one that names the process and the directory", err)
+	}
+	q := openQueue(t, s, "a", 1, DefaultConfig())
+	if _, err := s.Open("a", 1, DefaultConfig()); err == nil {
+		t.Error("a queue was opened twice")
+	}
+	mustClose(t, q)
+	mustClose(t, openQueue(t, s, "a", 1, DefaultConfig()))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := openStore(t, dir, OS()).Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestStoreRefuses(t *testing.T) {
+	fs := newFakeFS()
+	s := openStore(t, "data", fs)
+	for _, identity := range []string{"", "a/b", `a\b`, "..", "A", "a.", strings.Repeat("a", 129), "ä"} {
+		if _, err := s.Open(identity, 1, DefaultConfig()); err == nil {
+			t.Errorf("identity %q was taken", identity)
+		}
+	}
+	if _, err := s.Open("a", 0, DefaultConfig()); err == nil {
+		t.Error("a queue without lanes was opened")
+	}
+	if _, err := s.Open("a", 1, Config{MaxBytes: 1, MaxAge: -1}); err == nil || !strings.Contains(err.Error(), "max_age") {
+		t.Errorf("a bad configuration: %v", err)
+	}
+	fs.fail = func(call, _ string, _ int) error {
+		if call == "open" {
+			return os.ErrPermission
+		}
+		return nil
+	}
+	if _, err := s.Open("a", 1, DefaultConfig()); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("a directory that cannot be written: %v", err)
+	}
+	if _, err := OpenStore(filepath.Join(t.TempDir(), "file", "x"), failingDir{OS()}); err == nil {
+		t.Error("a directory that cannot be made was taken")
+	}
+}
+
+type failingDir struct{ FS }
+
+func (failingDir) MkdirAll(string) error { return os.ErrPermission }
+
+func TestOrphans(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir, OS())
+	now := time.Now().UnixMilli()
+	fill := func(identity string, at int64) {
+		q := openQueue(t, s, identity, 1, DefaultConfig())
+		mustAppend(t, q, 0, Record{Data: []byte(identity), Samples: 3, Oldest: at, Newest: at, First: true})
+		mustClose(t, q)
+	}
+	fill("old", now-2*time.Hour.Milliseconds())
+	fill("older", now-3*time.Hour.Milliseconds())
+	fill("young", now)
+	live := openQueue(t, s, "live", 1, DefaultConfig())
+	defer live.Close()
+
+	ids, err := s.Identities()
+	if err != nil || len(ids) != 4 {
+		t.Fatalf("identities = %+v, %v", ids, err)
+	}
+	if id := ids[3]; id.Name != "young" || id.Samples != 3 || id.Requests != 1 || id.Newest.UnixMilli() != now || id.Bytes != 53 {
+		t.Errorf("young = %+v", id)
+	}
+	if !ids[0].Open || ids[0].Name != "live" {
+		t.Errorf("live = %+v", ids[0])
+	}
+	gone, err := s.DropOrphans(time.Hour, "older")
+	if err != nil || len(gone) != 1 || gone[0].Name != "old" || gone[0].Samples != 3 {
+		t.Errorf("dropped %+v, %v", gone, err)
+	}
+	if err := s.Rename("older", "young"); err == nil {
+		t.Error("a backlog was replaced by another")
+	}
+	if err := s.Rename("older", "live"); err == nil {
+		t.Error("an open queue was replaced")
+	}
+	mustClose(t, openQueue(t, s, "new", 1, DefaultConfig())) // there, but nothing waits
+	for _, to := range []string{"new", "newer"} {
+		if err := s.Rename("older", to); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Rename(to, "older"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Rename("older", "new"); err != nil {
+		t.Fatal(err)
+	}
+	q := openQueue(t, s, "new", 1, DefaultConfig())
+	if got := drained(q, 0); len(got) != 1 || got[0] != "older" {
+		t.Errorf("the adopted queue gives %q", got)
+	}
+	mustClose(t, q)
+}
