@@ -1,6 +1,11 @@
 package queue
 
-import "time"
+import (
+	"errors"
+	"time"
+)
+
+var errSlowDisk = errors.New("close queue: the disk does not answer")
 
 // Stats implements Queue.
 func (q *FIFO) Stats() Stats {
@@ -74,7 +79,7 @@ func (q *FIFO) Close() (Loss, error) {
 }
 
 // closeDisk writes and syncs what is left, for at most closeTimeout: a disk that hangs keeps its goroutines, not
-// the caller.
+// the caller, who is told of what they have in hand as lost.
 func (q *FIFO) closeDisk() error {
 	d := q.disk
 	close(d.closing)

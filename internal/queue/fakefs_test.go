@@ -284,9 +284,7 @@ func (fs *fakeFS) crash(content func(*fakeData) []byte, names map[string]*fakeDa
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	after := newFakeFS()
-	if !fs.dead { // a second look finds the same
-		fs.dead = true
-	}
+	fs.dead = true
 	for name, d := range names {
 		c := content(d)
 		after.names[name] = &fakeData{content: c, synced: slices.Clone(c)}

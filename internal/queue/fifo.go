@@ -2,7 +2,6 @@ package queue
 
 import (
 	"errors"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -71,8 +70,6 @@ func newGeneration(dir string, number uint32, lanes int) *generation {
 	}
 	return g
 }
-
-func join(dir, name string) string { return filepath.Join(dir, name) }
 
 func (q *FIFO) newest() *generation { return q.gens[len(q.gens)-1] }
 
@@ -173,6 +170,9 @@ func (q *FIFO) Next(lane int) (Request, bool) {
 	if l := q.given[lane]; l != nil {
 		return l.requests[0].Request, true
 	}
+	if q.disk != nil {
+		q.dropOld(time.Now())
+	}
 	for {
 		l := q.source(lane)
 		if l == nil {
@@ -184,6 +184,7 @@ func (q *FIFO) Next(lane int) (Request, bool) {
 			return r.Request, true
 		}
 		l.reader = none
+		q.released(l, lane)
 		if q.closed || !q.retire() {
 			return Request{}, false
 		}
@@ -247,13 +248,18 @@ func (q *FIFO) Ack(lane int) {
 	}
 	if len(q.gens) > 1 {
 		q.retire()
-		if lane != l.name.lane%len(q.newest().lanes) {
-			q.told.wake = true // its rest falls to another reader
-		}
+		q.released(l, lane)
 	}
 	q.unlock()
 	if write {
 		q.writePosition(l)
+	}
+}
+
+// released wakes the reader to whom the rest of a lane falls after a Resize.
+func (q *FIFO) released(l *lane, by int) {
+	if len(q.gens) > 1 && by != l.name.lane%len(q.newest().lanes) {
+		q.told.wake = true
 	}
 }
 
@@ -280,6 +286,7 @@ func (q *FIFO) Resize(lanes int) {
 	q.mu.Lock()
 	defer q.unlock()
 	old := q.newest()
+	lanes = max(1, min(lanes, maxLanes))
 	if q.closed || len(old.lanes) == lanes {
 		return
 	}

@@ -125,3 +125,5 @@ func (fs osFS) Lock(name string) (io.Closer, error) {
 	}
 	return lockedFile{r}, nil
 }
+
+func join(dir, name string) string { return filepath.Join(dir, name) }

@@ -114,6 +114,16 @@ func (l *lane) firstPending() (at int) {
 	return at
 }
 
+// pendingBytes is what is to be written on disk, up to about so much.
+func (l *lane) pendingBytes(most int64) (n int64) {
+	for _, r := range l.requests[l.firstPending():] {
+		for i := r.written; i < len(r.Records) && n < most; i++ {
+			n += headerSize + int64(len(r.Records[i].Data))
+		}
+	}
+	return n
+}
+
 // whole says that no request of a segment is in flight, open or half written.
 func (l *lane) whole(s *segment) bool {
 	if s.pins > 0 || s.size == 0 {

@@ -34,6 +34,7 @@ type world struct {
 	deaf     bool
 	dups     map[[2]int]int // in this life: requests that were delivered in an earlier one
 	inFlight map[int][]int
+	given    map[int]Request
 }
 
 type modelRecord struct {
@@ -45,6 +46,7 @@ type modelRecord struct {
 
 func newWorld(t *testing.T, seed uint64, cfg Config, lanes int) *world {
 	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), fs: newFakeFS(), cfg: cfg, lanes: lanes, open: map[int]int{}}
+	w.cfg.Free = func(data []byte) { clear(data) }
 	w.cfg.Lost = func(_ Reason, l Loss) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -70,7 +72,7 @@ func (w *world) start(lanes int) {
 	w.store, w.q = store, q
 	clear(w.open)
 	w.lanes, w.epoch = lanes, generationOf(q)
-	w.order, w.reached, w.dups, w.inFlight = map[[2]int]int{}, 0, map[[2]int]int{}, map[int][]int{}
+	w.order, w.reached, w.dups, w.inFlight, w.given = map[[2]int]int{}, 0, map[[2]int]int{}, map[int][]int{}, map[int]Request{}
 }
 
 func (w *world) append() {
@@ -107,7 +109,7 @@ func (w *world) next(lane int) bool {
 		return false
 	}
 	again := w.inFlight[lane]
-	w.inFlight[lane] = nil
+	w.inFlight[lane], w.given[lane] = nil, r
 	samples := 0
 	for i, rec := range r.Records {
 		fields := strings.Fields(string(rec.Data[:min(40, len(rec.Data))]))
@@ -153,6 +155,9 @@ func (w *world) ack(lane int) {
 	}
 	delete(w.inFlight, lane)
 	w.q.Ack(lane)
+	for _, rec := range w.given[lane].Records {
+		clear(rec.Data) // ours now
+	}
 }
 
 // pass lets the fake clock of synctest go on.

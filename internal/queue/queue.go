@@ -145,8 +145,8 @@ func (c Config) Validate() error {
 	if c.MaxBytes < minSegmentBytes {
 		errs = append(errs, fmt.Errorf("max_bytes: %d is less than one segment, %d", c.MaxBytes, minSegmentBytes))
 	}
-	if c.MaxMemory < 0 {
-		errs = append(errs, fmt.Errorf("max_memory: %d is negative", c.MaxMemory))
+	if c.MaxMemory <= 0 {
+		errs = append(errs, fmt.Errorf("max_memory: %d is nothing", c.MaxMemory))
 	}
 	if c.MaxAge < 0 {
 		errs = append(errs, fmt.Errorf("max_age: %v is negative", c.MaxAge))

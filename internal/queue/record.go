@@ -145,7 +145,7 @@ func walk(r io.ReaderAt, from, end int64, visit func(part) bool) error {
 
 // findFirst searches the next header that begins a request and whose data are there; end: there is none.
 func findFirst(r io.ReaderAt, from, end int64) (int64, header, error) {
-	buf := make([]byte, 64<<10)
+	buf := make([]byte, windowBytes)
 	for at := from; end-at >= headerSize; {
 		n, err := r.ReadAt(buf[:min(int64(len(buf)), end-at)], at)
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -173,6 +173,9 @@ func findFirst(r io.ReaderAt, from, end int64) (int64, header, error) {
 			break
 		}
 		at += max(1, int64(n)-headerSize+1)
+		if len(buf) < 64<<10 { // the next one is mostly near
+			buf = make([]byte, 4*len(buf))
+		}
 	}
 	return end, header{}, nil
 }

@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 
 	"go.uber.org/zap"
 )
-
-var errSlowDisk = errors.New("close queue: the disk does not answer")
 
 // recovery rebuilds a queue from what is in its directory. Whatever is damaged there costs only itself.
 type recovery struct {
@@ -256,17 +255,30 @@ func openFIFO(fs FS, dir string, lanes int, cfg Config, onClose func()) (*FIFO, 
 	q.retire()
 	q.lose(Damaged, r.loss.Requests, r.loss.Samples)
 	q.unlock()
+	if s := q.Stats(); s.Requests > 0 || s.SkippedBytes > 0 || s.TruncatedBytes > 0 {
+		q.log.Info("backlog found", zap.Int("requests", s.Requests), zap.Int("samples", s.Samples),
+			zap.Int64("bytes", s.Bytes), zap.Int64("skipped_bytes", s.SkippedBytes),
+			zap.Int64("truncated_bytes", s.TruncatedBytes))
+	}
 	q.disk.loops.Go(q.writeLoop)
 	q.disk.loops.Go(q.syncLoop)
 	return q, nil
 }
 
-// probe finds out now, rather than at the first write, that nothing can be written.
+// probe finds out now, rather than at the first write, that nothing can be written. A full disk is no reason not
+// to start: memory bridges it, as it does later.
 func probe(fs FS, dir string) error {
 	name := join(dir, "probe")
 	f, err := fs.Open(name, true)
 	if err != nil {
-		return fmt.Errorf("queue directory cannot be written: %w", err)
+		return ignoreFull(fmt.Errorf("queue directory cannot be written: %w", err))
 	}
 	return errors.Join(f.Close(), fs.Remove(name))
+}
+
+func ignoreFull(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return nil
+	}
+	return err
 }

@@ -44,7 +44,7 @@ func OpenStore(dir string, fs FS) (*Store, error) {
 		return nil, fmt.Errorf("storage: %s is in use%s: %w", dir, who, err)
 	}
 	s := &Store{fs: fs, dir: dir, lock: lock, open: map[string]*FIFO{}}
-	if err := writePID(fs, join(dir, pidName)); err != nil {
+	if err := ignoreFull(writePID(fs, join(dir, pidName))); err != nil {
 		return nil, errors.Join(fmt.Errorf("storage: %w", err), lock.Close())
 	}
 	return s, nil

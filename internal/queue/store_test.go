@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -221,6 +222,61 @@ func TestOrphans(t *testing.T) {
 	q := openQueue(t, s, "new", 1, DefaultConfig())
 	if got := drained(q, 0); len(got) != 1 || got[0] != "older" {
 		t.Errorf("the adopted queue gives %q", got)
+	}
+	mustClose(t, q)
+}
+
+// TestAllAtOnce is for the race detector: everything that may run at the same time does, on real files.
+func TestAllAtOnce(t *testing.T) {
+	const lanes, each = 3, 400
+	cfg := quiet()
+	cfg.MaxMemory, cfg.segment, cfg.FsyncInterval = 50_000, 30_000, time.Millisecond
+	cfg.Lost = func(r Reason, l Loss) { t.Errorf("told %s %+v", r, l) }
+	s := openStore(t, t.TempDir(), OS())
+	q := openQueue(t, s, "x", lanes, cfg)
+	var all sync.WaitGroup
+	for lane := range lanes {
+		all.Go(func() {
+			for i := range each {
+				for q.Stats().MemoryBytes > cfg.MaxMemory {
+					runtime.Gosched() // the disk is only slow
+				}
+				data := append(fmt.Appendf(nil, "%d ", i), make([]byte, 700)...)
+				if _, err := q.Append(lane, Record{Data: data, Samples: 1, Oldest: 1, Newest: 1, First: i%3 == 0}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+			q.Seal(lane)
+		})
+		all.Go(func() {
+			for i := 0; i < each; {
+				r, ok := q.Next(lane)
+				if !ok {
+					runtime.Gosched()
+					continue
+				}
+				for _, rec := range r.Records {
+					if !strings.HasPrefix(string(rec.Data), fmt.Sprint(i, " ")) {
+						t.Errorf("lane %d: %q instead of %d", lane, rec.Data[:5], i)
+						return
+					}
+					i++
+				}
+				q.Ack(lane)
+				for _, rec := range r.Records {
+					clear(rec.Data)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if loss := mustClose(t, q); loss != (Loss{}) {
+		t.Errorf("Close = %+v", loss)
+	}
+	q = openQueue(t, s, "x", lanes, cfg)
+	if st := q.Stats(); st.Samples != 0 {
+		t.Errorf("after the next start: %+v", st)
 	}
 	mustClose(t, q)
 }

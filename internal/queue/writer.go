@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -48,7 +49,7 @@ func (q *FIFO) writeLoop() {
 
 // writeAll writes all that can be written now, and tells when to try what failed again; 0: nothing did.
 func (q *FIFO) writeAll(final bool) time.Duration {
-	tried := map[*lane]bool{} // once each when final
+	var tried []*lane // once each when final
 	for {
 		q.sweep()
 		q.mu.Lock()
@@ -56,7 +57,7 @@ func (q *FIFO) writeAll(final bool) time.Duration {
 		q.dropOld(now)
 		b, wait := q.nextBatch(now, func(l *lane) bool {
 			if final {
-				return !tried[l]
+				return !slices.Contains(tried, l)
 			}
 			return l.write.due(now)
 		})
@@ -67,7 +68,7 @@ func (q *FIFO) writeAll(final bool) time.Duration {
 		}
 		err := q.write(b)
 		if err != nil && final {
-			tried[b.lane] = true
+			tried = append(tried, b.lane)
 		}
 		if q.written(b, err) {
 			q.writePosition(b.lane)
@@ -110,10 +111,8 @@ func (q *FIFO) nextBatch(now time.Time, may func(*lane) bool) (b *batch, wait ti
 // gather fills a batch.
 func (q *FIFO) gather(l *lane) *batch {
 	d := q.disk
-	first := l.firstPending()
-	rec := l.requests[first].Records[l.requests[first].written]
-	q.dropOldest(max(int64(len(rec.Data))+headerSize, min(l.memory, batchBytes)))
-	first = l.firstPending() // older ones may have gone
+	q.dropOldest(l.pendingBytes(batchBytes))
+	first := l.firstPending() // after that: older ones may have gone
 	if s := l.active; s != nil && s.size >= d.segBytes && l.requests[first].written == 0 {
 		l.active = nil
 		q.settle(l, s)
