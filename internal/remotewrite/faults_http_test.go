@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -263,10 +264,10 @@ func TestR7RotatedCredential(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		db, l := newTSDB(t), newPipes()
-		denied := 0
+		var denied atomic.Int64
 		end := l.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if _, password, _ := r.BasicAuth(); password != "new" {
-				denied++
+				denied.Add(1)
 				w.WriteHeader(http.StatusUnauthorized)
 				return
 			}
@@ -287,8 +288,8 @@ func TestR7RotatedCredential(t *testing.T) {
 		f.stop()
 		end()
 		f.wantNothingLost(db, 0)
-		if denied > 10 {
-			t.Errorf("tries with the old password = %d, want few", denied)
+		if n := denied.Load(); n > 10 {
+			t.Errorf("tries with the old password = %d, want few", n)
 		}
 	})
 }
@@ -363,13 +364,13 @@ func TestR9Resets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				db, l := newTSDB(t), newPipes()
-				resets, n := 0, 0
+				var n, reset atomic.Int64
 				end := l.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					if n++; n%3 != 0 {
+					if n.Add(1)%3 != 0 {
 						db.ServeHTTP(w, r)
 						return
 					}
-					resets++
+					reset.Add(1)
 					if keep {
 						body, _ := io.ReadAll(r.Body)
 						db.write(body, v2)
@@ -384,6 +385,7 @@ func TestR9Resets(t *testing.T) {
 				lag := f.writers.Status()[0].PendingSamples
 				f.stop()
 				end()
+				resets := int(reset.Load())
 				f.wantNothingLost(db, resets*100) // one request each
 				if resets == 0 || f.retried() < resets || lag > 200 {
 					t.Errorf("resets %d, retries %d, pending %d", resets, f.retried(), lag)
@@ -399,14 +401,14 @@ func TestR9Resets(t *testing.T) {
 func TestR10EndlessAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, l := newTSDB(t), newPipes()
-		var wrote int64
-		var answered int
+		var wrote, answers atomic.Int64
 		end := l.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
 			a := db.write(body, v2)
 			w.Header().Set("X-Prometheus-Remote-Write-Samples-Written", a.header.Get("X-Prometheus-Remote-Write-Samples-Written"))
 			n, _ := io.Copy(w, io.LimitReader(zeros{}, 1<<30))
-			wrote, answered = wrote+n, answered+1
+			wrote.Add(n)
+			answers.Add(1)
 		}))
 		f := newFeedVia(t, endpointConfig("a"), over(l.dial), 3, 20)
 		f.run()
@@ -414,10 +416,11 @@ func TestR10EndlessAnswer(t *testing.T) {
 		f.stop()
 		end()
 		f.wantNothingLost(db, 0)
-		if most := int64(answered) * (maxAnswerBytes + 16<<10); answered == 0 || wrote > most { // buffers of both sides
-			t.Errorf("%d answers of %d bytes were read, want at most %d", answered, wrote, most)
+		answered := answers.Load()
+		if most := answered * (maxAnswerBytes + 16<<10); answered == 0 || wrote.Load() > most { // buffers of both sides
+			t.Errorf("%d answers of %d bytes were read, want at most %d", answered, wrote.Load(), most)
 		}
-		if l.dialed != answered {
+		if int64(l.dialed) != answered {
 			t.Errorf("connections %d for %d answers, want each closed", l.dialed, answered)
 		}
 	})
@@ -435,9 +438,9 @@ func TestR11RedirectElsewhere(t *testing.T) {
 			t.Run(fmt.Sprint(code, " ", name), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					db, l := newTSDB(t), newPipes()
-					moved := true
+					var back atomic.Bool
 					end := l.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-						if r.Host == "a.test" && moved {
+						if r.Host == "a.test" && !back.Load() {
 							http.Redirect(w, r, "http://elsewhere.test/write", code)
 							return
 						}
@@ -453,7 +456,7 @@ func TestR11RedirectElsewhere(t *testing.T) {
 					f := newFeedVia(t, ec, over(l.dial), 3, 20)
 					f.run()
 					f.keepScraping(10*time.Second, time.Minute)
-					moved = false
+					back.Store(true)
 					f.keepScraping(10*time.Second, 6*time.Minute)
 					f.stop()
 					end()
@@ -474,10 +477,10 @@ func TestN2NameMoves(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				db, before, after := newTSDB(t), newPipes(), newPipes()
-				moved := false
+				var moved, lost atomic.Bool // the receiver; its name
 				end1 := before.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					_, _ = io.Copy(io.Discard, r.Body)
-					if moved {
+					if moved.Load() {
 						old(w, r)
 						return
 					}
@@ -485,12 +488,11 @@ func TestN2NameMoves(t *testing.T) {
 					w.WriteHeader(204)
 				}))
 				end2 := after.serve(db)
-				resolves := true
 				f := newFeedVia(t, endpointConfig("a"), over(func(ctx context.Context, network, address string) (net.Conn, error) {
 					switch {
-					case !resolves:
+					case lost.Load():
 						return nil, &net.DNSError{Err: "no such host", Name: address, IsNotFound: true}
-					case moved:
+					case moved.Load():
 						return after.dial(ctx, network, address)
 					}
 					return before.dial(ctx, network, address)
@@ -499,9 +501,10 @@ func TestN2NameMoves(t *testing.T) {
 				f.keepScraping(10*time.Second, time.Minute)
 				synctest.Wait()
 				missed := f.acceptedCount("a") // by the old one
-				moved, resolves = true, false
+				moved.Store(true)
+				lost.Store(true)
 				f.keepScraping(10*time.Second, 2*time.Minute)
-				resolves = true
+				lost.Store(false)
 				mended := time.Now()
 				for db.distinct() == 0 && time.Since(mended) < time.Minute {
 					time.Sleep(time.Second)

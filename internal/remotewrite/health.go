@@ -1,6 +1,7 @@
 package remotewrite
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"sync"
@@ -31,6 +32,7 @@ type health struct {
 	lastSuccess   time.Time
 	downSince     time.Time // zero: up
 	tries         int       // that failed since then
+	downSaid      bool      // in the log
 	quietUntil    time.Time // when the endpoint wants to hear of us again (Retry-After)
 
 	highest int64 // newest timestamp accepted
@@ -39,7 +41,6 @@ type health struct {
 
 	rejections rejections
 	filling    filling
-	limit      int64 // bytes that the queue may hold; 0: unknown
 }
 
 // reset takes the protocol from the settings; it is learned anew.
@@ -118,10 +119,10 @@ func (e *endpoint) succeeded(s *settings, p protocol, newest int64) {
 
 // up ends an outage. The caller holds h.mu.
 func (e *endpoint) up(h *health) {
-	if !h.downSince.IsZero() {
+	if h.downSaid { // who fails and works by turns does not fill the log
 		e.log.Info("remote write endpoint back", zap.Duration("after", time.Since(h.downSince).Round(time.Millisecond)))
-		h.downSince = time.Time{}
 	}
+	h.downSince, h.downSaid = time.Time{}, false
 }
 
 // failed notes a request that will be sent again, and says so once a minute.
@@ -138,6 +139,7 @@ func (e *endpoint) failed(out outcome, a answer) {
 	}
 	h.tries++
 	e.limited("down", func() {
+		h.downSaid = true
 		q := e.queue.Stats()
 		e.log.Warn(whatFailed(out, a)+", trying again until it takes the samples", zap.Int("status", a.status),
 			zap.String("error", h.lastError), zap.Duration("for", time.Since(h.downSince).Round(time.Second)),
@@ -174,14 +176,17 @@ func (e *endpoint) refusedBy(a answer, samples int, out outcome, p protocol) {
 	e.health.note(a)
 	e.up(&e.health) // it answers
 	e.health.rejections.add(Rejection{Samples: samples, Reason: string(complaintOf(a)), Error: a.message})
-	fields := []zap.Field{zap.Int("status", a.status), zap.Int("samples", samples), zap.Stringer("protocol", p),
+	fields := []zap.Field{zap.Int("status", a.status), zap.Int("samples", e.health.rejections.samples), zap.Stringer("protocol", p),
 		zap.String("error", a.message)}
 	if out == otherProtocol && p == v2 {
 		fields = append(fields, zap.String("fix", "start the receiving Prometheus with "+
 			"--web.remote-write-receiver.accepted-protobuf-messages=io.prometheus.write.v2.Request, "+
 			"or leave protobuf_message out, then 1.0 is used"))
 	}
-	e.limited("refused", func() { e.log.Error("remote write endpoint refuses samples", fields...) })
+	e.limited("refused", func() {
+		e.log.Error("remote write endpoint refuses samples", fields...)
+		e.health.rejections.samples = 0
+	})
 }
 
 // queueOverflowed notes samples that made room for newer ones.
@@ -253,7 +258,7 @@ func (e *endpoint) status() EndpointStatus {
 	out.LastError, out.LastErrorTime, out.LastSuccess = h.lastError, h.lastErrorTime, h.lastSuccess
 	out.Unreachable = !h.downSince.IsZero()
 	out.Rejected = h.rejections.newestFirst()
-	out.PendingLimit = h.limit
-	out.FullIn = h.filling.until(h.limit, time.Now(), q.Bytes)
+	out.PendingLimit = q.MaxBytes
+	out.FullIn = h.filling.until(q.MaxBytes, time.Now(), cmp.Or(q.DiskBytes, q.Bytes)) // a limit of the disk, if there is one
 	return out
 }

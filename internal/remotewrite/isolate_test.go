@@ -39,16 +39,13 @@ func rejectedCount(w *world, c complaint) int {
 	return int(testutil.ToFloat64(w.writers.metrics.rejected.WithLabelValues("a", string(c))))
 }
 
-// TestR6 is a receiver of 1.0 that refuses a request for the sake of some series.
+// TestR6BadSeriesAreIsolated has a receiver of 1.0 that refuses a request for the sake of some series.
 func TestR6BadSeriesAreIsolated(t *testing.T) {
 	for name, bad := range map[string][]string{
-		"one":              {"metric_1234"},
-		"the first":        {"metric_0"},
-		"the last":         {"metric_1999"},
-		"two":              {"metric_7", "metric_1800"},
-		"neighbours":       {"metric_998", "metric_999", "metric_1000", "metric_1001"},
-		"three far apart":  {"metric_1", "metric_1000", "metric_1998"},
-		"half a neighbour": {"metric_999"},
+		"the first":       {"metric_0"},
+		"the last":        {"metric_1999"},
+		"neighbours":      {"metric_998", "metric_999", "metric_1000", "metric_1001"},
+		"three far apart": {"metric_1", "metric_1000", "metric_1998"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -62,7 +59,7 @@ func TestR6BadSeriesAreIsolated(t *testing.T) {
 					t.Errorf("requests = %d, want at most %d", n, 1+maxIsolationRequests)
 				}
 				before := len(db.offers())
-				f.keepScraping(15*time.Second, 5*time.Minute)
+				f.keepScraping(15*time.Second, time.Minute)
 				f.stop()
 				if lost := f.lostAt(db, "a"); lost != len(bad)*f.scrapes || f.dropped("a", refusedSample) != lost {
 					t.Errorf("lost %d, refused %d, want %d: the bad series alone", lost, f.dropped("a", refusedSample), len(bad)*f.scrapes)

@@ -110,6 +110,8 @@ func (a answer) kind() string {
 	var dns *net.DNSError
 	var timeout interface{ Timeout() bool }
 	switch {
+	case a.err == nil && a.status/100 == 2:
+		return "2xx"
 	case a.err == nil:
 	case errors.As(a.err, &dns):
 		return "dns"

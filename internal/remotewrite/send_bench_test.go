@@ -4,15 +4,23 @@ package remotewrite
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/textproto"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/golang/snappy"
 	"github.com/klauspost/compress/s2"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
 // benchShapes are requests of 2,000 samples: of one sidecar each, and of four.
@@ -106,6 +114,76 @@ func BenchmarkPost(b *testing.B) {
 				}
 			}
 			report()
+		})
+	}
+}
+
+// pleased is a poster that takes everything at once.
+type pleased struct{ header http.Header }
+
+func (p pleased) post(context.Context, []byte, protocol, int) answer {
+	return answer{status: 204, header: p.header}
+}
+
+func (p pleased) close() {}
+
+// BenchmarkDeliver is what a sender does for a request that is accepted, HTTP left out.
+func BenchmarkDeliver(b *testing.B) {
+	for _, p := range []protocol{v2, v1} {
+		b.Run(p.String(), func(b *testing.B) {
+			ms := meshMessages(b, 8, 2000)
+			w := New(series.NewTable(), zap.NewNop(), nil)
+			w.newClient = func(EndpointConfig) (poster, error) {
+				return pleased{http.Header{"X-Prometheus-Remote-Write-Samples-Written": {"2000"}}}, nil
+			}
+			if err := w.Apply(Config{Endpoints: []EndpointConfig{explicit(endpointConfig("a"), p)}}); err != nil {
+				b.Fatal(err)
+			}
+			e := (*w.endpoints.Load())[0]
+			s := sender{endpoint: e, lane: e.lanes[0], encoders: &e.encoders}
+			i := 0
+			b.ReportAllocs()
+			report := perSample(b, ms[0].samples)
+			for b.Loop() {
+				s.deliver(b.Context(), ms[i%len(ms)])
+				i++
+			}
+			report()
+		})
+	}
+}
+
+// BenchmarkCatchUp delivers a backlog over HTTP on loopback, as after an outage: 2,000 samples a request, four lanes. To
+// be held against the live rate: 200 sidecars of 2,000 series every 10 s are 40,000 samples a second.
+func BenchmarkCatchUp(b *testing.B) {
+	for _, p := range []protocol{v2, v1} {
+		b.Run(p.String(), func(b *testing.B) {
+			table := series.NewTable()
+			w := New(table, zap.NewNop(), nil)
+			ec := explicit(endpointConfig("a"), p)
+			ec.URL.Scheme, ec.URL.Host = "http", nullReceiver(b)
+			if err := w.Apply(Config{Endpoints: []EndpointConfig{ec}, Queue: queue.Config{MaxBytes: 1 << 40}, FlushDeadline: time.Hour}); err != nil {
+				b.Fatal(err)
+			}
+			var pods []*series.Batch
+			for i := range 40 {
+				pods = append(pods, newMesh(table, i/10, i, 2000))
+			}
+			for i := range b.N {
+				pod := pods[i%len(pods)]
+				pod.Time += 1000
+				if err := w.Append(pod); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ResetTimer()
+			ctx, cancel := context.WithCancel(b.Context())
+			cancel() // a stop flushes what waits
+			if err := w.Run(ctx); err != nil {
+				b.Fatal(err)
+			}
+			// A queue in memory has dropped the oldest of a long backlog: with -benchtime 500x it keeps all.
+			b.ReportMetric(testutil.ToFloat64(w.metrics.accepted.WithLabelValues("a"))/b.Elapsed().Seconds(), "samples/s")
 		})
 	}
 }

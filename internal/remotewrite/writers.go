@@ -9,7 +9,6 @@
 package remotewrite
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -163,9 +162,7 @@ func (w *Writers) open(cfg Config, s *settings, label string) (*endpoint, error)
 			return nil, fmt.Errorf("remote_write %s: %w", label, err)
 		}
 	}
-	e := newEndpoint(label, s, q, lanes, w.log, w.metrics)
-	e.health.limit = cmp.Or(cfg.Queue.MaxBytes, queue.DefaultConfig().MaxBytes)
-	return e, nil
+	return newEndpoint(label, s, q, lanes, w.log, w.metrics), nil
 }
 
 // start runs an endpoint until Run's context ends or it retires. The caller holds mu.
