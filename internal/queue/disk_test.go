@@ -186,6 +186,43 @@ func TestBlockedSyncBlocksNobody(t *testing.T) {
 	})
 }
 
+// TestDeliveredBeforeItIsWritten: a slow write keeps nobody, what is delivered meanwhile does not come again, and
+// what was not begun is not written at all.
+func TestDeliveredBeforeItIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newFakeFS()
+		q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
+		synctest.Wait()
+		hang := make(chan struct{})
+		fs.mu.Lock()
+		fs.writing = hang
+		fs.mu.Unlock()
+		sealed(t, q, 0, "a")
+		synctest.Wait() // a is being written
+		sealed(t, q, 0, "b", "c")
+		for _, want := range []string{"a", "b"} {
+			if r, ok := q.Next(0); !ok || text(r) != want {
+				t.Errorf("Next = %q, want %q", text(r), want)
+			} else {
+				clear(r.Records[0].Data)
+			}
+			q.Ack(0)
+		}
+		close(hang)
+		synctest.Wait()
+		if s := q.Stats(); s.WrittenRecords != 2 || s.Samples != 1 {
+			t.Errorf("stats: %+v, want a and c written", s)
+		}
+		after := fs.kill()
+		if _, err := q.Close(); err != nil {
+			t.Error(err)
+		}
+		if got := reopen(t, after, quiet()); !slices.Equal(got.requests, []string{"c"}) {
+			t.Errorf("after a kill: %q", got.requests)
+		}
+	})
+}
+
 // TestCloseTellsWhatTheDiskDoesNotHave: nothing was written, so nothing survives.
 func TestCloseTellsWhatTheDiskDoesNotHave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

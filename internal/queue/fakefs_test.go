@@ -22,6 +22,7 @@ type fakeFS struct {
 	fail    func(call, name string, n int) error // n counts the calls that can fail, from 1
 	n       int
 	syncing chan struct{} // a sync waits for it to be closed; nil: it does not
+	writing chan struct{} // the same for writes of segments
 	dead    bool          // the process of this one was killed: it changes nothing any more
 }
 
@@ -194,6 +195,12 @@ func (f *fakeFile) ReadAt(b []byte, at int64) (int, error) {
 
 // WriteAt writes half of it where the call fails with errShort.
 func (f *fakeFile) WriteAt(b []byte, at int64) (int, error) {
+	f.fs.mu.Lock()
+	wait := f.fs.writing
+	f.fs.mu.Unlock()
+	if wait != nil && strings.HasSuffix(f.name, segmentSuffix) {
+		<-wait
+	}
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	err := f.do("write")
