@@ -127,6 +127,7 @@ func (e *endpoint) up(h *health) {
 
 // failed notes a request that will be sent again, and says so once a minute.
 func (e *endpoint) failed(out outcome, a answer) {
+	q := e.queue.Stats() // before mu: a queue may tell what it lost while it is locked
 	h := &e.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -140,7 +141,6 @@ func (e *endpoint) failed(out outcome, a answer) {
 	h.tries++
 	e.limited("down", func() {
 		h.downSaid = true
-		q := e.queue.Stats()
 		e.log.Warn(whatFailed(out, a)+", trying again until it takes the samples", zap.Int("status", a.status),
 			zap.String("error", h.lastError), zap.Duration("for", time.Since(h.downSince).Round(time.Second)),
 			zap.Int("tries", h.tries), zap.Int("samples_waiting", q.Samples), zap.Int64("bytes_waiting", q.Bytes))
