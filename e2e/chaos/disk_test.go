@@ -99,8 +99,7 @@ func diskFullWhileDown(w *world) {
 	w.set(oracle.Up())
 	w.pause(3 * time.Second)
 	w.drain(30 * time.Second)
-	// What had to go is the oldest, and counted: checked by verdict.
-	v := w.verdict(allowance{ended: int(w.dropped()) / series, repeats: lanes})
+	v := w.verdict(allowance{ended: w.fleet.Served(), repeats: lanes}) // what had to go is counted
 	w.result(v, notices)
 }
 
@@ -112,7 +111,7 @@ func (w *world) diskNotices() string {
 		w.Fatal(err)
 	}
 	var notices []string
-	for _, word := range []string{"disk", "write_error", "queue_error", "unwritten"} {
+	for _, word := range []string{"disk", "write_error", "queue_error", "storage"} {
 		for name, sum := range m.Matching(word) {
 			notices = append(notices, fmt.Sprintf("%s %v", name, sum))
 		}
@@ -123,7 +122,7 @@ func (w *world) diskNotices() string {
 	return strings.Join(notices, ", ")
 }
 
-var pid = regexp.MustCompile(`pid\D{0,4}(\d+)`)
+var pid = regexp.MustCompile(`(?:pid|process)\D{1,4}(\d+)`)
 
 // twoProcesses starts a second agent on the directory of the first: it must refuse, and say who has it.
 func twoProcesses(w *world) {

@@ -1,7 +1,6 @@
 package chaos
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -251,8 +250,8 @@ func (w *world) verdict(may allowance) oracle.Verdict {
 	if got := v.PerKill(len(w.ends)); may.perKill > 0 && got > may.perKill {
 		w.Errorf("%.2f scrapes lost a target and end, want at most %v", got, may.perKill)
 	}
-	if v.OutOfOrder > 0 {
-		w.Errorf("%d samples out of order, as %s", v.OutOfOrder, v.Example)
+	if v.OutOfOrder > 0 || v.Old > 0 {
+		w.Errorf("%d samples out of order, as %s; %d old ones again", v.OutOfOrder, v.Example, v.Old)
 	}
 	if v.Invented > 0 {
 		w.Errorf("%d scrapes arrived that were never served", v.Invented)
@@ -296,12 +295,17 @@ func tail(log string) string {
 	return strings.Join(lines[max(0, len(lines)-30):], "\n")
 }
 
-// segments lists the files of a queue below a folder, the biggest first.
-func segments(t *testing.T, dir string) []string {
+// segments lists the files of a queue that hold samples, the biggest first.
+func segments(t *testing.T, dir string) []string { return filesBySize(t, dir, ".seg") }
+
+// positions lists the files of a queue that tell how far it is delivered.
+func positions(t *testing.T, dir string) []string { return filesBySize(t, dir, ".pos") }
+
+func filesBySize(t *testing.T, dir, suffix string) []string {
 	t.Helper()
 	sizes := map[string]int64{}
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() || filepath.Ext(path) != ".seg" {
+		if err != nil || !d.Type().IsRegular() || filepath.Ext(path) != suffix {
 			return err
 		}
 		info, err := d.Info()
@@ -310,7 +314,7 @@ func segments(t *testing.T, dir string) []string {
 		}
 		return err
 	})
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err != nil {
 		t.Fatal(err)
 	}
 	files := slices.Sorted(maps.Keys(sizes))

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"maps"
 	"math"
 	"strconv"
 	"sync"
@@ -12,6 +13,7 @@ type Ledger struct {
 	series     map[string]*account
 	outOfOrder int
 	duplicates int
+	old        int   // duplicates of a sample that is not the newest of its series any more
 	repeats    []int // requests with a duplicate, by epoch
 	example    string
 }
@@ -40,8 +42,8 @@ func (l *Ledger) take(samples []Sample) {
 	}
 }
 
-// enter takes one sample and tells that it is an exact duplicate of the newest of its series. Another sample that
-// is not newer than the newest is out of order: a Prometheus would refuse it.
+// enter takes one sample and tells that it is an exact duplicate. One of the newest sample of its series a Prometheus
+// takes, one of an older sample it refuses. Another sample that is not newer than the newest is out of order.
 func (l *Ledger) enter(s Sample) (duplicate bool) {
 	key := s.Labels.String()
 	a := l.series[key]
@@ -53,8 +55,11 @@ func (l *Ledger) enter(s Sample) (duplicate bool) {
 	switch {
 	case s.Time > a.newest:
 		a.newest = s.Time
-	case s.Time == a.newest && known && before == s.bits():
+	case known && before == s.bits():
 		l.duplicates++
+		if s.Time < a.newest {
+			l.old++
+		}
 		return true
 	default:
 		l.outOfOrder++
@@ -64,6 +69,17 @@ func (l *Ledger) enter(s Sample) (duplicate bool) {
 	}
 	a.taken[s.Time] = s.bits()
 	return false
+}
+
+// Clone is a ledger of its own with the same entries, for another receiver to go on with; counts begin anew.
+func (l *Ledger) Clone() *Ledger {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := newLedger()
+	for key, a := range l.series {
+		c.series[key] = &account{labels: a.labels, newest: a.newest, taken: maps.Clone(a.taken)}
+	}
+	return c
 }
 
 // NextEpoch starts a new count of repeated requests.

@@ -22,7 +22,7 @@ func numbered(instance string, series, number int, at int64) Sample {
 }
 
 func TestLedgerKeepsOrderAndDuplicates(t *testing.T) {
-	type book struct{ outOfOrder, duplicates int }
+	type book struct{ outOfOrder, duplicates, old int }
 	for name, tc := range map[string]struct {
 		next Sample
 		want book
@@ -30,16 +30,17 @@ func TestLedgerKeepsOrderAndDuplicates(t *testing.T) {
 		"newer":                      {numbered("a", 0, 3, 3000), book{}},
 		"the newest again":           {numbered("a", 0, 2, 2000), book{duplicates: 1}},
 		"the newest, another value":  {numbered("a", 0, 7, 2000), book{outOfOrder: 1}},
-		"an older one again":         {numbered("a", 0, 1, 1000), book{outOfOrder: 1}},
+		"an older one again":         {numbered("a", 0, 1, 1000), book{duplicates: 1, old: 1}},
 		"older than the newest":      {numbered("a", 0, 9, 1500), book{outOfOrder: 1}},
 		"old, but of another series": {numbered("b", 0, 1, 10), book{}},
 		"a marker":                   {Sample{numbered("a", 0, 0, 0).Labels, 3000, math.Float64frombits(value.StaleNaN)}, book{}},
 	} {
-		l := newLedger()
-		l.take([]Sample{numbered("a", 0, 1, 1000), numbered("a", 0, 2, 2000)})
+		first := newLedger()
+		first.take([]Sample{numbered("a", 0, 1, 1000), numbered("a", 0, 2, 2000)})
+		l := first.Clone()
 		l.NextEpoch()
 		l.take([]Sample{tc.next})
-		if got := (book{l.outOfOrder, l.duplicates}); got != tc.want {
+		if got := (book{l.outOfOrder, l.duplicates, l.old}); got != tc.want {
 			t.Errorf("%s: %+v, want %+v", name, got, tc.want)
 		}
 		if got, want := l.repeats[1], tc.want.duplicates; got != want || l.repeats[0] != 0 {

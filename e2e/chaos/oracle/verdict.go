@@ -23,6 +23,7 @@ type Verdict struct {
 	Invented    int // arrived, but never served
 	OutOfOrder  int // samples
 	Duplicates  int // samples that were taken twice with the same value
+	Old         int // of Duplicates: of a sample that was not the newest of its series any more
 	Repeats     int // requests with a duplicate
 	MostRepeats int // of them, between two ends of processes
 
@@ -39,7 +40,7 @@ func Judge(f *Fleet, l *Ledger, ends []time.Time) Verdict {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	v.OutOfOrder, v.Duplicates, v.Example = l.outOfOrder, l.duplicates, l.example
+	v.OutOfOrder, v.Duplicates, v.Old, v.Example = l.outOfOrder, l.duplicates, l.old, l.example
 	v.MostRepeats = slices.Max(l.repeats)
 	for _, n := range l.repeats {
 		v.Repeats += n
@@ -100,7 +101,7 @@ func (v Verdict) PerKill(kills int) float64 {
 // String is for logs.
 func (v Verdict) String() string {
 	return fmt.Sprintf("%d scrapes of %d targets served, %d arrived, %d lost (%d of them in flight, %d in part: %d samples), "+
-		"%d invented, %d samples out of order, %d duplicate samples in %d requests (most between two ends: %d)",
+		"%d invented, %d samples out of order, %d duplicate samples (%d of old ones) in %d requests (most between two ends: %d)",
 		v.Served, v.Targets, v.Arrived, v.Lost, v.InFlight, v.Partial, v.Samples, v.Invented, v.OutOfOrder, v.Duplicates,
-		v.Repeats, v.MostRepeats)
+		v.Old, v.Repeats, v.MostRepeats)
 }

@@ -1,0 +1,183 @@
+package compliance
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+)
+
+// bodyOfSuccess: the body of a 2xx is ignored, whatever it says.
+func bodyOfSuccess(t *testing.T, binary string) {
+	w := newWorld(t, fixed(text, gauges))
+	w.answer(oracle.Status(http.StatusOK, "error: out of order sample"))
+	w.start(binary, settings{protocol: message2})
+	w.requests(4)
+	for reason, n := range w.dropped() {
+		t.Errorf("%v samples dropped: %s", n, reason)
+	}
+	w.checkEachOnce(func(oracle.Request) bool { return true })
+}
+
+// checkEachOnce checks that no sample stands in two of the requests that pass.
+func (w *world) checkEachOnce(pass func(oracle.Request) bool) {
+	w.Helper()
+	seen := map[string]int{}
+	for i, r := range w.receiver.Requests() {
+		if !pass(r) {
+			continue
+		}
+		samples, err := r.Message.Samples()
+		if err != nil {
+			w.Fatal(err)
+		}
+		for _, s := range samples {
+			key := fmt.Sprint(s.Labels, s.Time)
+			if first, twice := seen[key]; twice {
+				w.Errorf("requests %d and %d (answers %d and %d) both hold %s", first, i, w.receiver.Requests()[first].Status, r.Status, key)
+				return
+			}
+			seen[key] = i
+		}
+	}
+}
+
+// notWritten: a 2xx to 2.0 without the headers means that the receiver took the body for an empty 1.0 request: the same
+// samples go again as 1.0.
+func notWritten(t *testing.T, binary string) {
+	w := newWorld(t, fixed(text, gauges))
+	w.answer(oracle.Up().Silent())
+	w.start(binary, settings{})
+	requests := w.requests(4)
+	checkFallsBack(t, requests)
+}
+
+// checkFallsBack checks that a 2.0 request is followed by the same samples as 1.0, and those by nothing but 1.0.
+func checkFallsBack(t *testing.T, requests []oracle.Request) {
+	t.Helper()
+	first, second := requests[0].Message, requests[1].Message
+	if first.V2 == nil || second.V1 == nil {
+		t.Fatalf("the first request is 2.0: %v, the second 1.0: %v; want both", first.V2 != nil, second.V1 != nil)
+	}
+	a, err1 := first.Samples()
+	b, err2 := second.Samples()
+	if err1 != nil || err2 != nil || len(a) == 0 || fmt.Sprint(a) != fmt.Sprint(b) {
+		t.Errorf("2.0 held %v (%v), 1.0 then %v (%v)", a, err1, b, err2)
+	}
+	for _, r := range requests[2:] {
+		if r.Message.V1 == nil {
+			t.Error("2.0 again, right after 1.0 was found to work")
+		}
+	}
+}
+
+func otherMessage(t *testing.T, binary string) {
+	w := newWorld(t, fixed(text, gauges))
+	w.answer(oracle.Up().Only1())
+	w.start(binary, settings{})
+	checkFallsBack(t, w.requests(4))
+}
+
+// partlyWritten: what a 2.0 receiver says it has not written did not arrive.
+func partlyWritten(t *testing.T, binary string) {
+	w := newWorld(t, fixed(text, gauges))
+	w.answer(oracle.Up().Silent().With("X-Prometheus-Remote-Write-Samples-Written", "1"))
+	w.start(binary, settings{protocol: message2})
+	w.requests(3)
+	w.answer(oracle.Up())
+	w.scrapes(2)
+	want := 0
+	for _, r := range w.receiver.Requests() {
+		samples, err := r.Message.Samples()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = max(want, len(samples)-1)
+	}
+	sum := 0.0
+	for _, n := range w.dropped() {
+		sum += n
+	}
+	if int(sum) < 3*want || want == 0 {
+		t.Errorf("%v samples counted as dropped, want at least %d for each of three requests", w.dropped(), want)
+	}
+}
+
+// neverRepeated: a request that was refused with 4xx does not come again as it was.
+func neverRepeated(t *testing.T, binary string) {
+	for _, status := range []int{400, 404, 406, 409, 410, 413, 422, 451} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			t.Parallel()
+			bothMessages(t, func(t *testing.T, message string) {
+				const words = "nothing of this kind, please"
+				w := newWorld(t, fixed(text, gauges))
+				w.answer(oracle.Status(status, words))
+				w.start(binary, settings{protocol: message})
+				w.requests(2)
+				w.scrapes(3)
+				split := status == http.StatusRequestEntityTooLarge || status == http.StatusBadRequest && message == message1
+				if !split { // in parts, each sample may come again, but no request
+					w.checkEachOnce(func(oracle.Request) bool { return true })
+				}
+				w.checkNoBodyTwice()
+				if len(w.dropped()) == 0 {
+					t.Error("nothing is counted as dropped")
+				}
+				w.until("the receiver's words in the log", func() bool { return strings.Contains(w.agent.Process.Log(), words) })
+			})
+		})
+	}
+}
+
+// checkNoBodyTwice checks that no two requests hold the same samples.
+func (w *world) checkNoBodyTwice() {
+	w.Helper()
+	seen := map[string]bool{}
+	for _, r := range w.receiver.Requests() {
+		samples, err := r.Message.Samples()
+		if err != nil {
+			w.Fatal(err)
+		}
+		key := fmt.Sprint(samples)
+		if seen[key] {
+			w.Errorf("the same %d samples were sent again after %d", len(samples), r.Status)
+			return
+		}
+		seen[key] = true
+	}
+}
+
+// repeatedLater: 5xx and 429 come again, the same, at growing distances.
+func repeatedLater(t *testing.T, binary string) {
+	for _, status := range []int{500, 501, 503, 429} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, fixed(text, gauges))
+			w.answer(oracle.Status(status, "later"))
+			w.start(binary, settings{protocol: message2, queue: "    max_shards: 1\n"})
+			requests := w.requests(6)
+			first, err := requests[0].Message.Samples()
+			if err != nil || len(first) == 0 {
+				t.Fatalf("the first request holds %d samples: %v", len(first), err)
+			}
+			for i, r := range requests[1:] {
+				again, err := r.Message.Samples()
+				if err != nil || fmt.Sprint(again) != fmt.Sprint(first) {
+					t.Fatalf("try %d holds other samples: %v", i+2, err)
+				}
+				if got := r.Header.Get("Retry-Attempt"); got != fmt.Sprint(i+1) {
+					t.Errorf("try %d has Retry-Attempt %q", i+2, got)
+				}
+			}
+			// Each pause is at least half of 30 ms doubled so often.
+			if took, least := requests[5].At.Sub(requests[0].At), 15*31*time.Millisecond; took < least {
+				t.Errorf("six tries within %v: no backing off", took)
+			}
+			w.answer(oracle.Up())
+			w.until("what was kept arrives", func() bool { return w.receiver.Answers()[http.StatusNoContent] > 0 })
+		})
+	}
+}

@@ -1,0 +1,208 @@
+package compliance
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/value"
+	"github.com/prometheus/prometheus/prompb"
+	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+)
+
+// oneAtATime: no series is in flight in two requests, and its samples come in order, however slow the receiver.
+func oneAtATime(t *testing.T, binary string) {
+	bothMessages(t, func(t *testing.T, message string) {
+		w := newWorld(t, func(number int) (string, string) {
+			var page strings.Builder
+			for i := range 200 {
+				fmt.Fprintf(&page, "a{i=\"%d\"} %d\n", i, number)
+				if i%10 == 0 { // these go by the hash of the series
+					fmt.Fprintf(&page, "own{i=\"%d\"} %d %d\n", i, number, time.Now().UnixMilli())
+				}
+			}
+			return text, page.String()
+		})
+		var overlap inFlight
+		w.answer(oracle.Judged(overlap.judge))
+		w.start(binary, settings{protocol: message, queue: "    max_samples_per_send: 50\n    min_shards: 8\n"})
+		w.scrapes(4)
+		w.requests(20)
+		overlap.mu.Lock()
+		defer overlap.mu.Unlock()
+		if overlap.problem != "" || overlap.most < 2 {
+			t.Errorf("%s; at most %d requests at once", overlap.problem, overlap.most)
+		}
+	})
+}
+
+// inFlight watches which series are in requests that have no answer yet.
+type inFlight struct {
+	mu      sync.Mutex // guards the following
+	series  map[string]bool
+	newest  map[string]int64
+	running int
+	most    int // requests at once
+	problem string
+}
+
+func (f *inFlight) judge(_ oracle.Message, samples []oracle.Sample) int {
+	f.enter(samples)
+	timer := time.NewTimer(300 * time.Millisecond)
+	defer timer.Stop()
+	<-timer.C
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.running--
+	for _, s := range samples {
+		delete(f.series, s.Labels.String())
+	}
+	return http.StatusNoContent
+}
+
+func (f *inFlight) enter(samples []oracle.Sample) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.series == nil {
+		f.series, f.newest = map[string]bool{}, map[string]int64{}
+	}
+	f.running++
+	f.most = max(f.most, f.running)
+	for _, s := range samples {
+		key := s.Labels.String()
+		if f.series[key] {
+			f.problem = "in two requests at once: " + key
+		}
+		if s.Time <= f.newest[key] {
+			f.problem = fmt.Sprintf("%s: %d after %d", key, s.Time, f.newest[key])
+		}
+		f.series[key], f.newest[key] = true, s.Time
+	}
+}
+
+// stalenessMarkers: a series that leaves its page, a page that fails, and a target that leaves discovery.
+func stalenessMarkers(t *testing.T, binary string) {
+	bothMessages(t, func(t *testing.T, message string) {
+		w := newWorld(t, fixed(text, gauges))
+		file := filepath.Join(t.TempDir(), "targets.json")
+		writeTargets := func(list string) {
+			if err := os.WriteFile(file, []byte(list), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		writeTargets(fmt.Sprintf(`[{"targets": [%q]}]`, w.page.address))
+		w.start(binary, settings{protocol: message,
+			discovery: fmt.Sprintf("  file_sd_configs:\n  - files: [%q]\n    refresh_interval: 1s\n", file)})
+		last := func(name string) func() bool {
+			return func() bool { return w.endsStale(name) }
+		}
+		arrived := func() bool { return len(w.series("b")) > 0 && len(w.series("a")) == 2 }
+		w.until("the page", arrived)
+		w.page.change(fixed(text, strings.SplitAfter(gauges, "# TYPE b")[0][:strings.Index(gauges, "# TYPE b")]))
+		w.until("a marker of the series that left", last("b"))
+		if w.endsStale("a") {
+			t.Error("a series that stayed was marked")
+		}
+		w.page.change(fixed("", ""))
+		w.until("markers of a page that fails", last("a"))
+		if w.endsStale("up") {
+			t.Error("up was marked though the target is there")
+		}
+		writeTargets(`[]`)
+		w.until("markers of a target that left", last("up"))
+	})
+}
+
+func (w *world) series(name string) map[string]map[int64]float64 {
+	return w.receiver.Ledger.Samples(func(l oracle.Labels) bool { return l.Get("__name__") == name })
+}
+
+// endsStale tells that the newest sample of each series of that name is a staleness marker, bit for bit.
+func (w *world) endsStale(name string) bool {
+	series := w.series(name)
+	for _, samples := range series {
+		var newest int64
+		for at := range samples {
+			newest = max(newest, at)
+		}
+		if math.Float64bits(samples[newest]) != value.StaleNaN {
+			return false
+		}
+	}
+	return len(series) > 0
+}
+
+// exemplarTimes: an exemplar has a value and a timestamp, also where the page gave it none.
+func exemplarTimes(t *testing.T, binary string) {
+	const openMetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+	w := newWorld(t, func(number int) (string, string) {
+		return openMetrics, fmt.Sprintf("# TYPE c counter\nc_total %d # {trace_id=\"t%d\"} 0.5\n"+
+			"d_total %d # {trace_id=\"u%d\"} 0.25 %d\n# EOF\n", number, number, number, number, time.Now().Unix())
+	})
+	w.start(binary, settings{protocol: message2, remoteWrite: "  send_exemplars: true\n"})
+	w.scrapes(4)
+	seen := map[string]bool{}
+	for _, r := range w.receiver.Requests() {
+		for _, ts := range r.Message.V2.Timeseries {
+			for _, e := range ts.Exemplars {
+				if e.Timestamp == 0 || e.Value == 0 || len(e.LabelsRefs) != 2 {
+					t.Errorf("exemplar %v", e)
+				}
+				seen[fmt.Sprint(e.Value)] = true
+			}
+		}
+	}
+	if !seen["0.5"] || !seen["0.25"] {
+		t.Errorf("exemplars with the values %v were seen, want 0.5 and 0.25", seen)
+	}
+}
+
+// histogramsApart: native histograms beside floats, each in series of their own.
+func histogramsApart(t *testing.T, binary string) {
+	bothMessages(t, func(t *testing.T, message string) {
+		w := newWorld(t, nativeHistogram(t))
+		w.start(binary, settings{protocol: message, remoteWrite: "  send_native_histograms: true\n",
+			job: "  scrape_native_histograms: true\n  scrape_protocols: [PrometheusProto]\n"})
+		histograms, floats := 0, 0
+		count := func(h int, f int) {
+			histograms += min(h, 1)
+			floats += min(f, 1)
+		}
+		for _, r := range w.requests(4) {
+			for _, problem := range wellFormed(r.Message) {
+				t.Error(problem)
+			}
+			for _, ts := range timeseries1(r.Message.V1) {
+				count(len(ts.Histograms), len(ts.Samples))
+			}
+			for _, ts := range timeseries2(r.Message.V2) {
+				count(len(ts.Histograms), len(ts.Samples))
+			}
+		}
+		if histograms == 0 || floats == 0 {
+			t.Errorf("%d series with histograms, %d with floats: want both", histograms, floats)
+		}
+	})
+}
+
+func timeseries1(m *prompb.WriteRequest) []prompb.TimeSeries {
+	if m == nil {
+		return nil
+	}
+	return m.Timeseries
+}
+
+func timeseries2(m *writev2.Request) []writev2.TimeSeries {
+	if m == nil {
+		return nil
+	}
+	return m.Timeseries
+}
