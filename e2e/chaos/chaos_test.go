@@ -60,6 +60,8 @@ func TestChaos(t *testing.T) {
 		{"damaged files", true, damage},
 		{"disk full, receiver up", true, diskFullWhileUp},
 		{"disk full, receiver down", true, diskFullWhileDown},
+		{"disk and memory full, receiver down", true, diskAndMemoryFull},
+		{"queue full", true, queueFull},
 		{"two processes, one directory", true, twoProcesses},
 		{"directory not writable", true, notWritable},
 	} {

@@ -92,7 +92,6 @@ func onDamaged(t *testing.T, backlog *world, i injury) {
 		w.pause(200 * time.Millisecond)
 	}
 	w.drain(15 * time.Second)
-	w.tally()
 	noticed := w.notices()
 	live := w.judge()
 	w.terminate()

@@ -103,6 +103,63 @@ func diskFullWhileDown(w *world) {
 	w.result(v, notices)
 }
 
+// diskAndMemoryFull fills the disk during an outage, with little memory: the oldest goes, counted, and the rest arrives.
+func diskAndMemoryFull(w *world) {
+	w.more = "envoy_scraper:\n  queue:\n    max_memory: 256KiB\n"
+	filler := onSmallDisk(w)
+	w.set(oracle.Refuse())
+	fill(w.T, filler, 64<<10)
+	outage := pick(w.bench, 20*time.Second, 60*time.Second)
+	w.pause(outage)
+	notices := w.diskNotices()
+	remove(w.T, filler)
+	w.set(oracle.Up())
+	w.pause(3 * time.Second)
+	w.drain(10 * time.Second)
+	v := w.verdict(allowance{ended: w.fleet.Served(), repeats: lanes})
+	if whole := targets * int(outage/interval); v.Ended() == 0 || v.Ended() > whole*3/4 {
+		w.Errorf("%d of about %d scrapes lost: want some, and what memory has room for kept", v.Ended(), whole)
+	}
+	w.result(v, notices)
+}
+
+// queueFull lets the backlog of an outage outgrow what it may have of the disk.
+func queueFull(w *world) {
+	const limit, segment = 256 << 10, 64 << 10
+	w.more = "envoy_scraper:\n  queue:\n    max_bytes: 256KiB\n"
+	w.start()
+	w.pause(warmUp)
+	w.set(oracle.Refuse())
+	largest := int64(0)
+	for begin := time.Now(); time.Since(begin) < pick(w.bench, 15*time.Second, 60*time.Second); {
+		w.pause(200 * time.Millisecond)
+		largest = max(largest, w.queueBytes())
+	}
+	w.set(oracle.Up())
+	w.pause(3 * time.Second)
+	w.drain(10 * time.Second)
+	v := w.verdict(allowance{ended: w.fleet.Served(), repeats: lanes})
+	if v.Ended() == 0 {
+		w.Error("nothing was lost: the queue was never full")
+	}
+	if largest > limit+segment {
+		w.Errorf("the queue had %d bytes on disk, want at most %d and one segment, %d", largest, limit, segment)
+	}
+	w.result(v, fmt.Sprintf("at most %d bytes on disk, %d allowed", largest, limit))
+}
+
+// queueBytes is the size of all segments.
+func (w *world) queueBytes() int64 {
+	w.Helper()
+	sum := int64(0)
+	for _, path := range segments(w.T, w.storage) {
+		if info, err := os.Stat(path); err == nil { // else it is gone by now
+			sum += info.Size()
+		}
+	}
+	return sum
+}
+
 // diskNotices tells what the agent's metrics say of the disk, which must be something.
 func (w *world) diskNotices() string {
 	w.Helper()

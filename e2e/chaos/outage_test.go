@@ -97,6 +97,8 @@ func terminateWhileUp(w *world) {
 // kills ends the agent at random moments while it delivers.
 func kills(w *world) {
 	n := pick(w.bench, 10, 100)
+	// Slow enough for some kills to fall between a request's arrival and its answer: those requests come twice.
+	w.set(oracle.Up().Slow(150 * time.Millisecond))
 	w.start()
 	w.pause(warmUp)
 	for range n {

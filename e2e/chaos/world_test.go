@@ -37,7 +37,7 @@ type world struct {
 	receiver *oracle.Receiver
 	dir      string
 	storage  string
-	more     string // further YAML
+	more     string // further YAML, after the endpoint
 	memory   bool   // no durable queue
 	env      []string
 
@@ -263,12 +263,15 @@ func (w *world) verdict(may allowance) oracle.Verdict {
 	return v
 }
 
-// checkExplained checks that counters explain every lost sample but those of scrapes in flight.
+// checkExplained checks that counters explain every lost sample but those of scrapes in flight, and nothing else.
 func (w *world) checkExplained(v oracle.Verdict, unknown int) {
 	w.Helper()
 	lost := v.Samples - v.InFlight*series
 	if missing := lost - int(w.dropped()); missing > unknown {
 		w.Errorf("%d lost samples that no counter explains (lost %d, counted %v), want at most %d", missing, lost, w.counted, unknown)
+	}
+	if most := v.Lost * (series + perScrape); int(w.dropped()) > most {
+		w.Errorf("counted as dropped: %v; but %d scrapes lost are at most %d samples", w.counted, v.Lost, most)
 	}
 }
 
@@ -308,11 +311,10 @@ func filesBySize(t *testing.T, dir, suffix string) []string {
 		if err != nil || !d.Type().IsRegular() || filepath.Ext(path) != suffix {
 			return err
 		}
-		info, err := d.Info()
-		if err == nil {
+		if info, err := d.Info(); err == nil { // else it is gone by now
 			sizes[path] = info.Size()
 		}
-		return err
+		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
