@@ -58,7 +58,10 @@ func (w *world) scraperArgs(t *testing.T, r *receiver.Receiver) (args []string, 
 		t.Fatal(err)
 	}
 	addr := fmt.Sprintf("127.0.0.1:%d", ports[0])
-	args = []string{"--kubeconfig=" + w.kubeconfig, "--remote-write.url=" + r.WriteURL(), "--web.listen-address=" + addr}
+	args = []string{
+		"--kubeconfig=" + w.kubeconfig, "--remote-write.url=" + r.WriteURL(), "--web.listen-address=" + addr,
+		"--storage.path=" + w.subdir(t, fmt.Sprintf("data-%d", ports[0])),
+	}
 	if strings.Contains(w.help(t), "scrape.allow-loopback") {
 		args = append(args, "--scrape.allow-loopback") // the pods of the story live there
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
@@ -22,7 +23,12 @@ import (
 func TestOwnMetrics(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	table := series.NewTable()
-	writers := remotewrite.New(table, zap.NewNop(), reg)
+	store, err := queue.OpenStore(t.TempDir(), queue.OS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close() //nolint:errcheck // only its metrics matter
+	writers := remotewrite.New(table, store, zap.NewNop(), reg)
 	scrape.New(table, writers, scrape.Options{}, zap.NewNop(), reg)
 	newReloader(config.Options{}, nil, zap.NewNop(), reg)
 	if _, err := discovery.New(zap.NewNop(), reg); err != nil {

@@ -53,9 +53,15 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 		log.Warn("configuration: " + w.String())
 	}
 
+	store, err := openStorage(f, log)
+	if err != nil {
+		return err
+	}
+	defer closeStorage(store, log)
+
 	reg := newRegistry()
 	table := series.NewTable()
-	writers := remotewrite.New(table, log.Named("remotewrite"), reg)
+	writers := remotewrite.New(table, store, log.Named("remotewrite"), reg)
 	r := newReloader(opts, cfg, log, reg)
 	pools := scrape.New(table, writers, scrape.Options{
 		AllowLoopback:  f.allowLoopback,

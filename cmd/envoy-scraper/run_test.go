@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,6 +20,8 @@ import (
 	"github.com/gogo/protobuf/proto"
 	"github.com/golang/snappy"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 )
 
 // receiver takes remote write 2.0 and remembers the last value of each metric name and every label it saw.
@@ -144,7 +147,7 @@ remote_write:
 	go func() {
 		code <- execute(ctx, []string{
 			"--config.file=" + file, "--web.listen-address=127.0.0.1:0", "--web.enable-lifecycle",
-			"--config.auto-reload", "--config.auto-reload-interval=50ms",
+			"--config.auto-reload", "--config.auto-reload-interval=50ms", "--storage.path=" + t.TempDir(),
 		}, io.Discard, &stderr)
 	}()
 	eventually(t, "the address in the log", func() bool { return served.MatchString(stderr.String()) })
@@ -216,6 +219,16 @@ remote_write:
 }
 
 func TestStartIsRefused(t *testing.T) {
+	used, file := t.TempDir(), filepath.Join(t.TempDir(), "file")
+	store, err := queue.OpenStore(used, queue.OS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close() //nolint:errcheck // only its lock matters
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	builtin := []string{"--remote-write.url=http://127.0.0.1:1/", "--kubeconfig=/dev/null"}
 	for name, c := range map[string]struct {
 		args []string
 		code int
@@ -225,7 +238,9 @@ func TestStartIsRefused(t *testing.T) {
 		"a file that is not":  {[]string{"--config.file=missing.yml"}, exitRefused, "missing.yml"},
 		"an unknown flag":     {[]string{"--nonsense"}, exitUsage, "--nonsense"},
 		"a bad flag value":    {[]string{"--log.level=loud"}, exitUsage, "loud"},
-		"a port that is used": {[]string{"--remote-write.url=http://127.0.0.1:1/", "--kubeconfig=/dev/null", "--web.listen-address=256.0.0.1:1"}, exitRefused, "256.0.0.1"},
+		"a port that is used": {append(builtin, "--storage.path=", "--web.listen-address=256.0.0.1:1"), exitRefused, "256.0.0.1"},
+		"storage in use":      {append(builtin, "--storage.path="+used), exitRefused, used + " is in use by process " + strconv.Itoa(os.Getpid())},
+		"storage that is not": {append(builtin, "--storage.agent.path="+file), exitRefused, file},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stderr bytes.Buffer

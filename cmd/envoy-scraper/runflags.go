@@ -12,6 +12,7 @@ type runFlags struct {
 
 	autoReload         bool
 	autoReloadInterval time.Duration
+	storagePath        string
 	flushDeadline      time.Duration
 	allowLoopback      bool
 
@@ -31,8 +32,11 @@ func addRunFlags(cmd *kingpin.CmdClause) *runFlags {
 		BoolVar(&f.autoReload)
 	cmd.Flag("config.auto-reload-interval", "How often to look for a change.").
 		Default("30s").DurationVar(&f.autoReloadInterval)
+	cmd.Flag("storage.path", "Where samples wait for the endpoints, so that neither a crash nor an outage loses them. One process a directory. Empty: in memory only.").
+		Default("./data").PlaceHolder("./data").StringVar(&f.storagePath)
+	cmd.Flag("storage.agent.path", "The same, as Prometheus' agent calls it.").Hidden().StringVar(&f.storagePath)
 	cmd.Flag("storage.remote.flush-deadline", "How long a stop may take to deliver what is queued.").
-		Default("5s").PlaceHolder("5s").DurationVar(&f.flushDeadline)
+		Default("4s").PlaceHolder("4s").DurationVar(&f.flushDeadline)
 	cmd.Flag("scrape.allow-loopback", "Dial loopback addresses that a discovery other than a static list or a file names.").
 		BoolVar(&f.allowLoopback)
 	cmd.Flag("web.listen-address", "Where to serve pages, metrics and health. Port 0 takes a free one.").

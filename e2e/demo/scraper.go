@@ -28,6 +28,7 @@ func startScraper(ctx context.Context, o options, config, writeURL string) (*scr
 		"--config.file=" + config,
 		"--remote-write.url=" + writeURL,
 		"--web.listen-address=" + address,
+		"--storage.path=" + filepath.Join(o.dir, "data"),
 		"--log.level=info",
 	}
 	if o.kubeBin != "" { // these pods stand on loopback, and only a list may name such addresses

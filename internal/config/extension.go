@@ -3,6 +3,12 @@ package config
 import (
 	"errors"
 	"fmt"
+	"time"
+
+	"github.com/alecthomas/units"
+	"github.com/prometheus/common/model"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 )
 
 // extensionKey is the top-level block that is ours alone.
@@ -12,11 +18,43 @@ const extensionKey = "envoy_scraper"
 type Extension struct {
 	// ClusterWideJobs are left as they are in node-local mode: every node runs them whole.
 	ClusterWideJobs []string `yaml:"cluster_wide_jobs,omitempty"`
+	// Queue bounds what waits for each endpoint of remote_write.
+	Queue QueueConfig `yaml:"queue,omitempty"`
+}
+
+// QueueConfig is queue.Config as it stands in a file.
+type QueueConfig struct {
+	MaxBytes      units.Base2Bytes `yaml:"max_bytes,omitempty"`
+	MaxMemory     units.Base2Bytes `yaml:"max_memory,omitempty"`
+	MaxAge        model.Duration   `yaml:"max_age"`
+	FsyncInterval model.Duration   `yaml:"fsync_interval"`
+}
+
+func defaultQueue() QueueConfig {
+	d := queue.DefaultConfig()
+	return QueueConfig{
+		MaxBytes: units.Base2Bytes(d.MaxBytes), MaxMemory: units.Base2Bytes(d.MaxMemory),
+		MaxAge: model.Duration(d.MaxAge), FsyncInterval: model.Duration(d.FsyncInterval),
+	}
+}
+
+// UnmarshalYAML starts from the defaults, so that an explicit zero survives.
+func (q *QueueConfig) UnmarshalYAML(decode func(any) error) error {
+	*q = defaultQueue()
+	type plain QueueConfig
+	return decode((*plain)(q))
+}
+
+func (q QueueConfig) queue() queue.Config {
+	return queue.Config{
+		MaxBytes: int64(q.MaxBytes), MaxMemory: int64(q.MaxMemory),
+		MaxAge: time.Duration(q.MaxAge), FsyncInterval: time.Duration(q.FsyncInterval),
+	}
 }
 
 // DefaultExtension is the block where the file has none.
 func DefaultExtension() Extension {
-	return Extension{}
+	return Extension{Queue: defaultQueue()}
 }
 
 // UnmarshalYAML starts from the defaults, so that an explicit zero survives.
@@ -42,6 +80,15 @@ func (e Extension) Validate(jobs []string) error {
 			errs = append(errs, keyError{fmt.Sprintf("cluster_wide_jobs[%d]", i), job, "the job is listed twice"})
 		}
 		seen[job] = true
+	}
+	var joined interface{ Unwrap() []error }
+	if errors.As(e.Queue.queue().Validate(), &joined) {
+		for _, err := range joined.Unwrap() {
+			var fe *queue.FieldError
+			if errors.As(err, &fe) {
+				errs = append(errs, keyError{"queue." + fe.Key, fe.Value, fe.Why})
+			}
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -100,6 +100,7 @@ func (l *loader) remoteWrite(cfg *Config, src *source) {
 		l.remotes = []*remote{{path: flagRemoteWriteURL, node: newMapping()}}
 	}
 	cfg.RemoteWrite.FlushDeadline = l.opts.FlushDeadline
+	cfg.RemoteWrite.Queue = l.ext.Queue.queue()
 	for i, rw := range prom.RemoteWriteConfigs {
 		node := l.remotes[i].node
 		if get(node, "queue_config", "retry_on_http_429") == nil {

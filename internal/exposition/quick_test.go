@@ -94,6 +94,14 @@ func parsedAlone(t *testing.T, text []byte, typ string) (l labels.Labels) {
 	return l
 }
 
+func TestValueOfLineNeedsAWholeValue(t *testing.T) {
+	for _, text := range []string{"", "5", "5 6\n", "5\t\n", " 5\n", "\n", "x\n", "1234567890123456", "1.5"} {
+		if v, n := valueOfLine([]byte(text)); n != 0 {
+			t.Errorf("%q: %v of %d bytes", text, v, n)
+		}
+	}
+}
+
 // FuzzValue compares parseValue with textparse: where it says yes, the value is that; where textparse takes a value,
 // so does it.
 func FuzzValue(f *testing.F) {
@@ -111,6 +119,9 @@ func FuzzValue(f *testing.F) {
 		p := textparse.NewPromParser(append([]byte("a "), number...), nil, false)
 		_, err := p.Next()
 		got, ok := parseValue(number)
+		if v, n := valueOfLine(append(bytes.Clone(number), "\nb 1"...)); n != 0 != ok || ok && (n != len(number)+1 || math.Float64bits(v) != math.Float64bits(got)) {
+			t.Fatalf("%q: valueOfLine %v of %d bytes, parseValue %v %v", number, v, n, got, ok)
+		}
 		if ok != (err == nil) {
 			t.Fatalf("%q: taken %v, textparse says %v", number, ok, err)
 		}

@@ -279,9 +279,7 @@ func (q *FIFO) remove(l *lane, at int) *request {
 	return r
 }
 
-// Resize changes the number of lanes. What is open is sealed, and all that is queued is delivered before anything
-// appended from now on: old lane i through lane i modulo the new number. A request in flight stays with its reader,
-// which calls Ack with the lane that it gave Next, even where that lane is no more.
+// Resize implements Queue.
 func (q *FIFO) Resize(lanes int) {
 	q.mu.Lock()
 	defer q.unlock()

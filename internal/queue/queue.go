@@ -92,6 +92,10 @@ type Queue interface {
 	Next(lane int) (Request, bool)
 	// Ack removes the request that Next gave. The data of its records is the caller's from then on.
 	Ack(lane int)
+	// Resize changes the number of lanes. What is open is sealed, and all that is queued is delivered before anything
+	// appended from now on: old lane i through lane i modulo the new number. A request in flight stays with its
+	// reader, which calls Ack with the lane that it gave Next, even where that lane is no more.
+	Resize(lanes int)
 	// Stats is cheap enough for every page view.
 	Stats() Stats
 	// Close ends the queue and tells what is lost by that: what only memory held. A queue on disk waits for its
@@ -139,21 +143,23 @@ const (
 	maxSegmentBytes = 16 << 20
 )
 
-// Validate reports every problem at once, each with the key to change.
+// FieldError is a value that a field of Config cannot have.
+type FieldError struct{ Key, Value, Why string } // Key as in a configuration file
+
+func (e *FieldError) Error() string { return fmt.Sprintf("%s: %s: %s", e.Key, e.Value, e.Why) }
+
+// Validate reports every problem at once, each a *FieldError.
 func (c Config) Validate() error {
 	var errs []error
-	if c.MaxBytes < minSegmentBytes {
-		errs = append(errs, fmt.Errorf("max_bytes: %d is less than one segment, %d", c.MaxBytes, minSegmentBytes))
+	bad := func(is bool, key string, value any, why string) {
+		if is {
+			errs = append(errs, &FieldError{key, fmt.Sprint(value), why})
+		}
 	}
-	if c.MaxMemory <= 0 {
-		errs = append(errs, fmt.Errorf("max_memory: %d is nothing", c.MaxMemory))
-	}
-	if c.MaxAge < 0 {
-		errs = append(errs, fmt.Errorf("max_age: %v is negative", c.MaxAge))
-	}
-	if c.FsyncInterval < 0 {
-		errs = append(errs, fmt.Errorf("fsync_interval: %v is negative", c.FsyncInterval))
-	}
+	bad(c.MaxBytes < minSegmentBytes, "max_bytes", c.MaxBytes, fmt.Sprintf("less than one segment, %d bytes", minSegmentBytes))
+	bad(c.MaxMemory <= 0, "max_memory", c.MaxMemory, "must be more than 0")
+	bad(c.MaxAge < 0, "max_age", c.MaxAge, "negative")
+	bad(c.FsyncInterval < 0, "fsync_interval", c.FsyncInterval, "negative")
 	return errors.Join(errs...)
 }
 

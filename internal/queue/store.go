@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -124,18 +123,34 @@ type Identity struct {
 	Newest   time.Time // of a sample; zero: nothing waits
 }
 
-// Identities lists the queues of the store by name. What of them waits is only told of those that are not open.
-func (s *Store) Identities() ([]Identity, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// Names lists the identities of the queues in the store.
+func (s *Store) Names() ([]string, error) {
 	entries, err := s.fs.ReadDir(s.dir)
 	if err != nil {
 		return nil, fmt.Errorf("storage: %w", err)
 	}
-	var all []Identity
+	var names []string
 	for _, e := range entries {
-		name, ok := strings.CutPrefix(e.Name, queuePrefix)
-		if !ok || !e.Dir || checkIdentity(name) != nil {
+		if name, ok := strings.CutPrefix(e.Name, queuePrefix); ok && e.Dir && checkIdentity(name) == nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// Identities lists the queues of the store by name, but for some. What of them waits is only told of those that are
+// not open: they are read for it.
+func (s *Store) Identities(but ...string) ([]Identity, error) {
+	names, err := s.Names()
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []Identity
+	for _, name := range names {
+		if slices.Contains(but, name) {
 			continue
 		}
 		id := Identity{Name: name, Open: s.open[name] != nil}
@@ -146,7 +161,6 @@ func (s *Store) Identities() ([]Identity, error) {
 		}
 		all = append(all, id)
 	}
-	slices.SortFunc(all, func(a, b Identity) int { return cmp.Compare(a.Name, b.Name) })
 	return all, nil
 }
 
@@ -202,7 +216,7 @@ func (s *Store) Rename(from, to string) error {
 // DropOrphans removes queues that are not open and in which nothing is newer than maxAge, and tells what was
 // lost with them. Spare names those that will be opened.
 func (s *Store) DropOrphans(maxAge time.Duration, spare ...string) ([]Identity, error) {
-	all, err := s.Identities()
+	all, err := s.Identities(spare...)
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +225,7 @@ func (s *Store) DropOrphans(maxAge time.Duration, spare ...string) ([]Identity, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range all {
-		if s.open[id.Name] != nil || slices.Contains(spare, id.Name) || id.Newest.After(oldest) {
+		if s.open[id.Name] != nil || id.Newest.After(oldest) {
 			continue
 		}
 		if err := s.remove(id.Name); err != nil {

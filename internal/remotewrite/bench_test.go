@@ -28,6 +28,7 @@ func (q *swallow) Append(_ int, r queue.Record) (queue.Loss, error) {
 func (q *swallow) Seal(int)                       {}
 func (q *swallow) Next(int) (queue.Request, bool) { return queue.Request{}, false }
 func (q *swallow) Ack(int)                        {}
+func (q *swallow) Resize(int)                     {}
 func (q *swallow) Stats() queue.Stats             { return queue.Stats{} }
 func (q *swallow) Close() (queue.Loss, error)     { return queue.Loss{}, nil }
 
@@ -58,10 +59,10 @@ func benchBatches(table *series.Table) (out []*series.Batch) {
 
 func benchWriters(b *testing.B, external labels.Labels) (*Writers, *swallow, []*series.Batch) {
 	table := series.NewTable()
-	w := New(table, zap.NewNop(), nil)
+	w := New(table, nil, zap.NewNop(), nil)
 	q := &swallow{}
-	err := w.Apply(Config{Endpoints: []EndpointConfig{endpointConfig("a")}, ExternalLabels: external,
-		OpenQueue: func(string, int, queue.Config) (queue.Queue, error) { return q, nil }})
+	w.openQueue = func(string, int, queue.Config) (queue.Queue, error) { return q, nil }
+	err := w.Apply(Config{Endpoints: []EndpointConfig{endpointConfig("a")}, ExternalLabels: external})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -26,8 +26,6 @@ type Config struct {
 	ExternalLabels labels.Labels
 	FlushDeadline  time.Duration // of a stop, and of an endpoint that a reload removed
 	Queue          queue.Config  // zero: queue.DefaultConfig
-	// OpenQueue opens what holds an endpoint's requests; nil keeps them in memory.
-	OpenQueue func(endpoint string, lanes int, cfg queue.Config) (queue.Queue, error)
 }
 
 // minLanes is how many lanes an endpoint has unless max_shards forbids: one slow request must not hold
@@ -114,5 +112,5 @@ func (s *settings) same(o *settings) bool {
 	if s.Name != "" || o.Name != "" {
 		return s.Name == o.Name
 	}
-	return s.URL.String() == o.URL.String()
+	return s.identity() == o.identity()
 }

@@ -23,7 +23,7 @@ import (
 // messages takes everything that is queued, request by request, lane by lane.
 func (w *world) messages() (out []message) {
 	e := (*w.writers.endpoints.Load())[0]
-	for _, l := range e.lanes {
+	for _, l := range e.all() {
 		l.sealDue(e, true)
 		for {
 			r, ok := e.queue.Next(l.index)

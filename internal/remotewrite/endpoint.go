@@ -16,12 +16,18 @@ import (
 
 // endpoint is one receiver: its lanes, its queue, and how it does. It outlives reloads.
 type endpoint struct {
-	label   string // in metrics and logs
-	log     *zap.Logger
-	metrics *endpointMetrics
-	queue   queue.Queue
-	lanes   []*lane
-	blocks  blocks
+	label    string // in metrics and logs
+	identity string // of its queue
+	log      *zap.Logger
+	metrics  *endpointMetrics
+	queue    queue.Queue
+	durable  bool // the queue outlives the process
+	blocks   blocks
+	waited   atomic.Int64 // nanoseconds, for answers to requests that were accepted
+
+	shape     sync.RWMutex // held for reading by who appends, for writing while the number of lanes changes
+	lanes     atomic.Pointer[[]*lane]
+	resettled chan struct{} // the settings may want another number of lanes
 
 	encoders encoders // the senders' own
 
@@ -32,29 +38,43 @@ type endpoint struct {
 	started  bool       // run has the rest of its life
 	retired  bool
 	retiring chan struct{} // closed by retire
+	hurry    chan struct{} // closed when flushing must end at once
+	ended    chan struct{} // closed by end
 	replaced chan struct{} // closed, and made anew, by reconfigure: nobody waits on by old settings
 }
 
-func newEndpoint(label string, s *settings, q queue.Queue, lanes int, log *zap.Logger, m *metrics) *endpoint {
+// newEndpoint makes an endpoint that has no queue yet.
+func newEndpoint(label, identity string, s *settings, lanes int, log *zap.Logger, m *metrics) *endpoint {
 	e := &endpoint{
-		label: label, log: log.With(zap.String("endpoint", label)), metrics: m.endpoint(label), queue: q,
-		retiring: make(chan struct{}), replaced: make(chan struct{}),
+		label: label, identity: identity, log: log.With(zap.String("endpoint", label)), metrics: m.endpoint(label),
+		retiring: make(chan struct{}), replaced: make(chan struct{}), hurry: make(chan struct{}), ended: make(chan struct{}),
+		resettled: make(chan struct{}, 1),
 	}
-	for i := range lanes {
-		e.lanes = append(e.lanes, newLane(i))
+	all := make([]*lane, lanes)
+	for i := range all {
+		all[i] = newLane(i)
 	}
+	e.lanes.Store(&all)
 	e.settings.Store(s)
 	e.health.reset(s)
 	e.metrics.protocol.Set(float64(e.health.protocol))
 	return e
 }
 
-func (e *endpoint) laneOf(hash uint64) *lane { return e.lanes[hash%uint64(len(e.lanes))] }
+// all is the lanes that there are now.
+func (e *endpoint) all() []*lane { return *e.lanes.Load() }
+
+func (e *endpoint) laneOf(hash uint64) *lane {
+	all := e.all()
+	return all[hash%uint64(len(all))]
+}
 
 // append packs a batch. Series that kept their target's labels go through the lane of the target, all others,
 // the loose ones, through the lane of their own labels.
 func (e *endpoint) append(v series.View, b *series.Batch) {
 	e.metrics.appended.Add(float64(b.Len()))
+	e.shape.RLock()
+	defer e.shape.RUnlock()
 	s := e.settings.Load()
 	loose := e.appendWhole(s, v, b)
 	if len(loose) > 0 {
@@ -116,7 +136,8 @@ func (e *endpoint) appendWhole(s *settings, v series.View, b *series.Batch) (loo
 }
 
 func (e *endpoint) appendLoose(s *settings, v series.View, target series.TargetID, loose []looseRow) {
-	lanes := uint64(len(e.lanes))
+	all := e.all()
+	lanes := uint64(len(all))
 	slices.SortStableFunc(loose, func(a, b looseRow) int { return cmp.Compare(a.hash%lanes, b.hash%lanes) })
 	for len(loose) > 0 {
 		at := loose[0].hash % lanes
@@ -124,7 +145,7 @@ func (e *endpoint) appendLoose(s *settings, v series.View, target series.TargetI
 		for n < len(loose) && loose[n].hash%lanes == at {
 			n++
 		}
-		e.appendLooseTo(e.lanes[at], s, v, target, loose[:n])
+		e.appendLooseTo(all[at], s, v, target, loose[:n])
 		loose = loose[n:]
 	}
 }
@@ -152,18 +173,16 @@ func (e *endpoint) appendLooseTo(l *lane, s *settings, v series.View, target ser
 
 // reconfigure goes on under new settings; the backlog stays.
 func (e *endpoint) reconfigure(s *settings) {
-	if want := s.lanes(); want != len(e.lanes) {
-		e.log.Info("remote write keeps its lanes until a restart",
-			zap.Int("lanes", len(e.lanes)), zap.Int("wanted", want))
-	}
 	old := e.settings.Swap(s)
 	e.metrics.protocol.Set(float64(e.health.reset(s)))
 	e.life.Lock()
 	close(e.replaced)
 	e.replaced = make(chan struct{})
 	e.life.Unlock()
-	for _, l := range e.lanes {
-		l.notify()
+	e.wakeLanes(-1)
+	select {
+	case e.resettled <- struct{}{}:
+	default:
 	}
 	old.client.close()
 }
@@ -203,23 +222,70 @@ func (e *endpoint) run(ctx context.Context) {
 	defer stopSending()
 	stopping := make(chan struct{})
 	var senders sync.WaitGroup
-	for _, l := range e.lanes {
-		senders.Go(func() { (&sender{endpoint: e, lane: l, encoders: &e.encoders}).run(sending, stopping) })
+	start := func(lanes []*lane) {
+		for _, l := range lanes {
+			senders.Go(func() { (&sender{endpoint: e, lane: l, encoders: &e.encoders}).run(sending, stopping) })
+		}
 	}
-	select {
-	case <-ctx.Done():
-	case <-e.retiring:
-	}
+	start(e.all()) // nobody else changes them
+	e.serve(ctx, start)
 	close(stopping)
-	deadline := time.AfterFunc(e.settings.Load().flushDeadline, stopSending)
-	senders.Wait()
+	deadline := time.AfterFunc(e.flushTime(), stopSending)
+	flushed := make(chan struct{})
+	go func() { senders.Wait(); close(flushed) }()
+	select {
+	case <-flushed:
+	case <-e.hurry:
+		stopSending()
+		<-flushed
+	}
 	deadline.Stop()
 	e.end()
 }
 
+// serve returns when ctx ends or the endpoint is retired; until then it sees to the number of lanes.
+func (e *endpoint) serve(ctx context.Context, start func([]*lane)) {
+	tick := time.NewTicker(growthCheck)
+	defer tick.Stop()
+	var g growth
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.retiring:
+			return
+		case <-e.resettled:
+			s := e.settings.Load()
+			start(e.resize(max(s.lanes(), min(len(e.all()), s.QueueConfig.MaxShards))))
+		case <-tick.C:
+			start(e.resize(e.outgrown(&g)))
+		}
+	}
+}
+
+// flushTime is how long a stop waits for the endpoint to take what is queued. What a durable queue holds need not
+// be waited for where the endpoint is down.
+func (e *endpoint) flushTime() time.Duration {
+	if e.durable && e.status().Unreachable {
+		return 0
+	}
+	return e.settings.Load().flushDeadline
+}
+
+// leave ends the flushing of an endpoint that has retired and waits until its queue is closed.
+func (e *endpoint) leave() {
+	e.life.Lock()
+	if !isClosed(e.hurry) {
+		close(e.hurry)
+	}
+	e.life.Unlock()
+	<-e.ended
+}
+
 // end closes what the endpoint owns and counts what nobody will deliver.
 func (e *endpoint) end() {
-	for _, l := range e.lanes {
+	defer close(e.ended)
+	for _, l := range e.all() {
 		l.sealDue(e, true)
 	}
 	loss, err := e.queue.Close()

@@ -111,7 +111,7 @@ func TestQueueThatRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		var failed atomic.Int64
-		w.cfg.OpenQueue = func(_ string, lanes int, cfg queue.Config) (queue.Queue, error) {
+		w.writers.openQueue = func(_ string, lanes int, cfg queue.Config) (queue.Queue, error) {
 			return moody{queue.NewMemory(cfg, lanes), &failed}, nil
 		}
 		ec := endpointConfig("a")

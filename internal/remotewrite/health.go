@@ -245,7 +245,7 @@ func (e *endpoint) status() EndpointStatus {
 	s := e.settings.Load()
 	q := e.queue.Stats()
 	out := EndpointStatus{
-		Name: e.label, URL: s.redactedURL(), Lanes: len(e.lanes),
+		Name: e.label, URL: s.redactedURL(), Lanes: len(e.all()),
 		PendingSamples: q.Samples, PendingBytes: q.Bytes,
 	}
 	if q.Requests > 0 {

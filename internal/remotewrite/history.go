@@ -57,6 +57,21 @@ func (h *history) target(hash uint64) *targetHistory {
 	return t
 }
 
+// keep takes over what another lane remembered.
+func (h *history) keep(hash uint64, t *targetHistory) {
+	if h.targets == nil {
+		h.targets = map[uint64]*targetHistory{}
+	}
+	h.targets[hash] = t
+}
+
+func (h *history) keepLoose(hash uint64, s looseHistory) {
+	if h.loose == nil {
+		h.loose = map[uint64]looseHistory{}
+	}
+	h.loose[hash] = s
+}
+
 // takes tells whether a sample is newer than the last one of its series, and remembers it where that is kept.
 func (t *targetHistory) takes(v series.View, id series.ID, at int64) bool {
 	if t.each == nil {

@@ -340,7 +340,7 @@ func TestReplayedRequests(t *testing.T) {
 				f := newFeed(t, oneLane(tc.protocol, 2000), db, 1, tc.size)
 				f.cfg.Endpoints = nil
 				f.apply()
-				f.cfg.OpenQueue = func(_ string, lanes int, cfg queue.Config) (queue.Queue, error) {
+				f.writers.openQueue = func(_ string, lanes int, cfg queue.Config) (queue.Queue, error) {
 					return replaying{queue.NewMemory(cfg, lanes)}, nil
 				}
 				f.cfg.Endpoints = []EndpointConfig{oneLane(tc.protocol, 2000)}

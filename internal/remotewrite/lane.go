@@ -2,6 +2,7 @@ package remotewrite
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
@@ -16,6 +17,7 @@ const maxRequestBytes = 8 << 20
 type lane struct {
 	index int
 	wake  chan struct{} // tells the sender that a request was sealed or begun
+	gone  atomic.Bool   // the endpoint has fewer lanes now: its sender ends
 
 	mu       sync.Mutex // guards the following
 	enc      encoder

@@ -121,15 +121,15 @@ func (m *mesh) istio(workload, peer int) []string {
 func meshMessages(t testing.TB, targets, size int) (out []message) {
 	t.Helper()
 	table := series.NewTable()
-	w := New(table, zap.NewNop(), nil)
+	w := New(table, nil, zap.NewNop(), nil)
 	var q queue.Queue
 	ec := endpointConfig("a")
 	ec.QueueConfig.MaxShards = 1
-	err := w.Apply(Config{Endpoints: []EndpointConfig{ec},
-		OpenQueue: func(_ string, lanes int, cfg queue.Config) (queue.Queue, error) {
-			q = queue.NewMemory(cfg, lanes)
-			return q, nil
-		}})
+	w.openQueue = func(_ string, lanes int, cfg queue.Config) (queue.Queue, error) {
+		q = queue.NewMemory(cfg, lanes)
+		return q, nil
+	}
+	err := w.Apply(Config{Endpoints: []EndpointConfig{ec}})
 	if err != nil {
 		t.Fatal(err)
 	}

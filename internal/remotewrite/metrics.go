@@ -13,6 +13,7 @@ type reason string
 
 const (
 	queueFull     reason = "queue_full"     // the oldest made room in a full queue
+	diskFull      reason = "disk_full"      // the disk did not take them, and memory is bounded
 	queueError    reason = "queue_error"    // the queue refused to take it
 	refusedSample reason = "refused"        // the receiver refused it for good
 	tooOld        reason = "too_old"        // older than sample_age_limit when its turn came
@@ -21,13 +22,13 @@ const (
 	relabelled    reason = "write_relabel"  // write_relabel_configs dropped it
 	abandoned     reason = "abandoned"      // not delivered before the flush deadline of a stop or a removal
 	unsupported   reason = "unsupported"    // remote write 1.0 cannot carry it, or was told not to
-	damaged       reason = "damaged"        // could not be decoded again for 1.0 or a split
+	damaged       reason = "damaged"        // came back from the queue as something else, or not at all
 
 	// travelled with what the receiver refused, and was not told from it in time
 	isolationBudget reason = "isolation_budget"
 )
 
-var reasons = []reason{queueFull, queueError, refusedSample, tooOld, notNewer, invalidLabels, relabelled,
+var reasons = []reason{queueFull, diskFull, queueError, refusedSample, tooOld, notNewer, invalidLabels, relabelled,
 	abandoned, unsupported, damaged, isolationBudget}
 
 type metrics struct {

@@ -15,7 +15,7 @@ import (
 // TestMetricNames makes a renamed metric a visible diff: GOLDEN=1 rewrites the file.
 func TestMetricNames(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	w := New(series.NewTable(), zap.NewNop(), reg)
+	w := New(series.NewTable(), nil, zap.NewNop(), reg)
 	if err := w.Apply(Config{Endpoints: []EndpointConfig{endpointConfig("a")}}); err != nil {
 		t.Fatal(err)
 	}

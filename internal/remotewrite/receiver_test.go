@@ -1,6 +1,7 @@
 package remotewrite
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -23,6 +24,7 @@ import (
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -34,7 +36,8 @@ type point struct {
 
 // receiver is a poster that decodes what it gets with Prometheus' own types.
 type receiver struct {
-	t *testing.T
+	t     *testing.T
+	delay time.Duration // before it looks at a request
 
 	mu       sync.Mutex // guards the following
 	reply    func(r *receiver, p protocol, samples int) answer
@@ -57,7 +60,14 @@ func fine(p protocol, samples int) answer {
 
 func status(code int) answer { return answer{status: code, header: http.Header{}} }
 
-func (r *receiver) post(_ context.Context, body []byte, p protocol, _ int) answer {
+func (r *receiver) post(ctx context.Context, body []byte, p protocol, _ int) answer {
+	if r.delay > 0 {
+		select {
+		case <-time.After(r.delay):
+		case <-ctx.Done():
+			return answer{err: ctx.Err()}
+		}
+	}
 	got := r.decode(body, p)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -175,7 +185,7 @@ type world struct {
 	table     *series.Table
 	writers   *Writers
 	cfg       Config
-	receivers map[string]*receiver // by endpoint name
+	receivers map[string]*receiver // by endpoint name, or host
 	logs      *zap.Logger
 	cancel    context.CancelFunc
 	done      chan struct{}
@@ -200,13 +210,19 @@ func explicit(ec EndpointConfig, p protocol) EndpointConfig {
 }
 
 func newWorld(t *testing.T, endpoints ...EndpointConfig) *world {
+	return newStoredWorld(t, nil, endpoints...)
+}
+
+// newStoredWorld keeps what is to be delivered in a store.
+func newStoredWorld(t *testing.T, store *queue.Store, endpoints ...EndpointConfig) *world {
 	w := &world{t: t, table: series.NewTable(), receivers: map[string]*receiver{}, logs: zap.NewNop()}
-	w.writers = New(w.table, w.logs, nil)
+	w.writers = New(w.table, store, w.logs, nil)
 	w.writers.newClient = func(ec EndpointConfig) (poster, error) {
-		if w.receivers[ec.Name] == nil {
-			w.receivers[ec.Name] = newReceiver(t)
+		name := cmp.Or(ec.Name, ec.URL.Host)
+		if w.receivers[name] == nil {
+			w.receivers[name] = newReceiver(t)
 		}
-		return w.receivers[ec.Name], nil
+		return w.receivers[name], nil
 	}
 	w.cfg = Config{Endpoints: endpoints, FlushDeadline: 5 * time.Second}
 	w.apply()

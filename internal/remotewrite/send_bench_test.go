@@ -132,7 +132,7 @@ func BenchmarkDeliver(b *testing.B) {
 	for _, p := range []protocol{v2, v1} {
 		b.Run(p.String(), func(b *testing.B) {
 			ms := meshMessages(b, 8, 2000)
-			w := New(series.NewTable(), zap.NewNop(), nil)
+			w := New(series.NewTable(), nil, zap.NewNop(), nil)
 			w.newClient = func(EndpointConfig) (poster, error) {
 				return pleased{http.Header{"X-Prometheus-Remote-Write-Samples-Written": {"2000"}}}, nil
 			}
@@ -140,7 +140,7 @@ func BenchmarkDeliver(b *testing.B) {
 				b.Fatal(err)
 			}
 			e := (*w.endpoints.Load())[0]
-			s := sender{endpoint: e, lane: e.lanes[0], encoders: &e.encoders}
+			s := sender{endpoint: e, lane: e.all()[0], encoders: &e.encoders}
 			i := 0
 			b.ReportAllocs()
 			report := perSample(b, ms[0].samples)
@@ -159,7 +159,7 @@ func BenchmarkCatchUp(b *testing.B) {
 	for _, p := range []protocol{v2, v1} {
 		b.Run(p.String(), func(b *testing.B) {
 			table := series.NewTable()
-			w := New(table, zap.NewNop(), nil)
+			w := New(table, nil, zap.NewNop(), nil)
 			ec := explicit(endpointConfig("a"), p)
 			ec.URL.Scheme, ec.URL.Host = "http", nullReceiver(b)
 			if err := w.Apply(Config{Endpoints: []EndpointConfig{ec}, Queue: queue.Config{MaxBytes: 1 << 40}, FlushDeadline: time.Hour}); err != nil {

@@ -33,7 +33,7 @@ func (s *sender) run(ctx context.Context, stopping <-chan struct{}) {
 			e.health.settle(-r.Samples)
 			continue
 		}
-		if closing {
+		if closing || s.lane.gone.Load() {
 			return
 		}
 		s.idle(ctx, stopping, wait)
@@ -215,6 +215,7 @@ func (s *sender) accept(cfg *settings, m message, p protocol, lost int, a answer
 	e.metrics.accepted.Add(float64(arrived))
 	e.metrics.drop(unsupported, lost)
 	e.health.settle(m.samples)
+	e.waited.Add(int64(a.took))
 	e.succeeded(cfg, p, m.newest)
 }
 

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,8 @@ type Writers struct {
 	log       *zap.Logger
 	metrics   *metrics
 	newClient clientFunc
+	storage   *storage
+	openQueue func(identity string, lanes int, cfg queue.Config) (queue.Queue, error) // storage's; tests have their own
 
 	// endpoints is replaced whole, so that Append never waits for Apply.
 	endpoints atomic.Pointer[[]*endpoint]
@@ -36,15 +39,26 @@ type Writers struct {
 	mu      sync.Mutex      // guards the following; held by Apply and by the start of Run
 	running context.Context // Run's; nil before
 	stopped bool            // Run has begun to end
+	adopted bool            // the first Apply is through
+	retired []*endpoint     // may still flush
+	maxAge  time.Duration   // of orphans
 	runners sync.WaitGroup
 }
 
-// New returns Writers without endpoints: they take batches and count nothing.
-func New(table *series.Table, log *zap.Logger, reg prometheus.Registerer) *Writers {
-	w := &Writers{table: table, log: log, metrics: newMetrics(reg), newClient: newClient}
+// New returns Writers without endpoints: they take batches and count nothing. store keeps what is to be delivered,
+// and is the caller's to close after Run; nil: memory does, and what it holds goes with the process.
+func New(table *series.Table, store *queue.Store, log *zap.Logger, reg prometheus.Registerer) *Writers {
+	w := &Writers{
+		table: table, log: log, metrics: newMetrics(reg), newClient: newClient,
+		storage: newStorage(store, log, reg),
+	}
+	w.openQueue = w.storage.open
 	w.endpoints.Store(&[]*endpoint{})
 	if reg != nil {
 		reg.MustRegister(newPendingCollector(w.Status))
+		if store != nil {
+			reg.MustRegister(newQueueCollector(func() []*endpoint { return *w.endpoints.Load() }))
+		}
 	}
 	return w
 }
@@ -64,17 +78,26 @@ func (w *Writers) Append(b *series.Batch) error {
 	return nil
 }
 
-// Apply makes the endpoints what cfg says. Unchanged ones are not touched; one that kept its name, or its URL,
-// goes on with its backlog under the new settings; a removed one is flushed for at most the flush deadline. On
-// an error nothing has changed.
+// Apply makes the endpoints what cfg says. Unchanged ones are not touched; one that kept its name or, without one, its
+// URL but for the query, goes on with its backlog under the new settings, and so does the only one that is new after
+// the only one that is gone; a removed one is flushed for at most the flush deadline. On an error nothing has changed.
 func (w *Writers) Apply(cfg Config) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.stopped {
 		return errors.New("remote write has stopped")
 	}
+	if cfg.Queue.MaxBytes == 0 {
+		cfg.Queue = queue.DefaultConfig()
+	}
+	identities := identities(cfg.Endpoints)
+	if !w.adopted {
+		if err := w.storage.adopt(identities); err != nil {
+			return err
+		}
+	}
 	current := *w.endpoints.Load()
-	steps, gone, err := w.plan(cfg, current)
+	steps, gone, err := w.plan(cfg, identities, current)
 	if err != nil {
 		return err
 	}
@@ -92,7 +115,22 @@ func (w *Writers) Apply(cfg Config) error {
 	for _, e := range gone {
 		e.retire()
 	}
+	w.retired = slices.DeleteFunc(append(w.retired, gone...), func(e *endpoint) bool { return isClosed(e.ended) })
+	w.maxAge = cfg.Queue.MaxAge
+	w.sweep(!w.adopted || len(gone) > 0)
+	w.adopted = true
 	return nil
+}
+
+// sweep looks after the queues of the store that have no endpoint. The caller holds mu.
+func (w *Writers) sweep(loud bool) {
+	var wanted []string
+	for _, e := range slices.Concat(*w.endpoints.Load(), w.retired) {
+		wanted = append(wanted, e.identity)
+	}
+	if err := w.storage.sweep(w.maxAge, wanted, w.metrics, loud); err != nil {
+		w.log.Error("look for queues without endpoint", zap.Error(err))
+	}
 }
 
 // step is what Apply does to one endpoint.
@@ -102,15 +140,53 @@ type step struct {
 	fresh    bool
 }
 
-// plan pairs the wanted endpoints with the current ones: by equal settings first, then by name or URL.
-func (w *Writers) plan(cfg Config, current []*endpoint) (steps []step, gone []*endpoint, err error) {
-	steps = make([]step, len(cfg.Endpoints))
+// plan pairs the wanted endpoints with the current ones: by equal settings first, then by name or URL, then the only
+// unnamed ones that are left. It opens the new ones.
+func (w *Writers) plan(cfg Config, identities []string, current []*endpoint) (steps []step, gone []*endpoint, err error) {
 	wanted := make([]*settings, len(cfg.Endpoints))
+	for i, ec := range cfg.Endpoints {
+		wanted[i] = newSettings(cfg, ec)
+	}
+	steps, gone = match(wanted, current)
+	defer func() {
+		if err != nil {
+			for _, s := range steps {
+				if s.fresh {
+					s.endpoint.retire() // never started, so closed at once
+				}
+			}
+		}
+	}()
+	for i, s := range wanted {
+		if steps[i].endpoint != nil && steps[i].replace == nil {
+			continue
+		}
+		if _, err := s.withClient(w.newClient); err != nil {
+			return steps, nil, err
+		}
+	}
+	labels := labelsOf(wanted)
+	for i, s := range wanted {
+		if steps[i].endpoint != nil {
+			continue
+		}
+		e, err := w.open(cfg, s, labels[i], identities[i])
+		if err != nil {
+			return steps, nil, err
+		}
+		steps[i] = step{endpoint: e, fresh: true}
+	}
+	return steps, gone, nil
+}
+
+// match finds the endpoint that each of the wanted settings is for, and those that nobody wants.
+func match(wanted []*settings, current []*endpoint) (steps []step, gone []*endpoint) {
+	steps = make([]step, len(wanted))
 	used := map[*endpoint]bool{}
-	pair := func(match func(*endpoint, *settings) bool, keep bool) {
+	take := func(fits func(*endpoint, *settings) bool, keep bool) {
 		for i, s := range wanted {
 			for _, e := range current {
-				if steps[i].endpoint == nil && !used[e] && match(e, s) {
+				if steps[i].endpoint == nil && !used[e] && fits(e, s) {
 					used[e], steps[i].endpoint = true, e
 					if !keep {
 						steps[i].replace = s
@@ -119,29 +195,12 @@ func (w *Writers) plan(cfg Config, current []*endpoint) (steps []step, gone []*e
 			}
 		}
 	}
-	for i, ec := range cfg.Endpoints {
-		wanted[i] = newSettings(cfg, ec)
-	}
-	pair(func(e *endpoint, s *settings) bool { return e.settings.Load().equal(s) }, true)
-	pair(func(e *endpoint, s *settings) bool { return e.settings.Load().same(s) }, false)
-
-	labels := map[string]int{}
+	take(func(e *endpoint, s *settings) bool { return e.settings.Load().equal(s) }, true)
+	take(func(e *endpoint, s *settings) bool { return e.settings.Load().same(s) }, false)
+	left := 0
 	for i, s := range wanted {
-		label := s.label()
-		if labels[label]++; labels[label] > 1 {
-			label = fmt.Sprintf("%s#%d", label, labels[label]) // two entries without names may share a URL
-		}
-		if steps[i].endpoint != nil && steps[i].replace == nil {
-			continue
-		}
-		if _, err := s.withClient(w.newClient); err != nil {
-			return nil, nil, err
-		}
-		if steps[i].endpoint == nil {
-			steps[i].fresh = true
-			if steps[i].endpoint, err = w.open(cfg, s, label); err != nil {
-				return nil, nil, err
-			}
+		if s.Name == "" && steps[i].endpoint == nil {
+			left++
 		}
 	}
 	for _, e := range current {
@@ -149,20 +208,51 @@ func (w *Writers) plan(cfg Config, current []*endpoint) (steps []step, gone []*e
 			gone = append(gone, e)
 		}
 	}
-	return steps, gone, nil
+	unnamed := func(e *endpoint) bool { return e.settings.Load().Name == "" }
+	if at := slices.IndexFunc(gone, unnamed); left == 1 && at >= 0 && !slices.ContainsFunc(gone[at+1:], unnamed) {
+		take(func(e *endpoint, s *settings) bool { return unnamed(e) && s.Name == "" }, false)
+		gone = slices.Delete(gone, at, at+1)
+	}
+	return steps, gone
+}
+
+// identities names the queues of endpoints; of two unnamed ones with one URL, the second has a number.
+func identities(endpoints []EndpointConfig) []string {
+	return numbered(len(endpoints), "-", func(i int) string { return endpoints[i].identity() })
+}
+
+// labelsOf names endpoints in metrics and logs.
+func labelsOf(all []*settings) []string {
+	return numbered(len(all), "#", func(i int) string { return all[i].label() })
+}
+
+func numbered(n int, mark string, name func(int) string) []string {
+	names := make([]string, n)
+	times := map[string]int{}
+	for i := range names {
+		names[i] = name(i)
+		if times[names[i]]++; times[names[i]] > 1 {
+			names[i] = fmt.Sprintf("%s%s%d", names[i], mark, times[name(i)])
+		}
+	}
+	return names
 }
 
 // open makes a new endpoint with its queue.
-func (w *Writers) open(cfg Config, s *settings, label string) (*endpoint, error) {
-	lanes := s.lanes()
-	var q queue.Queue = queue.NewMemory(cfg.Queue, lanes)
-	if cfg.OpenQueue != nil {
-		var err error
-		if q, err = cfg.OpenQueue(label, lanes, cfg.Queue); err != nil {
-			return nil, fmt.Errorf("remote_write %s: %w", label, err)
+func (w *Writers) open(cfg Config, s *settings, label, identity string) (*endpoint, error) {
+	for _, e := range w.retired {
+		if e.identity == identity {
+			e.leave() // it is wanted again before it had flushed
 		}
 	}
-	return newEndpoint(label, s, q, lanes, w.log, w.metrics), nil
+	lanes := s.lanes()
+	e := newEndpoint(label, identity, s, lanes, w.log, w.metrics)
+	e.durable = w.storage.store != nil
+	var err error
+	if e.queue, err = w.openQueue(identity, lanes, e.queueConfig(cfg.Queue)); err != nil {
+		return nil, fmt.Errorf("remote_write %s: %w", label, err)
+	}
+	return e, nil
 }
 
 // start runs an endpoint until Run's context ends or it retires. The caller holds mu.
@@ -184,12 +274,28 @@ func (w *Writers) Run(ctx context.Context) error {
 		w.start(e)
 	}
 	w.mu.Unlock()
-	<-ctx.Done()
+	w.lookAfterOrphans(ctx)
 	w.mu.Lock()
 	w.stopped = true // no Apply starts runners behind our back
 	w.mu.Unlock()
 	w.runners.Wait()
 	return nil
+}
+
+// lookAfterOrphans returns when ctx ends.
+func (w *Writers) lookAfterOrphans(ctx context.Context) {
+	tick := time.NewTicker(orphanCheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			w.mu.Lock()
+			w.sweep(false)
+			w.mu.Unlock()
+		}
+	}
 }
 
 // EndpointStatus is what people are shown of an endpoint.

@@ -223,6 +223,52 @@ func TestScrapesOfOneHostNeverOverlap(t *testing.T) {
 	})
 }
 
+// crowd is targets enough for some twenty in each convoy.
+func crowd(r *rig) (targets []model.LabelSet) {
+	for i := range 200 {
+		address := fmt.Sprintf("t%d:1", i)
+		r.pages.set(address, "x 1\n")
+		targets = append(targets, at(address))
+	}
+	return targets
+}
+
+func TestScrapesOfAConvoyBeginAFewAtATime(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.delay = patience / 2
+		r.apply(t, job(t, ""))
+		r.discover(crowd(r)...)
+		pass(30 * time.Second)
+		if r.pages.most != mostAbreast {
+			t.Errorf("%d scrapes at once, want %d", r.pages.most, mostAbreast)
+		}
+		if n := r.batches(); n < 590 || n > 610 {
+			t.Errorf("%d scrapes of 200 targets in 30 s, want about 600", n)
+		}
+	})
+}
+
+func TestSlowScrapesHoldNobodyUp(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.delay = 5 * time.Second
+		r.apply(t, job(t, ""))
+		r.discover(crowd(r)...)
+		pass(30 * time.Second)
+		if r.pages.most < 50 {
+			t.Errorf("%d scrapes at once although each takes 5 s", r.pages.most)
+		}
+		late := map[time.Time]bool{}
+		for _, g := range r.sink.got {
+			if after := (g.at.UnixNano() - int64(r.seed)%int64(convoyDistance)) % int64(convoyDistance); after >= int64(convoyTime+longestWait) {
+				late[g.at] = true
+			}
+		}
+		if len(late) > 0 {
+			t.Errorf("%d scrapes began later than a convoy may take", len(late))
+		}
+	})
+}
+
 func TestASlowTargetIsNeverScrapedTwiceAtOnce(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")

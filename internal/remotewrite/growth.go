@@ -1,0 +1,104 @@
+package remotewrite
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	growthCheck = 15 * time.Second
+	busyLanes   = 0.8 // share of the time in which lanes wait for answers, from which on there are too few
+)
+
+// growth decides when an endpoint needs more lanes: when those it has wait for answers nearly all the time, and still
+// more comes than they carry.
+type growth struct {
+	lanes   int
+	at      time.Time
+	waited  time.Duration // for answers to requests that were accepted, over all lanes, since the start
+	waiting int           // samples
+}
+
+// next tells how many lanes there should be, at most so many, now that waited and waiting are so.
+func (g *growth) next(now time.Time, lanes, most int, waited time.Duration, waiting, full int) int {
+	before := *g
+	*g = growth{lanes: lanes, at: now, waited: waited, waiting: waiting}
+	if before.lanes != lanes {
+		return lanes // the first look at them
+	}
+	time := now.Sub(before.at).Seconds() * float64(lanes)
+	busy := (waited - before.waited).Seconds() >= busyLanes*time
+	if busy && waiting > before.waiting && waiting > full {
+		return min(2*lanes, max(lanes, most))
+	}
+	return lanes
+}
+
+// outgrown tells how many lanes the endpoint should have.
+func (e *endpoint) outgrown(g *growth) int {
+	s := e.settings.Load()
+	lanes := len(e.all())
+	waiting := e.queue.Stats().Samples
+	return g.next(time.Now(), lanes, s.QueueConfig.MaxShards, time.Duration(e.waited.Load()), waiting, lanes*s.QueueConfig.MaxSamplesPerSend)
+}
+
+// resize gives the endpoint so many lanes, and returns the new ones, which have no sender yet. What is queued is
+// delivered before what comes from now on, so the order of each series stays whichever lane it had.
+func (e *endpoint) resize(n int) (fresh []*lane) {
+	e.shape.Lock()
+	defer e.shape.Unlock()
+	old := e.all()
+	if n == len(old) {
+		return nil
+	}
+	e.log.Info("remote write lanes", zap.Int("from", len(old)), zap.Int("to", n))
+	for _, l := range old {
+		l.mu.Lock()
+		l.seal(e)
+		l.mu.Unlock()
+	}
+	e.queue.Resize(n)
+	lanes := make([]*lane, n)
+	for i := range lanes {
+		if i < len(old) {
+			lanes[i] = old[i]
+		} else {
+			lanes[i] = newLane(i)
+			fresh = append(fresh, lanes[i])
+		}
+	}
+	for _, l := range old[min(n, len(old)):] {
+		l.gone.Store(true)
+		l.notify()
+	}
+	e.lanes.Store(&lanes)
+	e.spread(old)
+	return fresh
+}
+
+// spread moves what the old lanes remember of targets and series to the lanes that have these now.
+func (e *endpoint) spread(old []*lane) {
+	histories := make([]history, len(old))
+	for i, l := range old {
+		l.mu.Lock()
+		histories[i], l.sent = l.sent, history{}
+		l.mu.Unlock()
+	}
+	for _, h := range histories {
+		for hash, t := range h.targets {
+			t.request = 0 // was sealed
+			l := e.laneOf(hash)
+			l.mu.Lock()
+			l.sent.keep(hash, t)
+			l.mu.Unlock()
+		}
+		for hash, s := range h.loose {
+			s.request = 0
+			l := e.laneOf(hash)
+			l.mu.Lock()
+			l.sent.keepLoose(hash, s)
+			l.mu.Unlock()
+		}
+	}
+}

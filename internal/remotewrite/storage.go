@@ -1,0 +1,179 @@
+package remotewrite
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+)
+
+// storage is where the queues of all endpoints are: in a store, or in memory only. A queue outlives its endpoint
+// there: after a restart it is found by its identity, and one that no endpoint asks for is an orphan.
+type storage struct {
+	store *queue.Store // nil: memory only
+	log   *zap.Logger
+
+	orphans, orphanBytes prometheus.Gauge
+}
+
+// orphanCheck is how often the store is searched for orphans that are too old.
+const orphanCheck = time.Hour
+
+func newStorage(store *queue.Store, log *zap.Logger, reg prometheus.Registerer) *storage {
+	f := promauto.With(reg)
+	gauge := func(name, help string) prometheus.Gauge {
+		return f.NewGauge(prometheus.GaugeOpts{Name: "envoy_scraper_queue_" + name, Help: help})
+	}
+	return &storage{
+		store: store, log: log,
+		orphans:     gauge("orphans", "Queues in the storage directory that belong to no remote_write entry any more."),
+		orphanBytes: gauge("orphan_bytes", "Bytes of samples in such queues, which are kept until they are too old."),
+	}
+}
+
+// open opens the queue of an endpoint.
+func (s *storage) open(identity string, lanes int, cfg queue.Config) (queue.Queue, error) {
+	if s.store == nil {
+		return queue.NewMemory(cfg, lanes), nil
+	}
+	return s.store.Open(identity, lanes, cfg)
+}
+
+const (
+	namedPrefix   = "n-"
+	unnamedPrefix = "u-"
+)
+
+// identity names the endpoint's queue. It depends on the name or, where there is none, on scheme, host and path of
+// the URL: a query or a secret that changes leaves the backlog where it is.
+func (c EndpointConfig) identity() string {
+	if c.Name != "" {
+		return namedPrefix + readable(c.Name) + digest(c.Name)
+	}
+	u := c.redactedURL()
+	host := ""
+	if c.URL != nil && c.URL.URL != nil {
+		host = c.URL.Host
+	}
+	return unnamedPrefix + readable(host) + digest(u)
+}
+
+func digest(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return fmt.Sprintf("%x", sum[:6])
+}
+
+// readable is what people may recognise an endpoint by in the name of a directory.
+func readable(s string) string {
+	const most = 40
+	clean := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(s))
+	if clean = clean[:min(len(clean), most)]; clean != "" {
+		clean += "-"
+	}
+	return clean
+}
+
+// adopt gives the backlog of an unnamed endpoint whose URL changed to its successor, if there is no doubt: exactly
+// one has gone, and exactly one is new.
+func (s *storage) adopt(wanted []string) error {
+	if s.store == nil {
+		return nil
+	}
+	there, err := s.store.Names()
+	if err != nil {
+		return err
+	}
+	unnamed := func(a, b []string) (only []string) {
+		for _, id := range a {
+			if strings.HasPrefix(id, unnamedPrefix) && !slices.Contains(b, id) {
+				only = append(only, id)
+			}
+		}
+		return only
+	}
+	gone, fresh := unnamed(there, wanted), unnamed(wanted, there)
+	if len(gone) != 1 || len(fresh) != 1 {
+		return nil
+	}
+	if err := s.store.Rename(gone[0], fresh[0]); err != nil {
+		return err
+	}
+	s.log.Info("remote write endpoint goes on with the queue of one whose URL is gone",
+		zap.String("from", gone[0]), zap.String("to", fresh[0]))
+	return nil
+}
+
+// sweep ends the orphans that are too old, counts what is lost with them, and reports the rest: by a log line if
+// loud.
+func (s *storage) sweep(maxAge time.Duration, wanted []string, m *metrics, loud bool) error {
+	if s.store == nil {
+		return nil
+	}
+	dropped, err := s.store.DropOrphans(maxAge, wanted...)
+	for _, id := range dropped {
+		if id.Samples > 0 {
+			m.endpoint(id.Name).drop(tooOld, id.Samples)
+			s.log.Error("samples of a queue without endpoint are too old, and dropped",
+				zap.String("queue", id.Name), zap.Int("samples", id.Samples))
+		}
+	}
+	if err != nil {
+		return err
+	}
+	all, err := s.store.Identities(wanted...)
+	if err != nil {
+		return err
+	}
+	var bytes int64
+	for _, id := range all {
+		bytes += id.Bytes
+		if loud {
+			s.log.Warn("a queue belongs to no remote_write entry; name the entry that shall have it, or it goes when it is too old",
+				zap.String("queue", id.Name), zap.Int("samples", id.Samples), zap.Int64("bytes", id.Bytes),
+				zap.Time("newest", id.Newest), zap.Duration("max_age", maxAge))
+		}
+	}
+	s.orphans.Set(float64(len(all)))
+	s.orphanBytes.Set(float64(bytes))
+	return nil
+}
+
+// queueConfig is what the queue of an endpoint is told.
+func (e *endpoint) queueConfig(cfg queue.Config) queue.Config {
+	cfg.Lost, cfg.Wake, cfg.Log = e.lost, e.wakeLanes, e.log
+	cfg.Alloc, cfg.Free = e.blocks.get, e.blocks.put
+	return cfg
+}
+
+// lost counts samples that the queue lost.
+func (e *endpoint) lost(r queue.Reason, l queue.Loss) {
+	e.metrics.drop(map[queue.Reason]reason{
+		queue.QueueFull: queueFull, queue.DiskFull: diskFull, queue.TooOld: tooOld, queue.Damaged: damaged,
+	}[r], l.Samples)
+	e.health.mu.Lock()
+	defer e.health.mu.Unlock()
+	e.limited("lost "+string(r), func() {
+		e.log.Error("remote write queue lost samples", zap.String("reason", string(r)), zap.Int("samples", l.Samples))
+	})
+}
+
+// wakeLanes tells senders to look again; -1: all.
+func (e *endpoint) wakeLanes(lane int) {
+	for _, l := range e.all() {
+		if lane < 0 || l.index == lane {
+			l.notify()
+		}
+	}
+}

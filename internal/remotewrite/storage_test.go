@@ -1,0 +1,239 @@
+package remotewrite
+
+import (
+	"errors"
+	"net/url"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	promhttp "github.com/prometheus/common/config"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+)
+
+func openStore(t *testing.T, dir string) *queue.Store {
+	t.Helper()
+	s, err := queue.OpenStore(dir, queue.OS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func closeStore(t *testing.T, s *queue.Store) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// pass lets time go by in a bubble.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+// at is an endpoint without a name.
+func at(t *testing.T, rawURL string) EndpointConfig {
+	t.Helper()
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ec := endpointConfig("")
+	ec.URL = &promhttp.URL{URL: u}
+	return ec
+}
+
+func unreachable(*receiver, protocol, int) answer {
+	return answer{err: errors.New("connection refused")}
+}
+
+// outage runs a process whose receivers are down, until it stops with scrapes samples of each of ten targets queued.
+func outage(t *testing.T, dir string, scrapes int, endpoints ...EndpointConfig) {
+	t.Helper()
+	store := openStore(t, dir)
+	defer closeStore(t, store)
+	w := newStoredWorld(t, store, endpoints...)
+	for _, r := range w.receivers {
+		r.set(unreachable)
+	}
+	w.run()
+	for range scrapes {
+		for i := range 10 {
+			w.append(w.scrape(w.target("pod-"+string(rune('a'+i)), 10), nowMillis()))
+		}
+		pass(10 * time.Second)
+	}
+	began := time.Now()
+	w.stop()
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("a stop while the endpoint is down took %v", took)
+	}
+	for name := range w.receivers {
+		if n := w.dropped(name, abandoned); n != 0 {
+			t.Errorf("abandoned = %d", n)
+		}
+	}
+}
+
+// after runs the next process for a while and returns what arrived, by endpoint name or host.
+func after(t *testing.T, dir string, endpoints ...EndpointConfig) map[string]int {
+	t.Helper()
+	store := openStore(t, dir)
+	defer closeStore(t, store)
+	w := newStoredWorld(t, store, endpoints...)
+	w.run()
+	pass(time.Minute)
+	w.stop()
+	arrived := map[string]int{}
+	for name, r := range w.receivers {
+		arrived[name] = r.total()
+		if r.disorder != 0 {
+			t.Errorf("%d samples out of order", r.disorder)
+		}
+	}
+	return arrived
+}
+
+func TestBacklogOutlivesTheProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		outage(t, dir, 5, endpointConfig("a"), endpointConfig("b"))
+		got := after(t, dir, endpointConfig("a"), endpointConfig("b"))
+		if got["a"] != 500 || got["b"] != 500 {
+			t.Errorf("arrived = %v, want 500 each", got)
+		}
+		if got := after(t, dir, endpointConfig("a")); got["a"] != 0 {
+			t.Errorf("arrived again = %v", got)
+		}
+	})
+}
+
+func TestBacklogFollowsTheEndpoint(t *testing.T) {
+	one := "http://one.test/write"
+	for name, tc := range map[string]struct {
+		before, now []string
+		arrives     int
+	}{
+		"query and secret":    {[]string{"http://u:old@one.test/write?token=1"}, []string{"http://u:new@one.test/write?token=2"}, 300},
+		"another URL":         {[]string{one}, []string{"http://two.test/write"}, 300},
+		"two new ones":        {[]string{one}, []string{"http://two.test/write", "http://three.test/write"}, 0},
+		"two are gone":        {[]string{one, "http://two.test/write"}, []string{"http://three.test/write"}, 0},
+		"one of two is other": {[]string{one, "http://two.test/write"}, []string{one, "http://three.test/write"}, 600},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				endpoints := func(urls []string) (all []EndpointConfig) {
+					for _, u := range urls {
+						all = append(all, at(t, u))
+					}
+					return all
+				}
+				outage(t, dir, 3, endpoints(tc.before)...)
+				arrived := 0
+				for _, n := range after(t, dir, endpoints(tc.now)...) {
+					arrived += n
+				}
+				if arrived != tc.arrives {
+					t.Errorf("arrived = %d, want %d", arrived, tc.arrives)
+				}
+			})
+		})
+	}
+}
+
+func TestBacklogFollowsTheEndpointThroughAReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := openStore(t, t.TempDir())
+		defer closeStore(t, store)
+		w := newStoredWorld(t, store, at(t, "http://one.test/write"), endpointConfig("b"))
+		w.receivers["one.test"].set(unreachable)
+		w.run()
+		pod := w.target("pod", 10)
+		for range 3 {
+			w.append(w.scrape(pod, nowMillis()))
+			time.Sleep(10 * time.Second)
+		}
+		w.cfg.Endpoints = []EndpointConfig{at(t, "http://two.test/write"), endpointConfig("b")}
+		w.apply()
+		w.append(w.scrape(pod, nowMillis()))
+		time.Sleep(10 * time.Second)
+		w.stop()
+		if n := w.receivers["two.test"].total(); n != 40 {
+			t.Errorf("arrived = %d, want 40", n)
+		}
+	})
+}
+
+func TestAnEndpointComesBackBeforeItHasFlushed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := openStore(t, t.TempDir())
+		defer closeStore(t, store)
+		w := newStoredWorld(t, store, endpointConfig("a"))
+		r := w.receivers["a"]
+		r.set(unreachable)
+		w.run()
+		w.append(w.scrape(w.target("pod", 10), nowMillis()))
+		time.Sleep(10 * time.Second)
+		w.cfg.Endpoints = nil
+		w.apply()
+		r.set(nil)
+		w.cfg.Endpoints = []EndpointConfig{endpointConfig("a")}
+		w.apply()
+		time.Sleep(10 * time.Second)
+		w.stop()
+		if n := r.total(); n != 10 {
+			t.Errorf("arrived = %d, want 10", n)
+		}
+	})
+}
+
+func TestAQueueWithoutEndpointGoesWhenItIsTooOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		outage(t, dir, 2, endpointConfig("a"), endpointConfig("b"))
+		store := openStore(t, dir)
+		defer closeStore(t, store)
+		w := newStoredWorld(t, store, endpointConfig("b"))
+		w.run()
+		gone := endpointConfig("a").identity()
+		time.Sleep(6 * 24 * time.Hour)
+		if names, _ := store.Names(); !slices.Contains(names, gone) {
+			t.Errorf("the queue is gone before its time: %v", names)
+		}
+		time.Sleep(25 * time.Hour)
+		if names, _ := store.Names(); slices.Contains(names, gone) {
+			t.Errorf("the queue is still there: %v", names)
+		}
+		w.stop()
+		if n := w.dropped(gone, tooOld); n != 200 {
+			t.Errorf("too old = %d, want 200", n)
+		}
+	})
+}
+
+func TestIdentity(t *testing.T) {
+	for name, tc := range map[string]struct {
+		a, b EndpointConfig
+		same bool
+	}{
+		"name":            {endpointConfig("a"), endpointConfig("b"), false},
+		"query":           {at(t, "http://h/w?a"), at(t, "http://h/w?b"), true},
+		"user":            {at(t, "http://u:p@h/w"), at(t, "http://h/w"), true},
+		"path":            {at(t, "http://h/w"), at(t, "http://h/v"), false},
+		"scheme":          {at(t, "http://h/w"), at(t, "https://h/w"), false},
+		"letters of case": {endpointConfig("A"), endpointConfig("a"), false},
+	} {
+		if same := tc.a.identity() == tc.b.identity(); same != tc.same {
+			t.Errorf("%s: %q and %q", name, tc.a.identity(), tc.b.identity())
+		}
+	}
+	got := identities([]EndpointConfig{at(t, "http://h/w"), at(t, "http://h/w"), endpointConfig("ä/b")})
+	if got[0] == got[1] || got[1] != got[0]+"-2" {
+		t.Errorf("identities of one URL twice: %q", got)
+	}
+}
