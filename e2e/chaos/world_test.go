@@ -37,11 +37,14 @@ type world struct {
 	receiver *oracle.Receiver
 	dir      string
 	storage  string
+	interval time.Duration
+	jobs     string // further YAML, after the job
 	more     string // further YAML, after the endpoint
 	memory   bool   // no durable queue
 	env      []string
 
 	agent   *agent.Agent
+	ready   time.Duration      // how long its start took
 	started int                // processes so far
 	ends    []time.Time        // when they were told to end
 	counted map[string]float64 // samples dropped, by reason, of processes that have ended
@@ -50,7 +53,7 @@ type world struct {
 
 func newWorld(t *testing.T, b bench) *world {
 	t.Helper()
-	w := &world{T: t, bench: b, dir: t.TempDir(), counted: map[string]float64{}, began: time.Now()}
+	w := &world{T: t, bench: b, dir: t.TempDir(), interval: interval, counted: map[string]float64{}, began: time.Now()}
 	w.storage = filepath.Join(w.dir, "storage")
 	w.place = newPlace(t)
 	w.fleet = newFleet(t, w.place, 10, targets)
@@ -101,10 +104,10 @@ scrape_configs:
 - job_name: chaos
   static_configs:
   - targets: [%s]
-remote_write:
+%sremote_write:
 - name: %s
   url: %s
-%s`, interval, interval, strings.Join(w.fleet.Addresses(), ", "), endpoint, w.receiver.URL, w.more)
+%s`, w.interval, w.interval, strings.Join(w.fleet.Addresses(), ", "), w.jobs, endpoint, w.receiver.URL, w.more)
 }
 
 // launch starts a process and does not wait for it.
@@ -132,6 +135,7 @@ func (w *world) start() {
 	if err != nil {
 		w.Fatal(err)
 	}
+	w.ready = took
 	w.Logf("process %d: ready after %v", w.started, took.Round(time.Millisecond))
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // Label is a name and a value.
@@ -133,4 +134,41 @@ func resolve(refs []uint32, symbols []string) (Labels, error) {
 		labels = append(labels, Label{symbols[refs[i]], symbols[refs[i+1]]})
 	}
 	return labels, nil
+}
+
+// Fields of the 2.0 message.
+const (
+	fieldSeries  = 5 // of a request
+	fieldSamples = 2 // of a series
+)
+
+// countSamples counts the float samples of a 2.0 message without taking it apart.
+func countSamples(plain []byte) (n int, err error) {
+	err = eachField(plain, fieldSeries, func(series []byte) error {
+		return eachField(series, fieldSamples, func([]byte) error { n++; return nil })
+	})
+	return n, err
+}
+
+// eachField visits the embedded messages of one number.
+func eachField(b []byte, number protowire.Number, visit func([]byte) error) error {
+	for len(b) > 0 {
+		got, kind, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		b = b[n:]
+		n = protowire.ConsumeFieldValue(got, kind, b)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		if got == number && kind == protowire.BytesType {
+			value, _ := protowire.ConsumeBytes(b)
+			if err := visit(value); err != nil {
+				return err
+			}
+		}
+		b = b[n:]
+	}
+	return nil
 }

@@ -12,6 +12,8 @@ import (
 const (
 	// Metric is the name of the series on the pages.
 	Metric = "chaos_scrape_number"
+	// Filler is the name of series that only make work: ledgers do not keep them.
+	Filler = "chaos_filler"
 	// StatsPort is the port of the targets.
 	StatsPort = 15090
 )
@@ -26,13 +28,22 @@ type Fleet struct {
 
 // NewFleet starts n targets at the place, each with so many series, numbered from the first-th address on.
 func NewFleet(at *Place, first, n, series int) (*Fleet, error) {
+	return newFleet(at, first, n, series, (*Target).page)
+}
+
+// NewFillers starts n targets whose pages only make work. One of fillerChurn series has new labels with each page.
+func NewFillers(at *Place, first, n, series int) (*Fleet, error) {
+	return newFleet(at, first, n, series, (*Target).filler)
+}
+
+func newFleet(at *Place, first, n, series int, page func(*Target, int) []byte) (*Fleet, error) {
 	f := &Fleet{series: series, errs: make(chan error, n)}
 	for i := range n {
 		l, err := at.Listen(first+i, StatsPort)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("listen for target %d: %w", i, err), f.Close())
 		}
-		target := &Target{Address: l.Addr().String(), series: series}
+		target := &Target{Address: l.Addr().String(), series: series, render: page}
 		server := &http.Server{Handler: target, ReadHeaderTimeout: 10 * time.Second}
 		f.Targets, f.servers = append(f.Targets, target), append(f.servers, server)
 		go func() {
@@ -88,6 +99,7 @@ func (f *Fleet) Close() error {
 type Target struct {
 	Address string
 	series  int
+	render  func(*Target, int) []byte
 
 	mu     sync.Mutex // guards the following
 	begun  int
@@ -113,7 +125,7 @@ func (t *Target) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	number := t.begun
 	t.mu.Unlock()
 
-	page := t.page(number)
+	page := t.render(t, number)
 	w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
 	w.Header().Set("Content-Length", strconv.Itoa(len(page)))
 	if _, err := w.Write(page); err != nil {
@@ -131,6 +143,20 @@ func (t *Target) page(number int) []byte {
 	page := fmt.Appendf(nil, "# TYPE %s gauge\n", Metric)
 	for i := range t.series {
 		page = fmt.Appendf(page, "%s{series=\"%03d\"} %d\n", Metric, i, number)
+	}
+	return page
+}
+
+const fillerChurn = 50
+
+func (t *Target) filler(number int) []byte {
+	page := fmt.Appendf(nil, "# TYPE %s gauge\n", Filler)
+	for i := range t.series {
+		born := 0
+		if i%fillerChurn == 0 {
+			born = number
+		}
+		page = fmt.Appendf(page, "%s{cluster_name=\"outbound|8080||filler-%d.mesh.svc.cluster.local\",born=\"%d\"} %d\n", Filler, i, born, number)
 	}
 	return page
 }

@@ -35,6 +35,9 @@ func (l *Ledger) take(samples []Sample) {
 	defer l.mu.Unlock()
 	repeated := false
 	for _, s := range samples {
+		if s.Labels.Get("__name__") == Filler {
+			continue
+		}
 		repeated = l.enter(s) || repeated
 	}
 	if repeated {

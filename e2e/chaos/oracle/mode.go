@@ -8,10 +8,11 @@ import (
 
 // Mode is a way for a receiver to behave.
 type Mode struct {
-	refuse     bool // nobody listens
-	hole       bool // accepts connections, never answers
-	only1      bool // 2.0 is answered with 415
-	silent     bool // no Written headers
+	refuse     bool   // nobody listens
+	hole       bool   // accepts connections, never answers
+	only1      bool   // 2.0 is answered with 415
+	bulk       string // name of metrics of which samples are only counted; empty: none
+	silent     bool   // no Written headers
 	status     int
 	delay      time.Duration
 	body       string
@@ -50,6 +51,12 @@ func (m Mode) Only1() Mode {
 // Silent leaves out the headers that tell how much of a 2.0 request was written.
 func (m Mode) Silent() Mode {
 	m.silent = true
+	return m
+}
+
+// Bulk only counts the samples of 2.0 requests in which a name is: keeping millions would tell of the receiver.
+func (m Mode) Bulk(name string) Mode {
+	m.bulk = name
 	return m
 }
 

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/golang/snappy"
 )
 
 // Request is one POST as the receiver saw it.
@@ -41,6 +43,9 @@ type Receiver struct {
 	statuses  map[int]int
 	notBefore map[uint64]time.Time // by content: until when the sender was asked to wait
 	early     int
+	hanging   int
+	messages  [2]int // taken, of 1.0 and of 2.0
+	discarded int
 }
 
 // ReceiverPort is the port of the receivers.
@@ -121,6 +126,33 @@ func (r *Receiver) Early() int {
 	return r.early
 }
 
+// Hanging is how many requests a black hole holds.
+func (r *Receiver) Hanging() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.hanging
+}
+
+func (r *Receiver) hangs(more int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hanging += more
+}
+
+// Messages is how many requests of 1.0 and of 2.0 were taken.
+func (r *Receiver) Messages() (one, two int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.messages[0], r.messages[1]
+}
+
+// Discarded is how many samples of Bulk were taken.
+func (r *Receiver) Discarded() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.discarded
+}
+
 // Close ends the receiver.
 func (r *Receiver) Close() error { return r.Set(Refuse()) }
 
@@ -130,7 +162,9 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	mode, changed := r.mode, r.changed
 	r.mu.Unlock()
 	if mode.hole {
+		r.hangs(1)
 		<-changed
+		r.hangs(-1)
 		panic(http.ErrAbortHandler)
 	}
 	seen := Request{At: time.Now(), Method: req.Method, Header: req.Header.Clone()}
@@ -139,6 +173,9 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return // the sender went away
 	}
 	seen.Bytes = len(body)
+	if mode.bulk != "" && r.discard(w, req.Header, body, mode) {
+		return
+	}
 	var samples []Sample
 	var content uint64
 	seen.Message, samples, content, seen.Problem = r.read(req.Header, body)
@@ -164,6 +201,30 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	answer(w, seen, samples, mode)
 }
 
+// discard takes a 2.0 request of bulk, and only counts what is in it.
+func (r *Receiver) discard(w http.ResponseWriter, h http.Header, body []byte, m Mode) bool {
+	v2, err := speaks2(h.Get("Content-Type"))
+	if err != nil || !v2 {
+		return false
+	}
+	plain, err := snappy.Decode(nil, body)
+	if err != nil || !bytes.Contains(plain, []byte(m.bulk)) {
+		return false
+	}
+	n, err := countSamples(plain)
+	if err != nil {
+		return false
+	}
+	r.mu.Lock()
+	r.discarded += n
+	r.mu.Unlock()
+	w.Header().Set("X-Prometheus-Remote-Write-Samples-Written", strconv.Itoa(n))
+	w.Header().Set("X-Prometheus-Remote-Write-Histograms-Written", "0")
+	w.Header().Set("X-Prometheus-Remote-Write-Exemplars-Written", "0")
+	w.WriteHeader(http.StatusNoContent)
+	return true
+}
+
 // read decodes a body; content identifies what is in it.
 func (r *Receiver) read(h http.Header, body []byte) (m Message, samples []Sample, content uint64, err error) {
 	v2, err := speaks2(h.Get("Content-Type"))
@@ -183,6 +244,13 @@ func (r *Receiver) note(seen Request, content uint64, m Mode) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.statuses[seen.Status]++
+	if seen.Status/100 == 2 {
+		if seen.Message.V2 != nil {
+			r.messages[1]++
+		} else {
+			r.messages[0]++
+		}
+	}
 	if r.keep {
 		r.requests = append(r.requests, seen)
 	}

@@ -33,10 +33,15 @@ type Verdict struct {
 
 // Judge compares what the fleet served with what arrived. ends are the times at which processes were told to end.
 func Judge(f *Fleet, l *Ledger, ends []time.Time) Verdict {
+	return JudgeUntil(f, l, ends, time.Now())
+}
+
+// JudgeUntil leaves out what was served after a time.
+func JudgeUntil(f *Fleet, l *Ledger, ends []time.Time, until time.Time) Verdict {
 	v := Verdict{Targets: len(f.Targets)}
 	arrived := l.arrived()
 	for _, t := range f.Targets {
-		v.judge(t, arrived[t.Address], ends)
+		v.judge(t, arrived[t.Address], ends, until)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -49,7 +54,7 @@ func Judge(f *Fleet, l *Ledger, ends []time.Time) Verdict {
 }
 
 // judge compares one target.
-func (v *Verdict) judge(t *Target, arrived map[int]int, ends []time.Time) {
+func (v *Verdict) judge(t *Target, arrived map[int]int, ends []time.Time, until time.Time) {
 	t.mu.Lock()
 	begun := t.begun
 	t.mu.Unlock()
@@ -58,7 +63,7 @@ func (v *Verdict) judge(t *Target, arrived map[int]int, ends []time.Time) {
 			v.Invented++
 		}
 	}
-	served := t.Served()
+	served := slices.DeleteFunc(t.Served(), func(s Scrape) bool { return s.At.After(until) })
 	v.Served += len(served)
 	before := v.Lost
 	defer func() { v.Worst = max(v.Worst, v.Lost-before) }()

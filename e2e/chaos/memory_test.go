@@ -1,0 +1,125 @@
+package chaos
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+)
+
+const (
+	wantGCShare = 0.25
+	headroom    = 1.3 // of a memory limit over what the agent needs
+)
+
+// tightMemory lets an outage, with targets and series that come and go, meet a limit of memory that is only a little
+// more than the agent needs without an outage.
+func tightMemory(w *world) {
+	fillers, err := oracle.NewFillers(w.place, 100, pick(w.bench, 20, 60), 500)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() { _ = fillers.Close() })
+	list := filepath.Join(w.dir, "fillers.json")
+	w.list(list, fillers.Addresses())
+	w.jobs = fmt.Sprintf("- job_name: filler\n  file_sd_configs: [{files: [%s]}]\n", list)
+	w.more = "envoy_scraper:\n  queue:\n    max_memory: 4MiB\n"
+
+	w.start()
+	w.pause(pick(w.bench, 2*warmUp, 30*time.Second))
+	resident, need := w.resident(), w.goMemory()
+	w.terminate()
+
+	limit := int64(headroom * need)
+	w.env = []string{fmt.Sprintf("GOMEMLIMIT=%d", limit), "GODEBUG=gctrace=1"}
+	w.start()
+	w.pause(warmUp)
+	w.set(oracle.Refuse())
+	before := w.cpu()
+	secondsBefore, runsBefore := gcTime(w.agent.Process.Log())
+	most, spilled, kept := 0.0, 0.0, 0.0
+	outage := pick(w.bench, 20*time.Second, 3*time.Minute)
+	for begin, turn := time.Now(), 0; time.Since(begin) < outage; turn++ {
+		all := fillers.Addresses()
+		w.list(list, all[turn%3*len(all)/4:][:len(all)/2]) // half of them, another one each time
+		w.pause(3 * time.Second)
+		m, err := w.agent.Metrics(w.Context())
+		if err != nil {
+			w.Fatal(err)
+		}
+		most = max(most, m.Sum("process_resident_memory_bytes")/1e6)
+		spilled = m.Sum("envoy_scraper_queue_disk_bytes")
+		kept = max(kept, m.Sum("envoy_scraper_queue_memory_bytes"))
+	}
+	seconds, runs := gcTime(w.agent.Process.Log())
+	share := (seconds - secondsBefore) / (w.cpu() - before)
+	if runs == runsBefore {
+		w.Error("no garbage was collected")
+	}
+	if spilled <= kept {
+		w.Errorf("%.0f bytes on disk and up to %.0f in memory: nothing was spilled", spilled, kept)
+	}
+	if !w.bench.short && share > wantGCShare*slack {
+		w.Errorf("collecting garbage took %.0f %% of the CPU time, want less than %.0f %%", 100*share, 100*wantGCShare)
+	}
+	w.set(oracle.Up())
+	w.pause(3 * time.Second)
+	w.drain(time.Minute)
+	v := w.verdict(allowance{})
+	w.result(v, fmt.Sprintf("outage of %v; GOMEMLIMIT %.1f MB, %v times what Go held; resident memory %.0f MB without it, at most %.0f MB with it; "+
+		"%.1f MB on disk, at most %.1f MB of that in memory; %d collections, %.1f %% of the CPU time",
+		outage, float64(limit)/1e6, headroom, resident, most, spilled/1e6, kept/1e6, runs-runsBefore, 100*share))
+}
+
+// list writes a file of targets as a whole, so that no half of it is read.
+func (w *world) list(path string, addresses []string) {
+	w.Helper()
+	text := fmt.Sprintf(`[{"targets": ["%s"]}]`, strings.Join(addresses, `", "`))
+	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
+		w.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// cpu is the agent's CPU time in seconds.
+func (w *world) cpu() float64 {
+	w.Helper()
+	m, err := w.agent.Metrics(w.Context())
+	if err != nil {
+		w.Fatal(err)
+	}
+	return m.Sum("process_cpu_seconds_total")
+}
+
+// goMemory is what GOMEMLIMIT would count, in bytes.
+func (w *world) goMemory() float64 {
+	w.Helper()
+	m, err := w.agent.Metrics(w.Context())
+	if err != nil {
+		w.Fatal(err)
+	}
+	return m.Sum("go_memstats_sys_bytes") - m.Sum("go_memstats_heap_released_bytes")
+}
+
+// gcLine is a line of GODEBUG=gctrace=1: milliseconds of sweep termination, assists, background and idle marking, and
+// mark termination.
+var gcLine = regexp.MustCompile(`(?m)^gc \d+ @.* ms clock, ([\d.]+)\+([\d.]+)/([\d.]+)/[\d.]+\+([\d.]+) ms cpu`)
+
+// gcTime adds up what a log tells of garbage collections and their CPU time, in seconds, but for what idle processors did.
+func gcTime(log string) (seconds float64, runs int) {
+	for _, line := range gcLine.FindAllStringSubmatch(log, -1) {
+		runs++
+		for _, ms := range line[1:] {
+			v, _ := strconv.ParseFloat(ms, 64)
+			seconds += v / 1000
+		}
+	}
+	return seconds, runs
+}

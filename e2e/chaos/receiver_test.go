@@ -1,0 +1,87 @@
+package chaos
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+)
+
+// terminateWhileHanging stops the agent while its first requests hang in a black hole: nothing has failed yet that
+// could tell it that the receiver is down.
+func terminateWhileHanging(w *world) {
+	w.set(oracle.BlackHole())
+	w.start()
+	w.pause(pick(w.bench, 12*time.Second, 25*time.Second)) // less than remote_timeout, 30 s
+	if w.receiver.Hanging() == 0 {
+		w.Error("no request hangs: nothing was tried")
+	}
+	begin := time.Now()
+	w.terminate()
+	took := time.Since(begin)
+	w.start()
+	w.pause(time.Second)
+	w.set(oracle.Up())
+	w.pause(3 * time.Second)
+	w.drain(30 * time.Second)
+	v := w.verdict(allowance{repeats: lanes})
+	w.result(v, fmt.Sprintf("stopped in %.1f s", took.Seconds()))
+}
+
+// A change of protocol between two processes, with a backlog in between.
+var (
+	learned = [2]string{}
+	written = [2]string{"  protobuf_message: io.prometheus.write.v2.Request\n", "  protobuf_message: prometheus.WriteRequest\n"}
+)
+
+// otherProtocol lets a backlog made for a 2.0 receiver meet one that speaks only 1.0.
+func otherProtocol(more [2]string) func(*world) {
+	return func(w *world) {
+		w.more = more[0]
+		w.start()
+		w.pause(warmUp)
+		if _, two := w.receiver.Messages(); two == 0 {
+			w.Error("no 2.0 request was taken before the outage")
+		}
+		w.set(oracle.Refuse())
+		outage := pick(w.bench, 8*time.Second, 30*time.Second)
+		w.pause(outage)
+		w.kill()
+		_, before := w.receiver.Messages()
+		w.more = more[1]
+		w.start()
+		w.set(oracle.Up().Only1())
+		w.pause(3 * time.Second)
+		w.drain(30 * time.Second)
+		one, two := w.receiver.Messages()
+		if one == 0 || two != before {
+			w.Errorf("%d requests of 1.0 and %d of 2.0 were taken after the restart", one, two-before)
+		}
+		v := w.verdict(allowance{repeats: lanes})
+		w.result(v, fmt.Sprintf("outage of %v, kill; then %d requests of 1.0", outage, one))
+	}
+}
+
+// growingLanes has a receiver so slow that the lanes of a start cannot carry what comes.
+func growingLanes(w *world) {
+	answer := pick(w.bench, 500*time.Millisecond, 5*time.Second)
+	w.interval = 2 * answer
+	w.more = "  queue_config: {max_shards: 50, max_samples_per_send: 200}\n"
+	w.fleet = newFleet(w.T, w.place, 50, 40) // 1000 series a lane, so five requests an interval, which has room for two
+	w.set(oracle.Up().Slow(answer))
+	w.start()
+	w.pause(pick(w.bench, 50*time.Second, 4*time.Minute))
+	grown := strings.Count(w.agent.Process.Log(), "remote write lanes")
+	if grown == 0 {
+		w.Error("the number of lanes did not grow")
+	}
+	m, err := w.agent.Metrics(w.Context())
+	if err != nil {
+		w.Fatal(err)
+	}
+	waiting := m.Sum("envoy_scraper_remotewrite_pending_samples")
+	w.drain(pick(w.bench, 2*time.Minute, 10*time.Minute))
+	v := w.verdict(allowance{})
+	w.result(v, fmt.Sprintf("answers after %v, every %v; lanes grew %d times; %.0f samples waited at the end", answer, w.interval, grown, waiting))
+}
