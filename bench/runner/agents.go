@@ -52,6 +52,7 @@ func Agents() []Agent {
 	return append([]Agent{
 		{Name: "envoy-scraper", Program: "envoy-scraper", Accept: receiver.AcceptBoth, Prepare: envoyScraper(""), Synthetic: 5},
 		{Name: "envoy-scraper-2.0", Program: "envoy-scraper", Accept: receiver.Accept2, Prepare: envoyScraper(message2), Synthetic: 5},
+		{Name: "envoy-scraper-2.0-bare", Program: "envoy-scraper", Accept: receiver.Accept2, Prepare: envoyScraper(message2, withoutMetadata), Synthetic: 5},
 		{Name: "envoy-scraper-1.0", Program: "envoy-scraper", Accept: receiver.Accept1, Prepare: envoyScraper(message1), Synthetic: 5},
 	}, peers()...)
 }
@@ -78,10 +79,12 @@ func agentNames(agents []Agent) []string {
 	return names
 }
 
-// envoyScraper runs our own binary; without a message the protocol is negotiated.
-func envoyScraper(message string) func(Setup) (Command, error) {
+const withoutMetadata = "  metadata_config: {send: false}\n"
+
+// envoyScraper runs our own binary; without a message the protocol is negotiated. more is added to the endpoint.
+func envoyScraper(message string, more ...string) func(Setup) (Command, error) {
 	return func(s Setup) (Command, error) {
-		file, err := s.writeConfig("envoy-scraper.yml", s.scrapeConfig()+s.remoteWrite(message))
+		file, err := s.writeConfig("envoy-scraper.yml", s.scrapeConfig()+s.remoteWrite(message)+strings.Join(more, ""))
 		return Command{Args: []string{"--config.file=" + file, "--web.listen-address=" + s.Web}}, err
 	}
 }

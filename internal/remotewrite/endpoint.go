@@ -290,7 +290,11 @@ func (e *endpoint) end() {
 	}
 	loss, err := e.queue.Close()
 	e.settings.Load().client.close()
-	if lost := loss.Samples - e.health.takeSettled(); lost > 0 {
+	lost := loss.Samples
+	if !e.durable { // what was on its way is part of the loss, though the fate of some of it is known
+		lost -= e.health.takeSettled()
+	}
+	if lost > 0 {
 		e.metrics.drop(abandoned, lost)
 		e.log.Warn("remote write samples abandoned", zap.Int("samples", lost), zap.Int("requests", loss.Requests))
 	}
