@@ -90,11 +90,11 @@ func (d *difference) labels(base [][2]uint64) (out [][2]uint64) {
 
 // TestRequestTooLarge: positions in a plain request have 31 bits.
 func TestRequestTooLarge(t *testing.T) {
-	fragment := appendBytesField(nil, tagSymbol, "")
-	fragment = appendBytesField(fragment, tagSymbol, make([]byte, 1<<20))
+	symbols := appendBytesField(nil, tagSymbol, "")
+	symbols = appendBytesField(symbols, tagSymbol, make([]byte, 1<<20))
 	for labels, fits := range map[int]bool{10: true, 2048: false, 5000: false} {
 		refs := appendBytesField(nil, tagLabelRefs, bytes.Repeat([]byte{0, 1}, labels))
-		m := message{fragments: [][]byte{appendBytesField(fragment[:len(fragment):len(fragment)], tagSeries, refs)}}
+		m := message{fragments: [][]byte{appendPacked(nil, symbols, appendBytesField(nil, tagSeries, refs))}}
 		if _, _, err := (&requestEncoder{}).encode(m, v1, true); (err == nil) != fits {
 			t.Errorf("%d MiB of labels: error %v, want none: %v", labels, err, fits)
 		}

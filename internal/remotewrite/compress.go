@@ -1,15 +1,9 @@
 package remotewrite
 
-import (
-	"encoding/binary"
-	"slices"
+import "encoding/binary"
 
-	"github.com/golang/snappy"
-)
-
-// packer writes one snappy block (the format without frames). What repeats in it is found by golang/snappy
-// (compress), or told by whoever writes because it knows better (literal, word, repeat): then the plain text is
-// never in memory.
+// packer writes one snappy block (the format without frames). What repeats in it is not searched for but told by
+// whoever writes, because it knows (literal, word, repeat): so the plain text is never in memory.
 //
 // A block is the length of the plain text and then elements: literals, and copies of what was written before.
 // Positions are those of the plain text. Format: google/snappy, format_description.txt.
@@ -29,7 +23,6 @@ const (
 	minCopy       = 4                     // shorter ones are not worth their tag
 	nearOffset    = 1 << 11               // copies of 4 to 11 bytes from less far take two bytes
 	farOffset     = 1 << 16               // and those from as far or farther five; all others three
-	searchBytes   = 1 << 16               // repetitions are looked for within so many
 	maxPlainBytes = 1<<31 - 1             // of a block; the format would allow twice as much
 
 	elementLiteral  = 0
@@ -65,24 +58,6 @@ func (p *packer) grow(n int) {
 	out := make([]byte, max(p.n+n, len(p.out)+len(p.out)/2, 4<<10))
 	copy(out, p.out[:min(p.n, len(p.out))])
 	p.out = out
-}
-
-// compress writes bytes and looks for what repeats in them.
-func (p *packer) compress(b []byte) {
-	p.endRun()
-	p.endLiteral()
-	for piece := range slices.Chunk(b, searchBytes) {
-		p.room(snappy.MaxEncodedLen(len(piece)))
-		// The library begins with a length, but ours stands before the first piece and is that of all: each
-		// piece is laid over the end of the one before, which is then put right again.
-		head := uvarintSize(uint64(len(piece)))
-		over := p.out[p.n-head:]
-		var kept [packerHead]byte
-		copy(kept[:], over[:head])
-		p.n += len(snappy.Encode(over, piece)) - head
-		copy(over, kept[:head])
-	}
-	p.at += len(b)
 }
 
 // literal writes bytes as they are.

@@ -31,11 +31,6 @@ func (s *transcript) repeat(from, n int) {
 	}
 }
 
-func (s *transcript) compress(b []byte) {
-	s.p.compress(b)
-	s.plain = append(s.plain, b...)
-}
-
 func (s *transcript) check(t testing.TB) {
 	t.Helper()
 	if s.p.at != len(s.plain) {
@@ -73,29 +68,11 @@ func TestElements(t *testing.T) {
 			}
 			s.p.begin()
 			s.plain = s.plain[:0]
-			s.compress(noise(offset))
+			s.literal(noise(offset))
 			s.repeat(0, n)
 			s.word(7, 1)
 			s.repeat(len(s.plain)-offset, n) // another distance, or the same
 			s.repeat(len(s.plain)-offset, 1) // goes on
-			s.check(t)
-		}
-	}
-}
-
-// TestPieces has golang/snappy compress pieces between what the packer writes itself.
-func TestPieces(t *testing.T) {
-	var s transcript
-	for _, n := range []int{0, 1, 16, 17, 127, 128, 16383, 16384, searchBytes - 1, searchBytes, searchBytes + 1, 5 * searchBytes / 2} {
-		for _, text := range [][]byte{noise(n), bytes.Repeat([]byte("abcdefghi"), n)[:n]} {
-			s.p.begin()
-			s.plain = s.plain[:0]
-			s.compress(text)
-			s.word(1, 3)
-			s.compress(text)
-			s.repeat(0, n)
-			s.compress(text)
-			s.literal(text)
 			s.check(t)
 		}
 	}
@@ -118,7 +95,7 @@ func FuzzPacker(f *testing.F) {
 		for len(program) >= 2 {
 			op, n := program[0], int(program[1])
 			program = program[2:]
-			switch op % 4 {
+			switch op % 3 {
 			case 0:
 				s.literal(take(n))
 			case 1:
@@ -135,8 +112,6 @@ func FuzzPacker(f *testing.F) {
 				if n%9 > 0 {
 					s.word(w, n%9)
 				}
-			case 3:
-				s.compress(bytes.Repeat(take(n), 1+n%7))
 			}
 		}
 		s.check(t)

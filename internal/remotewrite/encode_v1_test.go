@@ -139,17 +139,17 @@ func (d *drawing) message() (m message) {
 		}
 		symbols = appendBytesField(symbols, tagSymbol, text)
 	}
-	fragment := symbols
+	var series []byte
 	for len(d.data) > 0 {
 		op := d.next()
-		fragment = appendBytesField(fragment, tagSeries, d.series(op))
+		series = appendBytesField(series, tagSeries, d.series(op))
 		m.samples++
 		if op&0xf0 == 0xf0 {
-			m.fragments = append(m.fragments, fragment)
-			fragment = appendBytesField(nil, tagSymbol, fmt.Sprint("late ", m.samples))
+			m.fragments = append(m.fragments, appendPacked(nil, symbols, series))
+			symbols, series = appendBytesField(nil, tagSymbol, fmt.Sprint("late ", m.samples)), nil
 		}
 	}
-	m.fragments = append(m.fragments, fragment)
+	m.fragments = append(m.fragments, appendPacked(nil, symbols, series))
 	return m
 }
 

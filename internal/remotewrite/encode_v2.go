@@ -60,11 +60,14 @@ func (e *encoder) beginBatch() { e.forms.forget() }
 // size is how many bytes wait to be cut.
 func (e *encoder) size() int { return len(e.numbers.fresh) + len(e.series) }
 
-// cut appends what was written since the last cut, symbols first, then series.
-func (e *encoder) cut(dst []byte) []byte {
-	dst = append(append(dst, e.numbers.fresh...), e.series...)
-	e.numbers.fresh, e.series = e.numbers.fresh[:0], e.series[:0]
-	return dst
+// cut packs what was written since the last cut into a block that b lends.
+func (e *encoder) cut(b *blocks) []byte {
+	symbols, series := e.numbers.fresh, e.series
+	scratch := appendPacked(b.get(maxPacked(len(symbols), len(series))), symbols, series)
+	data := append(b.get(len(scratch)), scratch...)
+	b.put(scratch)
+	e.numbers.fresh, e.series = symbols[:0], series[:0]
+	return data
 }
 
 // sending is what the settings say of a row besides its value.

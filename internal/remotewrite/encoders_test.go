@@ -22,7 +22,7 @@ func TestEncodersShrink(t *testing.T) {
 		}
 		s.encoders.putBody(body)
 	}
-	huge := message{fragments: [][]byte{noise(maxRequestBytes)}, samples: 1} // 2.0 is not looked into
+	huge := message{fragments: [][]byte{appendPacked(nil, nil, noise(maxRequestBytes))}, samples: 1} // 2.0 is not looked into
 	usual := meshMessages(t, 1, 500)[0]
 	for range 3 {
 		send(huge, v2)

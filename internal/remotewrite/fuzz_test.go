@@ -95,14 +95,22 @@ func FuzzDamaged(f *testing.F) {
 	f.Add([]byte{tagSymbol, 0, tagSeries, 2, tagHistogram, 0})
 	f.Add([]byte{tagSymbol, 0, tagSeries, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m := message{fragments: [][]byte{data, data[:len(data)/2]}, samples: 1}
-		for _, p := range []protocol{v1, v2} {
-			if block, _, err := (&requestEncoder{}).encode(m, p, true); err == nil {
+		half := len(data) / 2
+		for _, fragments := range [][][]byte{
+			{data, data[:half]}, {appendPacked(nil, data[:half], data[half:]), appendPacked(nil, nil, data)},
+		} {
+			m := message{fragments: fragments, samples: 1}
+			if block, _, err := (&requestEncoder{}).encode(m, v1, true); err == nil {
 				decompress(t, block)
 			}
-		}
-		if c, err := parseMessage(m); err == nil {
-			_, _ = c.subset(func(int, int64) bool { return true })
+			block, _, err := (&requestEncoder{}).encode(m, v2, true)
+			c, parseErr := parseMessage(m)
+			if err == nil && parseErr == nil {
+				decompress(t, block)
+			}
+			if parseErr == nil {
+				_, _ = c.subset(func(int, int64) bool { return true })
+			}
 		}
 	})
 }

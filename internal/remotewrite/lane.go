@@ -32,7 +32,7 @@ type openRequest struct {
 	number   uint64    // counts the requests of a lane, from 1
 	settings *settings // a request is made by one set of them
 	samples  int
-	bytes    int // appended to the queue already
+	bytes    int // before they are packed, of what is in the queue already
 	since    time.Time
 	record   bool // a record of it is in the queue
 }
@@ -96,9 +96,9 @@ func (l *lane) flush(e *endpoint) {
 		return
 	}
 	r := l.fragment
-	r.Data = l.enc.cut(e.blocks.get(l.enc.size()))
+	l.open.bytes += l.enc.size()
+	r.Data = l.enc.cut(&e.blocks)
 	l.fragment = queue.Record{}
-	l.open.bytes += len(r.Data)
 	l.open.record = true
 	loss, err := e.queue.Append(l.index, r)
 	if loss.Samples > 0 {

@@ -138,7 +138,7 @@ func newPendingCollector(status func() []EndpointStatus) *pendingCollector {
 	return &pendingCollector{
 		status:  status,
 		samples: desc("pending_samples", "Samples that wait for the endpoint, those in flight included."),
-		bytes:   desc("pending_bytes", "Bytes that wait for the endpoint, uncompressed."),
+		bytes:   desc("pending_bytes", "Bytes that wait for the endpoint, compressed."),
 		oldest:  desc("pending_oldest_seconds", "Age of the oldest sample that waits; 0 if none does."),
 		most:    desc("pending_limit_bytes", "Bytes that may wait before the oldest make room for the newest."),
 		full:    desc("pending_full_seconds", "Time until the limit is reached, should what waits go on growing as in the last two minutes; +Inf while it does not grow."),

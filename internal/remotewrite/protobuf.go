@@ -194,16 +194,3 @@ func commonSuffix(a, b []byte) (n int) {
 	}
 	return n
 }
-
-// symbolsSize is how many bytes of a fragment are symbols: they come first.
-func symbolsSize(fragment []byte) int {
-	rest := fragment
-	for len(rest) > 0 && rest[0] == tagSymbol {
-		_, next, ok := cutBytes(rest[1:])
-		if !ok {
-			break
-		}
-		rest = next
-	}
-	return len(fragment) - len(rest)
-}

@@ -12,17 +12,16 @@ import (
 func plainV2(m message) (dst []byte, err error) {
 	var series []byte
 	for _, f := range m.fragments {
-		err := eachField(f, func(f field) error {
-			if f.whole[0] == tagSymbol {
-				dst = append(dst, f.whole...)
-			} else {
-				series = append(series, f.whole...)
-			}
-			return nil
-		})
+		size, n := binary.Uvarint(f)
+		first, err := snappy.Decode(nil, f[n:n+int(size)])
 		if err != nil {
 			return nil, err
 		}
+		second, err := snappy.Decode(nil, f[n+int(size):])
+		if err != nil {
+			return nil, err
+		}
+		dst, series = append(dst, first...), append(series, second...)
 	}
 	return append(dst, series...), nil
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 )
 
-// message is what one POST is to deliver, always as remote write 2.0: fragments that end to end are a request.
+// message is what one POST is to deliver, always as remote write 2.0: packed fragments that end to end are a request.
 type message struct {
 	fragments      [][]byte
 	samples        int
@@ -22,51 +22,32 @@ func messageOf(r queue.Request) message {
 	return m
 }
 
-// encoderV2 makes a compressed 2.0 request of a message.
-type encoderV2 struct {
-	packer
-	block []byte // pieces of fragments that are too small to be compressed alone; up to 64 KiB
-}
+// encoderV2 makes a compressed 2.0 request of a message: it only puts together what is compressed already.
+type encoderV2 struct{ out []byte }
 
-// append writes the whole message, all symbols before all series: protobuf does not ask for it, but some receivers
-// resolve references while they read.
-func (e *encoderV2) append(m message) {
-	if len(m.fragments) == 1 { // in that order already
-		e.compress(m.fragments[0])
-		return
-	}
+// encode writes the whole message, all symbols before all series: protobuf does not ask for it, but some receivers
+// resolve references while they read. The result is valid until the next call.
+func (e *encoderV2) encode(m message) ([]byte, error) {
+	plain := 0
 	for _, f := range m.fragments {
-		e.add(f[:symbolsSize(f)])
-	}
-	for _, f := range m.fragments {
-		e.add(f[symbolsSize(f):])
-	}
-	e.flush()
-}
-
-func (e *encoderV2) add(b []byte) {
-	for len(b) > 0 {
-		if len(e.block) == 0 && len(b) >= searchBytes {
-			whole := len(b) - len(b)%searchBytes
-			e.compress(b[:whole])
-			b = b[whole:]
-			continue
-		}
-		n := min(len(b), searchBytes-len(e.block))
-		e.block = append(e.block, b[:n]...)
-		b = b[n:]
-		if len(e.block) == searchBytes {
-			e.flush()
+		p, err := parsePacked(f)
+		if plain += p.symbols.plain + p.series.plain; err != nil || plain > maxPlainBytes {
+			return nil, errDamaged
 		}
 	}
+	e.out = binary.AppendUvarint(e.out[:0], uint64(plain))
+	for _, f := range m.fragments {
+		p, _ := parsePacked(f)
+		e.out = append(e.out, p.symbols.elements...)
+	}
+	for _, f := range m.fragments {
+		p, _ := parsePacked(f)
+		e.out = append(e.out, p.series.elements...)
+	}
+	return e.out, nil
 }
 
-func (e *encoderV2) flush() {
-	e.compress(e.block)
-	e.block = e.block[:0]
-}
-
-// content is a message taken apart; everything aliases it.
+// content is a message taken apart.
 type content struct {
 	symbols  [][]byte
 	series   [][]byte // each the body of a TimeSeries
@@ -75,19 +56,24 @@ type content struct {
 
 func parseMessage(m message) (c content, err error) {
 	c.replayed = m.replayed
-	for _, f := range m.fragments {
-		err := eachField(f, func(f field) error {
-			switch f.whole[0] {
-			case tagSymbol:
-				c.symbols = append(c.symbols, f.data)
-			case tagSeries:
-				c.series = append(c.series, f.data)
-			default:
+	fragments, err := new(unpacker).unpack(m)
+	if err != nil {
+		return content{}, err
+	}
+	collect := func(part []byte, tag byte, into *[][]byte) error {
+		return eachField(part, func(f field) error {
+			if f.whole[0] != tag {
 				return errDamaged
 			}
+			*into = append(*into, f.data)
 			return nil
 		})
-		if err != nil {
+	}
+	for _, f := range fragments {
+		if err := collect(f.symbols, tagSymbol, &c.symbols); err != nil {
+			return content{}, err
+		}
+		if err := collect(f.series, tagSeries, &c.series); err != nil {
 			return content{}, err
 		}
 	}
@@ -149,7 +135,7 @@ func (c *content) subset(keep func(i int, tsMillis int64) bool) (message, error)
 		m.samples++
 		m.oldest, m.newest = min(m.oldest, at), max(m.newest, at)
 	}
-	m.fragments = [][]byte{s.symbols, s.series}
+	m.fragments = [][]byte{appendPacked(nil, s.symbols, s.series)}
 	return m, nil
 }
 
