@@ -29,6 +29,7 @@ func (p *Page) readWhole(body io.Reader, contentType string) (Counts, error) {
 	if parser == nil {
 		return p.counts, err
 	}
+	s := p.findStarts(parser, text, contentType)
 	for {
 		entry, err := parser.Next()
 		if errors.Is(err, io.EOF) {
@@ -37,13 +38,13 @@ func (p *Page) readWhole(body io.Reader, contentType string) (Counts, error) {
 		if err != nil {
 			return p.counts, err
 		}
-		if err := p.takeEntry(parser, entry); err != nil {
+		if err := p.takeEntry(parser, entry, &s); err != nil {
 			return p.counts, err
 		}
 	}
 }
 
-func (p *Page) takeEntry(parser textparse.Parser, entry textparse.Entry) error {
+func (p *Page) takeEntry(parser textparse.Parser, entry textparse.Entry, s *starts) error {
 	switch entry {
 	case textparse.EntryType:
 		name, typ := parser.Type()
@@ -59,19 +60,24 @@ func (p *Page) takeEntry(parser textparse.Parser, entry textparse.Entry) error {
 		p.remember(func(m *series.Meta) { m.Unit = strings.Clone(string(unit)) })
 	case textparse.EntrySeries:
 		text, own, v := parser.Series()
+		created := s.meet(p, v)
 		index, err := p.take(parser, text, own, v)
 		if err != nil || index < 0 {
 			return err
 		}
+		if !created {
+			s.give(p.batch, index)
+		}
 		p.takeExemplars(parser, index, false)
 	case textparse.EntryHistogram:
-		return p.takeHistogram(parser)
+		return p.takeHistogram(parser, s)
 	}
 	return nil
 }
 
-func (p *Page) takeHistogram(parser textparse.Parser) error {
+func (p *Page) takeHistogram(parser textparse.Parser, s *starts) error {
 	text, own, h, fh := parser.Histogram()
+	s.meet(p, 0)
 	index, err := p.take(parser, text, own, 0)
 	if err != nil || index < 0 {
 		return err
@@ -83,6 +89,7 @@ func (p *Page) takeHistogram(parser textparse.Parser) error {
 		return nil
 	}
 	p.batch.Histograms = append(p.batch.Histograms, series.Histogram{Index: index, Integer: h, Float: fh})
+	s.give(p.batch, index)
 	p.takeExemplars(parser, index, true)
 	return nil
 }

@@ -164,7 +164,8 @@ func (s *sample) size() int {
 // commonBytes tells with how many of eight bytes, little-endian, both begin.
 func commonBytes(a, b uint64) int { return bits.TrailingZeros64(a^b) / 8 }
 
-// cutPlainSeries reads a series that has one sample and neither histogram nor exemplar, as nearly all have.
+// cutPlainSeries reads a series that has one sample, without a start, and neither histogram nor exemplar, as nearly
+// all have.
 func cutPlainSeries(body []byte) (refs []byte, s sample, ok bool) {
 	if len(body) == 0 || body[0] != tagLabelRefs {
 		return nil, s, false
@@ -183,17 +184,21 @@ func cutPlainSeries(body []byte) (refs []byte, s sample, ok bool) {
 		s.value = binary.LittleEndian.Uint64(inner[1:])
 		inner = inner[9:]
 	}
+	// A time is a tag and a varint: all bytes between the first and the last are marked, or a start follows.
 	switch n := len(inner); {
 	case n == 7: // milliseconds of this and the next centuries
+		const marks = 0x8080808080 << 8
 		low, high := binary.LittleEndian.Uint32(inner), binary.LittleEndian.Uint32(inner[3:])
 		s.time = shortBytes{uint64(low) | uint64(high)<<24, n}
+		ok = s.time.word&marks == marks
 	case n <= maxShort:
 		for i, c := range inner {
 			s.time.word |= uint64(c) << (8 * i)
+			ok = ok && (c >= 0x80 || i == 0 || i == n-1)
 		}
 		s.time.n = n
 	default:
 		return nil, s, false
 	}
-	return refs, s, true
+	return refs, s, ok
 }

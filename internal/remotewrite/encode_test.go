@@ -92,10 +92,10 @@ func describeV2(t testing.TB, ms []message) map[string]string {
 			}
 			line := fmt.Sprintf("%s %q %q", meta.Type, meta.Help, meta.Unit)
 			for _, s := range ts.Samples {
-				line += fmt.Sprintf(" %x@%d", math.Float64bits(s.Value), s.Timestamp)
+				line += fmt.Sprintf(" %x@%d", math.Float64bits(s.Value), s.Timestamp) + since(s.StartTimestamp)
 			}
 			for _, h := range ts.Histograms {
-				line += fmt.Sprintf(" %v@%d", h.ToFloatHistogram(), h.Timestamp)
+				line += fmt.Sprintf(" %v@%d", h.ToFloatHistogram(), h.Timestamp) + since(h.StartTimestamp)
 			}
 			for _, x := range ts.Exemplars {
 				ex, err := x.ToExemplar(&b, req.Symbols)
@@ -108,6 +108,13 @@ func describeV2(t testing.TB, ms []message) map[string]string {
 		}
 	}
 	return out
+}
+
+func since(startMillis int64) string {
+	if startMillis == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" since %d", startMillis)
 }
 
 func TestWhatGoesInComesOut(t *testing.T) {
@@ -150,22 +157,32 @@ func TestWhatGoesInComesOut(t *testing.T) {
 	gauge.CounterResetHint = histogram.GaugeType
 	b.Histograms = append(b.Histograms, series.Histogram{Index: ints, Integer: integer},
 		series.Histogram{Index: floats, Float: gauge}, series.Histogram{Index: custom, Integer: nhcb})
+	began := b.Add(add("began", counter), 5)
+	early := b.Add(add("began_later", counter), 5)
+	same := b.Add(add("began_now", counter), 0)
+	b.Times = append(b.Times, series.OwnTime{Index: early, Time: 1000})
+	b.Starts = append(b.Starts, series.Start{Index: x, Time: 1}, series.Start{Index: own, Time: 1}, series.Start{Index: ints, Time: 1_600_000_000_456},
+		series.Start{Index: floats, Time: 2}, series.Start{Index: custom, Time: 3}, series.Start{Index: began, Time: 1_600_000_000_123},
+		series.Start{Index: early, Time: 1001}, series.Start{Index: same, Time: b.Time})
 	w.append(&b)
 	ms := w.messages()
 
 	const at = "@1700000000123"
 	want := map[string]string{
-		`{__name__="requests_total", a="1", instance="pod-1", job="envoy", z="ünïcode"}`: `counter "all requests" "requests" 4045000000000000` + at +
+		`{__name__="requests_total", a="1", instance="pod-1", job="envoy", z="ünïcode"}`: `counter "all requests" "requests" 4045000000000000` + at + ` since 1` +
 			` # {trace_id="abc"} 0.5 7 # {job="envoy"} 1 1700000000123`,
-		`{__name__="zero", instance="pod-1", job="envoy"}`:       `unknown "" "" 0` + at,
-		`{__name__="minus_zero", instance="pod-1", job="envoy"}`: `unknown "" "" 8000000000000000` + at,
-		`{__name__="infinite", instance="pod-1", job="envoy"}`:   `unknown "" "" fff0000000000000` + at,
-		`{__name__="nan", instance="pod-1", job="envoy"}`:        `unknown "" "" 7ff8000000000001` + at,
-		`{__name__="stale", instance="pod-1", job="envoy"}`:      `unknown "" "" 7ff0000000000002` + at,
-		`{__name__="own_time", instance="pod-1", job="envoy"}`:   `unknown "" "" 3ff0000000000000@-5`,
-		`{__name__="integer", instance="pod-1", job="envoy"}`:    fmt.Sprintf(`histogram "" "" %v`, integer.ToFloat(nil)) + at,
-		`{__name__="float", instance="pod-1", job="envoy"}`:      fmt.Sprintf(`gaugehistogram "" "" %v`, gauge) + at,
-		`{__name__="custom", instance="pod-1", job="envoy"}`:     fmt.Sprintf(`unknown "" "" %v`, nhcb.ToFloat(nil)) + at,
+		`{__name__="zero", instance="pod-1", job="envoy"}`:        `unknown "" "" 0` + at,
+		`{__name__="minus_zero", instance="pod-1", job="envoy"}`:  `unknown "" "" 8000000000000000` + at,
+		`{__name__="infinite", instance="pod-1", job="envoy"}`:    `unknown "" "" fff0000000000000` + at,
+		`{__name__="nan", instance="pod-1", job="envoy"}`:         `unknown "" "" 7ff8000000000001` + at,
+		`{__name__="stale", instance="pod-1", job="envoy"}`:       `unknown "" "" 7ff0000000000002` + at,
+		`{__name__="own_time", instance="pod-1", job="envoy"}`:    `unknown "" "" 3ff0000000000000@-5`,
+		`{__name__="integer", instance="pod-1", job="envoy"}`:     fmt.Sprintf(`histogram "" "" %v`, integer.ToFloat(nil)) + at + " since 1600000000456",
+		`{__name__="float", instance="pod-1", job="envoy"}`:       fmt.Sprintf(`gaugehistogram "" "" %v`, gauge) + at + " since 2",
+		`{__name__="custom", instance="pod-1", job="envoy"}`:      fmt.Sprintf(`unknown "" "" %v`, nhcb.ToFloat(nil)) + at + " since 3",
+		`{__name__="began", instance="pod-1", job="envoy"}`:       `counter "all requests" "requests" 4014000000000000` + at + " since 1600000000123",
+		`{__name__="began_later", instance="pod-1", job="envoy"}`: `counter "all requests" "requests" 4014000000000000@1000`,
+		`{__name__="began_now", instance="pod-1", job="envoy"}`:   `counter "all requests" "requests" 0` + at + " since 1700000000123",
 	}
 	compare(t, describeV2(t, ms), want)
 
@@ -196,6 +213,13 @@ func TestWhatGoesInComesOut(t *testing.T) {
 			for _, ts := range req.Timeseries {
 				got[ts.ToLabels(&sb, nil).String()] = ts
 				histograms += len(ts.Histograms)
+			}
+		}
+		for key, ts := range got { // 1.0 has no field of that number
+			for _, s := range ts.Samples {
+				if len(s.XXX_unrecognized) > 0 {
+					t.Errorf("%s: unknown fields %x", key, s.XXX_unrecognized)
+				}
 			}
 		}
 		if lost != 1 || len(got) != len(want)-1 || histograms != 2 {

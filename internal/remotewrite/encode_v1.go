@@ -39,6 +39,7 @@ type encoderV1 struct {
 	name  uint32     // value of the last label that stood in the place of the base's first one
 	diff  difference // of the series at hand
 	other []byte     // what follows the labels of the series at hand, unless it is a mere sample
+	inner []byte     // scratch of rareSeries
 }
 
 // begin starts a request.
@@ -232,12 +233,16 @@ func (e *encoderV1) rareSeries(body []byte) error {
 			}
 			refs = f.data
 		case tagSample:
-			e.other = appendBytesField(e.other, tagSampleV1, f.data)
+			e.inner, err = appendWithout(e.inner[:0], f.data, tagSampleStart>>3)
+			e.other = appendBytesField(e.other, tagSampleV1, e.inner)
 		case tagHistogram:
 			var custom bool
-			custom, err = isCustomBuckets(f.data)
+			if custom, err = isCustomBuckets(f.data); err != nil {
+				return err
+			}
 			if carried = e.histograms && !custom; carried {
-				e.other = appendBytesField(e.other, tagHistogramV1, f.data)
+				e.inner, err = appendWithout(e.inner[:0], f.data, fieldStart)
+				e.other = appendBytesField(e.other, tagHistogramV1, e.inner)
 			}
 		case tagExemplar:
 			var inner []byte

@@ -107,6 +107,9 @@ func FuzzRequests(f *testing.F) {
 	f.Add([]byte("\x03\x01\x02\x03\x04\x05\x06\x00\x03\x01\x02\x03\x04\x07\x08\x00"), uint64(1), int64(1_700_000_000_000))
 	f.Add([]byte("abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz"), uint64(math.MaxUint64), int64(-1))
 	f.Add([]byte("\x05\x11\x11\x11\x11\x11\x11\x11\x11\x11\x11\xf1\x05\x11\x11\x11\x11\x12\x11\x11\x11\x11\x11\xf1"), uint64(0x4059<<48), int64(0))
+	f.Add([]byte("\x03\x01\x02\x03\x01\x03\x01\x02\x03\x80\x03\x01\x02\x03\x09\x03\x01\x02\x03\x11"), uint64(1), int64(1_700_000_000_000))
+	f.Add([]byte("\x03\x01\x02\x03\x01\x03\x01\x02\x03\x80\x03\x01\x02\x03\x09\x03\x01\x02\x03\x11"), uint64(1), int64(200)) // all in eight bytes
+	f.Add([]byte("\x03\x01\x02\x03\x01\x03\x01\x02\x03\x91\x03\x01\x02\x03\x91"), uint64(0), int64(20_000))                    // and in seven
 	f.Fuzz(func(t *testing.T, data []byte, bits uint64, at int64) {
 		d := drawing{data: data, bits: bits, at: at}
 		m := d.message()
@@ -163,9 +166,15 @@ func (d *drawing) series(op int) (body []byte) {
 	body = appendBytesField(body, tagLabelRefs, refs)
 	c := d.next()
 	at := d.at + int64(c>>4)
+	start := int64(0)
+	if at > 0 && c&0x81 != 0 {
+		start = at - at*int64(c>>4)/16
+	}
 	switch c & 7 {
 	case 0:
-		body = appendHistogram(body, tagHistogram, nativeHistogram(c), at)
+		body = appendHistogram(body, tagHistogram, nativeHistogram(c), at, start)
+	case 1:
+		body = appendStarted(body, math.Float64frombits(d.bits*uint64(c>>3)), at, start)
 	default:
 		body = appendSample(body, math.Float64frombits(d.bits*uint64(c>>3)), at)
 	}

@@ -22,6 +22,7 @@ const (
 
 	tagSampleValue = 1<<3 | wireFixed64
 	tagSampleTime  = 2<<3 | wireVarint
+	tagSampleStart = 3<<3 | wireVarint // not in 1.0
 
 	tagExemplarLabels = 1<<3 | wireBytes
 	tagExemplarValue  = 2<<3 | wireFixed64
@@ -88,7 +89,7 @@ func (e *encoder) add(v series.View, f *form, r *row, with sending) (exemplars i
 	if f.bad || own.name == 0 || own.name == badRef || own.le == badRef {
 		return 0, false
 	}
-	if r.histogram == nil && len(r.exemplars) == 0 {
+	if r.histogram == nil && len(r.exemplars) == 0 && r.start == 0 {
 		e.addPlain(v, f, &own, r, with.metadata)
 		return 0, true
 	}
@@ -145,9 +146,9 @@ func appendHead(dst []byte, refs, rest int) []byte {
 func (e *encoder) writeBody(v series.View, r *row, with sending) (exemplars int) {
 	b := e.body[:0]
 	if r.histogram != nil {
-		b = appendHistogram(b, tagHistogram, r.histogram, r.time)
+		b = appendHistogram(b, tagHistogram, r.histogram, r.time, r.start)
 	} else {
-		b = appendSample(b, r.value, r.time)
+		b = appendStarted(b, r.value, r.time, r.start)
 	}
 	if with.exemplars {
 		for i := range r.exemplars {
@@ -180,6 +181,16 @@ func appendSample(dst []byte, value float64, tsMillis int64) []byte {
 	dst = append(dst, tagSample, byte(sampleSize(value, tsMillis)))
 	dst = appendDoubleField(dst, tagSampleValue, value)
 	return appendVarintField(dst, tagSampleTime, uint64(tsMillis))
+}
+
+// appendStarted is appendSample for a sample that may have a start: 0 is none.
+func appendStarted(dst []byte, value float64, tsMillis, startMillis int64) []byte {
+	at := len(dst)
+	dst = appendSample(dst, value, tsMillis)
+	end := len(dst)
+	dst = appendVarintField(dst, tagSampleStart, uint64(startMillis))
+	dst[at+1] += byte(len(dst) - end)
+	return dst
 }
 
 // metaForm is the field of metadata as it stands in one request.

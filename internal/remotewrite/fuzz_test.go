@@ -39,7 +39,14 @@ func checkLaw(t *testing.T, metric, name, value, help string, bits uint64, at in
 		lb.Set(name, value)
 		lb.Set("i", fmt.Sprint(i)) // a batch holds a series once
 		ls := lb.Labels()
-		b.Add(w.table.Add(id, ls, series.Meta{Type: model.MetricTypeGauge, Help: help}), math.Float64frombits(bits+uint64(i)))
+		index := b.Add(w.table.Add(id, ls, series.Meta{Type: model.MetricTypeGauge, Help: help}), math.Float64frombits(bits+uint64(i)))
+		started := ""
+		if start := at/2 + int64(i); i%3 == 1 && start > 0 {
+			b.Starts = append(b.Starts, series.Start{Index: index, Time: start})
+			if start <= at {
+				started = fmt.Sprintf(" since %d", start)
+			}
+		}
 		if !valid(ls) {
 			continue
 		}
@@ -48,9 +55,9 @@ func checkLaw(t *testing.T, metric, name, value, help string, bits uint64, at in
 		}
 		key := ls.String()
 		if utf8.ValidString(help) {
-			want[key] += fmt.Sprintf("gauge %q %q %x@%d", help, "", bits+uint64(i), at)
+			want[key] += fmt.Sprintf("gauge %q %q %x@%d%s", help, "", bits+uint64(i), at, started)
 		} else {
-			want[key] += fmt.Sprintf("gauge %q %q %x@%d", "", "", bits+uint64(i), at)
+			want[key] += fmt.Sprintf("gauge %q %q %x@%d%s", "", "", bits+uint64(i), at, started)
 		}
 	}
 	if at == math.MinInt64 {

@@ -9,7 +9,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// Field tags of Histogram, the same in 1.0 and 2.0.
+// Field tags of Histogram, the same in 1.0 and 2.0 but for the start, which 1.0 does not have.
 const (
 	tagCountInt       = 1<<3 | wireVarint
 	tagCountFloat     = 2<<3 | wireFixed64
@@ -28,10 +28,11 @@ const (
 	tagHistogramTime  = 15<<3 | wireVarint
 	fieldSchema       = 4
 	fieldCustomValues = 16 // its tag takes two bytes
+	fieldStart        = 17 // and so does this
 )
 
 // appendHistogram appends a native histogram as a field of its TimeSeries.
-func appendHistogram(dst []byte, tag byte, h *series.Histogram, tsMillis int64) []byte {
+func appendHistogram(dst []byte, tag byte, h *series.Histogram, tsMillis, startMillis int64) []byte {
 	var m []byte
 	if h.Integer != nil {
 		m = appendIntegerHistogram(nil, h.Integer)
@@ -39,6 +40,9 @@ func appendHistogram(dst []byte, tag byte, h *series.Histogram, tsMillis int64) 
 		m = appendFloatHistogram(nil, h.Float)
 	}
 	m = appendVarintField(m, tagHistogramTime, uint64(tsMillis))
+	if startMillis != 0 {
+		m = appendUvarint(appendUvarint(m, fieldStart<<3|wireVarint), uint64(startMillis))
+	}
 	return appendBytesField(dst, tag, m)
 }
 

@@ -116,6 +116,17 @@ func eachField(b []byte, fn func(field) error) error {
 	return nil
 }
 
+// appendWithout appends a message without one of its fields.
+func appendWithout(dst, message []byte, number uint64) ([]byte, error) {
+	err := eachField(message, func(f field) error {
+		if f.number != number {
+			dst = append(dst, f.whole...)
+		}
+		return nil
+	})
+	return dst, err
+}
+
 // cutRef takes a varint off a packed list. It is binary.Uvarint with the two shortest forms, nearly all of ours,
 // inlined.
 func cutRef(b []byte) (ref uint64, rest []byte, ok bool) {

@@ -40,12 +40,12 @@ func plainV1(m message, histograms bool) (dst []byte, unsupported int, err error
 			case tagLabelRefs:
 				labels, err = c.appendPlainLabels(labels, f.data)
 			case tagSample:
-				rest = appendBytesField(rest, tagSampleV1, f.data)
+				rest = appendBytesField(rest, tagSampleV1, fieldsUpTo(2, f.data)) // start_timestamp is 2.0's
 			case tagHistogram:
 				var custom bool
 				custom, err = isCustomBuckets(f.data)
 				carried = histograms && !custom
-				rest = appendBytesField(rest, tagHistogramV1, f.data)
+				rest = appendBytesField(rest, tagHistogramV1, fieldsUpTo(16, f.data))
 			case tagExemplar:
 				var x []byte
 				err = eachField(f.data, func(f field) (err error) {
@@ -70,6 +70,21 @@ func plainV1(m message, histograms bool) (dst []byte, unsupported int, err error
 		dst = appendBytesField(dst, tagSeriesV1, append(labels, rest...))
 	}
 	return dst, unsupported, nil
+}
+
+// fieldsUpTo is a message with only those of its fields that have no higher number.
+func fieldsUpTo(last uint64, m []byte) (dst []byte) {
+	for len(m) > 0 {
+		f, rest, err := cutField(m)
+		if err != nil {
+			return nil
+		}
+		if f.number <= last {
+			dst = append(dst, f.whole...)
+		}
+		m = rest
+	}
+	return dst
 }
 
 func (c *content) appendPlainLabels(dst, refs []byte) ([]byte, error) {

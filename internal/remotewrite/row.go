@@ -8,21 +8,22 @@ type row struct {
 	parts     series.Parts // of id
 	value     float64
 	time      int64
-	ownTime   bool // as the page gave it
+	ownTime   bool  // as the page gave it
+	start     int64 // since when it counts; 0: unknown. Never later than time
 	histogram *series.Histogram
 	exemplars []series.Exemplar
 }
 
 // rows reads a batch in order, its side slices along.
 type rows struct {
-	view                             series.View
-	batch                            *series.Batch
-	at, times, histograms, exemplars int
-	plain                            bool // the batch has no side slices
+	view                                     series.View
+	batch                                    *series.Batch
+	at, times, starts, histograms, exemplars int
+	plain                                    bool // the batch has no side slices
 }
 
 func openRows(v series.View, b *series.Batch) rows {
-	return rows{view: v, batch: b, plain: len(b.Times)+len(b.Histograms)+len(b.Exemplars) == 0}
+	return rows{view: v, batch: b, plain: len(b.Times)+len(b.Starts)+len(b.Histograms)+len(b.Exemplars) == 0}
 }
 
 // next fills r with the next row; false at the end.
@@ -38,10 +39,16 @@ func (c *rows) next(r *row) bool {
 		r.time = b.Time
 		return true
 	}
-	r.time, r.ownTime, r.histogram = b.Time, false, nil
+	r.time, r.ownTime, r.start, r.histogram = b.Time, false, 0, nil
 	if c.times < len(b.Times) && b.Times[c.times].Index == i {
 		r.time, r.ownTime = b.Times[c.times].Time, true
 		c.times++
+	}
+	if c.starts < len(b.Starts) && b.Starts[c.starts].Index == i {
+		if start := b.Starts[c.starts].Time; start <= r.time {
+			r.start = start
+		}
+		c.starts++
 	}
 	if c.histograms < len(b.Histograms) && b.Histograms[c.histograms].Index == i {
 		r.histogram = &b.Histograms[c.histograms]

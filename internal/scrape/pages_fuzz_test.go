@@ -66,6 +66,7 @@ istio_request_duration_milliseconds_count{reporter="destination",source_workload
 		"a 1 1000\na 2 2000\na 3\nb 4 1000\na{} 5\nc 6 99999999999999\nc 7\n",
 		"a{v=\"q\\\"uote\"} 1\na{v=\"back\\\\slash\"} 2\na{v=\"new\\nline\"} 3\na{v=\"two\nlines\"} 4\na{v=\"\"} 5\na 6\n{\"utf8.name\",x=\"1\"} 1\n",
 		"# HELP a what it is\n# TYPE a counter\na 1\n# TYPE a counter\n# TYPE a gauge\na 2\n# EOF\n",
+		"# TYPE a counter\na_total{x=\"1\"} 1\na_created{x=\"1\"} 5\na_created{x=\"1\"} 6\n# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_created 7\nh_sum 2\nh_sum 3\n# EOF\n",
 		"istio_build{tag=\"1.24\"} 1\nistio_xds_total{url=\"A\"} 2\nistio_xds_total{url=\"B\"} 3\nprocess_cpu_seconds 1.5\n",
 	}
 }
@@ -280,6 +281,11 @@ func (p *pair) readBody(l *loop, body io.Reader) (out outcome, report []float64)
 	out.counts = c
 	report = b.Values[len(b.Values)-len(l.report.ids):]
 	b.Series, b.Values = b.Series[:len(b.Series)-len(report)], b.Values[:len(b.Values)-len(report)]
+	for i, s := range b.Starts { // whose they are is compared in exposition
+		if s.Index >= len(b.Series) || i > 0 && s.Index <= b.Starts[i-1].Index || value.IsStaleNaN(b.Values[s.Index]) || s.Time <= 0 {
+			p.t.Fatalf("start %d of %v, of %d samples", i, b.Starts, len(b.Series))
+		}
+	}
 	own := b.Times
 	p.env.table.Read(func(v series.View) {
 		var pairs []series.Pair
@@ -434,7 +440,7 @@ func oddLines() []string {
 	lines := []string{
 		"a 1", "a{} 2", "a{x=\"1\"} 3", "a{x=\"1\",} 3", "a {x=\"1\"} 4", " a 5", "a  6", "a 7 1000", "a 8 1000", "a{x=\"\"} 9", "b 1 99999999999999",
 		"h_bucket{le=\"1\"} 1", "h_bucket{le=\"1.0\"} 2", "h_bucket{le=\"+Inf\"} 3", "s{quantile=\"0.5\"} 1", "s{quantile=\"0.50\"} 2", "s{le=\"1\"} 3",
-		"# TYPE a counter", "# TYPE a histogram", "# TYPE h_bucket histogram", "# TYPE s summary", "# TYPE s gauge", "# TYPE", "# EOF", "<html>", "\x00", "a\x001",
+		"a_total{x=\"1\"} 1", "a_created{x=\"1\"} 1", "h_created 2.5", "s_created nan", "# TYPE a counter", "# TYPE a histogram", "# TYPE h_bucket histogram", "# TYPE s summary", "# TYPE s gauge", "# TYPE", "# EOF", "<html>", "\x00", "a\x001",
 		"envoy_x{} 1", "istio_x{reporter=\"source\"} 1", "{\"utf8.name\"} 1", "{x=\"1\"} 1", "new 1", "z 1", "a{v=\"open", "close\"} 1", "\"", "# TYPE \"open",
 	}
 	for i := range 8 {

@@ -20,12 +20,20 @@ type Batch struct {
 	// The rare: what most pages have none of travels beside, each entry with the index of its series, in
 	// ascending order of Index.
 	Times      []OwnTime
+	Starts     []Start
 	Histograms []Histogram
 	Exemplars  []Exemplar
 }
 
 // OwnTime is a sample's timestamp as the page gave it (honor_timestamps), in Unix milliseconds.
 type OwnTime struct {
+	Index int
+	Time  int64
+}
+
+// Start is when a sample's series began to count, as the page told it, in Unix milliseconds, after 1970. One that is
+// later than the sample means nothing.
+type Start struct {
 	Index int
 	Time  int64
 }
@@ -58,6 +66,6 @@ func (b *Batch) Reset(target TargetID, timeMillis int64) {
 	*b = Batch{
 		Target: target, Time: timeMillis,
 		Series: b.Series[:0], Values: b.Values[:0],
-		Times: b.Times[:0], Histograms: b.Histograms[:0], Exemplars: b.Exemplars[:0],
+		Times: b.Times[:0], Starts: b.Starts[:0], Histograms: b.Histograms[:0], Exemplars: b.Exemplars[:0],
 	}
 }
