@@ -107,7 +107,7 @@ func diskFullWhileDown(w *world) {
 func diskAndMemoryFull(w *world) {
 	const memory, scrape = 1 << 20, 4000 // bytes; of a scrape at most
 	w.more = "envoy_scraper:\n  queue:\n    max_memory: 1MiB\n"
-	w.fleet = newFleet(w.T, w.place, 50, 3*targets)
+	w.fleet = newFleet(w.T, w.place, 50, 8*targets)
 	filler := onSmallDisk(w)
 	w.set(oracle.Refuse())
 	fill(w.T, filler, 64<<10)
@@ -127,8 +127,9 @@ func diskAndMemoryFull(w *world) {
 
 // queueFull lets the backlog of an outage outgrow what it may have of the disk.
 func queueFull(w *world) {
-	const limit, segment = 256 << 10, 64 << 10
+	const limit, segment = 256 << 10, 64<<10 + 48<<10 // a segment ends with the request that crosses its size
 	w.more = "envoy_scraper:\n  queue:\n    max_bytes: 256KiB\n"
+	w.fleet = newFleet(w.T, w.place, 50, 6*targets)
 	w.start()
 	w.pause(warmUp)
 	w.set(oracle.Refuse())

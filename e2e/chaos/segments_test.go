@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/golang/snappy"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 )
 
@@ -28,7 +29,7 @@ func makeBacklog(w *world, bytes int) (samples int) {
 		w.Fatalf("queues in %s: %v, %v; want one", w.storage, queues, err)
 	}
 	request := bulkRequest()
-	at := time.Now().Add(-time.Duration(bytes/(30*bulkSeries)+60) * time.Second).UnixMilli()
+	at := time.Now().Add(-time.Duration(bytes/(4*bulkSeries)+60) * time.Second).UnixMilli()
 	for seq, left := firstBulk, bytes; left > 0; seq++ {
 		for lane := range lanes {
 			name := fmt.Sprintf("%08x-%04x-%04x-%08x.seg", bulkGeneration, lanes, lane, seq)
@@ -72,12 +73,22 @@ func bulkRequest() func(lane int, at int64) []byte {
 		for i := range r.Timeseries {
 			r.Timeseries[i].Samples[0] = writev2.Sample{Value: float64(at%100_000 + int64(i)), Timestamp: at}
 		}
+		return packed(&writev2.Request{Symbols: r.Symbols}, &writev2.Request{Timeseries: r.Timeseries})
+	}
+}
+
+// packed is what the data of a record are: the symbols and the series of a request, a snappy block each, the length of
+// the first before both.
+func packed(symbols, series *writev2.Request) []byte {
+	var blocks [2][]byte
+	for i, r := range []*writev2.Request{symbols, series} {
 		data, err := r.Marshal()
 		if err != nil {
 			panic(err) // cannot: all of it was made here
 		}
-		return data
+		blocks[i] = snappy.Encode(nil, data)
 	}
+	return append(append(binary.AppendUvarint(nil, uint64(len(blocks[0]))), blocks[0]...), blocks[1]...)
 }
 
 // record is one record that begins a request.
