@@ -24,6 +24,7 @@ type endpoint struct {
 	durable  bool // the queue outlives the process
 	blocks   blocks
 	waited   atomic.Int64 // nanoseconds, for answers to requests that were accepted
+	taken    atomic.Int64 // samples of these requests
 
 	shape     sync.RWMutex // held for reading by who appends, for writing while the number of lanes changes
 	lanes     atomic.Pointer[[]*lane]

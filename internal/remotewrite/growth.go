@@ -1,6 +1,7 @@
 package remotewrite
 
 import (
+	"math"
 	"time"
 
 	"go.uber.org/zap"
@@ -8,39 +9,53 @@ import (
 
 const (
 	growthCheck = 15 * time.Second
-	busyLanes   = 0.8 // share of the time in which lanes wait for answers, from which on there are too few
+	busyLanes   = 0.8  // share of the time in which lanes wait for answers, from which on there are too few
+	spareLanes  = 1.25 // of what is needed to keep up: what waits has to go, too
 )
 
 // growth decides when an endpoint needs more lanes: when those it has wait for answers nearly all the time, and still
 // more comes than they carry.
 type growth struct {
-	lanes   int
-	at      time.Time
+	lanes int
+	at    time.Time
+	load
+}
+
+// load is what an endpoint has to do with its lanes, and does.
+type load struct {
 	waited  time.Duration // for answers to requests that were accepted, over all lanes, since the start
+	taken   int           // samples of these requests
 	waiting int           // samples
 }
 
-// next tells how many lanes there should be, at most so many, now that waited and waiting are so.
-func (g *growth) next(now time.Time, lanes, most int, waited time.Duration, waiting, full int) int {
+// next tells how many lanes there should be, at most so many, now that the load is so. It asks for all that are needed
+// at once: lanes that are added later have to wait for those of now to drain.
+func (g *growth) next(now time.Time, lanes, most int, is load, full int) int {
 	before := *g
-	*g = growth{lanes: lanes, at: now, waited: waited, waiting: waiting}
+	*g = growth{lanes: lanes, at: now, load: is}
 	if before.lanes != lanes {
 		return lanes // the first look at them
 	}
 	time := now.Sub(before.at).Seconds() * float64(lanes)
-	busy := (waited - before.waited).Seconds() >= busyLanes*time
-	if busy && waiting > before.waiting && waiting > full {
-		return min(2*lanes, max(lanes, most))
+	busy := (is.waited - before.waited).Seconds() >= busyLanes*time
+	more, taken := is.waiting-before.waiting, is.taken-before.taken
+	if !busy || more <= 0 || is.waiting <= full {
+		return lanes
 	}
-	return lanes
+	want := 2 * lanes
+	if taken > 0 {
+		share := float64(more+taken) / float64(taken) // of what came, to what went
+		want = max(want, int(min(float64(most), math.Ceil(spareLanes*share*float64(lanes)))))
+	}
+	return min(want, max(lanes, most))
 }
 
 // outgrown tells how many lanes the endpoint should have.
 func (e *endpoint) outgrown(g *growth) int {
 	s := e.settings.Load()
 	lanes := len(e.all())
-	waiting := e.queue.Stats().Samples
-	return g.next(time.Now(), lanes, s.QueueConfig.MaxShards, time.Duration(e.waited.Load()), waiting, lanes*s.QueueConfig.MaxSamplesPerSend)
+	is := load{waited: time.Duration(e.waited.Load()), taken: int(e.taken.Load()), waiting: e.queue.Stats().Samples}
+	return g.next(time.Now(), lanes, s.QueueConfig.MaxShards, is, lanes*s.QueueConfig.MaxSamplesPerSend)
 }
 
 // resize gives the endpoint so many lanes, and returns the new ones, which have no sender yet. What is queued is

@@ -99,19 +99,24 @@ func TestGrowthLeavesAFastEndpointAlone(t *testing.T) {
 	g := growth{}
 	for i, step := range []struct {
 		waited  time.Duration // a second and lane
+		taken   int
 		waiting int
 		want    int
 	}{
-		{0, 0, 4}, {500 * time.Millisecond, 1000, 4}, {500 * time.Millisecond, 100_000, 4}, // idle half of the time
-		{time.Second, 90_000, 4},  // catches up
-		{time.Second, 100_000, 8}, // falls behind
+		{0, 0, 0, 4}, {500 * time.Millisecond, 5000, 1000, 4}, {500 * time.Millisecond, 5000, 100_000, 4}, // idle half of the time
+		{time.Second, 50_000, 90_000, 4},   // catches up
+		{time.Second, 50_000, 100_000, 8},  // falls behind
+		{time.Second, 50_000, 250_000, 20}, // takes a quarter of what comes: four times the lanes, and some to catch up
+		{time.Second, 0, 400_000, 8},       // nothing to go by
 	} {
 		now = now.Add(10 * time.Second)
-		if got := g.next(now, 4, 50, g.waited+4*10*step.waited, step.waiting, 8000); got != step.want {
+		is := load{waited: g.waited + 4*10*step.waited, taken: g.taken + step.taken, waiting: step.waiting}
+		if got := g.next(now, 4, 50, is, 8000); got != step.want {
 			t.Errorf("step %d: %d lanes, want %d", i, got, step.want)
 		}
 	}
-	if got := (&growth{lanes: 40, at: now}).next(now.Add(time.Second), 40, 50, time.Hour, 1<<20, 1); got != 50 {
+	much := load{waited: time.Hour, taken: 1, waiting: 1 << 20}
+	if got := (&growth{lanes: 40, at: now}).next(now.Add(time.Second), 40, 50, much, 1); got != 50 {
 		t.Errorf("%d lanes, want max_shards", got)
 	}
 }

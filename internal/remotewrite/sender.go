@@ -216,6 +216,7 @@ func (s *sender) accept(cfg *settings, m message, p protocol, lost int, a answer
 	e.metrics.drop(unsupported, lost)
 	e.health.settle(m.samples)
 	e.waited.Add(int64(a.took))
+	e.taken.Add(int64(m.samples))
 	e.succeeded(cfg, p, m.newest)
 }
 
