@@ -1,0 +1,88 @@
+package queue
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+)
+
+// torn is a queue whose first segment holds the request "a", the record "b" of the next one, and half of its record
+// "c", which the disk would not cut off. end closes it.
+func torn(t *testing.T) (fs *fakeFS, q *FIFO, end func()) {
+	t.Helper()
+	fs = newFakeFS()
+	store := openStore(t, "data", fs)
+	q = openQueue(t, store, "x", 1, quiet())
+	sealed(t, q, 0, "a")
+	mustAppend(t, q, 0, record("b", true))
+	synctest.Wait()
+	fs.mu.Lock()
+	fs.fail = func(call, _ string, _ int) error {
+		if call == "write" || call == "truncate" {
+			return errShort
+		}
+		return nil
+	}
+	fs.mu.Unlock()
+	mustAppend(t, q, 0, record("c", false))
+	q.Seal(0)
+	synctest.Wait()
+	fs.mu.Lock()
+	fs.fail = nil
+	fs.mu.Unlock()
+	return fs, q, func() {
+		if loss := mustClose(t, q); loss != (Loss{}) {
+			t.Errorf("Close = %+v", loss)
+		}
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestTornSegmentIsAbandoned: what was begun in it is written whole to the next, and comes once.
+func TestTornSegmentIsAbandoned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs, q, _ := torn(t)
+		if s := q.Stats(); s.WriteErrors != 1 || s.Samples != 3 {
+			t.Fatalf("stats after the torn write: %+v", s)
+		}
+		pass(2 * minBackoff)
+		synctest.Wait()
+		if s := q.Stats(); s.Segments != 2 || s.WrittenRecords != 4 || s.DiskBytes != 3*(headerSize+1) {
+			t.Errorf("stats: %+v, want b and c in a second segment", s)
+		}
+		want := []string{"a", "bc"}
+		after := fs.kill()
+		if _, err := q.Close(); err != nil {
+			t.Error(err)
+		}
+		// Killed before Close could cut the first segment: b is there twice, and no more than that.
+		if got := reopen(t, after, quiet()); !slices.Equal(got.requests, []string{"a", "b", "bc"}) || got.lost != (Loss{}) {
+			t.Errorf("after a kill: %q, lost %+v", got.requests, got.lost)
+		}
+
+		fs, q, end := torn(t)
+		pass(2 * minBackoff)
+		synctest.Wait()
+		if got := drained(q, 0); !slices.Equal(got, want) {
+			t.Errorf("delivered %q, want %q", got, want)
+		}
+		end()
+		if got := reopen(t, fs, quiet()); len(got.requests) > 0 {
+			t.Errorf("delivered again: %q", got.requests)
+		}
+	})
+}
+
+// TestCloseCutsATornSegment: the next process finds nothing of the half record, nor the begun request twice.
+func TestCloseCutsATornSegment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs, _, end := torn(t)
+		end()
+		got := reopen(t, fs, quiet())
+		if !slices.Equal(got.requests, []string{"a", "bc"}) || got.lost != (Loss{}) || got.stats.TruncatedBytes != 0 {
+			t.Errorf("%q, lost %+v, truncated %d bytes", got.requests, got.lost, got.stats.TruncatedBytes)
+		}
+	})
+}
