@@ -2,7 +2,7 @@ package chaos
 
 import (
 	"fmt"
-	"strings"
+	"regexp"
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
@@ -72,8 +72,11 @@ func growingLanes(w *world) {
 	w.set(oracle.Up().Slow(answer))
 	w.start()
 	w.pause(pick(w.bench, 50*time.Second, 4*time.Minute))
-	grown := strings.Count(w.agent.Process.Log(), "remote write lanes")
-	if grown == 0 {
+	grown := ""
+	for _, to := range lanesGrew.FindAllStringSubmatch(w.agent.Process.Log(), -1) {
+		grown += ", " + to[1]
+	}
+	if grown == "" {
 		w.Error("the number of lanes did not grow")
 	}
 	m, err := w.agent.Metrics(w.Context())
@@ -81,7 +84,13 @@ func growingLanes(w *world) {
 		w.Fatal(err)
 	}
 	waiting := m.Sum("envoy_scraper_remotewrite_pending_samples")
+	begin := time.Now()
 	w.drain(pick(w.bench, 2*time.Minute, 10*time.Minute))
+	took := time.Since(begin)
 	v := w.verdict(allowance{})
-	w.result(v, fmt.Sprintf("answers after %v, every %v; lanes grew %d times; %.0f samples waited at the end", answer, w.interval, grown, waiting))
+	w.result(v, fmt.Sprintf("answers after %v, scraped every %v; lanes: %d%s; %.0f samples waited, for %.0f s more",
+		answer, w.interval, lanes, grown, waiting, took.Seconds()))
 }
+
+// lanesGrew is the agent's log line.
+var lanesGrew = regexp.MustCompile(`remote write lanes.*\bto"?[:=] *(\d+)`)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 	"sync"
+	"time"
 )
 
 // Ledger keeps what a receiver took, by series.
@@ -113,6 +114,25 @@ func (l *Ledger) arrived() map[string]map[int]int {
 		}
 	}
 	return byInstance
+}
+
+// failures lists, by instance, the times of the scrapes that the agent itself says have failed.
+func (l *Ledger) failures() map[string][]time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	times := map[string][]time.Time{}
+	for _, a := range l.series {
+		if a.labels.Get("__name__") != "up" {
+			continue
+		}
+		for at, bits := range a.taken {
+			if math.Float64frombits(bits) == 0 {
+				instance := a.labels.Get("instance")
+				times[instance] = append(times[instance], time.UnixMilli(at))
+			}
+		}
+	}
+	return times
 }
 
 // Samples lists what was taken of the series whose labels pass, by time for each.

@@ -15,7 +15,8 @@ type Verdict struct {
 	Targets     int
 	Served      int
 	Arrived     int // whole
-	Lost        int // nothing or only a part arrived
+	Failed      int // served in full, but too slowly for the agent, which says so by up
+	Lost        int // nothing or only a part arrived, and they have not failed
 	InFlight    int // of Lost: served at most InFlight before the end of a process
 	Samples     int // lost ones of the pages' series
 	Partial     int // of Lost: a part arrived
@@ -39,9 +40,9 @@ func Judge(f *Fleet, l *Ledger, ends []time.Time) Verdict {
 // JudgeUntil leaves out what was served after a time.
 func JudgeUntil(f *Fleet, l *Ledger, ends []time.Time, until time.Time) Verdict {
 	v := Verdict{Targets: len(f.Targets)}
-	arrived := l.arrived()
+	arrived, failures := l.arrived(), l.failures()
 	for _, t := range f.Targets {
-		v.judge(t, arrived[t.Address], ends, until)
+		v.judge(t, arrived[t.Address], failures[t.Address], ends, until)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -54,7 +55,7 @@ func JudgeUntil(f *Fleet, l *Ledger, ends []time.Time, until time.Time) Verdict 
 }
 
 // judge compares one target.
-func (v *Verdict) judge(t *Target, arrived map[int]int, ends []time.Time, until time.Time) {
+func (v *Verdict) judge(t *Target, arrived map[int]int, failures, ends []time.Time, until time.Time) {
 	t.mu.Lock()
 	begun := t.begun
 	t.mu.Unlock()
@@ -73,6 +74,10 @@ func (v *Verdict) judge(t *Target, arrived map[int]int, ends []time.Time, until 
 			v.Arrived++
 			continue
 		}
+		if n == 0 && failed(s.At, failures) {
+			v.Failed++
+			continue
+		}
 		v.Lost++
 		v.Samples += t.series - n
 		if n > 0 {
@@ -87,6 +92,17 @@ func (v *Verdict) judge(t *Target, arrived map[int]int, ends []time.Time, until 
 				s.At.UTC().Format("15:04:05.000"), n, t.series))
 		}
 	}
+}
+
+// longestScrape is how long the agents wait for a page.
+const longestScrape = time.Second
+
+// failed tells that a page was the answer to a scrape that failed: on a busy machine the agent may give up on a page
+// that is already on its way.
+func failed(at time.Time, failures []time.Time) bool {
+	return slices.ContainsFunc(failures, func(begin time.Time) bool {
+		return !at.Before(begin) && at.Before(begin.Add(longestScrape+InFlight))
+	})
 }
 
 func nearAnEnd(at time.Time, ends []time.Time) bool {
@@ -105,8 +121,8 @@ func (v Verdict) PerKill(kills int) float64 {
 
 // String is for logs.
 func (v Verdict) String() string {
-	return fmt.Sprintf("%d scrapes of %d targets served, %d arrived, %d lost (%d of them in flight, %d in part: %d samples), "+
+	return fmt.Sprintf("%d scrapes of %d targets served, %d arrived, %d failed, %d lost (%d of them in flight, %d in part: %d samples), "+
 		"%d invented, %d samples out of order, %d duplicate samples (%d of old ones) in %d requests (most between two ends: %d)",
-		v.Served, v.Targets, v.Arrived, v.Lost, v.InFlight, v.Partial, v.Samples, v.Invented, v.OutOfOrder, v.Duplicates,
+		v.Served, v.Targets, v.Arrived, v.Failed, v.Lost, v.InFlight, v.Partial, v.Samples, v.Invented, v.OutOfOrder, v.Duplicates,
 		v.Old, v.Repeats, v.MostRepeats)
 }
