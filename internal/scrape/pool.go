@@ -72,7 +72,7 @@ func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prom
 	e.scratch.New = newScratch
 	e.showMemory(reg)
 	return &Pools{
-		env: e, opts: opts, seed: offsetSeed(opts.ExternalLabels), schedule: newSchedule(m),
+		env: e, opts: opts, seed: offsetSeed(opts.ExternalLabels), schedule: newSchedule(m, log),
 		jobs: map[string]*pool{}, found: map[string][]*targetgroup.Group{},
 	}
 }

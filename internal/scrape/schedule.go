@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // schedule runs loops at their times: one heap of due times, one goroutine a running scrape, none a loop that
@@ -13,6 +15,7 @@ import (
 // turns passed meanwhile are skipped, never made up for.
 type schedule struct {
 	metrics *metrics
+	log     *zap.Logger
 	wake    chan struct{} // the earliest due time may have changed
 
 	mu      sync.Mutex // guards the following, and the turn of every loop
@@ -54,8 +57,8 @@ type turn struct {
 	onIdle  func() // called, once, with the lock held, when a leaving loop is no longer running
 }
 
-func newSchedule(m *metrics) *schedule {
-	return &schedule{metrics: m, wake: make(chan struct{}, 1), busy: map[string]*loop{}, waiting: map[string][]*loop{}}
+func newSchedule(m *metrics, log *zap.Logger) *schedule {
+	return &schedule{metrics: m, log: log, wake: make(chan struct{}, 1), busy: map[string]*loop{}, waiting: map[string][]*loop{}}
 }
 
 // remove ends a loop: its markers follow when a target that only moved would have been back for two scrapes.
@@ -125,7 +128,13 @@ func (s *schedule) poke() {
 func (s *schedule) run(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	began, clock := time.Now(), clock{}
 	for {
+		now := time.Now()
+		if by := clock.look(now.Round(0), now.Sub(began)); by != 0 {
+			s.log.Warn("the clock was set: timestamps follow it; samples that are not newer than those before are dropped and counted",
+				zap.Duration("by", by))
+		}
 		timer.Reset(s.start(ctx))
 		select {
 		case <-ctx.Done():
