@@ -192,14 +192,6 @@ func (w *world) scrapes(n int) {
 	w.until(fmt.Sprintf("%d more scrapes", n), func() bool { return w.page.requests() >= last })
 }
 
-// stop ends the program, which must be content with itself.
-func (w *world) stop() {
-	w.Helper()
-	if code := w.agent.Process.Stop(20 * time.Second); code != 0 {
-		w.Errorf("exit code %d; log:\n%s", code, w.agent.Process.Log())
-	}
-}
-
 // dropped reads how many samples the program counted as dropped, by reason.
 func (w *world) dropped() map[string]float64 {
 	w.Helper()

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"go.uber.org/zap"
 )
@@ -114,7 +115,7 @@ func seriesOf(c *content, i int) labels.Labels {
 		if len(text) < len(value) {
 			text += "…"
 		}
-		if size += len(name) + len(text); size <= maxSeriesBytes || string(name) == labels.MetricName {
+		if size += len(name) + len(text); size <= maxSeriesBytes || string(name) == model.MetricNameLabel {
 			b.Add(string(name), text)
 		}
 	})
