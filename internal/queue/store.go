@@ -214,7 +214,7 @@ func (s *Store) Rename(from, to string) error {
 }
 
 // DropOrphans removes queues that are not open and in which nothing is newer than maxAge, and tells what was
-// lost with them. Spare names those that will be opened.
+// lost with them; 0: only those in which nothing waits. Spare names those that will be opened.
 func (s *Store) DropOrphans(maxAge time.Duration, spare ...string) ([]Identity, error) {
 	all, err := s.Identities(spare...)
 	if err != nil {
@@ -225,7 +225,8 @@ func (s *Store) DropOrphans(maxAge time.Duration, spare ...string) ([]Identity, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range all {
-		if s.open[id.Name] != nil || id.Newest.After(oldest) {
+		waits := id.Samples > 0 && (maxAge == 0 || id.Newest.After(oldest))
+		if s.open[id.Name] != nil || waits {
 			continue
 		}
 		if err := s.remove(id.Name); err != nil {

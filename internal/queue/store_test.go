@@ -197,6 +197,9 @@ func TestOrphans(t *testing.T) {
 	if !ids[0].Open || ids[0].Name != "live" {
 		t.Errorf("live = %+v", ids[0])
 	}
+	if gone, err := s.DropOrphans(0); err != nil || len(gone) != 0 {
+		t.Errorf("with no limit to their age dropped %+v, %v", gone, err)
+	}
 	gone, err := s.DropOrphans(time.Hour, "older")
 	if err != nil || len(gone) != 1 || gone[0].Name != "old" || gone[0].Samples != 3 {
 		t.Errorf("dropped %+v, %v", gone, err)
