@@ -10,14 +10,13 @@ import (
 
 // openStorage takes the directory in which what is not delivered yet outlives the process; nil: there is none.
 func openStorage(f *runFlags, log *zap.Logger) (*queue.Store, error) {
-	path := f.storagePath
-	if path == "" {
+	if f.storagePath == "" {
 		log.Warn("no --storage.path: what is not delivered when the process ends is lost")
 		return nil, nil
 	}
-	store, err := queue.OpenStore(path, queue.OS())
+	store, err := queue.OpenStore(f.storagePath, queue.OS())
 	if err != nil {
-		return nil, fmt.Errorf("--storage.path: %s: %w (choose a directory that can be written to, or --storage.path= to keep samples in memory only)", path, err)
+		return nil, fmt.Errorf("--storage.path: %w (give each process a directory of its own that it can write to; --storage.path= keeps samples in memory only)", err)
 	}
 	return store, nil
 }

@@ -68,16 +68,24 @@ func outageThenTerminate(w *world) {
 	w.pause(warmUp)
 	w.set(oracle.Refuse())
 	w.pause(outage)
+	took := w.restart()
+	v := w.verdict(allowance{repeats: lanes})
+	w.result(v, fmt.Sprintf("outage of %v; stopped in %.1f s", outage, took.Seconds()))
+}
+
+// restart stops the agent as a user would while the receiver is away, starts the next, lets the receiver come back and
+// waits for what was queued. It returns how long the stop took.
+func (w *world) restart() (took time.Duration) {
+	w.Helper()
 	begin := time.Now()
 	w.terminate()
-	took := time.Since(begin)
+	took = time.Since(begin)
 	w.start()
 	w.pause(time.Second)
 	w.set(oracle.Up())
 	w.pause(3 * time.Second)
 	w.drain(30 * time.Second)
-	v := w.verdict(allowance{repeats: lanes})
-	w.result(v, fmt.Sprintf("outage of %v; stopped in %.1f s", outage, took.Seconds()))
+	return took
 }
 
 // terminateWhileUp stops and starts the agent with a receiver that takes everything.

@@ -17,14 +17,7 @@ func terminateWhileHanging(w *world) {
 	if w.receiver.Hanging() == 0 {
 		w.Error("no request hangs: nothing was tried")
 	}
-	begin := time.Now()
-	w.terminate()
-	took := time.Since(begin)
-	w.start()
-	w.pause(time.Second)
-	w.set(oracle.Up())
-	w.pause(3 * time.Second)
-	w.drain(30 * time.Second)
+	took := w.restart()
 	v := w.verdict(allowance{repeats: lanes})
 	w.result(v, fmt.Sprintf("stopped in %.1f s", took.Seconds()))
 }

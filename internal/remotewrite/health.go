@@ -189,15 +189,6 @@ func (e *endpoint) refusedBy(a answer, samples int, out outcome, p protocol) {
 	})
 }
 
-// queueOverflowed notes samples that made room for newer ones.
-func (e *endpoint) queueOverflowed(samples int) {
-	e.health.mu.Lock()
-	defer e.health.mu.Unlock()
-	e.limited("full", func() {
-		e.log.Error("remote write queue is full, the oldest samples are dropped", zap.Int("samples", samples))
-	})
-}
-
 // queueRefused counts samples that the queue did not take.
 func (e *endpoint) queueRefused(samples int, err error) {
 	if errors.Is(err, queue.ErrClosed) {

@@ -102,8 +102,7 @@ func (l *lane) flush(e *endpoint) {
 	l.open.record = true
 	loss, err := e.queue.Append(l.index, r)
 	if loss.Samples > 0 {
-		e.metrics.drop(queueFull, loss.Samples)
-		e.queueOverflowed(loss.Samples)
+		e.lost(queue.QueueFull, loss)
 	}
 	if err != nil {
 		// Later fragments would lean on symbols that are not there: the request ends here.

@@ -40,7 +40,7 @@ func newQueueCollector(endpoints func() []*endpoint) *queueCollector {
 	add("sync_errors_total", "Syncs that failed.", counter, func(s *queue.Stats) float64 { return float64(s.SyncErrors) })
 	add("read_errors_total", "Reads that failed, and were tried again.", counter, func(s *queue.Stats) float64 { return float64(s.ReadErrors) })
 	add("read_records_total", "Records read back from disk.", counter, func(s *queue.Stats) float64 { return float64(s.ReadRecords) })
-	add("replayed_records_total", "Records of an earlier process that were found at the start.", counter,
+	add("replayed_records_total", "Of the records read back from disk, those that an earlier process wrote.", counter,
 		func(s *queue.Stats) float64 { return float64(s.ReplayedRecords) })
 	add("replayed_bytes_total", "Bytes of such records.", counter, func(s *queue.Stats) float64 { return float64(s.ReplayedBytes) })
 	add("corrupt_records_total", "Records, or their headers, that failed their checksum.", counter,

@@ -230,9 +230,10 @@ func numbered(n int, mark string, name func(int) string) []string {
 	names := make([]string, n)
 	times := map[string]int{}
 	for i := range names {
-		names[i] = name(i)
-		if times[names[i]]++; times[names[i]] > 1 {
-			names[i] = fmt.Sprintf("%s%s%d", names[i], mark, times[name(i)])
+		base := name(i)
+		names[i] = base
+		if times[base]++; times[base] > 1 {
+			names[i] = fmt.Sprintf("%s%s%d", base, mark, times[base])
 		}
 	}
 	return names
