@@ -10,16 +10,16 @@ import (
 // batchBytes is how much is written at once, unless one record is larger.
 const batchBytes = 256 << 10
 
-// batch is records of one lane on their way into one segment.
+// batch is records of one request on their way into a segment.
 type batch struct {
 	lane    *lane
 	segment *segment
 	data    []byte // headers without checksums, and data: copied, for a reader may own the records meanwhile
-	items   []batchItem
+	item    batchItem
 	offset  int64
 }
 
-// batchItem is the records of one request in a batch.
+// batchItem is what a batch has of its request.
 type batchItem struct {
 	request        *request
 	records        int
@@ -129,37 +129,28 @@ func (q *FIFO) gather(l *lane) *batch {
 	s := l.active
 	s.pins++
 	b := &batch{lane: l, segment: s, data: d.buf[:0], offset: s.size}
-	before := s.samples
-	for _, r := range l.requests[first:] {
-		if len(b.data) > 0 && (s.size+int64(len(b.data)) >= d.segBytes && r.written == 0) {
+	// Of one request only: each one that is delivered while it is being written comes twice if the process is killed
+	// before its position is moved.
+	r, before := l.requests[first], s.samples
+	item := batchItem{request: r, start: s.size, oldest: r.Oldest, newest: r.Newest}
+	for _, rec := range r.Records[r.written:] {
+		if len(b.data) > 0 && len(b.data)+headerSize+len(rec.Data) > batchBytes {
 			break
 		}
-		item := batchItem{request: r, start: s.size + int64(len(b.data)), oldest: r.Oldest, newest: r.Newest}
-		for _, rec := range r.Records[r.written:] {
-			if len(b.data) > 0 && len(b.data)+headerSize+len(rec.Data) > batchBytes {
-				break
-			}
-			h := header{
-				first: rec.First, length: uint32(len(rec.Data)), before: before,
-				oldest: rec.Oldest, newest: rec.Newest, samples: uint32(rec.Samples),
-			}
-			var hb [headerSize]byte
-			h.put(hb[:])
-			b.data = append(append(b.data, hb[:]...), rec.Data...)
-			before += uint64(rec.Samples)
-			item.records++
-			item.samples += rec.Samples
+		h := header{
+			first: rec.First, length: uint32(len(rec.Data)), before: before,
+			oldest: rec.Oldest, newest: rec.Newest, samples: uint32(rec.Samples),
 		}
-		if item.records == 0 {
-			break
-		}
-		item.end = s.size + int64(len(b.data))
-		r.writing = true
-		b.items = append(b.items, item)
-		if r.written+item.records < len(r.Records) {
-			break
-		}
+		var hb [headerSize]byte
+		h.put(hb[:])
+		b.data = append(append(b.data, hb[:]...), rec.Data...)
+		before += uint64(rec.Samples)
+		item.records++
+		item.samples += rec.Samples
 	}
+	item.end = s.size + int64(len(b.data))
+	r.writing = true
+	b.item = item
 	return b
 }
 
@@ -208,9 +199,7 @@ func (q *FIFO) written(b *batch, err error) (moved bool) {
 	defer q.unlock()
 	l, s := b.lane, b.segment
 	defer q.unpin(l, s)
-	for i := range b.items {
-		b.items[i].request.writing = false
-	}
+	b.item.request.writing = false
 	if err != nil {
 		q.writeFailed(l, s, err)
 		return false
@@ -225,9 +214,7 @@ func (q *FIFO) written(b *batch, err error) (moved bool) {
 	if !l.drained { // else it is doomed already: all of it was delivered before it was written
 		d.bytes += int64(len(b.data))
 	}
-	for _, it := range b.items {
-		moved = q.writtenItem(l, s, it) || moved
-	}
+	moved = q.writtenItem(l, s, b.item)
 	q.stats.WrittenBytes += int64(len(b.data))
 	q.makeRoom()
 	return moved
