@@ -137,8 +137,9 @@ func (p *Page) readComment(parser textparse.Parser, entry textparse.Entry, text 
 		p.remember(func(m *series.Meta) { m.Help = strings.Clone(string(help)) })
 		learn = func() place { return d.learnFamily(family{hash: p.family.hash, help: true}) }
 	}
+	p.spare++
 	text = bytes.TrimSuffix(text, []byte("\n"))
-	if !simple || len(text) == 0 || text[0] != '#' || bytes.IndexByte(text, 0) >= 0 {
+	if p.spent() || !simple || len(text) == 0 || text[0] != '#' || bytes.IndexByte(text, 0) >= 0 {
 		return // hit could not tell it again
 	}
 	hash := maphash.Bytes(p.layouts.seed, text) ^ commentSalt
@@ -172,10 +173,10 @@ func (p *Page) take(parser textparse.Parser, text []byte, own *int64, v float64)
 	if !known || isNew && tooFar {
 		var lset labels.Labels
 		parser.Labels(&lset)
-		if tooFar {
+		if tooFar || p.unlearnable() {
 			return -1, p.passOver(lset)
 		}
-		if n, err = p.learn(hash, lset, lengthOf(text)); err != nil {
+		if n, err = p.learn(hash, lset, lengthOf(text)); err != nil || n < 0 {
 			p.counts.Scraped++
 			return -1, err
 		}
@@ -187,7 +188,7 @@ func (p *Page) take(parser textparse.Parser, text []byte, own *int64, v float64)
 func (p *Page) sampleNew(hash uint64, lset labels.Labels, length uint16, v float64) error {
 	p.diverge()
 	n, err := p.learn(hash, lset, length)
-	if err != nil {
+	if err != nil || n < 0 {
 		p.counts.Scraped++
 		return err
 	}
@@ -215,14 +216,19 @@ func (p *Page) passOver(lset labels.Labels) error {
 // its place there; -1: it has none.
 func (p *Page) addKnown(n int, isNew bool, own *int64, v float64) (index int) {
 	d := p.draft
+	if own == nil && p.spent() && p.repeats(n) {
+		return -1
+	}
 	p.counts.Scraped++
 	fresh := p.again(n)
 	at := d.last()
 	if at.kind() == placeDropped {
+		p.spare++
 		return -1
 	}
 	p.counts.Kept++
 	if !fresh && own == nil {
+		p.spare++
 		p.counts.Duplicates++
 		*at |= duplicateBit | repeatedBit
 		return -1
@@ -261,12 +267,15 @@ func (p *Page) addKnown(n int, isNew bool, own *int64, v float64) (index int) {
 
 var errTooMany = fmt.Errorf("more than %d series in this process", numberMask)
 
-// learn asks what becomes of a series, and returns the number that its line has from now on.
+// learn asks what becomes of a series, and returns the number that its line has from now on; -1: the page has dropped
+// so many that it is not learned.
 func (p *Page) learn(hash uint64, lset labels.Labels, length uint16) (n int, err error) {
 	id, keep, err := p.learner.Learn(lset, p.meta(lset.Get(model.MetricNameLabel)))
 	switch {
 	case err != nil:
 		return 0, err
+	case !keep && p.spent():
+		return -1, nil
 	case !keep:
 		return p.draft.learn(hash, placeDropped, length), nil
 	case id > series.ID(numberMask):

@@ -63,12 +63,20 @@ func (p *Page) familyHash(name []byte) uint64 { return maphash.Bytes(p.layouts.s
 
 // remember keeps what a HELP or UNIT says of the family in force.
 func (p *Page) remember(set func(*series.Meta)) {
+	if p.helpBytes > maxHelpBytes {
+		return // until the next page
+	}
 	if p.help == nil {
 		p.help = map[uint64]series.Meta{}
 	}
-	m := p.help[p.family.hash]
+	m, known := p.help[p.family.hash]
+	before := len(m.Help) + len(m.Unit)
 	set(&m)
 	p.help[p.family.hash] = m
+	p.helpBytes += len(m.Help) + len(m.Unit) - before
+	if !known {
+		p.helpBytes += helpEntryBytes
+	}
 }
 
 // meta returns the metadata of a series by its name: that of the family in force if it belongs to it, which

@@ -74,7 +74,8 @@ type Page struct {
 	contentType string // of the last page, and whether it is plain text
 	plain       bool
 
-	help map[uint64]series.Meta // hash of a family -> HELP and UNIT; Envoy prints neither
+	help      map[uint64]series.Meta // hash of a family -> HELP and UNIT; Envoy prints neither
+	helpBytes int                    // of help
 
 	// The page being read.
 	batch     *series.Batch
@@ -89,6 +90,8 @@ type Page struct {
 	family    family
 	appended  int // samples that count for sample_limit
 	limitErr  error
+	spare     int // lines that no sample limit bounds: comments, dropped ones, repeated ones
+	scanned   int // bytes looked at, those of a line that goes on more than once; for tests
 }
 
 // NewPage returns a page that knows no line yet.
@@ -131,6 +134,10 @@ func (p *Page) start(maxTime int64, b *series.Batch) {
 	p.counts, p.cursor, p.diverged, p.empty, p.cut = Counts{}, 0, false, false, false
 	p.parseType, p.family = "", family{}
 	p.appended, p.limitErr = 0, nil
+	p.spare, p.scanned = 0, 0
+	if p.helpBytes > maxHelpBytes {
+		p.help, p.helpBytes = nil, 0
+	}
 }
 
 // negotiate finds out what the content type means, once for each that a target sends.
@@ -158,6 +165,7 @@ func (p *Page) negotiate(contentType string) error {
 func (p *Page) stream(body io.Reader, buf *[]byte, n int) (Counts, error) {
 	text, eof := (*buf)[:n], false
 	for {
+		p.scanned += len(text)
 		rest, end, err := p.lines(text, eof)
 		if err != nil || end {
 			return p.failed(body, err)
@@ -173,7 +181,8 @@ func (p *Page) stream(body io.Reader, buf *[]byte, n int) (Counts, error) {
 		} else {
 			copy(*buf, rest)
 		}
-		read, err := body.Read((*buf)[len(rest):])
+		// A line that goes on is looked at again from its beginning, so only when it is twice as long.
+		read, err := readAtLeast(body, (*buf)[len(rest):], max(1, len(rest)))
 		text = (*buf)[:len(rest)+read]
 		switch {
 		case err == io.EOF:
@@ -183,6 +192,16 @@ func (p *Page) stream(body io.Reader, buf *[]byte, n int) (Counts, error) {
 		}
 	}
 	return p.finish()
+}
+
+// readAtLeast is io.ReadAtLeast, but for the end of the body: that stays io.EOF however much was read before.
+func readAtLeast(body io.Reader, buf []byte, least int) (n int, err error) {
+	for n < least && err == nil {
+		var read int
+		read, err = body.Read(buf[n:])
+		n += read
+	}
+	return n, err
 }
 
 // failed ends a page that cannot be good any more (or, with a nil error, one that a NUL ended early): the
@@ -233,7 +252,7 @@ func (p *Page) lines(text []byte, eof bool) (rest []byte, end bool, err error) {
 			nl = len(text)
 		}
 		line := text[:nl]
-		taken := len(line) == 0
+		taken := len(bytes.TrimLeft(line, " \t")) == 0
 		if !taken {
 			if taken, err = p.hit(line); err != nil {
 				return nil, false, err
@@ -317,6 +336,9 @@ func (p *Page) hit(line []byte) (ok bool, err error) {
 	if !ok {
 		return false, nil
 	}
+	if p.unlearnable() {
+		return true, p.passOver(lset)
+	}
 	return true, p.sampleNew(hash, lset, lengthOf(text), canonical(v))
 }
 
@@ -329,8 +351,10 @@ func (p *Page) hitComment(line []byte) bool {
 	}
 	n, ok := p.find(hash)
 	if ok {
-		p.again(n)
 		p.comment(p.draft.at(n), p.draft.families)
+		if !p.spent() {
+			p.again(n)
+		}
 	}
 	return ok
 }
@@ -363,6 +387,7 @@ func cutValue(line []byte) (text, number []byte) {
 
 // comment takes a known comment line: a TYPE or HELP moves the family in force.
 func (p *Page) comment(at place, families []family) {
+	p.spare++
 	if at.kind() != placeFamily {
 		return
 	}
@@ -377,10 +402,12 @@ func (p *Page) comment(at place, families []family) {
 func (p *Page) sample(at place, v float64) {
 	p.counts.Scraped++
 	if at.kind() == placeDropped {
+		p.spare++
 		return
 	}
 	p.counts.Kept++
 	if at&repeatedBit != 0 {
+		p.spare++
 		p.counts.Duplicates++
 		return
 	}
@@ -396,6 +423,9 @@ func (p *Page) sample(at place, v float64) {
 
 // sampleAgain takes a sample without a timestamp of its own, known from elsewhere.
 func (p *Page) sampleAgain(n int, v float64) {
+	if p.spent() && p.repeats(n) {
+		return
+	}
 	fresh := p.again(n)
 	at := p.draft.last()
 	if at.kind() == placeSeries {

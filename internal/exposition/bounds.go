@@ -1,0 +1,39 @@
+package exposition
+
+// A layout costs as much as 14 bytes a line, whatever the line says, and a line can be as short as two bytes. What
+// sample_limit bounds has its bound there. The rest of a page (comments, lines that relabeling drops, lines that the
+// page has shown already) is learned up to a number that no page of a mesh reaches; what comes after that is read and
+// counted like the rest, but looked at anew each time.
+
+const (
+	// maxSpareLines is how many lines of a page that no sample limit bounds are learned.
+	maxSpareLines = 1 << 19
+	// maxHelpBytes bounds what a page keeps of HELP and UNIT lines, over all of its readings.
+	maxHelpBytes = 4 << 20
+	// helpEntryBytes is what an entry costs without its texts.
+	helpEntryBytes = 100
+)
+
+// spent tells that the page has had its share of lines that no sample limit bounds.
+func (p *Page) spent() bool { return p.spare > maxSpareLines }
+
+// unlearnable tells that a sample not known before, if it is one of what there is too much of, is not worth
+// learning: the scrape has failed already.
+func (p *Page) unlearnable() bool { return p.limitErr != nil }
+
+// repeats counts a sample without a timestamp of its own that the page has shown before, and appends nothing. False: it
+// has not.
+func (p *Page) repeats(n int) bool {
+	d := p.diverge()
+	if !d.met(n) {
+		return false
+	}
+	at := d.at(n)
+	p.counts.Scraped++
+	p.spare++
+	if at.kind() != placeDropped {
+		p.counts.Kept++
+		p.counts.Duplicates++
+	}
+	return true
+}

@@ -1,0 +1,185 @@
+package exposition
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// endless prints lines one after another, up to a length. It holds one of them.
+type endless struct {
+	left int // bytes
+	line func(n int) string
+	n    int
+	rest string
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	n := 0
+	for n < len(p) && e.left > 0 {
+		if e.rest == "" {
+			e.rest = e.line(e.n)
+			e.n++
+		}
+		k := copy(p[n:], e.rest)
+		e.rest = e.rest[k:]
+		n, e.left = n+k, e.left-k
+	}
+	if n == 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+const mb = 1 << 20
+
+// TestT5HostilePagesCostLinearly reads pages of 2 and 4 MB, whose lines are as short as they can be, and counts what
+// that allocates and what is kept of them afterwards.
+func TestT5HostilePagesCostLinearly(t *testing.T) {
+	same := func(s string) func(int) string { return func(int) string { return s } }
+	numbered := func(format string) func(int) string { return func(n int) string { return fmt.Sprintf(format, n) } }
+	for name, c := range map[string]struct {
+		line func(int) string
+		opts Options
+	}{
+		"newlines":                {same("\n"), Options{}},
+		"blanks":                  {same(" \n"), Options{}},
+		"CRLF":                    {same("\r\n"), Options{}},
+		"one comment":             {same("#\n"), Options{}},
+		"different comments":      {numbered("#%d\n"), Options{}},
+		"HELP of many families":   {numbered("# HELP a%d b\n"), Options{}},
+		"TYPE of many families":   {numbered("# TYPE a%d gauge\n"), Options{}},
+		"one series":              {same("a 1\n"), Options{}},
+		"dropped series":          {numbered("drop%d 1\n"), Options{}},
+		"too many series":         {numbered("a%d 1\n"), Options{SampleLimit: 10_000}},
+		"too many dropped series": {numbered("drop%d 1\n"), Options{SampleLimit: 10_000}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cost := func(bytes int) (allocated, kept float64) {
+				l := newLearner()
+				p := NewPage(l.layouts, l, c.opts)
+				var b series.Batch
+				before := memory()
+				got, err := p.Read(&endless{left: bytes, line: c.line}, plain, math.MaxInt64, &b)
+				if err != nil {
+					p.Abandon()
+				} else {
+					p.Commit(Shown{}).Release()
+				}
+				t.Logf("%d MB: %+v, %v", bytes/mb, got, err)
+				b = series.Batch{}
+				after := memory()
+				runtime.KeepAlive(p)
+				return float64(after.TotalAlloc - before.TotalAlloc), max(0, float64(after.HeapAlloc)-float64(before.HeapAlloc))
+			}
+			small, _ := cost(2 * mb)
+			large, kept := cost(4 * mb)
+			t.Logf("allocated %.1f and %.1f MB, kept %.1f MB", small/mb, large/mb, kept/mb)
+			if large > 2.5*small+mb {
+				t.Errorf("%.1f MB allocated for twice the page that cost %.1f: more than linear", large/mb, small/mb)
+			}
+			if most := 12.0 * mb; kept > most {
+				t.Errorf("%.1f MB kept, want at most %.1f", kept/mb, most/mb)
+			}
+		})
+	}
+}
+
+func memory() (m runtime.MemStats) {
+	runtime.GC()
+	runtime.GC() // the first moves what pools hold aside, the second frees it
+	runtime.ReadMemStats(&m)
+	return m
+}
+
+// TestT5UnfinishedStringIsLookedAtFewTimes: a label value that does not end must not be searched from its beginning
+// with each byte that arrives.
+func TestT5UnfinishedStringIsLookedAtFewTimes(t *testing.T) {
+	for name, begin := range map[string]string{"value": `a{b="`, "name in a comment": `# HELP "`, "text without end": "a"} {
+		for _, filler := range []string{"x", "\n"} {
+			l := newLearner()
+			p := NewPage(l.layouts, l, Options{})
+			var b series.Batch
+			body := io.MultiReader(strings.NewReader(begin), oneByte{&endless{left: maxLineBytes / 2, line: func(int) string { return filler }}})
+			_, _ = p.Read(body, plain, math.MaxInt64, &b)
+			p.Abandon()
+			if most := 4 * maxLineBytes / 2; p.scanned > most {
+				t.Errorf("%s of %q: %d bytes looked at, want at most %d", name, filler, p.scanned, most)
+			}
+		}
+	}
+}
+
+// oneByte hands out one byte at a time.
+type oneByte struct{ r io.Reader }
+
+func (o oneByte) Read(p []byte) (int, error) { return o.r.Read(p[:1]) }
+
+// TestT5HelpIsForgotten: families that are other ones on each page must not add up.
+func TestT5HelpIsForgotten(t *testing.T) {
+	l := newLearner()
+	p := NewPage(l.layouts, l, Options{})
+	before := memory()
+	for i := range 40 {
+		var b series.Batch
+		page := fmt.Sprintf("# HELP a%d %s\na%d 1\n", i, strings.Repeat("x", mb/2), i)
+		if _, err := p.Read(strings.NewReader(page), plain, math.MaxInt64, &b); err != nil {
+			t.Fatal(err)
+		}
+		p.Commit(Shown{}).Release()
+	}
+	after := memory()
+	if kept := float64(after.HeapAlloc) - float64(before.HeapAlloc); kept > 8*mb {
+		t.Errorf("%.1f MB kept of 40 pages, each with half of one, want at most 8", kept/mb)
+	}
+	runtime.KeepAlive(p)
+}
+
+// TestT5BeyondTheLimitsCountsStay: what is not kept any more is still counted as if it were.
+func TestT5BeyondTheLimitsCountsStay(t *testing.T) {
+	n := maxSpareLines + 1000
+	for name, c := range map[string]struct {
+		line func(int) string
+		opts Options
+		want Counts
+	}{
+		"dropped":  {func(n int) string { return fmt.Sprintf("drop%d 1\n", n) }, Options{}, Counts{Scraped: n}},
+		"repeated": {func(int) string { return "a 1\n" }, Options{}, Counts{Scraped: n, Kept: n, Added: 1, Duplicates: n - 1}},
+		"too many": {func(n int) string { return fmt.Sprintf("a%d 1\n", n) }, Options{SampleLimit: 5}, Counts{Scraped: n, Kept: n, Added: 5}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var text strings.Builder
+			for i := range n {
+				text.WriteString(c.line(i))
+			}
+			l := newLearner()
+			p := NewPage(l.layouts, l, c.opts)
+			for round := range 3 {
+				var b series.Batch
+				b.Reset(l.target, 1)
+				got, err := p.Read(strings.NewReader(text.String()), plain, math.MaxInt64, &b)
+				if (err != nil) != (c.opts.SampleLimit > 0) {
+					t.Fatal(err)
+				}
+				want := c.want
+				if err != nil {
+					p.Abandon()
+				} else {
+					p.Commit(Shown{}).Release()
+				}
+				if round > 0 {
+					want.Added = 0
+				}
+				got.Unchanged = false
+				if got != want {
+					t.Errorf("round %d: got %+v, want %+v", round, got, want)
+				}
+			}
+		})
+	}
+}
