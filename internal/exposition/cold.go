@@ -233,7 +233,7 @@ func (p *Page) addKnown(n int, isNew bool, own *int64, v float64) (index int) {
 		*at |= duplicateBit | repeatedBit
 		return -1
 	}
-	if !p.countSample() {
+	if p.admit != nil && !p.admit() || !p.countSample() {
 		return -1
 	}
 	id := at.id()
@@ -246,7 +246,9 @@ func (p *Page) addKnown(n int, isNew bool, own *int64, v float64) (index int) {
 		return -1
 	}
 	if isNew && fresh {
-		p.counts.Added++
+		if p.limitErr == nil {
+			p.counts.Added++
+		}
 		if n < len(d.known.hashes) {
 			d.counted.Add(uint32(n) + 1)
 		} else {

@@ -1,5 +1,10 @@
 package exposition
 
+import (
+	"github.com/envoy-scraper/envoy-scraper/internal/hashindex"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
 // borrow lends the page a draft, unless it has one.
 func (p *Page) borrow() *draft {
 	if p.draft == nil {
@@ -40,6 +45,29 @@ func (p *Page) Commit(before Shown) Shown {
 		before.Release()
 	}
 	return now
+}
+
+// Failed returns what the page just read, which failed, had shown before it did. Its samples are gone, but staleness
+// goes by them all the same, as in Prometheus: what they showed is not marked now, but when it is gone from the next
+// page. A body that could not be read showed nothing.
+func (p *Page) Failed() Shown {
+	if p.cut {
+		return Shown{}
+	}
+	var seen hashindex.Set
+	seen.Reset(len(p.batch.Series))
+	own := p.batch.Times
+	return p.layouts.Show(func(yield func(series.ID) bool) {
+		for i, id := range p.batch.Series {
+			timed := len(own) > 0 && own[0].Index == i
+			if timed {
+				own = own[1:]
+			}
+			if (!timed || p.opts.TrackTimestamps) && seen.Add(uint32(id)) && !yield(id) {
+				return
+			}
+		}
+	})
 }
 
 // Shows tells that the page just read, if it was Unchanged, showed just this.

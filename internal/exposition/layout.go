@@ -184,11 +184,24 @@ func (ls *Layouts) Len() int {
 	return n
 }
 
-// Shown is the series that a good page showed: those that get a staleness marker when they are gone. It holds
-// a reference of each until Release. The zero value shows nothing.
+// Shown is the series that a page showed: those that get a staleness marker when they are gone. It holds a
+// reference of each until Release. The zero value shows nothing.
 type Shown struct {
 	from   *Layouts
 	layout *layout
+}
+
+// Show returns series that staleness follows, of which the caller holds a reference, each once.
+func (ls *Layouts) Show(ids iter.Seq[series.ID]) Shown {
+	l := &layout{refs: 1}
+	for id := range ids {
+		l.places = append(l.places, placeSeries|place(id))
+	}
+	if l.shown = len(l.places); l.shown == 0 {
+		return Shown{}
+	}
+	ls.table.Retain(l.series())
+	return Shown{ls, l}
 }
 
 // Series yields each series once, in page order, less those that staleness does not follow.

@@ -92,6 +92,7 @@ type Page struct {
 	limitErr  error
 	spare     int // lines that no sample limit bounds: comments, dropped ones, repeated ones
 	scanned   int // bytes looked at, those of a line that goes on more than once; for tests
+	admit     func() bool // of the histogram at hand: bucket limits, which come before sample_limit; nil: a float
 }
 
 // NewPage returns a page that knows no line yet.
@@ -133,7 +134,7 @@ func (p *Page) start(maxTime int64, b *series.Batch) {
 	p.batch, p.maxTime = b, maxTime
 	p.counts, p.cursor, p.diverged, p.empty, p.cut = Counts{}, 0, false, false, false
 	p.parseType, p.family = "", family{}
-	p.appended, p.limitErr = 0, nil
+	p.appended, p.limitErr, p.admit = 0, nil, nil
 	p.spare, p.scanned = 0, 0
 	if p.helpBytes > maxHelpBytes {
 		p.help, p.helpBytes = nil, 0

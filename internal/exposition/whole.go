@@ -78,20 +78,26 @@ func (p *Page) takeEntry(parser textparse.Parser, entry textparse.Entry, s *star
 func (p *Page) takeHistogram(parser textparse.Parser, s *starts) error {
 	text, own, h, fh := parser.Histogram()
 	s.meet(p, 0)
+	p.admit = func() bool { return p.admitHistogram(h, fh) }
 	index, err := p.take(parser, text, own, 0)
+	p.admit = nil
 	if err != nil || index < 0 {
 		return err
-	}
-	if err := p.limitHistogram(h, fh); err != nil {
-		if p.limitErr == nil {
-			p.limitErr = err
-		}
-		return nil
 	}
 	p.batch.Histograms = append(p.batch.Histograms, series.Histogram{Index: index, Integer: h, Float: fh})
 	s.give(p.batch, index)
 	p.takeExemplars(parser, index, true)
 	return nil
+}
+
+// admitHistogram lowers the resolution of a histogram to what the configuration allows. One that cannot be lowered so
+// far fails the page, once all of it was counted.
+func (p *Page) admitHistogram(h *histogram.Histogram, fh *histogram.FloatHistogram) bool {
+	err := p.limitHistogram(h, fh)
+	if err != nil && p.limitErr == nil {
+		p.limitErr = err
+	}
+	return err == nil
 }
 
 // limitHistogram lowers the resolution of a histogram to what the configuration allows.

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -90,7 +91,7 @@ func TestANewLineAllocatesNothingOfItsOwn(t *testing.T) {
 		if err != nil || c.Added != lines {
 			t.Fatalf("%+v, %v", c, err)
 		}
-		l.settle(true, nil)
+		l.settle(true, exposition.Shown{}, nil)
 	}
 	read()
 	if n := testing.AllocsPerRun(10, read); n > lines/10 {

@@ -63,6 +63,8 @@ func (s *sink) Append(b *series.Batch) error {
 type pages struct {
 	mu      sync.Mutex
 	text    map[string]string
+	types   map[string]string // Content-Type, unless it is plain text
+	errs    map[string]error
 	delay   time.Duration
 	running int
 	most    int // scrapes at once
@@ -78,13 +80,37 @@ func (p *pages) set(host, text string) {
 	p.text[host] = text
 }
 
+// fail makes asking a host fail; nil: no more.
+func (p *pages) fail(host string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.errs == nil {
+		p.errs = map[string]error{}
+	}
+	p.errs[host] = err
+}
+
+// slow makes every answer take its time.
+func (p *pages) slow(by time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delay = by
+}
+
+// scrapes is how often anything was asked for.
+func (p *pages) scrapes() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.asked)
+}
+
 func (p *pages) RoundTrip(req *http.Request) (*http.Response, error) {
 	p.mu.Lock()
 	text, ok := p.text[req.URL.Host]
 	p.asked = append(p.asked, req)
 	p.running++
 	p.most = max(p.most, p.running)
-	delay := p.delay
+	delay, err, typ := p.delay, p.errs[req.URL.Host], p.types[req.URL.Host]
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
@@ -96,11 +122,17 @@ func (p *pages) RoundTrip(req *http.Request) (*http.Response, error) {
 	case <-req.Context().Done():
 		return nil, req.Context().Err()
 	}
+	if err != nil {
+		return nil, err
+	}
+	if typ == "" {
+		typ = "text/plain; charset=UTF-8"
+	}
 	if !ok {
 		return nil, fmt.Errorf("dial %s: connection refused", req.URL.Host)
 	}
 	return &http.Response{
-		StatusCode: 200, Status: "200 OK", Header: http.Header{"Content-Type": {"text/plain; charset=UTF-8"}},
+		StatusCode: 200, Status: "200 OK", Header: http.Header{"Content-Type": {typ}},
 		Body: io.NopCloser(strings.NewReader(text)),
 	}, nil
 }

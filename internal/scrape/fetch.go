@@ -221,9 +221,18 @@ type limitedBody struct {
 	r     io.Reader
 	limit int64
 	n     int64
+	err   error // that it could not be read to its end for
 }
 
 func (b *limitedBody) Read(p []byte) (int, error) {
+	n, err := b.read(p)
+	if err != nil && err != io.EOF {
+		b.err = err
+	}
+	return n, err
+}
+
+func (b *limitedBody) read(p []byte) (int, error) {
 	if b.limit > 0 {
 		if b.n >= b.limit {
 			return 0, errBodyLimit

@@ -2,13 +2,10 @@ package scrape
 
 import (
 	"fmt"
-	"io"
-	"log/slog"
 	"time"
 
 	config_util "github.com/prometheus/common/config"
 	promconfig "github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/util/logging"
 	"go.yaml.in/yaml/v2"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
@@ -19,10 +16,9 @@ type jobState struct {
 	cfg         *promconfig.ScrapeConfig
 	fetcher     *fetcher
 	metrics     *jobMetrics
-	pageOptions exposition.Options
+	pageOptions exposition.Options // less what a target may say otherwise
 	ownAddress  bool
-	failures    *slog.Logger // scrape_failure_log_file; nil: none
-	failureFile io.Closer
+	failures    *failureLog
 	whole       string // the configuration as text: equal means that nothing changed
 	series      string // the part of it that decides what series look like
 }
@@ -43,31 +39,30 @@ func newJobState(cfg *promconfig.ScrapeConfig, m *metrics, opts Options) (*jobSt
 			HonorTimestamps:    cfg.HonorTimestamps,
 			TrackTimestamps:    cfg.TrackTimestampsStaleness,
 			Fallback:           cfg.ScrapeFallbackProtocol.HeaderMediaType(),
-			NativeHistograms:   cfg.ScrapeNativeHistogramsEnabled(),
-			ClassicToo:         cfg.AlwaysScrapeClassicHistogramsEnabled(),
-			ToCustomBuckets:    cfg.ConvertClassicHistogramsToNHCBEnabled(),
 			BucketLimit:        int(cfg.NativeHistogramBucketLimit),
 			MaxHistogramSchema: exposition.MaxSchema(cfg.NativeHistogramMinBucketFactor),
 		},
 		whole:  asText(*cfg),
 		series: asText(withoutWhatLeavesSeries(*cfg)),
 	}
-	if file := cfg.ScrapeFailureLogFile; file != "" {
-		l, err := logging.NewJSONFileLogger(file)
-		if err != nil {
-			return nil, fmt.Errorf("scrape_failure_log_file: %w", err)
-		}
-		j.failures, j.failureFile = slog.New(l).With("job_name", cfg.JobName), l
+	if j.failures, err = openFailureLog(cfg); err != nil {
+		f.close()
+		return nil, fmt.Errorf("scrape_failure_log_file: %w", err)
 	}
 	return j, nil
+}
+
+// pageOptionsOf is how a target's pages are read.
+func (j *jobState) pageOptionsOf(t *target) exposition.Options {
+	o := j.pageOptions
+	o.NativeHistograms, o.ClassicToo, o.ToCustomBuckets = t.nativeHistograms, t.classicToo, t.toCustomBuckets
+	return o
 }
 
 // close gives back what the job holds open: another took its place, or none.
 func (j *jobState) close() {
 	j.fetcher.close()
-	if j.failureFile != nil {
-		_ = j.failureFile.Close()
-	}
+	j.failures.close()
 }
 
 // withoutWhatLeavesSeries takes away what has no influence on how a page's lines become series.

@@ -28,7 +28,7 @@ type loop struct {
 
 	// The following belong to whoever runs the loop: the schedule, one scrape at a time.
 	page    *exposition.Page
-	live    exposition.Shown // by the last scrape, if it was good: what is marked stale when it is gone
+	live    exposition.Shown // by the last page, good or not: what is marked stale when it is gone
 	report  report
 	grid    time.Time // wall clock of the scrape times, a whole number of intervals apart
 	scraped bool      // at least once: else there is nothing to mark stale
@@ -64,7 +64,7 @@ type env struct {
 func newLoop(e *env, job *jobState, t *target) *loop {
 	id := e.table.AddTarget(t.labels)
 	l := &loop{env: e, job: job, target: t, id: id, status: scrapeStatus{health: HealthUnknown}}
-	l.page = exposition.NewPage(e.layouts, l.newLearner(), job.pageOptions)
+	l.page = exposition.NewPage(e.layouts, l.newLearner(), job.pageOptionsOf(t))
 	l.report = openReport(e.table, id, t.labels, job.cfg.ExtraScrapeMetricsEnabled())
 	return l
 }
@@ -76,7 +76,7 @@ func (l *loop) inherit(old *loop) {
 	if l.job.series == old.job.series {
 		l.page.Forget()
 		l.page = old.page
-		l.page.Rebind(l.newLearner(), l.job.pageOptions)
+		l.page.Rebind(l.newLearner(), l.job.pageOptionsOf(l.target))
 	} else {
 		old.page.Forget()
 	}
@@ -145,41 +145,60 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 		}
 	}
 	took := time.Since(start)
-	l.conclude(b, counts, took, size, err)
+	shown := l.failed(read, err)
+	l.conclude(b, counts, took, size, shown, err)
 	if appendErr := l.env.sink.Append(b); appendErr != nil {
 		l.env.log.Error("samples not taken", zap.String("job", l.job.cfg.JobName), zap.String("target", l.target.shown), zap.Error(appendErr))
 	}
-	l.settle(read, err)
+	l.settle(read, shown, err)
 	l.remember(ts, took, counts, err)
 }
 
 // read fetches the page into b. read tells that the page was begun, so must be committed or abandoned.
-func (l *loop) read(ctx context.Context, start time.Time, b *series.Batch) (c exposition.Counts, size int64, read bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, l.target.timeout)
+func (l *loop) read(process context.Context, start time.Time, b *series.Batch) (c exposition.Counts, size int64, read bool, err error) {
+	ctx, cancel := context.WithTimeout(process, l.target.timeout)
 	defer cancel()
 	p, err := l.job.fetcher.get(ctx, l.target)
 	if err != nil {
+		l.logFailure(process, err)
 		return c, 0, false, err
 	}
 	defer p.close()
 	c, err = l.page.Read(p.body, p.contentType, start.Add(maxAhead).UnixMilli(), b)
 	size = p.body.n
-	if errors.Is(err, errBodyLimit) {
-		size = -1
+	if p.body.err != nil {
+		l.logFailure(process, err)
+		if size = 0; errors.Is(err, errBodyLimit) {
+			size = -1
+		}
 	}
 	return c, size, true, err
 }
 
-// conclude completes the batch: staleness markers, then the report.
-func (l *loop) conclude(b *series.Batch, c exposition.Counts, took time.Duration, size int64, err error) {
+// logFailure writes a page that could not be had to scrape_failure_log_file. One that could not be understood is not
+// written there, as in Prometheus, nor is one that the end of the process cut off.
+func (l *loop) logFailure(process context.Context, err error) {
+	if process.Err() == nil {
+		l.job.failures.write(l.target.shown, shorten(err.Error()))
+	}
+}
+
+// failed returns what a failed page showed before it failed: a page that was not begun, nothing.
+func (l *loop) failed(read bool, err error) exposition.Shown {
+	if err == nil || !read {
+		return exposition.Shown{}
+	}
+	return l.page.Failed()
+}
+
+// conclude completes the batch: staleness markers, then the report. Of a failed scrape shown is what its page had
+// shown before it failed.
+func (l *loop) conclude(b *series.Batch, c exposition.Counts, took time.Duration, size int64, shown exposition.Shown, err error) {
 	health := 1.0
 	if err != nil {
 		health = 0
 		b.Reset(b.Target, b.Time)
-		markAll(b, l.live)
-		if size > 0 {
-			size = 0
-		}
+		markMissing(b, l.live, shown)
 	} else if !c.Unchanged || !l.page.Shows(l.live) {
 		markVanished(b, l.live, l.job.cfg.TrackTimestampsStaleness)
 	}
@@ -189,8 +208,9 @@ func (l *loop) conclude(b *series.Batch, c exposition.Counts, took time.Duration
 	})
 }
 
-// settle lets the page learn from a good scrape, after its batch was handed on: markers needed the references.
-func (l *loop) settle(read bool, err error) {
+// settle lets the page learn from a good scrape, after its batch was handed on: markers needed the references. Of a
+// failed scrape shown is what its page had shown.
+func (l *loop) settle(read bool, shown exposition.Shown, err error) {
 	if err == nil {
 		l.live = l.page.Commit(l.live)
 	} else {
@@ -198,7 +218,7 @@ func (l *loop) settle(read bool, err error) {
 			l.page.Abandon()
 		}
 		l.live.Release()
-		l.live = exposition.Shown{}
+		l.live = shown
 	}
 	l.scraped = true
 }
@@ -233,9 +253,6 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 		health, text = HealthDown, shorten(err.Error())
 		m.failed(reasonOf(err)).Inc()
 		m.lost.Add(float64(c.Kept))
-		if l.job.failures != nil {
-			l.job.failures.Error(text, "target", l.target.shown)
-		}
 	}
 	l.mu.Lock()
 	before := l.status

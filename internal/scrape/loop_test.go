@@ -3,6 +3,7 @@ package scrape
 import (
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -217,11 +218,57 @@ func TestOverARealConnection(t *testing.T) {
 }
 
 func TestFailuresAreWrittenToTheFileThatAsksForThem(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "failures.log")
-	r, _ := scrapeOnce(t, "  scrape_failure_log_file: "+file+"\n", "<html>\n")
-	text, err := os.ReadFile(file)
-	if err != nil || !strings.Contains(string(text), `"job_name":"envoy"`) || !strings.Contains(string(text), "a:1") {
-		t.Errorf("%v: %s", err, text)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "failures.log")
+	lines := func(file string) (parsed []map[string]string) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			m := map[string]string{}
+			if err := json.Unmarshal([]byte(line), &m); err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			parsed = append(parsed, m)
+		}
+		return parsed
+	}
+	r := newRig()
+	first, second := job(t, "  scrape_failure_log_file: "+file+"\n  body_size_limit: 10B\n"), job(t, "  scrape_failure_log_file: "+file+"\n")
+	second.JobName = "other"
+	r.apply(t, first, second)
+	scrape := func(page string, err error) {
+		r.pages.set("a:1", page)
+		r.pages.fail("a:1", err)
+		r.Update(map[string][]*targetgroup.Group{"envoy": {{Targets: []model.LabelSet{at("a:1")}}}, "other": {{Targets: []model.LabelSet{at("a:1")}}}})
+		for _, name := range []string{"envoy", "other"} {
+			for _, l := range r.jobs[name].loops {
+				l.scrape(t.Context(), nil)
+			}
+		}
+	}
+	scrape("<html>\n", nil) // a page, if one that means nothing: not written, as in Prometheus
+	scrape("", errNoPage)
+	scrape("x 1234567890\n", nil) // too large for the first job
+	got := lines(file)
+	wanted := [][2]string{{"envoy", `Get "http://a:1/metrics": connection refused`}, {"other", `Get "http://a:1/metrics": connection refused`}, {"envoy", "body size limit exceeded"}}
+	for i, w := range wanted {
+		if i >= len(got) || got[i]["job_name"] != w[0] || got[i]["msg"] != w[1] || got[i]["target"] != "http://a:1/metrics" || got[i]["level"] != "ERROR" || got[i]["time"] == "" {
+			t.Fatalf("got %v, want %v", got, wanted)
+		}
+	}
+	if len(got) != len(wanted) {
+		t.Errorf("got %v, want %v", got, wanted)
+	}
+
+	if err := os.Rename(file, file+".1"); err != nil {
+		t.Fatal(err)
+	}
+	r.apply(t, first, second) // nothing changed, but the file is opened anew
+	scrape("", errNoPage)
+	if got := lines(file); len(got) != 2 {
+		t.Errorf("%d lines in the file after it was moved away, want 2", len(got))
 	}
 	if err := r.Apply([]*promconfig.ScrapeConfig{job(t, "  scrape_failure_log_file: /nonexistent/x\n")}); err == nil {
 		t.Error("a file that cannot be opened was taken")

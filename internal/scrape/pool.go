@@ -125,6 +125,7 @@ func (ps *Pools) Apply(jobs []*promconfig.ScrapeConfig) error {
 			p = &pool{state: state, loops: map[uint64]*loop{}, ending: map[string]*loop{}}
 			ps.jobs[name] = p
 		case p.state.whole == state.whole && reflect.DeepEqual(p.state.cfg.HTTPClientConfig, state.cfg.HTTPClientConfig):
+			p.state.failures.reopen(state.failures) // who moves the file away reloads
 			state.close()
 			continue // text hides secrets, hence the second look
 		default:

@@ -54,86 +54,6 @@ func TestOneSampleAnInterval(t *testing.T) {
 	})
 }
 
-func TestStaleness(t *testing.T) {
-	during(t, func(t *testing.T, r *rig) {
-		r.pages.set("a:1", "x 1\ny 1\n")
-		r.apply(t, job(t, ""))
-		r.discover(at("a:1"))
-		pass(10 * time.Second)
-
-		r.pages.set("a:1", "x 1\n") // a series vanished
-		pass(10 * time.Second)
-		want(t, r.values(t, -1), named("x"), "1", named("y"), "stale", named("up"), "1")
-
-		r.pages.set("a:1", "x 1\nz 1\n<html>\n") // a page that breaks off: nothing of it is kept
-		pass(10 * time.Second)
-		want(t, r.values(t, -1), named("x"), "stale", named("up"), "0")
-		pass(10 * time.Second)
-		want(t, r.values(t, -1), named("up"), "0")
-
-		r.pages.set("a:1", "x 1\ny 1\n")
-		pass(10 * time.Second)
-		want(t, r.values(t, -1), named("x"), "1", named("y"), "1", named("up"), "1")
-
-		r.pages.set("a:1", "") // an empty page is a good one
-		pass(10 * time.Second)
-		want(t, r.values(t, -1), named("x"), "stale", named("y"), "stale", named("up"), "1")
-		r.pages.set("a:1", "x 1\ny 1\n")
-		pass(10 * time.Second)
-		want(t, r.values(t, -1), named("x"), "1", named("y"), "1", named("up"), "1")
-		r.pages.set("a:1", "y 1\n")
-		pass(10 * time.Second)
-		want(t, r.values(t, -1), named("x"), "stale", named("y"), "1", named("up"), "1")
-	})
-}
-
-func TestATargetThatVanishes(t *testing.T) {
-	during(t, func(t *testing.T, r *rig) {
-		r.pages.set("a:1", "x 1\n")
-		r.apply(t, job(t, ""))
-		r.discover(at("a:1"))
-		pass(20 * time.Second)
-		n := r.batches()
-		last := r.sink.got[n-1].at
-		r.discover()
-		pass(15 * time.Second)
-		if r.batches() != n {
-			t.Fatal("markers before the target could be back")
-		}
-		pass(10 * time.Second)
-		want(t, r.values(t, -1), named("x"), "stale", named("up"), "stale")
-		if got := r.sink.got[n].at; got.Sub(last) != 10*time.Second {
-			t.Errorf("markers %v after the last scrape, want the time of the first one missed", got.Sub(last))
-		}
-		if len(r.sink.got[n].samples) != 6 {
-			t.Errorf("%d markers, want x and five report series", len(r.sink.got[n].samples))
-		}
-		if n := r.table.Len(); n != 0 {
-			t.Errorf("%d series left in the table", n)
-		}
-	})
-}
-
-func TestATargetThatComesBackGoesOn(t *testing.T) {
-	during(t, func(t *testing.T, r *rig) {
-		r.pages.set("a:1", "x 1\ny 1\n")
-		r.apply(t, job(t, ""))
-		r.discover(at("a:1"))
-		pass(20 * time.Second)
-		r.discover()
-		r.pages.set("a:1", "x 2\n")
-		pass(5 * time.Second)
-		r.discover(at("a:1"))
-		pass(10 * time.Second)
-		want(t, r.values(t, -1), named("x"), "2", named("y"), "stale", named("up"), "1")
-		n := r.batches()
-		pass(100 * time.Second)
-		if got := r.batches() - n; got != 10 {
-			t.Errorf("%d scrapes in 100 s, want 10: the old loop must not go on, nor mark anything", got)
-		}
-	})
-}
-
 func TestReloadKeepsSeries(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\ny 1\n")
@@ -174,33 +94,6 @@ func TestAnUnchangedJobIsNotTouchedByAReload(t *testing.T) {
 			t.Errorf("%d scrapes in 60 s, want 6", n)
 		}
 	})
-}
-
-func TestStoppingYieldsNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig()
-		ctx, stop := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() { done <- r.Run(ctx) }()
-		r.pages.set("a:1", "x 1\n")
-		r.pages.delay = 3 * time.Second
-		r.apply(t, job(t, ""))
-		r.discover(at("a:1"))
-		for r.pages.scrapes() == 0 {
-			pass(100 * time.Millisecond)
-		}
-		stop() // in the middle of the first scrape
-		<-done
-		if n := r.batches(); n != 0 {
-			t.Errorf("%d batches of a scrape that was cut off: %v", n, r.sink.got[0])
-		}
-	})
-}
-
-func (p *pages) scrapes() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.asked)
 }
 
 func TestScrapesOfOneHostNeverOverlap(t *testing.T) {
@@ -304,27 +197,6 @@ func TestTargetLimit(t *testing.T) {
 		}
 		if r.pages.scrapes() != asked {
 			t.Error("pages were read although every scrape must fail")
-		}
-	})
-}
-
-func TestAChangedLabelSetIsANewTarget(t *testing.T) {
-	during(t, func(t *testing.T, r *rig) {
-		r.pages.set("a:1", "x 1\n")
-		r.apply(t, job(t, ""))
-		r.discover(model.LabelSet{model.AddressLabel: "a:1", "pod": "old"})
-		pass(10 * time.Second)
-		r.discover(model.LabelSet{model.AddressLabel: "a:1", "pod": "new"})
-		pass(60 * time.Second)
-		old := `{__name__="x", instance="a:1", job="envoy", pod="old"}`
-		var after []string
-		for _, g := range r.sink.got[1:] {
-			if v, ok := g.samples[old]; ok {
-				after = append(after, v)
-			}
-		}
-		if len(after) != 1 || after[0] != "stale" {
-			t.Errorf("the old target's series went on as %v, want one marker", after)
 		}
 	})
 }

@@ -21,15 +21,14 @@ import (
 // mutateSampleLabels, scrapeCache), told anew with textparse, labels.Builder and relabel alone, and without any of
 // this program's code. Its storage takes whatever is not a second sample of a series without a timestamp of its own.
 //
-// Two things are as decided here instead: what a text means follows the TYPE in force, where Prometheus keeps what
-// the text meant first; and a failed scrape marks whatever the last good one showed, where Prometheus spares, until
-// the next scrape, what the failed page had shown before it failed.
+// One thing is as decided here instead: what a text means follows the TYPE in force, where Prometheus keeps what the
+// text meant first.
 type reference struct {
 	target labels.Labels
 	cfg    *promconfig.ScrapeConfig
 	round  int
 	known  map[pageText]*appended // whatever was appended since a good page last left it out
-	live   []string               // shown by the last scrape, if it was good
+	live   []string               // shown by the last page, even if it failed
 }
 
 // pageText is the text before a value, and the label that the TYPE in force makes a number.
@@ -101,7 +100,7 @@ func (r *reference) scrape(page []byte, contentType string, now, maxTime int64) 
 	if len(page) > 0 {
 		var err error
 		if live, err = r.read(&out, page, contentType, now, maxTime); err != nil {
-			out.failed, out.samples, live = true, nil, nil
+			out.failed, out.samples = true, nil
 			out.counts.Duplicates = 0
 		} else {
 			for text, a := range r.known {
@@ -140,7 +139,7 @@ func (r *reference) read(out *outcome, page []byte, contentType string, now, max
 		case errors.Is(err, io.EOF):
 			return live, overLimit
 		case err != nil:
-			return nil, err
+			return live, err
 		case entry == textparse.EntryType:
 			_, typ = parser.Type()
 			continue
@@ -158,7 +157,7 @@ func (r *reference) read(out *outcome, page []byte, contentType string, now, max
 		if isNew {
 			final, keep, err := r.final(parser)
 			if err != nil {
-				return nil, err
+				return live, err
 			}
 			if !keep {
 				continue

@@ -38,8 +38,13 @@ func openReport(table *series.Table, id series.TargetID, target labels.Labels, e
 		if i >= 5 && !extra {
 			break
 		}
-		b.Reset(target)
+		b.Reset(labels.EmptyLabels())
 		b.Set(model.MetricNameLabel, s.name)
+		// Label by label, as Prometheus does: of a target with both, job takes exported_job away.
+		target.Range(func(l labels.Label) {
+			b.Del(model.ExportedLabelPrefix + l.Name)
+			b.Set(l.Name, l.Value)
+		})
 		r.ids = append(r.ids, table.Add(id, b.Labels(), series.Meta{Type: model.MetricTypeGauge, Help: s.help, Unit: s.unit}))
 	}
 	return r

@@ -22,6 +22,19 @@ func markVanished(b *series.Batch, live exposition.Shown, trackTimestamps bool) 
 		}
 		shown.Add(uint32(id))
 	}
+	markUnlessIn(b, live, &shown)
+}
+
+// markMissing appends a marker for each live series that is not in shown.
+func markMissing(b *series.Batch, live, shown exposition.Shown) {
+	var set hashindex.Set
+	for id := range shown.Series() {
+		set.Add(uint32(id))
+	}
+	markUnlessIn(b, live, &set)
+}
+
+func markUnlessIn(b *series.Batch, live exposition.Shown, shown *hashindex.Set) {
 	for id := range live.Series() {
 		if !shown.Has(uint32(id)) {
 			b.Add(id, staleMarker())

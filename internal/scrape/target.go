@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -22,6 +23,9 @@ type target struct {
 	hash     uint64        // of every label, hidden ones too, and the URL: equal targets of a job are one
 	interval time.Duration
 	timeout  time.Duration
+
+	// What relabeling made of the job's histogram settings.
+	nativeHistograms, classicToo, toCustomBuckets bool
 
 	own, group model.LabelSet // as discovered
 }
@@ -100,8 +104,27 @@ func makeTarget(lb *labels.Builder, cfg *promconfig.ScrapeConfig, own, group mod
 		url: u.String(), shown: u.Redacted(), hostPort: hostPort(u.Scheme, u.Hostname(), u.Port()),
 		labels: t.Labels(lb), hash: h.Sum64(),
 		interval: time.Duration(interval), timeout: time.Duration(timeout),
-		own: own, group: group,
+		nativeHistograms: isSet(lset, nativeHistogramsLabel, cfg.ScrapeNativeHistogramsEnabled()),
+		classicToo:       isSet(lset, classicTooLabel, cfg.AlwaysScrapeClassicHistogramsEnabled()),
+		toCustomBuckets:  isSet(lset, toCustomBucketsLabel, cfg.ConvertClassicHistogramsToNHCBEnabled()),
+		own:              own, group: group,
 	}, nil
+}
+
+// Labels that relabeling may set to have a target's histograms read in another way than its job's, as in Prometheus.
+const (
+	nativeHistogramsLabel = "__scrape_native_histograms__"
+	classicTooLabel       = "__always_scrape_classic_histograms__"
+	toCustomBucketsLabel  = "__convert_classic_histograms_to_nhcb__"
+)
+
+// isSet returns a target's label as a boolean, which promscrape.PopulateLabels has checked. A label that relabeling
+// took away leaves what the job says.
+func isSet(lset labels.Labels, name string, job bool) bool {
+	if v, err := strconv.ParseBool(lset.Get(name)); err == nil {
+		return v
+	}
+	return job
 }
 
 const podIPLabel = model.MetaLabelPrefix + "kubernetes_pod_ip"

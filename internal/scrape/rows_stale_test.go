@@ -1,0 +1,316 @@
+package scrape
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/common/model"
+)
+
+// The tests named TestRow hold, each under its number, what Prometheus' scrape loop does: docs/differences.md says where
+// this program does otherwise on purpose.
+
+// scraped runs a job against a:1, one page a scrape, and compares what each yields: the report but for up left out.
+func scraped(t *testing.T, yaml string, scrapes ...scrapeOf) {
+	t.Helper()
+	during(t, func(t *testing.T, r *rig) {
+		r.apply(t, job(t, yaml))
+		r.discover(at("a:1"))
+		for i, s := range scrapes {
+			r.pages.set("a:1", s.page)
+			r.pages.fail("a:1", s.fails)
+			pass(10 * time.Second)
+			if got := r.values(t, -1); r.batches() != i+1 || !maps.Equal(got, s.wanted()) {
+				t.Errorf("scrape %d: %d batches so far", i, r.batches())
+				want(t, got, s.pairs()...)
+			}
+		}
+	})
+}
+
+// scrapeOf is a page, or what asking for it fails with, and the samples that come of it: name and value, up the last.
+type scrapeOf struct {
+	page  string
+	fails error
+	want  []string
+}
+
+func (s scrapeOf) pairs() (pairs []string) {
+	for i, text := range s.want {
+		if i%2 == 0 {
+			text = named(text)
+		}
+		pairs = append(pairs, text)
+	}
+	return pairs
+}
+
+func (s scrapeOf) wanted() map[string]string {
+	out, pairs := map[string]string{}, s.pairs()
+	for i := 0; i < len(pairs); i += 2 {
+		out[pairs[i]] = pairs[i+1]
+	}
+	return out
+}
+
+var errNoPage = errors.New("connection refused")
+
+func TestRow01FailedScrape(t *testing.T) {
+	scraped(t, "",
+		scrapeOf{page: "x 1\ny 1\n", want: []string{"x", "1", "y", "1", "up", "1"}},
+		scrapeOf{fails: errNoPage, want: []string{"x", "stale", "y", "stale", "up", "0"}},
+		scrapeOf{fails: errNoPage, want: []string{"up", "0"}},
+		scrapeOf{page: "x 2\n", want: []string{"x", "2", "up", "1"}},
+	)
+}
+
+// TestRow02ParseFailure: nothing of the page is kept. What it had shown before it failed is not marked yet, what it had
+// not shown is; the next page decides on the rest, also on what only the failed page showed.
+func TestRow02ParseFailure(t *testing.T) {
+	scraped(t, "",
+		scrapeOf{page: "x 1\ny 1\n", want: []string{"x", "1", "y", "1", "up", "1"}},
+		scrapeOf{page: "x 2\nz 2\n<html>\ny 2\n", want: []string{"y", "stale", "up", "0"}},
+		scrapeOf{page: "x 3\ny 3\n", want: []string{"x", "3", "y", "3", "z", "stale", "up", "1"}},
+		scrapeOf{page: "<html>\n", want: []string{"x", "stale", "y", "stale", "up", "0"}},
+		scrapeOf{page: "x 5\n", want: []string{"x", "5", "up", "1"}},
+		scrapeOf{page: "x 6\n<html>\n", want: []string{"up", "0"}},
+		scrapeOf{page: "x 7\n<html>\n", want: []string{"up", "0"}},
+		scrapeOf{fails: errNoPage, want: []string{"x", "stale", "up", "0"}},
+	)
+}
+
+func TestRow03SampleLimit(t *testing.T) {
+	t.Run("too many now and then", func(t *testing.T) {
+		scraped(t, "  sample_limit: 2\n",
+			scrapeOf{page: "x 1\ny 1\n", want: []string{"x", "1", "y", "1", "up", "1"}},
+			scrapeOf{page: "x 2\ny 2\nz 2\n", want: []string{"up", "0"}},
+			scrapeOf{page: "x 3\ny 3\n", want: []string{"x", "3", "y", "3", "up", "1"}},
+			scrapeOf{fails: errNoPage, want: []string{"x", "stale", "y", "stale", "up", "0"}},
+		)
+	})
+	t.Run("what was within the limit is marked when it goes, what was beyond is not", func(t *testing.T) {
+		scraped(t, "  sample_limit: 4\n",
+			scrapeOf{page: "a 1\nb 1\nc 1\n", want: []string{"a", "1", "b", "1", "c", "1", "up", "1"}},
+			scrapeOf{page: "a 2\nb 2\nc 2\nd 2\ne 2\nf 2\n", want: []string{"up", "0"}},
+			scrapeOf{page: "a 3\nb 3\n", want: []string{"a", "3", "b", "3", "c", "stale", "d", "stale", "up", "1"}},
+		)
+	})
+	t.Run("markers do not count", func(t *testing.T) {
+		scraped(t, "  sample_limit: 2\n",
+			scrapeOf{page: "a 1\nb 1\n", want: []string{"a", "1", "b", "1", "up", "1"}},
+			scrapeOf{page: "c 2\nd 2\n", want: []string{"a", "stale", "b", "stale", "c", "2", "d", "2", "up", "1"}},
+		)
+	})
+	t.Run("label limits", func(t *testing.T) {
+		scraped(t, "  label_limit: 3\n",
+			scrapeOf{page: "x 1\ny 1\n", want: []string{"x", "1", "y", "1", "up", "1"}},
+			scrapeOf{page: "x 2\nz{a=\"1\"} 2\ny 2\n", want: []string{"y", "stale", "up", "0"}},
+			scrapeOf{page: "x 3\n", want: []string{"x", "3", "up", "1"}},
+		)
+	})
+	t.Run("a body that is too large was not read", func(t *testing.T) {
+		scraped(t, "  body_size_limit: 10B\n",
+			scrapeOf{page: "x 1\ny 1\n", want: []string{"x", "1", "y", "1", "up", "1"}},
+			scrapeOf{page: "x 2\ny 2\nz 2\n", want: []string{"x", "stale", "y", "stale", "up", "0"}},
+		)
+	})
+}
+
+func TestRow04SeriesVanishes(t *testing.T) {
+	scraped(t, "",
+		scrapeOf{page: "x 1\ny 1\n", want: []string{"x", "1", "y", "1", "up", "1"}},
+		scrapeOf{page: "x 2\n", want: []string{"x", "2", "y", "stale", "up", "1"}},
+		scrapeOf{page: "x 3\n", want: []string{"x", "3", "up", "1"}},
+		scrapeOf{page: "", want: []string{"x", "stale", "up", "1"}}, // an empty page is a good one
+		scrapeOf{page: "x 5\ny 5\n", want: []string{"x", "5", "y", "5", "up", "1"}},
+		scrapeOf{page: "y 6\n", want: []string{"x", "stale", "y", "6", "up", "1"}},
+	)
+}
+
+// TestRow05OwnTimestamps: fake time begins on 1 January 2000, so 1000 is long ago.
+func TestRow05OwnTimestamps(t *testing.T) {
+	t.Run("not tracked", func(t *testing.T) {
+		scraped(t, "",
+			scrapeOf{page: "x 1 1000\ny 1\n", want: []string{"x", "1", "y", "1", "up", "1"}},
+			scrapeOf{page: "", want: []string{"y", "stale", "up", "1"}},
+			scrapeOf{page: "x 3 3000\n", want: []string{"x", "3", "up", "1"}},
+			scrapeOf{fails: errNoPage, want: []string{"up", "0"}},
+		)
+	})
+	t.Run("track_timestamps_staleness", func(t *testing.T) {
+		scraped(t, "  track_timestamps_staleness: true\n",
+			scrapeOf{page: "x 1 1000\ny 1\n", want: []string{"x", "1", "y", "1", "up", "1"}},
+			scrapeOf{page: "y 2\n", want: []string{"x", "stale", "y", "2", "up", "1"}},
+			scrapeOf{page: "x 3 9999999999999\ny 3\n", want: []string{"y", "3", "up", "1"}},
+			scrapeOf{page: "z 4 4000\n<html>\n", want: []string{"y", "stale", "up", "0"}},
+			scrapeOf{fails: errNoPage, want: []string{"z", "stale", "up", "0"}},
+		)
+	})
+}
+
+func TestRow06VanishedTarget(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.apply(t, job(t, "  extra_scrape_metrics: true\n"))
+		r.discover(at("a:1"))
+		pass(20 * time.Second)
+		n := r.batches()
+		last := r.sink.got[n-1].at
+		r.discover()
+		pass(15 * time.Second)
+		if r.batches() != n {
+			t.Fatal("markers before the target could be back")
+		}
+		pass(10 * time.Second)
+		want(t, r.values(t, -1), named("x"), "stale", named("up"), "stale")
+		if got := r.sink.got[n].at; got.Sub(last) != 10*time.Second {
+			t.Errorf("markers %v after the last scrape, want the time of the first one missed", got.Sub(last))
+		}
+		if len(r.sink.got[n].samples) != 9 {
+			t.Errorf("%d markers, want x and eight report series", len(r.sink.got[n].samples))
+		}
+		pass(100 * time.Second)
+		if got := r.batches(); got != n+1 {
+			t.Errorf("%d batches after the markers, want none", got-n-1)
+		}
+		if n := r.table.Len(); n != 0 {
+			t.Errorf("%d series left in the table", n)
+		}
+	})
+}
+
+func TestRow06VanishedTargetThatFailed(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n<html>\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(10 * time.Second)
+		r.discover()
+		pass(30 * time.Second)
+		want(t, r.values(t, -1), named("x"), "stale", named("up"), "stale")
+		if n := r.table.Len(); n != 0 {
+			t.Errorf("%d series left in the table", n)
+		}
+	})
+}
+
+func TestRow06NeverScraped(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		r.discover()
+		pass(60 * time.Second)
+		if n := r.batches(); n != 0 {
+			t.Errorf("%d batches of a target that was never scraped", n)
+		}
+	})
+}
+
+func TestRow06TargetComesBack(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\ny 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(20 * time.Second)
+		r.discover()
+		r.pages.set("a:1", "x 2\n")
+		pass(5 * time.Second)
+		r.discover(at("a:1"))
+		pass(10 * time.Second)
+		want(t, r.values(t, -1), named("x"), "2", named("y"), "stale", named("up"), "1")
+		n := r.batches()
+		pass(100 * time.Second)
+		if got := r.batches() - n; got != 10 {
+			t.Errorf("%d scrapes in 100 s, want 10: the old loop must not go on, nor mark anything", got)
+		}
+	})
+}
+
+// TestRow06OnlyTheLabelsChanged: that is another target.
+func TestRow06OnlyTheLabelsChanged(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(model.LabelSet{model.AddressLabel: "a:1", "pod": "old"})
+		pass(10 * time.Second)
+		r.discover(model.LabelSet{model.AddressLabel: "a:1", "pod": "new"})
+		pass(60 * time.Second)
+		old := `{__name__="x", instance="a:1", job="envoy", pod="old"}`
+		var after []string
+		for _, g := range r.sink.got[1:] {
+			if v, ok := g.samples[old]; ok {
+				after = append(after, v)
+			}
+		}
+		if len(after) != 1 || after[0] != "stale" {
+			t.Errorf("the old target's series went on as %v, want one marker", after)
+		}
+	})
+}
+
+// TestRow07ProcessStops: no marker, and a scrape that this cuts off yields nothing.
+func TestRow07ProcessStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- r.Run(ctx) }()
+		r.pages.set("a:1", "x 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(10 * time.Second)
+		asked := r.pages.scrapes()
+		r.pages.slow(3 * time.Second)
+		for r.pages.scrapes() == asked {
+			pass(100 * time.Millisecond)
+		}
+		stop() // in the middle of the second scrape
+		<-done
+		if n := r.batches(); n != 1 {
+			t.Errorf("%d batches, want the first scrape's alone: %v", n, r.sink.got)
+		}
+	})
+}
+
+// TestRow08SuccessorMarks: the loop of a target that another took over, at a reload, ends without markers.
+func TestRow08SuccessorMarks(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(20 * time.Second)
+		for i := range 5 {
+			r.apply(t, job(t, "  sample_limit: "+string(rune('1'+i))+"\n"))
+			pass(10 * time.Second)
+			want(t, r.values(t, -1), named("x"), "1", named("up"), "1")
+		}
+		pass(60 * time.Second)
+		for _, g := range r.sink.got {
+			if g.samples[named("x")] != "1" || g.samples[named("up")] != "1" {
+				t.Fatalf("%v: %v", g.at, g.samples)
+			}
+		}
+		if n := r.batches(); n != 13 {
+			t.Errorf("%d scrapes in 130 s, want 13", n)
+		}
+	})
+}
+
+// TestRow10SameLabelsOtherText: what a page prints in another order, or spells otherwise, is the same series.
+func TestRow10SameLabelsOtherText(t *testing.T) {
+	const x = `{__name__="x", a="1", b="2", instance="a:1", job="envoy"}`
+	during(t, func(t *testing.T, r *rig) {
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		for _, page := range []string{`x{a="1",b="2"} 1`, `x{b="2",a="1"} 1`, `x { a = "1" , b="2",} 1`, `x{a="1",b="2",c=""} 1`, `{"x",b="2",a="1"} 1`, `x{a="1",b="2"} 1`} {
+			r.pages.set("a:1", page+"\n")
+			pass(10 * time.Second)
+			want(t, r.values(t, -1), x, "1", named("up"), "1")
+		}
+	})
+}
