@@ -124,6 +124,7 @@ func (p *Page) readCold(line []byte, simple bool) (end bool, err error) {
 
 func (p *Page) readComment(parser textparse.Parser, entry textparse.Entry, text []byte, simple bool) {
 	d := p.borrow()
+	p.changed = p.changed || entry != textparse.EntryComment
 	learn := func() place { return placeComment }
 	switch entry {
 	case textparse.EntryType:
@@ -170,6 +171,11 @@ func (p *Page) take(parser textparse.Parser, text []byte, own *int64, v float64)
 	n, known := d.find(hash)
 	isNew := !known || d.uncounted(n) && !d.met(n)
 	tooFar := own != nil && *own > p.maxTime
+	if known && p.changed {
+		var lset labels.Labels
+		parser.Labels(&lset)
+		p.renew(n, lset.Get(model.MetricNameLabel))
+	}
 	if !known || isNew && tooFar {
 		var lset labels.Labels
 		parser.Labels(&lset)

@@ -61,7 +61,7 @@ func typeSalt(t model.MetricType) uint64 {
 
 func (p *Page) familyHash(name []byte) uint64 { return maphash.Bytes(p.layouts.seed, name) | 1 }
 
-// remember keeps what a HELP or UNIT says of the family in force.
+// remember keeps what a HELP or UNIT says of the family in force; a TYPE too, where no line tells that it is new.
 func (p *Page) remember(set func(*series.Meta)) {
 	if p.helpBytes > maxHelpBytes {
 		return // until the next page
@@ -70,10 +70,11 @@ func (p *Page) remember(set func(*series.Meta)) {
 		p.help = map[uint64]series.Meta{}
 	}
 	m, known := p.help[p.family.hash]
-	before := len(m.Help) + len(m.Unit)
+	before := m
 	set(&m)
+	p.changed = p.changed || m != before
 	p.help[p.family.hash] = m
-	p.helpBytes += len(m.Help) + len(m.Unit) - before
+	p.helpBytes += len(m.Help) + len(m.Unit) - len(before.Help) - len(before.Unit)
 	if !known {
 		p.helpBytes += helpEntryBytes
 	}
@@ -82,9 +83,16 @@ func (p *Page) remember(set func(*series.Meta)) {
 // meta returns the metadata of a series by its name: that of the family in force if it belongs to it, which
 // is not certain on the pages of an old Envoy.
 func (p *Page) meta(name string) series.Meta {
-	unknown := series.Meta{Type: model.MetricTypeUnknown}
+	if m, ok := p.metaOf(name); ok {
+		return m
+	}
+	return series.Meta{Type: model.MetricTypeUnknown}
+}
+
+// metaOf is meta; not ok: no family that the page tells of has such a series.
+func (p *Page) metaOf(name string) (_ series.Meta, ok bool) {
 	if p.family.hash == 0 {
-		return unknown
+		return series.Meta{}, false
 	}
 	typ := p.family.typ.metricType()
 	for _, suffix := range suffixes(typ) {
@@ -96,11 +104,33 @@ func (p *Page) meta(name string) series.Meta {
 			if maphash.String(p.layouts.seed, family)|1 == p.family.hash {
 				m := p.help[p.family.hash]
 				m.Type = typ
-				return m
+				return m, true
 			}
 		}
 	}
-	return unknown
+	return series.Meta{}, false
+}
+
+// renew gives a known series what the page says now of its family.
+func (p *Page) renew(n int, name string) {
+	if at := p.borrow().at(n); at.kind() == placeSeries {
+		if m, ok := p.metaOf(name); ok {
+			p.layouts.table.SetMeta(at.id(), m)
+		}
+	}
+}
+
+// printedName is the name at the beginning of a line; empty: it is not as plain as that. It aliases text.
+func printedName(text []byte) string {
+	s := view(text)
+	if n := nameLen(s, true); n > 0 {
+		return s[:n]
+	}
+	if rest, quoted := strings.CutPrefix(s, `{"`); quoted {
+		name, _, _ := strings.Cut(rest, `"`)
+		return name
+	}
+	return ""
 }
 
 // suffixes are what the series of a family may add to its name.

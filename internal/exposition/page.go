@@ -88,10 +88,11 @@ type Page struct {
 	cut       bool             // the body could not be read to its end
 	parseType model.MetricType // TYPE in force for the labels' normalisation
 	family    family
-	appended  int // samples that count for sample_limit
+	changed   bool // the page says of the family in force what it did not before
+	appended  int  // samples that count for sample_limit
 	limitErr  error
-	spare     int // lines that no sample limit bounds: comments, dropped ones, repeated ones
-	scanned   int // bytes looked at, those of a line that goes on more than once; for tests
+	spare     int         // lines that no sample limit bounds: comments, dropped ones, repeated ones
+	scanned   int         // bytes looked at, those of a line that goes on more than once; for tests
 	admit     func() bool // of the histogram at hand: bucket limits, which come before sample_limit; nil: a float
 }
 
@@ -133,7 +134,7 @@ func (p *Page) Read(body io.Reader, contentType string, maxTime int64, b *series
 func (p *Page) start(maxTime int64, b *series.Batch) {
 	p.batch, p.maxTime = b, maxTime
 	p.counts, p.cursor, p.diverged, p.empty, p.cut = Counts{}, 0, false, false, false
-	p.parseType, p.family = "", family{}
+	p.parseType, p.family, p.changed = "", family{}, false
 	p.appended, p.limitErr, p.admit = 0, nil, nil
 	p.spare, p.scanned = 0, 0
 	if p.helpBytes > maxHelpBytes {
@@ -325,6 +326,9 @@ func (p *Page) hit(line []byte) (ok bool, err error) {
 		return true, nil
 	}
 	if n, ok := p.find(hash); ok {
+		if p.changed {
+			p.renew(n, printedName(text))
+		}
 		if p.draft != nil && p.draft.uncounted(n) {
 			p.diverge()
 			p.addKnown(n, true, nil, canonical(v))

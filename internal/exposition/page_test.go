@@ -477,7 +477,7 @@ func TestFallbackAndEmpty(t *testing.T) {
 	}
 }
 
-func TestMetadataFollowsTheFamily(t *testing.T) {
+func TestRow63MetadataFollowsTheFamily(t *testing.T) {
 	l := newLearner()
 	p := NewPage(l.layouts, l, Options{})
 	var b series.Batch
@@ -494,6 +494,60 @@ func TestMetadataFollowsTheFamily(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestRow63MetadataChanges: what a page says anew of a family holds for the series that were known before.
+func TestRow63MetadataChanges(t *testing.T) {
+	const mf = "application/openmetrics-text; version=1.0.0"
+	for name, tc := range map[string]struct {
+		contentType string
+		pages       []string // the last one good
+		want        string   // of series a
+	}{
+		"TYPE":             {plain, []string{"# TYPE a counter\na 1\n", "# TYPE a gauge\na 2\n"}, "gauge  "},
+		"TYPE and back":    {plain, []string{"# TYPE a counter\na 1\n", "# TYPE a gauge\na 2\n", "# TYPE a counter\na 3\n"}, "counter  "},
+		"HELP":             {plain, []string{"# HELP a old\n# TYPE a counter\na 1\n", "# HELP a new\n# TYPE a counter\na 2\n"}, "counter new "},
+		"HELP after TYPE":  {plain, []string{"# TYPE a counter\n# HELP a old\na 1\n", "# TYPE a counter\n# HELP a new\na 2\n"}, "counter new "},
+		"a family before":  {plain, []string{"# TYPE a counter\na 1\n", "# TYPE b gauge\nb 1\n# TYPE a gauge\na 2\n"}, "gauge  "},
+		"a family changed": {plain, []string{"# TYPE a counter\na 1\n# TYPE b gauge\nb 1\n", "# TYPE b counter\nb 1\n# TYPE a counter\na 2\n"}, "counter  "},
+		"added":            {plain, []string{"a 1\n", "# TYPE a gauge\na 2\n"}, "gauge  "},
+		"gone":             {plain, []string{"# HELP a h\n# TYPE a gauge\na 1\n", "a 2\n"}, "gauge h "},
+		"HELP alone gone":  {plain, []string{"# HELP a h\n# TYPE a gauge\na 1\n", "# TYPE a gauge\na 2\n"}, "gauge h "},
+		"failed page":      {plain, []string{"# TYPE a counter\na 1\n", "# TYPE a gauge\na 2\n<html>\n", "# TYPE a gauge\na 3\n"}, "gauge  "},
+		"with labels":      {plain, []string{"# TYPE a counter\na{} 1\n", "# TYPE a gauge\na{} 2\n"}, "gauge  "},
+		"quoted name":      {plain, []string{"# TYPE a counter\n{\"a\"} 1\n", "# TYPE a gauge\n{\"a\"} 2\n"}, "gauge  "},
+		"odd line":         {plain, []string{"# TYPE a counter\na\t1 5\n", "# TYPE a gauge\na\t2 5\n"}, "gauge  "},
+		"OpenMetrics":      {mf, []string{"# TYPE a gauge\n# HELP a old\na 1\n# EOF\n", "# TYPE a unknown\n# HELP a new\na 2\n# EOF\n"}, "unknown new "},
+		"OpenMetrics UNIT": {mf, []string{"# TYPE a_s gauge\n# UNIT a_s s\na_s 1\n# EOF\n", "# TYPE a_s counter\n# UNIT a_s s\n# HELP a_s new\na_s_total 2\n# TYPE a gauge\na 1\n# EOF\n"}, "gauge  "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLearner()
+			p := NewPage(l.layouts, l, Options{HonorTimestamps: true})
+			var shown Shown
+			for i, page := range tc.pages {
+				var b series.Batch
+				_, err := p.Read(strings.NewReader(page), tc.contentType, math.MaxInt64, &b)
+				if err != nil {
+					p.Abandon()
+					continue
+				}
+				shown = p.Commit(shown)
+				if i < len(tc.pages)-1 {
+					continue
+				}
+				l.table.Read(func(v series.View) {
+					for _, id := range b.Series {
+						if parts := v.Parts(id); v.String(parts.Name) == "a" {
+							typ, help, unit := v.Meta(parts.Meta)
+							if got := fmt.Sprintf("%s %s %s", typ, v.String(help), v.String(unit)); got != tc.want {
+								t.Errorf("got %q, want %q", got, tc.want)
+							}
+						}
+					}
+				})
+			}
+		})
+	}
 }
 
 // BenchmarkRepeatedPage reads a page whose values alone moved; that relabeling dropped every line makes it cheaper, and

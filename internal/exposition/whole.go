@@ -49,14 +49,16 @@ func (p *Page) takeEntry(parser textparse.Parser, entry textparse.Entry, s *star
 	case textparse.EntryType:
 		name, typ := parser.Type()
 		p.parseType = typ
-		p.family = family{hash: p.familyHash(name), typ: numberOf(typ)}
+		p.turnTo(p.familyHash(name))
+		p.family.typ = numberOf(typ)
+		p.remember(func(m *series.Meta) { m.Type = typ })
 	case textparse.EntryHelp:
 		name, help := parser.Help()
-		p.family = p.family.moved(p.familyHash(name))
+		p.turnTo(p.familyHash(name))
 		p.remember(func(m *series.Meta) { m.Help = strings.Clone(string(help)) })
 	case textparse.EntryUnit:
 		name, unit := parser.Unit()
-		p.family = p.family.moved(p.familyHash(name))
+		p.turnTo(p.familyHash(name))
 		p.remember(func(m *series.Meta) { m.Unit = strings.Clone(string(unit)) })
 	case textparse.EntrySeries:
 		text, own, v := parser.Series()
@@ -73,6 +75,12 @@ func (p *Page) takeEntry(parser textparse.Parser, entry textparse.Entry, s *star
 		return p.takeHistogram(parser, s)
 	}
 	return nil
+}
+
+// turnTo makes a family the one in force: nothing new was said of it yet.
+func (p *Page) turnTo(hash uint64) {
+	p.changed = p.changed && p.family.hash == hash
+	p.family = p.family.moved(hash)
 }
 
 func (p *Page) takeHistogram(parser textparse.Parser, s *starts) error {

@@ -34,6 +34,13 @@ func newMetas() metas {
 	return metas{all: []metaEntry{{refs: 1}}, byIs: map[metaKey]MetaID{{}: 0}}
 }
 
+// SetMeta makes m what is known of a series, of which the caller holds a reference. The strings of m are copied.
+func (t *Table) SetMeta(id ID, m Meta) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.setMeta(t.entries.at(id), m)
+}
+
 // setMeta makes m what is known of a series.
 func (t *Table) setMeta(e *entry, m Meta) {
 	old := &t.metas.all[e.meta]
