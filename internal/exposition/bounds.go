@@ -1,5 +1,7 @@
 package exposition
 
+import "errors"
+
 // A layout costs as much as 14 bytes a line, whatever the line says, and a line can be as short as two bytes. What
 // sample_limit bounds has its bound there. The rest of a page (comments, lines that relabeling drops, lines that the
 // page has shown already) is learned up to a number that no page of a mesh reaches; what comes after that is read and
@@ -17,9 +19,8 @@ const (
 // spent tells that the page has had its share of lines that no sample limit bounds.
 func (p *Page) spent() bool { return p.spare > maxSpareLines }
 
-// unlearnable tells that a sample not known before, if it is one of what there is too much of, is not worth
-// learning: the scrape has failed already.
-func (p *Page) unlearnable() bool { return p.limitErr != nil }
+// unlearnable tells that a sample not known before is not worth learning: it is beyond sample_limit.
+func (p *Page) unlearnable() bool { return errors.Is(p.limitErr, ErrSampleLimit) }
 
 // repeats counts a sample without a timestamp of its own that the page has shown before, and appends nothing. False: it
 // has not.

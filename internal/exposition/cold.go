@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
+	"github.com/prometheus/prometheus/model/value"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
@@ -239,7 +240,7 @@ func (p *Page) addKnown(n int, isNew bool, own *int64, v float64) (index int) {
 		*at |= duplicateBit | repeatedBit
 		return -1
 	}
-	if p.admit != nil && !p.admit() || !p.countSample() {
+	if marker := !isNew && value.IsStaleNaN(v); !marker && !p.countSample() { // protobuf can hold one; it is spared
 		return -1
 	}
 	id := at.id()
@@ -249,6 +250,10 @@ func (p *Page) addKnown(n int, isNew bool, own *int64, v float64) (index int) {
 	if own != nil && *own > p.maxTime {
 		p.counts.OutOfBounds++
 		*at |= duplicateBit
+		return -1
+	}
+	if p.histogram.invalid != nil {
+		p.histogram.refused = p.histogram.invalid
 		return -1
 	}
 	if isNew && fresh {

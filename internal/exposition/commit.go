@@ -33,6 +33,7 @@ func (p *Page) Commit(before Shown) Shown {
 		p.diverge()
 		p.exchange(p.laidOut())
 	}
+	p.exemplars.commit()
 	p.end()
 	now := Shown{p.layouts, p.layout}
 	if p.empty {
@@ -125,7 +126,10 @@ func (p *Page) end() {
 }
 
 // Forget gives back everything that the page knows: the target is gone, or speaks another language now.
-func (p *Page) Forget() { p.exchange(&layout{refs: 1}) }
+func (p *Page) Forget() {
+	p.exchange(&layout{refs: 1})
+	p.exemplars = exemplars{}
+}
 
 // Rebind gives a page to a loop whose configuration leaves every series as it is: what it knows stays true.
 func (p *Page) Rebind(learner Learner, opts Options) {

@@ -91,9 +91,11 @@ type Page struct {
 	changed   bool // the page says of the family in force what it did not before
 	appended  int  // samples that count for sample_limit
 	limitErr  error
-	spare     int         // lines that no sample limit bounds: comments, dropped ones, repeated ones
-	scanned   int         // bytes looked at, those of a line that goes on more than once; for tests
-	admit     func() bool // of the histogram at hand: bucket limits, which come before sample_limit; nil: a float
+	spare     int // lines that no sample limit bounds: comments, dropped ones, repeated ones
+	scanned   int // bytes looked at, those of a line that goes on more than once; for tests
+
+	exemplars exemplars
+	histogram histogramAtHand
 }
 
 // NewPage returns a page that knows no line yet.
@@ -135,11 +137,12 @@ func (p *Page) start(maxTime int64, b *series.Batch) {
 	p.batch, p.maxTime = b, maxTime
 	p.counts, p.cursor, p.diverged, p.empty, p.cut = Counts{}, 0, false, false, false
 	p.parseType, p.family, p.changed = "", family{}, false
-	p.appended, p.limitErr, p.admit = 0, nil, nil
+	p.appended, p.limitErr = 0, nil
 	p.spare, p.scanned = 0, 0
 	if p.helpBytes > maxHelpBytes {
 		p.help, p.helpBytes = nil, 0
 	}
+	clear(p.exemplars.page)
 }
 
 // negotiate finds out what the content type means, once for each that a target sends.
@@ -462,8 +465,19 @@ func canonical(v float64) float64 {
 	return v
 }
 
-// countSample counts towards sample_limit and tells whether the sample is within.
+// countSample counts towards sample_limit and tells whether the sample is within the limits.
 func (p *Page) countSample() bool {
+	switch err := p.histogram.unlimited; {
+	case err == nil:
+	case !errors.Is(err, ErrBucketLimit):
+		p.histogram.refused = err
+		return false
+	default:
+		if p.limitErr == nil {
+			p.limitErr = err
+		}
+		return false
+	}
 	p.appended++
 	if p.opts.SampleLimit > 0 && p.appended > p.opts.SampleLimit {
 		p.limitErr = ErrSampleLimit

@@ -2,11 +2,10 @@ package exposition
 
 import (
 	"errors"
+	"hash/maphash"
 	"io"
-	"slices"
 	"strings"
 
-	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/textparse"
 
@@ -70,7 +69,7 @@ func (p *Page) takeEntry(parser textparse.Parser, entry textparse.Entry, s *star
 		if !created {
 			s.give(p.batch, index)
 		}
-		p.takeExemplars(parser, index, false)
+		p.takeExemplars(parser, maphash.Bytes(p.layouts.seed, text), index, false)
 	case textparse.EntryHistogram:
 		return p.takeHistogram(parser, s)
 	}
@@ -86,26 +85,39 @@ func (p *Page) turnTo(hash uint64) {
 func (p *Page) takeHistogram(parser textparse.Parser, s *starts) error {
 	text, own, h, fh := parser.Histogram()
 	s.meet(p, 0)
-	p.admit = func() bool { return p.admitHistogram(h, fh) }
+	before := p.counts
+	p.histogram.unlimited = p.limitHistogram(h, fh)
+	p.histogram.invalid = validate(h, fh)
 	index, err := p.take(parser, text, own, 0)
-	p.admit = nil
+	refused := p.histogram.refused
+	p.histogram = histogramAtHand{}
+	if refused != nil {
+		p.counts = before
+		p.counts.Scraped++
+		return refused
+	}
 	if err != nil || index < 0 {
 		return err
 	}
 	p.batch.Histograms = append(p.batch.Histograms, series.Histogram{Index: index, Integer: h, Float: fh})
 	s.give(p.batch, index)
-	p.takeExemplars(parser, index, true)
+	p.takeExemplars(parser, maphash.Bytes(p.layouts.seed, text), index, true)
 	return nil
 }
 
-// admitHistogram lowers the resolution of a histogram to what the configuration allows. One that cannot be lowered so
-// far fails the page, once all of it was counted.
-func (p *Page) admitHistogram(h *histogram.Histogram, fh *histogram.FloatHistogram) bool {
-	err := p.limitHistogram(h, fh)
-	if err != nil && p.limitErr == nil {
-		p.limitErr = err
+// histogramAtHand is what is wrong with a histogram, until it is known whether it is taken at all.
+type histogramAtHand struct {
+	unlimited error // why its resolution could not be lowered to the limits; this comes before sample_limit
+	invalid   error // this after it
+	refused   error // one of them, for which the scrape ends here
+}
+
+// validate refuses a histogram whose buckets contradict its count or its schema.
+func validate(h *histogram.Histogram, fh *histogram.FloatHistogram) error {
+	if h != nil {
+		return h.Validate()
 	}
-	return err == nil
+	return fh.Validate()
 }
 
 // limitHistogram lowers the resolution of a histogram to what the configuration allows.
@@ -139,27 +151,4 @@ func (p *Page) limitHistogram(h *histogram.Histogram, fh *histogram.FloatHistogr
 			return err
 		}
 	}
-}
-
-// takeExemplars adds the exemplars of the sample at index. One of a native histogram counts only with a
-// timestamp of its own.
-func (p *Page) takeExemplars(parser textparse.Parser, index int, native bool) {
-	first := len(p.batch.Exemplars)
-	var e exemplar.Exemplar
-	for parser.Exemplar(&e) {
-		if !e.HasTs {
-			if native {
-				e = exemplar.Exemplar{}
-				continue
-			}
-			e.Ts = p.batch.Time
-			if n := len(p.batch.Times); n > 0 && p.batch.Times[n-1].Index == index {
-				e.Ts = p.batch.Times[n-1].Time
-			}
-		}
-		e.Labels = e.Labels.Copy()
-		p.batch.Exemplars = append(p.batch.Exemplars, series.Exemplar{Index: index, Exemplar: e})
-		e = exemplar.Exemplar{}
-	}
-	slices.SortFunc(p.batch.Exemplars[first:], func(a, b series.Exemplar) int { return exemplar.Compare(a.Exemplar, b.Exemplar) })
 }

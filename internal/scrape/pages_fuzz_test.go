@@ -305,7 +305,7 @@ func (p *pair) readBody(l *loop, body io.Reader) (out outcome, report []float64)
 			if value.IsStaleNaN(b.Values[i]) {
 				out.markers = append(out.markers, text)
 			} else {
-				out.samples = append(out.samples, outSample{text, bitsOf(b.Values[i]), at})
+				out.samples = append(out.samples, outSample{text, bitsOf(b.Values[i]), at, restOf(&b, i)})
 			}
 		}
 	})
@@ -314,6 +314,22 @@ func (p *pair) readBody(l *loop, body io.Reader) (out outcome, report []float64)
 	}
 	l.settle(true, shown, err)
 	return out, report
+}
+
+// restOf writes what belongs to a sample besides its value.
+func restOf(b *series.Batch, index int) string {
+	var text strings.Builder
+	for _, h := range b.Histograms {
+		if h.Index == index {
+			text.WriteString(anyHistogram{h.Integer, h.Float}.text())
+		}
+	}
+	for _, e := range b.Exemplars {
+		if e.Index == index {
+			text.WriteString(exemplarText(e.Exemplar))
+		}
+	}
+	return text.String()
 }
 
 // end lets both targets show one series, and then go: what they showed before must be gone with its strings.

@@ -2,17 +2,23 @@ package scrape
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"math"
 	"slices"
 	"strings"
 
 	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/exemplar"
+	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	promrelabel "github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/model/textparse"
+	"github.com/prometheus/prometheus/model/value"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
 )
@@ -27,8 +33,9 @@ type reference struct {
 	target labels.Labels
 	cfg    *promconfig.ScrapeConfig
 	round  int
-	known  map[pageText]*appended // whatever was appended since a good page last left it out
-	live   []string               // shown by the last page, even if it failed
+	known  map[pageText]*appended       // whatever was appended since a good page last left it out
+	latest map[string]exemplar.Exemplar // of each text, on good pages
+	live   []string                     // shown by the last page, even if it failed
 }
 
 // pageText is the text before a value, and the label that the TYPE in force makes a number.
@@ -51,6 +58,16 @@ type outSample struct {
 	series string
 	bits   uint64
 	time   int64
+	rest   string // histogram and exemplars
+}
+
+// add appends what a page shows; in protobuf that can be a marker.
+func (o *outcome) add(s outSample) {
+	if value.IsStaleNaN(math.Float64frombits(s.bits)) {
+		o.markers = append(o.markers, s.series)
+	} else {
+		o.samples = append(o.samples, s)
+	}
 }
 
 // diff tells how another outcome differs; empty: not at all.
@@ -82,7 +99,7 @@ func diffLists[T comparable](got, want []T) string {
 }
 
 func newReference(target labels.Labels, cfg *promconfig.ScrapeConfig) *reference {
-	return &reference{target: target, cfg: cfg, known: map[pageText]*appended{}}
+	return &reference{target: target, cfg: cfg, known: map[pageText]*appended{}, latest: map[string]exemplar.Exemplar{}}
 }
 
 // reload is a new configuration. The series may look different now.
@@ -100,7 +117,7 @@ func (r *reference) scrape(page []byte, contentType string, now, maxTime int64) 
 	if len(page) > 0 {
 		var err error
 		if live, err = r.read(&out, page, contentType, now, maxTime); err != nil {
-			out.failed, out.samples = true, nil
+			out.failed, out.samples, out.markers = true, nil, nil
 			out.counts.Duplicates = 0
 		} else {
 			for text, a := range r.known {
@@ -125,29 +142,45 @@ func (r *reference) scrape(page []byte, contentType string, now, maxTime int64) 
 
 // read appends a page, and returns the series that staleness follows from now on.
 func (r *reference) read(out *outcome, page []byte, contentType string, now, maxTime int64) (live []string, err error) {
-	parser, err := textparse.New(bytes.Clone(page), contentType, labels.NewSymbolTable(), textparse.ParserOptions{IgnoreNativeHistograms: true})
+	parser, err := textparse.New(bytes.Clone(page), contentType, labels.NewSymbolTable(), textparse.ParserOptions{
+		IgnoreNativeHistograms:                  !r.cfg.ScrapeNativeHistogramsEnabled(),
+		ConvertClassicHistogramsToNHCB:          r.cfg.ConvertClassicHistogramsToNHCBEnabled(),
+		KeepClassicOnClassicAndNativeHistograms: r.cfg.AlwaysScrapeClassicHistogramsEnabled(),
+	})
 	if parser == nil {
 		return nil, err
 	}
+	latest := maps.Clone(r.latest)
 	var typ model.MetricType
-	var overLimit error
+	var overLimit, overBuckets error
 	c, passed := &out.counts, 0
 	tracked, shown := map[string]bool{}, map[string]bool{}
 	for {
 		entry, err := parser.Next()
 		switch {
 		case errors.Is(err, io.EOF):
+			if overLimit = cmp.Or(overLimit, overBuckets); overLimit == nil {
+				r.latest = latest
+			}
 			return live, overLimit
 		case err != nil:
 			return live, err
 		case entry == textparse.EntryType:
 			_, typ = parser.Type()
 			continue
-		case entry != textparse.EntrySeries:
+		case entry != textparse.EntrySeries && entry != textparse.EntryHistogram:
 			continue
 		}
 		c.Scraped++
-		text, own, v := parser.Series()
+		var text []byte
+		var own *int64
+		var v float64
+		var h anyHistogram
+		if entry == textparse.EntryHistogram {
+			text, own, h.integer, h.float = parser.Histogram()
+		} else {
+			text, own, v = parser.Series()
+		}
 		if !r.cfg.HonorTimestamps {
 			own = nil
 		}
@@ -170,7 +203,17 @@ func (r *reference) read(out *outcome, page []byte, contentType string, now, max
 			c.Duplicates++
 			continue
 		}
-		if passed++; r.cfg.SampleLimit > 0 && passed > int(r.cfg.SampleLimit) {
+		if err := h.limit(r.cfg); errors.Is(err, exposition.ErrBucketLimit) {
+			overBuckets = err
+			continue
+		} else if err != nil {
+			c.Kept--
+			return live, err
+		}
+		if isNew || !value.IsStaleNaN(v) {
+			passed++
+		}
+		if r.cfg.SampleLimit > 0 && passed > int(r.cfg.SampleLimit) {
 			overLimit = exposition.ErrSampleLimit
 			continue
 		}
@@ -178,16 +221,26 @@ func (r *reference) read(out *outcome, page []byte, contentType string, now, max
 			c.OutOfBounds++
 			continue
 		}
+		if err := h.validate(); err != nil {
+			c.Kept--
+			return live, err
+		}
 		if isNew {
 			r.known[key] = a
-			c.Added++
+			if overBuckets == nil {
+				c.Added++
+			}
+		}
+		at := now
+		if own != nil {
+			at = *own
 		}
 		if (own == nil || r.cfg.TrackTimestampsStaleness) && !tracked[a.final] {
 			tracked[a.final] = true
 			live = append(live, a.final)
 		}
 		if own != nil {
-			out.samples = append(out.samples, outSample{a.final, bitsOf(v), *own})
+			out.add(outSample{a.final, bitsOf(v), at, h.text() + exemplarsOf(parser, latest, string(text), at, h)})
 			continue
 		}
 		if shown[a.final] {
@@ -195,8 +248,113 @@ func (r *reference) read(out *outcome, page []byte, contentType string, now, max
 			continue
 		}
 		shown[a.final] = true
-		out.samples = append(out.samples, outSample{a.final, bitsOf(v), now})
+		out.add(outSample{a.final, bitsOf(v), at, h.text() + exemplarsOf(parser, latest, string(text), at, h)})
 	}
+}
+
+// anyHistogram is one of two kinds, or neither.
+type anyHistogram struct {
+	integer *histogram.Histogram
+	float   *histogram.FloatHistogram
+}
+
+// limit is Prometheus' maxSchemaAppender and bucketLimitAppender.
+func (h anyHistogram) limit(cfg *promconfig.ScrapeConfig) error {
+	if h.integer == nil && h.float == nil {
+		return nil
+	}
+	most := int32(8) // the finest whose buckets grow by the factor
+	for factor := cfg.NativeHistogramMinBucketFactor; most > -4 && math.Pow(2, math.Pow(2, -float64(most))) < factor; {
+		most--
+	}
+	if schema, _ := h.size(); histogram.IsExponentialSchemaReserved(schema) && schema > most {
+		if err := h.reduce(most); err != nil {
+			return err
+		}
+	}
+	limit := int(cfg.NativeHistogramBucketLimit)
+	for {
+		schema, buckets := h.size()
+		switch {
+		case limit == 0 || buckets <= limit:
+			return nil
+		case schema <= -4 || schema > 8:
+			return exposition.ErrBucketLimit
+		}
+		if err := h.reduce(schema - 1); err != nil {
+			return err
+		}
+	}
+}
+
+func (h anyHistogram) size() (schema int32, buckets int) {
+	if h.integer != nil {
+		return h.integer.Schema, len(h.integer.PositiveBuckets) + len(h.integer.NegativeBuckets)
+	}
+	return h.float.Schema, len(h.float.PositiveBuckets) + len(h.float.NegativeBuckets)
+}
+
+func (h anyHistogram) reduce(to int32) error {
+	if h.integer != nil {
+		return h.integer.ReduceResolution(to)
+	}
+	return h.float.ReduceResolution(to)
+}
+
+func (h anyHistogram) validate() error {
+	switch {
+	case h.integer != nil:
+		return h.integer.Validate()
+	case h.float != nil:
+		return h.float.Validate()
+	default:
+		return nil
+	}
+}
+
+func (h anyHistogram) text() string {
+	switch {
+	case h.integer != nil:
+		return fmt.Sprintf("integer %+v", *h.integer)
+	case h.float != nil:
+		return fmt.Sprintf("float %+v", *h.float)
+	default:
+		return ""
+	}
+}
+
+// exemplarsOf are those of a sample that the agent's storage takes: not twice the same one in a row.
+func exemplarsOf(parser textparse.Parser, latest map[string]exemplar.Exemplar, text string, at int64, h anyHistogram) string {
+	var found []exemplar.Exemplar
+	for e := (exemplar.Exemplar{}); parser.Exemplar(&e); e = (exemplar.Exemplar{}) {
+		if !e.HasTs {
+			if h.integer != nil || h.float != nil {
+				continue
+			}
+			e.Ts = at
+		}
+		found = append(found, e)
+	}
+	slices.SortFunc(found, exemplar.Compare)
+	var b strings.Builder
+	for _, e := range found {
+		e.Labels = e.Labels.WithoutEmpty()
+		runes := 0
+		e.Labels.Range(func(l labels.Label) { runes += len([]rune(l.Name)) + len([]rune(l.Value)) })
+		if _, twice := e.Labels.HasDuplicateLabelNames(); twice || runes > 128 {
+			continue
+		}
+		if last, ok := latest[text]; ok && last.Equals(e) {
+			continue
+		}
+		latest[text] = e
+		b.WriteString(exemplarText(e))
+	}
+	return b.String()
+}
+
+func exemplarText(e exemplar.Exemplar) string {
+	return fmt.Sprintf(" exemplar %q %x %d", e.Labels.String(), bitsOf(e.Value), e.Ts)
 }
 
 // bounds are the labels that textparse writes as numbers, by TYPE.

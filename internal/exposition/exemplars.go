@@ -1,0 +1,87 @@
+package exposition
+
+import (
+	"slices"
+	"unicode/utf8"
+
+	"github.com/prometheus/prometheus/model/exemplar"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/textparse"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// exemplars are those that a target's pages showed last, by the hash of their line: a page shows one until there is
+// a newer one, and it is sent once.
+//
+// Cost: some 150 bytes a line that has one; a page that has none pays nothing.
+type exemplars struct {
+	kept map[uint64]exemplar.Exemplar // of good pages
+	page map[uint64]exemplar.Exemplar // of the page being read
+}
+
+// maxOldExemplars is how many may be kept beside those of the last page: of lines that had none there.
+const maxOldExemplars = 1000
+
+// add tells whether e is another one than the last of its line.
+func (x *exemplars) add(line uint64, e exemplar.Exemplar) (fresh bool) {
+	last, ok := x.page[line]
+	if !ok {
+		last, ok = x.kept[line]
+	}
+	if ok && last.Equals(e) {
+		return false
+	}
+	if x.page == nil {
+		x.page = map[uint64]exemplar.Exemplar{}
+	}
+	x.page[line] = e
+	return true
+}
+
+// commit keeps what a good page showed.
+func (x *exemplars) commit() {
+	if len(x.page) == 0 {
+		return
+	}
+	if x.kept == nil || len(x.kept) > 2*len(x.page)+maxOldExemplars {
+		x.kept, x.page = x.page, nil
+		return
+	}
+	for line, e := range x.page {
+		x.kept[line] = e
+	}
+	clear(x.page)
+}
+
+// takeExemplars adds the exemplars of the sample at index, whose line has the hash given. One of a native histogram
+// counts only with a timestamp of its own; one that no storage takes is left out.
+func (p *Page) takeExemplars(parser textparse.Parser, line uint64, index int, native bool) {
+	var found []exemplar.Exemplar
+	for e := (exemplar.Exemplar{}); parser.Exemplar(&e); e = (exemplar.Exemplar{}) {
+		if !e.HasTs {
+			if native {
+				continue
+			}
+			e.Ts = p.batch.Time
+			if n := len(p.batch.Times); n > 0 && p.batch.Times[n-1].Index == index {
+				e.Ts = p.batch.Times[n-1].Time
+			}
+		}
+		found = append(found, e)
+	}
+	slices.SortFunc(found, exemplar.Compare)
+	for _, e := range found {
+		if e.Labels = e.Labels.WithoutEmpty().Copy(); isStorable(e.Labels) && p.exemplars.add(line, e) {
+			p.batch.Exemplars = append(p.batch.Exemplars, series.Exemplar{Index: index, Exemplar: e})
+		}
+	}
+}
+
+// isStorable tells whether an exemplar may have these labels: each once, and not too long in all.
+func isStorable(l labels.Labels) bool {
+	size := 0
+	l.Range(func(l labels.Label) { size += utf8.RuneCountInString(l.Name) + utf8.RuneCountInString(l.Value) })
+	_, twice := l.HasDuplicateLabelNames()
+	return !twice && size <= exemplar.ExemplarMaxLabelSetLength
+}
