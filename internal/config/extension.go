@@ -18,6 +18,8 @@ const extensionKey = "envoy_scraper"
 type Extension struct {
 	// ClusterWideJobs are left as they are in node-local mode: every node runs them whole.
 	ClusterWideJobs []string `yaml:"cluster_wide_jobs,omitempty"`
+	// OwnAddressJobs may dial a pod's own address only, as the built-in job may.
+	OwnAddressJobs []string `yaml:"own_address_jobs,omitempty"`
 	// Queue bounds what waits for each endpoint of remote_write.
 	Queue QueueConfig `yaml:"queue,omitempty"`
 }
@@ -71,15 +73,20 @@ func (e Extension) Validate(jobs []string) error {
 	for _, job := range jobs {
 		known[job] = true
 	}
-	seen := map[string]bool{}
-	for i, job := range e.ClusterWideJobs {
-		switch {
-		case !known[job]:
-			errs = append(errs, keyError{fmt.Sprintf("cluster_wide_jobs[%d]", i), job, "no job has this name"})
-		case seen[job]:
-			errs = append(errs, keyError{fmt.Sprintf("cluster_wide_jobs[%d]", i), job, "the job is listed twice"})
+	for _, list := range []struct {
+		key  string
+		jobs []string
+	}{{"cluster_wide_jobs", e.ClusterWideJobs}, {"own_address_jobs", e.OwnAddressJobs}} {
+		seen := map[string]bool{}
+		for i, job := range list.jobs {
+			switch {
+			case !known[job]:
+				errs = append(errs, keyError{fmt.Sprintf("%s[%d]", list.key, i), job, "no job has this name"})
+			case seen[job]:
+				errs = append(errs, keyError{fmt.Sprintf("%s[%d]", list.key, i), job, "the job is listed twice"})
+			}
+			seen[job] = true
 		}
-		seen[job] = true
 	}
 	var joined interface{ Unwrap() []error }
 	if errors.As(e.Queue.queue().Validate(), &joined) {

@@ -172,9 +172,9 @@ func (r *rig) apply(t *testing.T, jobs ...*promconfig.ScrapeConfig) {
 	}
 }
 
-// discover makes hosts the targets of the job, each with the labels of its map.
+// discover makes hosts the targets of the job, each with the labels of its map, as its first static list does.
 func (r *rig) discover(targets ...model.LabelSet) {
-	r.Update(map[string][]*targetgroup.Group{"envoy": {{Source: "test", Targets: targets}}})
+	r.Update(map[string][]*targetgroup.Group{"envoy": {{Source: "0", Targets: targets}}})
 }
 
 func at(host string) model.LabelSet {

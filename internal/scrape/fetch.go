@@ -14,7 +14,6 @@ import (
 	config_util "github.com/prometheus/common/config"
 	"github.com/prometheus/common/version"
 	promconfig "github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/discovery"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
 )
@@ -28,6 +27,7 @@ const maxDrainBytes = 64 << 10
 // fetcher reads pages as one job's configuration says. Immutable, but for the connections it keeps.
 type fetcher struct {
 	client         *http.Client
+	guard          *guard // what client and plain dial with
 	plain          *plain // asks where it can; nil: client asks for every page
 	accept         string
 	acceptEncoding string
@@ -37,13 +37,10 @@ type fetcher struct {
 }
 
 func newFetcher(cfg *promconfig.ScrapeConfig, allowLoopback, ownAddress bool) (*fetcher, error) {
-	var opts []config_util.HTTPClientOption
-	dial := guardedDial(allowLoopback || namesAddresses(cfg))
-	if cfg.HTTPClientConfig.ProxyURL.URL == nil && !cfg.HTTPClientConfig.ProxyFromEnvironment {
-		// A proxy is the user's choice, and what it dials is its own affair.
-		opts = append(opts, config_util.WithDialContextFunc(dial))
-	}
-	client, err := config_util.NewClientFromConfig(cfg.HTTPClientConfig, cfg.JobName, opts...)
+	g := newGuard(cfg.HTTPClientConfig, allowLoopback)
+	withoutHeaders := cfg.HTTPClientConfig
+	withoutHeaders.HTTPHeaders = nil
+	client, err := config_util.NewClientFromConfig(withoutHeaders, cfg.JobName, config_util.WithDialContextFunc(g.dial))
 	if err != nil {
 		return nil, err
 	}
@@ -52,22 +49,22 @@ func newFetcher(cfg *promconfig.ScrapeConfig, allowLoopback, ownAddress bool) (*
 		t.MaxIdleConnsPerHost = 1
 		t.MaxResponseHeaderBytes = maxHeadBytes
 	}
-	if ownAddress {
-		client.CheckRedirect = sameHostOnly(client.CheckRedirect)
-	}
+	client.Transport = withHeaders(cfg.HTTPClientConfig.HTTPHeaders, client.Transport)
 	escaping, err := promconfig.ToEscapingScheme(cfg.MetricNameEscapingScheme, cfg.MetricNameValidationScheme)
 	if err != nil {
 		return nil, err
 	}
 	f := &fetcher{
 		client:         client,
+		guard:          g,
 		accept:         exposition.AcceptHeader(cfg.ScrapeProtocols, escaping),
 		acceptEncoding: exposition.AcceptEncoding(cfg.EnableCompression),
 		userAgent:      "envoy-scraper/" + version.Version,
 		bodyLimit:      int64(cfg.BodySizeLimit),
 	}
+	client.CheckRedirect = f.redirects(client.CheckRedirect, ownAddress)
 	if isPlain(cfg.HTTPClientConfig) {
-		f.plain = newPlain(dial, f.request)
+		f.plain = newPlain(g.dial, f.request)
 	}
 	return f, nil
 }
@@ -84,31 +81,6 @@ func (f *fetcher) close() {
 func (f *fetcher) forget(t *target) {
 	if f.plain != nil {
 		f.plain.idle.forget(t.hostPort)
-	}
-}
-
-// namesAddresses tells whether the user's own lists name a job's targets.
-func namesAddresses(cfg *promconfig.ScrapeConfig) bool {
-	for _, sd := range cfg.ServiceDiscoveryConfigs {
-		if _, static := sd.(discovery.StaticConfig); static || sd.Name() == "file" {
-			return true
-		}
-	}
-	return false
-}
-
-func sameHostOnly(next func(*http.Request, []*http.Request) error) func(*http.Request, []*http.Request) error {
-	return func(req *http.Request, via []*http.Request) error {
-		if req.URL.Hostname() != via[0].URL.Hostname() {
-			return fmt.Errorf("redirect to another host, %s, refused: this job scrapes a pod's own addresses only", req.URL.Host)
-		}
-		if next != nil {
-			return next(req, via)
-		}
-		if len(via) >= 10 {
-			return errors.New("stopped after 10 redirects")
-		}
-		return nil
 	}
 }
 
@@ -168,8 +140,11 @@ func (f *fetcher) ask(ctx context.Context, t *target) (answer, error) {
 			return a, err
 		}
 	}
-	req, err := f.request(ctx, t)
+	req, err := f.request(context.WithValue(ctx, asking{}, t), t)
 	if err != nil {
+		return answer{}, err
+	}
+	if err := f.guard.check(req.URL, t); err != nil {
 		return answer{}, err
 	}
 	resp, err := f.client.Do(req)

@@ -1,46 +1,151 @@
 package scrape
 
 import (
+	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
+	"net/url"
 	"syscall"
 	"time"
+
+	config_util "github.com/prometheus/common/config"
 )
 
 // Whoever may create a pod chooses the addresses that a job of pods dials. The guard stands behind name
 // resolution, at the moment of dialling, so that no name and no redirect leads around it.
 
+// metadata are addresses that answer whoever asks from a machine of a cloud, with credentials among other things,
+// beside the link-local ones that most clouds use.
+var metadata = []netip.Prefix{
+	netip.MustParsePrefix("fd00:ec2::/32"),      // AWS
+	netip.MustParsePrefix("fd20:ce::254/128"),   // Google Cloud
+	netip.MustParsePrefix("168.63.129.16/32"),   // Azure
+	netip.MustParsePrefix("100.100.100.200/32"), // Alibaba Cloud
+	netip.MustParsePrefix("192.0.0.192/32"),     // Oracle Cloud
+	netip.MustParsePrefix("fd00:42::42/128"),    // Scaleway
+}
+
+// inIPv6 are prefixes whose addresses hold one of IPv4, which begins at a byte.
+var inIPv6 = []struct {
+	prefix netip.Prefix
+	at     int
+}{
+	{netip.MustParsePrefix("::/96"), 12},           // IPv4-compatible (RFC 4291, 2.5.5.1)
+	{netip.MustParsePrefix("64:ff9b::/96"), 12},    // NAT64 (RFC 6052)
+	{netip.MustParsePrefix("64:ff9b:1::/48"), 12},  // local NAT64 (RFC 8215), as it is mostly used
+	{netip.MustParsePrefix("2002::/16"), 2},        // 6to4 (RFC 3056)
+	{netip.MustParsePrefix("::ffff:0:0:0/96"), 12}, // translated (RFC 2765)
+}
+
 // forbidden tells why an address is never dialled; empty: it may be.
 func forbidden(ip netip.Addr, allowLoopback bool) string {
-	ip = ip.Unmap()
+	ip = ip.Unmap().WithZone("")
 	switch {
 	case ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast():
 		return "link-local addresses (cloud metadata) are never scraped"
-	case ip.IsMulticast():
-		return "multicast addresses are never scraped"
-	case ip == netip.AddrFrom16([16]byte{0xfd, 0x00, 0x0e, 0xc2, 14: 0x02, 15: 0x54}):
-		return "the cloud metadata address is never scraped"
-	case (ip.IsLoopback() || ip.IsUnspecified()) && !allowLoopback:
-		return "a discovered loopback address is not scraped unless --scrape.allow-loopback is given or a static list names it"
+	case ip.IsMulticast() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return "multicast and broadcast addresses are never scraped"
+	case ip.IsUnspecified() || ip.Is4() && ip.As4()[0] == 0:
+		return "the unspecified address is never scraped"
+	case ip.IsLoopback():
+		if !allowLoopback {
+			return "a discovered loopback address is not scraped unless --scrape.allow-loopback is given or a static list or file names it"
+		}
+		return ""
+	}
+	for _, p := range metadata {
+		if p.Contains(ip) {
+			return "the cloud metadata address is never scraped"
+		}
+	}
+	for _, in := range inIPv6 {
+		if in.prefix.Contains(ip) {
+			b := ip.As16()
+			return forbidden(netip.AddrFrom4([4]byte(b[in.at:in.at+4])), allowLoopback)
+		}
 	}
 	return ""
 }
 
-// guardedDial is the dialler of a job's client.
-func guardedDial(allowLoopback bool) dialFunc {
-	d := net.Dialer{
-		KeepAlive: 30 * time.Second,
-		Control: func(_, address string, _ syscall.RawConn) error {
-			ap, err := netip.ParseAddrPort(address)
-			if err != nil {
-				return err
-			}
-			if why := forbidden(ap.Addr(), allowLoopback); why != "" {
-				return fmt.Errorf("refused to dial %s: %s", address, why)
-			}
-			return nil
-		},
+// forbiddenError is an address that is not dialled, whatever discovery, a name server or a redirect says.
+type forbiddenError struct{ address, why string }
+
+func (e *forbiddenError) Error() string {
+	return fmt.Sprintf("refused to dial %s: %s", e.address, e.why)
+}
+
+// guard dials what a job's requests need. Immutable.
+type guard struct {
+	allowLoopback bool
+	proxies       map[string]bool // host:port: the configuration names them
+	tokens        map[string]bool // host:port of OAuth2 token URLs, likewise; no target's request goes there
+	resolver      *net.Resolver   // of tests; nil: the usual one
+}
+
+func newGuard(cfg config_util.HTTPClientConfig, allowLoopback bool) *guard {
+	g := &guard{allowLoopback: allowLoopback, proxies: proxiesOf(&cfg.ProxyConfig), tokens: map[string]bool{}}
+	if cfg.OAuth2 != nil {
+		if u, err := url.Parse(cfg.OAuth2.TokenURL); err == nil {
+			g.tokens[hostPort(u.Scheme, u.Hostname(), u.Port())] = true
+		}
+		for proxy := range proxiesOf(&cfg.OAuth2.ProxyConfig) {
+			g.tokens[proxy] = true
+		}
 	}
-	return d.DialContext
+	return g
+}
+
+// proxiesOf are the proxies that a configuration, or the environment for it, names.
+func proxiesOf(cfg *config_util.ProxyConfig) map[string]bool {
+	addrs := map[string]bool{}
+	proxy := cfg.Proxy()
+	if proxy == nil {
+		return addrs
+	}
+	for _, scheme := range []string{"http", "https"} {
+		u, err := proxy(&http.Request{URL: &url.URL{Scheme: scheme, Host: "no-proxy-names.invalid"}})
+		if err == nil && u != nil {
+			addrs[hostPort(u.Scheme, u.Hostname(), u.Port())] = true
+		}
+	}
+	return addrs
+}
+
+// asking is the key under which a context has the target that a request is for.
+type asking struct{}
+
+// dial connects to what a request for a target needs: the target, where it redirects to, a proxy.
+func (g *guard) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	d := net.Dialer{KeepAlive: 30 * time.Second, Resolver: g.resolver}
+	t, _ := ctx.Value(asking{}).(*target)
+	if g.proxies[addr] || t == nil && g.tokens[addr] {
+		return d.DialContext(ctx, network, addr) // what a proxy dials is its own affair
+	}
+	loopback := g.allowLoopback || t != nil && t.named && addr == t.hostPort // not where it redirects to
+	d.Control = func(_, address string, _ syscall.RawConn) error {
+		ap, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return err
+		}
+		if why := forbidden(ap.Addr(), loopback); why != "" {
+			return &forbiddenError{address, why}
+		}
+		return nil
+	}
+	return d.DialContext(ctx, network, addr)
+}
+
+// check refuses an address that a URL names. Requests through a proxy need it: the proxy would dial.
+func (g *guard) check(u *url.URL, t *target) error {
+	ip, err := netip.ParseAddr(u.Hostname())
+	if err != nil {
+		return nil
+	}
+	addr := hostPort(u.Scheme, u.Hostname(), u.Port())
+	if why := forbidden(ip, g.allowLoopback || t.named && addr == t.hostPort); why != "" {
+		return &forbiddenError{addr, why}
+	}
+	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -108,43 +107,6 @@ func TestInvalidTargetsAreTold(t *testing.T) {
 	}
 	if !strings.Contains(s.Errors[0], "no address") || !strings.Contains(s.Errors[1], "greater than scrape interval") {
 		t.Errorf("errors %q", s.Errors)
-	}
-}
-
-func TestOnlyThePodsOwnAddress(t *testing.T) {
-	cfg := job(t, "")
-	own := model.LabelSet{model.AddressLabel: "10.0.0.2:15090", podIPLabel: "10.0.0.1"}
-	m := makeTargets(cfg, []*targetgroup.Group{{Targets: []model.LabelSet{own}}}, true)
-	if len(m.targets) != 0 || len(m.errors) != 1 || !strings.Contains(m.errors[0], "not the pod's own") {
-		t.Errorf("targets %v, errors %q", m.targets, m.errors)
-	}
-	v6 := model.LabelSet{model.AddressLabel: "[fd00::1]:15090", podIPLabel: "fd00::1"}
-	if m := makeTargets(cfg, []*targetgroup.Group{{Targets: []model.LabelSet{v6}}}, true); len(m.targets) != 1 {
-		t.Errorf("an IPv6 pod's own address: %q", m.errors)
-	}
-}
-
-func TestForbiddenAddresses(t *testing.T) {
-	for addr, c := range map[string]struct{ discovered, named bool }{
-		"10.0.0.1":               {true, true},
-		"2001:db8::1":            {true, true},
-		"127.0.0.1":              {false, true},
-		"::1":                    {false, true},
-		"::ffff:127.0.0.1":       {false, true},
-		"0.0.0.0":                {false, true},
-		"169.254.169.254":        {false, false},
-		"::ffff:169.254.169.254": {false, false},
-		"fe80::1":                {false, false},
-		"fd00:ec2::254":          {false, false},
-		"224.0.0.1":              {false, false},
-	} {
-		ip := netip.MustParseAddr(addr)
-		if got := forbidden(ip, false) == ""; got != c.discovered {
-			t.Errorf("%s discovered: allowed %v", addr, got)
-		}
-		if got := forbidden(ip, true) == ""; got != c.named {
-			t.Errorf("%s named: allowed %v", addr, got)
-		}
 	}
 }
 

@@ -97,7 +97,10 @@ func (m *metrics) forget(job string) {
 // reasonOf is the closed set of reasons for which a scrape fails.
 func reasonOf(err error) string {
 	var netErr net.Error
+	var refused *forbiddenError
 	switch {
+	case errors.As(err, &refused):
+		return "forbidden_address"
 	case errors.Is(err, errBodyLimit):
 		return "body_size_limit"
 	case errors.Is(err, exposition.ErrSampleLimit):

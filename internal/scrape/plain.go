@@ -94,7 +94,7 @@ func (p *plain) exchange(ctx context.Context, t *target) (*exchange, error) {
 		return nil, errHandOver
 	}
 	var err error
-	if c.Conn, err = p.dial(ctx, "tcp", t.hostPort); err != nil {
+	if c.Conn, err = p.dial(context.WithValue(ctx, asking{}, t), "tcp", t.hostPort); err != nil {
 		return nil, because(ctx, err)
 	}
 	return p.on(ctx, c, t)

@@ -331,7 +331,7 @@ func TestPlainHandsOver(t *testing.T) {
 	}
 
 	f = lean(t)
-	f.client.CheckRedirect = sameHostOnly(nil)
+	f.client.CheckRedirect = f.redirects(nil, true)
 	moved := w.target()
 	moved.url = strings.Replace(moved.url, "127.0.0.1", "localhost", 1)
 	if s := look(t.Context(), f, moved); !strings.Contains(s.err, "redirect to another host") {

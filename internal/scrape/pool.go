@@ -124,7 +124,7 @@ func (ps *Pools) Apply(jobs []*promconfig.ScrapeConfig) error {
 		case p == nil:
 			p = &pool{state: state, loops: map[uint64]*loop{}, ending: map[string]*loop{}}
 			ps.jobs[name] = p
-		case p.state.whole == state.whole && reflect.DeepEqual(p.state.cfg.HTTPClientConfig, state.cfg.HTTPClientConfig):
+		case p.state.whole == state.whole && p.state.ownAddress == state.ownAddress && reflect.DeepEqual(p.state.cfg.HTTPClientConfig, state.cfg.HTTPClientConfig):
 			p.state.failures.reopen(state.failures) // who moves the file away reloads
 			state.close()
 			continue // text hides secrets, hence the second look

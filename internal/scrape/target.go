@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net"
+	"net/netip"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"github.com/prometheus/prometheus/model/labels"
 	promscrape "github.com/prometheus/prometheus/scrape"
@@ -23,6 +25,7 @@ type target struct {
 	hash     uint64        // of every label, hidden ones too, and the URL: equal targets of a job are one
 	interval time.Duration
 	timeout  time.Duration
+	named    bool // by a list of the user's own
 
 	// What relabeling made of the job's histogram settings.
 	nativeHistograms, classicToo, toCustomBuckets bool
@@ -56,7 +59,7 @@ func makeTargets(cfg *promconfig.ScrapeConfig, groups []*targetgroup.Group, ownA
 	seen := map[uint64]bool{}
 	for _, group := range groups {
 		for i, own := range group.Targets {
-			t, err := makeTarget(lb, cfg, own, group.Labels, ownAddress)
+			t, err := makeTarget(lb, cfg, own, group, ownAddress)
 			switch {
 			case err != nil:
 				m.errors = append(m.errors, fmt.Sprintf("target %d of %s: %v", i, group.Source, err))
@@ -75,7 +78,8 @@ func makeTargets(cfg *promconfig.ScrapeConfig, groups []*targetgroup.Group, ownA
 }
 
 // makeTarget returns nil without an error for what relabeling dropped.
-func makeTarget(lb *labels.Builder, cfg *promconfig.ScrapeConfig, own, group model.LabelSet, ownAddress bool) (*target, error) {
+func makeTarget(lb *labels.Builder, cfg *promconfig.ScrapeConfig, own model.LabelSet, from *targetgroup.Group, ownAddress bool) (*target, error) {
+	group := from.Labels
 	lset, err := promscrape.PopulateLabels(lb, cfg, own, group)
 	if err != nil || lset.IsEmpty() {
 		return nil, err
@@ -94,8 +98,8 @@ func makeTarget(lb *labels.Builder, cfg *promconfig.ScrapeConfig, own, group mod
 		return nil, err
 	}
 	if ownAddress {
-		if ip := podIP(own, group); ip != "" && u.Hostname() != ip {
-			return nil, fmt.Errorf("address %s is not the pod's own, %s", u.Host, ip)
+		if err := isOwnAddress(u.Hostname(), podIP(own, group)); err != nil {
+			return nil, err
 		}
 	}
 	h := fnv.New64a()
@@ -107,6 +111,7 @@ func makeTarget(lb *labels.Builder, cfg *promconfig.ScrapeConfig, own, group mod
 		nativeHistograms: isSet(lset, nativeHistogramsLabel, cfg.ScrapeNativeHistogramsEnabled()),
 		classicToo:       isSet(lset, classicTooLabel, cfg.AlwaysScrapeClassicHistogramsEnabled()),
 		toCustomBuckets:  isSet(lset, toCustomBucketsLabel, cfg.ConvertClassicHistogramsToNHCBEnabled()),
+		named:            isNamed(cfg, from),
 		own:              own, group: group,
 	}, nil
 }
@@ -125,6 +130,33 @@ func isSet(lset labels.Labels, name string, job bool) bool {
 		return v
 	}
 	return job
+}
+
+// isOwnAddress refuses what is not a pod's own address.
+func isOwnAddress(host, podIP string) error {
+	ip, err := netip.ParseAddr(podIP)
+	if err != nil {
+		return fmt.Errorf("%s is not the address of a pod, and this job scrapes a pod's own addresses only", host)
+	}
+	if addr, err := netip.ParseAddr(host); err != nil || addr != ip {
+		return fmt.Errorf("address %s is not the pod's own, %s", host, ip)
+	}
+	return nil
+}
+
+// isNamed tells whether a static list of the job, or a file that it names, has a group of targets. Prometheus numbers the
+// groups of a static list; every other discovery says more in a group's source, and files and HTTP mark theirs.
+func isNamed(cfg *promconfig.ScrapeConfig, from *targetgroup.Group) bool {
+	for _, sd := range cfg.ServiceDiscoveryConfigs {
+		if _, static := sd.(discovery.StaticConfig); static {
+			if _, err := strconv.Atoi(from.Source); err == nil {
+				return true
+			}
+		} else if sd.Name() == "file" && from.Labels[model.MetaLabelPrefix+"filepath"] != "" && from.Labels[model.MetaLabelPrefix+"url"] == "" {
+			return true
+		}
+	}
+	return false
 }
 
 const podIPLabel = model.MetaLabelPrefix + "kubernetes_pod_ip"

@@ -106,11 +106,11 @@ func (w *wire) target() *target {
 
 const ok = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nx 1\n\r\n0\r\n\r\n"
 
-// lean returns a fetcher that asks itself, library one that lets net/http ask. Neither has a guard.
+// lean returns a fetcher that asks itself, library one that lets net/http ask. Both may dial loopback addresses.
 func lean(t testing.TB) *fetcher {
 	t.Helper()
 	f := library(t)
-	f.plain = newPlain((&net.Dialer{}).DialContext, f.request)
+	f.plain = newPlain(f.guard.dial, f.request)
 	return f
 }
 
@@ -118,6 +118,7 @@ func library(t testing.TB) *fetcher {
 	t.Helper()
 	f := &fetcher{
 		client: &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 1, MaxResponseHeaderBytes: maxHeadBytes}},
+		guard:  &guard{allowLoopback: true},
 		accept: "text/plain;version=0.0.4;q=0.5,*/*;q=0.1", acceptEncoding: "gzip", userAgent: "envoy-scraper/test",
 	}
 	t.Cleanup(f.close)

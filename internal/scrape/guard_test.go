@@ -1,0 +1,360 @@
+package scrape
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/prometheus/common/model"
+	promconfig "github.com/prometheus/prometheus/config"
+	_ "github.com/prometheus/prometheus/discovery/file"
+	_ "github.com/prometheus/prometheus/discovery/http"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+func TestS06ForbiddenAddresses(t *testing.T) {
+	for addr, c := range map[string]struct{ discovered, named bool }{
+		"10.0.0.1":               {true, true},
+		"2001:db8::1":            {true, true},
+		"fd00::1":                {true, true},
+		"::ffff:10.0.0.1":        {true, true},
+		"64:ff9b::10.0.0.1":      {true, true},
+		"127.0.0.1":              {false, true},
+		"127.255.255.254":        {false, true},
+		"::1":                    {false, true},
+		"::ffff:127.0.0.1":       {false, true},
+		"::127.0.0.1":            {false, true},
+		"0.0.0.0":                {},
+		"0.1.2.3":                {},
+		"::":                     {},
+		"169.254.169.254":        {},
+		"169.254.0.1":            {},
+		"169.254.170.2":          {}, // AWS, credentials of a container
+		"::ffff:169.254.169.254": {},
+		"::169.254.169.254":      {},
+		"64:ff9b::169.254.0.1":   {},
+		"64:ff9b:1::a9fe:a9fe":   {},
+		"2002:a9fe:a9fe::1":      {},
+		"fe80::1":                {},
+		"fe80::1%eth0":           {},
+		"fe80::a9fe:a9fe":        {},
+		"febf::1":                {},
+		"fd00:ec2::254":          {},
+		"fd00:ec2::23":           {}, // AWS, credentials of a pod
+		"fd00:ec2::254%eth0":     {},
+		"fd20:ce::254":           {},
+		"168.63.129.16":          {},
+		"::ffff:168.63.129.16":   {},
+		"100.100.100.200":        {},
+		"192.0.0.192":            {},
+		"fd00:42::42":            {},
+		"224.0.0.1":              {},
+		"239.1.2.3":              {},
+		"ff02::1":                {},
+		"ff05::1":                {},
+		"255.255.255.255":        {},
+	} {
+		ip := netip.MustParseAddr(addr)
+		if got := forbidden(ip, false) == ""; got != c.discovered {
+			t.Errorf("%s discovered: allowed %v", addr, got)
+		}
+		if got := forbidden(ip, true) == ""; got != c.named {
+			t.Errorf("%s named: allowed %v", addr, got)
+		}
+	}
+}
+
+func TestS06OnlyThePodsOwnAddress(t *testing.T) {
+	cfg := job(t, "")
+	for name, c := range map[string]struct {
+		address, podIP string
+		refused        string // empty: it is not
+	}{
+		"own":                 {"10.0.0.1:15090", "10.0.0.1", ""},
+		"own, IPv6":           {"[fd00::1]:15090", "fd00::1", ""},
+		"own, written else":   {"[fd00:0::1]:15090", "fd00::1", ""},
+		"another pod's":       {"10.0.0.2:15090", "10.0.0.1", "not the pod's own"},
+		"a name":              {"pod.example:15090", "10.0.0.1", "not the pod's own"},
+		"no pod":              {"10.0.0.1:15090", "", "not the address of a pod"},
+		"user info before it": {"10.0.0.1:1@10.0.0.2:15090", "10.0.0.1", "not"},
+	} {
+		own := model.LabelSet{model.AddressLabel: model.LabelValue(c.address), podIPLabel: model.LabelValue(c.podIP)}
+		m := makeTargets(cfg, []*targetgroup.Group{{Targets: []model.LabelSet{own}}}, true)
+		if c.refused == "" && len(m.targets) != 1 || c.refused != "" && (len(m.targets) != 0 || len(m.errors) != 1 || !strings.Contains(m.errors[0], c.refused)) {
+			t.Errorf("%s: %d targets, errors %q", name, len(m.targets), m.errors)
+		}
+	}
+}
+
+func TestS06WhoMayNameLoopback(t *testing.T) {
+	const static, file = "  static_configs: [{targets: [a]}]\n", "  file_sd_configs: [{files: [a.yml]}]\n"
+	const http = "  http_sd_configs: [{url: 'http://a/'}]\n"
+	path, url := model.LabelSet{"__meta_filepath": "a.yml"}, model.LabelSet{"__meta_filepath": "a.yml", "__meta_url": "http://a/"}
+	for name, c := range map[string]struct {
+		yaml  string
+		group targetgroup.Group
+		want  bool
+	}{
+		"static":                       {static, targetgroup.Group{Source: "0"}, true},
+		"file":                         {file, targetgroup.Group{Source: "a.yml:0", Labels: path}, true},
+		"http":                         {http, targetgroup.Group{Source: "http://a/:0", Labels: url}, false},
+		"http that pretends":           {http + file, targetgroup.Group{Source: "http://a/:0", Labels: url}, false},
+		"pod":                          {"", targetgroup.Group{Source: "pod/default/a"}, false},
+		"pod of a job with lists":      {static + file, targetgroup.Group{Source: "pod/default/0"}, false},
+		"a number, but no static list": {http, targetgroup.Group{Source: "0"}, false},
+	} {
+		if got := isNamed(job(t, c.yaml), &c.group); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+// fetch asks for a target as a job would.
+func fetch(t *testing.T, yaml string, allowLoopback, ownAddress, named bool, url string) (*fetcher, seen) {
+	t.Helper()
+	f, err := newFetcher(job(t, yaml), allowLoopback, ownAddress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(f.close)
+	_, rest, _ := strings.Cut(url, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	return f, look(t.Context(), f, &target{url: url, hostPort: host, named: named})
+}
+
+// TestS06RebindingNames: what counts is the address that is dialled, not what a name stood for before.
+func TestS06RebindingNames(t *testing.T) {
+	page := listen(t, always(ok))
+	_, port, _ := net.SplitHostPort(page.host)
+	for name, ports := range map[string]string{"plain": "", "net/http": "  basic_auth: {username: a, password: b}\n"} {
+		t.Run(name, func(t *testing.T) {
+			var asked atomic.Int32
+			f, err := newFetcher(job(t, ports), true, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(f.close)
+			f.guard.resolver = nameServer(t, func() netip.Addr {
+				if asked.Add(1) == 1 {
+					return netip.MustParseAddr("127.0.0.1")
+				}
+				return netip.MustParseAddr("169.254.169.254")
+			})
+			host := "moves.example.:" + port
+			for _, want := range []string{"", "never scraped"} {
+				f.client.CloseIdleConnections()
+				if f.plain != nil {
+					f.plain.idle.forget(host)
+				}
+				s := look(t.Context(), f, &target{url: "http://" + host + "/", hostPort: host})
+				if (want == "") != (s.err == "") || !strings.Contains(s.err, want) {
+					t.Errorf("name asked %d times: error %q, want %q", asked.Load(), s.err, want)
+				}
+			}
+		})
+	}
+}
+
+// nameServer is a resolver that answers every question for an IPv4 address with what address returns.
+func nameServer(t *testing.T, address func() netip.Addr) *net.Resolver {
+	t.Helper()
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	go func() {
+		buf := make([]byte, 512)
+		for {
+			n, from, err := c.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			var m dnsmessage.Message
+			if m.Unpack(buf[:n]) != nil || len(m.Questions) != 1 {
+				continue
+			}
+			q := m.Questions[0]
+			m.Response, m.Additionals = true, nil
+			if q.Type == dnsmessage.TypeA {
+				m.Answers = []dnsmessage.Resource{{
+					Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 1},
+					Body:   &dnsmessage.AResource{A: address().As4()},
+				}}
+			}
+			if answer, err := m.Pack(); err == nil {
+				_, _ = c.WriteTo(answer, from)
+			}
+		}
+	}()
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "udp", c.LocalAddr().String())
+	}}
+}
+
+// TestS06Proxies: the proxy that the configuration names is dialled wherever it is; what goes around it is guarded.
+func TestS06Proxies(t *testing.T) {
+	proxy := listen(t, always(ok)) // on loopback, which no discovered target may be
+	hidden := listen(t, always(ok))
+	viaProxy := "  proxy_url: http://" + proxy.host + "\n"
+	for name, c := range map[string]struct {
+		yaml, env, url string
+		want           string // in the error; empty: the page
+	}{
+		"through it":                          {yaml: viaProxy, url: "http://pod.example:15090/"},
+		"an address that is never dialled":    {yaml: viaProxy, url: "http://169.254.169.254/", want: "never scraped"},
+		"a loopback address":                  {yaml: viaProxy, url: "http://" + hidden.host + "/", want: "loopback"},
+		"around it":                           {yaml: viaProxy + "  no_proxy: localhost\n", url: "http://localhost:" + portOf(hidden.host) + "/", want: "loopback"},
+		"from the environment":                {yaml: "  proxy_from_environment: true\n", env: proxy.host, url: "http://pod.example:15090/"},
+		"from an environment that has none":   {yaml: "  proxy_from_environment: true\n", url: "http://localhost:" + portOf(hidden.host) + "/", want: "loopback"},
+		"from the environment, but forbidden": {yaml: "  proxy_from_environment: true\n", env: proxy.host, url: "http://[fd00:ec2::254]/", want: "never scraped"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, key := range []string{"HTTP_PROXY", "http_proxy"} {
+				t.Setenv(key, c.env)
+			}
+			t.Setenv("NO_PROXY", "")
+			_, s := fetch(t, c.yaml, false, false, false, c.url)
+			if (c.want == "") != (s.err == "") || !strings.Contains(s.err, c.want) {
+				t.Errorf("error %q, want %q", s.err, c.want)
+			}
+		})
+	}
+	if len(hidden.asked()) != 0 {
+		t.Error("a loopback address was asked")
+	}
+}
+
+func portOf(host string) string {
+	_, port, _ := net.SplitHostPort(host)
+	return port
+}
+
+// TestS06TokenURL: the token endpoint that the configuration names is dialled, and by nobody else.
+func TestS06TokenURL(t *testing.T) {
+	tokens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"access_token": "a", "token_type": "Bearer"}`)
+	}))
+	defer tokens.Close()
+	host := strings.TrimPrefix(tokens.URL, "http://")
+	yaml := "  oauth2: {client_id: a, client_secret: b, token_url: '" + tokens.URL + "/'}\n"
+	// The token is fetched; then the target is dialled, on an address where it may not be.
+	if _, s := fetch(t, yaml, false, false, false, "http://localhost:"+portOf(host)+"/"); !strings.Contains(s.err, "loopback") || strings.Contains(s.err, "oauth2") {
+		t.Errorf("error %q", s.err)
+	}
+	if _, s := fetch(t, yaml, false, false, false, tokens.URL+"/"); !strings.Contains(s.err, "loopback") {
+		t.Errorf("a target on the address of the token endpoint: error %q", s.err)
+	}
+}
+
+// TestT9Redirects: loops end, and no redirect leads where a target may not be.
+func TestT9Redirects(t *testing.T) {
+	hidden := listen(t, always(ok))
+	mux := http.NewServeMux()
+	mux.HandleFunc("/loop", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/loop", http.StatusFound) })
+	for path, to := range map[string]string{
+		"/metadata": "http://169.254.169.254/latest", "/metadata6": "http://[fd00:ec2::254]/", "/mapped": "http://[::ffff:169.254.169.254]/",
+		"/any": "http://0.0.0.0:" + portOf(hidden.host) + "/", "/local": "http://" + hidden.host + "/", "/name": "http://localhost:" + portOf(hidden.host) + "/",
+		"/file": "file:///etc/passwd", "/unix": "unix:///x",
+	} {
+		mux.Handle(path, http.RedirectHandler(to, http.StatusFound))
+	}
+	srv := httptest.NewServer(mux)
+	defer srv.Close()
+	for path, want := range map[string]string{
+		"/loop": "10 redirects", "/metadata": "never scraped", "/metadata6": "never scraped", "/mapped": "never scraped",
+		"/any": "never scraped", "/local": "loopback", "/name": "loopback", "/file": "unsupported protocol", "/unix": "unsupported protocol",
+	} {
+		for kind, yaml := range map[string]string{"plain": "", "net/http": "  basic_auth: {username: a, password: b}\n"} {
+			// A static list names the server, on loopback; it does not name what the server redirects to.
+			_, s := fetch(t, yaml, false, false, true, srv.URL+path)
+			if !strings.Contains(s.err, want) {
+				t.Errorf("%s, %s: error %q, want %q", kind, path, s.err, want)
+			}
+		}
+	}
+	if len(hidden.asked()) != 0 {
+		t.Error("a redirect led to a loopback address")
+	}
+	if got := reasonOf(fmt.Errorf("Get: %w", &forbiddenError{})); got != "forbidden_address" {
+		t.Errorf("reason %q", got)
+	}
+	var refused *forbiddenError
+	if _, err := (&guard{}).dial(t.Context(), "tcp", "169.254.169.254:80"); !errors.As(err, &refused) {
+		t.Errorf("dial: %v, want an address that is refused", err)
+	}
+}
+
+// TestS07CredentialsStayWithTheHost: no credential of a job follows a redirect to another host, and none that came
+// back from there.
+func TestS07CredentialsStayWithTheHost(t *testing.T) {
+	for name, yaml := range map[string]string{
+		"basic_auth":    "  basic_auth: {username: canary, password: canary}\n",
+		"authorization": "  authorization: {credentials: canary}\n",
+		"http_headers":  "  http_headers: {X-Token: {secrets: [canary]}, Cookie: {values: [canary]}, X-Plain: {values: [canary]}}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			other := listen(t, always(ok))
+			var first *wire
+			first = listen(t, func(_ int, r *ring) {
+				for r.hear() {
+					to := "http://localhost:" + portOf(other.host) + "/"
+					if strings.HasPrefix(first.asked()[len(first.asked())-1], "GET /same ") {
+						to = "http://" + first.host + "/page"
+					}
+					if strings.HasPrefix(first.asked()[len(first.asked())-1], "GET /page ") {
+						r.say(ok)
+						continue
+					}
+					r.say("HTTP/1.1 302 Found\r\nLocation: " + to + "\r\nContent-Length: 0\r\n\r\n")
+				}
+			})
+			if _, s := fetch(t, yaml, true, false, false, "http://"+first.host+"/other"); s.err != "" {
+				t.Fatal(s.err)
+			}
+			if head := other.asked()[0]; hasCredentials(head) {
+				t.Errorf("the other host got credentials:\n%s", head)
+			}
+			if _, s := fetch(t, yaml, true, false, false, "http://"+first.host+"/same"); s.err != "" {
+				t.Fatal(s.err)
+			}
+			for _, head := range first.asked() {
+				if !hasCredentials(head) {
+					t.Errorf("the host itself got no credentials:\n%s", head)
+				}
+			}
+		})
+	}
+}
+
+func hasCredentials(head string) bool {
+	return strings.Contains(head, "canary") || strings.Contains(head, "Y2FuYXJ5OmNhbmFyeQ==")
+}
+
+// TestS06ReloadChangesWhoMayDialWhat: the jobs that may dial a pod's own address only are part of a configuration.
+func TestS06ReloadChangesWhoMayDialWhat(t *testing.T) {
+	r := newRig()
+	only := false
+	r.opts.OwnAddressOnly = func(string) bool { return only }
+	r.apply(t, job(t, ""))
+	r.discover(model.LabelSet{model.AddressLabel: "10.0.0.2:1", podIPLabel: "10.0.0.1"})
+	if n := len(r.Status()[0].Targets); n != 1 {
+		t.Fatalf("%d targets, want 1", n)
+	}
+	only = true
+	if err := r.Apply([]*promconfig.ScrapeConfig{job(t, "")}); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(r.Status()[0].Targets); n != 0 {
+		t.Errorf("%d targets of other addresses are left", n)
+	}
+}
