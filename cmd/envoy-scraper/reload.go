@@ -37,6 +37,7 @@ type reloader struct {
 
 	mu       sync.Mutex // guards the following; held through a reload
 	current  *config.Config
+	applying *config.Config // by apply, whose callees ask of it
 	checksum string
 }
 
@@ -93,6 +94,7 @@ func (r *reloader) replace() error {
 }
 
 func (r *reloader) apply(cfg *config.Config) error {
+	r.applying = cfg
 	cfg.SetSelfAddress(r.listen)
 	if err := r.pools.Apply(cfg.Jobs); err != nil {
 		return fmt.Errorf("scrape_configs: %w", err)
@@ -106,6 +108,9 @@ func (r *reloader) apply(cfg *config.Config) error {
 	debug.SetGCPercent(cfg.Prometheus.Runtime.GoGC)
 	return nil
 }
+
+// ownAddressOnly is what the pools ask of a job while apply is in them.
+func (r *reloader) ownAddressOnly(job string) bool { return r.applying.OwnAddressOnly(job) }
 
 func (r *reloader) succeeded() {
 	r.successful.Set(1)

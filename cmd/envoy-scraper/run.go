@@ -65,7 +65,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	r := newReloader(opts, cfg, log, reg)
 	pools := scrape.New(table, writers, scrape.Options{
 		AllowLoopback:  f.allowLoopback,
-		OwnAddressOnly: func(job string) bool { return job == cfg.BuiltinJob },
+		OwnAddressOnly: r.ownAddressOnly,
 		ExternalLabels: cfg.RemoteWrite.ExternalLabels,
 	}, log.Named("scrape"), reg)
 	discovery.TakeClientLogs(log.Named("kubernetes"))

@@ -10,6 +10,7 @@
 package config
 
 import (
+	"slices"
 	"time"
 
 	promconfig "github.com/prometheus/prometheus/config"
@@ -47,8 +48,13 @@ type Config struct {
 	Extension   Extension
 	Warnings    []Problem
 
-	// BuiltinJob names the job that came with the program and may dial a pod's own addresses only; empty: none.
+	// BuiltinJob names the job that came with the program; empty: none.
 	BuiltinJob string
 
 	opts Options
+}
+
+// OwnAddressOnly tells that a job may dial a pod's own address only: the built-in one, and those that the file lists.
+func (c *Config) OwnAddressOnly(job string) bool {
+	return job == c.BuiltinJob || slices.Contains(c.Extension.OwnAddressJobs, job)
 }

@@ -6,15 +6,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/alecthomas/units"
 	"github.com/prometheus/common/config"
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/discovery/kubernetes"
 	"go.yaml.in/yaml/v3"
 )
-
-// defaultBodySizeLimit bounds a page where neither the job nor global says anything; a written 0 is no limit.
-const defaultBodySizeLimit units.Base2Bytes = 64 << 20
 
 // supportedDiscoveries are the ways to find targets that exist here.
 var supportedDiscoveries = []string{"kubernetes_sd_configs", "static_configs", "file_sd_configs", "http_sd_configs"}

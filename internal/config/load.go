@@ -25,8 +25,8 @@ type loader struct {
 	extAt    *piece // where the block stands; nil: nowhere
 	jobs     []*job
 	remotes  []*remote
-	// globalBodyLimit: global.body_size_limit was written, be it as 0.
-	globalBodyLimit bool
+	// globalLimits are those that global has, be it as 0.
+	globalLimits map[string]bool
 }
 
 // job is a job and where it was written.
@@ -138,7 +138,7 @@ func (l *loader) readGlobal(src *source) {
 	if value == nil {
 		return
 	}
-	l.globalBodyLimit = get(value, "body_size_limit") != nil
+	l.globalLimits = limitsIn(value)
 	rest := l.settleTop(src, newString("global"), value)
 	if rest == nil {
 		return
@@ -199,9 +199,7 @@ func (l *loader) assemble(src *source) *Config {
 
 // complete applies what depends on which keys were written, and on the command line.
 func (l *loader) complete(j *job) {
-	if get(j.node, "body_size_limit") == nil && l.global.BodySizeLimit == 0 && !l.globalBodyLimit {
-		j.cfg.BodySizeLimit = defaultBodySizeLimit
-	}
+	l.fillLimits(j.cfg, j.node)
 	l.fillKubeconfig(j)
 }
 

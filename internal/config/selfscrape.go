@@ -20,7 +20,7 @@ func (l *loader) addSelf(cfg *Config) {
 		l.add(Problem{File: "--self-scrape", Why: err.Error(), Fix: "leave it out"})
 		return
 	}
-	self.BodySizeLimit = defaultBodySizeLimit
+	l.fillLimits(&self, nil)
 	cfg.Jobs = append(cfg.Jobs, &self)
 	cfg.SetSelfAddress(l.opts.ListenAddress)
 }
