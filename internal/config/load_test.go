@@ -68,7 +68,7 @@ func TestLoadMeansWhatPrometheusMeans(t *testing.T) {
 	}
 	want.SetDirectory("testdata")
 	want.RemoteWriteConfigs[1].QueueConfig.RetryOnRateLimit = true // ours: it was not written
-	for _, j := range want.ScrapeConfigs { // nor were these
+	for _, j := range want.ScrapeConfigs {                         // nor were these
 		for _, limit := range limits {
 			limit.set(j)
 		}

@@ -7,6 +7,8 @@ import (
 
 	yamlv2 "go.yaml.in/yaml/v2"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
 // redacted stands where a secret stood; prometheus/common writes the same.
@@ -19,9 +21,6 @@ var secretKeys = map[string]bool{
 	"secret_key": true, "headers": true, "http_headers": true, "proxy_connect_header": true, "endpoint_params": true,
 	"key": true, "claims": true, "access_key": true, "external_id": true, "username": true, "client_id": true,
 }
-
-// secretNames are names of query parameters that hold a secret more often than not.
-var secretNames = regexp.MustCompile(`(?i)token|secret|passw|auth|key|sig|cred`)
 
 var (
 	urlUser  = regexp.MustCompile(`(://)[^/?#\s"']*@`)
@@ -41,8 +40,8 @@ func redactURL(s string) string {
 func isSecretPath(path string) bool {
 	parts := strings.FieldsFunc(path, func(r rune) bool { return r == '.' || r == '[' || r == ']' })
 	for i, part := range parts {
-		if secretKeys[part] || i > 0 && parts[i-1] == "params" && secretNames.MatchString(part) ||
-			strings.HasPrefix(part, "__param_") && secretNames.MatchString(part) {
+		if secretKeys[part] || i > 0 && parts[i-1] == "params" && scrape.IsSecretParam(part) ||
+			strings.HasPrefix(part, "__param_") && scrape.IsSecretParam(part) {
 			return true
 		}
 	}
@@ -60,7 +59,7 @@ func mayBeSecret(path string) bool {
 		return true
 	}
 	for part := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '.' || r == '[' || r == ']' }) {
-		if authKeys[part] || secretNames.MatchString(part) && !strings.HasSuffix(part, "_file") {
+		if authKeys[part] || scrape.IsSecretParam(part) && !strings.HasSuffix(part, "_file") {
 			return true
 		}
 	}

@@ -109,7 +109,7 @@ func (f *fetcher) get(ctx context.Context, t *target) (*page, error) {
 	if a.code != http.StatusOK {
 		_, _ = io.CopyN(io.Discard, a.body, maxDrainBytes)
 		_ = a.body.Close()
-		return nil, fmt.Errorf("server returned HTTP status %s", a.status)
+		return nil, fmt.Errorf("server returned HTTP status %s", cut(a.status, maxQuoted))
 	}
 	p := &page{contentType: a.contentType, answer: a.body, fetcher: f}
 	reader := io.Reader(a.body)

@@ -34,11 +34,19 @@ type scratch struct {
 
 func newScratch() any { return &scratch{builder: labels.NewBuilder(labels.EmptyLabels())} }
 
+// maxPrintedLabels is how many labels a line may print before relabeling takes some away, where label_limit is on and
+// not more: some actions take time by the square of it.
+const maxPrintedLabels = 1000
+
 var errNoName = errors.New("missing metric name (__name__ label)")
 
 func (l *learner) Learn(lset labels.Labels, m series.Meta) (id series.ID, keep bool, err error) {
 	s := l.scratch.Get().(*scratch)
 	defer l.scratch.Put(s)
+	if n, most := lset.Len(), max(int(l.cfg.LabelLimit), maxPrintedLabels); l.cfg.LabelLimit > 0 && n > most {
+		l.exceed()
+		return 0, false, tooManyLabels(lset, n, most)
+	}
 	final, keep := l.relabel(s, lset)
 	if !keep || final.IsEmpty() {
 		return 0, false, nil
@@ -47,14 +55,14 @@ func (l *learner) Learn(lset labels.Labels, m series.Meta) (id series.ID, keep b
 		return 0, false, errNoName
 	}
 	if !final.IsValid(l.cfg.MetricNameValidationScheme) {
-		return 0, false, fmt.Errorf("invalid metric name or label names: %s", final)
+		return 0, false, fmt.Errorf("invalid metric name or label names: %s", cut(final.String(), maxQuoted))
 	}
 	if err := checkLimits(final, l.cfg); err != nil {
 		l.exceed()
 		return 0, false, err
 	}
 	if name, twice := final.HasDuplicateLabelNames(); twice {
-		return 0, false, fmt.Errorf("label name %q is not unique: %s", name, final)
+		return 0, false, fmt.Errorf("label name %q is not unique: %s", clip(name), cut(final.String(), 2*maxQuoted/3))
 	}
 	return l.table.Add(l.target, final, m), true, nil
 }
@@ -136,11 +144,21 @@ func merge(b *labels.Builder, lset, target labels.Labels, honor bool) {
 	}
 }
 
+// limitError is a label limit that was exceeded.
+type limitError struct{ text string }
+
+func (e *limitError) Error() string { return e.text }
+
+func tooManyLabels(lset labels.Labels, n, limit int) error {
+	return &limitError{fmt.Sprintf("label_limit exceeded (metric: %s, number of labels: %d, limit: %d)", clip(lset.Get(model.MetricNameLabel)), n, limit)}
+}
+
 // checkLimits counts the target's labels too: Prometheus does.
 func checkLimits(lset labels.Labels, cfg *promconfig.ScrapeConfig) error {
-	name := clip(lset.Get(model.MetricNameLabel))
-	if limit := int(cfg.LabelLimit); limit > 0 && lset.Len() > limit {
-		return fmt.Errorf("label_limit exceeded (metric: %s, number of labels: %d, limit: %d)", name, lset.Len(), limit)
+	if limit := int(cfg.LabelLimit); limit > 0 {
+		if n := lset.Len(); n > limit {
+			return tooManyLabels(lset, n, limit)
+		}
 	}
 	nameLimit, valueLimit := int(cfg.LabelNameLengthLimit), int(cfg.LabelValueLengthLimit)
 	if nameLimit == 0 && valueLimit == 0 {
@@ -148,10 +166,12 @@ func checkLimits(lset labels.Labels, cfg *promconfig.ScrapeConfig) error {
 	}
 	return lset.Validate(func(l labels.Label) error {
 		if nameLimit > 0 && len(l.Name) > nameLimit {
-			return fmt.Errorf("label_name_length_limit exceeded (metric: %s, label name: %s, length: %d, limit: %d)", name, clip(l.Name), len(l.Name), nameLimit)
+			return &limitError{fmt.Sprintf("label_name_length_limit exceeded (metric: %s, label name: %s, length: %d, limit: %d)",
+				clip(lset.Get(model.MetricNameLabel)), clip(l.Name), len(l.Name), nameLimit)}
 		}
 		if valueLimit > 0 && len(l.Value) > valueLimit {
-			return fmt.Errorf("label_value_length_limit exceeded (metric: %s, label name: %s, value: %q, length: %d, limit: %d)", name, clip(l.Name), clip(l.Value), len(l.Value), valueLimit)
+			return &limitError{fmt.Sprintf("label_value_length_limit exceeded (metric: %s, label name: %s, value: %q, length: %d, limit: %d)",
+				clip(lset.Get(model.MetricNameLabel)), clip(l.Name), clip(l.Value), len(l.Value), valueLimit)}
 		}
 		return nil
 	})
@@ -159,7 +179,7 @@ func checkLimits(lset labels.Labels, cfg *promconfig.ScrapeConfig) error {
 
 // clip shortens what a page chose, for an error message.
 func clip(s string) string {
-	const most = 50
+	const most = 30
 	if len(s) <= most {
 		return s
 	}

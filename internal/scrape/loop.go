@@ -3,8 +3,6 @@ package scrape
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -179,7 +177,7 @@ func (l *loop) read(process context.Context, start time.Time, b *series.Batch) (
 // written there, as in Prometheus, nor is one that the end of the process cut off.
 func (l *loop) logFailure(process context.Context, err error) {
 	if process.Err() == nil {
-		l.job.failures.write(l.target.shown, shorten(err.Error()))
+		l.job.failures.write(l.target.shown, inWords(err))
 	}
 }
 
@@ -250,7 +248,7 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 
 	health, text := HealthUp, ""
 	if err != nil {
-		health, text = HealthDown, shorten(err.Error())
+		health, text = HealthDown, inWords(err)
 		m.failed(reasonOf(err)).Inc()
 		m.lost.Add(float64(c.Kept))
 	}
@@ -273,15 +271,6 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 	if c.Duplicates > 0 && l.env.log.Core().Enabled(zap.DebugLevel) {
 		l.env.log.Debug("page shows a series twice; the first wins", append(fields, zap.Int("samples", c.Duplicates))...)
 	}
-}
-
-// shorten bounds what a hostile page can put into a log or onto a page.
-func shorten(s string) string {
-	const most = 500
-	if len(s) > most {
-		return fmt.Sprintf("%s… (%d bytes more)", strings.ToValidUTF8(s[:most], ""), len(s)-most)
-	}
-	return s
 }
 
 // rediscovered notes what discovery says now of a target whose labels did not change.

@@ -98,7 +98,10 @@ func (m *metrics) forget(job string) {
 func reasonOf(err error) string {
 	var netErr net.Error
 	var refused *forbiddenError
+	var labelLimit *limitError
 	switch {
+	case errors.As(err, &labelLimit):
+		return "label_limit"
 	case errors.As(err, &refused):
 		return "forbidden_address"
 	case errors.Is(err, errBodyLimit):

@@ -19,7 +19,7 @@ import (
 // target is one page to scrape. Immutable: replaced, never edited.
 type target struct {
 	url      string // whole, with parameters
-	shown    string // without user info
+	shown    string // without secrets
 	hostPort string
 	labels   labels.Labels // public: what its series carry
 	hash     uint64        // of every label, hidden ones too, and the URL: equal targets of a job are one
@@ -105,7 +105,7 @@ func makeTarget(lb *labels.Builder, cfg *promconfig.ScrapeConfig, own model.Labe
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%016d%s", lset.Hash(), u)
 	return &target{
-		url: u.String(), shown: u.Redacted(), hostPort: hostPort(u.Scheme, u.Hostname(), u.Port()),
+		url: u.String(), shown: maskSecretParams(u.String()), hostPort: hostPort(u.Scheme, u.Hostname(), u.Port()),
 		labels: t.Labels(lb), hash: h.Sum64(),
 		interval: time.Duration(interval), timeout: time.Duration(timeout),
 		nativeHistograms: isSet(lset, nativeHistogramsLabel, cfg.ScrapeNativeHistogramsEnabled()),
