@@ -21,6 +21,9 @@ import (
 // errBodyLimit is a page as long as body_size_limit, or longer, uncompressed.
 var errBodyLimit = errors.New("body size limit exceeded")
 
+// errZstd is an answer in what no scrape asks for: Prometheus does behind a feature flag.
+var errZstd = errors.New("received a zstd-compressed response, which was not asked for")
+
 // maxDrainBytes is how much of a refused answer is read so that its connection can be used again.
 const maxDrainBytes = 64 << 10
 
@@ -113,7 +116,11 @@ func (f *fetcher) get(ctx context.Context, t *target) (*page, error) {
 	}
 	p := &page{contentType: a.contentType, answer: a.body, fetcher: f}
 	reader := io.Reader(a.body)
-	if a.encoding == "gzip" {
+	switch a.encoding {
+	case "zstd":
+		p.close()
+		return nil, errZstd
+	case "gzip":
 		p.unzipper = f.unzipper()
 		reader = p.unzipper
 		if err := p.unzipper.begin(a.body); err != nil {
