@@ -83,7 +83,7 @@ func startsByTextparse(t *testing.T, page []byte, contentType string, opts textp
 	}
 }
 
-func TestStartsInOpenMetrics(t *testing.T) {
+func TestRow64StartsInOpenMetrics(t *testing.T) {
 	const counters = "# TYPE c counter\nc_total{x=\"1\"} 1\nc_created{x=\"1\"} 1520872607.123\nc_total{x=\"2\"} 1\nc_created{x=\"2\"} 1520872608\n"
 	const histograms = "# HELP h help\n# TYPE h histogram\n" +
 		"h_bucket{a=\"1\",le=\"1\"} 1\nh_bucket{a=\"1\",le=\"+Inf\"} 2\nh_count{a=\"1\"} 2\nh_sum{a=\"1\"} 3\nh_created{a=\"1\"} 7.5\n" +
@@ -125,7 +125,7 @@ func readOnce(t *testing.T, page string, opts Options) (starts []series.Start, s
 }
 
 // TestOddStarts: what the page does not say properly is no start, and whose series are dropped may still say it.
-func TestOddStarts(t *testing.T) {
+func TestRow64OddStarts(t *testing.T) {
 	for name, tc := range map[string]struct {
 		page string
 		want []series.Start
@@ -151,7 +151,7 @@ func TestOddStarts(t *testing.T) {
 	}
 }
 
-func TestStartsInProtobuf(t *testing.T) {
+func TestRow64StartsInProtobuf(t *testing.T) {
 	at := &types.Timestamp{Seconds: 1_520_872_607, Nanos: 123_456_789}
 	var page []byte
 	add := func(name string, typ dto.MetricType, m dto.Metric) {
