@@ -438,7 +438,7 @@ func TestReplicasShareALayoutWhateverTheyShowedBefore(t *testing.T) {
 	}
 }
 
-func TestFailingPagesDoNotTeachWithoutEnd(t *testing.T) {
+func TestRow27FailingPagesDoNotTeachWithoutEnd(t *testing.T) {
 	l := newLearner()
 	p := NewPage(l.layouts, l, Options{})
 	for i := range 50 {

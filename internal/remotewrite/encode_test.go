@@ -262,7 +262,7 @@ func compare(t *testing.T, got, want map[string]string) {
 	}
 }
 
-func TestExternalLabelsAndRules(t *testing.T) {
+func TestRow38ExternalLabelsAndRules(t *testing.T) {
 	external := labels.FromStrings("a", "first", "cluster", "c1", "job", "external", "zone", "z1", "void", "")
 	rules := func(rs ...*relabel.Config) []*relabel.Config {
 		for _, r := range rs {

@@ -105,7 +105,7 @@ func TestOrderPerSeries(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotNewerIsDropped(t *testing.T) {
+func TestRow14WhatIsNotNewerIsDropped(t *testing.T) {
 	w := newWorld(t, endpointConfig("a"))
 	pod := w.target("pod-1", 10)
 	for _, at := range []int64{2000, 2000, 1000, 3000} {

@@ -30,13 +30,18 @@ type got struct {
 // sink keeps what the loops yield.
 type sink struct {
 	table *series.Table
+	look  func(*series.Batch) // unless nil
 	mu    sync.Mutex
 	got   []got
 }
 
 func (s *sink) Append(b *series.Batch) error {
+	if s.look != nil {
+		s.look(b)
+	}
 	g := got{at: time.UnixMilli(b.Time), samples: map[string]string{}}
 	s.table.Read(func(v series.View) {
+		own := b.Times
 		for i, id := range b.Series {
 			var lb labels.ScratchBuilder
 			for _, p := range v.Labels(nil, id, b.Target) {
@@ -45,6 +50,10 @@ func (s *sink) Append(b *series.Batch) error {
 			text := fmt.Sprint(b.Values[i])
 			if value.IsStaleNaN(b.Values[i]) {
 				text = "stale"
+			}
+			if len(own) > 0 && own[0].Index == i {
+				text += fmt.Sprintf(" @%d", own[0].Time)
+				own = own[1:]
 			}
 			key := lb.Labels().String()
 			if _, twice := g.samples[key]; twice {
@@ -154,7 +163,13 @@ func newRig() *rig {
 // job parses a job; an interval of 10 s unless it says otherwise.
 func job(t testing.TB, yaml string) *promconfig.ScrapeConfig {
 	t.Helper()
-	cfg, err := promconfig.Load("global: {scrape_interval: 10s, scrape_timeout: 5s}\nscrape_configs:\n- job_name: envoy\n"+yaml, nil)
+	return jobUnder(t, "", yaml)
+}
+
+// jobUnder is job under a global block that says more.
+func jobUnder(t testing.TB, global, yaml string) *promconfig.ScrapeConfig {
+	t.Helper()
+	cfg, err := promconfig.Load("global: {scrape_interval: 10s, scrape_timeout: 5s, "+global+"}\nscrape_configs:\n- job_name: envoy\n"+yaml, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,6 +178,15 @@ func job(t testing.TB, yaml string) *promconfig.ScrapeConfig {
 		t.Fatal(err)
 	}
 	return jobs[0]
+}
+
+// jobsOf is a job under rules that change from reload to reload, and now and then none.
+func jobsOf(t testing.TB, reload int) []*promconfig.ScrapeConfig {
+	if reload%7 == 6 {
+		return nil
+	}
+	rules := []string{"", "  sample_limit: 50\n", "  metric_relabel_configs: [{source_labels: [__name__], regex: x, action: drop}]\n"}
+	return []*promconfig.ScrapeConfig{job(t, "  scrape_interval: 1s\n  scrape_timeout: 1s\n"+rules[reload%len(rules)])}
 }
 
 func (r *rig) apply(t *testing.T, jobs ...*promconfig.ScrapeConfig) {

@@ -17,66 +17,6 @@ import (
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 )
 
-// scrapeOnce reads a page under a job's rules, as the only scrape of a target a:1.
-func scrapeOnce(t *testing.T, yaml, text string) (*rig, map[string]string) {
-	t.Helper()
-	r := newRig()
-	r.pages.set("a:1", text)
-	r.apply(t, job(t, yaml))
-	r.discover(at("a:1"))
-	for _, l := range r.jobs["envoy"].loops {
-		l.scrape(t.Context(), nil)
-	}
-	return r, r.values(t, -1)
-}
-
-func TestWhatBecomesOfAPage(t *testing.T) {
-	const up = `{__name__="up", instance="a:1", job="envoy"}`
-	for name, c := range map[string]struct {
-		job, page string
-		want      []string
-	}{
-		"the target's label wins":    {"", "x{job=\"mine\",exported_job=\"other\"} 1\n", []string{`{__name__="x", exported_exported_job="mine", exported_job="other", instance="a:1", job="envoy"}`, "1", up, "1"}},
-		"honor_labels":               {"  honor_labels: true\n", "x{job=\"mine\"} 1\n", []string{`{__name__="x", instance="a:1", job="mine"}`, "1", up, "1"}},
-		"empty labels vanish":        {"", "x{a=\"\"} 1\n", []string{named("x"), "1", up, "1"}},
-		"le is a float":              {"", "# TYPE h histogram\nh_bucket{le=\"1\"} 1\n", []string{`{__name__="h_bucket", instance="a:1", job="envoy", le="1.0"}`, "1", up, "1"}},
-		"label named twice":          {"", "x{a=\"1\",a=\"2\"} 1\n", []string{up, "0"}},
-		"rules take the name":        {"  metric_relabel_configs: [{regex: __name__, action: labeldrop}]\n", "x 1\n", []string{up, "0"}},
-		"dropped by rules":           {"  metric_relabel_configs: [{source_labels: [__name__], regex: x, action: drop}]\n", "x 1\ny 2\n", []string{named("y"), "2", up, "1"}},
-		"sample_limit after rules":   {"  sample_limit: 1\n  metric_relabel_configs: [{source_labels: [__name__], regex: x, action: drop}]\n", "x 1\ny 2\n", []string{named("y"), "2", up, "1"}},
-		"sample_limit":               {"  sample_limit: 1\n", "x 1\ny 2\n", []string{up, "0"}},
-		"label_limit":                {"  label_limit: 3\n", "x{a=\"1\"} 1\n", []string{up, "0"}},
-		"label_limit spares dropped": {"  label_limit: 3\n  metric_relabel_configs: [{source_labels: [__name__], regex: x, action: drop}]\n", "x{a=\"1\"} 1\ny 1\n", []string{named("y"), "1", up, "1"}},
-		"label_value_length_limit":   {"  label_value_length_limit: 5\n", "x{a=\"123456\"} 1\n", []string{up, "0"}},
-		"body_size_limit reached":    {"  body_size_limit: 4B\n", "x 1\n", []string{up, "0"}},
-		"body_size_limit":            {"  body_size_limit: 5B\n", "x 1\n", []string{named("x"), "1", up, "1"}},
-		"too far ahead":              {"", "x 1 99999999999999\ny 1\n", []string{named("y"), "1", up, "1"}},
-		"the first wins":             {"", "x 1\nx 2\n", []string{named("x"), "1", up, "1"}},
-		"HTML":                       {"", "<!DOCTYPE html>\n", []string{up, "0"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, got := scrapeOnce(t, c.job, c.page)
-			want(t, got, c.want...)
-		})
-	}
-}
-
-func TestReportSeries(t *testing.T) {
-	r, _ := scrapeOnce(t, "  extra_scrape_metrics: true\n  sample_limit: 100\n  metric_relabel_configs: [{source_labels: [__name__], regex: x, action: drop}]\n", "x 1\ny 2\nz 3\n")
-	for name, wanted := range map[string]string{
-		"scrape_samples_scraped": "3", "scrape_samples_post_metric_relabeling": "2", "scrape_series_added": "2",
-		"scrape_timeout_seconds": "5", "scrape_sample_limit": "100", "scrape_body_size_bytes": "12",
-	} {
-		if got := r.sink.got[0].samples[named(name)]; got != wanted {
-			t.Errorf("%s = %s, want %s", name, got, wanted)
-		}
-	}
-	r, _ = scrapeOnce(t, "  extra_scrape_metrics: true\n  body_size_limit: 4B\n", "x 1\ny 2\n")
-	if got := r.sink.got[0].samples[named("scrape_body_size_bytes")]; got != "-1" {
-		t.Errorf("scrape_body_size_bytes = %s for a page over the limit, want -1", got)
-	}
-}
-
 func TestSpecialLabelsMakeTheRequest(t *testing.T) {
 	r := newRig()
 	r.pages.set("a:15090", "x 1\n")
@@ -94,19 +34,6 @@ func TestSpecialLabelsMakeTheRequest(t *testing.T) {
 	}
 	if got := req.Header.Get("Accept"); !strings.HasPrefix(got, "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.") || !strings.HasSuffix(got, "*/*;q=0.3") {
 		t.Errorf("Accept %q", got)
-	}
-}
-
-func TestInvalidTargetsAreTold(t *testing.T) {
-	r := newRig()
-	r.apply(t, job(t, ""))
-	r.discover(model.LabelSet{"a": "b"}, model.LabelSet{model.AddressLabel: "x:1", model.ScrapeTimeoutLabel: "1h"}, at("a:1"))
-	s := r.Status()[0]
-	if len(s.Errors) != 2 || len(s.Targets) != 1 {
-		t.Fatalf("%d targets, errors %q", len(s.Targets), s.Errors)
-	}
-	if !strings.Contains(s.Errors[0], "no address") || !strings.Contains(s.Errors[1], "greater than scrape interval") {
-		t.Errorf("errors %q", s.Errors)
 	}
 }
 

@@ -33,7 +33,7 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
-func TestOneSampleAnInterval(t *testing.T) {
+func TestRow13OneSampleAnInterval(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
 		r.apply(t, job(t, ""))
@@ -54,7 +54,7 @@ func TestOneSampleAnInterval(t *testing.T) {
 	})
 }
 
-func TestReloadKeepsSeries(t *testing.T) {
+func TestRow54ReloadKeepsSeries(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\ny 1\n")
 		r.apply(t, job(t, ""))
@@ -80,7 +80,7 @@ func TestReloadKeepsSeries(t *testing.T) {
 	})
 }
 
-func TestAnUnchangedJobIsNotTouchedByAReload(t *testing.T) {
+func TestRow54AnUnchangedJobIsNotTouched(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
 		r.apply(t, job(t, ""))
@@ -141,7 +141,7 @@ func TestScrapesOfAConvoyBeginAFewAtATime(t *testing.T) {
 	})
 }
 
-func TestSlowScrapesHoldNobodyUp(t *testing.T) {
+func TestRow52SlowScrapesHoldNobodyUp(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.delay = 5 * time.Second
 		r.apply(t, job(t, ""))
@@ -162,7 +162,7 @@ func TestSlowScrapesHoldNobodyUp(t *testing.T) {
 	})
 }
 
-func TestASlowTargetIsNeverScrapedTwiceAtOnce(t *testing.T) {
+func TestRow52ASlowTargetIsNeverScrapedTwiceAtOnce(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
 		r.pages.delay = time.Hour
@@ -179,29 +179,7 @@ func TestASlowTargetIsNeverScrapedTwiceAtOnce(t *testing.T) {
 	})
 }
 
-func TestTargetLimit(t *testing.T) {
-	during(t, func(t *testing.T, r *rig) {
-		r.pages.set("a:1", "x 1\n")
-		r.pages.set("b:1", "x 1\n")
-		r.apply(t, job(t, "  target_limit: 1\n"))
-		r.discover(at("a:1"), at("a:1")) // equal targets are one
-		pass(10 * time.Second)
-		want(t, r.values(t, -1), named("x"), "1", named("up"), "1")
-		r.discover(at("a:1"), at("b:1"))
-		asked := r.pages.scrapes()
-		pass(10 * time.Second)
-		for _, s := range r.Status()[0].Targets {
-			if s.Health != HealthDown || !strings.Contains(s.Err, "target_limit exceeded") {
-				t.Errorf("%s: %v %q", s.URL, s.Health, s.Err)
-			}
-		}
-		if r.pages.scrapes() != asked {
-			t.Error("pages were read although every scrape must fail")
-		}
-	})
-}
-
-func TestOffsetsAreStableAndSpread(t *testing.T) {
+func TestRow49OffsetsAreStableAndSpread(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	seen := map[time.Duration]bool{}
 	for i := range 100 {
@@ -220,7 +198,7 @@ func TestOffsetsAreStableAndSpread(t *testing.T) {
 	}
 }
 
-func TestTimestampsFollowTheGrid(t *testing.T) {
+func TestRow13TimestampsFollowTheGrid(t *testing.T) {
 	l := &loop{target: &target{interval: 10 * time.Second}}
 	start := time.Unix(1_700_000_000, 123_000_000)
 	for _, c := range []struct {

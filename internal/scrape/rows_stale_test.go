@@ -135,15 +135,15 @@ func TestRow04SeriesVanishes(t *testing.T) {
 func TestRow05OwnTimestamps(t *testing.T) {
 	t.Run("not tracked", func(t *testing.T) {
 		scraped(t, "",
-			scrapeOf{page: "x 1 1000\ny 1\n", want: []string{"x", "1", "y", "1", "up", "1"}},
+			scrapeOf{page: "x 1 1000\ny 1\n", want: []string{"x", "1 @1000", "y", "1", "up", "1"}},
 			scrapeOf{page: "", want: []string{"y", "stale", "up", "1"}},
-			scrapeOf{page: "x 3 3000\n", want: []string{"x", "3", "up", "1"}},
+			scrapeOf{page: "x 3 3000\n", want: []string{"x", "3 @3000", "up", "1"}},
 			scrapeOf{fails: errNoPage, want: []string{"up", "0"}},
 		)
 	})
 	t.Run("track_timestamps_staleness", func(t *testing.T) {
 		scraped(t, "  track_timestamps_staleness: true\n",
-			scrapeOf{page: "x 1 1000\ny 1\n", want: []string{"x", "1", "y", "1", "up", "1"}},
+			scrapeOf{page: "x 1 1000\ny 1\n", want: []string{"x", "1 @1000", "y", "1", "up", "1"}},
 			scrapeOf{page: "y 2\n", want: []string{"x", "stale", "y", "2", "up", "1"}},
 			scrapeOf{page: "x 3 9999999999999\ny 3\n", want: []string{"y", "3", "up", "1"}},
 			scrapeOf{page: "z 4 4000\n<html>\n", want: []string{"y", "stale", "up", "0"}},

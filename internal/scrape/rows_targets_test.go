@@ -1,0 +1,285 @@
+package scrape
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// TestRow49TheSeedSpreadsReplicas: processes that differ in host or external labels scrape a target at other times.
+func TestRow49TheSeedSpreadsReplicas(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	seen := map[time.Duration]bool{}
+	tg := &target{hash: 0x9e3779b97f4a7c15, interval: 10 * time.Second}
+	for i := range 20 {
+		seed := offsetSeed(labels.FromStrings("replica", fmt.Sprint(i)))
+		if again := offsetSeed(labels.FromStrings("replica", fmt.Sprint(i))); again != seed {
+			t.Fatal("the seed is not stable")
+		}
+		seen[tg.offset(now, seed)] = true
+	}
+	if len(seen) != 20 {
+		t.Errorf("20 replicas scrape at %d times", len(seen))
+	}
+}
+
+func TestRow50IntervalAndTimeoutByRelabeling(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.apply(t, job(t, "  extra_scrape_metrics: true\n  relabel_configs: [{target_label: __scrape_interval__, replacement: 2s}, {target_label: __scrape_timeout__, replacement: 750ms}]\n"))
+		r.discover(at("a:1"))
+		pass(20 * time.Second)
+		if n := r.batches(); n != 10 {
+			t.Errorf("%d scrapes in 20 s, want 10", n)
+		}
+		r.reports(t, "timeout_seconds", "0.75")
+		if s := r.Status()[0].Targets[0]; s.Interval != 2*time.Second || s.Timeout != 750*time.Millisecond {
+			t.Errorf("interval %v, timeout %v", s.Interval, s.Timeout)
+		}
+		if got := r.pages.asked[0].Header.Get("X-Prometheus-Scrape-Timeout-Seconds"); got != "0.75" {
+			t.Errorf("timeout told as %q", got)
+		}
+		r.pages.slow(time.Second)
+		pass(2 * time.Second)
+		want(t, r.values(t, -1), named("x"), "stale", named("up"), "0")
+		r.apply(t, job(t, "  scrape_interval: 20s\n  relabel_configs: [{target_label: __scrape_interval__, replacement: 2s}, {target_label: __scrape_timeout__, replacement: 750ms}]\n"))
+		if s := r.Status()[0].Targets[0]; s.Interval != 2*time.Second || s.Timeout != 750*time.Millisecond {
+			t.Errorf("after a reload: interval %v, timeout %v", s.Interval, s.Timeout)
+		}
+	})
+}
+
+func TestRow51WhatIsNoTarget(t *testing.T) {
+	for name, tc := range map[string]struct {
+		target model.LabelSet
+		says   string
+	}{
+		"no address":            {model.LabelSet{"a": "b"}, "no address"},
+		"an address with path":  {at("a:1/x"), `"a:1/x" is not a valid hostname`},
+		"timeout over interval": {model.LabelSet{model.AddressLabel: "a:1", model.ScrapeTimeoutLabel: "11s"}, `scrape timeout cannot be greater than scrape interval ("11s" > "10s")`},
+		"interval 0":            {model.LabelSet{model.AddressLabel: "a:1", model.ScrapeIntervalLabel: "0s"}, "scrape interval cannot be 0"},
+		"timeout 0":             {model.LabelSet{model.AddressLabel: "a:1", model.ScrapeTimeoutLabel: "0s"}, "scrape timeout cannot be 0"},
+		"interval no duration":  {model.LabelSet{model.AddressLabel: "a:1", model.ScrapeIntervalLabel: "soon"}, "error parsing scrape interval"},
+		"timeout no duration":   {model.LabelSet{model.AddressLabel: "a:1", model.ScrapeTimeoutLabel: "5"}, "error parsing scrape timeout"},
+		"no boolean":            {model.LabelSet{model.AddressLabel: "a:1", nativeHistogramsLabel: "perhaps"}, "error parsing scrape native histograms"},
+		"invalid UTF-8":         {model.LabelSet{model.AddressLabel: "a:1", "a": "\xff"}, `invalid label value for "a"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig()
+			r.apply(t, job(t, ""))
+			r.discover(tc.target, at("good:1"))
+			s := r.Status()[0]
+			if len(s.Targets) != 1 || len(s.Errors) != 1 || !strings.Contains(s.Errors[0], tc.says) {
+				t.Errorf("%d targets, errors %q, want one with %q", len(s.Targets), s.Errors, tc.says)
+			}
+		})
+	}
+}
+
+// TestRow51Labels: instance is the address as written, unless something else is; meta and other reserved labels go.
+func TestRow51Labels(t *testing.T) {
+	for address, tc := range map[string]struct {
+		more   model.LabelSet
+		labels string
+		url    string
+	}{
+		"a":       {nil, `{instance="a", job="envoy"}`, "http://a/metrics"},
+		"a:80":    {nil, `{instance="a:80", job="envoy"}`, "http://a:80/metrics"},
+		"b:1":     {model.LabelSet{"instance": "mine", "job": "other"}, `{instance="mine", job="other"}`, "http://b:1/metrics"},
+		"c:1":     {model.LabelSet{"__meta_x": "1", "__tmp": "2", "__scheme__": "https", "__metrics_path__": "/p", "__param_q": "v"}, `{instance="c:1", job="envoy"}`, "https://c:1/p?q=v"},
+		"[::1]:1": {model.LabelSet{"x": "1"}, `{instance="[::1]:1", job="envoy", x="1"}`, "http://[::1]:1/metrics"},
+	} {
+		m := makeTargets(job(t, ""), []*targetgroup.Group{{Labels: tc.more, Targets: []model.LabelSet{at(address)}}}, false)
+		if len(m.targets) != 1 || m.targets[0].labels.String() != tc.labels || m.targets[0].url != tc.url {
+			t.Errorf("%s: %+v, want %s at %s", address, m, tc.labels, tc.url)
+		}
+	}
+}
+
+// TestRow52SkippedTurns: a scrape that took longer than its interval delays the turn that came meanwhile, and no more.
+func TestRow52SkippedTurns(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.apply(t, job(t, "  scrape_interval: 2s\n  scrape_timeout: 2s\n"))
+		r.pages.set("a:1", "x 1\n")
+		r.pages.set("b:1", "x 1\n")
+		r.discover(at("a:1"), at("b:1"))
+		r.pages.slow(1500 * time.Millisecond)
+		pass(20 * time.Second)
+		if n := r.batches(); n < 18 || n > 20 {
+			t.Errorf("%d scrapes of two targets in 20 s, want 20 or the last two still running", n)
+		}
+	})
+}
+
+// TestRow55OneTargetFromTwoGroups: the same labels are one target, whoever found it, and as long as anybody does.
+func TestRow55OneTargetFromTwoGroups(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.apply(t, job(t, ""))
+		group := func(source string) *targetgroup.Group {
+			return &targetgroup.Group{Source: source, Labels: model.LabelSet{"__meta_from": model.LabelValue(source)}, Targets: []model.LabelSet{at("a:1")}}
+		}
+		r.Update(map[string][]*targetgroup.Group{"envoy": {group("one"), group("two")}})
+		pass(20 * time.Second)
+		r.Update(map[string][]*targetgroup.Group{"envoy": {group("two")}})
+		pass(20 * time.Second)
+		if n := r.batches(); n != 4 {
+			t.Errorf("%d scrapes in 40 s, want 4", n)
+		}
+		want(t, r.values(t, -1), named("x"), "1", named("up"), "1")
+	})
+}
+
+func TestRow56DroppedTargets(t *testing.T) {
+	for keep, kept := range map[int]int{0: 3, 1: 1, 2: 2, 5: 3} {
+		r := newRig()
+		r.apply(t, job(t, fmt.Sprintf("  keep_dropped_targets: %d\n  relabel_configs: [{source_labels: [__address__], regex: 'd.*', action: drop}]\n", keep)))
+		r.discover(at("d1:1"), at("a:1"), at("d2:1"), at("d3:1"))
+		s := r.Status()[0]
+		if len(s.Dropped) != kept || s.DroppedCount != 3 || len(s.Targets) != 1 {
+			t.Errorf("keep_dropped_targets %d: %d of %d dropped targets kept, %d scraped", keep, len(s.Dropped), s.DroppedCount, len(s.Targets))
+		}
+		if got := s.Dropped[0].Discovered.Get(model.AddressLabel); got != "d1:1" {
+			t.Errorf("the first dropped target is %q", got)
+		}
+	}
+}
+
+// TestRow57DiscoveredLabels: what discovery says anew of a target shows, and the target goes on as it was.
+func TestRow57DiscoveredLabels(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.apply(t, job(t, ""))
+		for i := range 4 {
+			target := at("a:1")
+			target["__meta_phase"] = model.LabelValue(fmt.Sprint(i))
+			r.discover(target)
+			pass(10 * time.Second)
+			if got := r.Status()[0].Targets[0].Discovered().Get("__meta_phase"); got != fmt.Sprint(i) {
+				t.Errorf("__meta_phase = %q, want %d", got, i)
+			}
+		}
+		if n := r.batches(); n != 4 {
+			t.Errorf("%d scrapes in 40 s, want 4", n)
+		}
+	})
+}
+
+// TestRow58RemovedJob: its targets go, with markers, and one that comes again under the name begins anew.
+func TestRow58RemovedJob(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(10 * time.Second)
+		r.apply(t)
+		if s := r.Status(); len(s) != 0 {
+			t.Errorf("status of a removed job: %+v", s)
+		}
+		pass(30 * time.Second)
+		want(t, r.values(t, -1), named("x"), "stale", named("up"), "stale")
+		n := r.batches()
+		r.apply(t, job(t, ""))
+		pass(30 * time.Second)
+		if got := r.batches(); got != n {
+			t.Errorf("%d scrapes of a target that nobody has found again", got-n)
+		}
+		r.discover(at("a:1"))
+		pass(10 * time.Second)
+		want(t, r.values(t, -1), named("x"), "1", named("up"), "1")
+		r.reports(t, "series_added", "1")
+	})
+}
+
+// TestRow60EverythingAtOnce: reloads, discovery and readers while targets are scraped. The race detector looks on.
+func TestRow60EverythingAtOnce(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		var targets []model.LabelSet
+		for i := range 20 {
+			host := fmt.Sprintf("t%d:1", i)
+			r.pages.set(host, fmt.Sprintf("x 1\ny{n=\"%d\"} 1\n", i%3))
+			targets = append(targets, at(host))
+		}
+		r.pages.slow(5 * time.Millisecond)
+		ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+		defer stop()
+		every := func(d time.Duration, do func(i int)) {
+			go func() {
+				for i := 0; ctx.Err() == nil; i++ {
+					do(i)
+					<-time.After(d)
+				}
+			}()
+		}
+		every(700*time.Millisecond, func(i int) {
+			_ = r.Apply(jobsOf(t, i))
+		})
+		every(300*time.Millisecond, func(i int) { r.discover(targets[i%5 : 10+i%10]...) })
+		every(100*time.Millisecond, func(int) {
+			for _, s := range r.Status() {
+				for _, target := range s.Targets {
+					_ = target.Discovered()
+				}
+			}
+		})
+		<-ctx.Done()
+		synctest.Wait()
+		r.apply(t)
+		pass(30 * time.Second)
+		if n := r.table.Len(); n != 0 {
+			t.Errorf("%d series left after all targets went", n)
+		}
+		if r.batches() < 100 {
+			t.Errorf("%d scrapes only", r.batches())
+		}
+	})
+}
+
+// TestRow61ABlockedSinkStopsNobodyElse: while one scrape cannot hand on its batch, targets are still found, looked at and
+// scraped; and the process can stop once the sink lets go.
+func TestRow61ABlockedSinkStopsNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		r.pages.set("a:1", "x 1\n")
+		r.pages.set("b:1", "x 1\n")
+		release := make(chan struct{})
+		var blocked atomic.Bool
+		r.sink.look = func(b *series.Batch) {
+			instance := ""
+			r.table.Read(func(v series.View) { instance = v.TargetLabels(b.Target).Get("instance") })
+			if instance == "a:1" && blocked.CompareAndSwap(false, true) {
+				<-release
+			}
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- r.Run(ctx) }()
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(10 * time.Second)
+		r.discover(at("a:1"), at("b:1"))
+		pass(30 * time.Second)
+		if n := r.batches(); n != 3 {
+			t.Errorf("%d batches of the other target in 30 s, want 3", n)
+		}
+		r.apply(t, job(t, "  sample_limit: 5\n"))
+		r.discover(at("b:1"))
+		_ = r.Status()
+		pass(time.Minute)
+		stop()
+		close(release)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
