@@ -37,10 +37,17 @@ type fetcher struct {
 	userAgent      string
 	bodyLimit      int64     // 0: none
 	unzippers      sync.Pool // of *unzipper
+
+	cfg        *promconfig.ScrapeConfig
+	ownAddress bool
+	sockets    sockets
 }
 
 func newFetcher(cfg *promconfig.ScrapeConfig, allowLoopback, ownAddress bool) (*fetcher, error) {
-	g := newGuard(cfg.HTTPClientConfig, allowLoopback)
+	return fetcherThrough(cfg, newGuard(cfg.HTTPClientConfig, allowLoopback), ownAddress)
+}
+
+func fetcherThrough(cfg *promconfig.ScrapeConfig, g *guard, ownAddress bool) (*fetcher, error) {
 	withoutHeaders := cfg.HTTPClientConfig
 	withoutHeaders.HTTPHeaders = nil
 	client, err := config_util.NewClientFromConfig(withoutHeaders, cfg.JobName, config_util.WithDialContextFunc(g.dial))
@@ -64,6 +71,8 @@ func newFetcher(cfg *promconfig.ScrapeConfig, allowLoopback, ownAddress bool) (*
 		acceptEncoding: exposition.AcceptEncoding(cfg.EnableCompression),
 		userAgent:      "envoy-scraper/" + version.Version,
 		bodyLimit:      int64(cfg.BodySizeLimit),
+		cfg:            cfg,
+		ownAddress:     ownAddress,
 	}
 	client.CheckRedirect = f.redirects(client.CheckRedirect, ownAddress)
 	if isPlain(cfg.HTTPClientConfig) {
@@ -74,6 +83,7 @@ func newFetcher(cfg *promconfig.ScrapeConfig, allowLoopback, ownAddress bool) (*
 
 // close gives back what is kept between scrapes. A scrape that still runs ends as it would have.
 func (f *fetcher) close() {
+	f.sockets.close()
 	f.client.CloseIdleConnections()
 	if f.plain != nil {
 		f.plain.idle.close()
@@ -82,7 +92,10 @@ func (f *fetcher) close() {
 
 // forget closes what is kept for a target that is gone.
 func (f *fetcher) forget(t *target) {
-	if f.plain != nil {
+	switch {
+	case t.socket != "":
+		f.sockets.forget(t.socket)
+	case f.plain != nil:
 		f.plain.idle.forget(t.hostPort)
 	}
 }
@@ -105,6 +118,13 @@ func (p *page) close() {
 
 // get asks a target for its page. An error is a failed scrape.
 func (f *fetcher) get(ctx context.Context, t *target) (*page, error) {
+	if t.socket != "" && f.guard.socket == "" {
+		through, err := f.sockets.through(t.socket, f.cfg, f.ownAddress)
+		if err != nil {
+			return nil, err
+		}
+		return through.get(ctx, t)
+	}
 	a, err := f.ask(ctx, t)
 	if err != nil {
 		return nil, err

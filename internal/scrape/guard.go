@@ -82,6 +82,7 @@ type guard struct {
 	proxies       map[string]bool // host:port: the configuration names them
 	tokens        map[string]bool // host:port of OAuth2 token URLs, likewise; no target's request goes there
 	resolver      *net.Resolver   // of tests; nil: the usual one
+	socket        string          // what all requests go through, and nothing else is dialled; empty: none
 }
 
 func newGuard(cfg config_util.HTTPClientConfig, allowLoopback bool) *guard {
@@ -118,6 +119,9 @@ type asking struct{}
 
 // dial connects to what a request for a target needs: the target, where it redirects to, a proxy.
 func (g *guard) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if g.socket != "" {
+		return dialSocket(ctx, g.socket)
+	}
 	d := net.Dialer{KeepAlive: 30 * time.Second, Resolver: g.resolver}
 	t, _ := ctx.Value(asking{}).(*target)
 	if g.proxies[addr] || t == nil && g.tokens[addr] {
@@ -140,7 +144,7 @@ func (g *guard) dial(ctx context.Context, network, addr string) (net.Conn, error
 // check refuses an address that a URL names. Requests through a proxy need it: the proxy would dial.
 func (g *guard) check(u *url.URL, t *target) error {
 	ip, err := netip.ParseAddr(u.Hostname())
-	if err != nil {
+	if err != nil || g.socket != "" {
 		return nil
 	}
 	addr := hostPort(u.Scheme, u.Hostname(), u.Port())

@@ -354,7 +354,9 @@ func TestRow46ConnectionsAreUsedAgain(t *testing.T) {
 	bodies := []http.HandlerFunc{
 		answer200(textType, "x 1\n"),
 		answer200(textType, ""),
-		func(w http.ResponseWriter, _ *http.Request) { http.Error(w, strings.Repeat("no ", 5000), http.StatusNotFound) },
+		func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, strings.Repeat("no ", 5000), http.StatusNotFound)
+		},
 		answer200(textType, "<html>\n"+strings.Repeat("x 1\n", 20_000)),
 		answer200("text/html", strings.Repeat("x 1\n", 20_000)),
 		func(w http.ResponseWriter, _ *http.Request) {

@@ -18,9 +18,10 @@ import (
 
 // target is one page to scrape. Immutable: replaced, never edited.
 type target struct {
-	url      string // whole, with parameters
-	shown    string // without secrets
-	hostPort string
+	url      string        // whole, with parameters
+	shown    string        // without secrets
+	hostPort string        // or, behind a socket, that: scrapes of one never overlap
+	socket   string        // Unix socket that it stands behind; empty: none
 	labels   labels.Labels // public: what its series carry
 	hash     uint64        // of every label, hidden ones too, and the URL: equal targets of a job are one
 	interval time.Duration
@@ -34,7 +35,7 @@ type target struct {
 }
 
 // identity is what survives a reload: the same series come from the same place.
-func (t *target) identity() string { return t.labels.String() + "\xff" + t.url }
+func (t *target) identity() string { return t.labels.String() + "\xff" + t.url + "\xff" + t.socket }
 
 // discovered returns the labels before relabeling, as Prometheus shows them.
 func discovered(cfg *promconfig.ScrapeConfig, own, group model.LabelSet) labels.Labels {
@@ -84,8 +85,10 @@ func makeTarget(lb *labels.Builder, cfg *promconfig.ScrapeConfig, own model.Labe
 	if err != nil || lset.IsEmpty() {
 		return nil, err
 	}
-	if socket := lset.Get(promscrape.UnixSocketLabel); socket != "" {
-		return nil, fmt.Errorf("%s: %s: targets behind a Unix socket are not scraped; give it an address", promscrape.UnixSocketLabel, socket)
+	named := isNamed(cfg, from)
+	socket, err := socketOf(lset, named)
+	if err != nil {
+		return nil, err
 	}
 	t := promscrape.NewTarget(lset, cfg, own, group)
 	u := t.URL()
@@ -102,16 +105,20 @@ func makeTarget(lb *labels.Builder, cfg *promconfig.ScrapeConfig, own model.Labe
 			return nil, err
 		}
 	}
+	busy := hostPort(u.Scheme, u.Hostname(), u.Port())
+	if socket != "" {
+		busy = "unix:" + socket
+	}
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%016d%s", lset.Hash(), u)
 	return &target{
-		url: u.String(), shown: maskSecretParams(u.String()), hostPort: hostPort(u.Scheme, u.Hostname(), u.Port()),
+		url: u.String(), shown: maskSecretParams(u.String()), hostPort: busy, socket: socket,
 		labels: t.Labels(lb), hash: h.Sum64(),
 		interval: time.Duration(interval), timeout: time.Duration(timeout),
 		nativeHistograms: isSet(lset, nativeHistogramsLabel, cfg.ScrapeNativeHistogramsEnabled()),
 		classicToo:       isSet(lset, classicTooLabel, cfg.AlwaysScrapeClassicHistogramsEnabled()),
 		toCustomBuckets:  isSet(lset, toCustomBucketsLabel, cfg.ConvertClassicHistogramsToNHCBEnabled()),
-		named:            isNamed(cfg, from),
+		named:            named,
 		own:              own, group: group,
 	}, nil
 }
