@@ -171,19 +171,18 @@ func (p *Page) take(parser textparse.Parser, text []byte, own *int64, v float64)
 	hash := maphash.Bytes(p.layouts.seed, text) ^ typeSalt(p.parseType)
 	n, known := d.find(hash)
 	isNew := !known || d.uncounted(n) && !d.met(n)
-	tooFar := own != nil && *own > p.maxTime
 	if known && p.changed {
 		var lset labels.Labels
 		parser.Labels(&lset)
 		p.renew(n, lset.Get(model.MetricNameLabel))
 	}
-	if !known || isNew && tooFar {
+	if !known || isNew && own != nil && p.outside(d.at(n), *own) {
 		var lset labels.Labels
 		parser.Labels(&lset)
-		if tooFar || p.unlearnable() {
-			return -1, p.passOver(lset)
+		if known || own != nil && *own > p.maxTime || p.unlearnable() {
+			return -1, p.passOver(lset, own)
 		}
-		if n, err = p.learn(hash, lset, lengthOf(text)); err != nil || n < 0 {
+		if n, err = p.learn(hash, lset, lengthOf(text), own); err != nil || n < 0 {
 			p.counts.Scraped++
 			return -1, err
 		}
@@ -194,7 +193,7 @@ func (p *Page) take(parser textparse.Parser, text []byte, own *int64, v float64)
 // sampleNew takes a sample whose text was never seen and whose labels are known all the same.
 func (p *Page) sampleNew(hash uint64, lset labels.Labels, length uint16, v float64) error {
 	p.diverge()
-	n, err := p.learn(hash, lset, length)
+	n, err := p.learn(hash, lset, length, nil)
 	if err != nil || n < 0 {
 		p.counts.Scraped++
 		return err
@@ -203,20 +202,34 @@ func (p *Page) sampleNew(hash uint64, lset labels.Labels, length uint16, v float
 	return nil
 }
 
-// passOver counts a sample that is too far ahead, of a series that is new, and learns nothing: the text is as new as
-// before when it comes again.
-func (p *Page) passOver(lset labels.Labels) error {
+// outside tells that a storage would refuse a sample for its own timestamp.
+func (p *Page) outside(at place, own int64) bool {
+	return own > p.maxTime || at.kind() == placeSeries && p.learner.Late(at.id(), own)
+}
+
+// passOver counts a sample, of a series that is new, that is not taken: for its own timestamp, or because the page has
+// too many. It learns nothing: the text is as new as before when it comes again.
+func (p *Page) passOver(lset labels.Labels, own *int64) error {
 	p.counts.Scraped++
 	id, keep, err := p.learner.Learn(lset, p.meta(lset.Get(model.MetricNameLabel)))
 	if err != nil || !keep {
 		return err
 	}
 	p.layouts.table.Release(slices.Values([]series.ID{id}))
-	p.counts.Kept++
-	if p.countSample() {
-		p.counts.OutOfBounds++
-	}
+	p.refuse(own)
 	return nil
+}
+
+// refuse counts a sample that passed the rules and is not taken.
+func (p *Page) refuse(own *int64) {
+	p.counts.Kept++
+	switch {
+	case !p.countSample() || own == nil:
+	case *own > p.maxTime:
+		p.counts.OutOfBounds++
+	default:
+		p.counts.OutOfOrder++
+	}
 }
 
 // addKnown counts one sample of a known line, learned just now if it is new, and adds it to the batch. It returns
@@ -256,6 +269,11 @@ func (p *Page) addKnown(n int, isNew bool, own *int64, v float64) (index int) {
 		p.histogram.refused = p.histogram.invalid
 		return -1
 	}
+	if own != nil && p.learner.Late(id, *own) {
+		p.counts.OutOfOrder++
+		*at |= duplicateBit
+		return -1
+	}
 	if isNew && fresh {
 		if p.limitErr == nil {
 			p.counts.Added++
@@ -281,8 +299,8 @@ func (p *Page) addKnown(n int, isNew bool, own *int64, v float64) (index int) {
 var errTooMany = fmt.Errorf("more than %d series in this process", numberMask)
 
 // learn asks what becomes of a series, and returns the number that its line has from now on; -1: the page has dropped
-// so many that it is not learned.
-func (p *Page) learn(hash uint64, lset labels.Labels, length uint16) (n int, err error) {
+// so many that it is not learned, or its own timestamp is out of order.
+func (p *Page) learn(hash uint64, lset labels.Labels, length uint16, own *int64) (n int, err error) {
 	id, keep, err := p.learner.Learn(lset, p.meta(lset.Get(model.MetricNameLabel)))
 	switch {
 	case err != nil:
@@ -294,6 +312,10 @@ func (p *Page) learn(hash uint64, lset labels.Labels, length uint16) (n int, err
 	case id > series.ID(numberMask):
 		p.layouts.table.Release(slices.Values([]series.ID{id}))
 		return 0, errTooMany
+	case own != nil && p.learner.Late(id, *own):
+		p.layouts.table.Release(slices.Values([]series.ID{id}))
+		p.refuse(own)
+		return -1, nil
 	}
 	return p.draft.learn(hash, placeSeries|place(id), length), nil
 }

@@ -19,6 +19,8 @@ type counting struct {
 	asked int
 }
 
+func (*counting) Late(series.ID, int64) bool { return false }
+
 func (c *counting) Learn(l labels.Labels, m series.Meta) (series.ID, bool, error) {
 	c.asked++
 	return c.learner.Learn(l, m)

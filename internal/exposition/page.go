@@ -36,6 +36,10 @@ type Learner interface {
 	// page owns; keep is false for a series that relabeling dropped. An error fails the scrape. The strings of
 	// l and m are the learner's only until it returns.
 	Learn(l labels.Labels, m series.Meta) (id series.ID, keep bool, err error)
+
+	// Late tells that a sample with a timestamp of its own (Unix milliseconds) is not newer than the last of its
+	// series: it is left out, counted, and the series does not count as shown.
+	Late(id series.ID, at int64) bool
 }
 
 // Options are what a scrape configuration says of reading a page. Zero limits are off.
@@ -58,6 +62,7 @@ type Counts struct {
 	Added       int  // with a text not known before
 	Duplicates  int  // of a series the page had already shown; the first wins
 	OutOfBounds int  // timestamps too far in the future
+	OutOfOrder  int  // timestamps not newer than that of the series\' last sample
 	Unchanged   bool // every line was the one expected: no series is new, none vanished
 }
 
@@ -345,7 +350,7 @@ func (p *Page) hit(line []byte) (ok bool, err error) {
 		return false, nil
 	}
 	if p.unlearnable() {
-		return true, p.passOver(lset)
+		return true, p.passOver(lset, nil)
 	}
 	return true, p.sampleNew(hash, lset, lengthOf(text), canonical(v))
 }

@@ -32,6 +32,8 @@ func newLearner() *learner {
 	return &learner{table: table, layouts: NewLayouts(table), target: table.AddTarget(labels.EmptyLabels())}
 }
 
+func (*learner) Late(series.ID, int64) bool { return false }
+
 func (l *learner) Learn(lset labels.Labels, m series.Meta) (series.ID, bool, error) {
 	if strings.HasPrefix(lset.Get(model.MetricNameLabel), "drop") {
 		return 0, false, nil

@@ -66,6 +66,8 @@ func newVisitor(t *testing.T, layouts *Layouts, workload, replica int) *visitor 
 	return v
 }
 
+func (*visitor) Late(series.ID, int64) bool { return false }
+
 func (v *visitor) Learn(printed labels.Labels, m series.Meta) (series.ID, bool, error) {
 	return v.layouts.table.Add(v.target, v.final(printed), m), true, nil
 }

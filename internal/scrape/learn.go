@@ -24,6 +24,7 @@ type learner struct {
 	cfg     *promconfig.ScrapeConfig
 	scratch *sync.Pool // of *scratch
 	exceed  func()     // counts a label limit that was exceeded
+	late    func(id series.ID, at int64) bool
 }
 
 // scratch is what learning one series needs. It is lent for one Learn.
@@ -40,6 +41,10 @@ const maxPrintedLabels = 1000
 
 var errNoName = errors.New("missing metric name (__name__ label)")
 
+// Late implements exposition.Learner.
+func (l *learner) Late(id series.ID, at int64) bool { return l.late(id, at) }
+
+// Learn implements exposition.Learner.
 func (l *learner) Learn(lset labels.Labels, m series.Meta) (id series.ID, keep bool, err error) {
 	s := l.scratch.Get().(*scratch)
 	defer l.scratch.Put(s)

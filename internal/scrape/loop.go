@@ -27,6 +27,7 @@ type loop struct {
 	// The following belong to whoever runs the loop: the schedule, one scrape at a time.
 	page    *exposition.Page
 	live    exposition.Shown // by the last page, good or not: what is marked stale when it is gone
+	ages    ages
 	report  report
 	grid    time.Time // wall clock of the scrape times, a whole number of intervals apart
 	scraped bool      // at least once: else there is nothing to mark stale
@@ -70,7 +71,7 @@ func newLoop(e *env, job *jobState, t *target) *loop {
 // inherit takes over from a loop of the same series that ended: after a reload, or when a target came back
 // before it was marked stale. What old showed last and this loop's first scrape does not is marked there.
 func (l *loop) inherit(old *loop) {
-	l.live, l.scraped = old.live, old.scraped
+	l.live, l.ages, l.scraped = old.live, old.ages, old.scraped
 	if l.job.series == old.job.series {
 		l.page.Forget()
 		l.page = old.page
@@ -90,6 +91,7 @@ func (l *loop) newLearner() *learner {
 		table: l.env.table, target: l.id, labels: l.target.labels, cfg: l.job.cfg,
 		scratch: &l.env.scratch,
 		exceed:  l.job.metrics.labelLimit.Inc,
+		late:    func(id series.ID, at int64) bool { return l.ages.late(l.live, id, at) },
 	}
 }
 
@@ -97,6 +99,7 @@ func (l *loop) newLearner() *learner {
 func (l *loop) release() {
 	l.page.Forget()
 	l.live.Release()
+	l.ages.forget(l.env.table)
 	l.report.release(l.env.table)
 	l.env.table.ReleaseTarget(l.id)
 }
@@ -148,7 +151,7 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 	if appendErr := l.env.sink.Append(b); appendErr != nil {
 		l.env.log.Error("samples not taken", zap.String("job", l.job.cfg.JobName), zap.String("target", l.target.shown), zap.Error(appendErr))
 	}
-	l.settle(read, shown, err)
+	l.settle(b, read, shown, err)
 	l.remember(ts, took, counts, err)
 }
 
@@ -208,7 +211,8 @@ func (l *loop) conclude(b *series.Batch, c exposition.Counts, took time.Duration
 
 // settle lets the page learn from a good scrape, after its batch was handed on: markers needed the references. Of a
 // failed scrape shown is what its page had shown.
-func (l *loop) settle(read bool, shown exposition.Shown, err error) {
+func (l *loop) settle(b *series.Batch, read bool, shown exposition.Shown, err error) {
+	l.ages.note(l.env.table, b, err == nil)
 	if err == nil {
 		l.live = l.page.Commit(l.live)
 	} else {
@@ -245,6 +249,7 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 	m.droppedByRules.Add(float64(c.Scraped - c.Kept))
 	m.duplicates.Add(float64(c.Duplicates))
 	m.outOfBounds.Add(float64(c.OutOfBounds))
+	m.outOfOrder.Add(float64(c.OutOfOrder))
 
 	health, text := HealthUp, ""
 	if err != nil {

@@ -68,9 +68,9 @@ func (e *env) showMemory(reg prometheus.Registerer) {
 
 // jobMetrics are the metrics of one job, looked up once.
 type jobMetrics struct {
-	scrapes, samples, droppedByRules, duplicates, outOfBounds, lost, labelLimit prometheus.Counter
-	duration                                                                    prometheus.Observer
-	failed                                                                      func(reason string) prometheus.Counter
+	scrapes, samples, droppedByRules, duplicates, outOfBounds, outOfOrder, lost, labelLimit prometheus.Counter
+	duration                                                                                prometheus.Observer
+	failed                                                                                  func(reason string) prometheus.Counter
 }
 
 func (m *metrics) of(job string) *jobMetrics {
@@ -78,7 +78,7 @@ func (m *metrics) of(job string) *jobMetrics {
 	return &jobMetrics{
 		scrapes: m.scrapes.WithLabelValues(job), samples: m.samples.WithLabelValues(job),
 		droppedByRules: dropped("metric_relabeling"), duplicates: dropped("duplicate"),
-		outOfBounds: dropped("too_far_ahead"), lost: dropped("failed_scrape"),
+		outOfBounds: dropped("too_far_ahead"), outOfOrder: dropped("out_of_order"), lost: dropped("failed_scrape"),
 		labelLimit: m.limited.WithLabelValues(job), duration: m.duration.WithLabelValues(job),
 		failed: func(reason string) prometheus.Counter { return m.failures.WithLabelValues(job, reason) },
 	}

@@ -259,8 +259,9 @@ func (p *pair) scrape(target int, page []byte) (good bool) {
 func (p *pair) tear(target int, page []byte) {
 	p.t.Helper()
 	p.now += 10_000
+	good := p.refs[target].good
 	want := p.refs[target].scrape(nil, p.mimeType, p.now, p.now)
-	want.failed = true
+	want.failed, p.refs[target].good = true, good
 	got, _ := p.readBody(p.loops[target], io.MultiReader(bytes.NewReader(page), iotest.ErrReader(io.ErrUnexpectedEOF)))
 	if diff := want.diff(got); diff != "" {
 		p.t.Fatalf("target %d, torn: %s\n%q", target, diff, page)
@@ -312,7 +313,7 @@ func (p *pair) readBody(l *loop, body io.Reader) (out outcome, report []float64)
 	if len(own) != 0 {
 		p.t.Errorf("timestamps of no sample: %v", own)
 	}
-	l.settle(true, shown, err)
+	l.settle(&b, true, shown, err)
 	return out, report
 }
 

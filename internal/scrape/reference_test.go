@@ -35,6 +35,8 @@ type reference struct {
 	round  int
 	known  map[pageText]*appended       // whatever was appended since a good page last left it out
 	latest map[string]exemplar.Exemplar // of each text, on good pages
+	newest map[string]int64             // of each series that came with a timestamp of its own, in what was appended
+	good   int64                        // time of the last good scrape
 	live   []string                     // shown by the last page, even if it failed
 }
 
@@ -50,6 +52,8 @@ type appended struct {
 type outcome struct {
 	samples []outSample
 	markers []string
+	own     []outSample // of what the page showed, markers too: with a timestamp of its own
+	others  []string    // without
 	counts  exposition.Counts
 	failed  bool
 }
@@ -99,7 +103,7 @@ func diffLists[T comparable](got, want []T) string {
 }
 
 func newReference(target labels.Labels, cfg *promconfig.ScrapeConfig) *reference {
-	return &reference{target: target, cfg: cfg, known: map[pageText]*appended{}, latest: map[string]exemplar.Exemplar{}}
+	return &reference{target: target, cfg: cfg, known: map[pageText]*appended{}, latest: map[string]exemplar.Exemplar{}, newest: map[string]int64{}}
 }
 
 // reload is a new configuration. The series may look different now.
@@ -127,6 +131,7 @@ func (r *reference) scrape(page []byte, contentType string, now, maxTime int64) 
 			}
 		}
 	}
+	fromPage := len(out.markers)
 	lives := map[string]bool{}
 	for _, s := range live {
 		lives[s] = true
@@ -136,8 +141,38 @@ func (r *reference) scrape(page []byte, contentType string, now, maxTime int64) 
 			out.markers = append(out.markers, s)
 		}
 	}
+	r.age(out, slices.Clone(out.markers[fromPage:]), now)
 	r.live = live
 	return out
+}
+
+// age notes what a storage would remember of a scrape. Unlike it, this one forgets series without timestamps of their own
+// when they are gone.
+func (r *reference) age(out outcome, vanished []string, now int64) {
+	if !out.failed {
+		r.good = now
+	}
+	if !out.failed {
+		for _, s := range out.own {
+			if newest, known := r.newest[s.series]; !known || s.time > newest {
+				r.newest[s.series] = s.time
+			}
+		}
+		vanished = append(vanished, out.others...)
+	}
+	for _, s := range vanished {
+		if newest, timed := r.newest[s]; timed {
+			r.newest[s] = max(newest, now)
+		}
+	}
+}
+
+// late tells that a sample is not newer than the last of its series.
+func (r *reference) late(series string, at int64) bool {
+	if newest, timed := r.newest[series]; timed {
+		return at <= newest
+	}
+	return slices.Contains(r.live, series) && at <= r.good
 }
 
 // read appends a page, and returns the series that staleness follows from now on.
@@ -225,6 +260,10 @@ func (r *reference) read(out *outcome, page []byte, contentType string, now, max
 			c.Kept--
 			return live, err
 		}
+		if own != nil && r.late(a.final, *own) {
+			c.OutOfOrder++
+			continue
+		}
 		if isNew {
 			r.known[key] = a
 			if overBuckets == nil {
@@ -240,6 +279,7 @@ func (r *reference) read(out *outcome, page []byte, contentType string, now, max
 			live = append(live, a.final)
 		}
 		if own != nil {
+			out.own = append(out.own, outSample{series: a.final, time: at})
 			out.add(outSample{a.final, bitsOf(v), at, h.text() + exemplarsOf(parser, latest, string(text), at, h)})
 			continue
 		}
@@ -248,6 +288,7 @@ func (r *reference) read(out *outcome, page []byte, contentType string, now, max
 			continue
 		}
 		shown[a.final] = true
+		out.others = append(out.others, a.final)
 		out.add(outSample{a.final, bitsOf(v), at, h.text() + exemplarsOf(parser, latest, string(text), at, h)})
 	}
 }

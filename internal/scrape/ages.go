@@ -1,0 +1,79 @@
+package scrape
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// ages is how new the newest sample is of each series whose samples bring timestamps of their own. A sample that is not
+// newer is out of order: a storage refuses it, so it counts as not shown. Pages without such timestamps, all of Envoy's,
+// cost nothing here.
+type ages struct {
+	newest map[series.ID]int64 // Unix milliseconds; holds a reference to each series
+	last   int64               // of the last good scrape
+
+	alive map[series.ID]bool // what the last scrape showed; nil: nobody asked yet
+}
+
+// late tells that a sample of a series is out of order. live is what the last scrape showed.
+func (a *ages) late(live exposition.Shown, id series.ID, at int64) bool {
+	if newest, ok := a.newest[id]; ok {
+		return at <= newest
+	}
+	if a.alive == nil {
+		a.alive = map[series.ID]bool{}
+		for id := range live.Series() {
+			a.alive[id] = true
+		}
+	}
+	return a.alive[id] && at <= a.last
+}
+
+// note remembers the times of a batch that was handed on, markers included; good tells that its page was.
+func (a *ages) note(table *series.Table, b *series.Batch, good bool) {
+	a.alive = nil
+	if good {
+		a.last = b.Time
+	}
+	if len(b.Times) == 0 && len(a.newest) == 0 {
+		return
+	}
+	if len(a.newest) > 2*len(b.Series)+maxForgottenAges {
+		a.forget(table) // costs the check, nothing else
+	}
+	for _, t := range b.Times {
+		if _, known := a.newest[b.Series[t.Index]]; !known {
+			a.add(table, b.Series[t.Index], t.Time)
+		}
+	}
+	own := b.Times
+	for i, id := range b.Series {
+		at := b.Time
+		if len(own) > 0 && own[0].Index == i {
+			at, own = own[0].Time, own[1:]
+		}
+		if newest, known := a.newest[id]; known && at > newest {
+			a.newest[id] = at
+		}
+	}
+}
+
+func (a *ages) add(table *series.Table, id series.ID, at int64) {
+	if a.newest == nil {
+		a.newest = map[series.ID]int64{}
+	}
+	table.Retain(slices.Values([]series.ID{id}))
+	a.newest[id] = at
+}
+
+// forget gives the references back.
+func (a *ages) forget(table *series.Table) {
+	table.Release(maps.Keys(a.newest))
+	a.newest = nil
+}
+
+// maxForgottenAges is how many series that a target showed earlier are remembered, beside twice those it shows now.
+const maxForgottenAges = 1000
