@@ -8,13 +8,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// TestSamplesOutOfOrderAreNotShown: a storage would refuse them, so nothing is appended, nothing added, and what
+// TestRow14SamplesOutOfOrderAreNotShown: a storage would refuse them, so nothing is appended, nothing added, and what
 // staleness followed is marked.
-func TestSamplesOutOfOrderAreNotShown(t *testing.T) {
+func TestRow14SamplesOutOfOrderAreNotShown(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
-		own := func(name, value string, at time.Time) string {
-			return name + " " + value + " " + strconv.FormatInt(at.UnixMilli(), 10) + "\n"
-		}
+		ms := func(at time.Time) string { return strconv.FormatInt(at.UnixMilli(), 10) }
+		own := func(name, value string, at time.Time) string { return name + " " + value + " " + ms(at) + "\n" }
 		added := func(n int) {
 			t.Helper()
 			batch := r.sink.got[len(r.sink.got)-1]
@@ -27,7 +26,7 @@ func TestSamplesOutOfOrderAreNotShown(t *testing.T) {
 		r.apply(t, job(t, ""))
 		r.discover(at("a:1"))
 		pass(10 * time.Second)
-		want(t, r.values(t, -1), named("x"), "1", named("y"), "1", named("up"), "1")
+		want(t, r.values(t, -1), named("x"), "1 @"+ms(begin), named("y"), "1", named("up"), "1")
 		added(2)
 
 		r.pages.set("a:1", own("x", "2", begin)+own("y", "2", begin)+"z 1\n")
@@ -37,7 +36,7 @@ func TestSamplesOutOfOrderAreNotShown(t *testing.T) {
 
 		r.pages.set("a:1", own("x", "3", begin.Add(time.Second))+"z 1\n")
 		pass(10 * time.Second)
-		want(t, r.values(t, -1), named("x"), "3", named("z"), "1", named("up"), "1")
+		want(t, r.values(t, -1), named("x"), "3 @"+ms(begin.Add(time.Second)), named("z"), "1", named("up"), "1")
 		added(0)
 		if n := testutil.ToFloat64(r.Pools.env.metrics.dropped.WithLabelValues("envoy", "out_of_order")); n != 2 {
 			t.Errorf("%v samples out of order, want 2", n)

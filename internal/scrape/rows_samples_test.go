@@ -101,7 +101,7 @@ func TestRow13OneTimestamp(t *testing.T) {
 }
 
 // TestRow14OutOfOrder: timestamps of its own that stand still or go back do not fail a scrape. What is not newer than
-// the last of its series is dropped and counted where requests are written.
+// the last of its series is dropped and counted: TestRow14SamplesOutOfOrderAreNotShown.
 func TestRow14OutOfOrder(t *testing.T) {
 	r, _ := scrapeOnce(t, "", "x 1 2000\ny 1\n")
 	for _, page := range []string{"x 1 2000\ny 2\n", "x 5 2000\ny 2\n", "x 1 1000\ny 2\n"} {
