@@ -288,6 +288,19 @@ func TestAgentMode(t *testing.T) {
 	}
 }
 
+func TestQueueLimitsThatCannotWork(t *testing.T) {
+	for key, value := range map[string]string{"max_memory": "1023KiB", "max_bytes": "63KiB", "max_age": "-1s", "fsync_interval": "-1s"} {
+		problems := refused(t, Options{}, "envoy_scraper:\n  queue:\n    "+key+": "+value+"\n"+someRemote+someJob)
+		if len(problems) != 1 || problems[0].Line != 3 || problems[0].Key != "envoy_scraper.queue."+key {
+			t.Errorf("%s: %s: %v, want it refused in line 3", key, value, problems)
+		}
+	}
+	q := load(t, Options{}, "envoy_scraper: {queue: {max_memory: 1MiB, max_bytes: 64KiB, max_age: 0s, fsync_interval: 0s}}\n"+someRemote+someJob).RemoteWrite.Queue
+	if q.MaxMemory != 1<<20 || q.MaxBytes != 64<<10 || q.MaxAge != 0 || q.FsyncInterval != 0 {
+		t.Errorf("queue = %+v", q)
+	}
+}
+
 func TestGarbageCollectorPercent(t *testing.T) {
 	for text, want := range map[string]int{"": defaultGoGC, "runtime: {gogc: 75}": 75, "runtime: {gogc: 120}": 120} {
 		t.Setenv("GOGC", "")

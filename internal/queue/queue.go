@@ -141,6 +141,7 @@ const (
 	maxMemoryOnly   = 64 << 20 // of a queue without a disk
 	minSegmentBytes = 64 << 10
 	maxSegmentBytes = 16 << 20
+	minMemoryBytes  = 1 << 20 // a few requests: with less, what waits a moment is read back, and a failing disk loses at once
 )
 
 // FieldError is a value that a field of Config cannot have.
@@ -150,17 +151,24 @@ func (e *FieldError) Error() string { return fmt.Sprintf("%s: %s: %s", e.Key, e.
 
 // Validate reports every problem at once, each a *FieldError.
 func (c Config) Validate() error {
-	var errs []error
+	errs := c.impossible()
+	if c.MaxMemory < minMemoryBytes {
+		errs = append(errs, &FieldError{"max_memory", fmt.Sprint(c.MaxMemory), fmt.Sprintf("less than a few requests take, %d bytes", minMemoryBytes)})
+	}
+	return errors.Join(errs...)
+}
+
+// impossible are the values that a queue cannot run with at all; what is merely unwise is for Validate.
+func (c Config) impossible() (errs []error) {
 	bad := func(is bool, key string, value any, why string) {
 		if is {
 			errs = append(errs, &FieldError{key, fmt.Sprint(value), why})
 		}
 	}
 	bad(c.MaxBytes < minSegmentBytes, "max_bytes", c.MaxBytes, fmt.Sprintf("less than one segment, %d bytes", minSegmentBytes))
-	bad(c.MaxMemory <= 0, "max_memory", c.MaxMemory, "must be more than 0")
 	bad(c.MaxAge < 0, "max_age", c.MaxAge, "negative")
 	bad(c.FsyncInterval < 0, "fsync_interval", c.FsyncInterval, "negative")
-	return errors.Join(errs...)
+	return errs
 }
 
 // segmentBytes is when the next request begins a new segment.

@@ -85,7 +85,7 @@ func (s *Store) path(identity string) string { return join(s.dir, queuePrefix+id
 
 // Open opens a queue, which is made where there is none. A queue is open once.
 func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
-	if err := errors.Join(checkIdentity(identity), cfg.Validate()); err != nil {
+	if err := errors.Join(append(cfg.impossible(), checkIdentity(identity))...); err != nil {
 		return nil, err
 	}
 	if lanes < 1 || lanes > maxLanes {
