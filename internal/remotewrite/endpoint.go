@@ -21,6 +21,7 @@ type endpoint struct {
 	log      *zap.Logger
 	metrics  *endpointMetrics
 	queue    queue.Queue
+	table    *series.Table
 	durable  bool // the queue outlives the process
 	blocks   blocks
 	waited   atomic.Int64 // nanoseconds, for answers to requests that were accepted
@@ -116,7 +117,21 @@ func (e *endpoint) appendWhole(s *settings, v series.View, b *series.Batch) (loo
 		if r.ownTime {
 			t.setTimed(v, r.id)
 		}
+		if s.ConvertNHCBToClassic {
+			have, taken := len(loose), false
+			loose, taken = l.classics.expand(l, s, source{view: v, target: b.Target, changed: changed}, &r, ruleKey{hash, r.id}, loose)
+			more := len(loose) - have
+			if taken {
+				more-- // the row itself was counted with its batch
+			}
+			e.metrics.appended.Add(float64(more))
+			if taken {
+				continue
+			}
+		}
 		switch {
+		case r.histogram != nil && !s.SendNativeHistograms:
+			e.metrics.drop(unsupported, 1)
 		case changed != nil:
 			loose = append(loose, looseRow{row: r, hash: changed.hash, changed: changed})
 		case r.ownTime || !v.Whole(r.parts.Stem) || t.isTimed(v, r.id):
@@ -229,8 +244,12 @@ func (e *endpoint) run(ctx context.Context) {
 		}
 	}
 	start(e.all()) // nobody else changes them
+	telling, stopTelling := context.WithCancel(sending)
+	defer stopTelling()
+	senders.Go(func() { e.runMetadata(telling) })
 	e.serve(ctx, start)
 	close(stopping)
+	stopTelling() // nobody waits for metadata
 	deadline := time.AfterFunc(e.flushTime(), stopSending)
 	flushed := make(chan struct{})
 	go func() { senders.Wait(); close(flushed) }()

@@ -20,6 +20,7 @@ func oneLane(p protocol, samples int) EndpointConfig {
 	ec := explicit(endpointConfig("a"), p)
 	ec.QueueConfig.MaxShards = 1
 	ec.QueueConfig.MaxSamplesPerSend = samples
+	ec.MetadataConfig.SendInterval = 0 // requests are counted
 	return ec
 }
 

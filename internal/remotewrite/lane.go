@@ -25,6 +25,7 @@ type lane struct {
 	open     openRequest
 	sent     history
 	rules    ruleCache
+	classics classics
 }
 
 // openRequest is the request that still grows. No samples: none is open.
@@ -57,7 +58,7 @@ func (l *lane) add(e *endpoint, s *settings, src source, r *row) bool {
 	}
 	if l.open.samples == 0 {
 		l.open.settings = s
-		l.enc.begin(len(s.external) > 0 || len(s.WriteRelabelConfigs) > 0 || s.SendExemplars)
+		l.enc.begin(len(s.external) > 0 || len(s.WriteRelabelConfigs) > 0 || s.SendExemplars || s.ConvertNHCBToClassic)
 		l.fragment = queue.Record{First: true}
 	}
 	with := sending{exemplars: s.SendExemplars, metadata: s.MetadataConfig.Send, external: s.external}

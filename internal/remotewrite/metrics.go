@@ -21,7 +21,7 @@ const (
 	invalidLabels reason = "invalid_labels" // a receiver would refuse or silently drop it
 	relabelled    reason = "write_relabel"  // write_relabel_configs dropped it
 	abandoned     reason = "abandoned"      // not delivered before the flush deadline of a stop or a removal
-	unsupported   reason = "unsupported"    // remote write 1.0 cannot carry it, or was told not to
+	unsupported   reason = "unsupported"    // remote write 1.0 cannot carry it, or send_native_histograms does not ask for it
 	damaged       reason = "damaged"        // came back from the queue as something else, or not at all
 
 	// travelled with what the receiver refused, and was not told from it in time
@@ -45,6 +45,7 @@ type metrics struct {
 	highest   *prometheus.GaugeVec
 	duration  *prometheus.HistogramVec
 	exemplars *prometheus.CounterVec
+	metadata  *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -58,6 +59,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		accepted:  counter("samples_accepted_total", "Samples that the endpoint accepted."),
 		dropped:   counter("samples_dropped_total", "Samples that will never arrive, by reason.", "reason"),
 		exemplars: counter("exemplars_total", "Exemplars that were put into requests."),
+		metadata:  counter("metadata_total", "Families whose type, help and unit were sent by themselves, as remote write 1.0 has it, by outcome: accepted, refused.", "outcome"),
 		rejected:  counter("rejected_samples_total", "Samples that the endpoint refused for good, by what it said of them.", "reason"),
 		delivered: counter("samples_already_delivered_total", "Samples of an earlier process that the endpoint refuses because it has had them."),
 		requests:  counter("requests_total", "Requests by what became of them: accepted, retry, slow_retry, refused, split, isolate, other_protocol.", "outcome"),
@@ -83,6 +85,7 @@ type endpointMetrics struct {
 	rejected                                                 map[complaint]prometheus.Counter
 	requests                                                 map[outcome]prometheus.Counter
 	answers                                                  map[string]prometheus.Counter
+	metadataAccepted, metadataRefused                        prometheus.Counter
 }
 
 func (m *metrics) endpoint(label string) *endpointMetrics {
@@ -94,6 +97,7 @@ func (m *metrics) endpoint(label string) *endpointMetrics {
 		highest: m.highest.WithLabelValues(label), duration: m.duration.WithLabelValues(label),
 		dropped: map[reason]prometheus.Counter{}, rejected: map[complaint]prometheus.Counter{},
 		requests: map[outcome]prometheus.Counter{}, answers: map[string]prometheus.Counter{},
+		metadataAccepted: m.metadata.WithLabelValues(label, accepted.String()), metadataRefused: m.metadata.WithLabelValues(label, refused.String()),
 	}
 	for _, r := range reasons {
 		e.dropped[r] = m.dropped.WithLabelValues(label, string(r))

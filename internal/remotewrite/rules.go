@@ -57,7 +57,11 @@ func (c *ruleCache) rule(s *settings, v series.View, id series.ID, target series
 	return r
 }
 
-func (c *ruleCache) apply(s *settings, v series.View, id series.ID, target series.TargetID) *ruling {
+// whole is the label set of a series as the rules see it: external labels included.
+func (c *ruleCache) whole(s *settings, v series.View, id series.ID, target series.TargetID) labels.Labels {
+	if c.builder == nil {
+		c.builder = labels.NewBuilder(labels.EmptyLabels())
+	}
 	c.pairs = v.Labels(c.pairs[:0], id, target)
 	c.scratch.Reset()
 	for _, p := range c.pairs {
@@ -71,7 +75,11 @@ func (c *ruleCache) apply(s *settings, v series.View, id series.ID, target serie
 			c.builder.Set(l.Name, l.Value)
 		}
 	}
-	before := c.builder.Labels()
+	return c.builder.Labels()
+}
+
+func (c *ruleCache) apply(s *settings, v series.View, id series.ID, target series.TargetID) *ruling {
+	before := c.whole(s, v, id, target)
 	r := &ruling{gen: v.Gen(id)}
 	if r.kept = relabel.ProcessBuilder(c.builder, s.WriteRelabelConfigs...); !r.kept {
 		return r

@@ -137,6 +137,9 @@ func (s *sender) try(ctx context.Context, m message) verdict {
 			break
 		}
 		out := classify(a, circumstances{sent: p, retryOnRateLimit: cfg.QueueConfig.RetryOnRateLimit, unproven: unproven})
+		if out != accepted && p == v2 && cfg.FailedRequestLogging {
+			e.logFailed(m, a)
+		}
 		e.metrics.requests[out].Inc()
 		e.metrics.answers[a.kind()].Inc()
 		v := verdict{message: m, protocol: p, lost: lost, said: a}

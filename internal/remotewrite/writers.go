@@ -248,7 +248,7 @@ func (w *Writers) open(cfg Config, s *settings, label, identity string) (*endpoi
 	}
 	lanes := s.lanes()
 	e := newEndpoint(label, identity, s, lanes, w.log, w.metrics)
-	e.durable = w.storage.store != nil
+	e.table, e.durable = w.table, w.storage.store != nil
 	var err error
 	if e.queue, err = w.openQueue(identity, lanes, e.queueConfig(cfg.Queue)); err != nil {
 		return nil, fmt.Errorf("remote_write %s: %w", label, err)

@@ -138,3 +138,24 @@ func (v View) TargetLabels(id TargetID) labels.Labels { return v.t.targets.entri
 
 // TargetHash is a hash of the target's labels, the same in every process.
 func (v View) TargetHash(id TargetID) uint64 { return v.t.targets.entries[id].hash }
+
+// EachFamily calls fn for the name of every series and what is known of its family, each pair of them once, in no
+// order. What nothing is known of is left out.
+func (v View) EachFamily(fn func(name Symbol, meta MetaID)) {
+	type family struct {
+		name Symbol
+		meta MetaID
+	}
+	seen := map[family]struct{}{}
+	for id := 1; id < v.t.entries.n; id++ {
+		e := v.t.entries.at(ID(id))
+		if e.refs == 0 || e.meta == 0 {
+			continue
+		}
+		f := family{e.name, e.meta}
+		if _, ok := seen[f]; !ok {
+			seen[f] = struct{}{}
+			fn(f.name, f.meta)
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package remotewrite
+
+import (
+	"math"
+	"slices"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// classics makes classic histograms of native ones with custom buckets (convert_nhcb_to_classic). It remembers which
+// bounds each series had last, so that the classic series end when it does. Guarded by the lane.
+type classics struct {
+	settings *settings // by which the known ones were made
+	known    map[ruleKey]bounds
+	counts   []float64 // scratch
+}
+
+// bounds are the upper bounds of a series' buckets, less the last, which is infinite.
+type bounds struct {
+	gen   uint32 // of the series' id
+	upper []float64
+}
+
+// expand tells whether a row is taken over, and appends the classic rows that stand for it. Where the series shows
+// something else than custom buckets, the classic rows are markers, and the row itself goes its own way, unless it is
+// a marker too.
+func (c *classics) expand(l *lane, s *settings, src source, r *row, key ruleKey, loose []looseRow) (_ []looseRow, taken bool) {
+	if c.settings != s {
+		*c = classics{settings: s, known: map[ruleKey]bounds{}}
+	}
+	before, known := c.known[key]
+	known = known && before.gen == src.view.Gen(r.id)
+	nhcb, upper := customBuckets(r.histogram)
+	if nhcb == nil && !known {
+		return loose, false
+	}
+	ls := l.rules.whole(s, src.view, r.id, src.target)
+	if src.changed != nil {
+		ls = src.changed.labels
+	}
+	x := expansion{labels: ls, builder: labels.NewBuilder(labels.EmptyLabels()), row: r, loose: loose}
+	if nhcb == nil {
+		delete(c.known, key)
+		x.end(before.upper, nil)
+		x.add("_count", stale())
+		x.add("_sum", stale())
+		return x.loose, r.histogram == nil && value.IsStaleNaN(r.value)
+	}
+	counts, count, sum, err := histogram.ClassicBucketCounts(nhcb, c.counts)
+	if err != nil || ls.Get(model.MetricNameLabel) == "" {
+		return loose, false // goes as it is
+	}
+	c.counts = counts
+	for i, n := range counts {
+		bound := math.Inf(1)
+		if i < len(upper) {
+			bound = upper[i]
+		}
+		x.bucket(bound, n)
+	}
+	x.add("_count", count)
+	x.add("_sum", sum)
+	if known {
+		x.retired(before.upper, upper)
+	}
+	if len(c.known) >= maxHistory {
+		clear(c.known)
+	}
+	c.known[key] = bounds{gen: src.view.Gen(r.id), upper: upper}
+	return x.loose, true
+}
+
+// customBuckets returns the histogram as histogram.ClassicBucketCounts takes it; nil: it has no custom buckets.
+func customBuckets(h *series.Histogram) (nhcb any, upper []float64) {
+	switch {
+	case h == nil:
+	case h.Integer != nil && h.Integer.UsesCustomBuckets():
+		return h.Integer, h.Integer.CustomValues
+	case h.Float != nil && h.Float.UsesCustomBuckets():
+		return h.Float, h.Float.CustomValues
+	}
+	return nil, nil
+}
+
+// expansion is a row being turned into several.
+type expansion struct {
+	labels  labels.Labels
+	builder *labels.Builder
+	row     *row
+	loose   []looseRow
+	least   float64 // bound of the bucket before
+	any     bool    // there was one
+}
+
+func stale() float64 { return math.Float64frombits(value.StaleNaN) }
+
+func (x *expansion) add(suffix string, v float64) { x.put(suffix, "", v, x.row.start, nil) }
+
+// bucket adds a bucket with the exemplars that fall into it.
+func (x *expansion) bucket(bound, n float64) {
+	var own []series.Exemplar
+	for _, e := range x.row.exemplars {
+		if e.Exemplar.Value <= bound && (!x.any || e.Exemplar.Value > x.least) {
+			own = append(own, e)
+		}
+	}
+	x.least, x.any = bound, true
+	x.put("_bucket", labels.FormatOpenMetricsFloat(bound), n, x.row.start, own)
+}
+
+// retired marks the buckets that are there no more.
+func (x *expansion) retired(before, now []float64) {
+	for _, bound := range before {
+		if !slices.Contains(now, bound) {
+			x.put("_bucket", labels.FormatOpenMetricsFloat(bound), stale(), 0, nil)
+		}
+	}
+}
+
+// end marks every bucket.
+func (x *expansion) end(before, now []float64) {
+	x.retired(before, now)
+	x.put("_bucket", labels.FormatOpenMetricsFloat(math.Inf(1)), stale(), 0, nil)
+}
+
+func (x *expansion) put(suffix, le string, v float64, start int64, exemplars []series.Exemplar) {
+	x.builder.Reset(x.labels)
+	x.builder.Set(model.MetricNameLabel, x.labels.Get(model.MetricNameLabel)+suffix)
+	if le != "" {
+		x.builder.Set(model.BucketLabel, le)
+	}
+	ls := x.builder.Labels()
+	hash := hashLabels(ls)
+	r := *x.row
+	r.value, r.start, r.histogram, r.exemplars = v, start, nil, exemplars
+	x.loose = append(x.loose, looseRow{row: r, hash: hash, changed: &ruling{kept: true, labels: ls, hash: hash}})
+}

@@ -1,0 +1,142 @@
+package remotewrite
+
+import (
+	"context"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/golang/snappy"
+	"github.com/prometheus/common/model"
+	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// In 2.0 metadata travels with each series. 1.0 has messages of its own for it: now and then the endpoint is told what
+// is known of every family (metadata_config). They are not queued: the next ones say the same.
+
+// Field tags of prometheus.WriteRequest and prometheus.MetricMetadata, remote write 1.0.
+const (
+	tagV1Metadata   = 3<<3 | wireBytes
+	tagV1MetaType   = 1<<3 | wireVarint
+	tagV1MetaFamily = 2<<3 | wireBytes
+	tagV1MetaHelp   = 4<<3 | wireBytes
+	tagV1MetaUnit   = 5<<3 | wireBytes
+)
+
+// family is what is known of the series of one name. Its name is theirs, less what the type adds to it.
+type family struct {
+	name, help, unit string
+	typ              model.MetricType
+}
+
+// runMetadata tells the endpoint of families as often as its settings say, until ctx ends.
+func (e *endpoint) runMetadata(ctx context.Context) {
+	for ctx.Err() == nil {
+		s, replaced := e.current()
+		interval := time.Duration(s.MetadataConfig.SendInterval)
+		if !s.MetadataConfig.Send || interval <= 0 {
+			interval = math.MaxInt64
+		}
+		if !pause(ctx, interval, replaced) || isClosed(replaced) {
+			continue
+		}
+		if e.health.speaks() == v1 {
+			e.sendMetadata(ctx, s, replaced)
+		}
+	}
+}
+
+// speaks is the protocol in use.
+func (h *health) speaks() protocol {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.protocol
+}
+
+// sendMetadata sends what is known of every family, in requests of max_samples_per_send.
+func (e *endpoint) sendMetadata(ctx context.Context, s *settings, replaced <-chan struct{}) {
+	var all []family
+	e.table.Read(func(v series.View) { all = families(v) })
+	for part := range slices.Chunk(all, max(1, s.MetadataConfig.MaxSamplesPerSend)) {
+		if ctx.Err() != nil || isClosed(replaced) {
+			return
+		}
+		e.sendFamilies(ctx, s, replaced, part)
+	}
+}
+
+// families is what is known, sorted by name; of two things that are known of one name, both.
+func families(v series.View) []family {
+	var all []family
+	v.EachFamily(func(name series.Symbol, meta series.MetaID) {
+		typ, help, unit := v.Meta(meta)
+		all = append(all, family{name: familyName(v.String(name), typ), typ: typ, help: v.String(help), unit: v.String(unit)})
+	})
+	slices.SortFunc(all, func(a, b family) int {
+		return strings.Compare(a.name+"\xff"+string(a.typ)+"\xff"+a.help+"\xff"+a.unit, b.name+"\xff"+string(b.typ)+"\xff"+b.help+"\xff"+b.unit)
+	})
+	return slices.Compact(all)
+}
+
+// familyName takes away what a histogram or a summary adds to its name in each of its series.
+func familyName(series string, typ model.MetricType) string {
+	switch typ {
+	case model.MetricTypeHistogram, model.MetricTypeGaugeHistogram, model.MetricTypeSummary:
+		for _, suffix := range []string{"_bucket", "_gcount", "_gsum", "_count", "_sum"} {
+			if name, ok := strings.CutSuffix(series, suffix); ok {
+				return name
+			}
+		}
+	}
+	return series
+}
+
+// sendFamilies sends one request, again and again while that may help.
+func (e *endpoint) sendFamilies(ctx context.Context, s *settings, replaced <-chan struct{}, part []family) {
+	body := snappy.Encode(nil, appendFamilies(nil, part))
+	wait := backoff{min: time.Duration(s.QueueConfig.MinBackoff), max: time.Duration(s.QueueConfig.MaxBackoff)}
+	slow := backoff{min: minSlowBackoff, max: maxSlowBackoff}
+	for attempt := 0; ctx.Err() == nil && !isClosed(replaced); attempt++ {
+		if quiet := e.health.quiet(); quiet > 0 {
+			pause(ctx, quiet, replaced)
+			continue
+		}
+		a := s.client.post(ctx, body, v1, attempt)
+		if a.err != nil && ctx.Err() != nil {
+			return
+		}
+		switch classify(a, circumstances{sent: v1, retryOnRateLimit: s.QueueConfig.RetryOnRateLimit}) {
+		case accepted:
+			e.metrics.metadataAccepted.Add(float64(len(part)))
+			return
+		case retry:
+			pause(ctx, wait.wait(), replaced)
+		case slowRetry:
+			pause(ctx, slow.wait(), replaced)
+		default:
+			e.metrics.metadataRefused.Add(float64(len(part)))
+			e.health.mu.Lock()
+			e.limited("metadata", func() {
+				e.log.Warn("remote write endpoint refuses metadata", zap.Int("status", a.status), zap.Int("families", len(part)), zap.String("error", a.message))
+			})
+			e.health.mu.Unlock()
+			return
+		}
+	}
+}
+
+// appendFamilies appends a prometheus.WriteRequest with nothing but metadata.
+func appendFamilies(dst []byte, all []family) []byte {
+	var m []byte
+	for _, f := range all {
+		m = appendVarintField(m[:0], tagV1MetaType, uint64(metricType(f.typ)))
+		m = appendBytesField(m, tagV1MetaFamily, f.name)
+		m = appendBytesField(m, tagV1MetaHelp, f.help)
+		m = appendBytesField(m, tagV1MetaUnit, f.unit)
+		dst = appendBytesField(dst, tagV1Metadata, m)
+	}
+	return dst
+}
