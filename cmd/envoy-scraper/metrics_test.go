@@ -30,7 +30,7 @@ func TestOwnMetrics(t *testing.T) {
 	defer store.Close() //nolint:errcheck // only its metrics matter
 	writers := remotewrite.New(table, store, zap.NewNop(), reg)
 	scrape.New(table, writers, scrape.Options{}, zap.NewNop(), reg)
-	newReloader(config.Options{}, nil, zap.NewNop(), reg)
+	newReloader(config.Options{}, nil, zap.NewNop(), zap.NewAtomicLevel(), reg)
 	if _, err := discovery.New(zap.NewNop(), reg); err != nil {
 		t.Fatal(err)
 	}

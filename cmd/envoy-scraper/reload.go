@@ -32,6 +32,7 @@ type reloader struct {
 	pools      *scrape.Pools
 	discovery  *discovery.Manager
 	log        *zap.Logger
+	level      zap.AtomicLevel // of log
 	successful prometheus.Gauge
 	loaded     prometheus.Gauge
 
@@ -41,10 +42,10 @@ type reloader struct {
 	checksum string
 }
 
-func newReloader(opts config.Options, cfg *config.Config, log *zap.Logger, reg prometheus.Registerer) *reloader {
+func newReloader(opts config.Options, cfg *config.Config, log *zap.Logger, level zap.AtomicLevel, reg prometheus.Registerer) *reloader {
 	f := promauto.With(reg)
 	return &reloader{
-		opts: opts, current: cfg, log: log,
+		opts: opts, current: cfg, log: log, level: level,
 		successful: f.NewGauge(prometheus.GaugeOpts{
 			Name: "envoy_scraper_config_last_reload_successful", Help: "Whether the last reload of the configuration succeeded.",
 		}),
@@ -106,6 +107,7 @@ func (r *reloader) apply(cfg *config.Config) error {
 		return err
 	}
 	debug.SetGCPercent(cfg.Prometheus.Runtime.GoGC)
+	setLevel(r.level, string(cfg.Prometheus.Runtime.LogLevel))
 	return nil
 }
 

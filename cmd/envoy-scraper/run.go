@@ -39,12 +39,12 @@ func newRunCommand(app *kingpin.Application) command {
 
 // run builds each part, starts it and waits for the end.
 func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.Writer) error {
-	log := newLogger(stderr, f.logLevel, f.logFormat)
+	log, level := newLogger(stderr, f.logLevel, f.logFormat)
 	defer func() { _ = log.Sync() }()
 	limitMemory(f.memoryRatio, f.enablePprof, log)
 
 	opts := f.config.options()
-	opts.ListenAddress, opts.FlushDeadline = f.listenAddress, f.flushDeadline
+	opts.ListenAddress, opts.FlushDeadline, opts.LogLevel = f.listenAddress, f.flushDeadline, f.logLevel
 	cfg, err := config.Load(opts)
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	reg := newRegistry()
 	table := series.NewTable()
 	writers := remotewrite.New(table, store, log.Named("remotewrite"), reg)
-	r := newReloader(opts, cfg, log, reg)
+	r := newReloader(opts, cfg, log, level, reg)
 	pools := scrape.New(table, writers, scrape.Options{
 		AllowLoopback:  f.allowLoopback,
 		OwnAddressOnly: r.ownAddressOnly,

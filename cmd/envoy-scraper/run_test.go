@@ -203,6 +203,16 @@ remote_write:
 		t.Fatal(err)
 	}
 	eventually(t, "the external label after SIGHUP", func() bool { return rcv.saw("cluster=four") })
+	if strings.Contains(stderr.String(), "\tdebug\t") {
+		t.Error("debug lines that nobody asked for")
+	}
+	write("five", "runtime: {log_level: debug}\n")
+	eventually(t, "the external label after a new level", func() bool { return rcv.saw("cluster=five") })
+	write("six", "runtime: {log_level: error}\n")
+	eventually(t, "the external label after another level", func() bool { return rcv.saw("cluster=six") })
+	if strings.Count(stderr.String(), "configuration reloaded") != 3 {
+		t.Errorf("the levels of the file do not count:\n%s", stderr.String())
+	}
 	if rcv.saw("cluster=three") {
 		t.Error("a refused configuration was used")
 	}

@@ -72,6 +72,7 @@ func (l *loader) load() *Config {
 	l.readRemotes(src)
 	l.readExternalLabels()
 	l.checkExtension()
+	l.checkKeys(src)
 	if l.problems.Errors() > 0 {
 		l.lint()
 		return nil
@@ -146,6 +147,7 @@ func (l *loader) readGlobal(src *source) {
 	var doc promconfig.Config
 	if decodeStrict(newMapping(newString("global"), rest), &doc) == nil {
 		l.global = doc.GlobalConfig
+		l.global.SetDirectory(src.dir) // jobs of other files take it over
 	}
 }
 
@@ -173,6 +175,9 @@ func (l *loader) assemble(src *source) *Config {
 	prom.SetDirectory(src.dir)
 	if _, asked := os.LookupEnv("GOGC"); !asked && get(src.root, "runtime", "gogc") == nil {
 		prom.Runtime.GoGC = defaultGoGC
+	}
+	if l.opts.LogLevel != "" && get(src.root, "runtime", "log_level") == nil {
+		prom.Runtime.LogLevel = promconfig.LogLevel(l.opts.LogLevel)
 	}
 	cfg := &Config{Prometheus: prom, Extension: l.ext, opts: l.opts}
 	if l.opts.File == "" {
