@@ -35,7 +35,7 @@ type server struct {
 	last *http.Request
 }
 
-func newServer(t *testing.T, start func(*httptest.Server)) *server {
+func startServer(t *testing.T, start func(*httptest.Server)) *server {
 	t.Helper()
 	s := &server{}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -111,7 +111,7 @@ func TestHTTPClientFields(t *testing.T) {
 		"no_proxy, though the proxy is silent": {"  proxy_url: http://127.0.0.1:1\n  no_proxy: 127.0.0.1\n", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newServer(t, (*httptest.Server).Start)
+			s := startServer(t, (*httptest.Server).Start)
 			if err := scrapeHost(t, s.host(), c.yaml); err != "" {
 				t.Fatal(err)
 			}
@@ -121,7 +121,7 @@ func TestHTTPClientFields(t *testing.T) {
 		})
 	}
 	t.Run("a secret file is read for each request", func(t *testing.T) {
-		s, file := newServer(t, (*httptest.Server).Start), secretFile(t, "one")
+		s, file := startServer(t, (*httptest.Server).Start), secretFile(t, "one")
 		r := newRig()
 		r.opts.transport = nil
 		r.apply(t, job(t, "  static_configs: [{targets: [a]}]\n  authorization: {credentials_file: "+file+"}\n"))
@@ -140,13 +140,13 @@ func TestHTTPClientFields(t *testing.T) {
 		r.apply(t)
 	})
 	t.Run("follow_redirects off", func(t *testing.T) {
-		s := newServer(t, (*httptest.Server).Start)
+		s := startServer(t, (*httptest.Server).Start)
 		if err := scrapeHost(t, s.host(), "  metrics_path: /elsewhere\n  follow_redirects: false\n"); !strings.Contains(err, "302") {
 			t.Errorf("error %q, want one of the status", err)
 		}
 	})
 	t.Run("proxy_url", func(t *testing.T) {
-		proxy := newServer(t, (*httptest.Server).Start)
+		proxy := startServer(t, (*httptest.Server).Start)
 		if err := scrapeHost(t, "a.test:80", "  proxy_url: "+proxy.URL+"\n"); err != "" {
 			t.Fatal(err)
 		}
@@ -155,7 +155,7 @@ func TestHTTPClientFields(t *testing.T) {
 		}
 	})
 	t.Run("proxy_from_environment", func(t *testing.T) {
-		proxy := newServer(t, (*httptest.Server).Start)
+		proxy := startServer(t, (*httptest.Server).Start)
 		t.Setenv("HTTP_PROXY", proxy.URL)
 		t.Setenv("NO_PROXY", "")
 		if err := scrapeHost(t, "a.test:80", "  proxy_from_environment: true\n"); err != "" {
@@ -205,24 +205,24 @@ func inline(text string) string { return `"` + strings.ReplaceAll(text, "\n", `\
 
 // TestTLSFields: what every HTTP client may be told of TLS.
 func TestTLSFields(t *testing.T) {
-	plain := newServer(t, (*httptest.Server).StartTLS) // its certificate is for 127.0.0.1 and example.com
+	plain := startServer(t, (*httptest.Server).StartTLS) // its certificate is for 127.0.0.1 and example.com
 	ca := asPEM("CERTIFICATE", plain.Certificate().Raw)
 	cert, key, client := certificate(t)
-	demanding := newServer(t, func(s *httptest.Server) {
+	demanding := startServer(t, func(s *httptest.Server) {
 		pool := x509.NewCertPool()
 		pool.AddCert(client)
 		s.TLS = &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool} //nolint:gosec // a test server
 		s.StartTLS()
 	})
-	old := newServer(t, func(s *httptest.Server) {
+	old := startServer(t, func(s *httptest.Server) {
 		s.TLS = &tls.Config{MaxVersion: tls.VersionTLS12} //nolint:gosec // on purpose
 		s.StartTLS()
 	})
-	ancient := newServer(t, func(s *httptest.Server) {
+	ancient := startServer(t, func(s *httptest.Server) {
 		s.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11} //nolint:gosec // on purpose
 		s.StartTLS()
 	})
-	both := newServer(t, func(s *httptest.Server) {
+	both := startServer(t, func(s *httptest.Server) {
 		s.EnableHTTP2 = true
 		s.StartTLS()
 	})
@@ -352,7 +352,7 @@ func TestOAuth2Fields(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newServer(t, (*httptest.Server).Start)
+			s := startServer(t, (*httptest.Server).Start)
 			if err := scrapeHost(t, s.host(), "  oauth2: {client_id: id, token_url: '"+c.at+"', "+c.oauth+"}\n"); err != "" {
 				t.Fatal(err)
 			}
@@ -367,7 +367,7 @@ func TestOAuth2Fields(t *testing.T) {
 	t.Run("proxy_from_environment", func(t *testing.T) {
 		t.Setenv("HTTP_PROXY", issuer.URL)
 		t.Setenv("NO_PROXY", "")
-		s := newServer(t, (*httptest.Server).Start)
+		s := startServer(t, (*httptest.Server).Start)
 		if err := scrapeHost(t, s.host(), "  oauth2: {client_id: id, token_url: 'http://issuer.test', client_secret: s, proxy_from_environment: true}\n"); err != "" {
 			t.Fatal(err)
 		}
