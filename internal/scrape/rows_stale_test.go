@@ -3,6 +3,7 @@ package scrape
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"testing"
 	"testing/synctest"
@@ -299,6 +300,33 @@ func TestRow08SuccessorMarks(t *testing.T) {
 			t.Errorf("%d scrapes in 130 s, want 13", n)
 		}
 	})
+}
+
+// TestRow09TimestampStandsStill: a sample that storage would refuse does not show its series, which is marked. A marker
+// counts as a sample, so the series is back only with a timestamp that is newer than it.
+func TestRow09TimestampStandsStill(t *testing.T) {
+	const track = "  track_timestamps_staleness: true\n"
+	ahead := fmt.Sprint(time.Date(2000, 1, 1, 0, 1, 40, 0, time.UTC).UnixMilli()) // 100 s
+	scraped(t, track,
+		scrapeOf{page: "x 1 1000\ny 1\n", want: []string{"x", "1 @1000", "y", "1", "up", "1"}},
+		scrapeOf{page: "x 2 2000\ny 2\n", want: []string{"x", "2 @2000", "y", "2", "up", "1"}},
+		scrapeOf{page: "x 2 2000\ny 3\n", want: []string{"x", "stale", "y", "3", "up", "1"}},
+		scrapeOf{page: "x 2 2000\ny 4\n", want: []string{"y", "4", "up", "1"}},
+		scrapeOf{page: "x 5 3000\ny 5\n", want: []string{"y", "5", "up", "1"}}, // not newer than the marker
+		scrapeOf{fails: errNoPage, want: []string{"y", "stale", "up", "0"}},
+		scrapeOf{page: "x 7 " + ahead + "\n", want: []string{"x", "7 @" + ahead, "up", "1"}},
+		scrapeOf{page: "x 7 " + ahead + "\n<html>\n", want: []string{"x", "stale", "up", "0"}},
+	)
+	scraped(t, track, // of several samples, one that is newer suffices
+		scrapeOf{page: "x 1 1000\n", want: []string{"x", "1 @1000", "up", "1"}},
+		scrapeOf{page: "x 1 1000\nx 3 3000\n", want: []string{"x", "3 @3000", "up", "1"}},
+		scrapeOf{page: "", want: []string{"x", "stale", "up", "1"}},
+	)
+	scraped(t, "", // not followed, not marked
+		scrapeOf{page: "x 1 1000\n", want: []string{"x", "1 @1000", "up", "1"}},
+		scrapeOf{page: "x 1 1000\n", want: []string{"up", "1"}},
+		scrapeOf{fails: errNoPage, want: []string{"up", "0"}},
+	)
 }
 
 // TestRow10SameLabelsOtherText: what a page prints in another order, or spells otherwise, is the same series.
