@@ -133,3 +133,6 @@ func FreePorts(n int) ([]int, error) {
 	}
 	return ports, nil
 }
+
+// Pid is the child's process id.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }

@@ -15,8 +15,9 @@ type limit struct {
 
 const (
 	defaultBodySizeLimit units.Base2Bytes = 64 << 20
-	// A page of body_size_limit bytes has fewer lines, if they are as long as Envoy's shortest ones.
-	defaultSampleLimit = 1_000_000
+	// A page of body_size_limit bytes has fewer lines, if they are 134 bytes long; most of Envoy's are longer. Each costs up
+	// to 400 bytes while a page of nothing but new ones is read.
+	defaultSampleLimit = 500_000
 	// The names of a mesh have some 30 labels; a pod's own labels and annotations, all of them taken over, some 100 more.
 	defaultLabelLimit = 500
 	// Receivers take much less: 1,024 and 2,048 are common.

@@ -54,7 +54,7 @@ func TestS14LimitsNotWritten(t *testing.T) {
 }
 
 var defaults = map[string]uint64{
-	"body_size_limit": 64 << 20, "sample_limit": 1_000_000, "label_limit": 500, "label_name_length_limit": 4096, "label_value_length_limit": 65536,
+	"body_size_limit": 64 << 20, "sample_limit": 500_000, "label_limit": 500, "label_name_length_limit": 4096, "label_value_length_limit": 65536,
 }
 
 func TestS06OwnAddressJobs(t *testing.T) {

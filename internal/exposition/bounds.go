@@ -1,5 +1,10 @@
 package exposition
 
+import (
+	"bytes"
+	"io"
+)
+
 import "errors"
 
 // A layout costs as much as 14 bytes a line, whatever the line says, and a line can be as short as two bytes. What
@@ -37,4 +42,25 @@ func (p *Page) repeats(n int) bool {
 		p.counts.Duplicates++
 	}
 	return true
+}
+
+// readAll is io.ReadAll, but that a body which turns out too long was never held more than once.
+func readAll(body io.Reader) ([]byte, error) {
+	const most = 4 << 20
+	var parts [][]byte
+	for size := chunkBytes; ; size = min(2*size, most) {
+		part := make([]byte, size)
+		n, err := readAtLeast(body, part, len(part))
+		parts = append(parts, part[:n])
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if len(parts) == 1 {
+		return parts[0], nil
+	}
+	return bytes.Join(parts, nil), nil
 }

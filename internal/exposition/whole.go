@@ -15,7 +15,7 @@ import (
 // readWhole reads a page that is not plain text (OpenMetrics, protobuf) or is to be converted: textparse reads
 // all of it at once.
 func (p *Page) readWhole(body io.Reader, contentType string) (Counts, error) {
-	text, err := io.ReadAll(body)
+	text, err := readAll(body)
 	if err != nil {
 		return Counts{}, err
 	}

@@ -1,0 +1,137 @@
+package hostile
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
+)
+
+func listenAll(t *testing.T, kinds []kind) (targets []*target) {
+	t.Helper()
+	for _, k := range kinds {
+		targets = append(targets, listen(t, "127.0.0.1:0", k))
+	}
+	return targets
+}
+
+// TestHostilePages is every hostile page at once, as a job has them by default.
+func TestHostilePages(t *testing.T) {
+	targets := listenAll(t, kinds(t))
+	w := begin(t, setting{job: "scrape_interval: 8s, scrape_timeout: 7s", targets: targets})
+	w.scraped(rounds)
+	w.judge()
+	w.counted()
+	w.bounded(limit + mb*len(targets))
+	w.undisturbed()
+	w.ends()
+}
+
+// TestHeavyPages is what costs most: series without end, and pages that are read whole.
+func TestHeavyPages(t *testing.T) {
+	targets := listenAll(t, heavy())
+	w := begin(t, setting{job: "scrape_interval: 10s, scrape_timeout: 9s", targets: targets})
+	w.scraped(rounds)
+	w.judge()
+	w.counted()
+	w.bounded(len(targets) * 2 * limit)
+	w.undisturbed()
+	w.ends()
+}
+
+// TestT1SlowLorisByTheHundred: a hundred targets that take their time hold nobody up, and each is let go when its time
+// is over.
+func TestT1SlowLorisByTheHundred(t *testing.T) {
+	var slow []kind
+	for i := range 100 {
+		slow = append(slow, kind{fmt.Sprintf("T1 slow %d", i), drip(head, "x 1\n"), false, []string{"timeout"}, "deadline"})
+	}
+	targets := listenAll(t, slow)
+	w := begin(t, setting{job: "scrape_interval: 4s, scrape_timeout: 3s", targets: targets})
+	w.scraped(3)
+	w.judge()
+	w.counted()
+	w.bounded(mb * len(targets))
+	w.write(nil)
+	w.wait("the slow targets are let go", patience, func() bool { return w.usage().files <= w.base.files+10 })
+	w.undisturbed()
+	w.ends()
+}
+
+// TestM3NoFilesLeft: targets that hold connections take all files that the program may open. What is open goes on, what
+// fails is counted, and when the targets are gone so is the trouble.
+func TestM3NoFilesLeft(t *testing.T) {
+	const files = 64
+	script := filepath.Join(t.TempDir(), "envoy-scraper")
+	text := fmt.Sprintf("#!/bin/sh\nulimit -n %d || exit 1\nexec '%s' \"$@\"\n", files, agent.Build(t))
+	if err := os.WriteFile(script, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var quiet []kind
+	for i := range files {
+		quiet = append(quiet, kind{fmt.Sprintf("T1 silent %d", i), silent, false, []string{"timeout", "emfile"}, ""})
+	}
+	w := begin(t, setting{job: "scrape_interval: 4s, scrape_timeout: 3s", targets: listenAll(t, quiet), binary: script})
+	w.wait("no file is left", patience, func() bool { return w.usage().files >= files-1 })
+	w.wait("scrapes fail for it", patience, func() bool { return strings.Contains(w.agent.Process.Log(), "too many open files") })
+	end := time.Now().Add(3 * interval)
+	w.wait("healthy targets are scraped meanwhile", patience, func() bool { return time.Now().After(end) })
+	w.write(nil)
+	w.wait("files are free again", patience, func() bool { return w.usage().files <= w.base.files+10 })
+	failures := w.failures()
+	w.Logf("failures: %v", failures)
+	if failures["emfile"] == 0 {
+		w.Error("nothing is counted under emfile")
+	}
+	if lines := strings.Count(w.agent.Process.Log(), "\n"); lines > 3*files {
+		w.Errorf("%d log lines:\n%s", lines, tail(w.agent.Process.Log()))
+	}
+	w.undisturbed()
+	w.ends()
+}
+
+// TestM2StarvedOfCPU gives the program a tenth of its time, as a limit of the kernel does: at the beginning of each
+// period. Its scrapes come late, but no target is asked more often than it should be, and nothing is lost.
+func TestM2StarvedOfCPU(t *testing.T) {
+	w := begin(t, setting{job: "scrape_interval: 4s"})
+	const period, share = 500 * time.Millisecond, 50 * time.Millisecond
+	const periods = 16
+	signal := func(s syscall.Signal) {
+		if err := w.agent.Process.Signal(s); err != nil {
+			w.Fatal(err)
+		}
+	}
+	tick := time.NewTicker(period)
+	defer tick.Stop()
+	for range periods {
+		signal(syscall.SIGSTOP)
+		resume := time.NewTimer(period - share)
+		<-resume.C
+		signal(syscall.SIGCONT)
+		<-tick.C
+	}
+	starved := time.Since(w.began)
+	w.wait("it goes on", patience, func() bool { return len(w.shown()) == 0 })
+	most := int(starved/interval) + 2
+	for _, target := range w.fleet.Targets {
+		n := 0
+		for _, s := range target.Served() {
+			if s.At.After(w.began) && s.At.Before(w.began.Add(starved)) {
+				n++
+			}
+		}
+		if n == 0 || n > most {
+			w.Errorf("%s was scraped %d times in %v, want 1 to %d times", target.Address, n, starved, most)
+		}
+	}
+	w.began = time.Now()
+	end := w.began.Add(4 * interval)
+	w.wait("scrapes are on time again", patience, func() bool { return time.Now().After(end) })
+	w.undisturbed()
+	w.ends()
+}

@@ -1,0 +1,176 @@
+package hostile
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// target is a server that behaves as badly as its talk does.
+type target struct {
+	kind
+	address string
+	sent    atomic.Int64 // bytes of the answer that was longest
+	open    atomic.Int32
+	most    atomic.Int32 // connections at once
+	served  atomic.Int32 // answers begun
+}
+
+// talk answers one request over c. An error is that the other end has gone.
+type talk func(ctx context.Context, c *connection) error
+
+// connection counts what is said.
+type connection struct {
+	net.Conn
+	said int64
+}
+
+func (c *connection) say(s string) error {
+	n, err := c.Write([]byte(s))
+	c.said += int64(n)
+	return err
+}
+
+// listen starts a target at an address; port 0 takes a free one.
+func listen(t *testing.T, address string, k kind) *target {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &target{kind: k, address: l.Addr().String()}
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			h.most.Store(max(h.most.Load(), h.open.Add(1)))
+			running.Go(func() {
+				defer h.open.Add(-1)
+				defer context.AfterFunc(ctx, func() { _ = c.Close() })()
+				defer c.Close()
+				h.serve(ctx, &connection{Conn: c})
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		stop()
+		running.Wait()
+	})
+	return h
+}
+
+// serve answers what comes over a connection until one end closes it.
+func (h *target) serve(ctx context.Context, c *connection) {
+	in := bufio.NewReader(c)
+	for heard(in) {
+		c.said = 0
+		h.served.Add(1)
+		err := h.talk(ctx, c)
+		h.sent.Store(max(h.sent.Load(), c.said))
+		if err != nil {
+			return
+		}
+	}
+}
+
+// heard reads a request's head.
+func heard(in *bufio.Reader) bool {
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return false
+		}
+		if line == "\r\n" {
+			return true
+		}
+	}
+}
+
+const plain = "Content-Type: text/plain; version=0.0.4\r\n"
+
+// page answers with a whole page.
+func page(header, body string) talk {
+	return func(_ context.Context, c *connection) error {
+		return c.say(fmt.Sprintf("HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s", header, len(body), body))
+	}
+}
+
+// raw says something and closes.
+func raw(s string) talk {
+	return func(_ context.Context, c *connection) error {
+		_ = c.say(s)
+		return net.ErrClosed
+	}
+}
+
+// endless begins and then repeats itself for as long as the other end listens.
+func endless(begin, again string) talk {
+	again = strings.Repeat(again, max(1, 64<<10/len(again)))
+	return func(_ context.Context, c *connection) error {
+		err := c.say(begin)
+		for err == nil {
+			err = c.say(again)
+		}
+		return err
+	}
+}
+
+// numbered is endless with a number in each line.
+func numbered(begin, format string) talk {
+	return func(_ context.Context, c *connection) error {
+		err := c.say(begin)
+		for n := 0; err == nil; {
+			var b []byte
+			for len(b) < 64<<10 {
+				b = fmt.Appendf(b, format, n)
+				n++
+			}
+			err = c.say(string(b))
+		}
+		return err
+	}
+}
+
+// drip says one byte a second.
+func drip(begin, again string) talk {
+	return func(ctx context.Context, c *connection) error {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		err := c.say(begin)
+		for i := 0; err == nil; i++ {
+			select {
+			case <-tick.C:
+				err = c.say(again[i%len(again) : i%len(again)+1])
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return err
+	}
+}
+
+// reset says something and cuts the connection off.
+func reset(s string) talk {
+	return func(_ context.Context, c *connection) error {
+		_ = c.say(s)
+		_ = c.Conn.(*net.TCPConn).SetLinger(0)
+		return net.ErrClosed
+	}
+}
+
+// silent never answers.
+func silent(ctx context.Context, c *connection) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
