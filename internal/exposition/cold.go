@@ -212,11 +212,31 @@ func (p *Page) outside(at place, own int64) bool {
 func (p *Page) passOver(lset labels.Labels, own *int64) error {
 	p.counts.Scraped++
 	id, keep, err := p.learner.Learn(lset, p.meta(lset.Get(model.MetricNameLabel)))
-	if err != nil || !keep {
-		return err
+	switch {
+	case err != nil:
+		return p.unlessLimited(err, own)
+	case !keep:
+		return nil
 	}
 	p.layouts.table.Release(slices.Values([]series.ID{id}))
 	p.refuse(own)
+	return nil
+}
+
+// unlessLimited returns the error of a new series that fails the page, unless a limit keeps its sample out.
+func (p *Page) unlessLimited(err error, own *int64) error {
+	if !errors.Is(err, ErrLabelTwice) {
+		return err
+	}
+	limited := !p.countSample()
+	if tooFar := own != nil && *own > p.maxTime; tooFar && !limited {
+		p.counts.OutOfBounds++
+		limited = true
+	}
+	if !limited {
+		return err
+	}
+	p.counts.Kept++
 	return nil
 }
 
@@ -304,7 +324,7 @@ func (p *Page) learn(hash uint64, lset labels.Labels, length uint16, own *int64)
 	id, keep, err := p.learner.Learn(lset, p.meta(lset.Get(model.MetricNameLabel)))
 	switch {
 	case err != nil:
-		return 0, err
+		return -1, p.unlessLimited(err, own)
 	case !keep && p.spent():
 		return -1, nil
 	case !keep:

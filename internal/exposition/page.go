@@ -30,6 +30,10 @@ var (
 	errLongLine    = fmt.Errorf("a line is longer than %d bytes", maxLineBytes)
 )
 
+// ErrLabelTwice is a Learner's error for a series that has a label name twice. In Prometheus its storage finds that,
+// behind the limits: a sample that they keep out does not fail the page for it.
+var ErrLabelTwice = errors.New("label name is not unique")
+
 // Learner decides what becomes of a series that a page shows for the first time.
 type Learner interface {
 	// Learn returns the id of the series made of the labels that the page printed, with a reference that the

@@ -11,6 +11,7 @@ import (
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
@@ -67,7 +68,7 @@ func (l *learner) Learn(lset labels.Labels, m series.Meta) (id series.ID, keep b
 		return 0, false, err
 	}
 	if name, twice := final.HasDuplicateLabelNames(); twice {
-		return 0, false, fmt.Errorf("label name %q is not unique: %s", clip(name), cut(final.String(), 2*maxQuoted/3))
+		return 0, false, fmt.Errorf("%w: %q in %s", exposition.ErrLabelTwice, clip(name), cut(final.String(), 2*maxQuoted/3))
 	}
 	return l.table.Add(l.target, final, m), true, nil
 }

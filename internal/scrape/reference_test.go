@@ -221,10 +221,11 @@ func (r *reference) read(out *outcome, page []byte, contentType string, now, max
 		}
 		key := pageText{string(text), bounds()[typ]}
 		a := r.known[key]
+		var twice bool
 		isNew, repeated := a == nil, a != nil && a.round == r.round
 		if isNew {
 			final, keep, err := r.final(parser)
-			if err != nil {
+			if twice = errors.Is(err, errTwice); err != nil && !twice {
 				return live, err
 			}
 			if !keep {
@@ -256,9 +257,9 @@ func (r *reference) read(out *outcome, page []byte, contentType string, now, max
 			c.OutOfBounds++
 			continue
 		}
-		if err := h.validate(); err != nil {
+		if err := h.validate(); err != nil || twice {
 			c.Kept--
-			return live, err
+			return live, errInReference
 		}
 		if own != nil && r.late(a.final, *own) {
 			c.OutOfOrder++
@@ -453,15 +454,17 @@ func (r *reference) exportClashes(b *labels.Builder, printed labels.Labels) {
 	}
 }
 
-var errInReference = errors.New("the scrape fails")
+var (
+	errInReference = errors.New("the scrape fails")
+	errTwice       = errors.New("the scrape fails unless a limit keeps the sample out")
+)
 
 func (r *reference) check(l labels.Labels) error {
-	_, twice := l.HasDuplicateLabelNames()
-	if !l.Has("__name__") || !l.IsValid(r.cfg.MetricNameValidationScheme) || twice ||
+	if !l.Has("__name__") || !l.IsValid(r.cfg.MetricNameValidationScheme) ||
 		r.cfg.LabelLimit > 0 && l.Len() > int(r.cfg.LabelLimit) {
 		return errInReference
 	}
-	return l.Validate(func(l labels.Label) error {
+	err := l.Validate(func(l labels.Label) error {
 		if n := int(r.cfg.LabelNameLengthLimit); n > 0 && len(l.Name) > n {
 			return errInReference
 		}
@@ -470,4 +473,8 @@ func (r *reference) check(l labels.Labels) error {
 		}
 		return nil
 	})
+	if _, twice := l.HasDuplicateLabelNames(); twice && err == nil {
+		return errTwice
+	}
+	return err
 }
