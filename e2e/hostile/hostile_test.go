@@ -196,7 +196,7 @@ func (w *world) judge() {
 		if h.up {
 			want = 0
 		}
-		lines := regexp.MustCompile(`(?m)^.*target down.*"http://` + regexp.QuoteMeta(h.address) + `/.*$`).FindAllString(log, -1)
+		lines := regexp.MustCompile(`(?m)^.*target down.*"http://`+regexp.QuoteMeta(h.address)+`/.*$`).FindAllString(log, -1)
 		if len(lines) != want {
 			w.Errorf("%s: %d log lines, want %d: %q", name, len(lines), want, lines)
 		}
