@@ -227,11 +227,16 @@ func (ps *Pools) ended(p *pool, id string, l *loop) {
 	}
 }
 
-// stop ends every loop of a job.
+// stop ends every loop of a job, and those that wait to mark their targets stale. Nothing is marked, as in Prometheus:
+// the job may have moved to another scraper, whose samples markers would cut short.
 func (ps *Pools) stop(p *pool) {
 	for hash, l := range p.loops {
-		ps.schedule.remove(l)
+		ps.schedule.take(l, l.release)
 		delete(p.loops, hash)
+	}
+	for id, l := range p.ending {
+		ps.schedule.take(l, l.release)
+		delete(p.ending, id)
 	}
 	p.state.close()
 }

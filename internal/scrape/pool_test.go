@@ -71,7 +71,7 @@ func TestRow54ReloadKeepsSeries(t *testing.T) {
 		pass(10 * time.Second)
 		want(t, r.values(t, -1), named("z"), "1", named("x"), "stale", named("up"), "1")
 
-		r.apply(t)
+		r.discover()
 		pass(30 * time.Second)
 		want(t, r.values(t, -1), named("z"), "stale", named("up"), "stale")
 		if n := r.table.Len(); n != 0 {

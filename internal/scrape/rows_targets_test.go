@@ -175,20 +175,28 @@ func TestRow57DiscoveredLabels(t *testing.T) {
 	})
 }
 
-// TestRow58RemovedJob: its targets go, with markers, and one that comes again under the name begins anew.
+// TestRow58RemovedJob: its targets go, without markers, also those that had vanished shortly before; and one that comes
+// again under the name begins anew.
 func TestRow58RemovedJob(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
+		r.pages.set("b:1", "x 1\n")
 		r.apply(t, job(t, ""))
-		r.discover(at("a:1"))
+		r.discover(at("a:1"), at("b:1"))
 		pass(10 * time.Second)
+		r.discover(at("a:1"))
 		r.apply(t)
 		if s := r.Status(); len(s) != 0 {
 			t.Errorf("status of a removed job: %+v", s)
 		}
-		pass(30 * time.Second)
-		want(t, r.values(t, -1), named("x"), "stale", named("up"), "stale")
 		n := r.batches()
+		pass(60 * time.Second)
+		if got := r.batches(); got != n {
+			t.Errorf("%d batches of a job that was removed", got-n)
+		}
+		if n := r.table.Len(); n != 0 {
+			t.Errorf("%d series left in the table", n)
+		}
 		r.apply(t, job(t, ""))
 		pass(30 * time.Second)
 		if got := r.batches(); got != n {
@@ -198,6 +206,28 @@ func TestRow58RemovedJob(t *testing.T) {
 		pass(10 * time.Second)
 		want(t, r.values(t, -1), named("x"), "1", named("up"), "1")
 		r.reports(t, "series_added", "1")
+	})
+}
+
+// TestRow58RemovedWhileScraping: the scrape that runs is the last.
+func TestRow58RemovedWhileScraping(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.pages.slow(3 * time.Second)
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		for r.pages.scrapes() == 0 {
+			pass(100 * time.Millisecond)
+		}
+		r.apply(t)
+		pass(60 * time.Second)
+		if n := r.batches(); n != 1 {
+			t.Errorf("%d batches, want that of the scrape that was running", n)
+		}
+		want(t, r.values(t, 0), named("x"), "1", named("up"), "1")
+		if n := r.table.Len(); n != 0 {
+			t.Errorf("%d series left in the table", n)
+		}
 	})
 }
 
