@@ -87,6 +87,11 @@ compliance: ## The remote write sender's checks: Prometheus' library, the specif
 	@e2e/tools/build.sh prometheus >/dev/null # outside the tests' time
 	cd e2e && $(GO) test -count=1 -timeout 10m -v ./compliance/...
 
+.PHONY: differential
+differential: ## A Prometheus agent beside envoy-scraper, the same file and pages: every difference (DIFFERENTIAL_SEEDS=40: more random jobs, DIFFERENTIAL_STEPS=100: longer)
+	@e2e/tools/build.sh prometheus >/dev/null # outside the tests' time
+	cd e2e && $(GO) test -count=1 -timeout 20m -v ./differential
+
 .PHONY: clean
 clean: ## Remove what the other targets made here (the caches of the real parts stay)
 	rm -rf $(DIST)

@@ -1,0 +1,144 @@
+package differential
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A job of the file, with one target or more that play the same script.
+type job struct {
+	name    string
+	keys    string // further keys of the job, indented by two
+	script  []answer
+	targets int // 0: one
+	dropped int // further ones, which the job's rules drop by their label case, "dropped"
+}
+
+// cases are the names of the job's targets, the value of their label case.
+func (j job) cases() []string {
+	names := []string{j.name}
+	for i := 2; i <= j.targets; i++ {
+		names = append(names, fmt.Sprintf("%s %d", j.name, i))
+	}
+	return names
+}
+
+// yaml is the job as the file has it.
+func (j job) yaml(addresses []string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "- job_name: %s\n%s  static_configs:\n", j.name, j.keys)
+	for i, name := range j.cases() {
+		fmt.Fprintf(&b, "  - targets: [%s]\n    labels: {case: %s, zone: target}\n", addresses[i], name)
+	}
+	for i := range j.dropped {
+		fmt.Fprintf(&b, "  - targets: [nowhere-%d:80]\n    labels: {case: dropped}\n", i)
+	}
+	return b.String()
+}
+
+// TestDifferential compares scrape by scrape. DIFFERENTIAL_SEEDS is how many random jobs run beside the written
+// ones (default 6), DIFFERENTIAL_STEPS how many scrapes each of those has (default 20).
+func TestDifferential(t *testing.T) {
+	w := newWorld(t)
+	w.start(w.settings())
+	// Prometheus sends nothing that is dated before its start, so what pages date lies between the start and the jobs.
+	base := time.Now()
+	w.until(time.Minute, "pages may date samples", func() bool { return time.Since(base) > ownRange })
+
+	jobs := append(writtenJobs(base), randomJobs(base, setting(t, "DIFFERENTIAL_SEEDS", 6), setting(t, "DIFFERENTIAL_STEPS", 20))...)
+	var yaml strings.Builder
+	yaml.WriteString(w.settings() + "scrape_configs:\n")
+	steps := 0
+	for _, j := range jobs {
+		var addresses []string
+		for range j.cases() {
+			addresses = append(addresses, newTarget(t, j.script).address)
+		}
+		yaml.WriteString(j.yaml(addresses))
+		steps = max(steps, len(j.script))
+	}
+	moves := newMoves(w)
+	yaml.WriteString(moves.yaml())
+	w.reload(yaml.String())
+	go moves.play()
+	w.until(time.Duration(steps)*interval+90*time.Second, "the scripts are over", func() bool {
+		for _, j := range jobs {
+			for _, name := range j.cases() {
+				for _, from := range sources() {
+					if len(w.recorder.times(from, upOf(name))) <= len(j.script) {
+						return false
+					}
+				}
+			}
+		}
+		return moves.over()
+	})
+	for _, j := range jobs {
+		t.Run(j.name, func(t *testing.T) {
+			for _, name := range j.cases() {
+				for _, p := range protocols {
+					w.compare(t, p, name, len(j.script), base)
+				}
+			}
+		})
+	}
+	t.Run("moves", moves.compare)
+	t.Run("metadata", w.compareMetadata)
+	t.Run("targets", w.compareTargets)
+	for why, n := range w.explained {
+		t.Logf("%d differences on purpose: %s", n, why)
+	}
+}
+
+// compare reports every difference between the agents that nothing explains.
+func (w *world) compare(t *testing.T, p protocol, name string, scrapes int, base time.Time) {
+	t.Helper()
+	a := w.recorder.cells(source{theirs, p}, name, scrapes, base.UnixMilli())
+	b := w.recorder.cells(source{ours, p}, name, scrapes, base.UnixMilli())
+	if len(a) == 0 {
+		t.Errorf("%s %s: Prometheus wrote nothing", p, name)
+	}
+	var found []difference
+	for _, d := range differ(a, b) {
+		if why := explain(name, d); why != "" {
+			w.explained[why]++
+			continue
+		}
+		found = append(found, d)
+	}
+	const most = 12
+	for i, d := range found {
+		if i == most {
+			t.Errorf("%s %s: and %d differences more", p, name, len(found)-most)
+			break
+		}
+		t.Errorf("%s %s: %v", p, name, d)
+	}
+	t.Logf("%s %s: %d values compared", p, name, len(a))
+}
+
+func sources() []source {
+	var all []source
+	for _, a := range both {
+		for _, p := range protocols {
+			all = append(all, source{a, p})
+		}
+	}
+	return all
+}
+
+func setting(t *testing.T, name string, otherwise int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	var n int
+	if _, err := fmt.Sscanf(text, "%d", &n); err != nil || n < 0 {
+		t.Fatalf("%s=%s: a number is wanted", name, text)
+	}
+	return n
+}

@@ -1,0 +1,37 @@
+package differential
+
+import (
+	"slices"
+	"strings"
+)
+
+// explain says why a difference is there on purpose; empty: it is not. Each reason is a row of docs/differences.md.
+func explain(name string, d difference) string {
+	metric := func(of string) bool { return strings.Contains(d.series, `__name__="`+of+`"`) }
+	switch {
+	case len(d.theirs) > 1 && len(d.ours) == 1 && d.theirs[0] == d.ours[0] && !strings.HasPrefix(d.ours[0], "exemplar"):
+		return "a series twice on a page under two spellings: the first wins here, the agent sends both"
+	case name == "le and quantile" && (metric("h") || metric("h_bucket") || metric("scrape_series_added")) && d.at >= "007":
+		return "le and quantile are written as the TYPE in force asks; Prometheus keeps what the text meant first"
+	case metric("scrape_sample_limit") && slices.Equal(d.theirs, []string{"0"}) && slices.Equal(d.ours, []string{"500000"}):
+		return "sample_limit has a default"
+	case slices.Contains([]string{"content types", "fallback", "fallback openmetrics"}, name) && metric("scrape_series_added"):
+		return "a target that changes its format: all its series count as added"
+	}
+	return ""
+}
+
+// explainMetadata says why metadata of remote write 1.0 is only of one agent.
+func explainMetadata(text string, name agentName) string {
+	family, rest, _ := strings.Cut(text, " ")
+	switch {
+	case name == ours && (family == "up" || strings.HasPrefix(family, "scrape_")):
+		return "metadata of the series about scrapes is sent too"
+	case name == ours && (strings.HasSuffix(family, "_total") || strings.HasSuffix(family, "_info")),
+		name == theirs && (strings.HasPrefix(rest, "COUNTER") || strings.HasPrefix(rest, "INFO")):
+		return "metadata of OpenMetrics families is told by the names that series have"
+	case name == theirs && rest == `UNKNOWN "" ""`:
+		return "nothing is known of a family: no metadata is sent"
+	}
+	return ""
+}

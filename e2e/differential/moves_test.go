@@ -1,0 +1,173 @@
+package differential
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// moves are targets of a file that go, come back and change their address. When that is noticed differs between the
+// agents, so each stretch of scrapes is compared from its beginning, and how it ends.
+type moves struct {
+	world *world
+	file  string
+	done  chan struct{}
+
+	goes, returns, relabelled, old, new *target
+}
+
+func newMoves(w *world) *moves {
+	steady := []answer{page("a 1", "b 1"), page("a 1")}
+	m := &moves{world: w, file: filepath.Join(w.dir, "moves.json"), done: make(chan struct{})}
+	for _, t := range []**target{&m.goes, &m.returns, &m.relabelled, &m.old} {
+		*t = newTarget(w.T, steady)
+	}
+	m.new = newTarget(w.T, []answer{page("a 1", "c 1"), page("a 1", "c 1")})
+	m.set(map[string]string{"goes": m.goes.address, "returns": m.returns.address, "relabelled": m.relabelled.address, "moved": m.old.address})
+	return m
+}
+
+func (m *moves) yaml() string {
+	return "- job_name: moves\n  file_sd_configs:\n  - files: [" + m.file + "]\n  relabel_configs:\n  - {source_labels: [case], target_label: instance}\n"
+}
+
+// set writes the file: address by case. A case is its label up to a slash; what comes after is a label of its own.
+func (m *moves) set(addresses map[string]string) {
+	var entries []string
+	for name, address := range addresses {
+		name, extra, _ := strings.Cut(name, "/")
+		entries = append(entries, fmt.Sprintf(`{"targets": [%q], "labels": {"case": %q, "extra": %q}}`, address, name, extra))
+	}
+	slices.Sort(entries)
+	temporary := m.file + ".tmp"
+	if err := os.WriteFile(temporary, []byte("["+strings.Join(entries, ",\n")+"]"), 0o600); err != nil {
+		m.world.Error(err)
+	}
+	if err := os.Rename(temporary, m.file); err != nil {
+		m.world.Error(err)
+	}
+}
+
+// wait waits until both agents have scraped a target n times more; it gives up when the test ends.
+func (m *moves) wait(t *target, n int) {
+	from := map[agentName]int{}
+	for _, a := range both {
+		from[a] = t.scrapes(a)
+	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for t.scrapes(theirs) < from[theirs]+n || t.scrapes(ours) < from[ours]+n {
+		select {
+		case <-tick.C:
+		case <-m.world.Context().Done():
+			return
+		}
+	}
+}
+
+// play changes the file.
+func (m *moves) play() {
+	defer close(m.done)
+	for _, t := range []*target{m.goes, m.returns, m.relabelled, m.old} {
+		m.wait(t, 4)
+	}
+	m.set(map[string]string{"relabelled/1": m.relabelled.address, "moved": m.new.address})
+	m.wait(m.new, 12) // longer than until the markers of what is gone
+	m.set(map[string]string{"returns": m.returns.address, "moved": m.new.address})
+	m.wait(m.returns, 12)
+}
+
+func (m *moves) over() bool {
+	select {
+	case <-m.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// stretch is what was written of a case between two long silences of its up series: what each scrape said, without
+// repetition, and what came after the last, by intervals.
+type stretch struct {
+	scrapes []string
+	after   map[string]string
+}
+
+func (s stretch) String() string {
+	var b strings.Builder
+	for i, scrape := range s.scrapes {
+		fmt.Fprintf(&b, "\n\t\tscrape %d: %s", i, scrape)
+	}
+	for at, what := range s.after {
+		fmt.Fprintf(&b, "\n\t\t%s: %s", at, what)
+	}
+	return b.String()
+}
+
+// stretches are those of a case.
+func (r *recorder) stretches(from source, name string) []stretch {
+	times := r.times(from, upOf(name))
+	if len(times) == 0 {
+		return nil
+	}
+	bounds := []int{0}
+	for i := 1; i < len(times); i++ {
+		if times[i]-times[i-1] > 3*interval.Milliseconds() {
+			bounds = append(bounds, i)
+		}
+	}
+	bounds = append(bounds, len(times))
+	clock := clock{scrapes: times}
+	cells := map[string][]string{} // by moment
+	r.mu.Lock()
+	for series, items := range r.series[from] {
+		if !ofCase(series, name) {
+			continue
+		}
+		for _, w := range items {
+			text := w.text
+			if strings.Contains(series, `__name__="scrape_duration_seconds"`) && text != "stale" {
+				text = "some time"
+			}
+			at := clock.name(w.time)
+			cells[at] = append(cells[at], series+" "+text)
+		}
+	}
+	r.mu.Unlock()
+	var out []stretch
+	for b := range bounds[:len(bounds)-1] {
+		s := stretch{after: map[string]string{}}
+		for i := bounds[b]; i < bounds[b+1]; i++ {
+			said := fmt.Sprintf("%03d", i)
+			slices.Sort(cells[said])
+			if text := strings.Join(cells[said], "\n\t\t\t"); len(s.scrapes) == 0 || s.scrapes[len(s.scrapes)-1] != text {
+				s.scrapes = append(s.scrapes, text)
+			}
+		}
+		prefix := fmt.Sprintf("%03d+", bounds[b+1]-1)
+		for at, items := range cells {
+			if rest, ok := strings.CutPrefix(at, prefix); ok {
+				slices.Sort(items)
+				s.after["after "+rest+" intervals"] = strings.Join(items, "\n\t\t\t")
+			}
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// compare compares the stretches of every case.
+func (m *moves) compare(t *testing.T) {
+	for _, p := range protocols {
+		for _, name := range []string{"goes", "returns", "relabelled", "moved"} {
+			a, b := m.world.recorder.stretches(source{theirs, p}, name), m.world.recorder.stretches(source{ours, p}, name)
+			if x, y := fmt.Sprint(a), fmt.Sprint(b); x != y {
+				t.Errorf("%s %s:\n\tPrometheus: %s\n\tenvoy-scraper: %s", p, name, x, y)
+			}
+		}
+	}
+}

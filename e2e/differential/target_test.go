@@ -1,0 +1,95 @@
+package differential
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// An agent is one of the two programs.
+type agentName string
+
+// The two programs. Requests are told apart by their User-Agent.
+const (
+	theirs agentName = "prometheus"
+	ours   agentName = "envoy-scraper"
+)
+
+var both = []agentName{theirs, ours}
+
+func agentOf(r *http.Request) agentName {
+	if strings.HasPrefix(r.UserAgent(), "Prometheus/") {
+		return theirs
+	}
+	return ours
+}
+
+// A target plays a script, once for each agent: the n-th scrape of either gets the n-th answer.
+type target struct {
+	address string
+	script  []answer
+
+	mu    sync.Mutex // guards the following
+	plays map[agentName]*play
+}
+
+// play is how far an agent has come.
+type play struct {
+	step  int // of the script, from 0
+	since time.Time
+}
+
+// newTarget starts a target, which ends with the test.
+func newTarget(t *testing.T, script []answer) *target {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tg := &target{address: l.Addr().String(), script: script, plays: map[agentName]*play{}}
+	server := &http.Server{Handler: tg, ReadHeaderTimeout: 10 * time.Second}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	t.Cleanup(func() {
+		_ = server.Close()
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("target: %v", err)
+		}
+	})
+	return tg
+}
+
+// ServeHTTP implements http.Handler. Requests shortly after one another are one scrape: a redirect is followed, a
+// connection that was closed is tried again.
+func (tg *target) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	now := time.Now()
+	tg.mu.Lock()
+	p := tg.plays[agentOf(r)]
+	switch {
+	case p == nil:
+		p = &play{since: now}
+		tg.plays[agentOf(r)] = p
+	case now.Sub(p.since) > sameScrape:
+		*p = play{step: p.step + 1, since: now}
+	}
+	a := tg.script[min(p.step, len(tg.script)-1)]
+	tg.mu.Unlock()
+	a.serve(w, r)
+}
+
+// scrapes is how many an agent has begun.
+func (tg *target) scrapes(a agentName) int {
+	tg.mu.Lock()
+	defer tg.mu.Unlock()
+	if p := tg.plays[a]; p != nil {
+		return p.step + 1
+	}
+	return 0
+}
+
+// sameScrape is far less than the time between two scrapes, also when the first is late.
+const sameScrape = 150 * time.Millisecond

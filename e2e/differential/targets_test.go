@@ -1,0 +1,97 @@
+package differential
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/model"
+)
+
+// knownTarget is a target as the API tells it, without what differs from scrape to scrape, and without the URL for
+// readers elsewhere, in which Prometheus has the name of its host instead of a loopback address.
+type knownTarget struct {
+	ScrapePool, ScrapeURL, Health string
+	ScrapeInterval, ScrapeTimeout model.Duration
+	Labels, DiscoveredLabels      map[string]string
+}
+
+// knownTargets asks an agent for its targets, those that rules dropped too.
+func (w *world) knownTargets(t *testing.T, name agentName) (active, dropped map[string]bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.urls[name]+"/api/v1/targets", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Data struct {
+			ActiveTargets  []knownTarget
+			DroppedTargets []struct {
+				ScrapePool       string
+				DiscoveredLabels map[string]string
+			}
+			DroppedTargetCounts map[string]int
+		}
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		t.Fatal(err)
+	}
+	active, dropped = map[string]bool{}, map[string]bool{}
+	for _, k := range answer.Data.ActiveTargets {
+		active[fmt.Sprintf("%+v", k)] = true
+	}
+	for _, k := range answer.Data.DroppedTargets {
+		dropped[fmt.Sprintf("%+v", k)] = true
+	}
+	for pool, n := range answer.Data.DroppedTargetCounts {
+		dropped[fmt.Sprintf("%s: %d dropped", pool, n)] = true
+	}
+	return active, dropped
+}
+
+// compareTargets compares what the agents' APIs tell of targets.
+func (w *world) compareTargets(t *testing.T) {
+	a, aDropped := w.knownTargets(t, theirs)
+	b, bDropped := w.knownTargets(t, ours)
+	nothing := func(string, agentName) string { return "" }
+	w.sameSet(t, "active target", a, b, nothing)
+	w.sameSet(t, "dropped target", aDropped, bDropped, nothing)
+	t.Logf("%d active targets compared, %d dropped ones", len(a), len(aDropped))
+}
+
+// compareMetadata compares what was sent of metric families with remote write 1.0.
+func (w *world) compareMetadata(t *testing.T) {
+	w.recorder.mu.Lock()
+	defer w.recorder.mu.Unlock()
+	a, b := w.recorder.metadata[theirs], w.recorder.metadata[ours]
+	w.sameSet(t, "metadata", a, b, explainMetadata)
+	t.Logf("%d families compared", len(a))
+}
+
+func (w *world) sameSet(t *testing.T, what string, a, b map[string]bool, explain func(text string, only agentName) string) {
+	t.Helper()
+	only := func(a, b map[string]bool, name agentName) {
+		for text := range a {
+			if b[text] {
+				continue
+			}
+			if why := explain(text, name); why != "" {
+				w.explained[why]++
+				continue
+			}
+			t.Errorf("%s only of %s: %s", what, name, text)
+		}
+	}
+	only(a, b, theirs)
+	only(b, a, ours)
+}

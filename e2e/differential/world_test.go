@@ -1,0 +1,154 @@
+package differential
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/model"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
+	"github.com/envoy-scraper/envoy-scraper/e2e/process"
+)
+
+// interval is that of every scrape; timeout is less, so that a scrape that hangs does not cost the next.
+const (
+	interval = 2 * time.Second
+	timeout  = 1500 * time.Millisecond
+)
+
+// A world is both agents, what they scrape and what they write to.
+type world struct {
+	*testing.T
+	dir      string
+	recorder *recorder
+	agents   map[agentName]*process.Process
+	urls     map[agentName]string
+
+	explained map[string]int // differences, by why they are there
+}
+
+// newWorld starts the receiver.
+func newWorld(t *testing.T) *world {
+	return &world{
+		T: t, dir: t.TempDir(), recorder: newRecorder(t),
+		agents: map[agentName]*process.Process{}, urls: map[agentName]string{}, explained: map[string]int{},
+	}
+}
+
+// settings are the file's global and remote_write sections: both versions of remote write, everything sent.
+func (w *world) settings() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "global:\n  scrape_interval: %v\n  scrape_timeout: %v\n", model.Duration(interval), model.Duration(timeout))
+	b.WriteString("  external_labels: {cluster: one, zone: external}\n")
+	b.WriteString("remote_write:\n")
+	for _, p := range protocols {
+		message := "prometheus.WriteRequest"
+		if p == write2 {
+			message = "io.prometheus.write.v2.Request"
+		}
+		fmt.Fprintf(&b, "- name: %s\n  url: %s%s\n  protobuf_message: %s\n", p[1:], w.recorder.url, p, message)
+		b.WriteString("  send_exemplars: true\n  send_native_histograms: true\n")
+		b.WriteString("  metadata_config: {send: true, send_interval: 2s}\n  queue_config: {batch_send_deadline: 500ms}\n")
+	}
+	return b.String()
+}
+
+// write puts the configuration where both agents read it.
+func (w *world) write(yaml string) string {
+	w.Helper()
+	file := filepath.Join(w.dir, "agents.yml")
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		w.Fatal(err)
+	}
+	return file
+}
+
+// reload gives both agents another configuration.
+func (w *world) reload(yaml string) {
+	w.Helper()
+	w.write(yaml)
+	for _, p := range w.agents {
+		if err := p.Signal(syscall.SIGHUP); err != nil {
+			w.Fatal(err)
+		}
+	}
+}
+
+// start runs both agents with a file.
+func (w *world) start(yaml string) {
+	w.Helper()
+	file := w.write(yaml)
+	ports, err := process.FreePorts(2)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.run(theirs, prometheus(w.T), ports[0], "--agent", "--config.file="+file, "--storage.agent.path="+filepath.Join(w.dir, "prometheus"))
+	w.run(ours, agent.Build(w.T), ports[1], "--config.file="+file, "--storage.path="+filepath.Join(w.dir, "envoy-scraper"))
+}
+
+func (w *world) run(name agentName, path string, port int, args ...string) {
+	w.Helper()
+	p, err := process.Start(process.Spec{
+		Name: string(name), Path: path, LogFile: filepath.Join(w.dir, string(name)+".log"),
+		Args: append(args, fmt.Sprintf("--web.listen-address=127.0.0.1:%d", port)),
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.agents[name], w.urls[name] = p, fmt.Sprintf("http://127.0.0.1:%d", port)
+	w.Cleanup(func() {
+		p.Kill()
+		if w.Failed() {
+			w.Logf("log of %s:\n%s", name, tail(p.Log(), 60))
+		}
+	})
+	ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
+	defer cancel()
+	if err := p.WaitReady(ctx, process.Ready(w.urls[name])); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// until waits for a state of the world.
+func (w *world) until(within time.Duration, what string, reached func() bool) {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.Context(), within)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for !reached() {
+		select {
+		case <-tick.C:
+		case <-w.agents[ours].Done():
+			w.Fatalf("envoy-scraper ended before %s", what)
+		case <-w.agents[theirs].Done():
+			w.Fatalf("Prometheus ended before %s", what)
+		case <-ctx.Done():
+			w.Fatalf("not within %v: %s", within, what)
+		}
+	}
+}
+
+// prometheus builds Prometheus or finds it in the cache.
+func prometheus(t *testing.T) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "../tools/build.sh", "prometheus")
+	cmd.Stderr = os.Stderr
+	dir, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(strings.TrimSpace(string(dir)), "prometheus")
+}
+
+func tail(s string, lines int) string {
+	all := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
