@@ -97,6 +97,7 @@ func (r *reloader) replace() error {
 func (r *reloader) apply(cfg *config.Config) error {
 	r.applying = cfg
 	cfg.SetSelfAddress(r.listen)
+	r.pools.Hold(r.discovery.Hold(cfg.Jobs))
 	if err := r.pools.Apply(cfg.Jobs); err != nil {
 		return fmt.Errorf("scrape_configs: %w", err)
 	}

@@ -45,8 +45,8 @@ const (
 	answerOK
 )
 
-// newAPIClient makes a client from the same settings that Prometheus' discovery uses.
-func newAPIClient(c *kubernetes.SDConfig) (*apiClient, error) {
+// restConfig makes a client's settings of the same that Prometheus' discovery uses.
+func restConfig(c *kubernetes.SDConfig, name string) (*rest.Config, error) {
 	var cfg *rest.Config
 	var err error
 	switch {
@@ -54,7 +54,7 @@ func newAPIClient(c *kubernetes.SDConfig) (*apiClient, error) {
 		cfg, err = clientcmd.BuildConfigFromFlags("", c.KubeConfig)
 	case c.APIServer.URL != nil:
 		cfg = &rest.Config{Host: c.APIServer.String()}
-		cfg.Transport, err = commonconfig.NewRoundTripperFromConfig(c.HTTPClientConfig, "kubernetes_sd_probe")
+		cfg.Transport, err = commonconfig.NewRoundTripperFromConfig(c.HTTPClientConfig, name)
 	default:
 		cfg, err = rest.InClusterConfig()
 	}
@@ -62,6 +62,15 @@ func newAPIClient(c *kubernetes.SDConfig) (*apiClient, error) {
 		return nil, err
 	}
 	cfg.UserAgent = version.PrometheusUserAgent()
+	return cfg, nil
+}
+
+// newAPIClient makes a client for the questions about a discovery.
+func newAPIClient(c *kubernetes.SDConfig) (*apiClient, error) {
+	cfg, err := restConfig(c, "kubernetes_sd_probe")
+	if err != nil {
+		return nil, err
+	}
 	hc, err := rest.HTTPClientFor(cfg)
 	if err != nil {
 		return nil, err

@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -43,11 +42,17 @@ type Manager struct {
 	log    *zap.Logger
 	slog   *slog.Logger // the same log, for Prometheus' packages
 	sd     *promdiscovery.SDMetrics
+	kube   kubeMetrics
 	prom   *promdiscovery.Manager
 	ctx    context.Context // ends with stop: Prometheus' manager wants it when it is made
 	stop   context.CancelFunc
 	pace   pace
 	synced chan struct{}
+	// holding wakes Run: there are held jobs.
+	holding chan struct{}
+
+	// wholePods keeps all labels of pods, whatever rules read. Immutable once something was applied.
+	wholePods bool
 
 	mu sync.Mutex // guards the following
 	// running is true while Run runs; what Apply wants starts only then.
@@ -56,6 +61,7 @@ type Manager struct {
 	jobs      []jobDiscovery // in the order of the configuration
 	providers []*provider
 	servers   []*server
+	held      map[string]bool // jobs whose groups are kept back, see Hold; true: what they wait for was applied
 	probers   sync.WaitGroup
 }
 
@@ -71,7 +77,11 @@ func New(log *zap.Logger, reg prometheus.Registerer) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register discovery metrics: %w", err)
 	}
-	m := &Manager{log: log, sd: sd, pace: defaultPace(), synced: make(chan struct{})}
+	kube, err := newKubeMetrics(reg)
+	if err != nil {
+		return nil, fmt.Errorf("register discovery metrics: %w", err)
+	}
+	m := &Manager{log: log, sd: sd, kube: kube, pace: defaultPace(), synced: make(chan struct{}), held: map[string]bool{}, holding: make(chan struct{}, 1)}
 	m.slog = slog.New(zapslog.NewHandler(log.Core()))
 	m.ctx, m.stop = context.WithCancel(context.Background())
 	m.prom = promdiscovery.NewManager(m.ctx, m.slog, reg, sd, promdiscovery.Name("scrape"), promdiscovery.Updatert(updateInterval))
@@ -89,7 +99,7 @@ func New(log *zap.Logger, reg prometheus.Registerer) (*Manager, error) {
 func (m *Manager) Apply(jobs []*promconfig.ScrapeConfig) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p := plan{m: m, providers: slices.Clone(m.providers), servers: slices.Clone(m.servers)}
+	p := plan{m: m, reads: m.readsOf(jobs), providers: slices.Clone(m.providers), servers: slices.Clone(m.servers)}
 	for _, job := range jobs {
 		p.add(job)
 	}
@@ -97,6 +107,7 @@ func (m *Manager) Apply(jobs []*promconfig.ScrapeConfig) error {
 		return err
 	}
 	m.adopt(p)
+	m.release()
 	if m.running {
 		return m.start()
 	}
@@ -180,6 +191,8 @@ func (m *Manager) Run(ctx context.Context, apply func(map[string][]*targetgroup.
 	updates := m.prom.SyncCh()
 	var rested <-chan time.Time
 	var delivered map[string]int
+	kept := map[string][]*targetgroup.Group{} // of held jobs
+	synced := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -190,16 +203,27 @@ func (m *Manager) Run(ctx context.Context, apply func(map[string][]*targetgroup.
 				continue
 			}
 			began := time.Now()
-			apply(groups)
 			delivered = countGroups(groups)
+			m.split(groups, kept)
+			apply(groups)
 			if rest := min(restShare*time.Since(began), maxRest); rest > updateInterval {
 				updates, rested = nil, time.After(rest)
 			}
 		case <-rested:
 			updates, rested = m.prom.SyncCh(), nil
+		case <-m.holding:
+			settleTick = tick.C
+			m.forgetHeld(delivered)
 		case <-settleTick:
-			if m.settled(time.Now(), delivered) {
+			now := time.Now()
+			if groups := m.due(now, delivered, kept); len(groups) > 0 {
+				apply(groups)
+			}
+			if !synced && m.settled(now, delivered) {
 				close(m.synced)
+				synced = true
+			}
+			if synced && !m.waiting() {
 				settleTick = nil
 			}
 		}
@@ -215,19 +239,25 @@ func (m *Manager) settled(now time.Time, delivered map[string]int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, j := range m.jobs {
-		found, late := 0, false
-		for _, prov := range j.providers {
-			if !prov.settled(now, m.pace) {
-				return false
-			}
-			found += prov.groups()
-			late = late || prov.restless(now, m.pace)
-		}
-		if n, ok := delivered[j.name]; !late && (!ok || n != found) {
+		if !m.whole(j, now, delivered) {
 			return false
 		}
 	}
 	return delivered != nil || len(m.jobs) == 0
+}
+
+// whole reports whether the first picture of a job is, and came with the latest update. m.mu is held.
+func (m *Manager) whole(j jobDiscovery, now time.Time, delivered map[string]int) bool {
+	found, late := 0, false
+	for _, prov := range j.providers {
+		if !prov.settled(now, m.pace) {
+			return false
+		}
+		found += prov.groups()
+		late = late || prov.restless(now, m.pace)
+	}
+	n, ok := delivered[j.name]
+	return late || ok && n == found
 }
 
 func countGroups(groups map[string][]*targetgroup.Group) map[string]int {
@@ -236,48 +266,4 @@ func countGroups(groups map[string][]*targetgroup.Group) map[string]int {
 		n[job] = len(g)
 	}
 	return n
-}
-
-// plan collects what a configuration wants, made of what runs and what is new.
-type plan struct {
-	m         *Manager
-	jobs      []jobDiscovery
-	providers []*provider
-	servers   []*server
-	errs      []error
-}
-
-// add plans one job.
-func (p *plan) add(job *promconfig.ScrapeConfig) {
-	j := jobDiscovery{name: job.JobName}
-	for _, c := range job.ServiceDiscoveryConfigs {
-		prov, err := p.provider(job.JobName, c)
-		if err != nil {
-			p.errs = append(p.errs, fmt.Errorf("job %q: %s discovery: %w", job.JobName, c.Name(), err))
-			continue
-		}
-		if !slices.Contains(j.providers, prov) {
-			j.providers = append(j.providers, prov)
-		}
-	}
-	p.jobs = append(p.jobs, j)
-}
-
-// provider returns the discovery that c describes: one that is there already, or a new one.
-func (p *plan) provider(job string, c promdiscovery.Config) (*provider, error) {
-	for _, prov := range p.providers {
-		if reflect.DeepEqual(prov.config, c) {
-			return prov, nil
-		}
-	}
-	p.m.nextID++
-	prov, err := p.m.newProvider(p.m.nextID, job, c)
-	if err != nil {
-		return nil, err
-	}
-	if prov.server, err = p.server(c); err != nil {
-		return nil, err
-	}
-	p.providers = append(p.providers, prov)
-	return prov, nil
 }

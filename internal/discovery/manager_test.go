@@ -30,6 +30,7 @@ type harness struct {
 
 	mu     sync.Mutex
 	groups map[string][]*targetgroup.Group
+	seen   func(map[string][]*targetgroup.Group) // nil: nobody looks
 }
 
 func newHarness(t *testing.T, log *zap.Logger) *harness {
@@ -52,6 +53,9 @@ func (h *harness) start(t *testing.T) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.groups = g
+			if h.seen != nil {
+				h.seen(g)
+			}
 		})
 	}()
 	t.Cleanup(func() {

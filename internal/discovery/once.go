@@ -30,6 +30,7 @@ func Once(ctx context.Context, jobs []*promconfig.ScrapeConfig) (map[string][]*t
 }
 
 func (m *Manager) once(ctx context.Context, jobs []*promconfig.ScrapeConfig) (map[string][]*targetgroup.Group, error) {
+	m.wholePods = true // for people, who ask what a rule could read
 	m.pace.retry = min(m.pace.retry, time.Second)
 	if err := m.Apply(jobs); err != nil {
 		return nil, err

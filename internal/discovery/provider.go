@@ -3,6 +3,7 @@ package discovery
 import (
 	"context"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -41,6 +42,7 @@ type provider struct {
 	inner  promdiscovery.Discoverer
 	server *server // the API server of a Kubernetes discovery, else nil
 	needs  []need  // what a Kubernetes discovery must be allowed to read
+	reads  *reads  // the labels that are kept; nil: all
 
 	mu sync.Mutex // guards the following
 	// jobs are the users of this discovery.
@@ -54,20 +56,30 @@ type provider struct {
 	rights   rights // what the API server of a Kubernetes discovery allows
 }
 
-// newProvider makes the discoverer that c describes, without starting it. m.mu is held.
-func (m *Manager) newProvider(id uint64, job string, c promdiscovery.Config) (*provider, error) {
-	p := &provider{id: id, kind: c.Name(), config: c, targets: map[string]int{}, warnings: map[string]string{}}
+// newProvider makes the discoverer that c describes, without starting it. Of labels it keeps those that r has. m.mu is
+// held.
+func (m *Manager) newProvider(id uint64, job string, c promdiscovery.Config, r *reads) (*provider, error) {
+	p := &provider{id: id, kind: c.Name(), config: c, reads: r, targets: map[string]int{}, warnings: map[string]string{}}
 	if k, ok := c.(*kubernetes.SDConfig); ok {
 		p.detail = string(k.Role)
 		p.needs = kubernetesNeeds(k)
 	}
 	log := slog.New(onceHandler{Handler: m.slog.Handler(), said: p.complain}).With("discovery", p.kind, "job", job)
-	inner, err := c.NewDiscoverer(promdiscovery.DiscovererOptions{Logger: log, Metrics: m.sd.MechanismMetrics[p.kind], SetName: job})
+	var err error
+	if k, ok := trimmable(c); ok && r != nil {
+		p.inner, err = newPodDiscovery(log, k, r, m.kube)
+	} else {
+		p.inner, err = c.NewDiscoverer(promdiscovery.DiscovererOptions{Logger: log, Metrics: m.sd.MechanismMetrics[p.kind], SetName: job})
+	}
 	if err != nil {
 		return nil, explainConfig(c, err)
 	}
-	p.inner = inner
 	return p, nil
+}
+
+// serves reports whether the discovery is what c describes, and keeps what r has.
+func (p *provider) serves(c promdiscovery.Config, r *reads) bool {
+	return reflect.DeepEqual(p.config, c) && (p.reads == nil || r != nil && p.reads.covers(r))
 }
 
 // observed is what Prometheus' manager gets for a discovery: the user's configuration, but the discoverer is ours.
@@ -92,6 +104,7 @@ func (p *provider) Run(ctx context.Context, up chan<- []*targetgroup.Group) {
 	if p.server != nil && !p.server.waitAnswer(ctx) {
 		return
 	}
+	shared := newSharer()
 	found := make(chan []*targetgroup.Group)
 	var inner sync.WaitGroup
 	inner.Go(func() { p.inner.Run(ctx, found) })
@@ -105,6 +118,12 @@ func (p *provider) Run(ctx context.Context, up chan<- []*targetgroup.Group) {
 			if !ok {
 				updates = nil // a static list ends when it was said
 				continue
+			}
+			if p.reads != nil {
+				for i, g := range groups {
+					groups[i] = trimGroup(g, p.reads)
+					shared.share(groups[i])
+				}
 			}
 			select {
 			case up <- groups:

@@ -234,8 +234,8 @@ func TestKeepDroppedTargets(t *testing.T) {
 			t.Errorf("limit %s: %d dropped targets kept, %d counted, %d others; want %d, 3, 1", limit, len(s.Dropped), s.DroppedCount, len(s.Targets), want)
 		}
 		for _, d := range s.Dropped {
-			if !strings.HasPrefix(d.Discovered.Get(model.AddressLabel), "a") {
-				t.Errorf("%s was not dropped", d.Discovered)
+			if !strings.HasPrefix(d.Discovered().Get(model.AddressLabel), "a") {
+				t.Errorf("%s was not dropped", d.Discovered())
 			}
 		}
 	}

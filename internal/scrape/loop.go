@@ -34,9 +34,9 @@ type loop struct {
 
 	turn turn // the schedule's
 
-	mu         sync.Mutex // guards the following
-	status     scrapeStatus
-	discovered *target // the latest with these labels: what discovery says of it may change meanwhile
+	mu     sync.Mutex // guards the following
+	status scrapeStatus
+	found  foundTarget // the latest: what discovery says of these labels may change meanwhile
 }
 
 // scrapeStatus is what people ask of a target.
@@ -278,23 +278,20 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 	}
 }
 
-// rediscovered notes what discovery says now of a target whose labels did not change.
-func (l *loop) rediscovered(t *target) {
+// rediscovered notes what discovery says now of the target: its labels did not change.
+func (l *loop) rediscovered(found foundTarget) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.discovered = t
+	l.found = found
 }
 
 func (l *loop) asStatus() TargetStatus {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t, s, cfg := l.target, l.status, l.job.cfg
-	if l.discovered != nil {
-		t = l.discovered
-	}
+	t, s, cfg, found := l.target, l.status, l.job.cfg, l.found
 	return TargetStatus{
 		Job: cfg.JobName, URL: t.shown, Labels: t.labels,
-		Discovered: func() labels.Labels { return discovered(cfg, t.own, t.group) },
+		Discovered: func() labels.Labels { return discovered(cfg, found.own, found.group) },
 		Health:     s.health, LastScrape: s.last, Duration: s.duration, Err: s.err,
 		Interval: t.interval, Timeout: t.timeout, Samples: s.counts.Scraped, Kept: s.counts.Kept,
 	}

@@ -44,11 +44,13 @@ type Pools struct {
 	mu    sync.Mutex // guards the following
 	jobs  map[string]*pool
 	found map[string][]*targetgroup.Group // as discovery said last, by job
+	held  map[string]bool                 // jobs whose next Apply waits for an Update, see Hold
 }
 
 // pool is one job's targets. Guarded by Pools.mu.
 type pool struct {
 	state  *jobState
+	next   *jobState        // takes state's place with the next Update; nil: none is to
 	loops  map[uint64]*loop // running, by target hash
 	ending map[string]*loop // gone, but not marked stale yet, by identity
 	made   made
@@ -73,7 +75,7 @@ func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prom
 	e.showMemory(reg)
 	return &Pools{
 		env: e, opts: opts, seed: offsetSeed(opts.ExternalLabels), schedule: newSchedule(m, log),
-		jobs: map[string]*pool{}, found: map[string][]*targetgroup.Group{},
+		jobs: map[string]*pool{}, found: map[string][]*targetgroup.Group{}, held: map[string]bool{},
 	}
 }
 
@@ -91,6 +93,17 @@ func offsetSeed(external labels.Labels) uint64 {
 func (ps *Pools) Run(ctx context.Context) error {
 	ps.schedule.run(ctx)
 	return nil
+}
+
+// Hold tells that what was found for these jobs lacks labels that they are about to read: what the next Apply wants of
+// them comes into force with the next Update that names them, and until then they go on as they were.
+func (ps *Pools) Hold(jobs []string) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	clear(ps.held)
+	for _, name := range jobs {
+		ps.held[name] = true
+	}
 }
 
 // Apply makes jobs the wanted ones. Targets of a job that did not change keep running untouched; of one that
@@ -120,6 +133,9 @@ func (ps *Pools) Apply(jobs []*promconfig.ScrapeConfig) error {
 		name := state.cfg.JobName
 		wanted[name] = true
 		p := ps.jobs[name]
+		if p != nil {
+			p.dropNext()
+		}
 		switch {
 		case p == nil:
 			p = &pool{state: state, loops: map[uint64]*loop{}, ending: map[string]*loop{}}
@@ -128,12 +144,16 @@ func (ps *Pools) Apply(jobs []*promconfig.ScrapeConfig) error {
 			p.state.failures.reopen(state.failures) // who moves the file away reloads
 			state.close()
 			continue // text hides secrets, hence the second look
+		case ps.held[name]:
+			p.next = state
+			continue
 		default:
 			p.state.close()
 			p.state = state
 		}
 		ps.sync(p, true)
 	}
+	clear(ps.held)
 	for name, p := range ps.jobs {
 		if !wanted[name] {
 			ps.stop(p)
@@ -152,8 +172,27 @@ func (ps *Pools) Update(found map[string][]*targetgroup.Group) {
 	for name, groups := range found {
 		ps.found[name] = groups
 		if p := ps.jobs[name]; p != nil {
-			ps.sync(p, false)
+			renew := p.takeNext()
+			ps.sync(p, renew)
 		}
+	}
+}
+
+// takeNext puts the configuration that waited into force; false: none did.
+func (p *pool) takeNext() bool {
+	if p.next == nil {
+		return false
+	}
+	p.state.close()
+	p.state, p.next = p.next, nil
+	return true
+}
+
+// dropNext forgets the configuration that waited.
+func (p *pool) dropNext() {
+	if p.next != nil {
+		p.next.close()
+		p.next = nil
 	}
 }
 
@@ -170,14 +209,14 @@ func (ps *Pools) sync(p *pool, renew bool) {
 
 	old := p.loops
 	p.loops = make(map[uint64]*loop, len(p.made.targets))
-	var fresh []*target
-	for _, t := range p.made.targets {
+	var fresh []int
+	for i, t := range p.made.targets {
 		if l, ok := old[t.hash]; ok && !renew {
-			l.rediscovered(t)
+			l.rediscovered(p.made.found[i])
 			p.loops[t.hash] = l
 			delete(old, t.hash)
 		} else {
-			fresh = append(fresh, t)
+			fresh = append(fresh, i)
 		}
 	}
 	for _, l := range old { // gone, or about to be inherited from
@@ -187,9 +226,10 @@ func (ps *Pools) sync(p *pool, renew bool) {
 		}
 		ps.schedule.remove(l)
 	}
-	for _, t := range fresh {
-		ps.start(p, t)
+	for _, i := range fresh {
+		ps.start(p, p.made.targets[i], p.made.found[i])
 	}
+	p.made.targets, p.made.found = nil, nil // the loops have them
 	m := ps.env.metrics
 	m.targets.WithLabelValues(cfg.JobName).Set(float64(len(p.loops)))
 	m.unwanted.WithLabelValues(cfg.JobName).Set(float64(p.made.droppedCount))
@@ -197,8 +237,9 @@ func (ps *Pools) sync(p *pool, renew bool) {
 }
 
 // start gives a target its loop. If the same series came from a loop that is ending, it inherits from it.
-func (ps *Pools) start(p *pool, t *target) {
+func (ps *Pools) start(p *pool, t *target, found foundTarget) {
 	l := newLoop(ps.env, p.state, t)
+	l.rediscovered(found)
 	p.loops[t.hash] = l
 	id := t.identity()
 	onEnd := func() { ps.ended(p, id, l) }
@@ -238,6 +279,7 @@ func (ps *Pools) stop(p *pool) {
 		ps.schedule.take(l, l.release)
 		delete(p.ending, id)
 	}
+	p.dropNext()
 	p.state.close()
 }
 
@@ -247,7 +289,7 @@ func (ps *Pools) Status() []PoolStatus {
 	defer ps.mu.Unlock()
 	out := make([]PoolStatus, 0, len(ps.jobs))
 	for name, p := range ps.jobs {
-		s := PoolStatus{Job: name, Dropped: p.made.dropped, DroppedCount: p.made.droppedCount, Errors: p.made.errors}
+		s := PoolStatus{Job: name, Dropped: p.made.droppedStatus(p.state.cfg), DroppedCount: p.made.droppedCount, Errors: p.made.errors}
 		for _, l := range p.loops {
 			s.Targets = append(s.Targets, l.asStatus())
 		}

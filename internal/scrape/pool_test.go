@@ -96,6 +96,49 @@ func TestRow54AnUnchangedJobIsNotTouched(t *testing.T) {
 	})
 }
 
+// TestHeldRulesWaitForTheirLabels: rules that read a label which the groups lack would drop every target.
+func TestHeldRulesWaitForTheirLabels(t *testing.T) {
+	const keepsApp = "  relabel_configs: [{source_labels: [__meta_app], regex: shop, action: keep}]\n"
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(20 * time.Second)
+		for range 2 { // a second reload meanwhile
+			r.Hold([]string{"envoy"})
+			r.apply(t, job(t, keepsApp))
+			pass(20 * time.Second)
+			want(t, r.values(t, -1), named("x"), "1", named("up"), "1")
+		}
+		r.discover(model.LabelSet{model.AddressLabel: "a:1", "__meta_app": "shop"})
+		pass(20 * time.Second)
+		if n := r.batches(); n != 8 {
+			t.Errorf("%d scrapes in 80 s, want 8", n)
+		}
+		want(t, r.values(t, -1), named("x"), "1", named("up"), "1")
+		r.discover(at("a:1"))
+		pass(30 * time.Second)
+		want(t, r.values(t, -1), named("x"), "stale", named("up"), "stale")
+	})
+}
+
+// TestHeldRulesThatAreTakenBack never come into force.
+func TestHeldRulesThatAreTakenBack(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		r.Hold([]string{"envoy"})
+		r.apply(t, job(t, "  relabel_configs: [{action: drop}]\n"))
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(20 * time.Second)
+		if n := r.batches(); n != 2 {
+			t.Errorf("%d scrapes in 20 s, want 2", n)
+		}
+	})
+}
+
 func TestScrapesOfOneHostNeverOverlap(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")

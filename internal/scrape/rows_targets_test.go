@@ -149,7 +149,7 @@ func TestRow56DroppedTargets(t *testing.T) {
 		if len(s.Dropped) != kept || s.DroppedCount != 3 || len(s.Targets) != 1 {
 			t.Errorf("keep_dropped_targets %d: %d of %d dropped targets kept, %d scraped", keep, len(s.Dropped), s.DroppedCount, len(s.Targets))
 		}
-		if got := s.Dropped[0].Discovered.Get(model.AddressLabel); got != "d1:1" {
+		if got := s.Dropped[0].Discovered().Get(model.AddressLabel); got != "d1:1" {
 			t.Errorf("the first dropped target is %q", got)
 		}
 	}

@@ -36,7 +36,7 @@ type TargetStatus struct {
 // DroppedTarget is a discovered target that relabeling left out.
 type DroppedTarget struct {
 	Job        string
-	Discovered labels.Labels // before relabeling
+	Discovered func() labels.Labels // before relabeling
 }
 
 // PoolStatus is one job: how many targets discovery found, and what became of them.

@@ -10,10 +10,12 @@ import (
 
 	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/discovery"
+	promdiscovery "github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"github.com/prometheus/prometheus/model/labels"
 	promscrape "github.com/prometheus/prometheus/scrape"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 )
 
 // target is one page to scrape. Immutable: replaced, never edited.
@@ -30,8 +32,6 @@ type target struct {
 
 	// What relabeling made of the job's histogram settings.
 	nativeHistograms, classicToo, toCustomBuckets bool
-
-	own, group model.LabelSet // as discovered
 }
 
 // identity is what survives a reload: the same series come from the same place.
@@ -40,16 +40,29 @@ func (t *target) identity() string { return t.labels.String() + "\xff" + t.url +
 // discovered returns the labels before relabeling, as Prometheus shows them.
 func discovered(cfg *promconfig.ScrapeConfig, own, group model.LabelSet) labels.Labels {
 	lb := labels.NewBuilder(labels.EmptyLabels())
-	promscrape.PopulateDiscoveredLabels(lb, cfg, own, group)
+	promscrape.PopulateDiscoveredLabels(lb, cfg, discovery.Own(own, group, model.LabelSet{}), group)
 	return lb.Labels()
 }
 
 // made is what a job's groups come to.
 type made struct {
 	targets      []*target
-	dropped      []DroppedTarget
+	found        []foundTarget // each target's
+	dropped      []foundTarget // at most keep_dropped_targets
 	droppedCount int
 	errors       []string
+}
+
+// foundTarget is what discovery says of a target.
+type foundTarget struct{ own, group model.LabelSet }
+
+// droppedStatus makes what people see of the dropped targets only when they ask.
+func (m *made) droppedStatus(cfg *promconfig.ScrapeConfig) []DroppedTarget {
+	all := make([]DroppedTarget, len(m.dropped))
+	for i, d := range m.dropped {
+		all[i] = DroppedTarget{Job: cfg.JobName, Discovered: func() labels.Labels { return discovered(cfg, d.own, d.group) }}
+	}
+	return all
 }
 
 // makeTargets relabels what discovery found. ownAddress refuses a target of a pod whose address relabeling
@@ -57,21 +70,23 @@ type made struct {
 func makeTargets(cfg *promconfig.ScrapeConfig, groups []*targetgroup.Group, ownAddress bool) made {
 	var m made
 	lb := labels.NewBuilder(labels.EmptyLabels())
+	scratch := model.LabelSet{}
 	seen := map[uint64]bool{}
 	for _, group := range groups {
 		for i, own := range group.Targets {
-			t, err := makeTarget(lb, cfg, own, group, ownAddress)
+			t, err := makeTarget(lb, cfg, discovery.Own(own, group.Labels, scratch), group, ownAddress)
 			switch {
 			case err != nil:
 				m.errors = append(m.errors, fmt.Sprintf("target %d of %s: %v", i, group.Source, err))
 			case t == nil:
 				m.droppedCount++
 				if cfg.KeepDroppedTargets == 0 || len(m.dropped) < int(cfg.KeepDroppedTargets) {
-					m.dropped = append(m.dropped, DroppedTarget{Job: cfg.JobName, Discovered: discovered(cfg, own, group.Labels)})
+					m.dropped = append(m.dropped, foundTarget{own, group.Labels})
 				}
 			case !seen[t.hash]:
 				seen[t.hash] = true
 				m.targets = append(m.targets, t)
+				m.found = append(m.found, foundTarget{own, group.Labels})
 			}
 		}
 	}
@@ -111,15 +126,19 @@ func makeTarget(lb *labels.Builder, cfg *promconfig.ScrapeConfig, own model.Labe
 	}
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%016d%s", lset.Hash(), u)
+	text := u.String()
+	shown := maskSecretParams(text)
+	if shown == text {
+		shown = text // as most are: one string serves
+	}
 	return &target{
-		url: u.String(), shown: maskSecretParams(u.String()), hostPort: busy, socket: socket,
+		url: text, shown: shown, hostPort: busy, socket: socket,
 		labels: t.Labels(lb), hash: h.Sum64(),
 		interval: time.Duration(interval), timeout: time.Duration(timeout),
 		nativeHistograms: isSet(lset, nativeHistogramsLabel, cfg.ScrapeNativeHistogramsEnabled()),
 		classicToo:       isSet(lset, classicTooLabel, cfg.AlwaysScrapeClassicHistogramsEnabled()),
 		toCustomBuckets:  isSet(lset, toCustomBucketsLabel, cfg.ConvertClassicHistogramsToNHCBEnabled()),
 		named:            named,
-		own:              own, group: group,
 	}, nil
 }
 
@@ -155,7 +174,7 @@ func isOwnAddress(host, podIP string) error {
 // groups of a static list; every other discovery says more in a group's source, and files and HTTP mark theirs.
 func isNamed(cfg *promconfig.ScrapeConfig, from *targetgroup.Group) bool {
 	for _, sd := range cfg.ServiceDiscoveryConfigs {
-		if _, static := sd.(discovery.StaticConfig); static {
+		if _, static := sd.(promdiscovery.StaticConfig); static {
 			if _, err := strconv.Atoi(from.Source); err == nil {
 				return true
 			}

@@ -78,7 +78,7 @@ func (s *Server) apiTargets(w http.ResponseWriter, r *http.Request) {
 		}
 		for _, p := range named(pools, pool) {
 			for _, d := range p.Dropped {
-				out.element(apiDropped{maskLabels(d.Discovered), p.Job})
+				out.element(apiDropped{maskLabels(d.Discovered()), p.Job})
 			}
 		}
 	}

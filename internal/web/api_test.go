@@ -18,7 +18,7 @@ func TestAPI(t *testing.T) {
 	m.discover("app", scrape.HealthUp, labels.FromStrings("__address__", "127.0.0.1:8080", "__metrics_path__", "/metrics", "job", "app"))
 	m.pools[0].DroppedCount = 7 // keep_dropped_targets kept two of them
 	s := m.server(Config{ExternalHost: "node-1"})
-	found, err := json.Marshal(m.pools[0].Dropped[1].Discovered)
+	found, err := json.Marshal(m.pools[0].Dropped[1].Discovered())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -110,12 +110,12 @@ func selectFound(pools []scrape.PoolStatus, sel selection) (rows []foundRow, kep
 			}
 		}
 		for _, d := range p.Dropped {
-			if sel.Search != "" && !match(d.Discovered.String()) {
+			if sel.Search != "" && !match(d.Discovered().String()) {
 				continue
 			}
 			dropped++
 			if sel.State != stateKept {
-				rows = append(rows, foundRow{Job: p.Job, before: func() labels.Labels { return d.Discovered }})
+				rows = append(rows, foundRow{Job: p.Job, before: d.Discovered})
 			}
 		}
 	}
@@ -148,7 +148,7 @@ func (s *Server) culprits(pools []scrape.PoolStatus, job string) *culprits {
 	counts := make([]int, len(rules))
 	c := &culprits{Job: pool.Job, Of: pool.DroppedCount, Counted: min(len(pool.Dropped), maxCounted)}
 	for _, d := range pool.Dropped[:c.Counted] {
-		if step, ok := relabel.Dropped(s.src.Explain(d.Discovered, rules)); ok {
+		if step, ok := relabel.Dropped(s.src.Explain(d.Discovered(), rules)); ok {
 			counts[step.Index]++
 		}
 	}

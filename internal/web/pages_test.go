@@ -19,7 +19,7 @@ func TestPages(t *testing.T) {
 	m := newFakeMesh(t).shop()
 	m.addJob(t, "empty", "[]").Errors = []string{`target {__address__="10.0.0.9:99999"}: invalid port "99999"`}
 	s := m.server(Config{})
-	dropped := stepsLink("envoy-stats", m.pools[0].Dropped[1].Discovered)
+	dropped := stepsLink("envoy-stats", m.pools[0].Dropped[1].Discovered())
 	kept := stepsLink("envoy-stats", m.pools[0].Targets[1].Discovered())
 	for name, path := range map[string]string{
 		"overview":        "/",
@@ -124,7 +124,9 @@ func TestNoCredentialIsShown(t *testing.T) {
 	target.URL = "http://me:canary-url@10.0.0.1:80/metrics"
 	target.Err = `Get "http://me:canary-err@10.0.0.1:80/metrics": EOF`
 	m.pools[1].Errors = []string{`bad URL "http://me:canary-pool@x"`}
-	m.pools[1].Dropped = []scrape.DroppedTarget{{Job: "http", Discovered: labels.FromStrings("__address__", "x", "__meta_url", "https://canary-token@sd.example/")}}
+	m.pools[1].Dropped = []scrape.DroppedTarget{{Job: "http", Discovered: func() labels.Labels {
+		return labels.FromStrings("__address__", "x", "__meta_url", "https://canary-token@sd.example/")
+	}}}
 	m.reload = func(ctx context.Context) error { return errors.New(`http_sd: Get "http://me:canary-reload@x": EOF`) }
 	s := m.server(Config{EnableLifecycle: true})
 	steps, _, _ := strings.Cut("/"+stepsLink("http", target.Discovered()), "#")

@@ -1,0 +1,94 @@
+package discovery
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+
+	promconfig "github.com/prometheus/prometheus/config"
+	promdiscovery "github.com/prometheus/prometheus/discovery"
+)
+
+// plan collects what a configuration wants, made of what runs and what is new.
+type plan struct {
+	m         *Manager
+	reads     []jobReads
+	jobs      []jobDiscovery
+	providers []*provider
+	servers   []*server
+	errs      []error
+}
+
+// add plans one job.
+func (p *plan) add(job *promconfig.ScrapeConfig) {
+	j := jobDiscovery{name: job.JobName}
+	for _, c := range job.ServiceDiscoveryConfigs {
+		prov, err := p.provider(job.JobName, c)
+		if err != nil {
+			p.errs = append(p.errs, fmt.Errorf("job %q: %s discovery: %w", job.JobName, c.Name(), err))
+			continue
+		}
+		if !slices.Contains(j.providers, prov) {
+			j.providers = append(j.providers, prov)
+		}
+	}
+	p.jobs = append(p.jobs, j)
+}
+
+// provider returns the discovery that c describes: one that is there already, or a new one.
+func (p *plan) provider(job string, c promdiscovery.Config) (*provider, error) {
+	r := readsFor(p.reads, c)
+	for _, prov := range p.providers {
+		if prov.serves(c, r) {
+			return prov, nil
+		}
+	}
+	p.m.nextID++
+	prov, err := p.m.newProvider(p.m.nextID, job, c, r)
+	if err != nil {
+		return nil, err
+	}
+	if prov.server, err = p.server(c); err != nil {
+		return nil, err
+	}
+	p.providers = append(p.providers, prov)
+	return prov, nil
+}
+
+// jobReads is what the rules of all jobs with one discovery of pods read of what it finds.
+type jobReads struct {
+	config promdiscovery.Config
+	reads  *reads
+}
+
+// readsOf collects what the jobs' rules read of each discovery of which not all is needed.
+func (m *Manager) readsOf(jobs []*promconfig.ScrapeConfig) []jobReads {
+	var all []jobReads
+	if m.wholePods {
+		return nil
+	}
+	for _, job := range jobs {
+		for _, c := range job.ServiceDiscoveryConfigs {
+			if _, ok := trimmable(c); !ok {
+				continue
+			}
+			r := readsFor(all, c)
+			if r == nil {
+				r = newReads()
+				all = append(all, jobReads{c, r})
+			}
+			r.add(job.RelabelConfigs)
+		}
+	}
+	return all
+}
+
+// readsFor is what is read of a discovery; nil: all.
+func readsFor(all []jobReads, c promdiscovery.Config) *reads {
+	for _, j := range all {
+		if reflect.DeepEqual(j.config, c) {
+			return j.reads
+		}
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+package discovery
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/relabel"
+)
+
+const kubePrefix = model.MetaLabelPrefix + "kubernetes_"
+
+// alwaysRead are the meta labels of a pod that are kept whether or not a rule reads them: they name it to people,
+// and its address tells whether a target is the pod's own.
+func alwaysRead() []string {
+	return []string{kubePrefix + "namespace", podPrefix + "name", podPrefix + "ip", podPrefix + "container_name", podPrefix + "container_port_name"}
+}
+
+// reads is which discovered labels can make a difference to what rules do. A rule reads its source_labels,
+// keepequal and dropequal also their target_label, and labelmap what its regex matches. Nothing else looks at a meta
+// label: labeldrop and labelkeep only take away what is taken away after the last rule anyway.
+type reads struct {
+	names    map[string]string // to itself, so that equal names share their bytes
+	patterns map[string]relabel.Regexp
+}
+
+func newReads() *reads {
+	r := &reads{names: map[string]string{}, patterns: map[string]relabel.Regexp{}}
+	for _, name := range alwaysRead() {
+		r.names[name] = name
+	}
+	return r
+}
+
+// add makes r cover the rules too.
+func (r *reads) add(rules []*relabel.Config) {
+	for _, rule := range rules {
+		for _, name := range rule.SourceLabels {
+			r.names[string(name)] = string(name)
+		}
+		switch rule.Action {
+		case relabel.KeepEqual, relabel.DropEqual:
+			r.names[rule.TargetLabel] = rule.TargetLabel
+		case relabel.LabelMap:
+			r.patterns[rule.Regex.String()] = rule.Regex
+		}
+	}
+}
+
+// has reports whether a rule can read the label.
+func (r *reads) has(name string) bool {
+	if _, ok := r.names[name]; ok {
+		return true
+	}
+	for _, re := range r.patterns {
+		if re.MatchString(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// any reports whether a rule can read one of the labels.
+func (r *reads) any(names ...string) bool { return slices.ContainsFunc(names, r.has) }
+
+// covers reports whether r has everything that other has.
+func (r *reads) covers(other *reads) bool {
+	for pattern := range maps.Keys(other.patterns) {
+		if _, ok := r.patterns[pattern]; !ok {
+			return false
+		}
+	}
+	for name := range maps.Keys(other.names) {
+		if !r.has(name) {
+			return false
+		}
+	}
+	return true
+}

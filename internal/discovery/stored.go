@@ -1,0 +1,70 @@
+package discovery
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
+)
+
+// storedPod is a trimmed pod as it waits in an informer's store: the few bytes of its protobuf form. As objects, the
+// structures of a pod and its containers would take several times that, empty as they are.
+type storedPod struct {
+	namespace, name, version string
+	body                     []byte
+}
+
+// store packs a trimmed pod.
+func store(pod *corev1.Pod) (*storedPod, error) {
+	body, err := pod.Marshal()
+	if err != nil {
+		return nil, fmt.Errorf("pack pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	return &storedPod{namespace: pod.Namespace, name: pod.Name, version: pod.ResourceVersion, body: body}, nil
+}
+
+// GetObjectMeta implements metav1.ObjectMetaAccessor: what the informer asks of an object.
+func (s *storedPod) GetObjectMeta() metav1.Object {
+	return &metav1.ObjectMeta{Namespace: s.namespace, Name: s.name, ResourceVersion: s.version}
+}
+
+// pod unpacks.
+func (s *storedPod) pod() (*corev1.Pod, error) {
+	pod := &corev1.Pod{}
+	if err := pod.Unmarshal(s.body); err != nil {
+		return nil, fmt.Errorf("unpack pod %s/%s: %w", s.namespace, s.name, err)
+	}
+	return pod, nil
+}
+
+// storing is the transform of an informer whose store holds trimmed pods. What is none, or stored already, passes.
+func storing(r *reads) cache.TransformFunc {
+	return func(object any) (any, error) {
+		pod, ok := object.(*corev1.Pod)
+		if !ok {
+			return object, nil
+		}
+		return store(trimPod(pod, r))
+	}
+}
+
+// podInformer is an informer of stored pods that looks like one of pods.
+type podInformer struct{ cache.SharedIndexInformer }
+
+// GetStore implements cache.SharedInformer.
+func (i podInformer) GetStore() cache.Store { return podStore{i.SharedIndexInformer.GetStore()} }
+
+// podStore is a store of stored pods that looks like one of pods.
+type podStore struct{ cache.Store }
+
+// GetByKey implements cache.Store.
+func (s podStore) GetByKey(key string) (any, bool, error) {
+	item, ok, err := s.Store.GetByKey(key)
+	stored, packed := item.(*storedPod)
+	if !ok || err != nil || !packed {
+		return item, ok, err
+	}
+	pod, err := stored.pod()
+	return pod, err == nil, err
+}
