@@ -3,6 +3,7 @@ package scrape
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -85,10 +86,14 @@ func TestRow54AnUnchangedJobIsNotTouched(t *testing.T) {
 		r.pages.set("a:1", "x 1\n")
 		r.apply(t, job(t, ""))
 		r.discover(at("a:1"))
+		before := maps.Clone(r.jobs["envoy"].loops)
 		for range 12 {
 			pass(5 * time.Second)
 			r.apply(t, job(t, ""))
 			r.discover(at("a:1"))
+		}
+		if !maps.Equal(before, r.jobs["envoy"].loops) {
+			t.Error("the loop is another")
 		}
 		if n := r.batches(); n != 6 {
 			t.Errorf("%d scrapes in 60 s, want 6", n)

@@ -139,6 +139,7 @@ func TestRow05OwnTimestamps(t *testing.T) {
 			scrapeOf{page: "x 1 1000\ny 1\n", want: []string{"x", "1 @1000", "y", "1", "up", "1"}},
 			scrapeOf{page: "", want: []string{"y", "stale", "up", "1"}},
 			scrapeOf{page: "x 3 3000\n", want: []string{"x", "3 @3000", "up", "1"}},
+			scrapeOf{page: "x 4 4000\n<html>\n", want: []string{"up", "0"}},
 			scrapeOf{fails: errNoPage, want: []string{"up", "0"}},
 		)
 	})
