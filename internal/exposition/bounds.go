@@ -2,10 +2,9 @@ package exposition
 
 import (
 	"bytes"
+	"errors"
 	"io"
 )
-
-import "errors"
 
 // A layout costs as much as 14 bytes a line, whatever the line says, and a line can be as short as two bytes. What
 // sample_limit bounds has its bound there. The rest of a page (comments, lines that relabeling drops, lines that the

@@ -66,7 +66,7 @@ type Counts struct {
 	Added       int  // with a text not known before
 	Duplicates  int  // of a series the page had already shown; the first wins
 	OutOfBounds int  // timestamps too far in the future
-	OutOfOrder  int  // timestamps not newer than that of the series\' last sample
+	OutOfOrder  int  // timestamps not newer than that of the series' last sample
 	Unchanged   bool // every line was the one expected: no series is new, none vanished
 }
 
