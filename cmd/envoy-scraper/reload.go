@@ -35,6 +35,7 @@ type reloader struct {
 	level      zap.AtomicLevel // of log
 	successful prometheus.Gauge
 	loaded     prometheus.Gauge
+	exposures  *exposures
 
 	mu       sync.Mutex // guards the following; held through a reload
 	current  *config.Config
@@ -45,7 +46,7 @@ type reloader struct {
 func newReloader(opts config.Options, cfg *config.Config, log *zap.Logger, level zap.AtomicLevel, reg prometheus.Registerer) *reloader {
 	f := promauto.With(reg)
 	return &reloader{
-		opts: opts, current: cfg, log: log, level: level,
+		opts: opts, current: cfg, log: log, exposures: newExposures(log, reg), level: level,
 		successful: f.NewGauge(prometheus.GaugeOpts{
 			Name: "envoy_scraper_config_last_reload_successful", Help: "Whether the last reload of the configuration succeeded.",
 		}),
@@ -116,6 +117,7 @@ func (r *reloader) apply(cfg *config.Config) error {
 func (r *reloader) ownAddressOnly(job string) bool { return r.applying.OwnAddressOnly(job) }
 
 func (r *reloader) succeeded() {
+	r.exposures.show(r.current)
 	r.successful.Set(1)
 	r.loaded.SetToCurrentTime()
 }

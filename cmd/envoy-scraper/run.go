@@ -41,6 +41,9 @@ func newRunCommand(app *kingpin.Application) command {
 func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.Writer) error {
 	log, level := newLogger(stderr, f.logLevel, f.logFormat)
 	defer func() { _ = log.Sync() }()
+	if err := f.check(); err != nil {
+		return err
+	}
 	limitMemory(f.memoryRatio, f.enablePprof, log)
 
 	opts := f.config.options()

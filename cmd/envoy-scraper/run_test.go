@@ -238,19 +238,24 @@ func TestStartIsRefused(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	protected := filepath.Join(t.TempDir(), "web.yml")
+	if err := os.WriteFile(protected, []byte("tls_server_config: {cert_file: a, key_file: b}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	builtin := []string{"--remote-write.url=http://127.0.0.1:1/", "--kubeconfig=/dev/null"}
 	for name, c := range map[string]struct {
 		args []string
 		code int
 		says string
 	}{
-		"no file, no URL":     {nil, exitRefused, "--remote-write.url"},
-		"a file that is not":  {[]string{"--config.file=missing.yml"}, exitRefused, "missing.yml"},
-		"an unknown flag":     {[]string{"--nonsense"}, exitUsage, "--nonsense"},
-		"a bad flag value":    {[]string{"--log.level=loud"}, exitUsage, "loud"},
-		"a port that is used": {append(builtin, "--storage.path=", "--web.listen-address=256.0.0.1:1"), exitRefused, "256.0.0.1"},
-		"storage in use":      {append(builtin, "--storage.path="+used), exitRefused, used + " is in use by process " + strconv.Itoa(os.Getpid())},
-		"storage that is not": {append(builtin, "--storage.agent.path="+file), exitRefused, file},
+		"no file, no URL":      {nil, exitRefused, "--remote-write.url"},
+		"a file that is not":   {[]string{"--config.file=missing.yml"}, exitRefused, "missing.yml"},
+		"an unknown flag":      {[]string{"--nonsense"}, exitUsage, "--nonsense"},
+		"a bad flag value":     {[]string{"--log.level=loud"}, exitUsage, "loud"},
+		"a port that is used":  {append(builtin, "--storage.path=", "--web.listen-address=256.0.0.1:1"), exitRefused, "256.0.0.1"},
+		"pages it cannot read": {append(builtin, "--storage.path=", "--self-scrape", "--web.config.file="+protected), exitRefused, "asks for TLS"},
+		"storage in use":       {append(builtin, "--storage.path="+used), exitRefused, used + " is in use by process " + strconv.Itoa(os.Getpid())},
+		"storage that is not":  {append(builtin, "--storage.agent.path="+file), exitRefused, file},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stderr bytes.Buffer

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/web"
 )
 
 // runFlags is the command line of the main command.
@@ -54,6 +57,16 @@ func addRunFlags(cmd *kingpin.CmdClause) *runFlags {
 	cmd.Flag("log.format", "How log lines look.").
 		Default("console").EnumVar(&f.logFormat, "console", "json")
 	return f
+}
+
+// check refuses flags that do not go together.
+func (f *runFlags) check() error {
+	asks, err := web.Protection(f.webConfigFile)
+	if err == nil && asks != "" && f.config.selfScrape {
+		err = fmt.Errorf("--self-scrape cannot read pages for which --web.config.file asks for %s: write a job for them, with its scheme, "+
+			"tls_config and credentials, and leave --self-scrape out", asks)
+	}
+	return err
 }
 
 // flagValues is the command line of the main command as it is in force, for the pages.

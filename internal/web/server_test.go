@@ -261,6 +261,30 @@ http_server_config: {headers: {Strict-Transport-Security: max-age=60, X-Frame-Op
 	}
 }
 
+func TestProtection(t *testing.T) {
+	for text, want := range map[string]string{
+		"{}":                                "",
+		"http_server_config: {http2: true}": "",
+		"tls_server_config: {cert_file: a, key_file: b}":              "TLS",
+		"basic_auth_users: {me: x}":                                   "a password",
+		"{basic_auth_users: {me: x}, tls_server_config: {cert: 'a'}}": "TLS and a password",
+	} {
+		file := filepath.Join(t.TempDir(), "web.yml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Protection(file); got != want || err != nil {
+			t.Errorf("%s: %q, %v; want %q", text, got, err, want)
+		}
+	}
+	if got, err := Protection(""); got != "" || err != nil {
+		t.Errorf("no file: %q, %v", got, err)
+	}
+	if _, err := Protection("missing.yml"); err == nil {
+		t.Error("a missing file asks for nothing")
+	}
+}
+
 // writeCertificate makes cert.pem and key.pem for 127.0.0.1, and returns who to trust.
 func writeCertificate(t *testing.T, dir string) *x509.CertPool {
 	t.Helper()

@@ -1,0 +1,106 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	config_util "github.com/prometheus/common/config"
+	"github.com/prometheus/prometheus/discovery"
+)
+
+// ExposureKind is a way in which a configuration trusts more than it may know.
+type ExposureKind string
+
+// The kinds of Exposure.
+const (
+	NotVerified   ExposureKind = "insecure_skip_verify" // whoever answers is taken for the peer
+	WorldReadable ExposureKind = "readable_secret_file" // every user of the machine may read a secret
+)
+
+// Exposure is a place of a configuration that is valid, and may be meant so, but that its owner should know of.
+type Exposure struct {
+	Kind  ExposureKind
+	Where string // as `job "a": tls_config.insecure_skip_verify`
+	File  string // of WorldReadable
+}
+
+// secretFiles are the keys of files that hold a secret.
+var secretFiles = map[string]bool{
+	"key_file": true, "password_file": true, "credentials_file": true, "bearer_token_file": true, "client_secret_file": true,
+	"client_certificate_key_file": true, "azure_ad_token_file": true, "files": true, // of http_headers
+}
+
+// Exposures are those of every job and endpoint, in their order. It looks at the files' modes as they are now.
+func (c *Config) Exposures() []Exposure {
+	var w exposureWalk
+	for _, j := range c.Jobs {
+		w.owner = fmt.Sprintf("job %q", j.JobName)
+		w.walk(reflect.ValueOf(j), "")
+	}
+	for _, e := range c.RemoteWrite.Endpoints {
+		w.owner = fmt.Sprintf("remote_write %q", e.Name)
+		w.walk(reflect.ValueOf(e), "")
+	}
+	return w.found
+}
+
+type exposureWalk struct {
+	owner string
+	found []Exposure
+}
+
+var tlsConfigType = reflect.TypeFor[config_util.TLSConfig]()
+
+// walk looks at everything below a value. path is of its keys, without the numbers of a list.
+func (w *exposureWalk) walk(v reflect.Value, path string) {
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		if v.IsNil() {
+			return
+		}
+		if sd, ok := v.Interface().(discovery.Config); ok && v.Kind() == reflect.Interface {
+			path = join(path, sd.Name()+"_sd_configs")
+		}
+		w.walk(v.Elem(), path)
+	case reflect.Slice:
+		for i := range v.Len() {
+			w.walk(v.Index(i), path)
+		}
+	case reflect.Map:
+		for _, key := range v.MapKeys() {
+			w.walk(v.MapIndex(key), join(path, fmt.Sprint(key)))
+		}
+	case reflect.String:
+		w.file(v.String(), path)
+	case reflect.Struct:
+		if v.Type() == tlsConfigType && v.FieldByName("InsecureSkipVerify").Bool() {
+			w.found = append(w.found, Exposure{NotVerified, w.owner + ": " + join(path, "insecure_skip_verify"), ""})
+		}
+		for _, f := range reflect.VisibleFields(v.Type()) {
+			if !f.IsExported() || len(f.Index) > 1 { // promoted ones come with what they are promoted from
+				continue
+			}
+			name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+			at := path
+			if !strings.Contains(options, "inline") && name != "" && name != "-" {
+				at = join(path, name)
+			}
+			w.walk(v.FieldByIndex(f.Index), at)
+		}
+	}
+}
+
+// file looks at what a key of a secret's file names.
+func (w *exposureWalk) file(name, path string) {
+	keys := strings.Split(path, ".")
+	key := keys[len(keys)-1]
+	if name == "" || !secretFiles[key] || key == "files" && !slices.Contains(keys, "http_headers") {
+		return
+	}
+	if info, err := os.Stat(name); err == nil && info.Mode().Perm()&0o004 != 0 {
+		w.found = append(w.found, Exposure{WorldReadable, w.owner + ": " + path, name})
+	}
+}
