@@ -6,6 +6,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/config"
 )
 
 // newLogger writes to w what is at least of the level returned, which a reload may change. Of one message at most 100 a second are written, then each hundredth: 10,000 targets
@@ -21,10 +23,48 @@ func newLogger(w io.Writer, level, format string) (*zap.Logger, zap.AtomicLevel)
 		encoder = zapcore.NewJSONEncoder(cfg)
 	}
 	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), l)
-	return zap.New(zapcore.NewSamplerWithOptions(core, time.Second, 100, 100)), l
+	return zap.New(zapcore.NewSamplerWithOptions(masking{core}, time.Second, 100, 100)), l
 }
 
 // setLevel takes a level as the flag and the file have it; neither allows anything that zap does not know.
 func setLevel(l zap.AtomicLevel, level string) {
 	_ = l.UnmarshalText([]byte(level))
+}
+
+// masking takes credentials in URLs out of what is logged: libraries log errors as they come.
+type masking struct{ zapcore.Core }
+
+// With implements zapcore.Core.
+func (m masking) With(fields []zapcore.Field) zapcore.Core {
+	return masking{m.Core.With(masked(fields))}
+}
+
+// Check implements zapcore.Core.
+func (m masking) Check(e zapcore.Entry, to *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if m.Enabled(e.Level) {
+		return to.AddCore(e, m)
+	}
+	return to
+}
+
+// Write implements zapcore.Core.
+func (m masking) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	e.Message = config.RedactURLs(e.Message)
+	return m.Core.Write(e, masked(fields))
+}
+
+// masked returns fields without credentials. That of a target is ours, and comes without.
+func masked(fields []zapcore.Field) []zapcore.Field {
+	out := make([]zapcore.Field, len(fields))
+	for i, f := range fields {
+		out[i] = f
+		switch err, _ := f.Interface.(error); {
+		case f.Key == "target":
+		case f.Type == zapcore.StringType:
+			out[i].String = config.RedactURLs(f.String)
+		case f.Type == zapcore.ErrorType && err != nil:
+			out[i] = zap.String(f.Key, config.RedactURLs(err.Error()))
+		}
+	}
+	return out
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
 // The forms of output of targets and scrape.
@@ -61,7 +62,7 @@ func (c *targetsCommand) run(ctx context.Context, stdout, stderr io.Writer) int 
 	defer cancel()
 	groups, err := discovery.Once(ctx, cfg.Jobs)
 	if err != nil {
-		fmt.Fprintf(stderr, "envoy-scraper targets: %v\n", err)
+		fmt.Fprintf(stderr, "envoy-scraper targets: %s\n", config.RedactURLs(err.Error()))
 		return exitRefused
 	}
 	list := listTargets(cfg.Jobs, groups)
@@ -136,9 +137,9 @@ func (l *targetList) add(job *promconfig.ScrapeConfig, own, group model.LabelSet
 	lset, err := promscrape.PopulateLabels(b, job, own, group)
 	switch {
 	case err != nil:
-		l.Invalid = append(l.Invalid, invalidTarget{Job: job.JobName, Reason: err.Error(), Discovered: discovered.Map()})
+		l.Invalid = append(l.Invalid, invalidTarget{Job: job.JobName, Reason: err.Error(), Discovered: shownLabels(discovered)})
 	case lset.IsEmpty():
-		d := droppedTarget{Job: job.JobName, Discovered: discovered.Map()}
+		d := droppedTarget{Job: job.JobName, Discovered: shownLabels(discovered)}
 		if step, ok := relabel.Dropped(relabel.Explain(discovered, job.RelabelConfigs)); ok {
 			d.Rule, d.Words, d.Saw = step.Index+1, step.String(), sourceValue(step)
 		}
@@ -146,12 +147,24 @@ func (l *targetList) add(job *promconfig.ScrapeConfig, own, group model.LabelSet
 	default:
 		target := promscrape.NewTarget(lset, job, own, group)
 		public := target.Labels(b)
-		url := target.URL().Redacted()
+		url := scrape.MaskURL(target.URL().String())
 		if key := url + "\xff" + public.String(); !seen[key] {
 			seen[key] = true
-			l.Targets = append(l.Targets, foundTarget{Job: job.JobName, URL: url, Labels: public.Map(), Discovered: discovered.Map()})
+			l.Targets = append(l.Targets, foundTarget{Job: job.JobName, URL: url, Labels: shownLabels(public), Discovered: shownLabels(discovered)})
 		}
 	}
+}
+
+// shownLabels are labels without secrets.
+func shownLabels(l labels.Labels) map[string]string {
+	shown := map[string]string{}
+	l.Range(func(l labels.Label) {
+		shown[l.Name] = scrape.MaskParam(l.Name, l.Value)
+		if l.Name == model.MetaLabelPrefix+"url" {
+			shown[l.Name] = config.RedactURLs(l.Value)
+		}
+	})
+	return shown
 }
 
 // sort makes the output the same for the same cluster; the jobs keep the order of the configuration.

@@ -27,6 +27,12 @@ var (
 	urlQuery = regexp.MustCompile(`([?&][^=&\s#"']*=)[^&\s#"']*`)
 )
 
+// RedactURLs hides user info and the values of the query in whatever looks like a URL, and what a token endpoint
+// answered: for texts of others, of which nobody knows what is in them.
+func RedactURLs(s string) string {
+	return redactURL(scrape.WithoutTokens(s))
+}
+
 // redactURL hides user info and the values of the query in whatever looks like a URL.
 func redactURL(s string) string {
 	if !strings.Contains(s, "://") {

@@ -127,7 +127,7 @@ func makeTarget(lb *labels.Builder, cfg *promconfig.ScrapeConfig, own model.Labe
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%016d%s", lset.Hash(), u)
 	text := u.String()
-	shown := maskSecretParams(text)
+	shown := MaskURL(text)
 	if shown == text {
 		shown = text // as most are: one string serves
 	}

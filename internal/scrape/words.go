@@ -9,6 +9,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/prometheus/common/model"
 )
 
 // What a target sent, and what a redirect of its own names, ends up in errors, so in logs and on pages. These bound it,
@@ -23,10 +25,10 @@ const (
 func inWords(err error) string {
 	text := ""
 	if ue := (*url.Error)(nil); errors.As(err, &ue) {
-		text = fmt.Sprintf("%s %q: ", ue.Op, cut(maskSecretParams(ue.URL), maxErrorURL))
+		text = fmt.Sprintf("%s %q: ", ue.Op, cut(MaskURL(ue.URL), maxErrorURL))
 		err = ue.Err
 	}
-	return cut(printable(text+quoteLittle(err.Error())), maxErrorText)
+	return cut(printable(text+quoteLittle(WithoutTokens(err.Error()))), maxErrorText)
 }
 
 // quoteLittle shortens what stands in quotes: of all of it together, maxQuoted bytes stay.
@@ -102,8 +104,25 @@ func IsSecretParam(name string) bool { return secretName.MatchString(name) }
 
 const maskedParam = "<secret>"
 
-// maskSecretParams hides the values of a URL's parameters that are secrets, and a password.
-func maskSecretParams(text string) string {
+// MaskParam returns the value of a label as people may see it: not that of a parameter that is a secret.
+func MaskParam(label, value string) string {
+	if param, ok := strings.CutPrefix(label, model.ParamLabelPrefix); ok && value != "" && IsSecretParam(param) {
+		return maskedParam
+	}
+	return value
+}
+
+// WithoutTokens takes out of an error what a token endpoint answered, which golang.org/x/oauth2 quotes: it may be a token.
+func WithoutTokens(text string) string {
+	if !strings.Contains(text, "oauth2: ") {
+		return text
+	}
+	before, _, _ := strings.Cut(text, "\nResponse: ")
+	return before
+}
+
+// MaskURL hides a password in a target's URL, and the values of its parameters that are secrets.
+func MaskURL(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
 		return "<not a URL>"

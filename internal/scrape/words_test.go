@@ -82,3 +82,19 @@ func TestInWords(t *testing.T) {
 		}
 	}
 }
+
+func TestS11Masks(t *testing.T) {
+	for in, want := range map[string]string{
+		"oauth2: cannot fetch token: 401\nResponse: {secret}": "oauth2: cannot fetch token: 401",
+		"x\nResponse: y": "x\nResponse: y",
+	} {
+		if got := WithoutTokens(in); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+	for label, want := range map[string]string{"__param_access_token": "<secret>", "__param_usedonly": "v", "access_token": "v"} {
+		if got := MaskParam(label, "v"); got != want {
+			t.Errorf("%s: got %q, want %q", label, got, want)
+		}
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"regexp"
 
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
 const masked = "<redacted>"
@@ -17,8 +19,8 @@ func maskURLs(text string) string {
 	return userinfo.ReplaceAllString(text, "${1}"+masked+"@")
 }
 
-// maskURL hides userinfo and the values of the query: tokens travel in both. For one URL that is ours to call, not for
-// targets, whose query is __param_ labels and public.
+// maskURL hides userinfo and the values of the query: tokens travel in both. For one URL that is ours to call;
+// those of targets come masked.
 func maskURL(text string) string {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme == "" || u.Host == "" {
@@ -30,7 +32,8 @@ func maskURL(text string) string {
 	return maskURLs(u.String())
 }
 
-// maskLabels hides credentials in label values. __meta_url is the address that http_sd asked, credentials and all.
+// maskLabels hides credentials in label values: in parameters of the target's URL too, where their names say so.
+// __meta_url is the address that http_sd asked, credentials and all.
 func maskLabels(l labels.Labels) labels.Labels {
 	b := labels.NewBuilder(l)
 	l.Range(func(l labels.Label) {
@@ -38,6 +41,7 @@ func maskLabels(l labels.Labels) labels.Labels {
 		if l.Name == "__meta_url" {
 			clean = maskURL(l.Value)
 		}
+		clean = scrape.MaskParam(l.Name, clean)
 		if clean != l.Value {
 			b.Set(l.Name, clean)
 		}

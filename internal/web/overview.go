@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
 // overviewPage answers at a glance: does it work, and if not, where to look.
@@ -57,7 +58,7 @@ func (s *Server) endpoints() []endpointRow {
 	now := s.now()
 	var out []endpointRow
 	for _, e := range s.src.Endpoints() {
-		e.Name, e.URL, e.LastError = maskURL(e.Name), maskURL(e.URL), maskURLs(e.LastError)
+		e.Name, e.URL, e.LastError = maskURL(e.Name), maskURL(e.URL), maskURLs(scrape.WithoutTokens(e.LastError))
 		e.Rejected = rejected(e.Rejected)
 		row := endpointRow{EndpointStatus: e, State: "sending", Class: "up"}
 		switch {

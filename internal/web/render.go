@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
@@ -48,6 +49,7 @@ func parseTemplates() *template.Template {
 		"count":  count,
 		"cut":    cut,
 		"mask":   maskURLs,
+		"redact": config.RedactURLs,
 		"pairs":  pairs,
 		"webURL": webURL,
 		"since":  func(t, now time.Time) string { return brief(now.Sub(t)) },
