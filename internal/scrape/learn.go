@@ -26,6 +26,7 @@ type learner struct {
 	scratch *sync.Pool // of *scratch
 	exceed  func()     // counts a label limit that was exceeded
 	late    func(id series.ID, at int64) bool
+	met     func(id series.ID) // hears of each series learned
 }
 
 // scratch is what learning one series needs. It is lent for one Learn.
@@ -70,7 +71,9 @@ func (l *learner) Learn(lset labels.Labels, m series.Meta) (id series.ID, keep b
 	if name, twice := final.HasDuplicateLabelNames(); twice {
 		return 0, false, fmt.Errorf("%w: %q in %s", exposition.ErrLabelTwice, clip(name), cut(final.String(), 2*maxQuoted/3))
 	}
-	return l.table.Add(l.target, final, m), true, nil
+	id = l.table.Add(l.target, final, m)
+	l.met(id)
+	return id, true, nil
 }
 
 // relabel returns the labels of a series as the target's labels and the rules make them; s owns them.

@@ -82,16 +82,16 @@ func (l *loop) inherit(old *loop) {
 	old.mu.Lock()
 	l.status = old.status
 	old.mu.Unlock()
-	old.report.release(l.env.table)
+	l.report.inherit(l.env.table, old.report)
 	l.env.table.ReleaseTarget(old.id)
 }
 
 func (l *loop) newLearner() *learner {
 	return &learner{
 		table: l.env.table, target: l.id, labels: l.target.labels, cfg: l.job.cfg,
-		scratch: &l.env.scratch,
-		exceed:  l.job.metrics.labelLimit.Inc,
-		late:    func(id series.ID, at int64) bool { return l.ages.late(l.live, id, at) },
+		scratch: &l.env.scratch, met: l.report.met,
+		exceed: l.job.metrics.labelLimit.Inc,
+		late:   func(id series.ID, at int64) bool { return l.ages.late(l.live, id, at) },
 	}
 }
 
@@ -222,6 +222,7 @@ func (l *loop) settle(b *series.Batch, read bool, shown exposition.Shown, err er
 		l.live.Release()
 		l.live = shown
 	}
+	l.report.settle(l.env.table)
 	l.scraped = true
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/hashindex"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -28,7 +29,9 @@ func reported() [8]struct{ name, help, unit string } {
 
 // report is a target's report series: one reference each, from open to release.
 type report struct {
-	ids []series.ID
+	ids    []series.ID
+	gone   []series.ID // what the loop before reported and this one does not, a reference each until it is marked
+	onPage bool        // the page has shown one of ids itself
 }
 
 func openReport(table *series.Table, id series.TargetID, target labels.Labels, extra bool) report {
@@ -50,21 +53,63 @@ func openReport(table *series.Table, id series.TargetID, target labels.Labels, e
 	return r
 }
 
+// inherit takes over from the report of the loop before.
+func (r *report) inherit(table *series.Table, old report) {
+	r.onPage = r.onPage || old.onPage
+	keep := min(len(r.ids), len(old.ids))
+	r.gone = append(old.gone, old.ids[keep:]...)
+	table.Release(slices.Values(old.ids[:keep]))
+}
+
+// met hears of a series that the page has shown for the first time.
+func (r *report) met(id series.ID) { r.onPage = r.onPage || slices.Contains(r.ids, id) }
+
 // release gives the references back.
-func (r report) release(table *series.Table) { table.Release(slices.Values(r.ids)) }
+func (r *report) release(table *series.Table) {
+	table.Release(slices.Values(r.ids))
+	r.settle(table)
+}
+
+// settle gives back what has been marked.
+func (r *report) settle(table *series.Table) {
+	table.Release(slices.Values(r.gone))
+	r.gone = nil
+}
 
 // add appends the report of a scrape, values in the order of reported.
-func (r report) add(b *series.Batch, values [8]float64) {
+func (r *report) add(b *series.Batch, values [8]float64) {
+	for _, id := range r.gone {
+		b.Add(id, staleMarker())
+	}
+	shown := r.shown(b)
 	for i, id := range r.ids {
-		b.Add(id, values[i])
+		if !shown.Has(uint32(id)) {
+			b.Add(id, values[i])
+		}
 	}
 }
 
 // end appends a staleness marker for each report series: the target is gone.
-func (r report) end(b *series.Batch) {
-	for _, id := range r.ids {
-		b.Add(id, staleMarker())
+func (r *report) end(b *series.Batch) {
+	shown := r.shown(b)
+	for _, ids := range [][]series.ID{r.gone, r.ids} {
+		for _, id := range ids {
+			if !shown.Has(uint32(id)) {
+				b.Add(id, staleMarker())
+			}
+		}
 	}
+}
+
+// shown is what a batch has, if that can be one of ids: of two samples of a series the first wins, and no request may
+// have both.
+func (r *report) shown(b *series.Batch) (set hashindex.Set) {
+	if r.onPage {
+		for _, id := range b.Series {
+			set.Add(uint32(id))
+		}
+	}
+	return set
 }
 
 func staleMarker() float64 { return math.Float64frombits(value.StaleNaN) }

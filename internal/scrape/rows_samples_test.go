@@ -184,6 +184,56 @@ func TestRow16ReportSeries(t *testing.T) {
 	})
 }
 
+// TestRow16PageShowsUp: of two samples of a series the first wins, here too.
+func TestRow16PageShowsUp(t *testing.T) {
+	scraped(t, "",
+		scrapeOf{page: "up 5\nx 1\n", want: []string{"x", "1", "up", "5"}},
+		scrapeOf{page: "up 5\nx 1\n", want: []string{"x", "1", "up", "5"}},
+		scrapeOf{page: "x 1\n", want: []string{"x", "1", "up", "stale"}},
+		scrapeOf{page: "x 1\n", want: []string{"x", "1", "up", "1"}},
+	)
+	during(t, func(t *testing.T, r *rig) { // also under a new configuration, and when the target is gone
+		r.pages.set("a:1", "up 5\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(10 * time.Second)
+		r.apply(t, job(t, "  sample_limit: 9\n"))
+		pass(10 * time.Second)
+		want(t, r.values(t, -1), named("up"), "5")
+		r.discover()
+		pass(30 * time.Second)
+		want(t, r.values(t, -1), named("up"), "stale")
+		if n := r.table.Len(); n != 0 {
+			t.Errorf("%d series left in the table", n)
+		}
+	})
+}
+
+// TestRow16ExtraScrapeMetricsTurnedOff: what is no longer reported is marked.
+func TestRow16ExtraScrapeMetricsTurnedOff(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.apply(t, job(t, "  extra_scrape_metrics: true\n"))
+		r.discover(at("a:1"))
+		pass(10 * time.Second)
+		r.apply(t, job(t, ""))
+		pass(10 * time.Second)
+		r.reports(t, "timeout_seconds", "stale", "sample_limit", "stale", "body_size_bytes", "stale", "samples_scraped", "1")
+		pass(10 * time.Second)
+		r.reports(t, "timeout_seconds", "missing", "samples_scraped", "1")
+		r.apply(t, job(t, "  extra_scrape_metrics: true\n"))
+		pass(10 * time.Second)
+		r.reports(t, "timeout_seconds", "5")
+		r.apply(t, job(t, ""))
+		r.discover()
+		pass(30 * time.Second)
+		r.reports(t, "timeout_seconds", "stale", "samples_scraped", "stale")
+		if n := r.table.Len(); n != 0 {
+			t.Errorf("%d series left in the table", n)
+		}
+	})
+}
+
 // TestRow16ExtraScrapeMetricsOfAJob: a job's own setting goes before that of global.
 func TestRow16ExtraScrapeMetricsOfAJob(t *testing.T) {
 	for _, tc := range []struct {
