@@ -131,7 +131,7 @@ func (p *Page) readComment(parser textparse.Parser, entry textparse.Entry, text 
 	case textparse.EntryType:
 		name, typ := parser.Type()
 		p.parseType = typ
-		p.family = family{hash: p.familyHash(name), typ: numberOf(typ)}
+		p.family = family{hash: p.familyHash(name), typ: series.TypeOf(typ)}
 		learn = func() place { return d.learnFamily(p.family) }
 	case textparse.EntryHelp:
 		name, help := parser.Help()

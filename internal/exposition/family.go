@@ -2,7 +2,6 @@ package exposition
 
 import (
 	"hash/maphash"
-	"slices"
 	"strings"
 
 	"github.com/prometheus/common/model"
@@ -13,7 +12,7 @@ import (
 // family is the metric family that a TYPE, HELP or UNIT speaks of.
 type family struct {
 	hash uint64 // of its name; 0: none yet
-	typ  typeNumber
+	typ  series.MetricType
 	help bool // in a layout: the line is a HELP, which leaves the type in force
 }
 
@@ -21,27 +20,7 @@ func (f family) moved(hash uint64) family {
 	if f.hash == hash {
 		return f
 	}
-	return family{hash: hash, typ: numberOf(model.MetricTypeUnknown)}
-}
-
-// typeNumber is a model.MetricType in a byte; 0: none was told.
-type typeNumber uint8
-
-func metricTypes() [9]model.MetricType {
-	return [9]model.MetricType{
-		"", model.MetricTypeCounter, model.MetricTypeGauge, model.MetricTypeHistogram, model.MetricTypeGaugeHistogram,
-		model.MetricTypeSummary, model.MetricTypeInfo, model.MetricTypeStateset, model.MetricTypeUnknown,
-	}
-}
-
-func (n typeNumber) metricType() model.MetricType { return metricTypes()[n] }
-
-func numberOf(t model.MetricType) typeNumber {
-	types := metricTypes()
-	if i := slices.Index(types[:], t); i >= 0 {
-		return typeNumber(i)
-	}
-	return typeNumber(len(types) - 1)
+	return family{hash: hash, typ: series.TypeUnknown}
 }
 
 // commentSalt keeps a comment from being taken for a series, typeSalt a text under one TYPE from one under
@@ -94,7 +73,7 @@ func (p *Page) metaOf(name string) (_ series.Meta, ok bool) {
 	if p.family.hash == 0 {
 		return series.Meta{}, false
 	}
-	typ := p.family.typ.metricType()
+	typ := p.family.typ.Model()
 	for _, suffix := range suffixes(typ) {
 		base, ok := strings.CutSuffix(name, suffix)
 		if !ok {

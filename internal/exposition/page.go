@@ -411,7 +411,7 @@ func (p *Page) comment(at place, families []family) {
 	if f := families[at.number()]; f.help {
 		p.family = p.family.moved(f.hash)
 	} else {
-		p.family, p.parseType = f, f.typ.metricType()
+		p.family, p.parseType = f, f.typ.Model()
 	}
 }
 

@@ -49,7 +49,7 @@ func (p *Page) takeEntry(parser textparse.Parser, entry textparse.Entry, s *star
 		name, typ := parser.Type()
 		p.parseType = typ
 		p.turnTo(p.familyHash(name))
-		p.family.typ = numberOf(typ)
+		p.family.typ = series.TypeOf(typ)
 		p.remember(func(m *series.Meta) { m.Type = typ })
 	case textparse.EntryHelp:
 		name, help := parser.Help()

@@ -3,7 +3,6 @@ package remotewrite
 import (
 	"math"
 
-	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
@@ -216,7 +215,7 @@ func (e *encoder) metadata(v series.View, id series.MetaID) []byte {
 // appendMetadata appends at most 15 bytes: a request has fewer symbols than 2^28, each being some bytes of it.
 func (e *encoder) appendMetadata(dst []byte, v series.View, id series.MetaID) []byte {
 	typ, help, unit := v.Meta(id)
-	t, h, u := metricType(typ), e.numbers.symbol(v, help), e.numbers.symbol(v, unit)
+	t, h, u := uint64(series.TypeOf(typ)), e.numbers.symbol(v, help), e.numbers.symbol(v, unit)
 	if h == badRef {
 		h = 0
 	}
@@ -258,26 +257,4 @@ func (e *encoder) exemplar(dst []byte, x *series.Exemplar, sampleTime int64) (_ 
 	m = appendDoubleField(m, tagExemplarValue, x.Exemplar.Value)
 	m = appendVarintField(m, tagExemplarTime, uint64(at))
 	return appendBytesField(dst, tagExemplar, m), true
-}
-
-// metricType is the number of a type; 1.0 and 2.0 agree on all of them.
-func metricType(t model.MetricType) uint64 {
-	switch t {
-	case model.MetricTypeCounter:
-		return 1
-	case model.MetricTypeGauge:
-		return 2
-	case model.MetricTypeHistogram:
-		return 3
-	case model.MetricTypeGaugeHistogram:
-		return 4
-	case model.MetricTypeSummary:
-		return 5
-	case model.MetricTypeInfo:
-		return 6
-	case model.MetricTypeStateset:
-		return 7
-	default:
-		return 0
-	}
 }

@@ -132,7 +132,7 @@ func (e *endpoint) sendFamilies(ctx context.Context, s *settings, replaced <-cha
 func appendFamilies(dst []byte, all []family) []byte {
 	var m []byte
 	for _, f := range all {
-		m = appendVarintField(m[:0], tagV1MetaType, uint64(metricType(f.typ)))
+		m = appendVarintField(m[:0], tagV1MetaType, uint64(series.TypeOf(f.typ)))
 		m = appendBytesField(m, tagV1MetaFamily, f.name)
 		m = appendBytesField(m, tagV1MetaHelp, f.help)
 		m = appendBytesField(m, tagV1MetaUnit, f.unit)

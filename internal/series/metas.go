@@ -20,7 +20,7 @@ type metas struct {
 }
 
 type metaKey struct {
-	typ        metricType
+	typ        MetricType
 	help, unit Symbol
 }
 
@@ -44,11 +44,11 @@ func (t *Table) SetMeta(id ID, m Meta) {
 // setMeta makes m what is known of a series.
 func (t *Table) setMeta(e *entry, m Meta) {
 	old := &t.metas.all[e.meta]
-	if old.typ == typeOf(m.Type) && t.text[old.help] == m.Help && t.text[old.unit] == m.Unit {
+	if old.typ == TypeOf(m.Type) && t.text[old.help] == m.Help && t.text[old.unit] == m.Unit {
 		return
 	}
 	t.releaseMeta(e.meta)
-	e.meta = t.internMeta(metaKey{typeOf(m.Type), t.intern(m.Help), t.intern(m.Unit)})
+	e.meta = t.internMeta(metaKey{TypeOf(m.Type), t.intern(m.Help), t.intern(m.Unit)})
 }
 
 // internMeta takes over one reference of help and unit.

@@ -2,56 +2,60 @@ package series
 
 import "github.com/prometheus/common/model"
 
-// metricType is model.MetricType in a byte.
-type metricType uint8
+// MetricType is model.MetricType in a byte, with the numbers that remote write has for it. 0, "unknown", is also what
+// no page told.
+type MetricType uint8
 
+// The types of metric families.
 const (
-	typeUnknown metricType = iota
-	typeCounter
-	typeGauge
-	typeHistogram
-	typeGaugeHistogram
-	typeSummary
-	typeInfo
-	typeStateset
+	TypeUnknown MetricType = iota
+	TypeCounter
+	TypeGauge
+	TypeHistogram
+	TypeGaugeHistogram
+	TypeSummary
+	TypeInfo
+	TypeStateset
 )
 
-func typeOf(t model.MetricType) metricType {
+// TypeOf returns the number of a type; one that nobody knows is unknown.
+func TypeOf(t model.MetricType) MetricType {
 	switch t {
 	case model.MetricTypeCounter:
-		return typeCounter
+		return TypeCounter
 	case model.MetricTypeGauge:
-		return typeGauge
+		return TypeGauge
 	case model.MetricTypeHistogram:
-		return typeHistogram
+		return TypeHistogram
 	case model.MetricTypeGaugeHistogram:
-		return typeGaugeHistogram
+		return TypeGaugeHistogram
 	case model.MetricTypeSummary:
-		return typeSummary
+		return TypeSummary
 	case model.MetricTypeInfo:
-		return typeInfo
+		return TypeInfo
 	case model.MetricTypeStateset:
-		return typeStateset
+		return TypeStateset
 	default:
-		return typeUnknown
+		return TypeUnknown
 	}
 }
 
-func (t metricType) model() model.MetricType {
+// Model returns the type by its name.
+func (t MetricType) Model() model.MetricType {
 	switch t {
-	case typeCounter:
+	case TypeCounter:
 		return model.MetricTypeCounter
-	case typeGauge:
+	case TypeGauge:
 		return model.MetricTypeGauge
-	case typeHistogram:
+	case TypeHistogram:
 		return model.MetricTypeHistogram
-	case typeGaugeHistogram:
+	case TypeGaugeHistogram:
 		return model.MetricTypeGaugeHistogram
-	case typeSummary:
+	case TypeSummary:
 		return model.MetricTypeSummary
-	case typeInfo:
+	case TypeInfo:
 		return model.MetricTypeInfo
-	case typeStateset:
+	case TypeStateset:
 		return model.MetricTypeStateset
 	default:
 		return model.MetricTypeUnknown

@@ -130,7 +130,7 @@ func (v View) Whole(id StemID) bool { return v.t.stems.all[id].whole }
 // Meta returns what the page said of a family.
 func (v View) Meta(id MetaID) (typ model.MetricType, help, unit Symbol) {
 	m := &v.t.metas.all[id]
-	return m.typ.model(), m.help, m.unit
+	return m.typ.Model(), m.help, m.unit
 }
 
 // TargetLabels returns the public labels of a target. They may be kept.
