@@ -95,15 +95,23 @@ func (r *reloader) replace() error {
 	return nil
 }
 
+// apply asks every part before the first one changes: a job that goes and comes back would lose its targets, and mark
+// their series stale.
 func (r *reloader) apply(cfg *config.Config) error {
 	r.applying = cfg
 	cfg.SetSelfAddress(r.listen)
-	r.pools.Hold(r.discovery.Hold(cfg.Jobs))
-	if err := r.pools.Apply(cfg.Jobs); err != nil {
+	if err := r.pools.Check(cfg.Jobs); err != nil {
 		return fmt.Errorf("scrape_configs: %w", err)
+	}
+	if err := r.discovery.Check(cfg.Jobs); err != nil {
+		return err
 	}
 	if err := r.writers.Apply(cfg.RemoteWrite); err != nil {
 		return err
+	}
+	r.pools.Hold(r.discovery.Hold(cfg.Jobs))
+	if err := r.pools.Apply(cfg.Jobs); err != nil {
+		return fmt.Errorf("scrape_configs: %w", err)
 	}
 	if err := r.discovery.Apply(cfg.Jobs); err != nil {
 		return err

@@ -99,11 +99,8 @@ func New(log *zap.Logger, reg prometheus.Registerer) (*Manager, error) {
 func (m *Manager) Apply(jobs []*promconfig.ScrapeConfig) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p := plan{m: m, reads: m.readsOf(jobs), providers: slices.Clone(m.providers), servers: slices.Clone(m.servers)}
-	for _, job := range jobs {
-		p.add(job)
-	}
-	if err := errors.Join(p.errs...); err != nil {
+	p, err := m.plan(jobs)
+	if err != nil {
 		return err
 	}
 	m.adopt(p)
@@ -112,6 +109,23 @@ func (m *Manager) Apply(jobs []*promconfig.ScrapeConfig) error {
 		return m.start()
 	}
 	return nil
+}
+
+// Check tells what Apply would refuse, and changes nothing.
+func (m *Manager) Check(jobs []*promconfig.ScrapeConfig) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, err := m.plan(jobs)
+	return err
+}
+
+// plan finds or makes what the jobs need. m.mu is held.
+func (m *Manager) plan(jobs []*promconfig.ScrapeConfig) (plan, error) {
+	p := plan{m: m, reads: m.readsOf(jobs), providers: slices.Clone(m.providers), servers: slices.Clone(m.servers)}
+	for _, job := range jobs {
+		p.add(job)
+	}
+	return p, errors.Join(p.errs...)
 }
 
 // adopt makes a plan the wanted state: what no job uses any more is left out. m.mu is held.

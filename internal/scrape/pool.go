@@ -106,9 +106,17 @@ func (ps *Pools) Hold(jobs []string) {
 	}
 }
 
-// Apply makes jobs the wanted ones. Targets of a job that did not change keep running untouched; of one that
-// did, they go on under its new rules. On an error nothing changed.
-func (ps *Pools) Apply(jobs []*promconfig.ScrapeConfig) error {
+// Check tells what Apply would refuse, and changes nothing.
+func (ps *Pools) Check(jobs []*promconfig.ScrapeConfig) error {
+	states, err := ps.states(jobs)
+	for _, state := range states {
+		state.close()
+	}
+	return err
+}
+
+// states makes the state of each job, or of none.
+func (ps *Pools) states(jobs []*promconfig.ScrapeConfig) ([]*jobState, error) {
 	states := make([]*jobState, 0, len(jobs))
 	var errs []error
 	for _, cfg := range jobs {
@@ -123,6 +131,16 @@ func (ps *Pools) Apply(jobs []*promconfig.ScrapeConfig) error {
 		for _, state := range states {
 			state.close()
 		}
+		return nil, err
+	}
+	return states, nil
+}
+
+// Apply makes jobs the wanted ones. Targets of a job that did not change keep running untouched; of one that
+// did, they go on under its new rules. On an error nothing changed.
+func (ps *Pools) Apply(jobs []*promconfig.ScrapeConfig) error {
+	states, err := ps.states(jobs)
+	if err != nil {
 		return err
 	}
 
