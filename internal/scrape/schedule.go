@@ -29,7 +29,8 @@ type schedule struct {
 type phase uint8
 
 const (
-	phaseIdle    phase = iota // in the heap, until due
+	phaseNew     phase = iota // not added yet: who it inherits from is still being scraped
+	phaseIdle                 // in the heap, until due
 	phaseWaiting              // its host is busy
 	phaseRunning
 	phaseEnding // in the heap, until its staleness markers are due
@@ -50,7 +51,7 @@ type turn struct {
 	began   time.Time // of a running scrape
 	index   int       // in the heap; -1: not there
 	phase   phase
-	leaving bool      // removed while waiting or running
+	leaving bool      // removed while new, waiting or running
 	stale   time.Time // of an ending loop: the first scrape it missed
 	forced  func() error
 	onEnd   func()
@@ -110,9 +111,19 @@ func (s *schedule) take(l *loop, then func()) bool {
 }
 
 // add gives a loop its first turn, at due. The caller holds the lock. forced returns an error that every scrape
-// of the loop fails with; onEnd is called after its end, without the lock.
+// of the loop fails with; onEnd is called after its end, without the lock. A loop that was removed or taken meanwhile
+// leaves at once.
 func (s *schedule) add(l *loop, due time.Time, forced func() error, onEnd func()) {
-	l.turn = turn{due: due, index: -1, forced: forced, onEnd: onEnd}
+	before := l.turn
+	l.turn = turn{due: due, index: -1, phase: phaseIdle, forced: forced, onEnd: onEnd}
+	if before.leaving {
+		l.turn.leaving, l.turn.onIdle = true, before.onIdle
+		if l.turn.onIdle != nil {
+			l.turn.phase = phaseGone
+		}
+		s.leave(l)
+		return
+	}
 	heap.Push(&s.turns, l)
 	s.poke()
 }

@@ -1,0 +1,53 @@
+package scrape
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// TestF2ReloadsWhileAScrapeRuns: a target that is renewed again before its scrape has ended, and thus before its
+// successor had a turn, disturbs nobody.
+func TestF2ReloadsWhileAScrapeRuns(t *testing.T) {
+	for _, reloads := range []int{1, 2, 3, 10} {
+		t.Run(fmt.Sprint(reloads), func(t *testing.T) {
+			during(t, func(t *testing.T, r *rig) {
+				hosts := []string{"a:1", "b:1", "c:1", "d:1"}
+				for _, h := range hosts {
+					r.pages.set(h, "x 1\n")
+				}
+				r.apply(t, job(t, ""))
+				r.discover(at("a:1"), at("b:1"), at("c:1"), at("d:1"))
+				pass(20 * time.Second)
+				r.pages.mu.Lock()
+				r.pages.delay = time.Second // of some interval of 10 s there is always one that runs
+				r.pages.mu.Unlock()
+				for range 40 {
+					pass(500 * time.Millisecond)
+					for i := range reloads {
+						r.apply(t, job(t, fmt.Sprintf("  metric_relabel_configs: [{target_label: n, replacement: '%d'}]\n", i)))
+					}
+				}
+				pass(30 * time.Second)
+				last := map[string]time.Time{}
+				for _, g := range r.sink.got {
+					for _, h := range hosts {
+						v, ok := g.samples[fmt.Sprintf(`{__name__="up", instance=%q, job="envoy"}`, h)]
+						switch {
+						case !ok:
+							continue
+						case v != "1":
+							t.Errorf("up of %s at %v: %s", h, g.at, v)
+						case !last[h].IsZero() && g.at.Sub(last[h]).Round(time.Second) != 10*time.Second:
+							t.Errorf("%v between two scrapes of %s", g.at.Sub(last[h]), h)
+						}
+						last[h] = g.at
+					}
+				}
+				if len(last) != len(hosts) {
+					t.Errorf("scraped %v", last)
+				}
+			})
+		})
+	}
+}
