@@ -1,0 +1,283 @@
+// Package reload changes the configuration of the running program under load, well and badly, and looks at what that
+// costs: nothing.
+package reload
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/value"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+)
+
+const (
+	targets  = 100
+	series   = 20
+	interval = time.Second
+	warmUp   = 5 * time.Second
+	name     = "reload" // of the agent's files
+	dropped  = "envoy_scraper_remotewrite_samples_dropped_total"
+)
+
+// world is a hundred targets of the job steady, a few of another job, a receiver for the endpoint steady, and one for
+// another endpoint.
+type world struct {
+	*testing.T
+	path            string // of the program
+	place           *oracle.Place
+	fleet, others   *oracle.Fleet
+	receiver, aside *oracle.Receiver
+	dir, file       string
+	agent           *agent.Agent
+}
+
+func newWorld(t *testing.T, path string) *world {
+	t.Helper()
+	w := &world{T: t, path: path, dir: t.TempDir()}
+	w.file = filepath.Join(w.dir, name+".yml")
+	var err error
+	if w.place, err = oracle.NewPlace(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.place.Close)
+	w.fleet, w.others = w.newFleet(10, targets), w.newFleet(10+targets, 5)
+	w.receiver, w.aside = w.newReceiver(2), w.newReceiver(3)
+	return w
+}
+
+func (w *world) newFleet(first, n int) *oracle.Fleet {
+	w.Helper()
+	fleet, err := oracle.NewFleet(w.place, first, n, series)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() {
+		if err := fleet.Close(); err != nil {
+			w.Errorf("targets: %v", err)
+		}
+	})
+	return fleet
+}
+
+func (w *world) newReceiver(host int) *oracle.Receiver {
+	w.Helper()
+	receiver, err := oracle.NewReceiver(w.place, host)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() { _ = receiver.Close() })
+	return receiver
+}
+
+// parts of a configuration. What is empty is as it always is.
+type parts struct {
+	comment, global, steady, other, endpoint, aside, more string
+}
+
+func (w *world) configuration(p parts) string {
+	list := func(f *oracle.Fleet) string { return strings.Join(f.Addresses(), ", ") }
+	return fmt.Sprintf(`%sglobal: {scrape_interval: %v, scrape_timeout: %v%s}
+scrape_configs:
+- job_name: steady
+  static_configs:
+  - targets: [%s]
+%s- job_name: other
+  static_configs:
+  - targets: [%s]
+%sremote_write:
+- name: steady
+  url: %s
+%s- name: aside
+  url: %s
+%s%s`, p.comment, interval, interval, p.global, list(w.fleet), p.steady, list(w.others), p.other,
+		w.receiver.URL, p.endpoint, w.aside.URL, p.aside, p.more)
+}
+
+// write replaces the file as an editor or a ConfigMap does.
+func (w *world) write(text string) {
+	w.Helper()
+	if err := os.WriteFile(w.file+".new", []byte(text), 0o600); err != nil {
+		w.Fatal(err)
+	}
+	if err := os.Rename(w.file+".new", w.file); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) start(yaml string) {
+	w.Helper()
+	w.agent = agent.Start(w.T, agent.Config{
+		Path: w.path, Dir: w.dir, Name: name, YAML: yaml,
+		Args: []string{"--web.enable-lifecycle", "--storage.path=" + filepath.Join(w.dir, "storage")},
+	})
+	if _, err := w.agent.WaitReady(w.Context()); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// reload asks for a reload over HTTP and returns the answer.
+func (w *world) reload() (status int, body string) {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.Context(), 30*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.agent.URL+"/-/reload", nil)
+	if err != nil {
+		w.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		w.Fatalf("reload: %v\n%s", err, w.agent.Process.Log())
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+var reloads = regexp.MustCompile(`configuration (reloaded|refused)`)
+
+func (w *world) reloadsSaid() int { return len(reloads.FindAllString(w.agent.Process.Log(), -1)) }
+
+// hangUp asks for a reload by signal and waits until it is through.
+func (w *world) hangUp() {
+	w.Helper()
+	before := w.reloadsSaid()
+	if err := w.agent.Process.Signal(syscall.SIGHUP); err != nil {
+		w.Fatal(err)
+	}
+	w.eventually("the reload by signal is told of", 30*time.Second, func() bool { return w.reloadsSaid() > before })
+}
+
+// eventually polls until ok.
+func (w *world) eventually(what string, within time.Duration, ok func() bool) {
+	w.Helper()
+	deadline := time.Now().Add(within)
+	for !ok() {
+		if time.Now().After(deadline) {
+			w.Fatalf("not within %v: %s\n%s", within, what, tail(w.agent.Process.Log()))
+		}
+		w.pause(20 * time.Millisecond)
+	}
+}
+
+func (w *world) pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-w.agent.Process.Done():
+		w.Fatalf("the agent ended by itself; log:\n%s", tail(w.agent.Process.Log()))
+	}
+}
+
+func tail(log string) string {
+	lines := strings.Split(strings.TrimSpace(log), "\n")
+	return strings.Join(lines[max(0, len(lines)-30):], "\n")
+}
+
+func (w *world) metrics() agent.Metrics {
+	w.Helper()
+	m, err := w.agent.Metrics(w.Context())
+	if err != nil {
+		w.Fatal(err)
+	}
+	return m
+}
+
+// settle ends the load, and checks that nothing of the job steady was lost, marked, late or twice on its way to the
+// endpoint steady.
+func (w *world) settle() oracle.Verdict {
+	w.Helper()
+	end := time.Now()
+	w.fleet.Freeze()
+	judge := func() oracle.Verdict { return oracle.Judge(w.fleet, w.receiver.Ledger, nil) }
+	for deadline := time.Now().Add(20 * time.Second); judge().Lost > 0 && time.Now().Before(deadline); {
+		w.pause(100 * time.Millisecond)
+	}
+	v := judge()
+	w.Logf("%v; answers: %v", v, w.receiver.Answers())
+	if v.Lost > 0 || v.Invented > 0 || v.OutOfOrder > 0 || v.Duplicates > 0 {
+		w.Errorf("%v\n%s", v, strings.Join(v.Gaps, "\n"))
+	}
+	if n := w.metrics().By(dropped, "endpoint")["steady"]; n > 0 {
+		w.Errorf("%v samples dropped: %v", n, w.metrics().By(dropped, "reason"))
+	}
+	w.checkTurns(end)
+	return v
+}
+
+// checkTurns looks at the scrapes of the job steady until a time: each target has one an interval, on the grid that it
+// began with, and nothing was marked stale.
+func (w *world) checkTurns(end time.Time) {
+	w.Helper()
+	until := end.Add(-interval / 2).UnixMilli() // what began later may have met targets that are frozen
+	stale := 0
+	for _, samples := range w.receiver.Ledger.Samples(func(l oracle.Labels) bool { return l.Get("job") == "steady" }) {
+		for at, v := range samples {
+			if at < until && value.IsStaleNaN(v) {
+				stale++
+			}
+		}
+	}
+	if stale > 0 {
+		w.Errorf("%d staleness markers of targets that were there all the time", stale)
+	}
+	looked, worst := 0, 0.0
+	for name, samples := range w.receiver.Ledger.Samples(func(l oracle.Labels) bool { return l.Get("job") == "steady" && l.Get("__name__") == "up" }) {
+		var times []int64
+		for _, at := range slices.Sorted(maps.Keys(samples)) {
+			if at < until {
+				times = append(times, at)
+			}
+		}
+		if len(times) < 5 {
+			w.Errorf("%s: %d scrapes", name, len(times))
+			continue
+		}
+		looked++
+		for i := range times[1:] {
+			// A busy machine is late now and then, and in time again the next time: a turn that is missing, or one
+			// that is too many, is half an interval off.
+			if gap := times[i+1] - times[i]; gap < interval.Milliseconds()/2 || gap > interval.Milliseconds()*3/2 {
+				w.Errorf("%s: %d ms between two scrapes, at %d", name, gap, times[i+1])
+			}
+		}
+		moved := math.Abs(place(times[:len(times)/3]) - place(times[len(times)*2/3:]))
+		worst = max(worst, min(moved, float64(interval.Milliseconds())-moved)) // the end of the interval is its beginning
+	}
+	if looked != targets {
+		w.Errorf("looked at %d targets, want %d", looked, targets)
+	}
+	if worst > 50 {
+		w.Errorf("a target has another place in its interval than at first: %.0f ms away", worst)
+	}
+	w.Logf("%d targets; places in the interval moved by at most %.0f ms", looked, worst)
+}
+
+// place is where in the interval scrapes usually begin, in ms. Half of them begin within some ms of it.
+func place(times []int64) float64 {
+	ms := interval.Milliseconds()
+	// Offsets from the first one, so that none lies across the end of the interval.
+	var offsets []int64
+	for _, at := range times {
+		offsets = append(offsets, (at-times[0]+ms/2)%ms-ms/2)
+	}
+	slices.Sort(offsets)
+	return float64((times[0] + offsets[len(offsets)/2] + ms) % ms)
+}
