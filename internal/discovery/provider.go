@@ -69,7 +69,9 @@ func (m *Manager) newProvider(id uint64, job string, c promdiscovery.Config, r *
 	if k, ok := trimmable(c); ok && r != nil {
 		p.inner, err = newPodDiscovery(log, k, r, m.kube)
 	} else {
-		p.inner, err = c.NewDiscoverer(promdiscovery.DiscovererOptions{Logger: log, Metrics: m.sd.MechanismMetrics[p.kind], SetName: job})
+		p.inner, err = c.NewDiscoverer(promdiscovery.DiscovererOptions{
+			Logger: log, Metrics: m.sd.MechanismMetrics[p.kind], SetName: job, HTTPClientOptions: bounded(),
+		})
 	}
 	if err != nil {
 		return nil, explainConfig(c, err)
