@@ -50,7 +50,7 @@ func (c clock) name(ms int64) string {
 
 // cells are what an agent wrote of a case. Of the n-th scrape on nothing counts: the script was over.
 func (r *recorder) cells(from source, name string, n int, base int64) map[cell][]string {
-	clock := clock{scrapes: r.times(from, upOf(name)), base: base}
+	clock := clock{scrapes: r.times(from, clockOf(name)), base: base}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	cells := map[cell][]string{}

@@ -68,7 +68,7 @@ func TestDifferential(t *testing.T) {
 		for _, j := range jobs {
 			for _, name := range j.cases() {
 				for _, from := range sources() {
-					if len(w.recorder.times(from, upOf(name))) <= len(j.script) {
+					if len(w.recorder.times(from, clockOf(name))) <= len(j.script) {
 						return false
 					}
 				}

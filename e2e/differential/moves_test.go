@@ -90,7 +90,7 @@ func (m *moves) over() bool {
 	}
 }
 
-// stretch is what was written of a case between two long silences of its up series: what each scrape said, without
+// stretch is what was written of a case between two long silences: what each scrape said, without
 // repetition, and what came after the last, by intervals.
 type stretch struct {
 	scrapes []string
@@ -110,7 +110,7 @@ func (s stretch) String() string {
 
 // stretches are those of a case.
 func (r *recorder) stretches(from source, name string) []stretch {
-	times := r.times(from, upOf(name))
+	times := r.times(from, clockOf(name))
 	if len(times) == 0 {
 		return nil
 	}

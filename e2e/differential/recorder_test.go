@@ -194,10 +194,10 @@ func (r *recorder) times(from source, selects func(series string) bool) []int64 
 	return slices.Compact(times)
 }
 
-// upOf selects a case's series of the name up.
-func upOf(name string) func(string) bool {
+// clockOf selects the series of a case that has one sample a scrape and that no page shows.
+func clockOf(name string) func(string) bool {
 	return func(series string) bool {
-		return strings.Contains(series, `__name__="up"`) && ofCase(series, name)
+		return strings.Contains(series, `__name__="scrape_duration_seconds"`) && ofCase(series, name)
 	}
 }
 
