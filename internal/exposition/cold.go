@@ -176,10 +176,11 @@ func (p *Page) take(parser textparse.Parser, text []byte, own *int64, v float64)
 		parser.Labels(&lset)
 		p.renew(n, lset.Get(model.MetricNameLabel))
 	}
-	if !known || isNew && own != nil && p.outside(d.at(n), *own) {
+	over := p.histogram.unlimited != nil
+	if !known || isNew && (over || own != nil && p.outside(d.at(n), *own)) {
 		var lset labels.Labels
 		parser.Labels(&lset)
-		if known || own != nil && *own > p.maxTime || p.unlearnable() {
+		if known || over || own != nil && *own > p.maxTime || p.unlearnable() {
 			return -1, p.passOver(lset, own)
 		}
 		if n, err = p.learn(hash, lset, lengthOf(text), own); err != nil || n < 0 {
@@ -207,8 +208,8 @@ func (p *Page) outside(at place, own int64) bool {
 	return own > p.maxTime || at.kind() == placeSeries && p.learner.Late(at.id(), own)
 }
 
-// passOver counts a sample, of a series that is new, that is not taken: for its own timestamp, or because the page has
-// too many. It learns nothing: the text is as new as before when it comes again.
+// passOver counts a sample, of a series that is new, that is not taken: for its own timestamp, because the page has
+// too many, or its histogram too many buckets. It learns nothing: the text is as new as before when it comes again.
 func (p *Page) passOver(lset labels.Labels, own *int64) error {
 	p.counts.Scraped++
 	id, keep, err := p.learner.Learn(lset, p.meta(lset.Get(model.MetricNameLabel)))
@@ -228,7 +229,7 @@ func (p *Page) unlessLimited(err error, own *int64) error {
 	if !errors.Is(err, ErrLabelTwice) {
 		return err
 	}
-	limited := !p.countSample()
+	limited := !p.withinLimits()
 	if tooFar := own != nil && *own > p.maxTime; tooFar && !limited {
 		p.counts.OutOfBounds++
 		limited = true
@@ -244,7 +245,7 @@ func (p *Page) unlessLimited(err error, own *int64) error {
 func (p *Page) refuse(own *int64) {
 	p.counts.Kept++
 	switch {
-	case !p.countSample() || own == nil:
+	case !p.withinLimits() || own == nil:
 	case *own > p.maxTime:
 		p.counts.OutOfBounds++
 	default:
@@ -273,7 +274,7 @@ func (p *Page) addKnown(n int, isNew bool, own *int64, v float64) (index int) {
 		*at |= duplicateBit | repeatedBit
 		return -1
 	}
-	if marker := !isNew && value.IsStaleNaN(v); !marker && !p.countSample() { // protobuf can hold one; it is spared
+	if marker := !isNew && value.IsStaleNaN(v); !marker && !p.withinLimits() { // protobuf can hold one; it is spared
 		return -1
 	}
 	id := at.id()

@@ -474,19 +474,8 @@ func canonical(v float64) float64 {
 	return v
 }
 
-// countSample counts towards sample_limit and tells whether the sample is within the limits.
+// countSample counts towards sample_limit and tells whether the sample is within.
 func (p *Page) countSample() bool {
-	switch err := p.histogram.unlimited; {
-	case err == nil:
-	case !errors.Is(err, ErrBucketLimit):
-		p.histogram.refused = err
-		return false
-	default:
-		if p.limitErr == nil {
-			p.limitErr = err
-		}
-		return false
-	}
 	p.appended++
 	if p.opts.SampleLimit > 0 && p.appended > p.opts.SampleLimit {
 		p.limitErr = ErrSampleLimit

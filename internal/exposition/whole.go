@@ -112,6 +112,19 @@ type histogramAtHand struct {
 	refused   error // one of them, for which the scrape ends here
 }
 
+// withinLimits is countSample for a sample that may be a histogram, whose limits come first.
+func (p *Page) withinLimits() bool {
+	switch err := p.histogram.unlimited; {
+	case err == nil:
+		return p.countSample()
+	case !errors.Is(err, ErrBucketLimit):
+		p.histogram.refused = err
+	case p.limitErr == nil:
+		p.limitErr = err
+	}
+	return false
+}
+
 // validate refuses a histogram whose buckets contradict its count or its schema.
 func validate(h *histogram.Histogram, fh *histogram.FloatHistogram) error {
 	if h != nil {

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/gogo/protobuf/types"
-	promconfig "github.com/prometheus/prometheus/config"
 	dto "github.com/prometheus/prometheus/prompb/io/prometheus/client"
 	"go.uber.org/zap"
 
@@ -53,14 +52,20 @@ func formatJobs() []string {
 	}
 }
 
-// newFormatPair is a target that reads one format under one configuration, beside its reference.
-func newFormatPair(t *testing.T, cfg *promconfig.ScrapeConfig, contentType string) *pair {
-	job, err := newJobState(cfg, newMetrics(nil), Options{})
+func formatJob(tb testing.TB, m *metrics, yaml string) *jobState {
+	tb.Helper()
+	j, err := newJobState(job(tb, yaml), m, Options{})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
+	return j
+}
+
+// newFormatPair is a target that reads one format under one configuration, beside its reference.
+func newFormatPair(t *testing.T, m *metrics, job *jobState, contentType string) *pair {
+	cfg := job.cfg
 	table := series.NewTable()
-	e := &env{table: table, layouts: exposition.NewLayouts(table), log: zap.NewNop(), metrics: newMetrics(nil)}
+	e := &env{table: table, layouts: exposition.NewLayouts(table), log: zap.NewNop(), metrics: m}
 	e.scratch.New = newScratch
 	p := &pair{t: t, env: e, now: 1_700_000_000_000, mimeType: contentType}
 	target := fuzzTarget("a:1", "pod-1", "")
@@ -74,11 +79,12 @@ func newFormatPair(t *testing.T, cfg *promconfig.ScrapeConfig, contentType strin
 // TestFormats reads pages that change from scrape to scrape, in every format and under every treatment of
 // histograms, and compares each with Prometheus' parser and the model of its scrape loop.
 func TestFormats(t *testing.T) {
+	m := newMetrics(nil)
 	for name, f := range formats() {
 		t.Run(name, func(t *testing.T) {
 			for i, yaml := range formatJobs() {
 				r := rand.New(rand.NewPCG(uint64(i), 1))
-				p := newFormatPair(t, job(t, yaml), f.contentType)
+				p := newFormatPair(t, m, formatJob(t, m, yaml), f.contentType)
 				good := 0
 				for range 40 {
 					page := f.print(somePage(r, p.now))
@@ -100,12 +106,42 @@ func TestFormats(t *testing.T) {
 	}
 }
 
+// TestEditedPages is TestFormats with pages that are damaged and mended, so that good scrapes follow bad ones.
+func TestEditedPages(t *testing.T) {
+	m := newMetrics(nil)
+	r := rand.New(rand.NewPCG(77, 4))
+	kinds := []string{"text 1.0.0", "OpenMetrics 1.0.0", "protobuf"}
+	var jobs []*jobState
+	for _, yaml := range formatJobs() {
+		jobs = append(jobs, formatJob(t, m, yaml))
+	}
+	for range 1000 {
+		f := formats()[kinds[r.IntN(len(kinds))]]
+		p := newFormatPair(t, m, jobs[r.IntN(len(jobs))], f.contentType)
+		page := f.print(somePage(r, p.now))
+		for range 6 {
+			switch r.IntN(4) {
+			case 0:
+				page = f.print(somePage(r, p.now))
+			case 1:
+				for range r.IntN(min(4, len(page)+1)) {
+					page[r.IntN(len(page))] = byte(r.Uint32())
+				}
+			case 2:
+				page = edit(page, binary.BigEndian.AppendUint64(nil, r.Uint64()))
+			}
+			p.scrape(0, page)
+		}
+	}
+}
+
 // FuzzFormats reads any bytes as a page of any format.
 func FuzzFormats(f *testing.F) {
 	kinds := []string{"text 1.0.0", "OpenMetrics 1.0.0", "protobuf"}
-	var jobs []*promconfig.ScrapeConfig
+	m := newMetrics(nil)
+	var jobs []*jobState
 	for _, yaml := range formatJobs() {
-		jobs = append(jobs, job(f, yaml))
+		jobs = append(jobs, formatJob(f, m, yaml))
 	}
 	r := rand.New(rand.NewPCG(3, 4))
 	for i := range 3 * len(jobs) {
@@ -115,7 +151,7 @@ func FuzzFormats(f *testing.F) {
 		if len(page) > 8<<10 {
 			return
 		}
-		p := newFormatPair(t, jobs[int(settings)%len(jobs)], formats()[kinds[int(kind)%3]].contentType)
+		p := newFormatPair(t, m, jobs[int(settings)%len(jobs)], formats()[kinds[int(kind)%3]].contentType)
 		for range 2 {
 			p.scrape(0, page)
 		}
