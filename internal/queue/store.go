@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -25,8 +26,8 @@ type Store struct {
 	dir  string
 	lock io.Closer
 
-	mu   sync.Mutex // guards the following
-	open map[string]*FIFO
+	mu   sync.Mutex          // guards the following
+	open map[string]*movable // by identity
 }
 
 // OpenStore makes the directory where it is missing and locks it. The error names the process that has it.
@@ -42,7 +43,7 @@ func OpenStore(dir string, fs FS) (*Store, error) {
 		}
 		return nil, fmt.Errorf("storage: %s is in use%s: %w", dir, who, err)
 	}
-	s := &Store{fs: fs, dir: dir, lock: lock, open: map[string]*FIFO{}}
+	s := &Store{fs: fs, dir: dir, lock: lock, open: map[string]*movable{}}
 	if err := ignoreFull(writePID(fs, join(dir, pidName))); err != nil {
 		return nil, errors.Join(fmt.Errorf("storage: %w", err), lock.Close())
 	}
@@ -96,21 +97,22 @@ func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
 	if s.open[identity] != nil {
 		return nil, fmt.Errorf("queue %s is open already", identity)
 	}
-	q, err := openFIFO(s.fs, s.path(identity), lanes, cfg, func() { s.closed(identity) })
+	files := &movable{FS: s.fs, dir: s.path(identity), now: s.path(identity)}
+	q, err := openFIFO(files, files.dir, lanes, cfg, func() { s.closed(files) })
 	if err != nil {
 		return nil, fmt.Errorf("queue %s: %w", identity, err)
 	}
-	s.open[identity] = q
+	s.open[identity] = files
 	if err := s.fs.SyncDir(s.dir); err != nil {
 		q.syncFailed(err)
 	}
 	return q, nil
 }
 
-func (s *Store) closed(identity string) {
+func (s *Store) closed(files *movable) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.open, identity)
+	maps.DeleteFunc(s.open, func(_ string, other *movable) bool { return other == files })
 }
 
 // Identity is a queue that is in the store.
@@ -187,16 +189,16 @@ func (s *Store) look(id *Identity) error {
 	return nil
 }
 
-// Rename gives a queue, with its backlog, another identity. Neither may be open, and the new one may not wait
-// for anything to be delivered.
+// Rename gives a queue, with its backlog, another identity. It may be open; the one that has the identity may not, and
+// nothing of it may wait to be delivered.
 func (s *Store) Rename(from, to string) error {
 	if err := errors.Join(checkIdentity(from), checkIdentity(to)); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open[from] != nil || s.open[to] != nil {
-		return fmt.Errorf("rename queue %s to %s: it is open", from, to)
+	if s.open[to] != nil {
+		return fmt.Errorf("rename queue %s to %s: that one is open", from, to)
 	}
 	there := Identity{Name: to}
 	if err := s.look(&there); err == nil {
@@ -207,8 +209,17 @@ func (s *Store) Rename(from, to string) error {
 			return err
 		}
 	}
-	if err := s.fs.Rename(s.path(from), s.path(to)); err != nil {
+	rename := func(to string) error { return s.fs.Rename(s.path(from), to) }
+	files := s.open[from]
+	if files != nil {
+		rename = files.rename
+	}
+	if err := rename(s.path(to)); err != nil {
 		return fmt.Errorf("rename queue: %w", err)
+	}
+	if files != nil {
+		delete(s.open, from)
+		s.open[to] = files
 	}
 	return s.fs.SyncDir(s.dir)
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -227,6 +228,53 @@ func TestOrphans(t *testing.T) {
 		t.Errorf("the adopted queue gives %q", got)
 	}
 	mustClose(t, q)
+}
+
+// TestRenameWhileOpen: an open queue goes on under another identity, and its old one is free.
+func TestRenameWhileOpen(t *testing.T) {
+	s, err := OpenStore(t.TempDir(), OS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := DefaultConfig()
+	cfg.MaxAge, cfg.segment, cfg.FsyncInterval = 0, 200, time.Millisecond // a segment for every few records
+	q := openQueue(t, s, "one", 1, cfg)
+	put := func(q *FIFO, from, to int) {
+		t.Helper()
+		for i := from; i < to; i++ {
+			mustAppend(t, q, 0, Record{Data: fmt.Appendf(nil, "%03d", i), Samples: 1, First: true})
+			q.Seal(0)
+		}
+	}
+	put(q, 0, 50)
+	if err := s.Rename("one", "two"); err != nil {
+		t.Fatal(err)
+	}
+	put(q, 50, 100)
+	other := openQueue(t, s, "one", 1, cfg)
+	put(other, 500, 510)
+	if err := s.Rename("two", "one"); err == nil {
+		t.Error("an open queue was replaced by another")
+	}
+	if err := s.Rename("other", "two"); err == nil {
+		t.Error("an open queue was replaced by one that is not there")
+	}
+	mustClose(t, q)
+	mustClose(t, other)
+	for identity, want := range map[string]int{"one": 10, "two": 100} {
+		q := openQueue(t, s, identity, 1, cfg)
+		got := drained(q, 0)
+		if len(got) != want || !slices.IsSorted(got) {
+			t.Errorf("%s gives %d requests %q, want %d in order", identity, len(got), got, want)
+		}
+		mustClose(t, q)
+	}
+	if names, err := s.Names(); err != nil || len(names) != 2 {
+		t.Errorf("queues %q, %v", names, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestAllAtOnce is for the race detector: everything that may run at the same time does, on real files.

@@ -1,0 +1,76 @@
+package queue
+
+import (
+	"strings"
+	"sync"
+)
+
+// movable is the file system as an open queue sees it: the queue's directory keeps the name that it had at first,
+// whatever it is called by now. Files that are open stay so while it gets another one.
+type movable struct {
+	FS
+	dir string // what the queue calls it
+
+	mu  sync.RWMutex // held for reading by each call, for writing while the directory is renamed; guards the following
+	now string
+}
+
+func (m *movable) rename(to string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.FS.Rename(m.now, to); err != nil {
+		return err
+	}
+	m.now = to
+	return nil
+}
+
+// real is what a name of the queue's is called now. The caller holds mu.
+func (m *movable) real(name string) string {
+	if rest, ok := strings.CutPrefix(name, m.dir); ok {
+		return m.now + rest
+	}
+	return name
+}
+
+// MkdirAll implements FS.
+func (m *movable) MkdirAll(dir string) error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.FS.MkdirAll(m.real(dir))
+}
+
+// ReadDir implements FS.
+func (m *movable) ReadDir(dir string) ([]Entry, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.FS.ReadDir(m.real(dir))
+}
+
+// Open implements FS.
+func (m *movable) Open(name string, create bool) (File, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.FS.Open(m.real(name), create)
+}
+
+// Remove implements FS.
+func (m *movable) Remove(name string) error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.FS.Remove(m.real(name))
+}
+
+// Rename implements FS.
+func (m *movable) Rename(from, to string) error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.FS.Rename(m.real(from), m.real(to))
+}
+
+// SyncDir implements FS.
+func (m *movable) SyncDir(dir string) error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.FS.SyncDir(m.real(dir))
+}
