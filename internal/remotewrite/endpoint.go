@@ -17,7 +17,7 @@ import (
 // endpoint is one receiver: its lanes, its queue, and how it does. It outlives reloads.
 type endpoint struct {
 	label    string // in metrics and logs
-	identity string // of its queue
+	identity string // of its queue; guarded by the mu of Writers
 	log      *zap.Logger
 	metrics  *endpointMetrics
 	queue    queue.Queue

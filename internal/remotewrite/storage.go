@@ -46,6 +46,14 @@ func (s *storage) open(identity string, lanes int, cfg queue.Config) (queue.Queu
 	return s.store.Open(identity, lanes, cfg)
 }
 
+// rename gives the queue of an endpoint, open as it is, another identity.
+func (s *storage) rename(from, to string) error {
+	if s.store == nil {
+		return nil
+	}
+	return s.store.Rename(from, to)
+}
+
 const (
 	namedPrefix   = "n-"
 	unnamedPrefix = "u-"

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	promhttp "github.com/prometheus/common/config"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
@@ -236,4 +237,51 @@ func TestIdentity(t *testing.T) {
 	if got[0] == got[1] || got[1] != got[0]+"-2" {
 		t.Errorf("identities of one URL twice: %q", got)
 	}
+}
+
+// TestAnUnnamedEndpointThatMoved: its queue goes by the new address at once, so that the old one is free for another
+// endpoint, and a restart finds each its own.
+func TestAnUnnamedEndpointThatMoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		store := openStore(t, dir)
+		reg := prometheus.NewRegistry()
+		w := newStoredWorld(t, store, at(t, "http://one.test/write"))
+		reg.MustRegister(newPendingCollector(w.writers.Status))
+		w.receivers["one.test"].set(unreachable)
+		w.run()
+		pod := w.target("pod", 10)
+		say := func(n int) {
+			for range n {
+				w.append(w.scrape(pod, nowMillis()))
+				time.Sleep(10 * time.Second)
+			}
+		}
+		say(3)
+		w.receivers["two.test"] = newReceiver(t)
+		w.receivers["two.test"].set(unreachable)
+		w.cfg.Endpoints = []EndpointConfig{at(t, "http://two.test/write")}
+		w.apply()
+		say(1)
+		w.cfg.Endpoints = append(w.cfg.Endpoints, at(t, "http://one.test/write"))
+		w.apply()
+		say(2)
+		if _, err := reg.Gather(); err != nil {
+			t.Errorf("two endpoints have one name: %v", err)
+		}
+		w.stop()
+		closeStore(t, store)
+
+		store = openStore(t, dir)
+		defer closeStore(t, store)
+		again := newStoredWorld(t, store, w.cfg.Endpoints...)
+		again.run()
+		time.Sleep(10 * time.Second)
+		again.stop()
+		for host, want := range map[string]int{"one.test": 20, "two.test": 60} {
+			if n := again.receivers[host].total(); n != want {
+				t.Errorf("%s: arrived = %d, want %d", host, n, want)
+			}
+		}
+	})
 }

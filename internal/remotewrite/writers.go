@@ -148,8 +148,10 @@ func (w *Writers) plan(cfg Config, identities []string, current []*endpoint) (st
 		wanted[i] = newSettings(cfg, ec)
 	}
 	steps, gone = match(wanted, current)
+	restore := func() {}
 	defer func() {
 		if err != nil {
+			defer restore()
 			for _, s := range steps {
 				if s.fresh {
 					s.endpoint.retire() // never started, so closed at once
@@ -165,18 +167,60 @@ func (w *Writers) plan(cfg Config, identities []string, current []*endpoint) (st
 			return steps, nil, err
 		}
 	}
+	restore = w.rename(steps, identities)
 	labels := labelsOf(wanted)
 	for i, s := range wanted {
 		if steps[i].endpoint != nil {
 			continue
 		}
-		e, err := w.open(cfg, s, labels[i], identities[i])
+		e, err := w.open(cfg, s, unused(labels[i], steps), identities[i])
 		if err != nil {
 			return steps, nil, err
 		}
 		steps[i] = step{endpoint: e, fresh: true}
 	}
 	return steps, gone, nil
+}
+
+// rename gives the queues of endpoints that go on under another URL the identities that a restart will look for, and
+// returns what takes that back. What cannot be renamed keeps its identity until then.
+func (w *Writers) rename(steps []step, identities []string) (restore func()) {
+	var done []func()
+	for i, s := range steps {
+		e := s.endpoint
+		if e == nil || e.identity == identities[i] {
+			continue
+		}
+		from, to := e.identity, identities[i]
+		w.vacate(to)
+		if err := w.storage.rename(from, to); err != nil {
+			e.log.Warn("remote write queue keeps the name of the URL before", zap.Error(err))
+			continue
+		}
+		e.identity = to
+		done = append(done, func() {
+			if w.storage.rename(to, from) == nil {
+				e.identity = from
+			}
+		})
+	}
+	return func() {
+		for _, back := range slices.Backward(done) {
+			back()
+		}
+	}
+}
+
+// unused makes a label that no endpoint has which stays: one that got another URL keeps that of its first.
+func unused(label string, steps []step) string {
+	taken := func(l string) bool {
+		return slices.ContainsFunc(steps, func(s step) bool { return s.endpoint != nil && s.endpoint.label == l })
+	}
+	free := label
+	for n := 2; taken(free); n++ {
+		free = fmt.Sprintf("%s#%d", label, n)
+	}
+	return free
 }
 
 // match finds the endpoint that each of the wanted settings is for, and those that nobody wants.
@@ -241,11 +285,7 @@ func numbered(n int, mark string, name func(int) string) []string {
 
 // open makes a new endpoint with its queue.
 func (w *Writers) open(cfg Config, s *settings, label, identity string) (*endpoint, error) {
-	for _, e := range w.retired {
-		if e.identity == identity {
-			e.leave() // it is wanted again before it had flushed
-		}
-	}
+	w.vacate(identity)
 	lanes := s.lanes()
 	e := newEndpoint(label, identity, s, lanes, w.log, w.metrics)
 	e.table, e.durable = w.table, w.storage.store != nil
@@ -254,6 +294,15 @@ func (w *Writers) open(cfg Config, s *settings, label, identity string) (*endpoi
 		return nil, fmt.Errorf("remote_write %s: %w", label, err)
 	}
 	return e, nil
+}
+
+// vacate ends the flushing of a removed endpoint whose identity is wanted again.
+func (w *Writers) vacate(identity string) {
+	for _, e := range w.retired {
+		if e.identity == identity {
+			e.leave()
+		}
+	}
 }
 
 // start runs an endpoint until Run's context ends or it retires. The caller holds mu.
