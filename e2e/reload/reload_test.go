@@ -94,6 +94,7 @@ func hundredReloads(w *world) {
 		p.other = fmt.Sprintf("  metric_relabel_configs: [{target_label: n, replacement: '%d'}]\n", i) // other series
 		p.aside = fmt.Sprintf("  headers: {X-N: '%d'}\n", i)                                           // another request there too
 		p.more = map[bool]string{true: "runtime: {gogc: 60}\n", false: "runtime: {gogc: 70}\n"}[i%2 == 0]
+		p.backwards = i%4 > 1
 		if i%10 == 5 { // a job that comes and goes
 			p.other += "- job_name: guest\n  static_configs: [{targets: ['" + w.others.Targets[0].Address + "']}]\n"
 		}

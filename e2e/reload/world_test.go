@@ -86,25 +86,24 @@ func (w *world) newReceiver(host int) *oracle.Receiver {
 // parts of a configuration. What is empty is as it always is.
 type parts struct {
 	comment, global, steady, other, endpoint, aside, more string
+	backwards                                             bool // jobs and endpoints in the other order
 }
 
 func (w *world) configuration(p parts) string {
-	list := func(f *oracle.Fleet) string { return strings.Join(f.Addresses(), ", ") }
-	return fmt.Sprintf(`%sglobal: {scrape_interval: %v, scrape_timeout: %v%s}
-scrape_configs:
-- job_name: steady
-  static_configs:
-  - targets: [%s]
-%s- job_name: other
-  static_configs:
-  - targets: [%s]
-%sremote_write:
-- name: steady
-  url: %s
-%s- name: aside
-  url: %s
-%s%s`, p.comment, interval, interval, p.global, list(w.fleet), p.steady, list(w.others), p.other,
-		w.receiver.URL, p.endpoint, w.aside.URL, p.aside, p.more)
+	job := func(name string, f *oracle.Fleet, more string) string {
+		return fmt.Sprintf("- job_name: %s\n  static_configs:\n  - targets: [%s]\n%s", name, strings.Join(f.Addresses(), ", "), more)
+	}
+	endpoint := func(name string, r *oracle.Receiver, more string) string {
+		return fmt.Sprintf("- name: %s\n  url: %s\n%s", name, r.URL, more)
+	}
+	jobs := []string{job("steady", w.fleet, p.steady), job("other", w.others, p.other)}
+	endpoints := []string{endpoint("steady", w.receiver, p.endpoint), endpoint("aside", w.aside, p.aside)}
+	if p.backwards {
+		slices.Reverse(jobs)
+		slices.Reverse(endpoints)
+	}
+	return fmt.Sprintf("%sglobal: {scrape_interval: %v, scrape_timeout: %v%s}\nscrape_configs:\n%sremote_write:\n%s%s",
+		p.comment, interval, interval, p.global, strings.Join(jobs, ""), strings.Join(endpoints, ""), p.more)
 }
 
 // write replaces the file as an editor or a ConfigMap does.
