@@ -22,6 +22,10 @@ func newExposures(log *zap.Logger, reg prometheus.Registerer) *exposures {
 			Name: "envoy_scraper_config_insecure_skip_verify",
 			Help: "Places of the configuration in force that do not verify the certificate of who answers.",
 		}),
+		config.InTheClear: f.NewGauge(prometheus.GaugeOpts{
+			Name: "envoy_scraper_config_credentials_in_clear",
+			Help: "Places of the configuration in force with credentials that go over plain HTTP.",
+		}),
 		config.WorldReadable: f.NewGauge(prometheus.GaugeOpts{
 			Name: "envoy_scraper_config_readable_secret_files",
 			Help: "Places of the configuration in force that name a file with a secret which every user of the machine may read.",
@@ -40,6 +44,8 @@ func (e *exposures) show(cfg *config.Config) {
 		switch x.Kind {
 		case config.NotVerified:
 			e.log.Warn("certificates are not verified: whoever answers is believed", zap.String("where", x.Where))
+		case config.InTheClear:
+			e.log.Warn("credentials go over plain HTTP", zap.String("where", x.Where))
 		case config.WorldReadable:
 			e.log.Warn("a file with a secret can be read by every user of the machine", zap.String("where", x.Where), zap.String("file", x.File))
 		}

@@ -18,6 +18,7 @@ type ExposureKind string
 const (
 	NotVerified   ExposureKind = "insecure_skip_verify" // whoever answers is taken for the peer
 	WorldReadable ExposureKind = "readable_secret_file" // every user of the machine may read a secret
+	InTheClear    ExposureKind = "credentials_in_clear" // whoever is on the way may read credentials
 )
 
 // Exposure is a place of a configuration that is valid, and may be meant so, but that its owner should know of.
@@ -39,12 +40,28 @@ func (c *Config) Exposures() []Exposure {
 	for _, j := range c.Jobs {
 		w.owner = fmt.Sprintf("job %q", j.JobName)
 		w.walk(reflect.ValueOf(j), "")
+		w.clear(j.Scheme, j.HTTPClientConfig)
 	}
 	for _, e := range c.RemoteWrite.Endpoints {
 		w.owner = fmt.Sprintf("remote_write %q", e.Name)
 		w.walk(reflect.ValueOf(e), "")
+		w.clear(e.URL.Scheme, e.HTTPClientConfig)
 	}
 	return w.found
+}
+
+// clear looks whether credentials go over plain HTTP. A job's scheme may still be another after relabeling.
+func (w *exposureWalk) clear(scheme string, cfg config_util.HTTPClientConfig) {
+	if scheme != "http" {
+		return
+	}
+	for key, set := range map[string]bool{
+		"basic_auth": cfg.BasicAuth != nil, "authorization": cfg.Authorization != nil, "oauth2": cfg.OAuth2 != nil,
+	} {
+		if set {
+			w.found = append(w.found, Exposure{InTheClear, w.owner + ": " + key, ""})
+		}
+	}
 }
 
 type exposureWalk struct {

@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// TestS09AndS12Exposures: a certificate that nobody verifies and a secret that everybody may read are told.
-func TestS09AndS12Exposures(t *testing.T) {
+// TestS08S09S12Exposures: credentials that go over plain HTTP, a certificate that nobody verifies and a secret that
+// everybody may read are told.
+func TestS08S09S12Exposures(t *testing.T) {
 	dir := t.TempDir()
 	for name, mode := range map[string]os.FileMode{"open": 0o644, "closed": 0o600, "open.json": 0o644} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("secret"), mode); err != nil {
@@ -23,6 +24,7 @@ func TestS09AndS12Exposures(t *testing.T) {
 	text := `
 scrape_configs:
 - job_name: verified
+  scheme: https
   tls_config: {ca_file: DIR/open, cert_file: DIR/open, key_file: DIR/closed}
   authorization: {credentials_file: DIR/closed}
   file_sd_configs: [{files: [DIR/open.json]}]
@@ -36,7 +38,8 @@ scrape_configs:
   http_sd_configs: [{url: 'https://a/', tls_config: {insecure_skip_verify: true}}]
 remote_write:
 - {name: r, url: 'https://a/', tls_config: {insecure_skip_verify: true}, authorization: {credentials_file: DIR/open}}
-- {name: s, url: 'https://b/'}
+- {name: s, url: 'http://b/'}
+- {name: t, url: 'http://b/', basic_auth: {username: a}}
 `
 	file := filepath.Join(dir, "f.yml")
 	if err := os.WriteFile(file, []byte(strings.ReplaceAll(text, "DIR", dir)), 0o600); err != nil {
@@ -50,6 +53,9 @@ remote_write:
 		got = append(got, fmt.Sprintf("%s: %s", e.Kind, e.Where))
 	}
 	want := []string{
+		`credentials_in_clear: job "not": basic_auth`,
+		`credentials_in_clear: job "token": oauth2`,
+		`credentials_in_clear: remote_write "t": basic_auth`,
 		`insecure_skip_verify: job "not": kubernetes_sd_configs.tls_config.insecure_skip_verify`,
 		`insecure_skip_verify: job "not": tls_config.insecure_skip_verify`,
 		`insecure_skip_verify: job "token": http_sd_configs.tls_config.insecure_skip_verify`,

@@ -36,7 +36,7 @@ func quoteLittle(s string) string {
 	var b strings.Builder
 	left, quoted, skipped := maxQuoted, false, false
 	for i := 0; i < len(s); i++ {
-		n := 1
+		_, n := utf8.DecodeRuneInString(s[i:])
 		if quoted && s[i] == '\\' && i+1 < len(s) {
 			n = 2
 			if hex := map[byte]int{'x': 4, 'u': 6, 'U': 10}[s[i+1]]; hex > 0 {

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 
 	"go.uber.org/zap"
@@ -97,4 +98,30 @@ func TestS11Masks(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", label, got, want)
 		}
 	}
+}
+
+// FuzzInWords: whatever a target sent, what is told of it is short, printable and of valid UTF-8.
+func FuzzInWords(f *testing.F) {
+	for _, seed := range []string{
+		`expected value after metric, got "a" ("INVALID") while parsing: "x{a"`, "\x00\xff\x1b[31m", `"\`, `"\x0`, `"\U0001F600"`, "\u202e", `""""`,
+		strings.Repeat(`\"`, 300), `"` + strings.Repeat("€", 200),
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		for _, err := range []error{errors.New(s), &url.Error{Op: "Get", URL: s, Err: errors.New(s)}, fmt.Errorf("while parsing: %q", s)} {
+			text := inWords(err)
+			if len(text) > maxErrorText+40 || !utf8.ValidString(text) {
+				t.Errorf("%d bytes: %q", len(text), text)
+			}
+			for _, r := range text {
+				if !unicode.IsPrint(r) {
+					t.Errorf("%q in %q", r, text)
+				}
+			}
+		}
+		if text := inWords(fmt.Errorf("%q", s)); len(text) > maxQuoted+10 {
+			t.Errorf("%d bytes of a quoted text are left: %s", len(text), text)
+		}
+	})
 }
