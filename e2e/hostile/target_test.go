@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -170,7 +171,7 @@ func reset(s string) talk {
 }
 
 // silent never answers.
-func silent(ctx context.Context, c *connection) error {
-	<-ctx.Done()
-	return ctx.Err()
+func silent(_ context.Context, c *connection) error {
+	_, _ = io.Copy(io.Discard, c)
+	return net.ErrClosed
 }
