@@ -248,6 +248,8 @@ func (p *Page) refuse(own *int64) {
 	case !p.withinLimits() || own == nil:
 	case *own > p.maxTime:
 		p.counts.OutOfBounds++
+	case p.histogram.invalid != nil:
+		p.histogram.refused = p.histogram.invalid
 	default:
 		p.counts.OutOfOrder++
 	}

@@ -247,11 +247,10 @@ func (r *reference) read(out *outcome, page []byte, contentType string, now, max
 			return live, err
 		}
 		if isNew || !value.IsStaleNaN(v) {
-			passed++
-		}
-		if r.cfg.SampleLimit > 0 && passed > int(r.cfg.SampleLimit) {
-			overLimit = exposition.ErrSampleLimit
-			continue
+			if passed++; r.cfg.SampleLimit > 0 && passed > int(r.cfg.SampleLimit) {
+				overLimit = exposition.ErrSampleLimit
+				continue
+			}
 		}
 		if own != nil && *own > maxTime {
 			c.OutOfBounds++

@@ -50,3 +50,17 @@ func TestRow65TargetsOfOneJobDiffer(t *testing.T) {
 		}
 	}
 }
+
+// TestRow26BucketLimitThenWithin: a histogram over the limit was never added, so it counts as added once it is within.
+func TestRow26BucketLimitThenWithin(t *testing.T) {
+	r, first := scrapeOnce(t, "  convert_classic_histograms_to_nhcb: true\n  native_histogram_bucket_limit: 2\n",
+		"# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"2\"} 2\nh_bucket{le=\"+Inf\"} 3\nh_sum 5\nh_count 3\n# TYPE g gauge\ng 1\n")
+	want(t, first, named("up"), "0")
+	r.pages.set("a:1", "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 3\nh_sum 5\nh_count 3\n# TYPE g gauge\ng 1\n")
+	for _, l := range r.jobs["envoy"].loops {
+		l.scrape(t.Context(), nil)
+	}
+	if got := r.sink.got[1].samples[named("scrape_series_added")]; got != "1" {
+		t.Errorf("scrape_series_added %s, want 1: the gauge was added by the page that failed", got)
+	}
+}
