@@ -12,6 +12,7 @@ type collector struct {
 	lastUpdate *prometheus.Desc
 	groups     *prometheus.Desc
 	synced     *prometheus.Desc
+	watches    *prometheus.Desc
 }
 
 func newCollector(m *Manager) *collector {
@@ -24,12 +25,13 @@ func newCollector(m *Manager) *collector {
 		lastUpdate: desc("last_update_timestamp_seconds", "When a discovery of the job last delivered something."),
 		groups:     desc("groups", "Discovered groups that have targets: pods, for example."),
 		synced:     desc("synced", "1 if every discovery of the job has delivered its first whole picture."),
+		watches:    desc("watches_total", "Watches of pods begun for the job; each ends after 5 to 10 minutes when all is well."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.up, c.lastUpdate, c.groups, c.synced} {
+	for _, d := range []*prometheus.Desc{c.up, c.lastUpdate, c.groups, c.synced, c.watches} {
 		ch <- d
 	}
 }
@@ -38,7 +40,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 type jobNumbers struct {
 	hasServer, up, synced bool
 	lastUpdate            float64
-	groups                int
+	groups, watches       int
 }
 
 // Collect implements prometheus.Collector.
@@ -54,6 +56,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		n.up = n.up && (st.Server == "" || st.State == StateOK || st.State == StateWaiting && st.Reachable)
 		n.synced = n.synced && st.Synced
 		n.groups += st.Groups
+		n.watches += st.Watches
 		if !st.LastUpdate.IsZero() {
 			n.lastUpdate = max(n.lastUpdate, float64(st.LastUpdate.UnixMilli())/1000)
 		}
@@ -64,6 +67,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for job, n := range jobs {
 		if n.hasServer {
 			gauge(c.up, number(n.up), job)
+			ch <- prometheus.MustNewConstMetric(c.watches, prometheus.CounterValue, float64(n.watches), job)
 		}
 		if n.lastUpdate > 0 {
 			gauge(c.lastUpdate, n.lastUpdate, job)

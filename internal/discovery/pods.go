@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	promdiscovery "github.com/prometheus/prometheus/discovery"
@@ -19,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/flowcontrol"
 )
 
 // podDiscovery is Prometheus' discovery of pods over informers that keep of a pod only what rules read. Prometheus'
@@ -31,7 +34,21 @@ type podDiscovery struct {
 	field      string
 	reads      *reads
 	metrics    kubeMetrics
+	events     watchEvents
+	limit      flowcontrol.RateLimiter // of watches: client-go begins one after another while the first event says that it expired
 }
+
+// watchEvents is told what Prometheus' discovery keeps for itself.
+type watchEvents interface {
+	watchBegins()
+	watchFailed(error)
+}
+
+const (
+	watchesPerSecond = 1
+	watchBurst       = 5
+	watchJitter      = 500 * time.Millisecond // so that the nodes of a cluster do not ask together
+)
 
 // kubeMetrics are those of Prometheus' discovery that its informers count in.
 type kubeMetrics struct {
@@ -74,13 +91,16 @@ func trimmable(c promdiscovery.Config) (*kubernetes.SDConfig, bool) {
 }
 
 // newPodDiscovery makes a discovery for a configuration that is trimmable.
-func newPodDiscovery(log *slog.Logger, c *kubernetes.SDConfig, r *reads, m kubeMetrics) (*podDiscovery, error) {
+func newPodDiscovery(log *slog.Logger, c *kubernetes.SDConfig, r *reads, m kubeMetrics, events watchEvents) (*podDiscovery, error) {
 	cfg, err := restConfig(c, "kubernetes_sd")
 	if err != nil {
 		return nil, err
 	}
 	cfg.ContentType = runtime.ContentTypeProtobuf
-	d := &podDiscovery{log: log.With("role", "pod"), reads: r, metrics: m}
+	d := &podDiscovery{
+		log: log.With("role", "pod"), reads: r, metrics: m, events: events,
+		limit: flowcontrol.NewTokenBucketRateLimiter(watchesPerSecond, watchBurst),
+	}
 	if d.namespaces, err = podNamespaces(c.NamespaceDiscovery); err != nil {
 		return nil, err
 	}
@@ -131,6 +151,19 @@ func (d *podDiscovery) Run(ctx context.Context, up chan<- []*targetgroup.Group) 
 	<-ctx.Done()
 }
 
+// pause waits where watches were begun too fast.
+func (d *podDiscovery) pause(ctx context.Context) error {
+	if d.limit.TryAccept() {
+		return nil
+	}
+	select {
+	case <-time.After(rand.N(watchJitter)):
+		return d.limit.Wait(ctx)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // informer makes one over the pods of a namespace. Pods are trimmed as soon as they are decoded, so that a list holds
 // whole ones only while they are read.
 func (d *podDiscovery) informer(namespace string) (cache.SharedIndexInformer, error) {
@@ -143,6 +176,7 @@ func (d *podDiscovery) informer(namespace string) (cache.SharedIndexInformer, er
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			list, err := pods.List(ctx, selected(o))
 			if err != nil {
+				d.events.watchFailed(err)
 				return nil, err
 			}
 			for i := range list.Items {
@@ -151,7 +185,15 @@ func (d *podDiscovery) informer(namespace string) (cache.SharedIndexInformer, er
 			return list, nil
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			return pods.Watch(ctx, selected(o))
+			if err := d.pause(ctx); err != nil {
+				return nil, err
+			}
+			d.events.watchBegins()
+			w, err := pods.Watch(ctx, selected(o))
+			if err != nil {
+				d.events.watchFailed(err)
+			}
+			return w, err
 		},
 	}
 	informer := cache.NewSharedIndexInformer(lw, &corev1.Pod{}, 0, cache.Indexers{})

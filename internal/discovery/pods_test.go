@@ -100,7 +100,7 @@ func TestPodsAreAskedForAsPrometheusDoes(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
-		return newPodDiscovery(promslog.NewNopLogger(), c, newReads(), m)
+		return newPodDiscovery(promslog.NewNopLogger(), c, newReads(), m, new(provider))
 	}
 	for name, c := range map[string]struct {
 		text       string

@@ -12,6 +12,7 @@ import (
 	promdiscovery "github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/discovery/kubernetes"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // pace is how long things take before we draw conclusions from silence.
@@ -54,6 +55,7 @@ type provider struct {
 	// warnings is what the discoverer complained of, by the file concerned ("": none), until that worked again.
 	warnings map[string]string
 	rights   rights // what the API server of a Kubernetes discovery allows
+	watches  int    // begun
 }
 
 // newProvider makes the discoverer that c describes, without starting it. Of labels it keeps those that r has. m.mu is
@@ -67,7 +69,7 @@ func (m *Manager) newProvider(id uint64, job string, c promdiscovery.Config, r *
 	log := slog.New(onceHandler{Handler: m.slog.Handler(), said: p.complain}).With("discovery", p.kind, "job", job)
 	var err error
 	if k, ok := trimmable(c); ok && r != nil {
-		p.inner, err = newPodDiscovery(log, k, r, m.kube)
+		p.inner, err = newPodDiscovery(log, k, r, m.kube, p)
 	} else {
 		p.inner, err = c.NewDiscoverer(promdiscovery.DiscovererOptions{
 			Logger: log, Metrics: m.sd.MechanismMetrics[p.kind], SetName: job, HTTPClientOptions: bounded(),
@@ -134,6 +136,39 @@ func (p *provider) Run(ctx context.Context, up chan<- []*targetgroup.Group) {
 				return
 			}
 		}
+	}
+}
+
+// firstWatches are those of a start: the one that lists, and where the server has no such, the one after a list.
+const firstWatches = 2
+
+// watchBegins counts. A watch begun anew may mean that the one before was broken off, which client-go keeps to itself.
+func (p *provider) watchBegins() {
+	p.mu.Lock()
+	p.watches++
+	anew := p.watches > firstWatches
+	p.mu.Unlock()
+	if anew {
+		p.doubtServer()
+	}
+}
+
+// watchFailed has the API server asked at once what is the matter.
+func (p *provider) watchFailed(err error) {
+	if apierrors.IsForbidden(err) {
+		p.mu.Lock()
+		if p.rights.denied == "" {
+			p.rights.asked = time.Time{} // what was allowed is not any more
+		}
+		p.mu.Unlock()
+	}
+	p.doubtServer()
+}
+
+// doubtServer has the API server asked at once whether it is there, if that was the last that was heard of it.
+func (p *provider) doubtServer() {
+	if p.server != nil && p.server.currentState() == StateOK {
+		p.server.wakeUp()
 	}
 }
 

@@ -32,6 +32,7 @@ type ProviderStatus struct {
 	Groups     int       // that have targets: pods, for example
 	Targets    int       // before relabeling
 	LastUpdate time.Time // zero: none yet
+	Watches    int       // of pods that were begun: more than some an hour mean that they do not last
 	Err        string    // what is wrong; empty: nothing
 }
 
@@ -57,7 +58,7 @@ func (p *provider) status(now time.Time, pace pace) ProviderStatus {
 	st := ProviderStatus{Kind: p.kind, Detail: p.detail, State: StateWaiting, Reachable: true, Synced: synced}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	st.LastUpdate = p.last
+	st.LastUpdate, st.Watches = p.last, p.watches
 	st.Groups = len(p.targets)
 	for _, n := range p.targets {
 		st.Targets += n

@@ -1,0 +1,391 @@
+package kubefaults
+
+import (
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/value"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// TestMain lets more scenarios run beside each other than there are processors: they wait, most of the time.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "5"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+func TestFaults(t *testing.T) {
+	p := newParts(t)
+	t.Run("beside each other", func(t *testing.T) {
+		for name, scenario := range map[string]func(*world){
+			"K1 down at start":             downAtStart,
+			"K2 down while running":        downWhileRunning,
+			"K3 watch ends at once":        func(w *world) { endingWatches(w, onWatch(expired)) },
+			"K3 watch closed every second": func(w *world) { endingWatches(w, onWatch(w.closing(time.Second))) },
+			"K4 410 in a paged list":       expiredPage,
+			"K5 slow and busy":             slowAndBusy,
+			"K6 token and CA rotated":      rotated,
+			"K7 right taken away":          rightTakenAway,
+			"K8 address used again":        addressUsedAgain,
+			"K9 churn":                     churn,
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				namespace := strings.Map(func(r rune) rune {
+					if r == ' ' {
+						return '-'
+					}
+					return r
+				}, strings.ToLower(name))
+				scenario(p.world(t, namespace))
+			})
+		}
+	})
+	t.Run("K2 server killed", func(t *testing.T) { serverKilled(p.world(t, "k2-killed")) })
+}
+
+// downAtStart: what needs no API server is read, the process is not ready, and goes on as soon as the server is there.
+func downAtStart(w *world) {
+	w.proxy.down()
+	w.launch()
+	w.wait("the listed target is read", func() error { return w.arrived(3, "") })
+	w.ready(http.StatusServiceUnavailable)
+	w.serverIs(0)
+	w.shows("unreachable", true)
+	w.said(saidGone, 1)
+	w.proxy.up()
+	w.wait("the pods are targets", func() error { return w.targets("a", "b") })
+	w.wait("the process is ready", func() error {
+		if code, _, err := w.get("/-/ready"); err != nil || code != http.StatusOK {
+			return fmt.Errorf("%d, %v", code, err)
+		}
+		return nil
+	})
+	w.serverIs(1)
+	w.shows("unreachable", false)
+	w.said(saidBack, 1)
+	w.unbroken("")
+	w.follows()
+}
+
+// downWhileRunning: the last known targets stay.
+func downWhileRunning(w *world) {
+	w.start()
+	w.proxy.down()
+	w.serverIs(0)
+	w.shows("unreachable", true)
+	w.readOn(3, "a", "b")
+	w.ready(http.StatusOK)
+	w.said(saidGone, 1)
+	w.proxy.up()
+	w.serverIs(1)
+	w.follows()
+	w.said(saidGone, 1)
+	w.said(saidBack, 1)
+}
+
+// serverKilled: the same with the real server, whose caches are empty afterwards.
+func serverKilled(w *world) {
+	w.start()
+	w.cluster.KillServer()
+	w.serverIs(0)
+	w.readOn(3, "a", "b")
+	if err := w.cluster.StartServer(w.Context()); err != nil {
+		w.Fatal(err)
+	}
+	w.serverIs(1)
+	w.follows()
+	w.said(saidGone, 1)
+}
+
+// closing ends each watch after a while, as a server or a load balancer does.
+func (w *world) closing(after time.Duration) fault {
+	return func(rw http.ResponseWriter, r *http.Request) bool {
+		timer := time.AfterFunc(after, w.proxy.cut)
+		defer timer.Stop()
+		w.proxy.upstream.ServeHTTP(rw, r)
+		return true
+	}
+}
+
+// endingWatches: no watch lasts, for ten seconds.
+func endingWatches(w *world, f fault) {
+	w.start()
+	before := w.proxy.requests("watch") + w.proxy.requests("list")
+	w.proxy.set(f)
+	w.proxy.cut()
+	w.readOn(10, "a", "b")
+	if n := w.proxy.requests("watch") + w.proxy.requests("list") - before; n > 60 { // client-go alone begins thousands
+		w.Errorf("%d lists and watches in some ten seconds", n)
+	}
+	w.proxy.set(nil)
+	w.ready(http.StatusOK)
+	w.follows()
+}
+
+// expiredPage: the server forgets the version of a list between two of its pages.
+func expiredPage(w *world) {
+	var pages, refused atomic.Int32
+	w.proxy.set(func(rw http.ResponseWriter, r *http.Request) bool {
+		q := r.URL.Query()
+		switch {
+		case kindOf(r) == "question":
+			return false
+		case q.Get("sendInitialEvents") != "": // an old server
+			answer(rw, http.StatusUnprocessableEntity, "Invalid", "sendInitialEvents is forbidden for watch")
+			return true
+		case q.Get("watch") != "":
+			return false
+		case q.Get("continue") != "":
+			refused.Add(1)
+			answer(rw, http.StatusGone, "Expired", "the provided continue parameter is too old")
+			return true
+		case q.Get("limit") != "":
+			pages.Add(1)
+			q.Set("limit", "1")
+			q.Del("resourceVersion") // a list of any version comes from a cache, and whole
+			q.Del("resourceVersionMatch")
+			r.URL.RawQuery = q.Encode()
+		}
+		return false
+	})
+	w.start()
+	if pages.Load() == 0 || refused.Load() == 0 {
+		w.Errorf("%d first pages, %d following ones refused: the fault did not happen", pages.Load(), refused.Load())
+	}
+	w.follows()
+}
+
+// slowAndBusy: answers take three seconds, then the server has too much to do.
+func slowAndBusy(w *world) {
+	w.proxy.set(func(_ http.ResponseWriter, r *http.Request) bool {
+		select {
+		case <-time.After(3 * time.Second):
+		case <-r.Context().Done():
+		}
+		return false
+	})
+	w.launch()
+	w.wait("the pods are targets", func() error { return w.targets("a", "b") })
+	w.wait("both are read", func() error { return w.arrived(1, "a", "b") })
+	var asked atomic.Int32
+	w.proxy.set(func(rw http.ResponseWriter, r *http.Request) bool {
+		if kindOf(r) != "question" {
+			asked.Add(1)
+		}
+		rw.Header().Set("Retry-After", "1")
+		answer(rw, http.StatusTooManyRequests, "TooManyRequests", "too many requests, please try again later")
+		return true
+	})
+	w.proxy.cut()
+	w.readOn(8, "a", "b")
+	if n := asked.Load(); n == 0 || n > 40 {
+		w.Errorf("%d requests in some eight seconds of answers that say to wait one", n)
+	}
+	w.proxy.set(nil)
+	w.ready(http.StatusOK)
+	w.said(saidGone, 0)
+	w.follows()
+}
+
+// rotated: the token is replaced, then the certificate. Files are read again; nobody restarts anything.
+func rotated(w *world) {
+	w.start()
+	next := "Bearer " + w.cluster.AdminToken()
+	w.write("token", "worn-out")
+	w.proxy.set(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("Authorization") == next {
+			return false
+		}
+		answer(rw, http.StatusUnauthorized, "Unauthorized", "Unauthorized")
+		return true
+	})
+	w.proxy.cut()
+	w.serverIs(0)
+	w.shows("denied", true)
+	w.readOn(2, "a", "b")
+	w.said(saidUnknown, 1)
+	w.write("token", w.cluster.AdminToken())
+	w.serverIs(1)
+	w.follows()
+
+	ca := w.proxy.newCertificate()
+	w.proxy.cut()
+	w.serverIs(0)
+	w.shows("certificate", true)
+	w.readOn(2, "a", "b")
+	w.said(saidGone, 1)
+	w.write("ca.crt", string(ca))
+	w.serverIs(1)
+	w.ready(http.StatusOK)
+	w.follows()
+	w.said(saidUnknown, 1)
+}
+
+// rightTakenAway: the role stays, its binding goes and comes back.
+func rightTakenAway(w *world) {
+	ctx, api := w.Context(), w.cluster.Admin()
+	if _, err := api.CoreV1().ServiceAccounts(w.namespace).Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "reader"}}, metav1.CreateOptions{}); err != nil {
+		w.Fatal(err)
+	}
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "reader"}, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list", "watch"}},
+	}}
+	if _, err := api.RbacV1().Roles(w.namespace).Create(ctx, role, metav1.CreateOptions{}); err != nil {
+		w.Fatal(err)
+	}
+	bind := func() {
+		w.Helper()
+		if _, err := api.RbacV1().RoleBindings(w.namespace).Create(ctx, &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: "reader"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "reader"},
+			Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: w.namespace, Name: "reader"}},
+		}, metav1.CreateOptions{}); err != nil {
+			w.Fatal(err)
+		}
+	}
+	bind()
+	token, err := w.cluster.Token(ctx, w.namespace, "reader")
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.write("token", token)
+	w.start()
+	if err := api.RbacV1().RoleBindings(w.namespace).Delete(ctx, "reader", metav1.DeleteOptions{}); err != nil {
+		w.Fatal(err)
+	}
+	w.proxy.cut() // a watch that runs would go on
+	w.serverIs(0)
+	w.shows("may not list pods in namespace "+w.namespace, true)
+	w.readOn(3, "a", "b")
+	w.ready(http.StatusOK)
+	w.said(saidRefused, 1)
+	bind()
+	w.serverIs(1)
+	w.follows()
+	w.said(saidRefused, 1)
+}
+
+// addressUsedAgain: one pod goes, and within a second another has its address.
+func addressUsedAgain(w *world) {
+	w.start()
+	w.readOn(2, "a", "b")
+	stop := w.watchTargets()
+	w.remove("a")
+	w.create("heir", w.host(0))
+	w.wait("the heir is a target", func() error { return w.targets("heir", "b") })
+	w.readOn(3, "heir", "b")
+	stop()
+	w.unbroken("heir", "b")
+
+	w.wait("the old series are marked stale", func() error {
+		if all := w.samples("a"); !value.IsStaleNaN(all[len(all)-1].value) {
+			return fmt.Errorf("the last is %v", all[len(all)-1])
+		}
+		return nil
+	})
+	w.readOn(3, "heir")
+	old, heir := w.samples("a"), w.samples("heir")
+	markers := 0
+	for _, s := range old {
+		if value.IsStaleNaN(s.value) {
+			markers++
+		}
+	}
+	if markers != 1 {
+		w.Errorf("%d markers of the old series, want one: %v", markers, old)
+	}
+	// The page numbers its scrapes: each belongs to one pod, and the old one's come before.
+	if last := old[len(old)-2]; last.value+1 != heir[0].value || last.at >= heir[0].at {
+		w.Errorf("the old pod's last scrape is %v, the new one's first %v", last, heir[0])
+	}
+}
+
+// watchTargets looks at the targets until the function that it returns is called; active complains of doubles.
+func (w *world) watchTargets() (stop func()) {
+	quit := make(chan struct{})
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-quit:
+				return
+			case <-tick.C:
+				_, _ = w.active()
+			}
+		}
+	})
+	return func() { close(quit); looking.Wait() }
+}
+
+// churn: pods come and go, a few at first, for what is opened once for all, and then two hundred.
+func churn(w *world) {
+	w.start()
+	w.comeAndGo(20)
+	w.readOn(3, "a", "b")
+	base := w.usage()
+	w.comeAndGo(200)
+	w.wait("nothing is left of them", func() error { return w.usage().within(base) })
+	w.follows()
+}
+
+// comeAndGo lets pods become targets and vanish.
+func (w *world) comeAndGo(pods int) {
+	w.Helper()
+	each := func(do func(name, ip string) error) {
+		var workers sync.WaitGroup
+		for worker := range 4 {
+			workers.Go(func() {
+				for n := worker; n < pods; n += 4 {
+					if err := do("churn-"+strconv.Itoa(n), w.elsewhere(20+n)); err != nil {
+						w.Error(err)
+					}
+				}
+			})
+		}
+		workers.Wait()
+	}
+	each(func(name, ip string) error { return w.cluster.CreatePod(w.Context(), w.pod(name, ip)) })
+	w.wait(fmt.Sprintf("%d more are targets", pods), func() error {
+		got, err := w.active()
+		if err == nil && len(got) != pods+2 {
+			err = fmt.Errorf("%d targets", len(got))
+		}
+		return err
+	})
+	each(func(name, _ string) error { return w.cluster.DeletePod(w.Context(), w.namespace, name, 0) })
+	w.wait("none of them is", func() error { return w.targets("a", "b") })
+}
+
+// usage is what the process has open.
+type usage struct{ goroutines, files float64 }
+
+func (w *world) usage() usage {
+	m, err := w.agent.Metrics(w.Context())
+	if err != nil {
+		w.Fatal(err)
+	}
+	return usage{m.Sum("go_goroutines"), m.Sum("process_open_fds")}
+}
+
+// within tells that there is no more than before, but for a twentieth and what comes and goes.
+func (u usage) within(base usage) error {
+	if u.goroutines > base.goroutines*1.05+5 || u.files > base.files*1.05+5 {
+		return fmt.Errorf("%+v, before %+v", u, base)
+	}
+	return nil
+}

@@ -1,0 +1,244 @@
+package kubefaults
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+)
+
+// podsPerNode is how many pods have the same node.
+const podsPerNode = 100
+
+// TestMeasurePods tells what a cluster of KUBE_PODS injected pods of 21 KB costs: the time until every sidecar is a
+// target, the heap, the most memory, the changes a second; for the whole cluster, for it after a restart of the API
+// server, and for one node. 10,000 pods take minutes to write, and 3 GB in the API server.
+func TestMeasurePods(t *testing.T) {
+	pods, err := strconv.Atoi(os.Getenv("KUBE_PODS"))
+	if err != nil {
+		t.Skip("a measurement, to be asked for: KUBE_PODS=2000 (or 10000)")
+	}
+	p := newParts(t)
+	if err := p.cluster.CreateNamespace(t.Context(), "many", nil); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	eachPod(t, pods, func(n int) error { return p.createInjected(t, n) })
+	t.Logf("%d pods written in %v", pods, time.Since(began).Round(100*time.Millisecond))
+
+	whole := p.measured(t, "whole", "")
+	whole.awaitTargets(pods)
+	whole.report("whole cluster, listed")
+	changed := min(pods, 1000)
+	began = time.Now()
+	events := whole.events()
+	eachPod(t, changed, func(n int) error { return p.relabel(t, n) })
+	whole.await("all changes are seen", func() (bool, string) {
+		seen := whole.events() - events
+		return seen >= float64(changed), fmt.Sprint(seen)
+	})
+	t.Logf("%d changes seen in %v of writing them: %.0f a second", changed, time.Since(began).Round(time.Millisecond), float64(changed)/time.Since(began).Seconds())
+	whole.report("whole cluster, changed")
+	p.cluster.KillServer()
+	if err := p.cluster.StartServer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.createInjected(t, pods); err != nil {
+		t.Fatal(err)
+	}
+	whole.awaitTargets(pods + 1)
+	whole.report("whole cluster, after a restart of the API server")
+	whole.agent.Process.Kill()
+
+	node := p.measured(t, "node", "    selectors: [{role: pod, field: spec.nodeName=node-7}]\n")
+	node.awaitTargets(min(podsPerNode, pods))
+	node.report("one node")
+}
+
+// eachPod does something for each pod, eight at a time.
+func eachPod(t *testing.T, pods int, do func(n int) error) {
+	t.Helper()
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range 8 {
+		workers.Go(func() {
+			for n := int(next.Add(1)) - 1; n < pods; n = int(next.Add(1)) - 1 {
+				if err := do(n); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	workers.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+}
+
+func podName(n int) string { return fmt.Sprintf("reviews-v1-7f99cc4496-%05d", n) }
+
+// createInjected writes a pod with five ports, one of them its sidecar's, and as much else as injection leaves.
+func (p *parts) createInjected(t *testing.T, n int) error {
+	fill := strings.Repeat("x", 5000)
+	port := func(name string, number int32) corev1.ContainerPort {
+		return corev1.ContainerPort{Name: name, ContainerPort: number, Protocol: corev1.ProtocolTCP}
+	}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "many", Name: podName(n),
+			Labels:      map[string]string{"app": "reviews", "version": "v1", "pod-template-hash": "7f99cc4496", "security.istio.io/tlsMode": "istio"},
+			Annotations: map[string]string{"prometheus.io/port": "15020", "prometheus.io/scrape": "true", "sidecar.istio.io/status": fill},
+		},
+		Spec: corev1.PodSpec{NodeName: "node-" + strconv.Itoa(n/podsPerNode+7), Containers: []corev1.Container{
+			{Name: "reviews", Image: "docker.io/istio/examples-bookinfo-reviews-v1:1.20.3", Env: []corev1.EnvVar{{Name: "A", Value: fill}},
+				Ports: []corev1.ContainerPort{port("http", 9080), port("grpc", 9081), port("admin", 9082)}},
+			{Name: "istio-proxy", Image: "docker.io/istio/proxyv2:1.30.0", Args: []string{fill, fill},
+				Ports: []corev1.ContainerPort{port("http-envoy-prom", 15090), port("status-port", 15021)}},
+		}},
+	}
+	api := p.cluster.Admin().CoreV1().Pods("many")
+	made, err := api.Create(t.Context(), pod, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	// Nobody listens there: a scrape is refused at once.
+	ip := fmt.Sprintf("127.200.%d.%d", n/250, n%250+1)
+	made.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: ip, PodIPs: []corev1.PodIP{{IP: ip}}, HostIP: "127.0.0.1",
+		Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
+	_, err = api.UpdateStatus(t.Context(), made, metav1.UpdateOptions{})
+	return err
+}
+
+func (p *parts) relabel(t *testing.T, n int) error {
+	pod, err := p.cluster.Admin().CoreV1().Pods("many").Get(t.Context(), podName(n), metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	pod.Labels["version"] = "v2"
+	_, err = p.cluster.Admin().CoreV1().Pods("many").Update(t.Context(), pod, metav1.UpdateOptions{})
+	return err
+}
+
+// measured is a program that does nothing but discover: its scrapes are an hour apart.
+type measured struct {
+	*testing.T
+	agent *agent.Agent
+	began time.Time
+	took  time.Duration
+}
+
+func (p *parts) measured(t *testing.T, name, selectors string) *measured {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "token"), []byte(p.cluster.AdminToken()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	place, err := oracle.NewPlace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(place.Close)
+	receiver, err := oracle.NewReceiver(place, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = receiver.Close() })
+	yaml := fmt.Sprintf(`global: {scrape_interval: 1h, scrape_timeout: 10s}
+scrape_configs:
+- job_name: %s
+  metrics_path: /stats/prometheus
+  kubernetes_sd_configs:
+  - role: pod
+    api_server: %s
+    authorization: {credentials_file: %s/token}
+    tls_config: {ca_file: %s}
+%s  relabel_configs:
+  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, regex: '.*-envoy-prom'}
+  - {source_labels: [__address__, __meta_kubernetes_pod_annotation_prometheus_io_port], regex: '([^:]+)(?::\d+)?;(\d+)', replacement: '$1:15090', target_label: __address__}
+  - {action: labeldrop, regex: '__meta_kubernetes_pod_label_(.+)'}
+  - {source_labels: [__meta_kubernetes_namespace], target_label: namespace}
+  - {source_labels: [__meta_kubernetes_pod_name], target_label: pod_name}
+remote_write: [{url: %q}]
+`, job, p.cluster.URL(), dir, p.cluster.CAFile(), selectors, receiver.URL)
+	m := &measured{T: t, began: time.Now()}
+	m.agent = agent.Start(t, agent.Config{Path: p.binary, Dir: dir, Name: name, YAML: yaml, Args: []string{"--web.enable-pprof", "--storage.path=" + dir + "/storage"}})
+	return m
+}
+
+func (m *measured) await(what string, ok func() (bool, string)) {
+	m.Helper()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(3 * time.Minute)
+	for {
+		done, state := ok()
+		if done {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			m.Fatalf("waited in vain until %s: %s\n%s", what, state, m.agent.Process.Log())
+		}
+	}
+}
+
+func (m *measured) awaitTargets(pods int) {
+	m.Helper()
+	m.await("every sidecar is a target", func() (bool, string) {
+		n := m.metric("envoy_scraper_scrape_targets")
+		return int(n) == pods, fmt.Sprint(n)
+	})
+	if m.took == 0 {
+		m.took = time.Since(m.began)
+	}
+}
+
+// metric is zero as long as there is none.
+func (m *measured) metric(name string) float64 {
+	got, err := m.agent.Metrics(m.Context())
+	if err != nil {
+		return 0
+	}
+	return got.Sum(name)
+}
+
+func (m *measured) events() float64 { return m.metric("prometheus_sd_kubernetes_events_total") }
+
+// report tells what the process takes now; the heap after a collection, which asking for a profile of it makes.
+func (m *measured) report(when string) {
+	m.Helper()
+	w := &world{T: m.T, agent: m.agent}
+	if code, _, err := w.get("/debug/pprof/heap?gc=1"); err != nil || code != 200 {
+		m.Fatalf("heap profile: %d, %v", code, err)
+	}
+	targets, heap := m.metric("envoy_scraper_scrape_targets"), m.metric("go_memstats_heap_alloc_bytes")
+	m.Logf("%s: %.0f targets (all %v after the start), heap %.2f MiB, peak RSS %s, %v watches begun",
+		when, targets, m.took.Round(100*time.Millisecond), heap/(1<<20), peak(m.agent), m.metric("envoy_scraper_discovery_watches_total"))
+}
+
+// peak is the most memory that the process ever had resident.
+func peak(a *agent.Agent) string {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.Process.Pid()))
+	if err != nil {
+		return "unknown: " + err.Error()
+	}
+	for line := range strings.Lines(string(status)) {
+		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "unknown"
+}

@@ -1,0 +1,394 @@
+package kubefaults
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/value"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+	"github.com/envoy-scraper/envoy-scraper/e2e/cluster"
+)
+
+const (
+	interval = time.Second
+	series   = 3
+	patience = 90 * time.Second // for what a fault's bound says in seconds: the machine may be busy
+	job      = "envoy-stats"
+
+	saidGone    = "Kubernetes API server unreachable"
+	saidBack    = "Kubernetes API server reachable again"
+	saidUnknown = "Kubernetes API server does not accept our credentials"
+	saidRefused = "Kubernetes API server refuses what discovery needs"
+	apiUp       = "envoy_scraper_discovery_api_server_up"
+)
+
+// parts are what the scenarios share.
+type parts struct {
+	cluster *cluster.Cluster
+	binary  string
+}
+
+func newParts(t *testing.T) *parts {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("real parts are not for -short")
+	}
+	cmd := exec.CommandContext(t.Context(), "../tools/build.sh", "etcd", "kube-apiserver")
+	cmd.Stderr = os.Stderr
+	bin, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("build the API server: %v", err)
+	}
+	c, err := cluster.Start(t.Context(), cluster.Config{Bin: strings.TrimSpace(string(bin)), Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return &parts{cluster: c, binary: agent.Build(t)}
+}
+
+// world is one scenario: a namespace with two pods, their pages, a proxy before the API server, and the program.
+type world struct {
+	*testing.T
+	*parts
+	namespace string
+	dir       string
+	place     *oracle.Place
+	fleet     *oracle.Fleet // the pods a and b, and a target that a static list names
+	receiver  *oracle.Receiver
+	proxy     *proxy
+	agent     *agent.Agent
+	began     time.Time
+}
+
+func (p *parts) world(t *testing.T, namespace string) *world {
+	t.Helper()
+	w := &world{T: t, parts: p, namespace: namespace, dir: t.TempDir()}
+	var err error
+	if w.place, err = oracle.NewPlace(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.place.Close)
+	if w.fleet, err = oracle.NewFleet(w.place, 10, 3, series); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.fleet.Close() })
+	if w.receiver, err = oracle.NewReceiver(w.place, 2); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.receiver.Close() })
+	w.proxy = newProxy(t, p.cluster.URL(), p.cluster.CAFile())
+	w.write("token", p.cluster.AdminToken())
+	w.write("ca.crt", string(w.proxy.certificate()))
+	if err := p.cluster.CreateNamespace(t.Context(), namespace, nil); err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range []string{"a", "b"} {
+		w.create(name, w.host(i))
+	}
+	return w
+}
+
+func (w *world) write(name, content string) {
+	w.Helper()
+	temporary := filepath.Join(w.dir, "."+name)
+	if err := os.WriteFile(temporary, []byte(content), 0o600); err != nil {
+		w.Fatal(err)
+	}
+	if err := os.Rename(temporary, filepath.Join(w.dir, name)); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// host is the address of the i-th page.
+func (w *world) host(i int) string {
+	host, _, _ := strings.Cut(w.fleet.Targets[i].Address, ":")
+	return host
+}
+
+// elsewhere is an address of the scenario where nobody listens.
+func (w *world) elsewhere(n int) string {
+	host := w.host(0)
+	return host[:strings.LastIndexByte(host, '.')+1] + strconv.Itoa(n)
+}
+
+func (w *world) pod(name, ip string) cluster.Pod {
+	return cluster.Pod{Namespace: w.namespace, Name: name, IP: ip, Sidecar: cluster.PlainSidecar, Labels: map[string]string{"app": name}}
+}
+
+func (w *world) create(name, ip string) {
+	w.Helper()
+	if err := w.cluster.CreatePod(w.Context(), w.pod(name, ip)); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) remove(name string) {
+	w.Helper()
+	if err := w.cluster.DeletePod(w.Context(), w.namespace, name, 0); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) configuration() string {
+	return fmt.Sprintf(`global: {scrape_interval: %v, scrape_timeout: %v}
+scrape_configs:
+- job_name: %s
+  metrics_path: /stats/prometheus
+  kubernetes_sd_configs:
+  - role: pod
+    api_server: %s
+    namespaces: {names: [%s]}
+    authorization: {credentials_file: %s/token}
+    tls_config: {ca_file: %s/ca.crt}
+  relabel_configs:
+  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, regex: '.*-envoy-prom'}
+  - {source_labels: [__meta_kubernetes_namespace], target_label: namespace}
+  - {source_labels: [__meta_kubernetes_pod_name], target_label: pod_name}
+- job_name: listed
+  static_configs: [{targets: [%q]}]
+remote_write: [{url: %q, queue_config: {batch_send_deadline: 300ms}}]
+`, interval, interval, job, w.proxy.url(), w.namespace, w.dir, w.dir, w.fleet.Targets[2].Address, w.receiver.URL)
+}
+
+// launch starts the program and does not wait for it.
+func (w *world) launch() {
+	w.Helper()
+	w.began = time.Now()
+	w.agent = agent.Start(w.T, agent.Config{
+		Path: w.binary, Dir: w.dir, Name: "agent", YAML: w.configuration(), Args: []string{"--scrape.allow-loopback", "--storage.path=" + w.dir + "/storage"},
+	})
+	w.Cleanup(func() {
+		if w.Failed() {
+			w.Logf("the program's log:\n%s", w.agent.Process.Log())
+		}
+	})
+}
+
+// start starts the program and waits until both pods are read.
+func (w *world) start() {
+	w.Helper()
+	w.launch()
+	if _, err := w.agent.WaitReady(w.Context()); err != nil {
+		w.Fatal(err)
+	}
+	w.wait("both pods are read", func() error { return w.arrived(1, "a", "b") })
+}
+
+// wait polls until check is content.
+func (w *world) wait(what string, check func() error) {
+	w.Helper()
+	began := time.Now()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(patience)
+	for {
+		err := check()
+		if err == nil {
+			w.Logf("%s after %v", what, time.Since(began).Round(10*time.Millisecond))
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			w.Fatalf("waited in vain until %s: %v", what, err)
+		}
+	}
+}
+
+func (w *world) get(path string) (int, []byte, error) {
+	ctx, cancel := context.WithTimeout(w.Context(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.agent.URL+path, nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, body, err
+}
+
+// active lists the targets of the job by pod. One address with two identities is an error.
+func (w *world) active() (map[string]string, error) {
+	_, body, err := w.get("/api/v1/targets?state=active&scrapePool=" + job)
+	if err != nil {
+		return nil, err
+	}
+	var list struct {
+		Data struct {
+			ActiveTargets []struct {
+				ScrapeURL string            `json:"scrapeUrl"`
+				Labels    map[string]string `json:"labels"`
+			} `json:"activeTargets"`
+		} `json:"data"`
+	}
+	if err := json.Unmarshal(body, &list); err != nil {
+		return nil, err
+	}
+	pods, urls := map[string]string{}, map[string]string{}
+	for _, target := range list.Data.ActiveTargets {
+		pod := target.Labels["pod_name"]
+		if other, twice := urls[target.ScrapeURL]; twice {
+			w.Errorf("%s is a target twice: of pod %s and of pod %s", target.ScrapeURL, other, pod)
+		}
+		urls[target.ScrapeURL], pods[pod] = pod, target.ScrapeURL
+	}
+	return pods, nil
+}
+
+// targets is nil when the job's targets are those of the pods.
+func (w *world) targets(pods ...string) error {
+	got, err := w.active()
+	if err != nil {
+		return err
+	}
+	if len(got) != len(pods) || slices.ContainsFunc(pods, func(pod string) bool { return got[pod] == "" }) {
+		return fmt.Errorf("targets are %v, want pods %v", got, pods)
+	}
+	return nil
+}
+
+// seen is one sample of a pod's first series.
+type seen struct {
+	at    int64
+	value float64
+}
+
+// samples are those of a pod, or of the listed target (empty name), in order.
+func (w *world) samples(pod string) []seen {
+	var all []seen
+	for _, taken := range w.receiver.Ledger.Samples(func(l oracle.Labels) bool {
+		return l.Get("__name__") == oracle.Metric && l.Get("series") == "000" && l.Get("pod_name") == pod
+	}) {
+		for at, v := range taken {
+			all = append(all, seen{at, v})
+		}
+	}
+	slices.SortFunc(all, func(a, b seen) int { return int(a.at - b.at) })
+	return all
+}
+
+// arrived is nil when n more scrapes than at the start of the wait, or since the beginning, came from each of the pods.
+func (w *world) arrived(n int, pods ...string) error {
+	for _, pod := range pods {
+		if got := len(w.samples(pod)); got < n {
+			return fmt.Errorf("%d scrapes of pod %q, want %d", got, pod, n)
+		}
+	}
+	return nil
+}
+
+// readOn waits until each pod was read n times more.
+func (w *world) readOn(n int, pods ...string) {
+	w.Helper()
+	for _, pod := range pods {
+		want := len(w.samples(pod)) + n
+		w.wait(fmt.Sprintf("pod %q was read %d times more", pod, n), func() error { return w.arrived(want, pod) })
+	}
+}
+
+// unbroken checks that each scrape of the pods arrived once, in order, without a marker, and that there were no more
+// than one an interval.
+func (w *world) unbroken(pods ...string) {
+	w.Helper()
+	for _, pod := range pods {
+		all := w.samples(pod)
+		for i, s := range all {
+			switch {
+			case value.IsStaleNaN(s.value):
+				w.Errorf("pod %q was marked stale at %v", pod, time.UnixMilli(s.at))
+			case math.Trunc(s.value) != s.value:
+				w.Errorf("pod %q: value %v", pod, s.value)
+			case i > 0 && s.value != all[i-1].value+1:
+				w.Errorf("pod %q: scrape %v after %v", pod, s.value, all[i-1].value)
+			}
+		}
+		if most := int(time.Since(w.began)/interval) + 2; len(all) > most {
+			w.Errorf("pod %q was read %d times, more than %d, once each %v", pod, len(all), most, interval)
+		}
+	}
+}
+
+// gauge is what a metric of the job says.
+func (w *world) gauge(name string) (float64, error) {
+	m, err := w.agent.Metrics(w.Context())
+	if err != nil {
+		return 0, err
+	}
+	v, ok := m.By(name, "job")[job]
+	if !ok {
+		return 0, errors.New("no such metric: " + name)
+	}
+	return v, nil
+}
+
+// serverIs waits until the gauge says whether the API server is there.
+func (w *world) serverIs(up float64) {
+	w.Helper()
+	w.wait(fmt.Sprintf("the gauge of the API server is %v", up), func() error {
+		v, err := w.gauge(apiUp)
+		if err == nil && v != up {
+			err = fmt.Errorf("it is %v", v)
+		}
+		return err
+	})
+}
+
+// shows checks that the page of what was discovered says a word, or does not.
+func (w *world) shows(word string, want bool) {
+	w.Helper()
+	_, page, err := w.get("/service-discovery?pool=" + url.QueryEscape(job))
+	if err != nil {
+		w.Fatal(err)
+	}
+	if got := strings.Contains(string(page), word); got != want {
+		w.Errorf("the page says %q: %v, want %v", word, got, want)
+	}
+}
+
+// said checks how often the log says something.
+func (w *world) said(text string, want int) {
+	w.Helper()
+	if got := strings.Count(w.agent.Process.Log(), text); got != want {
+		w.Errorf("the log says %q %d times, want %d", text, got, want)
+	}
+}
+
+// ready checks what /-/ready says.
+func (w *world) ready(want int) {
+	w.Helper()
+	if got, body, err := w.get("/-/ready"); err != nil || got != want {
+		w.Errorf("/-/ready: %d %s %v, want %d", got, body, err, want)
+	}
+}
+
+// follows checks that a change is seen now, and that what was there was read without a break.
+func (w *world) follows(others ...string) {
+	w.Helper()
+	w.create("late", w.elsewhere(99))
+	w.wait("the new pod is a target", func() error { return w.targets(append(others, "late", "a", "b")...) })
+	w.remove("late")
+	w.wait("the pod that went is none", func() error { return w.targets(append(others, "a", "b")...) })
+	w.readOn(2, "a", "b")
+	w.unbroken("a", "b")
+}
