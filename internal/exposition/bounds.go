@@ -21,7 +21,7 @@ const (
 )
 
 // spent tells that the page has had its share of lines that no sample limit bounds.
-func (p *Page) spent() bool { return p.spare > maxSpareLines }
+func (p *Page) spent() bool { return p.spare > p.spareLimit }
 
 // unlearnable tells that a sample not known before is not worth learning: it is beyond sample_limit.
 func (p *Page) unlearnable() bool { return errors.Is(p.limitErr, ErrSampleLimit) }

@@ -36,9 +36,12 @@ func (e *endless) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-const mb = 1 << 20
+const (
+	mb       = 1 << 20
+	fewLines = 1 << 13
+)
 
-// TestT5HostilePagesCostLinearly reads pages of 2 and 4 MB, whose lines are as short as they can be, and counts what
+// TestT5HostilePagesCostLinearly reads pages of a quarter and half of a megabyte, whose lines are as short as they can be, and counts what
 // that allocates and what is kept of them afterwards.
 func TestT5HostilePagesCostLinearly(t *testing.T) {
 	same := func(s string) func(int) string { return func(int) string { return s } }
@@ -46,23 +49,25 @@ func TestT5HostilePagesCostLinearly(t *testing.T) {
 	for name, c := range map[string]struct {
 		line func(int) string
 		opts Options
+		kept float64 // MB; 0: 0.6
 	}{
-		"newlines":                {same("\n"), Options{}},
-		"blanks":                  {same(" \n"), Options{}},
-		"CRLF":                    {same("\r\n"), Options{}},
-		"one comment":             {same("#\n"), Options{}},
-		"different comments":      {numbered("#%d\n"), Options{}},
-		"HELP of many families":   {numbered("# HELP a%d b\n"), Options{}},
-		"TYPE of many families":   {numbered("# TYPE a%d gauge\n"), Options{}},
-		"one series":              {same("a 1\n"), Options{}},
-		"dropped series":          {numbered("drop%d 1\n"), Options{}},
-		"too many series":         {numbered("a%d 1\n"), Options{SampleLimit: 10_000}},
-		"too many dropped series": {numbered("drop%d 1\n"), Options{SampleLimit: 10_000}},
+		"newlines":                {same("\n"), Options{}, 0},
+		"blanks":                  {same(" \n"), Options{}, 0},
+		"CRLF":                    {same("\r\n"), Options{}, 0},
+		"one comment":             {same("#\n"), Options{}, 0},
+		"different comments":      {numbered("#%d\n"), Options{}, 0},
+		"HELP of many families":   {numbered("# HELP a%d b\n"), Options{}, 5},
+		"TYPE of many families":   {numbered("# TYPE a%d gauge\n"), Options{}, 0},
+		"one series":              {same("a 1\n"), Options{}, 0},
+		"dropped series":          {numbered("drop%d 1\n"), Options{}, 0},
+		"too many series":         {numbered("a%d 1\n"), Options{SampleLimit: fewLines}, 1.5},
+		"too many dropped series": {numbered("drop%d 1\n"), Options{SampleLimit: fewLines}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cost := func(bytes int) (allocated, kept float64) {
 				l := newLearner()
 				p := NewPage(l.layouts, l, c.opts)
+				p.spareLimit = fewLines
 				var b series.Batch
 				before := memory()
 				got, err := p.Read(&endless{left: bytes, line: c.line}, plain, math.MaxInt64, &b)
@@ -71,19 +76,19 @@ func TestT5HostilePagesCostLinearly(t *testing.T) {
 				} else {
 					p.Commit(Shown{}).Release()
 				}
-				t.Logf("%d MB: %+v, %v", bytes/mb, got, err)
+				t.Logf("%d bytes: %+v, %v", bytes, got, err)
 				b = series.Batch{}
 				after := memory()
 				runtime.KeepAlive(p)
 				return float64(after.TotalAlloc - before.TotalAlloc), max(0, float64(after.HeapAlloc)-float64(before.HeapAlloc))
 			}
-			small, _ := cost(2 * mb)
-			large, kept := cost(4 * mb)
+			small, _ := cost(mb / 4)
+			large, kept := cost(mb / 2)
 			t.Logf("allocated %.1f and %.1f MB, kept %.1f MB", small/mb, large/mb, kept/mb)
-			if large > 2.5*small+mb {
+			if large > 2.5*small+mb/8 {
 				t.Errorf("%.1f MB allocated for twice the page that cost %.1f: more than linear", large/mb, small/mb)
 			}
-			if most := 12.0 * mb; kept > most {
+			if most := max(c.kept, 0.6) * mb; kept > most {
 				t.Errorf("%.1f MB kept, want at most %.1f", kept/mb, most/mb)
 			}
 		})
@@ -105,10 +110,10 @@ func TestT5UnfinishedStringIsLookedAtFewTimes(t *testing.T) {
 			l := newLearner()
 			p := NewPage(l.layouts, l, Options{})
 			var b series.Batch
-			body := io.MultiReader(strings.NewReader(begin), oneByte{&endless{left: maxLineBytes / 2, line: func(int) string { return filler }}})
+			body := io.MultiReader(strings.NewReader(begin), oneByte{&endless{left: maxLineBytes / 8, line: func(int) string { return filler }}})
 			_, _ = p.Read(body, plain, math.MaxInt64, &b)
 			p.Abandon()
-			if most := 4 * maxLineBytes / 2; p.scanned > most {
+			if most := 4 * maxLineBytes / 8; p.scanned > most {
 				t.Errorf("%s of %q: %d bytes looked at, want at most %d", name, filler, p.scanned, most)
 			}
 		}
@@ -125,7 +130,7 @@ func TestT5HelpIsForgotten(t *testing.T) {
 	l := newLearner()
 	p := NewPage(l.layouts, l, Options{})
 	before := memory()
-	for i := range 40 {
+	for i := range 24 {
 		var b series.Batch
 		page := fmt.Sprintf("# HELP a%d %s\na%d 1\n", i, strings.Repeat("x", mb/2), i)
 		if _, err := p.Read(strings.NewReader(page), plain, math.MaxInt64, &b); err != nil {
@@ -134,15 +139,15 @@ func TestT5HelpIsForgotten(t *testing.T) {
 		p.Commit(Shown{}).Release()
 	}
 	after := memory()
-	if kept := float64(after.HeapAlloc) - float64(before.HeapAlloc); kept > 8*mb {
-		t.Errorf("%.1f MB kept of 40 pages, each with half of one, want at most 8", kept/mb)
+	if kept := float64(after.HeapAlloc) - float64(before.HeapAlloc); kept > 6*mb {
+		t.Errorf("%.1f MB kept of 24 pages, each with half of one, want at most 6", kept/mb)
 	}
 	runtime.KeepAlive(p)
 }
 
 // TestT5BeyondTheLimitsCountsStay: what is not kept any more is still counted as if it were.
 func TestT5BeyondTheLimitsCountsStay(t *testing.T) {
-	n := maxSpareLines + 1000
+	const n = fewLines + 1000
 	for name, c := range map[string]struct {
 		line func(int) string
 		opts Options
@@ -159,6 +164,7 @@ func TestT5BeyondTheLimitsCountsStay(t *testing.T) {
 			}
 			l := newLearner()
 			p := NewPage(l.layouts, l, c.opts)
+			p.spareLimit = fewLines
 			for round := range 3 {
 				var b series.Batch
 				b.Reset(l.target, 1)

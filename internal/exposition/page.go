@@ -74,9 +74,10 @@ type Counts struct {
 //
 // Cost: half a kilobyte, and a share of its layout. It shrinks when a good page no longer shows a line.
 type Page struct {
-	layouts *Layouts
-	learner Learner
-	opts    Options
+	layouts    *Layouts
+	learner    Learner
+	opts       Options
+	spareLimit int // maxSpareLines, but in tests
 
 	layout *layout // what is known of the lines; nobody else's to change
 
@@ -109,7 +110,7 @@ type Page struct {
 
 // NewPage returns a page that knows no line yet.
 func NewPage(layouts *Layouts, learner Learner, opts Options) *Page {
-	return &Page{layouts: layouts, learner: learner, opts: opts, layout: &layout{refs: 1}}
+	return &Page{layouts: layouts, learner: learner, opts: opts, spareLimit: maxSpareLines, layout: &layout{refs: 1}}
 }
 
 var chunks = sync.Pool{New: func() any { b := make([]byte, chunkBytes); return &b }}
