@@ -29,6 +29,7 @@ type fakeAPI struct {
 	mu sync.Mutex // guards the following
 	// down makes the server hang up without an answer.
 	down     bool
+	expired  bool // each watch begins with the word that its version is too old
 	pods     []corev1.Pod
 	refuse   map[string]int  // status by "verb resource"
 	accepted map[string]bool // bearer tokens; empty: everybody
@@ -70,7 +71,7 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		verb = "watch"
 	}
 	f.mu.Lock()
-	down, pods, status := f.down, f.pods, f.refuse[verb+" "+resource]
+	down, expired, pods, status := f.down, f.expired, f.pods, f.refuse[verb+" "+resource]
 	if token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "); len(f.accepted) > 0 && !f.accepted[token] {
 		status = http.StatusUnauthorized
 	}
@@ -84,6 +85,10 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			Message: fmt.Sprintf("%s is forbidden: no right to %s", resource, verb), Reason: "Forbidden"})
 	case verb == "get":
 		say(w, http.StatusOK, map[string]string{"major": "1", "minor": "37"})
+	case expired && verb == "watch":
+		say(w, http.StatusOK, map[string]any{"type": "ERROR", "object": metav1.Status{
+			TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure", Code: http.StatusGone, Reason: metav1.StatusReasonExpired,
+		}})
 	case r.URL.Query().Get("sendInitialEvents") != "":
 		say(w, http.StatusUnprocessableEntity, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure",
 			Code: http.StatusUnprocessableEntity, Reason: metav1.StatusReasonInvalid, Message: "no streaming lists here"})

@@ -99,7 +99,7 @@ func newPodDiscovery(log *slog.Logger, c *kubernetes.SDConfig, r *reads, m kubeM
 	cfg.ContentType = runtime.ContentTypeProtobuf
 	d := &podDiscovery{
 		log: log.With("role", "pod"), reads: r, metrics: m, events: events,
-		limit: flowcontrol.NewTokenBucketRateLimiter(watchesPerSecond, watchBurst),
+		limit: newWatchLimit(),
 	}
 	if d.namespaces, err = podNamespaces(c.NamespaceDiscovery); err != nil {
 		return nil, err
@@ -149,6 +149,10 @@ func (d *podDiscovery) Run(ctx context.Context, up chan<- []*targetgroup.Group) 
 	}
 	running.Wait()
 	<-ctx.Done()
+}
+
+func newWatchLimit() flowcontrol.RateLimiter {
+	return flowcontrol.NewTokenBucketRateLimiter(watchesPerSecond, watchBurst)
 }
 
 // pause waits where watches were begun too fast.

@@ -158,7 +158,7 @@ func (p *provider) watchFailed(err error) {
 	if apierrors.IsForbidden(err) {
 		p.mu.Lock()
 		if p.rights.denied == "" {
-			p.rights.asked = time.Time{} // what was allowed is not any more
+			p.rights = rights{} // what was allowed is not any more
 		}
 		p.mu.Unlock()
 	}
