@@ -147,9 +147,16 @@ remote_write:
 		}
 	}
 	after := 0
+	defer func() {
+		if t.Failed() {
+			text := make([]byte, 1<<20)
+			t.Logf("%d goroutines before, %d after\n%s", before, after, text[:runtime.Stack(text, true)])
+		}
+	}()
+	const connections = 20 // each open one has three, of both its ends; one leaked by each reload would be a hundred
 	eventually(t, fmt.Sprintf("about %d goroutines", before), func() bool {
 		after = runtime.NumGoroutine()
-		return after <= before+max(2, before/20)
+		return after <= before+connections
 	})
 	t.Logf("%d goroutines before, %d after", before, after)
 	stop()
