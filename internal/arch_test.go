@@ -30,12 +30,12 @@ const (
 
 // allowed is the architecture: what each package may import of ours.
 var allowed = map[string][]string{
-	"footprint": {}, "hashindex": {}, "queue": {}, "relabel": {}, "discovery": {},
+	"footprint": {}, "hashindex": {}, "queue": {}, "relabel": {}, "discovery": {}, "shard": {},
 	"series":      {"hashindex"},
 	"exposition":  {"hashindex", "series"},
-	"scrape":      {"hashindex", "series", "exposition", "relabel", "discovery"},
+	"scrape":      {"hashindex", "series", "exposition", "relabel", "discovery", "shard"},
 	"remotewrite": {"series", "queue", "relabel"},
-	"config":      {"discovery", "queue", "relabel", "remotewrite", "scrape"},
+	"config":      {"discovery", "queue", "relabel", "remotewrite", "scrape", "shard"},
 	"web":         {"config", "discovery", "relabel", "scrape", "remotewrite"}, // reads their Status()
 }
 

@@ -16,10 +16,11 @@ func newCheckCommand(app *kingpin.Application) command {
 	clause := app.Command("check", "Say everything that is wrong with a configuration, and exit 1 if anything is.")
 	file := clause.Arg("FILE", "The configuration.").Required().String()
 	lintFatal := clause.Flag("lint-fatal", "Exit 1 for warnings too.").Bool()
-	var nodeName string
+	var nodeName, shardIndex, shardCount string
 	addNodeName(clause, &nodeName)
+	addShard(clause, &shardIndex, &shardCount)
 	return command{clause: clause, run: func(_ context.Context, stdout, _ io.Writer) int {
-		cfg, err := config.Load(config.Options{File: *file, NodeName: nodeName, Check: true})
+		cfg, err := config.Load(config.Options{File: *file, NodeName: nodeName, ShardIndex: shardIndex, ShardCount: shardCount, Check: true})
 		var problems config.Problems
 		if err != nil && !errors.As(err, &problems) {
 			fmt.Fprintf(stdout, "%s: %v\n", *file, err)

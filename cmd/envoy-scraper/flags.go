@@ -12,6 +12,8 @@ type configFlags struct {
 	kubeconfig     string
 	remoteWriteURL string
 	nodeName       string
+	shardIndex     string
+	shardCount     string
 	externalLabels map[string]string
 	selfScrape     bool
 }
@@ -26,6 +28,7 @@ func addConfigFlags(cmd *kingpin.CmdClause) *configFlags {
 	cmd.Flag("remote-write.url", "Where samples go, if the file has no remote_write, as http://prometheus:9090/api/v1/write.").
 		PlaceHolder("URL").StringVar(&f.remoteWriteURL)
 	addNodeName(cmd, &f.nodeName)
+	addShard(cmd, &f.shardIndex, &f.shardCount)
 	cmd.Flag("external-label", "Label for everything that is sent, as cluster=east. Wins over the file. Repeatable.").
 		PlaceHolder("NAME=VALUE").StringMapVar(&f.externalLabels)
 	cmd.Flag("self-scrape", "Scrape and send the program's own metrics too, as job envoy-scraper.").
@@ -38,6 +41,13 @@ func addNodeName(cmd *kingpin.CmdClause, name *string) {
 		Envar("NODE_NAME").PlaceHolder("NODE").StringVar(name)
 }
 
+func addShard(cmd *kingpin.CmdClause, index, count *string) {
+	cmd.Flag("shard.index", "Which of several instances that share the targets this is, from 0; ordinal: the number at the end of $POD_NAME or the host's name.").
+		PlaceHolder("INDEX").StringVar(index)
+	cmd.Flag("shard.count", "How many instances share the targets. To change it without gaps, write envoy_scraper.shards instead.").
+		PlaceHolder("COUNT").StringVar(count)
+}
+
 // options are what the flags say, for config.Load.
 func (f *configFlags) options() config.Options {
 	return config.Options{
@@ -45,6 +55,8 @@ func (f *configFlags) options() config.Options {
 		Kubeconfig:     f.kubeconfig,
 		RemoteWriteURL: f.remoteWriteURL,
 		NodeName:       f.nodeName,
+		ShardIndex:     f.shardIndex,
+		ShardCount:     f.shardCount,
 		ExternalLabels: f.externalLabels,
 		SelfScrape:     f.selfScrape,
 	}

@@ -109,6 +109,7 @@ func (r *reloader) apply(cfg *config.Config) error {
 	if err := r.writers.Apply(cfg.RemoteWrite); err != nil {
 		return err
 	}
+	r.pools.Shard(cfg.Shards)
 	r.pools.Hold(r.discovery.Hold(cfg.Jobs))
 	if err := r.pools.Apply(cfg.Jobs); err != nil {
 		return fmt.Errorf("scrape_configs: %w", err)

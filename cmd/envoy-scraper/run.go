@@ -70,6 +70,8 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 		AllowLoopback:  f.allowLoopback,
 		OwnAddressOnly: r.ownAddressOnly,
 		ExternalLabels: cfg.RemoteWrite.ExternalLabels,
+		Sharded:        cfg.Shards.On(),
+		Unsharded:      cfg.Unsharded,
 	}, log.Named("scrape"), reg)
 	discovery.TakeClientLogs(log.Named("kubernetes"))
 	found, err := discovery.New(log.Named("discovery"), reg)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
+	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
 // The forms of output of targets and scrape.
@@ -43,7 +45,7 @@ func newTargetsCommand(app *kingpin.Application) command {
 	c := &targetsCommand{}
 	clause := app.Command("targets", "Discover once and print the targets with their labels; with --dropped also what was left out, and by which rule.")
 	c.config = addConfigFlags(clause)
-	clause.Flag("dropped", "Also print what relabeling left out, with the rule that did it, and targets that are not valid.").BoolVar(&c.dropped)
+	clause.Flag("dropped", "Also print what relabeling left out, with the rule that did it, targets that are not valid, and those of other shards.").BoolVar(&c.dropped)
 	clause.Flag("output", "Form of the output: table or json.").Default(outputTable).EnumVar(&c.output, outputTable, outputJSON)
 	clause.Flag("timeout", "How long discovery may take.").Default("30s").DurationVar(&c.timeout)
 	return command{clause: clause, run: c.run}
@@ -65,7 +67,7 @@ func (c *targetsCommand) run(ctx context.Context, stdout, stderr io.Writer) int 
 		fmt.Fprintf(stderr, "envoy-scraper targets: %s\n", config.RedactURLs(err.Error()))
 		return exitRefused
 	}
-	list := listTargets(cfg.Jobs, groups)
+	list := listTargets(cfg, groups, time.Now())
 	write := list.writeTable
 	if c.output == outputJSON {
 		write = list.writeJSON
@@ -82,6 +84,7 @@ type targetList struct {
 	Targets []foundTarget   `json:"targets"`
 	Dropped []droppedTarget `json:"dropped,omitempty"`
 	Invalid []invalidTarget `json:"invalid,omitempty"`
+	Others  []otherTarget   `json:"other_shards,omitempty"`
 	Counts  targetCounts    `json:"counts"`
 }
 
@@ -90,6 +93,7 @@ type targetCounts struct {
 	Targets int `json:"targets"`
 	Dropped int `json:"dropped"`
 	Invalid int `json:"invalid"`
+	Others  int `json:"other_shards,omitempty"`
 }
 
 type foundTarget struct {
@@ -97,6 +101,8 @@ type foundTarget struct {
 	URL        string            `json:"url"`
 	Labels     map[string]string `json:"labels"`
 	Discovered map[string]string `json:"discovered_labels"`
+
+	key uint64 // decides which instance scrapes it
 }
 
 type droppedTarget struct {
@@ -113,10 +119,16 @@ type invalidTarget struct {
 	Discovered map[string]string `json:"discovered_labels"`
 }
 
-// listTargets makes the targets of all jobs, as the scraper would.
-func listTargets(jobs []*promconfig.ScrapeConfig, groups map[string][]*targetgroup.Group) targetList {
+// otherTarget is one that another instance scrapes.
+type otherTarget struct {
+	foundTarget
+	Shard int `json:"shard"`
+}
+
+// listTargets makes the targets of all jobs, as the scraper would at an instant.
+func listTargets(cfg *config.Config, groups map[string][]*targetgroup.Group, now time.Time) targetList {
 	list := targetList{Targets: []foundTarget{}}
-	for _, job := range jobs {
+	for _, job := range cfg.Jobs {
 		seen := map[string]bool{} // equal targets of a job are one
 		for _, g := range groups[job.JobName] {
 			for _, t := range g.Targets {
@@ -124,9 +136,28 @@ func listTargets(jobs []*promconfig.ScrapeConfig, groups map[string][]*targetgro
 			}
 		}
 	}
-	list.Counts = targetCounts{Targets: len(list.Targets), Dropped: len(list.Dropped), Invalid: len(list.Invalid)}
-	list.sort(jobs)
+	list.share(cfg, now)
+	list.Counts = targetCounts{Targets: len(list.Targets), Dropped: len(list.Dropped), Invalid: len(list.Invalid), Others: len(list.Others)}
+	list.sort(cfg.Jobs)
 	return list
+}
+
+// share takes out what other instances scrape.
+func (l *targetList) share(cfg *config.Config, now time.Time) {
+	if !cfg.Shards.On() {
+		return
+	}
+	count := cfg.Shards.At(now).Count
+	mine := l.Targets[:0]
+	for _, t := range l.Targets {
+		owner := shard.Owner(t.key, count)
+		if owner == cfg.Shards.Index || cfg.Unsharded(t.Job) {
+			mine = append(mine, t)
+			continue
+		}
+		l.Others = append(l.Others, otherTarget{foundTarget: t, Shard: owner})
+	}
+	l.Targets = mine
 }
 
 // add sorts one discovered target into targets, dropped and invalid.
@@ -150,7 +181,8 @@ func (l *targetList) add(job *promconfig.ScrapeConfig, own, group model.LabelSet
 		url := scrape.MaskURL(target.URL().String())
 		if key := url + "\xff" + public.String(); !seen[key] {
 			seen[key] = true
-			l.Targets = append(l.Targets, foundTarget{Job: job.JobName, URL: url, Labels: shownLabels(public), Discovered: shownLabels(discovered)})
+			l.Targets = append(l.Targets, foundTarget{Job: job.JobName, URL: url, Labels: shownLabels(public), Discovered: shownLabels(discovered),
+				key: shard.Key(public, target.URL().String())})
 		}
 	}
 }
@@ -172,9 +204,11 @@ func (l *targetList) sort(jobs []*promconfig.ScrapeConfig) {
 	rank := func(name string) int {
 		return slices.IndexFunc(jobs, func(j *promconfig.ScrapeConfig) bool { return j.JobName == name })
 	}
-	slices.SortStableFunc(l.Targets, func(a, b foundTarget) int {
+	byJob := func(a, b foundTarget) int {
 		return cmp.Or(cmp.Compare(rank(a.Job), rank(b.Job)), cmp.Compare(a.URL, b.URL), cmp.Compare(labelWords(a.Labels), labelWords(b.Labels)))
-	})
+	}
+	slices.SortStableFunc(l.Targets, byJob)
+	slices.SortStableFunc(l.Others, func(a, b otherTarget) int { return byJob(a.foundTarget, b.foundTarget) })
 	slices.SortStableFunc(l.Dropped, func(a, b droppedTarget) int {
 		return cmp.Or(cmp.Compare(rank(a.Job), rank(b.Job)), cmp.Compare(place(a.Discovered), place(b.Discovered)))
 	})
@@ -186,7 +220,7 @@ func (l *targetList) sort(jobs []*promconfig.ScrapeConfig) {
 // writeJSON prints the list; what was left out only where it was asked for.
 func (l targetList) writeJSON(w io.Writer, dropped bool) error {
 	if !dropped {
-		l.Dropped, l.Invalid = nil, nil
+		l.Dropped, l.Invalid, l.Others = nil, nil, nil
 	}
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
@@ -225,6 +259,16 @@ func (l targetList) writeTable(w io.Writer, dropped bool) error {
 			return err
 		}
 	}
+	if dropped && len(l.Others) > 0 {
+		fmt.Fprint(w, "\nOf other shards:\n")
+		t := newTable(w, "JOB", "URL", "LABELS", "SHARD")
+		for _, o := range l.Others {
+			t.row(o.Job, o.URL, labelWords(o.Labels), strconv.Itoa(o.Shard))
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
 	return l.writeSummary(w, dropped)
 }
 
@@ -233,8 +277,12 @@ func (l targetList) writeSummary(w io.Writer, dropped bool) error {
 	if !dropped && l.Counts.Dropped+l.Counts.Invalid > 0 {
 		hint = "; --dropped shows why"
 	}
-	_, err := fmt.Fprintf(w, "\nTargets: %d. Discovered but left out by relabeling: %d, not valid: %d%s.\n",
-		l.Counts.Targets, l.Counts.Dropped, l.Counts.Invalid, hint)
+	others := ""
+	if l.Counts.Others > 0 {
+		others = fmt.Sprintf(" Of other shards: %d.", l.Counts.Others)
+	}
+	_, err := fmt.Fprintf(w, "\nTargets: %d.%s Discovered but left out by relabeling: %d, not valid: %d%s.\n",
+		l.Counts.Targets, others, l.Counts.Dropped, l.Counts.Invalid, hint)
 	return err
 }
 

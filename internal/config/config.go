@@ -16,6 +16,7 @@ import (
 	promconfig "github.com/prometheus/prometheus/config"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
+	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
 // Options is what the command line and the environment add to a file.
@@ -24,6 +25,8 @@ type Options struct {
 	RemoteWriteURL string            // used where the file has no remote_write
 	Kubeconfig     string            // for every pod discovery that names no API server
 	NodeName       string            // not empty: only the pods of this node
+	ShardIndex     string            // of this instance, or ShardOrdinal; empty: it has all targets
+	ShardCount     string            // of instances; empty: the file says it
 	ExternalLabels map[string]string // win over global.external_labels
 	SelfScrape     bool              // also scrape ListenAddress
 	ListenAddress  string            // of our own server, as known before it listens: see Config.SetSelfAddress
@@ -47,6 +50,7 @@ type Config struct {
 	Jobs        []*promconfig.ScrapeConfig
 	RemoteWrite remotewrite.Config
 	Extension   Extension
+	Shards      shard.Map // zero: this instance has all targets
 	Warnings    []Problem
 
 	// BuiltinJob names the job that came with the program; empty: none.
@@ -59,3 +63,6 @@ type Config struct {
 func (c *Config) OwnAddressOnly(job string) bool {
 	return job == c.BuiltinJob || slices.Contains(c.Extension.OwnAddressJobs, job)
 }
+
+// Unsharded tells that every instance has a job to itself, however many share the others: its own metrics.
+func (c *Config) Unsharded(job string) bool { return c.opts.SelfScrape && job == selfJob }

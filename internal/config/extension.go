@@ -22,6 +22,8 @@ type Extension struct {
 	OwnAddressJobs []string `yaml:"own_address_jobs,omitempty"`
 	// Queue bounds what waits for each endpoint of remote_write.
 	Queue QueueConfig `yaml:"queue,omitempty"`
+	// Shards is how many instances share the targets, by the instant from which on.
+	Shards []ShardPeriod `yaml:"shards,omitempty"`
 }
 
 // QueueConfig is queue.Config as it stands in a file.
@@ -88,6 +90,7 @@ func (e Extension) Validate(jobs []string) error {
 			seen[job] = true
 		}
 	}
+	errs = append(errs, validateShards(e.Shards)...)
 	var joined interface{ Unwrap() []error }
 	if errors.As(e.Queue.queue().Validate(), &joined) {
 		for _, err := range joined.Unwrap() {

@@ -72,12 +72,17 @@ func (l *loader) load() *Config {
 	l.readRemotes(src)
 	l.readExternalLabels()
 	l.checkExtension()
+	shards := l.shards()
 	l.checkKeys(src)
 	if l.problems.Errors() > 0 {
 		l.lint()
 		return nil
 	}
-	return l.assemble(src)
+	cfg := l.assemble(src)
+	if cfg != nil {
+		cfg.Shards = shards
+	}
+	return cfg
 }
 
 // main is the file that the options name, or the built-in one.

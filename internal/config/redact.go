@@ -94,7 +94,7 @@ func (c *Config) Redacted() (string, error) {
 			root = drop(root, at)
 		}
 	}
-	if len(c.Extension.ClusterWideJobs)+len(c.Extension.OwnAddressJobs) > 0 {
+	if len(c.Extension.ClusterWideJobs)+len(c.Extension.OwnAddressJobs)+len(c.Extension.Shards) > 0 {
 		var ext yaml.Node
 		if err := ext.Encode(c.Extension); err != nil {
 			return "", fmt.Errorf("print the configuration: %w", err)

@@ -20,6 +20,8 @@ const (
 	flagExternalLabel  = "--external-label"
 	flagKubeconfig     = "--kubeconfig"
 	flagNodeName       = "--node-name"
+	flagShardIndex     = "--shard.index"
+	flagShardCount     = "--shard.count"
 )
 
 // remote is an endpoint and where it was written.

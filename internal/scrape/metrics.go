@@ -20,11 +20,14 @@ type metrics struct {
 	dropped  *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	targets  *prometheus.GaugeVec
+	others   *prometheus.GaugeVec
 	unwanted *prometheus.GaugeVec
 	invalid  *prometheus.GaugeVec
 	limited  *prometheus.CounterVec
 	skipped  prometheus.Counter
 	running  prometheus.Gauge
+	shards   prometheus.Gauge
+	moves    *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -45,6 +48,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"job"}),
 		targets:  gauge("targets", "Targets being scraped."),
+		others:   gauge("other_shards_targets", "Targets that other instances scrape."),
 		unwanted: gauge("dropped_targets", "Discovered targets that relabeling left out."),
 		invalid:  gauge("invalid_targets", "Discovered targets that cannot be scraped (no address, a bad interval)."),
 		limited:  counter("label_limit_exceeded_total", "Scrapes that failed for a label limit.", "job"),
@@ -52,6 +56,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "envoy_scraper_scrape_skipped_total", Help: "Turns that passed unused because the target's scrape before was still running.",
 		}),
 		running: f.NewGauge(prometheus.GaugeOpts{Name: "envoy_scraper_scrape_running", Help: "Scrapes running now."}),
+		shards:  f.NewGauge(prometheus.GaugeOpts{Name: "envoy_scraper_scrape_shards", Help: "Instances that share the targets, by the map in force. 0: none do."}),
+		moves:   counter("handovers_total", "Targets taken over from another instance, or left to one.", "direction"),
 	}
 }
 
@@ -89,7 +95,7 @@ func (m *metrics) forget(job string) {
 	by := prometheus.Labels{"job": job}
 	for _, v := range []interface {
 		DeletePartialMatch(prometheus.Labels) int
-	}{m.scrapes, m.failures, m.samples, m.dropped, m.duration, m.targets, m.unwanted, m.invalid, m.limited} {
+	}{m.scrapes, m.failures, m.samples, m.dropped, m.duration, m.targets, m.others, m.unwanted, m.invalid, m.limited} {
 		v.DeletePartialMatch(by)
 	}
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
+	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
 // Options are what scraping takes from the command line.
@@ -28,6 +29,8 @@ type Options struct {
 	AllowLoopback  bool                  // dial discovered loopback addresses
 	OwnAddressOnly func(job string) bool // jobs that may dial a pod's own addresses only; nil: none
 	ExternalLabels labels.Labels         // with the host's name they spread replicas of this process over the interval
+	Sharded        bool                  // instances share the targets, see Pools.Shard: they scrape at the same times
+	Unsharded      func(job string) bool // jobs that every instance has to itself all the same; nil: none
 
 	transport http.RoundTripper // of tests, instead of a network
 }
@@ -45,6 +48,10 @@ type Pools struct {
 	jobs  map[string]*pool
 	found map[string][]*targetgroup.Group // as discovery said last, by job
 	held  map[string]bool                 // jobs whose next Apply waits for an Update, see Hold
+
+	shards  shard.Map   // zero: this instance has all targets
+	phase   shard.Phase // of shards, in force
+	charted chan struct{}
 }
 
 // pool is one job's targets. Guarded by Pools.mu.
@@ -53,6 +60,8 @@ type pool struct {
 	next   *jobState        // takes state's place with the next Update; nil: none is to
 	loops  map[uint64]*loop // running, by target hash
 	ending map[string]*loop // gone, but not marked stale yet, by identity
+	handed map[string]*loop // another instance's now, which has not scraped them yet, by identity
+	others int              // targets of other instances
 	made   made
 	limit  struct {
 		sync.Mutex
@@ -74,24 +83,27 @@ func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prom
 	e.scratch.New = newScratch
 	e.showMemory(reg)
 	return &Pools{
-		env: e, opts: opts, seed: offsetSeed(opts.ExternalLabels), schedule: newSchedule(m, log),
-		jobs: map[string]*pool{}, found: map[string][]*targetgroup.Group{}, held: map[string]bool{},
+		env: e, opts: opts, seed: offsetSeed(opts), schedule: newSchedule(m, log),
+		jobs: map[string]*pool{}, found: map[string][]*targetgroup.Group{}, held: map[string]bool{}, charted: make(chan struct{}, 1),
 	}
 }
 
-func offsetSeed(external labels.Labels) uint64 {
+func offsetSeed(opts Options) uint64 {
 	host, err := os.Hostname()
-	if err != nil {
+	if err != nil || opts.Sharded {
 		host = ""
 	}
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%s%s", host, external)
+	fmt.Fprintf(h, "%s%s", host, opts.ExternalLabels)
 	return h.Sum64()
 }
 
 // Run scrapes until ctx ends. Scrapes that this cuts off yield nothing.
 func (ps *Pools) Run(ctx context.Context) error {
+	var moves sync.WaitGroup
+	moves.Go(func() { ps.runMoves(ctx) })
 	ps.schedule.run(ctx)
+	moves.Wait()
 	return nil
 }
 
@@ -156,7 +168,7 @@ func (ps *Pools) Apply(jobs []*promconfig.ScrapeConfig) error {
 		}
 		switch {
 		case p == nil:
-			p = &pool{state: state, loops: map[uint64]*loop{}, ending: map[string]*loop{}}
+			p = &pool{state: state, loops: map[uint64]*loop{}, ending: map[string]*loop{}, handed: map[string]*loop{}}
 			ps.jobs[name] = p
 		case p.state.whole == state.whole && p.state.ownAddress == state.ownAddress && reflect.DeepEqual(p.state.cfg.HTTPClientConfig, state.cfg.HTTPClientConfig):
 			p.state.failures.reopen(state.failures) // who moves the file away reloads
@@ -224,6 +236,7 @@ func (ps *Pools) sync(p *pool, renew bool) {
 		p.limit.err = fmt.Errorf("%w (number of targets: %d, limit: %d)", errTargetLimit, n, cfg.TargetLimit)
 	}
 	p.limit.Unlock()
+	theirs := ps.share(p)
 
 	old := p.loops
 	p.loops = make(map[uint64]*loop, len(p.made.targets))
@@ -232,6 +245,7 @@ func (ps *Pools) sync(p *pool, renew bool) {
 		if l, ok := old[t.hash]; ok && !renew {
 			l.rediscovered(p.made.found[i])
 			p.loops[t.hash] = l
+			ps.foresee(l)
 			delete(old, t.hash)
 		} else {
 			fresh = append(fresh, i)
@@ -239,17 +253,24 @@ func (ps *Pools) sync(p *pool, renew bool) {
 	}
 	for _, l := range old { // gone, or about to be inherited from
 		id := l.target.identity()
+		if theirs[l.target.key] {
+			ps.handOver(p, id, l)
+			continue
+		}
 		if p.ending[id] == nil {
 			p.ending[id] = l
 		}
 		ps.schedule.remove(l)
 	}
+	ps.reconsider(p, theirs)
 	for _, i := range fresh {
 		ps.start(p, p.made.targets[i], p.made.found[i])
 	}
+	ps.dropLost(p, theirs)
 	p.made.targets, p.made.found = nil, nil // the loops have them
 	m := ps.env.metrics
 	m.targets.WithLabelValues(cfg.JobName).Set(float64(len(p.loops)))
+	m.others.WithLabelValues(cfg.JobName).Set(float64(p.others))
 	m.unwanted.WithLabelValues(cfg.JobName).Set(float64(p.made.droppedCount))
 	m.invalid.WithLabelValues(cfg.JobName).Set(float64(len(p.made.errors)))
 }
@@ -261,12 +282,16 @@ func (ps *Pools) start(p *pool, t *target, found foundTarget) {
 	p.loops[t.hash] = l
 	id := t.identity()
 	onEnd := func() { ps.ended(p, id, l) }
-	begin := func() {
-		now := time.Now()
-		ps.schedule.add(l, now.Add(t.offset(now, ps.seed)), p.forced, onEnd)
+	since := ps.movedHere(p, t)
+	begin := func() { ps.schedule.add(l, ps.first(t, since, time.Now()), p.forced, onEnd) }
+	ps.foresee(l)
+	before := p.ending[id]
+	if before == nil {
+		before = p.handed[id]
 	}
-	if before := p.ending[id]; before != nil {
+	if before != nil {
 		delete(p.ending, id)
+		delete(p.handed, id)
 		if ps.schedule.take(before, func() { l.inherit(before); begin() }) {
 			return
 		}
@@ -284,6 +309,12 @@ func (ps *Pools) ended(p *pool, id string, l *loop) {
 	if p.ending[id] == l {
 		delete(p.ending, id)
 	}
+	if p.handed[id] == l {
+		delete(p.handed, id)
+	}
+	if p.loops[l.target.hash] == l { // its map was replaced at the very instant: the next sync begins it anew
+		delete(p.loops, l.target.hash)
+	}
 }
 
 // stop ends every loop of a job, and those that wait to mark their targets stale. Nothing is marked, as in Prometheus:
@@ -293,9 +324,11 @@ func (ps *Pools) stop(p *pool) {
 		ps.schedule.take(l, l.release)
 		delete(p.loops, hash)
 	}
-	for id, l := range p.ending {
-		ps.schedule.take(l, l.release)
-		delete(p.ending, id)
+	for _, leaving := range []map[string]*loop{p.ending, p.handed} {
+		for id, l := range leaving {
+			ps.schedule.take(l, l.release)
+			delete(leaving, id)
+		}
 	}
 	p.dropNext()
 	p.state.close()
@@ -307,7 +340,7 @@ func (ps *Pools) Status() []PoolStatus {
 	defer ps.mu.Unlock()
 	out := make([]PoolStatus, 0, len(ps.jobs))
 	for name, p := range ps.jobs {
-		s := PoolStatus{Job: name, Dropped: p.made.droppedStatus(p.state.cfg), DroppedCount: p.made.droppedCount, Errors: p.made.errors}
+		s := PoolStatus{Job: name, Dropped: p.made.droppedStatus(p.state.cfg), DroppedCount: p.made.droppedCount, Errors: p.made.errors, Others: p.others}
 		for _, l := range p.loops {
 			s.Targets = append(s.Targets, l.asStatus())
 		}

@@ -24,8 +24,8 @@ func TestRow49TheSeedSpreadsReplicas(t *testing.T) {
 	seen := map[time.Duration]bool{}
 	tg := &target{hash: 0x9e3779b97f4a7c15, interval: 10 * time.Second}
 	for i := range 20 {
-		seed := offsetSeed(labels.FromStrings("replica", fmt.Sprint(i)))
-		if again := offsetSeed(labels.FromStrings("replica", fmt.Sprint(i))); again != seed {
+		seed := offsetSeed(Options{ExternalLabels: labels.FromStrings("replica", fmt.Sprint(i))})
+		if again := offsetSeed(Options{ExternalLabels: labels.FromStrings("replica", fmt.Sprint(i))}); again != seed {
 			t.Fatal("the seed is not stable")
 		}
 		seen[tg.offset(now, seed)] = true

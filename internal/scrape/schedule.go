@@ -33,7 +33,7 @@ const (
 	phaseIdle                 // in the heap, until due
 	phaseWaiting              // its host is busy
 	phaseRunning
-	phaseEnding // in the heap, until its staleness markers are due
+	phaseEnding // in the heap, until its staleness markers are due, or another instance has scraped its target
 	phaseGone
 )
 
@@ -53,10 +53,21 @@ type turn struct {
 	phase   phase
 	leaving bool      // removed while new, waiting or running
 	stale   time.Time // of an ending loop: the first scrape it missed
+	ends    time.Time // of a leaving loop; zero: when Prometheus would mark it stale
+	silent  bool      // a leaving loop marks nothing: another instance goes on
+	moves   move      // to another instance; zero: it does not
 	forced  func() error
 	onEnd   func()
 	onIdle  func() // called, once, with the lock held, when a leaving loop is no longer running
 }
+
+// move is the change of a target to another instance.
+type move struct {
+	at    time.Time // from here on this instance does not scrape it any more
+	first time.Time // when the other one scrapes it first
+}
+
+func (m move) over(now time.Time) bool { return !m.at.IsZero() && !now.Before(m.at) }
 
 func newSchedule(m *metrics, log *zap.Logger) *schedule {
 	return &schedule{metrics: m, log: log, wake: make(chan struct{}, 1), busy: map[string]*loop{}, waiting: map[string][]*loop{}}
@@ -82,7 +93,9 @@ func (s *schedule) leave(l *loop) {
 	}
 	interval := l.target.interval
 	l.turn.stale = l.turn.due
-	l.turn.due = l.turn.due.Add(interval + interval/10)
+	if l.turn.due = l.turn.due.Add(interval + interval/10); !l.turn.ends.IsZero() {
+		l.turn.due = l.turn.ends
+	}
 	l.turn.phase = phaseEnding
 	if l.turn.index >= 0 {
 		heap.Fix(&s.turns, l.turn.index)
@@ -114,16 +127,12 @@ func (s *schedule) take(l *loop, then func()) bool {
 // of the loop fails with; onEnd is called after its end, without the lock. A loop that was removed or taken meanwhile
 // leaves at once.
 func (s *schedule) add(l *loop, due time.Time, forced func() error, onEnd func()) {
-	before := l.turn
-	l.turn = turn{due: due, index: -1, phase: phaseIdle, forced: forced, onEnd: onEnd}
-	if before.leaving {
-		l.turn.leaving, l.turn.onIdle = true, before.onIdle
-		if l.turn.onIdle != nil {
-			l.turn.phase = phaseGone
-		}
-		s.leave(l)
+	l.turn.due, l.turn.index, l.turn.forced, l.turn.onEnd = due, -1, forced, onEnd
+	if l.turn.leaving {
+		s.part(l)
 		return
 	}
+	l.turn.phase = phaseIdle
 	heap.Push(&s.turns, l)
 	s.poke()
 }
@@ -171,6 +180,9 @@ func (s *schedule) start(ctx context.Context) time.Duration {
 		switch {
 		case l.turn.phase == phaseEnding:
 			s.end(l)
+		case l.turn.moves.over(now): // the pools are about to say so
+			s.quiet(l, l.turn.moves.first)
+			s.part(l)
 		case s.busy[l.target.hostPort] != nil:
 			l.turn.phase = phaseWaiting
 			s.waiting[l.target.hostPort] = append(s.waiting[l.target.hostPort], l)
@@ -195,8 +207,13 @@ func (s *schedule) room(now time.Time) time.Duration {
 // end runs the end of a loop beside the schedule.
 func (s *schedule) end(l *loop) {
 	l.turn.phase = phaseGone
+	silent, stale := l.turn.silent, l.turn.stale
 	s.running.Go(func() {
-		l.end(l.turn.stale)
+		if silent {
+			l.release()
+		} else {
+			l.end(stale)
+		}
 		l.turn.onEnd()
 	})
 }
@@ -228,8 +245,11 @@ func (s *schedule) finished(ctx context.Context, l *loop) {
 		if s.waiting[host] = s.waiting[host][1:]; len(s.waiting[host]) == 0 {
 			delete(s.waiting, host)
 		}
+		if next.turn.moves.over(time.Now()) && !next.turn.leaving {
+			s.quiet(next, next.turn.moves.first)
+		}
 		if next.turn.leaving {
-			s.back(next)
+			s.part(next)
 			continue
 		}
 		s.scrape(ctx, next)
@@ -245,16 +265,22 @@ func (s *schedule) back(l *loop) {
 		l.turn.due = l.turn.due.Add(missed * interval)
 		s.metrics.skipped.Add(float64(missed))
 	}
-	l.turn.phase = phaseIdle
 	if l.turn.leaving {
-		if l.turn.onIdle != nil {
-			l.turn.phase = phaseGone
-		}
-		s.leave(l)
+		s.part(l)
 		return
 	}
+	l.turn.phase = phaseIdle
 	heap.Push(&s.turns, l)
 	s.poke()
+}
+
+// part gives a leaving loop, which is in no list, its end.
+func (s *schedule) part(l *loop) {
+	l.turn.phase = phaseIdle
+	if l.turn.onIdle != nil {
+		l.turn.phase = phaseGone
+	}
+	s.leave(l)
 }
 
 // turns is a heap of loops by due time.

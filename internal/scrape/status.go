@@ -45,6 +45,7 @@ type PoolStatus struct {
 	Targets      []TargetStatus  // running, by URL
 	Dropped      []DroppedTarget // at most keep_dropped_targets
 	DroppedCount int             // all of them
+	Others       int             // targets that other instances scrape, see Pools.Shard
 	Errors       []string        // discovered targets that are no valid target (no address, bad interval): why
 }
 

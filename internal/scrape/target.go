@@ -26,6 +26,7 @@ type target struct {
 	socket   string        // Unix socket that it stands behind; empty: none
 	labels   labels.Labels // public: what its series carry
 	hash     uint64        // of every label, hidden ones too, and the URL: equal targets of a job are one
+	key      uint64        // where instances share the targets: the same in all of them; else 0
 	interval time.Duration
 	timeout  time.Duration
 	named    bool // by a list of the user's own
@@ -215,6 +216,9 @@ const (
 func (t *target) offset(now time.Time, seed uint64) time.Duration {
 	interval := int64(t.interval)
 	h := t.hash ^ seed
+	if t.key != 0 { // hash may be another in another build
+		h = t.key ^ seed
+	}
 	place := h % uint64(interval)
 	if convoys := uint64(interval / int64(convoyDistance)); convoys > 1 {
 		place = h%convoys*uint64(convoyDistance) + h/convoys%uint64(convoyTime) + seed%uint64(convoyDistance)

@@ -1,0 +1,153 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/shard"
+)
+
+// ShardOrdinal as Options.ShardIndex takes the number at the end of the pod's or the host's name.
+const ShardOrdinal = "ordinal"
+
+// podNameVariable is where the downward API puts the name of the pod, by custom.
+const podNameVariable = "POD_NAME"
+
+// ShardPeriod says how many instances share the targets from an instant on.
+type ShardPeriod struct {
+	Count int     `yaml:"count"`
+	From  Instant `yaml:"from,omitempty"` // zero: from the beginning
+}
+
+// Instant is a time as RFC 3339 writes it.
+type Instant struct{ time.Time }
+
+// UnmarshalYAML takes nothing but RFC 3339: a date alone, or a time without a zone, could mean several instants.
+func (i *Instant) UnmarshalYAML(decode func(any) error) (err error) {
+	var text string
+	if err := decode(&text); err != nil {
+		return err
+	}
+	if i.Time, err = time.Parse(time.RFC3339, text); err != nil {
+		return fmt.Errorf("%q is not an instant as 2026-11-24T15:00:00Z", text)
+	}
+	return nil
+}
+
+// MarshalYAML writes what UnmarshalYAML reads.
+func (i Instant) MarshalYAML() (any, error) { return i.Format(time.RFC3339), nil }
+
+// validateShards finds every problem of a map.
+func validateShards(periods []ShardPeriod) (errs []error) {
+	for i, p := range periods {
+		key := fmt.Sprintf("shards[%d]", i)
+		if p.Count < 1 {
+			errs = append(errs, keyError{key + ".count", strconv.Itoa(p.Count), "at least one instance has to scrape"})
+		}
+		from := p.From.Format(time.RFC3339)
+		switch {
+		case i == 0 && !p.From.IsZero():
+			errs = append(errs, keyError{key + ".from", from, "the first entry holds from the beginning: leave from out, or put before it what holds until then"})
+		case i > 0 && p.From.IsZero():
+			errs = append(errs, keyError{key, fmt.Sprintf("count: %d", p.Count), "has no from: every entry but the first needs the instant at which all instances change to it"})
+		case i > 0 && !p.From.After(periods[i-1].From.Time):
+			errs = append(errs, keyError{key + ".from", from, "is not after that of the entry before"})
+		}
+	}
+	return errs
+}
+
+// shards makes the map of what the flags and the file say.
+func (l *loader) shards() shard.Map {
+	before := l.problems.Errors()
+	m := shard.Map{Periods: l.shardPeriods()}
+	if l.opts.ShardIndex != "" {
+		m.Index = l.shardIndex()
+	}
+	refuse := func(flag, value, why, fix string) {
+		l.add(Problem{File: flag, Value: value, Why: why, Fix: fix})
+	}
+	shared := len(m.Periods) > 0
+	switch {
+	case l.opts.ShardIndex != "" && !shared && before == l.problems.Errors():
+		refuse(flagShardIndex, l.opts.ShardIndex, "of how many instances is not said", "give "+flagShardCount+" too, or write "+extensionKey+".shards")
+	case l.opts.ShardIndex == "" && shared && (l.opts.ShardCount != "" || !l.opts.Check):
+		refuse(flagShardIndex, "", "the targets are shared by several instances, and which of them this is, is not said",
+			"give "+flagShardIndex+" too, as a number or as "+ShardOrdinal)
+	case shared && l.opts.NodeName != "":
+		refuse(flagNodeName, l.opts.NodeName, "each node scrapes its own pods, so there is nothing that shards could share", "leave "+flagNodeName+" (and NODE_NAME) or the shards out")
+	}
+	if before != l.problems.Errors() || l.opts.ShardIndex == "" {
+		return shard.Map{}
+	}
+	most := 0
+	for _, p := range m.Periods {
+		most = max(most, p.Count)
+	}
+	if m.Index >= most {
+		refuse(flagShardIndex, strconv.Itoa(m.Index), fmt.Sprintf("of %d instances the last has index %d", most, most-1), "correct it, or the number of instances")
+	}
+	return m
+}
+
+// shardPeriods are those of --shard.count or of the file.
+func (l *loader) shardPeriods() (periods []shard.Period) {
+	for _, p := range l.ext.Shards {
+		periods = append(periods, shard.Period{Count: p.Count, From: p.From.Time})
+	}
+	text := l.opts.ShardCount
+	if text == "" {
+		return periods
+	}
+	count, err := strconv.Atoi(text)
+	p := Problem{File: flagShardCount, Value: text, Fix: "give how many instances there are, from 1 on"}
+	switch {
+	case err != nil:
+		p.Why = "not a number"
+	case count < 1:
+		p.Why = "at least one instance has to scrape"
+	case len(periods) > 0:
+		p.Why, p.Fix = extensionKey+".shards says the same", "leave one of the two out"
+	default:
+		return []shard.Period{{Count: count}}
+	}
+	l.add(p)
+	return []shard.Period{{Count: max(1, count)}}
+}
+
+var endsInNumber = regexp.MustCompile(`-([0-9]+)$`)
+
+// shardIndex is which instance this is.
+func (l *loader) shardIndex() int {
+	text := l.opts.ShardIndex
+	p := Problem{File: flagShardIndex, Value: text, Fix: "give a number from 0 on, or " + ShardOrdinal}
+	if strings.EqualFold(text, ShardOrdinal) {
+		name, _ := l.opts.LookupEnv(podNameVariable)
+		if name == "" {
+			name, _ = os.Hostname()
+		}
+		found := endsInNumber.FindStringSubmatch(name)
+		if found == nil {
+			p.Why = fmt.Sprintf("the name %q does not end in a number, as envoy-scraper-0 of a StatefulSet does", name)
+			p.Fix = "give the index, or the pod's name in " + podNameVariable
+			l.add(p)
+			return 0
+		}
+		text = found[1]
+	}
+	index, err := strconv.Atoi(text)
+	switch {
+	case err != nil:
+		p.Why = "not a number"
+	case index < 0:
+		p.Why = "less than 0"
+	default:
+		return index
+	}
+	l.add(p)
+	return 0
+}

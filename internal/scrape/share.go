@@ -1,0 +1,191 @@
+package scrape
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/shard"
+)
+
+// Several instances can share the targets. How a target changes from one to another when their number does:
+//
+//	T−i      T       T+i      T+2i        i: the target's interval
+//	 ├── a ──┼───────┼── b ───┤           T: the instant of the map
+//
+// The old owner scrapes it last at a, before T. The new one scrapes it first at b: the first of the target's turns,
+// which are the same in all instances, that is one interval after T or later. So b is two intervals after a, one
+// sample is missing, and both a delivery that takes time and clocks that differ have one interval before the order of
+// samples suffers. The new owner waits for nothing but the clock. Nobody marks anything stale, unless discovery loses
+// the target before b: then the old owner does, since the new one never had it.
+
+// handover words of the metric.
+const (
+	movedHere = "here"
+	movedAway = "away"
+)
+
+// Shard makes this instance one of those of a map. Targets that are others' are handed over; see above for how the
+// instants of the map are kept. Options.Sharded must have been set.
+func (ps *Pools) Shard(m shard.Map) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if ps.shards.Equal(m) {
+		return
+	}
+	now, before := time.Now(), ps.shards
+	ps.shards = m
+	ps.moveTo(now)
+	if before.On() && before.At(now).Count != m.At(now).Count {
+		ps.env.log.Warn("the number of shards changed without an instant that was known before: until all instances have it, "+
+			"some targets may be scraped twice or not at all", zap.Int("shards", m.At(now).Count))
+		ps.phase.Since, ps.phase.Before = now, before.At(now).Count
+	}
+	ps.syncAll()
+	select {
+	case ps.charted <- struct{}{}:
+	default:
+	}
+}
+
+// moveTo makes what holds now the phase in force. The caller holds mu.
+func (ps *Pools) moveTo(now time.Time) {
+	ps.phase = ps.shards.At(now)
+	ps.env.metrics.shards.Set(float64(ps.phase.Count))
+}
+
+// syncAll gives every job the targets of the phase in force. The caller holds mu.
+func (ps *Pools) syncAll() {
+	for _, p := range ps.jobs {
+		ps.sync(p, false)
+	}
+}
+
+// longestLook is how long a map is left alone before one of its instants: the wall clock may be set meanwhile.
+const longestLook = time.Second
+
+// runMoves puts each phase of the map into force at its instant, until ctx ends.
+func (ps *Pools) runMoves(ctx context.Context) {
+	for {
+		var look <-chan time.Time
+		if wait, pending := ps.move(time.Now()); pending {
+			look = time.After(wait)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ps.charted:
+		case <-look:
+		}
+	}
+}
+
+// move puts the phase of an instant into force, and returns when to look again.
+func (ps *Pools) move(now time.Time) (wait time.Duration, pending bool) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if phase := ps.shards.At(now); phase.Count != ps.phase.Count {
+		ps.moveTo(now)
+		ps.syncAll()
+		ps.env.log.Info("the number of shards changed", zap.Int("from", phase.Before), zap.Int("to", phase.Count), zap.Int("index", ps.shards.Index))
+	}
+	next, pending := ps.shards.Next(now)
+	return min(next.From.Sub(now), longestLook), pending
+}
+
+// share takes the targets of other instances out of those that were made for a job, and returns their keys.
+func (ps *Pools) share(p *pool) map[uint64]bool {
+	p.others = 0
+	if !ps.isShared(p) {
+		return nil
+	}
+	theirs := map[uint64]bool{}
+	targets, found := p.made.targets[:0], p.made.found[:0]
+	for i, t := range p.made.targets {
+		t.key = shard.Key(t.labels, t.url)
+		if !ps.shards.Mine(t.key, ps.phase.Count) {
+			theirs[t.key] = true
+			p.others++
+			continue
+		}
+		targets, found = append(targets, t), append(found, p.made.found[i])
+	}
+	p.made.targets, p.made.found = targets, found
+	return theirs
+}
+
+func (ps *Pools) isShared(p *pool) bool {
+	return ps.shards.On() && (ps.opts.Unsharded == nil || !ps.opts.Unsharded(p.state.cfg.JobName))
+}
+
+// movedHere is when a target that was another instance's became this one's; zero: it was not, as far as is known.
+func (ps *Pools) movedHere(p *pool, t *target) time.Time {
+	if !ps.isShared(p) || ps.phase.Before == 0 || ps.shards.Mine(t.key, ps.phase.Before) {
+		return time.Time{}
+	}
+	if time.Since(ps.phase.Since) < t.interval {
+		ps.env.metrics.moves.WithLabelValues(movedHere).Inc()
+	}
+	return ps.phase.Since
+}
+
+// first is a target's first turn from now on that leaves the one who had it until since an interval.
+func (ps *Pools) first(t *target, since, now time.Time) time.Time {
+	from := now
+	if wait := since.Add(t.interval - 1).Sub(now); wait > 0 {
+		from = now.Add(wait)
+	}
+	return from.Add(t.offset(from, ps.seed))
+}
+
+// foresee tells the schedule when a loop's target moves away, so that no scrape begins after that.
+func (ps *Pools) foresee(l *loop) {
+	if !ps.shards.On() || l.target.key == 0 {
+		return
+	}
+	var m move
+	now := time.Now()
+	if next, ok := ps.shards.Next(now); ok && !ps.shards.Mine(l.target.key, next.Count) {
+		m = move{at: next.From, first: ps.first(l.target, next.From, now)}
+	}
+	ps.schedule.moveAt(l, m)
+}
+
+// handOver ends a loop whose target is another instance's now.
+func (ps *Pools) handOver(p *pool, id string, l *loop) {
+	ps.env.metrics.moves.WithLabelValues(movedAway).Inc()
+	if p.handed[id] != nil { // twice the same series
+		ps.schedule.take(l, l.release)
+		return
+	}
+	now := time.Now()
+	first := now
+	if now.Sub(ps.phase.Since) < 2*l.target.interval {
+		first = ps.first(l.target, ps.phase.Since, now)
+	}
+	if ps.schedule.hand(l, first) {
+		p.handed[id] = l
+	}
+}
+
+// reconsider takes back markers that wait: their target is found again, but it is another instance's by now.
+func (ps *Pools) reconsider(p *pool, theirs map[uint64]bool) {
+	for id, l := range p.ending {
+		if theirs[l.target.key] {
+			delete(p.ending, id)
+			ps.handOver(p, id, l)
+		}
+	}
+}
+
+// dropLost has those handed loops mark their targets stale that discovery does not find any more.
+func (ps *Pools) dropLost(p *pool, theirs map[uint64]bool) {
+	for id, l := range p.handed {
+		if !theirs[l.target.key] {
+			delete(p.handed, id)
+			p.ending[id] = l
+			ps.schedule.drop(l)
+		}
+	}
+}

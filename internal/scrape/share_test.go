@@ -1,0 +1,353 @@
+package scrape
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+	"github.com/envoy-scraper/envoy-scraper/internal/shard"
+)
+
+// fleet is several instances that scrape the same pages into the same sink, each with a table of its own.
+type fleet struct {
+	instances []*rig
+	pages     *pages
+	maps      []shard.Period
+}
+
+// fleetDuring runs n instances of a map in a bubble of fake time.
+func fleetDuring(t *testing.T, n int, periods func(start time.Time) []shard.Period, body func(t *testing.T, f *fleet)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fleet{pages: &pages{}, maps: periods(time.Now())}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, n)
+		for i := range n {
+			table := series.NewTable()
+			s := &sink{table: table}
+			r := &rig{Pools: New(table, s, Options{transport: f.pages, Sharded: true}, zap.NewNop(), nil), sink: s, pages: f.pages, table: table}
+			f.instances = append(f.instances, r)
+			r.Shard(shard.Map{Index: i, Periods: f.maps})
+			r.apply(t, job(t, ""))
+			go func() { done <- r.Run(ctx) }()
+		}
+		body(t, f)
+		stop()
+		for range n {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// hosts are n targets, and what discovery says of them.
+func (f *fleet) hosts(n int) (names []string, found []model.LabelSet) {
+	for i := range n {
+		name := fmt.Sprintf("h%d:1", i)
+		f.pages.set(name, "x 1\n")
+		names, found = append(names, name), append(found, at(name))
+	}
+	return names, found
+}
+
+func (f *fleet) discover(found ...model.LabelSet) {
+	for _, r := range f.instances {
+		r.discover(found...)
+	}
+}
+
+// taken is one batch of an instance.
+type taken struct {
+	by    int
+	at    time.Time
+	stale bool
+}
+
+// of lists what all instances yielded of a target, in the order of the timestamps.
+func (f *fleet) of(host string) (all []taken) {
+	up := fmt.Sprintf(`{__name__="up", instance=%q, job="envoy"}`, host)
+	for i, r := range f.instances {
+		r.sink.mu.Lock()
+		for _, g := range r.sink.got {
+			if v, ok := g.samples[up]; ok {
+				all = append(all, taken{by: i, at: g.at, stale: v == "stale"})
+			}
+		}
+		r.sink.mu.Unlock()
+	}
+	for i := range all { // few
+		for j := i; j > 0 && all[j].at.Before(all[j-1].at); j-- {
+			all[j], all[j-1] = all[j-1], all[j]
+		}
+	}
+	return all
+}
+
+func changes(counts ...int) func(start time.Time) []shard.Period {
+	return func(start time.Time) (periods []shard.Period) {
+		for i, count := range counts {
+			p := shard.Period{Count: count}
+			if i > 0 {
+				p.From = start.Add(time.Duration(i) * 100 * time.Second).Round(0)
+			}
+			periods = append(periods, p)
+		}
+		return periods
+	}
+}
+
+// TestShardsHandOver: 3 instances become 5 and 3 again. Of each target there is a sample in every interval but one for
+// each move, from the instance that owns it, and never a marker.
+func TestShardsHandOver(t *testing.T) {
+	const interval = 10 * time.Second
+	fleetDuring(t, 5, changes(3, 5, 3), func(t *testing.T, f *fleet) {
+		names, found := f.hosts(60)
+		f.discover(found...)
+		begin := time.Now()
+		pass(300 * time.Second)
+		moves := 0
+		for _, name := range names {
+			all := f.of(name)
+			var gaps int
+			for i, s := range all {
+				if s.stale {
+					t.Fatalf("%s: instance %d marked it stale at %v", name, s.by, s.at.Sub(begin))
+				}
+				if i == 0 {
+					continue
+				}
+				before := all[i-1]
+				switch d := s.at.Sub(before.at); {
+				case s.by != before.by && d != 2*interval:
+					t.Errorf("%s: instance %d goes on %v after instance %d, want two intervals", name, s.by, d, before.by)
+				case s.by == before.by && d != interval:
+					t.Errorf("%s: %v between two samples of instance %d", name, d, s.by)
+				}
+				if s.by != before.by {
+					gaps++
+				}
+			}
+			if want := 30 - gaps; len(all) != want {
+				t.Errorf("%s: %d samples in 30 intervals with %d moves", name, len(all), gaps)
+			}
+			moves += gaps
+		}
+		if moves < 2*12 || moves > 2*36 { // 2 of 5 targets, there and back
+			t.Errorf("%d moves of 60 targets from 3 to 5 instances and back", moves)
+		}
+		for i, r := range f.instances {
+			if loops, handed := len(r.jobs["envoy"].loops), len(r.jobs["envoy"].handed); handed != 0 || (i >= 3) != (loops == 0) {
+				t.Errorf("instance %d ends with %d targets, %d handed over", i, loops, handed)
+			}
+			if i >= 3 && r.table.Len() != 0 {
+				t.Errorf("instance %d, which has no targets any more, keeps %d series", i, r.table.Len())
+			}
+		}
+	})
+}
+
+// movingHost is a target that instance 0 of one hands to instance 1 of two.
+func movingHost(t *testing.T) string {
+	t.Helper()
+	for i := range 100 {
+		name := fmt.Sprintf("m%d:1", i)
+		made := makeTargets(job(t, ""), []*targetgroup.Group{{Source: "0", Targets: []model.LabelSet{at(name)}}}, false)
+		if tg := made.targets[0]; shard.Owner(shard.Key(tg.labels, tg.url), 2) == 1 {
+			return name
+		}
+	}
+	t.Fatal("none of 100 targets moves")
+	return ""
+}
+
+// TestATargetThatEndsWhileItMoves is marked stale by one instance, once, and in order.
+func TestATargetThatEndsWhileItMoves(t *testing.T) {
+	const interval, instant = 10 * time.Second, 100 * time.Second
+	host := movingHost(t)
+	for _, tc := range []struct {
+		name  string
+		gone  time.Duration // after the start
+		again time.Duration // zero: never
+		marks []int         // by which instance
+	}{
+		{name: "long before", gone: instant - 50*time.Second, marks: []int{0}},
+		{name: "shortly before", gone: instant - time.Second, marks: []int{0}},
+		{name: "found again by the other before it was marked", gone: instant - time.Second, again: instant + 5*time.Second},
+		{name: "after, before the other scraped it", gone: instant + time.Second, marks: []int{0}},
+		{name: "after, and back again", gone: instant + time.Second, again: instant + 3*time.Second, marks: []int{0}},
+		{name: "after the other scraped it", gone: instant + 2*interval, marks: []int{1}},
+		{name: "long after", gone: instant + 50*time.Second, marks: []int{1}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			fleetDuring(t, 2, changes(1, 2), func(t *testing.T, f *fleet) {
+				f.pages.set(host, "x 1\n")
+				f.discover(at(host))
+				pass(tc.gone)
+				f.discover()
+				if tc.again > 0 {
+					pass(tc.again - tc.gone)
+					f.discover(at(host))
+				}
+				pass(5 * interval)
+				var marks []int
+				all := f.of(host)
+				for i, s := range all {
+					if s.stale {
+						marks = append(marks, s.by)
+					}
+					if i > 0 && !s.at.After(all[i-1].at) {
+						t.Errorf("two samples at %v", s.at)
+					}
+				}
+				if fmt.Sprint(marks) != fmt.Sprint(tc.marks) {
+					t.Errorf("marked stale by the instances %v, want %v", marks, tc.marks)
+				}
+				if last := all[len(all)-1]; tc.again > 0 && (last.stale || last.by != 1) {
+					t.Errorf("the last of a target that came back is %+v", last)
+				}
+				if n := f.instances[0].table.Len(); tc.gone >= instant && n != 0 {
+					t.Errorf("the old owner keeps %d series", n)
+				}
+			})
+		})
+	}
+}
+
+// TestNoScrapeBeginsAfterTheInstant: the schedule keeps it by itself, however late the pools are; also for a scrape whose
+// turn came before and that waited for its host.
+func TestNoScrapeBeginsAfterTheInstant(t *testing.T) {
+	for name, answer := range map[string]time.Duration{"idle": 0, "waiting for its host": 4500 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			during(t, func(t *testing.T, r *rig) {
+				r.pages.set("a:1", "x 1\n")
+				r.pages.slow(answer)
+				r.apply(t, job(t, "  scrape_interval: 5s\n"))
+				var found []model.LabelSet
+				for i := range 5 {
+					l := at("a:1")
+					l["n"] = model.LabelValue(fmt.Sprint(i))
+					found = append(found, l)
+				}
+				r.discover(found...)
+				pass(60 * time.Second)
+				instant := time.Now().Add(500 * time.Millisecond).Round(0)
+				for _, l := range r.jobs["envoy"].loops {
+					r.schedule.moveAt(l, move{at: instant, first: instant.Add(20 * time.Second)})
+				}
+				before := r.batches()
+				pass(500*time.Millisecond - 1)
+				begun := r.pages.scrapes()
+				pass(60 * time.Second)
+				if n := r.pages.scrapes(); n != begun {
+					t.Errorf("%d scrapes began after the instant", n-begun)
+				}
+				for i := before; i < r.batches(); i++ {
+					if got := r.values(t, i); strings.Contains(fmt.Sprint(got), "stale") {
+						t.Errorf("marked stale: %v", got)
+					}
+				}
+				if n := r.table.Len(); n != 0 {
+					t.Errorf("%d series left in the table", n)
+				}
+				begun = r.pages.scrapes()
+				r.discover(found...) // the pools have it all the same: they begin anew
+				pass(60 * time.Second)
+				if r.pages.scrapes() == begun {
+					t.Error("the targets are lost")
+				}
+			})
+		})
+	}
+}
+
+// TestShardsAreCountedAndSpareOwnJobs: what others scrape is neither dropped nor invalid; jobs can be exempt.
+func TestShardsAreCountedAndSpareOwnJobs(t *testing.T) {
+	fleetDuring(t, 2, changes(2), func(t *testing.T, f *fleet) {
+		_, found := f.hosts(40)
+		f.discover(found...)
+		pass(time.Second)
+		sum := 0
+		for _, r := range f.instances {
+			s := r.Status()[0]
+			if s.DroppedCount != 0 || len(s.Errors) != 0 || len(s.Targets)+s.Others != 40 || s.Others == 0 {
+				t.Errorf("%d targets, %d of others, %d dropped, errors %v", len(s.Targets), s.Others, s.DroppedCount, s.Errors)
+			}
+			sum += len(s.Targets)
+		}
+		if sum != 40 {
+			t.Errorf("all instances together have %d of 40 targets", sum)
+		}
+		own := f.instances[1]
+		own.opts.Unsharded = func(job string) bool { return job == "envoy" }
+		own.discover(found...)
+		if s := own.Status()[0]; len(s.Targets) != 40 || s.Others != 0 {
+			t.Errorf("of a job that is not shared: %d targets, %d of others", len(s.Targets), s.Others)
+		}
+	})
+}
+
+// TestAMapIsReplaced: an instant that is taken back, or moved, before it has come.
+func TestAMapIsReplaced(t *testing.T) {
+	host := movingHost(t)
+	fleetDuring(t, 2, changes(1, 2), func(t *testing.T, f *fleet) {
+		f.pages.set(host, "x 1\n")
+		f.discover(at(host))
+		pass(50 * time.Second)
+		later := f.maps[1].From.Add(100 * time.Second)
+		for i, r := range f.instances {
+			r.Shard(shard.Map{Index: i, Periods: []shard.Period{{Count: 1}, {Count: 2, From: later}}})
+		}
+		pass(250 * time.Second)
+		all := f.of(host)
+		for i := 1; i < len(all); i++ {
+			d := all[i].at.Sub(all[i-1].at)
+			if moved := all[i].by != all[i-1].by; all[i].stale || moved != (d == 20*time.Second) || !moved && d != 10*time.Second {
+				t.Errorf("%+v follows %+v", all[i], all[i-1])
+			}
+			if all[i].by == 0 && !all[i].at.Before(later) || all[i].by == 1 && all[i].at.Before(later.Add(10*time.Second)) {
+				t.Errorf("%+v, the instant being %v", all[i], later)
+			}
+		}
+		if all[len(all)-1].by != 1 {
+			t.Error("the target never moved")
+		}
+	})
+}
+
+// TestAChangeWithoutAnInstantMarksNothing: it may leave gaps and samples of two instances, but no markers.
+func TestAChangeWithoutAnInstantMarksNothing(t *testing.T) {
+	fleetDuring(t, 2, changes(1), func(t *testing.T, f *fleet) {
+		names, found := f.hosts(20)
+		f.discover(found...)
+		pass(50 * time.Second)
+		for i, r := range f.instances {
+			r.Shard(shard.Map{Index: i, Periods: []shard.Period{{Count: 2}}})
+			pass(3 * time.Second)
+		}
+		pass(60 * time.Second)
+		moved := 0
+		for _, name := range names {
+			all := f.of(name)
+			for i := 1; i < len(all); i++ {
+				if all[i].stale {
+					t.Errorf("%s was marked stale", name)
+				}
+				if all[i].by != all[i-1].by {
+					moved++
+				}
+			}
+		}
+		if moved == 0 {
+			t.Error("nothing moved")
+		}
+	})
+}

@@ -1,0 +1,125 @@
+package shard
+
+import (
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// keys are those of n targets as a mesh has them: their names differ in a few digits.
+func keys(n int) []uint64 {
+	out := make([]uint64, n)
+	for i := range out {
+		host := fmt.Sprintf("10.%d.%d.%d:15090", i>>16, i>>8&255, i&255)
+		ls := labels.FromStrings("instance", host, "job", "envoy-stats", "namespace", "shop", "pod_name", fmt.Sprintf("reviews-v1-%05d", i))
+		out[i] = Key(ls, "http://"+host+"/stats/prometheus")
+	}
+	return out
+}
+
+// TestOwnersNeverChange holds what instances of different builds must agree on.
+func TestOwnersNeverChange(t *testing.T) {
+	ls := labels.FromStrings("instance", "10.0.0.1:15090", "job", "envoy-stats")
+	const url = "http://10.0.0.1:15090/stats/prometheus"
+	const text = "instance\xff10.0.0.1:15090\xffjob\xffenvoy-stats\xffhttp://10.0.0.1:15090/stats/prometheus"
+	key := Key(ls, url)
+	if want := uint64(0x8ba483339715407d); key != want {
+		t.Errorf("the key of a target is %#x, want %#x: XXH64 of %q", key, want, text)
+	}
+	var got []int
+	for n := 1; n <= 12; n++ {
+		got = append(got, Owner(key, n))
+	}
+	if want := "[0 0 0 0 4 4 4 4 4 4 4 4]"; fmt.Sprint(got) != want {
+		t.Errorf("owners by number of instances = %v, want %v", got, want)
+	}
+	if Key(ls, url+"?a") == key || Key(labels.FromStrings("instance", "10.0.0.1:15090", "job", "envoy-statt"), url) == key {
+		t.Error("another target has the same key")
+	}
+}
+
+// TestOwnerIsTheAlgorithmOfThePaper compares with keys and owners that the paper's code gives.
+func TestOwnerIsTheAlgorithmOfThePaper(t *testing.T) {
+	for _, tc := range []struct {
+		key   uint64
+		count int
+		want  int
+	}{{0, 1, 0}, {0, 60, 0}, {1, 1, 0}, {1, 2, 0}, {1, 60, 55}, {256, 1024, 520}, {0xdead10cc, 666, 361}, {10863919174838991, 11, 6}} {
+		if got := Owner(tc.key, tc.count); got != tc.want {
+			t.Errorf("Owner(%d, %d) = %d, want %d", tc.key, tc.count, got, tc.want)
+		}
+	}
+}
+
+func TestSharesAreBalanced(t *testing.T) {
+	all := keys(20000)
+	for n := 1; n <= 50; n++ {
+		shares := make([]int, n)
+		for _, k := range all {
+			shares[Owner(k, n)]++
+		}
+		mean := float64(len(all)) / float64(n)
+		for i, share := range shares {
+			if off := math.Abs(float64(share) - mean); off > 5*math.Sqrt(mean) {
+				t.Errorf("instance %d of %d has %d targets, the mean being %.0f", i, n, share, mean)
+			}
+		}
+	}
+}
+
+// TestAsFewAsPossibleMove: a target moves only from an instance that leaves or to one that joins.
+func TestAsFewAsPossibleMove(t *testing.T) {
+	all := keys(20000)
+	for _, step := range [][2]int{{1, 2}, {3, 5}, {5, 3}, {10, 11}, {11, 10}, {7, 49}} {
+		from, to := step[0], step[1]
+		moved := 0
+		for _, k := range all {
+			before, after := Owner(k, from), Owner(k, to)
+			if before == after {
+				continue
+			}
+			moved++
+			if max(before, after) < min(from, to) {
+				t.Fatalf("from %d to %d instances a target moves from %d to %d, both of which stay", from, to, before, after)
+			}
+		}
+		least := float64(len(all)) * math.Abs(float64(from-to)) / float64(max(from, to))
+		if off := math.Abs(float64(moved) - least); off > 5*math.Sqrt(least) {
+			t.Errorf("from %d to %d instances %d targets move, the least being %.0f", from, to, moved, least)
+		}
+	}
+}
+
+func TestMap(t *testing.T) {
+	at := func(minute int) time.Time { return time.Date(2026, 11, 24, 15, minute, 0, 0, time.UTC) }
+	m := Map{Index: 1, Periods: []Period{{Count: 3}, {Count: 5, From: at(10)}, {Count: 5, From: at(15)}, {Count: 3, From: at(20)}}}
+	for _, tc := range []struct {
+		now   time.Time
+		phase Phase
+		next  time.Time
+	}{
+		{at(9), Phase{Count: 3}, at(10)},
+		{at(10).Add(-1), Phase{Count: 3}, at(10)},
+		{at(10), Phase{Count: 5, Before: 3, Since: at(10)}, at(20)},
+		{at(16), Phase{Count: 5, Before: 3, Since: at(10)}, at(20)},
+		{at(20), Phase{Count: 3, Before: 5, Since: at(20)}, time.Time{}},
+	} {
+		if got := m.At(tc.now); got != tc.phase {
+			t.Errorf("at %v: %+v, want %+v", tc.now, got, tc.phase)
+		}
+		if next, ok := m.Next(tc.now); ok == tc.next.IsZero() || !next.From.Equal(tc.next) {
+			t.Errorf("after %v the next change is at %v, want %v", tc.now, next.From, tc.next)
+		}
+	}
+	if !m.On() || (Map{}).On() {
+		t.Error("a map without periods is none")
+	}
+	other := m
+	other.Periods = append([]Period{{Count: 4}}, m.Periods[1:]...)
+	if m.Equal(other) || !m.Equal(Map{Index: 1, Periods: append([]Period(nil), m.Periods...)}) || m.Equal(Map{Index: 2, Periods: m.Periods}) {
+		t.Error("maps are equal when they say the same")
+	}
+}
