@@ -202,14 +202,6 @@ func status(code int, reason, message string) string {
 	return fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":%q,"reason":%q,"code":%d}`, message, reason, code)
 }
 
-// always answers every request with a refusal.
-func always(code int, reason, message string) fault {
-	return func(w http.ResponseWriter, _ *http.Request) bool {
-		answer(w, code, reason, message)
-		return true
-	}
-}
-
 // onWatch fails watches alone, those of a streamed list included.
 func onWatch(f fault) fault {
 	return func(w http.ResponseWriter, r *http.Request) bool { return kindOf(r) == "watch" && f(w, r) }
