@@ -48,6 +48,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 
 	opts := f.config.options()
 	opts.ListenAddress, opts.FlushDeadline, opts.LogLevel = f.listenAddress, f.flushDeadline, f.logLevel
+	opts.Ephemeral = f.ephemeral
 	cfg, err := config.Load(opts)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ type runFlags struct {
 	autoReload         bool
 	autoReloadInterval time.Duration
 	storagePath        string
+	ephemeral          bool
 	flushDeadline      time.Duration
 	allowLoopback      bool
 
@@ -38,6 +39,8 @@ func addRunFlags(cmd *kingpin.CmdClause) *runFlags {
 	cmd.Flag("storage.path", "Where samples wait for the endpoints, so that neither a crash nor an outage loses them. One process a directory. Empty: in memory only.").
 		Default("./data").PlaceHolder("./data").StringVar(&f.storagePath)
 	cmd.Flag("storage.agent.path", "The same, as Prometheus' agent calls it.").Hidden().StringVar(&f.storagePath)
+	cmd.Flag("storage.ephemeral", "The storage directory goes with the process, as an emptyDir with its pod: a stop waits for endpoints that are down too, and counts what is left.").
+		BoolVar(&f.ephemeral)
 	cmd.Flag("storage.remote.flush-deadline", "How long a stop may take to deliver what is queued.").
 		Default("4s").PlaceHolder("4s").DurationVar(&f.flushDeadline)
 	cmd.Flag("scrape.allow-loopback", "Dial loopback addresses that a discovery other than a static list or a file names.").

@@ -32,6 +32,7 @@ type Options struct {
 	ListenAddress  string            // of our own server, as known before it listens: see Config.SetSelfAddress
 	Hostname       string            // names this process in its own metrics; empty: the node's or the machine's name
 	FlushDeadline  time.Duration     // how long a stop may take to deliver what is queued
+	Ephemeral      bool              // what is queued goes with the process, though it is on disk
 	LogLevel       string            // where the file has no runtime.log_level; empty: Prometheus' default
 
 	// LookupEnv finds the values of %{NAME}; nil: os.LookupEnv.

@@ -101,7 +101,7 @@ func (l *loader) remoteWrite(cfg *Config, src *source) {
 		prom.RemoteWriteConfigs = []*promconfig.RemoteWriteConfig{&rw}
 		l.remotes = []*remote{{path: flagRemoteWriteURL, node: newMapping()}}
 	}
-	cfg.RemoteWrite.FlushDeadline = l.opts.FlushDeadline
+	cfg.RemoteWrite.FlushDeadline, cfg.RemoteWrite.Ephemeral = l.opts.FlushDeadline, l.opts.Ephemeral
 	cfg.RemoteWrite.Queue = l.ext.Queue.queue()
 	for i, rw := range prom.RemoteWriteConfigs {
 		node := l.remotes[i].node

@@ -25,6 +25,7 @@ type Config struct {
 	Endpoints      []EndpointConfig
 	ExternalLabels labels.Labels
 	FlushDeadline  time.Duration // of a stop, and of an endpoint that a reload removed
+	Ephemeral      bool          // what is queued goes with the process, though it is in a store
 	Queue          queue.Config  // zero: queue.DefaultConfig
 }
 
@@ -85,11 +86,12 @@ type settings struct {
 	external      []labels.Label // sorted, none empty
 	externalSet   labels.Labels
 	flushDeadline time.Duration
+	ephemeral     bool
 	client        poster
 }
 
 func newSettings(cfg Config, ec EndpointConfig) *settings {
-	s := &settings{EndpointConfig: ec, externalSet: cfg.ExternalLabels, flushDeadline: cfg.FlushDeadline}
+	s := &settings{EndpointConfig: ec, externalSet: cfg.ExternalLabels, flushDeadline: cfg.FlushDeadline, ephemeral: cfg.Ephemeral}
 	cfg.ExternalLabels.Range(func(l labels.Label) {
 		if l.Value != "" {
 			s.external = append(s.external, l)

@@ -286,10 +286,16 @@ func (e *endpoint) serve(ctx context.Context, start func([]*lane)) {
 // flushTime is how long a stop waits for the endpoint to take what is queued. What a durable queue holds need not
 // be waited for where the endpoint is down.
 func (e *endpoint) flushTime() time.Duration {
-	if e.durable && e.status().Unreachable {
+	if e.outlasts() && e.status().Unreachable {
 		return 0
 	}
 	return e.settings.Load().flushDeadline
+}
+
+// outlasts: what is queued is there after the endpoint ends. An endpoint that a reload removed leaves it in the store even
+// if that goes with the process.
+func (e *endpoint) outlasts() bool {
+	return e.durable && (isClosed(e.retiring) || !e.settings.Load().ephemeral)
 }
 
 // leave ends the flushing of an endpoint that has retired and waits until its queue is closed.
@@ -308,15 +314,19 @@ func (e *endpoint) end() {
 	for _, l := range e.all() {
 		l.sealDue(e, true)
 	}
+	left, outlasts := e.queue.Stats(), e.outlasts()
 	loss, err := e.queue.Close()
 	e.settings.Load().client.close()
-	lost := loss.Samples
-	if !e.durable { // what was on its way is part of the loss, though the fate of some of it is known
+	lost, requests := loss.Samples, loss.Requests
+	if e.durable && !outlasts {
+		lost, requests = left.Samples, left.Requests
+	}
+	if !outlasts { // what was on its way is part of the loss, though the fate of some of it is known
 		lost -= e.health.takeSettled()
 	}
 	if lost > 0 {
 		e.metrics.drop(abandoned, lost)
-		e.log.Warn("remote write samples abandoned", zap.Int("samples", lost), zap.Int("requests", loss.Requests))
+		e.log.Warn("remote write samples abandoned", zap.Int("samples", lost), zap.Int("requests", requests))
 	}
 	if err != nil {
 		e.log.Error("close queue", zap.Error(err))

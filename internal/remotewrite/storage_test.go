@@ -285,3 +285,40 @@ func TestAnUnnamedEndpointThatMoved(t *testing.T) {
 		}
 	})
 }
+
+// TestEphemeralStorageIsWaitedFor: where the directory goes with the pod, a stop waits for an endpoint that is down as long
+// as it may, and what is left then is counted.
+func TestEphemeralStorageIsWaitedFor(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		back          time.Duration // when the receiver is there again, after the stop begins; 0: never
+		lost, arrived int
+	}{
+		{"comes back", time.Minute, 0, 100},
+		{"stays away", 0, 100, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := openStore(t, t.TempDir())
+				defer closeStore(t, store)
+				w := newStoredWorld(t, store, endpointConfig("a"))
+				w.cfg.Ephemeral, w.cfg.FlushDeadline = true, 5*time.Minute
+				w.apply()
+				w.receivers["a"].set(unreachable)
+				w.run()
+				for i := range 10 {
+					w.append(w.scrape(w.target("pod-"+string(rune('a'+i)), 10), nowMillis()))
+				}
+				pass(10 * time.Second)
+				if c.back > 0 {
+					back := time.AfterFunc(c.back, func() { w.receivers["a"].set(nil) })
+					defer back.Stop()
+				}
+				w.stop()
+				if lost, arrived := int(w.dropped("a", abandoned)), w.receivers["a"].total(); lost != c.lost || arrived != c.arrived {
+					t.Errorf("abandoned %d, arrived %d, want %d and %d", lost, arrived, c.lost, c.arrived)
+				}
+			})
+		})
+	}
+}
