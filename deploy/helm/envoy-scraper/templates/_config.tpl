@@ -1,0 +1,135 @@
+{{- /* One entry of remote_write: secrets by reference become the files that they are mounted as. */}}
+{{- define "envoy-scraper.endpoint" -}}
+{{- $entry := omit . "bearerTokenSecret" "basicAuthSecret" "tlsSecret" }}
+{{- $dir := "/run/secrets/envoy-scraper" }}
+{{- with .bearerTokenSecret }}
+{{- $_ := set $entry "authorization" (dict "credentials_file" (printf "%s/%s/%s" $dir .name (default "token" .key))) }}
+{{- end }}
+{{- with .basicAuthSecret }}
+{{- $_ := set $entry "basic_auth" (dict
+  "username_file" (printf "%s/%s/%s" $dir .name (default "username" .usernameKey))
+  "password_file" (printf "%s/%s/%s" $dir .name (default "password" .passwordKey))) }}
+{{- end }}
+{{- with .tlsSecret }}
+{{- $tls := deepCopy (default dict $entry.tls_config) }}
+{{- with .caKey }}{{ $_ := set $tls "ca_file" (printf "%s/%s/%s" $dir $.tlsSecret.name .) }}{{ end }}
+{{- with .certKey }}{{ $_ := set $tls "cert_file" (printf "%s/%s/%s" $dir $.tlsSecret.name .) }}{{ end }}
+{{- with .keyKey }}{{ $_ := set $tls "key_file" (printf "%s/%s/%s" $dir $.tlsSecret.name .) }}{{ end }}
+{{- $_ := set $entry "tls_config" $tls }}
+{{- end }}
+{{- toYaml (list $entry) }}
+{{- end }}
+
+{{- /* The names of all secrets that are mounted, as JSON {"names": [...]}. */}}
+{{- define "envoy-scraper.secrets" -}}
+{{- $names := .Values.secretFiles }}
+{{- range .Values.remoteWrite }}
+{{- range list .bearerTokenSecret .basicAuthSecret .tlsSecret }}
+{{- with . }}{{ $names = append $names .name }}{{ end }}
+{{- end }}
+{{- end }}
+{{- dict "names" ($names | uniq) | toJson }}
+{{- end }}
+
+{{- /* The entries of remote_write, of the values or of `config`, as JSON {"entries": [...]}. */}}
+{{- define "envoy-scraper.receivers" -}}
+{{- $entries := .Values.remoteWrite }}
+{{- if .Values.config }}
+{{- $entries = default list (include "envoy-scraper.whole" . | fromJson).remote_write }}
+{{- end }}
+{{- dict "entries" $entries | toJson }}
+{{- end }}
+
+{{- define "envoy-scraper.sidecarJob" -}}
+{{- $job := .Values.sidecarJob }}
+- job_name: {{ $job.name }}
+  metrics_path: /stats/prometheus
+  {{- if and (eq .Values.mode "daemonset") (not (hasKey $job.options "enable_compression")) }}
+  # The sidecars are next door: packing a page would cost them more than it saves.
+  enable_compression: false
+  {{- end }}
+  {{- with $job.options }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+  kubernetes_sd_configs:
+  - role: pod
+    {{- with .Values.rights.namespaces }}
+    namespaces:
+      names: {{ toJson . }}
+    {{- end }}
+  relabel_configs:
+  # Every container, init container too, that declares Envoy's port: http-envoy-prom, 15090.
+  - source_labels: [__meta_kubernetes_pod_container_port_name]
+    action: keep
+    regex: '.*-envoy-prom'
+  # A finished pod keeps its address, which may by now be another pod's.
+  - source_labels: [__meta_kubernetes_pod_phase]
+    action: drop
+    regex: Succeeded|Failed
+  - source_labels: [__meta_kubernetes_namespace]
+    target_label: namespace
+  - source_labels: [__meta_kubernetes_pod_name]
+    target_label: pod_name
+  {{- with $job.relabelConfigs }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+  {{- with $job.metricRelabelConfigs }}
+  metric_relabel_configs:
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{- define "envoy-scraper.config" -}}
+{{- with .Values.globalConfig }}
+global:
+  {{- toYaml . | nindent 2 }}
+{{ end }}
+# Each is a Prometheus started with --web.enable-remote-write-receiver, or what speaks its protocol.
+remote_write:
+{{- range .Values.remoteWrite }}
+{{ include "envoy-scraper.endpoint" . }}
+{{- end }}
+
+envoy_scraper:
+  queue:
+    max_bytes: {{ .Values.queue.maxBytes }}
+    max_memory: {{ .Values.queue.maxMemory }}
+    max_age: {{ .Values.queue.maxAge }}
+    fsync_interval: {{ .Values.queue.fsyncInterval }}
+  {{- $own := .Values.ownAddressJobs }}
+  {{- if .Values.sidecarJob.enabled }}{{ $own = prepend $own .Values.sidecarJob.name | uniq }}{{ end }}
+  {{- with $own }}
+  # Whoever may create a pod must not make these jobs fetch from anywhere but that pod.
+  own_address_jobs: {{ toJson . }}
+  {{- end }}
+  {{- if eq .Values.mode "statefulset" }}
+  # Which pods share the targets, and from when on: every pod must know of a change some minutes before it.
+  shards: {{- toYaml .Values.shards | nindent 2 }}
+  {{- end }}
+  {{- if eq .Values.mode "daemonset" }}
+  {{- with .Values.clusterWideJobs }}
+  cluster_wide_jobs: {{ toJson . }}
+  {{- end }}
+  {{- end }}
+{{- $files := list }}
+{{- if and .Values.extraJobs (kindIs "string" .Values.extraJobs) }}{{ $files = append $files "extra-jobs.yml" }}{{ end }}
+{{- if and .Values.additionalScrapeConfigs (kindIs "string" .Values.additionalScrapeConfigs) }}{{ $files = append $files "additional-scrape-configs.yml" }}{{ end }}
+{{- with $files }}
+
+scrape_config_files: {{ toJson . }}
+{{- end }}
+{{- $lists := or .Values.sidecarJob.enabled (and (kindIs "slice" .Values.extraJobs) .Values.extraJobs)
+  (and (kindIs "slice" .Values.additionalScrapeConfigs) .Values.additionalScrapeConfigs) }}
+{{- if $lists }}
+
+scrape_configs:
+{{- if .Values.sidecarJob.enabled }}
+{{- include "envoy-scraper.sidecarJob" . }}
+{{- end }}
+{{- range list .Values.extraJobs .Values.additionalScrapeConfigs }}
+{{- if and (kindIs "slice" .) . }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,107 @@
+{{- /* The jobs of a value that is a list or pasted text, as JSON {"jobs": [...]}. Takes {key, value}. */}}
+{{- define "envoy-scraper.pasted" -}}
+{{- $jobs := .value }}
+{{- if kindIs "string" .value }}
+{{- $jobs = list }}
+{{- if trim .value }}
+{{- $map := fromYaml .value }}
+{{- if hasKey $map "additionalScrapeConfigs" }}
+{{- $jobs = $map.additionalScrapeConfigs | default list }}
+{{- else }}
+{{- $jobs = fromYamlArray .value }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if not (kindIs "slice" $jobs) }}
+{{- fail (printf "%s: is neither a list of jobs nor one under additionalScrapeConfigs" .key) }}
+{{- end }}
+{{- range $i, $job := $jobs }}
+{{- if not (kindIs "map" $job) }}
+{{- fail (printf "%s[%d]: is not a job: %v" $.key $i $job) }}
+{{- end }}
+{{- if not $job.job_name }}
+{{- fail (printf "%s[%d]: the job has no job_name" $.key $i) }}
+{{- end }}
+{{- end }}
+{{- dict "jobs" $jobs | toJson }}
+{{- end }}
+
+{{- /* `config` as a map, JSON. */}}
+{{- define "envoy-scraper.whole" -}}
+{{- $config := .Values.config }}
+{{- if kindIs "string" $config }}
+{{- $config = fromYaml $config }}
+{{- if hasKey $config "Error" }}
+{{- fail (printf "config: is not a whole configuration (jobs alone belong in extraJobs): %s" $config.Error) }}
+{{- end }}
+{{- end }}
+{{- toJson $config }}
+{{- end }}
+
+{{- /* All Kubernetes discoveries that use the pod's own service account, as JSON {"sd": [...]}. Each has job and key too. */}}
+{{- define "envoy-scraper.discoveries" -}}
+{{- $jobs := list }}
+{{- if .Values.config }}
+{{- $whole := include "envoy-scraper.whole" . | fromJson }}
+{{- $jobs = concat (default list $whole.scrape_configs) (default list $whole.additionalScrapeConfigs) }}
+{{- else }}
+{{- range $key := list "extraJobs" "additionalScrapeConfigs" }}
+{{- $jobs = concat $jobs (include "envoy-scraper.pasted" (dict "key" $key "value" (index $.Values $key)) | fromJson).jobs }}
+{{- end }}
+{{- end }}
+{{- $found := list }}
+{{- range $job := $jobs }}
+{{- range $sd := $job.kubernetes_sd_configs }}
+{{- if not (or $sd.api_server $sd.kubeconfig_file) }}
+{{- $found = append $found (merge (dict "job" $job.job_name) $sd) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and .Values.sidecarJob.enabled (not .Values.config) }}
+{{- $sd := dict "job" .Values.sidecarJob.name "role" "pod" }}
+{{- with .Values.rights.namespaces }}
+{{- $_ := set $sd "namespaces" (dict "names" .) }}
+{{- end }}
+{{- $found = append $found $sd }}
+{{- end }}
+{{- dict "sd" $found | toJson }}
+{{- end }}
+
+{{- /* What those discoveries need: JSON {"spread": {group: [resources]}, "cluster": [resources of the core group]}.
+       "spread" can be given by namespace, "cluster" cannot. */}}
+{{- define "envoy-scraper.needs" -}}
+{{- $core := list }}{{ $slices := list }}{{ $ingresses := list }}{{ $cluster := list }}
+{{- range (include "envoy-scraper.discoveries" . | fromJson).sd }}
+{{- $role := .role }}
+{{- if eq $role "node" }}{{ $cluster = append $cluster "nodes" }}
+{{- else if eq $role "pod" }}{{ $core = append $core "pods" }}
+{{- else if eq $role "service" }}{{ $core = append $core "services" }}
+{{- else if eq $role "endpoints" }}{{ $core = concat $core (list "endpoints" "pods" "services") }}
+{{- else if eq $role "endpointslice" }}{{ $core = concat $core (list "pods" "services") }}{{ $slices = list "endpointslices" }}
+{{- else if eq $role "ingress" }}{{ $ingresses = list "ingresses" }}
+{{- else }}{{ fail (printf "job %s: kubernetes_sd_configs: role %v: is none of pod, endpoints, endpointslice, service, ingress, node" .job $role) }}
+{{- end }}
+{{- with .attach_metadata }}
+{{- if and .node (has $role (list "pod" "endpoints" "endpointslice")) }}{{ $cluster = append $cluster "nodes" }}{{ end }}
+{{- if and .namespace (ne $role "node") }}{{ $cluster = append $cluster "namespaces" }}{{ end }}
+{{- end }}
+{{- end }}
+{{- $spread := dict }}
+{{- with $core }}{{ $_ := set $spread "" (. | uniq | sortAlpha) }}{{ end }}
+{{- with $slices }}{{ $_ := set $spread "discovery.k8s.io" . }}{{ end }}
+{{- with $ingresses }}{{ $_ := set $spread "networking.k8s.io" . }}{{ end }}
+{{- dict "spread" $spread "cluster" ($cluster | uniq | sortAlpha) | toJson }}
+{{- end }}
+
+{{- /* "true" if a pod needs the token of its service account. */}}
+{{- define "envoy-scraper.needsToken" -}}
+{{- if or (include "envoy-scraper.discoveries" . | fromJson).sd .Values.rights.extraRules }}true{{ else }}false{{ end }}
+{{- end }}
+
+{{- define "envoy-scraper.rules" -}}
+{{- range $group, $resources := . }}
+- apiGroups: [{{ $group | quote }}]
+  resources: [{{ join ", " $resources }}]
+  verbs: [get, list, watch]
+{{- end }}
+{{- end }}

@@ -1,0 +1,215 @@
+// Package chart renders deploy/helm/envoy-scraper with the values of its tests and lets the real parts judge: the program
+// its configurations, a real API server its objects, the admission its pods, and RBAC what their token may do.
+package chart
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
+)
+
+const (
+	chartDir  = "../../deploy/helm/envoy-scraper"
+	chartName = "envoy-scraper"
+	secrets   = "/run/secrets/envoy-scraper/"
+)
+
+// tools are the programs that the tests run.
+type tools struct {
+	helm    string
+	bin     string // folder of kubectl and kube-apiserver; empty: not needed
+	scraper string
+	home    string // of Helm, so that nothing of the user's is read
+}
+
+func newTools(t *testing.T, real bool) *tools {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("real parts are not for -short")
+	}
+	tl := &tools{helm: script(t, "../../tools/helm/build.sh"), scraper: agent.Build(t), home: t.TempDir()}
+	if real {
+		tl.bin = script(t, "../tools/build.sh", "etcd", "kubectl", "kube-apiserver")
+	}
+	return tl
+}
+
+// script runs a script that prints where it has put what it built.
+func script(t *testing.T, path string, args ...string) string {
+	t.Helper()
+	var stdout bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), path, args...)
+	cmd.Stdout, cmd.Stderr = &stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return strings.TrimSpace(stdout.String())
+}
+
+// output runs a short program and returns what it wrote, standard error too, and its exit code.
+func output(t *testing.T, env []string, path string, args ...string) (string, int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// template runs helm template.
+func (tl *tools) template(t *testing.T, release, namespace string, args ...string) (string, int) {
+	t.Helper()
+	args = append([]string{"template", release, chartDir, "--namespace", namespace}, args...)
+	return output(t, []string{"HELM_CONFIG_HOME=" + tl.home, "HELM_CACHE_HOME=" + tl.home, "HELM_DATA_HOME=" + tl.home}, tl.helm, args...)
+}
+
+// rendered is what the chart makes of some values.
+type rendered struct {
+	release, namespace string
+	text               string
+	objects            []*unstructured.Unstructured
+}
+
+func (tl *tools) render(t *testing.T, release, namespace string, args ...string) *rendered {
+	t.Helper()
+	text, code := tl.template(t, release, namespace, args...)
+	if code != 0 {
+		t.Fatalf("helm template: exit code %d:\n%s", code, text)
+	}
+	r := &rendered{release: release, namespace: namespace, text: text}
+	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(text), 4096)
+	for {
+		object := &unstructured.Unstructured{}
+		err := decoder.Decode(&object.Object)
+		if errors.Is(err, io.EOF) {
+			return r
+		}
+		if err != nil {
+			t.Fatalf("what helm template prints is no YAML: %v\n%s", err, text)
+		}
+		if len(object.Object) > 0 {
+			r.objects = append(r.objects, object)
+		}
+	}
+}
+
+// find returns the only object of a kind, nil if there is none.
+func (r *rendered) find(kind string) *unstructured.Unstructured {
+	i := slices.IndexFunc(r.objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == kind })
+	if i < 0 {
+		return nil
+	}
+	return r.objects[i]
+}
+
+// pod returns the template of the pods, and as what they run.
+func (r *rendered) pod(t *testing.T) (template corev1.PodTemplateSpec, kind string) {
+	t.Helper()
+	var set appsv1.DaemonSet // a Deployment and a StatefulSet have their template in the same place
+	for _, kind := range []string{"DaemonSet", "StatefulSet", "Deployment"} {
+		if o := r.find(kind); o != nil {
+			spec := map[string]any{"spec": map[string]any{"template": o.Object["spec"].(map[string]any)["template"]}}
+			if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(spec, &set, true); err != nil {
+				t.Fatalf("the template of %s: %v", kind, err)
+			}
+			return set.Spec.Template, kind
+		}
+	}
+	t.Fatalf("no pods in\n%s", r.text)
+	return
+}
+
+// writeConfig writes the files of the ConfigMap as a pod has them, with the secrets at a place of ours, and returns the
+// path of the configuration.
+func (r *rendered) writeConfig(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	data, _, err := unstructured.NestedStringMap(r.find("ConfigMap").Object, "data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod, _ := r.pod(t)
+	mounts := pod.Spec.Containers[0].VolumeMounts
+	for name, content := range data {
+		content = strings.ReplaceAll(content, secrets, dir+"/")
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, mount := range mounts {
+		if name, ok := strings.CutPrefix(mount.MountPath, secrets); ok {
+			writeSecret(t, filepath.Join(dir, name))
+		}
+	}
+	return filepath.Join(dir, "envoy-scraper.yml")
+}
+
+// writeSecret writes every key that the tests' values name.
+func writeSecret(t *testing.T, dir string) {
+	t.Helper()
+	certificate, key := selfSigned(t)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{
+		"token": []byte("t"), "username": []byte("u"), "password": []byte("p"),
+		"ca.crt": certificate, "tls.crt": certificate, "tls.key": key,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// env returns the environment that a pod would have, on a node.
+func (r *rendered) env(t *testing.T, node, pod string) (env []string) {
+	t.Helper()
+	template, _ := r.pod(t)
+	for _, e := range template.Spec.Containers[0].Env {
+		value := e.Value
+		switch from := e.ValueFrom; {
+		case from == nil:
+		case from.FieldRef != nil:
+			value = map[string]string{"spec.nodeName": node, "metadata.name": pod}[from.FieldRef.FieldPath]
+		case from.SecretKeyRef != nil:
+			value = "from-a-secret"
+		}
+		env = append(env, e.Name+"="+value)
+	}
+	return env
+}
+
+// valuesFiles returns the files of a folder of the chart's tests by the name of the case.
+func valuesFiles(t *testing.T, folder string) map[string]string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(chartDir, "tests", folder, "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no values in %s: %v", folder, err)
+	}
+	cases := map[string]string{}
+	for _, f := range files {
+		cases[strings.TrimSuffix(filepath.Base(f), ".yaml")] = f
+	}
+	return cases
+}

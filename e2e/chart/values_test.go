@@ -1,0 +1,83 @@
+package chart
+
+import (
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// TestBadValues: what cannot work is refused when it is rendered, with the sentence in the first line of its file.
+func TestBadValues(t *testing.T) {
+	tl := newTools(t, false)
+	for name, file := range valuesFiles(t, "bad") {
+		t.Run(name, func(t *testing.T) {
+			values, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			first, _, _ := strings.Cut(string(values), "\n")
+			want := strings.TrimPrefix(first, "# ")
+			out, code := tl.template(t, "x", "x", "-f", file)
+			if code == 0 || !strings.Contains(out, want) {
+				t.Errorf("exit code %d, want a failure that says %q:\n%s", code, want, out)
+			}
+		})
+	}
+}
+
+// TestGoodValues: the program accepts the configuration that a pod would have, without a warning, and knows its flags.
+func TestGoodValues(t *testing.T) {
+	tl := newTools(t, false)
+	help, _ := output(t, nil, tl.scraper, "run", "--help")
+	for name, file := range valuesFiles(t, "good") {
+		t.Run(name, func(t *testing.T) {
+			r := tl.render(t, name, name, "-f", file)
+			pod, kind := r.pod(t)
+			checkFlags(t, help, pod.Spec.Containers[0].Args)
+			checkFlush(t, pod)
+			args := []string{"check", "--lint-fatal", r.writeConfig(t)}
+			if kind == "StatefulSet" {
+				args = append(args, "--shard.index=ordinal")
+			}
+			out, code := output(t, r.env(t, "node-a", name+"-1"), tl.scraper, args...)
+			if code != 0 {
+				t.Errorf("check: exit code %d:\n%s", code, out)
+			}
+		})
+	}
+}
+
+// checkFlags fails for a flag that the program does not have.
+func checkFlags(t *testing.T, help string, args []string) {
+	t.Helper()
+	for _, arg := range args {
+		flag, _, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
+		if !regexp.MustCompile(`--(\[no-\])?` + regexp.QuoteMeta(flag) + `\b`).MatchString(help) {
+			t.Errorf("the pods are started with %s, which run --help does not know", arg)
+		}
+	}
+}
+
+// checkFlush: a queue that dies with its pod has all of the grace period but 5 s to be delivered.
+func checkFlush(t *testing.T, pod corev1.PodTemplateSpec) {
+	t.Helper()
+	flush := ""
+	for _, arg := range pod.Spec.Containers[0].Args {
+		if value, ok := strings.CutPrefix(arg, "--storage.remote.flush-deadline="); ok {
+			flush = value
+		}
+	}
+	want := ""
+	for _, v := range pod.Spec.Volumes {
+		if v.Name == "data" && v.EmptyDir != nil {
+			want = strconv.FormatInt(*pod.Spec.TerminationGracePeriodSeconds-5, 10) + "s"
+		}
+	}
+	if flush != want {
+		t.Errorf("flush deadline %q, want %q", flush, want)
+	}
+}
