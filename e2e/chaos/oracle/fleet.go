@@ -111,10 +111,14 @@ type Target struct {
 type Scrape struct {
 	Number int
 	At     time.Time // when its last byte was written
+	By     string    // what the agent calls itself in the header that is named By; empty: nothing
 }
 
+// By is the header by which a target tells several agents apart.
+const By = "X-Scraped-By"
+
 // ServeHTTP implements http.Handler.
-func (t *Target) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+func (t *Target) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t.mu.Lock()
 	if t.frozen {
 		t.mu.Unlock()
@@ -135,7 +139,7 @@ func (t *Target) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	t.mu.Lock()
-	t.served = append(t.served, Scrape{Number: number, At: time.Now()})
+	t.served = append(t.served, Scrape{Number: number, At: time.Now(), By: r.Header.Get(By)})
 	t.mu.Unlock()
 }
 

@@ -1,0 +1,160 @@
+package shards
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/model"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
+)
+
+const (
+	targets  = 60
+	series   = 200 // of a target
+	interval = 2 * time.Second
+)
+
+// A world is several instances that share a fleet of targets and write to two receivers: a Prometheus and a recorder.
+type world struct {
+	*testing.T
+	dir       string
+	binary    string
+	fleet     *oracle.Fleet
+	recorder  *oracle.Receiver
+	real      *receiver.Receiver
+	instances map[int]*agent.Agent
+	ends      []time.Time
+	shards    string // the map, as the file has it
+
+	away, here, skipped int                // handed over and taken over, turns passed, of all instances that have ended
+	dropped             map[string]float64 // samples, by reason
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{T: t, dir: t.TempDir(), binary: agent.Build(t), instances: map[int]*agent.Agent{}, dropped: map[string]float64{}}
+	place, err := oracle.NewPlace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(place.Close)
+	if w.fleet, err = oracle.NewFleet(place, 10, targets, series); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.fleet.Close(); err != nil {
+			t.Errorf("targets: %v", err)
+		}
+	})
+	if w.recorder, err = oracle.NewReceiver(place, 2); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.recorder.Close() })
+	if w.real, err = receiver.Start(t.Context(), receiver.Config{Bin: tools(t), Dir: t.TempDir(), Protocol: receiver.V1Only}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.real.Close)
+	return w
+}
+
+// tools builds Prometheus or finds it in the cache.
+func tools(t *testing.T) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "../tools/build.sh", "prometheus")
+	cmd.Stderr = os.Stderr
+	dir, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(dir))
+}
+
+// configuration is the file of an instance: the same for all, but for the header by which the targets tell them apart.
+func (w *world) configuration(index int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "envoy_scraper:\n  shards: [%s]\nglobal:\n  scrape_interval: %v\n  scrape_timeout: 1s\n", w.shards, model.Duration(interval))
+	fmt.Fprintf(&b, "scrape_configs:\n- job_name: mesh\n  http_headers: {%s: {values: ['%d']}}\n", oracle.By, index)
+	fmt.Fprintf(&b, "  static_configs: [{targets: [%s]}]\nremote_write:\n", strings.Join(w.fleet.Addresses(), ", "))
+	for name, url := range map[string]string{"prometheus": w.real.WriteURL(), "recorder": w.recorder.URL} {
+		fmt.Fprintf(&b, "- {name: %s, url: '%s', protobuf_message: prometheus.WriteRequest, queue_config: {batch_send_deadline: 300ms}}\n", name, url)
+	}
+	return b.String()
+}
+
+// start starts an instance and waits until it is ready.
+func (w *world) start(index int) {
+	w.Helper()
+	name := fmt.Sprintf("envoy-scraper-%d", index)
+	w.instances[index] = agent.Start(w.T, agent.Config{
+		Path: w.binary, Dir: w.dir, Name: name, YAML: w.configuration(index), Env: append(os.Environ(), "POD_NAME="+name),
+		Args: []string{"--shard.index=ordinal", "--storage.path=" + filepath.Join(w.dir, name+"-data")},
+	})
+	if _, err := w.instances[index].WaitReady(w.Context()); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// plan writes another map into the files of all instances and has them read it.
+func (w *world) plan(shards string) {
+	w.Helper()
+	w.shards = shards
+	for index, a := range w.instances {
+		file := filepath.Join(w.dir, fmt.Sprintf("envoy-scraper-%d.yml", index))
+		if err := os.WriteFile(file, []byte(w.configuration(index)), 0o600); err != nil {
+			w.Fatal(err)
+		}
+		if err := a.Process.Signal(syscall.SIGHUP); err != nil {
+			w.Fatal(err)
+		}
+	}
+}
+
+// stop ends an instance as a scale-down does, and keeps what it has counted.
+func (w *world) stop(index int) {
+	w.Helper()
+	a := w.instances[index]
+	delete(w.instances, index)
+	m, err := a.Metrics(w.Context())
+	if err != nil {
+		w.Fatal(err)
+	}
+	if m.Sum("envoy_scraper_config_last_reload_successful") != 1 {
+		w.Errorf("instance %d refused a configuration:\n%s", index, a.Process.Log())
+	}
+	moves := m.By("envoy_scraper_scrape_handovers_total", "direction")
+	w.away, w.here = w.away+int(moves["away"]), w.here+int(moves["here"])
+	w.skipped += int(m.Sum("envoy_scraper_scrape_skipped_total"))
+	for _, name := range []string{"envoy_scraper_remotewrite_samples_dropped_total", "envoy_scraper_remotewrite_rejected_samples_total"} {
+		for reason, n := range m.By(name, "reason") {
+			w.dropped[reason] += n
+		}
+	}
+	w.ends = append(w.ends, time.Now())
+	if code := a.Process.Stop(30 * time.Second); code != 0 {
+		w.Errorf("instance %d: exit code %d, log:\n%s", index, code, a.Process.Log())
+	}
+}
+
+// until waits for an instant, or for that of a map and so many intervals.
+func (w *world) until(at time.Time) {
+	w.Helper()
+	ctx, cancel := context.WithDeadline(w.Context(), at)
+	defer cancel()
+	<-ctx.Done()
+	if w.Context().Err() != nil {
+		w.Fatal("the test was ended")
+	}
+}
+
+// soon is an instant, on a whole second as the file writes it, that leaves all instances the time to read of it.
+func soon() time.Time { return time.Now().Add(6 * time.Second).Truncate(time.Second) }
