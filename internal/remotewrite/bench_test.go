@@ -57,14 +57,14 @@ func benchBatches(table *series.Table) (out []*series.Batch) {
 	return out
 }
 
-func benchWriters(b *testing.B, external labels.Labels) (*Writers, *swallow, []*series.Batch) {
+func benchWriters(tb testing.TB, external labels.Labels) (*Writers, *swallow, []*series.Batch) {
 	table := series.NewTable()
 	w := New(table, nil, zap.NewNop(), nil)
 	q := &swallow{}
 	w.openQueue = func(string, int, queue.Config) (queue.Queue, error) { return q, nil }
 	err := w.Apply(Config{Endpoints: []EndpointConfig{endpointConfig("a")}, ExternalLabels: external})
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	return w, q, benchBatches(table)
 }
@@ -105,5 +105,20 @@ func BenchmarkAppend(b *testing.B) {
 			}
 			report()
 		})
+	}
+}
+
+func TestASampleOnItsWayAllocatesNothing(t *testing.T) {
+	w, _, batches := benchWriters(t, labels.EmptyLabels())
+	i := 0
+	if n := testing.AllocsPerRun(20, func() {
+		batch := batches[i%len(batches)]
+		batch.Time += 10_000
+		i++
+		if err := w.Append(batch); err != nil {
+			t.Fatal(err)
+		}
+	}); n > benchSeries/10 {
+		t.Errorf("%v allocations for %d samples", n, benchSeries)
 	}
 }

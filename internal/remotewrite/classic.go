@@ -29,7 +29,7 @@ type bounds struct {
 // expand tells whether a row is taken over, and appends the classic rows that stand for it. Where the series shows
 // something else than custom buckets, the classic rows are markers, and the row itself goes its own way, unless it is
 // a marker too.
-func (c *classics) expand(l *lane, s *settings, src source, r *row, key ruleKey, loose []looseRow) (_ []looseRow, taken bool) {
+func (c *classics) expand(l *lane, s *settings, src source, r row, key ruleKey, loose []looseRow) (_ []looseRow, taken bool) {
 	if c.settings != s {
 		*c = classics{settings: s, known: map[ruleKey]bounds{}}
 	}
@@ -43,7 +43,7 @@ func (c *classics) expand(l *lane, s *settings, src source, r *row, key ruleKey,
 	if src.changed != nil {
 		ls = src.changed.labels
 	}
-	x := expansion{labels: ls, builder: labels.NewBuilder(labels.EmptyLabels()), row: r, loose: loose}
+	x := expansion{labels: ls, builder: labels.NewBuilder(labels.EmptyLabels()), row: &r, loose: loose}
 	if nhcb == nil {
 		delete(c.known, key)
 		x.end(before.upper, nil)

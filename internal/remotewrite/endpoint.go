@@ -119,7 +119,7 @@ func (e *endpoint) appendWhole(s *settings, v series.View, b *series.Batch) (loo
 		}
 		if s.ConvertNHCBToClassic {
 			have, taken := len(loose), false
-			loose, taken = l.classics.expand(l, s, source{view: v, target: b.Target, changed: changed}, &r, ruleKey{hash, r.id}, loose)
+			loose, taken = l.classics.expand(l, s, source{view: v, target: b.Target, changed: changed}, r, ruleKey{hash, r.id}, loose)
 			more := len(loose) - have
 			if taken {
 				more-- // the row itself was counted with its batch
