@@ -1,0 +1,67 @@
+package chart
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/cluster"
+)
+
+// TestModes runs the program as the pods of each mode would, with nothing but the token of their service account.
+func TestModes(t *testing.T) {
+	w := newWorld(t)
+	w.createNamespace(t, "mesh", "privileged")
+	for i, name := range []string{"a", "b", "c", "d"} {
+		ip, node := fmt.Sprintf("127.0.47.%d", i+1), "node-1"
+		if i >= 2 {
+			node = "node-2"
+		}
+		servePage(t, ip)
+		pod := cluster.Pod{Namespace: "mesh", Name: name, Node: node, IP: ip, Sidecar: cluster.NativeSidecar}
+		if err := w.cluster.CreatePod(t.Context(), pod); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := []string{"a", "b", "c", "d"}
+	for _, c := range []struct {
+		name   string
+		values []string
+		pods   int
+		want   []string
+	}{
+		{"daemonset", nil, 1, []string{"a", "b"}},
+		{"statefulset", []string{"--set", "mode=statefulset", "--set", "shards[0].count=2"}, 2, all},
+		{"deployment", []string{"--set", "mode=deployment"}, 1, all},
+		{"namespaced", []string{"--set", "mode=deployment", "--set", "rights.namespaces[0]=mesh"}, 1, all},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			sink := newSink(t)
+			r := w.render(t, c.name, c.name, append(sink.to(), c.values...)...)
+			w.createNamespace(t, c.name, "restricted")
+			w.apply(t, r)
+			template, _ := r.pod(t)
+			kubeconfig := w.token(t, c.name, template.Spec.ServiceAccountName)
+			var pods []*instance
+			for i := range c.pods {
+				pod := fmt.Sprintf("%s-%d", c.name, i)
+				pods = append(pods, w.start(t, r, "node-1", pod, filepath.Join(t.TempDir(), "data"), "--kubeconfig="+kubeconfig))
+			}
+			eventually(t, "the targets of all pods together", func() error {
+				var got []string
+				for _, pod := range pods {
+					up, err := pod.up()
+					if err != nil {
+						return err
+					}
+					got = append(got, up...) // one that two pods scrape is there twice
+				}
+				if slices.Sort(got); !slices.Equal(got, c.want) {
+					return fmt.Errorf("up are %q, want %q", got, c.want)
+				}
+				return nil
+			})
+		})
+	}
+}
