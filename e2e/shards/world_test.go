@@ -34,7 +34,8 @@ type world struct {
 	real      *receiver.Receiver
 	instances map[int]*agent.Agent
 	ends      []time.Time
-	shards    string // the map, as the file has it
+	shards    string         // the map, as the file has it
+	paths     map[int]string // URLs by which instances reach Prometheus, where it is not its own
 
 	away, here, skipped int                // handed over and taken over, turns passed, of all instances that have ended
 	dropped             map[string]float64 // samples, by reason
@@ -85,7 +86,11 @@ func (w *world) configuration(index int) string {
 	fmt.Fprintf(&b, "envoy_scraper:\n  shards: [%s]\nglobal:\n  scrape_interval: %v\n  scrape_timeout: 1s\n", w.shards, model.Duration(interval))
 	fmt.Fprintf(&b, "scrape_configs:\n- job_name: mesh\n  http_headers: {%s: {values: ['%d']}}\n", oracle.By, index)
 	fmt.Fprintf(&b, "  static_configs: [{targets: [%s]}]\nremote_write:\n", strings.Join(w.fleet.Addresses(), ", "))
-	for name, url := range map[string]string{"prometheus": w.real.WriteURL(), "recorder": w.recorder.URL} {
+	prometheus := w.real.WriteURL()
+	if w.paths[index] != "" {
+		prometheus = w.paths[index]
+	}
+	for name, url := range map[string]string{"prometheus": prometheus, "recorder": w.recorder.URL} {
 		fmt.Fprintf(&b, "- {name: %s, url: '%s', protobuf_message: prometheus.WriteRequest, queue_config: {batch_send_deadline: 300ms}}\n", name, url)
 	}
 	return b.String()
@@ -136,7 +141,9 @@ func (w *world) stop(index int) {
 	w.skipped += int(m.Sum("envoy_scraper_scrape_skipped_total"))
 	for _, name := range []string{"envoy_scraper_remotewrite_samples_dropped_total", "envoy_scraper_remotewrite_rejected_samples_total"} {
 		for reason, n := range m.By(name, "reason") {
-			w.dropped[reason] += n
+			if n > 0 {
+				w.dropped[reason] += n
+			}
 		}
 	}
 	w.ends = append(w.ends, time.Now())
@@ -145,7 +152,26 @@ func (w *world) stop(index int) {
 	}
 }
 
-// until waits for an instant, or for that of a map and so many intervals.
+// drained waits until nothing waits for an endpoint of an instance.
+func (w *world) drained(index int) {
+	w.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		m, err := w.instances[index].Metrics(w.Context())
+		if err != nil {
+			w.Fatal(err)
+		}
+		if m.Sum("envoy_scraper_remotewrite_pending_oldest_seconds") < 2 {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.Fatalf("instance %d still has something to deliver", index)
+		}
+		w.until(time.Now().Add(200 * time.Millisecond))
+	}
+}
+
+// until waits for an instant.
 func (w *world) until(at time.Time) {
 	w.Helper()
 	ctx, cancel := context.WithDeadline(w.Context(), at)

@@ -204,6 +204,7 @@ func (l *loader) assemble(src *source) *Config {
 		l.addSelf(cfg)
 	}
 	l.remoteWrite(cfg, src)
+	l.lintShards(prom)
 	return cfg
 }
 

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/model"
+	promconfig "github.com/prometheus/prometheus/config"
+
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
@@ -117,6 +120,24 @@ func (l *loader) shardPeriods() (periods []shard.Period) {
 	}
 	l.add(p)
 	return []shard.Period{{Count: max(1, count)}}
+}
+
+// lintShards warns of jobs whose targets could move faster than their samples: the new owner's may come first.
+func (l *loader) lintShards(prom *promconfig.Config) {
+	if len(l.ext.Shards) < 2 {
+		return
+	}
+	var deadline model.Duration
+	for _, r := range prom.RemoteWriteConfigs {
+		deadline = max(deadline, r.QueueConfig.BatchSendDeadline)
+	}
+	for _, j := range l.jobs {
+		if interval := j.cfg.ScrapeInterval; interval <= deadline {
+			l.warn(j, j.node, join(j.path, "scrape_interval"), interval.String(),
+				fmt.Sprintf("not longer than batch_send_deadline, %v: when a target moves to another shard, its last sample may arrive after the next one", deadline),
+				"set queue_config.batch_send_deadline to less than half the interval until the number of shards has changed")
+		}
+	}
 }
 
 var endsInNumber = regexp.MustCompile(`-([0-9]+)$`)

@@ -1,0 +1,101 @@
+package shards
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+)
+
+// TestABacklogAtTheOldOwner: instance 0 cannot reach Prometheus, which has no out_of_order_time_window, while half of its
+// targets move to instance 1. What it has of them arrives after the newer samples and is refused: that is found, counted,
+// and costs no other sample.
+func TestABacklogAtTheOldOwner(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	gate := newGate(t, w.real.WriteURL())
+	w.paths = map[int]string{0: gate.url}
+	w.shards = "{count: 1}"
+	w.start(0)
+	w.until(time.Now().Add(3 * interval))
+
+	at := soon()
+	w.plan(fmt.Sprintf("{count: 1}, {count: 2, from: %s}", at.Format(time.RFC3339)))
+	w.start(1)
+	gate.closed.Store(true)
+	w.until(at.Add(4 * interval))
+	gate.closed.Store(false)
+	w.until(time.Now().Add(4 * interval))
+	w.stop(1)
+	w.drained(0)
+	w.stop(0)
+
+	var stay, move tally
+	for _, target := range w.fleet.Targets {
+		served := target.Served()
+		stored, err := w.real.Query(t.Context(), fmt.Sprintf("sum(count_over_time(%s{instance=%q}[10m]))", oracle.Metric, target.Address))
+		if err != nil || len(stored) != 1 {
+			t.Fatalf("%v: %v", stored, err)
+		}
+		of := &stay
+		if served[len(served)-1].By == "1" {
+			of = &move
+		}
+		of.targets++
+		of.served += len(served) * series
+		of.stored += int(stored[0].Value)
+	}
+	counted := 0.0
+	for _, n := range w.dropped {
+		counted += n
+	}
+	t.Logf("targets that stay: %+v; that move: %+v; counted as dropped: %v", stay, move, w.dropped)
+	if stay.targets == 0 || move.targets == 0 || w.dropped["out_of_order"]+w.dropped["isolation_budget"] == 0 {
+		t.Error("nothing was tried")
+	}
+	if share := float64(stay.stored) / float64(stay.served); share < 0.95 {
+		t.Errorf("%.2f of the samples of targets that stay arrived, want nearly all", share)
+	}
+	if since := move.served - move.stored; since > move.served/2 {
+		t.Errorf("%d of %d samples of targets that move are missing: more than what waited", since, move.served)
+	}
+	// What is counted has the series of reports too; what is served may have been on its way at the end.
+	if missing := stay.served + move.served - stay.stored - move.stored; float64(missing) > counted+targets*series {
+		t.Errorf("%d samples are missing, %v were counted", missing, counted)
+	}
+}
+
+// tally is what was served, and what of it is in Prometheus, in samples.
+type tally struct{ targets, served, stored int }
+
+// gate passes requests on to a receiver, or answers 503.
+type gate struct {
+	url    string
+	closed atomic.Bool
+}
+
+func newGate(t *testing.T, to string) *gate {
+	t.Helper()
+	u, err := url.Parse(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: u.Scheme, Host: u.Host})
+	g := &gate{}
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+		if g.closed.Load() {
+			http.Error(rw, "not now", http.StatusServiceUnavailable)
+			return
+		}
+		proxy.ServeHTTP(rw, req)
+	}))
+	t.Cleanup(server.Close)
+	g.url = server.URL + u.Path
+	return g
+}
