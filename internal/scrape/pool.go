@@ -51,6 +51,7 @@ type Pools struct {
 
 	shards  shard.Map   // zero: this instance has all targets
 	phase   shard.Phase // of shards, in force
+	looked  time.Time   // by the wall clock, when the phase was last looked at
 	charted chan struct{}
 }
 

@@ -65,11 +65,15 @@ func (ps *Pools) syncAll() {
 // longestLook is how long a map is left alone before one of its instants: the wall clock may be set meanwhile.
 const longestLook = time.Second
 
+// longestBack is from when on a clock that is set back undoes a change: what time servers correct is less, and by then
+// the other instances have changed.
+const longestBack = time.Minute
+
 // runMoves puts each phase of the map into force at its instant, until ctx ends.
 func (ps *Pools) runMoves(ctx context.Context) {
 	for {
 		var look <-chan time.Time
-		if wait, pending := ps.move(time.Now()); pending {
+		if wait, pending := ps.move(time.Now().Round(0)); pending { // the wall clock only
 			look = time.After(wait)
 		}
 		select {
@@ -85,6 +89,10 @@ func (ps *Pools) runMoves(ctx context.Context) {
 func (ps *Pools) move(now time.Time) (wait time.Duration, pending bool) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
+	if back := ps.looked.Sub(now); back > 0 && back < longestBack {
+		now = ps.looked
+	}
+	ps.looked = now
 	if phase := ps.shards.At(now); phase.Count != ps.phase.Count {
 		ps.moveTo(now)
 		ps.syncAll()

@@ -323,6 +323,23 @@ func TestAMapIsReplaced(t *testing.T) {
 	})
 }
 
+// TestAClockSetBackALittleUndoesNoChange: the other instances have changed.
+func TestAClockSetBackALittleUndoesNoChange(t *testing.T) {
+	fleetDuring(t, 2, changes(1, 2), func(t *testing.T, f *fleet) {
+		r, instant := f.instances[0], f.maps[1].From
+		pass(100*time.Second + time.Millisecond)
+		for _, step := range []struct {
+			back time.Duration
+			want int
+		}{{5 * time.Second, 2}, {time.Hour, 1}, {0, 2}} {
+			r.move(instant.Add(-step.back))
+			if got := r.phase.Count; got != step.want {
+				t.Errorf("the clock set back by %v: %d instances, want %d", step.back, got, step.want)
+			}
+		}
+	})
+}
+
 // TestAChangeWithoutAnInstantMarksNothing: it may leave gaps and samples of two instances, but no markers.
 func TestAChangeWithoutAnInstantMarksNothing(t *testing.T) {
 	fleetDuring(t, 2, changes(1), func(t *testing.T, f *fleet) {
