@@ -1,0 +1,57 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/shard"
+)
+
+// TestShards: the map that flags and file make; what is refused, the stories of the commands have.
+func TestShards(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "map.yml")
+	const text = "envoy_scraper: {shards: [{count: 3}, {count: 5, from: 2026-11-24T15:00:00+01:00}]}\n" +
+		"scrape_configs: [{job_name: a, static_configs: [{targets: [a]}]}]\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := func(name string) (string, bool) { return "envoy-scraper-4", name == podNameVariable }
+	inFile := []shard.Period{{Count: 3}, {Count: 5, From: time.Date(2026, 11, 24, 14, 0, 0, 0, time.UTC)}}
+	for name, tc := range map[string]struct {
+		opts Options
+		want shard.Map
+	}{
+		"none":            {opts: Options{}},
+		"by flags":        {opts: Options{ShardIndex: "1", ShardCount: "2"}, want: shard.Map{Index: 1, Periods: []shard.Period{{Count: 2}}}},
+		"one of one":      {opts: Options{ShardIndex: "0", ShardCount: "1"}, want: shard.Map{Periods: []shard.Period{{Count: 1}}}},
+		"by ordinal":      {opts: Options{ShardIndex: "ordinal", ShardCount: "5"}, want: shard.Map{Index: 4, Periods: []shard.Period{{Count: 5}}}},
+		"by the file":     {opts: Options{File: file, ShardIndex: "ordinal"}, want: shard.Map{Index: 4, Periods: inFile}},
+		"a file in check": {opts: Options{File: file, Check: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.opts.LookupEnv, tc.opts.RemoteWriteURL = env, "http://prometheus:9090/api/v1/write"
+			cfg, err := Load(tc.opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !cfg.Shards.Equal(tc.want) {
+				t.Errorf("shards = %+v, want %+v", cfg.Shards, tc.want)
+			}
+		})
+	}
+}
+
+// TestOwnMetricsAreNotShared: only the instance itself knows where they are.
+func TestOwnMetricsAreNotShared(t *testing.T) {
+	for _, self := range []bool{true, false} {
+		cfg, err := Load(Options{ShardIndex: "1", ShardCount: "2", SelfScrape: self, ListenAddress: "127.0.0.1:9095", RemoteWriteURL: "http://prometheus:9090/api/v1/write"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cfg.Unsharded(selfJob) != self || cfg.Unsharded(builtinJob) {
+			t.Errorf("--self-scrape %v: its job is unsharded: %v, the built-in job: %v", self, cfg.Unsharded(selfJob), cfg.Unsharded(builtinJob))
+		}
+	}
+}
