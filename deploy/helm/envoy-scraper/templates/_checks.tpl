@@ -11,6 +11,9 @@
 {{- if lt (int $v.terminationGracePeriodSeconds) 10 }}
 {{- fail (printf "terminationGracePeriodSeconds: %v leaves no time to deliver what is queued; it must be at least 10" $v.terminationGracePeriodSeconds) }}
 {{- end }}
+{{- if and (eq $v.mode "daemonset") (not (has (toString (dig "rollingUpdate" "maxSurge" 0 $v.updateStrategy)) (list "0" "0%"))) }}
+{{- fail "updateStrategy.rollingUpdate.maxSurge: two pods of one node would scrape everything twice; leave it out" }}
+{{- end }}
 {{- if and $v.podDisruptionBudget.enabled (eq $v.mode "daemonset") }}
 {{- fail "podDisruptionBudget.enabled: does nothing for a daemonset, whose pods no drain evicts; use updateStrategy.rollingUpdate.maxUnavailable" }}
 {{- end }}
