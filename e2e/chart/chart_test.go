@@ -25,9 +25,8 @@ import (
 )
 
 const (
-	chartDir  = "../../deploy/helm/envoy-scraper"
-	chartName = "envoy-scraper"
-	secrets   = "/run/secrets/envoy-scraper/"
+	chartDir = "../../deploy/helm/envoy-scraper"
+	secrets  = "/run/secrets/envoy-scraper/"
 )
 
 // tools are the programs that the tests run.
@@ -77,11 +76,16 @@ func output(t *testing.T, env []string, path string, args ...string) (string, in
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
+// runHelm runs helm in a home of its own.
+func (tl *tools) runHelm(t *testing.T, args ...string) (string, int) {
+	t.Helper()
+	return output(t, []string{"HELM_CONFIG_HOME=" + tl.home, "HELM_CACHE_HOME=" + tl.home, "HELM_DATA_HOME=" + tl.home}, tl.helm, args...)
+}
+
 // template runs helm template.
 func (tl *tools) template(t *testing.T, release, namespace string, args ...string) (string, int) {
 	t.Helper()
-	args = append([]string{"template", release, chartDir, "--namespace", namespace}, args...)
-	return output(t, []string{"HELM_CONFIG_HOME=" + tl.home, "HELM_CACHE_HOME=" + tl.home, "HELM_DATA_HOME=" + tl.home}, tl.helm, args...)
+	return tl.runHelm(t, append([]string{"template", release, chartDir, "--namespace", namespace}, args...)...)
 }
 
 // rendered is what the chart makes of some values.

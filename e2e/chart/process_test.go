@@ -111,7 +111,7 @@ func (s *sink) before(at time.Time) (n int64) {
 func (s *sink) to() []string {
 	return []string{
 		"--set", "remoteWrite[0].url=" + s.URL, "--set", "remoteWrite[0].protobuf_message=prometheus.WriteRequest",
-		"--set", "globalConfig.scrape_interval=1s", "--set", "globalConfig.scrape_timeout=1s",
+		"--set", "remoteWrite[0].queue_config.max_backoff=1s", "--set", "globalConfig.scrape_interval=1s", "--set", "globalConfig.scrape_timeout=1s",
 	}
 }
 

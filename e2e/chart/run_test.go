@@ -9,9 +9,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/cluster"
 )
 
-// TestModes runs the program as the pods of each mode would, with nothing but the token of their service account.
-func TestModes(t *testing.T) {
-	w := newWorld(t)
+// testModes runs the program as the pods of each mode would, with nothing but the token of their service account.
+func (w *world) testModes(t *testing.T) {
 	w.createNamespace(t, "mesh", "privileged")
 	for i, name := range []string{"a", "b", "c", "d"} {
 		ip, node := fmt.Sprintf("127.0.47.%d", i+1), "node-1"
@@ -37,12 +36,12 @@ func TestModes(t *testing.T) {
 		{"namespaced", []string{"--set", "mode=deployment", "--set", "rights.namespaces[0]=mesh"}, 1, all},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			sink := newSink(t)
-			r := w.render(t, c.name, c.name, append(sink.to(), c.values...)...)
-			w.createNamespace(t, c.name, "restricted")
+			name := "run-" + c.name
+			r := w.render(t, name, name, append(newSink(t).to(), c.values...)...)
+			w.createNamespace(t, name, "restricted")
 			w.apply(t, r)
 			template, _ := r.pod(t)
-			kubeconfig := w.token(t, c.name, template.Spec.ServiceAccountName)
+			kubeconfig := w.token(t, name, template.Spec.ServiceAccountName)
 			var pods []*instance
 			for i := range c.pods {
 				pod := fmt.Sprintf("%s-%d", c.name, i)

@@ -157,9 +157,16 @@ var wantRights = map[string][]string{
 	"namespaced": nil, // in a namespace that it was not given
 }
 
-// TestServer applies what every file of good values renders, and reads it back.
+// TestServer is what needs an API server; all of it shares one.
 func TestServer(t *testing.T) {
 	w := newWorld(t)
+	t.Run("values", w.testValues)
+	t.Run("modes", w.testModes)
+	t.Run("install", w.testInstall)
+}
+
+// testValues applies what every file of good values renders, and reads it back.
+func (w *world) testValues(t *testing.T) {
 	w.kubectl(t, w.kubeconfig, "apply", "--server-side", "-f", "testdata/podmonitor-crd.yaml")
 	w.kubectl(t, w.kubeconfig, "wait", "--for=condition=Established", "--timeout=60s", "crd/podmonitors.monitoring.coreos.com")
 	for _, name := range []string{"shop", "bank"} {
