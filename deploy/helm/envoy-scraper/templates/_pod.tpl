@@ -80,7 +80,7 @@ spec:
   containers:
   {{- include "envoy-scraper.container" . | nindent 2 }}
   volumes:
-  {{- include "envoy-scraper.volumes" . | nindent 2 }}
+  {{- include "envoy-scraper.volumes" . | trim | nindent 2 }}
 {{- end }}
 
 {{- define "envoy-scraper.container" -}}
