@@ -183,8 +183,10 @@ func TestMetadataByItself(t *testing.T) {
 		}
 		return w, r
 	}
-	told := func(reqs []prompb.WriteRequest) (all []string, sizes []int) {
-		for _, req := range reqs {
+	told := func(r *recorder) (all []string, sizes []int) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, req := range r.v1 {
 			for _, m := range req.Metadata {
 				all = append(all, fmt.Sprintf("%s %s %q %q", m.MetricFamilyName, m.Type, m.Help, m.Unit))
 			}
@@ -199,16 +201,16 @@ func TestMetadataByItself(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w, r := start(t, func(*EndpointConfig) {}, v1)
 			time.Sleep(29 * time.Second)
-			if all, _ := told(r.v1); len(all) != 0 {
+			if all, _ := told(r); len(all) != 0 {
 				t.Errorf("told of %q before the interval was over", all)
 			}
 			time.Sleep(2 * time.Second)
-			if all, _ := told(r.v1); !slices.Equal(all, want) {
+			if all, _ := told(r); !slices.Equal(all, want) {
 				t.Errorf("told of %q, want %q", all, want)
 			}
 			time.Sleep(60 * time.Second)
 			w.stop()
-			if all, sizes := told(r.v1); len(all) != 3*len(want) || len(sizes) != 3 {
+			if all, sizes := told(r); len(all) != 3*len(want) || len(sizes) != 3 {
 				t.Errorf("told of %d families in %v requests after three intervals", len(all), sizes)
 			}
 			if v := w.metadataCount(accepted); v != 3*len(want) {
@@ -230,7 +232,7 @@ func TestMetadataByItself(t *testing.T) {
 				w, r := start(t, c.change, c.p)
 				time.Sleep(40 * time.Second)
 				w.stop()
-				if _, sizes := told(r.v1); !slices.Equal(sizes, c.sizes) {
+				if _, sizes := told(r); !slices.Equal(sizes, c.sizes) {
 					t.Errorf("families of requests: %v, want %v", sizes, c.sizes)
 				}
 			})
@@ -264,7 +266,7 @@ func TestMetadataByItself(t *testing.T) {
 			w.apply()
 			time.Sleep(11 * time.Second)
 			w.stop()
-			if _, sizes := told(r.v1); len(sizes) != 1 {
+			if _, sizes := told(r); len(sizes) != 1 {
 				t.Errorf("%d requests, want one", len(sizes))
 			}
 		})
