@@ -70,12 +70,17 @@ lint: ## gofmt, go vet, staticcheck and govulncheck over every module
 	@tools/lint.sh
 
 .PHONY: manifests
-manifests: build ## Check the configuration in deploy/manifests with bin/envoy-scraper
+manifests: build ## Check that deploy/manifests is what the chart renders, and its configuration with bin/envoy-scraper
 	@tools/manifests.sh $(DIST)/envoy-scraper
 
+.PHONY: chart
+chart: ## Lint the Helm chart with every file of values in its tests
+	@tools/chart.sh
+
 .PHONY: e2e
-e2e: ## The story on real parts: etcd, kube-apiserver, Prometheus, Envoy (E2E_NO_SKIP=1: a skipped part fails)
+e2e: ## Real parts: etcd, kube-apiserver, Prometheus, Envoy; the chart, faults, hostile pages (E2E_NO_SKIP=1: a skipped part fails)
 	@e2e/tools/build.sh >/dev/null # outside the tests' time: the first build takes long
+	@tools/helm/build.sh >/dev/null
 	cd e2e && $(GO) test -count=1 -timeout 20m -v ./...
 
 .PHONY: chaos
