@@ -1,0 +1,293 @@
+// Package mixin runs what deploy/mixin holds on a real Prometheus: promtool's checks and unit tests of the alerts, and
+// every query of every alert, panel and variable.
+package mixin
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/promql/parser"
+	"go.yaml.in/yaml/v3"
+)
+
+const folder = "../../deploy/mixin"
+
+// mayBeEmpty are the panels and alerts that have nothing to show in a world where all is well, and why.
+var mayBeEmpty = map[string]string{
+	"envoy-scraper/Time to full":                   "the queue does not grow, or only at first",
+	"envoy-scraper-service/TCP received (servers)": "the mesh has TCP to a service outside alone, which no server reports",
+}
+
+func TestPromtool(t *testing.T) {
+	promtool := filepath.Join(buildTools(t), "promtool")
+	for _, args := range [][]string{
+		{"check", "rules", "--lint-fatal", "alerts.yaml"},
+		{"test", "rules", "alerts_test.yaml"},
+	} {
+		cmd := exec.CommandContext(t.Context(), promtool, args...)
+		cmd.Dir = folder
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("promtool %v: %v\n%s", args, err, out)
+		}
+	}
+}
+
+// ask is something to be asked of Prometheus.
+type ask struct {
+	name string
+	// exprs are the same expression for each choice of the dashboard's variables: one must have an answer.
+	exprs []string
+}
+
+func TestQueries(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real parts are not for -short")
+	}
+	w := newWorld(t, buildTools(t))
+	w.await(t, `count(count_over_time(up{job="envoy-stats"}[1m]) >= 8) >= 7`)
+	w.await(t, `count_over_time(envoy_scraper_build_info[1m]) >= 8`)
+	w.await(t, `sum(envoy_scraper_remotewrite_samples_accepted_total) > 0`)
+
+	asks := alertAsks(t)
+	for _, d := range readDashboards(t) {
+		asks = append(asks, d.asks(t, w)...)
+	}
+	answered := 0
+	for _, a := range asks {
+		why, may := mayBeEmpty[a.name]
+		switch n, err := w.answers(t, a); {
+		case err != nil:
+			t.Errorf("%s: %v", a.name, err)
+		case n == 0 && !may:
+			t.Errorf("%s: no answer to %s", a.name, a.exprs[0])
+		case n > 0 && may:
+			t.Logf("%s: an answer, although %s", a.name, why)
+			answered++
+		case n > 0:
+			answered++
+		}
+		if _, err := w.prometheus.Query(t.Context(), a.exprs[0]); err != nil {
+			t.Errorf("%s: %v", a.name, err)
+		}
+	}
+	t.Logf("%d queries, %d of them with data", len(asks), answered)
+}
+
+// answers returns how many series the first expression of a that has any finds, whose values are numbers.
+func (w *world) answers(t *testing.T, a ask) (int, error) {
+	for _, expr := range a.exprs {
+		vector, err := w.prometheus.Query(t.Context(), expr)
+		if err != nil {
+			return 0, err
+		}
+		for _, s := range vector {
+			if !math.IsNaN(float64(s.Value)) {
+				return len(vector), nil
+			}
+		}
+	}
+	return 0, nil
+}
+
+// await waits until expr has an answer, while the real Envoy serves a request at each look.
+func (w *world) await(t *testing.T, expr string) {
+	t.Helper()
+	deadline := time.NewTimer(80 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if w.envoy != nil {
+			if err := w.envoy.Request(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		vector, err := w.prometheus.Query(t.Context(), expr)
+		if err == nil && len(vector) > 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("not in time: %s (%v)", expr, err)
+		}
+	}
+}
+
+// alertAsks are the alerts' expressions without their comparisons: what is compared must be there, the outcome not.
+func alertAsks(t *testing.T) []ask {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(folder, "alerts.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Groups []struct {
+			Rules []struct {
+				Alert, Expr string
+			}
+		}
+	}
+	if err := yaml.Unmarshal(content, &file); err != nil {
+		t.Fatal(err)
+	}
+	var asks []ask
+	for _, g := range file.Groups {
+		for _, r := range g.Rules {
+			expr, err := parser.NewParser(parser.Options{}).ParseExpr(r.Expr)
+			if err != nil {
+				t.Errorf("%s: %v", r.Alert, err)
+				continue
+			}
+			asks = append(asks, compared(r.Alert, expr)...)
+		}
+	}
+	if len(asks) == 0 {
+		t.Fatal("no alerts")
+	}
+	return asks
+}
+
+// compared takes comparisons and what joins them apart.
+func compared(name string, expr parser.Expr) []ask {
+	switch e := expr.(type) {
+	case *parser.ParenExpr:
+		return compared(name, e.Expr)
+	case *parser.BinaryExpr:
+		if e.Op.IsSetOperator() && e.Op != parser.LUNLESS {
+			return append(compared(name, e.LHS), compared(name, e.RHS)...)
+		}
+		if e.Op.IsComparisonOperator() {
+			return compared(name, e.LHS)
+		}
+	case *parser.Call:
+		if e.Func.Name == "absent" {
+			return compared(name, e.Args[0])
+		}
+	}
+	return []ask{{name: name, exprs: []string{expr.String()}}}
+}
+
+type dashboard struct {
+	UID        string
+	Templating struct {
+		List []struct{ Name, Type, Query, Regex string }
+	}
+	Panels []struct {
+		Title   string
+		Targets []struct{ Expr string }
+	}
+}
+
+func readDashboards(t *testing.T) []dashboard {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "dashboards", "*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no dashboards: %v", err)
+	}
+	var ds []dashboard
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var d dashboard
+		if err := json.Unmarshal(content, &d); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		ds = append(ds, d)
+	}
+	return ds
+}
+
+// asks are the queries of all panels, for each choice of the variables that Grafana would offer.
+func (d dashboard) asks(t *testing.T, w *world) []ask {
+	choices := []map[string]string{{"__rate_interval": "20s"}}
+	for _, v := range d.Templating.List {
+		var more []map[string]string
+		offered := map[string]bool{}
+		for _, c := range choices {
+			values := strings.Split(v.Query, ",")
+			switch v.Type {
+			case "datasource":
+				values = []string{"prometheus"}
+			case "query":
+				values = w.values(t, fill(v.Query, c), v.Regex)
+			}
+			for _, value := range values {
+				offered[value] = true
+				with := map[string]string{v.Name: value}
+				for name, old := range c {
+					with[name] = old
+				}
+				more = append(more, with)
+			}
+		}
+		if len(offered) == 0 {
+			t.Fatalf("%s: the variable %s offers nothing: %s", d.UID, v.Name, v.Query)
+		}
+		choices = more
+	}
+	var asks []ask
+	for _, p := range d.Panels {
+		for _, q := range p.Targets {
+			a := ask{name: d.UID + "/" + p.Title}
+			for _, c := range choices {
+				a.exprs = append(a.exprs, fill(q.Expr, c))
+			}
+			asks = append(asks, a)
+		}
+	}
+	return asks
+}
+
+var variable = regexp.MustCompile(`\$\w+`)
+
+func fill(text string, values map[string]string) string {
+	return variable.ReplaceAllStringFunc(text, func(name string) string { return values[name[1:]] })
+}
+
+var (
+	labelValues = regexp.MustCompile(`^label_values\((.+), (\w+)\)$`)
+	queryResult = regexp.MustCompile(`^query_result\((.+)\)$`)
+)
+
+// values are those that Grafana would offer for a variable's query.
+func (w *world) values(t *testing.T, query, regex string) (values []string) {
+	t.Helper()
+	expr, choose := query, func(m model.Metric) string { return "" }
+	if m := labelValues.FindStringSubmatch(query); m != nil {
+		expr = fmt.Sprintf("group by (%s) (%s)", m[2], m[1])
+		choose = func(metric model.Metric) string { return string(metric[model.LabelName(m[2])]) }
+	} else if m := queryResult.FindStringSubmatch(query); m != nil {
+		re := regexp.MustCompile(strings.Trim(regex, "/"))
+		expr = m[1]
+		choose = func(metric model.Metric) string {
+			if found := re.FindStringSubmatch(metric.String()); found != nil {
+				return found[1]
+			}
+			return ""
+		}
+	} else {
+		t.Fatalf("not a variable's query: %s", query)
+	}
+	vector, err := w.prometheus.Query(t.Context(), expr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range vector {
+		if value := choose(s.Metric); value != "" {
+			values = append(values, value)
+		}
+	}
+	return values
+}

@@ -1,0 +1,182 @@
+package mixin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/envoyproxy"
+	"github.com/envoy-scraper/envoy-scraper/e2e/mesh"
+	"github.com/envoy-scraper/envoy-scraper/e2e/process"
+	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
+)
+
+const (
+	envoyStats      = "127.0.17.30:15090" // of the real Envoy
+	exitUnavailable = 3                   // envoy.sh's way to say that Envoy cannot be had on this machine
+)
+
+// world is a mesh with a real Envoy in it, scraped and delivered to a real Prometheus.
+type world struct {
+	prometheus *receiver.Receiver
+	envoy      *envoyproxy.Proxy // nil without a binary
+}
+
+// group is an entry of a file_sd list.
+type group struct {
+	Targets []string          `json:"targets"`
+	Labels  map[string]string `json:"labels"`
+}
+
+func newWorld(t *testing.T, tools string) *world {
+	t.Helper()
+	w := &world{}
+	groups := startMesh(t)
+	var err error
+	if path := fetchEnvoy(t); path != "" {
+		w.envoy, err = envoyproxy.Start(t.Context(), envoyproxy.Config{Path: path, Dir: t.TempDir(), Stats: envoyStats})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(w.envoy.Close)
+		groups = append(groups, group{[]string{envoyStats}, map[string]string{"namespace": "real", "pod_name": "real"}})
+	}
+	w.prometheus, err = receiver.Start(t.Context(), receiver.Config{Bin: tools, Dir: t.TempDir(), Protocol: receiver.V1AndV2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.prometheus.Close)
+	// Nobody listens there: a few scrapes fail, as the panels of failures need it.
+	groups = append(groups, group{[]string{"127.0.17.31:15090"}, map[string]string{"namespace": "gone", "pod_name": "gone"}})
+	startScraper(t, groups, w.prometheus.WriteURL())
+	return w
+}
+
+// startMesh serves the simulated sidecars until the test ends.
+func startMesh(t *testing.T) []group {
+	t.Helper()
+	m := mesh.New(mesh.DefaultConfig())
+	if err := m.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	var groups []group
+	for _, s := range m.Sidecars() {
+		groups = append(groups, group{[]string{s.Addr.String()}, map[string]string{"namespace": s.Namespace, "pod_name": s.Pod}})
+	}
+	return groups
+}
+
+func startScraper(t *testing.T, groups []group, writeURL string) {
+	t.Helper()
+	dir := t.TempDir()
+	list, config := filepath.Join(dir, "pods.json"), filepath.Join(dir, "envoy-scraper.yml")
+	content, err := json.Marshal(groups)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The second job exceeds its limit; the third is there for its discovery's own metrics: no API server answers.
+	text := fmt.Sprintf(`global: {scrape_interval: 2s, scrape_timeout: 1s}
+scrape_configs:
+- job_name: envoy-stats
+  metrics_path: /stats/prometheus
+  file_sd_configs: [{files: [%[1]q]}]
+- job_name: limited
+  metrics_path: /stats/prometheus
+  sample_limit: 1
+  file_sd_configs: [{files: [%[1]q]}]
+- job_name: pods
+  kubernetes_sd_configs: [{role: pod, api_server: "http://127.0.0.1:1"}]
+remote_write:
+- name: main
+  url: %[2]q
+`, list, writeURL)
+	if err := errors.Join(os.WriteFile(list, content, 0o600), os.WriteFile(config, []byte(text), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	ports, err := process.FreePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := fmt.Sprintf("127.0.0.1:%d", ports[0])
+	p, err := process.Start(process.Spec{
+		Name: "envoy-scraper", Path: buildScraper(t), LogFile: filepath.Join(dir, "log"),
+		Args: []string{"--config.file=" + config, "--web.listen-address=" + address, "--storage.path=" + filepath.Join(dir, "data"), "--self-scrape"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.Stop(15 * time.Second)
+		if t.Failed() {
+			t.Logf("log of envoy-scraper:\n%s", p.Log())
+		}
+	})
+}
+
+// buildScraper builds the program under test. E2E_SCRAPER names a binary that is there already.
+func buildScraper(t *testing.T) string {
+	t.Helper()
+	if path := os.Getenv("E2E_SCRAPER"); path != "" {
+		return path
+	}
+	path := filepath.Join(t.TempDir(), "envoy-scraper")
+	cmd := exec.Command("go", "build", "-o", path, "./cmd/envoy-scraper")
+	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build envoy-scraper: %v\n%s", err, out)
+	}
+	return path
+}
+
+// buildTools builds Prometheus and promtool, or finds them in the cache, and returns their folder.
+func buildTools(t *testing.T) string {
+	t.Helper()
+	out, err := output(t, "../tools/build.sh", "prometheus", "promtool")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// fetchEnvoy returns the path of a real Envoy, or "" where it cannot be had, loudly.
+func fetchEnvoy(t *testing.T) string {
+	t.Helper()
+	path, err := output(t, "../tools/envoy.sh")
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == exitUnavailable && os.Getenv("E2E_NO_SKIP") != "1" {
+		t.Logf("NO REAL ENVOY: %v", err)
+		return ""
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// output runs a program whose progress, on standard error, the reader of the test may watch.
+func output(t *testing.T, path string, args ...string) (string, error) {
+	t.Helper()
+	var stdout bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), path, args...)
+	cmd.Stdout, cmd.Stderr = &stdout, os.Stderr
+	err := cmd.Run()
+	return strings.TrimSpace(stdout.String()), err
+}
