@@ -19,7 +19,7 @@ func envoyDashboard() dashboard {
 	d.stat("Days to the next expiry", "d", "min("+of("server_days_until_first_cert_expiring")+")")
 
 	d.row("Downstream")
-	d.graph("Connections", "none", "HTTP connections from clients.", query{sum("pod_name", of("http_downstream_cx_active")), "{{pod_name}}"})
+	d.graph("Connections from clients", "none", "HTTP alone.", query{sum("pod_name", of("http_downstream_cx_active")), "{{pod_name}}"})
 	d.graph("Connections opened", "cps", "", query{rate("pod_name", of("listener_downstream_cx_total")), "{{pod_name}}"})
 	d.graph("Requests", "reqps", "", query{rate("pod_name", of("http_downstream_rq_total")), "{{pod_name}}"})
 
