@@ -31,6 +31,9 @@ var mayBeEmpty = map[string]string{
 var needEnvoy = map[string]bool{"envoy-scraper-envoy/Connections from clients": true}
 
 func TestPromtool(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real parts are not for -short")
+	}
 	promtool := filepath.Join(buildTools(t), "promtool")
 	for _, args := range [][]string{
 		{"check", "rules", "--lint-fatal", "alerts.yaml"},
