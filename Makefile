@@ -77,6 +77,10 @@ manifests: build ## Check that deploy/manifests is what the chart renders, and i
 chart: ## Lint the Helm chart with every file of values in its tests
 	@tools/chart.sh
 
+.PHONY: mixin
+mixin: ## Write the dashboards of deploy/mixin
+	$(GO) run ./deploy/mixin deploy/mixin/dashboards
+
 .PHONY: e2e
 e2e: ## Real parts: etcd, kube-apiserver, Prometheus, Envoy; the chart, faults, hostile pages (E2E_NO_SKIP=1: a skipped part fails)
 	@e2e/tools/build.sh >/dev/null # outside the tests' time: the first build takes long
