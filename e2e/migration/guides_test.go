@@ -1,0 +1,52 @@
+package migration
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+const (
+	guides   = "../../docs/migration"
+	writeURL = "http://prometheus-server.monitoring.svc:9090/api/v1/write" // as the guides print it
+)
+
+// printed returns the fenced block that a guide prints under a name, the second word of its fence.
+func printed(t *testing.T, guide, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(guides, guide))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fence := regexp.MustCompile("(?ms)^```[a-z]+ " + regexp.QuoteMeta(name) + "\n(.*?)^```$")
+	found := fence.FindAllSubmatch(text, -1)
+	if len(found) != 1 {
+		t.Fatalf("%s has %d blocks named %s, want 1", guide, len(found), name)
+	}
+	return string(found[0][1])
+}
+
+// secretJobs is what the Secret of the Operator's guide holds.
+func secretJobs(t *testing.T) string {
+	t.Helper()
+	var secret struct {
+		StringData map[string]string `yaml:"stringData"`
+	}
+	if err := yaml.Unmarshal([]byte(printed(t, "prometheus-operator.md", "secret")), &secret); err != nil {
+		t.Fatal(err)
+	}
+	return secret.StringData["envoy.yaml"]
+}
+
+// replace replaces what must be there.
+func replace(t *testing.T, text, old, with string) string {
+	t.Helper()
+	if !strings.Contains(text, old) {
+		t.Fatalf("not found in what the guide prints: %q in\n%s", old, text)
+	}
+	return strings.ReplaceAll(text, old, with)
+}

@@ -1,0 +1,308 @@
+// Package migration tries the guides of docs/migration: what they print is what runs here.
+package migration
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
+	"github.com/envoy-scraper/envoy-scraper/e2e/mesh"
+	"github.com/envoy-scraper/envoy-scraper/e2e/process"
+	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
+)
+
+// A world is a mesh that stands still, a list of its pods, and what reads it.
+type world struct {
+	*testing.T
+	dir     string
+	pods    string // a file for file_sd_configs
+	scraper string // the programs
+	tools   string
+}
+
+// TestGuides runs the old job and each new file, and asks the comparison's queries.
+func TestGuides(t *testing.T) {
+	w := newWorld(t)
+	t.Run("prometheus, option A", func(t *testing.T) {
+		t.Parallel()
+		w.at(t).compare(printed(t, "prometheus.md", "old"), printed(t, "prometheus.md", "option-a"))
+	})
+	t.Run("prometheus, option B", func(t *testing.T) {
+		t.Parallel()
+		w.at(t).compare(printed(t, "prometheus.md", "old"), printed(t, "prometheus.md", "option-b"))
+	})
+	t.Run("operator", func(t *testing.T) {
+		t.Parallel()
+		jobs := secretJobs(t)
+		w.at(t).compare("scrape_configs:\n"+jobs, jobs)
+	})
+	t.Run("vmagent", func(t *testing.T) { w.at(t).vmagent() })
+	t.Run("opentelemetry", func(t *testing.T) {
+		file := printed(t, "opentelemetry.md", "new")
+		w.at(t).check(file)
+		jobs := file[strings.Index(file, "- job_name"):]
+		if old := printed(t, "opentelemetry.md", "old"); !strings.Contains(old, indent(strings.ReplaceAll(jobs, "$1", "$$1"), 6)) {
+			t.Error("the new job is not the collector's, with one $ for two")
+		}
+	})
+}
+
+func indent(s string, n int) string {
+	pad := strings.Repeat(" ", n)
+	return pad + strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "\n"+pad) + "\n"
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{T: t, dir: t.TempDir(), scraper: agent.Build(t)}
+	out, err := exec.CommandContext(t.Context(), "../tools/build.sh", "prometheus").Output()
+	if err != nil {
+		t.Fatalf("build Prometheus: %v", err)
+	}
+	w.tools = strings.TrimSpace(string(out))
+
+	cfg := mesh.DefaultConfig()
+	cfg.Still = true // so that two who read at different instants read the same
+	m := mesh.New(cfg)
+	if err := m.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	w.pods = filepath.Join(w.dir, "pods.json")
+	w.listPods(m.Sidecars())
+	return w
+}
+
+// listPods writes the pods as Kubernetes discovery would tell of them: of each, the stats port and another one, which
+// the guides' rules leave out.
+func (w *world) listPods(sidecars []mesh.Sidecar) {
+	w.Helper()
+	type group struct {
+		Targets []string          `json:"targets"`
+		Labels  map[string]string `json:"labels"`
+	}
+	var groups []group
+	for _, s := range sidecars {
+		for _, port := range []string{"http-envoy-prom", "http"} {
+			labels := map[string]string{
+				"__meta_kubernetes_namespace":               s.Namespace,
+				"__meta_kubernetes_pod_name":                s.Pod,
+				"__meta_kubernetes_pod_container_port_name": port,
+			}
+			for name, value := range s.Labels {
+				labels["__meta_kubernetes_pod_label_"+strings.NewReplacer("/", "_", ".", "_", "-", "_").Replace(name)] = value
+			}
+			if value, ok := s.Annotations["prometheus.io/port"]; ok {
+				labels["__meta_kubernetes_pod_annotation_prometheus_io_port"] = value
+			}
+			groups = append(groups, group{Targets: []string{s.Addr.String()}, Labels: labels})
+		}
+	}
+	content, err := json.Marshal(groups)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.write(w.pods, string(content))
+}
+
+// at is the same world in a subtest, with a folder of its own.
+func (w *world) at(t *testing.T) *world {
+	sub := *w
+	sub.T, sub.dir = t, t.TempDir()
+	return &sub
+}
+
+func (w *world) write(path, content string) {
+	w.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// compare runs the old file in a Prometheus agent and the new one in envoy-scraper, both into one Prometheus.
+func (w *world) compare(old, new string) {
+	w.check(new)
+	r, err := receiver.Start(w.Context(), receiver.Config{Bin: w.tools, Dir: w.dir, Protocol: receiver.V1AndV2})
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer r.Close()
+	remoteWrite := "remote_write:\n- url: " + writeURL + "\n"
+	w.run("old", filepath.Join(w.tools, "prometheus"), w.adapt(old+remoteWrite, r),
+		"--agent", "--storage.agent.path="+filepath.Join(w.dir, "old"))
+	args := []string{"--storage.path=" + filepath.Join(w.dir, "new"), "--external-label=agent=envoy-scraper"}
+	if !strings.Contains(new, "remote_write:") {
+		args = append(args, "--remote-write.url="+r.WriteURL())
+	}
+	w.run("new", w.scraper, w.adapt(new, r), args...)
+
+	series, values := printed(w.T, "README.md", "series"), printed(w.T, "README.md", "values")
+	w.until("both have sent two samples of everything", func() error {
+		return w.rows(r, `count({__name__=~"istio_requests_total|up", job="envoy-stats"}) by (agent)`, 2,
+			`(count by (agent) (count_over_time(up{job="envoy-stats"}[5m]) >= 3)) == 7`, 2)
+	})
+	w.until("the same series", func() error { return w.rows(r, series, 0) })
+	w.until("the same series the other way", func() error { return w.rows(r, swap(series), 0) })
+	w.until("the same values", func() error {
+		vector, err := r.Query(w.Context(), values)
+		if err == nil && len(vector) == 0 {
+			err = errors.New("no row")
+		}
+		for _, sample := range vector {
+			if sample.Value != 0 {
+				err = fmt.Errorf("%v", sample)
+			}
+		}
+		return err
+	})
+	if vector, err := r.Query(w.Context(), "count("+swapIn(series, "nobody")+")"); err != nil || len(vector) != 1 || vector[0].Value < 1000 {
+		w.Errorf("beside nobody's series the old ones are %v (%v), want more than a thousand missing", vector, err)
+	}
+	w.withoutRequests(r, new, series)
+}
+
+// withoutRequests runs the new file with a rule that leaves a family out: the comparison must show that.
+func (w *world) withoutRequests(r *receiver.Receiver, new, series string) {
+	rule := "  metric_relabel_configs:\n  - {source_labels: [__name__], regex: istio_requests_total, action: drop}\n"
+	text := replace(w.T, w.adapt(new, r), "  relabel_configs:\n", rule+"  relabel_configs:\n")
+	args := []string{"--storage.path=" + filepath.Join(w.dir, "partial"), "--external-label=agent=partial"}
+	if !strings.Contains(new, "remote_write:") {
+		args = append(args, "--remote-write.url="+r.WriteURL())
+	}
+	w.run("partial", w.scraper, text, args...)
+	query := swapIn(series, "partial")
+	w.until("what the rule left out is missing, and nothing else", func() error {
+		return w.rows(r, fmt.Sprintf(`count by (name) (%s) == scalar(count(istio_requests_total{agent=""}))`, query), 1,
+			fmt.Sprintf(`count by (name) (%s)`, query), 1)
+	})
+}
+
+// swap turns the sides of a comparison round.
+func swap(query string) string {
+	return strings.NewReplacer(`agent=""`, `agent="envoy-scraper"`, `agent="envoy-scraper"`, `agent=""`).Replace(query)
+}
+
+// swapIn compares with another agent.
+func swapIn(query, agent string) string {
+	return strings.ReplaceAll(query, `agent="envoy-scraper"`, `agent="`+agent+`"`)
+}
+
+// adapt puts this machine's addresses, and an interval that a test can wait for, into what a guide prints.
+func (w *world) adapt(text string, r *receiver.Receiver) string {
+	w.Helper()
+	text = strings.ReplaceAll(text, writeURL, r.WriteURL())
+	text = replace(w.T, text, "scrape_interval: 15s", "scrape_interval: 2s\n  scrape_timeout: 2s")
+	return replace(w.T, text, "kubernetes_sd_configs:\n  - role: pod\n", fmt.Sprintf("file_sd_configs:\n  - files: [%q]\n", w.pods))
+}
+
+// rows asks queries, each followed by how many rows it must return.
+func (w *world) rows(r *receiver.Receiver, queries ...any) error {
+	for i := 0; i < len(queries); i += 2 {
+		vector, err := r.Query(w.Context(), queries[i].(string))
+		if err != nil {
+			return err
+		}
+		if len(vector) != queries[i+1].(int) {
+			return fmt.Errorf("%s: %d rows, want %d; %v", queries[i], len(vector), queries[i+1], vector[:min(3, len(vector))])
+		}
+	}
+	return nil
+}
+
+// run starts a program with a configuration, and waits until it is ready.
+func (w *world) run(name, path, config string, args ...string) {
+	w.Helper()
+	file := filepath.Join(w.dir, name+".yml")
+	w.write(file, config)
+	ports, err := process.FreePorts(1)
+	if err != nil {
+		w.Fatal(err)
+	}
+	addr := fmt.Sprintf("127.0.0.1:%d", ports[0])
+	p, err := process.Start(process.Spec{
+		Name: name, Path: path, LogFile: filepath.Join(w.dir, name+".log"),
+		Args: append([]string{"--config.file=" + file, "--web.listen-address=" + addr}, args...),
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() {
+		p.Kill()
+		if w.Failed() {
+			w.Logf("log of %s:\n%s", name, p.Log())
+		}
+	})
+	ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
+	defer cancel()
+	if err := p.WaitReady(ctx, process.Ready("http://"+addr)); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// until waits for a state of the world.
+func (w *world) until(what string, reached func() error) {
+	w.Helper()
+	deadline := time.After(time.Minute)
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := reached()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			w.Fatalf("not within a minute: %s: %v", what, err)
+		}
+	}
+}
+
+// check lets envoy-scraper read a file exactly as it is printed.
+func (w *world) check(text string) {
+	w.Helper()
+	file := filepath.Join(w.dir, "printed.yml")
+	w.write(file, text)
+	if out, err := exec.CommandContext(w.Context(), w.scraper, "check", file).CombinedOutput(); err != nil {
+		w.Errorf("check: %v\n%s", err, out)
+	}
+}
+
+// vmagent lets both programs read the file that they get.
+func (w *world) vmagent() {
+	w.check(printed(w.T, "vmagent.md", "new"))
+	out, err := exec.CommandContext(w.Context(), "../../bench/peers/build.sh", "vmagent").Output()
+	if err != nil {
+		w.Fatalf("build vmagent: %v", err)
+	}
+	file := filepath.Join(w.dir, "vmagent.yml")
+	w.write(file, printed(w.T, "vmagent.md", "old"))
+	vmagent := filepath.Join(strings.TrimSpace(string(out)), "vmagent")
+	dry := exec.CommandContext(w.Context(), vmagent, "-dryRun", "-promscrape.config="+file, "-promscrape.config.strictParse",
+		"-remoteWrite.url="+writeURL, "-remoteWrite.tmpDataPath="+w.dir)
+	if said, err := dry.CombinedOutput(); err != nil {
+		w.Errorf("vmagent -dryRun: %v\n%s", err, said)
+	}
+	// A key that only vmagent has must not pass, as the guide says.
+	own := replace(w.T, printed(w.T, "vmagent.md", "new"), "  metrics_path:", "  stream_parse: true\n  metrics_path:")
+	w.write(file, own)
+	if said, err := exec.CommandContext(w.Context(), w.scraper, "check", file).CombinedOutput(); err == nil || !strings.Contains(string(said), "stream_parse") {
+		w.Errorf("check of stream_parse: %v\n%s", err, said)
+	}
+}
