@@ -77,6 +77,17 @@ manifests: build ## Check that deploy/manifests is what the chart renders, and i
 chart: ## Lint the Helm chart with every file of values in its tests
 	@tools/chart.sh
 
+IMAGE = cd tools/image && $(GO) run . -root ../.. -version '$(VERSION)' -revision '$(REVISION)' -ldflags '$(LDFLAGS)' \
+        -epoch $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+
+.PHONY: image
+image: ## An OCI archive for amd64 and arm64, bills of materials and checksums, in bin/image
+	$(IMAGE) -out $(abspath $(DIST))/image image
+
+.PHONY: release
+release: ## Archives for linux, darwin and windows with checksums, in bin/release
+	$(IMAGE) -out $(abspath $(DIST))/release release
+
 .PHONY: mixin
 mixin: ## Write the dashboards of deploy/mixin
 	$(GO) run ./deploy/mixin deploy/mixin/dashboards
