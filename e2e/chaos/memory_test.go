@@ -70,7 +70,7 @@ func tightMemory(w *world) {
 	w.set(oracle.Up())
 	w.pause(3 * time.Second)
 	w.drain(time.Minute)
-	v := w.verdict(allowance{})
+	v := w.verdict(allowance{repeats: lanes}) // the receiver may go between taking a request and its answer
 	w.result(v, fmt.Sprintf("outage of %v; GOMEMLIMIT %.1f MB, %v times what Go held; resident memory %.0f MB without it, at most %.0f MB with it; "+
 		"%.1f MB on disk, at most %.1f MB of that in memory; %d collections, %.1f %% of the CPU time",
 		outage, float64(limit)/1e6, headroom, resident, most, spilled/1e6, kept/1e6, runs-runsBefore, 100*share))
