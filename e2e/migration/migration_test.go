@@ -146,13 +146,18 @@ func (w *world) compare(old, new string) {
 	remoteWrite := "remote_write:\n- url: " + writeURL + "\n"
 	w.run("old", filepath.Join(w.tools, "prometheus"), w.adapt(old+remoteWrite, r),
 		"--agent", "--storage.agent.path="+filepath.Join(w.dir, "old"))
+	w.agree(r, new, printed(w.T, "README.md", "series"), printed(w.T, "README.md", "values"))
+}
+
+// agree runs the new file beside what runs already, until the guide's queries show that both write the same.
+func (w *world) agree(r *receiver.Receiver, new, series, values string) {
+	w.Helper()
 	args := []string{"--storage.path=" + filepath.Join(w.dir, "new"), "--external-label=agent=envoy-scraper"}
 	if !strings.Contains(new, "remote_write:") {
 		args = append(args, "--remote-write.url="+r.WriteURL())
 	}
 	w.run("new", w.scraper, w.adapt(new, r), args...)
 
-	series, values := printed(w.T, "README.md", "series"), printed(w.T, "README.md", "values")
 	w.until("both have sent two samples of everything", func() error {
 		return w.rows(r, `count({__name__=~"istio_requests_total|up", job="envoy-stats"}) by (agent)`, 2,
 			`(count by (agent) (count_over_time(up{job="envoy-stats"}[5m]) >= 3)) == 7`, 2)
@@ -230,14 +235,19 @@ func (w *world) run(name, path, config string, args ...string) {
 	w.Helper()
 	file := filepath.Join(w.dir, name+".yml")
 	w.write(file, config)
+	w.start(name, path, "--web.listen-address=", append([]string{"--config.file=" + file}, args...))
+}
+
+// start starts a program, whose flag listen takes an address, and waits until it is ready.
+func (w *world) start(name, path, listen string, args []string) {
+	w.Helper()
 	ports, err := process.FreePorts(1)
 	if err != nil {
 		w.Fatal(err)
 	}
 	addr := fmt.Sprintf("127.0.0.1:%d", ports[0])
 	p, err := process.Start(process.Spec{
-		Name: name, Path: path, LogFile: filepath.Join(w.dir, name+".log"),
-		Args: append([]string{"--config.file=" + file, "--web.listen-address=" + addr}, args...),
+		Name: name, Path: path, LogFile: filepath.Join(w.dir, name+".log"), Args: append([]string{listen + addr}, args...),
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -284,7 +294,7 @@ func (w *world) check(text string) {
 	}
 }
 
-// vmagent lets both programs read the file that they get.
+// vmagent lets both programs read the file that they get, and run it.
 func (w *world) vmagent() {
 	w.check(printed(w.T, "vmagent.md", "new"))
 	out, err := exec.CommandContext(w.Context(), "../../bench/peers/build.sh", "vmagent").Output()
@@ -304,5 +314,22 @@ func (w *world) vmagent() {
 	w.write(file, own)
 	if said, err := exec.CommandContext(w.Context(), w.scraper, "check", file).CombinedOutput(); err == nil || !strings.Contains(string(said), "stream_parse") {
 		w.Errorf("check of stream_parse: %v\n%s", err, said)
+	}
+
+	r, err := receiver.Start(w.Context(), receiver.Config{Bin: w.tools, Dir: w.dir, Protocol: receiver.V1AndV2})
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer r.Close()
+	w.write(file, w.adapt(printed(w.T, "vmagent.md", "old"), r))
+	w.start("old", vmagent, "-httpListenAddr=", []string{
+		"-promscrape.config=" + file, "-remoteWrite.url=" + r.WriteURL(), "-remoteWrite.tmpDataPath=" + filepath.Join(w.dir, "old"),
+	})
+	w.agree(r, printed(w.T, "vmagent.md", "new"), printed(w.T, "vmagent.md", "series"), printed(w.T, "vmagent.md", "values"))
+	for theirs, ours := range map[string]string{"1": "1.0", "3600000": "3.6e+06"} { // as the guide says
+		w.until("bounds are spelled otherwise", func() error {
+			const of = `count(istio_request_duration_milliseconds_bucket{agent=%q, le=%q})`
+			return w.rows(r, fmt.Sprintf(of+" == "+of, "", theirs, "envoy-scraper", ours), 1)
+		})
 	}
 }
