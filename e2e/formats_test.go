@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/envoyproxy"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 	"github.com/envoy-scraper/envoy-scraper/e2e/process"
 	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
 )
@@ -51,12 +52,12 @@ func TestEnvoysFormats(t *testing.T) {
 		t.Skip("real parts are not for -short")
 	}
 	w := &world{dir: t.TempDir()}
-	w.envoyPath = fetchEnvoy(t)
+	w.envoyPath = parts.Envoy(t)
 	if w.envoyPath == "" {
 		t.Skip("NO REAL ENVOY: see above")
 	}
-	w.tools = script(t, "tools/build.sh", "prometheus")
-	w.scraperPath = buildScraper(t)
+	w.tools = parts.Tools(t, "prometheus")
+	w.scraperPath = parts.Scraper(t)
 	to := w.startReceiver(t, "receiver", receiver.V1AndV2)
 	envoy, err := envoyproxy.Start(t.Context(), envoyproxy.Config{Path: w.envoyPath, Dir: w.subdir(t, "envoy"), Stats: formatsAddr})
 	if err != nil {

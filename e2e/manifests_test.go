@@ -12,6 +12,8 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 // scraperName is what deploy/manifests calls everything.
@@ -134,7 +136,7 @@ func (w *world) testConfiguration(t *testing.T) {
 	if err := os.WriteFile(file, []byte(got.Data["envoy-scraper.yml"]), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, code := output(t, []string{"NODE_NAME=node-a"}, w.scraperPath, "check", file)
+	out, code := parts.Output(t, []string{"NODE_NAME=node-a"}, w.scraperPath, "check", file)
 	if code != 0 || !strings.Contains(out, " 0 warnings") {
 		t.Errorf("check: exit code %d:\n%s", code, out)
 	}
@@ -152,5 +154,5 @@ func (w *world) writeKubeconfig(t *testing.T, name, token string) string {
 func (w *world) kubectl(t *testing.T, kubeconfig string, args ...string) (string, int) {
 	t.Helper()
 	args = append([]string{"--kubeconfig=" + kubeconfig, "--cache-dir=" + w.subdir(t, "kubectl-cache")}, args...)
-	return output(t, nil, filepath.Join(w.tools, "kubectl"), args...)
+	return parts.Output(t, nil, filepath.Join(w.tools, "kubectl"), args...)
 }

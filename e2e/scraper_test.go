@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 	"github.com/envoy-scraper/envoy-scraper/e2e/process"
 	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
 )
@@ -118,6 +119,6 @@ func (w *world) start(t *testing.T, s *scraper, args, env []string) {
 // help returns the help of the command that scrapes.
 func (w *world) help(t *testing.T) string {
 	t.Helper()
-	text, _ := output(t, nil, w.scraperPath, "run", "--help")
+	text, _ := parts.Output(t, nil, w.scraperPath, "run", "--help")
 	return text
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/cluster"
 	"github.com/envoy-scraper/envoy-scraper/e2e/envoyproxy"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
 )
 
@@ -39,9 +40,9 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{dir: t.TempDir(), pages: map[string]*page{}}
-	w.tools = buildTools(t)
-	w.envoyPath = fetchEnvoy(t)
-	w.scraperPath = buildScraper(t)
+	w.tools = parts.Tools(t, "etcd", "prometheus", "kubectl", "kube-apiserver")
+	w.envoyPath = parts.Envoy(t)
+	w.scraperPath = parts.Scraper(t)
 
 	var err error
 	if w.cluster, err = cluster.Start(t.Context(), cluster.Config{Bin: w.tools, Dir: w.subdir(t, "cluster")}); err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 // TestMain keeps the scenarios out of a plain `go test ./...`: they take minutes and want the machine.
@@ -36,7 +37,7 @@ func pick[T any](b bench, short, long T) T {
 }
 
 func TestChaos(t *testing.T) {
-	b := bench{binary: agent.Build(t), short: testing.Short()}
+	b := bench{binary: parts.Scraper(t), short: testing.Short()}
 	b.durable = agent.Knows(t, b.binary, storageFlag)
 	t.Logf("the program knows --%s: %v", storageFlag, b.durable)
 	for _, s := range []struct {

@@ -3,17 +3,13 @@
 package chart
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -21,7 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
-	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 const (
@@ -42,44 +38,17 @@ func newTools(t *testing.T, real bool) *tools {
 	if testing.Short() {
 		t.Skip("real parts are not for -short")
 	}
-	tl := &tools{helm: script(t, "../../tools/helm/build.sh"), scraper: agent.Build(t), home: t.TempDir()}
+	tl := &tools{helm: parts.Script(t, "tools/helm/build.sh"), scraper: parts.Scraper(t), home: t.TempDir()}
 	if real {
-		tl.bin = script(t, "../tools/build.sh", "etcd", "kubectl", "kube-apiserver")
+		tl.bin = parts.Tools(t, "etcd", "kubectl", "kube-apiserver")
 	}
 	return tl
-}
-
-// script runs a script that prints where it has put what it built.
-func script(t *testing.T, path string, args ...string) string {
-	t.Helper()
-	var stdout bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), path, args...)
-	cmd.Stdout, cmd.Stderr = &stdout, os.Stderr
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s: %v", path, err)
-	}
-	return strings.TrimSpace(stdout.String())
-}
-
-// output runs a short program and returns what it wrote, standard error too, and its exit code.
-func output(t *testing.T, env []string, path string, args ...string) (string, int) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Env = append(os.Environ(), env...)
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatalf("%s: %v", path, err)
-	}
-	return string(out), cmd.ProcessState.ExitCode()
 }
 
 // runHelm runs helm in a home of its own.
 func (tl *tools) runHelm(t *testing.T, args ...string) (string, int) {
 	t.Helper()
-	return output(t, []string{"HELM_CONFIG_HOME=" + tl.home, "HELM_CACHE_HOME=" + tl.home, "HELM_DATA_HOME=" + tl.home}, tl.helm, args...)
+	return parts.Output(t, []string{"HELM_CONFIG_HOME=" + tl.home, "HELM_CACHE_HOME=" + tl.home, "HELM_DATA_HOME=" + tl.home}, tl.helm, args...)
 }
 
 // template runs helm template.

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/cluster"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 // enforce is the label by which a namespace says what its pods may ask for.
@@ -51,7 +52,7 @@ func (w *world) writeKubeconfig(t *testing.T, name, token string) string {
 func (w *world) kubectl(t *testing.T, kubeconfig string, args ...string) string {
 	t.Helper()
 	args = append([]string{"--kubeconfig=" + kubeconfig, "--cache-dir=" + filepath.Join(w.dir, "kubectl-cache")}, args...)
-	out, code := output(t, nil, filepath.Join(w.bin, "kubectl"), args...)
+	out, code := parts.Output(t, nil, filepath.Join(w.bin, "kubectl"), args...)
 	if code != 0 || strings.Contains(out, "Warning") {
 		t.Fatalf("kubectl %s: exit code %d:\n%s", strings.Join(args, " "), code, out)
 	}

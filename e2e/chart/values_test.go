@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 // TestBadValues: what cannot work is refused when it is rendered, with the sentence in the first line of its file.
@@ -32,7 +34,7 @@ func TestBadValues(t *testing.T) {
 // TestGoodValues: the program accepts the configuration that a pod would have, without a warning, and knows its flags.
 func TestGoodValues(t *testing.T) {
 	tl := newTools(t, false)
-	help, _ := output(t, nil, tl.scraper, "run", "--help")
+	help, _ := parts.Output(t, nil, tl.scraper, "run", "--help")
 	for name, file := range valuesFiles(t, "good") {
 		t.Run(name, func(t *testing.T) {
 			r := tl.render(t, name, name, "-f", file)
@@ -43,7 +45,7 @@ func TestGoodValues(t *testing.T) {
 			if kind == "StatefulSet" {
 				args = append(args, "--shard.index=ordinal")
 			}
-			out, code := output(t, r.env(t, "node-a", name+"-1"), tl.scraper, args...)
+			out, code := parts.Output(t, r.env(t, "node-a", name+"-1"), tl.scraper, args...)
 			if code != 0 {
 				t.Errorf("check: exit code %d:\n%s", code, out)
 			}

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/compliance/remotewrite/sender"
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 // scraper lets the library start the program under test.
@@ -107,7 +108,7 @@ func TestLibrary(t *testing.T) {
 			all = append(all, strings.ReplaceAll(c.Name, " ", "_"))
 		}
 	}
-	binary := agent.Build(t)
+	binary := parts.Scraper(t)
 	for kind, want := range map[string][]string{
 		theScraper:   nil,
 		sendsNothing: all,

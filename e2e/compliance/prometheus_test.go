@@ -6,8 +6,6 @@ import (
 	"maps"
 	"math"
 	"net/http"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +17,7 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
 )
 
@@ -31,7 +30,7 @@ const (
 // TestPrometheus gives a real Prometheus reason to reject one series in the middle of each request: everything else of
 // the request must be in its database, and what is not must be counted and named.
 func TestPrometheus(t *testing.T) {
-	binary, tools := agent.Build(t), prometheusFolder(t)
+	binary, tools := parts.Scraper(t), parts.Tools(t, "prometheus")
 	for _, message := range []string{message1, message2} {
 		t.Run(message+", out of order", func(t *testing.T) {
 			t.Parallel()
@@ -42,18 +41,6 @@ func TestPrometheus(t *testing.T) {
 			duplicate(t, newDatabase(t, tools), binary, message)
 		})
 	}
-}
-
-// prometheusFolder builds the pinned Prometheus, or finds it in the cache.
-func prometheusFolder(t *testing.T) string {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "../tools/build.sh", "prometheus")
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("build Prometheus: %v", err)
-	}
-	return strings.TrimSpace(string(out))
 }
 
 // database is a Prometheus that takes both messages.

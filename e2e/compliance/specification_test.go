@@ -11,8 +11,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 const gauges = "# TYPE a gauge\na{z=\"1\",b=\"2\",A=\"ü\"} 1\na{z=\"2\",empty=\"\"} 2\n# TYPE b counter\nb 3\n"
@@ -20,7 +20,7 @@ const gauges = "# TYPE a gauge\na{z=\"1\",b=\"2\",A=\"ü\"} 1\na{z=\"2\",empty=\
 // TestSpecification holds the program to the demands of the remote write specification that a receiver can see, each
 // with requests seen. What is done otherwise on purpose is in docs/differences.md.
 func TestSpecification(t *testing.T) {
-	binary := agent.Build(t)
+	binary := parts.Scraper(t)
 	for _, c := range []struct {
 		name string
 		run  func(*testing.T, string)

@@ -1,17 +1,14 @@
 package differential
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"math"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/golang/snappy"
 	"github.com/prometheus/prometheus/model/labels"
@@ -55,26 +52,14 @@ type recorder struct {
 // newRecorder starts the receiver, which ends with the test.
 func newRecorder(t *testing.T) *recorder {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &recorder{url: "http://" + l.Addr().String(), series: map[source]map[string][]what{}, metadata: map[agentName]map[string]bool{}}
+	r := &recorder{series: map[source]map[string][]what{}, metadata: map[agentName]map[string]bool{}}
 	for _, a := range both {
 		r.metadata[a] = map[string]bool{}
 		for _, p := range protocols {
 			r.series[source{a, p}] = map[string][]what{}
 		}
 	}
-	server := &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second}
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(l) }()
-	t.Cleanup(func() {
-		_ = server.Close()
-		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
-			t.Errorf("recorder: %v", err)
-		}
-	})
+	r.url = "http://" + serve(t, r)
 	return r
 }
 

@@ -46,21 +46,28 @@ type play struct {
 // newTarget starts a target, which ends with the test.
 func newTarget(t *testing.T, script []answer) *target {
 	t.Helper()
+	tg := &target{script: script, plays: map[agentName]*play{}}
+	tg.address = serve(t, tg)
+	return tg
+}
+
+// serve serves on a free port until the test ends, and returns the address.
+func serve(t *testing.T, handler http.Handler) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	tg := &target{address: l.Addr().String(), script: script, plays: map[agentName]*play{}}
-	server := &http.Server{Handler: tg, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
 	t.Cleanup(func() {
 		_ = server.Close()
 		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
-			t.Errorf("target: %v", err)
+			t.Errorf("server: %v", err)
 		}
 	})
-	return tg
+	return l.Addr().String()
 }
 
 // ServeHTTP implements http.Handler. Requests shortly after one another are one scrape: a redirect is followed, a

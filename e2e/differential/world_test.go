@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -13,7 +12,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
-	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 	"github.com/envoy-scraper/envoy-scraper/e2e/process"
 )
 
@@ -89,8 +88,8 @@ func (w *world) start(yaml string) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.run(theirs, prometheus(w.T), ports[0], "--agent", "--config.file="+file, "--storage.agent.path="+filepath.Join(w.dir, "prometheus"))
-	w.run(ours, agent.Build(w.T), ports[1], "--config.file="+file, "--storage.path="+filepath.Join(w.dir, "envoy-scraper"))
+	w.run(theirs, filepath.Join(parts.Tools(w.T, "prometheus"), "prometheus"), ports[0], "--agent", "--config.file="+file, "--storage.agent.path="+filepath.Join(w.dir, "prometheus"))
+	w.run(ours, parts.Scraper(w.T), ports[1], "--config.file="+file, "--storage.path="+filepath.Join(w.dir, "envoy-scraper"))
 }
 
 func (w *world) run(name agentName, path string, port int, args ...string) {
@@ -134,18 +133,6 @@ func (w *world) until(within time.Duration, what string, reached func() bool) {
 			w.Fatalf("not within %v: %s", within, what)
 		}
 	}
-}
-
-// prometheus builds Prometheus or finds it in the cache.
-func prometheus(t *testing.T) string {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "../tools/build.sh", "prometheus")
-	cmd.Stderr = os.Stderr
-	dir, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(strings.TrimSpace(string(dir)), "prometheus")
 }
 
 func tail(s string, lines int) string {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 const (
@@ -51,7 +52,7 @@ type setting struct {
 func begin(t *testing.T, s setting) *world {
 	t.Helper()
 	if s.binary == "" {
-		s.binary = agent.Build(t)
+		s.binary = parts.Scraper(t)
 	}
 	place, err := oracle.NewPlace()
 	if err != nil {

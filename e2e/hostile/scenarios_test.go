@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 func listenAll(t *testing.T, kinds []kind) (targets []*target) {
@@ -68,7 +68,7 @@ func TestT1SlowLorisByTheHundred(t *testing.T) {
 func TestM3NoFilesLeft(t *testing.T) {
 	const files = 64
 	script := filepath.Join(t.TempDir(), "envoy-scraper")
-	text := fmt.Sprintf("#!/bin/sh\nulimit -n %d || exit 1\nexec '%s' \"$@\"\n", files, agent.Build(t))
+	text := fmt.Sprintf("#!/bin/sh\nulimit -n %d || exit 1\nexec '%s' \"$@\"\n", files, parts.Scraper(t))
 	if err := os.WriteFile(script, []byte(text), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -23,6 +22,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
 	"github.com/envoy-scraper/envoy-scraper/e2e/cluster"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 const (
@@ -38,35 +38,29 @@ const (
 	apiUp       = "envoy_scraper_discovery_api_server_up"
 )
 
-// parts are what the scenarios share.
-type parts struct {
+// bed is what the scenarios share.
+type bed struct {
 	cluster *cluster.Cluster
 	binary  string
 }
 
-func newParts(t *testing.T) *parts {
+func newBed(t *testing.T) *bed {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("real parts are not for -short")
 	}
-	cmd := exec.CommandContext(t.Context(), "../tools/build.sh", "etcd", "kube-apiserver")
-	cmd.Stderr = os.Stderr
-	bin, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("build the API server: %v", err)
-	}
-	c, err := cluster.Start(t.Context(), cluster.Config{Bin: strings.TrimSpace(string(bin)), Dir: t.TempDir()})
+	c, err := cluster.Start(t.Context(), cluster.Config{Bin: parts.Tools(t, "etcd", "kube-apiserver"), Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	return &parts{cluster: c, binary: agent.Build(t)}
+	return &bed{cluster: c, binary: parts.Scraper(t)}
 }
 
 // world is one scenario: a namespace with two pods, their pages, a proxy before the API server, and the program.
 type world struct {
 	*testing.T
-	*parts
+	*bed
 	namespace string
 	dir       string
 	place     *oracle.Place
@@ -77,9 +71,9 @@ type world struct {
 	began     time.Time
 }
 
-func (p *parts) world(t *testing.T, namespace string) *world {
+func (p *bed) world(t *testing.T, namespace string) *world {
 	t.Helper()
-	w := &world{T: t, parts: p, namespace: namespace, dir: t.TempDir()}
+	w := &world{T: t, bed: p, namespace: namespace, dir: t.TempDir()}
 	var err error
 	if w.place, err = oracle.NewPlace(); err != nil {
 		t.Fatal(err)

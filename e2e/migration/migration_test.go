@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
 	"github.com/envoy-scraper/envoy-scraper/e2e/mesh"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 	"github.com/envoy-scraper/envoy-scraper/e2e/process"
 	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
 )
@@ -62,12 +62,8 @@ func indent(s string, n int) string {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t, dir: t.TempDir(), scraper: agent.Build(t)}
-	out, err := exec.CommandContext(t.Context(), "../tools/build.sh", "prometheus").Output()
-	if err != nil {
-		t.Fatalf("build Prometheus: %v", err)
-	}
-	w.tools = strings.TrimSpace(string(out))
+	w := &world{T: t, dir: t.TempDir(), scraper: parts.Scraper(t)}
+	w.tools = parts.Tools(t, "prometheus")
 
 	cfg := mesh.DefaultConfig()
 	cfg.Still = true // so that two who read at different instants read the same
@@ -297,13 +293,9 @@ func (w *world) check(text string) {
 // vmagent lets both programs read the file that they get, and run it.
 func (w *world) vmagent() {
 	w.check(printed(w.T, "vmagent.md", "new"))
-	out, err := exec.CommandContext(w.Context(), "../../bench/peers/build.sh", "vmagent").Output()
-	if err != nil {
-		w.Fatalf("build vmagent: %v", err)
-	}
 	file := filepath.Join(w.dir, "vmagent.yml")
 	w.write(file, printed(w.T, "vmagent.md", "old"))
-	vmagent := filepath.Join(strings.TrimSpace(string(out)), "vmagent")
+	vmagent := filepath.Join(parts.Script(w.T, "bench/peers/build.sh", "vmagent"), "vmagent")
 	dry := exec.CommandContext(w.Context(), vmagent, "-dryRun", "-promscrape.config="+file, "-promscrape.config.strictParse",
 		"-remoteWrite.url="+writeURL, "-remoteWrite.tmpDataPath="+w.dir)
 	if said, err := dry.CombinedOutput(); err != nil {

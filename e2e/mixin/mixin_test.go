@@ -17,6 +17,8 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 const folder = "../../deploy/mixin"
@@ -34,7 +36,7 @@ func TestPromtool(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real parts are not for -short")
 	}
-	promtool := filepath.Join(buildTools(t), "promtool")
+	promtool := filepath.Join(parts.Tools(t, "prometheus", "promtool"), "promtool")
 	for _, args := range [][]string{
 		{"check", "rules", "--lint-fatal", "alerts.yaml"},
 		{"test", "rules", "alerts_test.yaml"},
@@ -58,7 +60,7 @@ func TestQueries(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real parts are not for -short")
 	}
-	w := newWorld(t, buildTools(t))
+	w := newWorld(t, parts.Tools(t, "prometheus", "promtool"))
 	w.await(t, `count(count_over_time(up{job="envoy-stats"}[1m]) >= 8) >= 7`)
 	w.await(t, `count_over_time(envoy_scraper_build_info[1m]) >= 8`)
 	w.await(t, `sum(envoy_scraper_remotewrite_samples_accepted_total) > 0`)

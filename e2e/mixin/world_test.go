@@ -1,20 +1,18 @@
 package mixin
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/envoyproxy"
 	"github.com/envoy-scraper/envoy-scraper/e2e/mesh"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 	"github.com/envoy-scraper/envoy-scraper/e2e/process"
 	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
 )
@@ -41,7 +39,7 @@ func newWorld(t *testing.T, tools string) *world {
 	w := &world{}
 	groups := startMesh(t)
 	var err error
-	if path := fetchEnvoy(t); path != "" {
+	if path := parts.Envoy(t); path != "" {
 		w.envoy, err = envoyproxy.Start(t.Context(), envoyproxy.Config{Path: path, Dir: t.TempDir(), Stats: envoyStats})
 		if err != nil {
 			t.Fatal(err)
@@ -116,7 +114,7 @@ remote_write:
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", ports[0])
 	p, err := process.Start(process.Spec{
-		Name: "envoy-scraper", Path: buildScraper(t), LogFile: filepath.Join(dir, "log"),
+		Name: "envoy-scraper", Path: parts.Scraper(t), LogFile: filepath.Join(dir, "log"),
 		Args: []string{"--config.file=" + config, "--web.listen-address=" + address, "--storage.path=" + filepath.Join(dir, "data"), "--self-scrape"},
 	})
 	if err != nil {
@@ -128,55 +126,4 @@ remote_write:
 			t.Logf("log of envoy-scraper:\n%s", p.Log())
 		}
 	})
-}
-
-// buildScraper builds the program under test. E2E_SCRAPER names a binary that is there already.
-func buildScraper(t *testing.T) string {
-	t.Helper()
-	if path := os.Getenv("E2E_SCRAPER"); path != "" {
-		return path
-	}
-	path := filepath.Join(t.TempDir(), "envoy-scraper")
-	cmd := exec.Command("go", "build", "-o", path, "./cmd/envoy-scraper")
-	cmd.Dir = "../.."
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build envoy-scraper: %v\n%s", err, out)
-	}
-	return path
-}
-
-// buildTools builds Prometheus and promtool, or finds them in the cache, and returns their folder.
-func buildTools(t *testing.T) string {
-	t.Helper()
-	out, err := output(t, "../tools/build.sh", "prometheus", "promtool")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
-// fetchEnvoy returns the path of a real Envoy, or "" where it cannot be had, loudly.
-func fetchEnvoy(t *testing.T) string {
-	t.Helper()
-	path, err := output(t, "../tools/envoy.sh")
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() == exitUnavailable && os.Getenv("E2E_NO_SKIP") != "1" {
-		t.Logf("NO REAL ENVOY: %v", err)
-		return ""
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-// output runs a program whose progress, on standard error, the reader of the test may watch.
-func output(t *testing.T, path string, args ...string) (string, error) {
-	t.Helper()
-	var stdout bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), path, args...)
-	cmd.Stdout, cmd.Stderr = &stdout, os.Stderr
-	err := cmd.Run()
-	return strings.TrimSpace(stdout.String()), err
 }

@@ -8,15 +8,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 const successful = "envoy_scraper_config_last_reload_successful"
 
 // TestReload runs the faults beside each other: each waits most of the time.
 func TestReload(t *testing.T) {
-	path := agent.Build(t)
+	path := parts.Scraper(t)
 	for name, run := range map[string]func(*world){"F1 bad files": badFiles, "F2 a hundred reloads": hundredReloads, "F3 new addresses": newAddresses} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -27,7 +27,7 @@ func TestReload(t *testing.T) {
 
 // badFiles: a file that cannot run changes nothing, and everybody is told why: who asked, the log, the metrics.
 func badFiles(w *world) {
-	good := w.configuration(parts{})
+	good := w.configuration(variant{})
 	w.start(good)
 	w.pause(warmUp)
 	for _, c := range []struct {
@@ -36,8 +36,8 @@ func badFiles(w *world) {
 		why        string
 	}{
 		{"YAML that is none", good + "scrape_configs: [\n", 1 + strings.Count(good, "\n"), "not valid YAML"},
-		{"a regular expression that is none", w.configuration(parts{other: "  metric_relabel_configs:\n  - regex: '('\n"}), 10, "error parsing regexp"},
-		{"an unknown field", w.configuration(parts{other: "  metric_path: /stats\n"}), 9, "metric_path"},
+		{"a regular expression that is none", w.configuration(variant{other: "  metric_relabel_configs:\n  - regex: '('\n"}), 10, "error parsing regexp"},
+		{"an unknown field", w.configuration(variant{other: "  metric_path: /stats\n"}), 9, "metric_path"},
 		{"a file of jobs that is not there", good + "scrape_config_files:\n- gone.yml\n", 3 + strings.Count(good, "\n") - 1, "gone.yml"},
 		{"no job but a bad one", "scrape_configs:\n- job_name: new\n  scrape_interval: soon\nremote_write: [{url: 'http://127.0.0.1:1/'}]\n", 3, "soon"},
 		{"no endpoint", "scrape_configs: [{job_name: new}]\n", 0, "remote_write"},
@@ -81,7 +81,7 @@ func hundredReloads(w *world) {
 		w.Fatal(err)
 	}
 	// The job and the endpoint steady have a secret in a file, which changes all the time.
-	steady := parts{steady: "  authorization: {credentials_file: secret}\n", endpoint: "  authorization: {credentials_file: secret}\n"}
+	steady := variant{steady: "  authorization: {credentials_file: secret}\n", endpoint: "  authorization: {credentials_file: secret}\n"}
 	steady.other = "  metric_relabel_configs: [{target_label: n, replacement: start}]\n"
 	w.start(w.configuration(steady))
 	w.pause(warmUp)
@@ -147,7 +147,7 @@ func (r resources) near(o resources) bool {
 
 // newAddresses: what waits for an endpoint follows its name to a new address, path, query and credential.
 func newAddresses(w *world) {
-	w.start(w.configuration(parts{}))
+	w.start(w.configuration(variant{}))
 	w.pause(warmUp)
 	down := func(r *oracle.Receiver, m oracle.Mode) {
 		w.Helper()
@@ -170,7 +170,7 @@ func newAddresses(w *world) {
 			moved.Ledger = w.receiver.Ledger // one book of what arrived, wherever
 			to = moved
 		}
-		w.write(strings.Replace(w.configuration(parts{endpoint: step.more}), base+"\n", step.url+"\n", 1))
+		w.write(strings.Replace(w.configuration(variant{endpoint: step.more}), base+"\n", step.url+"\n", 1))
 		if status, body := w.reload(); status != 200 {
 			w.Fatalf("%d %s", status, body)
 		}

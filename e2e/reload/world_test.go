@@ -83,13 +83,13 @@ func (w *world) newReceiver(host int) *oracle.Receiver {
 	return receiver
 }
 
-// parts of a configuration. What is empty is as it always is.
-type parts struct {
+// variant is what differs between configurations. What is empty is as it always is.
+type variant struct {
 	comment, global, steady, other, endpoint, aside, more string
 	backwards                                             bool // jobs and endpoints in the other order
 }
 
-func (w *world) configuration(p parts) string {
+func (w *world) configuration(p variant) string {
 	job := func(name string, f *oracle.Fleet, more string) string {
 		return fmt.Sprintf("- job_name: %s\n  static_configs:\n  - targets: [%s]\n%s", name, strings.Join(f.Addresses(), ", "), more)
 	}

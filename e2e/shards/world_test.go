@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
 )
 
@@ -43,7 +43,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t, dir: t.TempDir(), binary: agent.Build(t), instances: map[int]*agent.Agent{}, dropped: map[string]float64{}}
+	w := &world{T: t, dir: t.TempDir(), binary: parts.Scraper(t), instances: map[int]*agent.Agent{}, dropped: map[string]float64{}}
 	place, err := oracle.NewPlace()
 	if err != nil {
 		t.Fatal(err)
@@ -61,23 +61,11 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.recorder.Close() })
-	if w.real, err = receiver.Start(t.Context(), receiver.Config{Bin: tools(t), Dir: t.TempDir(), Protocol: receiver.V1Only}); err != nil {
+	if w.real, err = receiver.Start(t.Context(), receiver.Config{Bin: parts.Tools(t, "prometheus"), Dir: t.TempDir(), Protocol: receiver.V1Only}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.real.Close)
 	return w
-}
-
-// tools builds Prometheus or finds it in the cache.
-func tools(t *testing.T) string {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "../tools/build.sh", "prometheus")
-	cmd.Stderr = os.Stderr
-	dir, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(string(dir))
 }
 
 // configuration is the file of an instance: the same for all, but for the header by which the targets tell them apart.

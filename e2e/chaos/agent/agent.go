@@ -4,7 +4,6 @@ package agent
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -20,44 +19,6 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/process"
 )
-
-// Build builds the program from the module above e2e. E2E_SCRAPER names a binary that is there already.
-func Build(t *testing.T) string {
-	t.Helper()
-	if path := os.Getenv("E2E_SCRAPER"); path != "" {
-		return path
-	}
-	root, err := moduleRoot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "envoy-scraper")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", path, "./cmd/envoy-scraper")
-	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build envoy-scraper: %v\n%s", err, out)
-	}
-	return path
-}
-
-// moduleRoot is the first folder upwards that holds the program.
-func moduleRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "cmd", "envoy-scraper")); err == nil {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", errors.New("no folder above holds cmd/envoy-scraper")
-		}
-		dir = parent
-	}
-}
 
 // Knows tells that the program has a flag.
 func Knows(t *testing.T, path, flag string) bool {

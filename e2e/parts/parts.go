@@ -1,0 +1,113 @@
+// Package parts has the programs that the end-to-end tests run: built from pinned sources by scripts, which keep them in a
+// cache, or the program under test, built from the module above e2e.
+package parts
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// exitUnavailable is envoy.sh's way to say that Envoy cannot be had on this machine.
+const exitUnavailable = 3
+
+// Tools builds programs of e2e/tools, or finds them in the cache. It returns their folder.
+func Tools(t *testing.T, names ...string) string {
+	t.Helper()
+	return Script(t, "e2e/tools/build.sh", names...)
+}
+
+// Envoy returns the path of a real Envoy. Where it cannot be had it returns "", loudly, and fails the test where
+// E2E_NO_SKIP says that nothing may be skipped.
+func Envoy(t *testing.T) string {
+	t.Helper()
+	path, err := run(t, "e2e/tools/envoy.sh")
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return path
+	case errors.As(err, &exit) && exit.ExitCode() == exitUnavailable && os.Getenv("E2E_NO_SKIP") != "1":
+		t.Logf("NO REAL ENVOY: %v", err)
+		return ""
+	default:
+		t.Fatal(err)
+		return ""
+	}
+}
+
+// Scraper builds the program under test. E2E_SCRAPER names a binary that is there already.
+func Scraper(t *testing.T) string {
+	t.Helper()
+	if path := os.Getenv("E2E_SCRAPER"); path != "" {
+		return path
+	}
+	path := filepath.Join(t.TempDir(), "envoy-scraper")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", path, "./cmd/envoy-scraper")
+	cmd.Dir = root(t)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build envoy-scraper: %v\n%s", err, out)
+	}
+	return path
+}
+
+// Script runs a script of the repository, by its path there, that prints where it has put what it built.
+func Script(t *testing.T, path string, args ...string) string {
+	t.Helper()
+	out, err := run(t, path, args...)
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return out
+}
+
+// run runs a script whose progress, on standard error, the reader of the test may watch. It returns the standard
+// output, trimmed.
+func run(t *testing.T, path string, args ...string) (string, error) {
+	t.Helper()
+	var stdout bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), filepath.Join(root(t), path), args...)
+	cmd.Stdout, cmd.Stderr = &stdout, os.Stderr
+	err := cmd.Run()
+	return strings.TrimSpace(stdout.String()), err
+}
+
+// Output runs a short program and returns what it wrote, standard error too, and its exit code.
+func Output(t *testing.T, env []string, path string, args ...string) (string, int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// root is the first folder upwards that holds the program.
+func root(t *testing.T) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "cmd", "envoy-scraper")); err == nil {
+			return dir
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			t.Fatal("no folder above holds cmd/envoy-scraper")
+		}
+		dir = parent
+	}
+}
