@@ -71,7 +71,7 @@ func badFiles(w *world) {
 		w.Errorf("the good file again: %d %s, %s = %v", status, body, successful, w.metrics().Sum(successful))
 	}
 	w.pause(2 * time.Second)
-	w.settle()
+	w.settle(0)
 }
 
 // hundredReloads: what a reload does not change it does not touch.
@@ -125,7 +125,7 @@ func hundredReloads(w *world) {
 	if !after.near(before) {
 		w.Errorf("before: %+v; after %d reloads: %+v, want the same, by 5 in 100", before, times, after)
 	}
-	if v := w.settle(); v.Served < targets*15 {
+	if v := w.settle(0); v.Served < targets*15 {
 		w.Errorf("%d scrapes served: too few to tell", v.Served)
 	}
 }
@@ -144,6 +144,11 @@ func (r resources) near(o resources) bool {
 	near := func(a, b float64) bool { return a <= b+max(few, part*b) && a >= b-max(few, part*b) }
 	return near(r.goroutines, o.goroutines) && near(r.files, o.files) && r.targets == o.targets && r.series == o.series
 }
+
+const (
+	outages = 3 // of newAddresses
+	lanes   = 4 // min_shards, each with one request on its way
+)
 
 // newAddresses: what waits for an endpoint follows its name to a new address, path, query and credential.
 func newAddresses(w *world) {
@@ -184,7 +189,7 @@ func newAddresses(w *world) {
 			return w.metrics().By("envoy_scraper_remotewrite_pending_oldest_seconds", "endpoint")["steady"] < 8
 		})
 	}
-	w.settle()
+	w.settle(outages * lanes) // a receiver can go between taking a request and its answer
 	requests := moved.Requests()
 	if len(requests) == 0 {
 		w.Fatal("nothing came to the new address")

@@ -200,8 +200,8 @@ func (w *world) metrics() agent.Metrics {
 }
 
 // settle ends the load, and checks that nothing of the job steady was lost, marked, late or twice on its way to the
-// endpoint steady.
-func (w *world) settle() oracle.Verdict {
+// endpoint steady, but for as many requests as repeats says.
+func (w *world) settle(repeats int) oracle.Verdict {
 	w.Helper()
 	end := time.Now()
 	w.fleet.Freeze()
@@ -211,7 +211,7 @@ func (w *world) settle() oracle.Verdict {
 	}
 	v := judge()
 	w.Logf("%v; answers: %v", v, w.receiver.Answers())
-	if v.Lost > 0 || v.Invented > 0 || v.OutOfOrder > 0 || v.Duplicates > 0 {
+	if v.Lost > 0 || v.Invented > 0 || v.OutOfOrder > 0 || v.Repeats > repeats {
 		w.Errorf("%v\n%s", v, strings.Join(v.Gaps, "\n"))
 	}
 	if n := w.metrics().By(dropped, "endpoint")["steady"]; n > 0 {
