@@ -18,11 +18,9 @@ const cutBytes = 1000
 
 // An injury is a way to damage a stopped queue.
 type injury struct {
-	name  string
-	worst int // scrapes that one target may lose; -1: all that the file held
-	total int // scrapes that all targets may lose; -1: as many as the file held
-	// unknown: nobody can count what is gone without a trace.
-	unknown bool
+	name    string
+	worst   int  // scrapes that one target may lose; -1: all that the file held
+	total   int  // scrapes that all targets may lose; -1: as many as the file held
 	repeats bool // what was delivered before may come again
 	do      func(t *testing.T, dir string)
 }
@@ -35,16 +33,16 @@ func injuries(files int, each bool) []injury {
 		{name: "foreign files", do: addForeign},
 		{name: "positions missing", repeats: true, do: everyFile(positions, os.Remove)},
 		{name: "positions of noise", repeats: true, do: everyFile(positions, noise)},
-		{name: "every file missing", worst: -1, total: -1, unknown: true, do: everyFile(segments, os.Remove)},
-		{name: "every file zeroed", worst: -1, total: -1, unknown: true, do: everyFile(segments, zero)},
+		{name: "every file missing", worst: -1, total: -1, do: everyFile(segments, os.Remove)},
+		{name: "every file zeroed", worst: -1, total: -1, do: everyFile(segments, zero)},
 	}
 	if !each {
 		files = min(files, 1)
 	}
 	for i := range files {
 		list = append(list,
-			injury{name: fmt.Sprintf("file %d missing", i), worst: -1, total: -1, unknown: true, do: onFile(i, remove)},
-			injury{name: fmt.Sprintf("file %d zeroed", i), worst: -1, total: -1, unknown: true, do: onFile(i, func(t *testing.T, path string) {
+			injury{name: fmt.Sprintf("file %d missing", i), worst: -1, total: -1, do: onFile(i, remove)},
+			injury{name: fmt.Sprintf("file %d zeroed", i), worst: -1, total: -1, do: onFile(i, func(t *testing.T, path string) {
 				if err := zero(path); err != nil {
 					t.Fatal(err)
 				}
@@ -108,9 +106,7 @@ func onDamaged(t *testing.T, backlog *world, i injury) {
 	if v.OutOfOrder > 0 || v.Invented > 0 || v.Duplicates > 0 && !i.repeats {
 		t.Errorf("%d samples out of order (%s), %d duplicates, %d invented", v.OutOfOrder, v.Example, v.Duplicates, v.Invented)
 	}
-	if !i.unknown {
-		w.checkExplained(v, 0)
-	}
+	w.checkExplained(v, 0)
 	w.result(v, noticed)
 }
 

@@ -89,7 +89,7 @@ func (q *FIFO) closeDisk() error {
 		d.loops.Wait()
 		q.sweep()
 		for l := range q.lanes {
-			q.writePosition(l) // where an Ack could not
+			q.writePosition(l, true)
 		}
 		q.mu.Lock()
 		open := map[File]*segment{}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
@@ -133,8 +134,7 @@ func TestEveryByteFlipped(t *testing.T) {
 			if !slices.Equal(got.requests, want) {
 				t.Errorf("byte %d ^ %#x: delivered %q, want %q", at, flip, got.requests, want)
 			}
-			header := at >= threeAt && at < threeAt+headerSize // the last: nothing after it tells what it held
-			if got.lost.Samples != samples && !(header && got.lost.Samples == 0) {
+			if got.lost.Samples != samples {
 				t.Errorf("byte %d ^ %#x: told %+v, want %d samples", at, flip, got.lost, samples)
 			}
 			if got.stats.CorruptRecords == 0 || got.stats.SkippedBytes == 0 {
@@ -159,18 +159,21 @@ func TestEveryLengthTruncated(t *testing.T) {
 		fs.names[name].content = fs.names[name].content[:length]
 		got := reopen(t, fs, quiet())
 		var want []string
-		good := oneAt
+		good, lost := oneAt, 321
 		switch {
 		case length >= threeAt:
-			want, good = []string{"onetwo"}, threeAt
+			want, good, lost = []string{"onetwo"}, threeAt, 300
 		case length >= twoAt:
-			want, good = []string{"one"}, twoAt
+			want, good, lost = []string{"one"}, twoAt, 320
 		}
 		if !slices.Equal(got.requests, want) {
 			t.Errorf("length %d: delivered %q, want %q", length, got.requests, want)
 		}
 		if got.stats.TruncatedBytes != int64(length-good) || got.stats.CorruptRecords != 0 {
 			t.Errorf("length %d: %+v, want %d bytes truncated, none corrupt", length, got.stats, length-good)
+		}
+		if got.lost.Samples != lost {
+			t.Errorf("length %d: told %+v, want %d samples", length, got.lost, lost)
 		}
 	}
 }
@@ -223,8 +226,9 @@ func TestOneSegmentIsBad(t *testing.T) {
 				t.Fatalf("segments: %q", names)
 			}
 			spoil(fs, names[2])
-			if got := reopen(t, fs, cfg); !slices.Equal(got.requests, []string{"0", "1", "3", "4"}) {
-				t.Errorf("delivered %q", got.requests)
+			got := reopen(t, fs, cfg)
+			if !slices.Equal(got.requests, []string{"0", "1", "3", "4"}) || got.lost.Samples != 1 {
+				t.Errorf("delivered %q, told %+v", got.requests, got.lost)
 			}
 			if left := segments(fs); len(left) != 0 {
 				t.Errorf("left: %q", left)
@@ -277,18 +281,22 @@ func TestPosition(t *testing.T) {
 		content func(now []byte) []byte
 		want    []string
 	}{
-		"as it was":       {func(now []byte) []byte { return now }, rest},
-		"missing":         {func([]byte) []byte { return nil }, all},
-		"zeros":           {func(now []byte) []byte { clear(now); return now }, all},
-		"newer slot torn": {func(now []byte) []byte { now[20]++; return now }, less}, // the counter 2 is in slot 0
-		"older slot torn": {func(now []byte) []byte { now[slotStride]++; return now }, rest},
+		"as it was": {func(now []byte) []byte { return now }, rest},
+		"missing":   {func([]byte) []byte { return nil }, all},
+		"zeros":     {func(now []byte) []byte { clear(now); return now }, all},
+		"newer slot torn": {func(now []byte) []byte {
+			slot{place{1, 49}, 2, 0}.put(now)
+			now[slotStride+20]++ // counter 3: the same place as 2, and what the stop left
+			return now
+		}, less},
+		"older slot torn": {func(now []byte) []byte { now[0]++; return now }, rest},
 		"cut off":         {func(now []byte) []byte { return now[:10] }, all},
-		"later segment":   {func([]byte) []byte { return at(slot{place{9, 0}, 7}) }, all},
-		"beyond the end":  {func([]byte) []byte { return at(slot{place{1, 1000}, 7}) }, all},
-		"within a record": {func([]byte) []byte { return at(slot{place{1, 60}, 7}) }, all},
-		"negative":        {func([]byte) []byte { return at(slot{place{1, -1}, 7}) }, all},
-		"at the end":      {func([]byte) []byte { return at(slot{place{1, 4 * 49}, 7}) }, nil},
-		"newer one wrong": {func(now []byte) []byte { slot{place{9, 0}, 7}.put(now[slotStride:]); return now }, rest},
+		"later segment":   {func([]byte) []byte { return at(slot{place{9, 0}, 7, 0}) }, all},
+		"beyond the end":  {func([]byte) []byte { return at(slot{place{1, 1000}, 7, 0}) }, all},
+		"within a record": {func([]byte) []byte { return at(slot{place{1, 60}, 7, 0}) }, all},
+		"negative":        {func([]byte) []byte { return at(slot{place{1, -1}, 7, 0}) }, all},
+		"at the end":      {func([]byte) []byte { return at(slot{place{1, 4 * 49}, 7, 0}) }, nil},
+		"newer one wrong": {func(now []byte) []byte { slot{place{9, 0}, 7, 0}.put(now[slotStride:]); return now }, rest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs := halfDelivered(t)
@@ -317,6 +325,38 @@ func TestStalePositionLosesNothing(t *testing.T) {
 	}
 	if got := reopen(t, fs, quiet()); !slices.Equal(got.requests, []string{"a", "b", "c"}) {
 		t.Errorf("delivered %q", got.requests)
+	}
+}
+
+// TestTheNoteOfAStopHoldsForOneStart: what the next process delivers is not missing, even where a power cut takes back
+// all that it had not synced.
+func TestTheNoteOfAStopHoldsForOneStart(t *testing.T) {
+	for name, crash := range map[string]func(*fakeFS) *fakeFS{
+		"killed": (*fakeFS).kill,
+		"power cut": func(fs *fakeFS) *fakeFS {
+			return fs.crash(func(d *fakeData) []byte { return slices.Clone(d.synced) }, fs.durable)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs, cfg := manySegments(t, 5)
+			cfg.FsyncInterval = time.Hour
+			files := segments(fs)
+			q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
+			for range 3 {
+				if _, ok := q.Next(0); !ok {
+					t.Fatal("nothing to deliver")
+				}
+				q.Ack(0)
+			}
+			crashed := crash(fs)
+			for _, name := range files[:3] { // delivered: a removal may last where a position does not
+				delete(crashed.names, name)
+			}
+			if got := reopen(t, crashed, quiet()); !slices.Equal(got.requests, []string{"3", "4"}) || got.lost != (Loss{}) {
+				t.Errorf("delivered %q, told %+v", got.requests, got.lost)
+			}
+			mustClose(t, q)
+		})
 	}
 }
 

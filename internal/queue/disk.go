@@ -2,6 +2,7 @@ package queue
 
 import (
 	"errors"
+	"math"
 	"os"
 	"sync"
 	"time"
@@ -122,18 +123,22 @@ func (q *FIFO) unpin(l *lane, s *segment) {
 	}
 }
 
-// writePosition brings the position file up to what is delivered.
-func (q *FIFO) writePosition(l *lane) {
+// writePosition brings the position file up to what is delivered. Last: nothing of this process comes after it, and
+// the next one shall know what it has to find.
+func (q *FIFO) writePosition(l *lane, last bool) {
 	p := &l.pos
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	q.mu.Lock()
-	at := l.acked
+	at, left := l.acked, uint32(0)
+	if last {
+		left = uint32(min(uint64(l.samplesOnDisk()), math.MaxUint32))
+	}
 	q.mu.Unlock()
-	if p.gone || at == p.written {
+	if p.gone || at == p.written && left == 0 {
 		return
 	}
-	created, err := p.write(q.disk.fs, at)
+	created, err := p.write(q.disk.fs, at, left)
 	q.mu.Lock()
 	defer q.unlock()
 	q.disk.newName = q.disk.newName || created

@@ -44,7 +44,7 @@
 //	 4     4  segment
 //	 8     8  counter
 //	16     8  offset: what is before it in that segment, and all earlier segments, are delivered
-//	24     4  0
+//	24     4  samples of the lane that the stop left undelivered, for the next start to find; 0: not known
 //	28     4  CRC of the bytes 0 to 27
 //
 // # What a crash leaves

@@ -252,7 +252,7 @@ func (q *FIFO) Ack(lane int) {
 	}
 	q.unlock()
 	if write {
-		q.writePosition(l)
+		q.writePosition(l, false)
 	}
 }
 

@@ -124,6 +124,19 @@ func (l *lane) pendingBytes(most int64) (n int64) {
 	return n
 }
 
+// samplesOnDisk counts what is written and not delivered.
+func (l *lane) samplesOnDisk() (n int) {
+	for _, r := range l.requests {
+		for _, rec := range r.Records[:r.written] {
+			n += rec.Samples
+		}
+	}
+	for _, s := range l.segments {
+		n += s.cold.samples
+	}
+	return n
+}
+
 // whole says that no request of a segment is in flight, open or half written.
 func (l *lane) whole(s *segment) bool {
 	if s.pins > 0 || s.size == 0 {

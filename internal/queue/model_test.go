@@ -346,7 +346,12 @@ func TestModelWithoutFaults(t *testing.T) {
 
 func TestModelKilled(t *testing.T) {
 	overSeeds(t, smallConfig(), 300, func(w *world, _ int) {
-		if w.rnd.IntN(20) > 0 {
+		switch w.rnd.IntN(40) {
+		case 0, 1:
+		case 2:
+			w.restart(1 + w.rnd.IntN(4)) // what it notes down must not be held against a process that is killed
+			return
+		default:
 			return
 		}
 		if w.rnd.IntN(2) == 0 {
@@ -359,7 +364,7 @@ func TestModelKilled(t *testing.T) {
 		}
 		w.kill(1 + w.rnd.IntN(4))
 	}, func(w *world) {
-		if w.missing() != 0 {
+		if w.missing() != 0 || w.lost != (Loss{}) {
 			w.t.Errorf("%d samples missing that were written before the kill, told %+v", w.missing(), w.lost)
 		}
 	})

@@ -25,6 +25,7 @@ type place struct {
 type slot struct {
 	place
 	counter uint64
+	left    uint32 // samples of the lane that a stop left undelivered on disk; 0: nothing is known
 }
 
 func (s slot) put(b []byte) {
@@ -33,7 +34,7 @@ func (s slot) put(b []byte) {
 	le.PutUint32(b[4:], s.seq)
 	le.PutUint64(b[8:], s.counter)
 	le.PutUint64(b[16:], uint64(s.offset))
-	le.PutUint32(b[24:], 0)
+	le.PutUint32(b[24:], s.left)
 	le.PutUint32(b[28:], checksum(b[:28]))
 }
 
@@ -42,7 +43,10 @@ func parseSlot(b []byte) (s slot, ok bool) {
 	if len(b) < slotSize || [4]byte(b[:4]) != positionMagic || le.Uint32(b[28:]) != checksum(b[:28]) {
 		return s, false
 	}
-	s = slot{place: place{seq: le.Uint32(b[4:]), offset: int64(le.Uint64(b[16:]))}, counter: le.Uint64(b[8:])}
+	s = slot{
+		place:   place{seq: le.Uint32(b[4:]), offset: int64(le.Uint64(b[16:]))},
+		counter: le.Uint64(b[8:]), left: le.Uint32(b[24:]),
+	}
 	return s, s.offset >= 0
 }
 
@@ -81,8 +85,8 @@ type position struct {
 	gone    bool // nothing is written any more
 }
 
-// write puts a place into the slot that does not hold the last one. The caller holds mu.
-func (p *position) write(fs FS, at place) (created bool, err error) {
+// write puts a place into the slot that does not hold the last one; left as in slot. The caller holds mu.
+func (p *position) write(fs FS, at place, left uint32) (created bool, err error) {
 	if p.file == nil {
 		if p.file, err = fs.Open(p.name, true); err != nil {
 			p.file = nil
@@ -91,7 +95,7 @@ func (p *position) write(fs FS, at place) (created bool, err error) {
 		created = true
 	}
 	var b [slotSize]byte
-	slot{place: at, counter: p.counter + 1}.put(b[:])
+	slot{place: at, counter: p.counter + 1, left: left}.put(b[:])
 	if _, err := p.file.WriteAt(b[:], int64((p.counter+1)%2)*slotStride); err != nil {
 		return created, err
 	}

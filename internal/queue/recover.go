@@ -94,6 +94,7 @@ func (r *recovery) generations(byLane map[laneName]*lane) {
 func (r *recovery) lane(l *lane) error {
 	slices.SortFunc(l.segments, func(a, b *segment) int { return cmp.Compare(a.seq, b.seq) })
 	slots := readSlots(r.fs, l.pos.name)
+	lostBefore, found := r.loss.Samples, 0
 	for _, s := range l.segments {
 		l.nextSeq = max(l.nextSeq, s.seq+1)
 	}
@@ -122,6 +123,7 @@ func (r *recovery) lane(l *lane) error {
 				return err
 			}
 		}
+		found += s.cold.samples
 		if s.delivered() {
 			r.nothing = append(r.nothing, s)
 		} else {
@@ -129,7 +131,33 @@ func (r *recovery) lane(l *lane) error {
 		}
 	}
 	l.segments = kept
+	if len(slots) > 0 && !r.look {
+		r.missing(l, slots[0], found+r.loss.Samples-lostBefore)
+	}
 	return nil
+}
+
+// missing counts what the last stop left in a lane and nothing in it tells of any more: whole requests at the end of a
+// file, whole files. The note holds for one start: what is delivered, dropped or appended after it is not in it. So it
+// is taken back, durably, before anything of that happens.
+func (r *recovery) missing(l *lane, last slot, found int) {
+	if last.left == 0 {
+		return
+	}
+	if lost := int(last.left) - found; lost > 0 {
+		r.loss.add(0, lost)
+		r.log.Warn("samples of the last stop are gone from the queue", zap.String("position", l.pos.name),
+			zap.Int("samples", lost))
+	}
+	l.pos.mu.Lock()
+	defer l.pos.mu.Unlock()
+	_, err := l.pos.write(r.fs, l.acked, 0)
+	if err == nil {
+		err = l.pos.file.Sync()
+	}
+	if err != nil {
+		r.log.Warn("write position", zap.String("file", l.pos.name), zap.Error(err))
+	}
 }
 
 // fits says that a position can be one of this lane: not beyond what is there, and where a request begins, or

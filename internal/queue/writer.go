@@ -71,7 +71,7 @@ func (q *FIFO) writeAll(final bool) time.Duration {
 			tried = append(tried, b.lane)
 		}
 		if q.written(b, err) {
-			q.writePosition(b.lane)
+			q.writePosition(b.lane, false)
 		}
 	}
 }
