@@ -16,5 +16,8 @@ done
 [ "$failed" = 0 ]
 echo "chart: lint passes with $(ls "$chart"/tests/good | wc -l) files of values"
 "$helm" package "$chart" --destination "$dir" >/dev/null
-tar -tzf "$dir"/envoy-scraper-*.tgz | grep -q /tests/ && { echo "chart: the package holds its tests" >&2; exit 1; }
-exit 0
+packed=$(tar -tzf "$dir"/envoy-scraper-*.tgz)
+[[ "$packed" != */tests/* ]] || { echo "chart: the package holds its tests" >&2; exit 1; }
+for file in alerts.yaml dashboards/envoy-scraper.json; do
+	[[ "$packed" = */files/$file* ]] || { echo "chart: the package has no files/$file" >&2; exit 1; }
+done

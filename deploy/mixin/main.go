@@ -1,25 +1,46 @@
-// Command mixin writes the dashboards that stand beside alerts.yaml: deploy/mixin/dashboards/*.json.
+// Command mixin writes the dashboards that stand beside alerts.yaml, deploy/mixin/dashboards/*.json, and copies of these
+// and of the alerts into the Helm chart, which can read only what lies within it.
 //
-//	go run ./deploy/mixin deploy/mixin/dashboards
+//	go run ./deploy/mixin deploy/mixin/dashboards deploy/helm/envoy-scraper/files
 package main
 
 import (
 	"bytes"
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 )
 
+//go:embed alerts.yaml
+var alerts []byte
+
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: mixin FOLDER")
+	if len(os.Args) != 2 && len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: mixin DASHBOARDS [CHART-FILES]")
 		os.Exit(2)
 	}
-	if err := write(os.Args[1]); err != nil {
+	err := write(os.Args[1])
+	if err == nil && len(os.Args) == 3 {
+		err = writeChart(os.Args[2])
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "mixin:", err)
 		os.Exit(1)
 	}
+}
+
+// writeChart writes what the chart's PrometheusRule and its dashboards' ConfigMaps are made of.
+func writeChart(dir string) error {
+	dashboards := filepath.Join(dir, "dashboards")
+	if err := os.MkdirAll(dashboards, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "alerts.yaml"), alerts, 0o644); err != nil {
+		return err
+	}
+	return write(dashboards)
 }
 
 // write writes each dashboard to a file of dir that is called as its uid.

@@ -13,22 +13,48 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
+// chartFiles is what the Helm chart has of this folder.
+const chartFiles = "../helm/envoy-scraper/files"
+
+// maxConfigMap is the most that a ConfigMap may hold; the chart makes one of each dashboard.
+const maxConfigMap = 1 << 20
+
 func TestDashboardsAreCurrent(t *testing.T) {
 	var want []string
 	for _, d := range dashboards() {
-		file := filepath.Join("dashboards", d.UID+".json")
-		want = append(want, file)
 		content, err := encode(d)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, content) {
-			t.Errorf("%s is not current (%v): go run ./deploy/mixin deploy/mixin/dashboards", file, err)
+		if len(content) > maxConfigMap {
+			t.Errorf("%s has %d bytes, more than the %d of a ConfigMap", d.UID, len(content), maxConfigMap)
+		}
+		want = append(want, d.UID+".json")
+		for _, dir := range []string{"dashboards", chartFiles + "/dashboards"} {
+			checkCurrent(t, filepath.Join(dir, d.UID+".json"), content)
 		}
 	}
 	slices.Sort(want)
-	if got, err := filepath.Glob("dashboards/*"); err != nil || !slices.Equal(got, want) {
-		t.Errorf("the folder holds %v, want %v (%v)", got, want, err)
+	for _, dir := range []string{"dashboards", chartFiles + "/dashboards"} {
+		entries, err := os.ReadDir(dir)
+		var got []string
+		for _, e := range entries {
+			got = append(got, e.Name())
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("the folder %s holds %v, want %v (%v)", dir, got, want, err)
+		}
+	}
+}
+
+func TestChartsAlertsAreCurrent(t *testing.T) {
+	checkCurrent(t, chartFiles+"/alerts.yaml", alerts)
+}
+
+func checkCurrent(t *testing.T, file string, want []byte) {
+	t.Helper()
+	if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%s is not current (%v): make mixin, or go run ./deploy/mixin deploy/mixin/dashboards deploy/helm/envoy-scraper/files", file, err)
 	}
 }
 

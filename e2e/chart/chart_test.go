@@ -87,7 +87,7 @@ func (tl *tools) render(t *testing.T, release, namespace string, args ...string)
 	}
 }
 
-// find returns the only object of a kind, nil if there is none.
+// find returns the first object of a kind, nil if there is none.
 func (r *rendered) find(kind string) *unstructured.Unstructured {
 	i := slices.IndexFunc(r.objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == kind })
 	if i < 0 {
@@ -118,12 +118,17 @@ func (r *rendered) pod(t *testing.T) (template corev1.PodTemplateSpec, kind stri
 func (r *rendered) writeConfig(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	data, _, err := unstructured.NestedStringMap(r.find("ConfigMap").Object, "data")
+	pod, _ := r.pod(t)
+	mounts := pod.Spec.Containers[0].VolumeMounts
+	name := pod.Spec.Volumes[slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == "config" })].ConfigMap.Name
+	i := slices.IndexFunc(r.objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == "ConfigMap" && o.GetName() == name })
+	if i < 0 {
+		t.Fatalf("no ConfigMap %s in\n%s", name, r.text)
+	}
+	data, _, err := unstructured.NestedStringMap(r.objects[i].Object, "data")
 	if err != nil {
 		t.Fatal(err)
 	}
-	pod, _ := r.pod(t)
-	mounts := pod.Spec.Containers[0].VolumeMounts
 	for name, content := range data {
 		content = strings.ReplaceAll(content, secrets, dir+"/")
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {

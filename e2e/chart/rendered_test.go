@@ -19,7 +19,7 @@ func TestRendered(t *testing.T) {
 	}{
 		{"daemonset", []string{
 			"enable_compression: false", "fieldPath: spec.nodeName", "operator: Exists", "maxUnavailable: 10%", "sizeLimit: 1536Mi", "--storage.ephemeral",
-		}, []string{"--shard", "kind: Service\n"}},
+		}, []string{"--shard", "kind: Service\n", "kind: PrometheusRule", "dashboard"}},
 		{"deployment", []string{"replicas: 1", "type: Recreate"}, []string{"NODE_NAME", "enable_compression", "tolerations", "--shard"}},
 		{"statefulset", []string{
 			"replicas: 5", "podManagementPolicy: Parallel", "--shard.index=ordinal", "fieldPath: metadata.name", "- count: 3\n", "from: \"2026-01-31T12:00:00Z\"",

@@ -168,8 +168,10 @@ func TestServer(t *testing.T) {
 
 // testValues applies what every file of good values renders, and reads it back.
 func (w *world) testValues(t *testing.T) {
-	w.kubectl(t, w.kubeconfig, "apply", "--server-side", "-f", "testdata/podmonitor-crd.yaml")
-	w.kubectl(t, w.kubeconfig, "wait", "--for=condition=Established", "--timeout=60s", "crd/podmonitors.monitoring.coreos.com")
+	for _, kind := range []string{"podmonitor", "prometheusrule"} {
+		w.kubectl(t, w.kubeconfig, "apply", "--server-side", "-f", "testdata/"+kind+"-crd.yaml")
+		w.kubectl(t, w.kubeconfig, "wait", "--for=condition=Established", "--timeout=60s", "crd/"+kind+"s.monitoring.coreos.com")
+	}
 	for _, name := range []string{"shop", "bank"} {
 		w.createNamespace(t, name, "restricted")
 	}
