@@ -29,7 +29,8 @@ type endpoint struct {
 
 	shape     sync.RWMutex // held for reading by who appends, for writing while the number of lanes changes
 	lanes     atomic.Pointer[[]*lane]
-	resettled chan struct{} // the settings may want another number of lanes
+	former    map[int]<-chan struct{} // by index, when the lane ended that went last; guarded by shape
+	resettled chan struct{}           // the settings may want another number of lanes
 
 	encoders encoders // the senders' own
 

@@ -80,12 +80,17 @@ func (e *endpoint) resize(n int) (fresh []*lane) {
 			lanes[i] = old[i]
 		} else {
 			lanes[i] = newLane(i)
+			lanes[i].before = e.former[i]
 			fresh = append(fresh, lanes[i])
 		}
 	}
 	for _, l := range old[min(n, len(old)):] {
 		l.gone.Store(true)
 		l.notify()
+		if e.former == nil {
+			e.former = map[int]<-chan struct{}{}
+		}
+		e.former[l.index] = l.ended
 	}
 	e.lanes.Store(&lanes)
 	e.spread(old)

@@ -76,14 +76,21 @@ func (h *health) choose(s *settings) (p protocol, unproven bool) {
 	return h.protocol, unproven
 }
 
+// in tells that s are the settings still, and health is of them. What an answer to earlier ones teaches is not of these:
+// their URL may be another, and their protocol written. The caller holds h.mu.
+func (e *endpoint) in(s *settings) bool { return e.settings.Load() == s } // replaced before health is reset
+
 // turn goes over to the protocol that the endpoint may like better than p. False: the user decided.
 func (e *endpoint) turn(s *settings, p protocol) bool {
-	if !s.Negotiate {
-		return false
-	}
 	h := &e.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if !e.in(s) {
+		return true // to whatever the new ones say
+	}
+	if !s.Negotiate {
+		return false
+	}
 	to := p.other()
 	if p == v2 {
 		h.confirmed, h.probeAt = false, time.Now().Add(probeInterval)
@@ -101,7 +108,7 @@ func (e *endpoint) succeeded(s *settings, p protocol, newest int64) {
 	h := &e.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if p == v2 {
+	if p == v2 && e.in(s) {
 		h.confirmed = true
 		if s.Negotiate && h.protocol != v2 {
 			h.protocol = v2
@@ -126,13 +133,13 @@ func (e *endpoint) up(h *health) {
 }
 
 // failed notes a request that will be sent again, and says so once a minute.
-func (e *endpoint) failed(out outcome, a answer) {
+func (e *endpoint) failed(s *settings, out outcome, a answer) {
 	q := e.queue.Stats() // before mu: a queue may tell what it lost while it is locked
 	h := &e.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.note(a)
-	if wait := retryAfter(a.header); wait > 0 {
+	if wait := retryAfter(a.header); wait > 0 && e.in(s) {
 		h.quietUntil = time.Now().Add(wait)
 	}
 	if h.downSince.IsZero() {

@@ -18,6 +18,11 @@ type lane struct {
 	index int
 	wake  chan struct{} // tells the sender that a request was sealed or begun
 	gone  atomic.Bool   // the endpoint has fewer lanes now: its sender ends
+	ended chan struct{} // closed when its sender has
+
+	// before is ended of the lane that had this index before and went; nil: none did. The queue knows a reader by its
+	// index, so there is one at a time.
+	before <-chan struct{}
 
 	mu       sync.Mutex // guards the following
 	enc      encoder
@@ -39,7 +44,7 @@ type openRequest struct {
 }
 
 func newLane(index int) *lane {
-	return &lane{index: index, wake: make(chan struct{}, 1), open: openRequest{number: 1}}
+	return &lane{index: index, wake: make(chan struct{}, 1), ended: make(chan struct{}), open: openRequest{number: 1}}
 }
 
 // source is where a row's labels come from: the table, or a rule that changed them.

@@ -19,6 +19,13 @@ type sender struct {
 // run delivers until ctx ends; after stopping it goes on until its lane is empty.
 func (s *sender) run(ctx context.Context, stopping <-chan struct{}) {
 	e := s.endpoint
+	defer close(s.lane.ended)
+	if s.lane.before != nil {
+		select {
+		case <-s.lane.before: // until then that one delivers what is queued here, too
+		case <-ctx.Done():
+		}
+	}
 	for ctx.Err() == nil {
 		closing := isClosed(stopping)
 		wait := s.lane.sealDue(e, closing)
@@ -109,8 +116,12 @@ func (s *sender) try(ctx context.Context, m message) verdict {
 	e := s.endpoint
 	var fast, slow backoff
 	var turned [3]bool // by protocol: the endpoint asked for the other one instead
+	var by *settings   // to which these belong
 	for attempt := 0; ctx.Err() == nil; {
 		cfg, replaced := e.current()
+		if cfg != by {
+			by, turned, fast, slow = cfg, [3]bool{}, backoff{}, backoff{}
+		}
 		if quiet := e.health.quiet(); quiet > 0 {
 			if !pause(ctx, quiet, replaced) {
 				break
@@ -122,6 +133,9 @@ func (s *sender) try(ctx context.Context, m message) verdict {
 			return verdict{}
 		}
 		p, unproven := e.health.choose(cfg)
+		if e.settings.Load() != cfg {
+			continue // the choice may be for newer ones
+		}
 		body, lost, err := s.encode(m, p, cfg.SendNativeHistograms)
 		if err != nil {
 			s.drop(damaged, m.samples)
@@ -165,7 +179,7 @@ func (s *sender) try(ctx context.Context, m message) verdict {
 			s.refuse(m, p, lost, a, out)
 			return v
 		}
-		e.failed(out, a)
+		e.failed(cfg, out, a)
 		e.metrics.retries.Inc()
 		fast.min, fast.max = time.Duration(cfg.QueueConfig.MinBackoff), time.Duration(cfg.QueueConfig.MaxBackoff)
 		slow.min, slow.max = minSlowBackoff, maxSlowBackoff
@@ -175,9 +189,6 @@ func (s *sender) try(ctx context.Context, m message) verdict {
 		}
 		if !pause(ctx, wait(), replaced) {
 			break
-		}
-		if isClosed(replaced) {
-			fast, slow = backoff{}, backoff{}
 		}
 	}
 	return verdict{fate: interrupted}
