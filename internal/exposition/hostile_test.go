@@ -120,6 +120,30 @@ func TestT5UnfinishedStringIsLookedAtFewTimes(t *testing.T) {
 	}
 }
 
+// TestT5LinesThatTheRepeatPathMissesAreHashedFewTimes: blank lines, and comments that are not learned, leave the page
+// where it was; what stands there must not be compared with each of them.
+func TestT5LinesThatTheRepeatPathMissesAreHashedFewTimes(t *testing.T) {
+	for name, line := range map[string]string{"blank lines": "\n", "blanks": " \n", "comments": "#\x00\n", "lines with blanks": " # x\n"} {
+		t.Run(name, func(t *testing.T) {
+			l := newLearner()
+			p := NewPage(l.layouts, l, Options{})
+			long := "a{b=\"" + strings.Repeat("x", chunkBytes/4) + "\"} 1\n"
+			for _, page := range []string{long, strings.Repeat(line, mb/len(line)) + long, long} {
+				var b series.Batch
+				_, err := p.Read(strings.NewReader(page), plain, math.MaxInt64, &b)
+				if most := 3 * len(page); p.scanned+p.wasted > most {
+					t.Errorf("%d bytes looked at of a page of %d, want at most %d; %v", p.scanned+p.wasted, len(page), most, err)
+				}
+				if err != nil {
+					p.Abandon()
+				} else {
+					p.Commit(Shown{}).Release()
+				}
+			}
+		})
+	}
+}
+
 // oneByte hands out one byte at a time.
 type oneByte struct{ r io.Reader }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"math"
 	"sync"
@@ -102,7 +101,8 @@ type Page struct {
 	appended  int  // samples that count for sample_limit
 	limitErr  error
 	spare     int // lines that no sample limit bounds: comments, dropped ones, repeated ones
-	scanned   int // bytes looked at, those of a line that goes on more than once; for tests
+	scanned   int // bytes looked at, those of a line that goes on more than once
+	wasted    int // bytes of lines that repeat compared, and were others
 
 	exemplars exemplars
 	histogram histogramAtHand
@@ -148,7 +148,7 @@ func (p *Page) start(maxTime int64, b *series.Batch) {
 	p.counts, p.cursor, p.diverged, p.empty, p.cut = Counts{}, 0, false, false, false
 	p.parseType, p.family, p.changed = "", family{}, false
 	p.appended, p.limitErr = 0, nil
-	p.spare, p.scanned = 0, 0
+	p.spare, p.scanned, p.wasted = 0, 0, 0
 	if p.helpBytes > maxHelpBytes {
 		p.help, p.helpBytes = nil, 0
 	}
@@ -259,6 +259,10 @@ func (p *Page) lines(text []byte, eof bool) (rest []byte, end bool, err error) {
 			text = text[n:]
 			continue
 		}
+		if n := blankLines(text); n > 0 {
+			text = text[n:]
+			continue
+		}
 		nl := bytes.IndexByte(text, '\n')
 		if nl < 0 {
 			if !eof {
@@ -267,7 +271,7 @@ func (p *Page) lines(text []byte, eof bool) (rest []byte, end bool, err error) {
 			nl = len(text)
 		}
 		line := text[:nl]
-		taken := len(bytes.TrimLeft(line, " \t")) == 0
+		taken := len(bytes.TrimLeft(line, " \t")) == 0 // the page's last
 		if !taken {
 			if taken, err = p.hit(line); err != nil {
 				return nil, false, err
@@ -287,120 +291,6 @@ func (p *Page) lines(text []byte, eof bool) (rest []byte, end bool, err error) {
 		text = text[n:]
 	}
 	return nil, false, nil
-}
-
-// repeat takes the line expected next if text begins with it, and returns its length; 0: it must be looked at. It
-// finds what hit would, without searching for the line's ends: the length of its text is known.
-func (p *Page) repeat(text []byte) (n int) {
-	if p.diverged || p.cursor >= p.layout.expected {
-		return 0
-	}
-	size := int(p.layout.lengths[p.cursor])
-	if size == 0 || size >= len(text) {
-		return 0
-	}
-	hash, at := maphash.Bytes(p.layouts.seed, text[:size]), p.layout.places[p.cursor]
-	switch text[size] {
-	case '\n':
-		if hash^commentSalt != p.layout.hashes[p.cursor] {
-			return 0
-		}
-		p.comment(at, p.layout.families)
-		size++
-	case ' ':
-		v, n := valueOfLine(text[size+1:])
-		if n == 0 || hash^typeSalt(p.parseType) != p.layout.hashes[p.cursor] {
-			return 0
-		}
-		p.sample(at, v)
-		size += 1 + n
-	default:
-		return 0
-	}
-	p.cursor++
-	return size
-}
-
-// hit takes a line whose text is known (the repeat path), or new but as plain as Envoy's are. Not ok: the line
-// is for textparse.
-func (p *Page) hit(line []byte) (ok bool, err error) {
-	if line[0] == '#' {
-		return p.hitComment(line), nil
-	}
-	text, number := cutValue(line)
-	v, ok := parseValue(number)
-	if !ok {
-		return false, nil
-	}
-	hash := maphash.Bytes(p.layouts.seed, text) ^ typeSalt(p.parseType)
-	if p.next(hash) {
-		p.sample(p.layout.places[p.cursor], v)
-		p.cursor++
-		return true, nil
-	}
-	if n, ok := p.find(hash); ok {
-		if p.changed {
-			p.renew(n, printedName(text))
-		}
-		if p.draft != nil && p.draft.uncounted(n) {
-			p.diverge()
-			p.addKnown(n, true, nil, canonical(v))
-		} else {
-			p.sampleAgain(n, v)
-		}
-		return true, nil
-	}
-	lset, ok := p.borrow().quick.parse(text, p.parseType)
-	if !ok {
-		return false, nil
-	}
-	if p.unlearnable() {
-		return true, p.passOver(lset, nil)
-	}
-	return true, p.sampleNew(hash, lset, lengthOf(text), canonical(v))
-}
-
-func (p *Page) hitComment(line []byte) bool {
-	hash := maphash.Bytes(p.layouts.seed, line) ^ commentSalt
-	if p.next(hash) {
-		p.comment(p.layout.places[p.cursor], p.layout.families)
-		p.cursor++
-		return true
-	}
-	n, ok := p.find(hash)
-	if ok {
-		p.comment(p.draft.at(n), p.draft.families)
-		if !p.spent() {
-			p.again(n)
-		}
-	}
-	return ok
-}
-
-// next tells that a line is the one expected, on a page that is.
-func (p *Page) next(hash uint64) bool {
-	return !p.diverged && p.cursor < p.layout.expected && p.layout.hashes[p.cursor] == hash
-}
-
-// find looks for a known line elsewhere. A text has one number, that of its first line.
-func (p *Page) find(hash uint64) (n int, ok bool) {
-	if at := p.cursor; at < p.layout.expected && p.layout.hashes[at] == hash && p.layout.places[at]&repeatedBit == 0 {
-		return at, true
-	}
-	return p.borrow().find(hash)
-}
-
-// cutValue splits `series value` from the right.
-func cutValue(line []byte) (text, number []byte) {
-	i := len(line) - 1
-	for i >= 0 && line[i] != ' ' && line[i] != '\t' {
-		i--
-	}
-	number = line[i+1:]
-	for i >= 0 && (line[i] == ' ' || line[i] == '\t') {
-		i--
-	}
-	return line[:i+1], number
 }
 
 // comment takes a known comment line: a TYPE or HELP moves the family in force.
