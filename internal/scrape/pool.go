@@ -196,13 +196,14 @@ func (ps *Pools) Apply(jobs []*promconfig.ScrapeConfig) error {
 	return nil
 }
 
-// Update takes everything that discovery knows now.
+// Update takes everything that discovery knows now, but of jobs that Apply has not heard of, or took away meanwhile:
+// should they come back one day, what was found until now is long gone.
 func (ps *Pools) Update(found map[string][]*targetgroup.Group) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	for name, groups := range found {
-		ps.found[name] = groups
 		if p := ps.jobs[name]; p != nil {
+			ps.found[name] = groups
 			renew := p.takeNext()
 			ps.sync(p, renew)
 		}

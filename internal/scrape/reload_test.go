@@ -51,3 +51,20 @@ func TestF2ReloadsWhileAScrapeRuns(t *testing.T) {
 		})
 	}
 }
+
+// TestRow58ALateUpdateOfARemovedJob: discovery may be about to hand over what it found when a reload takes the job away.
+func TestRow58ALateUpdateOfARemovedJob(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		r.apply(t)
+		r.discover(at("a:1"))
+		pass(time.Hour)
+		r.apply(t, job(t, ""))
+		pass(20 * time.Second)
+		if n := r.pages.scrapes(); n != 0 {
+			t.Errorf("%d scrapes of what was found before the job was taken away", n)
+		}
+	})
+}
