@@ -199,7 +199,11 @@ remote_write:
 	}
 
 	write("four", "")
-	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := self.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the external label after SIGHUP", func() bool { return rcv.saw("cluster=four") })
