@@ -14,8 +14,11 @@ import (
 
 // Hold prepares an Apply of these jobs and returns those whose rules read labels that nothing read before, so that
 // what was found lacks them, and those that share a discovery with them. What is found for such a job is kept back
-// until everything was found anew; until then its new rules must not see the old groups.
+// until everything was found anew; until then its new rules must not see the old groups. So what Run hands over at this
+// moment is through when Hold returns: do not call it where that would wait for the caller.
 func (m *Manager) Hold(jobs []*promconfig.ScrapeConfig) []string {
+	m.handing.Lock()
+	defer m.handing.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.running {
@@ -23,7 +26,7 @@ func (m *Manager) Hold(jobs []*promconfig.ScrapeConfig) []string {
 	}
 	wanted := m.readsOf(jobs)
 	for _, job := range jobs {
-		if _, held := m.held[job.JobName]; !held && m.lacks(job, wanted) {
+		if m.lacks(job, wanted) { // held or not: what an earlier Apply made it wait for is not enough
 			m.held[job.JobName] = false
 		}
 	}
@@ -53,6 +56,23 @@ func (m *Manager) release() {
 	select {
 	case m.holding <- struct{}{}:
 	default:
+	}
+}
+
+// hand hands an update over, but for the groups of held jobs, which go into kept.
+func (m *Manager) hand(groups, kept map[string][]*targetgroup.Group, apply func(map[string][]*targetgroup.Group)) {
+	m.handing.Lock()
+	defer m.handing.Unlock()
+	m.split(groups, kept)
+	apply(groups)
+}
+
+// handDue hands over what was kept of jobs that are held no longer.
+func (m *Manager) handDue(now time.Time, delivered map[string]int, kept map[string][]*targetgroup.Group, apply func(map[string][]*targetgroup.Group)) {
+	m.handing.Lock()
+	defer m.handing.Unlock()
+	if groups := m.due(now, delivered, kept); len(groups) > 0 {
+		apply(groups)
 	}
 }
 

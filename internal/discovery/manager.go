@@ -54,6 +54,8 @@ type Manager struct {
 	// wholePods keeps all labels of pods, whatever rules read. Immutable once something was applied.
 	wholePods bool
 
+	handing sync.Mutex // held, and taken before mu, from the choice of what is handed over until it is
+
 	mu sync.Mutex // guards the following
 	// running is true while Run runs; what Apply wants starts only then.
 	running   bool
@@ -218,8 +220,7 @@ func (m *Manager) Run(ctx context.Context, apply func(map[string][]*targetgroup.
 			}
 			began := time.Now()
 			delivered = countGroups(groups)
-			m.split(groups, kept)
-			apply(groups)
+			m.hand(groups, kept, apply)
 			if rest := min(restShare*time.Since(began), maxRest); rest > updateInterval {
 				updates, rested = nil, time.After(rest)
 			}
@@ -230,9 +231,7 @@ func (m *Manager) Run(ctx context.Context, apply func(map[string][]*targetgroup.
 			m.forgetHeld(delivered)
 		case <-settleTick:
 			now := time.Now()
-			if groups := m.due(now, delivered, kept); len(groups) > 0 {
-				apply(groups)
-			}
+			m.handDue(now, delivered, kept, apply)
 			if !synced && m.settled(now, delivered) {
 				close(m.synced)
 				synced = true

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -262,6 +263,64 @@ func TestRulesThatReadMore(t *testing.T) {
 		apply(t, h.Manager, jobs...)
 		if after := api.count("watch pods"); after != before {
 			t.Errorf("%d watches more", after-before)
+		}
+	}
+}
+
+// TestHoldWaitsForWhatIsBeingHandedOver: an update that was on its way before the job was held must not come after, for
+// whoever gets it would take it for what the job was held for.
+func TestHoldWaitsForWhatIsBeingHandedOver(t *testing.T) {
+	api := newFakeAPI(t)
+	api.pods = append(api.pods, appPod("reviews", "10.0.0.1"))
+	h := newHarness(t, zap.NewNop())
+	apply(t, h.Manager, api.podJob(t, "a"))
+	arrived, proceed := make(chan struct{}), make(chan struct{})
+	once := sync.OnceFunc(func() { close(arrived); <-proceed })
+	var done atomic.Bool
+	h.seen = func(map[string][]*targetgroup.Group) { once(); done.Store(true) }
+	h.start(t)
+	<-arrived
+	held := make(chan bool)
+	go func() {
+		h.Hold([]*promconfig.ScrapeConfig{withRules(t, api.podJob(t, "a"), readApp)})
+		held <- done.Load()
+	}()
+	if h.handing.TryLock() {
+		t.Error("what is being handed over is not guarded")
+		h.handing.Unlock()
+	}
+	close(proceed)
+	if !<-held {
+		t.Error("held while an update was still on its way")
+	}
+}
+
+// TestHeldAgainForMore: a second reload wants still more labels; what the first one waits for must not be taken for it.
+func TestHeldAgainForMore(t *testing.T) {
+	api := newFakeAPI(t)
+	api.pods = append(api.pods, appPod("reviews", "10.0.0.1"))
+	h := newHarness(t, zap.NewNop())
+	apply(t, h.Manager, api.podJob(t, "a"))
+	h.start(t)
+	eventually(t, "groups", func() bool { return h.labelNames("a") == bare })
+	more := []*promconfig.ScrapeConfig{withRules(t, api.podJob(t, "a"), readApp)}
+	h.Hold(more)
+	apply(t, h.Manager, more...)
+	most := []*promconfig.ScrapeConfig{withRules(t, api.podJob(t, "a"), readApp, readPhase)}
+	if held := h.Hold(most); !slices.Equal(held, []string{"a"}) {
+		t.Fatalf("held %v", held)
+	}
+	if h.Manager.mu.Lock(); h.held["a"] {
+		t.Error("the job goes on when what the first reload waits for is there")
+	}
+	h.Manager.mu.Unlock()
+	updates := h.watchUpdates()
+	apply(t, h.Manager, most...)
+	want := strings.Replace(bare, "pod_name", "pod_label_app pod_name pod_phase", 1)
+	eventually(t, "the new labels", func() bool { return h.labelNames("a") == want })
+	for _, names := range updates() {
+		if names != want {
+			t.Errorf("meanwhile the job got %s", names)
 		}
 	}
 }
