@@ -29,7 +29,8 @@ type fakeAPI struct {
 	mu sync.Mutex // guards the following
 	// down makes the server hang up without an answer.
 	down     bool
-	expired  bool // each watch begins with the word that its version is too old
+	before   func(*http.Request) // unless nil
+	expired  bool                // each watch begins with the word that its version is too old
 	pods     []corev1.Pod
 	refuse   map[string]int  // status by "verb resource"
 	accepted map[string]bool // bearer tokens; empty: everybody
@@ -76,7 +77,11 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		status = http.StatusUnauthorized
 	}
 	f.requests[verb+" "+resource]++
+	before := f.before
 	f.mu.Unlock()
+	if before != nil {
+		before(r)
+	}
 	switch {
 	case down:
 		hangUp(w)

@@ -95,7 +95,7 @@ func (m *Manager) due(now time.Time, delivered map[string]int, kept map[string][
 	groups := map[string][]*targetgroup.Group{}
 	for job, applied := range m.held {
 		i := slices.IndexFunc(m.jobs, func(j jobDiscovery) bool { return j.name == job })
-		if !applied || i >= 0 && !m.whole(m.jobs[i], now, delivered) {
+		if !applied || i >= 0 && !(m.complete(m.jobs[i], now) && m.whole(m.jobs[i], now, delivered)) {
 			continue
 		}
 		delete(m.held, job)
@@ -105,6 +105,16 @@ func (m *Manager) due(now time.Time, delivered map[string]int, kept map[string][
 		delete(kept, job)
 	}
 	return groups
+}
+
+// complete reports whether nothing that a job's discoveries can list is left to list, however long that takes: until
+// then the old rules go on with what was found before. m.mu is held.
+func (m *Manager) complete(j jobDiscovery, now time.Time) bool {
+	return !slices.ContainsFunc(j.providers, func(p *provider) bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.listedFor(now) < m.pace.quiet
+	})
 }
 
 // forgetHeld takes held jobs out of what was delivered, for that was before they were held.

@@ -35,7 +35,10 @@ type podDiscovery struct {
 	reads      *reads
 	metrics    kubeMetrics
 	events     watchEvents
-	limit      flowcontrol.RateLimiter // of watches: client-go begins one after another while the first event says that it expired
+
+	mu        sync.Mutex // guards the following
+	informers []cache.SharedIndexInformer
+	running   bool // informers are all that there will be
 }
 
 // watchEvents is told what Prometheus' discovery keeps for itself.
@@ -97,10 +100,7 @@ func newPodDiscovery(log *slog.Logger, c *kubernetes.SDConfig, r *reads, m kubeM
 		return nil, err
 	}
 	cfg.ContentType = runtime.ContentTypeProtobuf
-	d := &podDiscovery{
-		log: log.With("role", "pod"), reads: r, metrics: m, events: events,
-		limit: newWatchLimit(),
-	}
+	d := &podDiscovery{log: log.With("role", "pod"), reads: r, metrics: m, events: events}
 	if d.namespaces, err = podNamespaces(c.NamespaceDiscovery); err != nil {
 		return nil, err
 	}
@@ -143,26 +143,43 @@ func (d *podDiscovery) Run(ctx context.Context, up chan<- []*targetgroup.Group) 
 			d.log.Error("cannot watch pods", "err", err)
 			continue
 		}
+		d.mu.Lock()
+		d.informers = append(d.informers, informer)
+		d.mu.Unlock()
 		pods := kubernetes.NewPod(d.log, podInformer{informer}, nil, nil, nil, nil, false, false, false, d.metrics.events)
 		running.Go(func() { informer.RunWithContext(ctx) })
 		running.Go(func() { pods.Run(ctx, up) })
 	}
+	d.mu.Lock()
+	d.running = true
+	d.mu.Unlock()
 	running.Wait()
 	<-ctx.Done()
 }
 
-func newWatchLimit() flowcontrol.RateLimiter {
-	return flowcontrol.NewTokenBucketRateLimiter(watchesPerSecond, watchBurst)
+// listed tells that every namespace was listed. What is found by then may still be on its way.
+func (d *podDiscovery) listed() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.running && !slices.ContainsFunc(d.informers, func(i cache.SharedIndexInformer) bool { return !i.HasSynced() })
+}
+
+// watchLimit bounds how fast the watches of a namespace are begun: client-go begins one after another while the first
+// event says that it expired.
+type watchLimit struct{ flowcontrol.RateLimiter }
+
+func newWatchLimit() watchLimit {
+	return watchLimit{flowcontrol.NewTokenBucketRateLimiter(watchesPerSecond, watchBurst)}
 }
 
 // pause waits where watches were begun too fast.
-func (d *podDiscovery) pause(ctx context.Context) error {
-	if d.limit.TryAccept() {
+func (l watchLimit) pause(ctx context.Context) error {
+	if l.TryAccept() {
 		return nil
 	}
 	select {
 	case <-time.After(rand.N(watchJitter)):
-		return d.limit.Wait(ctx)
+		return l.Wait(ctx)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -171,7 +188,7 @@ func (d *podDiscovery) pause(ctx context.Context) error {
 // informer makes one over the pods of a namespace. Pods are trimmed as soon as they are decoded, so that a list holds
 // whole ones only while they are read.
 func (d *podDiscovery) informer(namespace string) (cache.SharedIndexInformer, error) {
-	pods := d.client.Pods(namespace)
+	pods, limit := d.client.Pods(namespace), newWatchLimit()
 	selected := func(o metav1.ListOptions) metav1.ListOptions {
 		o.FieldSelector, o.LabelSelector = d.field, d.label
 		return o
@@ -189,7 +206,7 @@ func (d *podDiscovery) informer(namespace string) (cache.SharedIndexInformer, er
 			return list, nil
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			if err := d.pause(ctx); err != nil {
+			if err := limit.pause(ctx); err != nil {
 				return nil, err
 			}
 			d.events.watchBegins()

@@ -3,6 +3,7 @@ package discovery
 import (
 	"context"
 	"log/slog"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -51,6 +52,7 @@ type provider struct {
 	started time.Time
 	first   time.Time      // of the updates
 	last    time.Time      // of the updates
+	listed  time.Time      // when that was first seen to be done; zero: not yet
 	targets map[string]int // by group; only groups that have some
 	// warnings is what the discoverer complained of, by the file concerned ("": none), until that worked again.
 	warnings map[string]string
@@ -220,7 +222,7 @@ func (p *provider) settled(now time.Time, pace pace) bool {
 	defer p.mu.Unlock()
 	switch {
 	case !p.first.IsZero():
-		return now.Sub(p.last) >= pace.quiet || now.Sub(p.first) >= pace.restless
+		return min(now.Sub(p.last), p.listedFor(now)) >= pace.quiet || now.Sub(p.first) >= pace.restless
 	case p.started.IsZero():
 		return false
 	case p.kind == "static", p.kind == "file": // files say nothing as long as there is no file
@@ -230,6 +232,21 @@ func (p *provider) settled(now time.Time, pace pace) bool {
 	default:
 		return false
 	}
+}
+
+// listedFor is for how long there has been no namespace that is still to be listed, as far as we may list them: what
+// the others gave is no whole picture. p.mu is held.
+func (p *provider) listedFor(now time.Time) time.Duration {
+	l, ok := p.inner.(interface{ listed() bool })
+	switch {
+	case !ok || p.rights.denied != "":
+		return math.MaxInt64
+	case !l.listed():
+		return 0
+	case p.listed.IsZero():
+		p.listed = now
+	}
+	return now.Sub(p.listed)
 }
 
 // restless reports whether updates kept coming, so that counts need not agree.

@@ -44,16 +44,16 @@ func TestABrokenWatchIsLookedInto(t *testing.T) {
 // TestWatchesAreBegunSlowly: where each is told at once that its version expired, client-go begins thousands a second.
 func TestWatchesAreBegunSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := &podDiscovery{limit: newWatchLimit()}
+		limit := newWatchLimit()
 		began := time.Now()
 		for range watchBurst {
-			if err := d.pause(t.Context()); err != nil || time.Since(began) != 0 {
+			if err := limit.pause(t.Context()); err != nil || time.Since(began) != 0 {
 				t.Fatalf("the first watches wait: %v, %v", time.Since(began), err)
 			}
 		}
 		const more = 20
 		for range more {
-			if err := d.pause(t.Context()); err != nil {
+			if err := limit.pause(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -62,7 +62,7 @@ func TestWatchesAreBegunSlowly(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := d.pause(ctx); err == nil {
+		if err := limit.pause(ctx); err == nil {
 			t.Error("a discovery that ends waits on")
 		}
 	})

@@ -1,0 +1,132 @@
+package discovery
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/promslog"
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery/kubernetes"
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+)
+
+// emptyNamespaces have no pods. Nothing happens there, and lists are not streamed.
+type emptyNamespaces struct {
+	mu      sync.Mutex
+	watched map[string]bool // after their list
+}
+
+type emptyNamespace struct {
+	corev1client.PodInterface
+	all  *emptyNamespaces
+	name string
+}
+
+func (e *emptyNamespaces) Pods(name string) corev1client.PodInterface {
+	return emptyNamespace{all: e, name: name}
+}
+
+func (n emptyNamespace) List(context.Context, metav1.ListOptions) (*corev1.PodList, error) {
+	return &corev1.PodList{ListMeta: metav1.ListMeta{ResourceVersion: "1"}}, nil
+}
+
+func (n emptyNamespace) Watch(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	if o.SendInitialEvents != nil {
+		return nil, fmt.Errorf("no streaming lists here")
+	}
+	n.all.mu.Lock()
+	defer n.all.mu.Unlock()
+	n.all.watched[n.name] = true
+	return watch.NewFake(), nil
+}
+
+// TestNamespacesDoNotWaitForEachOther: a job may name many, and each is watched by itself.
+func TestNamespacesDoNotWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, err := newKubeMetrics(prometheus.NewRegistry())
+		if err != nil {
+			t.Fatal(err)
+		}
+		api := &emptyNamespaces{watched: map[string]bool{}}
+		d := &podDiscovery{log: promslog.NewNopLogger(), client: api, reads: newReads(), metrics: m, events: new(provider)}
+		for i := range 40 {
+			d.namespaces = append(d.namespaces, fmt.Sprint("n", i))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { d.Run(ctx, nil) })
+		<-time.After(2 * time.Second) // client-go takes a moment before it lists
+		synctest.Wait()
+		api.mu.Lock()
+		if n := len(api.watched); n != len(d.namespaces) {
+			t.Errorf("%d of %d namespaces are watched after 2 s", n, len(d.namespaces))
+		}
+		api.mu.Unlock()
+		cancel()
+		running.Wait()
+	})
+}
+
+// TestANamespaceThatIsLate: what the others gave is no whole picture, so new rules that read more wait for it too.
+func TestANamespaceThatIsLate(t *testing.T) {
+	api := newFakeAPI(t)
+	api.pods = append(api.pods, appPod("reviews", "10.0.0.1"))
+	h := newHarness(t, zap.NewNop())
+	job := func(rules ...string) []*promconfig.ScrapeConfig {
+		j := withRules(t, api.podJob(t, "a"), rules...)
+		j.ServiceDiscoveryConfigs[0].(*kubernetes.SDConfig).NamespaceDiscovery.Names = []string{"shop", "late"}
+		return []*promconfig.ScrapeConfig{j}
+	}
+	status := func(later time.Duration) ProviderStatus {
+		h.Manager.mu.Lock()
+		defer h.Manager.mu.Unlock()
+		return h.providers[0].status(time.Now().Add(later), h.pace)
+	}
+	apply(t, h.Manager, job()...)
+	h.start(t)
+	eventually(t, "both namespaces", func() bool { return h.isSynced() && status(0).Synced })
+
+	slow := make(chan struct{})
+	api.set(func(f *fakeAPI) {
+		f.before = func(r *http.Request) {
+			if r.URL.Path == "/api/v1/namespaces/late/pods" && r.URL.Query().Get("limit") != "1" {
+				<-slow
+			}
+		}
+	})
+	more := job(readApp)
+	h.Hold(more)
+	apply(t, h.Manager, more...)
+	eventually(t, "the first namespace", func() bool { return status(0).Groups == 1 })
+	if status(h.pace.quiet).Synced {
+		t.Error("the picture is taken for whole without the other namespace")
+	}
+	h.Manager.mu.Lock()
+	released := h.jobIsWhole(time.Now().Add(time.Hour), "a")
+	h.Manager.mu.Unlock()
+	if released {
+		t.Error("the new rules would come into force without the other namespace")
+	}
+	close(slow)
+	eventually(t, "the new rules", func() bool { return !h.waiting() })
+}
+
+// jobIsWhole reports whether a held job would be handed over if everything that was found had been delivered.
+func (h *harness) jobIsWhole(now time.Time, job string) bool {
+	for _, j := range h.jobs {
+		if j.name == job {
+			return h.complete(j, now) && h.whole(j, now, map[string]int{job: j.providers[0].groups()})
+		}
+	}
+	return false
+}
