@@ -20,7 +20,7 @@ func newCheckCommand(app *kingpin.Application) command {
 	addNodeName(clause, &nodeName)
 	addShard(clause, &shardIndex, &shardCount)
 	return command{clause: clause, run: func(_ context.Context, stdout, _ io.Writer) int {
-		cfg, err := config.Load(config.Options{File: *file, NodeName: nodeName, ShardIndex: shardIndex, ShardCount: shardCount, Check: true})
+		cfg, err := config.Load(config.Options{File: *file, NodeName: nodeName, ShardIndex: shardIndex, ShardCount: shardCount, Check: true, Strict: true})
 		var problems config.Problems
 		if err != nil && !errors.As(err, &problems) {
 			fmt.Fprintf(stdout, "%s: %v\n", *file, err)

@@ -38,9 +38,10 @@ type Options struct {
 	// LookupEnv finds the values of %{NAME}; nil: os.LookupEnv.
 	LookupEnv func(string) (string, bool)
 
-	// Check is for looking at a file without running it: a missing remote_write becomes a warning, a missing file
-	// that the configuration names becomes an error.
+	// Check is for looking at a file without running it: a missing remote_write becomes a warning.
 	Check bool
+	// Strict makes an error of a file that the configuration names and that is not there, which else is a warning.
+	Strict bool
 }
 
 // Config is a configuration that passed every check. It is not changed after Load, but by SetSelfAddress.

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -39,18 +38,22 @@ func (l *loader) open(name string) *source {
 func (l *loader) parse(name, dir string, data []byte) *source {
 	src := &source{name: name, dir: dir, root: newMapping()}
 	var doc yaml.Node
-	err := yaml.Unmarshal(data, &doc)
-	if err == nil && len(doc.Content) == 1 {
-		src.root, err = flatten(doc.Content[0])
-	}
-	if err != nil {
-		p := Problem{Severity: SeverityError, File: name, Why: "not valid YAML: " + yamlLine.ReplaceAllString(strings.TrimPrefix(err.Error(), "yaml: "), ""),
-			Fix: "correct the indentation or the quotes on this line or above it"}
-		if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
-			p.Line, _ = strconv.Atoi(m[1])
-		}
-		l.add(p)
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		l.add(notYAML(name, data, err))
 		return nil
+	}
+	if len(doc.Content) == 1 {
+		root, err := flatten(doc.Content[0])
+		if err != nil {
+			l.add(Problem{File: name, Line: lineSaid(err.Error()), Why: "not valid YAML: " + yamlLine.ReplaceAllString(err.Error(), ""),
+				Fix: "write the values out"})
+			return nil
+		}
+		src.root = root
+	}
+	if line := second(data); line > 0 {
+		l.add(Problem{Severity: SeverityWarning, File: name, Line: line,
+			Why: "a second YAML document begins here, and only the first is read, as by Prometheus", Fix: "remove the line ---, or what follows it"})
 	}
 	if isEmpty(src.root) {
 		src.root = newMapping()
@@ -68,6 +71,9 @@ func (l *loader) shape(src *source) bool {
 		key.Line = jobs.Line
 		src.root = newMapping(key, jobs)
 	case yaml.MappingNode:
+		if l.manifest(src) {
+			return false
+		}
 		at := index(src.root, operatorKey)
 		if at < 0 {
 			return true
@@ -118,7 +124,7 @@ func (l *loader) topLevel(src *source) {
 		case !known:
 			p.Why, p.Fix = "unknown key", "remove it, or correct it to one of "+strings.Join(append(slices.Sorted(maps.Keys(topKeys)), extensionKey), ", ")
 			if near := nearestKey(name); near != "" {
-				p.Fix = wayOut("field "+name+" not found in type config", value)
+				p.Why, p.Fix = unknownKey(name)
 			}
 			l.add(p)
 		case name == "rule_files" || name == "alerting" || name == "remote_read":

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"reflect"
@@ -43,7 +44,7 @@ func (c *Config) Exposures() []Exposure {
 		w.clear(j.Scheme, j.HTTPClientConfig)
 	}
 	for _, e := range c.RemoteWrite.Endpoints {
-		w.owner = fmt.Sprintf("remote_write %q", e.Name)
+		w.owner = fmt.Sprintf("remote_write %q", cmp.Or(e.Name, redactURL(e.URL.String())))
 		w.walk(reflect.ValueOf(e), "")
 		w.clear(e.URL.Scheme, e.HTTPClientConfig)
 	}

@@ -40,6 +40,7 @@ remote_write:
 - {name: r, url: 'https://a/', tls_config: {insecure_skip_verify: true}, authorization: {credentials_file: DIR/open}}
 - {name: s, url: 'http://b/'}
 - {name: t, url: 'http://b/', basic_auth: {username: a}}
+- {url: 'http://u:p@c/?token=x', basic_auth: {username: a}}
 `
 	file := filepath.Join(dir, "f.yml")
 	if err := os.WriteFile(file, []byte(strings.ReplaceAll(text, "DIR", dir)), 0o600); err != nil {
@@ -55,6 +56,7 @@ remote_write:
 	want := []string{
 		`credentials_in_clear: job "not": basic_auth`,
 		`credentials_in_clear: job "token": oauth2`,
+		`credentials_in_clear: remote_write "http://<secret>@c/?token=<secret>": basic_auth`,
 		`credentials_in_clear: remote_write "t": basic_auth`,
 		`insecure_skip_verify: job "not": kubernetes_sd_configs.tls_config.insecure_skip_verify`,
 		`insecure_skip_verify: job "not": tls_config.insecure_skip_verify`,

@@ -16,9 +16,10 @@ var fileKeys = map[string]bool{
 	"kubeconfig_file": true, "credentials_file_path": true,
 }
 
-// missingFile is how bad it is that a file is not there: it may still come before it is needed, so only check insists.
-func (l *loader) missingFile() Severity {
-	if l.opts.Check {
+// missingFile is how bad it is that a file is not there. It may still come before it is needed, so only Strict insists;
+// but a client cannot be made without its CA.
+func (l *loader) missingFile(key string) Severity {
+	if l.opts.Strict || key == "ca_file" && !l.opts.Check {
 		return SeverityError
 	}
 	return SeverityWarning
@@ -34,7 +35,7 @@ func (l *loader) checkFiles(src *source) {
 	}
 	if k := l.opts.Kubeconfig; k != "" {
 		if _, err := os.Stat(k); err != nil {
-			l.add(Problem{Severity: l.missingFile(), File: flagKubeconfig, Value: k, Why: pathless(err), Fix: "correct the path"})
+			l.add(Problem{Severity: l.missingFile(""), File: flagKubeconfig, Value: k, Why: pathless(err), Fix: "correct the path"})
 		}
 	}
 }
@@ -54,7 +55,7 @@ func (l *loader) checkFilesBelow(src *source, job string, n *yaml.Node, path str
 				l.checkPatterns(src, job, value, at)
 			case fileKeys[key.Value] && value.Kind == yaml.ScalarNode && value.Value != "":
 				if _, err := os.Stat(config.JoinDir(src.dir, value.Value)); err != nil {
-					l.add(Problem{Severity: l.missingFile(), File: src.name, Line: key.Line, Job: job, Key: at, Value: l.show(value, ""),
+					l.add(Problem{Severity: l.missingFile(key.Value), File: src.name, Line: key.Line, Job: job, Key: at, Value: l.show(value, ""),
 						Why: pathless(err), Fix: "correct the path, which is relative to this file, or provide the file"})
 				}
 			default:

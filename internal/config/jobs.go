@@ -120,7 +120,7 @@ func (l *loader) readJobFiles(src *source) {
 		}
 		if err == nil && len(files) == 0 {
 			// A pattern may have no file yet. A name that is there without its file would end that file's jobs at a reload.
-			if p.Severity = l.missingFile(); !strings.ContainsAny(item.Value, `*?[\`) {
+			if p.Severity = l.missingFile(""); !strings.ContainsAny(item.Value, `*?[\`) {
 				p.Severity = SeverityError
 			}
 			p.Why, p.Fix = "no file has this name", "correct the path, which is relative to this file"

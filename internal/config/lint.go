@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/prometheus/common/model"
@@ -24,11 +25,37 @@ func (l *loader) lint() {
 	}
 	l.lintPorts()
 	for _, r := range l.remotes {
-		if u := get(r.node, "url"); u != nil && u.Kind == yaml.ScalarNode && !strings.HasPrefix(u.Value, "http://") && !strings.HasPrefix(u.Value, "https://") {
-			l.add(Problem{Severity: SeverityWarning, File: l.opts.File, Line: u.Line, Key: r.path + ".url", Value: l.show(u, ""),
-				Why: "neither http:// nor https://, so nothing can be sent there", Fix: "write the whole URL, as http://prometheus:9090/api/v1/write"})
+		if u := get(r.node, "url"); u != nil && u.Kind == yaml.ScalarNode && u.Value != "" && !l.env.broken[u] {
+			l.lintURL(Problem{File: l.opts.File, Line: u.Line, Key: r.path + ".url", Value: l.show(u, "")}, u.Value)
 		}
 	}
+	if flag := l.opts.RemoteWriteURL; flag != "" {
+		l.lintURL(Problem{File: flagRemoteWriteURL, Value: redactURL(flag)}, flag)
+	}
+	if len(l.jobs) == 0 && !l.opts.SelfScrape && l.problems.Errors() == 0 {
+		l.add(Problem{Severity: SeverityWarning, File: l.opts.File, Key: "scrape_configs", Why: "there is no job, so nothing is scraped",
+			Fix: "add a job, as envoy-scraper config prints one"})
+	}
+}
+
+// lintURL warns of a URL to which nothing can be sent. p says where it stands.
+func (l *loader) lintURL(p Problem, text string) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil: // refused already
+		return
+	case u.Scheme != "http" && u.Scheme != "https":
+		if p.File == flagRemoteWriteURL {
+			return // refused already
+		}
+		p.Why, p.Fix = "neither http:// nor https://, so nothing can be sent there", "write the whole URL, as http://prometheus:9090/api/v1/write"
+	case u.Path == "" || u.Path == "/":
+		p.Why, p.Fix = "the URL has no path, and a Prometheus takes samples at /api/v1/write only", "write the whole URL, as http://prometheus:9090/api/v1/write"
+	default:
+		return
+	}
+	p.Severity = SeverityWarning
+	l.add(p)
 }
 
 // warn adds a warning about a value of a job.

@@ -75,6 +75,7 @@ func (l *loader) load() *Config {
 	shards := l.shards()
 	l.checkKeys(src)
 	if l.problems.Errors() > 0 {
+		l.checkFiles(src)
 		l.lint()
 		return nil
 	}

@@ -73,7 +73,7 @@ func TestLoadMeansWhatPrometheusMeans(t *testing.T) {
 			limit.set(j)
 		}
 	}
-	cfg, err := Load(Options{File: file})
+	cfg, err := Load(Options{File: file, Check: true}) // its CA is not there
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,14 +256,14 @@ func TestSelfScrape(t *testing.T) {
 func TestMissingFilesAndEndpoints(t *testing.T) {
 	const text = "scrape_configs: [{job_name: a, tls_config: {ca_file: gone.pem}}]\n"
 	problems := refused(t, Options{}, text)
-	if problems.Errors() != 1 || problems[0].Key != "remote_write" {
-		t.Errorf("run: %v, want remote_write to be missing", problems)
+	if problems.Errors() != 2 || problems[0].Key != "remote_write" {
+		t.Errorf("run: %v, want remote_write and ca_file to be missing", problems)
 	}
-	problems = refused(t, Options{Check: true}, text)
+	problems = refused(t, Options{Check: true, Strict: true}, text)
 	if problems.Errors() != 1 || !strings.Contains(problems.Error(), "tls_config.ca_file: gone.pem") {
 		t.Errorf("check: %v, want ca_file to be missing", problems)
 	}
-	if cfg := load(t, Options{}, someRemote+text); len(cfg.Warnings) != 2 { // and that the job has no discovery
+	if cfg := load(t, Options{Check: true}, someRemote+text); len(cfg.Warnings) != 2 { // and that the job has no discovery
 		t.Errorf("warnings = %v", cfg.Warnings)
 	}
 }

@@ -79,7 +79,10 @@ func (p *piece) guiltyKey(tree *yaml.Node, inner []int, node *yaml.Node, msg str
 }
 
 func rankKey(key string, left error, msg string) int {
-	rank := 1
+	rank := 2
+	if key == "job_name" {
+		rank = 1 // without it the job is refused for that, before anything else is looked at
+	}
 	if left == nil || isTypeError(left) {
 		rank += 1000
 	}

@@ -64,6 +64,9 @@ func mayBeSecret(path string) bool {
 	if isSecretPath(path) {
 		return true
 	}
+	if fileKeys[path[strings.LastIndexByte(path, '.')+1:]] {
+		return false // a path, which the search for the file tells too
+	}
 	for part := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '.' || r == '[' || r == ']' }) {
 		if authKeys[part] || scrape.IsSecretParam(part) && !strings.HasSuffix(part, "_file") {
 			return true

@@ -30,8 +30,13 @@ func (l *loader) reportRefusal(p *piece, n *yaml.Node, msg string) {
 	s := p.spots[n]
 	pr := Problem{Severity: SeverityError, File: p.src.name, Line: s.line, Job: p.job, Key: s.path}
 	pr.Value = l.show(n, s.path)
-	pr.Why = strings.TrimSuffix(l.conceal(msg, n, p), " in type config.plain")
-	pr.Fix = wayOut(msg, n)
+	pr.Why, pr.Fix = l.conceal(msg, n, p), wayOut(msg)
+	switch m := unknownField.FindStringSubmatch(msg); {
+	case m != nil:
+		pr.Why, pr.Fix = unknownKey(m[1])
+	case strings.HasPrefix(msg, "cannot unmarshal !!map into []"):
+		pr.Why, pr.Fix = "a mapping, where a list belongs", "begin each entry with - "
+	}
 	l.problems = append(l.problems, pr)
 }
 
@@ -65,12 +70,28 @@ func (l *loader) conceal(msg string, n *yaml.Node, p *piece) string {
 		if m.Value == "" || shown == m.Value {
 			continue
 		}
-		msg = strings.ReplaceAll(msg, m.Value, shown)
+		msg = replaceValue(msg, m.Value, shown)
 		if len(m.Value) > 10 { // yaml cuts the value that it repeats
 			msg = strings.ReplaceAll(msg, m.Value[:7]+"...", shown)
 		}
 	}
 	return redactURL(strings.ReplaceAll(msg, "\n", " "))
+}
+
+// replaceValue puts shown where value stands in msg. A value of a few letters is only taken for itself where it is a
+// word: that it is part of others says nothing of it, and without them nobody could read the message.
+func replaceValue(msg, value, shown string) string {
+	if len(value) > 3 || !isWord(value) {
+		return strings.ReplaceAll(msg, value, shown)
+	}
+	return regexp.MustCompile(`\b`+value+`\b`).ReplaceAllLiteralString(msg, shown)
+}
+
+// isWord: letters, digits and underscores of ASCII.
+func isWord(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool {
+		return r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+	})
 }
 
 // scalars are all values at and below n.
@@ -119,14 +140,20 @@ var ways = []struct{ says, do string }{
 	{"cannot unmarshal", "write a value of the kind that the key takes"},
 }
 
-// wayOut is what to do about a message.
-func wayOut(msg string, n *yaml.Node) string {
-	if m := unknownField.FindStringSubmatch(msg); m != nil {
-		if near := nearestKey(m[1]); near != "" {
-			return "did you mean " + near + "? else remove it"
-		}
-		return "remove it: there is no such key here; the indentation may be wrong"
+// unknownKey is what to say of a key that there is not where it stands. The key itself is in the problem already.
+func unknownKey(key string) (why, fix string) {
+	switch near := nearestKey(key); near {
+	case "":
+		return "unknown key", "remove it: there is no such key here; the indentation may be wrong"
+	case key:
+		return "there is no such key here, but there is one elsewhere", "indent it as the keys of what it belongs to"
+	default:
+		return "unknown key", "did you mean " + near + "? else remove it"
 	}
+}
+
+// wayOut is what to do about a message.
+func wayOut(msg string) string {
 	for _, w := range ways {
 		if strings.Contains(msg, w.says) {
 			return w.do
@@ -137,11 +164,14 @@ func wayOut(msg string, n *yaml.Node) string {
 
 // nearestKey is the key of a Prometheus file that is one or two letters away, empty: none.
 func nearestKey(key string) string {
-	best, bestDistance := "", 3
-	if len(key) < 6 {
+	best, bestDistance := "", 3 // as many letters are too many
+	switch {
+	case len(key) < 3:
+		bestDistance = 1
+	case len(key) < 6:
 		bestDistance = 2
 	}
-	known := map[string]bool{}
+	known := map[string]bool{"targets": true, "labels": true} // of static_configs, whose type does not tell
 	seen := map[reflect.Type]bool{}
 	for _, t := range []reflect.Type{
 		reflect.TypeFor[promconfig.Config](), reflect.TypeFor[kubernetes.SDConfig](), reflect.TypeFor[file.SDConfig](),

@@ -1,0 +1,111 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+const (
+	// maxSyntaxBytes bounds the text whose broken line is looked for; past it the parser's own is reported.
+	maxSyntaxBytes = 1 << 20
+	// maxOpenLines is how long a list or text in brackets or quotes may be that is taken for whole, if it is.
+	maxOpenLines = 40
+)
+
+// notYAML is a text that the parser refused. The parser names the line where the block began that it was in, which may
+// be hundreds of lines above; what people look for is the first line with which the text is good no more.
+func notYAML(name string, data []byte, err error) Problem {
+	said := strings.TrimPrefix(err.Error(), "yaml: ")
+	p := Problem{File: name, Why: "not valid YAML: " + yamlLine.ReplaceAllString(said, "")}
+	var text []byte
+	if len(data) <= maxSyntaxBytes {
+		p.Line, text = brokenLine(data)
+	}
+	if p.Line == 0 {
+		p.Line = lineSaid(said)
+	}
+	indent := text[:len(text)-len(bytes.TrimLeft(text, " \t"))]
+	switch {
+	case bytes.ContainsRune(indent, '\t'):
+		p.Fix = "indent this line with spaces: YAML takes no tabs there"
+	case strings.Contains(said, "did not find expected ',' or") || strings.Contains(said, "unexpected end of stream"):
+		p.Fix = "correct the quotes or the brackets that begin on this line"
+	default:
+		p.Fix = "correct the indentation or the quotes on this line or above it"
+	}
+	return p
+}
+
+// brokenLine is the number, from 1, and the text of the first line with which the text is good no more, whatever
+// follows; 0: there is none. What is not closed yet is not good, so no single search finds it.
+func brokenLine(data []byte) (int, []byte) {
+	lines := bytes.SplitAfter(data, []byte("\n"))
+	ends := make([]int, len(lines)+1)
+	for i, line := range lines {
+		ends[i+1] = ends[i] + len(line)
+	}
+	good := func(n int) bool { return yaml.Unmarshal(data[:ends[n]], new(yaml.Node)) == nil }
+	known := 0
+	for {
+		bad := len(lines)
+		for known+1 < bad {
+			if middle := (known + bad) / 2; good(middle) {
+				known = middle
+			} else {
+				bad = middle
+			}
+		}
+		later := 0
+		for n := min(bad+maxOpenLines, len(lines)-1); n > bad && later == 0; n-- {
+			if good(n) {
+				later = n
+			}
+		}
+		if later == 0 {
+			return bad, lines[bad-1]
+		}
+		known = later
+	}
+}
+
+// lineSaid is the line that a message begins with; 0: none.
+func lineSaid(msg string) int {
+	var line int
+	_, _ = fmt.Sscanf(msg, "line %d:", &line)
+	return line
+}
+
+// second is the line of the --- before a second document, which nobody reads; 0: there is none.
+func second(data []byte) int {
+	d := yaml.NewDecoder(bytes.NewReader(data))
+	var first, next yaml.Node
+	if d.Decode(&first) != nil {
+		return 0
+	}
+	if err := d.Decode(&next); err == io.EOF || isEmpty(&next) {
+		return 0
+	}
+	return max(1, next.Line)
+}
+
+// manifest tells somebody who names a file of Kubernetes how to come to the configuration in it.
+func (l *loader) manifest(src *source) bool {
+	kind := get(src.root, "kind")
+	if kind == nil || kind.Kind != yaml.ScalarNode || get(src.root, "apiVersion") == nil {
+		return false
+	}
+	p := Problem{File: src.name, Line: lineOf(src.root, "kind"), Key: "kind", Value: l.show(kind, ""),
+		Why: "this is a Kubernetes object, not a configuration"}
+	switch kind.Value {
+	case "PodMonitor", "ServiceMonitor":
+		p.Fix = "write the job that Prometheus made of it, which its page /config shows, into a file of its own, and name that"
+	default:
+		p.Fix = "write what its data holds into a file of its own, and name that"
+	}
+	l.add(p)
+	return true
+}
