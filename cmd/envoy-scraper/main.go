@@ -47,7 +47,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	name, err := app.Parse(args)
 	if err != nil {
-		fmt.Fprintf(stderr, "envoy-scraper: %v\nSee envoy-scraper --help.\n", err)
+		fmt.Fprintln(stderr, wrongUsage(app, args, err))
 		return exitUsage
 	}
 	return commands[name].run(ctx, stdout, stderr)

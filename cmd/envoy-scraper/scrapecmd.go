@@ -49,7 +49,7 @@ func newScrapeCommand(app *kingpin.Application) command {
 	c := &scrapeCommand{}
 	clause := app.Command("scrape", "Read one page as the scraper would: its families, whether Istio's metrics are there, and what metric relabeling keeps.")
 	clause.Arg("url", "The page. host:port alone means http://host:port"+defaultStatsPath+".").Required().StringVar(&c.target)
-	clause.Flag("config.file", "Read the page as a job of this file would: its credentials, limits and metric_relabel_configs.").StringVar(&c.configFile)
+	clause.Flag("config.file", "Read the page as a job of this file would: its credentials, limits and metric_relabel_configs.").PlaceHolder("FILE").StringVar(&c.configFile)
 	clause.Flag("job", "The job in --config.file; not needed where there is only one.").StringVar(&c.job)
 	clause.Flag("output", "Form of the output: table or json.").Default(outputTable).EnumVar(&c.output, outputTable, outputJSON)
 	clause.Flag("timeout", "How long the scrape may take; 0: as long as the job says, else 10s.").Default("0s").DurationVar(&c.timeout)

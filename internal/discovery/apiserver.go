@@ -199,6 +199,8 @@ func explainConfig(c promdiscovery.Config, err error) error {
 			"give --kubeconfig, or kubeconfig_file or api_server in the job")
 	case k.KubeConfig != "" && errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("kubeconfig %s does not exist", k.KubeConfig)
+	case k.KubeConfig != "" && clientcmd.IsContextNotFound(err):
+		return fmt.Errorf("kubeconfig %s: %w: name another as its current-context, by kubectl config use-context", k.KubeConfig, err)
 	case k.KubeConfig != "":
 		return fmt.Errorf("kubeconfig %s: %w", k.KubeConfig, err)
 	default:

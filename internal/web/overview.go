@@ -64,6 +64,8 @@ func (s *Server) endpoints() []endpointRow {
 		switch {
 		case e.Unreachable:
 			row.State, row.Class = "retrying", "down"
+		case e.LastSuccess.IsZero() && len(e.Rejected) > 0:
+			row.State, row.Class = "refuses everything", "down"
 		case e.LastSuccess.IsZero():
 			row.State, row.Class = "nothing sent yet", ""
 		}

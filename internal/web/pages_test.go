@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -178,5 +179,16 @@ func TestNumbersForPeople(t *testing.T) {
 		if tc.got != tc.want {
 			t.Errorf("got %q, want %q", tc.got, tc.want)
 		}
+	}
+}
+
+// TestAnEndpointThatTookNothing: one whose URL is wrong answers each request, and is not one that nothing was sent to.
+func TestAnEndpointThatTookNothing(t *testing.T) {
+	s := &Server{now: time.Now, src: Sources{Endpoints: func() []remotewrite.EndpointStatus {
+		return []remotewrite.EndpointStatus{{Name: "new"}, {Name: "wrong", Rejected: []remotewrite.Rejection{{Error: "404 page not found"}}}}
+	}}}
+	rows := s.endpoints()
+	if rows[0].State != "nothing sent yet" || rows[1].State != "refuses everything" || rows[1].Class != "down" {
+		t.Errorf("states %q and %q (%s)", rows[0].State, rows[1].State, rows[1].Class)
 	}
 }

@@ -17,11 +17,11 @@ func Protection(file string) (string, error) {
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return "", fmt.Errorf("web configuration: %w", err)
+		return "", fmt.Errorf("--web.config.file: %w", err)
 	}
 	var cfg toolkit.Config
 	if err := yaml.Unmarshal(text, &cfg); err != nil {
-		return "", fmt.Errorf("web configuration %s: %w", file, err)
+		return "", fmt.Errorf("--web.config.file: %s: %w", file, err)
 	}
 	var asks []string
 	if cfg.TLSConfig.IsEnabled() {

@@ -100,11 +100,11 @@ func New(cfg Config, src Sources, log *zap.Logger) *Server {
 // Listen checks the web configuration and opens the port. The address is the one chosen where the port was 0.
 func (s *Server) Listen() (net.Addr, error) {
 	if err := toolkit.Validate(s.cfg.WebConfigFile); err != nil {
-		return nil, fmt.Errorf("web configuration %s: %w", s.cfg.WebConfigFile, err)
+		return nil, fmt.Errorf("--web.config.file: %s: %w", s.cfg.WebConfigFile, err)
 	}
 	l, err := net.Listen("tcp", s.cfg.ListenAddress)
 	if err != nil {
-		return nil, fmt.Errorf("open the web port: %w", err)
+		return nil, fmt.Errorf("--web.listen-address: %w (give it a free port of this machine; port 0 takes any)", err)
 	}
 	s.listener = l
 	s.log.Info("serving pages", zap.Stringer("address", l.Addr()), zap.Bool("lifecycle", s.cfg.EnableLifecycle))

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kingpin/v2"
+)
+
+// theApp is the command line as main has it.
+func theApp() *kingpin.Application {
+	app := kingpin.New("envoy-scraper", "")
+	newRunCommand(app)
+	newCheckCommand(app)
+	newConfigCommand(app)
+	newTargetsCommand(app)
+	newScrapeCommand(app)
+	return app
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestDocumentedFlags: docs/configuration.md has a row for every flag of the main command, with its default, and for
+// nothing else; and says rightly which flags the commands share.
+func TestDocumentedFlags(t *testing.T) {
+	app := theApp()
+	want := map[string]string{}
+	shared := map[string]bool{}
+	for _, f := range app.GetCommand("config").Model().Flags {
+		shared[f.Name] = true
+	}
+	for _, f := range app.GetCommand("run").Model().Flags {
+		switch {
+		case f.Hidden:
+		case shared[f.Name]: // the first table has no defaults
+			want[f.Name] = ""
+		case f.IsBoolFlag():
+			want[f.Name] = "off"
+		default:
+			want[f.Name] = strings.Join(f.Default, " ")
+		}
+	}
+	got := map[string]string{}
+	_, tables, _ := strings.Cut(read(t, "../../docs/configuration.md"), "\n## Flags\n")
+	tables, _, _ = strings.Cut(tables, "\n## ")
+	for _, m := range regexp.MustCompile("(?m)^\\| `--([a-z.-]+)[^`]*` \\| (?:(?:`([^`]*)`|(off)|) \\| )?").FindAllStringSubmatch(tables, -1) {
+		got[m[1]] = m[2] + m[3]
+	}
+	if !maps.Equal(got, want) {
+		for name := range want {
+			if got[name] != want[name] {
+				t.Errorf("--%s: documented default %q, want %q", name, got[name], want[name])
+			}
+		}
+		for name := range got {
+			if _, ok := want[name]; !ok {
+				t.Errorf("--%s is documented, but there is no such flag", name)
+			}
+		}
+	}
+	for _, f := range app.GetCommand("targets").Model().Flags {
+		delete(shared, f.Name)
+	}
+	for name := range shared {
+		t.Errorf("--%s: of config, but not of targets", name)
+	}
+}
+
+// othersFlags are flags of other programs that our documents speak of.
+var othersFlags = []string{
+	"web.enable-remote-write-receiver", "web.remote-write-receiver.accepted-protobuf-messages", "web.cors.origin", // prometheus
+	"namespace", "create-namespace", "set", "all", "as", "previous", "write", // helm, kubectl
+	"part.what", // CONTRIBUTING.md's example
+}
+
+// documents are the pages that users read.
+func documents(t *testing.T) []string {
+	t.Helper()
+	var out []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/migration/*.md", "deploy/*.md", "deploy/*/*.md", "deploy/*/*/*.md"} {
+		files, err := filepath.Glob(filepath.Join("../..", pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			if filepath.Base(file) != "CHANGELOG.md" { // it tells of what was
+				out = append(out, file)
+			}
+		}
+	}
+	if len(out) < 10 {
+		t.Fatalf("documents = %v", out)
+	}
+	return out
+}
+
+// TestFlagsThatDocumentsName are there, with some command.
+func TestFlagsThatDocumentsName(t *testing.T) {
+	known := map[string]bool{"help": true, "version": true}
+	for _, c := range theApp().Model().Commands {
+		for _, f := range c.Flags {
+			known[f.Name] = true
+		}
+	}
+	flag := regexp.MustCompile("(?:^|[\\s`(\"'])--([a-z][a-z0-9.-]*[a-z0-9])")
+	for _, file := range documents(t) {
+		for _, m := range flag.FindAllStringSubmatch(read(t, file), -1) {
+			if !known[m[1]] && !slices.Contains(othersFlags, m[1]) {
+				t.Errorf("%s: --%s: there is no such flag", file, m[1])
+			}
+		}
+	}
+}
+
+// TestDocumentedMetrics: docs/metrics.md has a row for every metric of ours, with its type and labels, and for nothing
+// else; and no document names a metric that there is not.
+func TestDocumentedMetrics(t *testing.T) {
+	want := map[string]string{"envoy_scraper_build_info": "version, revision, branch, goversion, goos, goarch, tags"}
+	for _, m := range regexp.MustCompile(`(?m)^(\w+)\{([^}]*)\}: `).FindAllStringSubmatch(read(t, "testdata/metrics.golden"), -1) {
+		want[m[1]] = strings.ReplaceAll(m[2], ",", ", ")
+	}
+	got := map[string]string{}
+	row := regexp.MustCompile("(?m)^\\| `(envoy_scraper_\\w+)` \\| (\\w+) \\| ([^|]*?) *\\|")
+	for _, m := range row.FindAllStringSubmatch(read(t, "../../docs/metrics.md"), -1) {
+		got[m[1]] = m[3]
+		if counts := strings.HasSuffix(m[1], "_total"); counts != (m[2] == "counter") {
+			t.Errorf("%s is documented as a %s", m[1], m[2])
+		}
+	}
+	for name := range want {
+		if labels, ok := got[name]; !ok || labels != want[name] {
+			t.Errorf("%s: documented labels %q (row: %v), want %q", name, labels, ok, want[name])
+		}
+	}
+	name := regexp.MustCompile(`\benvoy_scraper_[a-z0-9_]*[a-z0-9]\b`)
+	suffix := regexp.MustCompile(`_(bucket|sum|count)$`)
+	for _, file := range documents(t) {
+		for _, m := range name.FindAllString(read(t, file), -1) {
+			_, known := want[m]
+			if _, histogram := want[suffix.ReplaceAllString(m, "")]; !known && !histogram {
+				t.Errorf("%s: %s: there is no such metric", file, m)
+			}
+		}
+	}
+}
