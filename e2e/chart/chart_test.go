@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	strict "go.yaml.in/yaml/v3"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -71,6 +72,7 @@ func (tl *tools) render(t *testing.T, release, namespace string, args ...string)
 		t.Fatalf("helm template: exit code %d:\n%s", code, text)
 	}
 	r := &rendered{release: release, namespace: namespace, text: text}
+	checkKeys(t, text)
 	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(text), 4096)
 	for {
 		object := &unstructured.Unstructured{}
@@ -83,6 +85,21 @@ func (tl *tools) render(t *testing.T, release, namespace string, args ...string)
 		}
 		if len(object.Object) > 0 {
 			r.objects = append(r.objects, object)
+		}
+	}
+}
+
+// checkKeys fails for a key that is there twice, of which the decoders of Kubernetes take the last.
+func checkKeys(t *testing.T, text string) {
+	t.Helper()
+	decoder := strict.NewDecoder(strings.NewReader(text))
+	for {
+		var object any
+		if err := decoder.Decode(&object); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			t.Errorf("%v in\n%s", err, text)
+			return
 		}
 	}
 }

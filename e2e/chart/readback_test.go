@@ -29,9 +29,11 @@ func (w *world) testReadBack(t *testing.T, r *rendered, file string) {
 	}
 }
 
-// missing tells each place at which got has not what want has. What got has besides, defaults, is let alone.
+// missing tells each place at which got has not what want has. What got has besides, defaults, is let alone, and so is what
+// stands for a null.
 func missing(path string, want, got any) (differences []string) {
 	switch want := want.(type) {
+	case nil:
 	case map[string]any:
 		has, ok := got.(map[string]any)
 		if !ok && len(want) > 0 {

@@ -34,6 +34,8 @@ func TestRendered(t *testing.T) {
 		}, nil},
 		{"pasted", []string{"regex: '.*-envoy-prom' # kept as it was written", `scrape_config_files: ["extra-jobs.yml","additional-scrape-configs.yml"]`}, nil},
 		{"static", []string{"automountServiceAccountToken: false"}, []string{"kind: ClusterRole", "kind: Role", "automountServiceAccountToken: true"}},
+		{"numbers", []string{"metrics_path: /stats?usedonly", "sidecar.istio.io/inject: \"true\"", "prometheus.io/port: \"1\"", "helm.sh/chart: \"1\""}, nil},
+		{"sizes", []string{"sizeLimit: 2147483648\n"}, nil},
 		{"everything", []string{"image: registry.example/envoy-scraper@sha256:0123", "serviceAccountName: scraper", "--self-scrape"}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -57,7 +59,8 @@ func TestNetworkPolicy(t *testing.T) {
 	tl := newTools(t, false)
 	for name, want := range map[string][]string{
 		"receivers":  {"15090 to pods", "9090 443 8443 to all", "443 6443 to all", "53 53 to all"},
-		"static":     {"15090 to pods", "9090 to all", "53 53 to all"}, // no job asks the API server
+		"static":     {"15090 to pods", "9090 to all", "53 53 to all"},                                  // no job asks the API server
+		"numbers":    {"15090 to pods", "3128 9090 8443 443 to all", "443 6443 to all", "53 53 to all"}, // of a proxy and a login too
 		"everything": {"15090 15020 to pods", "9090 to pods", "443 6443 to 10.0.0.1/32", "53 53 to all", "3128 to all"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -156,6 +156,7 @@ var wantRights = map[string][]string{
 	"roles": reading("endpointslices.discovery.k8s.io", "ingresses.networking.k8s.io", "namespaces", "nodes", "pods",
 		"services"),
 	"namespaced": nil, // in a namespace that it was not given
+	"sizes":      nil, // the same
 }
 
 // TestServer is what needs an API server; all of it shares one.

@@ -3,6 +3,7 @@ package chart
 import (
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -41,6 +42,7 @@ func TestGoodValues(t *testing.T) {
 			pod, kind := r.pod(t)
 			checkFlags(t, help, pod.Spec.Containers[0].Args)
 			checkFlush(t, pod)
+			checkSubPaths(t, pod)
 			args := []string{"check", "--lint-fatal", r.writeConfig(t)}
 			if kind == "StatefulSet" {
 				args = append(args, "--shard.index=ordinal")
@@ -60,6 +62,19 @@ func checkFlags(t *testing.T, help string, args []string) {
 		flag, _, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
 		if !regexp.MustCompile(`--(\[no-\])?` + regexp.QuoteMeta(flag) + `\b`).MatchString(help) {
 			t.Errorf("the pods are started with %s, which run --help does not know", arg)
+		}
+	}
+}
+
+// checkSubPaths: a container whose folder depends on a variable has that variable, or the kubelet never starts it.
+func checkSubPaths(t *testing.T, pod corev1.PodTemplateSpec) {
+	t.Helper()
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		for _, mount := range c.VolumeMounts {
+			name := strings.TrimSuffix(strings.TrimPrefix(mount.SubPathExpr, "$("), ")")
+			if name != "" && !slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool { return e.Name == name }) {
+				t.Errorf("container %s mounts %s, but has no such variable", c.Name, mount.SubPathExpr)
+			}
 		}
 	}
 }

@@ -11,9 +11,15 @@
 {{- if lt (int $v.terminationGracePeriodSeconds) 10 }}
 {{- fail (printf "terminationGracePeriodSeconds: %v leaves no time to deliver what is queued; it must be at least 10" $v.terminationGracePeriodSeconds) }}
 {{- end }}
-{{- if and (eq $v.mode "daemonset") (not (has (toString (dig "rollingUpdate" "maxSurge" 0 $v.updateStrategy)) (list "0" "0%"))) }}
+{{- $rolling := default dict (default dict $v.updateStrategy).rollingUpdate }}
+{{- if and (eq $v.mode "daemonset") (not (has (default 0 $rolling.maxSurge | toString) (list "0" "0%"))) }}
 {{- fail "updateStrategy.rollingUpdate.maxSurge: two pods of one node would scrape everything twice; leave it out" }}
 {{- end }}
+{{- if and $v.updateStrategy (eq $v.mode "deployment") }}
+{{- fail "updateStrategy: a deployment has none, for two pods at once would scrape everything twice; leave it out" }}
+{{- end }}
+{{- include "envoy-scraper.checkNames" . }}
+{{- include "envoy-scraper.checkArgs" . }}
 {{- if and $v.podDisruptionBudget.enabled (eq $v.mode "daemonset") }}
 {{- fail "podDisruptionBudget.enabled: does nothing for a daemonset, whose pods no drain evicts; use updateStrategy.rollingUpdate.maxUnavailable" }}
 {{- end }}
@@ -22,15 +28,47 @@
 {{- end }}
 {{- end }}
 
+{{- define "envoy-scraper.checkNames" -}}
+{{- range $key := list "labels" "podLabels" }}
+{{- range $label := list "app.kubernetes.io/name" "app.kubernetes.io/instance" }}
+{{- if hasKey (default dict (index $.Values $key)) $label }}
+{{- fail (printf "%s: %s is how the chart finds its pods; set nameOverride, or the release's name" $key $label) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $name := include "envoy-scraper.fullname" . }}
+{{- if and (eq .Values.mode "statefulset") (not (regexMatch "^[a-z]" $name)) }}
+{{- fail (printf "fullnameOverride: the Service of a statefulset cannot be called %s; give a name that begins with a letter" $name) }}
+{{- end }}
+{{- end }}
+
+{{- /* The program takes each flag once. */}}
+{{- define "envoy-scraper.checkArgs" -}}
+{{- $own := dict }}
+{{- range include "envoy-scraper.args" . | fromYamlArray }}{{ $_ := set $own (include "envoy-scraper.flag" .) true }}{{ end }}
+{{- $values := dict "log.level" "logLevel" "log.format" "logFormat" "self-scrape" "selfScrape" "storage.remote.flush-deadline" "terminationGracePeriodSeconds" }}
+{{- range .Values.extraArgs }}
+{{- $flag := include "envoy-scraper.flag" . }}
+{{- if hasKey $own $flag }}
+{{- fail (printf "extraArgs: %s is given by the chart already; %s" (regexFind "^[^=]*" .) (ternary (printf "use %s" (get $values $flag)) "leave it out" (hasKey $values $flag))) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* The name of an argument's flag. */}}
+{{- define "envoy-scraper.flag" -}}
+{{- regexFind "^[^=]*" . | trimPrefix "--" | trimPrefix "no-" }}
+{{- end }}
+
 {{- define "envoy-scraper.checkReceivers" -}}
 {{- $v := .Values }}
 {{- $entries := (include "envoy-scraper.receivers" . | fromJson).entries }}
 {{- if and $v.config $v.remoteWrite }}
 {{- fail "config: is the whole configuration, so remoteWrite would not be read; move its entries to remote_write of config" }}
 {{- end }}
-{{- range $key := list "extraJobs" "additionalScrapeConfigs" }}
+{{- range $key := list "extraJobs" "additionalScrapeConfigs" "clusterWideJobs" "ownAddressJobs" }}
 {{- if and $v.config (index $v $key) }}
-{{- fail (printf "config: is the whole configuration, so %s would not be read; move its jobs into config" $key) }}
+{{- fail (printf "config: is the whole configuration, so %s would not be read; move what it has into config" $key) }}
 {{- end }}
 {{- end }}
 {{- if not $entries }}
@@ -48,6 +86,11 @@
 {{- if not .name }}{{ fail (printf "remoteWrite[%d].%s.name: is missing; it names a secret of the namespace" $i $key) }}{{ end }}
 {{- end }}
 {{- end }}
+{{- with $entry.tlsSecret }}
+{{- if not (or .caKey .certKey .keyKey) }}
+{{- fail (printf "remoteWrite[%d].tlsSecret: names none of caKey, certKey, keyKey, so nothing of it would be used" $i) }}
+{{- end }}
+{{- end }}
 {{- if or (and $entry.bearerTokenSecret $entry.basicAuthSecret)
   (and (or $entry.bearerTokenSecret $entry.basicAuthSecret) (or $entry.authorization $entry.basic_auth $entry.oauth2)) }}
 {{- fail (printf "remoteWrite[%d]: has more than one of bearerTokenSecret, basicAuthSecret, authorization, basic_auth, oauth2; keep one" $i) }}
@@ -60,6 +103,15 @@
 {{- if not (or $v.config $v.sidecarJob.enabled $v.extraJobs $v.additionalScrapeConfigs) }}
 {{- fail "sidecarJob.enabled: is false and there are no extraJobs, so nothing would be scraped" }}
 {{- end }}
+{{- $options := dict "job_name" "use sidecarJob.name" "relabel_configs" "use sidecarJob.relabelConfigs" "metric_relabel_configs" "use sidecarJob.metricRelabelConfigs"
+  "kubernetes_sd_configs" "set sidecarJob.enabled: false and give the job in extraJobs" }}
+{{- range $key, $instead := $options }}
+{{- if hasKey $v.sidecarJob.options $key }}
+{{- fail (printf "sidecarJob.options.%s: is made by the chart; %s" $key $instead) }}
+{{- end }}
+{{- end }}
+{{- include "envoy-scraper.checkJobNames" . }}
+{{- if eq $v.mode "daemonset" }}{{ include "envoy-scraper.checkNodeLocal" . }}{{ end }}
 {{- $_ := include "envoy-scraper.needs" . }}
 {{- if and $v.rights.create $v.rights.namespaces }}
 {{- range $sd := (include "envoy-scraper.discoveries" . | fromJson).sd }}
@@ -80,8 +132,54 @@
 {{- end }}
 {{- end }}
 
+{{- define "envoy-scraper.checkJobNames" -}}
+{{- $v := .Values }}
+{{- $seen := dict }}
+{{- if and $v.sidecarJob.enabled (not $v.config) }}{{ $_ := set $seen $v.sidecarJob.name true }}{{ end }}
+{{- range (include "envoy-scraper.jobs" . | fromJson).jobs }}
+{{- $name := toString .job.job_name }}
+{{- if hasKey $seen $name }}
+{{- fail (printf "%s: there are two jobs of the name %s; give one of them another name, or leave the chart's own out (sidecarJob.enabled: false)" .key $name) }}
+{{- end }}
+{{- $_ := set $seen $name true }}
+{{- end }}
+{{- if not $v.config }}
+{{- range $key := list "clusterWideJobs" "ownAddressJobs" }}
+{{- range index $v $key }}
+{{- if not (hasKey $seen .) }}{{ fail (printf "%s: no job has the name %s" $key .) }}{{ end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* On a node the program takes jobs that find pods, which it narrows to the node's, and those that are listed. */}}
+{{- define "envoy-scraper.checkNodeLocal" -}}
+{{- $wide := default list .Values.clusterWideJobs }}
+{{- $listed := "clusterWideJobs" }}
+{{- if .Values.config }}
+{{- $wide = default list (default dict (include "envoy-scraper.whole" . | fromJson).envoy_scraper).cluster_wide_jobs }}
+{{- $listed = "envoy_scraper.cluster_wide_jobs of config" }}
+{{- end }}
+{{- range (include "envoy-scraper.jobs" . | fromJson).jobs }}
+{{- $job := .job }}
+{{- if not (has $job.job_name $wide) }}
+{{- range $key, $discoveries := $job }}
+{{- if and $discoveries (or (eq $key "static_configs") (hasSuffix "_sd_configs" $key)) }}
+{{- range $discoveries }}
+{{- if or (ne $key "kubernetes_sd_configs") (ne .role "pod") }}
+{{- $what := ternary (printf "%s with role %v" $key .role) $key (eq $key "kubernetes_sd_configs") }}
+{{- fail (printf "job %s: %s finds the same targets on every node; list the job in %s, or use another mode" $job.job_name $what $listed) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "envoy-scraper.checkQueue" -}}
 {{- $v := .Values }}
+{{- $_ := include "envoy-scraper.queueMebibytes" . }}
 {{- $kinds := keys $v.queue.volume | sortAlpha }}
 {{- if gt (len $kinds) 1 }}
 {{- fail (printf "queue.volume: %s are set, but a queue is in one place; keep one of them" (join " and " $kinds)) }}
@@ -98,6 +196,9 @@
 {{- if not (hasPrefix "/" (toString $v.queue.volume.hostPath.path)) }}
 {{- fail "queue.volume.hostPath.path: is not an absolute path, as /var/lib/envoy-scraper" }}
 {{- end }}
+{{- end }}
+{{- if and (hasKey $v.queue.volume "claim") (not $v.queue.volume.claim) }}
+{{- fail "queue.volume.claim: needs the size of the claim to make, or the name of one that exists" }}
 {{- end }}
 {{- with $v.queue.volume.claim }}
 {{- if and .name .size }}

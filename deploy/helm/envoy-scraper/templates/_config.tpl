@@ -22,7 +22,7 @@
 
 {{- /* The names of all secrets that are mounted, as JSON {"names": [...]}. */}}
 {{- define "envoy-scraper.secrets" -}}
-{{- $names := .Values.secretFiles }}
+{{- $names := default list .Values.secretFiles }}
 {{- range .Values.remoteWrite }}
 {{- range list .bearerTokenSecret .basicAuthSecret .tlsSecret }}
 {{- with . }}{{ $names = append $names .name }}{{ end }}
@@ -42,8 +42,10 @@
 
 {{- define "envoy-scraper.sidecarJob" -}}
 {{- $job := .Values.sidecarJob }}
-- job_name: {{ $job.name }}
+- job_name: {{ $job.name | toYaml }}
+  {{- if not (hasKey $job.options "metrics_path") }}
   metrics_path: /stats/prometheus
+  {{- end }}
   {{- if and (eq .Values.mode "daemonset") (not (hasKey $job.options "enable_compression")) }}
   # The sidecars are next door: packing a page would cost them more than it saves.
   enable_compression: false
@@ -55,7 +57,7 @@
   - role: pod
     {{- with .Values.rights.namespaces }}
     namespaces:
-      names: {{ toJson . }}
+      names: {{ . | uniq | toJson }}
     {{- end }}
   relabel_configs:
   # Every container, init container too, that declares Envoy's port: http-envoy-prom, 15090.
@@ -79,6 +81,11 @@
   {{- end }}
 {{- end }}
 
+{{- /* A file of text as it was pasted, whatever its first line looks like. */}}
+{{- define "envoy-scraper.file" -}}
+{{- range $name, $text := . }}{{ dict $name ($text | replace "\r\n" "\n") | toYaml }}{{ end }}
+{{- end }}
+
 {{- define "envoy-scraper.config" -}}
 {{- with .Values.globalConfig }}
 global:
@@ -92,13 +99,13 @@ remote_write:
 
 envoy_scraper:
   queue:
-    max_bytes: {{ .Values.queue.maxBytes }}
-    max_memory: {{ .Values.queue.maxMemory }}
-    max_age: {{ .Values.queue.maxAge }}
-    fsync_interval: {{ .Values.queue.fsyncInterval }}
-  {{- $own := .Values.ownAddressJobs }}
-  {{- if .Values.sidecarJob.enabled }}{{ $own = prepend $own .Values.sidecarJob.name | uniq }}{{ end }}
-  {{- with $own }}
+    max_bytes: {{ .Values.queue.maxBytes | toYaml }}
+    max_memory: {{ .Values.queue.maxMemory | toYaml }}
+    max_age: {{ .Values.queue.maxAge | toYaml }}
+    fsync_interval: {{ .Values.queue.fsyncInterval | toYaml }}
+  {{- $own := default list .Values.ownAddressJobs }}
+  {{- if .Values.sidecarJob.enabled }}{{ $own = prepend $own .Values.sidecarJob.name }}{{ end }}
+  {{- with $own | uniq }}
   # Whoever may create a pod must not make these jobs fetch from anywhere but that pod.
   own_address_jobs: {{ toJson . }}
   {{- end }}
@@ -108,7 +115,7 @@ envoy_scraper:
   {{- end }}
   {{- if eq .Values.mode "daemonset" }}
   {{- with .Values.clusterWideJobs }}
-  cluster_wide_jobs: {{ toJson . }}
+  cluster_wide_jobs: {{ . | uniq | toJson }}
   {{- end }}
   {{- end }}
 {{- $files := list }}

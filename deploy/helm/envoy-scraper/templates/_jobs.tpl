@@ -38,19 +38,29 @@
 {{- toJson $config }}
 {{- end }}
 
-{{- /* All Kubernetes discoveries that use the pod's own service account, as JSON {"sd": [...]}. Each has job and key too. */}}
-{{- define "envoy-scraper.discoveries" -}}
-{{- $jobs := list }}
+{{- /* All jobs but the sidecar job, as JSON {"jobs": [{"key": the value that has it, "job": the job}]}. */}}
+{{- define "envoy-scraper.jobs" -}}
+{{- $found := list }}
 {{- if .Values.config }}
 {{- $whole := include "envoy-scraper.whole" . | fromJson }}
-{{- $jobs = concat (default list $whole.scrape_configs) (default list $whole.additionalScrapeConfigs) }}
+{{- range concat (default list $whole.scrape_configs) (default list $whole.additionalScrapeConfigs) }}
+{{- $found = append $found (dict "key" "config" "job" .) }}
+{{- end }}
 {{- else }}
 {{- range $key := list "extraJobs" "additionalScrapeConfigs" }}
-{{- $jobs = concat $jobs (include "envoy-scraper.pasted" (dict "key" $key "value" (index $.Values $key)) | fromJson).jobs }}
+{{- range (include "envoy-scraper.pasted" (dict "key" $key "value" (default list (index $.Values $key))) | fromJson).jobs }}
+{{- $found = append $found (dict "key" $key "job" .) }}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- dict "jobs" $found | toJson }}
+{{- end }}
+
+{{- /* All Kubernetes discoveries that use the pod's own service account, as JSON {"sd": [...]}. Each has job and key too. */}}
+{{- define "envoy-scraper.discoveries" -}}
 {{- $found := list }}
-{{- range $job := $jobs }}
+{{- range (include "envoy-scraper.jobs" . | fromJson).jobs }}
+{{- $job := .job }}
 {{- range $sd := $job.kubernetes_sd_configs }}
 {{- if not (or $sd.api_server $sd.kubeconfig_file) }}
 {{- $found = append $found (merge (dict "job" $job.job_name) $sd) }}

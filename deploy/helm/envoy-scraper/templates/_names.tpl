@@ -1,16 +1,21 @@
 {{- define "envoy-scraper.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- regexReplaceAll "[^A-Za-z0-9]+$" (default .Chart.Name .Values.nameOverride | trunc 63) "" }}
 {{- end }}
 
+{{- /* Without dots, which a Service's name has not; so short that the names of a StatefulSet's pods fit a label. */}}
 {{- define "envoy-scraper.fullname" -}}
 {{- $name := include "envoy-scraper.name" . }}
-{{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
-{{- else if contains $name .Release.Name }}
-{{- .Release.Name | trunc 52 | trimSuffix "-" }}
-{{- else }}
-{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" }}
+{{- $full := printf "%s-%s" .Release.Name $name }}
+{{- if .Values.fullnameOverride }}{{ $full = .Values.fullnameOverride }}
+{{- else if contains $name .Release.Name }}{{ $full = .Release.Name }}
 {{- end }}
+{{- regexReplaceAll "-+$" ($full | replace "." "-" | trunc 52) "" }}
+{{- end }}
+
+{{- /* The name of what lies in no namespace or in other ones, where a release of the same name may have its own. */}}
+{{- define "envoy-scraper.spreadName" -}}
+{{- $name := include "envoy-scraper.fullname" . }}
+{{- if eq $name .Release.Namespace }}{{ $name }}{{ else }}{{ $name }}.{{ .Release.Namespace }}{{ end }}
 {{- end }}
 
 {{- define "envoy-scraper.serviceAccount" -}}
@@ -19,20 +24,24 @@
 {{- end }}
 
 {{- define "envoy-scraper.selector" -}}
-app.kubernetes.io/name: {{ include "envoy-scraper.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "envoy-scraper.name" . | toYaml }}
+app.kubernetes.io/instance: {{ .Release.Name | toYaml }}
 {{- end }}
 
 {{- /* metadata of an object but for its name and namespace */}}
 {{- define "envoy-scraper.metadata" -}}
+{{- include "envoy-scraper.metadataOf" (dict "root" .) }}
+{{- end }}
+
+{{- /* The same with labels and annotations of this object alone. Takes {root, labels, annotations}. */}}
+{{- define "envoy-scraper.metadataOf" -}}
+{{- $v := .root.Values }}
+{{- $chart := printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 }}
+{{- $own := dict "helm.sh/chart" $chart "app.kubernetes.io/managed-by" .root.Release.Service -}}
 labels:
-  {{- include "envoy-scraper.selector" . | nindent 2 }}
-  helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-  app.kubernetes.io/managed-by: {{ .Release.Service }}
-  {{- with .Values.labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
-{{- with .Values.annotations }}
+  {{- include "envoy-scraper.selector" .root | nindent 2 }}
+  {{- mergeOverwrite $own (default dict $v.labels) (default dict .labels) | toYaml | nindent 2 }}
+{{- with mergeOverwrite (dict) (default dict $v.annotations) (default dict .annotations) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}

@@ -4,33 +4,29 @@
 metadata:
   labels:
     {{- include "envoy-scraper.selector" . | nindent 4 }}
+    {{- if not (hasKey (default dict .Values.podLabels) "sidecar.istio.io/inject") }}
     # Nothing has to be injected: sidecars serve their stats in plain text.
     sidecar.istio.io/inject: "false"
+    {{- end }}
     {{- with .Values.podLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  {{- if or .Values.podAnnotations .Values.metrics.annotations }}
+  {{- $scraped := dict "prometheus.io/scrape" "true" "prometheus.io/port" "9095" "prometheus.io/path" "/metrics" }}
+  {{- with mergeOverwrite (ternary $scraped (dict) .Values.metrics.annotations) (default dict .Values.podAnnotations) }}
   annotations:
-    {{- if .Values.metrics.annotations }}
-    prometheus.io/scrape: "true"
-    prometheus.io/port: "9095"
-    prometheus.io/path: /metrics
-    {{- end }}
-    {{- with .Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
-    {{- end }}
   {{- end }}
 spec:
-  serviceAccountName: {{ include "envoy-scraper.serviceAccount" . }}
+  serviceAccountName: {{ include "envoy-scraper.serviceAccount" . | toYaml }}
   automountServiceAccountToken: {{ include "envoy-scraper.needsToken" . }}
   {{- with .Values.imagePullSecrets }}
   imagePullSecrets:
   {{- toYaml . | nindent 2 }}
   {{- end }}
   # Longer than --storage.remote.flush-deadline: the last samples leave before the process does.
-  terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+  terminationGracePeriodSeconds: {{ int .Values.terminationGracePeriodSeconds }}
   {{- with .Values.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ toYaml . }}
   {{- end }}
   {{- with .Values.nodeSelector }}
   nodeSelector:
@@ -66,6 +62,10 @@ spec:
   - name: prepare
     image: {{ .Values.queue.volume.hostPath.prepareImage }}
     command: [chown, "65532:65532", /var/lib/envoy-scraper]
+    {{- if eq .Values.mode "statefulset" }}
+    env:
+    {{- include "envoy-scraper.env" . | nindent 4 }}
+    {{- end }}
     securityContext:
       runAsNonRoot: false
       runAsUser: 0
@@ -88,23 +88,7 @@ spec:
   image: {{ include "envoy-scraper.image" . }}
   imagePullPolicy: {{ .Values.image.pullPolicy }}
   args:
-  - --config.file=/etc/envoy-scraper/envoy-scraper.yml
-  - --config.auto-reload
-  - --web.listen-address=:9095
-  - --storage.path=/var/lib/envoy-scraper
-  {{- if eq (include "envoy-scraper.queueKind" .) "emptyDir" }}
-  # The queue dies with the pod: a stop has all of the grace period but 5 s to deliver it, and waits for a receiver too.
-  - --storage.ephemeral
-  - --storage.remote.flush-deadline={{ sub (int .Values.terminationGracePeriodSeconds) 5 }}s
-  {{- end }}
-  {{- if eq .Values.mode "statefulset" }}
-  - --shard.index=ordinal
-  {{- end }}
-  - --log.level={{ .Values.logLevel }}
-  - --log.format={{ .Values.logFormat }}
-  {{- if .Values.selfScrape }}
-  - --self-scrape
-  {{- end }}
+  {{- include "envoy-scraper.args" . | nindent 2 }}
   {{- with .Values.extraArgs }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -116,8 +100,8 @@ spec:
   - name: {{ $name }}
     valueFrom:
       secretKeyRef:
-        name: {{ $secret.name }}
-        key: {{ $secret.key }}
+        name: {{ $secret.name | toYaml }}
+        key: {{ $secret.key | toYaml }}
   {{- end }}
   {{- with .Values.extraEnv }}
   {{- toYaml . | nindent 2 }}
@@ -158,6 +142,26 @@ spec:
     mountPath: /run/secrets/envoy-scraper/{{ $secret }}
     readOnly: true
   {{- end }}
+{{- end }}
+
+{{- define "envoy-scraper.args" -}}
+- --config.file=/etc/envoy-scraper/envoy-scraper.yml
+- --config.auto-reload
+- --web.listen-address=:9095
+- --storage.path=/var/lib/envoy-scraper
+{{- if eq (include "envoy-scraper.queueKind" .) "emptyDir" }}
+# The queue dies with the pod: a stop has all of the grace period but 5 s to deliver it, and waits for a receiver too.
+- --storage.ephemeral
+- --storage.remote.flush-deadline={{ sub (int .Values.terminationGracePeriodSeconds) 5 }}s
+{{- end }}
+{{- if eq .Values.mode "statefulset" }}
+- --shard.index=ordinal
+{{- end }}
+- --log.level={{ .Values.logLevel }}
+- --log.format={{ .Values.logFormat }}
+{{- if .Values.selfScrape }}
+- --self-scrape
+{{- end }}
 {{- end }}
 
 {{- define "envoy-scraper.env" -}}
@@ -201,20 +205,20 @@ spec:
 {{- else if eq $kind "hostPath" }}
 - name: data
   hostPath:
-    path: {{ .Values.queue.volume.hostPath.path }}
+    path: {{ .Values.queue.volume.hostPath.path | toYaml }}
     type: DirectoryOrCreate
 {{- else if ne .Values.mode "statefulset" }}
 - name: data
   persistentVolumeClaim:
-    claimName: {{ default (include "envoy-scraper.fullname" .) .Values.queue.volume.claim.name }}
+    claimName: {{ default (include "envoy-scraper.fullname" .) .Values.queue.volume.claim.name | toYaml }}
 {{- end }}
 - name: config
   configMap:
-    name: {{ include "envoy-scraper.fullname" . }}
+    name: {{ include "envoy-scraper.fullname" . | toYaml }}
 {{- range $i, $secret := (include "envoy-scraper.secrets" . | fromJson).names }}
 - name: secret-{{ $i }}
   secret:
-    secretName: {{ $secret }}
+    secretName: {{ $secret | toYaml }}
     defaultMode: 0400
 {{- end }}
 {{- end }}
@@ -224,7 +228,7 @@ spec:
 {{- $claim := .Values.queue.volume.claim -}}
 accessModes: {{ default (list "ReadWriteOnce") $claim.accessModes | toJson }}
 {{- with $claim.storageClass }}
-storageClassName: {{ . }}
+storageClassName: {{ toYaml . }}
 {{- end }}
 resources:
   requests:
