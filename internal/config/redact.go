@@ -92,23 +92,50 @@ func (c *Config) Redacted() (string, error) {
 	root := doc.Content[0]
 	redactBelow(root, "")
 	c.markNegotiated(root)
-	for _, key := range []string{"storage", "tracing", "otlp", "alerting"} { // read, not used
-		if at := index(root, key); at >= 0 {
-			root = drop(root, at)
-		}
+	c.dropUnused(&doc)
+	var ext yaml.Node
+	if err := ext.Encode(c.extension()); err != nil {
+		return "", fmt.Errorf("print the configuration: %w", err)
 	}
-	if len(c.Extension.ClusterWideJobs)+len(c.Extension.OwnAddressJobs)+len(c.Extension.Shards) > 0 {
-		var ext yaml.Node
-		if err := ext.Encode(c.Extension); err != nil {
-			return "", fmt.Errorf("print the configuration: %w", err)
-		}
-		root.Content = append(root.Content, newString(extensionKey), &ext)
-	}
+	root = doc.Content[0]
+	root.Content = append(root.Content, newString(extensionKey), &ext)
 	out, err := yaml.Marshal(root)
 	if err != nil {
 		return "", fmt.Errorf("print the configuration: %w", err)
 	}
 	return string(out), nil
+}
+
+// extension is our own block in force: what the built-in job may dial included.
+func (c *Config) extension() Extension {
+	ext := c.Extension
+	if c.BuiltinJob != "" {
+		ext.OwnAddressJobs = []string{c.BuiltinJob}
+	}
+	return ext
+}
+
+// dropUnused takes out what is read, but not used.
+func (c *Config) dropUnused(doc *yaml.Node) {
+	root := doc.Content[0]
+	for _, key := range []string{"storage", "tracing", "otlp", "alerting"} {
+		if at := index(root, key); at >= 0 {
+			root = drop(root, at)
+		}
+	}
+	doc.Content[0] = root
+	if global := get(root, "global"); global != nil {
+		for key := range unusedGlobals {
+			if at := index(global, key); at >= 0 {
+				*global = *drop(global, at)
+			}
+		}
+	}
+	for _, remote := range items(get(root, "remote_write")) {
+		if q := get(remote, "queue_config"); index(q, "capacity") >= 0 {
+			*q = *drop(q, index(q, "capacity"))
+		}
+	}
 }
 
 func redactBelow(n *yaml.Node, path string) {

@@ -111,3 +111,39 @@ func TestRedactURL(t *testing.T) {
 		}
 	}
 }
+
+// TestRedactedIsAFile: what is printed, where it holds no secret, is a file that says the same and of which there is nothing
+// to warn, the built-in job's own one included.
+func TestRedactedIsAFile(t *testing.T) {
+	for name, c := range map[string]struct {
+		opts Options
+		text string
+	}{
+		"the built-in job": {Options{RemoteWriteURL: "http://r/write"}, ""},
+		"a file": {Options{}, someRemote + someJob + "global: {evaluation_interval: 5m}\nstorage: {tsdb: {out_of_order_time_window: 5m}}\n" +
+			"envoy_scraper: {queue: {max_bytes: 64MiB, max_age: 0s}, own_address_jobs: [a]}\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			first := load(t, c.opts, c.text)
+			text, err := first.Redacted()
+			if err != nil {
+				t.Fatal(err)
+			}
+			second := load(t, Options{}, text)
+			if len(second.Warnings) != 0 {
+				t.Errorf("warnings: %v", second.Warnings)
+			}
+			if again, err := second.Redacted(); again != text || err != nil {
+				t.Errorf("first\n%s\nthen %v\n%s", text, err, again)
+			}
+			for _, j := range first.Jobs {
+				if first.OwnAddressOnly(j.JobName) != second.OwnAddressOnly(j.JobName) {
+					t.Errorf("job %s may dial other addresses", j.JobName)
+				}
+			}
+			if first.Extension.Queue != second.Extension.Queue {
+				t.Errorf("queue %v, then %v", first.Extension.Queue, second.Extension.Queue)
+			}
+		})
+	}
+}

@@ -103,8 +103,10 @@ func (l *loader) manifest(src *source) bool {
 	switch kind.Value {
 	case "PodMonitor", "ServiceMonitor":
 		p.Fix = "write the job that Prometheus made of it, which its page /config shows, into a file of its own, and name that"
-	default:
+	case "ConfigMap", "Secret":
 		p.Fix = "write what its data holds into a file of its own, and name that"
+	default:
+		p.Fix = "name a file that holds a configuration, or a list of jobs"
 	}
 	l.add(p)
 	return true
