@@ -13,11 +13,11 @@ import (
 )
 
 // classics makes classic histograms of native ones with custom buckets (convert_nhcb_to_classic). It remembers which
-// bounds each series had last, so that the classic series end when it does. Guarded by the lane.
+// bounds each series had last, so that the classic series end when it does, whatever the settings are by then. Guarded by
+// the lane.
 type classics struct {
-	settings *settings // by which the known ones were made
-	known    map[ruleKey]bounds
-	counts   []float64 // scratch
+	known  map[ruleKey]bounds
+	counts []float64 // scratch
 }
 
 // bounds are the upper bounds of a series' buckets, less the last, which is infinite.
@@ -30,9 +30,6 @@ type bounds struct {
 // something else than custom buckets, the classic rows are markers, and the row itself goes its own way, unless it is
 // a marker too.
 func (c *classics) expand(l *lane, s *settings, src source, r row, key ruleKey, loose []looseRow) (_ []looseRow, taken bool) {
-	if c.settings != s {
-		*c = classics{settings: s, known: map[ruleKey]bounds{}}
-	}
 	before, known := c.known[key]
 	known = known && before.gen == src.view.Gen(r.id)
 	nhcb, upper := customBuckets(r.histogram)
@@ -68,11 +65,20 @@ func (c *classics) expand(l *lane, s *settings, src source, r row, key ruleKey, 
 	if known {
 		x.retired(before.upper, upper)
 	}
-	if len(c.known) >= maxHistory {
+	if !known || !slices.Equal(before.upper, upper) {
+		c.keep(key, bounds{gen: src.view.Gen(r.id), upper: slices.Clone(upper)}) // the batch's own
+	}
+	return x.loose, true
+}
+
+func (c *classics) keep(key ruleKey, b bounds) {
+	switch {
+	case c.known == nil:
+		c.known = map[ruleKey]bounds{}
+	case len(c.known) >= maxHistory:
 		clear(c.known)
 	}
-	c.known[key] = bounds{gen: src.view.Gen(r.id), upper: upper}
-	return x.loose, true
+	c.known[key] = b
 }
 
 // customBuckets returns the histogram as histogram.ClassicBucketCounts takes it; nil: it has no custom buckets.

@@ -99,11 +99,20 @@ func (e *endpoint) resize(n int) (fresh []*lane) {
 
 // spread moves what the old lanes remember of targets and series to the lanes that have these now.
 func (e *endpoint) spread(old []*lane) {
-	histories := make([]history, len(old))
+	histories, classic := make([]history, len(old)), make([]classics, len(old))
 	for i, l := range old {
 		l.mu.Lock()
 		histories[i], l.sent = l.sent, history{}
+		classic[i], l.classics = l.classics, classics{}
 		l.mu.Unlock()
+	}
+	for _, c := range classic {
+		for key, b := range c.known {
+			l := e.laneOf(key.target)
+			l.mu.Lock()
+			l.classics.keep(key, b)
+			l.mu.Unlock()
+		}
 	}
 	for _, h := range histories {
 		for hash, t := range h.targets {
