@@ -54,7 +54,7 @@ func injuries(files int, each bool) []injury {
 // damage fills a queue during an outage, and starts an agent on a damaged copy of it for each injury.
 func damage(w *world) {
 	w.start()
-	w.pause(warmUp)
+	w.warm()
 	w.set(oracle.Refuse())
 	w.pause(pick(w.bench, 8*time.Second, 30*time.Second))
 	w.terminate()
@@ -86,10 +86,13 @@ func onDamaged(t *testing.T, backlog *world, i injury) {
 	w.start()
 	before := agentLog(w.agent)
 	old := func() oracle.Verdict { return oracle.Judge(backlog.fleet, w.receiver.Ledger, backlog.ends) }
-	for begin := time.Now(); time.Since(begin) < 12*time.Second && (old().Ended() > 0 || w.fleet.Served() < 4); {
-		w.pause(200 * time.Millisecond)
+	gone := 12 * time.Second // what has not come by then, after the last that did
+	if i.total == 0 {
+		gone = patience
 	}
-	w.drain(15 * time.Second)
+	w.until("the live targets are scraped", func() bool { return w.fleet.Served() >= 4 })
+	w.arrive(gone, func() int { return old().Ended() })
+	w.drain(20 * time.Second)
 	noticed := w.notices()
 	live := w.judge()
 	w.terminate()
@@ -113,17 +116,14 @@ func onDamaged(t *testing.T, backlog *world, i injury) {
 // notices lists the counters of damage that are not zero, and the files that were set aside.
 func (w *world) notices() string {
 	w.Helper()
-	m, err := w.agent.Metrics(w.Context())
-	if err != nil {
-		w.Fatal(err)
-	}
+	m := w.metrics()
 	var notices []string
 	for _, word := range []string{"corrupt", "damage", "truncated", "torn"} {
 		for name, sum := range m.Matching(word) {
 			notices = append(notices, fmt.Sprintf("%s %v", name, sum))
 		}
 	}
-	err = filepath.WalkDir(w.storage, func(path string, d os.DirEntry, err error) error {
+	err := filepath.WalkDir(w.storage, func(path string, d os.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(path, ".corrupt") {
 			notices = append(notices, "kept aside: "+d.Name())
 		}

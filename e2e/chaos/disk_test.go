@@ -64,7 +64,7 @@ func fill(t *testing.T, path string, leave int64) {
 func onSmallDisk(w *world) (filler string) {
 	mount(w.T, w.storage, "size=6m,mode=0700")
 	w.start()
-	w.pause(warmUp)
+	w.warm()
 	return filepath.Join(w.storage, "filler")
 }
 
@@ -73,9 +73,11 @@ func diskFullWhileUp(w *world) {
 	filler := onSmallDisk(w)
 	fill(w.T, filler, 0)
 	w.pause(pick(w.bench, 8*time.Second, 30*time.Second))
+	w.until("the disk refuses", func() bool { return w.metrics().Sum("envoy_scraper_queue_write_errors_total") > 0 })
 	notices := w.diskNotices()
 	remove(w.T, filler)
 	w.pause(5 * time.Second)
+	w.until("the disk takes writes", func() bool { return w.metrics().Sum("envoy_scraper_queue_disk_failing") == 0 })
 	w.set(oracle.Refuse()) // from here on only a working queue helps
 	w.pause(5 * time.Second)
 	w.kill()
@@ -113,6 +115,7 @@ func diskAndMemoryFull(w *world) {
 	fill(w.T, filler, 64<<10)
 	outage := pick(w.bench, 20*time.Second, 60*time.Second)
 	w.pause(outage)
+	w.until("something is lost", w.loses)
 	notices := w.diskNotices()
 	remove(w.T, filler)
 	w.set(oracle.Up())
@@ -131,13 +134,14 @@ func queueFull(w *world) {
 	w.more = "envoy_scraper:\n  queue:\n    max_bytes: 256KiB\n"
 	w.fleet = newFleet(w.T, w.place, 50, 6*targets)
 	w.start()
-	w.pause(warmUp)
+	w.warm()
 	w.set(oracle.Refuse())
 	largest := int64(0)
 	for begin := time.Now(); time.Since(begin) < pick(w.bench, 15*time.Second, 60*time.Second); {
 		w.pause(200 * time.Millisecond)
 		largest = max(largest, w.queueBytes())
 	}
+	w.until("something is lost", w.loses)
 	w.set(oracle.Up())
 	w.pause(3 * time.Second)
 	w.drain(10 * time.Second)
@@ -150,6 +154,9 @@ func queueFull(w *world) {
 	}
 	w.result(v, fmt.Sprintf("at most %d bytes on disk, %d allowed", largest, limit))
 }
+
+// loses tells that the agent counts samples as dropped.
+func (w *world) loses() bool { return w.metrics().Sum(dropped) > 0 }
 
 // queueBytes is the size of all segments.
 func (w *world) queueBytes() int64 {
@@ -166,10 +173,7 @@ func (w *world) queueBytes() int64 {
 // diskNotices tells what the agent's metrics say of the disk, which must be something.
 func (w *world) diskNotices() string {
 	w.Helper()
-	m, err := w.agent.Metrics(w.Context())
-	if err != nil {
-		w.Fatal(err)
-	}
+	m := w.metrics()
 	var notices []string
 	for _, word := range []string{"disk", "write_error", "queue_error", "storage"} {
 		for name, sum := range m.Matching(word) {
@@ -190,7 +194,7 @@ func twoProcesses(w *world) {
 	second := w.launch()
 	select {
 	case <-second.Process.Done():
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		w.Fatal("the second process runs on the directory of the first")
 	}
 	log := second.Process.Log()
@@ -223,7 +227,7 @@ func notWritable(w *world) {
 	a := w.launch()
 	select {
 	case <-a.Process.Done():
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		w.Fatal("the process runs though its directory cannot be written to")
 	}
 	if code := a.Process.Stop(0); code <= 0 {

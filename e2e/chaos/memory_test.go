@@ -44,14 +44,11 @@ func tightMemory(w *world) {
 	secondsBefore, runsBefore := gcTime(w.agent.Process.Log())
 	most, spilled, kept := 0.0, 0.0, 0.0
 	outage := pick(w.bench, 20*time.Second, 3*time.Minute)
-	for begin, turn := time.Now(), 0; time.Since(begin) < outage; turn++ {
+	for begin, turn := time.Now(), 0; time.Since(begin) < outage || spilled <= kept && time.Since(begin) < outage+patience; turn++ {
 		all := fillers.Addresses()
 		w.list(list, all[turn%3*len(all)/4:][:len(all)/2]) // half of them, another one each time
 		w.pause(3 * time.Second)
-		m, err := w.agent.Metrics(w.Context())
-		if err != nil {
-			w.Fatal(err)
-		}
+		m := w.metrics()
 		most = max(most, m.Sum("process_resident_memory_bytes")/1e6)
 		spilled = m.Sum("envoy_scraper_queue_disk_bytes")
 		kept = max(kept, m.Sum("envoy_scraper_queue_memory_bytes"))
@@ -91,20 +88,14 @@ func (w *world) list(path string, addresses []string) {
 // cpu is the agent's CPU time in seconds.
 func (w *world) cpu() float64 {
 	w.Helper()
-	m, err := w.agent.Metrics(w.Context())
-	if err != nil {
-		w.Fatal(err)
-	}
+	m := w.metrics()
 	return m.Sum("process_cpu_seconds_total")
 }
 
 // goMemory is what GOMEMLIMIT would count, in bytes.
 func (w *world) goMemory() float64 {
 	w.Helper()
-	m, err := w.agent.Metrics(w.Context())
-	if err != nil {
-		w.Fatal(err)
-	}
+	m := w.metrics()
 	return m.Sum("go_memstats_sys_bytes") - m.Sum("go_memstats_heap_released_bytes")
 }
 

@@ -12,7 +12,7 @@ import (
 func memoryOnly(w *world) {
 	w.memory = true
 	w.start()
-	w.pause(warmUp)
+	w.warm()
 	w.set(oracle.Refuse())
 	w.pause(5 * time.Second)
 	w.kill()
@@ -36,7 +36,7 @@ func longOutageThenKill(w *world) { killAfter(w, pick(w.bench, 15*time.Second, 1
 // killAfter kills the agent at the end of an outage.
 func killAfter(w *world, outage time.Duration) {
 	w.start()
-	w.pause(warmUp)
+	w.warm()
 	w.set(oracle.Refuse())
 	before := w.resident()
 	w.pause(outage)
@@ -54,10 +54,7 @@ func killAfter(w *world, outage time.Duration) {
 // resident is the agent's memory in MB.
 func (w *world) resident() float64 {
 	w.Helper()
-	m, err := w.agent.Metrics(w.Context())
-	if err != nil {
-		w.Fatal(err)
-	}
+	m := w.metrics()
 	return m.Sum("process_resident_memory_bytes") / 1e6
 }
 
@@ -65,7 +62,7 @@ func (w *world) resident() float64 {
 func outageThenTerminate(w *world) {
 	outage := pick(w.bench, 8*time.Second, 30*time.Second)
 	w.start()
-	w.pause(warmUp)
+	w.warm()
 	w.set(oracle.Refuse())
 	w.pause(outage)
 	took := w.restart()
@@ -92,13 +89,17 @@ func (w *world) restart() (took time.Duration) {
 func terminateWhileUp(w *world) {
 	w.start()
 	for range pick(w.bench, 3, 10) {
-		w.pause(warmUp)
+		w.warm()
 		w.terminate()
 		w.start()
 	}
 	w.pause(3 * time.Second)
-	w.drain(15 * time.Second)
-	v := w.verdict(allowance{})
+	w.drain(20 * time.Second)
+	may := allowance{}
+	if w.cut { // by the flush deadline
+		may.repeats = lanes
+	}
+	v := w.verdict(may)
 	w.result(v, fmt.Sprintf("%d stops", len(w.ends)))
 }
 
@@ -108,7 +109,7 @@ func kills(w *world) {
 	// Slow enough for some kills to fall between a request's arrival and its answer: those requests come twice.
 	w.set(oracle.Up().Slow(150 * time.Millisecond))
 	w.start()
-	w.pause(warmUp)
+	w.warm()
 	for range n {
 		w.pause(time.Second/2 + rand.N(2*time.Second))
 		w.kill()

@@ -14,9 +14,7 @@ func terminateWhileHanging(w *world) {
 	w.set(oracle.BlackHole())
 	w.start()
 	w.pause(pick(w.bench, 12*time.Second, 25*time.Second)) // less than remote_timeout, 30 s
-	if w.receiver.Hanging() == 0 {
-		w.Error("no request hangs: nothing was tried")
-	}
+	w.until("a request hangs", func() bool { return w.receiver.Hanging() > 0 })
 	took := w.restart()
 	v := w.verdict(allowance{repeats: lanes})
 	w.result(v, fmt.Sprintf("stopped in %.1f s", took.Seconds()))
@@ -34,9 +32,7 @@ func otherProtocol(more [2]string) func(*world) {
 		w.more = more[0]
 		w.start()
 		w.pause(warmUp)
-		if _, two := w.receiver.Messages(); two == 0 {
-			w.Error("no 2.0 request was taken before the outage")
-		}
+		w.until("a 2.0 request was taken", func() bool { _, two := w.receiver.Messages(); return two > 0 })
 		w.set(oracle.Refuse())
 		outage := pick(w.bench, 8*time.Second, 30*time.Second)
 		w.pause(outage)
@@ -46,6 +42,7 @@ func otherProtocol(more [2]string) func(*world) {
 		w.start()
 		w.set(oracle.Up().Only1())
 		w.pause(3 * time.Second)
+		w.until("a 1.0 request was taken", func() bool { one, _ := w.receiver.Messages(); return one > 0 })
 		w.drain(30 * time.Second)
 		one, two := w.receiver.Messages()
 		if one == 0 || two != before {
@@ -64,21 +61,17 @@ func growingLanes(w *world) {
 	w.fleet = newFleet(w.T, w.place, 50, 40) // 1000 series a lane, so five requests an interval, which has room for two
 	w.set(oracle.Up().Slow(answer))
 	w.start()
-	w.pause(pick(w.bench, 50*time.Second, 4*time.Minute))
+	w.pause(pick(w.bench, 30*time.Second, 4*time.Minute))
+	w.until("the number of lanes grows", func() bool { return lanesGrew.MatchString(w.agent.Process.Log()) })
+	w.pause(warmUp) // something for the new ones
 	grown := ""
 	for _, to := range lanesGrew.FindAllStringSubmatch(w.agent.Process.Log(), -1) {
 		grown += ", " + to[1]
 	}
-	if grown == "" {
-		w.Error("the number of lanes did not grow")
-	}
-	m, err := w.agent.Metrics(w.Context())
-	if err != nil {
-		w.Fatal(err)
-	}
+	m := w.metrics()
 	waiting := m.Sum("envoy_scraper_remotewrite_pending_samples")
 	begin := time.Now()
-	w.drain(pick(w.bench, 2*time.Minute, 10*time.Minute))
+	w.drain(patience)
 	took := time.Since(begin)
 	v := w.verdict(allowance{})
 	w.result(v, fmt.Sprintf("answers after %v, scraped every %v; lanes: %d%s; %.0f samples waited, for %.0f s more",

@@ -21,11 +21,13 @@ const (
 	targets   = 10
 	series    = 100
 	interval  = time.Second
-	warmUp    = 5 * time.Second // until the first requests have gone out
+	warmUp    = 5 * time.Second // after which, on an idle machine, the first requests have gone out
+	patience  = time.Minute     // for what comes at once where the machine has nothing else to do
 	lanes     = 4               // of an endpoint with default settings
 	perScrape = 5               // samples that a scrape adds to those of its page
 
-	dropped = "envoy_scraper_remotewrite_samples_dropped_total"
+	dropped  = "envoy_scraper_remotewrite_samples_dropped_total"
+	failures = "envoy_scraper_scrape_failures_total"
 )
 
 // A world is one scenario: its targets, its receiver, and the agent in between, process after process.
@@ -44,9 +46,14 @@ type world struct {
 	env      []string
 
 	agent   *agent.Agent
-	ready   time.Duration      // how long its start took
-	started int                // processes so far
-	ends    []time.Time        // when they were told to end
+	ready   time.Duration // how long its start took
+	started int           // processes so far
+	ends    []time.Time   // when they were told to end
+	slow    []time.Time   // more of these: the agent was so slow to answer then that what it read before was still on its way
+	stalled time.Duration // how long it was, in all, before it was killed
+	failed  float64       // scrapes that the agent says have failed before the targets were frozen
+	frozen  bool
+	cut     bool               // a stop took the whole flush deadline: requests may have been on their way
 	counted map[string]float64 // samples dropped, by reason, of processes that have ended
 	began   time.Time
 }
@@ -139,24 +146,59 @@ func (w *world) start() {
 	w.Logf("process %d: ready after %v", w.started, took.Round(time.Millisecond))
 }
 
+// warm waits until the agent has delivered something.
+func (w *world) warm() {
+	w.Helper()
+	w.pause(warmUp)
+	w.until("a request was taken", func() bool { one, two := w.receiver.Messages(); return one+two > 0 })
+}
+
+// until waits for what must come, however busy the machine is.
+func (w *world) until(what string, is func() bool) {
+	w.Helper()
+	for begin := time.Now(); !is(); w.pause(100 * time.Millisecond) {
+		if time.Since(begin) > patience {
+			w.Errorf("waited %v in vain until %s", patience, what)
+			return
+		}
+	}
+}
+
 // tally keeps the counters of the process that is about to end.
 func (w *world) tally() {
 	w.Helper()
-	m, err := w.agent.Metrics(w.Context())
-	if err != nil {
-		w.Fatalf("read the agent's metrics: %v", err)
-	}
+	m := w.metrics()
 	for reason, n := range m.By(dropped, "reason") {
 		if n > 0 {
 			w.counted[reason] += n
 		}
 	}
+	if !w.frozen {
+		w.failed += m.Sum(failures)
+	}
+}
+
+// metrics reads the agent's own.
+func (w *world) metrics() agent.Metrics {
+	w.Helper()
+	m, err := w.agent.Metrics(w.Context())
+	if err != nil {
+		w.Fatalf("read the agent's metrics: %v", err)
+	}
+	return m
 }
 
 // kill ends the process as kill -9 does.
 func (w *world) kill() {
 	w.Helper()
+	begin := time.Now()
 	w.tally()
+	end := time.Now()
+	w.stalled += end.Sub(begin)
+	// What kept an answer waiting kept pages waiting, too.
+	for at := begin; end.Sub(begin) > oracle.InFlight/5 && at.Before(end); at = at.Add(oracle.InFlight) {
+		w.slow = append(w.slow, at)
+	}
 	w.ends = append(w.ends, time.Now())
 	w.agent.Process.Kill()
 	w.receiver.Ledger.NextEpoch()
@@ -166,19 +208,25 @@ func (w *world) kill() {
 func (w *world) terminate() {
 	w.Helper()
 	w.tally()
+	lost := lateness()
 	begin := time.Now()
 	w.ends = append(w.ends, begin)
-	code := w.agent.Process.Stop(30 * time.Second)
+	code := w.agent.Process.Stop(patience)
 	took := time.Since(begin)
+	late := lost() + syncTime(w.T, w.dir)
 	w.receiver.Ledger.NextEpoch()
-	w.Logf("process %d: exit code %d after %v", w.started, code, took.Round(time.Millisecond))
+	w.Logf("process %d: exit code %d after %v; the machine was late by %v", w.started, code, took.Round(time.Millisecond), late.Round(time.Millisecond))
+	w.cut = w.cut || took > agentFlush
 	if code != 0 {
 		w.Errorf("exit code %d after SIGTERM, want 0; log:\n%s", code, tail(w.agent.Process.Log()))
 	}
-	if longest := w.longestStop(); took > longest {
-		w.Errorf("the stop took %v, want less than %v", took, longest)
+	if longest := w.longestStop(); took > longest+late {
+		w.Errorf("the stop took %v, want less than %v and the %v by which the machine was late", took, longest, late)
 	}
 }
+
+// agentFlush is the agent's flush deadline.
+const agentFlush = 4 * time.Second
 
 // longestStop bounds a stop, whatever the receiver does. Without a durable queue the whole flush deadline is used.
 func (w *world) longestStop() time.Duration {
@@ -215,18 +263,34 @@ func gone(a *agent.Agent) bool {
 }
 
 // drain freezes the targets and waits until everything has arrived that was served and not in flight at an end, but
-// not longer than within.
+// not longer than within after the last time that something did.
 func (w *world) drain(within time.Duration) {
 	w.Helper()
+	if !w.frozen {
+		w.failed += w.metrics().Sum(failures)
+		w.frozen = true
+	}
 	w.fleet.Freeze()
 	begin := time.Now()
-	for time.Since(begin) < within && w.judge().Ended() > 0 {
-		w.pause(200 * time.Millisecond)
-	}
+	w.arrive(within, func() int { return w.judge().Ended() })
 	w.Logf("drained after %v", time.Since(begin).Round(100*time.Millisecond))
 }
 
-func (w *world) judge() oracle.Verdict { return oracle.Judge(w.fleet, w.receiver.Ledger, w.ends) }
+// arrive waits until nothing is missing, or nothing has come for so long.
+func (w *world) arrive(within time.Duration, missing func() int) {
+	w.Helper()
+	least, since := missing(), time.Now()
+	for least > 0 && time.Since(since) < within {
+		w.pause(200 * time.Millisecond)
+		if n := missing(); n < least {
+			least, since = n, time.Now()
+		}
+	}
+}
+
+func (w *world) judge() oracle.Verdict {
+	return oracle.Judge(w.fleet, w.receiver.Ledger, slices.Concat(w.ends, w.slow))
+}
 
 // allowance is what a scenario may cost.
 type allowance struct {
@@ -248,11 +312,13 @@ func (w *world) verdict(may allowance) oracle.Verdict {
 	if v.Ended() > may.ended {
 		w.Errorf("%d scrapes lost that had ended, want at most %d:\n%s", v.Ended(), may.ended, strings.Join(v.Gaps, "\n"))
 	}
-	if most := max(1, len(w.ends)) * targets; v.InFlight > most {
+	if most := max(1, len(w.ends)+len(w.slow)) * targets; v.InFlight > most {
 		w.Errorf("%d scrapes lost in flight, want at most one a target and end: %d", v.InFlight, most)
 	}
-	if got := v.PerKill(len(w.ends)); may.perKill > 0 && got > may.perKill {
-		w.Errorf("%.2f scrapes lost a target and end, want at most %v", got, may.perKill)
+	// What was in flight grows with the time that a page takes to be read: as an answer of the agent's does.
+	most := may.perKill + w.stalled.Seconds()/w.interval.Seconds()/float64(len(w.ends))
+	if got := v.PerKill(len(w.ends)); may.perKill > 0 && got > most {
+		w.Errorf("%.2f scrapes lost a target and end, want at most %v, %v on an idle machine", got, most, may.perKill)
 	}
 	if v.OutOfOrder > 0 || v.Old > 0 {
 		w.Errorf("%d samples out of order, as %s; %d old ones again", v.OutOfOrder, v.Example, v.Old)
@@ -271,11 +337,13 @@ func (w *world) verdict(may allowance) oracle.Verdict {
 func (w *world) checkExplained(v oracle.Verdict, unknown int) {
 	w.Helper()
 	lost := v.Samples - v.InFlight*series
+	unknown += int(w.failed) * series // of a scrape that failed late, what says so may be lost with the page
 	if missing := lost - int(w.dropped()); missing > unknown {
 		w.Errorf("%d lost samples that no counter explains (lost %d, counted %v), want at most %d", missing, lost, w.counted, unknown)
 	}
-	if most := v.Lost * (series + perScrape); int(w.dropped()) > most {
-		w.Errorf("counted as dropped: %v; but %d scrapes lost are at most %d samples", w.counted, v.Lost, most)
+	// A scrape that failed has been served nothing, or nothing in time; what says so of it may be lost as well.
+	if most := (v.Lost + int(w.failed)) * (series + perScrape); int(w.dropped()) > most {
+		w.Errorf("counted as dropped: %v; but %d scrapes lost and %v failed are at most %d samples", w.counted, v.Lost, w.failed, most)
 	}
 }
 
