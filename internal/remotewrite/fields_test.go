@@ -256,6 +256,21 @@ func TestMetadataByItself(t *testing.T) {
 			}
 		})
 	})
+	t.Run("not before Retry-After", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w, r := start(t, func(*EndpointConfig) {}, v1)
+			r.set(func(protocol) answer {
+				a := status(503)
+				a.header.Set("Retry-After", "60")
+				return a
+			})
+			time.Sleep(80 * time.Second)
+			w.stop()
+			if _, sizes := told(r); len(sizes) != 1 {
+				t.Errorf("%d requests within the time that the endpoint had asked for, want one", len(sizes))
+			}
+		})
+	})
 	t.Run("a reload changes it", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w, r := start(t, func(ec *EndpointConfig) { ec.MetadataConfig.SendInterval = model.Duration(24 * time.Hour) }, v1)

@@ -113,9 +113,9 @@ func (e *endpoint) sendFamilies(ctx context.Context, s *settings, replaced <-cha
 			e.metrics.metadataAccepted.Add(float64(len(part)))
 			return
 		case retry:
-			pause(ctx, wait.wait(), replaced)
+			pause(ctx, max(wait.wait(), retryAfter(a.header)), replaced)
 		case slowRetry:
-			pause(ctx, slow.wait(), replaced)
+			pause(ctx, max(slow.wait(), retryAfter(a.header)), replaced)
 		default:
 			e.metrics.metadataRefused.Add(float64(len(part)))
 			e.health.mu.Lock()
