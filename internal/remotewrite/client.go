@@ -111,13 +111,16 @@ func writeBuffer(cfg EndpointConfig) int {
 }
 
 // checkRedirect follows what repeats the POST. It does not follow 301 to 303, which turn a POST into a GET
-// whose success would say nothing, nor to another host where more than prometheus/common's own credentials,
-// which it keeps back itself, would travel along.
+// whose success would say nothing, nor out of TLS, nor to another host where more than prometheus/common's own
+// credentials, which it keeps back itself, would travel along.
 func checkRedirect(cfg EndpointConfig) func(*http.Request, []*http.Request) error {
 	secretive := len(cfg.Headers) > 0 || cfg.HTTPClientConfig.HTTPHeaders != nil ||
 		cfg.SigV4Config != nil || cfg.AzureADConfig != nil || cfg.GoogleIAMConfig != nil
 	return func(req *http.Request, via []*http.Request) error {
 		if req.Method != http.MethodPost || len(via) >= 10 {
+			return http.ErrUseLastResponse
+		}
+		if via[0].URL.Scheme == "https" && req.URL.Scheme != "https" {
 			return http.ErrUseLastResponse
 		}
 		if secretive && !strings.EqualFold(req.URL.Host, via[0].URL.Host) {

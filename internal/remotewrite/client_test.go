@@ -122,6 +122,25 @@ func TestCredentialsStayWithTheirHost(t *testing.T) {
 	}
 }
 
+// TestRedirectOutOfTLS: what goes over TLS by the configuration never goes without it, to the same host neither.
+func TestRedirectOutOfTLS(t *testing.T) {
+	got := 0
+	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		got++
+		w.WriteHeader(204)
+	}))
+	defer plain.Close()
+	srv := httptest.NewTLSServer(http.RedirectHandler(plain.URL, http.StatusPermanentRedirect))
+	defer srv.Close()
+	a := clientFor(t, srv.URL, func(ec *EndpointConfig) {
+		ec.HTTPClientConfig.TLSConfig.InsecureSkipVerify = true
+		ec.HTTPClientConfig.BasicAuth = &promhttp.BasicAuth{Username: "u", Password: "secret"}
+	}).post(t.Context(), []byte("x"), v1, 0)
+	if a.status != http.StatusPermanentRedirect || got > 0 {
+		t.Errorf("answer %+v, %d requests in the clear", a, got)
+	}
+}
+
 func TestRedirects(t *testing.T) {
 	for code, want := range map[int]int{301: 301, 302: 302, 303: 303, 307: 204, 308: 204} {
 		address, _, requests := elsewhere(t, code)
