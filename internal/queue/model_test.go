@@ -192,6 +192,7 @@ func generationOf(q *FIFO) int {
 }
 
 func (w *world) kill(lanes int) {
+	w.hear(false) // a write that fails since may drop something
 	w.fs = w.die(w.fs.kill())
 	w.start(lanes)
 	for i := range w.records {
@@ -202,6 +203,7 @@ func (w *world) kill(lanes int) {
 }
 
 func (w *world) cutPower(lanes int) {
+	w.hear(false)
 	w.fs = w.die(w.fs.cutPower(w.rnd))
 	w.start(lanes)
 	for i := range w.records {
@@ -211,9 +213,8 @@ func (w *world) cutPower(lanes int) {
 	}
 }
 
-// die ends the goroutines of a dead process; what it tells, nobody hears.
+// die ends the goroutines of a dead process; what it tells, nobody shall hear.
 func (w *world) die(after *fakeFS) *fakeFS {
-	w.hear(false)
 	_, _ = w.q.Close()
 	w.hear(true)
 	return after
