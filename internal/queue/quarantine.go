@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -23,18 +25,33 @@ type quarantine struct {
 	bytes int64
 }
 
-// found takes over a file of an earlier process.
+// found takes over a file; one of an earlier process, or one that was written again.
 func (c *quarantine) found(e Entry) {
+	if i := slices.IndexFunc(c.files, func(o Entry) bool { return o.Name == e.Name }); i >= 0 {
+		c.bytes -= c.files[i].Size
+		c.files = slices.Delete(c.files, i, i+1)
+	}
 	c.files = append(c.files, e)
 	c.bytes += e.Size
+}
+
+// corruptEntry is the file for a part of a segment.
+func corruptEntry(segment string, at span) Entry {
+	return Entry{Name: fmt.Sprintf("%s-%08x%s", strings.TrimSuffix(segment, segmentSuffix), at.from, corruptSuffix), Size: at.to - at.from}
+}
+
+// has tells that a part of a segment was kept aside before.
+func (c *quarantine) has(segment string, at span) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.files, corruptEntry(segment, at))
 }
 
 // keep copies a part of a segment aside, and logs where it was. Zeros are not worth it.
 func (c *quarantine) keep(log *zap.Logger, segment string, r io.ReaderAt, at span) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := Entry{Name: fmt.Sprintf("%s-%08x%s", strings.TrimSuffix(segment, segmentSuffix), at.from, corruptSuffix),
-		Size: at.to - at.from}
+	e := corruptEntry(segment, at)
 	fields := []zap.Field{zap.String("segment", segment), zap.Int64("offset", at.from), zap.Int64("bytes", e.Size)}
 	kept, err := c.copy(e, r, at)
 	if kept {
@@ -51,8 +68,8 @@ func (c *quarantine) copy(e Entry, r io.ReaderAt, at span) (kept bool, err error
 		return false, nil
 	}
 	for c.bytes+e.Size > maxCorruptBytes {
-		if err := c.fs.Remove(join(c.dir, c.files[0].Name)); err != nil {
-			return false, err
+		if err := c.fs.Remove(join(c.dir, c.files[0].Name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return false, err // where it is gone, somebody took it: it is for people
 		}
 		c.bytes -= c.files[0].Size
 		c.files = c.files[1:]

@@ -230,8 +230,8 @@ func (r *recovery) damage(s *segment, f File, p part, end int64) int64 {
 	if r.look {
 		return end
 	}
-	r.loss.add(0, p.lost)
 	if p.torn || p.to == s.size && onlyZeros(f, p.span) {
+		r.loss.add(0, p.lost)
 		if p.first {
 			r.loss.add(1, 0)
 		}
@@ -240,9 +240,12 @@ func (r *recovery) damage(s *segment, f File, p part, end int64) int64 {
 			zap.Int64("bytes", p.to-p.from))
 		return p.from
 	}
-	r.stats.CorruptRecords++
-	r.stats.SkippedBytes += p.to - p.from
-	r.corrupt.keep(r.log, s.name, f, p.span)
+	if !r.corrupt.has(s.name, p.span) { // else an earlier start has told of it
+		r.loss.add(0, p.lost)
+		r.stats.CorruptRecords++
+		r.stats.SkippedBytes += p.to - p.from
+		r.corrupt.keep(r.log, s.name, f, p.span)
+	}
 	if s.skips == nil {
 		s.skips = map[int64]int64{}
 	}

@@ -1,0 +1,62 @@
+package queue
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	"go.uber.org/zap"
+)
+
+// TestQuarantineWhenFilesAreTaken: people may take what was kept for them; and what is kept again counts once.
+func TestQuarantineWhenFilesAreTaken(t *testing.T) {
+	fs := newFakeFS()
+	c := quarantine{fs: fs, dir: "q"}
+	part := bytes.NewReader(bytes.Repeat([]byte{1}, maxCorruptBytes/4))
+	keep := func(name string) { c.keep(zap.NewNop(), name, part, span{0, part.Size()}) }
+	for range 6 {
+		keep("again")
+	}
+	if c.bytes != part.Size() || len(c.files) != 1 {
+		t.Errorf("%d bytes in %d files, want one of %d", c.bytes, len(c.files), part.Size())
+	}
+	for i := range 3 {
+		keep(fmt.Sprint(i))
+	}
+	if err := fs.Remove(join("q", "again-00000000.corrupt")); err != nil {
+		t.Fatal(err)
+	}
+	keep("last")
+	if _, ok := fs.names[join("q", "last-00000000.corrupt")]; !ok {
+		t.Error("nothing is kept any more after somebody took a file away")
+	}
+}
+
+// TestDamageIsToldOnce: a segment whose damage is known stays until the rest of it is delivered, over many starts.
+func TestDamageIsToldOnce(t *testing.T) {
+	files := backlog(t, quiet(), func(q *FIFO) {
+		for _, data := range []string{"one", "two", "three"} {
+			mustAppend(t, q, 0, record(data, true))
+		}
+	})
+	_, d := files.file(t, segmentSuffix)
+	d.content[twoAt] ^= 1 // the header of the second
+	told, samples := 0, 0
+	for range 3 {
+		var l losses
+		cfg := quiet()
+		cfg.Lost = l.take
+		s := openStore(t, "data", files)
+		q := openQueue(t, s, "x", 1, cfg)
+		samples = q.Stats().Samples
+		mustClose(t, q)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		told += l.of(Damaged).Samples
+	}
+	got := reopen(t, files, quiet())
+	if want := record("two", true).Samples; told != want || got.lost.Samples != 0 || samples != 2*want {
+		t.Errorf("told of %d lost samples, then %d, %d waited; want %d, 0, %d", told, got.lost.Samples, samples, want, 2*want)
+	}
+}
