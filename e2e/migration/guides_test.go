@@ -50,3 +50,16 @@ func replace(t *testing.T, text, old, with string) string {
 	}
 	return strings.ReplaceAll(text, old, with)
 }
+
+// replaceKey replaces a key of a YAML file, given with its value as a regular expression, by lines at the same depth.
+func replaceKey(t *testing.T, text, key string, lines ...string) string {
+	t.Helper()
+	found := regexp.MustCompile("(?m)^( *)" + key + "$")
+	if !found.MatchString(text) {
+		t.Fatalf("not found in what the guide prints: %s in\n%s", key, text)
+	}
+	return found.ReplaceAllStringFunc(text, func(old string) string {
+		pad := old[:len(old)-len(strings.TrimLeft(old, " "))]
+		return pad + strings.Join(lines, "\n"+pad)
+	})
+}
