@@ -132,6 +132,7 @@ type jobSummary struct {
 	Job     string
 	Tally   tally
 	Dropped int
+	Others  int      // scraped by other shards
 	Hidden  int      // dropped ones that nobody kept for the pages: keep_dropped_targets
 	Errors  []string // discovered, but no valid target, and why
 	Link    string
@@ -142,7 +143,7 @@ func summarize(pools []scrape.PoolStatus, sel selection) []jobSummary {
 	out := make([]jobSummary, 0, len(pools))
 	for _, p := range pools {
 		j := jobSummary{Job: p.Job, Dropped: p.DroppedCount, Hidden: max(0, p.DroppedCount-len(p.Dropped)),
-			Errors: p.Errors, Link: sel.WithJob(p.Job), Current: sel.Job == p.Job}
+			Others: p.Others, Errors: p.Errors, Link: sel.WithJob(p.Job), Current: sel.Job == p.Job}
 		for i := range p.Targets {
 			j.Tally.add(p.Targets[i].Health)
 		}

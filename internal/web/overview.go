@@ -19,6 +19,7 @@ type overviewPage struct {
 	Jobs      []jobSummary
 	Total     tally
 	Dropped   int
+	Others    int // of other shards
 	Endpoints []endpointRow
 	Flags     []pair
 }
@@ -37,6 +38,7 @@ func (s *Server) overview(w http.ResponseWriter, _ *http.Request) {
 		p.Total.Down += j.Tally.Down
 		p.Total.Unknown += j.Tally.Unknown
 		p.Dropped += j.Dropped
+		p.Others += j.Others
 	}
 	flags := s.flags()
 	for _, name := range slices.Sorted(maps.Keys(flags)) {

@@ -63,6 +63,31 @@ func TestPagesOfAnEmptyMesh(t *testing.T) {
 	}
 }
 
+// TestTargetsOfOtherShards: who looks for a target here must learn that it may be elsewhere.
+func TestTargetsOfOtherShards(t *testing.T) {
+	m := newFakeMesh(t).shop()
+	m.addJob(t, "sharded", "[]").Others = 1234
+	m.addJob(t, "little", "[]").Others = 1
+	s := m.server(Config{})
+	for path, want := range map[string]string{
+		"/":                        "<dt>Of other shards</dt><dd>1,235</dd>",
+		"/targets":                 "1,235 more targets are scraped by other shards",
+		"/targets?job=sharded":     "1,234 more targets are scraped by other shards",
+		"/targets?job=little":      "1 more target is scraped by other shards",
+		"/targets?search=reviews":  `<span class="dim">1,234 of other shards</span>`,
+		"/targets?job=envoy-stats": "",
+	} {
+		body := ask(s, "GET", path).Body.String()
+		if want == "" && strings.Contains(body, "scraped by other shards") || !strings.Contains(body, want) {
+			t.Errorf("%s: got no %q in %s", path, want, body)
+		}
+	}
+	m.pools = m.pools[1:] // none of its own
+	if body := ask(s, "GET", "/targets").Body.String(); !strings.Contains(body, "No targets of this shard") {
+		t.Errorf("a shard without targets says %s", body)
+	}
+}
+
 func TestHostileLabelsStayText(t *testing.T) {
 	const evil = `"><script>alert(1)</script><img src=x onerror=alert(1)>'`
 	m := newFakeMesh(t)

@@ -17,6 +17,7 @@ type targetsPage struct {
 	Jobs   []jobSummary
 	States []choice
 	Groups []group[targetRow]
+	Others int // targets of the selected jobs that other shards scrape
 	Pager  pager
 }
 
@@ -31,6 +32,12 @@ func (s *Server) targets(w http.ResponseWriter, r *http.Request) {
 	pools := s.pools()
 	rows, found := selectTargets(pools, sel)
 	rows, where := paginate(rows, sel)
+	jobs, others := summarize(pools, sel), 0
+	for _, j := range jobs {
+		if sel.Job == "" || j.Current {
+			others += j.Others
+		}
+	}
 	for i := range rows { // only for those that are shown: it makes the labels anew
 		rows[i].Before = rows[i].Discovered()
 		rows[i].Steps = stepsLink(rows[i].Job, rows[i].Before)
@@ -39,7 +46,7 @@ func (s *Server) targets(w http.ResponseWriter, r *http.Request) {
 		frame: s.frame("Targets", "targets"),
 		Now:   s.now(),
 		Sel:   sel,
-		Jobs:  summarize(pools, sel),
+		Jobs:  jobs,
 		States: []choice{
 			{"All", sel.WithState(""), found.Total(), sel.State == ""},
 			{"Down", sel.WithState("down"), found.Down, sel.State == "down"},
@@ -47,6 +54,7 @@ func (s *Server) targets(w http.ResponseWriter, r *http.Request) {
 			{"Up", sel.WithState("up"), found.Up, sel.State == "up"},
 		},
 		Groups: byJob(rows, func(t targetRow) string { return t.Job }),
+		Others: others,
 		Pager:  where,
 	})
 }
