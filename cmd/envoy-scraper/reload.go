@@ -95,26 +95,27 @@ func (r *reloader) replace() error {
 	return nil
 }
 
-// apply asks every part before the first one changes: a job that goes and comes back would lose its targets, and mark
-// their series stale.
+// apply has every part plan before the first one changes: a job that goes and comes back would lose its targets, and
+// mark their series stale.
 func (r *reloader) apply(cfg *config.Config) error {
 	r.applying = cfg
 	cfg.SetSelfAddress(r.listen)
-	if err := r.pools.Check(cfg.Jobs); err != nil {
+	targets, err := r.pools.Plan(cfg.Jobs)
+	if err != nil {
 		return fmt.Errorf("scrape_configs: %w", err)
 	}
-	if err := r.discovery.Check(cfg.Jobs); err != nil {
-		return err
+	found, err := r.discovery.Plan(cfg.Jobs)
+	if err == nil {
+		err = r.writers.Apply(cfg.RemoteWrite)
 	}
-	if err := r.writers.Apply(cfg.RemoteWrite); err != nil {
+	if err != nil {
+		targets.Discard()
 		return err
 	}
 	r.pools.Shard(cfg.Shards)
 	r.pools.Hold(r.discovery.Hold(cfg.Jobs))
-	if err := r.pools.Apply(cfg.Jobs); err != nil {
-		return fmt.Errorf("scrape_configs: %w", err)
-	}
-	if err := r.discovery.Apply(cfg.Jobs); err != nil {
+	r.pools.Adopt(targets)
+	if err := r.discovery.Adopt(found); err != nil {
 		return err
 	}
 	debug.SetGCPercent(cfg.Prometheus.Runtime.GoGC)

@@ -99,12 +99,17 @@ func New(log *zap.Logger, reg prometheus.Registerer) (*Manager, error) {
 // Apply makes the jobs' discoveries the wanted ones; equal ones keep running. A discovery that cannot be made (no such
 // kubeconfig, no service account) is an error that names the job, and then nothing changes.
 func (m *Manager) Apply(jobs []*promconfig.ScrapeConfig) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	p, err := m.plan(jobs)
+	p, err := m.Plan(jobs)
 	if err != nil {
 		return err
 	}
+	return m.Adopt(p)
+}
+
+// Adopt is Apply for jobs that were planned. Nothing else was adopted since.
+func (m *Manager) Adopt(p *Plan) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.adopt(p)
 	m.release()
 	if m.running {
@@ -113,25 +118,23 @@ func (m *Manager) Apply(jobs []*promconfig.ScrapeConfig) error {
 	return nil
 }
 
-// Check tells what Apply would refuse, and changes nothing.
-func (m *Manager) Check(jobs []*promconfig.ScrapeConfig) error {
+// Plan finds or makes what the jobs need, starts nothing and changes nothing. The error tells every discovery that
+// cannot be made, and why. A plan holds nothing open.
+func (m *Manager) Plan(jobs []*promconfig.ScrapeConfig) (*Plan, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	_, err := m.plan(jobs)
-	return err
-}
-
-// plan finds or makes what the jobs need. m.mu is held.
-func (m *Manager) plan(jobs []*promconfig.ScrapeConfig) (plan, error) {
-	p := plan{m: m, reads: m.readsOf(jobs), providers: slices.Clone(m.providers), servers: slices.Clone(m.servers)}
+	p := &Plan{m: m, reads: m.readsOf(jobs), providers: slices.Clone(m.providers), servers: slices.Clone(m.servers)}
 	for _, job := range jobs {
 		p.add(job)
 	}
-	return p, errors.Join(p.errs...)
+	if err := errors.Join(p.errs...); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // adopt makes a plan the wanted state: what no job uses any more is left out. m.mu is held.
-func (m *Manager) adopt(p plan) {
+func (m *Manager) adopt(p *Plan) {
 	users := map[*provider][]string{}
 	for _, j := range p.jobs {
 		for _, prov := range j.providers {

@@ -9,8 +9,8 @@ import (
 	promdiscovery "github.com/prometheus/prometheus/discovery"
 )
 
-// plan collects what a configuration wants, made of what runs and what is new.
-type plan struct {
+// Plan is what a configuration wants, made of what runs and what is new.
+type Plan struct {
 	m         *Manager
 	reads     []jobReads
 	jobs      []jobDiscovery
@@ -20,7 +20,7 @@ type plan struct {
 }
 
 // add plans one job.
-func (p *plan) add(job *promconfig.ScrapeConfig) {
+func (p *Plan) add(job *promconfig.ScrapeConfig) {
 	j := jobDiscovery{name: job.JobName}
 	for _, c := range job.ServiceDiscoveryConfigs {
 		prov, err := p.provider(job.JobName, c)
@@ -36,7 +36,7 @@ func (p *plan) add(job *promconfig.ScrapeConfig) {
 }
 
 // provider returns the discovery that c describes: one that is there already, or a new one.
-func (p *plan) provider(job string, c promdiscovery.Config) (*provider, error) {
+func (p *Plan) provider(job string, c promdiscovery.Config) (*provider, error) {
 	r := readsFor(p.reads, c)
 	for _, prov := range p.providers {
 		if prov.serves(c, r) {

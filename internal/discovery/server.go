@@ -59,7 +59,7 @@ type rights struct {
 }
 
 // server returns the watcher over the API server that c uses, nil if it uses none.
-func (p *plan) server(c promdiscovery.Config) (*server, error) {
+func (p *Plan) server(c promdiscovery.Config) (*server, error) {
 	k, ok := c.(*kubernetes.SDConfig)
 	if !ok {
 		return nil, nil

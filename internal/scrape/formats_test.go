@@ -54,10 +54,11 @@ func formatJobs() []string {
 
 func formatJob(tb testing.TB, m *metrics, yaml string) *jobState {
 	tb.Helper()
-	j, err := newJobState(job(tb, yaml), m, Options{})
+	j, err := newJobState(job(tb, yaml), Options{})
 	if err != nil {
 		tb.Fatal(err)
 	}
+	j.metrics = m.of("envoy")
 	return j
 }
 

@@ -15,7 +15,7 @@ import (
 type jobState struct {
 	cfg         *promconfig.ScrapeConfig
 	fetcher     *fetcher
-	metrics     *jobMetrics
+	metrics     *jobMetrics        // since the job was adopted: one that is refused leaves no series of its own
 	pageOptions exposition.Options // less what a target may say otherwise
 	ownAddress  bool
 	failures    *failureLog
@@ -23,7 +23,7 @@ type jobState struct {
 	series      string // the part of it that decides what series look like
 }
 
-func newJobState(cfg *promconfig.ScrapeConfig, m *metrics, opts Options) (*jobState, error) {
+func newJobState(cfg *promconfig.ScrapeConfig, opts Options) (*jobState, error) {
 	own := opts.OwnAddressOnly != nil && opts.OwnAddressOnly(cfg.JobName)
 	f, err := newFetcher(cfg, opts.AllowLoopback, own)
 	if err != nil {
@@ -33,7 +33,7 @@ func newJobState(cfg *promconfig.ScrapeConfig, m *metrics, opts Options) (*jobSt
 		f.client.Transport, f.plain = opts.transport, nil
 	}
 	j := &jobState{
-		cfg: cfg, fetcher: f, metrics: m.of(cfg.JobName), ownAddress: own,
+		cfg: cfg, fetcher: f, ownAddress: own,
 		pageOptions: exposition.Options{
 			SampleLimit:        int(cfg.SampleLimit),
 			HonorTimestamps:    cfg.HonorTimestamps,

@@ -144,10 +144,11 @@ func (j *fuzzJobs) of(t *testing.T, number uint32) *jobState {
 	if oneOf(0, 0, 0, 1) == 1 {
 		cfg.MetricNameValidationScheme = model.LegacyValidation
 	}
-	state, err := newJobState(&cfg, j.metrics, Options{})
+	state, err := newJobState(&cfg, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	state.metrics = j.metrics.of(cfg.JobName)
 	j.made[key] = state
 	return state
 }

@@ -119,50 +119,54 @@ func (ps *Pools) Hold(jobs []string) {
 	}
 }
 
-// Check tells what Apply would refuse, and changes nothing.
-func (ps *Pools) Check(jobs []*promconfig.ScrapeConfig) error {
-	states, err := ps.states(jobs)
-	for _, state := range states {
+// Plan is what Pools need for jobs that they could run. It ends with Adopt or Discard, one of them, once.
+type Plan struct{ states []*jobState }
+
+// Discard gives back what the plan holds open.
+func (p *Plan) Discard() {
+	for _, state := range p.states {
 		state.close()
 	}
-	return err
 }
 
-// states makes the state of each job, or of none.
-func (ps *Pools) states(jobs []*promconfig.ScrapeConfig) ([]*jobState, error) {
-	states := make([]*jobState, 0, len(jobs))
+// Plan opens what the jobs need, and changes nothing. The error tells every job that cannot run, and why.
+func (ps *Pools) Plan(jobs []*promconfig.ScrapeConfig) (*Plan, error) {
+	p := &Plan{states: make([]*jobState, 0, len(jobs))}
 	var errs []error
 	for _, cfg := range jobs {
-		state, err := newJobState(cfg, ps.env.metrics, ps.opts)
+		state, err := newJobState(cfg, ps.opts)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("job %s: %w", cfg.JobName, err))
 			continue
 		}
-		states = append(states, state)
+		p.states = append(p.states, state)
 	}
 	if err := errors.Join(errs...); err != nil {
-		for _, state := range states {
-			state.close()
-		}
+		p.Discard()
 		return nil, err
 	}
-	return states, nil
+	return p, nil
 }
 
 // Apply makes jobs the wanted ones. Targets of a job that did not change keep running untouched; of one that
 // did, they go on under its new rules. On an error nothing changed.
 func (ps *Pools) Apply(jobs []*promconfig.ScrapeConfig) error {
-	states, err := ps.states(jobs)
-	if err != nil {
-		return err
+	p, err := ps.Plan(jobs)
+	if err == nil {
+		ps.Adopt(p)
 	}
+	return err
+}
 
+// Adopt is Apply for jobs that were planned.
+func (ps *Pools) Adopt(plan *Plan) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	wanted := map[string]bool{}
-	for _, state := range states {
+	for _, state := range plan.states {
 		name := state.cfg.JobName
 		wanted[name] = true
+		state.metrics = ps.env.metrics.of(name)
 		p := ps.jobs[name]
 		if p != nil {
 			p.dropNext()
@@ -193,7 +197,6 @@ func (ps *Pools) Apply(jobs []*promconfig.ScrapeConfig) error {
 			ps.env.metrics.forget(name)
 		}
 	}
-	return nil
 }
 
 // Update takes everything that discovery knows now, but of jobs that Apply has not heard of, or took away meanwhile:

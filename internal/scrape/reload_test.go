@@ -2,8 +2,16 @@ package scrape
 
 import (
 	"fmt"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	promconfig "github.com/prometheus/prometheus/config"
+	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
 // TestF2ReloadsWhileAScrapeRuns: a target that is renewed again before its scrape has ended, and thus before its
@@ -67,4 +75,32 @@ func TestRow58ALateUpdateOfARemovedJob(t *testing.T) {
 			t.Errorf("%d scrapes of what was found before the job was taken away", n)
 		}
 	})
+}
+
+// TestAPlanThatIsDiscarded changes nothing and leaves nothing: a reload may be refused for something else.
+func TestAPlanThatIsDiscarded(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	ps := New(series.NewTable(), &sink{}, Options{transport: &pages{}}, zap.NewNop(), reg)
+	file := filepath.Join(t.TempDir(), "failures")
+	plan, err := ps.Plan([]*promconfig.ScrapeConfig{job(t, "  scrape_failure_log_file: "+file+"\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened := plan.states[0].failures
+	plan.Discard()
+	if opened.file != nil {
+		t.Error("scrape_failure_log_file stays open")
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if text := f.String(); strings.Contains(text, `"envoy"`) {
+			t.Errorf("a job that never ran has series: %s", text)
+		}
+	}
+	if len(ps.Status()) != 0 {
+		t.Error("the job is there")
+	}
 }
