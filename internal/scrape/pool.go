@@ -52,6 +52,7 @@ type Pools struct {
 	shards  shard.Map   // zero: this instance has all targets
 	phase   shard.Phase // of shards, in force
 	looked  time.Time   // by the wall clock, when the phase was last looked at
+	lost    bool        // a target has no loop, though it is this instance's
 	charted chan struct{}
 }
 
@@ -317,8 +318,10 @@ func (ps *Pools) ended(p *pool, id string, l *loop) {
 	if p.handed[id] == l {
 		delete(p.handed, id)
 	}
-	if p.loops[l.target.hash] == l { // its map was replaced at the very instant: the next sync begins it anew
+	if p.loops[l.target.hash] == l { // its map was replaced, or the clock set, at the very instant: it is to begin anew
 		delete(p.loops, l.target.hash)
+		ps.lost = true
+		ps.lookAgain()
 	}
 }
 

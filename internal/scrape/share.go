@@ -34,7 +34,7 @@ func (ps *Pools) Shard(m shard.Map) {
 	if ps.shards.Equal(m) {
 		return
 	}
-	now, before := time.Now(), ps.shards
+	now, before := ps.look(time.Now()), ps.shards
 	ps.shards = m
 	ps.moveTo(now)
 	if before.On() && before.At(now).Count != m.At(now).Count {
@@ -43,6 +43,11 @@ func (ps *Pools) Shard(m shard.Map) {
 		ps.phase.Since, ps.phase.Before = now, before.At(now).Count
 	}
 	ps.syncAll()
+	ps.lookAgain()
+}
+
+// lookAgain has runMoves look at the map now.
+func (ps *Pools) lookAgain() {
 	select {
 	case ps.charted <- struct{}{}:
 	default:
@@ -73,7 +78,7 @@ const longestBack = time.Minute
 func (ps *Pools) runMoves(ctx context.Context) {
 	for {
 		var look <-chan time.Time
-		if wait, pending := ps.move(time.Now().Round(0)); pending { // the wall clock only
+		if wait, pending := ps.move(time.Now()); pending {
 			look = time.After(wait)
 		}
 		select {
@@ -89,17 +94,30 @@ func (ps *Pools) runMoves(ctx context.Context) {
 func (ps *Pools) move(now time.Time) (wait time.Duration, pending bool) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
+	now = ps.look(now)
+	if phase := ps.shards.At(now); phase.Count != ps.phase.Count {
+		ps.moveTo(now)
+		ps.syncAll()
+		ps.lost = false
+		ps.env.log.Info("the number of shards changed", zap.Int("from", phase.Before), zap.Int("to", phase.Count), zap.Int("index", ps.shards.Index))
+	}
+	if ps.lost {
+		ps.syncAll()
+		ps.lost = false
+	}
+	next, pending := ps.shards.Next(now)
+	return min(next.From.Sub(now), longestLook), pending
+}
+
+// look returns the instant by which a map is read: now, by the wall clock, unless that was set back a little. The caller
+// holds mu.
+func (ps *Pools) look(now time.Time) time.Time {
+	now = now.Round(0)
 	if back := ps.looked.Sub(now); back > 0 && back < longestBack {
 		now = ps.looked
 	}
 	ps.looked = now
-	if phase := ps.shards.At(now); phase.Count != ps.phase.Count {
-		ps.moveTo(now)
-		ps.syncAll()
-		ps.env.log.Info("the number of shards changed", zap.Int("from", phase.Before), zap.Int("to", phase.Count), zap.Int("index", ps.shards.Index))
-	}
-	next, pending := ps.shards.Next(now)
-	return min(next.From.Sub(now), longestLook), pending
+	return now
 }
 
 // share takes the targets of other instances out of those that were made for a job, and returns their keys.
