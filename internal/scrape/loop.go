@@ -255,7 +255,7 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 	health, text := HealthUp, ""
 	if err != nil {
 		health, text = HealthDown, inWords(err)
-		m.failed(reasonOf(err)).Inc()
+		m.failed(reasonOf(err))
 		m.lost.Add(float64(c.Kept))
 	}
 	l.mu.Lock()

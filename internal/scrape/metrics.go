@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -76,7 +77,16 @@ func (e *env) showMemory(reg prometheus.Registerer) {
 type jobMetrics struct {
 	scrapes, samples, droppedByRules, duplicates, outOfBounds, outOfOrder, lost, labelLimit prometheus.Counter
 	duration                                                                                prometheus.Observer
-	failed                                                                                  func(reason string) prometheus.Counter
+	failures                                                                                *prometheus.CounterVec // of all jobs
+	job                                                                                     string
+	gone                                                                                    atomic.Bool // forgotten, though a scrape may still run
+}
+
+// failed counts a failed scrape, unless its job was forgotten meanwhile: its metrics would be there again, for ever.
+func (m *jobMetrics) failed(reason string) {
+	if !m.gone.Load() {
+		m.failures.WithLabelValues(m.job, reason).Inc()
+	}
 }
 
 func (m *metrics) of(job string) *jobMetrics {
@@ -86,7 +96,7 @@ func (m *metrics) of(job string) *jobMetrics {
 		droppedByRules: dropped("metric_relabeling"), duplicates: dropped("duplicate"),
 		outOfBounds: dropped("too_far_ahead"), outOfOrder: dropped("out_of_order"), lost: dropped("failed_scrape"),
 		labelLimit: m.limited.WithLabelValues(job), duration: m.duration.WithLabelValues(job),
-		failed: func(reason string) prometheus.Counter { return m.failures.WithLabelValues(job, reason) },
+		failures: m.failures, job: job,
 	}
 }
 

@@ -339,6 +339,7 @@ func (ps *Pools) stop(p *pool) {
 		}
 	}
 	p.dropNext()
+	p.state.metrics.gone.Store(true)
 	p.state.close()
 }
 

@@ -1,10 +1,12 @@
 package scrape
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -103,4 +105,41 @@ func TestAPlanThatIsDiscarded(t *testing.T) {
 	if len(ps.Status()) != 0 {
 		t.Error("the job is there")
 	}
+}
+
+// TestRow58ARemovedJobLeavesNoMetrics: also if a scrape that was running when the job was taken away fails only then.
+func TestRow58ARemovedJobLeavesNoMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reg, table, p := prometheus.NewRegistry(), series.NewTable(), &pages{}
+		ps := New(table, &sink{table: table}, Options{transport: p}, zap.NewNop(), reg)
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- ps.Run(ctx) }()
+		p.slow(4 * time.Second)
+		p.fail("a:1", errNoPage)
+		for range 12 { // at some of these moments a scrape runs
+			if err := ps.Apply([]*promconfig.ScrapeConfig{job(t, "")}); err != nil {
+				t.Fatal(err)
+			}
+			(&rig{Pools: ps}).discover(at("a:1"))
+			pass(10500 * time.Millisecond)
+			if err := ps.Apply(nil); err != nil {
+				t.Fatal(err)
+			}
+			pass(20 * time.Second)
+			families, err := reg.Gather()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range families {
+				if text := f.String(); strings.Contains(text, `"envoy"`) {
+					t.Errorf("a job that is gone has series: %s", text)
+				}
+			}
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }
