@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -134,7 +135,8 @@ scrape_configs:
 remote_write:
 - {url: '%s', queue_config: {batch_send_deadline: 100ms}}
 %s`, cluster, strings.TrimPrefix(page.URL, "http://"), endpoint.URL, more)
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		// It is looked at all the time: half a file would be refused.
+		if err := errors.Join(os.WriteFile(file+".new", []byte(text), 0o600), os.Rename(file+".new", file)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -214,8 +216,13 @@ remote_write:
 	eventually(t, "the external label after a new level", func() bool { return rcv.saw("cluster=five") })
 	write("six", "runtime: {log_level: error}\n")
 	eventually(t, "the external label after another level", func() bool { return rcv.saw("cluster=six") })
-	if strings.Count(stderr.String(), "configuration reloaded") != 3 {
-		t.Errorf("the levels of the file do not count:\n%s", stderr.String())
+	before := strings.Count(stderr.String(), "configuration reloaded")
+	if resp, err = http.Post(base+"/-/reload", "", nil); err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if after := strings.Count(stderr.String(), "configuration reloaded"); resp.StatusCode != http.StatusOK || before < 3 || after != before {
+		t.Errorf("the levels of the file do not count (%d):\n%s", resp.StatusCode, stderr.String())
 	}
 	if rcv.saw("cluster=three") {
 		t.Error("a refused configuration was used")
