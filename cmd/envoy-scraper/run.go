@@ -29,6 +29,10 @@ func newRunCommand(app *kingpin.Application) command {
 	cmd := app.Command("run", "Scrape and send, until SIGINT or SIGTERM. The default command.").Default()
 	f := addRunFlags(cmd)
 	return command{clause: cmd, run: func(ctx context.Context, _, stderr io.Writer) int {
+		if err := f.values(); err != nil {
+			fmt.Fprintf(stderr, "envoy-scraper: %v\n", err)
+			return exitUsage
+		}
 		if err := run(ctx, f, app, stderr); err != nil {
 			fmt.Fprintf(stderr, "envoy-scraper: %v\n", err)
 			return exitRefused

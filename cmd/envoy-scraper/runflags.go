@@ -62,6 +62,19 @@ func addRunFlags(cmd *kingpin.CmdClause) *runFlags {
 	return f
 }
 
+// values refuses what no flag can mean, though it is a number.
+func (f *runFlags) values() error {
+	switch {
+	case f.autoReloadInterval <= 0:
+		return fmt.Errorf("--config.auto-reload-interval: %v: give more than 0s, as 30s", f.autoReloadInterval)
+	case f.flushDeadline < 0:
+		return fmt.Errorf("--storage.remote.flush-deadline: %v: give 0s or more, as 4s", f.flushDeadline)
+	case !(f.memoryRatio >= 0 && f.memoryRatio <= 1): // NaN neither
+		return fmt.Errorf("--memory.limit-ratio: %v: give a share from 0 to 1, as 0.9", f.memoryRatio)
+	}
+	return nil
+}
+
 // check refuses flags that do not go together.
 func (f *runFlags) check() error {
 	asks, err := web.Protection(f.webConfigFile)
