@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// testInstall installs a release, changes the number of shards in the three steps of the README, and takes it away. No step
+// testInstall installs a release, changes the number of shards up and down in the three steps of the README, and takes it away. No step
 // may make pods anew: the map of shards is in the configuration, which they read by themselves.
 func (w *world) testInstall(t *testing.T) {
 	w.createNamespace(t, "release", "restricted")
@@ -37,14 +37,15 @@ func (w *world) testInstall(t *testing.T) {
 	}
 	replicas := []int32{}
 	first := apply("install", `[{"count":3}]`)
-	for _, shards := range []string{`[{"count":3}]`, `[{"count":3},{"count":5,"from":"2026-01-31T12:00:00Z"}]`, `[{"count":5}]`} {
+	for _, shards := range []string{`[{"count":3}]`, `[{"count":3},{"count":5,"from":"2026-01-31T12:00:00Z"}]`, `[{"count":5}]`,
+		`[{"count":5},{"count":2,"from":"2026-02-28T12:00:00+02:00"}]`, `[{"count":2}]`} {
 		set := apply("upgrade", shards)
 		replicas = append(replicas, *set.Spec.Replicas)
 		if !reflect.DeepEqual(set.Spec.Template, first.Spec.Template) {
 			t.Errorf("shards=%s makes the pods anew", shards)
 		}
 	}
-	if want := []int32{3, 5, 5}; !slices.Equal(replicas, want) {
+	if want := []int32{3, 5, 5, 5, 2}; !slices.Equal(replicas, want) {
 		t.Errorf("replicas %v, want %v", replicas, want)
 	}
 	helm("uninstall", "mesh")

@@ -61,6 +61,7 @@ func TestNetworkPolicy(t *testing.T) {
 		"receivers":  {"15090 to pods", "9090 443 8443 to all", "443 6443 to all", "53 53 to all"},
 		"static":     {"15090 to pods", "9090 to all", "53 53 to all"},                                  // no job asks the API server
 		"numbers":    {"15090 to pods", "3128 9090 8443 443 to all", "443 6443 to all", "53 53 to all"}, // of a proxy and a login too
+		"no-ports":   {"9090 to all", "53 53 to all"},
 		"everything": {"15090 15020 to pods", "9090 to pods", "443 6443 to 10.0.0.1/32", "53 53 to all", "3128 to all"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -157,6 +157,7 @@ var wantRights = map[string][]string{
 		"services"),
 	"namespaced": nil, // in a namespace that it was not given
 	"sizes":      nil, // the same
+	"no-ports":   append(reading("pods"), "services [get]"),
 }
 
 // TestServer is what needs an API server; all of it shares one.

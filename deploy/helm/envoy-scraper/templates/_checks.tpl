@@ -20,6 +20,7 @@
 {{- end }}
 {{- include "envoy-scraper.checkNames" . }}
 {{- include "envoy-scraper.checkArgs" . }}
+{{- include "envoy-scraper.checkEnv" . }}
 {{- if and $v.podDisruptionBudget.enabled (eq $v.mode "daemonset") }}
 {{- fail "podDisruptionBudget.enabled: does nothing for a daemonset, whose pods no drain evicts; use updateStrategy.rollingUpdate.maxUnavailable" }}
 {{- end }}
@@ -55,6 +56,20 @@
 {{- end }}
 {{- end }}
 
+{{- /* A variable that is there twice is refused by server-side apply. */}}
+{{- define "envoy-scraper.checkEnv" -}}
+{{- $seen := dict }}
+{{- range include "envoy-scraper.env" . | fromYamlArray }}{{ $_ := set $seen .name true }}{{ end }}
+{{- range $name, $_ := .Values.secretEnv }}
+{{- if hasKey $seen $name }}{{ fail (printf "secretEnv: %s is set by the chart; choose another name" $name) }}{{ end }}
+{{- $_ := set $seen $name true }}
+{{- end }}
+{{- range .Values.extraEnv }}
+{{- if hasKey $seen (toString .name) }}{{ fail (printf "extraEnv: %v is set already, by the chart, by secretEnv or twice; leave one out" .name) }}{{ end }}
+{{- $_ := set $seen (toString .name) true }}
+{{- end }}
+{{- end }}
+
 {{- /* The name of an argument's flag. */}}
 {{- define "envoy-scraper.flag" -}}
 {{- regexFind "^[^=]*" . | trimPrefix "--" | trimPrefix "no-" }}
@@ -77,9 +92,17 @@
 {{- end }}
 {{- fail "remoteWrite: is empty, so nothing would be sent anywhere; give a receiver, as remoteWrite[0].url=http://prometheus-server.monitoring.svc:9090/api/v1/write" }}
 {{- end }}
+{{- $names := dict }}
 {{- range $i, $entry := $entries }}
 {{- if not $entry.url }}
 {{- fail (printf "remoteWrite[%d].url: is missing" $i) }}
+{{- end }}
+{{- if not (regexMatch "^(?i:https?://|[a-z]*%\\{)" $entry.url) }}
+{{- fail (printf "remoteWrite[%d].url: %s is no http or https URL" $i $entry.url) }}
+{{- end }}
+{{- with $entry.name }}
+{{- if hasKey $names (toString .) }}{{ fail (printf "remoteWrite[%d].name: %v is the name of an earlier entry too; rename one of the two" $i .) }}{{ end }}
+{{- $_ := set $names (toString .) true }}
 {{- end }}
 {{- range $key := list "bearerTokenSecret" "basicAuthSecret" "tlsSecret" }}
 {{- with index $entry $key }}
@@ -91,9 +114,11 @@
 {{- fail (printf "remoteWrite[%d].tlsSecret: names none of caKey, certKey, keyKey, so nothing of it would be used" $i) }}
 {{- end }}
 {{- end }}
-{{- if or (and $entry.bearerTokenSecret $entry.basicAuthSecret)
-  (and (or $entry.bearerTokenSecret $entry.basicAuthSecret) (or $entry.authorization $entry.basic_auth $entry.oauth2)) }}
-{{- fail (printf "remoteWrite[%d]: has more than one of bearerTokenSecret, basicAuthSecret, authorization, basic_auth, oauth2; keep one" $i) }}
+{{- $logins := list "bearerTokenSecret" "basicAuthSecret" "authorization" "basic_auth" "oauth2" "bearer_token" "bearer_token_file" "sigv4" "azuread" "google_iam" }}
+{{- $given := list }}
+{{- range $logins }}{{ if index $entry . }}{{ $given = append $given . }}{{ end }}{{ end }}
+{{- if gt (len $given) 1 }}
+{{- fail (printf "remoteWrite[%d]: has more than one of %s; keep one" $i (join ", " $logins)) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -106,8 +131,13 @@
 {{- $options := dict "job_name" "use sidecarJob.name" "relabel_configs" "use sidecarJob.relabelConfigs" "metric_relabel_configs" "use sidecarJob.metricRelabelConfigs"
   "kubernetes_sd_configs" "set sidecarJob.enabled: false and give the job in extraJobs" }}
 {{- range $key, $instead := $options }}
-{{- if hasKey $v.sidecarJob.options $key }}
+{{- if hasKey (default dict $v.sidecarJob.options) $key }}
 {{- fail (printf "sidecarJob.options.%s: is made by the chart; %s" $key $instead) }}
+{{- end }}
+{{- end }}
+{{- range $key, $_ := $v.sidecarJob.options }}
+{{- if or (eq $key "static_configs") (hasSuffix "_sd_configs" $key) }}
+{{- fail (printf "sidecarJob.options.%s: would be a discovery beside the one of pods, whose rules leave out what is no pod; give a job of its own in extraJobs" $key) }}
 {{- end }}
 {{- end }}
 {{- include "envoy-scraper.checkJobNames" . }}
@@ -180,7 +210,7 @@
 {{- define "envoy-scraper.checkQueue" -}}
 {{- $v := .Values }}
 {{- $_ := include "envoy-scraper.queueMebibytes" . }}
-{{- $kinds := keys $v.queue.volume | sortAlpha }}
+{{- $kinds := keys (default dict $v.queue.volume) | sortAlpha }}
 {{- if gt (len $kinds) 1 }}
 {{- fail (printf "queue.volume: %s are set, but a queue is in one place; keep one of them" (join " and " $kinds)) }}
 {{- end }}
@@ -189,7 +219,7 @@
 {{- fail (printf "queue.volume: %s is unknown; it is one of emptyDir, hostPath, claim" .) }}
 {{- end }}
 {{- end }}
-{{- if hasKey $v.queue.volume "hostPath" }}
+{{- if hasKey (default dict $v.queue.volume) "hostPath" }}
 {{- if ne $v.podSecurityLevel "privileged" }}
 {{- fail (printf "queue.volume.hostPath: the Pod Security level %s forbids it; set podSecurityLevel: privileged and let the namespace enforce no more, or use a claim" $v.podSecurityLevel) }}
 {{- end }}
@@ -197,10 +227,10 @@
 {{- fail "queue.volume.hostPath.path: is not an absolute path, as /var/lib/envoy-scraper" }}
 {{- end }}
 {{- end }}
-{{- if and (hasKey $v.queue.volume "claim") (not $v.queue.volume.claim) }}
+{{- if and (hasKey (default dict $v.queue.volume) "claim") (not (default dict $v.queue.volume).claim) }}
 {{- fail "queue.volume.claim: needs the size of the claim to make, or the name of one that exists" }}
 {{- end }}
-{{- with $v.queue.volume.claim }}
+{{- with (default dict $v.queue.volume).claim }}
 {{- if and .name .size }}
 {{- fail "queue.volume.claim: name is of a claim that exists, size of one to be made; keep one of them" }}
 {{- end }}

@@ -42,15 +42,16 @@
 
 {{- define "envoy-scraper.sidecarJob" -}}
 {{- $job := .Values.sidecarJob }}
+{{- $options := default dict $job.options }}
 - job_name: {{ $job.name | toYaml }}
-  {{- if not (hasKey $job.options "metrics_path") }}
+  {{- if not (hasKey $options "metrics_path") }}
   metrics_path: /stats/prometheus
   {{- end }}
-  {{- if and (eq .Values.mode "daemonset") (not (hasKey $job.options "enable_compression")) }}
+  {{- if and (eq .Values.mode "daemonset") (not (hasKey $options "enable_compression")) }}
   # The sidecars are next door: packing a page would cost them more than it saves.
   enable_compression: false
   {{- end }}
-  {{- with $job.options }}
+  {{- with $options }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
   kubernetes_sd_configs:

@@ -1,4 +1,5 @@
-{{- /* The jobs of a value that is a list or pasted text, as JSON {"jobs": [...]}. Takes {key, value}. */}}
+{{- /* The jobs of a value that is a list or pasted text, which may have a key above its list, as JSON {"jobs": [...]}.
+       Takes {key, value}. */}}
 {{- define "envoy-scraper.pasted" -}}
 {{- $jobs := .value }}
 {{- if kindIs "string" .value }}
@@ -7,13 +8,15 @@
 {{- $map := fromYaml .value }}
 {{- if hasKey $map "additionalScrapeConfigs" }}
 {{- $jobs = $map.additionalScrapeConfigs | default list }}
+{{- else if hasKey $map "scrape_configs" }}
+{{- $jobs = $map.scrape_configs | default list }}
 {{- else }}
 {{- $jobs = fromYamlArray .value }}
 {{- end }}
 {{- end }}
 {{- end }}
 {{- if not (kindIs "slice" $jobs) }}
-{{- fail (printf "%s: is neither a list of jobs nor one under additionalScrapeConfigs" .key) }}
+{{- fail (printf "%s: is neither a list of jobs nor one under additionalScrapeConfigs or scrape_configs" .key) }}
 {{- end }}
 {{- range $i, $job := $jobs }}
 {{- if not (kindIs "map" $job) }}
@@ -52,6 +55,13 @@
 {{- $found = append $found (dict "key" $key "job" .) }}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- range $found }}
+{{- if not (kindIs "map" .job) }}{{ fail (printf "config: scrape_configs: holds what is not a job: %v" .job) }}{{ end }}
+{{- $sd := default list .job.kubernetes_sd_configs }}
+{{- $good := kindIs "slice" $sd }}
+{{- range $sd }}{{ $good = and $good (kindIs "map" .) }}{{ end }}
+{{- if not $good }}{{ fail (printf "job %v: kubernetes_sd_configs: is not a list of maps, as [{role: pod}]" .job.job_name) }}{{ end }}
 {{- end }}
 {{- dict "jobs" $found | toJson }}
 {{- end }}

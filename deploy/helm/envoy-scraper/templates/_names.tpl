@@ -55,5 +55,5 @@ annotations:
 
 {{- /* emptyDir, hostPath or claim */}}
 {{- define "envoy-scraper.queueKind" -}}
-{{- keys .Values.queue.volume | first | default "emptyDir" }}
+{{- keys (default dict .Values.queue.volume) | first | default "emptyDir" }}
 {{- end }}

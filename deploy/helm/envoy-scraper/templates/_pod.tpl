@@ -194,7 +194,7 @@ spec:
 {{- define "envoy-scraper.volumes" -}}
 {{- $kind := include "envoy-scraper.queueKind" . -}}
 {{- if eq $kind "emptyDir" }}
-{{- $dir := default dict .Values.queue.volume.emptyDir -}}
+{{- $dir := default dict (default dict .Values.queue.volume).emptyDir -}}
 # Outlives the container, not the pod. It holds {{ include "envoy-scraper.queueMebibytes" . }} MiB at most (queue.max_bytes for each receiver).
 - name: data
   emptyDir:
