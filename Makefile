@@ -102,6 +102,13 @@ e2e: ## Real parts: etcd, kube-apiserver, Prometheus, Envoy; the chart, faults, 
 chaos: ## End, starve and damage the running program, count what that costs (SHORT=0: the long form; RUN=kills: one scenario)
 	@RUN='$(filter-out .,$(RUN))' SHORT='$(SHORT)' tools/chaos.sh
 
+.PHONY: migration
+migration: ## The migration guides, the OpenTelemetry collector's too (its first build: more than six minutes of CPU)
+	@e2e/tools/build.sh prometheus >/dev/null # outside the tests' time
+	@bench/peers/build.sh vmagent >/dev/null
+	@e2e/tools/otelcol/build.sh >/dev/null
+	cd e2e && MIGRATION_OTEL=1 $(GO) test -count=1 -timeout 15m -v ./migration
+
 .PHONY: compliance
 compliance: ## The remote write sender's checks: Prometheus' library, the specification, a real Prometheus
 	@e2e/tools/build.sh prometheus >/dev/null # outside the tests' time
