@@ -47,6 +47,12 @@ func TestMistakes(t *testing.T) {
 			text: someRemote + "scrape_configs:\n- job_name: a\n  metrics_path: '/a\n- job_name: b\n",
 			want: []string{":4: not valid YAML: found unexpected end of stream (correct the quotes or the brackets that begin on this line)"},
 		},
+		"two tenants of one receiver, without names": {
+			text: "remote_write:\n- url: http://a/push?x=1\n  headers: {X-Scope-OrgID: one}\n- name: b\n  url: http://a/push\n" +
+				"- url: http://u:secret@a/push?x=2\n  headers: {X-Scope-OrgID: two}\n- url: http://a/other\n" + someJob,
+			want: []string{":6: warning: remote_write[2].url: http://<secret>@a/push?x=<secret>: the entry on line 2 has this URL, and neither has a name: " +
+				"after a restart with the two in another order, or without the first, what waited for the one goes out by the other (give each a name)"},
+		},
 		"nothing to scrape": {
 			text: someRemote,
 			want: []string{": warning: scrape_configs: there is no job, so nothing is scraped (add a job, as envoy-scraper config prints one)"},

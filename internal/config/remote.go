@@ -36,13 +36,14 @@ func (l *loader) readRemotes(src *source) {
 	if value != nil && value.Kind != yaml.SequenceNode && !isEmpty(value) {
 		l.settleTop(src, newString("remote_write"), value)
 	}
-	names := map[string]int{}
+	names, unnamed := map[string]int{}, map[string]int{}
 	for i, node := range items(value) {
 		r := &remote{path: fmt.Sprintf("remote_write[%d]", i), node: node}
 		l.remotes = append(l.remotes, r)
 		l.settle(&piece{src: src, path: r.path, node: node, decode: l.decodeRemote})
 		name := get(node, "name")
 		if name == nil || name.Value == "" {
+			l.lintUnnamed(src, r, unnamed)
 			continue
 		}
 		if line, twice := names[name.Value]; twice {
@@ -52,6 +53,27 @@ func (l *loader) readRemotes(src *source) {
 		names[name.Value] = name.Line
 	}
 	l.checkURL(src, value)
+}
+
+// lintUnnamed warns of a second entry without a name for one URL, as for two tenants: their queues are told apart by the
+// order of the entries alone. seen has the lines of the URLs so far.
+func (l *loader) lintUnnamed(src *source, r *remote, seen map[string]int) {
+	value := get(r.node, "url")
+	if value == nil {
+		return
+	}
+	u, err := url.Parse(value.Value)
+	if err != nil {
+		return // reported
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	if line, twice := seen[u.String()]; twice {
+		l.add(Problem{Severity: SeverityWarning, File: src.name, Line: value.Line, Key: r.path + ".url", Value: redactURL(value.Value),
+			Why: fmt.Sprintf("the entry on line %d has this URL, and neither has a name: after a restart with the two in another order, or without "+
+				"the first, what waited for the one goes out by the other", line), Fix: "give each a name"})
+		return
+	}
+	seen[u.String()] = value.Line
 }
 
 func (l *loader) decodeRemote(n *yaml.Node) error {
