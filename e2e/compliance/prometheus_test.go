@@ -64,11 +64,18 @@ func newDatabase(t *testing.T, tools string) database {
 	return database{r, place}
 }
 
-// outOfOrder writes a sample of one series some seconds ahead: until then, the program's are out of order.
+// outOfOrder writes a sample of one series some seconds ahead of the first scrape: until then, the program's are out of
+// order.
 func outOfOrder(t *testing.T, db database, binary, message string) {
 	const ahead = 6 * time.Second
-	p := newPage(t, db.place, 3, numberedRows(nil))
-	db.push(t, offendingSeries(p.address), time.Now().Add(ahead), -1)
+	var p *page
+	show := numberedRows(nil)
+	p = newPage(t, db.place, 3, func(number int) (string, string) {
+		if number == 1 {
+			db.push(t, offendingSeries(p.address), time.Now().Add(ahead), -1)
+		}
+		return show(number)
+	})
 	a := startAgent(t, binary, settings{protocol: message, queue: "    max_shards: 1\n"}.yaml(p.address, db.WriteURL()))
 	served := readTimes(t, p, scrapes)
 	rejected := finish(t, a)

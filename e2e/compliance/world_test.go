@@ -163,7 +163,7 @@ func (w *world) answer(m oracle.Mode) {
 // until waits for a state of the world.
 func (w *world) until(what string, reached func() bool) {
 	w.Helper()
-	ctx, cancel := context.WithTimeout(w.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -173,7 +173,7 @@ func (w *world) until(what string, reached func() bool) {
 		case <-w.agent.Process.Done():
 			w.Fatalf("the program ended before %s:\n%s", what, w.agent.Process.Log())
 		case <-ctx.Done():
-			w.Fatalf("not within 30 s: %s; log:\n%s", what, w.agent.Process.Log())
+			w.Fatalf("not within a minute: %s; log:\n%s", what, w.agent.Process.Log())
 		}
 	}
 }
