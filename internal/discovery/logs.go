@@ -3,6 +3,7 @@ package discovery
 import (
 	"context"
 	"log/slog"
+	"regexp"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/exp/zapslog"
@@ -69,13 +70,16 @@ func (h onceHandler) WithGroup(name string) slog.Handler {
 	return onceHandler{h.Handler.WithGroup(name), h.said}
 }
 
+// ownPort is the port of a connection's own end in an error of the network, another one each time.
+var ownPort = regexp.MustCompile(`:\d+->`)
+
 // recordText is what a record says, its message and its error, and the file that it is about.
 func recordText(r slog.Record) (file, text string) {
 	text = r.Message
 	r.Attrs(func(a slog.Attr) bool {
 		switch a.Key {
 		case "err", "error":
-			text += ": " + a.Value.String()
+			text += ": " + ownPort.ReplaceAllString(a.Value.String(), "->")
 		case "path":
 			file = a.Value.String()
 		}

@@ -241,3 +241,18 @@ func TestOnceHandlerSaysNewsOnly(t *testing.T) {
 		t.Errorf("still failing: %+v", st)
 	}
 }
+
+// TestTheSameProblemFromAnotherPort is no news: each connection has another.
+func TestTheSameProblemFromAnotherPort(t *testing.T) {
+	for _, address := range []string{"10.0.0.1", "[fd00::1]"} {
+		var out bytes.Buffer
+		log := slog.New(onceHandler{slog.NewTextHandler(&out, nil), podProvider().complain})
+		for _, port := range []string{"41001", "41002", "41003"} {
+			log.Error("Unable to refresh", "err", "read tcp "+address+":"+port+"->10.0.0.2:443: i/o timeout")
+		}
+		log.Error("Unable to refresh", "err", "read tcp "+address+":41004->10.0.0.2:444: i/o timeout")
+		if got := strings.Count(out.String(), "Unable to refresh"); got != 2 {
+			t.Errorf("said %d times, want 2:\n%s", got, &out)
+		}
+	}
+}
