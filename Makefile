@@ -89,8 +89,8 @@ release: ## Archives for linux, darwin and windows with checksums, in bin/releas
 	$(IMAGE) -out $(abspath $(DIST))/release release
 
 .PHONY: mixin
-mixin: ## Write the dashboards of deploy/mixin
-	$(GO) run ./deploy/mixin deploy/mixin/dashboards
+mixin: ## Write the dashboards of deploy/mixin, and the chart's copies of them and of the alerts
+	$(GO) run ./deploy/mixin deploy/mixin/dashboards deploy/helm/envoy-scraper/files
 
 .PHONY: e2e
 e2e: ## Real parts: etcd, kube-apiserver, Prometheus, Envoy; the chart, faults, hostile pages (E2E_NO_SKIP=1: a skipped part fails)

@@ -170,9 +170,10 @@ func TestServer(t *testing.T) {
 
 // testValues applies what every file of good values renders, and reads it back.
 func (w *world) testValues(t *testing.T) {
-	for _, kind := range []string{"podmonitor", "prometheusrule"} {
-		w.kubectl(t, w.kubeconfig, "apply", "--server-side", "-f", "testdata/"+kind+"-crd.yaml")
-		w.kubectl(t, w.kubeconfig, "wait", "--for=condition=Established", "--timeout=60s", "crd/"+kind+"s.monitoring.coreos.com")
+	definitions := parts.Script(t, "e2e/tools/operator/definitions.sh")
+	for _, kind := range []string{"podmonitors", "prometheusrules"} {
+		w.kubectl(t, w.kubeconfig, "apply", "--server-side", "-f", filepath.Join(definitions, "monitoring.coreos.com_"+kind+".yaml"))
+		w.kubectl(t, w.kubeconfig, "wait", "--for=condition=Established", "--timeout=60s", "crd/"+kind+".monitoring.coreos.com")
 	}
 	for _, name := range []string{"shop", "bank"} {
 		w.createNamespace(t, name, "restricted")
