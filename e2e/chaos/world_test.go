@@ -305,7 +305,7 @@ func (w *world) verdict(may allowance) oracle.Verdict {
 	w.Helper()
 	w.terminate()
 	v := w.judge()
-	w.Logf("%v; counted as dropped: %v; answers: %v", v, w.counted, w.receiver.Answers())
+	w.Logf("%v; counted as dropped: %v; scrapes that the agent says failed: %v; answers: %v", v, w.counted, w.failed, w.receiver.Answers())
 	if v.Served < targets || v.Arrived == 0 {
 		w.Errorf("%d scrapes served, %d arrived: nothing was tried", v.Served, v.Arrived)
 	}
