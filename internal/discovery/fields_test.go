@@ -174,3 +174,23 @@ func TestKubernetesFields(t *testing.T) {
 		}
 	})
 }
+
+// TestABadFileThatIsTakenAway is no problem any more, though its discovery never says a word of it again.
+func TestABadFileThatIsTakenAway(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "bad.json")
+	if err := os.WriteFile(file, []byte("nonsense"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := newHarness(t, zap.NewNop())
+	apply(t, h.Manager, parseJob(t, "a", "file_sd_configs: [{files: ['"+filepath.ToSlash(dir)+"/*.json']}]"))
+	h.start(t)
+	eventually(t, "the problem", func() bool { return h.Status()[0].State == StateFailing })
+	if st := h.Status()[0]; !strings.Contains(st.Err, "bad.json") {
+		t.Errorf("%q does not say which file", st.Err)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "no problem", func() bool { return h.Status()[0].State != StateFailing })
+}

@@ -75,15 +75,18 @@ var ownPort = regexp.MustCompile(`:\d+->`)
 
 // recordText is what a record says, its message and its error, and the file that it is about.
 func recordText(r slog.Record) (file, text string) {
-	text = r.Message
+	var failure string
 	r.Attrs(func(a slog.Attr) bool {
 		switch a.Key {
 		case "err", "error":
-			text += ": " + ownPort.ReplaceAllString(a.Value.String(), "->")
+			failure += ": " + ownPort.ReplaceAllString(a.Value.String(), "->")
 		case "path":
 			file = a.Value.String()
 		}
 		return true
 	})
-	return file, text
+	if text = r.Message; file != "" {
+		text += " " + file
+	}
+	return file, text + failure
 }

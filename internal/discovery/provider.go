@@ -2,8 +2,12 @@ package discovery
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"log/slog"
+	"maps"
 	"math"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -206,6 +210,18 @@ func (p *provider) complain(file, text string) bool {
 	}
 	p.warnings[file] = text
 	return true
+}
+
+// forgetFiles forgets what was complained of files that are gone: no update follows for one that never was any good.
+// p.mu is held.
+func (p *provider) forgetFiles() {
+	if p.kind != "file" {
+		return
+	}
+	maps.DeleteFunc(p.warnings, func(file, _ string) bool {
+		_, err := os.Stat(file)
+		return file != "" && errors.Is(err, fs.ErrNotExist)
+	})
 }
 
 // fileOf cuts the number from the source of a file's group: path:0.

@@ -233,7 +233,7 @@ func TestOnceHandlerSaysNewsOnly(t *testing.T) {
 	if got := strings.Count(out.String(), "msg=refreshed"); got != 2 {
 		t.Errorf("information was held back:\n%s", &out)
 	}
-	if st := p.status(time.Now(), testPace()); st.State != StateFailing || st.Err != "Error reading file: bad; Unable to refresh: refused" {
+	if st := p.status(time.Now(), testPace()); st.State != StateFailing || st.Err != "Error reading file /a.json: bad; Unable to refresh: refused" {
 		t.Errorf("status = %+v", st)
 	}
 	p.note([]*targetgroup.Group{{Source: "/a.json:0"}}, time.Now())

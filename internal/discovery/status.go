@@ -66,6 +66,7 @@ func (p *provider) status(now time.Time, pace pace) ProviderStatus {
 	if synced || !p.first.IsZero() {
 		st.State = StateOK
 	}
+	p.forgetFiles()
 	if len(p.warnings) > 0 {
 		st.State, st.Err = StateFailing, strings.Join(slices.Sorted(maps.Values(p.warnings)), "; ")
 	}
