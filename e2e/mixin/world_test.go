@@ -90,7 +90,7 @@ func startScraper(t *testing.T, groups []group, writeURL string) {
 		t.Fatal(err)
 	}
 	// The second job exceeds its limit; the third is there for its discovery's own metrics: no API server answers.
-	text := fmt.Sprintf(`global: {scrape_interval: 2s, scrape_timeout: 1s}
+	text := fmt.Sprintf(`global: {scrape_interval: 2s, scrape_timeout: 2s}
 scrape_configs:
 - job_name: envoy-stats
   metrics_path: /stats/prometheus

@@ -115,7 +115,7 @@ func hundredReloads(w *world) {
 	w.pause(3 * time.Second)
 	// Connections that a reload left idle, and what waits for the markers of a guest, go within a few intervals.
 	var after resources
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		if after = w.resources(); after.near(before) || time.Now().After(deadline) {
 			break
 		}
@@ -185,7 +185,7 @@ func newAddresses(w *world) {
 		if to == w.receiver {
 			down(w.receiver, oracle.Up())
 		}
-		w.eventually("the backlog is delivered", 20*time.Second, func() bool {
+		w.eventually("the backlog is delivered", time.Minute, func() bool {
 			return w.metrics().By("envoy_scraper_remotewrite_pending_oldest_seconds", "endpoint")["steady"] < 8
 		})
 	}
