@@ -336,6 +336,22 @@ func TestS07CredentialsStayWithTheHost(t *testing.T) {
 	}
 }
 
+// TestS07NoRedirectOutOfTLS: what a job sends under TLS a target cannot have sent in the clear, to itself or to others.
+func TestS07NoRedirectOutOfTLS(t *testing.T) {
+	withoutLog(t)
+	clear := listen(t, always(ok))
+	srv := httptest.NewTLSServer(http.RedirectHandler("http://"+clear.host+"/", http.StatusPermanentRedirect))
+	defer srv.Close()
+	yaml := "  tls_config: {insecure_skip_verify: true}\n  basic_auth: {username: canary, password: canary}\n"
+	_, s := fetch(t, yaml, true, false, false, srv.URL+"/")
+	if !strings.Contains(s.err, "https to http") {
+		t.Errorf("error %q, want one that tells of the redirect", s.err)
+	}
+	if n := len(clear.asked()); n != 0 {
+		t.Errorf("%d requests went out in the clear", n)
+	}
+}
+
 func hasCredentials(head string) bool {
 	return strings.Contains(head, "canary") || strings.Contains(head, "Y2FuYXJ5OmNhbmFyeQ==")
 }

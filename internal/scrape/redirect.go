@@ -22,6 +22,9 @@ func (f *fetcher) redirects(next func(*http.Request, []*http.Request) error, sam
 		if sameHost && req.URL.Hostname() != via[0].URL.Hostname() {
 			return fmt.Errorf("redirect to another host, %s, refused: this job scrapes a pod's own addresses only", req.URL.Host)
 		}
+		if via[len(via)-1].URL.Scheme == "https" && req.URL.Scheme == "http" {
+			return errors.New("redirect from https to http refused: credentials and pages would go in the clear")
+		}
 		if len(via) >= maxRedirects {
 			return errors.New("stopped after 10 redirects")
 		}
