@@ -12,6 +12,7 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 const (
@@ -208,12 +209,13 @@ func (w *world) kill() {
 func (w *world) terminate() {
 	w.Helper()
 	w.tally()
-	lost := lateness()
+	machine := parts.MeasureLateness()
 	begin := time.Now()
 	w.ends = append(w.ends, begin)
 	code := w.agent.Process.Stop(patience)
 	took := time.Since(begin)
-	late := lost() + syncTime(w.T, w.dir)
+	machine.End()
+	late := machine.Total + syncTime(w.T, w.dir)
 	w.receiver.Ledger.NextEpoch()
 	w.Logf("process %d: exit code %d after %v; the machine was late by %v", w.started, code, took.Round(time.Millisecond), late.Round(time.Millisecond))
 	w.cut = w.cut || took > agentFlush
