@@ -21,6 +21,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
+	"github.com/envoy-scraper/envoy-scraper/internal/web"
 )
 
 // reloader owns the configuration in force and puts a new one into every part, all or none.
@@ -41,6 +42,9 @@ type reloader struct {
 	current  *config.Config
 	applying *config.Config // by apply, whose callees ask of it
 	checksum string
+
+	stateMu sync.Mutex // guards the following; held for a moment
+	inForce web.Loaded
 }
 
 func newReloader(opts config.Options, cfg *config.Config, log *zap.Logger, level zap.AtomicLevel, reg prometheus.Registerer) *reloader {
@@ -74,7 +78,7 @@ func (r *reloader) Reload(context.Context) error {
 	defer r.mu.Unlock()
 	r.checksum = r.fileChecksum()
 	if err := r.replace(); err != nil {
-		r.successful.Set(0)
+		r.refused(err)
 		r.log.Error("configuration refused; the one before stays in force", zap.String("file", r.opts.File), zap.Error(err))
 		return err
 	}
@@ -130,6 +134,23 @@ func (r *reloader) succeeded() {
 	r.exposures.show(r.current)
 	r.successful.Set(1)
 	r.loaded.SetToCurrentTime()
+	r.stateMu.Lock()
+	defer r.stateMu.Unlock()
+	r.inForce = web.Loaded{At: time.Now()}
+}
+
+func (r *reloader) refused(why error) {
+	r.successful.Set(0)
+	r.stateMu.Lock()
+	defer r.stateMu.Unlock()
+	r.inForce.Refused, r.inForce.Why = time.Now(), why
+}
+
+// state says what is in force, without waiting for a reload.
+func (r *reloader) state() web.Loaded {
+	r.stateMu.Lock()
+	defer r.stateMu.Unlock()
+	return r.inForce
 }
 
 // fileChecksum covers the files that the configuration includes; empty: there is no file, or it cannot be read.

@@ -92,8 +92,8 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 		ListenAddress: f.listenAddress, WebConfigFile: f.webConfigFile, EnableLifecycle: f.enableLifecycle, EnablePprof: f.enablePprof,
 	}, web.Sources{
 		Targets: pools.Status, Providers: found.Status, Rules: r.rules, Explain: relabel.Explain,
-		ConfigYAML: func() (string, error) { return r.config().Redacted() },
-		Endpoints:  writers.Status, Ready: ready(found), Reload: r.Reload,
+		ConfigYAML: func() (string, error) { return r.config().Redacted() }, Loaded: r.state,
+		Endpoints: writers.Status, Ready: ready(found), Reload: r.Reload,
 		Build: build(), Flags: flagValues(app), Started: time.Now(), Gatherer: reg,
 	}, log.Named("web"))
 	addr, err := server.Listen()

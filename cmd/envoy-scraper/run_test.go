@@ -199,6 +199,9 @@ remote_write:
 	if _, body := get("/config"); !strings.Contains(body, "cluster: two") {
 		t.Error("the configuration before is not in force any more")
 	}
+	if _, body := get("/"); !strings.Contains(body, "Configuration refused") || !strings.Contains(body, "nonsense") {
+		t.Error("the page does not tell that a configuration was refused, and why")
+	}
 
 	write("four", "")
 	self, err := os.FindProcess(os.Getpid())
@@ -209,6 +212,9 @@ remote_write:
 		t.Fatal(err)
 	}
 	eventually(t, "the external label after SIGHUP", func() bool { return rcv.saw("cluster=four") })
+	if _, body := get("/"); strings.Contains(body, "Configuration refused") {
+		t.Error("the page still tells of a refusal")
+	}
 	if strings.Contains(stderr.String(), "\tdebug\t") {
 		t.Error("debug lines that nobody asked for")
 	}

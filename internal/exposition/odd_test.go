@@ -45,7 +45,7 @@ func oddPages() map[string]oddPage {
 			return fmt.Sprintf(" %d.89999999999997726263245567679\n", round*1000+i)
 		}, ""), true},
 		"timestamps": {grouped(func(round, i int) string {
-			return fmt.Sprintf(" %d %d\n", i, 1_700_000_000_000+round*10_000)
+			return fmt.Sprintf(" %d %d\n", i, 1_700_000_000_000+int64(round)*10_000)
 		}, ""), false},
 		"each line twice": {grouped(value, ""), true},
 		"TYPE repeated": {func(round int, families [][]string) string {

@@ -43,7 +43,7 @@ func FuzzHistograms(f *testing.F) {
 			start := ""
 			if i%3 == 0 {
 				b.Starts = append(b.Starts, series.Start{Index: index, Time: 1_600_000_000_000 + int64(i)})
-				start = fmt.Sprint(" since ", 1_600_000_000_000+i)
+				start = fmt.Sprint(" since ", 1_600_000_000_000+int64(i))
 			}
 			exemplars := ""
 			for j := range i % 3 {

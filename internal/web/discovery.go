@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"time"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
@@ -28,7 +27,6 @@ const (
 // discoveryPage lists what discovery found: what became a target, and what did not and why.
 type discoveryPage struct {
 	frame
-	Now       time.Time
 	Sel       selection
 	Providers []discovery.ProviderStatus
 	Jobs      []jobSummary
@@ -77,7 +75,6 @@ func (s *Server) serviceDiscovery(w http.ResponseWriter, r *http.Request) {
 	}
 	s.render(w, "discovery.html", discoveryPage{
 		frame:     s.frame("Service discovery", "service-discovery"),
-		Now:       s.now(),
 		Sel:       sel,
 		Providers: s.src.Providers(),
 		Jobs:      summarize(pools, sel),

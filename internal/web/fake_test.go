@@ -49,12 +49,14 @@ type fakeMesh struct {
 	yamlErr   error
 	reload    func(context.Context) error
 	notReady  string
+	loaded    Loaded
 	flags     map[string]string
 }
 
 func newFakeMesh(t *testing.T) *fakeMesh {
 	t.Helper()
 	m := &fakeMesh{
+		loaded: Loaded{At: fakeNow.Add(-3 * time.Hour)},
 		rules:  map[string][]*promrelabel.Config{},
 		yaml:   "global:\n  scrape_interval: 15s\nremote_write:\n- url: http://prometheus:9090/api/v1/write\n  basic_auth:\n    username: scraper\n    password: <secret>\n",
 		reload: func(context.Context) error { return nil },
@@ -164,6 +166,7 @@ func (m *fakeMesh) sources() Sources {
 		Rules:      func(job string) []*promrelabel.Config { return m.rules[job] },
 		Explain:    relabel.Explain,
 		ConfigYAML: func() (string, error) { return m.yaml, m.yamlErr },
+		Loaded:     func() Loaded { return m.loaded },
 		Endpoints:  func() []remotewrite.EndpointStatus { return m.endpoints },
 		Ready:      func() (bool, string) { return m.notReady == "", m.notReady },
 		Reload:     func(ctx context.Context) error { return m.reload(ctx) },

@@ -13,7 +13,6 @@ import (
 // overviewPage answers at a glance: does it work, and if not, where to look.
 type overviewPage struct {
 	frame
-	Now       time.Time
 	Started   time.Time
 	Build     Build
 	Jobs      []jobSummary
@@ -27,7 +26,6 @@ type overviewPage struct {
 func (s *Server) overview(w http.ResponseWriter, _ *http.Request) {
 	p := overviewPage{
 		frame:     s.frame("Overview", "./"),
-		Now:       s.now(),
 		Started:   s.src.Started,
 		Build:     s.src.Build,
 		Jobs:      summarize(s.pools(), selection{}),

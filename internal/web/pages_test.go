@@ -43,6 +43,30 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// TestARefusedConfigurationShows on every page, without secrets, until one is taken again.
+func TestARefusedConfigurationShows(t *testing.T) {
+	m := newFakeMesh(t).shop()
+	s := m.server(Config{})
+	const refused = "Configuration refused"
+	for _, path := range []string{"/", "/targets", "/service-discovery", "/config"} {
+		if body := ask(s, "GET", path).Body.String(); strings.Contains(body, refused) {
+			t.Errorf("%s: %q, though none was", path, refused)
+		}
+	}
+	m.loaded.Refused, m.loaded.Why = fakeNow.Add(-time.Minute), errors.New("f.yml:3: job_name: <b>: https://me:canary-password@x/?token=canary-token")
+	for _, path := range []string{"/", "/targets", "/service-discovery", "/config"} {
+		body := ask(s, "GET", path).Body.String()
+		for _, want := range []string{refused, "1m ago", "loaded 3h ago", "f.yml:3: job_name: &lt;b&gt;"} {
+			if !strings.Contains(body, want) {
+				t.Errorf("%s: no %q in %s", path, want, body)
+			}
+		}
+		if strings.Contains(body, "canary") {
+			t.Errorf("%s shows a secret: %s", path, body)
+		}
+	}
+}
+
 func TestPagesOfAnEmptyMesh(t *testing.T) {
 	m := newFakeMesh(t)
 	m.pools, m.endpoints, m.notReady = nil, nil, "waiting for Kubernetes"

@@ -32,10 +32,12 @@ type frame struct {
 	Version  string
 	Ready    bool
 	NotReady string // why not
+	Loaded   Loaded
+	Now      time.Time
 }
 
 func (s *Server) frame(title, path string) frame {
-	f := frame{Title: title, Path: path, Version: s.src.Build.Version}
+	f := frame{Title: title, Path: path, Version: s.src.Build.Version, Loaded: s.src.Loaded(), Now: s.now()}
 	f.Ready, f.NotReady = s.src.Ready()
 	return f
 }

@@ -50,6 +50,7 @@ type Sources struct {
 	Rules      func(job string) []*promrelabel.Config // the rules that choose a job's targets
 	Explain    func(labels.Labels, []*promrelabel.Config) []relabel.Step
 	ConfigYAML func() (string, error) // the effective configuration, secrets already redacted
+	Loaded     func() Loaded
 	Endpoints  func() []remotewrite.EndpointStatus
 	Ready      func() (ok bool, why string) // why: what is still missing
 	Reload     func(context.Context) error
@@ -57,6 +58,13 @@ type Sources struct {
 	Flags      map[string]string // the command line, by flag name
 	Started    time.Time
 	Gatherer   prometheus.Gatherer
+}
+
+// Loaded says which configuration is in force.
+type Loaded struct {
+	At      time.Time // when it was loaded
+	Refused time.Time // when a later one was refused; zero: none was
+	Why     error     // that it was, secrets already redacted
 }
 
 // Build says which program this is, in the words of Prometheus' API.

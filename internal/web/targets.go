@@ -2,7 +2,6 @@ package web
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -12,7 +11,6 @@ import (
 // targetsPage lists the running targets.
 type targetsPage struct {
 	frame
-	Now    time.Time
 	Sel    selection
 	Jobs   []jobSummary
 	States []choice
@@ -44,7 +42,6 @@ func (s *Server) targets(w http.ResponseWriter, r *http.Request) {
 	}
 	s.render(w, "targets.html", targetsPage{
 		frame: s.frame("Targets", "targets"),
-		Now:   s.now(),
 		Sel:   sel,
 		Jobs:  jobs,
 		States: []choice{
