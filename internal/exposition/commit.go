@@ -18,7 +18,7 @@ func (p *Page) borrow() *draft {
 func (p *Page) diverge() *draft {
 	d := p.borrow()
 	if !p.diverged {
-		p.diverged = true
+		p.diverged, p.repeatable = true, 0
 		d.begin(p.cursor, p.batch)
 	}
 	return d
@@ -107,7 +107,7 @@ func (p *Page) Abandon() {
 // exchange puts a layout, and its reference, in the place of the page's.
 func (p *Page) exchange(l *layout) {
 	p.layouts.release(p.layout)
-	p.layout = l
+	p.layout, p.repeatable = l, 0
 }
 
 // end drops what only a page being read needs.

@@ -102,10 +102,13 @@ type Page struct {
 	limitErr  error
 	spare     int // lines that no sample limit bounds: comments, dropped ones, repeated ones
 	scanned   int // bytes looked at, those of a line that goes on more than once
-	wasted    int // bytes of lines that repeat compared, and were others
 
 	exemplars exemplars
 	histogram histogramAtHand
+	wasted    int // bytes of lines that repeat compared, and were others
+
+	// repeatable is how many of the expected lines repeat may take: all, or none any more.
+	repeatable int
 }
 
 // NewPage returns a page that knows no line yet.
@@ -148,7 +151,7 @@ func (p *Page) start(maxTime int64, b *series.Batch) {
 	p.counts, p.cursor, p.diverged, p.empty, p.cut = Counts{}, 0, false, false, false
 	p.parseType, p.family, p.changed = "", family{}, false
 	p.appended, p.limitErr = 0, nil
-	p.spare, p.scanned, p.wasted = 0, 0, 0
+	p.spare, p.scanned, p.wasted, p.repeatable = 0, 0, 0, p.layout.expected
 	if p.helpBytes > maxHelpBytes {
 		p.help, p.helpBytes = nil, 0
 	}

@@ -23,7 +23,7 @@ func blankLines(text []byte) (n int) {
 // finds what hit would, without searching for the line's ends: the length of its text is known. What it looks at in
 // vain is at most as much as the page has: a long line may be expected where there is one blank line after another.
 func (p *Page) repeat(text []byte) (n int) {
-	if p.diverged || p.cursor >= p.layout.expected || p.wasted > p.scanned {
+	if p.cursor >= p.repeatable {
 		return 0
 	}
 	size := int(p.layout.lengths[p.cursor])
@@ -33,23 +33,31 @@ func (p *Page) repeat(text []byte) (n int) {
 	hash, at := maphash.Bytes(p.layouts.seed, text[:size]), p.layout.places[p.cursor]
 	switch text[size] {
 	case '\n':
-		if hash^commentSalt == p.layout.hashes[p.cursor] {
-			p.comment(at, p.layout.families)
-			n = size + 1
+		if hash^commentSalt != p.layout.hashes[p.cursor] {
+			return p.missed(size)
 		}
+		p.comment(at, p.layout.families)
+		size++
 	case ' ':
-		v, length := valueOfLine(text[size+1:])
-		if length > 0 && hash^typeSalt(p.parseType) == p.layout.hashes[p.cursor] {
-			p.sample(at, v)
-			n = size + 1 + length
+		v, n := valueOfLine(text[size+1:])
+		if n == 0 || hash^typeSalt(p.parseType) != p.layout.hashes[p.cursor] {
+			return p.missed(size)
 		}
-	}
-	if n == 0 {
-		p.wasted += size
-		return 0
+		p.sample(at, v)
+		size += 1 + n
+	default:
+		return p.missed(size)
 	}
 	p.cursor++
-	return n
+	return size
+}
+
+// missed notes that repeat has compared so many bytes in vain.
+func (p *Page) missed(size int) (n int) {
+	if p.wasted += size; p.wasted > p.scanned {
+		p.repeatable = 0
+	}
+	return 0
 }
 
 // hit takes a line whose text is known (the repeat path), or new but as plain as Envoy's are. Not ok: the line
