@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 // testEnvoy compares what is stored of the real Envoy with the page that it shows itself.
@@ -23,7 +25,7 @@ func (w *world) testEnvoy(t *testing.T) {
 	// The rows of the proxied application: nothing moves them any more, once Envoy has merged its histograms.
 	const label = `cluster_name="app"`
 	for _, s := range w.scrapers {
-		eventually(t, time.Minute, s.name+": the real Envoy's page is stored", func() error {
+		parts.Eventually(t, time.Minute, s.name+": the real Envoy's page is stored", func() error {
 			text, err := w.envoy.Page(t.Context())
 			if err != nil {
 				return err

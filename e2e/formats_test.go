@@ -71,12 +71,12 @@ func TestEnvoysFormats(t *testing.T) {
 	}
 	w.startFormats(t, to)
 
-	eventually(t, 90*time.Second, "text and protobuf are stored as the same", func() error { return sameSeries(t.Context(), to) })
+	parts.Eventually(t, 90*time.Second, "text and protobuf are stored as the same", func() error { return sameSeries(t.Context(), to) })
 	t.Run("native histograms", func(t *testing.T) {
-		eventually(t, time.Minute, "they count as the classic ones", func() error { return sameHistograms(t.Context(), to, "native") })
+		parts.Eventually(t, time.Minute, "they count as the classic ones", func() error { return sameHistograms(t.Context(), to, "native") })
 	})
 	t.Run("custom buckets", func(t *testing.T) {
-		eventually(t, time.Minute, "they count as the classic ones", func() error { return sameHistograms(t.Context(), to, "custom") })
+		parts.Eventually(t, time.Minute, "they count as the classic ones", func() error { return sameHistograms(t.Context(), to, "custom") })
 	})
 	t.Run("an odd label", func(t *testing.T) {
 		// Envoy escapes label values in protobuf too, where nobody takes the escapes away. Prometheus stores them so.

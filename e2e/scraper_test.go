@@ -95,19 +95,9 @@ func (w *world) startBuiltIn(t *testing.T, name string, r *receiver.Receiver, no
 
 func (w *world) start(t *testing.T, s *scraper, args, env []string) {
 	t.Helper()
-	var err error
-	s.process, err = process.Start(process.Spec{
-		Name: "envoy-scraper", Path: w.scraperPath, Args: args, Env: env,
+	s.process = parts.Run(t, process.Spec{
+		Name: "envoy-scraper " + s.name, Path: w.scraperPath, Args: args, Env: env,
 		LogFile: filepath.Join(w.dir, s.name+".log"),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		s.process.Kill()
-		if t.Failed() {
-			t.Logf("log of envoy-scraper %s:\n%s", s.name, s.process.Log())
-		}
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/common/model"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 // address is what a target of the pod is called: its instance label.
@@ -30,7 +32,7 @@ func (w *world) up(t *testing.T, s *scraper) (map[string]float64, error) {
 // waitForTargets waits until exactly these targets exist, with these values of up.
 func (w *world) waitForTargets(t *testing.T, s *scraper, within time.Duration, want map[string]float64) {
 	t.Helper()
-	eventually(t, within, fmt.Sprintf("%s: the targets are right", s.name), func() error {
+	parts.Eventually(t, within, fmt.Sprintf("%s: the targets are right", s.name), func() error {
 		got, err := w.up(t, s)
 		if err != nil {
 			return err
@@ -47,7 +49,7 @@ func (w *world) waitForShowings(t *testing.T, s *scraper, pod string, n int) {
 	t.Helper()
 	before, _ := w.pages[pod].showings(s.header)
 	within := time.Duration(n)*interval + 20*time.Second
-	eventually(t, within, fmt.Sprintf("%s: %d more scrapes of %s", s.name, n, pod), func() error {
+	parts.Eventually(t, within, fmt.Sprintf("%s: %d more scrapes of %s", s.name, n, pod), func() error {
 		if now, _ := w.pages[pod].showings(s.header); now < before+n {
 			return fmt.Errorf("%d since", now-before)
 		}
@@ -60,7 +62,7 @@ func (w *world) waitForShowings(t *testing.T, s *scraper, pod string, n int) {
 func (w *world) waitUntilStale(t *testing.T, s *scraper, pod string) {
 	t.Helper()
 	selector := fmt.Sprintf(`{pod_name=%q,run=""}`, pod)
-	eventually(t, 40*time.Second, fmt.Sprintf("%s: the series of %s are stale", s.name, pod), func() error {
+	parts.Eventually(t, 40*time.Second, fmt.Sprintf("%s: the series of %s are stale", s.name, pod), func() error {
 		vector, err := s.receiver.Query(t.Context(), selector)
 		if err == nil && len(vector) > 0 {
 			err = fmt.Errorf("%d series, as %v", len(vector), vector[0])

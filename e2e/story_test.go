@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/cluster"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 // TestStory runs its chapters in order: each goes on where the one before ended.
@@ -104,7 +105,7 @@ func (w *world) testBuiltIn(t *testing.T, s *scraper) {
 	if w.envoy != nil {
 		want["gateway"] = true
 	}
-	eventually(t, 90*time.Second, "the built-in job has the node's targets", func() error {
+	parts.Eventually(t, 90*time.Second, "the built-in job has the node's targets", func() error {
 		vector, err := s.receiver.Query(t.Context(), `up{run="builtin"} == 1`)
 		if err != nil {
 			return err
@@ -148,7 +149,7 @@ func (w *world) testNewPod(t *testing.T) {
 		if _, first := p.showings(s.header); first.Sub(start) > within+3*time.Second {
 			t.Errorf("%s: first read the new pod's page %v after its creation, want at most %v", s.name, first.Sub(start), within)
 		}
-		eventually(t, 30*time.Second, s.name+": the new pod is stored", func() error {
+		parts.Eventually(t, 30*time.Second, s.name+": the new pod is stored", func() error {
 			up, err := w.up(t, s)
 			if err == nil && up["newcomer"] != 1 {
 				err = fmt.Errorf("up is %v", up)
@@ -167,7 +168,7 @@ func (w *world) testReusedAddress(t *testing.T) {
 	heir := cluster.Pod{Name: "heir", IP: "127.0.15.5", Sidecar: cluster.PlainSidecar}
 	w.create(t, heir)
 	for _, s := range w.scrapers {
-		eventually(t, 40*time.Second, s.name+": the heir is known", func() error {
+		parts.Eventually(t, 40*time.Second, s.name+": the heir is known", func() error {
 			up, err := w.up(t, s)
 			if _, ok := up["heir"]; err == nil && !ok {
 				err = errors.New("no series up of it")
@@ -179,7 +180,7 @@ func (w *world) testReusedAddress(t *testing.T) {
 	for _, s := range w.scrapers {
 		w.waitForShowings(t, s, "heir", 3)
 		w.waitUntilStale(t, s, "wanderer")
-		eventually(t, 30*time.Second, s.name+": the heir is stored", func() error {
+		parts.Eventually(t, 30*time.Second, s.name+": the heir is stored", func() error {
 			vector, err := s.receiver.Query(t.Context(), `istio_requests_total{pod_name="heir",run=""}`)
 			if err == nil && len(vector) != 1 {
 				err = fmt.Errorf("%d series", len(vector))
@@ -206,7 +207,7 @@ func (w *world) testOutage(t *testing.T) {
 	}
 	w.add(t, cluster.Pod{Name: "latecomer", IP: "127.0.15.7", Sidecar: cluster.PlainSidecar})
 	for _, s := range w.scrapers {
-		eventually(t, 2*time.Minute, s.name+": a pod created after the outage is read", func() error {
+		parts.Eventually(t, 2*time.Minute, s.name+": a pod created after the outage is read", func() error {
 			if n, _ := w.pages["latecomer"].showings(s.header); n == 0 {
 				return errors.New("not read yet")
 			}

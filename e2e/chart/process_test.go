@@ -18,6 +18,7 @@ import (
 	"github.com/golang/snappy"
 	"github.com/prometheus/prometheus/prompb"
 
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 	"github.com/envoy-scraper/envoy-scraper/e2e/process"
 )
 
@@ -142,17 +143,8 @@ func (tl *tools) start(t *testing.T, r *rendered, node, pod, storage string, fla
 		}
 		args = append(args, arg)
 	}
-	i.Process, err = process.Start(process.Spec{
+	i.Process = parts.Run(t, process.Spec{
 		Name: pod, Path: tl.scraper, Args: args, Env: r.env(t, node, pod), LogFile: filepath.Join(t.TempDir(), pod+".log"),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		i.Kill()
-		if t.Failed() {
-			t.Logf("log of %s:\n%s", pod, i.Log())
-		}
 	})
 	return i
 }
@@ -182,24 +174,4 @@ func (i *instance) up() (pods []string, err error) {
 	}
 	slices.Sort(pods)
 	return pods, nil
-}
-
-// eventually calls check until it returns nil, and fails the test when it has not within a minute.
-func eventually(t *testing.T, what string, check func() error) {
-	t.Helper()
-	deadline := time.NewTimer(time.Minute)
-	defer deadline.Stop()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("%s: %v", what, err)
-		}
-	}
 }

@@ -5,8 +5,10 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/cluster"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 // testModes runs the program as the pods of each mode would, with nothing but the token of their service account.
@@ -47,7 +49,7 @@ func (w *world) testModes(t *testing.T) {
 				pod := fmt.Sprintf("%s-%d", c.name, i)
 				pods = append(pods, w.start(t, r, "node-1", pod, filepath.Join(t.TempDir(), "data"), "--kubeconfig="+kubeconfig))
 			}
-			eventually(t, "the targets of all pods together", func() error {
+			parts.Eventually(t, time.Minute, "the targets of all pods together", func() error {
 				var got []string
 				for _, pod := range pods {
 					up, err := pod.up()

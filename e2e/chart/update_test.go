@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 // TestUpdateWithKeptQueue: where the volume outlives the pod, the next pod delivers what the last one could not. What
@@ -40,7 +42,7 @@ func TestUpdateWithEmptyDir(t *testing.T) {
 	ended := make(chan int)
 	go func() { ended <- old.Stop(time.Minute) }()
 	tried := sink.tried.Load()
-	eventually(t, "an attempt of the pod that ends", func() error {
+	parts.Eventually(t, time.Minute, "an attempt of the pod that ends", func() error {
 		if sink.tried.Load() < tried+3 { // of which no more than those on their way are older than its end
 			return errors.New("none yet")
 		}
@@ -62,7 +64,7 @@ func fixedTarget(s *sink, values ...string) []string {
 
 func waitForScrapes(t *testing.T, p *page, n int64) {
 	t.Helper()
-	eventually(t, "scrapes", func() error {
+	parts.Eventually(t, time.Minute, "scrapes", func() error {
 		if got := p.scrapes.Load(); got < n {
 			return fmt.Errorf("%d so far, want %d", got, n)
 		}
@@ -73,7 +75,7 @@ func waitForScrapes(t *testing.T, p *page, n int64) {
 // waitForArrival: every scrape arrives, but for one that the end of the process cut off.
 func waitForArrival(t *testing.T, s *sink, scrapes int64, before time.Time) {
 	t.Helper()
-	eventually(t, "scrapes of the old pod that arrive", func() error {
+	parts.Eventually(t, time.Minute, "scrapes of the old pod that arrive", func() error {
 		if got := s.before(before); got < scrapes-1 || got == 0 {
 			return fmt.Errorf("%d of %d so far", got, scrapes)
 		}

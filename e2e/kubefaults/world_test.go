@@ -188,22 +188,7 @@ func (w *world) start() {
 // wait polls until check is content.
 func (w *world) wait(what string, check func() error) {
 	w.Helper()
-	began := time.Now()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(patience)
-	for {
-		err := check()
-		if err == nil {
-			w.Logf("%s after %v", what, time.Since(began).Round(10*time.Millisecond))
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			w.Fatalf("waited in vain until %s: %v", what, err)
-		}
-	}
+	parts.Eventually(w.T, patience, what, check)
 }
 
 func (w *world) get(path string) (int, []byte, error) {

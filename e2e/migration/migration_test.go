@@ -241,36 +241,13 @@ func (w *world) start(name, path, listen string, args []string) {
 // launch starts a program that ends with the test.
 func (w *world) launch(name, path string, args []string) *process.Process {
 	w.Helper()
-	p, err := process.Start(process.Spec{Name: name, Path: path, LogFile: filepath.Join(w.dir, name+".log"), Args: args})
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.Cleanup(func() {
-		p.Kill()
-		if w.Failed() {
-			w.Logf("log of %s:\n%s", name, p.Log())
-		}
-	})
-	return p
+	return parts.Run(w.T, process.Spec{Name: name, Path: path, LogFile: filepath.Join(w.dir, name+".log"), Args: args})
 }
 
 // until waits for a state of the world.
 func (w *world) until(what string, reached func() error) {
 	w.Helper()
-	deadline := time.After(time.Minute)
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := reached()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			w.Fatalf("not within a minute: %s: %v", what, err)
-		}
-	}
+	parts.Eventually(w.T, time.Minute, what, reached)
 }
 
 // check lets envoy-scraper read a file exactly as it is printed.

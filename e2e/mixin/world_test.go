@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/envoyproxy"
 	"github.com/envoy-scraper/envoy-scraper/e2e/mesh"
@@ -17,10 +16,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
 )
 
-const (
-	envoyStats      = "127.0.17.30:15090" // of the real Envoy
-	exitUnavailable = 3                   // envoy.sh's way to say that Envoy cannot be had on this machine
-)
+const envoyStats = "127.0.17.30:15090" // of the real Envoy
 
 // world is a mesh with a real Envoy in it, scraped and delivered to a real Prometheus.
 type world struct {
@@ -113,17 +109,8 @@ remote_write:
 		t.Fatal(err)
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", ports[0])
-	p, err := process.Start(process.Spec{
+	parts.Run(t, process.Spec{
 		Name: "envoy-scraper", Path: parts.Scraper(t), LogFile: filepath.Join(dir, "log"),
 		Args: []string{"--config.file=" + config, "--web.listen-address=" + address, "--storage.path=" + filepath.Join(dir, "data"), "--self-scrape"},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		p.Stop(15 * time.Second)
-		if t.Failed() {
-			t.Logf("log of envoy-scraper:\n%s", p.Log())
-		}
 	})
 }

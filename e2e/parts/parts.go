@@ -1,5 +1,5 @@
-// Package parts has the programs that the end-to-end tests run: built from pinned sources by scripts, which keep them in a
-// cache, or the program under test, built from the module above e2e.
+// Package parts has what the end-to-end tests share: the programs that they run, built from pinned sources by scripts, which
+// keep them in a cache, or from the module above e2e; how they run and end, and how a test waits.
 package parts
 
 import (

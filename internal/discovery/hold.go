@@ -12,7 +12,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// Hold prepares an Apply of these jobs and returns those whose rules read labels that nothing read before, so that
+// Hold prepares an Adopt of these jobs and returns those whose rules read labels that nothing read before, so that
 // what was found lacks them, and those that share a discovery with them. What is found for such a job is kept back
 // until everything was found anew; until then its new rules must not see the old groups. So what Run hands over at this
 // moment is through when Hold returns: do not call it where that would wait for the caller.

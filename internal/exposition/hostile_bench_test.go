@@ -3,7 +3,6 @@ package exposition
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"testing"
@@ -17,8 +16,6 @@ import (
 // BenchmarkHostilePages reads, on a new page each time, what an attacker prints, beside Prometheus' parser alone on the
 // same text.
 func BenchmarkHostilePages(b *testing.B) {
-	same := func(s string) func(int) string { return func(int) string { return s } }
-	numbered := func(format string) func(int) string { return func(n int) string { return fmt.Sprintf(format, n) } }
 	for name, line := range map[string]func(int) string{
 		"newlines":           same("\n"),
 		"blank lines":        same(" \n"),

@@ -36,6 +36,13 @@ func (e *endless) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// same and numbered make lines that are all alike, or say their number.
+func same(s string) func(int) string { return func(int) string { return s } }
+
+func numbered(format string) func(int) string {
+	return func(n int) string { return fmt.Sprintf(format, n) }
+}
+
 const (
 	mb       = 1 << 20
 	fewLines = 1 << 13
@@ -44,8 +51,6 @@ const (
 // TestT5HostilePagesCostLinearly reads pages of a quarter and half of a megabyte, whose lines are as short as they can be, and counts what
 // that allocates and what is kept of them afterwards.
 func TestT5HostilePagesCostLinearly(t *testing.T) {
-	same := func(s string) func(int) string { return func(int) string { return s } }
-	numbered := func(format string) func(int) string { return func(n int) string { return fmt.Sprintf(format, n) } }
 	for name, c := range map[string]struct {
 		line func(int) string
 		opts Options

@@ -200,7 +200,7 @@ func (ps *Pools) Adopt(plan *Plan) {
 	}
 }
 
-// Update takes everything that discovery knows now, but of jobs that Apply has not heard of, or took away meanwhile:
+// Update takes everything that discovery knows now, but of jobs that were not adopted, or were taken away meanwhile:
 // should they come back one day, what was found until now is long gone.
 func (ps *Pools) Update(found map[string][]*targetgroup.Group) {
 	ps.mu.Lock()
