@@ -18,9 +18,8 @@ type kind struct {
 }
 
 const (
-	mb      = 1 << 20
-	limit   = 64 * mb // body_size_limit, by default
-	sockets = 16 * mb // what may be on its way when a connection is closed
+	mb    = 1 << 20
+	limit = 64 * mb // body_size_limit, by default
 
 	head     = "HTTP/1.1 200 OK\r\n" + plain + "\r\n" // until the connection ends
 	gzipHead = "HTTP/1.1 200 OK\r\n" + plain + "Content-Encoding: gzip\r\n\r\n"
