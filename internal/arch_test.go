@@ -34,7 +34,7 @@ var allowed = map[string][]string{
 	"series":      {"hashindex"},
 	"exposition":  {"hashindex", "series"},
 	"scrape":      {"hashindex", "series", "exposition", "relabel", "discovery", "shard"},
-	"remotewrite": {"series", "queue", "relabel"},
+	"remotewrite": {"hashindex", "series", "queue", "relabel"},
 	"config":      {"discovery", "queue", "relabel", "remotewrite", "scrape", "shard"},
 	"web":         {"config", "discovery", "relabel", "scrape", "remotewrite"}, // reads their Status()
 }

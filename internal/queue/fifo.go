@@ -285,7 +285,7 @@ func (q *FIFO) Resize(lanes int) {
 	defer q.unlock()
 	old := q.newest()
 	lanes = max(1, min(lanes, maxLanes))
-	if q.closed || len(old.lanes) == lanes {
+	if q.closed {
 		return
 	}
 	for _, l := range old.lanes {

@@ -122,3 +122,20 @@ func TestASampleOnItsWayAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations for %d samples", n, benchSeries)
 	}
 }
+
+// BenchmarkRules appends pages whose series are known to an endpoint with write_relabel_configs.
+func BenchmarkRules(b *testing.B) {
+	for _, c := range ruleCases {
+		b.Run(c.name, func(b *testing.B) {
+			w, pages := ruledMesh(b, c.rules)
+			at := int64(1000)
+			samples := appendAll(b, w, pages, at)
+			defer perSample(b, samples)()
+			b.ReportAllocs()
+			for b.Loop() {
+				at += 1000
+				appendAll(b, w, pages, at)
+			}
+		})
+	}
+}

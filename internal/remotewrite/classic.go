@@ -16,8 +16,14 @@ import (
 // bounds each series had last, so that the classic series end when it does, whatever the settings are by then. Guarded by
 // the lane.
 type classics struct {
-	known  map[ruleKey]bounds
-	counts []float64 // scratch
+	known  map[classicKey]bounds
+	counts []float64   // scratch
+	whole  wholeLabels // likewise
+}
+
+type classicKey struct {
+	target uint64 // stable hash: ids are reused
+	id     series.ID
 }
 
 // bounds are the upper bounds of a series' buckets, less the last, which is infinite.
@@ -29,17 +35,14 @@ type bounds struct {
 // expand tells whether a row is taken over, and appends the classic rows that stand for it. Where the series shows
 // something else than custom buckets, the classic rows are markers, and the row itself goes its own way, unless it is
 // a marker too.
-func (c *classics) expand(l *lane, s *settings, src source, r row, key ruleKey, loose []looseRow) (_ []looseRow, taken bool) {
+func (c *classics) expand(s *settings, src source, r row, key classicKey, loose []looseRow) (_ []looseRow, taken bool) {
 	before, known := c.known[key]
 	known = known && before.gen == src.view.Gen(r.id)
 	nhcb, upper := customBuckets(r.histogram)
 	if nhcb == nil && !known {
 		return loose, false
 	}
-	ls := l.rules.whole(s, src.view, r.id, src.target)
-	if src.changed != nil {
-		ls = src.changed.labels
-	}
+	ls := c.whole.of(src.view, r.id, src.target, s.added)
 	x := expansion{labels: ls, builder: labels.NewBuilder(labels.EmptyLabels()), row: &r, loose: loose}
 	if nhcb == nil {
 		delete(c.known, key)
@@ -71,10 +74,10 @@ func (c *classics) expand(l *lane, s *settings, src source, r row, key ruleKey, 
 	return x.loose, true
 }
 
-func (c *classics) keep(key ruleKey, b bounds) {
+func (c *classics) keep(key classicKey, b bounds) {
 	switch {
 	case c.known == nil:
-		c.known = map[ruleKey]bounds{}
+		c.known = map[classicKey]bounds{}
 	case len(c.known) >= maxHistory:
 		clear(c.known)
 	}
@@ -141,8 +144,7 @@ func (x *expansion) put(suffix, le string, v float64, start int64, exemplars []s
 		x.builder.Set(model.BucketLabel, le)
 	}
 	ls := x.builder.Labels()
-	hash := hashLabels(ls)
 	r := *x.row
 	r.value, r.start, r.histogram, r.exemplars = v, start, nil, exemplars
-	x.loose = append(x.loose, looseRow{row: r, hash: hash, changed: &ruling{kept: true, labels: ls, hash: hash}})
+	x.loose = append(x.loose, looseRow{row: r, hash: hashLabels(ls), text: ls})
 }

@@ -84,10 +84,13 @@ func yamlEqual(a, b any) bool {
 type settings struct {
 	EndpointConfig
 	external      []labels.Label // sorted, none empty
+	added         []labels.Label // external labels that the encoder adds: none where rules have made them part of each series
 	externalSet   labels.Labels
 	flushDeadline time.Duration
 	ephemeral     bool
 	client        poster
+
+	rulesChangeLabels bool // write_relabel_configs do more than keep and drop whole series
 }
 
 func newSettings(cfg Config, ec EndpointConfig) *settings {
@@ -97,6 +100,9 @@ func newSettings(cfg Config, ec EndpointConfig) *settings {
 			s.external = append(s.external, l)
 		}
 	})
+	if s.rulesChangeLabels = canChangeLabels(ec.WriteRelabelConfigs); !s.rulesChangeLabels {
+		s.added = s.external
+	}
 	return s
 }
 

@@ -1,9 +1,7 @@
 package remotewrite
 
 import (
-	"cmp"
 	"context"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,7 +30,9 @@ type endpoint struct {
 	former    map[int]<-chan struct{} // by index, when the lane ended that went last; guarded by shape
 	resettled chan struct{}           // the settings may want another number of lanes
 
-	encoders encoders // the senders' own
+	encoders encoders  // the senders' own
+	rules    rules     // what write_relabel_configs make of each series
+	scratch  sync.Pool // of *appendScratch
 
 	settings atomic.Pointer[settings]
 	health   health
@@ -72,125 +72,9 @@ func (e *endpoint) laneOf(hash uint64) *lane {
 	return all[hash%uint64(len(all))]
 }
 
-// append packs a batch. Series that kept their target's labels go through the lane of the target, all others,
-// the loose ones, through the lane of their own labels.
-func (e *endpoint) append(v series.View, b *series.Batch) {
-	e.metrics.appended.Add(float64(b.Len()))
-	e.shape.RLock()
-	defer e.shape.RUnlock()
-	s := e.settings.Load()
-	loose := e.appendWhole(s, v, b)
-	if len(loose) > 0 {
-		e.appendLoose(s, v, b.Target, loose)
-	}
-}
-
-// looseRow is a row that does not go with its target.
-type looseRow struct {
-	row
-	hash    uint64
-	changed *ruling
-}
-
-func (e *endpoint) appendWhole(s *settings, v series.View, b *series.Batch) (loose []looseRow) {
-	hash := v.TargetHash(b.Target)
-	l := e.laneOf(hash)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-
-	t := l.sent.target(hash)
-	added := false
-	src := source{view: v, target: b.Target}
-	cursor := openRows(v, b)
-	l.enc.beginBatch()
-	for r := (row{}); cursor.next(&r); {
-		var changed *ruling
-		if len(s.WriteRelabelConfigs) > 0 {
-			ruled := l.rules.rule(s, v, r.id, b.Target, hash)
-			if !ruled.kept {
-				e.metrics.drop(relabelled, 1)
-				continue
-			}
-			if ruled.changed() {
-				changed = ruled
-			}
-		}
-		if r.ownTime {
-			t.setTimed(v, r.id)
-		}
-		if s.ConvertNHCBToClassic {
-			have, taken := len(loose), false
-			loose, taken = l.classics.expand(l, s, source{view: v, target: b.Target, changed: changed}, r, ruleKey{hash, r.id}, loose)
-			more := len(loose) - have
-			if taken {
-				more-- // the row itself was counted with its batch
-			}
-			e.metrics.appended.Add(float64(more))
-			if taken {
-				continue
-			}
-		}
-		switch {
-		case r.histogram != nil && !s.SendNativeHistograms:
-			e.metrics.drop(unsupported, 1)
-		case changed != nil:
-			loose = append(loose, looseRow{row: r, hash: changed.hash, changed: changed})
-		case r.ownTime || !v.Whole(r.parts.Stem) || t.isTimed(v, r.id):
-			l.enc.pairs = v.Labels(l.enc.pairs[:0], r.id, b.Target)
-			loose = append(loose, looseRow{row: r, hash: hashSeries(v, l.enc.pairs)})
-		case !t.takes(v, r.id, b.Time):
-			e.metrics.drop(notNewer, 1)
-		default:
-			if !added && t.request == l.open.number {
-				l.seal(e) // no request holds two samples of a series
-			}
-			added = l.add(e, s, src, &r) || added
-		}
-	}
-	l.flush(e)
-	t.batch(b.Time, added, l.open.number)
-	return loose
-}
-
-func (e *endpoint) appendLoose(s *settings, v series.View, target series.TargetID, loose []looseRow) {
-	all := e.all()
-	lanes := uint64(len(all))
-	slices.SortStableFunc(loose, func(a, b looseRow) int { return cmp.Compare(a.hash%lanes, b.hash%lanes) })
-	for len(loose) > 0 {
-		at := loose[0].hash % lanes
-		n := 1
-		for n < len(loose) && loose[n].hash%lanes == at {
-			n++
-		}
-		e.appendLooseTo(all[at], s, v, target, loose[:n])
-		loose = loose[n:]
-	}
-}
-
-func (e *endpoint) appendLooseTo(l *lane, s *settings, v series.View, target series.TargetID, loose []looseRow) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.enc.beginBatch()
-	for i := range loose {
-		r := &loose[i]
-		h := l.sent.series(r.hash)
-		if r.time <= h.newest {
-			e.metrics.drop(notNewer, 1)
-			continue
-		}
-		if h.request == l.open.number {
-			l.seal(e)
-		}
-		if l.add(e, s, source{view: v, target: target, changed: r.changed}, &r.row) {
-			l.sent.put(r.hash, looseHistory{newest: r.time, request: l.open.number})
-		}
-	}
-	l.flush(e)
-}
-
 // reconfigure goes on under new settings; the backlog stays.
 func (e *endpoint) reconfigure(s *settings) {
-	old := e.settings.Swap(s)
+	old := e.exchange(s)
 	e.metrics.protocol.Set(float64(e.health.reset(s)))
 	e.life.Lock()
 	close(e.replaced)
@@ -279,6 +163,7 @@ func (e *endpoint) serve(ctx context.Context, start func([]*lane)) {
 			s := e.settings.Load()
 			start(e.resize(max(s.lanes(), min(len(e.all()), s.QueueConfig.MaxShards))))
 		case <-tick.C:
+			e.rules.sweep(e.table, time.Now())
 			start(e.resize(e.outgrown(&g)))
 		}
 	}
@@ -315,6 +200,7 @@ func (e *endpoint) end() {
 	for _, l := range e.all() {
 		l.sealDue(e, true)
 	}
+	e.rules.clear(e.table, true)
 	left, outlasts := e.queue.Stats(), e.outlasts()
 	loss, err := e.queue.Close()
 	e.settings.Load().client.close()

@@ -122,11 +122,11 @@ func (e *endpoint) spread(old []*lane) {
 			l.sent.keep(hash, t)
 			l.mu.Unlock()
 		}
-		for hash, s := range h.loose {
-			s.request = 0
-			l := e.laneOf(hash)
+		for _, s := range h.loose.all {
+			l := e.laneOf(s.hash)
 			l.mu.Lock()
-			l.sent.keepLoose(hash, s)
+			to := l.sent.loose.of(s.hash, s.used)
+			to.newest = max(to.newest, s.newest)
 			l.mu.Unlock()
 		}
 	}

@@ -3,6 +3,7 @@ package remotewrite
 import (
 	"time"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/hashindex"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -10,6 +11,10 @@ const (
 	historySweep = 10 * time.Minute
 	historyIdle  = 3 * time.Hour
 	maxHistory   = 1 << 20 // entries of one kind in a lane
+
+	// disorderMemory is for how long, in the time of samples, a target remembers that its batches came out of order,
+	// and the times of series that no batch had.
+	disorderMemory = 30 * time.Minute
 )
 
 // history is what a lane remembers of what it was given, so that nothing goes out that storage would refuse as
@@ -17,7 +22,7 @@ const (
 // goes its own way (loose). Forgetting costs the check, nothing else. Guarded by the lane.
 type history struct {
 	targets map[uint64]*targetHistory // by the stable hash of the labels: ids are reused
-	loose   map[uint64]looseHistory   // by the stable hash of the final labels
+	loose   looseHistories
 	swept   time.Time
 }
 
@@ -25,33 +30,27 @@ type targetHistory struct {
 	newest  int64
 	request uint64 // number of the request that has it
 	used    time.Time
-	// timed are the series, by id and generation, that came with timestamps of their own: they stay loose for
-	// good, so that a marker without one cannot overtake them in another lane. Usually nil.
-	timed map[uint64]struct{}
-	// each is the newest time of each series, by id and generation, once two targets that differ in nothing but
-	// their address were seen to share the labels: their scrapes may end in another order than they began.
-	// Series not in it are as old as since. Nil as long as every batch was newer than the one before.
-	each  map[uint64]int64
-	since int64
-}
-
-type looseHistory struct {
-	newest  int64
-	request uint64
-	used    time.Time
+	// timed are the series, by id and generation, that came with timestamps of their own, with the time of the batch
+	// that had them last: they stay loose, so that a marker without one cannot overtake them in another lane. Usually
+	// nil.
+	timed map[uint64]int64
+	// each is the newest time of each series, by id and generation, after a batch came that was not newer than the one
+	// before: two targets that differ in nothing but their address share the labels, and their scrapes may end in
+	// another order than they began. Series not in it are as old as since. Nil as long as batches come in order.
+	each     map[uint64]int64
+	since    int64
+	disorder int64 // newest when a batch came last that was not newer
+	pruned   int64 // time of the batch at which times of vanished series were forgotten last
 }
 
 // target returns the history of a target, new if need be.
 func (h *history) target(hash uint64) *targetHistory {
 	t := h.targets[hash]
 	now := time.Now()
+	h.sweep(now)
 	if t == nil {
-		h.sweep(now)
-		if h.targets == nil {
-			h.targets = map[uint64]*targetHistory{}
-		}
 		t = &targetHistory{newest: minTime}
-		h.targets[hash] = t
+		h.keep(hash, t)
 	}
 	t.used = now
 	return t
@@ -65,14 +64,7 @@ func (h *history) keep(hash uint64, t *targetHistory) {
 	h.targets[hash] = t
 }
 
-func (h *history) keepLoose(hash uint64, s looseHistory) {
-	if h.loose == nil {
-		h.loose = map[uint64]looseHistory{}
-	}
-	h.loose[hash] = s
-}
-
-// takes tells whether a sample is newer than the last one of its series, and remembers it where that is kept.
+// takes reports whether a sample is newer than the last one of its series, and remembers it where that is kept.
 func (t *targetHistory) takes(v series.View, id series.ID, at int64) bool {
 	if t.each == nil {
 		return at > t.newest
@@ -95,39 +87,54 @@ func (t *targetHistory) takes(v series.View, id series.ID, at int64) bool {
 
 // batch notes that a batch is through; request is the number of the one that has its last sample.
 func (t *targetHistory) batch(at int64, added bool, request uint64) {
-	if at <= t.newest && t.each == nil {
-		t.each, t.since = map[uint64]int64{}, t.newest
+	if at <= t.newest {
+		t.disorder = t.newest
+		if t.each == nil {
+			t.each, t.since = map[uint64]int64{}, t.newest
+		}
 	}
 	if added {
 		t.newest, t.request = max(t.newest, at), request
 	}
+	t.prune(at)
+}
+
+// prune forgets the times of series that no batch had for a while, and of all once batches come in order again.
+func (t *targetHistory) prune(at int64) {
+	span := disorderMemory.Milliseconds()
+	if t.each == nil && len(t.timed) == 0 || at-t.pruned <= span {
+		return
+	}
+	t.pruned = at
+	oldest := at - span
+	for key, last := range t.timed {
+		if last < oldest {
+			delete(t.timed, key)
+		}
+	}
+	if t.each == nil {
+		return
+	}
+	if t.disorder < oldest {
+		t.each = nil
+		return
+	}
+	t.since = max(t.since, oldest)
+	left := make(map[uint64]int64, len(t.each)) // a map does not shrink
+	for key, last := range t.each {
+		if last > t.since {
+			left[key] = last
+		}
+	}
+	t.each = left
 }
 
 // minTime is older than every sample.
 const minTime = -1 << 63
 
-// series returns the history of a loose series; put stores it back.
-func (h *history) series(hash uint64) looseHistory {
-	if s, ok := h.loose[hash]; ok {
-		return s
-	}
-	return looseHistory{newest: minTime}
-}
-
-func (h *history) put(hash uint64, s looseHistory) {
-	s.used = time.Now()
-	if h.loose == nil {
-		h.loose = map[uint64]looseHistory{}
-	}
-	if len(h.loose) >= maxHistory {
-		h.sweep(s.used)
-	}
-	h.loose[hash] = s
-}
-
 // sweep forgets what was idle, now and then; and everything when that is not enough.
 func (h *history) sweep(now time.Time) {
-	full := len(h.loose) >= maxHistory || len(h.targets) >= maxHistory
+	full := len(h.loose.all) >= maxHistory || len(h.targets) >= maxHistory
 	if !full && now.Sub(h.swept) < historySweep {
 		return
 	}
@@ -137,13 +144,9 @@ func (h *history) sweep(now time.Time) {
 			delete(h.targets, k)
 		}
 	}
-	for k, s := range h.loose {
-		if now.Sub(s.used) > historyIdle {
-			delete(h.loose, k)
-		}
-	}
-	if len(h.loose) >= maxHistory {
-		clear(h.loose)
+	h.loose.forget(now.Add(-historyIdle))
+	if len(h.loose.all) >= maxHistory {
+		h.loose = looseHistories{}
 	}
 	if len(h.targets) >= maxHistory {
 		clear(h.targets)
@@ -152,7 +155,7 @@ func (h *history) sweep(now time.Time) {
 
 func idKey(v series.View, id series.ID) uint64 { return uint64(id)<<32 | uint64(v.Gen(id)) }
 
-// isTimed tells whether a series has ever come with a timestamp of its own.
+// isTimed reports whether a series has come with a timestamp of its own of late.
 func (t *targetHistory) isTimed(v series.View, id series.ID) bool {
 	if t.timed == nil {
 		return false
@@ -161,12 +164,67 @@ func (t *targetHistory) isTimed(v series.View, id series.ID) bool {
 	return ok
 }
 
-func (t *targetHistory) setTimed(v series.View, id series.ID) {
+func (t *targetHistory) setTimed(v series.View, id series.ID, batch int64) {
 	if t.timed == nil {
-		t.timed = map[uint64]struct{}{}
+		t.timed = map[uint64]int64{}
 	}
 	if len(t.timed) >= maxHistory {
 		clear(t.timed)
 	}
-	t.timed[idKey(v, id)] = struct{}{}
+	t.timed[idKey(v, id)] = batch
 }
+
+// looseHistories are the histories of loose series, found by the stable hash of their labels.
+//
+// Cost: 24 bytes a series and some 7 of index.
+type looseHistories struct {
+	all   []looseHistory
+	index hashindex.Index // of all
+	next  uint32          // after the one that was asked for last: a page has its series in the same order at each scrape
+}
+
+type looseHistory struct {
+	hash    uint64
+	newest  int64
+	request uint32 // low bits of the number of the request that has it
+	used    uint32 // when, in minutes since 1970
+}
+
+func (h *looseHistories) hashOf(n uint32) uint64 { return h.all[n].hash }
+
+// of returns the history of a series, new if need be. It is valid until the next call.
+func (h *looseHistories) of(hash uint64, nowMinutes uint32) *looseHistory {
+	n, ok := h.next, true
+	if int(n) >= len(h.all) || h.all[n].hash != hash {
+		n, ok = h.index.Find(hash, func(n uint32) bool { return h.all[n].hash == hash })
+	}
+	if !ok {
+		n = uint32(len(h.all))
+		h.all = append(h.all, looseHistory{hash: hash, newest: minTime})
+		h.index.Add(hash, n, h.hashOf)
+	}
+	h.next = n + 1
+	h.all[n].used = nowMinutes
+	return &h.all[n]
+}
+
+// forget drops what was used last before then.
+func (h *looseHistories) forget(then time.Time) {
+	before := unixMinutes(then)
+	var left looseHistories
+	for _, s := range h.all {
+		if s.used >= before {
+			left.all = append(left.all, s)
+		}
+	}
+	if len(left.all) == len(h.all) {
+		return
+	}
+	left.index.Reset(len(left.all))
+	for n, s := range left.all {
+		left.index.Add(s.hash, uint32(n), left.hashOf)
+	}
+	*h = left
+}
+
+func unixMinutes(t time.Time) uint32 { return uint32(t.Unix() / 60) }

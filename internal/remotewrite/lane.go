@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/prometheus/model/labels"
+
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
@@ -29,7 +31,6 @@ type lane struct {
 	fragment queue.Record // what the encoder holds, less its bytes
 	open     openRequest
 	sent     history
-	rules    ruleCache
 	classics classics
 }
 
@@ -47,11 +48,11 @@ func newLane(index int) *lane {
 	return &lane{index: index, wake: make(chan struct{}, 1), ended: make(chan struct{}), open: openRequest{number: 1}}
 }
 
-// source is where a row's labels come from: the table, or a rule that changed them.
+// source is where a row's labels come from: the table, with the external labels that the settings add, or a text.
 type source struct {
-	view    series.View
-	target  series.TargetID
-	changed *ruling // nil: the table's, with the external labels
+	view   series.View
+	target series.TargetID
+	text   labels.Labels // empty: the table has them
 }
 
 // add puts one row into the open request. The caller holds mu, has looked at the history, and flushes when its
@@ -63,16 +64,16 @@ func (l *lane) add(e *endpoint, s *settings, src source, r *row) bool {
 	}
 	if l.open.samples == 0 {
 		l.open.settings = s
-		l.enc.begin(len(s.external) > 0 || len(s.WriteRelabelConfigs) > 0 || s.SendExemplars || s.ConvertNHCBToClassic)
+		l.enc.begin(len(s.added) > 0 || s.SendExemplars || s.ConvertNHCBToClassic)
 		l.fragment = queue.Record{First: true}
 	}
-	with := sending{exemplars: s.SendExemplars, metadata: s.MetadataConfig.Send, external: s.external}
+	with := sending{exemplars: s.SendExemplars, metadata: s.MetadataConfig.Send, external: s.added}
 	var exemplars int
 	var ok bool
-	if src.changed != nil {
-		exemplars, ok = l.enc.addText(src.view, src.changed.labels, r, with)
+	if !src.text.IsEmpty() {
+		exemplars, ok = l.enc.addText(src.view, src.text, r, with)
 	} else {
-		f := l.enc.form(src.view, r.parts.Stem, src.target, s.external)
+		f := l.enc.form(src.view, r.parts.Stem, src.target, s.added)
 		exemplars, ok = l.enc.add(src.view, f, r, with)
 	}
 	if !ok {

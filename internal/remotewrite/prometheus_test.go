@@ -104,16 +104,14 @@ func (db *tsdb) judge(s arrival) string {
 			return words
 		}
 	}
-	newest, known := db.newest[s.labels]
-	switch {
-	case known && s.at < newest.at:
-		db.late[s.labels]++
-		return "out of order sample"
-	case known && s.at == newest.at && s.bits != newest.bits:
-		db.late[s.labels]++
-		return "duplicate sample for timestamp"
+	words := ""
+	if newest, known := db.newest[s.labels]; known {
+		words = refusal(&newest, s.point)
 	}
-	return ""
+	if words != "" {
+		db.late[s.labels]++
+	}
+	return words
 }
 
 func (db *tsdb) store(s arrival) {

@@ -34,7 +34,9 @@ type point struct {
 	bits uint64
 }
 
-// receiver is a poster that decodes what it gets with Prometheus' own types.
+// receiver is a poster that decodes what it gets with Prometheus' own types, and takes of a series what Prometheus'
+// storage takes: what is newer than its newest sample, and that sample again. A 1.0 request with anything else in it is
+// refused whole, of a 2.0 request the rest is written.
 type receiver struct {
 	t     *testing.T
 	delay time.Duration // before it looks at a request
@@ -45,7 +47,7 @@ type receiver struct {
 	requests int                // all, refused ones included
 	accepted int
 	sizes    []int // series of each accepted request
-	disorder int   // samples not newer than the one before of their series
+	disorder int   // samples that were not newer than the one before of their series, refused or not
 }
 
 func newReceiver(t *testing.T) *receiver { return &receiver{t: t, arrived: map[string][]point{}} }
@@ -85,16 +87,51 @@ func (r *receiver) post(ctx context.Context, body []byte, p protocol, _ int) ans
 	if _, confirmed := written(a.header); p == v2 && !confirmed {
 		return a // took the body for a message without known fields
 	}
-	r.accepted++
-	r.sizes = append(r.sizes, len(got))
+	good := make([]arrival, 0, len(got))
+	words := ""
 	for _, s := range got {
-		known := r.arrived[s.labels]
-		if n := len(known); n > 0 && known[n-1].at >= s.at {
+		if against := refusal(r.newest(s.labels), s.point); against != "" {
+			words = cmp.Or(words, against)
+			r.disorder++
+			continue
+		}
+		good = append(good, s)
+	}
+	if words != "" {
+		a = fine(p, len(good))
+		a.status, a.message = http.StatusBadRequest, words
+		if p == v1 {
+			return a
+		}
+	}
+	r.accepted++
+	r.sizes = append(r.sizes, len(good))
+	for _, s := range good {
+		if newest := r.newest(s.labels); newest != nil && newest.at == s.at {
 			r.disorder++
 		}
-		r.arrived[s.labels] = append(known, s.point)
+		r.arrived[s.labels] = append(r.arrived[s.labels], s.point)
 	}
 	return a
+}
+
+// newest is the last sample of a series that arrived, or nil.
+func (r *receiver) newest(series string) *point {
+	if ps := r.arrived[series]; len(ps) > 0 {
+		return &ps[len(ps)-1]
+	}
+	return nil
+}
+
+// refusal is what Prometheus' storage says to a sample of a series with this newest sample; "": it takes it.
+func refusal(newest *point, p point) string {
+	switch {
+	case newest == nil || p.at > newest.at || p == *newest:
+		return ""
+	case p.at == newest.at:
+		return "duplicate sample for timestamp"
+	}
+	return "out of order sample"
 }
 
 // isMetadata tells that a 1.0 request is about families only.

@@ -61,3 +61,10 @@ func (c *rows) next(r *row) bool {
 	r.exemplars = b.Exemplars[first:c.exemplars]
 	return true
 }
+
+// become makes the row one of another series: what a rule made of its own. What is known of its family stays.
+func (r *row) become(v series.View, id series.ID) {
+	meta := r.parts.Meta
+	r.id, r.parts = id, v.Parts(id)
+	r.parts.Meta = meta
+}

@@ -1,6 +1,9 @@
 package remotewrite
 
 import (
+	"cmp"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -10,103 +13,280 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// ruling is what write_relabel_configs make of a series of a target.
-type ruling struct {
-	kept   bool
-	labels labels.Labels // the whole set, external labels included; empty if the rules changed nothing
-	hash   uint64        // of labels
+const (
+	ruleSweep = time.Minute
+	ruleIdle  = 5 * time.Minute // a result that no batch asked for during this time is forgotten
+)
 
-	gen  uint32 // of the series' id
-	used int64  // sweep in which it was asked for last
+// rules applies the write_relabel_configs of an endpoint once for each series of each target, not once for each
+// sample. Where rules can change labels, their result is interned in the table as a series of its own, so that it is
+// encoded like any other series, and replicas share it. The zero value is ready.
+//
+// Cost: 24 bytes for each series of each target, and the table's share of each result (see series.Table).
+//
+// Locks: a ruledTarget's mu before mu; neither is taken with the lock of a lane or of the table held.
+type rules struct {
+	mu      sync.Mutex              // guards the following
+	targets map[uint64]*ruledTarget // by the stable hash of the target's labels: ids are reused
+	swept   time.Time
+	closed  bool // the endpoint has ended: nothing is kept
 }
 
-// changed tells that the labels are not the table's any more.
-func (r *ruling) changed() bool { return r.kept && !r.labels.IsEmpty() }
+// ruledTarget is what the rules make of the series of one target.
+type ruledTarget struct {
+	used time.Time // guarded by rules.mu
+	born time.Time // immutable
 
-type ruleKey struct {
-	target uint64 // stable hash: ids are reused
-	id     series.ID
+	mu       sync.Mutex // guards the following; held while a batch of the target is appended
+	gone     bool       // forgotten: another one has its place
+	settings *settings  // whose rules these are
+	results  []ruleResult
+	pruned   time.Time
 }
 
-// ruleCache applies the rules once per series and target label set. Guarded by the lane.
-type ruleCache struct {
-	settings *settings // whose rules these are
-	rulings  map[ruleKey]*ruling
-	sweeps   int64
-	swept    time.Time
-	builder  *labels.Builder
-	scratch  labels.ScratchBuilder
-	pairs    []series.Pair
+// ruleResult is what the rules make of one series of a target. A target has them in ascending order of id:
+// {id: 17, result: 17} a series that the rules left as it was, {id: 18, result: 0} one that they dropped,
+// {id: 19, result: 3041} one whose labels they changed.
+type ruleResult struct {
+	id, result series.ID
+	gen        uint32 // of id
+	used       uint32 // when a batch asked last, in seconds since the target was born
+	hash       uint64 // of the labels of result; 0 where the rules cannot change labels
 }
 
-// rule returns what the rules of s make of a series.
-func (c *ruleCache) rule(s *settings, v series.View, id series.ID, target series.TargetID, hash uint64) *ruling {
-	if c.settings != s {
-		*c = ruleCache{settings: s, rulings: map[ruleKey]*ruling{}, swept: time.Now(), builder: labels.NewBuilder(labels.EmptyLabels())}
+// ruledRow is the result for one row of a batch.
+type ruledRow struct {
+	series series.ID // 0: dropped
+	hash   uint64
+}
+
+// owns reports whether the result holds a reference of its own in the table.
+func (r *ruleResult) owns() bool { return r.result != 0 && r.result != r.id }
+
+// judge applies the rules of s to the series of a batch, and puts what they make of each row into out. The target is
+// locked: the caller calls release after the batch is encoded.
+func (x *rules) judge(table *series.Table, s *settings, b *series.Batch, out *ruledRows) *ruledTarget {
+	var hash uint64
+	table.Read(func(v series.View) { hash = v.TargetHash(b.Target) })
+	t := x.lock(hash)
+	now := time.Now()
+	if t.settings != s {
+		t.forget(table)
+		t.settings, t.pruned = s, now
 	}
-	key := ruleKey{hash, id}
-	r := c.rulings[key]
-	if r == nil || r.gen != v.Gen(id) {
-		if r == nil {
-			c.sweep()
+	t.look(table, b, now, out)
+	if len(out.missing) > 0 || now.Sub(t.pruned) > ruleIdle {
+		t.learn(table, s, b.Target, now, out.missing)
+		t.look(table, b, now, out)
+	}
+	return t
+}
+
+// lock returns the locked target, a new one if need be.
+func (x *rules) lock(hash uint64) *ruledTarget {
+	for {
+		x.mu.Lock()
+		t := x.targets[hash]
+		if t == nil {
+			t = &ruledTarget{born: time.Now(), gone: x.closed}
+			if !x.closed {
+				if x.targets == nil {
+					x.targets = map[uint64]*ruledTarget{}
+				}
+				x.targets[hash] = t
+			}
 		}
-		r = c.apply(s, v, id, target)
-		c.rulings[key] = r
+		t.used = time.Now()
+		closed := x.closed
+		x.mu.Unlock()
+		if t.mu.Lock(); !t.gone || closed {
+			return t
+		}
+		t.mu.Unlock()
 	}
-	r.used = c.sweeps
-	return r
 }
 
-// whole is the label set of a series as the rules see it: external labels included.
-func (c *ruleCache) whole(s *settings, v series.View, id series.ID, target series.TargetID) labels.Labels {
-	if c.builder == nil {
-		c.builder = labels.NewBuilder(labels.EmptyLabels())
+// release unlocks the target.
+func (t *ruledTarget) release(table *series.Table) {
+	if t.gone { // the endpoint has ended meanwhile
+		t.forget(table)
 	}
-	c.pairs = v.Labels(c.pairs[:0], id, target)
-	c.scratch.Reset()
-	for _, p := range c.pairs {
+	t.mu.Unlock()
+}
+
+// ruledRows is what the rules make of the rows of a batch.
+type ruledRows struct {
+	rows    []ruledRow  // parallel to the batch's
+	missing []series.ID // series that have no result yet
+}
+
+// look fills out for a batch.
+func (t *ruledTarget) look(table *series.Table, b *series.Batch, now time.Time, out *ruledRows) {
+	seconds := t.age(now)
+	rows, missing := slices.Grow(out.rows[:0], b.Len()), out.missing[:0]
+	table.Read(func(v series.View) {
+		next := 0 // a page has its series in the same order at each scrape
+		for _, id := range b.Series {
+			found := next < len(t.results) && t.results[next].id == id
+			if !found {
+				next, found = slices.BinarySearchFunc(t.results, id, func(r ruleResult, id series.ID) int { return cmp.Compare(r.id, id) })
+			}
+			if !found || t.results[next].gen != v.Gen(id) {
+				missing = append(missing, id)
+				rows = append(rows, ruledRow{})
+				continue
+			}
+			r := &t.results[next]
+			r.used = seconds
+			rows = append(rows, ruledRow{r.result, r.hash})
+			next++
+		}
+	})
+	out.rows, out.missing = rows, missing
+}
+
+// learn applies the rules to series that have no result, and forgets results that were idle.
+func (t *ruledTarget) learn(table *series.Table, s *settings, target series.TargetID, now time.Time, missing []series.ID) {
+	seconds := t.age(now)
+	var w wholeLabels
+	slices.Sort(missing)
+	fresh := make([]ruleResult, 0, len(missing))
+	for _, id := range slices.Compact(missing) {
+		r := w.apply(table, s, id, target)
+		r.used = seconds
+		fresh = append(fresh, r)
+	}
+	kept := make([]ruleResult, 0, len(t.results)+len(fresh))
+	var left []series.ID
+	for _, r := range t.results {
+		for len(fresh) > 0 && fresh[0].id < r.id {
+			kept, fresh = append(kept, fresh[0]), fresh[1:]
+		}
+		replaced := len(fresh) > 0 && fresh[0].id == r.id
+		if idle := time.Duration(seconds-r.used) * time.Second; !replaced && idle <= ruleIdle {
+			kept = append(kept, r)
+		} else if r.owns() {
+			left = append(left, r.result)
+		}
+	}
+	t.results, t.pruned = slices.Clip(append(kept, fresh...)), now
+	table.Release(slices.Values(left))
+}
+
+// forget gives back what the target holds.
+func (t *ruledTarget) forget(table *series.Table) {
+	var left []series.ID
+	for i := range t.results {
+		if r := &t.results[i]; r.owns() {
+			left = append(left, r.result)
+		}
+	}
+	t.results = nil
+	table.Release(slices.Values(left))
+}
+
+// sweep forgets targets that were idle. It does nothing if it did so a moment ago.
+func (x *rules) sweep(table *series.Table, now time.Time) {
+	x.mu.Lock()
+	var idle []*ruledTarget
+	if now.Sub(x.swept) >= ruleSweep {
+		x.swept = now
+		for hash, t := range x.targets {
+			if now.Sub(t.used) > ruleIdle {
+				delete(x.targets, hash)
+				idle = append(idle, t)
+			}
+		}
+	}
+	x.mu.Unlock()
+	retire(table, idle)
+}
+
+// clear forgets all: the rules are others now. last: the endpoint has ended, and nothing is kept from now on.
+func (x *rules) clear(table *series.Table, last bool) {
+	x.mu.Lock()
+	var all []*ruledTarget
+	for _, t := range x.targets {
+		all = append(all, t)
+	}
+	x.targets = nil
+	x.closed = x.closed || last
+	x.mu.Unlock()
+	retire(table, all)
+}
+
+func retire(table *series.Table, all []*ruledTarget) {
+	for _, t := range all {
+		t.mu.Lock()
+		t.gone = true
+		t.forget(table)
+		t.mu.Unlock()
+	}
+}
+
+func (t *ruledTarget) age(now time.Time) uint32 { return uint32(now.Sub(t.born) / time.Second) }
+
+// wholeLabels makes label sets as the rules see them: external labels included. It keeps memory for the next one.
+type wholeLabels struct {
+	builder *labels.Builder
+	scratch labels.ScratchBuilder
+	pairs   []series.Pair
+}
+
+func (w *wholeLabels) of(v series.View, id series.ID, target series.TargetID, external []labels.Label) labels.Labels {
+	if w.builder == nil {
+		w.builder = labels.NewBuilder(labels.EmptyLabels())
+	}
+	w.pairs = v.Labels(w.pairs[:0], id, target)
+	w.scratch.Reset()
+	for _, p := range w.pairs {
 		if p.Value != 0 {
-			c.scratch.Add(v.String(p.Name), v.String(p.Value))
+			w.scratch.Add(v.String(p.Name), v.String(p.Value))
 		}
 	}
-	c.builder.Reset(c.scratch.Labels())
-	for _, l := range s.external {
-		if c.builder.Get(l.Name) == "" {
-			c.builder.Set(l.Name, l.Value)
+	w.builder.Reset(w.scratch.Labels())
+	for _, l := range external {
+		if w.builder.Get(l.Name) == "" {
+			w.builder.Set(l.Name, l.Value)
 		}
 	}
-	return c.builder.Labels()
+	return w.builder.Labels()
 }
 
-func (c *ruleCache) apply(s *settings, v series.View, id series.ID, target series.TargetID) *ruling {
-	before := c.whole(s, v, id, target)
-	r := &ruling{gen: v.Gen(id)}
-	if r.kept = relabel.ProcessBuilder(c.builder, s.WriteRelabelConfigs...); !r.kept {
+// apply applies the rules of s to one series. A result that is another series has one reference more in the table.
+func (w *wholeLabels) apply(table *series.Table, s *settings, id series.ID, target series.TargetID) ruleResult {
+	r := ruleResult{id: id}
+	table.Read(func(v series.View) {
+		r.gen = v.Gen(id)
+		w.of(v, id, target, s.external)
+	})
+	if !relabel.ProcessBuilder(w.builder, s.WriteRelabelConfigs...) {
 		return r
 	}
-	after := c.builder.Labels()
+	if !s.rulesChangeLabels {
+		r.result = id
+		return r
+	}
+	after := w.builder.Labels()
 	if after.IsEmpty() {
-		r.kept = false // as Prometheus: nothing is left to send
-		return r
+		return r // nothing is left to send; Prometheus drops it, too
 	}
-	if !labels.Equal(before, after) {
-		r.labels, r.hash = after, hashLabels(after)
+	r.result, r.hash = table.Intern(target, after), hashLabels(after)
+	if r.result == id {
+		table.Release(slices.Values([]series.ID{id})) // the batch's owner holds a reference
 	}
 	return r
 }
 
-// sweep forgets rulings that nobody asked for since the last sweep.
-func (c *ruleCache) sweep() {
-	if time.Since(c.swept) < historySweep {
-		return
-	}
-	for k, r := range c.rulings {
-		if r.used != c.sweeps {
-			delete(c.rulings, k)
+// canChangeLabels reports whether rules do more than keep and drop whole series.
+func canChangeLabels(rules []*relabel.Config) bool {
+	return slices.ContainsFunc(rules, func(r *relabel.Config) bool {
+		switch r.Action {
+		case relabel.Keep, relabel.Drop, relabel.KeepEqual, relabel.DropEqual:
+			return false
 		}
-	}
-	c.swept = time.Now()
-	c.sweeps++
+		return true
+	})
 }
 
 // hashLabels is the same in every process. It must agree with hashSeries.

@@ -78,7 +78,19 @@ const maxMasked = 64
 func (t *Table) Add(target TargetID, final labels.Labels, m Meta) ID {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	id := t.add(target, final)
+	t.setMeta(t.entries.at(id), m)
+	return id
+}
 
+// Intern is Add for labels that no page has, such as the result of a rule: what is known of the family stays as it is.
+func (t *Table) Intern(target TargetID, final labels.Labels) ID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.add(target, final)
+}
+
+func (t *Table) add(target TargetID, final labels.Labels) ID {
 	shared, name, le := t.split(target, final)
 	stem, known := t.stems.find(shared)
 	if known {
@@ -87,9 +99,7 @@ func (t *Table) Add(target TargetID, final labels.Labels, m Meta) ID {
 			return e.name == name && e.le == le && e.stem == stem
 		})
 		if ok {
-			e := t.entries.at(ID(n))
-			e.refs++
-			t.setMeta(e, m)
+			t.entries.at(ID(n)).refs++
 			return ID(n)
 		}
 	} else {
@@ -102,10 +112,10 @@ func (t *Table) Add(target TargetID, final labels.Labels, m Meta) ID {
 	t.stems.all[stem].refs++
 	t.retain(name)
 	t.retain(le)
-	return t.add(entry{name: name, le: le, stem: stem, refs: 1}, m)
+	return t.addEntry(entry{name: name, le: le, stem: stem, refs: 1})
 }
 
-func (t *Table) add(e entry, m Meta) ID {
+func (t *Table) addEntry(e entry) ID {
 	var id ID
 	if n := len(t.freeIDs); n > 0 {
 		id, t.freeIDs = t.freeIDs[n-1], t.freeIDs[:n-1]
@@ -115,7 +125,6 @@ func (t *Table) add(e entry, m Meta) ID {
 	at := t.entries.at(id)
 	e.gen = at.gen
 	*at = e
-	t.setMeta(at, m)
 	t.index.Add(hashSeries(e.name, e.le, e.stem), uint32(id), t.hashOf)
 	return id
 }

@@ -1,0 +1,223 @@
+package remotewrite
+
+import (
+	"slices"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// append packs a batch into the open requests of the endpoint's lanes.
+//
+// A row takes one of two ways. A series that kept all labels of its target goes through the target's lane, and one time
+// is remembered for all of them. Any other series is loose: two targets may have it, so it goes through the lane of its
+// own labels, and its last time is remembered. Where rules can change labels every series is loose: a rule may turn one
+// series into another one that is on a page, too.
+func (e *endpoint) append(b *series.Batch) {
+	e.metrics.appended.Add(float64(b.Len()))
+	for !e.appendBy(e.settings.Load(), b) {
+		// The settings were replaced while their rules were applied.
+	}
+}
+
+// appendBy appends a batch by these settings. It does nothing, and returns false, if they are no longer in force.
+func (e *endpoint) appendBy(s *settings, b *series.Batch) bool {
+	scratch, _ := e.scratch.Get().(*appendScratch)
+	if scratch == nil {
+		scratch = new(appendScratch)
+	}
+	defer e.free(scratch)
+	var ruled []ruledRow
+	if len(s.WriteRelabelConfigs) > 0 {
+		t := e.rules.judge(e.table, s, b, &scratch.ruled)
+		defer t.release(e.table)
+		ruled = scratch.ruled.rows
+	}
+	e.shape.RLock()
+	defer e.shape.RUnlock()
+	if s != e.settings.Load() {
+		return false
+	}
+	loose := &scratch.loose
+	e.table.Read(func(v series.View) {
+		e.appendWhole(s, v, b, ruled, loose)
+		if len(loose.rows) > 0 {
+			e.appendLoose(s, v, b.Target, loose)
+		}
+	})
+	return true
+}
+
+// appendScratch is memory for one append at a time.
+type appendScratch struct {
+	ruled ruledRows
+	loose looseRows
+}
+
+// mostScratch is how many rows of memory are kept for the next batch: those of a large page.
+const mostScratch = 1 << 15
+
+// free keeps the memory for the next batch. The garbage collector takes what nobody used for a while.
+func (e *endpoint) free(s *appendScratch) {
+	if cap(s.loose.rows) > mostScratch || cap(s.ruled.rows) > mostScratch {
+		return
+	}
+	clear(s.loose.rows) // they refer to the batch
+	s.loose.rows = s.loose.rows[:0]
+	e.scratch.Put(s)
+}
+
+// looseRow is a row that does not go with its target.
+type looseRow struct {
+	row
+	hash uint64        // of its labels, the same in every process
+	text labels.Labels // its labels, where they are not the table's
+}
+
+// looseRows are the loose rows of one batch.
+type looseRows struct {
+	rows   []looseRow
+	order  []int32 // indices of rows, by lane
+	starts []int32 // where in order the rows of each lane begin; one more than there are lanes
+}
+
+// sort puts the rows of each lane side by side, those of one lane in the order of the page.
+func (l *looseRows) sort(lanes int) {
+	l.starts = slices.Grow(l.starts[:0], lanes+1)[:lanes+1]
+	clear(l.starts)
+	for i := range l.rows {
+		l.starts[l.rows[i].hash%uint64(lanes)+1]++
+	}
+	for i := range lanes {
+		l.starts[i+1] += l.starts[i]
+	}
+	l.order = slices.Grow(l.order[:0], len(l.rows))[:len(l.rows)]
+	for i := range l.rows {
+		next := &l.starts[l.rows[i].hash%uint64(lanes)]
+		l.order[*next] = int32(i)
+		*next++
+	}
+	copy(l.starts[1:], l.starts) // each has moved to the begin of the next one
+	l.starts[0] = 0
+}
+
+// appendWhole appends the rows that go with their target, and puts the others into loose. ruled is parallel to the rows
+// of the batch; nil: there are no rules.
+func (e *endpoint) appendWhole(s *settings, v series.View, b *series.Batch, ruled []ruledRow, loose *looseRows) {
+	hash := v.TargetHash(b.Target)
+	l := e.laneOf(hash)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	t := l.sent.target(hash)
+	added := false
+	src := source{view: v, target: b.Target}
+	cursor := openRows(v, b)
+	l.enc.beginBatch()
+	for r := (row{}); cursor.next(&r); {
+		var own uint64
+		if ruled != nil {
+			result := ruled[cursor.at-1]
+			if result.series == 0 {
+				e.metrics.drop(relabelled, 1)
+				continue
+			}
+			if own = result.hash; result.series != r.id {
+				r.become(v, result.series)
+			}
+		}
+		if s.ConvertNHCBToClassic {
+			have, taken := len(loose.rows), false
+			loose.rows, taken = l.classics.expand(s, src, r, classicKey{hash, r.id}, loose.rows)
+			more := len(loose.rows) - have
+			if taken {
+				more-- // the row itself was counted with its batch
+			}
+			e.metrics.appended.Add(float64(more))
+			if taken {
+				continue
+			}
+		}
+		if r.histogram != nil && !s.SendNativeHistograms {
+			e.metrics.drop(unsupported, 1)
+			continue
+		}
+		if s.rulesChangeLabels {
+			loose.rows = append(loose.rows, looseRow{row: r, hash: own})
+			continue
+		}
+		if r.ownTime {
+			t.setTimed(v, r.id, b.Time)
+		}
+		switch {
+		case r.ownTime || !v.Whole(r.parts.Stem) || t.isTimed(v, r.id):
+			l.enc.pairs = v.Labels(l.enc.pairs[:0], r.id, b.Target)
+			loose.rows = append(loose.rows, looseRow{row: r, hash: hashSeries(v, l.enc.pairs)})
+		case !t.takes(v, r.id, b.Time):
+			e.metrics.drop(notNewer, 1)
+		default:
+			if !added && t.request == l.open.number {
+				l.seal(e) // no request holds two samples of a series
+			}
+			added = l.add(e, s, src, &r) || added
+		}
+	}
+	l.flush(e)
+	t.batch(b.Time, added, l.open.number)
+}
+
+// appendLoose appends each loose row through the lane of its labels.
+func (e *endpoint) appendLoose(s *settings, v series.View, target series.TargetID, loose *looseRows) {
+	all := e.all()
+	loose.sort(len(all))
+	for i, l := range all {
+		if own := loose.order[loose.starts[i]:loose.starts[i+1]]; len(own) > 0 {
+			e.appendLooseTo(l, s, v, target, loose.rows, own)
+		}
+	}
+}
+
+func (e *endpoint) appendLooseTo(l *lane, s *settings, v series.View, target series.TargetID, rows []looseRow, order []int32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	l.sent.sweep(now)
+	minutes := unixMinutes(now)
+	l.enc.beginBatch()
+	for _, i := range order {
+		r := &rows[i]
+		h := l.sent.loose.of(r.hash, minutes)
+		if r.time <= h.newest {
+			e.metrics.drop(notNewer, 1)
+			continue
+		}
+		if h.request == uint32(l.open.number) {
+			l.seal(e)
+		}
+		if l.add(e, s, source{view: v, target: target, text: r.text}, &r.row) {
+			h.newest, h.request = r.time, uint32(l.open.number)
+		}
+	}
+	l.flush(e)
+}
+
+// exchange replaces the settings between two batches, and returns those before. Where series change their lanes by
+// that, what is queued is delivered before what comes from now on.
+func (e *endpoint) exchange(s *settings) (old *settings) {
+	defer e.rules.clear(e.table, false) // after the unlock: an append locks a target of the rules first
+	e.shape.Lock()
+	defer e.shape.Unlock()
+	old = e.settings.Swap(s)
+	if old.rulesChangeLabels != s.rulesChangeLabels {
+		lanes := e.all()
+		for _, l := range lanes {
+			l.mu.Lock()
+			l.seal(e)
+			l.mu.Unlock()
+		}
+		e.queue.Resize(len(lanes))
+	}
+	return old
+}
