@@ -343,7 +343,7 @@ func TestTheNoteOfAStopHoldsForOneStart(t *testing.T) {
 			files := segments(fs)
 			q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
 			for range 3 {
-				if _, ok := q.Next(0); !ok {
+				if _, ok := next(q, 0); !ok {
 					t.Fatal("nothing to deliver")
 				}
 				q.Ack(0)

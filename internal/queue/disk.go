@@ -197,8 +197,12 @@ func (q *FIFO) readCold(l *lane, s *segment) bool {
 		q.stats.ReadErrors++
 		q.disk.errorKept.log(q.log, "read segment", err, zap.String("segment", s.name))
 		if q.cfg.Wake != nil {
-			lane := l.reader
-			time.AfterFunc(l.read.wait, func() { q.cfg.Wake(lane) })
+			time.AfterFunc(l.read.wait, func() {
+				q.mu.Lock()
+				reader := q.readerOf(l) // a Resize may have changed it
+				q.mu.Unlock()
+				q.cfg.Wake(reader)
+			})
 		}
 		return false
 	default:
@@ -236,6 +240,7 @@ func (q *FIFO) takeBack(l *lane, s *segment, got readBack) {
 		s.cold.requests, s.cold.samples = 0, 0
 	}
 	if len(got.records) == 0 {
+		l.acked = place{s.seq, got.to} // else it would be counted again after the next start
 		q.settle(l, s)
 		return
 	}

@@ -60,11 +60,11 @@ func errorStory(t *testing.T, fs *fakeFS, heal func(), doing string) {
 	}
 	var got []string
 	deliver := func(q *FIFO) {
-		r, ok := q.Next(0)
+		r, ok := next(q, 0)
 		if !ok { // not readable now
 			heal()
 			pass(2 * maxBackoff)
-			if r, ok = q.Next(0); !ok {
+			if r, ok = next(q, 0); !ok {
 				t.Fatalf("%s: nothing to deliver after %q", doing, got)
 			}
 		}
@@ -133,7 +133,7 @@ func TestErrorsAreCountedAndEnd(t *testing.T) {
 		if got := told.of(DiskFull); got != (Loss{5, 5}) {
 			t.Errorf("told %+v, want the oldest 5", got)
 		}
-		if r, ok := q.Next(0); !ok || text(r) != "5" {
+		if r, ok := next(q, 0); !ok || text(r) != "5" {
 			t.Errorf("the first is %q", text(r))
 		}
 		q.Ack(0) // from memory
@@ -201,7 +201,7 @@ func TestDeliveredBeforeItIsWritten(t *testing.T) {
 		synctest.Wait() // a is being written
 		sealed(t, q, 0, "b", "c")
 		for _, want := range []string{"a", "b"} {
-			if r, ok := q.Next(0); !ok || text(r) != want {
+			if r, ok := next(q, 0); !ok || text(r) != want {
 				t.Errorf("Next = %q, want %q", text(r), want)
 			} else {
 				clear(r.Records[0].Data)
@@ -243,7 +243,7 @@ func TestCloseTellsWhatTheDiskDoesNotHave(t *testing.T) {
 		if loss := mustClose(t, q); loss != (Loss{2, 2}) {
 			t.Errorf("Close = %+v", loss)
 		}
-		if _, ok := q.Next(0); ok {
+		if _, ok := next(q, 0); ok {
 			t.Error("a closed queue gives requests")
 		}
 		q.Ack(0)
@@ -399,7 +399,7 @@ func TestLanesChange(t *testing.T) {
 				sealed(t, q, lane, fmt.Sprint("old", lane))
 			}
 			mustAppend(t, q, 2, record("open", true))
-			if _, ok := q.Next(1); !ok { // in flight over the change
+			if _, ok := next(q, 1); !ok { // in flight over the change
 				t.Fatal("nothing in lane 1")
 			}
 			q.Resize(2)
@@ -440,17 +440,17 @@ func TestFewerLanesWithOneInFlight(t *testing.T) {
 	sealed(t, q, 2, "a", "b")
 	q.Next(2)
 	q.Resize(1)
-	if r, ok := q.Next(0); ok {
+	if r, ok := next(q, 0); ok {
 		t.Errorf("lane 0 gives %q, whose forerunner is in flight", text(r))
 	}
-	if r, ok := q.Next(2); !ok || text(r) != "a" {
+	if r, ok := next(q, 2); !ok || text(r) != "a" {
 		t.Errorf("the old reader gets %q", text(r))
 	}
 	q.Ack(2)
 	if woken == 0 {
 		t.Error("nobody told lane 0 that it may go on")
 	}
-	if _, ok := q.Next(2); ok {
+	if _, ok := next(q, 2); ok {
 		t.Error("a lane that is no more gives requests")
 	}
 	if got := drained(q, 0); !slices.Equal(got, []string{"b"}) {
@@ -476,7 +476,7 @@ func TestReplayStreams(t *testing.T) {
 		t.Errorf("after the start: %+v", s)
 	}
 	for i := 0; i < n; i += 2 {
-		r, ok := q.Next(0)
+		r, ok := next(q, 0)
 		if !ok || len(r.Records) != 2 || r.Records[0].Data[0] != byte(i) {
 			t.Fatalf("request %d: %d records", i/2, len(r.Records))
 		}
@@ -530,7 +530,7 @@ func TestOldestStayInMemory(t *testing.T) {
 		t.Errorf("%d records were freed, want 40", freed)
 	}
 	for i := range 50 {
-		r, ok := q.Next(0)
+		r, ok := next(q, 0)
 		if !ok || text(r) != string(rune('A'+i)) || r.Replayed {
 			t.Fatalf("request %d is %q", i, text(r))
 		}
@@ -556,7 +556,7 @@ func TestReadErrorsPass(t *testing.T) {
 			return nil
 		}
 		fs.mu.Unlock()
-		if _, ok := q.Next(0); ok {
+		if _, ok := next(q, 0); ok {
 			t.Error("a request was read from a broken disk")
 		}
 		if lane := <-woken; lane != 0 {
@@ -590,7 +590,7 @@ func TestUnreadableSegmentIsGivenUp(t *testing.T) {
 		}
 		fs.mu.Unlock()
 		for range maxReadTries {
-			if _, ok := q.Next(0); ok {
+			if _, ok := next(q, 0); ok {
 				t.Fatal("a request was read from a broken disk")
 			}
 			<-woken

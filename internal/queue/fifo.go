@@ -161,71 +161,103 @@ func (q *FIFO) seal(l *lane) {
 }
 
 // Next implements Queue.
-func (q *FIFO) Next(lane int) (Request, bool) {
+func (q *FIFO) Next(lane int) (Request, State) {
 	q.mu.Lock()
-	defer q.unlock()
+	r, state, damaged := q.next(lane)
+	q.unlock()
+	for _, l := range damaged {
+		q.writePosition(l, false)
+	}
+	return r, state
+}
+
+// next is Next. Damaged are the lanes whose position has to move, since damage took their oldest request.
+func (q *FIFO) next(lane int) (r Request, state State, damaged []*lane) {
 	if q.closed {
-		return Request{}, false
+		return Request{}, Empty, nil
 	}
 	if l := q.given[lane]; l != nil {
-		return l.requests[0].Request, true
+		return l.requests[0].Request, Ready, nil
 	}
 	if q.disk != nil {
 		q.dropOld(time.Now())
 	}
 	for {
-		l := q.source(lane)
+		l, state := q.source(lane)
 		if l == nil {
-			return Request{}, false
+			return Request{}, state, damaged
 		}
 		l.reader = lane
-		if r := q.head(l); r != nil {
+		acked := l.acked
+		r, state := q.head(l)
+		if l.acked != acked {
+			damaged = append(damaged, l)
+		}
+		if r != nil {
 			q.given[lane] = l
-			return r.Request, true
+			return r.Request, Ready, damaged
 		}
 		l.reader = none
 		q.released(l, lane)
-		if q.closed || !q.retire() {
-			return Request{}, false
+		if state == Later || q.closed || q.isNewest(l) {
+			return Request{}, state, damaged
 		}
+		q.retire() // nothing of l was readable: the next lane may have something
 	}
 }
 
-// source is the lane that a reader serves now: its own, or the first of the oldest generation that falls to it.
-func (q *FIFO) source(lane int) *lane {
+// source is the lane that a reader serves now: its own, or the first of the oldest generation that falls to it. Nil: it
+// has none, and the state says why.
+func (q *FIFO) source(lane int) (*lane, State) {
 	now, own := q.gens[0], q.newest()
-	if now == own {
-		if lane < len(own.lanes) && own.lanes[lane].reader == none {
-			return own.lanes[lane]
-		}
-		return nil
+	if lane >= len(own.lanes) {
+		return nil, Empty // what it had falls to other readers
 	}
-	for i := lane; lane < len(own.lanes) && i < len(now.lanes); i += len(own.lanes) {
+	if now == own {
+		if l := own.lanes[lane]; l.reader == none {
+			return l, Ready
+		}
+		return nil, Later
+	}
+	for i := lane; i < len(now.lanes); i += len(own.lanes) {
 		if l := now.lanes[i]; !l.empty() {
 			if l.reader == none {
-				return l
+				return l, Ready
 			}
 			break // another reader has its head since before the lanes changed
 		}
 	}
-	return nil
+	for l := range q.lanes {
+		if !l.empty() && q.readerOf(l) == lane {
+			return nil, Later
+		}
+	}
+	return nil, Empty
 }
 
+func (q *FIFO) isNewest(l *lane) bool {
+	lanes := q.newest().lanes
+	return l.name.lane < len(lanes) && lanes[l.name.lane] == l
+}
+
+// readerOf is the reader to whom a lane falls, unless one has its head since before a Resize.
+func (q *FIFO) readerOf(l *lane) int { return l.name.lane % len(q.newest().lanes) }
+
 // head returns the oldest request of a lane if it is sealed, from disk where it must.
-func (q *FIFO) head(l *lane) *request {
+func (q *FIFO) head(l *lane) (*request, State) {
 	for !q.closed {
 		s := l.firstCold()
 		if s == nil || l.front > 0 {
 			if len(l.requests) == 0 || !l.requests[0].sealed {
-				return nil
+				return nil, Empty
 			}
-			return l.requests[0]
+			return l.requests[0], Ready
 		}
 		if !q.readCold(l, s) {
-			return nil
+			return nil, Later
 		}
 	}
-	return nil
+	return nil, Empty
 }
 
 // Ack implements Queue.
@@ -258,7 +290,7 @@ func (q *FIFO) Ack(lane int) {
 
 // released wakes the reader to whom the rest of a lane falls after a Resize.
 func (q *FIFO) released(l *lane, by int) {
-	if len(q.gens) > 1 && by != l.name.lane%len(q.newest().lanes) {
+	if len(q.gens) > 1 && by != q.readerOf(l) {
 		q.told.wake = true
 	}
 }

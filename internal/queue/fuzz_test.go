@@ -41,7 +41,7 @@ func FuzzSegment(f *testing.F) {
 		fs.names[name] = &fakeData{content: content}
 		q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
 		given := 0
-		for r, ok := q.Next(0); ok; r, ok = q.Next(0) {
+		for r, ok := next(q, 0); ok; r, ok = next(q, 0) {
 			for i, rec := range r.Records {
 				if !valid[string(rec.Data)] || rec.First != (i == 0) {
 					t.Fatalf("gives %q, first: %v", rec.Data, rec.First)

@@ -19,6 +19,12 @@ func mustAppend(t *testing.T, q *FIFO, lane int, r Record) Loss {
 	return loss
 }
 
+// next is Next for tests that care only whether there is a request.
+func next(q *FIFO, lane int) (Request, bool) {
+	r, state := q.Next(lane)
+	return r, state == Ready
+}
+
 func text(r Request) (s string) {
 	for _, rec := range r.Records {
 		s += string(rec.Data)
@@ -30,7 +36,7 @@ func TestRequestsLeaveWholeAndInOrder(t *testing.T) {
 	q := NewMemory(DefaultConfig(), 2)
 	mustAppend(t, q, 0, record("a", true))
 	mustAppend(t, q, 0, record("b", false))
-	if _, ok := q.Next(0); ok {
+	if _, ok := next(q, 0); ok {
 		t.Error("an open request was given out")
 	}
 	mustAppend(t, q, 0, record("c", true)) // seals the first
@@ -38,14 +44,14 @@ func TestRequestsLeaveWholeAndInOrder(t *testing.T) {
 	q.Seal(1) // nothing is open there
 	for _, want := range []string{"ab", "c"} {
 		for range 2 { // the same until Ack
-			r, ok := q.Next(0)
+			r, ok := next(q, 0)
 			if !ok || text(r) != want || r.Samples != len(want) || r.Oldest != 10 || r.Newest != 20 {
 				t.Errorf("Next = %q (%v), want %q", text(r), ok, want)
 			}
 		}
 		q.Ack(0)
 	}
-	if _, ok := q.Next(0); ok {
+	if _, ok := next(q, 0); ok {
 		t.Error("an empty lane gave a request")
 	}
 	if s := q.Stats(); s != (Stats{MaxBytes: maxMemoryOnly}) {
@@ -69,13 +75,13 @@ func TestOldestMakesRoom(t *testing.T) {
 		mustAppend(t, q, i%2, record(fmt.Sprint(i), true))
 		q.Seal(i % 2)
 	}
-	if _, ok := q.Next(0); !ok { // request 0 is in flight now
+	if _, ok := next(q, 0); !ok { // request 0 is in flight now
 		t.Fatal("nothing in lane 0")
 	}
 	if loss := mustAppend(t, q, 0, record("4", true)); loss != (Loss{Requests: 1, Samples: 1}) {
 		t.Errorf("loss = %+v, want one request", loss)
 	}
-	r, _ := q.Next(1)
+	r, _ := next(q, 1)
 	if text(r) != "3" {
 		t.Errorf("lane 1 begins with %q, want 3: request 1 was the oldest not in flight", text(r))
 	}
@@ -87,7 +93,7 @@ func TestOldestMakesRoom(t *testing.T) {
 	}
 	q.Seal(0)
 	for _, want := range []string{"0", "456"} {
-		if r, _ := q.Next(0); text(r) != want {
+		if r, _ := next(q, 0); text(r) != want {
 			t.Errorf("lane 0 gives %q, want %q", text(r), want)
 		}
 		q.Ack(0)

@@ -104,7 +104,7 @@ func (w *world) seal() {
 // next takes a request, if there is one, and checks what can be said of it.
 func (w *world) next(lane int) bool {
 	w.t.Helper()
-	r, ok := w.q.Next(lane)
+	r, ok := next(w.q, lane)
 	if !ok {
 		return false
 	}

@@ -28,6 +28,16 @@ type Request struct {
 	Replayed       bool // survived the process that took it: it may have arrived already
 }
 
+// State is what a lane has for its reader.
+type State int
+
+// The states. A closed queue is Empty.
+const (
+	Ready State = iota
+	Empty       // nothing is sealed: Append and Seal change that
+	Later       // something waits that cannot be given out now: Config.Wake is called when Next should be tried again
+)
+
 // Loss is what left a queue undelivered.
 type Loss struct {
 	Requests int
@@ -87,9 +97,9 @@ type Queue interface {
 	Append(lane int, r Record) (Loss, error)
 	// Seal ends the open request of a lane, if there is one; the next record must be First.
 	Seal(lane int)
-	// Next gives the oldest sealed request of a lane, the same again until Ack. False: nothing is sealed, or the
-	// lane waits for others to drain what is older than a Resize (see Config.Wake).
-	Next(lane int) (Request, bool)
+	// Next returns the oldest sealed request of a lane, the same one until Ack. There is a request only if the state
+	// is Ready.
+	Next(lane int) (Request, State)
 	// Ack removes the request that Next gave. The data of its records is the caller's from then on.
 	Ack(lane int)
 	// Resize changes the number of lanes, or leaves it. What is open is sealed, and all that is queued is delivered
@@ -118,8 +128,7 @@ type Config struct {
 
 	// Lost is told what is lost outside Append and Close; for a queue on disk, of all that is.
 	Lost func(Reason, Loss) `yaml:"-"`
-	// Wake tells that Next, which gave nothing, may give something now without an Append or a Seal; -1: of any
-	// lane.
+	// Wake is called when Next, which gave nothing, may give something without an Append or a Seal; -1: of any lane.
 	Wake func(lane int) `yaml:"-"`
 	// Alloc gives an empty slice with room for n bytes of a record that is read from disk; nil: make.
 	Alloc func(n int) []byte `yaml:"-"`

@@ -61,7 +61,7 @@ func sealed(t *testing.T, q *FIFO, lane int, texts ...string) {
 
 // drained takes all of a lane.
 func drained(q *FIFO, lane int) (texts []string) {
-	for r, ok := q.Next(lane); ok; r, ok = q.Next(lane) {
+	for r, ok := next(q, lane); ok; r, ok = next(q, lane) {
 		texts = append(texts, text(r))
 		q.Ack(lane)
 	}
@@ -78,7 +78,7 @@ func TestStoreOnRealFiles(t *testing.T) {
 	mustAppend(t, q, 0, record("b", false))
 	sealed(t, q, 0, "c")
 	sealed(t, q, 1, "d")
-	if r, ok := q.Next(0); !ok || text(r) != "ab" || r.Replayed {
+	if r, ok := next(q, 0); !ok || text(r) != "ab" || r.Replayed {
 		t.Errorf("Next = %+v", r)
 	}
 	q.Ack(0)
@@ -108,7 +108,7 @@ func TestStoreOnRealFiles(t *testing.T) {
 		t.Errorf("after the start: %+v", st)
 	}
 	for lane, want := range []string{"c", "d"} {
-		r, ok := q.Next(lane)
+		r, ok := next(q, lane)
 		if !ok || text(r) != want || !r.Replayed || r.Samples != 1 || r.Newest != 20 {
 			t.Errorf("lane %d: %+v, want %s, replayed", lane, r, want)
 		}
@@ -302,7 +302,7 @@ func TestAllAtOnce(t *testing.T) {
 		})
 		all.Go(func() {
 			for i := 0; i < each; {
-				r, ok := q.Next(lane)
+				r, ok := next(q, lane)
 				if !ok {
 					runtime.Gosched()
 					continue

@@ -25,12 +25,12 @@ func (q *swallow) Append(_ int, r queue.Record) (queue.Loss, error) {
 	q.open = append(q.open, r)
 	return queue.Loss{}, nil
 }
-func (q *swallow) Seal(int)                       {}
-func (q *swallow) Next(int) (queue.Request, bool) { return queue.Request{}, false }
-func (q *swallow) Ack(int)                        {}
-func (q *swallow) Resize(int)                     {}
-func (q *swallow) Stats() queue.Stats             { return queue.Stats{} }
-func (q *swallow) Close() (queue.Loss, error)     { return queue.Loss{}, nil }
+func (q *swallow) Seal(int)                              {}
+func (q *swallow) Next(int) (queue.Request, queue.State) { return queue.Request{}, queue.Empty }
+func (q *swallow) Ack(int)                               {}
+func (q *swallow) Resize(int)                            {}
+func (q *swallow) Stats() queue.Stats                    { return queue.Stats{} }
+func (q *swallow) Close() (queue.Loss, error)            { return queue.Loss{}, nil }
 
 const benchSeries, benchTargets = 2000, 20
 

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -26,8 +27,8 @@ func (w *world) messages() (out []message) {
 	for _, l := range e.all() {
 		l.sealDue(e, true)
 		for {
-			r, ok := e.queue.Next(l.index)
-			if !ok {
+			r, state := e.queue.Next(l.index)
+			if state != queue.Ready {
 				break
 			}
 			out = append(out, messageOf(r))

@@ -305,10 +305,10 @@ func TestR6Of20(t *testing.T) {
 // replaying says of every request that an earlier process had it.
 type replaying struct{ queue.Queue }
 
-func (q replaying) Next(lane int) (queue.Request, bool) {
-	r, ok := q.Queue.Next(lane)
+func (q replaying) Next(lane int) (queue.Request, queue.State) {
+	r, state := q.Queue.Next(lane)
 	r.Replayed = true
-	return r, ok
+	return r, state
 }
 
 // TestReplayedRequests holds what is refused because it has arrived apart from what is refused for its own sake.

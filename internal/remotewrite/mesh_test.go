@@ -140,8 +140,8 @@ func meshMessages(t testing.TB, targets, size int) (out []message) {
 	}
 	q.Seal(0)
 	for {
-		r, ok := q.Next(0)
-		if !ok {
+		r, state := q.Next(0)
+		if state != queue.Ready {
 			return out
 		}
 		out = append(out, messageOf(r))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 )
 
 // sender delivers the requests of one lane, one at a time and in order.
@@ -29,7 +31,7 @@ func (s *sender) run(ctx context.Context, stopping <-chan struct{}) {
 	for ctx.Err() == nil {
 		closing := isClosed(stopping)
 		wait := s.lane.sealDue(e, closing)
-		if r, ok := e.queue.Next(s.lane.index); ok {
+		if r, state := e.queue.Next(s.lane.index); state == queue.Ready {
 			if !s.deliver(ctx, messageOf(r)) {
 				return // still queued
 			}
