@@ -14,7 +14,10 @@ func (q *FIFO) Stats() Stats {
 	s := q.stats
 	s.MemoryBytes, s.Bytes, s.MaxBytes = q.memory, q.memory, q.limit
 	if q.disk != nil {
-		s.DiskBytes, s.MaxBytes = q.disk.bytes, q.cfg.MaxBytes
+		s.DiskBytes, s.MaxBytes = q.disk.bytes+q.disk.leaving(), q.cfg.MaxBytes
+		if err := q.disk.health.refused(); err != nil {
+			s.DiskError = err.Error()
+		}
 	}
 	if q.closed {
 		return s
@@ -87,7 +90,7 @@ func (q *FIFO) closeDisk() error {
 	go func() {
 		defer close(done)
 		d.loops.Wait()
-		q.sweep()
+		q.sweep(true)
 		for l := range q.lanes {
 			q.writePosition(l, true)
 		}
@@ -107,6 +110,9 @@ func (q *FIFO) closeDisk() error {
 			}
 		}
 		q.syncAll()
+		if q.renewSegments(true) {
+			q.syncAll()
+		}
 		for f := range open {
 			_ = f.Close()
 		}

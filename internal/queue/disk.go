@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,16 +13,15 @@ import (
 
 // disk is what a queue has below its memory.
 type disk struct {
-	fs        FS
-	dir       string
-	segBytes  int64
-	corrupt   quarantine
-	closing   chan struct{}
-	loops     sync.WaitGroup
-	writer    signal
-	syncer    signal
-	onClose   func() // tells the store
-	errorKept errorLog
+	fs       FS
+	dir      string
+	segBytes int64
+	corrupt  quarantine
+	closing  chan struct{}
+	loops    sync.WaitGroup
+	writer   signal
+	syncer   signal
+	onClose  func() // tells the store
 
 	// guarded by the queue's mu
 	bytes   int64 // of all segments that are not doomed
@@ -29,6 +29,9 @@ type disk struct {
 	retired []*lane // of drained generations: their positions go when their segments are gone
 	newName bool    // a file was made since the last sync of the directory
 	nextAge time.Time
+	health  health
+	removal backoff // of segments that could not be removed
+	renewal backoff // of segments that could not be renewed
 
 	// owned by the writer
 	buf  []byte
@@ -64,48 +67,81 @@ func (d *disk) retire(g *generation) {
 	d.writer.kick()
 }
 
-// sweep removes what is doomed and not in use. What cannot be removed is tried again with the next write.
-func (q *FIFO) sweep() {
+// leaving is what doomed segments take on disk.
+func (d *disk) leaving() (bytes int64) {
+	for _, s := range d.doomed {
+		bytes += s.size
+	}
+	return bytes
+}
+
+// sweep removes what is doomed and not in use. A removal that failed is tried again when it is due, or if again is true.
+func (q *FIFO) sweep(again bool) {
 	d := q.disk
 	q.mu.Lock()
-	var now, later []*segment
+	due := d.removal.due(time.Now())
+	var now []*segment
 	for _, s := range d.doomed {
-		if s.pins > 0 {
-			later = append(later, s)
-		} else {
+		if s.pins == 0 && (!s.unremoved || due || again) {
 			now = append(now, s)
 		}
 	}
-	d.doomed = later
-	retired := d.retired
-	d.retired = nil
 	q.mu.Unlock()
-	if len(now) == 0 && len(retired) == 0 {
-		return
-	}
-	var failed []*segment
 	for _, s := range now {
-		if s.file != nil {
-			_ = s.file.Close()
-			s.file = nil
-		}
-		if err := d.fs.Remove(join(d.dir, s.name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			q.log.Warn("remove segment", zap.String("segment", s.name), zap.Error(err))
-			failed = append(failed, s)
-		}
-	}
-	if len(failed) == 0 && len(later) == 0 {
-		for _, l := range retired {
-			if err := l.pos.remove(d.fs); err != nil {
-				q.log.Warn("remove position", zap.String("file", l.pos.name), zap.Error(err))
-			}
-		}
-		retired = nil
+		q.removeSegment(s)
 	}
 	q.mu.Lock()
-	d.doomed = append(failed, d.doomed...)
-	d.retired = append(retired, d.retired...)
+	if !slices.ContainsFunc(d.doomed, func(s *segment) bool { return s.unremoved }) {
+		d.removal = backoff{}
+		d.health.works(removing)
+	} else if due {
+		d.removal.failed(time.Now())
+	}
+	var retired []*lane
+	if len(d.doomed) == 0 {
+		retired, d.retired = d.retired, nil
+	}
 	q.mu.Unlock()
+	for _, l := range retired {
+		if err := l.pos.remove(d.fs); err != nil {
+			q.log.Warn("remove position", zap.String("file", l.pos.name), zap.Error(err))
+		}
+	}
+}
+
+// removeSegment removes the file of a doomed segment. One that cannot be removed is emptied: then it takes no room, and
+// nothing of it comes again after the next start.
+func (q *FIFO) removeSegment(s *segment) {
+	d := q.disk
+	if s.file != nil {
+		_ = s.file.Close()
+		s.file = nil
+	}
+	err := d.fs.Remove(join(d.dir, s.name))
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	emptied := err != nil && s.size > 0 && d.empty(s.name) == nil
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if emptied {
+		s.size = 0
+	}
+	if err != nil {
+		s.unremoved = true
+		q.stats.RemoveErrors++
+		d.health.fails(removing, err, zap.String("segment", s.name))
+		return
+	}
+	d.doomed = slices.DeleteFunc(d.doomed, func(o *segment) bool { return o == s })
+}
+
+func (d *disk) empty(name string) error {
+	f, err := d.fs.Open(join(d.dir, name), false)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(0), f.Close())
 }
 
 // unpin ends a use of a segment's file outside mu.
@@ -118,14 +154,25 @@ func (q *FIFO) unpin(l *lane, s *segment) {
 		_ = s.file.Close()
 		s.file = nil
 	}
-	if len(q.disk.doomed) > 0 {
-		q.disk.writer.kick()
+	if s.failed || slices.Contains(q.disk.doomed, s) {
+		q.disk.writer.kick() // it waits for that
 	}
 }
 
-// writePosition brings the position file up to what is delivered. Last: nothing of this process comes after it, and
-// the next one shall know what it has to find.
+// writePosition brings the position file up to what is delivered, and has it synced.
 func (q *FIFO) writePosition(l *lane, last bool) {
+	if !q.putPosition(l, last) {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l.posDirty = true
+	q.disk.syncer.kick()
+}
+
+// putPosition writes the position file if it is not up to date. Last: nothing of this process comes after it, and the
+// next one shall know what it has to find.
+func (q *FIFO) putPosition(l *lane, last bool) (written bool) {
 	p := &l.pos
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -136,19 +183,19 @@ func (q *FIFO) writePosition(l *lane, last bool) {
 	}
 	q.mu.Unlock()
 	if p.gone || at == p.written && left == 0 {
-		return
+		return false
 	}
 	created, err := p.write(q.disk.fs, at, left)
 	q.mu.Lock()
-	defer q.unlock()
+	defer q.mu.Unlock()
 	q.disk.newName = q.disk.newName || created
 	if err != nil {
 		q.stats.WriteErrors++
-		q.disk.errorKept.log(q.log, "write position", err)
-		return
+		q.disk.health.fails(positioning, err, zap.String("file", p.name))
+		return false
 	}
-	l.posDirty = true
-	q.disk.syncer.kick()
+	q.disk.health.works(positioning)
+	return true
 }
 
 // readCold brings the oldest request of a lane from disk into memory. False: it cannot be read now. Mu is
@@ -159,6 +206,10 @@ func (q *FIFO) readCold(l *lane, s *segment) bool {
 		return false
 	}
 	from, to, f := s.cold.from, s.cold.to, s.file
+	if s.failed {
+		f = nil // the writer may replace the file
+	}
+	keep := !s.failed
 	s.pins++
 	q.mu.Unlock()
 	var err error
@@ -177,25 +228,26 @@ func (q *FIFO) readCold(l *lane, s *segment) bool {
 	}
 	q.mu.Lock()
 	if opened && f != nil {
-		s.file = f
+		if keep && !q.closed && s.file == nil {
+			s.file = f
+		} else {
+			_ = f.Close()
+		}
 	}
 	defer q.unpin(l, s)
 	if q.closed {
-		if opened && f != nil {
-			_ = f.Close()
-			s.file = nil
-		}
 		return false
 	}
 	switch {
 	case err == nil:
 		l.read = backoff{}
+		q.disk.health.works(reading)
 	case errors.Is(err, os.ErrNotExist):
 		got = readBack{span: span{from, to}} // somebody removed it
 	case l.read.runs < maxReadTries:
 		l.read.failed(now)
 		q.stats.ReadErrors++
-		q.disk.errorKept.log(q.log, "read segment", err, zap.String("segment", s.name))
+		q.disk.health.fails(reading, err, zap.String("segment", s.name))
 		if q.cfg.Wake != nil {
 			time.AfterFunc(l.read.wait, func() {
 				q.mu.Lock()
@@ -244,7 +296,7 @@ func (q *FIFO) takeBack(l *lane, s *segment, got readBack) {
 		q.settle(l, s)
 		return
 	}
-	r := &request{sealed: true, written: len(got.records), segment: s, start: got.from, end: got.to}
+	r := &request{sealed: true, written: len(got.records), segment: s, start: got.from, end: got.to, readBack: true}
 	r.Replayed, r.Oldest, r.Newest = s.replayed, got.records[0].Oldest, got.records[0].Newest
 	for _, rec := range got.records {
 		r.add(rec)
@@ -257,20 +309,5 @@ func (q *FIFO) takeBack(l *lane, s *segment, got readBack) {
 	if s.replayed {
 		q.stats.ReplayedRecords += len(r.Records)
 		q.stats.ReplayedBytes += r.Bytes
-	}
-}
-
-// errorLog lets one line a minute through.
-type errorLog struct {
-	mu   sync.Mutex // guards the following
-	next time.Time
-}
-
-func (e *errorLog) log(log *zap.Logger, doing string, err error, more ...zap.Field) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if now := time.Now(); !now.Before(e.next) {
-		e.next = now.Add(time.Minute)
-		log.Error(doing, append(more, zap.Error(err))...)
 	}
 }

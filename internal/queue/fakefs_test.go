@@ -24,6 +24,7 @@ type fakeFS struct {
 	syncing chan struct{} // a sync waits for it to be closed; nil: it does not
 	writing chan struct{} // the same for writes of segments
 	dead    bool          // the process of this one was killed: it changes nothing any more
+	evict   bool          // a failed sync takes what was written from readers as well, as XFS and Btrfs may; else as ext4
 }
 
 // fakeData is a file; handles share it.
@@ -33,9 +34,18 @@ type fakeData struct {
 	writes  []fakeWrite // since the last sync
 }
 
+// fakeWrite is a write, or cuts the file off at an offset.
 type fakeWrite struct {
 	at   int64
 	data []byte
+	cut  bool
+}
+
+func (w fakeWrite) apply(content []byte) []byte {
+	if w.cut {
+		return content[:min(len(content), int(w.at))]
+	}
+	return overwrite(content, w.data, w.at)
 }
 
 type fakeFile struct {
@@ -122,6 +132,10 @@ func (fs *fakeFS) Rename(from, to string) error {
 	defer fs.mu.Unlock()
 	if err := fs.call("rename", from); err != nil {
 		return err
+	}
+	if d := fs.names[from]; d != nil {
+		fs.names[to] = d
+		delete(fs.names, from)
 	}
 	for _, name := range slices.Collect(maps.Keys(fs.names)) {
 		if rest, ok := strings.CutPrefix(name, from+string(filepath.Separator)); ok {
@@ -211,7 +225,7 @@ func (f *fakeFile) WriteAt(b []byte, at int64) (int, error) {
 		b = b[:len(b)/2]
 	}
 	f.d.content = overwrite(f.d.content, b, at)
-	f.d.writes = append(f.d.writes, fakeWrite{at, slices.Clone(b)})
+	f.d.writes = append(f.d.writes, fakeWrite{at: at, data: slices.Clone(b)})
 	return len(b), err
 }
 
@@ -246,10 +260,12 @@ func (f *fakeFile) Truncate(size int64) error {
 	}
 	if size < int64(len(f.d.content)) {
 		f.d.content = f.d.content[:size:size]
+		f.d.writes = append(f.d.writes, fakeWrite{at: size, cut: true})
 	}
 	return nil
 }
 
+// Sync is as on Linux: one that fails leaves its pages clean, so that the next one succeeds without writing them.
 func (f *fakeFile) Sync() error {
 	f.fs.mu.Lock()
 	wait := f.fs.syncing
@@ -259,11 +275,26 @@ func (f *fakeFile) Sync() error {
 	}
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	if err := f.do("sync"); err != nil {
+	err := f.do("sync")
+	switch {
+	case errors.Is(err, errDead), errors.Is(err, os.ErrClosed):
 		return err
+	case err == nil:
+		f.d.synced = f.d.onDisk(len(f.d.writes))
+	case f.fs.evict:
+		f.d.content = slices.Clone(f.d.synced)
 	}
-	f.d.synced, f.d.writes = slices.Clone(f.d.content), nil
-	return nil
+	f.d.writes = nil
+	return err
+}
+
+// onDisk is what the disk has after the first n writes since the last sync.
+func (d *fakeData) onDisk(n int) []byte {
+	content := slices.Clone(d.synced)
+	for _, w := range d.writes[:n] {
+		content = w.apply(content)
+	}
+	return content
 }
 
 // kill returns the file system as another process finds it after this one was killed.
@@ -275,15 +306,13 @@ func (fs *fakeFS) kill() *fakeFS {
 // the last of those torn.
 func (fs *fakeFS) cutPower(rnd *rand.Rand) *fakeFS {
 	return fs.crash(func(d *fakeData) []byte {
-		content := slices.Clone(d.synced)
-		for i, n := 0, rnd.IntN(len(d.writes)+1); i < n; i++ {
-			w := d.writes[i]
-			if i == n-1 {
-				w.data = w.data[:rnd.IntN(len(w.data)+1)]
-			}
-			content = overwrite(content, w.data, w.at)
+		n := rnd.IntN(len(d.writes) + 1)
+		if n == 0 {
+			return slices.Clone(d.synced)
 		}
-		return content
+		last := d.writes[n-1]
+		last.data = last.data[:rnd.IntN(len(last.data)+1)]
+		return last.apply(d.onDisk(n - 1))
 	}, fs.durable)
 }
 

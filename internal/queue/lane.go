@@ -41,6 +41,8 @@ type request struct {
 
 	segment    *segment // has its records; nil: none is written
 	start, end int64    // there; end: of the last written
+	before     uint64   // samples of the segment before start
+	readBack   bool     // from there, and whole: before is not known
 }
 
 // onDisk says that memory is not needed for r.
@@ -59,6 +61,11 @@ func (l *lane) open() *request {
 		return l.requests[n-1]
 	}
 	return nil
+}
+
+// syncFailed reports whether the disk may not have what was written to a segment.
+func (l *lane) syncFailed() bool {
+	return slices.ContainsFunc(l.segments, func(s *segment) bool { return s.failed })
 }
 
 func (l *lane) inFlight(r *request) bool {

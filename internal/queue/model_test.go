@@ -163,9 +163,12 @@ func (w *world) ack(lane int) {
 // pass lets the fake clock of synctest go on.
 func pass(d time.Duration) { <-time.After(d) }
 
-// settle lets the queue write, and sync.
+// settle lets the queue write, and sync. What the disk refuses is neither written nor synced, and Stats must say so.
 func (w *world) settle(sync bool) {
 	synctest.Wait()
+	if w.q.Stats().DiskError != "" {
+		return
+	}
 	for i := range w.records {
 		w.records[i].written = true
 	}
@@ -174,6 +177,9 @@ func (w *world) settle(sync bool) {
 	}
 	pass(w.cfg.FsyncInterval + time.Millisecond)
 	synctest.Wait()
+	if w.q.Stats().DiskError != "" {
+		return
+	}
 	for i := range w.records {
 		w.records[i].synced = true
 	}
@@ -391,7 +397,9 @@ func TestModelFullAndFailing(t *testing.T) {
 		switch w.rnd.IntN(30) {
 		case 0:
 			kind := []error{syscall.ENOSPC, syscall.EIO, errShort}[w.rnd.IntN(3)]
-			calls := []string{"write open", "write truncate", "write sync", "write syncdir remove"}[w.rnd.IntN(4)]
+			calls := []string{
+				"write open", "write truncate", "write sync", "write syncdir remove", "sync rename", "remove", "remove truncate",
+			}[w.rnd.IntN(7)]
 			w.breakDisk(func(call, _ string, _ int) error {
 				if strings.Contains(calls, call) {
 					return kind
@@ -419,12 +427,13 @@ func (w *world) breakDisk(fail func(string, string, int) error) {
 	w.fs.fail = fail
 }
 
-// checkLimit: more than the limit, and what is written at once, is on disk only where nothing can go.
+// checkLimit: more than the limit, and what is written at once, is on disk only where nothing can go, whether or not
+// files can be removed.
 func (w *world) checkLimit() {
 	w.t.Helper()
 	w.q.mu.Lock()
 	defer w.q.mu.Unlock()
-	if w.q.disk.bytes <= w.cfg.MaxBytes+200_000 {
+	if w.fs.segmentBytes() <= w.cfg.MaxBytes+100_000 {
 		return
 	}
 	for l := range w.q.lanes {

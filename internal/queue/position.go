@@ -104,6 +104,20 @@ func (p *position) write(fs FS, at place, left uint32) (created bool, err error)
 	return created, nil
 }
 
+// open returns the file, or nil.
+func (p *position) open() File {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.file
+}
+
+// forget makes the next write happen even if the place is the same.
+func (p *position) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.written = place{}
+}
+
 // remove ends the file. Before it its segments must be gone: without a position all of them is delivered again.
 func (p *position) remove(fs FS) error {
 	p.mu.Lock()

@@ -71,7 +71,7 @@ type Stats struct {
 	DiskBytes   int64 // of all segments, what of them is delivered included
 	MaxBytes    int64 // the limit of DiskBytes, or of Bytes where there is no disk
 	Segments    int
-	DiskError   string // of the last write, until writing works again
+	DiskError   string // what the disk refuses at present: to write, to sync or to remove; empty: nothing
 
 	// Since the queue was opened:
 
@@ -79,6 +79,7 @@ type Stats struct {
 	WrittenBytes    int64
 	WriteErrors     int
 	SyncErrors      int
+	RemoveErrors    int // removals of segments that failed, and are tried again
 	ReadErrors      int // what could not be read is tried again
 	ReadRecords     int // that memory did not hold
 	ReplayedRecords int // of them, of an earlier process

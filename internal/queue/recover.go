@@ -269,7 +269,7 @@ func openFIFO(fs FS, dir string, lanes int, cfg Config, onClose func()) (*FIFO, 
 	q.stats, q.gens = r.stats, r.gens
 	q.disk = &disk{
 		fs: fs, dir: dir, segBytes: cfg.segmentBytes(), closing: make(chan struct{}), onClose: onClose, bytes: r.bytes,
-		writer: make(signal, 1), syncer: make(signal, 1), newName: true,
+		writer: make(signal, 1), syncer: make(signal, 1), newName: true, health: health{log: q.log},
 		corrupt: quarantine{fs: fs, dir: dir, files: r.corrupt.files, bytes: r.corrupt.bytes},
 	}
 	for _, s := range r.nothing {
@@ -296,10 +296,13 @@ func openFIFO(fs FS, dir string, lanes int, cfg Config, onClose func()) (*FIFO, 
 	return q, nil
 }
 
+// scratchName is a file that exists for a moment only. What a crash leaves of it goes with the next start.
+const scratchName = "probe"
+
 // probe finds out now, rather than at the first write, that nothing can be written. A full disk is no reason not
 // to start: memory bridges it, as it does later.
 func probe(fs FS, dir string) error {
-	name := join(dir, "probe")
+	name := join(dir, scratchName)
 	f, err := fs.Open(name, true)
 	if err != nil {
 		return ignoreFull(fmt.Errorf("queue directory cannot be written: %w", err))

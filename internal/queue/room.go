@@ -16,7 +16,7 @@ func (q *FIFO) makeRoom() {
 	if q.disk != nil {
 		for q.memory > q.limit && q.forget() {
 		}
-		if q.stats.DiskError == "" {
+		if h := &q.disk.health; !h.failing(writing) && !h.failing(removing) {
 			most *= patience
 		}
 	}
@@ -97,9 +97,11 @@ func (q *FIFO) lanes(yield func(*lane) bool) {
 	}
 }
 
-// dropOldest makes room for so many bytes on disk.
-func (q *FIFO) dropOldest(room int64) {
-	for q.disk.bytes+room > q.cfg.MaxBytes {
+// makeDiskRoom drops the oldest segments until so many bytes fit on disk, and reports whether they can be written now.
+// They cannot while files of dropped segments take their room.
+func (q *FIFO) makeDiskRoom(room int64) bool {
+	d := q.disk
+	for d.bytes+room > q.cfg.MaxBytes {
 		var from *lane
 		var oldest *segment
 		for l := range q.lanes {
@@ -109,10 +111,12 @@ func (q *FIFO) dropOldest(room int64) {
 			}
 		}
 		if oldest == nil {
-			return
+			break
 		}
 		q.dropSegment(from, oldest, QueueFull)
 	}
+	left := d.leaving()
+	return left == 0 || d.bytes+left+room <= q.cfg.MaxBytes
 }
 
 const ageInterval = time.Minute // between two looks at the age of segments

@@ -19,9 +19,11 @@ type segment struct {
 	replayed       bool            // was found at the start
 	skips          map[int64]int64 // damage found at the start: from, to
 
-	torn  bool // a write failed: cut to size before the next
-	dirty bool // written since the last sync
-	pins  int  // who reads, writes or syncs without mu: it is neither closed nor removed
+	torn      bool // a write failed: cut to size before the next
+	dirty     bool // written since the last sync
+	failed    bool // a sync failed: the writer has to renew it, and only the writer uses file
+	unremoved bool // a removal failed
+	pins      int  // who reads, writes or syncs without mu: it is neither closed nor removed
 
 	live int // requests in memory, not delivered, that have records here
 	cold cold

@@ -104,7 +104,7 @@ func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
 	}
 	s.open[identity] = files
 	if err := s.fs.SyncDir(s.dir); err != nil {
-		q.syncFailed(err)
+		q.syncFailed(syncingNames, err)
 	}
 	return q, nil
 }

@@ -11,6 +11,7 @@ import (
 // syncLoop makes durable what was written, at most an interval later. It sleeps while nothing is written.
 func (q *FIFO) syncLoop() {
 	d := q.disk
+	var retry backoff
 	for {
 		select {
 		case <-d.syncer:
@@ -26,86 +27,115 @@ func (q *FIFO) syncLoop() {
 				return
 			}
 		}
-		if failed := q.syncAll(); failed && q.cfg.FsyncInterval > 0 {
-			d.syncer.kick()
+		if q.syncAll() {
+			retry = backoff{}
+			continue
 		}
+		retry.failed(time.Now())
+		time.AfterFunc(retry.wait, d.syncer.kick)
 	}
 }
 
-// syncAll syncs segments before positions: a position must not be more durable than what it passes.
-func (q *FIFO) syncAll() (failed bool) {
+// syncAll syncs segments before positions: a position must not be more durable than what it passes. It reports whether
+// all is done that does not wait for a segment to be renewed.
+func (q *FIFO) syncAll() bool {
+	names := q.syncDirectory()
+	q.syncSegments()
+	if !names || !q.syncPositions() {
+		return false
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.disk.health.works(syncingNames)
+	return true
+}
+
+// syncDirectory makes the names of new files durable.
+func (q *FIFO) syncDirectory() bool {
 	d := q.disk
 	q.mu.Lock()
 	newName := d.newName
 	d.newName = false
-	type dirt struct {
-		lane     *lane
-		segment  *segment
-		file     File
-		position bool
+	q.mu.Unlock()
+	if !newName {
+		return true
 	}
-	var all []dirt
+	err := d.fs.SyncDir(d.dir)
+	if err != nil {
+		q.mu.Lock()
+		d.newName = true
+		q.mu.Unlock()
+		q.syncFailed(syncingNames, err)
+	}
+	return err == nil
+}
+
+// syncSegments syncs what was written. The writer renews the segments of which a sync fails.
+func (q *FIFO) syncSegments() {
+	type dirty struct {
+		lane    *lane
+		segment *segment
+		file    File
+	}
+	var all []dirty
+	q.mu.Lock()
 	for l := range q.lanes {
 		for _, s := range l.segments {
-			if s.dirty && s.file != nil {
+			if s.dirty && !s.failed && s.file != nil {
 				s.pins++
 				s.dirty = false
-				all = append(all, dirt{lane: l, segment: s, file: s.file})
+				all = append(all, dirty{l, s, s.file})
 			}
 		}
 	}
-	segments := len(all)
-	for l := range q.lanes {
-		if l.posDirty {
-			l.posDirty = false
-			all = append(all, dirt{lane: l, position: true})
-		}
-	}
 	q.mu.Unlock()
-	if newName {
-		if err := d.fs.SyncDir(d.dir); err != nil {
-			q.syncFailed(err)
-			failed = true
-			q.mu.Lock()
-			d.newName = true
-			q.mu.Unlock()
-		}
-	}
-	for _, x := range all[:segments] {
+	for _, x := range all {
 		err := x.file.Sync()
 		q.mu.Lock()
-		if err != nil {
-			x.segment.dirty = true
-		}
+		x.segment.failed = err != nil
 		q.unpin(x.lane, x.segment)
 		q.mu.Unlock()
 		if err != nil {
-			q.syncFailed(err, zap.String("segment", x.segment.name))
-			failed = true
+			q.syncFailed(syncing, err, zap.String("segment", x.segment.name))
+			q.disk.writer.kick()
 		}
 	}
-	for _, x := range all[segments:] {
-		p := &x.lane.pos
-		p.mu.Lock()
-		f := p.file
-		p.mu.Unlock()
+}
+
+// syncPositions syncs the positions of lanes whose segments are synced. One that fails is written again: a second sync
+// alone would find nothing to do.
+func (q *FIFO) syncPositions() (ok bool) {
+	var all []*lane
+	q.mu.Lock()
+	for l := range q.lanes {
+		if l.posDirty && !l.syncFailed() {
+			l.posDirty = false
+			all = append(all, l)
+		}
+	}
+	q.mu.Unlock()
+	ok = true
+	for _, l := range all {
+		q.putPosition(l, false)
+		f := l.pos.open()
 		if f == nil {
 			continue
 		}
 		if err := f.Sync(); err != nil && !errors.Is(err, os.ErrClosed) { // closed: its generation has drained
-			q.syncFailed(err)
-			failed = true
+			q.syncFailed(syncingNames, err)
+			ok = false
+			l.pos.forget()
 			q.mu.Lock()
-			x.lane.posDirty = true
+			l.posDirty = true
 			q.mu.Unlock()
 		}
 	}
-	return failed
+	return ok
 }
 
-func (q *FIFO) syncFailed(err error, more ...zap.Field) {
+func (q *FIFO) syncFailed(c call, err error, fields ...zap.Field) {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	q.stats.SyncErrors++
-	q.mu.Unlock()
-	q.disk.errorKept.log(q.log, "sync", err, more...)
+	q.disk.health.fails(c, err, fields...)
 }

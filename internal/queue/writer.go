@@ -51,20 +51,25 @@ func (q *FIFO) writeLoop() {
 func (q *FIFO) writeAll(final bool) time.Duration {
 	var tried []*lane // once each when final
 	for {
-		q.sweep()
+		q.sweep(false)
+		q.renewSegments(false)
 		q.mu.Lock()
 		now := time.Now()
 		q.dropOld(now)
-		b, wait := q.nextBatch(now, func(l *lane) bool {
+		b := q.nextBatch(func(l *lane) bool {
 			if final {
 				return !slices.Contains(tried, l)
 			}
 			return l.write.due(now)
 		})
+		roomMade := q.disk.removable()
+		wait := q.retryIn(now)
 		q.unlock()
-		q.sweep()
-		if b == nil {
+		if b == nil && !roomMade {
 			return wait
+		}
+		if b == nil {
+			continue
 		}
 		err := q.write(b)
 		if err != nil && final {
@@ -76,21 +81,37 @@ func (q *FIFO) writeAll(final bool) time.Duration {
 	}
 }
 
-// nextBatch copies what one lane has to write, the lanes taking turns. Nil: nothing can be written; wait is
-// for the first that may be tried again.
-func (q *FIFO) nextBatch(now time.Time, may func(*lane) bool) (b *batch, wait time.Duration) {
+// removable reports whether a doomed segment can be removed that was not tried before.
+func (d *disk) removable() bool {
+	return slices.ContainsFunc(d.doomed, func(s *segment) bool { return s.pins == 0 && !s.unremoved })
+}
+
+// retryIn is how long the first of the calls that failed has to wait; 0: none has.
+func (q *FIFO) retryIn(now time.Time) (wait time.Duration) {
+	d := q.disk
+	first := func(b backoff) {
+		if left := max(b.next.Sub(now), time.Millisecond); b.runs > 0 && (wait == 0 || left < wait) {
+			wait = left
+		}
+	}
+	first(d.removal)
+	first(d.renewal)
+	for l := range q.lanes {
+		if l.pending > 0 && !l.write.due(now) {
+			first(l.write)
+		}
+	}
+	return wait
+}
+
+// nextBatch copies what one lane has to write, the lanes taking turns. Nil: nothing can be written now.
+func (q *FIFO) nextBatch(may func(*lane) bool) *batch {
 	d := q.disk
 	var pick *lane
 	at, picked := -1, 0
 	for l := range q.lanes {
 		at++
-		if l.pending <= 0 { // less: closed while the disk hung
-			continue
-		}
-		if !may(l) {
-			if left := l.write.next.Sub(now); left > 0 && (wait == 0 || left < wait) {
-				wait = left
-			}
+		if l.pending <= 0 || !may(l) { // less: closed while the disk hung
 			continue
 		}
 		if pick == nil || at >= d.turn { // the first from turn on, else the first of all
@@ -102,18 +123,20 @@ func (q *FIFO) nextBatch(now time.Time, may func(*lane) bool) (b *batch, wait ti
 	}
 	if pick == nil {
 		d.turn = 0
-		return nil, wait
+		return nil
+	}
+	if !q.makeDiskRoom(pick.pendingBytes(batchBytes)) {
+		return nil
 	}
 	d.turn = picked + 1
-	return q.gather(pick), wait
+	return q.gather(pick)
 }
 
 // gather fills a batch.
 func (q *FIFO) gather(l *lane) *batch {
 	d := q.disk
-	q.dropOldest(l.pendingBytes(batchBytes))
-	first := l.firstPending() // after that: older ones may have gone
-	if s := l.active; s != nil && s.size >= d.segBytes && l.requests[first].written == 0 {
+	first := l.firstPending()
+	if s := l.active; s != nil && (s.size >= d.segBytes || s.failed) && l.requests[first].written == 0 {
 		l.active = nil
 		q.settle(l, s)
 		if s.pins == 0 && !s.dirty && s.file != nil {
@@ -137,16 +160,10 @@ func (q *FIFO) gather(l *lane) *batch {
 		if len(b.data) > 0 && len(b.data)+headerSize+len(rec.Data) > batchBytes {
 			break
 		}
-		h := header{
-			first: rec.First, length: uint32(len(rec.Data)), before: before,
-			oldest: rec.Oldest, newest: rec.Newest, samples: uint32(rec.Samples),
-		}
-		var hb [headerSize]byte
-		h.put(hb[:])
-		b.data = append(append(b.data, hb[:]...), rec.Data...)
-		before += uint64(rec.Samples)
 		item.records++
 		item.samples += rec.Samples
+		b.data = appendRecord(b.data, rec, before)
+		before += uint64(rec.Samples)
 	}
 	item.end = s.size + int64(len(b.data))
 	r.writing = true
@@ -154,23 +171,41 @@ func (q *FIFO) gather(l *lane) *batch {
 	return b
 }
 
+// appendRecord appends a record as a segment has it, without the checksum of its data. Before is how many samples the
+// segment has before it.
+func appendRecord(dst []byte, rec Record, before uint64) []byte {
+	h := header{
+		first: rec.First, length: uint32(len(rec.Data)), before: before,
+		oldest: rec.Oldest, newest: rec.Newest, samples: uint32(rec.Samples),
+	}
+	var b [headerSize]byte
+	h.put(b[:])
+	return append(append(dst, b[:]...), rec.Data...)
+}
+
+// addChecksums completes records: a caller with mu should not spend the time.
+func addChecksums(records []byte) {
+	for at := 0; at < len(records); {
+		h, _ := parseHeader(records[at:])
+		h.crc = checksum(records[at+headerSize:][:h.length])
+		h.put(records[at:])
+		at += int(h.size())
+	}
+}
+
 // write does what needs the disk. Nobody else touches the file's end.
 func (q *FIFO) write(b *batch) error {
 	s := b.segment
-	for at := 0; at < len(b.data); {
-		h, _ := parseHeader(b.data[at:])
-		h.crc = checksum(b.data[at+headerSize:][:h.length])
-		h.put(b.data[at:])
-		at += int(h.size())
-	}
+	addChecksums(b.data)
 	if s.file == nil {
-		f, err := q.disk.fs.Open(join(q.disk.dir, s.name), true)
+		create := s.size == 0
+		f, err := q.disk.fs.Open(join(q.disk.dir, s.name), create)
 		if err != nil {
 			return err
 		}
 		q.mu.Lock()
 		s.file = f
-		q.disk.newName = true
+		q.disk.newName = q.disk.newName || create
 		q.mu.Unlock()
 	}
 	if s.torn {
@@ -204,10 +239,8 @@ func (q *FIFO) written(b *batch, err error) (moved bool) {
 		q.writeFailed(l, s, err)
 		return false
 	}
-	if l.write.runs > 0 {
-		l.write = backoff{}
-		q.recovered()
-	}
+	l.write = backoff{}
+	q.wrote()
 	s.size += int64(len(b.data))
 	s.dirty = true
 	d.syncer.kick()
@@ -230,7 +263,7 @@ func (q *FIFO) writtenItem(l *lane, s *segment, it batchItem) (moved bool) {
 		return true
 	}
 	if r.written == 0 {
-		r.segment, r.start = s, it.start
+		r.segment, r.start, r.before = s, it.start, s.samples-uint64(it.samples)
 		s.live++
 	}
 	r.written += it.records
@@ -242,8 +275,7 @@ func (q *FIFO) writtenItem(l *lane, s *segment, it batchItem) (moved bool) {
 // writeFailed keeps everything in memory, to be written later in order.
 func (q *FIFO) writeFailed(l *lane, s *segment, err error) {
 	q.stats.WriteErrors++
-	q.stats.DiskError = err.Error()
-	q.disk.errorKept.log(q.log, "write segment", err, zap.String("segment", s.name))
+	q.disk.health.fails(writing, err, zap.String("segment", s.name))
 	l.write.failed(time.Now())
 	if s.torn && !l.drained {
 		q.abandon(l, s)
@@ -267,13 +299,18 @@ func (q *FIFO) abandon(l *lane, s *segment) {
 	q.settle(l, s)
 }
 
-// recovered clears the error once no lane has one.
-func (q *FIFO) recovered() {
+// wrote notes that a write worked. The error of another lane ends with that, too, unless the lane has something to write.
+func (q *FIFO) wrote() {
+	if !q.disk.health.failing(writing) {
+		return
+	}
 	for l := range q.lanes {
-		if l.write.runs > 0 {
+		if l.write.runs > 0 && l.pending > 0 {
 			return
 		}
 	}
-	q.stats.DiskError = ""
-	q.log.Info("the disk takes writes again")
+	for l := range q.lanes {
+		l.write = backoff{}
+	}
+	q.disk.health.works(writing)
 }

@@ -1,0 +1,191 @@
+package queue
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// failSyncs makes the next n syncs of files with a suffix fail; -1: all.
+func (fs *fakeFS) failSyncs(suffix string, n int) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.fail = func(call, name string, _ int) error {
+		if call != "sync" || !strings.HasSuffix(name, suffix) && !strings.HasSuffix(name, scratchName) || n == 0 {
+			return nil
+		}
+		n--
+		return syscall.EIO
+	}
+}
+
+func numbered(n int) (texts []string) {
+	for i := range n {
+		texts = append(texts, fmt.Sprint(i))
+	}
+	return texts
+}
+
+// TestFailedSyncIsNotTrusted: the kernel does not write again what a sync could not write. What memory holds is written
+// to a new file, until the disk has it.
+func TestFailedSyncIsNotTrusted(t *testing.T) {
+	for _, interval := range []time.Duration{0, time.Second} {
+		for _, evict := range []bool{false, true} {
+			for _, failures := range []int{1, 2, 5} {
+				synctest.Test(t, func(t *testing.T) {
+					fs := newFakeFS()
+					fs.evict = evict
+					cfg := quiet()
+					cfg.FsyncInterval = interval
+					q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
+					fs.failSyncs(segmentSuffix, failures)
+					sealed(t, q, 0, numbered(10)...)
+					synctest.Wait()
+					pass(interval)
+					synctest.Wait()
+					if s := q.Stats(); failures > 1 && s.DiskError == "" || s.SyncErrors == 0 {
+						t.Errorf("interval %v, evict %v, %d failures: DiskError %q, %d SyncErrors", interval, evict, failures, s.DiskError, s.SyncErrors)
+					}
+					pass(5 * maxBackoff)
+					synctest.Wait()
+					if s := q.Stats(); s.DiskError != "" || s.SyncErrors != failures {
+						t.Errorf("interval %v, evict %v, %d failures: DiskError %q, %d SyncErrors", interval, evict, failures, s.DiskError, s.SyncErrors)
+					}
+					got := reopen(t, fs.cutPower(rand.New(rand.NewPCG(1, 2))), quiet())
+					if !slices.Equal(got.requests, numbered(10)) || got.lost != (Loss{}) {
+						t.Errorf("interval %v, evict %v, %d failures: after a power cut %q, told %+v", interval, evict, failures, got.requests, got.lost)
+					}
+					_, _ = q.Close()
+				})
+			}
+		}
+	}
+}
+
+// TestFailedSyncOfCloseIsNotTrusted: the last sync fails once; a stop leaves everything on the disk nevertheless.
+func TestFailedSyncOfCloseIsNotTrusted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newFakeFS()
+		q := openQueue(t, openStore(t, "data", fs), "x", 2, quiet())
+		fs.failSyncs(segmentSuffix, 1)
+		sealed(t, q, 0, numbered(10)...)
+		mustClose(t, q)
+		got := reopen(t, fs.cutPower(rand.New(rand.NewPCG(1, 2))), quiet())
+		if !slices.Equal(got.requests, numbered(10)) {
+			t.Errorf("after a power cut %q", got.requests)
+		}
+	})
+}
+
+// TestWritesAndReadsGoOnWhileSyncsFail: the kernel has what is written, so a kill loses nothing, and nothing comes
+// twice; what memory does not hold is read back.
+func TestWritesAndReadsGoOnWhileSyncsFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newFakeFS()
+		cfg := quiet()
+		cfg.MaxMemory = 4 * (recordOverhead + 1)
+		q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
+		fs.failSyncs(segmentSuffix, -1)
+		sealed(t, q, 0, numbered(10)...)
+		synctest.Wait()
+		pass(10 * time.Second)
+		mustAppend(t, q, 0, record("a", true))
+		synctest.Wait()
+		pass(time.Minute)
+		mustAppend(t, q, 0, record("b", false)) // of the same request, and so in the same segment
+		q.Seal(0)
+		synctest.Wait()
+		for i := range 5 {
+			if r, ok := next(q, 0); !ok || text(r) != fmt.Sprint(i) {
+				t.Errorf("request %d is %q", i, text(r))
+			}
+			q.Ack(0)
+		}
+		pass(time.Minute)
+		synctest.Wait()
+		if s := q.Stats(); s.DiskError == "" || s.WriteErrors != 0 || s.ReadErrors != 0 {
+			t.Errorf("stats: %+v", s)
+		}
+		fs.mu.Lock()
+		for name, d := range fs.names {
+			if strings.HasSuffix(name, positionSuffix) && len(d.synced) > 0 {
+				t.Error("a position is synced, and the segment that it passes is not")
+			}
+		}
+		fs.mu.Unlock()
+		after := fs.kill()
+		_, _ = q.Close()
+		if got := reopen(t, after, quiet()); !slices.Equal(got.requests, []string{"5", "6", "7", "8", "9", "ab"}) {
+			t.Errorf("after a kill: %q", got.requests)
+		}
+	})
+}
+
+// TestFailedSyncOfAPosition: it is written again, since a second sync alone would do nothing.
+func TestFailedSyncOfAPosition(t *testing.T) {
+	for _, interval := range []time.Duration{0, time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			fs := newFakeFS()
+			cfg := quiet()
+			cfg.FsyncInterval = interval
+			q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
+			sealed(t, q, 0, numbered(10)...)
+			synctest.Wait()
+			fs.failSyncs(positionSuffix, 2)
+			for range 5 {
+				next(q, 0)
+				q.Ack(0)
+			}
+			pass(maxBackoff)
+			synctest.Wait()
+			if s := q.Stats(); s.SyncErrors != 2 || s.DiskError != "" {
+				t.Errorf("stats: %+v", s)
+			}
+			got := reopen(t, fs.cutPower(rand.New(rand.NewPCG(1, 2))), quiet())
+			if want := numbered(10)[5:]; !slices.Equal(got.requests, want) {
+				t.Errorf("interval %v: after a power cut %q, want %q", interval, got.requests, want)
+			}
+			_, _ = q.Close()
+		})
+	}
+}
+
+// TestModelSyncsFail: what is written when no sync fails any more, and the gauge says so, survives a power cut.
+func TestModelSyncsFail(t *testing.T) {
+	overSeeds(t, smallConfig(), 300, func(w *world, _ int) {
+		switch w.rnd.IntN(30) {
+		case 0, 1:
+			calls := []string{"sync", "syncdir", "sync syncdir", "sync rename", "sync open"}[w.rnd.IntN(5)]
+			likely := 1 + w.rnd.IntN(3)
+			rnd := rand.New(rand.NewPCG(w.rnd.Uint64(), 1))
+			w.breakDisk(func(call, name string, _ int) error {
+				if call == "open" && !strings.HasSuffix(name, scratchName) {
+					return nil // writes do not fail here
+				}
+				if slices.Contains(strings.Fields(calls), call) && rnd.IntN(3) < likely {
+					return syscall.EIO
+				}
+				return nil
+			})
+		case 2, 3:
+			w.breakDisk(nil)
+			pass(maxBackoff)
+			w.settle(true)
+		case 4:
+			w.breakDisk(nil)
+			w.cutPower(1 + w.rnd.IntN(4))
+		case 5:
+			w.breakDisk(nil)
+			w.kill(1 + w.rnd.IntN(4))
+		}
+	}, func(w *world) {
+		if w.missing() != 0 {
+			w.t.Errorf("%d samples missing that were synced before the power cut, told %+v", w.missing(), w.lost)
+		}
+	})
+}
