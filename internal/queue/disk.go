@@ -29,6 +29,7 @@ type disk struct {
 	retired []*lane // of drained generations: their positions go when their segments are gone
 	newName bool    // a file was made since the last sync of the directory
 	nextAge time.Time
+	clock   ageClock
 	health  health
 	removal backoff // of segments that could not be removed
 	renewal backoff // of segments that could not be renewed

@@ -438,7 +438,7 @@ func (w *world) checkLimit() {
 	}
 	for l := range w.q.lanes {
 		if s := l.oldestWhole(); s != nil {
-			w.t.Errorf("%d bytes on disk, and %s could go", w.q.disk.bytes, s.name)
+			w.t.Errorf("%d bytes on disk, and %s could go", w.fs.segmentBytes(), s.name)
 		}
 	}
 }

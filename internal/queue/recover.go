@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -205,7 +206,7 @@ func (r *recovery) segment(s *segment, from int64) error {
 			s.cold.requests++
 		}
 		s.cold.samples += int(p.samples)
-		s.note(p.oldest, p.newest)
+		s.note(p.oldest, p.newest, time.Now())
 		return true
 	})
 	if err != nil {
@@ -270,6 +271,7 @@ func openFIFO(fs FS, dir string, lanes int, cfg Config, onClose func()) (*FIFO, 
 	q.disk = &disk{
 		fs: fs, dir: dir, segBytes: cfg.segmentBytes(), closing: make(chan struct{}), onClose: onClose, bytes: r.bytes,
 		writer: make(signal, 1), syncer: make(signal, 1), newName: true, health: health{log: q.log},
+		clock:   newAgeClock(time.Now),
 		corrupt: quarantine{fs: fs, dir: dir, files: r.corrupt.files, bytes: r.corrupt.bytes},
 	}
 	for _, s := range r.nothing {

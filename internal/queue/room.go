@@ -127,7 +127,7 @@ func (q *FIFO) dropOld(now time.Time) {
 		return
 	}
 	q.disk.nextAge = now.Add(min(ageInterval, q.cfg.MaxAge))
-	oldest := now.Add(-q.cfg.MaxAge).UnixMilli()
+	oldest := q.disk.clock.now().Add(-q.cfg.MaxAge).UnixMilli()
 	for l := range q.lanes {
 		for _, s := range slices.Clone(l.segments) {
 			if s.newest < oldest && l.whole(s) {

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // segment is a file of whole requests. Guarded by the queue's mu.
@@ -13,9 +14,9 @@ type segment struct {
 	seq  uint32 // within its lane
 	file File   // nil: not open
 
-	size           int64  // what is good; the next write goes here
-	samples        uint64 // ever written
-	oldest, newest int64
+	size           int64           // what is good; the next write goes here
+	samples        uint64          // ever written
+	oldest, newest int64           // of its samples; newest for its age, so never in the future
 	replayed       bool            // was found at the start
 	skips          map[int64]int64 // damage found at the start: from, to
 
@@ -41,8 +42,14 @@ func newSegment(name string, seq uint32) *segment {
 	return &segment{name: name, seq: seq, oldest: math.MaxInt64, newest: math.MinInt64}
 }
 
-func (s *segment) note(oldest, newest int64) {
-	s.oldest, s.newest = min(s.oldest, oldest), max(s.newest, newest)
+// note takes over the time of records. A newest sample from the future says nothing of their age: the oldest does, unless
+// that is from the future, too.
+func (s *segment) note(oldest, newest int64, now time.Time) {
+	s.oldest = min(s.oldest, oldest)
+	if newest > now.UnixMilli() {
+		newest = min(oldest, now.UnixMilli())
+	}
+	s.newest = max(s.newest, newest)
 }
 
 const (

@@ -257,7 +257,7 @@ func (q *FIFO) writtenItem(l *lane, s *segment, it batchItem) (moved bool) {
 	r := it.request
 	q.stats.WrittenRecords += it.records
 	s.samples += uint64(it.samples)
-	s.note(it.oldest, it.newest)
+	s.note(it.oldest, it.newest, q.disk.clock.now())
 	if r.gone {
 		l.acked = place{s.seq, it.end}
 		return true

@@ -29,7 +29,7 @@ func newQueueCollector(endpoints func() []*endpoint) *queueCollector {
 		func(s *queue.Stats) float64 { return float64(s.MemoryBytes) })
 	add("disk_bytes", "Size of the queue's segments.", gauge, func(s *queue.Stats) float64 { return float64(s.DiskBytes) })
 	add("segments", "Segment files of the queue.", gauge, func(s *queue.Stats) float64 { return float64(s.Segments) })
-	add("disk_failing", "1 while the disk does not take what is to be written.", gauge, func(s *queue.Stats) float64 {
+	add("disk_failing", "1 while the disk refuses to write, sync or remove segments.", gauge, func(s *queue.Stats) float64 {
 		if s.DiskError != "" {
 			return 1
 		}
@@ -37,7 +37,10 @@ func newQueueCollector(endpoints func() []*endpoint) *queueCollector {
 	})
 	add("written_bytes_total", "Bytes written to segments.", counter, func(s *queue.Stats) float64 { return float64(s.WrittenBytes) })
 	add("write_errors_total", "Writes that failed, and were tried again.", counter, func(s *queue.Stats) float64 { return float64(s.WriteErrors) })
-	add("sync_errors_total", "Syncs that failed.", counter, func(s *queue.Stats) float64 { return float64(s.SyncErrors) })
+	add("sync_errors_total", "Syncs that failed; what they should have synced was written again.", counter,
+		func(s *queue.Stats) float64 { return float64(s.SyncErrors) })
+	add("remove_errors_total", "Removals of segments that failed, and were tried again.", counter,
+		func(s *queue.Stats) float64 { return float64(s.RemoveErrors) })
 	add("read_errors_total", "Reads that failed, and were tried again.", counter, func(s *queue.Stats) float64 { return float64(s.ReadErrors) })
 	add("read_records_total", "Records read back from disk.", counter, func(s *queue.Stats) float64 { return float64(s.ReadRecords) })
 	add("replayed_records_total", "Of the records read back from disk, those that an earlier process wrote.", counter,
