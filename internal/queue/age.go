@@ -2,12 +2,13 @@ package queue
 
 import "time"
 
-// ageClock is the clock by which samples get old: the wall clock, but set forward it goes on as before, so that what was
-// queued an hour ago is an hour old. Set backward, it follows, for new samples have the new time.
+// ageClock tells the age of samples. It never runs faster than time passes: when the wall clock is set forward by a
+// week, a sample of the last hour does not become a week old. When the wall clock is set back, ageClock follows, since
+// new samples have the new time.
 type ageClock struct {
 	wall  func() time.Time
-	at    time.Time // of the wall clock, at
-	since time.Time // on the monotonic clock
+	at    time.Time // the wall clock when since was taken
+	since time.Time // for its monotonic reading
 }
 
 func newAgeClock(wall func() time.Time) ageClock {

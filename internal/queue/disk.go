@@ -76,7 +76,8 @@ func (d *disk) leaving() (bytes int64) {
 	return bytes
 }
 
-// sweep removes what is doomed and not in use. A removal that failed is tried again when it is due, or if again is true.
+// sweep removes doomed segments that are not in use. A removal that failed is tried again when it is due, or if again
+// is true.
 func (q *FIFO) sweep(again bool) {
 	d := q.disk
 	q.mu.Lock()

@@ -20,6 +20,7 @@
 //	  GGGGGGGG-NNNN-LLLL-SSSSSSSS.seg      segment S of lane L of the N lanes of generation G, all hexadecimal
 //	  GGGGGGGG-NNNN-LLLL.pos               how far that lane is delivered
 //	  GGGGGGGG-NNNN-LLLL-SSSSSSSS-OOOOOOOO.corrupt   damaged bytes of that segment from offset O, for people
+//	  probe                                          for a moment: a test of the directory, or a segment being renewed
 //
 // A segment is records, each with a header; the first record of a segment begins a request, and no request spans
 // two segments. Integers are little-endian, CRCs are CRC-32C:
@@ -55,6 +56,10 @@
 //   - A killed process loses what it had not yet handed to the kernel, which it does at once, and repeats at most one
 //     request a lane: the position is handed over before Ack returns.
 //   - A power cut loses at most what was written within the sync interval, and may repeat what was delivered before.
+//   - After a failed sync the kernel regards the pages as written: a second sync would succeed without writing them. So
+//     the segment is written to a new file, from memory as far as possible. The new file is synced and renamed to the
+//     old name. Until then positions of the lane are not synced, and a power cut may take the segment.
+//   - A dropped segment whose file cannot be removed is emptied, so that it does not come again.
 //   - Half a record at the end of a segment is cut off. A record with a bad CRC goes, with what leans on it; what
 //     stands before it in its request stays. After a bad header the search goes on for one that begins a request.
 //     Both are counted, logged and kept aside; the start never fails for them.

@@ -171,7 +171,7 @@ func (q *FIFO) Next(lane int) (Request, State) {
 	return r, state
 }
 
-// next is Next. Damaged are the lanes whose position has to move, since damage took their oldest request.
+// next does what Next says. It also returns the lanes whose oldest request was lost to damage: their positions move.
 func (q *FIFO) next(lane int) (r Request, state State, damaged []*lane) {
 	if q.closed {
 		return Request{}, Empty, nil
@@ -202,12 +202,12 @@ func (q *FIFO) next(lane int) (r Request, state State, damaged []*lane) {
 		if state == Later || q.closed || q.isNewest(l) {
 			return Request{}, state, damaged
 		}
-		q.retire() // nothing of l was readable: the next lane may have something
+		q.retire() // all of l was damaged: the next lane may have a request
 	}
 }
 
-// source is the lane that a reader serves now: its own, or the first of the oldest generation that falls to it. Nil: it
-// has none, and the state says why.
+// source returns the lane that a reader serves now: its own, or the first of the oldest generation that falls to it. If
+// there is none, the state says why.
 func (q *FIFO) source(lane int) (*lane, State) {
 	now, own := q.gens[0], q.newest()
 	if lane >= len(own.lanes) {
@@ -240,7 +240,7 @@ func (q *FIFO) isNewest(l *lane) bool {
 	return l.name.lane < len(lanes) && lanes[l.name.lane] == l
 }
 
-// readerOf is the reader to whom a lane falls, unless one has its head since before a Resize.
+// readerOf returns the reader of a lane, unless another one has had its oldest request since before a Resize.
 func (q *FIFO) readerOf(l *lane) int { return l.name.lane % len(q.newest().lanes) }
 
 // head returns the oldest request of a lane if it is sealed, from disk where it must.

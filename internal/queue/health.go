@@ -65,7 +65,8 @@ func (h *health) works(c call) {
 
 func (h *health) failing(c call) bool { return h.kinds[c].err != nil }
 
-// refused is the error of a call that keeps samples from the disk, or the disk from its limit; nil: there is none.
+// refused returns the error of a kind of call without which samples are not safe on disk, or the disk is not bounded;
+// nil if they all work.
 func (h *health) refused() error {
 	for _, c := range []call{writing, syncing, syncingNames, removing} {
 		if err := h.kinds[c].err; err != nil {

@@ -8,9 +8,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// renewSegments writes segments whose sync failed to new files, if that is due or again is true. The kernel takes what
-// it could not write for written: the next sync of the same file would succeed, and a power cut would take the samples.
-// Until a segment is renewed, its samples are delivered as ever and writes to it go on, for a kill does not take them.
+// renewSegments writes segments whose sync failed to new files, if that is due or again is true. After a failed sync
+// the kernel regards the pages as written: the next sync of the same file would succeed, and a power cut would take
+// the samples. Until a segment is renewed, its samples are delivered, and writes to it go on: a kill does not take
+// them.
 func (q *FIFO) renewSegments(again bool) (renewed bool) {
 	d := q.disk
 	q.mu.Lock()
@@ -22,7 +23,7 @@ func (q *FIFO) renewSegments(again bool) (renewed bool) {
 	failed := false
 	for _, f := range q.failedSegments() {
 		l, s := f.lane, f.segment
-		if s.pins > 0 || !due && !again { // the end of its use wakes the writer
+		if s.pins > 0 || !due && !again { // unpin wakes the writer
 			continue
 		}
 		s.pins++
@@ -103,8 +104,9 @@ func (q *FIFO) renew(l *lane, s *segment) (err error) {
 	return d.fs.SyncDir(d.dir)
 }
 
-// copySegment copies a segment, at the same offsets. What memory holds comes from there, since the kernel may have given
-// up its pages; the rest is what the file still gives. Damage in it is found and counted when it is read.
+// copySegment copies a segment, at the same offsets. Requests that memory holds are written from memory, since the
+// kernel may have dropped their pages. The rest is read from the old file; damage in it is found and counted when it
+// is read.
 func (q *FIFO) copySegment(to, from File, l *lane, s *segment) error {
 	for at := int64(0); at < s.size; {
 		q.mu.Lock()
@@ -122,8 +124,8 @@ func (q *FIFO) copySegment(to, from File, l *lane, s *segment) error {
 	return nil
 }
 
-// held returns the first request in memory that was written to a segment at or after an offset, as it stands there but
-// for the checksums, and where it begins; the end of the segment if there is none.
+// held returns the records of the first request in memory that begins in a segment at or after an offset, and where it
+// begins. The records lack their checksums. If there is none, held returns the end of the segment.
 func (l *lane) held(s *segment, at int64) (data []byte, begin int64) {
 	for _, r := range l.requests {
 		if r.segment != s || r.start < at || r.readBack {

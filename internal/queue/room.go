@@ -97,8 +97,8 @@ func (q *FIFO) lanes(yield func(*lane) bool) {
 	}
 }
 
-// makeDiskRoom drops the oldest segments until so many bytes fit on disk, and reports whether they can be written now.
-// They cannot while files of dropped segments take their room.
+// makeDiskRoom drops the oldest segments until the given number of bytes fits on disk. It reports whether they can be
+// written now: they cannot while the files of dropped segments are still there.
 func (q *FIFO) makeDiskRoom(room int64) bool {
 	d := q.disk
 	for d.bytes+room > q.cfg.MaxBytes {

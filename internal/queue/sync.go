@@ -36,8 +36,8 @@ func (q *FIFO) syncLoop() {
 	}
 }
 
-// syncAll syncs segments before positions: a position must not be more durable than what it passes. It reports whether
-// all is done that does not wait for a segment to be renewed.
+// syncAll syncs segments before positions: a position must not be more durable than the records before it. It reports
+// whether the directory and positions are synced. Segments that fail are up to the writer.
 func (q *FIFO) syncAll() bool {
 	names := q.syncDirectory()
 	q.syncSegments()

@@ -81,12 +81,12 @@ func (q *FIFO) writeAll(final bool) time.Duration {
 	}
 }
 
-// removable reports whether a doomed segment can be removed that was not tried before.
+// removable reports whether there is a doomed segment whose removal was not tried yet.
 func (d *disk) removable() bool {
 	return slices.ContainsFunc(d.doomed, func(s *segment) bool { return s.pins == 0 && !s.unremoved })
 }
 
-// retryIn is how long the first of the calls that failed has to wait; 0: none has.
+// retryIn returns how long to wait before the first failed call is tried again; 0: none failed.
 func (q *FIFO) retryIn(now time.Time) (wait time.Duration) {
 	d := q.disk
 	first := func(b backoff) {
@@ -171,8 +171,8 @@ func (q *FIFO) gather(l *lane) *batch {
 	return b
 }
 
-// appendRecord appends a record as a segment has it, without the checksum of its data. Before is how many samples the
-// segment has before it.
+// appendRecord appends a record in the format of a segment, without the checksum of its data. Before is the number of
+// samples in the segment before it.
 func appendRecord(dst []byte, rec Record, before uint64) []byte {
 	h := header{
 		first: rec.First, length: uint32(len(rec.Data)), before: before,
@@ -183,7 +183,7 @@ func appendRecord(dst []byte, rec Record, before uint64) []byte {
 	return append(append(dst, b[:]...), rec.Data...)
 }
 
-// addChecksums completes records: a caller with mu should not spend the time.
+// addChecksums completes what appendRecord wrote. It is called without mu, since it takes a while.
 func addChecksums(records []byte) {
 	for at := 0; at < len(records); {
 		h, _ := parseHeader(records[at:])
@@ -299,7 +299,7 @@ func (q *FIFO) abandon(l *lane, s *segment) {
 	q.settle(l, s)
 }
 
-// wrote notes that a write worked. The error of another lane ends with that, too, unless the lane has something to write.
+// wrote ends the failure of writes, unless a lane that failed still has records to write.
 func (q *FIFO) wrote() {
 	if !q.disk.health.failing(writing) {
 		return
