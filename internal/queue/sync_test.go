@@ -126,6 +126,42 @@ func TestWritesAndReadsGoOnWhileSyncsFail(t *testing.T) {
 	})
 }
 
+// TestKilledWhileASegmentIsRenewed ends the process before each call of the file system: everything is there, once.
+func TestKilledWhileASegmentIsRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newFakeFS()
+		q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
+		sealed(t, q, 0, numbered(10)...)
+		synctest.Wait()
+		var killed []*fakeFS
+		var calls []string
+		fs.mu.Lock()
+		fs.fail = func(call, name string, _ int) error {
+			calls = append(calls, call)
+			killed = append(killed, newFakeFS())
+			for name, d := range fs.names {
+				killed[len(killed)-1].names[name] = &fakeData{content: slices.Clone(d.content)}
+			}
+			if call == "sync" && len(calls) == slices.Index(calls, "sync")+1 {
+				return syscall.EIO // the first one
+			}
+			return nil
+		}
+		fs.mu.Unlock()
+		pass(2 * maxBackoff)
+		synctest.Wait()
+		if !slices.Contains(calls, "rename") || q.Stats().DiskError != "" {
+			t.Fatalf("no segment was renewed: %q, %+v", calls, q.Stats())
+		}
+		for i, fs := range killed {
+			if got := reopen(t, fs, quiet()); !slices.Equal(got.requests, numbered(10)) || got.lost != (Loss{}) {
+				t.Errorf("killed before call %d, %s: %q, told %+v", i, calls[i], got.requests, got.lost)
+			}
+		}
+		_, _ = q.Close()
+	})
+}
+
 // TestFailedSyncOfAPosition: it is written again, since a second sync alone would do nothing.
 func TestFailedSyncOfAPosition(t *testing.T) {
 	for _, interval := range []time.Duration{0, time.Second} {
