@@ -406,6 +406,9 @@ func TestModelFullAndFailing(t *testing.T) {
 				}
 				return nil
 			})
+			w.fs.mu.Lock()
+			w.fs.evict = w.rnd.IntN(2) == 0
+			w.fs.mu.Unlock()
 		case 1, 2:
 			w.breakDisk(nil)
 			pass(maxBackoff)
