@@ -35,6 +35,7 @@ type world struct {
 	dups     map[[2]int]int // in this life: requests that were delivered in an earlier one
 	inFlight map[int][]int
 	given    map[int]Request
+	evicts   bool // failed syncs take what was written from readers, too
 }
 
 type modelRecord struct {
@@ -46,6 +47,7 @@ type modelRecord struct {
 
 func newWorld(t *testing.T, seed uint64, cfg Config, lanes int) *world {
 	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), fs: newFakeFS(), cfg: cfg, lanes: lanes, open: map[int]int{}}
+	w.evicts = seed/4%2 == 0
 	w.cfg.Free = func(data []byte) { clear(data) }
 	w.cfg.Lost = func(_ Reason, l Loss) {
 		w.mu.Lock()
@@ -407,7 +409,7 @@ func TestModelFullAndFailing(t *testing.T) {
 				return nil
 			})
 			w.fs.mu.Lock()
-			w.fs.evict = w.rnd.IntN(2) == 0
+			w.fs.evict = w.evicts
 			w.fs.mu.Unlock()
 		case 1, 2:
 			w.breakDisk(nil)
@@ -418,7 +420,8 @@ func TestModelFullAndFailing(t *testing.T) {
 		}
 		w.checkLimit()
 	}, func(w *world) {
-		if w.missing() != w.lost.Samples || w.lost.Samples == 0 {
+		// Zeros where evicted pages were are counted again at each start.
+		if w.missing() > w.lost.Samples || w.missing() < w.lost.Samples && !w.evicts || w.lost.Samples == 0 {
 			w.t.Errorf("%d samples missing, told %+v", w.missing(), w.lost)
 		}
 	})
