@@ -89,7 +89,7 @@ func (q *FIFO) sweep() {
 			_ = s.file.Close()
 			s.file = nil
 		}
-		if err := d.fs.Remove(join(d.dir, s.name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := d.corrupt.discard(s); err != nil && !errors.Is(err, os.ErrNotExist) {
 			q.log.Warn("remove segment", zap.String("segment", s.name), zap.Error(err))
 			failed = append(failed, s)
 		}
@@ -159,6 +159,7 @@ func (q *FIFO) readCold(l *lane, s *segment) bool {
 		return false
 	}
 	from, to, f := s.cold.from, s.cold.to, s.file
+	unknown, last := s.cold.unknown, l.read.runs >= maxReadTries
 	s.pins++
 	q.mu.Unlock()
 	var err error
@@ -167,7 +168,9 @@ func (q *FIFO) readCold(l *lane, s *segment) bool {
 		f, err = q.disk.fs.Open(join(q.disk.dir, s.name), false)
 	}
 	var got readBack
-	if err == nil {
+	if err == nil && unknown {
+		got.scanned, err = q.disk.corrupt.scan(q.log, f, s.name, span{from, to}, last)
+	} else if err == nil {
 		got, err = readRequest(f, from, to, s.skips, q.cfg.Alloc)
 		if err == nil {
 			for _, at := range got.damage {
@@ -204,6 +207,7 @@ func (q *FIFO) readCold(l *lane, s *segment) bool {
 	default:
 		l.read = backoff{}
 		got = readBack{span: span{from, to}} // the rest of the segment is unreadable
+		q.giveUp(s, got.span, err)
 	}
 	q.takeBack(l, s, got)
 	return true
@@ -213,6 +217,10 @@ const maxReadTries = 10 // with backoff: some four minutes
 
 // takeBack accounts for what was read of a segment.
 func (q *FIFO) takeBack(l *lane, s *segment, got readBack) {
+	if got.scanned != nil {
+		q.takeScan(l, s, got.scanned)
+		return
+	}
 	s.cold.from = got.to
 	requests := 0
 	if got.began {
@@ -232,7 +240,7 @@ func (q *FIFO) takeBack(l *lane, s *segment, got readBack) {
 		q.lose(Damaged, lost, got.lost)
 	}
 	if s.cold.empty() { // what is missing now went with headers
-		q.lose(Damaged, max(0, s.cold.requests), max(0, s.cold.samples))
+		q.lose(Damaged, max(0, s.cold.requests), q.missing(l, s))
 		s.cold.requests, s.cold.samples = 0, 0
 	}
 	if len(got.records) == 0 {

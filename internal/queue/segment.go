@@ -1,10 +1,14 @@
 package queue
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"os"
 	"strconv"
 	"strings"
+
+	"go.uber.org/zap"
 )
 
 // segment is a file of whole requests. Guarded by the queue's mu.
@@ -19,6 +23,8 @@ type segment struct {
 	replayed       bool            // was found at the start
 	skips          map[int64]int64 // damage found at the start: from, to
 
+	unreadable bool // something of it could not be read, and was given up: the file is kept for people
+
 	torn  bool // a write failed: cut to size before the next
 	dirty bool // written since the last sync
 	pins  int  // who reads, writes or syncs without mu: it is neither closed nor removed
@@ -31,6 +37,7 @@ type segment struct {
 type cold struct {
 	span
 	requests, samples int
+	unknown           bool // could not be read at the start: nothing is counted, samples is what a stop noted
 }
 
 func (s *segment) delivered() bool { return s.live == 0 && s.cold.empty() }
@@ -39,8 +46,36 @@ func newSegment(name string, seq uint32) *segment {
 	return &segment{name: name, seq: seq, oldest: math.MaxInt64, newest: math.MinInt64}
 }
 
+// take makes what a scan found what is known of a segment. It returns how many bytes were cut off.
+func (s *segment) take(found *scanned) (cut int64) {
+	cut = s.size - found.end
+	s.size, s.skips = found.end, found.skips
+	s.oldest, s.newest = found.oldest, found.newest
+	s.cold = cold{requests: found.requests, samples: found.samples}
+	if found.requests > 0 {
+		s.cold.span = span{found.from, min(found.to, found.end)}
+	}
+	return cut
+}
+
 func (s *segment) note(oldest, newest int64) {
 	s.oldest, s.newest = min(s.oldest, oldest), max(s.newest, newest)
+}
+
+// create makes the file of a segment to which nothing is written yet. Where something has its name, the segment gets
+// the next number.
+func (q *FIFO) create(l *lane, s *segment) (f File, err error) {
+	for range 16 {
+		if f, err = q.disk.fs.Open(join(q.disk.dir, s.name), true); !errors.Is(err, os.ErrExist) {
+			break
+		}
+		q.log.Warn("something has the name of a new segment, which gets another", zap.String("file", join(q.disk.dir, s.name)))
+		q.mu.Lock()
+		s.seq, s.name = l.nextSeq, l.name.segment(l.nextSeq)
+		l.nextSeq++
+		q.mu.Unlock()
+	}
+	return f, err
 }
 
 const (
@@ -65,6 +100,13 @@ func (n laneName) segment(seq uint32) string { return fmt.Sprintf("%v-%08x%s", n
 
 func (n laneName) position() string { return n.String() + positionSuffix }
 
+// Names hold 32 bits. A start that finds a lane beyond half of the segments' numbers goes on with a new generation, so
+// that they never run out; one that finds a generation without a number after it is refused.
+const (
+	halfSeq        = 1 << 31
+	lastGeneration = 1<<32 - 1<<16 // so that lanes may change as long as a process lives
+)
+
 // parseName takes the name of a segment or of a position, exactly as it is written.
 func parseName(name string) (n laneName, seq uint32, isSegment, ok bool) {
 	base, isSegment := strings.CutSuffix(name, segmentSuffix)
@@ -76,7 +118,7 @@ func parseName(name string) (n laneName, seq uint32, isSegment, ok bool) {
 	var v [4]uint64
 	for i, f := range fields {
 		var err error
-		if v[i], err = strconv.ParseUint(f, 16, 31); err != nil {
+		if v[i], err = strconv.ParseUint(f, 16, 32); err != nil {
 			return n, 0, false, false
 		}
 	}

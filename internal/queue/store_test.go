@@ -171,7 +171,7 @@ func TestStoreRefuses(t *testing.T) {
 
 type failingDir struct{ FS }
 
-func (failingDir) MkdirAll(string) error { return os.ErrPermission }
+func (failingDir) Mkdir(string) error { return os.ErrPermission }
 
 func TestOrphans(t *testing.T) {
 	dir := t.TempDir()

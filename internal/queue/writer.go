@@ -164,7 +164,7 @@ func (q *FIFO) write(b *batch) error {
 		at += int(h.size())
 	}
 	if s.file == nil {
-		f, err := q.disk.fs.Open(join(q.disk.dir, s.name), true)
+		f, err := q.create(b.lane, s)
 		if err != nil {
 			return err
 		}
