@@ -124,6 +124,9 @@ func (fs *fakeFS) ReadDir(dir string) ([]Entry, error) {
 			entries = append(entries, Entry{Name: filepath.Base(name), Special: true})
 		}
 	}
+	if _, made := fs.dirs[dir]; !made && len(entries) == 0 {
+		return nil, &os.PathError{Op: "open", Path: dir, Err: os.ErrNotExist}
+	}
 	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
 	return entries, nil
 }

@@ -116,8 +116,8 @@ type part struct {
 
 const windowBytes = 4 << 10
 
-// cursor goes through the parts of a segment from one offset to another. It reads headers: with small records several
-// at once, with large ones not the data between.
+// cursor goes through the parts of a segment from one offset to another. It reads headers: of small records several at
+// once, and not the data of large ones.
 type cursor struct {
 	r       io.ReaderAt
 	at, end int64
@@ -127,21 +127,21 @@ type cursor struct {
 	counted   uint64
 	counts    bool // counted is the samples of the segment before at
 
-	from int64 // of window
-	buf  [windowBytes]byte
-	data []byte // of buf
+	from int64  // of data
+	data []byte // what is in buf
+	buf  []byte
 }
 
-// newCursor begins at an offset at which a request begins.
-func newCursor(r io.ReaderAt, from, end int64) *cursor {
-	return &cursor{r: r, at: from, end: end, counts: from == 0}
+// newCursor begins at an offset at which a request begins. It reads so many bytes at once.
+func newCursor(r io.ReaderAt, from, end int64, window int) *cursor {
+	return &cursor{r: r, at: from, end: end, counts: from == 0, buf: make([]byte, window)}
 }
 
 // peek returns the bytes at an offset, fewer than headerSize only at the end.
 func (c *cursor) peek() ([]byte, error) {
 	n := min(headerSize, c.end-c.at)
 	if c.at < c.from || c.at+n > c.from+int64(len(c.data)) {
-		got, err := c.r.ReadAt(c.buf[:min(windowBytes, c.end-c.at)], c.at)
+		got, err := c.r.ReadAt(c.buf[:min(int64(len(c.buf)), c.end-c.at)], c.at)
 		if err != nil && !errors.Is(err, io.EOF) && got < int(n) { // what cannot be read may be behind the header
 			got, err = c.r.ReadAt(c.buf[:n], c.at)
 		}
@@ -257,7 +257,7 @@ type contents struct {
 // place that could not be read.
 func scan(r io.ReaderAt, from, end int64) (contents, error) {
 	found := contents{span: span{from, from}, oldest: math.MaxInt64, newest: math.MinInt64}
-	c := newCursor(r, from, end)
+	c := newCursor(r, from, end, windowBytes)
 	for {
 		p, ok, err := c.next()
 		if err == nil && p.damage && !p.torn && p.to == end {
@@ -295,7 +295,7 @@ type readBack struct {
 // already. What leans on a damaged record goes with it; what stands before it is good.
 func readRequest(r io.ReaderAt, from, end int64, skips map[int64]int64, alloc func(int) []byte) (readBack, error) {
 	got := readBack{span: span{from, from}}
-	c := newCursor(r, from, end)
+	c := newCursor(r, from, end, headerSize)
 	broken := false
 	for {
 		if to, known := skips[c.at]; known {

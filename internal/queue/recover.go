@@ -25,10 +25,10 @@ type recovery struct {
 	nothing    []*segment // delivered, or empty
 	damaged    []damagedSegment
 	notes      []note
-	stale      []*lane // their positions could not be read
-	unreadable int   // segments
-	why        error // of the first of them
-	exhausted  bool  // no lane goes on: those of the next generation do
+	stale      []*lane         // their positions could not be read
+	unreadable int             // segments
+	why        error           // of the first of them
+	ended      map[uint32]bool // generations that get nothing more: a name that they need is taken, or may be
 
 	stats Stats
 	loss  Loss
@@ -55,6 +55,7 @@ func (r *recovery) run() error {
 		return err
 	}
 	r.corrupt.fs, r.corrupt.dir = r.fs, r.dir
+	r.ended = map[uint32]bool{}
 	byLane := map[laneName]*lane{}
 	for _, e := range entries {
 		if strings.HasSuffix(e.Name, corruptSuffix) && !e.Dir && !e.Special {
@@ -79,8 +80,8 @@ func (r *recovery) run() error {
 		}
 		switch {
 		case e.Dir || e.Special: // in the way of the lane's next segment, or of its position
-			r.exhausted = r.exhausted || !isSegment || seq >= halfSeq
-			l.nextSeq = max(l.nextSeq, seq+1)
+			r.passed(l, seq)
+			r.ended[name.generation] = r.ended[name.generation] || !isSegment
 			l.pos.foreign = l.pos.foreign || !isSegment
 		case isSegment:
 			s := newSegment(e.Name, seq)
@@ -124,16 +125,14 @@ func (r *recovery) lane(l *lane) error {
 	if err != nil && !l.pos.foreign {
 		r.log.Warn("position cannot be read: its lane is delivered from its start", zap.Error(err))
 		r.stale = append(r.stale, l)
-		r.exhausted = true // if it cannot be removed, and comes to light again, it must not pass anything new
+		r.ended[l.name.generation] = true // if it cannot be removed, and comes to light again, it must not pass anything new
 	}
 	for _, s := range l.segments {
-		l.nextSeq = max(l.nextSeq, s.seq+1)
-		r.exhausted = r.exhausted || s.seq >= halfSeq
+		r.passed(l, s.seq)
 	}
 	for _, s := range slots { // a segment that a position passed must not come again
-		l.nextSeq = max(l.nextSeq, s.seq+1)
+		r.passed(l, s.seq)
 		l.pos.counter = max(l.pos.counter, s.counter)
-		r.exhausted = r.exhausted || s.seq >= halfSeq
 	}
 	for _, s := range slots {
 		fits, err := r.fits(l, s.place)
@@ -177,6 +176,12 @@ func (r *recovery) lane(l *lane) error {
 	return nil
 }
 
+// passed notes that a lane has used a number of a segment.
+func (r *recovery) passed(l *lane, seq uint32) {
+	l.nextSeq = max(l.nextSeq, seq+1)
+	r.ended[l.name.generation] = r.ended[l.name.generation] || seq >= halfSeq
+}
+
 // fits says that a position can be one of this lane: not beyond what is there, and where a request begins, or
 // damage does. What no longer is there was delivered or is lost, either way.
 func (r *recovery) fits(l *lane, at place) (bool, error) {
@@ -200,7 +205,7 @@ func (r *recovery) fits(l *lane, at place) (bool, error) {
 		return true, nil // as far as can be told
 	}
 	defer f.Close()
-	c := newCursor(f, 0, s.size)
+	c := newCursor(f, 0, s.size, windowBytes)
 	for {
 		p, ok, err := c.next()
 		if err != nil {
@@ -341,7 +346,7 @@ func openFIFO(fs FS, dir string, lanes int, cfg Config, onClose func()) (*FIFO, 
 		q.disk.doom(s)
 	}
 	q.mu.Lock()
-	q.newLanes(lanes, r.exhausted)
+	q.newLanes(lanes, r.ended)
 	q.retire()
 	q.lose(Damaged, r.loss.Requests, r.loss.Samples)
 	q.unlock()
@@ -356,14 +361,14 @@ func openFIFO(fs FS, dir string, lanes int, cfg Config, onClose func()) (*FIFO, 
 }
 
 // newLanes makes the lanes that records are appended to: those of the newest generation go on if there are as many,
-// and nothing speaks against it. The caller holds mu.
-func (q *FIFO) newLanes(lanes int, anew bool) {
+// and it has not ended. The caller holds mu.
+func (q *FIFO) newLanes(lanes int, ended map[uint32]bool) {
 	number := uint32(1)
 	if len(q.gens) > 0 {
 		last := q.newest()
 		name := last.lanes[0].name
 		number = name.generation + 1
-		if !anew && name.lanes == lanes {
+		if !ended[name.generation] && name.lanes == lanes {
 			whole := newGeneration(q.disk.dir, name.generation, lanes)
 			for _, l := range last.lanes {
 				whole.lanes[l.name.lane] = l
