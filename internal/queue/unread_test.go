@@ -144,9 +144,6 @@ func TestUnreadableForGoodIsKept(t *testing.T) {
 				cfg.Lost = told.take
 				names := segments(fs)
 				content := string(fs.names[names[1]].content)
-				if !atStart {
-					fs.failing(names[1], syscall.EACCES, func(string, int) bool { return false })
-				}
 				broken := atStart
 				fs.failing(names[1], syscall.EACCES, func(c string, _ int) bool { return broken && c == call })
 				q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
@@ -267,38 +264,40 @@ func reopenIn(t *testing.T, s *Store, cfg Config) []string {
 // TestUnreadablePositionHidesNothing: a position that could not be read passed segments with higher numbers. What is
 // appended meanwhile must not be taken for delivered when it can be read again.
 func TestUnreadablePositionHidesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		cfg := quiet()
-		cfg.segment = 1
-		fs := newFakeFS()
-		s := openStore(t, "data", fs)
-		q := openQueue(t, s, "x", 1, cfg)
-		for i := range 6 {
-			sealed(t, q, 0, fmt.Sprint(i))
-			synctest.Wait()
-			drained(q, 0)
-		}
-		mustClose(t, q)
-		mustClose(t, openQueue(t, s, "x", 1, cfg))
-		if left := segments(fs); len(left) != 0 {
-			t.Fatalf("left: %q", left)
-		}
-		fs.failing(positionSuffix, syscall.EIO, func(c string, _ int) bool { return c == "read" })
-		q = openQueue(t, s, "x", 1, cfg)
-		fs.heal()
-		want := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
-		for _, text := range want {
-			sealed(t, q, 0, text)
-			synctest.Wait()
-		}
-		after := fs.kill()
-		if _, err := q.Close(); err != nil {
-			t.Error(err)
-		}
-		if got := reopen(t, after, cfg); !slices.Equal(got.requests, want) {
-			t.Errorf("delivered %q, want %q", got.requests, want)
-		}
-	})
+	for _, stays := range []bool{false, true} { // it cannot be removed either
+		synctest.Test(t, func(t *testing.T) {
+			cfg := quiet()
+			cfg.segment = 1
+			fs := newFakeFS()
+			s := openStore(t, "data", fs)
+			q := openQueue(t, s, "x", 1, cfg)
+			for i := range 6 {
+				sealed(t, q, 0, fmt.Sprint(i))
+				synctest.Wait()
+				drained(q, 0)
+			}
+			mustClose(t, q)
+			mustClose(t, openQueue(t, s, "x", 1, cfg))
+			if left := segments(fs); len(left) != 0 {
+				t.Fatalf("left: %q", left)
+			}
+			fs.failing(positionSuffix, syscall.EIO, func(c string, _ int) bool { return c == "read" || c == "remove" && stays })
+			q = openQueue(t, s, "x", 1, cfg)
+			fs.heal()
+			want := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
+			for _, text := range want {
+				sealed(t, q, 0, text)
+				synctest.Wait()
+			}
+			after := fs.kill()
+			if _, err := q.Close(); err != nil {
+				t.Error(err)
+			}
+			if got := reopen(t, after, cfg); !slices.Equal(got.requests, want) {
+				t.Errorf("delivered %q, want %q", got.requests, want)
+			}
+		})
+	}
 }
 
 // TestModelUnreadable has starts and deliveries during which segments and positions cannot be read at times.
