@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 )
 
-// TestNumbersNeverRunOut: whatever the numbers in the names that are there, what is accepted is found by the next start.
+// TestNumbersNeverRunOut: whatever numbers the names have, the next start finds what this one accepted.
 func TestNumbersNeverRunOut(t *testing.T) {
 	for _, name := range []string{
 		"00000001-0001-0000-7fffffff.seg", "00000001-0001-0000-80000000.seg", "00000001-0001-0000-fffffffe.seg",

@@ -37,7 +37,8 @@ func (c *quarantine) found(e Entry) {
 
 // corruptEntry is the file for a part of a segment.
 func corruptEntry(segment string, at span) Entry {
-	return Entry{Name: fmt.Sprintf("%s-%08x%s", strings.TrimSuffix(segment, segmentSuffix), at.from, corruptSuffix), Size: at.to - at.from}
+	lane := strings.TrimSuffix(segment, segmentSuffix)
+	return Entry{Name: fmt.Sprintf("%s-%08x%s", lane, at.from, corruptSuffix), Size: at.to - at.from}
 }
 
 // has tells that a part of a segment was kept aside before.

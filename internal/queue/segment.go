@@ -69,7 +69,8 @@ func (q *FIFO) create(l *lane, s *segment) (f File, err error) {
 		if f, err = q.disk.fs.Open(join(q.disk.dir, s.name), true); !errors.Is(err, os.ErrExist) {
 			break
 		}
-		q.log.Warn("something has the name of a new segment, which gets another", zap.String("file", join(q.disk.dir, s.name)))
+		q.log.Warn("something has the name of a new segment, which gets another",
+			zap.String("file", join(q.disk.dir, s.name)))
 		q.mu.Lock()
 		s.seq, s.name = l.nextSeq, l.name.segment(l.nextSeq)
 		l.nextSeq++

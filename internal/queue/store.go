@@ -111,7 +111,8 @@ func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open[identity] != nil {
-		return nil, fmt.Errorf("queue %s is open, or the disk does not answer and it is still being closed: try again later", identity)
+		return nil, fmt.Errorf("queue %s is open, or still being closed because the disk does not answer: try again later",
+			identity)
 	}
 	files := &movable{FS: s.fs, dir: s.path(identity), now: s.path(identity)}
 	q, err := openFIFO(files, files.dir, lanes, cfg, func() { s.closed(files) })

@@ -335,8 +335,8 @@ func TestAllAtOnce(t *testing.T) {
 	mustClose(t, q)
 }
 
-// TestQueueStaysOpenUntilItsWriterEnds: a Close that did not wait for the disk leaves a writer behind, and nobody else may
-// write to its files.
+// TestQueueStaysOpenUntilItsWriterEnds: a Close that did not wait for the disk leaves a writer behind, and nobody else
+// may write to its files.
 func TestQueueStaysOpenUntilItsWriterEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()

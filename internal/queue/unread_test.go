@@ -125,7 +125,8 @@ func TestUnreadableAtStartAndStoppedAgain(t *testing.T) {
 				after := stop(fs, q)
 				after.heal()
 				after.locks = map[string]bool{}
-				if got := reopen(t, after, quiet()); !slices.Equal(got.requests, []string{"0", "1", "2", "new"}) || got.lost != (Loss{}) {
+				got := reopen(t, after, quiet())
+				if !slices.Equal(got.requests, []string{"0", "1", "2", "new"}) || got.lost != (Loss{}) {
 					t.Errorf("%s fails, %s: then delivered %q, told %+v", call, name, got.requests, got.lost)
 				}
 			})
@@ -153,7 +154,8 @@ func TestUnreadableForGoodIsKept(t *testing.T) {
 				if got := patient(q, 0); !slices.Equal(got, []string{"0", "2", "3"}) || told.of(Damaged) != (Loss{1, 1}) {
 					t.Errorf("%s fails: delivered %q, told %+v", call, got, told.of(Damaged))
 				}
-				if s := q.Stats(); s.CorruptRecords != 1 || s.SkippedBytes != int64(len(content)) || s.Samples != 0 || s.DiskBytes != 0 {
+				s := q.Stats()
+				if s.CorruptRecords != 1 || s.SkippedBytes != int64(len(content)) || s.Samples != 0 || s.DiskBytes != 0 {
 					t.Errorf("%s fails: %+v", call, s)
 				}
 				mustClose(t, q)
@@ -246,7 +248,7 @@ func TestUnreadableQueuesAreNoOrphans(t *testing.T) {
 		}
 		fs.heal()
 		if !maps.Equal(fs.names, before) {
-			t.Errorf("%s fails: there is %v, was %v", call, slices.Collect(maps.Keys(fs.names)), slices.Collect(maps.Keys(before)))
+			t.Errorf("%s fails: there is %v, was %v", call, fs.names, before)
 		}
 	}
 	if got := reopenIn(t, s, quiet()); !slices.Equal(got, []string{"0", "1"}) {
