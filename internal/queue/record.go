@@ -248,15 +248,15 @@ func nextData(r io.ReaderAt, at int64) int64 {
 // contents is what stands in a part of a segment.
 type contents struct {
 	span
+	period
 	requests, samples int
-	oldest, newest    int64
 	damage            []part
 }
 
 // scan finds out what stands in a segment from an offset on, headers only. After an error it is what stands before the
 // place that could not be read.
 func scan(r io.ReaderAt, from, end int64) (contents, error) {
-	found := contents{span: span{from, from}, oldest: math.MaxInt64, newest: math.MinInt64}
+	found := contents{span: span{from, from}, period: noPeriod()}
 	c := newCursor(r, from, end, windowBytes)
 	for {
 		p, ok, err := c.next()
@@ -275,7 +275,7 @@ func scan(r io.ReaderAt, from, end int64) (contents, error) {
 			found.requests++
 		}
 		found.samples += int(p.samples)
-		found.oldest, found.newest = min(found.oldest, p.oldest), max(found.newest, p.newest)
+		found.note(p.oldest, p.newest)
 	}
 }
 

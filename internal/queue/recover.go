@@ -257,7 +257,7 @@ func (r *recovery) unread(s *segment, from int64, err error) {
 	r.stats.ReadErrors++
 	s.cold = cold{span: span{from, s.size}, requests: 1, unknown: true} // at least one
 	now := time.Now().UnixMilli()
-	s.oldest, s.newest = now, now // max_age counts from now
+	s.period = period{now, now} // max_age counts from now
 }
 
 // inFile completes a *FormatError; nil: err is none.

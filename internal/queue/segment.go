@@ -17,11 +17,11 @@ type segment struct {
 	seq  uint32 // within its lane
 	file File   // nil: not open
 
-	size           int64  // what is good; the next write goes here
-	samples        uint64 // ever written
-	oldest, newest int64
-	replayed       bool            // was found at the start
-	skips          map[int64]int64 // damage found at the start: from, to
+	size     int64           // what is good; the next write goes here
+	samples  uint64          // ever written
+	period                   // of what is in it
+	replayed bool            // was found at the start
+	skips    map[int64]int64 // damage found at the start: from, to
 
 	unreadable bool // something of it could not be read, and was given up: the file is kept for people
 
@@ -43,14 +43,14 @@ type cold struct {
 func (s *segment) delivered() bool { return s.live == 0 && s.cold.empty() }
 
 func newSegment(name string, seq uint32) *segment {
-	return &segment{name: name, seq: seq, oldest: math.MaxInt64, newest: math.MinInt64}
+	return &segment{name: name, seq: seq, period: noPeriod()}
 }
 
 // take makes what a scan found what is known of a segment. It returns how many bytes were cut off.
 func (s *segment) take(found *scanned) (cut int64) {
 	cut = s.size - found.end
 	s.size, s.skips = found.end, found.skips
-	s.oldest, s.newest = found.oldest, found.newest
+	s.period = found.period
 	s.cold = cold{requests: found.requests, samples: found.samples}
 	if found.requests > 0 {
 		s.cold.span = span{found.from, min(found.to, found.end)}
@@ -58,8 +58,13 @@ func (s *segment) take(found *scanned) (cut int64) {
 	return cut
 }
 
-func (s *segment) note(oldest, newest int64) {
-	s.oldest, s.newest = min(s.oldest, oldest), max(s.newest, newest)
+// period is the time of samples, in Unix milliseconds.
+type period struct{ oldest, newest int64 }
+
+func noPeriod() period { return period{oldest: math.MaxInt64, newest: math.MinInt64} }
+
+func (p *period) note(oldest, newest int64) {
+	p.oldest, p.newest = min(p.oldest, oldest), max(p.newest, newest)
 }
 
 // create makes the file of a segment to which nothing is written yet. Where something has its name, the segment gets

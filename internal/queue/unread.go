@@ -31,6 +31,9 @@ func (q *FIFO) takeScan(l *lane, s *segment, found *scanned) {
 		lost = 1
 	}
 	q.lose(Damaged, lost, l.passOn(noted-found.samples-found.loss.Samples))
+	if s.cold.empty() {
+		l.acked = place{s.seq, s.size} // else it would be counted again by the next start
+	}
 	q.settle(l, s)
 }
 
