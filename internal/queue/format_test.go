@@ -92,7 +92,7 @@ func newerSlot(at int) func([]byte) {
 // TestDataMayLookLikeANewerFormat: a page may hold anything, so a header of another version among the data of a damaged
 // record refuses nothing, as long as the segment begins with a record of this version.
 func TestDataMayLookLikeANewerFormat(t *testing.T) {
-	newer := appendRecord(nil, "of a later version", true, 0)
+	newer := appendSample(nil, "of a later version", true, 0)
 	newer[4] = headerVersion + 1
 	reseal(newer)
 	fs := backlog(t, quiet(), func(q *FIFO) { sealed(t, q, 0, "one", string(newer), "three") })

@@ -12,10 +12,10 @@ import (
 // version, and then its file stays as it is. With mend, the checksums of headers are made right first, which no fuzzer
 // guesses.
 func FuzzSegment(f *testing.F) {
-	seg := appendRecord(nil, "one", true, 0)
-	seg = appendRecord(seg, "two", false, 1)
+	seg := appendSample(nil, "one", true, 0)
+	seg = appendSample(seg, "two", false, 1)
 	f.Add(seg, false)
-	f.Add(appendRecord(seg, "", true, 2), true)
+	f.Add(appendSample(seg, "", true, 2), true)
 	f.Add(append(seg[:70:70], seg...), false)
 	f.Add(bytes.Repeat(magic[:], 100), true)
 	f.Fuzz(func(t *testing.T, content []byte, mend bool) {
@@ -77,7 +77,7 @@ func FuzzSegment(f *testing.F) {
 	})
 }
 
-func appendRecord(b []byte, data string, first bool, before uint64) []byte {
+func appendSample(b []byte, data string, first bool, before uint64) []byte {
 	h := header{first: first, length: uint32(len(data)), crc: checksum([]byte(data)), before: before, samples: 1}
 	var hb [headerSize]byte
 	h.put(hb[:])

@@ -132,7 +132,7 @@ func TestHolesAreNotRead(t *testing.T) {
 func TestNamesOfManyLanesAreCheap(t *testing.T) {
 	const files = 300
 	fs := newFakeFS()
-	data := appendRecord(nil, "x", true, 0)
+	data := appendSample(nil, "x", true, 0)
 	for i := range files {
 		name := laneName{generation: uint32(i + 1), lanes: maxLanes, lane: i}.segment(1)
 		fs.names[join(join("data", queuePrefix+"x"), name)] = &fakeData{content: bytes.Clone(data)}
