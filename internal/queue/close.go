@@ -79,8 +79,8 @@ func (q *FIFO) Close() (Loss, error) {
 }
 
 // closeDisk writes and syncs what is left, for at most closeTimeout: a disk that hangs keeps its goroutines, not
-// the caller, who is told of what they have in hand as lost. The store has the queue as open until they end, so that
-// nobody else writes to its files meanwhile.
+// the caller, who is told of what they have in hand as lost. In the store the queue is open until they end, so that it
+// is not opened a second time while they write.
 func (q *FIFO) closeDisk() error {
 	d := q.disk
 	close(d.closing)

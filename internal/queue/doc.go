@@ -21,9 +21,9 @@
 //	  GGGGGGGG-NNNN-LLLL.pos               how far that lane is delivered
 //	  GGGGGGGG-NNNN-LLLL-SSSSSSSS-OOOOOOOO.corrupt   damaged bytes of that segment from offset O, for people
 //
-// A new file is made only where nothing has its name, and no file is opened through a symbolic link. Whatever has the
-// name of a new segment stays, and the segment gets the next number. Where something has the name of a position, the
-// next start goes on with a new generation, whose names are free.
+// A new file never replaces anything, and no file is opened through a symbolic link. If something has the name of a new
+// segment, it stays, and the segment gets the next number. If something has the name of a position, the next start
+// begins a new generation, whose names are free.
 //
 // A segment is records, each with a header; the first record of a segment begins a request, and no request spans
 // two segments. Integers are little-endian, CRCs are CRC-32C:
@@ -53,11 +53,11 @@
 //	32     4  0
 //	36     4  CRC of the bytes 0 to 35
 //
-// Slots that begin with "EsqP" are of before slots had a version. They are read, and no longer written (position.go).
+// Slots that begin with "EsqP" were written before slots had a version. They are still read (position.go).
 //
-// A header or a slot with a valid CRC and another version, unknown flags or an unknown kind was written by another
-// version of this program. A queue that has one is refused with a FormatError and left as it is. All later versions keep
-// the magic, the version and the CRC where they are.
+// A header or a slot that has a valid CRC and another version, unknown flags or an unknown kind was written by another
+// version of this program. The queue is then refused with a FormatError and left as it is. All versions keep the magic,
+// the version and the CRC where they are.
 //
 // # What a crash leaves
 //

@@ -33,8 +33,8 @@ type FIFO struct {
 	told   notices
 }
 
-// generation is the lanes between two changes of their number. Of one that an earlier process left, only those that
-// have a file.
+// generation is the lanes between two changes of their number. A generation that an earlier process left has only those
+// lanes that have a file.
 type generation struct{ lanes []*lane }
 
 // notices is what is told when mu is free again.

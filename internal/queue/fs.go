@@ -16,8 +16,8 @@ import (
 type FS interface {
 	Mkdir(dir string) error
 	ReadDir(dir string) ([]Entry, error)
-	// Open opens a file for reading and writing; never through a symbolic link, and nothing that is no regular file.
-	// With create it makes a new file, and fails with os.ErrExist where anything has that name.
+	// Open opens a regular file for reading and writing. It fails for a symbolic link. With create it makes a new file,
+	// and fails with os.ErrExist if anything has that name.
 	Open(name string, create bool) (File, error)
 	Remove(name string) error // a file, or an empty directory
 	Rename(from, to string) error
@@ -62,7 +62,7 @@ func (f osFile) Size() (int64, error) {
 	return info.Size(), nil
 }
 
-// Data implements File. Where the system cannot tell, nothing is a hole.
+// Data implements File. On systems other than Linux it reports no holes.
 func (f osFile) Data(at int64) int64 {
 	const seekData = 3 // SEEK_DATA of lseek(2)
 	if runtime.GOOS != "linux" {
@@ -101,7 +101,7 @@ func (osFS) ReadDir(dir string) ([]Entry, error) {
 	return entries, nil
 }
 
-// errNotRegular is for what has the name of a file and is none.
+// errNotRegular says that a name belongs to a symbolic link, a directory or the like.
 var errNotRegular = errors.New("is not a regular file")
 
 func (osFS) Open(name string, create bool) (File, error) {
@@ -110,10 +110,10 @@ func (osFS) Open(name string, create bool) (File, error) {
 		flags |= os.O_CREATE | os.O_EXCL
 	}
 	f, err := os.OpenFile(name, flags, 0o600)
-	if info, e := os.Lstat(name); err != nil && !create && e == nil && !info.Mode().IsRegular() {
-		return nil, &os.PathError{Op: "open", Path: name, Err: errNotRegular} // says more than what the system does
-	}
 	if err != nil {
+		if info, e := os.Lstat(name); !create && e == nil && !info.Mode().IsRegular() {
+			err = &os.PathError{Op: "open", Path: name, Err: errNotRegular} // clearer than the system's error
+		}
 		return nil, err
 	}
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
@@ -139,7 +139,7 @@ func (osFS) SyncDir(dir string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// errLocked is for a lock that another process has.
+// errLocked says that another process has the lock.
 var errLocked = errors.New("lock is taken")
 
 type lockedFile struct{ fileutil.Releaser }
@@ -163,7 +163,7 @@ func (fs osFS) Lock(name string) (io.Closer, error) {
 	return lockedFile{r}, nil
 }
 
-// openOrCreate opens a file, and makes it where there is none.
+// openOrCreate opens a file, or makes it if there is none.
 func openOrCreate(fs FS, name string) (f File, created bool, err error) {
 	if f, err = fs.Open(name, false); errors.Is(err, os.ErrNotExist) {
 		f, err = fs.Open(name, true)
@@ -184,8 +184,8 @@ func createAgain(fs FS, name string) (File, error) {
 	return fs.Open(name, true)
 }
 
-// makeDir makes a directory, and those above it that are missing. It returns the directories in which it made a name:
-// they are to be synced.
+// makeDir makes a directory and its missing parents. It returns the directories in which it made a name; the caller has
+// to sync them.
 func makeDir(fs FS, dir string) (changed []string, err error) {
 	above := filepath.Dir(dir)
 	err = fs.Mkdir(dir)
@@ -195,7 +195,7 @@ func makeDir(fs FS, dir string) (changed []string, err error) {
 		}
 	}
 	if errors.Is(err, os.ErrExist) {
-		return changed, nil // if it is no directory, the first use of it tells
+		return changed, nil // if it is no directory, the next call in it fails
 	}
 	if err == nil {
 		changed = append(changed, above)

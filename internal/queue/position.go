@@ -47,7 +47,7 @@ func (s slot) put(b []byte) {
 	le.PutUint32(b[36:], checksum(b[:36]))
 }
 
-// parseSlot: false for what no version wrote; a *FormatError, without its file, for what a later one did.
+// parseSlot returns false for bytes that are no slot, and a *FormatError without a file name for a slot of another version.
 func parseSlot(b []byte) (s slot, ok bool, err error) {
 	le := binary.LittleEndian
 	switch {
@@ -71,8 +71,8 @@ func parseSlot(b []byte) (s slot, ok bool, err error) {
 	return s, s.offset >= 0, nil
 }
 
-// readSlots returns the valid slots of a position file, the newest first. What is damaged or missing is not there; an
-// error tells that there may be others.
+// readSlots returns the valid slots of a position file, the newest first. Damaged or missing slots are left out. An error
+// means that the file could not be read, or a *FormatError.
 func readSlots(fs FS, name string) (slots []slot, err error) {
 	f, err := fs.Open(name, false)
 	if errors.Is(err, os.ErrNotExist) {
@@ -105,7 +105,7 @@ func readSlots(fs FS, name string) (slots []slot, err error) {
 // position is the file that says what of a lane is delivered.
 type position struct {
 	name    string
-	foreign bool // the name is of something else, which stays
+	foreign bool // something else has the name; it stays
 
 	mu      sync.Mutex // guards the following; taken before the queue's
 	file    File       // nil: not open

@@ -86,7 +86,7 @@ func (c *quarantine) copy(e Entry, r io.ReaderAt, at span) (kept bool, err error
 	return true, nil
 }
 
-// makeRoom removes the oldest files until so many bytes more are within the bound. The caller holds mu.
+// makeRoom removes the oldest files until a file of the given size is within the bound. The caller holds mu.
 func (c *quarantine) makeRoom(bytes int64) error {
 	for len(c.files) > 0 && c.bytes+bytes > maxCorruptBytes {
 		if err := c.fs.Remove(join(c.dir, c.files[0].Name)); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -98,7 +98,7 @@ func (c *quarantine) makeRoom(bytes int64) error {
 	return nil
 }
 
-// discard removes a segment that is done with. One that could not be read is kept under another name, for people.
+// discard removes a segment that is no longer needed. A segment that could not be read is renamed instead, for people.
 func (c *quarantine) discard(s *segment) error {
 	from := join(c.dir, s.name)
 	if !s.unreadable || s.size > maxCorruptBytes {
@@ -117,13 +117,13 @@ func (c *quarantine) discard(s *segment) error {
 	return nil
 }
 
-// scanned is what a scan of a segment led to.
+// scanned is the result of a scan and of the repair after it.
 type scanned struct {
 	contents
 	end       int64           // of the segment, without what was cut off
 	skips     map[int64]int64 // damage: from, to
-	rest      span            // what could not be read, and is given up
-	err       error           // why
+	rest      span            // given up: it could not be read
+	err       error           // the error of reading rest
 	loss      Loss
 	corrupt   int
 	skipped   int64
@@ -136,23 +136,23 @@ func (s *scanned) count(to *Stats) {
 	to.TruncatedBytes += s.truncated
 }
 
-// scan finds out what is in a part of a segment that could not be read before, and mends it. The last time, what can
-// be read has to do.
+// scan scans a part of a segment that could not be read before, and repairs it. If last is true, an error only ends the
+// scan: what stands before it is used, and the rest is given up.
 func (c *quarantine) scan(log *zap.Logger, f File, segment string, at span, last bool) (*scanned, error) {
 	found, err := scan(f, at.from, at.to)
 	if err != nil && !last {
 		return nil, err
 	}
-	s, failed := c.mend(log, segment, at.to, found)
+	s, failed := c.repair(log, segment, at.to, found)
 	if failed == nil && err != nil {
 		s.rest, s.err = span{found.to, at.to}, err
 	}
 	return s, failed
 }
 
-// mend cuts off the torn end of a segment and keeps aside what is damaged in it. What an earlier process told of is
+// repair cuts off the torn end of a segment and keeps aside other damage. Damage that an earlier process kept aside is
 // not counted again.
-func (c *quarantine) mend(log *zap.Logger, segment string, size int64, found contents) (*scanned, error) {
+func (c *quarantine) repair(log *zap.Logger, segment string, size int64, found contents) (*scanned, error) {
 	s := &scanned{contents: found, end: size}
 	if len(found.damage) == 0 {
 		return s, nil
@@ -191,7 +191,7 @@ func (c *quarantine) mend(log *zap.Logger, segment string, size int64, found con
 	return s, nil
 }
 
-// onlyZeros reports whether a part of a file holds nothing else.
+// onlyZeros reports whether a part of a file holds only zeros.
 func onlyZeros(r io.ReaderAt, at span) (bool, error) {
 	var b [4 << 10]byte
 	for at.from = nextData(r, at.from); at.from < at.to; at.from = nextData(r, at.from) {

@@ -57,13 +57,13 @@ func (h *header) put(b []byte) {
 	le.PutUint32(b[44:], checksum(b[:44]))
 }
 
-// intact reports whether b begins with a header of whatever version: later ones keep the magic, the size and the place
-// of the checksum, too.
+// intact reports whether b begins with a header, of any version: all versions keep the magic, the size of the header and
+// the place of its checksum.
 func intact(b []byte) bool {
 	return len(b) >= headerSize && bytes.Equal(b[:4], magic[:]) && binary.LittleEndian.Uint32(b[44:]) == checksum(b[:44])
 }
 
-// unknown is what this version does not know of an intact header; empty: it knows all of it.
+// unknown names what this version does not know of an intact header. It is empty if this version knows everything.
 func unknown(b []byte) string {
 	switch {
 	case b[4] != headerVersion:
@@ -88,15 +88,15 @@ func parseHeader(b []byte) (h header, ok bool) {
 	}, true
 }
 
-// FormatError is why a queue is refused, and left as it is: another version of this program wrote it.
+// FormatError says that another version of this program wrote a queue. The queue is refused and left as it is.
 type FormatError struct {
 	File    string // with its directory
-	Unknown string // what of it this version does not know
+	Unknown string // what this version does not know, for example "version 2 of the records"
 }
 
 func (e *FormatError) Error() string {
-	return fmt.Sprintf("%s has %s; the queue is left as it is: let the version of envoy-scraper that wrote it deliver it, "+
-		"or move the directory %s away, and what waits in it with it", e.File, e.Unknown, filepath.Dir(e.File))
+	return fmt.Sprintf("%s has %s; the queue is left as it is: run the version of envoy-scraper that wrote it until the "+
+		"queue is empty, or move the directory %s away and give up the samples in it", e.File, e.Unknown, filepath.Dir(e.File))
 }
 
 // span is a part of a segment.
@@ -104,35 +104,34 @@ type span struct{ from, to int64 }
 
 func (s span) empty() bool { return s.from >= s.to }
 
-// part is what stands at a place in a segment: a record, or damage from there to the next record that leans on
-// nothing.
+// part is a record of a segment, or the damage up to the next record that begins a request.
 type part struct {
 	span
 	header
 	damage bool
-	torn   bool // damage too: the last record of the segment, cut off
-	lost   int  // samples in the damage, as far as headers tell
+	torn   bool // the damage is the end of the segment, and is cut off
+	lost   int  // samples in the damage, if the headers around it say so
 }
 
 const windowBytes = 4 << 10
 
-// cursor goes through the parts of a segment from one offset to another. It reads headers: of small records several at
-// once, and not the data of large ones.
+// cursor goes through the parts of a segment from one offset to another. It reads headers only: several at once if
+// records are small, and not the data between them if records are large.
 type cursor struct {
 	r       io.ReaderAt
 	at, end int64
 
-	inRequest bool // a record that is not First may stand at at
-	intact    bool // a header of this version was found: the segment is of it
-	counted   uint64
-	counts    bool // counted is the samples of the segment before at
+	inRequest bool   // the record at at may continue a request
+	intact    bool   // a header of this version was found, so the segment is of this version
+	counted   uint64 // samples of the segment before at
+	counts    bool   // counted is known
 
-	from int64  // of data
-	data []byte // what is in buf
+	from int64  // offset of data
+	data []byte // what was read into buf
 	buf  []byte
 }
 
-// newCursor begins at an offset at which a request begins. It reads so many bytes at once.
+// newCursor begins at an offset at which a request begins. It reads window bytes at once.
 func newCursor(r io.ReaderAt, from, end int64, window int) *cursor {
 	return &cursor{r: r, at: from, end: end, counts: from == 0, buf: make([]byte, window)}
 }
@@ -154,8 +153,8 @@ func (c *cursor) peek() ([]byte, error) {
 	return b[:min(int64(len(b)), n)], nil
 }
 
-// next returns the part at the cursor, and moves on; false at the end. A *FormatError, without its file, is for a
-// header of another version.
+// next returns the part at the cursor and moves behind it. It returns false at the end, and a *FormatError without a file
+// name for a header of another version.
 func (c *cursor) next() (p part, ok bool, err error) {
 	if c.at >= c.end {
 		return part{}, false, nil
@@ -183,7 +182,7 @@ func (c *cursor) next() (p part, ok bool, err error) {
 	return p, true, nil
 }
 
-// damaged is the part from the cursor to the next request.
+// damaged returns the damage from the cursor to the next request.
 func (c *cursor) damaged() (part, error) {
 	next, h, err := c.search()
 	if err != nil {
@@ -196,8 +195,9 @@ func (c *cursor) damaged() (part, error) {
 	return p, nil
 }
 
-// search finds the next header that begins a request and whose data are there; end: there is none. Bytes of data may
-// look like a header; one of another version so counts only where none of this version came before.
+// search finds the next header that begins a request and whose data are there. If there is none, it returns the end.
+// The data of a damaged record may contain bytes that look like a header. So a header of another version counts only if no
+// header of this version came before.
 func (c *cursor) search() (int64, header, error) {
 	buf := make([]byte, windowBytes)
 	for at := nextData(c.r, c.at+1); c.end-at >= headerSize; at = nextData(c.r, at) {
@@ -245,7 +245,7 @@ func nextData(r io.ReaderAt, at int64) int64 {
 	return at
 }
 
-// contents is what stands in a part of a segment.
+// contents is what a scan found in a part of a segment.
 type contents struct {
 	span
 	period
@@ -253,7 +253,7 @@ type contents struct {
 	damage            []part
 }
 
-// scan finds out what stands in a segment from an offset on, headers only. After an error it is what stands before the
+// scan goes through a segment from an offset on and reads its headers. After an error it returns what stands before the
 // place that could not be read.
 func scan(r io.ReaderAt, from, end int64) (contents, error) {
 	found := contents{span: span{from, from}, period: noPeriod()}
@@ -339,10 +339,10 @@ func readRequest(r io.ReaderAt, from, end int64, skips map[int64]int64, alloc fu
 	}
 }
 
-// checkFirst is the length from which data are checked before memory is taken for them.
+// checkFirst is the length above which the checksum is verified before memory is allocated for the data.
 const checkFirst = 1 << 20
 
-// readData reads the data of a record; nil: they are damaged.
+// readData reads the data of a record. It returns nil if they are damaged.
 func readData(r io.ReaderAt, at int64, h header, alloc func(int) []byte) ([]byte, error) {
 	if h.length > checkFirst {
 		sum := crc32.New(castagnoli)

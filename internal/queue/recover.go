@@ -13,42 +13,42 @@ import (
 	"go.uber.org/zap"
 )
 
-// recovery finds out what is in a queue's directory. run only reads; mend then changes what has to be changed.
+// recovery rebuilds a queue from its directory. run only reads. repair then cuts off and keeps aside what is damaged.
 type recovery struct {
 	fs  FS
 	dir string
 	log *zap.Logger
 
-	gens       []*generation // oldest first, of each the lanes that have a file
+	gens       []*generation // oldest first, with those lanes that have a file
 	corrupt    quarantine
 	bytes      int64
 	nothing    []*segment // delivered, or empty
 	damaged    []damagedSegment
 	notes      []note
-	stale      []*lane         // their positions could not be read
-	unreadable int             // segments
-	why        error           // of the first of them
-	ended      map[uint32]bool // generations that get nothing more: a name that they need is taken, or may be
+	stale      []*lane         // lanes whose position could not be read
+	unreadable int             // number of segments that could not be read
+	why        error           // the error of the first of them
+	ended      map[uint32]bool // generations to which nothing is appended: a name that they need may be taken
 
 	stats Stats
 	loss  Loss
 }
 
-// damagedSegment is a segment in which not everything is a record.
+// damagedSegment is a segment with parts that are no records.
 type damagedSegment struct {
 	segment *segment
 	found   contents
 }
 
-// note is what a stop left in a position: so many samples wait in that lane.
+// note is the number of undelivered samples that the last stop wrote into the position of a lane.
 type note struct {
 	lane  *lane
 	left  int
-	found int // of them, by the headers
+	found int // samples that the headers in the lane account for
 }
 
-// run reads the directory. It fails where that cannot be read, and with a *FormatError. A segment that cannot be read
-// stays in its lane as one of which nothing is known: the lane's reader tries again.
+// run reads the directory. It fails if the directory cannot be read, and with a *FormatError. A segment that cannot be
+// read stays in its lane, and the lane's reader tries again (unread.go).
 func (r *recovery) run() error {
 	entries, err := r.fs.ReadDir(r.dir)
 	if err != nil {
@@ -79,7 +79,7 @@ func (r *recovery) run() error {
 			byLane[name] = l
 		}
 		switch {
-		case e.Dir || e.Special: // in the way of the lane's next segment, or of its position
+		case e.Dir || e.Special: // the lane cannot use this name
 			r.passed(l, seq)
 			r.ended[name.generation] = r.ended[name.generation] || !isSegment
 			l.pos.foreign = l.pos.foreign || !isSegment
@@ -125,7 +125,7 @@ func (r *recovery) lane(l *lane) error {
 	if err != nil && !l.pos.foreign {
 		r.log.Warn("position cannot be read: its lane is delivered from its start", zap.Error(err))
 		r.stale = append(r.stale, l)
-		r.ended[l.name.generation] = true // if it cannot be removed, and comes to light again, it must not pass anything new
+		r.ended[l.name.generation] = true // if it can be read again later, it must not pass anything that is new
 	}
 	for _, s := range l.segments {
 		r.passed(l, s.seq)
@@ -176,7 +176,7 @@ func (r *recovery) lane(l *lane) error {
 	return nil
 }
 
-// passed notes that a lane has used a number of a segment.
+// passed makes the lane's next segment come after segment seq.
 func (r *recovery) passed(l *lane, seq uint32) {
 	l.nextSeq = max(l.nextSeq, seq+1)
 	r.ended[l.name.generation] = r.ended[l.name.generation] || seq >= halfSeq
@@ -202,7 +202,7 @@ func (r *recovery) fits(l *lane, at place) (bool, error) {
 	name := join(r.dir, s.name)
 	f, err := r.fs.Open(name, false)
 	if err != nil {
-		return true, nil // as far as can be told
+		return true, nil // unknown: the segment is read later
 	}
 	defer f.Close()
 	c := newCursor(f, 0, s.size, windowBytes)
@@ -220,7 +220,7 @@ func (r *recovery) fits(l *lane, at place) (bool, error) {
 	}
 }
 
-// segment finds out what is in a segment from an offset on, and returns how many samples are told of by headers.
+// segment scans a segment from an offset on, and returns the number of samples that its headers account for.
 func (r *recovery) segment(s *segment, from int64) (samples int, err error) {
 	name := join(r.dir, s.name)
 	var found contents
@@ -249,7 +249,7 @@ func (r *recovery) segment(s *segment, from int64) (samples int, err error) {
 	return samples, nil
 }
 
-// unread leaves a segment as it is, for the reader of its lane.
+// unread leaves a segment to the reader of its lane.
 func (r *recovery) unread(s *segment, from int64, err error) {
 	if r.unreadable++; r.why == nil {
 		r.why = fmt.Errorf("%s: %w", join(r.dir, s.name), err)
@@ -260,7 +260,7 @@ func (r *recovery) unread(s *segment, from int64, err error) {
 	s.period = period{now, now} // max_age counts from now
 }
 
-// inFile completes a *FormatError; nil: err is none.
+// inFile returns err with the name of the file if it is a *FormatError; otherwise nil.
 func inFile(err error, name string) error {
 	var f *FormatError
 	if !errors.As(err, &f) {
@@ -270,11 +270,11 @@ func inFile(err error, name string) error {
 	return f
 }
 
-// mend cuts off and keeps aside what is damaged, and counts it.
-func (r *recovery) mend() {
+// repair cuts off or keeps aside the damage that run found, and counts it.
+func (r *recovery) repair() {
 	for _, d := range r.damaged {
 		s := d.segment
-		m, err := r.corrupt.mend(r.log, s.name, s.size, d.found)
+		m, err := r.corrupt.repair(r.log, s.name, s.size, d.found)
 		if err != nil {
 			r.unread(s, d.found.from, err)
 			continue
@@ -299,7 +299,8 @@ func (r *recovery) mend() {
 
 // missing counts what the last stop left in a lane and nothing in it tells of any more: whole requests at the end of a
 // file, whole files. The note holds for one start: what is delivered, dropped or appended after it is not in it. So it
-// is taken back, durably, before anything of that happens. Where a segment could not be read, it may be in there.
+// is taken back, durably, before anything of that happens. If a segment of the lane could not be read, the samples may be
+// in it, and are counted when it can be read.
 func (r *recovery) missing(n note) {
 	l := n.lane
 	if lost := n.left - n.found; lost > 0 {
@@ -335,7 +336,7 @@ func openFIFO(fs FS, dir string, lanes int, cfg Config, onClose func()) (*FIFO, 
 	if err := probe(fs, dir); err != nil {
 		return nil, err
 	}
-	r.mend()
+	r.repair()
 	q.stats, q.gens = r.stats, r.gens
 	q.disk = &disk{
 		fs: fs, dir: dir, segBytes: cfg.segmentBytes(), closing: make(chan struct{}), onClose: onClose, bytes: r.bytes,
@@ -360,8 +361,8 @@ func openFIFO(fs FS, dir string, lanes int, cfg Config, onClose func()) (*FIFO, 
 	return q, nil
 }
 
-// newLanes makes the lanes that records are appended to: those of the newest generation go on if there are as many,
-// and it has not ended. The caller holds mu.
+// newLanes makes the lanes that records are appended to. The lanes of the newest generation go on if their number is
+// right and the generation has not ended. The caller holds mu.
 func (q *FIFO) newLanes(lanes int, ended map[uint32]bool) {
 	number := uint32(1)
 	if len(q.gens) > 0 {

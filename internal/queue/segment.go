@@ -19,11 +19,11 @@ type segment struct {
 
 	size     int64           // what is good; the next write goes here
 	samples  uint64          // ever written
-	period                   // of what is in it
+	period                   // of its samples
 	replayed bool            // was found at the start
 	skips    map[int64]int64 // damage found at the start: from, to
 
-	unreadable bool // something of it could not be read, and was given up: the file is kept for people
+	unreadable bool // a part of it could not be read and was given up: the file is kept for people
 
 	torn  bool // a write failed: cut to size before the next
 	dirty bool // written since the last sync
@@ -37,7 +37,7 @@ type segment struct {
 type cold struct {
 	span
 	requests, samples int
-	unknown           bool // could not be read at the start: nothing is counted, samples is what a stop noted
+	unknown           bool // could not be read at the start: samples is only the note of the last stop
 }
 
 func (s *segment) delivered() bool { return s.live == 0 && s.cold.empty() }
@@ -46,7 +46,7 @@ func newSegment(name string, seq uint32) *segment {
 	return &segment{name: name, seq: seq, period: noPeriod()}
 }
 
-// take makes what a scan found what is known of a segment. It returns how many bytes were cut off.
+// take records the result of a scan. It returns how many bytes were cut off the segment.
 func (s *segment) take(found *scanned) (cut int64) {
 	cut = s.size - found.end
 	s.size, s.skips = found.end, found.skips
@@ -58,7 +58,7 @@ func (s *segment) take(found *scanned) (cut int64) {
 	return cut
 }
 
-// period is the time of samples, in Unix milliseconds.
+// period is the oldest and the newest timestamp of some samples, in Unix milliseconds.
 type period struct{ oldest, newest int64 }
 
 func noPeriod() period { return period{oldest: math.MaxInt64, newest: math.MinInt64} }
@@ -67,8 +67,8 @@ func (p *period) note(oldest, newest int64) {
 	p.oldest, p.newest = min(p.oldest, oldest), max(p.newest, newest)
 }
 
-// create makes the file of a segment to which nothing is written yet. Where something has its name, the segment gets
-// the next number.
+// create makes the file of a segment to which nothing is written yet. If something has its name, the segment gets the
+// next number.
 func (q *FIFO) create(l *lane, s *segment) (f File, err error) {
 	for range 16 {
 		if f, err = q.disk.fs.Open(join(q.disk.dir, s.name), true); !errors.Is(err, os.ErrExist) {
@@ -106,11 +106,11 @@ func (n laneName) segment(seq uint32) string { return fmt.Sprintf("%v-%08x%s", n
 
 func (n laneName) position() string { return n.String() + positionSuffix }
 
-// Names hold 32 bits. A start that finds a lane beyond half of the segments' numbers goes on with a new generation, so
-// that they never run out; one that finds a generation without a number after it is refused.
+// Numbers in names have 32 bits. If a lane has a segment in the upper half of the numbers, the next start begins a new
+// generation, so that numbers never run out. A start is refused if the number of a generation leaves none for the next.
 const (
 	halfSeq        = 1 << 31
-	lastGeneration = 1<<32 - 1<<16 // so that lanes may change as long as a process lives
+	lastGeneration = 1<<32 - 1<<16 // leaves numbers for changes of the lanes while a process runs
 )
 
 // parseName takes the name of a segment or of a position, exactly as it is written.

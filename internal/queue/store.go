@@ -29,7 +29,7 @@ type Store struct {
 
 	mu      sync.Mutex          // guards the following
 	open    map[string]*movable // by identity
-	changed []string            // directories with a new name that is not synced yet
+	changed []string            // directories in which a name was made that is not synced yet
 }
 
 // OpenStore makes the directory where it is missing and locks it. The error names the process that has it.
@@ -76,8 +76,8 @@ func writePID(fs FS, name string) error {
 	return errors.Join(err, f.Close())
 }
 
-// Close gives the directory back. Close its queues before. While one of them waits for a disk that does not answer, the
-// directory stays this process' until its end.
+// Close releases the lock of the directory. Close its queues before. If one of them still waits for a disk that does not
+// answer, Close fails and the lock is kept until the process ends.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,8 +99,8 @@ func checkIdentity(identity string) error {
 
 func (s *Store) path(identity string) string { return join(s.dir, queuePrefix+identity) }
 
-// Open opens a queue, which is made where there is none. A queue is open once, until all that it has begun to write is
-// written. With a *FormatError it is left as it is.
+// Open opens a queue, and makes it if there is none. A queue is open once, until its last write has ended. After a
+// *FormatError it is as it was.
 func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
 	if err := errors.Join(append(cfg.impossible(), checkIdentity(identity))...); err != nil {
 		return nil, err
@@ -143,7 +143,7 @@ func (s *Store) closed(files *movable) {
 type Identity struct {
 	Name     string
 	Open     bool
-	Problem  error // why what waits is not known, or not all of it; nil: it is
+	Problem  error // why the numbers below are incomplete: a segment cannot be read, or a *FormatError
 	Requests int
 	Samples  int
 	Bytes    int64     // on disk
@@ -257,8 +257,8 @@ func (s *Store) Rename(from, to string) error {
 }
 
 // DropOrphans removes queues that are not open and in which nothing is newer than maxAge, and tells what was
-// lost with them; 0: only those in which nothing waits. Spare names those that will be opened. A queue of which not all
-// is known stays.
+// lost with them; 0: only those in which nothing waits. Spare names those that will be opened. A queue with a Problem
+// stays.
 func (s *Store) DropOrphans(maxAge time.Duration, spare ...string) ([]Identity, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

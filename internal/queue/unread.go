@@ -6,11 +6,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// What could not be read at the start stays in its lane as a segment of which nothing is known (cold.unknown). When its
-// turn comes, the lane's reader scans it, with the same tries as for any other read. How many samples are in it is not
-// known until then, except that an ordinary stop notes how many its lane has.
+// A segment that cannot be read at the start stays in its lane, with cold.unknown. When its turn comes, the lane's reader
+// scans it. If that fails, it tries again as after any other failed read. Until the scan succeeds, the number of samples in
+// the segment is unknown, except for the note of the last stop: a lane whose note says 300 and whose other segments hold 200
+// samples has 100 in the segments that could not be read.
 
-// giveUp notes that a part of a segment cannot be read: its lane goes on behind it. The caller holds mu.
+// giveUp counts a part of a segment that cannot be read. The lane goes on behind it. The caller holds mu.
 func (q *FIFO) giveUp(s *segment, at span, err error) {
 	s.unreadable = true
 	q.stats.CorruptRecords++
@@ -37,7 +38,7 @@ func (q *FIFO) takeScan(l *lane, s *segment, found *scanned) {
 	q.settle(l, s)
 }
 
-// missing is what of a segment that is read to its end was not found. The caller holds mu.
+// missing returns how many samples of a segment were not found when it was read to its end. The caller holds mu.
 func (q *FIFO) missing(l *lane, s *segment) int {
 	if !s.cold.unknown {
 		return max(0, s.cold.samples)
@@ -46,7 +47,7 @@ func (q *FIFO) missing(l *lane, s *segment) int {
 	return l.passOn(s.cold.samples)
 }
 
-// passOn looks for samples that a stop noted in the next segment that nobody could read yet; what it returns is lost.
+// passOn attributes noted samples to the next segment that could not be read yet. If there is none, they are lost.
 func (l *lane) passOn(samples int) (lost int) {
 	if samples <= 0 {
 		return 0
@@ -58,7 +59,7 @@ func (l *lane) passOn(samples int) (lost int) {
 	return samples
 }
 
-// firstUnknown is the first segment of which nothing is known; nil: there is none.
+// firstUnknown returns the first segment that could not be read yet, or nil.
 func (l *lane) firstUnknown() *segment {
 	if i := slices.IndexFunc(l.segments, func(s *segment) bool { return s.cold.unknown }); i >= 0 {
 		return l.segments[i]
