@@ -74,6 +74,6 @@
 // # What cannot be read
 //
 // A start first reads everything and only then changes anything. A segment that cannot be opened or read stays in its
-// lane, and the lane's reader tries again when its turn comes. After ten failures in a row, some three minutes, the lane
-// goes on behind it: what could not be read is counted as lost, and the file is kept, under a .corrupt name.
+// lane, and the lane's reader tries again when its turn comes. After ten failures in a row, some three minutes, the
+// lane goes on behind it: what could not be read is counted as lost, and the file is kept, under a .corrupt name.
 package queue

@@ -47,7 +47,8 @@ func (s slot) put(b []byte) {
 	le.PutUint32(b[36:], checksum(b[:36]))
 }
 
-// parseSlot returns false for bytes that are no slot, and a *FormatError without a file name for a slot of another version.
+// parseSlot returns false for bytes that are no slot, and a *FormatError without a file name for a slot of another
+// version.
 func parseSlot(b []byte) (s slot, ok bool, err error) {
 	le := binary.LittleEndian
 	switch {
@@ -71,8 +72,8 @@ func parseSlot(b []byte) (s slot, ok bool, err error) {
 	return s, s.offset >= 0, nil
 }
 
-// readSlots returns the valid slots of a position file, the newest first. Damaged or missing slots are left out. An error
-// means that the file could not be read, or a *FormatError.
+// readSlots returns the valid slots of a position file, the newest first. Damaged or missing slots are left out. An
+// error means that the file could not be read, or a *FormatError.
 func readSlots(fs FS, name string) (slots []slot, err error) {
 	f, err := fs.Open(name, false)
 	if errors.Is(err, os.ErrNotExist) {

@@ -57,8 +57,8 @@ func (h *header) put(b []byte) {
 	le.PutUint32(b[44:], checksum(b[:44]))
 }
 
-// intact reports whether b begins with a header, of any version: all versions keep the magic, the size of the header and
-// the place of its checksum.
+// intact reports whether b begins with a header, of any version: all versions keep the magic, the size of the header
+// and the place of its checksum.
 func intact(b []byte) bool {
 	return len(b) >= headerSize && bytes.Equal(b[:4], magic[:]) && binary.LittleEndian.Uint32(b[44:]) == checksum(b[:44])
 }
@@ -96,7 +96,8 @@ type FormatError struct {
 
 func (e *FormatError) Error() string {
 	return fmt.Sprintf("%s has %s; the queue is left as it is: run the version of envoy-scraper that wrote it until the "+
-		"queue is empty, or move the directory %s away and give up the samples in it", e.File, e.Unknown, filepath.Dir(e.File))
+		"queue is empty, or move the directory %s away and give up the samples in it",
+		e.File, e.Unknown, filepath.Dir(e.File))
 }
 
 // span is a part of a segment.
@@ -153,8 +154,8 @@ func (c *cursor) peek() ([]byte, error) {
 	return b[:min(int64(len(b)), n)], nil
 }
 
-// next returns the part at the cursor and moves behind it. It returns false at the end, and a *FormatError without a file
-// name for a header of another version.
+// next returns the part at the cursor and moves behind it. It returns false at the end, and a *FormatError without a
+// file name for a header of another version.
 func (c *cursor) next() (p part, ok bool, err error) {
 	if c.at >= c.end {
 		return part{}, false, nil
@@ -196,8 +197,8 @@ func (c *cursor) damaged() (part, error) {
 }
 
 // search finds the next header that begins a request and whose data are there. If there is none, it returns the end.
-// The data of a damaged record may contain bytes that look like a header. So a header of another version counts only if no
-// header of this version came before.
+// The data of a damaged record may contain bytes that look like a header. So a header of another version counts only if
+// no header of this version came before.
 func (c *cursor) search() (int64, header, error) {
 	buf := make([]byte, windowBytes)
 	for at := nextData(c.r, c.at+1); c.end-at >= headerSize; at = nextData(c.r, at) {

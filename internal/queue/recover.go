@@ -299,8 +299,8 @@ func (r *recovery) repair() {
 
 // missing counts what the last stop left in a lane and nothing in it tells of any more: whole requests at the end of a
 // file, whole files. The note holds for one start: what is delivered, dropped or appended after it is not in it. So it
-// is taken back, durably, before anything of that happens. If a segment of the lane could not be read, the samples may be
-// in it, and are counted when it can be read.
+// is taken back, durably, before anything of that happens. If a segment of the lane could not be read, the samples may
+// be in it, and are counted when it can be read.
 func (r *recovery) missing(n note) {
 	l := n.lane
 	if lost := n.left - n.found; lost > 0 {

@@ -76,8 +76,8 @@ func writePID(fs FS, name string) error {
 	return errors.Join(err, f.Close())
 }
 
-// Close releases the lock of the directory. Close its queues before. If one of them still waits for a disk that does not
-// answer, Close fails and the lock is kept until the process ends.
+// Close releases the lock of the directory. Close its queues before. If one of them still waits for a disk that does
+// not answer, Close fails and the lock is kept until the process ends.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

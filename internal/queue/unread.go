@@ -6,10 +6,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// A segment that cannot be read at the start stays in its lane, with cold.unknown. When its turn comes, the lane's reader
-// scans it. If that fails, it tries again as after any other failed read. Until the scan succeeds, the number of samples in
-// the segment is unknown, except for the note of the last stop: a lane whose note says 300 and whose other segments hold 200
-// samples has 100 in the segments that could not be read.
+// A segment that cannot be read at the start stays in its lane, with cold.unknown. When its turn comes, the lane's
+// reader scans it. If that fails, it tries again as after any other failed read. Until the scan succeeds, the number of
+// samples in the segment is unknown, except for the note of the last stop: a lane whose note says 300 and whose other
+// segments hold 200 samples has 100 in the segments that could not be read.
 
 // giveUp counts a part of a segment that cannot be read. The lane goes on behind it. The caller holds mu.
 func (q *FIFO) giveUp(s *segment, at span, err error) {
