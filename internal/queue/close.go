@@ -82,7 +82,8 @@ func (q *FIFO) Close() (Loss, error) {
 }
 
 // closeDisk writes and syncs what is left, for at most closeTimeout: a disk that hangs keeps its goroutines, not
-// the caller, who is told of what they have in hand as lost.
+// the caller, who is told of what they have in hand as lost. In the store the queue is open until they end, so that it
+// is not opened a second time while they write.
 func (q *FIFO) closeDisk() error {
 	d := q.disk
 	close(d.closing)
@@ -125,14 +126,15 @@ func (q *FIFO) closeDisk() error {
 	}()
 	t := time.NewTimer(closeTimeout)
 	defer t.Stop()
-	var err error
 	select {
 	case <-done:
-	case <-t.C:
-		err = errSlowDisk
-	}
-	if d.onClose != nil {
 		d.onClose()
+		return nil
+	case <-t.C:
+		go func() {
+			<-done
+			d.onClose()
+		}()
+		return errSlowDisk
 	}
-	return err
 }

@@ -241,7 +241,7 @@ func TestForeignFilesStay(t *testing.T) {
 	fs, cfg := manySegments(t, 2)
 	dir := join("data", queuePrefix+"x")
 	for _, name := range []string{"README", "00000001-0001-0000-0000000g.seg", "1-1-0-1.seg", "00000001-0001-0001-00000001.seg",
-		"80000001-0001-0000-00000001.seg", "00000001-0001-0000.posx"} {
+		"100000001-0001-0000-00000001.seg", "00000001-0001-0000.posx"} {
 		fs.names[join(dir, name)] = &fakeData{content: []byte("mine")}
 	}
 	if got := reopen(t, fs, cfg); !slices.Equal(got.requests, []string{"0", "1"}) {

@@ -119,11 +119,11 @@ func (q *FIFO) removeSegment(s *segment) {
 		_ = s.file.Close()
 		s.file = nil
 	}
-	err := d.fs.Remove(join(d.dir, s.name))
+	err := d.corrupt.discard(s)
 	if errors.Is(err, os.ErrNotExist) {
 		err = nil
 	}
-	emptied := err != nil && s.size > 0 && d.empty(s.name) == nil
+	emptied := err != nil && !s.unreadable && s.size > 0 && d.empty(s.name) == nil
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if emptied {
@@ -208,6 +208,7 @@ func (q *FIFO) readCold(l *lane, s *segment) bool {
 		return false
 	}
 	from, to, f := s.cold.from, s.cold.to, s.file
+	unknown, last := s.cold.unknown, l.read.runs >= maxReadTries
 	if s.failed {
 		f = nil // the writer may replace the file
 	}
@@ -220,7 +221,9 @@ func (q *FIFO) readCold(l *lane, s *segment) bool {
 		f, err = q.disk.fs.Open(join(q.disk.dir, s.name), false)
 	}
 	var got readBack
-	if err == nil {
+	if err == nil && unknown {
+		got.scanned, err = q.disk.corrupt.scan(q.log, f, s.name, span{from, to}, last)
+	} else if err == nil {
 		got, err = readRequest(f, from, to, s.skips, q.cfg.Alloc)
 		if err == nil {
 			for _, at := range got.damage {
@@ -262,6 +265,7 @@ func (q *FIFO) readCold(l *lane, s *segment) bool {
 	default:
 		l.read = backoff{}
 		got = readBack{span: span{from, to}} // the rest of the segment is unreadable
+		q.giveUp(s, got.span, err)
 	}
 	q.takeBack(l, s, got)
 	return true
@@ -271,6 +275,10 @@ const maxReadTries = 10 // with backoff: some four minutes
 
 // takeBack accounts for what was read of a segment.
 func (q *FIFO) takeBack(l *lane, s *segment, got readBack) {
+	if got.scanned != nil {
+		q.takeScan(l, s, got.scanned)
+		return
+	}
 	s.cold.from = got.to
 	requests := 0
 	if got.began {
@@ -290,7 +298,7 @@ func (q *FIFO) takeBack(l *lane, s *segment, got readBack) {
 		q.lose(Damaged, lost, got.lost)
 	}
 	if s.cold.empty() { // what is missing now went with headers
-		q.lose(Damaged, max(0, s.cold.requests), max(0, s.cold.samples))
+		q.lose(Damaged, max(0, s.cold.requests), q.missing(l, s))
 		s.cold.requests, s.cold.samples = 0, 0
 	}
 	if len(got.records) == 0 {

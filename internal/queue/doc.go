@@ -22,6 +22,10 @@
 //	  GGGGGGGG-NNNN-LLLL-SSSSSSSS-OOOOOOOO.corrupt   damaged bytes of that segment from offset O, for people
 //	  probe                                          for a moment: a test of the directory, or a segment being renewed
 //
+// A new file never replaces anything, and no file is opened through a symbolic link. If something has the name of a new
+// segment, it stays, and the segment gets the next number. If something has the name of a position, the next start
+// begins a new generation, whose names are free.
+//
 // A segment is records, each with a header; the first record of a segment begins a request, and no request spans
 // two segments. Integers are little-endian, CRCs are CRC-32C:
 //
@@ -29,8 +33,8 @@
 //	     0     4  "EsqR"
 //	     4     1  version, 1
 //	     5     1  flags: bit 0: First, begins a request
-//	     6     2  0
-//	     8     4  length of the data
+//	     6     2  kind of the data, 0: a packed fragment of remote write
+//	     8     4  length of the data, at most 256 MiB
 //	    12     4  CRC of the data
 //	    16     8  samples of the segment before this record: a gap tells what it held
 //	    24     8  oldest timestamp, Unix milliseconds
@@ -41,12 +45,20 @@
 //
 // A position file has two slots, at 0 and at 512, written in turn; the valid one with the higher counter counts:
 //
-//	 0     4  "EsqP"
-//	 4     4  segment
-//	 8     8  counter
-//	16     8  offset: what is before it in that segment, and all earlier segments, are delivered
-//	24     4  samples of the lane that the stop left undelivered, for the next start to find; 0: not known
-//	28     4  CRC of the bytes 0 to 27
+//	 0     4  "EsqQ"
+//	 4     4  version, 1
+//	 8     4  segment
+//	12     4  samples of the lane that the stop left undelivered, for the next start to find; 0: not known
+//	16     8  counter
+//	24     8  offset: what is before it in that segment, and all earlier segments, are delivered
+//	32     4  0
+//	36     4  CRC of the bytes 0 to 35
+//
+// Slots that begin with "EsqP" were written before slots had a version. They are still read (position.go).
+//
+// A header or a slot that has a valid CRC and another version, unknown flags or an unknown kind was written by another
+// version of this program. The queue is then refused with a FormatError and left as it is. All versions keep the magic,
+// the version and the CRC where they are.
 //
 // # What a crash leaves
 //
@@ -63,4 +75,10 @@
 //   - Half a record at the end of a segment is cut off. A record with a bad CRC goes, with what leans on it; what
 //     stands before it in its request stays. After a bad header the search goes on for one that begins a request.
 //     Both are counted, logged and kept aside; the start never fails for them.
+//
+// # What cannot be read
+//
+// A start first reads everything and only then changes anything. A segment that cannot be opened or read stays in its
+// lane, and the lane's reader tries again when its turn comes. After ten failures in a row, some three minutes, the
+// lane goes on behind it: what could not be read is counted as lost, and the file is kept, under a .corrupt name.
 package queue

@@ -17,6 +17,8 @@ type fakeFS struct {
 	mu      sync.Mutex // guards the following
 	names   map[string]*fakeData
 	durable map[string]*fakeData // names that a power cut keeps
+	dirs    map[string]bool      // directories; true: a power cut keeps the name
+	special map[string]bool      // names that are neither a file nor a directory: symbolic links, pipes
 	locks   map[string]bool
 	calls   map[string]int
 	fail    func(call, name string, n int) error // n counts the calls that can fail, from 1
@@ -24,7 +26,10 @@ type fakeFS struct {
 	syncing chan struct{} // a sync waits for it to be closed; nil: it does not
 	writing chan struct{} // the same for writes of segments
 	dead    bool          // the process of this one was killed: it changes nothing any more
-	evict   bool          // a failed sync takes what was written from readers as well, as XFS and Btrfs may; else as ext4
+
+	keepsOpen bool // as Windows: a directory in which a file is open cannot be renamed
+	handles   map[*fakeFile]bool
+	evict     bool // a failed sync takes what was written from readers as well, as XFS and Btrfs may; else as ext4
 }
 
 // fakeData is a file; handles share it.
@@ -58,7 +63,10 @@ type fakeFile struct {
 var errDead = errors.New("killed")
 
 func newFakeFS() *fakeFS {
-	return &fakeFS{names: map[string]*fakeData{}, durable: map[string]*fakeData{}, locks: map[string]bool{}, calls: map[string]int{}}
+	return &fakeFS{
+		names: map[string]*fakeData{}, durable: map[string]*fakeData{}, locks: map[string]bool{}, calls: map[string]int{},
+		dirs: map[string]bool{".": true}, special: map[string]bool{}, handles: map[*fakeFile]bool{},
+	}
 }
 
 // call notes a call and tells whether it fails. The caller holds mu.
@@ -74,7 +82,27 @@ func (fs *fakeFS) call(call, name string) error {
 	return nil
 }
 
-func (fs *fakeFS) MkdirAll(string) error { return nil }
+func (fs *fakeFS) Mkdir(dir string) error {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if err := fs.call("mkdir", dir); err != nil {
+		return err
+	}
+	if _, ok := fs.dirs[dir]; ok || fs.taken(dir) {
+		return &os.PathError{Op: "mkdir", Path: dir, Err: os.ErrExist}
+	}
+	if _, ok := fs.dirs[filepath.Dir(dir)]; !ok {
+		return &os.PathError{Op: "mkdir", Path: dir, Err: os.ErrNotExist}
+	}
+	fs.dirs[dir] = false
+	return nil
+}
+
+// taken reports whether something has a name. The caller holds mu.
+func (fs *fakeFS) taken(name string) bool {
+	_, dir := fs.dirs[name]
+	return dir || fs.special[name] || fs.names[name] != nil
+}
 
 func (fs *fakeFS) ReadDir(dir string) ([]Entry, error) {
 	fs.mu.Lock()
@@ -96,6 +124,19 @@ func (fs *fakeFS) ReadDir(dir string) ([]Entry, error) {
 		}
 		entries = append(entries, Entry{Name: rest, Size: int64(len(d.content))})
 	}
+	for name := range fs.dirs {
+		if e := (Entry{Name: filepath.Base(name), Dir: true}); filepath.Dir(name) == dir && !slices.Contains(entries, e) {
+			entries = append(entries, e)
+		}
+	}
+	for name := range fs.special {
+		if filepath.Dir(name) == dir {
+			entries = append(entries, Entry{Name: filepath.Base(name), Special: true})
+		}
+	}
+	if _, made := fs.dirs[dir]; !made && len(entries) == 0 {
+		return nil, &os.PathError{Op: "open", Path: dir, Err: os.ErrNotExist}
+	}
 	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
 	return entries, nil
 }
@@ -107,14 +148,20 @@ func (fs *fakeFS) Open(name string, create bool) (File, error) {
 		return nil, err
 	}
 	d := fs.names[name]
-	if d == nil {
-		if !create {
-			return nil, &os.PathError{Op: "open", Path: name, Err: os.ErrNotExist}
-		}
+	switch {
+	case create && fs.taken(name):
+		return nil, &os.PathError{Op: "open", Path: name, Err: os.ErrExist}
+	case create:
 		d = &fakeData{}
 		fs.names[name] = d
+	case d == nil && fs.taken(name):
+		return nil, &os.PathError{Op: "open", Path: name, Err: errNotRegular}
+	case d == nil:
+		return nil, &os.PathError{Op: "open", Path: name, Err: os.ErrNotExist}
 	}
-	return &fakeFile{fs: fs, name: name, d: d}, nil
+	f := &fakeFile{fs: fs, name: name, d: d}
+	fs.handles[f] = true
+	return f, nil
 }
 
 func (fs *fakeFS) Remove(name string) error {
@@ -123,7 +170,12 @@ func (fs *fakeFS) Remove(name string) error {
 	if err := fs.call("remove", name); err != nil {
 		return err
 	}
+	if fs.names[name] == nil && !fs.taken(name) {
+		return &os.PathError{Op: "remove", Path: name, Err: os.ErrNotExist}
+	}
 	delete(fs.names, name)
+	delete(fs.special, name)
+	delete(fs.dirs, name)
 	return nil
 }
 
@@ -133,15 +185,25 @@ func (fs *fakeFS) Rename(from, to string) error {
 	if err := fs.call("rename", from); err != nil {
 		return err
 	}
+	for f := range fs.handles {
+		if fs.keepsOpen && strings.HasPrefix(f.name, from) {
+			return &os.PathError{Op: "rename", Path: from, Err: os.ErrPermission}
+		}
+	}
 	if d := fs.names[from]; d != nil {
 		fs.names[to] = d
 		delete(fs.names, from)
+		return nil
 	}
 	for _, name := range slices.Collect(maps.Keys(fs.names)) {
 		if rest, ok := strings.CutPrefix(name, from+string(filepath.Separator)); ok {
 			fs.names[join(to, rest)] = fs.names[name]
 			delete(fs.names, name)
 		}
+	}
+	if _, ok := fs.dirs[from]; ok {
+		delete(fs.dirs, from)
+		fs.dirs[to] = false
 	}
 	return nil
 }
@@ -157,6 +219,11 @@ func (fs *fakeFS) SyncDir(dir string) error {
 	for name, d := range fs.names {
 		if in(name) {
 			fs.durable[name] = d
+		}
+	}
+	for name := range fs.dirs {
+		if in(name) {
+			fs.dirs[name] = true
 		}
 	}
 	return nil
@@ -178,7 +245,7 @@ func (fs *fakeFS) Lock(name string) (io.Closer, error) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	if fs.locks[name] {
-		return nil, errors.New("locked")
+		return nil, errLocked
 	}
 	fs.locks[name] = true
 	return fakeLock{fs, name}, nil
@@ -243,8 +310,11 @@ func (f *fakeFile) Close() error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	f.shut = true
+	delete(f.fs.handles, f)
 	return nil
 }
+
+func (f *fakeFile) Data(at int64) int64 { return at }
 
 func (f *fakeFile) Size() (int64, error) {
 	f.fs.mu.Lock()
@@ -302,6 +372,16 @@ func (fs *fakeFS) kill() *fakeFS {
 	return fs.crash(func(d *fakeData) []byte { return slices.Clone(d.content) }, fs.names)
 }
 
+// lasts reports whether a power cut keeps the directories above a name. The caller holds mu.
+func (fs *fakeFS) lasts(name string) bool {
+	for dir := filepath.Dir(name); dir != "."; dir = filepath.Dir(dir) {
+		if synced, made := fs.dirs[dir]; made && !synced {
+			return false
+		}
+	}
+	return true
+}
+
 // cutPower returns the file system as it is after a power cut: of what was not synced, some writes are there,
 // the last of those torn.
 func (fs *fakeFS) cutPower(rnd *rand.Rand) *fakeFS {
@@ -313,13 +393,24 @@ func (fs *fakeFS) cutPower(rnd *rand.Rand) *fakeFS {
 		last := d.writes[n-1]
 		last.data = last.data[:rnd.IntN(len(last.data)+1)]
 		return last.apply(d.onDisk(n - 1))
-	}, fs.durable)
+	}, fs.durableNames())
+}
+
+// durableNames is what a power cut keeps: names that were synced, in directories whose names were.
+func (fs *fakeFS) durableNames() map[string]*fakeData {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	names := maps.Clone(fs.durable)
+	maps.DeleteFunc(names, func(name string, _ *fakeData) bool { return !fs.lasts(name) })
+	maps.DeleteFunc(fs.dirs, func(name string, synced bool) bool { return !synced || !fs.lasts(name) })
+	return names
 }
 
 func (fs *fakeFS) crash(content func(*fakeData) []byte, names map[string]*fakeData) *fakeFS {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	after := newFakeFS()
+	after.dirs, after.special = maps.Clone(fs.dirs), maps.Clone(fs.special)
 	fs.dead = true
 	for name, d := range names {
 		c := content(d)

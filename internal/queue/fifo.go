@@ -2,6 +2,7 @@ package queue
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -32,7 +33,8 @@ type FIFO struct {
 	told   notices
 }
 
-// generation is the lanes between two changes of their number.
+// generation is the lanes between two changes of their number. A generation that an earlier process left has only those
+// lanes that have a file.
 type generation struct{ lanes []*lane }
 
 // notices is what is told when mu is free again.
@@ -107,6 +109,9 @@ func (q *FIFO) Append(lane int, r Record) (Loss, error) {
 	defer q.unlock()
 	if q.closed {
 		return Loss{}, ErrClosed
+	}
+	if len(r.Data) > maxRecordBytes {
+		return Loss{}, fmt.Errorf("record of %d bytes, at most %d are possible", len(r.Data), maxRecordBytes)
 	}
 	l := q.newest().lanes[lane]
 	open := l.open()
@@ -219,8 +224,8 @@ func (q *FIFO) source(lane int) (*lane, State) {
 		}
 		return nil, Later
 	}
-	for i := lane; i < len(now.lanes); i += len(own.lanes) {
-		if l := now.lanes[i]; !l.empty() {
+	for _, l := range now.lanes {
+		if l.name.lane%len(own.lanes) == lane && !l.empty() {
 			if l.reader == none {
 				return l, Ready
 			}

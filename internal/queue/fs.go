@@ -2,19 +2,22 @@ package queue
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 
 	"github.com/prometheus/prometheus/tsdb/fileutil"
 )
 
 // FS is what the queue asks of a file system. Directories are 0700 and files 0600.
 type FS interface {
-	MkdirAll(dir string) error
+	Mkdir(dir string) error
 	ReadDir(dir string) ([]Entry, error)
-	// Open opens a file for reading and writing; create makes one that is not there.
+	// Open opens a regular file for reading and writing. It fails for a symbolic link. With create it makes a new file,
+	// and fails with os.ErrExist if anything has that name.
 	Open(name string, create bool) (File, error)
 	Remove(name string) error // a file, or an empty directory
 	Rename(from, to string) error
@@ -30,15 +33,18 @@ type File interface {
 	io.WriterAt
 	io.Closer
 	Size() (int64, error)
+	// Data returns the first offset from at on that is not in a hole of a sparse file. A hole reads as zeros.
+	Data(at int64) int64
 	Truncate(size int64) error
 	Sync() error
 }
 
 // Entry is a name in a directory.
 type Entry struct {
-	Name string
-	Size int64
-	Dir  bool
+	Name    string
+	Size    int64
+	Dir     bool
+	Special bool // neither a file nor a directory: a symbolic link, a pipe, a device
 }
 
 // OS is the file system of the machine.
@@ -56,7 +62,23 @@ func (f osFile) Size() (int64, error) {
 	return info.Size(), nil
 }
 
-func (osFS) MkdirAll(dir string) error { return os.MkdirAll(dir, 0o700) }
+// Data implements File. On systems other than Linux it reports no holes.
+func (f osFile) Data(at int64) int64 {
+	const seekData = 3 // SEEK_DATA of lseek(2)
+	if runtime.GOOS != "linux" {
+		return at
+	}
+	next, err := f.Seek(at, seekData) // nothing uses the cursor
+	if errors.Is(err, syscall.ENXIO) {
+		next, err = f.Size() // a hole up to the end
+	}
+	if err != nil {
+		return at
+	}
+	return max(at, next)
+}
+
+func (osFS) Mkdir(dir string) error { return os.Mkdir(dir, 0o700) }
 
 func (osFS) ReadDir(dir string) ([]Entry, error) {
 	names, err := os.ReadDir(dir)
@@ -72,21 +94,33 @@ func (osFS) ReadDir(dir string) ([]Entry, error) {
 		if err != nil {
 			return nil, err
 		}
-		if info.Mode().IsRegular() || info.IsDir() {
-			entries = append(entries, Entry{Name: n.Name(), Size: info.Size(), Dir: info.IsDir()})
-		}
+		entries = append(entries, Entry{
+			Name: n.Name(), Size: info.Size(), Dir: info.IsDir(), Special: !info.IsDir() && !info.Mode().IsRegular(),
+		})
 	}
 	return entries, nil
 }
 
+// errNotRegular says that a name belongs to a symbolic link, a directory or the like.
+var errNotRegular = errors.New("is not a regular file")
+
 func (osFS) Open(name string, create bool) (File, error) {
-	flags := os.O_RDWR
+	flags := os.O_RDWR | noFollow
 	if create {
-		flags |= os.O_CREATE
+		flags |= os.O_CREATE | os.O_EXCL
 	}
 	f, err := os.OpenFile(name, flags, 0o600)
 	if err != nil {
+		if info, e := os.Lstat(name); !create && e == nil && !info.Mode().IsRegular() {
+			err = &os.PathError{Op: "open", Path: name, Err: errNotRegular} // clearer than the system's error
+		}
 		return nil, err
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		if err == nil {
+			err = &os.PathError{Op: "open", Path: name, Err: errNotRegular}
+		}
+		return nil, errors.Join(err, f.Close())
 	}
 	return osFile{f}, nil
 }
@@ -105,13 +139,16 @@ func (osFS) SyncDir(dir string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
+// errLocked says that another process has the lock.
+var errLocked = errors.New("lock is taken")
+
 type lockedFile struct{ fileutil.Releaser }
 
 func (l lockedFile) Close() error { return l.Release() }
 
 func (fs osFS) Lock(name string) (io.Closer, error) {
 	if runtime.GOOS != "windows" { // there, whoever has it open has the lock
-		f, err := fs.Open(name, true) // Flock would make a file that all may read
+		f, _, err := openOrCreate(fs, name) // Flock would follow a link, and make a file that all may read
 		if err != nil {
 			return nil, err
 		}
@@ -121,9 +158,49 @@ func (fs osFS) Lock(name string) (io.Closer, error) {
 	}
 	r, _, err := fileutil.Flock(filepath.Clean(name))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errLocked, err)
 	}
 	return lockedFile{r}, nil
+}
+
+// openOrCreate opens a file, or makes it if there is none.
+func openOrCreate(fs FS, name string) (f File, created bool, err error) {
+	if f, err = fs.Open(name, false); errors.Is(err, os.ErrNotExist) {
+		f, err = fs.Open(name, true)
+		created = err == nil
+	}
+	return f, created, err
+}
+
+// createAgain makes a new file in the place of one that an earlier process may have left.
+func createAgain(fs FS, name string) (File, error) {
+	f, err := fs.Open(name, true)
+	if !errors.Is(err, os.ErrExist) {
+		return f, err
+	}
+	if err := fs.Remove(name); err != nil { // of a symbolic link, the link
+		return nil, err
+	}
+	return fs.Open(name, true)
+}
+
+// makeDir makes a directory and its missing parents. It returns the directories in which it made a name; the caller has
+// to sync them.
+func makeDir(fs FS, dir string) (changed []string, err error) {
+	above := filepath.Dir(dir)
+	err = fs.Mkdir(dir)
+	if errors.Is(err, os.ErrNotExist) && above != dir {
+		if changed, err = makeDir(fs, above); err == nil {
+			err = fs.Mkdir(dir)
+		}
+	}
+	if errors.Is(err, os.ErrExist) {
+		return changed, nil // if it is no directory, the next call in it fails
+	}
+	if err == nil {
+		changed = append(changed, above)
+	}
+	return changed, err
 }
 
 func join(dir, name string) string { return filepath.Join(dir, name) }

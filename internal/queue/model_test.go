@@ -234,8 +234,14 @@ func (w *world) hear(yes bool) {
 	w.deaf = !yes
 }
 
-// restart stops the process in order.
+// restart stops the process in order, and starts another.
 func (w *world) restart(lanes int) {
+	w.t.Helper()
+	w.stop()
+	w.start(lanes)
+}
+
+func (w *world) stop() {
 	w.t.Helper()
 	loss, err := w.q.Close()
 	if err != nil {
@@ -245,7 +251,6 @@ func (w *world) restart(lanes int) {
 	if err := w.store.Close(); err != nil {
 		w.t.Error(err)
 	}
-	w.start(lanes)
 }
 
 // drain delivers everything.

@@ -33,11 +33,11 @@ func (m *movable) real(name string) string {
 	return name
 }
 
-// MkdirAll implements FS.
-func (m *movable) MkdirAll(dir string) error {
+// Mkdir implements FS.
+func (m *movable) Mkdir(dir string) error {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.FS.MkdirAll(m.real(dir))
+	return m.FS.Mkdir(m.real(dir))
 }
 
 // ReadDir implements FS.

@@ -3,17 +3,24 @@ package queue
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"sync"
 )
 
 const (
-	slotSize   = 32
-	slotStride = 512 // a sector each: a torn write hits one of them
+	slotSize    = 40
+	slotVersion = 1
+	slotStride  = 512 // a sector each: a torn write hits one of them
+
+	oldSlotSize = 32 // of a slot without a version, which is read, not written any more
 )
 
-var positionMagic = [4]byte{'E', 's', 'q', 'P'}
+var (
+	positionMagic    = [4]byte{'E', 's', 'q', 'Q'}
+	oldPositionMagic = [4]byte{'E', 's', 'q', 'P'}
+)
 
 // place is a point in a lane: everything before it is delivered.
 type place struct {
@@ -31,52 +38,75 @@ type slot struct {
 func (s slot) put(b []byte) {
 	le := binary.LittleEndian
 	copy(b, positionMagic[:])
-	le.PutUint32(b[4:], s.seq)
-	le.PutUint64(b[8:], s.counter)
-	le.PutUint64(b[16:], uint64(s.offset))
-	le.PutUint32(b[24:], s.left)
-	le.PutUint32(b[28:], checksum(b[:28]))
+	b[4], b[5], b[6], b[7] = slotVersion, 0, 0, 0
+	le.PutUint32(b[8:], s.seq)
+	le.PutUint32(b[12:], s.left)
+	le.PutUint64(b[16:], s.counter)
+	le.PutUint64(b[24:], uint64(s.offset))
+	le.PutUint32(b[32:], 0)
+	le.PutUint32(b[36:], checksum(b[:36]))
 }
 
-func parseSlot(b []byte) (s slot, ok bool) {
+// parseSlot returns false for bytes that are no slot, and a *FormatError without a file name for a slot of another
+// version.
+func parseSlot(b []byte) (s slot, ok bool, err error) {
 	le := binary.LittleEndian
-	if len(b) < slotSize || [4]byte(b[:4]) != positionMagic || le.Uint32(b[28:]) != checksum(b[:28]) {
-		return s, false
+	switch {
+	case len(b) >= slotSize && [4]byte(b[:4]) == positionMagic && le.Uint32(b[36:]) == checksum(b[:36]):
+		if le.Uint32(b[4:]) != slotVersion {
+			return s, false, &FormatError{Unknown: fmt.Sprintf(
+				"version %d of a position, where this program knows version %d", b[4], slotVersion)}
+		}
+		s = slot{
+			place:   place{seq: le.Uint32(b[8:]), offset: int64(le.Uint64(b[24:]))},
+			counter: le.Uint64(b[16:]), left: le.Uint32(b[12:]),
+		}
+	case len(b) >= oldSlotSize && [4]byte(b[:4]) == oldPositionMagic && le.Uint32(b[28:]) == checksum(b[:28]):
+		s = slot{
+			place:   place{seq: le.Uint32(b[4:]), offset: int64(le.Uint64(b[16:]))},
+			counter: le.Uint64(b[8:]), left: le.Uint32(b[24:]),
+		}
+	default:
+		return s, false, nil
 	}
-	s = slot{
-		place:   place{seq: le.Uint32(b[4:]), offset: int64(le.Uint64(b[16:]))},
-		counter: le.Uint64(b[8:]), left: le.Uint32(b[24:]),
-	}
-	return s, s.offset >= 0
+	return s, s.offset >= 0, nil
 }
 
-// readSlots returns the valid slots of a position file, the newest first. Whatever is wrong with the file:
-// there are fewer.
-func readSlots(fs FS, name string) (slots []slot) {
+// readSlots returns the valid slots of a position file, the newest first. Damaged or missing slots are left out. An
+// error means that the file could not be read, or a *FormatError.
+func readSlots(fs FS, name string) (slots []slot, err error) {
 	f, err := fs.Open(name, false)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	defer f.Close()
 	for i := range int64(2) {
 		var b [slotSize]byte
 		n, err := f.ReadAt(b[:], i*slotStride)
 		if err != nil && !errors.Is(err, io.EOF) {
-			continue
+			return nil, err
 		}
-		if s, ok := parseSlot(b[:n]); ok {
+		s, ok, err := parseSlot(b[:n])
+		if err != nil {
+			return nil, err
+		}
+		if ok {
 			slots = append(slots, s)
 		}
 	}
 	if len(slots) == 2 && slots[1].counter > slots[0].counter {
 		slots[0], slots[1] = slots[1], slots[0]
 	}
-	return slots
+	return slots, nil
 }
 
 // position is the file that says what of a lane is delivered.
 type position struct {
-	name string
+	name    string
+	foreign bool // something else has the name; it stays
 
 	mu      sync.Mutex // guards the following; taken before the queue's
 	file    File       // nil: not open
@@ -88,11 +118,10 @@ type position struct {
 // write puts a place into the slot that does not hold the last one; left as in slot. The caller holds mu.
 func (p *position) write(fs FS, at place, left uint32) (created bool, err error) {
 	if p.file == nil {
-		if p.file, err = fs.Open(p.name, true); err != nil {
+		if p.file, created, err = openOrCreate(fs, p.name); err != nil {
 			p.file = nil
 			return false, err
 		}
-		created = true
 	}
 	var b [slotSize]byte
 	slot{place: at, counter: p.counter + 1, left: left}.put(b[:])
@@ -124,6 +153,9 @@ func (p *position) remove(fs FS) error {
 	defer p.mu.Unlock()
 	p.gone = true
 	p.close()
+	if p.foreign {
+		return nil
+	}
 	if err := fs.Remove(p.name); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}

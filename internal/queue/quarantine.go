@@ -37,7 +37,8 @@ func (c *quarantine) found(e Entry) {
 
 // corruptEntry is the file for a part of a segment.
 func corruptEntry(segment string, at span) Entry {
-	return Entry{Name: fmt.Sprintf("%s-%08x%s", strings.TrimSuffix(segment, segmentSuffix), at.from, corruptSuffix), Size: at.to - at.from}
+	lane := strings.TrimSuffix(segment, segmentSuffix)
+	return Entry{Name: fmt.Sprintf("%s-%08x%s", lane, at.from, corruptSuffix), Size: at.to - at.from}
 }
 
 // has tells that a part of a segment was kept aside before.
@@ -64,17 +65,16 @@ func (c *quarantine) keep(log *zap.Logger, segment string, r io.ReaderAt, at spa
 }
 
 func (c *quarantine) copy(e Entry, r io.ReaderAt, at span) (kept bool, err error) {
-	if e.Size > maxCorruptBytes || onlyZeros(r, at) {
+	if e.Size > maxCorruptBytes {
 		return false, nil
 	}
-	for c.bytes+e.Size > maxCorruptBytes {
-		if err := c.fs.Remove(join(c.dir, c.files[0].Name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return false, err // where it is gone, somebody took it: it is for people
-		}
-		c.bytes -= c.files[0].Size
-		c.files = c.files[1:]
+	if zeros, err := onlyZeros(r, at); zeros || err != nil {
+		return false, err
 	}
-	f, err := c.fs.Open(join(c.dir, e.Name), true)
+	if err := c.makeRoom(e.Size); err != nil {
+		return false, err
+	}
+	f, err := createAgain(c.fs, join(c.dir, e.Name))
 	if err != nil {
 		return false, err
 	}
@@ -86,19 +86,128 @@ func (c *quarantine) copy(e Entry, r io.ReaderAt, at span) (kept bool, err error
 	return true, nil
 }
 
-func onlyZeros(r io.ReaderAt, at span) bool {
+// makeRoom removes the oldest files until a file of the given size is within the bound. The caller holds mu.
+func (c *quarantine) makeRoom(bytes int64) error {
+	for len(c.files) > 0 && c.bytes+bytes > maxCorruptBytes {
+		if err := c.fs.Remove(join(c.dir, c.files[0].Name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err // where it is gone, somebody took it: it is for people
+		}
+		c.bytes -= c.files[0].Size
+		c.files = c.files[1:]
+	}
+	return nil
+}
+
+// discard removes a segment that is no longer needed. A segment that could not be read is renamed instead, for people.
+func (c *quarantine) discard(s *segment) error {
+	from := join(c.dir, s.name)
+	if !s.unreadable || s.size > maxCorruptBytes {
+		return c.fs.Remove(from)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := corruptEntry(s.name, span{0, s.size})
+	if err := c.makeRoom(e.Size); err != nil {
+		return err
+	}
+	if err := c.fs.Rename(from, join(c.dir, e.Name)); err != nil {
+		return err
+	}
+	c.found(e)
+	return nil
+}
+
+// scanned is the result of a scan and of the repair after it.
+type scanned struct {
+	contents
+	end       int64           // of the segment, without what was cut off
+	skips     map[int64]int64 // damage: from, to
+	rest      span            // given up: it could not be read
+	err       error           // the error of reading rest
+	loss      Loss
+	corrupt   int
+	skipped   int64
+	truncated int64
+}
+
+func (s *scanned) count(to *Stats) {
+	to.CorruptRecords += s.corrupt
+	to.SkippedBytes += s.skipped
+	to.TruncatedBytes += s.truncated
+}
+
+// scan scans a part of a segment that could not be read before, and repairs it. If last is true, an error only ends the
+// scan: what stands before it is used, and the rest is given up.
+func (c *quarantine) scan(log *zap.Logger, f File, segment string, at span, last bool) (*scanned, error) {
+	found, err := scan(f, at.from, at.to)
+	if err != nil && !last {
+		return nil, err
+	}
+	s, failed := c.repair(log, segment, at.to, found)
+	if failed == nil && err != nil {
+		s.rest, s.err = span{found.to, at.to}, err
+	}
+	return s, failed
+}
+
+// repair cuts off the torn end of a segment and keeps aside other damage. Damage that an earlier process kept aside is
+// not counted again.
+func (c *quarantine) repair(log *zap.Logger, segment string, size int64, found contents) (*scanned, error) {
+	s := &scanned{contents: found, end: size}
+	if len(found.damage) == 0 {
+		return s, nil
+	}
+	f, err := c.fs.Open(join(c.dir, segment), false)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	for _, p := range found.damage {
+		if p.torn {
+			s.loss.add(0, p.lost)
+			if p.first {
+				s.loss.add(1, 0)
+			}
+			s.truncated += p.to - p.from
+			s.end = p.from
+			log.Warn("end of segment cut off", zap.String("segment", segment), zap.Int64("offset", p.from),
+				zap.Int64("bytes", p.to-p.from))
+			if err := f.Truncate(p.from); err != nil {
+				log.Warn("truncate segment", zap.String("segment", segment), zap.Error(err))
+			}
+			continue
+		}
+		if !c.has(segment, p.span) {
+			s.loss.add(0, p.lost)
+			s.corrupt++
+			s.skipped += p.to - p.from
+			c.keep(log, segment, f, p.span)
+		}
+		if s.skips == nil {
+			s.skips = map[int64]int64{}
+		}
+		s.skips[p.from] = p.to
+	}
+	return s, nil
+}
+
+// onlyZeros reports whether a part of a file holds only zeros.
+func onlyZeros(r io.ReaderAt, at span) (bool, error) {
 	var b [4 << 10]byte
-	for at.from < at.to {
+	for at.from = nextData(r, at.from); at.from < at.to; at.from = nextData(r, at.from) {
 		n, err := r.ReadAt(b[:min(int64(len(b)), at.to-at.from)], at.from)
 		for _, x := range b[:n] {
 			if x != 0 {
-				return false
+				return false, nil
 			}
 		}
 		at.from += int64(n)
-		if err != nil || n == 0 {
-			return err == nil || errors.Is(err, io.EOF)
+		if errors.Is(err, io.EOF) || n == 0 && err == nil {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
 		}
 	}
-	return true
+	return true, nil
 }

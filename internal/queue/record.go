@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"math"
+	"path/filepath"
+	"time"
 )
 
 const (
@@ -22,6 +25,10 @@ var magic = [4]byte{'E', 's', 'q', 'R'}
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+
+// maxRecordBytes bounds the data of a record: a header that claims more is damaged. It is twice what a fragment of
+// remote write unpacks to at most.
+const maxRecordBytes = 256 << 20
 
 // header is what stands before the data of a record. doc.go draws it.
 type header struct {
@@ -51,11 +58,29 @@ func (h *header) put(b []byte) {
 	le.PutUint32(b[44:], checksum(b[:44]))
 }
 
+// intact reports whether b begins with a header, of any version: all versions keep the magic, the size of the header
+// and the place of its checksum.
+func intact(b []byte) bool {
+	return len(b) >= headerSize && bytes.Equal(b[:4], magic[:]) && binary.LittleEndian.Uint32(b[44:]) == checksum(b[:44])
+}
+
+// unknown names what this version does not know of an intact header. It is empty if this version knows everything.
+func unknown(b []byte) string {
+	switch {
+	case b[4] != headerVersion:
+		return fmt.Sprintf("version %d of the records, where this program knows version %d", b[4], headerVersion)
+	case b[5]&^flagFirst != 0:
+		return fmt.Sprintf("flags %#02x of a record, where this program knows %#02x", b[5], flagFirst)
+	case b[6] != 0 || b[7] != 0:
+		return fmt.Sprintf("kind %d of a record's data, where this program knows kind 0", binary.LittleEndian.Uint16(b[6:]))
+	}
+	return ""
+}
+
 // parseHeader: false for all that put did not write.
 func parseHeader(b []byte) (h header, ok bool) {
 	le := binary.LittleEndian
-	if len(b) < headerSize || !bytes.Equal(b[:4], magic[:]) || b[4] != headerVersion ||
-		le.Uint32(b[44:]) != checksum(b[:44]) {
+	if !intact(b) || unknown(b) != "" || le.Uint32(b[8:]) > maxRecordBytes {
 		return h, false
 	}
 	return header{
@@ -64,92 +89,123 @@ func parseHeader(b []byte) (h header, ok bool) {
 	}, true
 }
 
+// FormatError says that another version of this program wrote a queue. The queue is refused and left as it is.
+type FormatError struct {
+	File    string // with its directory
+	Unknown string // what this version does not know, for example "version 2 of the records"
+}
+
+func (e *FormatError) Error() string {
+	return fmt.Sprintf("%s has %s; the queue is left as it is: run the version of envoy-scraper that wrote it until the "+
+		"queue is empty, or move the directory %s away and give up the samples in it",
+		e.File, e.Unknown, filepath.Dir(e.File))
+}
+
 // span is a part of a segment.
 type span struct{ from, to int64 }
 
 func (s span) empty() bool { return s.from >= s.to }
 
-// part is what a walk over a segment meets: a record, or damage from here to the next record that leans on
-// nothing.
+// part is a record of a segment, or the damage up to the next record that begins a request.
 type part struct {
 	span
 	header
 	damage bool
-	torn   bool // the last record of the segment, cut off
-	lost   int  // samples in the damage, as far as headers tell
+	torn   bool // the damage is the end of the segment, and is cut off
+	lost   int  // samples in the damage, if the headers around it say so
 }
 
 const windowBytes = 4 << 10
 
-// window reads headers: with small records several at once, with large ones not the data between.
-type window struct {
-	r    io.ReaderAt
-	at   int64
-	data []byte
-	buf  [windowBytes]byte
+// cursor goes through the parts of a segment from one offset to another. It reads headers only: several at once if
+// records are small, and not the data between them if records are large.
+type cursor struct {
+	r       io.ReaderAt
+	at, end int64
+
+	inRequest bool   // the record at at may continue a request
+	intact    bool   // a header of this version was found, so the segment is of this version
+	counted   uint64 // samples of the segment before at
+	counts    bool   // counted is known
+
+	from int64  // offset of data
+	data []byte // what was read into buf
+	buf  []byte
 }
 
-// header returns the bytes at an offset, fewer than headerSize only at the end.
-func (w *window) header(at, end int64) ([]byte, error) {
-	n := min(headerSize, end-at)
-	if at < w.at || at+n > w.at+int64(len(w.data)) {
-		got, err := w.r.ReadAt(w.buf[:min(windowBytes, end-at)], at)
-		if err != nil && !errors.Is(err, io.EOF) {
+// newCursor begins at an offset at which a request begins. It reads window bytes at once.
+func newCursor(r io.ReaderAt, from, end int64, window int) *cursor {
+	return &cursor{r: r, at: from, end: end, counts: from == 0, buf: make([]byte, window)}
+}
+
+// peek returns the bytes at an offset, fewer than headerSize only at the end.
+func (c *cursor) peek() ([]byte, error) {
+	n := min(headerSize, c.end-c.at)
+	if c.at < c.from || c.at+n > c.from+int64(len(c.data)) {
+		got, err := c.r.ReadAt(c.buf[:min(int64(len(c.buf)), c.end-c.at)], c.at)
+		if err != nil && !errors.Is(err, io.EOF) && got < int(n) { // what cannot be read may be behind the header
+			got, err = c.r.ReadAt(c.buf[:n], c.at)
+		}
+		if got < int(n) && err != nil && !errors.Is(err, io.EOF) {
 			return nil, err
 		}
-		w.at, w.data = at, w.buf[:got]
+		c.from, c.data = c.at, c.buf[:got]
 	}
-	b := w.data[at-w.at:]
+	b := c.data[c.at-c.from:]
 	return b[:min(int64(len(b)), n)], nil
 }
 
-// walk visits the parts of a segment between two offsets, headers only. It ends early when visit says so, and
-// with the first error of reading.
-func walk(r io.ReaderAt, from, end int64, visit func(part) bool) error {
-	w := &window{r: r}
-	needFirst := true
-	known, counted := false, uint64(0) // samples of the segment before the next record
-	for at := from; at < end; {
-		b, err := w.header(at, end)
-		if err != nil {
-			return err
-		}
-		h, ok := parseHeader(b)
-		if ok && at+h.size() > end {
-			visit(part{span: span{at, end}, header: h, torn: true, lost: int(h.samples)})
-			return nil
-		}
-		if ok && (h.first || !needFirst) {
-			if !visit(part{span: span{at, at + h.size()}, header: h}) {
-				return nil
-			}
-			needFirst, known, counted = false, true, h.before+uint64(h.samples)
-			at += h.size()
-			continue
-		}
-		next, nh, err := findFirst(r, at+1, end)
-		if err != nil {
-			return err
-		}
-		p := part{span: span{at, next}, damage: true, torn: next == end && end-at < headerSize}
-		if known = known || from == 0; known && next < end && nh.before >= counted && nh.before-counted < math.MaxInt32 {
-			p.lost = int(nh.before - counted)
-		}
-		if !visit(p) {
-			return nil
-		}
-		at, needFirst = next, true
+// next returns the part at the cursor and moves behind it. It returns false at the end, and a *FormatError without a
+// file name for a header of another version.
+func (c *cursor) next() (p part, ok bool, err error) {
+	if c.at >= c.end {
+		return part{}, false, nil
 	}
-	return nil
+	b, err := c.peek()
+	if err != nil {
+		return part{}, false, err
+	}
+	h, ok := parseHeader(b)
+	switch {
+	case ok && c.at+h.size() > c.end:
+		p = part{span: span{c.at, c.end}, header: h, damage: true, torn: true, lost: int(h.samples)}
+	case ok && (h.first || c.inRequest):
+		p = part{span: span{c.at, c.at + h.size()}, header: h}
+		c.inRequest, c.intact, c.counts, c.counted = true, true, true, h.before+uint64(h.samples)
+	case !ok && intact(b) && unknown(b) != "":
+		return part{}, false, &FormatError{Unknown: unknown(b)}
+	default:
+		if p, err = c.damaged(); err != nil {
+			return part{}, false, err
+		}
+		c.inRequest = false
+	}
+	c.at = p.to
+	return p, true, nil
 }
 
-// findFirst searches the next header that begins a request and whose data are there; end: there is none.
-func findFirst(r io.ReaderAt, from, end int64) (int64, header, error) {
+// damaged returns the damage from the cursor to the next request.
+func (c *cursor) damaged() (part, error) {
+	next, h, err := c.search()
+	if err != nil {
+		return part{}, err
+	}
+	p := part{span: span{c.at, next}, damage: true, torn: next == c.end && c.end-c.at < headerSize}
+	if c.counts && next < c.end && h.before >= c.counted && h.before-c.counted < math.MaxInt32 {
+		p.lost = int(h.before - c.counted)
+	}
+	return p, nil
+}
+
+// search finds the next header that begins a request and whose data are there. If there is none, it returns the end.
+// The data of a damaged record may contain bytes that look like a header. So a header of another version counts only if
+// no header of this version came before.
+func (c *cursor) search() (int64, header, error) {
 	buf := make([]byte, windowBytes)
-	for at := from; end-at >= headerSize; {
-		n, err := r.ReadAt(buf[:min(int64(len(buf)), end-at)], at)
+	for at := nextData(c.r, c.at+1); c.end-at >= headerSize; at = nextData(c.r, at) {
+		n, err := c.r.ReadAt(buf[:min(int64(len(buf)), c.end-at)], at)
 		if err != nil && !errors.Is(err, io.EOF) {
-			return end, header{}, err
+			return c.end, header{}, err
 		}
 		if n == 0 {
 			break // shorter than it was
@@ -164,12 +220,15 @@ func findFirst(r io.ReaderAt, from, end int64) (int64, header, error) {
 			if len(b) < headerSize {
 				break // looked at again with the next stride
 			}
-			if h, ok := parseHeader(b); ok && h.first && place+h.size() <= end {
+			if h, ok := parseHeader(b); ok && h.first && place+h.size() <= c.end {
 				return place, h, nil
+			}
+			if intact(b) && unknown(b) != "" && !c.intact {
+				return c.end, header{}, &FormatError{Unknown: unknown(b)}
 			}
 			b = b[1:]
 		}
-		if at+int64(n) >= end {
+		if at+int64(n) >= c.end {
 			break
 		}
 		at += max(1, int64(n)-headerSize+1)
@@ -177,7 +236,49 @@ func findFirst(r io.ReaderAt, from, end int64) (int64, header, error) {
 			buf = make([]byte, 4*len(buf))
 		}
 	}
-	return end, header{}, nil
+	return c.end, header{}, nil
+}
+
+// nextData returns the first offset from at on that is in no hole of a sparse file.
+func nextData(r io.ReaderAt, at int64) int64 {
+	if f, ok := r.(interface{ Data(at int64) int64 }); ok {
+		return f.Data(at)
+	}
+	return at
+}
+
+// contents is what a scan found in a part of a segment.
+type contents struct {
+	span
+	period
+	requests, samples int
+	damage            []part
+}
+
+// scan goes through a segment from an offset on and reads its headers. After an error it returns what stands before the
+// place that could not be read.
+func scan(r io.ReaderAt, from, end int64) (contents, error) {
+	found := contents{span: span{from, from}, period: noPeriod()}
+	c, now := newCursor(r, from, end, windowBytes), time.Now()
+	for {
+		p, ok, err := c.next()
+		if err == nil && p.damage && !p.torn && p.to == end {
+			p.torn, err = onlyZeros(r, p.span)
+		}
+		if !ok || err != nil {
+			return found, err
+		}
+		found.to = p.to
+		if p.damage {
+			found.damage = append(found.damage, p)
+			continue
+		}
+		if p.first {
+			found.requests++
+		}
+		found.samples += int(p.samples)
+		found.note(p.oldest, p.newest, now)
+	}
 }
 
 // readBack is what readRequest found.
@@ -189,65 +290,76 @@ type readBack struct {
 	lost    int    // samples of records that are damaged, or lean on one that is
 	damage  []span // to be kept aside
 	broken  int    // records and headers that are damaged
+	scanned *scanned
 }
 
 // readRequest reads the request at an offset and checks all of it. skips are damages that are known and told
 // already. What leans on a damaged record goes with it; what stands before it is good.
 func readRequest(r io.ReaderAt, from, end int64, skips map[int64]int64, alloc func(int) []byte) (readBack, error) {
 	got := readBack{span: span{from, from}}
-	var b [headerSize]byte
+	c := newCursor(r, from, end, headerSize)
 	broken := false
-	for got.to < end {
-		at := got.to
-		if to, known := skips[at]; known {
+	for {
+		if to, known := skips[c.at]; known {
 			if got.began {
 				return got, nil // what follows leans on what is gone, or is another request
 			}
-			got.from, got.to = to, to
+			c.at, got.from, got.to = to, to, to
 			continue
 		}
-		n, err := r.ReadAt(b[:min(headerSize, end-at)], at)
-		if err != nil && !errors.Is(err, io.EOF) {
+		p, ok, err := c.next()
+		if !ok || err != nil || p.first && got.began && !p.damage {
 			return got, err
 		}
-		h, ok := parseHeader(b[:n])
-		if !ok || at+h.size() > end || !h.first && !got.began {
-			next, _, err := findFirst(r, at+1, end)
-			if err != nil {
-				return got, err
-			}
+		got.to = p.to
+		if p.damage {
 			got.broken++
-			got.damage = append(got.damage, span{at, next})
-			got.to = next
-			return got, nil
-		}
-		if h.first && got.began {
+			got.damage = append(got.damage, p.span)
 			return got, nil
 		}
 		got.began = true
 		var data []byte
 		if !broken {
-			data = alloc(int(h.length))[:h.length]
-			n, err := r.ReadAt(data, at+headerSize)
-			if err != nil && !errors.Is(err, io.EOF) {
+			if data, err = readData(r, p.from+headerSize, p.header, alloc); err != nil {
 				return got, err
 			}
-			broken = n < len(data) || checksum(data) != h.crc
+			broken = data == nil
 		}
-		got.to = at + h.size()
 		if broken {
 			if len(got.damage) == 0 {
-				got.damage = append(got.damage, span{at, got.to})
+				got.damage = append(got.damage, p.span)
 			}
 			got.damage[0].to = got.to
 			got.broken++
-			got.lost += int(h.samples)
+			got.lost += int(p.samples)
 			continue
 		}
-		got.samples += int(h.samples)
+		got.samples += int(p.samples)
 		got.records = append(got.records, Record{
-			Data: data, Samples: int(h.samples), Oldest: h.oldest, Newest: h.newest, First: h.first,
+			Data: data, Samples: int(p.samples), Oldest: p.oldest, Newest: p.newest, First: p.first,
 		})
 	}
-	return got, nil
+}
+
+// checkFirst is the length above which the checksum is verified before memory is allocated for the data.
+const checkFirst = 1 << 20
+
+// readData reads the data of a record. It returns nil if they are damaged.
+func readData(r io.ReaderAt, at int64, h header, alloc func(int) []byte) ([]byte, error) {
+	if h.length > checkFirst {
+		sum := crc32.New(castagnoli)
+		n, err := io.Copy(sum, io.NewSectionReader(r, at, int64(h.length)))
+		if err != nil || n < int64(h.length) || sum.Sum32() != h.crc {
+			return nil, err
+		}
+	}
+	data := alloc(int(h.length))[:h.length]
+	n, err := r.ReadAt(data, at)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if n < len(data) || checksum(data) != h.crc {
+		return nil, nil
+	}
+	return data, nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"syscall"
@@ -12,47 +13,77 @@ import (
 	"go.uber.org/zap"
 )
 
-// recovery rebuilds a queue from what is in its directory. Whatever is damaged there costs only itself.
+// recovery rebuilds a queue from its directory. run only reads. repair then cuts off and keeps aside what is damaged.
 type recovery struct {
-	fs   FS
-	dir  string
-	log  *zap.Logger
-	look bool // only look: nothing is mended, told or kept aside
+	fs  FS
+	dir string
+	log *zap.Logger
 
-	gens    []*generation // oldest first, those with a lane
-	corrupt quarantine
-	stats   Stats
-	loss    Loss
-	bytes   int64
-	nothing []*segment // delivered, or empty
+	gens       []*generation // oldest first, with those lanes that have a file
+	corrupt    quarantine
+	bytes      int64
+	nothing    []*segment // delivered, or empty
+	damaged    []damagedSegment
+	notes      []note
+	stale      []*lane         // lanes whose position could not be read
+	unreadable int             // number of segments that could not be read
+	why        error           // the error of the first of them
+	ended      map[uint32]bool // generations to which nothing is appended: a name that they need may be taken
+
+	stats Stats
+	loss  Loss
 }
 
-// run reads the directory; only that, and opening a file of it, can fail.
+// damagedSegment is a segment with parts that are no records.
+type damagedSegment struct {
+	segment *segment
+	found   contents
+}
+
+// note is the number of undelivered samples that the last stop wrote into the position of a lane.
+type note struct {
+	lane  *lane
+	left  int
+	found int // samples that the headers in the lane account for
+}
+
+// run reads the directory. It fails if the directory cannot be read, and with a *FormatError. A segment that cannot be
+// read stays in its lane, and the lane's reader tries again (unread.go).
 func (r *recovery) run() error {
 	entries, err := r.fs.ReadDir(r.dir)
 	if err != nil {
 		return err
 	}
 	r.corrupt.fs, r.corrupt.dir = r.fs, r.dir
+	r.ended = map[uint32]bool{}
 	byLane := map[laneName]*lane{}
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name, corruptSuffix) && !e.Dir {
+		if strings.HasSuffix(e.Name, corruptSuffix) && !e.Dir && !e.Special {
 			r.corrupt.found(e)
 			continue
 		}
 		name, seq, isSegment, ok := parseName(e.Name)
-		if !ok || e.Dir {
-			if !r.look {
-				r.log.Warn("foreign file left alone", zap.String("file", join(r.dir, e.Name)))
+		if !ok || e.Dir || e.Special {
+			r.log.Warn("foreign file left alone", zap.String("file", join(r.dir, e.Name)))
+			if !ok {
+				continue
 			}
-			continue
+		}
+		if name.generation >= lastGeneration {
+			return fmt.Errorf("%s: its generation, %08x, leaves no number for the next one; no envoy-scraper gets there: "+
+				"move the file out of the directory", join(r.dir, e.Name), name.generation)
 		}
 		l := byLane[name]
 		if l == nil {
 			l = newLane(r.dir, name)
 			byLane[name] = l
 		}
-		if isSegment {
+		switch {
+		case e.Dir || e.Special: // the lane cannot use this name
+			r.passed(l, seq)
+			r.ended[name.generation] = r.ended[name.generation] || !isSegment
+			l.pos.foreign = l.pos.foreign || !isSegment
+		case isSegment:
 			s := newSegment(e.Name, seq)
 			s.size, s.replayed = e.Size, true
 			l.segments = append(l.segments, s)
@@ -69,48 +100,54 @@ func (r *recovery) run() error {
 	return nil
 }
 
-// generations puts the lanes into order. Lanes without a file are there, too.
+// generations puts the lanes into order.
 func (r *recovery) generations(byLane map[laneName]*lane) {
-	byGeneration := map[laneName]*generation{} // lane: 0
-	var names []laneName
-	for n, l := range byLane {
-		n.lane = 0
-		g := byGeneration[n]
-		if g == nil {
-			g = newGeneration(r.dir, n.generation, n.lanes)
-			byGeneration[n] = g
-			names = append(names, n)
-		}
-		g.lanes[l.name.lane] = l
-	}
-	slices.SortFunc(names, func(a, b laneName) int {
-		return cmp.Or(cmp.Compare(a.generation, b.generation), cmp.Compare(a.lanes, b.lanes))
+	lanes := slices.SortedFunc(maps.Values(byLane), func(a, b *lane) int {
+		x, y := a.name, b.name
+		return cmp.Or(cmp.Compare(x.generation, y.generation), cmp.Compare(x.lanes, y.lanes), cmp.Compare(x.lane, y.lane))
 	})
-	for _, n := range names {
-		r.gens = append(r.gens, byGeneration[n])
+	for i, l := range lanes {
+		if i == 0 || lanes[i-1].name.generation != l.name.generation || lanes[i-1].name.lanes != l.name.lanes {
+			r.gens = append(r.gens, &generation{})
+		}
+		g := r.gens[len(r.gens)-1]
+		g.lanes = append(g.lanes, l)
 	}
 }
 
 // lane finds out what of a lane is to be delivered.
 func (r *recovery) lane(l *lane) error {
 	slices.SortFunc(l.segments, func(a, b *segment) int { return cmp.Compare(a.seq, b.seq) })
-	slots := readSlots(r.fs, l.pos.name)
-	lostBefore, found := r.loss.Samples, 0
+	slots, err := readSlots(r.fs, l.pos.name)
+	if err := inFile(err, l.pos.name); err != nil {
+		return err
+	}
+	if err != nil && !l.pos.foreign {
+		r.log.Warn("position cannot be read: its lane is delivered from its start", zap.Error(err))
+		r.stale = append(r.stale, l)
+		r.ended[l.name.generation] = true // if it can be read again later, it must not pass anything that is new
+	}
 	for _, s := range l.segments {
-		l.nextSeq = max(l.nextSeq, s.seq+1)
+		r.passed(l, s.seq)
 	}
 	for _, s := range slots { // a segment that a position passed must not come again
-		l.nextSeq = max(l.nextSeq, s.seq+1)
+		r.passed(l, s.seq)
 		l.pos.counter = max(l.pos.counter, s.counter)
 	}
 	for _, s := range slots {
-		if r.fits(l, s.place) {
+		fits, err := r.fits(l, s.place)
+		if err != nil {
+			return err
+		}
+		if fits {
 			l.acked, l.pos.written = s.place, s.place
 			break
 		}
-		if !r.look {
-			r.log.Warn("position does not fit its lane", zap.String("file", l.pos.name))
-		}
+		r.log.Warn("position does not fit its lane", zap.String("file", l.pos.name))
+	}
+	n := note{lane: l}
+	if len(slots) > 0 {
+		n.left = int(slots[0].left)
 	}
 	kept := l.segments[:0]
 	for _, s := range l.segments {
@@ -119,12 +156,13 @@ func (r *recovery) lane(l *lane) error {
 			from = l.acked.offset
 		}
 		r.bytes += s.size
-		if s.seq >= l.acked.seq {
-			if err := r.segment(s, from); err != nil {
+		if s.seq >= l.acked.seq && from < s.size {
+			found, err := r.segment(s, from)
+			if err != nil {
 				return err
 			}
+			n.found += found
 		}
-		found += s.cold.samples
 		if s.delivered() {
 			r.nothing = append(r.nothing, s)
 		} else {
@@ -132,23 +170,147 @@ func (r *recovery) lane(l *lane) error {
 		}
 	}
 	l.segments = kept
-	if len(slots) > 0 && !r.look {
-		r.missing(l, slots[0], found+r.loss.Samples-lostBefore)
+	if n.left > 0 {
+		r.notes = append(r.notes, n)
 	}
 	return nil
 }
 
+// passed makes the lane's next segment come after segment seq.
+func (r *recovery) passed(l *lane, seq uint32) {
+	l.nextSeq = max(l.nextSeq, seq+1)
+	r.ended[l.name.generation] = r.ended[l.name.generation] || seq >= halfSeq
+}
+
+// fits says that a position can be one of this lane: not beyond what is there, and where a request begins, or
+// damage does. What no longer is there was delivered or is lost, either way.
+func (r *recovery) fits(l *lane, at place) (bool, error) {
+	if len(l.segments) == 0 || at.seq < l.segments[0].seq {
+		return true, nil
+	}
+	i := slices.IndexFunc(l.segments, func(s *segment) bool { return s.seq >= at.seq })
+	if i < 0 {
+		return false, nil
+	}
+	s := l.segments[i]
+	if s.seq != at.seq || at.offset == 0 || at.offset == s.size {
+		return true, nil
+	}
+	if at.offset > s.size {
+		return false, nil
+	}
+	name := join(r.dir, s.name)
+	f, err := r.fs.Open(name, false)
+	if err != nil {
+		return true, nil // unknown: the segment is read later
+	}
+	defer f.Close()
+	c := newCursor(f, 0, s.size, windowBytes)
+	for {
+		p, ok, err := c.next()
+		if err != nil {
+			return true, inFile(err, name)
+		}
+		if p.from == at.offset && (p.first || p.damage) || p.damage && p.to == at.offset {
+			return true, nil
+		}
+		if !ok || p.to > at.offset {
+			return false, nil
+		}
+	}
+}
+
+// segment scans a segment from an offset on, and returns the number of samples that its headers account for.
+func (r *recovery) segment(s *segment, from int64) (samples int, err error) {
+	name := join(r.dir, s.name)
+	var found contents
+	f, err := r.fs.Open(name, false)
+	if err == nil {
+		found, err = scan(f, from, s.size)
+		_ = f.Close()
+	}
+	if err := inFile(err, name); err != nil {
+		return 0, err
+	}
+	if err != nil {
+		r.unread(s, from, err)
+		return 0, nil
+	}
+	s.take(&scanned{contents: found, end: s.size})
+	samples = found.samples
+	for _, p := range found.damage {
+		if p.torn || !r.corrupt.has(s.name, p.span) {
+			samples += p.lost
+		}
+	}
+	if len(found.damage) > 0 {
+		r.damaged = append(r.damaged, damagedSegment{s, found})
+	}
+	return samples, nil
+}
+
+// unread leaves a segment to the reader of its lane.
+func (r *recovery) unread(s *segment, from int64, err error) {
+	if r.unreadable++; r.why == nil {
+		r.why = fmt.Errorf("%s: %w", join(r.dir, s.name), err)
+	}
+	r.stats.ReadErrors++
+	s.cold = cold{span: span{from, s.size}, requests: 1, unknown: true} // at least one
+	now := time.Now().UnixMilli()
+	s.period = period{now, now} // max_age counts from now
+}
+
+// inFile returns err with the name of the file if it is a *FormatError; otherwise nil.
+func inFile(err error, name string) error {
+	var f *FormatError
+	if !errors.As(err, &f) {
+		return nil
+	}
+	f.File = name
+	return f
+}
+
+// repair cuts off or keeps aside the damage that run found, and counts it.
+func (r *recovery) repair() {
+	for _, d := range r.damaged {
+		s := d.segment
+		m, err := r.corrupt.repair(r.log, s.name, s.size, d.found)
+		if err != nil {
+			r.unread(s, d.found.from, err)
+			continue
+		}
+		m.count(&r.stats)
+		r.loss.add(m.loss.Requests, m.loss.Samples)
+		r.bytes -= s.take(m)
+	}
+	if r.unreadable > 0 {
+		r.log.Error("segments cannot be read at the start: they stay, and are read again when their turn comes",
+			zap.Int("segments", r.unreadable), zap.NamedError("first", r.why))
+	}
+	for _, n := range r.notes {
+		r.missing(n)
+	}
+	for _, l := range r.stale {
+		if err := r.fs.Remove(l.pos.name); err != nil {
+			r.log.Warn("remove position", zap.String("file", l.pos.name), zap.Error(err))
+		}
+	}
+}
+
 // missing counts what the last stop left in a lane and nothing in it tells of any more: whole requests at the end of a
 // file, whole files. The note holds for one start: what is delivered, dropped or appended after it is not in it. So it
-// is taken back, durably, before anything of that happens.
-func (r *recovery) missing(l *lane, last slot, found int) {
-	if last.left == 0 {
-		return
-	}
-	if lost := int(last.left) - found; lost > 0 {
-		r.loss.add(0, lost)
-		r.log.Warn("samples of the last stop are gone from the queue", zap.String("position", l.pos.name),
-			zap.Int("samples", lost))
+// is taken back, durably, before anything of that happens. If a segment of the lane could not be read, the samples may
+// be in it, and are counted when it can be read.
+func (r *recovery) missing(n note) {
+	l := n.lane
+	if lost := n.left - n.found; lost > 0 {
+		if s := l.firstUnknown(); s != nil {
+			s.cold.samples = lost
+		} else {
+			r.loss.add(0, lost)
+			r.log.Warn("samples of the last stop are gone from the queue", zap.String("position", l.pos.name),
+				zap.Int("samples", lost))
+		}
 	}
 	l.pos.mu.Lock()
 	defer l.pos.mu.Unlock()
@@ -161,112 +323,20 @@ func (r *recovery) missing(l *lane, last slot, found int) {
 	}
 }
 
-// fits says that a position can be one of this lane: not beyond what is there, and where a request begins, or
-// damage does. What no longer is there was delivered or is lost, either way.
-func (r *recovery) fits(l *lane, at place) bool {
-	if len(l.segments) == 0 || at.seq < l.segments[0].seq {
-		return true
-	}
-	i := slices.IndexFunc(l.segments, func(s *segment) bool { return s.seq >= at.seq })
-	if i < 0 {
-		return false
-	}
-	s := l.segments[i]
-	if s.seq != at.seq || at.offset == 0 || at.offset == s.size {
-		return true
-	}
-	f, err := r.fs.Open(join(r.dir, s.name), false)
-	if err != nil {
-		return at.offset < s.size
-	}
-	defer f.Close()
-	found := false
-	err = walk(f, 0, s.size, func(p part) bool {
-		found = found || p.from == at.offset && (p.first || p.damage || p.torn) || p.damage && p.to == at.offset
-		return p.to <= at.offset
-	})
-	return found || err != nil
-}
-
-// segment counts what is in a segment from an offset on. From where it cannot be read, it is damaged.
-func (r *recovery) segment(s *segment, from int64) error {
-	f, err := r.fs.Open(join(r.dir, s.name), false)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	end, read := s.size, from
-	err = walk(f, from, s.size, func(p part) bool {
-		read = p.to
-		if p.torn || p.damage {
-			end = r.damage(s, f, p, end)
-			return true
-		}
-		if p.first {
-			s.cold.requests++
-		}
-		s.cold.samples += int(p.samples)
-		s.note(p.oldest, p.newest, time.Now())
-		return true
-	})
-	if err != nil {
-		r.log.Error("segment cannot be read", zap.String("segment", s.name), zap.Int64("offset", read), zap.Error(err))
-		end = r.damage(s, f, part{span: span{read, s.size}, damage: true}, end)
-	}
-	if end < s.size && !r.look {
-		if err := f.Truncate(end); err != nil {
-			r.log.Warn("truncate segment", zap.String("segment", s.name), zap.Error(err))
-		}
-		r.bytes -= s.size - end
-		s.size = end
-	}
-	if s.cold.requests > 0 {
-		s.cold.span = span{from, end}
-	}
-	return nil
-}
-
-// damage notes a part that is no record, and returns the new end of the segment.
-func (r *recovery) damage(s *segment, f File, p part, end int64) int64 {
-	if r.look {
-		return end
-	}
-	if p.torn || p.to == s.size && onlyZeros(f, p.span) {
-		r.loss.add(0, p.lost)
-		if p.first {
-			r.loss.add(1, 0)
-		}
-		r.stats.TruncatedBytes += p.to - p.from
-		r.log.Warn("end of segment cut off", zap.String("segment", s.name), zap.Int64("offset", p.from),
-			zap.Int64("bytes", p.to-p.from))
-		return p.from
-	}
-	if !r.corrupt.has(s.name, p.span) { // else an earlier start has told of it
-		r.loss.add(0, p.lost)
-		r.stats.CorruptRecords++
-		r.stats.SkippedBytes += p.to - p.from
-		r.corrupt.keep(r.log, s.name, f, p.span)
-	}
-	if s.skips == nil {
-		s.skips = map[int64]int64{}
-	}
-	s.skips[p.from] = p.to
-	return end
-}
-
 // openFIFO rebuilds a queue and starts its goroutines.
 func openFIFO(fs FS, dir string, lanes int, cfg Config, onClose func()) (*FIFO, error) {
 	q := newFIFO(cfg, cfg.MaxMemory)
 	r := &recovery{fs: fs, dir: dir, log: q.log}
-	if err := fs.MkdirAll(dir); err != nil {
-		return nil, err
-	}
-	if err := probe(fs, dir); err != nil {
+	if _, err := makeDir(fs, dir); err != nil { // the store syncs the name
 		return nil, err
 	}
 	if err := r.run(); err != nil {
 		return nil, err
 	}
+	if err := probe(fs, dir); err != nil {
+		return nil, err
+	}
+	r.repair()
 	q.stats, q.gens = r.stats, r.gens
 	q.disk = &disk{
 		fs: fs, dir: dir, segBytes: cfg.segmentBytes(), closing: make(chan struct{}), onClose: onClose, bytes: r.bytes,
@@ -278,13 +348,7 @@ func openFIFO(fs FS, dir string, lanes int, cfg Config, onClose func()) (*FIFO, 
 		q.disk.doom(s)
 	}
 	q.mu.Lock()
-	number := uint32(1)
-	if n := len(q.gens); n > 0 {
-		number = q.newest().lanes[0].name.generation + 1
-	}
-	if n := len(q.gens); n == 0 || len(q.newest().lanes) != lanes {
-		q.gens = append(q.gens, newGeneration(dir, number, lanes))
-	}
+	q.newLanes(lanes, r.ended)
 	q.retire()
 	q.lose(Damaged, r.loss.Requests, r.loss.Samples)
 	q.unlock()
@@ -298,6 +362,26 @@ func openFIFO(fs FS, dir string, lanes int, cfg Config, onClose func()) (*FIFO, 
 	return q, nil
 }
 
+// newLanes makes the lanes that records are appended to. The lanes of the newest generation go on if their number is
+// right and the generation has not ended. The caller holds mu.
+func (q *FIFO) newLanes(lanes int, ended map[uint32]bool) {
+	number := uint32(1)
+	if len(q.gens) > 0 {
+		last := q.newest()
+		name := last.lanes[0].name
+		number = name.generation + 1
+		if !ended[name.generation] && name.lanes == lanes {
+			whole := newGeneration(q.disk.dir, name.generation, lanes)
+			for _, l := range last.lanes {
+				whole.lanes[l.name.lane] = l
+			}
+			q.gens[len(q.gens)-1] = whole
+			return
+		}
+	}
+	q.gens = append(q.gens, newGeneration(q.disk.dir, number, lanes))
+}
+
 // scratchName is a file that exists for a moment only. What a crash leaves of it goes with the next start.
 const scratchName = "probe"
 
@@ -305,7 +389,7 @@ const scratchName = "probe"
 // to start: memory bridges it, as it does later.
 func probe(fs FS, dir string) error {
 	name := join(dir, scratchName)
-	f, err := fs.Open(name, true)
+	f, err := createAgain(fs, name)
 	if err != nil {
 		return ignoreFull(fmt.Errorf("queue directory cannot be written: %w", err))
 	}

@@ -75,7 +75,7 @@ func (q *FIFO) renew(l *lane, s *segment) (err error) {
 	if err != nil {
 		return err
 	}
-	to, err := d.fs.Open(scratch, true)
+	to, err := createAgain(d.fs, scratch)
 	if err != nil {
 		return errors.Join(err, from.Close())
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -26,24 +27,29 @@ type Store struct {
 	dir  string
 	lock io.Closer
 
-	mu   sync.Mutex          // guards the following
-	open map[string]*movable // by identity
+	mu      sync.Mutex          // guards the following
+	open    map[string]*movable // by identity
+	changed []string            // directories in which a name was made that is not synced yet
 }
 
 // OpenStore makes the directory where it is missing and locks it. The error names the process that has it.
 func OpenStore(dir string, fs FS) (*Store, error) {
-	if err := fs.MkdirAll(dir); err != nil {
+	changed, err := makeDir(fs, filepath.Clean(dir))
+	if err != nil {
 		return nil, fmt.Errorf("storage: %w", err)
 	}
 	lock, err := fs.Lock(join(dir, lockName))
-	if err != nil {
+	if errors.Is(err, errLocked) {
 		who := ""
 		if pid := readPID(fs, join(dir, pidName)); pid != "" {
 			who = " by process " + pid
 		}
 		return nil, fmt.Errorf("storage: %s is in use%s: %w", dir, who, err)
 	}
-	s := &Store{fs: fs, dir: dir, lock: lock, open: map[string]*movable{}}
+	if err != nil {
+		return nil, fmt.Errorf("storage: %w", err)
+	}
+	s := &Store{fs: fs, dir: dir, lock: lock, open: map[string]*movable{}, changed: append(changed, dir)}
 	if err := ignoreFull(writePID(fs, join(dir, pidName))); err != nil {
 		return nil, errors.Join(fmt.Errorf("storage: %w", err), lock.Close())
 	}
@@ -62,7 +68,7 @@ func readPID(fs FS, name string) string {
 }
 
 func writePID(fs FS, name string) error {
-	f, err := fs.Open(name, true)
+	f, err := createAgain(fs, name)
 	if err != nil {
 		return err
 	}
@@ -70,8 +76,17 @@ func writePID(fs FS, name string) error {
 	return errors.Join(err, f.Close())
 }
 
-// Close gives the directory back. Close its queues before.
-func (s *Store) Close() error { return s.lock.Close() }
+// Close releases the lock of the directory. Close its queues before. If one of them still waits for a disk that does
+// not answer, Close fails and the lock is kept until the process ends.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.open) > 0 {
+		return fmt.Errorf("storage: %s stays locked until the process ends: queue %s is not closed yet", s.dir,
+			strings.Join(slices.Sorted(maps.Keys(s.open)), ", "))
+	}
+	return s.lock.Close()
+}
 
 // checkIdentity takes what is safe as the name of a directory everywhere.
 func checkIdentity(identity string) error {
@@ -84,7 +99,8 @@ func checkIdentity(identity string) error {
 
 func (s *Store) path(identity string) string { return join(s.dir, queuePrefix+identity) }
 
-// Open opens a queue, which is made where there is none. A queue is open once.
+// Open opens a queue, and makes it if there is none. A queue is open once, until its last write has ended. After a
+// *FormatError it is as it was.
 func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
 	if err := errors.Join(append(cfg.impossible(), checkIdentity(identity))...); err != nil {
 		return nil, err
@@ -95,7 +111,8 @@ func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open[identity] != nil {
-		return nil, fmt.Errorf("queue %s is open already", identity)
+		return nil, fmt.Errorf("queue %s is open, or still being closed because the disk does not answer: try again later",
+			identity)
 	}
 	files := &movable{FS: s.fs, dir: s.path(identity), now: s.path(identity)}
 	q, err := openFIFO(files, files.dir, lanes, cfg, func() { s.closed(files) })
@@ -103,9 +120,16 @@ func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
 		return nil, fmt.Errorf("queue %s: %w", identity, err)
 	}
 	s.open[identity] = files
-	if err := s.fs.SyncDir(s.dir); err != nil {
-		q.syncFailed(syncingNames, err)
+	if !slices.Contains(s.changed, s.dir) {
+		s.changed = append(s.changed, s.dir)
 	}
+	s.changed = slices.DeleteFunc(s.changed, func(dir string) bool {
+		err := s.fs.SyncDir(dir)
+		if err != nil {
+			q.syncFailed(syncingNames, err)
+		}
+		return err == nil
+	})
 	return q, nil
 }
 
@@ -119,6 +143,7 @@ func (s *Store) closed(files *movable) {
 type Identity struct {
 	Name     string
 	Open     bool
+	Problem  error // why the numbers below are incomplete: a segment cannot be read, or a *FormatError
 	Requests int
 	Samples  int
 	Bytes    int64     // on disk
@@ -144,12 +169,17 @@ func (s *Store) Names() ([]string, error) {
 // Identities lists the queues of the store by name, but for some. What of them waits is only told of those that are
 // not open: they are read for it.
 func (s *Store) Identities(but ...string) ([]Identity, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.identities(but)
+}
+
+// identities is Identities. The caller holds mu.
+func (s *Store) identities(but []string) ([]Identity, error) {
 	names, err := s.Names()
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var all []Identity
 	for _, name := range names {
 		if slices.Contains(but, name) {
@@ -157,9 +187,7 @@ func (s *Store) Identities(but ...string) ([]Identity, error) {
 		}
 		id := Identity{Name: name, Open: s.open[name] != nil}
 		if !id.Open {
-			if err := s.look(&id); err != nil {
-				return nil, err
-			}
+			s.look(&id)
 		}
 		all = append(all, id)
 	}
@@ -167,10 +195,12 @@ func (s *Store) Identities(but ...string) ([]Identity, error) {
 }
 
 // look fills in what waits in a queue that is not open.
-func (s *Store) look(id *Identity) error {
-	r := &recovery{fs: s.fs, dir: s.path(id.Name), log: zap.NewNop(), look: true}
+func (s *Store) look(id *Identity) {
+	r := &recovery{fs: s.fs, dir: s.path(id.Name), log: zap.NewNop()}
 	if err := r.run(); err != nil {
-		return fmt.Errorf("queue %s: %w", id.Name, err)
+		id.Problem = fmt.Errorf("queue %s: %w", id.Name, err)
+	} else if r.why != nil {
+		id.Problem = fmt.Errorf("queue %s: %w", id.Name, r.why)
 	}
 	id.Bytes = r.bytes
 	newest := int64(0)
@@ -186,7 +216,6 @@ func (s *Store) look(id *Identity) error {
 	if newest > 0 {
 		id.Newest = time.UnixMilli(newest)
 	}
-	return nil
 }
 
 // Rename gives a queue, with its backlog, another identity. It may be open; the one that has the identity may not, and
@@ -201,10 +230,13 @@ func (s *Store) Rename(from, to string) error {
 		return fmt.Errorf("rename queue %s to %s: that one is open", from, to)
 	}
 	there := Identity{Name: to}
-	if err := s.look(&there); err == nil {
-		if there.Samples > 0 {
-			return fmt.Errorf("rename queue %s to %s: that one has a backlog", from, to)
-		}
+	switch s.look(&there); {
+	case errors.Is(there.Problem, os.ErrNotExist):
+	case there.Problem != nil:
+		return fmt.Errorf("rename queue %s to %s: %w", from, to, there.Problem)
+	case there.Samples > 0:
+		return fmt.Errorf("rename queue %s to %s: that one has a backlog", from, to)
+	default:
 		if err := s.remove(to); err != nil {
 			return err
 		}
@@ -225,19 +257,20 @@ func (s *Store) Rename(from, to string) error {
 }
 
 // DropOrphans removes queues that are not open and in which nothing is newer than maxAge, and tells what was
-// lost with them; 0: only those in which nothing waits. Spare names those that will be opened.
+// lost with them; 0: only those in which nothing waits. Spare names those that will be opened. A queue with a Problem
+// stays.
 func (s *Store) DropOrphans(maxAge time.Duration, spare ...string) ([]Identity, error) {
-	all, err := s.Identities(spare...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all, err := s.identities(spare)
 	if err != nil {
 		return nil, err
 	}
 	oldest := time.Now().Add(-maxAge)
 	var gone []Identity
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, id := range all {
 		waits := id.Samples > 0 && (maxAge == 0 || id.Newest.After(oldest))
-		if s.open[id.Name] != nil || waits {
+		if id.Open || id.Problem != nil || waits {
 			continue
 		}
 		if err := s.remove(id.Name); err != nil {
@@ -259,7 +292,7 @@ func (s *Store) remove(identity string) error {
 	remove := func(segments bool) {
 		for _, e := range entries {
 			_, _, isSegment, ok := parseName(e.Name)
-			if !ok && !strings.HasSuffix(e.Name, corruptSuffix) {
+			if e.Dir || e.Special || !ok && !strings.HasSuffix(e.Name, corruptSuffix) {
 				foreign = true
 			} else if isSegment == segments {
 				err = errors.Join(err, s.fs.Remove(join(dir, e.Name)))

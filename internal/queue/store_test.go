@@ -3,13 +3,16 @@ package queue
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -171,7 +174,7 @@ func TestStoreRefuses(t *testing.T) {
 
 type failingDir struct{ FS }
 
-func (failingDir) MkdirAll(string) error { return os.ErrPermission }
+func (failingDir) Mkdir(string) error { return os.ErrPermission }
 
 func TestOrphans(t *testing.T) {
 	dir := t.TempDir()
@@ -330,4 +333,160 @@ func TestAllAtOnce(t *testing.T) {
 		t.Errorf("after the next start: %+v", st)
 	}
 	mustClose(t, q)
+}
+
+// TestQueueStaysOpenUntilItsWriterEnds: a Close that did not wait for the disk leaves a writer behind, and nobody else
+// may write to its files.
+func TestQueueStaysOpenUntilItsWriterEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newFakeFS()
+		s := openStore(t, "data", fs)
+		q := openQueue(t, s, "x", 1, quiet())
+		sealed(t, q, 0, "a")
+		synctest.Wait()
+		hang := make(chan struct{})
+		fs.mu.Lock()
+		fs.writing = hang
+		fs.mu.Unlock()
+		sealed(t, q, 0, "b", "c")
+		synctest.Wait()
+		if loss, err := q.Close(); !errors.Is(err, errSlowDisk) || loss != (Loss{2, 2}) {
+			t.Errorf("Close = %+v, %v", loss, err)
+		}
+		if _, err := s.Open("x", 1, quiet()); err == nil || !strings.Contains(err.Error(), "does not answer") {
+			t.Errorf("opened beside its writer: %v", err)
+		}
+		if gone, err := s.DropOrphans(time.Nanosecond); err != nil || len(gone) != 0 {
+			t.Errorf("dropped beside its writer: %+v, %v", gone, err)
+		}
+		if err := s.Close(); err == nil || !strings.Contains(err.Error(), "x") {
+			t.Errorf("the directory is free beside a writer: %v", err)
+		}
+		if _, err := OpenStore("data", fs); err == nil {
+			t.Error("another process has the directory beside a writer")
+		}
+		close(hang)
+		synctest.Wait()
+		fs.mu.Lock()
+		fs.writing = nil
+		fs.mu.Unlock()
+		if got := reopenIn(t, s, quiet()); !slices.Equal(got, []string{"a", "b"}) { // b was in the writer's hands
+			t.Errorf("delivered %q", got)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestNewDirectoriesOutlastAPowerCut: their names are synced, too.
+func TestNewDirectoriesOutlastAPowerCut(t *testing.T) {
+	for _, dir := range []string{"data", join("a", "data"), join(join("a", "b"), "data")} {
+		for _, failing := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				fs := newFakeFS()
+				if above := filepath.Dir(dir); failing {
+					fs.fail = func(call, name string, _ int) error {
+						if call == "syncdir" && name == above {
+							return syscall.EIO
+						}
+						return nil
+					}
+				}
+				s := openStore(t, dir, fs)
+				cfg := quiet()
+				q := openQueue(t, s, "x", 1, cfg)
+				if told := q.Stats().SyncErrors > 0; told != failing {
+					t.Errorf("%s: an error of a sync: %v, told: %v", dir, failing, told)
+				}
+				fs.heal()
+				if failing { // the next queue makes up for it
+					openQueue(t, s, "y", 1, cfg).Close()
+				}
+				sealed(t, q, 0, "a", "b")
+				pass(2 * cfg.FsyncInterval)
+				synctest.Wait()
+				after := fs.cutPower(rand.New(rand.NewPCG(1, 2)))
+				_, _ = q.Close()
+				if got := reopenIn(t, openStore(t, dir, after), cfg); !slices.Equal(got, []string{"a", "b"}) {
+					t.Errorf("%s: delivered %q", dir, got)
+				}
+			})
+		}
+	}
+}
+
+// TestRenameOfOpenFilesRefused: as on Windows. The queue goes on under its identity, and gets the new one when it is
+// closed.
+func TestRenameOfOpenFilesRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newFakeFS()
+		fs.keepsOpen = true
+		s := openStore(t, "data", fs)
+		q := openQueue(t, s, "x", 1, quiet())
+		sealed(t, q, 0, "a")
+		synctest.Wait()
+		if err := s.Rename("x", "y"); !errors.Is(err, os.ErrPermission) {
+			t.Errorf("Rename = %v", err)
+		}
+		sealed(t, q, 0, "b")
+		synctest.Wait()
+		if loss := mustClose(t, q); loss != (Loss{}) {
+			t.Errorf("Close = %+v", loss)
+		}
+		if err := s.Rename("x", "y"); err != nil {
+			t.Fatal(err)
+		}
+		q = openQueue(t, s, "y", 1, quiet())
+		if got := drained(q, 0); !slices.Equal(got, []string{"a", "b"}) {
+			t.Errorf("delivered %q", got)
+		}
+		mustClose(t, q)
+	})
+}
+
+// closingFS calls a function while a directory is read.
+type closingFS struct {
+	FS
+	during func(dir string)
+}
+
+func (fs *closingFS) ReadDir(dir string) ([]Entry, error) {
+	fs.during(dir)
+	return fs.FS.ReadDir(dir)
+}
+
+// TestQueueClosedWhileOrphansAreLookedFor: nobody has looked into it, so it stays.
+func TestQueueClosedWhileOrphansAreLookedFor(t *testing.T) {
+	for range 20 {
+		fs := &closingFS{newFakeFS(), func(string) {}}
+		s := openStore(t, "data", fs)
+		mustClose(t, openQueue(t, s, "z", 1, quiet()))
+		q := openQueue(t, s, "x", 1, quiet())
+		sealed(t, q, 0, "a")
+		closed := make(chan struct{})
+		var once sync.Once
+		fs.during = func(dir string) {
+			if dir != s.path("z") {
+				return
+			}
+			once.Do(func() {
+				go func() {
+					defer close(closed)
+					_, _ = q.Close()
+				}()
+				<-q.disk.closing
+				q.disk.loops.Wait()
+			})
+		}
+		gone, err := s.DropOrphans(0)
+		if err != nil || len(gone) != 1 || gone[0].Name != "z" {
+			t.Fatalf("dropped %+v, %v", gone, err)
+		}
+		<-closed
+		fs.during = func(string) {}
+		if got := reopenIn(t, s, quiet()); !slices.Equal(got, []string{"a"}) {
+			t.Fatalf("delivered %q", got)
+		}
+	}
 }

@@ -240,12 +240,12 @@ func (fs *fakeFS) damage(rnd *rand.Rand) {
 	var at []*byte
 	for _, name := range slices.Sorted(maps.Keys(fs.names)) {
 		if d := fs.names[name]; strings.HasSuffix(name, segmentSuffix) {
-			_ = walk(bytes.NewReader(d.content), 0, int64(len(d.content)), func(p part) bool {
-				if !p.damage && !p.torn {
+			c := newCursor(bytes.NewReader(d.content), 0, int64(len(d.content)), headerSize)
+			for p, ok, _ := c.next(); ok; p, ok, _ = c.next() {
+				if !p.damage {
 					at = append(at, &d.content[p.from+headerSize])
 				}
-				return true
-			})
+			}
 		}
 	}
 	if len(at) > 0 {

@@ -199,7 +199,13 @@ func (q *FIFO) write(b *batch) error {
 	addChecksums(b.data)
 	if s.file == nil {
 		create := s.size == 0
-		f, err := q.disk.fs.Open(join(q.disk.dir, s.name), create)
+		var f File
+		var err error
+		if create {
+			f, err = q.create(b.lane, s)
+		} else { // it was renewed
+			f, err = q.disk.fs.Open(join(q.disk.dir, s.name), false)
+		}
 		if err != nil {
 			return err
 		}

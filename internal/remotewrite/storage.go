@@ -150,7 +150,7 @@ func (s *storage) sweep(maxAge time.Duration, wanted []string, m *metrics, loud 
 		if loud {
 			s.log.Warn("a queue belongs to no remote_write entry; name the entry that shall have it, or it goes when it is too old",
 				zap.String("queue", id.Name), zap.Int("samples", id.Samples), zap.Int64("bytes", id.Bytes),
-				zap.Time("newest", id.Newest), zap.Duration("max_age", maxAge))
+				zap.Time("newest", id.Newest), zap.Duration("max_age", maxAge), zap.NamedError("problem", id.Problem))
 		}
 	}
 	s.orphans.Set(float64(len(all)))

@@ -1,0 +1,141 @@
+package queue
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// reseal makes the checksum of a header right again.
+func reseal(header []byte) { binary.LittleEndian.PutUint32(header[44:], checksum(header[:44])) }
+
+// content is the files of a directory.
+func content(fs *fakeFS, dir string) map[string]string {
+	files := map[string]string{}
+	for name, d := range fs.names {
+		if strings.HasPrefix(name, dir) {
+			files[name] = string(d.content)
+		}
+	}
+	return files
+}
+
+// TestNewerFormatIsRefused: what a later version wrote is neither delivered as something else nor removed, by nobody.
+func TestNewerFormatIsRefused(t *testing.T) {
+	record := func(at, place int, value byte) func([]byte) {
+		return func(segment []byte) { segment[at+place] = value; reseal(segment[at:]) }
+	}
+	for name, tc := range map[string]struct {
+		suffix string
+		spoil  func([]byte)
+		want   string
+	}{
+		"version":              {segmentSuffix, record(oneAt, 4, 2), "version 2"},
+		"version 0":            {segmentSuffix, record(oneAt, 4, 0), "version 0"},
+		"flag":                 {segmentSuffix, record(oneAt, 5, flagFirst|0x80), "flags 0x81"},
+		"kind of data":         {segmentSuffix, record(oneAt, 6, 1), "kind 1"},
+		"kind, high byte":      {segmentSuffix, record(oneAt, 7, 1), "kind 256"},
+		"second record":        {segmentSuffix, record(twoAt, 4, 3), "version 3"},
+		"last record":          {segmentSuffix, record(threeAt, 4, 3), "version 3"},
+		"behind damage":        {segmentSuffix, func(b []byte) { b[oneAt] ^= 1; record(threeAt, 4, 2)(b) }, "version 2"},
+		"of a position":        {positionSuffix, newerSlot(0), "version 2"},
+		"in the other slot":    {positionSuffix, newerSlot(slotStride), "version 2"},
+		"of a position, later": {positionSuffix, func(b []byte) { b[0], b[slotStride] = 0, 0; newerSlot(0)(b) }, "version 2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs := backlog(t, quiet(), threeRecords(t))
+			_, d := fs.file(t, tc.suffix)
+			tc.spoil(d.content)
+			before := content(fs, join("data", queuePrefix+"x"))
+			s := openStore(t, "data", fs)
+			_, err := s.Open("x", 1, quiet())
+			var format *FormatError
+			if !errors.As(err, &format) {
+				t.Fatalf("opened: %v", err)
+			}
+			for _, want := range []string{tc.want, join("data", "q-x"), "left as it is", "move the directory"} {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%q does not say %q", err, want)
+				}
+			}
+			if gone, err := s.DropOrphans(time.Hour); err != nil || len(gone) != 0 {
+				t.Errorf("dropped %+v, %v", gone, err)
+			}
+			if ids, err := s.Identities(); err != nil || len(ids) != 1 || !errors.As(ids[0].Problem, &format) {
+				t.Errorf("identities %+v, %v", ids, err)
+			}
+			mustClose(t, openQueue(t, s, "y", 1, quiet()))
+			if err := s.Rename("y", "x"); !errors.As(err, &format) {
+				t.Errorf("another took its place: %v", err)
+			}
+			if after := content(fs, join("data", queuePrefix+"x")); !maps.Equal(after, before) {
+				t.Errorf("there is %q, was %q", after, before)
+			}
+		})
+	}
+}
+
+// newerSlot makes the slot at an offset one of the next version.
+func newerSlot(at int) func([]byte) {
+	return func(b []byte) {
+		slot{place: place{1, 0}, counter: 9}.put(b[at:])
+		b[at+4] = slotVersion + 1
+		binary.LittleEndian.PutUint32(b[at+36:], checksum(b[at:at+36]))
+	}
+}
+
+// TestDataMayLookLikeANewerFormat: a page may hold anything, so a header of another version among the data of a damaged
+// record refuses nothing, as long as the segment begins with a record of this version.
+func TestDataMayLookLikeANewerFormat(t *testing.T) {
+	newer := appendSample(nil, "of a later version", true, 0)
+	newer[4] = headerVersion + 1
+	reseal(newer)
+	fs := backlog(t, quiet(), func(q *FIFO) { sealed(t, q, 0, "one", string(newer), "three") })
+	_, d := fs.file(t, segmentSuffix)
+	d.content[headerSize+3] ^= 1 // the header of the second
+	if got := reopen(t, fs, quiet()); !slices.Equal(got.requests, []string{"one", "three"}) || got.lost.Samples != 1 {
+		t.Errorf("delivered %q, told %+v", got.requests, got.lost)
+	}
+}
+
+// TestOldPositionsAreRead: those of before positions had a version.
+func TestOldPositionsAreRead(t *testing.T) {
+	old := func(b []byte, s slot) {
+		le := binary.LittleEndian
+		copy(b, "EsqP")
+		le.PutUint32(b[4:], s.seq)
+		le.PutUint64(b[8:], s.counter)
+		le.PutUint64(b[16:], uint64(s.offset))
+		le.PutUint32(b[24:], s.left)
+		le.PutUint32(b[28:], checksum(b[:28]))
+	}
+	for name, at := range map[string][2]slot{
+		"one":           {{place: place{1, 2 * 49}, counter: 2}, {}},
+		"newer second":  {{place: place{1, 49}, counter: 2}, {place: place{1, 2 * 49}, counter: 3}},
+		"newer first":   {{place: place{1, 2 * 49}, counter: 4}, {place: place{1, 49}, counter: 3}},
+		"with the note": {{place: place{1, 2 * 49}, counter: 4, left: 2}, {}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs := halfDelivered(t)
+			_, d := fs.file(t, positionSuffix)
+			d.content = make([]byte, slotStride+oldSlotSize)
+			for i, s := range at {
+				if s.counter > 0 {
+					old(d.content[i*slotStride:], s)
+				}
+			}
+			got := reopen(t, fs, quiet())
+			if !slices.Equal(got.requests, []string{"2", "3"}) || got.lost != (Loss{}) {
+				t.Errorf("delivered %q, told %+v", got.requests, got.lost)
+			}
+			if _, d := fs.file(t, positionSuffix); !bytes.Contains(d.content, positionMagic[:]) {
+				t.Errorf("the position was not written anew: %q", d.content)
+			}
+		})
+	}
+}

@@ -1,0 +1,335 @@
+package queue
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// killed is the files of a killed process with so many requests in one segment; of the first two, it had delivered one.
+func killed(t *testing.T, n int) *fakeFS {
+	t.Helper()
+	fs := newFakeFS()
+	q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
+	for i := range n {
+		sealed(t, q, 0, fmt.Sprint(i))
+	}
+	eventually(t, "all is written", func() bool { return q.Stats().WrittenRecords == n })
+	q.Next(0)
+	q.Ack(0)
+	after := fs.kill()
+	if _, err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return after
+}
+
+// failing lets calls fail on files with a suffix that are there, while on.
+func (fs *fakeFS) failing(suffix string, kind error, on func(call string, n int) bool) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	n := 0
+	fs.fail = func(call, name string, _ int) error {
+		if !strings.HasSuffix(name, suffix) || call == "open" && fs.names[name] == nil {
+			return nil
+		}
+		if n++; on(call, n) {
+			return kind
+		}
+		return nil
+	}
+}
+
+func (fs *fakeFS) heal() {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.fail = nil
+}
+
+// patient takes all of a lane, and waits where a read is tried again.
+func patient(q *FIFO, lane int) (texts []string) {
+	for range 2 * maxReadTries {
+		texts = append(texts, drained(q, lane)...)
+		pass(maxBackoff)
+	}
+	return texts
+}
+
+// TestErrorAtStartCostsNothing: a call on a segment or a position fails once while the queue is opened. What is in it
+// arrives all the same, and nothing is told as lost.
+func TestErrorAtStartCostsNothing(t *testing.T) {
+	want := []string{"1", "2", "3", "4", "5", "6", "7", "8", "9"}
+	for _, suffix := range []string{segmentSuffix, positionSuffix} {
+		for _, kind := range []error{syscall.EIO, syscall.EACCES, syscall.EMFILE} {
+			for nth, reached := 1, true; reached; nth++ {
+				reached = false
+				synctest.Test(t, func(t *testing.T) {
+					fs := killed(t, 10)
+					fs.failing(suffix, kind, func(call string, n int) bool {
+						reached = reached || n == nth && (call == "open" || call == "read" || call == "truncate")
+						return n == nth
+					})
+					var told losses
+					cfg := quiet()
+					cfg.Lost = told.take
+					q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
+					fs.heal()
+					if s := q.Stats(); s.Requests == 0 || s.Bytes == 0 || s.Oldest == 0 {
+						t.Errorf("%s, call %d fails with %v: nothing waits: %+v", suffix, nth, kind, s)
+					}
+					got := patient(q, 0)
+					if suffix == positionSuffix && slices.Equal(got, append([]string{"0"}, want...)) {
+						got = got[1:] // delivered again
+					}
+					if !slices.Equal(got, want) || told.of(Damaged) != (Loss{}) {
+						t.Errorf("%s, call %d fails with %v: delivered %q, told %+v", suffix, nth, kind, got, told.of(Damaged))
+					}
+					if s := q.Stats(); s.Requests != 0 || s.Samples != 0 || s.Bytes != 0 || s.DiskBytes != 0 {
+						t.Errorf("%s, call %d fails with %v: at the end %+v", suffix, nth, kind, s)
+					}
+					mustClose(t, q)
+					if left := segments(fs); len(left) != 0 {
+						t.Errorf("%s, call %d fails with %v: left %q", suffix, nth, kind, left)
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestUnreadableAtStartAndStoppedAgain: what could not be read is not touched, so the next process has it.
+func TestUnreadableAtStartAndStoppedAgain(t *testing.T) {
+	for _, call := range []string{"open", "read"} {
+		for name, stop := range map[string]func(*fakeFS, *FIFO) *fakeFS{
+			"closed": func(fs *fakeFS, q *FIFO) *fakeFS { _, _ = q.Close(); return fs },
+			"killed": func(fs *fakeFS, q *FIFO) *fakeFS { after := fs.kill(); _, _ = q.Close(); return after },
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				fs, _ := manySegments(t, 3)
+				fs.failing(segmentSuffix, syscall.EIO, func(c string, _ int) bool { return c == call })
+				q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
+				if s := q.Stats(); s.ReadErrors == 0 || s.Samples != 3 {
+					t.Errorf("%s fails: %+v, want errors of reading, and the 3 samples that the stop noted", call, s)
+				}
+				if got := drained(q, 0); len(got) != 0 {
+					t.Errorf("%s fails: delivered %q", call, got)
+				}
+				sealed(t, q, 0, "new")
+				synctest.Wait()
+				after := stop(fs, q)
+				after.heal()
+				after.locks = map[string]bool{}
+				got := reopen(t, after, quiet())
+				if !slices.Equal(got.requests, []string{"0", "1", "2", "new"}) || got.lost != (Loss{}) {
+					t.Errorf("%s fails, %s: then delivered %q, told %+v", call, name, got.requests, got.lost)
+				}
+			})
+		}
+	}
+}
+
+// TestUnreadableForGoodIsKept: after some minutes the lane goes on without a segment. What the last stop had noted is
+// told as lost, and the file stays, under a name for people.
+func TestUnreadableForGoodIsKept(t *testing.T) {
+	for _, call := range []string{"open", "read"} {
+		for _, atStart := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				fs, cfg := manySegments(t, 4)
+				var told losses
+				cfg.Lost = told.take
+				names := segments(fs)
+				content := string(fs.names[names[1]].content)
+				broken := atStart
+				fs.failing(names[1], syscall.EACCES, func(c string, _ int) bool { return broken && c == call })
+				q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
+				fs.mu.Lock()
+				broken = true
+				fs.mu.Unlock()
+				if got := patient(q, 0); !slices.Equal(got, []string{"0", "2", "3"}) || told.of(Damaged) != (Loss{1, 1}) {
+					t.Errorf("%s fails: delivered %q, told %+v", call, got, told.of(Damaged))
+				}
+				s := q.Stats()
+				if s.CorruptRecords != 1 || s.SkippedBytes != int64(len(content)) || s.Samples != 0 || s.DiskBytes != 0 {
+					t.Errorf("%s fails: %+v", call, s)
+				}
+				mustClose(t, q)
+				if _, kept := fs.file(t, corruptSuffix); string(kept.content) != content {
+					t.Errorf("%s fails: %q was kept, want %q", call, kept.content, content)
+				}
+				if left := segments(fs); len(left) != 0 {
+					t.Errorf("%s fails: left %q", call, left)
+				}
+			})
+		}
+	}
+}
+
+// TestBadSectorCostsWhatIsBehindIt: the first half of a segment can be read, the rest never.
+func TestBadSectorCostsWhatIsBehindIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n, size = 8, 3000
+		fs := backlog(t, quiet(), func(q *FIFO) {
+			for i := range n {
+				sealed(t, q, 0, fmt.Sprint(i, strings.Repeat(".", size)))
+			}
+		})
+		name, _ := fs.file(t, segmentSuffix)
+		var told losses
+		cfg := quiet()
+		cfg.Lost = told.take
+		bad := &badSector{fakeFS: fs, name: name, at: n / 2 * (size + 1 + headerSize)}
+		q := openQueue(t, openStore(t, "data", bad), "x", 1, cfg)
+		got := patient(q, 0)
+		if len(got) != n/2 {
+			t.Errorf("%d requests were delivered, want the %d before the bad sector", len(got), n/2)
+		}
+		if lost := told.of(Damaged); lost.Samples != n-len(got) {
+			t.Errorf("told %+v, with %d of %d delivered", lost, len(got), n)
+		}
+		mustClose(t, q)
+	})
+}
+
+// badSector cannot read a file from an offset on.
+type badSector struct {
+	*fakeFS
+	name string
+	at   int64
+}
+
+type badFile struct {
+	File
+	at int64
+}
+
+func (fs *badSector) Open(name string, create bool) (File, error) {
+	f, err := fs.fakeFS.Open(name, create)
+	if err == nil && name == fs.name {
+		f = badFile{f, fs.at}
+	}
+	return f, err
+}
+
+func (f badFile) ReadAt(b []byte, at int64) (int, error) {
+	if at+int64(len(b)) > f.at {
+		return 0, syscall.EIO
+	}
+	return f.File.ReadAt(b, at)
+}
+
+// TestUnreadableQueuesAreNoOrphans: nobody knows what waits in them, so they stay, whatever their age.
+func TestUnreadableQueuesAreNoOrphans(t *testing.T) {
+	fs, _ := manySegments(t, 2)
+	s := openStore(t, "data", fs)
+	mustClose(t, openQueue(t, s, "empty", 1, quiet()))
+	for _, call := range []string{"open", "read", "readdir"} {
+		before := maps.Clone(fs.names)
+		fs.failing("", syscall.EIO, func(c string, _ int) bool {
+			return c == call && call != "readdir"
+		})
+		if call == "readdir" {
+			fs.failing(queuePrefix+"x", syscall.EIO, func(c string, _ int) bool { return c == call })
+		}
+		gone, err := s.DropOrphans(time.Hour, "empty")
+		if err != nil || len(gone) != 0 {
+			t.Errorf("%s fails: dropped %+v, %v", call, gone, err)
+		}
+		if err := s.Rename("empty", "x"); err == nil {
+			t.Errorf("%s fails: a queue took the place of one that cannot be read", call)
+		}
+		if ids, err := s.Identities("empty"); err != nil || len(ids) != 1 || ids[0].Problem == nil {
+			t.Errorf("%s fails: %+v, %v", call, ids, err)
+		}
+		fs.heal()
+		if !maps.Equal(fs.names, before) {
+			t.Errorf("%s fails: there is %v, was %v", call, fs.names, before)
+		}
+	}
+	if got := reopenIn(t, s, quiet()); !slices.Equal(got, []string{"0", "1"}) {
+		t.Errorf("delivered %q", got)
+	}
+}
+
+func reopenIn(t *testing.T, s *Store, cfg Config) []string {
+	t.Helper()
+	q := openQueue(t, s, "x", 1, cfg)
+	defer mustClose(t, q)
+	return drained(q, 0)
+}
+
+// TestUnreadablePositionHidesNothing: a position that could not be read passed segments with higher numbers. What is
+// appended meanwhile must not be taken for delivered when it can be read again.
+func TestUnreadablePositionHidesNothing(t *testing.T) {
+	for _, stays := range []bool{false, true} { // it cannot be removed either
+		synctest.Test(t, func(t *testing.T) {
+			cfg := quiet()
+			cfg.segment = 1
+			fs := newFakeFS()
+			s := openStore(t, "data", fs)
+			q := openQueue(t, s, "x", 1, cfg)
+			for i := range 6 {
+				sealed(t, q, 0, fmt.Sprint(i))
+				synctest.Wait()
+				drained(q, 0)
+			}
+			mustClose(t, q)
+			mustClose(t, openQueue(t, s, "x", 1, cfg))
+			if left := segments(fs); len(left) != 0 {
+				t.Fatalf("left: %q", left)
+			}
+			fs.failing(positionSuffix, syscall.EIO, func(c string, _ int) bool { return c == "read" || c == "remove" && stays })
+			q = openQueue(t, s, "x", 1, cfg)
+			fs.heal()
+			want := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
+			for _, text := range want {
+				sealed(t, q, 0, text)
+				synctest.Wait()
+			}
+			after := fs.kill()
+			if _, err := q.Close(); err != nil {
+				t.Error(err)
+			}
+			if got := reopen(t, after, cfg); !slices.Equal(got.requests, want) {
+				t.Errorf("delivered %q, want %q", got.requests, want)
+			}
+		})
+	}
+}
+
+// TestModelUnreadable has starts and deliveries during which segments and positions cannot be read at times.
+func TestModelUnreadable(t *testing.T) {
+	cfg := smallConfig()
+	overSeeds(t, cfg, 300, func(w *world, _ int) {
+		kinds := []error{syscall.EIO, syscall.EACCES, syscall.EMFILE}
+		rnd := rand.New(rand.NewPCG(w.rnd.Uint64(), 1))
+		flaky := func(call, name string, _ int) error {
+			ours := strings.HasSuffix(name, segmentSuffix) || strings.HasSuffix(name, positionSuffix)
+			if !ours || call != "read" && (call != "open" || w.fs.names[name] == nil) || rnd.IntN(2) == 0 {
+				return nil
+			}
+			return kinds[rnd.IntN(len(kinds))]
+		}
+		switch w.rnd.IntN(40) {
+		case 0:
+			lanes := 1 + w.rnd.IntN(4)
+			w.stop()
+			w.breakDisk(flaky)
+			w.start(lanes)
+		case 1:
+			w.breakDisk(flaky)
+		case 2, 3:
+			w.breakDisk(nil)
+			pass(maxBackoff)
+		}
+	}, func(w *world) {
+		if w.missing() != 0 || w.lost != (Loss{}) {
+			w.t.Errorf("%d samples missing, told %+v", w.missing(), w.lost)
+		}
+	})
+}
