@@ -19,6 +19,8 @@ type lane struct {
 	active   *segment   // the last one, while it may grow; nil: the next write begins one
 	nextSeq  uint32
 	acked    place // everything before is delivered
+	// firstFound is where the first request began that the start found behind acked. The zero value: it found none.
+	firstFound place
 	posDirty bool  // the position was written since the last sync
 
 	name    laneName

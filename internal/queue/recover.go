@@ -132,6 +132,9 @@ func (r *recovery) lane(l *lane) error {
 		}
 	}
 	l.segments = kept
+	if s := l.firstCold(); s != nil {
+		l.firstFound = place{s.seq, s.cold.from}
+	}
 	if len(slots) > 0 && !r.look {
 		r.missing(l, slots[0], found+r.loss.Samples-lostBefore)
 	}

@@ -1,0 +1,102 @@
+package remotewrite
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/prometheus/model/histogram"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+func deliveredCount(w *world) int {
+	return int(testutil.ToFloat64(w.writers.metrics.delivered.WithLabelValues("a")))
+}
+
+// TestRefusedBacklogIsNoDelivery: an ordinary stop leaves a backlog that was never sent, and the receiver refuses it
+// after the start. At most one request of the lane may have arrived, and only words about late samples say so.
+func TestRefusedBacklogIsNoDelivery(t *testing.T) {
+	const requests, size = 50, 100
+	for _, tc := range []struct {
+		words     string
+		delivered int // at most
+	}{
+		{"no org id", 0},
+		{"", 0},
+		{"Error parsing tenant", 0},
+		{"out of bounds", 0},
+		{"out of order sample", size},
+	} {
+		for _, p := range []protocol{v1, v2} {
+			t.Run(fmt.Sprintf("%q %v", tc.words, p), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					dir := t.TempDir()
+					store := openStore(t, dir)
+					w := newStoredWorld(t, store, oneLane(p, 2000))
+					w.receivers["a"].set(unreachable)
+					w.run()
+					pod := w.target("pod-1", size)
+					for range requests {
+						w.append(w.scrape(pod, nowMillis()))
+						pass(10 * time.Second)
+					}
+					w.stop()
+					closeStore(t, store)
+
+					store = openStore(t, dir)
+					defer closeStore(t, store)
+					w = newStoredWorld(t, store, oneLane(p, 2000))
+					w.receivers["a"].set(func(*receiver, protocol, int) answer {
+						return answer{status: 400, header: http.Header{}, message: tc.words}
+					})
+					w.run()
+					pass(time.Hour)
+					w.stop()
+					refused := w.dropped("a", refusedSample) + w.dropped("a", isolationBudget)
+					if n := deliveredCount(w); n > tc.delivered || n+refused != requests*size {
+						t.Errorf("already delivered %d, refused %d of %d; want at most %d delivered", n, refused, requests*size, tc.delivered)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestUnsupportedIsNoDelivery: half of a request that may have arrived cannot travel as 1.0.
+func TestUnsupportedIsNoDelivery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := newTSDB(t)
+		newer(0, 100)(db)
+		ec := oneLane(v1, 2000)
+		ec.SendNativeHistograms = true
+		w := newWorld(t)
+		w.writers.newClient = func(EndpointConfig) (poster, error) { return db, nil }
+		w.writers.openQueue = func(_ string, lanes int, cfg queue.Config) (queue.Queue, error) { return foundBacklog(lanes, cfg), nil }
+		w.cfg.Endpoints = []EndpointConfig{ec}
+		w.apply()
+		pod := w.target("pod-0", 100)
+		var b series.Batch
+		b.Reset(pod.id, nowMillis())
+		for i, id := range pod.ids {
+			if i%2 == 0 {
+				h := &histogram.Histogram{Schema: histogram.CustomBucketsSchema, Count: 1, Sum: 1, CustomValues: []float64{1},
+					PositiveSpans: []histogram.Span{{Length: 1}}, PositiveBuckets: []int64{1}}
+				b.Histograms = append(b.Histograms, series.Histogram{Index: i, Integer: h})
+			}
+			b.Add(id, 1)
+		}
+		w.append(&b)
+		w.run()
+		time.Sleep(time.Minute)
+		w.stop()
+		if n, lost := deliveredCount(w), w.dropped("a", unsupported); n != 50 || lost != 50 {
+			t.Errorf("already delivered %d, unsupported %d; want 50 each", n, lost)
+		}
+		w.conserved("a", 100)
+	})
+}
