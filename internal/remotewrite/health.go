@@ -87,15 +87,15 @@ func (e *endpoint) learnMaxBody(s *settings, bytes int) {
 	if !e.in(s) {
 		return
 	}
+	if h.maxBodyBytes == 0 {
+		e.log.Info("remote write endpoint refuses requests as too large, later ones are divided before they are sent",
+			zap.Int("bytes", bytes), zap.String("fix", "raise the receiver's limit, or lower max_samples_per_send"))
+	}
 	h.maxBodyBytes, h.maxBodyAt = bytes, time.Now()
-	e.limited("size", func() {
-		e.log.Info("remote write endpoint refuses requests as too large, later ones are made smaller", zap.Int("bytes", bytes),
-			zap.String("fix", "raise the receiver's limit, or lower max_samples_per_send"))
-	})
 }
 
-// maxBody is the size above which a request is divided before it is sent; 0: none is known. It doubles every
-// maxBodyDoubles, so that a limit that was raised is found out.
+// maxBody returns the size above which a request is divided before it is sent; 0: none is known. It doubles every
+// maxBodyDoubles, so a limit that was raised at the receiver is found out.
 func (h *health) maxBody() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()

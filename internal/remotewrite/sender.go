@@ -126,7 +126,7 @@ func (s *sender) try(ctx context.Context, m message, maxBody int) verdict {
 	e := s.endpoint
 	var fast, slow backoff
 	var turned [3]bool   // by protocol: the endpoint asked for the other one instead
-	var instead protocol // tried without a turn, as the answer to 2.0 was vague; 0: as health chooses
+	var instead protocol // tried after a vague answer to 2.0, without a turn; 0: health chooses
 	var by *settings     // to which these belong
 	for attempt := 0; ctx.Err() == nil; {
 		cfg, replaced := e.current()
@@ -159,7 +159,8 @@ func (s *sender) try(ctx context.Context, m message, maxBody int) verdict {
 			s.drop(unsupported, lost)
 			return verdict{}
 		}
-		if maxBody > 0 && len(body) > maxBody && m.samples > 1 && !unproven {
+		probe := unproven && p == v2
+		if maxBody > 0 && len(body) > maxBody && m.samples > 1 && !probe {
 			s.encoders.putBody(body)
 			return verdict{fate: tooLarge, message: m, unsent: true, pieces: (len(body)-1)/maxBody + 1}
 		}
@@ -188,11 +189,13 @@ func (s *sender) try(ctx context.Context, m message, maxBody int) verdict {
 			v.arrived = true
 			return v
 		case otherProtocol:
-			if !turned[p.other()] && (a.vague() || e.turn(cfg, p)) {
-				turned[p] = true
-				if a.vague() {
-					instead = v1
-				}
+			turned[p] = true
+			switch {
+			case turned[p.other()]: // the endpoint takes neither
+			case a.vague():
+				instead = v1
+				continue
+			case e.turn(cfg, p):
 				continue // the same samples at once, the other way
 			}
 			s.refuse(cfg, m, p, lost, a, out)
@@ -284,12 +287,12 @@ func (s *sender) refuse(cfg *settings, m message, p protocol, lost int, a answer
 // refuseRest counts samples that a receiver has not written, and says so. A 2.0 receiver that finds samples late which
 // an earlier process may have delivered has them already.
 func (s *sender) refuseRest(m message, p protocol, samples int, a answer, out outcome) {
+	if samples == 0 {
+		return
+	}
 	c := complaintOf(a)
 	if m.mayHaveArrived && p == v2 && a.status == http.StatusBadRequest && c.late() {
 		s.delivered(samples, a)
-		return
-	}
-	if samples == 0 {
 		return
 	}
 	s.endpoint.metrics.refuse(c, samples)
