@@ -79,8 +79,8 @@ func (e *endpoint) askedForQuiet(s *settings, a answer) {
 	}
 }
 
-// learnMaxBody notes that a body of so many bytes arrived, after a larger one was refused as too large.
-func (e *endpoint) learnMaxBody(s *settings, bytes int) {
+// learnMaxBody notes that a body of so many bytes arrived, after one of tooLarge bytes was refused as too large.
+func (e *endpoint) learnMaxBody(s *settings, bytes, tooLarge int) {
 	h := &e.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -90,6 +90,9 @@ func (e *endpoint) learnMaxBody(s *settings, bytes int) {
 	if h.maxBodyBytes == 0 {
 		e.log.Info("remote write endpoint refuses requests as too large, later ones are divided before they are sent",
 			zap.Int("bytes", bytes), zap.String("fix", "raise the receiver's limit, or lower max_samples_per_send"))
+	}
+	if h.maxBodyBytes < tooLarge { // then it may still be right
+		bytes = max(bytes, h.maxBodyBytes)
 	}
 	h.maxBodyBytes, h.maxBodyAt = bytes, time.Now()
 }

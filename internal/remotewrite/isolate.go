@@ -36,17 +36,17 @@ type part struct {
 
 // division delivers a message in parts, because it is too large or because a 1.0 receiver rejected it. A 1.0 receiver
 // that rejects a request stores nothing of it, and does not say which series are bad. The largest part goes first, so
-// most of the good samples have arrived when the budget of the search ends. The order of a series is kept, because no
+// most of the good samples have arrived when the budget of the search ends (but see takeNext). The order of a series is kept, because no
 // message has two samples of one series.
 //
 // Answers that ask for another try later are waited for as always, and cost nothing of the budget.
 type division struct {
 	*sender
 	parts    []part
-	began    bool          // the search
+	began    bool          // a search
 	requests int           // of the search
-	took     time.Duration // of the search
-	mayTake  time.Duration // by the search
+	took     time.Duration // waiting for answers to them
+	mayTake  time.Duration // so long at most
 	good     bool          // a searched part arrived
 	recovers bool          // an offender that was sent alone arrived
 
@@ -75,9 +75,9 @@ func (d *division) run(ctx context.Context) bool {
 	// cost the lane its throughput.
 	switch {
 	case d.good:
-		d.thrift = 0
+		d.fruitless = 0
 	case d.requests > 0:
-		d.thrift++
+		d.fruitless++
 	}
 	return true
 }
@@ -90,7 +90,7 @@ func (d *division) takeNext() part {
 		switch {
 		case p.group == offending && p.samples > 1:
 			return math.MinInt
-		case d.thrift > 0:
+		case d.fruitless > 0:
 			return -p.samples
 		}
 		return p.samples
@@ -111,7 +111,7 @@ func (d *division) spent() bool {
 	if !d.began {
 		d.began, d.mayTake = true, d.searching.allowance(time.Now())
 	}
-	most := max(leastIsolationRequests, maxIsolationRequests>>min(d.thrift, 8))
+	most := max(leastIsolationRequests, maxIsolationRequests>>min(d.fruitless, 8))
 	return d.requests >= most || d.took >= d.mayTake
 }
 
@@ -173,7 +173,7 @@ func (d *division) arrived(p part, v verdict) {
 	d.recovers = d.recovers || p.group == offending
 	if v.bytes < d.tooLarge && v.bytes > d.fits {
 		d.fits = v.bytes
-		d.endpoint.learnMaxBody(v.settings, d.fits)
+		d.endpoint.learnMaxBody(v.settings, d.fits, d.tooLarge)
 	}
 }
 
@@ -192,7 +192,7 @@ func (d *division) divide(p part, v verdict) {
 		d.parts = append(d.parts, part{message: v.message, group: p.group, said: p.said, whole: true})
 		return
 	case len(c.series) == 1:
-		d.convict(&c, v)
+		d.refuseSeries(&c, v)
 		return
 	case p.group == offending && v.fate == rejected && !d.recovers:
 		d.refuseTogether(&c, v)
@@ -212,9 +212,9 @@ func (d *division) divide(p part, v verdict) {
 	}
 }
 
-// convict counts, names and remembers the one series of a message. The receiver has the sample already where an
+// refuseSeries counts, names and remembers the one series of a message. The receiver has the sample already where an
 // earlier process may have delivered it and the receiver now finds it late.
-func (d *division) convict(c *content, v verdict) {
+func (d *division) refuseSeries(c *content, v verdict) {
 	e := d.endpoint
 	complaint := complaintOf(v.said)
 	e.health.settle(v.samples)
@@ -293,13 +293,13 @@ func (d *division) quarter(ctx context.Context, p part, v verdict) bool {
 			verdicts = append(verdicts, w)
 		}
 	}
-	had, samples, lost := true, 0, 0
+	hasAll, samples, lost := true, 0, 0
 	for _, w := range verdicts {
-		had = had && w.fate == rejected && complaintOf(w.said).late()
+		hasAll = hasAll && w.fate == rejected && complaintOf(w.said).late()
 		samples += w.samples
 		lost += w.lost
 	}
-	if had {
+	if hasAll {
 		d.drop(unsupported, lost)
 		d.endpoint.health.settle(samples - lost)
 		d.delivered(samples-lost, v.said)

@@ -34,9 +34,9 @@ type offence struct {
 type standing byte
 
 const (
-	suspect   standing = iota // was not told apart; forgotten when it arrives
-	convicted                 // was refused when it was last sent alone
-	probation                 // arrived since it was refused; forgotten when it arrives offenceTime after that
+	suspect      standing = iota // was not told apart; forgotten when it arrives
+	refusedAlone                 // the last time that it was sent alone
+	recovering                   // arrived since it was refused; forgotten when it arrives offenceTime after that
 )
 
 func (o *offenders) now() time.Duration { return time.Since(o.began) }
@@ -58,7 +58,7 @@ func (o *offenders) add(c *content, alone bool) {
 		}
 		by.seen = now
 		if alone {
-			by.standing, by.refused, by.tried = convicted, now, now
+			by.standing, by.refused, by.tried = refusedAlone, now, now
 		}
 		o.put(key, by)
 	}
@@ -109,7 +109,7 @@ func (o *offenders) clear(m message) {
 			o.remove(key)
 			continue
 		}
-		by.standing, by.tried = probation, now
+		by.standing, by.tried = recovering, now
 		o.put(key, by)
 	}
 }
@@ -168,25 +168,25 @@ func (o *offenders) apart(m message) ([]part, error) {
 		tried time.Duration
 	}
 	groups := make([]group, len(c.series)) // by series
-	var convicts []found
+	var bad []found
 	suspects := 0
 	now := o.now()
 	for i := range c.series {
 		switch by, known := o.look(&c, i, now); {
 		case !known:
-		case by.standing == convicted:
-			convicts = append(convicts, found{i, by.tried})
+		case by.standing == refusedAlone:
+			bad = append(bad, found{i, by.tried})
 			groups[i] = offending
 		default:
 			suspects++
 			groups[i] = suspected
 		}
 	}
-	if len(convicts)+suspects == 0 {
+	if len(bad)+suspects == 0 {
 		return nil, nil
 	}
-	slices.SortStableFunc(convicts, func(a, b found) int { return cmp.Compare(a.tried, b.tried) })
-	alone := convicts[:min(maxAlone, len(convicts))]
+	slices.SortStableFunc(bad, func(a, b found) int { return cmp.Compare(a.tried, b.tried) })
+	alone := bad[:min(maxAlone, len(bad))]
 	isAlone := func(i int) bool { return slices.ContainsFunc(alone, func(x found) bool { return x.at == i }) }
 	var parts []part
 	take := func(g group, keep func(i int) bool) {

@@ -16,7 +16,7 @@ type sender struct {
 
 	offenders offenders
 	searching searchTime
-	thrift    int // searches for bad series in a row that found nothing good
+	fruitless int // searches for bad series in a row that found nothing good
 }
 
 // run delivers until ctx ends; after stopping it goes on until its lane is empty.
