@@ -21,7 +21,7 @@ type lane struct {
 	acked    place // everything before is delivered
 	// firstFound is where the first request began that the start found behind acked. The zero value: it found none.
 	firstFound place
-	posDirty bool  // the position was written since the last sync
+	posDirty   bool // the position was written since the last sync
 
 	name    laneName
 	pos     position
