@@ -19,9 +19,10 @@ type lane struct {
 	active   *segment   // the last one, while it may grow; nil: the next write begins one
 	nextSeq  uint32
 	acked    place // everything before is delivered
+	posDirty bool  // the position was written since the last sync
+
 	// firstFound is where the first request began that the start found behind acked. The zero value: it found none.
 	firstFound place
-	posDirty   bool // the position was written since the last sync
 
 	name    laneName
 	pos     position
