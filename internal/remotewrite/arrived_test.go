@@ -2,6 +2,7 @@ package remotewrite
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -99,4 +100,81 @@ func TestUnsupportedIsNoDelivery(t *testing.T) {
 		}
 		w.conserved("a", 100)
 	})
+}
+
+// TestEveryFateIsCounted holds the law of delivery against receivers that answer at random: each sample arrived, was
+// delivered before, or is counted under one reason, and no series comes out of order.
+func TestEveryFateIsCounted(t *testing.T) {
+	seeds := 60
+	if testing.Short() {
+		seeds = 10
+	}
+	for seed := range uint64(seeds) {
+		synctest.Test(t, func(t *testing.T) {
+			rnd := rand.New(rand.NewPCG(seed, 11))
+			db := newTSDB(t)
+			vague := []int{404, 406, 422, 501}[rnd.IntN(4)]
+			most := 1 + rnd.IntN(200)
+			bad := map[int]bool{}
+			for range rnd.IntN(20) {
+				bad[rnd.IntN(60)] = true
+			}
+			if rnd.IntN(3) == 0 {
+				db.rules.only = v1
+			}
+			unfair := rnd.IntN(4) == 0 // refuses good samples, too
+			db.rules.poison = func(series string, _ point) string {
+				var n int
+				_, _ = fmt.Sscanf(series, `{__name__="metric_%d"`, &n)
+				if bad[n] && rnd.IntN(10) > 0 {
+					return []string{"label value too long", "out of order sample", "duplicate sample"}[n%3]
+				}
+				return ""
+			}
+			db.rules.fate = func(p protocol, n int) *answer {
+				code := 0
+				switch roll := rnd.IntN(40); {
+				case n > most:
+					code = 413
+				case roll < 4:
+					code = []int{503, 429, 401, 500}[roll]
+				case roll == 4 && unfair:
+					code = 400
+				case roll == 5 && unfair:
+					code = 409
+				case db.rules.only == v1 && p == v2 && roll > 20:
+					code = vague
+				default:
+					return nil
+				}
+				a := status(code)
+				return &a
+			}
+			ec := oneLane(protocol(1+rnd.IntN(2)), 20+rnd.IntN(200))
+			ec.Negotiate = rnd.IntN(2) == 0
+			ec.QueueConfig.MaxShards = 1 + rnd.IntN(3)
+			f := newFeed(t, ec, db, 3, 60)
+			f.cfg.Endpoints = nil
+			f.apply()
+			f.writers.openQueue = func(_ string, lanes int, cfg queue.Config) (queue.Queue, error) { return foundBacklog(lanes, cfg), nil }
+			f.cfg.Endpoints = []EndpointConfig{ec}
+			f.apply()
+			f.run()
+			f.keepScraping(15*time.Second, 3*time.Minute)
+			db.set(func(r *tsdbRules) { r.fate, r.poison = nil, nil })
+			time.Sleep(time.Hour)
+			waiting := f.writers.Status()[0].PendingSamples
+			f.stop()
+			f.conserved("a", f.appended())
+			if waiting != 0 || db.disorder() != 0 {
+				t.Errorf("pending samples %d, out of order %d", waiting, db.disorder())
+			}
+			if f.acceptedCount("a") != db.distinct() {
+				t.Errorf("accepted %d, arrived %d", f.acceptedCount("a"), db.distinct())
+			}
+		})
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -497,15 +498,15 @@ func TestSizeIsRemembered(t *testing.T) {
 	for name, ec := range map[string]EndpointConfig{"2.0": oneLane(v2, 2000), "1.0, negotiated": negotiated} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var limit, tooLarge, posts int
+				var limit, tooLarge, posts atomic.Int64
 				r := newReceiver(t)
 				limited := posterFunc(func(ctx context.Context, body []byte, p protocol, attempt int) answer {
 					if ec.Negotiate && p == v2 {
 						return status(415)
 					}
-					posts++
-					if limit > 0 && len(body) > limit {
-						tooLarge++
+					posts.Add(1)
+					if most := int(limit.Load()); most > 0 && len(body) > most {
+						tooLarge.Add(1)
 						return status(413)
 					}
 					return r.post(ctx, body, p, attempt)
@@ -513,27 +514,26 @@ func TestSizeIsRemembered(t *testing.T) {
 				f := newFeed(t, ec, limited, 1, 300)
 				f.run()
 				f.keepScraping(10*time.Second, time.Minute)
-				if posts != 6 {
-					t.Fatalf("requests of six scrapes = %d, want 6", posts)
+				if n := posts.Swap(0); n != 6 {
+					t.Fatalf("requests of six scrapes = %d, want 6", n)
 				}
-				limit, posts = 1000, 0
+				limit.Store(1000)
 				f.keepScraping(10*time.Second, 8*time.Minute)
-				if most := 20; tooLarge > most {
-					t.Errorf("too large = %d of 48 scrapes, want at most %d", tooLarge, most)
+				if n := tooLarge.Swap(0); n == 0 || n > 20 {
+					t.Errorf("too large = %d of 48 scrapes, want at most 20", n)
 				}
-				each := posts / 48
-				tooLarge = 0
+				each := posts.Load() / 48
 				f.keepScraping(10*time.Second, 30*time.Minute)
-				if tooLarge == 0 || tooLarge > 30 {
-					t.Errorf("too large in half an hour = %d, want a few", tooLarge)
+				if n := tooLarge.Load(); n == 0 || n > 30 {
+					t.Errorf("too large in half an hour = %d, want a few", n)
 				}
-				limit = 0
+				limit.Store(0)
 				f.keepScraping(10*time.Second, 50*time.Minute)
-				posts = 0
+				posts.Store(0)
 				f.keepScraping(10*time.Second, time.Minute)
 				f.stop()
-				if posts != 6 || each <= 1 {
-					t.Errorf("requests of six scrapes without a limit = %d, want 6; with it a scrape took %d", posts, each)
+				if n := posts.Load(); n != 6 || each <= 1 {
+					t.Errorf("requests of six scrapes without a limit = %d, want 6; with it a scrape took %d", n, each)
 				}
 				if r.total() != f.appended() || r.disorder != 0 {
 					t.Errorf("arrived %d, out of order %d; want %d, 0", r.total(), r.disorder, f.appended())
