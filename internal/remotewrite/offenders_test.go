@@ -127,7 +127,7 @@ func TestNewOffendersDoNotStarveALane(t *testing.T) {
 		f.run()
 		const scrape = 25 * 200
 		most, last := 0, 0
-		for round := range 120 {
+		for round := range 80 {
 			p.mu.Lock()
 			clear(p.bad)
 			for i := range 8 {
