@@ -307,7 +307,8 @@ func (q *FIFO) takeBack(l *lane, s *segment, got readBack) {
 		return
 	}
 	r := &request{sealed: true, written: len(got.records), segment: s, start: got.from, end: got.to, readBack: true}
-	r.Replayed, r.Oldest, r.Newest = s.replayed, got.records[0].Oldest, got.records[0].Newest
+	r.Oldest, r.Newest = got.records[0].Oldest, got.records[0].Newest
+	r.MayHaveArrived = place{s.seq, got.from} == l.firstFound
 	for _, rec := range got.records {
 		r.add(rec)
 	}

@@ -21,6 +21,9 @@ type lane struct {
 	acked    place // everything before is delivered
 	posDirty bool  // the position was written since the last sync
 
+	// firstFound is where the first request began that the start found behind acked. The zero value: it found none.
+	firstFound place
+
 	name    laneName
 	pos     position
 	write   backoff

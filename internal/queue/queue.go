@@ -25,7 +25,9 @@ type Request struct {
 	Samples        int
 	Bytes          int64
 	Oldest, Newest int64
-	Replayed       bool // survived the process that took it: it may have arrived already
+	// MayHaveArrived marks the first request after the position that a lane had acknowledged when the queue was opened.
+	// An earlier process may have sent it and ended before the answer came. It had sent no later request of the lane.
+	MayHaveArrived bool
 }
 
 // State is what a lane has for its reader.

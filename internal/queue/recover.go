@@ -170,6 +170,9 @@ func (r *recovery) lane(l *lane) error {
 		}
 	}
 	l.segments = kept
+	if s := l.firstCold(); s != nil {
+		l.firstFound = place{s.seq, s.cold.from}
+	}
 	if n.left > 0 {
 		r.notes = append(r.notes, n)
 	}

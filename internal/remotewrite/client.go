@@ -145,7 +145,7 @@ func (c *client) post(ctx context.Context, body []byte, p protocol, attempt int)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		c.renew(0)
-		return answer{err: withoutURL(err), bodyInUse: !use.over()}
+		return answer{err: withoutURL(err), unsent: use.began.Load() == 0, bodyInUse: !use.over()}
 	}
 	if resp.StatusCode >= 500 {
 		defer c.renew(renewInterval)

@@ -22,8 +22,8 @@ type endpoint struct {
 	table    *series.Table
 	durable  bool // the queue outlives the process
 	blocks   blocks
-	waited   atomic.Int64 // nanoseconds, for answers to requests that were accepted
-	taken    atomic.Int64 // samples of these requests
+	waited   atomic.Int64 // nanoseconds, for answers that decided what becomes of a request
+	taken    atomic.Int64 // samples that left the queue, delivered or refused
 
 	shape     sync.RWMutex // held for reading by who appends, for writing while the number of lanes changes
 	lanes     atomic.Pointer[[]*lane]

@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	promhttp "github.com/prometheus/common/config"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -64,6 +65,27 @@ func TestR1Refused(t *testing.T) {
 		}
 		if n := logs.Len(); n < 9 || n > 11 {
 			t.Errorf("warnings in ten minutes = %d, want one a minute", n)
+		}
+	})
+}
+
+// TestBytesNeedAConnection: a body that had no connection was not sent.
+func TestBytesNeedAConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, l, stop := newHTTPFeed(t, oneLane(v2, 2000), 1, 20)
+		l.failing(func(context.Context, string) error { return syscall.ECONNREFUSED })
+		f.scrapeAll()
+		time.Sleep(time.Minute)
+		sent := func() int { return int(testutil.ToFloat64(f.writers.metrics.bytes.WithLabelValues("a"))) }
+		if n := sent(); n != 0 || f.retried() < 10 {
+			t.Errorf("sent %d bytes in %d tries without a connection", n, f.retried())
+		}
+		waiting := int(f.writers.Status()[0].PendingBytes)
+		l.failing(nil)
+		time.Sleep(10 * time.Second)
+		stop()
+		if n := sent(); n == 0 || n > waiting {
+			t.Errorf("sent %d bytes of a request of at most %d", n, waiting)
 		}
 	})
 }

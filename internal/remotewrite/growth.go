@@ -23,8 +23,8 @@ type growth struct {
 
 // load is what an endpoint has to do with its lanes, and does.
 type load struct {
-	waited  time.Duration // for answers to requests that were accepted, over all lanes, since the start
-	taken   int           // samples of these requests
+	waited  time.Duration // for answers that decided what becomes of a request, over all lanes, since the start
+	taken   int           // samples that left the queue
 	waiting int           // samples
 }
 

@@ -17,6 +17,8 @@ import (
 const (
 	probeInterval = time.Hour   // between attempts at 2.0 with an endpoint that turned it down
 	logInterval   = time.Minute // between two lines of one kind
+
+	maxBodyDoubles = 10 * time.Minute
 )
 
 // health is how an endpoint does, over all its lanes.
@@ -35,6 +37,9 @@ type health struct {
 	downSaid      bool      // in the log
 	quietUntil    time.Time // when the endpoint wants to hear of us again (Retry-After)
 
+	maxBodyBytes int // of a request that fits, since a larger one was refused as too large; 0: not known
+	maxBodyAt    time.Time
+
 	highest int64 // newest timestamp accepted
 	settled int   // samples of requests in flight whose fate is known already
 	logged  map[string]time.Time
@@ -48,6 +53,7 @@ func (h *health) reset(s *settings) protocol {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.protocol, h.confirmed, h.probeAt, h.quietUntil = v1, false, time.Time{}, time.Time{}
+	h.maxBodyBytes = 0
 	if s.Negotiate || s.ProtobufMessage == remoteapi.WriteV2MessageType {
 		h.protocol = v2
 	}
@@ -62,6 +68,45 @@ func (h *health) quiet() time.Duration {
 		return 0
 	}
 	return time.Until(h.quietUntil)
+}
+
+// askedForQuiet keeps the Retry-After of an answer. The longest counts. The caller holds h.mu.
+func (e *endpoint) askedForQuiet(s *settings, a answer) {
+	if wait := retryAfter(a.header); wait > 0 && e.in(s) {
+		if until := time.Now().Add(wait); until.After(e.health.quietUntil) {
+			e.health.quietUntil = until
+		}
+	}
+}
+
+// learnMaxBody notes that a body of so many bytes arrived, after one of tooLarge bytes was refused as too large.
+func (e *endpoint) learnMaxBody(s *settings, bytes, tooLarge int) {
+	h := &e.health
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !e.in(s) {
+		return
+	}
+	if h.maxBodyBytes == 0 {
+		e.log.Info("remote write endpoint refuses requests as too large, later ones are divided before they are sent",
+			zap.Int("bytes", bytes), zap.String("fix", "raise the receiver's limit, or lower max_samples_per_send"))
+	}
+	if h.maxBodyBytes < tooLarge { // then it may still be right
+		bytes = max(bytes, h.maxBodyBytes)
+	}
+	h.maxBodyBytes, h.maxBodyAt = bytes, time.Now()
+}
+
+// maxBody returns the size above which a request is divided before it is sent; 0: none is known. It doubles every
+// maxBodyDoubles, so a limit that was raised at the receiver is found out.
+func (h *health) maxBody() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	doublings := time.Since(h.maxBodyAt) / maxBodyDoubles
+	if h.maxBodyBytes == 0 || doublings > 30 || h.maxBodyBytes > maxPlainBytes>>doublings {
+		return 0
+	}
+	return h.maxBodyBytes << doublings
 }
 
 // choose tells which protocol the next request takes, and whether 2.0 is only a try.
@@ -103,8 +148,9 @@ func (e *endpoint) turn(s *settings, p protocol) bool {
 	return true
 }
 
-// succeeded notes an accepted request.
-func (e *endpoint) succeeded(s *settings, p protocol, newest int64) {
+// succeeded notes a request of which the endpoint has written so many samples. If it wrote none, its answer only proves
+// that it speaks p.
+func (e *endpoint) succeeded(s *settings, p protocol, samples int, newest int64) {
 	h := &e.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -116,12 +162,15 @@ func (e *endpoint) succeeded(s *settings, p protocol, newest int64) {
 			e.log.Info("remote write protocol changed", zap.Stringer("to", v2))
 		}
 	}
+	e.up(h)
+	if samples == 0 {
+		return
+	}
 	h.lastSuccess = time.Now()
 	if newest > h.highest {
 		h.highest = newest
 		e.metrics.highest.Set(float64(newest) / 1000)
 	}
-	e.up(h)
 }
 
 // up ends an outage. The caller holds h.mu.
@@ -139,9 +188,7 @@ func (e *endpoint) failed(s *settings, out outcome, a answer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.note(a)
-	if wait := retryAfter(a.header); wait > 0 && e.in(s) {
-		h.quietUntil = time.Now().Add(wait)
-	}
+	e.askedForQuiet(s, a)
 	if h.downSince.IsZero() {
 		h.downSince, h.tries = time.Now(), 0
 	}

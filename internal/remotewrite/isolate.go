@@ -2,76 +2,102 @@ package remotewrite
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
 	"go.uber.org/zap"
 )
 
-// What telling bad series from good ones may cost a message: so many requests, or so much time of the receiver's.
+// The search for the bad series of one message ends after this many requests, or this much waiting for answers.
 const (
-	maxIsolationRequests   = 64
+	maxIsolationRequests   = 128
 	leastIsolationRequests = 8
 	maxIsolationTime       = 5 * time.Second
+)
+
+// group is why a part of a message travels apart.
+type group int
+
+const (
+	unsuspected group = iota
+	suspected         // an earlier search did not tell its series from bad ones
+	offending         // each of its series was refused alone, lately
+	searched          // a piece of a part that was rejected just now: the search has a budget
 )
 
 // part is some series of a message.
 type part struct {
 	message
-	stand
-	said answer // of a suspect: why
+	group group
+	whole bool   // a single series: it is sent whatever its size
+	said  answer // of a searched part: why
 }
 
-// stand is why a part travels alone.
-type stand int
-
-const (
-	innocent stand = iota
-	offender       // its series were refused of late
-	suspect        // of what was rejected just now: the search for the bad ones has a budget
-)
-
-// division delivers a message in parts: because it was too large, or because a 1.0 receiver rejected it, which means
-// that it took nothing of it for the sake of some series. Largest part first, so that when the budget is spent most
-// of what is good has arrived. That keeps the order: no message has two samples of a series.
+// division delivers a message in parts, because it is too large or because a 1.0 receiver rejected it. A 1.0 receiver
+// that rejects a request stores nothing of it, and does not say which series are bad. The largest part goes first, so
+// most of the good samples have arrived when the budget of the search ends (but see takeNext). The order of a series is kept, because no
+// message has two samples of one series.
 //
-// Answers that may pass are waited for as ever, and cost nothing of the budget.
+// Answers that ask for another try later are waited for as always, and cost nothing of the budget.
 type division struct {
 	*sender
 	parts    []part
-	requests int           // of the budget
-	took     time.Duration // of the budget
-	good     bool          // a suspect arrived
+	began    bool          // a search
+	requests int           // of the search
+	took     time.Duration // waiting for answers to them
+	mayTake  time.Duration // so long at most
+	good     bool          // a searched part arrived
+	recovers bool          // an offender that was sent alone arrived
+
+	tooLarge int // bytes of the smallest body that was too large (413); 0: none was
+	fits     int // bytes of the largest smaller body that arrived
 }
 
 // run delivers all parts. False: ctx ended before.
 func (d *division) run(ctx context.Context) bool {
 	for len(d.parts) > 0 {
-		p := d.takeLargest()
-		if p.stand == suspect && d.spent() {
+		p := d.takeNext()
+		if p.group == searched && d.spent() {
 			d.giveUp(p)
 			continue
 		}
-		v := d.try(ctx, p.message)
+		most := d.endpoint.health.maxBody()
+		if p.whole {
+			most = 0
+		}
+		v := d.try(ctx, p.message, most)
 		if v.fate == interrupted || !d.judge(ctx, p, v) {
 			return false
 		}
 	}
-	// Where a whole search found nothing good, the next one is shorter: a receiver that dislikes everything must
-	// not cost the lane its throughput.
+	// Where a whole search found nothing good, the next one is shorter: a receiver that refuses everything must not
+	// cost the lane its throughput.
 	switch {
 	case d.good:
-		d.thrift = 0
+		d.fruitless = 0
 	case d.requests > 0:
-		d.thrift++
+		d.fruitless++
 	}
 	return true
 }
 
-func (d *division) takeLargest() part {
+// takeNext takes the largest part. After a search that found nothing good it takes the smallest: a short search by the
+// largest would end before it met a single series, and find nothing again. Offenders that travel together come last,
+// since those that travel alone tell whether a search among them is worth it.
+func (d *division) takeNext() part {
+	rank := func(p part) int {
+		switch {
+		case p.group == offending && p.samples > 1:
+			return math.MinInt
+		case d.fruitless > 0:
+			return -p.samples
+		}
+		return p.samples
+	}
 	at := 0
 	for i := range d.parts {
-		if d.parts[i].samples > d.parts[at].samples {
+		if rank(d.parts[i]) > rank(d.parts[at]) {
 			at = i
 		}
 	}
@@ -80,72 +106,139 @@ func (d *division) takeLargest() part {
 	return p
 }
 
+// spent reports whether the search may ask no more.
 func (d *division) spent() bool {
-	most := max(leastIsolationRequests, maxIsolationRequests>>min(d.thrift, 8))
-	return d.requests >= most || d.took >= maxIsolationTime
+	if !d.began {
+		d.began, d.mayTake = true, d.searching.allowance(time.Now())
+	}
+	most := max(leastIsolationRequests, maxIsolationRequests>>min(d.fruitless, 8))
+	return d.requests >= most || d.took >= d.mayTake
 }
 
-// charge counts a request that found out something about suspects.
+// charge counts a request of the search.
 func (d *division) charge(v verdict) {
 	d.requests++
 	d.took += v.said.took
+	d.searching.left -= v.said.took
 	d.good = d.good || v.arrived
+}
+
+// A lane searches for at most half of its time, in the long run: receivers that find new bad series at every scrape
+// must not make its backlog grow. What it saves up lets it look into all messages of a scrape when bad series appear.
+const (
+	searchShare = 2 // one part in so many
+	savedSearch = 5 * time.Minute
+)
+
+// searchTime is how long a lane may still search. The zero value has saved all it can. It may be overdrawn.
+type searchTime struct {
+	left time.Duration
+	at   time.Time
+}
+
+// allowance returns how long the search for the bad series of one message may take.
+func (t *searchTime) allowance(now time.Time) time.Duration {
+	if t.at.IsZero() {
+		t.left = savedSearch
+	} else {
+		t.left = min(t.left+now.Sub(t.at)/searchShare, savedSearch)
+	}
+	t.at = now
+	return min(t.left, maxIsolationTime)
 }
 
 // judge goes on after the verdict on a part. False: ctx ended.
 func (d *division) judge(ctx context.Context, p part, v verdict) bool {
-	if p.stand == suspect {
+	if p.group == searched {
 		d.charge(v)
 	}
 	if v.arrived {
-		d.offenders.clear(p.message)
+		d.arrived(p, v)
 	}
 	switch {
 	case v.fate == settled:
-	case v.fate == rejected && v.replayed && p.stand == innocent:
-		return d.quarter(ctx, v)
+	case v.fate == rejected && v.mayHaveArrived && p.group != searched && complaintOf(v.said).late():
+		return d.quarter(ctx, p, v)
 	default:
 		d.divide(p, v)
 	}
 	return true
 }
 
-// divide puts the halves of a part that was too large, or rejected, in its place. A single series has none.
+// arrived learns from a part that was accepted.
+func (d *division) arrived(p part, v verdict) {
+	if p.group != unsuspected {
+		d.offenders.clear(p.message)
+	}
+	d.recovers = d.recovers || p.group == offending
+	if v.bytes < d.tooLarge && v.bytes > d.fits {
+		d.fits = v.bytes
+		d.endpoint.learnMaxBody(v.settings, d.fits, d.tooLarge)
+	}
+}
+
+// divide goes on with a part that was too large or rejected. Pieces of it take its place, unless it is a single series
+// or a group of known offenders.
 func (d *division) divide(p part, v verdict) {
+	if v.fate == tooLarge && v.bytes > 0 && (d.tooLarge == 0 || v.bytes < d.tooLarge) {
+		d.tooLarge = v.bytes
+	}
 	c, err := parseMessage(v.message)
-	if err == nil && len(c.series) == 1 {
-		d.convict(&c, v)
+	switch {
+	case err != nil || len(c.series) == 0:
+		d.drop(damaged, v.samples)
+		return
+	case len(c.series) == 1 && v.unsent:
+		d.parts = append(d.parts, part{message: v.message, group: p.group, said: p.said, whole: true})
+		return
+	case len(c.series) == 1:
+		d.refuseSeries(&c, v)
+		return
+	case p.group == offending && v.fate == rejected && !d.recovers:
+		d.refuseTogether(&c, v)
 		return
 	}
-	halves, err := c.split(2)
+	pieces, err := c.split(max(2, v.pieces))
 	if err != nil {
 		d.drop(damaged, v.samples)
 		return
 	}
-	for _, half := range halves {
-		q := part{message: half, stand: p.stand, said: p.said}
+	for _, m := range pieces {
+		q := part{message: m, group: p.group, said: p.said}
 		if v.fate == rejected {
-			q.stand, q.said = suspect, v.said
+			q.group, q.said = searched, v.said
 		}
 		d.parts = append(d.parts, q)
 	}
 }
 
-// convict counts, names and remembers the one series of a message; but what an earlier process may have delivered,
-// and comes late now, has arrived.
-func (d *division) convict(c *content, v verdict) {
+// refuseSeries counts, names and remembers the one series of a message. The receiver has the sample already where an
+// earlier process may have delivered it and the receiver now finds it late.
+func (d *division) refuseSeries(c *content, v verdict) {
 	e := d.endpoint
 	complaint := complaintOf(v.said)
 	e.health.settle(v.samples)
-	if v.fate == rejected && v.replayed && complaint.late() {
+	if v.fate == rejected && v.mayHaveArrived && complaint.late() {
 		d.delivered(v.samples, v.said)
 		return
 	}
 	e.metrics.refuse(complaint, v.samples)
 	e.rejected(v.said, Rejection{Series: seriesOf(c, 0), Samples: v.samples, Reason: string(complaint), Error: v.said.message})
-	if v.fate == rejected && !v.replayed {
+	if v.fate == rejected {
 		d.offenders.add(c, true)
 	}
+}
+
+// refuseTogether counts known offenders that were refused in one request. It does not search among them: each was
+// refused when it was last sent alone, and so were the offenders of this message that were sent alone before.
+func (d *division) refuseTogether(c *content, v verdict) {
+	e := d.endpoint
+	complaint := complaintOf(v.said)
+	d.drop(unsupported, v.lost)
+	e.health.settle(v.samples - v.lost)
+	e.metrics.refuse(complaint, v.samples-v.lost)
+	e.rejected(v.said, Rejection{Series: seriesOf(c, 0), Others: len(c.series) - 1, Samples: v.samples - v.lost,
+		Reason: string(complaint), Error: v.said.message})
 }
 
 // split makes n messages of one, or as many as it has series.
@@ -162,7 +255,7 @@ func (c *content) split(n int) (out []message, err error) {
 	return out, nil
 }
 
-// giveUp refuses a part that nobody has time to look into.
+// giveUp refuses a part for whose search there is no budget left.
 func (d *division) giveUp(p part) {
 	d.drop(isolationBudget, p.samples)
 	c, err := parseMessage(p.message)
@@ -171,53 +264,56 @@ func (d *division) giveUp(p part) {
 	}
 	d.endpoint.rejected(p.said, Rejection{Series: seriesOf(&c, 0), Others: len(c.series) - 1, Samples: p.samples,
 		Reason: isolationRejected, Error: p.said.message})
-	if !p.replayed {
-		d.offenders.add(&c, false)
-	}
+	d.offenders.add(&c, false)
 }
 
-// quarter sends a message of an earlier process in four parts. If the receiver rejects them all, it has had the
-// message: most series send on, so that all quarters hold samples that are not the newest any more. False: ctx ended.
-func (d *division) quarter(ctx context.Context, v verdict) bool {
+// quarter sends a message again in four parts. The receiver found it late, and an earlier process may have delivered
+// it. If all quarters are late, the receiver has it: most series go on, so each quarter holds a sample that is no
+// longer the newest of its series. False: ctx ended.
+func (d *division) quarter(ctx context.Context, p part, v verdict) bool {
 	c, err := parseMessage(v.message)
-	quarters := []message{v.message}
-	verdicts := []verdict{v}
-	if err == nil && len(c.series) > 1 { // else it must not be repeated as it was
-		quarters, err = c.split(4)
-		verdicts = nil
-	}
-	if err != nil {
+	if err != nil || len(c.series) == 0 {
 		d.drop(damaged, v.samples)
 		return true
 	}
-	for _, m := range quarters[len(verdicts):] {
-		w := d.try(ctx, m)
-		if w.fate == interrupted {
-			return false
+	verdicts := []verdict{v}
+	if len(c.series) > 1 { // a single series must not be repeated as it was
+		quarters, err := c.split(4)
+		if err != nil {
+			d.drop(damaged, v.samples)
+			return true
 		}
-		d.charge(w)
-		verdicts = append(verdicts, w)
+		verdicts = nil
+		for _, m := range quarters {
+			w := d.try(ctx, m, 0)
+			if w.fate == interrupted {
+				return false
+			}
+			d.charge(w)
+			verdicts = append(verdicts, w)
+		}
 	}
-	had, samples := true, 0
+	hasAll, samples, lost := true, 0, 0
 	for _, w := range verdicts {
-		c := complaintOf(w.said)
-		had = had && w.fate == rejected && (c.late() || c == somethingElse)
+		hasAll = hasAll && w.fate == rejected && complaintOf(w.said).late()
 		samples += w.samples
+		lost += w.lost
 	}
-	if had {
-		d.delivered(samples, v.said)
-		d.endpoint.health.settle(samples)
+	if hasAll {
+		d.drop(unsupported, lost)
+		d.endpoint.health.settle(samples - lost)
+		d.delivered(samples-lost, v.said)
 		return true
 	}
 	for _, w := range verdicts {
 		if w.fate != settled {
-			d.divide(part{}, w)
+			d.divide(part{group: p.group}, w)
 		}
 	}
 	return true
 }
 
-// delivered counts samples of an earlier process that the receiver will not take again.
+// delivered counts samples of an earlier process that the receiver has already.
 func (s *sender) delivered(samples int, a answer) {
 	e := s.endpoint
 	e.metrics.delivered.Add(float64(samples))

@@ -108,14 +108,20 @@ func (e *endpoint) sendFamilies(ctx context.Context, s *settings, replaced <-cha
 		if a.err != nil && ctx.Err() != nil {
 			return
 		}
-		switch classify(a, circumstances{sent: v1, retryOnRateLimit: s.QueueConfig.RetryOnRateLimit}) {
+		out := classify(a, circumstances{sent: v1, retryOnRateLimit: s.QueueConfig.RetryOnRateLimit})
+		if out == retry || out == slowRetry {
+			e.health.mu.Lock()
+			e.askedForQuiet(s, a)
+			e.health.mu.Unlock()
+		}
+		switch out {
 		case accepted:
 			e.metrics.metadataAccepted.Add(float64(len(part)))
 			return
 		case retry:
-			pause(ctx, max(wait.wait(), retryAfter(a.header)), replaced)
+			pause(ctx, wait.wait(), replaced)
 		case slowRetry:
-			pause(ctx, max(slow.wait(), retryAfter(a.header)), replaced)
+			pause(ctx, slow.wait(), replaced)
 		default:
 			e.metrics.metadataRefused.Add(float64(len(part)))
 			e.health.mu.Lock()

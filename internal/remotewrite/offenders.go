@@ -1,49 +1,95 @@
 package remotewrite
 
 import (
+	"cmp"
 	"hash/maphash"
+	"slices"
 	"time"
 )
 
 const (
 	offenceTime  = 10 * time.Minute
-	maxOffenders = 2048 // of a lane: as many series as a request has by default
-	maxAlone     = 32   // more offenders of one message travel together
+	maxOffenders = 2048 // of a lane, and as many suspects: as many series as a request has by default
+	maxAlone     = 2    // offenders of one message that are sent alone; the others are sent together
 )
 
-// offenders are the series of one lane that a 1.0 receiver refused of late, and those that were not told from them
-// in time. They travel apart, so that a persistent offender costs one more request and not a search. The zero value
-// is empty. Owned by the lane's sender.
+// offenders are the series of one lane that a 1.0 receiver refused lately, and those that a search did not tell from
+// them in time. They travel apart: a message costs at most one request for what nobody suspects, one for suspects,
+// maxAlone for single offenders and one for all other offenders. The zero value is empty. Owned by the lane's sender.
 type offenders struct {
-	seed  maphash.Seed
-	known map[uint64]offence // by labels
+	seed     maphash.Seed
+	began    time.Time
+	known    map[uint64]offence // by labels
+	suspects int                // of known
 }
 
+// offence is what is known of a series. Times are since offenders.began.
 type offence struct {
-	until time.Time
-	found bool // refused alone; else only under suspicion
+	standing standing
+	refused  time.Duration // alone, the last time; means nothing of a suspect
+	tried    time.Duration // alone, the last time, whatever the answer
+	seen     time.Duration // in a message, the last time
 }
 
-// add remembers all series of a message.
-func (o *offenders) add(c *content, found bool) {
-	now := time.Now()
+type standing byte
+
+const (
+	suspect      standing = iota // was not told apart; forgotten when it arrives
+	refusedAlone                 // the last time that it was sent alone
+	recovering                   // arrived since it was refused; forgotten when it arrives offenceTime after that
+)
+
+func (o *offenders) now() time.Duration { return time.Since(o.began) }
+
+// add remembers all series of a message: refused alone, or not told apart.
+func (o *offenders) add(c *content, alone bool) {
 	if o.known == nil {
-		o.seed, o.known = maphash.MakeSeed(), map[uint64]offence{}
+		o.seed, o.began, o.known = maphash.MakeSeed(), time.Now(), map[uint64]offence{}
 	}
-	if len(o.known)+len(c.series) > maxOffenders {
-		o.expire(now)
+	now := o.now()
+	if o.full(alone, len(c.series)) {
+		o.forgetUnseen(now)
 	}
 	for i := range c.series {
 		key, ok := o.key(c, i)
-		before, again := o.known[key]
-		if ok && (again || len(o.known) < maxOffenders) {
-			o.known[key] = offence{until: now.Add(offenceTime), found: found || before.found}
+		by, again := o.known[key]
+		if !ok || !again && o.full(alone, 1) {
+			continue
 		}
+		by.seen = now
+		if alone {
+			by.standing, by.refused, by.tried = refusedAlone, now, now
+		}
+		o.put(key, by)
 	}
 }
 
-// clear takes the series of a message that has arrived off the suspicion. Those that were refused alone stay: who
-// offends at every other scrape would else cost a search each time.
+// full reports whether there is no room for more offenders, or suspects.
+func (o *offenders) full(offenders bool, more int) bool {
+	n := o.suspects
+	if offenders {
+		n = len(o.known) - o.suspects
+	}
+	return n+more > maxOffenders
+}
+
+func (o *offenders) put(key uint64, by offence) {
+	o.remove(key)
+	o.known[key] = by
+	if by.standing == suspect {
+		o.suspects++
+	}
+}
+
+func (o *offenders) remove(key uint64) {
+	if by, known := o.known[key]; known && by.standing == suspect {
+		o.suspects--
+	}
+	delete(o.known, key)
+}
+
+// clear notes that the series of a message have arrived. A series that was refused alone within offenceTime stays
+// apart: one that offends at every other scrape would otherwise cost a search each time.
 func (o *offenders) clear(m message) {
 	if len(o.known) == 0 {
 		return
@@ -52,17 +98,27 @@ func (o *offenders) clear(m message) {
 	if err != nil {
 		return
 	}
+	now := o.now()
 	for i := range c.series {
-		if key, ok := o.key(&c, i); ok && !o.known[key].found {
-			delete(o.known, key)
+		key, ok := o.key(&c, i)
+		by, is := o.known[key]
+		if !ok || !is {
+			continue
 		}
+		if by.standing == suspect || now-by.refused >= offenceTime {
+			o.remove(key)
+			continue
+		}
+		by.standing, by.tried = recovering, now
+		o.put(key, by)
 	}
 }
 
-func (o *offenders) expire(now time.Time) {
+// forgetUnseen forgets series that no message has had for offenceTime.
+func (o *offenders) forgetUnseen(now time.Duration) {
 	for key, by := range o.known {
-		if !now.Before(by.until) {
-			delete(o.known, key)
+		if now-by.seen >= offenceTime {
+			o.remove(key)
 		}
 	}
 }
@@ -79,62 +135,75 @@ func (o *offenders) key(c *content, i int) (key uint64, ok bool) {
 	return h.Sum64(), err == nil
 }
 
-// apart divides a message into what nobody suspects and, behind it, the offenders. None: all of it may travel whole.
+// look returns what is known of a series that a message has now.
+func (o *offenders) look(c *content, i int, now time.Duration) (by offence, known bool) {
+	key, ok := o.key(c, i)
+	if !ok {
+		return offence{}, false
+	}
+	if by, known = o.known[key]; !known {
+		return offence{}, false
+	}
+	if now-by.seen >= offenceTime {
+		o.remove(key)
+		return offence{}, false
+	}
+	by.seen = now
+	o.known[key] = by
+	return by, true
+}
+
+// apart divides a message into the series that nobody suspects, the suspects, and the offenders. None: all of it may
+// travel together.
 func (o *offenders) apart(m message) ([]part, error) {
 	if len(o.known) == 0 {
 		return nil, nil
 	}
-	o.expire(time.Now())
 	c, err := parseMessage(m)
 	if err != nil {
 		return nil, err
 	}
-	group := make([]byte, len(c.series)) // 0: good, 1: under suspicion, 2: found
-	var sizes [3]int
-	for i := range c.series {
-		if key, ok := o.key(&c, i); ok {
-			if by, is := o.known[key]; is && by.found {
-				group[i] = 2
-			} else if is {
-				group[i] = 1
-			}
-		}
-		sizes[group[i]]++
+	type found struct {
+		at    int // in c.series
+		tried time.Duration
 	}
-	if sizes[0] == len(c.series) {
+	groups := make([]group, len(c.series)) // by series
+	var bad []found
+	suspects := 0
+	now := o.now()
+	for i := range c.series {
+		switch by, known := o.look(&c, i, now); {
+		case !known:
+		case by.standing == refusedAlone:
+			bad = append(bad, found{i, by.tried})
+			groups[i] = offending
+		default:
+			suspects++
+			groups[i] = suspected
+		}
+	}
+	if len(bad)+suspects == 0 {
 		return nil, nil
 	}
+	slices.SortStableFunc(bad, func(a, b found) int { return cmp.Compare(a.tried, b.tried) })
+	alone := bad[:min(maxAlone, len(bad))]
+	isAlone := func(i int) bool { return slices.ContainsFunc(alone, func(x found) bool { return x.at == i }) }
 	var parts []part
-	for g := range byte(3) {
-		if sizes[g] == 0 {
-			continue
+	take := func(g group, keep func(i int) bool) {
+		m, e := c.subset(func(i int, _ int64) bool { return groups[i] == g && keep(i) })
+		if err == nil {
+			err = e
 		}
-		m, err := c.subset(func(i int, _ int64) bool { return group[i] == g })
-		if err != nil {
-			return nil, err
-		}
-		ms := []message{m}
-		if g == 2 && sizes[g] <= maxAlone {
-			if ms, err = singles(m); err != nil {
-				return nil, err
-			}
-		}
-		for _, m := range ms {
-			p := part{message: m}
-			if g > 0 {
-				p.stand = offender
-			}
-			parts = append(parts, p)
+		if m.samples > 0 {
+			parts = append(parts, part{message: m, group: g})
 		}
 	}
-	return parts, nil
-}
-
-// singles makes a message of each series of one.
-func singles(m message) ([]message, error) {
-	c, err := parseMessage(m)
-	if err != nil {
-		return nil, err
+	every := func(int) bool { return true }
+	take(unsuspected, every)
+	take(suspected, every)
+	take(offending, func(i int) bool { return !isAlone(i) })
+	for _, x := range alone {
+		take(offending, func(i int) bool { return i == x.at })
 	}
-	return c.split(len(c.series))
+	return parts, err
 }

@@ -59,6 +59,7 @@ type answer struct {
 	message string // the start of the body, for people
 	err     error  // no answer at all
 	took    time.Duration
+	unsent  bool // there was no connection: nothing of the body has left
 	// bodyInUse: the transport has not let go of the request's body yet.
 	bodyInUse bool
 }
@@ -74,6 +75,8 @@ type circumstances struct {
 func classify(a answer, c circumstances) outcome {
 	_, confirmed := written(a.header)
 	switch {
+	case a.err == nil && c.sent == v2 && c.unproven && !confirmed && a.vague():
+		return otherProtocol
 	case a.err != nil || a.status >= 500:
 		return retry
 	case a.status >= 200 && a.status < 300:
@@ -98,6 +101,17 @@ func classify(a answer, c circumstances) outcome {
 	default:
 		return refused
 	}
+}
+
+// vague reports whether the answer to 2.0 leaves open what is wrong. A gateway that does not know the content type of
+// 2.0, or a 1.0 receiver that cannot read the body, may answer so. A wrong path or a broken receiver may, too. So 1.0 is
+// tried with the same samples, and only its success turns the endpoint to 1.0.
+func (a answer) vague() bool {
+	switch a.status {
+	case http.StatusNotFound, http.StatusNotAcceptable, http.StatusUnprocessableEntity, http.StatusNotImplemented:
+		return true
+	}
+	return false
 }
 
 // answers names what an answer was, for a counter: statuses that mean something of their own, the classes of all

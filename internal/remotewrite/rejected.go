@@ -54,8 +54,9 @@ func complaintOf(a answer) complaint {
 	return somethingElse
 }
 
-// late tells that a receiver refuses a sample because it is not the newest: as it would one that it has already.
-func (c complaint) late() bool { return c == outOfOrder || c == duplicate || c == tooOldForIt }
+// late reports whether a receiver that has a sample already may refuse it so: it knows a newer sample of the series, or
+// another one of that time. One that finds a sample too old has not looked at its series.
+func (c complaint) late() bool { return c == outOfOrder || c == duplicate }
 
 // Rejection is what an endpoint refused for good, for people.
 type Rejection struct {

@@ -92,8 +92,8 @@ func TestOffendersAreBounded(t *testing.T) {
 		if err != nil || len(parts) != 2 || parts[0].samples != 2*maxOffenders || parts[1].samples != maxOffenders {
 			t.Fatalf("parts = %d, %v", len(parts), err)
 		}
-		if parts[0].stand != innocent || parts[1].stand != offender {
-			t.Errorf("stand = %d, %d", parts[0].stand, parts[1].stand)
+		if parts[0].group != unsuspected || parts[1].group != suspected {
+			t.Errorf("groups = %d, %d", parts[0].group, parts[1].group)
 		}
 		o.clear(m)
 	}

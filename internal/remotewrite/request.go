@@ -11,11 +11,11 @@ type message struct {
 	fragments      [][]byte
 	samples        int
 	oldest, newest int64
-	replayed       bool // an earlier process had it already: it may have arrived
+	mayHaveArrived bool // an earlier process may have sent it, and ended before the answer
 }
 
 func messageOf(r queue.Request) message {
-	m := message{samples: r.Samples, oldest: r.Oldest, newest: r.Newest, replayed: r.Replayed}
+	m := message{samples: r.Samples, oldest: r.Oldest, newest: r.Newest, mayHaveArrived: r.MayHaveArrived}
 	for _, rec := range r.Records {
 		m.fragments = append(m.fragments, rec.Data)
 	}
@@ -49,13 +49,13 @@ func (e *encoderV2) encode(m message) ([]byte, error) {
 
 // content is a message taken apart.
 type content struct {
-	symbols  [][]byte
-	series   [][]byte // each the body of a TimeSeries
-	replayed bool
+	symbols        [][]byte
+	series         [][]byte // each the body of a TimeSeries
+	mayHaveArrived bool     // as of the message
 }
 
 func parseMessage(m message) (c content, err error) {
-	c.replayed = m.replayed
+	c.mayHaveArrived = m.mayHaveArrived
 	fragments, err := new(unpacker).unpack(m)
 	if err != nil {
 		return content{}, err
@@ -116,7 +116,7 @@ func (c *content) eachLabel(i int, fn func(name, value []byte)) error {
 
 // subset makes a message of the series that keep wants, with only the symbols that they use.
 func (c *content) subset(keep func(i int, tsMillis int64) bool) (message, error) {
-	m := message{replayed: c.replayed}
+	m := message{mayHaveArrived: c.mayHaveArrived}
 	s := subsetter{content: c, refs: make([]uint32, len(c.symbols)), symbols: []byte{tagSymbol, 0}, next: 1}
 	for i, body := range c.series {
 		at, err := seriesTime(body)

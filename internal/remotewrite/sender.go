@@ -15,7 +15,8 @@ type sender struct {
 	encoders *encoders // the endpoint's
 
 	offenders offenders
-	thrift    int // searches for bad series in a row that found nothing good
+	searching searchTime
+	fruitless int // searches for bad series in a row that found nothing good
 }
 
 // run delivers until ctx ends; after stopping it goes on until its lane is empty.
@@ -40,6 +41,7 @@ func (s *sender) run(ctx context.Context, stopping <-chan struct{}) {
 				e.blocks.put(rec.Data)
 			}
 			e.health.settle(-r.Samples)
+			e.taken.Add(int64(r.Samples))
 			continue
 		}
 		if closing || s.lane.gone.Load() {
@@ -82,7 +84,7 @@ func (s *sender) deliver(ctx context.Context, m message) bool {
 		return true
 	}
 	if parts == nil {
-		v := s.try(ctx, m)
+		v := s.try(ctx, m, s.endpoint.health.maxBody())
 		if v.fate == settled || v.fate == interrupted {
 			return v.fate == settled
 		}
@@ -98,9 +100,14 @@ type verdict struct {
 	fate
 	arrived  bool // settled by being accepted
 	message       // what is left of it: sample_age_limit may have taken some
-	protocol protocol
-	lost     int // of its samples, that the protocol cannot carry
+	lost     int  // of its samples, that the protocol cannot carry
+	settings *settings
+	bytes    int // of the body that was sent last
 	said     answer
+
+	// unsent: its body is larger than one that was refused as too large, and it should be sent in so many pieces.
+	unsent bool
+	pieces int
 }
 
 type fate int
@@ -112,17 +119,19 @@ const (
 	rejected // a 1.0 receiver took nothing of it
 )
 
-// try sends a message, again and again if need be, until the endpoint has taken or refused it. What is too large or
-// rejected is not counted: its parts have yet to be tried.
-func (s *sender) try(ctx context.Context, m message) verdict {
+// try sends a message, again and again if need be, until the endpoint has taken or refused it. A message that is too
+// large or rejected is not counted: its parts are tried next. A message whose body exceeds maxBody is not sent; 0: no
+// body is too large.
+func (s *sender) try(ctx context.Context, m message, maxBody int) verdict {
 	e := s.endpoint
 	var fast, slow backoff
-	var turned [3]bool // by protocol: the endpoint asked for the other one instead
-	var by *settings   // to which these belong
+	var turned [3]bool   // by protocol: the endpoint asked for the other one instead
+	var instead protocol // tried after a vague answer to 2.0, without a turn; 0: health chooses
+	var by *settings     // to which these belong
 	for attempt := 0; ctx.Err() == nil; {
 		cfg, replaced := e.current()
 		if cfg != by {
-			by, turned, fast, slow = cfg, [3]bool{}, backoff{}, backoff{}
+			by, turned, instead, fast, slow = cfg, [3]bool{}, 0, backoff{}, backoff{}
 		}
 		if quiet := e.health.quiet(); quiet > 0 {
 			if !pause(ctx, quiet, replaced) {
@@ -134,7 +143,10 @@ func (s *sender) try(ctx context.Context, m message) verdict {
 		if m, left = s.dropOld(m, time.Duration(cfg.QueueConfig.SampleAgeLimit)); !left {
 			return verdict{}
 		}
-		p, unproven := e.health.choose(cfg)
+		p, unproven := instead, false
+		if instead == 0 {
+			p, unproven = e.health.choose(cfg)
+		}
 		if e.settings.Load() != cfg {
 			continue // the choice may be for newer ones
 		}
@@ -147,6 +159,12 @@ func (s *sender) try(ctx context.Context, m message) verdict {
 			s.drop(unsupported, lost)
 			return verdict{}
 		}
+		probe := unproven && p == v2
+		if maxBody > 0 && len(body) > maxBody && m.samples > 1 && !probe {
+			s.encoders.putBody(body)
+			return verdict{fate: tooLarge, message: m, unsent: true, pieces: (len(body)-1)/maxBody + 1}
+		}
+		bytes := len(body)
 		a := s.post(ctx, cfg, body, p, attempt)
 		attempt++
 		if a.err != nil && ctx.Err() != nil {
@@ -158,18 +176,29 @@ func (s *sender) try(ctx context.Context, m message) verdict {
 		}
 		e.metrics.requests[out].Inc()
 		e.metrics.answers[a.kind()].Inc()
-		v := verdict{message: m, protocol: p, lost: lost, said: a}
+		if out != retry && out != slowRetry {
+			e.waited.Add(int64(a.took))
+		}
+		v := verdict{message: m, lost: lost, settings: cfg, bytes: bytes, said: a}
 		switch out {
 		case accepted:
+			if instead == v1 {
+				e.turn(cfg, v2)
+			}
 			s.accept(cfg, m, p, lost, a)
 			v.arrived = true
 			return v
 		case otherProtocol:
-			if !turned[p.other()] && e.turn(cfg, p) {
-				turned[p] = true
+			turned[p] = true
+			switch {
+			case turned[p.other()]: // the endpoint takes neither
+			case a.vague():
+				instead = v1
+				continue
+			case e.turn(cfg, p):
 				continue // the same samples at once, the other way
 			}
-			s.refuse(m, p, lost, a, out)
+			s.refuse(cfg, m, p, lost, a, out)
 			return v
 		case split:
 			v.fate = tooLarge
@@ -178,8 +207,11 @@ func (s *sender) try(ctx context.Context, m message) verdict {
 			v.fate = rejected
 			return v
 		case refused:
-			s.refuse(m, p, lost, a, out)
+			s.refuse(cfg, m, p, lost, a, out)
 			return v
+		}
+		if instead != 0 {
+			turned, instead = [3]bool{}, 0
 		}
 		e.failed(cfg, out, a)
 		e.metrics.retries.Inc()
@@ -213,7 +245,9 @@ func (s *sender) post(ctx context.Context, cfg *settings, body []byte, p protoco
 	if !a.bodyInUse {
 		s.encoders.putBody(body)
 	}
-	s.endpoint.metrics.bytes.Add(float64(len(body)))
+	if !a.unsent {
+		s.endpoint.metrics.bytes.Add(float64(len(body)))
+	}
 	s.endpoint.metrics.duration.Observe(a.took.Seconds())
 	return a
 }
@@ -231,18 +265,18 @@ func (s *sender) accept(cfg *settings, m message, p protocol, lost int, a answer
 	e.metrics.accepted.Add(float64(arrived))
 	e.metrics.drop(unsupported, lost)
 	e.health.settle(m.samples)
-	e.waited.Add(int64(a.took))
-	e.taken.Add(int64(m.samples))
-	e.succeeded(cfg, p, m.newest)
+	e.succeeded(cfg, p, arrived, m.newest)
 }
 
-// refuse counts what the endpoint will never take, and what of it a 2.0 receiver has written nevertheless.
-func (s *sender) refuse(m message, p protocol, lost int, a answer, out outcome) {
+// refuse counts what the endpoint will never take. A 2.0 receiver may have written the rest of the request: then the
+// request is a success for all but the samples that are missing.
+func (s *sender) refuse(cfg *settings, m message, p protocol, lost int, a answer, out outcome) {
 	e := s.endpoint
 	left := m.samples - lost
 	if n, confirmed := written(a.header); p == v2 && confirmed && out == refused {
 		n = min(n, left)
 		e.metrics.accepted.Add(float64(n))
+		e.succeeded(cfg, p, n, m.newest)
 		left -= n
 	}
 	e.metrics.drop(unsupported, lost)
@@ -250,11 +284,14 @@ func (s *sender) refuse(m message, p protocol, lost int, a answer, out outcome) 
 	s.refuseRest(m, p, left, a, out)
 }
 
-// refuseRest counts samples that a receiver has not written, and says so. What an earlier process may have
-// delivered, and a 2.0 receiver finds late, it has had.
+// refuseRest counts samples that a receiver has not written, and says so. A 2.0 receiver that finds samples late which
+// an earlier process may have delivered has them already.
 func (s *sender) refuseRest(m message, p protocol, samples int, a answer, out outcome) {
+	if samples == 0 {
+		return
+	}
 	c := complaintOf(a)
-	if m.replayed && p == v2 && a.status == http.StatusBadRequest && c.late() {
+	if m.mayHaveArrived && p == v2 && a.status == http.StatusBadRequest && c.late() {
 		s.delivered(samples, a)
 		return
 	}

@@ -1,11 +1,16 @@
 package remotewrite
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/model"
 )
 
@@ -217,6 +222,105 @@ func TestRefusedSamplesAreCounted(t *testing.T) {
 	}
 }
 
+// TestPartlyWrittenIsSuccess: a 2.0 receiver that refuses one sample of each request has written the others.
+func TestPartlyWrittenIsSuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, endpointConfig("a"))
+		r := w.receivers["a"]
+		n, of20 := 0, 0
+		r.set(func(_ *receiver, p protocol, samples int) answer {
+			n++
+			if p == v2 {
+				of20++
+			}
+			if n == 50 {
+				return status(400) // of a proxy
+			}
+			return partly(400, samples-1)
+		})
+		w.run()
+		pod := w.target("pod-1", 10)
+		for range 100 {
+			w.append(w.scrape(pod, nowMillis()))
+			time.Sleep(10 * time.Second)
+		}
+		s := w.writers.Status()[0]
+		highest := testutil.ToFloat64(w.writers.metrics.highest.WithLabelValues("a"))
+		w.stop()
+		if of20 != 100 || s.Protocol != "2.0" {
+			t.Errorf("requests of 2.0 = %d, protocol %s; want 100, 2.0: the receiver has shown that it knows it", of20, s.Protocol)
+		}
+		if age := time.Since(s.LastSuccess); age > 10*time.Second || time.Since(time.UnixMilli(int64(1000*highest))) > 20*time.Second {
+			t.Errorf("last success %v ago, highest accepted %v", age, highest)
+		}
+		if a, lost := w.acceptedCount("a"), w.dropped("a", refusedSample); a != 99*9 || lost != 99+10 {
+			t.Errorf("accepted %d, refused %d", a, lost)
+		}
+	})
+}
+
+// TestNothingWrittenIsProof: an answer with Written headers shows that the receiver knows 2.0, but is no success.
+func TestNothingWrittenIsProof(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, endpointConfig("a"))
+		n := 0
+		w.receivers["a"].set(func(*receiver, protocol, int) answer {
+			if n++; n == 1 {
+				return partly(400, 0)
+			}
+			return status(400)
+		})
+		w.run()
+		pod := w.target("pod-1", 10)
+		for range 2 {
+			w.append(w.scrape(pod, nowMillis()))
+			time.Sleep(10 * time.Second)
+		}
+		s := w.writers.Status()[0]
+		w.stop()
+		if s.Protocol != "2.0" || !s.LastSuccess.IsZero() || n != 2 {
+			t.Errorf("protocol %s, last success %v after %d requests; want 2.0, none, 2", s.Protocol, s.LastSuccess, n)
+		}
+	})
+}
+
+// TestPartlyWrittenNeedsLanes: a slow endpoint gets as many lanes for such answers as for whole successes.
+func TestPartlyWrittenNeedsLanes(t *testing.T) {
+	var lanes []int
+	for _, missing := range []int{0, 1} {
+		synctest.Test(t, func(t *testing.T) {
+			ec := endpointConfig("a")
+			ec.QueueConfig.MaxSamplesPerSend, ec.QueueConfig.MaxShards = 100, 12
+			w := newWorld(t, ec)
+			r := w.receivers["a"]
+			r.delay = 5 * time.Second
+			r.set(func(_ *receiver, p protocol, n int) answer {
+				if missing == 0 {
+					return fine(p, n)
+				}
+				return partly(400, n-missing)
+			})
+			w.run()
+			var pods []target
+			for i := range 20 {
+				pods = append(pods, w.target(fmt.Sprint("pod-", i), 100))
+			}
+			for range 60 { // ten minutes
+				for _, pod := range pods {
+					w.append(w.scrape(pod, nowMillis()))
+				}
+				time.Sleep(10 * time.Second)
+			}
+			s := w.writers.Status()[0]
+			w.stop()
+			lanes = append(lanes, s.Lanes)
+		})
+	}
+	if lanes[0] != 12 || lanes[1] != 12 {
+		t.Errorf("lanes = %d (all written, a sample missing); want 12 of both", lanes)
+	}
+}
+
 func partly(code, samples int) answer {
 	a := fine(v2, samples)
 	a.status = code
@@ -265,6 +369,65 @@ func TestFallsBackWithTheSameSamples(t *testing.T) {
 					t.Errorf("protocol after the upgrade = %s, want 2.0", p)
 				}
 				w.conserved("a", 10+10*more)
+			})
+		})
+	}
+}
+
+// TestVagueAnswersTo20: an endpoint that never confirmed 2.0 answers it with a status that says little. 1.0 is tried at
+// once with the same samples. Only its success turns the endpoint to 1.0.
+func TestVagueAnswersTo20(t *testing.T) {
+	for _, code := range []int{404, 406, 422, 501} {
+		t.Run(fmt.Sprint(code, ", speaks 1.0"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, endpointConfig("a"))
+				r := w.receivers["a"]
+				tries := map[protocol]int{}
+				r.set(func(_ *receiver, p protocol, n int) answer {
+					tries[p]++
+					if p == v2 {
+						return status(code)
+					}
+					return fine(p, n)
+				})
+				w.run()
+				pod := w.target("pod-1", 10)
+				for range 10 {
+					w.append(w.scrape(pod, nowMillis()))
+					time.Sleep(10 * time.Second)
+				}
+				w.stop()
+				if r.total() != 100 || tries[v2] != 1 || tries[v1] != 10 {
+					t.Errorf("samples %d, tries %v; want 100, one of 2.0", r.total(), tries)
+				}
+				if p := w.writers.Status()[0].Protocol; p != "1.0" {
+					t.Errorf("protocol = %s, want 1.0", p)
+				}
+				w.conserved("a", 100)
+			})
+		})
+		t.Run(fmt.Sprint(code, ", whatever it is asked"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, endpointConfig("a"))
+				r := w.receivers["a"]
+				r.set(func(*receiver, protocol, int) answer { return status(code) })
+				w.run()
+				pod := w.target("pod-1", 10)
+				for range 6 {
+					w.append(w.scrape(pod, nowMillis()))
+					time.Sleep(10 * time.Second)
+				}
+				r.set(nil) // the path was wrong, and is right now
+				w.append(w.scrape(pod, nowMillis()))
+				time.Sleep(10 * time.Second)
+				w.stop()
+				if p := w.writers.Status()[0].Protocol; p != "2.0" {
+					t.Errorf("protocol = %s, want 2.0: no success of 1.0 was seen", p)
+				}
+				if lost := w.dropped("a", refusedSample); code != 501 && lost != 60 || code == 501 && lost != 0 {
+					t.Errorf("refused = %d", lost)
+				}
+				w.conserved("a", 70)
 			})
 		})
 	}
@@ -324,6 +487,150 @@ func TestTooLargeIsSentInHalves(t *testing.T) {
 				t.Errorf("refused = %d, want 8", n)
 			}
 		})
+	})
+}
+
+// TestSizeIsRemembered: after a 413 later requests are divided before they are sent. A limit that was raised is found
+// out, and a limit that stays costs a 413 now and then.
+func TestSizeIsRemembered(t *testing.T) {
+	negotiated := oneLane(v1, 2000)
+	negotiated.Negotiate = true
+	for name, ec := range map[string]EndpointConfig{"2.0": oneLane(v2, 2000), "1.0, negotiated": negotiated} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var limit, tooLarge, posts atomic.Int64
+				r := newReceiver(t)
+				limited := posterFunc(func(ctx context.Context, body []byte, p protocol, attempt int) answer {
+					if ec.Negotiate && p == v2 {
+						return status(415)
+					}
+					posts.Add(1)
+					if most := int(limit.Load()); most > 0 && len(body) > most {
+						tooLarge.Add(1)
+						return status(413)
+					}
+					return r.post(ctx, body, p, attempt)
+				})
+				f := newFeed(t, ec, limited, 1, 300)
+				f.run()
+				f.keepScraping(10*time.Second, time.Minute)
+				if n := posts.Swap(0); n != 6 {
+					t.Fatalf("requests of six scrapes = %d, want 6", n)
+				}
+				limit.Store(1000)
+				f.keepScraping(10*time.Second, 8*time.Minute)
+				if n := tooLarge.Swap(0); n == 0 || n > 20 {
+					t.Errorf("too large = %d of 48 scrapes, want at most 20", n)
+				}
+				each := posts.Load() / 48
+				f.keepScraping(10*time.Second, 30*time.Minute)
+				if n := tooLarge.Load(); n == 0 || n > 30 {
+					t.Errorf("too large in half an hour = %d, want a few", n)
+				}
+				limit.Store(0)
+				f.keepScraping(10*time.Second, 50*time.Minute)
+				posts.Store(0)
+				f.keepScraping(10*time.Second, time.Minute)
+				f.stop()
+				if n := posts.Load(); n != 6 || each <= 1 {
+					t.Errorf("requests of six scrapes without a limit = %d, want 6; with it a scrape took %d", n, each)
+				}
+				if r.total() != f.appended() || r.disorder != 0 {
+					t.Errorf("arrived %d, out of order %d; want %d, 0", r.total(), r.disorder, f.appended())
+				}
+				f.conserved("a", f.appended())
+			})
+		})
+	}
+}
+
+// TestSizeIsNotLearnedFromRefusals: an endpoint that answers 413 to everything has no limit that fits.
+func TestSizeIsNotLearnedFromRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oneLane(v2, 100))
+		r := w.receivers["a"]
+		r.set(func(*receiver, protocol, int) answer { return status(413) })
+		w.run()
+		pod := w.target("pod-1", 16)
+		w.append(w.scrape(pod, nowMillis()))
+		time.Sleep(10 * time.Second)
+		r.set(nil)
+		before := r.tried()
+		w.append(w.scrape(pod, nowMillis()))
+		time.Sleep(10 * time.Second)
+		w.stop()
+		if n := r.tried() - before; n != 1 {
+			t.Errorf("requests of a scrape when all is well = %d, want 1", n)
+		}
+		w.conserved("a", 32)
+	})
+}
+
+type posterFunc func(ctx context.Context, body []byte, p protocol, attempt int) answer
+
+func (f posterFunc) post(ctx context.Context, body []byte, p protocol, attempt int) answer {
+	return f(ctx, body, p, attempt)
+}
+
+func (f posterFunc) close() {}
+
+// TestDamagedAndTooLargeIsCounted: a message that is too large, and cannot be divided since it cannot be read.
+func TestDamagedAndTooLargeIsCounted(t *testing.T) {
+	w := newWorld(t, explicit(endpointConfig("a"), v2))
+	e := (*w.writers.endpoints.Load())[0]
+	e.settings.Load().client = posterFunc(func(context.Context, []byte, protocol, int) answer { return status(413) })
+	s := &sender{endpoint: e, lane: e.all()[0], encoders: &e.encoders}
+	for name, fragment := range map[string][]byte{
+		"cannot be read": appendPacked(nil, []byte{0xff, 0xff, 0xff}, []byte{0xff, 0xff}),
+		"has no series":  appendPacked(nil, []byte{tagSymbol, 0}, nil),
+	} {
+		before := w.dropped("a", damaged)
+		if !s.deliver(t.Context(), message{fragments: [][]byte{fragment}, samples: 10, oldest: 1, newest: 2}) {
+			t.Errorf("%s: deliver gave up", name)
+		}
+		if n := w.dropped("a", damaged) - before; n != 10 {
+			t.Errorf("%s: damaged = %d, want 10", name, n)
+		}
+	}
+}
+
+// TestLongestRetryAfterCounts: lanes that are told different times leave the endpoint alone for the longest, and so do
+// requests with metadata.
+func TestLongestRetryAfterCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, explicit(endpointConfig("a"), v1))
+		e := (*w.writers.endpoints.Load())[0]
+		s, replaced := e.current()
+		busy := func(seconds string) answer {
+			return answer{status: 429, header: http.Header{"Retry-After": {seconds}}}
+		}
+		e.failed(s, retry, busy("120"))
+		e.failed(s, retry, busy("1"))
+		if quiet := e.health.quiet(); quiet != 2*time.Minute {
+			t.Errorf("quiet for %v, want 2m", quiet)
+		}
+		time.Sleep(2 * time.Minute)
+		posts := 0
+		s.client = posterFunc(func(context.Context, []byte, protocol, int) answer {
+			if posts++; posts == 1 {
+				return busy("90")
+			}
+			return fine(v1, 0)
+		})
+		began := time.Now()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			e.sendFamilies(t.Context(), s, replaced, []family{{name: "x", typ: model.MetricTypeCounter}})
+		}()
+		synctest.Wait()
+		if quiet := e.health.quiet(); quiet != 90*time.Second {
+			t.Errorf("lanes are quiet for %v, want 1m30s: metadata was told so", quiet)
+		}
+		<-done
+		if took := time.Since(began); posts != 2 || took != 90*time.Second {
+			t.Errorf("%d posts of metadata in %v", posts, took)
+		}
 	})
 }
 
