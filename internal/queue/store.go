@@ -89,8 +89,8 @@ func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
 	if err := errors.Join(append(cfg.impossible(), checkIdentity(identity))...); err != nil {
 		return nil, err
 	}
-	if lanes < 1 || lanes > maxLanes {
-		return nil, fmt.Errorf("queue %s: %d lanes, 1 to %d are possible", identity, lanes, maxLanes)
+	if lanes < 1 || lanes > MaxLanes {
+		return nil, fmt.Errorf("queue %s: %d lanes, 1 to %d are possible", identity, lanes, MaxLanes)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -33,10 +33,11 @@ type Config struct {
 // everything.
 const minLanes = 4
 
-// lanes is how many lanes the endpoint should have.
-func (c EndpointConfig) lanes() int {
-	return max(1, min(max(c.QueueConfig.MinShards, minLanes), c.QueueConfig.MaxShards))
-}
+// lanes is the number of lanes that the endpoint starts with and never goes below.
+func (c EndpointConfig) lanes() int { return min(max(c.QueueConfig.MinShards, minLanes), c.maxLanes()) }
+
+// maxLanes is the largest number of lanes that the endpoint may have.
+func (c EndpointConfig) maxLanes() int { return max(1, min(c.QueueConfig.MaxShards, queue.MaxLanes)) }
 
 // label names the endpoint in metrics and logs.
 func (c EndpointConfig) label() string {

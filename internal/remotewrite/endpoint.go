@@ -58,9 +58,7 @@ func newEndpoint(label, identity string, s *settings, lanes int, log *zap.Logger
 		all[i] = newLane(i)
 	}
 	e.lanes.Store(&all)
-	e.settings.Store(s)
-	e.health.reset(s)
-	e.metrics.protocol.Set(float64(e.health.protocol))
+	e.use(s)
 	return e
 }
 
@@ -190,8 +188,7 @@ func (e *endpoint) appendLooseTo(l *lane, s *settings, v series.View, target ser
 
 // reconfigure goes on under new settings; the backlog stays.
 func (e *endpoint) reconfigure(s *settings) {
-	old := e.settings.Swap(s)
-	e.metrics.protocol.Set(float64(e.health.reset(s)))
+	old := e.use(s)
 	e.life.Lock()
 	close(e.replaced)
 	e.replaced = make(chan struct{})
@@ -202,6 +199,16 @@ func (e *endpoint) reconfigure(s *settings) {
 	default:
 	}
 	old.client.close()
+}
+
+// use puts settings into force, together with the protocol that they begin with: a request made under them must not
+// take the protocol of the settings before.
+func (e *endpoint) use(s *settings) (old *settings) {
+	e.health.mu.Lock()
+	defer e.health.mu.Unlock()
+	e.health.reset(s)
+	e.metrics.protocol.Set(float64(e.health.protocol))
+	return e.settings.Swap(s)
 }
 
 // current returns the settings and what tells that they were replaced.
@@ -277,7 +284,7 @@ func (e *endpoint) serve(ctx context.Context, start func([]*lane)) {
 			return
 		case <-e.resettled:
 			s := e.settings.Load()
-			start(e.resize(max(s.lanes(), min(len(e.all()), s.QueueConfig.MaxShards))))
+			start(e.resize(max(s.lanes(), min(len(e.all()), s.maxLanes()))))
 		case <-tick.C:
 			start(e.resize(e.outgrown(&g)))
 		}

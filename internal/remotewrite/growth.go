@@ -55,7 +55,7 @@ func (e *endpoint) outgrown(g *growth) int {
 	s := e.settings.Load()
 	lanes := len(e.all())
 	is := load{waited: time.Duration(e.waited.Load()), taken: int(e.taken.Load()), waiting: e.queue.Stats().Samples}
-	return g.next(time.Now(), lanes, s.QueueConfig.MaxShards, is, lanes*s.QueueConfig.MaxSamplesPerSend)
+	return g.next(time.Now(), lanes, s.maxLanes(), is, lanes*s.QueueConfig.MaxSamplesPerSend)
 }
 
 // resize gives the endpoint so many lanes, and returns the new ones, which have no sender yet. What is queued is

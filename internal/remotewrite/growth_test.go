@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 )
 
 // TestSlowReceiverGetsMoreLanes: a receiver that takes five seconds for each request gets as many at once as it needs
@@ -118,5 +120,27 @@ func TestGrowthLeavesAFastEndpointAlone(t *testing.T) {
 	much := load{waited: time.Hour, taken: 1, waiting: 1 << 20}
 	if got := (&growth{lanes: 40, at: now}).next(now.Add(time.Second), 40, 50, much, 1); got != 50 {
 		t.Errorf("%d lanes, want max_shards", got)
+	}
+}
+
+// TestMoreLanesThanAQueueCanHave: the configuration refuses such a min_shards, and an endpoint that is given one works
+// with as many lanes as its queue has.
+func TestMoreLanesThanAQueueCanHave(t *testing.T) {
+	w := newWorld(t, endpointConfig("a"))
+	e := (*w.writers.endpoints.Load())[0]
+	ec := endpointConfig("a")
+	ec.QueueConfig.MinShards, ec.QueueConfig.MaxShards = 5000, 10_000
+	w.cfg.Endpoints = []EndpointConfig{ec}
+	w.apply()
+	e.resize(e.settings.Load().lanes())
+	for i := range 200 {
+		w.append(w.scrape(w.target(fmt.Sprint("pod-", i), 1), nowMillis()))
+	}
+	if lanes, waiting := len(e.all()), e.queue.Stats().Samples; lanes != queue.MaxLanes || waiting != 200 {
+		t.Errorf("%d lanes and %d samples, want %d and 200", lanes, waiting, queue.MaxLanes)
+	}
+	much := load{waited: 5000 * time.Hour, taken: 1, waiting: 1 << 20}
+	if got := (&growth{lanes: queue.MaxLanes, at: time.Now()}).next(time.Now().Add(time.Second), queue.MaxLanes, ec.maxLanes(), much, 1); got != queue.MaxLanes {
+		t.Errorf("%d lanes, want %d", got, queue.MaxLanes)
 	}
 }
