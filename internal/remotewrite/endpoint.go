@@ -24,8 +24,8 @@ type endpoint struct {
 	table    *series.Table
 	durable  bool // the queue outlives the process
 	blocks   blocks
-	waited   atomic.Int64 // nanoseconds, for answers to requests that were accepted
-	taken    atomic.Int64 // samples of these requests
+	taken    atomic.Int64 // samples of requests that were accepted
+	desired  atomic.Int64 // lanes that the load asks for
 
 	shape     sync.RWMutex // held for reading by who appends, for writing while the number of lanes changes
 	lanes     atomic.Pointer[[]*lane]
@@ -58,6 +58,7 @@ func newEndpoint(label, identity string, s *settings, lanes int, log *zap.Logger
 		all[i] = newLane(i)
 	}
 	e.lanes.Store(&all)
+	e.desired.Store(int64(lanes))
 	e.use(s)
 	return e
 }
@@ -286,7 +287,7 @@ func (e *endpoint) serve(ctx context.Context, start func([]*lane)) {
 			s := e.settings.Load()
 			start(e.resize(max(s.lanes(), min(len(e.all()), s.maxLanes()))))
 		case <-tick.C:
-			start(e.resize(e.outgrown(&g)))
+			start(e.resize(e.wantedLanes(&g)))
 		}
 	}
 }

@@ -20,6 +20,8 @@ type lane struct {
 	gone  atomic.Bool   // the endpoint has fewer lanes now: its sender ends
 	ended chan struct{} // closed when its sender has
 
+	waited atomic.Int64 // nanoseconds, for answers to requests that were accepted
+
 	// before is ended of the lane that had this index before and went; nil: none did. The queue knows a reader by its
 	// index, so there is one at a time.
 	before <-chan struct{}

@@ -239,7 +239,7 @@ func (s *sender) accept(cfg *settings, m message, p protocol, lost int, a answer
 	e.metrics.accepted.Add(float64(arrived))
 	e.metrics.drop(unsupported, lost)
 	e.health.settle(m.samples)
-	e.waited.Add(int64(a.took))
+	s.lane.waited.Add(int64(a.took))
 	e.taken.Add(int64(m.samples))
 	e.succeeded(cfg, p, m.newest)
 }
