@@ -75,7 +75,7 @@ func TestLanesShrink(t *testing.T) {
 		t.Run(fmt.Sprintf("stored=%v", stored), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ec := endpointConfig("a")
-				ec.QueueConfig.MaxSamplesPerSend = 100
+				ec.QueueConfig.MaxSamplesPerSend = 10
 				var store *queue.Store
 				if stored {
 					store = openStore(t, t.TempDir())
@@ -89,8 +89,8 @@ func TestLanesShrink(t *testing.T) {
 				scrapes := func(n int) (most int) {
 					for range n {
 						for i := range 40 {
-							w.append(w.scrape(w.target(fmt.Sprintf("pod-%d", i), 100), nowMillis()))
-							sent += 100
+							w.append(w.scrape(w.target(fmt.Sprintf("pod-%d", i), 10), nowMillis()))
+							sent += 10
 						}
 						pass(10 * time.Second)
 						most = max(most, len(e.all()))
@@ -152,7 +152,7 @@ func changeLanes(t *testing.T, chance *rand.Rand) {
 		return ec
 	}
 	var store *queue.Store
-	if chance.IntN(2) == 0 {
+	if chance.IntN(4) == 0 {
 		store = openStore(t, t.TempDir())
 		defer closeStore(t, store)
 	}
@@ -182,7 +182,7 @@ func changeLanes(t *testing.T, chance *rand.Rand) {
 	}
 	w.run()
 	sent := 0
-	for range 60 {
+	for range 40 {
 		var steps []int
 		r.mu.Lock() // chance belongs to its holder
 		for range 3 {
