@@ -2,6 +2,7 @@ package remotewrite
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"reflect"
 	"time"
@@ -116,4 +117,15 @@ func (s *settings) same(o *settings) bool {
 		return s.Name == o.Name
 	}
 	return s.identity() == o.identity()
+}
+
+// sameReceiver tells that o sends to the receiver of s, and for the same tenant as far as that shows.
+func (s *settings) sameReceiver(o *settings) bool {
+	user := func(s *settings) string {
+		if auth := s.HTTPClientConfig.BasicAuth; auth != nil {
+			return auth.Username + "\n" + auth.UsernameFile
+		}
+		return ""
+	}
+	return s.redactedURL() == o.redactedURL() && maps.Equal(s.Headers, o.Headers) && user(s) == user(o)
 }

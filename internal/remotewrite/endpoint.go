@@ -202,6 +202,14 @@ func (e *endpoint) reconfigure(s *settings) {
 	old.client.close()
 }
 
+// logName tells under which name a renamed endpoint is found in metrics and logs.
+func (e *endpoint) logName(next *settings) {
+	if next.Name != e.settings.Load().Name {
+		e.log.Info("remote write endpoint has another name and keeps its backlog; metrics and logs have the label before until a restart",
+			zap.String("name", next.Name))
+	}
+}
+
 // use puts settings into force, together with the protocol that they begin with: a request made under them must not
 // take the protocol of the settings before.
 func (e *endpoint) use(s *settings) (old *settings) {

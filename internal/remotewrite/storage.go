@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -65,12 +66,16 @@ func (c EndpointConfig) identity() string {
 	if c.Name != "" {
 		return namedPrefix + readable(c.Name) + digest(c.Name)
 	}
-	u := c.redactedURL()
+	return c.unnamedIdentity()
+}
+
+// unnamedIdentity is the identity that the endpoint has without a name.
+func (c EndpointConfig) unnamedIdentity() string {
 	host := ""
 	if c.URL != nil && c.URL.URL != nil {
 		host = c.URL.Host
 	}
-	return unnamedPrefix + readable(host) + digest(u)
+	return unnamedPrefix + readable(host) + digest(c.redactedURL())
 }
 
 func digest(s string) string {
@@ -93,11 +98,24 @@ func readable(s string) string {
 	return clean
 }
 
-// adopt gives the backlog of an unnamed endpoint whose URL changed to its successor, if there is no doubt: exactly
-// one has gone, and exactly one is new.
-func (s *storage) adopt(wanted []string) error {
+// names lists the identities of the queues that there are. In memory none is in the way of another.
+func (s *storage) names() []string {
 	if s.store == nil {
 		return nil
+	}
+	names, _ := s.store.Names() // a name that is taken nevertheless is refused
+	return names
+}
+
+// adopt gives the backlogs of endpoints that have another name or URL since the process before to their successors, if there
+// is no doubt. An endpoint that has a name now gets that of the unnamed one of its URL. An unnamed one gets that of another
+// unnamed one if that is the only one that is gone, and itself the only one that is new.
+func (s *storage) adopt(endpoints []EndpointConfig, wanted []string) error {
+	if s.store == nil {
+		return nil
+	}
+	if err := s.adoptNamed(endpoints, wanted); err != nil {
+		return err
 	}
 	there, err := s.store.Names()
 	if err != nil {
@@ -121,6 +139,41 @@ func (s *storage) adopt(wanted []string) error {
 	s.log.Info("remote write endpoint goes on with the queue of one whose URL is gone",
 		zap.String("from", gone[0]), zap.String("to", fresh[0]))
 	return nil
+}
+
+// adoptNamed gives endpoints that have a name the backlogs of unnamed ones of their URL, in the order of the entries.
+func (s *storage) adoptNamed(endpoints []EndpointConfig, wanted []string) error {
+	there, err := s.store.Names()
+	if err != nil {
+		return err
+	}
+	for i, ec := range endpoints {
+		if ec.Name == "" || slices.Contains(there, wanted[i]) {
+			continue
+		}
+		unnamed := ec.unnamedIdentity()
+		at := slices.IndexFunc(there, func(name string) bool { return isNumbered(name, unnamed) && !slices.Contains(wanted, name) })
+		if at < 0 {
+			continue
+		}
+		if err := s.store.Rename(there[at], wanted[i]); err != nil {
+			return err
+		}
+		s.log.Info("remote write endpoint that has a name now goes on with the queue of its URL",
+			zap.String("from", there[at]), zap.String("to", wanted[i]))
+		there = slices.Delete(there, at, at+1)
+	}
+	return nil
+}
+
+// isNumbered tells that name is an identity, or that of a second endpoint that would have it.
+func isNumbered(name, identity string) bool {
+	rest, ok := strings.CutPrefix(name, identity)
+	if number, more := strings.CutPrefix(rest, "-"); ok && more {
+		_, err := strconv.Atoi(number)
+		return err == nil
+	}
+	return ok && rest == ""
 }
 
 // sweep ends the orphans that are too old, counts what is lost with them, and reports the rest: by a log line if

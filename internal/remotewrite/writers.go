@@ -78,9 +78,9 @@ func (w *Writers) Append(b *series.Batch) error {
 	return nil
 }
 
-// Apply makes the endpoints what cfg says. Unchanged ones are not touched; one that kept its name or, without one, its
-// URL but for the query, goes on with its backlog under the new settings, and so does the only one that is new after
-// the only one that is gone; a removed one is flushed for at most the flush deadline. On an error nothing has changed.
+// Apply makes the endpoints what cfg says. Unchanged ones are not touched. One that kept its name or its URL, but for the
+// query, goes on with its backlog under the new settings. So does the only unnamed one that is new after the only one that
+// is gone. A removed one is flushed for at most the flush deadline. On an error nothing has changed.
 func (w *Writers) Apply(cfg Config) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -92,7 +92,7 @@ func (w *Writers) Apply(cfg Config) error {
 	}
 	identities := identities(cfg.Endpoints)
 	if !w.adopted {
-		if err := w.storage.adopt(identities); err != nil {
+		if err := w.storage.adopt(cfg.Endpoints, identities); err != nil {
 			return err
 		}
 	}
@@ -104,6 +104,7 @@ func (w *Writers) Apply(cfg Config) error {
 	next := make([]*endpoint, 0, len(steps))
 	for _, s := range steps {
 		if s.replace != nil {
+			s.endpoint.logName(s.replace)
 			s.endpoint.reconfigure(s.replace)
 		}
 		next = append(next, s.endpoint)
@@ -140,8 +141,8 @@ type step struct {
 	fresh    bool
 }
 
-// plan pairs the wanted endpoints with the current ones: by equal settings first, then by name or URL, then the only
-// unnamed ones that are left. It opens the new ones.
+// plan pairs the wanted endpoints with the current ones: by equal settings first, then by name or, without one, by URL, then by
+// URL whatever their names, then the only unnamed ones that are left. It opens the new ones.
 func (w *Writers) plan(cfg Config, identities []string, current []*endpoint) (steps []step, gone []*endpoint, err error) {
 	wanted := make([]*settings, len(cfg.Endpoints))
 	for i, ec := range cfg.Endpoints {
@@ -167,7 +168,7 @@ func (w *Writers) plan(cfg Config, identities []string, current []*endpoint) (st
 			return steps, nil, err
 		}
 	}
-	restore = w.rename(steps, identities)
+	restore = w.rename(steps, gone, identities)
 	labels := labelsOf(wanted)
 	for i, s := range wanted {
 		if steps[i].endpoint != nil {
@@ -182,33 +183,73 @@ func (w *Writers) plan(cfg Config, identities []string, current []*endpoint) (st
 	return steps, gone, nil
 }
 
-// rename gives the queues of endpoints that go on under another URL the identities that a restart will look for, and
-// returns what takes that back. What cannot be renamed keeps its identity until then.
-func (w *Writers) rename(steps []step, identities []string) (restore func()) {
-	var done []func()
+// move is a queue that gets another identity.
+type move struct {
+	endpoint *endpoint
+	to       string
+}
+
+// rename gives the queues of endpoints that go on under another name or URL the identities that a restart will look for, and
+// returns what takes that back. The queue of a removed endpoint makes way. A queue that cannot be renamed keeps its identity
+// until the restart.
+func (w *Writers) rename(steps []step, gone []*endpoint, identities []string) (restore func()) {
+	var moves []move
 	for i, s := range steps {
-		e := s.endpoint
-		if e == nil || e.identity == identities[i] {
-			continue
+		if e := s.endpoint; e != nil && e.identity != identities[i] {
+			moves = append(moves, move{e, identities[i]})
 		}
-		from, to := e.identity, identities[i]
-		w.vacate(to)
-		if err := w.storage.rename(from, to); err != nil {
-			e.log.Warn("remote write queue keeps the name of the URL before", zap.Error(err))
-			continue
+	}
+	held := func(identity string) bool {
+		return slices.ContainsFunc(moves, func(m move) bool { return m.endpoint.identity == identity })
+	}
+	for _, e := range slices.Concat(gone, w.retired) {
+		if slices.ContainsFunc(moves, func(m move) bool { return m.to == e.identity }) && !isClosed(e.ended) {
+			moves = append(moves, move{e, w.freeIdentity(e.identity, identities)})
 		}
-		e.identity = to
-		done = append(done, func() {
-			if w.storage.rename(to, from) == nil {
-				e.identity = from
-			}
-		})
+	}
+	var done []func()
+	for len(moves) > 0 {
+		at := slices.IndexFunc(moves, func(m move) bool { return !held(m.to) })
+		to := ""
+		if at >= 0 {
+			to = moves[at].to
+		} else { // in a circle: one steps aside
+			at, to = 0, w.freeIdentity(moves[0].to, identities)
+		}
+		e, from := moves[at].endpoint, moves[at].endpoint.identity
+		err := w.storage.rename(from, to)
+		if err == nil {
+			e.identity = to
+			done = append(done, func() {
+				if w.storage.rename(to, from) == nil {
+					e.identity = from
+				}
+			})
+		} else {
+			e.log.Warn("remote write queue keeps the name that it has", zap.Error(err))
+		}
+		if err != nil || to == moves[at].to {
+			moves = slices.Delete(moves, at, at+1)
+		}
 	}
 	return func() {
 		for _, back := range slices.Backward(done) {
 			back()
 		}
 	}
+}
+
+// freeIdentity makes an identity from another one that no queue has and no endpoint is wanted under.
+func (w *Writers) freeIdentity(identity string, wanted []string) string {
+	taken := slices.Concat(wanted, w.storage.names())
+	for _, e := range slices.Concat(*w.endpoints.Load(), w.retired) {
+		taken = append(taken, e.identity)
+	}
+	free := ""
+	for n := 2; free == "" || slices.Contains(taken, free); n++ {
+		free = fmt.Sprintf("%s-%d", identity, n)
+	}
+	return free
 }
 
 // unused makes a label that no endpoint has which stays: one that got another URL keeps that of its first.
@@ -241,6 +282,7 @@ func match(wanted []*settings, current []*endpoint) (steps []step, gone []*endpo
 	}
 	take(func(e *endpoint, s *settings) bool { return e.settings.Load().equal(s) }, true)
 	take(func(e *endpoint, s *settings) bool { return e.settings.Load().same(s) }, false)
+	take(func(e *endpoint, s *settings) bool { return e.settings.Load().sameReceiver(s) }, false)
 	left := 0
 	for i, s := range wanted {
 		if s.Name == "" && steps[i].endpoint == nil {
