@@ -98,9 +98,16 @@ func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
 		return nil, fmt.Errorf("queue %s is open already", identity)
 	}
 	files := &movable{FS: s.fs, dir: s.path(identity), now: s.path(identity)}
-	q, err := openFIFO(files, files.dir, lanes, cfg, func() { s.closed(files) })
-	if err != nil {
+	if err := s.fs.MkdirAll(files.dir); err != nil {
 		return nil, fmt.Errorf("queue %s: %w", identity, err)
+	}
+	claim, err := s.claim(identity)
+	if err != nil {
+		return nil, err
+	}
+	q, err := openFIFO(files, files.dir, lanes, cfg, func() { s.closed(files, claim) })
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("queue %s: %w", identity, err), claim.Close())
 	}
 	s.open[identity] = files
 	if err := s.fs.SyncDir(s.dir); err != nil {
@@ -109,16 +116,17 @@ func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
 	return q, nil
 }
 
-func (s *Store) closed(files *movable) {
+func (s *Store) closed(files *movable, claim io.Closer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	_ = claim.Close()
 	maps.DeleteFunc(s.open, func(_ string, other *movable) bool { return other == files })
 }
 
 // Identity is a queue that is in the store.
 type Identity struct {
 	Name     string
-	Open     bool
+	Open     bool // by this process or another
 	Requests int
 	Samples  int
 	Bytes    int64     // on disk
@@ -155,7 +163,7 @@ func (s *Store) Identities(but ...string) ([]Identity, error) {
 		if slices.Contains(but, name) {
 			continue
 		}
-		id := Identity{Name: name, Open: s.open[name] != nil}
+		id := Identity{Name: name, Open: s.open[name] != nil || s.isClaimed(name)}
 		if !id.Open {
 			if err := s.look(&id); err != nil {
 				return nil, err
@@ -200,19 +208,34 @@ func (s *Store) Rename(from, to string) error {
 	if s.open[to] != nil {
 		return fmt.Errorf("rename queue %s to %s: that one is open", from, to)
 	}
-	there := Identity{Name: to}
-	if err := s.look(&there); err == nil {
-		if there.Samples > 0 {
-			return fmt.Errorf("rename queue %s to %s: that one has a backlog", from, to)
+	if s.has(to) {
+		claim, err := s.claim(to)
+		if err != nil {
+			return fmt.Errorf("rename queue %s: %w", from, err)
 		}
-		if err := s.remove(to); err != nil {
-			return err
+		defer claim.Close() //nolint:errcheck // of a file that is gone
+		there := Identity{Name: to}
+		if err := s.look(&there); err == nil {
+			if there.Samples > 0 {
+				return fmt.Errorf("rename queue %s to %s: that one has a backlog", from, to)
+			}
+			if err := s.remove(to); err != nil {
+				return err
+			}
 		}
 	}
 	rename := func(to string) error { return s.fs.Rename(s.path(from), to) }
 	files := s.open[from]
 	if files != nil {
 		rename = files.rename
+	} else if s.has(from) {
+		claim, err := s.claim(from)
+		if err != nil {
+			return fmt.Errorf("rename: %w", err)
+		}
+		defer claim.Close() //nolint:errcheck // it was only held
+	} else {
+		return fmt.Errorf("queue %s: there is none in %s", from, s.dir)
 	}
 	if err := rename(s.path(to)); err != nil {
 		return fmt.Errorf("rename queue: %w", err)
@@ -236,11 +259,15 @@ func (s *Store) DropOrphans(maxAge time.Duration, spare ...string) ([]Identity, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range all {
-		waits := id.Samples > 0 && (maxAge == 0 || id.Newest.After(oldest))
+		waits := id.Open || id.Samples > 0 && (maxAge == 0 || id.Newest.After(oldest))
 		if s.open[id.Name] != nil || waits {
 			continue
 		}
-		if err := s.remove(id.Name); err != nil {
+		claim, err := s.claim(id.Name)
+		if err != nil {
+			continue // somebody renames it
+		}
+		if err := errors.Join(s.remove(id.Name), claim.Close()); err != nil {
 			return gone, err
 		}
 		gone = append(gone, id)
@@ -258,6 +285,9 @@ func (s *Store) remove(identity string) error {
 	foreign := false
 	remove := func(segments bool) {
 		for _, e := range entries {
+			if e.Name == claimName {
+				continue
+			}
 			_, _, isSegment, ok := parseName(e.Name)
 			if !ok && !strings.HasSuffix(e.Name, corruptSuffix) {
 				foreign = true
@@ -271,8 +301,11 @@ func (s *Store) remove(identity string) error {
 	if err != nil {
 		return fmt.Errorf("remove queue: %w", err)
 	}
-	if !foreign {
-		err = s.fs.Remove(dir)
+	if foreign {
+		return nil
 	}
-	return err
+	if err := s.fs.Remove(join(dir, claimName)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove queue: %w", err)
+	}
+	return s.fs.Remove(dir)
 }
