@@ -27,6 +27,11 @@ func Visit(dir string, fs FS) (*Store, error) {
 	return &Store{fs: fs, dir: dir, lock: noClaim{}, open: map[string]*movable{}}, nil
 }
 
+// InUseError refuses a queue that somebody has open.
+type InUseError struct{ Queue, By string }
+
+func (e *InUseError) Error() string { return fmt.Sprintf("queue %s is in use by %s", e.Queue, e.By) }
+
 // claim takes the lock of a queue whose directory is there.
 func (s *Store) claim(identity string) (io.Closer, error) {
 	name := join(s.path(identity), claimName)
@@ -34,31 +39,31 @@ func (s *Store) claim(identity string) (io.Closer, error) {
 	if err == nil {
 		return lock, nil
 	}
-	if s.isMissing(name) {
+	f, openErr := s.fs.Open(name, false)
+	switch {
+	case errors.Is(openErr, os.ErrNotExist):
 		return noClaim{}, nil
+	case openErr != nil:
+		return nil, fmt.Errorf("queue %s: %w", identity, err)
 	}
-	who := "another process"
+	_ = f.Close()
 	if pid := readPID(s.fs, join(s.dir, pidName)); pid != "" {
-		who = "process " + pid
+		return nil, &InUseError{identity, "process " + pid}
 	}
-	return nil, fmt.Errorf("queue %s is in use by %s: %w", identity, who, err)
+	return nil, &InUseError{identity, "another process"}
 }
 
-// isClaimed tells that somebody has the lock of a queue.
+// isClaimed tells that somebody has the lock of a queue. It makes no lock where there is none.
 func (s *Store) isClaimed(identity string) bool {
-	if s.isMissing(join(s.path(identity), claimName)) {
+	f, err := s.fs.Open(join(s.path(identity), claimName), false)
+	if errors.Is(err, os.ErrNotExist) {
 		return false
 	}
-	claim, err := s.claim(identity)
-	return err != nil || claim.Close() != nil
-}
-
-func (s *Store) isMissing(name string) bool {
-	f, err := s.fs.Open(name, false)
 	if err == nil {
 		_ = f.Close()
 	}
-	return errors.Is(err, os.ErrNotExist)
+	claim, err := s.claim(identity)
+	return err != nil || claim.Close() != nil
 }
 
 // has tells that there is a queue of an identity.

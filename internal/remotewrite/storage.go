@@ -2,7 +2,10 @@ package remotewrite
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,6 +13,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+	"github.com/prometheus/common/config"
+	promconfig "github.com/prometheus/prometheus/config"
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
@@ -77,6 +82,25 @@ func (c EndpointConfig) unnamedIdentity() string {
 	}
 	return unnamedPrefix + readable(host) + digest(c.redactedURL())
 }
+
+// QueueOf returns the identity of the queue of a remote_write entry, by the name of the entry or, if it has none, its URL. An
+// identity is taken as it is.
+func QueueOf(entry string) (string, error) {
+	if entry == "" {
+		return "", errors.New("the entry has neither a name nor a URL")
+	}
+	if isIdentity.MatchString(entry) {
+		return entry, nil
+	}
+	ec := EndpointConfig{RemoteWriteConfig: &promconfig.RemoteWriteConfig{Name: entry}}
+	if u, err := url.Parse(entry); err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" {
+		ec.Name, ec.URL = "", &config.URL{URL: u}
+	}
+	return ec.identity(), nil
+}
+
+// isIdentity is for what identity and numbered make, as n-prod-0a1b2c3d4e5f and u-host-0a1b2c3d4e5f-2.
+var isIdentity = regexp.MustCompile(`^[nu]-([a-z0-9-]+-)?[0-9a-f]{12}(-[0-9]+)?$`)
 
 func digest(s string) string {
 	sum := sha256.Sum256([]byte(s))
@@ -201,7 +225,8 @@ func (s *storage) sweep(maxAge time.Duration, wanted []string, m *metrics, loud 
 	for _, id := range all {
 		bytes += id.Bytes
 		if loud {
-			s.log.Warn("a queue belongs to no remote_write entry; name the entry that shall have it, or it goes when it is too old",
+			s.log.Warn("a queue belongs to no remote_write entry: envoy-scraper queue rename gives it to one, envoy-scraper queue drop "+
+				"removes it, and it goes by itself when it is older than max_age",
 				zap.String("queue", id.Name), zap.Int("samples", id.Samples), zap.Int64("bytes", id.Bytes),
 				zap.Time("newest", id.Newest), zap.Duration("max_age", maxAge))
 		}

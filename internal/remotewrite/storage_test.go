@@ -240,6 +240,24 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
+func TestQueueOf(t *testing.T) {
+	for entry, want := range map[string]string{
+		"prod":                                       endpointConfig("prod").identity(),
+		"http://u:p@one.test/write?token=1":          at(t, "http://one.test/write").identity(),
+		at(t, "http://one.test/w").identity():        at(t, "http://one.test/w").identity(),
+		at(t, "http://one.test/w").identity() + "-2": at(t, "http://one.test/w").identity() + "-2",
+		endpointConfig("ä").identity():               endpointConfig("ä").identity(),
+		"one.test:9090/write":                        endpointConfig("one.test:9090/write").identity(),
+	} {
+		if got, err := QueueOf(entry); got != want || err != nil {
+			t.Errorf("%s: %s, %v, want %s", entry, got, err, want)
+		}
+	}
+	if _, err := QueueOf(""); err == nil {
+		t.Error("an entry without a name has a queue")
+	}
+}
+
 // TestAnUnnamedEndpointThatMoved: its queue goes by the new address at once, so that the old one is free for another
 // endpoint, and a restart finds each its own.
 func TestAnUnnamedEndpointThatMoved(t *testing.T) {
