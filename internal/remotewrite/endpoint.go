@@ -22,8 +22,10 @@ type endpoint struct {
 	metrics  *endpointMetrics
 	queue    queue.Queue
 	table    *series.Table
-	durable  bool // the queue outlives the process
+	limits   queue.Config // of the queue
+	durable  bool         // the queue outlives the process
 	blocks   blocks
+	newest   atomic.Int64 // Unix milliseconds of the newest sample that was put into the queue
 	taken    atomic.Int64 // samples of requests that were accepted
 	desired  atomic.Int64 // lanes that the load asks for
 
@@ -69,6 +71,13 @@ func (e *endpoint) all() []*lane { return *e.lanes.Load() }
 func (e *endpoint) laneOf(hash uint64) *lane {
 	all := e.all()
 	return all[hash%uint64(len(all))]
+}
+
+// appended notes the newest timestamp that was put into the queue.
+func (e *endpoint) appended(newest int64) {
+	for before := e.newest.Load(); newest > before && !e.newest.CompareAndSwap(before, newest); {
+		before = e.newest.Load()
+	}
 }
 
 // append packs a batch. Series that kept their target's labels go through the lane of the target, all others,

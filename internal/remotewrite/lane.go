@@ -116,7 +116,9 @@ func (l *lane) flush(e *endpoint) {
 		// Later fragments would lean on symbols that are not there: the request ends here.
 		e.queueRefused(r.Samples, err)
 		l.seal(e)
+		return
 	}
+	e.appended(r.Newest)
 }
 
 // seal ends the open request, if there is one, and wakes the sender.

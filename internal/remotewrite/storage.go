@@ -200,26 +200,27 @@ func isNumbered(name, identity string) bool {
 	return ok && rest == ""
 }
 
-// sweep ends the orphans that are too old, counts what is lost with them, and reports the rest: by a log line if
-// loud.
-func (s *storage) sweep(maxAge time.Duration, wanted []string, m *metrics, loud bool) error {
+// sweep removes the orphans that are too old and counts what is lost with them. It reports the others: by a log line if
+// loud. It returns the orphans for which something was counted.
+func (s *storage) sweep(maxAge time.Duration, wanted []string, m *metrics, loud bool) (counted []string, err error) {
 	if s.store == nil {
-		return nil
+		return nil, nil
 	}
 	dropped, err := s.store.DropOrphans(maxAge, wanted...)
 	for _, id := range dropped {
 		if id.Samples > 0 {
-			m.endpoint(id.Name).drop(tooOld, id.Samples)
+			m.dropped.WithLabelValues(id.Name, string(tooOld)).Add(float64(id.Samples))
+			counted = append(counted, id.Name)
 			s.log.Error("samples of a queue without endpoint are too old, and dropped",
 				zap.String("queue", id.Name), zap.Int("samples", id.Samples))
 		}
 	}
 	if err != nil {
-		return err
+		return counted, err
 	}
 	all, err := s.store.Identities(wanted...)
 	if err != nil {
-		return err
+		return counted, err
 	}
 	var bytes int64
 	for _, id := range all {
@@ -233,7 +234,7 @@ func (s *storage) sweep(maxAge time.Duration, wanted []string, m *metrics, loud 
 	}
 	s.orphans.Set(float64(len(all)))
 	s.orphanBytes.Set(float64(bytes))
-	return nil
+	return counted, nil
 }
 
 // queueConfig is what the queue of an endpoint is told.

@@ -41,6 +41,7 @@ type Writers struct {
 	stopped bool            // Run has begun to end
 	adopted bool            // the first Apply is through
 	retired []*endpoint     // may still flush
+	gone    []goneMetrics   // of endpoints that are not among the endpoints any more
 	maxAge  time.Duration   // of orphans
 	runners sync.WaitGroup
 }
@@ -55,9 +56,10 @@ func New(table *series.Table, store *queue.Store, log *zap.Logger, reg prometheu
 	w.openQueue = w.storage.open
 	w.endpoints.Store(&[]*endpoint{})
 	if reg != nil {
-		reg.MustRegister(newPendingCollector(w.Status))
+		endpoints := func() []*endpoint { return *w.endpoints.Load() }
+		reg.MustRegister(newPendingCollector(w.Status), newLaneCollector(endpoints))
 		if store != nil {
-			reg.MustRegister(newQueueCollector(func() []*endpoint { return *w.endpoints.Load() }))
+			reg.MustRegister(newQueueCollector(endpoints))
 		}
 	}
 	return w
@@ -115,6 +117,10 @@ func (w *Writers) Apply(cfg Config) error {
 	w.endpoints.Store(&next)
 	for _, e := range gone {
 		e.retire()
+		w.gone = append(w.gone, goneMetrics{label: e.label, ended: e.ended})
+		if !w.hasLabel(e.label) {
+			w.metrics.forgetState(e.label)
+		}
 	}
 	w.retired = slices.DeleteFunc(append(w.retired, gone...), func(e *endpoint) bool { return isClosed(e.ended) })
 	w.maxAge = cfg.Queue.MaxAge
@@ -129,9 +135,38 @@ func (w *Writers) sweep(loud bool) {
 	for _, e := range slices.Concat(*w.endpoints.Load(), w.retired) {
 		wanted = append(wanted, e.identity)
 	}
-	if err := w.storage.sweep(w.maxAge, wanted, w.metrics, loud); err != nil {
+	dropped, err := w.storage.sweep(w.maxAge, wanted, w.metrics, loud)
+	if err != nil {
 		w.log.Error("look for queues without endpoint", zap.Error(err))
 	}
+	for _, name := range dropped {
+		w.gone = append(w.gone, goneMetrics{label: name, since: time.Now()})
+	}
+}
+
+// hasLabel tells that an endpoint counts under a label. The caller holds mu.
+func (w *Writers) hasLabel(label string) bool {
+	return slices.ContainsFunc(*w.endpoints.Load(), func(e *endpoint) bool { return e.label == label })
+}
+
+// forgetMetrics removes the metrics of endpoints that ended a while ago. The caller holds mu.
+func (w *Writers) forgetMetrics(now time.Time) {
+	kept := w.gone[:0]
+	for _, g := range w.gone {
+		switch {
+		case w.hasLabel(g.label): // it is back
+		case g.since.IsZero() && !isClosed(g.ended):
+			kept = append(kept, g)
+		case g.since.IsZero():
+			g.since = now
+			kept = append(kept, g)
+		case now.Sub(g.since) < keptMetrics:
+			kept = append(kept, g)
+		default:
+			w.metrics.forget(g.label)
+		}
+	}
+	w.gone = kept
 }
 
 // step is what Apply does to one endpoint.
@@ -330,7 +365,7 @@ func (w *Writers) open(cfg Config, s *settings, label, identity string) (*endpoi
 	w.vacate(identity)
 	lanes := s.lanes()
 	e := newEndpoint(label, identity, s, lanes, w.log, w.metrics)
-	e.table, e.durable = w.table, w.storage.store != nil
+	e.table, e.durable, e.limits = w.table, w.storage.store != nil, cfg.Queue
 	var err error
 	if e.queue, err = w.openQueue(identity, lanes, e.queueConfig(cfg.Queue)); err != nil {
 		return nil, fmt.Errorf("remote_write %s: %w", label, err)
@@ -366,7 +401,7 @@ func (w *Writers) Run(ctx context.Context) error {
 		w.start(e)
 	}
 	w.mu.Unlock()
-	w.lookAfterOrphans(ctx)
+	w.lookAfterTheGone(ctx)
 	w.mu.Lock()
 	w.stopped = true // no Apply starts runners behind our back
 	w.mu.Unlock()
@@ -374,17 +409,22 @@ func (w *Writers) Run(ctx context.Context) error {
 	return nil
 }
 
-// lookAfterOrphans returns when ctx ends.
-func (w *Writers) lookAfterOrphans(ctx context.Context) {
-	tick := time.NewTicker(orphanCheck)
-	defer tick.Stop()
+// lookAfterTheGone sees to the queues and metrics that endpoints left behind, and returns when ctx ends.
+func (w *Writers) lookAfterTheGone(ctx context.Context) {
+	orphans, metrics := time.NewTicker(orphanCheck), time.NewTicker(time.Minute)
+	defer orphans.Stop()
+	defer metrics.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-orphans.C:
 			w.mu.Lock()
 			w.sweep(false)
+			w.mu.Unlock()
+		case now := <-metrics.C:
+			w.mu.Lock()
+			w.forgetMetrics(now)
 			w.mu.Unlock()
 		}
 	}
