@@ -65,12 +65,7 @@ func (s *settings) equal(o *settings) bool {
 	}
 	a, b := s.RemoteWriteConfig, o.RemoteWriteConfig
 	// YAML hides secrets, which only these may hold; rules hold compiled expressions, which YAML compares best.
-	return reflect.DeepEqual(a.HTTPClientConfig, b.HTTPClientConfig) &&
-		reflect.DeepEqual(a.SigV4Config, b.SigV4Config) &&
-		reflect.DeepEqual(a.AzureADConfig, b.AzureADConfig) &&
-		reflect.DeepEqual(a.GoogleIAMConfig, b.GoogleIAMConfig) &&
-		reflect.DeepEqual(a.URL, b.URL) &&
-		yamlEqual(a, b)
+	return s.sameCredentials(o) && reflect.DeepEqual(a.URL, b.URL) && yamlEqual(a, b)
 }
 
 func yamlEqual(a, b any) bool {
@@ -119,13 +114,16 @@ func (s *settings) same(o *settings) bool {
 	return s.identity() == o.identity()
 }
 
-// sameReceiver tells that o sends to the receiver of s, and for the same tenant as far as that shows.
+// sameReceiver tells that o sends to the receiver of s, and for the same tenant: what tells tenants apart is the URL, a header
+// or the credentials.
 func (s *settings) sameReceiver(o *settings) bool {
-	user := func(s *settings) string {
-		if auth := s.HTTPClientConfig.BasicAuth; auth != nil {
-			return auth.Username + "\n" + auth.UsernameFile
-		}
-		return ""
-	}
-	return s.redactedURL() == o.redactedURL() && maps.Equal(s.Headers, o.Headers) && user(s) == user(o)
+	return reflect.DeepEqual(s.URL, o.URL) && maps.Equal(s.Headers, o.Headers) && s.sameCredentials(o)
+}
+
+func (s *settings) sameCredentials(o *settings) bool {
+	a, b := s.RemoteWriteConfig, o.RemoteWriteConfig
+	return reflect.DeepEqual(a.HTTPClientConfig, b.HTTPClientConfig) &&
+		reflect.DeepEqual(a.SigV4Config, b.SigV4Config) &&
+		reflect.DeepEqual(a.AzureADConfig, b.AzureADConfig) &&
+		reflect.DeepEqual(a.GoogleIAMConfig, b.GoogleIAMConfig)
 }

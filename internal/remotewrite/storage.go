@@ -165,27 +165,37 @@ func (s *storage) adopt(endpoints []EndpointConfig, wanted []string) error {
 	return nil
 }
 
-// adoptNamed gives endpoints that have a name the backlogs of unnamed ones of their URL, in the order of the entries.
+// adoptNamed gives entries that have a name now the queues of unnamed ones of their URL, in the order of the entries. There is
+// doubt, and nothing is given, where there are not as many of the one as of the other: the entries may be of several tenants.
 func (s *storage) adoptNamed(endpoints []EndpointConfig, wanted []string) error {
 	there, err := s.store.Names()
 	if err != nil {
 		return err
 	}
+	takers := map[string][]string{} // by identity without a name
 	for i, ec := range endpoints {
-		if ec.Name == "" || slices.Contains(there, wanted[i]) {
+		if !slices.Contains(there, wanted[i]) {
+			takers[ec.unnamedIdentity()] = append(takers[ec.unnamedIdentity()], wanted[i])
+		}
+	}
+	for unnamed, takers := range takers {
+		var left []string
+		for _, name := range there {
+			if isNumbered(name, unnamed) {
+				left = append(left, name)
+			}
+		}
+		both := func(name string) bool { return slices.Contains(wanted, name) }
+		if len(left) != len(takers) || slices.ContainsFunc(left, both) {
 			continue
 		}
-		unnamed := ec.unnamedIdentity()
-		at := slices.IndexFunc(there, func(name string) bool { return isNumbered(name, unnamed) && !slices.Contains(wanted, name) })
-		if at < 0 {
-			continue
+		for i, from := range left {
+			if err := s.store.Rename(from, takers[i]); err != nil {
+				return err
+			}
+			s.log.Info("remote write endpoint that has a name now goes on with the queue of its URL",
+				zap.String("from", from), zap.String("to", takers[i]))
 		}
-		if err := s.store.Rename(there[at], wanted[i]); err != nil {
-			return err
-		}
-		s.log.Info("remote write endpoint that has a name now goes on with the queue of its URL",
-			zap.String("from", there[at]), zap.String("to", wanted[i]))
-		there = slices.Delete(there, at, at+1)
 	}
 	return nil
 }

@@ -391,6 +391,10 @@ func TestBacklogFollowsTheURL(t *testing.T) {
 			before: []EndpointConfig{at(t, one)}, now: []EndpointConfig{named(t, "a", one), at(t, one)},
 			reload: map[string]int{"a": 0, "one.test": 300}, restart: map[string]int{"a": 0, "one.test": 300},
 		},
+		"a name, and another entry of the URL": { // a restart cannot know which one it is
+			before: []EndpointConfig{at(t, one)}, now: []EndpointConfig{tenant(named(t, "a", one), "2"), named(t, "b", one)},
+			reload: map[string]int{"a": 0, "b": 300}, restart: map[string]int{"a": 0, "b": 0},
+		},
 		"another tenant of the same receiver": {
 			before: []EndpointConfig{tenant(named(t, "a", one), "1")}, now: []EndpointConfig{tenant(named(t, "b", one), "2")},
 			reload: map[string]int{"b": 0}, restart: map[string]int{"b": 0},
