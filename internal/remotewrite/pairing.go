@@ -86,6 +86,7 @@ func (w *Writers) rename(steps []step, gone []*endpoint, identities []string) (r
 		to := ""
 		if at >= 0 {
 			to = moves[at].to
+			done = append(done, w.moveOrphan(to, identities))
 		} else { // in a circle: one steps aside
 			at, to = 0, w.freeIdentity(moves[0].to, identities)
 		}
@@ -110,6 +111,21 @@ func (w *Writers) rename(steps []step, gone []*endpoint, identities []string) (r
 			back()
 		}
 	}
+}
+
+// moveOrphan gives another identity to a queue that no endpoint has, so that one can have its identity, and returns what takes
+// that back. What waits in the orphan stays there.
+func (w *Writers) moveOrphan(identity string, wanted []string) (restore func()) {
+	has := func(e *endpoint) bool { return e.identity == identity && !isClosed(e.ended) }
+	if slices.ContainsFunc(slices.Concat(*w.endpoints.Load(), w.retired), has) || !slices.Contains(w.storage.names(), identity) {
+		return func() {}
+	}
+	to := w.freeIdentity(identity, wanted)
+	if err := w.storage.rename(identity, to); err != nil {
+		return func() {} // then the endpoint's queue keeps its name, and says so
+	}
+	w.log.Info("a queue that belongs to no remote_write entry makes way for that of an entry", zap.String("from", identity), zap.String("to", to))
+	return func() { _ = w.storage.rename(to, identity) }
 }
 
 // freeIdentity makes an identity from another one that no queue has and no endpoint is wanted under.

@@ -3,6 +3,7 @@ package remotewrite
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"slices"
 	"testing"
@@ -501,4 +502,62 @@ func TestTheFirstOfTwoEntriesGoesFromMemory(t *testing.T) {
 	if now := *w.writers.endpoints.Load(); len(now) != 1 || now[0] != kept || kept.identity != second.identity() {
 		t.Errorf("%d endpoints, the first under %s, want the second one under %s", len(now), now[0].identity, second.identity())
 	}
+}
+
+// TestReloadsKeepWhatARestartFinds: after any sequence of reloads that add, remove, name, rename and move entries, a restart
+// with the last configuration finds the backlog that each endpoint had.
+func TestReloadsKeepWhatARestartFinds(t *testing.T) {
+	for seed := range uint64(20) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { reloadEntries(t, rand.New(rand.NewPCG(seed, 1))) })
+		})
+	}
+}
+
+func reloadEntries(t *testing.T, chance *rand.Rand) {
+	urls := []string{"http://one.test/write", "http://two.test/write"}
+	entries := func() (all []EndpointConfig) {
+		names := map[string]bool{}
+		for range 1 + chance.IntN(3) {
+			name := []string{"", "", "a", "b", "c"}[chance.IntN(5)]
+			if names[name] && name != "" {
+				name = ""
+			}
+			names[name] = true
+			ec := named(t, name, urls[chance.IntN(2)])
+			ec.QueueConfig.MaxSamplesPerSend = 100 * (1 + chance.IntN(2))
+			all = append(all, ec)
+		}
+		return all
+	}
+	dir := t.TempDir()
+	store := openStore(t, dir)
+	w := newStoredWorld(t, store, entries()...)
+	pods := 0
+	for range 12 {
+		w.cfg.Endpoints = entries()
+		w.apply()
+		pods++
+		w.append(w.scrape(w.target(fmt.Sprint("pod-", pods), 1+chance.IntN(9)), nowMillis()))
+	}
+	waiting := func(w *world) (samples []int) {
+		for _, e := range *w.writers.endpoints.Load() {
+			samples = append(samples, e.queue.Stats().Samples)
+		}
+		return samples
+	}
+	end := func(w *world, store *queue.Store) {
+		for _, e := range *w.writers.endpoints.Load() {
+			e.retire() // never started, so closed at once
+		}
+		closeStore(t, store)
+	}
+	before := waiting(w)
+	end(w, store)
+	store = openStore(t, dir)
+	again := newStoredWorld(t, store, w.cfg.Endpoints...)
+	if found := waiting(again); !slices.Equal(found, before) {
+		t.Errorf("a restart finds %d samples, by entry, want %d", found, before)
+	}
+	end(again, store)
 }
