@@ -16,8 +16,8 @@ type sender struct {
 	thrift    int // searches for bad series in a row that found nothing good
 }
 
-// drainCheck is how often a sender looks, after stopping, whether the queue is empty. Its sender wakes the others after
-// the last request, but a queue also loses requests, for want of room or by damage, and wakes nobody.
+// drainCheck is how often a sender looks, after stopping, whether the queue is empty. The sender of the last request wakes
+// the others, but a queue also loses requests, for want of room or by damage, and that wakes nobody.
 const drainCheck = time.Second
 
 // run delivers until ctx ends; after stopping it goes on until the queue is empty. An empty lane is not enough: after a
