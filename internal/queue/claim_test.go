@@ -6,6 +6,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // fillStore makes a store with a queue that has one request, and closes it.
@@ -126,5 +130,29 @@ func TestAQueueThatIsRenamedByAnother(t *testing.T) {
 	}
 	if gone, err := owner.DropOrphans(1); err != nil || len(gone) != 1 {
 		t.Errorf("dropped: %+v, %v, want the queue", gone, err)
+	}
+}
+
+// TestTheLockIsNotForeign: a start says nothing of it.
+func TestTheLockIsNotForeign(t *testing.T) {
+	dir := t.TempDir()
+	fillStore(t, dir, "a")
+	owner, err := OpenStore(dir, OS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer owner.Close() //nolint:errcheck // the end of the test
+	core, logs := observer.New(zapcore.WarnLevel)
+	cfg := DefaultConfig()
+	cfg.Log = zap.New(core)
+	q, err := owner.Open("a", 1, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if logs.Len() > 0 {
+		t.Errorf("warnings: %v", logs.All())
+	}
+	if _, err := q.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -35,6 +35,9 @@ func (r *recovery) run() error {
 	r.corrupt.fs, r.corrupt.dir = r.fs, r.dir
 	byLane := map[laneName]*lane{}
 	for _, e := range entries {
+		if e.Name == claimName {
+			continue
+		}
 		if strings.HasSuffix(e.Name, corruptSuffix) && !e.Dir {
 			r.corrupt.found(e)
 			continue
