@@ -15,9 +15,10 @@ const helpTemplate = `{{define "flags"}}{{range Groups .}}
 {{.Flags|FlagsToTwoColumns|FormatTwoColumns}}{{end}}{{end -}}
 {{.App.Help|Wrap 0}}
 {{if .Context.SelectedCommand -}}
-Usage: {{.App.Name}} {{.Context.SelectedCommand.FullCommand}}{{template "args" .Context.SelectedCommand}} [flags]
+Usage: {{.App.Name}} {{.Context.SelectedCommand.FullCommand}}{{if .Context.SelectedCommand.Commands}} <command>{{end}}{{template "args" .Context.SelectedCommand}} [flags]
 
-{{.Context.SelectedCommand.Help|Wrap 2}}{{template "flags" .Context.SelectedCommand.Flags}}
+{{.Context.SelectedCommand.Help|Wrap 2}}{{range .Context.SelectedCommand.Commands}}
+  {{.Name|printf "%-10s"}}{{.Help}}{{end}}{{template "flags" .Context.SelectedCommand.Flags}}
 {{- else -}}
 Usage: {{.App.Name}} [command] [flags]
 

@@ -42,7 +42,8 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	useHelp(app)
 
 	commands := map[string]command{}
-	for _, c := range []command{newRunCommand(app), newCheckCommand(app), newConfigCommand(app), newTargetsCommand(app), newScrapeCommand(app)} {
+	all := []command{newRunCommand(app), newCheckCommand(app), newConfigCommand(app), newTargetsCommand(app), newScrapeCommand(app)}
+	for _, c := range append(all, newQueueCommands(app)...) {
 		commands[c.clause.FullCommand()] = c
 	}
 	name, err := app.Parse(args)

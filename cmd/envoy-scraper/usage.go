@@ -15,7 +15,7 @@ import (
 func wrongUsage(app *kingpin.Application, args []string, err error) string {
 	cmd := ""
 	parsed, _ := app.ParseContext(args)
-	if parsed != nil && parsed.SelectedCommand != nil && slices.Contains(args, parsed.SelectedCommand.FullCommand()) {
+	if parsed != nil && parsed.SelectedCommand != nil && slices.Contains(args, firstWord(parsed.SelectedCommand.FullCommand())) {
 		cmd = parsed.SelectedCommand.FullCommand()
 	}
 	said := err.Error()
@@ -35,6 +35,21 @@ func wrongUsage(app *kingpin.Application, args []string, err error) string {
 	return fmt.Sprintf("%s: %s\nSee %s --help.", app.Name, said, help)
 }
 
+func firstWord(s string) string {
+	word, _, _ := strings.Cut(s, " ")
+	return word
+}
+
+// commandOf finds a command by its full name, as run or queue list.
+func commandOf(app *kingpin.Application, name string) *kingpin.CmdClause {
+	word, sub, nested := strings.Cut(name, " ")
+	cmd := app.GetCommand(word)
+	if nested {
+		return cmd.GetCommand(sub)
+	}
+	return cmd
+}
+
 // unknownFlag names the flag that was meant, if one is written nearly so.
 func unknownFlag(app *kingpin.Application, cmd, flag string) string {
 	said := "unknown flag " + flag
@@ -43,7 +58,7 @@ func unknownFlag(app *kingpin.Application, cmd, flag string) string {
 	}
 	of := app.GetCommand("run")
 	if cmd != "" {
-		of = app.GetCommand(cmd)
+		of = commandOf(app, cmd)
 	}
 	for _, f := range of.Model().Flags {
 		if !f.Hidden && resembles(strings.TrimPrefix(flag, "--"), f.Name) {

@@ -53,6 +53,10 @@ func TestMistakes(t *testing.T) {
 			want: []string{":6: warning: remote_write[2].url: http://<secret>@a/push?x=<secret>: the entry on line 2 has this URL, and neither has a name: " +
 				"after a restart with the two in another order, or without the first, what waited for the one goes out by the other (give each a name)"},
 		},
+		"more shards than a queue can have": {
+			text: "remote_write:\n- url: http://a/push\n  queue_config:\n    max_shards: 10000\n    min_shards: 5000\n" + someJob,
+			want: []string{":5: remote_write[0].queue_config.min_shards: 5000: remote write queue min_shards must not be greater than 4096 (write a smaller number)"},
+		},
 		"nothing to scrape": {
 			text: someRemote,
 			want: []string{": warning: scrape_configs: there is no job, so nothing is scraped (add a job, as envoy-scraper config prints one)"},

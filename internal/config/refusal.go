@@ -129,6 +129,7 @@ var ways = []struct{ says, do string }{
 	{"multiple scrape configs with job name", "rename one of the jobs"},
 	{"multiple remote write configs", "rename one of the two"},
 	{"url for remote_write is empty", "add the receiver's url, as http://prometheus:9090/api/v1/write"},
+	{"min_shards must not be greater", "write a smaller number"},
 	{"role missing", "add role: pod"},
 	{"empty or null", "fill the entry in, or remove it"},
 	{"cannot unmarshal !!seq", "write a single value here, not a list"},

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 )
 
@@ -82,7 +83,11 @@ func (l *loader) decodeRemote(n *yaml.Node) error {
 	if err := decodeStrict(newMapping(newString("remote_write"), list), &doc); err != nil {
 		return err
 	}
-	return doc.RemoteWriteConfigs[0].Validate(l.labelScheme())
+	rw := doc.RemoteWriteConfigs[0]
+	if rw.QueueConfig.MinShards > queue.MaxLanes {
+		return fmt.Errorf("remote write queue min_shards must not be greater than %d", queue.MaxLanes)
+	}
+	return rw.Validate(l.labelScheme())
 }
 
 // checkURL decides between the file's endpoints and the flag's.

@@ -17,6 +17,7 @@
 //
 //	lock, lock.pid                 the lock, and who has it
 //	q-<identity>/                  a queue
+//	  lock                                   the lock of the queue: of its process, or of who renames or removes it
 //	  GGGGGGGG-NNNN-LLLL-SSSSSSSS.seg      segment S of lane L of the N lanes of generation G, all hexadecimal
 //	  GGGGGGGG-NNNN-LLLL.pos               how far that lane is delivered
 //	  GGGGGGGG-NNNN-LLLL-SSSSSSSS-OOOOOOOO.corrupt   damaged bytes of that segment from offset O, for people

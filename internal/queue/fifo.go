@@ -321,7 +321,7 @@ func (q *FIFO) Resize(lanes int) {
 	q.mu.Lock()
 	defer q.unlock()
 	old := q.newest()
-	lanes = max(1, min(lanes, maxLanes))
+	lanes = max(1, min(lanes, MaxLanes))
 	if q.closed {
 		return
 	}

@@ -58,6 +58,9 @@ func (r *recovery) run() error {
 	r.ended = map[uint32]bool{}
 	byLane := map[laneName]*lane{}
 	for _, e := range entries {
+		if e.Name == claimName {
+			continue
+		}
 		if strings.HasSuffix(e.Name, corruptSuffix) && !e.Dir && !e.Special {
 			r.corrupt.found(e)
 			continue

@@ -97,8 +97,10 @@ const (
 	segmentSuffix  = ".seg"
 	positionSuffix = ".pos"
 	corruptSuffix  = ".corrupt"
-	maxLanes       = 1 << 12
 )
+
+// MaxLanes is the largest number of lanes that a queue can have.
+const MaxLanes = 1 << 12
 
 // laneName says all about a lane: generation, the number of lanes in it, and which it is.
 type laneName struct {
@@ -142,5 +144,5 @@ func parseName(name string) (n laneName, seq uint32, isSegment, ok bool) {
 	if isSegment {
 		again = n.segment(uint32(v[3]))
 	}
-	return n, uint32(v[3]), isSegment, again == name && n.lanes <= maxLanes && n.lane < n.lanes
+	return n, uint32(v[3]), isSegment, again == name && n.lanes <= MaxLanes && n.lane < n.lanes
 }

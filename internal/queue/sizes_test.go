@@ -134,7 +134,7 @@ func TestNamesOfManyLanesAreCheap(t *testing.T) {
 	fs := newFakeFS()
 	data := appendSample(nil, "x", true, 0)
 	for i := range files {
-		name := laneName{generation: uint32(i + 1), lanes: maxLanes, lane: i}.segment(1)
+		name := laneName{generation: uint32(i + 1), lanes: MaxLanes, lane: i}.segment(1)
 		fs.names[join(join("data", queuePrefix+"x"), name)] = &fakeData{content: bytes.Clone(data)}
 	}
 	s := openStore(t, "data", fs)

@@ -105,8 +105,8 @@ func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
 	if err := errors.Join(append(cfg.impossible(), checkIdentity(identity))...); err != nil {
 		return nil, err
 	}
-	if lanes < 1 || lanes > maxLanes {
-		return nil, fmt.Errorf("queue %s: %d lanes, 1 to %d are possible", identity, lanes, maxLanes)
+	if lanes < 1 || lanes > MaxLanes {
+		return nil, fmt.Errorf("queue %s: %d lanes, 1 to %d are possible", identity, lanes, MaxLanes)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,9 +115,16 @@ func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
 			identity)
 	}
 	files := &movable{FS: s.fs, dir: s.path(identity), now: s.path(identity)}
-	q, err := openFIFO(files, files.dir, lanes, cfg, func() { s.closed(files) })
-	if err != nil {
+	if _, err := makeDir(s.fs, files.dir); err != nil { // its name is synced below
 		return nil, fmt.Errorf("queue %s: %w", identity, err)
+	}
+	claim, err := s.claim(identity)
+	if err != nil {
+		return nil, err
+	}
+	q, err := openFIFO(files, files.dir, lanes, cfg, func() { s.closed(files, claim) })
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("queue %s: %w", identity, err), claim.Close())
 	}
 	s.open[identity] = files
 	if !slices.Contains(s.changed, s.dir) {
@@ -133,16 +140,17 @@ func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
 	return q, nil
 }
 
-func (s *Store) closed(files *movable) {
+func (s *Store) closed(files *movable, claim io.Closer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	_ = claim.Close()
 	maps.DeleteFunc(s.open, func(_ string, other *movable) bool { return other == files })
 }
 
 // Identity is a queue that is in the store.
 type Identity struct {
 	Name     string
-	Open     bool
+	Open     bool  // by this process or another
 	Problem  error // why the numbers below are incomplete: a segment cannot be read, or a *FormatError
 	Requests int
 	Samples  int
@@ -185,7 +193,7 @@ func (s *Store) identities(but []string) ([]Identity, error) {
 		if slices.Contains(but, name) {
 			continue
 		}
-		id := Identity{Name: name, Open: s.open[name] != nil}
+		id := Identity{Name: name, Open: s.open[name] != nil || s.isClaimed(name)}
 		if !id.Open {
 			s.look(&id)
 		}
@@ -229,14 +237,19 @@ func (s *Store) Rename(from, to string) error {
 	if s.open[to] != nil {
 		return fmt.Errorf("rename queue %s to %s: that one is open", from, to)
 	}
-	there := Identity{Name: to}
-	switch s.look(&there); {
-	case errors.Is(there.Problem, os.ErrNotExist):
-	case there.Problem != nil:
-		return fmt.Errorf("rename queue %s to %s: %w", from, to, there.Problem)
-	case there.Samples > 0:
-		return fmt.Errorf("rename queue %s to %s: that one has a backlog", from, to)
-	default:
+	if s.has(to) {
+		claim, err := s.claim(to)
+		if err != nil {
+			return fmt.Errorf("rename queue %s: %w", from, err)
+		}
+		defer claim.Close() //nolint:errcheck // of a file that is gone
+		there := Identity{Name: to}
+		switch s.look(&there); {
+		case there.Problem != nil:
+			return fmt.Errorf("rename queue %s to %s: %w", from, to, there.Problem)
+		case there.Samples > 0:
+			return fmt.Errorf("rename queue %s to %s: that one has a backlog", from, to)
+		}
 		if err := s.remove(to); err != nil {
 			return err
 		}
@@ -245,6 +258,14 @@ func (s *Store) Rename(from, to string) error {
 	files := s.open[from]
 	if files != nil {
 		rename = files.rename
+	} else if s.has(from) {
+		claim, err := s.claim(from)
+		if err != nil {
+			return fmt.Errorf("rename: %w", err)
+		}
+		defer claim.Close() //nolint:errcheck // it was only held
+	} else {
+		return fmt.Errorf("queue %s: there is none in %s", from, s.dir)
 	}
 	if err := rename(s.path(to)); err != nil {
 		return fmt.Errorf("rename queue: %w", err)
@@ -273,7 +294,11 @@ func (s *Store) DropOrphans(maxAge time.Duration, spare ...string) ([]Identity, 
 		if id.Open || id.Problem != nil || waits {
 			continue
 		}
-		if err := s.remove(id.Name); err != nil {
+		claim, err := s.claim(id.Name)
+		if err != nil {
+			continue // somebody renames it
+		}
+		if err := errors.Join(s.remove(id.Name), claim.Close()); err != nil {
 			return gone, err
 		}
 		gone = append(gone, id)
@@ -291,6 +316,9 @@ func (s *Store) remove(identity string) error {
 	foreign := false
 	remove := func(segments bool) {
 		for _, e := range entries {
+			if e.Name == claimName {
+				continue
+			}
 			_, _, isSegment, ok := parseName(e.Name)
 			if e.Dir || e.Special || !ok && !strings.HasSuffix(e.Name, corruptSuffix) {
 				foreign = true
@@ -304,8 +332,11 @@ func (s *Store) remove(identity string) error {
 	if err != nil {
 		return fmt.Errorf("remove queue: %w", err)
 	}
-	if !foreign {
-		err = s.fs.Remove(dir)
+	if foreign {
+		return nil
 	}
-	return err
+	if err := s.fs.Remove(join(dir, claimName)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove queue: %w", err)
+	}
+	return s.fs.Remove(dir)
 }

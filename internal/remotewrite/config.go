@@ -2,6 +2,7 @@ package remotewrite
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"reflect"
 	"time"
@@ -33,10 +34,11 @@ type Config struct {
 // everything.
 const minLanes = 4
 
-// lanes is how many lanes the endpoint should have.
-func (c EndpointConfig) lanes() int {
-	return max(1, min(max(c.QueueConfig.MinShards, minLanes), c.QueueConfig.MaxShards))
-}
+// lanes is the number of lanes that the endpoint starts with and never goes below.
+func (c EndpointConfig) lanes() int { return min(max(c.QueueConfig.MinShards, minLanes), c.maxLanes()) }
+
+// maxLanes is the largest number of lanes that the endpoint may have.
+func (c EndpointConfig) maxLanes() int { return max(1, min(c.QueueConfig.MaxShards, queue.MaxLanes)) }
 
 // label names the endpoint in metrics and logs.
 func (c EndpointConfig) label() string {
@@ -63,12 +65,7 @@ func (s *settings) equal(o *settings) bool {
 	}
 	a, b := s.RemoteWriteConfig, o.RemoteWriteConfig
 	// YAML hides secrets, which only these may hold; rules hold compiled expressions, which YAML compares best.
-	return reflect.DeepEqual(a.HTTPClientConfig, b.HTTPClientConfig) &&
-		reflect.DeepEqual(a.SigV4Config, b.SigV4Config) &&
-		reflect.DeepEqual(a.AzureADConfig, b.AzureADConfig) &&
-		reflect.DeepEqual(a.GoogleIAMConfig, b.GoogleIAMConfig) &&
-		reflect.DeepEqual(a.URL, b.URL) &&
-		yamlEqual(a, b)
+	return s.sameCredentials(o) && reflect.DeepEqual(a.URL, b.URL) && yamlEqual(a, b)
 }
 
 func yamlEqual(a, b any) bool {
@@ -121,4 +118,18 @@ func (s *settings) same(o *settings) bool {
 		return s.Name == o.Name
 	}
 	return s.identity() == o.identity()
+}
+
+// sameReceiver tells that o sends to the receiver of s, and for the same tenant: what tells tenants apart is the URL, a header
+// or the credentials.
+func (s *settings) sameReceiver(o *settings) bool {
+	return reflect.DeepEqual(s.URL, o.URL) && maps.Equal(s.Headers, o.Headers) && s.sameCredentials(o)
+}
+
+func (s *settings) sameCredentials(o *settings) bool {
+	a, b := s.RemoteWriteConfig, o.RemoteWriteConfig
+	return reflect.DeepEqual(a.HTTPClientConfig, b.HTTPClientConfig) &&
+		reflect.DeepEqual(a.SigV4Config, b.SigV4Config) &&
+		reflect.DeepEqual(a.AzureADConfig, b.AzureADConfig) &&
+		reflect.DeepEqual(a.GoogleIAMConfig, b.GoogleIAMConfig)
 }

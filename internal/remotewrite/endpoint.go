@@ -20,10 +20,12 @@ type endpoint struct {
 	metrics  *endpointMetrics
 	queue    queue.Queue
 	table    *series.Table
-	durable  bool // the queue outlives the process
+	limits   queue.Config // of the queue
+	durable  bool         // the queue outlives the process
 	blocks   blocks
-	waited   atomic.Int64 // nanoseconds, for answers that decided what becomes of a request
+	newest   atomic.Int64 // Unix milliseconds of the newest sample that was put into the queue
 	taken    atomic.Int64 // samples that left the queue, delivered or refused
+	desired  atomic.Int64 // lanes that the load asks for
 
 	shape     sync.RWMutex // held for reading by who appends, for writing while the number of lanes changes
 	lanes     atomic.Pointer[[]*lane]
@@ -58,9 +60,8 @@ func newEndpoint(label, identity string, s *settings, lanes int, log *zap.Logger
 		all[i] = newLane(i)
 	}
 	e.lanes.Store(&all)
-	e.settings.Store(s)
-	e.health.reset(s)
-	e.metrics.protocol.Set(float64(e.health.protocol))
+	e.desired.Store(int64(lanes))
+	e.use(s)
 	return e
 }
 
@@ -72,10 +73,16 @@ func (e *endpoint) laneOf(hash uint64) *lane {
 	return all[hash%uint64(len(all))]
 }
 
+// appended notes the newest timestamp that was put into the queue.
+func (e *endpoint) appended(newest int64) {
+	for before := e.newest.Load(); newest > before && !e.newest.CompareAndSwap(before, newest); {
+		before = e.newest.Load()
+	}
+}
+
 // reconfigure goes on under new settings; the backlog stays.
 func (e *endpoint) reconfigure(s *settings) {
 	old := e.exchange(s)
-	e.metrics.protocol.Set(float64(e.health.reset(s)))
 	e.life.Lock()
 	close(e.replaced)
 	e.replaced = make(chan struct{})
@@ -86,6 +93,24 @@ func (e *endpoint) reconfigure(s *settings) {
 	default:
 	}
 	old.client.close()
+}
+
+// logName tells under which name a renamed endpoint is found in metrics and logs.
+func (e *endpoint) logName(next *settings) {
+	if next.Name != e.settings.Load().Name {
+		e.log.Info("remote write endpoint has another name and keeps its backlog; metrics and logs have the label before until a restart",
+			zap.String("name", next.Name))
+	}
+}
+
+// use puts settings into force, together with the protocol that they begin with: a request made under them must not
+// take the protocol of the settings before.
+func (e *endpoint) use(s *settings) (old *settings) {
+	e.health.mu.Lock()
+	defer e.health.mu.Unlock()
+	e.health.reset(s)
+	e.metrics.protocol.Set(float64(e.health.protocol))
+	return e.settings.Swap(s)
 }
 
 // current returns the settings and what tells that they were replaced.
@@ -161,10 +186,10 @@ func (e *endpoint) serve(ctx context.Context, start func([]*lane)) {
 			return
 		case <-e.resettled:
 			s := e.settings.Load()
-			start(e.resize(max(s.lanes(), min(len(e.all()), s.QueueConfig.MaxShards))))
+			start(e.resize(max(s.lanes(), min(len(e.all()), s.maxLanes()))))
 		case <-tick.C:
 			e.rules.sweep(e.table, time.Now())
-			start(e.resize(e.outgrown(&g)))
+			start(e.resize(e.wantedLanes(&g)))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package remotewrite
 
 import (
+	"maps"
 	"math"
 	"time"
 
@@ -9,53 +10,101 @@ import (
 
 const (
 	growthCheck = 15 * time.Second
-	busyLanes   = 0.8  // share of the time in which lanes wait for answers, from which on there are too few
-	spareLanes  = 1.25 // of what is needed to keep up: what waits has to go, too
+	busyLane    = 0.8  // share of the time in which a lane waits for answers, from which on it has too much to do
+	spareLanes  = 1.25 // of the lanes needed to keep up: the backlog has to go, too
+
+	calmChecks = 20  // checks in a row without a backlog, before lanes are removed: five minutes
+	calmLane   = 0.4 // share of the time in which the busiest of fewer lanes will wait for answers
+	fewerLanes = 0.7 // a change is not worth it unless 30 % of the lanes go, as in Prometheus
 )
 
-// growth decides when an endpoint needs more lanes: when those it has wait for answers nearly all the time, and still
-// more comes than they carry.
+// growth decides on the number of lanes of an endpoint. More are needed when one waits for answers nearly all the time and
+// the backlog grows. Fewer do when there was no backlog for a while. Lanes cost memory: each remembers the references of all
+// strings of its requests.
 type growth struct {
 	lanes int
 	at    time.Time
 	load
+	desired int     // lanes that the load asked for when it was last judged
+	calm    int     // checks in a row that found no backlog
+	peak    float64 // busy share of the busiest lane during these
 }
 
-// load is what an endpoint has to do with its lanes, and does.
+// load is the work of an endpoint's lanes.
 type load struct {
-	waited  time.Duration // for answers that decided what becomes of a request, over all lanes, since the start
-	taken   int           // samples that left the queue
-	waiting int           // samples
+	waited  []time.Duration // by lane, for answers that decided what becomes of a request, since the start
+	taken   int             // samples that left the queue
+	waiting int             // samples
+	down    bool            // the endpoint takes nothing at the moment
 }
 
-// next tells how many lanes there should be, at most so many, now that the load is so. It asks for all that are needed
-// at once: lanes that are added later have to wait for those of now to drain.
-func (g *growth) next(now time.Time, lanes, most int, is load, full int) int {
+// room is the number of lanes that an endpoint may have, and the backlog that is none: a request of each lane.
+type room struct{ least, most, full int }
+
+// next returns the number of lanes that the endpoint should have, within its room. It asks for all that are needed at once:
+// lanes that are added later have to wait for the present ones to drain.
+func (g *growth) next(now time.Time, lanes int, r room, is load) int {
 	before := *g
-	*g = growth{lanes: lanes, at: now, load: is}
-	if before.lanes != lanes {
-		return lanes // the first look at them
-	}
-	time := now.Sub(before.at).Seconds() * float64(lanes)
-	busy := (is.waited - before.waited).Seconds() >= busyLanes*time
-	more, taken := is.waiting-before.waiting, is.taken-before.taken
-	if !busy || more <= 0 || is.waiting <= full {
+	g.lanes, g.at, g.load = lanes, now, is
+	if before.lanes != lanes { // the first look at them
+		g.desired, g.calm, g.peak = lanes, 0, 0
 		return lanes
 	}
-	want := 2 * lanes
-	if taken > 0 {
-		share := float64(more+taken) / float64(taken) // of what came, to what went
-		want = max(want, int(min(float64(most), math.Ceil(spareLanes*share*float64(lanes)))))
+	busiest, average := is.busy(before.waited, now.Sub(before.at))
+	if is.waiting > r.full || is.down {
+		g.desired, g.calm, g.peak = lanes, 0, 0
+		more, taken := is.waiting-before.waiting, is.taken-before.taken
+		if is.waiting <= r.full || more <= 0 || busiest < busyLane {
+			return lanes
+		}
+		g.desired = 2 * lanes
+		if taken > 0 && average >= busyLane {
+			share := float64(more+taken) / float64(taken) // of what came, to what went
+			g.desired = max(g.desired, int(min(maxDesiredLanes, math.Ceil(spareLanes*share*float64(lanes)))))
+		}
+		return min(g.desired, max(lanes, r.most))
 	}
-	return min(want, max(lanes, most))
+	g.calm++
+	g.peak = max(g.peak, busiest)
+	if g.calm < calmChecks {
+		return lanes
+	}
+	g.desired = max(1, int(math.Ceil(g.peak/calmLane*float64(lanes))))
+	g.calm, g.peak = 0, 0
+	if fewer := max(g.desired, r.least); float64(fewer) <= fewerLanes*float64(lanes) {
+		return fewer
+	}
+	g.desired = min(g.desired, lanes) // a lane with little room is not a lane too few
+	return lanes
 }
 
-// outgrown tells how many lanes the endpoint should have.
-func (e *endpoint) outgrown(g *growth) int {
-	s := e.settings.Load()
-	lanes := len(e.all())
-	is := load{waited: time.Duration(e.waited.Load()), taken: int(e.taken.Load()), waiting: e.queue.Stats().Samples}
-	return g.next(time.Now(), lanes, s.QueueConfig.MaxShards, is, lanes*s.QueueConfig.MaxSamplesPerSend)
+// maxDesiredLanes bounds what an endpoint that takes next to nothing asks for.
+const maxDesiredLanes = 1 << 20
+
+// busy returns the share of the time in which the busiest lane waited for answers, and the average over all lanes.
+func (l load) busy(before []time.Duration, elapsed time.Duration) (busiest, average float64) {
+	if elapsed <= 0 {
+		return 0, 0
+	}
+	for i, waited := range l.waited {
+		share := (waited - before[i]).Seconds() / elapsed.Seconds()
+		busiest = max(busiest, share)
+		average += share / float64(len(l.waited))
+	}
+	return busiest, average
+}
+
+// wantedLanes returns the number of lanes that the endpoint should have.
+func (e *endpoint) wantedLanes(g *growth) int {
+	s, all, status := e.settings.Load(), e.all(), e.status()
+	is := load{taken: int(e.taken.Load()), waiting: status.PendingSamples, down: status.Unreachable}
+	for _, l := range all {
+		is.waited = append(is.waited, time.Duration(l.waited.Load()))
+	}
+	r := room{least: s.lanes(), most: s.maxLanes(), full: len(all) * s.QueueConfig.MaxSamplesPerSend}
+	want := g.next(time.Now(), len(all), r, is)
+	e.desired.Store(int64(g.desired))
+	return want
 }
 
 // resize gives the endpoint so many lanes, and returns the new ones, which have no sender yet. What is queued is
@@ -84,6 +133,7 @@ func (e *endpoint) resize(n int) (fresh []*lane) {
 			fresh = append(fresh, lanes[i])
 		}
 	}
+	maps.DeleteFunc(e.former, func(_ int, ended <-chan struct{}) bool { return isClosed(ended) })
 	for _, l := range old[min(n, len(old)):] {
 		l.gone.Store(true)
 		l.notify()

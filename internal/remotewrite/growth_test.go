@@ -2,9 +2,18 @@ package remotewrite
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
 // TestSlowReceiverGetsMoreLanes: a receiver that takes five seconds for each request gets as many at once as it needs
@@ -29,17 +38,22 @@ func TestSlowReceiverGetsMoreLanes(t *testing.T) {
 				for i := range 20 {
 					pods = append(pods, w.target(fmt.Sprintf("pod-%d", i), 100))
 				}
-				sent := 0
+				sent, most := 0, 0
+				e := (*w.writers.endpoints.Load())[0]
 				for range 90 { // 200 samples a second; four lanes carry 80
 					for _, pod := range pods {
 						w.append(w.scrape(pod, nowMillis()))
 						sent += 100
 					}
-					time.Sleep(10 * time.Second)
+					pass(10 * time.Second)
+					most = max(most, len(e.all()))
 				}
-				time.Sleep(time.Hour) // the targets of some lanes are more than others'
-				if n := len((*w.writers.endpoints.Load())[0].all()); n != 12 {
-					t.Errorf("%d lanes, want 12", n)
+				if most != 12 {
+					t.Errorf("%d lanes, want 12", most)
+				}
+				pass(time.Hour) // the targets of some lanes are more than others'
+				if n := len(e.all()); n != 4 {
+					t.Errorf("%d lanes after an hour with nothing to send, want 4", n)
 				}
 				w.stop()
 				if r.total() != sent || r.disorder != 0 {
@@ -52,6 +66,146 @@ func TestSlowReceiverGetsMoreLanes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestLanesShrink: an endpoint that was slow for a while gets rid of the lanes that it no longer needs, with their memory,
+// while scrapes go on, and each series arrives in order.
+func TestLanesShrink(t *testing.T) {
+	for _, stored := range []bool{false, true} {
+		t.Run(fmt.Sprintf("stored=%v", stored), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ec := endpointConfig("a")
+				ec.QueueConfig.MaxSamplesPerSend = 10
+				var store *queue.Store
+				if stored {
+					store = openStore(t, t.TempDir())
+					defer closeStore(t, store)
+				}
+				w := newStoredWorld(t, store, ec)
+				r := w.receivers["a"]
+				w.run()
+				e := (*w.writers.endpoints.Load())[0]
+				sent := 0
+				scrapes := func(n int) (most int) {
+					for range n {
+						for i := range 40 {
+							w.append(w.scrape(w.target(fmt.Sprintf("pod-%d", i), 10), nowMillis()))
+							sent += 10
+						}
+						pass(10 * time.Second)
+						most = max(most, len(e.all()))
+					}
+					return most
+				}
+				r.delay = 2 * time.Second
+				most := scrapes(30)
+				if most < 8 {
+					t.Fatalf("%d lanes, too few for this test", most)
+				}
+				kept := weakLanes(e)
+				r.delay = 20 * time.Millisecond
+				scrapes(90)
+				if n := len(e.all()); n != 4 {
+					t.Errorf("%d lanes, 15 minutes after the receiver became fast again, want 4", n)
+				}
+				runtime.GC()
+				left := 0
+				for _, l := range kept {
+					if l.Value() != nil {
+						left++
+					}
+				}
+				if left > 4 {
+					t.Errorf("%d of %d lanes are in memory, want 4", left, len(kept))
+				}
+				w.stop()
+				if r.total() != sent || r.disorder != 0 {
+					t.Errorf("%d of %d samples arrived, %d out of order", r.total(), sent, r.disorder)
+				}
+				w.conserved("a", sent)
+			})
+		})
+	}
+}
+
+func weakLanes(e *endpoint) (all []weak.Pointer[lane]) {
+	for _, l := range e.all() {
+		all = append(all, weak.Make(l))
+	}
+	return all
+}
+
+// TestOrderWhileLanesChange: whatever the receiver answers, and however often the number of lanes changes, each series
+// arrives in order and whole, also the ones that do not go with their target.
+func TestOrderWhileLanesChange(t *testing.T) {
+	for seed := range uint64(40) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { changeLanes(t, rand.New(rand.NewPCG(seed, 0))) })
+		})
+	}
+}
+
+func changeLanes(t *testing.T, chance *rand.Rand) {
+	with := func(lanes int) EndpointConfig {
+		ec := endpointConfig("a")
+		ec.QueueConfig.MaxSamplesPerSend, ec.QueueConfig.MinShards, ec.QueueConfig.MaxShards = 20, lanes, lanes
+		return ec
+	}
+	var store *queue.Store
+	if chance.IntN(4) == 0 {
+		store = openStore(t, t.TempDir())
+		defer closeStore(t, store)
+	}
+	w := newStoredWorld(t, store, with(4))
+	w.cfg.FlushDeadline, w.cfg.Ephemeral = time.Hour, true
+	w.apply()
+	r := w.receivers["a"]
+	r.delay = time.Duration(chance.IntN(400)) * time.Millisecond
+	r.set(func(_ *receiver, p protocol, n int) answer { // called with the lock of the receiver
+		switch chance.IntN(12) {
+		case 0:
+			return status(500)
+		case 1:
+			return status(503)
+		case 2:
+			if n > 1 {
+				return status(413)
+			}
+		}
+		return fine(p, n)
+	})
+	var pods []target
+	for i := range 5 + chance.IntN(20) {
+		pod := w.target(fmt.Sprintf("pod-%d", i), 10)
+		pod.ids = append(pod.ids, w.table.Add(pod.id, labels.FromStrings("__name__", "loose", "instance", fmt.Sprintf("pod-%d", i)), series.Meta{}))
+		pods = append(pods, pod)
+	}
+	w.run()
+	sent := 0
+	for range 40 {
+		var steps []int
+		r.mu.Lock() // chance belongs to its holder
+		for range 3 {
+			steps = append(steps, chance.IntN(1<<16))
+		}
+		r.mu.Unlock()
+		if steps[0]%5 == 0 {
+			w.cfg.Endpoints = []EndpointConfig{with(1 + steps[1]%16)}
+			w.apply()
+		}
+		for i, pod := range pods {
+			if (steps[2]>>(i%16))&1 == 0 {
+				w.append(w.scrape(pod, nowMillis()))
+				sent += len(pod.ids)
+			}
+		}
+		pass(time.Duration(1+steps[1]%2000) * time.Millisecond)
+	}
+	w.stop()
+	if r.total() != sent || r.disorder != 0 {
+		t.Errorf("%d of %d samples arrived, %d out of order", r.total(), sent, r.disorder)
+	}
+	w.conserved("a", sent)
 }
 
 // TestLanesFollowTheSettings: a reload changes their number, while samples flow, and loses and disorders none.
@@ -94,29 +248,78 @@ func TestLanesFollowTheSettings(t *testing.T) {
 	})
 }
 
-func TestGrowthLeavesAFastEndpointAlone(t *testing.T) {
-	now := time.Now()
-	g := growth{}
-	for i, step := range []struct {
-		waited  time.Duration // a second and lane
-		taken   int
-		waiting int
-		want    int
-	}{
-		{0, 0, 0, 4}, {500 * time.Millisecond, 5000, 1000, 4}, {500 * time.Millisecond, 5000, 100_000, 4}, // idle half of the time
-		{time.Second, 50_000, 90_000, 4},   // catches up
-		{time.Second, 50_000, 100_000, 8},  // falls behind
-		{time.Second, 50_000, 250_000, 20}, // takes a quarter of what comes: four times the lanes, and some to catch up
-		{time.Second, 0, 400_000, 8},       // nothing to go by
-	} {
-		now = now.Add(10 * time.Second)
-		is := load{waited: g.waited + 4*10*step.waited, taken: g.taken + step.taken, waiting: step.waiting}
-		if got := g.next(now, 4, 50, is, 8000); got != step.want {
-			t.Errorf("step %d: %d lanes, want %d", i, got, step.want)
-		}
+func TestGrowth(t *testing.T) {
+	type step struct {
+		busiest, others float64 // share of the time in which these of four lanes wait for answers
+		taken, waiting  int
+		down            bool
+		times           int // that this is so, one after another
+		want, desired   int
 	}
-	much := load{waited: time.Hour, taken: 1, waiting: 1 << 20}
-	if got := (&growth{lanes: 40, at: now}).next(now.Add(time.Second), 40, 50, much, 1); got != 50 {
-		t.Errorf("%d lanes, want max_shards", got)
+	for name, steps := range map[string][]step{
+		"idle half of the time": {{0.5, 0.5, 5000, 1000, false, 1, 40, 40}, {0.5, 0.5, 5000, 100_000, false, 3, 40, 40}},
+		"catches up":            {{1, 1, 50_000, 100_000, false, 1, 40, 40}, {1, 1, 50_000, 90_000, false, 1, 40, 40}},
+		"falls behind":          {{1, 1, 50_000, 90_000, false, 1, 40, 40}, {1, 1, 50_000, 100_000, false, 1, 80, 80}},
+		"takes a quarter of what comes": {{1, 1, 50_000, 100_000, false, 1, 40, 40},
+			{1, 1, 50_000, 250_000, false, 1, 200, 200}}, // four times the lanes, and some to catch up
+		"takes nothing":                {{1, 1, 0, 250_000, false, 1, 40, 40}, {1, 1, 0, 400_000, false, 1, 80, 80}},
+		"takes a hundredth":            {{1, 1, 1000, 0, false, 1, 40, 40}, {1, 1, 1000, 99_000, false, 1, 300, 5000}},
+		"one lane cannot keep up":      {{1, 0.2, 50_000, 90_000, false, 1, 40, 40}, {1, 0.2, 50_000, 100_000, false, 1, 80, 80}},
+		"idle":                         {{0, 0, 0, 0, false, 20, 40, 40}, {0, 0, 0, 0, false, 1, 8, 1}},
+		"an hour without a backlog":    {{0.1, 0.1, 5000, 1000, false, 20, 40, 40}, {0.1, 0.1, 5000, 1000, false, 1, 10, 10}},
+		"one lane has something to do": {{0.3, 0, 5000, 1000, false, 21, 40, 30}},
+		"too few would go":             {{0.29, 0.1, 5000, 1000, false, 21, 40, 29}},
+		"a peak within five minutes": {{0.1, 0.1, 5000, 1000, false, 10, 40, 40}, {0.2, 0.1, 5000, 1000, false, 1, 40, 40},
+			{0.1, 0.1, 5000, 1000, false, 10, 20, 20}},
+		"a backlog within five minutes": {{0.1, 0.1, 5000, 1000, false, 20, 40, 40}, {0.1, 0.1, 5000, 100_000, false, 1, 40, 40},
+			{0.1, 0.1, 5000, 1000, false, 19, 40, 40}},
+		"down": {{0, 0, 0, 1000, true, 100, 40, 40}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const lanes = 40
+			now := time.Now()
+			r := room{least: 8, most: 300, full: 8000}
+			var g growth
+			is := load{waited: make([]time.Duration, lanes)}
+			for i, s := range steps {
+				want := 0
+				for range s.times {
+					now = now.Add(growthCheck)
+					is = load{waited: slices.Clone(is.waited), taken: is.taken + s.taken, waiting: s.waiting, down: s.down}
+					for l := range is.waited {
+						share := s.others
+						if l == 0 {
+							share = s.busiest
+						}
+						is.waited[l] += time.Duration(share * float64(growthCheck))
+					}
+					want = g.next(now, lanes, r, is)
+				}
+				if want != s.want || g.desired != s.desired {
+					t.Errorf("step %d: %d lanes, %d desired, want %d and %d", i, want, g.desired, s.want, s.desired)
+				}
+			}
+		})
+	}
+}
+
+// TestMoreLanesThanAQueueCanHave: the configuration refuses such a min_shards, and an endpoint that is given one works
+// with as many lanes as its queue has.
+func TestMoreLanesThanAQueueCanHave(t *testing.T) {
+	w := newWorld(t, endpointConfig("a"))
+	e := (*w.writers.endpoints.Load())[0]
+	ec := endpointConfig("a")
+	ec.QueueConfig.MinShards, ec.QueueConfig.MaxShards = 5000, 10_000
+	w.cfg.Endpoints = []EndpointConfig{ec}
+	w.apply()
+	e.resize(e.settings.Load().lanes())
+	for i := range 200 {
+		w.append(w.scrape(w.target(fmt.Sprint("pod-", i), 1), nowMillis()))
+	}
+	if lanes, waiting := len(e.all()), e.queue.Stats().Samples; lanes != queue.MaxLanes || waiting != 200 {
+		t.Errorf("%d lanes and %d samples, want %d and 200", lanes, waiting, queue.MaxLanes)
+	}
+	if want := ec.maxLanes(); want != queue.MaxLanes {
+		t.Errorf("at most %d lanes, want %d", want, queue.MaxLanes)
 	}
 }

@@ -48,16 +48,13 @@ type health struct {
 	filling    filling
 }
 
-// reset takes the protocol from the settings; it is learned anew.
-func (h *health) reset(s *settings) protocol {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+// reset takes the protocol from the settings and forgets what was learned under others. The caller holds mu.
+func (h *health) reset(s *settings) {
 	h.protocol, h.confirmed, h.probeAt, h.quietUntil = v1, false, time.Time{}, time.Time{}
 	h.maxBodyBytes = 0
 	if s.Negotiate || s.ProtobufMessage == remoteapi.WriteV2MessageType {
 		h.protocol = v2
 	}
-	return h.protocol
 }
 
 // quiet is how long the endpoint, whichever lane asks, is still to be left alone.
@@ -123,7 +120,7 @@ func (h *health) choose(s *settings) (p protocol, unproven bool) {
 
 // in tells that s are the settings still, and health is of them. What an answer to earlier ones teaches is not of these:
 // their URL may be another, and their protocol written. The caller holds h.mu.
-func (e *endpoint) in(s *settings) bool { return e.settings.Load() == s } // replaced before health is reset
+func (e *endpoint) in(s *settings) bool { return e.settings.Load() == s }
 
 // turn goes over to the protocol that the endpoint may like better than p. False: the user decided.
 func (e *endpoint) turn(s *settings, p protocol) bool {

@@ -22,6 +22,8 @@ type lane struct {
 	gone  atomic.Bool   // the endpoint has fewer lanes now: its sender ends
 	ended chan struct{} // closed when its sender has
 
+	waited atomic.Int64 // nanoseconds, for answers to requests that were accepted
+
 	// before is ended of the lane that had this index before and went; nil: none did. The queue knows a reader by its
 	// index, so there is one at a time.
 	before <-chan struct{}
@@ -115,7 +117,9 @@ func (l *lane) flush(e *endpoint) {
 		// Later fragments would lean on symbols that are not there: the request ends here.
 		e.queueRefused(r.Samples, err)
 		l.seal(e)
+		return
 	}
+	e.appended(r.Newest)
 }
 
 // seal ends the open request, if there is one, and wakes the sender.

@@ -76,6 +76,35 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 }
 
+// forgetState removes the gauges of an endpoint that is gone: they tell of a state that there is no more.
+func (m *metrics) forgetState(label string) {
+	of := prometheus.Labels{"endpoint": label}
+	m.protocol.DeletePartialMatch(of)
+	m.highest.DeletePartialMatch(of)
+}
+
+// forget removes all metrics of an endpoint that is gone.
+func (m *metrics) forget(label string) {
+	m.forgetState(label)
+	of := prometheus.Labels{"endpoint": label}
+	for _, c := range []*prometheus.CounterVec{m.appended, m.accepted, m.dropped, m.rejected, m.delivered, m.requests, m.answers,
+		m.retries, m.bytes, m.exemplars, m.metadata} {
+		c.DeletePartialMatch(of)
+	}
+	m.duration.DeletePartialMatch(of)
+}
+
+// keptMetrics is how long the counters of an endpoint that is gone stay in /metrics: some scrapes of it, so that the samples
+// abandoned at last are seen.
+const keptMetrics = 15 * time.Minute
+
+// goneMetrics are metrics that nobody counts up any more.
+type goneMetrics struct {
+	label string
+	ended <-chan struct{} // until then they may still count
+	since time.Time       // that this was seen; zero: not yet
+}
+
 // endpointMetrics are the metrics of one endpoint, looked up once.
 type endpointMetrics struct {
 	appended, accepted, delivered, exemplars, retries, bytes prometheus.Counter

@@ -6,27 +6,55 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 )
 
-// queueCollector reads what the queues know of their disk when somebody asks.
-type queueCollector struct {
+// figures reads metrics of endpoints when somebody asks. An endpoint that is gone has none.
+type figures struct {
 	endpoints func() []*endpoint
-	figures   []queueFigure
+	prefix    string
+	all       []figure
 }
 
-type queueFigure struct {
+type figure struct {
 	desc *prometheus.Desc
 	kind prometheus.ValueType
-	read func(*queue.Stats) float64
+	read func(*endpoint, *queue.Stats) float64
 }
 
-func newQueueCollector(endpoints func() []*endpoint) *queueCollector {
-	c := &queueCollector{endpoints: endpoints}
+func (c *figures) add(name, help string, kind prometheus.ValueType, read func(*endpoint, *queue.Stats) float64) {
+	c.all = append(c.all, figure{prometheus.NewDesc(c.prefix+name, help, []string{"endpoint"}, nil), kind, read})
+}
+
+// newLaneCollector reads what endpoints know of their lanes.
+func newLaneCollector(endpoints func() []*endpoint) *figures {
+	c := &figures{endpoints: endpoints, prefix: "envoy_scraper_remotewrite_"}
+	add := func(name, help string, read func(*endpoint) float64) {
+		c.add(name, help, prometheus.GaugeValue, func(e *endpoint, _ *queue.Stats) float64 { return read(e) })
+	}
+	add("lanes", "Lanes of the endpoint: the number of requests that can be sent at the same time.",
+		func(e *endpoint) float64 { return float64(len(e.all())) })
+	add("lanes_min", "Smallest number of lanes, by min_shards.", func(e *endpoint) float64 { return float64(e.settings.Load().lanes()) })
+	add("lanes_max", "Largest number of lanes, by max_shards.", func(e *endpoint) float64 { return float64(e.settings.Load().maxLanes()) })
+	add("lanes_desired", "Lanes that the load asks for, whatever the limits allow.",
+		func(e *endpoint) float64 { return float64(e.desired.Load()) })
+	add("max_samples_per_send", "Largest number of samples in a request, by max_samples_per_send.",
+		func(e *endpoint) float64 { return float64(e.settings.Load().QueueConfig.MaxSamplesPerSend) })
+	add("highest_appended_timestamp_seconds", "Newest timestamp that was put into the queue.",
+		func(e *endpoint) float64 { return float64(e.newest.Load()) / 1000 })
+	return c
+}
+
+// newQueueCollector reads what the queues know of their disk.
+func newQueueCollector(endpoints func() []*endpoint) *figures {
+	c := &figures{endpoints: endpoints, prefix: "envoy_scraper_queue_"}
 	add := func(name, help string, kind prometheus.ValueType, read func(*queue.Stats) float64) {
-		desc := prometheus.NewDesc("envoy_scraper_queue_"+name, help, []string{"endpoint"}, nil)
-		c.figures = append(c.figures, queueFigure{desc, kind, read})
+		c.add(name, help, kind, func(_ *endpoint, s *queue.Stats) float64 { return read(s) })
 	}
 	const gauge, counter = prometheus.GaugeValue, prometheus.CounterValue
 	add("memory_bytes", "Bytes of samples that wait in memory, whether or not they are on disk too.", gauge,
 		func(s *queue.Stats) float64 { return float64(s.MemoryBytes) })
+	c.add("memory_limit_bytes", "Bytes that may wait in memory, by max_memory; four times of it while the disk is slow.", gauge,
+		func(e *endpoint, _ *queue.Stats) float64 { return float64(e.limits.MaxMemory) })
+	c.add("age_limit_seconds", "Age from which on samples that wait are dropped, by max_age; 0: none is too old.", gauge,
+		func(e *endpoint, _ *queue.Stats) float64 { return e.limits.MaxAge.Seconds() })
 	add("disk_bytes", "Size of the queue's segments.", gauge, func(s *queue.Stats) float64 { return float64(s.DiskBytes) })
 	add("segments", "Segment files of the queue.", gauge, func(s *queue.Stats) float64 { return float64(s.Segments) })
 	add("disk_failing", "1 while the disk refuses to write, sync or remove segments.", gauge, func(s *queue.Stats) float64 {
@@ -56,18 +84,18 @@ func newQueueCollector(endpoints func() []*endpoint) *queueCollector {
 }
 
 // Describe implements prometheus.Collector.
-func (c *queueCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, f := range c.figures {
+func (c *figures) Describe(ch chan<- *prometheus.Desc) {
+	for _, f := range c.all {
 		ch <- f.desc
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
+func (c *figures) Collect(ch chan<- prometheus.Metric) {
 	for _, e := range c.endpoints() {
 		stats := e.queue.Stats()
-		for _, f := range c.figures {
-			ch <- prometheus.MustNewConstMetric(f.desc, f.kind, f.read(&stats), e.label)
+		for _, f := range c.all {
+			ch <- prometheus.MustNewConstMetric(f.desc, f.kind, f.read(e, &stats), e.label)
 		}
 	}
 }

@@ -19,10 +19,16 @@ type sender struct {
 	fruitless int // searches for bad series in a row that found nothing good
 }
 
-// run delivers until ctx ends; after stopping it goes on until its lane is empty.
+// drainCheck is how often a sender looks, after stopping, whether the queue is empty. The sender of the last request wakes
+// the others, but a queue also loses requests, for want of room or by damage, and that wakes nobody.
+const drainCheck = time.Second
+
+// run delivers until ctx ends; after stopping it goes on until the queue is empty. An empty lane is not enough: after a
+// change of their number, lanes wait for others to deliver what is older, or take that over.
 func (s *sender) run(ctx context.Context, stopping <-chan struct{}) {
 	e := s.endpoint
 	defer close(s.lane.ended)
+	defer e.wakeLanes(-1) // whoever waits for the queue to be empty
 	if s.lane.before != nil {
 		select {
 		case <-s.lane.before: // until then that one delivers what is queued here, too
@@ -44,14 +50,18 @@ func (s *sender) run(ctx context.Context, stopping <-chan struct{}) {
 			e.taken.Add(int64(r.Samples))
 			continue
 		}
-		if closing || s.lane.gone.Load() {
+		switch {
+		case s.lane.gone.Load() || closing && e.queue.Stats().Requests == 0:
 			return
+		case closing:
+			s.idle(ctx, nil, drainCheck)
+		default:
+			s.idle(ctx, stopping, wait)
 		}
-		s.idle(ctx, stopping, wait)
 	}
 }
 
-// idle waits for something to do. wait 0: no request is open.
+// idle waits for something to do, for at most wait; 0: for ever. A stop ends it unless stopping is nil.
 func (s *sender) idle(ctx context.Context, stopping <-chan struct{}, wait time.Duration) {
 	var due <-chan time.Time
 	if wait > 0 {
@@ -177,7 +187,7 @@ func (s *sender) try(ctx context.Context, m message, maxBody int) verdict {
 		e.metrics.requests[out].Inc()
 		e.metrics.answers[a.kind()].Inc()
 		if out != retry && out != slowRetry {
-			e.waited.Add(int64(a.took))
+			s.lane.waited.Add(int64(a.took))
 		}
 		v := verdict{message: m, lost: lost, settings: cfg, bytes: bytes, said: a}
 		switch out {

@@ -2,13 +2,19 @@ package remotewrite
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"net/url"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+	"github.com/prometheus/common/config"
+	promconfig "github.com/prometheus/prometheus/config"
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
@@ -65,13 +71,36 @@ func (c EndpointConfig) identity() string {
 	if c.Name != "" {
 		return namedPrefix + readable(c.Name) + digest(c.Name)
 	}
-	u := c.redactedURL()
+	return c.unnamedIdentity()
+}
+
+// unnamedIdentity is the identity that the endpoint has without a name.
+func (c EndpointConfig) unnamedIdentity() string {
 	host := ""
 	if c.URL != nil && c.URL.URL != nil {
 		host = c.URL.Host
 	}
-	return unnamedPrefix + readable(host) + digest(u)
+	return unnamedPrefix + readable(host) + digest(c.redactedURL())
 }
+
+// QueueOf returns the identity of the queue of a remote_write entry, by the name of the entry or, if it has none, its URL. An
+// identity is taken as it is.
+func QueueOf(entry string) (string, error) {
+	if entry == "" {
+		return "", errors.New("the entry has neither a name nor a URL")
+	}
+	if isIdentity.MatchString(entry) {
+		return entry, nil
+	}
+	ec := EndpointConfig{RemoteWriteConfig: &promconfig.RemoteWriteConfig{Name: entry}}
+	if u, err := url.Parse(entry); err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" {
+		ec.Name, ec.URL = "", &config.URL{URL: u}
+	}
+	return ec.identity(), nil
+}
+
+// isIdentity is for what identity and numbered make, as n-prod-0a1b2c3d4e5f and u-host-0a1b2c3d4e5f-2.
+var isIdentity = regexp.MustCompile(`^[nu]-([a-z0-9-]+-)?[0-9a-f]{12}(-[0-9]+)?$`)
 
 func digest(s string) string {
 	sum := sha256.Sum256([]byte(s))
@@ -93,11 +122,24 @@ func readable(s string) string {
 	return clean
 }
 
-// adopt gives the backlog of an unnamed endpoint whose URL changed to its successor, if there is no doubt: exactly
-// one has gone, and exactly one is new.
-func (s *storage) adopt(wanted []string) error {
+// names lists the identities of the queues that there are. In memory none is in the way of another.
+func (s *storage) names() []string {
 	if s.store == nil {
 		return nil
+	}
+	names, _ := s.store.Names() // a name that is taken nevertheless is refused
+	return names
+}
+
+// adopt gives the backlogs of endpoints that have another name or URL since the process before to their successors, if there
+// is no doubt. An endpoint that has a name now gets that of the unnamed one of its URL. An unnamed one gets that of another
+// unnamed one if that is the only one that is gone, and itself the only one that is new.
+func (s *storage) adopt(endpoints []EndpointConfig, wanted []string) error {
+	if s.store == nil {
+		return nil
+	}
+	if err := s.adoptNamed(endpoints, wanted); err != nil {
+		return err
 	}
 	there, err := s.store.Names()
 	if err != nil {
@@ -123,39 +165,86 @@ func (s *storage) adopt(wanted []string) error {
 	return nil
 }
 
-// sweep ends the orphans that are too old, counts what is lost with them, and reports the rest: by a log line if
-// loud.
-func (s *storage) sweep(maxAge time.Duration, wanted []string, m *metrics, loud bool) error {
+// adoptNamed gives entries that have a name now the queues of unnamed ones of their URL, in the order of the entries. There is
+// doubt, and nothing is given, where there are not as many of the one as of the other: the entries may be of several tenants.
+func (s *storage) adoptNamed(endpoints []EndpointConfig, wanted []string) error {
+	there, err := s.store.Names()
+	if err != nil {
+		return err
+	}
+	takers := map[string][]string{} // by identity without a name
+	for i, ec := range endpoints {
+		if !slices.Contains(there, wanted[i]) {
+			takers[ec.unnamedIdentity()] = append(takers[ec.unnamedIdentity()], wanted[i])
+		}
+	}
+	for unnamed, takers := range takers {
+		var left []string
+		for _, name := range there {
+			if isNumbered(name, unnamed) {
+				left = append(left, name)
+			}
+		}
+		both := func(name string) bool { return slices.Contains(wanted, name) }
+		if len(left) != len(takers) || slices.ContainsFunc(left, both) {
+			continue
+		}
+		for i, from := range left {
+			if err := s.store.Rename(from, takers[i]); err != nil {
+				return err
+			}
+			s.log.Info("remote write endpoint that has a name now goes on with the queue of its URL",
+				zap.String("from", from), zap.String("to", takers[i]))
+		}
+	}
+	return nil
+}
+
+// isNumbered tells that name is an identity, or that of a second endpoint that would have it.
+func isNumbered(name, identity string) bool {
+	rest, ok := strings.CutPrefix(name, identity)
+	if number, more := strings.CutPrefix(rest, "-"); ok && more {
+		_, err := strconv.Atoi(number)
+		return err == nil
+	}
+	return ok && rest == ""
+}
+
+// sweep removes the orphans that are too old and counts what is lost with them. It reports the others: by a log line if
+// loud. It returns the orphans for which something was counted.
+func (s *storage) sweep(maxAge time.Duration, wanted []string, m *metrics, loud bool) (counted []string, err error) {
 	if s.store == nil {
-		return nil
+		return nil, nil
 	}
 	dropped, err := s.store.DropOrphans(maxAge, wanted...)
 	for _, id := range dropped {
 		if id.Samples > 0 {
-			m.endpoint(id.Name).drop(tooOld, id.Samples)
+			m.dropped.WithLabelValues(id.Name, string(tooOld)).Add(float64(id.Samples))
+			counted = append(counted, id.Name)
 			s.log.Error("samples of a queue without endpoint are too old, and dropped",
 				zap.String("queue", id.Name), zap.Int("samples", id.Samples))
 		}
 	}
 	if err != nil {
-		return err
+		return counted, err
 	}
 	all, err := s.store.Identities(wanted...)
 	if err != nil {
-		return err
+		return counted, err
 	}
 	var bytes int64
 	for _, id := range all {
 		bytes += id.Bytes
 		if loud {
-			s.log.Warn("a queue belongs to no remote_write entry; name the entry that shall have it, or it goes when it is too old",
+			s.log.Warn("a queue belongs to no remote_write entry: envoy-scraper queue rename gives it to one, envoy-scraper queue drop "+
+				"removes it, and it goes by itself when it is older than max_age",
 				zap.String("queue", id.Name), zap.Int("samples", id.Samples), zap.Int64("bytes", id.Bytes),
 				zap.Time("newest", id.Newest), zap.Duration("max_age", maxAge), zap.NamedError("problem", id.Problem))
 		}
 	}
 	s.orphans.Set(float64(len(all)))
 	s.orphanBytes.Set(float64(bytes))
-	return nil
+	return counted, nil
 }
 
 // queueConfig is what the queue of an endpoint is told.

@@ -2,6 +2,8 @@ package remotewrite
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"slices"
 	"testing"
@@ -206,13 +208,20 @@ func TestAQueueWithoutEndpointGoesWhenItIsTooOld(t *testing.T) {
 		if names, _ := store.Names(); !slices.Contains(names, gone) {
 			t.Errorf("the queue is gone before its time: %v", names)
 		}
-		time.Sleep(25 * time.Hour)
+		counted := 0
+		for range 25 * 6 {
+			pass(10 * time.Minute)
+			counted = max(counted, w.dropped(gone, tooOld))
+		}
 		if names, _ := store.Names(); slices.Contains(names, gone) {
 			t.Errorf("the queue is still there: %v", names)
 		}
 		w.stop()
-		if n := w.dropped(gone, tooOld); n != 200 {
-			t.Errorf("too old = %d, want 200", n)
+		if counted != 200 {
+			t.Errorf("too old = %d, want 200", counted)
+		}
+		if n := w.dropped(gone, tooOld); n != 0 {
+			t.Errorf("too old = %d at the end, want the metric to be gone after a while", n)
 		}
 	})
 }
@@ -236,6 +245,24 @@ func TestIdentity(t *testing.T) {
 	got := identities([]EndpointConfig{at(t, "http://h/w"), at(t, "http://h/w"), endpointConfig("ä/b")})
 	if got[0] == got[1] || got[1] != got[0]+"-2" {
 		t.Errorf("identities of one URL twice: %q", got)
+	}
+}
+
+func TestQueueOf(t *testing.T) {
+	for entry, want := range map[string]string{
+		"prod":                                       endpointConfig("prod").identity(),
+		"http://u:p@one.test/write?token=1":          at(t, "http://one.test/write").identity(),
+		at(t, "http://one.test/w").identity():        at(t, "http://one.test/w").identity(),
+		at(t, "http://one.test/w").identity() + "-2": at(t, "http://one.test/w").identity() + "-2",
+		endpointConfig("ä").identity():               endpointConfig("ä").identity(),
+		"one.test:9090/write":                        endpointConfig("one.test:9090/write").identity(),
+	} {
+		if got, err := QueueOf(entry); got != want || err != nil {
+			t.Errorf("%s: %s, %v, want %s", entry, got, err, want)
+		}
+	}
+	if _, err := QueueOf(""); err == nil {
+		t.Error("an entry without a name has a queue")
 	}
 }
 
@@ -321,4 +348,216 @@ func TestEphemeralStorageIsWaitedFor(t *testing.T) {
 			})
 		})
 	}
+}
+
+// named is an endpoint with a name.
+func named(t *testing.T, name, rawURL string) EndpointConfig {
+	t.Helper()
+	ec := at(t, rawURL)
+	ec.Name = name
+	return ec
+}
+
+// tenant is an endpoint whose receiver tells tenants apart by a header.
+func tenant(ec EndpointConfig, id string) EndpointConfig {
+	ec.Headers = map[string]string{"X-Scope-OrgID": id}
+	return ec
+}
+
+// TestBacklogFollowsTheURL: an entry that gets, changes or loses its name goes on with its backlog, by a reload and, where it
+// gets one, by a restart, too.
+func TestBacklogFollowsTheURL(t *testing.T) {
+	const one, two = "http://one.test/write", "http://two.test/write"
+	for name, tc := range map[string]struct {
+		before, now     []EndpointConfig
+		reload, restart map[string]int // what arrives, by receiver
+	}{
+		"a name is added": {
+			before: []EndpointConfig{at(t, one), named(t, "b", two)}, now: []EndpointConfig{named(t, "a", one), named(t, "b", two)},
+			reload: map[string]int{"a": 300, "b": 300}, restart: map[string]int{"a": 300, "b": 300},
+		},
+		"another name": {
+			before: []EndpointConfig{named(t, "a", one)}, now: []EndpointConfig{named(t, "b", one)},
+			reload: map[string]int{"b": 300}, restart: map[string]int{"b": 0},
+		},
+		"a name is taken away": {
+			before: []EndpointConfig{named(t, "a", one)}, now: []EndpointConfig{at(t, one)},
+			reload: map[string]int{"one.test": 300}, restart: map[string]int{"one.test": 0},
+		},
+		"names for two entries of one URL": {
+			before: []EndpointConfig{at(t, one), at(t, one)}, now: []EndpointConfig{named(t, "a", one), named(t, "b", one)},
+			reload: map[string]int{"a": 300, "b": 300}, restart: map[string]int{"a": 300, "b": 300},
+		},
+		"a name for one of two": {
+			before: []EndpointConfig{at(t, one)}, now: []EndpointConfig{named(t, "a", one), at(t, one)},
+			reload: map[string]int{"a": 0, "one.test": 300}, restart: map[string]int{"a": 0, "one.test": 300},
+		},
+		"a name, and another entry of the URL": { // a restart cannot know which one it is
+			before: []EndpointConfig{at(t, one)}, now: []EndpointConfig{tenant(named(t, "a", one), "2"), named(t, "b", one)},
+			reload: map[string]int{"a": 0, "b": 300}, restart: map[string]int{"a": 0, "b": 0},
+		},
+		"another tenant of the same receiver": {
+			before: []EndpointConfig{tenant(named(t, "a", one), "1")}, now: []EndpointConfig{tenant(named(t, "b", one), "2")},
+			reload: map[string]int{"b": 0}, restart: map[string]int{"b": 0},
+		},
+	} {
+		check := func(t *testing.T, got, want map[string]int) {
+			for receiver, n := range want {
+				if got[receiver] != n {
+					t.Errorf("%s: %d samples arrived, want %d", receiver, got[receiver], n)
+				}
+			}
+		}
+		t.Run(name+", restart", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				outage(t, dir, 3, tc.before...)
+				check(t, after(t, dir, tc.now...), tc.restart)
+			})
+		})
+		for _, again := range []bool{false, true} { // and by a restart after the reload
+			t.Run(fmt.Sprintf("%s, reload, again=%v", name, again), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					dir := t.TempDir()
+					outage(t, dir, 3, tc.before...)
+					store := openStore(t, dir)
+					w := newStoredWorld(t, store, tc.before...)
+					for name := range tc.reload {
+						if w.receivers[name] == nil {
+							w.receivers[name] = newReceiver(t)
+						}
+					}
+					for _, r := range w.receivers {
+						r.set(unreachable)
+					}
+					w.run()
+					w.cfg.Endpoints = tc.now
+					w.apply()
+					got := map[string]int{}
+					if !again {
+						for name, r := range w.receivers {
+							if _, asked := tc.reload[name]; asked {
+								r.set(nil)
+							}
+						}
+						pass(time.Minute)
+					}
+					w.stop()
+					closeStore(t, store)
+					if again {
+						got = after(t, dir, tc.now...)
+					} else {
+						for name, r := range w.receivers {
+							got[name] = r.total()
+						}
+					}
+					check(t, got, tc.reload)
+				})
+			})
+		}
+	}
+}
+
+// TestTheFirstOfTwoEntriesGoes: of two unnamed entries of one URL a reload removes the first. The other one goes on with its own
+// backlog, which a restart finds; what waited for the first one is kept for somebody to decide.
+func TestTheFirstOfTwoEntriesGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		store := openStore(t, dir)
+		first, second := at(t, "http://one.test/write"), at(t, "http://one.test/write")
+		second.QueueConfig.MaxSamplesPerSend = 200
+		w := newStoredWorld(t, store, first, second)
+		w.receivers["one.test"].set(unreachable)
+		w.run()
+		pod := w.target("pod-1", 10)
+		w.append(w.scrape(pod, nowMillis()))
+		w.cfg.Endpoints = []EndpointConfig{second}
+		w.apply()
+		for range 5 {
+			pass(10 * time.Second)
+			w.append(w.scrape(pod, nowMillis()))
+		}
+		w.stop()
+		closeStore(t, store)
+		if got := after(t, dir, second)["one.test"]; got != 60 {
+			t.Errorf("%d samples arrived, want 60", got)
+		}
+		store = openStore(t, dir)
+		defer closeStore(t, store)
+		left, err := store.Identities(second.identity())
+		if err != nil || len(left) != 1 || left[0].Samples != 10 {
+			t.Errorf("left in the store: %+v, %v, want the ten samples of the first entry", left, err)
+		}
+	})
+}
+
+// TestTheFirstOfTwoEntriesGoesFromMemory: queues in memory have identities, too.
+func TestTheFirstOfTwoEntriesGoesFromMemory(t *testing.T) {
+	first, second := at(t, "http://one.test/write"), at(t, "http://one.test/write")
+	second.QueueConfig.MaxSamplesPerSend = 200
+	w := newWorld(t, first, second)
+	kept := (*w.writers.endpoints.Load())[1]
+	w.cfg.Endpoints = []EndpointConfig{second}
+	w.apply()
+	if now := *w.writers.endpoints.Load(); len(now) != 1 || now[0] != kept || kept.identity != second.identity() {
+		t.Errorf("%d endpoints, the first under %s, want the second one under %s", len(now), now[0].identity, second.identity())
+	}
+}
+
+// TestReloadsKeepWhatARestartFinds: after any sequence of reloads that add, remove, name, rename and move entries, a restart
+// with the last configuration finds the backlog that each endpoint had.
+func TestReloadsKeepWhatARestartFinds(t *testing.T) {
+	for seed := range uint64(20) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { reloadEntries(t, rand.New(rand.NewPCG(seed, 1))) })
+		})
+	}
+}
+
+func reloadEntries(t *testing.T, chance *rand.Rand) {
+	urls := []string{"http://one.test/write", "http://two.test/write"}
+	entries := func() (all []EndpointConfig) {
+		names := map[string]bool{}
+		for range 1 + chance.IntN(3) {
+			name := []string{"", "", "a", "b", "c"}[chance.IntN(5)]
+			if names[name] && name != "" {
+				name = ""
+			}
+			names[name] = true
+			ec := named(t, name, urls[chance.IntN(2)])
+			ec.QueueConfig.MaxSamplesPerSend = 100 * (1 + chance.IntN(2))
+			all = append(all, ec)
+		}
+		return all
+	}
+	dir := t.TempDir()
+	store := openStore(t, dir)
+	w := newStoredWorld(t, store, entries()...)
+	pods := 0
+	for range 12 {
+		w.cfg.Endpoints = entries()
+		w.apply()
+		pods++
+		w.append(w.scrape(w.target(fmt.Sprint("pod-", pods), 1+chance.IntN(9)), nowMillis()))
+	}
+	waiting := func(w *world) (samples []int) {
+		for _, e := range *w.writers.endpoints.Load() {
+			samples = append(samples, e.queue.Stats().Samples)
+		}
+		return samples
+	}
+	end := func(w *world, store *queue.Store) {
+		for _, e := range *w.writers.endpoints.Load() {
+			e.retire() // never started, so closed at once
+		}
+		closeStore(t, store)
+	}
+	before := waiting(w)
+	end(w, store)
+	store = openStore(t, dir)
+	again := newStoredWorld(t, store, w.cfg.Endpoints...)
+	if found := waiting(again); !slices.Equal(found, before) {
+		t.Errorf("a restart finds %d samples, by entry, want %d", found, before)
+	}
+	end(again, store)
 }

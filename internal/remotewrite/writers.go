@@ -41,6 +41,7 @@ type Writers struct {
 	stopped bool            // Run has begun to end
 	adopted bool            // the first Apply is through
 	retired []*endpoint     // may still flush
+	gone    []goneMetrics   // of endpoints that are not among the endpoints any more
 	maxAge  time.Duration   // of orphans
 	runners sync.WaitGroup
 }
@@ -55,9 +56,10 @@ func New(table *series.Table, store *queue.Store, log *zap.Logger, reg prometheu
 	w.openQueue = w.storage.open
 	w.endpoints.Store(&[]*endpoint{})
 	if reg != nil {
-		reg.MustRegister(newPendingCollector(w.Status))
+		endpoints := func() []*endpoint { return *w.endpoints.Load() }
+		reg.MustRegister(newPendingCollector(w.Status), newLaneCollector(endpoints))
 		if store != nil {
-			reg.MustRegister(newQueueCollector(func() []*endpoint { return *w.endpoints.Load() }))
+			reg.MustRegister(newQueueCollector(endpoints))
 		}
 	}
 	return w
@@ -76,9 +78,9 @@ func (w *Writers) Append(b *series.Batch) error {
 	return nil
 }
 
-// Apply makes the endpoints what cfg says. Unchanged ones are not touched; one that kept its name or, without one, its
-// URL but for the query, goes on with its backlog under the new settings, and so does the only one that is new after
-// the only one that is gone; a removed one is flushed for at most the flush deadline. On an error nothing has changed.
+// Apply makes the endpoints what cfg says. Unchanged ones are not touched. One that kept its name or its URL, but for the
+// query, goes on with its backlog under the new settings. So does the only unnamed one that is new after the only one that
+// is gone. A removed one is flushed for at most the flush deadline. On an error nothing has changed.
 func (w *Writers) Apply(cfg Config) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -90,7 +92,7 @@ func (w *Writers) Apply(cfg Config) error {
 	}
 	identities := identities(cfg.Endpoints)
 	if !w.adopted {
-		if err := w.storage.adopt(identities); err != nil {
+		if err := w.storage.adopt(cfg.Endpoints, identities); err != nil {
 			return err
 		}
 	}
@@ -102,6 +104,7 @@ func (w *Writers) Apply(cfg Config) error {
 	next := make([]*endpoint, 0, len(steps))
 	for _, s := range steps {
 		if s.replace != nil {
+			s.endpoint.logName(s.replace)
 			s.endpoint.reconfigure(s.replace)
 		}
 		next = append(next, s.endpoint)
@@ -112,6 +115,10 @@ func (w *Writers) Apply(cfg Config) error {
 	w.endpoints.Store(&next)
 	for _, e := range gone {
 		e.retire()
+		w.gone = append(w.gone, goneMetrics{label: e.label, ended: e.ended})
+		if !w.hasLabel(e.label) {
+			w.metrics.forgetState(e.label)
+		}
 	}
 	w.retired = slices.DeleteFunc(append(w.retired, gone...), func(e *endpoint) bool { return isClosed(e.ended) })
 	w.maxAge = cfg.Queue.MaxAge
@@ -126,159 +133,38 @@ func (w *Writers) sweep(loud bool) {
 	for _, e := range slices.Concat(*w.endpoints.Load(), w.retired) {
 		wanted = append(wanted, e.identity)
 	}
-	if err := w.storage.sweep(w.maxAge, wanted, w.metrics, loud); err != nil {
+	dropped, err := w.storage.sweep(w.maxAge, wanted, w.metrics, loud)
+	if err != nil {
 		w.log.Error("look for queues without endpoint", zap.Error(err))
 	}
-}
-
-// step is what Apply does to one endpoint.
-type step struct {
-	endpoint *endpoint
-	replace  *settings // nil: leave it alone
-	fresh    bool
-}
-
-// plan pairs the wanted endpoints with the current ones: by equal settings first, then by name or URL, then the only
-// unnamed ones that are left. It opens the new ones.
-func (w *Writers) plan(cfg Config, identities []string, current []*endpoint) (steps []step, gone []*endpoint, err error) {
-	wanted := make([]*settings, len(cfg.Endpoints))
-	for i, ec := range cfg.Endpoints {
-		wanted[i] = newSettings(cfg, ec)
-	}
-	steps, gone = match(wanted, current)
-	restore := func() {}
-	defer func() {
-		if err != nil {
-			defer restore()
-			for _, s := range steps {
-				if s.fresh {
-					s.endpoint.retire() // never started, so closed at once
-				}
-			}
-		}
-	}()
-	for i, s := range wanted {
-		if steps[i].endpoint != nil && steps[i].replace == nil {
-			continue
-		}
-		if _, err := s.withClient(w.newClient); err != nil {
-			return steps, nil, err
-		}
-	}
-	restore = w.rename(steps, identities)
-	labels := labelsOf(wanted)
-	for i, s := range wanted {
-		if steps[i].endpoint != nil {
-			continue
-		}
-		e, err := w.open(cfg, s, unused(labels[i], steps), identities[i])
-		if err != nil {
-			return steps, nil, err
-		}
-		steps[i] = step{endpoint: e, fresh: true}
-	}
-	return steps, gone, nil
-}
-
-// rename gives the queues of endpoints that go on under another URL the identities that a restart will look for, and
-// returns what takes that back. What cannot be renamed keeps its identity until then.
-func (w *Writers) rename(steps []step, identities []string) (restore func()) {
-	var done []func()
-	for i, s := range steps {
-		e := s.endpoint
-		if e == nil || e.identity == identities[i] {
-			continue
-		}
-		from, to := e.identity, identities[i]
-		w.vacate(to)
-		if err := w.storage.rename(from, to); err != nil {
-			e.log.Warn("remote write queue keeps the name of the URL before", zap.Error(err))
-			continue
-		}
-		e.identity = to
-		done = append(done, func() {
-			if w.storage.rename(to, from) == nil {
-				e.identity = from
-			}
-		})
-	}
-	return func() {
-		for _, back := range slices.Backward(done) {
-			back()
-		}
+	for _, name := range dropped {
+		w.gone = append(w.gone, goneMetrics{label: name, since: time.Now()})
 	}
 }
 
-// unused makes a label that no endpoint has which stays: one that got another URL keeps that of its first.
-func unused(label string, steps []step) string {
-	taken := func(l string) bool {
-		return slices.ContainsFunc(steps, func(s step) bool { return s.endpoint != nil && s.endpoint.label == l })
-	}
-	free := label
-	for n := 2; taken(free); n++ {
-		free = fmt.Sprintf("%s#%d", label, n)
-	}
-	return free
+// hasLabel tells that an endpoint counts under a label. The caller holds mu.
+func (w *Writers) hasLabel(label string) bool {
+	return slices.ContainsFunc(*w.endpoints.Load(), func(e *endpoint) bool { return e.label == label })
 }
 
-// match finds the endpoint that each of the wanted settings is for, and those that nobody wants.
-func match(wanted []*settings, current []*endpoint) (steps []step, gone []*endpoint) {
-	steps = make([]step, len(wanted))
-	used := map[*endpoint]bool{}
-	take := func(fits func(*endpoint, *settings) bool, keep bool) {
-		for i, s := range wanted {
-			for _, e := range current {
-				if steps[i].endpoint == nil && !used[e] && fits(e, s) {
-					used[e], steps[i].endpoint = true, e
-					if !keep {
-						steps[i].replace = s
-					}
-				}
-			}
+// forgetMetrics removes the metrics of endpoints that ended a while ago. The caller holds mu.
+func (w *Writers) forgetMetrics(now time.Time) {
+	kept := w.gone[:0]
+	for _, g := range w.gone {
+		switch {
+		case w.hasLabel(g.label): // it is back
+		case g.since.IsZero() && !isClosed(g.ended):
+			kept = append(kept, g)
+		case g.since.IsZero():
+			g.since = now
+			kept = append(kept, g)
+		case now.Sub(g.since) < keptMetrics:
+			kept = append(kept, g)
+		default:
+			w.metrics.forget(g.label)
 		}
 	}
-	take(func(e *endpoint, s *settings) bool { return e.settings.Load().equal(s) }, true)
-	take(func(e *endpoint, s *settings) bool { return e.settings.Load().same(s) }, false)
-	left := 0
-	for i, s := range wanted {
-		if s.Name == "" && steps[i].endpoint == nil {
-			left++
-		}
-	}
-	for _, e := range current {
-		if !used[e] {
-			gone = append(gone, e)
-		}
-	}
-	unnamed := func(e *endpoint) bool { return e.settings.Load().Name == "" }
-	if at := slices.IndexFunc(gone, unnamed); left == 1 && at >= 0 && !slices.ContainsFunc(gone[at+1:], unnamed) {
-		take(func(e *endpoint, s *settings) bool { return unnamed(e) && s.Name == "" }, false)
-		gone = slices.Delete(gone, at, at+1)
-	}
-	return steps, gone
-}
-
-// identities names the queues of endpoints; of two unnamed ones with one URL, the second has a number.
-func identities(endpoints []EndpointConfig) []string {
-	return numbered(len(endpoints), "-", func(i int) string { return endpoints[i].identity() })
-}
-
-// labelsOf names endpoints in metrics and logs.
-func labelsOf(all []*settings) []string {
-	return numbered(len(all), "#", func(i int) string { return all[i].label() })
-}
-
-func numbered(n int, mark string, name func(int) string) []string {
-	names := make([]string, n)
-	times := map[string]int{}
-	for i := range names {
-		base := name(i)
-		names[i] = base
-		if times[base]++; times[base] > 1 {
-			names[i] = fmt.Sprintf("%s%s%d", base, mark, times[base])
-		}
-	}
-	return names
+	w.gone = kept
 }
 
 // open makes a new endpoint with its queue.
@@ -286,7 +172,7 @@ func (w *Writers) open(cfg Config, s *settings, label, identity string) (*endpoi
 	w.vacate(identity)
 	lanes := s.lanes()
 	e := newEndpoint(label, identity, s, lanes, w.log, w.metrics)
-	e.table, e.durable = w.table, w.storage.store != nil
+	e.table, e.durable, e.limits = w.table, w.storage.store != nil, cfg.Queue
 	var err error
 	if e.queue, err = w.openQueue(identity, lanes, e.queueConfig(cfg.Queue)); err != nil {
 		return nil, fmt.Errorf("remote_write %s: %w", label, err)
@@ -322,7 +208,7 @@ func (w *Writers) Run(ctx context.Context) error {
 		w.start(e)
 	}
 	w.mu.Unlock()
-	w.lookAfterOrphans(ctx)
+	w.lookAfterTheGone(ctx)
 	w.mu.Lock()
 	w.stopped = true // no Apply starts runners behind our back
 	w.mu.Unlock()
@@ -330,17 +216,22 @@ func (w *Writers) Run(ctx context.Context) error {
 	return nil
 }
 
-// lookAfterOrphans returns when ctx ends.
-func (w *Writers) lookAfterOrphans(ctx context.Context) {
-	tick := time.NewTicker(orphanCheck)
-	defer tick.Stop()
+// lookAfterTheGone sees to the queues and metrics that endpoints left behind, and returns when ctx ends.
+func (w *Writers) lookAfterTheGone(ctx context.Context) {
+	orphans, metrics := time.NewTicker(orphanCheck), time.NewTicker(time.Minute)
+	defer orphans.Stop()
+	defer metrics.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-orphans.C:
 			w.mu.Lock()
 			w.sweep(false)
+			w.mu.Unlock()
+		case now := <-metrics.C:
+			w.mu.Lock()
+			w.forgetMetrics(now)
 			w.mu.Unlock()
 		}
 	}

@@ -1,13 +1,16 @@
 package remotewrite
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
 	"github.com/prometheus/prometheus/model/labels"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -319,5 +322,128 @@ func TestStatusHidesSecrets(t *testing.T) {
 	s := w.writers.Status()
 	if len(s) != 2 || s[0].URL != "http://.test/api/v1/write" || s[0].Name == s[1].Name || s[0].Lanes != 4 || s[0].Protocol != "2.0" {
 		t.Errorf("status = %+v", s)
+	}
+}
+
+// TestAStopWhileLanesChange delivers what a healthy receiver takes before the flush deadline, also what waits in new lanes for
+// the old ones to drain.
+func TestAStopWhileLanesChange(t *testing.T) {
+	with := func(lanes int) EndpointConfig {
+		ec := endpointConfig("a")
+		ec.QueueConfig.MaxSamplesPerSend, ec.QueueConfig.MinShards, ec.QueueConfig.MaxShards = 30, lanes, lanes
+		return ec
+	}
+	for _, c := range []struct {
+		name     string
+		from, to int
+		stored   bool
+		remove   bool // by a reload, instead of a stop
+	}{
+		{"more lanes", 2, 8, false, false},
+		{"fewer lanes", 8, 2, false, false},
+		{"ephemeral storage", 2, 8, true, false},
+		{"removed by a reload", 2, 8, true, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var store *queue.Store
+				if c.stored {
+					store = openStore(t, t.TempDir())
+					defer closeStore(t, store)
+				}
+				w := newStoredWorld(t, store, with(c.from))
+				w.cfg.FlushDeadline, w.cfg.Ephemeral = 5*time.Minute, c.stored
+				w.apply()
+				r := w.receivers["a"]
+				r.delay = 200 * time.Millisecond
+				w.run()
+				sent := 0
+				scrapeAll := func() {
+					for i := range 40 {
+						w.append(w.scrape(w.target(fmt.Sprintf("pod-%d", i), 30), nowMillis()))
+						sent += 30
+					}
+				}
+				scrapeAll()
+				pass(time.Second)
+				w.cfg.Endpoints = []EndpointConfig{with(c.to)}
+				w.apply()
+				synctest.Wait()
+				scrapeAll()
+				pass(100 * time.Millisecond)
+				began := time.Now()
+				if c.remove {
+					e := (*w.writers.endpoints.Load())[0]
+					w.cfg.Endpoints = nil
+					w.apply()
+					<-e.ended
+				}
+				w.stop()
+				if took := time.Since(began); r.total() != sent || r.disorder != 0 || took > time.Minute {
+					t.Errorf("%d of %d samples arrived, %d out of order, %d abandoned, after %v", r.total(), sent, r.disorder,
+						w.dropped("a", abandoned), took)
+				}
+				w.conserved("a", sent)
+			})
+		})
+	}
+}
+
+// speaker is a poster that takes one protocol.
+type speaker struct {
+	protocol
+	asked chan<- struct{}
+}
+
+func (s speaker) post(_ context.Context, _ []byte, p protocol, _ int) answer {
+	s.asked <- struct{}{}
+	if p != s.protocol {
+		return status(http.StatusUnsupportedMediaType)
+	}
+	return fine(p, 1)
+}
+
+func (s speaker) close() {}
+
+// TestAReloadChangesTheProtocolWithTheReceiver: while requests are sent, protobuf_message changes together with what the
+// receiver takes. No request goes to the new receiver in the old protocol, which it would refuse for good.
+func TestAReloadChangesTheProtocolWithTheReceiver(t *testing.T) {
+	w := newWorld(t)
+	asked := make(chan struct{})
+	w.writers.newClient = func(ec EndpointConfig) (poster, error) {
+		p := v1
+		if ec.ProtobufMessage == remoteapi.WriteV2MessageType {
+			p = v2
+		}
+		return speaker{p, asked}, nil
+	}
+	apply := func(p protocol) {
+		ec := explicit(endpointConfig("a"), p)
+		ec.QueueConfig.MaxSamplesPerSend, ec.QueueConfig.MinShards = 1, 8
+		w.cfg.Endpoints = []EndpointConfig{ec}
+		w.apply()
+	}
+	apply(v1)
+	for i := range 16 {
+		w.append(w.scrape(w.target(fmt.Sprintf("pod-%d", i), 2000), nowMillis()))
+	}
+	w.run()
+	for i := range 1000 {
+		apply([]protocol{v2, v1}[i%2])
+		for range 20 {
+			<-asked
+		}
+	}
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		for range asked {
+		}
+	}()
+	w.stop()
+	close(asked)
+	<-drained
+	if n := w.dropped("a", refusedSample); n > 0 {
+		t.Errorf("%d samples refused, though each receiver takes the protocol that is written for it", n)
 	}
 }

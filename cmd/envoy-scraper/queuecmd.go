@@ -1,0 +1,105 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
+)
+
+// queueCommand looks after the queues in a storage directory, whether or not envoy-scraper runs there.
+type queueCommand struct {
+	storagePath string
+	queue       string
+	entry       string
+}
+
+func newQueueCommands(app *kingpin.Application) []command {
+	c := &queueCommand{}
+	parent := app.Command("queue", "List, rename or drop the queues of samples in --storage.path, as those that belong to no remote_write entry any more.")
+	list := parent.Command("list", "List the queues: the samples that wait in each, and whether an envoy-scraper is delivering them.")
+	rename := parent.Command("rename", "Give a queue that is not in use, with its samples, to a remote_write entry.")
+	rename.Arg("queue", "The queue, as envoy-scraper queue list prints it.").Required().StringVar(&c.queue)
+	rename.Arg("entry", "The name of the remote_write entry, or its URL if it has no name.").Required().StringVar(&c.entry)
+	drop := parent.Command("drop", "Remove a queue that is not in use, with its samples, for good.")
+	drop.Arg("queue", "The queue, as envoy-scraper queue list prints it.").Required().StringVar(&c.queue)
+	for _, cmd := range []*kingpin.CmdClause{list, rename, drop} {
+		cmd.Flag("storage.path", "The directory of envoy-scraper run, which may be running.").Default("./data").PlaceHolder("./data").StringVar(&c.storagePath)
+	}
+	return []command{{list, c.running(c.list)}, {rename, c.running(c.rename)}, {drop, c.running(c.drop)}}
+}
+
+// running makes the run of a command.
+func (c *queueCommand) running(do func(*queue.Store, io.Writer) error) func(context.Context, io.Writer, io.Writer) int {
+	return func(_ context.Context, stdout, stderr io.Writer) int {
+		store, err := queue.Visit(c.storagePath, queue.OS())
+		if err != nil {
+			err = fmt.Errorf("--storage.path: %s: %w (name the directory that envoy-scraper run has)", c.storagePath, err)
+		} else {
+			err = do(store, stdout)
+		}
+		var inUse *queue.InUseError
+		if errors.As(err, &inUse) {
+			err = fmt.Errorf("%w: stop that envoy-scraper first, then try again", err)
+		}
+		if err != nil {
+			fmt.Fprintf(stderr, "envoy-scraper queue: %v\n", err)
+			return exitRefused
+		}
+		return exitOK
+	}
+}
+
+func (c *queueCommand) list(store *queue.Store, stdout io.Writer) error {
+	all, err := store.Identities()
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		_, err := fmt.Fprintf(stdout, "No queues in %s.\n", c.storagePath)
+		return err
+	}
+	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "QUEUE\tIN USE\tSAMPLES\tBYTES\tNEWEST")
+	for _, id := range all {
+		if id.Open { // what waits there changes all the time, and the process tells it
+			fmt.Fprintf(w, "%s\tyes\t-\t-\t-\n", id.Name)
+			continue
+		}
+		newest := ""
+		if !id.Newest.IsZero() {
+			newest = id.Newest.UTC().Format(time.RFC3339)
+		}
+		fmt.Fprintf(w, "%s\tno\t%d\t%d\t%s\n", id.Name, id.Samples, id.Bytes, cmp.Or(newest, "-"))
+	}
+	return w.Flush()
+}
+
+func (c *queueCommand) rename(store *queue.Store, stdout io.Writer) error {
+	to, err := remotewrite.QueueOf(c.entry)
+	if err != nil {
+		return err
+	}
+	if err := store.Rename(c.queue, to); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "Queue %s is %s now. The remote_write entry %s gets its samples when envoy-scraper starts with that entry.\n", c.queue, to, c.entry)
+	return err
+}
+
+func (c *queueCommand) drop(store *queue.Store, stdout io.Writer) error {
+	id, err := store.Drop(c.queue)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "Dropped queue %s: %d samples, %d bytes.\n", id.Name, id.Samples, id.Bytes)
+	return err
+}

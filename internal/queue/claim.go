@@ -1,0 +1,96 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+)
+
+// claimName is the lock of one queue, in its directory. A process has it while the queue is open, and whoever renames or
+// removes a queue has it meanwhile. So another process may do that to queues that nobody has open, though the store is not
+// its own.
+const claimName = "lock"
+
+// noClaim stands for a lock where none can be made, as on a disk that is full.
+type noClaim struct{}
+
+func (noClaim) Close() error { return nil }
+
+// Visit returns a store in which queues are listed, renamed and dropped, though another process may have it. Its queues are not
+// to be opened.
+func Visit(dir string, fs FS) (*Store, error) {
+	if _, err := fs.ReadDir(dir); err != nil {
+		return nil, fmt.Errorf("storage: %w", err)
+	}
+	return &Store{fs: fs, dir: dir, lock: noClaim{}, open: map[string]*movable{}}, nil
+}
+
+// InUseError refuses a queue that somebody has open.
+type InUseError struct{ Queue, By string }
+
+func (e *InUseError) Error() string { return fmt.Sprintf("queue %s is in use by %s", e.Queue, e.By) }
+
+// claim takes the lock of a queue whose directory is there.
+func (s *Store) claim(identity string) (io.Closer, error) {
+	name := join(s.path(identity), claimName)
+	lock, err := s.fs.Lock(name)
+	if err == nil {
+		return lock, nil
+	}
+	f, openErr := s.fs.Open(name, false)
+	switch {
+	case errors.Is(openErr, os.ErrNotExist):
+		return noClaim{}, nil
+	case openErr != nil:
+		return nil, fmt.Errorf("queue %s: %w", identity, err)
+	}
+	_ = f.Close()
+	if pid := readPID(s.fs, join(s.dir, pidName)); pid != "" {
+		return nil, &InUseError{identity, "process " + pid}
+	}
+	return nil, &InUseError{identity, "another process"}
+}
+
+// isClaimed tells that somebody has the lock of a queue. It makes no lock where there is none.
+func (s *Store) isClaimed(identity string) bool {
+	f, err := s.fs.Open(join(s.path(identity), claimName), false)
+	if errors.Is(err, os.ErrNotExist) {
+		return false
+	}
+	if err == nil {
+		_ = f.Close()
+	}
+	claim, err := s.claim(identity)
+	return err != nil || claim.Close() != nil
+}
+
+// has tells that there is a queue of an identity.
+func (s *Store) has(identity string) bool {
+	names, err := s.Names()
+	return err == nil && slices.Contains(names, identity)
+}
+
+// Drop removes a queue that is not open, with what waits in it, and tells what that was.
+func (s *Store) Drop(identity string) (Identity, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.has(identity) {
+		return Identity{}, fmt.Errorf("queue %s: there is none in %s", identity, s.dir)
+	}
+	if s.open[identity] != nil {
+		return Identity{}, fmt.Errorf("queue %s is open", identity)
+	}
+	claim, err := s.claim(identity)
+	if err != nil {
+		return Identity{}, err
+	}
+	id := Identity{Name: identity}
+	s.look(&id)
+	err = id.Problem // what cannot be told must not be dropped unseen
+	if err == nil {
+		err = s.remove(identity)
+	}
+	return id, errors.Join(err, claim.Close())
+}

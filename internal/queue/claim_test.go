@@ -1,0 +1,158 @@
+package queue
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+// fillStore makes a store with a queue that has one request, and closes it.
+func fillStore(t *testing.T, dir, identity string) {
+	t.Helper()
+	s, err := OpenStore(dir, OS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close() //nolint:errcheck // the test goes on with the directory
+	q, err := s.Open(identity, 1, DefaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.Append(0, Record{Data: []byte("data"), Samples: 7, Oldest: time.Now().UnixMilli(), Newest: time.Now().UnixMilli(), First: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestVisitorsSpareQueuesInUse: while a process has the store, another one lists its queues, renames and drops those that are
+// not open, and is refused the others.
+func TestVisitorsSpareQueuesInUse(t *testing.T) {
+	dir := t.TempDir()
+	fillStore(t, dir, "orphan")
+	fillStore(t, dir, "old")
+	owner, err := OpenStore(dir, OS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer owner.Close() //nolint:errcheck // the end of the test
+	used, err := owner.Open("used", 1, DefaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	visitor, err := Visit(dir, OS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := visitor.Identities()
+	if err != nil || len(all) != 3 || all[0].Samples != 7 || all[0].Open || !all[2].Open {
+		t.Errorf("queues: %+v, %v", all, err)
+	}
+	inUse := func(what string, err error) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), "queue used is in use by process ") {
+			t.Errorf("%s: %v, want a refusal", what, err)
+		}
+	}
+	_, err = visitor.Drop("used")
+	inUse("drop", err)
+	inUse("rename from", visitor.Rename("used", "other"))
+	inUse("rename to", visitor.Rename("orphan", "used"))
+	if err := visitor.Rename("nothing", "other"); err == nil {
+		t.Error("a queue that is not there was renamed")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "q-other")); !os.IsNotExist(err) {
+		t.Errorf("a refused rename left something: %v", err)
+	}
+	if err := visitor.Rename("orphan", "other"); err != nil {
+		t.Error(err)
+	}
+	if id, err := visitor.Drop("old"); err != nil || id.Samples != 7 {
+		t.Errorf("drop: %+v, %v", id, err)
+	}
+	adopted, err := owner.Open("other", 1, DefaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := adopted.Stats().Samples; n != 7 {
+		t.Errorf("%d samples in the renamed queue, want 7", n)
+	}
+	// A queue that is renamed while it is open stays in use under its new name, until it is closed.
+	if err := owner.Rename("used", "moved"); err != nil {
+		t.Error(err)
+	}
+	if _, err := visitor.Drop("moved"); err == nil {
+		t.Error("a queue in use was dropped")
+	}
+	if _, err := used.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := visitor.Drop("moved"); err != nil {
+		t.Error(err)
+	}
+	if _, err := adopted.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAQueueThatIsRenamedByAnother is not opened, nor removed for its age.
+func TestAQueueThatIsRenamedByAnother(t *testing.T) {
+	dir := t.TempDir()
+	fillStore(t, dir, "a")
+	owner, err := OpenStore(dir, OS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer owner.Close() //nolint:errcheck // the end of the test
+	visitor, err := Visit(dir, OS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	claim, err := visitor.claim("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := owner.Open("a", 1, DefaultConfig()); err == nil {
+		t.Error("opened")
+	}
+	if gone, err := owner.DropOrphans(1); err != nil || len(gone) != 0 {
+		t.Errorf("dropped: %+v, %v", gone, err)
+	}
+	if err := claim.Close(); err != nil {
+		t.Error(err)
+	}
+	if gone, err := owner.DropOrphans(1); err != nil || len(gone) != 1 {
+		t.Errorf("dropped: %+v, %v, want the queue", gone, err)
+	}
+}
+
+// TestTheLockIsNotForeign: a start says nothing of it.
+func TestTheLockIsNotForeign(t *testing.T) {
+	dir := t.TempDir()
+	fillStore(t, dir, "a")
+	owner, err := OpenStore(dir, OS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer owner.Close() //nolint:errcheck // the end of the test
+	core, logs := observer.New(zapcore.WarnLevel)
+	cfg := DefaultConfig()
+	cfg.Log = zap.New(core)
+	q, err := owner.Open("a", 1, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if logs.Len() > 0 {
+		t.Errorf("warnings: %v", logs.All())
+	}
+	if _, err := q.Close(); err != nil {
+		t.Error(err)
+	}
+}
