@@ -161,12 +161,8 @@ func (p *provider) watchBegins() {
 
 // watchFailed has the API server asked at once what is the matter.
 func (p *provider) watchFailed(err error) {
-	if apierrors.IsForbidden(err) {
-		p.mu.Lock()
-		if p.rights.denied == "" {
-			p.rights = rights{} // what was allowed is not any more
-		}
-		p.mu.Unlock()
+	if apierrors.IsForbidden(err) && p.server != nil {
+		p.server.doubtRights(p)
 	}
 	p.doubtServer()
 }
