@@ -136,12 +136,8 @@ func TestANamespaceThatIsLate(t *testing.T) {
 	eventually(t, "the new rules", func() bool { return !h.waiting() })
 }
 
-// jobIsWhole reports whether a held job would be handed over if everything that was found had been delivered.
+// jobIsWhole reports whether a held job would be handed over if everything that was found had been.
 func (h *harness) jobIsWhole(now time.Time, job string) bool {
-	for _, j := range h.jobs {
-		if j.name == job {
-			return h.complete(j, now) && h.whole(j, now, map[string]int{job: j.providers[0].groups()})
-		}
-	}
-	return false
+	j, ok := h.job(job)
+	return ok && h.complete(j, now) && h.whole(j, now)
 }

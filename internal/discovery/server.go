@@ -37,9 +37,8 @@ type server struct {
 	wake     chan struct{} // a discovery is new: ask now
 	answered chan struct{} // closed at the first answer
 
-	// owned by Manager, under its lock
-	started bool
-	cancel  context.CancelFunc
+	// owned by Manager, under its lock; nil: not started
+	cancel context.CancelFunc
 
 	// owned by run
 	cheap int // cheap questions since the last time that all rights were asked for

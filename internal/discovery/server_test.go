@@ -41,7 +41,7 @@ func fakeClient(a answers) *apiClient {
 
 func podProvider() *provider {
 	return &provider{
-		kind: "kubernetes", jobs: []string{"envoy-stats"}, targets: map[string]int{}, warnings: map[string]string{},
+		kind: "kubernetes", jobs: []string{"envoy-stats"}, groups: map[string]*targetgroup.Group{}, warnings: map[string]string{},
 		needs: kubernetesNeeds(&kubernetes.SDConfig{Role: kubernetes.RolePod}),
 	}
 }
