@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 )
 
-// Update is news about the groups of one job.
+// Update is news about the groups of one job. It names a group once at most.
 type Update struct {
 	Whole  bool    // Groups are all groups of the job; any other is gone
 	Groups []Group // that are new or changed; not Whole: or gone

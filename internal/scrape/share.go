@@ -34,15 +34,8 @@ func (ps *Pools) Shard(m shard.Map) {
 	if ps.shards.Equal(m) {
 		return
 	}
-	keyed := ps.shards.On()
 	ps.chart(m)
-	if keyed == m.On() {
-		ps.syncAll()
-	} else { // targets get keys, or lose them
-		for _, p := range ps.jobs {
-			ps.sync(p, p.wanted.everything())
-		}
-	}
+	ps.syncAll()
 	ps.lookAgain()
 }
 
@@ -164,8 +157,12 @@ func (ps *Pools) isTheirs(p *pool, key uint64) bool {
 	return p.wanted.keys[key] > 0 && ps.isOthers(p, key)
 }
 
-func (ps *Pools) isShared(p *pool) bool {
-	return ps.shards.On() && (ps.opts.Unsharded == nil || !ps.opts.Unsharded(p.state.cfg.JobName))
+// isShared reports whether instances share the targets of a job now.
+func (ps *Pools) isShared(p *pool) bool { return ps.shards.On() && ps.isKeyed(p) }
+
+// isKeyed reports whether the targets of a job have keys, so that instances can share them.
+func (ps *Pools) isKeyed(p *pool) bool {
+	return ps.opts.Sharded && (ps.opts.Unsharded == nil || !ps.opts.Unsharded(p.state.cfg.JobName))
 }
 
 // movedHere is when a target that was another instance's became this one's; zero: it was not, as far as is known.

@@ -92,7 +92,7 @@ func (ps *Pools) sync(p *pool, changes []groupChange) {
 
 func (ps *Pools) relabeler(p *pool) *relabeler {
 	return &relabeler{
-		cfg: p.state.cfg, ownAddress: p.state.ownAddress, keyed: ps.isShared(p),
+		cfg: p.state.cfg, ownAddress: p.state.ownAddress, keyed: ps.isKeyed(p),
 		builder: labels.NewBuilder(labels.EmptyLabels()), scratch: model.LabelSet{},
 	}
 }

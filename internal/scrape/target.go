@@ -26,7 +26,7 @@ type target struct {
 	socket   string        // Unix socket that it stands behind; empty: none
 	labels   labels.Labels // public: what its series carry
 	hash     uint64        // of every label, hidden ones too, and the URL: equal targets of a job are one
-	key      uint64        // where instances share the targets: the same in all of them; else 0
+	key      uint64        // where instances can share the targets: the same in all of them; else 0
 	interval time.Duration
 	timeout  time.Duration
 	named    bool // by a list of the user's own

@@ -22,7 +22,7 @@ type wanted struct {
 	groups  map[groupKey]*relabeled
 	targets map[uint64]origin   // by hash: the first of equal targets
 	equals  map[uint64][]origin // by hash: the others, in any order
-	keys    map[uint64]int      // where instances share the targets: how many targets have the key
+	keys    map[uint64]int      // where instances can share the targets: how many targets have the key
 	others  int                 // targets of other instances, by isOthers
 	dropped int                 // targets that relabeling left out
 	invalid int                 // targets that are none: no address, a bad interval
@@ -207,7 +207,7 @@ func describe(cfg *promconfig.ScrapeConfig, groups []*relabeled) (dropped []Drop
 type relabeler struct {
 	cfg        *promconfig.ScrapeConfig
 	ownAddress bool // a pod's target must have the pod's own address
-	keyed      bool // instances share the targets
+	keyed      bool // instances can share the targets
 	builder    *labels.Builder
 	scratch    model.LabelSet
 }
