@@ -47,19 +47,17 @@ func (ls leavers) find(t *target, samePage bool) *loop {
 
 // predecessors takes out the loops that new targets of a job inherit from: for each target one or nil. A loop of the same URL
 // comes first, so that each of several targets with the same labels is followed by its own.
-func (p *pool) predecessors(targets []*target) []*loop {
+func (ps *Pools) predecessors(p *pool, targets []*target) []*loop {
 	before := make([]*loop, len(targets))
-	if len(p.ending) == 0 && len(p.handed) == 0 {
-		return before
-	}
 	take := func(from leavers, samePage bool) {
-		for i, t := range targets {
-			if before[i] == nil {
-				if before[i] = from.find(t, samePage); before[i] != nil {
-					from.remove(before[i])
-				}
+		ps.inTurns(len(targets), func(i int) {
+			if len(from) == 0 || before[i] != nil {
+				return
 			}
-		}
+			if before[i] = from.find(targets[i], samePage); before[i] != nil {
+				from.remove(before[i])
+			}
+		})
 	}
 	take(p.ending, true)
 	take(p.handed, true)

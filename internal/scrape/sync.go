@@ -135,8 +135,8 @@ func (ps *Pools) settle(p *pool, all []touched) {
 	fresh := ps.retireAll(p, all)
 	ps.mu.Lock()
 	ps.reconsider(p)
-	before := p.predecessors(fresh)
 	ps.mu.Unlock()
+	before := ps.predecessors(p, fresh)
 	ps.inTurns(len(fresh), func(i int) {
 		t := fresh[i]
 		ps.start(p, t, p.wanted.targets[t.hash].found(), before[i])
