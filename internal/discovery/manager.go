@@ -57,7 +57,7 @@ type Manager struct {
 	providers []*provider
 	servers   []*server
 	held      map[string]bool // jobs whose groups are kept back, see Hold; true: what they wait for was applied
-	fresh     map[string]bool // jobs that are to be handed all their groups: their discoveries are others than before
+	fresh     map[string]bool // jobs that are to be handed all their groups: they are new, or their discoveries changed
 	runners   sync.WaitGroup  // of discoveries and API servers
 }
 
@@ -165,8 +165,8 @@ func (m *Manager) adopt(p *Plan) {
 	}
 }
 
-// replaceJobs makes these the jobs. Those whose discoveries are others than before are handed all their groups, and
-// the metrics of what is gone go too. m.mu is held.
+// replaceJobs makes these the jobs. Jobs whose discoveries changed will be handed all their groups. Metrics of removed
+// jobs and discoveries are removed. m.mu is held.
 func (m *Manager) replaceJobs(jobs []jobDiscovery) {
 	before := m.jobs
 	m.jobs = jobs
@@ -224,7 +224,7 @@ func (m *Manager) start() {
 	}
 }
 
-// heard takes notice of what a discovery said; news: something changed.
+// heard counts an update of a discovery. news tells whether it changed a group.
 func (m *Manager) heard(news bool) {
 	m.prom.ReceivedUpdates.Inc()
 	if news {
@@ -240,9 +240,8 @@ func (m *Manager) wake() {
 	}
 }
 
-// Run discovers until ctx ends, which is not an error, and hands every change to apply, never from two goroutines: of
-// each job that has news what changed, and all its groups at first and whenever its discoveries are others. A manager
-// runs once.
+// Run discovers until ctx ends, which is not an error, and calls apply with what changed, by job, never from two
+// goroutines. A job gets all its groups at first and whenever its discoveries change. A manager runs once.
 func (m *Manager) Run(ctx context.Context, apply func(map[string]Update)) error {
 	defer func() {
 		m.stop()
@@ -297,8 +296,8 @@ func (m *Manager) settled(now time.Time) bool {
 	return !slices.ContainsFunc(m.jobs, func(j jobDiscovery) bool { return m.fresh[j.name] || !m.whole(j, now) })
 }
 
-// whole reports whether the first picture of a job is, and was handed over but for what a held job waits for. m.mu is
-// held.
+// whole reports whether all discoveries of a job have delivered their first picture, and whether their changes were
+// collected. m.mu is held.
 func (m *Manager) whole(j jobDiscovery, now time.Time) bool {
 	return !slices.ContainsFunc(j.providers, func(p *provider) bool {
 		return !p.settled(now, m.pace) || p.hasChanged() && !p.restless(now, m.pace)

@@ -96,7 +96,7 @@ func (p *provider) serves(c promdiscovery.Config, r *reads) bool {
 	return reflect.DeepEqual(p.config, c) && (p.reads == nil || r != nil && p.reads.covers(r))
 }
 
-// run discovers until ctx ends. heard is called after each update; news: some group is another than before. A Kubernetes
+// run discovers until ctx ends. It calls heard after each update; news tells whether a group changed. A Kubernetes
 // discovery starts only when its API server answers: client-go would else wait up to a minute before it asks again.
 func (p *provider) run(ctx context.Context, heard func(news bool)) {
 	p.mu.Lock()
@@ -167,7 +167,7 @@ func (p *provider) doubtServer() {
 	}
 }
 
-// note remembers an update, and reports whether it is news: some group is another than before.
+// note remembers an update, and reports whether it changed a group.
 func (p *provider) note(groups []*targetgroup.Group, now time.Time) (news bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -186,7 +186,7 @@ func (p *provider) note(groups []*targetgroup.Group, now time.Time) (news bool) 
 	return news
 }
 
-// replace makes g its source's group, and reports whether it is another than before. p.mu is held.
+// replace makes g the group of its source, and reports whether that changes anything. p.mu is held.
 func (p *provider) replace(g *targetgroup.Group) bool {
 	before, ok := p.groups[g.Source]
 	switch {

@@ -21,7 +21,7 @@ type rights struct {
 
 // grant is what an API server answered about one kind of objects in one namespace.
 type grant struct {
-	known  bool   // both questions were answered: may we list, may we watch?
+	known  bool   // it was answered whether we may list and watch them
 	tries  int    // that ended without an answer to both
 	empty  bool   // there were none
 	denied string // "may not list pods in namespace shop (403 Forbidden)"; empty: allowed
@@ -44,7 +44,7 @@ func (s *server) probe(ctx context.Context) {
 	a, err := r.run(ctx)
 	s.conclude(ctx, a, err)
 	if a == answerUnknown {
-		s.forgetAll() // the next probe asks as whom the server takes us, which /version may not tell
+		s.forgetAll() // the next probe asks for rights again: /version may need no credentials
 	}
 	s.open++
 	if a == answerOK && s.judgeAll(providers) {
@@ -52,8 +52,8 @@ func (s *server) probe(ctx context.Context) {
 	}
 }
 
-// questions lists what the next probe asks for, each once though several discoveries need it. What went unanswered
-// comes last, so that a question which is never answered does not keep others from being asked.
+// questions lists what the next probe asks for. A question that several discoveries have is asked once. Questions that
+// went unanswered come last, so that one which is never answered does not keep the others from being asked.
 func (s *server) questions(providers []*provider) []need {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,7 +109,8 @@ func (s *server) doubtRights(p *provider) {
 	}
 }
 
-// round asks questions, a few at a time, until all were asked or it is no use to go on.
+// round asks questions, concurrentQuestions at a time. It ends early if the server does not know our credentials, if the
+// first question gets no answer, or if concurrentQuestions in a row get none.
 type round struct {
 	server    *server
 	questions []need

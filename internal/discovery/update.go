@@ -11,12 +11,12 @@ import (
 // Update is news about the groups of one job. It names a group once at most.
 type Update struct {
 	Whole  bool    // Groups are all groups of the job; any other is gone
-	Groups []Group // that are new or changed; not Whole: or gone
+	Groups []Group // new and changed groups; if not Whole, also groups that are gone
 }
 
 // Group is a target group and the discovery that found it. One that has no targets is gone.
 type Group struct {
-	Discovery uint64 // with Source, what makes the group: two discoveries may find the same
+	Discovery uint64 // identifies the group together with Source: two discoveries may find the same source
 	*targetgroup.Group
 }
 
@@ -27,7 +27,8 @@ const (
 	updateInterval = time.Second
 )
 
-// batching decides how long changes are gathered until they are handed over together: ever longer while they come.
+// batching decides how long changes are gathered before they are handed over together. The time grows from firstWait
+// to updateInterval while changes keep coming.
 type batching struct {
 	wait time.Duration // for the last update
 	last time.Time     // when that was handed over
@@ -44,7 +45,7 @@ func (b *batching) next(now time.Time) time.Duration {
 	return b.wait
 }
 
-// equalGroups reports whether two groups of one source are the same to everybody.
+// equalGroups reports whether two groups have the same labels and targets.
 func equalGroups(a, b *targetgroup.Group) bool {
 	return a == b || a.Labels.Equal(b.Labels) && slices.EqualFunc(a.Targets, b.Targets, model.LabelSet.Equal)
 }

@@ -44,13 +44,14 @@ type Pools struct {
 	seed     uint64
 	schedule *schedule
 
-	// changing is held through each change of jobs or targets, and taken before mu. It guards held and looked. What mu
-	// guards changes under both, but for loops that end, so a holder of either may read it.
+	// changing is locked during each change of jobs or targets, for seconds if all targets are relabeled. It is locked
+	// before mu. Jobs, their configurations and groups, the map of shards and its phase change only while both are
+	// locked, so holding one of the two is enough to read them.
 	changing sync.Mutex
-	held     map[string]bool // jobs whose next Apply waits for an Update, see Hold
-	looked   time.Time       // by the wall clock, when the phase was last looked at
+	held     map[string]bool // jobs whose next Apply waits for an Update, see Hold; guarded by changing
+	looked   time.Time       // by the wall clock, when the phase was last looked at; guarded by changing
 
-	// mu is held for moments only: pages and ends of targets wait for it.
+	// mu is locked for milliseconds at a time: pages and ends of targets wait for it.
 	mu      sync.Mutex // guards the following
 	jobs    map[string]*pool
 	shards  shard.Map   // zero: this instance has all targets
@@ -59,14 +60,14 @@ type Pools struct {
 	charted chan struct{}
 }
 
-// pool is one job's targets. Guarded by Pools.mu and Pools.changing.
+// pool is one job's targets. Pools.mu guards it, see there.
 type pool struct {
 	state  *jobState
 	next   *jobState        // takes state's place with the next Update; nil: none is to
 	loops  map[uint64]*loop // running, by target hash
 	ending leavers          // gone, but not marked stale yet
 	handed leavers          // another instance's now, which has not scraped them yet
-	wanted wanted           // what loops are to be, here and in other instances
+	wanted wanted           // all targets of the job, also those of other instances
 	limit  struct {
 		sync.Mutex
 		err error
@@ -184,7 +185,8 @@ func (ps *Pools) Adopt(plan *Plan) {
 	}
 }
 
-// adopt makes state what its job is, and returns the job's pool; false: that goes on as it was, for now at least.
+// adopt makes state the configuration of its job, and returns the job's pool. It returns false if the targets stay as
+// they are: the configuration is the same, or it waits for an update.
 func (ps *Pools) adopt(state *jobState) (*pool, bool) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
@@ -213,8 +215,8 @@ func (ps *Pools) adopt(state *jobState) (*pool, bool) {
 	return p, true
 }
 
-// Update takes what discovery says anew, but of jobs that were not adopted, or were taken away meanwhile: should they
-// come back one day, what was found until now is long gone.
+// Update changes the groups of jobs. Updates of unknown jobs are ignored: the job was removed meanwhile, and if it comes
+// back, discovery hands over all its groups.
 func (ps *Pools) Update(updates map[string]discovery.Update) {
 	ps.changing.Lock()
 	defer ps.changing.Unlock()

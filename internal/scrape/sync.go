@@ -10,9 +10,12 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 )
 
-// How an update of discovery becomes running loops: sync relabels the groups that changed, without a lock that anybody
-// else waits for (relabelAll); puts them in the place of the old ones (regroup); ends the loops whose targets are gone,
-// or another instance's, or those of older rules (retire); and starts loops for targets that have none (start).
+// An update of discovery becomes running loops in four steps:
+//
+//	relabelAll  makes targets of the groups that changed; pages do not wait for it
+//	regroup     replaces the old groups
+//	retireAll   ends loops whose target is gone or belongs to another instance, or whose job has other rules now
+//	start       starts a loop for each target that has none; it inherits from a loop that ends
 
 // groupChange is a group that is new, changed, gone, or to be relabeled by other rules.
 type groupChange struct {
@@ -56,11 +59,11 @@ func (w *wanted) everything() []groupChange {
 	return changes
 }
 
-// touched is a target that a change found, lost or has from another group than before.
+// touched is a target whose group was added, replaced or removed.
 type touched struct {
 	hash   uint64
 	origin origin  // of target
-	target *target // nil: it has to be made if it is wanted
+	target *target // nil: not made yet
 }
 
 // replacement is a changed group, relabeled.
@@ -70,10 +73,10 @@ type replacement struct {
 	targets []*target  // as made keeps them
 }
 
-// mostAtOnce is how many groups or targets are changed before those who wait for Pools.mu have their turn.
+// mostAtOnce is how many groups or targets change before a page that waits for Pools.mu gets it.
 const mostAtOnce = 128
 
-// inTurns calls do for 0 to n-1 with mu held, which it gives up now and then.
+// inTurns calls do for 0 to n-1 while mu is locked. It unlocks mu after each mostAtOnce calls.
 func (ps *Pools) inTurns(n int, do func(i int)) {
 	for from := 0; from < n; from += mostAtOnce {
 		ps.mu.Lock()
@@ -129,7 +132,7 @@ func (ps *Pools) regroup(p *pool, made []replacement) []touched {
 	return all
 }
 
-// settle ends and starts loops, so that the targets have what is wanted of them.
+// settle ends and starts loops for the touched targets.
 func (ps *Pools) settle(p *pool, all []touched) {
 	ps.checkLimit(p)
 	fresh := ps.retireAll(p, all)
@@ -161,8 +164,8 @@ func (ps *Pools) checkLimit(p *pool) {
 	}
 }
 
-// retireAll ends the loops of touched targets that are not wanted here any more, or that run under older rules, and
-// returns the targets that are to have a loop and have none.
+// retireAll ends the loops of touched targets that this instance does not scrape any more, and loops that run by older
+// rules. It returns the targets for which loops are to start.
 func (ps *Pools) retireAll(p *pool, all []touched) []*target {
 	var fresh []*target
 	starting := map[uint64]bool{}
@@ -185,24 +188,25 @@ func (ps *Pools) retireAll(p *pool, all []touched) []*target {
 			if l != nil { // it stays in loops until its successor starts
 				ps.retire(p, l)
 			}
-			if t := all[i].make(maker, o); t != nil {
-				fresh = append(fresh, t)
-			}
+			fresh = append(fresh, all[i].make(maker, o))
 		}
 	})
 	return fresh
 }
 
-// make returns the target that o is: the same rules made one before.
+// make returns the target of o. It is never nil, since the same rules made the target before.
 func (t *touched) make(r *relabeler, o origin) *target {
 	if t.target != nil && t.origin == o {
 		return t.target
 	}
-	made, _ := r.target(o.from.group, o.index)
+	made, err := r.target(o.from.group, o.index)
+	if made == nil {
+		panic(fmt.Sprintf("relabeling target %d of %s twice gave two results: %v", o.index, o.from.key.source, err))
+	}
 	return made
 }
 
-// retire ends a loop that has lost its target, or is about to be inherited from.
+// retire ends a loop that has lost its target, or that another loop replaces.
 func (ps *Pools) retire(p *pool, l *loop) {
 	if ps.isTheirs(p, l.target.key) {
 		ps.handOver(p, l)

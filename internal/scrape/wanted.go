@@ -15,9 +15,9 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
-// wanted is what a job's groups come to after relabeling. It changes group by group, and is then what relabeling all
-// groups would have made: equal targets of several groups are one, which shows the discovered labels of the first group
-// by discovery and source.
+// wanted is the targets of a job. It changes group by group, and the result is the same as if all groups were relabeled:
+// equal targets of several groups are one target, which shows the discovered labels of the first group by discovery and
+// source.
 type wanted struct {
 	groups  map[groupKey]*relabeled
 	targets map[uint64]origin   // by hash: the first of equal targets
@@ -25,7 +25,7 @@ type wanted struct {
 	keys    map[uint64]int      // where instances can share the targets: how many targets have the key
 	others  int                 // targets of other instances, by isOthers
 	dropped int                 // targets that relabeling left out
-	invalid int                 // targets that are none: no address, a bad interval
+	invalid int                 // targets without an address, with a bad interval, and so on
 
 	isOthers func(key uint64) bool
 }
@@ -40,7 +40,7 @@ func (k groupKey) compare(other groupKey) int {
 	return cmp.Or(cmp.Compare(k.discovery, other.discovery), strings.Compare(k.source, other.source))
 }
 
-// relabeled is a group and what relabeling made of its targets: those in neither list were dropped. Immutable.
+// relabeled is a group and what relabeling made of its targets. Targets in neither list were dropped. Immutable.
 type relabeled struct {
 	key     groupKey
 	group   *targetgroup.Group
@@ -49,8 +49,8 @@ type relabeled struct {
 }
 
 type keptTarget struct {
-	index     int // in the group
-	hash, key uint64
+	index     int    // in the group
+	hash, key uint64 // see target
 }
 
 type invalidTarget struct {
@@ -182,8 +182,8 @@ func (w *wanted) unwanted() (all []*relabeled) {
 	return all
 }
 
-// describe tells people of dropped and invalid targets: at most keep_dropped_targets of the former, in the order of
-// discovery and source.
+// describe lists dropped and invalid targets for people, in the order of discovery and source. It lists at most
+// keep_dropped_targets dropped ones.
 func describe(cfg *promconfig.ScrapeConfig, groups []*relabeled) (dropped []DroppedTarget, invalid []string) {
 	slices.SortFunc(groups, func(a, b *relabeled) int { return a.key.compare(b.key) })
 	for _, r := range groups {
