@@ -69,13 +69,6 @@ func (s *sink) Append(b *series.Batch) error {
 	return nil
 }
 
-// forget drops what it has.
-func (s *sink) forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.got = s.got[:0]
-}
-
 // pages answers scrapes without a network: host:port to page. A missing page is a refused connection.
 type pages struct {
 	mu      sync.Mutex

@@ -233,6 +233,13 @@ func TestChangesComeToTheSameAsEverything(t *testing.T) {
 	})
 }
 
+// forget drops what it has.
+func (s *sink) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.got = s.got[:0]
+}
+
 func equalPictures(a, b picture) bool {
 	return slices.Equal(a.targets, b.targets) && slices.Equal(a.dropped, b.dropped) && slices.Equal(a.errors, b.errors) &&
 		a.droppedCount == b.droppedCount && a.others == b.others && a.overLimit == b.overLimit
