@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
@@ -107,8 +106,8 @@ func heapOf(t *testing.T, pods int) uint64 {
 	done := make(chan error, 1)
 	updated := make(chan struct{}, 1)
 	go func() {
-		done <- found.Run(ctx, func(g map[string][]*targetgroup.Group) {
-			pools.Update(g)
+		done <- found.Run(ctx, func(updates map[string]discovery.Update) {
+			pools.Update(updates)
 			select {
 			case updated <- struct{}{}:
 			default:

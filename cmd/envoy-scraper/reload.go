@@ -119,9 +119,7 @@ func (r *reloader) apply(cfg *config.Config) error {
 	r.pools.Shard(cfg.Shards)
 	r.pools.Hold(r.discovery.Hold(cfg.Jobs))
 	r.pools.Adopt(targets)
-	if err := r.discovery.Adopt(found); err != nil {
-		return err
-	}
+	r.discovery.Adopt(found)
 	debug.SetGCPercent(cfg.Prometheus.Runtime.GoGC)
 	setLevel(r.level, string(cfg.Prometheus.Runtime.LogLevel))
 	return nil

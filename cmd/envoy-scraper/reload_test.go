@@ -61,7 +61,9 @@ remote_write: [{name: a, url: 'http://127.0.0.1:1/'}]
 			if err := r.start(); err != nil {
 				t.Fatal(err)
 			}
-			r.pools.Update(map[string][]*targetgroup.Group{"one": {{Source: "0", Targets: []model.LabelSet{{model.AddressLabel: "127.0.0.1:1"}}}}})
+			r.pools.Update(map[string]discovery.Update{"one": {Whole: true, Groups: []discovery.Group{{
+				Group: &targetgroup.Group{Source: "0", Targets: []model.LabelSet{{model.AddressLabel: "127.0.0.1:1"}}},
+			}}}})
 			before := r.writers.Status()[0]
 
 			write(bad)

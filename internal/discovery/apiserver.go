@@ -94,11 +94,7 @@ func (c *apiClient) alive(ctx context.Context) (answer, error) {
 // list asks whether there are such objects.
 func (c *apiClient) list(ctx context.Context, n need) (answer, bool, error) {
 	a, body, err := c.get(ctx, n.url(), n.listQuery())
-	switch a {
-	case answerOK:
-	case answerBusy:
-		return answerNone, false, err
-	default:
+	if a != answerOK {
 		return a, false, err
 	}
 	var list struct {

@@ -8,7 +8,6 @@ import (
 
 	promconfig "github.com/prometheus/prometheus/config"
 	promdiscovery "github.com/prometheus/prometheus/discovery"
-	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"go.uber.org/zap"
 )
 
@@ -35,9 +34,9 @@ func (m *Manager) Hold(jobs []*promconfig.ScrapeConfig) []string {
 
 // lacks reports whether a running discovery of the job keeps less than is wanted. m.mu is held.
 func (m *Manager) lacks(job *promconfig.ScrapeConfig, wanted []jobReads) bool {
-	i := slices.IndexFunc(m.jobs, func(j jobDiscovery) bool { return j.name == job.JobName })
-	return i >= 0 && slices.ContainsFunc(job.ServiceDiscoveryConfigs, func(c promdiscovery.Config) bool {
-		return slices.ContainsFunc(m.jobs[i].providers, func(p *provider) bool {
+	running, _ := m.job(job.JobName)
+	return slices.ContainsFunc(job.ServiceDiscoveryConfigs, func(c promdiscovery.Config) bool {
+		return slices.ContainsFunc(running.providers, func(p *provider) bool {
 			return reflect.DeepEqual(p.config, c) && !p.serves(c, readsFor(wanted, c))
 		})
 	})
@@ -59,52 +58,33 @@ func (m *Manager) release() {
 	}
 }
 
-// hand hands an update over, but for the groups of held jobs, which go into kept.
-func (m *Manager) hand(groups, kept map[string][]*targetgroup.Group, apply func(map[string][]*targetgroup.Group)) {
+// handDue hands over all groups of jobs that are held no longer.
+func (m *Manager) handDue(now time.Time, apply func(map[string]Update)) {
 	m.handing.Lock()
 	defer m.handing.Unlock()
-	m.split(groups, kept)
-	apply(groups)
-}
-
-// handDue hands over what was kept of jobs that are held no longer.
-func (m *Manager) handDue(now time.Time, delivered map[string]int, kept map[string][]*targetgroup.Group, apply func(map[string][]*targetgroup.Group)) {
-	m.handing.Lock()
-	defer m.handing.Unlock()
-	if groups := m.due(now, delivered, kept); len(groups) > 0 {
-		apply(groups)
+	if updates := m.due(now); len(updates) > 0 {
+		m.prom.SentUpdates.Inc()
+		apply(updates)
 	}
 }
 
-// split takes the groups of held jobs out of an update, into kept.
-func (m *Manager) split(groups, kept map[string][]*targetgroup.Group) {
+// due returns all groups of held jobs whose discoveries are whole now, and holds them no longer.
+func (m *Manager) due(now time.Time) map[string]Update {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for job := range m.held {
-		if g, ok := groups[job]; ok {
-			kept[job] = g
-			delete(groups, job)
+	updates := map[string]Update{}
+	for name, applied := range m.held {
+		j, ok := m.job(name)
+		switch {
+		case !applied:
+		case !ok:
+			delete(m.held, name)
+		case m.complete(j, now) && m.whole(j, now):
+			delete(m.held, name)
+			m.renew(j, updates)
 		}
 	}
-}
-
-// due returns the groups of held jobs whose discoveries are whole now, out of kept, and holds them no longer.
-func (m *Manager) due(now time.Time, delivered map[string]int, kept map[string][]*targetgroup.Group) map[string][]*targetgroup.Group {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	groups := map[string][]*targetgroup.Group{}
-	for job, applied := range m.held {
-		i := slices.IndexFunc(m.jobs, func(j jobDiscovery) bool { return j.name == job })
-		if !applied || i >= 0 && !(m.complete(m.jobs[i], now) && m.whole(m.jobs[i], now, delivered)) {
-			continue
-		}
-		delete(m.held, job)
-		if g, ok := kept[job]; ok && i >= 0 {
-			groups[job] = g
-		}
-		delete(kept, job)
-	}
-	return groups
+	return updates
 }
 
 // complete reports whether nothing that a job's discoveries can list is left to list, however long that takes: until
@@ -115,15 +95,6 @@ func (m *Manager) complete(j jobDiscovery, now time.Time) bool {
 		defer p.mu.Unlock()
 		return p.listedFor(now) < m.pace.quiet
 	})
-}
-
-// forgetHeld takes held jobs out of what was delivered, for that was before they were held.
-func (m *Manager) forgetHeld(delivered map[string]int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for job := range m.held {
-		delete(delivered, job)
-	}
 }
 
 // waiting reports whether jobs are held.

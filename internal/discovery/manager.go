@@ -5,8 +5,9 @@
 //
 // Invariants:
 //   - A group, once handed to the callback of Run, is never changed: neither side may write to it.
+//   - Run hands over changes only: a group that is found again as it was is no news.
 //   - Equal discoveries of several jobs run once. What was found stays while an API server is away.
-//   - Every goroutine started here has ended when Run returns, but those that Prometheus' manager ends by itself.
+//   - Every goroutine started here has ended when Run returns.
 package discovery
 
 import (
@@ -23,18 +24,8 @@ import (
 	promdiscovery "github.com/prometheus/prometheus/discovery"
 	_ "github.com/prometheus/prometheus/discovery/file" // file_sd_configs
 	_ "github.com/prometheus/prometheus/discovery/http" // http_sd_configs
-	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"go.uber.org/zap"
 	"go.uber.org/zap/exp/zapslog"
-)
-
-const (
-	// updateInterval is how soon a change may follow another to the targets. Prometheus waits 5 s.
-	updateInterval = time.Second
-	// maxRest is the longest that updates wait while applying them is expensive: Prometheus' interval.
-	maxRest = 5 * time.Second
-	// restShare is how long updates wait for each second that applying one took: 5 % of a core at most.
-	restShare = 19
 )
 
 // Manager runs the discoveries of all jobs.
@@ -43,11 +34,13 @@ type Manager struct {
 	slog   *slog.Logger // the same log, for Prometheus' packages
 	sd     *promdiscovery.SDMetrics
 	kube   kubeMetrics
-	prom   *promdiscovery.Manager
-	ctx    context.Context // ends with stop: Prometheus' manager wants it when it is made
+	prom   *promdiscovery.Metrics // those of Prometheus' discovery manager
+	ctx    context.Context        // ends with stop; discoveries and API servers are watched until then
 	stop   context.CancelFunc
 	pace   pace
 	synced chan struct{}
+	// changed wakes Run: something is to be handed over.
+	changed chan struct{}
 	// holding wakes Run: there are held jobs.
 	holding chan struct{}
 
@@ -64,7 +57,8 @@ type Manager struct {
 	providers []*provider
 	servers   []*server
 	held      map[string]bool // jobs whose groups are kept back, see Hold; true: what they wait for was applied
-	probers   sync.WaitGroup
+	fresh     map[string]bool // jobs that are to be handed all their groups: they are new, or their discoveries changed
+	runners   sync.WaitGroup  // of discoveries and API servers
 }
 
 // jobDiscovery is a job and the discoveries that it takes its targets from.
@@ -83,13 +77,16 @@ func New(log *zap.Logger, reg prometheus.Registerer) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register discovery metrics: %w", err)
 	}
-	m := &Manager{log: log, sd: sd, kube: kube, pace: defaultPace(), synced: make(chan struct{}), held: map[string]bool{}, holding: make(chan struct{}, 1)}
+	prom, err := promdiscovery.NewManagerMetrics(reg, "scrape")
+	if err != nil {
+		return nil, fmt.Errorf("register discovery metrics: %w", err)
+	}
+	m := &Manager{
+		log: log, sd: sd, kube: kube, prom: prom, pace: defaultPace(), synced: make(chan struct{}),
+		changed: make(chan struct{}, 1), holding: make(chan struct{}, 1), held: map[string]bool{}, fresh: map[string]bool{},
+	}
 	m.slog = slog.New(zapslog.NewHandler(log.Core()))
 	m.ctx, m.stop = context.WithCancel(context.Background())
-	m.prom = promdiscovery.NewManager(m.ctx, m.slog, reg, sd, promdiscovery.Name("scrape"), promdiscovery.Updatert(updateInterval))
-	if m.prom == nil {
-		return nil, errors.New("register discovery metrics: the metrics of Prometheus' discovery are registered already")
-	}
 	if err := reg.Register(newCollector(m)); err != nil {
 		return nil, fmt.Errorf("register discovery metrics: %w", err)
 	}
@@ -103,19 +100,19 @@ func (m *Manager) Apply(jobs []*promconfig.ScrapeConfig) error {
 	if err != nil {
 		return err
 	}
-	return m.Adopt(p)
+	m.Adopt(p)
+	return nil
 }
 
 // Adopt is Apply for jobs that were planned. Nothing else was adopted since.
-func (m *Manager) Adopt(p *Plan) error {
+func (m *Manager) Adopt(p *Plan) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.adopt(p)
 	m.release()
 	if m.running {
-		return m.start()
+		m.start()
 	}
-	return nil
 }
 
 // Plan finds or makes what the jobs need, starts nothing and changes nothing. The error tells every discovery that
@@ -141,8 +138,14 @@ func (m *Manager) adopt(p *Plan) {
 			users[prov] = append(users[prov], j.name)
 		}
 	}
-	m.jobs = p.jobs
-	m.providers = slices.DeleteFunc(p.providers, func(prov *provider) bool { return len(users[prov]) == 0 })
+	m.replaceJobs(p.jobs)
+	m.providers = slices.DeleteFunc(p.providers, func(prov *provider) bool {
+		if len(users[prov]) == 0 {
+			prov.stop()
+			return true
+		}
+		return false
+	})
 	wanted := map[*server][]*provider{}
 	for _, prov := range m.providers {
 		prov.setJobs(users[prov])
@@ -162,80 +165,116 @@ func (m *Manager) adopt(p *Plan) {
 	}
 }
 
+// replaceJobs makes these the jobs. Jobs whose discoveries changed will be handed all their groups. Metrics of removed
+// jobs and discoveries are removed. m.mu is held.
+func (m *Manager) replaceJobs(jobs []jobDiscovery) {
+	before := m.jobs
+	m.jobs = jobs
+	for _, old := range before {
+		j, ok := m.job(old.name)
+		if !ok {
+			delete(m.fresh, old.name)
+			m.prom.DiscoveredTargets.DeleteLabelValues(old.name)
+			m.prom.LastUpdated.DeleteLabelValues(old.name)
+		}
+		for _, prov := range old.providers {
+			if !slices.ContainsFunc(j.providers, func(p *provider) bool { return p.kind == prov.kind }) {
+				m.sd.RefreshManager.DeleteLabelValues(prov.kind, old.name)
+			}
+		}
+	}
+	for _, j := range jobs {
+		same := func(old jobDiscovery) bool { return old.name == j.name && slices.Equal(old.providers, j.providers) }
+		if !slices.ContainsFunc(before, same) {
+			m.fresh[j.name] = true
+		}
+	}
+}
+
+// job finds a job by its name. m.mu is held.
+func (m *Manager) job(name string) (jobDiscovery, bool) {
+	i := slices.IndexFunc(m.jobs, func(j jobDiscovery) bool { return j.name == name })
+	if i < 0 {
+		return jobDiscovery{}, false
+	}
+	return m.jobs[i], true
+}
+
 // start brings what runs in line with what is wanted. m.mu is held and Run runs.
-func (m *Manager) start() error {
+func (m *Manager) start() {
 	for _, s := range m.servers {
-		if s.started {
+		if s.cancel != nil {
 			s.wakeUp()
 			continue
 		}
-		s.started = true
 		ctx, cancel := context.WithCancel(m.ctx)
 		s.cancel = cancel
-		m.probers.Go(func() { s.run(ctx) })
+		m.runners.Go(func() { s.run(ctx) })
 	}
-	wanted := map[string]promdiscovery.Configs{}
-	for _, j := range m.jobs {
-		configs := promdiscovery.Configs{}
-		for _, prov := range j.providers {
-			configs = append(configs, observed{id: prov.id, Config: prov.config, provider: prov})
+	for _, p := range m.providers {
+		if p.cancel != nil {
+			continue
 		}
-		wanted[j.name] = configs
+		ctx, cancel := context.WithCancel(m.ctx)
+		p.cancel = cancel
+		m.runners.Go(func() { p.run(ctx, m.heard) })
 	}
-	return m.prom.ApplyConfig(wanted)
+	if len(m.fresh) > 0 {
+		m.wake()
+	}
 }
 
-// Run discovers until ctx ends, which is not an error, and hands every change to apply: for each job all its groups,
-// never from two goroutines. A manager runs once.
-func (m *Manager) Run(ctx context.Context, apply func(map[string][]*targetgroup.Group)) error {
-	defer m.stop()
-	m.mu.Lock()
-	m.running = true
-	err := m.start()
-	m.mu.Unlock()
-	if err != nil {
-		return fmt.Errorf("start discovery: %w", err)
+// heard counts an update of a discovery. news tells whether it changed a group.
+func (m *Manager) heard(news bool) {
+	m.prom.ReceivedUpdates.Inc()
+	if news {
+		m.wake()
 	}
-	var prom sync.WaitGroup
-	prom.Go(func() { _ = m.prom.Run() }) // its error is only ctx's
+}
+
+// wake has Run hand over what changed.
+func (m *Manager) wake() {
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Run discovers until ctx ends, which is not an error, and calls apply with what changed, by job, never from two
+// goroutines. A job gets all its groups at first and whenever its discoveries change. A manager runs once.
+func (m *Manager) Run(ctx context.Context, apply func(map[string]Update)) error {
 	defer func() {
 		m.stop()
-		prom.Wait()
-		m.probers.Wait()
+		m.runners.Wait()
 	}()
+	m.mu.Lock()
+	m.running = true
+	m.start()
+	m.mu.Unlock()
 
 	tick := time.NewTicker(m.pace.settleCheck)
 	defer tick.Stop()
 	settleTick := tick.C
-	updates := m.prom.SyncCh()
-	var rested <-chan time.Time
-	var delivered map[string]int
-	kept := map[string][]*targetgroup.Group{} // of held jobs
+	var due <-chan time.Time // when changes are handed over; nil: there are none
+	var batch batching
 	synced := false
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case groups, ok := <-updates:
-			if !ok {
-				updates = nil // stopped; ctx follows
-				continue
+		case <-m.changed:
+			if due == nil {
+				due = time.After(batch.next(time.Now()))
 			}
-			began := time.Now()
-			delivered = countGroups(groups)
-			m.hand(groups, kept, apply)
-			if rest := min(restShare*time.Since(began), maxRest); rest > updateInterval {
-				updates, rested = nil, time.After(rest)
-			}
-		case <-rested:
-			updates, rested = m.prom.SyncCh(), nil
+		case <-due:
+			due = nil
+			m.hand(apply)
 		case <-m.holding:
 			settleTick = tick.C
-			m.forgetHeld(delivered)
 		case <-settleTick:
 			now := time.Now()
-			m.handDue(now, delivered, kept, apply)
-			if !synced && m.settled(now, delivered) {
+			m.handDue(now, apply)
+			if !synced && m.settled(now) {
 				close(m.synced)
 				synced = true
 			}
@@ -250,36 +289,17 @@ func (m *Manager) Run(ctx context.Context, apply func(map[string][]*targetgroup.
 // server has said that there is nothing to deliver. A later Apply does not open it again: see Status for that.
 func (m *Manager) Synced() <-chan struct{} { return m.synced }
 
-// settled reports whether all that the discoveries found up to now was delivered.
-func (m *Manager) settled(now time.Time, delivered map[string]int) bool {
+// settled reports whether all that the discoveries found up to now was handed over.
+func (m *Manager) settled(now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, j := range m.jobs {
-		if !m.whole(j, now, delivered) {
-			return false
-		}
-	}
-	return delivered != nil || len(m.jobs) == 0
+	return !slices.ContainsFunc(m.jobs, func(j jobDiscovery) bool { return m.fresh[j.name] || !m.whole(j, now) })
 }
 
-// whole reports whether the first picture of a job is, and came with the latest update. m.mu is held.
-func (m *Manager) whole(j jobDiscovery, now time.Time, delivered map[string]int) bool {
-	found, late := 0, false
-	for _, prov := range j.providers {
-		if !prov.settled(now, m.pace) {
-			return false
-		}
-		found += prov.groups()
-		late = late || prov.restless(now, m.pace)
-	}
-	n, ok := delivered[j.name]
-	return late || ok && n == found
-}
-
-func countGroups(groups map[string][]*targetgroup.Group) map[string]int {
-	n := make(map[string]int, len(groups))
-	for job, g := range groups {
-		n[job] = len(g)
-	}
-	return n
+// whole reports whether all discoveries of a job have delivered their first picture, and whether their changes were
+// collected. m.mu is held.
+func (m *Manager) whole(j jobDiscovery, now time.Time) bool {
+	return !slices.ContainsFunc(j.providers, func(p *provider) bool {
+		return !p.settled(now, m.pace) || p.hasChanged() && !p.restless(now, m.pace)
+	})
 }

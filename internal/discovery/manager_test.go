@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -23,19 +24,19 @@ import (
 	"go.yaml.in/yaml/v2"
 )
 
-// harness is a running manager and what it handed over last.
+// harness is a running manager and what it handed over up to now.
 type harness struct {
 	*Manager
 	reg *prometheus.Registry
 
 	mu     sync.Mutex
-	groups map[string][]*targetgroup.Group
-	seen   func(map[string][]*targetgroup.Group) // nil: nobody looks
+	groups map[string]map[string]*targetgroup.Group // by job, then by discovery and source
+	seen   func(map[string]Update)                  // is called with each update, before it shows in groups; nil: nobody looks
 }
 
 func newHarness(t *testing.T, log *zap.Logger) *harness {
 	t.Helper()
-	h := &harness{reg: prometheus.NewPedanticRegistry()}
+	h := &harness{reg: prometheus.NewPedanticRegistry(), groups: map[string]map[string]*targetgroup.Group{}}
 	var err error
 	if h.Manager, err = New(log, h.reg); err != nil {
 		t.Fatal(err)
@@ -49,12 +50,14 @@ func (h *harness) start(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- h.Run(ctx, func(g map[string][]*targetgroup.Group) {
+		done <- h.Run(ctx, func(updates map[string]Update) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
-			h.groups = g
 			if h.seen != nil {
-				h.seen(g)
+				h.seen(updates)
+			}
+			for job, u := range updates {
+				h.groups[job] = u.addTo(h.groups[job])
 			}
 		})
 	}()
@@ -66,11 +69,28 @@ func (h *harness) start(t *testing.T) {
 	})
 }
 
-// found is the number of groups handed over for a job; -1: the job was not named.
+// addTo makes the groups of a job those that they are after an update.
+func (u Update) addTo(groups map[string]*targetgroup.Group) map[string]*targetgroup.Group {
+	if u.Whole || groups == nil {
+		groups = map[string]*targetgroup.Group{}
+	}
+	for _, g := range u.Groups {
+		key := fmt.Sprint(g.Discovery, " ", g.Source)
+		if groups[key] = g.Group; len(g.Targets) == 0 {
+			delete(groups, key)
+		}
+	}
+	return groups
+}
+
+// found is the number of groups of a job that were handed over; -1: there is no such job, or it was not named yet.
 func (h *harness) found(job string) int {
+	h.Manager.mu.Lock()
+	_, wanted := h.job(job)
+	h.Manager.mu.Unlock()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if g, ok := h.groups[job]; ok {
+	if g, ok := h.groups[job]; ok && wanted {
 		return len(g)
 	}
 	return -1

@@ -77,6 +77,21 @@ func TestNamespacesDoNotWaitForEachOther(t *testing.T) {
 	})
 }
 
+// TestManyNamespacesAreListed: the whole way, from the first question to what is found.
+func TestManyNamespacesAreListed(t *testing.T) {
+	api := newFakeAPI(t)
+	api.pods = append(api.pods, sidecarPod("reviews", "10.0.0.1"))
+	h := newHarness(t, zap.NewNop())
+	j := api.podJob(t, "a")
+	c := j.ServiceDiscoveryConfigs[0].(*kubernetes.SDConfig)
+	for i := range 200 {
+		c.NamespaceDiscovery.Names = append(c.NamespaceDiscovery.Names, fmt.Sprint("n", i))
+	}
+	apply(t, h.Manager, j)
+	h.start(t)
+	eventually(t, "all namespaces", func() bool { return h.isSynced() && h.found("a") == 1 && api.count("watch pods") >= 400 })
+}
+
 // TestANamespaceThatIsLate: what the others gave is no whole picture, so new rules that read more wait for it too.
 func TestANamespaceThatIsLate(t *testing.T) {
 	api := newFakeAPI(t)
@@ -121,12 +136,8 @@ func TestANamespaceThatIsLate(t *testing.T) {
 	eventually(t, "the new rules", func() bool { return !h.waiting() })
 }
 
-// jobIsWhole reports whether a held job would be handed over if everything that was found had been delivered.
+// jobIsWhole reports whether a held job would be handed over if everything that was found had been.
 func (h *harness) jobIsWhole(now time.Time, job string) bool {
-	for _, j := range h.jobs {
-		if j.name == job {
-			return h.complete(j, now) && h.whole(j, now, map[string]int{job: j.providers[0].groups()})
-		}
-	}
-	return false
+	j, ok := h.job(job)
+	return ok && h.complete(j, now) && h.whole(j, now)
 }

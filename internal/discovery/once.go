@@ -36,20 +36,31 @@ func (m *Manager) once(ctx context.Context, jobs []*promconfig.ScrapeConfig) (ma
 		return nil, err
 	}
 	run, stop := context.WithCancel(ctx)
-	var groups map[string][]*targetgroup.Group
 	done := make(chan error, 1)
-	go func() {
-		done <- m.Run(run, func(g map[string][]*targetgroup.Group) { groups = g })
-	}()
+	go func() { done <- m.Run(run, func(map[string]Update) {}) }()
 	failure := m.awaitSync(ctx)
 	stop()
-	if err := <-done; err != nil { // from here on groups is ours
+	if err := <-done; err != nil {
 		return nil, err
 	}
 	if failure != nil {
 		return nil, failure
 	}
-	return groups, nil
+	return m.pictures(), nil
+}
+
+// pictures returns all groups of all jobs.
+func (m *Manager) pictures() map[string][]*targetgroup.Group {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := map[string][]*targetgroup.Group{}
+	for _, j := range m.jobs {
+		all[j.name] = []*targetgroup.Group{}
+		for _, g := range j.whole().Groups {
+			all[j.name] = append(all[j.name], g.Group)
+		}
+	}
+	return all
 }
 
 // awaitSync waits until all is discovered, or tells why that will not be.

@@ -48,6 +48,11 @@ type watchEvents interface {
 }
 
 const (
+	// requestsPerSecond bounds the requests of one discovery, which lists and watches each namespace by itself. With
+	// client-go's default of 5, a list of 500 namespaces takes minutes.
+	requestsPerSecond = 100
+	requestBurst      = 200
+
 	watchesPerSecond = 1
 	watchBurst       = 5
 	watchJitter      = 500 * time.Millisecond // so that the nodes of a cluster do not ask together
@@ -100,6 +105,7 @@ func newPodDiscovery(log *slog.Logger, c *kubernetes.SDConfig, r *reads, m kubeM
 		return nil, err
 	}
 	cfg.ContentType = runtime.ContentTypeProtobuf
+	cfg.QPS, cfg.Burst = requestsPerSecond, requestBurst
 	d := &podDiscovery{log: log.With("role", "pod"), reads: r, metrics: m, events: events}
 	if d.namespaces, err = podNamespaces(c.NamespaceDiscovery); err != nil {
 		return nil, err

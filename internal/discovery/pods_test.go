@@ -135,7 +135,7 @@ func withRules(t *testing.T, job *promconfig.ScrapeConfig, rules ...string) *pro
 func (h *harness) labelNames(job string) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return namesOf(h.groups[job])
+	return namesOf(slices.Collect(maps.Values(h.groups[job])))
 }
 
 // namesOf lists the labels of the only group, and of its first target.
@@ -158,9 +158,11 @@ func (h *harness) watchUpdates() func() []string {
 	var names []string
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.seen = func(g map[string][]*targetgroup.Group) {
-		if groups, ok := g["a"]; ok {
-			names = append(names, namesOf(groups))
+	before := maps.Clone(h.groups["a"])
+	h.seen = func(updates map[string]Update) {
+		if u, ok := updates["a"]; ok {
+			before = u.addTo(before)
+			names = append(names, namesOf(slices.Collect(maps.Values(before))))
 		}
 	}
 	return func() []string {
@@ -277,7 +279,7 @@ func TestHoldWaitsForWhatIsBeingHandedOver(t *testing.T) {
 	arrived, proceed := make(chan struct{}), make(chan struct{})
 	once := sync.OnceFunc(func() { close(arrived); <-proceed })
 	var done atomic.Bool
-	h.seen = func(map[string][]*targetgroup.Group) { once(); done.Store(true) }
+	h.seen = func(map[string]Update) { once(); done.Store(true) }
 	h.start(t)
 	<-arrived
 	held := make(chan bool)

@@ -38,8 +38,7 @@ func defaultPace() pace {
 	}
 }
 
-// provider is one discovery, used by one job or more. It stands between Prometheus' manager and the discoverer and
-// notes what passes.
+// provider is one discovery, used by one job or more, and what it found.
 type provider struct {
 	id     uint64
 	kind   string // as in the configuration: kubernetes, static, file, http
@@ -50,14 +49,19 @@ type provider struct {
 	needs  []need  // what a Kubernetes discovery must be allowed to read
 	reads  *reads  // the labels that are kept; nil: all
 
+	// owned by Manager, under its lock; nil: not started
+	cancel context.CancelFunc
+
 	mu sync.Mutex // guards the following
 	// jobs are the users of this discovery.
 	jobs    []string
 	started time.Time
-	first   time.Time      // of the updates
-	last    time.Time      // of the updates
-	listed  time.Time      // when that was first seen to be done; zero: not yet
-	targets map[string]int // by group; only groups that have some
+	first   time.Time                     // of the updates
+	last    time.Time                     // of the updates
+	listed  time.Time                     // when that was first seen to be done; zero: not yet
+	groups  map[string]*targetgroup.Group // by source; only those that have targets
+	targets int                           // of all groups
+	changed map[string]struct{}           // sources of groups that are to be handed over: new, changed or gone
 	// warnings is what the discoverer complained of, by the file concerned ("": none), until that worked again.
 	warnings map[string]string
 	rights   rights // what the API server of a Kubernetes discovery allows
@@ -67,7 +71,7 @@ type provider struct {
 // newProvider makes the discoverer that c describes, without starting it. Of labels it keeps those that r has. m.mu is
 // held.
 func (m *Manager) newProvider(id uint64, job string, c promdiscovery.Config, r *reads) (*provider, error) {
-	p := &provider{id: id, kind: c.Name(), config: c, reads: r, targets: map[string]int{}, warnings: map[string]string{}}
+	p := &provider{id: id, kind: c.Name(), config: c, reads: r, groups: map[string]*targetgroup.Group{}, warnings: map[string]string{}}
 	if k, ok := c.(*kubernetes.SDConfig); ok {
 		p.detail = string(k.Role)
 		p.needs = kubernetesNeeds(k)
@@ -92,22 +96,9 @@ func (p *provider) serves(c promdiscovery.Config, r *reads) bool {
 	return reflect.DeepEqual(p.config, c) && (p.reads == nil || r != nil && p.reads.covers(r))
 }
 
-// observed is what Prometheus' manager gets for a discovery: the user's configuration, but the discoverer is ours.
-// The manager compares configurations deeply; id stands first, so that it never looks into a provider.
-type observed struct {
-	id uint64
-	promdiscovery.Config
-	provider *provider
-}
-
-// NewDiscoverer implements promdiscovery.Config: it was made when the configuration was checked.
-func (o observed) NewDiscoverer(promdiscovery.DiscovererOptions) (promdiscovery.Discoverer, error) {
-	return o.provider, nil
-}
-
-// Run implements promdiscovery.Discoverer. A Kubernetes discovery starts only when its API server answers: client-go
-// would else wait up to a minute before it asks again.
-func (p *provider) Run(ctx context.Context, up chan<- []*targetgroup.Group) {
+// run discovers until ctx ends. It calls heard after each update; news tells whether a group changed. A Kubernetes
+// discovery starts only when its API server answers: client-go would else wait up to a minute before it asks again.
+func (p *provider) run(ctx context.Context, heard func(news bool)) {
 	p.mu.Lock()
 	p.started = time.Now()
 	p.mu.Unlock()
@@ -135,13 +126,15 @@ func (p *provider) Run(ctx context.Context, up chan<- []*targetgroup.Group) {
 					shared.share(groups[i])
 				}
 			}
-			select {
-			case up <- groups:
-				p.note(groups, time.Now())
-			case <-ctx.Done():
-				return
-			}
+			heard(p.note(groups, time.Now()))
 		}
+	}
+}
+
+// stop ends run. Manager's lock is held.
+func (p *provider) stop() {
+	if p.cancel != nil {
+		p.cancel()
 	}
 }
 
@@ -161,12 +154,8 @@ func (p *provider) watchBegins() {
 
 // watchFailed has the API server asked at once what is the matter.
 func (p *provider) watchFailed(err error) {
-	if apierrors.IsForbidden(err) {
-		p.mu.Lock()
-		if p.rights.denied == "" {
-			p.rights = rights{} // what was allowed is not any more
-		}
-		p.mu.Unlock()
+	if apierrors.IsForbidden(err) && p.server != nil {
+		p.server.doubtRights(p)
 	}
 	p.doubtServer()
 }
@@ -178,8 +167,8 @@ func (p *provider) doubtServer() {
 	}
 }
 
-// note remembers an update.
-func (p *provider) note(groups []*targetgroup.Group, now time.Time) {
+// note remembers an update, and reports whether it changed a group.
+func (p *provider) note(groups []*targetgroup.Group, now time.Time) (news bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.first.IsZero() {
@@ -192,13 +181,44 @@ func (p *provider) note(groups []*targetgroup.Group, now time.Time) {
 			continue
 		}
 		delete(p.warnings, fileOf(g.Source))
-		switch {
-		case len(g.Targets) > 0:
-			p.targets[g.Source] = len(g.Targets)
-		default:
-			delete(p.targets, g.Source)
-		}
+		news = p.replace(g) || news
 	}
+	return news
+}
+
+// replace makes g the group of its source, and reports whether that changes anything. p.mu is held.
+func (p *provider) replace(g *targetgroup.Group) bool {
+	before, ok := p.groups[g.Source]
+	switch {
+	case ok && len(g.Targets) > 0 && equalGroups(before, g), !ok && len(g.Targets) == 0:
+		return false
+	case len(g.Targets) > 0:
+		p.groups[g.Source] = g
+	default:
+		delete(p.groups, g.Source)
+	}
+	if ok {
+		p.targets -= len(before.Targets)
+	}
+	p.targets += len(g.Targets)
+	if p.changed == nil {
+		p.changed = map[string]struct{}{}
+	}
+	p.changed[g.Source] = struct{}{}
+	return true
+}
+
+// hasChanged reports whether something is still to be handed over.
+func (p *provider) hasChanged() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.changed) > 0
+}
+
+func (p *provider) targetCount() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.targets
 }
 
 // complain remembers what the discoverer logs as a problem, and reports whether it is news.
@@ -270,13 +290,6 @@ func (p *provider) restless(now time.Time, pace pace) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return !p.first.IsZero() && now.Sub(p.first) >= pace.restless
-}
-
-// groups is how many groups have targets.
-func (p *provider) groups() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.targets)
 }
 
 func (p *provider) setJobs(jobs []string) {

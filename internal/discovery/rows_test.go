@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"go.uber.org/zap"
 )
 
@@ -23,9 +22,9 @@ func TestRow59UpdatesAreBatched(t *testing.T) {
 	last.Store("")
 	began := time.Now()
 	go func() {
-		done <- m.Run(ctx, func(groups map[string][]*targetgroup.Group) {
+		done <- m.Run(ctx, func(updates map[string]Update) {
 			handed.Add(1)
-			for _, g := range groups["envoy"] {
+			for _, g := range updates["envoy"].Groups {
 				for _, target := range g.Targets {
 					last.Store(string(target[model.AddressLabel]))
 				}

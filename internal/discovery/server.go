@@ -2,11 +2,9 @@ package discovery
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,8 +14,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// fullEvery is how many questions to a healthy server are the cheap one before all rights are asked for again.
-const fullEvery = 20
+const (
+	// fullEvery is how many questions to a healthy server are the cheap one before all rights are asked for again.
+	fullEvery = 20
+	// concurrentQuestions is how many questions are asked at the same time.
+	concurrentQuestions = 8
+)
 
 // serverKey is what makes two discoveries use the same client of an API server.
 type serverKey struct {
@@ -35,27 +37,22 @@ type server struct {
 	wake     chan struct{} // a discovery is new: ask now
 	answered chan struct{} // closed at the first answer
 
-	// owned by Manager, under its lock
-	started bool
-	cancel  context.CancelFunc
+	// owned by Manager, under its lock; nil: not started
+	cancel context.CancelFunc
 
 	// owned by run
-	asked int // questions since the last one about rights
+	cheap int // cheap questions since the last time that all rights were asked for
+	open  int // probes in a row after which some right was still unknown
 
 	mu sync.Mutex // guards the following
+	// grants are the answers about rights that are in force.
+	grants map[need]grant
 	// providers are the discoveries that use this server.
 	providers []*provider
 	state     State
 	since     time.Time // of the state
 	err       string    // why the server is unreachable or does not know us
 	failures  int       // in a row
-}
-
-// rights is what the API server answered to the questions of one discovery.
-type rights struct {
-	asked  time.Time // when all was allowed; zero: not yet
-	empty  bool      // there was nothing to discover then
-	denied string    // what is not allowed, and why; empty: nothing, or not asked yet
 }
 
 // server returns the watcher over the API server that c uses, nil if it uses none.
@@ -85,7 +82,7 @@ func (p *Plan) server(c promdiscovery.Config) (*server, error) {
 func newServer(key serverKey, client *apiClient, log *zap.Logger, pace pace) *server {
 	return &server{
 		key: key, client: client, log: log.With(zap.String("server", client.host)), pace: pace, state: StateWaiting,
-		wake: make(chan struct{}, 1), answered: make(chan struct{}),
+		wake: make(chan struct{}, 1), answered: make(chan struct{}), grants: map[need]grant{},
 	}
 }
 
@@ -105,89 +102,13 @@ func (s *server) run(ctx context.Context) {
 // wait is how long until the next question, spread so that the nodes of a cluster do not ask together.
 func (s *server) wait() time.Duration {
 	s.mu.Lock()
-	failures := s.failures
+	failures := max(s.failures, s.open)
 	s.mu.Unlock()
 	d := s.pace.probe
 	if failures > 0 {
 		d = min(d, s.pace.retry<<min(failures-1, 10))
 	}
 	return time.Duration((0.8 + 0.4*rand.Float64()) * float64(d))
-}
-
-// probe asks the server once: all rights where they are not known yet, else only whether it is there.
-func (s *server) probe(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, s.pace.ask)
-	defer cancel()
-	providers := s.users()
-	if s.quick(providers) {
-		s.asked++
-		a, err := s.client.alive(ctx)
-		s.conclude(ctx, a, err)
-		return
-	}
-	s.asked = 0
-	for _, p := range providers {
-		a, err := s.askRights(ctx, p)
-		if a == answerNone || a == answerUnknown {
-			s.conclude(ctx, a, err)
-			return
-		}
-	}
-	s.conclude(ctx, answerOK, nil)
-}
-
-// quick reports whether the cheap question is enough.
-func (s *server) quick(providers []*provider) bool {
-	if s.currentState() != StateOK || s.asked >= fullEvery {
-		return false
-	}
-	return !slices.ContainsFunc(providers, func(p *provider) bool { return !p.content() })
-}
-
-// askRights asks for everything that a discovery needs, and remembers what is missing.
-func (s *server) askRights(ctx context.Context, p *provider) (answer, error) {
-	var missing []string
-	empty := true
-	for _, n := range p.needs {
-		a, none, err := s.client.list(ctx, n)
-		verb := "list"
-		if a == answerOK {
-			empty = empty && (none || !n.primary)
-			verb = "watch"
-			a, err = s.client.watch(ctx, n)
-		}
-		switch a {
-		case answerNone, answerUnknown:
-			return a, err
-		case answerDenied:
-			missing = append(missing, fmt.Sprintf("may not %s %s (%v)", verb, n, err))
-		case answerMissing:
-			missing = append(missing, fmt.Sprintf("has no %s (%v)", n, err))
-		}
-	}
-	s.judge(p, rights{asked: time.Now(), empty: empty, denied: strings.Join(missing, "; ")})
-	return answerOK, nil
-}
-
-// judge keeps what was found out about a discovery's rights, and says it if it is news.
-func (s *server) judge(p *provider, r rights) {
-	p.mu.Lock()
-	before := p.rights
-	if r.denied != "" {
-		r.asked, r.empty = time.Time{}, false
-	} else if before.empty && r.empty {
-		r.asked = before.asked
-	}
-	p.rights = r
-	jobs := slices.Clone(p.jobs)
-	p.mu.Unlock()
-	switch {
-	case r.denied != "" && r.denied != before.denied:
-		s.log.Error("Kubernetes API server refuses what discovery needs: grant get, list and watch",
-			zap.Strings("job", jobs), zap.String("missing", r.denied))
-	case r.denied == "" && before.denied != "":
-		s.log.Info("Kubernetes API server allows what discovery needs now", zap.Strings("job", jobs))
-	}
 }
 
 // conclude makes an answer the server's state, and says changes only.
@@ -241,10 +162,12 @@ func (s *server) say(before, state State, lasted time.Duration, text string) {
 
 // noteAnswer lets the discoveries start.
 func (s *server) noteAnswer() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	select {
 	case <-s.answered:
 	default:
-		close(s.answered) // only run gets here
+		close(s.answered)
 	}
 }
 
@@ -273,9 +196,16 @@ func (s *server) stop() {
 	}
 }
 
+// setProviders makes these the discoveries that use the server. The rights of new ones are asked for again: an old
+// answer "there are none" must not pass for what a new discovery finds.
 func (s *server) setProviders(providers []*provider) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, p := range providers {
+		if !slices.Contains(s.providers, p) {
+			s.forget(p)
+		}
+	}
 	s.providers = providers
 }
 
@@ -301,11 +231,4 @@ func (s *server) jobs() []string {
 	}
 	slices.Sort(jobs)
 	return slices.Compact(jobs)
-}
-
-// content reports whether nothing about the rights of this discovery is left to ask.
-func (p *provider) content() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return !p.rights.asked.IsZero() && (p.rights.empty || !p.first.IsZero())
 }

@@ -41,7 +41,7 @@ func fakeClient(a answers) *apiClient {
 
 func podProvider() *provider {
 	return &provider{
-		kind: "kubernetes", jobs: []string{"envoy-stats"}, targets: map[string]int{}, warnings: map[string]string{},
+		kind: "kubernetes", jobs: []string{"envoy-stats"}, groups: map[string]*targetgroup.Group{}, warnings: map[string]string{},
 		needs: kubernetesNeeds(&kubernetes.SDConfig{Role: kubernetes.RolePod}),
 	}
 }
@@ -96,12 +96,14 @@ func TestServerJudgesAnswers(t *testing.T) {
 		want   State
 		denied string
 		text   string
+
+		unknown bool // whether there are any
 	}{
 		"empty":        {status: 200, body: list, want: StateOK},
 		"null items":   {status: 200, body: `{"items":null}`, want: StateOK},
 		"html":         {status: 200, body: "<html>login</html>", want: StateUnreachable, text: "not that of a Kubernetes API server"},
 		"not started":  {status: 503, body: "starting", want: StateUnreachable, text: "Service Unavailable"},
-		"too many":     {status: 429, want: StateUnreachable, text: "Too Many Requests"},
+		"too many":     {status: 429, want: StateOK, unknown: true},
 		"no network":   {err: errors.New("no route to host"), want: StateUnreachable, text: "no route to host"},
 		"slow":         {err: context.DeadlineExceeded, want: StateUnreachable, text: "no answer in time"},
 		"unknown":      {status: 401, body: `{"kind":"Status","message":"Unauthorized"}`, want: StateDenied, text: "Unauthorized: Unauthorized"},
@@ -120,7 +122,7 @@ func TestServerJudgesAnswers(t *testing.T) {
 			if p.rights.denied != c.denied {
 				t.Errorf("denied = %q, want %q", p.rights.denied, c.denied)
 			}
-			if empty := c.want == StateOK && c.denied == ""; p.rights.empty != empty {
+			if empty := c.want == StateOK && c.denied == "" && !c.unknown; p.rights.empty != empty {
 				t.Errorf("empty = %v, want %v", p.rights.empty, empty)
 			}
 		})
@@ -140,8 +142,8 @@ func TestABusyServerIsThere(t *testing.T) {
 	s.probe(t.Context()) // the watch cache is not full yet
 	p.note(nil, time.Now())
 	s.probe(t.Context()) // the cheap question
-	if s.state != StateOK || s.asked != 1 || p.rights.denied != "" {
-		t.Errorf("state = %s, cheap questions %d, denied %q", s.state, s.asked, p.rights.denied)
+	if s.state != StateOK || s.cheap != 1 || p.rights.denied != "" {
+		t.Errorf("state = %s, cheap questions %d, denied %q", s.state, s.cheap, p.rights.denied)
 	}
 }
 

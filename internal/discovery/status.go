@@ -59,10 +59,7 @@ func (p *provider) status(now time.Time, pace pace) ProviderStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st.LastUpdate, st.Watches = p.last, p.watches
-	st.Groups = len(p.targets)
-	for _, n := range p.targets {
-		st.Targets += n
-	}
+	st.Groups, st.Targets = len(p.groups), p.targets
 	if synced || !p.first.IsZero() {
 		st.State = StateOK
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/prometheus/model/value"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -194,6 +195,42 @@ func (r *rig) apply(t *testing.T, jobs ...*promconfig.ScrapeConfig) {
 	if err := r.Apply(jobs); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Update makes these the groups of their jobs.
+func (r *rig) Update(found map[string][]*targetgroup.Group) {
+	updates := map[string]discovery.Update{}
+	for name, groups := range found {
+		updates[name] = wholeUpdate(groups)
+	}
+	r.Pools.Update(updates)
+}
+
+// wholeUpdate says that these are all groups of a job. Each is one of its own, though sources may be equal.
+func wholeUpdate(groups []*targetgroup.Group) discovery.Update {
+	u := discovery.Update{Whole: true}
+	for i, g := range groups {
+		u.Groups = append(u.Groups, discovery.Group{Discovery: uint64(i), Group: g})
+	}
+	return u
+}
+
+// madeTargets are what relabeling makes of groups.
+type madeTargets struct {
+	targets []*target
+	errors  []string
+}
+
+func makeTargets(cfg *promconfig.ScrapeConfig, groups []*targetgroup.Group, ownAddress bool) (m madeTargets) {
+	r := &relabeler{cfg: cfg, ownAddress: ownAddress, builder: labels.NewBuilder(labels.EmptyLabels()), scratch: model.LabelSet{}}
+	for i, g := range groups {
+		made, targets := r.relabel(groupKey{discovery: uint64(i), source: g.Source}, g)
+		m.targets = append(m.targets, targets...)
+		for _, bad := range made.invalid {
+			m.errors = append(m.errors, bad.reason)
+		}
+	}
+	return m
 }
 
 // discover makes hosts the targets of the job, each with the labels of its map, as its first static list does.

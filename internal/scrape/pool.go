@@ -15,10 +15,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	promconfig "github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"github.com/prometheus/prometheus/model/labels"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
@@ -44,27 +44,30 @@ type Pools struct {
 	seed     uint64
 	schedule *schedule
 
-	mu    sync.Mutex // guards the following
-	jobs  map[string]*pool
-	found map[string][]*targetgroup.Group // as discovery said last, by job
-	held  map[string]bool                 // jobs whose next Apply waits for an Update, see Hold
+	// changing is locked during each change of jobs or targets, for seconds if all targets are relabeled. It is locked
+	// before mu. Jobs, their configurations and groups, the map of shards and its phase change only while both are
+	// locked, so holding one of the two is enough to read them.
+	changing sync.Mutex
+	held     map[string]bool // jobs whose next Apply waits for an Update, see Hold; guarded by changing
+	looked   time.Time       // by the wall clock, when the phase was last looked at; guarded by changing
 
+	// mu is locked for milliseconds at a time: pages and ends of targets wait for it.
+	mu      sync.Mutex // guards the following
+	jobs    map[string]*pool
 	shards  shard.Map   // zero: this instance has all targets
 	phase   shard.Phase // of shards, in force
-	looked  time.Time   // by the wall clock, when the phase was last looked at
 	lost    bool        // a target has no loop, though it is this instance's
 	charted chan struct{}
 }
 
-// pool is one job's targets. Guarded by Pools.mu.
+// pool is one job's targets. Pools.mu guards it, see there.
 type pool struct {
 	state  *jobState
 	next   *jobState        // takes state's place with the next Update; nil: none is to
 	loops  map[uint64]*loop // running, by target hash
-	ending map[string]*loop // gone, but not marked stale yet, by identity
-	handed map[string]*loop // another instance's now, which has not scraped them yet, by identity
-	others int              // targets of other instances
-	made   made
+	ending leavers          // gone, but not marked stale yet
+	handed leavers          // another instance's now, which has not scraped them yet
+	wanted wanted           // all targets of the job, also those of other instances
 	limit  struct {
 		sync.Mutex
 		err error
@@ -86,7 +89,7 @@ func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prom
 	e.showMemory(reg)
 	return &Pools{
 		env: e, opts: opts, seed: offsetSeed(opts), schedule: newSchedule(m, log),
-		jobs: map[string]*pool{}, found: map[string][]*targetgroup.Group{}, held: map[string]bool{}, charted: make(chan struct{}, 1),
+		jobs: map[string]*pool{}, held: map[string]bool{}, charted: make(chan struct{}, 1),
 	}
 }
 
@@ -112,8 +115,8 @@ func (ps *Pools) Run(ctx context.Context) error {
 // Hold tells that what was found for these jobs lacks labels that they are about to read: what the next Apply wants of
 // them comes into force with the next Update that names them, and until then they go on as they were.
 func (ps *Pools) Hold(jobs []string) {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
+	ps.changing.Lock()
+	defer ps.changing.Unlock()
 	clear(ps.held)
 	for _, name := range jobs {
 		ps.held[name] = true
@@ -161,61 +164,79 @@ func (ps *Pools) Apply(jobs []*promconfig.ScrapeConfig) error {
 
 // Adopt is Apply for jobs that were planned.
 func (ps *Pools) Adopt(plan *Plan) {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
+	ps.changing.Lock()
+	defer ps.changing.Unlock()
 	wanted := map[string]bool{}
 	for _, state := range plan.states {
-		name := state.cfg.JobName
-		wanted[name] = true
-		state.metrics = ps.env.metrics.of(name)
-		p := ps.jobs[name]
-		if p != nil {
-			p.dropNext()
+		wanted[state.cfg.JobName] = true
+		if p, changed := ps.adopt(state); changed {
+			ps.sync(p, p.wanted.everything())
 		}
-		switch {
-		case p == nil:
-			p = &pool{state: state, loops: map[uint64]*loop{}, ending: map[string]*loop{}, handed: map[string]*loop{}}
-			ps.jobs[name] = p
-		case p.state.whole == state.whole && p.state.ownAddress == state.ownAddress && reflect.DeepEqual(p.state.cfg.HTTPClientConfig, state.cfg.HTTPClientConfig):
-			p.state.failures.reopen(state.failures) // who moves the file away reloads
-			state.close()
-			continue // text hides secrets, hence the second look
-		case ps.held[name]:
-			p.next = state
-			continue
-		default:
-			p.state.close()
-			p.state = state
-		}
-		ps.sync(p, true)
 	}
 	clear(ps.held)
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
 	for name, p := range ps.jobs {
 		if !wanted[name] {
 			ps.stop(p)
 			delete(ps.jobs, name)
-			delete(ps.found, name)
 			ps.env.metrics.forget(name)
 		}
 	}
 }
 
-// Update takes everything that discovery knows now, but of jobs that were not adopted, or were taken away meanwhile:
-// should they come back one day, what was found until now is long gone.
-func (ps *Pools) Update(found map[string][]*targetgroup.Group) {
+// adopt makes state the configuration of its job, and returns the job's pool. It returns false if the targets stay as
+// they are: the configuration is the same, or it waits for an update.
+func (ps *Pools) adopt(state *jobState) (*pool, bool) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	for name, groups := range found {
-		if p := ps.jobs[name]; p != nil {
-			ps.found[name] = groups
-			renew := p.takeNext()
-			ps.sync(p, renew)
+	name := state.cfg.JobName
+	state.metrics = ps.env.metrics.of(name)
+	p := ps.jobs[name]
+	if p != nil {
+		p.dropNext()
+	}
+	switch {
+	case p == nil:
+		p = &pool{state: state, loops: map[uint64]*loop{}, ending: leavers{}, handed: leavers{}}
+		p.wanted = newWanted(func(key uint64) bool { return ps.isOthers(p, key) })
+		ps.jobs[name] = p
+	case p.state.whole == state.whole && p.state.ownAddress == state.ownAddress && reflect.DeepEqual(p.state.cfg.HTTPClientConfig, state.cfg.HTTPClientConfig):
+		p.state.failures.reopen(state.failures) // who moves the file away reloads
+		state.close()
+		return p, false // text hides secrets, hence the second look
+	case ps.held[name]:
+		p.next = state
+		return p, false
+	default:
+		p.state.close()
+		p.state = state
+	}
+	return p, true
+}
+
+// Update changes the groups of jobs. Updates of unknown jobs are ignored: the job was removed meanwhile, and if it comes
+// back, discovery hands over all its groups.
+func (ps *Pools) Update(updates map[string]discovery.Update) {
+	ps.changing.Lock()
+	defer ps.changing.Unlock()
+	for name, u := range updates {
+		p := ps.jobs[name]
+		if p == nil {
+			continue
 		}
+		changes := p.wanted.changes(u)
+		if ps.takeNext(p) { // all groups are relabeled, by the new rules
+			changes = append(p.wanted.everything(), changes...)
+		}
+		ps.sync(p, changes)
 	}
 }
 
 // takeNext puts the configuration that waited into force; false: none did.
-func (p *pool) takeNext() bool {
+func (ps *Pools) takeNext(p *pool) bool {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
 	if p.next == nil {
 		return false
 	}
@@ -232,75 +253,17 @@ func (p *pool) dropNext() {
 	}
 }
 
-// sync makes the loops of a job those of its targets. renew replaces loops that could stay: the job changed.
-func (ps *Pools) sync(p *pool, renew bool) {
-	cfg := p.state.cfg
-	p.made = makeTargets(cfg, ps.found[cfg.JobName], p.state.ownAddress)
-	p.limit.Lock()
-	p.limit.err = nil
-	if n := len(p.made.targets); cfg.TargetLimit > 0 && n > int(cfg.TargetLimit) {
-		p.limit.err = fmt.Errorf("%w (number of targets: %d, limit: %d)", errTargetLimit, n, cfg.TargetLimit)
-	}
-	p.limit.Unlock()
-	theirs := ps.share(p)
-
-	old := p.loops
-	p.loops = make(map[uint64]*loop, len(p.made.targets))
-	var fresh []int
-	for i, t := range p.made.targets {
-		if l, ok := old[t.hash]; ok && !renew {
-			l.rediscovered(p.made.found[i])
-			p.loops[t.hash] = l
-			ps.foresee(l)
-			delete(old, t.hash)
-		} else {
-			fresh = append(fresh, i)
-		}
-	}
-	for _, l := range old { // gone, or about to be inherited from
-		id := l.target.identity()
-		if theirs[l.target.key] {
-			ps.handOver(p, id, l)
-			continue
-		}
-		if p.ending[id] == nil {
-			p.ending[id] = l
-		}
-		ps.schedule.remove(l)
-	}
-	ps.reconsider(p, theirs)
-	for _, i := range fresh {
-		ps.start(p, p.made.targets[i], p.made.found[i])
-	}
-	ps.dropLost(p, theirs)
-	p.made.targets, p.made.found = nil, nil // the loops have them
-	m := ps.env.metrics
-	m.targets.WithLabelValues(cfg.JobName).Set(float64(len(p.loops)))
-	m.others.WithLabelValues(cfg.JobName).Set(float64(p.others))
-	m.unwanted.WithLabelValues(cfg.JobName).Set(float64(p.made.droppedCount))
-	m.invalid.WithLabelValues(cfg.JobName).Set(float64(len(p.made.errors)))
-}
-
-// start gives a target its loop. If the same series came from a loop that is ending, it inherits from it.
-func (ps *Pools) start(p *pool, t *target, found foundTarget) {
+// start gives a target its loop. If the same series came from the loop before, it inherits from that.
+func (ps *Pools) start(p *pool, t *target, found foundTarget, before *loop) {
 	l := newLoop(ps.env, p.state, t)
 	l.rediscovered(found)
 	p.loops[t.hash] = l
-	id := t.identity()
-	onEnd := func() { ps.ended(p, id, l) }
+	onEnd := func() { ps.ended(p, l) }
 	since := ps.movedHere(p, t)
 	begin := func() { ps.schedule.add(l, ps.first(t, since, time.Now()), p.forced, onEnd) }
 	ps.foresee(l)
-	before := p.ending[id]
-	if before == nil {
-		before = p.handed[id]
-	}
-	if before != nil {
-		delete(p.ending, id)
-		delete(p.handed, id)
-		if ps.schedule.take(before, func() { l.inherit(before); begin() }) {
-			return
-		}
+	if before != nil && ps.schedule.take(before, func() { l.inherit(before); begin() }) {
+		return
 	}
 	ps.schedule.mu.Lock()
 	defer ps.schedule.mu.Unlock()
@@ -308,16 +271,12 @@ func (ps *Pools) start(p *pool, t *target, found foundTarget) {
 }
 
 // ended forgets a loop whose end was marked.
-func (ps *Pools) ended(p *pool, id string, l *loop) {
+func (ps *Pools) ended(p *pool, l *loop) {
 	l.job.fetcher.forget(l.target)
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	if p.ending[id] == l {
-		delete(p.ending, id)
-	}
-	if p.handed[id] == l {
-		delete(p.handed, id)
-	}
+	p.ending.remove(l)
+	p.handed.remove(l)
 	if p.loops[l.target.hash] == l { // its map was replaced, or the clock set, at the very instant: it is to begin anew
 		delete(p.loops, l.target.hash)
 		ps.lost = true
@@ -332,12 +291,11 @@ func (ps *Pools) stop(p *pool) {
 		ps.schedule.take(l, l.release)
 		delete(p.loops, hash)
 	}
-	for _, leaving := range []map[string]*loop{p.ending, p.handed} {
-		for id, l := range leaving {
-			ps.schedule.take(l, l.release)
-			delete(leaving, id)
-		}
+	for _, l := range append(p.ending.all(), p.handed.all()...) {
+		ps.schedule.take(l, l.release)
 	}
+	clear(p.ending)
+	clear(p.handed)
 	p.dropNext()
 	p.state.metrics.gone.Store(true)
 	p.state.close()
@@ -345,19 +303,38 @@ func (ps *Pools) stop(p *pool) {
 
 // Status is what every job's targets are doing now, by job.
 func (ps *Pools) Status() []PoolStatus {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	out := make([]PoolStatus, 0, len(ps.jobs))
-	for name, p := range ps.jobs {
-		s := PoolStatus{Job: name, Dropped: p.made.droppedStatus(p.state.cfg), DroppedCount: p.made.droppedCount, Errors: p.made.errors, Others: p.others}
-		for _, l := range p.loops {
-			s.Targets = append(s.Targets, l.asStatus())
-		}
+	out, unwanted := ps.snapshot()
+	for i := range out {
+		s := &out[i]
+		s.Dropped, s.Errors = describe(unwanted[s.Job].cfg, unwanted[s.Job].groups)
 		slices.SortFunc(s.Targets, func(a, b TargetStatus) int {
 			return cmp.Or(cmp.Compare(a.URL, b.URL), labels.Compare(a.Labels, b.Labels))
 		})
-		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b PoolStatus) int { return cmp.Compare(a.Job, b.Job) })
 	return out
+}
+
+// unwantedGroups are the groups of a job of which not all targets are scraped.
+type unwantedGroups struct {
+	cfg    *promconfig.ScrapeConfig
+	groups []*relabeled
+}
+
+// snapshot copies under the lock what Status sorts and describes without it.
+func (ps *Pools) snapshot() ([]PoolStatus, map[string]unwantedGroups) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	out := make([]PoolStatus, 0, len(ps.jobs))
+	unwanted := make(map[string]unwantedGroups, len(ps.jobs))
+	for name, p := range ps.jobs {
+		s := PoolStatus{Job: name, DroppedCount: p.wanted.dropped, Others: p.wanted.others}
+		s.Targets = slices.Grow(s.Targets, len(p.loops))
+		for _, l := range p.loops {
+			s.Targets = append(s.Targets, l.asStatus())
+		}
+		out = append(out, s)
+		unwanted[name] = unwantedGroups{p.state.cfg, p.wanted.unwanted()}
+	}
+	return out, unwanted
 }

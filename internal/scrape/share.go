@@ -29,11 +29,20 @@ const (
 // Shard makes this instance one of those of a map. Targets that are others' are handed over; see above for how the
 // instants of the map are kept. Options.Sharded must have been set.
 func (ps *Pools) Shard(m shard.Map) {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
+	ps.changing.Lock()
+	defer ps.changing.Unlock()
 	if ps.shards.Equal(m) {
 		return
 	}
+	ps.chart(m)
+	ps.syncAll()
+	ps.lookAgain()
+}
+
+// chart makes m the map.
+func (ps *Pools) chart(m shard.Map) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
 	now, before := ps.look(time.Now()), ps.shards
 	ps.shards = m
 	ps.moveTo(now)
@@ -42,8 +51,6 @@ func (ps *Pools) Shard(m shard.Map) {
 			"some targets may be scraped twice or not at all", zap.Int("shards", m.At(now).Count))
 		ps.phase.Since, ps.phase.Before = now, before.At(now).Count
 	}
-	ps.syncAll()
-	ps.lookAgain()
 }
 
 // lookAgain has runMoves look at the map now.
@@ -57,13 +64,16 @@ func (ps *Pools) lookAgain() {
 // moveTo makes what holds now the phase in force. The caller holds mu.
 func (ps *Pools) moveTo(now time.Time) {
 	ps.phase = ps.shards.At(now)
+	for _, p := range ps.jobs {
+		p.wanted.recount()
+	}
 	ps.env.metrics.shards.Set(float64(ps.phase.Count))
 }
 
-// syncAll gives every job the targets of the phase in force. The caller holds mu.
+// syncAll gives every job the targets of the phase in force. The caller holds changing.
 func (ps *Pools) syncAll() {
 	for _, p := range ps.jobs {
-		ps.sync(p, false)
+		ps.reshare(p)
 	}
 }
 
@@ -92,25 +102,33 @@ func (ps *Pools) runMoves(ctx context.Context) {
 
 // move puts the phase of an instant into force, and returns when to look again.
 func (ps *Pools) move(now time.Time) (wait time.Duration, pending bool) {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
+	ps.changing.Lock()
+	defer ps.changing.Unlock()
 	now = ps.look(now)
-	if phase := ps.shards.At(now); phase.Count != ps.phase.Count {
-		ps.moveTo(now)
+	if ps.turnTo(now) {
 		ps.syncAll()
-		ps.lost = false
-		ps.env.log.Info("the number of shards changed", zap.Int("from", phase.Before), zap.Int("to", phase.Count), zap.Int("index", ps.shards.Index))
-	}
-	if ps.lost {
-		ps.syncAll()
-		ps.lost = false
 	}
 	next, pending := ps.shards.Next(now)
 	return min(next.From.Sub(now), longestLook), pending
 }
 
+// turnTo puts the phase of an instant into force, and reports whether there are loops to end or to start.
+func (ps *Pools) turnTo(now time.Time) bool {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	lost := ps.lost
+	ps.lost = false
+	phase := ps.shards.At(now)
+	if phase.Count == ps.phase.Count {
+		return lost
+	}
+	ps.moveTo(now)
+	ps.env.log.Info("the number of shards changed", zap.Int("from", phase.Before), zap.Int("to", phase.Count), zap.Int("index", ps.shards.Index))
+	return true
+}
+
 // look returns the instant by which a map is read: now, by the wall clock, unless that was set back a little. The caller
-// holds mu.
+// holds changing.
 func (ps *Pools) look(now time.Time) time.Time {
 	now = now.Round(0)
 	if back := ps.looked.Sub(now); back > 0 && back < longestBack {
@@ -120,29 +138,31 @@ func (ps *Pools) look(now time.Time) time.Time {
 	return now
 }
 
-// share takes the targets of other instances out of those that were made for a job, and returns their keys.
-func (ps *Pools) share(p *pool) map[uint64]bool {
-	p.others = 0
-	if !ps.isShared(p) {
-		return nil
+// reshare gives a job the targets of the phase in force, after that or the map was changed. ps.changing is held.
+func (ps *Pools) reshare(p *pool) {
+	all := make([]touched, 0, len(p.wanted.targets))
+	for hash := range p.wanted.targets {
+		all = append(all, touched{hash: hash})
 	}
-	theirs := map[uint64]bool{}
-	targets, found := p.made.targets[:0], p.made.found[:0]
-	for i, t := range p.made.targets {
-		t.key = shard.Key(t.labels, t.url)
-		if !ps.shards.Mine(t.key, ps.phase.Count) {
-			theirs[t.key] = true
-			p.others++
-			continue
-		}
-		targets, found = append(targets, t), append(found, p.made.found[i])
-	}
-	p.made.targets, p.made.found = targets, found
-	return theirs
+	ps.settle(p, all)
 }
 
-func (ps *Pools) isShared(p *pool) bool {
-	return ps.shards.On() && (ps.opts.Unsharded == nil || !ps.opts.Unsharded(p.state.cfg.JobName))
+// isOthers reports whether a target with this key is another instance's.
+func (ps *Pools) isOthers(p *pool, key uint64) bool {
+	return key != 0 && ps.isShared(p) && !ps.shards.Mine(key, ps.phase.Count)
+}
+
+// isTheirs reports whether discovery finds a target with this key, and it is another instance's.
+func (ps *Pools) isTheirs(p *pool, key uint64) bool {
+	return p.wanted.keys[key] > 0 && ps.isOthers(p, key)
+}
+
+// isShared reports whether instances share the targets of a job now.
+func (ps *Pools) isShared(p *pool) bool { return ps.shards.On() && ps.isKeyed(p) }
+
+// isKeyed reports whether the targets of a job have keys, so that instances can share them.
+func (ps *Pools) isKeyed(p *pool) bool {
+	return ps.opts.Sharded && (ps.opts.Unsharded == nil || !ps.opts.Unsharded(p.state.cfg.JobName))
 }
 
 // movedHere is when a target that was another instance's became this one's; zero: it was not, as far as is known.
@@ -179,9 +199,9 @@ func (ps *Pools) foresee(l *loop) {
 }
 
 // handOver ends a loop whose target is another instance's now.
-func (ps *Pools) handOver(p *pool, id string, l *loop) {
+func (ps *Pools) handOver(p *pool, l *loop) {
 	ps.env.metrics.moves.WithLabelValues(movedAway).Inc()
-	if p.handed[id] != nil { // twice the same series
+	if p.handed.find(l.target, true) != nil { // twice the same series
 		ps.schedule.take(l, l.release)
 		return
 	}
@@ -191,26 +211,29 @@ func (ps *Pools) handOver(p *pool, id string, l *loop) {
 		first = ps.first(l.target, ps.phase.Since, now)
 	}
 	if ps.schedule.hand(l, first) {
-		p.handed[id] = l
+		p.handed.add(l)
 	}
 }
 
 // reconsider takes back markers that wait: their target is found again, but it is another instance's by now.
-func (ps *Pools) reconsider(p *pool, theirs map[uint64]bool) {
-	for id, l := range p.ending {
-		if theirs[l.target.key] {
-			delete(p.ending, id)
-			ps.handOver(p, id, l)
+func (ps *Pools) reconsider(p *pool) {
+	if !ps.isShared(p) {
+		return
+	}
+	for _, l := range p.ending.all() {
+		if ps.isTheirs(p, l.target.key) {
+			p.ending.remove(l)
+			ps.handOver(p, l)
 		}
 	}
 }
 
 // dropLost has those handed loops mark their targets stale that discovery does not find any more.
-func (ps *Pools) dropLost(p *pool, theirs map[uint64]bool) {
-	for id, l := range p.handed {
-		if !theirs[l.target.key] {
-			delete(p.handed, id)
-			p.ending[id] = l
+func (ps *Pools) dropLost(p *pool) {
+	for _, l := range p.handed.all() {
+		if !ps.isTheirs(p, l.target.key) {
+			p.handed.remove(l)
+			p.ending.add(l)
 			ps.schedule.drop(l)
 		}
 	}

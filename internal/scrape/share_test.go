@@ -288,6 +288,9 @@ func TestShardsAreCountedAndSpareOwnJobs(t *testing.T) {
 		if sum != 40 {
 			t.Errorf("all instances together have %d of 40 targets", sum)
 		}
+	})
+	fleetDuring(t, 2, changes(2), func(t *testing.T, f *fleet) {
+		_, found := f.hosts(40)
 		own := f.instances[1]
 		own.opts.Unsharded = func(job string) bool { return job == "envoy" }
 		own.discover(found...)

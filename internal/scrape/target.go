@@ -26,7 +26,7 @@ type target struct {
 	socket   string        // Unix socket that it stands behind; empty: none
 	labels   labels.Labels // public: what its series carry
 	hash     uint64        // of every label, hidden ones too, and the URL: equal targets of a job are one
-	key      uint64        // where instances share the targets: the same in all of them; else 0
+	key      uint64        // where instances can share the targets: the same in all of them; else 0
 	interval time.Duration
 	timeout  time.Duration
 	named    bool // by a list of the user's own
@@ -35,9 +35,6 @@ type target struct {
 	nativeHistograms, classicToo, toCustomBuckets bool
 }
 
-// identity is what survives a reload: the same series come from the same place.
-func (t *target) identity() string { return t.labels.String() + "\xff" + t.url + "\xff" + t.socket }
-
 // discovered returns the labels before relabeling, as Prometheus shows them.
 func discovered(cfg *promconfig.ScrapeConfig, own, group model.LabelSet) labels.Labels {
 	lb := labels.NewBuilder(labels.EmptyLabels())
@@ -45,54 +42,8 @@ func discovered(cfg *promconfig.ScrapeConfig, own, group model.LabelSet) labels.
 	return lb.Labels()
 }
 
-// made is what a job's groups come to.
-type made struct {
-	targets      []*target
-	found        []foundTarget // each target's
-	dropped      []foundTarget // at most keep_dropped_targets
-	droppedCount int
-	errors       []string
-}
-
 // foundTarget is what discovery says of a target.
 type foundTarget struct{ own, group model.LabelSet }
-
-// droppedStatus makes what people see of the dropped targets only when they ask.
-func (m *made) droppedStatus(cfg *promconfig.ScrapeConfig) []DroppedTarget {
-	all := make([]DroppedTarget, len(m.dropped))
-	for i, d := range m.dropped {
-		all[i] = DroppedTarget{Job: cfg.JobName, Discovered: func() labels.Labels { return discovered(cfg, d.own, d.group) }}
-	}
-	return all
-}
-
-// makeTargets relabels what discovery found. ownAddress refuses a target of a pod whose address relabeling
-// pointed elsewhere.
-func makeTargets(cfg *promconfig.ScrapeConfig, groups []*targetgroup.Group, ownAddress bool) made {
-	var m made
-	lb := labels.NewBuilder(labels.EmptyLabels())
-	scratch := model.LabelSet{}
-	seen := map[uint64]bool{}
-	for _, group := range groups {
-		for i, own := range group.Targets {
-			t, err := makeTarget(lb, cfg, discovery.Own(own, group.Labels, scratch), group, ownAddress)
-			switch {
-			case err != nil:
-				m.errors = append(m.errors, fmt.Sprintf("target %d of %s: %v", i, group.Source, err))
-			case t == nil:
-				m.droppedCount++
-				if cfg.KeepDroppedTargets == 0 || len(m.dropped) < int(cfg.KeepDroppedTargets) {
-					m.dropped = append(m.dropped, foundTarget{own, group.Labels})
-				}
-			case !seen[t.hash]:
-				seen[t.hash] = true
-				m.targets = append(m.targets, t)
-				m.found = append(m.found, foundTarget{own, group.Labels})
-			}
-		}
-	}
-	return m
-}
 
 // makeTarget returns nil without an error for what relabeling dropped.
 func makeTarget(lb *labels.Builder, cfg *promconfig.ScrapeConfig, own model.LabelSet, from *targetgroup.Group, ownAddress bool) (*target, error) {

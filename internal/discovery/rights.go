@@ -1,0 +1,271 @@
+package discovery
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// rights is what the API server answered to the questions of one discovery.
+type rights struct {
+	asked  time.Time // when all was allowed; zero: not yet
+	empty  bool      // there was nothing to discover then
+	denied string    // what is not allowed, and why; empty: nothing, or not asked yet
+}
+
+// grant is what an API server answered about one kind of objects in one namespace.
+type grant struct {
+	known  bool   // it was answered whether we may list and watch them
+	tries  int    // that ended without an answer to both
+	empty  bool   // there were none
+	denied string // "may not list pods in namespace shop (403 Forbidden)"; empty: allowed
+}
+
+// probe asks for the rights that are not known yet. If all are known, it asks only whether the server is there.
+func (s *server) probe(ctx context.Context) {
+	providers := s.users()
+	questions := s.questions(providers)
+	if len(questions) == 0 {
+		s.cheap++
+		asking, cancel := context.WithTimeout(ctx, s.pace.ask)
+		defer cancel()
+		a, err := s.client.alive(asking)
+		s.conclude(ctx, a, err)
+		return
+	}
+	s.cheap = 0
+	r := &round{server: s, questions: questions}
+	a, err := r.run(ctx)
+	s.conclude(ctx, a, err)
+	if a == answerUnknown {
+		s.forgetAll() // the next probe asks for rights again: /version may need no credentials
+	}
+	s.open++
+	if a == answerOK && s.judgeAll(providers) {
+		s.open = 0
+	}
+}
+
+// questions lists what the next probe asks for. A question that several discoveries have is asked once. Questions that
+// went unanswered come last, so that one which is never answered does not keep the others from being asked.
+func (s *server) questions(providers []*provider) []need {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.cheap >= fullEvery
+	var questions []need
+	listed := map[need]bool{}
+	for _, p := range providers {
+		waiting := p.foundNothing()
+		for _, n := range p.needs {
+			g := s.grants[n.question()]
+			settled := g.known && g.denied == "" && !(waiting && n.primary && !g.empty)
+			if q := n.question(); !listed[q] && (all || !settled) {
+				listed[q] = true
+				questions = append(questions, q)
+			}
+		}
+	}
+	slices.SortStableFunc(questions, func(a, b need) int { return cmp.Compare(s.grants[a].tries, s.grants[b].tries) })
+	return questions
+}
+
+// question is n as the API server is asked for it, the same for all discoveries.
+func (n need) question() need {
+	n.primary = false
+	return n
+}
+
+// forget has the rights of a discovery asked for again. s.mu is held.
+func (s *server) forget(p *provider) {
+	for _, n := range p.needs {
+		delete(s.grants, n.question())
+	}
+}
+
+func (s *server) forgetAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.grants)
+}
+
+// doubtRights has the rights of a discovery asked for again, unless it is known that some are missing.
+func (s *server) doubtRights(p *provider) {
+	p.mu.Lock()
+	doubtful := p.rights.denied == ""
+	if doubtful {
+		p.rights = rights{}
+	}
+	p.mu.Unlock()
+	if doubtful {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.forget(p)
+	}
+}
+
+// round asks questions, concurrentQuestions at a time. It ends early if the server does not know our credentials, if the
+// first question gets no answer, or if concurrentQuestions in a row get none.
+type round struct {
+	server    *server
+	questions []need
+
+	mu         sync.Mutex // guards the following
+	next       int        // question to ask
+	answered   bool       // at least one question
+	unanswered int        // questions in a row
+	end        answer     // answerNone or answerUnknown: why the round ended early
+	err        error      // of end; nil: the round goes on
+}
+
+// run returns answerOK if the server answered, whatever it said about rights.
+func (r *round) run(ctx context.Context) (answer, error) {
+	var asking sync.WaitGroup
+	for range min(concurrentQuestions, len(r.questions)) {
+		asking.Go(func() {
+			for n, ok := r.take(ctx); ok; n, ok = r.take(ctx) {
+				r.ask(ctx, n)
+			}
+		})
+	}
+	asking.Wait()
+	switch {
+	case r.err != nil:
+		return r.end, r.err
+	case !r.answered:
+		return answerNone, ctx.Err() // nothing was asked
+	default:
+		return answerOK, nil
+	}
+}
+
+// take returns the next question; false: there is none, or it is no use to ask.
+func (r *round) take(ctx context.Context) (need, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.next == len(r.questions) || r.err != nil || ctx.Err() != nil {
+		return need{}, false
+	}
+	r.next++
+	return r.questions[r.next-1], true
+}
+
+// ask asks whether such objects may be listed, and then whether they may be watched.
+func (r *round) ask(ctx context.Context, n need) {
+	var empty bool
+	a, err := r.put(ctx, func(ctx context.Context) (a answer, err error) {
+		a, empty, err = r.server.client.list(ctx, n)
+		return a, err
+	})
+	verb := "list"
+	if a == answerOK {
+		verb = "watch"
+		a, err = r.put(ctx, func(ctx context.Context) (answer, error) { return r.server.client.watch(ctx, n) })
+	}
+	g := grant{known: true, empty: empty}
+	switch a {
+	case answerOK:
+	case answerDenied:
+		g.denied = fmt.Sprintf("may not %s %s (%v)", verb, n, err)
+	case answerMissing:
+		g.denied = fmt.Sprintf("has no %s (%v)", n, err)
+	default:
+		g = grant{}
+	}
+	r.server.keep(n, g)
+}
+
+// put asks one question within the time that one may take, and notes at once that there was an answer.
+func (r *round) put(ctx context.Context, question func(context.Context) (answer, error)) (answer, error) {
+	asking, cancel := context.WithTimeout(ctx, r.server.pace.ask)
+	defer cancel()
+	a, err := question(asking)
+	r.mu.Lock()
+	first := !r.answered && a != answerNone && a != answerUnknown
+	switch {
+	case a == answerUnknown:
+		r.end, r.err = a, err
+	case a != answerNone:
+		r.answered, r.unanswered = true, 0
+	default:
+		r.unanswered++
+		if !r.answered || r.unanswered >= concurrentQuestions {
+			r.end, r.err = a, err
+		}
+	}
+	r.mu.Unlock()
+	if first {
+		r.server.conclude(ctx, answerOK, nil)
+	}
+	return a, err
+}
+
+// keep remembers an answer; one that is not known leaves what was known before.
+func (s *server) keep(n need, g grant) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if before := s.grants[n]; !g.known {
+		g = before
+		g.tries++
+	}
+	s.grants[n] = g
+}
+
+// judgeAll draws up what the discoveries may do; true: the answers to all their questions are known.
+func (s *server) judgeAll(providers []*provider) bool {
+	whole := true
+	for _, p := range providers {
+		known, empty := true, true
+		var missing []string
+		s.mu.Lock()
+		for _, n := range p.needs {
+			g := s.grants[n.question()]
+			known = known && g.known
+			empty = empty && (g.empty || !n.primary)
+			if g.denied != "" {
+				missing = append(missing, g.denied)
+			}
+		}
+		s.mu.Unlock()
+		r := rights{denied: strings.Join(missing, "; ")}
+		if known {
+			r.asked, r.empty = time.Now(), empty
+		}
+		s.judge(p, r)
+		whole = whole && known
+	}
+	return whole
+}
+
+// judge keeps what was found out about a discovery's rights, and says it if it is news.
+func (s *server) judge(p *provider, r rights) {
+	p.mu.Lock()
+	before := p.rights
+	if r.denied != "" {
+		r.asked, r.empty = time.Time{}, false
+	} else if before.empty && r.empty {
+		r.asked = before.asked
+	}
+	p.rights = r
+	jobs := slices.Clone(p.jobs)
+	p.mu.Unlock()
+	switch {
+	case r.denied != "" && r.denied != before.denied:
+		s.log.Error("Kubernetes API server refuses what discovery needs: grant get, list and watch",
+			zap.Strings("job", jobs), zap.String("missing", r.denied))
+	case r.denied == "" && before.denied != "":
+		s.log.Info("Kubernetes API server allows what discovery needs now", zap.Strings("job", jobs))
+	}
+}
+
+// foundNothing reports whether the discovery has delivered nothing yet.
+func (p *provider) foundNothing() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.first.IsZero()
+}

@@ -1,0 +1,217 @@
+package scrape
+
+import (
+	"fmt"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+)
+
+// An update of discovery becomes running loops in four steps:
+//
+//	relabelAll  makes targets of the groups that changed; pages do not wait for it
+//	regroup     replaces the old groups
+//	retireAll   ends loops whose target is gone or belongs to another instance, or whose job has other rules now
+//	start       starts a loop for each target that has none; it inherits from a loop that ends
+
+// groupChange is a group that is new, changed, gone, or to be relabeled by other rules.
+type groupChange struct {
+	key   groupKey
+	group *targetgroup.Group // without targets: gone
+}
+
+// changes returns what an update changes.
+func (w *wanted) changes(u discovery.Update) []groupChange {
+	changes := make([]groupChange, 0, len(u.Groups))
+	named := map[groupKey]bool{}
+	for _, g := range u.Groups {
+		key := groupKey{g.Discovery, g.Source}
+		if u.Whole && len(w.groups) > 0 {
+			named[key] = true
+		}
+		switch before := w.groups[key]; {
+		case before == nil && len(g.Targets) == 0:
+		case before != nil && before.group == g.Group:
+		default:
+			changes = append(changes, groupChange{key, g.Group})
+		}
+	}
+	if !u.Whole {
+		return changes
+	}
+	for key := range w.groups {
+		if !named[key] {
+			changes = append(changes, groupChange{key, &targetgroup.Group{Source: key.source}})
+		}
+	}
+	return changes
+}
+
+// everything returns all groups, as changes: the rules are others.
+func (w *wanted) everything() []groupChange {
+	changes := make([]groupChange, 0, len(w.groups))
+	for key, r := range w.groups {
+		changes = append(changes, groupChange{key, r.group})
+	}
+	return changes
+}
+
+// touched is a target whose group was added, replaced or removed.
+type touched struct {
+	hash   uint64
+	origin origin  // of target
+	target *target // nil: not made yet
+}
+
+// replacement is a changed group, relabeled.
+type replacement struct {
+	key     groupKey
+	made    *relabeled // nil: gone
+	targets []*target  // as made keeps them
+}
+
+// mostAtOnce is how many groups or targets change before a page that waits for Pools.mu gets it.
+const mostAtOnce = 128
+
+// inTurns calls do for 0 to n-1 while mu is locked. It unlocks mu after each mostAtOnce calls.
+func (ps *Pools) inTurns(n int, do func(i int)) {
+	for from := 0; from < n; from += mostAtOnce {
+		ps.mu.Lock()
+		for i := from; i < min(from+mostAtOnce, n); i++ {
+			do(i)
+		}
+		ps.mu.Unlock()
+	}
+}
+
+// sync makes the loops of a job those of its targets after changes of its groups. ps.changing is held.
+func (ps *Pools) sync(p *pool, changes []groupChange) {
+	made := ps.relabeler(p).relabelAll(changes)
+	ps.settle(p, ps.regroup(p, made))
+}
+
+func (ps *Pools) relabeler(p *pool) *relabeler {
+	return &relabeler{
+		cfg: p.state.cfg, ownAddress: p.state.ownAddress, keyed: ps.isKeyed(p),
+		builder: labels.NewBuilder(labels.EmptyLabels()), scratch: model.LabelSet{},
+	}
+}
+
+func (r *relabeler) relabelAll(changes []groupChange) []replacement {
+	all := make([]replacement, len(changes))
+	for i, c := range changes {
+		all[i].key = c.key
+		if len(c.group.Targets) > 0 {
+			all[i].made, all[i].targets = r.relabel(c.key, c.group)
+		}
+	}
+	return all
+}
+
+// regroup puts relabeled groups in the place of the old ones, and returns the targets of both.
+func (ps *Pools) regroup(p *pool, made []replacement) []touched {
+	all := make([]touched, 0, len(made))
+	ps.inTurns(len(made), func(i int) {
+		m := &made[i]
+		if before := p.wanted.remove(m.key); before != nil {
+			for _, k := range before.kept {
+				all = append(all, touched{hash: k.hash})
+			}
+		}
+		if m.made == nil {
+			return
+		}
+		p.wanted.set(m.made)
+		for n, k := range m.made.kept {
+			all = append(all, touched{k.hash, origin{m.made, k.index, k.key}, m.targets[n]})
+		}
+	})
+	return all
+}
+
+// settle ends and starts loops for the touched targets.
+func (ps *Pools) settle(p *pool, all []touched) {
+	ps.checkLimit(p)
+	fresh := ps.retireAll(p, all)
+	ps.mu.Lock()
+	ps.reconsider(p)
+	ps.mu.Unlock()
+	before := ps.predecessors(p, fresh)
+	ps.inTurns(len(fresh), func(i int) {
+		t := fresh[i]
+		ps.start(p, t, p.wanted.targets[t.hash].found(), before[i])
+	})
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	ps.dropLost(p)
+	job, m := p.state.cfg.JobName, ps.env.metrics
+	m.targets.WithLabelValues(job).Set(float64(len(p.loops)))
+	m.others.WithLabelValues(job).Set(float64(p.wanted.others))
+	m.unwanted.WithLabelValues(job).Set(float64(p.wanted.dropped))
+	m.invalid.WithLabelValues(job).Set(float64(p.wanted.invalid))
+}
+
+// checkLimit makes all scrapes fail while there are more targets than target_limit.
+func (ps *Pools) checkLimit(p *pool) {
+	p.limit.Lock()
+	defer p.limit.Unlock()
+	p.limit.err = nil
+	if n, most := len(p.wanted.targets), p.state.cfg.TargetLimit; most > 0 && n > int(most) {
+		p.limit.err = fmt.Errorf("%w (number of targets: %d, limit: %d)", errTargetLimit, n, most)
+	}
+}
+
+// retireAll ends the loops of touched targets that this instance does not scrape any more, and loops that run by older
+// rules. It returns the targets for which loops are to start.
+func (ps *Pools) retireAll(p *pool, all []touched) []*target {
+	var fresh []*target
+	starting := map[uint64]bool{}
+	maker := ps.relabeler(p)
+	ps.inTurns(len(all), func(i int) {
+		hash := all[i].hash
+		o, wanted := p.wanted.targets[hash]
+		l := p.loops[hash]
+		switch {
+		case !wanted || ps.isOthers(p, o.key):
+			if l != nil {
+				delete(p.loops, hash)
+				ps.retire(p, l)
+			}
+		case l != nil && l.job == p.state:
+			l.rediscovered(o.found())
+			ps.foresee(l)
+		case !starting[hash]:
+			starting[hash] = true
+			if l != nil { // it stays in loops until its successor starts
+				ps.retire(p, l)
+			}
+			fresh = append(fresh, all[i].make(maker, o))
+		}
+	})
+	return fresh
+}
+
+// make returns the target of o. It is never nil, since the same rules made the target before.
+func (t *touched) make(r *relabeler, o origin) *target {
+	if t.target != nil && t.origin == o {
+		return t.target
+	}
+	made, err := r.target(o.from.group, o.index)
+	if made == nil {
+		panic(fmt.Sprintf("relabeling target %d of %s twice gave two results: %v", o.index, o.from.key.source, err))
+	}
+	return made
+}
+
+// retire ends a loop that has lost its target, or that another loop replaces.
+func (ps *Pools) retire(p *pool, l *loop) {
+	if ps.isTheirs(p, l.target.key) {
+		ps.handOver(p, l)
+		return
+	}
+	p.ending.add(l)
+	ps.schedule.remove(l)
+}

@@ -1,0 +1,322 @@
+package scrape
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/common/model"
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"github.com/prometheus/prometheus/model/labels"
+	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+	"github.com/envoy-scraper/envoy-scraper/internal/shard"
+)
+
+// fullRelabel is what a job has to be: all that discovery said of it, kept simple.
+type fullRelabel struct {
+	cfg    *promconfig.ScrapeConfig // in force
+	next   *promconfig.ScrapeConfig // waits for an update
+	groups map[groupKey]*targetgroup.Group
+	shards shard.Map
+}
+
+// picture is what people see of a job.
+type picture struct {
+	targets, dropped, errors []string
+	droppedCount, others     int
+	overLimit                bool
+}
+
+// picture relabels everything.
+func (f *fullRelabel) picture() picture {
+	var p picture
+	maker := &relabeler{cfg: f.cfg, builder: labels.NewBuilder(labels.EmptyLabels()), scratch: model.LabelSet{}}
+	seen := map[uint64]bool{}
+	for _, key := range slices.SortedFunc(maps.Keys(f.groups), groupKey.compare) {
+		g := f.groups[key]
+		for i, own := range g.Targets {
+			shown := discovered(f.cfg, own, g.Labels).String()
+			t, err := maker.target(g, i)
+			switch {
+			case err != nil:
+				p.errors = append(p.errors, fmt.Sprintf("target %d of %s: %v", i, g.Source, err))
+			case t == nil:
+				p.droppedCount++
+				if n := f.cfg.KeepDroppedTargets; n == 0 || len(p.dropped) < int(n) {
+					p.dropped = append(p.dropped, shown)
+				}
+			case seen[t.hash]:
+			case f.shards.On() && !f.shards.Mine(shard.Key(t.labels, t.url), f.shards.At(time.Now()).Count):
+				seen[t.hash] = true
+				p.others++
+			default:
+				seen[t.hash] = true
+				p.targets = append(p.targets, fmt.Sprintln(t.url, t.labels, t.interval, t.timeout, shown))
+			}
+		}
+	}
+	p.overLimit = f.cfg.TargetLimit > 0 && len(seen) > int(f.cfg.TargetLimit)
+	slices.Sort(p.targets)
+	return p
+}
+
+// shown is the picture that the pools give of their only job.
+func (r *rig) shown() picture {
+	s := r.Status()[0]
+	p := picture{errors: s.Errors, droppedCount: s.DroppedCount, others: s.Others}
+	for _, t := range s.Targets {
+		p.targets = append(p.targets, fmt.Sprintln(t.URL, t.Labels, t.Interval, t.Timeout, t.Discovered()))
+	}
+	for _, d := range s.Dropped {
+		p.dropped = append(p.dropped, d.Discovered().String())
+	}
+	p.overLimit = r.jobs["envoy"].forced() != nil
+	slices.Sort(p.targets)
+	return p
+}
+
+// randomRules makes jobs whose targets differ in every way: which are dropped, invalid, equal, under which labels.
+func randomRules(t *testing.T, rng *rand.Rand) *promconfig.ScrapeConfig {
+	rules := []string{
+		"{source_labels: [__address__], regex: 'h[0-2].*', action: drop}",
+		"{source_labels: [__meta_app], regex: 'a|b', action: keep}",
+		"{source_labels: [__meta_app], target_label: app}",
+		"{source_labels: [__address__], regex: '(h.).*', target_label: __address__, replacement: '$1:1'}",
+		"{source_labels: [__meta_app], regex: c, target_label: __scrape_interval__, replacement: never}",
+		"{source_labels: [__meta_zone], target_label: __tmp_zone}",
+		"{source_labels: [__meta_zone], target_label: __metrics_path__, replacement: '/$1'}",
+		"{source_labels: [__meta_zone], target_label: instance}",
+	}
+	rng.Shuffle(len(rules), func(i, j int) { rules[i], rules[j] = rules[j], rules[i] })
+	return job(t, fmt.Sprintf("  keep_dropped_targets: %d\n  target_limit: %d\n  relabel_configs: [%s]\n",
+		rng.IntN(4), rng.IntN(3)*6, strings.Join(rules[:rng.IntN(4)], ", ")))
+}
+
+// randomGroup has up to three targets, some of which other groups have too.
+func randomGroup(rng *rand.Rand, source string) *targetgroup.Group {
+	pick := func(from string) model.LabelValue { i := rng.IntN(len(from)); return model.LabelValue(from[i : i+1]) }
+	g := &targetgroup.Group{Source: source, Labels: model.LabelSet{"__meta_app": pick("abcd"), "__meta_from": model.LabelValue(source)}}
+	for range rng.IntN(4) {
+		g.Targets = append(g.Targets, model.LabelSet{
+			model.AddressLabel: "h" + pick("0123456789") + ":" + pick("12"), "__meta_zone": pick("xy"),
+		})
+	}
+	return g
+}
+
+// step does something at random, to the pools and to the reference.
+func (f *fullRelabel) step(t *testing.T, rng *rand.Rand, r *rig) (did string) {
+	switch n := rng.IntN(100); {
+	case n < 60: // some groups change
+		u := discovery.Update{}
+		for _, n := range rng.Perm(16)[:1+rng.IntN(3)] {
+			key := groupKey{uint64(n % 2), fmt.Sprint("g", n/2)}
+			g := randomGroup(rng, key.source)
+			u.Groups = append(u.Groups, discovery.Group{Discovery: key.discovery, Group: g})
+			f.set(key, g)
+		}
+		f.update(r, u)
+		return "groups change"
+	case n < 70: // all groups are named, some are the same
+		u := discovery.Update{Whole: true}
+		for key, g := range maps.Clone(f.groups) {
+			switch rng.IntN(4) {
+			case 0:
+				delete(f.groups, key)
+				continue
+			case 1:
+				g = randomGroup(rng, key.source)
+				f.set(key, g)
+			}
+			u.Groups = append(u.Groups, discovery.Group{Discovery: key.discovery, Group: g})
+		}
+		f.update(r, u)
+		return "a whole picture"
+	case n < 85:
+		cfg := randomRules(t, rng)
+		r.apply(t, cfg)
+		f.cfg, f.next = cfg, nil
+		return "other rules"
+	case n < 90:
+		cfg := randomRules(t, rng)
+		r.Hold([]string{"envoy"})
+		r.apply(t, cfg)
+		if f.next = cfg; asText(*cfg) == asText(*f.cfg) {
+			f.next = nil
+		}
+		return "rules that wait"
+	case n < 92:
+		r.apply(t)
+		r.apply(t, f.cfg)
+		f.next = nil
+		clear(f.groups)
+		return "the job goes and comes back"
+	default:
+		f.shards = shard.Map{}
+		if count := rng.IntN(4); count > 0 {
+			f.shards = shard.Map{Index: rng.IntN(count), Periods: []shard.Period{{Count: count}}}
+		}
+		r.Shard(f.shards)
+		return fmt.Sprint("shards ", f.shards)
+	}
+}
+
+func (f *fullRelabel) set(key groupKey, g *targetgroup.Group) {
+	if f.groups[key] = g; len(g.Targets) == 0 {
+		delete(f.groups, key)
+	}
+}
+
+func (f *fullRelabel) update(r *rig, u discovery.Update) {
+	r.Pools.Update(map[string]discovery.Update{"envoy": u})
+	if f.next != nil {
+		f.cfg, f.next = f.next, nil
+	}
+}
+
+// TestChangesComeToTheSameAsEverything: whatever changes, targets, dropped and invalid ones are those that relabeling
+// all groups by the rules in force makes.
+func TestChangesComeToTheSameAsEverything(t *testing.T) {
+	const steps = 10_000
+	synctest.Test(t, func(t *testing.T) {
+		table := series.NewTable()
+		s, pages := &sink{table: table}, &pages{}
+		r := &rig{Pools: New(table, s, Options{transport: pages, Sharded: true}, zap.NewNop(), nil), sink: s, pages: pages, table: table}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- r.Run(ctx) }()
+		rng := rand.New(rand.NewPCG(11, 3))
+		f := &fullRelabel{cfg: randomRules(t, rng), groups: map[groupKey]*targetgroup.Group{}}
+		r.apply(t, f.cfg)
+		seen := picture{}
+		for i := range steps {
+			did := f.step(t, rng, r)
+			got, want := r.shown(), f.picture()
+			if !equalPictures(got, want) {
+				t.Errorf("step %d, %s:\ngot  %+v\nwant %+v", i, did, got, want)
+				break
+			}
+			seen.add(got)
+			if rng.IntN(8) == 0 { // loops that were about to end do
+				pass(time.Duration(rng.IntN(20)) * time.Second)
+			}
+			s.forget()
+		}
+		if len(seen.targets) == 0 || len(seen.dropped) == 0 || len(seen.errors) == 0 || seen.others == 0 || !seen.overLimit {
+			t.Errorf("not everything was seen: %d targets, %d dropped, %d invalid, %d of others, over the limit: %v",
+				len(seen.targets), len(seen.dropped), len(seen.errors), seen.others, seen.overLimit)
+		}
+		r.Shard(shard.Map{})
+		r.Pools.Update(map[string]discovery.Update{"envoy": {Whole: true}})
+		pass(time.Minute)
+		if n := table.Len(); n != 0 {
+			t.Errorf("%d series left in the table", n)
+		}
+		if w := r.jobs["envoy"].wanted; len(w.groups)+len(w.targets)+len(w.equals)+len(w.keys)+w.others+w.dropped+w.invalid != 0 {
+			t.Errorf("left of groups that are gone: %+v", w)
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// forget drops what it has.
+func (s *sink) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.got = s.got[:0]
+}
+
+func equalPictures(a, b picture) bool {
+	return slices.Equal(a.targets, b.targets) && slices.Equal(a.dropped, b.dropped) && slices.Equal(a.errors, b.errors) &&
+		a.droppedCount == b.droppedCount && a.others == b.others && a.overLimit == b.overLimit
+}
+
+// add notes what was seen at least once.
+func (p *picture) add(q picture) {
+	p.targets, p.dropped, p.errors = append(p.targets, q.targets...), append(p.dropped, q.dropped...), append(p.errors, q.errors...)
+	p.others += q.others
+	p.overLimit = p.overLimit || q.overLimit
+}
+
+// TestAnEventOfOnePodCostsWhatThePodCosts, however many others there are.
+func TestAnEventOfOnePodCostsWhatThePodCosts(t *testing.T) {
+	const pods, events, most = 5_000, 100, 64 << 10 // with the race detector 27 KB
+	ps, name, groups := mesh(t, pods)
+	ps.Update(map[string]discovery.Update{name: wholeUpdate(groups)})
+	if n := len(ps.jobs[name].loops); n != pods {
+		t.Fatalf("%d targets, want %d", n, pods)
+	}
+	updates := make([]map[string]discovery.Update, events)
+	for i := range updates {
+		updates[i] = map[string]discovery.Update{name: {Groups: []discovery.Group{{Discovery: uint64(i), Group: meshPod(i, 1)}}}}
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for _, u := range updates {
+		ps.Update(u)
+	}
+	runtime.ReadMemStats(&after)
+	if n := (after.TotalAlloc - before.TotalAlloc) / events; n > most {
+		t.Errorf("an event of one pod among %d allocates %d bytes, want at most %d", pods, n, most)
+	}
+}
+
+// TestAChangeTouchesItsGroupOnly: other groups are not relabeled, nor are those that are named again as they were.
+func TestAChangeTouchesItsGroupOnly(t *testing.T) {
+	ps, name, groups := mesh(t, 100)
+	all := wholeUpdate(groups)
+	p := ps.jobs[name]
+	if n := len(p.wanted.changes(all)); n != 100 {
+		t.Fatalf("%d changes at first, want 100", n)
+	}
+	ps.Update(map[string]discovery.Update{name: all})
+	before := maps.Clone(p.wanted.groups)
+	all = wholeUpdate(groups)
+	all.Groups[7].Group = meshPod(7, 1)
+	if n := len(p.wanted.changes(all)); n != 1 {
+		t.Errorf("%d changes of one group, want 1", n)
+	}
+	ps.Update(map[string]discovery.Update{name: all})
+	relabeled := 0
+	for key, r := range p.wanted.groups {
+		if before[key] != r {
+			relabeled++
+		}
+	}
+	if relabeled != 1 {
+		t.Errorf("%d groups were relabeled for one that changed", relabeled)
+	}
+}
+
+// TestPagesDoNotWaitForAnUpdate: an update may relabel for seconds; pages and ends of targets go on meanwhile.
+func TestPagesDoNotWaitForAnUpdate(t *testing.T) {
+	ps, name, groups := mesh(t, 3)
+	ps.Update(map[string]discovery.Update{name: wholeUpdate(groups)})
+	p := ps.jobs[name]
+	ps.changing.Lock() // as an update does while it relabels
+	defer ps.changing.Unlock()
+	if n := len(ps.Status()[0].Targets); n != 3 {
+		t.Errorf("%d targets, want 3", n)
+	}
+	for _, l := range p.loops {
+		ps.ended(p, l)
+		break
+	}
+	if n := len(ps.Status()[0].Targets); n != 2 || !ps.lost {
+		t.Errorf("%d targets after one ended, want 2", n)
+	}
+}

@@ -1,0 +1,240 @@
+package scrape
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/common/model"
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/shard"
+)
+
+// wanted is the targets of a job. It changes group by group, and the result is the same as if all groups were relabeled:
+// equal targets of several groups are one target, which shows the discovered labels of the first group by discovery and
+// source.
+type wanted struct {
+	groups  map[groupKey]*relabeled
+	targets map[uint64]origin   // by hash: the first of equal targets
+	equals  map[uint64][]origin // by hash: the others, in any order
+	keys    map[uint64]int      // where instances can share the targets: how many targets have the key
+	others  int                 // targets of other instances, by isOthers
+	dropped int                 // targets that relabeling left out
+	invalid int                 // targets without an address, with a bad interval, and so on
+
+	isOthers func(key uint64) bool
+}
+
+// groupKey names a group of a job.
+type groupKey struct {
+	discovery uint64
+	source    string
+}
+
+func (k groupKey) compare(other groupKey) int {
+	return cmp.Or(cmp.Compare(k.discovery, other.discovery), strings.Compare(k.source, other.source))
+}
+
+// relabeled is a group and what relabeling made of its targets. Targets in neither list were dropped. Immutable.
+type relabeled struct {
+	key     groupKey
+	group   *targetgroup.Group
+	kept    []keptTarget
+	invalid []invalidTarget
+}
+
+type keptTarget struct {
+	index     int    // in the group
+	hash, key uint64 // see target
+}
+
+type invalidTarget struct {
+	index  int // in the group
+	reason string
+}
+
+// origin is where a target comes from.
+type origin struct {
+	from  *relabeled
+	index int    // in the group
+	key   uint64 // of the target, see there
+}
+
+func (o origin) compare(other origin) int {
+	return cmp.Or(o.from.key.compare(other.from.key), cmp.Compare(o.index, other.index))
+}
+
+// found is what discovery says of the target.
+func (o origin) found() foundTarget {
+	return foundTarget{o.from.group.Targets[o.index], o.from.group.Labels}
+}
+
+func newWanted(isOthers func(key uint64) bool) wanted {
+	return wanted{
+		groups: map[groupKey]*relabeled{}, targets: map[uint64]origin{}, equals: map[uint64][]origin{}, keys: map[uint64]int{},
+		isOthers: isOthers,
+	}
+}
+
+// recount counts others again: isOthers gives other answers than before.
+func (w *wanted) recount() {
+	w.others = 0
+	for _, o := range w.targets {
+		if w.isOthers(o.key) {
+			w.others++
+		}
+	}
+}
+
+// set makes r the group of its key, in place of the one before.
+func (w *wanted) set(r *relabeled) {
+	w.remove(r.key)
+	w.groups[r.key] = r
+	w.invalid += len(r.invalid)
+	w.dropped += r.dropped()
+	for _, k := range r.kept {
+		w.addTarget(k.hash, origin{r, k.index, k.key})
+	}
+}
+
+func (w *wanted) addTarget(hash uint64, o origin) {
+	first, ok := w.targets[hash]
+	switch {
+	case !ok:
+		w.targets[hash] = o
+		w.countKey(o.key, 1)
+	case o.compare(first) < 0:
+		w.targets[hash] = o
+		w.equals[hash] = append(w.equals[hash], first)
+	default:
+		w.equals[hash] = append(w.equals[hash], o)
+	}
+}
+
+// remove takes a group out, and returns it; nil: there is none.
+func (w *wanted) remove(key groupKey) *relabeled {
+	r := w.groups[key]
+	if r == nil {
+		return nil
+	}
+	delete(w.groups, key)
+	w.invalid -= len(r.invalid)
+	w.dropped -= r.dropped()
+	for _, k := range r.kept {
+		w.removeTarget(k.hash, origin{r, k.index, k.key})
+	}
+	return r
+}
+
+func (w *wanted) removeTarget(hash uint64, o origin) {
+	equals := w.equals[hash]
+	switch {
+	case w.targets[hash] != o:
+		equals = slices.DeleteFunc(equals, func(other origin) bool { return other == o })
+	case len(equals) > 0:
+		next := slices.MinFunc(equals, origin.compare)
+		w.targets[hash] = next
+		equals = slices.DeleteFunc(equals, func(other origin) bool { return other == next })
+	default:
+		delete(w.targets, hash)
+		w.countKey(o.key, -1)
+	}
+	if len(equals) == 0 {
+		delete(w.equals, hash)
+	} else {
+		w.equals[hash] = equals
+	}
+}
+
+// countKey counts a target that came or went.
+func (w *wanted) countKey(key uint64, by int) {
+	if key == 0 {
+		return
+	}
+	if w.keys[key] += by; w.keys[key] == 0 {
+		delete(w.keys, key)
+	}
+	if w.isOthers(key) {
+		w.others += by
+	}
+}
+
+func (r *relabeled) dropped() int { return len(r.group.Targets) - len(r.kept) - len(r.invalid) }
+
+// isDropped reports whether relabeling left out a target of the group.
+func (r *relabeled) isDropped(index int) bool {
+	return !slices.ContainsFunc(r.kept, func(k keptTarget) bool { return k.index == index }) &&
+		!slices.ContainsFunc(r.invalid, func(i invalidTarget) bool { return i.index == index })
+}
+
+// unwanted returns the groups that have dropped or invalid targets.
+func (w *wanted) unwanted() (all []*relabeled) {
+	for _, r := range w.groups {
+		if r.dropped() > 0 || len(r.invalid) > 0 {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// describe lists dropped and invalid targets for people, in the order of discovery and source. It lists at most
+// keep_dropped_targets dropped ones.
+func describe(cfg *promconfig.ScrapeConfig, groups []*relabeled) (dropped []DroppedTarget, invalid []string) {
+	slices.SortFunc(groups, func(a, b *relabeled) int { return a.key.compare(b.key) })
+	for _, r := range groups {
+		for _, i := range r.invalid {
+			invalid = append(invalid, fmt.Sprintf("target %d of %s: %s", i.index, r.key.source, i.reason))
+		}
+		for index, own := range r.group.Targets {
+			if cfg.KeepDroppedTargets != 0 && len(dropped) >= int(cfg.KeepDroppedTargets) {
+				break
+			}
+			if r.isDropped(index) {
+				group := r.group.Labels
+				dropped = append(dropped, DroppedTarget{cfg.JobName, func() labels.Labels { return discovered(cfg, own, group) }})
+			}
+		}
+	}
+	return dropped, invalid
+}
+
+// relabeler makes targets of what discovery found for a job.
+type relabeler struct {
+	cfg        *promconfig.ScrapeConfig
+	ownAddress bool // a pod's target must have the pod's own address
+	keyed      bool // instances can share the targets
+	builder    *labels.Builder
+	scratch    model.LabelSet
+}
+
+// relabel makes the targets of a group, in the order of kept.
+func (r *relabeler) relabel(key groupKey, group *targetgroup.Group) (*relabeled, []*target) {
+	made := &relabeled{key: key, group: group}
+	var targets []*target
+	for i := range group.Targets {
+		t, err := r.target(group, i)
+		switch {
+		case err != nil:
+			made.invalid = append(made.invalid, invalidTarget{i, err.Error()})
+		case t != nil:
+			made.kept = append(made.kept, keptTarget{i, t.hash, t.key})
+			targets = append(targets, t)
+		}
+	}
+	return made, targets
+}
+
+// target makes a target of a group; nil without an error: relabeling drops it.
+func (r *relabeler) target(group *targetgroup.Group, index int) (*target, error) {
+	own := discovery.Own(group.Targets[index], group.Labels, r.scratch)
+	t, err := makeTarget(r.builder, r.cfg, own, group, r.ownAddress)
+	if t != nil && r.keyed {
+		t.key = shard.Key(t.labels, t.url)
+	}
+	return t, err
+}
