@@ -466,7 +466,7 @@ func TestAJobAsksPlainly(t *testing.T) {
 		t.Errorf("%v %q, %d connections, %d kept", s.Health, s.Err, w.accepted.Load(), f.kept())
 	}
 	for _, l := range r.jobs["envoy"].loops {
-		r.ended(r.jobs["envoy"], l.target.identity(), l)
+		r.ended(r.jobs["envoy"], l)
 		eventually(t, "the connection ends with the target", func() bool { return w.open.Load() == 0 })
 		l.scrape(t.Context(), nil)
 	}

@@ -61,8 +61,8 @@ type pool struct {
 	state  *jobState
 	next   *jobState        // takes state's place with the next Update; nil: none is to
 	loops  map[uint64]*loop // running, by target hash
-	ending map[string]*loop // gone, but not marked stale yet, by identity
-	handed map[string]*loop // another instance's now, which has not scraped them yet, by identity
+	ending leavers          // gone, but not marked stale yet
+	handed leavers          // another instance's now, which has not scraped them yet
 	others int              // targets of other instances
 	made   made
 	limit  struct {
@@ -174,7 +174,7 @@ func (ps *Pools) Adopt(plan *Plan) {
 		}
 		switch {
 		case p == nil:
-			p = &pool{state: state, loops: map[uint64]*loop{}, ending: map[string]*loop{}, handed: map[string]*loop{}}
+			p = &pool{state: state, loops: map[uint64]*loop{}, ending: leavers{}, handed: leavers{}}
 			ps.jobs[name] = p
 		case p.state.whole == state.whole && p.state.ownAddress == state.ownAddress && reflect.DeepEqual(p.state.cfg.HTTPClientConfig, state.cfg.HTTPClientConfig):
 			p.state.failures.reopen(state.failures) // who moves the file away reloads
@@ -258,19 +258,20 @@ func (ps *Pools) sync(p *pool, renew bool) {
 		}
 	}
 	for _, l := range old { // gone, or about to be inherited from
-		id := l.target.identity()
 		if theirs[l.target.key] {
-			ps.handOver(p, id, l)
+			ps.handOver(p, l)
 			continue
 		}
-		if p.ending[id] == nil {
-			p.ending[id] = l
-		}
+		p.ending.add(l)
 		ps.schedule.remove(l)
 	}
 	ps.reconsider(p, theirs)
-	for _, i := range fresh {
-		ps.start(p, p.made.targets[i], p.made.found[i])
+	targets := make([]*target, len(fresh))
+	for n, i := range fresh {
+		targets[n] = p.made.targets[i]
+	}
+	for n, before := range p.predecessors(targets) {
+		ps.start(p, targets[n], p.made.found[fresh[n]], before)
 	}
 	ps.dropLost(p, theirs)
 	p.made.targets, p.made.found = nil, nil // the loops have them
@@ -281,26 +282,17 @@ func (ps *Pools) sync(p *pool, renew bool) {
 	m.invalid.WithLabelValues(cfg.JobName).Set(float64(len(p.made.errors)))
 }
 
-// start gives a target its loop. If the same series came from a loop that is ending, it inherits from it.
-func (ps *Pools) start(p *pool, t *target, found foundTarget) {
+// start gives a target its loop. If the same series came from the loop before, it inherits from that.
+func (ps *Pools) start(p *pool, t *target, found foundTarget, before *loop) {
 	l := newLoop(ps.env, p.state, t)
 	l.rediscovered(found)
 	p.loops[t.hash] = l
-	id := t.identity()
-	onEnd := func() { ps.ended(p, id, l) }
+	onEnd := func() { ps.ended(p, l) }
 	since := ps.movedHere(p, t)
 	begin := func() { ps.schedule.add(l, ps.first(t, since, time.Now()), p.forced, onEnd) }
 	ps.foresee(l)
-	before := p.ending[id]
-	if before == nil {
-		before = p.handed[id]
-	}
-	if before != nil {
-		delete(p.ending, id)
-		delete(p.handed, id)
-		if ps.schedule.take(before, func() { l.inherit(before); begin() }) {
-			return
-		}
+	if before != nil && ps.schedule.take(before, func() { l.inherit(before); begin() }) {
+		return
 	}
 	ps.schedule.mu.Lock()
 	defer ps.schedule.mu.Unlock()
@@ -308,16 +300,12 @@ func (ps *Pools) start(p *pool, t *target, found foundTarget) {
 }
 
 // ended forgets a loop whose end was marked.
-func (ps *Pools) ended(p *pool, id string, l *loop) {
+func (ps *Pools) ended(p *pool, l *loop) {
 	l.job.fetcher.forget(l.target)
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	if p.ending[id] == l {
-		delete(p.ending, id)
-	}
-	if p.handed[id] == l {
-		delete(p.handed, id)
-	}
+	p.ending.remove(l)
+	p.handed.remove(l)
 	if p.loops[l.target.hash] == l { // its map was replaced, or the clock set, at the very instant: it is to begin anew
 		delete(p.loops, l.target.hash)
 		ps.lost = true
@@ -332,12 +320,11 @@ func (ps *Pools) stop(p *pool) {
 		ps.schedule.take(l, l.release)
 		delete(p.loops, hash)
 	}
-	for _, leaving := range []map[string]*loop{p.ending, p.handed} {
-		for id, l := range leaving {
-			ps.schedule.take(l, l.release)
-			delete(leaving, id)
-		}
+	for _, l := range append(p.ending.all(), p.handed.all()...) {
+		ps.schedule.take(l, l.release)
 	}
+	clear(p.ending)
+	clear(p.handed)
 	p.dropNext()
 	p.state.metrics.gone.Store(true)
 	p.state.close()

@@ -179,9 +179,9 @@ func (ps *Pools) foresee(l *loop) {
 }
 
 // handOver ends a loop whose target is another instance's now.
-func (ps *Pools) handOver(p *pool, id string, l *loop) {
+func (ps *Pools) handOver(p *pool, l *loop) {
 	ps.env.metrics.moves.WithLabelValues(movedAway).Inc()
-	if p.handed[id] != nil { // twice the same series
+	if p.handed.find(l.target, true) != nil { // twice the same series
 		ps.schedule.take(l, l.release)
 		return
 	}
@@ -191,26 +191,26 @@ func (ps *Pools) handOver(p *pool, id string, l *loop) {
 		first = ps.first(l.target, ps.phase.Since, now)
 	}
 	if ps.schedule.hand(l, first) {
-		p.handed[id] = l
+		p.handed.add(l)
 	}
 }
 
 // reconsider takes back markers that wait: their target is found again, but it is another instance's by now.
 func (ps *Pools) reconsider(p *pool, theirs map[uint64]bool) {
-	for id, l := range p.ending {
+	for _, l := range p.ending.all() {
 		if theirs[l.target.key] {
-			delete(p.ending, id)
-			ps.handOver(p, id, l)
+			p.ending.remove(l)
+			ps.handOver(p, l)
 		}
 	}
 }
 
 // dropLost has those handed loops mark their targets stale that discovery does not find any more.
 func (ps *Pools) dropLost(p *pool, theirs map[uint64]bool) {
-	for id, l := range p.handed {
+	for _, l := range p.handed.all() {
 		if !theirs[l.target.key] {
-			delete(p.handed, id)
-			p.ending[id] = l
+			p.handed.remove(l)
+			p.ending.add(l)
 			ps.schedule.drop(l)
 		}
 	}

@@ -35,9 +35,6 @@ type target struct {
 	nativeHistograms, classicToo, toCustomBuckets bool
 }
 
-// identity is what survives a reload: the same series come from the same place.
-func (t *target) identity() string { return t.labels.String() + "\xff" + t.url + "\xff" + t.socket }
-
 // discovered returns the labels before relabeling, as Prometheus shows them.
 func discovered(cfg *promconfig.ScrapeConfig, own, group model.LabelSet) labels.Labels {
 	lb := labels.NewBuilder(labels.EmptyLabels())
