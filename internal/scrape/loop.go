@@ -59,6 +59,7 @@ type env struct {
 	metrics *metrics
 	batches sync.Pool // of *series.Batch
 	scratch sync.Pool // of *scratch
+	panics  panics
 }
 
 func newLoop(e *env, job *jobState, t *target) *loop {
@@ -120,7 +121,7 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 	counts, size, err := exposition.Counts{}, int64(0), forced
 	read := false
 	if forced == nil {
-		counts, size, read, err = l.read(ctx, start, b)
+		counts, size, read, err = l.readOrFail(ctx, start, b)
 		if err != nil && ctx.Err() != nil {
 			if read {
 				l.page.Abandon()
