@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,12 +17,12 @@ import (
 // faultyLibrary asks for pages as usual, but panics for the URLs of a:1 while it is broken.
 type faultyLibrary struct {
 	*pages
-	broken   bool
+	broken   atomic.Bool
 	inAnswer bool // not before the answer, but in the middle of its body
 }
 
 func (f *faultyLibrary) RoundTrip(req *http.Request) (*http.Response, error) {
-	breaks := f.broken && req.URL.Host == "a:1"
+	breaks := f.broken.Load() && req.URL.Host == "a:1"
 	if breaks && !f.inAnswer {
 		panic("faulty library")
 	}
@@ -53,7 +54,7 @@ func TestAPanicFailsOneScrape(t *testing.T) {
 				r.discover(at("a:1"), at("b:1"))
 				pass(20 * time.Second)
 
-				library.broken = true
+				library.broken.Store(true)
 				r.pages.set("a:1", "x 2\nnew 2\n")
 				pass(30 * time.Second)
 				x := r.sink.of(named("x"))
@@ -77,7 +78,7 @@ func TestAPanicFailsOneScrape(t *testing.T) {
 					t.Errorf("the target's error is %q", s.Err)
 				}
 
-				library.broken = false
+				library.broken.Store(false)
 				pass(10 * time.Second)
 				if x := r.sink.of(named("x")); x[len(x)-1].value != "2" {
 					t.Errorf("x is %v, want 2 at the end", x)
