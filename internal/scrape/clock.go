@@ -15,8 +15,8 @@ const clockJump = time.Second
 // clockNoise is by how much the two clocks may differ without the wall clock having been set.
 const clockNoise = 2 * time.Millisecond
 
-// onWallClock returns t as the wall clock has it at now. t was computed earlier, and the wall clock may have been set since;
-// the monotonic clock tells how far t is from now.
+// onWallClock returns t as the wall clock has it at now. t was computed earlier, and the wall clock may have been set
+// since; the monotonic clock tells how far t is from now.
 func onWallClock(t, now time.Time) time.Time {
 	corrected := now.Add(t.Sub(now))
 	if corrected.Round(0).Sub(t.Round(0)).Abs() < clockNoise {

@@ -27,8 +27,8 @@ func TestN1ClockIsSet(t *testing.T) {
 	}
 }
 
-// set returns a time at which the wall clock was set by some whole seconds, forward or back, while the monotonic one went on.
-// A time.Time with a monotonic reading has the seconds of its wall clock above 30 bits of nanoseconds.
+// set returns a time at which the wall clock was set by some whole seconds, forward or back, while the monotonic one
+// went on. A time.Time with a monotonic reading has the seconds of its wall clock above 30 bits of nanoseconds.
 func set(now time.Time, by time.Duration) time.Time {
 	*(*int64)(unsafe.Pointer(&now)) += int64(by/time.Second) << 30
 	return now

@@ -47,9 +47,11 @@ func (p *panics) isNew(at callers) bool {
 	return true
 }
 
-// readOrFail is read, except that a panic fails the scrape and nothing else. The page is forgotten then: the panic may have
-// left it half changed.
-func (l *loop) readOrFail(ctx context.Context, start time.Time, b *series.Batch) (c exposition.Counts, size int64, read bool, err error) {
+// readOrFail is read, except that a panic fails the scrape and nothing else. The page is forgotten then: the panic may
+// have left it half changed.
+func (l *loop) readOrFail(ctx context.Context, start time.Time, b *series.Batch) (
+	c exposition.Counts, size int64, read bool, err error,
+) {
 	defer func() {
 		value := recover()
 		if value == nil {
@@ -68,7 +70,8 @@ func (l *loop) readOrFail(ctx context.Context, start time.Time, b *series.Batch)
 	return l.read(ctx, start, b)
 }
 
-// forgetPage begins a page anew. What the old one holds is given back, unless the panic made that impossible.
+// forgetPage replaces the page by an empty one. What the old page holds is given back, unless the panic made that
+// impossible.
 func (l *loop) forgetPage() {
 	old := l.page
 	l.page = exposition.NewPage(l.env.layouts, l.newLearner(), l.job.pageOptionsOf(l.target))

@@ -38,8 +38,8 @@ type faultyReader struct{}
 
 func (faultyReader) Read([]byte) (int, error) { panic("faulty library") }
 
-// TestAPanicFailsOneScrape: a panic in a library costs the scrape, not the process. Other targets go on, the target's series
-// are marked stale, the log has the stack once, and the target is back when the library works again.
+// TestAPanicFailsOneScrape: a panic in a library costs the scrape, not the process. Other targets go on, the target's
+// series are marked stale, the log has the stack once, and the target is back when the library works again.
 func TestAPanicFailsOneScrape(t *testing.T) {
 	for name, inAnswer := range map[string]bool{"while asking": false, "in the middle of a page with new lines": true} {
 		t.Run(name, func(t *testing.T) {

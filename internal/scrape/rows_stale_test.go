@@ -200,8 +200,8 @@ func TestRow06VanishedTargetThatFailed(t *testing.T) {
 	})
 }
 
-// TestRow06MarkersAreNewerThanTheLastSample: targets of one slow host wait for each other, so a scrape can begin more than
-// an interval after its turn. Whenever the target vanishes then, its markers are newer than its last sample.
+// TestRow06MarkersAreNewerThanTheLastSample: targets of one slow host wait for each other, so a scrape can begin more
+// than an interval after its turn. Whenever the target vanishes then, its markers are newer than its last sample.
 func TestRow06MarkersAreNewerThanTheLastSample(t *testing.T) {
 	const targets = 3
 	for _, answer := range []time.Duration{2600, 3100, 3500, 4100, 4600} {
@@ -334,8 +334,8 @@ func TestRow08SuccessorMarks(t *testing.T) {
 	})
 }
 
-// TestRow08AnotherURL: a reload that changes the URL leaves the labels, which are what a series is made of. The new loop
-// marks what its page does not show, and the old one marks nothing.
+// TestRow08AnotherURL: a reload that changes the URL leaves the labels, which are what a series is made of. The new
+// loop marks what its page does not show, and the old one marks nothing.
 func TestRow08AnotherURL(t *testing.T) {
 	for name, change := range map[string]string{
 		"metrics_path":         "  metrics_path: /b\n",
@@ -386,8 +386,8 @@ func TestRow08AnotherURLAfterAPause(t *testing.T) {
 	})
 }
 
-// TestRow08TheSameURLComesFirst: of two targets with the same labels, each is followed by the one of its own URL; what is
-// left over is followed by the other labels' bearer.
+// TestRow08TheSameURLComesFirst: two targets have the same labels, and one of them gets another URL. The target whose
+// URL stays inherits from its own loop, and the target with the new URL from the other one.
 func TestRow08TheSameURLComesFirst(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.apply(t, job(t, "  relabel_configs: [{target_label: instance, replacement: a}]\n"))

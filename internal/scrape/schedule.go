@@ -258,8 +258,8 @@ func (s *schedule) finished(ctx context.Context, l *loop) {
 	}
 }
 
-// back gives a loop its next turn, or its end. Turns that passed before its scrape began are skipped. Of those that passed
-// while it ran the last is taken late, as a ticker would, and the others are skipped.
+// back gives a loop its next turn, or its end. Turns that passed before its scrape began are skipped. Of those that
+// passed while it ran the last is taken late, as a ticker would, and the others are skipped.
 func (s *schedule) back(l *loop) {
 	interval := l.target.interval
 	turns := 1 + l.turn.began.Sub(l.turn.due)/interval

@@ -19,9 +19,9 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
-// The simulations do random things to pools in random order and check what a storage would have in the end. Ordinary runs
-// try a few seeds; SIMULATION_SEEDS=10000 tries as many, SIMULATION_FIRST is the first of them, and a test that failed names
-// its seed and lists its last steps:
+// The simulations do random things to pools in random order and check what a storage would have in the end. Ordinary
+// runs try a few seeds; SIMULATION_SEEDS=10000 tries as many, SIMULATION_FIRST is the first of them, and a test that
+// failed names its seed and lists its last steps:
 //
 //	SIMULATION_SEEDS=10000 go test ./internal/scrape -run Simulation
 const ordinarySeeds = 30
@@ -66,7 +66,8 @@ type simulation struct {
 	random *rand.Rand
 }
 
-// simulate runs a simulation in a bubble of fake time, while body does things to it, until every target is gone and marked.
+// simulate runs a simulation in a bubble of fake time, while body does things to it, until every target is gone and
+// marked.
 func simulate(t *testing.T, random *rand.Rand, body func(s *simulation)) *simulation {
 	t.Helper()
 	s := &simulation{random: random}
@@ -74,7 +75,8 @@ func simulate(t *testing.T, random *rand.Rand, body func(s *simulation)) *simula
 		sharded := random.IntN(3) == 0
 		table := series.NewTable()
 		out, p := &sink{table: table}, &pages{}
-		s.rig = &rig{Pools: New(table, out, Options{transport: p, Sharded: sharded}, zap.NewNop(), nil), sink: out, pages: p, table: table}
+		pools := New(table, out, Options{transport: p, Sharded: sharded}, zap.NewNop(), nil)
+		s.rig = &rig{Pools: pools, sink: out, pages: p, table: table}
 		if sharded {
 			s.Shard(shard.Map{Periods: []shard.Period{{Count: 1}}})
 		}
@@ -186,7 +188,8 @@ func (s *simulation) checkNothingIsLeft(t *testing.T) {
 	}
 	q := s.schedule
 	if len(q.turns) != 0 || len(q.busy) != 0 || len(q.waiting) != 0 || len(q.abreast) != 0 {
-		t.Errorf("the schedule still has %d turns, %d busy hosts, %d waiting, %d running", len(q.turns), len(q.busy), len(q.waiting), len(q.abreast))
+		t.Errorf("the schedule still has %d turns, %d busy hosts, %d waiting, %d running",
+			len(q.turns), len(q.busy), len(q.waiting), len(q.abreast))
 	}
 	for name, p := range s.jobs {
 		if len(p.loops)+len(p.ending)+len(p.handed) != 0 {
@@ -202,8 +205,8 @@ func (s *simulation) checkNothingIsLeft(t *testing.T) {
 	}
 }
 
-// checkAllMarked checks that the last of every series is a marker. As in a writer, batches of a target count in the order of
-// arrival, and one that is not newer than the last is refused.
+// checkAllMarked checks that the last of every series is a marker. As in a writer, batches of a target count in the
+// order of arrival, and one that is not newer than the last is refused.
 func (s *simulation) checkAllMarked(t *testing.T) {
 	stored, newest := map[string]sampled{}, map[string]time.Time{}
 	for _, g := range s.sink.got {
@@ -231,8 +234,8 @@ func (s *simulation) checkAllMarked(t *testing.T) {
 	}
 }
 
-// TestSimulationOfOneInstance: whatever happens to a job and its targets, every series is marked stale in the end, and nothing
-// of it is left in memory.
+// TestSimulationOfOneInstance: whatever happens to a job and its targets, every series is marked stale in the end, and
+// nothing of it is left in memory.
 func TestSimulationOfOneInstance(t *testing.T) {
 	eachSeed(t, func(t *testing.T, random *rand.Rand) {
 		s := simulate(t, random, func(s *simulation) { s.step(t) })
@@ -262,8 +265,8 @@ func TestSimulationOfRemovedJobs(t *testing.T) {
 	})
 }
 
-// TestSimulationOfAFleet: while three instances share the targets under maps that change, every target is marked stale at
-// the end, no two samples of it have one time, and none is missing for long.
+// TestSimulationOfAFleet: while three instances share the targets under maps that change, every target is marked stale
+// at the end, no two samples of it have one time, and none is missing for long.
 func TestSimulationOfAFleet(t *testing.T) {
 	const instances = 3
 	eachSeed(t, func(t *testing.T, random *rand.Rand) {
@@ -308,7 +311,8 @@ func (f *fleet) step(t *testing.T, d *diary, random *rand.Rand, all []model.Labe
 		if last := f.maps[len(f.maps)-1]; last.From.After(time.Now().Add(-25 * time.Second)) {
 			return // the change before is not through
 		}
-		next := shard.Period{Count: 1 + random.IntN(len(f.instances)), From: time.Now().Add(time.Duration(15+random.IntN(30)) * time.Second).Round(0)}
+		count, wait := 1+random.IntN(len(f.instances)), time.Duration(15+random.IntN(30))*time.Second
+		next := shard.Period{Count: count, From: time.Now().Add(wait).Round(0)}
 		d.note("%d instances from %s", next.Count, next.From.Format("04:05.000"))
 		f.maps = append(slices.Clone(f.maps), next)
 		for i, r := range f.instances {
@@ -334,10 +338,12 @@ func checkTaken(t *testing.T, name string, all []taken) {
 		case d <= 0:
 			t.Errorf("%s: two samples at %s, of the instances %d and %d", name, s.at.Format("04:05.000"), before.by, s.by)
 		case d > longestGap:
-			t.Errorf("%s: neither a sample nor a marker between %s and %s", name, before.at.Format("04:05.000"), s.at.Format("04:05.000"))
+			t.Errorf("%s: neither a sample nor a marker between %s and %s",
+				name, before.at.Format("04:05.000"), s.at.Format("04:05.000"))
 		}
 	}
 	if n := len(all); n > 0 && !all[n-1].stale {
-		t.Errorf("%s: the last sample, at %s of instance %d, is not marked", name, all[n-1].at.Format("04:05.000"), all[n-1].by)
+		last := all[n-1]
+		t.Errorf("%s: the last sample, at %s of instance %d, is not marked", name, last.at.Format("04:05.000"), last.by)
 	}
 }

@@ -37,14 +37,14 @@ func TestRow13TimestampsAreThoseOfTheTurns(t *testing.T) {
 	}
 }
 
-// TestRow06TheTimeOfTheLastMarkers is that of the first scrape missed, by the wall clock as it is now, and newer than every
-// sample.
+// TestRow06TheTimeOfTheLastMarkers is that of the first scrape missed, by the wall clock as it is now, and newer than
+// every sample.
 func TestRow06TheTimeOfTheLastMarkers(t *testing.T) {
 	now := time.Now()
 	for name, c := range map[string]struct {
 		newest, missed, set, want time.Duration // since now
 	}{
-		"as ever":                              {newest: -11 * time.Second, missed: -time.Second, want: -time.Second},
+		"the usual case":                       {newest: -11 * time.Second, missed: -time.Second, want: -time.Second},
 		"the last scrape was late":             {newest: -time.Second, missed: -3 * time.Second, want: -time.Second + time.Millisecond},
 		"the wall clock was set forward since": {newest: time.Hour - 11*time.Second, missed: -time.Second, set: time.Hour, want: time.Hour - time.Second},
 		"the wall clock was set back since":    {newest: -11 * time.Second, missed: -time.Second, set: -time.Hour, want: -11*time.Second + time.Millisecond},
@@ -81,8 +81,9 @@ func (s *slowReader) Append(b *series.Batch) error {
 	return nil
 }
 
-// TestRow13TimestampsOfLateScrapes: scrapes of one wave wait for each other, the longer the busier the machine. The distances
-// between the timestamps of a target stay equal all the same, and no timestamp is off by more than a hundredth of the interval.
+// TestRow13TimestampsOfLateScrapes: scrapes of one wave wait for each other, the longer the busier the machine. The
+// distances between the timestamps of a target stay equal all the same, and no timestamp is off by more than a
+// hundredth of the interval.
 func TestRow13TimestampsOfLateScrapes(t *testing.T) {
 	const targets, interval = 100, 5 * time.Second
 	during(t, func(t *testing.T, r *rig) {
