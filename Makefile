@@ -119,6 +119,11 @@ differential: ## A Prometheus agent beside envoy-scraper, the same file and page
 	@e2e/tools/build.sh prometheus >/dev/null # outside the tests' time
 	cd e2e && $(GO) test -count=1 -timeout 20m -v ./differential
 
+.PHONY: blocks
+blocks: ## Bytes per sample in the blocks of a real Prometheus, beside those that it scrapes by itself (BLOCKS_TIME=11m: full chunks)
+	@e2e/tools/build.sh prometheus >/dev/null # outside the tests' time
+	cd e2e && $(GO) test -count=1 -timeout 30m -v ./blocks
+
 .PHONY: clean
 clean: ## Remove what the other targets made here (the caches of the real parts stay)
 	rm -rf $(DIST)

@@ -81,6 +81,7 @@ func TestDocumentedFlags(t *testing.T) {
 // othersFlags are flags of Prometheus that our documents speak of, and an example of CONTRIBUTING.md.
 var othersFlags = []string{
 	"web.enable-remote-write-receiver", "web.remote-write-receiver.accepted-protobuf-messages", "web.cors.origin", "part.what",
+	"scrape.timestamp-tolerance",
 }
 
 // documents are the pages that users read.

@@ -1,7 +1,9 @@
-// Package receiver runs a real Prometheus that scrapes nothing: it receives remote write and answers queries.
+// Package receiver runs a real Prometheus, which scrapes nothing unless it is told to: it receives remote write and
+// answers queries.
 package receiver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -28,6 +30,7 @@ type Config struct {
 	Bin      string // the folder that holds prometheus
 	Dir      string // data and log; the caller removes it after Close
 	Protocol Protocol
+	YAML     string // its configuration; empty: it scrapes nothing
 }
 
 // Receiver is a running Prometheus.
@@ -50,7 +53,8 @@ func Start(ctx context.Context, cfg Config) (*Receiver, error) {
 		return nil, err
 	}
 	r.api = promv1.NewAPI(client)
-	if err := os.WriteFile(r.file("prometheus.yml"), []byte("global: {}\n"), 0o600); err != nil {
+	yaml := cmp.Or(cfg.YAML, "global: {}\n")
+	if err := os.WriteFile(r.file("prometheus.yml"), []byte(yaml), 0o600); err != nil {
 		return nil, err
 	}
 	if err := r.StartServer(ctx); err != nil {
@@ -67,6 +71,7 @@ func (r *Receiver) StartServer(ctx context.Context) (err error) {
 		"--storage.tsdb.path=" + r.file("data"),
 		fmt.Sprintf("--web.listen-address=127.0.0.1:%d", r.port),
 		"--web.enable-remote-write-receiver",
+		"--web.enable-admin-api", // for Snapshot
 		"--log.level=warn",
 	}
 	const accept = "--web.remote-write-receiver.accepted-protobuf-messages="
@@ -86,6 +91,15 @@ func (r *Receiver) StartServer(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	return r.server.WaitReady(ctx, process.Ready(r.URL()))
+}
+
+// Snapshot writes all that is stored into blocks, and returns the folder that has them.
+func (r *Receiver) Snapshot(ctx context.Context) (string, error) {
+	s, err := r.api.Snapshot(ctx, false)
+	if err != nil {
+		return "", fmt.Errorf("snapshot: %w", err)
+	}
+	return filepath.Join(r.file("data"), "snapshots", s.Name), nil
 }
 
 // URL returns the base of its pages and of its API.

@@ -12,6 +12,19 @@ type clock struct {
 // clockJump is from when on a step counts: what time servers correct as they go is less.
 const clockJump = time.Second
 
+// clockNoise is by how much the two clocks may differ without the wall clock having been set.
+const clockNoise = 2 * time.Millisecond
+
+// onWallClock returns t as the wall clock has it at now. t was computed earlier, and the wall clock may have been set
+// since; the monotonic clock tells how far t is from now.
+func onWallClock(t, now time.Time) time.Time {
+	corrected := now.Add(t.Sub(now))
+	if corrected.Round(0).Sub(t.Round(0)).Abs() < clockNoise {
+		return t
+	}
+	return corrected
+}
+
 // look returns by how much the wall clock was set since the last look, back being negative; 0: it was not.
 func (c *clock) look(wall time.Time, elapsed time.Duration) time.Duration {
 	before := *c

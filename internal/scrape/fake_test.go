@@ -69,6 +69,24 @@ func (s *sink) Append(b *series.Batch) error {
 	return nil
 }
 
+// sampled is one value of a series.
+type sampled struct {
+	at    time.Time
+	value string
+}
+
+// of lists what the batches had of a series, in the order of arrival.
+func (s *sink) of(series string) (all []sampled) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.got {
+		if v, ok := g.samples[series]; ok {
+			all = append(all, sampled{g.at, v})
+		}
+	}
+	return all
+}
+
 // pages answers scrapes without a network: host:port to page. A missing page is a refused connection.
 type pages struct {
 	mu      sync.Mutex
@@ -240,6 +258,12 @@ func (r *rig) discover(targets ...model.LabelSet) {
 
 func at(host string) model.LabelSet {
 	return model.LabelSet{model.AddressLabel: model.LabelValue(host)}
+}
+
+// with adds a label to those of a discovered target.
+func with(target model.LabelSet, name model.LabelName, value string) model.LabelSet {
+	target[name] = model.LabelValue(value)
+	return target
 }
 
 // values are the samples of the n-th batch (negative: from the end) without the report series but up.

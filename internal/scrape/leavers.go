@@ -6,9 +6,9 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// leavers are loops of a job that have lost their target, or have been replaced, and have not ended yet. A target's series are
-// made of its labels, so a new target with the same labels inherits from one of them, even if its URL is another: markers
-// that the old loop would send later would be older than the new loop's samples, and so be dropped.
+// leavers are loops of a job that have lost their target, or have been replaced, and have not ended yet. A target's
+// series are made of its labels, so a new target with the same labels inherits from one of them, even if its URL is
+// another: markers that the old loop would send later would be older than the new loop's samples, and so be dropped.
 type leavers map[uint64][]*loop // by hash of the target's labels
 
 func (ls leavers) add(l *loop) {
@@ -45,8 +45,8 @@ func (ls leavers) find(t *target, samePage bool) *loop {
 	return nil
 }
 
-// predecessors takes out the loops that new targets of a job inherit from: for each target one or nil. A loop of the same URL
-// comes first, so that each of several targets with the same labels is followed by its own.
+// predecessors takes out the loops that new targets of a job inherit from: for each target one or nil. A loop of the
+// same URL comes first, so that each of several targets with the same labels is followed by its own.
 func (ps *Pools) predecessors(p *pool, targets []*target) []*loop {
 	before := make([]*loop, len(targets))
 	take := func(from leavers, samePage bool) {

@@ -29,7 +29,8 @@ type loop struct {
 	live    exposition.Shown // by the last page, good or not: what is marked stale when it is gone
 	ages    ages
 	report  report
-	grid    time.Time // wall clock of the scrape times, a whole number of intervals apart
+	stamps  stamps
+	due     time.Time // of the scrape that runs; the schedule sets it before
 	scraped bool      // at least once: else there is nothing to mark stale
 
 	turn turn // the schedule's
@@ -58,6 +59,7 @@ type env struct {
 	metrics *metrics
 	batches sync.Pool // of *series.Batch
 	scratch sync.Pool // of *scratch
+	panics  panics
 }
 
 func newLoop(e *env, job *jobState, t *target) *loop {
@@ -68,10 +70,10 @@ func newLoop(e *env, job *jobState, t *target) *loop {
 	return l
 }
 
-// inherit takes over from a loop of the same series that ended: after a reload, or when a target came back
-// before it was marked stale. What old showed last and this loop's first scrape does not is marked there.
+// inherit takes over from a loop whose target had the same labels: after a reload, or when a target came back before it
+// was marked stale. What old showed last and this loop's first scrape does not is marked there.
 func (l *loop) inherit(old *loop) {
-	l.live, l.ages, l.scraped = old.live, old.ages, old.scraped
+	l.live, l.ages, l.stamps, l.scraped = old.live, old.ages, old.stamps, old.scraped
 	if l.job.series == old.job.series {
 		l.page.Forget()
 		l.page = old.page
@@ -84,6 +86,9 @@ func (l *loop) inherit(old *loop) {
 	old.mu.Unlock()
 	l.report.inherit(l.env.table, old.report)
 	l.env.table.ReleaseTarget(old.id)
+	if old.target.hostPort != l.target.hostPort {
+		old.job.fetcher.forget(old.target)
+	}
 }
 
 func (l *loop) newLearner() *learner {
@@ -104,32 +109,11 @@ func (l *loop) release() {
 	l.env.table.ReleaseTarget(l.id)
 }
 
-// timestamp is the time of a scrape that starts now: that of the grid if it is near enough (as Prometheus
-// aligns, so that equal distances compress well), else now. A clock that jumped moves the grid with it.
-func (l *loop) timestamp(now time.Time) time.Time {
-	now = now.Round(0) // wall clock only
-	interval := l.target.interval
-	tolerance := min(interval/100, 2*time.Millisecond)
-	late := now.Sub(l.grid)
-	if l.grid.IsZero() || late < -interval {
-		l.grid = now
-		return now
-	}
-	if late >= interval {
-		l.grid = l.grid.Add(late / interval * interval)
-		late = now.Sub(l.grid)
-	}
-	if late >= -tolerance && late <= tolerance {
-		return l.grid
-	}
-	return now
-}
-
 // scrape reads the target once and hands on what that yields. A scrape that the end of ctx cut off yields
 // nothing: no up=0, no marker.
 func (l *loop) scrape(ctx context.Context, forced error) {
 	start := time.Now()
-	ts := l.timestamp(start)
+	ts := l.stamps.scrape(start, l.due, l.target.interval)
 	b := l.env.batches.Get().(*series.Batch)
 	defer l.env.batches.Put(b)
 	b.Reset(l.id, ts.UnixMilli())
@@ -137,7 +121,7 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 	counts, size, err := exposition.Counts{}, int64(0), forced
 	read := false
 	if forced == nil {
-		counts, size, read, err = l.read(ctx, start, b)
+		counts, size, read, err = l.readOrFail(ctx, start, b)
 		if err != nil && ctx.Err() != nil {
 			if read {
 				l.page.Abandon()
@@ -226,11 +210,11 @@ func (l *loop) settle(b *series.Batch, read bool, shown exposition.Shown, err er
 	l.scraped = true
 }
 
-// end marks everything stale that the target showed: it is gone. at is the time of the first scrape missed.
-func (l *loop) end(at time.Time) {
+// end marks everything stale that the target showed: it is gone. missed is when its first scrape since was due.
+func (l *loop) end(missed time.Time) {
 	if l.scraped {
 		b := l.env.batches.Get().(*series.Batch)
-		b.Reset(l.id, at.UnixMilli())
+		b.Reset(l.id, l.stamps.gone(time.Now(), missed))
 		markAll(b, l.live)
 		l.report.end(b)
 		if err := l.env.sink.Append(b); err != nil {

@@ -115,7 +115,10 @@ func reasonOf(err error) string {
 	var netErr net.Error
 	var refused *forbiddenError
 	var labelLimit *limitError
+	var panicked *panicError
 	switch {
+	case errors.As(err, &panicked):
+		return "panic"
 	case errors.As(err, &labelLimit):
 		return "label_limit"
 	case errors.As(err, &refused):

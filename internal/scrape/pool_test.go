@@ -245,23 +245,3 @@ func TestRow49OffsetsAreStableAndSpread(t *testing.T) {
 		t.Errorf("offsets fall into %d of 10 seconds", len(seen))
 	}
 }
-
-func TestRow13TimestampsFollowTheGrid(t *testing.T) {
-	l := &loop{target: &target{interval: 10 * time.Second}}
-	start := time.Unix(1_700_000_000, 123_000_000)
-	for _, c := range []struct {
-		name      string
-		now, want time.Duration
-	}{
-		{"first", 0, 0},
-		{"a little late", 10*time.Second + time.Millisecond, 10 * time.Second},
-		{"later than the tolerance", 20*time.Second + 3*time.Millisecond, 20*time.Second + 3*time.Millisecond},
-		{"turns were skipped", 50*time.Second + time.Millisecond, 50 * time.Second},
-		{"the clock went back an hour", -time.Hour, -time.Hour},
-		{"and goes on from there", -time.Hour + 10*time.Second + time.Millisecond, -time.Hour + 10*time.Second},
-	} {
-		if got := l.timestamp(start.Add(c.now)); !got.Equal(start.Add(c.want)) {
-			t.Errorf("%s: %v, want %v", c.name, got.Sub(start), c.want)
-		}
-	}
-}

@@ -200,6 +200,37 @@ func TestRow06VanishedTargetThatFailed(t *testing.T) {
 	})
 }
 
+// TestRow06MarkersAreNewerThanTheLastSample: targets of one slow host wait for each other, so a scrape can begin more
+// than an interval after its turn. Whenever the target vanishes then, its markers are newer than its last sample.
+func TestRow06MarkersAreNewerThanTheLastSample(t *testing.T) {
+	const targets = 3
+	for _, answer := range []time.Duration{2600, 3100, 3500, 4100, 4600} {
+		for gone := range 10 {
+			during(t, func(t *testing.T, r *rig) {
+				r.pages.set("a:1", "x 1\n")
+				r.pages.slow(answer * time.Millisecond)
+				r.apply(t, job(t, "  scrape_interval: 5s\n  scrape_timeout: 5s\n"))
+				var found []model.LabelSet
+				for n := range targets {
+					found = append(found, with(at("a:1"), "n", fmt.Sprint(n)))
+				}
+				r.discover(found...)
+				pass(time.Duration(60+gone) * time.Second)
+				r.discover()
+				pass(time.Minute)
+				for n := range targets {
+					x := fmt.Sprintf(`{__name__="x", instance="a:1", job="envoy", n="%d"}`, n)
+					all := r.sink.of(x)
+					last := all[len(all)-1]
+					if before := all[len(all)-2].at; last.value != "stale" || !last.at.After(before) {
+						t.Errorf("answers after %v ms: the last of %s is %s at %v, after a sample at %v", int64(answer), x, last.value, last.at, before)
+					}
+				}
+			})
+		}
+	}
+}
+
 func TestRow06NeverScraped(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
@@ -299,6 +330,87 @@ func TestRow08SuccessorMarks(t *testing.T) {
 		}
 		if n := r.batches(); n != 13 {
 			t.Errorf("%d scrapes in 130 s, want 13", n)
+		}
+	})
+}
+
+// TestRow08AnotherURL: a reload that changes the URL leaves the labels, which are what a series is made of. The new
+// loop marks what its page does not show, and the old one marks nothing.
+func TestRow08AnotherURL(t *testing.T) {
+	for name, change := range map[string]string{
+		"metrics_path":         "  metrics_path: /b\n",
+		"scheme":               "  scheme: https\n",
+		"params":               "  params: {usedonly: ['']}\n",
+		"a path by relabeling": "  relabel_configs: [{target_label: __metrics_path__, replacement: /b}]\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			during(t, func(t *testing.T, r *rig) {
+				r.pages.set("a:1", "x 1\ny 1\n")
+				r.apply(t, job(t, ""))
+				r.discover(at("a:1"))
+				pass(20 * time.Second)
+				r.apply(t, job(t, change))
+				r.pages.set("a:1", "x 2\n")
+				n := r.batches()
+				pass(10 * time.Second)
+				want(t, r.values(t, n), named("x"), "2", named("y"), "stale", named("up"), "1")
+				pass(60 * time.Second)
+				for i := n + 1; i < r.batches(); i++ {
+					want(t, r.values(t, i), named("x"), "2", named("up"), "1")
+				}
+				r.discover()
+				pass(60 * time.Second)
+				want(t, r.values(t, -1), named("x"), "stale", named("up"), "stale")
+				if n := r.table.Len(); n != 0 {
+					t.Errorf("%d series left in the table", n)
+				}
+			})
+		})
+	}
+}
+
+// TestRow08AnotherURLAfterAPause: the target is away for a moment, and comes back under another URL.
+func TestRow08AnotherURLAfterAPause(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\ny 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(20 * time.Second)
+		r.discover()
+		pass(5 * time.Second)
+		r.pages.set("a:1", "x 2\n")
+		r.discover(with(at("a:1"), model.MetricsPathLabel, "/b"))
+		n := r.batches()
+		pass(10 * time.Second)
+		want(t, r.values(t, n), named("x"), "2", named("y"), "stale", named("up"), "1")
+	})
+}
+
+// TestRow08TheSameURLComesFirst: two targets have the same labels, and one of them gets another URL. The target whose
+// URL stays inherits from its own loop, and the target with the new URL from the other one.
+func TestRow08TheSameURLComesFirst(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.apply(t, job(t, "  relabel_configs: [{target_label: instance, replacement: a}]\n"))
+		page := func(path string) model.LabelSet { return with(at("h"+path+":1"), model.MetricsPathLabel, "/"+path) }
+		r.pages.set("hold:1", "old 1\n")
+		r.pages.set("hkept:1", "kept 1\n")
+		r.pages.set("hnew:1", "new 1\n")
+		r.discover(page("old"), page("kept"))
+		pass(20 * time.Second)
+		r.apply(t, job(t, "  sample_limit: 9\n  relabel_configs: [{target_label: instance, replacement: a}]\n"))
+		r.discover(page("new"), page("kept"))
+		pass(60 * time.Second)
+		name := func(n string) string { return fmt.Sprintf(`{__name__=%q, instance="a", job="envoy"}`, n) }
+		for series, markers := range map[string]int{name("old"): 1, name("kept"): 0, name("new"): 0} {
+			marked := 0
+			for _, s := range r.sink.of(series) {
+				if s.value == "stale" {
+					marked++
+				}
+			}
+			if marked != markers {
+				t.Errorf("%s was marked stale %d times, want %d", series, marked, markers)
+			}
 		}
 	})
 }

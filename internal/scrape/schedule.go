@@ -222,6 +222,8 @@ func (s *schedule) end(l *loop) {
 func (s *schedule) scrape(ctx context.Context, l *loop) {
 	l.turn.phase = phaseRunning
 	l.turn.began = time.Now()
+	l.turn.due = onWallClock(l.turn.due, l.turn.began)
+	l.due = l.turn.due
 	s.abreast = append(s.abreast, l)
 	s.busy[l.target.hostPort] = l
 	s.metrics.running.Inc()
@@ -256,15 +258,16 @@ func (s *schedule) finished(ctx context.Context, l *loop) {
 	}
 }
 
-// back gives a loop its next turn, or its end.
+// back gives a loop its next turn, or its end. Turns that passed before its scrape began are skipped. Of those that
+// passed while it ran the last is taken late, as a ticker would, and the others are skipped.
 func (s *schedule) back(l *loop) {
 	interval := l.target.interval
-	l.turn.due = l.turn.due.Add(interval)
-	if late := time.Since(l.turn.due); late >= interval { // one turn is taken late, as a ticker would
-		missed := late / interval
-		l.turn.due = l.turn.due.Add(missed * interval)
-		s.metrics.skipped.Add(float64(missed))
+	turns := 1 + l.turn.began.Sub(l.turn.due)/interval
+	if late := time.Since(l.turn.due.Add(turns * interval)); late >= interval {
+		turns += late / interval
 	}
+	l.turn.due = l.turn.due.Add(turns * interval)
+	s.metrics.skipped.Add(float64(turns - 1))
 	if l.turn.leaving {
 		s.part(l)
 		return

@@ -1,0 +1,138 @@
+package blocks
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/model"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
+	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
+)
+
+const (
+	targets  = 100
+	series   = 500 // of a page: every second one grows at each scrape, the others stand still
+	interval = 5 * time.Second
+
+	wantEqual = 95.0 // per cent of the distances between two timestamps that equal the one before
+	mostBytes = 1.1  // bytes a sample, as a share of what Prometheus needs for its own
+)
+
+// TestBytesPerSample scrapes the same targets with envoy-scraper, which sends to a Prometheus, and with a Prometheus
+// by itself. The timestamps must be evenly spaced, since that is what makes samples small, and the blocks of about one
+// size. Where the machine itself is later than a timestamp may be off, it suffices to be no worse than Prometheus.
+// BLOCKS_TIME=11m scrapes for that long: chunks are full then, with 120 samples each.
+func TestBytesPerSample(t *testing.T) {
+	takes := 90 * time.Second
+	if text := os.Getenv("BLOCKS_TIME"); text != "" {
+		var err error
+		if takes, err = time.ParseDuration(text); err != nil {
+			t.Fatalf("BLOCKS_TIME: %v", err)
+		}
+	}
+	binary, tools := parts.Scraper(t), parts.Tools(t, "prometheus")
+	yaml := scrapeConfig(servePages(t))
+	start := func(yaml string) *receiver.Receiver {
+		r, err := receiver.Start(t.Context(), receiver.Config{Bin: tools, Dir: t.TempDir(), Protocol: receiver.V1AndV2, YAML: yaml})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(r.Close)
+		return r
+	}
+	fed, alone := start(""), start(yaml)
+	agent.Start(t, agent.Config{
+		Path: binary, Dir: t.TempDir(), Name: "envoy-scraper", YAML: yaml + "remote_write: [{url: '" + fed.WriteURL() + "'}]\n",
+		Args: []string{"--storage.path=" + t.TempDir()},
+	})
+	lateness := parts.MeasureLateness()
+	defer lateness.End()
+	wait := time.NewTimer(takes)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-t.Context().Done():
+		t.Fatal(t.Context().Err())
+	}
+	lateness.End()
+
+	ours, theirs := measure(t, fed), measure(t, alone)
+	t.Logf("%d targets with %d series, every %v for %v\n| | distances equal to the one before | bytes/sample that grows | that stands still | all |\n%s\n%s",
+		targets, series, interval, takes, ours.row("envoy-scraper, sent to Prometheus"), theirs.row("Prometheus, scraped by itself"))
+	want := wantEqual
+	if lateness.Worst > interval/100 {
+		t.Logf("this machine was late by up to %v", lateness.Worst)
+		want = min(want, theirs.equal)
+	}
+	if ours.equal < want {
+		t.Errorf("%.1f %% of the distances between two timestamps equal the one before, want %.1f %%", ours.equal, want)
+	}
+	if ours.all() > theirs.all()*mostBytes {
+		t.Errorf("%.2f bytes a sample, Prometheus has %.2f", ours.all(), theirs.all())
+	}
+}
+
+// scrapeConfig is a configuration with the targets, for both programs.
+func scrapeConfig(addresses []string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "global: {scrape_interval: %v, scrape_timeout: %v}\n", model.Duration(interval), model.Duration(interval))
+	b.WriteString("scrape_configs:\n- job_name: blocks\n  static_configs:\n  - targets:\n")
+	for _, address := range addresses {
+		fmt.Fprintf(&b, "    - %s\n", address)
+	}
+	return b.String()
+}
+
+// measured is what is stored.
+type measured struct {
+	equal             float64 // per cent of the distances between two timestamps that equal the one before
+	growing, standing cost
+}
+
+// cost is the size of chunks.
+type cost struct{ bytes, samples int }
+
+func (c cost) perSample() float64 { return float64(c.bytes) / float64(max(c.samples, 1)) }
+
+func (m measured) all() float64 {
+	return cost{m.growing.bytes + m.standing.bytes, m.growing.samples + m.standing.samples}.perSample()
+}
+
+func (m measured) row(name string) string {
+	return fmt.Sprintf("| %s | %.1f %% | %.2f | %.2f | %.2f |", name, m.equal, m.growing.perSample(), m.standing.perSample(), m.all())
+}
+
+func measure(t *testing.T, r *receiver.Receiver) (m measured) {
+	t.Helper()
+	up, err := r.Samples(t.Context(), `up{job="blocks"}[1h]`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(up) != targets {
+		t.Fatalf("%d targets were scraped, want %d", len(up), targets)
+	}
+	equal, all := 0, 0
+	for _, stream := range up {
+		for i := 2; i < len(stream.Values); i++ {
+			a, b, c := stream.Values[i-2].Timestamp, stream.Values[i-1].Timestamp, stream.Values[i].Timestamp
+			if all++; c-b == b-a {
+				equal++
+			}
+		}
+	}
+	m.equal = 100 * float64(equal) / float64(max(all, 1))
+	folder, err := r.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.growing, m.standing = readChunks(t, folder)
+	if m.growing.samples < targets*series/4 || m.standing.samples < targets*series/4 {
+		t.Fatalf("%d samples that grow and %d that stand still in the blocks", m.growing.samples, m.standing.samples)
+	}
+	return m
+}

@@ -1,0 +1,70 @@
+package blocks
+
+import (
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
+)
+
+// A file of chunks begins with a header. A chunk is its length, a byte that names its encoding, its data and a
+// checksum.
+const (
+	headerBytes   = 8
+	checksumBytes = 4
+)
+
+// readChunks adds up the chunks of all blocks in a folder: those whose values grow, and those whose values stand
+// still. Other chunks, such as of the durations of scrapes, count in neither.
+func readChunks(t *testing.T, folder string) (growing, standing cost) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "*", "chunks", "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("files of chunks in %s: %q, %v", folder, files, err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for data = data[headerBytes:]; len(data) > 0; {
+			length, n := binary.Uvarint(data)
+			if n <= 0 || len(data) < n+1+int(length)+checksumBytes {
+				t.Fatalf("%s: a chunk is cut off", file)
+			}
+			chunk, err := chunkenc.FromData(chunkenc.Encoding(data[n]), data[n+1:n+1+int(length)])
+			if err != nil {
+				t.Fatal(err)
+			}
+			size := n + 1 + int(length) + checksumBytes
+			count(chunk, size, &growing, &standing)
+			data = data[size:]
+		}
+	}
+	return growing, standing
+}
+
+func count(chunk chunkenc.Chunk, size int, growing, standing *cost) {
+	first, last, rises := 0.0, 0.0, true
+	it := chunk.Iterator(nil)
+	for i := 0; it.Next() == chunkenc.ValFloat; i++ {
+		_, v := it.At()
+		if i == 0 {
+			first = v
+		} else {
+			rises = rises && v > last
+		}
+		last = v
+	}
+	into := growing
+	switch {
+	case first == last:
+		into = standing
+	case !rises:
+		return
+	}
+	into.bytes += size
+	into.samples += chunk.NumSamples()
+}
