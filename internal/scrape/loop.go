@@ -206,7 +206,7 @@ func (l *loop) conclude(b *series.Batch, c exposition.Counts, took time.Duration
 	l.report.add(b, [8]float64{
 		health, took.Seconds(), float64(c.Scraped), float64(c.Kept), float64(c.Added),
 		l.target.timeout.Seconds(), float64(l.job.cfg.SampleLimit), float64(size),
-	})
+	}, err == nil && c.Scraped > 0 && c.OutOfOrder == 0 && c.OutOfBounds == 0)
 }
 
 // settle lets the page learn from a good scrape, after its batch was handed on: markers needed the references. Of a
