@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	config_util "github.com/prometheus/common/config"
@@ -43,8 +44,16 @@ type fetcher struct {
 	sockets    sockets
 }
 
-func newFetcher(cfg *promconfig.ScrapeConfig, allowLoopback, ownAddress bool) (*fetcher, error) {
-	return fetcherThrough(cfg, newGuard(cfg.HTTPClientConfig, allowLoopback), ownAddress)
+// budget is what the scrapes of all jobs share. The zero budget bounds nothing.
+type budget struct {
+	memory      *pageMemory
+	descriptors *descriptors
+}
+
+func newFetcher(cfg *promconfig.ScrapeConfig, b budget, allowLoopback, ownAddress bool) (*fetcher, error) {
+	g := newGuard(cfg.HTTPClientConfig, allowLoopback)
+	g.budget, g.places = b, &places{}
+	return fetcherThrough(cfg, g, ownAddress)
 }
 
 func fetcherThrough(cfg *promconfig.ScrapeConfig, g *guard, ownAddress bool) (*fetcher, error) {
@@ -55,7 +64,7 @@ func fetcherThrough(cfg *promconfig.ScrapeConfig, g *guard, ownAddress bool) (*f
 		return nil, err
 	}
 	if t, ok := client.Transport.(*http.Transport); ok {
-		t.MaxIdleConns = maxIdleConns
+		t.MaxIdleConns = 0 // the guard bounds what is open
 		t.MaxIdleConnsPerHost = 1
 		t.MaxResponseHeaderBytes = maxHeadBytes
 	}
@@ -76,13 +85,16 @@ func fetcherThrough(cfg *promconfig.ScrapeConfig, g *guard, ownAddress bool) (*f
 	}
 	client.CheckRedirect = f.redirects(client.CheckRedirect, ownAddress)
 	if isPlain(cfg.HTTPClientConfig) {
-		f.plain = newPlain(g.dial, f.request)
+		f.plain = newPlain(g.dial, f.request, f.lease)
+		f.plain.idle.awaited = g.budget.descriptors.awaited
 	}
+	g.budget.descriptors.add(f)
 	return f, nil
 }
 
 // close gives back what is kept between scrapes. A scrape that still runs ends as it would have.
 func (f *fetcher) close() {
+	f.guard.budget.descriptors.remove(f)
 	f.sockets.close()
 	f.client.CloseIdleConnections()
 	if f.plain != nil {
@@ -90,14 +102,30 @@ func (f *fetcher) close() {
 	}
 }
 
-// forget closes what is kept for a target that is gone.
+// add tells of a target that will be asked for.
+func (f *fetcher) add(t *target) { f.guard.places.add(t) }
+
+// forget tells that a target that was added is gone. What is kept for it is closed, unless it is another's too.
 func (f *fetcher) forget(t *target) {
-	switch {
+	switch last := f.guard.places.remove(t); {
+	case !last:
 	case t.socket != "":
 		f.sockets.forget(t.socket)
 	case f.plain != nil:
 		f.plain.idle.forget(t.hostPort)
 	}
+}
+
+// lease takes memory for a target's page. waited is how long the scrape waited for the first byte of it.
+func (f *fetcher) lease(ctx context.Context, t *target, waited time.Duration) (lease, error) {
+	return f.guard.budget.memory.take(ctx, f.placeOf(t), waited)
+}
+
+func (f *fetcher) placeOf(t *target) *place {
+	if f.guard.places == nil {
+		return nil
+	}
+	return f.guard.places.of(t)
 }
 
 // page is an answer being read. Its owner closes it, once.
@@ -119,7 +147,7 @@ func (p *page) close() {
 // get asks a target for its page. An error is a failed scrape.
 func (f *fetcher) get(ctx context.Context, t *target) (*page, error) {
 	if t.socket != "" && f.guard.socket == "" {
-		through, err := f.sockets.through(t.socket, f.cfg, f.ownAddress)
+		through, err := f.sockets.through(t.socket, f)
 		if err != nil {
 			return nil, err
 		}
@@ -127,6 +155,7 @@ func (f *fetcher) get(ctx context.Context, t *target) (*page, error) {
 	}
 	a, err := f.ask(ctx, t)
 	if err != nil {
+		f.placeOf(t).failed(err)
 		return nil, err
 	}
 	if a.code != http.StatusOK {
@@ -174,11 +203,32 @@ func (f *fetcher) ask(ctx context.Context, t *target) (answer, error) {
 	if err := f.guard.check(req.URL, t); err != nil {
 		return answer{}, err
 	}
+	req.Close = f.guard.budget.descriptors.scarce()
+	asked := time.Now()
 	resp, err := f.client.Do(req)
+	waited := time.Since(asked)
 	if err != nil {
 		return answer{}, err
 	}
+	l, err := f.lease(ctx, t, waited)
+	if err != nil {
+		_ = resp.Body.Close()
+		return answer{}, err
+	}
+	resp.Body = &leasedBody{resp.Body, l}
 	return answerOf(resp), nil
+}
+
+// leasedBody is a body that gives memory back when it is closed.
+type leasedBody struct {
+	io.ReadCloser
+	lease lease
+}
+
+// Close implements io.Closer.
+func (b *leasedBody) Close() error {
+	b.lease.end()
+	return b.ReadCloser.Close()
 }
 
 func answerOf(resp *http.Response) answer {

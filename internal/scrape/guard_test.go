@@ -143,7 +143,7 @@ func TestS06LocalNAT64(t *testing.T) {
 // fetch asks for a target as a job would.
 func fetch(t *testing.T, yaml string, allowLoopback, ownAddress, named bool, url string) (*fetcher, seen) {
 	t.Helper()
-	f, err := newFetcher(job(t, yaml), allowLoopback, ownAddress)
+	f, err := newFetcher(job(t, yaml), budget{}, allowLoopback, ownAddress)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestS06RebindingNames(t *testing.T) {
 	for name, ports := range map[string]string{"plain": "", "net/http": "  basic_auth: {username: a, password: b}\n"} {
 		t.Run(name, func(t *testing.T) {
 			var asked atomic.Int32
-			f, err := newFetcher(job(t, ports), true, false)
+			f, err := newFetcher(job(t, ports), budget{}, true, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -277,7 +277,7 @@ func TestS06PortsHoweverWritten(t *testing.T) {
 	for kind, yaml := range map[string]string{"plain": "", "net/http": "  basic_auth: {username: a, password: b}\n"} {
 		cfg := job(t, yaml+"  static_configs: [{targets: ['LOCALHOST:"+port+"']}]\n")
 		m := makeTargets(cfg, []*targetgroup.Group{{Source: "0", Targets: []model.LabelSet{at("LOCALHOST:" + port)}}}, false)
-		f, err := newFetcher(cfg, false, false)
+		f, err := newFetcher(cfg, budget{}, false, false)
 		if err != nil || len(m.targets) != 1 {
 			t.Fatalf("%v, %q", err, m.errors)
 		}

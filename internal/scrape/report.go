@@ -120,6 +120,8 @@ func (r *report) shown(b *series.Batch) (ids []series.ID) {
 	return ids
 }
 
-func (r *report) has(id series.ID) bool { return slices.Contains(r.ids, id) || slices.Contains(r.gone, id) }
+func (r *report) has(id series.ID) bool {
+	return slices.Contains(r.ids, id) || slices.Contains(r.gone, id)
+}
 
 func staleMarker() float64 { return math.Float64frombits(value.StaleNaN) }

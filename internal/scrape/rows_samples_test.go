@@ -227,8 +227,8 @@ func TestAPageThatShowedUpOnceCostsNothingLater(t *testing.T) {
 		{"x 1\n", "1", false},
 		{"up 5\nx 1\n", "5", true},
 		{"x 1\n", "stale", true},
-		{"{", "0", true}, // a bad page tells nothing
-		{"", "1", true},  // nor does an empty one
+		{"{", "0", true},                                  // a bad page tells nothing
+		{"", "1", true},                                   // nor does an empty one
 		{fmt.Sprintf("up 5 %d\nx 1\n", ahead), "1", true}, // there, but left out
 		{"up 6\nx 1\n", "6", true},
 		{"x 1\n", "stale", true},
