@@ -60,13 +60,13 @@ func (e *noDescriptorError) Error() string {
 func (e *noDescriptorError) Unwrap() error { return syscall.EMFILE }
 
 // dial connects as soon as there is a descriptor for it.
-func (d *descriptors) dial(ctx context.Context, slow bool, connect func() (net.Conn, error)) (net.Conn, error) {
+func (d *descriptors) dial(ctx context.Context, connect func() (net.Conn, error)) (net.Conn, error) {
 	if d == nil {
 		return connect()
 	}
-	if !d.gate.tryEnter(slow) {
+	if !d.gate.tryEnter() {
 		d.closeKept()
-		if !d.gate.enter(ctx, slow) {
+		if !d.gate.enter(ctx, false) {
 			if context.Cause(ctx) == context.DeadlineExceeded {
 				return nil, &noDescriptorError{d.gate.limit}
 			}

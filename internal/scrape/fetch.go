@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/klauspost/compress/gzip"
 	config_util "github.com/prometheus/common/config"
@@ -42,6 +41,7 @@ type fetcher struct {
 	cfg        *promconfig.ScrapeConfig
 	ownAddress bool
 	sockets    sockets
+	places     places // of the targets that were added
 }
 
 // budget is what the scrapes of all jobs share. The zero budget bounds nothing.
@@ -52,7 +52,7 @@ type budget struct {
 
 func newFetcher(cfg *promconfig.ScrapeConfig, b budget, allowLoopback, ownAddress bool) (*fetcher, error) {
 	g := newGuard(cfg.HTTPClientConfig, allowLoopback)
-	g.budget, g.places = b, &places{}
+	g.budget = b
 	return fetcherThrough(cfg, g, ownAddress)
 }
 
@@ -85,7 +85,7 @@ func fetcherThrough(cfg *promconfig.ScrapeConfig, g *guard, ownAddress bool) (*f
 	}
 	client.CheckRedirect = f.redirects(client.CheckRedirect, ownAddress)
 	if isPlain(cfg.HTTPClientConfig) {
-		f.plain = newPlain(g.dial, f.request, f.lease)
+		f.plain = newPlain(g.dial, f.request, g.budget.memory)
 		f.plain.idle.awaited = g.budget.descriptors.awaited
 	}
 	g.budget.descriptors.add(f)
@@ -103,29 +103,17 @@ func (f *fetcher) close() {
 }
 
 // add tells of a target that will be asked for.
-func (f *fetcher) add(t *target) { f.guard.places.add(t) }
+func (f *fetcher) add(t *target) { f.places.add(t) }
 
 // forget tells that a target that was added is gone. What is kept for it is closed, unless it is another's too.
 func (f *fetcher) forget(t *target) {
-	switch last := f.guard.places.remove(t); {
+	switch last := f.places.remove(t); {
 	case !last:
 	case t.socket != "":
 		f.sockets.forget(t.socket)
 	case f.plain != nil:
 		f.plain.idle.forget(t.hostPort)
 	}
-}
-
-// lease takes memory for a target's page. waited is how long the scrape waited for the first byte of it.
-func (f *fetcher) lease(ctx context.Context, t *target, waited time.Duration) (lease, error) {
-	return f.guard.budget.memory.take(ctx, f.placeOf(t), waited)
-}
-
-func (f *fetcher) placeOf(t *target) *place {
-	if f.guard.places == nil {
-		return nil
-	}
-	return f.guard.places.of(t)
 }
 
 // page is an answer being read. Its owner closes it, once.
@@ -155,7 +143,6 @@ func (f *fetcher) get(ctx context.Context, t *target) (*page, error) {
 	}
 	a, err := f.ask(ctx, t)
 	if err != nil {
-		f.placeOf(t).failed(err)
 		return nil, err
 	}
 	if a.code != http.StatusOK {
@@ -174,10 +161,10 @@ func (f *fetcher) get(ctx context.Context, t *target) (*page, error) {
 		reader = p.unzipper
 		if err := p.unzipper.begin(a.body); err != nil {
 			p.close()
-			return nil, err
+			return nil, a.lease.because(err)
 		}
 	}
-	p.body = &limitedBody{r: reader, limit: f.bodyLimit}
+	p.body = &limitedBody{r: reader, lease: a.lease, limit: f.bodyLimit}
 	return p, nil
 }
 
@@ -188,6 +175,7 @@ type answer struct {
 	contentType string
 	encoding    string
 	body        io.ReadCloser
+	lease       *lease // of memory; the body's
 }
 
 func (f *fetcher) ask(ctx context.Context, t *target) (answer, error) {
@@ -204,25 +192,26 @@ func (f *fetcher) ask(ctx context.Context, t *target) (answer, error) {
 		return answer{}, err
 	}
 	req.Close = f.guard.budget.descriptors.scarce()
-	asked := time.Now()
 	resp, err := f.client.Do(req)
-	waited := time.Since(asked)
 	if err != nil {
 		return answer{}, err
 	}
-	l, err := f.lease(ctx, t, waited)
+	body := resp.Body
+	l, err := f.guard.budget.memory.take(ctx, false, func() { _ = body.Close() })
 	if err != nil {
-		_ = resp.Body.Close()
+		_ = body.Close()
 		return answer{}, err
 	}
-	resp.Body = &leasedBody{resp.Body, l}
-	return answerOf(resp), nil
+	resp.Body = &leasedBody{body, l}
+	a := answerOf(resp)
+	a.lease = l
+	return a, nil
 }
 
 // leasedBody is a body that gives memory back when it is closed.
 type leasedBody struct {
 	io.ReadCloser
-	lease lease
+	lease *lease
 }
 
 // Close implements io.Closer.
@@ -271,6 +260,7 @@ func (u *unzipper) begin(body io.Reader) error {
 // limitedBody reads at most limit-1 bytes: a body as long as the limit is already too long, as in Prometheus.
 type limitedBody struct {
 	r     io.Reader
+	lease *lease
 	limit int64
 	n     int64
 	err   error // that it could not be read to its end for
@@ -278,7 +268,9 @@ type limitedBody struct {
 
 func (b *limitedBody) Read(p []byte) (int, error) {
 	n, err := b.read(p)
+	b.lease.progress(n)
 	if err != nil && err != io.EOF {
+		err = b.lease.because(err)
 		b.err = err
 	}
 	return n, err

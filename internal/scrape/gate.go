@@ -6,44 +6,23 @@ import (
 	"sync"
 )
 
-// gate bounds how many hold something at the same time. Who comes when it is full waits, first come, first served. A
-// quarter is for those who give back quickly: however many slow ones there are, the others find room. Safe for
-// concurrent use. A nil gate is always open.
+// gate bounds how many hold something at the same time. Who comes when it is full waits: those who are preferred come
+// before all others, and otherwise who came first. Safe for concurrent use.
 type gate struct {
 	limit int
 
 	mu      sync.Mutex // guards the following
 	held    int
-	waiting [2][]*waiter // the quick ones, the slow ones
+	waiting [2][]chan struct{} // preferred, and others; each is closed when its turn has come
 }
-
-type waiter struct{ granted chan struct{} }
 
 func newGate(limit int) *gate { return &gate{limit: limit} }
 
-// limitOf is how many may hold when the last of them is slow, or is not.
-func (g *gate) limitOf(slow bool) int {
-	if slow {
-		return max(1, g.limit-g.limit/4)
-	}
-	return g.limit
-}
-
-func class(slow bool) int {
-	if slow {
-		return 1
-	}
-	return 0
-}
-
 // tryEnter enters if that needs no waiting.
-func (g *gate) tryEnter(slow bool) bool {
-	if g == nil {
-		return true
-	}
+func (g *gate) tryEnter() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.waiting[class(slow)]) > 0 || g.held >= g.limitOf(slow) {
+	if g.held >= g.limit {
 		return false
 	}
 	g.held++
@@ -51,50 +30,45 @@ func (g *gate) tryEnter(slow bool) bool {
 }
 
 // enter waits for its turn. It returns false if ctx ended before.
-func (g *gate) enter(ctx context.Context, slow bool) bool {
-	if g.tryEnter(slow) {
-		return true
+func (g *gate) enter(ctx context.Context, preferred bool) bool {
+	turn := make(chan struct{})
+	queue := &g.waiting[1]
+	if preferred {
+		queue = &g.waiting[0]
 	}
-	w := &waiter{granted: make(chan struct{})}
 	g.mu.Lock()
-	g.waiting[class(slow)] = append(g.waiting[class(slow)], w)
+	*queue = append(*queue, turn)
 	g.grant() // it may have become free meanwhile
 	g.mu.Unlock()
 	select {
-	case <-w.granted:
+	case <-turn:
 		return true
 	case <-ctx.Done():
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if queue := &g.waiting[class(slow)]; slices.Contains(*queue, w) {
-		*queue = slices.DeleteFunc(*queue, func(other *waiter) bool { return other == w })
-	} else { // granted at the same instant
+	if i := slices.Index(*queue, turn); i >= 0 {
+		*queue = slices.Delete(*queue, i, i+1)
+	} else { // its turn came at the same instant
 		g.held--
+		g.grant()
 	}
-	g.grant()
 	return false
 }
 
 // leave makes room for one.
 func (g *gate) leave() {
-	if g == nil {
-		return
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.held--
 	g.grant()
 }
 
-// grant lets in who waits, the quick ones first. The caller holds the lock.
+// grant lets in who waits. The caller holds the lock.
 func (g *gate) grant() {
-	for _, slow := range []bool{false, true} {
-		queue := &g.waiting[class(slow)]
-		for len(*queue) > 0 && g.held < g.limitOf(slow) {
-			g.held++
-			close((*queue)[0].granted)
-			(*queue)[0] = nil
+	for i := range g.waiting {
+		for queue := &g.waiting[i]; len(*queue) > 0 && g.held < g.limit; g.held++ {
+			close((*queue)[0])
 			*queue = (*queue)[1:]
 		}
 	}
@@ -102,9 +76,6 @@ func (g *gate) grant() {
 
 // load returns how many hold and how many wait.
 func (g *gate) load() (held, waiting int) {
-	if g == nil {
-		return 0, 0
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.held, len(g.waiting[0]) + len(g.waiting[1])

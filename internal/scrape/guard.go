@@ -104,7 +104,6 @@ func (e *forbiddenError) Error() string {
 // guard dials what a job's requests need. Immutable.
 type guard struct {
 	budget        budget
-	places        *places
 	allowLoopback bool
 	proxies       map[string]bool // host:port: the configuration names them
 	tokens        map[string]bool // host:port of OAuth2 token URLs, likewise; no target's request goes there
@@ -147,8 +146,7 @@ type asking struct{}
 // dial connects to what a request for a target needs: the target, where it redirects to, a proxy.
 func (g *guard) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	t, _ := ctx.Value(asking{}).(*target)
-	slow := t != nil && g.places != nil && g.places.of(t).isSlow()
-	return g.budget.descriptors.dial(ctx, slow, func() (net.Conn, error) { return g.connect(ctx, network, addr, t) })
+	return g.budget.descriptors.dial(ctx, func() (net.Conn, error) { return g.connect(ctx, network, addr, t) })
 }
 
 // connect is dial without the bound of open files. t is nil where no target's request asks.

@@ -137,7 +137,7 @@ func reasonOf(err error) string {
 	var netErr net.Error
 	var refused *forbiddenError
 	var labelLimit *limitError
-	var noMemory *noMemoryError
+	var noMemory *memoryError
 	switch {
 	case errors.As(err, &labelLimit):
 		return "label_limit"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -20,23 +21,28 @@ const (
 	// leastPages are read at the same time however little memory there is.
 	leastPages = 8
 
-	// slowScrape is how long a scrape may keep others waiting before its target counts as slow.
-	slowScrape = time.Second
+	// A page stalls if fewer than stallBytes of it come in stallTime.
+	stallTime  = time.Second
+	stallBytes = 4 << 10
+	sweepTime  = stallTime / 4
 
-	// memoryLogPause is the time between two log lines that memory for pages is used up.
+	// memoryLogPause is the least time between two log lines that memory for pages is used up.
 	memoryLogPause = time.Minute
 )
 
 // pageMemory bounds the memory of all pages that are being read. A scrape takes its share when the first byte of the
-// answer is there, and waits for it within its timeout. Safe for concurrent use. nil: no bound.
+// answer is there, and waits for it within its timeout. While scrapes wait, a page that stalls gives its share up, so that
+// targets that hang in the middle of their pages hold nobody else up. Safe for concurrent use.
 type pageMemory struct {
 	gate    *gate
 	metrics *metrics
 	log     *zap.Logger
 
 	mu       sync.Mutex // guards the following
-	reported time.Time  // when the log said that memory is used up; zero: it is not
-	last     time.Time  // when the log said so last
+	leases   map[*lease]struct{}
+	sweep    *time.Timer // looks for pages that stall; nil: nobody waits
+	reported time.Time   // when the log said that memory is used up; zero: it is not
+	last     time.Time   // when the log said so last
 }
 
 func newPageMemory(maxMemory int64, m *metrics, log *zap.Logger) *pageMemory {
@@ -45,62 +51,94 @@ func newPageMemory(maxMemory int64, m *metrics, log *zap.Logger) *pageMemory {
 	}
 	pages := max(leastPages, int(min(maxMemory/pageBytes, 1<<30)))
 	m.readingLimit.Set(float64(pages))
-	return &pageMemory{gate: newGate(pages), metrics: m, log: log}
+	return &pageMemory{gate: newGate(pages), metrics: m, log: log, leases: map[*lease]struct{}{}}
 }
 
-// noMemoryError is a scrape that found no memory for its page in time.
-type noMemoryError struct{ pages int }
+// memoryError is a scrape that failed because memory for pages was used up.
+type memoryError struct{ text string }
 
-func (e *noMemoryError) Error() string {
-	return fmt.Sprintf("no memory for the page within the scrape timeout: %d pages are being read, and --scrape.max-memory allows no more", e.pages)
+func (e *memoryError) Error() string { return e.text }
+
+func (m *pageMemory) noMemory() error {
+	return &memoryError{fmt.Sprintf("no memory for the page within the scrape timeout: %d pages are being read, and --scrape.max-memory allows no more", m.gate.limit)}
 }
 
-// Unwrap says that it was the timeout that ended the scrape.
-func (e *noMemoryError) Unwrap() error { return context.DeadlineExceeded }
+var errStalled = &memoryError{fmt.Sprintf("the page stalled, with fewer than %d bytes in a second, while other scrapes waited for memory (--scrape.max-memory)", stallBytes)}
 
-// lease is one page's share of pageMemory. The zero lease holds nothing.
+// lease is one page's share of pageMemory. A nil lease holds nothing.
 type lease struct {
-	from   *pageMemory
-	place  *place
-	waited time.Duration // for the first byte
-	since  time.Time
+	from  *pageMemory
+	abort func()       // ends whatever reads the page
+	read  atomic.Int64 // bytes of the page
+	lost  atomic.Bool  // given up for others
+
+	// Guarded by pageMemory.mu.
+	checked time.Time // when read was looked at last
+	before  int64     // what it was then
 }
 
-// take waits for memory. waited is how long the scrape waited for its target until now.
-func (m *pageMemory) take(ctx context.Context, at *place, waited time.Duration) (lease, error) {
+// take waits for memory. proven tells that the target's page before was read to its end: such a scrape goes before others.
+// abort must end reading the page, from any goroutine; it is not called after end.
+func (m *pageMemory) take(ctx context.Context, proven bool, abort func()) (*lease, error) {
 	if m == nil {
-		return lease{}, nil
+		return nil, nil
 	}
-	if slow := at.isSlow(); !m.gate.tryEnter(slow) {
+	if !m.gate.tryEnter() {
 		m.metrics.memoryWaits.Inc()
 		m.usedUp()
-		if !m.gate.enter(ctx, slow) {
+		if !m.gate.enter(ctx, proven) {
+			m.freed()
 			if context.Cause(ctx) == context.DeadlineExceeded {
-				return lease{}, &noMemoryError{m.gate.limit}
+				return nil, m.noMemory()
 			}
-			return lease{}, context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
 	}
+	l := &lease{from: m, abort: abort, checked: time.Now()}
+	m.mu.Lock()
+	m.leases[l] = struct{}{}
+	m.mu.Unlock()
 	m.metrics.reading.Inc()
-	return lease{m, at, waited, time.Now()}, nil
+	return l, nil
 }
 
-// end gives the share back, once.
-func (l *lease) end() {
-	if l.from == nil {
-		return
+// progress notes that n bytes of the page came.
+func (l *lease) progress(n int) {
+	if l != nil {
+		l.read.Add(int64(n))
 	}
-	l.place.took(l.waited + time.Since(l.since))
-	l.from.metrics.reading.Dec()
-	l.from.gate.leave()
-	l.from.free()
-	*l = lease{}
 }
 
-// usedUp tells the log that scrapes wait, once until that is over.
+// because returns why reading the page failed with err.
+func (l *lease) because(err error) error {
+	if l != nil && l.lost.Load() {
+		return errStalled
+	}
+	return err
+}
+
+// end gives the share back, once. It tells whether the page was left alone until then.
+func (l *lease) end() (whole bool) {
+	if l == nil {
+		return true
+	}
+	m := l.from
+	m.mu.Lock()
+	delete(m.leases, l)
+	m.mu.Unlock()
+	m.metrics.reading.Dec()
+	m.gate.leave()
+	m.freed()
+	return !l.lost.Load()
+}
+
+// usedUp begins to look for pages that stall, and tells the log that scrapes wait.
 func (m *pageMemory) usedUp() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.sweep == nil {
+		m.sweep = time.AfterFunc(sweepTime, m.abortStalled)
+	}
 	now := time.Now()
 	if !m.reported.IsZero() || !m.last.IsZero() && now.Sub(m.last) < memoryLogPause {
 		return
@@ -111,8 +149,33 @@ func (m *pageMemory) usedUp() {
 		zap.Int("pages", m.gate.limit), zap.Int("bytes", m.gate.limit*pageBytes))
 }
 
-// free tells the log that nobody waits any more, when half of the memory is free.
-func (m *pageMemory) free() {
+// abortStalled ends as many pages that stall as scrapes wait.
+func (m *pageMemory) abortStalled() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sweep = nil
+	_, waiting := m.gate.load()
+	if waiting == 0 {
+		return
+	}
+	m.sweep = time.AfterFunc(sweepTime, m.abortStalled)
+	now := time.Now()
+	for l := range m.leases {
+		if now.Sub(l.checked) < stallTime {
+			continue
+		}
+		read := l.read.Load()
+		if read-l.before < stallBytes && waiting > 0 && !l.lost.Load() {
+			l.lost.Store(true)
+			l.abort()
+			waiting--
+		}
+		l.checked, l.before = now, read
+	}
+}
+
+// freed tells the log that nobody waits any more, once half of the memory is free.
+func (m *pageMemory) freed() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.reported.IsZero() {

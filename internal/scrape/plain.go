@@ -34,13 +34,10 @@ var errHandOver = errors.New("not a plain request")
 type plain struct {
 	dial      dialFunc
 	request   func(context.Context, *target) (*http.Request, error)
-	lease     leaseFunc
+	memory    *pageMemory
 	idle      conns
 	exchanges sync.Pool // of *exchange
 }
-
-// leaseFunc takes memory for the page of a target that was waited for.
-type leaseFunc = func(ctx context.Context, t *target, waited time.Duration) (lease, error)
 
 // isPlain tells whether a job's requests need nothing but a connection.
 func isPlain(cfg config_util.HTTPClientConfig) bool {
@@ -48,8 +45,8 @@ func isPlain(cfg config_util.HTTPClientConfig) bool {
 		cfg.BearerTokenFile == "" && cfg.HTTPHeaders == nil && cfg.ProxyURL.URL == nil && !cfg.ProxyFromEnvironment
 }
 
-func newPlain(dial dialFunc, request func(context.Context, *target) (*http.Request, error), lease leaseFunc) *plain {
-	p := &plain{dial: dial, request: request, lease: lease}
+func newPlain(dial dialFunc, request func(context.Context, *target) (*http.Request, error), memory *pageMemory) *plain {
+	p := &plain{dial: dial, request: request, memory: memory}
 	p.exchanges.New = func() any {
 		x := &exchange{plain: p}
 		x.in = bufio.NewReaderSize(&x.source, readAheadBytes)
@@ -148,8 +145,9 @@ func (p *plain) on(ctx context.Context, c *conn, t *target) (*exchange, error) {
 		_ = c.Close()
 		return nil, errHandOver
 	}
-	unhook := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-	l, first, err := p.awaitAnswer(ctx, c, t)
+	stop := func() { _ = c.SetDeadline(time.Unix(1, 0)) }
+	unhook := context.AfterFunc(ctx, stop)
+	l, first, err := p.awaitAnswer(ctx, c, stop)
 	if err != nil {
 		unhook()
 		_ = c.Close()
@@ -161,24 +159,24 @@ func (p *plain) on(ctx context.Context, c *conn, t *target) (*exchange, error) {
 	if err := x.readHead(); err != nil {
 		x.keep = false
 		_ = x.Close()
-		return nil, because(ctx, err)
+		return nil, l.because(because(ctx, err))
 	}
 	return x, nil
 }
 
-// awaitAnswer sends the request of c, waits for the first byte of the answer, and then for memory.
-func (p *plain) awaitAnswer(ctx context.Context, c *conn, t *target) (l lease, first byte, err error) {
-	asked := time.Now()
+// awaitAnswer sends the request of c, waits for the first byte of the answer, and then for memory. stop ends what waits
+// for c.
+func (p *plain) awaitAnswer(ctx context.Context, c *conn, stop func()) (l *lease, first byte, err error) {
+	proven := c.used
 	first, err = c.ask()
-	waited := time.Since(asked)
 	if err != nil {
 		if c.used && ctx.Err() == nil {
-			return l, 0, errGone
+			return nil, 0, errGone
 		}
-		return l, 0, because(ctx, err)
+		return nil, 0, because(ctx, err)
 	}
 	c.used = true
-	l, err = p.lease(ctx, t, waited)
+	l, err = p.memory.take(ctx, proven, stop)
 	return l, first, err
 }
 
@@ -188,7 +186,7 @@ type exchange struct {
 	plain  *plain
 	ctx    context.Context
 	unhook func() bool // ends the watch over ctx; false: ctx ended before
-	lease  lease
+	lease  *lease
 	source source
 	in     *bufio.Reader // of source
 	answer answer
@@ -250,7 +248,7 @@ func (x *exchange) readHead() error {
 		x.keep = !resp.Close && resp.StatusCode >= http.StatusOK
 		x.answer = answerOf(resp)
 	}
-	x.answer.body = x
+	x.answer.body, x.answer.lease = x, x.lease
 	x.source.left = math.MaxInt64
 	return nil
 }
@@ -292,13 +290,13 @@ func (x *exchange) Read(p []byte) (int, error) {
 // Close ends the exchange, once. A connection that is in order is kept.
 func (x *exchange) Close() error {
 	c := x.source.conn
-	if x.unhook() && x.keep && x.whole && !x.framed.trailed && x.in.Buffered() == 0 {
+	running, whole := x.unhook(), x.lease.end()
+	if running && whole && x.keep && x.whole && !x.framed.trailed && x.in.Buffered() == 0 {
 		x.plain.idle.put(c)
 	} else {
 		_ = c.Close()
 	}
-	x.lease.end()
-	x.ctx, x.unhook, x.source.conn, x.body, x.answer.body = nil, nil, nil, nil, nil
+	x.ctx, x.unhook, x.lease, x.source.conn, x.body, x.answer.body, x.answer.lease = nil, nil, nil, nil, nil, nil, nil
 	x.framed.end()
 	x.plain.exchanges.Put(x)
 	return nil

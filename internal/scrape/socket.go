@@ -35,7 +35,7 @@ func (s *sockets) through(path string, of *fetcher) (*fetcher, error) {
 	if f := s.by[path]; f != nil {
 		return f, nil
 	}
-	f, err := fetcherThrough(of.cfg, &guard{socket: path, budget: of.guard.budget, places: of.guard.places}, of.ownAddress)
+	f, err := fetcherThrough(of.cfg, &guard{socket: path, budget: of.guard.budget}, of.ownAddress)
 	if err != nil {
 		return nil, fmt.Errorf("client for the Unix socket %s: %w", path, err)
 	}

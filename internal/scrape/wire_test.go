@@ -110,7 +110,7 @@ const ok = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: ch
 func lean(t testing.TB) *fetcher {
 	t.Helper()
 	f := library(t)
-	f.plain = newPlain(f.guard.dial, f.request, f.lease)
+	f.plain = newPlain(f.guard.dial, f.request, nil)
 	return f
 }
 
@@ -118,7 +118,7 @@ func library(t testing.TB) *fetcher {
 	t.Helper()
 	f := &fetcher{
 		client: &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 1, MaxResponseHeaderBytes: maxHeadBytes}},
-		guard:  &guard{allowLoopback: true, places: &places{}},
+		guard:  &guard{allowLoopback: true},
 		accept: "text/plain;version=0.0.4;q=0.5,*/*;q=0.1", acceptEncoding: "gzip", userAgent: "envoy-scraper/test",
 	}
 	t.Cleanup(f.close)
