@@ -107,13 +107,14 @@ func (d *descriptors) closeKept() bool {
 	return false
 }
 
-// scarce tells that a connection should not be kept: others wait for one, or soon will.
+// scarce tells that a connection of net/http should not be kept: the last sixteenth is for those that are closed after their
+// scrape. net/http cannot close a single one that it keeps.
 func (d *descriptors) scarce() bool {
 	if d == nil {
 		return false
 	}
 	held, waiting := d.gate.load()
-	return waiting > 0 || held > d.gate.limit-d.gate.limit/16
+	return waiting > 0 || held >= d.gate.limit-max(1, d.gate.limit/16)
 }
 
 // awaited tells that somebody waits for a connection to be closed.
