@@ -77,6 +77,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 		ExternalLabels: cfg.RemoteWrite.ExternalLabels,
 		Sharded:        cfg.Shards.On(),
 		Unsharded:      cfg.Unsharded,
+		MaxMemory:      scrapeMemory(int64(f.scrapeMemory)),
 	}, log.Named("scrape"), reg)
 	discovery.TakeClientLogs(log.Named("kubernetes"))
 	found, err := discovery.New(log.Named("discovery"), reg)
