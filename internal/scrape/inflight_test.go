@@ -59,6 +59,11 @@ func (s *stuck) Close() error {
 
 func (s *stuck) SetDeadline(time.Time) error { return s.Close() }
 
+// noSink forgets every batch.
+type noSink struct{}
+
+func (noSink) Append(*series.Batch) error { return nil }
+
 // stuckTargets are pools with n targets, each of which says the same and then nothing more, and memory for so many pages. stalled counts those
 // that have said it.
 func stuckTargets(t testing.TB, n, pages int, says string, stalled *atomic.Int64) *Pools {
@@ -68,7 +73,7 @@ func stuckTargets(t testing.TB, n, pages int, says string, stalled *atomic.Int64
 
 func stuckTargetsLogging(t testing.TB, n, pages int, says string, stalled *atomic.Int64, log *zap.Logger) *Pools {
 	t.Helper()
-	ps := New(series.NewTable(), &nowhere{}, Options{MaxMemory: int64(pages) * pageBytes}, log, nil)
+	ps := New(series.NewTable(), noSink{}, Options{MaxMemory: int64(pages) * pageBytes}, log, nil)
 	if err := ps.Apply([]*promconfig.ScrapeConfig{job(t, "")}); err != nil {
 		t.Fatal(err)
 	}
@@ -193,6 +198,49 @@ func TestPagesThatStallGiveWay(t *testing.T) {
 			t.Errorf("the log said %d times that it is free again", n)
 		}
 	})
+}
+
+// TestPagesThatStallGiveWayOnTheWire is the same over connections, whoever reads them.
+func TestPagesThatStallGiveWayOnTheWire(t *testing.T) {
+	for name, fetcherOf := range map[string]func(testing.TB) *fetcher{"plain": lean, "net/http": library} {
+		t.Run(name, func(t *testing.T) {
+			f := fetcherOf(t)
+			m := newPageMemory(1, newMetrics(nil), zap.NewNop())
+			f.guard.budget.memory = m
+			if f.plain != nil {
+				f.plain.memory = m
+			}
+			hanging := listen(t, func(_ int, c *ring) {
+				c.hear()
+				c.say(halfAPage())
+				c.wait()
+			})
+			ended := make(chan seen, leastPages)
+			for range leastPages {
+				go func() { ended <- look(t.Context(), f, hanging.target()) }()
+			}
+			eventually(t, "memory is used up", func() bool { held, _ := m.gate.load(); return held == leastPages })
+			other := listen(t, always(ok))
+			got := make(chan seen, 1)
+			go func() { got <- look(t.Context(), f, other.target()) }()
+			eventually(t, "another scrape waits", func() bool { _, waiting := m.gate.load(); return waiting == 1 })
+			m.mu.Lock()
+			for l := range m.leases { // as if a second had passed in which nothing came
+				l.checked, l.before = l.checked.Add(-stallTime), int64(len(halfAPage()))
+			}
+			m.mu.Unlock()
+			m.abortStalled()
+			if s := <-got; s.err != "" || s.body != "x 1\n" {
+				t.Errorf("the scrape that waited got %q, error %q", s.body, s.err)
+			}
+			if s := <-ended; !strings.Contains(s.err, "the page stalled") {
+				t.Errorf("the page that gave way: error %q", s.err)
+			}
+			if held, _ := m.gate.load(); held != leastPages-1 {
+				t.Errorf("%d pages are being read, want %d: one gave way to one", held, leastPages-1)
+			}
+		})
+	}
 }
 
 // BenchmarkInFlight is what a scrape costs that waits for the first byte of its answer, and one that has read half of
