@@ -23,7 +23,7 @@ func TestEveryTargetKeepsItsConnection(t *testing.T) {
 	}
 }
 
-// bounded makes a fetcher one of a process that may have so many connections to targets.
+// bounded gives a fetcher descriptors for this number of connections.
 func bounded(f *fetcher, connections int) *descriptors {
 	d := newDescriptors(connections)
 	f.guard.budget.descriptors = d
@@ -70,7 +70,7 @@ func TestConnectionsNearTheLimitOfOpenFiles(t *testing.T) {
 	}
 }
 
-// TestNoDescriptorLeft: a scrape for which there is none waits within its timeout, and says what is wrong.
+// TestNoDescriptorLeft: when all descriptors are in use, a scrape waits within its timeout; its error names the limit.
 func TestNoDescriptorLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDescriptors(2)

@@ -46,7 +46,7 @@ func TestGate(t *testing.T) {
 	})
 }
 
-// TestGateLosesNothing: whoever gives up just when its turn comes passes it on.
+// TestGateLosesNothing: a waiter that gives up just when its turn comes passes the turn on.
 func TestGateLosesNothing(t *testing.T) {
 	g := newGate(1)
 	for range 200 {

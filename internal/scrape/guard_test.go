@@ -117,8 +117,8 @@ func TestS06WhoMayNameLoopback(t *testing.T) {
 	}
 }
 
-// TestS06LocalNAT64: whoever runs a NAT64 of its own chooses how long its prefix below 64:ff9b:1::/48 is, and that decides
-// where the address of IPv4 lies.
+// TestS06LocalNAT64: a network with its own NAT64 chooses the length of its prefix below 64:ff9b:1::/48. The length decides
+// where the IPv4 address lies.
 func TestS06LocalNAT64(t *testing.T) {
 	for addr, want := range map[string]bool{
 		"64:ff9b:1:a9fe:a9:fe00::":      false, // 169.254.169.254 behind 48 bits

@@ -34,7 +34,7 @@ func canonical(addr string) string {
 }
 
 // addressesIn returns the addresses that a host stands for without being looked up: one for an address, none for a name.
-// C libraries, so many proxies, also take what inet_aton takes: 0xa9fea9fe, 2852039166, 169.254.43518 and
+// C libraries, and with them many proxies, take the forms of inet_aton too: 0xa9fea9fe, 2852039166, 169.254.43518 and
 // 0251.0376.0251.0376 are 169.254.169.254. A number that begins with 0 is octal to some and decimal to others, hence two
 // addresses.
 func addressesIn(host string) []netip.Addr {
@@ -56,7 +56,7 @@ func addressesIn(host string) []netip.Addr {
 	return ips
 }
 
-// parseNumbers reads an IPv4 address as inet_aton does: one to four numbers, the last of which fills what is left of the
+// parseNumbers reads an IPv4 address as inet_aton does: one to four numbers; the last one fills the rest of the
 // address. zeroBase is the base of a number that begins with 0.
 func parseNumbers(host string, zeroBase int) (ip netip.Addr, ok bool) {
 	numbers := strings.Split(host, ".")

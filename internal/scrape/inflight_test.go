@@ -64,8 +64,8 @@ type noSink struct{}
 
 func (noSink) Append(*series.Batch) error { return nil }
 
-// stuckTargets are pools with n targets, each of which says the same and then nothing more, and memory for so many pages. stalled counts those
-// that have said it.
+// stuckTargets returns pools with n targets and memory for a number of pages. Each target says the same and then nothing
+// more. stalled counts the connections that have said everything.
 func stuckTargets(t testing.TB, n, pages int, says string, stalled *atomic.Int64) *Pools {
 	t.Helper()
 	return stuckTargetsLogging(t, n, pages, says, stalled, zap.NewNop())
@@ -99,8 +99,8 @@ func TestMemoryOfScrapesInFlight(t *testing.T) {
 	const targets, pages, waiting = 2000, 50, 24 << 10
 	for name, c := range map[string]struct {
 		says  string
-		stall int64 // so many scrapes are as far as they get
-		most  int64
+		stall int64 // connections that come to say everything
+		most  int64 // bytes
 	}{
 		"before the first byte":     {"", targets, targets * waiting},
 		"in the middle of the page": {halfAPage(), pages, targets*waiting + pages*pageBytes},
@@ -133,8 +133,8 @@ func TestMemoryOfScrapesInFlight(t *testing.T) {
 	}
 }
 
-// TestPagesThatStallGiveWay: targets that hang in the middle of their pages fail when others wait for memory, and whoever
-// waits in vain fails at its timeout, counted and told once. A target that answers loses nothing.
+// TestPagesThatStallGiveWay: targets that hang in the middle of their pages fail when others wait for memory. A scrape
+// that waits in vain fails at its timeout, which is counted, and logged once. A target that answers loses nothing.
 func TestPagesThatStallGiveWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const targets, pages = 100, 10
@@ -200,7 +200,7 @@ func TestPagesThatStallGiveWay(t *testing.T) {
 	})
 }
 
-// TestPagesThatStallGiveWayOnTheWire is the same over connections, whoever reads them.
+// TestPagesThatStallGiveWayOnTheWire is the same over real connections, without net/http and with it.
 func TestPagesThatStallGiveWayOnTheWire(t *testing.T) {
 	for name, fetcherOf := range map[string]func(testing.TB) *fetcher{"plain": lean, "net/http": library} {
 		t.Run(name, func(t *testing.T) {

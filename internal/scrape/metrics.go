@@ -84,7 +84,7 @@ func (e *env) showMemory(reg prometheus.Registerer) {
 	gauge("layouts", "Different pages of all targets but for the values: replicas share them.", e.layouts.Len)
 }
 
-// showConnections adds what is open to targets, of what may be.
+// showConnections adds the number of open connections to targets, and its bound.
 func (e *env) showConnections(reg prometheus.Registerer, d *descriptors) {
 	f := promauto.With(reg)
 	f.NewGaugeFunc(prometheus.GaugeOpts{

@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// pageBytes is what a scrape holds from the first byte of an answer to its last, beside what is learned of the page: the
-	// chunk being parsed (64 KiB), what is read ahead (32 KiB) or the tables of gzip, a stack, and the samples of a usual page.
+	// pageBytes is the memory of a scrape from the first byte of an answer to its last: the chunk being parsed (64 KiB), the
+	// buffer that reads ahead (32 KiB) or the tables of gzip, a stack, and the samples of a usual page. Learning new lines
+	// comes on top.
 	pageBytes = 128 << 10
 
 	// defaultMaxMemory is Options.MaxMemory where nothing is said.
@@ -31,8 +32,8 @@ const (
 )
 
 // pageMemory bounds the memory of all pages that are being read. A scrape takes its share when the first byte of the
-// answer is there, and waits for it within its timeout. While scrapes wait, a page that stalls gives its share up, so that
-// targets that hang in the middle of their pages hold nobody else up. Safe for concurrent use.
+// answer is there, and waits for it within its timeout. While scrapes wait, a page that stalls gives up its share, so that
+// targets that hang in the middle of their pages do not block the others. Safe for concurrent use. nil: no bound.
 type pageMemory struct {
 	gate    *gate
 	metrics *metrics
@@ -77,7 +78,7 @@ type lease struct {
 	before  int64     // what it was then
 }
 
-// take waits for memory. proven tells that the target's page before was read to its end: such a scrape goes before others.
+// take waits for memory. proven says that the target's last page was read to its end: such a scrape goes before others.
 // abort must end reading the page, from any goroutine; it is not called after end.
 func (m *pageMemory) take(ctx context.Context, proven bool, abort func()) (*lease, error) {
 	if m == nil {
