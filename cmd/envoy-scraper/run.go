@@ -72,7 +72,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	writers := remotewrite.New(table, store, log.Named("remotewrite"), reg)
 	r := newReloader(opts, cfg, log, level, reg)
 	pools := scrape.New(table, writers, scrape.Options{
-		AllowLoopback:  f.allowLoopback,
+		AllowLoopback: f.allowLoopback, MaxMemory: scrapeMemory(int64(f.scrapeMemory)),
 		OwnAddressOnly: r.ownAddressOnly,
 		ExternalLabels: cfg.RemoteWrite.ExternalLabels,
 		Sharded:        cfg.Shards.On(),

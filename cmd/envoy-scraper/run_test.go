@@ -269,6 +269,7 @@ func TestStartIsRefused(t *testing.T) {
 		"a file that is not":   {[]string{"--config.file=missing.yml"}, exitRefused, "missing.yml"},
 		"an unknown flag":      {[]string{"--nonsense"}, exitUsage, "--nonsense"},
 		"a bad flag value":     {[]string{"--log.level=loud"}, exitUsage, "loud"},
+		"little scrape memory": {append(builtin, "--scrape.max-memory=64KB"), exitUsage, "--scrape.max-memory: 64KiB: give 1MiB or more"},
 		"a ratio over one":     {append(builtin, "--memory.limit-ratio=5"), exitUsage, "--memory.limit-ratio: 5: "},
 		"a deadline before":    {append(builtin, "--storage.remote.flush-deadline=-4s"), exitUsage, "--storage.remote.flush-deadline: -4s: "},
 		"an interval of none":  {append(builtin, "--config.auto-reload-interval=0s"), exitUsage, "--config.auto-reload-interval: 0s: "},

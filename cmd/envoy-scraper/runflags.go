@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
+	"github.com/alecthomas/units"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/web"
 )
@@ -19,6 +20,7 @@ type runFlags struct {
 	ephemeral          bool
 	flushDeadline      time.Duration
 	allowLoopback      bool
+	scrapeMemory       units.Base2Bytes
 
 	listenAddress   string
 	webConfigFile   string
@@ -45,6 +47,8 @@ func addRunFlags(cmd *kingpin.CmdClause) *runFlags {
 		Default("4s").PlaceHolder("4s").DurationVar(&f.flushDeadline)
 	cmd.Flag("scrape.allow-loopback", "Dial loopback addresses that a discovery other than a static list or a file names.").
 		BoolVar(&f.allowLoopback)
+	cmd.Flag("scrape.max-memory", "Memory for pages that are being read at the same time, 128KiB each; scrapes beyond it wait, within their timeout. Default: a quarter of the memory limit, 256MiB where there is none.").
+		PlaceHolder("SIZE").BytesVar(&f.scrapeMemory)
 	cmd.Flag("web.listen-address", "Where to serve pages, metrics and health. Port 0 takes a free one.").
 		Default("127.0.0.1:9095").StringVar(&f.listenAddress)
 	cmd.Flag("web.config.file", "TLS and authentication of the pages, in the format of Prometheus' exporter-toolkit.").
@@ -62,6 +66,9 @@ func addRunFlags(cmd *kingpin.CmdClause) *runFlags {
 	return f
 }
 
+// leastScrapeMemory is enough for eight pages at a time.
+const leastScrapeMemory = units.MiB
+
 // values refuses what no flag can mean, though it is a number.
 func (f *runFlags) values() error {
 	switch {
@@ -69,6 +76,8 @@ func (f *runFlags) values() error {
 		return fmt.Errorf("--config.auto-reload-interval: %v: give more than 0s, as 30s", f.autoReloadInterval)
 	case f.flushDeadline < 0:
 		return fmt.Errorf("--storage.remote.flush-deadline: %v: give 0s or more, as 4s", f.flushDeadline)
+	case f.scrapeMemory != 0 && f.scrapeMemory < leastScrapeMemory:
+		return fmt.Errorf("--scrape.max-memory: %v: give %v or more, as 64MiB", f.scrapeMemory, leastScrapeMemory)
 	case !(f.memoryRatio >= 0 && f.memoryRatio <= 1): // NaN neither
 		return fmt.Errorf("--memory.limit-ratio: %v: give a share from 0 to 1, as 0.9", f.memoryRatio)
 	}

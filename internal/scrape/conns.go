@@ -1,15 +1,13 @@
 package scrape
 
 import (
+	"io"
 	"net"
 	"sync"
 	"time"
 
 	config_util "github.com/prometheus/common/config"
 )
-
-// maxIdleConns bounds the connections that a job keeps open between scrapes: each costs a descriptor.
-const maxIdleConns = 4096
 
 // idleTimeout is how long a connection is kept without being used, as in prometheus/common.
 const idleTimeout = 5 * time.Minute
@@ -26,14 +24,27 @@ type conn struct {
 	timeout time.Duration
 	request []byte
 	used    bool // for one answer at least
+	first   [1]byte
 	since   time.Time
+}
+
+// ask sends the request and returns the first byte of the answer.
+func (c *conn) ask() (first byte, err error) {
+	if _, err = c.Write(c.request); err != nil {
+		return 0, err
+	}
+	_, err = io.ReadFull(c.Conn, c.first[:])
+	return c.first[0], err
 }
 
 // conns are the connections that a job keeps between scrapes: one a host and port, since scrapes of one never
 // overlap. Nobody watches them: that one was closed is found when it is taken. The zero value is ready.
 type conns struct {
+	awaited func() bool // somebody waits for a connection to be closed; nil: nobody ever does
+
 	mu     sync.Mutex // guards the following
 	idle   map[string]*conn
+	last   string      // whose connection was kept last
 	sweep  *time.Timer // closes what was idle for too long; nil: nothing is
 	closed bool
 }
@@ -51,11 +62,11 @@ func (s *conns) take(addr string) *conn {
 	return c
 }
 
-// put keeps c, or closes it if there is no room.
+// put keeps c, unless a connection is kept for its target already or somebody waits for it to be closed.
 func (s *conns) put(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.idle[c.addr] != nil || len(s.idle) >= maxIdleConns {
+	if s.closed || s.idle[c.addr] != nil || s.awaited != nil && s.awaited() {
 		_ = c.Close()
 		return
 	}
@@ -63,7 +74,7 @@ func (s *conns) put(c *conn) {
 	if s.idle == nil {
 		s.idle = map[string]*conn{}
 	}
-	s.idle[c.addr] = c
+	s.idle[c.addr], s.last = c, c.addr
 	if s.sweep == nil {
 		s.sweep = time.AfterFunc(idleTimeout, s.expire)
 	}
@@ -77,6 +88,26 @@ func (s *conns) forget(addr string) {
 		_ = c.Close()
 		delete(s.idle, addr)
 	}
+}
+
+// closeOne closes a connection to make room for another. It takes the one used last, if it can: targets have their turns
+// in a circle, so that one is needed again after all others. false: none is kept.
+func (s *conns) closeOne() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	addr := s.last
+	if s.idle[addr] == nil {
+		for addr = range s.idle {
+			break
+		}
+	}
+	c := s.idle[addr]
+	if c == nil {
+		return false
+	}
+	_ = c.Close()
+	delete(s.idle, addr)
+	return true
 }
 
 // close closes what is kept, and from now on whatever comes back.

@@ -1,7 +1,6 @@
 package scrape
 
 import (
-	"fmt"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -51,28 +50,37 @@ func TestConnectionsExpire(t *testing.T) {
 	})
 }
 
-func TestConnectionsAreBounded(t *testing.T) {
-	var s conns
-	for n := range maxIdleConns {
-		s.put(&conn{Conn: &deaf{}, addr: fmt.Sprint("a:", n)})
+func TestConnectionsKept(t *testing.T) {
+	awaited := false
+	s := conns{awaited: func() bool { return awaited }}
+	put := func(addr string) *deaf {
+		d := &deaf{}
+		s.put(&conn{Conn: d, addr: addr})
+		return d
 	}
-	more, twice := &deaf{}, &deaf{}
-	s.put(&conn{Conn: more, addr: "b:1"})
-	s.put(&conn{Conn: twice, addr: "a:1"})
-	if more.closed.Load() != 1 || twice.closed.Load() != 1 || len(s.idle) != maxIdleConns {
-		t.Errorf("closed %d and %d times, %d kept", more.closed.Load(), twice.closed.Load(), len(s.idle))
+	first, second, third := put("a:1"), put("a:2"), put("a:3")
+	if twice := put("a:1"); twice.closed.Load() != 1 || len(s.idle) != 3 {
+		t.Errorf("a second connection to one place closed %d times, %d kept", twice.closed.Load(), len(s.idle))
 	}
-	first := s.idle["a:1"].Conn.(*deaf)
-	s.forget("a:1")
-	s.forget("a:1")
-	if first.closed.Load() != 1 || s.take("a:1") != nil {
-		t.Errorf("forgotten: closed %d times", first.closed.Load())
+	if !s.closeOne() || third.closed.Load() != 1 || len(s.idle) != 2 {
+		t.Errorf("to make room the one used last goes: closed %d times, %d kept", third.closed.Load(), len(s.idle))
 	}
-	last := s.idle["a:2"].Conn.(*deaf)
+	if !s.closeOne() || first.closed.Load()+second.closed.Load() != 1 || !s.closeOne() || s.closeOne() || len(s.idle) != 0 {
+		t.Errorf("then any: closed %d and %d times, %d kept", first.closed.Load(), second.closed.Load(), len(s.idle))
+	}
+	awaited = true
+	if d := put("a:4"); d.closed.Load() != 1 {
+		t.Error("a connection was kept although somebody waits for its descriptor")
+	}
+	awaited = false
+	fifth, sixth := put("a:5"), put("a:6")
+	s.forget("a:5")
+	s.forget("a:5")
+	if fifth.closed.Load() != 1 || s.take("a:5") != nil {
+		t.Errorf("forgotten: closed %d times", fifth.closed.Load())
+	}
 	s.close()
-	late := &deaf{}
-	s.put(&conn{Conn: late, addr: "a:2"})
-	if last.closed.Load() != 1 || late.closed.Load() != 1 || len(s.idle) != 0 || s.sweep != nil {
-		t.Errorf("after close: closed %d and %d times, %d kept", last.closed.Load(), late.closed.Load(), len(s.idle))
+	if late := put("a:6"); sixth.closed.Load() != 1 || late.closed.Load() != 1 || len(s.idle) != 0 || s.sweep != nil {
+		t.Errorf("after close: closed %d and %d times, %d kept", sixth.closed.Load(), late.closed.Load(), len(s.idle))
 	}
 }

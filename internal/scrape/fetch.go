@@ -41,10 +41,19 @@ type fetcher struct {
 	cfg        *promconfig.ScrapeConfig
 	ownAddress bool
 	sockets    sockets
+	places     places // of the targets that were added
 }
 
-func newFetcher(cfg *promconfig.ScrapeConfig, allowLoopback, ownAddress bool) (*fetcher, error) {
-	return fetcherThrough(cfg, newGuard(cfg.HTTPClientConfig, allowLoopback), ownAddress)
+// budget is what the scrapes of all jobs share. The zero budget bounds nothing.
+type budget struct {
+	memory      *pageMemory
+	descriptors *descriptors
+}
+
+func newFetcher(cfg *promconfig.ScrapeConfig, b budget, allowLoopback, ownAddress bool) (*fetcher, error) {
+	g := newGuard(cfg.HTTPClientConfig, allowLoopback)
+	g.budget = b
+	return fetcherThrough(cfg, g, ownAddress)
 }
 
 func fetcherThrough(cfg *promconfig.ScrapeConfig, g *guard, ownAddress bool) (*fetcher, error) {
@@ -55,7 +64,7 @@ func fetcherThrough(cfg *promconfig.ScrapeConfig, g *guard, ownAddress bool) (*f
 		return nil, err
 	}
 	if t, ok := client.Transport.(*http.Transport); ok {
-		t.MaxIdleConns = maxIdleConns
+		t.MaxIdleConns = 0 // the guard bounds what is open
 		t.MaxIdleConnsPerHost = 1
 		t.MaxResponseHeaderBytes = maxHeadBytes
 	}
@@ -76,13 +85,16 @@ func fetcherThrough(cfg *promconfig.ScrapeConfig, g *guard, ownAddress bool) (*f
 	}
 	client.CheckRedirect = f.redirects(client.CheckRedirect, ownAddress)
 	if isPlain(cfg.HTTPClientConfig) {
-		f.plain = newPlain(g.dial, f.request)
+		f.plain = newPlain(g.dial, f.request, g.budget.memory)
+		f.plain.idle.awaited = g.budget.descriptors.awaited
 	}
+	g.budget.descriptors.add(f)
 	return f, nil
 }
 
 // close gives back what is kept between scrapes. A scrape that still runs ends as it would have.
 func (f *fetcher) close() {
+	f.guard.budget.descriptors.remove(f)
 	f.sockets.close()
 	f.client.CloseIdleConnections()
 	if f.plain != nil {
@@ -90,9 +102,13 @@ func (f *fetcher) close() {
 	}
 }
 
-// forget closes what is kept for a target that is gone.
+// add tells of a target that will be asked for.
+func (f *fetcher) add(t *target) { f.places.add(t) }
+
+// forget tells that a target that was added is gone. What is kept for it is closed, unless it is another's too.
 func (f *fetcher) forget(t *target) {
-	switch {
+	switch last := f.places.remove(t); {
+	case !last:
 	case t.socket != "":
 		f.sockets.forget(t.socket)
 	case f.plain != nil:
@@ -119,7 +135,7 @@ func (p *page) close() {
 // get asks a target for its page. An error is a failed scrape.
 func (f *fetcher) get(ctx context.Context, t *target) (*page, error) {
 	if t.socket != "" && f.guard.socket == "" {
-		through, err := f.sockets.through(t.socket, f.cfg, f.ownAddress)
+		through, err := f.sockets.through(t.socket, f)
 		if err != nil {
 			return nil, err
 		}
@@ -145,10 +161,10 @@ func (f *fetcher) get(ctx context.Context, t *target) (*page, error) {
 		reader = p.unzipper
 		if err := p.unzipper.begin(a.body); err != nil {
 			p.close()
-			return nil, err
+			return nil, a.lease.because(err)
 		}
 	}
-	p.body = &limitedBody{r: reader, limit: f.bodyLimit}
+	p.body = &limitedBody{r: reader, lease: a.lease, limit: f.bodyLimit}
 	return p, nil
 }
 
@@ -159,6 +175,7 @@ type answer struct {
 	contentType string
 	encoding    string
 	body        io.ReadCloser
+	lease       *lease // of memory; the body's
 }
 
 func (f *fetcher) ask(ctx context.Context, t *target) (answer, error) {
@@ -174,11 +191,33 @@ func (f *fetcher) ask(ctx context.Context, t *target) (answer, error) {
 	if err := f.guard.check(req.URL, t); err != nil {
 		return answer{}, err
 	}
+	req.Close = f.guard.budget.descriptors.scarce()
 	resp, err := f.client.Do(req)
 	if err != nil {
 		return answer{}, err
 	}
-	return answerOf(resp), nil
+	body := resp.Body
+	l, err := f.guard.budget.memory.take(ctx, false, func() { _ = body.Close() })
+	if err != nil {
+		_ = body.Close()
+		return answer{}, err
+	}
+	resp.Body = &leasedBody{body, l}
+	a := answerOf(resp)
+	a.lease = l
+	return a, nil
+}
+
+// leasedBody is a body that gives memory back when it is closed.
+type leasedBody struct {
+	io.ReadCloser
+	lease *lease
+}
+
+// Close implements io.Closer.
+func (b *leasedBody) Close() error {
+	b.lease.end()
+	return b.ReadCloser.Close()
 }
 
 func answerOf(resp *http.Response) answer {
@@ -221,6 +260,7 @@ func (u *unzipper) begin(body io.Reader) error {
 // limitedBody reads at most limit-1 bytes: a body as long as the limit is already too long, as in Prometheus.
 type limitedBody struct {
 	r     io.Reader
+	lease *lease
 	limit int64
 	n     int64
 	err   error // that it could not be read to its end for
@@ -228,7 +268,9 @@ type limitedBody struct {
 
 func (b *limitedBody) Read(p []byte) (int, error) {
 	n, err := b.read(p)
+	b.lease.progress(n)
 	if err != nil && err != io.EOF {
+		err = b.lease.because(err)
 		b.err = err
 	}
 	return n, err

@@ -27,17 +27,24 @@ var metadata = []netip.Prefix{
 	netip.MustParsePrefix("fd00:42::42/128"),    // Scaleway
 }
 
-// inIPv6 are prefixes whose addresses hold one of IPv4, which begins at a byte.
+// inIPv6 are prefixes whose addresses hold an address of IPv4 in the four bytes from at.
 var inIPv6 = []struct {
 	prefix netip.Prefix
 	at     int
 }{
 	{netip.MustParsePrefix("::/96"), 12},           // IPv4-compatible (RFC 4291, 2.5.5.1)
 	{netip.MustParsePrefix("64:ff9b::/96"), 12},    // NAT64 (RFC 6052)
-	{netip.MustParsePrefix("64:ff9b:1::/48"), 12},  // local NAT64 (RFC 8215), as it is mostly used
 	{netip.MustParsePrefix("2002::/16"), 2},        // 6to4 (RFC 3056)
 	{netip.MustParsePrefix("::ffff:0:0:0/96"), 12}, // translated (RFC 2765)
 }
+
+// localNAT64 is the prefix of NAT64 that a network may use as it likes (RFC 8215). The network's own prefix begins so and
+// has 48, 56, 64 or 96 bits. RFC 6052 puts the IPv4 address behind it, but leaves byte 8 out: 169.254.169.254 behind 48
+// bits is 64:ff9b:1:a9fe:a9:fe00::.
+var localNAT64 = netip.MustParsePrefix("64:ff9b:1::/48")
+
+// localNAT64At are the bytes of the IPv4 address, for each length of the network's prefix.
+var localNAT64At = [4][4]int{{6, 7, 9, 10}, {7, 9, 10, 11}, {9, 10, 11, 12}, {12, 13, 14, 15}}
 
 // forbidden tells why an address is never dialled; empty: it may be.
 func forbidden(ip netip.Addr, allowLoopback bool) string {
@@ -66,6 +73,24 @@ func forbidden(ip netip.Addr, allowLoopback bool) string {
 			return forbidden(netip.AddrFrom4([4]byte(b[in.at:in.at+4])), allowLoopback)
 		}
 	}
+	if localNAT64.Contains(ip) {
+		return forbiddenBehindNAT64(ip.As16(), allowLoopback)
+	}
+	return ""
+}
+
+// forbiddenBehindNAT64 is forbidden for an address of localNAT64. The length of the prefix is not known, so each is tried.
+// An IPv4 address that begins with a zero byte, or ends in two, is no host: that length is not the one in use.
+func forbiddenBehindNAT64(b [16]byte, allowLoopback bool) string {
+	for _, at := range localNAT64At {
+		v4 := [4]byte{b[at[0]], b[at[1]], b[at[2]], b[at[3]]}
+		if v4[0] == 0 || v4[2] == 0 && v4[3] == 0 {
+			continue
+		}
+		if why := forbidden(netip.AddrFrom4(v4), allowLoopback); why != "" {
+			return why
+		}
+	}
 	return ""
 }
 
@@ -78,6 +103,7 @@ func (e *forbiddenError) Error() string {
 
 // guard dials what a job's requests need. Immutable.
 type guard struct {
+	budget        budget
 	allowLoopback bool
 	proxies       map[string]bool // host:port: the configuration names them
 	tokens        map[string]bool // host:port of OAuth2 token URLs, likewise; no target's request goes there
@@ -119,15 +145,21 @@ type asking struct{}
 
 // dial connects to what a request for a target needs: the target, where it redirects to, a proxy.
 func (g *guard) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	t, _ := ctx.Value(asking{}).(*target)
+	return g.budget.descriptors.dial(ctx, func() (net.Conn, error) { return g.connect(ctx, network, addr, t) })
+}
+
+// connect is dial without the bound of open files. t is nil where no target's request asks.
+func (g *guard) connect(ctx context.Context, network, addr string, t *target) (net.Conn, error) {
 	if g.socket != "" {
 		return dialSocket(ctx, g.socket)
 	}
 	d := net.Dialer{KeepAlive: 30 * time.Second, Resolver: g.resolver}
-	t, _ := ctx.Value(asking{}).(*target)
-	if g.proxies[addr] || t == nil && g.tokens[addr] {
+	known := canonical(addr)
+	if g.proxies[known] || t == nil && g.tokens[known] {
 		return d.DialContext(ctx, network, addr) // what a proxy dials is its own affair
 	}
-	loopback := g.allowLoopback || t != nil && t.named && addr == t.hostPort // not where it redirects to
+	loopback := g.allowLoopback || t != nil && t.named && known == t.hostPort // not where it redirects to
 	d.Control = func(_, address string, _ syscall.RawConn) error {
 		ap, err := netip.ParseAddrPort(address)
 		if err != nil {
@@ -143,13 +175,14 @@ func (g *guard) dial(ctx context.Context, network, addr string) (net.Conn, error
 
 // check refuses an address that a URL names. Requests through a proxy need it: the proxy would dial.
 func (g *guard) check(u *url.URL, t *target) error {
-	ip, err := netip.ParseAddr(u.Hostname())
-	if err != nil || g.socket != "" {
+	if g.socket != "" {
 		return nil
 	}
-	addr := hostPort(u.Scheme, u.Hostname(), u.Port())
-	if why := forbidden(ip, g.allowLoopback || t.named && addr == t.hostPort); why != "" {
-		return &forbiddenError{addr, why}
+	for _, ip := range addressesIn(u.Hostname()) {
+		addr := hostPort(u.Scheme, u.Hostname(), u.Port())
+		if why := forbidden(ip, g.allowLoopback || t.named && addr == t.hostPort); why != "" {
+			return &forbiddenError{addr, why}
+		}
 	}
 	return nil
 }

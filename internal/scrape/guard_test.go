@@ -117,10 +117,33 @@ func TestS06WhoMayNameLoopback(t *testing.T) {
 	}
 }
 
+// TestS06LocalNAT64: a network with its own NAT64 chooses the length of its prefix below 64:ff9b:1::/48. The length decides
+// where the IPv4 address lies.
+func TestS06LocalNAT64(t *testing.T) {
+	for addr, want := range map[string]bool{
+		"64:ff9b:1:a9fe:a9:fe00::":      false, // 169.254.169.254 behind 48 bits
+		"64:ff9b:1:a9fe:a9:fe00:1:2":    false, // the bits behind it mean nothing
+		"64:ff9b:1:12a9:fe:a9fe::":      false, // behind 56
+		"64:ff9b:1:1234:a9:fea9:fe00:0": false, // behind 64
+		"64:ff9b:1:1:2:3:a9fe:a9fe":     false, // behind 96
+		"64:ff9b:1:7f00:0:100::":        false, // 127.0.0.1
+		"64:ff9b:1:a83f:81:1000::":      false, // 168.63.129.16
+		"64:ff9b:1:a00:0:100::":         true,  // 10.0.0.1 behind 48 bits
+		"64:ff9b:1:a:0:1::":             true,  // behind 56
+		"64:ff9b:1:0:a:0:100:0":         true,  // behind 64
+		"64:ff9b:1::a00:1":              true,  // behind 96
+		"64:ff9b:1:a9fe::a00:1":         true,  // likewise: 169.254.0.0 is no host
+	} {
+		if got := forbidden(netip.MustParseAddr(addr), false) == ""; got != want {
+			t.Errorf("%s: allowed %v, want %v", addr, got, want)
+		}
+	}
+}
+
 // fetch asks for a target as a job would.
 func fetch(t *testing.T, yaml string, allowLoopback, ownAddress, named bool, url string) (*fetcher, seen) {
 	t.Helper()
-	f, err := newFetcher(job(t, yaml), allowLoopback, ownAddress)
+	f, err := newFetcher(job(t, yaml), budget{}, allowLoopback, ownAddress)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +160,7 @@ func TestS06RebindingNames(t *testing.T) {
 	for name, ports := range map[string]string{"plain": "", "net/http": "  basic_auth: {username: a, password: b}\n"} {
 		t.Run(name, func(t *testing.T) {
 			var asked atomic.Int32
-			f, err := newFetcher(job(t, ports), true, false)
+			f, err := newFetcher(job(t, ports), budget{}, true, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -216,6 +239,17 @@ func TestS06Proxies(t *testing.T) {
 		"from the environment":                {yaml: "  proxy_from_environment: true\n", env: proxy.host, url: "http://pod.example:15090/"},
 		"from an environment that has none":   {yaml: "  proxy_from_environment: true\n", url: "http://localhost:" + portOf(hidden.host) + "/", want: "loopback"},
 		"from the environment, but forbidden": {yaml: "  proxy_from_environment: true\n", env: proxy.host, url: "http://[fd00:ec2::254]/", want: "never scraped"},
+		"one number":                          {yaml: viaProxy, url: "http://2852039166/", want: "never scraped"},
+		"a hexadecimal number":                {yaml: viaProxy, url: "http://0xA9FEa9fe:15090/", want: "never scraped"},
+		"octal numbers":                       {yaml: viaProxy, url: "http://0251.0376.0251.0376/", want: "never scraped"},
+		"numbers filled up with zeros":        {yaml: viaProxy, url: "http://169.254.0169.0254/", want: "never scraped"},
+		"fewer numbers":                       {yaml: viaProxy, url: "http://169.0xfe.43518/", want: "never scraped"},
+		"a dot behind it":                     {yaml: viaProxy, url: "http://169.254.169.254./", want: "never scraped"},
+		"full-width digits":                   {yaml: viaProxy, url: "http://１６９。254.169.254/", want: "never scraped"},
+		"loopback as a number":                {yaml: viaProxy, url: "http://0x7f000001:" + portOf(hidden.host) + "/", want: "loopback"},
+		"a number that is too large":          {yaml: viaProxy, url: "http://4294967296/"},
+		"a name that begins with numbers":     {yaml: viaProxy, url: "http://169.254.example/"},
+		"an ordinary address, as a number":    {yaml: viaProxy, url: "http://0x0a000001/"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, key := range []string{"HTTP_PROXY", "http_proxy"} {
@@ -230,6 +264,27 @@ func TestS06Proxies(t *testing.T) {
 	}
 	if len(hidden.asked()) != 0 {
 		t.Error("a loopback address was asked")
+	}
+}
+
+// TestS06PortsHoweverWritten: a place that the configuration names is that place, however its port and its host are written.
+func TestS06PortsHoweverWritten(t *testing.T) {
+	page := listen(t, always(ok)) // on loopback
+	port := "0" + portOf(page.host)
+	if _, s := fetch(t, "  proxy_url: http://LOCALHOST:"+port+"\n", false, false, false, "http://pod.example/"); s.err != "" {
+		t.Errorf("through a proxy on port %s: %s", port, s.err)
+	}
+	for kind, yaml := range map[string]string{"plain": "", "net/http": "  basic_auth: {username: a, password: b}\n"} {
+		cfg := job(t, yaml+"  static_configs: [{targets: ['LOCALHOST:"+port+"']}]\n")
+		m := makeTargets(cfg, []*targetgroup.Group{{Source: "0", Targets: []model.LabelSet{at("LOCALHOST:" + port)}}}, false)
+		f, err := newFetcher(cfg, budget{}, false, false)
+		if err != nil || len(m.targets) != 1 {
+			t.Fatalf("%v, %q", err, m.errors)
+		}
+		t.Cleanup(f.close)
+		if s := look(t.Context(), f, m.targets[0]); s.err != "" {
+			t.Errorf("%s: a target on port %s that a static list names: %s", kind, port, s.err)
+		}
 	}
 }
 

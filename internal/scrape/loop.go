@@ -66,6 +66,7 @@ func newLoop(e *env, job *jobState, t *target) *loop {
 	id := e.table.AddTarget(t.labels)
 	l := &loop{env: e, job: job, target: t, id: id, status: scrapeStatus{health: HealthUnknown}}
 	l.page = exposition.NewPage(e.layouts, l.newLearner(), job.pageOptionsOf(t))
+	job.fetcher.add(t)
 	l.report = openReport(e.table, id, t.labels, job.cfg.ExtraScrapeMetricsEnabled())
 	return l
 }
@@ -85,10 +86,8 @@ func (l *loop) inherit(old *loop) {
 	l.status = old.status
 	old.mu.Unlock()
 	l.report.inherit(l.env.table, old.report)
+	old.job.fetcher.forget(old.target)
 	l.env.table.ReleaseTarget(old.id)
-	if old.target.hostPort != l.target.hostPort {
-		old.job.fetcher.forget(old.target)
-	}
 }
 
 func (l *loop) newLearner() *learner {
@@ -107,6 +106,7 @@ func (l *loop) release() {
 	l.ages.forget(l.env.table)
 	l.report.release(l.env.table)
 	l.env.table.ReleaseTarget(l.id)
+	l.job.fetcher.forget(l.target)
 }
 
 // scrape reads the target once and hands on what that yields. A scrape that the end of ctx cut off yields
@@ -114,21 +114,24 @@ func (l *loop) release() {
 func (l *loop) scrape(ctx context.Context, forced error) {
 	start := time.Now()
 	ts := l.stamps.scrape(start, l.due, l.target.interval)
-	b := l.env.batches.Get().(*series.Batch)
-	defer l.env.batches.Put(b)
-	b.Reset(l.id, ts.UnixMilli())
 
 	counts, size, err := exposition.Counts{}, int64(0), forced
-	read := false
+	var b *series.Batch
 	if forced == nil {
-		counts, size, read, err = l.readOrFail(ctx, start, b)
+		b, counts, size, err = l.readOrFail(ctx, start, ts)
 		if err != nil && ctx.Err() != nil {
-			if read {
+			if b != nil {
 				l.page.Abandon()
+				l.env.batches.Put(b)
 			}
 			return
 		}
 	}
+	read := b != nil
+	if !read {
+		b = l.batch(ts)
+	}
+	defer l.env.batches.Put(b)
 	took := time.Since(start)
 	shown := l.failed(read, err)
 	l.conclude(b, counts, took, size, shown, err)
@@ -139,16 +142,25 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 	l.remember(ts, took, counts, err)
 }
 
-// read fetches the page into b. read tells that the page was begun, so must be committed or abandoned.
-func (l *loop) read(process context.Context, start time.Time, b *series.Batch) (c exposition.Counts, size int64, read bool, err error) {
+// batch borrows an empty batch.
+func (l *loop) batch(at time.Time) *series.Batch {
+	b := l.env.batches.Get().(*series.Batch)
+	b.Reset(l.id, at.UnixMilli())
+	return b
+}
+
+// read fetches the page into a batch, which it borrows when the page begins. A page that began must be committed or
+// abandoned; if none did, the batch is nil.
+func (l *loop) read(process context.Context, start, at time.Time) (b *series.Batch, c exposition.Counts, size int64, err error) {
 	ctx, cancel := context.WithTimeout(process, l.target.timeout)
 	defer cancel()
 	p, err := l.job.fetcher.get(ctx, l.target)
 	if err != nil {
 		l.logFailure(process, err)
-		return c, 0, false, err
+		return nil, c, 0, err
 	}
 	defer p.close()
+	b = l.batch(at)
 	c, err = l.page.Read(p.body, p.contentType, start.Add(maxAhead).UnixMilli(), b)
 	size = p.body.n
 	if p.body.err != nil {
@@ -157,7 +169,7 @@ func (l *loop) read(process context.Context, start time.Time, b *series.Batch) (
 			size = -1
 		}
 	}
-	return c, size, true, err
+	return b, c, size, err
 }
 
 // logFailure writes a page that could not be had to scrape_failure_log_file. One that could not be understood is not
@@ -190,7 +202,7 @@ func (l *loop) conclude(b *series.Batch, c exposition.Counts, took time.Duration
 	l.report.add(b, [8]float64{
 		health, took.Seconds(), float64(c.Scraped), float64(c.Kept), float64(c.Added),
 		l.target.timeout.Seconds(), float64(l.job.cfg.SampleLimit), float64(size),
-	})
+	}, err == nil && c.Scraped > 0 && c.OutOfOrder == 0 && c.OutOfBounds == 0)
 }
 
 // settle lets the page learn from a good scrape, after its batch was handed on: markers needed the references. Of a

@@ -27,8 +27,12 @@ type metrics struct {
 	limited  *prometheus.CounterVec
 	skipped  prometheus.Counter
 	running  prometheus.Gauge
-	shards   prometheus.Gauge
-	moves    *prometheus.CounterVec
+
+	reading, readingLimit prometheus.Gauge
+	memoryWaits           prometheus.Counter
+
+	shards prometheus.Gauge
+	moves  *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -57,8 +61,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "envoy_scraper_scrape_skipped_total", Help: "Turns that passed unused because the target's scrape before was still running.",
 		}),
 		running: f.NewGauge(prometheus.GaugeOpts{Name: "envoy_scraper_scrape_running", Help: "Scrapes running now."}),
-		shards:  f.NewGauge(prometheus.GaugeOpts{Name: "envoy_scraper_scrape_shards", Help: "Instances that share the targets, by the map in force. 0: none do."}),
-		moves:   counter("handovers_total", "Targets taken over from another instance, or left to one.", "direction"),
+		reading: f.NewGauge(prometheus.GaugeOpts{Name: "envoy_scraper_scrape_reading", Help: "Pages being read now, each with memory of its own."}),
+		readingLimit: f.NewGauge(prometheus.GaugeOpts{
+			Name: "envoy_scraper_scrape_reading_limit", Help: "Pages that may be read at the same time: --scrape.max-memory.",
+		}),
+		memoryWaits: f.NewCounter(prometheus.CounterOpts{
+			Name: "envoy_scraper_scrape_memory_waits_total", Help: "Scrapes that had to wait for memory, whether they got it within their timeout or not.",
+		}),
+		shards: f.NewGauge(prometheus.GaugeOpts{Name: "envoy_scraper_scrape_shards", Help: "Instances that share the targets, by the map in force. 0: none do."}),
+		moves:  counter("handovers_total", "Targets taken over from another instance, or left to one.", "direction"),
 	}
 }
 
@@ -71,6 +82,17 @@ func (e *env) showMemory(reg prometheus.Registerer) {
 	gauge("series", "Different series of all targets, less what they owe to their target: replicas share them.", e.table.Len)
 	gauge("symbols", "Different strings in label names, label values and metadata of all series.", e.table.SymbolCount)
 	gauge("layouts", "Different pages of all targets but for the values: replicas share them.", e.layouts.Len)
+}
+
+// showConnections adds the number of open connections to targets, and its bound.
+func (e *env) showConnections(reg prometheus.Registerer, d *descriptors) {
+	f := promauto.With(reg)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "envoy_scraper_scrape_connections", Help: "Open connections to targets, in use or kept between scrapes.",
+	}, func() float64 { held, _ := d.gate.load(); return float64(held) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "envoy_scraper_scrape_connections_limit", Help: "Connections to targets that may be open: three quarters of the limit of open files.",
+	}, func() float64 { return float64(d.gate.limit) })
 }
 
 // jobMetrics are the metrics of one job, looked up once.
@@ -116,11 +138,14 @@ func reasonOf(err error) string {
 	var refused *forbiddenError
 	var labelLimit *limitError
 	var panicked *panicError
+	var noMemory *memoryError
 	switch {
 	case errors.As(err, &panicked):
 		return "panic"
 	case errors.As(err, &labelLimit):
 		return "label_limit"
+	case errors.As(err, &noMemory):
+		return "memory"
 	case errors.As(err, &refused):
 		return "forbidden_address"
 	case errors.Is(err, errBodyLimit):

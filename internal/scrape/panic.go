@@ -49,25 +49,25 @@ func (p *panics) isNew(at callers) bool {
 
 // readOrFail is read, except that a panic fails the scrape and nothing else. The page is forgotten then: the panic may
 // have left it half changed.
-func (l *loop) readOrFail(ctx context.Context, start time.Time, b *series.Batch) (
-	c exposition.Counts, size int64, read bool, err error,
+func (l *loop) readOrFail(ctx context.Context, start, at time.Time) (
+	b *series.Batch, c exposition.Counts, size int64, err error,
 ) {
 	defer func() {
 		value := recover()
 		if value == nil {
 			return
 		}
-		c, size, read, err = exposition.Counts{}, 0, false, &panicError{value}
-		var at callers
-		runtime.Callers(1, at[:])
-		if l.env.panics.isNew(at) {
+		b, c, size, err = nil, exposition.Counts{}, 0, &panicError{value}
+		var place callers
+		runtime.Callers(1, place[:])
+		if l.env.panics.isNew(place) {
 			l.env.log.Error("scrape failed by a panic: please report it; the same one is not logged again",
 				zap.String("job", l.job.cfg.JobName), zap.String("target", l.target.shown),
 				zap.String("error", inWords(err)), zap.ByteString("stack", debug.Stack()))
 		}
 		l.forgetPage()
 	}()
-	return l.read(ctx, start, b)
+	return l.read(ctx, start, at)
 }
 
 // forgetPage replaces the page by an empty one. What the old page holds is given back, unless the panic made that

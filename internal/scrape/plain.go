@@ -34,6 +34,7 @@ var errHandOver = errors.New("not a plain request")
 type plain struct {
 	dial      dialFunc
 	request   func(context.Context, *target) (*http.Request, error)
+	memory    *pageMemory
 	idle      conns
 	exchanges sync.Pool // of *exchange
 }
@@ -44,8 +45,8 @@ func isPlain(cfg config_util.HTTPClientConfig) bool {
 		cfg.BearerTokenFile == "" && cfg.HTTPHeaders == nil && cfg.ProxyURL.URL == nil && !cfg.ProxyFromEnvironment
 }
 
-func newPlain(dial dialFunc, request func(context.Context, *target) (*http.Request, error)) *plain {
-	p := &plain{dial: dial, request: request}
+func newPlain(dial dialFunc, request func(context.Context, *target) (*http.Request, error), memory *pageMemory) *plain {
+	p := &plain{dial: dial, request: request, memory: memory}
 	p.exchanges.New = func() any {
 		x := &exchange{plain: p}
 		x.in = bufio.NewReaderSize(&x.source, readAheadBytes)
@@ -137,24 +138,46 @@ func because(ctx context.Context, err error) error {
 // errGone is a kept connection that turned out to be closed before it answered: worth a second try.
 var errGone = errors.New("connection closed while idle")
 
-// on asks over c, which is the exchange's from here on.
+// on asks over c, which is the exchange's from here on. The exchange, with its buffers, begins with the first byte of the
+// answer: a scrape that waits for it holds a goroutine and a connection.
 func (p *plain) on(ctx context.Context, c *conn, t *target) (*exchange, error) {
 	if !p.render(c, t) {
 		_ = c.Close()
 		return nil, errHandOver
 	}
-	x := p.exchanges.Get().(*exchange)
-	x.begin(ctx, c)
-	err := x.send()
-	if err == nil {
-		err = x.readHead()
-	}
+	stop := func() { _ = c.SetDeadline(time.Unix(1, 0)) }
+	unhook := context.AfterFunc(ctx, stop)
+	l, first, err := p.awaitAnswer(ctx, c, stop)
 	if err != nil {
+		unhook()
+		_ = c.Close()
+		return nil, err
+	}
+	x := p.exchanges.Get().(*exchange)
+	x.begin(ctx, c, first)
+	x.unhook, x.lease = unhook, l
+	if err := x.readHead(); err != nil {
 		x.keep = false
 		_ = x.Close()
-		return nil, because(ctx, err)
+		return nil, l.because(because(ctx, err))
 	}
 	return x, nil
+}
+
+// awaitAnswer sends the request of c, waits for the first byte of the answer, and then for memory. stop ends what waits
+// for c.
+func (p *plain) awaitAnswer(ctx context.Context, c *conn, stop func()) (l *lease, first byte, err error) {
+	proven := c.used
+	first, err = c.ask()
+	if err != nil {
+		if c.used && ctx.Err() == nil {
+			return nil, 0, errGone
+		}
+		return nil, 0, because(ctx, err)
+	}
+	c.used = true
+	l, err = p.memory.take(ctx, proven, stop)
+	return l, first, err
 }
 
 // exchange is one request and its answer. It holds the buffers that an idle connection does without, and comes
@@ -163,6 +186,7 @@ type exchange struct {
 	plain  *plain
 	ctx    context.Context
 	unhook func() bool // ends the watch over ctx; false: ctx ended before
+	lease  *lease
 	source source
 	in     *bufio.Reader // of source
 	answer answer
@@ -174,8 +198,10 @@ type exchange struct {
 
 // source is a connection being read, with a bound.
 type source struct {
-	conn *conn
-	left int64
+	conn  *conn
+	left  int64
+	first byte // of the answer
+	ahead bool // first is still to be given out
 }
 
 func (s *source) Read(p []byte) (int, error) {
@@ -185,33 +211,25 @@ func (s *source) Read(p []byte) (int, error) {
 	if int64(len(p)) > s.left {
 		p = p[:s.left]
 	}
-	n, err := s.conn.Read(p)
+	n := 0
+	if s.ahead {
+		p[0], s.ahead, n = s.first, false, 1
+	}
+	read, err := s.conn.Read(p[n:])
+	n += read
 	s.left -= int64(n)
 	return n, err
 }
 
-func (x *exchange) begin(ctx context.Context, c *conn) {
-	x.ctx, x.source = ctx, source{conn: c, left: maxHeadBytes}
+func (x *exchange) begin(ctx context.Context, c *conn, first byte) {
+	x.ctx, x.source = ctx, source{conn: c, left: maxHeadBytes, first: first, ahead: true}
 	x.in.Reset(&x.source)
 	x.whole, x.keep = false, true
-	x.unhook = context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-}
-
-func (x *exchange) send() error {
-	c := x.source.conn
-	_, err := c.Write(c.request)
-	if err == nil {
-		_, err = x.in.Peek(1)
-	}
-	if err != nil && c.used && x.ctx.Err() == nil {
-		return errGone
-	}
-	c.used = true
-	return err
 }
 
 // readHead reads up to the body. net/http does it, but for the form that nearly every answer has.
 func (x *exchange) readHead() error {
+	_, _ = x.in.Peek(1) // reads what is there; if that fails, readResponse says so
 	buffered, _ := x.in.Peek(x.in.Buffered())
 	if h, n := parseHead(buffered); n > 0 {
 		_, _ = x.in.Discard(n)
@@ -230,7 +248,7 @@ func (x *exchange) readHead() error {
 		x.keep = !resp.Close && resp.StatusCode >= http.StatusOK
 		x.answer = answerOf(resp)
 	}
-	x.answer.body = x
+	x.answer.body, x.answer.lease = x, x.lease
 	x.source.left = math.MaxInt64
 	return nil
 }
@@ -272,12 +290,13 @@ func (x *exchange) Read(p []byte) (int, error) {
 // Close ends the exchange, once. A connection that is in order is kept.
 func (x *exchange) Close() error {
 	c := x.source.conn
-	if x.unhook() && x.keep && x.whole && !x.framed.trailed && x.in.Buffered() == 0 {
+	running, whole := x.unhook(), x.lease.end()
+	if running && whole && x.keep && x.whole && !x.framed.trailed && x.in.Buffered() == 0 {
 		x.plain.idle.put(c)
 	} else {
 		_ = c.Close()
 	}
-	x.ctx, x.unhook, x.source.conn, x.body, x.answer.body = nil, nil, nil, nil, nil
+	x.ctx, x.unhook, x.lease, x.source.conn, x.body, x.answer.body, x.answer.lease = nil, nil, nil, nil, nil, nil, nil
 	x.framed.end()
 	x.plain.exchanges.Put(x)
 	return nil

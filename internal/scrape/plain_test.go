@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
 )
 
@@ -365,7 +366,7 @@ func TestWhichJobsArePlain(t *testing.T) {
 		"  http_headers: {X-A: {secrets: [b]}}\n":                              false,
 		"  no_proxy: a\n  proxy_url: http://a:1\n":                             false,
 	} {
-		f, err := newFetcher(job(t, yaml), false, false)
+		f, err := newFetcher(job(t, yaml), budget{}, false, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -466,7 +467,7 @@ func TestAJobAsksPlainly(t *testing.T) {
 		t.Errorf("%v %q, %d connections, %d kept", s.Health, s.Err, w.accepted.Load(), f.kept())
 	}
 	for _, l := range r.jobs["envoy"].loops {
-		r.ended(r.jobs["envoy"], l)
+		f.forget(l.target)
 		eventually(t, "the connection ends with the target", func() bool { return w.open.Load() == 0 })
 		l.scrape(t.Context(), nil)
 	}
@@ -474,4 +475,39 @@ func TestAJobAsksPlainly(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the connection ends with the job", func() bool { return w.open.Load() == 0 })
+}
+
+// TestATargetThatIsGoneLeavesTheConnectionOfAnother: a connection is kept by host and port, and ends with the last target
+// there.
+func TestATargetThatIsGoneLeavesTheConnectionOfAnother(t *testing.T) {
+	w := listen(t, always(ok))
+	r := newRig()
+	r.opts.transport = nil
+	cfg := job(t, "  static_configs: [{targets: ['"+w.host+"']}]\n")
+	if err := r.Apply([]*promconfig.ScrapeConfig{cfg}); err != nil {
+		t.Fatal(err)
+	}
+	var both []model.LabelSet
+	for _, name := range []string{"a", "b"} {
+		target := at(w.host)
+		target["name"] = model.LabelValue(name)
+		both = append(both, target)
+	}
+	r.discover(both...)
+	var loops []*loop
+	for _, l := range r.jobs["envoy"].loops {
+		loops = append(loops, l)
+		l.scrape(t.Context(), nil)
+	}
+	end := func(l *loop) {
+		l.end(time.Now())
+		r.ended(r.jobs["envoy"], l)
+	}
+	end(loops[0])
+	loops[1].scrape(t.Context(), nil)
+	if n := w.accepted.Load(); n != 1 {
+		t.Errorf("%d connections, want 1: the end of a target closed that of another", n)
+	}
+	end(loops[1])
+	eventually(t, "the connection ends with the last target", func() bool { return w.open.Load() == 0 })
 }

@@ -31,7 +31,9 @@ type Options struct {
 	ExternalLabels labels.Labels         // with the host's name they spread replicas of this process over the interval
 	Sharded        bool                  // instances share the targets, see Pools.Shard: they scrape at the same times
 	Unsharded      func(job string) bool // jobs that every instance has to itself all the same; nil: none
+	MaxMemory      int64                 // for pages that are being read, in bytes; 0: 256 MiB
 
+	budget    budget            // what New makes of MaxMemory, and of the limit of open files
 	transport http.RoundTripper // of tests, instead of a network
 }
 
@@ -87,6 +89,8 @@ func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prom
 	e.batches.New = func() any { return new(series.Batch) }
 	e.scratch.New = newScratch
 	e.showMemory(reg)
+	opts.budget = budget{memory: newPageMemory(opts.MaxMemory, m, log), descriptors: newDescriptors(connectionsOf(openFiles()))}
+	e.showConnections(reg, opts.budget.descriptors)
 	return &Pools{
 		env: e, opts: opts, seed: offsetSeed(opts), schedule: newSchedule(m, log),
 		jobs: map[string]*pool{}, held: map[string]bool{}, charted: make(chan struct{}, 1),
@@ -272,7 +276,6 @@ func (ps *Pools) start(p *pool, t *target, found foundTarget, before *loop) {
 
 // ended forgets a loop whose end was marked.
 func (ps *Pools) ended(p *pool, l *loop) {
-	l.job.fetcher.forget(l.target)
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	p.ending.remove(l)

@@ -146,12 +146,12 @@ func TestHeldRulesThatAreTakenBack(t *testing.T) {
 
 func TestScrapesOfOneHostNeverOverlap(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
-		r.pages.set("a:1", "x 1\n")
 		r.pages.delay = 2 * time.Second
 		r.apply(t, job(t, ""))
 		var targets []model.LabelSet
-		for i := range 4 {
-			targets = append(targets, model.LabelSet{model.AddressLabel: "a:1", "n": model.LabelValue(fmt.Sprint(i))})
+		for i, host := range []string{"a:1", "a:1", "a:01", "A:001"} { // one, however it is written
+			r.pages.set(host, "x 1\n")
+			targets = append(targets, model.LabelSet{model.AddressLabel: model.LabelValue(host), "n": model.LabelValue(fmt.Sprint(i))})
 		}
 		r.discover(targets...)
 		pass(100 * time.Second)

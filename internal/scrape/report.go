@@ -8,7 +8,6 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 
-	"github.com/envoy-scraper/envoy-scraper/internal/hashindex"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -31,7 +30,7 @@ func reported() [8]struct{ name, help, unit string } {
 type report struct {
 	ids    []series.ID
 	gone   []series.ID // what the loop before reported and this one does not, a reference each until it is marked
-	onPage bool        // the page has shown one of ids itself
+	onPage bool        // the page may show one of ids itself
 }
 
 func openReport(table *series.Table, id series.TargetID, target labels.Labels, extra bool) report {
@@ -61,8 +60,8 @@ func (r *report) inherit(table *series.Table, old report) {
 	table.Release(slices.Values(old.ids[:keep]))
 }
 
-// met hears of a series that the page has shown for the first time.
-func (r *report) met(id series.ID) { r.onPage = r.onPage || slices.Contains(r.ids, id) }
+// met hears of a series that the page shows, and did not show before.
+func (r *report) met(id series.ID) { r.onPage = r.onPage || r.has(id) }
 
 // release gives the references back.
 func (r *report) release(table *series.Table) {
@@ -76,16 +75,22 @@ func (r *report) settle(table *series.Table) {
 	r.gone = nil
 }
 
-// add appends the report of a scrape, values in the order of reported.
-func (r *report) add(b *series.Batch, values [8]float64) {
-	for _, id := range r.gone {
-		b.Add(id, staleMarker())
-	}
+// add appends the report of a scrape, values in the order of reported. complete tells that the page was good and every
+// sample of it that relabeling kept is in b.
+func (r *report) add(b *series.Batch, values [8]float64, complete bool) {
 	shown := r.shown(b)
+	for _, id := range r.gone {
+		if !slices.Contains(shown, id) {
+			b.Add(id, staleMarker())
+		}
+	}
 	for i, id := range r.ids {
-		if !shown.Has(uint32(id)) {
+		if !slices.Contains(shown, id) {
 			b.Add(id, values[i])
 		}
+	}
+	if complete && len(shown) == 0 { // a good page takes the place of all before: what it does not show must be met again
+		r.onPage = false
 	}
 }
 
@@ -94,22 +99,29 @@ func (r *report) end(b *series.Batch) {
 	shown := r.shown(b)
 	for _, ids := range [][]series.ID{r.gone, r.ids} {
 		for _, id := range ids {
-			if !shown.Has(uint32(id)) {
+			if !slices.Contains(shown, id) {
 				b.Add(id, staleMarker())
 			}
 		}
 	}
 }
 
-// shown is what a batch has, if that can be one of ids: of two samples of a series the first wins, and no request may
+// shown returns the report series that a batch has already: of two samples of a series the first wins, and no request may
 // have both.
-func (r *report) shown(b *series.Batch) (set hashindex.Set) {
-	if r.onPage {
-		for _, id := range b.Series {
-			set.Add(uint32(id))
+func (r *report) shown(b *series.Batch) (ids []series.ID) {
+	if !r.onPage {
+		return nil
+	}
+	for _, id := range b.Series {
+		if r.has(id) && !slices.Contains(ids, id) {
+			ids = append(ids, id)
 		}
 	}
-	return set
+	return ids
+}
+
+func (r *report) has(id series.ID) bool {
+	return slices.Contains(r.ids, id) || slices.Contains(r.gone, id)
 }
 
 func staleMarker() float64 { return math.Float64frombits(value.StaleNaN) }

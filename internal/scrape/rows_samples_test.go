@@ -209,6 +209,41 @@ func TestRow16PageShowsUp(t *testing.T) {
 	})
 }
 
+// TestAPageThatShowedUpOnceCostsNothingLater: as long as a page may show a report series itself, its samples are looked
+// through at each scrape. That ends with a good page that does not, and begins again with one that does.
+func TestAPageThatShowedUpOnceCostsNothingLater(t *testing.T) {
+	r := newRig()
+	r.apply(t, job(t, ""))
+	r.discover(at("a:1"))
+	ahead := time.Now().Add(time.Hour).UnixMilli()
+	for i, s := range []struct {
+		page   string
+		up     string
+		looked bool // through the samples, also after this page
+	}{
+		{"x 1\n", "1", false},
+		{"up 5\nx 1\n", "5", true},
+		{"x 1\n", "stale", true}, // its marker is a sample of up
+		{"x 1\n", "1", false},
+		{"up 5\nx 1\n", "5", true},
+		{"x 1\n", "stale", true},
+		{"{", "0", true},                                  // a bad page tells nothing
+		{"", "1", true},                                   // nor does an empty one
+		{fmt.Sprintf("up 5 %d\nx 1\n", ahead), "1", true}, // there, but left out
+		{"up 6\nx 1\n", "6", true},
+		{"x 1\n", "stale", true},
+		{"x 1\n", "1", false},
+	} {
+		r.pages.set("a:1", s.page)
+		for _, l := range r.jobs["envoy"].loops {
+			l.scrape(t.Context(), nil)
+			if got := r.values(t, -1)[named("up")]; got != s.up || l.report.onPage != s.looked {
+				t.Errorf("page %d: up %s, want %s; looked through: %v, want %v", i, got, s.up, l.report.onPage, s.looked)
+			}
+		}
+	}
+}
+
 // TestRow16ExtraScrapeMetricsTurnedOff: what is no longer reported is marked.
 func TestRow16ExtraScrapeMetricsTurnedOff(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
@@ -231,6 +266,22 @@ func TestRow16ExtraScrapeMetricsTurnedOff(t *testing.T) {
 		if n := r.table.Len(); n != 0 {
 			t.Errorf("%d series left in the table", n)
 		}
+	})
+}
+
+// TestRow16PageShowsWhatIsNoLongerReported: the page's sample goes before the marker, as before the report.
+func TestRow16PageShowsWhatIsNoLongerReported(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "scrape_timeout_seconds 7\n")
+		r.apply(t, job(t, "  extra_scrape_metrics: true\n"))
+		r.discover(at("a:1"))
+		pass(10 * time.Second)
+		r.reports(t, "timeout_seconds", "7", "sample_limit", "0")
+		r.apply(t, job(t, ""))
+		pass(10 * time.Second)
+		r.reports(t, "timeout_seconds", "7", "sample_limit", "stale")
+		pass(10 * time.Second)
+		r.reports(t, "timeout_seconds", "7", "sample_limit", "missing")
 	})
 }
 

@@ -6,7 +6,6 @@ import (
 	"net"
 	"sync"
 
-	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
 	promscrape "github.com/prometheus/prometheus/scrape"
 )
@@ -30,13 +29,13 @@ type sockets struct {
 }
 
 // through returns the fetcher of a socket.
-func (s *sockets) through(path string, cfg *promconfig.ScrapeConfig, ownAddress bool) (*fetcher, error) {
+func (s *sockets) through(path string, of *fetcher) (*fetcher, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f := s.by[path]; f != nil {
 		return f, nil
 	}
-	f, err := fetcherThrough(cfg, &guard{socket: path}, ownAddress)
+	f, err := fetcherThrough(of.cfg, &guard{socket: path, budget: of.guard.budget}, of.ownAddress)
 	if err != nil {
 		return nil, fmt.Errorf("client for the Unix socket %s: %w", path, err)
 	}

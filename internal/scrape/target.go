@@ -3,7 +3,6 @@ package scrape
 import (
 	"fmt"
 	"hash/fnv"
-	"net"
 	"net/netip"
 	"strconv"
 	"time"
@@ -144,13 +143,6 @@ func podIP(own, group model.LabelSet) string {
 		return string(ip)
 	}
 	return string(group[podIPLabel])
-}
-
-func hostPort(scheme, host, port string) string {
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[scheme]
-	}
-	return net.JoinHostPort(host, port)
 }
 
 // Scrapes come in convoys: a convoy begins every convoyDistance and takes its time, in which its targets have their

@@ -110,7 +110,7 @@ const ok = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: ch
 func lean(t testing.TB) *fetcher {
 	t.Helper()
 	f := library(t)
-	f.plain = newPlain(f.guard.dial, f.request)
+	f.plain = newPlain(f.guard.dial, f.request, nil)
 	return f
 }
 

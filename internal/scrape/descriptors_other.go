@@ -1,0 +1,6 @@
+//go:build !unix
+
+package scrape
+
+// openFiles is not known here.
+func openFiles() int { return unknownOpenFiles }
