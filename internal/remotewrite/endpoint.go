@@ -74,14 +74,17 @@ func (e *endpoint) laneOf(hash uint64) *lane {
 
 // append packs a batch. Series that kept their target's labels go through the lane of the target, all others,
 // the loose ones, through the lane of their own labels.
-func (e *endpoint) append(v series.View, b *series.Batch) {
+//
+// The table's lock is the innermost one, and is given up every few rows: the batch's owner holds a reference of each of
+// its series meanwhile.
+func (e *endpoint) append(b *series.Batch) {
 	e.metrics.appended.Add(float64(b.Len()))
 	e.shape.RLock()
 	defer e.shape.RUnlock()
 	s := e.settings.Load()
-	loose := e.appendWhole(s, v, b)
+	loose := e.appendWhole(s, b)
 	if len(loose) > 0 {
-		e.appendLoose(s, v, b.Target, loose)
+		e.appendLoose(s, b.Target, loose)
 	}
 }
 
@@ -92,12 +95,17 @@ type looseRow struct {
 	changed *ruling
 }
 
-func (e *endpoint) appendWhole(s *settings, v series.View, b *series.Batch) (loose []looseRow) {
-	hash := v.TargetHash(b.Target)
+func (e *endpoint) appendWhole(s *settings, b *series.Batch) (loose []looseRow) {
+	var hash uint64
+	e.table.Read(func(v series.View) { hash = v.TargetHash(b.Target) })
 	l := e.laneOf(hash)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	e.table.Read(func(v series.View) { loose = e.appendRows(l, s, v, b, hash) })
+	return loose
+}
 
+func (e *endpoint) appendRows(l *lane, s *settings, v series.View, b *series.Batch, hash uint64) (loose []looseRow) {
 	t := l.sent.target(hash)
 	added := false
 	src := source{view: v, target: b.Target}
@@ -152,7 +160,7 @@ func (e *endpoint) appendWhole(s *settings, v series.View, b *series.Batch) (loo
 	return loose
 }
 
-func (e *endpoint) appendLoose(s *settings, v series.View, target series.TargetID, loose []looseRow) {
+func (e *endpoint) appendLoose(s *settings, target series.TargetID, loose []looseRow) {
 	all := e.all()
 	lanes := uint64(len(all))
 	slices.SortStableFunc(loose, func(a, b looseRow) int { return cmp.Compare(a.hash%lanes, b.hash%lanes) })
@@ -162,16 +170,23 @@ func (e *endpoint) appendLoose(s *settings, v series.View, target series.TargetI
 		for n < len(loose) && loose[n].hash%lanes == at {
 			n++
 		}
-		e.appendLooseTo(all[at], s, v, target, loose[:n])
+		e.appendLooseTo(all[at], s, target, loose[:n])
 		loose = loose[n:]
 	}
 }
 
-func (e *endpoint) appendLooseTo(l *lane, s *settings, v series.View, target series.TargetID, loose []looseRow) {
+func (e *endpoint) appendLooseTo(l *lane, s *settings, target series.TargetID, loose []looseRow) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	e.table.Read(func(v series.View) { e.appendLooseRows(l, s, v, target, loose) })
+}
+
+func (e *endpoint) appendLooseRows(l *lane, s *settings, v series.View, target series.TargetID, loose []looseRow) {
 	l.enc.beginBatch()
 	for i := range loose {
+		if i > 0 && i%rowsAHold == 0 {
+			v.Pause()
+		}
 		r := &loose[i]
 		h := l.sent.series(r.hash)
 		if r.time <= h.newest {

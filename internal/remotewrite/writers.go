@@ -70,11 +70,9 @@ func (w *Writers) Append(b *series.Batch) error {
 	if len(endpoints) == 0 || b.Len() == 0 {
 		return nil
 	}
-	w.table.Read(func(v series.View) {
-		for _, e := range endpoints {
-			e.append(v, b)
-		}
-	})
+	for _, e := range endpoints {
+		e.append(b)
+	}
 	return nil
 }
 
