@@ -129,6 +129,7 @@ func (p *Page) end() {
 func (p *Page) Forget() {
 	p.exchange(&layout{refs: 1})
 	p.exemplars = exemplars{}
+	p.help, p.helpBytes = nil, 0
 }
 
 // Rebind gives a page to a loop whose configuration leaves every series as it is: what it knows stays true.

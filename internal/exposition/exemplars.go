@@ -14,7 +14,7 @@ import (
 // exemplars are those that a target's pages showed last, by the hash of their line: a page shows one until there is
 // a newer one, and it is sent once.
 //
-// Cost: some 150 bytes a line that has one; a page that has none pays nothing.
+// Cost: some 150 bytes a line that has one, up to maxExemplars lines; a page that has none pays nothing.
 type exemplars struct {
 	kept map[uint64]exemplar.Exemplar // of good pages
 	page map[uint64]exemplar.Exemplar // of the page being read
@@ -22,6 +22,10 @@ type exemplars struct {
 
 // maxOldExemplars is how many may be kept beside those of the last page: of lines that had none there.
 const maxOldExemplars = 1000
+
+// maxExemplars is how many are kept of one page. One beyond is sent each time that the page shows it: receivers know
+// that they have it.
+const maxExemplars = 1 << 15
 
 // add tells whether e is another one than the last of its line.
 func (x *exemplars) add(line uint64, e exemplar.Exemplar) (fresh bool) {
@@ -35,15 +39,14 @@ func (x *exemplars) add(line uint64, e exemplar.Exemplar) (fresh bool) {
 	if x.page == nil {
 		x.page = map[uint64]exemplar.Exemplar{}
 	}
-	x.page[line] = e
+	if _, known := x.page[line]; known || len(x.page) < maxExemplars {
+		x.page[line] = e
+	}
 	return true
 }
 
 // commit keeps what a good page showed.
 func (x *exemplars) commit() {
-	if len(x.page) == 0 {
-		return
-	}
 	if x.kept == nil || len(x.kept) > 2*len(x.page)+maxOldExemplars {
 		x.kept, x.page = x.page, nil
 		return

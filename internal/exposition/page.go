@@ -118,6 +118,13 @@ func NewPage(layouts *Layouts, learner Learner, opts Options) *Page {
 
 var chunks = sync.Pool{New: func() any { b := make([]byte, chunkBytes); return &b }}
 
+// putChunk keeps a buffer for the next page, unless a long line made it grow.
+func putChunk(buf *[]byte) {
+	if len(*buf) == chunkBytes {
+		chunks.Put(buf)
+	}
+}
+
 // Read adds the samples of one page to b. contentType is the response's. Samples with a timestamp of their
 // own after maxTime (Unix milliseconds) are left out and counted.
 //
@@ -128,7 +135,7 @@ func (p *Page) Read(body io.Reader, contentType string, maxTime int64, b *series
 	p.start(maxTime, b)
 
 	buf := chunks.Get().(*[]byte)
-	defer chunks.Put(buf)
+	defer putChunk(buf)
 	n, err := io.ReadAtLeast(body, *buf, 1)
 	if err == io.EOF { // an empty page needs no content type
 		p.empty = true
