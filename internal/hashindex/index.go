@@ -64,7 +64,9 @@ func (x *Index) resize(slots int, hashOf func(n uint32) uint64) int {
 }
 
 // Remove takes out a number that is there.
-func (x *Index) Remove(hash uint64, n uint32, hashOf func(n uint32) uint64) { x.remove(hash, n, hashOf) }
+func (x *Index) Remove(hash uint64, n uint32, hashOf func(n uint32) uint64) {
+	x.remove(hash, n, hashOf)
+}
 
 // remove is Remove and returns how many other numbers it had to look at.
 func (x *Index) remove(hash uint64, n uint32, hashOf func(n uint32) uint64) (moved int) {
