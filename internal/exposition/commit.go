@@ -10,6 +10,9 @@ func (p *Page) borrow() *draft {
 	if p.draft == nil {
 		p.draft = p.layouts.drafts.Get().(*draft)
 		p.draft.open(p.layout)
+		if p.opts.GrowthLimit > 0 {
+			p.draft.grownBefore = p.layouts.table.Grown(p.batch.Target)
+		}
 	}
 	return p.draft
 }

@@ -23,6 +23,8 @@ type draft struct {
 	cold     []byte        // scratch of readCold
 	quick    quickParser
 	named    []family // scratch of number
+
+	grownBefore int // what the target had made the table grow by when the draft was lent
 }
 
 // open prepares a draft for a page whose known lines are those of l.

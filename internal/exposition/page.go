@@ -22,10 +22,12 @@ const maxLineBytes = 1 << 20
 // chunkBytes is how much of a page is read at a time.
 const chunkBytes = 64 << 10
 
-// Errors of a page that are no parse errors. Both fail the scrape after everything was counted.
+// Errors of a page that are no parse errors. ErrSampleLimit and ErrBucketLimit fail the scrape after everything was
+// counted, ErrGrowthLimit at once.
 var (
 	ErrSampleLimit = errors.New("sample limit exceeded")
 	ErrBucketLimit = errors.New("histogram bucket limit exceeded")
+	ErrGrowthLimit = errors.New("new series of one page take too much memory")
 	errLongLine    = fmt.Errorf("a line is longer than %d bytes", maxLineBytes)
 )
 
@@ -48,6 +50,7 @@ type Learner interface {
 // Options are what a scrape configuration says of reading a page. Zero limits are off.
 type Options struct {
 	SampleLimit        int
+	GrowthLimit        int // bytes that the new series of a page may take in the table
 	HonorTimestamps    bool
 	TrackTimestamps    bool   // staleness follows series with timestamps of their own too
 	Fallback           string // media type for a missing or unknown Content-Type; empty: refuse the page
@@ -192,6 +195,9 @@ func (p *Page) stream(body io.Reader, buf *[]byte, n int) (Counts, error) {
 	for {
 		p.scanned += len(text)
 		rest, end, err := p.lines(text, eof)
+		if err == nil {
+			err = p.withinGrowth()
+		}
 		if err != nil || end {
 			return p.failed(body, err)
 		}

@@ -81,7 +81,7 @@ type sending struct {
 func (e *encoder) add(v series.View, f *form, r *row, with sending) (exemplars int, ok bool) {
 	own := ownRefs{nameKey: f.nameKey, name: e.numbers.symbol(v, r.parts.Name)}
 	if r.parts.Le != 0 {
-		own.leKey, own.le = e.numbers.symbol(v, series.SymbolLe), e.numbers.symbol(v, r.parts.Le)
+		own.leKey, own.le = e.numbers.leKey(v), e.numbers.symbol(v, r.parts.Le)
 	}
 	if len(with.external) > 0 {
 		e.addExternal(&own, with.external)

@@ -55,6 +55,9 @@ func (f *forms) forget() {
 // form returns the form of a stem in the present batch.
 func (e *encoder) form(v series.View, id series.StemID, target series.TargetID, external []labels.Label) *form {
 	f := &e.forms
+	if at := f.byStem.at(uint64(id)); at.key == uint64(id) && at.round == f.byStem.round { // nearly always
+		return &f.all[at.ref]
+	}
 	at, ok := f.byStem.find(uint64(id))
 	if !ok {
 		at = uint32(len(f.all))

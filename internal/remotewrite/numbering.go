@@ -21,6 +21,7 @@ type numbering struct {
 	known   recent            // symbols of the table, under their generations
 	texts   map[string]uint32 // every text of the request; nil while all texts come from the table
 	next    uint32            // reference of the next new symbol
+	le      uint32            // reference of "le"; 0: the request does not have it yet
 	fresh   []byte            // the new symbols, as fields of the request
 
 	external externalRefs
@@ -30,7 +31,7 @@ type numbering struct {
 func (n *numbering) begin(foreignTexts bool) {
 	n.known.begin()
 	n.request = n.known.round
-	n.next = 1
+	n.next, n.le = 1, 0
 	n.fresh = append(n.fresh[:0], tagSymbol, 0)
 	switch {
 	case !foreignTexts:
@@ -45,12 +46,23 @@ func (n *numbering) begin(foreignTexts bool) {
 // symbol returns the reference of a symbol of the table.
 func (n *numbering) symbol(v series.View, s series.Symbol) uint32 {
 	key := uint64(v.SymbolGen(s))<<32 | uint64(s)
+	if at := n.known.at(key); at.key == key && at.round == n.request { // nearly always
+		return at.ref
+	}
 	if ref, ok := n.known.find(key); ok {
 		return ref
 	}
 	ref := n.newSymbol(v, s)
 	n.known.add(key, ref)
 	return ref
+}
+
+// leKey returns the reference of "le", which every bucket of a histogram has.
+func (n *numbering) leKey(v series.View) uint32 {
+	if n.le == 0 {
+		n.le = n.symbol(v, series.SymbolLe)
+	}
+	return n.le
 }
 
 func (n *numbering) newSymbol(v series.View, s series.Symbol) (ref uint32) {

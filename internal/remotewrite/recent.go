@@ -27,17 +27,17 @@ func (r *recent) begin() {
 	if len(r.slots) > keptRecent && 0 < r.n && 8*r.n <= len(r.slots) {
 		r.slots = make([]recentSlot, len(r.slots)/2)
 	}
-	r.n = 0
+	if r.n = 0; r.slots == nil {
+		r.slots = make([]recentSlot, minRecent)
+	}
 	if r.round++; r.round == 0 { // after 2^32 rounds old slots would count again
 		clear(r.slots)
 		r.round = 1
 	}
 }
 
+// find returns the reference of a key.
 func (r *recent) find(key uint64) (ref uint32, ok bool) {
-	if len(r.slots) == 0 {
-		return 0, false
-	}
 	mask := uint32(len(r.slots) - 1)
 	for at := recentHome(key) & mask; ; at = (at + 1) & mask {
 		switch s := &r.slots[at]; {
@@ -49,11 +49,16 @@ func (r *recent) find(key uint64) (ref uint32, ok bool) {
 	}
 }
 
+// at returns where a key belongs if nothing else stands there. There must be slots.
+func (r *recent) at(key uint64) *recentSlot {
+	return &r.slots[recentHome(key)&uint32(len(r.slots)-1)]
+}
+
 // add gives a reference to a key that has none.
 func (r *recent) add(key uint64, ref uint32) {
 	if 4*(r.n+1) > 3*len(r.slots) {
 		old := r.slots
-		r.slots = make([]recentSlot, max(minRecent, 2*len(old)))
+		r.slots = make([]recentSlot, 2*len(old))
 		for _, s := range old {
 			if s.round == r.round {
 				r.put(s)

@@ -31,8 +31,12 @@ const (
 type symbols struct {
 	strings slab[interned]
 	byText  hashindex.Sharded
+	grown   int          // bytes of all that was ever new in the table, about; see Table.Grown
 	seed    maphash.Seed // immutable
 }
+
+// symbolBytes is what a string costs besides its own bytes: entry, generation, index, and what the allocator rounds up.
+const symbolBytes = 48
 
 // interned is a string and how often it is referred to.
 type interned struct {
@@ -71,6 +75,7 @@ func (s *symbols) symbol(str string) Symbol {
 		t.mark |= invalidBit
 	}
 	n = s.strings.add(t)
+	s.grown += symbolBytes + len(str)
 	s.byText.Add(uint64(mark), n, s.hashOf)
 	return Symbol(n)
 }

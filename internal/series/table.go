@@ -58,6 +58,24 @@ func newTable(sliceIDs, sliceWork int) *Table {
 	return t
 }
 
+// What new parts of the table cost, at most: with the spare room of indexes and the arena.
+const (
+	seriesBytes = 40
+	stemBytes   = 100
+	pairBytes   = 16
+)
+
+// Grown returns how many bytes the series that Add was given for a target have made the table grow by so far; what
+// other targets have too counts for the first. It never falls: two calls tell what came between them.
+func (t *Table) Grown(target TargetID) int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if int(target) >= len(t.targets.entries) {
+		return 0
+	}
+	return t.targets.entries[target].grown
+}
+
 // maxMasked is how many labels of a target the mask can name; further ones are kept with each stem.
 const maxMasked = 64
 
@@ -66,7 +84,13 @@ const maxMasked = 64
 func (t *Table) Add(target TargetID, final labels.Labels, m Meta) ID {
 	t.lock()
 	defer t.unlock()
+	before := t.grown
+	id := t.addTo(target, final, m)
+	t.targets.entries[target].grown += t.grown - before
+	return id
+}
 
+func (t *Table) addTo(target TargetID, final labels.Labels, m Meta) ID {
 	shared, name, le := t.split(target, final)
 	stem, known := t.stems.find(shared)
 	if known {
@@ -86,6 +110,7 @@ func (t *Table) Add(target TargetID, final labels.Labels, m Meta) ID {
 			t.retain(p.Value)
 		}
 		stem = t.stems.add(shared, t.plan(shared.own, &t.targets.entries[target]))
+		t.grown += stemBytes + pairBytes*len(shared.own)
 	}
 	t.stems.at(stem).refs++
 	t.retain(name)
@@ -95,6 +120,7 @@ func (t *Table) Add(target TargetID, final labels.Labels, m Meta) ID {
 
 func (t *Table) add(e entry, m Meta) ID {
 	n := t.entries.add(e)
+	t.grown += seriesBytes
 	t.setMeta(t.entries.at(n), m)
 	t.index.Add(hashSeries(e.name, e.le, e.stem), n, t.hashOf)
 	return ID(n)

@@ -19,6 +19,7 @@ type targetEntry struct {
 	labels labels.Labels
 	pairs  []Pair
 	hash   uint64
+	grown  int // see Table.Grown
 	refs   int32
 	leaning
 }
