@@ -165,7 +165,7 @@ func (p *Page) start(maxTime int64, b *series.Batch) {
 	if p.helpBytes > maxHelpBytes {
 		p.help, p.helpBytes = nil, 0
 	}
-	clear(p.exemplars.page)
+	p.exemplars.begin()
 }
 
 // negotiate finds out what the content type means, once for each that a target sends.
