@@ -14,10 +14,13 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// changingPage is a page of which every series is another one each round, just below the default sample_limit.
-func changingPage(round int) string {
+// belowLimit is how many lines a page has that just keeps within the default sample_limit.
+const belowLimit = 499_000
+
+// changingPage is a page of which every series is another one each round.
+func changingPage(round, lines int) string {
 	var page strings.Builder
-	for i := range 499_000 {
+	for i := range lines {
 		fmt.Fprintf(&page, "m%d{x=\"%d_%d\"} 1\n", i, round, i)
 	}
 	return page.String()
@@ -53,7 +56,7 @@ func TestOneChangedPageDoesNotStallOthers(t *testing.T) {
 	go func() { waited <- neighbour(l.layouts, &stop) }()
 	var shown Shown
 	var b series.Batch
-	for round, page := range []string{changingPage(0), "a 1\n"} {
+	for round, page := range []string{changingPage(0, belowLimit), "a 1\n"} {
 		b.Reset(l.target, int64(round))
 		if _, err := p.Read(strings.NewReader(page), plain, math.MaxInt64, &b); err != nil {
 			t.Fatal(err)
@@ -138,7 +141,7 @@ func TestReplicasThatPublishAtOnceShareOneLayout(t *testing.T) {
 // BenchmarkNeighboursWait tells how long at most others wait for the shared locks while one page changes as a whole.
 func BenchmarkNeighboursWait(b *testing.B) {
 	l := newLearner()
-	pages := []string{changingPage(0), changingPage(1)}
+	pages := []string{changingPage(0, belowLimit), changingPage(1, belowLimit)}
 	p := NewPage(l.layouts, l, Options{SampleLimit: 500_000})
 	var stop atomic.Bool
 	waited := make(chan time.Duration)

@@ -10,8 +10,8 @@ import (
 // View reads the table under its lock: valid only inside the function that Read was given.
 type View struct{ t *Table }
 
-// Read calls fn with a view of the table. Nothing is added or released meanwhile, so fn must not block on
-// anything else, and must not call the table's own methods.
+// Read calls fn with a view of the table. Nothing is added or released meanwhile, except in Pause, so fn must not block
+// on anything else, and must not call the table's own methods. The table's lock is the innermost one.
 func (t *Table) Read(fn func(View)) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
