@@ -76,7 +76,7 @@ func manyLabels(n int) string {
 // those of a neighbour, which has a few new series each time. However many pages there were, what is held is bounded by
 // the size of one, and when the pod is gone next to nothing is held.
 func TestWhatOnePodMadeGrowIsGivenBack(t *testing.T) {
-	const rounds, pageBytes = 12, mb / 4
+	const rounds, pageBytes = 8, mb / 4
 	for name, kind := range worstPages() {
 		t.Run(name, func(t *testing.T) {
 			l := newLearner()
