@@ -24,7 +24,7 @@ type draft struct {
 	quick    quickParser
 	named    []family // scratch of number
 
-	grownBefore int // what the target had made the table grow by when the draft was lent
+	grownBefore int // Table.Grown of the target when the page got the draft
 }
 
 // open prepares a draft for a page whose known lines are those of l.

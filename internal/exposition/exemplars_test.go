@@ -90,8 +90,8 @@ func TestMaxSchema(t *testing.T) {
 	}
 }
 
-// TestExemplarsBeyondTheBoundAreNotKept: what is not kept counts as new each time; what is kept does not, and goes when
-// pages no longer show exemplars.
+// TestExemplarsBeyondTheBoundAreNotKept: an exemplar that is not kept counts as new each time, one that is kept does
+// not. All go when a page shows none.
 func TestExemplarsBeyondTheBoundAreNotKept(t *testing.T) {
 	var x exemplars
 	const lines = maxExemplars + 100
@@ -115,7 +115,7 @@ func TestExemplarsBeyondTheBoundAreNotKept(t *testing.T) {
 	}
 }
 
-// TestExemplarsThatStayAreSentOnce: a page shows thousands of exemplars, of which one is new each time.
+// TestExemplarsThatStayAreSentOnce reads pages with 5,000 exemplars. One of them is new on each page.
 func TestExemplarsThatStayAreSentOnce(t *testing.T) {
 	var x exemplars
 	for round, want := range []int{5000, 1, 1, 1} {

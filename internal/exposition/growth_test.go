@@ -10,8 +10,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// TestGrowthLimit reads pages whose new series take more memory than they may: the page fails soon after the limit, what
-// such pages leave known is bounded however many there are, and a page that needs less is read as ever.
+// TestGrowthLimit reads pages whose new series take more memory than the limit. Each page fails soon after the limit.
+// The memory held does not grow with the number of such pages. A page that needs less is read afterwards.
 func TestGrowthLimit(t *testing.T) {
 	const limit = mb
 	for name, contentType := range map[string]string{"text": plain, "OpenMetrics": "application/openmetrics-text; version=1.0.0"} {

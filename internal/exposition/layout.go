@@ -124,8 +124,8 @@ func NewLayouts(table *series.Table) *Layouts {
 // publish returns the layout of a good page, shared if another target has the same, with one more reference.
 // draft is only read.
 //
-// Layouts are compared, copied and counted without the lock: that takes as long as the page is. If another target
-// publishes the same one meanwhile, its layout is found at the next look.
+// Layouts are compared and copied, and their series retained, without the lock, because that takes time in proportion
+// to the page. If another target publishes the same layout meanwhile, the next call of shareOr returns it.
 func (ls *Layouts) publish(draft *layout) *layout {
 	key := ls.keyOf(draft)
 	var own, last *layout // last: of those under key, the last that is known to differ; it holds a reference
@@ -206,7 +206,7 @@ func (ls *Layouts) release(l *layout) {
 	}
 }
 
-// drop takes one reference from a layout and tells whether it was the last.
+// drop takes one reference from a layout and reports whether it was the last.
 func (ls *Layouts) drop(l *layout) (last bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()

@@ -17,7 +17,7 @@ import (
 // belowLimit is how many lines a page has that just keeps within the default sample_limit.
 const belowLimit = 499_000
 
-// changingPage is a page of which every series is another one each round.
+// changingPage returns a page on which no series is one of another round: line 7 of round 1 is m7{x="1_7"} 1.
 func changingPage(round, lines int) string {
 	var page strings.Builder
 	for i := range lines {
@@ -26,8 +26,7 @@ func changingPage(round, lines int) string {
 	return page.String()
 }
 
-// neighbour does again and again what the scrapes of other targets need the shared locks for, and returns its longest
-// wait when stop says so.
+// neighbour takes the shared locks as the scrapes of other targets do, until stop is set. It returns its longest wait.
 func neighbour(layouts *Layouts, stop *atomic.Bool) (longest time.Duration) {
 	table := layouts.table
 	target := table.AddTarget(labels.FromStrings("instance", "neighbour"))
@@ -77,8 +76,8 @@ func TestOneChangedPageDoesNotStallOthers(t *testing.T) {
 	}
 }
 
-// TestLayoutsAreSharedWithoutTheirLock has one page committed and dropped while nobody may write to the table: whoever
-// needs the layouts meanwhile must not wait for it.
+// TestLayoutsAreSharedWithoutTheirLock commits and drops a page while the test holds the table's read lock. Commit has
+// to wait for the table; a reader of the layouts must not wait for Commit.
 func TestLayoutsAreSharedWithoutTheirLock(t *testing.T) {
 	l := newLearner()
 	p := NewPage(l.layouts, l, Options{})
@@ -138,7 +137,8 @@ func TestReplicasThatPublishAtOnceShareOneLayout(t *testing.T) {
 	}
 }
 
-// BenchmarkNeighboursWait tells how long at most others wait for the shared locks while one page changes as a whole.
+// BenchmarkNeighboursWait reports the longest wait of a neighbour for the shared locks while every series of one page
+// changes.
 func BenchmarkNeighboursWait(b *testing.B) {
 	l := newLearner()
 	pages := []string{changingPage(0, belowLimit), changingPage(1, belowLimit)}

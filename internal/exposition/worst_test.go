@@ -72,9 +72,9 @@ func manyLabels(n int) string {
 	return b.String()
 }
 
-// TestWhatOnePodMadeGrowIsGivenBack reads the pages of a pod that changes all of them at each scrape, and beside them
-// those of a neighbour, which has a few new series each time. However many pages there were, what is held is bounded by
-// the size of one, and when the pod is gone next to nothing is held.
+// TestWhatOnePodMadeGrowIsGivenBack reads the pages of a pod that changes its whole page at each scrape, and the pages of
+// a neighbour that has a few new series each time. The memory held is bounded by the size of one page, whatever the number
+// of pages. When the pod is gone, at most half a megabyte is left.
 func TestWhatOnePodMadeGrowIsGivenBack(t *testing.T) {
 	const rounds, pageBytes = 8, mb / 4
 	for name, kind := range worstPages() {

@@ -32,7 +32,7 @@ func (x *Index) Find(hash uint64, equal func(n uint32) bool) (n uint32, ok bool)
 // Add puts in a number that is not there. hashOf tells the hash of every number that is.
 func (x *Index) Add(hash uint64, n uint32, hashOf func(n uint32) uint64) { x.add(hash, n, hashOf) }
 
-// add is Add and returns how many other numbers it had to put in anew.
+// add is Add and returns how many other numbers it had to move.
 func (x *Index) add(hash uint64, n uint32, hashOf func(n uint32) uint64) (moved int) {
 	if 4*(x.n+1) > 3*len(x.slots) {
 		moved = x.resize(max(minSlots, 2*len(x.slots)), hashOf)

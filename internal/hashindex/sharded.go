@@ -2,8 +2,8 @@ package hashindex
 
 const shardBits = 8
 
-// Sharded is an Index in 256 parts, which grow and shrink one at a time: whoever guards it with a lock never holds
-// the lock for as long as all numbers take to be moved. With a million numbers a part has 4,000.
+// Sharded is an Index in 256 parts. Each part grows and shrinks alone, so that a lock around it is never held while all
+// numbers move: with a million numbers a part has 4,000. The zero value is empty. Not safe for concurrent use.
 //
 // Cost: that of an Index, and 8 KiB.
 type Sharded struct {
@@ -19,7 +19,7 @@ func (x *Sharded) Find(hash uint64, equal func(n uint32) bool) (n uint32, ok boo
 	return x.shard(hash).Find(hash, equal)
 }
 
-// Add puts in a number that is not there. hashOf tells the hash of every number that is.
+// Add puts in a number that is not there. hashOf returns the hash of every number that is.
 func (x *Sharded) Add(hash uint64, n uint32, hashOf func(n uint32) uint64) {
 	x.moved += x.shard(hash).add(hash, n, hashOf)
 	x.n++

@@ -8,10 +8,10 @@ const (
 // arena keeps the pairs of all stems, without a pointer that the garbage collector would have to follow and without an
 // allocation of its own for each. Guarded by the table's lock.
 //
-// A run is a header and the pairs of one stem, never in two chunks. The header of stem 7 with two labels is {7, 2}; that
-// of a run that was released is {released, 2}. Runs are only put behind the last one. When more than half of the arena
-// is released, the runs that are left in the emptiest chunk move behind the last one and the chunk is given back: the
-// arena is never larger than twice what is in use and two chunks, whatever the lengths of the runs.
+// A run is a header and the pairs of one stem, all in one chunk. The header of stem 7 with two labels is {7, 2}; after
+// its release it is {released, 2}. A new run goes behind the last one. When more than half of the arena is released,
+// the runs in use in the emptiest chunk move behind the last one, and the chunk is given back. The arena is therefore
+// never larger than twice the pairs in use plus two chunks, whatever the lengths of the runs.
 type arena struct {
 	chunks []arenaChunk
 	free   []int // indexes of chunks that were given back
@@ -60,7 +60,8 @@ func (a *arena) open(size int) {
 	a.size += size
 }
 
-// release gives up the run at off, of n pairs. Of the runs that move for it, moved is told the stem and the new offset.
+// release gives up the run of n pairs at off. Other runs may move: moved is called with the stem and the new offset of
+// each.
 func (a *arena) release(off uint32, n int, moved func(id StemID, off uint32)) {
 	at := int(off >> chunkBits)
 	c := &a.chunks[at]
@@ -95,7 +96,10 @@ func (a *arena) giveBack(at int) {
 func (a *arena) emptiest() int {
 	least := a.last
 	for at, c := range a.chunks {
-		if at != a.last && c.pairs != nil && (least == a.last || c.used*cap(a.chunks[least].pairs) < a.chunks[least].used*cap(c.pairs)) {
+		if at == a.last || c.pairs == nil {
+			continue
+		}
+		if than := a.chunks[least]; least == a.last || c.used*cap(than.pairs) < than.used*cap(c.pairs) {
 			least = at
 		}
 	}

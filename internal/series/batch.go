@@ -72,7 +72,8 @@ func (b *Batch) Reset(target TargetID, timeMillis int64) {
 	*b = Batch{
 		Target: target, Time: timeMillis,
 		Series: emptied(b.Series), Values: emptied(b.Values),
-		Times: emptied(b.Times), Starts: emptied(b.Starts), Histograms: emptied(b.Histograms), Exemplars: emptied(b.Exemplars),
+		Times: emptied(b.Times), Starts: emptied(b.Starts),
+		Histograms: emptied(b.Histograms), Exemplars: emptied(b.Exemplars),
 	}
 }
 

@@ -29,7 +29,7 @@ func (t *Table) unlock() {
 	t.mu.Unlock()
 }
 
-// worked is the work of whoever holds the lock.
+// worked is the work done under the present hold of the lock.
 func (t *Table) worked() int { return t.work.done + t.moved() - t.work.moved }
 
 func (t *Table) moved() int {

@@ -31,7 +31,7 @@ const (
 type symbols struct {
 	strings slab[interned]
 	byText  hashindex.Sharded
-	grown   int          // bytes of all that was ever new in the table, about; see Table.Grown
+	grown   int          // bytes of everything that was ever new in the table, an estimate; see Table.Grown
 	seed    maphash.Seed // immutable
 }
 
@@ -45,7 +45,7 @@ type interned struct {
 	mark uint32 // invalidBit, and in the bits above it the hash of the string
 }
 
-// invalidBit in the mark of a text tells that the text is not valid UTF-8.
+// invalidBit in the mark of a text means that the text is not valid UTF-8.
 const invalidBit = 1
 
 func newSymbols() symbols {

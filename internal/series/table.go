@@ -15,8 +15,8 @@ type ID uint32
 
 // Table holds every series that any target has, and the label sets of the targets. Safe for concurrent use.
 //
-// The lock is held for a bounded piece of work at a time: a page's 500,000 series are retained and released in slices.
-// Whoever holds a reference of an id may rely on it between slices.
+// The lock is held for a bounded piece of work at a time: the 500,000 series of a page are retained and released in
+// slices. A reference protects its id between slices too.
 //
 // Cost a series: 24 bytes of entry and some 7 of index, its labels being its stem's: 31 MB a million. What released
 // series leave is used again, and a part of the table that is empty is given back (see slab).
@@ -65,8 +65,9 @@ const (
 	pairBytes   = 16
 )
 
-// Grown returns how many bytes the series that Add was given for a target have made the table grow by so far; what
-// other targets have too counts for the first. It never falls: two calls tell what came between them.
+// Grown returns how many bytes Add has made the table grow by for a target so far, an estimate that is rather too high.
+// Series and strings that several targets share count for the first one only. It never falls: the difference of two
+// calls is the growth between them.
 func (t *Table) Grown(target TargetID) int {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
