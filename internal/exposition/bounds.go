@@ -29,7 +29,8 @@ func (p *Page) withinGrowth() error {
 		return nil
 	}
 	if grown := p.layouts.table.Grown(p.batch.Target) - d.grownBefore; grown > p.opts.GrowthLimit {
-		return fmt.Errorf("%w: more than %d bytes", ErrGrowthLimit, p.opts.GrowthLimit)
+		return fmt.Errorf("%w: more than %d bytes; print fewer series or shorter labels, or raise body_size_limit",
+			ErrGrowthLimit, p.opts.GrowthLimit)
 	}
 	return nil
 }
