@@ -75,8 +75,8 @@ func (e *endpoint) laneOf(hash uint64) *lane {
 // append packs a batch. Series that kept their target's labels go through the lane of the target, all others,
 // the loose ones, through the lane of their own labels.
 //
-// The table's lock is the innermost one, and is given up every few rows: the batch's owner holds a reference of each of
-// its series meanwhile.
+// A lane's lock is taken before the table's, which is given up every 1,024 rows. The owner of the batch holds a
+// reference of each of its series meanwhile.
 func (e *endpoint) append(b *series.Batch) {
 	e.metrics.appended.Add(float64(b.Len()))
 	e.shape.RLock()

@@ -10,8 +10,8 @@ import (
 // View reads the table under its lock: valid only inside the function that Read was given.
 type View struct{ t *Table }
 
-// Read calls fn with a view of the table. Nothing is added or released meanwhile, except in Pause, so fn must not block
-// on anything else, and must not call the table's own methods. The table's lock is the innermost one.
+// Read calls fn with a view of the table. Nothing is added or released meanwhile, except in Pause. fn must not wait for
+// a lock that another goroutine holds while it waits for the table, and must not call the table's own methods.
 func (t *Table) Read(fn func(View)) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -133,8 +133,8 @@ func (v View) TargetLabels(id TargetID) labels.Labels { return v.t.targets.entri
 // TargetHash is a hash of the target's labels, the same in every process.
 func (v View) TargetHash(id TargetID) uint64 { return v.t.targets.entries[id].hash }
 
-// Pause lets others write to the table before it goes on. What was read before stays true only of that to which the
-// caller holds a reference.
+// Pause lets others write to the table and returns when the view can be read again. What was read before stays true
+// only for series that the caller holds a reference to.
 func (v View) Pause() {
 	v.t.mu.RUnlock()
 	v.t.mu.RLock()
