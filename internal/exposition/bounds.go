@@ -3,6 +3,7 @@ package exposition
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 )
 
@@ -19,6 +20,20 @@ const (
 	// helpEntryBytes is what an entry costs without its texts.
 	helpEntryBytes = 100
 )
+
+// withinGrowth returns an error if the new series of the page take more memory than they may. It is asked after each
+// chunk of a page.
+func (p *Page) withinGrowth() error {
+	d := p.draft
+	if d == nil || p.opts.GrowthLimit == 0 {
+		return nil
+	}
+	if grown := p.layouts.table.Grown(p.batch.Target) - d.grownBefore; grown > p.opts.GrowthLimit {
+		return fmt.Errorf("%w: more than %d bytes; print fewer series or shorter labels, or raise body_size_limit",
+			ErrGrowthLimit, p.opts.GrowthLimit)
+	}
+	return nil
+}
 
 // spent tells that the page has had its share of lines that no sample limit bounds.
 func (p *Page) spent() bool { return p.spare > p.spareLimit }

@@ -10,6 +10,9 @@ func (p *Page) borrow() *draft {
 	if p.draft == nil {
 		p.draft = p.layouts.drafts.Get().(*draft)
 		p.draft.open(p.layout)
+		if p.opts.GrowthLimit > 0 {
+			p.draft.grownBefore = p.layouts.table.Grown(p.batch.Target)
+		}
 	}
 	return p.draft
 }
@@ -129,6 +132,7 @@ func (p *Page) end() {
 func (p *Page) Forget() {
 	p.exchange(&layout{refs: 1})
 	p.exemplars = exemplars{}
+	p.help, p.helpBytes = nil, 0
 }
 
 // Rebind gives a page to a loop whose configuration leaves every series as it is: what it knows stays true.

@@ -14,7 +14,7 @@ func TestAllocationsAPage(t *testing.T) {
 	families := oddFamilies(1000, 100)
 	for kind, most := range map[string]float64{
 		"as expected": 0, "blank lines": 0, "TYPE repeated": 0, "ungrouped": 0, "each line twice": 0, "20 digits": 0, "32 digits": 0,
-		"random order": 13,
+		"random order": 16, // 12 without the race detector, which makes pools lose things
 	} {
 		t.Run(kind, func(t *testing.T) {
 			var pages []string

@@ -23,6 +23,8 @@ type draft struct {
 	cold     []byte        // scratch of readCold
 	quick    quickParser
 	named    []family // scratch of number
+
+	grownBefore int // Table.Grown of the target when the page got the draft
 }
 
 // open prepares a draft for a page whose known lines are those of l.
@@ -34,12 +36,13 @@ func (d *draft) open(l *layout) {
 	d.counted.Reset(0)
 }
 
-// maxKeptLines is how long a page may be whose draft is kept for the next.
-const maxKeptLines = 1 << 16
+// maxKeptBytes is how large a draft may be that is kept for the next page.
+const maxKeptBytes = 4 << 20
 
 // tooLarge tells that a draft should not be kept.
 func (d *draft) tooLarge() bool {
-	return max(cap(d.hashes), cap(d.learned.hashes)) > maxKeptLines || cap(d.cold) > chunkBytes
+	return d.layout.bytes()+d.learned.bytes()+8*cap(d.onPage)+16*cap(d.named)+
+		d.index.Bytes()+d.seen.Bytes()+d.counted.Bytes()+cap(d.cold)+d.quick.bytes() > maxKeptBytes
 }
 
 // begin copies what the page had in common with the one expected: the first n lines.

@@ -14,17 +14,30 @@ import (
 // exemplars are those that a target's pages showed last, by the hash of their line: a page shows one until there is
 // a newer one, and it is sent once.
 //
-// Cost: some 150 bytes a line that has one; a page that has none pays nothing.
+// Cost: some 150 bytes a line that has one, up to maxExemplars lines; a page that has none pays nothing.
 type exemplars struct {
-	kept map[uint64]exemplar.Exemplar // of good pages
-	page map[uint64]exemplar.Exemplar // of the page being read
+	kept  map[uint64]exemplar.Exemplar // of good pages
+	page  map[uint64]exemplar.Exemplar // of the page being read, those that are new
+	shown int                          // by the page being read, new or not
 }
 
-// maxOldExemplars is how many may be kept beside those of the last page: of lines that had none there.
-const maxOldExemplars = 1000
+const (
+	// maxOldExemplars is how many may be kept beside twice as many as the last page showed: of lines that had none there.
+	maxOldExemplars = 1000
+	// maxExemplars is how many are kept in all. One beyond is sent each time that a page shows it: receivers know that
+	// they have it.
+	maxExemplars = 1 << 15
+)
+
+// begin starts a page.
+func (x *exemplars) begin() {
+	clear(x.page)
+	x.shown = 0
+}
 
 // add tells whether e is another one than the last of its line.
 func (x *exemplars) add(line uint64, e exemplar.Exemplar) (fresh bool) {
+	x.shown++
 	last, ok := x.page[line]
 	if !ok {
 		last, ok = x.kept[line]
@@ -35,23 +48,21 @@ func (x *exemplars) add(line uint64, e exemplar.Exemplar) (fresh bool) {
 	if x.page == nil {
 		x.page = map[uint64]exemplar.Exemplar{}
 	}
-	x.page[line] = e
+	if ok || len(x.kept)+len(x.page) < maxExemplars {
+		x.page[line] = e
+	}
 	return true
 }
 
 // commit keeps what a good page showed.
 func (x *exemplars) commit() {
-	if len(x.page) == 0 {
-		return
-	}
-	if x.kept == nil || len(x.kept) > 2*len(x.page)+maxOldExemplars {
+	if x.kept == nil || len(x.kept) > 2*x.shown+maxOldExemplars {
 		x.kept, x.page = x.page, nil
-		return
 	}
 	for line, e := range x.page {
 		x.kept[line] = e
 	}
-	clear(x.page)
+	x.begin()
 }
 
 // takeExemplars adds the exemplars of the sample at index, whose line has the hash given. One of a native histogram

@@ -89,3 +89,50 @@ func TestMaxSchema(t *testing.T) {
 		}
 	}
 }
+
+// TestExemplarsBeyondTheBoundAreNotKept: an exemplar that is not kept counts as new each time, one that is kept does
+// not. All go when a page shows none.
+func TestExemplarsBeyondTheBoundAreNotKept(t *testing.T) {
+	var x exemplars
+	const lines = maxExemplars + 100
+	for round, want := range []int{lines, 100, 100} {
+		x.begin()
+		fresh := 0
+		for line := range uint64(lines) {
+			if x.add(line, exemplar.Exemplar{Value: 1}) {
+				fresh++
+			}
+		}
+		x.commit()
+		if fresh != want || len(x.kept) > maxExemplars {
+			t.Errorf("round %d: %d new, want %d; %d kept", round, fresh, want, len(x.kept))
+		}
+	}
+	x.begin()
+	x.commit()
+	if len(x.kept) > 0 {
+		t.Errorf("%d kept after a page without exemplars", len(x.kept))
+	}
+}
+
+// TestExemplarsThatStayAreSentOnce reads pages with 5,000 exemplars. One of them is new on each page.
+func TestExemplarsThatStayAreSentOnce(t *testing.T) {
+	var x exemplars
+	for round, want := range []int{5000, 1, 1, 1} {
+		x.begin()
+		fresh := 0
+		for line := range uint64(5000) {
+			e := exemplar.Exemplar{Value: 1}
+			if line == 7 {
+				e.Value = float64(round)
+			}
+			if x.add(line, e) {
+				fresh++
+			}
+		}
+		x.commit()
+		if fresh != want {
+			t.Errorf("round %d: %d new, want %d", round, fresh, want)
+		}
+	}
+}

@@ -23,8 +23,9 @@ type layout struct {
 	expected int // the first so many lines are the next page, if it is like the last
 	shown    int // the first so many were on the last good page, the rest only on one that failed
 
-	// The layouts' mu guards the following.
-	refs   int
+	refs int // guarded by the layouts' mu
+
+	// Immutable once another target can have the layout.
 	key    uint64
 	shared bool
 }
@@ -58,6 +59,11 @@ func (p place) id() series.ID { return series.ID(p & numberMask) }
 // append adds a line.
 func (l *layout) append(hash uint64, p place, length uint16) {
 	l.hashes, l.places, l.lengths = append(l.hashes, hash), append(l.places, p), append(l.lengths, length)
+}
+
+// bytes is how much memory the lines take.
+func (l *layout) bytes() int {
+	return 8*cap(l.hashes) + 4*cap(l.places) + 2*cap(l.lengths) + 16*cap(l.families)
 }
 
 // take makes the first n lines of other all that l has.
@@ -117,20 +123,54 @@ func NewLayouts(table *series.Table) *Layouts {
 
 // publish returns the layout of a good page, shared if another target has the same, with one more reference.
 // draft is only read.
+//
+// Layouts are compared and copied, and their series retained, without the lock, because that takes time in proportion
+// to the page. If another target publishes the same layout meanwhile, the next call of shareOr returns it.
 func (ls *Layouts) publish(draft *layout) *layout {
 	key := ls.keyOf(draft)
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	for _, l := range ls.byKey[key] {
-		if l.same(draft) {
-			l.refs++
-			return l
+	var own, last *layout // last: of those under key, the last that is known to differ; it holds a reference
+	for {
+		other := ls.shareOr(own, key, last)
+		if other == own && own != nil {
+			ls.letGo(last)
+			return own
+		}
+		if other == nil {
+			own = ls.own(draft)
+			own.key, own.shared = key, true
+			continue
+		}
+		ls.letGo(last)
+		if last = other; other.same(draft) {
+			if own != nil {
+				ls.table.Release(own.series())
+			}
+			return other
 		}
 	}
-	l := ls.own(draft)
-	l.key, l.shared = key, true
-	ls.byKey[key] = append(ls.byKey[key], l)
-	return l
+}
+
+// shareOr returns, with one more reference, the layout under key that follows after, or the first if after is nil.
+// If there is none, it shares own, unless own is nil, and returns it.
+func (ls *Layouts) shareOr(own *layout, key uint64, after *layout) *layout {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	same := ls.byKey[key]
+	if next := slices.Index(same, after) + 1; next < len(same) {
+		same[next].refs++
+		return same[next]
+	}
+	if own != nil {
+		ls.byKey[key] = append(same, own)
+	}
+	return own
+}
+
+// letGo is release for a layout that may be nil.
+func (ls *Layouts) letGo(l *layout) {
+	if l != nil {
+		ls.release(l)
+	}
 }
 
 // own makes a layout of a draft that nobody else has.
@@ -158,11 +198,20 @@ func (ls *Layouts) retain(l *layout) {
 	l.refs++
 }
 
+// release takes one reference from a layout. With the last one the layout is gone: its series are released without
+// the lock, in slices.
 func (ls *Layouts) release(l *layout) {
+	if ls.drop(l) {
+		ls.table.Release(l.series())
+	}
+}
+
+// drop takes one reference from a layout and reports whether it was the last.
+func (ls *Layouts) drop(l *layout) (last bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if l.refs--; l.refs > 0 {
-		return
+		return false
 	}
 	if l.shared {
 		rest := slices.DeleteFunc(ls.byKey[l.key], func(m *layout) bool { return m == l })
@@ -170,7 +219,7 @@ func (ls *Layouts) release(l *layout) {
 			delete(ls.byKey, l.key)
 		}
 	}
-	ls.table.Release(l.series())
+	return true
 }
 
 // Len is how many different layouts there are; for metrics.

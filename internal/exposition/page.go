@@ -22,10 +22,12 @@ const maxLineBytes = 1 << 20
 // chunkBytes is how much of a page is read at a time.
 const chunkBytes = 64 << 10
 
-// Errors of a page that are no parse errors. Both fail the scrape after everything was counted.
+// Errors of a page that are no parse errors. ErrSampleLimit and ErrBucketLimit fail the scrape after everything was
+// counted, ErrGrowthLimit at once.
 var (
 	ErrSampleLimit = errors.New("sample limit exceeded")
 	ErrBucketLimit = errors.New("histogram bucket limit exceeded")
+	ErrGrowthLimit = errors.New("new series of one page take too much memory")
 	errLongLine    = fmt.Errorf("a line is longer than %d bytes", maxLineBytes)
 )
 
@@ -48,6 +50,7 @@ type Learner interface {
 // Options are what a scrape configuration says of reading a page. Zero limits are off.
 type Options struct {
 	SampleLimit        int
+	GrowthLimit        int // bytes that the new series of a page may take in the table
 	HonorTimestamps    bool
 	TrackTimestamps    bool   // staleness follows series with timestamps of their own too
 	Fallback           string // media type for a missing or unknown Content-Type; empty: refuse the page
@@ -118,6 +121,13 @@ func NewPage(layouts *Layouts, learner Learner, opts Options) *Page {
 
 var chunks = sync.Pool{New: func() any { b := make([]byte, chunkBytes); return &b }}
 
+// putChunk keeps a buffer for the next page, unless a long line made it grow.
+func putChunk(buf *[]byte) {
+	if len(*buf) == chunkBytes {
+		chunks.Put(buf)
+	}
+}
+
 // Read adds the samples of one page to b. contentType is the response's. Samples with a timestamp of their
 // own after maxTime (Unix milliseconds) are left out and counted.
 //
@@ -128,7 +138,7 @@ func (p *Page) Read(body io.Reader, contentType string, maxTime int64, b *series
 	p.start(maxTime, b)
 
 	buf := chunks.Get().(*[]byte)
-	defer chunks.Put(buf)
+	defer putChunk(buf)
 	n, err := io.ReadAtLeast(body, *buf, 1)
 	if err == io.EOF { // an empty page needs no content type
 		p.empty = true
@@ -155,7 +165,7 @@ func (p *Page) start(maxTime int64, b *series.Batch) {
 	if p.helpBytes > maxHelpBytes {
 		p.help, p.helpBytes = nil, 0
 	}
-	clear(p.exemplars.page)
+	p.exemplars.begin()
 }
 
 // negotiate finds out what the content type means, once for each that a target sends.
@@ -185,6 +195,9 @@ func (p *Page) stream(body io.Reader, buf *[]byte, n int) (Counts, error) {
 	for {
 		p.scanned += len(text)
 		rest, end, err := p.lines(text, eof)
+		if err == nil {
+			err = p.withinGrowth()
+		}
 		if err != nil || end {
 			return p.failed(body, err)
 		}

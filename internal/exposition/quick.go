@@ -24,6 +24,12 @@ type quickParser struct {
 	result labels.Labels
 }
 
+// bytes is how much memory is kept for the next line: two labels of 32 bytes, an order and a name for each label that a
+// line may have.
+func (q *quickParser) bytes() int {
+	return 32*(cap(q.parsed)+cap(q.sorted)) + 8*cap(q.order) + 16*cap(q.names)
+}
+
 // parse reads the text left of a value, under the TYPE in force. The labels alias text.
 func (q *quickParser) parse(text []byte, typ model.MetricType) (_ labels.Labels, ok bool) {
 	s := view(text)

@@ -12,6 +12,9 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
+// entriesAChunk is after how many entries the memory of new series is looked at.
+const entriesAChunk = 256
+
 // readWhole reads a page that is not plain text (OpenMetrics, protobuf) or is to be converted: textparse reads
 // all of it at once.
 func (p *Page) readWhole(body io.Reader, contentType string) (Counts, error) {
@@ -29,7 +32,12 @@ func (p *Page) readWhole(body io.Reader, contentType string) (Counts, error) {
 		return p.counts, err
 	}
 	s := p.findStarts(parser, text, contentType)
-	for {
+	for n := 0; ; n++ {
+		if n%entriesAChunk == 0 {
+			if err := p.withinGrowth(); err != nil {
+				return p.counts, err
+			}
+		}
 		entry, err := parser.Next()
 		if errors.Is(err, io.EOF) {
 			return p.finish()

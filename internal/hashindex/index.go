@@ -5,8 +5,8 @@ package hashindex
 
 // Index is an open-addressing table of numbers. The zero value is empty. Not safe for concurrent use.
 //
-// Cost: 4 bytes a place; between 3/8 and 3/4 of the places are taken. It grows by doubling and shrinks only by
-// Reset.
+// Cost: 4 bytes a slot. It doubles when more than 3/4 of the slots are taken and is halved, once or more, when fewer
+// than 1/8 are: afterwards between 1/4 and 1/2 are taken.
 type Index struct {
 	slots []uint32 // number+1; 0: free. A power of two.
 	n     int
@@ -30,12 +30,16 @@ func (x *Index) Find(hash uint64, equal func(n uint32) bool) (n uint32, ok bool)
 }
 
 // Add puts in a number that is not there. hashOf tells the hash of every number that is.
-func (x *Index) Add(hash uint64, n uint32, hashOf func(n uint32) uint64) {
+func (x *Index) Add(hash uint64, n uint32, hashOf func(n uint32) uint64) { x.add(hash, n, hashOf) }
+
+// add is Add and returns how many other numbers it had to move.
+func (x *Index) add(hash uint64, n uint32, hashOf func(n uint32) uint64) (moved int) {
 	if 4*(x.n+1) > 3*len(x.slots) {
-		x.grow(hashOf)
+		moved = x.resize(max(minSlots, 2*len(x.slots)), hashOf)
 	}
 	x.insert(hash, n)
 	x.n++
+	return moved
 }
 
 func (x *Index) insert(hash uint64, n uint32) {
@@ -47,32 +51,47 @@ func (x *Index) insert(hash uint64, n uint32) {
 	x.slots[at] = n + 1
 }
 
-func (x *Index) grow(hashOf func(n uint32) uint64) {
+// resize puts every number into a table of so many slots and returns how many numbers there are.
+func (x *Index) resize(slots int, hashOf func(n uint32) uint64) int {
 	old := x.slots
-	x.slots = make([]uint32, max(minSlots, 2*len(old)))
+	x.slots = make([]uint32, slots)
 	for _, s := range old {
 		if s != 0 {
 			x.insert(hashOf(s-1), s-1)
 		}
 	}
+	return x.n
 }
 
 // Remove takes out a number that is there.
 func (x *Index) Remove(hash uint64, n uint32, hashOf func(n uint32) uint64) {
+	x.remove(hash, n, hashOf)
+}
+
+// remove is Remove and returns how many other numbers it had to look at.
+func (x *Index) remove(hash uint64, n uint32, hashOf func(n uint32) uint64) (moved int) {
 	mask := uint64(len(x.slots) - 1)
 	at := home(hash) & mask
 	for x.slots[at] != n+1 {
 		at = (at + 1) & mask
 	}
-	// Close the gap: whoever stands behind it and would have stood in it moves up (Knuth, volume 3, 6.4, R).
+	// Close the gap: each number behind it that would have stood in it moves up (Knuth, volume 3, 6.4, R).
 	for next := (at + 1) & mask; x.slots[next] != 0; next = (next + 1) & mask {
 		want := home(hashOf(x.slots[next]-1)) & mask
 		if (next-want)&mask >= (next-at)&mask {
 			x.slots[at], at = x.slots[next], next
 		}
+		moved++
 	}
 	x.slots[at] = 0
 	x.n--
+	if slots := len(x.slots); slots > minSlots && 8*x.n < slots {
+		for slots > minSlots && 4*x.n < slots {
+			slots /= 2
+		}
+		moved += x.resize(slots, hashOf)
+	}
+	return moved
 }
 
 // Reset empties the table and makes room for n numbers. Memory is kept unless it is far too much.
@@ -92,5 +111,10 @@ func (x *Index) Reset(n int) {
 // Len is how many numbers are there.
 func (x *Index) Len() int { return x.n }
 
+// Bytes is how much memory the table takes.
+func (x *Index) Bytes() int { return 4 * len(x.slots) }
+
 // home spreads hashes whose low bits say little.
-func home(hash uint64) uint64 { return (hash ^ hash>>32) * 0x9e3779b97f4a7c15 >> 20 }
+func home(hash uint64) uint64 { return spread(hash) >> 20 }
+
+func spread(hash uint64) uint64 { return (hash ^ hash>>32) * 0x9e3779b97f4a7c15 }

@@ -58,3 +58,6 @@ func (s *Set) Reset(n int) {
 	x.Reset(n)
 	s.slots, s.n = x.slots, 0
 }
+
+// Bytes is how much memory the set takes.
+func (s *Set) Bytes() int { return 4 * len(s.slots) }

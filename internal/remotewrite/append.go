@@ -15,6 +15,9 @@ import (
 // is remembered for all of them. Any other series is loose: two targets may have it, so it goes through the lane of its
 // own labels, and its last time is remembered. Where rules can change labels every series is loose: a rule may turn one
 // series into another one that is on a page, too.
+//
+// A lane's lock is taken before the table's, which is given up every 1,024 rows. The owner of the batch holds a
+// reference of each of its series meanwhile.
 func (e *endpoint) append(b *series.Batch) {
 	e.metrics.appended.Add(float64(b.Len()))
 	for !e.appendBy(e.settings.Load(), b) {
@@ -29,9 +32,11 @@ func (e *endpoint) appendBy(s *settings, b *series.Batch) bool {
 		scratch = new(appendScratch)
 	}
 	defer e.free(scratch)
+	var hash uint64
+	e.table.Read(func(v series.View) { hash = v.TargetHash(b.Target) })
 	var ruled []ruledRow
 	if len(s.WriteRelabelConfigs) > 0 {
-		t := e.rules.judge(e.table, s, b, &scratch.ruled)
+		t := e.rules.judge(e.table, s, b, hash, &scratch.ruled)
 		defer t.release(e.table)
 		ruled = scratch.ruled.rows
 	}
@@ -40,13 +45,10 @@ func (e *endpoint) appendBy(s *settings, b *series.Batch) bool {
 	if s != e.settings.Load() {
 		return false
 	}
-	loose := &scratch.loose
-	e.table.Read(func(v series.View) {
-		e.appendWhole(s, v, b, ruled, loose)
-		if len(loose.rows) > 0 {
-			e.appendLoose(s, v, b.Target, loose)
-		}
-	})
+	e.appendWhole(s, b, hash, ruled, &scratch.loose)
+	if len(scratch.loose.rows) > 0 {
+		e.appendLoose(s, b.Target, &scratch.loose)
+	}
 	return true
 }
 
@@ -105,12 +107,16 @@ func (l *looseRows) sort(lanes int) {
 
 // appendWhole appends the rows that go with their target, and puts the others into loose. ruled is parallel to the rows
 // of the batch; nil: there are no rules.
-func (e *endpoint) appendWhole(s *settings, v series.View, b *series.Batch, ruled []ruledRow, loose *looseRows) {
-	hash := v.TargetHash(b.Target)
+func (e *endpoint) appendWhole(s *settings, b *series.Batch, hash uint64, ruled []ruledRow, loose *looseRows) {
 	l := e.laneOf(hash)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	e.table.Read(func(v series.View) { e.appendRows(l, s, v, b, hash, ruled, loose) })
+}
 
+func (e *endpoint) appendRows(
+	l *lane, s *settings, v series.View, b *series.Batch, hash uint64, ruled []ruledRow, loose *looseRows,
+) {
 	t := l.sent.target(hash)
 	added := false
 	src := source{view: v, target: b.Target}
@@ -169,24 +175,33 @@ func (e *endpoint) appendWhole(s *settings, v series.View, b *series.Batch, rule
 }
 
 // appendLoose appends each loose row through the lane of its labels.
-func (e *endpoint) appendLoose(s *settings, v series.View, target series.TargetID, loose *looseRows) {
+func (e *endpoint) appendLoose(s *settings, target series.TargetID, loose *looseRows) {
 	all := e.all()
 	loose.sort(len(all))
 	for i, l := range all {
 		if own := loose.order[loose.starts[i]:loose.starts[i+1]]; len(own) > 0 {
-			e.appendLooseTo(l, s, v, target, loose.rows, own)
+			e.appendLooseTo(l, s, target, loose.rows, own)
 		}
 	}
 }
 
-func (e *endpoint) appendLooseTo(l *lane, s *settings, v series.View, target series.TargetID, rows []looseRow, order []int32) {
+func (e *endpoint) appendLooseTo(l *lane, s *settings, target series.TargetID, rows []looseRow, order []int32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	e.table.Read(func(v series.View) { e.appendLooseRows(l, s, v, target, rows, order) })
+}
+
+func (e *endpoint) appendLooseRows(
+	l *lane, s *settings, v series.View, target series.TargetID, rows []looseRow, order []int32,
+) {
 	now := time.Now()
 	l.sent.sweep(now)
 	minutes := unixMinutes(now)
 	l.enc.beginBatch()
-	for _, i := range order {
+	for n, i := range order {
+		if n > 0 && n%rowsAHold == 0 {
+			v.Pause()
+		}
 		r := &rows[i]
 		h := l.sent.loose.of(r.hash, minutes)
 		if r.time <= h.newest {

@@ -35,14 +35,10 @@ func refSize(ref uint32) int {
 
 // forms are the stems of one batch in one request, written once each.
 type forms struct {
-	epoch  uint32 // counts forget
-	byStem []stemRef
+	byStem recent // index of a stem's form in all
 	all    []form
 	refs   []byte // of all forms
 }
-
-// stemRef leads from a stem to its form, if the epoch is the current one.
-type stemRef struct{ epoch, form uint32 }
 
 // form is where the labels of a stem stand in refs: [from, name), [name, le), [le, to).
 type form struct {
@@ -52,26 +48,23 @@ type form struct {
 }
 
 func (f *forms) forget() {
-	if f.epoch++; f.epoch == 0 { // after 2^32 old entries would count again
-		clear(f.byStem)
-		f.epoch = 1
-	}
-	f.all, f.refs = f.all[:0], f.refs[:0]
+	f.byStem.begin()
+	f.all, f.refs = emptied(f.all), emptied(f.refs)
 }
 
 // form returns the form of a stem in the present batch.
 func (e *encoder) form(v series.View, id series.StemID, target series.TargetID, external []labels.Label) *form {
 	f := &e.forms
-	if int(id) < len(f.byStem) {
-		if r := f.byStem[id]; r.epoch == f.epoch {
-			return &f.all[r.form]
-		}
-	} else {
-		f.byStem = grown(f.byStem, v.Stems())
+	if at := f.byStem.at(uint64(id)); at.key == uint64(id) && at.round == f.byStem.round { // nearly always
+		return &f.all[at.ref]
 	}
-	f.byStem[id] = stemRef{f.epoch, uint32(len(f.all))}
-	f.all = append(f.all, e.writeForm(v, id, target, external))
-	return &f.all[len(f.all)-1]
+	at, ok := f.byStem.find(uint64(id))
+	if !ok {
+		at = uint32(len(f.all))
+		f.byStem.add(uint64(id), at)
+		f.all = append(f.all, e.writeForm(v, id, target, external))
+	}
+	return &f.all[at]
 }
 
 // writeForm writes the labels of a stem and the external ones that it lacks.

@@ -58,8 +58,7 @@ func (h *health) speaks() protocol {
 
 // sendMetadata sends what is known of every family, in requests of max_samples_per_send.
 func (e *endpoint) sendMetadata(ctx context.Context, s *settings, replaced <-chan struct{}) {
-	var all []family
-	e.table.Read(func(v series.View) { all = families(v) })
+	all := families(e.table)
 	for part := range slices.Chunk(all, max(1, s.MetadataConfig.MaxSamplesPerSend)) {
 		if ctx.Err() != nil || isClosed(replaced) {
 			return
@@ -69,11 +68,10 @@ func (e *endpoint) sendMetadata(ctx context.Context, s *settings, replaced <-cha
 }
 
 // families is what is known, sorted by name; of two things that are known of one name, both.
-func families(v series.View) []family {
+func families(table *series.Table) []family {
 	var all []family
-	v.EachFamily(func(name series.Symbol, meta series.MetaID) {
-		typ, help, unit := v.Meta(meta)
-		all = append(all, family{name: familyName(v.String(name), typ), typ: typ, help: v.String(help), unit: v.String(unit)})
+	table.EachFamily(func(name string, typ model.MetricType, help, unit string) {
+		all = append(all, family{name: familyName(name, typ), typ: typ, help: help, unit: unit})
 	})
 	slices.SortFunc(all, func(a, b family) int {
 		return strings.Compare(a.name+"\xff"+string(a.typ)+"\xff"+a.help+"\xff"+a.unit, b.name+"\xff"+string(b.typ)+"\xff"+b.help+"\xff"+b.unit)

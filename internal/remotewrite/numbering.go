@@ -12,33 +12,31 @@ import (
 // badRef stands for a text that must not be sent.
 const badRef = math.MaxUint32
 
-// numbering gives the symbols of a request their references. Symbols of the table are renumbered through an array
-// that is not cleared between requests: an entry counts only if it carries the number of this request.
+// maxKeptTexts is how many texts the map of a request may have that is kept for the next.
+const maxKeptTexts = 1 << 14
+
+// numbering gives the symbols of a request their references.
 type numbering struct {
-	request uint32            // counts requests; 0: none begun
-	known   []knownSymbol     // by series.Symbol
+	request uint32            // the round of known; 0: none begun
+	known   recent            // symbols of the table, under their generations
 	texts   map[string]uint32 // every text of the request; nil while all texts come from the table
 	next    uint32            // reference of the next new symbol
+	le      uint32            // reference of "le"; 0: the request does not have it yet
 	fresh   []byte            // the new symbols, as fields of the request
 
 	external externalRefs
 }
 
-// knownSymbol is the reference of a symbol in a request, under a generation: both must be the current ones.
-type knownSymbol struct{ request, gen, ref uint32 }
-
 // begin starts a request. symbols[0] is the empty string.
 func (n *numbering) begin(foreignTexts bool) {
-	if n.request++; n.request == 0 { // after 2^32 requests old entries would count again
-		clear(n.known)
-		n.request = 1
-	}
-	n.next = 1
+	n.known.begin()
+	n.request = n.known.round
+	n.next, n.le = 1, 0
 	n.fresh = append(n.fresh[:0], tagSymbol, 0)
 	switch {
 	case !foreignTexts:
 		n.texts = nil
-	case n.texts == nil:
+	case n.texts == nil || len(n.texts) > maxKeptTexts:
 		n.texts = map[string]uint32{}
 	default:
 		clear(n.texts)
@@ -47,35 +45,42 @@ func (n *numbering) begin(foreignTexts bool) {
 
 // symbol returns the reference of a symbol of the table.
 func (n *numbering) symbol(v series.View, s series.Symbol) uint32 {
-	if int(s) < len(n.known) {
-		if k := &n.known[s]; k.request == n.request && k.gen == v.SymbolGen(s) {
-			return k.ref
-		}
+	key := uint64(v.SymbolGen(s))<<32 | uint64(s)
+	if at := n.known.at(key); at.key == key && at.round == n.request { // nearly always
+		return at.ref
 	}
-	return n.newSymbol(v, s)
-}
-
-func (n *numbering) newSymbol(v series.View, s series.Symbol) uint32 {
-	if int(s) >= len(n.known) {
-		n.known = grown(n.known, v.Symbols())
+	if ref, ok := n.known.find(key); ok {
+		return ref
 	}
-	ref := uint32(0)
-	switch {
-	case s == series.SymbolEmpty:
-	case n.texts != nil:
-		ref = n.text(v.String(s))
-	case v.Valid(s):
-		ref = n.add(v.String(s))
-	default:
-		ref = badRef
-	}
-	n.known[s] = knownSymbol{n.request, v.SymbolGen(s), ref}
+	ref := n.newSymbol(v, s)
+	n.known.add(key, ref)
 	return ref
 }
 
-// grown returns a slice of at least n, with an eighth to spare: what it is indexed by grows slowly, and append would
+// leKey returns the reference of "le", which every bucket of a histogram has.
+func (n *numbering) leKey(v series.View) uint32 {
+	if n.le == 0 {
+		n.le = n.symbol(v, series.SymbolLe)
+	}
+	return n.le
+}
+
+func (n *numbering) newSymbol(v series.View, s series.Symbol) (ref uint32) {
+	switch {
+	case s == series.SymbolEmpty:
+		return 0
+	case n.texts != nil:
+		return n.text(v.String(s))
+	case v.Valid(s):
+		return n.add(v.String(s))
+	default:
+		return badRef
+	}
+}
+
+// resized returns a slice of n elements and an eighth to spare: what it is indexed by grows slowly, and append would
 // double it.
-func grown[T any](s []T, n int) []T {
+func resized[T any](s []T, n int) []T {
 	out := make([]T, n+n/8)
 	copy(out, s)
 	return out

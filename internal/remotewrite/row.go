@@ -26,11 +26,17 @@ func openRows(v series.View, b *series.Batch) rows {
 	return rows{view: v, batch: b, plain: len(b.Times)+len(b.Starts)+len(b.Histograms)+len(b.Exemplars) == 0}
 }
 
+// rowsAHold is how many rows are read under one hold of the table's lock: some tenths of a millisecond.
+const rowsAHold = 1024
+
 // next fills r with the next row; false at the end.
 func (c *rows) next(r *row) bool {
 	b, i := c.batch, c.at
 	if i >= len(b.Series) {
 		return false
+	}
+	if i%rowsAHold == 0 && i > 0 {
+		c.view.Pause()
 	}
 	c.at++
 	r.id, r.value = b.Series[i], b.Values[i]

@@ -63,11 +63,11 @@ type ruledRow struct {
 // owns reports whether the result holds a reference of its own in the table.
 func (r *ruleResult) owns() bool { return r.result != 0 && r.result != r.id }
 
-// judge applies the rules of s to the series of a batch, and puts what they make of each row into out. The target is
-// locked: the caller calls release after the batch is encoded.
-func (x *rules) judge(table *series.Table, s *settings, b *series.Batch, out *ruledRows) *ruledTarget {
-	var hash uint64
-	table.Read(func(v series.View) { hash = v.TargetHash(b.Target) })
+// judge applies the rules of s to the series of a batch, and puts what they make of each row into out. hash is the stable
+// hash of the target's labels. The target is locked: the caller calls release after the batch is encoded.
+func (x *rules) judge(
+	table *series.Table, s *settings, b *series.Batch, hash uint64, out *ruledRows,
+) *ruledTarget {
 	t := x.lock(hash)
 	now := time.Now()
 	if t.settings != s {
@@ -120,16 +120,21 @@ type ruledRows struct {
 	missing []series.ID // series that have no result yet
 }
 
+func compareID(r ruleResult, id series.ID) int { return cmp.Compare(r.id, id) }
+
 // look fills out for a batch.
 func (t *ruledTarget) look(table *series.Table, b *series.Batch, now time.Time, out *ruledRows) {
 	seconds := t.age(now)
 	rows, missing := slices.Grow(out.rows[:0], b.Len()), out.missing[:0]
 	table.Read(func(v series.View) {
 		next := 0 // a page has its series in the same order at each scrape
-		for _, id := range b.Series {
+		for i, id := range b.Series {
+			if i > 0 && i%rowsAHold == 0 {
+				v.Pause()
+			}
 			found := next < len(t.results) && t.results[next].id == id
 			if !found {
-				next, found = slices.BinarySearchFunc(t.results, id, func(r ruleResult, id series.ID) int { return cmp.Compare(r.id, id) })
+				next, found = slices.BinarySearchFunc(t.results, id, compareID)
 			}
 			if !found || t.results[next].gen != v.Gen(id) {
 				missing = append(missing, id)
@@ -146,7 +151,9 @@ func (t *ruledTarget) look(table *series.Table, b *series.Batch, now time.Time, 
 }
 
 // learn applies the rules to series that have no result, and forgets results that were idle.
-func (t *ruledTarget) learn(table *series.Table, s *settings, target series.TargetID, now time.Time, missing []series.ID) {
+func (t *ruledTarget) learn(
+	table *series.Table, s *settings, target series.TargetID, now time.Time, missing []series.ID,
+) {
 	seconds := t.age(now)
 	var w wholeLabels
 	slices.Sort(missing)

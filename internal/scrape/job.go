@@ -36,6 +36,7 @@ func newJobState(cfg *promconfig.ScrapeConfig, opts Options) (*jobState, error) 
 		cfg: cfg, fetcher: f, ownAddress: own,
 		pageOptions: exposition.Options{
 			SampleLimit:        int(cfg.SampleLimit),
+			GrowthLimit:        growthLimit(int(cfg.BodySizeLimit)),
 			HonorTimestamps:    cfg.HonorTimestamps,
 			TrackTimestamps:    cfg.TrackTimestampsStaleness,
 			Fallback:           cfg.ScrapeFallbackProtocol.HeaderMediaType(),
@@ -50,6 +51,19 @@ func newJobState(cfg *promconfig.ScrapeConfig, opts Options) (*jobState, error) 
 		return nil, fmt.Errorf("scrape_failure_log_file: %w", err)
 	}
 	return j, nil
+}
+
+// leastGrowthLimit is how many bytes the new series of a page may always take: no page of 64 MiB that a sidecar prints
+// comes near.
+const leastGrowthLimit = 128 << 20
+
+// growthLimit is how many bytes the new series of a page may take: twice body_size_limit where that is more than
+// leastGrowthLimit; 0, no limit, where pages have none.
+func growthLimit(bodySizeLimit int) int {
+	if bodySizeLimit == 0 {
+		return 0
+	}
+	return max(leastGrowthLimit, 2*bodySizeLimit)
 }
 
 // pageOptionsOf is how a target's pages are read.

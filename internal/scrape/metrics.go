@@ -154,6 +154,8 @@ func reasonOf(err error) string {
 		return "sample_limit"
 	case errors.Is(err, exposition.ErrBucketLimit):
 		return "bucket_limit"
+	case errors.Is(err, exposition.ErrGrowthLimit):
+		return "growth_limit"
 	case errors.Is(err, errTargetLimit):
 		return "target_limit"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():

@@ -290,12 +290,14 @@ func (ps *Pools) ended(p *pool, l *loop) {
 // stop ends every loop of a job, and those that wait to mark their targets stale. Nothing is marked, as in Prometheus:
 // the job may have moved to another scraper, whose samples markers would cut short.
 func (ps *Pools) stop(p *pool) {
+	// The schedule's lock is held when a loop is taken; giving back a large page takes longer than others should wait.
+	releaseBeside := func(l *loop) func() { return func() { ps.schedule.running.Go(l.release) } }
 	for hash, l := range p.loops {
-		ps.schedule.take(l, l.release)
+		ps.schedule.take(l, releaseBeside(l))
 		delete(p.loops, hash)
 	}
 	for _, l := range append(p.ending.all(), p.handed.all()...) {
-		ps.schedule.take(l, l.release)
+		ps.schedule.take(l, releaseBeside(l))
 	}
 	clear(p.ending)
 	clear(p.handed)

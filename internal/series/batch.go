@@ -61,11 +61,26 @@ func (b *Batch) Add(id ID, v float64) int {
 // Len is the number of samples, markers and report series included.
 func (b *Batch) Len() int { return len(b.Series) }
 
-// Reset empties the batch for the next scrape and keeps its memory.
+// maxKeptRows is how many samples a batch always keeps memory for. It keeps more as long as the last scrape needed an
+// eighth of it.
+const maxKeptRows = 1 << 14
+
+// Reset empties the batch for the next scrape and keeps its memory, unless it is large and was hardly used.
 func (b *Batch) Reset(target TargetID, timeMillis int64) {
+	clear(b.Histograms) // histograms and exemplars hold pointers
+	clear(b.Exemplars)
 	*b = Batch{
 		Target: target, Time: timeMillis,
-		Series: b.Series[:0], Values: b.Values[:0],
-		Times: b.Times[:0], Starts: b.Starts[:0], Histograms: b.Histograms[:0], Exemplars: b.Exemplars[:0],
+		Series: emptied(b.Series), Values: emptied(b.Values),
+		Times: emptied(b.Times), Starts: emptied(b.Starts),
+		Histograms: emptied(b.Histograms), Exemplars: emptied(b.Exemplars),
 	}
+}
+
+// emptied returns s without its elements.
+func emptied[T any](s []T) []T {
+	if cap(s) > maxKeptRows && len(s) < cap(s)/8 {
+		return nil
+	}
+	return s[:0]
 }

@@ -1,6 +1,10 @@
 package series
 
-import "github.com/prometheus/common/model"
+import (
+	"github.com/prometheus/common/model"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/hashindex"
+)
 
 // Meta is what a page says of a metric family.
 type Meta struct {
@@ -14,9 +18,8 @@ type MetaID uint32
 
 // metas interns what pages say of families. Guarded by the table's lock.
 type metas struct {
-	all  []metaEntry // by MetaID
-	byIs map[metaKey]MetaID
-	free []MetaID
+	all   slab[metaEntry] // by MetaID
+	index hashindex.Sharded
 }
 
 type metaKey struct {
@@ -27,24 +30,32 @@ type metaKey struct {
 type metaEntry struct {
 	metaKey
 	refs uint32
-	gen  uint32
 }
 
-func newMetas() metas {
-	return metas{all: []metaEntry{{refs: 1}}, byIs: map[metaKey]MetaID{{}: 0}}
+func newMetas() (ms metas) {
+	ms.all.add(metaEntry{refs: 1}) // 0 is "unknown"
+	return ms
+}
+
+func (ms *metas) at(id MetaID) *metaEntry { return ms.all.at(uint32(id)) }
+
+func (ms *metas) hashOf(n uint32) uint64 { return ms.all.at(n).hash() }
+
+func (k *metaKey) hash() uint64 {
+	return mix(mix(uint64(k.typ), uint64(k.help)), uint64(k.unit))
 }
 
 // SetMeta makes m what is known of a series, of which the caller holds a reference. The strings of m are copied.
 func (t *Table) SetMeta(id ID, m Meta) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.setMeta(t.entries.at(id), m)
+	t.lock()
+	defer t.unlock()
+	t.setMeta(t.entries.at(uint32(id)), m)
 }
 
 // setMeta makes m what is known of a series.
 func (t *Table) setMeta(e *entry, m Meta) {
-	old := &t.metas.all[e.meta]
-	if old.typ == TypeOf(m.Type) && t.text[old.help] == m.Help && t.text[old.unit] == m.Unit {
+	old := t.metas.at(e.meta)
+	if old.typ == TypeOf(m.Type) && t.text(old.help) == m.Help && t.text(old.unit) == m.Unit {
 		return
 	}
 	t.releaseMeta(e.meta)
@@ -53,23 +64,20 @@ func (t *Table) setMeta(e *entry, m Meta) {
 
 // internMeta takes over one reference of help and unit.
 func (t *Table) internMeta(k metaKey) MetaID {
+	if k == (metaKey{}) {
+		return 0
+	}
 	ms := &t.metas
-	id, ok := ms.byIs[k]
+	n, ok := ms.index.Find(k.hash(), func(n uint32) bool { return ms.all.at(n).metaKey == k })
 	if ok {
 		t.release(k.help)
 		t.release(k.unit)
-		ms.all[id].refs++
-		return id
+		ms.all.at(n).refs++
+		return MetaID(n)
 	}
-	if n := len(ms.free); n > 0 {
-		id, ms.free = ms.free[n-1], ms.free[:n-1]
-	} else {
-		id = MetaID(len(ms.all))
-		ms.all = append(ms.all, metaEntry{})
-	}
-	ms.all[id] = metaEntry{metaKey: k, refs: 1, gen: ms.all[id].gen}
-	ms.byIs[k] = id
-	return id
+	n = ms.all.add(metaEntry{metaKey: k, refs: 1})
+	ms.index.Add(k.hash(), n, ms.hashOf)
+	return MetaID(n)
 }
 
 func (t *Table) releaseMeta(id MetaID) {
@@ -77,13 +85,12 @@ func (t *Table) releaseMeta(id MetaID) {
 		return
 	}
 	ms := &t.metas
-	e := &ms.all[id]
+	e := ms.at(id)
 	if e.refs--; e.refs > 0 {
 		return
 	}
+	ms.index.Remove(e.hash(), uint32(id), ms.hashOf)
 	t.release(e.help)
 	t.release(e.unit)
-	delete(ms.byIs, e.metaKey)
-	*e = metaEntry{gen: e.gen + 1}
-	ms.free = append(ms.free, id)
+	ms.all.remove(uint32(id))
 }

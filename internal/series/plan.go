@@ -27,7 +27,7 @@ func (t *Table) leaning(pairs []Pair) (l leaning) {
 	var h maphash.Hash
 	h.SetSeed(t.seed)
 	for _, p := range pairs {
-		text := t.text[p.Name]
+		text := t.text(p.Name)
 		_, _ = h.WriteString(text)
 		_ = h.WriteByte(0xff)
 		if text < model.MetricNameLabel {
@@ -49,7 +49,7 @@ func (t *Table) plan(own []Pair, e *targetEntry) (p plan) {
 	p.names = e.leaning.names
 	p.name, p.le = t.before(own, model.MetricNameLabel), t.before(own, model.BucketLabel)
 	for i, lean := range e.pairs {
-		p.at[i] = t.before(own, t.text[lean.Name])
+		p.at[i] = t.before(own, t.text(lean.Name))
 	}
 	return p
 }
@@ -57,7 +57,7 @@ func (t *Table) plan(own []Pair, e *targetEntry) (p plan) {
 // before counts the labels whose names are less than text.
 func (t *Table) before(own []Pair, text string) (n uint8) {
 	for _, p := range own {
-		if t.text[p.Name] < text {
+		if t.text(p.Name) < text {
 			n++
 		}
 	}

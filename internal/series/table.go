@@ -1,8 +1,6 @@
 package series
 
 import (
-	"hash/maphash"
-	"iter"
 	"sync"
 
 	"github.com/prometheus/common/model"
@@ -17,57 +15,66 @@ type ID uint32
 
 // Table holds every series that any target has, and the label sets of the targets. Safe for concurrent use.
 //
-// Cost a series: 24 bytes of entry and some 7 of index, its labels being its stem's: 31 MB a million. The
-// memory of released series is used again, but not given back.
+// The lock is held for a bounded piece of work at a time: the 500,000 series of a page are retained and released in
+// slices. A reference protects its id between slices too.
+//
+// Cost a series: 24 bytes of entry and some 7 of index, its labels being its stem's: 31 MB a million. What released
+// series leave is used again, and a part of the table that is empty is given back (see slab).
 type Table struct {
 	mu sync.RWMutex // guards the following
 	symbols
 	stems   stems
 	metas   metas
-	entries entries
-	freeIDs []ID
-	index   hashindex.Index
+	entries slab[entry] // by ID
+	index   hashindex.Sharded
 	targets targets
 	scratch []Pair
+	work    work
 
-	seed maphash.Seed // immutable after NewTable
+	slices    sync.Pool // of *[]ID, empty: the slices of Retain and Release
+	sliceWork int       // immutable after NewTable: work after which Retain and Release let others have the lock
 }
 
-// entry is one series: the name and le of a stem. A released one keeps gen only.
+// entry is one series: the name and le of a stem.
 type entry struct {
 	name, le Symbol // values of the labels __name__ and le; 0: the series has none
 	stem     StemID
 	meta     MetaID
 	refs     int32
-	gen      uint32
-}
-
-// entries is an array by ID in chunks: growing copies nothing and wastes little.
-type entries struct {
-	chunks [][]entry
-	n      int
-}
-
-const (
-	entryBits = 10
-	entryMask = 1<<entryBits - 1
-)
-
-func (e *entries) at(id ID) *entry { return &e.chunks[id>>entryBits][id&entryMask] }
-
-func (e *entries) add() ID {
-	if e.n == len(e.chunks)<<entryBits {
-		e.chunks = append(e.chunks, make([]entry, 1<<entryBits))
-	}
-	e.n++
-	return ID(e.n - 1)
 }
 
 // NewTable returns an empty table.
 func NewTable() *Table {
-	t := &Table{symbols: newSymbols(), metas: newMetas(), seed: maphash.MakeSeed()}
-	t.entries.add() // id 0 is nothing
+	return newTable(sliceIDs, sliceWork)
+}
+
+func newTable(sliceIDs, sliceWork int) *Table {
+	t := &Table{symbols: newSymbols(), metas: newMetas(), sliceWork: sliceWork}
+	t.slices.New = func() any {
+		slice := make([]ID, 0, sliceIDs)
+		return &slice
+	}
+	t.entries.add(entry{refs: 1}) // id 0 is nothing
 	return t
+}
+
+// What new parts of the table cost, at most: with the spare room of indexes and the arena.
+const (
+	seriesBytes = 40
+	stemBytes   = 100
+	pairBytes   = 16
+)
+
+// Grown returns how many bytes Add has made the table grow by for a target so far, an estimate that is rather too high.
+// Series and strings that several targets share count for the first one only. It never falls: the difference of two
+// calls is the growth between them.
+func (t *Table) Grown(target TargetID) int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if int(target) >= len(t.targets.entries) {
+		return 0
+	}
+	return t.targets.entries[target].grown
 }
 
 // maxMasked is how many labels of a target the mask can name; further ones are kept with each stem.
@@ -76,17 +83,20 @@ const maxMasked = 64
 // Add returns the id of the series whose labels, after every rule, are final, with one more reference. The
 // strings of final and m are copied: they may alias a page. m replaces what an earlier Add said.
 func (t *Table) Add(target TargetID, final labels.Labels, m Meta) ID {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.lock()
+	defer t.unlock()
+	before := t.grown
 	id := t.add(target, final)
-	t.setMeta(t.entries.at(id), m)
+	t.setMeta(t.entries.at(uint32(id)), m)
+	t.targets.entries[target].grown += t.grown - before
 	return id
 }
 
-// Intern is Add for labels that no page has, such as the result of a rule: what is known of the family stays as it is.
+// Intern is Add for labels that no page has, such as the result of a rule: what is known of the family stays as it is,
+// and Grown does not count it.
 func (t *Table) Intern(target TargetID, final labels.Labels) ID {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.lock()
+	defer t.unlock()
 	return t.add(target, final)
 }
 
@@ -95,11 +105,11 @@ func (t *Table) add(target TargetID, final labels.Labels) ID {
 	stem, known := t.stems.find(shared)
 	if known {
 		n, ok := t.index.Find(hashSeries(name, le, stem), func(n uint32) bool {
-			e := t.entries.at(ID(n))
+			e := t.entries.at(n)
 			return e.name == name && e.le == le && e.stem == stem
 		})
 		if ok {
-			t.entries.at(ID(n)).refs++
+			t.entries.at(n).refs++
 			return ID(n)
 		}
 	} else {
@@ -108,25 +118,19 @@ func (t *Table) add(target TargetID, final labels.Labels) ID {
 			t.retain(p.Value)
 		}
 		stem = t.stems.add(shared, t.plan(shared.own, &t.targets.entries[target]))
+		t.grown += stemBytes + pairBytes*len(shared.own)
 	}
-	t.stems.all[stem].refs++
+	t.stems.at(stem).refs++
 	t.retain(name)
 	t.retain(le)
 	return t.addEntry(entry{name: name, le: le, stem: stem, refs: 1})
 }
 
 func (t *Table) addEntry(e entry) ID {
-	var id ID
-	if n := len(t.freeIDs); n > 0 {
-		id, t.freeIDs = t.freeIDs[n-1], t.freeIDs[:n-1]
-	} else {
-		id = t.entries.add()
-	}
-	at := t.entries.at(id)
-	e.gen = at.gen
-	*at = e
-	t.index.Add(hashSeries(e.name, e.le, e.stem), uint32(id), t.hashOf)
-	return id
+	n := t.entries.add(e)
+	t.grown += seriesBytes
+	t.index.Add(hashSeries(e.name, e.le, e.stem), n, t.hashOf)
+	return ID(n)
 }
 
 func hashSeries(name, le Symbol, stem StemID) uint64 {
@@ -134,47 +138,8 @@ func hashSeries(name, le Symbol, stem StemID) uint64 {
 }
 
 func (t *Table) hashOf(n uint32) uint64 {
-	e := t.entries.at(ID(n))
+	e := t.entries.at(n)
 	return hashSeries(e.name, e.le, e.stem)
-}
-
-// Retain takes one more reference of each id, of which somebody must hold one already.
-func (t *Table) Retain(ids iter.Seq[ID]) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for id := range ids {
-		t.entries.at(id).refs++
-	}
-}
-
-// Release takes one reference from each id. At none an id, and what only it used, is free for reuse.
-func (t *Table) Release(ids iter.Seq[ID]) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for id := range ids {
-		e := t.entries.at(id)
-		if e.refs--; e.refs == 0 {
-			t.remove(id, e)
-		}
-	}
-}
-
-func (t *Table) remove(id ID, e *entry) {
-	t.index.Remove(t.hashOf(uint32(id)), uint32(id), t.hashOf)
-	t.release(e.name)
-	t.release(e.le)
-	t.releaseMeta(e.meta)
-	if s := &t.stems.all[e.stem]; s.refs == 1 {
-		for _, p := range t.stems.own(e.stem) {
-			t.release(p.Name)
-			t.release(p.Value)
-		}
-		t.stems.remove(e.stem)
-	} else {
-		s.refs--
-	}
-	*e = entry{gen: e.gen + 1}
-	t.freeIDs = append(t.freeIDs, id)
 }
 
 // split divides final into name, le, the labels of the target that survived (mask), and the rest. Its symbols
@@ -185,10 +150,10 @@ func (t *Table) split(target TargetID, final labels.Labels) (l stemLabels, name,
 	lean := t.targets.entries[target].pairs
 	i, kept := 0, 0
 	final.Range(func(label labels.Label) {
-		for i < len(lean) && t.text[lean[i].Name] < label.Name {
+		for i < len(lean) && t.text(lean[i].Name) < label.Name {
 			i++
 		}
-		survived := i < len(lean) && t.text[lean[i].Name] == label.Name && t.text[lean[i].Value] == label.Value
+		survived := i < len(lean) && t.text(lean[i].Name) == label.Name && t.text(lean[i].Value) == label.Value
 		if survived {
 			kept++
 		}
@@ -212,12 +177,12 @@ func (t *Table) split(target TargetID, final labels.Labels) (l stemLabels, name,
 func (t *Table) Len() int {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.entries.n - 1 - len(t.freeIDs)
+	return t.entries.used - 1
 }
 
 // SymbolCount returns how many distinct strings live, besides the few that always do; for metrics.
 func (t *Table) SymbolCount() int {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return len(t.text) - len(t.free) - firstSymbol
+	return t.strings.used - firstSymbol
 }

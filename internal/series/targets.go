@@ -19,14 +19,15 @@ type targetEntry struct {
 	labels labels.Labels
 	pairs  []Pair
 	hash   uint64
+	grown  int // see Table.Grown
 	refs   int32
 	leaning
 }
 
 // AddTarget returns the id of the public labels of a target, with one more reference.
 func (t *Table) AddTarget(l labels.Labels) TargetID {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.lock()
+	defer t.unlock()
 	ts := &t.targets
 	if ts.byHash == nil {
 		ts.byHash = map[uint64][]TargetID{}
@@ -58,8 +59,8 @@ func (t *Table) AddTarget(l labels.Labels) TargetID {
 // ReleaseTarget takes one reference from a target's label set. Every series that leans on it must have been
 // released before.
 func (t *Table) ReleaseTarget(id TargetID) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.lock()
+	defer t.unlock()
 	ts := &t.targets
 	e := &ts.entries[id]
 	if e.refs--; e.refs > 0 {

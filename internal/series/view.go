@@ -10,8 +10,8 @@ import (
 // View reads the table under its lock: valid only inside the function that Read was given.
 type View struct{ t *Table }
 
-// Read calls fn with a view of the table. Nothing is added or released meanwhile, so fn must not block on
-// anything else, and must not call the table's own methods.
+// Read calls fn with a view of the table. Nothing is added or released meanwhile, except in Pause. fn must not wait for
+// a lock that another goroutine holds while it waits for the table, and must not call the table's own methods.
 func (t *Table) Read(fn func(View)) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -27,13 +27,13 @@ type Parts struct {
 
 // Parts takes a series apart.
 func (v View) Parts(id ID) Parts {
-	e := v.t.entries.at(id)
+	e := v.t.entries.at(uint32(id))
 	return Parts{e.name, e.le, e.stem, e.meta}
 }
 
 // Labels appends the whole label set of a series of a target to dst, sorted by name.
 func (v View) Labels(dst []Pair, id ID, target TargetID) []Pair {
-	e := v.t.entries.at(id)
+	e := v.t.entries.at(uint32(id))
 	dst, name, le := v.StemLabels(dst, e.stem, target)
 	if e.le != 0 {
 		dst = slices.Insert(dst, le, Pair{SymbolLe, e.le})
@@ -47,8 +47,8 @@ func (v View) Labels(dst []Pair, id ID, target TargetID) []Pair {
 // StemLabels appends what the series of a stem share in a target, sorted by name: all labels but __name__ and
 // le. Those belong before out[name] and out[le].
 func (v View) StemLabels(dst []Pair, id StemID, target TargetID) (out []Pair, name, le int) {
-	s := &v.t.stems.all[id]
-	own, e := v.t.stems.own(id), &v.t.targets.entries[target]
+	s := v.t.stems.at(id)
+	own, e := v.t.stems.own(s), &v.t.targets.entries[target]
 	plan := s.plan
 	if plan.names != e.names {
 		if plan = v.t.plan(own, e); plan.names == 0 {
@@ -82,7 +82,7 @@ func (v View) mergeByName(dst, own []Pair, mask uint64, lean []Pair) (out []Pair
 		if i >= maxMasked || mask&(1<<i) == 0 {
 			continue
 		}
-		for len(own) > 0 && text[own[0].Name] < text[p.Name] {
+		for len(own) > 0 && text(own[0].Name) < text(p.Name) {
 			dst, own = append(dst, own[0]), own[1:]
 		}
 		dst = append(dst, p)
@@ -90,7 +90,7 @@ func (v View) mergeByName(dst, own []Pair, mask uint64, lean []Pair) (out []Pair
 	dst = append(dst, own...)
 	position := func(label string) int {
 		n := first
-		for n < len(dst) && text[dst[n].Name] < label {
+		for n < len(dst) && text(dst[n].Name) < label {
 			n++
 		}
 		return n
@@ -99,37 +99,31 @@ func (v View) mergeByName(dst, own []Pair, mask uint64, lean []Pair) (out []Pair
 }
 
 // String returns the text of a symbol. It may be kept.
-func (v View) String(s Symbol) string { return v.t.text[s] }
-
-// Symbols is one more than the highest symbol that any series uses now: the length of an array by symbol.
-func (v View) Symbols() int { return len(v.t.text) }
-
-// Stems and Metas are the lengths of arrays by StemID and MetaID.
-func (v View) Stems() int { return len(v.t.stems.all) }
-
-// Metas is the length of an array by MetaID.
-func (v View) Metas() int { return len(v.t.metas.all) }
+func (v View) String(s Symbol) string { return v.t.text(s) }
 
 // SymbolGen changes when a symbol's number is given to another string: whoever keeps anything under a symbol
 // for longer than one Read without a reference (a request's renumbering, say) must compare it.
-func (v View) SymbolGen(s Symbol) uint32 { return v.t.symbols.gen[s] }
+func (v View) SymbolGen(s Symbol) uint32 { return v.t.strings.gen(uint32(s)) }
 
 // Valid tells that the text of a symbol is valid UTF-8.
-func (v View) Valid(s Symbol) bool { return v.t.symbols.gen[s]&invalidBit == 0 }
+func (v View) Valid(s Symbol) bool { return v.t.strings.at(uint32(s)).mark&invalidBit == 0 }
+
+// Metas is the length of an array by MetaID.
+func (v View) Metas() int { return v.t.metas.all.size() }
 
 // MetaGen is SymbolGen for what is known of families.
-func (v View) MetaGen(id MetaID) uint32 { return v.t.metas.all[id].gen }
+func (v View) MetaGen(id MetaID) uint32 { return v.t.metas.all.gen(uint32(id)) }
 
 // Gen changes when an id is given to another series.
-func (v View) Gen(id ID) uint32 { return v.t.entries.at(id).gen }
+func (v View) Gen(id ID) uint32 { return v.t.entries.gen(uint32(id)) }
 
 // Whole tells that the series of a stem kept every label of their target unchanged: then no series of another
 // target can be equal to one of them.
-func (v View) Whole(id StemID) bool { return v.t.stems.all[id].whole }
+func (v View) Whole(id StemID) bool { return v.t.stems.at(id).whole }
 
 // Meta returns what the page said of a family.
 func (v View) Meta(id MetaID) (typ model.MetricType, help, unit Symbol) {
-	m := &v.t.metas.all[id]
+	m := v.t.metas.at(id)
 	return m.typ.Model(), m.help, m.unit
 }
 
@@ -139,23 +133,43 @@ func (v View) TargetLabels(id TargetID) labels.Labels { return v.t.targets.entri
 // TargetHash is a hash of the target's labels, the same in every process.
 func (v View) TargetHash(id TargetID) uint64 { return v.t.targets.entries[id].hash }
 
+// Pause lets others write to the table and returns when the view can be read again. What was read before stays true
+// only for series that the caller holds a reference to.
+func (v View) Pause() {
+	v.t.mu.RUnlock()
+	v.t.mu.RLock()
+}
+
 // EachFamily calls fn for the name of every series and what is known of its family, each pair of them once, in no
-// order. What nothing is known of is left out.
-func (v View) EachFamily(fn func(name Symbol, meta MetaID)) {
-	type family struct {
-		name Symbol
-		meta MetaID
+// order. What nothing is known of is left out. fn is called without the lock, which is held for one part of the series
+// at a time: a series that comes meanwhile may be missing.
+func (t *Table) EachFamily(fn func(name string, typ model.MetricType, help, unit string)) {
+	// A family is a name and a meta under their generations: numbers may be given to others between two parts.
+	type family struct{ name, nameGen, meta, metaGen uint32 }
+	type texts struct {
+		name, help, unit string
+		typ              model.MetricType
 	}
 	seen := map[family]struct{}{}
-	for id := 1; id < v.t.entries.n; id++ {
-		e := v.t.entries.at(ID(id))
-		if e.refs == 0 || e.meta == 0 {
-			continue
+	var fresh []texts
+	for i, more := 0, true; more; i++ {
+		t.Read(func(v View) {
+			if more = i < len(t.entries.chunks); !more {
+				return
+			}
+			t.entries.each(i, func(_ uint32, e *entry) {
+				f := family{uint32(e.name), v.SymbolGen(e.name), uint32(e.meta), v.MetaGen(e.meta)}
+				if _, known := seen[f]; known || e.meta == 0 {
+					return
+				}
+				seen[f] = struct{}{}
+				typ, help, unit := v.Meta(e.meta)
+				fresh = append(fresh, texts{v.String(e.name), v.String(help), v.String(unit), typ})
+			})
+		})
+		for _, f := range fresh {
+			fn(f.name, f.typ, f.help, f.unit)
 		}
-		f := family{e.name, e.meta}
-		if _, ok := seen[f]; !ok {
-			seen[f] = struct{}{}
-			fn(f.name, f.meta)
-		}
+		fresh = fresh[:0]
 	}
 }

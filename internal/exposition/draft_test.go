@@ -1,0 +1,45 @@
+package exposition
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// TestALargeDraftIsNotKept: whatever made a draft grow, it is not kept for the next page, and neither is a buffer that a
+// long line made grow.
+func TestALargeDraftIsNotKept(t *testing.T) {
+	var families strings.Builder
+	for i := range 1 << 18 {
+		fmt.Fprintf(&families, "# TYPE a%d gauge\n", i)
+	}
+	for name, page := range map[string]string{
+		"many series":   changingPage(0, 150_000),
+		"many families": families.String(),
+		"many labels":   "m{" + strings.Repeat("a=\"1\",", 1<<16) + "b=\"2\"} 1\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLearner()
+			lent := &draft{}
+			l.layouts.drafts.New = func() any { return lent }
+			p := NewPage(l.layouts, l, Options{})
+			var b series.Batch
+			_, _ = p.Read(strings.NewReader(page), plain, math.MaxInt64, &b)
+			p.Abandon()
+			if !lent.tooLarge() {
+				t.Errorf("a draft is kept after a page of %d bytes", len(page))
+			}
+			p.Forget()
+		})
+	}
+	buf := make([]byte, 2*chunkBytes)
+	for range 3 {
+		putChunk(&buf)
+		if got := chunks.Get().(*[]byte); len(*got) != chunkBytes {
+			t.Fatalf("a buffer of %d bytes is kept", len(*got))
+		}
+	}
+}

@@ -1,0 +1,105 @@
+package series
+
+import "iter"
+
+const (
+	// sliceWork is how much work Retain and Release do before they let others have the lock: a unit is a series, a
+	// label of a stem that goes, a number that an index moves, or a stem whose labels move. 1,024 units take less than a
+	// millisecond.
+	sliceWork = 1024
+	// sliceIDs is how many ids are collected before the lock is taken for them.
+	sliceIDs = 512
+)
+
+// work counts what is done under the lock. Guarded by it.
+type work struct {
+	done  int // by this holder, less what moves
+	moved int // of numbers in indexes and labels in the arena, before this holder came
+	most  int // of any holder
+}
+
+// lock takes the lock for writing; every writer takes it here.
+func (t *Table) lock() {
+	t.mu.Lock()
+	t.work.done, t.work.moved = 0, t.moved()
+}
+
+func (t *Table) unlock() {
+	t.work.most = max(t.work.most, t.worked())
+	t.mu.Unlock()
+}
+
+// worked is the work done under the present hold of the lock.
+func (t *Table) worked() int { return t.work.done + t.moved() - t.work.moved }
+
+func (t *Table) moved() int {
+	return t.index.Moved() + t.stems.index.Moved() + t.stems.moved + t.metas.index.Moved() + t.byText.Moved()
+}
+
+// MostWork returns the most work that was done under one hold of the lock so far, in units of sliceWork. A test counts
+// by it how long others can be made to wait.
+func (t *Table) MostWork() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.work.most
+}
+
+// Retain takes one more reference of each id. The caller knows that each has a reference until Retain returns.
+func (t *Table) Retain(ids iter.Seq[ID]) { t.inSlices(ids, 1) }
+
+// Release takes one reference from each id. When an id has none left, the id and what only it used are free for reuse.
+func (t *Table) Release(ids iter.Seq[ID]) { t.inSlices(ids, -1) }
+
+// inSlices adds to the references of each id under the lock, which it gives up again and again. ids are asked for
+// without it.
+func (t *Table) inSlices(ids iter.Seq[ID], add int32) {
+	slice := t.slices.Get().(*[]ID)
+	for id := range ids {
+		if *slice = append(*slice, id); len(*slice) == cap(*slice) {
+			t.count(*slice, add)
+			*slice = (*slice)[:0]
+		}
+	}
+	if len(*slice) > 0 {
+		t.count(*slice, add)
+		*slice = (*slice)[:0]
+	}
+	t.slices.Put(slice)
+}
+
+// count adds to the references of each id.
+func (t *Table) count(ids []ID, add int32) {
+	t.lock()
+	defer t.unlock()
+	for _, id := range ids {
+		if t.worked() >= t.sliceWork {
+			t.unlock()
+			t.lock()
+		}
+		e := t.entries.at(uint32(id))
+		if e.refs += add; e.refs == 0 {
+			t.remove(id, e)
+		}
+		t.work.done++
+	}
+}
+
+// remove frees an id whose last reference goes.
+func (t *Table) remove(id ID, e *entry) {
+	t.index.Remove(t.hashOf(uint32(id)), uint32(id), t.hashOf)
+	t.release(e.name)
+	t.release(e.le)
+	t.releaseMeta(e.meta)
+	if s := t.stems.at(e.stem); s.refs == 1 {
+		own := t.stems.own(s)
+		for _, p := range own {
+			t.release(p.Name)
+			t.release(p.Value)
+		}
+		t.work.done += len(own)
+		t.stems.remove(e.stem)
+	} else {
+		s.refs--
+	}
+	t.entries.remove(uint32(id))
+}
