@@ -72,22 +72,24 @@ func newLoop(e *env, job *jobState, t *target) *loop {
 }
 
 // inherit takes over from a loop whose target had the same labels: after a reload, or when a target came back before it
-// was marked stale. What old showed last and this loop's first scrape does not is marked there.
-func (l *loop) inherit(old *loop) {
+// was marked stale. What old showed last and this loop's first scrape does not is marked there. The caller calls release
+// for what was not taken over, without the schedule's lock: a large page takes longer than others should wait.
+func (l *loop) inherit(old *loop) (release func()) {
 	l.live, l.ages, l.stamps, l.scraped = old.live, old.ages, old.stamps, old.scraped
+	left := old.page
 	if l.job.series == old.job.series {
-		l.page.Forget()
-		l.page = old.page
+		left, l.page = l.page, old.page
 		l.page.Rebind(l.newLearner(), l.job.pageOptionsOf(l.target))
-	} else {
-		old.page.Forget()
 	}
 	old.mu.Lock()
 	l.status = old.status
 	old.mu.Unlock()
 	l.report.inherit(l.env.table, old.report)
-	old.job.fetcher.forget(old.target)
-	l.env.table.ReleaseTarget(old.id)
+	return func() {
+		left.Forget()
+		old.job.fetcher.forget(old.target)
+		l.env.table.ReleaseTarget(old.id)
+	}
 }
 
 func (l *loop) newLearner() *learner {

@@ -229,7 +229,7 @@ func (p *pair) reload(target int) {
 	old := p.loops[target]
 	job := p.jobs.of(p.t, p.config[1])
 	l := newLoop(p.env, job, old.target)
-	l.inherit(old)
+	l.inherit(old)()
 	p.loops[target] = l
 	p.refs[target].reload(job.cfg, job.series == old.job.series)
 }

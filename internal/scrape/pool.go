@@ -266,7 +266,7 @@ func (ps *Pools) start(p *pool, t *target, found foundTarget, before *loop) {
 	since := ps.movedHere(p, t)
 	begin := func() { ps.schedule.add(l, ps.first(t, since, time.Now()), p.forced, onEnd) }
 	ps.foresee(l)
-	if before != nil && ps.schedule.take(before, func() { l.inherit(before); begin() }) {
+	if before != nil && ps.schedule.take(before, func() { ps.schedule.running.Go(l.inherit(before)); begin() }) {
 		return
 	}
 	ps.schedule.mu.Lock()
