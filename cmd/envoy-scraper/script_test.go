@@ -26,8 +26,8 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// waiting is a command of stories: waiting DIR QUEUE SAMPLES leaves a queue in a storage directory, as a process does that
-// ended before it could deliver.
+// waiting is a command of stories: waiting DIR QUEUE SAMPLES leaves a queue in a storage directory, as a process does
+// that ended before it could deliver.
 func waiting(ts *testscript.TestScript, _ bool, args []string) {
 	samples, err := strconv.Atoi(args[2])
 	ts.Check(err)
@@ -54,7 +54,7 @@ func openQueue(ts *testscript.TestScript, dir, identity string) (*queue.Store, *
 	store, err := queue.OpenStore(ts.MkAbs(dir), queue.OS())
 	ts.Check(err)
 	cfg := queue.DefaultConfig()
-	cfg.MaxAge = 0 // nothing is too old, whenever the story is told
+	cfg.MaxAge = 0 // nothing is too old
 	q, err := store.Open(identity, 1, cfg)
 	ts.Check(err)
 	return store, q

@@ -109,8 +109,8 @@ func (s *server) doubtRights(p *provider) {
 	}
 }
 
-// round asks questions, concurrentQuestions at a time. It ends early if the server does not know our credentials, if the
-// first question gets no answer, or if concurrentQuestions in a row get none.
+// round asks questions, concurrentQuestions at a time. It ends early if the server does not know our credentials, if
+// the first question gets no answer, or if concurrentQuestions in a row get none.
 type round struct {
 	server    *server
 	questions []need

@@ -9,8 +9,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// TestALargeDraftIsNotKept: whatever made a draft grow, it is not kept for the next page, and neither is a buffer that a
-// long line made grow.
+// TestALargeDraftIsNotKept: whatever made a draft grow, it is not kept for the next page, and neither is a buffer that
+// a long line made grow.
 func TestALargeDraftIsNotKept(t *testing.T) {
 	var families strings.Builder
 	for i := range 1 << 18 {

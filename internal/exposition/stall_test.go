@@ -45,8 +45,8 @@ func neighbour(layouts *Layouts, stop *atomic.Bool) (longest time.Duration) {
 }
 
 // TestOneChangedPageDoesNotStallOthers commits a page of which every series is new, and one on which none of them is
-// left, and bounds how many series, labels and numbers of indexes are handled under one hold of the table's lock. How long a neighbour waits
-// for the locks depends on the machine; it is printed.
+// left, and bounds how many series, labels and numbers of indexes are handled under one hold of the table's lock. How
+// long a neighbour waits for the locks depends on the machine; it is printed.
 func TestOneChangedPageDoesNotStallOthers(t *testing.T) {
 	l := newLearner()
 	p := NewPage(l.layouts, l, Options{SampleLimit: 500_000})

@@ -12,9 +12,9 @@ import (
 )
 
 // worstPages are the pages of one pod that make the tables of this process grow most, each kind another table. A page
-// has a quarter of a megabyte; its lines are those of a round, so that nothing of one page comes back on the next unless the
-// kind says so. held is how many bytes may be held at most for each byte of a page, read and
-// committed; the bound of HELP texts, 4 MiB a target, is larger than the page.
+// has a quarter of a megabyte; its lines are those of a round, so that nothing of one page comes back on the next
+// unless the kind says so. held is how many bytes may be held at most for each byte of a page, read and committed; the
+// bound of HELP texts, 4 MiB a target, is larger than the page.
 func worstPages() map[string]struct {
 	line        func(round, n int) string
 	contentType string
@@ -72,9 +72,9 @@ func manyLabels(n int) string {
 	return b.String()
 }
 
-// TestWhatOnePodMadeGrowIsGivenBack reads the pages of a pod that changes its whole page at each scrape, and the pages of
-// a neighbour that has a few new series each time. The memory held is bounded by the size of one page, whatever the number
-// of pages. When the pod is gone, at most half a megabyte is left.
+// TestWhatOnePodMadeGrowIsGivenBack reads the pages of a pod that changes its whole page at each scrape, and the pages
+// of a neighbour that has a few new series each time. The memory held is bounded by the size of one page, whatever the
+// number of pages. When the pod is gone, at most half a megabyte is left.
 func TestWhatOnePodMadeGrowIsGivenBack(t *testing.T) {
 	const rounds, pageBytes = 8, mb / 4
 	for name, kind := range worstPages() {

@@ -51,7 +51,7 @@ func (x *Index) insert(hash uint64, n uint32) {
 	x.slots[at] = n + 1
 }
 
-// resize puts every number into a table of so many slots and returns how many numbers there are.
+// resize puts every number into a table of that many slots and returns how many numbers there are.
 func (x *Index) resize(slots int, hashOf func(n uint32) uint64) int {
 	old := x.slots
 	x.slots = make([]uint32, slots)

@@ -8,9 +8,9 @@ import (
 	"slices"
 )
 
-// claimName is the lock of one queue, in its directory. A process has it while the queue is open, and whoever renames or
-// removes a queue has it meanwhile. So another process may do that to queues that nobody has open, though the store is not
-// its own.
+// claimName is the lock of one queue, in its directory. A process has it while the queue is open, and whoever renames
+// or removes a queue has it meanwhile. So another process may do that to queues that nobody has open, though the store
+// is not its own.
 const claimName = "lock"
 
 // noClaim stands for a lock where none can be made, as on a disk that is full.
@@ -18,8 +18,8 @@ type noClaim struct{}
 
 func (noClaim) Close() error { return nil }
 
-// Visit returns a store in which queues are listed, renamed and dropped, though another process may have it. Its queues are not
-// to be opened.
+// Visit returns a store in which queues are listed, renamed and dropped, though another process may have it. Its queues
+// are not to be opened.
 func Visit(dir string, fs FS) (*Store, error) {
 	if _, err := fs.ReadDir(dir); err != nil {
 		return nil, fmt.Errorf("storage: %w", err)
@@ -53,7 +53,7 @@ func (s *Store) claim(identity string) (io.Closer, error) {
 	return nil, &InUseError{identity, "another process"}
 }
 
-// isClaimed tells that somebody has the lock of a queue. It makes no lock where there is none.
+// isClaimed reports whether somebody has the lock of a queue. It makes no lock where there is none.
 func (s *Store) isClaimed(identity string) bool {
 	f, err := s.fs.Open(join(s.path(identity), claimName), false)
 	if errors.Is(err, os.ErrNotExist) {
@@ -66,7 +66,7 @@ func (s *Store) isClaimed(identity string) bool {
 	return err != nil || claim.Close() != nil
 }
 
-// has tells that there is a queue of an identity.
+// has reports whether there is a queue of an identity.
 func (s *Store) has(identity string) bool {
 	names, err := s.Names()
 	return err == nil && slices.Contains(names, identity)

@@ -32,8 +32,8 @@ func fillStore(t *testing.T, dir, identity string) {
 	}
 }
 
-// TestVisitorsSpareQueuesInUse: while a process has the store, another one lists its queues, renames and drops those that are
-// not open, and is refused the others.
+// TestVisitorsSpareQueuesInUse: while a process has the store, another one lists its queues, renames and drops those
+// that are not open, and is refused the others.
 func TestVisitorsSpareQueuesInUse(t *testing.T) {
 	dir := t.TempDir()
 	fillStore(t, dir, "orphan")

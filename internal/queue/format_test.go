@@ -134,7 +134,7 @@ func TestOldPositionsAreRead(t *testing.T) {
 				t.Errorf("delivered %q, told %+v", got.requests, got.lost)
 			}
 			if _, d := fs.file(t, positionSuffix); !bytes.Contains(d.content, positionMagic[:]) {
-				t.Errorf("the position was not written anew: %q", d.content)
+				t.Errorf("the position was not written again: %q", d.content)
 			}
 		})
 	}

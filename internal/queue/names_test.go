@@ -72,7 +72,7 @@ func TestNamesThatAreTaken(t *testing.T) {
 					t.Skip("making links takes special rights")
 				}
 				if kind == "full directory" && !strings.HasPrefix(filepath.Base(taken), "0") {
-					t.Skip("a directory of a name for a moment is told, and stops the start")
+					t.Skip("a directory where a temporary file belongs stops the start with an error")
 				}
 				dir, victim := t.TempDir(), filepath.Join(t.TempDir(), "victim")
 				mustDo(t, os.WriteFile(victim, []byte(precious), 0o600))

@@ -106,8 +106,8 @@ type Queue interface {
 	// Ack removes the request that Next gave. The data of its records is the caller's from then on.
 	Ack(lane int)
 	// Resize changes the number of lanes, or leaves it. What is open is sealed, and all that is queued is delivered
-	// before anything appended from now on: old lane i through lane i modulo the new number. A request in flight stays with its
-	// reader, which calls Ack with the lane that it gave Next, even where that lane is no more.
+	// before anything appended from now on: old lane i through lane i modulo the new number. A request in flight stays
+	// with its reader, which calls Ack with the lane that it gave Next, even where that lane is no more.
 	Resize(lanes int)
 	// Stats is cheap enough for every page view.
 	Stats() Stats

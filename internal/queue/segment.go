@@ -66,8 +66,8 @@ type period struct{ oldest, newest int64 }
 
 func noPeriod() period { return period{oldest: math.MaxInt64, newest: math.MinInt64} }
 
-// note takes over the time of records. A newest sample from the future says nothing of their age: the oldest does, unless
-// that is from the future, too.
+// note takes over the time of records. A newest sample from the future says nothing of their age: the oldest does,
+// unless that is from the future, too.
 func (p *period) note(oldest, newest int64, now time.Time) {
 	p.oldest = min(p.oldest, oldest)
 	if newest > now.UnixMilli() {

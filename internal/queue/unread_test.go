@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// killed is the files of a killed process with so many requests in one segment; of the first two, it had delivered one.
+// killed is the files of a killed process with n requests in one segment. It had delivered one of the first two.
 func killed(t *testing.T, n int) *fakeFS {
 	t.Helper()
 	fs := newFakeFS()

@@ -120,8 +120,8 @@ func (s *settings) same(o *settings) bool {
 	return s.identity() == o.identity()
 }
 
-// sameReceiver tells that o sends to the receiver of s, and for the same tenant: what tells tenants apart is the URL, a header
-// or the credentials.
+// sameReceiver reports whether o sends to the receiver of s, and for the same tenant: what tells tenants apart is the
+// URL, a header or the credentials.
 func (s *settings) sameReceiver(o *settings) bool {
 	return reflect.DeepEqual(s.URL, o.URL) && maps.Equal(s.Headers, o.Headers) && s.sameCredentials(o)
 }

@@ -18,9 +18,9 @@ const (
 	fewerLanes = 0.7 // a change is not worth it unless 30 % of the lanes go, as in Prometheus
 )
 
-// growth decides on the number of lanes of an endpoint. More are needed when one waits for answers nearly all the time and
-// the backlog grows. Fewer do when there was no backlog for a while. Lanes cost memory: each remembers the references of all
-// strings of its requests.
+// growth decides on the number of lanes of an endpoint. More are needed when one waits for answers nearly all the time
+// and the backlog grows. Fewer do when there was no backlog for a while. Lanes cost memory: each remembers the
+// references of all strings of its requests.
 type growth struct {
 	lanes int
 	at    time.Time
@@ -41,8 +41,8 @@ type load struct {
 // room is the number of lanes that an endpoint may have, and the backlog that is none: a request of each lane.
 type room struct{ least, most, full int }
 
-// next returns the number of lanes that the endpoint should have, within its room. It asks for all that are needed at once:
-// lanes that are added later have to wait for the present ones to drain.
+// next returns the number of lanes that the endpoint should have, within its room. It asks for all that are needed at
+// once: lanes that are added later have to wait for the present ones to drain.
 func (g *growth) next(now time.Time, lanes int, r room, is load) int {
 	before := *g
 	g.lanes, g.at, g.load = lanes, now, is

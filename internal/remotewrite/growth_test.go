@@ -68,8 +68,8 @@ func TestSlowReceiverGetsMoreLanes(t *testing.T) {
 	}
 }
 
-// TestLanesShrink: an endpoint that was slow for a while gets rid of the lanes that it no longer needs, with their memory,
-// while scrapes go on, and each series arrives in order.
+// TestLanesShrink: an endpoint that was slow for a while gets rid of the lanes that it no longer needs, with their
+// memory, while scrapes go on, and each series arrives in order.
 func TestLanesShrink(t *testing.T) {
 	for _, stored := range []bool{false, true} {
 		t.Run(fmt.Sprintf("stored=%v", stored), func(t *testing.T) {

@@ -76,7 +76,7 @@ func (e *endpoint) askedForQuiet(s *settings, a answer) {
 	}
 }
 
-// learnMaxBody notes that a body of so many bytes arrived, after one of tooLarge bytes was refused as too large.
+// learnMaxBody notes that a body of this size arrived, after one of tooLarge bytes was refused as too large.
 func (e *endpoint) learnMaxBody(s *settings, bytes, tooLarge int) {
 	h := &e.health
 	h.mu.Lock()
@@ -145,8 +145,8 @@ func (e *endpoint) turn(s *settings, p protocol) bool {
 	return true
 }
 
-// succeeded notes a request of which the endpoint has written so many samples. If it wrote none, its answer only proves
-// that it speaks p.
+// succeeded notes a request and how many of its samples the endpoint has written. If it wrote none, its answer only
+// proves that it speaks p.
 func (e *endpoint) succeeded(s *settings, p protocol, samples int, newest int64) {
 	h := &e.health
 	h.mu.Lock()

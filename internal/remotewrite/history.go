@@ -155,7 +155,7 @@ func (h *history) sweep(now time.Time) {
 
 func idKey(v series.View, id series.ID) uint64 { return uint64(id)<<32 | uint64(v.Gen(id)) }
 
-// isTimed reports whether a series has come with a timestamp of its own of late.
+// isTimed reports whether a series has come with a timestamp of its own lately.
 func (t *targetHistory) isTimed(v series.View, id series.ID) bool {
 	if t.timed == nil {
 		return false

@@ -25,7 +25,8 @@ func (w *world) remembered() (times, loose int) {
 	return times, loose
 }
 
-// TestTimesOfVanishedSeriesAreForgotten: one batch comes late, and at each scrape from then on the page has other series.
+// TestTimesOfVanishedSeriesAreForgotten: one batch comes late, and at each scrape from then on the page has other
+// series.
 func TestTimesOfVanishedSeriesAreForgotten(t *testing.T) {
 	for _, kind := range []string{"late batches", "timestamps of the page"} {
 		t.Run(kind, func(t *testing.T) {

@@ -36,8 +36,8 @@ type part struct {
 
 // division delivers a message in parts, because it is too large or because a 1.0 receiver rejected it. A 1.0 receiver
 // that rejects a request stores nothing of it, and does not say which series are bad. The largest part goes first, so
-// most of the good samples have arrived when the budget of the search ends (but see takeNext). The order of a series is kept, because no
-// message has two samples of one series.
+// most of the good samples have arrived when the budget of the search ends (but see takeNext). The order of a series is
+// kept, because no message has two samples of one series.
 //
 // Answers that ask for another try later are waited for as always, and cost nothing of the budget.
 type division struct {
@@ -126,7 +126,7 @@ func (d *division) charge(v verdict) {
 // A lane searches for at most half of its time, in the long run: receivers that find new bad series at every scrape
 // must not make its backlog grow. What it saves up lets it look into all messages of a scrape when bad series appear.
 const (
-	searchShare = 2 // one part in so many
+	searchShare = 2 // one half
 	savedSearch = 5 * time.Minute
 )
 

@@ -325,8 +325,8 @@ func (q found) Ack(lane int) {
 	q.Queue.Ack(lane)
 }
 
-// TestRequestsThatMayHaveArrived: a sample that the receiver refuses because it has it is no loss; one that it refuses for
-// another reason is.
+// TestRequestsThatMayHaveArrived: a sample that the receiver refuses because it has it is no loss; one that it refuses
+// for another reason is.
 func TestRequestsThatMayHaveArrived(t *testing.T) {
 	for name, tc := range map[string]struct {
 		protocol  protocol

@@ -94,8 +94,8 @@ func (m *metrics) forget(label string) {
 	m.duration.DeletePartialMatch(of)
 }
 
-// keptMetrics is how long the counters of an endpoint that is gone stay in /metrics: some scrapes of it, so that the samples
-// abandoned at last are seen.
+// keptMetrics is how long the counters of an endpoint that is gone stay in /metrics: some scrapes of it, so that the
+// samples abandoned at last are seen.
 const keptMetrics = 15 * time.Minute
 
 // goneMetrics are metrics that nobody counts up any more.

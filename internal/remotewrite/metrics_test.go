@@ -82,8 +82,8 @@ func newRegisteredWorld(t *testing.T, endpoints ...EndpointConfig) (*world, *pro
 	return w, reg
 }
 
-// TestMetricsOfARemovedEndpoint: gauges go at once, since nothing is in that state any more. Counters stay for a while, with
-// what was abandoned at last, and then go, too.
+// TestMetricsOfARemovedEndpoint: gauges go at once, since nothing is in that state any more. Counters stay for a while,
+// with what was abandoned at last, and then go, too.
 func TestMetricsOfARemovedEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, reg := newRegisteredWorld(t, endpointConfig("a"), endpointConfig("b"))

@@ -104,8 +104,8 @@ func classify(a answer, c circumstances) outcome {
 }
 
 // vague reports whether the answer to 2.0 leaves open what is wrong. A gateway that does not know the content type of
-// 2.0, or a 1.0 receiver that cannot read the body, may answer so. A wrong path or a broken receiver may, too. So 1.0 is
-// tried with the same samples, and only its success turns the endpoint to 1.0.
+// 2.0, or a 1.0 receiver that cannot read the body, may answer so. A wrong path or a broken receiver may, too. So 1.0
+// is tried with the same samples, and only its success turns the endpoint to 1.0.
 func (a answer) vague() bool {
 	switch a.status {
 	case http.StatusNotFound, http.StatusNotAcceptable, http.StatusUnprocessableEntity, http.StatusNotImplemented:

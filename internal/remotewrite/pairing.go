@@ -14,8 +14,8 @@ type step struct {
 	fresh    bool
 }
 
-// plan pairs the wanted endpoints with the current ones: by equal settings first, then by name or, without one, by URL, then by
-// URL whatever their names, then the only unnamed ones that are left. It opens the new ones.
+// plan pairs the wanted endpoints with the current ones: by equal settings first, then by name or, without one, by URL,
+// then by URL whatever their names, then the only unnamed ones that are left. It opens the new ones.
 func (w *Writers) plan(cfg Config, identities []string, current []*endpoint) (steps []step, gone []*endpoint, err error) {
 	wanted := make([]*settings, len(cfg.Endpoints))
 	for i, ec := range cfg.Endpoints {
@@ -62,9 +62,9 @@ type move struct {
 	to       string
 }
 
-// rename gives the queues of endpoints that go on under another name or URL the identities that a restart will look for, and
-// returns what takes that back. The queue of a removed endpoint makes way. A queue that cannot be renamed keeps its identity
-// until the restart.
+// rename gives the queues of endpoints that go on under another name or URL the identities that a restart will look
+// for, and returns what takes that back. The queue of a removed endpoint makes way. A queue that cannot be renamed
+// keeps its identity until the restart.
 func (w *Writers) rename(steps []step, gone []*endpoint, identities []string) (restore func()) {
 	var moves []move
 	for i, s := range steps {
@@ -113,8 +113,8 @@ func (w *Writers) rename(steps []step, gone []*endpoint, identities []string) (r
 	}
 }
 
-// moveOrphan gives another identity to a queue that no endpoint has, so that one can have its identity, and returns what takes
-// that back. What waits in the orphan stays there.
+// moveOrphan gives another identity to a queue that no endpoint has, so that one can have its identity, and returns
+// what takes that back. What waits in the orphan stays there.
 func (w *Writers) moveOrphan(identity string, wanted []string) (restore func()) {
 	has := func(e *endpoint) bool { return e.identity == identity && !isClosed(e.ended) }
 	if slices.ContainsFunc(slices.Concat(*w.endpoints.Load(), w.retired), has) || !slices.Contains(w.storage.names(), identity) {

@@ -63,8 +63,8 @@ type ruledRow struct {
 // owns reports whether the result holds a reference of its own in the table.
 func (r *ruleResult) owns() bool { return r.result != 0 && r.result != r.id }
 
-// judge applies the rules of s to the series of a batch, and puts what they make of each row into out. hash is the stable
-// hash of the target's labels. The target is locked: the caller calls release after the batch is encoded.
+// judge applies the rules of s to the series of a batch, and puts what they make of each row into out. hash is the
+// stable hash of the target's labels. The target is locked: the caller calls release after the batch is encoded.
 func (x *rules) judge(
 	table *series.Table, s *settings, b *series.Batch, hash uint64, out *ruledRows,
 ) *ruledTarget {

@@ -19,8 +19,8 @@ type sender struct {
 	fruitless int // searches for bad series in a row that found nothing good
 }
 
-// drainCheck is how often a sender looks, after stopping, whether the queue is empty. The sender of the last request wakes
-// the others, but a queue also loses requests, for want of room or by damage, and that wakes nobody.
+// drainCheck is how often a sender looks, after stopping, whether the queue is empty. The sender of the last request
+// wakes the others, but a queue also loses requests, for want of room or by damage, and that wakes nobody.
 const drainCheck = time.Second
 
 // run delivers until ctx ends; after stopping it goes on until the queue is empty. An empty lane is not enough: after a
@@ -28,7 +28,7 @@ const drainCheck = time.Second
 func (s *sender) run(ctx context.Context, stopping <-chan struct{}) {
 	e := s.endpoint
 	defer close(s.lane.ended)
-	defer e.wakeLanes(-1) // whoever waits for the queue to be empty
+	defer e.wakeLanes(-1) // other senders may wait for the queue to be empty
 	if s.lane.before != nil {
 		select {
 		case <-s.lane.before: // until then that one delivers what is queued here, too
@@ -115,7 +115,7 @@ type verdict struct {
 	bytes    int // of the body that was sent last
 	said     answer
 
-	// unsent: its body is larger than one that was refused as too large, and it should be sent in so many pieces.
+	// unsent: its body is larger than one that was refused as too large, and it should be sent in this many pieces.
 	unsent bool
 	pieces int
 }

@@ -83,8 +83,8 @@ func (c EndpointConfig) unnamedIdentity() string {
 	return unnamedPrefix + readable(host) + digest(c.redactedURL())
 }
 
-// QueueOf returns the identity of the queue of a remote_write entry, by the name of the entry or, if it has none, its URL. An
-// identity is taken as it is.
+// QueueOf returns the identity of the queue of a remote_write entry, by the name of the entry or, if it has none, its
+// URL. An identity is taken as it is.
 func QueueOf(entry string) (string, error) {
 	if entry == "" {
 		return "", errors.New("the entry has neither a name nor a URL")
@@ -131,9 +131,9 @@ func (s *storage) names() []string {
 	return names
 }
 
-// adopt gives the backlogs of endpoints that have another name or URL since the process before to their successors, if there
-// is no doubt. An endpoint that has a name now gets that of the unnamed one of its URL. An unnamed one gets that of another
-// unnamed one if that is the only one that is gone, and itself the only one that is new.
+// adopt gives the backlogs of endpoints that have another name or URL since the process before to their successors, if
+// there is no doubt. An endpoint that has a name now gets that of the unnamed one of its URL. An unnamed one gets that
+// of another unnamed one if that is the only one that is gone, and itself the only one that is new.
 func (s *storage) adopt(endpoints []EndpointConfig, wanted []string) error {
 	if s.store == nil {
 		return nil
@@ -165,8 +165,9 @@ func (s *storage) adopt(endpoints []EndpointConfig, wanted []string) error {
 	return nil
 }
 
-// adoptNamed gives entries that have a name now the queues of unnamed ones of their URL, in the order of the entries. There is
-// doubt, and nothing is given, where there are not as many of the one as of the other: the entries may be of several tenants.
+// adoptNamed gives entries that have a name now the queues of unnamed ones of their URL, in the order of the entries.
+// There is doubt, and nothing is given, where there are not as many of the one as of the other: the entries may be of
+// several tenants.
 func (s *storage) adoptNamed(endpoints []EndpointConfig, wanted []string) error {
 	there, err := s.store.Names()
 	if err != nil {
@@ -200,7 +201,7 @@ func (s *storage) adoptNamed(endpoints []EndpointConfig, wanted []string) error 
 	return nil
 }
 
-// isNumbered tells that name is an identity, or that of a second endpoint that would have it.
+// isNumbered reports whether name is an identity, or that of a second endpoint that would have it.
 func isNumbered(name, identity string) bool {
 	rest, ok := strings.CutPrefix(name, identity)
 	if number, more := strings.CutPrefix(rest, "-"); ok && more {

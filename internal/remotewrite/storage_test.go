@@ -364,8 +364,8 @@ func tenant(ec EndpointConfig, id string) EndpointConfig {
 	return ec
 }
 
-// TestBacklogFollowsTheURL: an entry that gets, changes or loses its name goes on with its backlog, by a reload and, where it
-// gets one, by a restart, too.
+// TestBacklogFollowsTheURL: an entry that gets, changes or loses its name goes on with its backlog, by a reload and,
+// where it gets one, by a restart, too.
 func TestBacklogFollowsTheURL(t *testing.T) {
 	const one, two = "http://one.test/write", "http://two.test/write"
 	for name, tc := range map[string]struct {
@@ -458,8 +458,8 @@ func TestBacklogFollowsTheURL(t *testing.T) {
 	}
 }
 
-// TestTheFirstOfTwoEntriesGoes: of two unnamed entries of one URL a reload removes the first. The other one goes on with its own
-// backlog, which a restart finds; what waited for the first one is kept for somebody to decide.
+// TestTheFirstOfTwoEntriesGoes: of two unnamed entries of one URL a reload removes the first. The other one goes on
+// with its own backlog, which a restart finds; what waited for the first one is kept for somebody to decide.
 func TestTheFirstOfTwoEntriesGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -504,8 +504,8 @@ func TestTheFirstOfTwoEntriesGoesFromMemory(t *testing.T) {
 	}
 }
 
-// TestReloadsKeepWhatARestartFinds: after any sequence of reloads that add, remove, name, rename and move entries, a restart
-// with the last configuration finds the backlog that each endpoint had.
+// TestReloadsKeepWhatARestartFinds: after any sequence of reloads that add, remove, name, rename and move entries, a
+// restart with the last configuration finds the backlog that each endpoint had.
 func TestReloadsKeepWhatARestartFinds(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

@@ -78,9 +78,9 @@ func (w *Writers) Append(b *series.Batch) error {
 	return nil
 }
 
-// Apply makes the endpoints what cfg says. Unchanged ones are not touched. One that kept its name or its URL, but for the
-// query, goes on with its backlog under the new settings. So does the only unnamed one that is new after the only one that
-// is gone. A removed one is flushed for at most the flush deadline. On an error nothing has changed.
+// Apply makes the endpoints what cfg says. Unchanged ones are not touched. One that kept its name or its URL, but for
+// the query, goes on with its backlog under the new settings. So does the only unnamed one that is new after the only
+// one that is gone. A removed one is flushed for at most the flush deadline. On an error nothing has changed.
 func (w *Writers) Apply(cfg Config) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -142,7 +142,7 @@ func (w *Writers) sweep(loud bool) {
 	}
 }
 
-// hasLabel tells that an endpoint counts under a label. The caller holds mu.
+// hasLabel reports whether an endpoint counts under a label. The caller holds mu.
 func (w *Writers) hasLabel(label string) bool {
 	return slices.ContainsFunc(*w.endpoints.Load(), func(e *endpoint) bool { return e.label == label })
 }

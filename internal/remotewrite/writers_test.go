@@ -325,8 +325,8 @@ func TestStatusHidesSecrets(t *testing.T) {
 	}
 }
 
-// TestAStopWhileLanesChange delivers what a healthy receiver takes before the flush deadline, also what waits in new lanes for
-// the old ones to drain.
+// TestAStopWhileLanesChange delivers what a healthy receiver takes before the flush deadline, also what waits in new
+// lanes for the old ones to drain.
 func TestAStopWhileLanesChange(t *testing.T) {
 	with := func(lanes int) EndpointConfig {
 		ec := endpointConfig("a")
@@ -405,8 +405,8 @@ func (s speaker) post(_ context.Context, _ []byte, p protocol, _ int) answer {
 
 func (s speaker) close() {}
 
-// TestAReloadChangesTheProtocolWithTheReceiver: while requests are sent, protobuf_message changes together with what the
-// receiver takes. No request goes to the new receiver in the old protocol, which it would refuse for good.
+// TestAReloadChangesTheProtocolWithTheReceiver: while requests are sent, protobuf_message changes together with what
+// the receiver takes. No request goes to the new receiver in the old protocol, which it would refuse for good.
 func TestAReloadChangesTheProtocolWithTheReceiver(t *testing.T) {
 	w := newWorld(t)
 	asked := make(chan struct{})

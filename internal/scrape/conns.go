@@ -90,8 +90,8 @@ func (s *conns) forget(addr string) {
 	}
 }
 
-// closeOne closes a connection to make room for another. It takes the one used last, if it can: targets have their turns
-// in a circle, so that one is needed again after all others. false: none is kept.
+// closeOne closes a connection to make room for another. It takes the one used last, if it can: targets have their
+// turns in a circle, so that one is needed again after all others. false: none is kept.
 func (s *conns) closeOne() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

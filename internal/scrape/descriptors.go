@@ -13,12 +13,13 @@ import (
 // unknownOpenFiles stands for the limit of open files where the system has none that can be asked for.
 const unknownOpenFiles = 16384
 
-// connectionsOf returns how many connections to targets may be open under a limit of open files: three quarters. The rest
-// is for the queue's files, connections to endpoints and to API servers, and the own web server.
+// connectionsOf returns how many connections to targets may be open under a limit of open files: three quarters. The
+// rest is for the queue's files, connections to endpoints and to API servers, and the own web server.
 func connectionsOf(files int) int { return max(1, files-files/4) }
 
 // descriptors bound the open connections to targets, of all jobs: those in use and those kept between scrapes. Near the
-// bound a new connection closes one that is kept, and waits where all are in use. Safe for concurrent use. nil: no bound.
+// bound a new connection closes one that is kept, and waits where all are in use. Safe for concurrent use. nil: no
+// bound.
 type descriptors struct {
 	gate *gate
 
@@ -107,8 +108,8 @@ func (d *descriptors) closeKept() bool {
 	return false
 }
 
-// scarce tells that a connection of net/http should not be kept: the last sixteenth is for those that are closed after their
-// scrape. net/http cannot close a single one that it keeps.
+// scarce reports whether a connection of net/http should be closed after its scrape: the last sixteenth is for those
+// that are closed after their scrape. net/http cannot close a single one that it keeps.
 func (d *descriptors) scarce() bool {
 	if d == nil {
 		return false
@@ -117,7 +118,7 @@ func (d *descriptors) scarce() bool {
 	return waiting > 0 || held >= d.gate.limit-max(1, d.gate.limit/16)
 }
 
-// awaited tells that somebody waits for a connection to be closed.
+// awaited reports whether somebody waits for a connection to be closed.
 func (d *descriptors) awaited() bool {
 	if d == nil {
 		return false

@@ -37,8 +37,8 @@ func bounded(f *fetcher, connections int) *descriptors {
 	return d
 }
 
-// TestConnectionsNearTheLimitOfOpenFiles: a new connection takes the descriptor of one that is kept, so that every target
-// is scraped, and most of those that fit are used again.
+// TestConnectionsNearTheLimitOfOpenFiles: a new connection takes the descriptor of one that is kept, so that every
+// target is scraped, and most of those that fit are used again.
 func TestConnectionsNearTheLimitOfOpenFiles(t *testing.T) {
 	const targets, connections, rounds = 24, 16, 3
 	for name, make := range map[string]func(testing.TB) *fetcher{"plain": lean, "net/http": library} {
@@ -107,8 +107,8 @@ func TestNoDescriptorLeft(t *testing.T) {
 	})
 }
 
-// TestOthersHaveTheDescriptors: where the rest of the process holds more than its quarter, a connection that is kept makes
-// room.
+// TestOthersHaveTheDescriptors: where the rest of the process holds more than its quarter, a connection that is kept
+// makes room.
 func TestOthersHaveTheDescriptors(t *testing.T) {
 	f := lean(t)
 	d := bounded(f, 100)

@@ -105,7 +105,7 @@ func (f *fetcher) close() {
 // add tells of a target that will be asked for.
 func (f *fetcher) add(t *target) { f.places.add(t) }
 
-// forget tells that a target that was added is gone. What is kept for it is closed, unless it is another's too.
+// forget takes back an add: the target is gone. What is kept for it is closed, unless it is another's too.
 func (f *fetcher) forget(t *target) {
 	switch last := f.places.remove(t); {
 	case !last:

@@ -38,9 +38,9 @@ var inIPv6 = []struct {
 	{netip.MustParsePrefix("::ffff:0:0:0/96"), 12}, // translated (RFC 2765)
 }
 
-// localNAT64 is the prefix of NAT64 that a network may use as it likes (RFC 8215). The network's own prefix begins so and
-// has 48, 56, 64 or 96 bits. RFC 6052 puts the IPv4 address behind it, but leaves byte 8 out: 169.254.169.254 behind 48
-// bits is 64:ff9b:1:a9fe:a9:fe00::.
+// localNAT64 is the prefix of NAT64 that a network may use as it likes (RFC 8215). The network's own prefix begins so
+// and has 48, 56, 64 or 96 bits. RFC 6052 puts the IPv4 address behind it, but leaves byte 8 out: 169.254.169.254
+// behind 48 bits is 64:ff9b:1:a9fe:a9:fe00::.
 var localNAT64 = netip.MustParsePrefix("64:ff9b:1::/48")
 
 // localNAT64At are the bytes of the IPv4 address, for each length of the network's prefix.
@@ -79,8 +79,8 @@ func forbidden(ip netip.Addr, allowLoopback bool) string {
 	return ""
 }
 
-// forbiddenBehindNAT64 is forbidden for an address of localNAT64. The length of the prefix is not known, so each is tried.
-// An IPv4 address that begins with a zero byte, or ends in two, is no host: that length is not the one in use.
+// forbiddenBehindNAT64 is forbidden for an address of localNAT64. The length of the prefix is not known, so each is
+// tried. An IPv4 address that begins with a zero byte, or ends in two, is no host: that length is not the one in use.
 func forbiddenBehindNAT64(b [16]byte, allowLoopback bool) string {
 	for _, at := range localNAT64At {
 		v4 := [4]byte{b[at[0]], b[at[1]], b[at[2]], b[at[3]]}

@@ -117,8 +117,8 @@ func TestS06WhoMayNameLoopback(t *testing.T) {
 	}
 }
 
-// TestS06LocalNAT64: a network with its own NAT64 chooses the length of its prefix below 64:ff9b:1::/48. The length decides
-// where the IPv4 address lies.
+// TestS06LocalNAT64: a network with its own NAT64 chooses the length of its prefix below 64:ff9b:1::/48. The length
+// decides where the IPv4 address lies.
 func TestS06LocalNAT64(t *testing.T) {
 	for addr, want := range map[string]bool{
 		"64:ff9b:1:a9fe:a9:fe00::":      false, // 169.254.169.254 behind 48 bits
@@ -267,7 +267,8 @@ func TestS06Proxies(t *testing.T) {
 	}
 }
 
-// TestS06PortsHoweverWritten: a place that the configuration names is that place, however its port and its host are written.
+// TestS06PortsHoweverWritten: a place that the configuration names is that place, however its port and its host are
+// written.
 func TestS06PortsHoweverWritten(t *testing.T) {
 	page := listen(t, always(ok)) // on loopback
 	port := "0" + portOf(page.host)

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// hostPort returns the one way in which a place is written here: `LOCALHOST:015090` is `localhost:15090`, `[0::1]:80` is
-// `[::1]:80`. Places are compared by it.
+// hostPort returns the one way in which a place is written here: `LOCALHOST:015090` is `localhost:15090`, `[0::1]:80`
+// is `[::1]:80`. Places are compared by it.
 func hostPort(scheme, host, port string) string {
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[scheme]
@@ -33,10 +33,10 @@ func canonical(addr string) string {
 	return hostPort("", host, port)
 }
 
-// addressesIn returns the addresses that a host stands for without being looked up: one for an address, none for a name.
-// C libraries, and with them many proxies, take the forms of inet_aton too: 0xa9fea9fe, 2852039166, 169.254.43518 and
-// 0251.0376.0251.0376 are 169.254.169.254. A number that begins with 0 is octal to some and decimal to others, hence two
-// addresses.
+// addressesIn returns the addresses that a host stands for without being looked up: one for an address, none for a
+// name. C libraries, and with them many proxies, take the forms of inet_aton too: 0xa9fea9fe, 2852039166, 169.254.43518
+// and 0251.0376.0251.0376 are 169.254.169.254. A number that begins with 0 is octal to some and decimal to others,
+// hence two addresses.
 func addressesIn(host string) []netip.Addr {
 	if !isASCII(host) {
 		if ascii, err := idna.Lookup.ToASCII(host); err == nil { // as net/http sends it: １６９ is 169

@@ -64,8 +64,8 @@ type noSink struct{}
 
 func (noSink) Append(*series.Batch) error { return nil }
 
-// stuckTargets returns pools with n targets and memory for a number of pages. Each target says the same and then nothing
-// more. stalled counts the connections that have said everything.
+// stuckTargets returns pools with n targets and memory for a number of pages. Each target says the same and then
+// nothing more. stalled counts the connections that have said everything.
 func stuckTargets(t testing.TB, n, pages int, says string, stalled *atomic.Int64) *Pools {
 	t.Helper()
 	return stuckTargetsLogging(t, n, pages, says, stalled, zap.NewNop())
@@ -93,8 +93,8 @@ func halfAPage() string {
 	return "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1000000\r\n\r\n" + string(pageOf(20))
 }
 
-// TestMemoryOfScrapesInFlight: of a mesh that hangs, a scrape that waits for the first byte holds a goroutine, and pages
-// take no more than their bound.
+// TestMemoryOfScrapesInFlight: of a mesh that hangs, a scrape that waits for the first byte holds a goroutine, and
+// pages take no more than their bound.
 func TestMemoryOfScrapesInFlight(t *testing.T) {
 	const targets, pages, waiting = 2000, 50, 24 << 10
 	for name, c := range map[string]struct {

@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// pageBytes is the memory of a scrape from the first byte of an answer to its last: the chunk being parsed (64 KiB), the
-	// buffer that reads ahead (32 KiB) or the tables of gzip, a stack, and the samples of a usual page. Learning new lines
-	// comes on top.
+	// pageBytes is the memory of a scrape from the first byte of an answer to its last: the chunk being parsed (64
+	// KiB), the buffer that reads ahead (32 KiB) or the tables of gzip, a stack, and the samples of a usual page.
+	// Learning new lines comes on top.
 	pageBytes = 128 << 10
 
 	// defaultMaxMemory is Options.MaxMemory where nothing is said.
@@ -32,8 +32,8 @@ const (
 )
 
 // pageMemory bounds the memory of all pages that are being read. A scrape takes its share when the first byte of the
-// answer is there, and waits for it within its timeout. While scrapes wait, a page that stalls gives up its share, so that
-// targets that hang in the middle of their pages do not block the others. Safe for concurrent use. nil: no bound.
+// answer is there, and waits for it within its timeout. While scrapes wait, a page that stalls gives up its share, so
+// that targets that hang in the middle of their pages do not block the others. Safe for concurrent use. nil: no bound.
 type pageMemory struct {
 	gate    *gate
 	metrics *metrics

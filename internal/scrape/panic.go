@@ -33,7 +33,7 @@ type callers [16]uintptr
 // maxPanics bounds how many places are logged.
 const maxPanics = 100
 
-// isNew tells that no panic at this place was seen before.
+// isNew reports whether no panic at this place was seen before.
 func (p *panics) isNew(at callers) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -138,8 +138,8 @@ func because(ctx context.Context, err error) error {
 // errGone is a kept connection that turned out to be closed before it answered: worth a second try.
 var errGone = errors.New("connection closed while idle")
 
-// on asks over c, which is the exchange's from here on. The exchange, with its buffers, begins with the first byte of the
-// answer: a scrape that waits for it holds a goroutine and a connection.
+// on asks over c, which is the exchange's from here on. The exchange, with its buffers, begins with the first byte of
+// the answer: a scrape that waits for it holds a goroutine and a connection.
 func (p *plain) on(ctx context.Context, c *conn, t *target) (*exchange, error) {
 	if !p.render(c, t) {
 		_ = c.Close()

@@ -477,8 +477,8 @@ func TestAJobAsksPlainly(t *testing.T) {
 	eventually(t, "the connection ends with the job", func() bool { return w.open.Load() == 0 })
 }
 
-// TestATargetThatIsGoneLeavesTheConnectionOfAnother: a connection is kept by host and port, and ends with the last target
-// there.
+// TestATargetThatIsGoneLeavesTheConnectionOfAnother: a connection is kept by host and port, and ends with the last
+// target there.
 func TestATargetThatIsGoneLeavesTheConnectionOfAnother(t *testing.T) {
 	w := listen(t, always(ok))
 	r := newRig()

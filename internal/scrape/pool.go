@@ -219,8 +219,8 @@ func (ps *Pools) adopt(state *jobState) (*pool, bool) {
 	return p, true
 }
 
-// Update changes the groups of jobs. Updates of unknown jobs are ignored: the job was removed meanwhile, and if it comes
-// back, discovery hands over all its groups.
+// Update changes the groups of jobs. Updates of unknown jobs are ignored: the job was removed meanwhile, and if it
+// comes back, discovery hands over all its groups.
 func (ps *Pools) Update(updates map[string]discovery.Update) {
 	ps.changing.Lock()
 	defer ps.changing.Unlock()

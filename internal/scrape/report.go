@@ -106,8 +106,8 @@ func (r *report) end(b *series.Batch) {
 	}
 }
 
-// shown returns the report series that a batch has already: of two samples of a series the first wins, and no request may
-// have both.
+// shown returns the report series that a batch has already: of two samples of a series the first wins, and no request
+// may have both.
 func (r *report) shown(b *series.Batch) (ids []series.ID) {
 	if !r.onPage {
 		return nil

@@ -57,7 +57,7 @@ func meshPod(n, version int) *targetgroup.Group {
 	return g
 }
 
-// mesh is pools that scrape so many pods, and those.
+// mesh returns pools that scrape n pods, and the pods.
 func mesh(tb testing.TB, pods int) (*Pools, string, []*targetgroup.Group) {
 	job := meshJob(tb)
 	ps := New(series.NewTable(), &sink{}, Options{}, zap.NewNop(), nil)

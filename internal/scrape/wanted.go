@@ -15,9 +15,9 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
-// wanted is the targets of a job. It changes group by group, and the result is the same as if all groups were relabeled:
-// equal targets of several groups are one target, which shows the discovered labels of the first group by discovery and
-// source.
+// wanted is the targets of a job. It changes group by group, and the result is the same as if all groups were
+// relabeled: equal targets of several groups are one target, which shows the discovered labels of the first group by
+// discovery and source.
 type wanted struct {
 	groups  map[groupKey]*relabeled
 	targets map[uint64]origin   // by hash: the first of equal targets

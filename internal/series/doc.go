@@ -5,6 +5,6 @@
 // kept under an id elsewhere either holds a reference or compares generations (Gen, SymbolGen).
 //
 // table.go adds a series; slices.go retains and releases many, a bounded number under one hold of the lock. Series,
-// strings (symbols.go), sets of labels (stems.go) and families (metas.go) are stored in slabs (slab.go), which give back
-// what is empty; the labels of stems are in an arena (arena.go).
+// strings (symbols.go), sets of labels (stems.go) and families (metas.go) are stored in slabs (slab.go), which give
+// back what is empty; the labels of stems are in an arena (arena.go).
 package series

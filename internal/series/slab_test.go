@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestSlab compares a slab that grows and shrinks with a plain map: numbers, values, generations, and what is given back.
+// TestSlab compares a slab that grows and shrinks with a plain map: numbers, values, generations, and what is given
+// back.
 func TestSlab(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	var s slab[int]

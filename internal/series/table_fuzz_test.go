@@ -244,8 +244,8 @@ func (m *modelTable) forget(id ID) {
 // fuzzSlice is how many ids the table under test retains or releases at a time.
 const fuzzSlice = 3
 
-// releaseInSlices releases up to count references by one call, between whose slices series are added, retained and read:
-// a reference is held until its slice is through, and an id whose last one went may be another series at once.
+// releaseInSlices releases up to count references by one call, between whose slices series are added, retained and
+// read: a reference is held until its slice is through, and an id whose last one went may be another series at once.
 func (m *modelTable) releaseInSlices(count int, next func() int) {
 	var pending []ID // asked for, and not yet released
 	settle := func() {
