@@ -8,9 +8,8 @@ import (
 	"slices"
 )
 
-// claimName is the lock of one queue, in its directory. A process has it while the queue is open, and whoever renames
-// or removes a queue has it meanwhile. So another process may do that to queues that nobody has open, though the store
-// is not its own.
+// claimName is the lock of one queue, in its directory. A process has it while the queue is open. Another process takes
+// it to rename or remove a queue, so it can do that to queues that nobody has open, though the store is not its own.
 const claimName = "lock"
 
 // noClaim stands for a lock where none can be made, as on a disk that is full.

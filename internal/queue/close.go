@@ -81,8 +81,8 @@ func (q *FIFO) Close() (Loss, error) {
 	return loss, err
 }
 
-// closeDisk writes and syncs what is left, for at most closeTimeout: a disk that hangs keeps its goroutines, not
-// the caller, who is told of what they have in hand as lost. In the store the queue is open until they end, so that it
+// closeDisk writes and syncs what is left, for at most closeTimeout. A disk that hangs keeps its goroutines, not the
+// caller, and what those goroutines were writing counts as lost. In the store the queue is open until they end, so that it
 // is not opened a second time while they write.
 func (q *FIFO) closeDisk() error {
 	d := q.disk

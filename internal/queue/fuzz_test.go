@@ -9,8 +9,8 @@ import (
 
 // FuzzSegment: whatever stands in a segment, a queue starts on it and ends; what it gives out stands in the segment
 // under valid checksums, and begins with a record that leans on nothing. A queue is refused only for a header of
-// another version, and then its file stays as it is. With mend, the checksums of headers are made right first, which no
-// fuzzer guesses.
+// another version, and then its file stays as it is. With mend, the checksums of headers are corrected first: no fuzzer
+// guesses them.
 func FuzzSegment(f *testing.F) {
 	seg := appendSample(nil, "one", true, 0)
 	seg = appendSample(seg, "two", false, 1)

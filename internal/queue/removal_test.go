@@ -153,8 +153,8 @@ func TestReadOnlyDiskInTheLog(t *testing.T) {
 	})
 }
 
-// TestDiskErrorEndsWithTheNextWrite: the lane that failed has nothing more to write; another one's write tells that the
-// disk works.
+// TestDiskErrorEndsWithTheNextWrite: the lane that failed has nothing more to write; a write of another
+// lane shows that the disk works.
 func TestDiskErrorEndsWithTheNextWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
