@@ -72,12 +72,13 @@ func newLoop(e *env, job *jobState, t *target) *loop {
 }
 
 // inherit takes over from a loop whose target had the same labels: after a reload, or when a target came back before it
-// was marked stale. What old showed last and this loop's first scrape does not is marked there. The caller calls
-// release for what was not taken over, without the schedule's lock: a large page takes longer than others should wait.
+// was marked stale. What old showed last and this loop's first scrape does not is marked there. A page under another URL
+// is learned again, so that scrape_series_added counts all its series, as in Prometheus. The caller calls release for
+// what was not taken over, without the schedule's lock: a large page takes longer than others should wait.
 func (l *loop) inherit(old *loop) (release func()) {
 	l.live, l.ages, l.stamps, l.scraped = old.live, old.ages, old.stamps, old.scraped
 	left := old.page
-	if l.job.series == old.job.series {
+	if l.job.series == old.job.series && l.target.url == old.target.url && l.target.socket == old.target.socket {
 		left, l.page = l.page, old.page
 		l.page.Rebind(l.newLearner(), l.job.pageOptionsOf(l.target))
 	}

@@ -383,6 +383,9 @@ func TestRow08AnotherURLAfterAPause(t *testing.T) {
 		n := r.batches()
 		pass(10 * time.Second)
 		want(t, r.values(t, n), named("x"), "2", named("y"), "stale", named("up"), "1")
+		if added := r.sink.of(named("scrape_series_added"))[n].value; added != "1" {
+			t.Errorf("scrape_series_added = %s under another URL, want 1 as in Prometheus: all series of the page", added)
+		}
 	})
 }
 
