@@ -29,6 +29,9 @@ func (m *Manager) Hold(jobs []*promconfig.ScrapeConfig) []string {
 			m.held[job.JobName] = false
 		}
 	}
+	for name := range m.held {
+		m.held[name] = false // until Adopt none is handed over: its new rules would miss that
+	}
 	return slices.Sorted(maps.Keys(m.held))
 }
 

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -324,5 +325,26 @@ func TestHeldAgainForMore(t *testing.T) {
 		if names != want {
 			t.Errorf("meanwhile the job got %s", names)
 		}
+	}
+}
+
+// TestNothingIsHandedOverBetweenHoldAndAdopt: a job that an earlier reload holds becomes whole while the next reload is
+// under way. Its groups must wait for Adopt: the scrape pools have not the new rules yet, and would never get the groups
+// again.
+func TestNothingIsHandedOverBetweenHoldAndAdopt(t *testing.T) {
+	m, err := New(zap.NewNop(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.running = true
+	m.held = map[string]bool{"a": true} // no discovery: due would forget it at once
+	m.Hold(nil)
+	m.due(time.Now())
+	if applied, held := m.held["a"]; !held || applied {
+		t.Errorf("held %v, to be handed over %v; want held until Adopt", held, applied)
+	}
+	m.release()
+	if !m.held["a"] {
+		t.Error("not to be handed over after Adopt")
 	}
 }

@@ -33,15 +33,16 @@ func (s *server) probe(ctx context.Context) {
 	questions := s.questions(providers)
 	if len(questions) == 0 {
 		s.cheap++
-		asking, cancel := context.WithTimeout(ctx, s.pace.ask)
-		defer cancel()
-		a, err := s.client.alive(asking)
+		a, err := s.isAlive(ctx)
 		s.conclude(ctx, a, err)
 		return
 	}
 	s.cheap = 0
 	r := &round{server: s, questions: questions}
 	a, err := r.run(ctx)
+	if a == answerNone && ctx.Err() == nil && s.hasAnswered() { // perhaps it does not answer these questions alone
+		a, err = s.isAlive(ctx)
+	}
 	s.conclude(ctx, a, err)
 	if a == answerUnknown {
 		s.forgetAll() // the next probe asks for rights again: /version may need no credentials
@@ -50,6 +51,25 @@ func (s *server) probe(ctx context.Context) {
 	if a == answerOK && s.judgeAll(providers) {
 		s.open = 0
 	}
+}
+
+// hasAnswered reports whether the server has answered a question about rights.
+func (s *server) hasAnswered() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.grants {
+		if g.known {
+			return true
+		}
+	}
+	return false
+}
+
+// isAlive asks whether the server is there.
+func (s *server) isAlive(ctx context.Context) (answer, error) {
+	asking, cancel := context.WithTimeout(ctx, s.pace.ask)
+	defer cancel()
+	return s.client.alive(asking)
 }
 
 // questions lists what the next probe asks for. A question that several discoveries have is asked once. Questions that

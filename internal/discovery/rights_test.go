@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/discovery/kubernetes"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"go.uber.org/zap"
 )
 
@@ -249,4 +250,25 @@ func TestARightThatIsGoneIsAskedFor(t *testing.T) {
 	if p.rights.denied != "" {
 		t.Errorf("still denied: %q", p.rights.denied)
 	}
+}
+
+// TestAServerThatLeavesOneQuestionOpenIsReachable: all rights but one are known, and objects were found. That the one
+// question is never answered does not make the server unreachable.
+func TestAServerThatLeavesOneQuestionOpenIsReachable(t *testing.T) {
+	q := &questionLog{answer: func(r *http.Request) (int, time.Duration) {
+		if strings.HasSuffix(r.URL.Path, "/services") {
+			return http.StatusOK, time.Hour
+		}
+		return http.StatusOK, 2 * time.Second
+	}}
+	p := kubeProvider(kubernetes.SDConfig{Role: kubernetes.RoleEndpoint})
+	withServer(t, q, []*provider{p}, func(t *testing.T, s *server) {
+		<-time.After(5 * time.Second)
+		p.note([]*targetgroup.Group{listed("one", "10.0.0.1:1")}, time.Now())
+		<-time.After(2 * time.Minute)
+		synctest.Wait()
+		if s.currentState() != StateOK || q.times("/version") == 0 {
+			t.Errorf("state %s, want ok; asked %d times whether it is there", s.currentState(), q.times("/version"))
+		}
+	})
 }

@@ -65,14 +65,11 @@ func (d *descriptors) dial(ctx context.Context, connect func() (net.Conn, error)
 	if d == nil {
 		return connect()
 	}
-	if !d.gate.tryEnter() {
-		d.closeKept()
-		if !d.gate.enter(ctx, false) {
-			if context.Cause(ctx) == context.DeadlineExceeded {
-				return nil, &noDescriptorError{d.gate.limit}
-			}
-			return nil, context.Cause(ctx)
+	if !d.gate.tryEnter() && !d.gate.enter(ctx, false, func() { d.closeKept() }) {
+		if context.Cause(ctx) == context.DeadlineExceeded {
+			return nil, &noDescriptorError{d.gate.limit}
 		}
+		return nil, context.Cause(ctx)
 	}
 	c, err := connect()
 	if (errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)) && d.closeKept() { // others hold more than their quarter

@@ -141,3 +141,38 @@ func TestShareOfTheLimitOfOpenFiles(t *testing.T) {
 		t.Errorf("%d open files", n)
 	}
 }
+
+// TestRoomIsForWhoWaits: the room that a scrape makes by closing a kept connection is its own, though another one comes
+// before it has it.
+func TestRoomIsForWhoWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(1)
+		g.tryEnter()
+		stolen := false
+		if !g.enter(t.Context(), false, func() {
+			g.leave() // a kept connection is closed
+			stolen = g.tryEnter()
+		}) {
+			t.Error("did not enter")
+		}
+		if stolen {
+			t.Error("another scrape took the room")
+		}
+	})
+}
+
+// TestNoDescriptorLeftWithoutAScrape: net/http dials on when its request has ended. It gives up its place in the queue all
+// the same, and the scrape's error names the limit.
+func TestNoDescriptorLeftWithoutAScrape(t *testing.T) {
+	f := library(t)
+	d := bounded(f, 1)
+	d.gate.tryEnter()
+	target := listen(t, always(ok)).target()
+	target.timeout = 200 * time.Millisecond
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := f.get(ctx, target); reasonOf(err) != "emfile" {
+		t.Errorf("%v, reason %s, want emfile", err, reasonOf(err))
+	}
+	eventually(t, "nobody waits for a descriptor any more", func() bool { _, waiting := d.gate.load(); return waiting == 0 })
+}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
 	config_util "github.com/prometheus/common/config"
@@ -42,6 +43,7 @@ type fetcher struct {
 	ownAddress bool
 	sockets    sockets
 	places     places // of the targets that were added
+	closed     atomic.Bool
 }
 
 // budget is what the scrapes of all jobs share. The zero budget bounds nothing.
@@ -94,6 +96,7 @@ func fetcherThrough(cfg *promconfig.ScrapeConfig, g *guard, ownAddress bool) (*f
 
 // close gives back what is kept between scrapes. A scrape that still runs ends as it would have.
 func (f *fetcher) close() {
+	f.closed.Store(true)
 	f.guard.budget.descriptors.remove(f)
 	f.sockets.close()
 	f.client.CloseIdleConnections()
@@ -113,6 +116,8 @@ func (f *fetcher) forget(t *target) {
 		f.sockets.forget(t.socket)
 	case f.plain != nil:
 		f.plain.idle.forget(t.hostPort)
+	case f.closed.Load(): // the last scrapes have put their connections back after close
+		f.client.CloseIdleConnections()
 	}
 }
 
@@ -145,26 +150,30 @@ func (f *fetcher) get(ctx context.Context, t *target) (*page, error) {
 	if err != nil {
 		return nil, err
 	}
+	p := &page{contentType: a.contentType, answer: a.body, fetcher: f}
+	begun := false
+	defer func() {
+		if !begun { // an error, or a panic
+			p.close()
+		}
+	}()
 	if a.code != http.StatusOK {
 		_, _ = io.CopyN(io.Discard, a.body, maxDrainBytes)
-		_ = a.body.Close()
 		return nil, fmt.Errorf("server returned HTTP status %s", cut(a.status, maxQuoted))
 	}
-	p := &page{contentType: a.contentType, answer: a.body, fetcher: f}
 	reader := io.Reader(a.body)
 	switch a.encoding {
 	case "zstd":
-		p.close()
 		return nil, errZstd
 	case "gzip":
 		p.unzipper = f.unzipper()
 		reader = p.unzipper
 		if err := p.unzipper.begin(a.body); err != nil {
-			p.close()
 			return nil, a.lease.because(err)
 		}
 	}
 	p.body = &limitedBody{r: reader, lease: a.lease, limit: f.bodyLimit}
+	begun = true
 	return p, nil
 }
 

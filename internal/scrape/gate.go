@@ -29,8 +29,9 @@ func (g *gate) tryEnter() bool {
 	return true
 }
 
-// enter waits for its turn. It returns false if ctx ended before.
-func (g *gate) enter(ctx context.Context, preferred bool) bool {
+// enter waits for its turn. It returns false if ctx ended before. makeRoom is called if there is none, with a place in the
+// queue: the room that it makes goes to nobody who comes later; nil: nothing can be done.
+func (g *gate) enter(ctx context.Context, preferred bool, makeRoom func()) bool {
 	turn := make(chan struct{})
 	queue := &g.waiting[1]
 	if preferred {
@@ -40,6 +41,14 @@ func (g *gate) enter(ctx context.Context, preferred bool) bool {
 	*queue = append(*queue, turn)
 	g.grant() // it may have become free meanwhile
 	g.mu.Unlock()
+	select {
+	case <-turn:
+		return true
+	default:
+	}
+	if makeRoom != nil {
+		makeRoom()
+	}
 	select {
 	case <-turn:
 		return true

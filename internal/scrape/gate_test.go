@@ -21,7 +21,7 @@ func TestGate(t *testing.T) {
 		var order []string
 		enter := func(name string, preferred bool) {
 			go func() {
-				if g.enter(t.Context(), preferred) {
+				if g.enter(t.Context(), preferred, nil) {
 					order = append(order, name)
 				}
 			}()
@@ -32,7 +32,7 @@ func TestGate(t *testing.T) {
 		enter("c", true)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if g.enter(ctx, true) {
+		if g.enter(ctx, true, nil) {
 			t.Error("a third was let in")
 		}
 		for range 3 {
@@ -57,7 +57,7 @@ func TestGateLosesNothing(t *testing.T) {
 		g.tryEnter()
 		ctx, cancel := context.WithCancel(t.Context())
 		entered := make(chan bool)
-		go func() { entered <- g.enter(ctx, false) }()
+		go func() { entered <- g.enter(ctx, false, nil) }()
 		go cancel()
 		g.leave()
 		if <-entered {

@@ -146,7 +146,15 @@ type asking struct{}
 // dial connects to what a request for a target needs: the target, where it redirects to, a proxy.
 func (g *guard) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	t, _ := ctx.Value(asking{}).(*target)
-	return g.budget.descriptors.dial(ctx, func() (net.Conn, error) { return g.connect(ctx, network, addr, t) })
+	waiting := ctx
+	if t != nil && t.timeout > 0 { // net/http dials on after the end of the request, so the timeouts are set here
+		var cancel, stop func()
+		ctx, cancel = context.WithTimeout(ctx, t.timeout)
+		defer cancel()
+		waiting, stop = context.WithTimeout(ctx, t.timeout-t.timeout/20) // the scrape shall learn why it fails
+		defer stop()
+	}
+	return g.budget.descriptors.dial(waiting, func() (net.Conn, error) { return g.connect(ctx, network, addr, t) })
 }
 
 // connect is dial without the bound of open files. t is nil where no target's request asks.

@@ -210,6 +210,7 @@ func TestPagesThatStallGiveWayOnTheWire(t *testing.T) {
 			if f.plain != nil {
 				f.plain.memory = m
 			}
+			m.sweep = time.AfterFunc(time.Hour, m.abortStalled) // only the call below looks for pages that stall
 			hanging := listen(t, func(_ int, c *ring) {
 				c.hear()
 				c.say(halfAPage())

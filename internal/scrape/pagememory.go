@@ -87,7 +87,7 @@ func (m *pageMemory) take(ctx context.Context, proven bool, abort func()) (*leas
 	if !m.gate.tryEnter() {
 		m.metrics.memoryWaits.Inc()
 		m.usedUp()
-		if !m.gate.enter(ctx, proven) {
+		if !m.gate.enter(ctx, proven, nil) {
 			m.freed()
 			if context.Cause(ctx) == context.DeadlineExceeded {
 				return nil, m.noMemory()

@@ -92,3 +92,31 @@ func TestAPanicFailsOneScrape(t *testing.T) {
 		})
 	}
 }
+
+// faultyHeader answers compressed pages whose first bytes panic when they are read.
+type faultyHeader struct{ *pages }
+
+func (f faultyHeader) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := f.pages.RoundTrip(req)
+	resp.Header.Set("Content-Encoding", "gzip")
+	resp.Body = io.NopCloser(faultyReader{})
+	return resp, err
+}
+
+// TestAPanicGivesBackTheMemoryOfItsPage: a panic before the first line of a page is read must not keep the page's share
+// of the memory, or the pods of one kind would in time leave none for any other.
+func TestAPanicGivesBackTheMemoryOfItsPage(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.opts.transport = faultyHeader{r.pages}
+		r.pages.set("a:1", "x 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(time.Minute)
+		if n := testutil.ToFloat64(r.env.metrics.failures.WithLabelValues("envoy", "panic")); n == 0 {
+			t.Fatal("the test is wrong: no scrape failed by a panic")
+		}
+		if held, _ := r.opts.budget.memory.gate.load(); held != 0 {
+			t.Errorf("%d pages hold memory while none is read", held)
+		}
+	})
+}

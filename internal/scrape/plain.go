@@ -147,20 +147,30 @@ func (p *plain) on(ctx context.Context, c *conn, t *target) (*exchange, error) {
 	}
 	stop := func() { _ = c.SetDeadline(time.Unix(1, 0)) }
 	unhook := context.AfterFunc(ctx, stop)
+	var x *exchange
+	begun := false
+	defer func() { // after an error, and after a panic
+		switch {
+		case begun:
+		case x != nil:
+			x.keep = false
+			_ = x.Close()
+		default:
+			unhook()
+			_ = c.Close()
+		}
+	}()
 	l, first, err := p.awaitAnswer(ctx, c, stop)
 	if err != nil {
-		unhook()
-		_ = c.Close()
 		return nil, err
 	}
-	x := p.exchanges.Get().(*exchange)
+	x = p.exchanges.Get().(*exchange)
 	x.begin(ctx, c, first)
 	x.unhook, x.lease = unhook, l
 	if err := x.readHead(); err != nil {
-		x.keep = false
-		_ = x.Close()
 		return nil, l.because(because(ctx, err))
 	}
+	begun = true
 	return x, nil
 }
 

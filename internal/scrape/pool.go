@@ -60,6 +60,8 @@ type Pools struct {
 	phase   shard.Phase // of shards, in force
 	lost    bool        // a target has no loop, though it is this instance's
 	charted chan struct{}
+
+	releaser releaser // of what loops held
 }
 
 // pool is one job's targets. Pools.mu guards it, see there.
@@ -266,7 +268,7 @@ func (ps *Pools) start(p *pool, t *target, found foundTarget, before *loop) {
 	since := ps.movedHere(p, t)
 	begin := func() { ps.schedule.add(l, ps.first(t, since, time.Now()), p.forced, onEnd) }
 	ps.foresee(l)
-	if before != nil && ps.schedule.take(before, func() { ps.schedule.running.Go(l.inherit(before)); begin() }) {
+	if before != nil && ps.schedule.take(before, func() { ps.releaser.add(l.inherit(before)); begin() }) {
 		return
 	}
 	ps.schedule.mu.Lock()
@@ -290,14 +292,12 @@ func (ps *Pools) ended(p *pool, l *loop) {
 // stop ends every loop of a job, and those that wait to mark their targets stale. Nothing is marked, as in Prometheus:
 // the job may have moved to another scraper, whose samples markers would cut short.
 func (ps *Pools) stop(p *pool) {
-	// The schedule's lock is held when a loop is taken; giving back a large page takes longer than others should wait.
-	releaseBeside := func(l *loop) func() { return func() { ps.schedule.running.Go(l.release) } }
 	for hash, l := range p.loops {
-		ps.schedule.take(l, releaseBeside(l))
+		ps.schedule.take(l, func() { ps.releaser.add(l.release) })
 		delete(p.loops, hash)
 	}
 	for _, l := range append(p.ending.all(), p.handed.all()...) {
-		ps.schedule.take(l, releaseBeside(l))
+		ps.schedule.take(l, func() { ps.releaser.add(l.release) })
 	}
 	clear(p.ending)
 	clear(p.handed)

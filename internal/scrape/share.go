@@ -202,7 +202,7 @@ func (ps *Pools) foresee(l *loop) {
 func (ps *Pools) handOver(p *pool, l *loop) {
 	ps.env.metrics.moves.WithLabelValues(movedAway).Inc()
 	if p.handed.find(l.target, true) != nil { // twice the same series
-		ps.schedule.take(l, l.release)
+		ps.schedule.take(l, func() { ps.releaser.add(l.release) })
 		return
 	}
 	now := time.Now()

@@ -1,0 +1,38 @@
+package scrape
+
+import "sync"
+
+// releaser gives back what loops held: pages, series, connections. It does so in a goroutine of its own, which ends when
+// nothing is left, since a large page takes longer than anybody should wait who holds a lock. The zero value is ready.
+type releaser struct {
+	mu      sync.Mutex // guards the following
+	waiting []func()
+	running bool
+}
+
+// add has release called soon, after those that were added before.
+func (r *releaser) add(release func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting = append(r.waiting, release)
+	if !r.running {
+		r.running = true
+		go r.run()
+	}
+}
+
+func (r *releaser) run() {
+	for {
+		r.mu.Lock()
+		now := r.waiting
+		r.waiting = nil
+		r.running = len(now) > 0
+		r.mu.Unlock()
+		if len(now) == 0 {
+			return
+		}
+		for _, release := range now {
+			release()
+		}
+	}
+}
