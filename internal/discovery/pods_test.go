@@ -332,12 +332,12 @@ func TestHeldAgainForMore(t *testing.T) {
 // under way. Its groups must wait for Adopt: the scrape pools have not the new rules yet, and would never get the groups
 // again.
 func TestNothingIsHandedOverBetweenHoldAndAdopt(t *testing.T) {
-	m, err := New(zap.NewNop(), nil)
+	m, err := New(zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.running = true
-	m.held = map[string]bool{"a": true} // no discovery: due would forget it at once
+	m.held["a"] = true // no discovery: due would forget it at once
 	m.Hold(nil)
 	m.due(time.Now())
 	if applied, held := m.held["a"]; !held || applied {
