@@ -75,13 +75,17 @@ func (s *server) isAlive(ctx context.Context) (answer, error) {
 // questions lists what the next probe asks for. A question that several discoveries have is asked once. Questions that
 // went unanswered come last, so that one which is never answered does not keep the others from being asked.
 func (s *server) questions(providers []*provider) []need {
+	foundNothing := make([]bool, len(providers)) // before s.mu is locked: a provider's mu comes before it
+	for i, p := range providers {
+		foundNothing[i] = p.foundNothing()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := s.cheap >= fullEvery
 	var questions []need
 	listed := map[need]bool{}
-	for _, p := range providers {
-		waiting := p.foundNothing()
+	for i, p := range providers {
+		waiting := foundNothing[i]
 		for _, n := range p.needs {
 			g := s.grants[n.question()]
 			settled := g.known && g.denied == "" && !(waiting && n.primary && !g.empty)

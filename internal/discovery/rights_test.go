@@ -272,3 +272,21 @@ func TestAServerThatLeavesOneQuestionOpenIsReachable(t *testing.T) {
 		}
 	})
 }
+
+// TestQuestionsDoNotHoldTheServerForADiscovery: a page that shows a discovery locks it before its server. Whoever draws
+// up questions must not wait for the discovery with the server locked.
+func TestQuestionsDoNotHoldTheServerForADiscovery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{grants: map[need]grant{}}
+		p := kubeProvider(kubernetes.SDConfig{Role: kubernetes.RolePod})
+		p.mu.Lock()
+		go s.questions([]*provider{p})
+		synctest.Wait()
+		if !s.mu.TryLock() {
+			t.Error("the server is locked while its questions wait for a discovery")
+		} else {
+			s.mu.Unlock()
+		}
+		p.mu.Unlock()
+	})
+}

@@ -34,32 +34,45 @@ func (e *InUseError) Error() string { return fmt.Sprintf("queue %s is in use by 
 // claim takes the lock of a queue whose directory is there.
 func (s *Store) claim(identity string) (io.Closer, error) {
 	name := join(s.path(identity), claimName)
+	if _, visitor := s.lock.(noClaim); visitor && !s.isThere(name) {
+		// The process that has the store may have the queue open without a lock: its disk was full. So the store's lock
+		// counts.
+		lock, err := s.fs.Lock(join(s.dir, lockName))
+		if err != nil {
+			return nil, s.inUse(identity)
+		}
+		return lock, nil
+	}
 	lock, err := s.fs.Lock(name)
 	if err == nil {
 		return lock, nil
 	}
-	f, openErr := s.fs.Open(name, false)
-	switch {
-	case errors.Is(openErr, os.ErrNotExist):
-		return noClaim{}, nil
-	case openErr != nil:
-		return nil, fmt.Errorf("queue %s: %w", identity, err)
+	if !s.isThere(name) {
+		return noClaim{}, nil // the disk is full
 	}
-	_ = f.Close()
+	return nil, s.inUse(identity)
+}
+
+// isThere reports whether there is a file, also one that cannot be opened.
+func (s *Store) isThere(name string) bool {
+	f, err := s.fs.Open(name, false)
+	if err == nil {
+		_ = f.Close()
+	}
+	return !errors.Is(err, os.ErrNotExist)
+}
+
+func (s *Store) inUse(identity string) *InUseError {
 	if pid := readPID(s.fs, join(s.dir, pidName)); pid != "" {
-		return nil, &InUseError{identity, "process " + pid}
+		return &InUseError{identity, "process " + pid}
 	}
-	return nil, &InUseError{identity, "another process"}
+	return &InUseError{identity, "another process"}
 }
 
 // isClaimed reports whether somebody has the lock of a queue. It makes no lock where there is none.
 func (s *Store) isClaimed(identity string) bool {
-	f, err := s.fs.Open(join(s.path(identity), claimName), false)
-	if errors.Is(err, os.ErrNotExist) {
+	if !s.isThere(join(s.path(identity), claimName)) {
 		return false
-	}
-	if err == nil {
-		_ = f.Close()
 	}
 	claim, err := s.claim(identity)
 	return err != nil || claim.Close() != nil

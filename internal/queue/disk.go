@@ -212,7 +212,7 @@ func (q *FIFO) readCold(l *lane, s *segment) bool {
 	if s.failed {
 		f = nil // the writer may replace the file
 	}
-	keep := !s.failed
+	keep := !s.failed && s != l.active // the writer opens that one itself
 	s.pins++
 	q.mu.Unlock()
 	var err error

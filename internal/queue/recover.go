@@ -58,7 +58,7 @@ func (r *recovery) run() error {
 	r.ended = map[uint32]bool{}
 	byLane := map[laneName]*lane{}
 	for _, e := range entries {
-		if e.Name == claimName {
+		if e.Name == claimName || e.Name == scratchName {
 			continue
 		}
 		if strings.HasSuffix(e.Name, corruptSuffix) && !e.Dir && !e.Special {

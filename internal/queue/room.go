@@ -147,7 +147,7 @@ func (q *FIFO) dropSegment(l *lane, s *segment, reason Reason) {
 			q.free(r)
 		}
 	}
-	q.lose(reason, s.cold.requests, s.cold.samples)
+	q.lose(reason, s.cold.requests, q.missing(l, s))
 	s.cold = cold{}
 	if l.active == s {
 		l.active = nil

@@ -234,25 +234,11 @@ func (s *Store) Rename(from, to string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if from == to {
+		return fmt.Errorf("rename queue %s: it has that name", from)
+	}
 	if s.open[to] != nil {
 		return fmt.Errorf("rename queue %s to %s: that one is open", from, to)
-	}
-	if s.has(to) {
-		claim, err := s.claim(to)
-		if err != nil {
-			return fmt.Errorf("rename queue %s: %w", from, err)
-		}
-		defer claim.Close() //nolint:errcheck // of a file that is gone
-		there := Identity{Name: to}
-		switch s.look(&there); {
-		case there.Problem != nil:
-			return fmt.Errorf("rename queue %s to %s: %w", from, to, there.Problem)
-		case there.Samples > 0:
-			return fmt.Errorf("rename queue %s to %s: that one has a backlog", from, to)
-		}
-		if err := s.remove(to); err != nil {
-			return err
-		}
 	}
 	rename := func(to string) error { return s.fs.Rename(s.path(from), to) }
 	files := s.open[from]
@@ -267,6 +253,11 @@ func (s *Store) Rename(from, to string) error {
 	} else {
 		return fmt.Errorf("queue %s: there is none in %s", from, s.dir)
 	}
+	if s.has(to) {
+		if err := s.makeWay(from, to); err != nil {
+			return err
+		}
+	}
 	if err := rename(s.path(to)); err != nil {
 		return fmt.Errorf("rename queue: %w", err)
 	}
@@ -275,6 +266,23 @@ func (s *Store) Rename(from, to string) error {
 		s.open[to] = files
 	}
 	return s.fs.SyncDir(s.dir)
+}
+
+// makeWay removes the queue of an identity that another one is to have. Nothing of it may wait to be delivered.
+func (s *Store) makeWay(from, to string) error {
+	claim, err := s.claim(to)
+	if err != nil {
+		return fmt.Errorf("rename queue %s: %w", from, err)
+	}
+	defer claim.Close() //nolint:errcheck // of a file that is gone
+	there := Identity{Name: to}
+	switch s.look(&there); {
+	case there.Problem != nil:
+		return fmt.Errorf("rename queue %s to %s: %w", from, to, there.Problem)
+	case there.Samples > 0:
+		return fmt.Errorf("rename queue %s to %s: that one has a backlog", from, to)
+	}
+	return s.remove(to)
 }
 
 // DropOrphans removes queues that are not open and in which nothing is newer than maxAge, and tells what was
@@ -298,6 +306,11 @@ func (s *Store) DropOrphans(maxAge time.Duration, spare ...string) ([]Identity, 
 		if err != nil {
 			continue // somebody renames it
 		}
+		now := Identity{Name: id.Name} // another process may have given it a backlog meanwhile
+		if s.look(&now); now.Problem != nil || now.Samples != id.Samples {
+			_ = claim.Close()
+			continue
+		}
 		if err := errors.Join(s.remove(id.Name), claim.Close()); err != nil {
 			return gone, err
 		}
@@ -320,7 +333,7 @@ func (s *Store) remove(identity string) error {
 				continue
 			}
 			_, _, isSegment, ok := parseName(e.Name)
-			if e.Dir || e.Special || !ok && !strings.HasSuffix(e.Name, corruptSuffix) {
+			if e.Dir || e.Special || !ok && e.Name != scratchName && !strings.HasSuffix(e.Name, corruptSuffix) {
 				foreign = true
 			} else if isSegment == segments {
 				err = errors.Join(err, s.fs.Remove(join(dir, e.Name)))

@@ -136,7 +136,7 @@ func (e *endpoint) appendRows(
 		}
 		if s.ConvertNHCBToClassic {
 			have, taken := len(loose.rows), false
-			loose.rows, taken = l.classics.expand(s, src, r, classicKey{hash, r.id}, loose.rows)
+			loose.rows, taken = l.classics.expand(s, src, r, classicKey{hash, r.shown}, loose.rows)
 			more := len(loose.rows) - have
 			if taken {
 				more-- // the row itself was counted with its batch
@@ -203,6 +203,7 @@ func (e *endpoint) appendLooseRows(
 			v.Pause()
 		}
 		r := &rows[i]
+		r.parts.Meta = v.Parts(r.shown).Meta // another target may have changed it since
 		h := l.sent.loose.of(r.hash, minutes)
 		if r.time <= h.newest {
 			e.metrics.drop(notNewer, 1)

@@ -37,7 +37,7 @@ type bounds struct {
 // a marker too.
 func (c *classics) expand(s *settings, src source, r row, key classicKey, loose []looseRow) (_ []looseRow, taken bool) {
 	before, known := c.known[key]
-	known = known && before.gen == src.view.Gen(r.id)
+	known = known && before.gen == src.view.Gen(key.id)
 	nhcb, upper := customBuckets(r.histogram)
 	if nhcb == nil && !known {
 		return loose, false
@@ -69,7 +69,7 @@ func (c *classics) expand(s *settings, src source, r row, key classicKey, loose 
 		x.retired(before.upper, upper)
 	}
 	if !known || !slices.Equal(before.upper, upper) {
-		c.keep(key, bounds{gen: src.view.Gen(r.id), upper: slices.Clone(upper)}) // the batch's own
+		c.keep(key, bounds{gen: src.view.Gen(key.id), upper: slices.Clone(upper)}) // the batch's own
 	}
 	return x.loose, true
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/model/value"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
@@ -25,44 +26,47 @@ func TestClassicSeriesEndAfterAChange(t *testing.T) {
 		},
 		"lanes": func(w *world, _ *EndpointConfig) { (*w.writers.endpoints.Load())[0].resize(5) },
 	} {
-		t.Run(name, func(t *testing.T) {
-			ec := explicit(endpointConfig("a"), v2)
-			ec.ConvertNHCBToClassic, ec.SendNativeHistograms = true, true
-			w := newWorld(t, ec)
-			const targets, marks = 8, 5 // enough of them for some to change their lane
-			var ids [targets]series.TargetID
-			var of [targets]series.ID
-			for i := range targets {
-				public := labels.FromStrings("instance", fmt.Sprintf("pod-%d", i), "job", "envoy")
-				ids[i] = w.table.AddTarget(public)
-				of[i] = w.series(ids[i], public, "h")
-			}
-			for i := range targets {
-				var b series.Batch
-				b.Reset(ids[i], 1000)
-				at := b.Add(of[i], 0)
-				b.Histograms = append(b.Histograms, series.Histogram{Index: at, Integer: &histogram.Histogram{
-					Schema: histogram.CustomBucketsSchema, Count: 6, Sum: 9, CustomValues: []float64{1, 2.5},
-					PositiveSpans: []histogram.Span{{Length: 3}}, PositiveBuckets: []int64{1, 1, 1},
-				}})
-				w.append(&b)
-			}
-			w.messages()
-			next := *ec.RemoteWriteConfig
-			change(w, &EndpointConfig{RemoteWriteConfig: &next})
-			for i := range targets {
-				var b series.Batch
-				b.Reset(ids[i], 2000)
-				b.Add(of[i], math.Float64frombits(value.StaleNaN))
-				w.append(&b)
-			}
-			n := 0
-			for _, m := range w.messages() {
-				n += m.samples
-			}
-			if n != targets*marks {
-				t.Errorf("%d markers, want %d: each bucket, sum and count of each", n, targets*marks)
-			}
-		})
+		for kind, rules := range map[string][]*relabel.Config{"": nil, ", with rules": {replaceLabel("cluster", "c")}} {
+			t.Run(name+kind, func(t *testing.T) {
+				ec := explicit(endpointConfig("a"), v2)
+				ec.ConvertNHCBToClassic, ec.SendNativeHistograms = true, true
+				ec.WriteRelabelConfigs = rules
+				w := newWorld(t, ec)
+				const targets, marks = 8, 5 // enough of them for some to change their lane
+				var ids [targets]series.TargetID
+				var of [targets]series.ID
+				for i := range targets {
+					public := labels.FromStrings("instance", fmt.Sprintf("pod-%d", i), "job", "envoy")
+					ids[i] = w.table.AddTarget(public)
+					of[i] = w.series(ids[i], public, "h")
+				}
+				for i := range targets {
+					var b series.Batch
+					b.Reset(ids[i], 1000)
+					at := b.Add(of[i], 0)
+					b.Histograms = append(b.Histograms, series.Histogram{Index: at, Integer: &histogram.Histogram{
+						Schema: histogram.CustomBucketsSchema, Count: 6, Sum: 9, CustomValues: []float64{1, 2.5},
+						PositiveSpans: []histogram.Span{{Length: 3}}, PositiveBuckets: []int64{1, 1, 1},
+					}})
+					w.append(&b)
+				}
+				w.messages()
+				next := *ec.RemoteWriteConfig
+				change(w, &EndpointConfig{RemoteWriteConfig: &next})
+				for i := range targets {
+					var b series.Batch
+					b.Reset(ids[i], 2000)
+					b.Add(of[i], math.Float64frombits(value.StaleNaN))
+					w.append(&b)
+				}
+				n := 0
+				for _, m := range w.messages() {
+					n += m.samples
+				}
+				if n != targets*marks {
+					t.Errorf("%d markers, want %d: each bucket, sum and count of each", n, targets*marks)
+				}
+			})
+		}
 	}
 }

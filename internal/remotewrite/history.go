@@ -45,9 +45,9 @@ type targetHistory struct {
 
 // target returns the history of a target, new if need be.
 func (h *history) target(hash uint64) *targetHistory {
-	t := h.targets[hash]
 	now := time.Now()
 	h.sweep(now)
+	t := h.targets[hash]
 	if t == nil {
 		t = &targetHistory{newest: minTime}
 		h.keep(hash, t)

@@ -5,6 +5,7 @@ import "github.com/envoy-scraper/envoy-scraper/internal/series"
 // row is one sample of a batch with all that belongs to it.
 type row struct {
 	id        series.ID
+	shown     series.ID    // the batch's; id is another one if a rule changed the labels
 	parts     series.Parts // of id
 	value     float64
 	time      int64
@@ -39,7 +40,7 @@ func (c *rows) next(r *row) bool {
 		c.view.Pause()
 	}
 	c.at++
-	r.id, r.value = b.Series[i], b.Values[i]
+	r.id, r.shown, r.value = b.Series[i], b.Series[i], b.Values[i]
 	r.parts = c.view.Parts(r.id)
 	if c.plain {
 		r.time = b.Time

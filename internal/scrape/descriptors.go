@@ -61,18 +61,26 @@ func (e *noDescriptorError) Error() string {
 func (e *noDescriptorError) Unwrap() error { return syscall.EMFILE }
 
 // dial connects as soon as there is a descriptor for it.
-func (d *descriptors) dial(ctx context.Context, connect func() (net.Conn, error)) (net.Conn, error) {
+//
+// An answering target comes before others, and kept connections are closed for it. One that did not answer its last scrape
+// waits for room: targets that hang must not take the connections of those that answer.
+func (d *descriptors) dial(ctx context.Context, answering bool, connect func() (net.Conn, error)) (net.Conn, error) {
 	if d == nil {
 		return connect()
 	}
-	if !d.gate.tryEnter() && !d.gate.enter(ctx, false, func() { d.closeKept() }) {
+	makeRoom := func() {
+		if answering {
+			d.closeKept()
+		}
+	}
+	if !d.gate.tryEnter() && !d.gate.enter(ctx, answering, makeRoom) {
 		if context.Cause(ctx) == context.DeadlineExceeded {
 			return nil, &noDescriptorError{d.gate.limit}
 		}
 		return nil, context.Cause(ctx)
 	}
 	c, err := connect()
-	if (errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)) && d.closeKept() { // others hold more than their quarter
+	if (errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)) && answering && d.closeKept() { // others hold more than their quarter
 		c, err = connect()
 	}
 	if err != nil {

@@ -78,18 +78,18 @@ func TestNoDescriptorLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDescriptors(2)
 		connect := func() (net.Conn, error) { return &deaf{}, nil }
-		first, _ := d.dial(t.Context(), connect)
-		_, _ = d.dial(t.Context(), connect)
+		first, _ := d.dial(t.Context(), true, connect)
+		_, _ = d.dial(t.Context(), true, connect)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
-		_, err := d.dial(ctx, connect)
+		_, err := d.dial(ctx, true, connect)
 		var none *noDescriptorError
 		if !errors.As(err, &none) || reasonOf(err) != "emfile" {
 			t.Errorf("%v, reason %s", err, reasonOf(err))
 		}
 		got := make(chan error)
 		go func() {
-			_, err := d.dial(t.Context(), connect)
+			_, err := d.dial(t.Context(), true, connect)
 			got <- err
 		}()
 		synctest.Wait()
@@ -114,7 +114,7 @@ func TestOthersHaveTheDescriptors(t *testing.T) {
 	d := bounded(f, 100)
 	kept, tries := &deaf{}, 0
 	f.plain.idle.put(&conn{Conn: kept, addr: "a:1"})
-	c, err := d.dial(t.Context(), func() (net.Conn, error) {
+	c, err := d.dial(t.Context(), true, func() (net.Conn, error) {
 		if tries++; tries == 1 {
 			return nil, &net.OpError{Op: "dial", Err: syscall.EMFILE}
 		}
@@ -123,7 +123,7 @@ func TestOthersHaveTheDescriptors(t *testing.T) {
 	if err != nil || c == nil || kept.closed.Load() != 1 {
 		t.Errorf("%v; the kept connection was closed %d times", err, kept.closed.Load())
 	}
-	if _, err := d.dial(t.Context(), func() (net.Conn, error) { return nil, syscall.EMFILE }); reasonOf(err) != "emfile" {
+	if _, err := d.dial(t.Context(), true, func() (net.Conn, error) { return nil, syscall.EMFILE }); reasonOf(err) != "emfile" {
 		t.Errorf("with nothing to close: %v", err)
 	}
 	if held, _ := d.gate.load(); held != 1 {

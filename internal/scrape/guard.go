@@ -154,7 +154,7 @@ func (g *guard) dial(ctx context.Context, network, addr string) (net.Conn, error
 		waiting, stop = context.WithTimeout(ctx, t.timeout-t.timeout/20) // the scrape shall learn why it fails
 		defer stop()
 	}
-	return g.budget.descriptors.dial(waiting, func() (net.Conn, error) { return g.connect(ctx, network, addr, t) })
+	return g.budget.descriptors.dial(waiting, t == nil || !t.silent.Load(), func() (net.Conn, error) { return g.connect(ctx, network, addr, t) })
 }
 
 // connect is dial without the bound of open files. t is nil where no target's request asks.

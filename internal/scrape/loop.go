@@ -252,9 +252,15 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 	m.outOfOrder.Add(float64(c.OutOfOrder))
 
 	health, text := HealthUp, ""
-	if err != nil {
+	if err == nil {
+		l.target.silent.Store(false)
+	} else {
 		health, text = HealthDown, inWords(err)
-		m.failed(reasonOf(err))
+		reason := reasonOf(err)
+		m.failed(reason)
+		if reason != "emfile" { // which says nothing about the target
+			l.target.silent.Store(reason == "timeout")
+		}
 		m.lost.Add(float64(c.Kept))
 	}
 	l.mu.Lock()

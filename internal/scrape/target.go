@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"net/netip"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -32,6 +33,8 @@ type target struct {
 
 	// What relabeling made of the job's histogram settings.
 	nativeHistograms, classicToo, toCustomBuckets bool
+
+	silent atomic.Bool // its last scrape that had a connection ended by the timeout
 }
 
 // discovered returns the labels before relabeling, as Prometheus shows them.
