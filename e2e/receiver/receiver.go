@@ -1,4 +1,4 @@
-// Package receiver runs a real Prometheus, which scrapes nothing unless it is told to: it receives remote write and
+// Package receiver runs a real Prometheus, which scrapes nothing unless its configuration says so. It receives remote write and
 // answers queries.
 package receiver
 

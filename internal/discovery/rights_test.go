@@ -273,8 +273,8 @@ func TestAServerThatLeavesOneQuestionOpenIsReachable(t *testing.T) {
 	})
 }
 
-// TestQuestionsAndPagesDoNotWaitForEachOther: a page that shows a discovery locks it before its server, and so must whoever
-// draws up questions.
+// TestQuestionsAndPagesDoNotWaitForEachOther: a page that shows a discovery locks the discovery before its server.
+// Drawing up the questions of a probe must take the locks in the same order.
 func TestQuestionsAndPagesDoNotWaitForEachOther(t *testing.T) {
 	s := &server{grants: map[need]grant{}}
 	p := kubeProvider(kubernetes.SDConfig{Role: kubernetes.RolePod})

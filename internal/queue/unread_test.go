@@ -62,7 +62,7 @@ func patient(q *FIFO, lane int) (texts []string) {
 }
 
 // TestErrorAtStartCostsNothing: a call on a segment or a position fails once while the queue is opened. What is in it
-// arrives all the same, and nothing is told as lost.
+// arrives all the same, and nothing is counted as lost.
 func TestErrorAtStartCostsNothing(t *testing.T) {
 	want := []string{"1", "2", "3", "4", "5", "6", "7", "8", "9"}
 	for _, suffix := range []string{segmentSuffix, positionSuffix} {

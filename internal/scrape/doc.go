@@ -1,7 +1,7 @@
 // Package scrape decides which targets run and when, reads their pages, and hands each scrape on as one batch.
 //
 //	changed groups ─► wanted (relabeled) ─► sync (targets become loops)
-//	               ─► schedule (whose turn) ─► loop (fetch, page, batch) ─► Sink
+//	               ─► schedule (next turn)  ─► loop (fetch, page, batch) ─► Sink
 //
 // A loop is one target's state between two scrapes; it owns no goroutine. The schedule runs each loop's scrape
 // in a goroutine of its own, one at a time, and never two at once against one host and port.
