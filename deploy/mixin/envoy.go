@@ -16,10 +16,10 @@ func envoyDashboard() dashboard {
 	d.stat("Requests upstream", "reqps", rate("", cluster("upstream_rq_total", "")))
 	d.stat("Memory allocated", "bytes", sum("", of("server_memory_allocated")))
 	d.stat("Clusters", "none", "max("+of("cluster_manager_active_clusters")+")")
-	d.stat("Days to the next expiry", "d", "min("+of("server_days_until_first_cert_expiring")+")")
+	d.stat("Days until a certificate expires", "d", "min("+of("server_days_until_first_cert_expiring")+")")
 
 	d.row("Downstream")
-	d.graph("Connections from clients", "none", "HTTP alone.", query{sum("pod_name", of("http_downstream_cx_active")), "{{pod_name}}"})
+	d.graph("Connections from clients", "none", "HTTP only.", query{sum("pod_name", of("http_downstream_cx_active")), "{{pod_name}}"})
 	d.graph("Connections opened", "cps", "", query{rate("pod_name", of("listener_downstream_cx_total")), "{{pod_name}}"})
 	d.graph("Requests", "reqps", "", query{rate("pod_name", of("http_downstream_rq_total")), "{{pod_name}}"})
 
@@ -30,7 +30,7 @@ func envoyDashboard() dashboard {
 	d.graph("Duration of requests", "s", "", quantiles("pod_name", cluster("upstream_rq_time_bucket", ""), 0.001)...)
 	d.graph("Retries and timeouts", "reqps", "", query{rate("pod_name", cluster("upstream_rq_retry", "")), "{{pod_name}} retries"},
 		query{rate("pod_name", cluster("upstream_rq_timeout", "")), "{{pod_name}} timeouts"})
-	d.graph("Refused by a circuit breaker", "cps", "", query{rate("pod_name", cluster("upstream_cx_overflow", "")), "{{pod_name}} connections"},
+	d.graph("Refused by circuit breakers", "cps", "", query{rate("pod_name", cluster("upstream_cx_overflow", "")), "{{pod_name}} connections"},
 		query{rate("pod_name", cluster("upstream_rq_pending_overflow", "")), "{{pod_name}} requests"})
 
 	d.row("Cluster health")
@@ -52,7 +52,7 @@ func envoyDashboard() dashboard {
 	d.graph("Updates rejected or failed", "cps", "", query{rate("pod_name", of("cluster_manager_cds_update_rejected")), "{{pod_name}} clusters rejected"},
 		query{rate("pod_name", of("cluster_manager_cds_update_failure")), "{{pod_name}} clusters failed"},
 		query{rate("pod_name", of("listener_manager_lds_update_rejected")), "{{pod_name}} listeners rejected"})
-	d.graph("Control plane", "none", "Connections to the control plane, whose cluster Istio names xds-grpc.",
+	d.graph("Control plane", "none", "Connections to the control plane. Istio calls its cluster xds-grpc.",
 		query{sum("pod_name", "envoy_cluster_upstream_cx_active{"+proxies+`,cluster_name="xds-grpc"}`), "{{pod_name}}"})
 	return d
 }
