@@ -43,23 +43,31 @@ func TestTroubleshootingQuotesTheProgram(t *testing.T) {
 		quoted []string // nil: all lines that the command prints
 	}{
 		"check, a typing error": {
-			config: job + "  scrape_intervall: 15s\n  kubernetes_sd_configs: [\n    {role: pod}]\n  relabel_configs:\n" +
-				keep + "remote_write:\n- url: http://prometheus:9090\n",
+			config: job + "  scrape_intervall: 15s\n  kubernetes_sd_configs: [\n    {role: pod}]\n" +
+				"  relabel_configs:\n" + keep + "remote_write:\n- url: http://prometheus:9090\n",
 			args: []string{"check", file},
 		},
 		"check, a rule that drops native sidecars": {
 			config: job + "  kubernetes_sd_configs: [{role: pod}]\n  relabel_configs:\n\n" +
-				"  - source_labels: [__meta_kubernetes_pod_container_init]\n    action: drop\n    regex: true\n" + keep +
-				"remote_write:\n- url: http://prometheus:9090/api/v1/write\n",
-			args:   []string{"check", file},
-			quoted: []string{"it drops init containers, and native sidecars are init containers", "(remove the rule: "},
+				"  - source_labels: [__meta_kubernetes_pod_container_init]\n    action: drop\n    regex: true\n" +
+				keep + "remote_write:\n- url: http://prometheus:9090/api/v1/write\n",
+			args: []string{"check", file},
+			quoted: []string{
+				"it drops init containers, and native sidecars are init containers", "(remove the rule: ",
+			},
 		},
 		"scrape, nothing listens": {
 			args:   []string{"scrape", gone.URL + "/stats/prometheus"},
 			quoted: []string{"nothing listens there (", "connection refused)"},
 		},
-		"scrape, a web page": {args: []string{"scrape", target.URL + "/"}, quoted: []string{"the answer is a web page"}},
-		"scrape, no page":    {args: []string{"scrape", target.URL + "/x"}, quoted: []string{"the target answers 404"}},
+		"scrape, a web page": {
+			args:   []string{"scrape", target.URL + "/"},
+			quoted: []string{"the answer is a web page"},
+		},
+		"scrape, no page": {
+			args:   []string{"scrape", target.URL + "/x"},
+			quoted: []string{"the target answers 404"},
+		},
 		"scrape, no Istio": {
 			args:   []string{"scrape", target.URL + "/stats/prometheus"},
 			quoted: []string{"Istio metrics  no: this is an Envoy, but it shows none"},

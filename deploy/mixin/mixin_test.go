@@ -197,8 +197,8 @@ func TestRunbookHasEachAlert(t *testing.T) {
 	}
 }
 
-// TestEachAlertHasAUnitTest fails if alerts_test.yaml, which e2e/mixin runs, lacks a case in which an alert fires, or one
-// in which it does not.
+// TestEachAlertHasAUnitTest fails if alerts_test.yaml, which e2e/mixin runs, lacks a case in which an alert fires, or
+// a case in which it does not.
 func TestEachAlertHasAUnitTest(t *testing.T) {
 	content, err := os.ReadFile("alerts_test.yaml")
 	if err != nil {
