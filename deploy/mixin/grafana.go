@@ -1,9 +1,9 @@
 package main
 
-// schemaVersion is that of Grafana 10.2: later ones migrate it when they load it.
+// schemaVersion is the version that Grafana 10.2 writes. Later versions of Grafana convert it when they load it.
 const schemaVersion = 39
 
-// The types are the part of Grafana's dashboard JSON that is needed here.
+// These types are the part of Grafana's dashboard JSON that is needed here.
 type (
 	dashboard struct {
 		UID           string    `json:"uid"`
@@ -83,36 +83,40 @@ func newDashboard(uid, title, description string, variables ...variable) dashboa
 		UID: uid, Title: title, Description: description, Tags: []string{"envoy-scraper"},
 		SchemaVersion: schemaVersion, GraphTooltip: 1, Refresh: "30s", Time: timeRange{From: "now-1h", To: "now"},
 	}
-	d.Templating.List = append([]variable{{Name: "datasource", Label: "Data source", Type: "datasource", Query: "prometheus"}}, variables...)
+	choice := variable{Name: "datasource", Label: "Data source", Type: "datasource", Query: "prometheus"}
+	d.Templating.List = append([]variable{choice}, variables...)
 	return d
 }
 
-// ask is a variable whose values are those that regex finds in the answer to query, a Grafana variable query.
+// ask returns a variable with the values that regex finds in the answer to query, a Grafana variable query.
 func ask(name, label, query, regex string) variable {
-	return variable{Name: name, Label: label, Type: "query", Query: query, Regex: regex, Refresh: 2, Sort: 1, Source: &fromVariable}
+	return variable{
+		Name: name, Label: label, Type: "query", Query: query, Regex: regex, Refresh: 2, Sort: 1, Source: &fromVariable,
+	}
 }
 
-// several lets the reader choose more than one value, at first all.
+// several returns v with several values to choose from; at first all are chosen.
 func (v variable) several() variable {
 	v.Multi, v.IncludeAll = true, true
 	v.Current = &current{Text: "All", Value: "$__all"}
 	return v
 }
 
-// query is an expression and how its series are called.
+// A query is an expression, and the template for the names of its series.
 type query struct{ expr, legend string }
 
-// row begins a row of panels with a heading.
+// row starts a row of panels with a heading.
 func (d *dashboard) row(title string) {
 	d.add(panel{Type: "row", Title: title, GridPos: place{H: 1, W: 24}})
 }
 
-// graph adds a panel over time; three stand beside one another.
+// graph adds a panel over time, a third of the page wide.
 func (d *dashboard) graph(title, unit, description string, queries ...query) {
-	d.addData(panel{Type: "timeseries", Title: title, Description: description, GridPos: place{H: 8, W: 8}}, unit, queries)
+	d.addData(panel{Type: "timeseries", Title: title, Description: description, GridPos: place{H: 8, W: 8}}, unit,
+		queries)
 }
 
-// stat adds a panel with one figure; six stand beside one another.
+// stat adds a panel with one number, a sixth of the page wide.
 func (d *dashboard) stat(title, unit, expr string) {
 	d.addData(panel{Type: "stat", Title: title, GridPos: place{H: 4, W: 4}}, unit, []query{{expr: expr}})
 }
@@ -123,12 +127,13 @@ func (d *dashboard) addData(p panel, unit string, queries []query) {
 	p.FieldConfig.Defaults.Unit = unit
 	p.FieldConfig.Defaults.Min = new(int)
 	for i, q := range queries {
-		p.Targets = append(p.Targets, target{RefID: string(rune('A' + i)), Expr: q.expr, Legend: q.legend, Source: fromVariable})
+		p.Targets = append(p.Targets,
+			target{RefID: string(rune('A' + i)), Expr: q.expr, Legend: q.legend, Source: fromVariable})
 	}
 	d.add(p)
 }
 
-// add gives the panel its id and its place: right of the one before if that leaves room, else below.
+// add gives the panel its id and its place: to the right of the previous panel if there is room, else below.
 func (d *dashboard) add(p panel) {
 	p.ID = len(d.Panels) + 1
 	if len(d.Panels) > 0 {

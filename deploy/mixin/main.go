@@ -1,5 +1,5 @@
-// Command mixin writes the dashboards that stand beside alerts.yaml, deploy/mixin/dashboards/*.json, and copies of these
-// and of the alerts into the Helm chart, which can read only what lies within it.
+// Command mixin writes the dashboards, deploy/mixin/dashboards/*.json, and copies of the dashboards and of alerts.yaml
+// into the Helm chart. A chart can read only files of its own folder.
 //
 //	go run ./deploy/mixin deploy/mixin/dashboards deploy/helm/envoy-scraper/files
 package main
@@ -31,7 +31,7 @@ func main() {
 	}
 }
 
-// writeChart writes what the chart's PrometheusRule and its dashboards' ConfigMaps are made of.
+// writeChart writes the files of which the chart makes its PrometheusRule and the ConfigMaps of dashboards.
 func writeChart(dir string) error {
 	dashboards := filepath.Join(dir, "dashboards")
 	if err := os.MkdirAll(dashboards, 0o755); err != nil {
@@ -43,7 +43,7 @@ func writeChart(dir string) error {
 	return write(dashboards)
 }
 
-// write writes each dashboard to a file of dir that is called as its uid.
+// write writes each dashboard to UID.json in dir.
 func write(dir string) error {
 	for _, d := range dashboards() {
 		content, err := encode(d)
@@ -61,7 +61,7 @@ func dashboards() []dashboard {
 	return []dashboard{scraperDashboard(), workloadDashboard(), serviceDashboard(), envoyDashboard()}
 }
 
-// encode leaves > and < in queries readable.
+// encode returns the JSON of a dashboard. The characters > and < in queries stay readable.
 func encode(d dashboard) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

@@ -1,12 +1,12 @@
 package main
 
-// reporter chooses who tells of a request, so that none counts twice.
+// reporter chooses which side's count of a request is shown, so that no request counts twice.
 func reporter() variable {
 	return variable{Name: "reporter", Label: "Reporter", Type: "custom", Query: "destination,source,waypoint",
 		Current: &current{Text: "destination", Value: "destination"}}
 }
 
-// both are the metrics of which at least one exists for each workload that has traffic.
+// both selects two metrics. Each workload with traffic has at least one of them.
 const both = `__name__=~"istio_requests_total|istio_tcp_sent_bytes_total"`
 
 // sides asks for the values of label with the prefixes destination_ and source_.
@@ -16,9 +16,13 @@ func sides(label, destination, source string) string {
 }
 
 func workloadDashboard() dashboard {
-	d := newDashboard("envoy-scraper-workload", "Mesh workload", "Requests and TCP traffic that a workload receives and sends, as Istio's proxies count them.",
+	d := newDashboard("envoy-scraper-workload", "Mesh workload",
+		"Requests and TCP traffic that a workload receives and sends, as Istio's proxies count them.",
 		ask("namespace", "Namespace", sides("workload_namespace", "", ""), `/workload_namespace="([^"]*)"/`),
-		ask("workload", "Workload", sides("workload", `,destination_workload_namespace="$namespace"`, `,source_workload_namespace="$namespace"`), `/workload="([^"]*)"/`),
+		ask("workload", "Workload",
+			sides("workload", `,destination_workload_namespace="$namespace"`,
+				`,source_workload_namespace="$namespace"`),
+			`/workload="([^"]*)"/`),
 		reporter(),
 	)
 	const (
@@ -42,9 +46,11 @@ func workloadDashboard() dashboard {
 }
 
 func serviceDashboard() dashboard {
-	d := newDashboard("envoy-scraper-service", "Mesh service", "Requests and TCP traffic to a service, as its clients and its servers count them.",
+	d := newDashboard("envoy-scraper-service", "Mesh service",
+		"Requests and TCP traffic to a service, as its clients and its servers count them.",
 		ask("namespace", "Namespace", "label_values({"+both+"}, destination_service_namespace)", ""),
-		ask("service", "Service", "label_values({"+both+`,destination_service_namespace="$namespace"}, destination_service)`, ""),
+		ask("service", "Service",
+			"label_values({"+both+`,destination_service_namespace="$namespace"}, destination_service)`, ""),
 		reporter(),
 	)
 	const (
@@ -67,19 +73,22 @@ func serviceDashboard() dashboard {
 	return d
 }
 
-// traffic adds the panels of what matchers choose, for each of labels.
+// traffic adds the panels for the series that matchers select, grouped by labels.
 func (d *dashboard) traffic(matchers, labels string) {
 	of := func(name string) string { return name + "{" + matchers + "}" }
 	d.graph("Requests by response code", "reqps", "",
 		query{rate(labels+", response_code", of("istio_requests_total")), legend(labels) + " {{response_code}}"})
-	d.graph("Success", "percentunit", "Share of requests that were not answered with a 5xx.", query{success(labels, matchers), legend(labels)})
-	d.graph("Duration of requests", "s", "", quantiles(labels, of("istio_request_duration_milliseconds_bucket"), 0.001)...)
+	d.graph("Success", "percentunit", "Share of requests without a 5xx response.",
+		query{success(labels, matchers), legend(labels)})
+	d.graph("Duration of requests", "s", "",
+		quantiles(labels, of("istio_request_duration_milliseconds_bucket"), 0.001)...)
 	d.graph("Size of requests", "bytes", "", quantiles(labels, of("istio_request_bytes_bucket"), 1)...)
 	d.graph("Size of responses", "bytes", "", quantiles(labels, of("istio_response_bytes_bucket"), 1)...)
-	d.graph("Requests by security", "reqps", "mutual_tls, none, or unknown where the client tells.",
+	d.graph("Requests by security", "reqps", "mutual_tls or none; unknown where the client counts.",
 		query{rate("connection_security_policy", of("istio_requests_total")), "{{connection_security_policy}}"})
 	d.graph("TCP bytes received", "Bps", "", query{rate(labels, of("istio_tcp_received_bytes_total")), legend(labels)})
 	d.graph("TCP bytes sent", "Bps", "", query{rate(labels, of("istio_tcp_sent_bytes_total")), legend(labels)})
-	d.graph("TCP connections", "cps", "", query{rate(labels, of("istio_tcp_connections_opened_total")), legend(labels) + " opened"},
+	d.graph("TCP connections", "cps", "",
+		query{rate(labels, of("istio_tcp_connections_opened_total")), legend(labels) + " opened"},
 		query{rate(labels, of("istio_tcp_connections_closed_total")), legend(labels) + " closed"})
 }

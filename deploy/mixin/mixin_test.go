@@ -13,10 +13,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// chartFiles is what the Helm chart has of this folder.
+// chartFiles is the folder of the Helm chart with copies of the alerts and dashboards.
 const chartFiles = "../helm/envoy-scraper/files"
 
-// maxConfigMap is the most that a ConfigMap may hold; the chart makes one of each dashboard.
+// maxConfigMap is the size limit of a ConfigMap. The chart makes one of each dashboard.
 const maxConfigMap = 1 << 20
 
 func TestDashboardsAreCurrent(t *testing.T) {
@@ -58,7 +58,7 @@ func checkCurrent(t *testing.T, file string, want []byte) {
 	}
 }
 
-// variableUsed finds what a query or a title uses; Grafana's own begin with two underscores.
+// variableUsed matches the variables in a query or a title. Grafana's own begin with two underscores.
 var variableUsed = regexp.MustCompile(`\$\{?(\w+)\}?`)
 
 func TestDashboardsHoldTogether(t *testing.T) {
@@ -172,7 +172,7 @@ func TestAlertsSayWhatToDo(t *testing.T) {
 	}
 }
 
-// The runbook has a section for each alert, whole, and none for an alert that is no more.
+// TestRunbookHasEachAlert fails if an alert has no complete section in the runbook, or a section has no alert.
 func TestRunbookHasEachAlert(t *testing.T) {
 	text, err := os.ReadFile("../../docs/runbook.md")
 	if err != nil {
@@ -197,7 +197,8 @@ func TestRunbookHasEachAlert(t *testing.T) {
 	}
 }
 
-// Each alert has a unit test (run by e2e/mixin) in which it fires.
+// TestEachAlertHasAUnitTest fails if alerts_test.yaml, which e2e/mixin runs, lacks a case in which an alert fires, or
+// a case in which it does not.
 func TestEachAlertHasAUnitTest(t *testing.T) {
 	content, err := os.ReadFile("alerts_test.yaml")
 	if err != nil {
@@ -223,7 +224,8 @@ func TestEachAlertHasAUnitTest(t *testing.T) {
 	}
 	for _, a := range readAlerts(t) {
 		if !fires[a.Name] || !quiet[a.Name] {
-			t.Errorf("%s: a test where it fires %v, one where it does not %v, want both", a.Name, fires[a.Name], quiet[a.Name])
+			t.Errorf("%s: a test where it fires %v, one where it does not %v, want both", a.Name, fires[a.Name],
+				quiet[a.Name])
 		}
 	}
 }

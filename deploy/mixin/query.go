@@ -12,16 +12,16 @@ func by(labels string) string {
 	return " by (" + labels + ") "
 }
 
-// sum adds up selector for each of labels.
+// sum returns the sum of selector by labels.
 func sum(labels, selector string) string { return "sum" + by(labels) + "(" + selector + ")" }
 
-// rate is what the counters of selector gain in a second, for each of labels.
+// rate returns the increase per second of the counters of selector, by labels.
 func rate(labels, selector string) string {
 	return sum(labels, "rate("+selector+"[$__rate_interval])")
 }
 
-// quantiles are the median, 90 % and 99 % of a classic histogram, for each of labels. unit is how many of the
-// panel's units one of the histogram's is.
+// quantiles returns the median, 90 % and 99 % of a classic histogram, by labels. unit converts the histogram's unit to
+// the panel's: 0.001 for milliseconds in a panel of seconds.
 func quantiles(labels, buckets string, unit float64) []query {
 	var queries []query
 	for _, q := range []struct{ phi, name string }{{"0.5", "p50"}, {"0.9", "p90"}, {"0.99", "p99"}} {
@@ -34,7 +34,7 @@ func quantiles(labels, buckets string, unit float64) []query {
 	return queries
 }
 
-// legend shows the values of labels.
+// legend returns the template that shows the values of labels: "{{a}} {{b}}" for "a, b".
 func legend(labels string) string {
 	if labels == "" {
 		return ""
@@ -42,7 +42,7 @@ func legend(labels string) string {
 	return "{{" + strings.ReplaceAll(labels, ", ", "}} {{") + "}}"
 }
 
-// success is the share of requests that were not answered with a 5xx.
+// success returns the share of requests without a 5xx response, by labels.
 func success(labels, matchers string) string {
 	good := rate(labels, "istio_requests_total{"+matchers+`,response_code!~"5.."}`)
 	return good + " / " + rate(labels, "istio_requests_total{"+matchers+"}")

@@ -358,7 +358,7 @@ func (w *world) dropped() float64 {
 	return sum
 }
 
-// result prints a row for the table of docs/reliability.md.
+// result prints a row for the tables of docs/reliability-runs.md.
 func (w *world) result(v oracle.Verdict, note string) {
 	w.Helper()
 	name := strings.TrimPrefix(w.Name(), "TestChaos/")
