@@ -35,14 +35,16 @@ func (x *exemplars) begin() {
 	x.shown = 0
 }
 
-// add tells whether e is another one than the last of its line.
-func (x *exemplars) add(line uint64, e exemplar.Exemplar) (fresh bool) {
+// add reports whether e is to be sent. A line of a float series has one exemplar, which is sent if it is not equal to
+// the last one. A native histogram has several, of which some are old: as in Prometheus' storage, one is sent if it is
+// newer than the newest one sent before. The exemplars of one line come in the order of exemplar.Compare.
+func (x *exemplars) add(line uint64, e exemplar.Exemplar, native bool) (send bool) {
 	x.shown++
 	last, ok := x.page[line]
 	if !ok {
 		last, ok = x.kept[line]
 	}
-	if ok && last.Equals(e) {
+	if ok && (last.Equals(e) || native && exemplar.Compare(e, last) < 0) {
 		return false
 	}
 	if x.page == nil {
@@ -83,7 +85,7 @@ func (p *Page) takeExemplars(parser textparse.Parser, line uint64, index int, na
 	}
 	slices.SortFunc(found, exemplar.Compare)
 	for _, e := range found {
-		if e.Labels = e.Labels.WithoutEmpty().Copy(); isStorable(e.Labels) && p.exemplars.add(line, e) {
+		if e.Labels = e.Labels.WithoutEmpty().Copy(); isStorable(e.Labels) && p.exemplars.add(line, e, native) {
 			p.batch.Exemplars = append(p.batch.Exemplars, series.Exemplar{Index: index, Exemplar: e})
 		}
 	}

@@ -1,13 +1,18 @@
 package exposition
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/gogo/protobuf/types"
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/labels"
+	dto "github.com/prometheus/prometheus/prompb/io/prometheus/client"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
@@ -64,7 +69,7 @@ func TestExemplarsAreBounded(t *testing.T) {
 	var x exemplars
 	for page := range 100 {
 		for i := range 100 {
-			if !x.add(uint64(100*page+i), exemplar.Exemplar{Labels: labels.FromStrings("id", "1"), Value: 1}) {
+			if !x.add(uint64(100*page+i), exemplar.Exemplar{Labels: labels.FromStrings("id", "1"), Value: 1}, false) {
 				t.Fatal("an exemplar is taken for another line's")
 			}
 		}
@@ -99,7 +104,7 @@ func TestExemplarsBeyondTheBoundAreNotKept(t *testing.T) {
 		x.begin()
 		fresh := 0
 		for line := range uint64(lines) {
-			if x.add(line, exemplar.Exemplar{Value: 1}) {
+			if x.add(line, exemplar.Exemplar{Value: 1}, false) {
 				fresh++
 			}
 		}
@@ -126,7 +131,7 @@ func TestExemplarsThatStayAreSentOnce(t *testing.T) {
 			if line == 7 {
 				e.Value = float64(round)
 			}
-			if x.add(line, e) {
+			if x.add(line, e, false) {
 				fresh++
 			}
 		}
@@ -134,5 +139,67 @@ func TestExemplarsThatStayAreSentOnce(t *testing.T) {
 		if fresh != want {
 			t.Errorf("round %d: %d new, want %d", round, fresh, want)
 		}
+	}
+}
+
+// nativeHistogramPage is a protobuf page with one native histogram, whose exemplars have the given times, in seconds.
+func nativeHistogramPage(t *testing.T, exemplars []int64) []byte {
+	t.Helper()
+	h := &dto.Histogram{
+		SampleCount: 3, SampleSum: 1, Schema: 3, ZeroThreshold: 0.001, ZeroCount: 1,
+		PositiveSpan: []dto.BucketSpan{{Length: 1}}, PositiveDelta: []int64{2},
+	}
+	for _, at := range exemplars {
+		h.Exemplars = append(h.Exemplars, &dto.Exemplar{
+			Label: []dto.LabelPair{{Name: "id", Value: fmt.Sprint(at)}}, Value: 1, Timestamp: &types.Timestamp{Seconds: at},
+		})
+	}
+	f := dto.MetricFamily{Name: "h", Type: dto.MetricType_HISTOGRAM, Metric: []dto.Metric{{Histogram: h}}}
+	b, err := f.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(binary.AppendUvarint(nil, uint64(len(b))), b...)
+}
+
+// A native histogram prints several exemplars, and prints those again that it has not replaced yet. As in Prometheus'
+// storage, an exemplar is sent if it is newer than the newest one sent for this series.
+func TestExemplarsOfANativeHistogramAreSentOnce(t *testing.T) {
+	l := newLearner()
+	p := NewPage(l.layouts, l, Options{NativeHistograms: true, MaxHistogramSchema: 8})
+	for i, page := range []struct {
+		exemplars []int64
+		fails     bool
+		sent      []int64
+	}{
+		{exemplars: []int64{20, 10}, sent: []int64{10, 20}},
+		{exemplars: []int64{20, 10}},
+		{exemplars: []int64{20, 30, 10}, sent: []int64{30}},
+		{exemplars: []int64{20, 15, 30}},
+		{exemplars: []int64{30, 40, 50}, fails: true},
+		{exemplars: []int64{30, 40, 50}, sent: []int64{40, 50}},
+		{exemplars: []int64{50, 40}},
+	} {
+		text := nativeHistogramPage(t, page.exemplars)
+		if page.fails {
+			text = append(text, "not protobuf"...)
+		}
+		var b series.Batch
+		b.Reset(l.target, int64(i))
+		if _, err := p.Read(bytes.NewReader(text), protobuf, math.MaxInt64, &b); err != nil {
+			if !page.fails {
+				t.Fatal(err)
+			}
+			p.Abandon()
+			continue
+		}
+		var sent []int64
+		for _, e := range b.Exemplars {
+			sent = append(sent, e.Exemplar.Ts/1000)
+		}
+		if page.fails || !slices.Equal(sent, page.sent) {
+			t.Errorf("page %d: sent %v, want %v", i, sent, page.sent)
+		}
+		p.Commit(Shown{}).Release()
 	}
 }
