@@ -26,7 +26,7 @@ func quickTexts() (envoys, others []string) {
 }
 
 func TestQuickParserTakesEnvoysLines(t *testing.T) {
-	var q quickParser
+	var q envoyParser
 	envoys, others := quickTexts()
 	for _, text := range envoys {
 		if _, ok := q.parse([]byte(text), ""); !ok {
@@ -48,7 +48,7 @@ func FuzzQuickParser(f *testing.F) {
 		f.Add([]byte(text), []byte(envoys[i%len(envoys)]))
 	}
 	f.Fuzz(func(t *testing.T, first, second []byte) {
-		var q quickParser
+		var q envoyParser
 		for _, text := range [][]byte{first, second, first} { // what it keeps of one line must not show in the next
 			for _, typ := range []string{"", "counter", "gauge", "histogram", "summary", "untyped"} {
 				mtype := model.MetricType(typ)

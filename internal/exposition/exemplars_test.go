@@ -66,7 +66,7 @@ func TestRow62Exemplars(t *testing.T) {
 }
 
 func TestExemplarsAreBounded(t *testing.T) {
-	var x exemplars
+	var x sentExemplars
 	for page := range 100 {
 		for i := range 100 {
 			if !x.add(uint64(100*page+i), exemplar.Exemplar{Labels: labels.FromStrings("id", "1"), Value: 1}, false) {
@@ -98,7 +98,7 @@ func TestMaxSchema(t *testing.T) {
 // TestExemplarsBeyondTheBoundAreNotKept: an exemplar that is not kept counts as new each time, one that is kept does
 // not. All go when a page shows none.
 func TestExemplarsBeyondTheBoundAreNotKept(t *testing.T) {
-	var x exemplars
+	var x sentExemplars
 	const lines = maxExemplars + 100
 	for round, want := range []int{lines, 100, 100} {
 		x.begin()
@@ -122,7 +122,7 @@ func TestExemplarsBeyondTheBoundAreNotKept(t *testing.T) {
 
 // TestExemplarsThatStayAreSentOnce reads pages with 5,000 exemplars. One of them is new on each page.
 func TestExemplarsThatStayAreSentOnce(t *testing.T) {
-	var x exemplars
+	var x sentExemplars
 	for round, want := range []int{5000, 1, 1, 1} {
 		x.begin()
 		fresh := 0

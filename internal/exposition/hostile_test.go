@@ -72,7 +72,7 @@ func TestT5HostilePagesCostLinearly(t *testing.T) {
 			cost := func(bytes int) (allocated, kept float64) {
 				l := newLearner()
 				p := NewPage(l.layouts, l, c.opts)
-				p.spareLimit = fewLines
+				p.maxUnlimited = fewLines
 				var b series.Batch
 				before := memory()
 				got, err := p.Read(&endless{left: bytes, line: c.line}, plain, math.MaxInt64, &b)
@@ -117,10 +117,10 @@ func TestT5UnfinishedStringIsLookedAtFewTimes(t *testing.T) {
 			var b series.Batch
 			body := io.MultiReader(strings.NewReader(begin), oneByte{&endless{left: maxLineBytes / 8, line: func(int) string { return filler }}})
 			_, _ = p.Read(body, plain, math.MaxInt64, &b)
-			p.Abandon()
-			if most := 4 * maxLineBytes / 8; p.scanned > most {
-				t.Errorf("%s of %q: %d bytes looked at, want at most %d", name, filler, p.scanned, most)
+			if got, most := p.reading.cursor.read, 4*maxLineBytes/8; got > most {
+				t.Errorf("%s of %q: %d bytes looked at, want at most %d", name, filler, got, most)
 			}
+			p.Abandon()
 		}
 	}
 }
@@ -136,8 +136,9 @@ func TestT5LinesThatTheRepeatPathMissesAreHashedFewTimes(t *testing.T) {
 			for _, page := range []string{long, strings.Repeat(line, mb/len(line)) + long, long} {
 				var b series.Batch
 				_, err := p.Read(strings.NewReader(page), plain, math.MaxInt64, &b)
-				if most := 3 * len(page); p.scanned+p.wasted > most {
-					t.Errorf("%d bytes looked at of a page of %d, want at most %d; %v", p.scanned+p.wasted, len(page), most, err)
+				c := p.reading.cursor
+				if most := 3 * len(page); c.read+c.missing > most {
+					t.Errorf("%d bytes looked at of a page of %d, want at most %d; %v", c.read+c.missing, len(page), most, err)
 				}
 				if err != nil {
 					p.Abandon()
@@ -193,7 +194,7 @@ func TestT5BeyondTheLimitsCountsStay(t *testing.T) {
 			}
 			l := newLearner()
 			p := NewPage(l.layouts, l, c.opts)
-			p.spareLimit = fewLines
+			p.maxUnlimited = fewLines
 			for round := range 3 {
 				var b series.Batch
 				b.Reset(l.target, 1)

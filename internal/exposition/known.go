@@ -5,156 +5,179 @@ import (
 	"hash/maphash"
 )
 
-// blankLines returns the length of the lines that text begins with and that say nothing.
-func blankLines(text []byte) (n int) {
-	for i, c := range text {
-		switch c {
-		case '\n':
-			n = i + 1
-		case ' ', '\t':
-		default:
-			return n
-		}
-	}
-	return n
-}
-
-// repeat takes the line expected next if text begins with it, and returns its length; 0: it must be looked at. It
-// finds what hit would, without searching for the line's ends: the length of its text is known. What it looks at in
-// vain is at most as much as the page has: a long line may be expected where there is one blank line after another.
-func (p *Page) repeat(text []byte) (n int) {
-	if p.cursor >= p.repeatable {
+// expectedLine takes the line expected next if text begins with it, and returns its length; 0: it does not.
+//
+// This is the fast path, which nearly all lines take: the length of the expected text is known, so there is no search
+// for the end of the line. After
+//
+//	istio_requests_total{response_code="200"} 17
+//
+// the next page's line is hashed up to byte 41 and must go on with a blank and a number.
+func (r *reading) expectedLine(text []byte) (n int) {
+	c := &r.cursor
+	if c.next >= c.fast {
 		return 0
 	}
-	size := int(p.layout.lengths[p.cursor])
+	size := int(r.layout.lengths[c.next])
 	if size == 0 || size >= len(text) {
 		return 0
 	}
-	hash, at := maphash.Bytes(p.layouts.seed, text[:size]), p.layout.places[p.cursor]
+	hash, ref := maphash.Bytes(r.seed, text[:size]), r.layout.refs[c.next]
 	switch text[size] {
 	case '\n':
-		if hash^commentSalt != p.layout.hashes[p.cursor] {
-			return p.missed(size)
+		if hash^commentSalt != r.layout.hashes[c.next] {
+			return c.miss(size)
 		}
-		p.comment(at, p.layout.families)
+		r.comment(ref, r.layout.families)
 		size++
 	case ' ':
 		v, n := valueOfLine(text[size+1:])
-		if n == 0 || hash^typeSalt(p.parseType) != p.layout.hashes[p.cursor] {
-			return p.missed(size)
+		if n == 0 || hash^typeSalt(r.family.parseType) != r.layout.hashes[c.next] {
+			return c.miss(size)
 		}
-		p.sample(at, v)
+		r.sample(ref, v)
 		size += 1 + n
 	default:
-		return p.missed(size)
+		return c.miss(size)
 	}
-	p.cursor++
+	c.next++
 	return size
 }
 
-// missed notes that repeat has compared so many bytes in vain.
-func (p *Page) missed(size int) (n int) {
-	if p.wasted += size; p.wasted > p.scanned {
-		p.repeatable = 0
+// miss notes that expectedLine has hashed so many bytes without a match.
+func (c *cursor) miss(size int) (n int) {
+	if c.missing += size; c.missing > c.read {
+		c.fast = 0
 	}
 	return 0
 }
 
-// hit takes a line whose text is known (the repeat path), or new but as plain as Envoy's are. Not ok: the line
-// is for textparse.
-func (p *Page) hit(line []byte) (ok bool, err error) {
-	if line[0] == '#' {
-		return p.hitComment(line), nil
-	}
-	text, number := cutValue(line)
-	v, ok := parseValue(number)
-	if !ok {
-		return false, nil
-	}
-	hash := maphash.Bytes(p.layouts.seed, text) ^ typeSalt(p.parseType)
-	if p.next(hash) {
-		p.sample(p.layout.places[p.cursor], v)
-		p.cursor++
-		return true, nil
-	}
-	if n, ok := p.find(hash); ok {
-		if p.changed {
-			p.renew(n, printedName(text))
-		}
-		if p.draft != nil && p.draft.uncounted(n) {
-			p.diverge()
-			p.addKnown(n, true, nil, canonical(v))
-		} else {
-			p.sampleAgain(n, v)
-		}
-		return true, nil
-	}
-	lset, ok := p.borrow().quick.parse(text, p.parseType)
-	if !ok {
-		return false, nil
-	}
-	if p.unlearnable() {
-		return true, p.passOver(lset, nil)
-	}
-	return true, p.sampleNew(hash, lset, lengthOf(text), canonical(v))
+// isNext reports whether a line is the one expected next. expectedLine has not taken it because it is printed in another
+// way, such as `a  1` with two blanks, or is the last one, without a newline.
+func (r *reading) isNext(hash uint64) bool {
+	c := &r.cursor
+	return !c.diverged && c.next < r.layout.expected && r.layout.hashes[c.next] == hash
 }
 
-func (p *Page) hitComment(line []byte) bool {
-	hash := maphash.Bytes(p.layouts.seed, line) ^ commentSalt
-	if p.next(hash) {
-		p.comment(p.layout.places[p.cursor], p.layout.families)
-		p.cursor++
+// expectedSample takes a sample line that isNext.
+func (r *reading) expectedSample(v float64) {
+	r.sample(r.layout.refs[r.cursor.next], v)
+	r.cursor.next++
+}
+
+// find returns the number of a known line. A text has one number, that of its first line.
+func (r *reading) find(hash uint64) (n int, ok bool) {
+	next := r.cursor.next
+	if next < r.layout.expected && r.layout.hashes[next] == hash && r.layout.refs[next].mark() != markRepeated {
+		return next, true
+	}
+	return r.borrowDraft().known.find(hash)
+}
+
+// knownSample takes a sample line that is known but not the one expected.
+func (r *reading) knownSample(n int, text []byte, v float64) {
+	if r.family.changed {
+		r.updateMeta(n, printedName(text))
+	}
+	if r.draft != nil && r.draft.known.isUncounted(n) {
+		r.diverge()
+		r.addSample(n, true, nil, canonical(v))
+		return
+	}
+	if r.tooManyUnlimited() && r.countRepeated(n) {
+		return
+	}
+	fresh := r.show(n)
+	ref := r.draft.last()
+	if ref.isSeries() {
+		if !fresh {
+			*ref |= markRepeated
+		} else if !r.draft.onSeries.Add(uint32(ref.id())) {
+			*ref |= markDuplicate
+		}
+	}
+	r.sample(*ref, v)
+}
+
+// show appends a known line to a page that has diverged, and expects next what followed the line on the page before. It
+// reports whether the page shows the line for the first time.
+func (r *reading) show(n int) (fresh bool) {
+	d := r.diverge()
+	if n < r.layout.expected {
+		r.cursor.next = n + 1
+	}
+	d.show(n)
+	return d.onPage.add(n)
+}
+
+// knownComment takes a comment line that is known, or new but neither HELP nor TYPE. Other ones are for slowLine.
+func (r *reading) knownComment(line []byte) (taken bool) {
+	hash := r.hashComment(line)
+	if r.isNext(hash) {
+		r.comment(r.layout.refs[r.cursor.next], r.layout.families)
+		r.cursor.next++
 		return true
 	}
 	plainly := isPlainComment(line)
-	if plainly && p.spent() {
-		p.spare++
+	if plainly && r.tooManyUnlimited() {
+		r.limits.unlimited++
 		return true
 	}
-	n, ok := p.find(hash)
+	n, known := r.find(hash)
 	switch {
-	case ok:
-		p.comment(p.draft.at(n), p.draft.families)
+	case known:
+		r.comment(r.draft.known.at(n), r.draft.families)
 	case plainly:
-		p.spare++
-		n = p.draft.learn(hash, placeComment, lengthOf(line))
+		r.limits.unlimited++
+		n = r.draft.known.learn(hash, refComment, lengthOf(line))
 	default:
 		return false
 	}
-	if !p.spent() {
-		p.again(n)
+	if !r.tooManyUnlimited() {
+		r.show(n)
 	}
 	return true
 }
 
-// isPlainComment tells that a line which begins with # is neither HELP nor TYPE and that no parser can think otherwise.
+// isPlainComment reports whether a line that begins with # is neither HELP nor TYPE for any parser.
 func isPlainComment(line []byte) bool {
 	words := bytes.TrimLeft(line[1:], " \t")
-	return !bytes.HasPrefix(words, []byte("HELP")) && !bytes.HasPrefix(words, []byte("TYPE")) && bytes.IndexByte(line, 0) < 0
+	return !bytes.HasPrefix(words, []byte("HELP")) && !bytes.HasPrefix(words, []byte("TYPE")) &&
+		bytes.IndexByte(line, 0) < 0
 }
 
-// next tells that a line is the one expected, on a page that is.
-func (p *Page) next(hash uint64) bool {
-	return !p.diverged && p.cursor < p.layout.expected && p.layout.hashes[p.cursor] == hash
+// comment takes a known comment line: a TYPE or HELP puts its family in force.
+func (r *reading) comment(ref lineRef, families []family) {
+	r.limits.unlimited++
+	if ref.kind() != refFamily {
+		return
+	}
+	if f := families[ref.number()]; f.help {
+		r.family.moveTo(f.hash)
+	} else {
+		r.family.family, r.family.parseType = f, f.typ.Model()
+	}
 }
 
-// find looks for a known line elsewhere. A text has one number, that of its first line.
-func (p *Page) find(hash uint64) (n int, ok bool) {
-	if at := p.cursor; at < p.layout.expected && p.layout.hashes[at] == hash && p.layout.places[at]&repeatedBit == 0 {
-		return at, true
+// sample takes a known sample line without a timestamp of its own.
+func (r *reading) sample(ref lineRef, v float64) {
+	r.counts.Scraped++
+	if ref.kind() == refDropped {
+		r.limits.unlimited++
+		return
 	}
-	return p.borrow().find(hash)
-}
-
-// cutValue splits `series value` from the right.
-func cutValue(line []byte) (text, number []byte) {
-	i := len(line) - 1
-	for i >= 0 && line[i] != ' ' && line[i] != '\t' {
-		i--
+	r.counts.Kept++
+	if ref.mark() == markRepeated {
+		r.limits.unlimited++
+		r.counts.Duplicates++
+		return
 	}
-	number = line[i+1:]
-	for i >= 0 && (line[i] == ' ' || line[i] == '\t') {
-		i--
+	if !r.countSample() {
+		return
 	}
-	return line[:i+1], number
+	if ref.duplicate() {
+		r.counts.Duplicates++
+		return
+	}
+	r.batch.Add(ref.id(), canonical(v))
 }

@@ -7,62 +7,84 @@ import (
 	"io"
 )
 
-// A layout costs as much as 14 bytes a line, whatever the line says, and a line can be as short as two bytes. What
-// sample_limit bounds has its bound there. The rest of a page (comments, lines that relabeling drops, lines that the
-// page has shown already) is learned up to a number that no page of a mesh reaches; what comes after that is read and
-// counted like the rest, but looked at anew each time.
+// maxUnlimitedLines is how many lines of a page that sample_limit does not bound are learned.
+const maxUnlimitedLines = 1 << 19
 
-const (
-	// maxSpareLines is how many lines of a page that no sample limit bounds are learned.
-	maxSpareLines = 1 << 19
-	// maxHelpBytes bounds what a page keeps of HELP and UNIT lines, over all of its readings.
-	maxHelpBytes = 4 << 20
-	// helpEntryBytes is what an entry costs without its texts.
-	helpEntryBytes = 100
-)
-
-// withinGrowth returns an error if the new series of the page take more memory than they may. It is asked after each
-// chunk of a page.
-func (p *Page) withinGrowth() error {
-	d := p.draft
-	if d == nil || p.opts.GrowthLimit == 0 {
-		return nil
-	}
-	if grown := p.layouts.table.Grown(p.batch.Target) - d.grownBefore; grown > p.opts.GrowthLimit {
-		return fmt.Errorf("%w: more than %d bytes; print fewer series or shorter labels, or raise body_size_limit",
-			ErrGrowthLimit, p.opts.GrowthLimit)
-	}
-	return nil
+// limits counts what bounds a page. A layout costs 14 bytes per line, and a line can be as short as two bytes:
+// sample_limit bounds samples. Comments, dropped series and repeated lines have a bound of their own,
+// maxUnlimitedLines, which no page of a mesh reaches. Lines behind it are read and counted like the others, but not
+// learned.
+type limits struct {
+	samples   int   // that count for sample_limit
+	exceeded  error // ErrSampleLimit or ErrBucketLimit: fails the page when everything was counted
+	unlimited int   // lines that sample_limit does not bound
 }
 
-// spent tells that the page has had its share of lines that no sample limit bounds.
-func (p *Page) spent() bool { return p.spare > p.spareLimit }
-
-// unlearnable tells that a sample not known before is not worth learning: it is beyond sample_limit.
-func (p *Page) unlearnable() bool { return errors.Is(p.limitErr, ErrSampleLimit) }
-
-// repeats counts a sample without a timestamp of its own that the page has shown before, and appends nothing. False: it
-// has not.
-func (p *Page) repeats(n int) bool {
-	d := p.diverge()
-	if !d.met(n) {
+// countSample counts towards sample_limit and reports whether the sample is within.
+func (r *reading) countSample() bool {
+	r.limits.samples++
+	if most := r.page.opts.SampleLimit; most > 0 && r.limits.samples > most {
+		r.limits.exceeded = ErrSampleLimit
 		return false
-	}
-	at := d.at(n)
-	p.counts.Scraped++
-	p.spare++
-	if at.kind() != placeDropped {
-		p.counts.Kept++
-		p.counts.Duplicates++
 	}
 	return true
 }
 
-// readAll is io.ReadAll, but that a body which turns out too long was never held more than once.
+// withinLimits is countSample for a sample that may be a histogram, whose limits come first.
+func (r *reading) withinLimits() bool {
+	switch err := r.histogram.unlimited; {
+	case err == nil:
+		return r.countSample()
+	case !errors.Is(err, ErrBucketLimit):
+		r.histogram.refused = err
+	case r.limits.exceeded == nil:
+		r.limits.exceeded = err
+	}
+	return false
+}
+
+// overSampleLimit reports whether the page is beyond sample_limit. New lines are no longer learned then.
+func (r *reading) overSampleLimit() bool { return errors.Is(r.limits.exceeded, ErrSampleLimit) }
+
+// tooManyUnlimited reports whether the page is beyond maxUnlimitedLines.
+func (r *reading) tooManyUnlimited() bool { return r.limits.unlimited > r.page.maxUnlimited }
+
+// countRepeated counts a sample without a timestamp of its own whose line the page has shown before, and leaves it out
+// of the draft. If the page has not shown the line, countRepeated does nothing and returns false.
+func (r *reading) countRepeated(n int) bool {
+	d := r.diverge()
+	if !d.onPage.has(n) {
+		return false
+	}
+	ref := d.known.at(n)
+	r.counts.Scraped++
+	r.limits.unlimited++
+	if ref.kind() != refDropped {
+		r.counts.Kept++
+		r.counts.Duplicates++
+	}
+	return true
+}
+
+// checkGrowth returns an error if the new series of the page take more memory than they may. It is called after each
+// chunk of a page.
+func (r *reading) checkGrowth() error {
+	d, most := r.draft, r.page.opts.GrowthLimit
+	if d == nil || most == 0 {
+		return nil
+	}
+	if r.page.layouts.table.Grown(r.batch.Target)-d.grown > most {
+		return fmt.Errorf("%w: more than %d bytes; print fewer series or shorter labels, or raise body_size_limit",
+			ErrGrowthLimit, most)
+	}
+	return nil
+}
+
+// readAll is io.ReadAll, except that a body which turns out too long is never held more than once.
 func readAll(body io.Reader) ([]byte, error) {
-	const most = 4 << 20
+	const maxPart = 4 << 20
 	var parts [][]byte
-	for size := chunkBytes; ; size = min(2*size, most) {
+	for size := chunkBytes; ; size = min(2*size, maxPart) {
 		part := make([]byte, size)
 		n, err := readAtLeast(body, part, len(part))
 		parts = append(parts, part[:n])

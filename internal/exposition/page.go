@@ -1,45 +1,149 @@
 package exposition
 
 import (
+	"bytes"
+	"io"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/textparse"
+
 	"github.com/envoy-scraper/envoy-scraper/internal/hashindex"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// borrow lends the page a draft, unless it has one.
-func (p *Page) borrow() *draft {
-	if p.draft == nil {
-		p.draft = p.layouts.drafts.Get().(*draft)
-		p.draft.open(p.layout)
-		if p.opts.GrowthLimit > 0 {
-			p.draft.grownBefore = p.layouts.table.Grown(p.batch.Target)
-		}
-	}
-	return p.draft
+// Learner decides what becomes of a series that a page shows for the first time.
+type Learner interface {
+	// Learn returns the id of the series made of the labels that the page printed, with a reference that the
+	// page owns; keep is false for a series that relabeling dropped. An error fails the scrape. Learn must not keep
+	// the strings of l and m.
+	Learn(l labels.Labels, m series.Meta) (id series.ID, keep bool, err error)
+
+	// Late reports whether a sample with a timestamp of its own (Unix milliseconds) is not newer than the last one of
+	// its series. Such a sample is left out and counted, and its series does not count as shown.
+	Late(id series.ID, at int64) bool
 }
 
-// diverge begins the layout anew: the page is not, or no longer, the one expected.
-func (p *Page) diverge() *draft {
-	d := p.borrow()
-	if !p.diverged {
-		p.diverged, p.repeatable = true, 0
-		d.begin(p.cursor, p.batch)
+// Options are what a scrape configuration says about reading a page. A limit of 0 is off.
+type Options struct {
+	SampleLimit        int
+	GrowthLimit        int // bytes that the new series of a page may take in the table
+	HonorTimestamps    bool
+	TrackTimestamps    bool   // staleness follows series with timestamps of their own too
+	Fallback           string // media type for a missing or unknown Content-Type; empty: refuse the page
+	NativeHistograms   bool
+	ClassicToo         bool // classic series beside native ones
+	ToCustomBuckets    bool // convert classic histograms to custom buckets
+	BucketLimit        int
+	MaxHistogramSchema int32
+}
+
+// Counts is what a page held, in the terms of Prometheus' report series.
+type Counts struct {
+	Scraped     int  // samples on the page
+	Kept        int  // left by metric relabeling
+	Added       int  // with a line not known before
+	Duplicates  int  // of a series that the page had already shown; the first sample wins
+	OutOfBounds int  // timestamps too far in the future
+	OutOfOrder  int  // timestamps not newer than that of the series' last sample
+	Unchanged   bool // every line was the one expected: no series is new, none vanished
+}
+
+// Page reads the pages of one target, one after another. It keeps what they have taught. It belongs to the target's
+// loop.
+//
+// Cost: half a kilobyte, and a share of its layout. The layout shrinks when a good page no longer shows a line.
+type Page struct {
+	layouts      *Layouts
+	learner      Learner
+	opts         Options
+	maxUnlimited int // maxUnlimitedLines, except in tests
+
+	layout    *layout       // the lines that the target prints
+	format    format        // of the last page
+	texts     familyTexts   // HELP and UNIT
+	exemplars sentExemplars // so that each is sent once
+
+	reading reading // the page being read, from Read to Commit or Abandon
+}
+
+// NewPage returns a page that knows no line yet.
+func NewPage(layouts *Layouts, learner Learner, opts Options) *Page {
+	return &Page{
+		layouts: layouts, learner: learner, opts: opts, maxUnlimited: maxUnlimitedLines, layout: &layout{users: 1},
 	}
-	return d
+}
+
+// Read adds the samples of one page to b. contentType is the response's. Samples with a timestamp of their
+// own after maxTime (Unix milliseconds) are left out and counted.
+//
+// A failure to read the body yields no counts, as in Prometheus, which reads before it parses; any other
+// error yields what was counted so far. After an error b must not be used. Read must be followed by Commit or Abandon.
+func (p *Page) Read(body io.Reader, contentType string, maxTime int64, b *series.Batch) (Counts, error) {
+	buf := chunks.Get().(*[]byte)
+	defer putChunk(buf)
+	n, err := io.ReadAtLeast(body, *buf, 1)
+	if err != nil {
+		r := p.begin(maxTime, b)
+		if err == io.EOF { // an empty page needs no content type
+			r.empty = true
+			return r.finish()
+		}
+		return r.cutOff(err)
+	}
+	unknownFormat := p.negotiate(contentType)
+	r := p.begin(maxTime, b)
+	switch {
+	case unknownFormat != nil:
+		return r.drain(body, unknownFormat)
+	case p.format.plain:
+		return r.stream(body, buf, n)
+	default:
+		return r.whole(io.MultiReader(bytes.NewReader(bytes.Clone((*buf)[:n])), body), contentType)
+	}
+}
+
+// format is what the content type of a page means. The zero format is that of no page.
+type format struct {
+	contentType string
+	plain       bool // text that is read line by line
+}
+
+// negotiate finds out what the content type means, once for each that a target sends. What is known of the lines is
+// forgotten if the same text may mean something else now.
+func (p *Page) negotiate(contentType string) error {
+	if p.format.contentType == contentType && contentType != "" {
+		return nil
+	}
+	parser, err := textparse.New(nil, contentType, nil, textparse.ParserOptions{
+		ConvertClassicHistogramsToNHCB: p.opts.ToCustomBuckets,
+		FallbackContentType:            p.opts.Fallback,
+	})
+	if parser == nil {
+		return err
+	}
+	_, plain := parser.(*textparse.PromParser)
+	if p.format.contentType != "" && plain != p.format.plain {
+		p.Forget()
+	}
+	p.format = format{contentType, plain}
+	return nil
 }
 
 // Commit makes the page just read the one expected next, and forgets what it no longer showed. before is what
-// the last good page showed, or the zero Shown; what this one did takes its place, with its references.
+// the last good page showed, or the zero Shown. Commit releases it and returns what this page showed.
 //
-// An empty page ends every series but teaches nothing: what was known stays so.
+// An empty page ends every series but teaches nothing: the lines stay known.
 func (p *Page) Commit(before Shown) Shown {
-	if !p.empty && (p.diverged || p.layout.shown < len(p.layout.hashes)) {
-		p.diverge()
-		p.exchange(p.laidOut())
+	r := &p.reading
+	empty := r.empty
+	if !empty && (r.cursor.diverged || p.layout.shown < p.layout.len()) {
+		r.diverge()
+		p.replaceLayout(p.layoutRead())
 	}
 	p.exemplars.commit()
 	p.end()
 	now := Shown{p.layouts, p.layout}
-	if p.empty {
+	if empty {
 		now = Shown{}
 	}
 	if now.layout != before.layout {
@@ -51,18 +155,64 @@ func (p *Page) Commit(before Shown) Shown {
 	return now
 }
 
-// Failed returns what the page just read, which failed, had shown before it did. Its samples are gone, but staleness
-// goes by them all the same, as in Prometheus: what they showed is not marked now, but when it is gone from the next
-// page. A body that could not be read showed nothing.
-func (p *Page) Failed() Shown {
-	if p.cut {
+// layoutRead returns the layout of the page just read, which was good.
+func (p *Page) layoutRead() *layout {
+	d := p.reading.draft
+	d.numberFamilies()
+	d.expected, d.shown = d.lines.len(), d.lines.len()
+	if d.timed {
+		d.expected = 0 // a series may be on the page twice: no line tells what to expect next
+		d.markDuplicates()
+	}
+	if d.layout.same(p.layout) {
+		p.layouts.retain(p.layout)
+		return p.layout
+	}
+	return p.layouts.publish(&d.layout)
+}
+
+// Abandon leaves everything as it was before the page just read, except that its lines stay known until a good page
+// does not show them.
+func (p *Page) Abandon() {
+	r := &p.reading
+	if d := r.draft; r.cursor.diverged && (d.known.learned.len() > 0 || p.layout.len() > p.layout.shown) {
+		good := p.layout.shown
+		d.copyFrom(&p.layout.lines, good)
+		d.addExtras()
+		d.numberFamilies()
+		d.expected, d.shown = p.layout.expected, good
+		p.replaceLayout(p.layouts.own(&d.layout))
+	}
+	p.end()
+}
+
+// end drops what only a page being read needs.
+func (p *Page) end() {
+	d := p.reading.draft
+	p.reading = reading{}
+	if d == nil {
+		return
+	}
+	p.layouts.table.Release(d.known.learned.series())
+	d.known.layout = nil
+	if !d.tooLarge() {
+		p.layouts.drafts.Put(d)
+	}
+}
+
+// ShownBeforeFailure returns the series that the page just read showed before it failed. Its samples are lost, but
+// staleness treats the series as shown, as Prometheus does: those that the page showed get their marker when the next
+// page does not show them. A body that could not be read showed nothing.
+func (p *Page) ShownBeforeFailure() Shown {
+	r := &p.reading
+	if r.cut {
 		return Shown{}
 	}
 	var seen hashindex.Set
-	seen.Reset(len(p.batch.Series))
-	own := p.batch.Times
+	seen.Reset(len(r.batch.Series))
+	own := r.batch.Times
 	return p.layouts.Show(func(yield func(series.ID) bool) {
-		for i, id := range p.batch.Series {
+		for i, id := range r.batch.Series {
 			timed := len(own) > 0 && own[0].Index == i
 			if timed {
 				own = own[1:]
@@ -74,68 +224,23 @@ func (p *Page) Failed() Shown {
 	})
 }
 
-// Shows tells that the page just read, if it was Unchanged, showed just this.
-func (p *Page) Shows(s Shown) bool { return !p.empty && s.layout == p.layout }
+// Shows reports whether the page just read, if it was Unchanged, showed exactly the series of s.
+func (p *Page) Shows(s Shown) bool { return !p.reading.empty && s.layout == p.layout }
 
-// laidOut returns the layout of the page just read, which was good.
-func (p *Page) laidOut() *layout {
-	d := p.draft
-	d.number()
-	d.expected, d.shown = len(d.hashes), len(d.hashes)
-	if d.timed {
-		d.expected = 0 // a series may stand on the page twice: no line tells what to expect next
-		d.followOnce()
-	}
-	if d.layout.same(p.layout) {
-		p.layouts.retain(p.layout)
-		return p.layout
-	}
-	return p.layouts.publish(&d.layout)
-}
-
-// Abandon leaves everything as it was before the page just read, except that its texts stay known, until a good
-// page does not show them.
-func (p *Page) Abandon() {
-	if d := p.draft; p.diverged && (len(d.learned.hashes) > 0 || len(p.layout.hashes) > p.layout.shown) {
-		good := p.layout.shown
-		d.take(p.layout, good)
-		d.addExtras(p.cut)
-		d.number()
-		d.expected, d.shown = p.layout.expected, good
-		p.exchange(p.layouts.own(&d.layout))
-	}
-	p.end()
-}
-
-// exchange puts a layout, and its reference, in the place of the page's.
-func (p *Page) exchange(l *layout) {
-	p.layouts.release(p.layout)
-	p.layout, p.repeatable = l, 0
-}
-
-// end drops what only a page being read needs.
-func (p *Page) end() {
-	p.batch, p.diverged = nil, false
-	d := p.draft
-	if d == nil {
-		return
-	}
-	p.draft = nil
-	p.layouts.table.Release(d.learned.series())
-	d.known = nil
-	if !d.tooLarge() {
-		p.layouts.drafts.Put(d)
-	}
-}
-
-// Forget gives back everything that the page knows: the target is gone, or speaks another language now.
+// Forget gives back everything that the page knows: the target is gone, or prints another format now.
 func (p *Page) Forget() {
-	p.exchange(&layout{refs: 1})
-	p.exemplars = exemplars{}
-	p.help, p.helpBytes = nil, 0
+	p.replaceLayout(&layout{users: 1})
+	p.exemplars = sentExemplars{}
+	p.texts = familyTexts{}
 }
 
-// Rebind gives a page to a loop whose configuration leaves every series as it is: what it knows stays true.
+// Rebind gives a page to a loop whose configuration leaves every series as it is. What the page knows stays true.
 func (p *Page) Rebind(learner Learner, opts Options) {
-	p.learner, p.opts, p.contentType = learner, opts, ""
+	p.learner, p.opts, p.format.contentType = learner, opts, ""
+}
+
+// replaceLayout gives the page a layout of which the caller is a user.
+func (p *Page) replaceLayout(l *layout) {
+	p.layouts.release(p.layout)
+	p.layout = l
 }

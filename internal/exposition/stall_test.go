@@ -30,7 +30,7 @@ func changingPage(round, lines int) string {
 func neighbour(layouts *Layouts, stop *atomic.Bool) (longest time.Duration) {
 	table := layouts.table
 	target := table.AddTarget(labels.FromStrings("instance", "neighbour"))
-	layout := &layout{refs: 1}
+	layout := &layout{users: 1}
 	for i := 0; !stop.Load(); i++ {
 		began := time.Now()
 		id := table.Add(target, labels.FromStrings("__name__", "n", "instance", "neighbour", "i", fmt.Sprint(i%100)), series.Meta{})
