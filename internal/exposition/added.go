@@ -37,8 +37,8 @@ func (k *knownLines) isUncounted(n int) bool {
 // isNew reports whether a sample of the known line n counts as added: it is uncounted, and the page has not shown it.
 func (d *draft) isNew(n int) bool { return d.known.isUncounted(n) && !d.onPage.has(n) }
 
-// countAdded counts line n as added. Behind a limit that the page exceeds it does not count, but it does not count on the next
-// page either.
+// countAdded counts line n as added. Behind a limit that the page exceeds Added stays as it is, but the line does not
+// count on the next page either.
 func (r *reading) countAdded(n int) {
 	d := r.draft
 	if r.limits.exceeded == nil {

@@ -14,8 +14,8 @@ import (
 //
 //	istio_requests_total{reporter="destination",response_code="200"}
 //
-// without blanks, escapes or quoted names. It refuses everything else, which is for textparse. Its labels are those that
-// textparse would return, at a sixth of the cost. They are valid until the next parse.
+// without blanks, escapes or quoted names. It refuses everything else, which is for textparse. Its labels are those
+// that textparse would return, at a sixth of the cost. They are valid until the next parse.
 //
 // Cost: the labels of one line.
 type envoyParser struct {

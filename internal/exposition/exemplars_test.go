@@ -17,22 +17,29 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// TestRow62Exemplars reads pages one after another: an exemplar goes on when it is new, with its own time or that
-// of its sample.
+// TestRow62Exemplars reads pages one after another: an exemplar is sent when it is new, with its own time or that of
+// its sample.
 func TestRow62Exemplars(t *testing.T) {
 	long := strings.Repeat("ä", 125)
 	for name, pages := range map[string][]struct{ line, want string }{
-		"of a bucket":           {{`a_bucket{le="1"} 1 # {id="1"} 0.5`, `{id="1"} 0.5 at 1000`}},
-		"with a time":           {{`a_total 1 # {id="1"} 0.5 3.5`, `{id="1"} 0.5 at 3500`}},
-		"of a sample's time":    {{`a_total 1 7 # {id="1"} 0.5`, `{id="1"} 0.5 at 7000`}},
-		"without labels":        {{`a_total 1 # {} 0.5`, `{} 0.5 at 1000`}},
-		"once":                  {{`a_total 1 # {id="1"} 0.5`, `{id="1"} 0.5 at 1000`}, {`a_total 2 # {id="1"} 0.5`, ""}, {`a_total 3 # {id="1"} 0.5`, ""}},
-		"another value":         {{`a_total 1 # {id="1"} 0.5`, `{id="1"} 0.5 at 1000`}, {`a_total 2 # {id="1"} 0.6`, `{id="1"} 0.6 at 2000`}},
-		"another label":         {{`a_total 1 # {id="1"} 0.5`, `{id="1"} 0.5 at 1000`}, {`a_total 2 # {id="2"} 0.5`, `{id="2"} 0.5 at 2000`}},
-		"another time":          {{`a_total 1 # {id="1"} 0.5 3`, `{id="1"} 0.5 at 3000`}, {`a_total 2 # {id="1"} 0.5 4`, `{id="1"} 0.5 at 4000`}},
-		"gone and back":         {{`a_total 1 # {id="1"} 0.5`, `{id="1"} 0.5 at 1000`}, {`a_total 2`, ""}, {`a_total 3 # {id="1"} 0.5`, ""}},
-		"older":                 {{`a_total 1 # {id="2"} 0.5 4`, `{id="2"} 0.5 at 4000`}, {`a_total 2 # {id="1"} 0.5 3`, `{id="1"} 0.5 at 3000`}},
-		"after a failed page":   {{`a_total 1 # {id="1"} 0.5 3` + "\n<", "fails"}, {`a_total 1 # {id="1"} 0.5 3`, `{id="1"} 0.5 at 3000`}},
+		"of a bucket":        {{`a_bucket{le="1"} 1 # {id="1"} 0.5`, `{id="1"} 0.5 at 1000`}},
+		"with a time":        {{`a_total 1 # {id="1"} 0.5 3.5`, `{id="1"} 0.5 at 3500`}},
+		"of a sample's time": {{`a_total 1 7 # {id="1"} 0.5`, `{id="1"} 0.5 at 7000`}},
+		"without labels":     {{`a_total 1 # {} 0.5`, `{} 0.5 at 1000`}},
+		"once": {{`a_total 1 # {id="1"} 0.5`, `{id="1"} 0.5 at 1000`},
+			{`a_total 2 # {id="1"} 0.5`, ""}, {`a_total 3 # {id="1"} 0.5`, ""}},
+		"another value": {{`a_total 1 # {id="1"} 0.5`, `{id="1"} 0.5 at 1000`},
+			{`a_total 2 # {id="1"} 0.6`, `{id="1"} 0.6 at 2000`}},
+		"another label": {{`a_total 1 # {id="1"} 0.5`, `{id="1"} 0.5 at 1000`},
+			{`a_total 2 # {id="2"} 0.5`, `{id="2"} 0.5 at 2000`}},
+		"another time": {{`a_total 1 # {id="1"} 0.5 3`, `{id="1"} 0.5 at 3000`},
+			{`a_total 2 # {id="1"} 0.5 4`, `{id="1"} 0.5 at 4000`}},
+		"gone and back": {{`a_total 1 # {id="1"} 0.5`, `{id="1"} 0.5 at 1000`}, {`a_total 2`, ""},
+			{`a_total 3 # {id="1"} 0.5`, ""}},
+		"older": {{`a_total 1 # {id="2"} 0.5 4`, `{id="2"} 0.5 at 4000`},
+			{`a_total 2 # {id="1"} 0.5 3`, `{id="1"} 0.5 at 3000`}},
+		"after a failed page": {{`a_total 1 # {id="1"} 0.5 3` + "\n<", "fails"},
+			{`a_total 1 # {id="1"} 0.5 3`, `{id="1"} 0.5 at 3000`}},
 		"an empty label":        {{`a_total 1 # {id="1",no=""} 0.5`, `{id="1"} 0.5 at 1000`}},
 		"as long as may be":     {{`a_total 1 # {abc="` + long + `"} 0.5`, `{abc="` + long + `"} 0.5 at 1000`}},
 		"too long":              {{`a_total 1 # {abcd="` + long + `"} 0.5`, ""}},
@@ -46,7 +53,8 @@ func TestRow62Exemplars(t *testing.T) {
 			for i, page := range pages {
 				var b series.Batch
 				b.Reset(l.target, int64(1000*(i+1)))
-				_, err := p.Read(strings.NewReader("# TYPE a counter\n"+page.line+"\n# EOF\n"), openMetrics, math.MaxInt64, &b)
+				text := "# TYPE a counter\n" + page.line + "\n# EOF\n"
+				_, err := p.Read(strings.NewReader(text), openMetrics, math.MaxInt64, &b)
 				got := "fails"
 				if err != nil {
 					p.Abandon()
@@ -65,12 +73,12 @@ func TestRow62Exemplars(t *testing.T) {
 	}
 }
 
-func TestExemplarsAreBounded(t *testing.T) {
+func TestExemplarsOfLinesThatAreGoneAreForgotten(t *testing.T) {
 	var x sentExemplars
 	for page := range 100 {
 		for i := range 100 {
 			if !x.add(uint64(100*page+i), exemplar.Exemplar{Labels: labels.FromStrings("id", "1"), Value: 1}, false) {
-				t.Fatal("an exemplar is taken for another line's")
+				t.Fatal("an exemplar counts as that of another line")
 			}
 		}
 		x.commit()
@@ -81,7 +89,9 @@ func TestExemplarsAreBounded(t *testing.T) {
 }
 
 func TestMaxSchema(t *testing.T) {
-	for _, factor := range []float64{0, 1, 1.0027, 1.0028, 1.1, 1.5, 2, 3, 4, 16, 256, 65535, 65536, 65537, 1e9, math.Inf(1)} {
+	for _, factor := range []float64{
+		0, 1, 1.0027, 1.0028, 1.1, 1.5, 2, 3, 4, 16, 256, 65535, 65536, 65537, 1e9, math.Inf(1),
+	} {
 		finest := int32(-4)
 		for schema := int32(8); schema >= -4; schema-- {
 			if math.Pow(2, math.Pow(2, -float64(schema))) >= factor {
@@ -95,8 +105,7 @@ func TestMaxSchema(t *testing.T) {
 	}
 }
 
-// TestExemplarsBeyondTheBoundAreNotKept: an exemplar that is not kept counts as new each time, one that is kept does
-// not. All go when a page shows none.
+// An exemplar that is not kept counts as new each time, one that is kept does not. None is kept when a page shows none.
 func TestExemplarsBeyondTheBoundAreNotKept(t *testing.T) {
 	var x sentExemplars
 	const lines = maxExemplars + 100
@@ -151,7 +160,8 @@ func nativeHistogramPage(t *testing.T, exemplars []int64) []byte {
 	}
 	for _, at := range exemplars {
 		h.Exemplars = append(h.Exemplars, &dto.Exemplar{
-			Label: []dto.LabelPair{{Name: "id", Value: fmt.Sprint(at)}}, Value: 1, Timestamp: &types.Timestamp{Seconds: at},
+			Label: []dto.LabelPair{{Name: "id", Value: fmt.Sprint(at)}},
+			Value: 1, Timestamp: &types.Timestamp{Seconds: at},
 		})
 	}
 	f := dto.MetricFamily{Name: "h", Type: dto.MetricType_HISTOGRAM, Metric: []dto.Metric{{Histogram: h}}}

@@ -34,8 +34,8 @@ func (f *familyInForce) moveTo(hash uint64) {
 	}
 }
 
-// commentSalt is part of the hash of a comment, so that it cannot be taken for a series. typeSalt is part of the hash of
-// a series, because the same text under another TYPE may mean other labels: le="1" is le="1.0" in a histogram.
+// commentSalt is part of the hash of a comment, so that it cannot be taken for a series. typeSalt is part of the hash
+// of a series, because the same text under another TYPE may mean other labels: le="1" is le="1.0" in a histogram.
 const commentSalt = 0x9e3779b97f4a7c15
 
 func typeSalt(t model.MetricType) uint64 {
@@ -65,8 +65,8 @@ const (
 
 // familyTexts are the texts of HELP and UNIT lines, by the hash of the family's name. Envoy prints neither.
 //
-// Invariant: they take at most maxHelpBytes and one text more. When they are full, nothing more is taken from this page,
-// and the next page begins with none.
+// Invariant: they take at most maxHelpBytes and one text more. When they are full, nothing more is taken from this
+// page, and the next page begins with none.
 type familyTexts struct {
 	byFamily map[uint64]series.Meta
 	bytes    int

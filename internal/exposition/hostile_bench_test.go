@@ -24,8 +24,9 @@ func BenchmarkHostilePages(b *testing.B) {
 		"HELP":               numbered("# HELP a%d b\n"),
 		"one series":         same("a 1\n"),
 		"short series":       numbered("a%d 1\n"),
-		"long series":        numbered(`envoy_cluster_upstream_rq_total{cluster_name="outbound|%d||a.b.svc.cluster.local",response_code="200"} 1` + "\n"),
-		"dropped series":     numbered("drop%d 1\n"),
+		"long series": numbered(`envoy_cluster_upstream_rq_total{` +
+			`cluster_name="outbound|%d||a.b.svc.cluster.local",response_code="200"} 1` + "\n"),
+		"dropped series": numbered("drop%d 1\n"),
 	} {
 		page, err := io.ReadAll(&endless{left: 4 * mb, line: line})
 		if err != nil {

@@ -48,8 +48,8 @@ const (
 	fewLines = 1 << 13
 )
 
-// TestT5HostilePagesCostLinearly reads pages of a quarter and half of a megabyte, whose lines are as short as they can be, and counts what
-// that allocates and what is kept of them afterwards.
+// TestT5HostilePagesCostLinearly reads pages of a quarter and of half a megabyte, whose lines are as short as they can
+// be, and measures what that allocates and what is kept of them afterwards.
 func TestT5HostilePagesCostLinearly(t *testing.T) {
 	for name, c := range map[string]struct {
 		line func(int) string
@@ -85,7 +85,8 @@ func TestT5HostilePagesCostLinearly(t *testing.T) {
 				b = series.Batch{}
 				after := memory()
 				runtime.KeepAlive(p)
-				return float64(after.TotalAlloc - before.TotalAlloc), max(0, float64(after.HeapAlloc)-float64(before.HeapAlloc))
+				kept = float64(after.HeapAlloc) - float64(before.HeapAlloc)
+				return float64(after.TotalAlloc - before.TotalAlloc), max(0, kept)
 			}
 			small, _ := cost(mb / 4)
 			large, kept := cost(mb / 2)
@@ -110,12 +111,14 @@ func memory() (m runtime.MemStats) {
 // TestT5UnfinishedStringIsLookedAtFewTimes: a label value that does not end must not be searched from its beginning
 // with each byte that arrives.
 func TestT5UnfinishedStringIsLookedAtFewTimes(t *testing.T) {
-	for name, begin := range map[string]string{"value": `a{b="`, "name in a comment": `# HELP "`, "text without end": "a"} {
+	for name, begin := range map[string]string{"value": `a{b="`, "name in a comment": `# HELP "`,
+		"text without end": "a"} {
 		for _, filler := range []string{"x", "\n"} {
 			l := newLearner()
 			p := NewPage(l.layouts, l, Options{})
 			var b series.Batch
-			body := io.MultiReader(strings.NewReader(begin), oneByte{&endless{left: maxLineBytes / 8, line: func(int) string { return filler }}})
+			body := io.MultiReader(strings.NewReader(begin),
+				oneByte{&endless{left: maxLineBytes / 8, line: func(int) string { return filler }}})
 			_, _ = p.Read(body, plain, math.MaxInt64, &b)
 			if got, most := p.reading.cursor.read, 4*maxLineBytes/8; got > most {
 				t.Errorf("%s of %q: %d bytes looked at, want at most %d", name, filler, got, most)
@@ -128,7 +131,8 @@ func TestT5UnfinishedStringIsLookedAtFewTimes(t *testing.T) {
 // TestT5LinesThatTheRepeatPathMissesAreHashedFewTimes: blank lines, and comments that are not learned, leave the page
 // where it was; what stands there must not be compared with each of them.
 func TestT5LinesThatTheRepeatPathMissesAreHashedFewTimes(t *testing.T) {
-	for name, line := range map[string]string{"blank lines": "\n", "blanks": " \n", "comments": "#\x00\n", "lines with blanks": " # x\n"} {
+	for name, line := range map[string]string{"blank lines": "\n", "blanks": " \n", "comments": "#\x00\n",
+		"lines with blanks": " # x\n"} {
 		t.Run(name, func(t *testing.T) {
 			l := newLearner()
 			p := NewPage(l.layouts, l, Options{})
@@ -138,7 +142,8 @@ func TestT5LinesThatTheRepeatPathMissesAreHashedFewTimes(t *testing.T) {
 				_, err := p.Read(strings.NewReader(page), plain, math.MaxInt64, &b)
 				c := p.reading.cursor
 				if most := 3 * len(page); c.read+c.missing > most {
-					t.Errorf("%d bytes looked at of a page of %d, want at most %d; %v", c.read+c.missing, len(page), most, err)
+					t.Errorf("%d bytes looked at of a page of %d, want at most %d; %v", c.read+c.missing, len(page),
+						most, err)
 				}
 				if err != nil {
 					p.Abandon()
@@ -183,9 +188,11 @@ func TestT5BeyondTheLimitsCountsStay(t *testing.T) {
 		opts Options
 		want Counts
 	}{
-		"dropped":  {func(n int) string { return fmt.Sprintf("drop%d 1\n", n) }, Options{}, Counts{Scraped: n}},
-		"repeated": {func(int) string { return "a 1\n" }, Options{}, Counts{Scraped: n, Kept: n, Added: 1, Duplicates: n - 1}},
-		"too many": {func(n int) string { return fmt.Sprintf("a%d 1\n", n) }, Options{SampleLimit: 5}, Counts{Scraped: n, Kept: n, Added: 5}},
+		"dropped": {func(n int) string { return fmt.Sprintf("drop%d 1\n", n) }, Options{}, Counts{Scraped: n}},
+		"repeated": {func(int) string { return "a 1\n" }, Options{},
+			Counts{Scraped: n, Kept: n, Added: 1, Duplicates: n - 1}},
+		"too many": {func(n int) string { return fmt.Sprintf("a%d 1\n", n) }, Options{SampleLimit: 5},
+			Counts{Scraped: n, Kept: n, Added: 5}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var text strings.Builder

@@ -52,8 +52,8 @@ func (c *cursor) miss(size int) (n int) {
 	return 0
 }
 
-// isNext reports whether a line is the one expected next. expectedLine has not taken it because it is printed in another
-// way, such as `a  1` with two blanks, or is the last one, without a newline.
+// isNext reports whether a line is the one expected next. expectedLine has not taken it because it is printed in
+// another way, such as `a  1` with two blanks, or is the last one, without a newline.
 func (r *reading) isNext(hash uint64) bool {
 	c := &r.cursor
 	return !c.diverged && c.next < r.layout.expected && r.layout.hashes[c.next] == hash

@@ -120,7 +120,8 @@ func oddFamilies(lines, width int) (families [][]string) {
 				bound = fmt.Sprintf(bound, j)
 			}
 			suffix := map[string]string{"histogram": "_bucket"}[typ]
-			f = append(f, fmt.Sprintf("%s%s{reporter=\"destination\",source_workload=\"%0*d\",response_code=\"%d\"%s}", name, suffix, max(1, width-100), 0, 200+j, bound))
+			f = append(f, fmt.Sprintf("%s%s{reporter=\"destination\",source_workload=\"%0*d\",response_code=\"%d\"%s}",
+				name, suffix, max(1, width-100), 0, 200+j, bound))
 		}
 		families = append(families, f)
 	}

@@ -59,7 +59,8 @@ type visitor struct {
 func newVisitor(t *testing.T, layouts *Layouts, workload, replica int) *visitor {
 	v := &visitor{
 		t: t, layouts: layouts, workload: workload, random: rand.New(rand.NewPCG(uint64(workload), uint64(replica))),
-		labels: labels.FromStrings("instance", fmt.Sprintf("%d:%d", workload, replica), "workload", fmt.Sprint(workload)),
+		labels: labels.FromStrings(
+			"instance", fmt.Sprintf("%d:%d", workload, replica), "workload", fmt.Sprint(workload)),
 	}
 	v.target = layouts.table.AddTarget(v.labels)
 	v.page = NewPage(layouts, v, Options{})
@@ -89,7 +90,8 @@ func (v *visitor) lines(round int) (page string, series []string) {
 	b.WriteString("# TYPE m counter\n")
 	add := func(n string) {
 		fmt.Fprintf(&b, "m{n=%q,w=\"%d\"} %d\n", n, v.workload%2, round)
-		series = append(series, v.final(labels.FromStrings("__name__", "m", "n", n, "w", fmt.Sprint(v.workload%2))).String())
+		printed := labels.FromStrings("__name__", "m", "n", n, "w", fmt.Sprint(v.workload%2))
+		series = append(series, v.final(printed).String())
 	}
 	ns := []string{fmt.Sprint("round", round/2)}
 	for i := range 40 {

@@ -33,7 +33,8 @@ func neighbour(layouts *Layouts, stop *atomic.Bool) (longest time.Duration) {
 	layout := &layout{users: 1}
 	for i := 0; !stop.Load(); i++ {
 		began := time.Now()
-		id := table.Add(target, labels.FromStrings("__name__", "n", "instance", "neighbour", "i", fmt.Sprint(i%100)), series.Meta{})
+		id := table.Add(target, labels.FromStrings("__name__", "n", "instance", "neighbour", "i", fmt.Sprint(i%100)),
+			series.Meta{})
 		table.Read(func(v series.View) { v.Parts(id) })
 		table.Release(func(yield func(series.ID) bool) { yield(id) })
 		layouts.retain(layout)
@@ -84,7 +85,8 @@ func TestLayoutsAreSharedWithoutTheirLock(t *testing.T) {
 	for round := range 2 {
 		var b series.Batch
 		b.Reset(l.target, int64(round))
-		if _, err := p.Read(strings.NewReader(fmt.Sprintf("a%d 1\nb 1\n", round)), plain, math.MaxInt64, &b); err != nil {
+		page := strings.NewReader(fmt.Sprintf("a%d 1\nb 1\n", round))
+		if _, err := p.Read(page, plain, math.MaxInt64, &b); err != nil {
 			t.Fatal(err)
 		}
 		done := make(chan struct{})
@@ -115,7 +117,8 @@ func TestReplicasThatPublishAtOnceShareOneLayout(t *testing.T) {
 		for i := range pages {
 			pages[i] = NewPage(l.layouts, l, Options{})
 			var b series.Batch
-			if _, err := pages[i].Read(strings.NewReader(fmt.Sprintf("a%d 1\nb 1\n", round)), plain, math.MaxInt64, &b); err != nil {
+			page := strings.NewReader(fmt.Sprintf("a%d 1\nb 1\n", round))
+			if _, err := pages[i].Read(page, plain, math.MaxInt64, &b); err != nil {
 				t.Fatal(err)
 			}
 			wg.Go(func() {

@@ -31,7 +31,7 @@ func cutValue(line []byte) (text, number []byte) {
 	return line[:i+1], number
 }
 
-// logicalLine returns the length of the first line of text as textparse counts lines: a quoted string (a label value, or
+// logicalLine returns the length of the first line of text as textparse counts lines: a quoted string (a label value or
 // a family's name in a comment) may hold newlines. whole is false if more text could change the answer. The text
 //
 //	a{x="one

@@ -28,7 +28,8 @@ func worstPages() map[string]struct {
 	random := rand.New(rand.NewPCG(1, 2))
 	return map[string]kind{
 		"symbols: short strings that are all different": {func(round, n int) string {
-			return fmt.Sprintf("m{a=\"%d.%d\",b=\"%d,%d\",c=\"%d;%d\",d=\"%d:%d\"} 1\n", n, round, n, round, n, round, n, round)
+			return fmt.Sprintf("m{a=\"%d.%d\",b=\"%d,%d\",c=\"%d;%d\",d=\"%d:%d\"} 1\n", n, round, n, round, n, round,
+				n, round)
 		}, plain, 14},
 		"symbols: one label with a long value": {func(round, n int) string {
 			return fmt.Sprintf("m{a=\"%d.%d.%s\"} 1\n", round, n, strings.Repeat("v", 1000))
@@ -53,8 +54,10 @@ func worstPages() map[string]struct {
 			return fmt.Sprintf("# HELP a%d_%d h%d\na%d_%d 1\n", round, n, n, round, n)
 		}, plain, 40},
 		"layouts: comments": {func(round, n int) string { return fmt.Sprintf("#%d.%d\n", round, n) }, plain, 3},
-		"layouts: order":    {func(_, n int) string { return fmt.Sprintf("a%d 1\n", random.Uint32N(1<<20)) }, plain, 25},
-		"layouts: families": {func(round, n int) string { return fmt.Sprintf("# TYPE a%d_%d gauge\n", round, n) }, plain, 3},
+		"layouts: order": {func(_, n int) string { return fmt.Sprintf("a%d 1\n", random.Uint32N(1<<20)) }, plain,
+			25},
+		"layouts: families": {func(round, n int) string { return fmt.Sprintf("# TYPE a%d_%d gauge\n", round, n) },
+			plain, 3},
 		"exemplars": {func(round, n int) string {
 			return fmt.Sprintf("a%d_total 1 # {a=\"%d.%s\"} 1\n", n, round, strings.Repeat("é", 100))
 		}, "application/openmetrics-text; version=1.0.0", 4},
@@ -112,10 +115,11 @@ func TestWhatOnePodMadeGrowIsGivenBack(t *testing.T) {
 			shown.Release()
 			pod.Forget()
 			left := float64(memory().HeapAlloc) - float64(before.HeapAlloc)
-			t.Logf("%s: %d bytes a page: %d series, at most %.1f MB held, %.1f times the page; %.2f MB when the pod is gone",
-				name, size, alive, most/mb, most/float64(size), left/mb)
+			t.Logf("pages of %d bytes: %d series, at most %.1f MB held, %.1f times a page; %.2f MB when it is gone",
+				size, alive, most/mb, most/float64(size), left/mb)
 			if most > kind.held*float64(size) {
-				t.Errorf("%.1f MB held after %d pages of %d bytes, want at most %.0f times a page", most/mb, rounds, size, kind.held)
+				t.Errorf("%.1f MB held after %d pages of %d bytes, want at most %.0f times a page", most/mb, rounds,
+					size, kind.held)
 			}
 			if left > 0.5*mb {
 				t.Errorf("%.2f MB held when the pod is gone, want at most 0.5", left/mb)
