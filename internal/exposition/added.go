@@ -21,8 +21,8 @@ func (a *additions) reset() { a.counted.Reset(0); a.learned = 0 }
 
 func (a *additions) bytes() int { return a.counted.Bytes() }
 
-// isMissing reports whether line n stays uncounted after this page.
-func (a *additions) isMissing(n int, known *knownLines) bool {
+// staysUncounted reports whether line n stays uncounted after this page.
+func (a *additions) staysUncounted(n int, known *knownLines) bool {
 	if i := n - known.layout.len(); i >= 0 {
 		return i >= a.learned
 	}

@@ -107,7 +107,7 @@ func (d *draft) addExtras() {
 			continue
 		}
 		d.show(n)
-		if d.added.isMissing(n, &d.known) {
+		if d.added.staysUncounted(n, &d.known) {
 			*d.last() |= markUncounted
 		}
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// BenchmarkHostilePages reads, on a new page each time, what an attacker prints, beside Prometheus' parser alone on the
-// same text.
+// BenchmarkHostilePages reads the text of an attacker as the first page of a target and, for comparison, with
+// Prometheus' parser alone.
 func BenchmarkHostilePages(b *testing.B) {
 	for name, line := range map[string]func(int) string{
 		"newlines":           same("\n"),

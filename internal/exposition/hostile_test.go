@@ -36,7 +36,7 @@ func (e *endless) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// same and numbered make lines that are all alike, or say their number.
+// same makes lines that are all alike, numbered makes lines with their number.
 func same(s string) func(int) string { return func(int) string { return s } }
 
 func numbered(format string) func(int) string {
@@ -49,7 +49,7 @@ const (
 )
 
 // TestT5HostilePagesCostLinearly reads pages of a quarter and of half a megabyte, whose lines are as short as they can
-// be, and measures what that allocates and what is kept of them afterwards.
+// be, and measures how much memory that allocates and how much is kept afterwards.
 func TestT5HostilePagesCostLinearly(t *testing.T) {
 	for name, c := range map[string]struct {
 		line func(int) string
@@ -103,13 +103,12 @@ func TestT5HostilePagesCostLinearly(t *testing.T) {
 
 func memory() (m runtime.MemStats) {
 	runtime.GC()
-	runtime.GC() // the first moves what pools hold aside, the second frees it
+	runtime.GC() // the first empties the pools, the second frees what was in them
 	runtime.ReadMemStats(&m)
 	return m
 }
 
-// TestT5UnfinishedStringIsLookedAtFewTimes: a label value that does not end must not be searched from its beginning
-// with each byte that arrives.
+// A label value that does not end must not be searched from its beginning with each byte that arrives.
 func TestT5UnfinishedStringIsLookedAtFewTimes(t *testing.T) {
 	for name, begin := range map[string]string{"value": `a{b="`, "name in a comment": `# HELP "`,
 		"text without end": "a"} {
@@ -128,8 +127,8 @@ func TestT5UnfinishedStringIsLookedAtFewTimes(t *testing.T) {
 	}
 }
 
-// TestT5LinesThatTheRepeatPathMissesAreHashedFewTimes: blank lines, and comments that are not learned, leave the page
-// where it was; what stands there must not be compared with each of them.
+// Blank lines and comments that are not learned do not move the cursor. The line expected there, which may be long, must
+// not be compared with each of them.
 func TestT5LinesThatTheRepeatPathMissesAreHashedFewTimes(t *testing.T) {
 	for name, line := range map[string]string{"blank lines": "\n", "blanks": " \n", "comments": "#\x00\n",
 		"lines with blanks": " # x\n"} {
@@ -160,7 +159,7 @@ type oneByte struct{ r io.Reader }
 
 func (o oneByte) Read(p []byte) (int, error) { return o.r.Read(p[:1]) }
 
-// TestT5HelpIsForgotten: families that are other ones on each page must not add up.
+// The HELP texts of families that are different on each page must not add up.
 func TestT5HelpIsForgotten(t *testing.T) {
 	l := newLearner()
 	p := NewPage(l.layouts, l, Options{})
@@ -180,7 +179,7 @@ func TestT5HelpIsForgotten(t *testing.T) {
 	runtime.KeepAlive(p)
 }
 
-// TestT5BeyondTheLimitsCountsStay: what is not kept any more is still counted as if it were.
+// Lines behind the limits of what is learned count like the others.
 func TestT5BeyondTheLimitsCountsStay(t *testing.T) {
 	const n = fewLines + 1000
 	for name, c := range map[string]struct {

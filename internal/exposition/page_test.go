@@ -50,7 +50,7 @@ func (l *learner) Learn(lset labels.Labels, m series.Meta) (series.ID, bool, err
 // withoutEmpty drops labels without a value, which means no label, as every scrape does after parsing.
 func withoutEmpty(l labels.Labels) labels.Labels { return labels.NewBuilder(l).Labels() }
 
-// sample is what a receiver would see.
+// sample is a sample as a receiver sees it.
 type sample struct {
 	labels string
 	bits   uint64
@@ -162,7 +162,7 @@ func readBoth(t *testing.T, p *Page, l *learner, page []byte, contentType string
 
 const plain = "text/plain; charset=UTF-8"
 
-// awkward are pages that a line-wise reader easily takes for something else.
+// awkward returns pages that a reader of lines easily misreads.
 func awkward() []string {
 	return []string{
 		"a 1\nb 2\n",
@@ -334,17 +334,17 @@ func TestFailingPages(t *testing.T) {
 	}
 }
 
-// visit is a page of a target: what becomes of it, and of what the target showed before.
+// visit is one page of a target, with its counts and the series shown afterwards.
 type visit struct {
 	page  string
 	fails bool
 	torn  bool     // the body breaks off behind page
-	want  Counts   // Duplicates not on one that fails
+	want  Counts   // of a page that fails without Duplicates
 	shown []string // afterwards
 }
 
-// TestWhatOnePageTeaches follows a target from page to page.
-func TestWhatOnePageTeaches(t *testing.T) {
+// TestPagesTeachTheNextOnes follows a target from page to page.
+func TestPagesTeachTheNextOnes(t *testing.T) {
 	for name, c := range map[string]struct {
 		opts   Options
 		visits []visit
@@ -426,7 +426,7 @@ func TestWhatOnePageTeaches(t *testing.T) {
 	}
 }
 
-// names are those of the series shown.
+// names returns the names of the series shown.
 func (l *learner) names(s Shown) (names []string) {
 	l.table.Read(func(v series.View) {
 		for id := range s.Series() {
@@ -512,7 +512,7 @@ func TestRow63MetadataFollowsTheFamily(t *testing.T) {
 	})
 }
 
-// TestRow63MetadataChanges: what a page says anew of a family holds for the series that were known before.
+// New metadata of a family holds for those of its series that were known before, too.
 func TestRow63MetadataChanges(t *testing.T) {
 	const mf = "application/openmetrics-text; version=1.0.0"
 	for name, tc := range map[string]struct {
@@ -575,8 +575,8 @@ func TestRow63MetadataChanges(t *testing.T) {
 	}
 }
 
-// BenchmarkRepeatedPage reads a page whose values alone moved; that relabeling dropped every line makes it cheaper, and
-// leaves of each line only its place in the layout.
+// BenchmarkRepeatedPage reads a page on which only the values changed. If relabeling drops every line, it is cheaper, and
+// only the layout has the lines.
 func BenchmarkRepeatedPage(b *testing.B) {
 	for _, name := range []string{"istio_requests_total", "dropped"} {
 		b.Run(name, func(b *testing.B) {

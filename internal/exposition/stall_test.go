@@ -14,7 +14,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// belowLimit is how many lines a page has that just keeps within the default sample_limit.
+// belowLimit is a number of lines just below the default sample_limit.
 const belowLimit = 499_000
 
 // changingPage returns a page on which no series is one of another round: line 7 of round 1 is m7{x="1_7"} 1.
@@ -45,9 +45,9 @@ func neighbour(layouts *Layouts, stop *atomic.Bool) (longest time.Duration) {
 	return longest
 }
 
-// TestOneChangedPageDoesNotStallOthers commits a page of which every series is new, and one on which none of them is
-// left, and bounds how many series, labels and numbers of indexes are handled under one hold of the table's lock. How
-// long a neighbour waits for the locks depends on the machine; it is printed.
+// TestOneChangedPageDoesNotStallOthers commits a page of new series, and one on which none of them is left. It bounds how
+// many series, labels and numbers of indexes are handled under one hold of the table's lock. How long a neighbour waits
+// for the locks depends on the machine; it is only printed.
 func TestOneChangedPageDoesNotStallOthers(t *testing.T) {
 	l := newLearner()
 	p := NewPage(l.layouts, l, Options{SampleLimit: 500_000})
@@ -78,7 +78,7 @@ func TestOneChangedPageDoesNotStallOthers(t *testing.T) {
 }
 
 // TestLayoutsAreSharedWithoutTheirLock commits and drops a page while the test holds the table's read lock. Commit has
-// to wait for the table; a reader of the layouts must not wait for Commit.
+// to wait for the table, but a reader of the layouts must not wait for Commit.
 func TestLayoutsAreSharedWithoutTheirLock(t *testing.T) {
 	l := newLearner()
 	p := NewPage(l.layouts, l, Options{})
@@ -107,7 +107,7 @@ func TestLayoutsAreSharedWithoutTheirLock(t *testing.T) {
 	}
 }
 
-// TestReplicasThatPublishAtOnceShareOneLayout commits the same page from many sides at once.
+// TestReplicasThatPublishAtOnceShareOneLayout commits the same page for eight targets at once.
 func TestReplicasThatPublishAtOnceShareOneLayout(t *testing.T) {
 	l := newLearner()
 	for round := range 50 {

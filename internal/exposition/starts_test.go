@@ -24,7 +24,7 @@ const (
 	protobuf    = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
 )
 
-// startsOn reads a page twice, the second time as one that is known, and returns the starts by series.
+// startsOn reads a page twice, the second time as a known one, and returns the starts by series.
 func startsOn(t *testing.T, page []byte, contentType string, opts Options) map[string]int64 {
 	t.Helper()
 	l := newLearner()
@@ -42,7 +42,7 @@ func startsOn(t *testing.T, page []byte, contentType string, opts Options) map[s
 		samples := l.samples(&b)
 		reads[i] = map[string]int64{}
 		for _, s := range b.Starts {
-			reads[i][samples[s.Index].labels] += s.Time // a second one would show
+			reads[i][samples[s.Index].labels] += s.Time // two starts of one series would add up
 		}
 		p.Commit(Shown{}).Release()
 	}

@@ -11,10 +11,10 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// worstPages are the pages of one pod that make the tables of this process grow most, each kind another table. A page
-// has a quarter of a megabyte; its lines are those of a round, so that nothing of one page comes back on the next
-// unless the kind says so. held is how many bytes may be held at most for each byte of a page, read and committed; the
-// bound of HELP texts, 4 MiB a target, is larger than the page.
+// worstPages returns kinds of pages of one pod that make the tables of this process grow most, each kind another table.
+// Every round has a page of a quarter of a megabyte, with no line of another round unless the kind says so. held is how
+// many bytes may be held at most per byte of a page that was read and committed. (The bound of HELP texts, 4 MiB per
+// target, is larger than the page.)
 func worstPages() map[string]struct {
 	line        func(round, n int) string
 	contentType string
@@ -45,7 +45,7 @@ func worstPages() map[string]struct {
 			return fmt.Sprintf("m{x=\"%d\",y=\"%d\"%s} 1\n", n, round, manyLabels(300))
 		}, plain, 3},
 		"stems: some of every page stay, the others are longer each time": {func(round, n int) string {
-			if old := n / 100; n%100 == 0 && old < 10*round { // 10 lines of every page before, as they were
+			if old := n / 100; n%100 == 0 && old < 10*round { // 10 lines of every page before, unchanged
 				return fmt.Sprintf("m{x=\"%d_%d\"%s} 1\n", old/10, old%10*500, manyLabels(old/10+1))
 			}
 			return fmt.Sprintf("m{x=\"%d_%d\"%s} 1\n", round, n, manyLabels(round+1))
@@ -76,8 +76,8 @@ func manyLabels(n int) string {
 }
 
 // TestWhatOnePodMadeGrowIsGivenBack reads the pages of a pod that changes its whole page at each scrape, and the pages
-// of a neighbour that has a few new series each time. The memory held is bounded by the size of one page, whatever the
-// number of pages. When the pod is gone, at most half a megabyte is left.
+// of a neighbour that has a few new series each time. However many pages there are, the size of one page bounds the memory
+// held. When the pod is gone, at most half a megabyte is left.
 func TestWhatOnePodMadeGrowIsGivenBack(t *testing.T) {
 	const rounds, pageBytes = 8, mb / 4
 	for name, kind := range worstPages() {
