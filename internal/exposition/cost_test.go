@@ -8,8 +8,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// TestAllocationsPerPage bounds the allocations of reading and committing a page of 1,000 lines: none while the page has
-// the same lines, a layout where their order changes.
+// TestAllocationsPerPage bounds the allocations of reading and committing a page of 1,000 lines: none while the page
+// has the same lines, a layout where their order changes.
 func TestAllocationsPerPage(t *testing.T) {
 	families := oddFamilies(1000, 100)
 	for kind, most := range map[string]float64{

@@ -127,8 +127,8 @@ func TestT5UnfinishedStringIsLookedAtFewTimes(t *testing.T) {
 	}
 }
 
-// Blank lines and comments that are not learned do not move the cursor. The line expected there, which may be long, must
-// not be compared with each of them.
+// Blank lines and comments that are not learned do not move the cursor. The line expected there, which may be long,
+// must not be compared with each of them.
 func TestT5LinesThatTheRepeatPathMissesAreHashedFewTimes(t *testing.T) {
 	for name, line := range map[string]string{"blank lines": "\n", "blanks": " \n", "comments": "#\x00\n",
 		"lines with blanks": " # x\n"} {

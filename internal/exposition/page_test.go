@@ -575,8 +575,8 @@ func TestRow63MetadataChanges(t *testing.T) {
 	}
 }
 
-// BenchmarkRepeatedPage reads a page on which only the values changed. If relabeling drops every line, it is cheaper, and
-// only the layout has the lines.
+// BenchmarkRepeatedPage reads a page on which only the values changed. If relabeling drops every line, it is cheaper,
+// and only the layout has the lines.
 func BenchmarkRepeatedPage(b *testing.B) {
 	for _, name := range []string{"istio_requests_total", "dropped"} {
 		b.Run(name, func(b *testing.B) {

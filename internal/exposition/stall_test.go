@@ -45,9 +45,9 @@ func neighbour(layouts *Layouts, stop *atomic.Bool) (longest time.Duration) {
 	return longest
 }
 
-// TestOneChangedPageDoesNotStallOthers commits a page of new series, and one on which none of them is left. It bounds how
-// many series, labels and numbers of indexes are handled under one hold of the table's lock. How long a neighbour waits
-// for the locks depends on the machine; it is only printed.
+// TestOneChangedPageDoesNotStallOthers commits a page of new series, and one on which none of them is left. It bounds
+// how many series, labels and numbers of indexes are handled under one hold of the table's lock. How long a neighbour
+// waits for the locks depends on the machine; it is only printed.
 func TestOneChangedPageDoesNotStallOthers(t *testing.T) {
 	l := newLearner()
 	p := NewPage(l.layouts, l, Options{SampleLimit: 500_000})

@@ -76,8 +76,8 @@ func manyLabels(n int) string {
 }
 
 // TestWhatOnePodMadeGrowIsGivenBack reads the pages of a pod that changes its whole page at each scrape, and the pages
-// of a neighbour that has a few new series each time. However many pages there are, the size of one page bounds the memory
-// held. When the pod is gone, at most half a megabyte is left.
+// of a neighbour that has a few new series each time. However many pages there are, the size of one page bounds the
+// memory held. When the pod is gone, at most half a megabyte is left.
 func TestWhatOnePodMadeGrowIsGivenBack(t *testing.T) {
 	const rounds, pageBytes = 8, mb / 4
 	for name, kind := range worstPages() {
