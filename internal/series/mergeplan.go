@@ -6,24 +6,27 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// plan says where in a stem's own labels those of its target belong, so that merging the two compares no text. It
-// holds for all targets whose labels have the same names: those of a job.
-type plan struct {
-	names    uint64 // hash of the names it is for; 0: none, or more labels than it has room for
+// mergePlan says where the labels of a target belong among a stem's own labels, so that merging the two compares no
+// text. It holds for all targets whose labels have the same names, such as the targets of a job.
+//
+// For the own labels {code, method, zone} and a target's labels {instance, job}, at is [1 1]: both belong before the
+// label with index 1, method. name is 0 and le is 1.
+type mergePlan struct {
+	names    uint64 // hash of the target's names; 0: no plan, since there are too many labels
 	at       [maxPlanned]uint8
 	name, le uint8 // where __name__ and le belong in the stem's own labels
 }
 
-// maxPlanned is how many labels of a target a plan covers.
+// maxPlanned is how many labels of a target a plan has room for.
 const maxPlanned = 14
 
-// leaning is what a plan needs to know of a target's labels.
-type leaning struct {
+// nameOrder is what a mergePlan needs to know about a target's labels.
+type nameOrder struct {
 	names    uint64 // hash of their names, never 0
-	name, le int    // how many of them stand before __name__ and le
+	name, le int    // how many of them sort before __name__ and le
 }
 
-func (t *Table) leaning(pairs []Pair) (l leaning) {
+func (t *Table) orderOf(pairs []Pair) (o nameOrder) {
 	var h maphash.Hash
 	h.SetSeed(t.seed)
 	for _, p := range pairs {
@@ -31,30 +34,30 @@ func (t *Table) leaning(pairs []Pair) (l leaning) {
 		_, _ = h.WriteString(text)
 		_ = h.WriteByte(0xff)
 		if text < model.MetricNameLabel {
-			l.name++
+			o.name++
 		}
 		if text < model.BucketLabel {
-			l.le++
+			o.le++
 		}
 	}
-	l.names = h.Sum64() | 1
-	return l
+	o.names = h.Sum64() | 1
+	return o
 }
 
-// plan makes the plan of a stem for one of its targets.
-func (t *Table) plan(own []Pair, e *targetEntry) (p plan) {
+// planMerge makes the plan of a stem for one of its targets.
+func (t *Table) planMerge(own []Pair, e *targetEntry) (p mergePlan) {
 	if len(own) > 255 || len(e.pairs) > maxPlanned {
-		return plan{}
+		return mergePlan{}
 	}
-	p.names = e.leaning.names
+	p.names = e.nameOrder.names
 	p.name, p.le = t.before(own, model.MetricNameLabel), t.before(own, model.BucketLabel)
-	for i, lean := range e.pairs {
-		p.at[i] = t.before(own, t.text(lean.Name))
+	for i, pair := range e.pairs {
+		p.at[i] = t.before(own, t.text(pair.Name))
 	}
 	return p
 }
 
-// before counts the labels whose names are less than text.
+// before counts the labels whose names sort before text.
 func (t *Table) before(own []Pair, text string) (n uint8) {
 	for _, p := range own {
 		if t.text(p.Name) < text {

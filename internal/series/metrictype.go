@@ -2,8 +2,8 @@ package series
 
 import "github.com/prometheus/common/model"
 
-// MetricType is model.MetricType in a byte, with the numbers that remote write has for it. 0, "unknown", is also what
-// no page told.
+// MetricType is model.MetricType in a byte, with the numbers of remote write. 0 is "unknown", also for series whose
+// TYPE no page has printed.
 type MetricType uint8
 
 // The types of metric families.
@@ -18,7 +18,7 @@ const (
 	TypeStateset
 )
 
-// TypeOf returns the number of a type; one that nobody knows is unknown.
+// TypeOf returns the number of a type. Other texts than those of the known types are TypeUnknown.
 func TypeOf(t model.MetricType) MetricType {
 	switch t {
 	case model.MetricTypeCounter:
