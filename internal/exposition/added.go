@@ -17,6 +17,7 @@ type additions struct {
 	learned int           // the first so many lines that this page taught are counted
 }
 
+// reset forgets what the page has counted: it begins, or its body could not be read to the end.
 func (a *additions) reset() { a.counted.Reset(0); a.learned = 0 }
 
 func (a *additions) bytes() int { return a.counted.Bytes() }
@@ -48,12 +49,5 @@ func (r *reading) countAdded(n int) {
 		d.added.counted.Add(uint32(n) + 1)
 	} else {
 		d.added.learned = d.known.learned.len()
-	}
-}
-
-// voidAdded takes back what the page has counted: its body could not be read to the end.
-func (r *reading) voidAdded() {
-	if r.draft != nil {
-		r.draft.added.reset()
 	}
 }

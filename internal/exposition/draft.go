@@ -8,13 +8,13 @@ import (
 // draft holds what a page needs once a line was not the one expected. A page takes it from a pool at the first such
 // line and gives it back in Commit or Abandon.
 //
-// Invariant: from begin on, the embedded layout has the lines of the page so far, onPage a bit for each of them, and
-// onSeries the series of the page that staleness follows.
+// Invariant: from begin on, the embedded layout has the lines of the page so far, in order, and onPage and onSeries say
+// which lines and series those are. Before, the draft is only used to search and to learn lines.
 type draft struct {
-	layout                 // of the page so far, in order; families: those of the known layout, then those learned
+	layout                 // of the page so far; families: those of the known layout, then those learned
 	known    knownLines    // all lines that the target has shown, on this page too
 	onPage   lineSet       // numbers of known lines that the page has shown
-	onSeries hashindex.Set // ids of series that the page has shown
+	onSeries hashindex.Set // ids of series that the page has shown without a timestamp of their own
 	added    additions     // which of the known lines the page has counted as added
 	timed    bool          // a sample had a timestamp of its own
 	grown    int           // Table.Grown of the target when the page got the draft

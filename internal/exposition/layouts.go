@@ -41,7 +41,7 @@ func (ls *Layouts) publish(l *layout) *layout {
 	for {
 		other := ls.shareOr(own, key, last)
 		if other == own && own != nil {
-			ls.releaseIfAny(last)
+			ls.release(last)
 			return own
 		}
 		if other == nil {
@@ -49,7 +49,7 @@ func (ls *Layouts) publish(l *layout) *layout {
 			own.key, own.shared = key, true
 			continue
 		}
-		ls.releaseIfAny(last)
+		ls.release(last)
 		if last = other; other.same(l) {
 			if own != nil {
 				ls.table.Release(own.series())
@@ -79,12 +79,8 @@ func (ls *Layouts) shareOr(own *layout, key uint64, after *layout) *layout {
 func (ls *Layouts) own(l *layout) *layout {
 	ls.table.Retain(l.series())
 	return &layout{
-		lines: lines{
-			hashes:  slices.Clip(slices.Clone(l.hashes)),
-			refs:    slices.Clip(slices.Clone(l.refs)),
-			lengths: slices.Clip(slices.Clone(l.lengths)),
-		},
-		families: slices.Clip(slices.Clone(l.families)),
+		lines:    lines{slices.Clone(l.hashes), slices.Clone(l.refs), slices.Clone(l.lengths)},
+		families: slices.Clone(l.families),
 		expected: l.expected, shown: l.shown, users: 1,
 	}
 }
@@ -95,17 +91,11 @@ func (ls *Layouts) retain(l *layout) {
 	l.users++
 }
 
-// release takes one user from a layout. With the last one the layout is gone: its series are released without the
-// lock, in slices.
+// release takes one user from a layout, unless it is nil. With the last one the layout is gone: its series are released
+// without the lock, in slices.
 func (ls *Layouts) release(l *layout) {
-	if ls.drop(l) {
+	if l != nil && ls.drop(l) {
 		ls.table.Release(l.series())
-	}
-}
-
-func (ls *Layouts) releaseIfAny(l *layout) {
-	if l != nil {
-		ls.release(l)
 	}
 }
 

@@ -247,9 +247,12 @@ func (r *reading) drain(body io.Reader, err error) (Counts, error) {
 	return r.finish()
 }
 
-// cutOff ends a page whose body could not be read to its end: it counts for nothing.
+// cutOff ends a page whose body could not be read to its end. Nothing that it has counted counts, but the lines that it
+// taught stay known.
 func (r *reading) cutOff(err error) (Counts, error) {
 	r.cut = true
-	r.voidAdded()
+	if r.draft != nil {
+		r.draft.added.reset()
+	}
 	return Counts{}, err
 }
