@@ -140,8 +140,8 @@ func TestT5LinesThatTheRepeatPathMissesAreHashedFewTimes(t *testing.T) {
 				var b series.Batch
 				_, err := p.Read(strings.NewReader(page), plain, math.MaxInt64, &b)
 				c := p.reading.cursor
-				if most := 3 * len(page); c.read+c.missing > most {
-					t.Errorf("%d bytes looked at of a page of %d, want at most %d; %v", c.read+c.missing, len(page),
+				if most := 3 * len(page); c.read+c.missed > most {
+					t.Errorf("%d bytes looked at of a page of %d, want at most %d; %v", c.read+c.missed, len(page),
 						most, err)
 				}
 				if err != nil {

@@ -46,7 +46,7 @@ func (r *reading) expectedLine(text []byte) (n int) {
 
 // miss notes that expectedLine has hashed so many bytes without a match.
 func (c *cursor) miss(size int) (n int) {
-	if c.missing += size; c.missing > c.read {
+	if c.missed += size; c.missed > c.read {
 		c.fast = 0
 	}
 	return 0

@@ -56,9 +56,9 @@ type cursor struct {
 
 	// Invariant of the fast path: the bytes hashed without a match never exceed the bytes read. A page of blank lines
 	// where one long line is expected is therefore not hashed again and again.
-	fast    int // expectedLine takes the lines before this number: all those expected, or none any more
-	read    int // bytes of the page; those of a line that goes on in the next chunk count more than once
-	missing int // bytes that expectedLine has hashed without a match
+	fast   int // expectedLine takes the lines before this number: all those expected, or none any more
+	read   int // bytes of the page; those of a line that goes on in the next chunk count more than once
+	missed int // bytes that expectedLine has hashed without a match
 }
 
 var chunks = sync.Pool{New: func() any { b := make([]byte, chunkBytes); return &b }}
@@ -129,6 +129,9 @@ func readAtLeast(body io.Reader, buf []byte, least int) (n int, err error) {
 
 // lines takes every whole line of text and returns what is left. At eof the last line needs no newline. end reports
 // that the page ended before its text did, as textparse ends it at a NUL.
+//
+// A line is taken in the first way that fits: as the known line expected next (expectedLine), as a known line elsewhere
+// or a new line in Envoy's form (sampleLine, knownComment), or as anything else (slowLine).
 func (r *reading) lines(text []byte, eof bool) (rest []byte, end bool, err error) {
 	for len(text) > 0 {
 		n := r.expectedLine(text)
