@@ -33,7 +33,7 @@ var allowed = map[string][]string{
 	"footprint": {}, "hashindex": {}, "queue": {}, "relabel": {}, "discovery": {}, "shard": {},
 	"series":      {"hashindex"},
 	"exposition":  {"hashindex", "series"},
-	"scrape":      {"hashindex", "series", "exposition", "relabel", "discovery", "shard"},
+	"scrape":      {"hashindex", "series", "exposition", "discovery", "shard"},
 	"remotewrite": {"hashindex", "series", "queue", "relabel"},
 	"config":      {"discovery", "queue", "relabel", "remotewrite", "scrape", "shard"},
 	"web":         {"config", "discovery", "relabel", "scrape", "remotewrite"}, // reads their Status()

@@ -15,9 +15,8 @@ import (
 	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
+	promrelabel "github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/model/textparse"
-
-	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
 )
 
 // pageReport is what is on a page.
@@ -170,7 +169,7 @@ func (r *pageReader) add(lset labels.Labels, size int) {
 			b.Set(l.Name, l.Value)
 		}
 	})
-	if relabel.Apply(b, r.job.MetricRelabelConfigs) {
+	if promrelabel.ProcessBuilder(b, r.job.MetricRelabelConfigs...) {
 		f.Kept++
 		r.kept++
 	}

@@ -8,13 +8,14 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// TestAllocationsAPage bounds what reading and committing a page of 1,000 lines allocates: nothing as long as lines
-// repeat, a layout where their order changes.
-func TestAllocationsAPage(t *testing.T) {
+// TestAllocationsPerPage bounds the allocations of reading and committing a page of 1,000 lines: none while the page
+// has the same lines, a layout where their order changes.
+func TestAllocationsPerPage(t *testing.T) {
 	families := oddFamilies(1000, 100)
 	for kind, most := range map[string]float64{
-		"as expected": 0, "blank lines": 0, "TYPE repeated": 0, "ungrouped": 0, "each line twice": 0, "20 digits": 0, "32 digits": 0,
-		"random order": 16, // 12 without the race detector, which makes pools lose things
+		"as expected": 0, "blank lines": 0, "TYPE repeated": 0, "ungrouped": 0, "each line twice": 0,
+		"20 digits": 0, "32 digits": 0,
+		"random order": 16, // 12 without the race detector, which makes pools lose what they keep
 	} {
 		t.Run(kind, func(t *testing.T) {
 			var pages []string
@@ -22,7 +23,7 @@ func TestAllocationsAPage(t *testing.T) {
 				pages = append(pages, printOdd(kind, oddPages()[kind], round, families))
 			}
 			l := newLearner()
-			always := &draft{} // the race detector makes pools lose things
+			always := &draft{} // see above
 			l.layouts.drafts.New = func() any { return always }
 			p := NewPage(l.layouts, l, Options{})
 			var b series.Batch
@@ -41,7 +42,7 @@ func TestAllocationsAPage(t *testing.T) {
 				read()
 			}
 			if n := testing.AllocsPerRun(60, read); n > most {
-				t.Errorf("%v allocations a page, want at most %v", n, most)
+				t.Errorf("%v allocations per page, want at most %v", n, most)
 			}
 		})
 	}

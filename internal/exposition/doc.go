@@ -1,9 +1,22 @@
-// Package exposition turns a page into samples. What a target's earlier pages taught is kept: a line whose
-// series text is known costs a hash, a comparison and a number (the repeat path, page.go). A text never seen
-// takes the cold way (cold.go): Prometheus' textparse, then the learner's rules. Whatever is no plain text
-// format goes through textparse whole (whole.go).
+// Package exposition turns the text of a page into samples. Almost every line of a page was there at the last scrape
+// and only its value has changed, so the package remembers the lines of each target: not their texts, only hashes.
 //
-// Invariants: the repeat path yields what textparse would, sample for sample and error for error; the
-// expected order changes only by Commit, after a page that was good from end to end; nothing of a page's
-// text is kept, only hashes.
+// The way of a page, from top to bottom:
+//
+//  1. Page.Read (page.go) finds out the format from the content type. Everything but plain text (OpenMetrics, protobuf)
+//     is read as a whole by Prometheus' textparse (whole.go).
+//  2. reading.lines (reading.go) reads plain text in chunks of 64 KiB, line by line. The first way that fits takes a
+//     line: it is the known line expected next, or a known line elsewhere (known.go), or a new line in the form in
+//     which Envoy prints (envoyform.go), or anything else, which textparse reads (slowline.go).
+//  3. Each sample is counted, checked against the limits (limits.go) and added to the series.Batch (samples.go). The
+//     caller's Learner decides once which series a new line is.
+//  4. While every line is the one expected, the page's lines need no memory. From the first other line on, a draft
+//     (draft.go) collects them.
+//  5. Page.Commit, after a good page, makes its lines the layout (layout.go) that is expected next. Page.Abandon, after
+//     a page that failed, keeps the layout and adds the lines learned. Targets that print the same page share one
+//     layout (layouts.go).
+//
+// Invariants: samples and errors are those that textparse alone would yield. The expected order of lines changes only
+// in Commit, after a page that was good from its first to its last line. Nothing of a page's text is kept except the
+// texts of HELP and UNIT.
 package exposition

@@ -5,182 +5,195 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// draft is the layout of a page that is not the one expected, while it is read. It is lent to the page from the
-// first such line to Commit or Abandon.
+// draft holds what a page needs once a line was not the one expected. A page takes it from a pool at the first such
+// line and gives it back in Commit or Abandon.
 //
-// A known line has a number: its place in the page's layout, or behind those in learned.
+// Invariant: from begin on, the embedded layout has the lines of the page so far, in order, and onPage and onSeries say
+// which lines and series those are. Before, the draft is only used to search and to learn lines.
 type draft struct {
-	layout          // of the page so far, in order; families: those of known, then those learned
-	learned  layout // lines that the page's layout has not; each series holds a reference
-	known    *layout
-	index    hashindex.Index // hash -> number of a known line
-	indexed  bool
-	onPage   []uint64      // a bit for each known line: the page has shown it
-	seen     hashindex.Set // series of the page
+	layout                 // of the page so far; families: those of the known layout, then those learned
+	known    knownLines    // all lines that the target has shown, on this page too
+	onPage   lineSet       // numbers of known lines that the page has shown
+	onSeries hashindex.Set // ids of series that the page has shown without a timestamp of their own
+	added    additions     // which of the known lines the page has counted as added
 	timed    bool          // a sample had a timestamp of its own
-	appended int           // the first so many of learned are up to the last that was appended
-	counted  hashindex.Set // numbers, plus one, of uncounted lines that this page has counted
-	cold     []byte        // scratch of readCold
-	quick    quickParser
-	named    []family // scratch of number
-
-	grownBefore int // Table.Grown of the target when the page got the draft
+	grown    int           // Table.Grown of the target when the page got the draft
+	envoy    envoyParser   // scratch memory, as the following
+	text     []byte        // of slowLine
+	numbered []family      // of numberFamilies
 }
 
-// open prepares a draft for a page whose known lines are those of l.
+// open prepares a draft for a page after those that taught l.
 func (d *draft) open(l *layout) {
-	d.known, d.indexed, d.timed, d.appended = l, false, false, 0
-	d.take(l, 0)
-	d.learned.take(l, 0)
+	d.known.open(l)
+	d.copyFrom(&l.lines, 0)
 	d.families = append(d.families[:0], l.families...)
-	d.counted.Reset(0)
+	d.timed = false
+	d.added.reset()
 }
 
 // maxKeptBytes is how large a draft may be that is kept for the next page.
 const maxKeptBytes = 4 << 20
 
-// tooLarge tells that a draft should not be kept.
+// tooLarge reports whether a draft has more memory than one that is kept.
 func (d *draft) tooLarge() bool {
-	return d.layout.bytes()+d.learned.bytes()+8*cap(d.onPage)+16*cap(d.named)+
-		d.index.Bytes()+d.seen.Bytes()+d.counted.Bytes()+cap(d.cold)+d.quick.bytes() > maxKeptBytes
+	return d.lines.bytes()+16*cap(d.families)+16*cap(d.numbered)+d.known.bytes()+8*cap(d.onPage)+
+		d.onSeries.Bytes()+d.added.bytes()+cap(d.text)+d.envoy.bytes() > maxKeptBytes
 }
 
-// begin copies what the page had in common with the one expected: the first n lines.
+// begin copies what the page has in common with the one expected: the first n lines.
 func (d *draft) begin(n int, b *series.Batch) {
-	l := d.known
-	d.take(l, n)
-	d.onPage = append(d.onPage[:0], make([]uint64, len(l.hashes)/64+1)...)
+	l := d.known.layout
+	d.copyFrom(&l.lines, n)
+	d.onPage = append(d.onPage[:0], make([]uint64, l.len()/64+1)...)
 	for i := range n {
-		d.mark(i)
+		d.onPage.add(i)
 	}
-	d.seen.Reset(max(len(l.hashes), len(b.Series)))
+	d.onSeries.Reset(max(l.len(), len(b.Series)))
 	for _, id := range b.Series {
-		d.seen.Add(uint32(id))
+		d.onSeries.Add(uint32(id))
 	}
 }
 
-func (d *draft) hashOf(n uint32) uint64 {
-	if i := int(n) - len(d.known.hashes); i >= 0 {
-		return d.learned.hashes[i]
-	}
-	return d.known.hashes[n]
+// show appends a known line to the page.
+func (d *draft) show(n int) {
+	d.append(d.known.hashOf(uint32(n)), d.known.at(n), d.known.lengthOf(n))
 }
 
-// find returns the number of a known line.
-func (d *draft) find(hash uint64) (n int, ok bool) {
-	if !d.indexed {
-		d.indexed = true
-		d.index.Reset(len(d.known.hashes))
-		for i, h := range d.known.hashes {
-			if _, twice := d.index.Find(h, func(n uint32) bool { return d.known.hashes[n] == h }); !twice {
-				d.index.Add(h, uint32(i), d.hashOf)
-			}
-		}
-	}
-	at, ok := d.index.Find(hash, func(n uint32) bool { return d.hashOf(n) == hash })
-	return int(at), ok
-}
+// last returns the ref of the line appended last, for its mark.
+func (d *draft) last() *lineRef { return &d.refs[len(d.refs)-1] }
 
-// at returns what a known line means, without marks.
-func (d *draft) at(n int) place {
-	if i := n - len(d.known.places); i >= 0 {
-		return d.learned.places[i]
-	}
-	return d.known.places[n].bare()
-}
-
-func (d *draft) lengthOf(n int) uint16 {
-	if i := n - len(d.known.lengths); i >= 0 {
-		return d.learned.lengths[i]
-	}
-	return d.known.lengths[n]
-}
-
-// learn adds a line that was not known.
-func (d *draft) learn(hash uint64, p place, length uint16) (n int) {
-	n = len(d.known.hashes) + len(d.learned.hashes)
-	d.learned.append(hash, p, length)
-	d.index.Add(hash, uint32(n), d.hashOf)
-	return n
-}
-
-// learnFamily returns the place of a TYPE or HELP line.
-func (d *draft) learnFamily(f family) place {
+// learnFamily returns the ref of a TYPE or HELP line.
+func (d *draft) learnFamily(f family) lineRef {
 	d.families = append(d.families, f)
-	return placeFamily | place(len(d.families)-1)
+	return refFamily | lineRef(len(d.families)-1)
 }
 
-// mark notes that the page shows a known line; false: it had shown it before.
-func (d *draft) mark(n int) (first bool) {
-	for n/64 >= len(d.onPage) {
-		d.onPage = append(d.onPage, 0)
-	}
-	bit := uint64(1) << (n % 64)
-	first = d.onPage[n/64]&bit == 0
-	d.onPage[n/64] |= bit
-	return first
-}
-
-// met tells that the page has shown a known line.
-func (d *draft) met(n int) bool {
-	return n/64 < len(d.onPage) && d.onPage[n/64]&(1<<(n%64)) != 0
-}
-
-// follow appends a known line to the page.
-func (d *draft) follow(n int) {
-	d.append(d.hashOf(uint32(n)), d.at(n), d.lengthOf(n))
-}
-
-// last is the place of the line appended last, for its marks.
-func (d *draft) last() *place { return &d.places[len(d.places)-1] }
-
-// number gives the families of the page their numbers in the order of its lines, so that pages that say the
-// same have the same layout whatever was on them before.
-func (d *draft) number() {
-	d.named = d.named[:0]
-	for i, p := range d.places {
-		if p.kind() == placeFamily {
-			d.places[i] = placeFamily | place(len(d.named))
-			d.named = append(d.named, d.families[p.number()])
+// numberFamilies gives the families of the page their numbers in the order of its lines. Pages with the same lines then
+// have the same layout, whatever the target printed before.
+func (d *draft) numberFamilies() {
+	d.numbered = d.numbered[:0]
+	for i, ref := range d.refs {
+		if ref.kind() == refFamily {
+			d.refs[i] = refFamily | lineRef(len(d.numbered))
+			d.numbered = append(d.numbered, d.families[ref.number()])
 		}
 	}
-	d.families, d.named = d.named, d.families
+	d.families, d.numbered = d.numbered, d.families
 }
 
-// maxExtras is how many lines only failed pages showed may stay known beside n of the last good one: as in
-// Prometheus.
+// markDuplicates marks all lines of a series but the first that staleness follows.
+func (d *draft) markDuplicates() {
+	d.onSeries.Reset(len(d.refs))
+	for i, ref := range d.refs {
+		if ref.isSeries() && !ref.duplicate() && !d.onSeries.Add(uint32(ref.id())) {
+			d.refs[i] |= markDuplicate
+		}
+	}
+}
+
+// maxExtras returns how many lines that only failed pages have shown may stay known beside the n lines of the last good
+// page. Prometheus has the same bound.
 func maxExtras(n int) int { return n + 1000 }
 
-// addExtras appends, behind a good page's lines, those known beside them, and those that the page just read, which
-// failed, taught; if they are too many, only those that it showed. unread tells that the page failed before its end
-// was seen: what it taught stays known, so that the next one comes further, but is still to be counted as added.
-func (d *draft) addExtras(unread bool) {
-	good, end := d.known.shown, len(d.known.hashes)+len(d.learned.hashes)
+// addExtras appends to the lines of the last good page, which the draft has, the lines known beside them and those
+// learned from the page just read, which failed. If they are too many, it appends only those that this page has shown.
+func (d *draft) addExtras() {
+	good, end := d.known.layout.shown, d.known.len()
 	all := end-good <= maxExtras(good)
 	for n := good; n < end; n++ {
-		shown := !d.mark(n)
+		shown := !d.onPage.add(n)
 		if !all && !shown {
 			continue
 		}
-		d.follow(n)
-		if learned := n - len(d.known.hashes); learned >= d.appended ||
-			learned < 0 && d.uncounted(n) && (unread || !d.counted.Has(uint32(n)+1)) {
-			*d.last() |= uncountedBit
+		d.show(n)
+		if d.added.staysUncounted(n, &d.known) {
+			*d.last() |= markUncounted
 		}
 	}
 }
 
-// uncounted tells that a known line, once it is a sample of a page that was read whole, counts as added.
-func (d *draft) uncounted(n int) bool {
-	return n >= d.known.shown && n < len(d.known.places) && d.known.places[n]&uncountedBit != 0
+// knownLines gives each text that the target has shown a number, valid while one page is read.
+//
+// Invariant: a line of the layout has its index there as its number; lines learned from this page have the numbers
+// behind those. If the layout has lines 0 to 99, the second line that the page teaches is number 101. A text that is in
+// the layout twice is found under the number of its first line. Each line learned that is a series holds a reference.
+type knownLines struct {
+	layout  *layout
+	learned lines
+	index   hashindex.Index // hash of a line -> its number
+	indexed bool            // the index has the lines of the layout; it is filled when a line is searched
 }
 
-// followOnce leaves one line of each series that staleness follows without the mark of a duplicate.
-func (d *draft) followOnce() {
-	d.seen.Reset(len(d.places))
-	for i, p := range d.places {
-		if p.kind() == placeSeries && p&duplicateBit == 0 && !d.seen.Add(uint32(p.id())) {
-			d.places[i] |= duplicateBit
+func (k *knownLines) open(l *layout) {
+	k.layout, k.indexed = l, false
+	k.learned.copyFrom(&l.lines, 0)
+}
+
+func (k *knownLines) len() int   { return k.layout.len() + k.learned.len() }
+func (k *knownLines) bytes() int { return k.learned.bytes() + k.index.Bytes() }
+
+func (k *knownLines) hashOf(n uint32) uint64 {
+	if i := int(n) - len(k.layout.hashes); i >= 0 {
+		return k.learned.hashes[i]
+	}
+	return k.layout.hashes[n]
+}
+
+// find returns the number of a known line.
+func (k *knownLines) find(hash uint64) (n int, ok bool) {
+	if !k.indexed {
+		k.fillIndex()
+	}
+	at, ok := k.index.Find(hash, func(n uint32) bool { return k.hashOf(n) == hash })
+	return int(at), ok
+}
+
+func (k *knownLines) fillIndex() {
+	k.indexed = true
+	k.index.Reset(len(k.layout.hashes))
+	for i, h := range k.layout.hashes {
+		if _, twice := k.index.Find(h, func(n uint32) bool { return k.layout.hashes[n] == h }); !twice {
+			k.index.Add(h, uint32(i), k.hashOf)
 		}
 	}
 }
+
+// at returns what a known line is, without its mark.
+func (k *knownLines) at(n int) lineRef {
+	if i := n - len(k.layout.refs); i >= 0 {
+		return k.learned.refs[i]
+	}
+	return k.layout.refs[n].bare()
+}
+
+func (k *knownLines) lengthOf(n int) uint16 {
+	if i := n - len(k.layout.lengths); i >= 0 {
+		return k.learned.lengths[i]
+	}
+	return k.layout.lengths[n]
+}
+
+// learn adds a line that find has not found, and returns its number.
+func (k *knownLines) learn(hash uint64, ref lineRef, length uint16) (n int) {
+	n = k.len()
+	k.learned.append(hash, ref, length)
+	k.index.Add(hash, uint32(n), k.hashOf)
+	return n
+}
+
+// lineSet is a set of numbers of lines: line 70 is bit 6 of word 1.
+type lineSet []uint64
+
+// add reports whether the line was not in the set.
+func (s *lineSet) add(n int) (first bool) {
+	for n/64 >= len(*s) {
+		*s = append(*s, 0)
+	}
+	word, bit := &(*s)[n/64], uint64(1)<<(n%64)
+	first = *word&bit == 0
+	*word |= bit
+	return first
+}
+
+func (s lineSet) has(n int) bool { return n/64 < len(s) && s[n/64]&(1<<(n%64)) != 0 }

@@ -9,8 +9,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// TestALargeDraftIsNotKept: whatever made a draft grow, it is not kept for the next page, and neither is a buffer that
-// a long line made grow.
+// A draft that a page made grow is not kept for the next page, and neither is a buffer that a long line made grow.
 func TestALargeDraftIsNotKept(t *testing.T) {
 	var families strings.Builder
 	for i := range 1 << 18 {
@@ -23,13 +22,13 @@ func TestALargeDraftIsNotKept(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLearner()
-			lent := &draft{}
-			l.layouts.drafts.New = func() any { return lent }
+			pooled := &draft{}
+			l.layouts.drafts.New = func() any { return pooled }
 			p := NewPage(l.layouts, l, Options{})
 			var b series.Batch
 			_, _ = p.Read(strings.NewReader(page), plain, math.MaxInt64, &b)
 			p.Abandon()
-			if !lent.tooLarge() {
+			if !pooled.tooLarge() {
 				t.Errorf("a draft is kept after a page of %d bytes", len(page))
 			}
 			p.Forget()

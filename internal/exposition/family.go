@@ -9,22 +9,33 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// family is the metric family that a TYPE, HELP or UNIT speaks of.
+// family is the metric family of a TYPE, HELP or UNIT line. Of `# TYPE istio_requests_total counter` it has the hash of
+// the name and TypeCounter.
 type family struct {
 	hash uint64 // of its name; 0: none yet
 	typ  series.MetricType
 	help bool // in a layout: the line is a HELP, which leaves the type in force
 }
 
-func (f family) moved(hash uint64) family {
-	if f.hash == hash {
-		return f
-	}
-	return family{hash: hash, typ: series.TypeUnknown}
+// familyInForce is what the comments read so far say about the samples that follow.
+//
+// parseType is the TYPE line read last: it decides how le and quantile are printed. A HELP of another family puts that
+// family in force and leaves parseType as it is, as textparse does.
+type familyInForce struct {
+	family
+	parseType model.MetricType
+	changed   bool // the page says of the family what it did not say before
 }
 
-// commentSalt keeps a comment from being taken for a series, typeSalt a text under one TYPE from one under
-// another, which may mean other labels.
+// moveTo puts the family with this hash in force. If it is another one, its type is unknown until a TYPE.
+func (f *familyInForce) moveTo(hash uint64) {
+	if f.hash != hash {
+		f.family = family{hash: hash, typ: series.TypeUnknown}
+	}
+}
+
+// commentSalt is part of the hash of a comment, so that it cannot be taken for a series. typeSalt is part of the hash
+// of a series, because the same text under another TYPE may mean other labels: le="1" is le="1.0" in a histogram.
 const commentSalt = 0x9e3779b97f4a7c15
 
 func typeSalt(t model.MetricType) uint64 {
@@ -38,50 +49,87 @@ func typeSalt(t model.MetricType) uint64 {
 	}
 }
 
-func (p *Page) familyHash(name []byte) uint64 { return maphash.Bytes(p.layouts.seed, name) | 1 }
+func (r *reading) hashSeries(text []byte) uint64 {
+	return maphash.Bytes(r.seed, text) ^ typeSalt(r.family.parseType)
+}
 
-// remember keeps what a HELP or UNIT says of the family in force; a TYPE too, where no line tells that it is new.
-func (p *Page) remember(set func(*series.Meta)) {
-	if p.helpBytes > maxHelpBytes {
-		return // until the next page
-	}
-	if p.help == nil {
-		p.help = map[uint64]series.Meta{}
-	}
-	m, known := p.help[p.family.hash]
-	before := m
-	set(&m)
-	p.changed = p.changed || m != before
-	p.help[p.family.hash] = m
-	p.helpBytes += len(m.Help) + len(m.Unit) - len(before.Help) - len(before.Unit)
-	if !known {
-		p.helpBytes += helpEntryBytes
+func (r *reading) hashComment(line []byte) uint64 { return maphash.Bytes(r.seed, line) ^ commentSalt }
+func (r *reading) hashFamily(name []byte) uint64  { return maphash.Bytes(r.seed, name) | 1 }
+
+const (
+	// maxHelpBytes bounds the HELP and UNIT texts of a target, over all of its pages.
+	maxHelpBytes = 4 << 20
+	// helpEntryBytes is what an entry costs without its texts.
+	helpEntryBytes = 100
+)
+
+// familyTexts are the texts of HELP and UNIT lines, by the hash of the family's name. Envoy prints neither.
+//
+// Invariant: they take at most maxHelpBytes and one text more. When they are full, nothing more is taken from this
+// page, and the next page begins with none.
+type familyTexts struct {
+	byFamily map[uint64]series.Meta
+	bytes    int
+}
+
+func (t *familyTexts) full() bool { return t.bytes > maxHelpBytes }
+
+func (t *familyTexts) begin() {
+	if t.full() {
+		*t = familyTexts{}
 	}
 }
 
-// meta returns the metadata of a series by its name: that of the family in force if it belongs to it, which
-// is not certain on the pages of an old Envoy.
-func (p *Page) meta(name string) series.Meta {
-	if m, ok := p.metaOf(name); ok {
+// update changes what is known of a family and reports whether that made a difference.
+func (t *familyTexts) update(hash uint64, set func(*series.Meta)) (changed bool) {
+	if t.full() {
+		return false
+	}
+	if t.byFamily == nil {
+		t.byFamily = map[uint64]series.Meta{}
+	}
+	m, known := t.byFamily[hash]
+	before := m
+	set(&m)
+	t.byFamily[hash] = m
+	t.bytes += len(m.Help) + len(m.Unit) - len(before.Help) - len(before.Unit)
+	if !known {
+		t.bytes += helpEntryBytes
+	}
+	return m != before
+}
+
+// updateText keeps what a HELP or UNIT says of the family in force; in other formats than plain text a TYPE too, whose
+// lines are not in the layout.
+func (r *reading) updateText(set func(*series.Meta)) {
+	if r.page.texts.update(r.family.hash, set) {
+		r.family.changed = true
+	}
+}
+
+// meta returns the metadata of a series by its name: that of the family in force if the series belongs to it. On the
+// pages of an old Envoy it may not.
+func (r *reading) meta(name string) series.Meta {
+	if m, ok := r.familyOf(name); ok {
 		return m
 	}
 	return series.Meta{Type: model.MetricTypeUnknown}
 }
 
-// metaOf is meta; not ok: no family that the page tells of has such a series.
-func (p *Page) metaOf(name string) (_ series.Meta, ok bool) {
-	if p.family.hash == 0 {
+// familyOf returns the metadata of the family in force if it has a series of this name.
+func (r *reading) familyOf(name string) (_ series.Meta, ok bool) {
+	if r.family.hash == 0 {
 		return series.Meta{}, false
 	}
-	typ := p.family.typ.Model()
+	typ := r.family.typ.Model()
 	for _, suffix := range suffixes(typ) {
 		base, ok := strings.CutSuffix(name, suffix)
 		if !ok {
 			continue
 		}
 		for _, family := range []string{base, base + suffix} {
-			if maphash.String(p.layouts.seed, family)|1 == p.family.hash {
-				m := p.help[p.family.hash]
+			if maphash.String(r.seed, family)|1 == r.family.hash {
+				m := r.page.texts.byFamily[r.family.hash]
 				m.Type = typ
 				return m, true
 			}
@@ -90,16 +138,17 @@ func (p *Page) metaOf(name string) (_ series.Meta, ok bool) {
 	return series.Meta{}, false
 }
 
-// renew gives a known series what the page says now of its family.
-func (p *Page) renew(n int, name string) {
-	if at := p.borrow().at(n); at.kind() == placeSeries {
-		if m, ok := p.metaOf(name); ok {
-			p.layouts.table.SetMeta(at.id(), m)
+// updateMeta gives the series of a known line what the page says now of its family.
+func (r *reading) updateMeta(n int, name string) {
+	if ref := r.borrowDraft().known.at(n); ref.isSeries() {
+		if m, ok := r.familyOf(name); ok {
+			r.page.layouts.table.SetMeta(ref.id(), m)
 		}
 	}
 }
 
-// printedName is the name at the beginning of a line; empty: it is not as plain as that. It aliases text.
+// printedName returns the name at the beginning of a line, or "" if it is neither `name…` nor `{"name"…`. It aliases
+// text.
 func printedName(text []byte) string {
 	s := view(text)
 	if n := nameLen(s, true); n > 0 {
@@ -112,7 +161,7 @@ func printedName(text []byte) string {
 	return ""
 }
 
-// suffixes are what the series of a family may add to its name.
+// suffixes returns what the series of a family may append to its name.
 func suffixes(t model.MetricType) []string {
 	switch t {
 	case model.MetricTypeCounter:

@@ -14,7 +14,7 @@ import (
 // The memory held does not grow with the number of such pages. A page that needs less is read afterwards.
 func TestGrowthLimit(t *testing.T) {
 	const limit = mb
-	for name, contentType := range map[string]string{"text": plain, "OpenMetrics": "application/openmetrics-text; version=1.0.0"} {
+	for name, contentType := range map[string]string{"text": plain, "OpenMetrics": openMetrics} {
 		t.Run(name, func(t *testing.T) {
 			l := newLearner()
 			p := NewPage(l.layouts, l, Options{GrowthLimit: limit})
@@ -29,7 +29,8 @@ func TestGrowthLimit(t *testing.T) {
 				var b series.Batch
 				b.Reset(l.target, int64(round))
 				began := l.table.Grown(l.target)
-				if _, err := p.Read(strings.NewReader(page.String()), contentType, math.MaxInt64, &b); !errors.Is(err, ErrGrowthLimit) {
+				_, err := p.Read(strings.NewReader(page.String()), contentType, math.MaxInt64, &b)
+				if !errors.Is(err, ErrGrowthLimit) {
 					t.Fatalf("round %d: error %v, want %v", round, err, ErrGrowthLimit)
 				}
 				if grown := l.table.Grown(l.target) - began; grown < limit || grown > limit+limit/2 {
@@ -45,7 +46,8 @@ func TestGrowthLimit(t *testing.T) {
 			}
 			var b series.Batch
 			b.Reset(l.target, 100)
-			if c, err := p.Read(strings.NewReader("a 1\n# EOF\n"), contentType, math.MaxInt64, &b); err != nil || c.Added != 1 {
+			c, err := p.Read(strings.NewReader("a 1\n# EOF\n"), contentType, math.MaxInt64, &b)
+			if err != nil || c.Added != 1 {
 				t.Errorf("small page: %+v, %v", c, err)
 			}
 			p.Commit(Shown{}).Release()
@@ -57,10 +59,11 @@ func TestGrowthLimit(t *testing.T) {
 	}
 }
 
-// TestGrowthIsAtMostWhatIsCounted holds the estimate of Table.Grown to the memory that the table really takes.
+// TestGrowthIsAtMostWhatIsCounted compares the estimate of Table.Grown with the memory that the table really takes.
 func TestGrowthIsAtMostWhatIsCounted(t *testing.T) {
 	for name, kind := range worstPages() {
-		if !strings.HasPrefix(name, "symbols") && !strings.HasPrefix(name, "entries") && !strings.HasPrefix(name, "stems") {
+		if !strings.HasPrefix(name, "symbols") && !strings.HasPrefix(name, "entries") &&
+			!strings.HasPrefix(name, "stems") {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {

@@ -13,8 +13,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// BenchmarkHostilePages reads, on a new page each time, what an attacker prints, beside Prometheus' parser alone on the
-// same text.
+// BenchmarkHostilePages reads the text of an attacker as the first page of a target and, for comparison, with
+// Prometheus' parser alone.
 func BenchmarkHostilePages(b *testing.B) {
 	for name, line := range map[string]func(int) string{
 		"newlines":           same("\n"),
@@ -24,8 +24,9 @@ func BenchmarkHostilePages(b *testing.B) {
 		"HELP":               numbered("# HELP a%d b\n"),
 		"one series":         same("a 1\n"),
 		"short series":       numbered("a%d 1\n"),
-		"long series":        numbered(`envoy_cluster_upstream_rq_total{cluster_name="outbound|%d||a.b.svc.cluster.local",response_code="200"} 1` + "\n"),
-		"dropped series":     numbered("drop%d 1\n"),
+		"long series": numbered(`envoy_cluster_upstream_rq_total{` +
+			`cluster_name="outbound|%d||a.b.svc.cluster.local",response_code="200"} 1` + "\n"),
+		"dropped series": numbered("drop%d 1\n"),
 	} {
 		page, err := io.ReadAll(&endless{left: 4 * mb, line: line})
 		if err != nil {

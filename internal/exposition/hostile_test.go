@@ -36,7 +36,7 @@ func (e *endless) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// same and numbered make lines that are all alike, or say their number.
+// same makes lines that are all alike, numbered makes lines with their number.
 func same(s string) func(int) string { return func(int) string { return s } }
 
 func numbered(format string) func(int) string {
@@ -48,8 +48,8 @@ const (
 	fewLines = 1 << 13
 )
 
-// TestT5HostilePagesCostLinearly reads pages of a quarter and half of a megabyte, whose lines are as short as they can be, and counts what
-// that allocates and what is kept of them afterwards.
+// TestT5HostilePagesCostLinearly reads pages of a quarter and of half a megabyte, whose lines are as short as they can
+// be, and measures how much memory that allocates and how much is kept afterwards.
 func TestT5HostilePagesCostLinearly(t *testing.T) {
 	for name, c := range map[string]struct {
 		line func(int) string
@@ -72,7 +72,7 @@ func TestT5HostilePagesCostLinearly(t *testing.T) {
 			cost := func(bytes int) (allocated, kept float64) {
 				l := newLearner()
 				p := NewPage(l.layouts, l, c.opts)
-				p.spareLimit = fewLines
+				p.maxUnlimited = fewLines
 				var b series.Batch
 				before := memory()
 				got, err := p.Read(&endless{left: bytes, line: c.line}, plain, math.MaxInt64, &b)
@@ -85,7 +85,8 @@ func TestT5HostilePagesCostLinearly(t *testing.T) {
 				b = series.Batch{}
 				after := memory()
 				runtime.KeepAlive(p)
-				return float64(after.TotalAlloc - before.TotalAlloc), max(0, float64(after.HeapAlloc)-float64(before.HeapAlloc))
+				kept = float64(after.HeapAlloc) - float64(before.HeapAlloc)
+				return float64(after.TotalAlloc - before.TotalAlloc), max(0, kept)
 			}
 			small, _ := cost(mb / 4)
 			large, kept := cost(mb / 2)
@@ -102,33 +103,35 @@ func TestT5HostilePagesCostLinearly(t *testing.T) {
 
 func memory() (m runtime.MemStats) {
 	runtime.GC()
-	runtime.GC() // the first moves what pools hold aside, the second frees it
+	runtime.GC() // the first empties the pools, the second frees what was in them
 	runtime.ReadMemStats(&m)
 	return m
 }
 
-// TestT5UnfinishedStringIsLookedAtFewTimes: a label value that does not end must not be searched from its beginning
-// with each byte that arrives.
+// A label value that does not end must not be searched from its beginning with each byte that arrives.
 func TestT5UnfinishedStringIsLookedAtFewTimes(t *testing.T) {
-	for name, begin := range map[string]string{"value": `a{b="`, "name in a comment": `# HELP "`, "text without end": "a"} {
+	for name, begin := range map[string]string{"value": `a{b="`, "name in a comment": `# HELP "`,
+		"text without end": "a"} {
 		for _, filler := range []string{"x", "\n"} {
 			l := newLearner()
 			p := NewPage(l.layouts, l, Options{})
 			var b series.Batch
-			body := io.MultiReader(strings.NewReader(begin), oneByte{&endless{left: maxLineBytes / 8, line: func(int) string { return filler }}})
+			body := io.MultiReader(strings.NewReader(begin),
+				oneByte{&endless{left: maxLineBytes / 8, line: func(int) string { return filler }}})
 			_, _ = p.Read(body, plain, math.MaxInt64, &b)
-			p.Abandon()
-			if most := 4 * maxLineBytes / 8; p.scanned > most {
-				t.Errorf("%s of %q: %d bytes looked at, want at most %d", name, filler, p.scanned, most)
+			if got, most := p.reading.cursor.read, 4*maxLineBytes/8; got > most {
+				t.Errorf("%s of %q: %d bytes looked at, want at most %d", name, filler, got, most)
 			}
+			p.Abandon()
 		}
 	}
 }
 
-// TestT5LinesThatTheRepeatPathMissesAreHashedFewTimes: blank lines, and comments that are not learned, leave the page
-// where it was; what stands there must not be compared with each of them.
+// Blank lines and comments that are not learned do not move the cursor. The line expected there, which may be long,
+// must not be compared with each of them.
 func TestT5LinesThatTheRepeatPathMissesAreHashedFewTimes(t *testing.T) {
-	for name, line := range map[string]string{"blank lines": "\n", "blanks": " \n", "comments": "#\x00\n", "lines with blanks": " # x\n"} {
+	for name, line := range map[string]string{"blank lines": "\n", "blanks": " \n", "comments": "#\x00\n",
+		"lines with blanks": " # x\n"} {
 		t.Run(name, func(t *testing.T) {
 			l := newLearner()
 			p := NewPage(l.layouts, l, Options{})
@@ -136,8 +139,10 @@ func TestT5LinesThatTheRepeatPathMissesAreHashedFewTimes(t *testing.T) {
 			for _, page := range []string{long, strings.Repeat(line, mb/len(line)) + long, long} {
 				var b series.Batch
 				_, err := p.Read(strings.NewReader(page), plain, math.MaxInt64, &b)
-				if most := 3 * len(page); p.scanned+p.wasted > most {
-					t.Errorf("%d bytes looked at of a page of %d, want at most %d; %v", p.scanned+p.wasted, len(page), most, err)
+				c := p.reading.cursor
+				if most := 3 * len(page); c.read+c.missed > most {
+					t.Errorf("%d bytes looked at of a page of %d, want at most %d; %v", c.read+c.missed, len(page),
+						most, err)
 				}
 				if err != nil {
 					p.Abandon()
@@ -154,7 +159,7 @@ type oneByte struct{ r io.Reader }
 
 func (o oneByte) Read(p []byte) (int, error) { return o.r.Read(p[:1]) }
 
-// TestT5HelpIsForgotten: families that are other ones on each page must not add up.
+// The HELP texts of families that are different on each page must not add up.
 func TestT5HelpIsForgotten(t *testing.T) {
 	l := newLearner()
 	p := NewPage(l.layouts, l, Options{})
@@ -174,7 +179,7 @@ func TestT5HelpIsForgotten(t *testing.T) {
 	runtime.KeepAlive(p)
 }
 
-// TestT5BeyondTheLimitsCountsStay: what is not kept any more is still counted as if it were.
+// Lines behind the limits of what is learned count like the others.
 func TestT5BeyondTheLimitsCountsStay(t *testing.T) {
 	const n = fewLines + 1000
 	for name, c := range map[string]struct {
@@ -182,9 +187,11 @@ func TestT5BeyondTheLimitsCountsStay(t *testing.T) {
 		opts Options
 		want Counts
 	}{
-		"dropped":  {func(n int) string { return fmt.Sprintf("drop%d 1\n", n) }, Options{}, Counts{Scraped: n}},
-		"repeated": {func(int) string { return "a 1\n" }, Options{}, Counts{Scraped: n, Kept: n, Added: 1, Duplicates: n - 1}},
-		"too many": {func(n int) string { return fmt.Sprintf("a%d 1\n", n) }, Options{SampleLimit: 5}, Counts{Scraped: n, Kept: n, Added: 5}},
+		"dropped": {func(n int) string { return fmt.Sprintf("drop%d 1\n", n) }, Options{}, Counts{Scraped: n}},
+		"repeated": {func(int) string { return "a 1\n" }, Options{},
+			Counts{Scraped: n, Kept: n, Added: 1, Duplicates: n - 1}},
+		"too many": {func(n int) string { return fmt.Sprintf("a%d 1\n", n) }, Options{SampleLimit: 5},
+			Counts{Scraped: n, Kept: n, Added: 5}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var text strings.Builder
@@ -193,7 +200,7 @@ func TestT5BeyondTheLimitsCountsStay(t *testing.T) {
 			}
 			l := newLearner()
 			p := NewPage(l.layouts, l, c.opts)
-			p.spareLimit = fewLines
+			p.maxUnlimited = fewLines
 			for round := range 3 {
 				var b series.Batch
 				b.Reset(l.target, 1)

@@ -2,11 +2,14 @@ package exposition
 
 import (
 	"bytes"
+	"math"
 	"strconv"
 	"unsafe"
+
+	"github.com/prometheus/prometheus/model/value"
 )
 
-// parseValue reads a sample value as textparse does: strconv's floats, less the forms that Go 1.13 added.
+// parseValue reads a sample value as textparse does: the floats of strconv.ParseFloat except 0x1p-2 and 1_000.
 func parseValue(b []byte) (float64, bool) {
 	if len(b) > 0 && len(b) <= 15 { // an integer below 2^53: almost every value of Envoy
 		var n uint64
@@ -29,8 +32,8 @@ func parseValue(b []byte) (float64, bool) {
 	return v, err == nil
 }
 
-// valueOfLine reads the value that a line ends with, and returns how many bytes of text that is, the newline
-// included; 0: text begins with something else, or ends too early.
+// valueOfLine reads the value at the beginning of text and returns its length with the newline behind it: 17 and 3 of
+// "17\na 1\n". n is 0 if text begins with something else, or does not have the newline.
 func valueOfLine(text []byte) (v float64, n int) {
 	var u uint64
 	for i, c := range text {
@@ -53,6 +56,14 @@ func valueOfLine(text []byte) (v float64, n int) {
 		return 0, 0
 	}
 	return v, nl + 1
+}
+
+// canonical gives every NaN of a page the same bits, so that none is taken for a staleness marker.
+func canonical(v float64) float64 {
+	if math.IsNaN(v) {
+		return math.Float64frombits(value.NormalNaN)
+	}
+	return v
 }
 
 // view returns b as a string without copying. The string must not outlive b.

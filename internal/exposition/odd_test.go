@@ -16,7 +16,7 @@ import (
 // oddPage is a kind of page that a target prints again and again.
 type oddPage struct {
 	print   func(round int, families [][]string) string // families are lines without values, the first a TYPE
-	repeats bool                                        // each line is the one expected from the third page on
+	repeats bool                                        // from the third page on each line is the one expected
 }
 
 func oddPages() map[string]oddPage {
@@ -89,7 +89,7 @@ func oddPages() map[string]oddPage {
 	}
 }
 
-// replaced puts another line in the place of each twentieth.
+// replaced prints another line instead of each twentieth.
 func replaced(print func(int, [][]string) string, by func(line string, n int) string) func(int, [][]string) string {
 	return func(round int, families [][]string) string {
 		n := 0
@@ -107,7 +107,7 @@ func replaced(print func(int, [][]string) string, by func(line string, n int) st
 	}
 }
 
-// oddFamilies are families of all types; the lines have some width bytes.
+// oddFamilies returns families of all types. Their lines have about width bytes.
 func oddFamilies(lines, width int) (families [][]string) {
 	const each = 20
 	for i := range lines / each {
@@ -120,14 +120,15 @@ func oddFamilies(lines, width int) (families [][]string) {
 				bound = fmt.Sprintf(bound, j)
 			}
 			suffix := map[string]string{"histogram": "_bucket"}[typ]
-			f = append(f, fmt.Sprintf("%s%s{reporter=\"destination\",source_workload=\"%0*d\",response_code=\"%d\"%s}", name, suffix, max(1, width-100), 0, 200+j, bound))
+			f = append(f, fmt.Sprintf("%s%s{reporter=\"destination\",source_workload=\"%0*d\",response_code=\"%d\"%s}",
+				name, suffix, max(1, width-100), 0, 200+j, bound))
 		}
 		families = append(families, f)
 	}
 	return families
 }
 
-// printOdd prints the pages of a kind, of which "each line twice" is the only one made afterwards.
+// printOdd prints a page of a kind, for "each line twice" with every line doubled.
 func printOdd(kind string, page oddPage, round int, families [][]string) string {
 	text := page.print(round, families)
 	if kind != "each line twice" {
@@ -140,8 +141,8 @@ func printOdd(kind string, page oddPage, round int, families [][]string) string 
 	return b.String()
 }
 
-// TestOddPages reads what old and other proxies print: it is as right as what Envoy prints, and, where the order
-// stays, as cheap.
+// TestOddPages reads pages as old Envoys and other proxies print them. They yield the samples that textparse finds and,
+// where the order of lines stays, take the fast path.
 func TestOddPages(t *testing.T) {
 	families := oddFamilies(400, 200)
 	for kind, page := range oddPages() {
@@ -167,7 +168,7 @@ func TestOddPages(t *testing.T) {
 	}
 }
 
-// BenchmarkOddPages is BenchmarkRepeatedPage for odd pages, of half a kilobyte a line as well.
+// BenchmarkOddPages is BenchmarkRepeatedPage for odd pages, with lines of half a kilobyte as well.
 func BenchmarkOddPages(b *testing.B) {
 	const lines, rounds = 2000, 8
 	families := oddFamilies(lines, 512)

@@ -25,8 +25,8 @@ type openMetricsCase struct {
 	Page        string
 }
 
-// openMetricsCases are those kept in testdata, or those of the folder that OPENMETRICS_CASES names (a newer checkout's
-// tests/testdata/parsers).
+// openMetricsCases returns the cases in testdata, or those in the folder OPENMETRICS_CASES (tests/testdata/parsers of a
+// newer checkout).
 func openMetricsCases(t *testing.T) (cases []openMetricsCase) {
 	t.Helper()
 	folder := os.Getenv("OPENMETRICS_CASES")
@@ -66,8 +66,8 @@ func unmarshal(t *testing.T, file string, to any) {
 	}
 }
 
-// TestOpenMetricsCases: all good pages are taken, and of the bad ones what Prometheus takes. Its parser looks at the
-// form alone, and a stricter one would fail scrapes that succeed there.
+// All good pages are accepted, and those bad ones that Prometheus accepts. Its parser checks the form alone. A stricter
+// parser would fail scrapes that succeed in Prometheus.
 func TestOpenMetricsCases(t *testing.T) {
 	var good, bad, accepted, refused int
 	for _, c := range openMetricsCases(t) {
@@ -100,8 +100,8 @@ func TestOpenMetricsCases(t *testing.T) {
 	}
 }
 
-// prometheusReads is what becomes of a page in Prometheus: an empty one is good before any parser sees it, and what the
-// parser takes fails all the same if a label stands twice in a series.
+// prometheusReads returns the error of Prometheus for a page. An empty page is good before any parser sees it. A page
+// that the parser accepts fails if a series has a label twice.
 func prometheusReads(page string) error {
 	if page == "" {
 		return nil

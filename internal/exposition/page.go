@@ -2,52 +2,28 @@ package exposition
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
 	"io"
-	"math"
-	"sync"
 
-	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
-	"github.com/prometheus/prometheus/model/value"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/hashindex"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
-
-// maxLineBytes bounds what is held of a page at once.
-const maxLineBytes = 1 << 20
-
-// chunkBytes is how much of a page is read at a time.
-const chunkBytes = 64 << 10
-
-// Errors of a page that are no parse errors. ErrSampleLimit and ErrBucketLimit fail the scrape after everything was
-// counted, ErrGrowthLimit at once.
-var (
-	ErrSampleLimit = errors.New("sample limit exceeded")
-	ErrBucketLimit = errors.New("histogram bucket limit exceeded")
-	ErrGrowthLimit = errors.New("new series of one page take too much memory")
-	errLongLine    = fmt.Errorf("a line is longer than %d bytes", maxLineBytes)
-)
-
-// ErrLabelTwice is a Learner's error for a series that has a label name twice. In Prometheus its storage finds that,
-// behind the limits: a sample that they keep out does not fail the page for it.
-var ErrLabelTwice = errors.New("label name is not unique")
 
 // Learner decides what becomes of a series that a page shows for the first time.
 type Learner interface {
 	// Learn returns the id of the series made of the labels that the page printed, with a reference that the
-	// page owns; keep is false for a series that relabeling dropped. An error fails the scrape. The strings of
-	// l and m are the learner's only until it returns.
+	// page owns; keep is false for a series that relabeling dropped. An error fails the scrape. Learn must not keep
+	// the strings of l and m.
 	Learn(l labels.Labels, m series.Meta) (id series.ID, keep bool, err error)
 
-	// Late tells that a sample with a timestamp of its own (Unix milliseconds) is not newer than the last of its
-	// series: it is left out, counted, and the series does not count as shown.
+	// Late reports whether a sample with a timestamp of its own (Unix milliseconds) is not newer than the last one of
+	// its series. Such a sample is left out and counted, and its series does not count as shown.
 	Late(id series.ID, at int64) bool
 }
 
-// Options are what a scrape configuration says of reading a page. Zero limits are off.
+// Options are what a scrape configuration says about reading a page. A limit of 0 is off.
 type Options struct {
 	SampleLimit        int
 	GrowthLimit        int // bytes that the new series of a page may take in the table
@@ -65,66 +41,35 @@ type Options struct {
 type Counts struct {
 	Scraped     int  // samples on the page
 	Kept        int  // left by metric relabeling
-	Added       int  // with a text not known before
-	Duplicates  int  // of a series the page had already shown; the first wins
+	Added       int  // with a line not known before
+	Duplicates  int  // of a series that the page had already shown; the first sample wins
 	OutOfBounds int  // timestamps too far in the future
 	OutOfOrder  int  // timestamps not newer than that of the series' last sample
 	Unchanged   bool // every line was the one expected: no series is new, none vanished
 }
 
-// Page reads the pages of one target, one after another. It belongs to the target's loop.
+// Page reads the pages of one target, one after another. It keeps what they have taught. It belongs to the target's
+// loop.
 //
-// Cost: half a kilobyte, and a share of its layout. It shrinks when a good page no longer shows a line.
+// Cost: half a kilobyte, and a share of its layout. The layout shrinks when a good page no longer shows a line.
 type Page struct {
-	layouts    *Layouts
-	learner    Learner
-	opts       Options
-	spareLimit int // maxSpareLines, but in tests
+	layouts      *Layouts
+	learner      Learner
+	opts         Options
+	maxUnlimited int // maxUnlimitedLines, except in tests
 
-	layout *layout // what is known of the lines; nobody else's to change
+	layout    *layout       // the lines that the target prints
+	format    format        // of the last page
+	texts     familyTexts   // HELP and UNIT
+	exemplars sentExemplars // so that each is sent once
 
-	contentType string // of the last page, and whether it is plain text
-	plain       bool
-
-	help      map[uint64]series.Meta // hash of a family -> HELP and UNIT; Envoy prints neither
-	helpBytes int                    // of help
-
-	// The page being read.
-	batch     *series.Batch
-	counts    Counts
-	maxTime   int64
-	cursor    int              // number of the line expected next
-	draft     *draft           // nil as long as no line was out of place
-	diverged  bool             // a line was not the one expected
-	empty     bool             // the body had not one byte
-	cut       bool             // the body could not be read to its end
-	parseType model.MetricType // TYPE in force for the labels' normalisation
-	family    family
-	changed   bool // the page says of the family in force what it did not before
-	appended  int  // samples that count for sample_limit
-	limitErr  error
-	spare     int // lines that no sample limit bounds: comments, dropped ones, repeated ones
-	scanned   int // bytes looked at, those of a line that goes on more than once
-
-	exemplars exemplars
-	histogram histogramAtHand
-	wasted    int // bytes of lines that repeat compared, and were others
-
-	// repeatable is how many of the expected lines repeat may take: all, or none any more.
-	repeatable int
+	reading reading // the page being read, from Read to Commit or Abandon
 }
 
 // NewPage returns a page that knows no line yet.
 func NewPage(layouts *Layouts, learner Learner, opts Options) *Page {
-	return &Page{layouts: layouts, learner: learner, opts: opts, spareLimit: maxSpareLines, layout: &layout{refs: 1}}
-}
-
-var chunks = sync.Pool{New: func() any { b := make([]byte, chunkBytes); return &b }}
-
-// putChunk keeps a buffer for the next page, unless a long line made it grow.
-func putChunk(buf *[]byte) {
-	if len(*buf) == chunkBytes {
-		chunks.Put(buf)
+	return &Page{
+		layouts: layouts, learner: learner, opts: opts, maxUnlimited: maxUnlimitedLines, layout: &layout{users: 1},
 	}
 }
 
@@ -132,45 +77,41 @@ func putChunk(buf *[]byte) {
 // own after maxTime (Unix milliseconds) are left out and counted.
 //
 // A failure to read the body yields no counts, as in Prometheus, which reads before it parses; any other
-// error yields what was counted so far. After an error b holds what must not be used. Read must be followed
-// by Commit or Abandon.
+// error yields what was counted so far. After an error b must not be used. Read must be followed by Commit or Abandon.
 func (p *Page) Read(body io.Reader, contentType string, maxTime int64, b *series.Batch) (Counts, error) {
-	p.start(maxTime, b)
-
 	buf := chunks.Get().(*[]byte)
 	defer putChunk(buf)
 	n, err := io.ReadAtLeast(body, *buf, 1)
-	if err == io.EOF { // an empty page needs no content type
-		p.empty = true
-		return p.finish()
-	}
 	if err != nil {
-		return p.unread(err)
+		r := p.begin(maxTime, b)
+		if err == io.EOF { // an empty page needs no content type
+			r.empty = true
+			return r.finish()
+		}
+		return r.cutOff(err)
 	}
-	if err := p.negotiate(contentType); err != nil {
-		return p.failed(body, err)
+	unknownFormat := p.negotiate(contentType)
+	r := p.begin(maxTime, b)
+	switch {
+	case unknownFormat != nil:
+		return r.drain(body, unknownFormat)
+	case p.format.plain:
+		return r.stream(body, buf, n)
+	default:
+		return r.whole(io.MultiReader(bytes.NewReader(bytes.Clone((*buf)[:n])), body), contentType)
 	}
-	if !p.plain {
-		return p.readWhole(io.MultiReader(bytes.NewReader(bytes.Clone((*buf)[:n])), body), contentType)
-	}
-	return p.stream(body, buf, n)
 }
 
-func (p *Page) start(maxTime int64, b *series.Batch) {
-	p.batch, p.maxTime = b, maxTime
-	p.counts, p.cursor, p.diverged, p.empty, p.cut = Counts{}, 0, false, false, false
-	p.parseType, p.family, p.changed = "", family{}, false
-	p.appended, p.limitErr = 0, nil
-	p.spare, p.scanned, p.wasted, p.repeatable = 0, 0, 0, p.layout.expected
-	if p.helpBytes > maxHelpBytes {
-		p.help, p.helpBytes = nil, 0
-	}
-	p.exemplars.begin()
+// format is what the content type of a page means. The zero format is that of no page.
+type format struct {
+	contentType string
+	plain       bool // text that is read line by line
 }
 
-// negotiate finds out what the content type means, once for each that a target sends.
+// negotiate finds out what the content type means, once for each that a target sends. What is known of the lines is
+// forgotten if the same text may mean something else now.
 func (p *Page) negotiate(contentType string) error {
-	if p.contentType == contentType && contentType != "" {
+	if p.format.contentType == contentType && contentType != "" {
 		return nil
 	}
 	parser, err := textparse.New(nil, contentType, nil, textparse.ParserOptions{
@@ -181,212 +122,125 @@ func (p *Page) negotiate(contentType string) error {
 		return err
 	}
 	_, plain := parser.(*textparse.PromParser)
-	if p.contentType != "" && plain != p.plain {
-		p.Forget() // the same text may mean something else
+	if p.format.contentType != "" && plain != p.format.plain {
+		p.Forget()
 	}
-	p.plain = plain
-	p.contentType = contentType
+	p.format = format{contentType, plain}
 	return nil
 }
 
-// stream reads a plain text page in chunks. The first n bytes of *buf are its beginning.
-func (p *Page) stream(body io.Reader, buf *[]byte, n int) (Counts, error) {
-	text, eof := (*buf)[:n], false
-	for {
-		p.scanned += len(text)
-		rest, end, err := p.lines(text, eof)
-		if err == nil {
-			err = p.withinGrowth()
-		}
-		if err != nil || end {
-			return p.failed(body, err)
-		}
-		if eof {
-			break
-		}
-		if len(rest) > maxLineBytes {
-			return p.failed(body, errLongLine)
-		}
-		if len(rest) > len(*buf)/2 {
-			*buf = append(make([]byte, 0, 2*len(*buf)), rest...)[:2*len(*buf)] // a long line, rare
-		} else {
-			copy(*buf, rest)
-		}
-		// A line that goes on is looked at again from its beginning, so only when it is twice as long.
-		read, err := readAtLeast(body, (*buf)[len(rest):], max(1, len(rest)))
-		text = (*buf)[:len(rest)+read]
-		switch {
-		case err == io.EOF:
-			eof = true
-		case err != nil:
-			return p.unread(err)
-		}
+// Commit makes the page just read the one expected next, and forgets what it no longer showed. before is what
+// the last good page showed, or the zero Shown. Commit releases it and returns what this page showed.
+//
+// An empty page ends every series but teaches nothing: the lines stay known.
+func (p *Page) Commit(before Shown) Shown {
+	r := &p.reading
+	empty := r.empty
+	if !empty && (r.cursor.diverged || p.layout.shown < p.layout.len()) {
+		r.diverge()
+		p.replaceLayout(p.layoutRead())
 	}
-	return p.finish()
+	p.exemplars.commit()
+	p.end()
+	now := Shown{p.layouts, p.layout}
+	if empty {
+		now = Shown{}
+	}
+	if now.layout != before.layout {
+		if now.layout != nil {
+			p.layouts.retain(now.layout)
+		}
+		before.Release()
+	}
+	return now
 }
 
-// readAtLeast is io.ReadAtLeast, but for the end of the body: that stays io.EOF however much was read before.
-func readAtLeast(body io.Reader, buf []byte, least int) (n int, err error) {
-	for n < least && err == nil {
-		var read int
-		read, err = body.Read(buf[n:])
-		n += read
+// layoutRead returns the layout of the page just read, which was good.
+func (p *Page) layoutRead() *layout {
+	d := p.reading.draft
+	d.numberFamilies()
+	d.expected, d.shown = d.lines.len(), d.lines.len()
+	if d.timed {
+		d.expected = 0 // a series may be on the page twice: no line tells what to expect next
+		d.markDuplicates()
 	}
-	return n, err
+	if d.layout.same(p.layout) {
+		p.layouts.retain(p.layout)
+		return p.layout
+	}
+	return p.layouts.publish(&d.layout)
 }
 
-// failed ends a page that cannot be good any more (or, with a nil error, one that a NUL ended early): the
-// body is still read to its end, since a failure to read it is what Prometheus would report.
-func (p *Page) failed(body io.Reader, err error) (Counts, error) {
-	if _, readErr := io.Copy(io.Discard, body); readErr != nil {
-		return p.unread(readErr)
+// Abandon leaves everything as it was before the page just read, except that its lines stay known until a good page
+// does not show them.
+func (p *Page) Abandon() {
+	r := &p.reading
+	if d := r.draft; r.cursor.diverged && (d.known.learned.len() > 0 || p.layout.len() > p.layout.shown) {
+		good := p.layout.shown
+		d.copyFrom(&p.layout.lines, good)
+		d.addExtras()
+		d.numberFamilies()
+		d.expected, d.shown = p.layout.expected, good
+		p.replaceLayout(p.layouts.own(&d.layout))
 	}
-	if err != nil {
-		return p.counts, err
-	}
-	return p.finish()
+	p.end()
 }
 
-// unread ends a page that could not be read: it counts for nothing.
-func (p *Page) unread(err error) (Counts, error) {
-	p.cut = true
-	if p.draft != nil {
-		p.draft.appended = 0
+// end drops what only a page being read needs.
+func (p *Page) end() {
+	d := p.reading.draft
+	p.reading = reading{}
+	if d == nil {
+		return
 	}
-	return Counts{}, err
+	p.layouts.table.Release(d.known.learned.series())
+	d.known.layout = nil
+	if !d.tooLarge() {
+		p.layouts.drafts.Put(d)
+	}
 }
 
-func (p *Page) finish() (Counts, error) {
-	if p.limitErr != nil {
-		return p.counts, p.limitErr
+// ShownBeforeFailure returns the series that the page just read showed before it failed. Its samples are lost, but
+// staleness treats the series as shown, as Prometheus does: those that the page showed get their marker when the next
+// page does not show them. A body that could not be read showed nothing.
+func (p *Page) ShownBeforeFailure() Shown {
+	r := &p.reading
+	if r.cut {
+		return Shown{}
 	}
-	if p.cursor < p.layout.shown {
-		p.diverge() // the page ended early
-	}
-	p.counts.Unchanged = !p.diverged
-	return p.counts, nil
-}
-
-// lines takes every whole line of text and returns what is left. At eof the last line needs no newline.
-// end tells that the page ended before its text did.
-func (p *Page) lines(text []byte, eof bool) (rest []byte, end bool, err error) {
-	for len(text) > 0 {
-		if n := p.repeat(text); n > 0 {
-			text = text[n:]
-			continue
-		}
-		if n := blankLines(text); n > 0 {
-			text = text[n:]
-			continue
-		}
-		nl := bytes.IndexByte(text, '\n')
-		if nl < 0 {
-			if !eof {
-				return text, false, nil
+	var seen hashindex.Set
+	seen.Reset(len(r.batch.Series))
+	own := r.batch.Times
+	return p.layouts.Show(func(yield func(series.ID) bool) {
+		for i, id := range r.batch.Series {
+			timed := len(own) > 0 && own[0].Index == i
+			if timed {
+				own = own[1:]
 			}
-			nl = len(text)
-		}
-		line := text[:nl]
-		taken := len(bytes.TrimLeft(line, " \t")) == 0 // the page's last
-		if !taken {
-			if taken, err = p.hit(line); err != nil {
-				return nil, false, err
+			if (!timed || p.opts.TrackTimestamps) && seen.Add(uint32(id)) && !yield(id) {
+				return
 			}
 		}
-		if taken {
-			text = text[min(nl+1, len(text)):]
-			continue
-		}
-		n, whole := logicalLine(text)
-		if !whole && !eof {
-			return text, false, nil
-		}
-		if end, err = p.readCold(text[:n], n <= nl+1); end || err != nil {
-			return nil, end, err
-		}
-		text = text[n:]
-	}
-	return nil, false, nil
+	})
 }
 
-// comment takes a known comment line: a TYPE or HELP moves the family in force.
-func (p *Page) comment(at place, families []family) {
-	p.spare++
-	if at.kind() != placeFamily {
-		return
-	}
-	if f := families[at.number()]; f.help {
-		p.family = p.family.moved(f.hash)
-	} else {
-		p.family, p.parseType = f, f.typ.Model()
-	}
+// Shows reports whether the page just read, if it was Unchanged, showed exactly the series of s.
+func (p *Page) Shows(s Shown) bool { return !p.reading.empty && s.layout == p.layout }
+
+// Forget gives back everything that the page knows: the target is gone, or prints another format now.
+func (p *Page) Forget() {
+	p.replaceLayout(&layout{users: 1})
+	p.exemplars = sentExemplars{}
+	p.texts = familyTexts{}
 }
 
-// sample takes a sample without a timestamp of its own in the place where it is expected.
-func (p *Page) sample(at place, v float64) {
-	p.counts.Scraped++
-	if at.kind() == placeDropped {
-		p.spare++
-		return
-	}
-	p.counts.Kept++
-	if at&repeatedBit != 0 {
-		p.spare++
-		p.counts.Duplicates++
-		return
-	}
-	if !p.countSample() {
-		return
-	}
-	if at&duplicateBit != 0 {
-		p.counts.Duplicates++
-		return
-	}
-	p.batch.Add(at.id(), canonical(v))
+// Rebind gives a page to a loop whose configuration leaves every series as it is. What the page knows stays true.
+func (p *Page) Rebind(learner Learner, opts Options) {
+	p.learner, p.opts, p.format.contentType = learner, opts, ""
 }
 
-// sampleAgain takes a sample without a timestamp of its own, known from elsewhere.
-func (p *Page) sampleAgain(n int, v float64) {
-	if p.spent() && p.repeats(n) {
-		return
-	}
-	fresh := p.again(n)
-	at := p.draft.last()
-	if at.kind() == placeSeries {
-		if !fresh {
-			*at |= duplicateBit | repeatedBit
-		} else if !p.draft.seen.Add(uint32(at.id())) {
-			*at |= duplicateBit
-		}
-	}
-	p.sample(*at, v)
-}
-
-// again appends a known line to a page that is not the one expected, and expects next what followed it last
-// time. It tells whether the page shows the line for the first time.
-func (p *Page) again(n int) (fresh bool) {
-	d := p.diverge()
-	if n < p.layout.expected {
-		p.cursor = n + 1
-	}
-	d.follow(n)
-	return d.mark(n)
-}
-
-// canonical gives every NaN of a page the same bits, so that none is taken for a staleness marker.
-func canonical(v float64) float64 {
-	if math.IsNaN(v) {
-		return math.Float64frombits(value.NormalNaN)
-	}
-	return v
-}
-
-// countSample counts towards sample_limit and tells whether the sample is within.
-func (p *Page) countSample() bool {
-	p.appended++
-	if p.opts.SampleLimit > 0 && p.appended > p.opts.SampleLimit {
-		p.limitErr = ErrSampleLimit
-		return false
-	}
-	return true
+// replaceLayout gives the page a layout of which the caller is a user.
+func (p *Page) replaceLayout(l *layout) {
+	p.layouts.release(p.layout)
+	p.layout = l
 }

@@ -50,7 +50,7 @@ func (l *learner) Learn(lset labels.Labels, m series.Meta) (series.ID, bool, err
 // withoutEmpty drops labels without a value, which means no label, as every scrape does after parsing.
 func withoutEmpty(l labels.Labels) labels.Labels { return labels.NewBuilder(l).Labels() }
 
-// sample is what a receiver would see.
+// sample is a sample as a receiver sees it.
 type sample struct {
 	labels string
 	bits   uint64
@@ -162,13 +162,15 @@ func readBoth(t *testing.T, p *Page, l *learner, page []byte, contentType string
 
 const plain = "text/plain; charset=UTF-8"
 
-// awkward are pages that a line-wise reader easily takes for something else.
+// awkward returns pages that a reader of lines easily misreads.
 func awkward() []string {
 	return []string{
 		"a 1\nb 2\n",
 		"a 1\nb 2",
 		"b 2\na 1\nc 3\n",
-		"# TYPE h histogram\nh_bucket{le=\"1\"} 3\nh_bucket{le=\"+Inf\"} 4\nh_sum{} 309.89999999999997726263245567679\nh_count{} 4\n",
+		"# TYPE h histogram\nh_bucket{le=\"1\"} 3\nh_bucket{le=\"+Inf\"} 4\n" +
+			"h_sum{} 309.89999999999997726263245567679\n" +
+			"h_count{} 4\n",
 		"# TYPE h counter\nh_bucket{le=\"1\"} 3\n# TYPE h histogram\nh_bucket{le=\"1\"} 3\n",
 		"# TYPE s summary\ns{quantile=\"1\"} nan\ns{quantile=\"0.5\"} NaN\n",
 		"a{x=\"one\ntwo 3\"} 4\nb 1\n",
@@ -274,7 +276,8 @@ func TestARepeatedPageIsUnchanged(t *testing.T) {
 			t.Errorf("page %d: got %+v want %+v", i, got, want)
 		}
 	}
-	if got, want := read("# TYPE a counter\na 1\nnew 1\nb 2\ndrop 3\n"), (Counts{Scraped: 4, Kept: 3, Added: 1}); got != want {
+	got, want := read("# TYPE a counter\na 1\nnew 1\nb 2\ndrop 3\n"), Counts{Scraped: 4, Kept: 3, Added: 1}
+	if got != want {
 		t.Errorf("a new line: got %+v want %+v", got, want)
 	}
 	if got := read("# TYPE a counter\na 1\nnew 1\nb 2\ndrop 3\n"); !got.Unchanged {
@@ -296,14 +299,20 @@ func TestFailingPages(t *testing.T) {
 		opts Options
 		want Counts
 	}{
-		"read error":          {io.MultiReader(strings.NewReader("a 1\nb 2\n"), iotest.ErrReader(broken)), plain, Options{}, Counts{}},
-		"parse, then read":    {io.MultiReader(strings.NewReader("a 1\n<\n"), iotest.ErrReader(broken)), plain, Options{}, Counts{}},
-		"parse error":         {strings.NewReader("a 1\nb 2\n<html>\nc 3\n"), plain, Options{}, Counts{Scraped: 2, Kept: 2, Added: 2}},
-		"sample limit":        {strings.NewReader("a 1\nb 2\ndrop 1\nc 3\n"), plain, Options{SampleLimit: 1}, Counts{Scraped: 4, Kept: 3, Added: 1}},
-		"no content type":     {strings.NewReader("a 1\n"), "", Options{}, Counts{}},
-		"HTML":                {strings.NewReader("<html>"), "text/html", Options{}, Counts{}},
-		"one endless line":    {strings.NewReader("a{x=\"" + strings.Repeat("x", maxLineBytes+chunkBytes)), plain, Options{}, Counts{}},
-		"OpenMetrics, no EOF": {strings.NewReader("a 1\n"), "application/openmetrics-text", Options{}, Counts{Scraped: 1, Kept: 1, Added: 1}},
+		"read error": {io.MultiReader(strings.NewReader("a 1\nb 2\n"), iotest.ErrReader(broken)), plain,
+			Options{}, Counts{}},
+		"parse, then read": {io.MultiReader(strings.NewReader("a 1\n<\n"), iotest.ErrReader(broken)), plain,
+			Options{}, Counts{}},
+		"parse error": {strings.NewReader("a 1\nb 2\n<html>\nc 3\n"), plain, Options{},
+			Counts{Scraped: 2, Kept: 2, Added: 2}},
+		"sample limit": {strings.NewReader("a 1\nb 2\ndrop 1\nc 3\n"), plain, Options{SampleLimit: 1},
+			Counts{Scraped: 4, Kept: 3, Added: 1}},
+		"no content type": {strings.NewReader("a 1\n"), "", Options{}, Counts{}},
+		"HTML":            {strings.NewReader("<html>"), "text/html", Options{}, Counts{}},
+		"one endless line": {strings.NewReader("a{x=\"" + strings.Repeat("x", maxLineBytes+chunkBytes)), plain,
+			Options{}, Counts{}},
+		"OpenMetrics, no EOF": {strings.NewReader("a 1\n"), "application/openmetrics-text", Options{},
+			Counts{Scraped: 1, Kept: 1, Added: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLearner()
@@ -325,17 +334,17 @@ func TestFailingPages(t *testing.T) {
 	}
 }
 
-// visit is a page of a target: what becomes of it, and of what the target showed before.
+// visit is one page of a target, with its counts and the series shown afterwards.
 type visit struct {
 	page  string
 	fails bool
 	torn  bool     // the body breaks off behind page
-	want  Counts   // Duplicates not on one that fails
+	want  Counts   // of a page that fails without Duplicates
 	shown []string // afterwards
 }
 
-// TestWhatOnePageTeaches follows a target from page to page.
-func TestWhatOnePageTeaches(t *testing.T) {
+// TestPagesTeachTheNextOnes follows a target from page to page.
+func TestPagesTeachTheNextOnes(t *testing.T) {
 	for name, c := range map[string]struct {
 		opts   Options
 		visits []visit
@@ -346,21 +355,25 @@ func TestWhatOnePageTeaches(t *testing.T) {
 		}},
 		"a text met twice, elsewhere": {Options{SampleLimit: 2}, []visit{
 			{page: "a 1\na 2\n", want: Counts{Scraped: 2, Kept: 2, Added: 1, Duplicates: 1}, shown: []string{"a"}},
-			{page: "b 1\na 1\na 2\n", want: Counts{Scraped: 3, Kept: 3, Added: 1, Duplicates: 1}, shown: []string{"b", "a"}},
+			{page: "b 1\na 1\na 2\n", want: Counts{Scraped: 3, Kept: 3, Added: 1, Duplicates: 1},
+				shown: []string{"b", "a"}},
 		}},
 		"one series at two times": {Options{HonorTimestamps: true}, []visit{
-			{page: "a 1 1000\na{} 2\na{} 3\n", want: Counts{Scraped: 3, Kept: 3, Added: 2, Duplicates: 1}, shown: []string{"a"}},
+			{page: "a 1 1000\na{} 2\na{} 3\n", want: Counts{Scraped: 3, Kept: 3, Added: 2, Duplicates: 1},
+				shown: []string{"a"}},
 		}},
 		"one series at two times, both tracked": {Options{HonorTimestamps: true, TrackTimestamps: true}, []visit{
 			{page: "a 1 1000\na{} 2\n", want: Counts{Scraped: 2, Kept: 2, Added: 2}, shown: []string{"a"}},
 		}},
 		"too far ahead teaches nothing": {Options{HonorTimestamps: true}, []visit{
 			{page: "a 1 999999\n", want: Counts{Scraped: 1, Kept: 1, OutOfBounds: 1}},
-			{page: "a 1 999999\na 1\n", want: Counts{Scraped: 2, Kept: 2, Added: 1, OutOfBounds: 1}, shown: []string{"a"}},
+			{page: "a 1 999999\na 1\n", want: Counts{Scraped: 2, Kept: 2, Added: 1, OutOfBounds: 1},
+				shown: []string{"a"}},
 		}},
 		"too far ahead, once read on a page that broke off": {Options{HonorTimestamps: true}, []visit{
 			{page: "a 1\n", torn: true, fails: true},
-			{page: "a 1 999999\na 1\n", want: Counts{Scraped: 2, Kept: 2, Added: 1, OutOfBounds: 1}, shown: []string{"a"}},
+			{page: "a 1 999999\na 1\n", want: Counts{Scraped: 2, Kept: 2, Added: 1, OutOfBounds: 1},
+				shown: []string{"a"}},
 		}},
 		"what came after the limit is new again": {Options{SampleLimit: 1}, []visit{
 			{page: "a 1\nb 1\n", fails: true, want: Counts{Scraped: 2, Kept: 2, Added: 1}},
@@ -413,7 +426,7 @@ func TestWhatOnePageTeaches(t *testing.T) {
 	}
 }
 
-// names are those of the series shown.
+// names returns the names of the series shown.
 func (l *learner) names(s Shown) (names []string) {
 	l.table.Read(func(v series.View) {
 		for id := range s.Series() {
@@ -426,7 +439,8 @@ func (l *learner) names(s Shown) (names []string) {
 func TestReplicasShareALayoutWhateverTheyShowedBefore(t *testing.T) {
 	const page = "# TYPE a counter\na 1\nb 2\n# TYPE c gauge\nc 3\n"
 	l := newLearner()
-	for _, before := range []string{"", page, "# TYPE c gauge\nc 1\n", "a 1\na 1\nx 1\n", "new 1\n<html>\n", "a 1 1000\n", page + "more 1\n"} {
+	for _, before := range []string{"", page, "# TYPE c gauge\nc 1\n", "a 1\na 1\nx 1\n", "new 1\n<html>\n",
+		"a 1 1000\n", page + "more 1\n"} {
 		p := NewPage(l.layouts, l, Options{HonorTimestamps: true})
 		for _, text := range []string{page, before, page} {
 			readBoth(t, p, l, []byte(text), plain, strings.NewReader(text))
@@ -498,7 +512,7 @@ func TestRow63MetadataFollowsTheFamily(t *testing.T) {
 	})
 }
 
-// TestRow63MetadataChanges: what a page says anew of a family holds for the series that were known before.
+// New metadata of a family holds for those of its series that were known before, too.
 func TestRow63MetadataChanges(t *testing.T) {
 	const mf = "application/openmetrics-text; version=1.0.0"
 	for name, tc := range map[string]struct {
@@ -506,21 +520,30 @@ func TestRow63MetadataChanges(t *testing.T) {
 		pages       []string // the last one good
 		want        string   // of series a
 	}{
-		"TYPE":             {plain, []string{"# TYPE a counter\na 1\n", "# TYPE a gauge\na 2\n"}, "gauge  "},
-		"TYPE and back":    {plain, []string{"# TYPE a counter\na 1\n", "# TYPE a gauge\na 2\n", "# TYPE a counter\na 3\n"}, "counter  "},
-		"HELP":             {plain, []string{"# HELP a old\n# TYPE a counter\na 1\n", "# HELP a new\n# TYPE a counter\na 2\n"}, "counter new "},
-		"HELP after TYPE":  {plain, []string{"# TYPE a counter\n# HELP a old\na 1\n", "# TYPE a counter\n# HELP a new\na 2\n"}, "counter new "},
-		"a family before":  {plain, []string{"# TYPE a counter\na 1\n", "# TYPE b gauge\nb 1\n# TYPE a gauge\na 2\n"}, "gauge  "},
-		"a family changed": {plain, []string{"# TYPE a counter\na 1\n# TYPE b gauge\nb 1\n", "# TYPE b counter\nb 1\n# TYPE a counter\na 2\n"}, "counter  "},
-		"added":            {plain, []string{"a 1\n", "# TYPE a gauge\na 2\n"}, "gauge  "},
-		"gone":             {plain, []string{"# HELP a h\n# TYPE a gauge\na 1\n", "a 2\n"}, "gauge h "},
-		"HELP alone gone":  {plain, []string{"# HELP a h\n# TYPE a gauge\na 1\n", "# TYPE a gauge\na 2\n"}, "gauge h "},
-		"failed page":      {plain, []string{"# TYPE a counter\na 1\n", "# TYPE a gauge\na 2\n<html>\n", "# TYPE a gauge\na 3\n"}, "gauge  "},
-		"with labels":      {plain, []string{"# TYPE a counter\na{} 1\n", "# TYPE a gauge\na{} 2\n"}, "gauge  "},
-		"quoted name":      {plain, []string{"# TYPE a counter\n{\"a\"} 1\n", "# TYPE a gauge\n{\"a\"} 2\n"}, "gauge  "},
-		"odd line":         {plain, []string{"# TYPE a counter\na\t1 5\n", "# TYPE a gauge\na\t2 5\n"}, "gauge  "},
-		"OpenMetrics":      {mf, []string{"# TYPE a gauge\n# HELP a old\na 1\n# EOF\n", "# TYPE a unknown\n# HELP a new\na 2\n# EOF\n"}, "unknown new "},
-		"OpenMetrics UNIT": {mf, []string{"# TYPE a_s gauge\n# UNIT a_s s\na_s 1\n# EOF\n", "# TYPE a_s counter\n# UNIT a_s s\n# HELP a_s new\na_s_total 2\n# TYPE a gauge\na 1\n# EOF\n"}, "gauge  "},
+		"TYPE": {plain, []string{"# TYPE a counter\na 1\n", "# TYPE a gauge\na 2\n"}, "gauge  "},
+		"TYPE and back": {plain, []string{"# TYPE a counter\na 1\n", "# TYPE a gauge\na 2\n",
+			"# TYPE a counter\na 3\n"}, "counter  "},
+		"HELP": {plain, []string{"# HELP a old\n# TYPE a counter\na 1\n",
+			"# HELP a new\n# TYPE a counter\na 2\n"}, "counter new "},
+		"HELP after TYPE": {plain, []string{"# TYPE a counter\n# HELP a old\na 1\n",
+			"# TYPE a counter\n# HELP a new\na 2\n"}, "counter new "},
+		"a family before": {plain, []string{"# TYPE a counter\na 1\n", "# TYPE b gauge\nb 1\n# TYPE a gauge\na 2\n"},
+			"gauge  "},
+		"a family changed": {plain, []string{"# TYPE a counter\na 1\n# TYPE b gauge\nb 1\n",
+			"# TYPE b counter\nb 1\n# TYPE a counter\na 2\n"}, "counter  "},
+		"added":           {plain, []string{"a 1\n", "# TYPE a gauge\na 2\n"}, "gauge  "},
+		"gone":            {plain, []string{"# HELP a h\n# TYPE a gauge\na 1\n", "a 2\n"}, "gauge h "},
+		"HELP alone gone": {plain, []string{"# HELP a h\n# TYPE a gauge\na 1\n", "# TYPE a gauge\na 2\n"}, "gauge h "},
+		"failed page": {plain, []string{"# TYPE a counter\na 1\n", "# TYPE a gauge\na 2\n<html>\n",
+			"# TYPE a gauge\na 3\n"}, "gauge  "},
+		"with labels": {plain, []string{"# TYPE a counter\na{} 1\n", "# TYPE a gauge\na{} 2\n"}, "gauge  "},
+		"quoted name": {plain, []string{"# TYPE a counter\n{\"a\"} 1\n", "# TYPE a gauge\n{\"a\"} 2\n"},
+			"gauge  "},
+		"odd line": {plain, []string{"# TYPE a counter\na\t1 5\n", "# TYPE a gauge\na\t2 5\n"}, "gauge  "},
+		"OpenMetrics": {mf, []string{"# TYPE a gauge\n# HELP a old\na 1\n# EOF\n",
+			"# TYPE a unknown\n# HELP a new\na 2\n# EOF\n"}, "unknown new "},
+		"OpenMetrics UNIT": {mf, []string{"# TYPE a_s gauge\n# UNIT a_s s\na_s 1\n# EOF\n",
+			"# TYPE a_s counter\n# UNIT a_s s\n# HELP a_s new\na_s_total 2\n# TYPE a gauge\na 1\n# EOF\n"}, "gauge  "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLearner()
@@ -552,14 +575,15 @@ func TestRow63MetadataChanges(t *testing.T) {
 	}
 }
 
-// BenchmarkRepeatedPage reads a page whose values alone moved; that relabeling dropped every line makes it cheaper, and
-// leaves of each line only its place in the layout.
+// BenchmarkRepeatedPage reads a page on which only the values changed. If relabeling drops every line, it is cheaper,
+// and only the layout has the lines.
 func BenchmarkRepeatedPage(b *testing.B) {
 	for _, name := range []string{"istio_requests_total", "dropped"} {
 		b.Run(name, func(b *testing.B) {
 			var page strings.Builder
 			for i := range 2000 {
-				fmt.Fprintf(&page, "%s{reporter=\"destination\",source_workload=\"%0420d\",response_code=\"200\"} %d\n", name, i, i*1000)
+				fmt.Fprintf(&page, "%s{reporter=\"destination\",source_workload=\"%0420d\",response_code=\"200\"} %d\n",
+					name, i, i*1000)
 			}
 			l := newLearner()
 			p := NewPage(l.layouts, l, Options{})

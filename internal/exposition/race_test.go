@@ -14,8 +14,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// TestReplicasAtOnce has many targets, replicas and others, read changing pages at once through one Layouts and one
-// Table, and go and come back. For the race detector, and for what a race would leave behind.
+// TestReplicasAtOnce reads the changing pages of many targets at once, replicas and others, with one Layouts and one
+// Table. Targets go and come back. The race detector looks for races, the test for series left behind.
 func TestReplicasAtOnce(t *testing.T) {
 	table := series.NewTable()
 	layouts := NewLayouts(table)
@@ -31,7 +31,7 @@ func TestReplicasAtOnce(t *testing.T) {
 			})
 		}
 	}
-	wg.Go(func() { // who looks on meanwhile
+	wg.Go(func() { // metrics, read meanwhile
 		for range 200 {
 			_ = layouts.Len() + table.Len() + table.SymbolCount()
 		}
@@ -59,7 +59,8 @@ type visitor struct {
 func newVisitor(t *testing.T, layouts *Layouts, workload, replica int) *visitor {
 	v := &visitor{
 		t: t, layouts: layouts, workload: workload, random: rand.New(rand.NewPCG(uint64(workload), uint64(replica))),
-		labels: labels.FromStrings("instance", fmt.Sprintf("%d:%d", workload, replica), "workload", fmt.Sprint(workload)),
+		labels: labels.FromStrings(
+			"instance", fmt.Sprintf("%d:%d", workload, replica), "workload", fmt.Sprint(workload)),
 	}
 	v.target = layouts.table.AddTarget(v.labels)
 	v.page = NewPage(layouts, v, Options{})
@@ -72,7 +73,7 @@ func (v *visitor) Learn(printed labels.Labels, m series.Meta) (series.ID, bool, 
 	return v.layouts.table.Add(v.target, v.final(printed), m), true, nil
 }
 
-// final gives a series the target's labels; every third loses the one that tells replicas apart.
+// final gives a series the labels of the target. Some series lose the label in which replicas differ.
 func (v *visitor) final(printed labels.Labels) labels.Labels {
 	b := labels.NewBuilder(printed)
 	v.labels.Range(func(l labels.Label) { b.Set(l.Name, l.Value) })
@@ -82,14 +83,15 @@ func (v *visitor) final(printed labels.Labels) labels.Labels {
 	return b.Labels()
 }
 
-// lines are the page of a workload: most lines stay, a few change every few rounds, and one is new to the round. The
-// order changes, too.
+// lines returns a page of a workload: most lines stay, a few change every few rounds, and one is new in the round. The
+// order changes too.
 func (v *visitor) lines(round int) (page string, series []string) {
 	var b strings.Builder
 	b.WriteString("# TYPE m counter\n")
 	add := func(n string) {
 		fmt.Fprintf(&b, "m{n=%q,w=\"%d\"} %d\n", n, v.workload%2, round)
-		series = append(series, v.final(labels.FromStrings("__name__", "m", "n", n, "w", fmt.Sprint(v.workload%2))).String())
+		printed := labels.FromStrings("__name__", "m", "n", n, "w", fmt.Sprint(v.workload%2))
+		series = append(series, v.final(printed).String())
 	}
 	ns := []string{fmt.Sprint("round", round/2)}
 	for i := range 40 {
@@ -137,7 +139,7 @@ func (v *visitor) visit(round int) {
 	}
 }
 
-// readBack tells whether ids mean what they should, as a writer would.
+// readBack checks the labels of ids as a writer reads them.
 func (v *visitor) readBack(ids func(func(series.ID) bool), want []string) {
 	v.layouts.table.Read(func(view series.View) {
 		i := 0

@@ -14,7 +14,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// belowLimit is how many lines a page has that just keeps within the default sample_limit.
+// belowLimit is a number of lines just below the default sample_limit.
 const belowLimit = 499_000
 
 // changingPage returns a page on which no series is one of another round: line 7 of round 1 is m7{x="1_7"} 1.
@@ -30,10 +30,11 @@ func changingPage(round, lines int) string {
 func neighbour(layouts *Layouts, stop *atomic.Bool) (longest time.Duration) {
 	table := layouts.table
 	target := table.AddTarget(labels.FromStrings("instance", "neighbour"))
-	layout := &layout{refs: 1}
+	layout := &layout{users: 1}
 	for i := 0; !stop.Load(); i++ {
 		began := time.Now()
-		id := table.Add(target, labels.FromStrings("__name__", "n", "instance", "neighbour", "i", fmt.Sprint(i%100)), series.Meta{})
+		id := table.Add(target, labels.FromStrings("__name__", "n", "instance", "neighbour", "i", fmt.Sprint(i%100)),
+			series.Meta{})
 		table.Read(func(v series.View) { v.Parts(id) })
 		table.Release(func(yield func(series.ID) bool) { yield(id) })
 		layouts.retain(layout)
@@ -44,9 +45,9 @@ func neighbour(layouts *Layouts, stop *atomic.Bool) (longest time.Duration) {
 	return longest
 }
 
-// TestOneChangedPageDoesNotStallOthers commits a page of which every series is new, and one on which none of them is
-// left, and bounds how many series, labels and numbers of indexes are handled under one hold of the table's lock. How
-// long a neighbour waits for the locks depends on the machine; it is printed.
+// TestOneChangedPageDoesNotStallOthers commits a page of new series, and one on which none of them is left. It bounds
+// how many series, labels and numbers of indexes are handled under one hold of the table's lock. How long a neighbour
+// waits for the locks depends on the machine; it is only printed.
 func TestOneChangedPageDoesNotStallOthers(t *testing.T) {
 	l := newLearner()
 	p := NewPage(l.layouts, l, Options{SampleLimit: 500_000})
@@ -77,14 +78,15 @@ func TestOneChangedPageDoesNotStallOthers(t *testing.T) {
 }
 
 // TestLayoutsAreSharedWithoutTheirLock commits and drops a page while the test holds the table's read lock. Commit has
-// to wait for the table; a reader of the layouts must not wait for Commit.
+// to wait for the table, but a reader of the layouts must not wait for Commit.
 func TestLayoutsAreSharedWithoutTheirLock(t *testing.T) {
 	l := newLearner()
 	p := NewPage(l.layouts, l, Options{})
 	for round := range 2 {
 		var b series.Batch
 		b.Reset(l.target, int64(round))
-		if _, err := p.Read(strings.NewReader(fmt.Sprintf("a%d 1\nb 1\n", round)), plain, math.MaxInt64, &b); err != nil {
+		page := strings.NewReader(fmt.Sprintf("a%d 1\nb 1\n", round))
+		if _, err := p.Read(page, plain, math.MaxInt64, &b); err != nil {
 			t.Fatal(err)
 		}
 		done := make(chan struct{})
@@ -105,7 +107,7 @@ func TestLayoutsAreSharedWithoutTheirLock(t *testing.T) {
 	}
 }
 
-// TestReplicasThatPublishAtOnceShareOneLayout commits the same page from many sides at once.
+// TestReplicasThatPublishAtOnceShareOneLayout commits the same page for eight targets at once.
 func TestReplicasThatPublishAtOnceShareOneLayout(t *testing.T) {
 	l := newLearner()
 	for round := range 50 {
@@ -115,7 +117,8 @@ func TestReplicasThatPublishAtOnceShareOneLayout(t *testing.T) {
 		for i := range pages {
 			pages[i] = NewPage(l.layouts, l, Options{})
 			var b series.Batch
-			if _, err := pages[i].Read(strings.NewReader(fmt.Sprintf("a%d 1\nb 1\n", round)), plain, math.MaxInt64, &b); err != nil {
+			page := strings.NewReader(fmt.Sprintf("a%d 1\nb 1\n", round))
+			if _, err := pages[i].Read(page, plain, math.MaxInt64, &b); err != nil {
 				t.Fatal(err)
 			}
 			wg.Go(func() {

@@ -13,89 +13,96 @@ import (
 
 const createdSuffix = "_created"
 
-// starts finds out since when the counters, histograms and summaries of a page count. Protobuf says it with each. In
-// OpenMetrics a sample of its own says it, usually the last of its metric: the samples of a family whose labels are
-// the same, but for le or quantile, and that stand together.
+// starts finds out since when the counters, histograms and summaries of a page count. Protobuf has a start timestamp in
+// each of them. In OpenMetrics it is a sample of its own, usually the last one of its metric:
 //
-// textparse finds them too (StartTimestamp), but it takes the _created series off the page, and where there are none
-// it reads on to the end of the family at each sample: one large family would take hours.
+//	istio_requests_total{response_code="200"} 17
+//	istio_requests_created{response_code="200"} 1520872607.123
+//
+// A metric is the samples of a family that stand together and whose labels are the same except le or quantile.
+//
+// textparse finds starts too (StartTimestamp), but it takes the _created series off the page. Where there are none, it
+// reads on to the end of the family at each sample, so that one large family takes hours.
 type starts struct {
+	reading  *reading
 	parser   textparse.Parser
 	protobuf bool
-	created  bool // OpenMetrics, and there may be such samples
+	created  bool // the page is OpenMetrics, and may have _created samples
 
 	// The metric at hand, in OpenMetrics.
 	metric  uint64 // hash of its family and labels; 0: none that counts
-	from    int    // where its samples begin in the batch
-	time    int64  // Unix milliseconds; 0: not told, -1: told, but none
+	from    int    // index in the batch of its first sample
+	time    int64  // Unix milliseconds; 0: not known yet, -1: printed, but wrong
 	scratch []byte
 }
 
-func (p *Page) findStarts(parser textparse.Parser, text []byte, contentType string) starts {
-	s := starts{parser: parser}
+func newStarts(r *reading, parser textparse.Parser, text []byte, contentType string) starts {
+	s := starts{reading: r, parser: parser}
 	if _, s.protobuf = parser.(*textparse.ProtobufParser); s.protobuf || !bytes.Contains(text, []byte(createdSuffix)) {
 		return s
 	}
-	bare, _ := textparse.New(nil, contentType, nil, textparse.ParserOptions{FallbackContentType: p.opts.Fallback})
+	opts := textparse.ParserOptions{FallbackContentType: r.page.opts.Fallback}
+	bare, _ := textparse.New(nil, contentType, nil, opts)
 	_, s.created = bare.(*textparse.OpenMetricsParser)
 	return s
 }
 
-// meet looks at a sample before it is added to the batch, and gives the samples of its metric that are there already
-// the start that it tells. It returns whether that is all it is for.
-func (s *starts) meet(p *Page, v float64) (created bool) {
+// observe looks at the parser's sample before it is added to the batch. If it is a _created sample, observe gives the
+// start to the samples of its metric that are in the batch already, and returns true.
+func (s *starts) observe(v float64) (created bool) {
 	if !s.created {
 		return false
 	}
+	r := s.reading
 	var l labels.Labels
 	s.parser.Labels(&l)
 	name := l.Get(model.MetricNameLabel)
 	base, created := strings.CutSuffix(name, createdSuffix)
-	if created = created && p.familyHash([]byte(base)) == p.family.hash; created {
+	if created = created && r.hashFamily([]byte(base)) == r.family.hash; created {
 		name = base
 	}
-	var apart string // tells the samples of a metric apart
-	switch p.meta(name).Type {
+	var without string // the label in which samples of one metric differ
+	switch r.meta(name).Type {
 	case model.MetricTypeCounter:
 	case model.MetricTypeHistogram:
-		apart = labels.BucketLabel
+		without = labels.BucketLabel
 	case model.MetricTypeSummary:
-		apart = model.QuantileLabel
+		without = model.QuantileLabel
 	default:
 		s.metric = 0
 		return false
 	}
 	var metric uint64
-	metric, s.scratch = l.HashWithoutLabels(s.scratch, apart)
-	if metric = (metric ^ p.family.hash) | 1; metric != s.metric {
-		s.metric, s.from, s.time = metric, p.batch.Len(), 0
+	metric, s.scratch = l.HashWithoutLabels(s.scratch, without)
+	if metric = (metric ^ r.family.hash) | 1; metric != s.metric {
+		s.metric, s.from, s.time = metric, r.batch.Len(), 0
 	}
 	if created && s.time == 0 {
 		s.time = millisOf(v)
-		for i := s.from; i < p.batch.Len(); i++ {
-			s.add(p.batch, i, s.time)
+		for i := s.from; i < r.batch.Len(); i++ {
+			s.add(i, s.time)
 		}
 	}
 	return created
 }
 
-// give adds the start of the sample at index, if it is told already.
-func (s *starts) give(b *series.Batch, index int) {
+// addTo adds the start of the sample at index, if it is known already.
+func (s *starts) addTo(index int) {
 	switch {
 	case s.protobuf:
-		s.add(b, index, s.parser.StartTimestamp())
+		s.add(index, s.parser.StartTimestamp())
 	case s.metric != 0:
-		s.add(b, index, s.time)
+		s.add(index, s.time)
 	}
 }
 
-func (s *starts) add(b *series.Batch, index int, tsMillis int64) {
-	if tsMillis > 0 {
+func (s *starts) add(index int, tsMillis int64) {
+	if b := s.reading.batch; tsMillis > 0 {
 		b.Starts = append(b.Starts, series.Start{Index: index, Time: tsMillis})
 	}
 }
 
-// millisOf returns a time that was told in seconds; -1: it cannot be meant.
+// millisOf converts seconds, as a page prints them; -1: they are no time after 1970.
 func millisOf(seconds float64) int64 {
 	if ms := seconds * 1000; ms >= 1 && ms < 1<<62 {
 		return int64(ms)

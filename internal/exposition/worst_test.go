@@ -11,10 +11,10 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// worstPages are the pages of one pod that make the tables of this process grow most, each kind another table. A page
-// has a quarter of a megabyte; its lines are those of a round, so that nothing of one page comes back on the next
-// unless the kind says so. held is how many bytes may be held at most for each byte of a page, read and committed; the
-// bound of HELP texts, 4 MiB a target, is larger than the page.
+// worstPages returns kinds of pages of one pod that make the tables of this process grow most, each kind another table.
+// Every round has a page of a quarter of a megabyte, with no line of another round unless the kind says so. held is how
+// many bytes may be held at most per byte of a page that was read and committed. (The bound of HELP texts, 4 MiB per
+// target, is larger than the page.)
 func worstPages() map[string]struct {
 	line        func(round, n int) string
 	contentType string
@@ -28,7 +28,8 @@ func worstPages() map[string]struct {
 	random := rand.New(rand.NewPCG(1, 2))
 	return map[string]kind{
 		"symbols: short strings that are all different": {func(round, n int) string {
-			return fmt.Sprintf("m{a=\"%d.%d\",b=\"%d,%d\",c=\"%d;%d\",d=\"%d:%d\"} 1\n", n, round, n, round, n, round, n, round)
+			return fmt.Sprintf("m{a=\"%d.%d\",b=\"%d,%d\",c=\"%d;%d\",d=\"%d:%d\"} 1\n", n, round, n, round, n, round,
+				n, round)
 		}, plain, 14},
 		"symbols: one label with a long value": {func(round, n int) string {
 			return fmt.Sprintf("m{a=\"%d.%d.%s\"} 1\n", round, n, strings.Repeat("v", 1000))
@@ -44,7 +45,7 @@ func worstPages() map[string]struct {
 			return fmt.Sprintf("m{x=\"%d\",y=\"%d\"%s} 1\n", n, round, manyLabels(300))
 		}, plain, 3},
 		"stems: some of every page stay, the others are longer each time": {func(round, n int) string {
-			if old := n / 100; n%100 == 0 && old < 10*round { // 10 lines of every page before, as they were
+			if old := n / 100; n%100 == 0 && old < 10*round { // 10 lines of every page before, unchanged
 				return fmt.Sprintf("m{x=\"%d_%d\"%s} 1\n", old/10, old%10*500, manyLabels(old/10+1))
 			}
 			return fmt.Sprintf("m{x=\"%d_%d\"%s} 1\n", round, n, manyLabels(round+1))
@@ -53,8 +54,10 @@ func worstPages() map[string]struct {
 			return fmt.Sprintf("# HELP a%d_%d h%d\na%d_%d 1\n", round, n, n, round, n)
 		}, plain, 40},
 		"layouts: comments": {func(round, n int) string { return fmt.Sprintf("#%d.%d\n", round, n) }, plain, 3},
-		"layouts: order":    {func(_, n int) string { return fmt.Sprintf("a%d 1\n", random.Uint32N(1<<20)) }, plain, 25},
-		"layouts: families": {func(round, n int) string { return fmt.Sprintf("# TYPE a%d_%d gauge\n", round, n) }, plain, 3},
+		"layouts: order": {func(_, n int) string { return fmt.Sprintf("a%d 1\n", random.Uint32N(1<<20)) }, plain,
+			25},
+		"layouts: families": {func(round, n int) string { return fmt.Sprintf("# TYPE a%d_%d gauge\n", round, n) },
+			plain, 3},
 		"exemplars": {func(round, n int) string {
 			return fmt.Sprintf("a%d_total 1 # {a=\"%d.%s\"} 1\n", n, round, strings.Repeat("é", 100))
 		}, "application/openmetrics-text; version=1.0.0", 4},
@@ -73,8 +76,8 @@ func manyLabels(n int) string {
 }
 
 // TestWhatOnePodMadeGrowIsGivenBack reads the pages of a pod that changes its whole page at each scrape, and the pages
-// of a neighbour that has a few new series each time. The memory held is bounded by the size of one page, whatever the
-// number of pages. When the pod is gone, at most half a megabyte is left.
+// of a neighbour that has a few new series each time. However many pages there are, the size of one page bounds the
+// memory held. When the pod is gone, at most half a megabyte is left.
 func TestWhatOnePodMadeGrowIsGivenBack(t *testing.T) {
 	const rounds, pageBytes = 8, mb / 4
 	for name, kind := range worstPages() {
@@ -112,10 +115,11 @@ func TestWhatOnePodMadeGrowIsGivenBack(t *testing.T) {
 			shown.Release()
 			pod.Forget()
 			left := float64(memory().HeapAlloc) - float64(before.HeapAlloc)
-			t.Logf("%s: %d bytes a page: %d series, at most %.1f MB held, %.1f times the page; %.2f MB when the pod is gone",
-				name, size, alive, most/mb, most/float64(size), left/mb)
+			t.Logf("pages of %d bytes: %d series, at most %.1f MB held, %.1f times a page; %.2f MB when it is gone",
+				size, alive, most/mb, most/float64(size), left/mb)
 			if most > kind.held*float64(size) {
-				t.Errorf("%.1f MB held after %d pages of %d bytes, want at most %.0f times a page", most/mb, rounds, size, kind.held)
+				t.Errorf("%.1f MB held after %d pages of %d bytes, want at most %.0f times a page", most/mb, rounds,
+					size, kind.held)
 			}
 			if left > 0.5*mb {
 				t.Errorf("%.2f MB held when the pod is gone, want at most 0.5", left/mb)

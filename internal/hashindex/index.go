@@ -1,11 +1,21 @@
-// Package hashindex finds small numbers by a hash, with four bytes a place: the caller keeps what the numbers
-// stand for, tells their hashes and compares. Where millions of entries have a number anyway, Go's map costs
-// five times as much.
+// Package hashindex finds numbers by a hash, with four bytes per slot. The caller has a numbered entry for each number,
+// such as a series in a slab. It passes the hash of an entry, and compares. For millions of entries that are numbered
+// anyway, Go's map takes five times the memory.
+//
+// Index is one table (index.go), Sharded an index in 256 tables that grow one at a time (sharded.go). Set has numbers
+// alone (set.go).
 package hashindex
 
 // Index is an open-addressing table of numbers. The zero value is empty. Not safe for concurrent use.
 //
-// Cost: 4 bytes a slot. It doubles when more than 3/4 of the slots are taken and is halved, once or more, when fewer
+// Entries 0, 1 and 2, with hashes that belong in slots 5, 9 and 5 of 16, are stored as number+1:
+//
+//	slot   0 1 2 3 4 5 6 7 8 9 10 …
+//	       0 0 0 0 0 1 3 0 0 2 0
+//
+// Entry 2 is in slot 6, since slot 5 is taken. Its hash is searched from slot 5 up to the first free slot.
+//
+// Cost: 4 bytes per slot. It doubles when more than 3/4 of the slots are taken and is halved, once or more, when fewer
 // than 1/8 are: afterwards between 1/4 and 1/2 are taken.
 type Index struct {
 	slots []uint32 // number+1; 0: free. A power of two.
@@ -15,7 +25,7 @@ type Index struct {
 // minSlots is the smallest table.
 const minSlots = 16
 
-// Find returns the number with this hash that equal accepts.
+// Find returns the number whose entry has this hash and which equal accepts.
 func (x *Index) Find(hash uint64, equal func(n uint32) bool) (n uint32, ok bool) {
 	if len(x.slots) == 0 {
 		return 0, false
@@ -29,7 +39,7 @@ func (x *Index) Find(hash uint64, equal func(n uint32) bool) (n uint32, ok bool)
 	return 0, false
 }
 
-// Add puts in a number that is not there. hashOf tells the hash of every number that is.
+// Add adds a number that is not in the index. hashOf returns the hash of every number that is.
 func (x *Index) Add(hash uint64, n uint32, hashOf func(n uint32) uint64) { x.add(hash, n, hashOf) }
 
 // add is Add and returns how many other numbers it had to move.
@@ -51,7 +61,7 @@ func (x *Index) insert(hash uint64, n uint32) {
 	x.slots[at] = n + 1
 }
 
-// resize puts every number into a table of that many slots and returns how many numbers there are.
+// resize moves every number to a table of the given size and returns how many numbers there are.
 func (x *Index) resize(slots int, hashOf func(n uint32) uint64) int {
 	old := x.slots
 	x.slots = make([]uint32, slots)
@@ -63,7 +73,7 @@ func (x *Index) resize(slots int, hashOf func(n uint32) uint64) int {
 	return x.n
 }
 
-// Remove takes out a number that is there.
+// Remove removes a number that is in the index.
 func (x *Index) Remove(hash uint64, n uint32, hashOf func(n uint32) uint64) {
 	x.remove(hash, n, hashOf)
 }
@@ -75,7 +85,7 @@ func (x *Index) remove(hash uint64, n uint32, hashOf func(n uint32) uint64) (mov
 	for x.slots[at] != n+1 {
 		at = (at + 1) & mask
 	}
-	// Close the gap: each number behind it that would have stood in it moves up (Knuth, volume 3, 6.4, R).
+	// Close the gap: each number behind it that belongs in it, or before it, moves up (Knuth, volume 3, 6.4, R).
 	for next := (at + 1) & mask; x.slots[next] != 0; next = (next + 1) & mask {
 		want := home(hashOf(x.slots[next]-1)) & mask
 		if (next-want)&mask >= (next-at)&mask {
@@ -94,7 +104,8 @@ func (x *Index) remove(hash uint64, n uint32, hashOf func(n uint32) uint64) (mov
 	return moved
 }
 
-// Reset empties the table and makes room for n numbers. Memory is kept unless it is far too much.
+// Reset empties the table and makes room for n numbers. It keeps the memory unless that is more than eight times
+// enough.
 func (x *Index) Reset(n int) {
 	want := minSlots
 	for 4*n > 3*want {
@@ -108,13 +119,13 @@ func (x *Index) Reset(n int) {
 	clear(x.slots)
 }
 
-// Len is how many numbers are there.
+// Len returns how many numbers there are.
 func (x *Index) Len() int { return x.n }
 
-// Bytes is how much memory the table takes.
+// Bytes returns how much memory the table takes.
 func (x *Index) Bytes() int { return 4 * len(x.slots) }
 
-// home spreads hashes whose low bits say little.
+// home returns the slot of a hash before the mask: hashes may differ in their high bits alone.
 func home(hash uint64) uint64 { return spread(hash) >> 20 }
 
 func spread(hash uint64) uint64 { return (hash ^ hash>>32) * 0x9e3779b97f4a7c15 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// FuzzIndex compares an Index with a map, under hashes that collide often.
+// FuzzIndex compares an Index with a map. The hashes collide often.
 func FuzzIndex(f *testing.F) {
 	f.Add(uint64(1), uint8(0))
 	f.Add(uint64(2), uint8(3))

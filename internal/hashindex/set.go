@@ -2,13 +2,13 @@ package hashindex
 
 // Set is a set of numbers above 0. The zero value is empty. Not safe for concurrent use.
 //
-// Cost: 4 bytes a place, at most 3/4 of which are taken.
+// Cost: 4 bytes per slot, of which at most 3/4 are taken.
 type Set struct {
 	slots []uint32 // 0: free. A power of two.
 	n     int
 }
 
-// Add puts a number in and tells whether it was not there.
+// Add adds a number and reports whether it was not in the set.
 func (s *Set) Add(n uint32) bool {
 	if 4*(s.n+1) > 3*len(s.slots) {
 		s.grow()
@@ -21,7 +21,7 @@ func (s *Set) Add(n uint32) bool {
 	return !found
 }
 
-// Has tells whether a number is there.
+// Has reports whether a number is in the set.
 func (s *Set) Has(n uint32) bool {
 	if len(s.slots) == 0 {
 		return false
@@ -30,7 +30,7 @@ func (s *Set) Has(n uint32) bool {
 	return found
 }
 
-// find returns the place of a number, or the free one where it belongs.
+// find returns the slot of a number, or the free slot where it belongs.
 func (s *Set) find(n uint32) (at uint64, found bool) {
 	mask := uint64(len(s.slots) - 1)
 	for at = home(uint64(n)) & mask; s.slots[at] != 0; at = (at + 1) & mask {
@@ -52,12 +52,12 @@ func (s *Set) grow() {
 	}
 }
 
-// Reset empties the set and makes room for n numbers. Memory is kept unless it is far too much.
+// Reset empties the set and makes room for n numbers. It keeps the memory unless that is more than eight times enough.
 func (s *Set) Reset(n int) {
 	x := Index{slots: s.slots}
 	x.Reset(n)
 	s.slots, s.n = x.slots, 0
 }
 
-// Bytes is how much memory the set takes.
+// Bytes returns how much memory the set takes.
 func (s *Set) Bytes() int { return 4 * len(s.slots) }

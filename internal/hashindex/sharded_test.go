@@ -2,8 +2,8 @@ package hashindex
 
 import "testing"
 
-// TestShardedMovesFewNumbersAtATime grows a large table and empties it: no single Add or Remove may move more than a
-// small part of the numbers, and the memory is given back.
+// TestShardedMovesFewNumbersAtATime fills a large index and empties it. No single Add or Remove may move more than a
+// small part of the numbers, and the memory must be given back.
 func TestShardedMovesFewNumbersAtATime(t *testing.T) {
 	const n = 200_000
 	hashOf := func(n uint32) uint64 { return uint64(n) * 0x9e3779b97f4a7c15 }
@@ -40,6 +40,7 @@ func TestShardedMovesFewNumbersAtATime(t *testing.T) {
 		t.Errorf("%d of %d numbers moved at once, want at most a hundredth", most, n)
 	}
 	if x.Len() != 0 || few > full/16 || size(&x) > full/16 {
-		t.Errorf("%d numbers left; %d bytes when full, %d with a hundredth, %d when empty", x.Len(), full, few, size(&x))
+		t.Errorf("%d numbers left; %d bytes when full, %d with a hundredth, %d when empty", x.Len(), full, few,
+			size(&x))
 	}
 }

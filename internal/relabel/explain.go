@@ -1,3 +1,10 @@
+// Package relabel explains relabel rules to people: Explain runs them one by one on the labels of a target and returns
+// what each did (explain.go), and Words puts one rule into words (words.go):
+//
+//	keep __meta_kubernetes_pod_container_port_name =~ ".*-envoy-prom"
+//
+// It is not on the way of the data. Targets, pages and samples are relabeled by prometheus/model/relabel itself, which
+// Explain calls too, so that an explanation cannot differ from what happens.
 package relabel
 
 import (
@@ -17,11 +24,11 @@ type Step struct {
 // Changed reports whether the rule made a difference.
 func (s Step) Changed() bool { return !s.Kept || !labels.Equal(s.Before, s.After) }
 
-// String says the rule in words.
+// String returns the rule in words.
 func (s Step) String() string { return Words(s.Rule) }
 
-// Explain runs the rules on l one by one and tells what each did. It ends after a rule that dropped the label set, so
-// the last step's Kept says what became of it. No rules, no steps: everything is kept.
+// Explain runs the rules on l one by one and returns a step for each. It ends with a rule that drops the label set, so
+// the last step's Kept says whether it was dropped. Without rules there are no steps: every label set is kept.
 func Explain(l labels.Labels, rules []*promrelabel.Config) []Step {
 	steps := make([]Step, 0, len(rules))
 	b := labels.NewBuilder(l)
@@ -41,7 +48,7 @@ func Explain(l labels.Labels, rules []*promrelabel.Config) []Step {
 	return steps
 }
 
-// Dropped returns the step whose rule dropped the label set.
+// Dropped returns the step whose rule dropped the label set, if one did.
 func Dropped(steps []Step) (Step, bool) {
 	if len(steps) == 0 || steps[len(steps)-1].Kept {
 		return Step{}, false

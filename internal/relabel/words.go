@@ -7,7 +7,7 @@ import (
 	promrelabel "github.com/prometheus/prometheus/model/relabel"
 )
 
-// Words says a rule on one line, for people: `keep __meta_kubernetes_pod_container_port_name =~ ".*-envoy-prom"`.
+// Words returns a rule in words, on one line.
 func Words(rule *promrelabel.Config) string {
 	source := sources(rule)
 	switch rule.Action {
@@ -32,7 +32,7 @@ func Words(rule *promrelabel.Config) string {
 	}
 }
 
-// replaceWords says a replace rule, the shorter the more of it is default.
+// replaceWords returns a replace rule in words. What has its default value is left out.
 func replaceWords(rule *promrelabel.Config, source string) string {
 	always := rule.Regex.String() == promrelabel.DefaultRelabelConfig.Regex.String()
 	condition := ""
@@ -53,7 +53,7 @@ func replaceWords(rule *promrelabel.Config, source string) string {
 	}
 }
 
-// sources names the source labels, and what joins them where that is not Prometheus' semicolon.
+// sources lists the source labels, and the separator if it is not the default semicolon.
 func sources(rule *promrelabel.Config) string {
 	if len(rule.SourceLabels) == 0 {
 		return `""`

@@ -10,9 +10,9 @@ import (
 	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
+	promrelabel "github.com/prometheus/prometheus/model/relabel"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
-	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -84,7 +84,7 @@ func (l *learner) relabel(s *scratch, lset labels.Labels) (final labels.Labels, 
 		}
 	}
 	merge(s.builder, lset, l.labels, l.cfg.HonorLabels)
-	if !relabel.Apply(s.builder, l.cfg.MetricRelabelConfigs) {
+	if !promrelabel.ProcessBuilder(s.builder, l.cfg.MetricRelabelConfigs...) {
 		return labels.EmptyLabels(), false
 	}
 	return s.builder.Labels(), true

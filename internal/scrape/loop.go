@@ -188,7 +188,7 @@ func (l *loop) failed(read bool, err error) exposition.Shown {
 	if err == nil || !read {
 		return exposition.Shown{}
 	}
-	return l.page.Failed()
+	return l.page.ShownBeforeFailure()
 }
 
 // conclude completes the batch: staleness markers, then the report. Of a failed scrape shown is what its page had

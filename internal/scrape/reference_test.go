@@ -364,12 +364,14 @@ func (h anyHistogram) text() string {
 	}
 }
 
-// exemplarsOf are those of a sample that the agent's storage takes: not twice the same one in a row.
+// exemplarsOf are those of a sample that the agent's storage takes: not twice the same one in a row. Of a native
+// histogram they are those that the server's storage takes: none that is older than the newest one.
 func exemplarsOf(parser textparse.Parser, latest map[string]exemplar.Exemplar, text string, at int64, h anyHistogram) string {
+	native := h.integer != nil || h.float != nil
 	var found []exemplar.Exemplar
 	for e := (exemplar.Exemplar{}); parser.Exemplar(&e); e = (exemplar.Exemplar{}) {
 		if !e.HasTs {
-			if h.integer != nil || h.float != nil {
+			if native {
 				continue
 			}
 			e.Ts = at
@@ -385,7 +387,7 @@ func exemplarsOf(parser textparse.Parser, latest map[string]exemplar.Exemplar, t
 		if _, twice := e.Labels.HasDuplicateLabelNames(); twice || runes > 128 {
 			continue
 		}
-		if last, ok := latest[text]; ok && last.Equals(e) {
+		if last, ok := latest[text]; ok && (last.Equals(e) || native && exemplar.Compare(e, last) < 0) {
 			continue
 		}
 		latest[text] = e

@@ -5,8 +5,8 @@ const (
 	chunkLen  = 1 << chunkBits // pairs in a chunk: 32 KiB
 )
 
-// arena keeps the pairs of all stems, without a pointer that the garbage collector would have to follow and without an
-// allocation of its own for each. Guarded by the table's lock.
+// arena stores the pairs of all stems in large chunks without pointers: the garbage collector need not look at them,
+// and a stem needs no allocation of its own. Guarded by the table's lock.
 //
 // A run is a header and the pairs of one stem, all in one chunk. The header of stem 7 with two labels is {7, 2}; after
 // its release it is {released, 2}. A new run goes behind the last one. When more than half of the arena is released,
@@ -92,7 +92,7 @@ func (a *arena) giveBack(at int) {
 	a.free = append(a.free, at)
 }
 
-// emptiest returns the index of the chunk that has the smallest part in use, less the one that runs are put into.
+// emptiest returns the index of the chunk that has the smallest part in use, apart from the one that runs are put into.
 func (a *arena) emptiest() int {
 	least := a.last
 	for at, c := range a.chunks {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestArenaIsNeverMuchLargerThanWhatIsInUse puts and releases runs of all lengths, which change as they would on the
-// pages of a pod that prints one label more per line each time, and compares with a plain map.
+// TestArenaIsNeverMuchLargerThanWhatIsInUse puts and releases runs of all lengths, which grow as on the pages of a pod
+// that prints one label more per line each time, and compares with a plain map.
 func TestArenaIsNeverMuchLargerThanWhatIsInUse(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	var a arena
@@ -57,7 +57,8 @@ func TestArenaIsNeverMuchLargerThanWhatIsInUse(t *testing.T) {
 				size += cap(c.pairs)
 			}
 			if a.used != used || a.size != size || size > 2*(used+chunkLen) {
-				t.Fatalf("round %d: %d pairs in use, %d counted; room for %d, %d counted", round, used, a.used, size, a.size)
+				t.Fatalf("round %d: %d pairs in use, %d counted; room for %d, %d counted",
+					round, used, a.used, size, a.size)
 			}
 		}
 	}

@@ -5,11 +5,11 @@ import (
 	"github.com/prometheus/prometheus/model/histogram"
 )
 
-// Batch is what one scrape of one target yields, in page order: the samples, then the staleness markers of
-// what vanished, then the report series (up and its kin). It belongs to the scrape loop that fills it; a
+// Batch is the result of one scrape of one target: the samples in page order, then the staleness markers of series that
+// vanished, then the report series (up, scrape_duration_seconds, …). It belongs to the scrape loop that fills it. A
 // receiver must not keep it, nor any slice of it, after its Append returned.
 type Batch struct {
-	Target TargetID // the label set that every series of the batch leans on
+	Target TargetID // the target, whose labels the series of the batch have
 	Time   int64    // of every sample without a timestamp of its own, in Unix milliseconds
 
 	// Series and Values are parallel: Values[i] is the sample of Series[i]. A staleness marker is a value
@@ -17,8 +17,7 @@ type Batch struct {
 	Series []ID
 	Values []float64
 
-	// The rare: what most pages have none of travels beside, each entry with the index of its series, in
-	// ascending order of Index.
+	// Most pages have none of the following. Each entry has the index of its series; indexes ascend.
 	Times      []OwnTime
 	Starts     []Start
 	Histograms []Histogram
@@ -31,14 +30,14 @@ type OwnTime struct {
 	Time  int64
 }
 
-// Start is when a sample's series began to count, as the page told it, in Unix milliseconds, after 1970. One that is
-// later than the sample means nothing.
+// Start is the start timestamp of a sample's series, as the page printed it, in Unix milliseconds, after 1970. A start
+// that is later than the sample is wrong, and to be left out.
 type Start struct {
 	Index int
 	Time  int64
 }
 
-// Histogram is a native histogram sample: exactly one of the two is set. Values[Index] is 0 and means nothing.
+// Histogram is a native histogram sample: either Integer or Float is set. Values[Index] is 0 and not used.
 type Histogram struct {
 	Index   int
 	Integer *histogram.Histogram
@@ -58,11 +57,11 @@ func (b *Batch) Add(id ID, v float64) int {
 	return len(b.Series) - 1
 }
 
-// Len is the number of samples, markers and report series included.
+// Len returns the number of samples, with markers and report series.
 func (b *Batch) Len() int { return len(b.Series) }
 
-// maxKeptRows is how many samples a batch always keeps memory for. It keeps more as long as the last scrape needed an
-// eighth of it.
+// maxKeptRows is for how many samples a batch always keeps memory. It keeps more while the last scrape used an eighth
+// of it.
 const maxKeptRows = 1 << 14
 
 // Reset empties the batch for the next scrape and keeps its memory, unless it is large and was hardly used.

@@ -6,17 +6,18 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/hashindex"
 )
 
-// Meta is what a page says of a metric family.
+// Meta is the metadata of a metric family, as a page prints it.
 type Meta struct {
 	Type model.MetricType
 	Help string
 	Unit string
 }
 
-// MetaID names a Meta that series share: Envoy prints no HELP, so it needs three. 0 is "unknown", always.
+// MetaID is the number of a Meta, which series share. Envoy prints no HELP, so its pages have three: counter, gauge and
+// histogram. 0 is always "unknown".
 type MetaID uint32
 
-// metas interns what pages say of families. Guarded by the table's lock.
+// metas interns the metadata of families. Guarded by the table's lock.
 type metas struct {
 	all   slab[metaEntry] // by MetaID
 	index hashindex.Sharded
@@ -45,14 +46,13 @@ func (k *metaKey) hash() uint64 {
 	return mix(mix(uint64(k.typ), uint64(k.help)), uint64(k.unit))
 }
 
-// SetMeta makes m what is known of a series, of which the caller holds a reference. The strings of m are copied.
+// SetMeta replaces the metadata of a series, of which the caller holds a reference. The strings of m are copied.
 func (t *Table) SetMeta(id ID, m Meta) {
 	t.lock()
 	defer t.unlock()
 	t.setMeta(t.entries.at(uint32(id)), m)
 }
 
-// setMeta makes m what is known of a series.
 func (t *Table) setMeta(e *entry, m Meta) {
 	old := t.metas.at(e.meta)
 	if old.typ == TypeOf(m.Type) && t.text(old.help) == m.Help && t.text(old.unit) == m.Unit {
@@ -62,7 +62,7 @@ func (t *Table) setMeta(e *entry, m Meta) {
 	e.meta = t.internMeta(metaKey{TypeOf(m.Type), t.intern(m.Help), t.intern(m.Unit)})
 }
 
-// internMeta takes over one reference of help and unit.
+// internMeta returns the number of k, with one more reference. It takes over one reference of k.help and k.unit.
 func (t *Table) internMeta(k metaKey) MetaID {
 	if k == (metaKey{}) {
 		return 0

@@ -1,9 +1,13 @@
 package series
 
-import "github.com/prometheus/common/model"
+import (
+	"slices"
 
-// MetricType is model.MetricType in a byte, with the numbers that remote write has for it. 0, "unknown", is also what
-// no page told.
+	"github.com/prometheus/common/model"
+)
+
+// MetricType is model.MetricType in a byte, with the numbers of remote write. 0 is "unknown", also for series whose
+// TYPE no page has printed.
 type MetricType uint8
 
 // The types of metric families.
@@ -18,46 +22,15 @@ const (
 	TypeStateset
 )
 
-// TypeOf returns the number of a type; one that nobody knows is unknown.
-func TypeOf(t model.MetricType) MetricType {
-	switch t {
-	case model.MetricTypeCounter:
-		return TypeCounter
-	case model.MetricTypeGauge:
-		return TypeGauge
-	case model.MetricTypeHistogram:
-		return TypeHistogram
-	case model.MetricTypeGaugeHistogram:
-		return TypeGaugeHistogram
-	case model.MetricTypeSummary:
-		return TypeSummary
-	case model.MetricTypeInfo:
-		return TypeInfo
-	case model.MetricTypeStateset:
-		return TypeStateset
-	default:
-		return TypeUnknown
-	}
+// names are the types by their numbers.
+var names = [...]model.MetricType{
+	TypeUnknown: model.MetricTypeUnknown, TypeCounter: model.MetricTypeCounter, TypeGauge: model.MetricTypeGauge,
+	TypeHistogram: model.MetricTypeHistogram, TypeGaugeHistogram: model.MetricTypeGaugeHistogram,
+	TypeSummary: model.MetricTypeSummary, TypeInfo: model.MetricTypeInfo, TypeStateset: model.MetricTypeStateset,
 }
 
+// TypeOf returns the number of a type, TypeUnknown for any other text.
+func TypeOf(t model.MetricType) MetricType { return MetricType(max(0, slices.Index(names[:], t))) }
+
 // Model returns the type by its name.
-func (t MetricType) Model() model.MetricType {
-	switch t {
-	case TypeCounter:
-		return model.MetricTypeCounter
-	case TypeGauge:
-		return model.MetricTypeGauge
-	case TypeHistogram:
-		return model.MetricTypeHistogram
-	case TypeGaugeHistogram:
-		return model.MetricTypeGaugeHistogram
-	case TypeSummary:
-		return model.MetricTypeSummary
-	case TypeInfo:
-		return model.MetricTypeInfo
-	case TypeStateset:
-		return model.MetricTypeStateset
-	default:
-		return model.MetricTypeUnknown
-	}
-}
+func (t MetricType) Model() model.MetricType { return names[t] }

@@ -9,10 +9,13 @@ import (
 )
 
 func TestMetricTypesHaveTheNumbersOfRemoteWrite(t *testing.T) {
-	for _, typ := range []model.MetricType{model.MetricTypeUnknown, model.MetricTypeCounter, model.MetricTypeGauge, model.MetricTypeHistogram,
-		model.MetricTypeGaugeHistogram, model.MetricTypeSummary, model.MetricTypeInfo, model.MetricTypeStateset} {
+	for _, typ := range []model.MetricType{
+		model.MetricTypeUnknown, model.MetricTypeCounter, model.MetricTypeGauge, model.MetricTypeHistogram,
+		model.MetricTypeGaugeHistogram, model.MetricTypeSummary, model.MetricTypeInfo, model.MetricTypeStateset,
+	} {
 		n := TypeOf(typ)
-		if v1, v2 := int(prompb.FromMetadataType(typ)), int(writev2.FromMetadataType(typ)); int(n) != v1 || int(n) != v2 {
+		v1, v2 := int(prompb.FromMetadataType(typ)), int(writev2.FromMetadataType(typ))
+		if int(n) != v1 || int(n) != v2 {
 			t.Errorf("%s is %d here, %d in 1.0, %d in 2.0", typ, n, v1, v2)
 		}
 		if n.Model() != typ {
@@ -20,6 +23,6 @@ func TestMetricTypesHaveTheNumbersOfRemoteWrite(t *testing.T) {
 		}
 	}
 	if TypeOf("") != TypeUnknown || TypeOf("nonsense") != TypeUnknown {
-		t.Error("what nobody knows is not unknown")
+		t.Error("an unknown type is not TypeUnknown")
 	}
 }

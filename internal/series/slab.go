@@ -18,7 +18,7 @@ type slab[T any] struct {
 	room   []uint64        // bit i%64 of word i/64: chunk i has a free number
 	first  int             // no word of room before this one has a bit
 	spare  int             // one more than the index of the empty chunk that is kept; 0: there is none
-	floor  uint32          // generation of numbers in new chunks: no value had it in a chunk that was given back
+	floor  uint32          // generation of numbers in new chunks: higher than any of a value in a chunk given back
 	used   int             // values
 }
 
@@ -103,7 +103,7 @@ func (s *slab[T]) remove(n uint32) {
 	}
 }
 
-// emptied keeps one empty chunk and gives back the other, the one of higher numbers.
+// emptied keeps one empty chunk, i or the spare one, and gives back the other: that of the higher numbers.
 func (s *slab[T]) emptied(i int) {
 	other := s.spare - 1
 	if s.spare = i + 1; other < 0 || other == i || s.chunks[other] == nil || s.chunks[other].used > 0 {

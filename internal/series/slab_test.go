@@ -5,13 +5,13 @@ import (
 	"testing"
 )
 
-// TestSlab compares a slab that grows and shrinks with a plain map: numbers, values, generations, and what is given
-// back.
-func TestSlab(t *testing.T) {
+// TestSlabGrowsAndShrinks compares a slab with a plain map: numbers, values and generations. An empty slab has given
+// its memory back.
+func TestSlabGrowsAndShrinks(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	var s slab[int]
 	want := map[uint32]int{}
-	before := map[uint32]uint32{} // the last generation that a value had under a number
+	before := map[uint32]uint32{} // number -> generation of its last value
 	var numbers []uint32
 	for round := range 100_000 {
 		if round/10_000%2 == 0 && r.IntN(4) > 0 || len(numbers) == 0 {
@@ -30,7 +30,8 @@ func TestSlab(t *testing.T) {
 			numbers[at] = numbers[len(numbers)-1]
 			numbers = numbers[:len(numbers)-1]
 			if got := *s.at(n); got != want[n] || s.gen(n) != before[n] {
-				t.Fatalf("round %d: %d is %d of generation %d, want %d of %d", round, n, got, s.gen(n), want[n], before[n])
+				t.Fatalf("round %d: %d is %d of generation %d, want %d of %d",
+					round, n, got, s.gen(n), want[n], before[n])
 			}
 			s.remove(n)
 			delete(want, n)

@@ -16,7 +16,7 @@ type Symbol uint32
 // Pair is one label of a series.
 type Pair struct{ Name, Value Symbol }
 
-// Symbols that are there always.
+// Symbols that are always there.
 const (
 	SymbolEmpty Symbol = iota // ""
 	SymbolName                // "__name__"
@@ -24,28 +24,28 @@ const (
 	firstSymbol = iota
 )
 
-// symbols interns strings. Guarded by the table's lock. A string is released when nothing refers to it any
-// more; its number is then given to another new string, under a new generation.
+// symbols interns strings. Guarded by the table's lock. A string goes with its last reference. Its number is then given
+// to another string, under a new generation.
 //
-// Cost: per distinct string its bytes, 28 bytes of entry and some 7 of index. A mesh has some thousand.
+// Cost: per distinct string its bytes, 28 bytes of entry and some 7 of index. A mesh has a few thousand strings.
 type symbols struct {
 	strings slab[interned]
 	byText  hashindex.Sharded
-	grown   int          // bytes of everything that was ever new in the table, an estimate; see Table.Grown
+	grown   int          // estimated bytes of everything that was ever new in the table; see Table.Grown
 	seed    maphash.Seed // immutable
 }
 
-// symbolBytes is what a string costs besides its own bytes: entry, generation, index, and what the allocator rounds up.
+// symbolBytes is what a string costs besides its own bytes: entry, generation, index, and rounding by the allocator.
 const symbolBytes = 48
 
-// interned is a string and how often it is referred to.
+// interned is a string and its number of references.
 type interned struct {
 	text string
 	refs uint32
-	mark uint32 // invalidBit, and in the bits above it the hash of the string
+	hash uint32 // bits 31 to 1: of the text; bit 0: invalidBit
 }
 
-// invalidBit in the mark of a text means that the text is not valid UTF-8.
+// invalidBit is set if the text is not valid UTF-8.
 const invalidBit = 1
 
 func newSymbols() symbols {
@@ -59,30 +59,30 @@ func newSymbols() symbols {
 // text returns the string of a symbol.
 func (s *symbols) text(sym Symbol) string { return s.strings.at(uint32(sym)).text }
 
-// symbol returns the symbol of a string. A new one has no reference yet, so the caller retains it before anybody
-// could release it. The string is copied: it may alias a page.
+// symbol returns the symbol of a string. A new symbol has no reference yet, so the caller retains it before anything is
+// released. The string is copied, so it may alias a page.
 func (s *symbols) symbol(str string) Symbol {
-	mark := uint32(maphash.String(s.seed, str)) &^ invalidBit
-	n, ok := s.byText.Find(uint64(mark), func(n uint32) bool {
+	hash := uint32(maphash.String(s.seed, str)) &^ invalidBit
+	n, ok := s.byText.Find(uint64(hash), func(n uint32) bool {
 		t := s.strings.at(n)
-		return t.mark&^invalidBit == mark && t.text == str
+		return t.hash&^invalidBit == hash && t.text == str
 	})
 	if ok {
 		return Symbol(n)
 	}
-	t := interned{text: strings.Clone(str), mark: mark}
+	t := interned{text: strings.Clone(str), hash: hash}
 	if !utf8.ValidString(str) {
-		t.mark |= invalidBit
+		t.hash |= invalidBit
 	}
 	n = s.strings.add(t)
 	s.grown += symbolBytes + len(str)
-	s.byText.Add(uint64(mark), n, s.hashOf)
+	s.byText.Add(uint64(hash), n, s.hashOf)
 	return Symbol(n)
 }
 
-func (s *symbols) hashOf(n uint32) uint64 { return uint64(s.strings.at(n).mark &^ invalidBit) }
+func (s *symbols) hashOf(n uint32) uint64 { return uint64(s.strings.at(n).hash &^ invalidBit) }
 
-// intern is symbol with one more reference.
+// intern returns the symbol of a string, with one more reference.
 func (s *symbols) intern(str string) Symbol {
 	if str == "" {
 		return SymbolEmpty

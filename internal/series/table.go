@@ -9,17 +9,17 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/hashindex"
 )
 
-// ID names a series in the table: a final label set, less those labels of the target that survived every
-// rule unchanged. Replicas of a workload therefore share ids wherever their pages agree.
+// ID is the number of a series in the table: of its labels without those labels of the target that no rule has changed.
+// Replicas of a workload therefore have the same IDs where their pages agree.
 type ID uint32
 
-// Table holds every series that any target has, and the label sets of the targets. Safe for concurrent use.
+// Table holds the series of all targets, and the label sets of the targets. Safe for concurrent use.
 //
 // The lock is held for a bounded piece of work at a time: the 500,000 series of a page are retained and released in
 // slices. A reference protects its id between slices too.
 //
-// Cost a series: 24 bytes of entry and some 7 of index, its labels being its stem's: 31 MB a million. What released
-// series leave is used again, and a part of the table that is empty is given back (see slab).
+// Cost per series: 24 bytes of entry and some 7 of index, 31 MB per million. The labels are the stem's. The memory of
+// released series is used again, and a part of the table that is empty is given back (see slab).
 type Table struct {
 	mu sync.RWMutex // guards the following
 	symbols
@@ -35,7 +35,12 @@ type Table struct {
 	sliceWork int       // immutable after NewTable: work after which Retain and Release let others have the lock
 }
 
-// entry is one series: the name and le of a stem.
+// entry is one series: a stem with a name and le. The series
+//
+//	istio_request_duration_milliseconds_bucket{instance="10.0.0.1:15090",le="5",response_code="200"}
+//
+// of a target with the label instance is {name: 41, le: 57, stem: 12, meta: 2, refs: 1}, where symbol 41 is the name
+// and symbol 57 is "5". Stem 12 has the label response_code="200", and a bit that says: and the target's first label.
 type entry struct {
 	name, le Symbol // values of the labels __name__ and le; 0: the series has none
 	stem     StemID
@@ -54,20 +59,20 @@ func newTable(sliceIDs, sliceWork int) *Table {
 		slice := make([]ID, 0, sliceIDs)
 		return &slice
 	}
-	t.entries.add(entry{refs: 1}) // id 0 is nothing
+	t.entries.add(entry{refs: 1}) // id 0 is no series
 	return t
 }
 
-// What new parts of the table cost, at most: with the spare room of indexes and the arena.
+// The most that new parts of the table cost, with the spare room of indexes and the arena.
 const (
 	seriesBytes = 40
 	stemBytes   = 100
 	pairBytes   = 16
 )
 
-// Grown returns how many bytes Add has made the table grow by for a target so far, an estimate that is rather too high.
-// Series and strings that several targets share count for the first one only. It never falls: the difference of two
-// calls is the growth between them.
+// Grown returns by how many bytes Add has made the table grow for a target so far, estimated rather too high. Series
+// and strings that several targets share count for the first of them. Grown never falls: the difference of two calls is
+// the growth between them.
 func (t *Table) Grown(target TargetID) int {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -77,11 +82,11 @@ func (t *Table) Grown(target TargetID) int {
 	return t.targets.entries[target].grown
 }
 
-// maxMasked is how many labels of a target the mask can name; further ones are kept with each stem.
+// maxMasked is for how many labels of a target a mask has bits. Further labels are kept with each stem.
 const maxMasked = 64
 
-// Add returns the id of the series whose labels, after every rule, are final, with one more reference. The
-// strings of final and m are copied: they may alias a page. m replaces what an earlier Add said.
+// Add returns the id of the series whose labels after all rules are final, with one more reference. The strings of
+// final and m are copied, so they may alias a page. m replaces the metadata of an earlier Add.
 func (t *Table) Add(target TargetID, final labels.Labels, m Meta) ID {
 	t.lock()
 	defer t.unlock()
@@ -92,7 +97,7 @@ func (t *Table) Add(target TargetID, final labels.Labels, m Meta) ID {
 	return id
 }
 
-// Intern is Add for labels that no page has, such as the result of a rule: what is known of the family stays as it is,
+// Intern is Add for labels that no page has, such as the result of a rule. The metadata of the series stays as it is,
 // and Grown does not count it.
 func (t *Table) Intern(target TargetID, final labels.Labels) ID {
 	t.lock()
@@ -117,7 +122,7 @@ func (t *Table) add(target TargetID, final labels.Labels) ID {
 			t.retain(p.Name)
 			t.retain(p.Value)
 		}
-		stem = t.stems.add(shared, t.plan(shared.own, &t.targets.entries[target]))
+		stem = t.stems.add(shared, t.planMerge(shared.own, &t.targets.entries[target]))
 		t.grown += stemBytes + pairBytes*len(shared.own)
 	}
 	t.stems.at(stem).refs++
@@ -142,19 +147,19 @@ func (t *Table) hashOf(n uint32) uint64 {
 	return hashSeries(e.name, e.le, e.stem)
 }
 
-// split divides final into name, le, the labels of the target that survived (mask), and the rest. Its symbols
-// have no new reference: the caller retains them before anything is released. own is valid until the next
+// split divides final into name, le, the target's labels that no rule has changed (mask), and the rest (own). Its
+// symbols have no new reference: the caller retains them before anything is released. own is valid until the next
 // split.
 func (t *Table) split(target TargetID, final labels.Labels) (l stemLabels, name, le Symbol) {
 	l.own = t.scratch[:0]
-	lean := t.targets.entries[target].pairs
+	pairs := t.targets.entries[target].pairs
 	i, kept := 0, 0
 	final.Range(func(label labels.Label) {
-		for i < len(lean) && t.text(lean[i].Name) < label.Name {
+		for i < len(pairs) && t.text(pairs[i].Name) < label.Name {
 			i++
 		}
-		survived := i < len(lean) && t.text(lean[i].Name) == label.Name && t.text(lean[i].Value) == label.Value
-		if survived {
+		unchanged := i < len(pairs) && t.text(pairs[i].Name) == label.Name && t.text(pairs[i].Value) == label.Value
+		if unchanged {
 			kept++
 		}
 		switch {
@@ -162,25 +167,25 @@ func (t *Table) split(target TargetID, final labels.Labels) (l stemLabels, name,
 			name = t.symbol(label.Value)
 		case label.Name == model.BucketLabel:
 			le = t.symbol(label.Value)
-		case survived && i < maxMasked:
+		case unchanged && i < maxMasked:
 			l.mask |= 1 << i
 		default:
 			l.own = append(l.own, Pair{t.symbol(label.Name), t.symbol(label.Value)})
 		}
 	})
 	t.scratch = l.own
-	l.whole = kept == len(lean)
+	l.whole = kept == len(pairs)
 	return l, name, le
 }
 
-// Len returns how many series live; for metrics.
+// Len returns how many series there are; for metrics.
 func (t *Table) Len() int {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.entries.used - 1
 }
 
-// SymbolCount returns how many distinct strings live, besides the few that always do; for metrics.
+// SymbolCount returns how many distinct strings there are, without the few that are always there; for metrics.
 func (t *Table) SymbolCount() int {
 	t.mu.RLock()
 	defer t.mu.RUnlock()

@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// modelTable is what a Table should hold, in the plainest way.
+// modelTable is a Table made of plain maps.
 type modelTable struct {
 	t       *testing.T
 	table   *Table
@@ -25,14 +25,14 @@ type modelTarget struct {
 }
 
 type modelSeries struct {
-	key  string // name, le, own labels and what survived of the target's
+	key  string // name, le, own labels, and which of the target's labels are unchanged
 	refs int
 	gen  uint32
 	meta Meta
 	in   map[TargetID]labels.Labels // as added, by target
 }
 
-// FuzzTable does what numbers say, on a Table and on a plain model of it, and compares.
+// FuzzTable does the same operations on a Table and on a plain model of it, and compares. The input chooses them.
 func FuzzTable(f *testing.F) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 40 {
@@ -43,7 +43,9 @@ func FuzzTable(f *testing.F) {
 		f.Add(ops)
 	}
 	f.Fuzz(func(t *testing.T, ops []byte) {
-		m := &modelTable{t: t, table: newTable(fuzzSlice, 2), targets: map[TargetID]*modelTarget{}, series: map[ID]*modelSeries{}}
+		m := &modelTable{
+			t: t, table: newTable(fuzzSlice, 2), targets: map[TargetID]*modelTarget{}, series: map[ID]*modelSeries{},
+		}
 		next := func() int {
 			if len(ops) == 0 {
 				return 0
@@ -73,7 +75,7 @@ func FuzzTable(f *testing.F) {
 	})
 }
 
-// targetLabels are few, so that targets meet, and of many forms.
+// targetLabels returns labels of a target: few different ones, so that targets are equal often, but of many forms.
 func targetLabels(n int) labels.Labels {
 	b := labels.NewBuilder(labels.EmptyLabels())
 	for i, name := range []string{"instance", "job", "le", "pod", "zone"} {
@@ -89,7 +91,7 @@ func targetLabels(n int) labels.Labels {
 	return b.Labels()
 }
 
-// finalLabels are a target's after a page and rules: some gone, some other, some more.
+// finalLabels returns labels of a series: those of the target, of which some are missing, some changed and some added.
 func finalLabels(target labels.Labels, n, m int) labels.Labels {
 	b := labels.NewBuilder(target)
 	b.Set("__name__", fmt.Sprint("m", n%5))
@@ -136,7 +138,7 @@ func (m *modelTable) addTarget(n int) {
 	m.targets[id].refs++
 }
 
-// releaseTarget lets a target go, unless a series leans on it.
+// releaseTarget releases a target, unless a series was added for it.
 func (m *modelTable) releaseTarget(n int) {
 	id, ok := pickKey(m.targets, n)
 	if !ok {
@@ -145,7 +147,7 @@ func (m *modelTable) releaseTarget(n int) {
 	t := m.targets[id]
 	if t.refs == 1 {
 		for _, s := range m.series {
-			if _, leans := s.in[id]; leans {
+			if _, uses := s.in[id]; uses {
 				return
 			}
 		}
@@ -156,20 +158,20 @@ func (m *modelTable) releaseTarget(n int) {
 	}
 }
 
-// key is what makes two series one: all labels, where those of the target that survived count as such.
+// key is equal for labels that have the same ID: all labels, where an unchanged label of the target is only its index.
 func key(target, final labels.Labels) string {
 	var b strings.Builder
-	i, survived := 0, 0
+	i, unchanged := 0, 0
 	target.Range(func(l labels.Label) {
 		if final.Get(l.Name) == l.Value {
-			survived++
+			unchanged++
 			if l.Name != "le" && i < maxMasked {
 				fmt.Fprintf(&b, "%d,", i)
 			}
 		}
 		i++
 	})
-	fmt.Fprint(&b, survived == i, "/")
+	fmt.Fprint(&b, unchanged == i, "/")
 	i = 0
 	final.Range(func(l labels.Label) {
 		at := slices.IndexFunc(targetNames(target), func(name string) bool { return name == l.Name })
@@ -191,14 +193,17 @@ func (m *modelTable) add(target, n, rest int) {
 	if !ok {
 		return
 	}
-	lean := m.targets[id].labels
-	final := finalLabels(lean, n, rest)
-	meta := Meta{Type: []model.MetricType{model.MetricTypeCounter, model.MetricTypeUnknown}[n&1], Help: []string{"", "h", "m1"}[rest%3]}
-	k := key(lean, final)
+	own := m.targets[id].labels
+	final := finalLabels(own, n, rest)
+	meta := Meta{
+		Type: []model.MetricType{model.MetricTypeCounter, model.MetricTypeUnknown}[n&1],
+		Help: []string{"", "h", "m1"}[rest%3],
+	}
+	k := key(own, final)
 	got := m.table.Add(id, final, meta)
 	for other, s := range m.series {
 		if same := s.key == k; same != (other == got) {
-			m.t.Fatalf("%v of %v has id %d, want it shared with %d: %v (%q)", final, lean, got, other, same, k)
+			m.t.Fatalf("%v of %v has id %d, want it shared with %d: %v (%q)", final, own, got, other, same, k)
 		}
 	}
 	s := m.series[got]
@@ -244,10 +249,11 @@ func (m *modelTable) forget(id ID) {
 // fuzzSlice is how many ids the table under test retains or releases at a time.
 const fuzzSlice = 3
 
-// releaseInSlices releases up to count references by one call, between whose slices series are added, retained and
-// read: a reference is held until its slice is through, and an id whose last one went may be another series at once.
+// releaseInSlices releases up to count references in one call. Between the slices of that call series are added,
+// retained and read: a reference is held until its slice is done, and an id may be another series right after its last
+// reference.
 func (m *modelTable) releaseInSlices(count int, next func() int) {
-	var pending []ID // asked for, and not yet released
+	var pending []ID // yielded, and not yet released
 	settle := func() {
 		for _, id := range pending {
 			m.forget(id)
@@ -347,7 +353,8 @@ func (m *modelTable) releaseAll() {
 	if s, n, stems := t.SymbolCount(), t.Len(), t.stems.all.used; s+n+stems != 0 {
 		m.t.Errorf("%d strings, %d series, %d stems left", s, n, stems)
 	}
-	if n := t.index.Len() + t.stems.index.Len() + t.metas.index.Len() + t.byText.Len() - firstSymbol + len(t.targets.byHash); n != 0 {
+	n := t.index.Len() + t.stems.index.Len() + t.metas.index.Len() + t.byText.Len() - firstSymbol
+	if n += len(t.targets.byHash); n != 0 {
 		m.t.Errorf("%d entries left in indexes", n)
 	}
 }

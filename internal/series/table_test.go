@@ -10,8 +10,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// whole reads a series back, as an encoder would.
-func whole(t *testing.T, table *Table, id ID, target TargetID) labels.Labels {
+// allLabels reads the labels of a series back, as an encoder does.
+func allLabels(t *testing.T, table *Table, id ID, target TargetID) labels.Labels {
 	t.Helper()
 	var b labels.ScratchBuilder
 	table.Read(func(v View) {
@@ -19,7 +19,7 @@ func whole(t *testing.T, table *Table, id ID, target TargetID) labels.Labels {
 			b.Add(v.String(p.Name), v.String(p.Value))
 		}
 	})
-	return b.Labels() // not sorted here: Labels must come sorted
+	return b.Labels() // not sorted here: View.Labels must return them sorted
 }
 
 func TestReplicasShareSeries(t *testing.T) {
@@ -32,30 +32,33 @@ func TestReplicasShareSeries(t *testing.T) {
 	if idA != idB {
 		t.Errorf("ids %d and %d, want one", idA, idB)
 	}
-	if got := whole(t, table, idA, a); !labels.Equal(got, inA) {
+	if got := allLabels(t, table, idA, a); !labels.Equal(got, inA) {
 		t.Errorf("in a: got %v want %v", got, inA)
 	}
-	if got := whole(t, table, idB, b); !labels.Equal(got, inB) {
+	if got := allLabels(t, table, idB, b); !labels.Equal(got, inB) {
 		t.Errorf("in b: got %v want %v", got, inB)
 	}
 }
 
-func TestLabelsOfTheTargetThatRulesTouched(t *testing.T) {
+func TestRulesMayChangeLabelsOfTheTarget(t *testing.T) {
 	for name, final := range map[string]labels.Labels{
-		"unchanged":          labels.FromStrings("__name__", "x", "instance", "a", "job", "envoy"),
-		"dropped":            labels.FromStrings("__name__", "x", "job", "envoy"),
-		"rewritten":          labels.FromStrings("__name__", "x", "instance", "other", "job", "envoy"),
-		"all gone":           labels.FromStrings("__name__", "x"),
-		"le and quantile":    labels.FromStrings("__name__", "x", "instance", "a", "job", "envoy", "le", "0.5", "quantile", "1"),
-		"no name":            labels.FromStrings("A", "1", "instance", "a", "job", "envoy", "le", "0.5"),
-		"around the name":    labels.FromStrings("A", "1", "_A", "2", "__name__", "x", "_a", "3", "instance", "a", "job", "envoy", "le", "0.5"),
-		"before and between": labels.FromStrings("__name__", "x", "a", "1", "instance", "a", "j", "2", "job", "envoy", "z", "3"),
+		"unchanged": labels.FromStrings("__name__", "x", "instance", "a", "job", "envoy"),
+		"dropped":   labels.FromStrings("__name__", "x", "job", "envoy"),
+		"rewritten": labels.FromStrings("__name__", "x", "instance", "other", "job", "envoy"),
+		"all gone":  labels.FromStrings("__name__", "x"),
+		"le and quantile": labels.FromStrings("__name__", "x", "instance", "a", "job", "envoy",
+			"le", "0.5", "quantile", "1"),
+		"no name": labels.FromStrings("A", "1", "instance", "a", "job", "envoy", "le", "0.5"),
+		"around the name": labels.FromStrings("A", "1", "_A", "2", "__name__", "x", "_a", "3",
+			"instance", "a", "job", "envoy", "le", "0.5"),
+		"before and between": labels.FromStrings("__name__", "x", "a", "1", "instance", "a",
+			"j", "2", "job", "envoy", "z", "3"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			table := NewTable()
 			target := table.AddTarget(labels.FromStrings("instance", "a", "job", "envoy"))
 			id := table.Add(target, final, Meta{Type: model.MetricTypeCounter, Help: "h"})
-			if got := whole(t, table, id, target); !labels.Equal(got, final) {
+			if got := allLabels(t, table, id, target); !labels.Equal(got, final) {
 				t.Errorf("got %v want %v", got, final)
 			}
 			table.Read(func(v View) {
@@ -71,7 +74,7 @@ func TestLabelsOfTheTargetThatRulesTouched(t *testing.T) {
 	}
 }
 
-func TestTargetWithMoreLabelsThanTheMaskNames(t *testing.T) {
+func TestTargetWithMoreLabelsThanTheMaskHasBits(t *testing.T) {
 	var b labels.ScratchBuilder
 	for i := range 100 {
 		b.Add(fmt.Sprintf("l%03d", i), "v")
@@ -80,7 +83,7 @@ func TestTargetWithMoreLabelsThanTheMaskNames(t *testing.T) {
 	target := table.AddTarget(b.Labels())
 	final := labels.NewBuilder(b.Labels()).Set("__name__", "x").Labels()
 	id := table.Add(target, final, Meta{})
-	if got := whole(t, table, id, target); !labels.Equal(got, final) {
+	if got := allLabels(t, table, id, target); !labels.Equal(got, final) {
 		t.Errorf("got %v want %v", got, final)
 	}
 }
@@ -91,7 +94,8 @@ func TestEverythingIsGivenBack(t *testing.T) {
 		target := table.AddTarget(labels.FromStrings("instance", fmt.Sprint(round)))
 		var ids []ID
 		for i := range 1000 {
-			final := labels.FromStrings("__name__", "m", "i", fmt.Sprint(i%500), "instance", fmt.Sprint(round), "round", fmt.Sprint(round))
+			final := labels.FromStrings("__name__", "m", "i", fmt.Sprint(i%500),
+				"instance", fmt.Sprint(round), "round", fmt.Sprint(round))
 			ids = append(ids, table.Add(target, final, Meta{Help: fmt.Sprint("help", i)}))
 		}
 		if got := table.Len(); got != 500 {
@@ -133,8 +137,8 @@ func TestReuseChangesTheGeneration(t *testing.T) {
 	}
 }
 
-// TestConcurrentTargetsThatShareSeries retains, reads and releases the same series from many sides, a few at a time, so
-// that every call is interrupted by the others.
+// TestConcurrentTargetsThatShareSeries retains, reads and releases the same series from eight goroutines, a few at a
+// time, so that the calls interrupt each other.
 func TestConcurrentTargetsThatShareSeries(t *testing.T) {
 	table := newTable(3, 2)
 	var wg sync.WaitGroup
@@ -144,7 +148,8 @@ func TestConcurrentTargetsThatShareSeries(t *testing.T) {
 				target := table.AddTarget(labels.FromStrings("instance", fmt.Sprint(worker%3)))
 				var ids []ID
 				for i := range 20 {
-					ids = append(ids, table.Add(target, labels.FromStrings("__name__", "m", "i", fmt.Sprint(i), "instance", fmt.Sprint(worker%3)), Meta{}))
+					final := labels.FromStrings("__name__", "m", "i", fmt.Sprint(i), "instance", fmt.Sprint(worker%3))
+					ids = append(ids, table.Add(target, final, Meta{}))
 				}
 				table.Retain(slices.Values(ids))
 				table.Release(slices.Values(ids))

@@ -5,7 +5,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// TargetID names the label set of a target. Two targets with equal labels have one id.
+// TargetID is the number of the label set of a target. Two targets with equal labels have the same TargetID.
 type TargetID uint32
 
 // targets interns the public label sets of targets. Guarded by the table's lock.
@@ -21,7 +21,7 @@ type targetEntry struct {
 	hash   uint64
 	grown  int // see Table.Grown
 	refs   int32
-	leaning
+	nameOrder
 }
 
 // AddTarget returns the id of the public labels of a target, with one more reference.
@@ -50,13 +50,13 @@ func (t *Table) AddTarget(l labels.Labels) TargetID {
 	l.Range(func(l labels.Label) {
 		e.pairs = append(e.pairs, Pair{t.intern(l.Name), t.intern(l.Value)})
 	})
-	e.leaning = t.leaning(e.pairs)
+	e.nameOrder = t.orderOf(e.pairs)
 	ts.entries[id] = e
 	ts.byHash[hash] = append(ts.byHash[hash], id)
 	return id
 }
 
-// ReleaseTarget takes one reference from a target's label set. Every series that leans on it must have been
+// ReleaseTarget takes one reference from a target's label set. Every series that was added for it must have been
 // released before.
 func (t *Table) ReleaseTarget(id TargetID) {
 	t.lock()
@@ -84,7 +84,7 @@ func (t *Table) ReleaseTarget(id TargetID) {
 	ts.free = append(ts.free, id)
 }
 
-// stableHash is the same in every process: lanes and scrape offsets must outlive a restart.
+// stableHash returns a hash that is the same in every process: lanes and scrape offsets must outlive a restart.
 func stableHash(l labels.Labels) uint64 {
 	h := xxhash.New()
 	l.Range(func(l labels.Label) {

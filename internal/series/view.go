@@ -7,25 +7,25 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// View reads the table under its lock: valid only inside the function that Read was given.
+// View reads the table under its lock. It is valid only inside the function given to Read.
 type View struct{ t *Table }
 
-// Read calls fn with a view of the table. Nothing is added or released meanwhile, except in Pause. fn must not wait for
-// a lock that another goroutine holds while it waits for the table, and must not call the table's own methods.
+// Read calls fn with a view of the table. Nothing is added or released meanwhile, except in Pause. fn must not take a
+// lock under which another goroutine may wait for the table, and must not call methods of the table.
 func (t *Table) Read(fn func(View)) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	fn(View{t})
 }
 
-// Parts are what a series is made of.
+// Parts are the parts of a series.
 type Parts struct {
-	Name, Le Symbol // values of its labels __name__ and le; 0: it has none
+	Name, Le Symbol // values of its labels __name__ and le; 0: none
 	Stem     StemID
 	Meta     MetaID
 }
 
-// Parts takes a series apart.
+// Parts returns the parts of a series.
 func (v View) Parts(id ID) Parts {
 	e := v.t.entries.at(uint32(id))
 	return Parts{e.name, e.le, e.stem, e.meta}
@@ -44,14 +44,14 @@ func (v View) Labels(dst []Pair, id ID, target TargetID) []Pair {
 	return dst
 }
 
-// StemLabels appends what the series of a stem share in a target, sorted by name: all labels but __name__ and
-// le. Those belong before out[name] and out[le].
+// StemLabels appends the labels that the series of a stem have in a target, sorted by name: all labels except __name__
+// and le. Those belong before out[name] and out[le].
 func (v View) StemLabels(dst []Pair, id StemID, target TargetID) (out []Pair, name, le int) {
 	s := v.t.stems.at(id)
 	own, e := v.t.stems.own(s), &v.t.targets.entries[target]
 	plan := s.plan
 	if plan.names != e.names {
-		if plan = v.t.plan(own, e); plan.names == 0 {
+		if plan = v.t.planMerge(own, e); plan.names == 0 {
 			return v.mergeByName(dst, own, s.mask, e.pairs)
 		}
 	}
@@ -64,10 +64,10 @@ func (v View) StemLabels(dst []Pair, id StemID, target TargetID) (out []Pair, na
 		to := int(plan.at[i])
 		dst = append(append(dst, own[from:to]...), p)
 		from = to
-		if i < e.leaning.name {
+		if i < e.nameOrder.name {
 			name++
 		}
-		if i < e.leaning.le {
+		if i < e.nameOrder.le {
 			le++
 		}
 	}
@@ -75,10 +75,10 @@ func (v View) StemLabels(dst []Pair, id StemID, target TargetID) (out []Pair, na
 }
 
 // mergeByName is StemLabels for more labels than a plan has room for.
-func (v View) mergeByName(dst, own []Pair, mask uint64, lean []Pair) (out []Pair, name, le int) {
+func (v View) mergeByName(dst, own []Pair, mask uint64, pairs []Pair) (out []Pair, name, le int) {
 	first := len(dst)
 	text := v.t.text
-	for i, p := range lean {
+	for i, p := range pairs {
 		if i >= maxMasked || mask&(1<<i) == 0 {
 			continue
 		}
@@ -98,53 +98,53 @@ func (v View) mergeByName(dst, own []Pair, mask uint64, lean []Pair) (out []Pair
 	return dst, position(model.MetricNameLabel), position(model.BucketLabel)
 }
 
-// String returns the text of a symbol. It may be kept.
+// String returns the text of a symbol. The caller may keep it.
 func (v View) String(s Symbol) string { return v.t.text(s) }
 
-// SymbolGen changes when a symbol's number is given to another string: whoever keeps anything under a symbol
-// for longer than one Read without a reference (a request's renumbering, say) must compare it.
+// SymbolGen returns the generation of a symbol, which changes when the number is given to another string. Whoever keeps
+// something under a symbol for longer than one Read, without a reference, must compare it.
 func (v View) SymbolGen(s Symbol) uint32 { return v.t.strings.gen(uint32(s)) }
 
-// Valid tells that the text of a symbol is valid UTF-8.
-func (v View) Valid(s Symbol) bool { return v.t.strings.at(uint32(s)).mark&invalidBit == 0 }
+// Valid reports whether the text of a symbol is valid UTF-8.
+func (v View) Valid(s Symbol) bool { return v.t.strings.at(uint32(s)).hash&invalidBit == 0 }
 
-// Metas is the length of an array by MetaID.
+// Metas returns the length that an array by MetaID needs.
 func (v View) Metas() int { return v.t.metas.all.size() }
 
-// MetaGen is SymbolGen for what is known of families.
+// MetaGen returns the generation of a MetaID.
 func (v View) MetaGen(id MetaID) uint32 { return v.t.metas.all.gen(uint32(id)) }
 
-// Gen changes when an id is given to another series.
+// Gen returns the generation of an ID, which changes when the number is given to another series.
 func (v View) Gen(id ID) uint32 { return v.t.entries.gen(uint32(id)) }
 
-// Whole tells that the series of a stem kept every label of their target unchanged: then no series of another
-// target can be equal to one of them.
+// Whole reports whether the series of a stem have every label of their target, unchanged. Then no series of another
+// target can have the same labels.
 func (v View) Whole(id StemID) bool { return v.t.stems.at(id).whole }
 
-// Meta returns what the page said of a family.
+// Meta returns the metadata of a family.
 func (v View) Meta(id MetaID) (typ model.MetricType, help, unit Symbol) {
 	m := v.t.metas.at(id)
 	return m.typ.Model(), m.help, m.unit
 }
 
-// TargetLabels returns the public labels of a target. They may be kept.
+// TargetLabels returns the public labels of a target. The caller may keep them.
 func (v View) TargetLabels(id TargetID) labels.Labels { return v.t.targets.entries[id].labels }
 
-// TargetHash is a hash of the target's labels, the same in every process.
+// TargetHash returns a hash of the target's labels, the same in every process.
 func (v View) TargetHash(id TargetID) uint64 { return v.t.targets.entries[id].hash }
 
-// Pause lets others write to the table and returns when the view can be read again. What was read before stays true
-// only for series that the caller holds a reference to.
+// Pause lets others write to the table and returns when the view can be read again. Afterwards only those series are
+// sure to be the same of which the caller holds a reference.
 func (v View) Pause() {
 	v.t.mu.RUnlock()
 	v.t.mu.RLock()
 }
 
-// EachFamily calls fn for the name of every series and what is known of its family, each pair of them once, in no
-// order. What nothing is known of is left out. fn is called without the lock, which is held for one part of the series
-// at a time: a series that comes meanwhile may be missing.
+// EachFamily calls fn for every name of a series with its metadata, each pair once, in no order. Series without
+// metadata are left out. fn is called without the lock, which is held for one part of the series at a time: a series
+// that is added meanwhile may be missing.
 func (t *Table) EachFamily(fn func(name string, typ model.MetricType, help, unit string)) {
-	// A family is a name and a meta under their generations: numbers may be given to others between two parts.
+	// A family is a name and a MetaID with their generations: numbers may be given away between two parts.
 	type family struct{ name, nameGen, meta, metaGen uint32 }
 	type texts struct {
 		name, help, unit string

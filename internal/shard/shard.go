@@ -2,11 +2,11 @@
 // changes. Every instance, on every machine and in every build, comes to the same answer: nothing here depends on a
 // seed, on the layout of labels in memory or on the order in which instances start.
 //
-// A target's key is the XXH64 (https://xxhash.com, seed 0) of what it is after relabeling; its owner is the jump
-// consistent hash of the key: J. Lamping and E. Veach, "A Fast, Minimal Memory, Consistent Hash Algorithm", 2014,
-// https://arxiv.org/abs/1406.2294. When the number of instances goes from n to m, only the share |n-m|/max(n,m) of all
-// targets moves, which is the least possible, and each from or to an instance that joins or leaves at the end, which
-// is where a StatefulSet adds and removes its pods.
+// A target's key is the XXH64 (https://xxhash.com, seed 0) of its labels and URL after relabeling. Its owner is the
+// jump consistent hash of the key: J. Lamping and E. Veach, "A Fast, Minimal Memory, Consistent Hash Algorithm", 2014,
+// https://arxiv.org/abs/1406.2294. When the number of instances goes from n to m, only |n-m|/max(n,m) of all targets
+// move, which is the least possible. Each moves to an instance that joins or from one that leaves, and those have the
+// highest numbers, as the pods that a StatefulSet adds and removes.
 package shard
 
 import (
@@ -17,19 +17,20 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// Key identifies a target by its labels as its series carry them and its whole URL.
+// Key identifies a target by its public labels and its whole URL. It is the hash of, for example,
+// "instance\xff10.0.0.1:15090\xffjob\xffenvoy-stats\xffhttp://10.0.0.1:15090/stats/prometheus".
 func Key(public labels.Labels, url string) uint64 {
 	var text []byte
 	public.Range(func(l labels.Label) { // by name, in order
 		text = append(text, l.Name...)
-		text = append(text, 0xff) // is in no UTF-8 text
+		text = append(text, 0xff) // not in any UTF-8 text
 		text = append(text, l.Value...)
 		text = append(text, 0xff)
 	})
 	return xxhash.Sum64(append(text, url...))
 }
 
-// Owner is the instance, from 0, of count that a target belongs to. count is at least 1.
+// Owner returns the instance, from 0 to count-1, that a target belongs to. count is at least 1.
 func Owner(key uint64, count int) int {
 	owner, next := int64(-1), int64(0)
 	for next < int64(count) {
@@ -40,36 +41,36 @@ func Owner(key uint64, count int) int {
 	return int(owner)
 }
 
-// Period says how many instances there are from an instant on.
+// Period is the number of instances from an instant on.
 type Period struct {
 	Count int
 	From  time.Time // zero: always
 }
 
-// Map is what an instance knows of the others. The zero value is that there are none.
+// Map is what an instance knows about the others. The zero value: there are no others.
 type Map struct {
 	Index   int      // of this instance, from 0
-	Periods []Period // by From; the first holds from the beginning
+	Periods []Period // ordered by From; the first holds from the beginning
 }
 
-// On tells that there are others to share with.
+// On reports whether there are other instances to share targets with.
 func (m Map) On() bool { return len(m.Periods) > 0 }
 
-// Equal tells that two maps say the same.
+// Equal reports whether two maps are the same.
 func (m Map) Equal(other Map) bool {
 	return m.Index == other.Index && slices.EqualFunc(m.Periods, other.Periods, func(a, b Period) bool {
 		return a.Count == b.Count && a.From.Equal(b.From)
 	})
 }
 
-// Phase is what holds at an instant.
+// Phase is the number of instances at an instant, with the last change.
 type Phase struct {
 	Count  int
-	Before int       // how many there were until Since; 0: there was no change
+	Before int       // number of instances until Since; 0: there was no change
 	Since  time.Time // of the last change
 }
 
-// At is what holds at an instant.
+// At returns the phase at an instant.
 func (m Map) At(now time.Time) Phase {
 	var p Phase
 	for _, period := range m.Periods {
@@ -83,7 +84,7 @@ func (m Map) At(now time.Time) Phase {
 	return p
 }
 
-// Next is the next change after an instant; false: none is known.
+// Next returns the next change after an instant; false: none is known.
 func (m Map) Next(now time.Time) (Period, bool) {
 	count := m.At(now).Count
 	for _, period := range m.Periods {
@@ -94,5 +95,5 @@ func (m Map) Next(now time.Time) (Period, bool) {
 	return Period{}, false
 }
 
-// Mine tells that a target belongs to this instance when there are count of them.
+// Mine reports whether a target belongs to this instance if there are count instances.
 func (m Map) Mine(key uint64, count int) bool { return Owner(key, count) == m.Index }

@@ -9,18 +9,19 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// keys are those of n targets as a mesh has them: their names differ in a few digits.
+// keys returns the keys of n targets as in a mesh: their names differ in a few digits.
 func keys(n int) []uint64 {
 	out := make([]uint64, n)
 	for i := range out {
 		host := fmt.Sprintf("10.%d.%d.%d:15090", i>>16, i>>8&255, i&255)
-		ls := labels.FromStrings("instance", host, "job", "envoy-stats", "namespace", "shop", "pod_name", fmt.Sprintf("reviews-v1-%05d", i))
+		ls := labels.FromStrings("instance", host, "job", "envoy-stats", "namespace", "shop", "pod_name",
+			fmt.Sprintf("reviews-v1-%05d", i))
 		out[i] = Key(ls, "http://"+host+"/stats/prometheus")
 	}
 	return out
 }
 
-// TestOwnersNeverChange holds what instances of different builds must agree on.
+// Instances of different builds must agree on keys and owners.
 func TestOwnersNeverChange(t *testing.T) {
 	ls := labels.FromStrings("instance", "10.0.0.1:15090", "job", "envoy-stats")
 	const url = "http://10.0.0.1:15090/stats/prometheus"
@@ -36,18 +37,22 @@ func TestOwnersNeverChange(t *testing.T) {
 	if want := "[0 0 0 0 4 4 4 4 4 4 4 4]"; fmt.Sprint(got) != want {
 		t.Errorf("owners by number of instances = %v, want %v", got, want)
 	}
-	if Key(ls, url+"?a") == key || Key(labels.FromStrings("instance", "10.0.0.1:15090", "job", "envoy-statt"), url) == key {
+	other := labels.FromStrings("instance", "10.0.0.1:15090", "job", "envoy-statt")
+	if Key(ls, url+"?a") == key || Key(other, url) == key {
 		t.Error("another target has the same key")
 	}
 }
 
-// TestOwnerIsTheAlgorithmOfThePaper compares with keys and owners that the paper's code gives.
+// TestOwnerIsTheAlgorithmOfThePaper compares with keys and owners of the paper's code.
 func TestOwnerIsTheAlgorithmOfThePaper(t *testing.T) {
 	for _, tc := range []struct {
 		key   uint64
 		count int
 		want  int
-	}{{0, 1, 0}, {0, 60, 0}, {1, 1, 0}, {1, 2, 0}, {1, 60, 55}, {256, 1024, 520}, {0xdead10cc, 666, 361}, {10863919174838991, 11, 6}} {
+	}{
+		{0, 1, 0}, {0, 60, 0}, {1, 1, 0}, {1, 2, 0}, {1, 60, 55}, {256, 1024, 520},
+		{0xdead10cc, 666, 361}, {10863919174838991, 11, 6},
+	} {
 		if got := Owner(tc.key, tc.count); got != tc.want {
 			t.Errorf("Owner(%d, %d) = %d, want %d", tc.key, tc.count, got, tc.want)
 		}
@@ -70,7 +75,7 @@ func TestSharesAreBalanced(t *testing.T) {
 	}
 }
 
-// TestAsFewAsPossibleMove: a target moves only from an instance that leaves or to one that joins.
+// A target moves only from an instance that leaves or to one that joins.
 func TestAsFewAsPossibleMove(t *testing.T) {
 	all := keys(20000)
 	for _, step := range [][2]int{{1, 2}, {3, 5}, {5, 3}, {10, 11}, {11, 10}, {7, 49}} {
@@ -83,7 +88,8 @@ func TestAsFewAsPossibleMove(t *testing.T) {
 			}
 			moved++
 			if max(before, after) < min(from, to) {
-				t.Fatalf("from %d to %d instances a target moves from %d to %d, both of which stay", from, to, before, after)
+				t.Fatalf("from %d to %d instances a target moves from %d to %d, both of which stay",
+					from, to, before, after)
 			}
 		}
 		least := float64(len(all)) * math.Abs(float64(from-to)) / float64(max(from, to))
@@ -93,9 +99,11 @@ func TestAsFewAsPossibleMove(t *testing.T) {
 	}
 }
 
-func TestMap(t *testing.T) {
+func TestPhasesAndTheNextChange(t *testing.T) {
 	at := func(minute int) time.Time { return time.Date(2026, 11, 24, 15, minute, 0, 0, time.UTC) }
-	m := Map{Index: 1, Periods: []Period{{Count: 3}, {Count: 5, From: at(10)}, {Count: 5, From: at(15)}, {Count: 3, From: at(20)}}}
+	m := Map{Index: 1, Periods: []Period{
+		{Count: 3}, {Count: 5, From: at(10)}, {Count: 5, From: at(15)}, {Count: 3, From: at(20)},
+	}}
 	for _, tc := range []struct {
 		now   time.Time
 		phase Phase
@@ -115,11 +123,12 @@ func TestMap(t *testing.T) {
 		}
 	}
 	if !m.On() || (Map{}).On() {
-		t.Error("a map without periods is none")
+		t.Error("a map without periods is on, or one with periods is not")
 	}
 	other := m
 	other.Periods = append([]Period{{Count: 4}}, m.Periods[1:]...)
-	if m.Equal(other) || !m.Equal(Map{Index: 1, Periods: append([]Period(nil), m.Periods...)}) || m.Equal(Map{Index: 2, Periods: m.Periods}) {
-		t.Error("maps are equal when they say the same")
+	if m.Equal(other) || !m.Equal(Map{Index: 1, Periods: append([]Period(nil), m.Periods...)}) ||
+		m.Equal(Map{Index: 2, Periods: m.Periods}) {
+		t.Error("Equal differs from what the maps hold")
 	}
 }

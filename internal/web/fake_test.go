@@ -104,7 +104,7 @@ func (m *fakeMesh) discover(job string, health scrape.Health, found labels.Label
 		}
 	}
 	b := labels.NewBuilder(found)
-	if !relabel.Apply(b, m.rules[job]) {
+	if !promrelabel.ProcessBuilder(b, m.rules[job]...) {
 		pool.Dropped = append(pool.Dropped, scrape.DroppedTarget{Job: job, Discovered: func() labels.Labels { return found }})
 		pool.DroppedCount++
 		return nil

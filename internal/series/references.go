@@ -3,22 +3,22 @@ package series
 import "iter"
 
 const (
-	// sliceWork is how much work Retain and Release do before they let others have the lock: a unit is a series, a
-	// label of a stem that goes, a number that an index moves, or a stem whose labels move. 1,024 units take less than a
-	// millisecond.
+	// sliceWork is how much work Retain and Release do before they let others have the lock. A unit is a series, a
+	// label of a stem that is removed, a number that an index moves, or a stem whose labels move. 1,024 units take less
+	// than a millisecond.
 	sliceWork = 1024
 	// sliceIDs is how many ids are collected before the lock is taken for them.
 	sliceIDs = 512
 )
 
-// work counts what is done under the lock. Guarded by it.
+// work counts the work under the table's lock, in units of sliceWork. Guarded by it.
 type work struct {
-	done  int // by this holder, less what moves
-	moved int // of numbers in indexes and labels in the arena, before this holder came
-	most  int // of any holder
+	done  int // under this hold of the lock, without what has moved
+	moved int // what had moved in indexes and in the arena before this hold
+	most  int // the most work under one hold
 }
 
-// lock takes the lock for writing; every writer takes it here.
+// lock takes the lock for writing. Every writer takes it here.
 func (t *Table) lock() {
 	t.mu.Lock()
 	t.work.done, t.work.moved = 0, t.moved()
@@ -29,15 +29,15 @@ func (t *Table) unlock() {
 	t.mu.Unlock()
 }
 
-// worked is the work done under the present hold of the lock.
+// worked returns the work done under the present hold of the lock.
 func (t *Table) worked() int { return t.work.done + t.moved() - t.work.moved }
 
 func (t *Table) moved() int {
 	return t.index.Moved() + t.stems.index.Moved() + t.stems.moved + t.metas.index.Moved() + t.byText.Moved()
 }
 
-// MostWork returns the most work that was done under one hold of the lock so far, in units of sliceWork. A test counts
-// by it how long others can be made to wait.
+// MostWork returns the most work done under one hold of the lock so far, in units of sliceWork. A test bounds by it how
+// long others can have to wait.
 func (t *Table) MostWork() int {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -50,8 +50,7 @@ func (t *Table) Retain(ids iter.Seq[ID]) { t.inSlices(ids, 1) }
 // Release takes one reference from each id. When an id has none left, the id and what only it used are free for reuse.
 func (t *Table) Release(ids iter.Seq[ID]) { t.inSlices(ids, -1) }
 
-// inSlices adds to the references of each id under the lock, which it gives up again and again. ids are asked for
-// without it.
+// inSlices adds to the references of each id, under a lock that it gives up between slices. ids runs without the lock.
 func (t *Table) inSlices(ids iter.Seq[ID], add int32) {
 	slice := t.slices.Get().(*[]ID)
 	for id := range ids {
@@ -84,7 +83,7 @@ func (t *Table) count(ids []ID, add int32) {
 	}
 }
 
-// remove frees an id whose last reference goes.
+// remove frees an id that has no references any more.
 func (t *Table) remove(id ID, e *entry) {
 	t.index.Remove(t.hashOf(uint32(id)), uint32(id), t.hashOf)
 	t.release(e.name)

@@ -13,7 +13,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// counting counts what it is asked.
+// counting is a learner that counts the calls of Learn.
 type counting struct {
 	*learner
 	asked int
@@ -26,8 +26,8 @@ func (c *counting) Learn(l labels.Labels, m series.Meta) (series.ID, bool, error
 	return c.learner.Learn(l, m)
 }
 
-// A process that is short of CPU may not learn a page within the time of a scrape. Each scrape must come further
-// than the one before, or none ever succeeds; what was learned from pages cut off still counts as added later.
+// A process that is short of CPU may not learn a page within the time of a scrape. Each scrape must come further than
+// the one before, or no scrape ever succeeds. Series learned from pages that were cut off count as added later.
 func TestAPageCutOffIsNotLearnedTwice(t *testing.T) {
 	l := &counting{learner: newLearner()}
 	p := NewPage(l.layouts, l, Options{})

@@ -10,28 +10,30 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// quickParser reads the labels of a line never seen in the form in which Envoy prints nearly all of them:
-// name{label="value",…} without blanks, escapes or quoted names. It says no to everything else, which is then
-// textparse's; where it says yes, textparse would make the same labels. A sixth of textparse's cost.
+// envoyParser reads the labels of a new line in the form in which Envoy prints nearly all lines:
 //
-// It lends its result until the next parse. Cost: the labels of one line.
-type quickParser struct {
+//	istio_requests_total{reporter="destination",response_code="200"}
+//
+// without blanks, escapes or quoted names. It refuses everything else, which is for textparse. Its labels are those
+// that textparse would return, at a sixth of the cost. They are valid until the next parse.
+//
+// Cost: the labels of one line.
+type envoyParser struct {
 	parsed []labels.Label
 	sorted []labels.Label
 	order  []int    // sorted[i] is parsed[order[i]]
-	names  []string // the names in the order printed for which order holds; copies
+	names  []string // for which order holds, in the order printed; copies
 	build  labels.ScratchBuilder
 	result labels.Labels
 }
 
-// bytes is how much memory is kept for the next line: two labels of 32 bytes, an order and a name for each label that a
-// line may have.
-func (q *quickParser) bytes() int {
+// bytes returns how much memory is kept for the next line: two labels of 32 bytes, an order and a name for each label.
+func (q *envoyParser) bytes() int {
 	return 32*(cap(q.parsed)+cap(q.sorted)) + 8*cap(q.order) + 16*cap(q.names)
 }
 
-// parse reads the text left of a value, under the TYPE in force. The labels alias text.
-func (q *quickParser) parse(text []byte, typ model.MetricType) (_ labels.Labels, ok bool) {
+// parse reads the text before a value, under the TYPE in force. The labels alias text.
+func (q *envoyParser) parse(text []byte, typ model.MetricType) (_ labels.Labels, ok bool) {
 	s := view(text)
 	q.parsed = q.parsed[:0]
 	n := nameLen(s, true)
@@ -54,7 +56,7 @@ func (q *quickParser) parse(text []byte, typ model.MetricType) (_ labels.Labels,
 }
 
 // parseBraces reads {label="value",…}, which must be all of s.
-func (q *quickParser) parseBraces(s string, typ model.MetricType) bool {
+func (q *envoyParser) parseBraces(s string, typ model.MetricType) bool {
 	if s[0] != '{' || s == "{}" {
 		return s == "{}"
 	}
@@ -83,7 +85,7 @@ func (q *quickParser) parseBraces(s string, typ model.MetricType) bool {
 	return s == "}"
 }
 
-// nameLen is how many bytes at the beginning of s are a name.
+// nameLen returns how many bytes at the beginning of s are the name of a label or, if metric is true, of a metric.
 func nameLen(s string, metric bool) int {
 	for i := range len(s) {
 		c := s[i]
@@ -95,7 +97,7 @@ func nameLen(s string, metric bool) int {
 	return len(s)
 }
 
-// boundLabel is the label whose value is a number under a TYPE.
+// boundLabel returns the label whose value is a number under a TYPE, or "".
 func boundLabel(t model.MetricType) string {
 	switch t {
 	case model.MetricTypeHistogram:
@@ -107,7 +109,7 @@ func boundLabel(t model.MetricType) string {
 	}
 }
 
-// normalBound writes a bound as textparse does.
+// normalBound prints a bound as textparse does: 0.50 becomes 0.5, and 1 becomes 1.0.
 func normalBound(v string) string {
 	f, err := strconv.ParseFloat(v, 64)
 	if err != nil {
@@ -116,9 +118,9 @@ func normalBound(v string) string {
 	return labels.FormatOpenMetricsFloat(f)
 }
 
-// sort fills sorted. False: a name occurs twice. Lines print few different lists of names, and the same ones in a
-// row, so the last order mostly holds.
-func (q *quickParser) sort() bool {
+// sort fills sorted, and returns false if a name occurs twice. Most lines have the same names as the line before, for
+// which the order is known.
+func (q *envoyParser) sort() bool {
 	if !q.sameNames() {
 		q.names, q.order = q.names[:0], q.order[:0]
 		for i, l := range q.parsed {
@@ -127,7 +129,7 @@ func (q *quickParser) sort() bool {
 		slices.SortFunc(q.order, func(a, b int) int { return strings.Compare(q.names[a], q.names[b]) })
 		for i := 1; i < len(q.order); i++ {
 			if q.names[q.order[i]] == q.names[q.order[i-1]] {
-				q.names = q.names[:0] // the next line sorts anew
+				q.names = q.names[:0] // the next line is sorted again
 				return false
 			}
 		}
@@ -139,7 +141,7 @@ func (q *quickParser) sort() bool {
 	return true
 }
 
-func (q *quickParser) sameNames() bool {
+func (q *envoyParser) sameNames() bool {
 	if len(q.names) != len(q.parsed) {
 		return false
 	}

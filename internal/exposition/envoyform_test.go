@@ -11,23 +11,30 @@ import (
 	"github.com/prometheus/prometheus/model/textparse"
 )
 
-// quickTexts are what stands before a value: in Envoy's form, and nearly.
-func quickTexts() (envoys, others []string) {
+// envoyTexts returns texts before a value: in Envoy's form, and others that are nearly so.
+func envoyTexts() (envoys, others []string) {
 	return []string{
-			"a", "a{}", `a{x="1"}`, `a{x="1",y="2",instance=""}`, `a:b{y="1",x="2"}`, `h_bucket{le="1"}`, `h_bucket{x="1",le="+Inf"}`,
-			`h_bucket{le="0.0050000000000000001040834085586084"}`, `h{le="a"}`, `s{quantile="0.50"}`, `s{quantile="1",le="1"}`, `h{le="-0"}`,
-			`h{le="1e400"}`, `h{le=""}`, `h{le="0x1p-2"}`, `h{le="1_0"}`, `s{quantile="NaN"}`, `a{__name__x="ä"}`, `_{_="{a=b,c} #"}`,
-			`istio_requests_total{reporter="destination",source_workload="a",response_flags="-",destination_service="b.c.svc.cluster.local"}`,
+			"a", "a{}", `a{x="1"}`, `a{x="1",y="2",instance=""}`, `a:b{y="1",x="2"}`, `h_bucket{le="1"}`,
+			`h_bucket{x="1",le="+Inf"}`,
+			`h_bucket{le="0.0050000000000000001040834085586084"}`, `h{le="a"}`, `s{quantile="0.50"}`,
+			`s{quantile="1",le="1"}`, `h{le="-0"}`,
+			`h{le="1e400"}`, `h{le=""}`, `h{le="0x1p-2"}`, `h{le="1_0"}`, `s{quantile="NaN"}`, `a{__name__x="ä"}`,
+			`_{_="{a=b,c} #"}`,
+			`istio_requests_total{reporter="destination",source_workload="a",response_flags="-",` +
+				`destination_service="b.c.svc.cluster.local"}`,
 		}, []string{
-			"", "{", "}", "a{", "a}", "a{}{}", "a{x}", "a{x=}", `a{x="}`, `a{x="1"`, `a{x="1",}`, `a{x="1"}}`, `a{x="1"} `, `a {x="1"}`, `a{ x="1"}`,
-			`a{x ="1"}`, `a{x="\\"}`, "a{x=\"\n\"}", "a{x=\"\x00\"}", "a{x=\"\xff\"}", `a{x="1",x="2"}`, `a{__name__="b"}`, `a{"x"="1"}`, `{"a",x="1"}`,
-			`{a="b"}`, `a{x:y="1"}`, `1a`, `a b`, ` a`, `a{x="1"}2`, `a{x="1"y="2"}`, `a{x="1",,y="2"}`, "a{x=\"1\"}\x00", "ä", `a{é="1"}`, `a 1`, `a{x="1"} 1`,
+			"", "{", "}", "a{", "a}", "a{}{}", "a{x}", "a{x=}", `a{x="}`, `a{x="1"`, `a{x="1",}`, `a{x="1"}}`,
+			`a{x="1"} `, `a {x="1"}`, `a{ x="1"}`,
+			`a{x ="1"}`, `a{x="\\"}`, "a{x=\"\n\"}", "a{x=\"\x00\"}", "a{x=\"\xff\"}", `a{x="1",x="2"}`,
+			`a{__name__="b"}`, `a{"x"="1"}`, `{"a",x="1"}`,
+			`{a="b"}`, `a{x:y="1"}`, `1a`, `a b`, ` a`, `a{x="1"}2`, `a{x="1"y="2"}`, `a{x="1",,y="2"}`,
+			"a{x=\"1\"}\x00", "ä", `a{é="1"}`, `a 1`, `a{x="1"} 1`,
 		}
 }
 
-func TestQuickParserTakesEnvoysLines(t *testing.T) {
-	var q quickParser
-	envoys, others := quickTexts()
+func TestEnvoyParserTakesEnvoysFormOnly(t *testing.T) {
+	var q envoyParser
+	envoys, others := envoyTexts()
 	for _, text := range envoys {
 		if _, ok := q.parse([]byte(text), ""); !ok {
 			t.Errorf("not taken: %q", text)
@@ -40,16 +47,16 @@ func TestQuickParserTakesEnvoysLines(t *testing.T) {
 	}
 }
 
-// FuzzQuickParser compares it with textparse: where it says yes, the line is a sample with just these labels, whose
-// text is just what was parsed.
-func FuzzQuickParser(f *testing.F) {
-	envoys, others := quickTexts()
+// FuzzEnvoyParser compares it with textparse: a text that envoyParser takes is the text of a sample with the same
+// labels.
+func FuzzEnvoyParser(f *testing.F) {
+	envoys, others := envoyTexts()
 	for i, text := range append(envoys, others...) {
 		f.Add([]byte(text), []byte(envoys[i%len(envoys)]))
 	}
 	f.Fuzz(func(t *testing.T, first, second []byte) {
-		var q quickParser
-		for _, text := range [][]byte{first, second, first} { // what it keeps of one line must not show in the next
+		var q envoyParser
+		for _, text := range [][]byte{first, second, first} { // what it keeps of one line must not change the next
 			for _, typ := range []string{"", "counter", "gauge", "histogram", "summary", "untyped"} {
 				mtype := model.MetricType(typ)
 				if typ == "untyped" {
@@ -102,12 +109,13 @@ func TestValueOfLineNeedsAWholeValue(t *testing.T) {
 	}
 }
 
-// FuzzValue compares parseValue with textparse: where it says yes, the value is that; where textparse takes a value,
-// so does it.
+// FuzzValue compares parseValue with textparse: both take the same values.
 func FuzzValue(f *testing.F) {
 	for _, v := range []string{
-		"0", "1", "17", "999999999999999", "1000000000000000", "9007199254740993", "18446744073709551615", "18446744073709551616", "00", "-0", "+1", "-5",
-		"309.89999999999997726263245567679", "0.10000000000000000555111512312578", "nan", "NaN", "-nan", "+Inf", "inf", "-infinity", "1e3", "1E-400", "1e999", "0x10",
+		"0", "1", "17", "999999999999999", "1000000000000000", "9007199254740993", "18446744073709551615",
+		"18446744073709551616", "00", "-0", "+1", "-5",
+		"309.89999999999997726263245567679", "0.10000000000000000555111512312578", "nan", "NaN", "-nan", "+Inf", "inf",
+		"-infinity", "1e3", "1E-400", "1e999", "0x10",
 		"0x1p-2", "1_0", "", ".", ".5", "5.", "1\r", "1\x00", "١",
 	} {
 		f.Add([]byte(v))
@@ -119,7 +127,8 @@ func FuzzValue(f *testing.F) {
 		p := textparse.NewPromParser(append([]byte("a "), number...), nil, false)
 		_, err := p.Next()
 		got, ok := parseValue(number)
-		if v, n := valueOfLine(append(bytes.Clone(number), "\nb 1"...)); n != 0 != ok || ok && (n != len(number)+1 || math.Float64bits(v) != math.Float64bits(got)) {
+		v, n := valueOfLine(append(bytes.Clone(number), "\nb 1"...))
+		if n != 0 != ok || ok && (n != len(number)+1 || math.Float64bits(v) != math.Float64bits(got)) {
 			t.Fatalf("%q: valueOfLine %v of %d bytes, parseValue %v %v", number, v, n, got, ok)
 		}
 		if ok != (err == nil) {
@@ -136,7 +145,8 @@ func FuzzValue(f *testing.F) {
 
 func TestCutValue(t *testing.T) {
 	for line, want := range map[string][2]string{
-		"a 1": {"a", "1"}, "a{x=\"b c\"} 1": {"a{x=\"b c\"}", "1"}, "a \t 1": {"a", "1"}, "a 1 2": {"a 1", "2"}, "a": {"", "a"}, " a": {"", "a"}, "a ": {"a", ""}, "": {"", ""},
+		"a 1": {"a", "1"}, "a{x=\"b c\"} 1": {"a{x=\"b c\"}", "1"}, "a \t 1": {"a", "1"}, "a 1 2": {"a 1", "2"},
+		"a": {"", "a"}, " a": {"", "a"}, "a ": {"a", ""}, "": {"", ""},
 	} {
 		text, number := cutValue([]byte(line))
 		if string(text) != want[0] || string(number) != want[1] {

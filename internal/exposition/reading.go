@@ -1,0 +1,261 @@
+package exposition
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"sync"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// maxLineBytes bounds how long a line may be, and so how much of a plain text page is in memory at once.
+const maxLineBytes = 1 << 20
+
+// chunkBytes is how much of a page is read at a time.
+const chunkBytes = 64 << 10
+
+// Errors of a page besides those of its text. ErrSampleLimit and ErrBucketLimit fail the scrape after everything was
+// counted, ErrGrowthLimit at once.
+var (
+	ErrSampleLimit = errors.New("sample limit exceeded")
+	ErrBucketLimit = errors.New("histogram bucket limit exceeded")
+	ErrGrowthLimit = errors.New("new series of one page take too much memory")
+	errLongLine    = fmt.Errorf("a line is longer than %d bytes", maxLineBytes)
+)
+
+// reading is one page while it is read.
+type reading struct {
+	page    *Page
+	layout  *layout      // the page's, which stays the same while the page is read
+	seed    maphash.Seed // of the hashes of lines
+	batch   *series.Batch
+	maxTime int64 // of samples with a timestamp of their own, in Unix milliseconds
+	counts  Counts
+
+	cursor    cursor
+	draft     *draft // nil as long as no line had to be searched or learned
+	family    familyInForce
+	limits    limits
+	histogram histogramCheck
+
+	empty bool // the body had not one byte
+	cut   bool // the body could not be read to its end
+}
+
+// cursor is the position of a page in the layout.
+//
+// Invariant: while diverged is false, the lines so far are the first next lines of the layout, and no draft has to
+// collect them. If the layout has lines a, b, c and the page is b, c, the page diverges at b. The draft then has the
+// lines so far, and next is the line that followed the last one on the page before: c is expected after b.
+type cursor struct {
+	next     int // number of the line expected next
+	diverged bool
+
+	// Invariant of the fast path: the bytes hashed without a match never exceed the bytes read. A page of blank lines
+	// where one long line is expected is therefore not hashed again and again.
+	fast   int // expectedLine takes the lines before this number: all those expected, or none any more
+	read   int // bytes of the page; those of a line that goes on in the next chunk count more than once
+	missed int // bytes that expectedLine has hashed without a match
+}
+
+var chunks = sync.Pool{New: func() any { b := make([]byte, chunkBytes); return &b }}
+
+// putChunk keeps a buffer for the next page, unless a long line made it grow.
+func putChunk(buf *[]byte) {
+	if len(*buf) == chunkBytes {
+		chunks.Put(buf)
+	}
+}
+
+// begin returns the reading of the next page.
+func (p *Page) begin(maxTime int64, b *series.Batch) *reading {
+	p.reading = reading{
+		page: p, layout: p.layout, seed: p.layouts.seed, batch: b, maxTime: maxTime,
+		cursor: cursor{fast: p.layout.expected},
+	}
+	p.texts.begin()
+	p.exemplars.begin()
+	return &p.reading
+}
+
+// stream reads a plain text page in chunks. The first n bytes of *buf are its beginning.
+func (r *reading) stream(body io.Reader, buf *[]byte, n int) (Counts, error) {
+	text, eof := (*buf)[:n], false
+	for {
+		r.cursor.read += len(text)
+		rest, end, err := r.lines(text, eof)
+		if err == nil {
+			err = r.checkGrowth()
+		}
+		if err != nil || end {
+			return r.drain(body, err)
+		}
+		if eof {
+			break
+		}
+		if len(rest) > maxLineBytes {
+			return r.drain(body, errLongLine)
+		}
+		if len(rest) > len(*buf)/2 {
+			*buf = append(make([]byte, 0, 2*len(*buf)), rest...)[:2*len(*buf)] // a long line, rare
+		} else {
+			copy(*buf, rest)
+		}
+		// A line that goes on is looked at again from its beginning, so only when it is twice as long.
+		read, err := readAtLeast(body, (*buf)[len(rest):], max(1, len(rest)))
+		text = (*buf)[:len(rest)+read]
+		switch {
+		case err == io.EOF:
+			eof = true
+		case err != nil:
+			return r.cutOff(err)
+		}
+	}
+	return r.finish()
+}
+
+// readAtLeast is io.ReadAtLeast, except that the end of the body is always io.EOF, however much was read before it.
+func readAtLeast(body io.Reader, buf []byte, least int) (n int, err error) {
+	for n < least && err == nil {
+		var read int
+		read, err = body.Read(buf[n:])
+		n += read
+	}
+	return n, err
+}
+
+// lines takes every whole line of text and returns what is left. At eof the last line needs no newline. end reports
+// that the page ended before its text did, as textparse ends it at a NUL.
+//
+// A line is taken in the first way that fits: as the known line expected next (expectedLine), as a known line elsewhere
+// or a new line in Envoy's form (sampleLine, knownComment), or as anything else (slowLine).
+func (r *reading) lines(text []byte, eof bool) (rest []byte, end bool, err error) {
+	for len(text) > 0 {
+		n := r.expectedLine(text)
+		if n == 0 {
+			n = blankLines(text)
+		}
+		if n == 0 {
+			if n, end, err = r.otherLine(text, eof); err != nil || end {
+				return nil, end, err
+			}
+			if n == 0 {
+				return text, false, nil
+			}
+		}
+		text = text[n:]
+	}
+	return nil, false, nil
+}
+
+// otherLine takes the line that text begins with, and returns its length; 0: text does not have all of the line.
+func (r *reading) otherLine(text []byte, eof bool) (n int, end bool, err error) {
+	newline := bytes.IndexByte(text, '\n')
+	if newline < 0 {
+		if !eof {
+			return 0, false, nil
+		}
+		newline = len(text)
+	}
+	line := text[:newline]
+	var taken bool
+	switch {
+	case isBlank(line): // the page's last
+		taken = true
+	case line[0] == '#':
+		taken = r.knownComment(line)
+	default:
+		taken, err = r.sampleLine(line)
+	}
+	if taken || err != nil {
+		return min(newline+1, len(text)), false, err
+	}
+	n, whole := logicalLine(text)
+	if !whole && !eof {
+		return 0, false, nil
+	}
+	end, err = r.slowLine(text[:n], n <= newline+1)
+	return n, end, err
+}
+
+// sampleLine takes a line that is a sample without a timestamp and is either known or in Envoy's form. If it is not,
+// the line is for slowLine.
+func (r *reading) sampleLine(line []byte) (taken bool, err error) {
+	text, number := cutValue(line)
+	v, ok := parseValue(number)
+	if !ok {
+		return false, nil
+	}
+	hash := r.hashSeries(text)
+	if r.isNext(hash) {
+		r.expectedSample(v)
+		return true, nil
+	}
+	if n, known := r.find(hash); known {
+		r.knownSample(n, text, v)
+		return true, nil
+	}
+	if lset, ok := r.borrowDraft().envoy.parse(text, r.family.parseType); ok {
+		return true, r.newSample(hash, lset, lengthOf(text), v)
+	}
+	return false, nil
+}
+
+// borrowDraft returns the draft of the page, which it gets at the first call.
+func (r *reading) borrowDraft() *draft {
+	if r.draft == nil {
+		r.draft = r.page.layouts.drafts.Get().(*draft)
+		r.draft.open(r.layout)
+		if r.page.opts.GrowthLimit > 0 {
+			r.draft.grown = r.page.layouts.table.Grown(r.batch.Target)
+		}
+	}
+	return r.draft
+}
+
+// diverge makes the draft collect the lines of the page, which is not, or no longer, the one expected.
+func (r *reading) diverge() *draft {
+	d := r.borrowDraft()
+	if c := &r.cursor; !c.diverged {
+		c.diverged, c.fast = true, 0
+		d.begin(c.next, r.batch)
+	}
+	return d
+}
+
+// finish ends a page that was read to its end.
+func (r *reading) finish() (Counts, error) {
+	if r.limits.exceeded != nil {
+		return r.counts, r.limits.exceeded
+	}
+	if r.cursor.next < r.layout.shown {
+		r.diverge() // the page ended early
+	}
+	r.counts.Unchanged = !r.cursor.diverged
+	return r.counts, nil
+}
+
+// drain ends a page that cannot be good any more or, with a nil error, one that a NUL ended early. The body is still
+// read to its end: if that fails, Prometheus would report that error.
+func (r *reading) drain(body io.Reader, err error) (Counts, error) {
+	if _, readErr := io.Copy(io.Discard, body); readErr != nil {
+		return r.cutOff(readErr)
+	}
+	if err != nil {
+		return r.counts, err
+	}
+	return r.finish()
+}
+
+// cutOff ends a page whose body could not be read to its end. Nothing that it has counted counts, but the lines that it
+// taught stay known.
+func (r *reading) cutOff(err error) (Counts, error) {
+	r.cut = true
+	if r.draft != nil {
+		r.draft.added.reset()
+	}
+	return Counts{}, err
+}

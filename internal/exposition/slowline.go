@@ -1,0 +1,77 @@
+package exposition
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+
+	"github.com/prometheus/prometheus/model/textparse"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// slowLine takes one logical line with textparse, and learns it if it can be recognised later: if it is simple, which
+// means one physical line. end reports that the page ends here.
+func (r *reading) slowLine(line []byte, simple bool) (end bool, err error) {
+	d := r.borrowDraft()
+	d.text = d.text[:0]
+	if typeSalt(r.family.parseType) != 0 { // the type decides how le and quantile are printed
+		d.text = append(append(append(d.text, "# TYPE t "...), r.family.parseType...), '\n')
+	}
+	typed := len(d.text) > 0
+	d.text = append(d.text, line...)
+	parser := textparse.NewPromParser(d.text, nil, false)
+	if typed {
+		if _, err := parser.Next(); err != nil {
+			return false, err
+		}
+	}
+
+	entry, err := parser.Next()
+	switch {
+	case errors.Is(err, io.EOF):
+		// Nothing but blanks, or the lexer met a NUL where it ends the text.
+		return len(bytes.Trim(line, " \t\n")) > 0, nil
+	case err != nil:
+		return false, err
+	}
+	switch entry {
+	case textparse.EntryType, textparse.EntryHelp, textparse.EntryComment:
+		r.slowComment(parser, entry, line, simple)
+		return false, nil
+	default:
+		text, own, v := parser.Series()
+		_, err := r.parsedSample(parser, text, own, v)
+		return false, err
+	}
+}
+
+// slowComment takes a comment that textparse found.
+func (r *reading) slowComment(parser textparse.Parser, entry textparse.Entry, text []byte, simple bool) {
+	d := r.borrowDraft()
+	learn := func() lineRef { return refComment }
+	switch entry {
+	case textparse.EntryType:
+		name, typ := parser.Type()
+		r.family = familyInForce{family{hash: r.hashFamily(name), typ: series.TypeOf(typ)}, typ, true}
+		learn = func() lineRef { return d.learnFamily(r.family.family) }
+	case textparse.EntryHelp:
+		name, help := parser.Help()
+		r.family.changed = true
+		r.family.moveTo(r.hashFamily(name))
+		r.updateText(func(m *series.Meta) { m.Help = strings.Clone(string(help)) })
+		learn = func() lineRef { return d.learnFamily(family{hash: r.family.hash, help: true}) }
+	}
+	r.limits.unlimited++
+	text = bytes.TrimSuffix(text, []byte("\n"))
+	if r.tooManyUnlimited() || !simple || len(text) == 0 || text[0] != '#' || bytes.IndexByte(text, 0) >= 0 {
+		return // knownComment could not recognise it
+	}
+	hash := r.hashComment(text)
+	n, known := d.known.find(hash)
+	if !known {
+		n = d.known.learn(hash, learn(), lengthOf(text))
+	}
+	r.show(n)
+}
