@@ -188,15 +188,16 @@ func (r *recovery) passed(l *lane, seq uint32) {
 	r.ended[l.name.generation] = r.ended[l.name.generation] || seq >= halfSeq
 }
 
-// fits says that a position can be one of this lane: not beyond what is there, and where a request begins, or
-// damage does. What no longer is there was delivered or is lost, either way.
+// fits reports whether a position can be one of this lane: a request or damage begins there, or the position is in a
+// segment that is gone. A position behind all segments fits, since a position moves only behind what was delivered or
+// counted as lost: the segments before it are there because they could not be removed.
 func (r *recovery) fits(l *lane, at place) (bool, error) {
 	if len(l.segments) == 0 || at.seq < l.segments[0].seq {
 		return true, nil
 	}
 	i := slices.IndexFunc(l.segments, func(s *segment) bool { return s.seq >= at.seq })
 	if i < 0 {
-		return false, nil
+		return true, nil
 	}
 	s := l.segments[i]
 	if s.seq != at.seq || at.offset == 0 || at.offset == s.size {

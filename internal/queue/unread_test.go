@@ -170,6 +170,30 @@ func TestUnreadableForGoodIsKept(t *testing.T) {
 	}
 }
 
+// TestGivenUpSegmentDoesNotComeAgain: a segment is given up and counted as lost, but cannot be renamed. Later segments are
+// delivered and removed, and the process is killed. The next one can read the segment and does not deliver it.
+func TestGivenUpSegmentDoesNotComeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs, cfg := manySegments(t, 4)
+		var told losses
+		cfg.Lost = told.take
+		first := segments(fs)[0]
+		fs.failing(first, syscall.EIO, func(c string, _ int) bool { return c == "open" || c == "rename" })
+		q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
+		if got := patient(q, 0); !slices.Equal(got, []string{"1", "2", "3"}) || told.of(Damaged) != (Loss{1, 1}) {
+			t.Errorf("delivered %q, told %+v", got, told.of(Damaged))
+		}
+		after := fs.kill()
+		if left := segments(after); !slices.Equal(left, []string{first}) {
+			t.Errorf("left %q, want %q", left, first)
+		}
+		_, _ = q.Close()
+		if got := reopen(t, after, quiet()); len(got.requests) != 0 || got.lost != (Loss{}) {
+			t.Errorf("after a kill: delivered %q, told %+v", got.requests, got.lost)
+		}
+	})
+}
+
 // TestBadSectorCostsWhatIsBehindIt: the first half of a segment can be read, the rest never.
 func TestBadSectorCostsWhatIsBehindIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
