@@ -34,23 +34,22 @@ func (e *InUseError) Error() string { return fmt.Sprintf("queue %s is in use by 
 // claim takes the lock of a queue whose directory is there.
 func (s *Store) claim(identity string) (io.Closer, error) {
 	name := join(s.path(identity), claimName)
-	if _, visitor := s.lock.(noClaim); visitor && !s.isThere(name) {
+	_, visitor := s.lock.(noClaim)
+	if visitor && !s.isThere(name) {
 		// The process that has the store may have the queue open without a lock: its disk was full. So the store's lock
 		// counts.
-		lock, err := s.fs.Lock(join(s.dir, lockName))
-		if err != nil {
-			return nil, s.inUse(identity)
-		}
-		return lock, nil
+		name = join(s.dir, lockName)
 	}
 	lock, err := s.fs.Lock(name)
-	if err == nil {
+	switch {
+	case err == nil:
 		return lock, nil
-	}
-	if !s.isThere(name) {
+	case errors.Is(err, errLocked):
+		return nil, s.inUse(identity)
+	case !visitor && !s.isThere(name):
 		return noClaim{}, nil // the disk is full
 	}
-	return nil, s.inUse(identity)
+	return nil, fmt.Errorf("queue %s: lock: %w", identity, err)
 }
 
 // isThere reports whether there is a file, also one that cannot be opened.
@@ -62,20 +61,33 @@ func (s *Store) isThere(name string) bool {
 	return !errors.Is(err, os.ErrNotExist)
 }
 
+// inUse returns the refusal of a queue. The process that has the store is named if it may have the queue, too: to a
+// visitor, while the store is locked. The owner of the store has met a visitor.
 func (s *Store) inUse(identity string) *InUseError {
+	if _, visitor := s.lock.(noClaim); !visitor {
+		return &InUseError{identity, "another process"}
+	}
+	if lock, err := s.fs.Lock(join(s.dir, lockName)); err == nil {
+		_ = lock.Close()
+		return &InUseError{identity, "another process"}
+	}
 	if pid := readPID(s.fs, join(s.dir, pidName)); pid != "" {
 		return &InUseError{identity, "process " + pid}
 	}
 	return &InUseError{identity, "another process"}
 }
 
-// isClaimed reports whether somebody has the lock of a queue. It makes no lock where there is none.
+// isClaimed reports whether another process is known to have the lock of a queue. It makes no lock where there is none.
 func (s *Store) isClaimed(identity string) bool {
 	if !s.isThere(join(s.path(identity), claimName)) {
 		return false
 	}
 	claim, err := s.claim(identity)
-	return err != nil || claim.Close() != nil
+	if err == nil {
+		_ = claim.Close()
+	}
+	var inUse *InUseError
+	return errors.As(err, &inUse)
 }
 
 // has reports whether there is a queue of an identity.

@@ -1,9 +1,12 @@
 package queue
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -153,6 +156,63 @@ func TestTheLockIsNotForeign(t *testing.T) {
 		t.Errorf("warnings: %v", logs.All())
 	}
 	if _, err := q.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// readOnly is a directory in which nothing can be written or locked.
+type readOnly struct{ FS }
+
+func (readOnly) Lock(string) (io.Closer, error) { return nil, syscall.EROFS }
+
+// TestReadOnlyQueuesAreNotInUse: a lock that cannot be tried says nothing of who has it. The queues are listed with what
+// waits in them, and cannot be changed.
+func TestReadOnlyQueuesAreNotInUse(t *testing.T) {
+	dir := t.TempDir()
+	fillStore(t, dir, "a")
+	visitor, err := Visit(dir, readOnly{OS()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, err := visitor.Identities(); err != nil || len(all) != 1 || all[0].Open || all[0].Samples != 7 {
+		t.Errorf("queues: %+v, %v", all, err)
+	}
+	var inUse *InUseError
+	if _, err := visitor.Drop("a"); !errors.Is(err, syscall.EROFS) || errors.As(err, &inUse) {
+		t.Errorf("drop: %v, want an error of the file system", err)
+	}
+}
+
+// TestTheProcessIsNamedOnlyIfItHasTheQueue: lock.pid names the process that has the store.
+func TestTheProcessIsNamedOnlyIfItHasTheQueue(t *testing.T) {
+	dir := t.TempDir()
+	fillStore(t, dir, "a")
+	visit := func() *Store {
+		visitor, err := Visit(dir, OS())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return visitor
+	}
+	claim, err := visit().claim("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := func(who string, err error) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), "in use by another process") {
+			t.Errorf("%s: %v, want that another process has it", who, err)
+		}
+	}
+	_, err = visit().Drop("a") // the process of lock.pid has ended
+	refused("visitor", err)
+	owner, err := OpenStore(dir, OS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = owner.Open("a", 1, DefaultConfig()) // lock.pid names the owner itself
+	refused("owner", err)
+	if err := errors.Join(claim.Close(), owner.Close()); err != nil {
 		t.Error(err)
 	}
 }
