@@ -64,8 +64,10 @@ func (q *FIFO) Close() (Loss, error) {
 	}
 	q.mu.Lock()
 	defer q.unlock()
+	q.gaveUp = err != nil
 	var loss Loss
 	for l := range q.lanes {
+		var kept []*request // a segment whose sync failed is still renewed from them
 		for _, r := range l.requests {
 			if r.written < len(r.Records) || q.disk == nil {
 				loss.Requests++
@@ -73,8 +75,11 @@ func (q *FIFO) Close() (Loss, error) {
 			for _, rec := range r.Records[r.written:] {
 				loss.Samples += rec.Samples
 			}
+			if q.gaveUp && (r.writing || r.written > 0) {
+				kept = append(kept, r)
+			}
 		}
-		l.requests, l.memory, l.pending = nil, 0, 0
+		l.requests, l.memory, l.pending = kept, 0, 0
 	}
 	q.memory = 0
 	clear(q.given)

@@ -271,7 +271,7 @@ func (q *FIFO) readCold(l *lane, s *segment) bool {
 	return true
 }
 
-const maxReadTries = 10 // with backoff: some four minutes
+const maxReadTries = 10 // in a row, with backoff: 181 s
 
 // takeBack accounts for what was read of a segment.
 func (q *FIFO) takeBack(l *lane, s *segment, got readBack) {

@@ -328,7 +328,11 @@ func (f *fakeFile) Truncate(size int64) error {
 	if err := f.do("truncate"); err != nil {
 		return err
 	}
-	if size < int64(len(f.d.content)) {
+	if more := size - int64(len(f.d.content)); more > 0 {
+		zeros := fakeWrite{at: size - more, data: make([]byte, more)}
+		f.d.content = zeros.apply(f.d.content)
+		f.d.writes = append(f.d.writes, zeros)
+	} else if more < 0 {
 		f.d.content = f.d.content[:size:size]
 		f.d.writes = append(f.d.writes, fakeWrite{at: size, cut: true})
 	}

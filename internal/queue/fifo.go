@@ -29,6 +29,7 @@ type FIFO struct {
 	memory int64
 	age    uint64
 	closed bool
+	gaveUp bool  // Close did not wait for the disk: nothing more is written, what is written is still synced
 	stats  Stats // the counters only
 	told   notices
 }

@@ -95,7 +95,9 @@ func (q *FIFO) retryIn(now time.Time) (wait time.Duration) {
 		}
 	}
 	first(d.removal)
-	first(d.renewal)
+	if slices.ContainsFunc(q.failedSegments(), func(f failedSegment) bool { return f.segment.pins == 0 }) {
+		first(d.renewal) // of a segment in use, unpin wakes the writer
+	}
 	for l := range q.lanes {
 		if l.pending > 0 && !l.write.due(now) {
 			first(l.write)
@@ -106,6 +108,9 @@ func (q *FIFO) retryIn(now time.Time) (wait time.Duration) {
 
 // nextBatch copies what one lane has to write, the lanes taking turns. Nil: nothing can be written now.
 func (q *FIFO) nextBatch(may func(*lane) bool) *batch {
+	if q.gaveUp {
+		return nil
+	}
 	d := q.disk
 	var pick *lane
 	at, picked := -1, 0
