@@ -74,6 +74,17 @@ func newGeneration(dir string, number uint32, lanes int) *generation {
 	return g
 }
 
+// lanes yields the lanes of all generations.
+func (q *FIFO) lanes(yield func(*lane) bool) {
+	for _, g := range q.gens {
+		for _, l := range g.lanes {
+			if !yield(l) {
+				return
+			}
+		}
+	}
+}
+
 func (q *FIFO) newest() *generation { return q.gens[len(q.gens)-1] }
 
 // lose notes a loss, for unlock to tell.

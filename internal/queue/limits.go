@@ -86,17 +86,6 @@ func (q *FIFO) free(r *request) {
 	}
 }
 
-// lanes yields the lanes of all generations.
-func (q *FIFO) lanes(yield func(*lane) bool) {
-	for _, g := range q.gens {
-		for _, l := range g.lanes {
-			if !yield(l) {
-				return
-			}
-		}
-	}
-}
-
 // makeDiskRoom drops the oldest segments until the given number of bytes fits on disk. It reports whether they can be
 // written now: they cannot while the files of dropped segments are still there.
 func (q *FIFO) makeDiskRoom(room int64) bool {
@@ -154,12 +143,4 @@ func (q *FIFO) dropSegment(l *lane, s *segment, reason Reason) {
 	}
 	q.settle(l, s)
 	q.retire()
-}
-
-// settle dooms a segment of which nothing is wanted any more.
-func (q *FIFO) settle(l *lane, s *segment) {
-	if s.delivered() && s != l.active {
-		l.segments = slices.DeleteFunc(l.segments, func(o *segment) bool { return o == s })
-		q.disk.doom(s)
-	}
 }

@@ -1,10 +1,136 @@
 package queue
 
 import (
+	"errors"
+	"os"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 )
+
+// readCold brings the oldest request of a lane from disk into memory. False: it cannot be read now. Mu is
+// free in between; the caller is the lane's reader.
+func (q *FIFO) readCold(l *lane, s *segment) bool {
+	now := time.Now()
+	if !l.read.due(now) {
+		return false
+	}
+	from, to, f := s.cold.from, s.cold.to, s.file
+	unknown, last := s.cold.unknown, l.read.runs >= maxReadTries
+	if s.failed {
+		f = nil // the writer may replace the file
+	}
+	keep := !s.failed && s != l.active // the writer opens that one itself
+	s.pins++
+	q.mu.Unlock()
+	var err error
+	opened := f == nil
+	if opened {
+		f, err = q.disk.fs.Open(join(q.disk.dir, s.name), false)
+	}
+	var got readBack
+	if err == nil && unknown {
+		got.scanned, err = q.disk.corrupt.scan(q.log, f, s.name, span{from, to}, last)
+	} else if err == nil {
+		got, err = readRequest(f, from, to, s.skips, q.cfg.Alloc)
+		if err == nil {
+			for _, at := range got.damage {
+				q.disk.corrupt.keep(q.log, s.name, f, at)
+			}
+		}
+	}
+	q.mu.Lock()
+	if opened && f != nil {
+		if keep && !q.closed && s.file == nil {
+			s.file = f
+		} else {
+			_ = f.Close()
+		}
+	}
+	defer q.unpin(l, s)
+	if q.closed {
+		return false
+	}
+	switch {
+	case err == nil:
+		l.read = backoff{}
+		q.disk.health.works(reading)
+	case errors.Is(err, os.ErrNotExist):
+		got = readBack{span: span{from, to}} // somebody removed it
+	case l.read.runs < maxReadTries:
+		l.read.failed(now)
+		q.stats.ReadErrors++
+		q.disk.health.fails(reading, err, zap.String("segment", s.name))
+		if q.cfg.Wake != nil {
+			time.AfterFunc(l.read.wait, func() {
+				q.mu.Lock()
+				reader := q.readerOf(l) // a Resize may have changed it
+				q.mu.Unlock()
+				q.cfg.Wake(reader)
+			})
+		}
+		return false
+	default:
+		l.read = backoff{}
+		got = readBack{span: span{from, to}} // the rest of the segment is unreadable
+		q.giveUp(s, got.span, err)
+	}
+	q.takeBack(l, s, got)
+	return true
+}
+
+const maxReadTries = 10 // in a row, with backoff: 181 s
+
+// takeBack accounts for what was read of a segment.
+func (q *FIFO) takeBack(l *lane, s *segment, got readBack) {
+	if got.scanned != nil {
+		q.takeScan(l, s, got.scanned)
+		return
+	}
+	s.cold.from = got.to
+	requests := 0
+	if got.began {
+		requests = 1
+	}
+	s.cold.requests -= requests
+	s.cold.samples -= got.samples + got.lost
+	q.stats.CorruptRecords += got.broken
+	for _, d := range got.damage {
+		q.stats.SkippedBytes += d.to - d.from
+	}
+	if got.lost > 0 {
+		lost := 0
+		if len(got.records) == 0 {
+			lost = 1
+		}
+		q.lose(Damaged, lost, got.lost)
+	}
+	if s.cold.empty() { // what is missing now went with headers
+		q.lose(Damaged, max(0, s.cold.requests), q.missing(l, s))
+		s.cold.requests, s.cold.samples = 0, 0
+	}
+	if len(got.records) == 0 {
+		l.acked = place{s.seq, got.to} // else it would be counted again after the next start
+		q.settle(l, s)
+		return
+	}
+	r := &request{sealed: true, written: len(got.records), segment: s, start: got.from, end: got.to, readBack: true}
+	r.Oldest, r.Newest = got.records[0].Oldest, got.records[0].Newest
+	r.MayHaveArrived = place{s.seq, got.from} == l.firstFound
+	for _, rec := range got.records {
+		r.add(rec)
+	}
+	s.live++
+	l.requests = append([]*request{r}, l.requests...)
+	l.front = 1
+	q.account(l, r.Bytes)
+	q.stats.ReadRecords += len(r.Records)
+	if s.replayed {
+		q.stats.ReplayedRecords += len(r.Records)
+		q.stats.ReplayedBytes += r.Bytes
+	}
+}
 
 // A segment that cannot be read at the start stays in its lane, with cold.unknown. When its turn comes, the lane's
 // reader scans it. If that fails, it tries again as after any other failed read. Until the scan succeeds, the number of

@@ -1,6 +1,8 @@
 package queue
 
 import (
+	"errors"
+	"os"
 	"slices"
 	"time"
 
@@ -176,28 +178,6 @@ func (q *FIFO) gather(l *lane) *batch {
 	return b
 }
 
-// appendRecord appends a record in the format of a segment, without the checksum of its data. Before is the number of
-// samples in the segment before it.
-func appendRecord(dst []byte, rec Record, before uint64) []byte {
-	h := header{
-		first: rec.First, length: uint32(len(rec.Data)), before: before,
-		oldest: rec.Oldest, newest: rec.Newest, samples: uint32(rec.Samples),
-	}
-	var b [headerSize]byte
-	h.put(b[:])
-	return append(append(dst, b[:]...), rec.Data...)
-}
-
-// addChecksums completes what appendRecord wrote. It is called without mu, since it takes a while.
-func addChecksums(records []byte) {
-	for at := 0; at < len(records); {
-		h, _ := parseHeader(records[at:])
-		h.crc = checksum(records[at+headerSize:][:h.length])
-		h.put(records[at:])
-		at += int(h.size())
-	}
-}
-
 // write does what needs the disk. Nobody else touches the file's end.
 func (q *FIFO) write(b *batch) error {
 	s := b.segment
@@ -233,6 +213,23 @@ func (q *FIFO) write(b *batch) error {
 		return err
 	}
 	return nil
+}
+
+// create makes the file of a segment to which nothing is written yet. If something has its name, the segment gets the
+// next number.
+func (q *FIFO) create(l *lane, s *segment) (f File, err error) {
+	for range 16 {
+		if f, err = q.disk.fs.Open(join(q.disk.dir, s.name), true); !errors.Is(err, os.ErrExist) {
+			break
+		}
+		q.log.Warn("something has the name of a new segment, which gets another",
+			zap.String("file", join(q.disk.dir, s.name)))
+		q.mu.Lock()
+		s.seq, s.name = l.nextSeq, l.name.segment(l.nextSeq)
+		l.nextSeq++
+		q.mu.Unlock()
+	}
+	return f, err
 }
 
 // written accounts for a batch. True: the position has to move, for a request was delivered meanwhile.

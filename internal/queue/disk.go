@@ -1,0 +1,60 @@
+package queue
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// disk is what a queue has below its memory.
+type disk struct {
+	fs       FS
+	dir      string
+	segBytes int64
+	corrupt  quarantine
+	closing  chan struct{}
+	loops    sync.WaitGroup
+	writer   signal
+	syncer   signal
+	onClose  func() // tells the store
+
+	// guarded by the queue's mu
+	bytes   int64 // of all segments that are not doomed
+	doomed  []*segment
+	retired []*lane // of drained generations: their positions go when their segments are gone
+	newName bool    // a file was made since the last sync of the directory
+	nextAge time.Time
+	clock   ageClock
+	health  health
+	removal backoff // of segments that could not be removed
+	renewal backoff // of segments that could not be renewed
+
+	// owned by the writer
+	buf  []byte
+	turn int // which lane is looked at first
+}
+
+// signal wakes a goroutine; several in a row are one.
+type signal chan struct{}
+
+func (s signal) kick() {
+	select {
+	case s <- struct{}{}:
+	default:
+	}
+}
+
+// unpin ends a use of a segment's file outside mu.
+func (q *FIFO) unpin(l *lane, s *segment) {
+	s.pins--
+	if s.pins > 0 {
+		return
+	}
+	if s.file != nil && !s.dirty && !s.torn && s != l.active && (s.cold.empty() || l.firstCold() != s) {
+		_ = s.file.Close()
+		s.file = nil
+	}
+	if s.failed || slices.Contains(q.disk.doomed, s) {
+		q.disk.writer.kick() // it waits for that
+	}
+}
