@@ -40,7 +40,7 @@ func (q *FIFO) Close() (Loss, error) {
 		l.requests, l.memory, l.pending = kept, 0, 0
 	}
 	q.memory = 0
-	clear(q.given)
+	clear(q.inFlight)
 	return loss, err
 }
 
@@ -54,7 +54,7 @@ func (q *FIFO) closeDisk() error {
 	go func() {
 		defer close(done)
 		d.loops.Wait()
-		q.sweep(true)
+		q.removeSegments(true)
 		for l := range q.lanes {
 			q.writePosition(l, true)
 		}
@@ -62,7 +62,7 @@ func (q *FIFO) closeDisk() error {
 		open := map[File]*segment{}
 		for l := range q.lanes {
 			for _, s := range l.segments {
-				if s.file != nil && s.pins == 0 {
+				if s.file != nil && s.uses == 0 {
 					open[s.file] = s
 				}
 			}

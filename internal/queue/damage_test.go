@@ -285,18 +285,18 @@ func TestPosition(t *testing.T) {
 		"missing":   {func([]byte) []byte { return nil }, all},
 		"zeros":     {func(now []byte) []byte { clear(now); return now }, all},
 		"newer slot torn": {func(now []byte) []byte {
-			slot{place{1, 49}, 2, 0}.put(now)
+			slot{position{1, 49}, 2, 0}.put(now)
 			now[slotStride+20]++ // counter 3: the same place as 2, and what the stop left
 			return now
 		}, less},
 		"older slot torn": {func(now []byte) []byte { now[0]++; return now }, rest},
 		"cut off":         {func(now []byte) []byte { return now[:10] }, all},
-		"later segment":   {func([]byte) []byte { return at(slot{place{9, 0}, 7, 0}) }, nil},
-		"beyond the end":  {func([]byte) []byte { return at(slot{place{1, 1000}, 7, 0}) }, all},
-		"within a record": {func([]byte) []byte { return at(slot{place{1, 60}, 7, 0}) }, all},
-		"negative":        {func([]byte) []byte { return at(slot{place{1, -1}, 7, 0}) }, all},
-		"at the end":      {func([]byte) []byte { return at(slot{place{1, 4 * 49}, 7, 0}) }, nil},
-		"newer one wrong": {func(now []byte) []byte { slot{place{1, 1000}, 7, 0}.put(now[slotStride:]); return now }, rest},
+		"later segment":   {func([]byte) []byte { return at(slot{position{9, 0}, 7, 0}) }, nil},
+		"beyond the end":  {func([]byte) []byte { return at(slot{position{1, 1000}, 7, 0}) }, all},
+		"within a record": {func([]byte) []byte { return at(slot{position{1, 60}, 7, 0}) }, all},
+		"negative":        {func([]byte) []byte { return at(slot{position{1, -1}, 7, 0}) }, all},
+		"at the end":      {func([]byte) []byte { return at(slot{position{1, 4 * 49}, 7, 0}) }, nil},
+		"newer one wrong": {func(now []byte) []byte { slot{position{1, 1000}, 7, 0}.put(now[slotStride:]); return now }, rest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs := halfDelivered(t)

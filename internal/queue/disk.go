@@ -19,15 +19,15 @@ type disk struct {
 	onClose  func() // tells the store
 
 	// guarded by the queue's mu
-	bytes   int64 // of all segments that are not doomed
-	doomed  []*segment
-	retired []*lane // of drained generations: their positions go when their segments are gone
-	newName bool    // a file was made since the last sync of the directory
-	nextAge time.Time
-	clock   ageClock
-	health  health
-	removal backoff // of segments that could not be removed
-	renewal backoff // of segments that could not be renewed
+	bytes        int64 // of all segments that are not to be removed
+	toRemove     []*segment
+	drainedLanes []*lane // of drained generations: their positions go when their segments are gone
+	newName      bool    // a file was made since the last sync of the directory
+	nextAge      time.Time
+	clock        ageClock
+	health       health
+	removalRetry backoff // of segments that could not be removed
+	renewalRetry backoff // of segments that could not be renewed
 
 	// owned by the writer
 	buf  []byte
@@ -37,24 +37,24 @@ type disk struct {
 // signal wakes a goroutine; several in a row are one.
 type signal chan struct{}
 
-func (s signal) kick() {
+func (s signal) wakeUp() {
 	select {
 	case s <- struct{}{}:
 	default:
 	}
 }
 
-// unpin ends a use of a segment's file outside mu.
-func (q *FIFO) unpin(l *lane, s *segment) {
-	s.pins--
-	if s.pins > 0 {
+// endUse ends a use of a segment's file outside mu.
+func (q *FIFO) endUse(l *lane, s *segment) {
+	s.uses--
+	if s.uses > 0 {
 		return
 	}
 	if s.file != nil && !s.dirty && !s.torn && s != l.active && (s.cold.empty() || l.firstCold() != s) {
 		_ = s.file.Close()
 		s.file = nil
 	}
-	if s.failed || slices.Contains(q.disk.doomed, s) {
-		q.disk.writer.kick() // it waits for that
+	if s.failed || slices.Contains(q.disk.toRemove, s) {
+		q.disk.writer.wakeUp() // it waits for that
 	}
 }

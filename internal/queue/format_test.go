@@ -83,7 +83,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 // newerSlot makes the slot at an offset one of the next version.
 func newerSlot(at int) func([]byte) {
 	return func(b []byte) {
-		slot{place: place{1, 0}, counter: 9}.put(b[at:])
+		slot{position: position{1, 0}, counter: 9}.put(b[at:])
 		b[at+4] = slotVersion + 1
 		binary.LittleEndian.PutUint32(b[at+36:], checksum(b[at:at+36]))
 	}
@@ -115,10 +115,10 @@ func TestOldPositionsAreRead(t *testing.T) {
 		le.PutUint32(b[28:], checksum(b[:28]))
 	}
 	for name, at := range map[string][2]slot{
-		"one":           {{place: place{1, 2 * 49}, counter: 2}, {}},
-		"newer second":  {{place: place{1, 49}, counter: 2}, {place: place{1, 2 * 49}, counter: 3}},
-		"newer first":   {{place: place{1, 2 * 49}, counter: 4}, {place: place{1, 49}, counter: 3}},
-		"with the note": {{place: place{1, 2 * 49}, counter: 4, left: 2}, {}},
+		"one":           {{position: position{1, 2 * 49}, counter: 2}, {}},
+		"newer second":  {{position: position{1, 49}, counter: 2}, {position: position{1, 2 * 49}, counter: 3}},
+		"newer first":   {{position: position{1, 2 * 49}, counter: 4}, {position: position{1, 49}, counter: 3}},
+		"with the note": {{position: position{1, 2 * 49}, counter: 4, left: 2}, {}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs := halfDelivered(t)

@@ -65,9 +65,9 @@ func (h *health) works(c call) {
 
 func (h *health) failing(c call) bool { return h.kinds[c].err != nil }
 
-// refused returns the error of a kind of call without which samples are not safe on disk, or the disk is not bounded;
+// storageError returns the error of a kind of call without which samples are not safe on disk, or the disk is not bounded;
 // nil if they all work.
-func (h *health) refused() error {
+func (h *health) storageError() error {
 	for _, c := range []call{writing, syncing, syncingNames, removing} {
 		if err := h.kinds[c].err; err != nil {
 			return err

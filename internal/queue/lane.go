@@ -18,20 +18,20 @@ type lane struct {
 	segments []*segment // oldest first
 	active   *segment   // the last one, while it may grow; nil: the next write begins one
 	nextSeq  uint32
-	acked    place // everything before is delivered
-	posDirty bool  // the position was written since the last sync
+	acked    position // everything before is delivered
+	posDirty bool     // the position was written since the last sync
 
 	// firstFound is where the first request began that the start found behind acked. The zero value: it found none.
-	firstFound place
+	firstFound position
 
-	name    laneName
-	pos     position
-	write   backoff
-	read    backoff
-	drained bool // of an older generation, and empty
+	name       laneName
+	pos        positionFile
+	writeRetry backoff
+	readRetry  backoff
+	drained    bool // of an older generation, and empty
 }
 
-const none = -1
+const noReader = -1
 
 // request is one in memory.
 type request struct {
@@ -55,7 +55,7 @@ func (r *request) onDisk() bool { return r.sealed && !r.writing && r.written == 
 func (r *request) onlyInMemory() bool { return r.sealed && !r.writing && r.written == 0 }
 
 func newLane(dir string, name laneName) *lane {
-	return &lane{name: name, nextSeq: 1, reader: none, pos: position{name: join(dir, name.position())}}
+	return &lane{name: name, nextSeq: 1, reader: noReader, pos: positionFile{name: join(dir, name.position())}}
 }
 
 // open returns the request that may still grow, or nil.
@@ -72,7 +72,7 @@ func (l *lane) syncFailed() bool {
 }
 
 func (l *lane) inFlight(r *request) bool {
-	return l.reader != none && len(l.requests) > 0 && l.requests[0] == r
+	return l.reader != noReader && len(l.requests) > 0 && l.requests[0] == r
 }
 
 // firstCold is the segment to read next, or nil.
@@ -85,11 +85,13 @@ func (l *lane) firstCold() *segment {
 	return nil
 }
 
-func (l *lane) empty() bool { return len(l.requests) == 0 && l.reader == none && l.firstCold() == nil }
+func (l *lane) empty() bool {
+	return len(l.requests) == 0 && l.reader == noReader && l.firstCold() == nil
+}
 
-// forgettable finds a request that the disk has whole and that lies next to what is cold already, the newer
+// evictable finds a request that the disk has whole and that lies next to what is cold already, the newer
 // side first: what is read next stays. -1: there is none.
-func (l *lane) forgettable() int {
+func (l *lane) evictable() int {
 	may := func(i int) bool {
 		return i >= 0 && i < len(l.requests) && l.requests[i].onDisk() && !l.inFlight(l.requests[i])
 	}
@@ -148,8 +150,8 @@ func (l *lane) samplesOnDisk() (n int) {
 }
 
 // whole says that no request of a segment is in flight, open or half written.
-func (l *lane) whole(s *segment) bool {
-	if s.pins > 0 || s.size == 0 {
+func (l *lane) mayDrop(s *segment) bool {
+	if s.uses > 0 || s.size == 0 {
 		return false
 	}
 	if s.live == 0 {
@@ -160,10 +162,10 @@ func (l *lane) whole(s *segment) bool {
 	})
 }
 
-// oldestWhole is the segment of the lane that goes first when there is no room.
-func (l *lane) oldestWhole() *segment {
+// oldestDroppable is the segment of the lane that goes first when there is no room.
+func (l *lane) oldestDroppable() *segment {
 	for _, s := range l.segments {
-		if l.whole(s) {
+		if l.mayDrop(s) {
 			return s
 		}
 	}

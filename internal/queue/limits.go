@@ -5,32 +5,32 @@ import (
 	"time"
 )
 
-// patience is how far memory may exceed its limit while the disk has refused nothing: a burst, or a writer that
+// slowDiskFactor is how far memory may exceed its limit while the disk has refused nothing: a burst, or a writer that
 // waits for a slow disk, is no reason yet to lose anything.
-const patience = 4
+const slowDiskFactor = 4
 
-// makeRoom keeps memory within its limit: first what the disk has is forgotten, then the oldest of what it has
+// limitMemory keeps memory within its limit: first what the disk has is forgotten, then the oldest of what it has
 // not is lost.
-func (q *FIFO) makeRoom() {
+func (q *FIFO) limitMemory() {
 	most := q.limit
 	if q.disk != nil {
-		for q.memory > q.limit && q.forget() {
+		for q.memory > q.limit && q.evict() {
 		}
 		if h := &q.disk.health; !h.failing(writing) && !h.failing(removing) {
-			most *= patience
+			most *= slowDiskFactor
 		}
 	}
 	for q.memory > most && q.drop() {
 	}
 }
 
-// forget leaves one request to the disk, of the lane with the most in memory.
-func (q *FIFO) forget() bool {
+// evict leaves one request to the disk, of the lane with the most in memory.
+func (q *FIFO) evict() bool {
 	var from *lane
 	at := -1
 	for l := range q.lanes {
 		if from == nil || l.memory > from.memory {
-			if i := l.forgettable(); i >= 0 {
+			if i := l.evictable(); i >= 0 {
 				from, at = l, i
 			}
 		}
@@ -73,7 +73,7 @@ func (q *FIFO) drop() bool {
 	}
 	q.lose(reason, 1, r.Samples)
 	q.free(r)
-	q.retire()
+	q.endGenerations()
 	return true
 }
 
@@ -86,15 +86,15 @@ func (q *FIFO) free(r *request) {
 	}
 }
 
-// makeDiskRoom drops the oldest segments until the given number of bytes fits on disk. It reports whether they can be
+// limitDisk drops the oldest segments until the given number of bytes fits on disk. It reports whether they can be
 // written now: they cannot while the files of dropped segments are still there.
-func (q *FIFO) makeDiskRoom(room int64) bool {
+func (q *FIFO) limitDisk(room int64) bool {
 	d := q.disk
 	for d.bytes+room > q.cfg.MaxBytes {
 		var from *lane
 		var oldest *segment
 		for l := range q.lanes {
-			s := l.oldestWhole()
+			s := l.oldestDroppable()
 			if s != nil && (oldest == nil || s.oldest < oldest.oldest) {
 				from, oldest = l, s
 			}
@@ -104,7 +104,7 @@ func (q *FIFO) makeDiskRoom(room int64) bool {
 		}
 		q.dropSegment(from, oldest, QueueFull)
 	}
-	left := d.leaving()
+	left := d.bytesToRemove()
 	return left == 0 || d.bytes+left+room <= q.cfg.MaxBytes
 }
 
@@ -119,7 +119,7 @@ func (q *FIFO) dropOld(now time.Time) {
 	oldest := q.disk.clock.now().Add(-q.cfg.MaxAge).UnixMilli()
 	for l := range q.lanes {
 		for _, s := range slices.Clone(l.segments) {
-			if s.newest < oldest && l.whole(s) {
+			if s.newest < oldest && l.mayDrop(s) {
 				q.dropSegment(l, s, TooOld)
 			}
 		}
@@ -141,6 +141,6 @@ func (q *FIFO) dropSegment(l *lane, s *segment, reason Reason) {
 	if l.active == s {
 		l.active = nil
 	}
-	q.settle(l, s)
-	q.retire()
+	q.removeIfDelivered(l, s)
+	q.endGenerations()
 }

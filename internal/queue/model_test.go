@@ -448,7 +448,7 @@ func (w *world) checkLimit() {
 		return
 	}
 	for l := range w.q.lanes {
-		if s := l.oldestWhole(); s != nil {
+		if s := l.oldestDroppable(); s != nil {
 			w.t.Errorf("%d bytes on disk, and %s could go", w.fs.segmentBytes(), s.name)
 		}
 	}

@@ -19,7 +19,7 @@ func openFIFO(fs FS, dir string, lanes int, cfg Config, onClose func()) (*FIFO, 
 	if err := r.run(); err != nil {
 		return nil, err
 	}
-	if err := probe(fs, dir); err != nil {
+	if err := checkWritable(fs, dir); err != nil {
 		return nil, err
 	}
 	r.repair()
@@ -30,12 +30,12 @@ func openFIFO(fs FS, dir string, lanes int, cfg Config, onClose func()) (*FIFO, 
 		clock:   newAgeClock(time.Now),
 		corrupt: quarantine{fs: fs, dir: dir, files: r.corrupt.files, bytes: r.corrupt.bytes},
 	}
-	for _, s := range r.nothing {
-		q.disk.doom(s)
+	for _, s := range r.delivered {
+		q.disk.scheduleRemoval(s)
 	}
 	q.mu.Lock()
 	q.newLanes(lanes, r.ended)
-	q.retire()
+	q.endGenerations()
 	q.lose(Damaged, r.loss.Requests, r.loss.Samples)
 	q.unlock()
 	if s := q.Stats(); s.Requests > 0 || s.SkippedBytes > 0 || s.TruncatedBytes > 0 {
@@ -71,9 +71,9 @@ func (q *FIFO) newLanes(lanes int, ended map[uint32]bool) {
 // scratchName is a file that exists for a moment only. What a crash leaves of it goes with the next start.
 const scratchName = "probe"
 
-// probe finds out now, rather than at the first write, that nothing can be written. A full disk is no reason not
+// checkWritable finds out now, rather than at the first write, that nothing can be written. A full disk is no reason not
 // to start: memory bridges it, as it does later.
-func probe(fs FS, dir string) error {
+func checkWritable(fs FS, dir string) error {
 	name := join(dir, scratchName)
 	f, err := createAgain(fs, name)
 	if err != nil {

@@ -238,7 +238,7 @@ func TestOrphansAreLookedAtOnceMoreBeforeTheyGo(t *testing.T) {
 	mustClose(t, q)
 	mustClose(t, openQueue(t, s, "b", 1, quiet()))
 	for _, name := range []string{"a", "b"} { // the fake disk makes none
-		f, err := fs.Open(join(join("data", queuePrefix+name), claimName), true)
+		f, err := fs.Open(join(join("data", queuePrefix+name), queueLockName), true)
 		if err != nil {
 			t.Fatal(err)
 		}

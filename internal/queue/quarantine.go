@@ -71,7 +71,7 @@ func (c *quarantine) copy(e Entry, r io.ReaderAt, at span) (kept bool, err error
 	if zeros, err := onlyZeros(r, at); zeros || err != nil {
 		return false, err
 	}
-	if err := c.makeRoom(e.Size); err != nil {
+	if err := c.limit(e.Size); err != nil {
 		return false, err
 	}
 	f, err := createAgain(c.fs, join(c.dir, e.Name))
@@ -86,8 +86,8 @@ func (c *quarantine) copy(e Entry, r io.ReaderAt, at span) (kept bool, err error
 	return true, nil
 }
 
-// makeRoom removes the oldest files until a file of the given size is within the bound. The caller holds mu.
-func (c *quarantine) makeRoom(bytes int64) error {
+// limit removes the oldest files until a file of the given size is within the bound. The caller holds mu.
+func (c *quarantine) limit(bytes int64) error {
 	for len(c.files) > 0 && c.bytes+bytes > maxCorruptBytes {
 		if err := c.fs.Remove(join(c.dir, c.files[0].Name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err // where it is gone, somebody took it: it is for people
@@ -107,7 +107,7 @@ func (c *quarantine) discard(s *segment) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := corruptEntry(s.name, span{0, s.size})
-	if err := c.makeRoom(e.Size); err != nil {
+	if err := c.limit(e.Size); err != nil {
 		return err
 	}
 	if err := c.fs.Rename(from, join(c.dir, e.Name)); err != nil {

@@ -8,14 +8,14 @@ import (
 	"slices"
 )
 
-// claimName is the lock of one queue, in its directory. A process has it while the queue is open. Another process takes
+// queueLockName is the lock of one queue, in its directory. A process has it while the queue is open. Another process takes
 // it to rename or remove a queue, so it can do that to queues that nobody has open, though the store is not its own.
-const claimName = "lock"
+const queueLockName = "lock"
 
-// noClaim stands for a lock where none can be made, as on a disk that is full.
-type noClaim struct{}
+// noLock stands for a lock where none can be made, as on a disk that is full.
+type noLock struct{}
 
-func (noClaim) Close() error { return nil }
+func (noLock) Close() error { return nil }
 
 // Visit returns a store in which queues are listed, renamed and dropped, though another process may have it. Its queues
 // are not to be opened.
@@ -23,7 +23,7 @@ func Visit(dir string, fs FS) (*Store, error) {
 	if _, err := fs.ReadDir(dir); err != nil {
 		return nil, fmt.Errorf("storage: %w", err)
 	}
-	return &Store{fs: fs, dir: dir, lock: noClaim{}, open: map[string]*movable{}}, nil
+	return &Store{fs: fs, dir: dir, lock: noLock{}, open: map[string]*renamableFS{}}, nil
 }
 
 // InUseError refuses a queue that somebody has open.
@@ -31,10 +31,10 @@ type InUseError struct{ Queue, By string }
 
 func (e *InUseError) Error() string { return fmt.Sprintf("queue %s is in use by %s", e.Queue, e.By) }
 
-// claim takes the lock of a queue whose directory is there.
-func (s *Store) claim(identity string) (io.Closer, error) {
-	name := join(s.path(identity), claimName)
-	_, visitor := s.lock.(noClaim)
+// lockQueue takes the lock of a queue whose directory is there.
+func (s *Store) lockQueue(identity string) (io.Closer, error) {
+	name := join(s.path(identity), queueLockName)
+	_, visitor := s.lock.(noLock)
 	if visitor && !s.isThere(name) {
 		// The process that has the store may have the queue open without a lock: its disk was full. So the store's lock
 		// counts.
@@ -47,7 +47,7 @@ func (s *Store) claim(identity string) (io.Closer, error) {
 	case errors.Is(err, errLocked):
 		return nil, s.inUse(identity)
 	case !visitor && !s.isThere(name):
-		return noClaim{}, nil // the disk is full
+		return noLock{}, nil // the disk is full
 	}
 	return nil, fmt.Errorf("queue %s: lock: %w", identity, err)
 }
@@ -64,7 +64,7 @@ func (s *Store) isThere(name string) bool {
 // inUse returns the refusal of a queue. The process that has the store is named if it may have the queue, too: to a
 // visitor, while the store is locked. The owner of the store has met a visitor.
 func (s *Store) inUse(identity string) *InUseError {
-	if _, visitor := s.lock.(noClaim); !visitor {
+	if _, visitor := s.lock.(noLock); !visitor {
 		return &InUseError{identity, "another process"}
 	}
 	if lock, err := s.fs.Lock(join(s.dir, lockName)); err == nil {
@@ -77,14 +77,14 @@ func (s *Store) inUse(identity string) *InUseError {
 	return &InUseError{identity, "another process"}
 }
 
-// isClaimed reports whether another process is known to have the lock of a queue. It makes no lock where there is none.
-func (s *Store) isClaimed(identity string) bool {
-	if !s.isThere(join(s.path(identity), claimName)) {
+// isLocked reports whether another process is known to have the lock of a queue. It makes no lock where there is none.
+func (s *Store) isLocked(identity string) bool {
+	if !s.isThere(join(s.path(identity), queueLockName)) {
 		return false
 	}
-	claim, err := s.claim(identity)
+	lock, err := s.lockQueue(identity)
 	if err == nil {
-		_ = claim.Close()
+		_ = lock.Close()
 	}
 	var inUse *InUseError
 	return errors.As(err, &inUse)
@@ -106,15 +106,15 @@ func (s *Store) Drop(identity string) (Identity, error) {
 	if s.open[identity] != nil {
 		return Identity{}, fmt.Errorf("queue %s is open", identity)
 	}
-	claim, err := s.claim(identity)
+	lock, err := s.lockQueue(identity)
 	if err != nil {
 		return Identity{}, err
 	}
 	id := Identity{Name: identity}
-	s.look(&id)
+	s.inspect(&id)
 	err = id.Problem // what cannot be told must not be dropped unseen
 	if err == nil {
 		err = s.remove(identity)
 	}
-	return id, errors.Join(err, claim.Close())
+	return id, errors.Join(err, lock.Close())
 }

@@ -118,7 +118,7 @@ func TestAQueueThatIsRenamedByAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	claim, err := visitor.claim("a")
+	lock, err := visitor.lockQueue("a")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestAQueueThatIsRenamedByAnother(t *testing.T) {
 	if gone, err := owner.DropOrphans(1); err != nil || len(gone) != 0 {
 		t.Errorf("dropped: %+v, %v", gone, err)
 	}
-	if err := claim.Close(); err != nil {
+	if err := lock.Close(); err != nil {
 		t.Error(err)
 	}
 	if gone, err := owner.DropOrphans(1); err != nil || len(gone) != 1 {
@@ -194,7 +194,7 @@ func TestTheProcessIsNamedOnlyIfItHasTheQueue(t *testing.T) {
 		}
 		return visitor
 	}
-	claim, err := visit().claim("a")
+	lock, err := visit().lockQueue("a")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func TestTheProcessIsNamedOnlyIfItHasTheQueue(t *testing.T) {
 	}
 	_, err = owner.Open("a", 1, DefaultConfig()) // lock.pid names the owner itself
 	refused("owner", err)
-	if err := errors.Join(claim.Close(), owner.Close()); err != nil {
+	if err := errors.Join(lock.Close(), owner.Close()); err != nil {
 		t.Error(err)
 	}
 }

@@ -13,23 +13,23 @@ import (
 // free in between; the caller is the lane's reader.
 func (q *FIFO) readCold(l *lane, s *segment) bool {
 	now := time.Now()
-	if !l.read.due(now) {
+	if !l.readRetry.due(now) {
 		return false
 	}
 	from, to, f := s.cold.from, s.cold.to, s.file
-	unknown, last := s.cold.unknown, l.read.runs >= maxReadTries
+	unknown, last := s.cold.unknown, l.readRetry.runs >= maxReadTries
 	if s.failed {
 		f = nil // the writer may replace the file
 	}
 	keep := !s.failed && s != l.active // the writer opens that one itself
-	s.pins++
+	s.uses++
 	q.mu.Unlock()
 	var err error
 	opened := f == nil
 	if opened {
 		f, err = q.disk.fs.Open(join(q.disk.dir, s.name), false)
 	}
-	var got readBack
+	var got readResult
 	if err == nil && unknown {
 		got.scanned, err = q.disk.corrupt.scan(q.log, f, s.name, span{from, to}, last)
 	} else if err == nil {
@@ -48,22 +48,22 @@ func (q *FIFO) readCold(l *lane, s *segment) bool {
 			_ = f.Close()
 		}
 	}
-	defer q.unpin(l, s)
+	defer q.endUse(l, s)
 	if q.closed {
 		return false
 	}
 	switch {
 	case err == nil:
-		l.read = backoff{}
+		l.readRetry = backoff{}
 		q.disk.health.works(reading)
 	case errors.Is(err, os.ErrNotExist):
-		got = readBack{span: span{from, to}} // somebody removed it
-	case l.read.runs < maxReadTries:
-		l.read.failed(now)
+		got = readResult{span: span{from, to}} // somebody removed it
+	case l.readRetry.runs < maxReadTries:
+		l.readRetry.failed(now)
 		q.stats.ReadErrors++
 		q.disk.health.fails(reading, err, zap.String("segment", s.name))
 		if q.cfg.Wake != nil {
-			time.AfterFunc(l.read.wait, func() {
+			time.AfterFunc(l.readRetry.wait, func() {
 				q.mu.Lock()
 				reader := q.readerOf(l) // a Resize may have changed it
 				q.mu.Unlock()
@@ -72,8 +72,8 @@ func (q *FIFO) readCold(l *lane, s *segment) bool {
 		}
 		return false
 	default:
-		l.read = backoff{}
-		got = readBack{span: span{from, to}} // the rest of the segment is unreadable
+		l.readRetry = backoff{}
+		got = readResult{span: span{from, to}} // the rest of the segment is unreadable
 		q.giveUp(s, got.span, err)
 	}
 	q.takeBack(l, s, got)
@@ -83,7 +83,7 @@ func (q *FIFO) readCold(l *lane, s *segment) bool {
 const maxReadTries = 10 // in a row, with backoff: 181 s
 
 // takeBack accounts for what was read of a segment.
-func (q *FIFO) takeBack(l *lane, s *segment, got readBack) {
+func (q *FIFO) takeBack(l *lane, s *segment, got readResult) {
 	if got.scanned != nil {
 		q.takeScan(l, s, got.scanned)
 		return
@@ -111,13 +111,13 @@ func (q *FIFO) takeBack(l *lane, s *segment, got readBack) {
 		s.cold.requests, s.cold.samples = 0, 0
 	}
 	if len(got.records) == 0 {
-		l.acked = place{s.seq, got.to} // else it would be counted again after the next start
-		q.settle(l, s)
+		l.acked = position{s.seq, got.to} // else it would be counted again after the next start
+		q.removeIfDelivered(l, s)
 		return
 	}
 	r := &request{sealed: true, written: len(got.records), segment: s, start: got.from, end: got.to, readBack: true}
 	r.Oldest, r.Newest = got.records[0].Oldest, got.records[0].Newest
-	r.MayHaveArrived = place{s.seq, got.from} == l.firstFound
+	r.MayHaveArrived = position{s.seq, got.from} == l.firstFound
 	for _, rec := range got.records {
 		r.add(rec)
 	}
@@ -147,7 +147,7 @@ func (q *FIFO) giveUp(s *segment, at span, err error) {
 }
 
 // takeScan accounts for a segment that could not be read at the start. The caller holds mu.
-func (q *FIFO) takeScan(l *lane, s *segment, found *scanned) {
+func (q *FIFO) takeScan(l *lane, s *segment, found *repaired) {
 	noted := s.cold.samples
 	q.disk.bytes -= s.take(found)
 	found.count(&q.stats)
@@ -157,11 +157,11 @@ func (q *FIFO) takeScan(l *lane, s *segment, found *scanned) {
 		q.giveUp(s, found.rest, found.err)
 		lost = 1
 	}
-	q.lose(Damaged, lost, l.passOn(noted-found.samples-found.loss.Samples))
+	q.lose(Damaged, lost, l.moveStopCount(noted-found.samples-found.loss.Samples))
 	if s.cold.empty() {
-		l.acked = place{s.seq, s.size} // else it would be counted again by the next start
+		l.acked = position{s.seq, s.size} // else it would be counted again by the next start
 	}
-	q.settle(l, s)
+	q.removeIfDelivered(l, s)
 }
 
 // missing returns how many samples of a segment were not found when it was read to its end. The caller holds mu.
@@ -170,11 +170,11 @@ func (q *FIFO) missing(l *lane, s *segment) int {
 		return max(0, s.cold.samples)
 	}
 	s.cold.unknown = false
-	return l.passOn(s.cold.samples)
+	return l.moveStopCount(s.cold.samples)
 }
 
-// passOn attributes noted samples to the next segment that could not be read yet. If there is none, they are lost.
-func (l *lane) passOn(samples int) (lost int) {
+// moveStopCount attributes noted samples to the next segment that could not be read yet. If there is none, they are lost.
+func (l *lane) moveStopCount(samples int) (lost int) {
 	if samples <= 0 {
 		return 0
 	}

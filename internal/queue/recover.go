@@ -18,16 +18,16 @@ type recovery struct {
 	dir string
 	log *zap.Logger
 
-	gens       []*generation // oldest first, with those lanes that have a file
-	corrupt    quarantine
-	bytes      int64
-	nothing    []*segment // delivered, or empty
-	damaged    []damagedSegment
-	notes      []note
-	stale      []*lane         // lanes whose position could not be read
-	unreadable int             // number of segments that could not be read
-	why        error           // the error of the first of them
-	ended      map[uint32]bool // generations to which nothing is appended: a name that they need may be taken
+	gens            []*generation // oldest first, with those lanes that have a file
+	corrupt         quarantine
+	bytes           int64
+	delivered       []*segment // delivered, or empty
+	damaged         []damagedSegment
+	stopCounts      []stopCount
+	unreadPositions []*lane         // lanes whose position could not be read
+	unreadable      int             // number of segments that could not be read
+	readError       error           // the error of the first of them
+	ended           map[uint32]bool // generations to which nothing is appended: a name that they need may be taken
 
 	stats Stats
 	loss  Loss
@@ -36,11 +36,11 @@ type recovery struct {
 // damagedSegment is a segment with parts that are no records.
 type damagedSegment struct {
 	segment *segment
-	found   contents
+	found   scanResult
 }
 
-// note is the number of undelivered samples that the last stop wrote into the position of a lane.
-type note struct {
+// stopCount is the number of undelivered samples that the last stop wrote into the position of a lane.
+type stopCount struct {
 	lane  *lane
 	left  int
 	found int // samples that the headers in the lane account for
@@ -57,7 +57,7 @@ func (r *recovery) run() error {
 	r.ended = map[uint32]bool{}
 	byLane := map[laneName]*lane{}
 	for _, e := range entries {
-		if e.Name == claimName || e.Name == scratchName {
+		if e.Name == queueLockName || e.Name == scratchName {
 			continue
 		}
 		if strings.HasSuffix(e.Name, corruptSuffix) && !e.Dir && !e.Special {
@@ -126,7 +126,7 @@ func (r *recovery) lane(l *lane) error {
 	}
 	if err != nil && !l.pos.foreign {
 		r.log.Warn("position cannot be read: its lane is delivered from its start", zap.Error(err))
-		r.stale = append(r.stale, l)
+		r.unreadPositions = append(r.unreadPositions, l)
 		r.ended[l.name.generation] = true // if it can be read again later, it must not pass anything that is new
 	}
 	for _, s := range l.segments {
@@ -137,17 +137,17 @@ func (r *recovery) lane(l *lane) error {
 		l.pos.counter = max(l.pos.counter, s.counter)
 	}
 	for _, s := range slots {
-		fits, err := r.fits(l, s.place)
+		fits, err := r.fits(l, s.position)
 		if err != nil {
 			return err
 		}
 		if fits {
-			l.acked, l.pos.written = s.place, s.place
+			l.acked, l.pos.written = s.position, s.position
 			break
 		}
 		r.log.Warn("position does not fit its lane", zap.String("file", l.pos.name))
 	}
-	n := note{lane: l}
+	n := stopCount{lane: l}
 	if len(slots) > 0 {
 		n.left = int(slots[0].left)
 	}
@@ -166,17 +166,17 @@ func (r *recovery) lane(l *lane) error {
 			n.found += found
 		}
 		if s.delivered() {
-			r.nothing = append(r.nothing, s)
+			r.delivered = append(r.delivered, s)
 		} else {
 			kept = append(kept, s)
 		}
 	}
 	l.segments = kept
 	if s := l.firstCold(); s != nil {
-		l.firstFound = place{s.seq, s.cold.from}
+		l.firstFound = position{s.seq, s.cold.from}
 	}
 	if n.left > 0 {
-		r.notes = append(r.notes, n)
+		r.stopCounts = append(r.stopCounts, n)
 	}
 	return nil
 }
@@ -190,7 +190,7 @@ func (r *recovery) passed(l *lane, seq uint32) {
 // fits reports whether a position can be one of this lane: a request or damage begins there, or the position is in a
 // segment that is gone. A position behind all segments fits, since a position moves only behind what was delivered or
 // counted as lost: the segments before it are there because they could not be removed.
-func (r *recovery) fits(l *lane, at place) (bool, error) {
+func (r *recovery) fits(l *lane, at position) (bool, error) {
 	if len(l.segments) == 0 || at.seq < l.segments[0].seq {
 		return true, nil
 	}
@@ -229,7 +229,7 @@ func (r *recovery) fits(l *lane, at place) (bool, error) {
 // segment scans a segment from an offset on, and returns the number of samples that its headers account for.
 func (r *recovery) segment(s *segment, from int64) (samples int, err error) {
 	name := join(r.dir, s.name)
-	var found contents
+	var found scanResult
 	f, err := r.fs.Open(name, false)
 	if err == nil {
 		found, err = scan(f, from, s.size)
@@ -239,10 +239,10 @@ func (r *recovery) segment(s *segment, from int64) (samples int, err error) {
 		return 0, err
 	}
 	if err != nil {
-		r.unread(s, from, err)
+		r.keepUnread(s, from, err)
 		return 0, nil
 	}
-	s.take(&scanned{contents: found, end: s.size})
+	s.take(&repaired{scanResult: found, end: s.size})
 	samples = found.samples
 	for _, p := range found.damage {
 		if p.torn || !r.corrupt.has(s.name, p.span) {
@@ -255,10 +255,10 @@ func (r *recovery) segment(s *segment, from int64) (samples int, err error) {
 	return samples, nil
 }
 
-// unread leaves a segment to the reader of its lane.
-func (r *recovery) unread(s *segment, from int64, err error) {
-	if r.unreadable++; r.why == nil {
-		r.why = fmt.Errorf("%s: %w", join(r.dir, s.name), err)
+// keepUnread leaves a segment to the reader of its lane.
+func (r *recovery) keepUnread(s *segment, from int64, err error) {
+	if r.unreadable++; r.readError == nil {
+		r.readError = fmt.Errorf("%s: %w", join(r.dir, s.name), err)
 	}
 	r.stats.ReadErrors++
 	s.cold = cold{span: span{from, s.size}, requests: 1, unknown: true} // at least one
@@ -282,7 +282,7 @@ func (r *recovery) repair() {
 		s := d.segment
 		m, err := r.corrupt.repair(r.log, s.name, s.size, d.found)
 		if err != nil {
-			r.unread(s, d.found.from, err)
+			r.keepUnread(s, d.found.from, err)
 			continue
 		}
 		m.count(&r.stats)
@@ -291,12 +291,12 @@ func (r *recovery) repair() {
 	}
 	if r.unreadable > 0 {
 		r.log.Error("segments cannot be read at the start: they stay, and are read again when their turn comes",
-			zap.Int("segments", r.unreadable), zap.NamedError("first", r.why))
+			zap.Int("segments", r.unreadable), zap.NamedError("first", r.readError))
 	}
-	for _, n := range r.notes {
+	for _, n := range r.stopCounts {
 		r.missing(n)
 	}
-	for _, l := range r.stale {
+	for _, l := range r.unreadPositions {
 		if err := r.fs.Remove(l.pos.name); err != nil {
 			r.log.Warn("remove position", zap.String("file", l.pos.name), zap.Error(err))
 		}
@@ -307,7 +307,7 @@ func (r *recovery) repair() {
 // file, whole files. The note holds for one start: what is delivered, dropped or appended after it is not in it. So it
 // is taken back, durably, before anything of that happens. If a segment of the lane could not be read, the samples may
 // be in it, and are counted when it can be read.
-func (r *recovery) missing(n note) {
+func (r *recovery) missing(n stopCount) {
 	l := n.lane
 	if lost := n.left - n.found; lost > 0 {
 		if s := l.firstUnknown(); s != nil {

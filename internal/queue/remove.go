@@ -9,50 +9,50 @@ import (
 	"go.uber.org/zap"
 )
 
-// settle dooms a segment of which nothing is wanted any more.
-func (q *FIFO) settle(l *lane, s *segment) {
+// removeIfDelivered schedules the removal of a segment of which nothing is wanted any more.
+func (q *FIFO) removeIfDelivered(l *lane, s *segment) {
 	if s.delivered() && s != l.active {
 		l.segments = slices.DeleteFunc(l.segments, func(o *segment) bool { return o == s })
-		q.disk.doom(s)
+		q.disk.scheduleRemoval(s)
 	}
 }
 
-// doom gives a segment to the writer to remove.
-func (d *disk) doom(s *segment) {
+// scheduleRemoval gives a segment to the writer to remove.
+func (d *disk) scheduleRemoval(s *segment) {
 	d.bytes -= s.size
-	d.doomed = append(d.doomed, s)
-	d.writer.kick()
+	d.toRemove = append(d.toRemove, s)
+	d.writer.wakeUp()
 }
 
-// retire gives up the files of a generation that has drained.
-func (d *disk) retire(g *generation) {
+// removeGeneration gives up the files of a generation that has drained.
+func (d *disk) removeGeneration(g *generation) {
 	for _, l := range g.lanes {
 		for _, s := range l.segments {
-			d.doom(s)
+			d.scheduleRemoval(s)
 		}
 		l.segments, l.active, l.drained = nil, nil, true
 	}
-	d.retired = append(d.retired, g.lanes...)
-	d.writer.kick()
+	d.drainedLanes = append(d.drainedLanes, g.lanes...)
+	d.writer.wakeUp()
 }
 
-// leaving is what doomed segments take on disk.
-func (d *disk) leaving() (bytes int64) {
-	for _, s := range d.doomed {
+// bytesToRemove is what doomed segments take on disk.
+func (d *disk) bytesToRemove() (bytes int64) {
+	for _, s := range d.toRemove {
 		bytes += s.size
 	}
 	return bytes
 }
 
-// sweep removes doomed segments that are not in use. A removal that failed is tried again when it is due, or if again
+// removeSegments removes doomed segments that are not in use. A removal that failed is tried again when it is due, or if again
 // is true.
-func (q *FIFO) sweep(again bool) {
+func (q *FIFO) removeSegments(again bool) {
 	d := q.disk
 	q.mu.Lock()
-	due := d.removal.due(time.Now())
+	due := d.removalRetry.due(time.Now())
 	var now []*segment
-	for _, s := range d.doomed {
-		if s.pins == 0 && (!s.unremoved || due || again) {
+	for _, s := range d.toRemove {
+		if s.uses == 0 && (!s.removalFailed || due || again) {
 			now = append(now, s)
 		}
 	}
@@ -61,15 +61,15 @@ func (q *FIFO) sweep(again bool) {
 		q.removeSegment(s)
 	}
 	q.mu.Lock()
-	if !slices.ContainsFunc(d.doomed, func(s *segment) bool { return s.unremoved }) {
-		d.removal = backoff{}
+	if !slices.ContainsFunc(d.toRemove, func(s *segment) bool { return s.removalFailed }) {
+		d.removalRetry = backoff{}
 		d.health.works(removing)
 	} else if due {
-		d.removal.failed(time.Now())
+		d.removalRetry.failed(time.Now())
 	}
 	var retired []*lane
-	if len(d.doomed) == 0 {
-		retired, d.retired = d.retired, nil
+	if len(d.toRemove) == 0 {
+		retired, d.drainedLanes = d.drainedLanes, nil
 	}
 	q.mu.Unlock()
 	for _, l := range retired {
@@ -98,12 +98,12 @@ func (q *FIFO) removeSegment(s *segment) {
 		s.size = 0
 	}
 	if err != nil {
-		s.unremoved = true
+		s.removalFailed = true
 		q.stats.RemoveErrors++
 		d.health.fails(removing, err, zap.String("segment", s.name))
 		return
 	}
-	d.doomed = slices.DeleteFunc(d.doomed, func(o *segment) bool { return o == s })
+	d.toRemove = slices.DeleteFunc(d.toRemove, func(o *segment) bool { return o == s })
 }
 
 func (d *disk) empty(name string) error {

@@ -19,14 +19,14 @@ func (q *FIFO) renewSegments(again bool) (renewed bool) {
 	if !d.health.failing(syncing) {
 		return false
 	}
-	due := d.renewal.due(time.Now())
+	due := d.renewalRetry.due(time.Now())
 	failed := false
 	for _, f := range q.failedSegments() {
 		l, s := f.lane, f.segment
-		if s.pins > 0 || !due && !again { // unpin wakes the writer
+		if s.uses > 0 || !due && !again { // endUse wakes the writer
 			continue
 		}
-		s.pins++
+		s.uses++
 		q.mu.Unlock()
 		err := q.renew(l, s)
 		q.mu.Lock()
@@ -38,15 +38,15 @@ func (q *FIFO) renewSegments(again bool) (renewed bool) {
 			q.stats.SyncErrors++
 			d.health.fails(syncing, err, zap.String("segment", s.name))
 		}
-		q.unpin(l, s)
+		q.endUse(l, s)
 	}
 	if failed && due {
-		d.renewal.failed(time.Now())
+		d.renewalRetry.failed(time.Now())
 	}
 	if len(q.failedSegments()) == 0 {
-		d.renewal = backoff{}
+		d.renewalRetry = backoff{}
 		d.health.works(syncing)
-		d.syncer.kick() // positions wait for it
+		d.syncer.wakeUp() // positions wait for it
 	}
 	return renewed
 }
@@ -107,11 +107,11 @@ func (q *FIFO) copySegment(to File, l *lane, s *segment) error {
 	old := oldFile{fs: q.disk.fs, name: join(q.disk.dir, s.name)}
 	defer old.close()
 	q.mu.Lock()
-	delivered, last := l.delivered(s), q.disk.renewal.runs >= maxReadTries
+	delivered, last := l.delivered(s), q.disk.renewalRetry.runs >= maxReadTries
 	q.mu.Unlock()
 	for at := int64(0); at < s.size; {
 		q.mu.Lock()
-		data, begin := l.held(s, at)
+		data, begin := l.recordsFrom(s, at)
 		q.mu.Unlock()
 		for _, part := range []span{{at, min(delivered, begin)}, {max(at, delivered), begin}} {
 			unread, err := old.copyTo(to, part)
@@ -182,9 +182,9 @@ func (l *lane) delivered(s *segment) int64 {
 	return 0
 }
 
-// held returns the records of the first request in memory that begins in a segment at or after an offset, and where it
-// begins. The records lack their checksums. If there is none, held returns the end of the segment.
-func (l *lane) held(s *segment, at int64) (data []byte, begin int64) {
+// recordsFrom returns the records of the first request in memory that begins in a segment at or after an offset, and where it
+// begins. The records lack their checksums. If there is none, recordsFrom returns the end of the segment.
+func (l *lane) recordsFrom(s *segment, at int64) (data []byte, begin int64) {
 	for _, r := range l.requests {
 		if r.segment != s || r.start < at || r.readBack {
 			continue

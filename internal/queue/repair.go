@@ -2,9 +2,9 @@ package queue
 
 import "go.uber.org/zap"
 
-// scanned is the result of a scan and of the repair after it.
-type scanned struct {
-	contents
+// repaired is the result of a scan and of the repair after it.
+type repaired struct {
+	scanResult
 	end       int64           // of the segment, without what was cut off
 	skips     map[int64]int64 // damage: from, to
 	rest      span            // given up: it could not be read
@@ -15,7 +15,7 @@ type scanned struct {
 	truncated int64
 }
 
-func (s *scanned) count(to *Stats) {
+func (s *repaired) count(to *Stats) {
 	to.CorruptRecords += s.corrupt
 	to.SkippedBytes += s.skipped
 	to.TruncatedBytes += s.truncated
@@ -23,7 +23,7 @@ func (s *scanned) count(to *Stats) {
 
 // scan scans a part of a segment that could not be read before, and repairs it. If last is true, an error only ends the
 // scan: what stands before it is used, and the rest is given up.
-func (c *quarantine) scan(log *zap.Logger, f File, segment string, at span, last bool) (*scanned, error) {
+func (c *quarantine) scan(log *zap.Logger, f File, segment string, at span, last bool) (*repaired, error) {
 	found, err := scan(f, at.from, at.to)
 	if err != nil && !last {
 		return nil, err
@@ -37,8 +37,8 @@ func (c *quarantine) scan(log *zap.Logger, f File, segment string, at span, last
 
 // repair cuts off the torn end of a segment and keeps aside other damage. Damage that an earlier process kept aside is
 // not counted again.
-func (c *quarantine) repair(log *zap.Logger, segment string, size int64, found contents) (*scanned, error) {
-	s := &scanned{contents: found, end: size}
+func (c *quarantine) repair(log *zap.Logger, segment string, size int64, found scanResult) (*repaired, error) {
+	s := &repaired{scanResult: found, end: size}
 	if len(found.damage) == 0 {
 		return s, nil
 	}

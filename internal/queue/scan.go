@@ -155,8 +155,8 @@ func nextData(r io.ReaderAt, at int64) int64 {
 	return at
 }
 
-// contents is what a scan found in a part of a segment.
-type contents struct {
+// scanResult is what a scan found in a part of a segment.
+type scanResult struct {
 	span
 	period
 	requests, samples int
@@ -165,8 +165,8 @@ type contents struct {
 
 // scan goes through a segment from an offset on and reads its headers. After an error it returns what stands before the
 // place that could not be read.
-func scan(r io.ReaderAt, from, end int64) (contents, error) {
-	found := contents{span: span{from, from}, period: noPeriod()}
+func scan(r io.ReaderAt, from, end int64) (scanResult, error) {
+	found := scanResult{span: span{from, from}, period: noPeriod()}
 	c, now := newCursor(r, from, end, windowBytes), time.Now()
 	for {
 		p, ok, err := c.next()
@@ -185,12 +185,12 @@ func scan(r io.ReaderAt, from, end int64) (contents, error) {
 			found.requests++
 		}
 		found.samples += int(p.samples)
-		found.note(p.oldest, p.newest, now)
+		found.include(p.oldest, p.newest, now)
 	}
 }
 
-// readBack is what readRequest found.
-type readBack struct {
+// readResult is what readRequest found.
+type readResult struct {
 	records []Record
 	span           // of the request; to is where the next begins
 	began   bool   // there was a request, whole or not
@@ -198,13 +198,13 @@ type readBack struct {
 	lost    int    // samples of records that are damaged, or lean on one that is
 	damage  []span // to be kept aside
 	broken  int    // records and headers that are damaged
-	scanned *scanned
+	scanned *repaired
 }
 
 // readRequest reads the request at an offset and checks all of it. skips are damages that are known and told
 // already. What leans on a damaged record goes with it; what stands before it is good.
-func readRequest(r io.ReaderAt, from, end int64, skips map[int64]int64, alloc func(int) []byte) (readBack, error) {
-	got := readBack{span: span{from, from}}
+func readRequest(r io.ReaderAt, from, end int64, skips map[int64]int64, alloc func(int) []byte) (readResult, error) {
+	got := readResult{span: span{from, from}}
 	c := newCursor(r, from, end, headerSize)
 	broken := false
 	for {

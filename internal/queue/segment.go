@@ -19,11 +19,11 @@ type segment struct {
 
 	unreadable bool // a part of it could not be read and was given up: the file is kept for people
 
-	torn      bool // a write failed: cut to size before the next
-	dirty     bool // written since the last sync
-	failed    bool // a sync failed: the writer has to renew it, and only the writer uses file
-	unremoved bool // a removal failed
-	pins      int  // who reads, writes or syncs without mu: it is neither closed nor removed
+	torn          bool // a write failed: cut to size before the next
+	dirty         bool // written since the last sync
+	failed        bool // a sync failed: the writer has to renew it, and only the writer uses file
+	removalFailed bool // a removal failed
+	uses          int  // who reads, writes or syncs without mu: it is neither closed nor removed
 
 	live int // requests in memory, not delivered, that have records here
 	cold cold
@@ -43,7 +43,7 @@ func newSegment(name string, seq uint32) *segment {
 }
 
 // take records the result of a scan. It returns how many bytes were cut off the segment.
-func (s *segment) take(found *scanned) (cut int64) {
+func (s *segment) take(found *repaired) (cut int64) {
 	cut = s.size - found.end
 	s.size, s.skips = found.end, found.skips
 	s.period = found.period
@@ -59,9 +59,9 @@ type period struct{ oldest, newest int64 }
 
 func noPeriod() period { return period{oldest: math.MaxInt64, newest: math.MinInt64} }
 
-// note takes over the time of records. A newest sample from the future says nothing of their age: the oldest does,
+// include takes over the time of records. A newest sample from the future says nothing of their age: the oldest does,
 // unless that is from the future, too.
-func (p *period) note(oldest, newest int64, now time.Time) {
+func (p *period) include(oldest, newest int64, now time.Time) {
 	p.oldest = min(p.oldest, oldest)
 	if newest > now.UnixMilli() {
 		newest = min(oldest, now.UnixMilli())

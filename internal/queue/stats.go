@@ -7,8 +7,8 @@ func (q *FIFO) Stats() Stats {
 	s := q.stats
 	s.MemoryBytes, s.Bytes, s.MaxBytes = q.memory, q.memory, q.limit
 	if q.disk != nil {
-		s.DiskBytes, s.MaxBytes = q.disk.bytes+q.disk.leaving(), q.cfg.MaxBytes
-		if err := q.disk.health.refused(); err != nil {
+		s.DiskBytes, s.MaxBytes = q.disk.bytes+q.disk.bytesToRemove(), q.cfg.MaxBytes
+		if err := q.disk.health.storageError(); err != nil {
 			s.DiskError = err.Error()
 		}
 	}

@@ -27,9 +27,9 @@ type Store struct {
 	dir  string
 	lock io.Closer
 
-	mu      sync.Mutex          // guards the following
-	open    map[string]*movable // by identity
-	changed []string            // directories in which a name was made that is not synced yet
+	mu      sync.Mutex              // guards the following
+	open    map[string]*renamableFS // by identity
+	changed []string                // directories in which a name was made that is not synced yet
 }
 
 // OpenStore makes the directory where it is missing and locks it. The error names the process that has it.
@@ -49,7 +49,7 @@ func OpenStore(dir string, fs FS) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("storage: %w", err)
 	}
-	s := &Store{fs: fs, dir: dir, lock: lock, open: map[string]*movable{}, changed: append(changed, dir)}
+	s := &Store{fs: fs, dir: dir, lock: lock, open: map[string]*renamableFS{}, changed: append(changed, dir)}
 	if err := ignoreFull(writePID(fs, join(dir, pidName))); err != nil {
 		return nil, errors.Join(fmt.Errorf("storage: %w", err), lock.Close())
 	}
@@ -114,17 +114,17 @@ func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
 		return nil, fmt.Errorf("queue %s is open, or still being closed because the disk does not answer: try again later",
 			identity)
 	}
-	files := &movable{FS: s.fs, dir: s.path(identity), now: s.path(identity)}
+	files := &renamableFS{FS: s.fs, dir: s.path(identity), now: s.path(identity)}
 	if _, err := makeDir(s.fs, files.dir); err != nil { // its name is synced below
 		return nil, fmt.Errorf("queue %s: %w", identity, err)
 	}
-	claim, err := s.claim(identity)
+	lock, err := s.lockQueue(identity)
 	if err != nil {
 		return nil, err
 	}
-	q, err := openFIFO(files, files.dir, lanes, cfg, func() { s.closed(files, claim) })
+	q, err := openFIFO(files, files.dir, lanes, cfg, func() { s.closed(files, lock) })
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("queue %s: %w", identity, err), claim.Close())
+		return nil, errors.Join(fmt.Errorf("queue %s: %w", identity, err), lock.Close())
 	}
 	s.open[identity] = files
 	if !slices.Contains(s.changed, s.dir) {
@@ -140,11 +140,11 @@ func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
 	return q, nil
 }
 
-func (s *Store) closed(files *movable, claim io.Closer) {
+func (s *Store) closed(files *renamableFS, lock io.Closer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_ = claim.Close()
-	maps.DeleteFunc(s.open, func(_ string, other *movable) bool { return other == files })
+	_ = lock.Close()
+	maps.DeleteFunc(s.open, func(_ string, other *renamableFS) bool { return other == files })
 }
 
 // Identity is a queue that is in the store.
@@ -193,22 +193,22 @@ func (s *Store) identities(but []string) ([]Identity, error) {
 		if slices.Contains(but, name) {
 			continue
 		}
-		id := Identity{Name: name, Open: s.open[name] != nil || s.isClaimed(name)}
+		id := Identity{Name: name, Open: s.open[name] != nil || s.isLocked(name)}
 		if !id.Open {
-			s.look(&id)
+			s.inspect(&id)
 		}
 		all = append(all, id)
 	}
 	return all, nil
 }
 
-// look fills in what waits in a queue that is not open.
-func (s *Store) look(id *Identity) {
+// inspect fills in what waits in a queue that is not open.
+func (s *Store) inspect(id *Identity) {
 	r := &recovery{fs: s.fs, dir: s.path(id.Name), log: zap.NewNop()}
 	if err := r.run(); err != nil {
 		id.Problem = fmt.Errorf("queue %s: %w", id.Name, err)
-	} else if r.why != nil {
-		id.Problem = fmt.Errorf("queue %s: %w", id.Name, r.why)
+	} else if r.readError != nil {
+		id.Problem = fmt.Errorf("queue %s: %w", id.Name, r.readError)
 	}
 	id.Bytes = r.bytes
 	newest := int64(0)
@@ -245,16 +245,16 @@ func (s *Store) Rename(from, to string) error {
 	if files != nil {
 		rename = files.rename
 	} else if s.has(from) {
-		claim, err := s.claim(from)
+		lock, err := s.lockQueue(from)
 		if err != nil {
 			return fmt.Errorf("rename: %w", err)
 		}
-		defer claim.Close() //nolint:errcheck // it was only held
+		defer lock.Close() //nolint:errcheck // it was only held
 	} else {
 		return fmt.Errorf("queue %s: there is none in %s", from, s.dir)
 	}
 	if s.has(to) {
-		if err := s.makeWay(from, to); err != nil {
+		if err := s.removeDelivered(from, to); err != nil {
 			return err
 		}
 	}
@@ -268,15 +268,15 @@ func (s *Store) Rename(from, to string) error {
 	return s.fs.SyncDir(s.dir)
 }
 
-// makeWay removes the queue of an identity that another one is to have. Nothing of it may wait to be delivered.
-func (s *Store) makeWay(from, to string) error {
-	claim, err := s.claim(to)
+// removeDelivered removes the queue of an identity that another one is to have. Nothing of it may wait to be delivered.
+func (s *Store) removeDelivered(from, to string) error {
+	lock, err := s.lockQueue(to)
 	if err != nil {
 		return fmt.Errorf("rename queue %s: %w", from, err)
 	}
-	defer claim.Close() //nolint:errcheck // of a file that is gone
+	defer lock.Close() //nolint:errcheck // of a file that is gone
 	there := Identity{Name: to}
-	switch s.look(&there); {
+	switch s.inspect(&there); {
 	case there.Problem != nil:
 		return fmt.Errorf("rename queue %s to %s: %w", from, to, there.Problem)
 	case there.Samples > 0:
@@ -302,16 +302,16 @@ func (s *Store) DropOrphans(maxAge time.Duration, spare ...string) ([]Identity, 
 		if id.Open || id.Problem != nil || waits {
 			continue
 		}
-		claim, err := s.claim(id.Name)
+		lock, err := s.lockQueue(id.Name)
 		if err != nil {
 			continue // somebody renames it
 		}
 		now := Identity{Name: id.Name} // another process may have given it a backlog meanwhile
-		if s.look(&now); now.Problem != nil || now.Samples != id.Samples {
-			_ = claim.Close()
+		if s.inspect(&now); now.Problem != nil || now.Samples != id.Samples {
+			_ = lock.Close()
 			continue
 		}
-		if err := errors.Join(s.remove(id.Name), claim.Close()); err != nil {
+		if err := errors.Join(s.remove(id.Name), lock.Close()); err != nil {
 			return gone, err
 		}
 		gone = append(gone, id)
@@ -329,7 +329,7 @@ func (s *Store) remove(identity string) error {
 	foreign := false
 	remove := func(segments bool) {
 		for _, e := range entries {
-			if e.Name == claimName {
+			if e.Name == queueLockName {
 				continue
 			}
 			_, _, isSegment, ok := parseName(e.Name)
@@ -348,7 +348,7 @@ func (s *Store) remove(identity string) error {
 	if foreign {
 		return nil
 	}
-	if err := s.fs.Remove(join(dir, claimName)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := s.fs.Remove(join(dir, queueLockName)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove queue: %w", err)
 	}
 	return s.fs.Remove(dir)

@@ -32,7 +32,7 @@ func (q *FIFO) syncLoop() {
 			continue
 		}
 		retry.failed(time.Now())
-		time.AfterFunc(retry.wait, d.syncer.kick)
+		time.AfterFunc(retry.wait, d.syncer.wakeUp)
 	}
 }
 
@@ -82,7 +82,7 @@ func (q *FIFO) syncSegments() {
 	for l := range q.lanes {
 		for _, s := range l.segments {
 			if s.dirty && !s.failed && s.file != nil {
-				s.pins++
+				s.uses++
 				s.dirty = false
 				all = append(all, dirty{l, s, s.file})
 			}
@@ -93,11 +93,11 @@ func (q *FIFO) syncSegments() {
 		err := x.file.Sync()
 		q.mu.Lock()
 		x.segment.failed = err != nil
-		q.unpin(x.lane, x.segment)
+		q.endUse(x.lane, x.segment)
 		q.mu.Unlock()
 		if err != nil {
 			q.syncFailed(syncing, err, zap.String("segment", x.segment.name))
-			q.disk.writer.kick()
+			q.disk.writer.wakeUp()
 		}
 	}
 }

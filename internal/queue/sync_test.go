@@ -262,10 +262,10 @@ func TestWriterSleepsWhileAFailedSegmentIsInUse(t *testing.T) {
 		synctest.Wait()
 		q.mu.Lock()
 		s := q.newest().lanes[0].segments[0]
-		s.pins++
+		s.uses++
 		later := time.Now().Add(time.Hour)
 		failed, inUse := s.failed, q.retryIn(later)
-		s.pins--
+		s.uses--
 		free := q.retryIn(later)
 		q.mu.Unlock()
 		if !failed || inUse != 0 || free == 0 {

@@ -186,7 +186,7 @@ func readersThatSleep(t *testing.T, seed uint64) {
 		s.lanes = 1 + s.rnd.IntN(5)
 		s.q = openQueue(t, store, "x", s.lanes, cfg)
 		clear(s.inFlight)
-		s.wake(none)
+		s.wake(noReader)
 	}
 	start()
 	for range 150 {
@@ -213,7 +213,7 @@ func readersThatSleep(t *testing.T, seed uint64) {
 		case 6:
 			s.lanes = 1 + s.rnd.IntN(5)
 			s.q.Resize(s.lanes)
-			s.wake(none)
+			s.wake(noReader)
 		case 7:
 			fs.breakWith(nil)
 			mustClose(t, s.q)

@@ -53,7 +53,7 @@ func (q *FIFO) writeLoop() {
 func (q *FIFO) writeAll(final bool) time.Duration {
 	var tried []*lane // once each when final
 	for {
-		q.sweep(false)
+		q.removeSegments(false)
 		q.renewSegments(false)
 		q.mu.Lock()
 		now := time.Now()
@@ -62,12 +62,12 @@ func (q *FIFO) writeAll(final bool) time.Duration {
 			if final {
 				return !slices.Contains(tried, l)
 			}
-			return l.write.due(now)
+			return l.writeRetry.due(now)
 		})
-		roomMade := q.disk.removable()
+		canRemove := q.disk.removable()
 		wait := q.retryIn(now)
 		q.unlock()
-		if b == nil && !roomMade {
+		if b == nil && !canRemove {
 			return wait
 		}
 		if b == nil {
@@ -85,7 +85,7 @@ func (q *FIFO) writeAll(final bool) time.Duration {
 
 // removable reports whether there is a doomed segment whose removal was not tried yet.
 func (d *disk) removable() bool {
-	return slices.ContainsFunc(d.doomed, func(s *segment) bool { return s.pins == 0 && !s.unremoved })
+	return slices.ContainsFunc(d.toRemove, func(s *segment) bool { return s.uses == 0 && !s.removalFailed })
 }
 
 // retryIn returns how long to wait before the first failed call is tried again; 0: none failed.
@@ -96,13 +96,13 @@ func (q *FIFO) retryIn(now time.Time) (wait time.Duration) {
 			wait = left
 		}
 	}
-	first(d.removal)
-	if slices.ContainsFunc(q.failedSegments(), func(f failedSegment) bool { return f.segment.pins == 0 }) {
-		first(d.renewal) // of a segment in use, unpin wakes the writer
+	first(d.removalRetry)
+	if slices.ContainsFunc(q.failedSegments(), func(f failedSegment) bool { return f.segment.uses == 0 }) {
+		first(d.renewalRetry) // of a segment in use, endUse wakes the writer
 	}
 	for l := range q.lanes {
-		if l.pending > 0 && !l.write.due(now) {
-			first(l.write)
+		if l.pending > 0 && !l.writeRetry.due(now) {
+			first(l.writeRetry)
 		}
 	}
 	return wait
@@ -132,21 +132,21 @@ func (q *FIFO) nextBatch(may func(*lane) bool) *batch {
 		d.turn = 0
 		return nil
 	}
-	if !q.makeDiskRoom(pick.pendingBytes(batchBytes)) {
+	if !q.limitDisk(pick.pendingBytes(batchBytes)) {
 		return nil
 	}
 	d.turn = picked + 1
-	return q.gather(pick)
+	return q.fillBatch(pick)
 }
 
-// gather fills a batch.
-func (q *FIFO) gather(l *lane) *batch {
+// fillBatch fills a batch.
+func (q *FIFO) fillBatch(l *lane) *batch {
 	d := q.disk
 	first := l.firstPending()
 	if s := l.active; s != nil && (s.size >= d.segBytes || s.failed) && l.requests[first].written == 0 {
 		l.active = nil
-		q.settle(l, s)
-		if s.pins == 0 && !s.dirty && s.file != nil {
+		q.removeIfDelivered(l, s)
+		if s.uses == 0 && !s.dirty && s.file != nil {
 			_ = s.file.Close()
 			s.file = nil
 		}
@@ -157,7 +157,7 @@ func (q *FIFO) gather(l *lane) *batch {
 		l.segments = append(l.segments, l.active)
 	}
 	s := l.active
-	s.pins++
+	s.uses++
 	b := &batch{lane: l, segment: s, data: d.buf[:0], offset: s.size}
 	// Of one request only: each one that is delivered while it is being written comes twice if the process is killed
 	// before its position is moved.
@@ -241,23 +241,23 @@ func (q *FIFO) written(b *batch, err error) (moved bool) {
 	q.mu.Lock()
 	defer q.unlock()
 	l, s := b.lane, b.segment
-	defer q.unpin(l, s)
+	defer q.endUse(l, s)
 	b.item.request.writing = false
 	if err != nil {
 		q.writeFailed(l, s, err)
 		return false
 	}
-	l.write = backoff{}
+	l.writeRetry = backoff{}
 	q.wrote()
 	s.size += int64(len(b.data))
 	s.dirty = true
-	d.syncer.kick()
+	d.syncer.wakeUp()
 	if !l.drained { // else it is doomed already: all of it was delivered before it was written
 		d.bytes += int64(len(b.data))
 	}
 	moved = q.writtenItem(l, s, b.item)
 	q.stats.WrittenBytes += int64(len(b.data))
-	q.makeRoom()
+	q.limitMemory()
 	return moved
 }
 
@@ -265,9 +265,9 @@ func (q *FIFO) writtenItem(l *lane, s *segment, it batchItem) (moved bool) {
 	r := it.request
 	q.stats.WrittenRecords += it.records
 	s.samples += uint64(it.samples)
-	s.note(it.oldest, it.newest, q.disk.clock.now())
+	s.include(it.oldest, it.newest, q.disk.clock.now())
 	if r.gone {
-		l.acked = place{s.seq, it.end}
+		l.acked = position{s.seq, it.end}
 		return true
 	}
 	if r.written == 0 {
@@ -284,11 +284,11 @@ func (q *FIFO) writtenItem(l *lane, s *segment, it batchItem) (moved bool) {
 func (q *FIFO) writeFailed(l *lane, s *segment, err error) {
 	q.stats.WriteErrors++
 	q.disk.health.fails(writing, err, zap.String("segment", s.name))
-	l.write.failed(time.Now())
+	l.writeRetry.failed(time.Now())
 	if s.torn && !l.drained {
 		q.abandon(l, s)
 	}
-	q.makeRoom()
+	q.limitMemory()
 }
 
 // abandon ends a segment whose end cannot be cut clean: a request begun there is written whole to the next.
@@ -304,7 +304,7 @@ func (q *FIFO) abandon(l *lane, s *segment) {
 		}
 	}
 	l.active = nil
-	q.settle(l, s)
+	q.removeIfDelivered(l, s)
 }
 
 // wrote ends the failure of writes, unless a lane that failed still has records to write.
@@ -313,12 +313,12 @@ func (q *FIFO) wrote() {
 		return
 	}
 	for l := range q.lanes {
-		if l.write.runs > 0 && l.pending > 0 {
+		if l.writeRetry.runs > 0 && l.pending > 0 {
 			return
 		}
 	}
 	for l := range q.lanes {
-		l.write = backoff{}
+		l.writeRetry = backoff{}
 	}
 	q.disk.health.works(writing)
 }
