@@ -99,7 +99,7 @@ func TestDataMayLookLikeANewerFormat(t *testing.T) {
 	_, d := fs.file(t, segmentSuffix)
 	d.content[headerSize+3] ^= 1 // the header of the second
 	if got := reopen(t, fs, quiet()); !slices.Equal(got.requests, []string{"one", "three"}) || got.lost.Samples != 1 {
-		t.Errorf("delivered %q, told %+v", got.requests, got.lost)
+		t.Errorf("delivered %q, reported %+v", got.requests, got.lost)
 	}
 }
 
@@ -131,7 +131,7 @@ func TestOldPositionsAreRead(t *testing.T) {
 			}
 			got := reopen(t, fs, quiet())
 			if !slices.Equal(got.requests, []string{"2", "3"}) || got.lost != (Loss{}) {
-				t.Errorf("delivered %q, told %+v", got.requests, got.lost)
+				t.Errorf("delivered %q, reported %+v", got.requests, got.lost)
 			}
 			if _, d := fs.file(t, positionSuffix); !bytes.Contains(d.content, positionMagic[:]) {
 				t.Errorf("the position was not written again: %q", d.content)

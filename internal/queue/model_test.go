@@ -14,7 +14,7 @@ import (
 )
 
 // world is a store with one queue, and what a plain model knows of it: every record has a number, and each must be
-// delivered, told as lost, or taken by a crash that may take it.
+// delivered, reported as lost, or taken by a crash that may take it.
 type world struct {
 	t     *testing.T
 	rnd   *rand.Rand
@@ -353,7 +353,7 @@ func TestModelWithoutFaults(t *testing.T) {
 		}
 	}, func(w *world) {
 		if w.missing() != 0 || w.lost != (Loss{}) {
-			w.t.Errorf("%d samples missing, told %+v", w.missing(), w.lost)
+			w.t.Errorf("%d samples missing, reported %+v", w.missing(), w.lost)
 		}
 	})
 }
@@ -379,7 +379,7 @@ func TestModelKilled(t *testing.T) {
 		w.kill(1 + w.rnd.IntN(4))
 	}, func(w *world) {
 		if w.missing() != 0 || w.lost != (Loss{}) {
-			w.t.Errorf("%d samples missing that were written before the kill, told %+v", w.missing(), w.lost)
+			w.t.Errorf("%d samples missing that were written before the kill, reported %+v", w.missing(), w.lost)
 		}
 	})
 }
@@ -391,12 +391,12 @@ func TestModelPowerCut(t *testing.T) {
 		}
 	}, func(w *world) {
 		if w.missing() != 0 {
-			w.t.Errorf("%d samples missing that were synced before the power cut, told %+v", w.missing(), w.lost)
+			w.t.Errorf("%d samples missing that were synced before the power cut, reported %+v", w.missing(), w.lost)
 		}
 	})
 }
 
-// TestModelFullAndFailing has limits and errors of the disk; then every sample is delivered or told as lost.
+// TestModelFullAndFailing has limits and errors of the disk; then every sample is delivered or reported as lost.
 func TestModelFullAndFailing(t *testing.T) {
 	cfg := smallConfig()
 	cfg.MaxBytes = 100_000
@@ -427,7 +427,7 @@ func TestModelFullAndFailing(t *testing.T) {
 	}, func(w *world) {
 		// Zeros where evicted pages were are counted again at each start.
 		if w.missing() > w.lost.Samples || w.missing() < w.lost.Samples && !w.evicts || w.lost.Samples == 0 {
-			w.t.Errorf("%d samples missing, told %+v", w.missing(), w.lost)
+			w.t.Errorf("%d samples missing, reported %+v", w.missing(), w.lost)
 		}
 	})
 }

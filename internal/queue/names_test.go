@@ -164,7 +164,7 @@ func TestNameTakenWhileRunning(t *testing.T) {
 		delete(fs.names, foreign)
 		mustClose(t, q)
 		if got := reopen(t, fs.kill(), cfg); !slices.Equal(got.requests, []string{"a", "b", "c"}) || got.lost != (Loss{}) {
-			t.Errorf("delivered %q, told %+v", got.requests, got.lost)
+			t.Errorf("delivered %q, reported %+v", got.requests, got.lost)
 		}
 	})
 }

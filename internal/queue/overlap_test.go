@@ -128,8 +128,8 @@ func TestARefusedRenameChangesNothing(t *testing.T) {
 func TestADroppedUnreadSegmentIsCountedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs, cfg := manySegments(t, 4)
-		var told losses
-		cfg.Lost = told.take
+		var reported losses
+		cfg.Lost = reported.take
 		names := segments(fs)
 		fs.failing("", syscall.EIO, func(c string, _ int) bool { return false })
 		fs.mu.Lock()
@@ -152,9 +152,9 @@ func TestADroppedUnreadSegmentIsCountedOnce(t *testing.T) {
 		}
 		q.unlock()
 		got := patient(q, 0)
-		lost := told.of(QueueFull).Samples + told.of(Damaged).Samples
+		lost := reported.of(QueueFull).Samples + reported.of(Damaged).Samples
 		if len(got)+lost != 4 {
-			t.Errorf("%d delivered and %d told as lost, of 4", len(got), lost)
+			t.Errorf("%d delivered and %d reported as lost, of 4", len(got), lost)
 		}
 		mustClose(t, q)
 	})
@@ -181,7 +181,7 @@ func TestWhatAKilledRenewalLeftGoesWithItsQueue(t *testing.T) {
 	}
 	names, _ := s.Names()
 	if slices.Contains(names, "x") {
-		t.Errorf("told as dropped, and still there: %v", names)
+		t.Errorf("reported as dropped, and still there: %v", names)
 	}
 	if q, err = s.Open("y", 1, DefaultConfig()); err != nil {
 		t.Fatal(err)
@@ -264,6 +264,6 @@ func TestOrphansAreLookedAtOnceMoreBeforeTheyGo(t *testing.T) {
 	}
 	names, _ := s.Names()
 	if len(gone) > 0 && gone[0].Samples == 0 && !slices.Contains(names, "b") {
-		t.Errorf("2 samples were removed and %+v told", gone)
+		t.Errorf("2 samples were removed and %+v reported", gone)
 	}
 }

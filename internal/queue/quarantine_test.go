@@ -41,7 +41,7 @@ func TestDamageIsToldOnce(t *testing.T) {
 	})
 	_, d := files.file(t, segmentSuffix)
 	d.content[twoAt] ^= 1 // the header of the second
-	told, samples := 0, 0
+	reported, samples := 0, 0
 	for range 3 {
 		var l losses
 		cfg := quiet()
@@ -53,10 +53,10 @@ func TestDamageIsToldOnce(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		told += l.of(Damaged).Samples
+		reported += l.of(Damaged).Samples
 	}
 	got := reopen(t, files, quiet())
-	if want := record("two", true).Samples; told != want || got.lost.Samples != 0 || samples != 2*want {
-		t.Errorf("told of %d lost samples, then %d, %d waited; want %d, 0, %d", told, got.lost.Samples, samples, want, 2*want)
+	if want := record("two", true).Samples; reported != want || got.lost.Samples != 0 || samples != 2*want {
+		t.Errorf("reported of %d lost samples, then %d, %d waited; want %d, 0, %d", reported, got.lost.Samples, samples, want, 2*want)
 	}
 }

@@ -324,7 +324,7 @@ func TestAllAtOnce(t *testing.T) {
 	const lanes, each = 3, 400
 	cfg := quiet()
 	cfg.MaxMemory, cfg.segment, cfg.FsyncInterval = 50_000, 30_000, time.Millisecond
-	cfg.Lost = func(r Reason, l Loss) { t.Errorf("told %s %+v", r, l) }
+	cfg.Lost = func(r Reason, l Loss) { t.Errorf("reported %s %+v", r, l) }
 	s := openStore(t, t.TempDir(), OS())
 	q := openQueue(t, s, "x", lanes, cfg)
 	var all sync.WaitGroup
@@ -435,8 +435,8 @@ func TestNewDirectoriesOutlastAPowerCut(t *testing.T) {
 				s := openStore(t, dir, fs)
 				cfg := quiet()
 				q := openQueue(t, s, "x", 1, cfg)
-				if told := q.Stats().SyncErrors > 0; told != failing {
-					t.Errorf("%s: an error of a sync: %v, told: %v", dir, failing, told)
+				if reported := q.Stats().SyncErrors > 0; reported != failing {
+					t.Errorf("%s: an error of a sync: %v, reported: %v", dir, failing, reported)
 				}
 				fs.heal()
 				if failing { // the next queue makes up for it

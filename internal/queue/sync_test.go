@@ -59,7 +59,7 @@ func TestFailedSyncIsNotTrusted(t *testing.T) {
 					}
 					got := reopen(t, fs.cutPower(rand.New(rand.NewPCG(1, 2))), quiet())
 					if !slices.Equal(got.requests, numbered(10)) || got.lost != (Loss{}) {
-						t.Errorf("interval %v, evict %v, %d failures: after a power cut %q, told %+v", interval, evict, failures, got.requests, got.lost)
+						t.Errorf("interval %v, evict %v, %d failures: after a power cut %q, reported %+v", interval, evict, failures, got.requests, got.lost)
 					}
 					_, _ = q.Close()
 				})
@@ -156,7 +156,7 @@ func TestKilledWhileASegmentIsRenewed(t *testing.T) {
 		}
 		for i, fs := range killed {
 			if got := reopen(t, fs, quiet()); !slices.Equal(got.requests, numbered(10)) || got.lost != (Loss{}) {
-				t.Errorf("killed before call %d, %s: %q, told %+v", i, calls[i], got.requests, got.lost)
+				t.Errorf("killed before call %d, %s: %q, reported %+v", i, calls[i], got.requests, got.lost)
 			}
 		}
 		_, _ = q.Close()
@@ -210,7 +210,7 @@ func TestRenewedWithoutTheOldFile(t *testing.T) {
 				got := reopen(t, fs.cutPower(rand.New(rand.NewPCG(1, 2))), quiet())
 				want := n - tc.delivered - got.lost.Samples
 				if len(got.requests) != want || (got.lost != Loss{}) != tc.lost {
-					t.Errorf("after a power cut: %q, told %+v", got.requests, got.lost)
+					t.Errorf("after a power cut: %q, reported %+v", got.requests, got.lost)
 				}
 				_, _ = q.Close()
 			})
@@ -245,7 +245,7 @@ func TestRenewedAfterCloseGaveUp(t *testing.T) {
 		after := fs.cutPower(rand.New(rand.NewPCG(1, 2)))
 		got := reopen(t, after, quiet())
 		if !slices.Equal(got.requests[:min(10, len(got.requests))], numbered(10)) || slices.Contains(got.requests, "never written") {
-			t.Errorf("after a power cut %q, told %+v", got.requests, got.lost)
+			t.Errorf("after a power cut %q, reported %+v", got.requests, got.lost)
 		}
 	})
 }
@@ -334,7 +334,7 @@ func TestModelSyncsFail(t *testing.T) {
 		}
 	}, func(w *world) {
 		if w.missing() != 0 {
-			w.t.Errorf("%d samples missing that were synced before the power cut, told %+v", w.missing(), w.lost)
+			w.t.Errorf("%d samples missing that were synced before the power cut, reported %+v", w.missing(), w.lost)
 		}
 	})
 }

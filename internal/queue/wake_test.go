@@ -177,9 +177,9 @@ func TestModelReadersThatSleep(t *testing.T) {
 
 func readersThatSleep(t *testing.T, seed uint64) {
 	s := &sleepers{t: t, rnd: rand.New(rand.NewPCG(seed, 2)), awake: map[int]bool{}, inFlight: map[int]Request{}}
-	var told losses
+	var reported losses
 	cfg := quiet()
-	cfg.MaxMemory, cfg.segment, cfg.Wake, cfg.Lost = 3000, 1000, s.wake, told.take
+	cfg.MaxMemory, cfg.segment, cfg.Wake, cfg.Lost = 3000, 1000, s.wake, reported.take
 	fs, appended := newFakeFS(), 0
 	store := openStore(t, "data", fs)
 	start := func() {
@@ -227,8 +227,8 @@ func readersThatSleep(t *testing.T, seed uint64) {
 		pass(maxBackoff)
 		synctest.Wait()
 	}
-	if st := s.q.Stats(); st.Samples != 0 || s.got+told.of(Damaged).Samples != appended {
-		t.Errorf("%d samples wait, %d delivered, told %+v, of %d", st.Samples, s.got, told.of(Damaged), appended)
+	if st := s.q.Stats(); st.Samples != 0 || s.got+reported.of(Damaged).Samples != appended {
+		t.Errorf("%d samples wait, %d delivered, reported %+v, of %d", st.Samples, s.got, reported.of(Damaged), appended)
 	}
 	mustClose(t, s.q)
 }
