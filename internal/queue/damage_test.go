@@ -16,7 +16,7 @@ import (
 
 // losses adds up what a queue tells.
 type losses struct {
-	mu   sync.Mutex
+	mu       sync.Mutex
 	reported map[Reason]Loss
 }
 
