@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -137,5 +140,58 @@ func TestOldPositionsAreRead(t *testing.T) {
 				t.Errorf("the position was not written again: %q", d.content)
 			}
 		})
+	}
+}
+
+// TestFilesOfAnEmptyQueue: a stop leaves the last segment and the positions. Records of another version that are all
+// delivered stop no start; a position of another version does, and the queue cannot be dropped either.
+func TestFilesOfAnEmptyQueue(t *testing.T) {
+	empty := func() *fakeFS {
+		return backlog(t, quiet(), func(q *FIFO) {
+			sealed(t, q, 0, "0")
+			eventually(t, "it is written", func() bool { return q.Stats().WrittenRecords == 1 })
+			drained(q, 0)
+		})
+	}
+	fs := empty()
+	_, segment := fs.file(t, segmentSuffix)
+	segment.content[4] = headerVersion + 1
+	reseal(segment.content)
+	if got := reopen(t, fs, quiet()); len(got.requests) != 0 || got.lost != (Loss{}) {
+		t.Errorf("delivered %q, lost %+v", got.requests, got.lost)
+	}
+	fs = empty()
+	_, position := fs.file(t, positionSuffix)
+	newerSlot(0)(position.content)
+	s := openStore(t, "data", fs)
+	var format *FormatError
+	if _, err := s.Open("x", 1, quiet()); !errors.As(err, &format) {
+		t.Errorf("opened: %v", err)
+	}
+	if _, err := s.Drop("x"); !errors.As(err, &format) {
+		t.Errorf("dropped: %v", err)
+	}
+}
+
+// TestTheFormatPage: docs/queue-format.md has the numbers of this program, and the sentence that it refuses others with.
+func TestTheFormatPage(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "queue-format.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := "/data/q-n-prod-0a1b2c3d4e5f"
+	newer := appendSample(nil, "newer", true, 0)
+	newer[4] = headerVersion + 1
+	refusal := &FormatError{File: dir + "/00000001-0001-0000-00000001.seg", Unknown: unknown(newer)}
+	for _, want := range []string{
+		fmt.Sprintf("| version of a record | byte 4 of a record's header, in `%s` files | %d | %d |",
+			segmentSuffix, headerVersion, headerVersion),
+		fmt.Sprintf("| version of a position | bytes 4 to 7 of a slot, in `%s` files | %d | %d, and slots without a version (`%s`) |",
+			positionSuffix, slotVersion, slotVersion, oldPositionMagic),
+		"queue n-prod-0a1b2c3d4e5f: " + filepath.ToSlash(refusal.Error()) + "\n",
+	} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("the page lacks %q", want)
+		}
 	}
 }

@@ -115,6 +115,6 @@ type FormatError struct {
 
 func (e *FormatError) Error() string {
 	return fmt.Sprintf("%s has %s; the queue is left as it is: run the version of envoy-scraper that wrote it until the "+
-		"queue is empty, or move the directory %s away and give up the samples in it",
+		"queue is empty, then stop it and move the directory %s away (moved away before, the samples in it are given up)",
 		e.File, e.Unknown, filepath.Dir(e.File))
 }
