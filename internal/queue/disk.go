@@ -1,9 +1,12 @@
 package queue
 
 import (
+	"math"
 	"slices"
 	"sync"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // disk is what a queue has below its memory.
@@ -57,4 +60,43 @@ func (q *FIFO) endUse(l *lane, s *segment) {
 	if s.failed || slices.Contains(q.disk.toRemove, s) {
 		q.disk.writer.wakeUp() // it waits for that
 	}
+}
+
+// writePosition brings the position file up to what is delivered, and has it synced.
+func (q *FIFO) writePosition(l *lane, last bool) {
+	if !q.putPosition(l, last) {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l.posDirty = true
+	q.disk.syncer.wakeUp()
+}
+
+// putPosition writes the position file if it is not up to date. Last: nothing of this process comes after it, and the
+// next one shall know what it has to find.
+func (q *FIFO) putPosition(l *lane, last bool) (written bool) {
+	p := &l.pos
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q.mu.Lock()
+	at, left := l.acked, uint32(0)
+	if last {
+		left = uint32(min(uint64(l.samplesOnDisk()), math.MaxUint32))
+	}
+	q.mu.Unlock()
+	if p.gone || at == p.written && left == 0 {
+		return false
+	}
+	created, err := p.write(q.disk.fs, at, left)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.disk.newName = q.disk.newName || created
+	if err != nil {
+		q.stats.WriteErrors++
+		q.disk.health.fails(positioning, err, zap.String("file", p.name))
+		return false
+	}
+	q.disk.health.works(positioning)
+	return true
 }

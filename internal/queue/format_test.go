@@ -3,8 +3,12 @@ package queue
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"maps"
 	"os"
 	"path/filepath"
@@ -193,5 +197,56 @@ func TestTheFormatPage(t *testing.T) {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("the page lacks %q", want)
 		}
+	}
+}
+
+// TestDrawnBytes: the examples in doc.go are what this program writes.
+func TestDrawnBytes(t *testing.T) {
+	data, at := []byte("data"), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	rec := Record{Data: data, Samples: 7, Oldest: at.UnixMilli(), Newest: at.Add(15 * time.Second).UnixMilli(), First: true}
+	record := appendRecord(nil, rec, 1000)
+	addChecksums(record)
+	drawnSlot := make([]byte, slotSize)
+	slot{position: position{3, int64(len(record))}, counter: 9}.put(drawnSlot)
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var drawn []byte
+	for line := range strings.Lines(string(doc)) {
+		if b, err := hex.DecodeString(strings.ReplaceAll(lastColumn(line), " ", "")); err == nil {
+			drawn = append(drawn, b...)
+		}
+	}
+	if want := append(record, drawnSlot...); !bytes.Equal(drawn, want) {
+		t.Errorf("doc.go shows\n% x, want\n% x", drawn, want)
+	}
+}
+
+// lastColumn returns what follows the column in which doc.go has its examples.
+func lastColumn(line string) string {
+	const column = len("//	") + 79
+	if !strings.HasPrefix(line, "//	") || len(line) <= column {
+		return ""
+	}
+	return strings.TrimSpace(line[column:])
+}
+
+// TestLeavesKnowNoQueue: doc.go promises which files know neither lanes nor the queue.
+func TestLeavesKnowNoQueue(t *testing.T) {
+	for _, name := range []string{"record", "scan", "position", "names", "quarantine", "repair", "health", "age", "fs"} {
+		file, err := parser.ParseFile(token.NewFileSet(), name+".go", nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if star, ok := n.(*ast.StarExpr); ok {
+				id, ok := star.X.(*ast.Ident)
+				if ok && slices.Contains([]string{"FIFO", "lane", "request", "disk", "Store"}, id.Name) {
+					t.Errorf("%s.go refers to %s", name, id.Name)
+				}
+			}
+			return true
+		})
 	}
 }

@@ -5,13 +5,23 @@ import (
 	"time"
 )
 
-// segment is a file of whole requests. Guarded by the queue's mu.
+// segment is a file of whole requests. Guarded by FIFO.mu. Its states:
+//
+//	open      lane.active: the writer appends to it; the file is made with the first write
+//	sealed    in lane.segments, not active: nothing is appended any more
+//	failed    open or sealed, and a sync failed: no new request begins in it, and no position of its lane is synced
+//	renewed   failed no longer: a synced file with the same records has replaced its file (renew.go)
+//	leaving   in disk.toRemove: everything in it is delivered or dropped, its file is removed once nobody uses it
+//	removed   the file is gone, or has a .corrupt name
+//
+// A segment is sealed when it has its size, when a sync or the end of a write failed, and by a stop. A start finds sealed
+// segments only.
 type segment struct {
 	name string // in the queue's directory
 	seq  uint32 // within its lane
 	file File   // nil: not open
 
-	size     int64           // what is good; the next write goes here
+	size     int64           // of the whole records; the next write goes here
 	samples  uint64          // ever written
 	period                   // of its samples; newest is for its age, so never in the future
 	replayed bool            // was found at the start
