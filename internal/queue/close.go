@@ -25,7 +25,7 @@ func (q *FIFO) Close() (Loss, error) {
 	q.gaveUp = err != nil
 	var loss Loss
 	for l := range q.lanes {
-		var kept []*request // a segment whose sync failed is still renewed from them
+		var kept []*request // on disk; a segment whose sync failed is still renewed from them
 		for _, r := range l.requests {
 			if r.written < len(r.Records) || q.disk == nil {
 				loss.Requests++
@@ -44,9 +44,9 @@ func (q *FIFO) Close() (Loss, error) {
 	return loss, err
 }
 
-// closeDisk writes and syncs what is left, for at most closeTimeout. A disk that hangs keeps its goroutines, not the
-// caller, and what those goroutines were writing counts as lost. In the store the queue is open until they end, so that it
-// is not opened a second time while they write.
+// closeDisk writes and syncs what is left, for at most closeTimeout. If the disk hangs longer, the queue's goroutines
+// go on without the caller, and the records that they were writing count as lost. The store treats the queue as open
+// until they end, so that it is not opened a second time while they write.
 func (q *FIFO) closeDisk() error {
 	d := q.disk
 	close(d.closing)

@@ -9,7 +9,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// disk is what a queue has below its memory.
+// disk is the part of a queue that is on disk.
 type disk struct {
 	fs       FS
 	dir      string
@@ -19,12 +19,12 @@ type disk struct {
 	loops    sync.WaitGroup
 	writer   signal
 	syncer   signal
-	onClose  func() // tells the store
+	onClose  func() // called when the last goroutine has ended
 
 	// guarded by the queue's mu
-	bytes        int64 // of all segments that are not to be removed
+	bytes        int64 // of all segments but those to remove
 	toRemove     []*segment
-	drainedLanes []*lane // of drained generations: their positions go when their segments are gone
+	drainedLanes []*lane // of drained generations: their positions are removed after their segments
 	newName      bool    // a file was made since the last sync of the directory
 	nextAge      time.Time
 	clock        ageClock
@@ -34,10 +34,10 @@ type disk struct {
 
 	// owned by the writer
 	buf  []byte
-	turn int // which lane is looked at first
+	turn int // index of the lane that is written next
 }
 
-// signal wakes a goroutine; several in a row are one.
+// signal wakes a goroutine. Several signals before it runs are one.
 type signal chan struct{}
 
 func (s signal) wakeUp() {
@@ -47,7 +47,7 @@ func (s signal) wakeUp() {
 	}
 }
 
-// endUse ends a use of a segment's file outside mu.
+// endUse ends a use of a segment's file without mu, and closes the file if nobody needs it soon.
 func (q *FIFO) endUse(l *lane, s *segment) {
 	s.uses--
 	if s.uses > 0 {
@@ -58,11 +58,11 @@ func (q *FIFO) endUse(l *lane, s *segment) {
 		s.file = nil
 	}
 	if s.failed || slices.Contains(q.disk.toRemove, s) {
-		q.disk.writer.wakeUp() // it waits for that
+		q.disk.writer.wakeUp() // the writer waits for that
 	}
 }
 
-// writePosition brings the position file up to what is delivered, and has it synced.
+// writePosition writes the lane's position if it has moved, and has it synced.
 func (q *FIFO) writePosition(l *lane, last bool) {
 	if !q.putPosition(l, last) {
 		return
@@ -73,8 +73,8 @@ func (q *FIFO) writePosition(l *lane, last bool) {
 	q.disk.syncer.wakeUp()
 }
 
-// putPosition writes the position file if it is not up to date. Last: nothing of this process comes after it, and the
-// next one shall know what it has to find.
+// putPosition writes the lane's position if it has moved. last marks the last position of a stop: it also has the
+// number of undelivered samples, so that the next start knows what it has to find.
 func (q *FIFO) putPosition(l *lane, last bool) (written bool) {
 	p := &l.pos
 	p.mu.Lock()

@@ -52,7 +52,7 @@
 //
 //	lock, lock.pid                 the lock, and the process that has it
 //	q-<identity>/                  a queue
-//	  lock                                   the queue's lock: of its process, or of a command that renames or removes it
+//	  lock                                   of the queue's process, or of a command that renames or removes it
 //	  GGGGGGGG-NNNN-LLLL-SSSSSSSS.seg        segment S of lane L of the N lanes of generation G, all hexadecimal
 //	  GGGGGGGG-NNNN-LLLL.pos                 position: up to where that lane is delivered
 //	  GGGGGGGG-NNNN-LLLL-SSSSSSSS-OOOOOOOO.corrupt   damaged bytes of that segment from offset O, for people

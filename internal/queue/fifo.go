@@ -25,7 +25,7 @@ type FIFO struct {
 
 	mu       sync.Mutex    // guards the following, and all lanes and segments; never held over a call of the FS
 	gens     []*generation // oldest first; Append goes to the last
-	inFlight map[int]*lane // what a reader has in flight
+	inFlight map[int]*lane // by reader: the lane whose oldest request it has in flight
 	memory   int64
 	age      uint64
 	closed   bool
@@ -34,18 +34,18 @@ type FIFO struct {
 	notices  notices
 }
 
-// generation is the lanes between two changes of their number. A generation that an earlier process left has only those
-// lanes that have a file.
+// generation is the lanes between two changes of their number. A generation of an earlier process has only those lanes
+// that have a file.
 type generation struct{ lanes []*lane }
 
-// notices is what is told when mu is free again.
+// notices are the calls of Config.Lost and Config.Wake to make when mu is free again.
 type notices struct {
 	losses map[Reason]Loss
 	wake   bool
 }
 
-// NewMemory returns an empty queue of so many lanes: nothing of it survives the process. Open requests and
-// requests in flight are never dropped, so it may exceed its limit by those, at most two a lane.
+// NewMemory returns an empty queue that is in memory only. Open requests and requests in flight are never dropped, so
+// the queue may exceed its limit by them, at most two per lane.
 func NewMemory(cfg Config, lanes int) *FIFO {
 	limit := min(cfg.MaxBytes, maxMemoryOnly)
 	if limit <= 0 {
@@ -87,7 +87,7 @@ func (q *FIFO) lanes(yield func(*lane) bool) {
 
 func (q *FIFO) newest() *generation { return q.gens[len(q.gens)-1] }
 
-// lose notes a loss, for unlock to tell.
+// lose adds to the losses that unlock reports.
 func (q *FIFO) lose(reason Reason, requests, samples int) {
 	if requests == 0 && samples == 0 {
 		return
@@ -100,7 +100,7 @@ func (q *FIFO) lose(reason Reason, requests, samples int) {
 	q.notices.losses[reason] = l
 }
 
-// unlock frees mu and tells what has to be told.
+// unlock unlocks mu, then reports losses and wakes readers.
 func (q *FIFO) unlock() {
 	n := q.notices
 	q.notices = notices{}
@@ -129,7 +129,7 @@ func (q *FIFO) Append(lane int, r Record) (Loss, error) {
 	open := l.open()
 	if r.First || open == nil {
 		if !r.First {
-			return Loss{}, errors.New("record leans on a request that is sealed")
+			return Loss{}, errors.New("record depends on a request that is sealed")
 		}
 		if open != nil {
 			open.sealed = true
@@ -188,7 +188,7 @@ func (q *FIFO) Next(lane int) (Request, State) {
 	return r, state
 }
 
-// next does what Next says. It also returns the lanes whose oldest request was lost to damage: their positions move.
+// next implements Next. It also returns the lanes whose oldest request was lost to damage: their positions move.
 func (q *FIFO) next(lane int) (r Request, state State, damaged []*lane) {
 	if q.closed {
 		return Request{}, Empty, nil
@@ -223,12 +223,12 @@ func (q *FIFO) next(lane int) (r Request, state State, damaged []*lane) {
 	}
 }
 
-// laneOf returns the lane that a reader serves now: its own, or the first of the oldest generation that falls to it. If
-// there is none, the state says why.
+// laneOf returns the lane that a reader serves now: its own, or while older generations are drained, the first of the
+// oldest generation that is assigned to it. If there is none, the state says why.
 func (q *FIFO) laneOf(lane int) (*lane, State) {
 	now, own := q.gens[0], q.newest()
 	if lane >= len(own.lanes) {
-		return nil, Empty // what it had falls to other readers
+		return nil, Empty // a Resize assigned its lane to other readers
 	}
 	if now == own {
 		if l := own.lanes[lane]; l.reader == noReader {
@@ -241,7 +241,7 @@ func (q *FIFO) laneOf(lane int) (*lane, State) {
 			if l.reader == noReader {
 				return l, Ready
 			}
-			break // another reader has its head since before the lanes changed
+			break // another reader has its oldest request since before the Resize
 		}
 	}
 	for l := range q.lanes {
@@ -260,7 +260,7 @@ func (q *FIFO) isNewest(l *lane) bool {
 // readerOf returns the reader of a lane, unless another one has had its oldest request since before a Resize.
 func (q *FIFO) readerOf(l *lane) int { return l.name.lane % len(q.newest().lanes) }
 
-// oldestRequest returns the oldest request of a lane if it is sealed, from disk where it must.
+// oldestRequest returns the oldest request of a lane if it is sealed, read from disk if memory does not have it.
 func (q *FIFO) oldestRequest(l *lane) (*request, State) {
 	for !q.closed {
 		s := l.firstCold()
@@ -305,7 +305,7 @@ func (q *FIFO) Ack(lane int) {
 	}
 }
 
-// wakeIfOther wakes the reader to whom the rest of a lane falls after a Resize.
+// wakeIfOther wakes the readers if the rest of a lane is assigned to another one after a Resize.
 func (q *FIFO) wakeIfOther(l *lane, by int) {
 	if len(q.gens) > 1 && by != q.readerOf(l) {
 		q.notices.wake = true

@@ -177,7 +177,8 @@ func TestFilesOfAnEmptyQueue(t *testing.T) {
 	}
 }
 
-// TestTheFormatPage: docs/queue-format.md has the numbers of this program, and the sentence that it refuses others with.
+// TestTheFormatPage: docs/queue-format.md has the numbers of this program, and the sentence that it refuses others
+// with.
 func TestTheFormatPage(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "queue-format.md"))
 	if err != nil {

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// slowDiskFactor is how far memory may exceed its limit while the disk has refused nothing: a burst, or a writer that
-// waits for a slow disk, is no reason yet to lose anything.
+// slowDiskFactor is how far memory may exceed its limit while no call of the disk fails: nothing is lost yet for a
+// burst or a slow disk.
 const slowDiskFactor = 4
 
-// limitMemory keeps memory within its limit: first what the disk has is forgotten, then the oldest of what it has
-// not is lost.
+// limitMemory keeps memory within its limit. First requests that are on disk leave memory, then the oldest of the
+// others are dropped.
 func (q *FIFO) limitMemory() {
 	most := q.limit
 	if q.disk != nil {
@@ -24,7 +24,7 @@ func (q *FIFO) limitMemory() {
 	}
 }
 
-// evict leaves one request to the disk, of the lane with the most in memory.
+// evict removes one request that is on disk from memory, of the lane with the most in memory.
 func (q *FIFO) evict() bool {
 	var from *lane
 	at := -1
@@ -54,7 +54,7 @@ func (q *FIFO) evict() bool {
 	return true
 }
 
-// drop loses the oldest sealed request that is in memory only, of whichever lane.
+// drop drops the oldest sealed request of all lanes that is in memory only.
 func (q *FIFO) drop() bool {
 	var from *lane
 	at := -1
@@ -86,11 +86,11 @@ func (q *FIFO) free(r *request) {
 	}
 }
 
-// limitDisk drops the oldest segments until the given number of bytes fits on disk. It reports whether they can be
-// written now: they cannot while the files of dropped segments are still there.
-func (q *FIFO) limitDisk(room int64) bool {
+// limitDisk drops the oldest segments until as many more bytes fit on disk. It reports whether they may be written now:
+// they may not while the files of dropped segments are still there.
+func (q *FIFO) limitDisk(more int64) bool {
 	d := q.disk
-	for d.bytes+room > q.cfg.MaxBytes {
+	for d.bytes+more > q.cfg.MaxBytes {
 		var from *lane
 		var oldest *segment
 		for l := range q.lanes {
@@ -105,12 +105,12 @@ func (q *FIFO) limitDisk(room int64) bool {
 		q.dropSegment(from, oldest, QueueFull)
 	}
 	left := d.bytesToRemove()
-	return left == 0 || d.bytes+left+room <= q.cfg.MaxBytes
+	return left == 0 || d.bytes+left+more <= q.cfg.MaxBytes
 }
 
-const ageInterval = time.Minute // between two looks at the age of segments
+const ageInterval = time.Minute // between two checks of the age of segments
 
-// dropOld drops segments that are older than MaxAge. It looks only once in a while.
+// dropOld drops segments whose newest sample is older than MaxAge. It checks at most once per ageInterval.
 func (q *FIFO) dropOld(now time.Time) {
 	if q.cfg.MaxAge <= 0 || now.Before(q.disk.nextAge) {
 		return
@@ -126,7 +126,7 @@ func (q *FIFO) dropOld(now time.Time) {
 	}
 }
 
-// dropSegment loses what is undelivered in a segment that is whole.
+// dropSegment drops what is undelivered in a segment for which mayDrop is true.
 func (q *FIFO) dropSegment(l *lane, s *segment, reason Reason) {
 	for i := len(l.requests) - 1; i >= 0; i-- {
 		if r := l.requests[i]; r.segment == s {

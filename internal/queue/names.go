@@ -15,7 +15,8 @@ const (
 // MaxLanes is the largest number of lanes that a queue can have.
 const MaxLanes = 1 << 12
 
-// laneName says all about a lane: generation, the number of lanes in it, and which it is.
+// laneName identifies a lane: its generation, the number of lanes in it, and its index. In names of files it is written
+// as 00000002-0004-0001: lane 1 of the four lanes of generation 2.
 type laneName struct {
 	generation uint32
 	lanes      int
@@ -37,7 +38,7 @@ const (
 	lastGeneration = 1<<32 - 1<<16 // leaves numbers for changes of the lanes while a process runs
 )
 
-// parseName takes the name of a segment or of a position, exactly as it is written.
+// parseName parses the name of a segment or a position file. Other spellings of the same numbers are not accepted.
 func parseName(name string) (n laneName, seq uint32, isSegment, ok bool) {
 	base, isSegment := strings.CutSuffix(name, segmentSuffix)
 	base, isPosition := strings.CutSuffix(base, positionSuffix)

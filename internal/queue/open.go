@@ -48,8 +48,8 @@ func openFIFO(fs FS, dir string, lanes int, cfg Config, onClose func()) (*FIFO, 
 	return q, nil
 }
 
-// newLanes makes the lanes that records are appended to. The lanes of the newest generation go on if their number is
-// right and the generation has not ended. The caller holds mu.
+// newLanes makes the lanes that records are appended to. The newest generation is continued if it has that number of
+// lanes and has not ended. The caller holds mu.
 func (q *FIFO) newLanes(lanes int, ended map[uint32]bool) {
 	number := uint32(1)
 	if len(q.gens) > 0 {
@@ -68,11 +68,11 @@ func (q *FIFO) newLanes(lanes int, ended map[uint32]bool) {
 	q.gens = append(q.gens, newGeneration(q.disk.dir, number, lanes))
 }
 
-// scratchName is a file that exists for a moment only. What a crash leaves of it goes with the next start.
+// scratchName is a file that exists for a moment only. After a crash the next start removes it.
 const scratchName = "probe"
 
-// checkWritable finds out now, rather than at the first write, that nothing can be written. A full disk is no reason not
-// to start: memory bridges it, as it does later.
+// checkWritable fails a start if nothing can be written in the directory. A full disk fails no start: requests stay in
+// memory, as with a disk that fills later.
 func checkWritable(fs FS, dir string) error {
 	name := join(dir, scratchName)
 	f, err := createAgain(fs, name)

@@ -35,8 +35,8 @@ func (h *hookFS) Lock(name string) (io.Closer, error) {
 	return h.fakeFS.Lock(name)
 }
 
-// TestARenewedSegmentIsOpenedOnce: after a renewal the writer opens the segment that may grow, and a reader does not keep a
-// file of its own for it.
+// TestARenewedSegmentIsOpenedOnce: after a renewal the writer opens the segment that may grow, and a reader does not
+// keep a file of its own for it.
 func TestARenewedSegmentIsOpenedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
@@ -123,8 +123,8 @@ func TestARefusedRenameChangesNothing(t *testing.T) {
 	}
 }
 
-// TestADroppedUnreadSegmentIsCountedOnce: of two segments that could not be read at the start, one is dropped for want of
-// room. The samples of the other one are delivered, and not counted as lost.
+// TestADroppedUnreadSegmentIsCountedOnce: of two segments that could not be read at the start, one is dropped for want
+// of room. The samples of the other one are delivered, and not counted as lost.
 func TestADroppedUnreadSegmentIsCountedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs, cfg := manySegments(t, 4)
@@ -202,8 +202,8 @@ func (fs noRoomFS) Lock(name string) (io.Closer, error) {
 	return fs.FS.Lock(name)
 }
 
-// TestAQueueWithoutALockIsInUse: the disk was full when a queue was opened, so it has no lock. Another process leaves it
-// alone while the store is in use.
+// TestAQueueWithoutALockIsInUse: the disk was full when a queue was opened, so it has no lock. Another process leaves
+// it alone while the store is in use.
 func TestAQueueWithoutALockIsInUse(t *testing.T) {
 	dir := t.TempDir()
 	s, err := OpenStore(dir, noRoomFS{OS()})
@@ -227,8 +227,8 @@ func TestAQueueWithoutALockIsInUse(t *testing.T) {
 	mustClose(t, q)
 }
 
-// TestOrphansAreLookedAtOnceMoreBeforeTheyGo: another process gives an empty queue a backlog after DropOrphans has looked
-// at it.
+// TestOrphansAreLookedAtOnceMoreBeforeTheyGo: another process gives an empty queue a backlog after DropOrphans has
+// looked at it.
 func TestOrphansAreLookedAtOnceMoreBeforeTheyGo(t *testing.T) {
 	fs := newFakeFS()
 	h := &hookFS{fakeFS: fs}

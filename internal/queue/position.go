@@ -22,17 +22,17 @@ var (
 	oldPositionMagic = [4]byte{'E', 's', 'q', 'P'}
 )
 
-// place is a point in a lane: everything before it is delivered.
+// position is a point in a lane up to which everything is delivered. {3, 52} is offset 52 of segment 3.
 type position struct {
 	seq    uint32
 	offset int64
 }
 
-// slot is one version of a position.
+// slot is a position as one of the two slots of a file has it. doc.go draws it.
 type slot struct {
 	position
 	counter uint64
-	left    uint32 // samples of the lane that a stop left undelivered on disk; 0: nothing is known
+	left    uint32 // samples that a stop left undelivered on disk; 0: not known
 }
 
 func (s slot) put(b []byte) {
@@ -103,19 +103,19 @@ func readSlots(fs FS, name string) (slots []slot, err error) {
 	return slots, nil
 }
 
-// positionFile is the file that says what of a lane is delivered.
+// positionFile is the file that has the position of a lane.
 type positionFile struct {
 	name    string
-	foreign bool // something else has the name; it stays
+	foreign bool // something else has the name, and is left alone
 
 	mu      sync.Mutex // guards the following; taken before the queue's
 	file    File       // nil: not open
 	counter uint64
 	written position
-	gone    bool // nothing is written any more
+	gone    bool // removed, or the queue is closed: nothing is written any more
 }
 
-// write puts a place into the slot that does not hold the last one; left as in slot. The caller holds mu.
+// write writes a position into the slot that does not have the last one; left is as in slot. The caller holds mu.
 func (p *positionFile) write(fs FS, at position, left uint32) (created bool, err error) {
 	if p.file == nil {
 		if p.file, created, err = openOrCreate(fs, p.name); err != nil {
@@ -140,14 +140,14 @@ func (p *positionFile) open() File {
 	return p.file
 }
 
-// forget makes the next write happen even if the place is the same.
-func (p *positionFile) forget() {
+// rewrite makes the next write happen even if the position is the same.
+func (p *positionFile) rewrite() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.written = position{}
 }
 
-// remove ends the file. Before it its segments must be gone: without a position all of them is delivered again.
+// remove removes the file. The segments of the lane must be gone: without a position they are delivered again.
 func (p *positionFile) remove(fs FS) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -2,18 +2,18 @@ package queue
 
 import "errors"
 
-// ErrClosed is what an Append after Close returns.
+// ErrClosed is the error of an Append after Close.
 var ErrClosed = errors.New("queue is closed")
 
-// Record is an opaque block and what the queue must know of it to drop and to account.
+// Record is bytes that the queue does not look into, and what it needs to know of them to count and to drop them.
 type Record struct {
-	Data           []byte // the queue's own once it was appended
+	Data           []byte // belongs to the queue once it is appended
 	Samples        int
 	Oldest, Newest int64 // Unix milliseconds
-	First          bool  // begins a request: leans on no earlier record
+	First          bool  // begins a request: depends on no earlier record
 }
 
-// Request is the records of one request, in order.
+// Request is one or more records, in order, that are delivered together.
 type Request struct {
 	Records        []Record
 	Samples        int
@@ -24,7 +24,7 @@ type Request struct {
 	MayHaveArrived bool
 }
 
-// State is what a lane has for its reader.
+// State says whether Next has a request.
 type State int
 
 // The states. A closed queue is Empty.
@@ -34,7 +34,7 @@ const (
 	Later       // something waits that cannot be given out now: Config.Wake is called when Next should be tried again
 )
 
-// Loss is what left a queue undelivered.
+// Loss is requests and samples that left a queue undelivered.
 type Loss struct {
 	Requests int
 	Samples  int
@@ -61,13 +61,13 @@ type Stats struct {
 	Requests int
 	Samples  int
 	Bytes    int64
-	Oldest   int64 // Unix milliseconds of the oldest sample; 0 if there is none. Of what is on disk only: of its segment
+	Oldest   int64 // Unix milliseconds of the oldest sample, or of its segment if it is on disk only; 0: none
 
 	MemoryBytes int64 // of Bytes
-	DiskBytes   int64 // of all segments, what of them is delivered included
+	DiskBytes   int64 // of all segments, including what is delivered
 	MaxBytes    int64 // the limit of DiskBytes, or of Bytes where there is no disk
 	Segments    int
-	DiskError   string // what the disk refuses at present: to write, to sync or to remove; empty: nothing
+	DiskError   string // error of a write, sync or removal that fails at present; empty: none fails
 
 	// Since the queue was opened:
 
@@ -75,10 +75,10 @@ type Stats struct {
 	WrittenBytes    int64
 	WriteErrors     int
 	SyncErrors      int
-	RemoveErrors    int // removals of segments that failed, and are tried again
-	ReadErrors      int // what could not be read is tried again
-	ReadRecords     int // that memory did not hold
-	ReplayedRecords int // of them, of an earlier process
+	RemoveErrors    int // failed removals of segments; they are tried again
+	ReadErrors      int // failed reads; they are tried again
+	ReadRecords     int // records that were read back from disk
+	ReplayedRecords int // of ReadRecords: records of an earlier process
 	ReplayedBytes   int64
 	CorruptRecords  int   // records or headers that failed their checksum
 	SkippedBytes    int64 // damage that was skipped
@@ -88,24 +88,24 @@ type Stats struct {
 // Queue is a set of lanes. Its methods are safe for concurrent use, but a lane has one reader: Next and Ack
 // of one lane are not called concurrently.
 type Queue interface {
-	// Append adds a record at the end of a lane. A record that is First seals what was open. It never waits for
-	// a disk. Of a queue in memory, when the limit is exceeded, the oldest sealed requests that are not in flight
-	// make room, and are told here; what a queue on disk loses goes to Config.Lost.
+	// Append adds a record at the end of a lane. A record that is First seals the open request. Append never waits for
+	// a disk. When a queue in memory exceeds its limit, Append drops the oldest sealed requests that are not in flight,
+	// and returns that loss. A queue on disk reports losses to Config.Lost.
 	Append(lane int, r Record) (Loss, error)
 	// Seal ends the open request of a lane, if there is one; the next record must be First.
 	Seal(lane int)
-	// Next returns the oldest sealed request of a lane, the same one until Ack. There is a request only if the state
-	// is Ready.
+	// Next returns the oldest sealed request of a lane, and the same request again until Ack. If the state is not
+	// Ready, there is none.
 	Next(lane int) (Request, State)
-	// Ack removes the request that Next gave. The data of its records is the caller's from then on.
+	// Ack removes the request that Next returned. The data of its records belongs to the caller from then on.
 	Ack(lane int)
-	// Resize changes the number of lanes, or leaves it. What is open is sealed, and all that is queued is delivered
-	// before anything appended from now on: old lane i through lane i modulo the new number. A request in flight stays
-	// with its reader, which calls Ack with the lane that it gave Next, even where that lane is no more.
+	// Resize sets the number of lanes. Open requests are sealed. All queued requests are delivered before any that is
+	// appended later: the old lane i by the reader of lane i modulo the new number. A request in flight stays with its
+	// reader, which calls Ack with the lane that it passed to Next, even if there is no such lane any more.
 	Resize(lanes int)
 	// Stats is cheap enough for every page view.
 	Stats() Stats
-	// Close ends the queue and tells what is lost by that: what only memory held. A queue on disk waits for its
+	// Close ends the queue and returns what is lost by that: what only memory had. A queue on disk waits for its
 	// writes, for at most closeTimeout.
 	Close() (Loss, error)
 }

@@ -8,17 +8,18 @@ import (
 	"slices"
 )
 
-// queueLockName is the lock of one queue, in its directory. A process has it while the queue is open. Another process takes
-// it to rename or remove a queue, so it can do that to queues that nobody has open, though the store is not its own.
+// queueLockName is the lock of one queue, in the queue's directory. A process has it while the queue is open. A visitor
+// takes it to rename or remove the queue: it can do that with queues that are not open, while another process has the
+// store.
 const queueLockName = "lock"
 
-// noLock stands for a lock where none can be made, as on a disk that is full.
+// noLock stands for a lock that is not taken: the store of a visitor, or a queue on a disk that is full.
 type noLock struct{}
 
 func (noLock) Close() error { return nil }
 
-// Visit returns a store in which queues are listed, renamed and dropped, though another process may have it. Its queues
-// are not to be opened.
+// Visit returns a store in which queues can be listed, renamed and dropped while another process has the store. The
+// caller, a visitor, must not open queues.
 func Visit(dir string, fs FS) (*Store, error) {
 	if _, err := fs.ReadDir(dir); err != nil {
 		return nil, fmt.Errorf("storage: %w", err)
@@ -26,7 +27,7 @@ func Visit(dir string, fs FS) (*Store, error) {
 	return &Store{fs: fs, dir: dir, lock: noLock{}, open: map[string]*renamableFS{}}, nil
 }
 
-// InUseError refuses a queue that somebody has open.
+// InUseError says that another process has the lock of a queue.
 type InUseError struct{ Queue, By string }
 
 func (e *InUseError) Error() string { return fmt.Sprintf("queue %s is in use by %s", e.Queue, e.By) }
@@ -36,8 +37,8 @@ func (s *Store) lockQueue(identity string) (io.Closer, error) {
 	name := join(s.path(identity), queueLockName)
 	_, visitor := s.lock.(noLock)
 	if visitor && !s.isThere(name) {
-		// The process that has the store may have the queue open without a lock: its disk was full. So the store's lock
-		// counts.
+		// The owner of the store may have opened the queue without a lock when its disk was full. So a visitor takes
+		// the lock of the store.
 		name = join(s.dir, lockName)
 	}
 	lock, err := s.fs.Lock(name)
@@ -52,7 +53,7 @@ func (s *Store) lockQueue(identity string) (io.Closer, error) {
 	return nil, fmt.Errorf("queue %s: lock: %w", identity, err)
 }
 
-// isThere reports whether there is a file, also one that cannot be opened.
+// isThere reports whether a file exists, even if it cannot be opened.
 func (s *Store) isThere(name string) bool {
 	f, err := s.fs.Open(name, false)
 	if err == nil {
@@ -61,8 +62,8 @@ func (s *Store) isThere(name string) bool {
 	return !errors.Is(err, os.ErrNotExist)
 }
 
-// inUse returns the refusal of a queue. The process that has the store is named if it may have the queue, too: to a
-// visitor, while the store is locked. The owner of the store has met a visitor.
+// inUse returns the error for a queue whose lock is taken. lock.pid names the owner of the store. It is named to a
+// visitor while the store is locked. To the owner itself it is not: the lock must be a visitor's.
 func (s *Store) inUse(identity string) *InUseError {
 	if _, visitor := s.lock.(noLock); !visitor {
 		return &InUseError{identity, "another process"}
@@ -96,7 +97,7 @@ func (s *Store) has(identity string) bool {
 	return err == nil && slices.Contains(names, identity)
 }
 
-// Drop removes a queue that is not open, with what waits in it, and tells what that was.
+// Drop removes a queue that is not open, with what waits in it, and returns what that was.
 func (s *Store) Drop(identity string) (Identity, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,7 +113,7 @@ func (s *Store) Drop(identity string) (Identity, error) {
 	}
 	id := Identity{Name: identity}
 	s.inspect(&id)
-	err = id.Problem // what cannot be told must not be dropped unseen
+	err = id.Problem // a queue that cannot be read is not dropped
 	if err == nil {
 		err = s.remove(identity)
 	}

@@ -165,8 +165,8 @@ type readOnly struct{ FS }
 
 func (readOnly) Lock(string) (io.Closer, error) { return nil, syscall.EROFS }
 
-// TestReadOnlyQueuesAreNotInUse: a lock that cannot be tried says nothing of who has it. The queues are listed with what
-// waits in them, and cannot be changed.
+// TestReadOnlyQueuesAreNotInUse: a lock that cannot be tried says nothing of who has it. The queues are listed with
+// what waits in them, and cannot be changed.
 func TestReadOnlyQueuesAreNotInUse(t *testing.T) {
 	dir := t.TempDir()
 	fillStore(t, dir, "a")

@@ -9,8 +9,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// readCold brings the oldest request of a lane from disk into memory. False: it cannot be read now. Mu is
-// free in between; the caller is the lane's reader.
+// readCold reads the oldest request of a lane from disk into memory. It returns false if it cannot be read now. The
+// caller holds mu and is the lane's reader. mu is unlocked while the disk is read.
 func (q *FIFO) readCold(l *lane, s *segment) bool {
 	now := time.Now()
 	if !l.readRetry.due(now) {
@@ -57,7 +57,7 @@ func (q *FIFO) readCold(l *lane, s *segment) bool {
 		l.readRetry = backoff{}
 		q.disk.health.works(reading)
 	case errors.Is(err, os.ErrNotExist):
-		got = readResult{span: span{from, to}} // somebody removed it
+		got = readResult{span: span{from, to}} // somebody removed the file
 	case l.readRetry.runs < maxReadTries:
 		l.readRetry.failed(now)
 		q.stats.ReadErrors++
@@ -82,7 +82,7 @@ func (q *FIFO) readCold(l *lane, s *segment) bool {
 
 const maxReadTries = 10 // in a row, with backoff: 181 s
 
-// takeBack accounts for what was read of a segment.
+// takeBack puts what was read of a segment into the lane, and counts it.
 func (q *FIFO) takeBack(l *lane, s *segment, got readResult) {
 	if got.scanned != nil {
 		q.takeScan(l, s, got.scanned)
@@ -106,12 +106,12 @@ func (q *FIFO) takeBack(l *lane, s *segment, got readResult) {
 		}
 		q.lose(Damaged, lost, got.lost)
 	}
-	if s.cold.empty() { // what is missing now went with headers
+	if s.cold.empty() { // samples still missing had damaged headers
 		q.lose(Damaged, max(0, s.cold.requests), q.missing(l, s))
 		s.cold.requests, s.cold.samples = 0, 0
 	}
 	if len(got.records) == 0 {
-		l.acked = position{s.seq, got.to} // else it would be counted again after the next start
+		l.acked = position{s.seq, got.to} // so that the next start does not count it again
 		q.removeIfDelivered(l, s)
 		return
 	}
@@ -132,12 +132,12 @@ func (q *FIFO) takeBack(l *lane, s *segment, got readResult) {
 	}
 }
 
-// A segment that cannot be read at the start stays in its lane, with cold.unknown. When its turn comes, the lane's
-// reader scans it. If that fails, it tries again as after any other failed read. Until the scan succeeds, the number of
-// samples in the segment is unknown, except for the note of the last stop: a lane whose note says 300 and whose other
-// segments hold 200 samples has 100 in the segments that could not be read.
+// A segment that cannot be read at the start stays in its lane, with cold.unknown. When the lane's reader gets to it,
+// it scans the segment. If that fails, it tries again as after any other failed read. Until the scan succeeds, the
+// number of samples in the segment is only known by the count that the last stop wrote into the position: a lane whose
+// stopCount is 300 and whose other segments have 200 samples has 100 in the segments that could not be read.
 
-// giveUp counts a part of a segment that cannot be read. The lane goes on behind it. The caller holds mu.
+// giveUp counts a part of a segment as unreadable. The lane goes on behind it. The caller holds mu.
 func (q *FIFO) giveUp(s *segment, at span, err error) {
 	s.unreadable = true
 	q.stats.CorruptRecords++
@@ -146,9 +146,9 @@ func (q *FIFO) giveUp(s *segment, at span, err error) {
 		zap.String("segment", s.name), zap.Int64("offset", at.from), zap.Int64("bytes", at.to-at.from), zap.Error(err))
 }
 
-// takeScan accounts for a segment that could not be read at the start. The caller holds mu.
+// takeScan takes over the scan of a segment that could not be read at the start. The caller holds mu.
 func (q *FIFO) takeScan(l *lane, s *segment, found *repaired) {
-	noted := s.cold.samples
+	expected := s.cold.samples
 	q.disk.bytes -= s.take(found)
 	found.count(&q.stats)
 	q.lose(Damaged, found.loss.Requests, found.loss.Samples)
@@ -157,9 +157,9 @@ func (q *FIFO) takeScan(l *lane, s *segment, found *repaired) {
 		q.giveUp(s, found.rest, found.err)
 		lost = 1
 	}
-	q.lose(Damaged, lost, l.moveStopCount(noted-found.samples-found.loss.Samples))
+	q.lose(Damaged, lost, l.moveStopCount(expected-found.samples-found.loss.Samples))
 	if s.cold.empty() {
-		l.acked = position{s.seq, s.size} // else it would be counted again by the next start
+		l.acked = position{s.seq, s.size} // so that the next start does not count it again
 	}
 	q.removeIfDelivered(l, s)
 }
@@ -173,7 +173,8 @@ func (q *FIFO) missing(l *lane, s *segment) int {
 	return l.moveStopCount(s.cold.samples)
 }
 
-// moveStopCount attributes noted samples to the next segment that could not be read yet. If there is none, they are lost.
+// moveStopCount assigns samples of the stopCount to the next segment that could not be read yet. If there is none, they
+// are lost.
 func (l *lane) moveStopCount(samples int) (lost int) {
 	if samples <= 0 {
 		return 0

@@ -170,8 +170,8 @@ func TestUnreadableForGoodIsKept(t *testing.T) {
 	}
 }
 
-// TestGivenUpSegmentDoesNotComeAgain: a segment is given up and counted as lost, but cannot be renamed. Later segments are
-// delivered and removed, and the process is killed. The next one can read the segment and does not deliver it.
+// TestGivenUpSegmentDoesNotComeAgain: a segment is given up and counted as lost, but cannot be renamed. Later segments
+// are delivered and removed, and the process is killed. The next one can read the segment and does not deliver it.
 func TestGivenUpSegmentDoesNotComeAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs, cfg := manySegments(t, 4)

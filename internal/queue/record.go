@@ -14,24 +14,24 @@ const (
 	flagFirst     = 1
 )
 
-// magic begins every header: what a search after damage looks for.
+// magic begins every header. A search after damage looks for it.
 var magic = [4]byte{'E', 's', 'q', 'R'}
 
-// castagnoli is the table of CRC32C, for which processors have an instruction.
+// castagnoli is the table of CRC-32C, for which processors have an instruction.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
-// maxRecordBytes bounds the data of a record: a header that claims more is damaged. It is twice what a fragment of
-// remote write unpacks to at most.
+// maxRecordBytes limits the data of a record: a header with a larger length is damaged. It is twice the size to which a
+// fragment of remote write can unpack.
 const maxRecordBytes = 256 << 20
 
-// header is what stands before the data of a record. doc.go draws it.
+// header is before the data of a record. doc.go draws it.
 type header struct {
 	first          bool
 	length         uint32
 	crc            uint32 // of the data
-	before         uint64 // samples of the segment before this record: a gap tells what it held
+	before         uint64 // samples of the segment before this record, so that the loss in a damaged part is known
 	oldest, newest int64
 	samples        uint32
 }
@@ -55,12 +55,13 @@ func (h *header) put(b []byte) {
 }
 
 // intact reports whether b begins with a header, of any version: all versions keep the magic, the size of the header
-// and the place of its checksum.
+// and the offset of its checksum.
 func intact(b []byte) bool {
-	return len(b) >= headerSize && bytes.Equal(b[:4], magic[:]) && binary.LittleEndian.Uint32(b[44:]) == checksum(b[:44])
+	return len(b) >= headerSize && bytes.Equal(b[:4], magic[:]) &&
+		binary.LittleEndian.Uint32(b[44:]) == checksum(b[:44])
 }
 
-// unknown names what this version does not know of an intact header. It is empty if this version knows everything.
+// unknown describes the part of an intact header that this version does not know. It is empty if there is none.
 func unknown(b []byte) string {
 	switch {
 	case b[4] != headerVersion:
@@ -68,12 +69,13 @@ func unknown(b []byte) string {
 	case b[5]&^flagFirst != 0:
 		return fmt.Sprintf("flags %#02x of a record, where this program knows %#02x", b[5], flagFirst)
 	case b[6] != 0 || b[7] != 0:
-		return fmt.Sprintf("kind %d of a record's data, where this program knows kind 0", binary.LittleEndian.Uint16(b[6:]))
+		kind := binary.LittleEndian.Uint16(b[6:])
+		return fmt.Sprintf("kind %d of a record's data, where this program knows kind 0", kind)
 	}
 	return ""
 }
 
-// parseHeader: false for all that put did not write.
+// parseHeader returns false for bytes that put did not write.
 func parseHeader(b []byte) (h header, ok bool) {
 	le := binary.LittleEndian
 	if !intact(b) || unknown(b) != "" || le.Uint32(b[8:]) > maxRecordBytes {
@@ -85,8 +87,8 @@ func parseHeader(b []byte) (h header, ok bool) {
 	}, true
 }
 
-// appendRecord appends a record in the format of a segment, without the checksum of its data. Before is the number of
-// samples in the segment before it.
+// appendRecord appends a record in the format of a segment, without the checksum of its data. before is the number of
+// samples in the segment before the record.
 func appendRecord(dst []byte, rec Record, before uint64) []byte {
 	h := header{
 		first: rec.First, length: uint32(len(rec.Data)), before: before,
@@ -97,7 +99,7 @@ func appendRecord(dst []byte, rec Record, before uint64) []byte {
 	return append(append(dst, b[:]...), rec.Data...)
 }
 
-// addChecksums completes what appendRecord wrote. It is called without mu, since it takes a while.
+// addChecksums completes records that appendRecord appended. It is called without mu, since it takes a while.
 func addChecksums(records []byte) {
 	for at := 0; at < len(records); {
 		h, _ := parseHeader(records[at:])
@@ -114,7 +116,8 @@ type FormatError struct {
 }
 
 func (e *FormatError) Error() string {
-	return fmt.Sprintf("%s has %s; the queue is left as it is: run the version of envoy-scraper that wrote it until the "+
-		"queue is empty, then stop it and move the directory %s away (moved away before, the samples in it are given up)",
+	return fmt.Sprintf("%s has %s; the queue is left as it is: run the version of envoy-scraper that wrote it until "+
+		"the queue is empty, then stop it and move the directory %s away (moved away before, the samples in it are "+
+		"given up)",
 		e.File, e.Unknown, filepath.Dir(e.File))
 }

@@ -12,7 +12,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// recovery rebuilds a queue from its directory. run only reads. repair then cuts off and keeps aside what is damaged.
+// recovery rebuilds the lanes of a queue from its directory. run only reads; repair then cuts off or copies aside what
+// is damaged.
 type recovery struct {
 	fs  FS
 	dir string
@@ -21,19 +22,19 @@ type recovery struct {
 	gens            []*generation // oldest first, with those lanes that have a file
 	corrupt         quarantine
 	bytes           int64
-	delivered       []*segment // delivered, or empty
+	delivered       []*segment // or empty
 	damaged         []damagedSegment
 	stopCounts      []stopCount
 	unreadPositions []*lane         // lanes whose position could not be read
 	unreadable      int             // number of segments that could not be read
 	readError       error           // the error of the first of them
-	ended           map[uint32]bool // generations to which nothing is appended: a name that they need may be taken
+	ended           map[uint32]bool // generations to which nothing is appended, since a name they need may be taken
 
 	stats Stats
 	loss  Loss
 }
 
-// damagedSegment is a segment with parts that are no records.
+// damagedSegment is a segment with damaged parts.
 type damagedSegment struct {
 	segment *segment
 	found   scanResult
@@ -47,7 +48,7 @@ type stopCount struct {
 }
 
 // run reads the directory. It fails if the directory cannot be read, and with a *FormatError. A segment that cannot be
-// read stays in its lane, and the lane's reader tries again (unread.go).
+// read stays in its lane, and the lane's reader tries again (read_back.go).
 func (r *recovery) run() error {
 	entries, err := r.fs.ReadDir(r.dir)
 	if err != nil {
@@ -72,8 +73,8 @@ func (r *recovery) run() error {
 			}
 		}
 		if name.generation >= lastGeneration {
-			return fmt.Errorf("%s: its generation, %08x, leaves no number for the next one; no envoy-scraper gets there: "+
-				"move the file out of the directory", join(r.dir, e.Name), name.generation)
+			return fmt.Errorf("%s: its generation, %08x, leaves no number for the next one; no envoy-scraper gets "+
+				"there: move the file out of the directory", join(r.dir, e.Name), name.generation)
 		}
 		l := byLane[name]
 		if l == nil {
@@ -102,7 +103,7 @@ func (r *recovery) run() error {
 	return nil
 }
 
-// generations puts the lanes into order.
+// generations sorts the lanes into generations, the oldest first.
 func (r *recovery) generations(byLane map[laneName]*lane) {
 	lanes := slices.SortedFunc(maps.Values(byLane), func(a, b *lane) int {
 		x, y := a.name, b.name
@@ -117,7 +118,7 @@ func (r *recovery) generations(byLane map[laneName]*lane) {
 	}
 }
 
-// lane finds out what of a lane is to be delivered.
+// lane reads the position of a lane, then the segments that are not delivered.
 func (r *recovery) lane(l *lane) error {
 	slices.SortFunc(l.segments, func(a, b *segment) int { return cmp.Compare(a.seq, b.seq) })
 	slots, err := readSlots(r.fs, l.pos.name)
@@ -127,12 +128,12 @@ func (r *recovery) lane(l *lane) error {
 	if err != nil && !l.pos.foreign {
 		r.log.Warn("position cannot be read: its lane is delivered from its start", zap.Error(err))
 		r.unreadPositions = append(r.unreadPositions, l)
-		r.ended[l.name.generation] = true // if it can be read again later, it must not pass anything that is new
+		r.ended[l.name.generation] = true // a later start that can read it must not take new segments for delivered
 	}
 	for _, s := range l.segments {
 		r.passed(l, s.seq)
 	}
-	for _, s := range slots { // a segment that a position passed must not come again
+	for _, s := range slots { // the number of a delivered segment is not used again
 		r.passed(l, s.seq)
 		l.pos.counter = max(l.pos.counter, s.counter)
 	}
@@ -181,7 +182,7 @@ func (r *recovery) lane(l *lane) error {
 	return nil
 }
 
-// passed makes the lane's next segment come after segment seq.
+// passed makes the number of the lane's next segment higher than seq.
 func (r *recovery) passed(l *lane, seq uint32) {
 	l.nextSeq = max(l.nextSeq, seq+1)
 	r.ended[l.name.generation] = r.ended[l.name.generation] || seq >= halfSeq
@@ -208,7 +209,7 @@ func (r *recovery) fits(l *lane, at position) (bool, error) {
 	name := join(r.dir, s.name)
 	f, err := r.fs.Open(name, false)
 	if err != nil {
-		return true, nil // unknown: the segment is read later
+		return true, nil // not known: the segment is read later
 	}
 	defer f.Close()
 	c := newCursor(f, 0, s.size, windowBytes)
@@ -255,7 +256,7 @@ func (r *recovery) segment(s *segment, from int64) (samples int, err error) {
 	return samples, nil
 }
 
-// keepUnread leaves a segment to the reader of its lane.
+// keepUnread keeps a segment that cannot be read in its lane, for the lane's reader to try again.
 func (r *recovery) keepUnread(s *segment, from int64, err error) {
 	if r.unreadable++; r.readError == nil {
 		r.readError = fmt.Errorf("%s: %w", join(r.dir, s.name), err)
@@ -303,10 +304,10 @@ func (r *recovery) repair() {
 	}
 }
 
-// missing counts what the last stop left in a lane and nothing in it tells of any more: whole requests at the end of a
-// file, whole files. The note holds for one start: what is delivered, dropped or appended after it is not in it. So it
-// is taken back, durably, before anything of that happens. If a segment of the lane could not be read, the samples may
-// be in it, and are counted when it can be read.
+// missing counts samples that the last stop left in a lane and that are not there any more: whole requests at the end
+// of a file, or whole files. The stopCount is right for one start only, since it does not change with what is
+// delivered, dropped or appended later. So it is cleared, durably, before that happens. If a segment of the lane could
+// not be read, the samples may be in it, and are counted when it can be read.
 func (r *recovery) missing(n stopCount) {
 	l := n.lane
 	if lost := n.left - n.found; lost > 0 {

@@ -9,7 +9,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// removeIfDelivered schedules the removal of a segment of which nothing is wanted any more.
+// removeIfDelivered schedules the removal of a segment that is delivered or dropped and not active.
 func (q *FIFO) removeIfDelivered(l *lane, s *segment) {
 	if s.delivered() && s != l.active {
 		l.segments = slices.DeleteFunc(l.segments, func(o *segment) bool { return o == s })
@@ -17,14 +17,14 @@ func (q *FIFO) removeIfDelivered(l *lane, s *segment) {
 	}
 }
 
-// scheduleRemoval gives a segment to the writer to remove.
+// scheduleRemoval has the writer remove a segment.
 func (d *disk) scheduleRemoval(s *segment) {
 	d.bytes -= s.size
 	d.toRemove = append(d.toRemove, s)
 	d.writer.wakeUp()
 }
 
-// removeGeneration gives up the files of a generation that has drained.
+// removeGeneration has the writer remove the files of a generation that is drained.
 func (d *disk) removeGeneration(g *generation) {
 	for _, l := range g.lanes {
 		for _, s := range l.segments {
@@ -36,7 +36,7 @@ func (d *disk) removeGeneration(g *generation) {
 	d.writer.wakeUp()
 }
 
-// bytesToRemove is what doomed segments take on disk.
+// bytesToRemove returns the bytes on disk of the segments to remove.
 func (d *disk) bytesToRemove() (bytes int64) {
 	for _, s := range d.toRemove {
 		bytes += s.size
@@ -44,8 +44,8 @@ func (d *disk) bytesToRemove() (bytes int64) {
 	return bytes
 }
 
-// removeSegments removes doomed segments that are not in use. A removal that failed is tried again when it is due, or if again
-// is true.
+// removeSegments removes the segments in toRemove that nobody uses. A removal that failed is tried again when it is
+// due, or if again is true.
 func (q *FIFO) removeSegments(again bool) {
 	d := q.disk
 	q.mu.Lock()
@@ -79,8 +79,8 @@ func (q *FIFO) removeSegments(again bool) {
 	}
 }
 
-// removeSegment removes the file of a doomed segment. One that cannot be removed is emptied: then it takes no room, and
-// nothing of it comes again after the next start.
+// removeSegment removes the file of a segment. A file that cannot be removed is emptied: then it takes no space, and
+// the next start delivers nothing from it.
 func (q *FIFO) removeSegment(s *segment) {
 	d := q.disk
 	if s.file != nil {

@@ -5,11 +5,11 @@ import (
 	"sync"
 )
 
-// renamableFS is the file system as an open queue sees it: the queue's directory keeps the name that it had at first,
-// whatever it is called by now. Files that are open stay so while it gets another one.
+// renamableFS is the file system of an open queue. The queue uses the name that its directory had when it was opened,
+// and renamableFS replaces it by the present name, so that the directory can be renamed while files in it are open.
 type renamableFS struct {
 	FS
-	dir string // what the queue calls it
+	dir string // the name that the queue uses
 
 	mu  sync.RWMutex // held for reading by each call, for writing while the directory is renamed; guards the following
 	now string
@@ -25,7 +25,7 @@ func (m *renamableFS) rename(to string) error {
 	return nil
 }
 
-// real is what a name of the queue's is called now. The caller holds mu.
+// real returns the present name of a file of the queue. The caller holds mu.
 func (m *renamableFS) real(name string) string {
 	if rest, ok := strings.CutPrefix(name, m.dir); ok {
 		return m.now + rest

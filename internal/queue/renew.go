@@ -10,8 +10,8 @@ import (
 
 // renewSegments writes segments whose sync failed to new files, if that is due or again is true. After a failed sync
 // the kernel regards the pages as written: the next sync of the same file would succeed, and a power cut would take
-// the samples. Until a segment is renewed, its samples are delivered, and writes to it go on: a kill does not take
-// them.
+// the samples. Until a segment is renewed, its samples are delivered and records are written to it: a kill does not
+// take them.
 func (q *FIFO) renewSegments(again bool) (renewed bool) {
 	d := q.disk
 	q.mu.Lock()
@@ -23,7 +23,7 @@ func (q *FIFO) renewSegments(again bool) (renewed bool) {
 	failed := false
 	for _, f := range q.failedSegments() {
 		l, s := f.lane, f.segment
-		if s.uses > 0 || !due && !again { // endUse wakes the writer
+		if s.uses > 0 || !due && !again { // endUse wakes the writer later
 			continue
 		}
 		s.uses++
@@ -67,7 +67,7 @@ func (q *FIFO) failedSegments() (all []failedSegment) {
 	return all
 }
 
-// renew replaces the file of a segment by one with the same content that is synced. A crash leaves one of the two.
+// renew replaces the file of a segment by a synced file with the same content. A crash leaves one of the two.
 func (q *FIFO) renew(l *lane, s *segment) (err error) {
 	d := q.disk
 	scratch, name := join(d.dir, scratchName), join(d.dir, s.name)
@@ -182,8 +182,8 @@ func (l *lane) delivered(s *segment) int64 {
 	return 0
 }
 
-// recordsFrom returns the records of the first request in memory that begins in a segment at or after an offset, and where it
-// begins. The records lack their checksums. If there is none, recordsFrom returns the end of the segment.
+// recordsFrom returns the records of the first request in memory that begins in a segment at or after an offset, and
+// where it begins. The records lack their checksums. If there is none, recordsFrom returns the end of the segment.
 func (l *lane) recordsFrom(s *segment, at int64) (data []byte, begin int64) {
 	for _, r := range l.requests {
 		if r.segment != s || r.start < at || r.readBack {

@@ -2,12 +2,12 @@ package queue
 
 import "go.uber.org/zap"
 
-// repaired is the result of a scan and of the repair after it.
+// repaired is the result of a scan and the repair of the damage that it found.
 type repaired struct {
 	scanResult
 	end       int64           // of the segment, without what was cut off
 	skips     map[int64]int64 // damage: from, to
-	rest      span            // given up: it could not be read
+	rest      span            // could not be read, and was given up
 	err       error           // the error of reading rest
 	loss      Loss
 	corrupt   int
@@ -22,7 +22,7 @@ func (s *repaired) count(to *Stats) {
 }
 
 // scan scans a part of a segment that could not be read before, and repairs it. If last is true, an error only ends the
-// scan: what stands before it is used, and the rest is given up.
+// scan: what is before it is used, and the rest is given up.
 func (c *quarantine) scan(log *zap.Logger, f File, segment string, at span, last bool) (*repaired, error) {
 	found, err := scan(f, at.from, at.to)
 	if err != nil && !last {
@@ -35,8 +35,8 @@ func (c *quarantine) scan(log *zap.Logger, f File, segment string, at span, last
 	return s, failed
 }
 
-// repair cuts off the torn end of a segment and keeps aside other damage. Damage that an earlier process kept aside is
-// not counted again.
+// repair cuts off the torn end of a segment and copies other damage aside. Damage that an earlier process copied aside
+// is not counted again.
 func (c *quarantine) repair(log *zap.Logger, segment string, size int64, found scanResult) (*repaired, error) {
 	s := &repaired{scanResult: found, end: size}
 	if len(found.damage) == 0 {

@@ -25,13 +25,14 @@ type part struct {
 
 const windowBytes = 4 << 10
 
-// cursor goes through the parts of a segment from one offset to another. It reads headers only: several at once if
-// records are small, and not the data between them if records are large.
+// cursor goes through the parts of a segment from one offset to another. It is the only code that knows which part may
+// follow which. It reads headers only: several at once if records are small, and not the data between them if records
+// are large.
 type cursor struct {
 	r       io.ReaderAt
 	at, end int64
 
-	inRequest bool   // the record at at may continue a request
+	inRequest bool   // the record at offset at may continue a request
 	intact    bool   // a header of this version was found, so the segment is of this version
 	counted   uint64 // samples of the segment before at
 	counts    bool   // counted is known
@@ -41,7 +42,7 @@ type cursor struct {
 	buf  []byte
 }
 
-// newCursor begins at an offset at which a request begins. It reads window bytes at once.
+// newCursor returns a cursor at the begin of a request. It reads window bytes at once.
 func newCursor(r io.ReaderAt, from, end int64, window int) *cursor {
 	return &cursor{r: r, at: from, end: end, counts: from == 0, buf: make([]byte, window)}
 }
@@ -51,7 +52,7 @@ func (c *cursor) peek() ([]byte, error) {
 	n := min(headerSize, c.end-c.at)
 	if c.at < c.from || c.at+n > c.from+int64(len(c.data)) {
 		got, err := c.r.ReadAt(c.buf[:min(int64(len(c.buf)), c.end-c.at)], c.at)
-		if err != nil && !errors.Is(err, io.EOF) && got < int(n) { // what cannot be read may be behind the header
+		if err != nil && !errors.Is(err, io.EOF) && got < int(n) { // a bad sector may be behind the header
 			got, err = c.r.ReadAt(c.buf[:n], c.at)
 		}
 		if got < int(n) && err != nil && !errors.Is(err, io.EOF) {
@@ -124,12 +125,12 @@ func (c *cursor) search() (int64, header, error) {
 				break
 			}
 			b = b[i:]
-			place := at + int64(n-len(b))
+			offset := at + int64(n-len(b))
 			if len(b) < headerSize {
-				break // looked at again with the next stride
+				break // read again with the next bytes
 			}
-			if h, ok := parseHeader(b); ok && h.first && place+h.size() <= c.end {
-				return place, h, nil
+			if h, ok := parseHeader(b); ok && h.first && offset+h.size() <= c.end {
+				return offset, h, nil
 			}
 			if intact(b) && unknown(b) != "" && !c.intact {
 				return c.end, header{}, &FormatError{Unknown: unknown(b)}
@@ -140,14 +141,14 @@ func (c *cursor) search() (int64, header, error) {
 			break
 		}
 		at += max(1, int64(n)-headerSize+1)
-		if len(buf) < 64<<10 { // the next one is mostly near
+		if len(buf) < 64<<10 { // the next header is mostly near
 			buf = make([]byte, 4*len(buf))
 		}
 	}
 	return c.end, header{}, nil
 }
 
-// nextData returns the first offset from at on that is in no hole of a sparse file.
+// nextData returns the first offset, not before at, that is in no hole of a sparse file.
 func nextData(r io.ReaderAt, at int64) int64 {
 	if f, ok := r.(interface{ Data(at int64) int64 }); ok {
 		return f.Data(at)
@@ -163,8 +164,8 @@ type scanResult struct {
 	damage            []part
 }
 
-// scan goes through a segment from an offset on and reads its headers. After an error it returns what stands before the
-// place that could not be read.
+// scan reads the headers of a segment from an offset on. After an error it returns what is before the bytes that could
+// not be read.
 func scan(r io.ReaderAt, from, end int64) (scanResult, error) {
 	found := scanResult{span: span{from, from}, period: noPeriod()}
 	c, now := newCursor(r, from, end, windowBytes), time.Now()
@@ -189,20 +190,20 @@ func scan(r io.ReaderAt, from, end int64) (scanResult, error) {
 	}
 }
 
-// readResult is what readRequest found.
+// readResult is the result of readRequest.
 type readResult struct {
 	records []Record
 	span           // of the request; to is where the next begins
-	began   bool   // there was a request, whole or not
+	began   bool   // there was a request, if only a part of it
 	samples int    // in records
-	lost    int    // samples of records that are damaged, or lean on one that is
-	damage  []span // to be kept aside
+	lost    int    // samples of damaged records and of the records after them in the request
+	damage  []span // to be copied aside
 	broken  int    // records and headers that are damaged
 	scanned *repaired
 }
 
-// readRequest reads the request at an offset and checks all of it. skips are damages that are known and told
-// already. What leans on a damaged record goes with it; what stands before it is good.
+// readRequest reads the request at an offset and verifies its checksums. skips are damaged parts that are counted
+// already. A damaged record is left out with the records of the request after it; those before it are returned.
 func readRequest(r io.ReaderAt, from, end int64, skips map[int64]int64, alloc func(int) []byte) (readResult, error) {
 	got := readResult{span: span{from, from}}
 	c := newCursor(r, from, end, headerSize)
@@ -210,7 +211,7 @@ func readRequest(r io.ReaderAt, from, end int64, skips map[int64]int64, alloc fu
 	for {
 		if to, known := skips[c.at]; known {
 			if got.began {
-				return got, nil // what follows leans on what is gone, or is another request
+				return got, nil // what follows depends on the damaged part, or is another request
 			}
 			c.at, got.from, got.to = to, to, to
 			continue
@@ -249,7 +250,7 @@ func readRequest(r io.ReaderAt, from, end int64, skips map[int64]int64, alloc fu
 	}
 }
 
-// checkFirst is the length above which the checksum is verified before memory is allocated for the data.
+// checkFirst is the length above which the checksum is verified before memory is taken for the data.
 const checkFirst = 1 << 20
 
 // readData reads the data of a record. It returns nil if they are damaged.

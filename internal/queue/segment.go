@@ -14,36 +14,36 @@ import (
 //	leaving   in disk.toRemove: everything in it is delivered or dropped, its file is removed once nobody uses it
 //	removed   the file is gone, or has a .corrupt name
 //
-// A segment is sealed when it has its size, when a sync or the end of a write failed, and by a stop. A start finds sealed
-// segments only.
+// A segment is sealed when it has reached its size, when a sync or a write failed, and by a stop. All segments that a
+// start finds are sealed.
 type segment struct {
 	name string // in the queue's directory
 	seq  uint32 // within its lane
 	file File   // nil: not open
 
-	size     int64           // of the whole records; the next write goes here
-	samples  uint64          // ever written
-	period                   // of its samples; newest is for its age, so never in the future
+	size     int64           // the next write goes here
+	samples  uint64          // of all its records, including delivered ones
+	period                   // of its samples; newest is never in the future, since it is the age of the segment
 	replayed bool            // was found at the start
-	skips    map[int64]int64 // damage found at the start: from, to
+	skips    map[int64]int64 // damage found at the start: from to
 
-	unreadable bool // a part of it could not be read and was given up: the file is kept for people
+	unreadable bool // a part could not be read and was given up: the file gets a .corrupt name
 
-	torn          bool // a write failed: cut to size before the next
+	torn          bool // a write failed: the file is cut to size before the next
 	dirty         bool // written since the last sync
 	failed        bool // a sync failed: the writer has to renew it, and only the writer uses file
 	removalFailed bool // a removal failed
-	uses          int  // who reads, writes or syncs without mu: it is neither closed nor removed
+	uses          int  // calls that use the file without mu: it is neither closed nor removed meanwhile
 
-	live int // requests in memory, not delivered, that have records here
+	live int // undelivered requests in memory that have records here
 	cold cold
 }
 
-// cold is the requests that are here and not in memory. They are contiguous.
+// cold is the requests of a segment that are not in memory. They are contiguous.
 type cold struct {
 	span
 	requests, samples int
-	unknown           bool // could not be read at the start: samples is only the note of the last stop
+	unknown           bool // could not be read at the start: samples is what the last stop counted
 }
 
 func (s *segment) delivered() bool { return s.live == 0 && s.cold.empty() }
@@ -69,8 +69,8 @@ type period struct{ oldest, newest int64 }
 
 func noPeriod() period { return period{oldest: math.MaxInt64, newest: math.MinInt64} }
 
-// include takes over the time of records. A newest sample from the future says nothing of their age: the oldest does,
-// unless that is from the future, too.
+// include extends the period by that of some records. A newest timestamp in the future is replaced by the oldest, or by
+// now if that is in the future, too.
 func (p *period) include(oldest, newest int64, now time.Time) {
 	p.oldest = min(p.oldest, oldest)
 	if newest > now.UnixMilli() {

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	queuePrefix = "q-" // no name on disk is an identity bare: some are devices on some systems
+	queuePrefix = "q-" // keeps identities apart from device names as on Windows
 	lockName    = "lock"
 	pidName     = "lock.pid"
 )
@@ -32,7 +32,7 @@ type Store struct {
 	changed []string                // directories in which a name was made that is not synced yet
 }
 
-// OpenStore makes the directory where it is missing and locks it. The error names the process that has it.
+// OpenStore locks a directory, and makes it if it is missing. If another process has it, the error names that process.
 func OpenStore(dir string, fs FS) (*Store, error) {
 	changed, err := makeDir(fs, filepath.Clean(dir))
 	if err != nil {
@@ -88,7 +88,7 @@ func (s *Store) Close() error {
 	return s.lock.Close()
 }
 
-// checkIdentity takes what is safe as the name of a directory everywhere.
+// checkIdentity accepts names that are safe for a directory on all systems.
 func checkIdentity(identity string) error {
 	bad := func(r rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-_.", r) }
 	if identity == "" || len(identity) > 128 || strings.HasSuffix(identity, ".") || strings.IndexFunc(identity, bad) >= 0 {
@@ -99,8 +99,8 @@ func checkIdentity(identity string) error {
 
 func (s *Store) path(identity string) string { return join(s.dir, queuePrefix+identity) }
 
-// Open opens a queue, and makes it if there is none. A queue is open once, until its last write has ended. After a
-// *FormatError it is as it was.
+// Open opens a queue, and makes it if there is none. A queue cannot be opened again until its last write has ended. A
+// *FormatError leaves it as it was.
 func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
 	if err := errors.Join(append(cfg.impossible(), checkIdentity(identity))...); err != nil {
 		return nil, err
@@ -111,8 +111,8 @@ func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open[identity] != nil {
-		return nil, fmt.Errorf("queue %s is open, or still being closed because the disk does not answer: try again later",
-			identity)
+		return nil, fmt.Errorf("queue %s is open, or still being closed because the disk does not answer: "+
+			"try again later", identity)
 	}
 	files := &renamableFS{FS: s.fs, dir: s.path(identity), now: s.path(identity)}
 	if _, err := makeDir(s.fs, files.dir); err != nil { // its name is synced below
@@ -147,7 +147,7 @@ func (s *Store) closed(files *renamableFS, lock io.Closer) {
 	maps.DeleteFunc(s.open, func(_ string, other *renamableFS) bool { return other == files })
 }
 
-// Identity is a queue that is in the store.
+// Identity is a queue in the store.
 type Identity struct {
 	Name     string
 	Open     bool  // by this process or another
@@ -174,8 +174,8 @@ func (s *Store) Names() ([]string, error) {
 	return names, nil
 }
 
-// Identities lists the queues of the store by name, but for some. What of them waits is only told of those that are
-// not open: they are read for it.
+// Identities lists the queues of the store by name, except some. Queues that are not open are read to count what waits
+// in them.
 func (s *Store) Identities(but ...string) ([]Identity, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -226,8 +226,8 @@ func (s *Store) inspect(id *Identity) {
 	}
 }
 
-// Rename gives a queue, with its backlog, another identity. It may be open; the one that has the identity may not, and
-// nothing of it may wait to be delivered.
+// Rename gives a queue, with its backlog, another identity. The queue may be open. A queue that has the new identity is
+// removed; it must not be open, and nothing may wait in it.
 func (s *Store) Rename(from, to string) error {
 	if err := errors.Join(checkIdentity(from), checkIdentity(to)); err != nil {
 		return err
@@ -268,7 +268,7 @@ func (s *Store) Rename(from, to string) error {
 	return s.fs.SyncDir(s.dir)
 }
 
-// removeDelivered removes the queue of an identity that another one is to have. Nothing of it may wait to be delivered.
+// removeDelivered removes the queue whose identity another queue gets. Nothing may wait in it.
 func (s *Store) removeDelivered(from, to string) error {
 	lock, err := s.lockQueue(to)
 	if err != nil {
@@ -285,9 +285,9 @@ func (s *Store) removeDelivered(from, to string) error {
 	return s.remove(to)
 }
 
-// DropOrphans removes queues that are not open and in which nothing is newer than maxAge, and tells what was
-// lost with them; 0: only those in which nothing waits. Spare names those that will be opened. A queue with a Problem
-// stays.
+// DropOrphans removes queues that are not open and in which nothing is newer than maxAge, and returns them with what
+// was lost. With a maxAge of 0 it removes only queues in which nothing waits. Queues in spare and queues with a Problem
+// stay.
 func (s *Store) DropOrphans(maxAge time.Duration, spare ...string) ([]Identity, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -304,7 +304,7 @@ func (s *Store) DropOrphans(maxAge time.Duration, spare ...string) ([]Identity, 
 		}
 		lock, err := s.lockQueue(id.Name)
 		if err != nil {
-			continue // somebody renames it
+			continue // another process renames it
 		}
 		now := Identity{Name: id.Name} // another process may have given it a backlog meanwhile
 		if s.inspect(&now); now.Problem != nil || now.Samples != id.Samples {
@@ -319,7 +319,7 @@ func (s *Store) DropOrphans(maxAge time.Duration, spare ...string) ([]Identity, 
 	return gone, nil
 }
 
-// remove ends a queue: the files that are its own; what is foreign stays, and its directory then.
+// remove removes the files of a queue and its directory. Foreign files stay, and then the directory does.
 func (s *Store) remove(identity string) error {
 	dir := s.path(identity)
 	entries, err := s.fs.ReadDir(dir)

@@ -8,7 +8,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// syncLoop makes durable what was written, at most an interval later. It sleeps while nothing is written.
+// syncLoop syncs what was written, at most FsyncInterval later. It sleeps while nothing is written.
 func (q *FIFO) syncLoop() {
 	d := q.disk
 	var retry backoff
@@ -36,8 +36,8 @@ func (q *FIFO) syncLoop() {
 	}
 }
 
-// syncAll syncs segments before positions: a position must not be more durable than the records before it. It reports
-// whether the directory and positions are synced. Segments that fail are up to the writer.
+// syncAll syncs segments before positions: a position must not be durable before the records that it passes. It reports
+// whether the directory and positions are synced. Segments whose sync fails are renewed by the writer.
 func (q *FIFO) syncAll() bool {
 	names := q.syncDirectory()
 	q.syncSegments()
@@ -70,7 +70,7 @@ func (q *FIFO) syncDirectory() bool {
 	return err == nil
 }
 
-// syncSegments syncs what was written. The writer renews the segments of which a sync fails.
+// syncSegments syncs the segments that were written to.
 func (q *FIFO) syncSegments() {
 	type dirty struct {
 		lane    *lane
@@ -102,8 +102,8 @@ func (q *FIFO) syncSegments() {
 	}
 }
 
-// syncPositions syncs the positions of lanes whose segments are synced. One that fails is written again: a second sync
-// alone would find nothing to do.
+// syncPositions syncs the positions of lanes whose segments are synced. A position whose sync fails is written again,
+// since a second sync alone would do nothing.
 func (q *FIFO) syncPositions() (ok bool) {
 	var all []*lane
 	q.mu.Lock()
@@ -124,7 +124,7 @@ func (q *FIFO) syncPositions() (ok bool) {
 		if err := f.Sync(); err != nil && !errors.Is(err, os.ErrClosed) { // closed: its generation has drained
 			q.syncFailed(syncingNames, err)
 			ok = false
-			l.pos.forget()
+			l.pos.rewrite()
 			q.mu.Lock()
 			l.posDirty = true
 			q.mu.Unlock()

@@ -164,7 +164,8 @@ func TestKilledWhileASegmentIsRenewed(t *testing.T) {
 }
 
 // TestRenewedWithoutTheOldFile: the old file of a segment cannot be opened. What memory holds is written to the new one
-// nevertheless, and what was delivered is not needed. What only the old file has is given up after ten tries, and counted.
+// nevertheless, and what was delivered is not needed. What only the old file has is given up after ten tries, and
+// counted.
 func TestRenewedWithoutTheOldFile(t *testing.T) {
 	const n = 10
 	for name, tc := range map[string]struct {
@@ -218,8 +219,8 @@ func TestRenewedWithoutTheOldFile(t *testing.T) {
 	}
 }
 
-// TestRenewedAfterCloseGaveUp: the disk hangs for longer than Close waits, with a segment whose sync failed. Close counts
-// what the disk did not take. The rest is still written from memory when the disk answers.
+// TestRenewedAfterCloseGaveUp: the disk hangs for longer than Close waits, with a segment whose sync failed. Close
+// counts what the disk did not take. The rest is still written from memory when the disk answers.
 func TestRenewedAfterCloseGaveUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()

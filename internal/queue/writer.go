@@ -12,16 +12,16 @@ import (
 // batchBytes is how much is written at once, unless one record is larger.
 const batchBytes = 256 << 10
 
-// batch is records of one request on their way into a segment.
+// batch is records of one request that are being written to a segment.
 type batch struct {
 	lane    *lane
 	segment *segment
-	data    []byte // headers without checksums, and data: copied, for a reader may own the records meanwhile
+	data    []byte // headers without checksums, and copied data, since a reader may own the records meanwhile
 	item    batchItem
 	offset  int64
 }
 
-// batchItem is what a batch has of its request.
+// batchItem is the part of a request that is in a batch.
 type batchItem struct {
 	request        *request
 	records        int
@@ -30,7 +30,7 @@ type batchItem struct {
 	oldest, newest int64
 }
 
-// writeLoop writes what was appended, until Close, and then once more.
+// writeLoop writes what was appended, until Close and then once more.
 func (q *FIFO) writeLoop() {
 	d := q.disk
 	retry := time.NewTimer(0)
@@ -49,9 +49,10 @@ func (q *FIFO) writeLoop() {
 	}
 }
 
-// writeAll writes all that can be written now, and tells when to try what failed again; 0: nothing did.
+// writeAll removes, renews and writes all that it can now. It returns how long to wait before failed calls are tried
+// again; 0: none failed.
 func (q *FIFO) writeAll(final bool) time.Duration {
-	var tried []*lane // once each when final
+	var tried []*lane // each once if final
 	for {
 		q.removeSegments(false)
 		q.renewSegments(false)
@@ -108,7 +109,7 @@ func (q *FIFO) retryIn(now time.Time) (wait time.Duration) {
 	return wait
 }
 
-// nextBatch copies what one lane has to write, the lanes taking turns. Nil: nothing can be written now.
+// nextBatch returns the next batch of one lane, of each lane in turn, or nil if nothing can be written now.
 func (q *FIFO) nextBatch(may func(*lane) bool) *batch {
 	if q.gaveUp {
 		return nil
@@ -118,10 +119,10 @@ func (q *FIFO) nextBatch(may func(*lane) bool) *batch {
 	at, picked := -1, 0
 	for l := range q.lanes {
 		at++
-		if l.pending <= 0 || !may(l) { // less: closed while the disk hung
+		if l.pending <= 0 || !may(l) { // less than 0: closed while the disk hung
 			continue
 		}
-		if pick == nil || at >= d.turn { // the first from turn on, else the first of all
+		if pick == nil || at >= d.turn { // the first lane from turn on, or else the first of all
 			pick, picked = l, at
 			if at >= d.turn {
 				break
@@ -139,7 +140,7 @@ func (q *FIFO) nextBatch(may func(*lane) bool) *batch {
 	return q.fillBatch(pick)
 }
 
-// fillBatch fills a batch.
+// fillBatch copies records of a lane's first pending request, and begins a new segment if that is due.
 func (q *FIFO) fillBatch(l *lane) *batch {
 	d := q.disk
 	first := l.firstPending()
@@ -159,8 +160,8 @@ func (q *FIFO) fillBatch(l *lane) *batch {
 	s := l.active
 	s.uses++
 	b := &batch{lane: l, segment: s, data: d.buf[:0], offset: s.size}
-	// Of one request only: each one that is delivered while it is being written comes twice if the process is killed
-	// before its position is moved.
+	// A batch has records of one request only: a request that is delivered while it is written is delivered again if
+	// the process is killed before the position moves.
 	r, before := l.requests[first], s.samples
 	item := batchItem{request: r, start: s.size, oldest: r.Oldest, newest: r.Newest}
 	for _, rec := range r.Records[r.written:] {
@@ -178,7 +179,7 @@ func (q *FIFO) fillBatch(l *lane) *batch {
 	return b
 }
 
-// write does what needs the disk. Nobody else touches the file's end.
+// write writes a batch to its segment. Only the writer changes the end of a file.
 func (q *FIFO) write(b *batch) error {
 	s := b.segment
 	addChecksums(b.data)
@@ -207,7 +208,7 @@ func (q *FIFO) write(b *batch) error {
 	}
 	if _, err := s.file.WriteAt(b.data, b.offset); err != nil {
 		s.torn = true
-		if s.file.Truncate(b.offset) == nil { // gives its blocks back, and leaves no half record to a crash
+		if s.file.Truncate(b.offset) == nil { // frees its blocks, and a crash finds no half record
 			s.torn = false
 		}
 		return err
@@ -232,7 +233,8 @@ func (q *FIFO) create(l *lane, s *segment) (f File, err error) {
 	return f, err
 }
 
-// written accounts for a batch. True: the position has to move, for a request was delivered meanwhile.
+// written records the result of a write. It reports whether the position has to move, since the request was delivered
+// meanwhile.
 func (q *FIFO) written(b *batch, err error) (moved bool) {
 	d := q.disk
 	if cap(b.data) <= 2*batchBytes {
@@ -252,7 +254,7 @@ func (q *FIFO) written(b *batch, err error) (moved bool) {
 	s.size += int64(len(b.data))
 	s.dirty = true
 	d.syncer.wakeUp()
-	if !l.drained { // else it is doomed already: all of it was delivered before it was written
+	if !l.drained { // else its segment is removed: all of it was delivered before it was written
 		d.bytes += int64(len(b.data))
 	}
 	moved = q.writtenItem(l, s, b.item)
@@ -280,7 +282,7 @@ func (q *FIFO) writtenItem(l *lane, s *segment, it batchItem) (moved bool) {
 	return false
 }
 
-// writeFailed keeps everything in memory, to be written later in order.
+// writeFailed schedules another try. The records stay in memory, and are written later in order.
 func (q *FIFO) writeFailed(l *lane, s *segment, err error) {
 	q.stats.WriteErrors++
 	q.disk.health.fails(writing, err, zap.String("segment", s.name))
@@ -291,8 +293,8 @@ func (q *FIFO) writeFailed(l *lane, s *segment, err error) {
 	q.limitMemory()
 }
 
-// abandon ends a segment whose end cannot be cut clean: a request begun there is written whole to the next.
-// A crash before Close can cut it repeats the beginning of that request.
+// abandon seals a segment whose torn end could not be cut off. A request that began in it is written to the next
+// segment as a whole. After a crash before Close cuts the end off, the beginning of that request is delivered twice.
 func (q *FIFO) abandon(l *lane, s *segment) {
 	if i := l.firstPending(); i < len(l.requests) {
 		if r := l.requests[i]; r.segment == s {
@@ -307,7 +309,7 @@ func (q *FIFO) abandon(l *lane, s *segment) {
 	q.removeIfDelivered(l, s)
 }
 
-// wrote ends the failure of writes, unless a lane that failed still has records to write.
+// wrote clears the failure of writes, unless a lane whose write failed still has records to write.
 func (q *FIFO) wrote() {
 	if !q.disk.health.failing(writing) {
 		return
