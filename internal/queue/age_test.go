@@ -10,9 +10,9 @@ import (
 
 const century = 100 * 365 * 24 * time.Hour
 
-// TestSampleFromTheFutureIsNotYoungForEver: a segment with such a sample is dropped with its time, before a restart and
-// after one.
-func TestSampleFromTheFutureIsNotYoungForEver(t *testing.T) {
+// TestSampleFromTheFutureDoesNotKeepItsSegment: a segment with such a sample is dropped with its time, before a restart
+// and after one.
+func TestSampleFromTheFutureDoesNotKeepItsSegment(t *testing.T) {
 	for name, tc := range map[string]struct {
 		oldest time.Duration // of the record with a sample from the future
 		waits  bool          // after the restart: what is all from the future is as old as the process
@@ -29,7 +29,8 @@ func TestSampleFromTheFutureIsNotYoungForEver(t *testing.T) {
 				q := openQueue(t, s, "x", 1, cfg)
 				now := time.Now()
 				for i := range 10 {
-					r := Record{Data: fmt.Append(nil, i), Samples: 1, Oldest: now.UnixMilli(), Newest: now.UnixMilli(), First: true}
+					at := now.UnixMilli()
+					r := Record{Data: fmt.Append(nil, i), Samples: 1, Oldest: at, Newest: at, First: true}
 					if i == 5 {
 						r.Oldest, r.Newest = now.Add(tc.oldest).UnixMilli(), now.Add(century).UnixMilli()
 					}

@@ -178,7 +178,7 @@ func TestEveryLengthTruncated(t *testing.T) {
 	}
 }
 
-func TestWhatIsCutOffIsGoneAtTheNextStart(t *testing.T) {
+func TestTornEndIsCutOffOnce(t *testing.T) {
 	files := backlog(t, quiet(), threeRecords(t))
 	name, d := files.file(t, segmentSuffix)
 	d.content = d.content[:endAt-1]
@@ -240,7 +240,8 @@ func TestOneSegmentIsBad(t *testing.T) {
 func TestForeignFilesStay(t *testing.T) {
 	fs, cfg := manySegments(t, 2)
 	dir := join("data", queuePrefix+"x")
-	for _, name := range []string{"README", "00000001-0001-0000-0000000g.seg", "1-1-0-1.seg", "00000001-0001-0001-00000001.seg",
+	for _, name := range []string{
+		"README", "00000001-0001-0000-0000000g.seg", "1-1-0-1.seg", "00000001-0001-0001-00000001.seg",
 		"100000001-0001-0000-00000001.seg", "00000001-0001-0000.posx"} {
 		fs.names[join(dir, name)] = &fakeData{content: []byte("mine")}
 	}
@@ -296,7 +297,10 @@ func TestPosition(t *testing.T) {
 		"within a record": {func([]byte) []byte { return at(slot{position{1, 60}, 7, 0}) }, all},
 		"negative":        {func([]byte) []byte { return at(slot{position{1, -1}, 7, 0}) }, all},
 		"at the end":      {func([]byte) []byte { return at(slot{position{1, 4 * 49}, 7, 0}) }, nil},
-		"newer one wrong": {func(now []byte) []byte { slot{position{1, 1000}, 7, 0}.put(now[slotStride:]); return now }, rest},
+		"newer one wrong": {func(now []byte) []byte {
+			slot{position{1, 1000}, 7, 0}.put(now[slotStride:])
+			return now
+		}, rest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs := halfDelivered(t)
@@ -352,7 +356,8 @@ func TestTheNoteOfAStopHoldsForOneStart(t *testing.T) {
 			for _, name := range files[:3] { // delivered: a removal may last where a position does not
 				delete(crashed.names, name)
 			}
-			if got := reopen(t, crashed, quiet()); !slices.Equal(got.requests, []string{"3", "4"}) || got.lost != (Loss{}) {
+			got := reopen(t, crashed, quiet())
+			if !slices.Equal(got.requests, []string{"3", "4"}) || got.lost != (Loss{}) {
 				t.Errorf("delivered %q, reported %+v", got.requests, got.lost)
 			}
 			mustClose(t, q)

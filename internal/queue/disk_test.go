@@ -223,8 +223,8 @@ func TestDeliveredBeforeItIsWritten(t *testing.T) {
 	})
 }
 
-// TestCloseTellsWhatTheDiskDoesNotHave: nothing was written, so nothing survives.
-func TestCloseTellsWhatTheDiskDoesNotHave(t *testing.T) {
+// TestCloseReturnsWhatTheDiskDoesNotHave: nothing was written, so nothing survives.
+func TestCloseReturnsWhatTheDiskDoesNotHave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
 		q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
@@ -268,7 +268,7 @@ func TestSyncIntervalZero(t *testing.T) {
 	})
 }
 
-func TestNothingDirtyNothingDone(t *testing.T) {
+func TestNothingIsSyncedWithoutAWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
 		q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
@@ -341,7 +341,7 @@ func TestDiskIsBounded(t *testing.T) {
 	})
 }
 
-func TestOldSegmentsGo(t *testing.T) {
+func TestOldSegmentsAreDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
 		var reported losses
@@ -464,7 +464,8 @@ func TestReplayStreams(t *testing.T) {
 	cfg.MaxMemory = 100_000
 	fs := backlog(t, cfg, func(q *FIFO) {
 		for i := range n {
-			mustAppend(t, q, 0, Record{Data: bytes.Repeat([]byte{byte(i)}, size), Samples: 1, Oldest: 1, Newest: 1, First: i%2 == 0})
+			data := bytes.Repeat([]byte{byte(i)}, size)
+			mustAppend(t, q, 0, Record{Data: data, Samples: 1, Oldest: 1, Newest: 1, First: i%2 == 0})
 			if i%20 == 0 {
 				eventually(t, "it is written", func() bool { return q.Stats().WrittenRecords == i+1 })
 			}
@@ -637,7 +638,8 @@ func BenchmarkAppendAck(b *testing.B) {
 			const together = 20 // as a second of a small mesh
 			for n := 0; b.Loop(); n++ {
 				at := time.Now().UnixMilli()
-				if _, err := q.Append(n%4, Record{Data: data, Samples: samples, Oldest: at, Newest: at, First: true}); err != nil {
+				r := Record{Data: data, Samples: samples, Oldest: at, Newest: at, First: true}
+				if _, err := q.Append(n%4, r); err != nil {
 					b.Fatal(err)
 				}
 				q.Seal(n % 4)

@@ -64,7 +64,8 @@ var errDead = errors.New("killed")
 
 func newFakeFS() *fakeFS {
 	return &fakeFS{
-		names: map[string]*fakeData{}, durable: map[string]*fakeData{}, locks: map[string]bool{}, calls: map[string]int{},
+		names: map[string]*fakeData{}, durable: map[string]*fakeData{},
+		locks: map[string]bool{}, calls: map[string]int{},
 		dirs: map[string]bool{".": true}, special: map[string]bool{}, handles: map[*fakeFile]bool{},
 	}
 }
@@ -125,7 +126,8 @@ func (fs *fakeFS) ReadDir(dir string) ([]Entry, error) {
 		entries = append(entries, Entry{Name: rest, Size: int64(len(d.content))})
 	}
 	for name := range fs.dirs {
-		if e := (Entry{Name: filepath.Base(name), Dir: true}); filepath.Dir(name) == dir && !slices.Contains(entries, e) {
+		e := Entry{Name: filepath.Base(name), Dir: true}
+		if filepath.Dir(name) == dir && !slices.Contains(entries, e) {
 			entries = append(entries, e)
 		}
 	}

@@ -34,25 +34,31 @@ func content(fs *fakeFS, dir string) map[string]string {
 
 // TestNewerFormatIsRefused: what a later version wrote is neither delivered as something else nor removed, by nobody.
 func TestNewerFormatIsRefused(t *testing.T) {
-	record := func(at, place int, value byte) func([]byte) {
-		return func(segment []byte) { segment[at+place] = value; reseal(segment[at:]) }
+	record := func(at, offset int, value byte) func([]byte) {
+		return func(segment []byte) { segment[at+offset] = value; reseal(segment[at:]) }
 	}
 	for name, tc := range map[string]struct {
 		suffix string
 		spoil  func([]byte)
 		want   string
 	}{
-		"version":              {segmentSuffix, record(oneAt, 4, 2), "version 2"},
-		"version 0":            {segmentSuffix, record(oneAt, 4, 0), "version 0"},
-		"flag":                 {segmentSuffix, record(oneAt, 5, flagFirst|0x80), "flags 0x81"},
-		"kind of data":         {segmentSuffix, record(oneAt, 6, 1), "kind 1"},
-		"kind, high byte":      {segmentSuffix, record(oneAt, 7, 1), "kind 256"},
-		"second record":        {segmentSuffix, record(twoAt, 4, 3), "version 3"},
-		"last record":          {segmentSuffix, record(threeAt, 4, 3), "version 3"},
-		"behind damage":        {segmentSuffix, func(b []byte) { b[oneAt] ^= 1; record(threeAt, 4, 2)(b) }, "version 2"},
-		"of a position":        {positionSuffix, newerSlot(0), "version 2"},
-		"in the other slot":    {positionSuffix, newerSlot(slotStride), "version 2"},
-		"of a position, later": {positionSuffix, func(b []byte) { b[0], b[slotStride] = 0, 0; newerSlot(0)(b) }, "version 2"},
+		"version":         {segmentSuffix, record(oneAt, 4, 2), "version 2"},
+		"version 0":       {segmentSuffix, record(oneAt, 4, 0), "version 0"},
+		"flag":            {segmentSuffix, record(oneAt, 5, flagFirst|0x80), "flags 0x81"},
+		"kind of data":    {segmentSuffix, record(oneAt, 6, 1), "kind 1"},
+		"kind, high byte": {segmentSuffix, record(oneAt, 7, 1), "kind 256"},
+		"second record":   {segmentSuffix, record(twoAt, 4, 3), "version 3"},
+		"last record":     {segmentSuffix, record(threeAt, 4, 3), "version 3"},
+		"behind damage": {segmentSuffix, func(b []byte) {
+			b[oneAt] ^= 1
+			record(threeAt, 4, 2)(b)
+		}, "version 2"},
+		"of a position":     {positionSuffix, newerSlot(0), "version 2"},
+		"in the other slot": {positionSuffix, newerSlot(slotStride), "version 2"},
+		"of a position, later": {positionSuffix, func(b []byte) {
+			b[0], b[slotStride] = 0, 0
+			newerSlot(0)(b)
+		}, "version 2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs := backlog(t, quiet(), threeRecords(t))
@@ -191,7 +197,8 @@ func TestTheFormatPage(t *testing.T) {
 	for _, want := range []string{
 		fmt.Sprintf("| version of a record | byte 4 of a record's header, in `%s` files | %d | %d |",
 			segmentSuffix, headerVersion, headerVersion),
-		fmt.Sprintf("| version of a position | bytes 4 to 7 of a slot, in `%s` files | %d | %d, and slots without a version (`%s`) |",
+		fmt.Sprintf("| version of a position | bytes 4 to 7 of a slot, in `%s` files "+
+			"| %d | %d, and slots without a version (`%s`) |",
 			positionSuffix, slotVersion, slotVersion, oldPositionMagic),
 		"queue n-prod-0a1b2c3d4e5f: " + filepath.ToSlash(refusal.Error()) + "\n",
 	} {
@@ -204,7 +211,8 @@ func TestTheFormatPage(t *testing.T) {
 // TestDrawnBytes: the examples in doc.go are what this program writes.
 func TestDrawnBytes(t *testing.T) {
 	data, at := []byte("data"), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	rec := Record{Data: data, Samples: 7, Oldest: at.UnixMilli(), Newest: at.Add(15 * time.Second).UnixMilli(), First: true}
+	rec := Record{Data: data, Samples: 7, Oldest: at.UnixMilli(), First: true}
+	rec.Newest = at.Add(15 * time.Second).UnixMilli()
 	record := appendRecord(nil, rec, 1000)
 	addChecksums(record)
 	drawnSlot := make([]byte, slotSize)
@@ -235,7 +243,8 @@ func lastColumn(line string) string {
 
 // TestLeavesKnowNoQueue: doc.go promises which files know neither lanes nor the queue.
 func TestLeavesKnowNoQueue(t *testing.T) {
-	for _, name := range []string{"record", "scan", "position", "names", "quarantine", "repair", "health", "age", "fs"} {
+	leaves := []string{"record", "scan", "position", "names", "quarantine", "repair", "health", "age", "fs"}
+	for _, name := range leaves {
 		file, err := parser.ParseFile(token.NewFileSet(), name+".go", nil, 0)
 		if err != nil {
 			t.Fatal(err)

@@ -21,7 +21,8 @@ const (
 
 func (c call) String() string {
 	return [...]string{
-		"write segment", "sync segment", "sync directory or position", "remove segment", "write position", "read segment",
+		"write segment", "sync segment", "sync directory or position", "remove segment", "write position",
+		"read segment",
 	}[c]
 }
 

@@ -74,7 +74,8 @@ func (w *world) start(lanes int) {
 	w.store, w.q = store, q
 	clear(w.open)
 	w.lanes, w.epoch = lanes, generationOf(q)
-	w.order, w.reached, w.dups, w.inFlight, w.given = map[[2]int]int{}, 0, map[[2]int]int{}, map[int][]int{}, map[int]Request{}
+	w.order, w.reached, w.dups = map[[2]int]int{}, 0, map[[2]int]int{}
+	w.inFlight, w.given = map[int][]int{}, map[int]Request{}
 }
 
 func (w *world) append() {
@@ -92,7 +93,8 @@ func (w *world) append() {
 	pad := bytes.Repeat([]byte{'.'}, w.rnd.IntN(6000))
 	data := append(fmt.Appendf(nil, "%d %d ", id, w.open[lane]-1), pad...)
 	at := time.Now().UnixMilli()
-	if _, err := w.q.Append(lane, Record{Data: data, Samples: r.samples, Oldest: at, Newest: at, First: first}); err != nil {
+	rec := Record{Data: data, Samples: r.samples, Oldest: at, Newest: at, First: first}
+	if _, err := w.q.Append(lane, rec); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -405,7 +407,8 @@ func TestModelFullAndFailing(t *testing.T) {
 		case 0:
 			kind := []error{syscall.ENOSPC, syscall.EIO, errShort}[w.rnd.IntN(3)]
 			calls := []string{
-				"write open", "write truncate", "write sync", "write syncdir remove", "sync rename", "remove", "remove truncate",
+				"write open", "write truncate", "write sync", "write syncdir remove", "sync rename", "remove",
+				"remove truncate",
 			}[w.rnd.IntN(7)]
 			w.breakDisk(func(call, _ string, _ int) error {
 				if strings.Contains(calls, call) {

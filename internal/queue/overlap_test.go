@@ -101,7 +101,8 @@ func TestARefusedRenameChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustClose(t, q)
-	if err := os.WriteFile(filepath.Join(dir, "q-prod", "00000001-0001-0000-00000001-00000000.corrupt"), []byte("evidence"), 0o600); err != nil {
+	corrupt := filepath.Join(dir, "q-prod", "00000001-0001-0000-00000001-00000000.corrupt")
+	if err := os.WriteFile(corrupt, []byte("evidence"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Rename("nothing", "prod"); err == nil {
@@ -160,7 +161,7 @@ func TestADroppedUnreadSegmentIsCountedOnce(t *testing.T) {
 	})
 }
 
-func TestWhatAKilledRenewalLeftGoesWithItsQueue(t *testing.T) {
+func TestScratchFileIsRemovedWithItsQueue(t *testing.T) {
 	dir := t.TempDir()
 	s, err := OpenStore(dir, OS())
 	if err != nil {
@@ -214,7 +215,8 @@ func TestAQueueWithoutALockIsInUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mustAppend(t, q, 0, Record{Data: []byte("data"), Samples: 7, Oldest: time.Now().UnixMilli(), Newest: time.Now().UnixMilli(), First: true})
+	now := time.Now().UnixMilli()
+	mustAppend(t, q, 0, Record{Data: []byte("data"), Samples: 7, Oldest: now, Newest: now, First: true})
 	eventually(t, "written", func() bool { return q.Stats().WrittenRecords == 1 })
 	v, err := Visit(dir, OS())
 	if err != nil {
@@ -227,9 +229,9 @@ func TestAQueueWithoutALockIsInUse(t *testing.T) {
 	mustClose(t, q)
 }
 
-// TestOrphansAreLookedAtOnceMoreBeforeTheyGo: another process gives an empty queue a backlog after DropOrphans has
+// TestOrphansAreCheckedAgainBeforeTheyAreRemoved: another process gives an empty queue a backlog after DropOrphans has
 // looked at it.
-func TestOrphansAreLookedAtOnceMoreBeforeTheyGo(t *testing.T) {
+func TestOrphansAreCheckedAgainBeforeTheyAreRemoved(t *testing.T) {
 	fs := newFakeFS()
 	h := &hookFS{fakeFS: fs}
 	s := openStore(t, "data", h)

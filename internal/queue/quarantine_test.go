@@ -32,8 +32,8 @@ func TestQuarantineWhenFilesAreTaken(t *testing.T) {
 	}
 }
 
-// TestDamageIsToldOnce: a segment whose damage is known stays until the rest of it is delivered, over many starts.
-func TestDamageIsToldOnce(t *testing.T) {
+// TestDamageIsReportedOnce: a segment whose damage is known stays until the rest of it is delivered, over many starts.
+func TestDamageIsReportedOnce(t *testing.T) {
 	files := backlog(t, quiet(), func(q *FIFO) {
 		for _, data := range []string{"one", "two", "three"} {
 			mustAppend(t, q, 0, record(data, true))
@@ -57,6 +57,7 @@ func TestDamageIsToldOnce(t *testing.T) {
 	}
 	got := reopen(t, files, quiet())
 	if want := record("two", true).Samples; reported != want || got.lost.Samples != 0 || samples != 2*want {
-		t.Errorf("reported of %d lost samples, then %d, %d waited; want %d, 0, %d", reported, got.lost.Samples, samples, want, 2*want)
+		t.Errorf("%d samples reported as lost, then %d, %d waited; want %d, 0, %d",
+			reported, got.lost.Samples, samples, want, 2*want)
 	}
 }

@@ -27,9 +27,8 @@ func fillStore(t *testing.T, dir, identity string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := q.Append(0, Record{Data: []byte("data"), Samples: 7, Oldest: time.Now().UnixMilli(), Newest: time.Now().UnixMilli(), First: true}); err != nil {
-		t.Fatal(err)
-	}
+	now := time.Now().UnixMilli()
+	mustAppend(t, q, 0, Record{Data: []byte("data"), Samples: 7, Oldest: now, Newest: now, First: true})
 	if _, err := q.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -105,8 +104,8 @@ func TestVisitorsSpareQueuesInUse(t *testing.T) {
 	}
 }
 
-// TestAQueueThatIsRenamedByAnother is not opened, nor removed for its age.
-func TestAQueueThatIsRenamedByAnother(t *testing.T) {
+// TestLockedQueueIsNeitherOpenedNorDropped is not opened, nor removed for its age.
+func TestLockedQueueIsNeitherOpenedNorDropped(t *testing.T) {
 	dir := t.TempDir()
 	fillStore(t, dir, "a")
 	owner, err := OpenStore(dir, OS())
@@ -136,8 +135,8 @@ func TestAQueueThatIsRenamedByAnother(t *testing.T) {
 	}
 }
 
-// TestTheLockIsNotForeign: a start says nothing of it.
-func TestTheLockIsNotForeign(t *testing.T) {
+// TestLockFileIsNotReportedAsForeign: a start says nothing of it.
+func TestLockFileIsNotReportedAsForeign(t *testing.T) {
 	dir := t.TempDir()
 	fillStore(t, dir, "a")
 	owner, err := OpenStore(dir, OS())

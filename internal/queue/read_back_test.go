@@ -88,7 +88,8 @@ func TestErrorAtStartCostsNothing(t *testing.T) {
 						got = got[1:] // delivered again
 					}
 					if !slices.Equal(got, want) || reported.of(Damaged) != (Loss{}) {
-						t.Errorf("%s, call %d fails with %v: delivered %q, reported %+v", suffix, nth, kind, got, reported.of(Damaged))
+						t.Errorf("%s, call %d fails with %v: delivered %q, reported %+v",
+							suffix, nth, kind, got, reported.of(Damaged))
 					}
 					if s := q.Stats(); s.Requests != 0 || s.Samples != 0 || s.Bytes != 0 || s.DiskBytes != 0 {
 						t.Errorf("%s, call %d fails with %v: at the end %+v", suffix, nth, kind, s)
@@ -151,11 +152,13 @@ func TestUnreadableForGoodIsKept(t *testing.T) {
 				fs.mu.Lock()
 				broken = true
 				fs.mu.Unlock()
-				if got := patient(q, 0); !slices.Equal(got, []string{"0", "2", "3"}) || reported.of(Damaged) != (Loss{1, 1}) {
+				got := patient(q, 0)
+				if !slices.Equal(got, []string{"0", "2", "3"}) || reported.of(Damaged) != (Loss{1, 1}) {
 					t.Errorf("%s fails: delivered %q, reported %+v", call, got, reported.of(Damaged))
 				}
 				s := q.Stats()
-				if s.CorruptRecords != 1 || s.SkippedBytes != int64(len(content)) || s.Samples != 0 || s.DiskBytes != 0 {
+				if s.CorruptRecords != 1 || s.SkippedBytes != int64(len(content)) ||
+					s.Samples != 0 || s.DiskBytes != 0 {
 					t.Errorf("%s fails: %+v", call, s)
 				}
 				mustClose(t, q)
@@ -170,9 +173,10 @@ func TestUnreadableForGoodIsKept(t *testing.T) {
 	}
 }
 
-// TestGivenUpSegmentDoesNotComeAgain: a segment is given up and counted as lost, but cannot be renamed. Later segments
-// are delivered and removed, and the process is killed. The next one can read the segment and does not deliver it.
-func TestGivenUpSegmentDoesNotComeAgain(t *testing.T) {
+// TestGivenUpSegmentIsNotDeliveredAfterAKill: a segment is given up and counted as lost, but cannot be renamed. Later
+// segments are delivered and removed, and the process is killed. The next one can read the segment and does not deliver
+// it.
+func TestGivenUpSegmentIsNotDeliveredAfterAKill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs, cfg := manySegments(t, 4)
 		var reported losses
@@ -194,8 +198,8 @@ func TestGivenUpSegmentDoesNotComeAgain(t *testing.T) {
 	})
 }
 
-// TestBadSectorCostsWhatIsBehindIt: the first half of a segment can be read, the rest never.
-func TestBadSectorCostsWhatIsBehindIt(t *testing.T) {
+// TestBadSectorLosesWhatIsBehindIt: the first half of a segment can be read, the rest never.
+func TestBadSectorLosesWhatIsBehindIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n, size = 8, 3000
 		fs := backlog(t, quiet(), func(q *FIFO) {
@@ -307,7 +311,9 @@ func TestUnreadablePositionHidesNothing(t *testing.T) {
 			if left := segments(fs); len(left) != 0 {
 				t.Fatalf("left: %q", left)
 			}
-			fs.failing(positionSuffix, syscall.EIO, func(c string, _ int) bool { return c == "read" || c == "remove" && stays })
+			fs.failing(positionSuffix, syscall.EIO, func(c string, _ int) bool {
+				return c == "read" || c == "remove" && stays
+			})
 			q = openQueue(t, s, "x", 1, cfg)
 			fs.heal()
 			want := []string{"a", "b", "c", "d", "e", "f", "g", "h"}

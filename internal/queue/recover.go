@@ -107,7 +107,8 @@ func (r *recovery) run() error {
 func (r *recovery) generations(byLane map[laneName]*lane) {
 	lanes := slices.SortedFunc(maps.Values(byLane), func(a, b *lane) int {
 		x, y := a.name, b.name
-		return cmp.Or(cmp.Compare(x.generation, y.generation), cmp.Compare(x.lanes, y.lanes), cmp.Compare(x.lane, y.lane))
+		return cmp.Or(
+			cmp.Compare(x.generation, y.generation), cmp.Compare(x.lanes, y.lanes), cmp.Compare(x.lane, y.lane))
 	})
 	for i, l := range lanes {
 		if i == 0 || lanes[i-1].name.generation != l.name.generation || lanes[i-1].name.lanes != l.name.lanes {

@@ -73,8 +73,8 @@ func TestRemovalFails(t *testing.T) {
 	}
 }
 
-// TestWhatCouldNotBeRemovedDoesNotComeAgain: it was counted as lost, and then the process was killed.
-func TestWhatCouldNotBeRemovedDoesNotComeAgain(t *testing.T) {
+// TestDroppedSegmentIsNotDeliveredAfterAKill: it was counted as lost, and then the process was killed.
+func TestDroppedSegmentIsNotDeliveredAfterAKill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
 		var reported losses

@@ -91,7 +91,8 @@ func (s *Store) Close() error {
 // checkIdentity accepts names that are safe for a directory on all systems.
 func checkIdentity(identity string) error {
 	bad := func(r rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-_.", r) }
-	if identity == "" || len(identity) > 128 || strings.HasSuffix(identity, ".") || strings.IndexFunc(identity, bad) >= 0 {
+	if identity == "" || len(identity) > 128 || strings.HasSuffix(identity, ".") ||
+		strings.ContainsFunc(identity, bad) {
 		return fmt.Errorf("queue identity %q: only 1 to 128 of a-z, 0-9, -, _ and . (not last) may be in it", identity)
 	}
 	return nil

@@ -39,6 +39,7 @@ func TestFailedSyncIsNotTrusted(t *testing.T) {
 		for _, evict := range []bool{false, true} {
 			for _, failures := range []int{1, 2, 5} {
 				synctest.Test(t, func(t *testing.T) {
+					name := fmt.Sprintf("interval %v, evict %v, %d failures", interval, evict, failures)
 					fs := newFakeFS()
 					fs.evict = evict
 					cfg := quiet()
@@ -50,16 +51,16 @@ func TestFailedSyncIsNotTrusted(t *testing.T) {
 					pass(interval)
 					synctest.Wait()
 					if s := q.Stats(); failures > 1 && s.DiskError == "" || s.SyncErrors == 0 {
-						t.Errorf("interval %v, evict %v, %d failures: DiskError %q, %d SyncErrors", interval, evict, failures, s.DiskError, s.SyncErrors)
+						t.Errorf("%s: DiskError %q, %d SyncErrors", name, s.DiskError, s.SyncErrors)
 					}
 					pass(5 * maxBackoff)
 					synctest.Wait()
 					if s := q.Stats(); s.DiskError != "" || s.SyncErrors != failures {
-						t.Errorf("interval %v, evict %v, %d failures: DiskError %q, %d SyncErrors", interval, evict, failures, s.DiskError, s.SyncErrors)
+						t.Errorf("%s: DiskError %q, %d SyncErrors", name, s.DiskError, s.SyncErrors)
 					}
 					got := reopen(t, fs.cutPower(rand.New(rand.NewPCG(1, 2))), quiet())
 					if !slices.Equal(got.requests, numbered(10)) || got.lost != (Loss{}) {
-						t.Errorf("interval %v, evict %v, %d failures: after a power cut %q, reported %+v", interval, evict, failures, got.requests, got.lost)
+						t.Errorf("%s: after a power cut %q, reported %+v", name, got.requests, got.lost)
 					}
 					_, _ = q.Close()
 				})
@@ -245,13 +246,13 @@ func TestRenewedAfterCloseGaveUp(t *testing.T) {
 		synctest.Wait()
 		after := fs.cutPower(rand.New(rand.NewPCG(1, 2)))
 		got := reopen(t, after, quiet())
-		if !slices.Equal(got.requests[:min(10, len(got.requests))], numbered(10)) || slices.Contains(got.requests, "never written") {
+		if want := append(numbered(10), "in the writer's hands"); !slices.Equal(got.requests, want) {
 			t.Errorf("after a power cut %q, reported %+v", got.requests, got.lost)
 		}
 	})
 }
 
-// TestWriterSleepsWhileAFailedSegmentIsInUse: whoever uses the segment wakes the writer, so the writer does not poll.
+// TestWriterSleepsWhileAFailedSegmentIsInUse: the end of the use wakes the writer, so the writer does not poll.
 func TestWriterSleepsWhileAFailedSegmentIsInUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
@@ -270,7 +271,7 @@ func TestWriterSleepsWhileAFailedSegmentIsInUse(t *testing.T) {
 		free := q.retryIn(later)
 		q.mu.Unlock()
 		if !failed || inUse != 0 || free == 0 {
-			t.Errorf("failed %v: the writer waits %v while the segment is in use, %v when it is free", failed, inUse, free)
+			t.Errorf("failed %v: the writer waits %v while the segment is in use, then %v", failed, inUse, free)
 		}
 		mustClose(t, q)
 	})

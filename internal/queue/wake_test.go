@@ -54,8 +54,9 @@ func TestDamagedLaneDoesNotHideTheNext(t *testing.T) {
 	}
 }
 
-// TestReadErrorWakesTheReaderOfNow: the lane that could not be read falls to another reader before it is read again.
-func TestReadErrorWakesTheReaderOfNow(t *testing.T) {
+// TestReadErrorWakesTheReaderAfterAResize: the lane that could not be read falls to another reader before it is read
+// again.
+func TestReadErrorWakesTheReaderAfterAResize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
 		s := openStore(t, "data", fs)
@@ -228,7 +229,8 @@ func readersThatSleep(t *testing.T, seed uint64) {
 		synctest.Wait()
 	}
 	if st := s.q.Stats(); st.Samples != 0 || s.got+reported.of(Damaged).Samples != appended {
-		t.Errorf("%d samples wait, %d delivered, reported %+v, of %d", st.Samples, s.got, reported.of(Damaged), appended)
+		t.Errorf("%d samples wait, %d delivered, reported %+v, of %d",
+			st.Samples, s.got, reported.of(Damaged), appended)
 	}
 	mustClose(t, s.q)
 }
