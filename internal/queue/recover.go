@@ -278,7 +278,7 @@ func inFile(err error, name string) error {
 	return f
 }
 
-// repair cuts off or keeps aside the damage that run found, and counts it.
+// repair cuts off or copies aside the damage that run found, and counts it.
 func (r *recovery) repair() {
 	for _, d := range r.damaged {
 		s := d.segment

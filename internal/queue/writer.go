@@ -84,7 +84,7 @@ func (q *FIFO) writeAll(final bool) time.Duration {
 	}
 }
 
-// removable reports whether there is a doomed segment whose removal was not tried yet.
+// removable reports whether there is a segment to remove whose removal was not tried yet.
 func (d *disk) removable() bool {
 	return slices.ContainsFunc(d.toRemove, func(s *segment) bool { return s.uses == 0 && !s.removalFailed })
 }
