@@ -2,6 +2,7 @@ package queue
 
 import (
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -34,6 +35,9 @@ func (q *FIFO) Close() (Loss, error) {
 				loss.Samples += rec.Samples
 			}
 			if q.gaveUp && (r.writing || r.written > 0) {
+				if l.inFlight(r) {
+					r.ownData()
+				}
 				kept = append(kept, r)
 			}
 		}
@@ -99,5 +103,14 @@ func (q *FIFO) closeDisk() error {
 			d.onClose()
 		}()
 		return errSlowDisk
+	}
+}
+
+// ownData replaces the data of a request by copies. A queue that is being closed may still write a request that its
+// reader has, and the reader may use the memory for something else after Ack or Close.
+func (r *request) ownData() {
+	r.Records = slices.Clone(r.Records)
+	for i := range r.Records {
+		r.Records[i].Data = slices.Clone(r.Records[i].Data)
 	}
 }

@@ -282,6 +282,9 @@ func (q *FIFO) Ack(lane int) {
 	q.mu.Lock()
 	l := q.inFlight[lane]
 	if l == nil || q.closed {
+		if l != nil {
+			l.requests[0].ownData()
+		}
 		q.unlock()
 		return
 	}

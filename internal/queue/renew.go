@@ -153,12 +153,13 @@ func (o *oldFile) copyTo(to File, at span) (unread, err error) {
 	}
 	buf := make([]byte, max(0, min(64<<10, at.to-at.from)))
 	for !at.empty() {
-		n, unread := o.file.ReadAt(buf[:min(int64(len(buf)), at.to-at.from)], at.from)
+		var n int
+		n, unread = o.file.ReadAt(buf[:min(int64(len(buf)), at.to-at.from)], at.from)
 		if _, err := to.WriteAt(buf[:n], at.from); err != nil {
 			return nil, err
 		}
 		at.from += int64(n)
-		if errors.Is(unread, io.EOF) {
+		if errors.Is(unread, io.EOF) { // the file is shorter than it was
 			return nil, nil
 		}
 		if unread != nil {
