@@ -98,8 +98,9 @@ func (q *FIFO) retryIn(now time.Time) (wait time.Duration) {
 		}
 	}
 	first(d.removalRetry)
-	if slices.ContainsFunc(q.failedSegments(), func(f failedSegment) bool { return f.segment.uses == 0 }) {
-		first(d.renewalRetry) // of a segment in use, endUse wakes the writer
+	unused := func(f failedSegment) bool { return f.segment.uses == 0 }
+	if d.renewalRetry.runs > 0 && slices.ContainsFunc(q.failedSegments(), unused) {
+		first(d.renewalRetry) // while a segment is in use, endUse wakes the writer instead
 	}
 	for l := range q.lanes {
 		if l.pending > 0 && !l.writeRetry.due(now) {
