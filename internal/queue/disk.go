@@ -21,7 +21,7 @@ type disk struct {
 	syncer   signal
 	onClose  func() // called when the last goroutine has ended
 
-	// guarded by the queue's mu
+	// guarded by FIFO.mu
 	bytes        int64 // of all segments but those to remove
 	toRemove     []*segment
 	drainedLanes []*lane // of drained generations: their positions are removed after their segments

@@ -66,7 +66,7 @@ func (l *lane) open() *request {
 	return nil
 }
 
-// syncFailed reports whether the disk may not have what was written to a segment.
+// syncFailed reports whether a segment of the lane has failed, so that the disk may not have its samples.
 func (l *lane) syncFailed() bool {
 	return slices.ContainsFunc(l.segments, func(s *segment) bool { return s.failed })
 }

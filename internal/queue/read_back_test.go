@@ -212,6 +212,7 @@ func TestBadSectorLosesWhatIsBehindIt(t *testing.T) {
 		cfg := quiet()
 		cfg.Lost = reported.take
 		bad := &badSector{fakeFS: fs, name: name, at: n / 2 * (size + 1 + headerSize)}
+		fs.breakWith(syscall.EIO, "rename") // so the file keeps its name
 		q := openQueue(t, openStore(t, "data", bad), "x", 1, cfg)
 		got := patient(q, 0)
 		if len(got) != n/2 {
@@ -220,7 +221,11 @@ func TestBadSectorLosesWhatIsBehindIt(t *testing.T) {
 		if lost := reported.of(Damaged); lost.Samples != n-len(got) {
 			t.Errorf("reported %+v, with %d of %d delivered", lost, len(got), n)
 		}
-		mustClose(t, q)
+		after := fs.kill()
+		_, _ = q.Close()
+		if got := reopen(t, after, quiet()); len(got.requests) != 0 { // the sector can be read again
+			t.Errorf("after a kill: %d requests were delivered that were counted as lost", len(got.requests))
+		}
 	})
 }
 

@@ -12,6 +12,9 @@ import (
 // removeIfDelivered schedules the removal of a segment that is delivered or dropped and not active.
 func (q *FIFO) removeIfDelivered(l *lane, s *segment) {
 	if s.delivered() && s != l.active {
+		if s.unreadable && s.seq == l.acked.seq {
+			l.acked.offset = s.size // the end was counted as lost: the next start must not deliver it
+		}
 		l.segments = slices.DeleteFunc(l.segments, func(o *segment) bool { return o == s })
 		q.disk.scheduleRemoval(s)
 	}
@@ -67,12 +70,12 @@ func (q *FIFO) removeSegments(again bool) {
 	} else if due {
 		d.removalRetry.failed(time.Now())
 	}
-	var retired []*lane
+	var drained []*lane
 	if len(d.toRemove) == 0 {
-		retired, d.drainedLanes = d.drainedLanes, nil
+		drained, d.drainedLanes = d.drainedLanes, nil
 	}
 	q.mu.Unlock()
-	for _, l := range retired {
+	for _, l := range drained {
 		if err := l.pos.remove(d.fs); err != nil {
 			q.log.Warn("remove position", zap.String("file", l.pos.name), zap.Error(err))
 		}
