@@ -10,9 +10,9 @@ import (
 
 const century = 100 * 365 * 24 * time.Hour
 
-// TestSampleFromTheFutureIsNotYoungForEver: a segment with such a sample is dropped with its time, before a restart and
-// after one.
-func TestSampleFromTheFutureIsNotYoungForEver(t *testing.T) {
+// TestSampleFromTheFutureDoesNotKeepItsSegment: a segment with such a sample is dropped with its time, before a restart
+// and after one.
+func TestSampleFromTheFutureDoesNotKeepItsSegment(t *testing.T) {
 	for name, tc := range map[string]struct {
 		oldest time.Duration // of the record with a sample from the future
 		waits  bool          // after the restart: what is all from the future is as old as the process
@@ -22,14 +22,15 @@ func TestSampleFromTheFutureIsNotYoungForEver(t *testing.T) {
 	} {
 		for _, restart := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
-				var told losses
+				var reported losses
 				cfg := quiet()
-				cfg.MaxAge, cfg.Lost = time.Hour, told.take
+				cfg.MaxAge, cfg.Lost = time.Hour, reported.take
 				s := openStore(t, "data", newFakeFS())
 				q := openQueue(t, s, "x", 1, cfg)
 				now := time.Now()
 				for i := range 10 {
-					r := Record{Data: fmt.Append(nil, i), Samples: 1, Oldest: now.UnixMilli(), Newest: now.UnixMilli(), First: true}
+					at := now.UnixMilli()
+					r := Record{Data: fmt.Append(nil, i), Samples: 1, Oldest: at, Newest: at, First: true}
 					if i == 5 {
 						r.Oldest, r.Newest = now.Add(tc.oldest).UnixMilli(), now.Add(century).UnixMilli()
 					}
@@ -43,16 +44,16 @@ func TestSampleFromTheFutureIsNotYoungForEver(t *testing.T) {
 				}
 				pass(9 * time.Minute)
 				next(q, 1) // looks for old segments
-				if got := told.of(TooOld); got != (Loss{}) {
-					t.Errorf("%s: told %+v before max_age", name, got)
+				if got := reported.of(TooOld); got != (Loss{}) {
+					t.Errorf("%s: reported %+v before max_age", name, got)
 				}
 				pass(5 * time.Minute)
 				if restart && tc.waits {
 					pass(50 * time.Minute)
 				}
 				next(q, 0)
-				if got := told.of(TooOld); got != (Loss{10, 10}) {
-					t.Errorf("%s, restart %v: told %+v after max_age", name, restart, got)
+				if got := reported.of(TooOld); got != (Loss{10, 10}) {
+					t.Errorf("%s, restart %v: reported %+v after max_age", name, restart, got)
 				}
 				mustClose(t, q)
 			})
@@ -64,9 +65,9 @@ func TestSampleFromTheFutureIsNotYoungForEver(t *testing.T) {
 func TestClockThatIsSetDropsNothing(t *testing.T) {
 	for _, step := range []time.Duration{10 * 24 * time.Hour, -10 * 24 * time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
-			var told losses
+			var reported losses
 			cfg := quiet()
-			cfg.MaxAge, cfg.segment, cfg.Lost = 7*24*time.Hour, 1, told.take
+			cfg.MaxAge, cfg.segment, cfg.Lost = 7*24*time.Hour, 1, reported.take
 			q := openQueue(t, openStore(t, "data", newFakeFS()), "x", 1, cfg)
 			shift := time.Duration(0)
 			set := func(d time.Duration) {
@@ -92,7 +93,7 @@ func TestClockThatIsSetDropsNothing(t *testing.T) {
 			add("again")
 			pass(time.Hour)
 			next(q, 0)
-			if got := told.of(TooOld); got != (Loss{}) {
+			if got := reported.of(TooOld); got != (Loss{}) {
 				t.Errorf("a clock that is set by %v, and back, drops %+v", step, got)
 			}
 			if got := drained(q, 0); !slices.Equal(got, []string{"before", "after", "again"}) {
@@ -101,8 +102,8 @@ func TestClockThatIsSetDropsNothing(t *testing.T) {
 			add("late")
 			pass(cfg.MaxAge + 2*ageInterval)
 			next(q, 0)
-			if got := told.of(TooOld); got != (Loss{1, 1}) {
-				t.Errorf("told %+v after max_age", got)
+			if got := reported.of(TooOld); got != (Loss{1, 1}) {
+				t.Errorf("reported %+v after max_age", got)
 			}
 			mustClose(t, q)
 		})

@@ -2,52 +2,11 @@ package queue
 
 import (
 	"errors"
+	"slices"
 	"time"
 )
 
 var errSlowDisk = errors.New("close queue: the disk does not answer")
-
-// Stats implements Queue.
-func (q *FIFO) Stats() Stats {
-	q.mu.Lock()
-	defer q.unlock()
-	s := q.stats
-	s.MemoryBytes, s.Bytes, s.MaxBytes = q.memory, q.memory, q.limit
-	if q.disk != nil {
-		s.DiskBytes, s.MaxBytes = q.disk.bytes+q.disk.leaving(), q.cfg.MaxBytes
-		if err := q.disk.health.refused(); err != nil {
-			s.DiskError = err.Error()
-		}
-	}
-	if q.closed {
-		return s
-	}
-	older := func(at int64) {
-		if s.Oldest == 0 || at < s.Oldest {
-			s.Oldest = at
-		}
-	}
-	for l := range q.lanes {
-		s.Segments += len(l.segments)
-		for _, r := range l.requests {
-			s.Requests++
-			s.Samples += r.Samples
-			older(r.Oldest)
-		}
-		for i, seg := range l.segments {
-			if seg.cold.empty() {
-				continue
-			}
-			s.Requests += seg.cold.requests
-			s.Samples += seg.cold.samples
-			s.Bytes += seg.cold.to - seg.cold.from
-			if i > 0 || l.front == 0 {
-				older(seg.oldest)
-			}
-		}
-	}
-	return s
-}
 
 // Close implements Queue.
 func (q *FIFO) Close() (Loss, error) {
@@ -64,8 +23,10 @@ func (q *FIFO) Close() (Loss, error) {
 	}
 	q.mu.Lock()
 	defer q.unlock()
+	q.gaveUp = err != nil
 	var loss Loss
 	for l := range q.lanes {
+		var kept []*request // on disk; a segment whose sync failed is still renewed from them
 		for _, r := range l.requests {
 			if r.written < len(r.Records) || q.disk == nil {
 				loss.Requests++
@@ -73,17 +34,23 @@ func (q *FIFO) Close() (Loss, error) {
 			for _, rec := range r.Records[r.written:] {
 				loss.Samples += rec.Samples
 			}
+			if q.gaveUp && (r.writing || r.written > 0) {
+				if l.inFlight(r) {
+					r.ownData()
+				}
+				kept = append(kept, r)
+			}
 		}
-		l.requests, l.memory, l.pending = nil, 0, 0
+		l.requests, l.memory, l.pending = kept, 0, 0
 	}
 	q.memory = 0
-	clear(q.given)
+	clear(q.inFlight)
 	return loss, err
 }
 
-// closeDisk writes and syncs what is left, for at most closeTimeout. A disk that hangs keeps its goroutines, not the
-// caller, and what those goroutines were writing counts as lost. In the store the queue is open until they end, so that it
-// is not opened a second time while they write.
+// closeDisk writes and syncs what is left, for at most closeTimeout. If the disk hangs longer, the queue's goroutines
+// go on without the caller, and the records that they were writing count as lost. The store treats the queue as open
+// until they end, so that it is not opened a second time while they write.
 func (q *FIFO) closeDisk() error {
 	d := q.disk
 	close(d.closing)
@@ -91,7 +58,7 @@ func (q *FIFO) closeDisk() error {
 	go func() {
 		defer close(done)
 		d.loops.Wait()
-		q.sweep(true)
+		q.removeSegments(true)
 		for l := range q.lanes {
 			q.writePosition(l, true)
 		}
@@ -99,7 +66,7 @@ func (q *FIFO) closeDisk() error {
 		open := map[File]*segment{}
 		for l := range q.lanes {
 			for _, s := range l.segments {
-				if s.file != nil && s.pins == 0 {
+				if s.file != nil && s.uses == 0 {
 					open[s.file] = s
 				}
 			}
@@ -136,5 +103,14 @@ func (q *FIFO) closeDisk() error {
 			d.onClose()
 		}()
 		return errSlowDisk
+	}
+}
+
+// ownData replaces the data of a request by copies. A queue that is being closed may still write a request that its
+// reader has, and the reader may use the memory for something else after Ack or Close.
+func (r *request) ownData() {
+	r.Records = slices.Clone(r.Records)
+	for i := range r.Records {
+		r.Records[i].Data = slices.Clone(r.Records[i].Data)
 	}
 }

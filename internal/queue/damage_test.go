@@ -16,25 +16,25 @@ import (
 
 // losses adds up what a queue tells.
 type losses struct {
-	mu   sync.Mutex
-	told map[Reason]Loss
+	mu       sync.Mutex
+	reported map[Reason]Loss
 }
 
 func (l *losses) take(reason Reason, loss Loss) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.told == nil {
-		l.told = map[Reason]Loss{}
+	if l.reported == nil {
+		l.reported = map[Reason]Loss{}
 	}
-	sum := l.told[reason]
+	sum := l.reported[reason]
 	sum.add(loss.Requests, loss.Samples)
-	l.told[reason] = sum
+	l.reported[reason] = sum
 }
 
 func (l *losses) of(reason Reason) Loss {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.told[reason]
+	return l.reported[reason]
 }
 
 // quiet is a configuration for samples of 1970.
@@ -84,12 +84,12 @@ type reopened struct {
 
 func reopen(t *testing.T, fs *fakeFS, cfg Config) reopened {
 	t.Helper()
-	var told losses
-	cfg.Lost = told.take
+	var reported losses
+	cfg.Lost = reported.take
 	s := openStore(t, "data", fs)
 	q := openQueue(t, s, "x", 1, cfg)
 	got := reopened{requests: drained(q, 0), fs: fs}
-	got.stats, got.lost = q.Stats(), told.of(Damaged)
+	got.stats, got.lost = q.Stats(), reported.of(Damaged)
 	mustClose(t, q)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -135,7 +135,7 @@ func TestEveryByteFlipped(t *testing.T) {
 				t.Errorf("byte %d ^ %#x: delivered %q, want %q", at, flip, got.requests, want)
 			}
 			if got.lost.Samples != samples {
-				t.Errorf("byte %d ^ %#x: told %+v, want %d samples", at, flip, got.lost, samples)
+				t.Errorf("byte %d ^ %#x: reported %+v, want %d samples", at, flip, got.lost, samples)
 			}
 			if got.stats.CorruptRecords == 0 || got.stats.SkippedBytes == 0 {
 				t.Errorf("byte %d ^ %#x: not counted: %+v", at, flip, got.stats)
@@ -173,12 +173,12 @@ func TestEveryLengthTruncated(t *testing.T) {
 			t.Errorf("length %d: %+v, want %d bytes truncated, none corrupt", length, got.stats, length-good)
 		}
 		if got.lost.Samples != lost {
-			t.Errorf("length %d: told %+v, want %d samples", length, got.lost, lost)
+			t.Errorf("length %d: reported %+v, want %d samples", length, got.lost, lost)
 		}
 	}
 }
 
-func TestWhatIsCutOffIsGoneAtTheNextStart(t *testing.T) {
+func TestTornEndIsCutOffOnce(t *testing.T) {
 	files := backlog(t, quiet(), threeRecords(t))
 	name, d := files.file(t, segmentSuffix)
 	d.content = d.content[:endAt-1]
@@ -228,7 +228,7 @@ func TestOneSegmentIsBad(t *testing.T) {
 			spoil(fs, names[2])
 			got := reopen(t, fs, cfg)
 			if !slices.Equal(got.requests, []string{"0", "1", "3", "4"}) || got.lost.Samples != 1 {
-				t.Errorf("delivered %q, told %+v", got.requests, got.lost)
+				t.Errorf("delivered %q, reported %+v", got.requests, got.lost)
 			}
 			if left := segments(fs); len(left) != 0 {
 				t.Errorf("left: %q", left)
@@ -240,7 +240,8 @@ func TestOneSegmentIsBad(t *testing.T) {
 func TestForeignFilesStay(t *testing.T) {
 	fs, cfg := manySegments(t, 2)
 	dir := join("data", queuePrefix+"x")
-	for _, name := range []string{"README", "00000001-0001-0000-0000000g.seg", "1-1-0-1.seg", "00000001-0001-0001-00000001.seg",
+	for _, name := range []string{
+		"README", "00000001-0001-0000-0000000g.seg", "1-1-0-1.seg", "00000001-0001-0001-00000001.seg",
 		"100000001-0001-0000-00000001.seg", "00000001-0001-0000.posx"} {
 		fs.names[join(dir, name)] = &fakeData{content: []byte("mine")}
 	}
@@ -285,18 +286,21 @@ func TestPosition(t *testing.T) {
 		"missing":   {func([]byte) []byte { return nil }, all},
 		"zeros":     {func(now []byte) []byte { clear(now); return now }, all},
 		"newer slot torn": {func(now []byte) []byte {
-			slot{place{1, 49}, 2, 0}.put(now)
+			slot{position{1, 49}, 2, 0}.put(now)
 			now[slotStride+20]++ // counter 3: the same place as 2, and what the stop left
 			return now
 		}, less},
 		"older slot torn": {func(now []byte) []byte { now[0]++; return now }, rest},
 		"cut off":         {func(now []byte) []byte { return now[:10] }, all},
-		"later segment":   {func([]byte) []byte { return at(slot{place{9, 0}, 7, 0}) }, all},
-		"beyond the end":  {func([]byte) []byte { return at(slot{place{1, 1000}, 7, 0}) }, all},
-		"within a record": {func([]byte) []byte { return at(slot{place{1, 60}, 7, 0}) }, all},
-		"negative":        {func([]byte) []byte { return at(slot{place{1, -1}, 7, 0}) }, all},
-		"at the end":      {func([]byte) []byte { return at(slot{place{1, 4 * 49}, 7, 0}) }, nil},
-		"newer one wrong": {func(now []byte) []byte { slot{place{9, 0}, 7, 0}.put(now[slotStride:]); return now }, rest},
+		"later segment":   {func([]byte) []byte { return at(slot{position{9, 0}, 7, 0}) }, nil},
+		"beyond the end":  {func([]byte) []byte { return at(slot{position{1, 1000}, 7, 0}) }, all},
+		"within a record": {func([]byte) []byte { return at(slot{position{1, 60}, 7, 0}) }, all},
+		"negative":        {func([]byte) []byte { return at(slot{position{1, -1}, 7, 0}) }, all},
+		"at the end":      {func([]byte) []byte { return at(slot{position{1, 4 * 49}, 7, 0}) }, nil},
+		"newer one wrong": {func(now []byte) []byte {
+			slot{position{1, 1000}, 7, 0}.put(now[slotStride:])
+			return now
+		}, rest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs := halfDelivered(t)
@@ -352,8 +356,9 @@ func TestTheNoteOfAStopHoldsForOneStart(t *testing.T) {
 			for _, name := range files[:3] { // delivered: a removal may last where a position does not
 				delete(crashed.names, name)
 			}
-			if got := reopen(t, crashed, quiet()); !slices.Equal(got.requests, []string{"3", "4"}) || got.lost != (Loss{}) {
-				t.Errorf("delivered %q, told %+v", got.requests, got.lost)
+			got := reopen(t, crashed, quiet())
+			if !slices.Equal(got.requests, []string{"3", "4"}) || got.lost != (Loss{}) {
+				t.Errorf("delivered %q, reported %+v", got.requests, got.lost)
 			}
 			mustClose(t, q)
 		})
@@ -362,9 +367,9 @@ func TestTheNoteOfAStopHoldsForOneStart(t *testing.T) {
 
 func TestDamageWhileRunning(t *testing.T) {
 	fs := newFakeFS()
-	var told losses
+	var reported losses
 	cfg := quiet()
-	cfg.MaxMemory, cfg.Lost = 2*(recordOverhead+1), told.take
+	cfg.MaxMemory, cfg.Lost = 2*(recordOverhead+1), reported.take
 	q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
 	for i := range 8 {
 		sealed(t, q, 0, fmt.Sprint(i))
@@ -378,8 +383,8 @@ func TestDamageWhileRunning(t *testing.T) {
 	if got := drained(q, 0); !slices.Equal(got, []string{"0", "1", "2", "4", "6", "7"}) {
 		t.Errorf("delivered %q", got)
 	}
-	if got := told.of(Damaged); got != (Loss{2, 2}) {
-		t.Errorf("told %+v", got)
+	if got := reported.of(Damaged); got != (Loss{2, 2}) {
+		t.Errorf("reported %+v", got)
 	}
 	if s := q.Stats(); s.CorruptRecords != 2 || s.Samples != 0 {
 		t.Errorf("stats: %+v", s)

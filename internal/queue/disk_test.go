@@ -44,7 +44,7 @@ func TestErrorAtEachCall(t *testing.T) {
 func errorStory(t *testing.T, fs *fakeFS, heal func(), doing string) {
 	cfg := quiet()
 	cfg.segment = 100
-	cfg.Lost = func(r Reason, l Loss) { t.Errorf("%s: told %s %+v", doing, r, l) }
+	cfg.Lost = func(r Reason, l Loss) { t.Errorf("%s: reported %s %+v", doing, r, l) }
 	open := func() (*Store, *FIFO) {
 		s, err := OpenStore("data", fs)
 		if err != nil {
@@ -108,9 +108,9 @@ func errorStory(t *testing.T, fs *fakeFS, heal func(), doing string) {
 func TestErrorsAreCountedAndEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
-		var told losses
+		var reported losses
 		cfg := quiet()
-		cfg.MaxMemory, cfg.Lost = 5*(recordOverhead+1), told.take
+		cfg.MaxMemory, cfg.Lost = 5*(recordOverhead+1), reported.take
 		q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
 		synctest.Wait()
 		fs.mu.Lock()
@@ -130,8 +130,8 @@ func TestErrorsAreCountedAndEnd(t *testing.T) {
 		if !strings.Contains(s.DiskError, "no space") || s.WriteErrors < 2 || s.MemoryBytes > cfg.MaxMemory {
 			t.Errorf("stats: %+v", s)
 		}
-		if got := told.of(DiskFull); got != (Loss{5, 5}) {
-			t.Errorf("told %+v, want the oldest 5", got)
+		if got := reported.of(DiskFull); got != (Loss{5, 5}) {
+			t.Errorf("reported %+v, want the oldest 5", got)
 		}
 		if r, ok := next(q, 0); !ok || text(r) != "5" {
 			t.Errorf("the first is %q", text(r))
@@ -223,8 +223,8 @@ func TestDeliveredBeforeItIsWritten(t *testing.T) {
 	})
 }
 
-// TestCloseTellsWhatTheDiskDoesNotHave: nothing was written, so nothing survives.
-func TestCloseTellsWhatTheDiskDoesNotHave(t *testing.T) {
+// TestCloseReturnsWhatTheDiskDoesNotHave: nothing was written, so nothing survives.
+func TestCloseReturnsWhatTheDiskDoesNotHave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
 		q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
@@ -268,7 +268,7 @@ func TestSyncIntervalZero(t *testing.T) {
 	})
 }
 
-func TestNothingDirtyNothingDone(t *testing.T) {
+func TestNothingIsSyncedWithoutAWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
 		q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
@@ -289,9 +289,9 @@ func TestNothingDirtyNothingDone(t *testing.T) {
 func TestDiskIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
-		var told losses
+		var reported losses
 		cfg := quiet()
-		cfg.MaxBytes, cfg.MaxMemory, cfg.segment, cfg.Lost = minSegmentBytes, 2048, 4096, told.take
+		cfg.MaxBytes, cfg.MaxMemory, cfg.segment, cfg.Lost = minSegmentBytes, 2048, 4096, reported.take
 		q := openQueue(t, openStore(t, "data", fs), "x", 2, cfg)
 		const n, size = 200, 1000
 		for i := range n {
@@ -330,9 +330,9 @@ func TestDiskIsBounded(t *testing.T) {
 			t.Errorf("what was in flight is gone; first is %d", got[0])
 		}
 		slices.Sort(got)
-		loss := told.of(QueueFull)
+		loss := reported.of(QueueFull)
 		if loss.Samples+len(got) != n || loss.Requests != loss.Samples || loss.Samples < n/2 {
-			t.Errorf("%d delivered, told %+v", len(got), loss)
+			t.Errorf("%d delivered, reported %+v", len(got), loss)
 		}
 		if got[len(got)-1] != n-1 || n-got[4] > len(got) { // the first segment, 4 requests, holds the one in flight
 			t.Errorf("delivered %v: not the newest", got)
@@ -341,12 +341,12 @@ func TestDiskIsBounded(t *testing.T) {
 	})
 }
 
-func TestOldSegmentsGo(t *testing.T) {
+func TestOldSegmentsAreDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
-		var told losses
+		var reported losses
 		cfg := quiet()
-		cfg.MaxAge, cfg.segment, cfg.Lost = time.Hour, 1, told.take
+		cfg.MaxAge, cfg.segment, cfg.Lost = time.Hour, 1, reported.take
 		s := openStore(t, "data", fs)
 		add := func(q *FIFO, s string) {
 			at := time.Now().UnixMilli()
@@ -362,15 +362,15 @@ func TestOldSegmentsGo(t *testing.T) {
 		add(q, "c")
 		pass(20 * time.Minute)
 		add(q, "d")
-		if got := told.of(TooOld); got != (Loss{1, 1}) {
-			t.Errorf("told %+v while running, want b", got)
+		if got := reported.of(TooOld); got != (Loss{1, 1}) {
+			t.Errorf("reported %+v while running, want b", got)
 		}
 		mustClose(t, q)
 		pass(59 * time.Minute)
 		q = openQueue(t, s, "x", 1, cfg)
 		synctest.Wait()
-		if got := told.of(TooOld); got != (Loss{3, 3}) {
-			t.Errorf("told %+v after the start, want a and c, too", got)
+		if got := reported.of(TooOld); got != (Loss{3, 3}) {
+			t.Errorf("reported %+v after the start, want a and c, too", got)
 		}
 		if got := drained(q, 0); !slices.Equal(got, []string{"d"}) {
 			t.Errorf("delivered %q", got)
@@ -416,7 +416,7 @@ func TestLanesChange(t *testing.T) {
 				t.Errorf("lane 1 gives %q", got)
 			}
 			if woken == 0 {
-				t.Error("nobody told lane 0 that it may go on")
+				t.Error("nobody reported lane 0 that it may go on")
 			}
 			if got := drained(q, 0); !slices.Equal(got, []string{"new0"}) {
 				t.Errorf("lane 0 gives %q", got)
@@ -448,7 +448,7 @@ func TestFewerLanesWithOneInFlight(t *testing.T) {
 	}
 	q.Ack(2)
 	if woken == 0 {
-		t.Error("nobody told lane 0 that it may go on")
+		t.Error("nobody reported lane 0 that it may go on")
 	}
 	if _, ok := next(q, 2); ok {
 		t.Error("a lane that is no more gives requests")
@@ -464,7 +464,8 @@ func TestReplayStreams(t *testing.T) {
 	cfg.MaxMemory = 100_000
 	fs := backlog(t, cfg, func(q *FIFO) {
 		for i := range n {
-			mustAppend(t, q, 0, Record{Data: bytes.Repeat([]byte{byte(i)}, size), Samples: 1, Oldest: 1, Newest: 1, First: i%2 == 0})
+			data := bytes.Repeat([]byte{byte(i)}, size)
+			mustAppend(t, q, 0, Record{Data: data, Samples: 1, Oldest: 1, Newest: 1, First: i%2 == 0})
 			if i%20 == 0 {
 				eventually(t, "it is written", func() bool { return q.Stats().WrittenRecords == i+1 })
 			}
@@ -575,8 +576,8 @@ func TestReadErrorsPass(t *testing.T) {
 func TestUnreadableSegmentIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs, cfg := manySegments(t, 3)
-		var told losses
-		cfg.Lost = told.take
+		var reported losses
+		cfg.Lost = reported.take
 		woken := make(chan int, 10)
 		cfg.Wake = func(lane int) { woken <- lane }
 		q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
@@ -595,8 +596,8 @@ func TestUnreadableSegmentIsGivenUp(t *testing.T) {
 			}
 			<-woken
 		}
-		if got := drained(q, 0); !slices.Equal(got, []string{"1", "2"}) || told.of(Damaged) != (Loss{1, 1}) {
-			t.Errorf("delivered %q, told %+v", got, told.of(Damaged))
+		if got := drained(q, 0); !slices.Equal(got, []string{"1", "2"}) || reported.of(Damaged) != (Loss{1, 1}) {
+			t.Errorf("delivered %q, reported %+v", got, reported.of(Damaged))
 		}
 		mustClose(t, q)
 	})
@@ -604,15 +605,15 @@ func TestUnreadableSegmentIsGivenUp(t *testing.T) {
 
 func TestSegmentRemovedByOthers(t *testing.T) {
 	fs, cfg := manySegments(t, 3)
-	var told losses
-	cfg.Lost = told.take
+	var reported losses
+	cfg.Lost = reported.take
 	q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
 	defer q.Close()
 	if err := fs.Remove(segments(fs)[1]); err != nil {
 		t.Fatal(err)
 	}
-	if got := drained(q, 0); !slices.Equal(got, []string{"0", "2"}) || told.of(Damaged) != (Loss{1, 1}) {
-		t.Errorf("delivered %q, told %+v", got, told.of(Damaged))
+	if got := drained(q, 0); !slices.Equal(got, []string{"0", "2"}) || reported.of(Damaged) != (Loss{1, 1}) {
+		t.Errorf("delivered %q, reported %+v", got, reported.of(Damaged))
 	}
 }
 
@@ -637,7 +638,8 @@ func BenchmarkAppendAck(b *testing.B) {
 			const together = 20 // as a second of a small mesh
 			for n := 0; b.Loop(); n++ {
 				at := time.Now().UnixMilli()
-				if _, err := q.Append(n%4, Record{Data: data, Samples: samples, Oldest: at, Newest: at, First: true}); err != nil {
+				r := Record{Data: data, Samples: samples, Oldest: at, Newest: at, First: true}
+				if _, err := q.Append(n%4, r); err != nil {
 					b.Fatal(err)
 				}
 				q.Seal(n % 4)

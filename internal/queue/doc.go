@@ -1,85 +1,130 @@
-// Package queue keeps records in order until they have been delivered, in memory or on disk. A queue has lanes;
-// each lane is a FIFO of requests, and a request is one or more records that were appended one after another. What
-// the bytes of a record mean is not this package's business.
+// Package queue keeps records in order until they are delivered, in memory or on disk. What the bytes of a record
+// mean is not this package's business.
 //
-//   - The order within a lane never changes; between lanes there is none. Lanes that Resize, or a start with another
-//     number of them, made obsolete are drained before anything newer.
-//   - A request is open (it may still grow), sealed, or in flight (Next gave it out, Ack has not come).
-//   - A record leans on the earlier records of its request, never on another request: records leave only in whole
-//     requests, or without their damaged end.
-//   - Append never waits for the disk, and neither Next nor Ack for a sync. What memory holds is given out whether
-//     or not it was written, so a failing disk stops nothing; and nothing is read back that memory still holds.
-//   - Every sample is acknowledged, told as lost under one Reason, or kept for the next process.
+// A queue has lanes. A lane is a FIFO of requests, and a request is one or more records that were appended one after
+// another. A request is open (it may still grow), sealed, or in flight (Next returned it, Ack has not come).
+//
+// # The way of a record
+//
+//  1. Append adds the record to the open request of a lane, in memory (fifo.go, lane.go). Seal ends the request.
+//  2. The writer copies a batch of records into the lane's active segment, a file (writer.go, record.go).
+//  3. The syncer syncs segments, then positions, within Config.FsyncInterval (sync.go). A segment whose sync failed
+//     is written to a new file (renew.go).
+//  4. When memory is full, requests that are on disk leave it; when the disk is full or samples are too old, the
+//     oldest segments are dropped (limits.go).
+//  5. Next returns the oldest sealed request of a lane, from memory or read back from its segment (read_back.go,
+//     scan.go).
+//  6. Ack removes the request, and the lane's position moves behind it (disk.go, position.go).
+//  7. A segment of which everything is delivered or dropped is removed (remove.go).
+//  8. Close writes and syncs the rest, and returns what only memory had (close.go).
+//  9. The next start rebuilds the lanes from the directory (store.go, open.go, recover.go). Damage is cut off or
+//     skipped, and damaged bytes are copied to .corrupt files (scan.go, repair.go, quarantine.go).
+//
+// In layers, from the top: the store (store.go, queue_lock.go, renamable_fs.go); open.go; the methods of FIFO (steps 1
+// to 8), which call each other; recover.go; the state (lane.go, segment.go); and the leaves, which know neither lanes
+// nor the queue: record.go, scan.go, position.go, names.go, quarantine.go, repair.go, health.go, age.go, fs.go.
+//
+// # Invariants
+//
+//   - The order within a lane never changes; between lanes there is none. After Resize, or a start with another
+//     number of lanes, the lanes of the older generation are drained before anything newer.
+//   - A record may depend on the earlier records of its request, never on another request. Records leave the queue in
+//     whole requests, or without the damaged end of one.
+//   - Append never waits for the disk; Next and Ack never wait for a sync. What memory holds is returned whether or
+//     not it is written, so a failing disk stops nothing. Nothing is read back that memory still holds.
+//   - Every sample is acknowledged, reported as lost under one Reason, or kept for the next process.
+//
+// # Locks
+//
+// Locks are taken in this order. FIFO.mu is free while Config.Lost and Config.Wake run:
+//
+//	Store.mu            the map of open queues
+//	positionFile.mu     one position file; held while it is written
+//	FIFO.mu             all lanes, segments and counters; never held over a call of the file system
+//
+// quarantine.mu and renamableFS.mu are held over calls of the file system, and no other lock is taken under them,
+// except renamableFS.mu under quarantine.mu. A goroutine that uses the file of a segment without FIFO.mu counts
+// itself in segment.uses, so that the file is neither closed nor removed meanwhile.
 //
 // # On disk
 //
-// A Store is a directory that one process has:
+// A Store is a directory that belongs to one process:
 //
-//	lock, lock.pid                 the lock, and who has it
+//	lock, lock.pid                 the lock, and the process that has it
 //	q-<identity>/                  a queue
-//	  lock                                   the lock of the queue: of its process, or of who renames or removes it
-//	  GGGGGGGG-NNNN-LLLL-SSSSSSSS.seg      segment S of lane L of the N lanes of generation G, all hexadecimal
-//	  GGGGGGGG-NNNN-LLLL.pos               how far that lane is delivered
+//	  lock                                   of the queue's process, or of a command that renames or removes it
+//	  GGGGGGGG-NNNN-LLLL-SSSSSSSS.seg        segment S of lane L of the N lanes of generation G, all hexadecimal
+//	  GGGGGGGG-NNNN-LLLL.pos                 position: up to where that lane is delivered
 //	  GGGGGGGG-NNNN-LLLL-SSSSSSSS-OOOOOOOO.corrupt   damaged bytes of that segment from offset O, for people
-//	  probe                                          for a moment: a test of the directory, or a segment being renewed
+//	  probe                                  exists for a moment: a test of the directory, or a segment being renewed
 //
-// A new file never replaces anything, and no file is opened through a symbolic link. If something has the name of a new
-// segment, it stays, and the segment gets the next number. If something has the name of a position, the next start
-// begins a new generation, whose names are free.
+// For example, 00000002-0004-0001-0000001f.seg is segment 31 of lane 1 of the four lanes of generation 2.
 //
-// A segment is records, each with a header; the first record of a segment begins a request, and no request spans
-// two segments. Integers are little-endian, CRCs are CRC-32C:
+// A new file never replaces anything, and no file is opened through a symbolic link. If something has the name of a
+// new segment, it stays, and the segment gets the next number. If something has the name of a position, the next
+// start begins a new generation, whose names are free.
 //
-//	offset  size
-//	     0     4  "EsqR"
-//	     4     1  version, 1
-//	     5     1  flags: bit 0: First, begins a request
-//	     6     2  kind of the data, 0: a packed fragment of remote write
-//	     8     4  length of the data, at most 256 MiB
-//	    12     4  CRC of the data
-//	    16     8  samples of the segment before this record: a gap tells what it held
-//	    24     8  oldest timestamp, Unix milliseconds
-//	    32     8  newest timestamp
-//	    40     4  samples
-//	    44     4  CRC of the bytes 0 to 43
-//	    48        the data
+// A segment is a sequence of records, each with a header. The first record of a segment begins a request, and no
+// request spans two segments. Integers are little-endian, CRCs are CRC-32C:
 //
-// A position file has two slots, at 0 and at 512, written in turn; the valid one with the higher counter counts:
+//	offset  size                                                                   for example
+//	     0     4  "EsqR"                                                           45 73 71 52
+//	     4     1  version, 1                                                       01
+//	     5     1  flags; bit 0, first: the record begins a request                 01
+//	     6     2  kind of the data; 0: a packed fragment of remote write           00 00
+//	     8     4  length of the data, at most 256 MiB                              04 00 00 00
+//	    12     4  CRC of the data                                                  d1 7d d8 ae
+//	    16     8  samples of the segment before this record, so that the number    e8 03 00 00 00 00 00 00
+//	              of samples in damage before it is known
+//	    24     8  oldest timestamp, Unix milliseconds                              00 a8 da 76 9b 01 00 00
+//	    32     8  newest timestamp                                                 98 e2 da 76 9b 01 00 00
+//	    40     4  samples                                                          07 00 00 00
+//	    44     4  CRC of the bytes 0 to 43                                         12 b3 cf 4a
+//	    48        the data                                                         64 61 74 61
 //
-//	 0     4  "EsqQ"
-//	 4     4  version, 1
-//	 8     4  segment
-//	12     4  samples of the lane that the stop left undelivered, for the next start to find; 0: not known
-//	16     8  counter
-//	24     8  offset: what is before it in that segment, and all earlier segments, are delivered
-//	32     4  0
-//	36     4  CRC of the bytes 0 to 35
+// A position file has two slots, at 0 and at 512, written in turn. The valid slot with the higher counter is the
+// position:
+//
+//	offset  size                                                                   for example
+//	     0     4  "EsqQ"                                                           45 73 71 51
+//	     4     4  version, 1                                                       01 00 00 00
+//	     8     4  segment                                                          03 00 00 00
+//	    12     4  samples of the lane that the stop left undelivered, so that      00 00 00 00
+//	              the next start finds out what is missing; 0: not known
+//	    16     8  counter                                                          09 00 00 00 00 00 00 00
+//	    24     8  offset: everything before it in that segment, and all earlier    34 00 00 00 00 00 00 00
+//	              segments, are delivered
+//	    32     4  0                                                                00 00 00 00
+//	    36     4  CRC of the bytes 0 to 35                                         c4 eb 5d e3
 //
 // Slots that begin with "EsqP" were written before slots had a version. They are still read (position.go).
 //
-// A header or a slot that has a valid CRC and another version, unknown flags or an unknown kind was written by another
-// version of this program. The queue is then refused with a FormatError and left as it is. All versions keep the magic,
-// the version and the CRC where they are.
+// A header or a slot that has a valid CRC and another version, unknown flags or an unknown kind was written by
+// another version of this program. The queue is then refused with a FormatError and left as it is. All versions keep
+// the magic, the version and the CRC where they are. docs/queue-format.md says what that means for an upgrade and a
+// downgrade.
 //
 // # What a crash leaves
 //
-// The order is: data, position, removal. All state is rebuilt from the segments; the position only spares
-// repetitions, and one that is missing, damaged or does not fit delivers its lane again from its start.
+// The order is: data, position, removal. The state is rebuilt from the segments; the position only avoids repetition.
+// If it is missing, damaged or does not fit, its lane is delivered again from its start. A position behind all
+// segments fits: it moves only behind what was delivered or reported as lost, so a segment before it is one that
+// could not be removed.
 //
-//   - A killed process loses what it had not yet handed to the kernel, which it does at once, and repeats at most one
-//     request a lane: the position is handed over before Ack returns.
+//   - A killed process loses what it had not yet handed to the kernel, which it does at once. It repeats at most one
+//     request per lane, since the position is handed over before Ack returns.
 //   - A power cut loses at most what was written within the sync interval, and may repeat what was delivered before.
-//   - After a failed sync the kernel regards the pages as written: a second sync would succeed without writing them. So
-//     the segment is written to a new file, from memory as far as possible. The new file is synced and renamed to the
-//     old name. Until then positions of the lane are not synced, and a power cut may take the segment.
-//   - A dropped segment whose file cannot be removed is emptied, so that it does not come again.
-//   - Half a record at the end of a segment is cut off. A record with a bad CRC goes, with what leans on it; what
-//     stands before it in its request stays. After a bad header the search goes on for one that begins a request.
-//     Both are counted, logged and kept aside; the start never fails for them.
+//   - After a failed sync the kernel regards the pages as written: a second sync would succeed without writing them.
+//     So the segment is written to a new file, from memory as far as possible. The new file is synced and renamed to
+//     the old name. Until then positions of the lane are not synced, and a power cut may take the segment.
+//   - A dropped segment whose file cannot be removed is emptied, so that it is not delivered by the next process.
+//   - Half a record at the end of a segment is cut off. A record with a bad CRC is skipped, with the records of its
+//     request after it; those before it are delivered. After a bad header the scan searches for a record that begins
+//     a request. Both kinds of damage are counted, logged and copied aside; the start never fails for them.
 //
 // # What cannot be read
 //
 // A start first reads everything and only then changes anything. A segment that cannot be opened or read stays in its
-// lane, and the lane's reader tries again when its turn comes. After ten failures in a row, some three minutes, the
-// lane goes on behind it: what could not be read is counted as lost, and the file is kept, under a .corrupt name.
+// lane, and the lane's reader tries again when it gets there. After ten failures in a row, 181 seconds, the lane goes
+// on behind it: the part that could not be read is counted as lost, and the file is kept under a .corrupt name.
 package queue

@@ -64,7 +64,8 @@ var errDead = errors.New("killed")
 
 func newFakeFS() *fakeFS {
 	return &fakeFS{
-		names: map[string]*fakeData{}, durable: map[string]*fakeData{}, locks: map[string]bool{}, calls: map[string]int{},
+		names: map[string]*fakeData{}, durable: map[string]*fakeData{},
+		locks: map[string]bool{}, calls: map[string]int{},
 		dirs: map[string]bool{".": true}, special: map[string]bool{}, handles: map[*fakeFile]bool{},
 	}
 }
@@ -125,7 +126,8 @@ func (fs *fakeFS) ReadDir(dir string) ([]Entry, error) {
 		entries = append(entries, Entry{Name: rest, Size: int64(len(d.content))})
 	}
 	for name := range fs.dirs {
-		if e := (Entry{Name: filepath.Base(name), Dir: true}); filepath.Dir(name) == dir && !slices.Contains(entries, e) {
+		e := Entry{Name: filepath.Base(name), Dir: true}
+		if filepath.Dir(name) == dir && !slices.Contains(entries, e) {
 			entries = append(entries, e)
 		}
 	}
@@ -328,7 +330,11 @@ func (f *fakeFile) Truncate(size int64) error {
 	if err := f.do("truncate"); err != nil {
 		return err
 	}
-	if size < int64(len(f.d.content)) {
+	if more := size - int64(len(f.d.content)); more > 0 {
+		zeros := fakeWrite{at: size - more, data: make([]byte, more)}
+		f.d.content = zeros.apply(f.d.content)
+		f.d.writes = append(f.d.writes, zeros)
+	} else if more < 0 {
 		f.d.content = f.d.content[:size:size]
 		f.d.writes = append(f.d.writes, fakeWrite{at: size, cut: true})
 	}

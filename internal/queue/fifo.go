@@ -23,28 +23,29 @@ type FIFO struct {
 	limit int64 // of memory
 	disk  *disk // nil: in memory only
 
-	mu     sync.Mutex    // guards the following, and all lanes and segments; never held over a call of the FS
-	gens   []*generation // oldest first; Append goes to the last
-	given  map[int]*lane // what a reader has in flight
-	memory int64
-	age    uint64
-	closed bool
-	stats  Stats // the counters only
-	told   notices
+	mu       sync.Mutex    // guards the following, and all lanes and segments; never held over a call of the FS
+	gens     []*generation // oldest first; Append goes to the last
+	inFlight map[int]*lane // by reader: the lane whose oldest request it has in flight
+	memory   int64
+	age      uint64
+	closed   bool
+	gaveUp   bool  // Close did not wait for the disk: nothing more is written, what is written is still synced
+	stats    Stats // the counters only
+	notices  notices
 }
 
-// generation is the lanes between two changes of their number. A generation that an earlier process left has only those
-// lanes that have a file.
+// generation is the lanes between two changes of their number. A generation of an earlier process has only those lanes
+// that have a file.
 type generation struct{ lanes []*lane }
 
-// notices is what is told when mu is free again.
+// notices are the calls of Config.Lost and Config.Wake to make when mu is free again.
 type notices struct {
 	losses map[Reason]Loss
 	wake   bool
 }
 
-// NewMemory returns an empty queue of so many lanes: nothing of it survives the process. Open requests and
-// requests in flight are never dropped, so it may exceed its limit by those, at most two a lane.
+// NewMemory returns an empty queue that is in memory only. Open requests and requests in flight are never dropped, so
+// the queue may exceed its limit by them, at most two per lane.
 func NewMemory(cfg Config, lanes int) *FIFO {
 	limit := min(cfg.MaxBytes, maxMemoryOnly)
 	if limit <= 0 {
@@ -62,7 +63,7 @@ func newFIFO(cfg Config, limit int64) *FIFO {
 	if cfg.Alloc == nil {
 		cfg.Alloc = func(n int) []byte { return make([]byte, 0, n) }
 	}
-	return &FIFO{cfg: cfg, log: cfg.Log, limit: limit, given: map[int]*lane{}}
+	return &FIFO{cfg: cfg, log: cfg.Log, limit: limit, inFlight: map[int]*lane{}}
 }
 
 func newGeneration(dir string, number uint32, lanes int) *generation {
@@ -73,33 +74,44 @@ func newGeneration(dir string, number uint32, lanes int) *generation {
 	return g
 }
 
+// lanes yields the lanes of all generations.
+func (q *FIFO) lanes(yield func(*lane) bool) {
+	for _, g := range q.gens {
+		for _, l := range g.lanes {
+			if !yield(l) {
+				return
+			}
+		}
+	}
+}
+
 func (q *FIFO) newest() *generation { return q.gens[len(q.gens)-1] }
 
-// lose notes a loss, for unlock to tell.
+// lose adds to the losses that unlock reports.
 func (q *FIFO) lose(reason Reason, requests, samples int) {
 	if requests == 0 && samples == 0 {
 		return
 	}
-	if q.told.losses == nil {
-		q.told.losses = map[Reason]Loss{}
+	if q.notices.losses == nil {
+		q.notices.losses = map[Reason]Loss{}
 	}
-	l := q.told.losses[reason]
+	l := q.notices.losses[reason]
 	l.add(requests, samples)
-	q.told.losses[reason] = l
+	q.notices.losses[reason] = l
 }
 
-// unlock frees mu and tells what has to be told.
+// unlock unlocks mu, then reports losses and wakes readers.
 func (q *FIFO) unlock() {
-	told := q.told
-	q.told = notices{}
+	n := q.notices
+	q.notices = notices{}
 	q.mu.Unlock()
 	if q.cfg.Lost != nil {
-		for reason, l := range told.losses {
+		for reason, l := range n.losses {
 			q.cfg.Lost(reason, l)
 		}
 	}
-	if told.wake && q.cfg.Wake != nil {
-		q.cfg.Wake(none)
+	if n.wake && q.cfg.Wake != nil {
+		q.cfg.Wake(noReader)
 	}
 }
 
@@ -117,7 +129,7 @@ func (q *FIFO) Append(lane int, r Record) (Loss, error) {
 	open := l.open()
 	if r.First || open == nil {
 		if !r.First {
-			return Loss{}, errors.New("record leans on a request that is sealed")
+			return Loss{}, errors.New("record depends on a request that is sealed")
 		}
 		if open != nil {
 			open.sealed = true
@@ -129,14 +141,14 @@ func (q *FIFO) Append(lane int, r Record) (Loss, error) {
 	open.add(r)
 	q.account(l, int64(len(r.Data))+recordOverhead)
 	if q.disk == nil {
-		q.makeRoom()
-		full := q.told.losses[QueueFull]
-		delete(q.told.losses, QueueFull)
+		q.limitMemory()
+		full := q.notices.losses[QueueFull]
+		delete(q.notices.losses, QueueFull)
 		return full, nil
 	}
 	l.pending++
-	q.makeRoom()
-	q.disk.writer.kick()
+	q.limitMemory()
+	q.disk.writer.wakeUp()
 	return Loss{}, nil
 }
 
@@ -176,60 +188,60 @@ func (q *FIFO) Next(lane int) (Request, State) {
 	return r, state
 }
 
-// next does what Next says. It also returns the lanes whose oldest request was lost to damage: their positions move.
+// next implements Next. It also returns the lanes whose oldest request was lost to damage: their positions move.
 func (q *FIFO) next(lane int) (r Request, state State, damaged []*lane) {
 	if q.closed {
 		return Request{}, Empty, nil
 	}
-	if l := q.given[lane]; l != nil {
+	if l := q.inFlight[lane]; l != nil {
 		return l.requests[0].Request, Ready, nil
 	}
 	if q.disk != nil {
 		q.dropOld(time.Now())
 	}
 	for {
-		l, state := q.source(lane)
+		l, state := q.laneOf(lane)
 		if l == nil {
 			return Request{}, state, damaged
 		}
 		l.reader = lane
 		acked := l.acked
-		r, state := q.head(l)
+		r, state := q.oldestRequest(l)
 		if l.acked != acked {
 			damaged = append(damaged, l)
 		}
 		if r != nil {
-			q.given[lane] = l
+			q.inFlight[lane] = l
 			return r.Request, Ready, damaged
 		}
-		l.reader = none
-		q.released(l, lane)
+		l.reader = noReader
+		q.wakeIfOther(l, lane)
 		if state == Later || q.closed || q.isNewest(l) {
 			return Request{}, state, damaged
 		}
-		q.retire() // all of l was damaged: the next lane may have a request
+		q.endGenerations() // all of l was damaged: the next lane may have a request
 	}
 }
 
-// source returns the lane that a reader serves now: its own, or the first of the oldest generation that falls to it. If
-// there is none, the state says why.
-func (q *FIFO) source(lane int) (*lane, State) {
+// laneOf returns the lane that a reader serves now: its own, or while older generations are drained, the first of the
+// oldest generation that is assigned to it. If there is none, the state says why.
+func (q *FIFO) laneOf(lane int) (*lane, State) {
 	now, own := q.gens[0], q.newest()
 	if lane >= len(own.lanes) {
-		return nil, Empty // what it had falls to other readers
+		return nil, Empty // a Resize assigned its lane to other readers
 	}
 	if now == own {
-		if l := own.lanes[lane]; l.reader == none {
+		if l := own.lanes[lane]; l.reader == noReader {
 			return l, Ready
 		}
 		return nil, Later
 	}
 	for _, l := range now.lanes {
 		if l.name.lane%len(own.lanes) == lane && !l.empty() {
-			if l.reader == none {
+			if l.reader == noReader {
 				return l, Ready
 			}
-			break // another reader has its head since before the lanes changed
+			break // another reader has its oldest request since before the Resize
 		}
 	}
 	for l := range q.lanes {
@@ -248,8 +260,8 @@ func (q *FIFO) isNewest(l *lane) bool {
 // readerOf returns the reader of a lane, unless another one has had its oldest request since before a Resize.
 func (q *FIFO) readerOf(l *lane) int { return l.name.lane % len(q.newest().lanes) }
 
-// head returns the oldest request of a lane if it is sealed, from disk where it must.
-func (q *FIFO) head(l *lane) (*request, State) {
+// oldestRequest returns the oldest request of a lane if it is sealed, read from disk if memory does not have it.
+func (q *FIFO) oldestRequest(l *lane) (*request, State) {
 	for !q.closed {
 		s := l.firstCold()
 		if s == nil || l.front > 0 {
@@ -268,24 +280,27 @@ func (q *FIFO) head(l *lane) (*request, State) {
 // Ack implements Queue.
 func (q *FIFO) Ack(lane int) {
 	q.mu.Lock()
-	l := q.given[lane]
+	l := q.inFlight[lane]
 	if l == nil || q.closed {
+		if l != nil {
+			l.requests[0].ownData()
+		}
 		q.unlock()
 		return
 	}
-	delete(q.given, lane)
-	l.reader = none
+	delete(q.inFlight, lane)
+	l.reader = noReader
 	r := q.remove(l, 0)
 	r.gone = true
 	write := r.segment != nil
 	if write {
 		r.segment.live--
-		l.acked = place{r.segment.seq, r.end}
-		q.settle(l, r.segment)
+		l.acked = position{r.segment.seq, r.end}
+		q.removeIfDelivered(l, r.segment)
 	}
 	if len(q.gens) > 1 {
-		q.retire()
-		q.released(l, lane)
+		q.endGenerations()
+		q.wakeIfOther(l, lane)
 	}
 	q.unlock()
 	if write {
@@ -293,10 +308,10 @@ func (q *FIFO) Ack(lane int) {
 	}
 }
 
-// released wakes the reader to whom the rest of a lane falls after a Resize.
-func (q *FIFO) released(l *lane, by int) {
+// wakeIfOther wakes the readers if the rest of a lane is assigned to another one after a Resize.
+func (q *FIFO) wakeIfOther(l *lane, by int) {
 	if len(q.gens) > 1 && by != q.readerOf(l) {
-		q.told.wake = true
+		q.notices.wake = true
 	}
 }
 
@@ -333,23 +348,21 @@ func (q *FIFO) Resize(lanes int) {
 		dir = q.disk.dir
 	}
 	q.gens = append(q.gens, newGeneration(dir, old.lanes[0].name.generation+1, lanes))
-	q.retire()
+	q.endGenerations()
 }
 
-// retire ends the oldest generations that have drained, and tells whether there was one.
-func (q *FIFO) retire() (any bool) {
+// endGenerations removes the oldest generations that have drained.
+func (q *FIFO) endGenerations() {
 	for len(q.gens) > 1 {
 		for _, l := range q.gens[0].lanes {
 			if !l.empty() {
-				return any
+				return
 			}
 		}
 		if q.disk != nil {
-			q.disk.retire(q.gens[0])
+			q.disk.removeGeneration(q.gens[0])
 		}
 		q.gens = q.gens[1:]
-		any = true
-		q.told.wake = true
+		q.notices.wake = true
 	}
-	return any
 }

@@ -3,8 +3,15 @@ package queue
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -27,25 +34,31 @@ func content(fs *fakeFS, dir string) map[string]string {
 
 // TestNewerFormatIsRefused: what a later version wrote is neither delivered as something else nor removed, by nobody.
 func TestNewerFormatIsRefused(t *testing.T) {
-	record := func(at, place int, value byte) func([]byte) {
-		return func(segment []byte) { segment[at+place] = value; reseal(segment[at:]) }
+	record := func(at, offset int, value byte) func([]byte) {
+		return func(segment []byte) { segment[at+offset] = value; reseal(segment[at:]) }
 	}
 	for name, tc := range map[string]struct {
 		suffix string
 		spoil  func([]byte)
 		want   string
 	}{
-		"version":              {segmentSuffix, record(oneAt, 4, 2), "version 2"},
-		"version 0":            {segmentSuffix, record(oneAt, 4, 0), "version 0"},
-		"flag":                 {segmentSuffix, record(oneAt, 5, flagFirst|0x80), "flags 0x81"},
-		"kind of data":         {segmentSuffix, record(oneAt, 6, 1), "kind 1"},
-		"kind, high byte":      {segmentSuffix, record(oneAt, 7, 1), "kind 256"},
-		"second record":        {segmentSuffix, record(twoAt, 4, 3), "version 3"},
-		"last record":          {segmentSuffix, record(threeAt, 4, 3), "version 3"},
-		"behind damage":        {segmentSuffix, func(b []byte) { b[oneAt] ^= 1; record(threeAt, 4, 2)(b) }, "version 2"},
-		"of a position":        {positionSuffix, newerSlot(0), "version 2"},
-		"in the other slot":    {positionSuffix, newerSlot(slotStride), "version 2"},
-		"of a position, later": {positionSuffix, func(b []byte) { b[0], b[slotStride] = 0, 0; newerSlot(0)(b) }, "version 2"},
+		"version":         {segmentSuffix, record(oneAt, 4, 2), "version 2"},
+		"version 0":       {segmentSuffix, record(oneAt, 4, 0), "version 0"},
+		"flag":            {segmentSuffix, record(oneAt, 5, flagFirst|0x80), "flags 0x81"},
+		"kind of data":    {segmentSuffix, record(oneAt, 6, 1), "kind 1"},
+		"kind, high byte": {segmentSuffix, record(oneAt, 7, 1), "kind 256"},
+		"second record":   {segmentSuffix, record(twoAt, 4, 3), "version 3"},
+		"last record":     {segmentSuffix, record(threeAt, 4, 3), "version 3"},
+		"behind damage": {segmentSuffix, func(b []byte) {
+			b[oneAt] ^= 1
+			record(threeAt, 4, 2)(b)
+		}, "version 2"},
+		"of a position":     {positionSuffix, newerSlot(0), "version 2"},
+		"in the other slot": {positionSuffix, newerSlot(slotStride), "version 2"},
+		"of a position, later": {positionSuffix, func(b []byte) {
+			b[0], b[slotStride] = 0, 0
+			newerSlot(0)(b)
+		}, "version 2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs := backlog(t, quiet(), threeRecords(t))
@@ -83,7 +96,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 // newerSlot makes the slot at an offset one of the next version.
 func newerSlot(at int) func([]byte) {
 	return func(b []byte) {
-		slot{place: place{1, 0}, counter: 9}.put(b[at:])
+		slot{position: position{1, 0}, counter: 9}.put(b[at:])
 		b[at+4] = slotVersion + 1
 		binary.LittleEndian.PutUint32(b[at+36:], checksum(b[at:at+36]))
 	}
@@ -99,7 +112,7 @@ func TestDataMayLookLikeANewerFormat(t *testing.T) {
 	_, d := fs.file(t, segmentSuffix)
 	d.content[headerSize+3] ^= 1 // the header of the second
 	if got := reopen(t, fs, quiet()); !slices.Equal(got.requests, []string{"one", "three"}) || got.lost.Samples != 1 {
-		t.Errorf("delivered %q, told %+v", got.requests, got.lost)
+		t.Errorf("delivered %q, reported %+v", got.requests, got.lost)
 	}
 }
 
@@ -115,10 +128,10 @@ func TestOldPositionsAreRead(t *testing.T) {
 		le.PutUint32(b[28:], checksum(b[:28]))
 	}
 	for name, at := range map[string][2]slot{
-		"one":           {{place: place{1, 2 * 49}, counter: 2}, {}},
-		"newer second":  {{place: place{1, 49}, counter: 2}, {place: place{1, 2 * 49}, counter: 3}},
-		"newer first":   {{place: place{1, 2 * 49}, counter: 4}, {place: place{1, 49}, counter: 3}},
-		"with the note": {{place: place{1, 2 * 49}, counter: 4, left: 2}, {}},
+		"one":           {{position: position{1, 2 * 49}, counter: 2}, {}},
+		"newer second":  {{position: position{1, 49}, counter: 2}, {position: position{1, 2 * 49}, counter: 3}},
+		"newer first":   {{position: position{1, 2 * 49}, counter: 4}, {position: position{1, 49}, counter: 3}},
+		"with the note": {{position: position{1, 2 * 49}, counter: 4, left: 2}, {}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs := halfDelivered(t)
@@ -131,11 +144,119 @@ func TestOldPositionsAreRead(t *testing.T) {
 			}
 			got := reopen(t, fs, quiet())
 			if !slices.Equal(got.requests, []string{"2", "3"}) || got.lost != (Loss{}) {
-				t.Errorf("delivered %q, told %+v", got.requests, got.lost)
+				t.Errorf("delivered %q, reported %+v", got.requests, got.lost)
 			}
 			if _, d := fs.file(t, positionSuffix); !bytes.Contains(d.content, positionMagic[:]) {
 				t.Errorf("the position was not written again: %q", d.content)
 			}
+		})
+	}
+}
+
+// TestFilesOfAnEmptyQueue: a stop leaves the last segment and the positions. Records of another version that are all
+// delivered stop no start; a position of another version does, and the queue cannot be dropped either.
+func TestFilesOfAnEmptyQueue(t *testing.T) {
+	empty := func() *fakeFS {
+		return backlog(t, quiet(), func(q *FIFO) {
+			sealed(t, q, 0, "0")
+			eventually(t, "it is written", func() bool { return q.Stats().WrittenRecords == 1 })
+			drained(q, 0)
+		})
+	}
+	fs := empty()
+	_, segment := fs.file(t, segmentSuffix)
+	segment.content[4] = headerVersion + 1
+	reseal(segment.content)
+	if got := reopen(t, fs, quiet()); len(got.requests) != 0 || got.lost != (Loss{}) {
+		t.Errorf("delivered %q, lost %+v", got.requests, got.lost)
+	}
+	fs = empty()
+	_, position := fs.file(t, positionSuffix)
+	newerSlot(0)(position.content)
+	s := openStore(t, "data", fs)
+	var format *FormatError
+	if _, err := s.Open("x", 1, quiet()); !errors.As(err, &format) {
+		t.Errorf("opened: %v", err)
+	}
+	if _, err := s.Drop("x"); !errors.As(err, &format) {
+		t.Errorf("dropped: %v", err)
+	}
+}
+
+// TestTheFormatPage: docs/queue-format.md has the numbers of this program, and the sentence that it refuses others
+// with.
+func TestTheFormatPage(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "queue-format.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := "/data/q-n-prod-0a1b2c3d4e5f"
+	newer := appendSample(nil, "newer", true, 0)
+	newer[4] = headerVersion + 1
+	refusal := &FormatError{File: dir + "/00000001-0001-0000-00000001.seg", Unknown: unknown(newer)}
+	for _, want := range []string{
+		fmt.Sprintf("| version of a record | byte 4 of a record's header, in `%s` files | %d | %d |",
+			segmentSuffix, headerVersion, headerVersion),
+		fmt.Sprintf("| version of a position | bytes 4 to 7 of a slot, in `%s` files "+
+			"| %d | %d, and slots without a version (`%s`) |",
+			positionSuffix, slotVersion, slotVersion, oldPositionMagic),
+		"queue n-prod-0a1b2c3d4e5f: " + filepath.ToSlash(refusal.Error()) + "\n",
+	} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+}
+
+// TestDrawnBytes: the examples in doc.go are what this program writes.
+func TestDrawnBytes(t *testing.T) {
+	data, at := []byte("data"), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	rec := Record{Data: data, Samples: 7, Oldest: at.UnixMilli(), First: true}
+	rec.Newest = at.Add(15 * time.Second).UnixMilli()
+	record := appendRecord(nil, rec, 1000)
+	addChecksums(record)
+	drawnSlot := make([]byte, slotSize)
+	slot{position: position{3, int64(len(record))}, counter: 9}.put(drawnSlot)
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var drawn []byte
+	for line := range strings.Lines(string(doc)) {
+		if b, err := hex.DecodeString(strings.ReplaceAll(lastColumn(line), " ", "")); err == nil {
+			drawn = append(drawn, b...)
+		}
+	}
+	if want := append(record, drawnSlot...); !bytes.Equal(drawn, want) {
+		t.Errorf("doc.go shows\n% x, want\n% x", drawn, want)
+	}
+}
+
+// lastColumn returns what follows the column in which doc.go has its examples.
+func lastColumn(line string) string {
+	const column = len("//	") + 79
+	if !strings.HasPrefix(line, "//	") || len(line) <= column {
+		return ""
+	}
+	return strings.TrimSpace(line[column:])
+}
+
+// TestLeavesKnowNoQueue: doc.go promises which files know neither lanes nor the queue.
+func TestLeavesKnowNoQueue(t *testing.T) {
+	leaves := []string{"record", "scan", "position", "names", "quarantine", "repair", "health", "age", "fs"}
+	for _, name := range leaves {
+		file, err := parser.ParseFile(token.NewFileSet(), name+".go", nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if star, ok := n.(*ast.StarExpr); ok {
+				id, ok := star.X.(*ast.Ident)
+				if ok && slices.Contains([]string{"FIFO", "lane", "request", "disk", "Store"}, id.Name) {
+					t.Errorf("%s.go refers to %s", name, id.Name)
+				}
+			}
+			return true
 		})
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/fileutil"
 )
 
-// FS is what the queue asks of a file system. Directories are 0700 and files 0600.
+// FS is the part of a file system that a queue uses. Directories are 0700 and files 0600.
 type FS interface {
 	Mkdir(dir string) error
 	ReadDir(dir string) ([]Entry, error)
@@ -23,17 +23,17 @@ type FS interface {
 	Rename(from, to string) error
 	// SyncDir makes the names in a directory durable.
 	SyncDir(dir string) error
-	// Lock takes a lock that dies with the process; it fails at once where another has it.
+	// Lock takes a lock that ends with the process. It fails at once if another process has it.
 	Lock(name string) (io.Closer, error)
 }
 
-// File is an open file. Writes do not move a cursor: a write after a failed one goes to the same place.
+// File is an open file. It has no cursor: a write after a failed write goes to the same offset.
 type File interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
 	Size() (int64, error)
-	// Data returns the first offset from at on that is not in a hole of a sparse file. A hole reads as zeros.
+	// Data returns the first offset, not before at, that is not in a hole of a sparse file. A hole reads as zeros.
 	Data(at int64) int64
 	Truncate(size int64) error
 	Sync() error
@@ -147,7 +147,7 @@ type lockedFile struct{ fileutil.Releaser }
 func (l lockedFile) Close() error { return l.Release() }
 
 func (fs osFS) Lock(name string) (io.Closer, error) {
-	if runtime.GOOS != "windows" { // there, whoever has it open has the lock
+	if runtime.GOOS != "windows" { // on Windows an open file is locked
 		f, _, err := openOrCreate(fs, name) // Flock would follow a link, and make a file that all may read
 		if err != nil {
 			return nil, err

@@ -21,16 +21,17 @@ const (
 
 func (c call) String() string {
 	return [...]string{
-		"write segment", "sync segment", "sync directory or position", "remove segment", "write position", "read segment",
+		"write segment", "sync segment", "sync directory or position", "remove segment", "write position",
+		"read segment",
 	}[c]
 }
 
-// logInterval is the least time between two lines about failures of one kind: calls that fail and work in turn do not
-// fill the log.
+// logInterval is the least time between two log lines about failures of one kind, so that calls that fail and work in
+// turn do not fill the log.
 const logInterval = time.Minute
 
-// health is which kinds of calls fail at present. The log has a line when a kind begins to fail, and one when it works
-// again. Guarded by the queue's mu.
+// health records which kinds of calls fail at present. It logs a line when a kind begins to fail, and one when it works
+// again. Guarded by FIFO.mu.
 type health struct {
 	log   *zap.Logger
 	kinds [calls]kindHealth
@@ -65,9 +66,9 @@ func (h *health) works(c call) {
 
 func (h *health) failing(c call) bool { return h.kinds[c].err != nil }
 
-// refused returns the error of a kind of call without which samples are not safe on disk, or the disk is not bounded;
-// nil if they all work.
-func (h *health) refused() error {
+// storageError returns the error of calls that keep samples safe on disk and the disk within its limit, or nil if they
+// all work.
+func (h *health) storageError() error {
 	for _, c := range []call{writing, syncing, syncingNames, removing} {
 		if err := h.kinds[c].err; err != nil {
 			return err

@@ -5,57 +5,57 @@ import (
 	"time"
 )
 
-// lane is a FIFO: requests in memory, then what is cold (on disk only), then requests in memory again. Guarded
-// by the queue's mu.
+// lane is a FIFO of requests: first some in memory, then some on disk only (cold), then some in memory again. Guarded
+// by FIFO.mu.
 type lane struct {
 	requests []*request // in memory, oldest first; only the last can be open
-	front    int        // how many of them come before what is cold; means nothing while nothing is
+	front    int        // number of them before the cold ones; unused while none is cold
 
 	memory  int64
 	pending int // records that are not on disk
-	reader  int // which reader has requests[0], or looks for it on disk; none: nobody
+	reader  int // the reader that has requests[0], or reads it from disk; noReader: none
 
 	segments []*segment // oldest first
 	active   *segment   // the last one, while it may grow; nil: the next write begins one
 	nextSeq  uint32
-	acked    place // everything before is delivered
-	posDirty bool  // the position was written since the last sync
+	acked    position // everything before it is delivered
+	posDirty bool     // the position was written since the last sync
 
-	// firstFound is where the first request began that the start found behind acked. The zero value: it found none.
-	firstFound place
+	// firstFound is the begin of the first request that the start found behind acked. The zero value: it found none.
+	firstFound position
 
-	name    laneName
-	pos     position
-	write   backoff
-	read    backoff
-	drained bool // of an older generation, and empty
+	name       laneName
+	pos        positionFile
+	writeRetry backoff
+	readRetry  backoff
+	drained    bool // of an older generation, and empty
 }
 
-const none = -1
+const noReader = -1
 
-// request is one in memory.
+// request is a request in memory.
 type request struct {
 	Request
-	age     uint64 // over all lanes
+	age     uint64 // number of the request in the queue: lower is older
 	sealed  bool
 	written int  // records on disk
-	writing bool // some are being written
-	gone    bool // delivered while that was so
+	writing bool // some records are being written
+	gone    bool // delivered while they were written
 
-	segment    *segment // has its records; nil: none is written
-	start, end int64    // there; end: of the last written
+	segment    *segment // the segment with its written records; nil: none is written
+	start, end int64    // offsets there; end: of the last written record
 	before     uint64   // samples of the segment before start
-	readBack   bool     // from there, and whole: before is not known
+	readBack   bool     // read back from the segment: before is not known
 }
 
-// onDisk says that memory is not needed for r.
+// onDisk reports whether all of r is on disk, so that memory is not needed for it.
 func (r *request) onDisk() bool { return r.sealed && !r.writing && r.written == len(r.Records) }
 
-// onlyInMemory says that the disk has nothing of r.
+// onlyInMemory reports whether r is sealed and nothing of it is on disk.
 func (r *request) onlyInMemory() bool { return r.sealed && !r.writing && r.written == 0 }
 
 func newLane(dir string, name laneName) *lane {
-	return &lane{name: name, nextSeq: 1, reader: none, pos: position{name: join(dir, name.position())}}
+	return &lane{name: name, nextSeq: 1, reader: noReader, pos: positionFile{name: join(dir, name.position())}}
 }
 
 // open returns the request that may still grow, or nil.
@@ -66,16 +66,16 @@ func (l *lane) open() *request {
 	return nil
 }
 
-// syncFailed reports whether the disk may not have what was written to a segment.
+// syncFailed reports whether a segment of the lane has failed, so that the disk may not have its samples.
 func (l *lane) syncFailed() bool {
 	return slices.ContainsFunc(l.segments, func(s *segment) bool { return s.failed })
 }
 
 func (l *lane) inFlight(r *request) bool {
-	return l.reader != none && len(l.requests) > 0 && l.requests[0] == r
+	return l.reader != noReader && len(l.requests) > 0 && l.requests[0] == r
 }
 
-// firstCold is the segment to read next, or nil.
+// firstCold returns the segment to read from next, or nil.
 func (l *lane) firstCold() *segment {
 	for _, s := range l.segments {
 		if !s.cold.empty() {
@@ -85,11 +85,13 @@ func (l *lane) firstCold() *segment {
 	return nil
 }
 
-func (l *lane) empty() bool { return len(l.requests) == 0 && l.reader == none && l.firstCold() == nil }
+func (l *lane) empty() bool {
+	return len(l.requests) == 0 && l.reader == noReader && l.firstCold() == nil
+}
 
-// forgettable finds a request that the disk has whole and that lies next to what is cold already, the newer
-// side first: what is read next stays. -1: there is none.
-func (l *lane) forgettable() int {
+// evictable returns the index of a request that may leave memory, or -1: it is on disk, and next to the cold ones. The
+// newer side comes first, since the requests on the older side are read next.
+func (l *lane) evictable() int {
 	may := func(i int) bool {
 		return i >= 0 && i < len(l.requests) && l.requests[i].onDisk() && !l.inFlight(l.requests[i])
 	}
@@ -110,12 +112,12 @@ func (l *lane) forgettable() int {
 	return -1
 }
 
-// droppable finds the oldest request of which the disk has nothing; -1: there is none.
+// droppable returns the index of the oldest request that is in memory only, or -1.
 func (l *lane) droppable() int {
 	return slices.IndexFunc(l.requests, func(r *request) bool { return r.onlyInMemory() && !l.inFlight(r) })
 }
 
-// firstPending is where the record stands that is written next.
+// firstPending returns the index of the request whose records are written next.
 func (l *lane) firstPending() (at int) {
 	at = len(l.requests)
 	for at > 0 && l.requests[at-1].written < len(l.requests[at-1].Records) {
@@ -124,7 +126,7 @@ func (l *lane) firstPending() (at int) {
 	return at
 }
 
-// pendingBytes is what is to be written on disk, up to about so much.
+// pendingBytes returns the number of bytes that are to be written, counted up to about most.
 func (l *lane) pendingBytes(most int64) (n int64) {
 	for _, r := range l.requests[l.firstPending():] {
 		for i := r.written; i < len(r.Records) && n < most; i++ {
@@ -134,7 +136,7 @@ func (l *lane) pendingBytes(most int64) (n int64) {
 	return n
 }
 
-// samplesOnDisk counts what is written and not delivered.
+// samplesOnDisk returns the number of samples that are written and not delivered.
 func (l *lane) samplesOnDisk() (n int) {
 	for _, r := range l.requests {
 		for _, rec := range r.Records[:r.written] {
@@ -147,9 +149,9 @@ func (l *lane) samplesOnDisk() (n int) {
 	return n
 }
 
-// whole says that no request of a segment is in flight, open or half written.
-func (l *lane) whole(s *segment) bool {
-	if s.pins > 0 || s.size == 0 {
+// mayDrop reports whether nobody uses a segment and none of its requests is in flight, open or half written.
+func (l *lane) mayDrop(s *segment) bool {
+	if s.uses > 0 || s.size == 0 {
 		return false
 	}
 	if s.live == 0 {
@@ -160,17 +162,17 @@ func (l *lane) whole(s *segment) bool {
 	})
 }
 
-// oldestWhole is the segment of the lane that goes first when there is no room.
-func (l *lane) oldestWhole() *segment {
+// oldestDroppable returns the segment of the lane that is dropped first when the disk is full, or nil.
+func (l *lane) oldestDroppable() *segment {
 	for _, s := range l.segments {
-		if l.whole(s) {
+		if l.mayDrop(s) {
 			return s
 		}
 	}
 	return nil
 }
 
-// backoff is when to try again what failed. The zero value: now.
+// backoff says when a failed call is tried again. The zero value: now.
 type backoff struct {
 	wait time.Duration
 	next time.Time

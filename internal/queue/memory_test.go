@@ -68,7 +68,7 @@ func TestRecordsNeedTheirRequest(t *testing.T) {
 	}
 }
 
-func TestOldestMakesRoom(t *testing.T) {
+func TestOldestRequestsAreDroppedFirst(t *testing.T) {
 	size := int64(recordOverhead + 1)
 	q := NewMemory(Config{MaxBytes: 4 * size}, 2)
 	for i := range 4 {
@@ -100,7 +100,7 @@ func TestOldestMakesRoom(t *testing.T) {
 	}
 }
 
-func TestCloseTellsWhatIsLost(t *testing.T) {
+func TestCloseReturnsWhatIsLost(t *testing.T) {
 	q := NewMemory(Config{}, 2)
 	mustAppend(t, q, 0, record("a", true))
 	mustAppend(t, q, 1, record("b", true))

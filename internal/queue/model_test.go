@@ -14,7 +14,7 @@ import (
 )
 
 // world is a store with one queue, and what a plain model knows of it: every record has a number, and each must be
-// delivered, told as lost, or taken by a crash that may take it.
+// delivered, reported as lost, or taken by a crash that may take it.
 type world struct {
 	t     *testing.T
 	rnd   *rand.Rand
@@ -74,7 +74,8 @@ func (w *world) start(lanes int) {
 	w.store, w.q = store, q
 	clear(w.open)
 	w.lanes, w.epoch = lanes, generationOf(q)
-	w.order, w.reached, w.dups, w.inFlight, w.given = map[[2]int]int{}, 0, map[[2]int]int{}, map[int][]int{}, map[int]Request{}
+	w.order, w.reached, w.dups = map[[2]int]int{}, 0, map[[2]int]int{}
+	w.inFlight, w.given = map[int][]int{}, map[int]Request{}
 }
 
 func (w *world) append() {
@@ -92,7 +93,8 @@ func (w *world) append() {
 	pad := bytes.Repeat([]byte{'.'}, w.rnd.IntN(6000))
 	data := append(fmt.Appendf(nil, "%d %d ", id, w.open[lane]-1), pad...)
 	at := time.Now().UnixMilli()
-	if _, err := w.q.Append(lane, Record{Data: data, Samples: r.samples, Oldest: at, Newest: at, First: first}); err != nil {
+	rec := Record{Data: data, Samples: r.samples, Oldest: at, Newest: at, First: first}
+	if _, err := w.q.Append(lane, rec); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -353,7 +355,7 @@ func TestModelWithoutFaults(t *testing.T) {
 		}
 	}, func(w *world) {
 		if w.missing() != 0 || w.lost != (Loss{}) {
-			w.t.Errorf("%d samples missing, told %+v", w.missing(), w.lost)
+			w.t.Errorf("%d samples missing, reported %+v", w.missing(), w.lost)
 		}
 	})
 }
@@ -379,7 +381,7 @@ func TestModelKilled(t *testing.T) {
 		w.kill(1 + w.rnd.IntN(4))
 	}, func(w *world) {
 		if w.missing() != 0 || w.lost != (Loss{}) {
-			w.t.Errorf("%d samples missing that were written before the kill, told %+v", w.missing(), w.lost)
+			w.t.Errorf("%d samples missing that were written before the kill, reported %+v", w.missing(), w.lost)
 		}
 	})
 }
@@ -391,12 +393,12 @@ func TestModelPowerCut(t *testing.T) {
 		}
 	}, func(w *world) {
 		if w.missing() != 0 {
-			w.t.Errorf("%d samples missing that were synced before the power cut, told %+v", w.missing(), w.lost)
+			w.t.Errorf("%d samples missing that were synced before the power cut, reported %+v", w.missing(), w.lost)
 		}
 	})
 }
 
-// TestModelFullAndFailing has limits and errors of the disk; then every sample is delivered or told as lost.
+// TestModelFullAndFailing has limits and errors of the disk; then every sample is delivered or reported as lost.
 func TestModelFullAndFailing(t *testing.T) {
 	cfg := smallConfig()
 	cfg.MaxBytes = 100_000
@@ -405,7 +407,8 @@ func TestModelFullAndFailing(t *testing.T) {
 		case 0:
 			kind := []error{syscall.ENOSPC, syscall.EIO, errShort}[w.rnd.IntN(3)]
 			calls := []string{
-				"write open", "write truncate", "write sync", "write syncdir remove", "sync rename", "remove", "remove truncate",
+				"write open", "write truncate", "write sync", "write syncdir remove", "sync rename", "remove",
+				"remove truncate",
 			}[w.rnd.IntN(7)]
 			w.breakDisk(func(call, _ string, _ int) error {
 				if strings.Contains(calls, call) {
@@ -427,7 +430,7 @@ func TestModelFullAndFailing(t *testing.T) {
 	}, func(w *world) {
 		// Zeros where evicted pages were are counted again at each start.
 		if w.missing() > w.lost.Samples || w.missing() < w.lost.Samples && !w.evicts || w.lost.Samples == 0 {
-			w.t.Errorf("%d samples missing, told %+v", w.missing(), w.lost)
+			w.t.Errorf("%d samples missing, reported %+v", w.missing(), w.lost)
 		}
 	})
 }
@@ -448,7 +451,7 @@ func (w *world) checkLimit() {
 		return
 	}
 	for l := range w.q.lanes {
-		if s := l.oldestWhole(); s != nil {
+		if s := l.oldestDroppable(); s != nil {
 			w.t.Errorf("%d bytes on disk, and %s could go", w.fs.segmentBytes(), s.name)
 		}
 	}

@@ -35,8 +35,8 @@ func (h *hookFS) Lock(name string) (io.Closer, error) {
 	return h.fakeFS.Lock(name)
 }
 
-// TestARenewedSegmentIsOpenedOnce: after a renewal the writer opens the segment that may grow, and a reader does not keep a
-// file of its own for it.
+// TestARenewedSegmentIsOpenedOnce: after a renewal the writer opens the segment that may grow, and a reader does not
+// keep a file of its own for it.
 func TestARenewedSegmentIsOpenedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
@@ -101,7 +101,8 @@ func TestARefusedRenameChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustClose(t, q)
-	if err := os.WriteFile(filepath.Join(dir, "q-prod", "00000001-0001-0000-00000001-00000000.corrupt"), []byte("evidence"), 0o600); err != nil {
+	corrupt := filepath.Join(dir, "q-prod", "00000001-0001-0000-00000001-00000000.corrupt")
+	if err := os.WriteFile(corrupt, []byte("evidence"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Rename("nothing", "prod"); err == nil {
@@ -123,13 +124,13 @@ func TestARefusedRenameChangesNothing(t *testing.T) {
 	}
 }
 
-// TestADroppedUnreadSegmentIsCountedOnce: of two segments that could not be read at the start, one is dropped for want of
-// room. The samples of the other one are delivered, and not counted as lost.
+// TestADroppedUnreadSegmentIsCountedOnce: of two segments that could not be read at the start, one is dropped for want
+// of room. The samples of the other one are delivered, and not counted as lost.
 func TestADroppedUnreadSegmentIsCountedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs, cfg := manySegments(t, 4)
-		var told losses
-		cfg.Lost = told.take
+		var reported losses
+		cfg.Lost = reported.take
 		names := segments(fs)
 		fs.failing("", syscall.EIO, func(c string, _ int) bool { return false })
 		fs.mu.Lock()
@@ -152,15 +153,15 @@ func TestADroppedUnreadSegmentIsCountedOnce(t *testing.T) {
 		}
 		q.unlock()
 		got := patient(q, 0)
-		lost := told.of(QueueFull).Samples + told.of(Damaged).Samples
+		lost := reported.of(QueueFull).Samples + reported.of(Damaged).Samples
 		if len(got)+lost != 4 {
-			t.Errorf("%d delivered and %d told as lost, of 4", len(got), lost)
+			t.Errorf("%d delivered and %d reported as lost, of 4", len(got), lost)
 		}
 		mustClose(t, q)
 	})
 }
 
-func TestWhatAKilledRenewalLeftGoesWithItsQueue(t *testing.T) {
+func TestScratchFileIsRemovedWithItsQueue(t *testing.T) {
 	dir := t.TempDir()
 	s, err := OpenStore(dir, OS())
 	if err != nil {
@@ -181,7 +182,7 @@ func TestWhatAKilledRenewalLeftGoesWithItsQueue(t *testing.T) {
 	}
 	names, _ := s.Names()
 	if slices.Contains(names, "x") {
-		t.Errorf("told as dropped, and still there: %v", names)
+		t.Errorf("reported as dropped, and still there: %v", names)
 	}
 	if q, err = s.Open("y", 1, DefaultConfig()); err != nil {
 		t.Fatal(err)
@@ -202,8 +203,8 @@ func (fs noRoomFS) Lock(name string) (io.Closer, error) {
 	return fs.FS.Lock(name)
 }
 
-// TestAQueueWithoutALockIsInUse: the disk was full when a queue was opened, so it has no lock. Another process leaves it
-// alone while the store is in use.
+// TestAQueueWithoutALockIsInUse: the disk was full when a queue was opened, so it has no lock. Another process leaves
+// it alone while the store is in use.
 func TestAQueueWithoutALockIsInUse(t *testing.T) {
 	dir := t.TempDir()
 	s, err := OpenStore(dir, noRoomFS{OS()})
@@ -214,7 +215,8 @@ func TestAQueueWithoutALockIsInUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mustAppend(t, q, 0, Record{Data: []byte("data"), Samples: 7, Oldest: time.Now().UnixMilli(), Newest: time.Now().UnixMilli(), First: true})
+	now := time.Now().UnixMilli()
+	mustAppend(t, q, 0, Record{Data: []byte("data"), Samples: 7, Oldest: now, Newest: now, First: true})
 	eventually(t, "written", func() bool { return q.Stats().WrittenRecords == 1 })
 	v, err := Visit(dir, OS())
 	if err != nil {
@@ -227,9 +229,9 @@ func TestAQueueWithoutALockIsInUse(t *testing.T) {
 	mustClose(t, q)
 }
 
-// TestOrphansAreLookedAtOnceMoreBeforeTheyGo: another process gives an empty queue a backlog after DropOrphans has looked
-// at it.
-func TestOrphansAreLookedAtOnceMoreBeforeTheyGo(t *testing.T) {
+// TestOrphansAreCheckedAgainBeforeTheyAreRemoved: another process gives an empty queue a backlog after DropOrphans has
+// looked at it.
+func TestOrphansAreCheckedAgainBeforeTheyAreRemoved(t *testing.T) {
 	fs := newFakeFS()
 	h := &hookFS{fakeFS: fs}
 	s := openStore(t, "data", h)
@@ -238,7 +240,7 @@ func TestOrphansAreLookedAtOnceMoreBeforeTheyGo(t *testing.T) {
 	mustClose(t, q)
 	mustClose(t, openQueue(t, s, "b", 1, quiet()))
 	for _, name := range []string{"a", "b"} { // the fake disk makes none
-		f, err := fs.Open(join(join("data", queuePrefix+name), claimName), true)
+		f, err := fs.Open(join(join("data", queuePrefix+name), queueLockName), true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -264,6 +266,6 @@ func TestOrphansAreLookedAtOnceMoreBeforeTheyGo(t *testing.T) {
 	}
 	names, _ := s.Names()
 	if len(gone) > 0 && gone[0].Samples == 0 && !slices.Contains(names, "b") {
-		t.Errorf("2 samples were removed and %+v told", gone)
+		t.Errorf("2 samples were removed and %+v reported", gone)
 	}
 }

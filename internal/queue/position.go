@@ -22,17 +22,17 @@ var (
 	oldPositionMagic = [4]byte{'E', 's', 'q', 'P'}
 )
 
-// place is a point in a lane: everything before it is delivered.
-type place struct {
+// position is a point in a lane up to which everything is delivered. {3, 52} is offset 52 of segment 3.
+type position struct {
 	seq    uint32
 	offset int64
 }
 
-// slot is one version of a position.
+// slot is a position as one of the two slots of a file has it. doc.go draws it.
 type slot struct {
-	place
+	position
 	counter uint64
-	left    uint32 // samples of the lane that a stop left undelivered on disk; 0: nothing is known
+	left    uint32 // samples that a stop left undelivered on disk; 0: not known
 }
 
 func (s slot) put(b []byte) {
@@ -58,13 +58,13 @@ func parseSlot(b []byte) (s slot, ok bool, err error) {
 				"version %d of a position, where this program knows version %d", b[4], slotVersion)}
 		}
 		s = slot{
-			place:   place{seq: le.Uint32(b[8:]), offset: int64(le.Uint64(b[24:]))},
-			counter: le.Uint64(b[16:]), left: le.Uint32(b[12:]),
+			position: position{seq: le.Uint32(b[8:]), offset: int64(le.Uint64(b[24:]))},
+			counter:  le.Uint64(b[16:]), left: le.Uint32(b[12:]),
 		}
 	case len(b) >= oldSlotSize && [4]byte(b[:4]) == oldPositionMagic && le.Uint32(b[28:]) == checksum(b[:28]):
 		s = slot{
-			place:   place{seq: le.Uint32(b[4:]), offset: int64(le.Uint64(b[16:]))},
-			counter: le.Uint64(b[8:]), left: le.Uint32(b[24:]),
+			position: position{seq: le.Uint32(b[4:]), offset: int64(le.Uint64(b[16:]))},
+			counter:  le.Uint64(b[8:]), left: le.Uint32(b[24:]),
 		}
 	default:
 		return s, false, nil
@@ -103,20 +103,20 @@ func readSlots(fs FS, name string) (slots []slot, err error) {
 	return slots, nil
 }
 
-// position is the file that says what of a lane is delivered.
-type position struct {
+// positionFile is the file that has the position of a lane.
+type positionFile struct {
 	name    string
-	foreign bool // something else has the name; it stays
+	foreign bool // something else has the name, and is left alone
 
 	mu      sync.Mutex // guards the following; taken before the queue's
 	file    File       // nil: not open
 	counter uint64
-	written place
-	gone    bool // nothing is written any more
+	written position
+	gone    bool // removed, or the queue is closed: nothing is written any more
 }
 
-// write puts a place into the slot that does not hold the last one; left as in slot. The caller holds mu.
-func (p *position) write(fs FS, at place, left uint32) (created bool, err error) {
+// write writes a position into the slot that does not have the last one; left is as in slot. The caller holds mu.
+func (p *positionFile) write(fs FS, at position, left uint32) (created bool, err error) {
 	if p.file == nil {
 		if p.file, created, err = openOrCreate(fs, p.name); err != nil {
 			p.file = nil
@@ -124,7 +124,7 @@ func (p *position) write(fs FS, at place, left uint32) (created bool, err error)
 		}
 	}
 	var b [slotSize]byte
-	slot{place: at, counter: p.counter + 1, left: left}.put(b[:])
+	slot{position: at, counter: p.counter + 1, left: left}.put(b[:])
 	if _, err := p.file.WriteAt(b[:], int64((p.counter+1)%2)*slotStride); err != nil {
 		return created, err
 	}
@@ -134,21 +134,21 @@ func (p *position) write(fs FS, at place, left uint32) (created bool, err error)
 }
 
 // open returns the file, or nil.
-func (p *position) open() File {
+func (p *positionFile) open() File {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.file
 }
 
-// forget makes the next write happen even if the place is the same.
-func (p *position) forget() {
+// rewrite makes the next write happen even if the position is the same.
+func (p *positionFile) rewrite() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.written = place{}
+	p.written = position{}
 }
 
-// remove ends the file. Before it its segments must be gone: without a position all of them is delivered again.
-func (p *position) remove(fs FS) error {
+// remove removes the file. The segments of the lane must be gone: without a position they are delivered again.
+func (p *positionFile) remove(fs FS) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.gone = true
@@ -162,7 +162,7 @@ func (p *position) remove(fs FS) error {
 	return nil
 }
 
-func (p *position) close() {
+func (p *positionFile) close() {
 	if p.file != nil {
 		_ = p.file.Close()
 		p.file = nil

@@ -12,10 +12,11 @@ import (
 	"go.uber.org/zap"
 )
 
-// maxCorruptBytes bounds what is kept aside of a queue's damage; the oldest files go first.
+// maxCorruptBytes limits the .corrupt files of a queue; the oldest are removed first.
 const maxCorruptBytes = 64 << 20
 
-// quarantine keeps damaged bytes in files of their own, for people.
+// quarantine copies damaged bytes of segments to .corrupt files, for people to look at. The name of such a file has the
+// segment and the offset: damage that has a file was counted by an earlier start, and is not counted again.
 type quarantine struct {
 	fs  FS
 	dir string
@@ -25,7 +26,7 @@ type quarantine struct {
 	bytes int64
 }
 
-// found takes over a file; one of an earlier process, or one that was written again.
+// found adds a file that an earlier process left, or that was just written.
 func (c *quarantine) found(e Entry) {
 	if i := slices.IndexFunc(c.files, func(o Entry) bool { return o.Name == e.Name }); i >= 0 {
 		c.bytes -= c.files[i].Size
@@ -35,20 +36,20 @@ func (c *quarantine) found(e Entry) {
 	c.bytes += e.Size
 }
 
-// corruptEntry is the file for a part of a segment.
+// corruptEntry returns the file for a part of a segment.
 func corruptEntry(segment string, at span) Entry {
 	lane := strings.TrimSuffix(segment, segmentSuffix)
 	return Entry{Name: fmt.Sprintf("%s-%08x%s", lane, at.from, corruptSuffix), Size: at.to - at.from}
 }
 
-// has tells that a part of a segment was kept aside before.
+// has reports whether a part of a segment was copied aside before.
 func (c *quarantine) has(segment string, at span) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Contains(c.files, corruptEntry(segment, at))
 }
 
-// keep copies a part of a segment aside, and logs where it was. Zeros are not worth it.
+// keep copies a part of a segment to a .corrupt file, and logs it. A part of zeros is not copied.
 func (c *quarantine) keep(log *zap.Logger, segment string, r io.ReaderAt, at span) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -71,7 +72,7 @@ func (c *quarantine) copy(e Entry, r io.ReaderAt, at span) (kept bool, err error
 	if zeros, err := onlyZeros(r, at); zeros || err != nil {
 		return false, err
 	}
-	if err := c.makeRoom(e.Size); err != nil {
+	if err := c.limit(e.Size); err != nil {
 		return false, err
 	}
 	f, err := createAgain(c.fs, join(c.dir, e.Name))
@@ -86,11 +87,11 @@ func (c *quarantine) copy(e Entry, r io.ReaderAt, at span) (kept bool, err error
 	return true, nil
 }
 
-// makeRoom removes the oldest files until a file of the given size is within the bound. The caller holds mu.
-func (c *quarantine) makeRoom(bytes int64) error {
+// limit removes the oldest files until a file of the given size is within maxCorruptBytes. The caller holds mu.
+func (c *quarantine) limit(bytes int64) error {
 	for len(c.files) > 0 && c.bytes+bytes > maxCorruptBytes {
 		if err := c.fs.Remove(join(c.dir, c.files[0].Name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err // where it is gone, somebody took it: it is for people
+			return err // a file that is gone was taken by somebody
 		}
 		c.bytes -= c.files[0].Size
 		c.files = c.files[1:]
@@ -98,7 +99,7 @@ func (c *quarantine) makeRoom(bytes int64) error {
 	return nil
 }
 
-// discard removes a segment that is no longer needed. A segment that could not be read is renamed instead, for people.
+// discard removes the file of a segment. A segment that could not be read is renamed to a .corrupt name instead.
 func (c *quarantine) discard(s *segment) error {
 	from := join(c.dir, s.name)
 	if !s.unreadable || s.size > maxCorruptBytes {
@@ -107,7 +108,7 @@ func (c *quarantine) discard(s *segment) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := corruptEntry(s.name, span{0, s.size})
-	if err := c.makeRoom(e.Size); err != nil {
+	if err := c.limit(e.Size); err != nil {
 		return err
 	}
 	if err := c.fs.Rename(from, join(c.dir, e.Name)); err != nil {
@@ -115,80 +116,6 @@ func (c *quarantine) discard(s *segment) error {
 	}
 	c.found(e)
 	return nil
-}
-
-// scanned is the result of a scan and of the repair after it.
-type scanned struct {
-	contents
-	end       int64           // of the segment, without what was cut off
-	skips     map[int64]int64 // damage: from, to
-	rest      span            // given up: it could not be read
-	err       error           // the error of reading rest
-	loss      Loss
-	corrupt   int
-	skipped   int64
-	truncated int64
-}
-
-func (s *scanned) count(to *Stats) {
-	to.CorruptRecords += s.corrupt
-	to.SkippedBytes += s.skipped
-	to.TruncatedBytes += s.truncated
-}
-
-// scan scans a part of a segment that could not be read before, and repairs it. If last is true, an error only ends the
-// scan: what stands before it is used, and the rest is given up.
-func (c *quarantine) scan(log *zap.Logger, f File, segment string, at span, last bool) (*scanned, error) {
-	found, err := scan(f, at.from, at.to)
-	if err != nil && !last {
-		return nil, err
-	}
-	s, failed := c.repair(log, segment, at.to, found)
-	if failed == nil && err != nil {
-		s.rest, s.err = span{found.to, at.to}, err
-	}
-	return s, failed
-}
-
-// repair cuts off the torn end of a segment and keeps aside other damage. Damage that an earlier process kept aside is
-// not counted again.
-func (c *quarantine) repair(log *zap.Logger, segment string, size int64, found contents) (*scanned, error) {
-	s := &scanned{contents: found, end: size}
-	if len(found.damage) == 0 {
-		return s, nil
-	}
-	f, err := c.fs.Open(join(c.dir, segment), false)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	for _, p := range found.damage {
-		if p.torn {
-			s.loss.add(0, p.lost)
-			if p.first {
-				s.loss.add(1, 0)
-			}
-			s.truncated += p.to - p.from
-			s.end = p.from
-			log.Warn("end of segment cut off", zap.String("segment", segment), zap.Int64("offset", p.from),
-				zap.Int64("bytes", p.to-p.from))
-			if err := f.Truncate(p.from); err != nil {
-				log.Warn("truncate segment", zap.String("segment", segment), zap.Error(err))
-			}
-			continue
-		}
-		if !c.has(segment, p.span) {
-			s.loss.add(0, p.lost)
-			s.corrupt++
-			s.skipped += p.to - p.from
-			c.keep(log, segment, f, p.span)
-		}
-		if s.skips == nil {
-			s.skips = map[int64]int64{}
-		}
-		s.skips[p.from] = p.to
-	}
-	return s, nil
 }
 
 // onlyZeros reports whether a part of a file holds only zeros.

@@ -32,8 +32,8 @@ func TestQuarantineWhenFilesAreTaken(t *testing.T) {
 	}
 }
 
-// TestDamageIsToldOnce: a segment whose damage is known stays until the rest of it is delivered, over many starts.
-func TestDamageIsToldOnce(t *testing.T) {
+// TestDamageIsReportedOnce: a segment whose damage is known stays until the rest of it is delivered, over many starts.
+func TestDamageIsReportedOnce(t *testing.T) {
 	files := backlog(t, quiet(), func(q *FIFO) {
 		for _, data := range []string{"one", "two", "three"} {
 			mustAppend(t, q, 0, record(data, true))
@@ -41,7 +41,7 @@ func TestDamageIsToldOnce(t *testing.T) {
 	})
 	_, d := files.file(t, segmentSuffix)
 	d.content[twoAt] ^= 1 // the header of the second
-	told, samples := 0, 0
+	reported, samples := 0, 0
 	for range 3 {
 		var l losses
 		cfg := quiet()
@@ -53,10 +53,11 @@ func TestDamageIsToldOnce(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		told += l.of(Damaged).Samples
+		reported += l.of(Damaged).Samples
 	}
 	got := reopen(t, files, quiet())
-	if want := record("two", true).Samples; told != want || got.lost.Samples != 0 || samples != 2*want {
-		t.Errorf("told of %d lost samples, then %d, %d waited; want %d, 0, %d", told, got.lost.Samples, samples, want, 2*want)
+	if want := record("two", true).Samples; reported != want || got.lost.Samples != 0 || samples != 2*want {
+		t.Errorf("%d samples reported as lost, then %d, %d waited; want %d, 0, %d",
+			reported, got.lost.Samples, samples, want, 2*want)
 	}
 }

@@ -1,25 +1,19 @@
 package queue
 
-import (
-	"errors"
-	"fmt"
-	"time"
+import "errors"
 
-	"go.uber.org/zap"
-)
-
-// ErrClosed is what an Append after Close returns.
+// ErrClosed is the error of an Append after Close.
 var ErrClosed = errors.New("queue is closed")
 
-// Record is an opaque block and what the queue must know of it to drop and to account.
+// Record is bytes that the queue does not look into, and what it needs to know of them to count and to drop them.
 type Record struct {
-	Data           []byte // the queue's own once it was appended
+	Data           []byte // belongs to the queue once it is appended
 	Samples        int
 	Oldest, Newest int64 // Unix milliseconds
-	First          bool  // begins a request: leans on no earlier record
+	First          bool  // begins a request: depends on no earlier record
 }
 
-// Request is the records of one request, in order.
+// Request is one or more records, in order, that are delivered together.
 type Request struct {
 	Records        []Record
 	Samples        int
@@ -30,7 +24,7 @@ type Request struct {
 	MayHaveArrived bool
 }
 
-// State is what a lane has for its reader.
+// State says whether Next has a request.
 type State int
 
 // The states. A closed queue is Empty.
@@ -40,7 +34,7 @@ const (
 	Later       // something waits that cannot be given out now: Config.Wake is called when Next should be tried again
 )
 
-// Loss is what left a queue undelivered.
+// Loss is requests and samples that left a queue undelivered.
 type Loss struct {
 	Requests int
 	Samples  int
@@ -67,13 +61,13 @@ type Stats struct {
 	Requests int
 	Samples  int
 	Bytes    int64
-	Oldest   int64 // Unix milliseconds of the oldest sample; 0 if there is none. Of what is on disk only: of its segment
+	Oldest   int64 // Unix milliseconds of the oldest sample, or of its segment if it is on disk only; 0: none
 
 	MemoryBytes int64 // of Bytes
-	DiskBytes   int64 // of all segments, what of them is delivered included
+	DiskBytes   int64 // of all segments, including what is delivered
 	MaxBytes    int64 // the limit of DiskBytes, or of Bytes where there is no disk
 	Segments    int
-	DiskError   string // what the disk refuses at present: to write, to sync or to remove; empty: nothing
+	DiskError   string // error of a write, sync or removal that fails at present; empty: none fails
 
 	// Since the queue was opened:
 
@@ -81,10 +75,10 @@ type Stats struct {
 	WrittenBytes    int64
 	WriteErrors     int
 	SyncErrors      int
-	RemoveErrors    int // removals of segments that failed, and are tried again
-	ReadErrors      int // what could not be read is tried again
-	ReadRecords     int // that memory did not hold
-	ReplayedRecords int // of them, of an earlier process
+	RemoveErrors    int // failed removals of segments; they are tried again
+	ReadErrors      int // failed reads; they are tried again
+	ReadRecords     int // records that were read back from disk
+	ReplayedRecords int // of ReadRecords: records of an earlier process
 	ReplayedBytes   int64
 	CorruptRecords  int   // records or headers that failed their checksum
 	SkippedBytes    int64 // damage that was skipped
@@ -94,99 +88,24 @@ type Stats struct {
 // Queue is a set of lanes. Its methods are safe for concurrent use, but a lane has one reader: Next and Ack
 // of one lane are not called concurrently.
 type Queue interface {
-	// Append adds a record at the end of a lane. A record that is First seals what was open. It never waits for
-	// a disk. Of a queue in memory, when the limit is exceeded, the oldest sealed requests that are not in flight
-	// make room, and are told here; what a queue on disk loses goes to Config.Lost.
+	// Append adds a record at the end of a lane. A record that is First seals the open request. Append never waits for
+	// a disk. When a queue in memory exceeds its limit, Append drops the oldest sealed requests that are not in flight,
+	// and returns that loss. A queue on disk reports losses to Config.Lost.
 	Append(lane int, r Record) (Loss, error)
 	// Seal ends the open request of a lane, if there is one; the next record must be First.
 	Seal(lane int)
-	// Next returns the oldest sealed request of a lane, the same one until Ack. There is a request only if the state
-	// is Ready.
+	// Next returns the oldest sealed request of a lane, and the same request again until Ack. If the state is not
+	// Ready, there is none.
 	Next(lane int) (Request, State)
-	// Ack removes the request that Next gave. The data of its records is the caller's from then on.
+	// Ack removes the request that Next returned. The data of its records belongs to the caller from then on.
 	Ack(lane int)
-	// Resize changes the number of lanes, or leaves it. What is open is sealed, and all that is queued is delivered
-	// before anything appended from now on: old lane i through lane i modulo the new number. A request in flight stays
-	// with its reader, which calls Ack with the lane that it gave Next, even where that lane is no more.
+	// Resize sets the number of lanes. Open requests are sealed. All queued requests are delivered before any that is
+	// appended later: the old lane i by the reader of lane i modulo the new number. A request in flight stays with its
+	// reader, which calls Ack with the lane that it passed to Next, even if there is no such lane any more.
 	Resize(lanes int)
 	// Stats is cheap enough for every page view.
 	Stats() Stats
-	// Close ends the queue and tells what is lost by that: what only memory held. A queue on disk waits for its
+	// Close ends the queue and returns what is lost by that: what only memory had. A queue on disk waits for its
 	// writes, for at most closeTimeout.
 	Close() (Loss, error)
-}
-
-// Config bounds the queue of one endpoint, and says whom it tells what.
-type Config struct {
-	// MaxBytes on disk: when it is exceeded, the oldest segments go. Of a queue in memory: at most this much, and
-	// never more than 64 MiB.
-	MaxBytes int64
-	// MaxMemory is for requests of which the disk has everything (kept, so that they need not be read) or nothing
-	// yet; four times of it while the disk is only slow. Requests open or in flight are kept in any case.
-	MaxMemory int64
-	// MaxAge drops segments whose newest sample is older; 0: none is too old.
-	MaxAge time.Duration
-	// FsyncInterval bounds what a power cut takes; 0: sync after each write.
-	FsyncInterval time.Duration
-
-	// Lost is told what is lost outside Append and Close; for a queue on disk, of all that is.
-	Lost func(Reason, Loss) `yaml:"-"`
-	// Wake is called when Next, which gave nothing, may give something without an Append or a Seal; -1: of any lane.
-	Wake func(lane int) `yaml:"-"`
-	// Alloc gives an empty slice with room for n bytes of a record that is read from disk; nil: make.
-	Alloc func(n int) []byte `yaml:"-"`
-	// Free takes the data of records that are no longer in memory and were not given to a reader. It is called
-	// with the queue locked.
-	Free func([]byte) `yaml:"-"`
-	// Log may be nil.
-	Log *zap.Logger `yaml:"-"`
-
-	segment int64 // tests: the size of a segment
-}
-
-// DefaultConfig is the only place where the queue's defaults are written down.
-func DefaultConfig() Config {
-	return Config{MaxBytes: 1 << 30, MaxMemory: 16 << 20, MaxAge: 7 * 24 * time.Hour, FsyncInterval: time.Second}
-}
-
-const (
-	maxMemoryOnly   = 64 << 20 // of a queue without a disk
-	minSegmentBytes = 64 << 10
-	maxSegmentBytes = 16 << 20
-	minMemoryBytes  = 1 << 20 // a few requests: with less, what waits a moment is read back, and a failing disk loses at once
-)
-
-// FieldError is a value that a field of Config cannot have.
-type FieldError struct{ Key, Value, Why string } // Key as in a configuration file
-
-func (e *FieldError) Error() string { return fmt.Sprintf("%s: %s: %s", e.Key, e.Value, e.Why) }
-
-// Validate reports every problem at once, each a *FieldError.
-func (c Config) Validate() error {
-	errs := c.impossible()
-	if c.MaxMemory < minMemoryBytes {
-		errs = append(errs, &FieldError{"max_memory", fmt.Sprint(c.MaxMemory), fmt.Sprintf("less than a few requests take, %d bytes", minMemoryBytes)})
-	}
-	return errors.Join(errs...)
-}
-
-// impossible are the values that a queue cannot run with at all; what is merely unwise is for Validate.
-func (c Config) impossible() (errs []error) {
-	bad := func(is bool, key string, value any, why string) {
-		if is {
-			errs = append(errs, &FieldError{key, fmt.Sprint(value), why})
-		}
-	}
-	bad(c.MaxBytes < minSegmentBytes, "max_bytes", c.MaxBytes, fmt.Sprintf("less than one segment, %d bytes", minSegmentBytes))
-	bad(c.MaxAge < 0, "max_age", c.MaxAge, "negative")
-	bad(c.FsyncInterval < 0, "fsync_interval", c.FsyncInterval, "negative")
-	return errs
-}
-
-// segmentBytes is when the next request begins a new segment.
-func (c Config) segmentBytes() int64 {
-	if c.segment > 0 {
-		return c.segment
-	}
-	return max(minSegmentBytes, min(maxSegmentBytes, c.MaxBytes/64))
 }

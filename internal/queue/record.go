@@ -3,13 +3,9 @@ package queue
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
-	"math"
 	"path/filepath"
-	"time"
 )
 
 const (
@@ -18,24 +14,24 @@ const (
 	flagFirst     = 1
 )
 
-// magic begins every header: what a search after damage looks for.
+// magic begins every header. A search after damage looks for it.
 var magic = [4]byte{'E', 's', 'q', 'R'}
 
-// castagnoli is the table of CRC32C, for which processors have an instruction.
+// castagnoli is the table of CRC-32C, for which processors have an instruction.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
-// maxRecordBytes bounds the data of a record: a header that claims more is damaged. It is twice what a fragment of
-// remote write unpacks to at most.
+// maxRecordBytes limits the data of a record: a header with a larger length is damaged. It is twice the size to which a
+// fragment of remote write can unpack.
 const maxRecordBytes = 256 << 20
 
-// header is what stands before the data of a record. doc.go draws it.
+// header is before the data of a record. doc.go draws it.
 type header struct {
 	first          bool
 	length         uint32
 	crc            uint32 // of the data
-	before         uint64 // samples of the segment before this record: a gap tells what it held
+	before         uint64 // samples of the segment before this record, so that the loss in a damaged part is known
 	oldest, newest int64
 	samples        uint32
 }
@@ -59,12 +55,13 @@ func (h *header) put(b []byte) {
 }
 
 // intact reports whether b begins with a header, of any version: all versions keep the magic, the size of the header
-// and the place of its checksum.
+// and the offset of its checksum.
 func intact(b []byte) bool {
-	return len(b) >= headerSize && bytes.Equal(b[:4], magic[:]) && binary.LittleEndian.Uint32(b[44:]) == checksum(b[:44])
+	return len(b) >= headerSize && bytes.Equal(b[:4], magic[:]) &&
+		binary.LittleEndian.Uint32(b[44:]) == checksum(b[:44])
 }
 
-// unknown names what this version does not know of an intact header. It is empty if this version knows everything.
+// unknown describes the part of an intact header that this version does not know. It is empty if there is none.
 func unknown(b []byte) string {
 	switch {
 	case b[4] != headerVersion:
@@ -72,12 +69,13 @@ func unknown(b []byte) string {
 	case b[5]&^flagFirst != 0:
 		return fmt.Sprintf("flags %#02x of a record, where this program knows %#02x", b[5], flagFirst)
 	case b[6] != 0 || b[7] != 0:
-		return fmt.Sprintf("kind %d of a record's data, where this program knows kind 0", binary.LittleEndian.Uint16(b[6:]))
+		kind := binary.LittleEndian.Uint16(b[6:])
+		return fmt.Sprintf("kind %d of a record's data, where this program knows kind 0", kind)
 	}
 	return ""
 }
 
-// parseHeader: false for all that put did not write.
+// parseHeader returns false for bytes that put did not write.
 func parseHeader(b []byte) (h header, ok bool) {
 	le := binary.LittleEndian
 	if !intact(b) || unknown(b) != "" || le.Uint32(b[8:]) > maxRecordBytes {
@@ -89,6 +87,28 @@ func parseHeader(b []byte) (h header, ok bool) {
 	}, true
 }
 
+// appendRecord appends a record in the format of a segment, without the checksum of its data. before is the number of
+// samples in the segment before the record.
+func appendRecord(dst []byte, rec Record, before uint64) []byte {
+	h := header{
+		first: rec.First, length: uint32(len(rec.Data)), before: before,
+		oldest: rec.Oldest, newest: rec.Newest, samples: uint32(rec.Samples),
+	}
+	var b [headerSize]byte
+	h.put(b[:])
+	return append(append(dst, b[:]...), rec.Data...)
+}
+
+// addChecksums completes records that appendRecord appended. It is called without mu, since it takes a while.
+func addChecksums(records []byte) {
+	for at := 0; at < len(records); {
+		h, _ := parseHeader(records[at:])
+		h.crc = checksum(records[at+headerSize:][:h.length])
+		h.put(records[at:])
+		at += int(h.size())
+	}
+}
+
 // FormatError says that another version of this program wrote a queue. The queue is refused and left as it is.
 type FormatError struct {
 	File    string // with its directory
@@ -96,270 +116,8 @@ type FormatError struct {
 }
 
 func (e *FormatError) Error() string {
-	return fmt.Sprintf("%s has %s; the queue is left as it is: run the version of envoy-scraper that wrote it until the "+
-		"queue is empty, or move the directory %s away and give up the samples in it",
+	return fmt.Sprintf("%s has %s; the queue is left as it is: run the version of envoy-scraper that wrote it until "+
+		"the queue is empty, then stop it and move the directory %s away (moved away before, the samples in it are "+
+		"given up)",
 		e.File, e.Unknown, filepath.Dir(e.File))
-}
-
-// span is a part of a segment.
-type span struct{ from, to int64 }
-
-func (s span) empty() bool { return s.from >= s.to }
-
-// part is a record of a segment, or the damage up to the next record that begins a request.
-type part struct {
-	span
-	header
-	damage bool
-	torn   bool // the damage is the end of the segment, and is cut off
-	lost   int  // samples in the damage, if the headers around it say so
-}
-
-const windowBytes = 4 << 10
-
-// cursor goes through the parts of a segment from one offset to another. It reads headers only: several at once if
-// records are small, and not the data between them if records are large.
-type cursor struct {
-	r       io.ReaderAt
-	at, end int64
-
-	inRequest bool   // the record at at may continue a request
-	intact    bool   // a header of this version was found, so the segment is of this version
-	counted   uint64 // samples of the segment before at
-	counts    bool   // counted is known
-
-	from int64  // offset of data
-	data []byte // what was read into buf
-	buf  []byte
-}
-
-// newCursor begins at an offset at which a request begins. It reads window bytes at once.
-func newCursor(r io.ReaderAt, from, end int64, window int) *cursor {
-	return &cursor{r: r, at: from, end: end, counts: from == 0, buf: make([]byte, window)}
-}
-
-// peek returns the bytes at an offset, fewer than headerSize only at the end.
-func (c *cursor) peek() ([]byte, error) {
-	n := min(headerSize, c.end-c.at)
-	if c.at < c.from || c.at+n > c.from+int64(len(c.data)) {
-		got, err := c.r.ReadAt(c.buf[:min(int64(len(c.buf)), c.end-c.at)], c.at)
-		if err != nil && !errors.Is(err, io.EOF) && got < int(n) { // what cannot be read may be behind the header
-			got, err = c.r.ReadAt(c.buf[:n], c.at)
-		}
-		if got < int(n) && err != nil && !errors.Is(err, io.EOF) {
-			return nil, err
-		}
-		c.from, c.data = c.at, c.buf[:got]
-	}
-	b := c.data[c.at-c.from:]
-	return b[:min(int64(len(b)), n)], nil
-}
-
-// next returns the part at the cursor and moves behind it. It returns false at the end, and a *FormatError without a
-// file name for a header of another version.
-func (c *cursor) next() (p part, ok bool, err error) {
-	if c.at >= c.end {
-		return part{}, false, nil
-	}
-	b, err := c.peek()
-	if err != nil {
-		return part{}, false, err
-	}
-	h, ok := parseHeader(b)
-	switch {
-	case ok && c.at+h.size() > c.end:
-		p = part{span: span{c.at, c.end}, header: h, damage: true, torn: true, lost: int(h.samples)}
-	case ok && (h.first || c.inRequest):
-		p = part{span: span{c.at, c.at + h.size()}, header: h}
-		c.inRequest, c.intact, c.counts, c.counted = true, true, true, h.before+uint64(h.samples)
-	case !ok && intact(b) && unknown(b) != "":
-		return part{}, false, &FormatError{Unknown: unknown(b)}
-	default:
-		if p, err = c.damaged(); err != nil {
-			return part{}, false, err
-		}
-		c.inRequest = false
-	}
-	c.at = p.to
-	return p, true, nil
-}
-
-// damaged returns the damage from the cursor to the next request.
-func (c *cursor) damaged() (part, error) {
-	next, h, err := c.search()
-	if err != nil {
-		return part{}, err
-	}
-	p := part{span: span{c.at, next}, damage: true, torn: next == c.end && c.end-c.at < headerSize}
-	if c.counts && next < c.end && h.before >= c.counted && h.before-c.counted < math.MaxInt32 {
-		p.lost = int(h.before - c.counted)
-	}
-	return p, nil
-}
-
-// search finds the next header that begins a request and whose data are there. If there is none, it returns the end.
-// The data of a damaged record may contain bytes that look like a header. So a header of another version counts only if
-// no header of this version came before.
-func (c *cursor) search() (int64, header, error) {
-	buf := make([]byte, windowBytes)
-	for at := nextData(c.r, c.at+1); c.end-at >= headerSize; at = nextData(c.r, at) {
-		n, err := c.r.ReadAt(buf[:min(int64(len(buf)), c.end-at)], at)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return c.end, header{}, err
-		}
-		if n == 0 {
-			break // shorter than it was
-		}
-		for b := buf[:n]; ; {
-			i := bytes.Index(b, magic[:])
-			if i < 0 {
-				break
-			}
-			b = b[i:]
-			place := at + int64(n-len(b))
-			if len(b) < headerSize {
-				break // looked at again with the next stride
-			}
-			if h, ok := parseHeader(b); ok && h.first && place+h.size() <= c.end {
-				return place, h, nil
-			}
-			if intact(b) && unknown(b) != "" && !c.intact {
-				return c.end, header{}, &FormatError{Unknown: unknown(b)}
-			}
-			b = b[1:]
-		}
-		if at+int64(n) >= c.end {
-			break
-		}
-		at += max(1, int64(n)-headerSize+1)
-		if len(buf) < 64<<10 { // the next one is mostly near
-			buf = make([]byte, 4*len(buf))
-		}
-	}
-	return c.end, header{}, nil
-}
-
-// nextData returns the first offset from at on that is in no hole of a sparse file.
-func nextData(r io.ReaderAt, at int64) int64 {
-	if f, ok := r.(interface{ Data(at int64) int64 }); ok {
-		return f.Data(at)
-	}
-	return at
-}
-
-// contents is what a scan found in a part of a segment.
-type contents struct {
-	span
-	period
-	requests, samples int
-	damage            []part
-}
-
-// scan goes through a segment from an offset on and reads its headers. After an error it returns what stands before the
-// place that could not be read.
-func scan(r io.ReaderAt, from, end int64) (contents, error) {
-	found := contents{span: span{from, from}, period: noPeriod()}
-	c, now := newCursor(r, from, end, windowBytes), time.Now()
-	for {
-		p, ok, err := c.next()
-		if err == nil && p.damage && !p.torn && p.to == end {
-			p.torn, err = onlyZeros(r, p.span)
-		}
-		if !ok || err != nil {
-			return found, err
-		}
-		found.to = p.to
-		if p.damage {
-			found.damage = append(found.damage, p)
-			continue
-		}
-		if p.first {
-			found.requests++
-		}
-		found.samples += int(p.samples)
-		found.note(p.oldest, p.newest, now)
-	}
-}
-
-// readBack is what readRequest found.
-type readBack struct {
-	records []Record
-	span           // of the request; to is where the next begins
-	began   bool   // there was a request, whole or not
-	samples int    // in records
-	lost    int    // samples of records that are damaged, or lean on one that is
-	damage  []span // to be kept aside
-	broken  int    // records and headers that are damaged
-	scanned *scanned
-}
-
-// readRequest reads the request at an offset and checks all of it. skips are damages that are known and told
-// already. What leans on a damaged record goes with it; what stands before it is good.
-func readRequest(r io.ReaderAt, from, end int64, skips map[int64]int64, alloc func(int) []byte) (readBack, error) {
-	got := readBack{span: span{from, from}}
-	c := newCursor(r, from, end, headerSize)
-	broken := false
-	for {
-		if to, known := skips[c.at]; known {
-			if got.began {
-				return got, nil // what follows leans on what is gone, or is another request
-			}
-			c.at, got.from, got.to = to, to, to
-			continue
-		}
-		p, ok, err := c.next()
-		if !ok || err != nil || p.first && got.began && !p.damage {
-			return got, err
-		}
-		got.to = p.to
-		if p.damage {
-			got.broken++
-			got.damage = append(got.damage, p.span)
-			return got, nil
-		}
-		got.began = true
-		var data []byte
-		if !broken {
-			if data, err = readData(r, p.from+headerSize, p.header, alloc); err != nil {
-				return got, err
-			}
-			broken = data == nil
-		}
-		if broken {
-			if len(got.damage) == 0 {
-				got.damage = append(got.damage, p.span)
-			}
-			got.damage[0].to = got.to
-			got.broken++
-			got.lost += int(p.samples)
-			continue
-		}
-		got.samples += int(p.samples)
-		got.records = append(got.records, Record{
-			Data: data, Samples: int(p.samples), Oldest: p.oldest, Newest: p.newest, First: p.first,
-		})
-	}
-}
-
-// checkFirst is the length above which the checksum is verified before memory is allocated for the data.
-const checkFirst = 1 << 20
-
-// readData reads the data of a record. It returns nil if they are damaged.
-func readData(r io.ReaderAt, at int64, h header, alloc func(int) []byte) ([]byte, error) {
-	if h.length > checkFirst {
-		sum := crc32.New(castagnoli)
-		n, err := io.Copy(sum, io.NewSectionReader(r, at, int64(h.length)))
-		if err != nil || n < int64(h.length) || sum.Sum32() != h.crc {
-			return nil, err
-		}
-	}
-	data := alloc(int(h.length))[:h.length]
-	n, err := r.ReadAt(data, at)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	if n < len(data) || checksum(data) != h.crc {
-		return nil, nil
-	}
-	return data, nil
 }

@@ -7,48 +7,48 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
 )
 
-// recovery rebuilds a queue from its directory. run only reads. repair then cuts off and keeps aside what is damaged.
+// recovery rebuilds the lanes of a queue from its directory. run only reads; repair then cuts off or copies aside what
+// is damaged.
 type recovery struct {
 	fs  FS
 	dir string
 	log *zap.Logger
 
-	gens       []*generation // oldest first, with those lanes that have a file
-	corrupt    quarantine
-	bytes      int64
-	nothing    []*segment // delivered, or empty
-	damaged    []damagedSegment
-	notes      []note
-	stale      []*lane         // lanes whose position could not be read
-	unreadable int             // number of segments that could not be read
-	why        error           // the error of the first of them
-	ended      map[uint32]bool // generations to which nothing is appended: a name that they need may be taken
+	gens            []*generation // oldest first, with those lanes that have a file
+	corrupt         quarantine
+	bytes           int64
+	delivered       []*segment // or empty
+	damaged         []damagedSegment
+	stopCounts      []stopCount
+	unreadPositions []*lane         // lanes whose position could not be read
+	unreadable      int             // number of segments that could not be read
+	readError       error           // the error of the first of them
+	ended           map[uint32]bool // generations to which nothing is appended, since a name they need may be taken
 
 	stats Stats
 	loss  Loss
 }
 
-// damagedSegment is a segment with parts that are no records.
+// damagedSegment is a segment with damaged parts.
 type damagedSegment struct {
 	segment *segment
-	found   contents
+	found   scanResult
 }
 
-// note is the number of undelivered samples that the last stop wrote into the position of a lane.
-type note struct {
+// stopCount is the number of undelivered samples that the last stop wrote into the position of a lane.
+type stopCount struct {
 	lane  *lane
 	left  int
 	found int // samples that the headers in the lane account for
 }
 
 // run reads the directory. It fails if the directory cannot be read, and with a *FormatError. A segment that cannot be
-// read stays in its lane, and the lane's reader tries again (unread.go).
+// read stays in its lane, and the lane's reader tries again (read_back.go).
 func (r *recovery) run() error {
 	entries, err := r.fs.ReadDir(r.dir)
 	if err != nil {
@@ -58,7 +58,7 @@ func (r *recovery) run() error {
 	r.ended = map[uint32]bool{}
 	byLane := map[laneName]*lane{}
 	for _, e := range entries {
-		if e.Name == claimName || e.Name == scratchName {
+		if e.Name == queueLockName || e.Name == scratchName {
 			continue
 		}
 		if strings.HasSuffix(e.Name, corruptSuffix) && !e.Dir && !e.Special {
@@ -73,8 +73,8 @@ func (r *recovery) run() error {
 			}
 		}
 		if name.generation >= lastGeneration {
-			return fmt.Errorf("%s: its generation, %08x, leaves no number for the next one; no envoy-scraper gets there: "+
-				"move the file out of the directory", join(r.dir, e.Name), name.generation)
+			return fmt.Errorf("%s: its generation, %08x, leaves no number for the next one; no envoy-scraper gets "+
+				"there: move the file out of the directory", join(r.dir, e.Name), name.generation)
 		}
 		l := byLane[name]
 		if l == nil {
@@ -103,11 +103,12 @@ func (r *recovery) run() error {
 	return nil
 }
 
-// generations puts the lanes into order.
+// generations sorts the lanes into generations, the oldest first.
 func (r *recovery) generations(byLane map[laneName]*lane) {
 	lanes := slices.SortedFunc(maps.Values(byLane), func(a, b *lane) int {
 		x, y := a.name, b.name
-		return cmp.Or(cmp.Compare(x.generation, y.generation), cmp.Compare(x.lanes, y.lanes), cmp.Compare(x.lane, y.lane))
+		return cmp.Or(
+			cmp.Compare(x.generation, y.generation), cmp.Compare(x.lanes, y.lanes), cmp.Compare(x.lane, y.lane))
 	})
 	for i, l := range lanes {
 		if i == 0 || lanes[i-1].name.generation != l.name.generation || lanes[i-1].name.lanes != l.name.lanes {
@@ -118,7 +119,7 @@ func (r *recovery) generations(byLane map[laneName]*lane) {
 	}
 }
 
-// lane finds out what of a lane is to be delivered.
+// lane reads the position of a lane, then the segments that are not delivered.
 func (r *recovery) lane(l *lane) error {
 	slices.SortFunc(l.segments, func(a, b *segment) int { return cmp.Compare(a.seq, b.seq) })
 	slots, err := readSlots(r.fs, l.pos.name)
@@ -127,28 +128,28 @@ func (r *recovery) lane(l *lane) error {
 	}
 	if err != nil && !l.pos.foreign {
 		r.log.Warn("position cannot be read: its lane is delivered from its start", zap.Error(err))
-		r.stale = append(r.stale, l)
-		r.ended[l.name.generation] = true // if it can be read again later, it must not pass anything that is new
+		r.unreadPositions = append(r.unreadPositions, l)
+		r.ended[l.name.generation] = true // a later start that can read it must not take new segments for delivered
 	}
 	for _, s := range l.segments {
 		r.passed(l, s.seq)
 	}
-	for _, s := range slots { // a segment that a position passed must not come again
+	for _, s := range slots { // the number of a delivered segment is not used again
 		r.passed(l, s.seq)
 		l.pos.counter = max(l.pos.counter, s.counter)
 	}
 	for _, s := range slots {
-		fits, err := r.fits(l, s.place)
+		fits, err := r.fits(l, s.position)
 		if err != nil {
 			return err
 		}
 		if fits {
-			l.acked, l.pos.written = s.place, s.place
+			l.acked, l.pos.written = s.position, s.position
 			break
 		}
 		r.log.Warn("position does not fit its lane", zap.String("file", l.pos.name))
 	}
-	n := note{lane: l}
+	n := stopCount{lane: l}
 	if len(slots) > 0 {
 		n.left = int(slots[0].left)
 	}
@@ -167,36 +168,37 @@ func (r *recovery) lane(l *lane) error {
 			n.found += found
 		}
 		if s.delivered() {
-			r.nothing = append(r.nothing, s)
+			r.delivered = append(r.delivered, s)
 		} else {
 			kept = append(kept, s)
 		}
 	}
 	l.segments = kept
 	if s := l.firstCold(); s != nil {
-		l.firstFound = place{s.seq, s.cold.from}
+		l.firstFound = position{s.seq, s.cold.from}
 	}
 	if n.left > 0 {
-		r.notes = append(r.notes, n)
+		r.stopCounts = append(r.stopCounts, n)
 	}
 	return nil
 }
 
-// passed makes the lane's next segment come after segment seq.
+// passed makes the number of the lane's next segment higher than seq.
 func (r *recovery) passed(l *lane, seq uint32) {
 	l.nextSeq = max(l.nextSeq, seq+1)
 	r.ended[l.name.generation] = r.ended[l.name.generation] || seq >= halfSeq
 }
 
-// fits says that a position can be one of this lane: not beyond what is there, and where a request begins, or
-// damage does. What no longer is there was delivered or is lost, either way.
-func (r *recovery) fits(l *lane, at place) (bool, error) {
+// fits reports whether a position can be one of this lane: a request or damage begins there, or the position is in a
+// segment that is gone. A position behind all segments fits, since a position moves only behind what was delivered or
+// counted as lost: the segments before it are there because they could not be removed.
+func (r *recovery) fits(l *lane, at position) (bool, error) {
 	if len(l.segments) == 0 || at.seq < l.segments[0].seq {
 		return true, nil
 	}
 	i := slices.IndexFunc(l.segments, func(s *segment) bool { return s.seq >= at.seq })
 	if i < 0 {
-		return false, nil
+		return true, nil
 	}
 	s := l.segments[i]
 	if s.seq != at.seq || at.offset == 0 || at.offset == s.size {
@@ -208,7 +210,7 @@ func (r *recovery) fits(l *lane, at place) (bool, error) {
 	name := join(r.dir, s.name)
 	f, err := r.fs.Open(name, false)
 	if err != nil {
-		return true, nil // unknown: the segment is read later
+		return true, nil // not known: the segment is read later
 	}
 	defer f.Close()
 	c := newCursor(f, 0, s.size, windowBytes)
@@ -229,7 +231,7 @@ func (r *recovery) fits(l *lane, at place) (bool, error) {
 // segment scans a segment from an offset on, and returns the number of samples that its headers account for.
 func (r *recovery) segment(s *segment, from int64) (samples int, err error) {
 	name := join(r.dir, s.name)
-	var found contents
+	var found scanResult
 	f, err := r.fs.Open(name, false)
 	if err == nil {
 		found, err = scan(f, from, s.size)
@@ -239,10 +241,10 @@ func (r *recovery) segment(s *segment, from int64) (samples int, err error) {
 		return 0, err
 	}
 	if err != nil {
-		r.unread(s, from, err)
+		r.keepUnread(s, from, err)
 		return 0, nil
 	}
-	s.take(&scanned{contents: found, end: s.size})
+	s.take(&repaired{scanResult: found, end: s.size})
 	samples = found.samples
 	for _, p := range found.damage {
 		if p.torn || !r.corrupt.has(s.name, p.span) {
@@ -255,10 +257,10 @@ func (r *recovery) segment(s *segment, from int64) (samples int, err error) {
 	return samples, nil
 }
 
-// unread leaves a segment to the reader of its lane.
-func (r *recovery) unread(s *segment, from int64, err error) {
-	if r.unreadable++; r.why == nil {
-		r.why = fmt.Errorf("%s: %w", join(r.dir, s.name), err)
+// keepUnread keeps a segment that cannot be read in its lane, for the lane's reader to try again.
+func (r *recovery) keepUnread(s *segment, from int64, err error) {
+	if r.unreadable++; r.readError == nil {
+		r.readError = fmt.Errorf("%s: %w", join(r.dir, s.name), err)
 	}
 	r.stats.ReadErrors++
 	s.cold = cold{span: span{from, s.size}, requests: 1, unknown: true} // at least one
@@ -276,13 +278,13 @@ func inFile(err error, name string) error {
 	return f
 }
 
-// repair cuts off or keeps aside the damage that run found, and counts it.
+// repair cuts off or copies aside the damage that run found, and counts it.
 func (r *recovery) repair() {
 	for _, d := range r.damaged {
 		s := d.segment
 		m, err := r.corrupt.repair(r.log, s.name, s.size, d.found)
 		if err != nil {
-			r.unread(s, d.found.from, err)
+			r.keepUnread(s, d.found.from, err)
 			continue
 		}
 		m.count(&r.stats)
@@ -291,23 +293,23 @@ func (r *recovery) repair() {
 	}
 	if r.unreadable > 0 {
 		r.log.Error("segments cannot be read at the start: they stay, and are read again when their turn comes",
-			zap.Int("segments", r.unreadable), zap.NamedError("first", r.why))
+			zap.Int("segments", r.unreadable), zap.NamedError("first", r.readError))
 	}
-	for _, n := range r.notes {
+	for _, n := range r.stopCounts {
 		r.missing(n)
 	}
-	for _, l := range r.stale {
+	for _, l := range r.unreadPositions {
 		if err := r.fs.Remove(l.pos.name); err != nil {
 			r.log.Warn("remove position", zap.String("file", l.pos.name), zap.Error(err))
 		}
 	}
 }
 
-// missing counts what the last stop left in a lane and nothing in it tells of any more: whole requests at the end of a
-// file, whole files. The note holds for one start: what is delivered, dropped or appended after it is not in it. So it
-// is taken back, durably, before anything of that happens. If a segment of the lane could not be read, the samples may
-// be in it, and are counted when it can be read.
-func (r *recovery) missing(n note) {
+// missing counts samples that the last stop left in a lane and that are not there any more: whole requests at the end
+// of a file, or whole files. The stopCount is right for one start only, since it does not change with what is
+// delivered, dropped or appended later. So it is cleared, durably, before that happens. If a segment of the lane could
+// not be read, the samples may be in it, and are counted when it can be read.
+func (r *recovery) missing(n stopCount) {
 	l := n.lane
 	if lost := n.left - n.found; lost > 0 {
 		if s := l.firstUnknown(); s != nil {
@@ -327,84 +329,4 @@ func (r *recovery) missing(n note) {
 	if err != nil {
 		r.log.Warn("write position", zap.String("file", l.pos.name), zap.Error(err))
 	}
-}
-
-// openFIFO rebuilds a queue and starts its goroutines.
-func openFIFO(fs FS, dir string, lanes int, cfg Config, onClose func()) (*FIFO, error) {
-	q := newFIFO(cfg, cfg.MaxMemory)
-	r := &recovery{fs: fs, dir: dir, log: q.log}
-	if _, err := makeDir(fs, dir); err != nil { // the store syncs the name
-		return nil, err
-	}
-	if err := r.run(); err != nil {
-		return nil, err
-	}
-	if err := probe(fs, dir); err != nil {
-		return nil, err
-	}
-	r.repair()
-	q.stats, q.gens = r.stats, r.gens
-	q.disk = &disk{
-		fs: fs, dir: dir, segBytes: cfg.segmentBytes(), closing: make(chan struct{}), onClose: onClose, bytes: r.bytes,
-		writer: make(signal, 1), syncer: make(signal, 1), newName: true, health: health{log: q.log},
-		clock:   newAgeClock(time.Now),
-		corrupt: quarantine{fs: fs, dir: dir, files: r.corrupt.files, bytes: r.corrupt.bytes},
-	}
-	for _, s := range r.nothing {
-		q.disk.doom(s)
-	}
-	q.mu.Lock()
-	q.newLanes(lanes, r.ended)
-	q.retire()
-	q.lose(Damaged, r.loss.Requests, r.loss.Samples)
-	q.unlock()
-	if s := q.Stats(); s.Requests > 0 || s.SkippedBytes > 0 || s.TruncatedBytes > 0 {
-		q.log.Info("backlog found", zap.Int("requests", s.Requests), zap.Int("samples", s.Samples),
-			zap.Int64("bytes", s.Bytes), zap.Int64("skipped_bytes", s.SkippedBytes),
-			zap.Int64("truncated_bytes", s.TruncatedBytes))
-	}
-	q.disk.loops.Go(q.writeLoop)
-	q.disk.loops.Go(q.syncLoop)
-	return q, nil
-}
-
-// newLanes makes the lanes that records are appended to. The lanes of the newest generation go on if their number is
-// right and the generation has not ended. The caller holds mu.
-func (q *FIFO) newLanes(lanes int, ended map[uint32]bool) {
-	number := uint32(1)
-	if len(q.gens) > 0 {
-		last := q.newest()
-		name := last.lanes[0].name
-		number = name.generation + 1
-		if !ended[name.generation] && name.lanes == lanes {
-			whole := newGeneration(q.disk.dir, name.generation, lanes)
-			for _, l := range last.lanes {
-				whole.lanes[l.name.lane] = l
-			}
-			q.gens[len(q.gens)-1] = whole
-			return
-		}
-	}
-	q.gens = append(q.gens, newGeneration(q.disk.dir, number, lanes))
-}
-
-// scratchName is a file that exists for a moment only. What a crash leaves of it goes with the next start.
-const scratchName = "probe"
-
-// probe finds out now, rather than at the first write, that nothing can be written. A full disk is no reason not
-// to start: memory bridges it, as it does later.
-func probe(fs FS, dir string) error {
-	name := join(dir, scratchName)
-	f, err := createAgain(fs, name)
-	if err != nil {
-		return ignoreFull(fmt.Errorf("queue directory cannot be written: %w", err))
-	}
-	return errors.Join(f.Close(), fs.Remove(name))
-}
-
-func ignoreFull(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return nil
-	}
-	return err
 }

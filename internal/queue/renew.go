@@ -10,8 +10,8 @@ import (
 
 // renewSegments writes segments whose sync failed to new files, if that is due or again is true. After a failed sync
 // the kernel regards the pages as written: the next sync of the same file would succeed, and a power cut would take
-// the samples. Until a segment is renewed, its samples are delivered, and writes to it go on: a kill does not take
-// them.
+// the samples. Until a segment is renewed, its samples are delivered and records are written to it: a kill does not
+// take them.
 func (q *FIFO) renewSegments(again bool) (renewed bool) {
 	d := q.disk
 	q.mu.Lock()
@@ -19,14 +19,14 @@ func (q *FIFO) renewSegments(again bool) (renewed bool) {
 	if !d.health.failing(syncing) {
 		return false
 	}
-	due := d.renewal.due(time.Now())
+	due := d.renewalRetry.due(time.Now())
 	failed := false
 	for _, f := range q.failedSegments() {
 		l, s := f.lane, f.segment
-		if s.pins > 0 || !due && !again { // unpin wakes the writer
+		if s.uses > 0 || !due && !again { // endUse wakes the writer later
 			continue
 		}
-		s.pins++
+		s.uses++
 		q.mu.Unlock()
 		err := q.renew(l, s)
 		q.mu.Lock()
@@ -38,15 +38,15 @@ func (q *FIFO) renewSegments(again bool) (renewed bool) {
 			q.stats.SyncErrors++
 			d.health.fails(syncing, err, zap.String("segment", s.name))
 		}
-		q.unpin(l, s)
+		q.endUse(l, s)
 	}
 	if failed && due {
-		d.renewal.failed(time.Now())
+		d.renewalRetry.failed(time.Now())
 	}
 	if len(q.failedSegments()) == 0 {
-		d.renewal = backoff{}
+		d.renewalRetry = backoff{}
 		d.health.works(syncing)
-		d.syncer.kick() // positions wait for it
+		d.syncer.wakeUp() // positions wait for it
 	}
 	return renewed
 }
@@ -67,26 +67,21 @@ func (q *FIFO) failedSegments() (all []failedSegment) {
 	return all
 }
 
-// renew replaces the file of a segment by one with the same content that is synced. A crash leaves one of the two.
+// renew replaces the file of a segment by a synced file with the same content. A crash leaves one of the two.
 func (q *FIFO) renew(l *lane, s *segment) (err error) {
 	d := q.disk
 	scratch, name := join(d.dir, scratchName), join(d.dir, s.name)
-	from, err := d.fs.Open(name, false)
+	to, err := createAgain(d.fs, scratch)
 	if err != nil {
 		return err
 	}
-	to, err := createAgain(d.fs, scratch)
-	if err != nil {
-		return errors.Join(err, from.Close())
-	}
-	err = to.Truncate(0)
-	if err == nil {
-		err = q.copySegment(to, from, l, s)
+	if err = to.Truncate(s.size); err == nil {
+		err = q.copySegment(to, l, s)
 	}
 	if err == nil {
 		err = to.Sync()
 	}
-	if err = errors.Join(err, to.Close(), from.Close()); err != nil {
+	if err = errors.Join(err, to.Close()); err != nil {
 		_ = d.fs.Remove(scratch)
 		return err
 	}
@@ -105,15 +100,32 @@ func (q *FIFO) renew(l *lane, s *segment) (err error) {
 }
 
 // copySegment copies a segment, at the same offsets. Requests that memory holds are written from memory, since the
-// kernel may have dropped their pages. The rest is read from the old file; damage in it is found and counted when it
-// is read.
-func (q *FIFO) copySegment(to, from File, l *lane, s *segment) error {
+// kernel may have dropped their pages. The rest is read from the old file, which may fail: what is delivered already is
+// then left out at once, the rest after maxReadTries renewals. Damage, and what was left out, is found and counted when
+// it is read.
+func (q *FIFO) copySegment(to File, l *lane, s *segment) error {
+	old := oldFile{fs: q.disk.fs, name: join(q.disk.dir, s.name)}
+	defer old.close()
+	q.mu.Lock()
+	delivered, last := l.delivered(s), q.disk.renewalRetry.runs >= maxReadTries
+	q.mu.Unlock()
 	for at := int64(0); at < s.size; {
 		q.mu.Lock()
-		data, begin := l.held(s, at)
+		data, begin := l.recordsFrom(s, at)
 		q.mu.Unlock()
-		if _, err := io.Copy(io.NewOffsetWriter(to, at), io.NewSectionReader(from, at, begin-at)); err != nil {
-			return err
+		for _, part := range []span{{at, min(delivered, begin)}, {max(at, delivered), begin}} {
+			unread, err := old.copyTo(to, part)
+			if err != nil {
+				return err
+			}
+			if unread == nil || part.to <= delivered {
+				continue
+			}
+			if !last {
+				return unread
+			}
+			q.log.Error("a part of a segment cannot be read, and is not in its new file", zap.String("segment", s.name),
+				zap.Int64("offset", part.from), zap.Int64("bytes", part.to-part.from), zap.Error(unread))
 		}
 		addChecksums(data)
 		if _, err := to.WriteAt(data, begin); len(data) > 0 && err != nil {
@@ -124,9 +136,56 @@ func (q *FIFO) copySegment(to, from File, l *lane, s *segment) error {
 	return nil
 }
 
-// held returns the records of the first request in memory that begins in a segment at or after an offset, and where it
-// begins. The records lack their checksums. If there is none, held returns the end of the segment.
-func (l *lane) held(s *segment, at int64) (data []byte, begin int64) {
+// oldFile is the file of a segment that is being renewed. It is opened when something has to be read from it.
+type oldFile struct {
+	fs   FS
+	name string
+	file File
+}
+
+// copyTo copies a part of the old file to the same place of another file. An error of reading is returned as unread.
+func (o *oldFile) copyTo(to File, at span) (unread, err error) {
+	if !at.empty() && o.file == nil {
+		if o.file, unread = o.fs.Open(o.name, false); unread != nil {
+			o.file = nil
+			return unread, nil
+		}
+	}
+	buf := make([]byte, max(0, min(64<<10, at.to-at.from)))
+	for !at.empty() {
+		var n int
+		n, unread = o.file.ReadAt(buf[:min(int64(len(buf)), at.to-at.from)], at.from)
+		if _, err := to.WriteAt(buf[:n], at.from); err != nil {
+			return nil, err
+		}
+		at.from += int64(n)
+		if errors.Is(unread, io.EOF) { // the file is shorter than it was
+			return nil, nil
+		}
+		if unread != nil {
+			return unread, nil
+		}
+	}
+	return nil, nil
+}
+
+func (o *oldFile) close() {
+	if o.file != nil {
+		_ = o.file.Close()
+	}
+}
+
+// delivered returns the offset in a segment before which everything is delivered.
+func (l *lane) delivered(s *segment) int64 {
+	if s.seq == l.acked.seq {
+		return l.acked.offset
+	}
+	return 0
+}
+
+// recordsFrom returns the records of the first request in memory that begins in a segment at or after an offset, and
+// where it begins. The records lack their checksums. If there is none, recordsFrom returns the end of the segment.
+func (l *lane) recordsFrom(s *segment, at int64) (data []byte, begin int64) {
 	for _, r := range l.requests {
 		if r.segment != s || r.start < at || r.readBack {
 			continue

@@ -1,46 +1,49 @@
 package queue
 
 import (
-	"errors"
-	"fmt"
 	"math"
-	"os"
-	"strconv"
-	"strings"
 	"time"
-
-	"go.uber.org/zap"
 )
 
-// segment is a file of whole requests. Guarded by the queue's mu.
+// segment is a file of whole requests. Guarded by FIFO.mu. Its states:
+//
+//	open      lane.active: the writer appends to it; the file is made with the first write
+//	sealed    in lane.segments, not active: nothing is appended any more
+//	failed    open or sealed, and a sync failed: no new request begins in it, and no position of its lane is synced
+//	renewed   failed no longer: a synced file with the same records has replaced its file (renew.go)
+//	leaving   in disk.toRemove: everything in it is delivered or dropped, its file is removed once nobody uses it
+//	removed   the file is gone, or has a .corrupt name
+//
+// A segment is sealed when it has reached its size, when a sync or a write failed, and by a stop. All segments that a
+// start finds are sealed.
 type segment struct {
 	name string // in the queue's directory
 	seq  uint32 // within its lane
 	file File   // nil: not open
 
-	size     int64           // what is good; the next write goes here
-	samples  uint64          // ever written
-	period                   // of its samples; newest is for its age, so never in the future
+	size     int64           // the next write goes here
+	samples  uint64          // of all its records, including delivered ones
+	period                   // of its samples; newest is never in the future, since it is the age of the segment
 	replayed bool            // was found at the start
-	skips    map[int64]int64 // damage found at the start: from, to
+	skips    map[int64]int64 // damage found at the start: from to
 
-	unreadable bool // a part of it could not be read and was given up: the file is kept for people
+	unreadable bool // a part could not be read and was given up: the file gets a .corrupt name
 
-	torn      bool // a write failed: cut to size before the next
-	dirty     bool // written since the last sync
-	failed    bool // a sync failed: the writer has to renew it, and only the writer uses file
-	unremoved bool // a removal failed
-	pins      int  // who reads, writes or syncs without mu: it is neither closed nor removed
+	torn          bool // a write failed: the file is cut to size before the next
+	dirty         bool // written since the last sync
+	failed        bool // a sync failed: the writer has to renew it, and only the writer uses file
+	removalFailed bool // a removal failed
+	uses          int  // calls that use the file without mu: it is neither closed nor removed meanwhile
 
-	live int // requests in memory, not delivered, that have records here
+	live int // undelivered requests in memory that have records here
 	cold cold
 }
 
-// cold is the requests that are here and not in memory. They are contiguous.
+// cold is the requests of a segment that are not in memory. They are contiguous.
 type cold struct {
 	span
 	requests, samples int
-	unknown           bool // could not be read at the start: samples is only the note of the last stop
+	unknown           bool // could not be read at the start: samples is what the last stop counted
 }
 
 func (s *segment) delivered() bool { return s.live == 0 && s.cold.empty() }
@@ -50,7 +53,7 @@ func newSegment(name string, seq uint32) *segment {
 }
 
 // take records the result of a scan. It returns how many bytes were cut off the segment.
-func (s *segment) take(found *scanned) (cut int64) {
+func (s *segment) take(found *repaired) (cut int64) {
 	cut = s.size - found.end
 	s.size, s.skips = found.end, found.skips
 	s.period = found.period
@@ -66,83 +69,12 @@ type period struct{ oldest, newest int64 }
 
 func noPeriod() period { return period{oldest: math.MaxInt64, newest: math.MinInt64} }
 
-// note takes over the time of records. A newest sample from the future says nothing of their age: the oldest does,
-// unless that is from the future, too.
-func (p *period) note(oldest, newest int64, now time.Time) {
+// include extends the period by that of some records. A newest timestamp in the future is replaced by the oldest, or by
+// now if that is in the future, too.
+func (p *period) include(oldest, newest int64, now time.Time) {
 	p.oldest = min(p.oldest, oldest)
 	if newest > now.UnixMilli() {
 		newest = min(oldest, now.UnixMilli())
 	}
 	p.newest = max(p.newest, newest)
-}
-
-// create makes the file of a segment to which nothing is written yet. If something has its name, the segment gets the
-// next number.
-func (q *FIFO) create(l *lane, s *segment) (f File, err error) {
-	for range 16 {
-		if f, err = q.disk.fs.Open(join(q.disk.dir, s.name), true); !errors.Is(err, os.ErrExist) {
-			break
-		}
-		q.log.Warn("something has the name of a new segment, which gets another",
-			zap.String("file", join(q.disk.dir, s.name)))
-		q.mu.Lock()
-		s.seq, s.name = l.nextSeq, l.name.segment(l.nextSeq)
-		l.nextSeq++
-		q.mu.Unlock()
-	}
-	return f, err
-}
-
-const (
-	segmentSuffix  = ".seg"
-	positionSuffix = ".pos"
-	corruptSuffix  = ".corrupt"
-)
-
-// MaxLanes is the largest number of lanes that a queue can have.
-const MaxLanes = 1 << 12
-
-// laneName says all about a lane: generation, the number of lanes in it, and which it is.
-type laneName struct {
-	generation uint32
-	lanes      int
-	lane       int
-}
-
-func (n laneName) String() string {
-	return fmt.Sprintf("%08x-%04x-%04x", n.generation, n.lanes, n.lane)
-}
-
-func (n laneName) segment(seq uint32) string { return fmt.Sprintf("%v-%08x%s", n, seq, segmentSuffix) }
-
-func (n laneName) position() string { return n.String() + positionSuffix }
-
-// Numbers in names have 32 bits. If a lane has a segment in the upper half of the numbers, the next start begins a new
-// generation, so that numbers never run out. A start is refused if the number of a generation leaves none for the next.
-const (
-	halfSeq        = 1 << 31
-	lastGeneration = 1<<32 - 1<<16 // leaves numbers for changes of the lanes while a process runs
-)
-
-// parseName takes the name of a segment or of a position, exactly as it is written.
-func parseName(name string) (n laneName, seq uint32, isSegment, ok bool) {
-	base, isSegment := strings.CutSuffix(name, segmentSuffix)
-	base, isPosition := strings.CutSuffix(base, positionSuffix)
-	fields := strings.Split(base, "-")
-	if isSegment == isPosition || isSegment && len(fields) != 4 || isPosition && len(fields) != 3 {
-		return n, 0, false, false
-	}
-	var v [4]uint64
-	for i, f := range fields {
-		var err error
-		if v[i], err = strconv.ParseUint(f, 16, 32); err != nil {
-			return n, 0, false, false
-		}
-	}
-	n = laneName{generation: uint32(v[0]), lanes: int(v[1]), lane: int(v[2])}
-	again := n.position()
-	if isSegment {
-		again = n.segment(uint32(v[3]))
-	}
-	return n, uint32(v[3]), isSegment, again == name && n.lanes <= MaxLanes && n.lane < n.lanes
 }

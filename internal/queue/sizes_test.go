@@ -40,8 +40,8 @@ func TestHeadersDoNotAskForMemory(t *testing.T) {
 	}
 }
 
-// TestLargeRecordsComeBack: those whose data are checked before memory is taken for them.
-func TestLargeRecordsComeBack(t *testing.T) {
+// TestLargeRecordsAreReadBack: those whose data are checked before memory is taken for them.
+func TestLargeRecordsAreReadBack(t *testing.T) {
 	data := make([]byte, 3*checkFirst)
 	rnd := rand.NewChaCha8([32]byte{})
 	_, _ = rnd.Read(data)

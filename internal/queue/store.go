@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	queuePrefix = "q-" // no name on disk is an identity bare: some are devices on some systems
+	queuePrefix = "q-" // keeps identities apart from device names as on Windows
 	lockName    = "lock"
 	pidName     = "lock.pid"
 )
@@ -27,12 +27,12 @@ type Store struct {
 	dir  string
 	lock io.Closer
 
-	mu      sync.Mutex          // guards the following
-	open    map[string]*movable // by identity
-	changed []string            // directories in which a name was made that is not synced yet
+	mu      sync.Mutex              // guards the following
+	open    map[string]*renamableFS // by identity
+	changed []string                // directories in which a name was made that is not synced yet
 }
 
-// OpenStore makes the directory where it is missing and locks it. The error names the process that has it.
+// OpenStore locks a directory, and makes it if it is missing. If another process has it, the error names that process.
 func OpenStore(dir string, fs FS) (*Store, error) {
 	changed, err := makeDir(fs, filepath.Clean(dir))
 	if err != nil {
@@ -49,7 +49,7 @@ func OpenStore(dir string, fs FS) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("storage: %w", err)
 	}
-	s := &Store{fs: fs, dir: dir, lock: lock, open: map[string]*movable{}, changed: append(changed, dir)}
+	s := &Store{fs: fs, dir: dir, lock: lock, open: map[string]*renamableFS{}, changed: append(changed, dir)}
 	if err := ignoreFull(writePID(fs, join(dir, pidName))); err != nil {
 		return nil, errors.Join(fmt.Errorf("storage: %w", err), lock.Close())
 	}
@@ -88,10 +88,11 @@ func (s *Store) Close() error {
 	return s.lock.Close()
 }
 
-// checkIdentity takes what is safe as the name of a directory everywhere.
+// checkIdentity accepts names that are safe for a directory on all systems.
 func checkIdentity(identity string) error {
 	bad := func(r rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-_.", r) }
-	if identity == "" || len(identity) > 128 || strings.HasSuffix(identity, ".") || strings.IndexFunc(identity, bad) >= 0 {
+	if identity == "" || len(identity) > 128 || strings.HasSuffix(identity, ".") ||
+		strings.ContainsFunc(identity, bad) {
 		return fmt.Errorf("queue identity %q: only 1 to 128 of a-z, 0-9, -, _ and . (not last) may be in it", identity)
 	}
 	return nil
@@ -99,8 +100,8 @@ func checkIdentity(identity string) error {
 
 func (s *Store) path(identity string) string { return join(s.dir, queuePrefix+identity) }
 
-// Open opens a queue, and makes it if there is none. A queue is open once, until its last write has ended. After a
-// *FormatError it is as it was.
+// Open opens a queue, and makes it if there is none. A queue cannot be opened again until its last write has ended. A
+// *FormatError leaves it as it was.
 func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
 	if err := errors.Join(append(cfg.impossible(), checkIdentity(identity))...); err != nil {
 		return nil, err
@@ -111,20 +112,20 @@ func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open[identity] != nil {
-		return nil, fmt.Errorf("queue %s is open, or still being closed because the disk does not answer: try again later",
-			identity)
+		return nil, fmt.Errorf("queue %s is open, or still being closed because the disk does not answer: "+
+			"try again later", identity)
 	}
-	files := &movable{FS: s.fs, dir: s.path(identity), now: s.path(identity)}
+	files := &renamableFS{FS: s.fs, dir: s.path(identity), now: s.path(identity)}
 	if _, err := makeDir(s.fs, files.dir); err != nil { // its name is synced below
 		return nil, fmt.Errorf("queue %s: %w", identity, err)
 	}
-	claim, err := s.claim(identity)
+	lock, err := s.lockQueue(identity)
 	if err != nil {
 		return nil, err
 	}
-	q, err := openFIFO(files, files.dir, lanes, cfg, func() { s.closed(files, claim) })
+	q, err := openFIFO(files, files.dir, lanes, cfg, func() { s.closed(files, lock) })
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("queue %s: %w", identity, err), claim.Close())
+		return nil, errors.Join(fmt.Errorf("queue %s: %w", identity, err), lock.Close())
 	}
 	s.open[identity] = files
 	if !slices.Contains(s.changed, s.dir) {
@@ -140,14 +141,14 @@ func (s *Store) Open(identity string, lanes int, cfg Config) (*FIFO, error) {
 	return q, nil
 }
 
-func (s *Store) closed(files *movable, claim io.Closer) {
+func (s *Store) closed(files *renamableFS, lock io.Closer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_ = claim.Close()
-	maps.DeleteFunc(s.open, func(_ string, other *movable) bool { return other == files })
+	_ = lock.Close()
+	maps.DeleteFunc(s.open, func(_ string, other *renamableFS) bool { return other == files })
 }
 
-// Identity is a queue that is in the store.
+// Identity is a queue in the store.
 type Identity struct {
 	Name     string
 	Open     bool  // by this process or another
@@ -174,8 +175,8 @@ func (s *Store) Names() ([]string, error) {
 	return names, nil
 }
 
-// Identities lists the queues of the store by name, but for some. What of them waits is only told of those that are
-// not open: they are read for it.
+// Identities lists the queues of the store by name, except some. Queues that are not open are read to count what waits
+// in them.
 func (s *Store) Identities(but ...string) ([]Identity, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -193,22 +194,22 @@ func (s *Store) identities(but []string) ([]Identity, error) {
 		if slices.Contains(but, name) {
 			continue
 		}
-		id := Identity{Name: name, Open: s.open[name] != nil || s.isClaimed(name)}
+		id := Identity{Name: name, Open: s.open[name] != nil || s.isLocked(name)}
 		if !id.Open {
-			s.look(&id)
+			s.inspect(&id)
 		}
 		all = append(all, id)
 	}
 	return all, nil
 }
 
-// look fills in what waits in a queue that is not open.
-func (s *Store) look(id *Identity) {
+// inspect fills in what waits in a queue that is not open.
+func (s *Store) inspect(id *Identity) {
 	r := &recovery{fs: s.fs, dir: s.path(id.Name), log: zap.NewNop()}
 	if err := r.run(); err != nil {
 		id.Problem = fmt.Errorf("queue %s: %w", id.Name, err)
-	} else if r.why != nil {
-		id.Problem = fmt.Errorf("queue %s: %w", id.Name, r.why)
+	} else if r.readError != nil {
+		id.Problem = fmt.Errorf("queue %s: %w", id.Name, r.readError)
 	}
 	id.Bytes = r.bytes
 	newest := int64(0)
@@ -226,8 +227,8 @@ func (s *Store) look(id *Identity) {
 	}
 }
 
-// Rename gives a queue, with its backlog, another identity. It may be open; the one that has the identity may not, and
-// nothing of it may wait to be delivered.
+// Rename gives a queue, with its backlog, another identity. The queue may be open. A queue that has the new identity is
+// removed; it must not be open, and nothing may wait in it.
 func (s *Store) Rename(from, to string) error {
 	if err := errors.Join(checkIdentity(from), checkIdentity(to)); err != nil {
 		return err
@@ -245,16 +246,16 @@ func (s *Store) Rename(from, to string) error {
 	if files != nil {
 		rename = files.rename
 	} else if s.has(from) {
-		claim, err := s.claim(from)
+		lock, err := s.lockQueue(from)
 		if err != nil {
 			return fmt.Errorf("rename: %w", err)
 		}
-		defer claim.Close() //nolint:errcheck // it was only held
+		defer lock.Close() //nolint:errcheck // it was only held
 	} else {
 		return fmt.Errorf("queue %s: there is none in %s", from, s.dir)
 	}
 	if s.has(to) {
-		if err := s.makeWay(from, to); err != nil {
+		if err := s.removeDelivered(from, to); err != nil {
 			return err
 		}
 	}
@@ -268,15 +269,15 @@ func (s *Store) Rename(from, to string) error {
 	return s.fs.SyncDir(s.dir)
 }
 
-// makeWay removes the queue of an identity that another one is to have. Nothing of it may wait to be delivered.
-func (s *Store) makeWay(from, to string) error {
-	claim, err := s.claim(to)
+// removeDelivered removes the queue whose identity another queue gets. Nothing may wait in it.
+func (s *Store) removeDelivered(from, to string) error {
+	lock, err := s.lockQueue(to)
 	if err != nil {
 		return fmt.Errorf("rename queue %s: %w", from, err)
 	}
-	defer claim.Close() //nolint:errcheck // of a file that is gone
+	defer lock.Close() //nolint:errcheck // of a file that is gone
 	there := Identity{Name: to}
-	switch s.look(&there); {
+	switch s.inspect(&there); {
 	case there.Problem != nil:
 		return fmt.Errorf("rename queue %s to %s: %w", from, to, there.Problem)
 	case there.Samples > 0:
@@ -285,9 +286,9 @@ func (s *Store) makeWay(from, to string) error {
 	return s.remove(to)
 }
 
-// DropOrphans removes queues that are not open and in which nothing is newer than maxAge, and tells what was
-// lost with them; 0: only those in which nothing waits. Spare names those that will be opened. A queue with a Problem
-// stays.
+// DropOrphans removes queues that are not open and in which nothing is newer than maxAge, and returns them with what
+// was lost. With a maxAge of 0 it removes only queues in which nothing waits. Queues in spare and queues with a Problem
+// stay.
 func (s *Store) DropOrphans(maxAge time.Duration, spare ...string) ([]Identity, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -302,16 +303,16 @@ func (s *Store) DropOrphans(maxAge time.Duration, spare ...string) ([]Identity, 
 		if id.Open || id.Problem != nil || waits {
 			continue
 		}
-		claim, err := s.claim(id.Name)
+		lock, err := s.lockQueue(id.Name)
 		if err != nil {
-			continue // somebody renames it
+			continue // another process renames it
 		}
 		now := Identity{Name: id.Name} // another process may have given it a backlog meanwhile
-		if s.look(&now); now.Problem != nil || now.Samples != id.Samples {
-			_ = claim.Close()
+		if s.inspect(&now); now.Problem != nil || now.Samples != id.Samples {
+			_ = lock.Close()
 			continue
 		}
-		if err := errors.Join(s.remove(id.Name), claim.Close()); err != nil {
+		if err := errors.Join(s.remove(id.Name), lock.Close()); err != nil {
 			return gone, err
 		}
 		gone = append(gone, id)
@@ -319,7 +320,7 @@ func (s *Store) DropOrphans(maxAge time.Duration, spare ...string) ([]Identity, 
 	return gone, nil
 }
 
-// remove ends a queue: the files that are its own; what is foreign stays, and its directory then.
+// remove removes the files of a queue and its directory. Foreign files stay, and then the directory does.
 func (s *Store) remove(identity string) error {
 	dir := s.path(identity)
 	entries, err := s.fs.ReadDir(dir)
@@ -329,7 +330,7 @@ func (s *Store) remove(identity string) error {
 	foreign := false
 	remove := func(segments bool) {
 		for _, e := range entries {
-			if e.Name == claimName {
+			if e.Name == queueLockName {
 				continue
 			}
 			_, _, isSegment, ok := parseName(e.Name)
@@ -348,7 +349,7 @@ func (s *Store) remove(identity string) error {
 	if foreign {
 		return nil
 	}
-	if err := s.fs.Remove(join(dir, claimName)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := s.fs.Remove(join(dir, queueLockName)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove queue: %w", err)
 	}
 	return s.fs.Remove(dir)

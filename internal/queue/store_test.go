@@ -166,7 +166,8 @@ func TestStoreIsOfOneProcess(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir, OS())
 	_, err := OpenStore(dir, OS())
-	if err == nil || !strings.Contains(err.Error(), fmt.Sprint("process ", os.Getpid())) || !strings.Contains(err.Error(), dir) {
+	pid := fmt.Sprint("process ", os.Getpid())
+	if text := fmt.Sprint(err); !strings.Contains(text, pid) || !strings.Contains(text, dir) {
 		t.Errorf("second OpenStore = %v, want one that names the process and the directory", err)
 	}
 	q := openQueue(t, s, "a", 1, DefaultConfig())
@@ -194,7 +195,8 @@ func TestStoreRefuses(t *testing.T) {
 	if _, err := s.Open("a", 0, DefaultConfig()); err == nil {
 		t.Error("a queue without lanes was opened")
 	}
-	if _, err := s.Open("a", 1, Config{MaxBytes: 1, MaxAge: -1}); err == nil || !strings.Contains(err.Error(), "max_age") {
+	_, err := s.Open("a", 1, Config{MaxBytes: 1, MaxAge: -1})
+	if err == nil || !strings.Contains(err.Error(), "max_age") {
 		t.Errorf("a bad configuration: %v", err)
 	}
 	fs.fail = func(call, _ string, _ int) error {
@@ -234,7 +236,8 @@ func TestOrphans(t *testing.T) {
 	if err != nil || len(ids) != 4 {
 		t.Fatalf("identities = %+v, %v", ids, err)
 	}
-	if id := ids[3]; id.Name != "young" || id.Samples != 3 || id.Requests != 1 || id.Newest.UnixMilli() != now || id.Bytes != 53 {
+	want := Identity{Name: "young", Samples: 3, Requests: 1, Newest: time.UnixMilli(now), Bytes: 53}
+	if id := ids[3]; id != want {
 		t.Errorf("young = %+v", id)
 	}
 	if !ids[0].Open || ids[0].Name != "live" {
@@ -319,12 +322,12 @@ func TestRenameWhileOpen(t *testing.T) {
 	}
 }
 
-// TestAllAtOnce is for the race detector: everything that may run at the same time does, on real files.
-func TestAllAtOnce(t *testing.T) {
+// TestConcurrentUse is for the race detector: everything that may run at the same time does, on real files.
+func TestConcurrentUse(t *testing.T) {
 	const lanes, each = 3, 400
 	cfg := quiet()
 	cfg.MaxMemory, cfg.segment, cfg.FsyncInterval = 50_000, 30_000, time.Millisecond
-	cfg.Lost = func(r Reason, l Loss) { t.Errorf("told %s %+v", r, l) }
+	cfg.Lost = func(r Reason, l Loss) { t.Errorf("reported %s %+v", r, l) }
 	s := openStore(t, t.TempDir(), OS())
 	q := openQueue(t, s, "x", lanes, cfg)
 	var all sync.WaitGroup
@@ -335,7 +338,8 @@ func TestAllAtOnce(t *testing.T) {
 					runtime.Gosched() // the disk is only slow
 				}
 				data := append(fmt.Appendf(nil, "%d ", i), make([]byte, 700)...)
-				if _, err := q.Append(lane, Record{Data: data, Samples: 1, Oldest: 1, Newest: 1, First: i%3 == 0}); err != nil {
+				r := Record{Data: data, Samples: 1, Oldest: 1, Newest: 1, First: i%3 == 0}
+				if _, err := q.Append(lane, r); err != nil {
 					t.Error(err)
 					return
 				}
@@ -435,8 +439,8 @@ func TestNewDirectoriesOutlastAPowerCut(t *testing.T) {
 				s := openStore(t, dir, fs)
 				cfg := quiet()
 				q := openQueue(t, s, "x", 1, cfg)
-				if told := q.Stats().SyncErrors > 0; told != failing {
-					t.Errorf("%s: an error of a sync: %v, told: %v", dir, failing, told)
+				if reported := q.Stats().SyncErrors > 0; reported != failing {
+					t.Errorf("%s: an error of a sync: %v, reported: %v", dir, failing, reported)
 				}
 				fs.heal()
 				if failing { // the next queue makes up for it
@@ -495,8 +499,8 @@ func (fs *closingFS) ReadDir(dir string) ([]Entry, error) {
 	return fs.FS.ReadDir(dir)
 }
 
-// TestQueueClosedWhileOrphansAreLookedFor: nobody has looked into it, so it stays.
-func TestQueueClosedWhileOrphansAreLookedFor(t *testing.T) {
+// TestQueueClosedDuringDropOrphansStays: nobody has looked into it, so it stays.
+func TestQueueClosedDuringDropOrphansStays(t *testing.T) {
 	for range 20 {
 		fs := &closingFS{newFakeFS(), func(string) {}}
 		s := openStore(t, "data", fs)

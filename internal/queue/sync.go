@@ -8,7 +8,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// syncLoop makes durable what was written, at most an interval later. It sleeps while nothing is written.
+// syncLoop syncs what was written, at most FsyncInterval later. It sleeps while nothing is written.
 func (q *FIFO) syncLoop() {
 	d := q.disk
 	var retry backoff
@@ -32,12 +32,12 @@ func (q *FIFO) syncLoop() {
 			continue
 		}
 		retry.failed(time.Now())
-		time.AfterFunc(retry.wait, d.syncer.kick)
+		time.AfterFunc(retry.wait, d.syncer.wakeUp)
 	}
 }
 
-// syncAll syncs segments before positions: a position must not be more durable than the records before it. It reports
-// whether the directory and positions are synced. Segments that fail are up to the writer.
+// syncAll syncs segments before positions: a position must not be durable before the records that it passes. It reports
+// whether the directory and positions are synced. Segments whose sync fails are renewed by the writer.
 func (q *FIFO) syncAll() bool {
 	names := q.syncDirectory()
 	q.syncSegments()
@@ -70,7 +70,7 @@ func (q *FIFO) syncDirectory() bool {
 	return err == nil
 }
 
-// syncSegments syncs what was written. The writer renews the segments of which a sync fails.
+// syncSegments syncs the segments that were written to.
 func (q *FIFO) syncSegments() {
 	type dirty struct {
 		lane    *lane
@@ -82,7 +82,7 @@ func (q *FIFO) syncSegments() {
 	for l := range q.lanes {
 		for _, s := range l.segments {
 			if s.dirty && !s.failed && s.file != nil {
-				s.pins++
+				s.uses++
 				s.dirty = false
 				all = append(all, dirty{l, s, s.file})
 			}
@@ -93,17 +93,17 @@ func (q *FIFO) syncSegments() {
 		err := x.file.Sync()
 		q.mu.Lock()
 		x.segment.failed = err != nil
-		q.unpin(x.lane, x.segment)
+		q.endUse(x.lane, x.segment)
 		q.mu.Unlock()
 		if err != nil {
 			q.syncFailed(syncing, err, zap.String("segment", x.segment.name))
-			q.disk.writer.kick()
+			q.disk.writer.wakeUp()
 		}
 	}
 }
 
-// syncPositions syncs the positions of lanes whose segments are synced. One that fails is written again: a second sync
-// alone would find nothing to do.
+// syncPositions syncs the positions of lanes whose segments are synced. A position whose sync fails is written again,
+// since a second sync alone would do nothing.
 func (q *FIFO) syncPositions() (ok bool) {
 	var all []*lane
 	q.mu.Lock()
@@ -124,7 +124,7 @@ func (q *FIFO) syncPositions() (ok bool) {
 		if err := f.Sync(); err != nil && !errors.Is(err, os.ErrClosed) { // closed: its generation has drained
 			q.syncFailed(syncingNames, err)
 			ok = false
-			l.pos.forget()
+			l.pos.rewrite()
 			q.mu.Lock()
 			l.posDirty = true
 			q.mu.Unlock()

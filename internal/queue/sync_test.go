@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -38,6 +39,7 @@ func TestFailedSyncIsNotTrusted(t *testing.T) {
 		for _, evict := range []bool{false, true} {
 			for _, failures := range []int{1, 2, 5} {
 				synctest.Test(t, func(t *testing.T) {
+					name := fmt.Sprintf("interval %v, evict %v, %d failures", interval, evict, failures)
 					fs := newFakeFS()
 					fs.evict = evict
 					cfg := quiet()
@@ -49,16 +51,16 @@ func TestFailedSyncIsNotTrusted(t *testing.T) {
 					pass(interval)
 					synctest.Wait()
 					if s := q.Stats(); failures > 1 && s.DiskError == "" || s.SyncErrors == 0 {
-						t.Errorf("interval %v, evict %v, %d failures: DiskError %q, %d SyncErrors", interval, evict, failures, s.DiskError, s.SyncErrors)
+						t.Errorf("%s: DiskError %q, %d SyncErrors", name, s.DiskError, s.SyncErrors)
 					}
 					pass(5 * maxBackoff)
 					synctest.Wait()
 					if s := q.Stats(); s.DiskError != "" || s.SyncErrors != failures {
-						t.Errorf("interval %v, evict %v, %d failures: DiskError %q, %d SyncErrors", interval, evict, failures, s.DiskError, s.SyncErrors)
+						t.Errorf("%s: DiskError %q, %d SyncErrors", name, s.DiskError, s.SyncErrors)
 					}
 					got := reopen(t, fs.cutPower(rand.New(rand.NewPCG(1, 2))), quiet())
 					if !slices.Equal(got.requests, numbered(10)) || got.lost != (Loss{}) {
-						t.Errorf("interval %v, evict %v, %d failures: after a power cut %q, told %+v", interval, evict, failures, got.requests, got.lost)
+						t.Errorf("%s: after a power cut %q, reported %+v", name, got.requests, got.lost)
 					}
 					_, _ = q.Close()
 				})
@@ -155,10 +157,128 @@ func TestKilledWhileASegmentIsRenewed(t *testing.T) {
 		}
 		for i, fs := range killed {
 			if got := reopen(t, fs, quiet()); !slices.Equal(got.requests, numbered(10)) || got.lost != (Loss{}) {
-				t.Errorf("killed before call %d, %s: %q, told %+v", i, calls[i], got.requests, got.lost)
+				t.Errorf("killed before call %d, %s: %q, reported %+v", i, calls[i], got.requests, got.lost)
 			}
 		}
 		_, _ = q.Close()
+	})
+}
+
+// TestRenewedWithoutTheOldFile: the old file of a segment cannot be opened. What memory holds is written to the new one
+// nevertheless, and what was delivered is not needed. What only the old file has is given up after ten tries, and
+// counted.
+func TestRenewedWithoutTheOldFile(t *testing.T) {
+	const n = 10
+	for name, tc := range map[string]struct {
+		memory    int // requests that memory may hold; 0: all
+		delivered int
+		within    time.Duration
+		lost      bool
+	}{
+		"all in memory":      {within: 2 * minBackoff},
+		"some delivered":     {delivered: 4, within: 2 * minBackoff},
+		"some on disk alone": {memory: 4, within: 10 * maxBackoff, lost: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				fs := newFakeFS()
+				cfg := quiet()
+				if tc.memory > 0 {
+					cfg.MaxMemory = int64(tc.memory * (recordOverhead + 1))
+				}
+				q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
+				sealed(t, q, 0, numbered(n)...)
+				synctest.Wait()
+				for range tc.delivered {
+					next(q, 0)
+					q.Ack(0)
+				}
+				segment, _ := fs.file(t, segmentSuffix)
+				fs.mu.Lock()
+				fs.fail = func(call, name string, _ int) error {
+					if name == segment && (call == "open" || call == "sync") {
+						return syscall.EIO
+					}
+					return nil
+				}
+				fs.mu.Unlock()
+				pass(cfg.FsyncInterval + tc.within)
+				synctest.Wait()
+				if s := q.Stats(); s.DiskError != "" {
+					t.Errorf("not renewed after %v: %s", tc.within, s.DiskError)
+				}
+				pass(2 * cfg.FsyncInterval) // the position
+				synctest.Wait()
+				got := reopen(t, fs.cutPower(rand.New(rand.NewPCG(1, 2))), quiet())
+				want := n - tc.delivered - got.lost.Samples
+				if len(got.requests) != want || (got.lost != Loss{}) != tc.lost {
+					t.Errorf("after a power cut: %q, reported %+v", got.requests, got.lost)
+				}
+				_, _ = q.Close()
+			})
+		})
+	}
+}
+
+// TestRenewedAfterCloseGaveUp: the disk hangs for longer than Close waits, with a segment whose sync failed. Close
+// counts what the disk did not take. The rest is still written from memory when the disk answers.
+func TestRenewedAfterCloseGaveUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newFakeFS()
+		fs.evict = true
+		cfg := quiet()
+		q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
+		fs.failSyncs(segmentSuffix, 2) // of the segment, and of the file that was to replace it
+		sealed(t, q, 0, numbered(10)...)
+		synctest.Wait()
+		hang := make(chan struct{})
+		fs.mu.Lock()
+		fs.writing = hang
+		fs.mu.Unlock()
+		pass(cfg.FsyncInterval + minBackoff/2)
+		sealed(t, q, 0, "in the writer's hands", "never written")
+		synctest.Wait()
+		given, _ := next(q, 0)
+		time.AfterFunc(closeTimeout/2, func() {
+			q.Ack(0)
+			clear(given.Records[0].Data) // it belongs to the reader now
+		})
+		loss, err := q.Close()
+		if !errors.Is(err, errSlowDisk) || loss != (Loss{2, 2}) {
+			t.Errorf("Close = %+v, %v", loss, err)
+		}
+		close(hang)
+		synctest.Wait()
+		after := fs.cutPower(rand.New(rand.NewPCG(1, 2)))
+		got := reopen(t, after, quiet())
+		if want := append(numbered(10), "in the writer's hands"); !slices.Equal(got.requests, want) {
+			t.Errorf("after a power cut %q, reported %+v", got.requests, got.lost)
+		}
+	})
+}
+
+// TestWriterSleepsWhileAFailedSegmentIsInUse: the end of the use wakes the writer, so the writer does not poll.
+func TestWriterSleepsWhileAFailedSegmentIsInUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newFakeFS()
+		q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
+		sealed(t, q, 0, "a")
+		synctest.Wait()
+		fs.failSyncs(segmentSuffix, 2)
+		pass(3 * time.Second / 2)
+		synctest.Wait()
+		q.mu.Lock()
+		s := q.newest().lanes[0].segments[0]
+		s.uses++
+		later := time.Now().Add(time.Hour)
+		failed, inUse := s.failed, q.retryIn(later)
+		s.uses--
+		free := q.retryIn(later)
+		q.mu.Unlock()
+		if !failed || inUse != 0 || free == 0 {
+			t.Errorf("failed %v: the writer waits %v while the segment is in use, then %v", failed, inUse, free)
+		}
+		mustClose(t, q)
 	})
 }
 
@@ -221,7 +341,7 @@ func TestModelSyncsFail(t *testing.T) {
 		}
 	}, func(w *world) {
 		if w.missing() != 0 {
-			w.t.Errorf("%d samples missing that were synced before the power cut, told %+v", w.missing(), w.lost)
+			w.t.Errorf("%d samples missing that were synced before the power cut, reported %+v", w.missing(), w.lost)
 		}
 	})
 }

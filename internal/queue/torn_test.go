@@ -58,7 +58,8 @@ func TestTornSegmentIsAbandoned(t *testing.T) {
 			t.Error(err)
 		}
 		// Killed before Close could cut the first segment: b is there twice, and no more than that.
-		if got := reopen(t, after, quiet()); !slices.Equal(got.requests, []string{"a", "b", "bc"}) || got.lost != (Loss{}) {
+		got := reopen(t, after, quiet())
+		if !slices.Equal(got.requests, []string{"a", "b", "bc"}) || got.lost != (Loss{}) {
 			t.Errorf("after a kill: %q, lost %+v", got.requests, got.lost)
 		}
 

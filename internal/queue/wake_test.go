@@ -54,8 +54,9 @@ func TestDamagedLaneDoesNotHideTheNext(t *testing.T) {
 	}
 }
 
-// TestReadErrorWakesTheReaderOfNow: the lane that could not be read falls to another reader before it is read again.
-func TestReadErrorWakesTheReaderOfNow(t *testing.T) {
+// TestReadErrorWakesTheReaderAfterAResize: the lane that could not be read falls to another reader before it is read
+// again.
+func TestReadErrorWakesTheReaderAfterAResize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
 		s := openStore(t, "data", fs)
@@ -177,16 +178,16 @@ func TestModelReadersThatSleep(t *testing.T) {
 
 func readersThatSleep(t *testing.T, seed uint64) {
 	s := &sleepers{t: t, rnd: rand.New(rand.NewPCG(seed, 2)), awake: map[int]bool{}, inFlight: map[int]Request{}}
-	var told losses
+	var reported losses
 	cfg := quiet()
-	cfg.MaxMemory, cfg.segment, cfg.Wake, cfg.Lost = 3000, 1000, s.wake, told.take
+	cfg.MaxMemory, cfg.segment, cfg.Wake, cfg.Lost = 3000, 1000, s.wake, reported.take
 	fs, appended := newFakeFS(), 0
 	store := openStore(t, "data", fs)
 	start := func() {
 		s.lanes = 1 + s.rnd.IntN(5)
 		s.q = openQueue(t, store, "x", s.lanes, cfg)
 		clear(s.inFlight)
-		s.wake(none)
+		s.wake(noReader)
 	}
 	start()
 	for range 150 {
@@ -213,7 +214,7 @@ func readersThatSleep(t *testing.T, seed uint64) {
 		case 6:
 			s.lanes = 1 + s.rnd.IntN(5)
 			s.q.Resize(s.lanes)
-			s.wake(none)
+			s.wake(noReader)
 		case 7:
 			fs.breakWith(nil)
 			mustClose(t, s.q)
@@ -227,8 +228,9 @@ func readersThatSleep(t *testing.T, seed uint64) {
 		pass(maxBackoff)
 		synctest.Wait()
 	}
-	if st := s.q.Stats(); st.Samples != 0 || s.got+told.of(Damaged).Samples != appended {
-		t.Errorf("%d samples wait, %d delivered, told %+v, of %d", st.Samples, s.got, told.of(Damaged), appended)
+	if st := s.q.Stats(); st.Samples != 0 || s.got+reported.of(Damaged).Samples != appended {
+		t.Errorf("%d samples wait, %d delivered, reported %+v, of %d",
+			st.Samples, s.got, reported.of(Damaged), appended)
 	}
 	mustClose(t, s.q)
 }

@@ -1,6 +1,8 @@
 package queue
 
 import (
+	"errors"
+	"os"
 	"slices"
 	"time"
 
@@ -10,16 +12,16 @@ import (
 // batchBytes is how much is written at once, unless one record is larger.
 const batchBytes = 256 << 10
 
-// batch is records of one request on their way into a segment.
+// batch is records of one request that are being written to a segment.
 type batch struct {
 	lane    *lane
 	segment *segment
-	data    []byte // headers without checksums, and data: copied, for a reader may own the records meanwhile
+	data    []byte // headers without checksums, and copied data, since a reader may own the records meanwhile
 	item    batchItem
 	offset  int64
 }
 
-// batchItem is what a batch has of its request.
+// batchItem is the part of a request that is in a batch.
 type batchItem struct {
 	request        *request
 	records        int
@@ -28,7 +30,7 @@ type batchItem struct {
 	oldest, newest int64
 }
 
-// writeLoop writes what was appended, until Close, and then once more.
+// writeLoop writes what was appended, until Close and then once more.
 func (q *FIFO) writeLoop() {
 	d := q.disk
 	retry := time.NewTimer(0)
@@ -47,11 +49,12 @@ func (q *FIFO) writeLoop() {
 	}
 }
 
-// writeAll writes all that can be written now, and tells when to try what failed again; 0: nothing did.
+// writeAll removes, renews and writes all that it can now. It returns how long to wait before failed calls are tried
+// again; 0: none failed.
 func (q *FIFO) writeAll(final bool) time.Duration {
-	var tried []*lane // once each when final
+	var tried []*lane // each once if final
 	for {
-		q.sweep(false)
+		q.removeSegments(false)
 		q.renewSegments(false)
 		q.mu.Lock()
 		now := time.Now()
@@ -60,12 +63,12 @@ func (q *FIFO) writeAll(final bool) time.Duration {
 			if final {
 				return !slices.Contains(tried, l)
 			}
-			return l.write.due(now)
+			return l.writeRetry.due(now)
 		})
-		roomMade := q.disk.removable()
+		canRemove := q.disk.removable()
 		wait := q.retryIn(now)
 		q.unlock()
-		if b == nil && !roomMade {
+		if b == nil && !canRemove {
 			return wait
 		}
 		if b == nil {
@@ -81,9 +84,9 @@ func (q *FIFO) writeAll(final bool) time.Duration {
 	}
 }
 
-// removable reports whether there is a doomed segment whose removal was not tried yet.
+// removable reports whether there is a segment to remove whose removal was not tried yet.
 func (d *disk) removable() bool {
-	return slices.ContainsFunc(d.doomed, func(s *segment) bool { return s.pins == 0 && !s.unremoved })
+	return slices.ContainsFunc(d.toRemove, func(s *segment) bool { return s.uses == 0 && !s.removalFailed })
 }
 
 // retryIn returns how long to wait before the first failed call is tried again; 0: none failed.
@@ -94,27 +97,33 @@ func (q *FIFO) retryIn(now time.Time) (wait time.Duration) {
 			wait = left
 		}
 	}
-	first(d.removal)
-	first(d.renewal)
+	first(d.removalRetry)
+	unused := func(f failedSegment) bool { return f.segment.uses == 0 }
+	if d.renewalRetry.runs > 0 && slices.ContainsFunc(q.failedSegments(), unused) {
+		first(d.renewalRetry) // while a segment is in use, endUse wakes the writer instead
+	}
 	for l := range q.lanes {
-		if l.pending > 0 && !l.write.due(now) {
-			first(l.write)
+		if l.pending > 0 && !l.writeRetry.due(now) {
+			first(l.writeRetry)
 		}
 	}
 	return wait
 }
 
-// nextBatch copies what one lane has to write, the lanes taking turns. Nil: nothing can be written now.
+// nextBatch returns the next batch of one lane, of each lane in turn, or nil if nothing can be written now.
 func (q *FIFO) nextBatch(may func(*lane) bool) *batch {
+	if q.gaveUp {
+		return nil
+	}
 	d := q.disk
 	var pick *lane
 	at, picked := -1, 0
 	for l := range q.lanes {
 		at++
-		if l.pending <= 0 || !may(l) { // less: closed while the disk hung
+		if l.pending <= 0 || !may(l) { // less than 0: closed while the disk hung
 			continue
 		}
-		if pick == nil || at >= d.turn { // the first from turn on, else the first of all
+		if pick == nil || at >= d.turn { // the first lane from turn on, or else the first of all
 			pick, picked = l, at
 			if at >= d.turn {
 				break
@@ -125,21 +134,21 @@ func (q *FIFO) nextBatch(may func(*lane) bool) *batch {
 		d.turn = 0
 		return nil
 	}
-	if !q.makeDiskRoom(pick.pendingBytes(batchBytes)) {
+	if !q.limitDisk(pick.pendingBytes(batchBytes)) {
 		return nil
 	}
 	d.turn = picked + 1
-	return q.gather(pick)
+	return q.fillBatch(pick)
 }
 
-// gather fills a batch.
-func (q *FIFO) gather(l *lane) *batch {
+// fillBatch copies records of a lane's first pending request, and begins a new segment if that is due.
+func (q *FIFO) fillBatch(l *lane) *batch {
 	d := q.disk
 	first := l.firstPending()
 	if s := l.active; s != nil && (s.size >= d.segBytes || s.failed) && l.requests[first].written == 0 {
 		l.active = nil
-		q.settle(l, s)
-		if s.pins == 0 && !s.dirty && s.file != nil {
+		q.removeIfDelivered(l, s)
+		if s.uses == 0 && !s.dirty && s.file != nil {
 			_ = s.file.Close()
 			s.file = nil
 		}
@@ -150,10 +159,10 @@ func (q *FIFO) gather(l *lane) *batch {
 		l.segments = append(l.segments, l.active)
 	}
 	s := l.active
-	s.pins++
+	s.uses++
 	b := &batch{lane: l, segment: s, data: d.buf[:0], offset: s.size}
-	// Of one request only: each one that is delivered while it is being written comes twice if the process is killed
-	// before its position is moved.
+	// A batch has records of one request only: a request that is delivered while it is written is delivered again if
+	// the process is killed before the position moves.
 	r, before := l.requests[first], s.samples
 	item := batchItem{request: r, start: s.size, oldest: r.Oldest, newest: r.Newest}
 	for _, rec := range r.Records[r.written:] {
@@ -171,29 +180,7 @@ func (q *FIFO) gather(l *lane) *batch {
 	return b
 }
 
-// appendRecord appends a record in the format of a segment, without the checksum of its data. Before is the number of
-// samples in the segment before it.
-func appendRecord(dst []byte, rec Record, before uint64) []byte {
-	h := header{
-		first: rec.First, length: uint32(len(rec.Data)), before: before,
-		oldest: rec.Oldest, newest: rec.Newest, samples: uint32(rec.Samples),
-	}
-	var b [headerSize]byte
-	h.put(b[:])
-	return append(append(dst, b[:]...), rec.Data...)
-}
-
-// addChecksums completes what appendRecord wrote. It is called without mu, since it takes a while.
-func addChecksums(records []byte) {
-	for at := 0; at < len(records); {
-		h, _ := parseHeader(records[at:])
-		h.crc = checksum(records[at+headerSize:][:h.length])
-		h.put(records[at:])
-		at += int(h.size())
-	}
-}
-
-// write does what needs the disk. Nobody else touches the file's end.
+// write writes a batch to its segment. Only the writer changes the end of a file.
 func (q *FIFO) write(b *batch) error {
 	s := b.segment
 	addChecksums(b.data)
@@ -222,7 +209,7 @@ func (q *FIFO) write(b *batch) error {
 	}
 	if _, err := s.file.WriteAt(b.data, b.offset); err != nil {
 		s.torn = true
-		if s.file.Truncate(b.offset) == nil { // gives its blocks back, and leaves no half record to a crash
+		if s.file.Truncate(b.offset) == nil { // frees its blocks, and a crash finds no half record
 			s.torn = false
 		}
 		return err
@@ -230,7 +217,25 @@ func (q *FIFO) write(b *batch) error {
 	return nil
 }
 
-// written accounts for a batch. True: the position has to move, for a request was delivered meanwhile.
+// create makes the file of a segment to which nothing is written yet. If something has its name, the segment gets the
+// next number.
+func (q *FIFO) create(l *lane, s *segment) (f File, err error) {
+	for range 16 {
+		if f, err = q.disk.fs.Open(join(q.disk.dir, s.name), true); !errors.Is(err, os.ErrExist) {
+			break
+		}
+		q.log.Warn("something has the name of a new segment, which gets another",
+			zap.String("file", join(q.disk.dir, s.name)))
+		q.mu.Lock()
+		s.seq, s.name = l.nextSeq, l.name.segment(l.nextSeq)
+		l.nextSeq++
+		q.mu.Unlock()
+	}
+	return f, err
+}
+
+// written records the result of a write. It reports whether the position has to move, since the request was delivered
+// meanwhile.
 func (q *FIFO) written(b *batch, err error) (moved bool) {
 	d := q.disk
 	if cap(b.data) <= 2*batchBytes {
@@ -239,23 +244,23 @@ func (q *FIFO) written(b *batch, err error) (moved bool) {
 	q.mu.Lock()
 	defer q.unlock()
 	l, s := b.lane, b.segment
-	defer q.unpin(l, s)
+	defer q.endUse(l, s)
 	b.item.request.writing = false
 	if err != nil {
 		q.writeFailed(l, s, err)
 		return false
 	}
-	l.write = backoff{}
+	l.writeRetry = backoff{}
 	q.wrote()
 	s.size += int64(len(b.data))
 	s.dirty = true
-	d.syncer.kick()
-	if !l.drained { // else it is doomed already: all of it was delivered before it was written
+	d.syncer.wakeUp()
+	if !l.drained { // else its segment is removed: all of it was delivered before it was written
 		d.bytes += int64(len(b.data))
 	}
 	moved = q.writtenItem(l, s, b.item)
 	q.stats.WrittenBytes += int64(len(b.data))
-	q.makeRoom()
+	q.limitMemory()
 	return moved
 }
 
@@ -263,9 +268,9 @@ func (q *FIFO) writtenItem(l *lane, s *segment, it batchItem) (moved bool) {
 	r := it.request
 	q.stats.WrittenRecords += it.records
 	s.samples += uint64(it.samples)
-	s.note(it.oldest, it.newest, q.disk.clock.now())
+	s.include(it.oldest, it.newest, q.disk.clock.now())
 	if r.gone {
-		l.acked = place{s.seq, it.end}
+		l.acked = position{s.seq, it.end}
 		return true
 	}
 	if r.written == 0 {
@@ -278,19 +283,19 @@ func (q *FIFO) writtenItem(l *lane, s *segment, it batchItem) (moved bool) {
 	return false
 }
 
-// writeFailed keeps everything in memory, to be written later in order.
+// writeFailed schedules another try. The records stay in memory, and are written later in order.
 func (q *FIFO) writeFailed(l *lane, s *segment, err error) {
 	q.stats.WriteErrors++
 	q.disk.health.fails(writing, err, zap.String("segment", s.name))
-	l.write.failed(time.Now())
+	l.writeRetry.failed(time.Now())
 	if s.torn && !l.drained {
 		q.abandon(l, s)
 	}
-	q.makeRoom()
+	q.limitMemory()
 }
 
-// abandon ends a segment whose end cannot be cut clean: a request begun there is written whole to the next.
-// A crash before Close can cut it repeats the beginning of that request.
+// abandon seals a segment whose torn end could not be cut off. A request that began in it is written to the next
+// segment as a whole. After a crash before Close cuts the end off, the beginning of that request is delivered twice.
 func (q *FIFO) abandon(l *lane, s *segment) {
 	if i := l.firstPending(); i < len(l.requests) {
 		if r := l.requests[i]; r.segment == s {
@@ -302,21 +307,21 @@ func (q *FIFO) abandon(l *lane, s *segment) {
 		}
 	}
 	l.active = nil
-	q.settle(l, s)
+	q.removeIfDelivered(l, s)
 }
 
-// wrote ends the failure of writes, unless a lane that failed still has records to write.
+// wrote clears the failure of writes, unless a lane whose write failed still has records to write.
 func (q *FIFO) wrote() {
 	if !q.disk.health.failing(writing) {
 		return
 	}
 	for l := range q.lanes {
-		if l.write.runs > 0 && l.pending > 0 {
+		if l.writeRetry.runs > 0 && l.pending > 0 {
 			return
 		}
 	}
 	for l := range q.lanes {
-		l.write = backoff{}
+		l.writeRetry = backoff{}
 	}
 	q.disk.health.works(writing)
 }

@@ -5,17 +5,17 @@ import (
 	"sync"
 )
 
-// movable is the file system as an open queue sees it: the queue's directory keeps the name that it had at first,
-// whatever it is called by now. Files that are open stay so while it gets another one.
-type movable struct {
+// renamableFS is the file system of an open queue. The queue uses the name that its directory had when it was opened,
+// and renamableFS replaces it by the present name, so that the directory can be renamed while files in it are open.
+type renamableFS struct {
 	FS
-	dir string // what the queue calls it
+	dir string // the name that the queue uses
 
 	mu  sync.RWMutex // held for reading by each call, for writing while the directory is renamed; guards the following
 	now string
 }
 
-func (m *movable) rename(to string) error {
+func (m *renamableFS) rename(to string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.FS.Rename(m.now, to); err != nil {
@@ -25,8 +25,8 @@ func (m *movable) rename(to string) error {
 	return nil
 }
 
-// real is what a name of the queue's is called now. The caller holds mu.
-func (m *movable) real(name string) string {
+// real returns the present name of a file of the queue. The caller holds mu.
+func (m *renamableFS) real(name string) string {
 	if rest, ok := strings.CutPrefix(name, m.dir); ok {
 		return m.now + rest
 	}
@@ -34,42 +34,42 @@ func (m *movable) real(name string) string {
 }
 
 // Mkdir implements FS.
-func (m *movable) Mkdir(dir string) error {
+func (m *renamableFS) Mkdir(dir string) error {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.FS.Mkdir(m.real(dir))
 }
 
 // ReadDir implements FS.
-func (m *movable) ReadDir(dir string) ([]Entry, error) {
+func (m *renamableFS) ReadDir(dir string) ([]Entry, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.FS.ReadDir(m.real(dir))
 }
 
 // Open implements FS.
-func (m *movable) Open(name string, create bool) (File, error) {
+func (m *renamableFS) Open(name string, create bool) (File, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.FS.Open(m.real(name), create)
 }
 
 // Remove implements FS.
-func (m *movable) Remove(name string) error {
+func (m *renamableFS) Remove(name string) error {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.FS.Remove(m.real(name))
 }
 
 // Rename implements FS.
-func (m *movable) Rename(from, to string) error {
+func (m *renamableFS) Rename(from, to string) error {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.FS.Rename(m.real(from), m.real(to))
 }
 
 // SyncDir implements FS.
-func (m *movable) SyncDir(dir string) error {
+func (m *renamableFS) SyncDir(dir string) error {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.FS.SyncDir(m.real(dir))

@@ -31,9 +31,9 @@ func TestRemovalFails(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			const n = 1000
 			fs := newFakeFS()
-			var told losses
+			var reported losses
 			cfg := quiet()
-			cfg.MaxBytes, cfg.MaxMemory, cfg.segment, cfg.Lost = minSegmentBytes, 32<<10, 4<<10, told.take
+			cfg.MaxBytes, cfg.MaxMemory, cfg.segment, cfg.Lost = minSegmentBytes, 32<<10, 4<<10, reported.take
 			s := openStore(t, "data", fs)
 			q := openQueue(t, s, "x", 1, cfg)
 			defer func() { _, _ = q.Close() }()
@@ -53,8 +53,8 @@ func TestRemovalFails(t *testing.T) {
 			if st.DiskError == "" || st.RemoveErrors == 0 || fs.calls["remove"] > n/2 {
 				t.Errorf("without %q: stats %+v after %d removals", calls, st, fs.calls["remove"])
 			}
-			if full := told.of(DiskFull).Samples; len(calls) == 1 && full != 0 || len(calls) == 2 && full == 0 {
-				t.Errorf("without %q: %d samples are told as lost since the disk is full", calls, full)
+			if full := reported.of(DiskFull).Samples; len(calls) == 1 && full != 0 || len(calls) == 2 && full == 0 {
+				t.Errorf("without %q: %d samples are reported as lost since the disk is full", calls, full)
 			}
 			fs.breakWith(nil)
 			pass(maxBackoff)
@@ -62,24 +62,24 @@ func TestRemovalFails(t *testing.T) {
 			if st := q.Stats(); st.DiskError != "" || len(segments(fs)) > st.Segments {
 				t.Errorf("removals work again: stats %+v, %d files", st, len(segments(fs)))
 			}
-			lost := told.of(QueueFull).Samples + told.of(DiskFull).Samples
+			lost := reported.of(QueueFull).Samples + reported.of(DiskFull).Samples
 			lost += mustClose(t, q).Samples
 			q = openQueue(t, s, "x", 1, cfg)
 			if got := len(drained(q, 0)); got+lost != n {
-				t.Errorf("without %q: %d delivered and %d told as lost, of %d", calls, got, lost, n)
+				t.Errorf("without %q: %d delivered and %d reported as lost, of %d", calls, got, lost, n)
 			}
 			mustClose(t, q)
 		})
 	}
 }
 
-// TestWhatCouldNotBeRemovedDoesNotComeAgain: it was counted as lost, and then the process was killed.
-func TestWhatCouldNotBeRemovedDoesNotComeAgain(t *testing.T) {
+// TestDroppedSegmentIsNotDeliveredAfterAKill: it was counted as lost, and then the process was killed.
+func TestDroppedSegmentIsNotDeliveredAfterAKill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
-		var told losses
+		var reported losses
 		cfg := quiet()
-		cfg.MaxBytes, cfg.segment, cfg.Lost = minSegmentBytes, 4<<10, told.take
+		cfg.MaxBytes, cfg.segment, cfg.Lost = minSegmentBytes, 4<<10, reported.take
 		q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
 		synctest.Wait()
 		fs.breakWith(syscall.EPERM, "remove")
@@ -87,11 +87,11 @@ func TestWhatCouldNotBeRemovedDoesNotComeAgain(t *testing.T) {
 			sealed(t, q, 0, strings.Repeat("x", 1000))
 			synctest.Wait()
 		}
-		lost := told.of(QueueFull).Samples
+		lost := reported.of(QueueFull).Samples
 		after := fs.kill()
 		_, _ = q.Close()
 		if got := reopen(t, after, cfg); lost == 0 || len(got.requests)+lost != 100 {
-			t.Errorf("%d told as lost, %d delivered after a kill, of 100", lost, len(got.requests))
+			t.Errorf("%d reported as lost, %d delivered after a kill, of 100", lost, len(got.requests))
 		}
 	})
 }

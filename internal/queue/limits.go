@@ -5,32 +5,32 @@ import (
 	"time"
 )
 
-// patience is how far memory may exceed its limit while the disk has refused nothing: a burst, or a writer that
-// waits for a slow disk, is no reason yet to lose anything.
-const patience = 4
+// slowDiskFactor is how far memory may exceed its limit while no call of the disk fails: nothing is lost yet for a
+// burst or a slow disk.
+const slowDiskFactor = 4
 
-// makeRoom keeps memory within its limit: first what the disk has is forgotten, then the oldest of what it has
-// not is lost.
-func (q *FIFO) makeRoom() {
+// limitMemory keeps memory within its limit. First requests that are on disk leave memory, then the oldest of the
+// others are dropped.
+func (q *FIFO) limitMemory() {
 	most := q.limit
 	if q.disk != nil {
-		for q.memory > q.limit && q.forget() {
+		for q.memory > q.limit && q.evict() {
 		}
 		if h := &q.disk.health; !h.failing(writing) && !h.failing(removing) {
-			most *= patience
+			most *= slowDiskFactor
 		}
 	}
 	for q.memory > most && q.drop() {
 	}
 }
 
-// forget leaves one request to the disk, of the lane with the most in memory.
-func (q *FIFO) forget() bool {
+// evict removes one request that is on disk from memory, of the lane with the most in memory.
+func (q *FIFO) evict() bool {
 	var from *lane
 	at := -1
 	for l := range q.lanes {
 		if from == nil || l.memory > from.memory {
-			if i := l.forgettable(); i >= 0 {
+			if i := l.evictable(); i >= 0 {
 				from, at = l, i
 			}
 		}
@@ -54,7 +54,7 @@ func (q *FIFO) forget() bool {
 	return true
 }
 
-// drop loses the oldest sealed request that is in memory only, of whichever lane.
+// drop drops the oldest sealed request of all lanes that is in memory only.
 func (q *FIFO) drop() bool {
 	var from *lane
 	at := -1
@@ -73,7 +73,7 @@ func (q *FIFO) drop() bool {
 	}
 	q.lose(reason, 1, r.Samples)
 	q.free(r)
-	q.retire()
+	q.endGenerations()
 	return true
 }
 
@@ -86,26 +86,15 @@ func (q *FIFO) free(r *request) {
 	}
 }
 
-// lanes yields the lanes of all generations.
-func (q *FIFO) lanes(yield func(*lane) bool) {
-	for _, g := range q.gens {
-		for _, l := range g.lanes {
-			if !yield(l) {
-				return
-			}
-		}
-	}
-}
-
-// makeDiskRoom drops the oldest segments until the given number of bytes fits on disk. It reports whether they can be
-// written now: they cannot while the files of dropped segments are still there.
-func (q *FIFO) makeDiskRoom(room int64) bool {
+// limitDisk drops the oldest segments until as many more bytes fit on disk. It reports whether they may be written now:
+// they may not while the files of dropped segments are still there.
+func (q *FIFO) limitDisk(more int64) bool {
 	d := q.disk
-	for d.bytes+room > q.cfg.MaxBytes {
+	for d.bytes+more > q.cfg.MaxBytes {
 		var from *lane
 		var oldest *segment
 		for l := range q.lanes {
-			s := l.oldestWhole()
+			s := l.oldestDroppable()
 			if s != nil && (oldest == nil || s.oldest < oldest.oldest) {
 				from, oldest = l, s
 			}
@@ -115,13 +104,13 @@ func (q *FIFO) makeDiskRoom(room int64) bool {
 		}
 		q.dropSegment(from, oldest, QueueFull)
 	}
-	left := d.leaving()
-	return left == 0 || d.bytes+left+room <= q.cfg.MaxBytes
+	left := d.bytesToRemove()
+	return left == 0 || d.bytes+left+more <= q.cfg.MaxBytes
 }
 
-const ageInterval = time.Minute // between two looks at the age of segments
+const ageInterval = time.Minute // between two checks of the age of segments
 
-// dropOld drops segments that are older than MaxAge. It looks only once in a while.
+// dropOld drops segments whose newest sample is older than MaxAge. It checks at most once per ageInterval.
 func (q *FIFO) dropOld(now time.Time) {
 	if q.cfg.MaxAge <= 0 || now.Before(q.disk.nextAge) {
 		return
@@ -130,14 +119,14 @@ func (q *FIFO) dropOld(now time.Time) {
 	oldest := q.disk.clock.now().Add(-q.cfg.MaxAge).UnixMilli()
 	for l := range q.lanes {
 		for _, s := range slices.Clone(l.segments) {
-			if s.newest < oldest && l.whole(s) {
+			if s.newest < oldest && l.mayDrop(s) {
 				q.dropSegment(l, s, TooOld)
 			}
 		}
 	}
 }
 
-// dropSegment loses what is undelivered in a segment that is whole.
+// dropSegment drops what is undelivered in a segment for which mayDrop is true.
 func (q *FIFO) dropSegment(l *lane, s *segment, reason Reason) {
 	for i := len(l.requests) - 1; i >= 0; i-- {
 		if r := l.requests[i]; r.segment == s {
@@ -152,14 +141,6 @@ func (q *FIFO) dropSegment(l *lane, s *segment, reason Reason) {
 	if l.active == s {
 		l.active = nil
 	}
-	q.settle(l, s)
-	q.retire()
-}
-
-// settle dooms a segment of which nothing is wanted any more.
-func (q *FIFO) settle(l *lane, s *segment) {
-	if s.delivered() && s != l.active {
-		l.segments = slices.DeleteFunc(l.segments, func(o *segment) bool { return o == s })
-		q.disk.doom(s)
-	}
+	q.removeIfDelivered(l, s)
+	q.endGenerations()
 }

@@ -75,9 +75,9 @@ func TestErrorAtStartCostsNothing(t *testing.T) {
 						reached = reached || n == nth && (call == "open" || call == "read" || call == "truncate")
 						return n == nth
 					})
-					var told losses
+					var reported losses
 					cfg := quiet()
-					cfg.Lost = told.take
+					cfg.Lost = reported.take
 					q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
 					fs.heal()
 					if s := q.Stats(); s.Requests == 0 || s.Bytes == 0 || s.Oldest == 0 {
@@ -87,8 +87,9 @@ func TestErrorAtStartCostsNothing(t *testing.T) {
 					if suffix == positionSuffix && slices.Equal(got, append([]string{"0"}, want...)) {
 						got = got[1:] // delivered again
 					}
-					if !slices.Equal(got, want) || told.of(Damaged) != (Loss{}) {
-						t.Errorf("%s, call %d fails with %v: delivered %q, told %+v", suffix, nth, kind, got, told.of(Damaged))
+					if !slices.Equal(got, want) || reported.of(Damaged) != (Loss{}) {
+						t.Errorf("%s, call %d fails with %v: delivered %q, reported %+v",
+							suffix, nth, kind, got, reported.of(Damaged))
 					}
 					if s := q.Stats(); s.Requests != 0 || s.Samples != 0 || s.Bytes != 0 || s.DiskBytes != 0 {
 						t.Errorf("%s, call %d fails with %v: at the end %+v", suffix, nth, kind, s)
@@ -127,7 +128,7 @@ func TestUnreadableAtStartAndStoppedAgain(t *testing.T) {
 				after.locks = map[string]bool{}
 				got := reopen(t, after, quiet())
 				if !slices.Equal(got.requests, []string{"0", "1", "2", "new"}) || got.lost != (Loss{}) {
-					t.Errorf("%s fails, %s: then delivered %q, told %+v", call, name, got.requests, got.lost)
+					t.Errorf("%s fails, %s: then delivered %q, reported %+v", call, name, got.requests, got.lost)
 				}
 			})
 		}
@@ -135,14 +136,14 @@ func TestUnreadableAtStartAndStoppedAgain(t *testing.T) {
 }
 
 // TestUnreadableForGoodIsKept: after some minutes the lane goes on without a segment. What the last stop had noted is
-// told as lost, and the file stays, under a name for people.
+// reported as lost, and the file stays, under a name for people.
 func TestUnreadableForGoodIsKept(t *testing.T) {
 	for _, call := range []string{"open", "read"} {
 		for _, atStart := range []bool{true, false} {
 			synctest.Test(t, func(t *testing.T) {
 				fs, cfg := manySegments(t, 4)
-				var told losses
-				cfg.Lost = told.take
+				var reported losses
+				cfg.Lost = reported.take
 				names := segments(fs)
 				content := string(fs.names[names[1]].content)
 				broken := atStart
@@ -151,11 +152,13 @@ func TestUnreadableForGoodIsKept(t *testing.T) {
 				fs.mu.Lock()
 				broken = true
 				fs.mu.Unlock()
-				if got := patient(q, 0); !slices.Equal(got, []string{"0", "2", "3"}) || told.of(Damaged) != (Loss{1, 1}) {
-					t.Errorf("%s fails: delivered %q, told %+v", call, got, told.of(Damaged))
+				got := patient(q, 0)
+				if !slices.Equal(got, []string{"0", "2", "3"}) || reported.of(Damaged) != (Loss{1, 1}) {
+					t.Errorf("%s fails: delivered %q, reported %+v", call, got, reported.of(Damaged))
 				}
 				s := q.Stats()
-				if s.CorruptRecords != 1 || s.SkippedBytes != int64(len(content)) || s.Samples != 0 || s.DiskBytes != 0 {
+				if s.CorruptRecords != 1 || s.SkippedBytes != int64(len(content)) ||
+					s.Samples != 0 || s.DiskBytes != 0 {
 					t.Errorf("%s fails: %+v", call, s)
 				}
 				mustClose(t, q)
@@ -170,8 +173,33 @@ func TestUnreadableForGoodIsKept(t *testing.T) {
 	}
 }
 
-// TestBadSectorCostsWhatIsBehindIt: the first half of a segment can be read, the rest never.
-func TestBadSectorCostsWhatIsBehindIt(t *testing.T) {
+// TestGivenUpSegmentIsNotDeliveredAfterAKill: a segment is given up and counted as lost, but cannot be renamed. Later
+// segments are delivered and removed, and the process is killed. The next one can read the segment and does not deliver
+// it.
+func TestGivenUpSegmentIsNotDeliveredAfterAKill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs, cfg := manySegments(t, 4)
+		var reported losses
+		cfg.Lost = reported.take
+		first := segments(fs)[0]
+		fs.failing(first, syscall.EIO, func(c string, _ int) bool { return c == "open" || c == "rename" })
+		q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
+		if got := patient(q, 0); !slices.Equal(got, []string{"1", "2", "3"}) || reported.of(Damaged) != (Loss{1, 1}) {
+			t.Errorf("delivered %q, reported %+v", got, reported.of(Damaged))
+		}
+		after := fs.kill()
+		if left := segments(after); !slices.Equal(left, []string{first}) {
+			t.Errorf("left %q, want %q", left, first)
+		}
+		_, _ = q.Close()
+		if got := reopen(t, after, quiet()); len(got.requests) != 0 || got.lost != (Loss{}) {
+			t.Errorf("after a kill: delivered %q, reported %+v", got.requests, got.lost)
+		}
+	})
+}
+
+// TestBadSectorLosesWhatIsBehindIt: the first half of a segment can be read, the rest never.
+func TestBadSectorLosesWhatIsBehindIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n, size = 8, 3000
 		fs := backlog(t, quiet(), func(q *FIFO) {
@@ -180,19 +208,24 @@ func TestBadSectorCostsWhatIsBehindIt(t *testing.T) {
 			}
 		})
 		name, _ := fs.file(t, segmentSuffix)
-		var told losses
+		var reported losses
 		cfg := quiet()
-		cfg.Lost = told.take
+		cfg.Lost = reported.take
 		bad := &badSector{fakeFS: fs, name: name, at: n / 2 * (size + 1 + headerSize)}
+		fs.breakWith(syscall.EIO, "rename") // so the file keeps its name
 		q := openQueue(t, openStore(t, "data", bad), "x", 1, cfg)
 		got := patient(q, 0)
 		if len(got) != n/2 {
 			t.Errorf("%d requests were delivered, want the %d before the bad sector", len(got), n/2)
 		}
-		if lost := told.of(Damaged); lost.Samples != n-len(got) {
-			t.Errorf("told %+v, with %d of %d delivered", lost, len(got), n)
+		if lost := reported.of(Damaged); lost.Samples != n-len(got) {
+			t.Errorf("reported %+v, with %d of %d delivered", lost, len(got), n)
 		}
-		mustClose(t, q)
+		after := fs.kill()
+		_, _ = q.Close()
+		if got := reopen(t, after, quiet()); len(got.requests) != 0 { // the sector can be read again
+			t.Errorf("after a kill: %d requests were delivered that were counted as lost", len(got.requests))
+		}
 	})
 }
 
@@ -283,7 +316,9 @@ func TestUnreadablePositionHidesNothing(t *testing.T) {
 			if left := segments(fs); len(left) != 0 {
 				t.Fatalf("left: %q", left)
 			}
-			fs.failing(positionSuffix, syscall.EIO, func(c string, _ int) bool { return c == "read" || c == "remove" && stays })
+			fs.failing(positionSuffix, syscall.EIO, func(c string, _ int) bool {
+				return c == "read" || c == "remove" && stays
+			})
 			q = openQueue(t, s, "x", 1, cfg)
 			fs.heal()
 			want := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
@@ -329,7 +364,7 @@ func TestModelUnreadable(t *testing.T) {
 		}
 	}, func(w *world) {
 		if w.missing() != 0 || w.lost != (Loss{}) {
-			w.t.Errorf("%d samples missing, told %+v", w.missing(), w.lost)
+			w.t.Errorf("%d samples missing, reported %+v", w.missing(), w.lost)
 		}
 	})
 }

@@ -1,9 +1,12 @@
 package queue
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,9 +27,8 @@ func fillStore(t *testing.T, dir, identity string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := q.Append(0, Record{Data: []byte("data"), Samples: 7, Oldest: time.Now().UnixMilli(), Newest: time.Now().UnixMilli(), First: true}); err != nil {
-		t.Fatal(err)
-	}
+	now := time.Now().UnixMilli()
+	mustAppend(t, q, 0, Record{Data: []byte("data"), Samples: 7, Oldest: now, Newest: now, First: true})
 	if _, err := q.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -102,8 +104,8 @@ func TestVisitorsSpareQueuesInUse(t *testing.T) {
 	}
 }
 
-// TestAQueueThatIsRenamedByAnother is not opened, nor removed for its age.
-func TestAQueueThatIsRenamedByAnother(t *testing.T) {
+// TestLockedQueueIsNeitherOpenedNorDropped is not opened, nor removed for its age.
+func TestLockedQueueIsNeitherOpenedNorDropped(t *testing.T) {
 	dir := t.TempDir()
 	fillStore(t, dir, "a")
 	owner, err := OpenStore(dir, OS())
@@ -115,7 +117,7 @@ func TestAQueueThatIsRenamedByAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	claim, err := visitor.claim("a")
+	lock, err := visitor.lockQueue("a")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +127,7 @@ func TestAQueueThatIsRenamedByAnother(t *testing.T) {
 	if gone, err := owner.DropOrphans(1); err != nil || len(gone) != 0 {
 		t.Errorf("dropped: %+v, %v", gone, err)
 	}
-	if err := claim.Close(); err != nil {
+	if err := lock.Close(); err != nil {
 		t.Error(err)
 	}
 	if gone, err := owner.DropOrphans(1); err != nil || len(gone) != 1 {
@@ -133,8 +135,8 @@ func TestAQueueThatIsRenamedByAnother(t *testing.T) {
 	}
 }
 
-// TestTheLockIsNotForeign: a start says nothing of it.
-func TestTheLockIsNotForeign(t *testing.T) {
+// TestLockFileIsNotReportedAsForeign: a start says nothing of it.
+func TestLockFileIsNotReportedAsForeign(t *testing.T) {
 	dir := t.TempDir()
 	fillStore(t, dir, "a")
 	owner, err := OpenStore(dir, OS())
@@ -153,6 +155,63 @@ func TestTheLockIsNotForeign(t *testing.T) {
 		t.Errorf("warnings: %v", logs.All())
 	}
 	if _, err := q.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// readOnly is a directory in which nothing can be written or locked.
+type readOnly struct{ FS }
+
+func (readOnly) Lock(string) (io.Closer, error) { return nil, syscall.EROFS }
+
+// TestReadOnlyQueuesAreNotInUse: a lock that cannot be tried says nothing of who has it. The queues are listed with
+// what waits in them, and cannot be changed.
+func TestReadOnlyQueuesAreNotInUse(t *testing.T) {
+	dir := t.TempDir()
+	fillStore(t, dir, "a")
+	visitor, err := Visit(dir, readOnly{OS()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, err := visitor.Identities(); err != nil || len(all) != 1 || all[0].Open || all[0].Samples != 7 {
+		t.Errorf("queues: %+v, %v", all, err)
+	}
+	var inUse *InUseError
+	if _, err := visitor.Drop("a"); !errors.Is(err, syscall.EROFS) || errors.As(err, &inUse) {
+		t.Errorf("drop: %v, want an error of the file system", err)
+	}
+}
+
+// TestTheProcessIsNamedOnlyIfItHasTheQueue: lock.pid names the process that has the store.
+func TestTheProcessIsNamedOnlyIfItHasTheQueue(t *testing.T) {
+	dir := t.TempDir()
+	fillStore(t, dir, "a")
+	visit := func() *Store {
+		visitor, err := Visit(dir, OS())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return visitor
+	}
+	lock, err := visit().lockQueue("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := func(who string, err error) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), "in use by another process") {
+			t.Errorf("%s: %v, want that another process has it", who, err)
+		}
+	}
+	_, err = visit().Drop("a") // the process of lock.pid has ended
+	refused("visitor", err)
+	owner, err := OpenStore(dir, OS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = owner.Open("a", 1, DefaultConfig()) // lock.pid names the owner itself
+	refused("owner", err)
+	if err := errors.Join(lock.Close(), owner.Close()); err != nil {
 		t.Error(err)
 	}
 }
