@@ -33,7 +33,13 @@ type loop struct {
 	due     time.Time // of the scrape that runs; the schedule sets it before
 	scraped bool      // at least once: else there is nothing to mark stale
 
-	turn turn // the schedule's
+	pool *pool
+
+	// The following are guarded by the schedule's lock.
+	life      life
+	heapIndex int // in the heap of due times; -1: not there
+
+	handed bool // another instance has the target; guarded by Pools.mu
 
 	mu     sync.Mutex // guards the following
 	status scrapeStatus
@@ -64,7 +70,7 @@ type env struct {
 
 func newLoop(e *env, job *jobState, t *target) *loop {
 	id := e.table.AddTarget(t.labels)
-	l := &loop{env: e, job: job, target: t, id: id, status: scrapeStatus{health: HealthUnknown}}
+	l := &loop{env: e, job: job, target: t, id: id, heapIndex: -1, status: scrapeStatus{health: HealthUnknown}}
 	l.page = exposition.NewPage(e.layouts, l.newLearner(), job.pageOptionsOf(t))
 	job.fetcher.add(t)
 	l.report = openReport(e.table, id, t.labels, job.cfg.ExtraScrapeMetricsEnabled())
@@ -78,7 +84,7 @@ func newLoop(e *env, job *jobState, t *target) *loop {
 func (l *loop) inherit(old *loop) (release func()) {
 	l.live, l.ages, l.stamps, l.scraped = old.live, old.ages, old.stamps, old.scraped
 	left := old.page
-	if l.job.series == old.job.series && l.target.url == old.target.url && l.target.socket == old.target.socket {
+	if l.job.series == old.job.series && l.target.hasPageOf(old.target) {
 		left, l.page = l.page, old.page
 		l.page.Rebind(l.newLearner(), l.job.pageOptionsOf(l.target))
 	}

@@ -60,19 +60,16 @@ type Pools struct {
 	phase   shard.Phase // of shards, in force
 	lost    bool        // a target has no loop, though it is this instance's
 	charted chan struct{}
-
-	releaser releaser // of what loops held
 }
 
 // pool is one job's targets. Pools.mu guards it, see there.
 type pool struct {
-	state  *jobState
-	next   *jobState        // takes state's place with the next Update; nil: none is to
-	loops  map[uint64]*loop // running, by target hash
-	ending leavers          // gone, but not marked stale yet
-	handed leavers          // another instance's now, which has not scraped them yet
-	wanted wanted           // all targets of the job, also those of other instances
-	limit  struct {
+	state     *jobState
+	next      *jobState        // takes state's place with the next Update; nil: none is to
+	loops     map[uint64]*loop // that are scraped, by target hash
+	departing departing
+	wanted    wanted // all targets of the job, also those of other instances
+	limit     struct {
 		sync.Mutex
 		err error
 	}
@@ -93,10 +90,12 @@ func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prom
 	e.showMemory(reg)
 	opts.budget = budget{memory: newPageMemory(opts.MaxMemory, m, log), descriptors: newDescriptors(connectionsOf(openFiles()))}
 	e.showConnections(reg, opts.budget.descriptors)
-	return &Pools{
-		env: e, opts: opts, seed: offsetSeed(opts), schedule: newSchedule(m, log),
+	ps := &Pools{
+		env: e, opts: opts, seed: offsetSeed(opts),
 		jobs: map[string]*pool{}, held: map[string]bool{}, charted: make(chan struct{}, 1),
 	}
+	ps.schedule = newSchedule(m, log, ps.ended)
+	return ps
 }
 
 func offsetSeed(opts Options) uint64 {
@@ -204,7 +203,7 @@ func (ps *Pools) adopt(state *jobState) (*pool, bool) {
 	}
 	switch {
 	case p == nil:
-		p = &pool{state: state, loops: map[uint64]*loop{}, ending: leavers{}, handed: leavers{}}
+		p = &pool{state: state, loops: map[uint64]*loop{}, departing: departing{}}
 		p.wanted = newWanted(func(key uint64) bool { return ps.isOthers(p, key) })
 		ps.jobs[name] = p
 	case p.state.whole == state.whole && p.state.ownAddress == state.ownAddress && reflect.DeepEqual(p.state.cfg.HTTPClientConfig, state.cfg.HTTPClientConfig):
@@ -259,48 +258,44 @@ func (p *pool) dropNext() {
 	}
 }
 
-// start gives a target its loop. If the same series came from the loop before, it inherits from that.
+// start gives a target its loop, which inherits from the loop before, if there is one.
 func (ps *Pools) start(p *pool, t *target, found foundTarget, before *loop) {
 	l := newLoop(ps.env, p.state, t)
+	l.pool = p
 	l.rediscovered(found)
-	p.loops[t.hash] = l
-	onEnd := func() { ps.ended(p, l) }
-	since := ps.movedHere(p, t)
-	begin := func() { ps.schedule.add(l, ps.first(t, since, time.Now()), p.forced, onEnd) }
-	ps.foresee(l)
-	if before != nil && ps.schedule.take(before, func() { ps.releaser.add(l.inherit(before)); begin() }) {
-		return
+	l.life = life{
+		interval: t.interval, due: ps.first(t, ps.movedHere(p, t), time.Now()), move: ps.nextMove(t),
 	}
-	ps.schedule.mu.Lock()
-	defer ps.schedule.mu.Unlock()
-	begin()
+	p.loops[t.hash] = l
+	if before == nil || !ps.schedule.send(before, event{kind: eventReplace, successor: l}) {
+		ps.schedule.send(l, event{kind: eventStart})
+	}
 }
 
-// ended forgets a loop whose end was marked.
-func (ps *Pools) ended(p *pool, l *loop) {
+// ended forgets a loop that is gone.
+func (ps *Pools) ended(l *loop) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	p.ending.remove(l)
-	p.handed.remove(l)
-	if p.loops[l.target.hash] == l { // its map was replaced, or the clock set, at the very instant: it is to begin anew
+	p := l.pool
+	p.departing.remove(l)
+	if p.loops[l.target.hash] == l { // its map was replaced, or the clock set, at the very instant: it is to begin again
 		delete(p.loops, l.target.hash)
 		ps.lost = true
 		ps.lookAgain()
 	}
 }
 
-// stop ends every loop of a job, and those that wait to mark their targets stale. Nothing is marked, as in Prometheus:
-// the job may have moved to another scraper, whose samples markers would cut short.
+// stop ends every loop of a job, departing ones too. It sends no markers, as Prometheus does: the job may have moved to
+// another scraper, whose samples markers would cut short.
 func (ps *Pools) stop(p *pool) {
 	for hash, l := range p.loops {
-		ps.schedule.take(l, func() { ps.releaser.add(l.release) })
+		ps.schedule.send(l, event{kind: eventStop})
 		delete(p.loops, hash)
 	}
-	for _, l := range append(p.ending.all(), p.handed.all()...) {
-		ps.schedule.take(l, func() { ps.releaser.add(l.release) })
+	for _, l := range p.departing.all() {
+		ps.schedule.send(l, event{kind: eventStop})
 	}
-	clear(p.ending)
-	clear(p.handed)
+	clear(p.departing)
 	p.dropNext()
 	p.state.metrics.gone.Store(true)
 	p.state.close()

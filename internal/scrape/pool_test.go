@@ -176,12 +176,12 @@ func crowd(r *rig) (targets []model.LabelSet) {
 
 func TestScrapesOfAConvoyBeginAFewAtATime(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
-		r.pages.delay = patience / 2
+		r.pages.delay = slowScrape / 2
 		r.apply(t, job(t, ""))
 		r.discover(crowd(r)...)
 		pass(30 * time.Second)
-		if r.pages.most != mostAbreast {
-			t.Errorf("%d scrapes at once, want %d", r.pages.most, mostAbreast)
+		if r.pages.most != maxConcurrentScrapes {
+			t.Errorf("%d scrapes at once, want %d", r.pages.most, maxConcurrentScrapes)
 		}
 		if n := r.batches(); n < 590 || n > 610 {
 			t.Errorf("%d scrapes of 200 targets in 30 s, want about 600", n)
@@ -200,7 +200,7 @@ func TestRow52SlowScrapesHoldNobodyUp(t *testing.T) {
 		}
 		late := map[time.Time]bool{}
 		for _, g := range r.sink.got {
-			if after := (g.at.UnixNano() - int64(r.seed)%int64(convoyDistance)) % int64(convoyDistance); after >= int64(convoyTime+longestWait) {
+			if after := (g.at.UnixNano() - int64(r.seed)%int64(waveInterval)) % int64(waveInterval); after >= int64(waveLength+maxWait) {
 				late[g.at] = true
 			}
 		}

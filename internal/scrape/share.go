@@ -185,56 +185,14 @@ func (ps *Pools) first(t *target, since, now time.Time) time.Time {
 	return from.Add(t.offset(from, ps.seed))
 }
 
-// foresee tells the schedule when a loop's target moves away, so that no scrape begins after that.
-func (ps *Pools) foresee(l *loop) {
-	if !ps.shards.On() || l.target.key == 0 {
-		return
-	}
-	var m move
-	now := time.Now()
-	if next, ok := ps.shards.Next(now); ok && !ps.shards.Mine(l.target.key, next.Count) {
-		m = move{at: next.From, first: ps.first(l.target, next.From, now)}
-	}
-	ps.schedule.moveAt(l, m)
-}
-
-// handOver ends a loop whose target is another instance's now.
-func (ps *Pools) handOver(p *pool, l *loop) {
-	ps.env.metrics.moves.WithLabelValues(movedAway).Inc()
-	if p.handed.find(l.target, true) != nil { // twice the same series
-		ps.schedule.take(l, func() { ps.releaser.add(l.release) })
-		return
+// nextMove is when a target of this instance moves to another one, by the map of shards; zero: it does not.
+func (ps *Pools) nextMove(t *target) move {
+	if !ps.shards.On() || t.key == 0 {
+		return move{}
 	}
 	now := time.Now()
-	first := now
-	if now.Sub(ps.phase.Since) < 2*l.target.interval {
-		first = ps.first(l.target, ps.phase.Since, now)
+	if next, ok := ps.shards.Next(now); ok && !ps.shards.Mine(t.key, next.Count) {
+		return move{at: next.From, first: ps.first(t, next.From, now)}
 	}
-	if ps.schedule.hand(l, first) {
-		p.handed.add(l)
-	}
-}
-
-// reconsider takes back markers that wait: their target is found again, but it is another instance's by now.
-func (ps *Pools) reconsider(p *pool) {
-	if !ps.isShared(p) {
-		return
-	}
-	for _, l := range p.ending.all() {
-		if ps.isTheirs(p, l.target.key) {
-			p.ending.remove(l)
-			ps.handOver(p, l)
-		}
-	}
-}
-
-// dropLost has those handed loops mark their targets stale that discovery does not find any more.
-func (ps *Pools) dropLost(p *pool) {
-	for _, l := range p.handed.all() {
-		if !ps.isTheirs(p, l.target.key) {
-			p.handed.remove(l)
-			p.ending.add(l)
-			ps.schedule.drop(l)
-		}
-	}
+	return move{}
 }

@@ -187,13 +187,13 @@ func (s *simulation) checkNothingIsLeft(t *testing.T) {
 		t.Errorf("%d series and %d symbols left in the table", n, m)
 	}
 	q := s.schedule
-	if len(q.turns) != 0 || len(q.busy) != 0 || len(q.waiting) != 0 || len(q.abreast) != 0 {
-		t.Errorf("the schedule still has %d turns, %d busy hosts, %d waiting, %d running",
-			len(q.turns), len(q.busy), len(q.waiting), len(q.abreast))
+	if len(q.dueTimes) != 0 || len(q.hosts) != 0 || len(q.concurrent) != 0 {
+		t.Errorf("the schedule still has %d due times, %d busy hosts, %d running scrapes",
+			len(q.dueTimes), len(q.hosts), len(q.concurrent))
 	}
 	for name, p := range s.jobs {
-		if len(p.loops)+len(p.ending)+len(p.handed) != 0 {
-			t.Errorf("job %s still has %d loops, %d ending, %d handed over", name, len(p.loops), len(p.ending), len(p.handed))
+		if len(p.loops)+len(p.departing) != 0 {
+			t.Errorf("job %s still has %d loops, %d departing", name, len(p.loops), len(p.departing))
 		}
 	}
 	for _, g := range s.sink.got {
@@ -283,8 +283,8 @@ func TestSimulationOfAFleet(t *testing.T) {
 			f.discover()
 			pass(2 * time.Minute)
 			for i, r := range f.instances {
-				if n, turns := r.table.Len(), len(r.schedule.turns); n != 0 || turns != 0 {
-					t.Errorf("instance %d still has %d series, %d turns", i, n, turns)
+				if n, due := r.table.Len(), len(r.schedule.dueTimes); n != 0 || due != 0 {
+					t.Errorf("instance %d still has %d series, %d due times", i, n, due)
 				}
 			}
 			for _, name := range names {

@@ -136,17 +136,14 @@ func (ps *Pools) regroup(p *pool, made []replacement) []touched {
 func (ps *Pools) settle(p *pool, all []touched) {
 	ps.checkLimit(p)
 	fresh := ps.retireAll(p, all)
-	ps.mu.Lock()
-	ps.reconsider(p)
-	ps.mu.Unlock()
 	before := ps.predecessors(p, fresh)
 	ps.inTurns(len(fresh), func(i int) {
 		t := fresh[i]
 		ps.start(p, t, p.wanted.targets[t.hash].found(), before[i])
 	})
+	ps.reviewDeparting(p)
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	ps.dropLost(p)
 	job, m := p.state.cfg.JobName, ps.env.metrics
 	m.targets.WithLabelValues(job).Set(float64(len(p.loops)))
 	m.others.WithLabelValues(job).Set(float64(p.wanted.others))
@@ -182,7 +179,7 @@ func (ps *Pools) retireAll(p *pool, all []touched) []*target {
 			}
 		case l != nil && l.job == p.state:
 			l.rediscovered(o.found())
-			ps.foresee(l)
+			ps.schedule.send(l, event{kind: eventPlanMove, move: ps.nextMove(l.target)})
 		case !starting[hash]:
 			starting[hash] = true
 			if l != nil { // it stays in loops until its successor starts
@@ -204,14 +201,4 @@ func (t *touched) make(r *relabeler, o origin) *target {
 		panic(fmt.Sprintf("relabeling target %d of %s twice gave two results: %v", o.index, o.from.key.source, err))
 	}
 	return made
-}
-
-// retire ends a loop that has lost its target, or that another loop replaces.
-func (ps *Pools) retire(p *pool, l *loop) {
-	if ps.isTheirs(p, l.target.key) {
-		ps.handOver(p, l)
-		return
-	}
-	p.ending.add(l)
-	ps.schedule.remove(l)
 }

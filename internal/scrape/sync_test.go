@@ -313,7 +313,7 @@ func TestPagesDoNotWaitForAnUpdate(t *testing.T) {
 		t.Errorf("%d targets, want 3", n)
 	}
 	for _, l := range p.loops {
-		ps.ended(p, l)
+		ps.ended(l)
 		break
 	}
 	if n := len(ps.Status()[0].Targets); n != 2 || !ps.lost {

@@ -37,6 +37,9 @@ type target struct {
 	silent atomic.Bool // its last scrape that had a connection ended by the timeout
 }
 
+// hasPageOf reports whether two targets ask for the same page.
+func (t *target) hasPageOf(other *target) bool { return t.url == other.url && t.socket == other.socket }
+
 // discovered returns the labels before relabeling, as Prometheus shows them.
 func discovered(cfg *promconfig.ScrapeConfig, own, group model.LabelSet) labels.Labels {
 	lb := labels.NewBuilder(labels.EmptyLabels())
@@ -148,12 +151,12 @@ func podIP(own, group model.LabelSet) string {
 	return string(group[podIPLabel])
 }
 
-// Scrapes come in convoys: a convoy begins every convoyDistance and takes its time, in which its targets have their
+// Scrapes come in convoys: a convoy begins every waveInterval and takes its time, in which its targets have their
 // turns one after another. A process that wakes for each scrape alone finds its caches cold and its processor asleep;
 // in convoys the same targets cost a quarter less CPU.
 const (
-	convoyDistance = time.Second
-	convoyTime     = 50 * time.Millisecond
+	waveInterval = time.Second
+	waveLength   = 50 * time.Millisecond
 )
 
 // offset is where in the interval the target's turn is: stable over restarts, spread over the convoys of the interval,
@@ -166,8 +169,8 @@ func (t *target) offset(now time.Time, seed uint64) time.Duration {
 		h = t.key ^ seed
 	}
 	place := h % uint64(interval)
-	if convoys := uint64(interval / int64(convoyDistance)); convoys > 1 {
-		place = h%convoys*uint64(convoyDistance) + h/convoys%uint64(convoyTime) + seed%uint64(convoyDistance)
+	if convoys := uint64(interval / int64(waveInterval)); convoys > 1 {
+		place = h%convoys*uint64(waveInterval) + h/convoys%uint64(waveLength) + seed%uint64(waveInterval)
 	}
 	next := interval - now.UnixNano()%interval + int64(place)%interval
 	if next > interval {
