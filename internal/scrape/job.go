@@ -2,6 +2,7 @@ package scrape
 
 import (
 	"fmt"
+	"reflect"
 	"time"
 
 	config_util "github.com/prometheus/common/config"
@@ -71,6 +72,12 @@ func (j *jobState) pageOptionsOf(t *target) exposition.Options {
 	o := j.pageOptions
 	o.NativeHistograms, o.ClassicToo, o.ToCustomBuckets = t.nativeHistograms, t.classicToo, t.toCustomBuckets
 	return o
+}
+
+// isSame reports whether two configurations are the same. Text hides secrets, hence the second look.
+func (j *jobState) isSame(other *jobState) bool {
+	return j.whole == other.whole && j.ownAddress == other.ownAddress &&
+		reflect.DeepEqual(j.cfg.HTTPClientConfig, other.cfg.HTTPClientConfig)
 }
 
 // close gives back what the job holds open: another took its place, or none.

@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"net/http"
 	"os"
-	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -179,22 +179,16 @@ func (ps *Pools) Adopt(plan *Plan) {
 		}
 	}
 	clear(ps.held)
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
 	for name, p := range ps.jobs {
 		if !wanted[name] {
-			ps.stop(p)
-			delete(ps.jobs, name)
-			ps.env.metrics.forget(name)
+			ps.remove(name, p)
 		}
 	}
 }
 
 // adopt makes state the configuration of its job, and returns the job's pool. It returns false if the targets stay as
-// they are: the configuration is the same, or it waits for an update.
+// they are: the configuration is the same, or it waits for an update. The caller holds changing.
 func (ps *Pools) adopt(state *jobState) (*pool, bool) {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
 	name := state.cfg.JobName
 	state.metrics = ps.env.metrics.of(name)
 	p := ps.jobs[name]
@@ -205,19 +199,29 @@ func (ps *Pools) adopt(state *jobState) (*pool, bool) {
 	case p == nil:
 		p = &pool{state: state, loops: map[uint64]*loop{}, departing: departing{}}
 		p.wanted = newWanted(func(key uint64) bool { return ps.isOthers(p, key) })
+		ps.mu.Lock()
 		ps.jobs[name] = p
-	case p.state.whole == state.whole && p.state.ownAddress == state.ownAddress && reflect.DeepEqual(p.state.cfg.HTTPClientConfig, state.cfg.HTTPClientConfig):
+		ps.mu.Unlock()
+	case p.state.isSame(state):
 		p.state.failures.reopen(state.failures) // who moves the file away reloads
 		state.close()
-		return p, false // text hides secrets, hence the second look
+		return p, false
 	case ps.held[name]:
 		p.next = state
 		return p, false
 	default:
-		p.state.close()
-		p.state = state
+		ps.setState(p, state)
 	}
 	return p, true
+}
+
+// setState puts a configuration of a job into force. The caller holds changing.
+func (ps *Pools) setState(p *pool, state *jobState) {
+	ps.mu.Lock()
+	before := p.state
+	p.state = state
+	ps.mu.Unlock()
+	before.close() // which closes connections, and takes its time
 }
 
 // Update changes the groups of jobs. Updates of unknown jobs are ignored: the job was removed meanwhile, and if it
@@ -231,23 +235,13 @@ func (ps *Pools) Update(updates map[string]discovery.Update) {
 			continue
 		}
 		changes := p.wanted.changes(u)
-		if ps.takeNext(p) { // all groups are relabeled, by the new rules
-			changes = append(p.wanted.everything(), changes...)
+		if p.next != nil {
+			ps.setState(p, p.next)
+			p.next = nil
+			changes = append(p.wanted.everything(), changes...) // all groups are relabeled, by the new rules
 		}
 		ps.sync(p, changes)
 	}
-}
-
-// takeNext puts the configuration that waited into force; false: none did.
-func (ps *Pools) takeNext(p *pool) bool {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	if p.next == nil {
-		return false
-	}
-	p.state.close()
-	p.state, p.next = p.next, nil
-	return true
 }
 
 // dropNext forgets the configuration that waited.
@@ -285,56 +279,64 @@ func (ps *Pools) ended(l *loop) {
 	}
 }
 
-// stop ends every loop of a job, departing ones too. It sends no markers, as Prometheus does: the job may have moved to
-// another scraper, whose samples markers would cut short.
-func (ps *Pools) stop(p *pool) {
-	for hash, l := range p.loops {
+// remove ends a job and every loop of it, departing ones too. It sends no markers, as Prometheus does: the job may have
+// moved to another scraper, whose samples markers would cut short. The caller holds changing.
+func (ps *Pools) remove(name string, p *pool) {
+	ps.mu.Lock()
+	delete(ps.jobs, name)
+	loops, leaving := p.loops, p.departing
+	p.loops, p.departing = nil, nil
+	ps.mu.Unlock()
+	for _, l := range loops {
 		ps.schedule.send(l, event{kind: eventStop})
-		delete(p.loops, hash)
 	}
-	for _, l := range p.departing.all() {
+	for _, l := range leaving.all() {
 		ps.schedule.send(l, event{kind: eventStop})
 	}
-	clear(p.departing)
 	p.dropNext()
 	p.state.metrics.gone.Store(true)
 	p.state.close()
+	ps.env.metrics.forget(name)
 }
 
 // Status is what every job's targets are doing now, by job.
 func (ps *Pools) Status() []PoolStatus {
-	out, unwanted := ps.snapshot()
-	for i := range out {
-		s := &out[i]
-		s.Dropped, s.Errors = describe(unwanted[s.Job].cfg, unwanted[s.Job].groups)
+	jobs := ps.shown()
+	out := make([]PoolStatus, 0, len(jobs))
+	for _, j := range jobs {
+		s := j.status
+		s.Dropped, s.Errors = describe(j.cfg, j.unwanted)
+		s.Targets = make([]TargetStatus, 0, len(j.loops))
+		for _, l := range j.loops {
+			s.Targets = append(s.Targets, l.asStatus())
+		}
 		slices.SortFunc(s.Targets, func(a, b TargetStatus) int {
 			return cmp.Or(cmp.Compare(a.URL, b.URL), labels.Compare(a.Labels, b.Labels))
 		})
+		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b PoolStatus) int { return cmp.Compare(a.Job, b.Job) })
 	return out
 }
 
-// unwantedGroups are the groups of a job of which not all targets are scraped.
-type unwantedGroups struct {
-	cfg    *promconfig.ScrapeConfig
-	groups []*relabeled
+// shownJob is what Status reads of a job: all of it is immutable, or has a lock of its own.
+type shownJob struct {
+	cfg      *promconfig.ScrapeConfig
+	loops    []*loop
+	unwanted []*relabeled // groups of which not all targets are scraped
+	status   PoolStatus
 }
 
-// snapshot copies under the lock what Status sorts and describes without it.
-func (ps *Pools) snapshot() ([]PoolStatus, map[string]unwantedGroups) {
+// shown copies under the lock what Status describes without it.
+func (ps *Pools) shown() []shownJob {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	out := make([]PoolStatus, 0, len(ps.jobs))
-	unwanted := make(map[string]unwantedGroups, len(ps.jobs))
+	all := make([]shownJob, 0, len(ps.jobs))
 	for name, p := range ps.jobs {
-		s := PoolStatus{Job: name, DroppedCount: p.wanted.dropped, Others: p.wanted.others}
-		s.Targets = slices.Grow(s.Targets, len(p.loops))
-		for _, l := range p.loops {
-			s.Targets = append(s.Targets, l.asStatus())
-		}
-		out = append(out, s)
-		unwanted[name] = unwantedGroups{p.state.cfg, p.wanted.unwanted()}
+		all = append(all, shownJob{
+			cfg: p.state.cfg, loops: slices.Collect(maps.Values(p.loops)), unwanted: p.wanted.unwanted(),
+			status: PoolStatus{Job: name, DroppedCount: p.wanted.dropped, Others: p.wanted.others},
+		})
 	}
-	return out, unwanted
+	return all
 }

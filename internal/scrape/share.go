@@ -39,18 +39,16 @@ func (ps *Pools) Shard(m shard.Map) {
 	ps.lookAgain()
 }
 
-// chart makes m the map.
+// chart makes m the map. The caller holds changing.
 func (ps *Pools) chart(m shard.Map) {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	now, before := ps.look(time.Now()), ps.shards
-	ps.shards = m
-	ps.moveTo(now)
-	if before.On() && before.At(now).Count != m.At(now).Count {
+	now := ps.look(time.Now())
+	phase, before := m.At(now), ps.shards
+	if count := before.At(now).Count; before.On() && count != phase.Count {
 		ps.env.log.Warn("the number of shards changed without an instant that was known before: until all instances have it, "+
-			"some targets may be scraped twice or not at all", zap.Int("shards", m.At(now).Count))
-		ps.phase.Since, ps.phase.Before = now, before.At(now).Count
+			"some targets may be scraped twice or not at all", zap.Int("shards", phase.Count))
+		phase.Since, phase.Before = now, count
 	}
+	ps.setPhase(m, phase)
 }
 
 // lookAgain has runMoves look at the map now.
@@ -61,13 +59,21 @@ func (ps *Pools) lookAgain() {
 	}
 }
 
-// moveTo makes what holds now the phase in force. The caller holds mu.
-func (ps *Pools) moveTo(now time.Time) {
-	ps.phase = ps.shards.At(now)
+// setPhase makes m the map, and one of its phases that in force. The caller holds changing.
+func (ps *Pools) setPhase(m shard.Map, phase shard.Phase) {
+	others := map[*pool]int{}
 	for _, p := range ps.jobs {
-		p.wanted.recount()
+		if m.On() && ps.isKeyed(p) {
+			others[p] = p.wanted.count(func(key uint64) bool { return !m.Mine(key, phase.Count) })
+		}
 	}
-	ps.env.metrics.shards.Set(float64(ps.phase.Count))
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	ps.shards, ps.phase = m, phase
+	for _, p := range ps.jobs {
+		p.wanted.others = others[p]
+	}
+	ps.env.metrics.shards.Set(float64(phase.Count))
 }
 
 // syncAll gives every job the targets of the phase in force. The caller holds changing.
@@ -112,17 +118,18 @@ func (ps *Pools) move(now time.Time) (wait time.Duration, pending bool) {
 	return min(next.From.Sub(now), longestLook), pending
 }
 
-// turnTo puts the phase of an instant into force, and reports whether there are loops to end or to start.
+// turnTo puts the phase of an instant into force, and reports whether there are loops to end or to start. The caller
+// holds changing.
 func (ps *Pools) turnTo(now time.Time) bool {
 	ps.mu.Lock()
-	defer ps.mu.Unlock()
 	lost := ps.lost
 	ps.lost = false
+	ps.mu.Unlock()
 	phase := ps.shards.At(now)
 	if phase.Count == ps.phase.Count {
 		return lost
 	}
-	ps.moveTo(now)
+	ps.setPhase(ps.shards, phase)
 	ps.env.log.Info("the number of shards changed", zap.Int("from", phase.Before), zap.Int("to", phase.Count), zap.Int("index", ps.shards.Index))
 	return true
 }

@@ -320,3 +320,17 @@ func TestPagesDoNotWaitForAnUpdate(t *testing.T) {
 		t.Errorf("%d targets after one ended, want 2", n)
 	}
 }
+
+// TestPagesDoNotWaitForARemovedJob: to end the loops of a large job takes time, in which pages are shown.
+func TestPagesDoNotWaitForARemovedJob(t *testing.T) {
+	ps, name, groups := mesh(t, 3)
+	ps.Update(map[string]discovery.Update{name: wholeUpdate(groups)})
+	ps.schedule.mu.Lock() // so that no loop can end
+	done := make(chan error)
+	go func() { done <- ps.Apply(nil) }()
+	eventually(t, "pages show that the job is gone", func() bool { return len(ps.Status()) == 0 })
+	ps.schedule.mu.Unlock()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

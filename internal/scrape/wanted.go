@@ -81,14 +81,14 @@ func newWanted(isOthers func(key uint64) bool) wanted {
 	}
 }
 
-// recount counts others again: isOthers gives other answers than before.
-func (w *wanted) recount() {
-	w.others = 0
-	for _, o := range w.targets {
-		if w.isOthers(o.key) {
-			w.others++
+// count returns how many targets have a key for which is holds.
+func (w *wanted) count(is func(key uint64) bool) (n int) {
+	for key, targets := range w.keys {
+		if is(key) {
+			n += targets
 		}
 	}
+	return n
 }
 
 // set makes r the group of its key, in place of the one before.
