@@ -21,7 +21,7 @@ func TestN1ClockIsSet(t *testing.T) {
 		{50 * time.Second, 50 * time.Second, -time.Hour},
 		{60 * time.Second, 60 * time.Second, 0},
 	} {
-		if got := c.look(start.Add(step.wall), step.elapsed); got != step.want {
+		if got := c.step(start.Add(step.wall), step.elapsed); got != step.want {
 			t.Errorf("at %v: set by %v, want %v", step.elapsed, got, step.want)
 		}
 	}

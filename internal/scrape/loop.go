@@ -84,7 +84,7 @@ func newLoop(e *env, job *jobState, t *target) *loop {
 func (l *loop) inherit(old *loop) (release func()) {
 	l.live, l.ages, l.stamps, l.scraped = old.live, old.ages, old.stamps, old.scraped
 	left := old.page
-	if l.job.series == old.job.series && l.target.hasPageOf(old.target) {
+	if l.job.seriesText == old.job.seriesText && l.target.hasPageOf(old.target) {
 		left, l.page = l.page, old.page
 		l.page.Rebind(l.newLearner(), l.job.pageOptionsOf(l.target))
 	}
@@ -102,7 +102,7 @@ func (l *loop) inherit(old *loop) (release func()) {
 func (l *loop) newLearner() *learner {
 	return &learner{
 		table: l.env.table, target: l.id, labels: l.target.labels, cfg: l.job.cfg,
-		scratch: &l.env.scratch, met: l.report.met,
+		scratch: &l.env.scratch, met: l.report.noteNew,
 		exceed: l.job.metrics.labelLimit.Inc,
 		late:   func(id series.ID, at int64) bool { return l.ages.late(l.live, id, at) },
 	}
@@ -200,17 +200,18 @@ func (l *loop) failed(read bool, err error) exposition.Shown {
 // conclude completes the batch: staleness markers, then the report. Of a failed scrape shown is what its page had
 // shown before it failed.
 func (l *loop) conclude(b *series.Batch, c exposition.Counts, took time.Duration, size int64, shown exposition.Shown, err error) {
-	health := 1.0
+	up := 1.0
 	if err != nil {
-		health = 0
+		up = 0
 		b.Reset(b.Target, b.Time)
 		markMissing(b, l.live, shown)
 	} else if !c.Unchanged || !l.page.Shows(l.live) {
 		markVanished(b, l.live, l.job.cfg.TrackTimestampsStaleness)
 	}
-	l.report.add(b, [8]float64{
-		health, took.Seconds(), float64(c.Scraped), float64(c.Kept), float64(c.Added),
-		l.target.timeout.Seconds(), float64(l.job.cfg.SampleLimit), float64(size),
+	l.report.add(b, reportValues{
+		up: up, durationSeconds: took.Seconds(), samplesScraped: float64(c.Scraped), samplesKept: float64(c.Kept),
+		seriesAdded: float64(c.Added), timeoutSeconds: l.target.timeout.Seconds(),
+		sampleLimit: float64(l.job.cfg.SampleLimit), bodySizeBytes: float64(size),
 	}, err == nil && c.Scraped > 0 && c.OutOfOrder == 0 && c.OutOfBounds == 0)
 }
 
@@ -235,7 +236,7 @@ func (l *loop) settle(b *series.Batch, read bool, shown exposition.Shown, err er
 func (l *loop) end(missed time.Time) {
 	if l.scraped {
 		b := l.env.batches.Get().(*series.Batch)
-		b.Reset(l.id, l.stamps.gone(time.Now(), missed))
+		b.Reset(l.id, l.stamps.markers(time.Now(), missed))
 		markAll(b, l.live)
 		l.report.end(b)
 		if err := l.env.sink.Append(b); err != nil {

@@ -231,7 +231,7 @@ func (p *pair) reload(target int) {
 	l := newLoop(p.env, job, old.target)
 	l.inherit(old)()
 	p.loops[target] = l
-	p.refs[target].reload(job.cfg, job.series == old.job.series)
+	p.refs[target].reload(job.cfg, job.seriesText == old.job.seriesText)
 }
 
 // scrape reads a page both ways and fails on any difference. It tells whether the scrape was good.

@@ -108,7 +108,7 @@ func (s *schedule) run(ctx context.Context) {
 	began, clock := time.Now(), clock{}
 	for {
 		now := time.Now()
-		if by := clock.look(now.Round(0), now.Sub(began)); by != 0 {
+		if by := clock.step(now.Round(0), now.Sub(began)); by != 0 {
 			s.log.Warn("the clock was set: timestamps follow it; samples that are not newer than those before are dropped and counted",
 				zap.Duration("by", by))
 		}

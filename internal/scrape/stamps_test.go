@@ -51,7 +51,7 @@ func TestRow06TheTimeOfTheLastMarkers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := stamps{newest: now.Add(c.newest).UnixMilli()}
-			got := s.gone(set(now, c.set), now.Add(c.missed))
+			got := s.markers(set(now, c.set), now.Add(c.missed))
 			if want := now.Add(c.want).UnixMilli(); got < want-1 || got > want { // milliseconds are cut off in different places
 				t.Errorf("%d ms after now, want %d", got-now.UnixMilli(), want-now.UnixMilli())
 			}
