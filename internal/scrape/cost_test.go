@@ -91,7 +91,7 @@ func TestANewLineAllocatesNothingOfItsOwn(t *testing.T) {
 		if err != nil || c.Added != lines {
 			t.Fatalf("%+v, %v", c, err)
 		}
-		l.settle(&b, true, exposition.Shown{}, nil)
+		l.commit(&b, true, exposition.Shown{}, nil)
 	}
 	read()
 	if n := testing.AllocsPerRun(10, read); n > lines/10 {

@@ -67,7 +67,7 @@ func (d departing) hasHanded(t *target) bool {
 func (ps *Pools) predecessors(p *pool, targets []*target) []*loop {
 	before := make([]*loop, len(targets))
 	for _, samePage := range []bool{true, false} {
-		ps.inTurns(len(targets), func(i int) {
+		ps.inChunks(len(targets), func(i int) {
 			if len(p.departing) == 0 || before[i] != nil {
 				return
 			}
@@ -116,7 +116,7 @@ func (ps *Pools) reviewDeparting(p *pool) {
 	ps.mu.Lock()
 	all := p.departing.all()
 	ps.mu.Unlock()
-	ps.inTurns(len(all), func(i int) {
+	ps.inChunks(len(all), func(i int) {
 		l := all[i]
 		theirs := ps.isTheirs(p, l.target.key)
 		switch {

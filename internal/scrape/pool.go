@@ -24,22 +24,22 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
-// Options are what scraping takes from the command line.
+// Options are the settings of scraping that the command line gives.
 type Options struct {
 	AllowLoopback  bool                  // dial discovered loopback addresses
 	OwnAddressOnly func(job string) bool // jobs that may dial a pod's own addresses only; nil: none
-	ExternalLabels labels.Labels         // with the host's name they spread replicas of this process over the interval
-	Sharded        bool                  // instances share the targets, see Pools.Shard: they scrape at the same times
-	Unsharded      func(job string) bool // jobs that every instance has to itself all the same; nil: none
+	ExternalLabels labels.Labels         // replicas that differ in them, or in the host's name, scrape at other times
+	Sharded        bool                  // instances share the targets and scrape at the same times, see Pools.Shard
+	Unsharded      func(job string) bool // jobs whose targets every instance scrapes; nil: none
 	MaxMemory      int64                 // for pages that are being read, in bytes; 0: 256 MiB
 
-	budget    budget            // what New makes of MaxMemory, and of the limit of open files
-	transport http.RoundTripper // of tests, instead of a network
+	budget    budget            // New computes it from MaxMemory and the limit of open files
+	transport http.RoundTripper // tests set it, instead of a network
 }
 
 var errTargetLimit = errors.New("target_limit exceeded")
 
-// Pools is every job's targets. New, then Run; Apply and Update at any time.
+// Pools holds the targets of all jobs. Apply and Update are safe while Run runs.
 type Pools struct {
 	env      *env
 	opts     Options
@@ -48,24 +48,25 @@ type Pools struct {
 
 	// changing is locked during each change of jobs or targets, for seconds if all targets are relabeled. It is locked
 	// before mu. Jobs, their configurations and groups, the map of shards and its phase change only while both are
-	// locked, so holding one of the two is enough to read them.
+	// locked, so either lock is enough to read them. Loops and departing loops change under mu alone.
 	changing sync.Mutex
 	held     map[string]bool // jobs whose next Apply waits for an Update, see Hold; guarded by changing
-	looked   time.Time       // by the wall clock, when the phase was last looked at; guarded by changing
+	lastLook time.Time       // when the phase was last computed, by the wall clock; guarded by changing
 
-	// mu is locked for milliseconds at a time: pages and ends of targets wait for it.
-	mu      sync.Mutex // guards the following
-	jobs    map[string]*pool
-	shards  shard.Map   // zero: this instance has all targets
-	phase   shard.Phase // of shards, in force
-	lost    bool        // a target has no loop, though it is this instance's
-	charted chan struct{}
+	// mu is locked for milliseconds at a time: pages and ends of loops wait for it.
+	mu       sync.Mutex // guards the following
+	jobs     map[string]*pool
+	shards   shard.Map   // zero: this instance has all targets
+	phase    shard.Phase // of shards, in force
+	lostLoop bool        // a target of this instance has no loop
+
+	checkPhase chan struct{} // wakes runPhases
 }
 
-// pool is one job's targets. Pools.mu guards it, see there.
+// pool holds the targets of one job. Pools.changing and Pools.mu guard it, as said there.
 type pool struct {
 	state     *jobState
-	next      *jobState        // takes state's place with the next Update; nil: none is to
+	next      *jobState        // replaces state with the next Update, see Hold; nil: none
 	loops     map[uint64]*loop // that are scraped, by target hash
 	departing departing
 	wanted    wanted // all targets of the job, also those of other instances
@@ -92,7 +93,7 @@ func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prom
 	e.showConnections(reg, opts.budget.descriptors)
 	ps := &Pools{
 		env: e, opts: opts, seed: offsetSeed(opts),
-		jobs: map[string]*pool{}, held: map[string]bool{}, charted: make(chan struct{}, 1),
+		jobs: map[string]*pool{}, held: map[string]bool{}, checkPhase: make(chan struct{}, 1),
 	}
 	ps.schedule = newSchedule(m, log, ps.ended)
 	return ps
@@ -111,14 +112,14 @@ func offsetSeed(opts Options) uint64 {
 // Run scrapes until ctx ends. Scrapes that this cuts off yield nothing.
 func (ps *Pools) Run(ctx context.Context) error {
 	var moves sync.WaitGroup
-	moves.Go(func() { ps.runMoves(ctx) })
+	moves.Go(func() { ps.runPhases(ctx) })
 	ps.schedule.run(ctx)
 	moves.Wait()
 	return nil
 }
 
-// Hold tells that what was found for these jobs lacks labels that they are about to read: what the next Apply wants of
-// them comes into force with the next Update that names them, and until then they go on as they were.
+// Hold marks jobs whose new rules need labels that discovery has not kept. The next Apply does not change them: they run
+// their old configuration until the next Update that names them.
 func (ps *Pools) Hold(jobs []string) {
 	ps.changing.Lock()
 	defer ps.changing.Unlock()
@@ -128,17 +129,17 @@ func (ps *Pools) Hold(jobs []string) {
 	}
 }
 
-// Plan is what Pools need for jobs that they could run. It ends with Adopt or Discard, one of them, once.
+// Plan is a configuration of all jobs that Pools can run. Its owner calls Adopt or Discard, once.
 type Plan struct{ states []*jobState }
 
-// Discard gives back what the plan holds open.
+// Discard closes what the plan has opened.
 func (p *Plan) Discard() {
 	for _, state := range p.states {
 		state.close()
 	}
 }
 
-// Plan opens what the jobs need, and changes nothing. The error tells every job that cannot run, and why.
+// Plan opens what the jobs need, and changes nothing. Its error names every job that cannot run, and says why.
 func (ps *Pools) Plan(jobs []*promconfig.ScrapeConfig) (*Plan, error) {
 	p := &Plan{states: make([]*jobState, 0, len(jobs))}
 	var errs []error
@@ -157,8 +158,8 @@ func (ps *Pools) Plan(jobs []*promconfig.ScrapeConfig) (*Plan, error) {
 	return p, nil
 }
 
-// Apply makes jobs the wanted ones. Targets of a job that did not change keep running untouched; of one that
-// did, they go on under its new rules. On an error nothing changed.
+// Apply puts a configuration of all jobs into force. Targets of a job that did not change are not touched. Targets of a
+// job that changed go on under its new rules. After an error nothing has changed.
 func (ps *Pools) Apply(jobs []*promconfig.ScrapeConfig) error {
 	p, err := ps.Plan(jobs)
 	if err == nil {
@@ -167,7 +168,7 @@ func (ps *Pools) Apply(jobs []*promconfig.ScrapeConfig) error {
 	return err
 }
 
-// Adopt is Apply for jobs that were planned.
+// Adopt is Apply for a plan.
 func (ps *Pools) Adopt(plan *Plan) {
 	ps.changing.Lock()
 	defer ps.changing.Unlock()
@@ -203,7 +204,7 @@ func (ps *Pools) adopt(state *jobState) (*pool, bool) {
 		ps.jobs[name] = p
 		ps.mu.Unlock()
 	case p.state.isSame(state):
-		p.state.failures.reopen(state.failures) // who moves the file away reloads
+		p.state.failures.reopen(state.failures) // a reload follows the rotation of the file
 		state.close()
 		return p, false
 	case ps.held[name]:
@@ -221,11 +222,11 @@ func (ps *Pools) setState(p *pool, state *jobState) {
 	before := p.state
 	p.state = state
 	ps.mu.Unlock()
-	before.close() // which closes connections, and takes its time
+	before.close() // closes connections, which takes time
 }
 
-// Update changes the groups of jobs. Updates of unknown jobs are ignored: the job was removed meanwhile, and if it
-// comes back, discovery hands over all its groups.
+// Update changes the groups of jobs. It ignores unknown jobs: they were removed meanwhile. If such a job comes back,
+// discovery hands over all its groups.
 func (ps *Pools) Update(updates map[string]discovery.Update) {
 	ps.changing.Lock()
 	defer ps.changing.Unlock()
@@ -244,7 +245,7 @@ func (ps *Pools) Update(updates map[string]discovery.Update) {
 	}
 }
 
-// dropNext forgets the configuration that waited.
+// dropNext closes the configuration that waits for an Update.
 func (p *pool) dropNext() {
 	if p.next != nil {
 		p.next.close()
@@ -272,10 +273,10 @@ func (ps *Pools) ended(l *loop) {
 	defer ps.mu.Unlock()
 	p := l.pool
 	p.departing.remove(l)
-	if p.loops[l.target.hash] == l { // its map was replaced, or the clock set, at the very instant: it is to begin again
+	if p.loops[l.target.hash] == l { // the schedule ended it, but the map of shards or the clock changed meanwhile
 		delete(p.loops, l.target.hash)
-		ps.lost = true
-		ps.lookAgain()
+		ps.lostLoop = true
+		ps.checkPhaseNow()
 	}
 }
 
@@ -299,9 +300,9 @@ func (ps *Pools) remove(name string, p *pool) {
 	ps.env.metrics.forget(name)
 }
 
-// Status is what every job's targets are doing now, by job.
+// Status returns what every job's targets are doing now, by job.
 func (ps *Pools) Status() []PoolStatus {
-	jobs := ps.shown()
+	jobs := ps.statusJobs()
 	out := make([]PoolStatus, 0, len(jobs))
 	for _, j := range jobs {
 		s := j.status
@@ -319,21 +320,21 @@ func (ps *Pools) Status() []PoolStatus {
 	return out
 }
 
-// shownJob is what Status reads of a job: all of it is immutable, or has a lock of its own.
-type shownJob struct {
+// statusJob is what Status reads of a job. All of it is immutable, or has a lock of its own.
+type statusJob struct {
 	cfg      *promconfig.ScrapeConfig
 	loops    []*loop
 	unwanted []*relabeled // groups of which not all targets are scraped
 	status   PoolStatus
 }
 
-// shown copies under the lock what Status describes without it.
-func (ps *Pools) shown() []shownJob {
+// statusJobs copies under the lock what Status describes without it.
+func (ps *Pools) statusJobs() []statusJob {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	all := make([]shownJob, 0, len(ps.jobs))
+	all := make([]statusJob, 0, len(ps.jobs))
 	for name, p := range ps.jobs {
-		all = append(all, shownJob{
+		all = append(all, statusJob{
 			cfg: p.state.cfg, loops: slices.Collect(maps.Values(p.loops)), unwanted: p.wanted.unwanted(),
 			status: PoolStatus{Job: name, DroppedCount: p.wanted.dropped, Others: p.wanted.others},
 		})

@@ -86,11 +86,11 @@ func (r *report) noteNew(id series.ID) { r.onPage = r.onPage || r.has(id) }
 // release gives the references back.
 func (r *report) release(table *series.Table) {
 	table.Release(slices.Values(r.ids))
-	r.settle(table)
+	r.releaseMarked(table)
 }
 
-// settle gives back what has been marked.
-func (r *report) settle(table *series.Table) {
+// releaseMarked gives back the series that have been marked.
+func (r *report) releaseMarked(table *series.Table) {
 	table.Release(slices.Values(r.gone))
 	r.gone = nil
 }

@@ -356,7 +356,7 @@ func TestAClockSetBackALittleUndoesNoChange(t *testing.T) {
 			back time.Duration
 			want int
 		}{{5 * time.Second, 2}, {time.Hour, 1}, {0, 2}} {
-			r.move(instant.Add(-step.back))
+			r.applyPhase(instant.Add(-step.back))
 			if got := r.phase.Count; got != step.want {
 				t.Errorf("the clock set back by %v: %d instances, want %d", step.back, got, step.want)
 			}
@@ -369,7 +369,7 @@ func TestANewMapUndoesNoChange(t *testing.T) {
 	fleetDuring(t, 2, changes(1, 2), func(t *testing.T, f *fleet) {
 		r, instant := f.instances[0], f.maps[1].From
 		pass(98 * time.Second)
-		r.move(instant.Add(3 * time.Second)) // and back it goes
+		r.applyPhase(instant.Add(3 * time.Second)) // and back it goes
 		r.Shard(shard.Map{Periods: append(f.maps[:2:2], shard.Period{Count: 3, From: instant.Add(time.Hour)})})
 		if got := r.phase.Count; got != 2 {
 			t.Errorf("%d instances, want 2", got)

@@ -316,7 +316,7 @@ func TestPagesDoNotWaitForAnUpdate(t *testing.T) {
 		ps.ended(l)
 		break
 	}
-	if n := len(ps.Status()[0].Targets); n != 2 || !ps.lost {
+	if n := len(ps.Status()[0].Targets); n != 2 || !ps.lostLoop {
 		t.Errorf("%d targets after one ended, want 2", n)
 	}
 }
