@@ -81,7 +81,7 @@ func (ps *Pools) predecessors(p *pool, targets []*target) []*loop {
 
 // retire has a loop leave that has lost its target, or that another loop is to replace.
 func (ps *Pools) retire(p *pool, l *loop) {
-	if ps.isTheirs(p, l.target.key) {
+	if ps.isTheirs(p, l.target.shardKey) {
 		ps.handOver(p, l)
 		return
 	}
@@ -118,7 +118,7 @@ func (ps *Pools) reviewDeparting(p *pool) {
 	ps.mu.Unlock()
 	ps.inChunks(len(all), func(i int) {
 		l := all[i]
-		theirs := ps.isTheirs(p, l.target.key)
+		theirs := ps.isTheirs(p, l.target.shardKey)
 		switch {
 		case theirs == l.handed || !p.departing.remove(l): // or it is gone meanwhile
 		case theirs:

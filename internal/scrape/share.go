@@ -165,7 +165,7 @@ func (ps *Pools) isKeyed(p *pool) bool {
 
 // movedHere returns when a target moved to this instance; zero: it did not, as far as is known.
 func (ps *Pools) movedHere(p *pool, t *target) time.Time {
-	if !ps.isShared(p) || ps.phase.Before == 0 || ps.shards.Mine(t.key, ps.phase.Before) {
+	if !ps.isShared(p) || ps.phase.Before == 0 || ps.shards.Mine(t.shardKey, ps.phase.Before) {
 		return time.Time{}
 	}
 	if time.Since(ps.phase.Since) < t.interval {
@@ -185,11 +185,11 @@ func (ps *Pools) first(t *target, since, now time.Time) time.Time {
 
 // nextMove returns when a target of this instance moves to another one; zero: no such instant is known.
 func (ps *Pools) nextMove(t *target) move {
-	if !ps.shards.On() || t.key == 0 {
+	if !ps.shards.On() || t.shardKey == 0 {
 		return move{}
 	}
 	now := time.Now()
-	if next, ok := ps.shards.Next(now); ok && !ps.shards.Mine(t.key, next.Count) {
+	if next, ok := ps.shards.Next(now); ok && !ps.shards.Mine(t.shardKey, next.Count) {
 		return move{at: next.From, first: ps.first(t, next.From, now)}
 	}
 	return move{}

@@ -128,7 +128,7 @@ func (ps *Pools) regroup(p *pool, made []replacement) []touched {
 		}
 		p.wanted.set(m.made)
 		for n, k := range m.made.kept {
-			all = append(all, touched{k.hash, origin{m.made, k.index, k.key}, m.targets[n]})
+			all = append(all, touched{k.hash, origin{m.made, k.index, k.shardKey}, m.targets[n]})
 		}
 	})
 	return all
@@ -174,7 +174,7 @@ func (ps *Pools) retireAll(p *pool, all []touched) []*target {
 		o, wanted := p.wanted.targets[hash]
 		l := p.loops[hash]
 		switch {
-		case !wanted || ps.isOthers(p, o.key):
+		case !wanted || ps.isOthers(p, o.shardKey):
 			if l != nil {
 				delete(p.loops, hash)
 				ps.retire(p, l)
