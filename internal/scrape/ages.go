@@ -9,8 +9,8 @@ import (
 )
 
 // ages keeps the newest timestamp of each series whose samples have timestamps of their own. A sample that is not newer
-// is out of order: a storage refuses it, so it counts as not shown. For pages without such timestamps, as Envoy's are, it
-// keeps nothing.
+// is out of order: a storage refuses it, so it counts as not shown. For pages without such timestamps, as Envoy's are,
+// it keeps nothing.
 type ages struct {
 	newest map[series.ID]int64 // Unix milliseconds; holds a reference to each series
 	last   int64               // of the last good scrape

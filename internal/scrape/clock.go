@@ -2,8 +2,8 @@ package scrape
 
 import "time"
 
-// clock notices that the wall clock was set while the process runs. Due times, timeouts and retries follow the monotonic
-// clock, so such a step does not change them; timestamps follow the wall clock. The zero value is ready.
+// clock notices that the wall clock was set while the process runs. Due times, timeouts and retries follow the
+// monotonic clock, so such a step does not change them; timestamps follow the wall clock. The zero value is ready.
 type clock struct {
 	wall    time.Time
 	elapsed time.Duration // by the monotonic clock
@@ -15,8 +15,8 @@ const minClockStep = time.Second
 // clockNoise is how much the two clocks may differ although the wall clock was not set.
 const clockNoise = 2 * time.Millisecond
 
-// onWallClock returns t by the wall clock as it is set at now. The wall clock may have been set since t was computed; the
-// monotonic clock says how far t is from now.
+// onWallClock returns t by the wall clock as it is set at now. The wall clock may have been set since t was computed;
+// the monotonic clock says how far t is from now.
 func onWallClock(t, now time.Time) time.Time {
 	corrected := now.Add(t.Sub(now))
 	if corrected.Round(0).Sub(t.Round(0)).Abs() < clockNoise {

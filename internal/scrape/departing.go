@@ -62,8 +62,8 @@ func (d departing) hasHanded(t *target) bool {
 	})
 }
 
-// predecessors takes out the loops that new targets of a job inherit from: for each target one or nil. Loops of the same
-// URL are paired first, so that each of several targets with the same labels inherits from its own.
+// predecessors takes out the loops that new targets of a job inherit from: for each target one or nil. Loops of the
+// same URL are paired first, so that each of several targets with the same labels inherits from its own.
 func (ps *Pools) predecessors(p *pool, targets []*target) []*loop {
 	before := make([]*loop, len(targets))
 	for _, samePage := range []bool{true, false} {
@@ -107,8 +107,8 @@ func (ps *Pools) handOver(p *pool, l *loop) {
 	}
 }
 
-// reviewDeparting changes how departing loops end where discovery or the map of shards has changed its mind: a target is
-// found again, but another instance has it now; or another instance was to have it, but discovery lost it.
+// reviewDeparting changes how departing loops end where discovery or the map of shards has changed its mind: a target
+// is found again, but another instance has it now; or another instance was to have it, but discovery lost it.
 func (ps *Pools) reviewDeparting(p *pool) {
 	if !ps.opts.Sharded {
 		return

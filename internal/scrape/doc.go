@@ -1,5 +1,5 @@
-// Package scrape decides which targets run and when, reads their pages, and hands each scrape on as one batch. The steps,
-// in the order in which data passes:
+// Package scrape decides which targets run and when, reads their pages, and hands each scrape on as one batch. The
+// steps, in the order in which data passes:
 //
 //  1. Pools.Update takes changed groups from discovery, Pools.Adopt a changed configuration (pool.go).
 //  2. relabel makes targets of the groups that changed (wanted.go, target.go).

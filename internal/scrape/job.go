@@ -54,7 +54,8 @@ func newJobState(cfg *promconfig.ScrapeConfig, opts Options) (*jobState, error) 
 	return j, nil
 }
 
-// leastGrowthLimit is how many bytes the new series of a page may always take. A sidecar's page of 64 MiB needs far less.
+// leastGrowthLimit is how many bytes the new series of a page may always take. A sidecar's page of 64 MiB needs far
+// less.
 const leastGrowthLimit = 128 << 20
 
 // growthLimit returns how many bytes the new series of a page may take: twice body_size_limit, but not less than

@@ -93,8 +93,8 @@ func lifeIn(t *testing.T, name string) life {
 	return life{}
 }
 
-// TestTimesOfALife: when a loop is scraped next, when it departs, which scrape it missed, how many it skipped. All times
-// are those since the first due time; the interval is 10 s.
+// TestTimesOfALife: when a loop is scraped next, when it departs, which scrape it missed, how many it skipped. All
+// times are those since the first due time; the interval is 10 s.
 func TestTimesOfALife(t *testing.T) {
 	const scraped = "0s due, 0s hostFree, 1s finish, "
 	for _, c := range []struct {

@@ -77,9 +77,9 @@ func newLoop(e *env, job *jobState, t *target) *loop {
 }
 
 // inherit takes over the series of a loop whose target had the same labels: after a reload, or when a target came back
-// before its markers were sent. The first scrape marks the series that old had and its page has not. A page under another
-// URL is learned again, so that scrape_series_added counts all its series, as in Prometheus. The caller calls release, for
-// what was not taken over, without the schedule's lock: a large page takes time.
+// before its markers were sent. The first scrape marks the series that old had and its page has not. A page under
+// another URL is learned again, so that scrape_series_added counts all its series, as in Prometheus. The caller calls
+// release, for what was not taken over, without the schedule's lock: a large page takes time.
 func (l *loop) inherit(old *loop) (release func()) {
 	l.live, l.ages, l.stamps, l.scraped = old.live, old.ages, old.stamps, old.scraped
 	left := old.page
@@ -117,8 +117,8 @@ func (l *loop) release() {
 	l.job.fetcher.forget(l.target)
 }
 
-// scrape reads the target's page once and hands on the batch. forced, unless nil, makes the scrape fail without a request.
-// A scrape that the end of ctx cut off yields nothing: no up=0, no marker.
+// scrape reads the target's page once and hands on the batch. forced, unless nil, makes the scrape fail without a
+// request. A scrape that the end of ctx cut off yields nothing: no up=0, no marker.
 func (l *loop) scrape(ctx context.Context, forced error) {
 	start := time.Now()
 	ts := l.stamps.scrape(start, l.due, l.target.interval)
@@ -144,7 +144,7 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 	shown := l.shownBeforeFailure(read, err)
 	l.finishBatch(b, counts, took, size, shown, err)
 	if appendErr := l.env.sink.Append(b); appendErr != nil {
-		l.env.log.Error("samples not taken", zap.String("job", l.job.cfg.JobName), zap.String("target", l.target.shown), zap.Error(appendErr))
+		l.env.log.Error("samples not taken", l.logFields(zap.Error(appendErr))...)
 	}
 	l.commit(b, read, shown, err)
 	l.remember(ts, took, counts, err)
@@ -159,7 +159,9 @@ func (l *loop) batch(at time.Time) *series.Batch {
 
 // read fetches the page into a batch, which it takes from the pool when the page begins. The caller commits or abandons
 // the page then. Without a page the batch is nil.
-func (l *loop) read(process context.Context, start, at time.Time) (b *series.Batch, c exposition.Counts, size int64, err error) {
+func (l *loop) read(process context.Context, start, at time.Time) (
+	b *series.Batch, c exposition.Counts, size int64, err error,
+) {
 	ctx, cancel := context.WithTimeout(process, l.target.timeout)
 	defer cancel()
 	p, err := l.job.fetcher.get(ctx, l.target)
@@ -180,8 +182,8 @@ func (l *loop) read(process context.Context, start, at time.Time) (b *series.Bat
 	return b, c, size, err
 }
 
-// logFailure writes a failure to fetch the page to scrape_failure_log_file. As in Prometheus, a page that has an error in
-// it is not written there. Nor is a scrape that the end of the process cut off.
+// logFailure writes a failure to fetch the page to scrape_failure_log_file. As in Prometheus, a page that has an error
+// in it is not written there. Nor is a scrape that the end of the process cut off.
 func (l *loop) logFailure(process context.Context, err error) {
 	if process.Err() == nil {
 		l.job.failures.write(l.target.shown, inWords(err))
@@ -197,7 +199,9 @@ func (l *loop) shownBeforeFailure(read bool, err error) exposition.Shown {
 }
 
 // finishBatch adds staleness markers to the batch, then the report. shown is the result of shownBeforeFailure.
-func (l *loop) finishBatch(b *series.Batch, c exposition.Counts, took time.Duration, size int64, shown exposition.Shown, err error) {
+func (l *loop) finishBatch(
+	b *series.Batch, c exposition.Counts, took time.Duration, size int64, shown exposition.Shown, err error,
+) {
 	up := 1.0
 	if err != nil {
 		up = 0
@@ -230,8 +234,8 @@ func (l *loop) commit(b *series.Batch, read bool, shown exposition.Shown, err er
 	l.scraped = true
 }
 
-// end sends a marker for every series of the target, which is gone. missed is when the first scrape was due that did not
-// happen.
+// end sends a marker for every series of the target, which is gone. missed is when the first scrape was due that did
+// not happen.
 func (l *loop) end(missed time.Time) {
 	if l.scraped {
 		b := l.env.batches.Get().(*series.Batch)
@@ -239,7 +243,7 @@ func (l *loop) end(missed time.Time) {
 		markAll(b, l.live)
 		l.report.end(b)
 		if err := l.env.sink.Append(b); err != nil {
-			l.env.log.Error("staleness markers not taken", zap.String("job", l.job.cfg.JobName), zap.String("target", l.target.shown), zap.Error(err))
+			l.env.log.Error("staleness markers not taken", l.logFields(zap.Error(err))...)
 		}
 		l.env.batches.Put(b)
 	}
@@ -278,16 +282,20 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 	l.status = scrapeStatus{health: health, last: start, duration: took, err: text, counts: c, since: now}
 	l.mu.Unlock()
 
-	fields := []zap.Field{zap.String("job", l.job.cfg.JobName), zap.String("target", l.target.shown)}
 	switch {
 	case health == HealthDown && before.health != HealthDown:
-		l.env.log.Warn("target down", append(fields, zap.String("error", text))...)
+		l.env.log.Warn("target down", l.logFields(zap.String("error", text))...)
 	case health == HealthUp && before.health == HealthDown:
-		l.env.log.Info("target up", append(fields, zap.Duration("after", start.Sub(before.since)))...)
+		l.env.log.Info("target up", l.logFields(zap.Duration("after", start.Sub(before.since)))...)
 	}
 	if c.Duplicates > 0 && l.env.log.Core().Enabled(zap.DebugLevel) {
-		l.env.log.Debug("page shows a series twice; the first wins", append(fields, zap.Int("samples", c.Duplicates))...)
+		l.env.log.Debug("page shows a series twice; the first wins", l.logFields(zap.Int("samples", c.Duplicates))...)
 	}
+}
+
+// logFields returns the fields of a log message about the loop.
+func (l *loop) logFields(more ...zap.Field) []zap.Field {
+	return append([]zap.Field{zap.String("job", l.job.cfg.JobName), zap.String("target", l.target.shown)}, more...)
 }
 
 // rediscovered replaces the labels before relabeling. Those after it did not change.

@@ -89,8 +89,10 @@ func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prom
 	e.batches.New = func() any { return new(series.Batch) }
 	e.scratch.New = newScratch
 	e.showMemory(reg)
-	opts.budget = budget{memory: newPageMemory(opts.MaxMemory, m, log), descriptors: newDescriptors(connectionsOf(openFiles()))}
-	e.showConnections(reg, opts.budget.descriptors)
+	opts.budget = budget{
+		memory: newPageMemory(opts.MaxMemory, m, log), descriptors: newDescriptors(connectionsOf(openFiles())),
+	}
+	showConnections(reg, opts.budget.descriptors)
 	ps := &Pools{
 		env: e, opts: opts, seed: offsetSeed(opts),
 		jobs: map[string]*pool{}, held: map[string]bool{}, checkPhase: make(chan struct{}, 1),
@@ -118,8 +120,8 @@ func (ps *Pools) Run(ctx context.Context) error {
 	return nil
 }
 
-// Hold marks jobs whose new rules need labels that discovery has not kept. The next Apply does not change them: they run
-// their old configuration until the next Update that names them.
+// Hold marks jobs whose new rules need labels that discovery has not kept. The next Apply does not change them: they
+// run their old configuration until the next Update that names them.
 func (ps *Pools) Hold(jobs []string) {
 	ps.changing.Lock()
 	defer ps.changing.Unlock()

@@ -62,7 +62,8 @@ func TestF2ReloadsWhileAScrapeRuns(t *testing.T) {
 	}
 }
 
-// TestRow58ALateUpdateOfARemovedJob: discovery may be about to hand over what it found when a reload takes the job away.
+// TestRow58ALateUpdateOfARemovedJob: discovery may be about to hand over what it found when a reload takes the job
+// away.
 func TestRow58ALateUpdateOfARemovedJob(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")

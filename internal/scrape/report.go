@@ -11,8 +11,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// reported lists the series that say how a scrape went, in the order in which a batch has them. The last three exist only with
-// extra_scrape_metrics. Names, help and units are Prometheus'.
+// reported lists the series that say how a scrape went, in the order in which a batch has them. The last three exist
+// only with extra_scrape_metrics. Names, help and units are Prometheus'.
 func reported() [8]struct{ name, help, unit string } {
 	return [8]struct{ name, help, unit string }{
 		{"up", "Health of the scrape target. 1 means the target is healthy, 0 if the scrape failed.", "targets"},
@@ -22,10 +22,10 @@ func reported() [8]struct{ name, help, unit string } {
 			"samples"},
 		{"scrape_series_added", "Number of series in the last scrape.", "series"},
 		{"scrape_timeout_seconds", "The configured scrape timeout for a target.", "seconds"},
-		{"scrape_sample_limit", "The configured sample limit for a target. Returns zero if there is no limit configured.",
-			"samples"},
-		{"scrape_body_size_bytes", "The uncompressed size of the last scrape response, if successful. Scrapes failing " +
-			"because body_size_limit is exceeded report -1, other scrape failures report 0.", "bytes"},
+		{"scrape_sample_limit", "The configured sample limit for a target. " +
+			"Returns zero if there is no limit configured.", "samples"},
+		{"scrape_body_size_bytes", "The uncompressed size of the last scrape response, if successful. " +
+			"Scrapes failing because body_size_limit is exceeded report -1, other scrape failures report 0.", "bytes"},
 	}
 }
 
@@ -67,7 +67,8 @@ func openReport(table *series.Table, id series.TargetID, target labels.Labels, e
 			b.Del(model.ExportedLabelPrefix + l.Name)
 			b.Set(l.Name, l.Value)
 		})
-		r.ids = append(r.ids, table.Add(id, b.Labels(), series.Meta{Type: model.MetricTypeGauge, Help: s.help, Unit: s.unit}))
+		meta := series.Meta{Type: model.MetricTypeGauge, Help: s.help, Unit: s.unit}
+		r.ids = append(r.ids, table.Add(id, b.Labels(), meta))
 	}
 	return r
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// The tests named TestRow hold, each under its number, what Prometheus' scrape loop does: docs/differences.md says where
-// this program does otherwise on purpose.
+// The tests named TestRow hold, each under its number, what Prometheus' scrape loop does: docs/differences.md says
+// where this program does otherwise on purpose.
 
 // scraped runs a job against a:1, one page a scrape, and compares what each yields: the report but for up left out.
 func scraped(t *testing.T, yaml string, scrapes ...scrapeOf) {

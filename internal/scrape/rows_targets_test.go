@@ -290,8 +290,8 @@ func TestRow60EverythingAtOnce(t *testing.T) {
 	})
 }
 
-// TestRow61ABlockedSinkStopsNobodyElse: while one scrape cannot hand on its batch, targets are still found, looked at and
-// scraped; and the process can stop once the sink lets go.
+// TestRow61ABlockedSinkStopsNobodyElse: while one scrape cannot hand on its batch, targets are still found, looked at
+// and scraped; and the process can stop once the sink lets go.
 func TestRow61ABlockedSinkStopsNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig()

@@ -109,8 +109,8 @@ func (s *schedule) run(ctx context.Context) {
 	for {
 		now := time.Now()
 		if by := clock.step(now.Round(0), now.Sub(began)); by != 0 {
-			s.log.Warn("the clock was set: timestamps follow it; samples that are not newer than those before are dropped and counted",
-				zap.Duration("by", by))
+			s.log.Warn("the clock was set: timestamps follow it; "+
+				"samples that are not newer than those before are dropped and counted", zap.Duration("by", by))
 		}
 		timer.Reset(s.runDue(ctx))
 		select {

@@ -15,11 +15,11 @@ import (
 //	T−i      T       T+i      T+2i
 //	 ├── a ──┼───────┼── b ───┤
 //
-// The old owner scrapes it last at a, before T. The new owner scrapes it first at b: the first of the target's due times,
-// which are the same in all instances, that is at least one interval after T. So b is two intervals after a, and one
-// sample is missing. Samples stay in order even if a delivery is late, or clocks differ, by up to one interval. The new
-// owner waits for nothing but the clock. No instance sends markers, unless discovery loses the target before b: then the
-// old owner sends them, since the new one never scraped it.
+// The old owner scrapes it last at a, before T. The new owner scrapes it first at b: the first of the target's due
+// times, which are the same in all instances, that is at least one interval after T. So b is two intervals after a, and
+// one sample is missing. Samples stay in order even if a delivery is late, or clocks differ, by up to one interval. The
+// new owner waits for nothing but the clock. No instance sends markers, unless discovery loses the target before b:
+// then the old owner sends them, since the new one never scraped it.
 
 // Values of the label direction of envoy_scraper_scrape_handovers_total.
 const (
@@ -27,8 +27,8 @@ const (
 	movedAway = "away"
 )
 
-// Shard makes this instance one of those that share the targets by a map. It hands over the targets that belong to other
-// instances; see above for the instants of the map. Options.Sharded must be set.
+// Shard makes this instance one of those that share the targets by a map. It hands over the targets that belong to
+// other instances; see above for the instants of the map. Options.Sharded must be set.
 func (ps *Pools) Shard(m shard.Map) {
 	ps.changing.Lock()
 	defer ps.changing.Unlock()
@@ -45,8 +45,9 @@ func (ps *Pools) setMap(m shard.Map) {
 	now := ps.mapTime(time.Now())
 	phase, before := m.At(now), ps.shards
 	if before.On() && before.At(now).Count != phase.Count {
-		ps.env.log.Warn("the number of shards changed without an instant that was known before: until all instances have it, "+
-			"some targets may be scraped twice or not at all", zap.Int("shards", phase.Count))
+		ps.env.log.Warn("the number of shards changed without an instant that was known before: "+
+			"until all instances have it, some targets may be scraped twice or not at all",
+			zap.Int("shards", phase.Count))
 		phase.Since, phase.Before = now, before.At(now).Count
 	}
 	ps.setPhase(m, phase)
@@ -100,8 +101,8 @@ func (ps *Pools) checkPhaseNow() {
 	}
 }
 
-// applyPhase puts the phase of now into force and starts loops that are missing. It returns how long to wait for the next
-// phase; pending is false if none is known.
+// applyPhase puts the phase of now into force and starts loops that are missing. It returns how long to wait for the
+// next phase; pending is false if none is known.
 func (ps *Pools) applyPhase(now time.Time) (wait time.Duration, pending bool) {
 	ps.changing.Lock()
 	defer ps.changing.Unlock()
@@ -123,8 +124,8 @@ func (ps *Pools) applyPhase(now time.Time) (wait time.Duration, pending bool) {
 	return min(next.From.Sub(now), maxPhaseWait), pending
 }
 
-// mapTime returns the time by which the map is read: now by the wall clock, or the time of the last call if the wall clock
-// was set back by less than minStepBack. The caller holds changing.
+// mapTime returns the time by which the map is read: now by the wall clock, or the time of the last call if the wall
+// clock was set back by less than minStepBack. The caller holds changing.
 func (ps *Pools) mapTime(now time.Time) time.Time {
 	now = now.Round(0)
 	if back := ps.lastLook.Sub(now); back > 0 && back < minStepBack {

@@ -222,8 +222,8 @@ func TestATargetThatEndsWhileItMoves(t *testing.T) {
 	}
 }
 
-// TestNoScrapeBeginsAfterTheInstant: the schedule keeps it by itself, however late the pools are; also for a scrape whose
-// turn came before and that waited for its host.
+// TestNoScrapeBeginsAfterTheInstant: the schedule keeps it by itself, however late the pools are; also for a scrape
+// whose turn came before and that waited for its host.
 func TestNoScrapeBeginsAfterTheInstant(t *testing.T) {
 	for name, answer := range map[string]time.Duration{"idle": 0, "waiting for its host": 4500 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
@@ -271,8 +271,9 @@ func TestNoScrapeBeginsAfterTheInstant(t *testing.T) {
 	}
 }
 
-// TestATargetLostAtTheInstantIsMarked: the schedule stops scraping a target at the instant. If discovery loses the target
-// before the pools have noticed the instant, the next owner never scrapes it, so this instance sends the markers.
+// TestATargetLostAtTheInstantIsMarked: the schedule stops scraping a target at the instant. If discovery loses the
+// target before the pools have noticed the instant, the next owner never scrapes it, so this instance sends the
+// markers.
 func TestATargetLostAtTheInstantIsMarked(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")

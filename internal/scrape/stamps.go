@@ -12,8 +12,8 @@ type stamps struct {
 // Prometheus allows its own tolerance, --scrape.timestamp-tolerance, the same at most.
 const toleranceShare = 100
 
-// scrape returns the timestamp of a scrape that begins now and was due at due: due if the scrape is within the tolerance,
-// else now. A receiver needs the least space for samples at equal distances. With an interval of 10 s:
+// scrape returns the timestamp of a scrape that begins now and was due at due: due if the scrape is within the
+// tolerance, else now. A receiver needs the least space for samples at equal distances. With an interval of 10 s:
 //
 //	due 12:00:05.000, begins 12:00:05.080   timestamp 12:00:05.000
 //	due 12:00:05.000, begins 12:00:05.130   timestamp 12:00:05.130
@@ -29,8 +29,8 @@ func (s *stamps) scrape(now, due time.Time, interval time.Duration) time.Time {
 	return at
 }
 
-// markers returns the timestamp of the markers at the end of a target, in Unix milliseconds: when the first scrape was due
-// that it missed, or just after the newest sample if that is later.
+// markers returns the timestamp of the markers at the end of a target, in Unix milliseconds: when the first scrape was
+// due that it missed, or just after the newest sample if that is later.
 func (s *stamps) markers(now, missed time.Time) int64 {
 	return max(onWallClock(missed, now).UnixMilli(), s.newest+1)
 }

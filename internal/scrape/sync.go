@@ -163,8 +163,8 @@ func (ps *Pools) checkLimit(p *pool) {
 	}
 }
 
-// retireAll has the loops of touched targets leave that this instance does not scrape any more, or that have older rules.
-// It returns the targets that need a new loop.
+// retireAll has the loops of touched targets leave that this instance does not scrape any more, or that have older
+// rules. It returns the targets that need a new loop.
 func (ps *Pools) retireAll(p *pool, all []touched) []*target {
 	var fresh []*target
 	starting := map[uint64]bool{}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -51,7 +52,9 @@ func discovered(cfg *promconfig.ScrapeConfig, own, group model.LabelSet) labels.
 type foundTarget struct{ own, group model.LabelSet }
 
 // makeTarget returns nil without an error if relabeling drops the target.
-func makeTarget(lb *labels.Builder, cfg *promconfig.ScrapeConfig, own model.LabelSet, from *targetgroup.Group, ownAddress bool) (*target, error) {
+func makeTarget(
+	lb *labels.Builder, cfg *promconfig.ScrapeConfig, own model.LabelSet, from *targetgroup.Group, ownAddress bool,
+) (*target, error) {
 	group := from.Labels
 	lset, err := promscrape.PopulateLabels(lb, cfg, own, group)
 	if err != nil || lset.IsEmpty() {
@@ -127,20 +130,17 @@ func isOwnAddress(host, podIP string) error {
 	return nil
 }
 
-// isNamed reports whether a group comes from a static list of the job, or from a file that it names. Prometheus numbers the
-// groups of a static list, so their source is a number; no other discovery has such sources. Meta labels
+// isNamed reports whether a group comes from a static list of the job, or from a file that it names. Prometheus numbers
+// the groups of a static list, so their source is a number; no other discovery has such sources. Meta labels
 // distinguish groups of files from those of HTTP.
 func isNamed(cfg *promconfig.ScrapeConfig, from *targetgroup.Group) bool {
-	for _, sd := range cfg.ServiceDiscoveryConfigs {
-		if _, static := sd.(promdiscovery.StaticConfig); static {
-			if _, err := strconv.Atoi(from.Source); err == nil {
-				return true
-			}
-		} else if sd.Name() == "file" && from.Labels[model.MetaLabelPrefix+"filepath"] != "" && from.Labels[model.MetaLabelPrefix+"url"] == "" {
-			return true
-		}
-	}
-	return false
+	_, err := strconv.Atoi(from.Source)
+	isNumber := err == nil
+	isFile := from.Labels[model.MetaLabelPrefix+"filepath"] != "" && from.Labels[model.MetaLabelPrefix+"url"] == ""
+	return slices.ContainsFunc(cfg.ServiceDiscoveryConfigs, func(sd promdiscovery.Config) bool {
+		_, isStatic := sd.(promdiscovery.StaticConfig)
+		return isStatic && isNumber || sd.Name() == "file" && isFile
+	})
 }
 
 const podIPLabel = model.MetaLabelPrefix + "kubernetes_pod_ip"
@@ -152,17 +152,18 @@ func podIP(own, group model.LabelSet) string {
 	return string(group[podIPLabel])
 }
 
-// Scrapes come in waves: a wave begins every waveInterval, and the due times of its targets are spread over waveLength. A
-// process that wakes for each scrape alone finds its caches cold and its processor asleep; in waves the same targets cost
-// a quarter less CPU. Example: interval 15 s, so 15 waves; a target has its due times at 3.021 s, 18.021 s, 33.021 s.
+// Scrapes come in waves: a wave begins every waveInterval, and the due times of its targets are spread over waveLength.
+// A process that wakes for each scrape alone finds its caches cold and its processor asleep; in waves the same targets
+// cost a quarter less CPU. Example: interval 15 s, so 15 waves; a target has its due times at 3.021 s, 18.021 s, 33.021
+// s.
 const (
 	waveInterval = time.Second
 	waveLength   = 50 * time.Millisecond
 )
 
 // offset returns how long it is from now until the target's next due time. The place of the due time in the interval is
-// stable over restarts. Targets are spread over the waves of the interval. seed differs between replicas of this process:
-// it gives a target another wave, and shifts all waves.
+// stable over restarts. Targets are spread over the waves of the interval. seed differs between replicas of this
+// process: it gives a target another wave, and shifts all waves.
 func (t *target) offset(now time.Time, seed uint64) time.Duration {
 	interval := int64(t.interval)
 	h := t.hash ^ seed

@@ -15,9 +15,9 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
-// wanted holds the targets of a job, also those of other instances. It changes group by group, and the result is the same
-// as if all groups were relabeled: equal targets of several groups are one target, which shows the discovered labels of
-// the first group by discovery and source.
+// wanted holds the targets of a job, also those of other instances. It changes group by group, and the result is the
+// same as if all groups were relabeled: equal targets of several groups are one target, which shows the discovered
+// labels of the first group by discovery and source.
 type wanted struct {
 	groups  map[groupKey]*relabeled
 	targets map[uint64]origin   // by hash: the first of equal targets
@@ -76,8 +76,8 @@ func (o origin) found() foundTarget {
 
 func newWanted(isOthers func(key uint64) bool) wanted {
 	return wanted{
-		groups: map[groupKey]*relabeled{}, targets: map[uint64]origin{}, equals: map[uint64][]origin{}, keys: map[uint64]int{},
-		isOthers: isOthers,
+		groups: map[groupKey]*relabeled{}, targets: map[uint64]origin{}, equals: map[uint64][]origin{},
+		keys: map[uint64]int{}, isOthers: isOthers,
 	}
 }
 
@@ -195,8 +195,8 @@ func describe(cfg *promconfig.ScrapeConfig, groups []*relabeled) (dropped []Drop
 				break
 			}
 			if r.isDropped(index) {
-				group := r.group.Labels
-				dropped = append(dropped, DroppedTarget{cfg.JobName, func() labels.Labels { return discovered(cfg, own, group) }})
+				found := func() labels.Labels { return discovered(cfg, own, r.group.Labels) }
+				dropped = append(dropped, DroppedTarget{cfg.JobName, found})
 			}
 		}
 	}
