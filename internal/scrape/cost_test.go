@@ -37,7 +37,8 @@ func pageOf(lines int) samePage {
 	var b strings.Builder
 	b.WriteString("# TYPE istio_requests_total counter\n")
 	for i := range lines {
-		fmt.Fprintf(&b, "istio_requests_total{reporter=\"destination\",source_workload=\"%0100d\",response_code=\"%d\"} %d\n", 0, i, i)
+		const line = `istio_requests_total{reporter="destination",source_workload="%0100d",response_code="%d"} %d`
+		fmt.Fprintf(&b, line+"\n", 0, i, i)
 	}
 	return samePage(b.String())
 }

@@ -188,7 +188,8 @@ func job(t testing.TB, yaml string) *promconfig.ScrapeConfig {
 // jobUnder is job under a global block that says more.
 func jobUnder(t testing.TB, global, yaml string) *promconfig.ScrapeConfig {
 	t.Helper()
-	cfg, err := promconfig.Load("global: {scrape_interval: 10s, scrape_timeout: 5s, "+global+"}\nscrape_configs:\n- job_name: envoy\n"+yaml, nil)
+	cfg, err := promconfig.Load("global: {scrape_interval: 10s, scrape_timeout: 5s, "+global+"}\nscrape_configs:\n"+
+		"- job_name: envoy\n"+yaml, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +205,8 @@ func jobsOf(t testing.TB, reload int) []*promconfig.ScrapeConfig {
 	if reload%7 == 6 {
 		return nil
 	}
-	rules := []string{"", "  sample_limit: 50\n", "  metric_relabel_configs: [{source_labels: [__name__], regex: x, action: drop}]\n"}
+	rules := []string{"", "  sample_limit: 50\n", "  metric_relabel_configs: [{source_labels: [__name__], regex: x, " +
+		"action: drop}]\n"}
 	return []*promconfig.ScrapeConfig{job(t, "  scrape_interval: 1s\n  scrape_timeout: 1s\n"+rules[reload%len(rules)])}
 }
 
@@ -240,7 +242,8 @@ type madeTargets struct {
 }
 
 func makeTargets(cfg *promconfig.ScrapeConfig, groups []*targetgroup.Group, ownAddress bool) (m madeTargets) {
-	r := &relabeler{cfg: cfg, ownAddress: ownAddress, builder: labels.NewBuilder(labels.EmptyLabels()), scratch: model.LabelSet{}}
+	r := &relabeler{cfg: cfg, ownAddress: ownAddress, builder: labels.NewBuilder(labels.EmptyLabels()),
+		scratch: model.LabelSet{}}
 	for i, g := range groups {
 		made, targets := r.relabel(groupKey{discovery: uint64(i), source: g.Source}, g)
 		m.targets = append(m.targets, targets...)

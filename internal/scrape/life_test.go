@@ -20,7 +20,8 @@ func TestLifeOfALoop(t *testing.T) {
 	}{
 		{"new", [...]string{"idle", ".", ".", ".", ".", "new mark", "new handOver", "new replace", "new stop"}},
 		{"new mark", [...]string{"departing mark", ".", ".", ".", ".", ".", "new handOver", "new replace", "new stop"}},
-		{"new handOver", [...]string{"departing handOver", ".", ".", ".", ".", "new mark", ".", "new replace", "new stop"}},
+		{"new handOver", [...]string{"departing handOver", ".", ".", ".", ".", "new mark", ".", "new replace",
+			"new stop"}},
 		{"new replace", [...]string{"gone inherit", ".", ".", ".", ".", ".", ".", ".", "."}},
 		{"new stop", [...]string{"gone release", ".", ".", ".", ".", ".", ".", ".", "."}},
 		{"idle", [...]string{".", "queued", ".", ".", ".",

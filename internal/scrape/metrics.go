@@ -55,7 +55,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		scrapes:  counters("scrapes_total", "Scrapes that ended, successful or failed.", "job"),
 		failures: counters("failures_total", "Scrapes that failed, by reason.", "job", "reason"),
 		samples:  counters("samples_total", "Samples read from pages, before metric relabeling.", "job"),
-		dropped:  counters("dropped_samples_total", "Samples read from pages but not sent, by reason.", "job", "reason"),
+		dropped: counters("dropped_samples_total", "Samples read from pages but not sent, by reason.", "job",
+			"reason"),
 		duration: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name: metricPrefix + "duration_seconds", Help: "How long scrapes took.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},

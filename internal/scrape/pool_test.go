@@ -67,7 +67,8 @@ func TestRow54ReloadKeepsSeries(t *testing.T) {
 		pass(10 * time.Second)
 		want(t, r.values(t, -1), named("x"), "1", named("up"), "1")
 
-		r.apply(t, job(t, "  sample_limit: 1000\n  metric_relabel_configs: [{source_labels: [__name__], regex: y, action: drop}]\n"))
+		r.apply(t, job(t, "  sample_limit: 1000\n"+
+			"  metric_relabel_configs: [{source_labels: [__name__], regex: y, action: drop}]\n"))
 		r.pages.set("a:1", "z 1\n")
 		pass(10 * time.Second)
 		want(t, r.values(t, -1), named("z"), "1", named("x"), "stale", named("up"), "1")
@@ -151,7 +152,8 @@ func TestScrapesOfOneHostNeverOverlap(t *testing.T) {
 		var targets []model.LabelSet
 		for i, host := range []string{"a:1", "a:1", "a:01", "A:001"} { // one, however it is written
 			r.pages.set(host, "x 1\n")
-			targets = append(targets, model.LabelSet{model.AddressLabel: model.LabelValue(host), "n": model.LabelValue(fmt.Sprint(i))})
+			targets = append(targets, model.LabelSet{model.AddressLabel: model.LabelValue(host),
+				"n": model.LabelValue(fmt.Sprint(i))})
 		}
 		r.discover(targets...)
 		pass(100 * time.Second)
@@ -200,7 +202,8 @@ func TestRow52SlowScrapesHoldNobodyUp(t *testing.T) {
 		}
 		late := map[time.Time]bool{}
 		for _, g := range r.sink.got {
-			if after := (g.at.UnixNano() - int64(r.seed)%int64(waveInterval)) % int64(waveInterval); after >= int64(waveLength+maxWait) {
+			after := (g.at.UnixNano() - int64(r.seed)%int64(waveInterval)) % int64(waveInterval)
+			if after >= int64(waveLength+maxWait) {
 				late[g.at] = true
 			}
 		}

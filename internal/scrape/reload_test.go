@@ -35,7 +35,8 @@ func TestF2ReloadsWhileAScrapeRuns(t *testing.T) {
 				for range 40 {
 					pass(500 * time.Millisecond)
 					for i := range reloads {
-						r.apply(t, job(t, fmt.Sprintf("  metric_relabel_configs: [{target_label: n, replacement: '%d'}]\n", i)))
+						r.apply(t, job(t, fmt.Sprintf("  metric_relabel_configs: [{target_label: n, "+
+							"replacement: '%d'}]\n", i)))
 					}
 				}
 				pass(30 * time.Second)

@@ -223,7 +223,8 @@ func TestRow06MarkersAreNewerThanTheLastSample(t *testing.T) {
 					all := r.sink.of(x)
 					last := all[len(all)-1]
 					if before := all[len(all)-2].at; last.value != "stale" || !last.at.After(before) {
-						t.Errorf("answers after %v ms: the last of %s is %s at %v, after a sample at %v", int64(answer), x, last.value, last.at, before)
+						t.Errorf("answers after %v ms: the last of %s is %s at %v, after a sample at %v", int64(answer),
+							x, last.value, last.at, before)
 					}
 				}
 			})
@@ -384,7 +385,8 @@ func TestRow08AnotherURLAfterAPause(t *testing.T) {
 		pass(10 * time.Second)
 		want(t, r.values(t, n), named("x"), "2", named("y"), "stale", named("up"), "1")
 		if added := r.sink.of(named("scrape_series_added"))[n].value; added != "1" {
-			t.Errorf("scrape_series_added = %s under another URL, want 1 as in Prometheus: all series of the page", added)
+			t.Errorf("scrape_series_added = %s under another URL, want 1 as in Prometheus: all series of the page",
+				added)
 		}
 	})
 }
@@ -451,7 +453,8 @@ func TestRow10SameLabelsOtherText(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.apply(t, job(t, ""))
 		r.discover(at("a:1"))
-		for _, page := range []string{`x{a="1",b="2"} 1`, `x{b="2",a="1"} 1`, `x { a = "1" , b="2",} 1`, `x{a="1",b="2",c=""} 1`, `{"x",b="2",a="1"} 1`, `x{a="1",b="2"} 1`} {
+		for _, page := range []string{`x{a="1",b="2"} 1`, `x{b="2",a="1"} 1`, `x { a = "1" , b="2",} 1`,
+			`x{a="1",b="2",c=""} 1`, `{"x",b="2",a="1"} 1`, `x{a="1",b="2"} 1`} {
 			r.pages.set("a:1", page+"\n")
 			pass(10 * time.Second)
 			want(t, r.values(t, -1), x, "1", named("up"), "1")

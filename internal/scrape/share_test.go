@@ -33,7 +33,8 @@ func fleetDuring(t *testing.T, n int, periods func(start time.Time) []shard.Peri
 		for i := range n {
 			table := series.NewTable()
 			s := &sink{table: table}
-			r := &rig{Pools: New(table, s, Options{transport: f.pages, Sharded: true}, zap.NewNop(), nil), sink: s, pages: f.pages, table: table}
+			r := &rig{Pools: New(table, s, Options{transport: f.pages, Sharded: true}, zap.NewNop(), nil), sink: s,
+				pages: f.pages, table: table}
 			f.instances = append(f.instances, r)
 			r.Shard(shard.Map{Index: i, Periods: f.maps})
 			r.apply(t, job(t, ""))
@@ -128,7 +129,8 @@ func TestShardsHandOver(t *testing.T) {
 				before := all[i-1]
 				switch d := s.at.Sub(before.at); {
 				case s.by != before.by && d != 2*interval:
-					t.Errorf("%s: instance %d goes on %v after instance %d, want two intervals", name, s.by, d, before.by)
+					t.Errorf("%s: instance %d goes on %v after instance %d, want two intervals", name, s.by, d,
+						before.by)
 				case s.by == before.by && d != interval:
 					t.Errorf("%s: %v between two samples of instance %d", name, d, s.by)
 				}
@@ -145,7 +147,8 @@ func TestShardsHandOver(t *testing.T) {
 			t.Errorf("%d moves of 60 targets from 3 to 5 instances and back", moves)
 		}
 		for i, r := range f.instances {
-			if loops, departing := len(r.jobs["envoy"].loops), len(r.jobs["envoy"].departing); departing != 0 || (i >= 3) != (loops == 0) {
+			if loops, departing := len(r.jobs["envoy"].loops), len(r.jobs["envoy"].departing); departing != 0 ||
+				(i >= 3) != (loops == 0) {
 				t.Errorf("instance %d ends with %d targets, %d departing", i, loops, departing)
 			}
 			if i >= 3 && r.table.Len() != 0 {
@@ -181,7 +184,8 @@ func TestATargetThatEndsWhileItMoves(t *testing.T) {
 	}{
 		{name: "long before", gone: instant - 50*time.Second, marks: []int{0}},
 		{name: "shortly before", gone: instant - time.Second, marks: []int{0}},
-		{name: "found again by the other before it was marked", gone: instant - time.Second, again: instant + 5*time.Second},
+		{name: "found again by the other before it was marked", gone: instant - time.Second,
+			again: instant + 5*time.Second},
 		{name: "after, before the other scraped it", gone: instant + time.Second, marks: []int{0}},
 		{name: "after, and back again", gone: instant + time.Second, again: instant + 3*time.Second, marks: []int{0}},
 		{name: "after the other scraped it", gone: instant + 2*interval, marks: []int{1}},
@@ -241,7 +245,8 @@ func TestNoScrapeBeginsAfterTheInstant(t *testing.T) {
 				pass(60 * time.Second)
 				instant := time.Now().Add(500 * time.Millisecond).Round(0)
 				for _, l := range r.jobs["envoy"].loops {
-					r.schedule.send(l, event{kind: eventPlanMove, move: move{at: instant, first: instant.Add(20 * time.Second)}})
+					r.schedule.send(l, event{kind: eventPlanMove,
+						move: move{at: instant, first: instant.Add(20 * time.Second)}})
 				}
 				before := r.batches()
 				pass(500*time.Millisecond - 1)
@@ -282,7 +287,8 @@ func TestATargetLostAtTheInstantIsMarked(t *testing.T) {
 		pass(60 * time.Second)
 		instant := time.Now().Round(0)
 		for _, l := range r.jobs["envoy"].loops {
-			r.schedule.send(l, event{kind: eventPlanMove, move: move{at: instant, first: instant.Add(30 * time.Second)}})
+			r.schedule.send(l, event{kind: eventPlanMove,
+				move: move{at: instant, first: instant.Add(30 * time.Second)}})
 		}
 		pass(15 * time.Second) // the next scrape is due, and the target moves instead
 		r.discover()
@@ -301,7 +307,8 @@ func TestShardsAreCountedAndSpareOwnJobs(t *testing.T) {
 		for _, r := range f.instances {
 			s := r.Status()[0]
 			if s.DroppedCount != 0 || len(s.Errors) != 0 || len(s.Targets)+s.Others != 40 || s.Others == 0 {
-				t.Errorf("%d targets, %d of others, %d dropped, errors %v", len(s.Targets), s.Others, s.DroppedCount, s.Errors)
+				t.Errorf("%d targets, %d of others, %d dropped, errors %v", len(s.Targets), s.Others, s.DroppedCount,
+					s.Errors)
 			}
 			sum += len(s.Targets)
 		}
@@ -335,10 +342,12 @@ func TestAMapIsReplaced(t *testing.T) {
 		all := f.of(host)
 		for i := 1; i < len(all); i++ {
 			d := all[i].at.Sub(all[i-1].at)
-			if moved := all[i].by != all[i-1].by; all[i].stale || moved != (d == 20*time.Second) || !moved && d != 10*time.Second {
+			if moved := all[i].by != all[i-1].by; all[i].stale || moved != (d == 20*time.Second) || !moved &&
+				d != 10*time.Second {
 				t.Errorf("%+v follows %+v", all[i], all[i-1])
 			}
-			if all[i].by == 0 && !all[i].at.Before(later) || all[i].by == 1 && all[i].at.Before(later.Add(10*time.Second)) {
+			if all[i].by == 0 && !all[i].at.Before(later) || all[i].by == 1 &&
+				all[i].at.Before(later.Add(10*time.Second)) {
 				t.Errorf("%+v, the instant being %v", all[i], later)
 			}
 		}

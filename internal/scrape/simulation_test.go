@@ -229,7 +229,8 @@ func (s *simulation) checkAllMarked(t *testing.T) {
 	}
 	for series, last := range stored {
 		if last.value != "stale" {
-			t.Errorf("%s was never marked stale; its last sample is %s at %s", series, last.value, last.at.Format("04:05.000"))
+			t.Errorf("%s was never marked stale; its last sample is %s at %s", series, last.value,
+				last.at.Format("04:05.000"))
 		}
 	}
 }
@@ -336,7 +337,8 @@ func checkTaken(t *testing.T, name string, all []taken) {
 		}
 		switch d := s.at.Sub(before.at); {
 		case d <= 0:
-			t.Errorf("%s: two samples at %s, of the instances %d and %d", name, s.at.Format("04:05.000"), before.by, s.by)
+			t.Errorf("%s: two samples at %s, of the instances %d and %d", name, s.at.Format("04:05.000"), before.by,
+				s.by)
 		case d > longestGap:
 			t.Errorf("%s: neither a sample nor a marker between %s and %s",
 				name, before.at.Format("04:05.000"), s.at.Format("04:05.000"))

@@ -106,7 +106,8 @@ func randomRules(t *testing.T, rng *rand.Rand) *promconfig.ScrapeConfig {
 // randomGroup has up to three targets, some of which other groups have too.
 func randomGroup(rng *rand.Rand, source string) *targetgroup.Group {
 	pick := func(from string) model.LabelValue { i := rng.IntN(len(from)); return model.LabelValue(from[i : i+1]) }
-	g := &targetgroup.Group{Source: source, Labels: model.LabelSet{"__meta_app": pick("abcd"), "__meta_from": model.LabelValue(source)}}
+	g := &targetgroup.Group{Source: source, Labels: model.LabelSet{"__meta_app": pick("abcd"),
+		"__meta_from": model.LabelValue(source)}}
 	for range rng.IntN(4) {
 		g.Targets = append(g.Targets, model.LabelSet{
 			model.AddressLabel: "h" + pick("0123456789") + ":" + pick("12"), "__meta_zone": pick("xy"),
@@ -192,7 +193,8 @@ func TestChangesComeToTheSameAsEverything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := series.NewTable()
 		s, pages := &sink{table: table}, &pages{}
-		r := &rig{Pools: New(table, s, Options{transport: pages, Sharded: true}, zap.NewNop(), nil), sink: s, pages: pages, table: table}
+		r := &rig{Pools: New(table, s, Options{transport: pages, Sharded: true}, zap.NewNop(), nil), sink: s,
+			pages: pages, table: table}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- r.Run(ctx) }()
@@ -213,7 +215,8 @@ func TestChangesComeToTheSameAsEverything(t *testing.T) {
 			}
 			s.forget()
 		}
-		if len(seen.targets) == 0 || len(seen.dropped) == 0 || len(seen.errors) == 0 || seen.others == 0 || !seen.overLimit {
+		if len(seen.targets) == 0 || len(seen.dropped) == 0 || len(seen.errors) == 0 || seen.others == 0 ||
+			!seen.overLimit {
 			t.Errorf("not everything was seen: %d targets, %d dropped, %d invalid, %d of others, over the limit: %v",
 				len(seen.targets), len(seen.dropped), len(seen.errors), seen.others, seen.overLimit)
 		}
@@ -223,7 +226,8 @@ func TestChangesComeToTheSameAsEverything(t *testing.T) {
 		if n := table.Len(); n != 0 {
 			t.Errorf("%d series left in the table", n)
 		}
-		if w := r.jobs["envoy"].wanted; len(w.groups)+len(w.targets)+len(w.equals)+len(w.keys)+w.others+w.dropped+w.invalid != 0 {
+		w := r.jobs["envoy"].wanted
+		if len(w.groups)+len(w.targets)+len(w.equals)+len(w.keys)+w.others+w.dropped+w.invalid != 0 {
 			t.Errorf("left of groups that are gone: %+v", w)
 		}
 		stop()
@@ -241,13 +245,15 @@ func (s *sink) forget() {
 }
 
 func equalPictures(a, b picture) bool {
-	return slices.Equal(a.targets, b.targets) && slices.Equal(a.dropped, b.dropped) && slices.Equal(a.errors, b.errors) &&
+	return slices.Equal(a.targets, b.targets) && slices.Equal(a.dropped, b.dropped) &&
+		slices.Equal(a.errors, b.errors) &&
 		a.droppedCount == b.droppedCount && a.others == b.others && a.overLimit == b.overLimit
 }
 
 // add notes what was seen at least once.
 func (p *picture) add(q picture) {
-	p.targets, p.dropped, p.errors = append(p.targets, q.targets...), append(p.dropped, q.dropped...), append(p.errors, q.errors...)
+	p.targets, p.dropped, p.errors = append(p.targets, q.targets...), append(p.dropped, q.dropped...),
+		append(p.errors, q.errors...)
 	p.others += q.others
 	p.overLimit = p.overLimit || q.overLimit
 }
@@ -262,7 +268,8 @@ func TestAnEventOfOnePodCostsWhatThePodCosts(t *testing.T) {
 	}
 	updates := make([]map[string]discovery.Update, events)
 	for i := range updates {
-		updates[i] = map[string]discovery.Update{name: {Groups: []discovery.Group{{Discovery: uint64(i), Group: meshPod(i, 1)}}}}
+		updates[i] = map[string]discovery.Update{name: {Groups: []discovery.Group{{Discovery: uint64(i),
+			Group: meshPod(i, 1)}}}}
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
