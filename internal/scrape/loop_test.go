@@ -40,7 +40,7 @@ func TestSpecialLabelsMakeTheRequest(t *testing.T) {
 	}
 }
 
-// TestOverARealConnection is what a fake transport cannot show: the guard, gzip, statuses, redirects.
+// TestOverARealConnection tests what a fake transport cannot: the guard, gzip, statuses, redirects.
 func TestOverARealConnection(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/gzip", func(w http.ResponseWriter, req *http.Request) {
@@ -143,7 +143,7 @@ func TestFailuresAreWrittenToTheFileThatAsksForThem(t *testing.T) {
 			}
 		}
 	}
-	scrape("<html>\n", nil) // a page, if one that means nothing: not written, as in Prometheus
+	scrape("<html>\n", nil) // a bad page is not written, as in Prometheus
 	scrape("", errNoPage)
 	scrape("x 1234567890\n", nil) // too large for the first job
 	got := lines(file)

@@ -102,7 +102,8 @@ func TestRow54AnUnchangedJobIsNotTouched(t *testing.T) {
 	})
 }
 
-// TestHeldRulesWaitForTheirLabels: rules that read a label which the groups lack would drop every target.
+// TestHeldRulesWaitForTheirLabels: new rules need a label that the groups do not have yet. Until they have it, the
+// old rules stay in force; otherwise every target would be dropped.
 func TestHeldRulesWaitForTheirLabels(t *testing.T) {
 	const keepsApp = "  relabel_configs: [{source_labels: [__meta_app], regex: shop, action: keep}]\n"
 	during(t, func(t *testing.T, r *rig) {
@@ -128,7 +129,7 @@ func TestHeldRulesWaitForTheirLabels(t *testing.T) {
 	})
 }
 
-// TestHeldRulesThatAreTakenBack never come into force.
+// TestHeldRulesThatAreTakenBack: they never come into force.
 func TestHeldRulesThatAreTakenBack(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
@@ -150,7 +151,7 @@ func TestScrapesOfOneHostNeverOverlap(t *testing.T) {
 		r.pages.delay = 2 * time.Second
 		r.apply(t, job(t, ""))
 		var targets []model.LabelSet
-		for i, host := range []string{"a:1", "a:1", "a:01", "A:001"} { // one, however it is written
+		for i, host := range []string{"a:1", "a:1", "a:01", "A:001"} { // one host, written in different ways
 			r.pages.set(host, "x 1\n")
 			targets = append(targets, model.LabelSet{model.AddressLabel: model.LabelValue(host),
 				"n": model.LabelValue(fmt.Sprint(i))})
@@ -166,7 +167,7 @@ func TestScrapesOfOneHostNeverOverlap(t *testing.T) {
 	})
 }
 
-// crowd is targets enough for some twenty in each convoy.
+// crowd returns 200 targets, which is about twenty for each wave of an interval of 10 s.
 func crowd(r *rig) (targets []model.LabelSet) {
 	for i := range 200 {
 		address := fmt.Sprintf("t%d:1", i)
@@ -176,7 +177,7 @@ func crowd(r *rig) (targets []model.LabelSet) {
 	return targets
 }
 
-func TestScrapesOfAConvoyBeginAFewAtATime(t *testing.T) {
+func TestConcurrentScrapesOfAWaveAreLimited(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.delay = slowScrape / 2
 		r.apply(t, job(t, ""))
@@ -208,7 +209,7 @@ func TestRow52SlowScrapesHoldNobodyUp(t *testing.T) {
 			}
 		}
 		if len(late) > 0 {
-			t.Errorf("%d scrapes began later than a convoy may take", len(late))
+			t.Errorf("%d scrapes began after the end of their wave", len(late))
 		}
 	})
 }

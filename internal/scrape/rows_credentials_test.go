@@ -24,7 +24,7 @@ func writeFile(t *testing.T, dir, name, text string) string {
 	return file
 }
 
-// TestRow48Authorization: what each setting sends, and that a file is read again for each request.
+// TestRow48Authorization: each setting sends its header, and a file is read again for each request.
 func TestRow48Authorization(t *testing.T) {
 	dir := t.TempDir()
 	token, password := writeFile(t, dir, "token", "first\n"), writeFile(t, dir, "password", "one\n")
@@ -75,7 +75,7 @@ func TestRow48Authorization(t *testing.T) {
 	})
 }
 
-// TestRow48TLS: the CA, the server's name, the client's certificate.
+// TestRow48TLS: the CA, the server's name and the client's certificate are used.
 func TestRow48TLS(t *testing.T) {
 	dir := t.TempDir()
 	var clientCerts int

@@ -9,7 +9,7 @@ import (
 
 const classicPage = "# TYPE h histogram\nh_bucket{le=\"1\"} 3\nh_bucket{le=\"+Inf\"} 4\nh_sum 5\nh_count 4\n"
 
-// TestRow65CustomBuckets: the job's setting, unless a target's label says otherwise.
+// TestRow65CustomBuckets: a target's label overrides the job's setting.
 func TestRow65CustomBuckets(t *testing.T) {
 	for name, c := range map[string]struct {
 		yaml   string

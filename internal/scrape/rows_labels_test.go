@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// becomes compares what a page becomes: a series of the page under its final labels each, less up.
+// becomes scrapes a page and compares the samples, by their final labels, without up.
 func becomes(t *testing.T, yaml, page string, pairs ...string) {
 	t.Helper()
 	_, got := scrapeOnce(t, yaml, page)
@@ -20,7 +20,7 @@ func becomes(t *testing.T, yaml, page string, pairs ...string) {
 	want(t, got, pairs...)
 }
 
-// fails expects that nothing is kept of a page.
+// fails expects that a page fails with an error and yields no sample.
 func fails(t *testing.T, yaml, page, says string) {
 	t.Helper()
 	r, got := scrapeOnce(t, yaml, page)
@@ -60,7 +60,7 @@ func TestRow28TheTargetsLabelWins(t *testing.T) {
 	})
 }
 
-// TestRow29HonorLabels: a label that the page prints empty takes the target's away.
+// TestRow29HonorLabels: an empty label on the page removes the target's label of that name.
 func TestRow29HonorLabels(t *testing.T) {
 	const honor = "  honor_labels: true\n"
 	becomes(t, honor, `x{job="mine"} 1`+"\n", `{__name__="x", instance="a:1", job="mine"}`, "1")
@@ -88,7 +88,7 @@ func TestRow31NoName(t *testing.T) {
 		"replacement: z}]\n", "x 1\n", named("z"), "1")
 }
 
-// TestRow32InvalidAfterRules: labels that rules make must be valid too.
+// TestRow32InvalidAfterRules: labels must be valid after metric_relabel_configs, too.
 func TestRow32InvalidAfterRules(t *testing.T) {
 	const legacy = "  metric_name_validation_scheme: legacy\n  metric_name_escaping_scheme: underscores\n"
 	const dots = "  metric_relabel_configs: [{source_labels: [__name__], target_label: __name__, replacement: 'a.b'}]\n"
@@ -117,7 +117,8 @@ func TestRow34UTF8Names(t *testing.T) {
 	}
 }
 
-// TestRow35DroppedByRules: not sent, not live, so no marker follows; and a rule that changes its mind costs one.
+// TestRow35DroppedByRules: a dropped sample is not sent and not live, so no marker follows. If a reload makes the rule
+// drop a live series, it gets a marker.
 func TestRow35DroppedByRules(t *testing.T) {
 	scraped(t, "  metric_relabel_configs: [{source_labels: [__name__], regex: x, action: drop}]\n",
 		scrapeOf{page: "x 1\ny 1\n", want: []string{"y", "1", "up", "1"}},
@@ -144,7 +145,8 @@ func TestRow36EmptyLabelsVanish(t *testing.T) {
 	want(t, r.values(t, -1), named("x"), "1", named("up"), "1")
 }
 
-// TestRow37BoundsAreFloats: le of a histogram and quantile of a summary, of nothing else, before any rule sees them.
+// TestRow37BoundsAreFloats: le of histograms and quantile of summaries become floats before rules see them. Labels of
+// other types are not changed.
 func TestRow37BoundsAreFloats(t *testing.T) {
 	const h, s = "# TYPE h histogram\n", "# TYPE s summary\n"
 	bucket := func(le string) string { return `{__name__="h_bucket", instance="a:1", job="envoy", le="` + le + `"}` }

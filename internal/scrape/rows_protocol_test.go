@@ -16,15 +16,15 @@ import (
 	promconfig "github.com/prometheus/prometheus/config"
 )
 
-// served is a job of one target, a real server, which both clients ask in turn: the plain one, and net/http's for a
-// job with credentials.
+// served is a job with one target on a real server. Tests run it with both clients: the plain one, and net/http's,
+// which jobs with credentials use.
 type served struct {
 	*rig
 	host string
 	url  string
 }
 
-// serve starts a server and a job of it. yaml is what the job has besides.
+// serve starts a server and a job that scrapes it. yaml adds settings to the job.
 func serve(t *testing.T, srv *httptest.Server, yaml string) *served {
 	t.Helper()
 	host := srv.Listener.Addr().String()
@@ -52,7 +52,7 @@ func (s *served) scrape(t *testing.T) string {
 	return s.Status()[0].Targets[0].Err
 }
 
-// shown are the samples of the last scrape but for the synthetic ones.
+// shown returns the samples of the last scrape without report series.
 func (s *served) shown(t *testing.T) (names []string) {
 	t.Helper()
 	for series := range s.values(t, -1) {
@@ -64,7 +64,7 @@ func (s *served) shown(t *testing.T) (names []string) {
 	return names
 }
 
-// bothClients are jobs that differ in nothing but the client that asks.
+// bothClients returns jobs that differ only in the client that they use.
 func bothClients() map[string]string {
 	return map[string]string{"plain": "", "net/http": "  basic_auth: {username: u, password: p}\n"}
 }
@@ -143,7 +143,7 @@ func TestRow39AcceptHeader(t *testing.T) {
 	}
 }
 
-// TestRow34NameSchemes: what a name may be, wherever the scheme is set.
+// TestRow34NameSchemes: the scheme decides which names are valid, whether the job or global sets it.
 func TestRow34NameSchemes(t *testing.T) {
 	const page = "{\"with.dots\"} 1\n"
 	for name, c := range map[string]struct {
@@ -341,7 +341,7 @@ func TestRow44Redirects(t *testing.T) {
 	}
 }
 
-// TestRow45TimeoutCoversAll: connecting, the head, the body.
+// TestRow45TimeoutCoversAll: the timeout covers connecting, the head and the body.
 func TestRow45TimeoutCoversAll(t *testing.T) {
 	for stall, at := range map[string]string{"head": "", "body": "x 1\n"} {
 		for client, yaml := range bothClients() {
@@ -367,7 +367,7 @@ func TestRow45TimeoutCoversAll(t *testing.T) {
 	}
 }
 
-// TestRow46ConnectionsAreUsedAgain: whatever became of the scrapes before, within reason.
+// TestRow46ConnectionsAreUsedAgain: also after scrapes that failed in ways that leave the connection usable.
 func TestRow46ConnectionsAreUsedAgain(t *testing.T) {
 	bodies := []http.HandlerFunc{
 		answer200(textType, "x 1\n"),

@@ -16,7 +16,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// scrapeOnce reads a page under a job's rules, as the only scrape of a target a:1.
+// scrapeOnce scrapes a page once, as target a:1 of a job.
 func scrapeOnce(t *testing.T, yaml, text string) (*rig, map[string]string) {
 	t.Helper()
 	r := newRig()
@@ -34,7 +34,7 @@ func (r *rig) scrapeAll(ctx context.Context, job string) {
 	}
 }
 
-// scrapeNext reads another page of the target.
+// scrapeNext scrapes another page of the target.
 func (r *rig) scrapeNext(t *testing.T, text string) map[string]string {
 	t.Helper()
 	r.pages.set("a:1", text)
@@ -42,7 +42,7 @@ func (r *rig) scrapeNext(t *testing.T, text string) map[string]string {
 	return r.values(t, -1)
 }
 
-// reports compares report series of the last batch, by name, without "scrape_".
+// reports compares report series of the last batch. Their names are given without "scrape_".
 func (r *rig) reports(t *testing.T, pairs ...string) {
 	t.Helper()
 	r.sink.mu.Lock()
@@ -66,7 +66,8 @@ func TestRow11HonorTimestamps(t *testing.T) {
 	want(t, got, named("x"), "1", named("y"), "1", named("up"), "1")
 }
 
-// TestRow12TooFarAhead: such a sample is left out, the scrape is good, and its series is as new as before next time.
+// TestRow12TooFarAhead: a sample that is too far in the future is left out. The scrape is good, and its series
+// still counts as new at the next scrape.
 func TestRow12TooFarAhead(t *testing.T) {
 	now := time.Now()
 	page := fmt.Sprintf("far 1 %d\nnear 1 %d\ny 1\n", now.Add(11*time.Minute).UnixMilli(),
@@ -82,8 +83,8 @@ func TestRow12TooFarAhead(t *testing.T) {
 	r.reports(t, "series_added", "1")
 }
 
-// TestRow13OneTimestamp: however long a page takes, all its samples and its report have the time at which it was asked
-// for.
+// TestRow13OneTimestamp: all samples and the report of a scrape have the time of its request, however long the page
+// takes.
 func TestRow13OneTimestamp(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\ny 1\n")
@@ -102,8 +103,8 @@ func TestRow13OneTimestamp(t *testing.T) {
 	})
 }
 
-// TestRow14OutOfOrder: timestamps of its own that stand still or go back do not fail a scrape. What is not newer than
-// the last of its series is dropped and counted: TestRow14SamplesOutOfOrderAreNotShown.
+// TestRow14OutOfOrder: timestamps of the page that stand still or go back do not fail a scrape. Samples that are not
+// newer than the last of their series are dropped and counted, see TestRow14SamplesOutOfOrderAreNotShown.
 func TestRow14OutOfOrder(t *testing.T) {
 	r, _ := scrapeOnce(t, "", "x 1 2000\ny 1\n")
 	for _, page := range []string{"x 1 2000\ny 2\n", "x 5 2000\ny 2\n", "x 1 1000\ny 2\n"} {
@@ -174,7 +175,7 @@ func TestRow16ReportSeries(t *testing.T) {
 			})
 		}
 	})
-	t.Run("a target with both job and exported_job", func(t *testing.T) { // Prometheus drops the latter here
+	t.Run("a target with both job and exported_job", func(t *testing.T) { // Prometheus drops exported_job
 		r := newRig()
 		r.pages.set("a:1", "x 1\n")
 		r.apply(t, job(t, ""))
@@ -188,7 +189,7 @@ func TestRow16ReportSeries(t *testing.T) {
 	})
 }
 
-// TestRow16PageShowsUp: of two samples of a series the first wins, here too.
+// TestRow16PageShowsUp: a page with a series called up wins over the report: the first of two samples counts.
 func TestRow16PageShowsUp(t *testing.T) {
 	scraped(t, "",
 		scrapeOf{page: "up 5\nx 1\n", want: []string{"x", "1", "up", "5"}},
@@ -213,8 +214,8 @@ func TestRow16PageShowsUp(t *testing.T) {
 	})
 }
 
-// TestAPageThatShowedUpOnceCostsNothingLater: as long as a page may show a report series itself, its samples are looked
-// through at each scrape. That ends with a good page that does not, and begins again with one that does.
+// TestAPageThatShowedUpOnceCostsNothingLater: while a page may have a report series itself, every scrape searches its
+// samples for them. The search ends with a good page that has none, and begins again with one that has.
 func TestAPageThatShowedUpOnceCostsNothingLater(t *testing.T) {
 	r := newRig()
 	r.apply(t, job(t, ""))
@@ -223,7 +224,7 @@ func TestAPageThatShowedUpOnceCostsNothingLater(t *testing.T) {
 	for i, s := range []struct {
 		page   string
 		up     string
-		looked bool // through the samples, also after this page
+		looked bool // the next scrape searches the samples
 	}{
 		{"x 1\n", "1", false},
 		{"up 5\nx 1\n", "5", true},
@@ -231,8 +232,8 @@ func TestAPageThatShowedUpOnceCostsNothingLater(t *testing.T) {
 		{"x 1\n", "1", false},
 		{"up 5\nx 1\n", "5", true},
 		{"x 1\n", "stale", true},
-		{"{", "0", true},                                  // a bad page tells nothing
-		{"", "1", true},                                   // nor does an empty one
+		{"{", "0", true},                                  // a bad page proves nothing
+		{"", "1", true},                                   // an empty one neither
 		{fmt.Sprintf("up 5 %d\nx 1\n", ahead), "1", true}, // there, but left out
 		{"up 6\nx 1\n", "6", true},
 		{"x 1\n", "stale", true},
@@ -242,14 +243,14 @@ func TestAPageThatShowedUpOnceCostsNothingLater(t *testing.T) {
 		for _, l := range r.jobs["envoy"].loops {
 			l.scrape(t.Context(), nil)
 			if got := r.values(t, -1)[named("up")]; got != s.up || l.report.onPage != s.looked {
-				t.Errorf("page %d: up %s, want %s; looked through: %v, want %v", i, got, s.up, l.report.onPage,
+				t.Errorf("page %d: up %s, want %s; searched: %v, want %v", i, got, s.up, l.report.onPage,
 					s.looked)
 			}
 		}
 	}
 }
 
-// TestRow16ExtraScrapeMetricsTurnedOff: what is no longer reported is marked.
+// TestRow16ExtraScrapeMetricsTurnedOff: series that are no longer reported get a marker.
 func TestRow16ExtraScrapeMetricsTurnedOff(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
@@ -275,7 +276,7 @@ func TestRow16ExtraScrapeMetricsTurnedOff(t *testing.T) {
 	})
 }
 
-// TestRow16PageShowsWhatIsNoLongerReported: the page's sample goes before the marker, as before the report.
+// TestRow16PageShowsWhatIsNoLongerReported: if the page has such a series, its sample wins over the marker.
 func TestRow16PageShowsWhatIsNoLongerReported(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "scrape_timeout_seconds 7\n")
@@ -291,7 +292,7 @@ func TestRow16PageShowsWhatIsNoLongerReported(t *testing.T) {
 	})
 }
 
-// TestRow16ExtraScrapeMetricsOfAJob: a job's own setting goes before that of global.
+// TestRow16ExtraScrapeMetricsOfAJob: a job's setting overrides that of global.
 func TestRow16ExtraScrapeMetricsOfAJob(t *testing.T) {
 	for _, tc := range []struct {
 		global, job string
@@ -327,7 +328,8 @@ func TestRow18ReportIsOutsideLimitsAndRules(t *testing.T) {
 	r.reports(t, "samples_scraped", "1", "series_added", "1")
 }
 
-// TestRow19CountsGoOnPastTheLimit: all that is on the page is counted; as added, only what was within the limit.
+// TestRow19CountsGoOnPastTheLimit: scrape_samples_scraped counts the whole page, scrape_series_added only series within
+// the limit.
 func TestRow19CountsGoOnPastTheLimit(t *testing.T) {
 	r, got := scrapeOnce(t, "  sample_limit: 2\n"+
 		"  metric_relabel_configs: [{source_labels: [__name__], regex: d, action: drop}]\n",
@@ -388,11 +390,11 @@ func TestRow22SampleLimitAfterRules(t *testing.T) {
 	want(t, got, named("y"), "2", named("up"), "1")
 	_, got = scrapeOnce(t, "  sample_limit: 1\n"+dropX, "x 1\ny 2\nz 3\n")
 	want(t, got, named("up"), "0")
-	_, got = scrapeOnce(t, "  sample_limit: 1\n", "x 1\nx 2\n") // of the second, storage never hears
+	_, got = scrapeOnce(t, "  sample_limit: 1\n", "x 1\nx 2\n") // the second is never added
 	want(t, got, named("x"), "1", named("up"), "1")
 }
 
-// TestRow23LabelLimits: the target's labels count, and dropped series do not.
+// TestRow23LabelLimits: labels of the target count for label_limit, dropped series do not.
 func TestRow23LabelLimits(t *testing.T) {
 	const dropX = "  metric_relabel_configs: [{source_labels: [__name__], regex: x, action: drop}]\n"
 	const label = "x{ab=\"123456\"} 1\ny 1\n"
@@ -424,7 +426,7 @@ func TestRow23LabelLimits(t *testing.T) {
 	}
 }
 
-// TestRow24TargetLimit: too many, and every target of the job fails, without being asked.
+// TestRow24TargetLimit: with too many targets every scrape of the job fails, without a request.
 func TestRow24TargetLimit(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
@@ -457,7 +459,7 @@ func TestRow24TargetLimit(t *testing.T) {
 	})
 }
 
-// TestRow25BodySizeLimit: a page as long as the limit is too long.
+// TestRow25BodySizeLimit: a page of exactly body_size_limit bytes is too long, as in Prometheus.
 func TestRow25BodySizeLimit(t *testing.T) {
 	for limit, up := range map[string]string{"3B": "0", "4B": "0", "5B": "1", "0": "1"} {
 		_, got := scrapeOnce(t, "  body_size_limit: "+limit+"\n", "x 1\n")
@@ -467,7 +469,7 @@ func TestRow25BodySizeLimit(t *testing.T) {
 	}
 }
 
-// TestRow26BucketLimit: an exponential histogram is made coarser until it fits; one that cannot be fails the page.
+// TestRow26BucketLimit: a native histogram is made coarser until it fits. If it cannot fit, the page fails.
 func TestRow26BucketLimit(t *testing.T) {
 	native := func(schema int32) string {
 		h := &dto.Histogram{SampleCount: 8, SampleSum: 10, Schema: schema, ZeroThreshold: 1e-9,

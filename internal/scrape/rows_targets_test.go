@@ -18,7 +18,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// TestRow49TheSeedSpreadsReplicas: processes that differ in host or external labels scrape a target at other times.
+// TestRow49TheSeedSpreadsReplicas: processes with another host name or other external labels scrape a target at other
+// times.
 func TestRow49TheSeedSpreadsReplicas(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	seen := map[time.Duration]bool{}
@@ -99,7 +100,8 @@ func TestRow51WhatIsNoTarget(t *testing.T) {
 	}
 }
 
-// TestRow51Labels: instance is the address as written, unless something else is; meta and other reserved labels go.
+// TestRow51Labels: instance is the address as written, unless relabeling sets it. Meta labels and other reserved labels
+// are removed.
 func TestRow51Labels(t *testing.T) {
 	for address, tc := range map[string]struct {
 		more   model.LabelSet
@@ -122,8 +124,8 @@ func TestRow51Labels(t *testing.T) {
 	}
 }
 
-// TestRow52SkippedTurns: of the turns that come while a scrape runs, one is taken late and the others never; then the
-// target is back on its times.
+// TestRow52SkippedTurns: of the due times that pass while a scrape runs, the last is taken late and the others are
+// skipped. Then the target keeps its due times.
 func TestRow52SkippedTurns(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		first := true
@@ -151,7 +153,7 @@ func TestRow52SkippedTurns(t *testing.T) {
 	})
 }
 
-// TestRow55OneTargetFromTwoGroups: the same labels are one target, whoever found it, and as long as anybody does.
+// TestRow55OneTargetFromTwoGroups: targets with equal labels are one target, as long as one group has it.
 func TestRow55OneTargetFromTwoGroups(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
@@ -188,7 +190,7 @@ func TestRow56DroppedTargets(t *testing.T) {
 	}
 }
 
-// TestRow57DiscoveredLabels: what discovery says anew of a target shows, and the target goes on as it was.
+// TestRow57DiscoveredLabels: new labels from discovery are shown, while the target is scraped as before.
 func TestRow57DiscoveredLabels(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
@@ -208,8 +210,8 @@ func TestRow57DiscoveredLabels(t *testing.T) {
 	})
 }
 
-// TestRow58RemovedJob: its targets go, without markers, also those that had vanished shortly before; and one that comes
-// again under the name begins anew.
+// TestRow58RemovedJob: a removed job sends no markers, not even for targets that vanished shortly before. A new job
+// with the same name starts from nothing.
 func TestRow58RemovedJob(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
@@ -242,7 +244,7 @@ func TestRow58RemovedJob(t *testing.T) {
 	})
 }
 
-// TestRow58RemovedWhileScraping: the scrape that runs is the last.
+// TestRow58RemovedWhileScraping: a scrape that runs when the job is removed is the last.
 func TestRow58RemovedWhileScraping(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
@@ -264,7 +266,7 @@ func TestRow58RemovedWhileScraping(t *testing.T) {
 	})
 }
 
-// TestRow60EverythingAtOnce: reloads, discovery and readers while targets are scraped. The race detector looks on.
+// TestRow60EverythingAtOnce: reloads, discovery and pages at the same time, for the race detector.
 func TestRow60EverythingAtOnce(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		var targets []model.LabelSet
@@ -308,8 +310,8 @@ func TestRow60EverythingAtOnce(t *testing.T) {
 	})
 }
 
-// TestRow61ABlockedSinkStopsNobodyElse: while one scrape cannot hand on its batch, targets are still found, looked at
-// and scraped; and the process can stop once the sink lets go.
+// TestRow61ABlockedSinkStopsNobodyElse: while Append blocks for one scrape, discovery, pages and other scrapes go on,
+// and the process can stop once Append returns.
 func TestRow61ABlockedSinkStopsNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig()

@@ -16,14 +16,14 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
-// fleet is several instances that scrape the same pages into the same sink, each with a table of its own.
+// fleet is several instances that share the targets. Each has a sink and a table of its own.
 type fleet struct {
 	instances []*rig
 	pages     *pages
 	maps      []shard.Period
 }
 
-// fleetDuring runs n instances of a map in a bubble of fake time.
+// fleetDuring runs n instances in a bubble of fake time while body acts.
 func fleetDuring(t *testing.T, n int, periods func(start time.Time) []shard.Period, body func(t *testing.T, f *fleet)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -50,7 +50,7 @@ func fleetDuring(t *testing.T, n int, periods func(start time.Time) []shard.Peri
 	})
 }
 
-// hosts are n targets, and what discovery says of them.
+// hosts adds n targets with a page, and returns their names and their discovered labels.
 func (f *fleet) hosts(n int) (names []string, found []model.LabelSet) {
 	for i := range n {
 		name := fmt.Sprintf("h%d:1", i)
@@ -73,7 +73,7 @@ type taken struct {
 	stale bool
 }
 
-// of lists what all instances yielded of a target, in the order of the timestamps.
+// of lists the batches of all instances for a target, in the order of the timestamps.
 func (f *fleet) of(host string) (all []taken) {
 	up := fmt.Sprintf(`{__name__="up", instance=%q, job="envoy"}`, host)
 	for i, r := range f.instances {
@@ -106,8 +106,8 @@ func changes(counts ...int) func(start time.Time) []shard.Period {
 	}
 }
 
-// TestShardsHandOver: 3 instances become 5 and 3 again. Of each target there is a sample in every interval but one for
-// each move, from the instance that owns it, and never a marker.
+// TestShardsHandOver: 3 instances become 5 and 3 again. Every target has a sample in each interval, except one for each
+// move. The samples come from the owner, and there are no markers.
 func TestShardsHandOver(t *testing.T) {
 	const interval = 10 * time.Second
 	fleetDuring(t, 5, changes(3, 5, 3), func(t *testing.T, f *fleet) {
@@ -158,7 +158,7 @@ func TestShardsHandOver(t *testing.T) {
 	})
 }
 
-// movingHost is a target that instance 0 of one hands to instance 1 of two.
+// movingHost returns a target that moves from instance 0 to instance 1 when one instance becomes two.
 func movingHost(t *testing.T) string {
 	t.Helper()
 	for i := range 100 {
@@ -172,7 +172,7 @@ func movingHost(t *testing.T) string {
 	return ""
 }
 
-// TestATargetThatEndsWhileItMoves is marked stale by one instance, once, and in order.
+// TestATargetThatEndsWhileItMoves: one instance sends its markers, once, and after its last sample.
 func TestATargetThatEndsWhileItMoves(t *testing.T) {
 	const interval, instant = 10 * time.Second, 100 * time.Second
 	host := movingHost(t)
@@ -226,8 +226,8 @@ func TestATargetThatEndsWhileItMoves(t *testing.T) {
 	}
 }
 
-// TestNoScrapeBeginsAfterTheInstant: the schedule keeps it by itself, however late the pools are; also for a scrape
-// whose turn came before and that waited for its host.
+// TestNoScrapeBeginsAfterTheInstant: the schedule stops scraping at the instant, even if the pools are late, and
+// even if a scrape was due before the instant and waited for its host.
 func TestNoScrapeBeginsAfterTheInstant(t *testing.T) {
 	for name, answer := range map[string]time.Duration{"idle": 0, "waiting for its host": 4500 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
@@ -260,7 +260,7 @@ func TestNoScrapeBeginsAfterTheInstant(t *testing.T) {
 						t.Errorf("marked stale: %v", got)
 					}
 				}
-				// The pools have them all the same, for the instant was taken back, or the clock was: they begin anew.
+				// The pools keep the targets: the instant was taken back, or the clock was. They start new loops.
 				begun = r.pages.scrapes()
 				pass(60 * time.Second)
 				if r.pages.scrapes() == begun || len(r.jobs["envoy"].loops) != len(found) {
@@ -297,8 +297,9 @@ func TestATargetLostAtTheInstantIsMarked(t *testing.T) {
 	})
 }
 
-// TestShardsAreCountedAndSpareOwnJobs: what others scrape is neither dropped nor invalid; jobs can be exempt.
-func TestShardsAreCountedAndSpareOwnJobs(t *testing.T) {
+// TestTargetsOfOtherShardsAreCounted: targets of other instances are neither dropped nor invalid. A job can be
+// exempt from sharing.
+func TestTargetsOfOtherShardsAreCounted(t *testing.T) {
 	fleetDuring(t, 2, changes(2), func(t *testing.T, f *fleet) {
 		_, found := f.hosts(40)
 		f.discover(found...)
@@ -327,8 +328,8 @@ func TestShardsAreCountedAndSpareOwnJobs(t *testing.T) {
 	})
 }
 
-// TestAMapIsReplaced: an instant that is taken back, or moved, before it has come.
-func TestAMapIsReplaced(t *testing.T) {
+// TestAPlannedChangeOfShardsIsReplaced: an instant is moved to a later time before it comes.
+func TestAPlannedChangeOfShardsIsReplaced(t *testing.T) {
 	host := movingHost(t)
 	fleetDuring(t, 2, changes(1, 2), func(t *testing.T, f *fleet) {
 		f.pages.set(host, "x 1\n")
@@ -357,8 +358,8 @@ func TestAMapIsReplaced(t *testing.T) {
 	})
 }
 
-// TestAClockSetBackALittleUndoesNoChange: the other instances have changed.
-func TestAClockSetBackALittleUndoesNoChange(t *testing.T) {
+// TestASmallStepBackOfTheClockKeepsThePhase: the other instances have changed to the new phase.
+func TestASmallStepBackOfTheClockKeepsThePhase(t *testing.T) {
 	fleetDuring(t, 2, changes(1, 2), func(t *testing.T, f *fleet) {
 		r, instant := f.instances[0], f.maps[1].From
 		pass(100*time.Second + time.Millisecond)
@@ -374,8 +375,8 @@ func TestAClockSetBackALittleUndoesNoChange(t *testing.T) {
 	})
 }
 
-// TestANewMapUndoesNoChange: a clock was set back by a little after an instant, and a reload brings a map with another.
-func TestANewMapUndoesNoChange(t *testing.T) {
+// TestANewMapKeepsThePhase: the clock is set back a little after an instant, and then a reload brings another map.
+func TestANewMapKeepsThePhase(t *testing.T) {
 	fleetDuring(t, 2, changes(1, 2), func(t *testing.T, f *fleet) {
 		r, instant := f.instances[0], f.maps[1].From
 		pass(98 * time.Second)
@@ -387,7 +388,7 @@ func TestANewMapUndoesNoChange(t *testing.T) {
 	})
 }
 
-// TestAChangeWithoutAnInstantMarksNothing: it may leave gaps and samples of two instances, but no markers.
+// TestAChangeWithoutAnInstantMarksNothing: such a change may cause gaps and double samples, but no markers.
 func TestAChangeWithoutAnInstantMarksNothing(t *testing.T) {
 	fleetDuring(t, 2, changes(1), func(t *testing.T, f *fleet) {
 		names, found := f.hosts(20)

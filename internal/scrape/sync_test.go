@@ -23,7 +23,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
-// fullRelabel is what a job has to be: all that discovery said of it, kept simple.
+// fullRelabel is the reference: it keeps all groups of a job and relabels everything.
 type fullRelabel struct {
 	cfg    *promconfig.ScrapeConfig // in force
 	next   *promconfig.ScrapeConfig // waits for an update
@@ -31,7 +31,7 @@ type fullRelabel struct {
 	shards shard.Map
 }
 
-// picture is what people see of a job.
+// picture is what pages show of a job.
 type picture struct {
 	targets, dropped, errors []string
 	droppedCount, others     int
@@ -71,7 +71,7 @@ func (f *fullRelabel) picture() picture {
 	return p
 }
 
-// shown is the picture that the pools give of their only job.
+// shown returns the picture of the only job of the pools.
 func (r *rig) shown() picture {
 	s := r.Status()[0]
 	p := picture{errors: s.Errors, droppedCount: s.DroppedCount, others: s.Others}
@@ -86,7 +86,7 @@ func (r *rig) shown() picture {
 	return p
 }
 
-// randomRules makes jobs whose targets differ in every way: which are dropped, invalid, equal, under which labels.
+// randomRules makes jobs that differ in which targets are dropped, invalid or equal, and in their labels.
 func randomRules(t *testing.T, rng *rand.Rand) *promconfig.ScrapeConfig {
 	rules := []string{
 		"{source_labels: [__address__], regex: 'h[0-2].*', action: drop}",
@@ -186,8 +186,8 @@ func (f *fullRelabel) update(r *rig, u discovery.Update) {
 	}
 }
 
-// TestChangesComeToTheSameAsEverything: whatever changes, targets, dropped and invalid ones are those that relabeling
-// all groups by the rules in force makes.
+// TestChangesComeToTheSameAsEverything: after any change, the targets are the same as if all groups were relabeled by
+// the rules in force, and so are the dropped and invalid ones.
 func TestChangesComeToTheSameAsEverything(t *testing.T) {
 	const steps = 10_000
 	synctest.Test(t, func(t *testing.T) {
@@ -210,7 +210,7 @@ func TestChangesComeToTheSameAsEverything(t *testing.T) {
 				break
 			}
 			seen.add(got)
-			if rng.IntN(8) == 0 { // loops that were about to end do
+			if rng.IntN(8) == 0 { // departing loops end
 				pass(time.Duration(rng.IntN(20)) * time.Second)
 			}
 			s.forget()
@@ -237,7 +237,7 @@ func TestChangesComeToTheSameAsEverything(t *testing.T) {
 	})
 }
 
-// forget drops what it has.
+// forget drops all batches.
 func (s *sink) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -258,8 +258,8 @@ func (p *picture) add(q picture) {
 	p.overLimit = p.overLimit || q.overLimit
 }
 
-// TestAnEventOfOnePodCostsWhatThePodCosts, however many others there are.
-func TestAnEventOfOnePodCostsWhatThePodCosts(t *testing.T) {
+// TestAnEventOfOnePodCostsTheSameAmongManyPods: the cost does not grow with the number of pods.
+func TestAnEventOfOnePodCostsTheSameAmongManyPods(t *testing.T) {
 	const pods, events, most = 5_000, 100, 64 << 10 // with the race detector 27 KB
 	ps, name, groups := mesh(t, pods)
 	ps.Update(map[string]discovery.Update{name: wholeUpdate(groups)})
@@ -282,7 +282,7 @@ func TestAnEventOfOnePodCostsWhatThePodCosts(t *testing.T) {
 	}
 }
 
-// TestAChangeTouchesItsGroupOnly: other groups are not relabeled, nor are those that are named again as they were.
+// TestAChangeTouchesItsGroupOnly: groups that did not change are not relabeled, even if the update names them.
 func TestAChangeTouchesItsGroupOnly(t *testing.T) {
 	ps, name, groups := mesh(t, 100)
 	all := wholeUpdate(groups)
@@ -309,7 +309,7 @@ func TestAChangeTouchesItsGroupOnly(t *testing.T) {
 	}
 }
 
-// TestPagesDoNotWaitForAnUpdate: an update may relabel for seconds; pages and ends of targets go on meanwhile.
+// TestPagesDoNotWaitForAnUpdate: an update may relabel for seconds; pages and ends of loops do not wait for it.
 func TestPagesDoNotWaitForAnUpdate(t *testing.T) {
 	ps, name, groups := mesh(t, 3)
 	ps.Update(map[string]discovery.Update{name: wholeUpdate(groups)})
@@ -328,7 +328,7 @@ func TestPagesDoNotWaitForAnUpdate(t *testing.T) {
 	}
 }
 
-// TestPagesDoNotWaitForARemovedJob: to end the loops of a large job takes time, in which pages are shown.
+// TestPagesDoNotWaitForARemovedJob: ending the loops of a large job takes time; pages do not wait for it.
 func TestPagesDoNotWaitForARemovedJob(t *testing.T) {
 	ps, name, groups := mesh(t, 3)
 	ps.Update(map[string]discovery.Update{name: wholeUpdate(groups)})
