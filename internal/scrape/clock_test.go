@@ -6,7 +6,7 @@ import (
 	"unsafe"
 )
 
-// TestN1ClockIsSet: whatever the wall clock does, the monotonic one tells how much of it was a step.
+// TestN1ClockIsSet: whatever the wall clock does, the monotonic one shows how much of it was a step.
 func TestN1ClockIsSet(t *testing.T) {
 	start := time.Unix(1_700_000_000, 0)
 	var c clock

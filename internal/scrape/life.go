@@ -63,7 +63,7 @@ type move struct {
 
 func (m move) isOver(now time.Time) bool { return !m.at.IsZero() && !now.Before(m.at) }
 
-// event is what happens to a loop. The first four come from the schedule, the others from the pools.
+// event is what happens to a loop. The schedule sends the first four kinds, the pools the others.
 type event struct {
 	kind      eventKind
 	first     time.Time // of a handOver: when the other instance scrapes the target first
@@ -79,10 +79,12 @@ const (
 	eventHostFree                  // no other scrape runs at the loop's host and port
 	eventFinish                    // the scrape has ended
 	eventPlanMove                  // the map of shards says when the target moves
-	eventLose                      // discovery lost the target, or its rules changed
-	eventHandOver                  // another instance has the target now
-	eventReplace                   // a new loop has the same labels
-	eventStop                      // the job was removed
+
+	// The loop has to leave.
+	eventLose     // discovery lost the target, or its rules changed
+	eventHandOver // another instance has the target now
+	eventReplace  // a new loop has the same labels
+	eventStop     // the job was removed
 )
 
 // effects is what the schedule does after an event.

@@ -162,7 +162,7 @@ func TestFailuresAreWrittenToTheFileThatAsksForThem(t *testing.T) {
 	if err := os.Rename(file, file+".1"); err != nil {
 		t.Fatal(err)
 	}
-	r.apply(t, first, second) // nothing changed, but the file is opened anew
+	r.apply(t, first, second) // nothing changed, but the file is opened again
 	scrape("", errNoPage)
 	if got := lines(file); len(got) != 2 {
 		t.Errorf("%d lines in the file after it was moved away, want 2", len(got))

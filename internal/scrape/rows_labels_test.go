@@ -117,8 +117,7 @@ func TestRow34UTF8Names(t *testing.T) {
 	}
 }
 
-// TestRow35DroppedByRules: a dropped sample is not sent and not live, so no marker follows. If a reload makes the rule
-// drop a live series, it gets a marker.
+// TestRow35DroppedByRules: a dropped sample is not sent and its series is not live, so no marker follows.
 func TestRow35DroppedByRules(t *testing.T) {
 	scraped(t, "  metric_relabel_configs: [{source_labels: [__name__], regex: x, action: drop}]\n",
 		scrapeOf{page: "x 1\ny 1\n", want: []string{"y", "1", "up", "1"}},

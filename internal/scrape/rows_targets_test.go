@@ -52,7 +52,7 @@ func TestRow50IntervalAndTimeoutByRelabeling(t *testing.T) {
 			t.Errorf("interval %v, timeout %v", s.Interval, s.Timeout)
 		}
 		if got := r.pages.asked[0].Header.Get("X-Prometheus-Scrape-Timeout-Seconds"); got != "0.75" {
-			t.Errorf("timeout told as %q", got)
+			t.Errorf("timeout shown as %q", got)
 		}
 		r.pages.slow(time.Second)
 		pass(2 * time.Second)
