@@ -8,17 +8,17 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// ages is how new the newest sample is of each series whose samples bring timestamps of their own. A sample that is not
-// newer is out of order: a storage refuses it, so it counts as not shown. Pages without such timestamps, all of Envoy's,
-// cost nothing here.
+// ages keeps the newest timestamp of each series whose samples have timestamps of their own. A sample that is not newer
+// is out of order: a storage refuses it, so it counts as not shown. For pages without such timestamps, as Envoy's are,
+// it keeps nothing.
 type ages struct {
 	newest map[series.ID]int64 // Unix milliseconds; holds a reference to each series
 	last   int64               // of the last good scrape
 
-	alive map[series.ID]bool // what the last scrape showed; nil: nobody asked yet
+	alive map[series.ID]bool // what the last scrape showed; nil: not needed yet
 }
 
-// late tells that a sample of a series is out of order. live is what the last scrape showed.
+// late reports whether a sample of a series is out of order. live is what the last scrape showed.
 func (a *ages) late(live exposition.Shown, id series.ID, at int64) bool {
 	if newest, ok := a.newest[id]; ok {
 		return at <= newest
@@ -32,7 +32,7 @@ func (a *ages) late(live exposition.Shown, id series.ID, at int64) bool {
 	return a.alive[id] && at <= a.last
 }
 
-// note remembers the times of a batch that was handed on, markers included; good tells that its page was.
+// note remembers the times of a batch that was handed on, markers included. good says whether its page was good.
 func (a *ages) note(table *series.Table, b *series.Batch, good bool) {
 	a.alive = nil
 	if good {
@@ -42,7 +42,7 @@ func (a *ages) note(table *series.Table, b *series.Batch, good bool) {
 		return
 	}
 	if len(a.newest) > 2*len(b.Series)+maxForgottenAges {
-		a.forget(table) // costs the check, nothing else
+		a.forget(table) // then old timestamps pass, nothing else changes
 	}
 	for _, t := range b.Times {
 		if _, known := a.newest[b.Series[t.Index]]; !known {
@@ -75,5 +75,5 @@ func (a *ages) forget(table *series.Table) {
 	a.newest = nil
 }
 
-// maxForgottenAges is how many series that a target showed earlier are remembered, beside twice those it shows now.
+// maxForgottenAges is how many series are remembered that the target showed earlier, beyond twice those it shows now.
 const maxForgottenAges = 1000

@@ -8,8 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// TestRow14SamplesOutOfOrderAreNotShown: a storage would refuse them, so nothing is appended, nothing added, and what
-// staleness followed is marked.
+// TestRow14SamplesOutOfOrderAreNotShown: a storage would refuse them. So they are not appended and not counted as
+// added, and their series get markers if they were live.
 func TestRow14SamplesOutOfOrderAreNotShown(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		ms := func(at time.Time) string { return strconv.FormatInt(at.UnixMilli(), 10) }

@@ -6,7 +6,7 @@ import (
 	"unsafe"
 )
 
-// TestN1ClockIsSet: whatever the wall clock does, the monotonic one tells how much of it was a step.
+// TestN1ClockIsSet: whatever the wall clock does, the monotonic one shows how much of it was a step.
 func TestN1ClockIsSet(t *testing.T) {
 	start := time.Unix(1_700_000_000, 0)
 	var c clock
@@ -21,7 +21,7 @@ func TestN1ClockIsSet(t *testing.T) {
 		{50 * time.Second, 50 * time.Second, -time.Hour},
 		{60 * time.Second, 60 * time.Second, 0},
 	} {
-		if got := c.look(start.Add(step.wall), step.elapsed); got != step.want {
+		if got := c.step(start.Add(step.wall), step.elapsed); got != step.want {
 			t.Errorf("at %v: set by %v, want %v", step.elapsed, got, step.want)
 		}
 	}
@@ -39,12 +39,14 @@ func TestOnWallClock(t *testing.T) {
 	for _, by := range []time.Duration{0, time.Hour, -time.Hour} {
 		later := set(now, by)
 		if wall := later.Round(0).Sub(now.Round(0)); wall != by || later.Sub(now) != 0 {
-			t.Fatalf("the test sets the wall clock by %v and the monotonic one by %v, want %v and 0", wall, later.Sub(now), by)
+			t.Fatalf("the test sets the wall clock by %v and the monotonic one by %v, want %v and 0", wall,
+				later.Sub(now), by)
 		}
 		due := now.Add(10 * time.Second)
 		got := onWallClock(due, later)
 		if wall := got.Round(0).Sub(due.Round(0)); wall != by || got.Sub(due) != 0 {
-			t.Errorf("set by %v: moved by %v on the wall clock and %v on the monotonic one, want %v and 0", by, wall, got.Sub(due), by)
+			t.Errorf("set by %v: moved by %v on the wall clock and %v on the monotonic one, want %v and 0", by, wall,
+				got.Sub(due), by)
 		}
 	}
 }

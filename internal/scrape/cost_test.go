@@ -15,7 +15,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// nowhere takes batches and forgets them.
+// nowhere is a sink that only counts samples.
 type nowhere struct{ samples int }
 
 func (n *nowhere) Append(b *series.Batch) error {
@@ -23,7 +23,7 @@ func (n *nowhere) Append(b *series.Batch) error {
 	return nil
 }
 
-// samePage answers every scrape with a page.
+// samePage is a transport that answers every request with the same page.
 type samePage string
 
 func (p samePage) RoundTrip(*http.Request) (*http.Response, error) {
@@ -37,18 +37,19 @@ func pageOf(lines int) samePage {
 	var b strings.Builder
 	b.WriteString("# TYPE istio_requests_total counter\n")
 	for i := range lines {
-		fmt.Fprintf(&b, "istio_requests_total{reporter=\"destination\",source_workload=\"%0100d\",response_code=\"%d\"} %d\n", 0, i, i)
+		const line = `istio_requests_total{reporter="destination",source_workload="%0100d",response_code="%d"} %d`
+		fmt.Fprintf(&b, line+"\n", 0, i, i)
 	}
 	return samePage(b.String())
 }
 
-// TestARepeatedScrapeAllocatesNothingALine: what a scrape allocates for a repeated page is the request's, and does not
-// grow with the page.
+// TestARepeatedScrapeAllocatesNothingALine: a scrape of a page that did not change allocates for the request only,
+// however long the page is.
 func TestARepeatedScrapeAllocatesNothingALine(t *testing.T) {
 	perScrape := func(lines int) float64 {
 		var sink nowhere
 		ps := New(series.NewTable(), &sink, Options{transport: pageOf(lines)}, zap.NewNop(), nil)
-		always := &series.Batch{} // the race detector makes pools lose things
+		always := &series.Batch{} // with the race detector, sync.Pool drops objects at random
 		ps.env.batches.New = func() any { return always }
 		r := &rig{Pools: ps}
 		r.apply(t, job(t, "  metric_relabel_configs: [{source_labels: [response_code], regex: '.*7', action: drop}]\n"))
@@ -66,14 +67,14 @@ func TestARepeatedScrapeAllocatesNothingALine(t *testing.T) {
 		return n
 	}
 	small, large := perScrape(10), perScrape(10_000)
-	if large > small+3 { // a collection may empty pools, too
+	if large > small+3 { // a garbage collection may empty pools
 		t.Errorf("a scrape of 10 lines allocates %v times, one of 10,000 lines %v times", small, large)
 	}
 	t.Logf("%v allocations a scrape", small)
 }
 
-// TestANewLineAllocatesNothingOfItsOwn: tables grow and strings are kept, but reading, merging and looking up a line
-// never seen allocates nothing.
+// TestANewLineAllocatesNothingOfItsOwn: a new line makes tables grow and adds strings, but to read it, merge its
+// labels and look it up allocates nothing.
 func TestANewLineAllocatesNothingOfItsOwn(t *testing.T) {
 	const lines = 1000
 	p := newPair(t, newFuzzJobs(t), 0, 0)
@@ -91,7 +92,7 @@ func TestANewLineAllocatesNothingOfItsOwn(t *testing.T) {
 		if err != nil || c.Added != lines {
 			t.Fatalf("%+v, %v", c, err)
 		}
-		l.settle(&b, true, exposition.Shown{}, nil)
+		l.commit(&b, true, exposition.Shown{}, nil)
 	}
 	read()
 	if n := testing.AllocsPerRun(10, read); n > lines/10 {

@@ -1,13 +1,27 @@
-// Package scrape decides which targets run and when, reads their pages, and hands each scrape on as one batch.
+// Package scrape decides which targets run and when, reads their pages, and hands each scrape on as one batch. The
+// steps, in the order in which data passes:
 //
-//	changed groups ─► wanted (relabeled) ─► sync (targets become loops)
-//	               ─► schedule (next turn)  ─► loop (fetch, page, batch) ─► Sink
+//  1. Pools.Update takes changed groups from discovery, Pools.Adopt a changed configuration (pool.go).
+//  2. relabel makes targets of the groups that changed (wanted.go, target.go).
+//  3. sync starts a loop for each new target and has loops without a target leave (sync.go, departing.go). If several
+//     instances share the targets, share.go says which of them are this instance's.
+//  4. schedule runs each loop at its due times; life.go says in which state a loop is and what it does next.
+//  5. loop.scrape fetches the page (fetch.go, plain.go), reads it into a batch (exposition), and adds staleness markers
+//     (stale.go) and report series such as up (report.go), under the time that stamps.go gives.
+//  6. Sink.Append takes the batch.
 //
-// A loop is one target's state between two scrapes; it owns no goroutine. The schedule runs each loop's scrape
-// in a goroutine of its own, one at a time, and never two at once against one host and port.
+// A loop is the state of one target between two scrapes. It owns no goroutine: the schedule runs each scrape in a
+// goroutine of its own, one at a time for each loop, and one at a time for each host and port.
 //
-// What a scrape yields (which samples, markers, report series, at which time) is what Prometheus' scrape loop
-// yields; docs/differences.md lists the exceptions.
+// Which samples, markers and report series a scrape yields, and at which time, is what Prometheus' scrape loop does;
+// docs/differences.md lists the exceptions.
+//
+// Locks are taken in this order, and none is taken while a later one is held:
+//
+//	Pools.changing   during a change of jobs, targets or shards; held for seconds
+//	Pools.mu         pages and ends of loops wait for it; held for milliseconds
+//	schedule.mu      the heap of due times and the life of every loop; scrapes that begin and end wait for it
+//	loop.mu, releaser.mu, pool.limit and the locks of series.Table, each by itself
 package scrape
 
 import "github.com/envoy-scraper/envoy-scraper/internal/series"

@@ -28,7 +28,7 @@ type got struct {
 	samples map[string]string
 }
 
-// sink keeps what the loops yield.
+// sink keeps the batches of all loops.
 type sink struct {
 	table *series.Table
 	look  func(*series.Batch) // unless nil
@@ -75,7 +75,7 @@ type sampled struct {
 	value string
 }
 
-// of lists what the batches had of a series, in the order of arrival.
+// of lists the values of a series, in the order of arrival.
 func (s *sink) of(series string) (all []sampled) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,7 +108,7 @@ func (p *pages) set(host, text string) {
 	p.text[host] = text
 }
 
-// fail makes asking a host fail; nil: no more.
+// fail makes requests to a host fail with err; nil ends that.
 func (p *pages) fail(host string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -118,14 +118,14 @@ func (p *pages) fail(host string, err error) {
 	p.errs[host] = err
 }
 
-// slow makes every answer take its time.
+// slow delays every answer.
 func (p *pages) slow(by time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.delay = by
 }
 
-// scrapes is how often anything was asked for.
+// scrapes returns the number of requests so far.
 func (p *pages) scrapes() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -179,16 +179,17 @@ func newRig() *rig {
 	return &rig{Pools: New(table, s, Options{transport: p}, zap.NewNop(), nil), sink: s, pages: p, table: table}
 }
 
-// job parses a job; an interval of 10 s unless it says otherwise.
+// job parses a job. Its interval is 10 s unless yaml sets another.
 func job(t testing.TB, yaml string) *promconfig.ScrapeConfig {
 	t.Helper()
 	return jobUnder(t, "", yaml)
 }
 
-// jobUnder is job under a global block that says more.
+// jobUnder is job with more settings in the global block.
 func jobUnder(t testing.TB, global, yaml string) *promconfig.ScrapeConfig {
 	t.Helper()
-	cfg, err := promconfig.Load("global: {scrape_interval: 10s, scrape_timeout: 5s, "+global+"}\nscrape_configs:\n- job_name: envoy\n"+yaml, nil)
+	cfg, err := promconfig.Load("global: {scrape_interval: 10s, scrape_timeout: 5s, "+global+"}\nscrape_configs:\n"+
+		"- job_name: envoy\n"+yaml, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,12 +200,13 @@ func jobUnder(t testing.TB, global, yaml string) *promconfig.ScrapeConfig {
 	return jobs[0]
 }
 
-// jobsOf is a job under rules that change from reload to reload, and now and then none.
+// jobsOf returns a job whose rules change with each reload, or no job for every seventh.
 func jobsOf(t testing.TB, reload int) []*promconfig.ScrapeConfig {
 	if reload%7 == 6 {
 		return nil
 	}
-	rules := []string{"", "  sample_limit: 50\n", "  metric_relabel_configs: [{source_labels: [__name__], regex: x, action: drop}]\n"}
+	rules := []string{"", "  sample_limit: 50\n", "  metric_relabel_configs: [{source_labels: [__name__], regex: x, " +
+		"action: drop}]\n"}
 	return []*promconfig.ScrapeConfig{job(t, "  scrape_interval: 1s\n  scrape_timeout: 1s\n"+rules[reload%len(rules)])}
 }
 
@@ -224,7 +226,7 @@ func (r *rig) Update(found map[string][]*targetgroup.Group) {
 	r.Pools.Update(updates)
 }
 
-// wholeUpdate says that these are all groups of a job. Each is one of its own, though sources may be equal.
+// wholeUpdate is an update with all groups of a job. Each group has a discovery of its own, so sources may be equal.
 func wholeUpdate(groups []*targetgroup.Group) discovery.Update {
 	u := discovery.Update{Whole: true}
 	for i, g := range groups {
@@ -233,14 +235,15 @@ func wholeUpdate(groups []*targetgroup.Group) discovery.Update {
 	return u
 }
 
-// madeTargets are what relabeling makes of groups.
+// madeTargets are the targets and errors of relabeled groups.
 type madeTargets struct {
 	targets []*target
 	errors  []string
 }
 
 func makeTargets(cfg *promconfig.ScrapeConfig, groups []*targetgroup.Group, ownAddress bool) (m madeTargets) {
-	r := &relabeler{cfg: cfg, ownAddress: ownAddress, builder: labels.NewBuilder(labels.EmptyLabels()), scratch: model.LabelSet{}}
+	r := &relabeler{cfg: cfg, ownAddress: ownAddress, builder: labels.NewBuilder(labels.EmptyLabels()),
+		scratch: model.LabelSet{}}
 	for i, g := range groups {
 		made, targets := r.relabel(groupKey{discovery: uint64(i), source: g.Source}, g)
 		m.targets = append(m.targets, targets...)
@@ -251,7 +254,7 @@ func makeTargets(cfg *promconfig.ScrapeConfig, groups []*targetgroup.Group, ownA
 	return m
 }
 
-// discover makes hosts the targets of the job, each with the labels of its map, as its first static list does.
+// discover makes these the targets of the job, as its first static list would.
 func (r *rig) discover(targets ...model.LabelSet) {
 	r.Update(map[string][]*targetgroup.Group{"envoy": {{Source: "0", Targets: targets}}})
 }
@@ -266,7 +269,7 @@ func with(target model.LabelSet, name model.LabelName, value string) model.Label
 	return target
 }
 
-// values are the samples of the n-th batch (negative: from the end) without the report series but up.
+// values returns the samples of the n-th batch, or from the end if n is negative. Of the report series it has up only.
 func (r *rig) values(t *testing.T, n int) map[string]string {
 	t.Helper()
 	r.sink.mu.Lock()
@@ -309,7 +312,7 @@ func want(t *testing.T, got map[string]string, pairs ...string) {
 	}
 }
 
-// named writes a series of the target "a:1" as labels print it.
+// named returns a series of the target "a:1" as text.
 func named(name string) string {
 	return fmt.Sprintf(`{__name__=%q, instance="a:1", job="envoy"}`, name)
 }

@@ -2,6 +2,7 @@ package scrape
 
 import (
 	"fmt"
+	"reflect"
 	"time"
 
 	config_util "github.com/prometheus/common/config"
@@ -11,16 +12,16 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
 )
 
-// jobState is a job's configuration and what is made of it. Immutable: a reload makes a new one.
+// jobState is a job's configuration and what follows from it. Immutable: a reload makes a new one.
 type jobState struct {
 	cfg         *promconfig.ScrapeConfig
 	fetcher     *fetcher
-	metrics     *jobMetrics        // since the job was adopted: one that is refused leaves no series of its own
-	pageOptions exposition.Options // less what a target may say otherwise
+	metrics     *jobMetrics        // set when the job is adopted: a job that was refused leaves no metrics
+	pageOptions exposition.Options // of all targets; pageOptionsOf adds what relabeling set for one
 	ownAddress  bool
 	failures    *failureLog
-	whole       string // the configuration as text: equal means that nothing changed
-	series      string // the part of it that decides what series look like
+	text        string // the configuration as YAML: equal means that nothing changed
+	seriesText  string // the part of it that decides which series a page's lines become
 }
 
 func newJobState(cfg *promconfig.ScrapeConfig, opts Options) (*jobState, error) {
@@ -43,8 +44,8 @@ func newJobState(cfg *promconfig.ScrapeConfig, opts Options) (*jobState, error) 
 			BucketLimit:        int(cfg.NativeHistogramBucketLimit),
 			MaxHistogramSchema: exposition.MaxSchema(cfg.NativeHistogramMinBucketFactor),
 		},
-		whole:  asText(*cfg),
-		series: asText(withoutWhatLeavesSeries(*cfg)),
+		text:       asText(*cfg),
+		seriesText: asText(seriesRelevant(*cfg)),
 	}
 	if j.failures, err = openFailureLog(cfg); err != nil {
 		f.close()
@@ -53,12 +54,12 @@ func newJobState(cfg *promconfig.ScrapeConfig, opts Options) (*jobState, error) 
 	return j, nil
 }
 
-// leastGrowthLimit is how many bytes the new series of a page may always take: no page of 64 MiB that a sidecar prints
-// comes near.
+// leastGrowthLimit is how many bytes the new series of a page may always take. A sidecar's page of 64 MiB needs far
+// less.
 const leastGrowthLimit = 128 << 20
 
-// growthLimit is how many bytes the new series of a page may take: twice body_size_limit where that is more than
-// leastGrowthLimit; 0, no limit, where pages have none.
+// growthLimit returns how many bytes the new series of a page may take: twice body_size_limit, but not less than
+// leastGrowthLimit. Without a body_size_limit it is 0, which is no limit.
 func growthLimit(bodySizeLimit int) int {
 	if bodySizeLimit == 0 {
 		return 0
@@ -66,21 +67,27 @@ func growthLimit(bodySizeLimit int) int {
 	return max(leastGrowthLimit, 2*bodySizeLimit)
 }
 
-// pageOptionsOf is how a target's pages are read.
+// pageOptionsOf returns how a target's pages are read.
 func (j *jobState) pageOptionsOf(t *target) exposition.Options {
 	o := j.pageOptions
 	o.NativeHistograms, o.ClassicToo, o.ToCustomBuckets = t.nativeHistograms, t.classicToo, t.toCustomBuckets
 	return o
 }
 
-// close gives back what the job holds open: another took its place, or none.
+// isSame reports whether two configurations are the same. The YAML masks secrets, so they are compared by themselves.
+func (j *jobState) isSame(other *jobState) bool {
+	return j.text == other.text && j.ownAddress == other.ownAddress &&
+		reflect.DeepEqual(j.cfg.HTTPClientConfig, other.cfg.HTTPClientConfig)
+}
+
+// close gives back what the job holds open.
 func (j *jobState) close() {
 	j.fetcher.close()
 	j.failures.close()
 }
 
-// withoutWhatLeavesSeries takes away what has no influence on how a page's lines become series.
-func withoutWhatLeavesSeries(cfg promconfig.ScrapeConfig) promconfig.ScrapeConfig {
+// seriesRelevant returns the fields that decide how a page's lines become series.
+func seriesRelevant(cfg promconfig.ScrapeConfig) promconfig.ScrapeConfig {
 	cfg.ScrapeInterval, cfg.ScrapeTimeout, cfg.SampleLimit = 0, 0, 0
 	cfg.HTTPClientConfig = config_util.HTTPClientConfig{}
 	cfg.ServiceDiscoveryConfigs = nil
@@ -89,7 +96,7 @@ func withoutWhatLeavesSeries(cfg promconfig.ScrapeConfig) promconfig.ScrapeConfi
 
 func asText(cfg promconfig.ScrapeConfig) string {
 	text, err := yaml.Marshal(&cfg)
-	if err != nil { // never equal to anything
+	if err != nil { // a text that equals no other
 		return time.Now().String()
 	}
 	return string(text)

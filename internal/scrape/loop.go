@@ -16,38 +16,43 @@ import (
 // maxAhead is how far in the future a page may date its samples.
 const maxAhead = 10 * time.Minute
 
-// loop is a target between its scrapes. It has no goroutine of its own: the schedule calls scrape, one at a
-// time.
+// loop is the state of a target between its scrapes. It has no goroutine of its own: the schedule calls scrape, and
+// never twice at a time.
 type loop struct {
 	env    *env      // what all loops share
-	job    *jobState // of the loop's configuration; a reload makes a new loop
+	pool   *pool     // of the job; set by Pools.start
+	job    *jobState // the configuration; a reload that changes it makes a new loop
 	target *target
 	id     series.TargetID
 
-	// The following belong to whoever runs the loop: the schedule, one scrape at a time.
+	// The following belong to the goroutine of the scrape that runs, and otherwise to the schedule.
 	page    *exposition.Page
-	live    exposition.Shown // by the last page, good or not: what is marked stale when it is gone
+	live    exposition.Shown // series of the last page, good or not: they get markers when they are gone
 	ages    ages
 	report  report
 	stamps  stamps
 	due     time.Time // of the scrape that runs; the schedule sets it before
-	scraped bool      // at least once: else there is nothing to mark stale
+	scraped bool      // at least once: otherwise there is nothing to mark
 
-	turn turn // the schedule's
+	// The following are guarded by the schedule's lock.
+	life      life
+	heapIndex int // in the heap of due times; -1: not there
+
+	handed bool // another instance has the target; guarded by Pools.mu
 
 	mu     sync.Mutex // guards the following
 	status scrapeStatus
-	found  foundTarget // the latest: what discovery says of these labels may change meanwhile
+	found  foundTarget // the labels before relabeling, which may change while those after it stay
 }
 
-// scrapeStatus is what people ask of a target.
+// scrapeStatus is what pages show of a target.
 type scrapeStatus struct {
 	health   Health
 	last     time.Time
 	duration time.Duration
 	err      string
 	counts   exposition.Counts
-	since    time.Time // of the present health
+	since    time.Time // when health became what it is
 }
 
 // env is what all loops of a process share.
@@ -64,21 +69,21 @@ type env struct {
 
 func newLoop(e *env, job *jobState, t *target) *loop {
 	id := e.table.AddTarget(t.labels)
-	l := &loop{env: e, job: job, target: t, id: id, status: scrapeStatus{health: HealthUnknown}}
+	l := &loop{env: e, job: job, target: t, id: id, heapIndex: -1, status: scrapeStatus{health: HealthUnknown}}
 	l.page = exposition.NewPage(e.layouts, l.newLearner(), job.pageOptionsOf(t))
 	job.fetcher.add(t)
 	l.report = openReport(e.table, id, t.labels, job.cfg.ExtraScrapeMetricsEnabled())
 	return l
 }
 
-// inherit takes over from a loop whose target had the same labels: after a reload, or when a target came back before it
-// was marked stale. What old showed last and this loop's first scrape does not is marked there. A page under another URL
-// is learned again, so that scrape_series_added counts all its series, as in Prometheus. The caller calls release for
-// what was not taken over, without the schedule's lock: a large page takes longer than others should wait.
+// inherit takes over the series of a loop whose target had the same labels: after a reload, or when a target came back
+// before its markers were sent. The first scrape marks the series that old had and its page has not. A page under
+// another URL is learned again, so that scrape_series_added counts all its series, as in Prometheus. The caller calls
+// release, for what was not taken over, without the schedule's lock: a large page takes time.
 func (l *loop) inherit(old *loop) (release func()) {
 	l.live, l.ages, l.stamps, l.scraped = old.live, old.ages, old.stamps, old.scraped
 	left := old.page
-	if l.job.series == old.job.series && l.target.url == old.target.url && l.target.socket == old.target.socket {
+	if l.job.seriesText == old.job.seriesText && l.target.hasPageOf(old.target) {
 		left, l.page = l.page, old.page
 		l.page.Rebind(l.newLearner(), l.job.pageOptionsOf(l.target))
 	}
@@ -96,7 +101,7 @@ func (l *loop) inherit(old *loop) (release func()) {
 func (l *loop) newLearner() *learner {
 	return &learner{
 		table: l.env.table, target: l.id, labels: l.target.labels, cfg: l.job.cfg,
-		scratch: &l.env.scratch, met: l.report.met,
+		scratch: &l.env.scratch, met: l.report.noteNew,
 		exceed: l.job.metrics.labelLimit.Inc,
 		late:   func(id series.ID, at int64) bool { return l.ages.late(l.live, id, at) },
 	}
@@ -112,8 +117,8 @@ func (l *loop) release() {
 	l.job.fetcher.forget(l.target)
 }
 
-// scrape reads the target once and hands on what that yields. A scrape that the end of ctx cut off yields
-// nothing: no up=0, no marker.
+// scrape reads the target's page once and hands on the batch. forced, unless nil, makes the scrape fail without a
+// request. A scrape that the end of ctx cut off yields nothing: no up=0, no marker.
 func (l *loop) scrape(ctx context.Context, forced error) {
 	start := time.Now()
 	ts := l.stamps.scrape(start, l.due, l.target.interval)
@@ -136,25 +141,27 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 	}
 	defer l.env.batches.Put(b)
 	took := time.Since(start)
-	shown := l.failed(read, err)
-	l.conclude(b, counts, took, size, shown, err)
+	shown := l.shownBeforeFailure(read, err)
+	l.finishBatch(b, counts, took, size, shown, err)
 	if appendErr := l.env.sink.Append(b); appendErr != nil {
-		l.env.log.Error("samples not taken", zap.String("job", l.job.cfg.JobName), zap.String("target", l.target.shown), zap.Error(appendErr))
+		l.env.log.Error("samples not taken", l.logFields(zap.Error(appendErr))...)
 	}
-	l.settle(b, read, shown, err)
+	l.commit(b, read, shown, err)
 	l.remember(ts, took, counts, err)
 }
 
-// batch borrows an empty batch.
+// batch takes an empty batch from the pool.
 func (l *loop) batch(at time.Time) *series.Batch {
 	b := l.env.batches.Get().(*series.Batch)
 	b.Reset(l.id, at.UnixMilli())
 	return b
 }
 
-// read fetches the page into a batch, which it borrows when the page begins. A page that began must be committed or
-// abandoned; if none did, the batch is nil.
-func (l *loop) read(process context.Context, start, at time.Time) (b *series.Batch, c exposition.Counts, size int64, err error) {
+// read fetches the page into a batch, which it takes from the pool when the page begins. The caller commits or abandons
+// the page then. Without a page the batch is nil.
+func (l *loop) read(process context.Context, start, at time.Time) (
+	b *series.Batch, c exposition.Counts, size int64, err error,
+) {
 	ctx, cancel := context.WithTimeout(process, l.target.timeout)
 	defer cancel()
 	p, err := l.job.fetcher.get(ctx, l.target)
@@ -175,42 +182,44 @@ func (l *loop) read(process context.Context, start, at time.Time) (b *series.Bat
 	return b, c, size, err
 }
 
-// logFailure writes a page that could not be had to scrape_failure_log_file. One that could not be understood is not
-// written there, as in Prometheus, nor is one that the end of the process cut off.
+// logFailure writes a failure to fetch the page to scrape_failure_log_file. As in Prometheus, a page that has an error
+// in it is not written there. Nor is a scrape that the end of the process cut off.
 func (l *loop) logFailure(process context.Context, err error) {
 	if process.Err() == nil {
 		l.job.failures.write(l.target.shown, inWords(err))
 	}
 }
 
-// failed returns what a failed page showed before it failed: a page that was not begun, nothing.
-func (l *loop) failed(read bool, err error) exposition.Shown {
+// shownBeforeFailure returns the series that a failed page showed before the failure.
+func (l *loop) shownBeforeFailure(read bool, err error) exposition.Shown {
 	if err == nil || !read {
 		return exposition.Shown{}
 	}
 	return l.page.ShownBeforeFailure()
 }
 
-// conclude completes the batch: staleness markers, then the report. Of a failed scrape shown is what its page had
-// shown before it failed.
-func (l *loop) conclude(b *series.Batch, c exposition.Counts, took time.Duration, size int64, shown exposition.Shown, err error) {
-	health := 1.0
+// finishBatch adds staleness markers to the batch, then the report. shown is the result of shownBeforeFailure.
+func (l *loop) finishBatch(
+	b *series.Batch, c exposition.Counts, took time.Duration, size int64, shown exposition.Shown, err error,
+) {
+	up := 1.0
 	if err != nil {
-		health = 0
+		up = 0
 		b.Reset(b.Target, b.Time)
 		markMissing(b, l.live, shown)
 	} else if !c.Unchanged || !l.page.Shows(l.live) {
 		markVanished(b, l.live, l.job.cfg.TrackTimestampsStaleness)
 	}
-	l.report.add(b, [8]float64{
-		health, took.Seconds(), float64(c.Scraped), float64(c.Kept), float64(c.Added),
-		l.target.timeout.Seconds(), float64(l.job.cfg.SampleLimit), float64(size),
+	l.report.add(b, reportValues{
+		up: up, durationSeconds: took.Seconds(), samplesScraped: float64(c.Scraped), samplesKept: float64(c.Kept),
+		seriesAdded: float64(c.Added), timeoutSeconds: l.target.timeout.Seconds(),
+		sampleLimit: float64(l.job.cfg.SampleLimit), bodySizeBytes: float64(size),
 	}, err == nil && c.Scraped > 0 && c.OutOfOrder == 0 && c.OutOfBounds == 0)
 }
 
-// settle lets the page learn from a good scrape, after its batch was handed on: markers needed the references. Of a
-// failed scrape shown is what its page had shown.
-func (l *loop) settle(b *series.Batch, read bool, shown exposition.Shown, err error) {
+// commit has the page keep what a good scrape learned. It follows Append, since markers need the references until then.
+// shown is the result of shownBeforeFailure.
+func (l *loop) commit(b *series.Batch, read bool, shown exposition.Shown, err error) {
 	l.ages.note(l.env.table, b, err == nil)
 	if err == nil {
 		l.live = l.page.Commit(l.live)
@@ -221,26 +230,27 @@ func (l *loop) settle(b *series.Batch, read bool, shown exposition.Shown, err er
 		l.live.Release()
 		l.live = shown
 	}
-	l.report.settle(l.env.table)
+	l.report.releaseMarked(l.env.table)
 	l.scraped = true
 }
 
-// end marks everything stale that the target showed: it is gone. missed is when its first scrape since was due.
+// end sends a marker for every series of the target, which is gone. missed is when the first scrape was due that did
+// not happen.
 func (l *loop) end(missed time.Time) {
 	if l.scraped {
 		b := l.env.batches.Get().(*series.Batch)
-		b.Reset(l.id, l.stamps.gone(time.Now(), missed))
+		b.Reset(l.id, l.stamps.markers(time.Now(), missed))
 		markAll(b, l.live)
 		l.report.end(b)
 		if err := l.env.sink.Append(b); err != nil {
-			l.env.log.Error("staleness markers not taken", zap.String("job", l.job.cfg.JobName), zap.String("target", l.target.shown), zap.Error(err))
+			l.env.log.Error("staleness markers not taken", l.logFields(zap.Error(err))...)
 		}
 		l.env.batches.Put(b)
 	}
 	l.release()
 }
 
-// remember keeps what people ask of the target, counts, and logs a change of its health.
+// remember keeps the status of the target, counts, and logs a change of its health.
 func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts, err error) {
 	m := l.job.metrics
 	m.scrapes.Inc()
@@ -272,19 +282,23 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 	l.status = scrapeStatus{health: health, last: start, duration: took, err: text, counts: c, since: now}
 	l.mu.Unlock()
 
-	fields := []zap.Field{zap.String("job", l.job.cfg.JobName), zap.String("target", l.target.shown)}
 	switch {
 	case health == HealthDown && before.health != HealthDown:
-		l.env.log.Warn("target down", append(fields, zap.String("error", text))...)
+		l.env.log.Warn("target down", l.logFields(zap.String("error", text))...)
 	case health == HealthUp && before.health == HealthDown:
-		l.env.log.Info("target up", append(fields, zap.Duration("after", start.Sub(before.since)))...)
+		l.env.log.Info("target up", l.logFields(zap.Duration("after", start.Sub(before.since)))...)
 	}
 	if c.Duplicates > 0 && l.env.log.Core().Enabled(zap.DebugLevel) {
-		l.env.log.Debug("page shows a series twice; the first wins", append(fields, zap.Int("samples", c.Duplicates))...)
+		l.env.log.Debug("page shows a series twice; the first wins", l.logFields(zap.Int("samples", c.Duplicates))...)
 	}
 }
 
-// rediscovered notes what discovery says now of the target: its labels did not change.
+// logFields returns the fields of a log message about the loop.
+func (l *loop) logFields(more ...zap.Field) []zap.Field {
+	return append([]zap.Field{zap.String("job", l.job.cfg.JobName), zap.String("target", l.target.shown)}, more...)
+}
+
+// rediscovered replaces the labels before relabeling. Those after it did not change.
 func (l *loop) rediscovered(found foundTarget) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

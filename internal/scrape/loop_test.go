@@ -20,7 +20,9 @@ import (
 func TestSpecialLabelsMakeTheRequest(t *testing.T) {
 	r := newRig()
 	r.pages.set("a:15090", "x 1\n")
-	r.apply(t, job(t, "  params: {usedonly: ['']}\n  relabel_configs: [{target_label: __param_filter, replacement: istio}, {target_label: __metrics_path__, replacement: /stats/prometheus}, {target_label: __scrape_timeout__, replacement: 3s}]\n"))
+	r.apply(t, job(t, "  params: {usedonly: ['']}\n"+
+		"  relabel_configs: [{target_label: __param_filter, replacement: istio}, {target_label: __metrics_path__, "+
+		"replacement: /stats/prometheus}, {target_label: __scrape_timeout__, replacement: 3s}]\n"))
 	r.discover(at("a:15090"))
 	for _, l := range r.jobs["envoy"].loops {
 		l.scrape(t.Context(), nil)
@@ -32,12 +34,13 @@ func TestSpecialLabelsMakeTheRequest(t *testing.T) {
 	if got := req.Header.Get("X-Prometheus-Scrape-Timeout-Seconds"); got != "3" {
 		t.Errorf("timeout header %q", got)
 	}
-	if got := req.Header.Get("Accept"); !strings.HasPrefix(got, "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.") || !strings.HasSuffix(got, "*/*;q=0.3") {
+	const openMetrics = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0."
+	if got := req.Header.Get("Accept"); !strings.HasPrefix(got, openMetrics) || !strings.HasSuffix(got, "*/*;q=0.3") {
 		t.Errorf("Accept %q", got)
 	}
 }
 
-// TestOverARealConnection is what a fake transport cannot show: the guard, gzip, statuses, redirects.
+// TestOverARealConnection tests what a fake transport cannot: the guard, gzip, statuses, redirects.
 func TestOverARealConnection(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/gzip", func(w http.ResponseWriter, req *http.Request) {
@@ -74,7 +77,8 @@ func TestOverARealConnection(t *testing.T) {
 		t.Run(path, func(t *testing.T) {
 			r := newRig()
 			r.opts.transport = nil
-			cfg := job(t, "  body_size_limit: 1MB\n  metrics_path: "+path+"\n  static_configs: [{targets: ['"+host+"']}]\n")
+			cfg := job(t, "  body_size_limit: 1MB\n  metrics_path: "+path+"\n"+
+				"  static_configs: [{targets: ['"+host+"']}]\n")
 			if err := r.Apply([]*promconfig.ScrapeConfig{cfg}); err != nil {
 				t.Fatal(err)
 			}
@@ -124,26 +128,30 @@ func TestFailuresAreWrittenToTheFileThatAsksForThem(t *testing.T) {
 		return parsed
 	}
 	r := newRig()
-	first, second := job(t, "  scrape_failure_log_file: "+file+"\n  body_size_limit: 10B\n"), job(t, "  scrape_failure_log_file: "+file+"\n")
+	first, second := job(t, "  scrape_failure_log_file: "+file+"\n  body_size_limit: 10B\n"),
+		job(t, "  scrape_failure_log_file: "+file+"\n")
 	second.JobName = "other"
 	r.apply(t, first, second)
 	scrape := func(page string, err error) {
 		r.pages.set("a:1", page)
 		r.pages.fail("a:1", err)
-		r.Update(map[string][]*targetgroup.Group{"envoy": {{Targets: []model.LabelSet{at("a:1")}}}, "other": {{Targets: []model.LabelSet{at("a:1")}}}})
+		r.Update(map[string][]*targetgroup.Group{"envoy": {{Targets: []model.LabelSet{at("a:1")}}},
+			"other": {{Targets: []model.LabelSet{at("a:1")}}}})
 		for _, name := range []string{"envoy", "other"} {
 			for _, l := range r.jobs[name].loops {
 				l.scrape(t.Context(), nil)
 			}
 		}
 	}
-	scrape("<html>\n", nil) // a page, if one that means nothing: not written, as in Prometheus
+	scrape("<html>\n", nil) // a bad page is not written, as in Prometheus
 	scrape("", errNoPage)
 	scrape("x 1234567890\n", nil) // too large for the first job
 	got := lines(file)
-	wanted := [][2]string{{"envoy", `Get "http://a:1/metrics": connection refused`}, {"other", `Get "http://a:1/metrics": connection refused`}, {"envoy", "body size limit exceeded"}}
+	wanted := [][2]string{{"envoy", `Get "http://a:1/metrics": connection refused`},
+		{"other", `Get "http://a:1/metrics": connection refused`}, {"envoy", "body size limit exceeded"}}
 	for i, w := range wanted {
-		if i >= len(got) || got[i]["job_name"] != w[0] || got[i]["msg"] != w[1] || got[i]["target"] != "http://a:1/metrics" || got[i]["level"] != "ERROR" || got[i]["time"] == "" {
+		if i >= len(got) || got[i]["job_name"] != w[0] || got[i]["msg"] != w[1] ||
+			got[i]["target"] != "http://a:1/metrics" || got[i]["level"] != "ERROR" || got[i]["time"] == "" {
 			t.Fatalf("got %v, want %v", got, wanted)
 		}
 	}
@@ -154,7 +162,7 @@ func TestFailuresAreWrittenToTheFileThatAsksForThem(t *testing.T) {
 	if err := os.Rename(file, file+".1"); err != nil {
 		t.Fatal(err)
 	}
-	r.apply(t, first, second) // nothing changed, but the file is opened anew
+	r.apply(t, first, second) // nothing changed, but the file is opened again
 	scrape("", errNoPage)
 	if got := lines(file); len(got) != 2 {
 		t.Errorf("%d lines in the file after it was moved away, want 2", len(got))

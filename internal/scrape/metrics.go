@@ -35,76 +35,86 @@ type metrics struct {
 	moves  *prometheus.CounterVec
 }
 
+const metricPrefix = "envoy_scraper_scrape_"
+
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return f.NewCounterVec(prometheus.CounterOpts{Name: "envoy_scraper_scrape_" + name, Help: help}, labels)
+	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return f.NewCounterVec(prometheus.CounterOpts{Name: metricPrefix + name, Help: help}, labels)
 	}
-	gauge := func(name, help string) *prometheus.GaugeVec {
-		return f.NewGaugeVec(prometheus.GaugeOpts{Name: "envoy_scraper_scrape_" + name, Help: help}, []string{"job"})
+	counter := func(name, help string) prometheus.Counter {
+		return f.NewCounter(prometheus.CounterOpts{Name: metricPrefix + name, Help: help})
+	}
+	gauges := func(name, help string) *prometheus.GaugeVec {
+		return f.NewGaugeVec(prometheus.GaugeOpts{Name: metricPrefix + name, Help: help}, []string{"job"})
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return f.NewGauge(prometheus.GaugeOpts{Name: metricPrefix + name, Help: help})
 	}
 	return &metrics{
-		scrapes:  counter("scrapes_total", "Scrapes that ran to their end, good or bad.", "job"),
-		failures: counter("failures_total", "Scrapes that failed, by reason.", "job", "reason"),
-		samples:  counter("samples_total", "Samples read from pages, before metric relabeling.", "job"),
-		dropped:  counter("dropped_samples_total", "Samples read but not handed on, by reason.", "job", "reason"),
+		scrapes:  counters("scrapes_total", "Scrapes that ended, successful or failed.", "job"),
+		failures: counters("failures_total", "Scrapes that failed, by reason.", "job", "reason"),
+		samples:  counters("samples_total", "Samples read from pages, before metric relabeling.", "job"),
+		dropped: counters("dropped_samples_total", "Samples read from pages but not sent, by reason.", "job",
+			"reason"),
 		duration: f.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "envoy_scraper_scrape_duration_seconds", Help: "How long scrapes took.",
+			Name: metricPrefix + "duration_seconds", Help: "How long scrapes took.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"job"}),
-		targets:  gauge("targets", "Targets being scraped."),
-		others:   gauge("other_shards_targets", "Targets that other instances scrape."),
-		unwanted: gauge("dropped_targets", "Discovered targets that relabeling left out."),
-		invalid:  gauge("invalid_targets", "Discovered targets that cannot be scraped (no address, a bad interval)."),
-		limited:  counter("label_limit_exceeded_total", "Scrapes that failed for a label limit.", "job"),
-		skipped: f.NewCounter(prometheus.CounterOpts{
-			Name: "envoy_scraper_scrape_skipped_total", Help: "Turns that passed unused because the target's scrape before was still running.",
-		}),
-		running: f.NewGauge(prometheus.GaugeOpts{Name: "envoy_scraper_scrape_running", Help: "Scrapes running now."}),
-		reading: f.NewGauge(prometheus.GaugeOpts{Name: "envoy_scraper_scrape_reading", Help: "Pages being read now, each with memory of its own."}),
-		readingLimit: f.NewGauge(prometheus.GaugeOpts{
-			Name: "envoy_scraper_scrape_reading_limit", Help: "Pages that may be read at the same time: --scrape.max-memory.",
-		}),
-		memoryWaits: f.NewCounter(prometheus.CounterOpts{
-			Name: "envoy_scraper_scrape_memory_waits_total", Help: "Scrapes that had to wait for memory, whether they got it within their timeout or not.",
-		}),
-		shards: f.NewGauge(prometheus.GaugeOpts{Name: "envoy_scraper_scrape_shards", Help: "Instances that share the targets, by the map in force. 0: none do."}),
-		moves:  counter("handovers_total", "Targets taken over from another instance, or left to one.", "direction"),
+		targets:  gauges("targets", "Targets that this instance scrapes."),
+		others:   gauges("other_shards_targets", "Targets that other instances scrape."),
+		unwanted: gauges("dropped_targets", "Discovered targets that relabeling left out."),
+		invalid:  gauges("invalid_targets", "Discovered targets that cannot be scraped (no address, a bad interval)."),
+		limited: counters("label_limit_exceeded_total",
+			"Scrapes that failed because a label limit was exceeded.", "job"),
+		skipped: counter("skipped_total",
+			"Scrapes that were due while the target's previous scrape was still running, and so were skipped."),
+		running: gauge("running", "Scrapes running now."),
+		reading: gauge("reading", "Pages that are being read now."),
+		readingLimit: gauge("reading_limit",
+			"Maximum number of pages read at the same time, from --scrape.max-memory."),
+		memoryWaits: counter("memory_waits_total", "Scrapes that had to wait for memory, with or without success."),
+		shards:      gauge("shards", "Number of instances that share the targets; 0 if they are not shared."),
+		moves: counters("handovers_total",
+			"Targets that moved to this instance (here) or to another one (away).", "direction"),
 	}
 }
 
-// showMemory adds what grows with the mesh, and must shrink with it.
+// gaugeOf registers a gauge that is computed when it is read.
+func gaugeOf(reg prometheus.Registerer, name, help string, value func() int) {
+	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{Name: metricPrefix + name, Help: help},
+		func() float64 { return float64(value()) })
+}
+
+// showMemory adds the sizes of the tables that grow and shrink with the mesh.
 func (e *env) showMemory(reg prometheus.Registerer) {
-	f := promauto.With(reg)
-	gauge := func(name, help string, value func() int) {
-		f.NewGaugeFunc(prometheus.GaugeOpts{Name: "envoy_scraper_scrape_" + name, Help: help}, func() float64 { return float64(value()) })
-	}
-	gauge("series", "Different series of all targets, less what they owe to their target: replicas share them.", e.table.Len)
-	gauge("symbols", "Different strings in label names, label values and metadata of all series.", e.table.SymbolCount)
-	gauge("layouts", "Different pages of all targets but for the values: replicas share them.", e.layouts.Len)
+	gaugeOf(reg, "series", "Number of distinct series, counted once for all targets that share them.", e.table.Len)
+	gaugeOf(reg, "symbols", "Number of distinct strings in label names, label values and metadata of all series.",
+		e.table.SymbolCount)
+	gaugeOf(reg, "layouts", "Number of distinct pages apart from values, counted once for all targets that share them.",
+		e.layouts.Len)
 }
 
-// showConnections adds the number of open connections to targets, and its bound.
-func (e *env) showConnections(reg prometheus.Registerer, d *descriptors) {
-	f := promauto.With(reg)
-	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "envoy_scraper_scrape_connections", Help: "Open connections to targets, in use or kept between scrapes.",
-	}, func() float64 { held, _ := d.gate.load(); return float64(held) })
-	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "envoy_scraper_scrape_connections_limit", Help: "Connections to targets that may be open: three quarters of the limit of open files.",
-	}, func() float64 { return float64(d.gate.limit) })
+// showConnections adds the number of open connections to targets, and its limit.
+func showConnections(reg prometheus.Registerer, d *descriptors) {
+	gaugeOf(reg, "connections", "Open connections to targets, in use or kept between scrapes.",
+		func() int { held, _ := d.gate.load(); return held })
+	gaugeOf(reg, "connections_limit", "Maximum number of open connections to targets: three quarters of the limit of "+
+		"open files.", func() int { return d.gate.limit })
 }
 
 // jobMetrics are the metrics of one job, looked up once.
 type jobMetrics struct {
-	scrapes, samples, droppedByRules, duplicates, outOfBounds, outOfOrder, lost, labelLimit prometheus.Counter
-	duration                                                                                prometheus.Observer
-	failures                                                                                *prometheus.CounterVec // of all jobs
-	job                                                                                     string
-	gone                                                                                    atomic.Bool // forgotten, though a scrape may still run
+	scrapes, samples, droppedByRules, duplicates prometheus.Counter
+	outOfBounds, outOfOrder, lost, labelLimit    prometheus.Counter
+
+	duration prometheus.Observer
+	failures *prometheus.CounterVec // of all jobs
+	job      string
+	gone     atomic.Bool // the job was removed, though a scrape may still run
 }
 
-// failed counts a failed scrape, unless its job was forgotten meanwhile: its metrics would be there again, for ever.
+// failed counts a failed scrape, unless its job was removed meanwhile: that would create its metrics again.
 func (m *jobMetrics) failed(reason string) {
 	if !m.gone.Load() {
 		m.failures.WithLabelValues(m.job, reason).Inc()
@@ -122,7 +132,7 @@ func (m *metrics) of(job string) *jobMetrics {
 	}
 }
 
-// forget ends the series of a job that is no longer configured.
+// forget deletes the metrics of a removed job.
 func (m *metrics) forget(job string) {
 	by := prometheus.Labels{"job": job}
 	for _, v := range []interface {
@@ -132,7 +142,7 @@ func (m *metrics) forget(job string) {
 	}
 }
 
-// reasonOf is the closed set of reasons for which a scrape fails.
+// reasonOf returns why a scrape failed, as the label reason of failures_total.
 func reasonOf(err error) string {
 	var netErr net.Error
 	var refused *forbiddenError

@@ -231,7 +231,7 @@ func (p *pair) reload(target int) {
 	l := newLoop(p.env, job, old.target)
 	l.inherit(old)()
 	p.loops[target] = l
-	p.refs[target].reload(job.cfg, job.series == old.job.series)
+	p.refs[target].reload(job.cfg, job.seriesText == old.job.seriesText)
 }
 
 // scrape reads a page both ways and fails on any difference. It tells whether the scrape was good.
@@ -275,8 +275,8 @@ func (p *pair) readBody(l *loop, body io.Reader) (out outcome, report []float64)
 	var b series.Batch
 	b.Reset(l.id, p.now)
 	c, err := l.page.Read(body, p.mimeType, p.now+maxAhead.Milliseconds(), &b)
-	shown := l.failed(true, err)
-	l.conclude(&b, c, 0, 0, shown, err)
+	shown := l.shownBeforeFailure(true, err)
+	l.finishBatch(&b, c, 0, 0, shown, err)
 	c.Unchanged = false
 	if out.failed = err != nil; out.failed {
 		c.Duplicates = 0 // nobody's business, and Prometheus counts them otherwise
@@ -314,7 +314,7 @@ func (p *pair) readBody(l *loop, body io.Reader) (out outcome, report []float64)
 	if len(own) != 0 {
 		p.t.Errorf("timestamps of no sample: %v", own)
 	}
-	l.settle(&b, true, shown, err)
+	l.commit(&b, true, shown, err)
 	return out, report
 }
 

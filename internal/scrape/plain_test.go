@@ -501,7 +501,7 @@ func TestATargetThatIsGoneLeavesTheConnectionOfAnother(t *testing.T) {
 	}
 	end := func(l *loop) {
 		l.end(time.Now())
-		r.ended(r.jobs["envoy"], l)
+		r.ended(l)
 	}
 	end(loops[0])
 	loops[1].scrape(t.Context(), nil)

@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"net/http"
 	"os"
-	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -24,22 +24,22 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
-// Options are what scraping takes from the command line.
+// Options are the settings of scraping that the command line gives.
 type Options struct {
 	AllowLoopback  bool                  // dial discovered loopback addresses
 	OwnAddressOnly func(job string) bool // jobs that may dial a pod's own addresses only; nil: none
-	ExternalLabels labels.Labels         // with the host's name they spread replicas of this process over the interval
-	Sharded        bool                  // instances share the targets, see Pools.Shard: they scrape at the same times
-	Unsharded      func(job string) bool // jobs that every instance has to itself all the same; nil: none
+	ExternalLabels labels.Labels         // replicas that differ in them, or in the host's name, scrape at other times
+	Sharded        bool                  // instances share the targets and scrape at the same times, see Pools.Shard
+	Unsharded      func(job string) bool // jobs whose targets every instance scrapes; nil: none
 	MaxMemory      int64                 // for pages that are being read, in bytes; 0: 256 MiB
 
-	budget    budget            // what New makes of MaxMemory, and of the limit of open files
-	transport http.RoundTripper // of tests, instead of a network
+	budget    budget            // New computes it from MaxMemory and the limit of open files
+	transport http.RoundTripper // tests set it, instead of a network
 }
 
 var errTargetLimit = errors.New("target_limit exceeded")
 
-// Pools is every job's targets. New, then Run; Apply and Update at any time.
+// Pools holds the targets of all jobs. Apply and Update are safe while Run runs.
 type Pools struct {
 	env      *env
 	opts     Options
@@ -48,31 +48,29 @@ type Pools struct {
 
 	// changing is locked during each change of jobs or targets, for seconds if all targets are relabeled. It is locked
 	// before mu. Jobs, their configurations and groups, the map of shards and its phase change only while both are
-	// locked, so holding one of the two is enough to read them.
+	// locked, so either lock is enough to read them. Loops and departing loops change under mu alone.
 	changing sync.Mutex
 	held     map[string]bool // jobs whose next Apply waits for an Update, see Hold; guarded by changing
-	looked   time.Time       // by the wall clock, when the phase was last looked at; guarded by changing
+	lastLook time.Time       // when the phase was last computed, by the wall clock; guarded by changing
 
-	// mu is locked for milliseconds at a time: pages and ends of targets wait for it.
-	mu      sync.Mutex // guards the following
-	jobs    map[string]*pool
-	shards  shard.Map   // zero: this instance has all targets
-	phase   shard.Phase // of shards, in force
-	lost    bool        // a target has no loop, though it is this instance's
-	charted chan struct{}
+	// mu is locked for milliseconds at a time: pages and ends of loops wait for it.
+	mu       sync.Mutex // guards the following
+	jobs     map[string]*pool
+	shards   shard.Map   // zero: this instance has all targets
+	phase    shard.Phase // of shards, in force
+	lostLoop bool        // a target of this instance has no loop
 
-	releaser releaser // of what loops held
+	checkPhase chan struct{} // wakes runPhases
 }
 
-// pool is one job's targets. Pools.mu guards it, see there.
+// pool holds the targets of one job. Pools.changing and Pools.mu guard it, as said there.
 type pool struct {
-	state  *jobState
-	next   *jobState        // takes state's place with the next Update; nil: none is to
-	loops  map[uint64]*loop // running, by target hash
-	ending leavers          // gone, but not marked stale yet
-	handed leavers          // another instance's now, which has not scraped them yet
-	wanted wanted           // all targets of the job, also those of other instances
-	limit  struct {
+	state     *jobState
+	next      *jobState        // replaces state with the next Update, see Hold; nil: none
+	loops     map[uint64]*loop // that are scraped, by target hash
+	departing departing
+	wanted    wanted // all targets of the job, also those of other instances
+	limit     struct {
 		sync.Mutex
 		err error
 	}
@@ -91,12 +89,16 @@ func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prom
 	e.batches.New = func() any { return new(series.Batch) }
 	e.scratch.New = newScratch
 	e.showMemory(reg)
-	opts.budget = budget{memory: newPageMemory(opts.MaxMemory, m, log), descriptors: newDescriptors(connectionsOf(openFiles()))}
-	e.showConnections(reg, opts.budget.descriptors)
-	return &Pools{
-		env: e, opts: opts, seed: offsetSeed(opts), schedule: newSchedule(m, log),
-		jobs: map[string]*pool{}, held: map[string]bool{}, charted: make(chan struct{}, 1),
+	opts.budget = budget{
+		memory: newPageMemory(opts.MaxMemory, m, log), descriptors: newDescriptors(connectionsOf(openFiles())),
 	}
+	showConnections(reg, opts.budget.descriptors)
+	ps := &Pools{
+		env: e, opts: opts, seed: offsetSeed(opts),
+		jobs: map[string]*pool{}, held: map[string]bool{}, checkPhase: make(chan struct{}, 1),
+	}
+	ps.schedule = newSchedule(m, log, ps.ended)
+	return ps
 }
 
 func offsetSeed(opts Options) uint64 {
@@ -112,14 +114,14 @@ func offsetSeed(opts Options) uint64 {
 // Run scrapes until ctx ends. Scrapes that this cuts off yield nothing.
 func (ps *Pools) Run(ctx context.Context) error {
 	var moves sync.WaitGroup
-	moves.Go(func() { ps.runMoves(ctx) })
+	moves.Go(func() { ps.runPhases(ctx) })
 	ps.schedule.run(ctx)
 	moves.Wait()
 	return nil
 }
 
-// Hold tells that what was found for these jobs lacks labels that they are about to read: what the next Apply wants of
-// them comes into force with the next Update that names them, and until then they go on as they were.
+// Hold marks jobs whose new rules need labels that discovery has not kept. The next Apply does not change them: they
+// run their old configuration until the next Update that names them.
 func (ps *Pools) Hold(jobs []string) {
 	ps.changing.Lock()
 	defer ps.changing.Unlock()
@@ -129,17 +131,17 @@ func (ps *Pools) Hold(jobs []string) {
 	}
 }
 
-// Plan is what Pools need for jobs that they could run. It ends with Adopt or Discard, one of them, once.
+// Plan is a configuration of all jobs that Pools can run. Its owner calls Adopt or Discard, once.
 type Plan struct{ states []*jobState }
 
-// Discard gives back what the plan holds open.
+// Discard closes what the plan has opened.
 func (p *Plan) Discard() {
 	for _, state := range p.states {
 		state.close()
 	}
 }
 
-// Plan opens what the jobs need, and changes nothing. The error tells every job that cannot run, and why.
+// Plan opens what the jobs need, and changes nothing. Its error names every job that cannot run, and says why.
 func (ps *Pools) Plan(jobs []*promconfig.ScrapeConfig) (*Plan, error) {
 	p := &Plan{states: make([]*jobState, 0, len(jobs))}
 	var errs []error
@@ -158,8 +160,8 @@ func (ps *Pools) Plan(jobs []*promconfig.ScrapeConfig) (*Plan, error) {
 	return p, nil
 }
 
-// Apply makes jobs the wanted ones. Targets of a job that did not change keep running untouched; of one that
-// did, they go on under its new rules. On an error nothing changed.
+// Apply puts a configuration of all jobs into force. Targets of a job that did not change are not touched. Targets of a
+// job that changed go on under its new rules. After an error nothing has changed.
 func (ps *Pools) Apply(jobs []*promconfig.ScrapeConfig) error {
 	p, err := ps.Plan(jobs)
 	if err == nil {
@@ -168,7 +170,7 @@ func (ps *Pools) Apply(jobs []*promconfig.ScrapeConfig) error {
 	return err
 }
 
-// Adopt is Apply for jobs that were planned.
+// Adopt is Apply for a plan.
 func (ps *Pools) Adopt(plan *Plan) {
 	ps.changing.Lock()
 	defer ps.changing.Unlock()
@@ -180,22 +182,16 @@ func (ps *Pools) Adopt(plan *Plan) {
 		}
 	}
 	clear(ps.held)
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
 	for name, p := range ps.jobs {
 		if !wanted[name] {
-			ps.stop(p)
-			delete(ps.jobs, name)
-			ps.env.metrics.forget(name)
+			ps.remove(name, p)
 		}
 	}
 }
 
 // adopt makes state the configuration of its job, and returns the job's pool. It returns false if the targets stay as
-// they are: the configuration is the same, or it waits for an update.
+// they are: the configuration is the same, or it waits for an update. The caller holds changing.
 func (ps *Pools) adopt(state *jobState) (*pool, bool) {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
 	name := state.cfg.JobName
 	state.metrics = ps.env.metrics.of(name)
 	p := ps.jobs[name]
@@ -204,25 +200,35 @@ func (ps *Pools) adopt(state *jobState) (*pool, bool) {
 	}
 	switch {
 	case p == nil:
-		p = &pool{state: state, loops: map[uint64]*loop{}, ending: leavers{}, handed: leavers{}}
+		p = &pool{state: state, loops: map[uint64]*loop{}, departing: departing{}}
 		p.wanted = newWanted(func(key uint64) bool { return ps.isOthers(p, key) })
+		ps.mu.Lock()
 		ps.jobs[name] = p
-	case p.state.whole == state.whole && p.state.ownAddress == state.ownAddress && reflect.DeepEqual(p.state.cfg.HTTPClientConfig, state.cfg.HTTPClientConfig):
-		p.state.failures.reopen(state.failures) // who moves the file away reloads
+		ps.mu.Unlock()
+	case p.state.isSame(state):
+		p.state.failures.reopen(state.failures) // a reload follows the rotation of the file
 		state.close()
-		return p, false // text hides secrets, hence the second look
+		return p, false
 	case ps.held[name]:
 		p.next = state
 		return p, false
 	default:
-		p.state.close()
-		p.state = state
+		ps.setState(p, state)
 	}
 	return p, true
 }
 
-// Update changes the groups of jobs. Updates of unknown jobs are ignored: the job was removed meanwhile, and if it
-// comes back, discovery hands over all its groups.
+// setState puts a configuration of a job into force. The caller holds changing.
+func (ps *Pools) setState(p *pool, state *jobState) {
+	ps.mu.Lock()
+	before := p.state
+	p.state = state
+	ps.mu.Unlock()
+	before.close() // closes connections, which takes time
+}
+
+// Update changes the groups of jobs. It ignores unknown jobs: they were removed meanwhile. If such a job comes back,
+// discovery hands over all its groups.
 func (ps *Pools) Update(updates map[string]discovery.Update) {
 	ps.changing.Lock()
 	defer ps.changing.Unlock()
@@ -232,26 +238,16 @@ func (ps *Pools) Update(updates map[string]discovery.Update) {
 			continue
 		}
 		changes := p.wanted.changes(u)
-		if ps.takeNext(p) { // all groups are relabeled, by the new rules
-			changes = append(p.wanted.everything(), changes...)
+		if p.next != nil {
+			ps.setState(p, p.next)
+			p.next = nil
+			changes = append(p.wanted.everything(), changes...) // all groups are relabeled, by the new rules
 		}
 		ps.sync(p, changes)
 	}
 }
 
-// takeNext puts the configuration that waited into force; false: none did.
-func (ps *Pools) takeNext(p *pool) bool {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	if p.next == nil {
-		return false
-	}
-	p.state.close()
-	p.state, p.next = p.next, nil
-	return true
-}
-
-// dropNext forgets the configuration that waited.
+// dropNext closes the configuration that waits for an Update.
 func (p *pool) dropNext() {
 	if p.next != nil {
 		p.next.close()
@@ -259,87 +255,91 @@ func (p *pool) dropNext() {
 	}
 }
 
-// start gives a target its loop. If the same series came from the loop before, it inherits from that.
+// start gives a target its loop, which inherits from the loop before, if there is one.
 func (ps *Pools) start(p *pool, t *target, found foundTarget, before *loop) {
 	l := newLoop(ps.env, p.state, t)
+	l.pool = p
 	l.rediscovered(found)
-	p.loops[t.hash] = l
-	onEnd := func() { ps.ended(p, l) }
-	since := ps.movedHere(p, t)
-	begin := func() { ps.schedule.add(l, ps.first(t, since, time.Now()), p.forced, onEnd) }
-	ps.foresee(l)
-	if before != nil && ps.schedule.take(before, func() { ps.releaser.add(l.inherit(before)); begin() }) {
-		return
+	l.life = life{
+		interval: t.interval, due: ps.first(t, ps.movedHere(p, t), time.Now()), move: ps.nextMove(t),
 	}
-	ps.schedule.mu.Lock()
-	defer ps.schedule.mu.Unlock()
-	begin()
+	p.loops[t.hash] = l
+	if before == nil || !ps.schedule.send(before, event{kind: eventReplace, successor: l}) {
+		ps.schedule.send(l, event{kind: eventStart})
+	}
 }
 
-// ended forgets a loop whose end was marked.
-func (ps *Pools) ended(p *pool, l *loop) {
+// ended forgets a loop that is gone.
+func (ps *Pools) ended(l *loop) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	p.ending.remove(l)
-	p.handed.remove(l)
-	if p.loops[l.target.hash] == l { // its map was replaced, or the clock set, at the very instant: it is to begin anew
+	p := l.pool
+	p.departing.remove(l)
+	if p.loops[l.target.hash] == l { // the schedule ended it, but the map of shards or the clock changed meanwhile
 		delete(p.loops, l.target.hash)
-		ps.lost = true
-		ps.lookAgain()
+		ps.lostLoop = true
+		ps.checkPhaseNow()
 	}
 }
 
-// stop ends every loop of a job, and those that wait to mark their targets stale. Nothing is marked, as in Prometheus:
-// the job may have moved to another scraper, whose samples markers would cut short.
-func (ps *Pools) stop(p *pool) {
-	for hash, l := range p.loops {
-		ps.schedule.take(l, func() { ps.releaser.add(l.release) })
-		delete(p.loops, hash)
+// remove ends a job and every loop of it, departing ones too. It sends no markers, as Prometheus does: the job may have
+// moved to another scraper, whose samples markers would cut short. The caller holds changing.
+func (ps *Pools) remove(name string, p *pool) {
+	ps.mu.Lock()
+	delete(ps.jobs, name)
+	loops, leaving := p.loops, p.departing
+	p.loops, p.departing = nil, nil
+	ps.mu.Unlock()
+	for _, l := range loops {
+		ps.schedule.send(l, event{kind: eventStop})
 	}
-	for _, l := range append(p.ending.all(), p.handed.all()...) {
-		ps.schedule.take(l, func() { ps.releaser.add(l.release) })
+	for _, l := range leaving.all() {
+		ps.schedule.send(l, event{kind: eventStop})
 	}
-	clear(p.ending)
-	clear(p.handed)
 	p.dropNext()
 	p.state.metrics.gone.Store(true)
 	p.state.close()
+	ps.env.metrics.forget(name)
 }
 
-// Status is what every job's targets are doing now, by job.
+// Status returns what every job's targets are doing now, by job.
 func (ps *Pools) Status() []PoolStatus {
-	out, unwanted := ps.snapshot()
-	for i := range out {
-		s := &out[i]
-		s.Dropped, s.Errors = describe(unwanted[s.Job].cfg, unwanted[s.Job].groups)
+	jobs := ps.statusJobs()
+	out := make([]PoolStatus, 0, len(jobs))
+	for _, j := range jobs {
+		s := j.status
+		s.Dropped, s.Errors = describe(j.cfg, j.unwanted)
+		s.Targets = make([]TargetStatus, 0, len(j.loops))
+		for _, l := range j.loops {
+			s.Targets = append(s.Targets, l.asStatus())
+		}
 		slices.SortFunc(s.Targets, func(a, b TargetStatus) int {
 			return cmp.Or(cmp.Compare(a.URL, b.URL), labels.Compare(a.Labels, b.Labels))
 		})
+		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b PoolStatus) int { return cmp.Compare(a.Job, b.Job) })
 	return out
 }
 
-// unwantedGroups are the groups of a job of which not all targets are scraped.
-type unwantedGroups struct {
-	cfg    *promconfig.ScrapeConfig
-	groups []*relabeled
+// statusJob is what Status reads of a job. All of it is immutable, or has a lock of its own.
+type statusJob struct {
+	cfg      *promconfig.ScrapeConfig
+	loops    []*loop
+	unwanted []*relabeled // groups of which not all targets are scraped
+	status   PoolStatus
 }
 
-// snapshot copies under the lock what Status sorts and describes without it.
-func (ps *Pools) snapshot() ([]PoolStatus, map[string]unwantedGroups) {
+// statusJobs copies under the lock what Status describes without it.
+func (ps *Pools) statusJobs() []statusJob {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	out := make([]PoolStatus, 0, len(ps.jobs))
-	unwanted := make(map[string]unwantedGroups, len(ps.jobs))
+	all := make([]statusJob, 0, len(ps.jobs))
 	for name, p := range ps.jobs {
-		s := PoolStatus{Job: name, DroppedCount: p.wanted.dropped, Others: p.wanted.others}
-		s.Targets = slices.Grow(s.Targets, len(p.loops))
-		for _, l := range p.loops {
-			s.Targets = append(s.Targets, l.asStatus())
-		}
-		out = append(out, s)
-		unwanted[name] = unwantedGroups{p.state.cfg, p.wanted.unwanted()}
+		all = append(all, statusJob{
+			cfg: p.state.cfg, loops: slices.Collect(maps.Values(p.loops)), unwanted: p.wanted.unwanted(),
+			status: PoolStatus{Job: name, DroppedCount: p.wanted.dropped, Others: p.wanted.others},
+		})
 	}
-	return out, unwanted
+	return all
 }

@@ -67,7 +67,8 @@ func TestRow54ReloadKeepsSeries(t *testing.T) {
 		pass(10 * time.Second)
 		want(t, r.values(t, -1), named("x"), "1", named("up"), "1")
 
-		r.apply(t, job(t, "  sample_limit: 1000\n  metric_relabel_configs: [{source_labels: [__name__], regex: y, action: drop}]\n"))
+		r.apply(t, job(t, "  sample_limit: 1000\n"+
+			"  metric_relabel_configs: [{source_labels: [__name__], regex: y, action: drop}]\n"))
 		r.pages.set("a:1", "z 1\n")
 		pass(10 * time.Second)
 		want(t, r.values(t, -1), named("z"), "1", named("x"), "stale", named("up"), "1")
@@ -101,7 +102,8 @@ func TestRow54AnUnchangedJobIsNotTouched(t *testing.T) {
 	})
 }
 
-// TestHeldRulesWaitForTheirLabels: rules that read a label which the groups lack would drop every target.
+// TestHeldRulesWaitForTheirLabels: new rules need a label that the groups do not have yet. Until they have it, the
+// old rules stay in force; otherwise every target would be dropped.
 func TestHeldRulesWaitForTheirLabels(t *testing.T) {
 	const keepsApp = "  relabel_configs: [{source_labels: [__meta_app], regex: shop, action: keep}]\n"
 	during(t, func(t *testing.T, r *rig) {
@@ -127,7 +129,7 @@ func TestHeldRulesWaitForTheirLabels(t *testing.T) {
 	})
 }
 
-// TestHeldRulesThatAreTakenBack never come into force.
+// TestHeldRulesThatAreTakenBack: they never come into force.
 func TestHeldRulesThatAreTakenBack(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
@@ -149,9 +151,10 @@ func TestScrapesOfOneHostNeverOverlap(t *testing.T) {
 		r.pages.delay = 2 * time.Second
 		r.apply(t, job(t, ""))
 		var targets []model.LabelSet
-		for i, host := range []string{"a:1", "a:1", "a:01", "A:001"} { // one, however it is written
+		for i, host := range []string{"a:1", "a:1", "a:01", "A:001"} { // one host, written in different ways
 			r.pages.set(host, "x 1\n")
-			targets = append(targets, model.LabelSet{model.AddressLabel: model.LabelValue(host), "n": model.LabelValue(fmt.Sprint(i))})
+			targets = append(targets, model.LabelSet{model.AddressLabel: model.LabelValue(host),
+				"n": model.LabelValue(fmt.Sprint(i))})
 		}
 		r.discover(targets...)
 		pass(100 * time.Second)
@@ -164,7 +167,7 @@ func TestScrapesOfOneHostNeverOverlap(t *testing.T) {
 	})
 }
 
-// crowd is targets enough for some twenty in each convoy.
+// crowd returns 200 targets, which is about twenty for each wave of an interval of 10 s.
 func crowd(r *rig) (targets []model.LabelSet) {
 	for i := range 200 {
 		address := fmt.Sprintf("t%d:1", i)
@@ -174,14 +177,14 @@ func crowd(r *rig) (targets []model.LabelSet) {
 	return targets
 }
 
-func TestScrapesOfAConvoyBeginAFewAtATime(t *testing.T) {
+func TestConcurrentScrapesOfAWaveAreLimited(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
-		r.pages.delay = patience / 2
+		r.pages.delay = slowScrape / 2
 		r.apply(t, job(t, ""))
 		r.discover(crowd(r)...)
 		pass(30 * time.Second)
-		if r.pages.most != mostAbreast {
-			t.Errorf("%d scrapes at once, want %d", r.pages.most, mostAbreast)
+		if r.pages.most != maxConcurrentScrapes {
+			t.Errorf("%d scrapes at once, want %d", r.pages.most, maxConcurrentScrapes)
 		}
 		if n := r.batches(); n < 590 || n > 610 {
 			t.Errorf("%d scrapes of 200 targets in 30 s, want about 600", n)
@@ -200,12 +203,13 @@ func TestRow52SlowScrapesHoldNobodyUp(t *testing.T) {
 		}
 		late := map[time.Time]bool{}
 		for _, g := range r.sink.got {
-			if after := (g.at.UnixNano() - int64(r.seed)%int64(convoyDistance)) % int64(convoyDistance); after >= int64(convoyTime+longestWait) {
+			after := (g.at.UnixNano() - int64(r.seed)%int64(waveInterval)) % int64(waveInterval)
+			if after >= int64(waveLength+maxWait) {
 				late[g.at] = true
 			}
 		}
 		if len(late) > 0 {
-			t.Errorf("%d scrapes began later than a convoy may take", len(late))
+			t.Errorf("%d scrapes began after the end of their wave", len(late))
 		}
 	})
 }

@@ -2,8 +2,8 @@ package scrape
 
 import "sync"
 
-// releaser gives back what loops held: pages, series, connections. It does so in a goroutine of its own, which ends when
-// nothing is left, since a large page takes longer than anybody should wait who holds a lock. The zero value is ready.
+// releaser gives back what loops held: pages, series, connections. A large page takes too long for a caller that holds
+// a lock, so the releaser works in a goroutine of its own, which ends when nothing is left. The zero value is ready.
 type releaser struct {
 	mu      sync.Mutex // guards the following
 	waiting []func()

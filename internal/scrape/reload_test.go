@@ -16,9 +16,9 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// TestF2ReloadsWhileAScrapeRuns: a target that is renewed again before its scrape has ended, and thus before its
-// successor had a turn, disturbs nobody.
-func TestF2ReloadsWhileAScrapeRuns(t *testing.T) {
+// TestReloadsWhileAScrapeRuns: a reload replaces the loop of a target while its scrape runs, and more reloads follow
+// before that scrape has ended. Every target keeps its interval.
+func TestReloadsWhileAScrapeRuns(t *testing.T) {
 	for _, reloads := range []int{1, 2, 3, 10} {
 		t.Run(fmt.Sprint(reloads), func(t *testing.T) {
 			during(t, func(t *testing.T, r *rig) {
@@ -35,7 +35,8 @@ func TestF2ReloadsWhileAScrapeRuns(t *testing.T) {
 				for range 40 {
 					pass(500 * time.Millisecond)
 					for i := range reloads {
-						r.apply(t, job(t, fmt.Sprintf("  metric_relabel_configs: [{target_label: n, replacement: '%d'}]\n", i)))
+						r.apply(t, job(t, fmt.Sprintf("  metric_relabel_configs: [{target_label: n, "+
+							"replacement: '%d'}]\n", i)))
 					}
 				}
 				pass(30 * time.Second)
@@ -62,7 +63,7 @@ func TestF2ReloadsWhileAScrapeRuns(t *testing.T) {
 	}
 }
 
-// TestRow58ALateUpdateOfARemovedJob: discovery may be about to hand over what it found when a reload takes the job away.
+// TestRow58ALateUpdateOfARemovedJob: an update of discovery may arrive after a reload has removed its job.
 func TestRow58ALateUpdateOfARemovedJob(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
@@ -79,7 +80,8 @@ func TestRow58ALateUpdateOfARemovedJob(t *testing.T) {
 	})
 }
 
-// TestAPlanThatIsDiscarded changes nothing and leaves nothing: a reload may be refused for something else.
+// TestAPlanThatIsDiscarded: a reload may fail for another reason. Then the plan changes nothing and leaves nothing
+// open.
 func TestAPlanThatIsDiscarded(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	ps := New(series.NewTable(), &sink{}, Options{transport: &pages{}}, zap.NewNop(), reg)
@@ -107,7 +109,7 @@ func TestAPlanThatIsDiscarded(t *testing.T) {
 	}
 }
 
-// TestRow58ARemovedJobLeavesNoMetrics: also if a scrape that was running when the job was taken away fails only then.
+// TestRow58ARemovedJobLeavesNoMetrics: not even if a scrape of it is running and fails afterwards.
 func TestRow58ARemovedJobLeavesNoMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reg, table, p := prometheus.NewRegistry(), series.NewTable(), &pages{}

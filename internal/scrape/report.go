@@ -11,33 +11,53 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// reported are the series that say how a scrape went; the last three only with extra_scrape_metrics. Names,
-// help and units are Prometheus'.
+// reported lists the series that say how a scrape went, in the order in which a batch has them. The last three exist
+// only with extra_scrape_metrics. Names, help and units are Prometheus'.
 func reported() [8]struct{ name, help, unit string } {
 	return [8]struct{ name, help, unit string }{
 		{"up", "Health of the scrape target. 1 means the target is healthy, 0 if the scrape failed.", "targets"},
 		{"scrape_duration_seconds", "Duration of the last scrape in seconds.", "seconds"},
 		{"scrape_samples_scraped", "Number of samples last scraped.", "samples"},
-		{"scrape_samples_post_metric_relabeling", "Number of samples remaining after metric relabeling was applied.", "samples"},
+		{"scrape_samples_post_metric_relabeling", "Number of samples remaining after metric relabeling was applied.",
+			"samples"},
 		{"scrape_series_added", "Number of series in the last scrape.", "series"},
 		{"scrape_timeout_seconds", "The configured scrape timeout for a target.", "seconds"},
-		{"scrape_sample_limit", "The configured sample limit for a target. Returns zero if there is no limit configured.", "samples"},
-		{"scrape_body_size_bytes", "The uncompressed size of the last scrape response, if successful. Scrapes failing because body_size_limit is exceeded report -1, other scrape failures report 0.", "bytes"},
+		{"scrape_sample_limit", "The configured sample limit for a target. " +
+			"Returns zero if there is no limit configured.", "samples"},
+		{"scrape_body_size_bytes", "The uncompressed size of the last scrape response, if successful. " +
+			"Scrapes failing because body_size_limit is exceeded report -1, other scrape failures report 0.", "bytes"},
 	}
 }
 
-// report is a target's report series: one reference each, from open to release.
+// alwaysReported is how many of the reported series exist without extra_scrape_metrics.
+const alwaysReported = 5
+
+// reportValues are the values of the reported series.
+type reportValues struct {
+	up, durationSeconds, samplesScraped, samplesKept, seriesAdded float64
+	timeoutSeconds, sampleLimit, bodySizeBytes                    float64
+}
+
+// inOrder returns the values in the order of reported.
+func (v reportValues) inOrder() [8]float64 {
+	return [8]float64{
+		v.up, v.durationSeconds, v.samplesScraped, v.samplesKept, v.seriesAdded,
+		v.timeoutSeconds, v.sampleLimit, v.bodySizeBytes,
+	}
+}
+
+// report holds a target's report series, with one reference to each from openReport to release.
 type report struct {
 	ids    []series.ID
-	gone   []series.ID // what the loop before reported and this one does not, a reference each until it is marked
-	onPage bool        // the page may show one of ids itself
+	gone   []series.ID // reported by the predecessor but not by this loop; one reference each until it is marked
+	onPage bool        // the target's page may have one of these series itself
 }
 
 func openReport(table *series.Table, id series.TargetID, target labels.Labels, extra bool) report {
 	var r report
 	b := labels.NewBuilder(labels.EmptyLabels())
 	for i, s := range reported() {
-		if i >= 5 && !extra {
+		if i >= alwaysReported && !extra {
 			break
 		}
 		b.Reset(labels.EmptyLabels())
@@ -47,12 +67,13 @@ func openReport(table *series.Table, id series.TargetID, target labels.Labels, e
 			b.Del(model.ExportedLabelPrefix + l.Name)
 			b.Set(l.Name, l.Value)
 		})
-		r.ids = append(r.ids, table.Add(id, b.Labels(), series.Meta{Type: model.MetricTypeGauge, Help: s.help, Unit: s.unit}))
+		meta := series.Meta{Type: model.MetricTypeGauge, Help: s.help, Unit: s.unit}
+		r.ids = append(r.ids, table.Add(id, b.Labels(), meta))
 	}
 	return r
 }
 
-// inherit takes over from the report of the loop before.
+// inherit takes over the report of the predecessor.
 func (r *report) inherit(table *series.Table, old report) {
 	r.onPage = r.onPage || old.onPage
 	keep := min(len(r.ids), len(old.ids))
@@ -60,24 +81,25 @@ func (r *report) inherit(table *series.Table, old report) {
 	table.Release(slices.Values(old.ids[:keep]))
 }
 
-// met hears of a series that the page shows, and did not show before.
-func (r *report) met(id series.ID) { r.onPage = r.onPage || r.has(id) }
+// noteNew is called for each series that is new on the page.
+func (r *report) noteNew(id series.ID) { r.onPage = r.onPage || r.has(id) }
 
 // release gives the references back.
 func (r *report) release(table *series.Table) {
 	table.Release(slices.Values(r.ids))
-	r.settle(table)
+	r.releaseMarked(table)
 }
 
-// settle gives back what has been marked.
-func (r *report) settle(table *series.Table) {
+// releaseMarked gives back the series that have been marked.
+func (r *report) releaseMarked(table *series.Table) {
 	table.Release(slices.Values(r.gone))
 	r.gone = nil
 }
 
-// add appends the report of a scrape, values in the order of reported. complete tells that the page was good and every
-// sample of it that relabeling kept is in b.
-func (r *report) add(b *series.Batch, values [8]float64, complete bool) {
+// add appends the report of a scrape. complete says that the page was good and that b has every sample of it that
+// relabeling kept.
+func (r *report) add(b *series.Batch, v reportValues, complete bool) {
+	values := v.inOrder()
 	shown := r.shown(b)
 	for _, id := range r.gone {
 		if !slices.Contains(shown, id) {
@@ -89,7 +111,7 @@ func (r *report) add(b *series.Batch, values [8]float64, complete bool) {
 			b.Add(id, values[i])
 		}
 	}
-	if complete && len(shown) == 0 { // a good page takes the place of all before: what it does not show must be met again
+	if complete && len(shown) == 0 { // a series that a good page does not have is new when it is there again
 		r.onPage = false
 	}
 }
@@ -106,8 +128,8 @@ func (r *report) end(b *series.Batch) {
 	}
 }
 
-// shown returns the report series that a batch has already: of two samples of a series the first wins, and no request
-// may have both.
+// shown returns the report series that a batch already has from the page. They are not added again: the first of two
+// samples of a series wins, and a request must not have both.
 func (r *report) shown(b *series.Batch) (ids []series.ID) {
 	if !r.onPage {
 		return nil

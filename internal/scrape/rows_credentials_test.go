@@ -24,7 +24,7 @@ func writeFile(t *testing.T, dir, name, text string) string {
 	return file
 }
 
-// TestRow48Authorization: what each setting sends, and that a file is read again for each request.
+// TestRow48Authorization: each setting sends its header, and a file is read again for each request.
 func TestRow48Authorization(t *testing.T) {
 	dir := t.TempDir()
 	token, password := writeFile(t, dir, "token", "first\n"), writeFile(t, dir, "password", "one\n")
@@ -32,14 +32,16 @@ func TestRow48Authorization(t *testing.T) {
 		yaml          string
 		first, second string // Authorization before and after the files changed
 	}{
-		"bearer token file":  {"  bearer_token_file: " + token + "\n", "Bearer first", "Bearer second"},
-		"bearer token":       {"  bearer_token: fixed\n", "Bearer fixed", "Bearer fixed"},
-		"credentials file":   {"  authorization: {type: Custom, credentials_file: " + token + "}\n", "Custom first", "Custom second"},
-		"credentials":        {"  authorization: {credentials: fixed}\n", "Bearer fixed", "Bearer fixed"},
-		"basic auth":         {"  basic_auth: {username: u, password: p}\n", "Basic dTpw", "Basic dTpw"},
-		"basic auth by file": {"  basic_auth: {username: u, password_file: " + password + "}\n", "Basic dTpvbmU=", "Basic dTp0d28="},
-		"a header":           {"  http_headers: {X-Scope: {values: [a]}}\n", "", ""},
-		"nothing":            {"", "", ""},
+		"bearer token file": {"  bearer_token_file: " + token + "\n", "Bearer first", "Bearer second"},
+		"bearer token":      {"  bearer_token: fixed\n", "Bearer fixed", "Bearer fixed"},
+		"credentials file": {"  authorization: {type: Custom, credentials_file: " + token + "}\n", "Custom first",
+			"Custom second"},
+		"credentials": {"  authorization: {credentials: fixed}\n", "Bearer fixed", "Bearer fixed"},
+		"basic auth":  {"  basic_auth: {username: u, password: p}\n", "Basic dTpw", "Basic dTpw"},
+		"basic auth by file": {"  basic_auth: {username: u, password_file: " + password + "}\n", "Basic dTpvbmU=",
+			"Basic dTp0d28="},
+		"a header": {"  http_headers: {X-Scope: {values: [a]}}\n", "", ""},
+		"nothing":  {"", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			writeFile(t, dir, "token", "first\n")
@@ -65,14 +67,15 @@ func TestRow48Authorization(t *testing.T) {
 		})
 	}
 	t.Run("a file that is gone", func(t *testing.T) {
-		s := serve(t, newServer(t, answer200(textType, "x 1\n")), "  bearer_token_file: "+filepath.Join(dir, "none")+"\n")
+		s := serve(t, newServer(t, answer200(textType, "x 1\n")),
+			"  bearer_token_file: "+filepath.Join(dir, "none")+"\n")
 		if err := s.scrape(t); !strings.Contains(err, "none") {
 			t.Errorf("error %q", err)
 		}
 	})
 }
 
-// TestRow48TLS: the CA, the server's name, the client's certificate.
+// TestRow48TLS: the CA, the server's name and the client's certificate are used.
 func TestRow48TLS(t *testing.T) {
 	dir := t.TempDir()
 	var clientCerts int

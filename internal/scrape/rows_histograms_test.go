@@ -9,17 +9,22 @@ import (
 
 const classicPage = "# TYPE h histogram\nh_bucket{le=\"1\"} 3\nh_bucket{le=\"+Inf\"} 4\nh_sum 5\nh_count 4\n"
 
-// TestRow65CustomBuckets: the job's setting, unless a target's label says otherwise.
+// TestRow65CustomBuckets: a target's label overrides the job's setting.
 func TestRow65CustomBuckets(t *testing.T) {
 	for name, c := range map[string]struct {
 		yaml   string
 		native bool
 	}{
-		"job":             {"  convert_classic_histograms_to_nhcb: true\n", true},
-		"neither":         {"", false},
-		"relabeled":       {"  relabel_configs: [{target_label: __convert_classic_histograms_to_nhcb__, replacement: 'true'}]\n", true},
-		"relabeled away":  {"  convert_classic_histograms_to_nhcb: true\n  relabel_configs: [{target_label: __convert_classic_histograms_to_nhcb__, replacement: 'false'}]\n", false},
-		"label is a rule": {"  convert_classic_histograms_to_nhcb: true\n  relabel_configs: [{source_labels: [__convert_classic_histograms_to_nhcb__], target_label: __convert_classic_histograms_to_nhcb__, regex: 'true', replacement: 'f'}]\n", false},
+		"job":     {"  convert_classic_histograms_to_nhcb: true\n", true},
+		"neither": {"", false},
+		"relabeled": {"  relabel_configs: [{target_label: __convert_classic_histograms_to_nhcb__, " +
+			"replacement: 'true'}]\n", true},
+		"relabeled away": {"  convert_classic_histograms_to_nhcb: true\n" +
+			"  relabel_configs: [{target_label: __convert_classic_histograms_to_nhcb__, replacement: 'false'}]\n",
+			false},
+		"label is a rule": {"  convert_classic_histograms_to_nhcb: true\n" +
+			"  relabel_configs: [{source_labels: [__convert_classic_histograms_to_nhcb__], " +
+			"target_label: __convert_classic_histograms_to_nhcb__, regex: 'true', replacement: 'f'}]\n", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, got := scrapeOnce(t, c.yaml, classicPage)
@@ -54,9 +59,11 @@ func TestRow65TargetsOfOneJobDiffer(t *testing.T) {
 // TestRow26BucketLimitThenWithin: a histogram over the limit was never added, so it counts as added once it is within.
 func TestRow26BucketLimitThenWithin(t *testing.T) {
 	r, first := scrapeOnce(t, "  convert_classic_histograms_to_nhcb: true\n  native_histogram_bucket_limit: 2\n",
-		"# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"2\"} 2\nh_bucket{le=\"+Inf\"} 3\nh_sum 5\nh_count 3\n# TYPE g gauge\ng 1\n")
+		"# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"2\"} 2\nh_bucket{le=\"+Inf\"} 3\nh_sum 5\n"+
+			"h_count 3\n# TYPE g gauge\ng 1\n")
 	want(t, first, named("up"), "0")
-	r.pages.set("a:1", "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 3\nh_sum 5\nh_count 3\n# TYPE g gauge\ng 1\n")
+	r.pages.set("a:1", "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 3\nh_sum 5\nh_count 3\n"+
+		"# TYPE g gauge\ng 1\n")
 	for _, l := range r.jobs["envoy"].loops {
 		l.scrape(t.Context(), nil)
 	}

@@ -16,15 +16,15 @@ import (
 	promconfig "github.com/prometheus/prometheus/config"
 )
 
-// served is a job of one target, a real server, which both clients ask in turn: the plain one, and net/http's for a
-// job with credentials.
+// served is a job with one target on a real server. Tests run it with both clients: the plain one, and net/http's,
+// which jobs with credentials use.
 type served struct {
 	*rig
 	host string
 	url  string
 }
 
-// serve starts a server and a job of it. yaml is what the job has besides.
+// serve starts a server and a job that scrapes it. yaml adds settings to the job.
 func serve(t *testing.T, srv *httptest.Server, yaml string) *served {
 	t.Helper()
 	host := srv.Listener.Addr().String()
@@ -33,7 +33,8 @@ func serve(t *testing.T, srv *httptest.Server, yaml string) *served {
 	}
 	s := &served{rig: newRig(), host: host, url: srv.URL}
 	s.opts.transport = nil
-	if err := s.Apply([]*promconfig.ScrapeConfig{job(t, yaml+"  static_configs: [{targets: ['"+host+"']}]\n")}); err != nil {
+	if err := s.Apply([]*promconfig.ScrapeConfig{job(t,
+		yaml+"  static_configs: [{targets: ['"+host+"']}]\n")}); err != nil {
 		t.Fatal(err)
 	}
 	s.discover(at(host))
@@ -51,7 +52,7 @@ func (s *served) scrape(t *testing.T) string {
 	return s.Status()[0].Targets[0].Err
 }
 
-// shown are the samples of the last scrape but for the synthetic ones.
+// shown returns the samples of the last scrape without report series.
 func (s *served) shown(t *testing.T) (names []string) {
 	t.Helper()
 	for series := range s.values(t, -1) {
@@ -63,7 +64,7 @@ func (s *served) shown(t *testing.T) (names []string) {
 	return names
 }
 
-// bothClients are jobs that differ in nothing but the client that asks.
+// bothClients returns jobs that differ only in the client that they use.
 func bothClients() map[string]string {
 	return map[string]string{"plain": "", "net/http": "  basic_auth: {username: u, password: p}\n"}
 }
@@ -95,27 +96,35 @@ func TestRow39AcceptHeader(t *testing.T) {
 		protobuf     = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 	)
 	text := func(escaping string) string {
-		return openMetrics1 + ";escaping=" + escaping + ";q=0.7," + openMetrics0 + ";q=0.6," + text1 + ";escaping=" + escaping + ";q=0.5," + text0 + ";q=0.4,*/*;q=0.3"
+		return openMetrics1 + ";escaping=" + escaping + ";q=0.7," + openMetrics0 + ";q=0.6," +
+			text1 + ";escaping=" + escaping + ";q=0.5," + text0 + ";q=0.4,*/*;q=0.3"
 	}
-	protobufFirst := protobuf + ";q=0.7," + openMetrics1 + ";escaping=allow-utf-8;q=0.6," + openMetrics0 + ";q=0.5," + text1 + ";escaping=allow-utf-8;q=0.4," + text0 + ";q=0.3,*/*;q=0.2"
+	protobufFirst := protobuf + ";q=0.7," + openMetrics1 + ";escaping=allow-utf-8;q=0.6," + openMetrics0 + ";q=0.5," +
+		text1 + ";escaping=allow-utf-8;q=0.4," + text0 + ";q=0.3,*/*;q=0.2"
 	for name, c := range map[string]struct{ global, job, want string }{
-		"default":            {"", "", text("allow-utf-8")},
-		"native histograms":  {"", "  scrape_native_histograms: true\n", protobufFirst},
-		"native, of all":     {"  scrape_native_histograms: true\n", "", protobufFirst},
-		"a list":             {"", "  scrape_protocols: [PrometheusText0.0.4, PrometheusProto]\n", text0 + ";q=0.7," + protobuf + ";q=0.6,*/*;q=0.5"},
-		"a list, of all":     {"  scrape_protocols: [PrometheusText1.0.0]\n", "  scrape_native_histograms: true\n", text1 + ";escaping=allow-utf-8;q=0.7,*/*;q=0.6"},
-		"OpenMetrics 2.0":    {"", "  scrape_protocols: [OpenMetricsText2.0.0]\n", "application/openmetrics-text;version=2.0.0;escaping=allow-utf-8;q=0.7,*/*;q=0.6"},
-		"legacy names":       {"", "  metric_name_validation_scheme: legacy\n", text("underscores")},
-		"legacy names, all":  {"  metric_name_validation_scheme: legacy\n", "", text("underscores")},
-		"legacy, but not we": {"  metric_name_validation_scheme: legacy\n", "  metric_name_validation_scheme: utf8\n", text("allow-utf-8")},
-		"dots":               {"", "  metric_name_escaping_scheme: dots\n", text("dots")},
-		"dots, of all":       {"  metric_name_escaping_scheme: dots\n", "", text("dots")},
-		"values":             {"", "  metric_name_escaping_scheme: values\n", text("values")},
-		"underscores":        {"", "  metric_name_escaping_scheme: underscores\n", text("underscores")},
-		"allow-utf-8":        {"  metric_name_escaping_scheme: dots\n", "  metric_name_escaping_scheme: allow-utf-8\n", text("allow-utf-8")},
+		"default":           {"", "", text("allow-utf-8")},
+		"native histograms": {"", "  scrape_native_histograms: true\n", protobufFirst},
+		"native, of all":    {"  scrape_native_histograms: true\n", "", protobufFirst},
+		"a list": {"", "  scrape_protocols: [PrometheusText0.0.4, PrometheusProto]\n",
+			text0 + ";q=0.7," + protobuf + ";q=0.6,*/*;q=0.5"},
+		"a list, of all": {"  scrape_protocols: [PrometheusText1.0.0]\n", "  scrape_native_histograms: true\n",
+			text1 + ";escaping=allow-utf-8;q=0.7,*/*;q=0.6"},
+		"OpenMetrics 2.0": {"", "  scrape_protocols: [OpenMetricsText2.0.0]\n",
+			"application/openmetrics-text;version=2.0.0;escaping=allow-utf-8;q=0.7,*/*;q=0.6"},
+		"legacy names":      {"", "  metric_name_validation_scheme: legacy\n", text("underscores")},
+		"legacy names, all": {"  metric_name_validation_scheme: legacy\n", "", text("underscores")},
+		"legacy, but not we": {"  metric_name_validation_scheme: legacy\n", "  metric_name_validation_scheme: utf8\n",
+			text("allow-utf-8")},
+		"dots":         {"", "  metric_name_escaping_scheme: dots\n", text("dots")},
+		"dots, of all": {"  metric_name_escaping_scheme: dots\n", "", text("dots")},
+		"values":       {"", "  metric_name_escaping_scheme: values\n", text("values")},
+		"underscores":  {"", "  metric_name_escaping_scheme: underscores\n", text("underscores")},
+		"allow-utf-8": {"  metric_name_escaping_scheme: dots\n", "  metric_name_escaping_scheme: allow-utf-8\n",
+			text("allow-utf-8")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg, err := promconfig.Load("global:\n  scrape_interval: 10s\n"+c.global+"scrape_configs:\n- job_name: envoy\n"+c.job, nil)
+			cfg, err := promconfig.Load("global:\n  scrape_interval: 10s\n"+c.global+"scrape_configs:\n"+
+				"- job_name: envoy\n"+c.job, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -134,20 +143,22 @@ func TestRow39AcceptHeader(t *testing.T) {
 	}
 }
 
-// TestRow34NameSchemes: what a name may be, wherever the scheme is set.
+// TestRow34NameSchemes: the scheme decides which names are valid, whether the job or global sets it.
 func TestRow34NameSchemes(t *testing.T) {
 	const page = "{\"with.dots\"} 1\n"
 	for name, c := range map[string]struct {
 		yaml, page string
 		up         string
 	}{
-		"utf8":                 {"", page, "1"},
-		"legacy":               {"  metric_name_validation_scheme: legacy\n", page, "0"},
-		"legacy, good":         {"  metric_name_validation_scheme: legacy\n", "without_dots 1\n", "1"},
-		"legacy, label":        {"  metric_name_validation_scheme: legacy\n", "x{\"a.b\"=\"1\"} 1\n", "0"},
-		"legacy, rule mends":   {"  metric_name_validation_scheme: legacy\n  metric_relabel_configs: [{target_label: __name__, replacement: x}]\n", page, "1"},
-		"escaping asks only":   {"  metric_name_escaping_scheme: underscores\n", page, "1"},
-		"a rule breaks a name": {"  metric_name_validation_scheme: legacy\n  metric_relabel_configs: [{target_label: __name__, replacement: a.b}]\n", "x 1\n", "0"},
+		"utf8":          {"", page, "1"},
+		"legacy":        {"  metric_name_validation_scheme: legacy\n", page, "0"},
+		"legacy, good":  {"  metric_name_validation_scheme: legacy\n", "without_dots 1\n", "1"},
+		"legacy, label": {"  metric_name_validation_scheme: legacy\n", "x{\"a.b\"=\"1\"} 1\n", "0"},
+		"legacy, rule mends": {"  metric_name_validation_scheme: legacy\n" +
+			"  metric_relabel_configs: [{target_label: __name__, replacement: x}]\n", page, "1"},
+		"escaping asks only": {"  metric_name_escaping_scheme: underscores\n", page, "1"},
+		"a rule breaks a name": {"  metric_name_validation_scheme: legacy\n" +
+			"  metric_relabel_configs: [{target_label: __name__, replacement: a.b}]\n", "x 1\n", "0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, got := scrapeOnce(t, c.yaml, c.page)
@@ -182,7 +193,8 @@ func TestRow40RequestHeaders(t *testing.T) {
 				if v := got.UserAgent(); !strings.HasPrefix(v, "envoy-scraper/") {
 					t.Errorf("User-Agent %q", v)
 				}
-				if got.Method != http.MethodGet || got.URL.String() != "/metrics?usedonly=" || got.Host != s.host || got.ContentLength != 0 {
+				if got.Method != http.MethodGet || got.URL.String() != "/metrics?usedonly=" || got.Host != s.host ||
+					got.ContentLength != 0 {
 					t.Errorf("%s %s of %s, %d bytes", got.Method, got.URL, got.Host, got.ContentLength)
 				}
 			})
@@ -195,22 +207,26 @@ func TestRow41ContentType(t *testing.T) {
 		contentType, body, yaml string
 		wantErr                 string // empty: the scrape is good
 	}{
-		"Envoy's":                       {textType, "x 1\n", "", ""},
-		"none":                          {"", "x 1\n", "", "blank Content-Type and no fallback_scrape_protocol"},
-		"none, but a fallback":          {"", "x 1\n", "  fallback_scrape_protocol: PrometheusText0.0.4\n", ""},
-		"none, nothing":                 {"", "", "", ""},
-		"HTML":                          {"text/html", "x 1\n", "", `unsupported Content-Type "text/html"`},
-		"HTML, but a fallback":          {"text/html", "x 1\n", "  fallback_scrape_protocol: PrometheusText1.0.0\n", ""},
-		"HTML, nothing":                 {"text/html", "", "", ""},
-		"nonsense":                      {"text/plain; =", "x 1\n", "", "cannot parse Content-Type"},
-		"nonsense, but a fallback":      {"text/plain; =", "x 1\n", "  fallback_scrape_protocol: PrometheusText0.0.4\n", ""},
+		"Envoy's":              {textType, "x 1\n", "", ""},
+		"none":                 {"", "x 1\n", "", "blank Content-Type and no fallback_scrape_protocol"},
+		"none, but a fallback": {"", "x 1\n", "  fallback_scrape_protocol: PrometheusText0.0.4\n", ""},
+		"none, nothing":        {"", "", "", ""},
+		"HTML":                 {"text/html", "x 1\n", "", `unsupported Content-Type "text/html"`},
+		"HTML, but a fallback": {"text/html", "x 1\n", "  fallback_scrape_protocol: PrometheusText1.0.0\n",
+			""},
+		"HTML, nothing": {"text/html", "", "", ""},
+		"nonsense":      {"text/plain; =", "x 1\n", "", "cannot parse Content-Type"},
+		"nonsense, but a fallback": {"text/plain; =", "x 1\n", "  fallback_scrape_protocol: PrometheusText0.0.4\n",
+			""},
 		"a fallback of another format":  {"", "x 1\n", "  fallback_scrape_protocol: OpenMetricsText1.0.0\n", "EOF"},
 		"a good type wants no fallback": {textType, "x 1\n", "  fallback_scrape_protocol: OpenMetricsText1.0.0\n", ""},
 		"text of any version":           {"text/plain; version=9.9", "x 1\n", "", ""},
 		"OpenMetrics without a version": {"application/openmetrics-text", "x 1\n# EOF\n", "", ""},
-		"OpenMetrics 2.0":               {"application/openmetrics-text; version=2.0.0", "x 1\n# EOF\n", "", "openmetrics2 feature flag is not enabled"},
-		"OpenMetrics 2.0, a fallback":   {"application/openmetrics-text; version=2.0.0", "x 1\n# EOF\n", "  fallback_scrape_protocol: OpenMetricsText1.0.0\n", ""},
-		"protobuf that is text":         {"application/vnd.google.protobuf", "x 1\n", "", "insufficient length"},
+		"OpenMetrics 2.0": {"application/openmetrics-text; version=2.0.0", "x 1\n# EOF\n", "",
+			"openmetrics2 feature flag is not enabled"},
+		"OpenMetrics 2.0, a fallback": {"application/openmetrics-text; version=2.0.0", "x 1\n# EOF\n",
+			"  fallback_scrape_protocol: OpenMetricsText1.0.0\n", ""},
+		"protobuf that is text": {"application/vnd.google.protobuf", "x 1\n", "", "insufficient length"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, newServer(t, answer200(c.contentType, c.body)), c.yaml)
@@ -291,7 +307,8 @@ func TestRow43OnlyStatus200IsGood(t *testing.T) {
 				if err := s.scrape(t); err != want {
 					t.Errorf("error %q, want %q", err, want)
 				}
-				if got := s.shown(t); len(got) != 0 || s.values(t, -1)[strings.ReplaceAll(named("up"), "a:1", s.host)] != "0" {
+				if got := s.shown(t); len(got) != 0 ||
+					s.values(t, -1)[strings.ReplaceAll(named("up"), "a:1", s.host)] != "0" {
 					t.Errorf("samples %v, want up 0: %v", got, s.values(t, -1))
 				}
 			})
@@ -307,7 +324,8 @@ func TestRow44Redirects(t *testing.T) {
 	mux.HandleFunc("/page", answer200(textType, "x 1\n"))
 	mux.Handle("/loop", http.RedirectHandler("/loop", http.StatusFound))
 	srv := newServer(t, mux.ServeHTTP)
-	for path, wantErr := range map[string]string{"/301": "", "/302": "", "/303": "", "/307": "", "/308": "", "/loop": "stopped after 10 redirects"} {
+	for path, wantErr := range map[string]string{"/301": "", "/302": "", "/303": "", "/307": "", "/308": "",
+		"/loop": "stopped after 10 redirects"} {
 		for client, yaml := range bothClients() {
 			t.Run(path+" "+client, func(t *testing.T) {
 				s := serve(t, srv, yaml+"  metrics_path: "+path+"\n")
@@ -323,7 +341,7 @@ func TestRow44Redirects(t *testing.T) {
 	}
 }
 
-// TestRow45TimeoutCoversAll: connecting, the head, the body.
+// TestRow45TimeoutCoversAll: the timeout covers connecting, the head and the body.
 func TestRow45TimeoutCoversAll(t *testing.T) {
 	for stall, at := range map[string]string{"head": "", "body": "x 1\n"} {
 		for client, yaml := range bothClients() {
@@ -349,7 +367,7 @@ func TestRow45TimeoutCoversAll(t *testing.T) {
 	}
 }
 
-// TestRow46ConnectionsAreUsedAgain: whatever became of the scrapes before, within reason.
+// TestRow46ConnectionsAreUsedAgain: also after scrapes that failed in ways that leave the connection usable.
 func TestRow46ConnectionsAreUsedAgain(t *testing.T) {
 	bodies := []http.HandlerFunc{
 		answer200(textType, "x 1\n"),
@@ -402,7 +420,8 @@ func TestRow47OpenMetricsEndsWithEOF(t *testing.T) {
 		"the end alone":     {"# EOF\n", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, newServer(t, answer200("application/openmetrics-text; version=1.0.0; charset=utf-8", c.page)), "")
+			s := serve(t, newServer(t, answer200("application/openmetrics-text; version=1.0.0; charset=utf-8", c.page)),
+				"")
 			err := s.scrape(t)
 			if got := s.shown(t); (err == "") != c.good || !c.good && len(got) > 0 {
 				t.Errorf("error %q, samples %v, want good: %v", err, got, c.good)

@@ -16,7 +16,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// scrapeOnce reads a page under a job's rules, as the only scrape of a target a:1.
+// scrapeOnce scrapes a page once, as target a:1 of a job.
 func scrapeOnce(t *testing.T, yaml, text string) (*rig, map[string]string) {
 	t.Helper()
 	r := newRig()
@@ -34,7 +34,7 @@ func (r *rig) scrapeAll(ctx context.Context, job string) {
 	}
 }
 
-// scrapeNext reads another page of the target.
+// scrapeNext scrapes another page of the target.
 func (r *rig) scrapeNext(t *testing.T, text string) map[string]string {
 	t.Helper()
 	r.pages.set("a:1", text)
@@ -42,7 +42,7 @@ func (r *rig) scrapeNext(t *testing.T, text string) map[string]string {
 	return r.values(t, -1)
 }
 
-// reports compares report series of the last batch, by name, without "scrape_".
+// reports compares report series of the last batch. Their names are given without "scrape_".
 func (r *rig) reports(t *testing.T, pairs ...string) {
 	t.Helper()
 	r.sink.mu.Lock()
@@ -66,12 +66,15 @@ func TestRow11HonorTimestamps(t *testing.T) {
 	want(t, got, named("x"), "1", named("y"), "1", named("up"), "1")
 }
 
-// TestRow12TooFarAhead: such a sample is left out, the scrape is good, and its series is as new as before next time.
+// TestRow12TooFarAhead: a sample that is too far in the future is left out. The scrape is good, and its series
+// still counts as new at the next scrape.
 func TestRow12TooFarAhead(t *testing.T) {
 	now := time.Now()
-	page := fmt.Sprintf("far 1 %d\nnear 1 %d\ny 1\n", now.Add(11*time.Minute).UnixMilli(), now.Add(9*time.Minute).UnixMilli())
+	page := fmt.Sprintf("far 1 %d\nnear 1 %d\ny 1\n", now.Add(11*time.Minute).UnixMilli(),
+		now.Add(9*time.Minute).UnixMilli())
 	r, got := scrapeOnce(t, "", page)
-	want(t, got, named("near"), fmt.Sprintf("1 @%d", now.Add(9*time.Minute).UnixMilli()), named("y"), "1", named("up"), "1")
+	want(t, got, named("near"), fmt.Sprintf("1 @%d", now.Add(9*time.Minute).UnixMilli()), named("y"), "1", named("up"),
+		"1")
 	r.reports(t, "samples_scraped", "3", "samples_post_metric_relabeling", "3", "series_added", "2")
 	if n := testutil.ToFloat64(r.env.metrics.of("envoy").outOfBounds); n != 1 {
 		t.Errorf("%v samples counted as too far ahead, want 1", n)
@@ -80,8 +83,8 @@ func TestRow12TooFarAhead(t *testing.T) {
 	r.reports(t, "series_added", "1")
 }
 
-// TestRow13OneTimestamp: however long a page takes, all its samples and its report have the time at which it was asked
-// for.
+// TestRow13OneTimestamp: all samples and the report of a scrape have the time of its request, however long the page
+// takes.
 func TestRow13OneTimestamp(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\ny 1\n")
@@ -100,8 +103,8 @@ func TestRow13OneTimestamp(t *testing.T) {
 	})
 }
 
-// TestRow14OutOfOrder: timestamps of its own that stand still or go back do not fail a scrape. What is not newer than
-// the last of its series is dropped and counted: TestRow14SamplesOutOfOrderAreNotShown.
+// TestRow14OutOfOrder: timestamps of the page that stand still or go back do not fail a scrape. Samples that are not
+// newer than the last of their series are dropped and counted, see TestRow14SamplesOutOfOrderAreNotShown.
 func TestRow14OutOfOrder(t *testing.T) {
 	r, _ := scrapeOnce(t, "", "x 1 2000\ny 1\n")
 	for _, page := range []string{"x 1 2000\ny 2\n", "x 5 2000\ny 2\n", "x 1 1000\ny 2\n"} {
@@ -142,7 +145,8 @@ func TestRow16ReportSeries(t *testing.T) {
 	const dropX = "  metric_relabel_configs: [{source_labels: [__name__], regex: x, action: drop}]\n"
 	always := []string{"samples_scraped", "3", "samples_post_metric_relabeling", "2", "series_added", "2"}
 	r, _ := scrapeOnce(t, dropX, "x 1\ny 2\nz 3\n")
-	r.reports(t, append(always, "timeout_seconds", "missing", "sample_limit", "missing", "body_size_bytes", "missing")...)
+	r.reports(t, append(always, "timeout_seconds", "missing", "sample_limit", "missing", "body_size_bytes",
+		"missing")...)
 	if _, ok := r.sink.got[0].samples[named("scrape_duration_seconds")]; !ok {
 		t.Error("no scrape_duration_seconds")
 	}
@@ -171,7 +175,7 @@ func TestRow16ReportSeries(t *testing.T) {
 			})
 		}
 	})
-	t.Run("a target with both job and exported_job", func(t *testing.T) { // Prometheus drops the latter here
+	t.Run("a target with both job and exported_job", func(t *testing.T) { // Prometheus drops exported_job
 		r := newRig()
 		r.pages.set("a:1", "x 1\n")
 		r.apply(t, job(t, ""))
@@ -179,12 +183,13 @@ func TestRow16ReportSeries(t *testing.T) {
 		l["exported_job"], l["exported_a"], l["a"] = "e", "e", "v"
 		r.discover(l)
 		r.scrapeAll(t.Context(), "envoy")
-		want(t, r.values(t, -1), `{__name__="x", a="v", exported_a="e", exported_job="e", instance="a:1", job="envoy"}`, "1",
+		want(t, r.values(t, -1), `{__name__="x", a="v", exported_a="e", exported_job="e", instance="a:1", job="envoy"}`,
+			"1",
 			`{__name__="up", a="v", exported_a="e", instance="a:1", job="envoy"}`, "1")
 	})
 }
 
-// TestRow16PageShowsUp: of two samples of a series the first wins, here too.
+// TestRow16PageShowsUp: a page with a series called up wins over the report: the first of two samples counts.
 func TestRow16PageShowsUp(t *testing.T) {
 	scraped(t, "",
 		scrapeOf{page: "up 5\nx 1\n", want: []string{"x", "1", "up", "5"}},
@@ -209,8 +214,8 @@ func TestRow16PageShowsUp(t *testing.T) {
 	})
 }
 
-// TestAPageThatShowedUpOnceCostsNothingLater: as long as a page may show a report series itself, its samples are looked
-// through at each scrape. That ends with a good page that does not, and begins again with one that does.
+// TestAPageThatShowedUpOnceCostsNothingLater: while a page may have a report series itself, every scrape searches its
+// samples for them. The search ends with a good page that has none, and begins again with one that has.
 func TestAPageThatShowedUpOnceCostsNothingLater(t *testing.T) {
 	r := newRig()
 	r.apply(t, job(t, ""))
@@ -219,7 +224,7 @@ func TestAPageThatShowedUpOnceCostsNothingLater(t *testing.T) {
 	for i, s := range []struct {
 		page   string
 		up     string
-		looked bool // through the samples, also after this page
+		looked bool // the next scrape searches the samples
 	}{
 		{"x 1\n", "1", false},
 		{"up 5\nx 1\n", "5", true},
@@ -227,8 +232,8 @@ func TestAPageThatShowedUpOnceCostsNothingLater(t *testing.T) {
 		{"x 1\n", "1", false},
 		{"up 5\nx 1\n", "5", true},
 		{"x 1\n", "stale", true},
-		{"{", "0", true},                                  // a bad page tells nothing
-		{"", "1", true},                                   // nor does an empty one
+		{"{", "0", true},                                  // a bad page proves nothing
+		{"", "1", true},                                   // an empty one neither
 		{fmt.Sprintf("up 5 %d\nx 1\n", ahead), "1", true}, // there, but left out
 		{"up 6\nx 1\n", "6", true},
 		{"x 1\n", "stale", true},
@@ -238,13 +243,14 @@ func TestAPageThatShowedUpOnceCostsNothingLater(t *testing.T) {
 		for _, l := range r.jobs["envoy"].loops {
 			l.scrape(t.Context(), nil)
 			if got := r.values(t, -1)[named("up")]; got != s.up || l.report.onPage != s.looked {
-				t.Errorf("page %d: up %s, want %s; looked through: %v, want %v", i, got, s.up, l.report.onPage, s.looked)
+				t.Errorf("page %d: up %s, want %s; searched: %v, want %v", i, got, s.up, l.report.onPage,
+					s.looked)
 			}
 		}
 	}
 }
 
-// TestRow16ExtraScrapeMetricsTurnedOff: what is no longer reported is marked.
+// TestRow16ExtraScrapeMetricsTurnedOff: series that are no longer reported get a marker.
 func TestRow16ExtraScrapeMetricsTurnedOff(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
@@ -253,7 +259,8 @@ func TestRow16ExtraScrapeMetricsTurnedOff(t *testing.T) {
 		pass(10 * time.Second)
 		r.apply(t, job(t, ""))
 		pass(10 * time.Second)
-		r.reports(t, "timeout_seconds", "stale", "sample_limit", "stale", "body_size_bytes", "stale", "samples_scraped", "1")
+		r.reports(t, "timeout_seconds", "stale", "sample_limit", "stale", "body_size_bytes", "stale", "samples_scraped",
+			"1")
 		pass(10 * time.Second)
 		r.reports(t, "timeout_seconds", "missing", "samples_scraped", "1")
 		r.apply(t, job(t, "  extra_scrape_metrics: true\n"))
@@ -269,7 +276,7 @@ func TestRow16ExtraScrapeMetricsTurnedOff(t *testing.T) {
 	})
 }
 
-// TestRow16PageShowsWhatIsNoLongerReported: the page's sample goes before the marker, as before the report.
+// TestRow16PageShowsWhatIsNoLongerReported: if the page has such a series, its sample wins over the marker.
 func TestRow16PageShowsWhatIsNoLongerReported(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "scrape_timeout_seconds 7\n")
@@ -285,12 +292,13 @@ func TestRow16PageShowsWhatIsNoLongerReported(t *testing.T) {
 	})
 }
 
-// TestRow16ExtraScrapeMetricsOfAJob: a job's own setting goes before that of global.
+// TestRow16ExtraScrapeMetricsOfAJob: a job's setting overrides that of global.
 func TestRow16ExtraScrapeMetricsOfAJob(t *testing.T) {
 	for _, tc := range []struct {
 		global, job string
 		want        bool
-	}{{"false", "", false}, {"true", "", true}, {"true", "  extra_scrape_metrics: false\n", false}, {"false", "  extra_scrape_metrics: true\n", true}} {
+	}{{"false", "", false}, {"true", "", true}, {"true", "  extra_scrape_metrics: false\n", false},
+		{"false", "  extra_scrape_metrics: true\n", true}} {
 		r := newRig()
 		r.pages.set("a:1", "x 1\n")
 		r.apply(t, jobUnder(t, "extra_scrape_metrics: "+tc.global, tc.job))
@@ -313,14 +321,19 @@ func TestRow17OneBatch(t *testing.T) {
 }
 
 func TestRow18ReportIsOutsideLimitsAndRules(t *testing.T) {
-	r, got := scrapeOnce(t, "  sample_limit: 1\n  label_limit: 3\n  metric_relabel_configs: [{source_labels: [__name__], regex: 'up|scrape_.*', action: drop}, {target_label: job, replacement: j}]\n", "x 1\n")
+	r, got := scrapeOnce(t, "  sample_limit: 1\n  label_limit: 3\n"+
+		"  metric_relabel_configs: [{source_labels: [__name__], regex: 'up|scrape_.*', action: drop}, "+
+		"{target_label: job, replacement: j}]\n", "x 1\n")
 	want(t, got, `{__name__="x", instance="a:1", job="j"}`, "1", named("up"), "1")
 	r.reports(t, "samples_scraped", "1", "series_added", "1")
 }
 
-// TestRow19CountsGoOnPastTheLimit: all that is on the page is counted; as added, only what was within the limit.
+// TestRow19CountsGoOnPastTheLimit: scrape_samples_scraped counts the whole page, scrape_series_added only series within
+// the limit.
 func TestRow19CountsGoOnPastTheLimit(t *testing.T) {
-	r, got := scrapeOnce(t, "  sample_limit: 2\n  metric_relabel_configs: [{source_labels: [__name__], regex: d, action: drop}]\n", "a 1\nb 1\nc 1\nd 1\ne 1\n")
+	r, got := scrapeOnce(t, "  sample_limit: 2\n"+
+		"  metric_relabel_configs: [{source_labels: [__name__], regex: d, action: drop}]\n",
+		"a 1\nb 1\nc 1\nd 1\ne 1\n")
 	want(t, got, named("up"), "0")
 	r.reports(t, "samples_scraped", "5", "samples_post_metric_relabeling", "4", "series_added", "2")
 	r.scrapeNext(t, "a 1\nb 1\nc 1\nd 1\ne 1\n")
@@ -364,7 +377,8 @@ func TestRow21MetadataOfTheReport(t *testing.T) {
 	if wanted := map[string]string{
 		"up": "gauge targets", "scrape_duration_seconds": "gauge seconds", "scrape_samples_scraped": "gauge samples",
 		"scrape_samples_post_metric_relabeling": "gauge samples", "scrape_series_added": "gauge series",
-		"scrape_timeout_seconds": "gauge seconds", "scrape_sample_limit": "gauge samples", "scrape_body_size_bytes": "gauge bytes",
+		"scrape_timeout_seconds": "gauge seconds", "scrape_sample_limit": "gauge samples",
+		"scrape_body_size_bytes": "gauge bytes",
 	}; !maps.Equal(got, wanted) {
 		t.Errorf("got %v, want %v", got, wanted)
 	}
@@ -376,11 +390,11 @@ func TestRow22SampleLimitAfterRules(t *testing.T) {
 	want(t, got, named("y"), "2", named("up"), "1")
 	_, got = scrapeOnce(t, "  sample_limit: 1\n"+dropX, "x 1\ny 2\nz 3\n")
 	want(t, got, named("up"), "0")
-	_, got = scrapeOnce(t, "  sample_limit: 1\n", "x 1\nx 2\n") // of the second, storage never hears
+	_, got = scrapeOnce(t, "  sample_limit: 1\n", "x 1\nx 2\n") // the second is never added
 	want(t, got, named("x"), "1", named("up"), "1")
 }
 
-// TestRow23LabelLimits: the target's labels count, and dropped series do not.
+// TestRow23LabelLimits: labels of the target count for label_limit, dropped series do not.
 func TestRow23LabelLimits(t *testing.T) {
 	const dropX = "  metric_relabel_configs: [{source_labels: [__name__], regex: x, action: drop}]\n"
 	const label = "x{ab=\"123456\"} 1\ny 1\n"
@@ -389,14 +403,18 @@ func TestRow23LabelLimits(t *testing.T) {
 		good bool
 		says string
 	}{
-		"label_limit":                        {"  label_limit: 3\n", false, "label_limit exceeded (metric: x, number of labels: 4, limit: 3)"},
-		"label_limit reached":                {"  label_limit: 4\n", true, ""},
-		"label_limit, dropped":               {"  label_limit: 3\n" + dropX, true, ""},
-		"label_name_length_limit":            {"  label_name_length_limit: 7\n", false, "label_name_length_limit exceeded (metric: x, label name: __name__, length: 8, limit: 7)"},
-		"label_name_length_limit reached":    {"  label_name_length_limit: 8\n", true, ""},
-		"label_value_length_limit":           {"  label_value_length_limit: 5\n", false, `label_value_length_limit exceeded (metric: x, label name: ab, value: "123456", length: 6, limit: 5)`},
-		"label_value_length_limit reached":   {"  label_value_length_limit: 6\n", true, ""},
-		"label_value_length_limit, a target": {"  label_value_length_limit: 4\n" + dropX, false, `label_value_length_limit exceeded (metric: y, label name: job, value: "envoy", length: 5, limit: 4)`},
+		"label_limit": {"  label_limit: 3\n", false,
+			"label_limit exceeded (metric: x, number of labels: 4, limit: 3)"},
+		"label_limit reached":  {"  label_limit: 4\n", true, ""},
+		"label_limit, dropped": {"  label_limit: 3\n" + dropX, true, ""},
+		"label_name_length_limit": {"  label_name_length_limit: 7\n", false,
+			"label_name_length_limit exceeded (metric: x, label name: __name__, length: 8, limit: 7)"},
+		"label_name_length_limit reached": {"  label_name_length_limit: 8\n", true, ""},
+		"label_value_length_limit": {"  label_value_length_limit: 5\n", false,
+			`label_value_length_limit exceeded (metric: x, label name: ab, value: "123456", length: 6, limit: 5)`},
+		"label_value_length_limit reached": {"  label_value_length_limit: 6\n", true, ""},
+		"label_value_length_limit, a target": {"  label_value_length_limit: 4\n" + dropX, false,
+			`label_value_length_limit exceeded (metric: y, label name: job, value: "envoy", length: 5, limit: 4)`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, got := scrapeOnce(t, tc.job, label)
@@ -408,7 +426,7 @@ func TestRow23LabelLimits(t *testing.T) {
 	}
 }
 
-// TestRow24TargetLimit: too many, and every target of the job fails, without being asked.
+// TestRow24TargetLimit: with too many targets every scrape of the job fails, without a request.
 func TestRow24TargetLimit(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
@@ -441,7 +459,7 @@ func TestRow24TargetLimit(t *testing.T) {
 	})
 }
 
-// TestRow25BodySizeLimit: a page as long as the limit is too long.
+// TestRow25BodySizeLimit: a page of exactly body_size_limit bytes is too long, as in Prometheus.
 func TestRow25BodySizeLimit(t *testing.T) {
 	for limit, up := range map[string]string{"3B": "0", "4B": "0", "5B": "1", "0": "1"} {
 		_, got := scrapeOnce(t, "  body_size_limit: "+limit+"\n", "x 1\n")
@@ -451,33 +469,43 @@ func TestRow25BodySizeLimit(t *testing.T) {
 	}
 }
 
-// TestRow26BucketLimit: an exponential histogram is made coarser until it fits; one that cannot be fails the page.
+// TestRow26BucketLimit: a native histogram is made coarser until it fits. If it cannot fit, the page fails.
 func TestRow26BucketLimit(t *testing.T) {
 	native := func(schema int32) string {
 		h := &dto.Histogram{SampleCount: 8, SampleSum: 10, Schema: schema, ZeroThreshold: 1e-9,
 			PositiveSpan: []dto.BucketSpan{{Offset: 0, Length: 8}}, PositiveDelta: []int64{1, 0, 0, 0, 0, 0, 0, 0}}
-		b, err := (&dto.MetricFamily{Name: "h", Type: dto.MetricType_HISTOGRAM, Metric: []dto.Metric{{Histogram: h}}}).Marshal()
+		b, err := (&dto.MetricFamily{Name: "h", Type: dto.MetricType_HISTOGRAM,
+			Metric: []dto.Metric{{Histogram: h}}}).Marshal()
 		if err != nil {
 			t.Fatal(err)
 		}
 		return string(append(binary.AppendUvarint(nil, uint64(len(b))), b...))
 	}
-	classic := "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"2\"} 2\nh_bucket{le=\"4\"} 3\nh_bucket{le=\"+Inf\"} 4\nh_count 4\nh_sum 9\nz 1\n"
+	classic := "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"2\"} 2\nh_bucket{le=\"4\"} 3\n" +
+		"h_bucket{le=\"+Inf\"} 4\nh_count 4\nh_sum 9\nz 1\n"
 	const protobuf = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
 	for name, tc := range map[string]struct {
 		job, contentType, page string
 		up                     string
 		buckets                int
 	}{
-		"native, no limit":       {"  scrape_native_histograms: true\n", protobuf, native(3), "1", 8},
-		"native, made coarser":   {"  scrape_native_histograms: true\n  native_histogram_bucket_limit: 3\n", protobuf, native(3), "1", 3},
-		"native, cannot be":      {"  scrape_native_histograms: true\n  native_histogram_bucket_limit: 1\n", protobuf, native(-4), "0", 0},
-		"min bucket factor":      {"  scrape_native_histograms: true\n  native_histogram_min_bucket_factor: 2\n", protobuf, native(3), "1", 2},
-		"custom buckets":         {"  convert_classic_histograms_to_nhcb: true\n", "", classic, "1", 4},
-		"too many of them":       {"  convert_classic_histograms_to_nhcb: true\n  native_histogram_bucket_limit: 3\n", "", classic, "0", 0},
-		"by a label":             {"  relabel_configs: [{target_label: __convert_classic_histograms_to_nhcb__, replacement: 'true'}]\n", "", classic, "1", 4},
-		"by a label, native":     {"  relabel_configs: [{target_label: __scrape_native_histograms__, replacement: 'true'}]\n", protobuf, native(3), "1", 8},
-		"by a label, not native": {"  scrape_native_histograms: true\n  relabel_configs: [{target_label: __scrape_native_histograms__, replacement: 'false'}]\n", protobuf, native(3), "1", 0},
+		"native, no limit": {"  scrape_native_histograms: true\n", protobuf, native(3), "1", 8},
+		"native, made coarser": {"  scrape_native_histograms: true\n  native_histogram_bucket_limit: 3\n", protobuf,
+			native(3), "1", 3},
+		"native, cannot be": {"  scrape_native_histograms: true\n  native_histogram_bucket_limit: 1\n", protobuf,
+			native(-4), "0", 0},
+		"min bucket factor": {"  scrape_native_histograms: true\n  native_histogram_min_bucket_factor: 2\n",
+			protobuf, native(3), "1", 2},
+		"custom buckets": {"  convert_classic_histograms_to_nhcb: true\n", "", classic, "1", 4},
+		"too many of them": {"  convert_classic_histograms_to_nhcb: true\n  native_histogram_bucket_limit: 3\n",
+			"", classic, "0", 0},
+		"by a label": {"  relabel_configs: [{target_label: __convert_classic_histograms_to_nhcb__, " +
+			"replacement: 'true'}]\n", "", classic, "1", 4},
+		"by a label, native": {"  relabel_configs: [{target_label: __scrape_native_histograms__, " +
+			"replacement: 'true'}]\n", protobuf, native(3), "1", 8},
+		"by a label, not native": {"  scrape_native_histograms: true\n" +
+			"  relabel_configs: [{target_label: __scrape_native_histograms__, replacement: 'false'}]\n", protobuf,
+			native(3), "1", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig()
@@ -497,7 +525,8 @@ func TestRow26BucketLimit(t *testing.T) {
 			r.discover(at("a:1"))
 			r.scrapeAll(t.Context(), "envoy")
 			if got := r.values(t, -1); got[named("up")] != tc.up || buckets != tc.buckets {
-				t.Errorf("%d buckets, %v; want %d and up %s (%s)", buckets, got, tc.buckets, tc.up, r.Status()[0].Targets[0].Err)
+				t.Errorf("%d buckets, %v; want %d and up %s (%s)", buckets, got, tc.buckets, tc.up,
+					r.Status()[0].Targets[0].Err)
 			}
 			if name == "too many of them" { // neither the histogram nor what follows it is counted as added
 				r.reports(t, "samples_scraped", "2", "samples_post_metric_relabeling", "2", "series_added", "0")
@@ -509,9 +538,11 @@ func TestRow26BucketLimit(t *testing.T) {
 func TestRow26BucketLimitGoesBeforeSampleLimit(t *testing.T) {
 	var page strings.Builder
 	for _, name := range []string{"h", "g"} {
-		fmt.Fprintf(&page, "# TYPE %[1]s histogram\n%[1]s_bucket{le=\"1\"} 1\n%[1]s_bucket{le=\"+Inf\"} 4\n%[1]s_count 4\n%[1]s_sum 9\n", name)
+		fmt.Fprintf(&page, "# TYPE %[1]s histogram\n%[1]s_bucket{le=\"1\"} 1\n%[1]s_bucket{le=\"+Inf\"} 4\n"+
+			"%[1]s_count 4\n%[1]s_sum 9\n", name)
 	}
-	r, _ := scrapeOnce(t, "  convert_classic_histograms_to_nhcb: true\n  native_histogram_bucket_limit: 1\n  sample_limit: 1\n", page.String())
+	r, _ := scrapeOnce(t, "  convert_classic_histograms_to_nhcb: true\n  native_histogram_bucket_limit: 1\n"+
+		"  sample_limit: 1\n", page.String())
 	if s := r.Status()[0].Targets[0]; s.Err != "histogram bucket limit exceeded" {
 		t.Errorf("error %q", s.Err)
 	}

@@ -12,10 +12,11 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// The tests named TestRow hold, each under its number, what Prometheus' scrape loop does: docs/differences.md says where
-// this program does otherwise on purpose.
+// Each test named TestRow and a number holds one behaviour of Prometheus' scrape loop; docs/differences.md lists where
+// this program differs on purpose.
 
-// scraped runs a job against a:1, one page a scrape, and compares what each yields: the report but for up left out.
+// scraped scrapes a:1, one page for each scrape, and compares the samples of each. Of the report series it compares up
+// only.
 func scraped(t *testing.T, yaml string, scrapes ...scrapeOf) {
 	t.Helper()
 	during(t, func(t *testing.T, r *rig) {
@@ -33,7 +34,7 @@ func scraped(t *testing.T, yaml string, scrapes ...scrapeOf) {
 	})
 }
 
-// scrapeOf is a page, or what asking for it fails with, and the samples that come of it: name and value, up the last.
+// scrapeOf is a page, or the error of its request, and the wanted samples: names and values in turn, up last.
 type scrapeOf struct {
 	page  string
 	fails error
@@ -69,8 +70,8 @@ func TestRow01FailedScrape(t *testing.T) {
 	)
 }
 
-// TestRow02ParseFailure: nothing of the page is kept. What it had shown before it failed is not marked yet, what it had
-// not shown is; the next page decides on the rest, also on what only the failed page showed.
+// TestRow02ParseFailure: no sample of a bad page is sent. Live series get markers unless the page had them before its
+// error. The next page decides about those, and about series that only the bad page had.
 func TestRow02ParseFailure(t *testing.T) {
 	scraped(t, "",
 		scrapeOf{page: "x 1\ny 1\n", want: []string{"x", "1", "y", "1", "up", "1"}},
@@ -201,7 +202,7 @@ func TestRow06VanishedTargetThatFailed(t *testing.T) {
 }
 
 // TestRow06MarkersAreNewerThanTheLastSample: targets of one slow host wait for each other, so a scrape can begin more
-// than an interval after its turn. Whenever the target vanishes then, its markers are newer than its last sample.
+// than an interval after its due time. If the target vanishes then, its markers are still newer than its last sample.
 func TestRow06MarkersAreNewerThanTheLastSample(t *testing.T) {
 	const targets = 3
 	for _, answer := range []time.Duration{2600, 3100, 3500, 4100, 4600} {
@@ -223,7 +224,8 @@ func TestRow06MarkersAreNewerThanTheLastSample(t *testing.T) {
 					all := r.sink.of(x)
 					last := all[len(all)-1]
 					if before := all[len(all)-2].at; last.value != "stale" || !last.at.After(before) {
-						t.Errorf("answers after %v ms: the last of %s is %s at %v, after a sample at %v", int64(answer), x, last.value, last.at, before)
+						t.Errorf("answers after %v ms: the last of %s is %s at %v, after a sample at %v", int64(answer),
+							x, last.value, last.at, before)
 					}
 				}
 			})
@@ -264,7 +266,7 @@ func TestRow06TargetComesBack(t *testing.T) {
 	})
 }
 
-// TestRow06OnlyTheLabelsChanged: that is another target.
+// TestRow06OnlyTheLabelsChanged: with other labels it is another target, and the old one gets markers.
 func TestRow06OnlyTheLabelsChanged(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
@@ -286,7 +288,7 @@ func TestRow06OnlyTheLabelsChanged(t *testing.T) {
 	})
 }
 
-// TestRow07ProcessStops: no marker, and a scrape that this cuts off yields nothing.
+// TestRow07ProcessStops: the end of the process sends no markers, and a scrape that it cuts off yields nothing.
 func TestRow07ProcessStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig()
@@ -310,7 +312,7 @@ func TestRow07ProcessStops(t *testing.T) {
 	})
 }
 
-// TestRow08SuccessorMarks: the loop of a target that another took over, at a reload, ends without markers.
+// TestRow08SuccessorMarks: a loop that a reload replaces ends without markers; its successor sends those that are due.
 func TestRow08SuccessorMarks(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
@@ -334,8 +336,8 @@ func TestRow08SuccessorMarks(t *testing.T) {
 	})
 }
 
-// TestRow08AnotherURL: a reload that changes the URL leaves the labels, which are what a series is made of. The new
-// loop marks what its page does not show, and the old one marks nothing.
+// TestRow08AnotherURL: a reload changes the URL of a target but not its labels, so its series stay the same. The new
+// loop marks the series that its page does not have; the old loop sends no markers.
 func TestRow08AnotherURL(t *testing.T) {
 	for name, change := range map[string]string{
 		"metrics_path":         "  metrics_path: /b\n",
@@ -369,7 +371,7 @@ func TestRow08AnotherURL(t *testing.T) {
 	}
 }
 
-// TestRow08AnotherURLAfterAPause: the target is away for a moment, and comes back under another URL.
+// TestRow08AnotherURLAfterAPause: the target is gone for a moment and comes back under another URL.
 func TestRow08AnotherURLAfterAPause(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\ny 1\n")
@@ -384,7 +386,8 @@ func TestRow08AnotherURLAfterAPause(t *testing.T) {
 		pass(10 * time.Second)
 		want(t, r.values(t, n), named("x"), "2", named("y"), "stale", named("up"), "1")
 		if added := r.sink.of(named("scrape_series_added"))[n].value; added != "1" {
-			t.Errorf("scrape_series_added = %s under another URL, want 1 as in Prometheus: all series of the page", added)
+			t.Errorf("scrape_series_added = %s under another URL, want 1 as in Prometheus: all series of the page",
+				added)
 		}
 	})
 }
@@ -418,8 +421,8 @@ func TestRow08TheSameURLComesFirst(t *testing.T) {
 	})
 }
 
-// TestRow09TimestampStandsStill: a sample that storage would refuse does not show its series, which is marked. A marker
-// counts as a sample, so the series is back only with a timestamp that is newer than it.
+// TestRow09TimestampStandsStill: a series whose timestamp does not advance counts as not shown and gets a marker. The
+// marker is a sample too, so the series is back only with a timestamp that is newer than the marker.
 func TestRow09TimestampStandsStill(t *testing.T) {
 	const track = "  track_timestamps_staleness: true\n"
 	ahead := fmt.Sprint(time.Date(2000, 1, 1, 0, 1, 40, 0, time.UTC).UnixMilli()) // 100 s
@@ -438,20 +441,21 @@ func TestRow09TimestampStandsStill(t *testing.T) {
 		scrapeOf{page: "x 1 1000\nx 3 3000\n", want: []string{"x", "3 @3000", "up", "1"}},
 		scrapeOf{page: "", want: []string{"x", "stale", "up", "1"}},
 	)
-	scraped(t, "", // not followed, not marked
+	scraped(t, "", // without track_timestamps_staleness there is no marker
 		scrapeOf{page: "x 1 1000\n", want: []string{"x", "1 @1000", "up", "1"}},
 		scrapeOf{page: "x 1 1000\n", want: []string{"up", "1"}},
 		scrapeOf{fails: errNoPage, want: []string{"up", "0"}},
 	)
 }
 
-// TestRow10SameLabelsOtherText: what a page prints in another order, or spells otherwise, is the same series.
+// TestRow10SameLabelsOtherText: labels in another order or another spelling are the same series.
 func TestRow10SameLabelsOtherText(t *testing.T) {
 	const x = `{__name__="x", a="1", b="2", instance="a:1", job="envoy"}`
 	during(t, func(t *testing.T, r *rig) {
 		r.apply(t, job(t, ""))
 		r.discover(at("a:1"))
-		for _, page := range []string{`x{a="1",b="2"} 1`, `x{b="2",a="1"} 1`, `x { a = "1" , b="2",} 1`, `x{a="1",b="2",c=""} 1`, `{"x",b="2",a="1"} 1`, `x{a="1",b="2"} 1`} {
+		for _, page := range []string{`x{a="1",b="2"} 1`, `x{b="2",a="1"} 1`, `x { a = "1" , b="2",} 1`,
+			`x{a="1",b="2",c=""} 1`, `{"x",b="2",a="1"} 1`, `x{a="1",b="2"} 1`} {
 			r.pages.set("a:1", page+"\n")
 			pass(10 * time.Second)
 			want(t, r.values(t, -1), x, "1", named("up"), "1")

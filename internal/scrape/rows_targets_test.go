@@ -18,7 +18,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// TestRow49TheSeedSpreadsReplicas: processes that differ in host or external labels scrape a target at other times.
+// TestRow49TheSeedSpreadsReplicas: processes with another host name or other external labels scrape a target at other
+// times.
 func TestRow49TheSeedSpreadsReplicas(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	seen := map[time.Duration]bool{}
@@ -38,7 +39,9 @@ func TestRow49TheSeedSpreadsReplicas(t *testing.T) {
 func TestRow50IntervalAndTimeoutByRelabeling(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
-		r.apply(t, job(t, "  extra_scrape_metrics: true\n  relabel_configs: [{target_label: __scrape_interval__, replacement: 2s}, {target_label: __scrape_timeout__, replacement: 750ms}]\n"))
+		r.apply(t, job(t, "  extra_scrape_metrics: true\n"+
+			"  relabel_configs: [{target_label: __scrape_interval__, replacement: 2s}, "+
+			"{target_label: __scrape_timeout__, replacement: 750ms}]\n"))
 		r.discover(at("a:1"))
 		pass(20 * time.Second)
 		if n := r.batches(); n != 10 {
@@ -49,12 +52,14 @@ func TestRow50IntervalAndTimeoutByRelabeling(t *testing.T) {
 			t.Errorf("interval %v, timeout %v", s.Interval, s.Timeout)
 		}
 		if got := r.pages.asked[0].Header.Get("X-Prometheus-Scrape-Timeout-Seconds"); got != "0.75" {
-			t.Errorf("timeout told as %q", got)
+			t.Errorf("timeout shown as %q", got)
 		}
 		r.pages.slow(time.Second)
 		pass(2 * time.Second)
 		want(t, r.values(t, -1), named("x"), "stale", named("up"), "0")
-		r.apply(t, job(t, "  scrape_interval: 20s\n  relabel_configs: [{target_label: __scrape_interval__, replacement: 2s}, {target_label: __scrape_timeout__, replacement: 750ms}]\n"))
+		r.apply(t, job(t, "  scrape_interval: 20s\n"+
+			"  relabel_configs: [{target_label: __scrape_interval__, replacement: 2s}, "+
+			"{target_label: __scrape_timeout__, replacement: 750ms}]\n"))
 		if s := r.Status()[0].Targets[0]; s.Interval != 2*time.Second || s.Timeout != 750*time.Millisecond {
 			t.Errorf("after a reload: interval %v, timeout %v", s.Interval, s.Timeout)
 		}
@@ -66,15 +71,22 @@ func TestRow51WhatIsNoTarget(t *testing.T) {
 		target model.LabelSet
 		says   string
 	}{
-		"no address":            {model.LabelSet{"a": "b"}, "no address"},
-		"an address with path":  {at("a:1/x"), `"a:1/x" is not a valid hostname`},
-		"timeout over interval": {model.LabelSet{model.AddressLabel: "a:1", model.ScrapeTimeoutLabel: "11s"}, `scrape timeout cannot be greater than scrape interval ("11s" > "10s")`},
-		"interval 0":            {model.LabelSet{model.AddressLabel: "a:1", model.ScrapeIntervalLabel: "0s"}, "scrape interval cannot be 0"},
-		"timeout 0":             {model.LabelSet{model.AddressLabel: "a:1", model.ScrapeTimeoutLabel: "0s"}, "scrape timeout cannot be 0"},
-		"interval no duration":  {model.LabelSet{model.AddressLabel: "a:1", model.ScrapeIntervalLabel: "soon"}, "error parsing scrape interval"},
-		"timeout no duration":   {model.LabelSet{model.AddressLabel: "a:1", model.ScrapeTimeoutLabel: "5"}, "error parsing scrape timeout"},
-		"no boolean":            {model.LabelSet{model.AddressLabel: "a:1", nativeHistogramsLabel: "perhaps"}, "error parsing scrape native histograms"},
-		"invalid UTF-8":         {model.LabelSet{model.AddressLabel: "a:1", "a": "\xff"}, `invalid label value for "a"`},
+		"no address":           {model.LabelSet{"a": "b"}, "no address"},
+		"an address with path": {at("a:1/x"), `"a:1/x" is not a valid hostname`},
+		"timeout over interval": {model.LabelSet{model.AddressLabel: "a:1", model.ScrapeTimeoutLabel: "11s"},
+			`scrape timeout cannot be greater than scrape interval ("11s" > "10s")`},
+		"interval 0": {model.LabelSet{model.AddressLabel: "a:1", model.ScrapeIntervalLabel: "0s"},
+			"scrape interval cannot be 0"},
+		"timeout 0": {model.LabelSet{model.AddressLabel: "a:1", model.ScrapeTimeoutLabel: "0s"},
+			"scrape timeout cannot be 0"},
+		"interval no duration": {model.LabelSet{model.AddressLabel: "a:1", model.ScrapeIntervalLabel: "soon"},
+			"error parsing scrape interval"},
+		"timeout no duration": {model.LabelSet{model.AddressLabel: "a:1", model.ScrapeTimeoutLabel: "5"},
+			"error parsing scrape timeout"},
+		"no boolean": {model.LabelSet{model.AddressLabel: "a:1", nativeHistogramsLabel: "perhaps"},
+			"error parsing scrape native histograms"},
+		"invalid UTF-8": {model.LabelSet{model.AddressLabel: "a:1", "a": "\xff"},
+			`invalid label value for "a"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig()
@@ -88,28 +100,32 @@ func TestRow51WhatIsNoTarget(t *testing.T) {
 	}
 }
 
-// TestRow51Labels: instance is the address as written, unless something else is; meta and other reserved labels go.
+// TestRow51Labels: instance is the address as written, unless relabeling sets it. Meta labels and other reserved labels
+// are removed.
 func TestRow51Labels(t *testing.T) {
 	for address, tc := range map[string]struct {
 		more   model.LabelSet
 		labels string
 		url    string
 	}{
-		"a":       {nil, `{instance="a", job="envoy"}`, "http://a/metrics"},
-		"a:80":    {nil, `{instance="a:80", job="envoy"}`, "http://a:80/metrics"},
-		"b:1":     {model.LabelSet{"instance": "mine", "job": "other"}, `{instance="mine", job="other"}`, "http://b:1/metrics"},
-		"c:1":     {model.LabelSet{"__meta_x": "1", "__tmp": "2", "__scheme__": "https", "__metrics_path__": "/p", "__param_q": "v"}, `{instance="c:1", job="envoy"}`, "https://c:1/p?q=v"},
+		"a":    {nil, `{instance="a", job="envoy"}`, "http://a/metrics"},
+		"a:80": {nil, `{instance="a:80", job="envoy"}`, "http://a:80/metrics"},
+		"b:1": {model.LabelSet{"instance": "mine", "job": "other"}, `{instance="mine", job="other"}`,
+			"http://b:1/metrics"},
+		"c:1": {model.LabelSet{"__meta_x": "1", "__tmp": "2", "__scheme__": "https", "__metrics_path__": "/p",
+			"__param_q": "v"}, `{instance="c:1", job="envoy"}`, "https://c:1/p?q=v"},
 		"[::1]:1": {model.LabelSet{"x": "1"}, `{instance="[::1]:1", job="envoy", x="1"}`, "http://[::1]:1/metrics"},
 	} {
-		m := makeTargets(job(t, ""), []*targetgroup.Group{{Labels: tc.more, Targets: []model.LabelSet{at(address)}}}, false)
+		m := makeTargets(job(t, ""), []*targetgroup.Group{{Labels: tc.more, Targets: []model.LabelSet{at(address)}}},
+			false)
 		if len(m.targets) != 1 || m.targets[0].labels.String() != tc.labels || m.targets[0].url != tc.url {
 			t.Errorf("%s: %+v, want %s at %s", address, m, tc.labels, tc.url)
 		}
 	}
 }
 
-// TestRow52SkippedTurns: of the turns that come while a scrape runs, one is taken late and the others never; then the
-// target is back on its times.
+// TestRow52SkippedTurns: of the due times that pass while a scrape runs, the last is taken late and the others are
+// skipped. Then the target keeps its due times.
 func TestRow52SkippedTurns(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		first := true
@@ -127,7 +143,8 @@ func TestRow52SkippedTurns(t *testing.T) {
 		for _, g := range r.sink.got {
 			at = append(at, g.at.Sub(r.sink.got[0].at))
 		}
-		if wanted := []time.Duration{0, 35 * time.Second, 40 * time.Second, 50 * time.Second}; !slices.Equal(at[:min(len(at), 4)], wanted) {
+		if wanted := []time.Duration{0, 35 * time.Second, 40 * time.Second,
+			50 * time.Second}; !slices.Equal(at[:min(len(at), 4)], wanted) {
 			t.Errorf("scraped at %v, want %v", at, wanted)
 		}
 		if n := testutil.ToFloat64(r.env.metrics.skipped); n != 2 {
@@ -136,13 +153,14 @@ func TestRow52SkippedTurns(t *testing.T) {
 	})
 }
 
-// TestRow55OneTargetFromTwoGroups: the same labels are one target, whoever found it, and as long as anybody does.
+// TestRow55OneTargetFromTwoGroups: targets with equal labels are one target, as long as one group has it.
 func TestRow55OneTargetFromTwoGroups(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
 		r.apply(t, job(t, ""))
 		group := func(source string) *targetgroup.Group {
-			return &targetgroup.Group{Source: source, Labels: model.LabelSet{"__meta_from": model.LabelValue(source)}, Targets: []model.LabelSet{at("a:1")}}
+			return &targetgroup.Group{Source: source, Labels: model.LabelSet{"__meta_from": model.LabelValue(source)},
+				Targets: []model.LabelSet{at("a:1")}}
 		}
 		r.Update(map[string][]*targetgroup.Group{"envoy": {group("one"), group("two")}})
 		pass(20 * time.Second)
@@ -158,11 +176,13 @@ func TestRow55OneTargetFromTwoGroups(t *testing.T) {
 func TestRow56DroppedTargets(t *testing.T) {
 	for keep, kept := range map[int]int{0: 3, 1: 1, 2: 2, 5: 3} {
 		r := newRig()
-		r.apply(t, job(t, fmt.Sprintf("  keep_dropped_targets: %d\n  relabel_configs: [{source_labels: [__address__], regex: 'd.*', action: drop}]\n", keep)))
+		r.apply(t, job(t, fmt.Sprintf("  keep_dropped_targets: %d\n"+
+			"  relabel_configs: [{source_labels: [__address__], regex: 'd.*', action: drop}]\n", keep)))
 		r.discover(at("d1:1"), at("a:1"), at("d2:1"), at("d3:1"))
 		s := r.Status()[0]
 		if len(s.Dropped) != kept || s.DroppedCount != 3 || len(s.Targets) != 1 {
-			t.Errorf("keep_dropped_targets %d: %d of %d dropped targets kept, %d scraped", keep, len(s.Dropped), s.DroppedCount, len(s.Targets))
+			t.Errorf("keep_dropped_targets %d: %d of %d dropped targets kept, %d scraped", keep, len(s.Dropped),
+				s.DroppedCount, len(s.Targets))
 		}
 		if got := s.Dropped[0].Discovered().Get(model.AddressLabel); got != "d1:1" {
 			t.Errorf("the first dropped target is %q", got)
@@ -170,7 +190,7 @@ func TestRow56DroppedTargets(t *testing.T) {
 	}
 }
 
-// TestRow57DiscoveredLabels: what discovery says anew of a target shows, and the target goes on as it was.
+// TestRow57DiscoveredLabels: new labels from discovery are shown, while the target is scraped as before.
 func TestRow57DiscoveredLabels(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
@@ -190,8 +210,8 @@ func TestRow57DiscoveredLabels(t *testing.T) {
 	})
 }
 
-// TestRow58RemovedJob: its targets go, without markers, also those that had vanished shortly before; and one that comes
-// again under the name begins anew.
+// TestRow58RemovedJob: a removed job sends no markers, not even for targets that vanished shortly before. A new job
+// with the same name starts from nothing.
 func TestRow58RemovedJob(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
@@ -224,7 +244,7 @@ func TestRow58RemovedJob(t *testing.T) {
 	})
 }
 
-// TestRow58RemovedWhileScraping: the scrape that runs is the last.
+// TestRow58RemovedWhileScraping: a scrape that runs when the job is removed is the last.
 func TestRow58RemovedWhileScraping(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.set("a:1", "x 1\n")
@@ -246,7 +266,7 @@ func TestRow58RemovedWhileScraping(t *testing.T) {
 	})
 }
 
-// TestRow60EverythingAtOnce: reloads, discovery and readers while targets are scraped. The race detector looks on.
+// TestRow60EverythingAtOnce: reloads, discovery and pages at the same time, for the race detector.
 func TestRow60EverythingAtOnce(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		var targets []model.LabelSet
@@ -290,8 +310,8 @@ func TestRow60EverythingAtOnce(t *testing.T) {
 	})
 }
 
-// TestRow61ABlockedSinkStopsNobodyElse: while one scrape cannot hand on its batch, targets are still found, looked at and
-// scraped; and the process can stop once the sink lets go.
+// TestRow61ABlockedSinkStopsNobodyElse: while Append blocks for one scrape, discovery, pages and other scrapes go on,
+// and the process can stop once Append returns.
 func TestRow61ABlockedSinkStopsNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig()

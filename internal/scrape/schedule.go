@@ -10,131 +10,88 @@ import (
 	"go.uber.org/zap"
 )
 
-// schedule runs loops at their times: one heap of due times, one goroutine a running scrape, none a loop that
-// waits. A turn that comes while the loop's scrape still runs, or another against the same host and port, waits;
-// turns passed meanwhile are skipped, never made up for.
+// schedule runs loops at their due times: one heap of due times, one goroutine for each running scrape, none for a loop
+// that waits. What a loop does next is decided in life.go; the schedule carries it out.
 type schedule struct {
-	metrics *metrics
-	log     *zap.Logger
-	wake    chan struct{} // the earliest due time may have changed
+	metrics  *metrics
+	log      *zap.Logger
+	releaser releaser      // of what loops held
+	ended    func(l *loop) // called without a lock when a departing loop is gone
+	wake     chan struct{} // the earliest due time may have changed
 
-	mu      sync.Mutex // guards the following, and the turn of every loop
-	turns   turns
-	abreast []*loop            // scrapes that run and began not longer than patience ago, oldest first
-	busy    map[string]*loop   // host:port -> the loop being scraped there
-	waiting map[string][]*loop // host:port -> loops whose turn came meanwhile
-	running sync.WaitGroup
+	mu         sync.Mutex // guards the following, and the life of every loop
+	dueTimes   dueTimes
+	concurrent []*loop            // running scrapes that count against maxConcurrentScrapes, oldest first
+	hosts      map[string][]*loop // host:port of each running scrape -> loops that are queued behind it
+	running    sync.WaitGroup
 }
 
-type phase uint8
-
+// Scrapes of a wave begin maxConcurrentScrapes at a time: each running scrape holds memory, and so does what it hands
+// on. A scrape that runs for slowScrape counts no longer. No scrape begins more than maxWait after its due time because
+// of others.
 const (
-	phaseNew     phase = iota // not added yet: who it inherits from is still being scraped
-	phaseIdle                 // in the heap, until due
-	phaseWaiting              // its host is busy
-	phaseRunning
-	phaseEnding // in the heap, until its staleness markers are due, or another instance has scraped its target
-	phaseGone
+	maxConcurrentScrapes = 2
+	slowScrape           = 5 * time.Millisecond
+	maxWait              = 2 * waveLength
 )
 
-// Scrapes of a convoy begin mostAbreast at a time: what a scrape holds, and what it hands on, is there once for each
-// that runs. One that takes long counts no more after patience, and nobody waits longer than longestWait for others.
-const (
-	mostAbreast = 2
-	patience    = 5 * time.Millisecond
-	longestWait = 2 * convoyTime
-)
-
-// turn is what the schedule knows of a loop.
-type turn struct {
-	due     time.Time
-	began   time.Time // of a running scrape
-	index   int       // in the heap; -1: not there
-	phase   phase
-	leaving bool      // removed while new, waiting or running
-	stale   time.Time // of an ending loop: the first scrape it missed
-	ends    time.Time // of a leaving loop; zero: when Prometheus would mark it stale
-	silent  bool      // a leaving loop marks nothing: another instance goes on
-	moves   move      // to another instance; zero: it does not
-	forced  func() error
-	onEnd   func()
-	onIdle  func() // called, once, with the lock held, when a leaving loop is no longer running
+func newSchedule(m *metrics, log *zap.Logger, ended func(l *loop)) *schedule {
+	return &schedule{metrics: m, log: log, ended: ended, wake: make(chan struct{}, 1), hosts: map[string][]*loop{}}
 }
 
-// move is the change of a target to another instance.
-type move struct {
-	at    time.Time // from here on this instance does not scrape it any more
-	first time.Time // when the other one scrapes it first
-}
-
-func (m move) over(now time.Time) bool { return !m.at.IsZero() && !now.Before(m.at) }
-
-func newSchedule(m *metrics, log *zap.Logger) *schedule {
-	return &schedule{metrics: m, log: log, wake: make(chan struct{}, 1), busy: map[string]*loop{}, waiting: map[string][]*loop{}}
-}
-
-// remove ends a loop: its markers follow when a target that only moved would have been back for two scrapes.
-func (s *schedule) remove(l *loop) {
+// send gives a loop an event. It returns false if the loop was gone before.
+func (s *schedule) send(l *loop, e event) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l.turn.leaving = true
-	if l.turn.phase == phaseIdle {
-		s.leave(l)
-	}
-}
-
-// leave turns an idle loop's next scrape into its end. Prometheus waits for the turn missed, another interval
-// and a tenth.
-func (s *schedule) leave(l *loop) {
-	if l.turn.onIdle != nil {
-		l.turn.onIdle()
-		l.turn.onIdle = nil
-		return
-	}
-	interval := l.target.interval
-	l.turn.stale = l.turn.due
-	if l.turn.due = l.turn.due.Add(interval + interval/10); !l.turn.ends.IsZero() {
-		l.turn.due = l.turn.ends
-	}
-	l.turn.phase = phaseEnding
-	if l.turn.index >= 0 {
-		heap.Fix(&s.turns, l.turn.index)
-	} else {
-		heap.Push(&s.turns, l)
-	}
-	s.poke()
-}
-
-// take withdraws a loop, so that its successor can inherit from it. then is called when no scrape of it runs,
-// with the lock held: at once, or when the running one is through. false: it is gone already.
-func (s *schedule) take(l *loop, then func()) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch l.turn.phase {
-	case phaseGone:
+	if l.life.state == stateGone {
 		return false
-	case phaseIdle, phaseEnding:
-		heap.Remove(&s.turns, l.turn.index)
-		l.turn.phase = phaseGone
-		then()
-	default:
-		l.turn.leaving, l.turn.onIdle = true, then
 	}
+	s.apply(l, e, time.Now())
 	return true
 }
 
-// add gives a loop its first turn, at due. The caller holds the lock. forced returns an error that every scrape
-// of the loop fails with; onEnd is called after its end, without the lock. A loop that was removed or taken meanwhile
-// leaves at once.
-func (s *schedule) add(l *loop, due time.Time, forced func() error, onEnd func()) {
-	l.turn.due, l.turn.index, l.turn.forced, l.turn.onEnd = due, -1, forced, onEnd
-	if l.turn.leaving {
-		s.part(l)
-		return
+// apply changes the life of a loop by an event, and does what follows. The caller holds the lock.
+func (s *schedule) apply(l *loop, e event, now time.Time) {
+	var then effects
+	before := l.life.due
+	l.life, then = l.life.after(e, now)
+	s.setDue(l, l.life.due != before)
+	if then.skipped > 0 {
+		s.metrics.skipped.Add(float64(then.skipped))
 	}
-	l.turn.phase = phaseIdle
-	heap.Push(&s.turns, l)
-	s.poke()
+	switch then.do {
+	case doMark:
+		missed := l.life.missed
+		s.running.Go(func() {
+			l.end(missed)
+			s.ended(l)
+		})
+	case doRelease:
+		s.releaser.add(func() {
+			l.release()
+			s.ended(l)
+		})
+	case doInherit:
+		successor := l.life.successor
+		s.releaser.add(successor.inherit(l))
+		s.apply(successor, event{kind: eventStart}, now)
+	}
+}
+
+// setDue makes the heap hold a loop if it waits for its due time, and only then.
+func (s *schedule) setDue(l *loop, changed bool) {
+	waits := l.life.state == stateIdle || l.life.state == stateDeparting
+	switch {
+	case !waits && l.heapIndex >= 0:
+		heap.Remove(&s.dueTimes, l.heapIndex)
+	case waits && l.heapIndex < 0:
+		heap.Push(&s.dueTimes, l)
+	case waits && changed:
+		heap.Fix(&s.dueTimes, l.heapIndex)
+	}
+	if waits && l.heapIndex == 0 {
+		s.poke()
+	}
 }
 
 func (s *schedule) poke() {
@@ -151,11 +108,11 @@ func (s *schedule) run(ctx context.Context) {
 	began, clock := time.Now(), clock{}
 	for {
 		now := time.Now()
-		if by := clock.look(now.Round(0), now.Sub(began)); by != 0 {
-			s.log.Warn("the clock was set: timestamps follow it; samples that are not newer than those before are dropped and counted",
-				zap.Duration("by", by))
+		if by := clock.step(now.Round(0), now.Sub(began)); by != 0 {
+			s.log.Warn("the clock was set: timestamps follow it; "+
+				"samples that are not newer than those before are dropped and counted", zap.Duration("by", by))
 		}
-		timer.Reset(s.start(ctx))
+		timer.Reset(s.runDue(ctx))
 		select {
 		case <-ctx.Done():
 			s.running.Wait()
@@ -166,145 +123,102 @@ func (s *schedule) run(ctx context.Context) {
 	}
 }
 
-// start begins every scrape that is due and returns how long it is until the next.
-func (s *schedule) start(ctx context.Context) time.Duration {
+// runDue has every loop go on whose due time has come, and returns how long it is until the next.
+func (s *schedule) runDue(ctx context.Context) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.turns) > 0 && ctx.Err() == nil {
-		l := s.turns[0]
+	for len(s.dueTimes) > 0 && ctx.Err() == nil {
+		l := s.dueTimes[0]
 		now := time.Now()
-		if wait := max(l.turn.due.Sub(now), min(s.room(now), l.turn.due.Add(longestWait).Sub(now))); wait > 0 {
+		wait := max(l.life.due.Sub(now), min(s.untilSlot(now), l.life.due.Add(maxWait).Sub(now)))
+		if wait > 0 {
 			return wait
 		}
-		heap.Pop(&s.turns)
-		switch {
-		case l.turn.phase == phaseEnding:
-			s.end(l)
-		case l.turn.moves.over(now): // the pools are about to say so
-			s.quiet(l, l.turn.moves.first)
-			s.part(l)
-		case s.busy[l.target.hostPort] != nil:
-			l.turn.phase = phaseWaiting
-			s.waiting[l.target.hostPort] = append(s.waiting[l.target.hostPort], l)
-		default:
-			s.scrape(ctx, l)
+		s.apply(l, event{kind: eventDue}, now)
+		if l.life.state != stateQueued {
+			continue
+		}
+		host := l.target.hostPort
+		if queued, busy := s.hosts[host]; busy {
+			s.hosts[host] = append(queued, l)
+		} else {
+			s.tryScrape(ctx, l, now)
 		}
 	}
 	return time.Hour
 }
 
-// room tells how long it is until fewer than mostAbreast scrapes run, if none of them ends before.
-func (s *schedule) room(now time.Time) time.Duration {
-	for len(s.abreast) > 0 && now.Sub(s.abreast[0].turn.began) >= patience {
-		s.abreast = slices.Delete(s.abreast, 0, 1)
+// untilSlot returns how long it is until fewer than maxConcurrentScrapes scrapes count, if none of them ends before.
+func (s *schedule) untilSlot(now time.Time) time.Duration {
+	for len(s.concurrent) > 0 && now.Sub(s.concurrent[0].life.began) >= slowScrape {
+		s.concurrent = slices.Delete(s.concurrent, 0, 1)
 	}
-	if n := len(s.abreast); n >= mostAbreast {
-		return s.abreast[n-mostAbreast].turn.began.Add(patience).Sub(now)
+	if n := len(s.concurrent); n >= maxConcurrentScrapes {
+		return s.concurrent[n-maxConcurrentScrapes].life.began.Add(slowScrape).Sub(now)
 	}
 	return 0
 }
 
-// end runs the end of a loop beside the schedule.
-func (s *schedule) end(l *loop) {
-	l.turn.phase = phaseGone
-	silent, stale := l.turn.silent, l.turn.stale
-	s.running.Go(func() {
-		if silent {
-			l.release()
-		} else {
-			l.end(stale)
-		}
-		l.turn.onEnd()
-	})
-}
-
-// scrape runs one scrape beside the schedule.
-func (s *schedule) scrape(ctx context.Context, l *loop) {
-	l.turn.phase = phaseRunning
-	l.turn.began = time.Now()
-	l.turn.due = onWallClock(l.turn.due, l.turn.began)
-	l.due = l.turn.due
-	s.abreast = append(s.abreast, l)
-	s.busy[l.target.hostPort] = l
+// tryScrape begins the scrape of a loop whose host is free, in a goroutine of its own. It returns false if the loop has
+// left the queue, or leaves it now.
+func (s *schedule) tryScrape(ctx context.Context, l *loop, now time.Time) bool {
+	if l.life.state != stateQueued {
+		return false
+	}
+	s.apply(l, event{kind: eventHostFree}, now)
+	if l.life.state != stateScraping {
+		return false
+	}
+	l.due = l.life.due
+	s.concurrent = append(s.concurrent, l)
+	s.hosts[l.target.hostPort] = nil
 	s.metrics.running.Inc()
 	s.running.Go(func() {
-		l.scrape(ctx, l.turn.forced())
+		l.scrape(ctx, l.pool.forced())
 		s.metrics.running.Dec()
-		s.finished(ctx, l)
+		s.finish(ctx, l)
 	})
+	return true
 }
 
-// finished puts a loop back and starts who waited for its host.
-func (s *schedule) finished(ctx context.Context, l *loop) {
+// finish has a loop go on after its scrape, and begins the scrape of the next loop that waits for its host.
+func (s *schedule) finish(ctx context.Context, l *loop) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := time.Now()
+	s.concurrent = slices.DeleteFunc(s.concurrent, func(other *loop) bool { return other == l })
 	host := l.target.hostPort
-	delete(s.busy, host)
-	s.abreast = slices.DeleteFunc(s.abreast, func(other *loop) bool { return other == l })
-	s.back(l)
-	for len(s.waiting[host]) > 0 && s.busy[host] == nil && ctx.Err() == nil {
-		next := s.waiting[host][0]
-		if s.waiting[host] = s.waiting[host][1:]; len(s.waiting[host]) == 0 {
-			delete(s.waiting, host)
+	queued := s.hosts[host]
+	delete(s.hosts, host)
+	s.apply(l, event{kind: eventFinish}, now)
+	for i, next := range queued {
+		if ctx.Err() == nil && s.tryScrape(ctx, next, now) {
+			s.hosts[host] = queued[i+1:]
+			break
 		}
-		if next.turn.moves.over(time.Now()) && !next.turn.leaving {
-			s.quiet(next, next.turn.moves.first)
-		}
-		if next.turn.leaving {
-			s.part(next)
-			continue
-		}
-		s.scrape(ctx, next)
 	}
+	s.poke() // another scrape may begin
 }
 
-// back gives a loop its next turn, or its end. Turns that passed before its scrape began are skipped. Of those that
-// passed while it ran the last is taken late, as a ticker would, and the others are skipped.
-func (s *schedule) back(l *loop) {
-	interval := l.target.interval
-	turns := 1 + l.turn.began.Sub(l.turn.due)/interval
-	if late := time.Since(l.turn.due.Add(turns * interval)); late >= interval {
-		turns += late / interval
-	}
-	l.turn.due = l.turn.due.Add(turns * interval)
-	s.metrics.skipped.Add(float64(turns - 1))
-	if l.turn.leaving {
-		s.part(l)
-		return
-	}
-	l.turn.phase = phaseIdle
-	heap.Push(&s.turns, l)
-	s.poke()
-}
+// dueTimes is a heap of loops by due time.
+type dueTimes []*loop
 
-// part gives a leaving loop, which is in no list, its end.
-func (s *schedule) part(l *loop) {
-	l.turn.phase = phaseIdle
-	if l.turn.onIdle != nil {
-		l.turn.phase = phaseGone
-	}
-	s.leave(l)
+func (d dueTimes) Len() int           { return len(d) }
+func (d dueTimes) Less(i, j int) bool { return d[i].life.due.Before(d[j].life.due) }
+func (d dueTimes) Swap(i, j int) {
+	d[i], d[j] = d[j], d[i]
+	d[i].heapIndex, d[j].heapIndex = i, j
 }
-
-// turns is a heap of loops by due time.
-type turns []*loop
-
-func (t turns) Len() int           { return len(t) }
-func (t turns) Less(i, j int) bool { return t[i].turn.due.Before(t[j].turn.due) }
-func (t turns) Swap(i, j int) {
-	t[i], t[j] = t[j], t[i]
-	t[i].turn.index, t[j].turn.index = i, j
-}
-func (t *turns) Push(x any) {
+func (d *dueTimes) Push(x any) {
 	l := x.(*loop)
-	l.turn.index = len(*t)
-	*t = append(*t, l)
+	l.heapIndex = len(*d)
+	*d = append(*d, l)
 }
-func (t *turns) Pop() any {
-	old := *t
+func (d *dueTimes) Pop() any {
+	old := *d
 	l := old[len(old)-1]
 	old[len(old)-1] = nil
-	*t = old[:len(old)-1]
-	l.turn.index = -1
+	*d = old[:len(old)-1]
+	l.heapIndex = -1
 	return l
 }

@@ -9,150 +9,149 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
-// Several instances can share the targets. How a target changes from one to another when their number does:
+// Several instances can share the targets. When their number changes at an instant T, a target moves from its old owner
+// to its new one like this; i is the target's interval:
 //
-//	T−i      T       T+i      T+2i        i: the target's interval
-//	 ├── a ──┼───────┼── b ───┤           T: the instant of the map
+//	T−i      T       T+i      T+2i
+//	 ├── a ──┼───────┼── b ───┤
 //
-// The old owner scrapes it last at a, before T. The new one scrapes it first at b: the first of the target's turns,
-// which are the same in all instances, that is one interval after T or later. So b is two intervals after a, one
-// sample is missing, and both a delivery that takes time and clocks that differ have one interval before the order of
-// samples suffers. The new owner waits for nothing but the clock. Nobody marks anything stale, unless discovery loses
-// the target before b: then the old owner does, since the new one never had it.
+// The old owner scrapes it last at a, before T. The new owner scrapes it first at b: the first of the target's due
+// times, which are the same in all instances, that is at least one interval after T. So b is two intervals after a, and
+// one sample is missing. Samples stay in order even if a delivery is late, or clocks differ, by up to one interval. The
+// new owner waits for nothing but the clock. No instance sends markers, unless discovery loses the target before b:
+// then the old owner sends them, since the new one never scraped it.
 
-// handover words of the metric.
+// Values of the label direction of envoy_scraper_scrape_handovers_total.
 const (
 	movedHere = "here"
 	movedAway = "away"
 )
 
-// Shard makes this instance one of those of a map. Targets that are others' are handed over; see above for how the
-// instants of the map are kept. Options.Sharded must have been set.
+// Shard makes this instance one of those that share the targets by a map. It hands over the targets that belong to
+// other instances; see above for the instants of the map. Options.Sharded must be set.
 func (ps *Pools) Shard(m shard.Map) {
 	ps.changing.Lock()
 	defer ps.changing.Unlock()
 	if ps.shards.Equal(m) {
 		return
 	}
-	ps.chart(m)
+	ps.setMap(m)
 	ps.syncAll()
-	ps.lookAgain()
+	ps.checkPhaseNow()
 }
 
-// chart makes m the map.
-func (ps *Pools) chart(m shard.Map) {
+// setMap puts a map of shards into force. The caller holds changing.
+func (ps *Pools) setMap(m shard.Map) {
+	now := ps.mapTime(time.Now())
+	phase, before := m.At(now), ps.shards
+	if before.On() && before.At(now).Count != phase.Count {
+		ps.env.log.Warn("the number of shards changed without an instant that was known before: "+
+			"until all instances have it, some targets may be scraped twice or not at all",
+			zap.Int("shards", phase.Count))
+		phase.Since, phase.Before = now, before.At(now).Count
+	}
+	ps.setPhase(m, phase)
+}
+
+// setPhase makes m the map of shards, with phase in force. The caller holds changing.
+func (ps *Pools) setPhase(m shard.Map, phase shard.Phase) {
+	others := map[*pool]int{}
+	for _, p := range ps.jobs {
+		if m.On() && ps.isKeyed(p) {
+			others[p] = p.wanted.count(func(key uint64) bool { return !m.Mine(key, phase.Count) })
+		}
+	}
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	now, before := ps.look(time.Now()), ps.shards
-	ps.shards = m
-	ps.moveTo(now)
-	if before.On() && before.At(now).Count != m.At(now).Count {
-		ps.env.log.Warn("the number of shards changed without an instant that was known before: until all instances have it, "+
-			"some targets may be scraped twice or not at all", zap.Int("shards", m.At(now).Count))
-		ps.phase.Since, ps.phase.Before = now, before.At(now).Count
-	}
-}
-
-// lookAgain has runMoves look at the map now.
-func (ps *Pools) lookAgain() {
-	select {
-	case ps.charted <- struct{}{}:
-	default:
-	}
-}
-
-// moveTo makes what holds now the phase in force. The caller holds mu.
-func (ps *Pools) moveTo(now time.Time) {
-	ps.phase = ps.shards.At(now)
+	ps.shards, ps.phase = m, phase
 	for _, p := range ps.jobs {
-		p.wanted.recount()
+		p.wanted.others = others[p]
 	}
-	ps.env.metrics.shards.Set(float64(ps.phase.Count))
+	ps.env.metrics.shards.Set(float64(phase.Count))
 }
 
-// syncAll gives every job the targets of the phase in force. The caller holds changing.
-func (ps *Pools) syncAll() {
-	for _, p := range ps.jobs {
-		ps.reshare(p)
-	}
-}
+// maxPhaseWait bounds how long runPhases waits for the next instant of the map: the wall clock may be set meanwhile.
+const maxPhaseWait = time.Second
 
-// longestLook is how long a map is left alone before one of its instants: the wall clock may be set meanwhile.
-const longestLook = time.Second
+// minStepBack is how far the wall clock must be set back to undo a change of phase. Time servers correct less, and the
+// other instances have changed by then.
+const minStepBack = time.Minute
 
-// longestBack is from when on a clock that is set back undoes a change: what time servers correct is less, and by then
-// the other instances have changed.
-const longestBack = time.Minute
-
-// runMoves puts each phase of the map into force at its instant, until ctx ends.
-func (ps *Pools) runMoves(ctx context.Context) {
+// runPhases puts each phase of the map into force at its instant, until ctx ends.
+func (ps *Pools) runPhases(ctx context.Context) {
 	for {
-		var look <-chan time.Time
-		if wait, pending := ps.move(time.Now()); pending {
-			look = time.After(wait)
+		var instant <-chan time.Time
+		if wait, pending := ps.applyPhase(time.Now()); pending {
+			instant = time.After(wait)
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-ps.charted:
-		case <-look:
+		case <-ps.checkPhase:
+		case <-instant:
 		}
 	}
 }
 
-// move puts the phase of an instant into force, and returns when to look again.
-func (ps *Pools) move(now time.Time) (wait time.Duration, pending bool) {
+// checkPhaseNow wakes runPhases.
+func (ps *Pools) checkPhaseNow() {
+	select {
+	case ps.checkPhase <- struct{}{}:
+	default:
+	}
+}
+
+// applyPhase puts the phase of now into force and starts loops that are missing. It returns how long to wait for the
+// next phase; pending is false if none is known.
+func (ps *Pools) applyPhase(now time.Time) (wait time.Duration, pending bool) {
 	ps.changing.Lock()
 	defer ps.changing.Unlock()
-	now = ps.look(now)
-	if ps.turnTo(now) {
+	now = ps.mapTime(now)
+	ps.mu.Lock()
+	update := ps.lostLoop
+	ps.lostLoop = false
+	ps.mu.Unlock()
+	if phase := ps.shards.At(now); phase.Count != ps.phase.Count {
+		ps.setPhase(ps.shards, phase)
+		ps.env.log.Info("the number of shards changed",
+			zap.Int("from", phase.Before), zap.Int("to", phase.Count), zap.Int("index", ps.shards.Index))
+		update = true
+	}
+	if update {
 		ps.syncAll()
 	}
 	next, pending := ps.shards.Next(now)
-	return min(next.From.Sub(now), longestLook), pending
+	return min(next.From.Sub(now), maxPhaseWait), pending
 }
 
-// turnTo puts the phase of an instant into force, and reports whether there are loops to end or to start.
-func (ps *Pools) turnTo(now time.Time) bool {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	lost := ps.lost
-	ps.lost = false
-	phase := ps.shards.At(now)
-	if phase.Count == ps.phase.Count {
-		return lost
-	}
-	ps.moveTo(now)
-	ps.env.log.Info("the number of shards changed", zap.Int("from", phase.Before), zap.Int("to", phase.Count), zap.Int("index", ps.shards.Index))
-	return true
-}
-
-// look returns the instant by which a map is read: now, by the wall clock, unless that was set back a little. The caller
-// holds changing.
-func (ps *Pools) look(now time.Time) time.Time {
+// mapTime returns the time by which the map is read: now by the wall clock, or the time of the last call if the wall
+// clock was set back by less than minStepBack. The caller holds changing.
+func (ps *Pools) mapTime(now time.Time) time.Time {
 	now = now.Round(0)
-	if back := ps.looked.Sub(now); back > 0 && back < longestBack {
-		now = ps.looked
+	if back := ps.lastLook.Sub(now); back > 0 && back < minStepBack {
+		now = ps.lastLook
 	}
-	ps.looked = now
+	ps.lastLook = now
 	return now
 }
 
-// reshare gives a job the targets of the phase in force, after that or the map was changed. ps.changing is held.
-func (ps *Pools) reshare(p *pool) {
-	all := make([]touched, 0, len(p.wanted.targets))
-	for hash := range p.wanted.targets {
-		all = append(all, touched{hash: hash})
+// syncAll starts and ends the loops of every job after a change of the map or its phase. The caller holds changing.
+func (ps *Pools) syncAll() {
+	for _, p := range ps.jobs {
+		all := make([]touched, 0, len(p.wanted.targets))
+		for hash := range p.wanted.targets {
+			all = append(all, touched{hash: hash})
+		}
+		ps.updateLoops(p, all)
 	}
-	ps.settle(p, all)
 }
 
-// isOthers reports whether a target with this key is another instance's.
+// isOthers reports whether a target with this key belongs to another instance.
 func (ps *Pools) isOthers(p *pool, key uint64) bool {
 	return key != 0 && ps.isShared(p) && !ps.shards.Mine(key, ps.phase.Count)
 }
 
-// isTheirs reports whether discovery finds a target with this key, and it is another instance's.
+// isTheirs reports whether discovery finds a target with this key that belongs to another instance.
 func (ps *Pools) isTheirs(p *pool, key uint64) bool {
 	return p.wanted.keys[key] > 0 && ps.isOthers(p, key)
 }
@@ -165,9 +164,9 @@ func (ps *Pools) isKeyed(p *pool) bool {
 	return ps.opts.Sharded && (ps.opts.Unsharded == nil || !ps.opts.Unsharded(p.state.cfg.JobName))
 }
 
-// movedHere is when a target that was another instance's became this one's; zero: it was not, as far as is known.
+// movedHere returns when a target moved to this instance; zero: it did not, as far as is known.
 func (ps *Pools) movedHere(p *pool, t *target) time.Time {
-	if !ps.isShared(p) || ps.phase.Before == 0 || ps.shards.Mine(t.key, ps.phase.Before) {
+	if !ps.isShared(p) || ps.phase.Before == 0 || ps.shards.Mine(t.shardKey, ps.phase.Before) {
 		return time.Time{}
 	}
 	if time.Since(ps.phase.Since) < t.interval {
@@ -176,7 +175,7 @@ func (ps *Pools) movedHere(p *pool, t *target) time.Time {
 	return ps.phase.Since
 }
 
-// first is a target's first turn from now on that leaves the one who had it until since an interval.
+// first returns the first due time of a target after now that is at least one interval after since, when it moved.
 func (ps *Pools) first(t *target, since, now time.Time) time.Time {
 	from := now
 	if wait := since.Add(t.interval - 1).Sub(now); wait > 0 {
@@ -185,56 +184,14 @@ func (ps *Pools) first(t *target, since, now time.Time) time.Time {
 	return from.Add(t.offset(from, ps.seed))
 }
 
-// foresee tells the schedule when a loop's target moves away, so that no scrape begins after that.
-func (ps *Pools) foresee(l *loop) {
-	if !ps.shards.On() || l.target.key == 0 {
-		return
-	}
-	var m move
-	now := time.Now()
-	if next, ok := ps.shards.Next(now); ok && !ps.shards.Mine(l.target.key, next.Count) {
-		m = move{at: next.From, first: ps.first(l.target, next.From, now)}
-	}
-	ps.schedule.moveAt(l, m)
-}
-
-// handOver ends a loop whose target is another instance's now.
-func (ps *Pools) handOver(p *pool, l *loop) {
-	ps.env.metrics.moves.WithLabelValues(movedAway).Inc()
-	if p.handed.find(l.target, true) != nil { // twice the same series
-		ps.schedule.take(l, func() { ps.releaser.add(l.release) })
-		return
+// nextMove returns when a target of this instance moves to another one; zero: no such instant is known.
+func (ps *Pools) nextMove(t *target) move {
+	if !ps.shards.On() || t.shardKey == 0 {
+		return move{}
 	}
 	now := time.Now()
-	first := now
-	if now.Sub(ps.phase.Since) < 2*l.target.interval {
-		first = ps.first(l.target, ps.phase.Since, now)
+	if next, ok := ps.shards.Next(now); ok && !ps.shards.Mine(t.shardKey, next.Count) {
+		return move{at: next.From, first: ps.first(t, next.From, now)}
 	}
-	if ps.schedule.hand(l, first) {
-		p.handed.add(l)
-	}
-}
-
-// reconsider takes back markers that wait: their target is found again, but it is another instance's by now.
-func (ps *Pools) reconsider(p *pool) {
-	if !ps.isShared(p) {
-		return
-	}
-	for _, l := range p.ending.all() {
-		if ps.isTheirs(p, l.target.key) {
-			p.ending.remove(l)
-			ps.handOver(p, l)
-		}
-	}
-}
-
-// dropLost has those handed loops mark their targets stale that discovery does not find any more.
-func (ps *Pools) dropLost(p *pool) {
-	for _, l := range p.handed.all() {
-		if !ps.isTheirs(p, l.target.key) {
-			p.handed.remove(l)
-			p.ending.add(l)
-			ps.schedule.drop(l)
-		}
-	}
+	return move{}
 }

@@ -16,14 +16,14 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
-// fleet is several instances that scrape the same pages into the same sink, each with a table of its own.
+// fleet is several instances that share the targets. Each has a sink and a table of its own.
 type fleet struct {
 	instances []*rig
 	pages     *pages
 	maps      []shard.Period
 }
 
-// fleetDuring runs n instances of a map in a bubble of fake time.
+// fleetDuring runs n instances in a bubble of fake time while body acts.
 func fleetDuring(t *testing.T, n int, periods func(start time.Time) []shard.Period, body func(t *testing.T, f *fleet)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -33,7 +33,8 @@ func fleetDuring(t *testing.T, n int, periods func(start time.Time) []shard.Peri
 		for i := range n {
 			table := series.NewTable()
 			s := &sink{table: table}
-			r := &rig{Pools: New(table, s, Options{transport: f.pages, Sharded: true}, zap.NewNop(), nil), sink: s, pages: f.pages, table: table}
+			r := &rig{Pools: New(table, s, Options{transport: f.pages, Sharded: true}, zap.NewNop(), nil), sink: s,
+				pages: f.pages, table: table}
 			f.instances = append(f.instances, r)
 			r.Shard(shard.Map{Index: i, Periods: f.maps})
 			r.apply(t, job(t, ""))
@@ -49,7 +50,7 @@ func fleetDuring(t *testing.T, n int, periods func(start time.Time) []shard.Peri
 	})
 }
 
-// hosts are n targets, and what discovery says of them.
+// hosts adds n targets with a page, and returns their names and their discovered labels.
 func (f *fleet) hosts(n int) (names []string, found []model.LabelSet) {
 	for i := range n {
 		name := fmt.Sprintf("h%d:1", i)
@@ -72,7 +73,7 @@ type taken struct {
 	stale bool
 }
 
-// of lists what all instances yielded of a target, in the order of the timestamps.
+// of lists the batches of all instances for a target, in the order of the timestamps.
 func (f *fleet) of(host string) (all []taken) {
 	up := fmt.Sprintf(`{__name__="up", instance=%q, job="envoy"}`, host)
 	for i, r := range f.instances {
@@ -105,8 +106,8 @@ func changes(counts ...int) func(start time.Time) []shard.Period {
 	}
 }
 
-// TestShardsHandOver: 3 instances become 5 and 3 again. Of each target there is a sample in every interval but one for
-// each move, from the instance that owns it, and never a marker.
+// TestShardsHandOver: 3 instances become 5 and 3 again. Every target has a sample in each interval, except one for each
+// move. The samples come from the owner, and there are no markers.
 func TestShardsHandOver(t *testing.T) {
 	const interval = 10 * time.Second
 	fleetDuring(t, 5, changes(3, 5, 3), func(t *testing.T, f *fleet) {
@@ -128,7 +129,8 @@ func TestShardsHandOver(t *testing.T) {
 				before := all[i-1]
 				switch d := s.at.Sub(before.at); {
 				case s.by != before.by && d != 2*interval:
-					t.Errorf("%s: instance %d goes on %v after instance %d, want two intervals", name, s.by, d, before.by)
+					t.Errorf("%s: instance %d goes on %v after instance %d, want two intervals", name, s.by, d,
+						before.by)
 				case s.by == before.by && d != interval:
 					t.Errorf("%s: %v between two samples of instance %d", name, d, s.by)
 				}
@@ -145,8 +147,9 @@ func TestShardsHandOver(t *testing.T) {
 			t.Errorf("%d moves of 60 targets from 3 to 5 instances and back", moves)
 		}
 		for i, r := range f.instances {
-			if loops, handed := len(r.jobs["envoy"].loops), len(r.jobs["envoy"].handed); handed != 0 || (i >= 3) != (loops == 0) {
-				t.Errorf("instance %d ends with %d targets, %d handed over", i, loops, handed)
+			if loops, departing := len(r.jobs["envoy"].loops), len(r.jobs["envoy"].departing); departing != 0 ||
+				(i >= 3) != (loops == 0) {
+				t.Errorf("instance %d ends with %d targets, %d departing", i, loops, departing)
 			}
 			if i >= 3 && r.table.Len() != 0 {
 				t.Errorf("instance %d, which has no targets any more, keeps %d series", i, r.table.Len())
@@ -155,7 +158,7 @@ func TestShardsHandOver(t *testing.T) {
 	})
 }
 
-// movingHost is a target that instance 0 of one hands to instance 1 of two.
+// movingHost returns a target that moves from instance 0 to instance 1 when one instance becomes two.
 func movingHost(t *testing.T) string {
 	t.Helper()
 	for i := range 100 {
@@ -169,7 +172,7 @@ func movingHost(t *testing.T) string {
 	return ""
 }
 
-// TestATargetThatEndsWhileItMoves is marked stale by one instance, once, and in order.
+// TestATargetThatEndsWhileItMoves: one instance sends its markers, once, and after its last sample.
 func TestATargetThatEndsWhileItMoves(t *testing.T) {
 	const interval, instant = 10 * time.Second, 100 * time.Second
 	host := movingHost(t)
@@ -181,7 +184,8 @@ func TestATargetThatEndsWhileItMoves(t *testing.T) {
 	}{
 		{name: "long before", gone: instant - 50*time.Second, marks: []int{0}},
 		{name: "shortly before", gone: instant - time.Second, marks: []int{0}},
-		{name: "found again by the other before it was marked", gone: instant - time.Second, again: instant + 5*time.Second},
+		{name: "found again by the other before it was marked", gone: instant - time.Second,
+			again: instant + 5*time.Second},
 		{name: "after, before the other scraped it", gone: instant + time.Second, marks: []int{0}},
 		{name: "after, and back again", gone: instant + time.Second, again: instant + 3*time.Second, marks: []int{0}},
 		{name: "after the other scraped it", gone: instant + 2*interval, marks: []int{1}},
@@ -222,8 +226,8 @@ func TestATargetThatEndsWhileItMoves(t *testing.T) {
 	}
 }
 
-// TestNoScrapeBeginsAfterTheInstant: the schedule keeps it by itself, however late the pools are; also for a scrape whose
-// turn came before and that waited for its host.
+// TestNoScrapeBeginsAfterTheInstant: the schedule stops scraping at the instant, even if the pools are late, and
+// even if a scrape was due before the instant and waited for its host.
 func TestNoScrapeBeginsAfterTheInstant(t *testing.T) {
 	for name, answer := range map[string]time.Duration{"idle": 0, "waiting for its host": 4500 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
@@ -241,7 +245,8 @@ func TestNoScrapeBeginsAfterTheInstant(t *testing.T) {
 				pass(60 * time.Second)
 				instant := time.Now().Add(500 * time.Millisecond).Round(0)
 				for _, l := range r.jobs["envoy"].loops {
-					r.schedule.moveAt(l, move{at: instant, first: instant.Add(20 * time.Second)})
+					r.schedule.send(l, event{kind: eventPlanMove,
+						move: move{at: instant, first: instant.Add(20 * time.Second)}})
 				}
 				before := r.batches()
 				pass(500*time.Millisecond - 1)
@@ -255,7 +260,7 @@ func TestNoScrapeBeginsAfterTheInstant(t *testing.T) {
 						t.Errorf("marked stale: %v", got)
 					}
 				}
-				// The pools have them all the same, for the instant was taken back, or the clock was: they begin anew.
+				// The pools keep the targets: the instant was taken back, or the clock was. They start new loops.
 				begun = r.pages.scrapes()
 				pass(60 * time.Second)
 				if r.pages.scrapes() == begun || len(r.jobs["envoy"].loops) != len(found) {
@@ -271,8 +276,30 @@ func TestNoScrapeBeginsAfterTheInstant(t *testing.T) {
 	}
 }
 
-// TestShardsAreCountedAndSpareOwnJobs: what others scrape is neither dropped nor invalid; jobs can be exempt.
-func TestShardsAreCountedAndSpareOwnJobs(t *testing.T) {
+// TestATargetLostAtTheInstantIsMarked: the schedule stops scraping a target at the instant. If discovery loses the
+// target before the pools have noticed the instant, the next owner never scrapes it, so this instance sends the
+// markers.
+func TestATargetLostAtTheInstantIsMarked(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(60 * time.Second)
+		instant := time.Now().Round(0)
+		for _, l := range r.jobs["envoy"].loops {
+			r.schedule.send(l, event{kind: eventPlanMove,
+				move: move{at: instant, first: instant.Add(30 * time.Second)}})
+		}
+		pass(15 * time.Second) // the next scrape is due, and the target moves instead
+		r.discover()
+		pass(60 * time.Second)
+		want(t, r.values(t, -1), named("x"), "stale", named("up"), "stale")
+	})
+}
+
+// TestTargetsOfOtherShardsAreCounted: targets of other instances are neither dropped nor invalid. A job can be
+// exempt from sharing.
+func TestTargetsOfOtherShardsAreCounted(t *testing.T) {
 	fleetDuring(t, 2, changes(2), func(t *testing.T, f *fleet) {
 		_, found := f.hosts(40)
 		f.discover(found...)
@@ -281,7 +308,8 @@ func TestShardsAreCountedAndSpareOwnJobs(t *testing.T) {
 		for _, r := range f.instances {
 			s := r.Status()[0]
 			if s.DroppedCount != 0 || len(s.Errors) != 0 || len(s.Targets)+s.Others != 40 || s.Others == 0 {
-				t.Errorf("%d targets, %d of others, %d dropped, errors %v", len(s.Targets), s.Others, s.DroppedCount, s.Errors)
+				t.Errorf("%d targets, %d of others, %d dropped, errors %v", len(s.Targets), s.Others, s.DroppedCount,
+					s.Errors)
 			}
 			sum += len(s.Targets)
 		}
@@ -300,8 +328,8 @@ func TestShardsAreCountedAndSpareOwnJobs(t *testing.T) {
 	})
 }
 
-// TestAMapIsReplaced: an instant that is taken back, or moved, before it has come.
-func TestAMapIsReplaced(t *testing.T) {
+// TestAPlannedChangeOfShardsIsReplaced: an instant is moved to a later time before it comes.
+func TestAPlannedChangeOfShardsIsReplaced(t *testing.T) {
 	host := movingHost(t)
 	fleetDuring(t, 2, changes(1, 2), func(t *testing.T, f *fleet) {
 		f.pages.set(host, "x 1\n")
@@ -315,10 +343,12 @@ func TestAMapIsReplaced(t *testing.T) {
 		all := f.of(host)
 		for i := 1; i < len(all); i++ {
 			d := all[i].at.Sub(all[i-1].at)
-			if moved := all[i].by != all[i-1].by; all[i].stale || moved != (d == 20*time.Second) || !moved && d != 10*time.Second {
+			if moved := all[i].by != all[i-1].by; all[i].stale || moved != (d == 20*time.Second) || !moved &&
+				d != 10*time.Second {
 				t.Errorf("%+v follows %+v", all[i], all[i-1])
 			}
-			if all[i].by == 0 && !all[i].at.Before(later) || all[i].by == 1 && all[i].at.Before(later.Add(10*time.Second)) {
+			if all[i].by == 0 && !all[i].at.Before(later) || all[i].by == 1 &&
+				all[i].at.Before(later.Add(10*time.Second)) {
 				t.Errorf("%+v, the instant being %v", all[i], later)
 			}
 		}
@@ -328,8 +358,8 @@ func TestAMapIsReplaced(t *testing.T) {
 	})
 }
 
-// TestAClockSetBackALittleUndoesNoChange: the other instances have changed.
-func TestAClockSetBackALittleUndoesNoChange(t *testing.T) {
+// TestASmallStepBackOfTheClockKeepsThePhase: the other instances have changed to the new phase.
+func TestASmallStepBackOfTheClockKeepsThePhase(t *testing.T) {
 	fleetDuring(t, 2, changes(1, 2), func(t *testing.T, f *fleet) {
 		r, instant := f.instances[0], f.maps[1].From
 		pass(100*time.Second + time.Millisecond)
@@ -337,7 +367,7 @@ func TestAClockSetBackALittleUndoesNoChange(t *testing.T) {
 			back time.Duration
 			want int
 		}{{5 * time.Second, 2}, {time.Hour, 1}, {0, 2}} {
-			r.move(instant.Add(-step.back))
+			r.applyPhase(instant.Add(-step.back))
 			if got := r.phase.Count; got != step.want {
 				t.Errorf("the clock set back by %v: %d instances, want %d", step.back, got, step.want)
 			}
@@ -345,12 +375,12 @@ func TestAClockSetBackALittleUndoesNoChange(t *testing.T) {
 	})
 }
 
-// TestANewMapUndoesNoChange: a clock was set back by a little after an instant, and a reload brings a map with another.
-func TestANewMapUndoesNoChange(t *testing.T) {
+// TestANewMapKeepsThePhase: the clock is set back a little after an instant, and then a reload brings another map.
+func TestANewMapKeepsThePhase(t *testing.T) {
 	fleetDuring(t, 2, changes(1, 2), func(t *testing.T, f *fleet) {
 		r, instant := f.instances[0], f.maps[1].From
 		pass(98 * time.Second)
-		r.move(instant.Add(3 * time.Second)) // and back it goes
+		r.applyPhase(instant.Add(3 * time.Second)) // and back it goes
 		r.Shard(shard.Map{Periods: append(f.maps[:2:2], shard.Period{Count: 3, From: instant.Add(time.Hour)})})
 		if got := r.phase.Count; got != 2 {
 			t.Errorf("%d instances, want 2", got)
@@ -358,7 +388,7 @@ func TestANewMapUndoesNoChange(t *testing.T) {
 	})
 }
 
-// TestAChangeWithoutAnInstantMarksNothing: it may leave gaps and samples of two instances, but no markers.
+// TestAChangeWithoutAnInstantMarksNothing: such a change may cause gaps and double samples, but no markers.
 func TestAChangeWithoutAnInstantMarksNothing(t *testing.T) {
 	fleetDuring(t, 2, changes(1), func(t *testing.T, f *fleet) {
 		names, found := f.hosts(20)

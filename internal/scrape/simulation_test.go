@@ -19,9 +19,9 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
-// The simulations do random things to pools in random order and check what a storage would have in the end. Ordinary
-// runs try a few seeds; SIMULATION_SEEDS=10000 tries as many, SIMULATION_FIRST is the first of them, and a test that
-// failed names its seed and lists its last steps:
+// The simulations do random things to pools and check what a storage would have in the end. They run a few seeds;
+// SIMULATION_SEEDS sets how many, SIMULATION_FIRST the first. A test that fails names its seed and lists its last
+// steps:
 //
 //	SIMULATION_SEEDS=10000 go test ./internal/scrape -run Simulation
 const ordinarySeeds = 30
@@ -45,14 +45,14 @@ func eachSeed(t *testing.T, run func(t *testing.T, random *rand.Rand)) {
 	}
 }
 
-// diary lists what a simulation did.
+// diary lists the steps of a simulation.
 type diary []string
 
 func (d *diary) note(format string, args ...any) {
 	*d = append(*d, time.Now().Format("04:05.000 ")+fmt.Sprintf(format, args...))
 }
 
-// tell logs the last entries of a test that failed.
+// tell logs the last steps if the test failed.
 func (d diary) tell(t *testing.T) {
 	if t.Failed() {
 		t.Logf("the last steps:\n%s", strings.Join(d[max(0, len(d)-25):], "\n"))
@@ -106,7 +106,7 @@ func simulate(t *testing.T, random *rand.Rand, body func(s *simulation)) *simula
 
 func (s *simulation) hosts() []string { return []string{"a:1", "b:1", "c:1"} }
 
-// page is a page with some of eight families, at times one that breaks off or has nothing.
+// page returns a page with some of eight families, and at times a bad or an empty one.
 func (s *simulation) page() string {
 	var b strings.Builder
 	for family := range 8 {
@@ -170,7 +170,7 @@ func (s *simulation) step(t *testing.T) {
 	}
 }
 
-// target is one of the two targets of a host, which at times has another hidden label or another path.
+// target returns one of the two targets of a host, at times with a hidden label or another path.
 func (s *simulation) target(host string, n int) model.LabelSet {
 	l := with(at(host), "n", fmt.Sprint(n))
 	switch s.random.IntN(6) {
@@ -187,13 +187,13 @@ func (s *simulation) checkNothingIsLeft(t *testing.T) {
 		t.Errorf("%d series and %d symbols left in the table", n, m)
 	}
 	q := s.schedule
-	if len(q.turns) != 0 || len(q.busy) != 0 || len(q.waiting) != 0 || len(q.abreast) != 0 {
-		t.Errorf("the schedule still has %d turns, %d busy hosts, %d waiting, %d running",
-			len(q.turns), len(q.busy), len(q.waiting), len(q.abreast))
+	if len(q.dueTimes) != 0 || len(q.hosts) != 0 || len(q.concurrent) != 0 {
+		t.Errorf("the schedule still has %d due times, %d busy hosts, %d running scrapes",
+			len(q.dueTimes), len(q.hosts), len(q.concurrent))
 	}
 	for name, p := range s.jobs {
-		if len(p.loops)+len(p.ending)+len(p.handed) != 0 {
-			t.Errorf("job %s still has %d loops, %d ending, %d handed over", name, len(p.loops), len(p.ending), len(p.handed))
+		if len(p.loops)+len(p.departing) != 0 {
+			t.Errorf("job %s still has %d loops, %d departing", name, len(p.loops), len(p.departing))
 		}
 	}
 	for _, g := range s.sink.got {
@@ -229,7 +229,8 @@ func (s *simulation) checkAllMarked(t *testing.T) {
 	}
 	for series, last := range stored {
 		if last.value != "stale" {
-			t.Errorf("%s was never marked stale; its last sample is %s at %s", series, last.value, last.at.Format("04:05.000"))
+			t.Errorf("%s was never marked stale; its last sample is %s at %s", series, last.value,
+				last.at.Format("04:05.000"))
 		}
 	}
 }
@@ -244,7 +245,7 @@ func TestSimulationOfOneInstance(t *testing.T) {
 	})
 }
 
-// TestSimulationOfRemovedJobs: a job that is taken away marks nothing, so all that holds is that nothing of it is left.
+// TestSimulationOfRemovedJobs: a removed job sends no markers, so this checks only that nothing of it is left.
 func TestSimulationOfRemovedJobs(t *testing.T) {
 	eachSeed(t, func(t *testing.T, random *rand.Rand) {
 		simulate(t, random, func(s *simulation) {
@@ -265,8 +266,8 @@ func TestSimulationOfRemovedJobs(t *testing.T) {
 	})
 }
 
-// TestSimulationOfAFleet: while three instances share the targets under maps that change, every target is marked stale
-// at the end, no two samples of it have one time, and none is missing for long.
+// TestSimulationOfAFleet: three instances share the targets, and their number changes. In the end every target has its
+// markers, no two samples of it have the same time, and there is no long gap.
 func TestSimulationOfAFleet(t *testing.T) {
 	const instances = 3
 	eachSeed(t, func(t *testing.T, random *rand.Rand) {
@@ -283,8 +284,8 @@ func TestSimulationOfAFleet(t *testing.T) {
 			f.discover()
 			pass(2 * time.Minute)
 			for i, r := range f.instances {
-				if n, turns := r.table.Len(), len(r.schedule.turns); n != 0 || turns != 0 {
-					t.Errorf("instance %d still has %d series, %d turns", i, n, turns)
+				if n, due := r.table.Len(), len(r.schedule.dueTimes); n != 0 || due != 0 {
+					t.Errorf("instance %d still has %d series, %d due times", i, n, due)
 				}
 			}
 			for _, name := range names {
@@ -309,7 +310,7 @@ func (f *fleet) step(t *testing.T, d *diary, random *rand.Rand, all []model.Labe
 		f.discover(found...)
 	case 3:
 		if last := f.maps[len(f.maps)-1]; last.From.After(time.Now().Add(-25 * time.Second)) {
-			return // the change before is not through
+			return // the previous change has not ended
 		}
 		count, wait := 1+random.IntN(len(f.instances)), time.Duration(15+random.IntN(30))*time.Second
 		next := shard.Period{Count: count, From: time.Now().Add(wait).Round(0)}
@@ -326,7 +327,7 @@ func (f *fleet) step(t *testing.T, d *diary, random *rand.Rand, all []model.Labe
 	}
 }
 
-// checkTaken checks what all instances yielded of a target, in the order of the timestamps.
+// checkTaken checks the batches of all instances for a target, in the order of the timestamps.
 func checkTaken(t *testing.T, name string, all []taken) {
 	const longestGap = 75 * time.Second
 	for i := 1; i < len(all); i++ {
@@ -336,7 +337,8 @@ func checkTaken(t *testing.T, name string, all []taken) {
 		}
 		switch d := s.at.Sub(before.at); {
 		case d <= 0:
-			t.Errorf("%s: two samples at %s, of the instances %d and %d", name, s.at.Format("04:05.000"), before.by, s.by)
+			t.Errorf("%s: two samples at %s, of the instances %d and %d", name, s.at.Format("04:05.000"), before.by,
+				s.by)
 		case d > longestGap:
 			t.Errorf("%s: neither a sample nor a marker between %s and %s",
 				name, before.at.Format("04:05.000"), s.at.Format("04:05.000"))

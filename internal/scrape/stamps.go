@@ -2,19 +2,23 @@ package scrape
 
 import "time"
 
-// stamps gives the batches of a target their times: those of its scrapes, and the one of its last markers. No other
-// code does, so the markers of a target that is gone are always newer than its samples. The zero value is ready.
+// stamps gives the batches of a target their times: those of its scrapes, and that of the markers at its end. No other
+// code does, so the last markers are always newer than the last sample. The zero value is ready.
 type stamps struct {
 	newest int64 // of all batches so far, Unix milliseconds
 }
 
-// toleranceShare is the part of the interval by which a scrape may be late and still have the time of its turn.
+// toleranceShare is the part of the interval by which a scrape may be late and still have its due time as timestamp.
 // Prometheus allows its own tolerance, --scrape.timestamp-tolerance, the same at most.
 const toleranceShare = 100
 
-// scrape returns the time of a scrape that begins now and whose turn was at due: the time of the turn if the scrape is
-// within the tolerance, else now. A receiver needs the least space for samples at equal distances. A zero due means no
-// turn.
+// scrape returns the timestamp of a scrape that begins now and was due at due: due if the scrape is within the
+// tolerance, else now. A receiver needs the least space for samples at equal distances. With an interval of 10 s:
+//
+//	due 12:00:05.000, begins 12:00:05.080   timestamp 12:00:05.000
+//	due 12:00:05.000, begins 12:00:05.130   timestamp 12:00:05.130
+//
+// A zero due means that the scrape had no due time.
 func (s *stamps) scrape(now, due time.Time, interval time.Duration) time.Time {
 	now, due = now.Round(0), due.Round(0) // the wall clock only
 	at := now
@@ -25,8 +29,8 @@ func (s *stamps) scrape(now, due time.Time, interval time.Duration) time.Time {
 	return at
 }
 
-// gone returns the time of the markers of a target that is gone, in Unix milliseconds: that of the first scrape it
-// missed, or just after the newest sample where that is later.
-func (s *stamps) gone(now, missed time.Time) int64 {
+// markers returns the timestamp of the markers at the end of a target, in Unix milliseconds: when the first scrape was
+// due that it missed, or just after the newest sample if that is later.
+func (s *stamps) markers(now, missed time.Time) int64 {
 	return max(onWallClock(missed, now).UnixMilli(), s.newest+1)
 }

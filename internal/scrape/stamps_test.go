@@ -24,7 +24,8 @@ func TestRow13TimestampsAreThoseOfTheTurns(t *testing.T) {
 		{"a hundredth of the interval late", interval + interval/100, interval, interval},
 		{"later than that", 2*interval + interval/100 + 1, 2 * interval, 2*interval + interval/100 + 1},
 		{"early, for the wall clock was corrected", 3*interval - time.Millisecond, 3 * interval, 3 * interval},
-		{"a turn that is not newer than the last sample", 3*interval + 5*time.Millisecond, 3 * interval, 3*interval + 5*time.Millisecond},
+		{"a turn that is not newer than the last sample", 3*interval + 5*time.Millisecond, 3 * interval,
+			3*interval + 5*time.Millisecond},
 		{"the wall clock was set back", -time.Hour, -time.Hour - 3*time.Millisecond, -time.Hour},
 		{"the wall clock is right again", 5*interval + time.Millisecond, 5 * interval, 5 * interval},
 	} {
@@ -44,15 +45,19 @@ func TestRow06TheTimeOfTheLastMarkers(t *testing.T) {
 	for name, c := range map[string]struct {
 		newest, missed, set, want time.Duration // since now
 	}{
-		"the usual case":                       {newest: -11 * time.Second, missed: -time.Second, want: -time.Second},
-		"the last scrape was late":             {newest: -time.Second, missed: -3 * time.Second, want: -time.Second + time.Millisecond},
-		"the wall clock was set forward since": {newest: time.Hour - 11*time.Second, missed: -time.Second, set: time.Hour, want: time.Hour - time.Second},
-		"the wall clock was set back since":    {newest: -11 * time.Second, missed: -time.Second, set: -time.Hour, want: -11*time.Second + time.Millisecond},
+		"the usual case": {newest: -11 * time.Second, missed: -time.Second, want: -time.Second},
+		"the last scrape was late": {newest: -time.Second, missed: -3 * time.Second,
+			want: -time.Second + time.Millisecond},
+		"the wall clock was set forward since": {newest: time.Hour - 11*time.Second, missed: -time.Second,
+			set: time.Hour, want: time.Hour - time.Second},
+		"the wall clock was set back since": {newest: -11 * time.Second, missed: -time.Second, set: -time.Hour,
+			want: -11*time.Second + time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := stamps{newest: now.Add(c.newest).UnixMilli()}
-			got := s.gone(set(now, c.set), now.Add(c.missed))
-			if want := now.Add(c.want).UnixMilli(); got < want-1 || got > want { // milliseconds are cut off in different places
+			got := s.markers(set(now, c.set), now.Add(c.missed))
+			if want := now.Add(c.want).UnixMilli(); got < want-1 ||
+				got > want { // milliseconds are cut off in different places
 				t.Errorf("%d ms after now, want %d", got-now.UnixMilli(), want-now.UnixMilli())
 			}
 			if got <= s.newest {

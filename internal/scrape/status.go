@@ -3,11 +3,10 @@ package scrape
 import (
 	"time"
 
-	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// Health is what the last scrape of a target said of it.
+// Health says how the last scrape of a target ended.
 type Health string
 
 // The health of a target, in the words of Prometheus' API.
@@ -17,16 +16,16 @@ const (
 	HealthDown    Health = "down"
 )
 
-// TargetStatus is a target as people see it: a copy, valid for as long as one likes.
+// TargetStatus is a target as pages show it. It is a copy.
 type TargetStatus struct {
 	Job        string
 	URL        string               // never with credentials
-	Labels     labels.Labels        // the public labels that its series carry
-	Discovered func() labels.Labels // the labels before relabeling, made anew at each call
+	Labels     labels.Labels        // those that its series have
+	Discovered func() labels.Labels // returns the labels before relabeling
 	Health     Health
 	LastScrape time.Time     // start of the last scrape; zero: none yet
 	Duration   time.Duration // of the last scrape
-	Err        string        // why the last scrape failed; empty: it did not
+	Err        string        // why the last scrape failed; empty if it did not
 	Interval   time.Duration
 	Timeout    time.Duration
 	Samples    int // read by the last scrape, before metric relabeling
@@ -39,18 +38,12 @@ type DroppedTarget struct {
 	Discovered func() labels.Labels // before relabeling
 }
 
-// PoolStatus is one job: how many targets discovery found, and what became of them.
+// PoolStatus is one job: the targets that discovery found, by what relabeling and sharding made of them.
 type PoolStatus struct {
 	Job          string
 	Targets      []TargetStatus  // running, by URL
 	Dropped      []DroppedTarget // at most keep_dropped_targets
 	DroppedCount int             // all of them
 	Others       int             // targets that other instances scrape, see Pools.Shard
-	Errors       []string        // discovered targets that are no valid target (no address, bad interval): why
-}
-
-// Discovery is what a group of a job's discovery held, for the pages that explain each step.
-type Discovery struct {
-	Job    string
-	Labels model.LabelSet
+	Errors       []string        // why discovered targets are invalid: no address, a bad interval
 }

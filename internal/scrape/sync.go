@@ -10,20 +10,22 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 )
 
-// An update of discovery becomes running loops in four steps:
+// An update of discovery becomes running loops in these steps:
 //
-//	relabelAll  makes targets of the groups that changed; pages do not wait for it
-//	regroup     replaces the old groups
-//	retireAll   ends loops whose target is gone or belongs to another instance, or whose job has other rules now
-//	start       starts a loop for each target that has none; it inherits from a loop that ends
+//	relabelAll       makes targets of the groups that changed; it holds no lock that pages wait for
+//	regroup          replaces the old groups
+//	retireAll        has loops leave whose target is lost or another instance's, or whose job has other rules now
+//	predecessors     pairs each new target with a departing loop that had the same labels
+//	start            starts a loop for each target that has none
+//	reviewDeparting  changes how departing loops end, if the map of shards or discovery says so
 
-// groupChange is a group that is new, changed, gone, or to be relabeled by other rules.
+// groupChange is a group that is new, changed or gone, or that new rules relabel.
 type groupChange struct {
 	key   groupKey
 	group *targetgroup.Group // without targets: gone
 }
 
-// changes returns what an update changes.
+// changes returns the groups that an update changes.
 func (w *wanted) changes(u discovery.Update) []groupChange {
 	changes := make([]groupChange, 0, len(u.Groups))
 	named := map[groupKey]bool{}
@@ -50,7 +52,7 @@ func (w *wanted) changes(u discovery.Update) []groupChange {
 	return changes
 }
 
-// everything returns all groups, as changes: the rules are others.
+// everything returns all groups as changes, for new rules.
 func (w *wanted) everything() []groupChange {
 	changes := make([]groupChange, 0, len(w.groups))
 	for key, r := range w.groups {
@@ -63,34 +65,34 @@ func (w *wanted) everything() []groupChange {
 type touched struct {
 	hash   uint64
 	origin origin  // of target
-	target *target // nil: not made yet
+	target *target // nil: make it from the origin
 }
 
 // replacement is a changed group, relabeled.
 type replacement struct {
 	key     groupKey
-	made    *relabeled // nil: gone
-	targets []*target  // as made keeps them
+	made    *relabeled // nil: the group is gone
+	targets []*target  // of made.kept, in its order
 }
 
-// mostAtOnce is how many groups or targets change before a page that waits for Pools.mu gets it.
-const mostAtOnce = 128
+// maxChunk is how many groups or targets change before Pools.mu is unlocked for pages that wait.
+const maxChunk = 128
 
-// inTurns calls do for 0 to n-1 while mu is locked. It unlocks mu after each mostAtOnce calls.
-func (ps *Pools) inTurns(n int, do func(i int)) {
-	for from := 0; from < n; from += mostAtOnce {
+// inChunks calls do for 0 to n-1 while mu is locked. It unlocks mu after each maxChunk calls.
+func (ps *Pools) inChunks(n int, do func(i int)) {
+	for from := 0; from < n; from += maxChunk {
 		ps.mu.Lock()
-		for i := from; i < min(from+mostAtOnce, n); i++ {
+		for i := from; i < min(from+maxChunk, n); i++ {
 			do(i)
 		}
 		ps.mu.Unlock()
 	}
 }
 
-// sync makes the loops of a job those of its targets after changes of its groups. ps.changing is held.
+// sync changes the loops of a job after changes of its groups. The caller holds changing.
 func (ps *Pools) sync(p *pool, changes []groupChange) {
 	made := ps.relabeler(p).relabelAll(changes)
-	ps.settle(p, ps.regroup(p, made))
+	ps.updateLoops(p, ps.regroup(p, made))
 }
 
 func (ps *Pools) relabeler(p *pool) *relabeler {
@@ -111,10 +113,10 @@ func (r *relabeler) relabelAll(changes []groupChange) []replacement {
 	return all
 }
 
-// regroup puts relabeled groups in the place of the old ones, and returns the targets of both.
+// regroup replaces old groups by relabeled ones, and returns the targets of both.
 func (ps *Pools) regroup(p *pool, made []replacement) []touched {
 	all := make([]touched, 0, len(made))
-	ps.inTurns(len(made), func(i int) {
+	ps.inChunks(len(made), func(i int) {
 		m := &made[i]
 		if before := p.wanted.remove(m.key); before != nil {
 			for _, k := range before.kept {
@@ -126,27 +128,24 @@ func (ps *Pools) regroup(p *pool, made []replacement) []touched {
 		}
 		p.wanted.set(m.made)
 		for n, k := range m.made.kept {
-			all = append(all, touched{k.hash, origin{m.made, k.index, k.key}, m.targets[n]})
+			all = append(all, touched{k.hash, origin{m.made, k.index, k.shardKey}, m.targets[n]})
 		}
 	})
 	return all
 }
 
-// settle ends and starts loops for the touched targets.
-func (ps *Pools) settle(p *pool, all []touched) {
+// updateLoops ends and starts the loops of touched targets.
+func (ps *Pools) updateLoops(p *pool, all []touched) {
 	ps.checkLimit(p)
 	fresh := ps.retireAll(p, all)
-	ps.mu.Lock()
-	ps.reconsider(p)
-	ps.mu.Unlock()
 	before := ps.predecessors(p, fresh)
-	ps.inTurns(len(fresh), func(i int) {
+	ps.inChunks(len(fresh), func(i int) {
 		t := fresh[i]
 		ps.start(p, t, p.wanted.targets[t.hash].found(), before[i])
 	})
+	ps.reviewDeparting(p)
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	ps.dropLost(p)
 	job, m := p.state.cfg.JobName, ps.env.metrics
 	m.targets.WithLabelValues(job).Set(float64(len(p.loops)))
 	m.others.WithLabelValues(job).Set(float64(p.wanted.others))
@@ -154,7 +153,7 @@ func (ps *Pools) settle(p *pool, all []touched) {
 	m.invalid.WithLabelValues(job).Set(float64(p.wanted.invalid))
 }
 
-// checkLimit makes all scrapes fail while there are more targets than target_limit.
+// checkLimit makes all scrapes of a job fail while it has more targets than target_limit.
 func (ps *Pools) checkLimit(p *pool) {
 	p.limit.Lock()
 	defer p.limit.Unlock()
@@ -164,25 +163,25 @@ func (ps *Pools) checkLimit(p *pool) {
 	}
 }
 
-// retireAll ends the loops of touched targets that this instance does not scrape any more, and loops that run by older
-// rules. It returns the targets for which loops are to start.
+// retireAll has the loops of touched targets leave that this instance does not scrape any more, or that have older
+// rules. It returns the targets that need a new loop.
 func (ps *Pools) retireAll(p *pool, all []touched) []*target {
 	var fresh []*target
 	starting := map[uint64]bool{}
 	maker := ps.relabeler(p)
-	ps.inTurns(len(all), func(i int) {
+	ps.inChunks(len(all), func(i int) {
 		hash := all[i].hash
 		o, wanted := p.wanted.targets[hash]
 		l := p.loops[hash]
 		switch {
-		case !wanted || ps.isOthers(p, o.key):
+		case !wanted || ps.isOthers(p, o.shardKey):
 			if l != nil {
 				delete(p.loops, hash)
 				ps.retire(p, l)
 			}
 		case l != nil && l.job == p.state:
 			l.rediscovered(o.found())
-			ps.foresee(l)
+			ps.schedule.send(l, event{kind: eventPlanMove, move: ps.nextMove(l.target)})
 		case !starting[hash]:
 			starting[hash] = true
 			if l != nil { // it stays in loops until its successor starts
@@ -194,7 +193,7 @@ func (ps *Pools) retireAll(p *pool, all []touched) []*target {
 	return fresh
 }
 
-// make returns the target of o. It is never nil, since the same rules made the target before.
+// make returns the target of o. The same rules made the target before, so it is never nil.
 func (t *touched) make(r *relabeler, o origin) *target {
 	if t.target != nil && t.origin == o {
 		return t.target
@@ -204,14 +203,4 @@ func (t *touched) make(r *relabeler, o origin) *target {
 		panic(fmt.Sprintf("relabeling target %d of %s twice gave two results: %v", o.index, o.from.key.source, err))
 	}
 	return made
-}
-
-// retire ends a loop that has lost its target, or that another loop replaces.
-func (ps *Pools) retire(p *pool, l *loop) {
-	if ps.isTheirs(p, l.target.key) {
-		ps.handOver(p, l)
-		return
-	}
-	p.ending.add(l)
-	ps.schedule.remove(l)
 }

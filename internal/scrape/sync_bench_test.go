@@ -90,6 +90,7 @@ func BenchmarkPodChanges(b *testing.B) {
 	for b.Loop() {
 		version++
 		i := version % len(groups)
-		ps.Update(map[string]discovery.Update{name: {Groups: []discovery.Group{{Discovery: uint64(i), Group: meshPod(i, version)}}}})
+		ps.Update(map[string]discovery.Update{name: {Groups: []discovery.Group{{Discovery: uint64(i),
+			Group: meshPod(i, version)}}}})
 	}
 }

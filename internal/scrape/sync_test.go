@@ -23,7 +23,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
-// fullRelabel is what a job has to be: all that discovery said of it, kept simple.
+// fullRelabel is the reference: it keeps all groups of a job and relabels everything.
 type fullRelabel struct {
 	cfg    *promconfig.ScrapeConfig // in force
 	next   *promconfig.ScrapeConfig // waits for an update
@@ -31,7 +31,7 @@ type fullRelabel struct {
 	shards shard.Map
 }
 
-// picture is what people see of a job.
+// picture is what pages show of a job.
 type picture struct {
 	targets, dropped, errors []string
 	droppedCount, others     int
@@ -71,7 +71,7 @@ func (f *fullRelabel) picture() picture {
 	return p
 }
 
-// shown is the picture that the pools give of their only job.
+// shown returns the picture of the only job of the pools.
 func (r *rig) shown() picture {
 	s := r.Status()[0]
 	p := picture{errors: s.Errors, droppedCount: s.DroppedCount, others: s.Others}
@@ -86,7 +86,7 @@ func (r *rig) shown() picture {
 	return p
 }
 
-// randomRules makes jobs whose targets differ in every way: which are dropped, invalid, equal, under which labels.
+// randomRules makes jobs that differ in which targets are dropped, invalid or equal, and in their labels.
 func randomRules(t *testing.T, rng *rand.Rand) *promconfig.ScrapeConfig {
 	rules := []string{
 		"{source_labels: [__address__], regex: 'h[0-2].*', action: drop}",
@@ -106,7 +106,8 @@ func randomRules(t *testing.T, rng *rand.Rand) *promconfig.ScrapeConfig {
 // randomGroup has up to three targets, some of which other groups have too.
 func randomGroup(rng *rand.Rand, source string) *targetgroup.Group {
 	pick := func(from string) model.LabelValue { i := rng.IntN(len(from)); return model.LabelValue(from[i : i+1]) }
-	g := &targetgroup.Group{Source: source, Labels: model.LabelSet{"__meta_app": pick("abcd"), "__meta_from": model.LabelValue(source)}}
+	g := &targetgroup.Group{Source: source, Labels: model.LabelSet{"__meta_app": pick("abcd"),
+		"__meta_from": model.LabelValue(source)}}
 	for range rng.IntN(4) {
 		g.Targets = append(g.Targets, model.LabelSet{
 			model.AddressLabel: "h" + pick("0123456789") + ":" + pick("12"), "__meta_zone": pick("xy"),
@@ -185,14 +186,15 @@ func (f *fullRelabel) update(r *rig, u discovery.Update) {
 	}
 }
 
-// TestChangesComeToTheSameAsEverything: whatever changes, targets, dropped and invalid ones are those that relabeling
-// all groups by the rules in force makes.
+// TestChangesComeToTheSameAsEverything: after any change, the targets are the same as if all groups were relabeled by
+// the rules in force, and so are the dropped and invalid ones.
 func TestChangesComeToTheSameAsEverything(t *testing.T) {
 	const steps = 10_000
 	synctest.Test(t, func(t *testing.T) {
 		table := series.NewTable()
 		s, pages := &sink{table: table}, &pages{}
-		r := &rig{Pools: New(table, s, Options{transport: pages, Sharded: true}, zap.NewNop(), nil), sink: s, pages: pages, table: table}
+		r := &rig{Pools: New(table, s, Options{transport: pages, Sharded: true}, zap.NewNop(), nil), sink: s,
+			pages: pages, table: table}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- r.Run(ctx) }()
@@ -208,12 +210,13 @@ func TestChangesComeToTheSameAsEverything(t *testing.T) {
 				break
 			}
 			seen.add(got)
-			if rng.IntN(8) == 0 { // loops that were about to end do
+			if rng.IntN(8) == 0 { // departing loops end
 				pass(time.Duration(rng.IntN(20)) * time.Second)
 			}
 			s.forget()
 		}
-		if len(seen.targets) == 0 || len(seen.dropped) == 0 || len(seen.errors) == 0 || seen.others == 0 || !seen.overLimit {
+		if len(seen.targets) == 0 || len(seen.dropped) == 0 || len(seen.errors) == 0 || seen.others == 0 ||
+			!seen.overLimit {
 			t.Errorf("not everything was seen: %d targets, %d dropped, %d invalid, %d of others, over the limit: %v",
 				len(seen.targets), len(seen.dropped), len(seen.errors), seen.others, seen.overLimit)
 		}
@@ -223,7 +226,8 @@ func TestChangesComeToTheSameAsEverything(t *testing.T) {
 		if n := table.Len(); n != 0 {
 			t.Errorf("%d series left in the table", n)
 		}
-		if w := r.jobs["envoy"].wanted; len(w.groups)+len(w.targets)+len(w.equals)+len(w.keys)+w.others+w.dropped+w.invalid != 0 {
+		w := r.jobs["envoy"].wanted
+		if len(w.groups)+len(w.targets)+len(w.equals)+len(w.keys)+w.others+w.dropped+w.invalid != 0 {
 			t.Errorf("left of groups that are gone: %+v", w)
 		}
 		stop()
@@ -233,7 +237,7 @@ func TestChangesComeToTheSameAsEverything(t *testing.T) {
 	})
 }
 
-// forget drops what it has.
+// forget drops all batches.
 func (s *sink) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -241,19 +245,21 @@ func (s *sink) forget() {
 }
 
 func equalPictures(a, b picture) bool {
-	return slices.Equal(a.targets, b.targets) && slices.Equal(a.dropped, b.dropped) && slices.Equal(a.errors, b.errors) &&
+	return slices.Equal(a.targets, b.targets) && slices.Equal(a.dropped, b.dropped) &&
+		slices.Equal(a.errors, b.errors) &&
 		a.droppedCount == b.droppedCount && a.others == b.others && a.overLimit == b.overLimit
 }
 
 // add notes what was seen at least once.
 func (p *picture) add(q picture) {
-	p.targets, p.dropped, p.errors = append(p.targets, q.targets...), append(p.dropped, q.dropped...), append(p.errors, q.errors...)
+	p.targets, p.dropped, p.errors = append(p.targets, q.targets...), append(p.dropped, q.dropped...),
+		append(p.errors, q.errors...)
 	p.others += q.others
 	p.overLimit = p.overLimit || q.overLimit
 }
 
-// TestAnEventOfOnePodCostsWhatThePodCosts, however many others there are.
-func TestAnEventOfOnePodCostsWhatThePodCosts(t *testing.T) {
+// TestAnEventOfOnePodCostsTheSameAmongManyPods: the cost does not grow with the number of pods.
+func TestAnEventOfOnePodCostsTheSameAmongManyPods(t *testing.T) {
 	const pods, events, most = 5_000, 100, 64 << 10 // with the race detector 27 KB
 	ps, name, groups := mesh(t, pods)
 	ps.Update(map[string]discovery.Update{name: wholeUpdate(groups)})
@@ -262,7 +268,8 @@ func TestAnEventOfOnePodCostsWhatThePodCosts(t *testing.T) {
 	}
 	updates := make([]map[string]discovery.Update, events)
 	for i := range updates {
-		updates[i] = map[string]discovery.Update{name: {Groups: []discovery.Group{{Discovery: uint64(i), Group: meshPod(i, 1)}}}}
+		updates[i] = map[string]discovery.Update{name: {Groups: []discovery.Group{{Discovery: uint64(i),
+			Group: meshPod(i, 1)}}}}
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -275,7 +282,7 @@ func TestAnEventOfOnePodCostsWhatThePodCosts(t *testing.T) {
 	}
 }
 
-// TestAChangeTouchesItsGroupOnly: other groups are not relabeled, nor are those that are named again as they were.
+// TestAChangeTouchesItsGroupOnly: groups that did not change are not relabeled, even if the update names them.
 func TestAChangeTouchesItsGroupOnly(t *testing.T) {
 	ps, name, groups := mesh(t, 100)
 	all := wholeUpdate(groups)
@@ -302,7 +309,7 @@ func TestAChangeTouchesItsGroupOnly(t *testing.T) {
 	}
 }
 
-// TestPagesDoNotWaitForAnUpdate: an update may relabel for seconds; pages and ends of targets go on meanwhile.
+// TestPagesDoNotWaitForAnUpdate: an update may relabel for seconds; pages and ends of loops do not wait for it.
 func TestPagesDoNotWaitForAnUpdate(t *testing.T) {
 	ps, name, groups := mesh(t, 3)
 	ps.Update(map[string]discovery.Update{name: wholeUpdate(groups)})
@@ -313,10 +320,24 @@ func TestPagesDoNotWaitForAnUpdate(t *testing.T) {
 		t.Errorf("%d targets, want 3", n)
 	}
 	for _, l := range p.loops {
-		ps.ended(p, l)
+		ps.ended(l)
 		break
 	}
-	if n := len(ps.Status()[0].Targets); n != 2 || !ps.lost {
+	if n := len(ps.Status()[0].Targets); n != 2 || !ps.lostLoop {
 		t.Errorf("%d targets after one ended, want 2", n)
+	}
+}
+
+// TestPagesDoNotWaitForARemovedJob: ending the loops of a large job takes time; pages do not wait for it.
+func TestPagesDoNotWaitForARemovedJob(t *testing.T) {
+	ps, name, groups := mesh(t, 3)
+	ps.Update(map[string]discovery.Update{name: wholeUpdate(groups)})
+	ps.schedule.mu.Lock() // so that no loop can end
+	done := make(chan error)
+	go func() { done <- ps.Apply(nil) }()
+	eventually(t, "pages show that the job is gone", func() bool { return len(ps.Status()) == 0 })
+	ps.schedule.mu.Unlock()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -20,22 +21,25 @@ import (
 
 // target is one page to scrape. Immutable: replaced, never edited.
 type target struct {
-	url      string        // whole, with parameters
-	shown    string        // without secrets
-	hostPort string        // or, behind a socket, that: scrapes of one never overlap
-	socket   string        // Unix socket that it stands behind; empty: none
-	labels   labels.Labels // public: what its series carry
-	hash     uint64        // of every label, hidden ones too, and the URL: equal targets of a job are one
-	key      uint64        // where instances can share the targets: the same in all of them; else 0
+	url      string        // with parameters and secrets
+	shown    string        // the URL without secrets
+	hostPort string        // scrapes of one hostPort never overlap; "unix:" and the path for a socket
+	socket   string        // path of the Unix socket to connect to; empty: none
+	labels   labels.Labels // those that its series have
+	hash     uint64        // of all labels, hidden ones too, and the URL: targets of a job with one hash are equal
+	shardKey uint64        // the same in all instances that share the targets, see shard.Key; 0: they do not
 	interval time.Duration
 	timeout  time.Duration
-	named    bool // by a list of the user's own
+	named    bool // by a static list or a file of the user
 
-	// What relabeling made of the job's histogram settings.
+	// The job's histogram settings, as relabeling may have changed them.
 	nativeHistograms, classicToo, toCustomBuckets bool
 
-	silent atomic.Bool // its last scrape that had a connection ended by the timeout
+	silent atomic.Bool // the last scrape that had a connection ended by the timeout
 }
+
+// hasPageOf reports whether two targets ask for the same page.
+func (t *target) hasPageOf(other *target) bool { return t.url == other.url && t.socket == other.socket }
 
 // discovered returns the labels before relabeling, as Prometheus shows them.
 func discovered(cfg *promconfig.ScrapeConfig, own, group model.LabelSet) labels.Labels {
@@ -44,11 +48,13 @@ func discovered(cfg *promconfig.ScrapeConfig, own, group model.LabelSet) labels.
 	return lb.Labels()
 }
 
-// foundTarget is what discovery says of a target.
+// foundTarget is a target's labels before relabeling.
 type foundTarget struct{ own, group model.LabelSet }
 
-// makeTarget returns nil without an error for what relabeling dropped.
-func makeTarget(lb *labels.Builder, cfg *promconfig.ScrapeConfig, own model.LabelSet, from *targetgroup.Group, ownAddress bool) (*target, error) {
+// makeTarget returns nil without an error if relabeling drops the target.
+func makeTarget(
+	lb *labels.Builder, cfg *promconfig.ScrapeConfig, own model.LabelSet, from *targetgroup.Group, ownAddress bool,
+) (*target, error) {
 	group := from.Labels
 	lset, err := promscrape.PopulateLabels(lb, cfg, own, group)
 	if err != nil || lset.IsEmpty() {
@@ -83,7 +89,7 @@ func makeTarget(lb *labels.Builder, cfg *promconfig.ScrapeConfig, own model.Labe
 	text := u.String()
 	shown := MaskURL(text)
 	if shown == text {
-		shown = text // as most are: one string serves
+		shown = text // keeps one string instead of two
 	}
 	return &target{
 		url: text, shown: shown, hostPort: busy, socket: socket,
@@ -96,15 +102,15 @@ func makeTarget(lb *labels.Builder, cfg *promconfig.ScrapeConfig, own model.Labe
 	}, nil
 }
 
-// Labels that relabeling may set to have a target's histograms read in another way than its job's, as in Prometheus.
+// Labels by which relabeling may change how a target's histograms are read, as in Prometheus.
 const (
 	nativeHistogramsLabel = "__scrape_native_histograms__"
 	classicTooLabel       = "__always_scrape_classic_histograms__"
 	toCustomBucketsLabel  = "__convert_classic_histograms_to_nhcb__"
 )
 
-// isSet returns a target's label as a boolean, which promscrape.PopulateLabels has checked. A label that relabeling
-// took away leaves what the job says.
+// isSet returns a target's label as a boolean, which promscrape.PopulateLabels has checked. If relabeling removed the
+// label, it returns the job's setting.
 func isSet(lset labels.Labels, name string, job bool) bool {
 	if v, err := strconv.ParseBool(lset.Get(name)); err == nil {
 		return v
@@ -112,7 +118,7 @@ func isSet(lset labels.Labels, name string, job bool) bool {
 	return job
 }
 
-// isOwnAddress refuses what is not a pod's own address.
+// isOwnAddress returns an error unless host is the pod's own address.
 func isOwnAddress(host, podIP string) error {
 	ip, err := netip.ParseAddr(podIP)
 	if err != nil {
@@ -124,19 +130,17 @@ func isOwnAddress(host, podIP string) error {
 	return nil
 }
 
-// isNamed tells whether a static list of the job, or a file that it names, has a group of targets. Prometheus numbers the
-// groups of a static list; every other discovery says more in a group's source, and files and HTTP mark theirs.
+// isNamed reports whether a group comes from a static list of the job, or from a file that it names. Prometheus numbers
+// the groups of a static list, so their source is a number; no other discovery has such sources. Meta labels
+// distinguish groups of files from those of HTTP.
 func isNamed(cfg *promconfig.ScrapeConfig, from *targetgroup.Group) bool {
-	for _, sd := range cfg.ServiceDiscoveryConfigs {
-		if _, static := sd.(promdiscovery.StaticConfig); static {
-			if _, err := strconv.Atoi(from.Source); err == nil {
-				return true
-			}
-		} else if sd.Name() == "file" && from.Labels[model.MetaLabelPrefix+"filepath"] != "" && from.Labels[model.MetaLabelPrefix+"url"] == "" {
-			return true
-		}
-	}
-	return false
+	_, err := strconv.Atoi(from.Source)
+	isNumber := err == nil
+	isFile := from.Labels[model.MetaLabelPrefix+"filepath"] != "" && from.Labels[model.MetaLabelPrefix+"url"] == ""
+	return slices.ContainsFunc(cfg.ServiceDiscoveryConfigs, func(sd promdiscovery.Config) bool {
+		_, isStatic := sd.(promdiscovery.StaticConfig)
+		return isStatic && isNumber || sd.Name() == "file" && isFile
+	})
 }
 
 const podIPLabel = model.MetaLabelPrefix + "kubernetes_pod_ip"
@@ -148,28 +152,29 @@ func podIP(own, group model.LabelSet) string {
 	return string(group[podIPLabel])
 }
 
-// Scrapes come in convoys: a convoy begins every convoyDistance and takes its time, in which its targets have their
-// turns one after another. A process that wakes for each scrape alone finds its caches cold and its processor asleep;
-// in convoys the same targets cost a quarter less CPU.
+// Scrapes come in waves: a wave begins every waveInterval, and the due times of its targets are spread over waveLength.
+// A process that wakes for each scrape alone finds its caches cold and its processor asleep; in waves the same targets
+// cost a quarter less CPU. Example: interval 15 s, so 15 waves; a target has its due times at 3.021 s, 18.021 s, 33.021
+// s.
 const (
-	convoyDistance = time.Second
-	convoyTime     = 50 * time.Millisecond
+	waveInterval = time.Second
+	waveLength   = 50 * time.Millisecond
 )
 
-// offset is where in the interval the target's turn is: stable over restarts, spread over the convoys of the interval,
-// and by seed over replicas of this process, whose convoys are also shifted against each other. It returns how long
-// from now until then.
+// offset returns how long it is from now until the target's next due time. The place of the due time in the interval is
+// stable over restarts. Targets are spread over the waves of the interval. seed differs between replicas of this
+// process: it gives a target another wave, and shifts all waves.
 func (t *target) offset(now time.Time, seed uint64) time.Duration {
 	interval := int64(t.interval)
 	h := t.hash ^ seed
-	if t.key != 0 { // hash may be another in another build
-		h = t.key ^ seed
+	if t.shardKey != 0 { // other instances may run another build, whose hash differs
+		h = t.shardKey ^ seed
 	}
-	place := h % uint64(interval)
-	if convoys := uint64(interval / int64(convoyDistance)); convoys > 1 {
-		place = h%convoys*uint64(convoyDistance) + h/convoys%uint64(convoyTime) + seed%uint64(convoyDistance)
+	inInterval := h % uint64(interval)
+	if waves := uint64(interval / int64(waveInterval)); waves > 1 {
+		inInterval = h%waves*uint64(waveInterval) + h/waves%uint64(waveLength) + seed%uint64(waveInterval)
 	}
-	next := interval - now.UnixNano()%interval + int64(place)%interval
+	next := interval - now.UnixNano()%interval + int64(inInterval)%interval
 	if next > interval {
 		next -= interval
 	}

@@ -15,14 +15,14 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
-// wanted is the targets of a job. It changes group by group, and the result is the same as if all groups were
-// relabeled: equal targets of several groups are one target, which shows the discovered labels of the first group by
-// discovery and source.
+// wanted holds the targets of a job, also those of other instances. It changes group by group, and the result is the
+// same as if all groups were relabeled: equal targets of several groups are one target, which shows the discovered
+// labels of the first group by discovery and source.
 type wanted struct {
 	groups  map[groupKey]*relabeled
 	targets map[uint64]origin   // by hash: the first of equal targets
 	equals  map[uint64][]origin // by hash: the others, in any order
-	keys    map[uint64]int      // where instances can share the targets: how many targets have the key
+	keys    map[uint64]int      // shard key -> how many targets have it; empty if instances cannot share the targets
 	others  int                 // targets of other instances, by isOthers
 	dropped int                 // targets that relabeling left out
 	invalid int                 // targets without an address, with a bad interval, and so on
@@ -40,7 +40,7 @@ func (k groupKey) compare(other groupKey) int {
 	return cmp.Or(cmp.Compare(k.discovery, other.discovery), strings.Compare(k.source, other.source))
 }
 
-// relabeled is a group and what relabeling made of its targets. Targets in neither list were dropped. Immutable.
+// relabeled is a group after relabeling. Targets that are neither in kept nor in invalid were dropped. Immutable.
 type relabeled struct {
 	key     groupKey
 	group   *targetgroup.Group
@@ -49,8 +49,8 @@ type relabeled struct {
 }
 
 type keptTarget struct {
-	index     int    // in the group
-	hash, key uint64 // see target
+	index          int    // in the group
+	hash, shardKey uint64 // see target
 }
 
 type invalidTarget struct {
@@ -58,47 +58,47 @@ type invalidTarget struct {
 	reason string
 }
 
-// origin is where a target comes from.
+// origin says which target of which group a target was made from.
 type origin struct {
-	from  *relabeled
-	index int    // in the group
-	key   uint64 // of the target, see there
+	from     *relabeled
+	index    int    // in the group
+	shardKey uint64 // of the target
 }
 
 func (o origin) compare(other origin) int {
 	return cmp.Or(o.from.key.compare(other.from.key), cmp.Compare(o.index, other.index))
 }
 
-// found is what discovery says of the target.
+// found returns the labels of the target before relabeling.
 func (o origin) found() foundTarget {
 	return foundTarget{o.from.group.Targets[o.index], o.from.group.Labels}
 }
 
 func newWanted(isOthers func(key uint64) bool) wanted {
 	return wanted{
-		groups: map[groupKey]*relabeled{}, targets: map[uint64]origin{}, equals: map[uint64][]origin{}, keys: map[uint64]int{},
-		isOthers: isOthers,
+		groups: map[groupKey]*relabeled{}, targets: map[uint64]origin{}, equals: map[uint64][]origin{},
+		keys: map[uint64]int{}, isOthers: isOthers,
 	}
 }
 
-// recount counts others again: isOthers gives other answers than before.
-func (w *wanted) recount() {
-	w.others = 0
-	for _, o := range w.targets {
-		if w.isOthers(o.key) {
-			w.others++
+// count returns how many targets have a shard key for which is returns true.
+func (w *wanted) count(is func(key uint64) bool) (n int) {
+	for key, targets := range w.keys {
+		if is(key) {
+			n += targets
 		}
 	}
+	return n
 }
 
-// set makes r the group of its key, in place of the one before.
+// set puts r in the place of the group with the same key.
 func (w *wanted) set(r *relabeled) {
 	w.remove(r.key)
 	w.groups[r.key] = r
 	w.invalid += len(r.invalid)
 	w.dropped += r.dropped()
 	for _, k := range r.kept {
-		w.addTarget(k.hash, origin{r, k.index, k.key})
+		w.addTarget(k.hash, origin{r, k.index, k.shardKey})
 	}
 }
 
@@ -107,7 +107,7 @@ func (w *wanted) addTarget(hash uint64, o origin) {
 	switch {
 	case !ok:
 		w.targets[hash] = o
-		w.countKey(o.key, 1)
+		w.countKey(o.shardKey, 1)
 	case o.compare(first) < 0:
 		w.targets[hash] = o
 		w.equals[hash] = append(w.equals[hash], first)
@@ -126,7 +126,7 @@ func (w *wanted) remove(key groupKey) *relabeled {
 	w.invalid -= len(r.invalid)
 	w.dropped -= r.dropped()
 	for _, k := range r.kept {
-		w.removeTarget(k.hash, origin{r, k.index, k.key})
+		w.removeTarget(k.hash, origin{r, k.index, k.shardKey})
 	}
 	return r
 }
@@ -142,7 +142,7 @@ func (w *wanted) removeTarget(hash uint64, o origin) {
 		equals = slices.DeleteFunc(equals, func(other origin) bool { return other == next })
 	default:
 		delete(w.targets, hash)
-		w.countKey(o.key, -1)
+		w.countKey(o.shardKey, -1)
 	}
 	if len(equals) == 0 {
 		delete(w.equals, hash)
@@ -151,7 +151,7 @@ func (w *wanted) removeTarget(hash uint64, o origin) {
 	}
 }
 
-// countKey counts a target that came or went.
+// countKey adds by, 1 or -1, to the number of targets with a shard key.
 func (w *wanted) countKey(key uint64, by int) {
 	if key == 0 {
 		return
@@ -182,7 +182,7 @@ func (w *wanted) unwanted() (all []*relabeled) {
 	return all
 }
 
-// describe lists dropped and invalid targets for people, in the order of discovery and source. It lists at most
+// describe lists dropped and invalid targets for pages, in the order of discovery and source. It lists at most
 // keep_dropped_targets dropped ones.
 func describe(cfg *promconfig.ScrapeConfig, groups []*relabeled) (dropped []DroppedTarget, invalid []string) {
 	slices.SortFunc(groups, func(a, b *relabeled) int { return a.key.compare(b.key) })
@@ -195,19 +195,19 @@ func describe(cfg *promconfig.ScrapeConfig, groups []*relabeled) (dropped []Drop
 				break
 			}
 			if r.isDropped(index) {
-				group := r.group.Labels
-				dropped = append(dropped, DroppedTarget{cfg.JobName, func() labels.Labels { return discovered(cfg, own, group) }})
+				found := func() labels.Labels { return discovered(cfg, own, r.group.Labels) }
+				dropped = append(dropped, DroppedTarget{cfg.JobName, found})
 			}
 		}
 	}
 	return dropped, invalid
 }
 
-// relabeler makes targets of what discovery found for a job.
+// relabeler makes targets of a job's groups.
 type relabeler struct {
 	cfg        *promconfig.ScrapeConfig
 	ownAddress bool // a pod's target must have the pod's own address
-	keyed      bool // instances can share the targets
+	keyed      bool // instances can share the targets, so each needs a shard key
 	builder    *labels.Builder
 	scratch    model.LabelSet
 }
@@ -222,19 +222,19 @@ func (r *relabeler) relabel(key groupKey, group *targetgroup.Group) (*relabeled,
 		case err != nil:
 			made.invalid = append(made.invalid, invalidTarget{i, err.Error()})
 		case t != nil:
-			made.kept = append(made.kept, keptTarget{i, t.hash, t.key})
+			made.kept = append(made.kept, keptTarget{i, t.hash, t.shardKey})
 			targets = append(targets, t)
 		}
 	}
 	return made, targets
 }
 
-// target makes a target of a group; nil without an error: relabeling drops it.
+// target makes one target of a group. It returns nil without an error if relabeling drops it.
 func (r *relabeler) target(group *targetgroup.Group, index int) (*target, error) {
 	own := discovery.Own(group.Targets[index], group.Labels, r.scratch)
 	t, err := makeTarget(r.builder, r.cfg, own, group, r.ownAddress)
 	if t != nil && r.keyed {
-		t.key = shard.Key(t.labels, t.url)
+		t.shardKey = shard.Key(t.labels, t.url)
 	}
 	return t, err
 }
