@@ -159,8 +159,8 @@ func (e *endpoint) appendRows(
 		}
 		switch {
 		case r.ownTime || !v.Whole(r.parts.Stem) || t.isTimed(v, r.id):
-			l.enc.pairs = v.Labels(l.enc.pairs[:0], r.id, b.Target)
-			loose.rows = append(loose.rows, looseRow{row: r, hash: hashSeries(v, l.enc.pairs)})
+			l.pairs = v.Labels(l.pairs[:0], r.id, b.Target)
+			loose.rows = append(loose.rows, looseRow{row: r, hash: hashSeries(v, l.pairs)})
 		case !t.takes(v, r.id, b.Time):
 			e.metrics.drop(notNewer, 1)
 		default:

@@ -40,8 +40,7 @@ func (w *world) messages() (out []message) {
 
 func decodeV2(t testing.TB, m message) writev2.Request {
 	t.Helper()
-	var s sender
-	body, _, err := s.encode(m, v2, true)
+	body, _, err := (*encoders)(nil).body(m, v2, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,8 +57,7 @@ func decodeV2(t testing.TB, m message) writev2.Request {
 
 func decodeV1(t testing.TB, m message, histograms bool) (prompb.WriteRequest, int) {
 	t.Helper()
-	var s sender
-	body, lost, err := s.encode(m, v1, histograms)
+	body, lost, err := (*encoders)(nil).body(m, v1, histograms)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ import (
 
 func TestRequestsOfSidecars(t *testing.T) {
 	for _, shape := range [][2]int{{4, 2000}, {20, 300}, {30, 60}} {
-		ms := meshMessages(t, shape[0], shape[1])
+		ms := sidecarMessages(t, shape[0], shape[1])
 		if len(ms) < 2 {
 			t.Fatalf("requests = %d, want some", len(ms))
 		}
@@ -31,7 +31,7 @@ func TestRequestsOfSidecars(t *testing.T) {
 // TestBytesOnTheWire: what is written by being told must not be larger than what a search would find.
 func TestBytesOnTheWire(t *testing.T) {
 	var samples, bytes int
-	for _, m := range meshMessages(t, 4, 2000) {
+	for _, m := range sidecarMessages(t, 4, 2000) {
 		body, _, err := (&requestEncoder{}).encode(m, v1, true)
 		if err != nil {
 			t.Fatal(err)
@@ -56,17 +56,20 @@ func TestRequestsOfRealPages(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w := newWorld(t, endpointConfig("a"))
+			table := series.NewTable()
+			var batches []*series.Batch
 			for i := range 2 {
-				public := labels.FromStrings("instance", fmt.Sprintf("10.0.0.%d:15090", i), "job", "envoy", "pod", fmt.Sprint("pod-", i))
-				b := pageBatch(t, w.table, public, page)
-				for range 2 {
-					b.Time += 10_000
-					w.append(b)
-				}
+				public := labels.FromStrings("instance", fmt.Sprintf("10.0.0.%d:15090", i), "job", "envoy",
+					"pod", fmt.Sprint("pod-", i))
+				batches = append(batches, pageBatch(t, table, public, page))
 			}
-			for _, m := range w.messages() {
-				checkRequests(t, m)
+			for range 2 {
+				for _, b := range batches {
+					b.Time += 10_000
+				}
+				for _, m := range messagesOf(t, table, batches) {
+					checkRequests(t, m)
+				}
 			}
 		})
 	}

@@ -78,7 +78,7 @@ type sending struct {
 }
 
 // add appends a row of a series whose stem is f. Not ok: its labels must not be sent.
-func (e *encoder) add(v series.View, f *form, r *row, with sending) (exemplars int, ok bool) {
+func (e *encoder) add(v series.View, f *form, r *wireRow, with sending) (exemplars int, ok bool) {
 	own := ownRefs{nameKey: f.nameKey, name: e.numbers.symbol(v, r.parts.Name)}
 	if r.parts.Le != 0 {
 		own.leKey, own.le = e.numbers.leKey(v), e.numbers.symbol(v, r.parts.Le)
@@ -99,7 +99,7 @@ func (e *encoder) add(v series.View, f *form, r *row, with sending) (exemplars i
 }
 
 // addPlain is add for a row with nothing but a value: nearly every one.
-func (e *encoder) addPlain(v series.View, f *form, own *ownRefs, r *row, sendMetadata bool) {
+func (e *encoder) addPlain(v series.View, f *form, own *ownRefs, r *wireRow, sendMetadata bool) {
 	var metadata []byte
 	if sendMetadata {
 		metadata = e.metadata(v, r.parts.Meta)
@@ -109,7 +109,7 @@ func (e *encoder) addPlain(v series.View, f *form, own *ownRefs, r *row, sendMet
 }
 
 // addText appends a row with the labels that write_relabel_configs made.
-func (e *encoder) addText(v series.View, ls labels.Labels, r *row, with sending) (exemplars int, ok bool) {
+func (e *encoder) addText(v series.View, ls labels.Labels, r *wireRow, with sending) (exemplars int, ok bool) {
 	if !e.textLabels(ls) {
 		return 0, false
 	}
@@ -143,7 +143,7 @@ func appendHead(dst []byte, refs, rest int) []byte {
 }
 
 // writeBody puts all of a row but its labels into e.body. It tells how many exemplars went along.
-func (e *encoder) writeBody(v series.View, r *row, with sending) (exemplars int) {
+func (e *encoder) writeBody(v series.View, r *wireRow, with sending) (exemplars int) {
 	b := e.body[:0]
 	if r.histogram != nil {
 		b = appendHistogram(b, tagHistogram, r.histogram, r.time, r.start)

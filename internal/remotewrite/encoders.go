@@ -77,8 +77,17 @@ func (p *encoders) put(e *requestEncoder, request int) {
 	}
 }
 
-// body returns an empty slice with room for n bytes.
-func (p *encoders) body(n int) []byte {
+// body makes the body of a POST, which putBody takes back. lost counts the samples that the protocol cannot carry.
+func (p *encoders) body(m message, to protocol, histograms bool) (body []byte, lost int, err error) {
+	e := p.get()
+	block, lost, err := e.encode(m, to, histograms)
+	body = append(p.emptyBody(len(block)), block...)
+	p.put(e, len(block))
+	return body, lost, err
+}
+
+// emptyBody returns an empty slice with room for n bytes.
+func (p *encoders) emptyBody(n int) []byte {
 	if p == nil {
 		return make([]byte, 0, n)
 	}

@@ -185,13 +185,13 @@ func (d *division) divide(p part, v verdict) {
 	}
 	c, err := parseMessage(v.message)
 	switch {
-	case err != nil || len(c.series) == 0:
+	case err != nil || c.Len() == 0:
 		d.drop(damaged, v.samples)
 		return
-	case len(c.series) == 1 && v.unsent:
+	case c.Len() == 1 && v.unsent:
 		d.parts = append(d.parts, part{message: v.message, group: p.group, said: p.said, whole: true})
 		return
-	case len(c.series) == 1:
+	case c.Len() == 1:
 		d.refuseSeries(&c, v)
 		return
 	case p.group == offending && v.fate == rejected && !d.recovers:
@@ -223,7 +223,7 @@ func (d *division) refuseSeries(c *content, v verdict) {
 		return
 	}
 	e.metrics.refuse(complaint, v.samples)
-	e.rejected(v.said, Rejection{Series: seriesOf(c, 0), Samples: v.samples, Reason: string(complaint), Error: v.said.message})
+	e.rejected(v.said, Rejection{Series: c.labels(0), Samples: v.samples, Reason: string(complaint), Error: v.said.message})
 	if v.fate == rejected {
 		d.offenders.add(c, true)
 	}
@@ -237,32 +237,18 @@ func (d *division) refuseTogether(c *content, v verdict) {
 	d.drop(unsupported, v.lost)
 	e.health.settle(v.samples - v.lost)
 	e.metrics.refuse(complaint, v.samples-v.lost)
-	e.rejected(v.said, Rejection{Series: seriesOf(c, 0), Others: len(c.series) - 1, Samples: v.samples - v.lost,
+	e.rejected(v.said, Rejection{Series: c.labels(0), Others: c.Len() - 1, Samples: v.samples - v.lost,
 		Reason: string(complaint), Error: v.said.message})
-}
-
-// split makes n messages of one, or as many as it has series.
-func (c *content) split(n int) (out []message, err error) {
-	n = min(n, len(c.series))
-	for i := range n {
-		from, to := i*len(c.series)/n, (i+1)*len(c.series)/n
-		m, err := c.subset(func(j int, _ int64) bool { return from <= j && j < to })
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, m)
-	}
-	return out, nil
 }
 
 // giveUp refuses a part for whose search there is no budget left.
 func (d *division) giveUp(p part) {
 	d.drop(isolationBudget, p.samples)
 	c, err := parseMessage(p.message)
-	if err != nil || len(c.series) == 0 {
+	if err != nil || c.Len() == 0 {
 		return
 	}
-	d.endpoint.rejected(p.said, Rejection{Series: seriesOf(&c, 0), Others: len(c.series) - 1, Samples: p.samples,
+	d.endpoint.rejected(p.said, Rejection{Series: c.labels(0), Others: c.Len() - 1, Samples: p.samples,
 		Reason: isolationRejected, Error: p.said.message})
 	d.offenders.add(&c, false)
 }
@@ -272,12 +258,12 @@ func (d *division) giveUp(p part) {
 // longer the newest of its series. False: ctx ended.
 func (d *division) quarter(ctx context.Context, p part, v verdict) bool {
 	c, err := parseMessage(v.message)
-	if err != nil || len(c.series) == 0 {
+	if err != nil || c.Len() == 0 {
 		d.drop(damaged, v.samples)
 		return true
 	}
 	verdicts := []verdict{v}
-	if len(c.series) > 1 { // a single series must not be repeated as it was
+	if c.Len() > 1 { // a single series must not be repeated as it was
 		quarters, err := c.split(4)
 		if err != nil {
 			d.drop(damaged, v.samples)

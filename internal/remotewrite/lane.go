@@ -34,6 +34,7 @@ type lane struct {
 	open     openRequest
 	sent     history
 	classics classics
+	pairs    []series.Pair // scratch
 }
 
 // openRequest is the request that still grows. No samples: none is open.
@@ -73,10 +74,10 @@ func (l *lane) add(e *endpoint, s *settings, src source, r *row) bool {
 	var exemplars int
 	var ok bool
 	if !src.text.IsEmpty() {
-		exemplars, ok = l.enc.addText(src.view, src.text, r, with)
+		exemplars, ok = l.enc.addText(src.view, src.text, &r.wireRow, with)
 	} else {
 		f := l.enc.form(src.view, r.parts.Stem, src.target, s.added)
-		exemplars, ok = l.enc.add(src.view, f, r, with)
+		exemplars, ok = l.enc.add(src.view, f, &r.wireRow, with)
 	}
 	if !ok {
 		e.metrics.drop(invalidLabels, 1)

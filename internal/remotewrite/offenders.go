@@ -47,10 +47,10 @@ func (o *offenders) add(c *content, alone bool) {
 		o.seed, o.began, o.known = maphash.MakeSeed(), time.Now(), map[uint64]offence{}
 	}
 	now := o.now()
-	if o.full(alone, len(c.series)) {
+	if o.full(alone, c.Len()) {
 		o.forgetUnseen(now)
 	}
-	for i := range c.series {
+	for i := range c.Len() {
 		key, ok := o.key(c, i)
 		by, again := o.known[key]
 		if !ok || !again && o.full(alone, 1) {
@@ -99,7 +99,7 @@ func (o *offenders) clear(m message) {
 		return
 	}
 	now := o.now()
-	for i := range c.series {
+	for i := range c.Len() {
 		key, ok := o.key(&c, i)
 		by, is := o.known[key]
 		if !ok || !is {
@@ -167,11 +167,11 @@ func (o *offenders) apart(m message) ([]part, error) {
 		at    int // in c.series
 		tried time.Duration
 	}
-	groups := make([]group, len(c.series)) // by series
+	groups := make([]group, c.Len()) // by series
 	var bad []found
 	suspects := 0
 	now := o.now()
-	for i := range c.series {
+	for i := range c.Len() {
 		switch by, known := o.look(&c, i, now); {
 		case !known:
 		case by.standing == refusedAlone:

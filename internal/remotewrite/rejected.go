@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"go.uber.org/zap"
 )
@@ -71,8 +70,6 @@ type Rejection struct {
 
 const (
 	maxRejections     = 50
-	maxSeriesBytes    = 4 << 10 // of a series in a Rejection,
-	maxLabelBytes     = 256     // and of each of its values
 	isolationRejected = string(isolationBudget)
 )
 
@@ -105,23 +102,6 @@ func (r *rejections) newestFirst() []Rejection {
 	out := slices.Clone(r.list)
 	slices.Reverse(out)
 	return out
-}
-
-// seriesOf is the labels of a series of a message, for people.
-func seriesOf(c *content, i int) labels.Labels {
-	b := labels.NewScratchBuilder(16)
-	size := 0
-	_ = c.eachLabel(i, func(name, value []byte) {
-		text := strings.ToValidUTF8(string(value[:min(len(value), maxLabelBytes)]), "")
-		if len(text) < len(value) {
-			text += "…"
-		}
-		if size += len(name) + len(text); size <= maxSeriesBytes || string(name) == model.MetricNameLabel {
-			b.Add(string(name), text)
-		}
-	})
-	b.Sort()
-	return b.Labels()
 }
 
 // rejected notes what the endpoint refused, and says so once a minute.

@@ -2,7 +2,6 @@ package remotewrite
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,26 +55,6 @@ func TestRejectionsAreBounded(t *testing.T) {
 			t.Errorf("rejected again = %+v", x)
 		}
 	})
-}
-
-func TestNamedSeriesAreBounded(t *testing.T) {
-	w := newWorld(t, endpointConfig("a"))
-	public := labels.FromStrings("instance", "pod-1", "job", "envoy", "text", strings.Repeat("ä", 1<<20))
-	b := labels.NewBuilder(public)
-	for i := range 1000 {
-		b.Set(fmt.Sprintf("label_%03d", i), strings.Repeat("v", 100))
-	}
-	pod := target{id: w.table.AddTarget(public)}
-	pod.ids = append(pod.ids, w.series(pod.id, b.Labels(), "metric_1"))
-	w.append(w.scrape(pod, 1))
-	c, err := parseMessage(w.messages()[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	ls := seriesOf(&c, 0)
-	if n := len(ls.String()); n > 2*maxSeriesBytes || ls.Get("__name__") != "metric_1" || ls.Get("job") != "envoy" || ls.Get("instance") != "pod-1" {
-		t.Errorf("a series of %d bytes: %.200s", n, ls)
-	}
 }
 
 func TestOffendersAreBounded(t *testing.T) {

@@ -1,10 +1,6 @@
 package remotewrite
 
-import (
-	"encoding/binary"
-
-	"github.com/envoy-scraper/envoy-scraper/internal/queue"
-)
+import "encoding/binary"
 
 // message is what one POST is to deliver, always as remote write 2.0: packed fragments that end to end are a request.
 type message struct {
@@ -12,14 +8,6 @@ type message struct {
 	samples        int
 	oldest, newest int64
 	mayHaveArrived bool // an earlier process may have sent it, and ended before the answer
-}
-
-func messageOf(r queue.Request) message {
-	m := message{samples: r.Samples, oldest: r.Oldest, newest: r.Newest, mayHaveArrived: r.MayHaveArrived}
-	for _, rec := range r.Records {
-		m.fragments = append(m.fragments, rec.Data)
-	}
-	return m
 }
 
 // encoderV2 makes a compressed 2.0 request of a message: it only puts together what is compressed already.
@@ -83,6 +71,9 @@ func parseMessage(m message) (c content, err error) {
 	return c, nil
 }
 
+// Len returns the number of series.
+func (c *content) Len() int { return len(c.series) }
+
 // text returns the symbol that a reference means.
 func (c *content) text(ref uint64) ([]byte, error) {
 	if ref >= uint64(len(c.symbols)) {
@@ -137,6 +128,20 @@ func (c *content) subset(keep func(i int, tsMillis int64) bool) (message, error)
 	}
 	m.fragments = [][]byte{appendPacked(nil, s.symbols, s.series)}
 	return m, nil
+}
+
+// split makes n messages of one, or as many as it has series.
+func (c *content) split(n int) (out []message, err error) {
+	n = min(n, len(c.series))
+	for i := range n {
+		from, to := i*len(c.series)/n, (i+1)*len(c.series)/n
+		m, err := c.subset(func(j int, _ int64) bool { return from <= j && j < to })
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, m)
+	}
+	return out, nil
 }
 
 // subsetter writes series again with their symbols renumbered.

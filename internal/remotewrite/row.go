@@ -4,15 +4,10 @@ import "github.com/envoy-scraper/envoy-scraper/internal/series"
 
 // row is one sample of a batch with all that belongs to it.
 type row struct {
-	id        series.ID
-	shown     series.ID    // the batch's; id is another one if a rule changed the labels
-	parts     series.Parts // of id
-	value     float64
-	time      int64
-	ownTime   bool  // as the page gave it
-	start     int64 // since when it counts; 0: unknown. Never later than time
-	histogram *series.Histogram
-	exemplars []series.Exemplar
+	wireRow
+	id      series.ID
+	shown   series.ID // the series of the batch; id is another one if a rule changed the labels
+	ownTime bool      // the page gave the timestamp
 }
 
 // rows reads a batch in order, its side slices along.

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire/wiretest"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -244,7 +245,7 @@ func ruledMesh(tb testing.TB, rules []*relabel.Config) (w *Writers, pages []*ser
 		tb.Fatal(err)
 	}
 	for i := range 50 {
-		pages = append(pages, newMesh(table, i%10, i, 2000))
+		pages = append(pages, wiretest.Mesh(table, i%10, i, 2000))
 	}
 	return w, pages
 }

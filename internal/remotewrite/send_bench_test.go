@@ -14,85 +14,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/golang/snappy"
-	"github.com/klauspost/compress/s2"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire/wiretest"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
-
-// benchShapes are requests of 2,000 samples: of one sidecar each, and of four.
-var benchShapes = map[string][2]int{"1 target": {8, 2000}, "4 targets": {32, 500}}
-
-// BenchmarkRequest makes compressed requests of fragments. To be held against `2.0 request 50-100 ns` and `snappy
-// 53` together in 2.0, `1.0 from references perhaps 200` and `snappy 224` in 1.0.
-func BenchmarkRequest(b *testing.B) {
-	for _, p := range []protocol{v2, v1} {
-		for name, shape := range benchShapes {
-			b.Run(fmt.Sprint(p, " ", name), func(b *testing.B) {
-				ms := meshMessages(b, shape[0], shape[1])
-				s := sender{encoders: &encoders{}}
-				var i, samples, bytes int
-				b.ReportAllocs()
-				report := perSample(b, ms[0].samples)
-				for b.Loop() {
-					m := ms[i%len(ms)]
-					i++
-					body, _, err := s.encode(m, p, true)
-					if err != nil {
-						b.Fatal(err)
-					}
-					samples += m.samples
-					bytes += len(body)
-					s.encoders.putBody(body)
-				}
-				report()
-				b.ReportMetric(float64(bytes)/float64(samples), "wire-B/sample")
-			})
-		}
-	}
-}
-
-// BenchmarkSearch is what a search for repetitions costs in the plain text of the same requests, which in 1.0 would
-// have to be written first.
-func BenchmarkSearch(b *testing.B) {
-	for _, p := range []protocol{v2, v1} {
-		for library, encode := range map[string]func(dst, src []byte) []byte{
-			"golang":    func(dst, src []byte) []byte { return snappy.Encode(dst[:cap(dst)], src) },
-			"s2":        s2.EncodeSnappy,
-			"s2 better": s2.EncodeSnappyBetter,
-		} {
-			for name, shape := range benchShapes {
-				b.Run(fmt.Sprint(p, " ", name, " ", library), func(b *testing.B) {
-					var plains [][]byte
-					for _, m := range meshMessages(b, shape[0], shape[1]) {
-						plain, err := plainV2(m)
-						if p == v1 {
-							plain, _, err = plainV1(m, true)
-						}
-						if err != nil {
-							b.Fatal(err)
-						}
-						plains = append(plains, plain)
-					}
-					const samples = 2000
-					var dst []byte
-					i, bytes := 0, 0
-					report := perSample(b, samples)
-					for b.Loop() {
-						dst = encode(dst, plains[i%len(plains)])
-						i++
-						bytes += len(dst)
-					}
-					report()
-					b.ReportMetric(float64(bytes)/float64(b.N)/samples, "wire-B/sample")
-				})
-			}
-		}
-	}
-}
 
 // BenchmarkPost is a POST of the size of a small request, one in 2.0 and one in 1.0, the receiver's side included.
 func BenchmarkPost(b *testing.B) {
@@ -167,7 +95,7 @@ func BenchmarkCatchUp(b *testing.B) {
 			}
 			var pods []*series.Batch
 			for i := range 40 {
-				pods = append(pods, newMesh(table, i/10, i, 2000))
+				pods = append(pods, wiretest.Mesh(table, i/10, i, 2000))
 			}
 			for i := range b.N {
 				pod := pods[i%len(pods)]
@@ -225,5 +153,37 @@ func serveNull(c net.Conn) {
 		if _, err := io.WriteString(c, "HTTP/1.1 204 No Content\r\nX-Prometheus-Remote-Write-Samples-Written: 2000\r\n\r\n"); err != nil {
 			return
 		}
+	}
+}
+
+// meshMessages packs scrapes of so many sidecars of so many series and gives the requests that come of it.
+func meshMessages(t testing.TB, targets, size int) (out []message) {
+	t.Helper()
+	table := series.NewTable()
+	w := New(table, nil, zap.NewNop(), nil)
+	var q queue.Queue
+	ec := endpointConfig("a")
+	ec.QueueConfig.MaxShards = 1
+	w.openQueue = func(_ string, lanes int, cfg queue.Config) (queue.Queue, error) {
+		q = queue.NewMemory(cfg, lanes)
+		return q, nil
+	}
+	err := w.Apply(Config{Endpoints: []EndpointConfig{ec}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range targets {
+		if err := w.Append(wiretest.Mesh(table, i/10, i, size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	q.Seal(0)
+	for {
+		r, state := q.Next(0)
+		if state != queue.Ready {
+			return out
+		}
+		out = append(out, messageOf(r))
+		q.Ack(0)
 	}
 }

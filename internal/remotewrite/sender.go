@@ -160,7 +160,7 @@ func (s *sender) try(ctx context.Context, m message, maxBody int) verdict {
 		if e.settings.Load() != cfg {
 			continue // the choice may be for newer ones
 		}
-		body, lost, err := s.encode(m, p, cfg.SendNativeHistograms)
+		body, lost, err := s.encoders.body(m, p, cfg.SendNativeHistograms)
 		if err != nil {
 			s.drop(damaged, m.samples)
 			return verdict{}
@@ -236,15 +236,6 @@ func (s *sender) try(ctx context.Context, m message, maxBody int) verdict {
 		}
 	}
 	return verdict{fate: interrupted}
-}
-
-// encode makes the body of a POST, which post gives back. lost counts the samples that the protocol cannot carry.
-func (s *sender) encode(m message, p protocol, histograms bool) (body []byte, lost int, err error) {
-	e := s.encoders.get()
-	block, lost, err := e.encode(m, p, histograms)
-	body = append(s.encoders.body(len(block)), block...)
-	s.encoders.put(e, len(block))
-	return body, lost, err
 }
 
 // post sends a body and gives it back.
@@ -337,4 +328,12 @@ func (s *sender) dropOld(m message, limit time.Duration) (message, bool) {
 	}
 	s.drop(tooOld, m.samples-rest.samples)
 	return rest, rest.samples > 0
+}
+
+func messageOf(r queue.Request) message {
+	m := message{samples: r.Samples, oldest: r.Oldest, newest: r.Newest, mayHaveArrived: r.MayHaveArrived}
+	for _, rec := range r.Records {
+		m.fragments = append(m.fragments, rec.Data)
+	}
+	return m
 }

@@ -2,6 +2,7 @@ package remotewrite
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/golang/snappy"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/model"
 )
@@ -574,6 +576,12 @@ func (f posterFunc) post(ctx context.Context, body []byte, p protocol, attempt i
 
 func (f posterFunc) close() {}
 
+// fragmentOf packs a fragment: the length of the first snappy block, that of the symbols, and the block of the series.
+func fragmentOf(symbols, series []byte) []byte {
+	first := snappy.Encode(nil, symbols)
+	return append(append(binary.AppendUvarint(nil, uint64(len(first))), first...), snappy.Encode(nil, series)...)
+}
+
 // TestDamagedAndTooLargeIsCounted: a message that is too large, and cannot be divided since it cannot be read.
 func TestDamagedAndTooLargeIsCounted(t *testing.T) {
 	w := newWorld(t, explicit(endpointConfig("a"), v2))
@@ -581,8 +589,8 @@ func TestDamagedAndTooLargeIsCounted(t *testing.T) {
 	e.settings.Load().client = posterFunc(func(context.Context, []byte, protocol, int) answer { return status(413) })
 	s := &sender{endpoint: e, lane: e.all()[0], encoders: &e.encoders}
 	for name, fragment := range map[string][]byte{
-		"cannot be read": appendPacked(nil, []byte{0xff, 0xff, 0xff}, []byte{0xff, 0xff}),
-		"has no series":  appendPacked(nil, []byte{tagSymbol, 0}, nil),
+		"cannot be read": fragmentOf([]byte{0xff, 0xff, 0xff}, []byte{0xff, 0xff}),
+		"has no series":  fragmentOf([]byte{0x22, 0}, nil),
 	} {
 		before := w.dropped("a", damaged)
 		if !s.deliver(t.Context(), message{fragments: [][]byte{fragment}, samples: 10, oldest: 1, newest: 2}) {

@@ -1,15 +1,13 @@
-package remotewrite
+// Package wiretest makes batches for tests and benchmarks of everything that packs or sends them.
+package wiretest
 
 import (
 	"fmt"
 	"math/rand/v2"
-	"testing"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
-	"go.uber.org/zap"
 
-	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -37,8 +35,8 @@ var (
 	meshServices = []string{"productpage", "reviews", "details", "ratings", "checkout", "payment", "cart", "shipping"}
 )
 
-// newMesh is the sidecar number pod of a workload; replicas share their series.
-func newMesh(table *series.Table, workload, pod, size int) *series.Batch {
+// Mesh is the sidecar number pod of a workload; replicas share their series.
+func Mesh(table *series.Table, workload, pod, size int) *series.Batch {
 	public := labels.FromStrings("app", fmt.Sprintf("app-%d", workload), "instance", fmt.Sprintf("10.1.%d.%d:15090", workload, pod),
 		"job", "envoy-stats", "namespace", "bookinfo", "pod", fmt.Sprintf("app-%d-7d9f8b6c5-%05d", workload, pod))
 	m := &mesh{table: table, public: public, target: table.AddTarget(public), batch: &series.Batch{},
@@ -117,34 +115,19 @@ func (m *mesh) istio(workload, peer int) []string {
 		"response_flags", "-", "connection_security_policy", policy, "grpc_response_status", "0"}
 }
 
-// meshMessages packs scrapes of so many sidecars of so many series and gives the requests that come of it.
-func meshMessages(t testing.TB, targets, size int) (out []message) {
-	t.Helper()
-	table := series.NewTable()
-	w := New(table, nil, zap.NewNop(), nil)
-	var q queue.Queue
-	ec := endpointConfig("a")
-	ec.QueueConfig.MaxShards = 1
-	w.openQueue = func(_ string, lanes int, cfg queue.Config) (queue.Queue, error) {
-		q = queue.NewMemory(cfg, lanes)
-		return q, nil
-	}
-	err := w.Apply(Config{Endpoints: []EndpointConfig{ec}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range targets {
-		if err := w.Append(newMesh(table, i/10, i, size)); err != nil {
-			t.Fatal(err)
+// DistinctSeries is what the page of a pod yields that prints other labels in each line: a batch of n series without a
+// stem in common, each with a long string and a HELP of its own.
+func DistinctSeries(table *series.Table, target labels.Labels, n int) *series.Batch {
+	id := table.AddTarget(target)
+	var b series.Batch
+	b.Reset(id, 1_700_000_000_000)
+	lb := labels.NewBuilder(target)
+	for i := range n {
+		lb.Set("__name__", "m")
+		for k := range 20 {
+			lb.Set(fmt.Sprintf("l%d", k), fmt.Sprintf("%d.%d", i, k))
 		}
+		b.Add(table.Add(id, lb.Labels(), series.Meta{Help: fmt.Sprint("help", i)}), float64(i))
 	}
-	q.Seal(0)
-	for {
-		r, state := q.Next(0)
-		if state != queue.Ready {
-			return out
-		}
-		out = append(out, messageOf(r))
-		q.Ack(0)
-	}
+	return &b
 }
