@@ -31,12 +31,14 @@ const (
 // allowed is the architecture: what each package may import of ours.
 var allowed = map[string][]string{
 	"footprint": {}, "hashindex": {}, "queue": {}, "relabel": {}, "discovery": {}, "shard": {},
-	"series":      {"hashindex"},
-	"exposition":  {"hashindex", "series"},
-	"scrape":      {"hashindex", "series", "exposition", "relabel", "discovery", "shard"},
-	"remotewrite": {"hashindex", "series", "queue", "relabel"},
-	"config":      {"discovery", "queue", "relabel", "remotewrite", "scrape", "shard"},
-	"web":         {"config", "discovery", "relabel", "scrape", "remotewrite"}, // reads their Status()
+	"series":                    {"hashindex"},
+	"exposition":                {"hashindex", "series"},
+	"scrape":                    {"hashindex", "series", "exposition", "relabel", "discovery", "shard"},
+	"remotewrite":               {"hashindex", "series", "queue", "relabel", "remotewrite/wire", "remotewrite/wire/wiretest"},
+	"remotewrite/wire":          {"series", "remotewrite/wire/wiretest"}, // the latter in tests
+	"remotewrite/wire/wiretest": {"series"},
+	"config":                    {"discovery", "queue", "relabel", "remotewrite", "scrape", "shard"},
+	"web":                       {"config", "discovery", "relabel", "scrape", "remotewrite"}, // reads their Status()
 }
 
 // TestImportsPointDown reads the files itself instead of asking `go list`: the test cache sees what a test opens,

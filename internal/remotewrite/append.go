@@ -121,7 +121,7 @@ func (e *endpoint) appendRows(
 	added := false
 	src := source{view: v, target: b.Target}
 	cursor := openRows(v, b)
-	l.enc.beginBatch()
+	l.enc.BeginBatch()
 	for r := (row{}); cursor.next(&r); {
 		var own uint64
 		if ruled != nil {
@@ -146,7 +146,7 @@ func (e *endpoint) appendRows(
 				continue
 			}
 		}
-		if r.histogram != nil && !s.SendNativeHistograms {
+		if r.Histogram != nil && !s.SendNativeHistograms {
 			e.metrics.drop(unsupported, 1)
 			continue
 		}
@@ -158,7 +158,7 @@ func (e *endpoint) appendRows(
 			t.setTimed(v, r.id, b.Time)
 		}
 		switch {
-		case r.ownTime || !v.Whole(r.parts.Stem) || t.isTimed(v, r.id):
+		case r.ownTime || !v.Whole(r.Parts.Stem) || t.isTimed(v, r.id):
 			l.pairs = v.Labels(l.pairs[:0], r.id, b.Target)
 			loose.rows = append(loose.rows, looseRow{row: r, hash: hashSeries(v, l.pairs)})
 		case !t.takes(v, r.id, b.Time):
@@ -197,15 +197,15 @@ func (e *endpoint) appendLooseRows(
 	now := time.Now()
 	l.sent.sweep(now)
 	minutes := unixMinutes(now)
-	l.enc.beginBatch()
+	l.enc.BeginBatch()
 	for n, i := range order {
 		if n > 0 && n%rowsAHold == 0 {
 			v.Pause()
 		}
 		r := &rows[i]
-		r.parts.Meta = v.Parts(r.shown).Meta // another target may have changed it since
+		r.Parts.Meta = v.Parts(r.shown).Meta // another target may have changed it since
 		h := l.sent.loose.of(r.hash, minutes)
-		if r.time <= h.newest {
+		if r.Time <= h.newest {
 			e.metrics.drop(notNewer, 1)
 			continue
 		}
@@ -213,7 +213,7 @@ func (e *endpoint) appendLooseRows(
 			l.seal(e)
 		}
 		if l.add(e, s, source{view: v, target: target, text: r.text}, &r.row) {
-			h.newest, h.request = r.time, uint32(l.open.number)
+			h.newest, h.request = r.Time, uint32(l.open.number)
 		}
 	}
 	l.flush(e)

@@ -38,7 +38,7 @@ type bounds struct {
 func (c *classics) expand(s *settings, src source, r row, key classicKey, loose []looseRow) (_ []looseRow, taken bool) {
 	before, known := c.known[key]
 	known = known && before.gen == src.view.Gen(key.id)
-	nhcb, upper := customBuckets(r.histogram)
+	nhcb, upper := customBuckets(r.Histogram)
 	if nhcb == nil && !known {
 		return loose, false
 	}
@@ -49,7 +49,7 @@ func (c *classics) expand(s *settings, src source, r row, key classicKey, loose 
 		x.end(before.upper, nil)
 		x.add("_count", stale())
 		x.add("_sum", stale())
-		return x.loose, r.histogram == nil && value.IsStaleNaN(r.value)
+		return x.loose, r.Histogram == nil && value.IsStaleNaN(r.Value)
 	}
 	counts, count, sum, err := histogram.ClassicBucketCounts(nhcb, c.counts)
 	if err != nil || ls.Get(model.MetricNameLabel) == "" {
@@ -108,18 +108,18 @@ type expansion struct {
 
 func stale() float64 { return math.Float64frombits(value.StaleNaN) }
 
-func (x *expansion) add(suffix string, v float64) { x.put(suffix, "", v, x.row.start, nil) }
+func (x *expansion) add(suffix string, v float64) { x.put(suffix, "", v, x.row.Start, nil) }
 
 // bucket adds a bucket with the exemplars that fall into it.
 func (x *expansion) bucket(bound, n float64) {
 	var own []series.Exemplar
-	for _, e := range x.row.exemplars {
+	for _, e := range x.row.Exemplars {
 		if e.Exemplar.Value <= bound && (!x.any || e.Exemplar.Value > x.least) {
 			own = append(own, e)
 		}
 	}
 	x.least, x.any = bound, true
-	x.put("_bucket", labels.FormatOpenMetricsFloat(bound), n, x.row.start, own)
+	x.put("_bucket", labels.FormatOpenMetricsFloat(bound), n, x.row.Start, own)
 }
 
 // retired marks the buckets that are there no more.
@@ -145,6 +145,6 @@ func (x *expansion) put(suffix, le string, v float64, start int64, exemplars []s
 	}
 	ls := x.builder.Labels()
 	r := *x.row
-	r.value, r.start, r.histogram, r.exemplars = v, start, nil, exemplars
+	r.Value, r.Start, r.Histogram, r.Exemplars = v, start, nil, exemplars
 	x.loose = append(x.loose, looseRow{row: r, hash: hashLabels(ls), text: ls})
 }

@@ -20,6 +20,8 @@ import (
 	"github.com/prometheus/prometheus/storage/remote/azuread"
 	"github.com/prometheus/prometheus/storage/remote/googleiam"
 	"github.com/prometheus/sigv4"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 const (
@@ -30,7 +32,7 @@ const (
 // poster sends one request body and never retries. The body is the caller's again afterwards, unless the answer
 // says that it is still in use.
 type poster interface {
-	post(ctx context.Context, body []byte, p protocol, attempt int) answer
+	post(ctx context.Context, body []byte, p wire.Protocol, attempt int) answer
 	close()
 }
 
@@ -40,7 +42,7 @@ type clientFunc func(EndpointConfig) (poster, error)
 // client posts over HTTP as the endpoint's configuration says.
 type client struct {
 	http     *http.Client
-	requests map[protocol]*http.Request // without body; each POST has its own copy
+	requests map[wire.Protocol]*http.Request // without body; each POST has its own copy
 	timeout  time.Duration
 	idle     interface{ CloseIdleConnections() } // what is around it may not pass this on
 	renewed  atomic.Int64                        // when that was last called after a failure, Unix nanoseconds
@@ -84,8 +86,8 @@ func newClientWith(cfg EndpointConfig, opts ...promhttp.HTTPClientOption) (poste
 	if c.CheckRedirect == nil {
 		c.CheckRedirect = checkRedirect(cfg)
 	}
-	requests := map[protocol]*http.Request{}
-	for _, p := range []protocol{v1, v2} {
+	requests := map[wire.Protocol]*http.Request{}
+	for _, p := range []wire.Protocol{wire.V1, wire.V2} {
 		req, err := http.NewRequest(http.MethodPost, cfg.URL.String(), http.NoBody) //nolint:noctx // each copy has one
 		if err != nil {
 			return nil, withoutURL(err)
@@ -131,7 +133,7 @@ func checkRedirect(cfg EndpointConfig) func(*http.Request, []*http.Request) erro
 }
 
 // post implements poster.
-func (c *client) post(ctx context.Context, body []byte, p protocol, attempt int) answer {
+func (c *client) post(ctx context.Context, body []byte, p wire.Protocol, attempt int) answer {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var use bodyUse
@@ -200,10 +202,10 @@ func (c *client) renew(interval time.Duration) {
 // close lets idle connections go.
 func (c *client) close() { c.idle.CloseIdleConnections() }
 
-func setProtocolHeaders(h http.Header, p protocol) {
+func setProtocolHeaders(h http.Header, p wire.Protocol) {
 	h.Set("Content-Encoding", "snappy")
 	h.Set("User-Agent", "envoy-scraper/"+version.Version)
-	if p == v1 {
+	if p == wire.V1 {
 		h.Set("Content-Type", "application/x-protobuf")
 		h.Set("X-Prometheus-Remote-Write-Version", "0.1.0")
 		return

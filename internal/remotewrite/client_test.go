@@ -14,6 +14,8 @@ import (
 
 	promhttp "github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 // clientFor is the client that a configuration with this url gives.
@@ -50,9 +52,9 @@ func TestHeaders(t *testing.T) {
 			"CONTENT-ENCODING": "gzip", "x-prometheus-remote-write-version": "9", "User-Agent": "me"}
 		ec.HTTPClientConfig.BasicAuth = &promhttp.BasicAuth{Username: "u", Password: "p"}
 	})
-	for p, want := range map[protocol]map[string]string{
-		v1: {"Content-Type": "application/x-protobuf", "X-Prometheus-Remote-Write-Version": "0.1.0"},
-		v2: {"Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request", "X-Prometheus-Remote-Write-Version": "2.0.0"},
+	for p, want := range map[wire.Protocol]map[string]string{
+		wire.V1: {"Content-Type": "application/x-protobuf", "X-Prometheus-Remote-Write-Version": "0.1.0"},
+		wire.V2: {"Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request", "X-Prometheus-Remote-Write-Version": "2.0.0"},
 	} {
 		want["Content-Encoding"] = "snappy"
 		want["X-Scope-OrgID"] = "tenant"
@@ -106,7 +108,7 @@ func TestCredentialsStayWithTheirHost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			address, second, requests := elsewhere(t, http.StatusPermanentRedirect)
-			a := clientFor(t, address, change).post(t.Context(), []byte("x"), v1, 0)
+			a := clientFor(t, address, change).post(t.Context(), []byte("x"), wire.V1, 0)
 			if a.err != nil {
 				t.Fatal(a.err)
 			}
@@ -135,7 +137,7 @@ func TestRedirectOutOfTLS(t *testing.T) {
 	a := clientFor(t, srv.URL, func(ec *EndpointConfig) {
 		ec.HTTPClientConfig.TLSConfig.InsecureSkipVerify = true
 		ec.HTTPClientConfig.BasicAuth = &promhttp.BasicAuth{Username: "u", Password: "secret"}
-	}).post(t.Context(), []byte("x"), v1, 0)
+	}).post(t.Context(), []byte("x"), wire.V1, 0)
 	if a.status != http.StatusPermanentRedirect || got > 0 {
 		t.Errorf("answer %+v, %d requests in the clear", a, got)
 	}
@@ -144,7 +146,7 @@ func TestRedirectOutOfTLS(t *testing.T) {
 func TestRedirects(t *testing.T) {
 	for code, want := range map[int]int{301: 301, 302: 302, 303: 303, 307: 204, 308: 204} {
 		address, _, requests := elsewhere(t, code)
-		a := clientFor(t, address, nil).post(t.Context(), []byte("x"), v1, 0)
+		a := clientFor(t, address, nil).post(t.Context(), []byte("x"), wire.V1, 0)
 		if a.status != want || (want == 204) != (*requests == 1) {
 			t.Errorf("%d: status %d after %d requests elsewhere, want %d", code, a.status, *requests, want)
 		}
@@ -153,7 +155,7 @@ func TestRedirects(t *testing.T) {
 		}
 	}
 	address, _, requests := elsewhere(t, 308)
-	a := clientFor(t, address, func(ec *EndpointConfig) { ec.HTTPClientConfig.FollowRedirects = false }).post(t.Context(), nil, v1, 0)
+	a := clientFor(t, address, func(ec *EndpointConfig) { ec.HTTPClientConfig.FollowRedirects = false }).post(t.Context(), nil, wire.V1, 0)
 	if a.status != 308 || *requests != 0 {
 		t.Errorf("follow_redirects: false followed: %d", a.status)
 	}
@@ -167,7 +169,7 @@ func TestEndlessAnswer(t *testing.T) {
 	}))
 	defer srv.Close()
 	c := clientFor(t, srv.URL, nil)
-	a := c.post(t.Context(), []byte("x"), v1, 0)
+	a := c.post(t.Context(), []byte("x"), wire.V1, 0)
 	if a.status != 200 || a.err != nil || len(a.message) > maxMessageBytes {
 		t.Errorf("answer = %d %v, message of %d bytes", a.status, a.err, len(a.message))
 	}
@@ -188,7 +190,7 @@ func TestTimeout(t *testing.T) {
 	c := clientFor(t, strings.Replace(srv.URL, "http://", "http://user:topsecret@", 1)+"/?token=topsecret", func(ec *EndpointConfig) {
 		ec.RemoteTimeout = model.Duration(50 * time.Millisecond)
 	})
-	a := c.post(t.Context(), []byte("x"), v2, 0)
+	a := c.post(t.Context(), []byte("x"), wire.V2, 0)
 	if a.err == nil || strings.Contains(a.err.Error(), "topsecret") {
 		t.Errorf("error = %v, want a timeout without the address", a.err)
 	}
@@ -256,7 +258,7 @@ func TestBodyInUse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := clientFor(t, "http://a.test/write", nil).(*client)
 			c.http.Transport = tc.transport
-			if a := c.post(t.Context(), []byte("body"), v2, 0); a.bodyInUse != tc.inUse {
+			if a := c.post(t.Context(), []byte("body"), wire.V2, 0); a.bodyInUse != tc.inUse {
 				t.Errorf("in use = %v, want %v (%+v)", a.bodyInUse, tc.inUse, a)
 			}
 		})
@@ -273,7 +275,7 @@ func TestBodyInUse(t *testing.T) {
 		defer srv.Close()
 		c := clientFor(t, srv.URL, nil)
 		for range 3 {
-			if a := c.post(t.Context(), []byte("body"), v2, 0); a.bodyInUse || a.status != 200 {
+			if a := c.post(t.Context(), []byte("body"), wire.V2, 0); a.bodyInUse || a.status != 200 {
 				t.Errorf("answer = %+v, want 200 and the body back", a)
 			}
 		}
@@ -286,7 +288,7 @@ func TestPostsCostAHandfulOfAllocations(t *testing.T) {
 		return &http.Response{StatusCode: 204, Header: http.Header{}, Body: http.NoBody}, r.Body.Close()
 	})
 	body := []byte("body")
-	if n := testing.AllocsPerRun(100, func() { c.post(t.Context(), body, v2, 0) }); n > 30 {
+	if n := testing.AllocsPerRun(100, func() { c.post(t.Context(), body, wire.V2, 0) }); n > 30 {
 		t.Errorf("allocations a POST without the transport's = %v, want at most 30", n)
 	}
 }

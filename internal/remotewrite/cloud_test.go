@@ -20,6 +20,8 @@ import (
 	"github.com/prometheus/prometheus/storage/remote/googleiam"
 	"github.com/prometheus/sigv4"
 	"go.yaml.in/yaml/v2"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 // authorized is the Authorization that a receiver gets from a client.
@@ -43,7 +45,7 @@ func authorized(t *testing.T, change func(*EndpointConfig)) (string, error) {
 		return "", err
 	}
 	defer c.close()
-	a := c.post(t.Context(), []byte("x"), v2, 0)
+	a := c.post(t.Context(), []byte("x"), wire.V2, 0)
 	return got, a.err
 }
 

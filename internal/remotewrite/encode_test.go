@@ -18,11 +18,12 @@ import (
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
 // messages takes everything that is queued, request by request, lane by lane.
-func (w *world) messages() (out []message) {
+func (w *world) messages() (out []wire.Message) {
 	e := (*w.writers.endpoints.Load())[0]
 	for _, l := range e.all() {
 		l.sealDue(e, true)
@@ -38,9 +39,9 @@ func (w *world) messages() (out []message) {
 	return out
 }
 
-func decodeV2(t testing.TB, m message) writev2.Request {
+func decodeV2(t testing.TB, m wire.Message) writev2.Request {
 	t.Helper()
-	body, _, err := (*encoders)(nil).body(m, v2, true)
+	body, _, err := (*wire.Pool)(nil).Body(m, wire.V2, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,9 +56,9 @@ func decodeV2(t testing.TB, m message) writev2.Request {
 	return req
 }
 
-func decodeV1(t testing.TB, m message, histograms bool) (prompb.WriteRequest, int) {
+func decodeV1(t testing.TB, m wire.Message, histograms bool) (prompb.WriteRequest, int) {
 	t.Helper()
-	body, lost, err := (*encoders)(nil).body(m, v1, histograms)
+	body, lost, err := (*wire.Pool)(nil).Body(m, wire.V1, histograms)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +74,7 @@ func decodeV1(t testing.TB, m message, histograms bool) (prompb.WriteRequest, in
 }
 
 // describe writes what requests hold as lines that do not depend on order or encoding.
-func describeV2(t testing.TB, ms []message) map[string]string {
+func describeV2(t testing.TB, ms []wire.Message) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	var b labels.ScratchBuilder
@@ -186,14 +187,14 @@ func TestWhatGoesInComesOut(t *testing.T) {
 	compare(t, describeV2(t, ms), want)
 
 	t.Run("halves", func(t *testing.T) {
-		var halves []message
+		var halves []wire.Message
 		for _, m := range ms {
-			c, err := parseMessage(m)
+			c, err := wire.Parse(m)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, odd := range []int{0, 1} {
-				half, err := c.subset(func(i int, _ int64) bool { return i%2 == odd })
+				half, err := c.Subset(func(i int, _ int64) bool { return i%2 == odd })
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -384,7 +385,7 @@ func TestReusedSymbols(t *testing.T) {
 // with the series may change what is known of its family meanwhile, and the number of the old text may go to another
 // family.
 func TestMetadataOfALooseSeriesIsThatOfItsOwnFamily(t *testing.T) {
-	w := newWorld(t, oneLane(v2, 100_000))
+	w := newWorld(t, oneLane(wire.V2, 100_000))
 	pod, other := w.target("pod-1", 0), w.target("pod-2", 0)
 	named := func(name string) labels.Labels { return labels.FromStrings("__name__", name, "job", "envoy") }
 	counter := func(help string) series.Meta { return series.Meta{Type: model.MetricTypeCounter, Help: help} }

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -22,7 +23,7 @@ type endpoint struct {
 	table    *series.Table
 	limits   queue.Config // of the queue
 	durable  bool         // the queue outlives the process
-	blocks   blocks
+	blocks   wire.Buffers
 	newest   atomic.Int64 // Unix milliseconds of the newest sample that was put into the queue
 	taken    atomic.Int64 // samples that left the queue, delivered or refused
 	desired  atomic.Int64 // lanes that the load asks for
@@ -32,7 +33,7 @@ type endpoint struct {
 	former    map[int]<-chan struct{} // by index, when the lane ended that went last; guarded by shape
 	resettled chan struct{}           // the settings may want another number of lanes
 
-	encoders encoders  // the senders' own
+	encoders wire.Pool // the senders' own
 	rules    rules     // what write_relabel_configs make of each series
 	scratch  sync.Pool // of *appendScratch
 

@@ -22,6 +22,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 // The tests of this file are the faults of a receiver, each named after its row in docs/reliability.md.
@@ -72,7 +74,7 @@ func TestR1Refused(t *testing.T) {
 // TestBytesNeedAConnection: a body that had no connection was not sent.
 func TestBytesNeedAConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, _, l, stop := newHTTPFeed(t, oneLane(v2, 2000), 1, 20)
+		f, _, l, stop := newHTTPFeed(t, oneLane(wire.V2, 2000), 1, 20)
 		l.failing(func(context.Context, string) error { return syscall.ECONNREFUSED })
 		f.scrapeAll()
 		time.Sleep(time.Minute)
@@ -139,7 +141,7 @@ func TestR3RetryAfter(t *testing.T) {
 				f, db, _, stop := newHTTPFeed(t, endpointConfig("a"), 10, 20)
 				var asked time.Time // when it said so first
 				db.set(func(r *tsdbRules) {
-					r.fate = func(protocol, int) *answer {
+					r.fate = func(wire.Protocol, int) *answer {
 						if asked.IsZero() {
 							asked = time.Now()
 						} else if time.Since(asked) > time.Second {
@@ -175,7 +177,7 @@ func TestR3RateLimitUnlessToldOtherwise(t *testing.T) {
 		ec := endpointConfig("a")
 		ec.QueueConfig.RetryOnRateLimit = false
 		f, db, _, stop := newHTTPFeed(t, ec, 1, 10)
-		db.set(func(r *tsdbRules) { r.fate = func(protocol, int) *answer { a := status(429); return &a } })
+		db.set(func(r *tsdbRules) { r.fate = func(wire.Protocol, int) *answer { a := status(429); return &a } })
 		f.scrapeAll()
 		time.Sleep(time.Minute)
 		stop()
@@ -188,7 +190,7 @@ func TestR3RateLimitUnlessToldOtherwise(t *testing.T) {
 // TestR4OneFailsForEver also holds the delay of the endpoint that works against the one it has alone.
 func TestR4OneFailsForEver(t *testing.T) {
 	for name, bad := range map[string]tsdbRules{
-		"500":  {fate: func(protocol, int) *answer { a := status(500); return &a }},
+		"500":  {fate: func(wire.Protocol, int) *answer { a := status(500); return &a }},
 		"slow": {delay: 29 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -248,12 +250,12 @@ func TestR5SlowReceiver(t *testing.T) {
 
 func TestR7Statuses(t *testing.T) {
 	for code, tc := range map[int]struct{ lost, twice int }{401: {}, 403: {}, 404: {lost: 10 * 20}, 409: {lost: 10 * 20}, 422: {lost: 10 * 20}, 413: {}} {
-		for _, p := range []protocol{v1, v2} {
+		for _, p := range []wire.Protocol{wire.V1, wire.V2} {
 			t.Run(fmt.Sprint(code, " ", p), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f, db, _, stop := newHTTPFeed(t, explicit(endpointConfig("a"), p), 10, 20)
 					db.set(func(r *tsdbRules) {
-						r.fate = func(_ protocol, n int) *answer {
+						r.fate = func(_ wire.Protocol, n int) *answer {
 							if code == 413 && n <= 3 {
 								return nil
 							}
@@ -317,10 +319,10 @@ func TestR7RotatedCredential(t *testing.T) {
 }
 
 func TestR8OtherProtocol(t *testing.T) {
-	for name, fate := range map[string]func(p protocol, n int) *answer{
+	for name, fate := range map[string]func(p wire.Protocol, n int) *answer{
 		"415": nil,
-		"2xx without Written headers": func(p protocol, _ int) *answer {
-			if p == v1 {
+		"2xx without Written headers": func(p wire.Protocol, _ int) *answer {
+			if p == wire.V1 {
 				return nil
 			}
 			a := status(204) // and kept nothing
@@ -330,7 +332,7 @@ func TestR8OtherProtocol(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f, db, _, stop := newHTTPFeed(t, endpointConfig("a"), 10, 20)
-				db.set(func(r *tsdbRules) { r.only, r.fate = v1, fate })
+				db.set(func(r *tsdbRules) { r.only, r.fate = wire.V1, fate })
 				f.scrapeAll()
 				time.Sleep(6 * time.Second)
 				if n := db.distinct(); n != f.appended() {
@@ -395,7 +397,7 @@ func TestR9Resets(t *testing.T) {
 					reset.Add(1)
 					if keep {
 						body, _ := io.ReadAll(r.Body)
-						db.write(body, v2)
+						db.write(body, wire.V2)
 					}
 					panic(http.ErrAbortHandler) // closes the connection
 				}))
@@ -426,7 +428,7 @@ func TestR10EndlessAnswer(t *testing.T) {
 		var wrote, answers atomic.Int64
 		end := l.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
-			a := db.write(body, v2)
+			a := db.write(body, wire.V2)
 			w.Header().Set("X-Prometheus-Remote-Write-Samples-Written", a.header.Get("X-Prometheus-Remote-Write-Samples-Written"))
 			n, _ := io.Copy(w, io.LimitReader(zeros{}, 1<<30))
 			wrote.Add(n)

@@ -71,8 +71,8 @@ func checkLaw(t *testing.T, metric, name, value, help string, bits uint64, at in
 	var sb labels.ScratchBuilder
 	for _, m := range ms {
 		req, lost := decodeV1(t, m, true)
-		if lost != 0 || len(req.Timeseries) != m.samples {
-			t.Errorf("1.0: lost %d, series %d, want 0, %d", lost, len(req.Timeseries), m.samples)
+		if lost != 0 || len(req.Timeseries) != m.Samples {
+			t.Errorf("1.0: lost %d, series %d, want 0, %d", lost, len(req.Timeseries), m.Samples)
 		}
 		for _, ts := range req.Timeseries {
 			key := ts.ToLabels(&sb, nil).String()

@@ -12,6 +12,7 @@ import (
 	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 const (
@@ -25,7 +26,7 @@ const (
 type health struct {
 	mu sync.Mutex // guards the following
 
-	protocol  protocol
+	protocol  wire.Protocol
 	confirmed bool      // the endpoint has shown that it knows 2.0
 	probeAt   time.Time // when to try 2.0 again
 
@@ -50,10 +51,10 @@ type health struct {
 
 // reset takes the protocol from the settings and forgets what was learned under others. The caller holds mu.
 func (h *health) reset(s *settings) {
-	h.protocol, h.confirmed, h.probeAt, h.quietUntil = v1, false, time.Time{}, time.Time{}
+	h.protocol, h.confirmed, h.probeAt, h.quietUntil = wire.V1, false, time.Time{}, time.Time{}
 	h.maxBodyBytes = 0
 	if s.Negotiate || s.ProtobufMessage == remoteapi.WriteV2MessageType {
-		h.protocol = v2
+		h.protocol = wire.V2
 	}
 }
 
@@ -100,20 +101,20 @@ func (h *health) maxBody() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	doublings := time.Since(h.maxBodyAt) / maxBodyDoubles
-	if h.maxBodyBytes == 0 || doublings > 30 || h.maxBodyBytes > maxPlainBytes>>doublings {
+	if h.maxBodyBytes == 0 || doublings > 30 || h.maxBodyBytes > wire.MaxPlainBytes>>doublings {
 		return 0
 	}
 	return h.maxBodyBytes << doublings
 }
 
 // choose tells which protocol the next request takes, and whether 2.0 is only a try.
-func (h *health) choose(s *settings) (p protocol, unproven bool) {
+func (h *health) choose(s *settings) (p wire.Protocol, unproven bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	unproven = s.Negotiate && !h.confirmed
-	if s.Negotiate && h.protocol == v1 && !time.Now().Before(h.probeAt) {
+	if s.Negotiate && h.protocol == wire.V1 && !time.Now().Before(h.probeAt) {
 		h.probeAt = time.Now().Add(probeInterval)
-		return v2, true
+		return wire.V2, true
 	}
 	return h.protocol, unproven
 }
@@ -123,7 +124,7 @@ func (h *health) choose(s *settings) (p protocol, unproven bool) {
 func (e *endpoint) in(s *settings) bool { return e.settings.Load() == s }
 
 // turn goes over to the protocol that the endpoint may like better than p. False: the user decided.
-func (e *endpoint) turn(s *settings, p protocol) bool {
+func (e *endpoint) turn(s *settings, p wire.Protocol) bool {
 	h := &e.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -133,8 +134,8 @@ func (e *endpoint) turn(s *settings, p protocol) bool {
 	if !s.Negotiate {
 		return false
 	}
-	to := p.other()
-	if p == v2 {
+	to := p.Other()
+	if p == wire.V2 {
 		h.confirmed, h.probeAt = false, time.Now().Add(probeInterval)
 	}
 	if h.protocol != to {
@@ -147,16 +148,16 @@ func (e *endpoint) turn(s *settings, p protocol) bool {
 
 // succeeded notes a request and how many of its samples the endpoint has written. If it wrote none, its answer only
 // proves that it speaks p.
-func (e *endpoint) succeeded(s *settings, p protocol, samples int, newest int64) {
+func (e *endpoint) succeeded(s *settings, p wire.Protocol, samples int, newest int64) {
 	h := &e.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if p == v2 && e.in(s) {
+	if p == wire.V2 && e.in(s) {
 		h.confirmed = true
-		if s.Negotiate && h.protocol != v2 {
-			h.protocol = v2
-			e.metrics.protocol.Set(float64(v2))
-			e.log.Info("remote write protocol changed", zap.Stringer("to", v2))
+		if s.Negotiate && h.protocol != wire.V2 {
+			h.protocol = wire.V2
+			e.metrics.protocol.Set(float64(wire.V2))
+			e.log.Info("remote write protocol changed", zap.Stringer("to", wire.V2))
 		}
 	}
 	e.up(h)
@@ -221,7 +222,7 @@ func (h *health) note(a answer) {
 }
 
 // refusedBy notes samples that the endpoint refused for good, in its own words, once a minute.
-func (e *endpoint) refusedBy(a answer, samples int, out outcome, p protocol) {
+func (e *endpoint) refusedBy(a answer, samples int, out outcome, p wire.Protocol) {
 	e.health.mu.Lock()
 	defer e.health.mu.Unlock()
 	e.health.note(a)
@@ -229,7 +230,7 @@ func (e *endpoint) refusedBy(a answer, samples int, out outcome, p protocol) {
 	e.health.rejections.add(Rejection{Samples: samples, Reason: string(complaintOf(a)), Error: a.message})
 	fields := []zap.Field{zap.Int("status", a.status), zap.Int("samples", e.health.rejections.samples), zap.Stringer("protocol", p),
 		zap.String("error", a.message)}
-	if out == otherProtocol && p == v2 {
+	if out == otherProtocol && p == wire.V2 {
 		fields = append(fields, zap.String("fix", "start the receiving Prometheus with "+
 			"--web.remote-write-receiver.accepted-protobuf-messages=io.prometheus.write.v2.Request, "+
 			"or leave protobuf_message out, then 1.0 is used"))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -30,7 +31,7 @@ func (w *world) remembered() (times, loose int) {
 func TestTimesOfVanishedSeriesAreForgotten(t *testing.T) {
 	for _, kind := range []string{"late batches", "timestamps of the page"} {
 		t.Run(kind, func(t *testing.T) {
-			w := newWorld(t, oneLane(v2, 100_000))
+			w := newWorld(t, oneLane(wire.V2, 100_000))
 			const size, interval = 100, 60_000
 			public := labels.FromStrings("instance", "pod-1", "job", "envoy")
 			pod := w.target("pod-1", 0)
@@ -70,7 +71,7 @@ func TestTimesOfVanishedSeriesAreForgotten(t *testing.T) {
 
 // TestOrderIsTrustedAgain: a clock that was set back once must not cost memory for good.
 func TestOrderIsTrustedAgain(t *testing.T) {
-	w := newWorld(t, oneLane(v2, 100_000))
+	w := newWorld(t, oneLane(wire.V2, 100_000))
 	pod := w.target("pod-1", 100)
 	at := nowMillis()
 	w.append(w.scrape(pod, at))
@@ -91,7 +92,7 @@ func TestOrderIsTrustedAgain(t *testing.T) {
 // TestLooseSeriesAreForgotten: a series that went its own way and vanished is forgotten, the others are still found.
 func TestLooseSeriesAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, oneLane(v2, 100_000))
+		w := newWorld(t, oneLane(wire.V2, 100_000))
 		pod := w.target("pod-1", 0)
 		add := func(n int) {
 			for i := range n {
@@ -120,7 +121,7 @@ func TestLooseSeriesAreForgotten(t *testing.T) {
 // TestIdleTargetIsRememberedFromItsNextBatchOn: a target was silent for hours, and then has two batches within one request.
 func TestIdleTargetIsRememberedFromItsNextBatchOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, oneLane(v2, 100_000))
+		w := newWorld(t, oneLane(wire.V2, 100_000))
 		w.run()
 		pod := w.target("pod-1", 3)
 		for _, pause := range []time.Duration{4 * time.Hour, time.Second, time.Minute} {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 // The search for the bad series of one message ends after this many requests, or this much waiting for answers.
@@ -28,7 +30,7 @@ const (
 
 // part is some series of a message.
 type part struct {
-	message
+	wire.Message
 	group group
 	whole bool   // a single series: it is sent whatever its size
 	said  answer // of a searched part: why
@@ -66,7 +68,7 @@ func (d *division) run(ctx context.Context) bool {
 		if p.whole {
 			most = 0
 		}
-		v := d.try(ctx, p.message, most)
+		v := d.try(ctx, p.Message, most)
 		if v.fate == interrupted || !d.judge(ctx, p, v) {
 			return false
 		}
@@ -88,12 +90,12 @@ func (d *division) run(ctx context.Context) bool {
 func (d *division) takeNext() part {
 	rank := func(p part) int {
 		switch {
-		case p.group == offending && p.samples > 1:
+		case p.group == offending && p.Samples > 1:
 			return math.MinInt
 		case d.fruitless > 0:
-			return -p.samples
+			return -p.Samples
 		}
-		return p.samples
+		return p.Samples
 	}
 	at := 0
 	for i := range d.parts {
@@ -157,7 +159,7 @@ func (d *division) judge(ctx context.Context, p part, v verdict) bool {
 	}
 	switch {
 	case v.fate == settled:
-	case v.fate == rejected && v.mayHaveArrived && p.group != searched && complaintOf(v.said).late():
+	case v.fate == rejected && v.MayHaveArrived && p.group != searched && complaintOf(v.said).late():
 		return d.quarter(ctx, p, v)
 	default:
 		d.divide(p, v)
@@ -168,7 +170,7 @@ func (d *division) judge(ctx context.Context, p part, v verdict) bool {
 // arrived learns from a part that was accepted.
 func (d *division) arrived(p part, v verdict) {
 	if p.group != unsuspected {
-		d.offenders.clear(p.message)
+		d.offenders.clear(p.Message)
 	}
 	d.recovers = d.recovers || p.group == offending
 	if v.bytes < d.tooLarge && v.bytes > d.fits {
@@ -183,13 +185,13 @@ func (d *division) divide(p part, v verdict) {
 	if v.fate == tooLarge && v.bytes > 0 && (d.tooLarge == 0 || v.bytes < d.tooLarge) {
 		d.tooLarge = v.bytes
 	}
-	c, err := parseMessage(v.message)
+	c, err := wire.Parse(v.Message)
 	switch {
 	case err != nil || c.Len() == 0:
-		d.drop(damaged, v.samples)
+		d.drop(damaged, v.Samples)
 		return
 	case c.Len() == 1 && v.unsent:
-		d.parts = append(d.parts, part{message: v.message, group: p.group, said: p.said, whole: true})
+		d.parts = append(d.parts, part{Message: v.Message, group: p.group, said: p.said, whole: true})
 		return
 	case c.Len() == 1:
 		d.refuseSeries(&c, v)
@@ -198,13 +200,13 @@ func (d *division) divide(p part, v verdict) {
 		d.refuseTogether(&c, v)
 		return
 	}
-	pieces, err := c.split(max(2, v.pieces))
+	pieces, err := c.Split(max(2, v.pieces))
 	if err != nil {
-		d.drop(damaged, v.samples)
+		d.drop(damaged, v.Samples)
 		return
 	}
 	for _, m := range pieces {
-		q := part{message: m, group: p.group, said: p.said}
+		q := part{Message: m, group: p.group, said: p.said}
 		if v.fate == rejected {
 			q.group, q.said = searched, v.said
 		}
@@ -214,16 +216,16 @@ func (d *division) divide(p part, v verdict) {
 
 // refuseSeries counts, names and remembers the one series of a message. The receiver has the sample already where an
 // earlier process may have delivered it and the receiver now finds it late.
-func (d *division) refuseSeries(c *content, v verdict) {
+func (d *division) refuseSeries(c *wire.Content, v verdict) {
 	e := d.endpoint
 	complaint := complaintOf(v.said)
-	e.health.settle(v.samples)
-	if v.fate == rejected && v.mayHaveArrived && complaint.late() {
-		d.delivered(v.samples, v.said)
+	e.health.settle(v.Samples)
+	if v.fate == rejected && v.MayHaveArrived && complaint.late() {
+		d.delivered(v.Samples, v.said)
 		return
 	}
-	e.metrics.refuse(complaint, v.samples)
-	e.rejected(v.said, Rejection{Series: c.labels(0), Samples: v.samples, Reason: string(complaint), Error: v.said.message})
+	e.metrics.refuse(complaint, v.Samples)
+	e.rejected(v.said, Rejection{Series: c.Labels(0), Samples: v.Samples, Reason: string(complaint), Error: v.said.message})
 	if v.fate == rejected {
 		d.offenders.add(c, true)
 	}
@@ -231,24 +233,24 @@ func (d *division) refuseSeries(c *content, v verdict) {
 
 // refuseTogether counts known offenders that were refused in one request. It does not search among them: each was
 // refused when it was last sent alone, and so were the offenders of this message that were sent alone before.
-func (d *division) refuseTogether(c *content, v verdict) {
+func (d *division) refuseTogether(c *wire.Content, v verdict) {
 	e := d.endpoint
 	complaint := complaintOf(v.said)
 	d.drop(unsupported, v.lost)
-	e.health.settle(v.samples - v.lost)
-	e.metrics.refuse(complaint, v.samples-v.lost)
-	e.rejected(v.said, Rejection{Series: c.labels(0), Others: c.Len() - 1, Samples: v.samples - v.lost,
+	e.health.settle(v.Samples - v.lost)
+	e.metrics.refuse(complaint, v.Samples-v.lost)
+	e.rejected(v.said, Rejection{Series: c.Labels(0), Others: c.Len() - 1, Samples: v.Samples - v.lost,
 		Reason: string(complaint), Error: v.said.message})
 }
 
 // giveUp refuses a part for whose search there is no budget left.
 func (d *division) giveUp(p part) {
-	d.drop(isolationBudget, p.samples)
-	c, err := parseMessage(p.message)
+	d.drop(isolationBudget, p.Samples)
+	c, err := wire.Parse(p.Message)
 	if err != nil || c.Len() == 0 {
 		return
 	}
-	d.endpoint.rejected(p.said, Rejection{Series: c.labels(0), Others: c.Len() - 1, Samples: p.samples,
+	d.endpoint.rejected(p.said, Rejection{Series: c.Labels(0), Others: c.Len() - 1, Samples: p.Samples,
 		Reason: isolationRejected, Error: p.said.message})
 	d.offenders.add(&c, false)
 }
@@ -257,16 +259,16 @@ func (d *division) giveUp(p part) {
 // it. If all quarters are late, the receiver has it: most series go on, so each quarter holds a sample that is no
 // longer the newest of its series. False: ctx ended.
 func (d *division) quarter(ctx context.Context, p part, v verdict) bool {
-	c, err := parseMessage(v.message)
+	c, err := wire.Parse(v.Message)
 	if err != nil || c.Len() == 0 {
-		d.drop(damaged, v.samples)
+		d.drop(damaged, v.Samples)
 		return true
 	}
 	verdicts := []verdict{v}
 	if c.Len() > 1 { // a single series must not be repeated as it was
-		quarters, err := c.split(4)
+		quarters, err := c.Split(4)
 		if err != nil {
-			d.drop(damaged, v.samples)
+			d.drop(damaged, v.Samples)
 			return true
 		}
 		verdicts = nil
@@ -282,7 +284,7 @@ func (d *division) quarter(ctx context.Context, p part, v verdict) bool {
 	hasAll, samples, lost := true, 0, 0
 	for _, w := range verdicts {
 		hasAll = hasAll && w.fate == rejected && complaintOf(w.said).late()
-		samples += w.samples
+		samples += w.Samples
 		lost += w.lost
 	}
 	if hasAll {

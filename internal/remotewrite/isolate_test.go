@@ -13,10 +13,11 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 // oneLane is a configuration whose requests go one after another, each a whole scrape.
-func oneLane(p protocol, samples int) EndpointConfig {
+func oneLane(p wire.Protocol, samples int) EndpointConfig {
 	ec := explicit(endpointConfig("a"), p)
 	ec.QueueConfig.MaxShards = 1
 	ec.QueueConfig.MaxSamplesPerSend = samples
@@ -52,7 +53,7 @@ func TestR6BadSeriesAreIsolated(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				db := newTSDB(t)
 				db.rules.poison = against("out of order sample", bad...)
-				f := newFeed(t, oneLane(v1, 2000), db, 1, 2000)
+				f := newFeed(t, oneLane(wire.V1, 2000), db, 1, 2000)
 				f.run()
 				f.scrapeAll()
 				time.Sleep(time.Minute)
@@ -87,11 +88,11 @@ func TestR6BadSeriesAreNamed(t *testing.T) {
 		core, logs := observer.New(zapcore.InfoLevel)
 		db := newTSDB(t)
 		db.rules.poison = against("duplicate sample for timestamp", "metric_5")
-		f := newFeed(t, oneLane(v1, 100), db, 1, 10)
+		f := newFeed(t, oneLane(wire.V1, 100), db, 1, 10)
 		f.writers.log = zap.New(core)
 		f.cfg.Endpoints = nil
 		f.apply()
-		f.cfg.Endpoints = []EndpointConfig{oneLane(v1, 100)}
+		f.cfg.Endpoints = []EndpointConfig{oneLane(wire.V1, 100)}
 		f.apply()
 		f.run()
 		f.keepScraping(10*time.Second, 3*time.Minute)
@@ -126,7 +127,7 @@ func TestR6TooManyBadSeries(t *testing.T) {
 		}
 		db := newTSDB(t)
 		db.rules.poison = against("out of order sample", bad...)
-		f := newFeed(t, oneLane(v1, 2000), db, 1, 2000)
+		f := newFeed(t, oneLane(wire.V1, 2000), db, 1, 2000)
 		f.run()
 		f.scrapeAll()
 		time.Sleep(10 * time.Second)
@@ -161,7 +162,7 @@ func TestR6BudgetOfTime(t *testing.T) {
 		db := newTSDB(t)
 		db.rules.delay = time.Second
 		db.rules.poison = against("out of order sample", "metric_77")
-		f := newFeed(t, oneLane(v1, 1000), db, 1, 1000)
+		f := newFeed(t, oneLane(wire.V1, 1000), db, 1, 1000)
 		f.run()
 		f.scrapeAll()
 		time.Sleep(time.Minute)
@@ -188,13 +189,13 @@ func TestR6OutageWhileIsolating(t *testing.T) {
 				db := newTSDB(t)
 				db.rules.poison = against("out of order sample", "metric_77")
 				n := 0
-				db.rules.fate = func(protocol, int) *answer {
+				db.rules.fate = func(wire.Protocol, int) *answer {
 					if n++; n > 1 && n%40 != 0 {
 						return &failure
 					}
 					return nil
 				}
-				f := newFeed(t, oneLane(v1, 1000), db, 1, 1000)
+				f := newFeed(t, oneLane(wire.V1, 1000), db, 1, 1000)
 				f.run()
 				f.scrapeAll()
 				time.Sleep(2 * time.Hour)
@@ -216,8 +217,8 @@ func (errTimeout) Timeout() bool { return true }
 func TestR6NothingPleases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newTSDB(t)
-		db.rules.fate = func(protocol, int) *answer { a := status(400); return &a }
-		f := newFeed(t, oneLane(v1, 500), db, 1, 3000) // six requests a scrape: more series than are remembered
+		db.rules.fate = func(wire.Protocol, int) *answer { a := status(400); return &a }
+		f := newFeed(t, oneLane(wire.V1, 500), db, 1, 3000) // six requests a scrape: more series than are remembered
 		f.run()
 		f.scrapeAll()
 		time.Sleep(10 * time.Second)
@@ -241,7 +242,7 @@ func TestR6OffendersAreForgiven(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newTSDB(t)
 		db.rules.poison = against("out of order sample", "metric_3")
-		f := newFeed(t, oneLane(v1, 100), db, 1, 10)
+		f := newFeed(t, oneLane(wire.V1, 100), db, 1, 10)
 		f.run()
 		f.scrapeAll()
 		time.Sleep(6 * time.Second)
@@ -269,14 +270,14 @@ func TestR6RejectedAndTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newTSDB(t)
 		db.rules.poison = against("out of order sample", "metric_150")
-		db.rules.fate = func(_ protocol, n int) *answer {
+		db.rules.fate = func(_ wire.Protocol, n int) *answer {
 			if n > 7 {
 				a := status(413)
 				return &a
 			}
 			return nil
 		}
-		f := newFeed(t, oneLane(v1, 2000), db, 1, 2000)
+		f := newFeed(t, oneLane(wire.V1, 2000), db, 1, 2000)
 		f.run()
 		f.scrapeAll()
 		f.stop()
@@ -291,7 +292,7 @@ func TestR6Of20(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newTSDB(t)
 		db.rules.poison = against("out of order sample for series {le=\"limit\"}", "metric_3", "metric_9")
-		f := newFeed(t, oneLane(v2, 100), db, 1, 10)
+		f := newFeed(t, oneLane(wire.V2, 100), db, 1, 10)
 		f.run()
 		f.keepScraping(10*time.Second, time.Minute)
 		f.stop()
@@ -329,23 +330,23 @@ func (q found) Ack(lane int) {
 // for another reason is.
 func TestRequestsThatMayHaveArrived(t *testing.T) {
 	for name, tc := range map[string]struct {
-		protocol  protocol
+		protocol  wire.Protocol
 		size      int
 		before    func(db *tsdb) // what the receiver has
 		delivered int
 		refused   int
 		requests  int // 0: as many as it takes
 	}{
-		"1.0, delivered":                    {v1, 100, newer(0, 100), 100, 0, 5},
-		"1.0, delivered, some series ended": {v1, 100, newer(0, 20), 20, 0, 0},
-		"1.0, the newest":                   {v1, 100, nil, 0, 0, 1},
-		"1.0, a bad series":                 {v1, 100, poisoned("something bad", 7), 0, 1, 0},
-		"1.0, bad series in all quarters":   {v1, 100, poisoned("label value too long", 7, 27, 57, 77), 0, 4, 0},
-		"1.0, of one series":                {v1, 1, newer(0, 1), 1, 0, 1},
-		"1.0, of three series":              {v1, 3, newer(0, 3), 3, 0, 4},
-		"2.0, delivered":                    {v2, 100, newer(0, 100), 100, 0, 1},
-		"2.0, some series ended":            {v2, 100, newer(0, 60), 60, 0, 1},
-		"2.0, a bad series":                 {v2, 100, poisoned("invalid label", 7), 0, 1, 1},
+		"1.0, delivered":                    {wire.V1, 100, newer(0, 100), 100, 0, 5},
+		"1.0, delivered, some series ended": {wire.V1, 100, newer(0, 20), 20, 0, 0},
+		"1.0, the newest":                   {wire.V1, 100, nil, 0, 0, 1},
+		"1.0, a bad series":                 {wire.V1, 100, poisoned("something bad", 7), 0, 1, 0},
+		"1.0, bad series in all quarters":   {wire.V1, 100, poisoned("label value too long", 7, 27, 57, 77), 0, 4, 0},
+		"1.0, of one series":                {wire.V1, 1, newer(0, 1), 1, 0, 1},
+		"1.0, of three series":              {wire.V1, 3, newer(0, 3), 3, 0, 4},
+		"2.0, delivered":                    {wire.V2, 100, newer(0, 100), 100, 0, 1},
+		"2.0, some series ended":            {wire.V2, 100, newer(0, 60), 60, 0, 1},
+		"2.0, a bad series":                 {wire.V2, 100, poisoned("invalid label", 7), 0, 1, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -29,7 +30,7 @@ type lane struct {
 	before <-chan struct{}
 
 	mu       sync.Mutex // guards the following
-	enc      encoder
+	enc      wire.FragmentWriter
 	fragment queue.Record // what the encoder holds, less its bytes
 	open     openRequest
 	sent     history
@@ -61,23 +62,23 @@ type source struct {
 // add puts one row into the open request. The caller holds mu, has looked at the history, and flushes when its
 // batch is through. False: the row was dropped, and counted.
 func (l *lane) add(e *endpoint, s *settings, src source, r *row) bool {
-	full := l.open.samples >= s.QueueConfig.MaxSamplesPerSend || l.open.bytes+l.enc.size() >= maxRequestBytes
+	full := l.open.samples >= s.QueueConfig.MaxSamplesPerSend || l.open.bytes+l.enc.Size() >= maxRequestBytes
 	if full || l.open.settings != s {
 		l.seal(e)
 	}
 	if l.open.samples == 0 {
 		l.open.settings = s
-		l.enc.begin(len(s.added) > 0 || s.SendExemplars || s.ConvertNHCBToClassic)
+		l.enc.Begin(len(s.added) > 0 || s.SendExemplars || s.ConvertNHCBToClassic)
 		l.fragment = queue.Record{First: true}
 	}
-	with := sending{exemplars: s.SendExemplars, metadata: s.MetadataConfig.Send, external: s.added}
+	with := wire.Options{Exemplars: s.SendExemplars, Metadata: s.MetadataConfig.Send, External: s.added}
 	var exemplars int
 	var ok bool
 	if !src.text.IsEmpty() {
-		exemplars, ok = l.enc.addText(src.view, src.text, &r.wireRow, with)
+		exemplars, ok = l.enc.AddText(src.view, src.text, &r.Row, with)
 	} else {
-		f := l.enc.form(src.view, r.parts.Stem, src.target, s.added)
-		exemplars, ok = l.enc.add(src.view, f, &r.wireRow, with)
+		f := l.enc.Form(src.view, r.Parts.Stem, src.target, s.added)
+		exemplars, ok = l.enc.Add(src.view, f, &r.Row, with)
 	}
 	if !ok {
 		e.metrics.drop(invalidLabels, 1)
@@ -92,10 +93,10 @@ func (l *lane) add(e *endpoint, s *settings, src source, r *row) bool {
 	}
 	f := &l.fragment
 	if f.Samples == 0 {
-		f.Oldest, f.Newest = r.time, r.time
+		f.Oldest, f.Newest = r.Time, r.Time
 	}
 	f.Samples++
-	f.Oldest, f.Newest = min(f.Oldest, r.time), max(f.Newest, r.time)
+	f.Oldest, f.Newest = min(f.Oldest, r.Time), max(f.Newest, r.Time)
 	l.open.samples++
 	return true
 }
@@ -106,8 +107,8 @@ func (l *lane) flush(e *endpoint) {
 		return
 	}
 	r := l.fragment
-	l.open.bytes += l.enc.size()
-	r.Data = l.enc.cut(&e.blocks)
+	l.open.bytes += l.enc.Size()
+	r.Data = l.enc.Cut(&e.blocks)
 	l.fragment = queue.Record{}
 	l.open.record = true
 	loss, err := e.queue.Append(l.index, r)

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/common/model"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -28,14 +29,14 @@ func (e *endpoint) runMetadata(ctx context.Context) {
 		if !pause(ctx, interval, replaced) || isClosed(replaced) {
 			continue
 		}
-		if e.health.speaks() == v1 {
+		if e.health.speaks() == wire.V1 {
 			e.sendMetadata(ctx, s, replaced)
 		}
 	}
 }
 
 // speaks is the protocol in use.
-func (h *health) speaks() protocol {
+func (h *health) speaks() wire.Protocol {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.protocol
@@ -53,13 +54,13 @@ func (e *endpoint) sendMetadata(ctx context.Context, s *settings, replaced <-cha
 }
 
 // families is what is known, sorted by name; of two things that are known of one name, both.
-func families(table *series.Table) []family {
-	var all []family
+func families(table *series.Table) []wire.Family {
+	var all []wire.Family
 	table.EachFamily(func(name string, typ model.MetricType, help, unit string) {
-		all = append(all, family{name: familyName(name, typ), typ: typ, help: help, unit: unit})
+		all = append(all, wire.Family{Name: familyName(name, typ), Type: typ, Help: help, Unit: unit})
 	})
-	slices.SortFunc(all, func(a, b family) int {
-		return strings.Compare(a.name+"\xff"+string(a.typ)+"\xff"+a.help+"\xff"+a.unit, b.name+"\xff"+string(b.typ)+"\xff"+b.help+"\xff"+b.unit)
+	slices.SortFunc(all, func(a, b wire.Family) int {
+		return strings.Compare(a.Name+"\xff"+string(a.Type)+"\xff"+a.Help+"\xff"+a.Unit, b.Name+"\xff"+string(b.Type)+"\xff"+b.Help+"\xff"+b.Unit)
 	})
 	return slices.Compact(all)
 }
@@ -78,8 +79,8 @@ func familyName(series string, typ model.MetricType) string {
 }
 
 // sendFamilies sends one request, again and again while that may help.
-func (e *endpoint) sendFamilies(ctx context.Context, s *settings, replaced <-chan struct{}, part []family) {
-	body := snappy.Encode(nil, appendFamilies(nil, part))
+func (e *endpoint) sendFamilies(ctx context.Context, s *settings, replaced <-chan struct{}, part []wire.Family) {
+	body := snappy.Encode(nil, wire.AppendFamilies(nil, part))
 	wait := backoff{min: time.Duration(s.QueueConfig.MinBackoff), max: time.Duration(s.QueueConfig.MaxBackoff)}
 	slow := backoff{min: minSlowBackoff, max: maxSlowBackoff}
 	for attempt := 0; ctx.Err() == nil && !isClosed(replaced); attempt++ {
@@ -87,11 +88,11 @@ func (e *endpoint) sendFamilies(ctx context.Context, s *settings, replaced <-cha
 			pause(ctx, quiet, replaced)
 			continue
 		}
-		a := s.client.post(ctx, body, v1, attempt)
+		a := s.client.post(ctx, body, wire.V1, attempt)
 		if a.err != nil && ctx.Err() != nil {
 			return
 		}
-		out := classify(a, circumstances{sent: v1, retryOnRateLimit: s.QueueConfig.RetryOnRateLimit})
+		out := classify(a, circumstances{sent: wire.V1, retryOnRateLimit: s.QueueConfig.RetryOnRateLimit})
 		if out == retry || out == slowRetry {
 			e.health.mu.Lock()
 			e.askedForQuiet(s, a)

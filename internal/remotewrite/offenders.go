@@ -5,6 +5,8 @@ import (
 	"hash/maphash"
 	"slices"
 	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 const (
@@ -42,7 +44,7 @@ const (
 func (o *offenders) now() time.Duration { return time.Since(o.began) }
 
 // add remembers all series of a message: refused alone, or not told apart.
-func (o *offenders) add(c *content, alone bool) {
+func (o *offenders) add(c *wire.Content, alone bool) {
 	if o.known == nil {
 		o.seed, o.began, o.known = maphash.MakeSeed(), time.Now(), map[uint64]offence{}
 	}
@@ -90,11 +92,11 @@ func (o *offenders) remove(key uint64) {
 
 // clear notes that the series of a message have arrived. A series that was refused alone within offenceTime stays
 // apart: one that offends at every other scrape would otherwise cost a search each time.
-func (o *offenders) clear(m message) {
+func (o *offenders) clear(m wire.Message) {
 	if len(o.known) == 0 {
 		return
 	}
-	c, err := parseMessage(m)
+	c, err := wire.Parse(m)
 	if err != nil {
 		return
 	}
@@ -123,10 +125,10 @@ func (o *offenders) forgetUnseen(now time.Duration) {
 	}
 }
 
-func (o *offenders) key(c *content, i int) (key uint64, ok bool) {
+func (o *offenders) key(c *wire.Content, i int) (key uint64, ok bool) {
 	var h maphash.Hash
 	h.SetSeed(o.seed)
-	err := c.eachLabel(i, func(name, value []byte) {
+	err := c.EachLabel(i, func(name, value []byte) {
 		_, _ = h.Write(name)
 		_ = h.WriteByte(0xff) // in no UTF-8 text
 		_, _ = h.Write(value)
@@ -136,7 +138,7 @@ func (o *offenders) key(c *content, i int) (key uint64, ok bool) {
 }
 
 // look returns what is known of a series that a message has now.
-func (o *offenders) look(c *content, i int, now time.Duration) (by offence, known bool) {
+func (o *offenders) look(c *wire.Content, i int, now time.Duration) (by offence, known bool) {
 	key, ok := o.key(c, i)
 	if !ok {
 		return offence{}, false
@@ -155,11 +157,11 @@ func (o *offenders) look(c *content, i int, now time.Duration) (by offence, know
 
 // apart divides a message into the series that nobody suspects, the suspects, and the offenders. None: all of it may
 // travel together.
-func (o *offenders) apart(m message) ([]part, error) {
+func (o *offenders) apart(m wire.Message) ([]part, error) {
 	if len(o.known) == 0 {
 		return nil, nil
 	}
-	c, err := parseMessage(m)
+	c, err := wire.Parse(m)
 	if err != nil {
 		return nil, err
 	}
@@ -190,12 +192,12 @@ func (o *offenders) apart(m message) ([]part, error) {
 	isAlone := func(i int) bool { return slices.ContainsFunc(alone, func(x found) bool { return x.at == i }) }
 	var parts []part
 	take := func(g group, keep func(i int) bool) {
-		m, e := c.subset(func(i int, _ int64) bool { return groups[i] == g && keep(i) })
+		m, e := c.Subset(func(i int, _ int64) bool { return groups[i] == g && keep(i) })
 		if err == nil {
 			err = e
 		}
-		if m.samples > 0 {
-			parts = append(parts, part{message: m, group: g})
+		if m.Samples > 0 {
+			parts = append(parts, part{Message: m, group: g})
 		}
 	}
 	every := func(int) bool { return true }

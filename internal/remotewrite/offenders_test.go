@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/prometheus/prompb"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 // picky is a 1.0 receiver that refuses each request that holds a bad series. It takes delay for an answer.
@@ -28,7 +29,7 @@ type picky struct {
 
 func (p *picky) close() {}
 
-func (p *picky) post(ctx context.Context, body []byte, _ protocol, _ int) answer {
+func (p *picky) post(ctx context.Context, body []byte, _ wire.Protocol, _ int) answer {
 	if !pause(ctx, p.delay, nil) {
 		return answer{err: ctx.Err()}
 	}
@@ -58,7 +59,7 @@ func (p *picky) counts() (posts, samples int) {
 
 // newPicky feeds targets of 200 series each to a picky receiver, in requests of one page, over a number of lanes.
 func newPicky(t *testing.T, targets, lanes int, bad ...string) (*feed, *picky) {
-	ec := explicit(endpointConfig("a"), v1)
+	ec := explicit(endpointConfig("a"), wire.V1)
 	ec.QueueConfig.MaxSamplesPerSend = 200
 	ec.QueueConfig.MaxShards = lanes
 	ec.MetadataConfig.Send = false
@@ -166,11 +167,11 @@ func TestFoundBacklogLearnsOffenders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newTSDB(t)
 		poisoned("label value too long", 7)(db)
-		f := newFeed(t, oneLane(v1, 2000), db, 1, 1000)
+		f := newFeed(t, oneLane(wire.V1, 2000), db, 1, 1000)
 		f.cfg.Endpoints = nil
 		f.apply()
 		f.writers.openQueue = func(_ string, lanes int, cfg queue.Config) (queue.Queue, error) { return foundBacklog(lanes, cfg), nil }
-		f.cfg.Endpoints = []EndpointConfig{oneLane(v1, 2000)}
+		f.cfg.Endpoints = []EndpointConfig{oneLane(wire.V1, 2000)}
 		f.apply()
 		const requests = 50
 		for range requests {
@@ -198,7 +199,7 @@ func TestOffendersThatRecover(t *testing.T) {
 		}
 		db := newTSDB(t)
 		db.rules.poison = against("label value too long", names...)
-		f := newFeed(t, oneLane(v1, 100), db, 1, 100)
+		f := newFeed(t, oneLane(wire.V1, 100), db, 1, 100)
 		f.run()
 		f.keepScraping(15*time.Second, 2*time.Minute)
 		db.set(func(r *tsdbRules) { r.poison = against("label value too long", names[0]) })

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 // outcome is what an answer means for the request.
@@ -43,7 +45,7 @@ type answer struct {
 
 // circumstances are what an answer's meaning depends on beside itself.
 type circumstances struct {
-	sent             protocol
+	sent             wire.Protocol
 	retryOnRateLimit bool
 	unproven         bool // 2.0 was our own idea, and this endpoint never confirmed that it knows it
 }
@@ -52,12 +54,12 @@ type circumstances struct {
 func classify(a answer, c circumstances) outcome {
 	_, confirmed := written(a.header)
 	switch {
-	case a.err == nil && c.sent == v2 && c.unproven && !confirmed && a.vague():
+	case a.err == nil && c.sent == wire.V2 && c.unproven && !confirmed && a.vague():
 		return otherProtocol
 	case a.err != nil || a.status >= 500:
 		return retry
 	case a.status >= 200 && a.status < 300:
-		if c.sent == v2 && !confirmed {
+		if c.sent == wire.V2 && !confirmed {
 			return otherProtocol // a 1.0 receiver that found nothing it knows in the body, and said fine
 		}
 		return accepted
@@ -71,9 +73,9 @@ func classify(a answer, c circumstances) outcome {
 		return otherProtocol
 	case a.status == http.StatusRequestEntityTooLarge:
 		return split
-	case a.status == http.StatusBadRequest && c.sent == v2 && c.unproven && !confirmed:
+	case a.status == http.StatusBadRequest && c.sent == wire.V2 && c.unproven && !confirmed:
 		return otherProtocol // a receiver that read the body as 1.0 and found it malformed
-	case a.status == http.StatusBadRequest && c.sent == v1:
+	case a.status == http.StatusBadRequest && c.sent == wire.V1:
 		return isolate
 	default:
 		return refused

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 // tsdb is a receiver that judges samples as Prometheus does: a series takes what is newer than its newest sample, and
@@ -26,17 +28,17 @@ type tsdb struct {
 
 type offer struct {
 	at       time.Time
-	protocol protocol
+	protocol wire.Protocol
 	samples  int
 	status   int
 }
 
 // tsdbRules may be changed while samples flow, under mu.
 type tsdbRules struct {
-	only   protocol                              // 0: it speaks both
-	poison func(series string, p point) string   // words against a sample; "": fine
-	fate   func(p protocol, samples int) *answer // instead of all else; nil: none
-	delay  time.Duration                         // before an answer
+	only   wire.Protocol                              // 0: it speaks both
+	poison func(series string, p point) string        // words against a sample; "": fine
+	fate   func(p wire.Protocol, samples int) *answer // instead of all else; nil: none
+	delay  time.Duration                              // before an answer
 }
 
 func newTSDB(t *testing.T) *tsdb {
@@ -50,7 +52,7 @@ func (db *tsdb) set(change func(r *tsdbRules)) {
 }
 
 // post implements poster.
-func (db *tsdb) post(ctx context.Context, body []byte, p protocol, _ int) answer {
+func (db *tsdb) post(ctx context.Context, body []byte, p wire.Protocol, _ int) answer {
 	db.mu.Lock()
 	delay := db.rules.delay
 	db.mu.Unlock()
@@ -60,7 +62,7 @@ func (db *tsdb) post(ctx context.Context, body []byte, p protocol, _ int) answer
 	return db.write(body, p)
 }
 
-func (db *tsdb) write(body []byte, p protocol) (a answer) {
+func (db *tsdb) write(body []byte, p wire.Protocol) (a answer) {
 	got := db.decode(body, p)
 	db.mu.Lock()
 	defer db.mu.Unlock()
@@ -84,7 +86,7 @@ func (db *tsdb) write(body []byte, p protocol) (a answer) {
 		}
 		good = append(good, s)
 	}
-	if p == v1 && words != "" {
+	if p == wire.V1 && words != "" {
 		db.rejected++
 		return answer{status: 400, header: http.Header{}, message: words}
 	}
@@ -156,9 +158,9 @@ func (db *tsdb) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // cut off
 	}
-	p := v1
+	p := wire.V1
 	if r.Header.Get("X-Prometheus-Remote-Write-Version") == "2.0.0" {
-		p = v2
+		p = wire.V2
 	}
 	a := db.post(r.Context(), body, p, 0)
 	if a.err != nil {

@@ -25,6 +25,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -42,7 +43,7 @@ type receiver struct {
 	delay time.Duration // before it looks at a request
 
 	mu       sync.Mutex // guards the following
-	reply    func(r *receiver, p protocol, samples int) answer
+	reply    func(r *receiver, p wire.Protocol, samples int) answer
 	arrived  map[string][]point // by labels, in order of arrival
 	requests int                // all, refused ones included
 	accepted int
@@ -52,9 +53,9 @@ type receiver struct {
 
 func newReceiver(t *testing.T) *receiver { return &receiver{t: t, arrived: map[string][]point{}} }
 
-func fine(p protocol, samples int) answer {
+func fine(p wire.Protocol, samples int) answer {
 	h := http.Header{}
-	if p == v2 {
+	if p == wire.V2 {
 		h.Set("X-Prometheus-Remote-Write-Samples-Written", strconv.Itoa(samples))
 	}
 	return answer{status: 204, header: h}
@@ -62,7 +63,7 @@ func fine(p protocol, samples int) answer {
 
 func status(code int) answer { return answer{status: code, header: http.Header{}} }
 
-func (r *receiver) post(ctx context.Context, body []byte, p protocol, _ int) answer {
+func (r *receiver) post(ctx context.Context, body []byte, p wire.Protocol, _ int) answer {
 	if r.delay > 0 {
 		select {
 		case <-time.After(r.delay):
@@ -70,7 +71,7 @@ func (r *receiver) post(ctx context.Context, body []byte, p protocol, _ int) ans
 			return answer{err: ctx.Err()}
 		}
 	}
-	if p == v1 && isMetadata(body) {
+	if p == wire.V1 && isMetadata(body) {
 		return fine(p, 0) // told of in fields_test.go
 	}
 	got := r.decode(body, p)
@@ -84,7 +85,7 @@ func (r *receiver) post(ctx context.Context, body []byte, p protocol, _ int) ans
 	if a.err != nil || a.status/100 != 2 {
 		return a
 	}
-	if _, confirmed := written(a.header); p == v2 && !confirmed {
+	if _, confirmed := written(a.header); p == wire.V2 && !confirmed {
 		return a // took the body for a message without known fields
 	}
 	good := make([]arrival, 0, len(got))
@@ -100,7 +101,7 @@ func (r *receiver) post(ctx context.Context, body []byte, p protocol, _ int) ans
 	if words != "" {
 		a = fine(p, len(good))
 		a.status, a.message = http.StatusBadRequest, words
-		if p == v1 {
+		if p == wire.V1 {
 			return a
 		}
 	}
@@ -149,7 +150,7 @@ type arrival struct {
 }
 
 // decode also checks what the specification demands of every request.
-func (r *receiver) decode(body []byte, p protocol) (out []arrival) {
+func (r *receiver) decode(body []byte, p wire.Protocol) (out []arrival) {
 	plain, err := snappy.Decode(nil, body)
 	if err != nil {
 		r.t.Errorf("snappy: %v", err)
@@ -165,7 +166,7 @@ func (r *receiver) decode(body []byte, p protocol) (out []arrival) {
 		out = append(out, arrival{key, point{at, math.Float64bits(v)}})
 	}
 	var b labels.ScratchBuilder
-	if p == v1 {
+	if p == wire.V1 {
 		var req prompb.WriteRequest
 		if err := req.Unmarshal(plain); err != nil {
 			r.t.Errorf("1.0: %v", err)
@@ -205,7 +206,7 @@ func checkSymbols(t testing.TB, symbols []string) {
 	}
 }
 
-func (r *receiver) set(reply func(r *receiver, p protocol, samples int) answer) {
+func (r *receiver) set(reply func(r *receiver, p wire.Protocol, samples int) answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.reply = reply
@@ -247,10 +248,10 @@ func endpointConfig(name string) EndpointConfig {
 	return EndpointConfig{RemoteWriteConfig: &rw, Negotiate: true}
 }
 
-func explicit(ec EndpointConfig, p protocol) EndpointConfig {
+func explicit(ec EndpointConfig, p wire.Protocol) EndpointConfig {
 	ec.Negotiate = false
 	ec.ProtobufMessage = remoteapi.WriteV1MessageType
-	if p == v2 {
+	if p == wire.V2 {
 		ec.ProtobufMessage = remoteapi.WriteV2MessageType
 	}
 	return ec

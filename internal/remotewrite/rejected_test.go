@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 func TestComplaints(t *testing.T) {
@@ -58,17 +60,17 @@ func TestRejectionsAreBounded(t *testing.T) {
 }
 
 func TestOffendersAreBounded(t *testing.T) {
-	w := newWorld(t, oneLane(v1, 10_000))
+	w := newWorld(t, oneLane(wire.V1, 10_000))
 	w.append(w.scrape(w.target("pod-1", 3*maxOffenders), 1))
 	var o offenders
 	for _, m := range w.messages() {
-		c, err := parseMessage(m)
+		c, err := wire.Parse(m)
 		if err != nil {
 			t.Fatal(err)
 		}
 		o.add(&c, false)
 		parts, err := o.apart(m)
-		if err != nil || len(parts) != 2 || parts[0].samples != 2*maxOffenders || parts[1].samples != maxOffenders {
+		if err != nil || len(parts) != 2 || parts[0].Samples != 2*maxOffenders || parts[1].Samples != maxOffenders {
 			t.Fatalf("parts = %d, %v", len(parts), err)
 		}
 		if parts[0].group != unsuspected || parts[1].group != suspected {

@@ -1,10 +1,14 @@
 package remotewrite
 
-import "github.com/envoy-scraper/envoy-scraper/internal/series"
+import (
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
+)
 
 // row is one sample of a batch with all that belongs to it.
 type row struct {
-	wireRow
+	wire.Row
 	id      series.ID
 	shown   series.ID // the series of the batch; id is another one if a rule changed the labels
 	ownTime bool      // the page gave the timestamp
@@ -35,38 +39,38 @@ func (c *rows) next(r *row) bool {
 		c.view.Pause()
 	}
 	c.at++
-	r.id, r.shown, r.value = b.Series[i], b.Series[i], b.Values[i]
-	r.parts = c.view.Parts(r.id)
+	r.id, r.shown, r.Value = b.Series[i], b.Series[i], b.Values[i]
+	r.Parts = c.view.Parts(r.id)
 	if c.plain {
-		r.time = b.Time
+		r.Time = b.Time
 		return true
 	}
-	r.time, r.ownTime, r.start, r.histogram = b.Time, false, 0, nil
+	r.Time, r.ownTime, r.Start, r.Histogram = b.Time, false, 0, nil
 	if c.times < len(b.Times) && b.Times[c.times].Index == i {
-		r.time, r.ownTime = b.Times[c.times].Time, true
+		r.Time, r.ownTime = b.Times[c.times].Time, true
 		c.times++
 	}
 	if c.starts < len(b.Starts) && b.Starts[c.starts].Index == i {
-		if start := b.Starts[c.starts].Time; start <= r.time {
-			r.start = start
+		if start := b.Starts[c.starts].Time; start <= r.Time {
+			r.Start = start
 		}
 		c.starts++
 	}
 	if c.histograms < len(b.Histograms) && b.Histograms[c.histograms].Index == i {
-		r.histogram = &b.Histograms[c.histograms]
+		r.Histogram = &b.Histograms[c.histograms]
 		c.histograms++
 	}
 	first := c.exemplars
 	for c.exemplars < len(b.Exemplars) && b.Exemplars[c.exemplars].Index == i {
 		c.exemplars++
 	}
-	r.exemplars = b.Exemplars[first:c.exemplars]
+	r.Exemplars = b.Exemplars[first:c.exemplars]
 	return true
 }
 
 // become makes the row one of another series: what a rule made of its own. What is known of its family stays.
 func (r *row) become(v series.View, id series.ID) {
-	meta := r.parts.Meta
-	r.id, r.parts = id, v.Parts(id)
-	r.parts.Meta = meta
+	meta := r.Parts.Meta
+	r.id, r.Parts = id, v.Parts(id)
+	r.Parts.Meta = meta
 }

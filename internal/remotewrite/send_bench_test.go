@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire/wiretest"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
@@ -37,7 +38,7 @@ func BenchmarkPost(b *testing.B) {
 			b.ReportAllocs()
 			report := perSample(b, 2000)
 			for b.Loop() {
-				if a := c.post(b.Context(), body, v2, 0); a.status != 204 {
+				if a := c.post(b.Context(), body, wire.V2, 0); a.status != 204 {
 					b.Fatal(a)
 				}
 			}
@@ -49,7 +50,7 @@ func BenchmarkPost(b *testing.B) {
 // pleased is a poster that takes everything at once.
 type pleased struct{ header http.Header }
 
-func (p pleased) post(context.Context, []byte, protocol, int) answer {
+func (p pleased) post(context.Context, []byte, wire.Protocol, int) answer {
 	return answer{status: 204, header: p.header}
 }
 
@@ -57,7 +58,7 @@ func (p pleased) close() {}
 
 // BenchmarkDeliver is what a sender does for a request that is accepted, HTTP left out.
 func BenchmarkDeliver(b *testing.B) {
-	for _, p := range []protocol{v2, v1} {
+	for _, p := range []wire.Protocol{wire.V2, wire.V1} {
 		b.Run(p.String(), func(b *testing.B) {
 			ms := meshMessages(b, 8, 2000)
 			w := New(series.NewTable(), nil, zap.NewNop(), nil)
@@ -71,7 +72,7 @@ func BenchmarkDeliver(b *testing.B) {
 			s := sender{endpoint: e, lane: e.all()[0], encoders: &e.encoders}
 			i := 0
 			b.ReportAllocs()
-			report := perSample(b, ms[0].samples)
+			report := perSample(b, ms[0].Samples)
 			for b.Loop() {
 				s.deliver(b.Context(), ms[i%len(ms)])
 				i++
@@ -84,7 +85,7 @@ func BenchmarkDeliver(b *testing.B) {
 // BenchmarkCatchUp delivers a backlog over HTTP on loopback, as after an outage: 2,000 samples a request, four lanes. To
 // be held against the live rate: 200 sidecars of 2,000 series every 10 s are 40,000 samples a second.
 func BenchmarkCatchUp(b *testing.B) {
-	for _, p := range []protocol{v2, v1} {
+	for _, p := range []wire.Protocol{wire.V2, wire.V1} {
 		b.Run(p.String(), func(b *testing.B) {
 			table := series.NewTable()
 			w := New(table, nil, zap.NewNop(), nil)
@@ -157,7 +158,7 @@ func serveNull(c net.Conn) {
 }
 
 // meshMessages packs scrapes of so many sidecars of so many series and gives the requests that come of it.
-func meshMessages(t testing.TB, targets, size int) (out []message) {
+func meshMessages(t testing.TB, targets, size int) (out []wire.Message) {
 	t.Helper()
 	table := series.NewTable()
 	w := New(table, nil, zap.NewNop(), nil)

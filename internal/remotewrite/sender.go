@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 // sender delivers the requests of one lane, one at a time and in order.
 type sender struct {
 	endpoint *endpoint
 	lane     *lane
-	encoders *encoders // the endpoint's
+	encoders *wire.Pool // the endpoint's
 
 	offenders offenders
 	searching searchTime
@@ -44,7 +45,7 @@ func (s *sender) run(ctx context.Context, stopping <-chan struct{}) {
 			}
 			e.queue.Ack(s.lane.index)
 			for _, rec := range r.Records {
-				e.blocks.put(rec.Data)
+				e.blocks.Put(rec.Data)
 			}
 			e.health.settle(-r.Samples)
 			e.taken.Add(int64(r.Samples))
@@ -87,10 +88,10 @@ func isClosed(ch <-chan struct{}) bool {
 }
 
 // deliver sends a message until the fate of all its samples is known, and counts them. False: ctx ended before.
-func (s *sender) deliver(ctx context.Context, m message) bool {
+func (s *sender) deliver(ctx context.Context, m wire.Message) bool {
 	parts, err := s.offenders.apart(m)
 	if err != nil {
-		s.drop(damaged, m.samples)
+		s.drop(damaged, m.Samples)
 		return true
 	}
 	if parts == nil {
@@ -99,7 +100,7 @@ func (s *sender) deliver(ctx context.Context, m message) bool {
 			return v.fate == settled
 		}
 		d := division{sender: s}
-		return d.judge(ctx, part{message: m}, v) && d.run(ctx)
+		return d.judge(ctx, part{Message: m}, v) && d.run(ctx)
 	}
 	d := division{sender: s, parts: parts}
 	return d.run(ctx)
@@ -108,12 +109,12 @@ func (s *sender) deliver(ctx context.Context, m message) bool {
 // verdict is what came of a message.
 type verdict struct {
 	fate
-	arrived  bool // settled by being accepted
-	message       // what is left of it: sample_age_limit may have taken some
-	lost     int  // of its samples, that the protocol cannot carry
-	settings *settings
-	bytes    int // of the body that was sent last
-	said     answer
+	arrived      bool // settled by being accepted
+	wire.Message      // what is left of it: sample_age_limit may have taken some
+	lost         int  // of its samples, that the protocol cannot carry
+	settings     *settings
+	bytes        int // of the body that was sent last
+	said         answer
 
 	// unsent: its body is larger than one that was refused as too large, and it should be sent in this many pieces.
 	unsent bool
@@ -132,12 +133,12 @@ const (
 // try sends a message, again and again if need be, until the endpoint has taken or refused it. A message that is too
 // large or rejected is not counted: its parts are tried next. A message whose body exceeds maxBody is not sent; 0: no
 // body is too large.
-func (s *sender) try(ctx context.Context, m message, maxBody int) verdict {
+func (s *sender) try(ctx context.Context, m wire.Message, maxBody int) verdict {
 	e := s.endpoint
 	var fast, slow backoff
-	var turned [3]bool   // by protocol: the endpoint asked for the other one instead
-	var instead protocol // tried after a vague answer to 2.0, without a turn; 0: health chooses
-	var by *settings     // to which these belong
+	var turned [3]bool        // by protocol: the endpoint asked for the other one instead
+	var instead wire.Protocol // tried after a vague answer to 2.0, without a turn; 0: health chooses
+	var by *settings          // to which these belong
 	for attempt := 0; ctx.Err() == nil; {
 		cfg, replaced := e.current()
 		if cfg != by {
@@ -160,19 +161,19 @@ func (s *sender) try(ctx context.Context, m message, maxBody int) verdict {
 		if e.settings.Load() != cfg {
 			continue // the choice may be for newer ones
 		}
-		body, lost, err := s.encoders.body(m, p, cfg.SendNativeHistograms)
+		body, lost, err := s.encoders.Body(m, p, cfg.SendNativeHistograms)
 		if err != nil {
-			s.drop(damaged, m.samples)
+			s.drop(damaged, m.Samples)
 			return verdict{}
 		}
-		if lost == m.samples {
+		if lost == m.Samples {
 			s.drop(unsupported, lost)
 			return verdict{}
 		}
-		probe := unproven && p == v2
-		if maxBody > 0 && len(body) > maxBody && m.samples > 1 && !probe {
-			s.encoders.putBody(body)
-			return verdict{fate: tooLarge, message: m, unsent: true, pieces: (len(body)-1)/maxBody + 1}
+		probe := unproven && p == wire.V2
+		if maxBody > 0 && len(body) > maxBody && m.Samples > 1 && !probe {
+			s.encoders.Release(body)
+			return verdict{fate: tooLarge, Message: m, unsent: true, pieces: (len(body)-1)/maxBody + 1}
 		}
 		bytes := len(body)
 		a := s.post(ctx, cfg, body, p, attempt)
@@ -181,7 +182,7 @@ func (s *sender) try(ctx context.Context, m message, maxBody int) verdict {
 			break
 		}
 		out := classify(a, circumstances{sent: p, retryOnRateLimit: cfg.QueueConfig.RetryOnRateLimit, unproven: unproven})
-		if out != accepted && p == v2 && cfg.FailedRequestLogging {
+		if out != accepted && p == wire.V2 && cfg.FailedRequestLogging {
 			e.logFailed(m, a)
 		}
 		e.metrics.requests[out].Inc()
@@ -189,11 +190,11 @@ func (s *sender) try(ctx context.Context, m message, maxBody int) verdict {
 		if out != retry && out != slowRetry {
 			s.lane.waited.Add(int64(a.took))
 		}
-		v := verdict{message: m, lost: lost, settings: cfg, bytes: bytes, said: a}
+		v := verdict{Message: m, lost: lost, settings: cfg, bytes: bytes, said: a}
 		switch out {
 		case accepted:
-			if instead == v1 {
-				e.turn(cfg, v2)
+			if instead == wire.V1 {
+				e.turn(cfg, wire.V2)
 			}
 			s.accept(cfg, m, p, lost, a)
 			v.arrived = true
@@ -201,9 +202,9 @@ func (s *sender) try(ctx context.Context, m message, maxBody int) verdict {
 		case otherProtocol:
 			turned[p] = true
 			switch {
-			case turned[p.other()]: // the endpoint takes neither
+			case turned[p.Other()]: // the endpoint takes neither
 			case a.vague():
-				instead = v1
+				instead = wire.V1
 				continue
 			case e.turn(cfg, p):
 				continue // the same samples at once, the other way
@@ -239,12 +240,12 @@ func (s *sender) try(ctx context.Context, m message, maxBody int) verdict {
 }
 
 // post sends a body and gives it back.
-func (s *sender) post(ctx context.Context, cfg *settings, body []byte, p protocol, attempt int) answer {
+func (s *sender) post(ctx context.Context, cfg *settings, body []byte, p wire.Protocol, attempt int) answer {
 	began := time.Now()
 	a := cfg.client.post(ctx, body, p, attempt)
 	a.took = time.Since(began)
 	if !a.bodyInUse {
-		s.encoders.putBody(body)
+		s.encoders.Release(body)
 	}
 	if !a.unsent {
 		s.endpoint.metrics.bytes.Add(float64(len(body)))
@@ -254,10 +255,10 @@ func (s *sender) post(ctx context.Context, cfg *settings, body []byte, p protoco
 }
 
 // accept counts what arrived. A 2.0 receiver tells how much it has written.
-func (s *sender) accept(cfg *settings, m message, p protocol, lost int, a answer) {
+func (s *sender) accept(cfg *settings, m wire.Message, p wire.Protocol, lost int, a answer) {
 	e := s.endpoint
-	arrived := m.samples - lost
-	if p == v2 {
+	arrived := m.Samples - lost
+	if p == wire.V2 {
 		if n, _ := written(a.header); n < arrived {
 			s.refuseRest(m, p, arrived-n, a, accepted)
 			arrived = n
@@ -265,34 +266,34 @@ func (s *sender) accept(cfg *settings, m message, p protocol, lost int, a answer
 	}
 	e.metrics.accepted.Add(float64(arrived))
 	e.metrics.drop(unsupported, lost)
-	e.health.settle(m.samples)
-	e.succeeded(cfg, p, arrived, m.newest)
+	e.health.settle(m.Samples)
+	e.succeeded(cfg, p, arrived, m.Newest)
 }
 
 // refuse counts what the endpoint will never take. A 2.0 receiver may have written the rest of the request: then the
 // request is a success for all but the samples that are missing.
-func (s *sender) refuse(cfg *settings, m message, p protocol, lost int, a answer, out outcome) {
+func (s *sender) refuse(cfg *settings, m wire.Message, p wire.Protocol, lost int, a answer, out outcome) {
 	e := s.endpoint
-	left := m.samples - lost
-	if n, confirmed := written(a.header); p == v2 && confirmed && out == refused {
+	left := m.Samples - lost
+	if n, confirmed := written(a.header); p == wire.V2 && confirmed && out == refused {
 		n = min(n, left)
 		e.metrics.accepted.Add(float64(n))
-		e.succeeded(cfg, p, n, m.newest)
+		e.succeeded(cfg, p, n, m.Newest)
 		left -= n
 	}
 	e.metrics.drop(unsupported, lost)
-	e.health.settle(m.samples)
+	e.health.settle(m.Samples)
 	s.refuseRest(m, p, left, a, out)
 }
 
 // refuseRest counts samples that a receiver has not written, and says so. A 2.0 receiver that finds samples late which
 // an earlier process may have delivered has them already.
-func (s *sender) refuseRest(m message, p protocol, samples int, a answer, out outcome) {
+func (s *sender) refuseRest(m wire.Message, p wire.Protocol, samples int, a answer, out outcome) {
 	if samples == 0 {
 		return
 	}
 	c := complaintOf(a)
-	if m.mayHaveArrived && p == v2 && a.status == http.StatusBadRequest && c.late() {
+	if m.MayHaveArrived && p == wire.V2 && a.status == http.StatusBadRequest && c.late() {
 		s.delivered(samples, a)
 		return
 	}
@@ -307,33 +308,33 @@ func (s *sender) drop(r reason, n int) {
 }
 
 // dropOld leaves out what is older than limit; false: nothing is left.
-func (s *sender) dropOld(m message, limit time.Duration) (message, bool) {
+func (s *sender) dropOld(m wire.Message, limit time.Duration) (wire.Message, bool) {
 	oldest := time.Now().Add(-limit).UnixMilli()
-	if limit == 0 || m.oldest >= oldest {
+	if limit == 0 || m.Oldest >= oldest {
 		return m, true
 	}
-	if m.newest < oldest {
-		s.drop(tooOld, m.samples)
+	if m.Newest < oldest {
+		s.drop(tooOld, m.Samples)
 		return m, false
 	}
-	c, err := parseMessage(m)
+	c, err := wire.Parse(m)
 	if err != nil {
-		s.drop(damaged, m.samples)
+		s.drop(damaged, m.Samples)
 		return m, false
 	}
-	rest, err := c.subset(func(_ int, at int64) bool { return at >= oldest })
+	rest, err := c.Subset(func(_ int, at int64) bool { return at >= oldest })
 	if err != nil {
-		s.drop(damaged, m.samples)
+		s.drop(damaged, m.Samples)
 		return m, false
 	}
-	s.drop(tooOld, m.samples-rest.samples)
-	return rest, rest.samples > 0
+	s.drop(tooOld, m.Samples-rest.Samples)
+	return rest, rest.Samples > 0
 }
 
-func messageOf(r queue.Request) message {
-	m := message{samples: r.Samples, oldest: r.Oldest, newest: r.Newest, mayHaveArrived: r.MayHaveArrived}
+func messageOf(r queue.Request) wire.Message {
+	m := wire.Message{Samples: r.Samples, Oldest: r.Oldest, Newest: r.Newest, MayHaveArrived: r.MayHaveArrived}
 	for _, rec := range r.Records {
-		m.fragments = append(m.fragments, rec.Data)
+		m.Fragments = append(m.Fragments, rec.Data)
 	}
 	return m
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/golang/snappy"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/model"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 func nowMillis() int64 { return time.Now().UnixMilli() }
@@ -72,7 +74,7 @@ func TestSenderOutlastsAnOutage(t *testing.T) {
 				var back time.Time
 				w := newWorld(t, endpointConfig("a"))
 				r := w.receivers["a"]
-				r.set(func(_ *receiver, p protocol, n int) answer {
+				r.set(func(_ *receiver, p wire.Protocol, n int) answer {
 					if time.Now().Before(recovery) {
 						return failure
 					}
@@ -121,7 +123,7 @@ func TestRetryAfter(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, endpointConfig("a"))
 				var tries []time.Time
-				w.receivers["a"].set(func(_ *receiver, p protocol, n int) answer {
+				w.receivers["a"].set(func(_ *receiver, p wire.Protocol, n int) answer {
 					tries = append(tries, time.Now())
 					if len(tries) > 1 {
 						return fine(p, n)
@@ -150,7 +152,7 @@ func TestCredentialsAreTriedAgainSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"))
 		var tries []time.Time
-		w.receivers["a"].set(func(_ *receiver, p protocol, n int) answer {
+		w.receivers["a"].set(func(_ *receiver, p wire.Protocol, n int) answer {
 			tries = append(tries, time.Now())
 			if len(tries) < 3 {
 				return status(401)
@@ -172,7 +174,7 @@ func TestNewSettingsEndTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"))
 		r := w.receivers["a"]
-		r.set(func(*receiver, protocol, int) answer { return status(403) })
+		r.set(func(*receiver, wire.Protocol, int) answer { return status(403) })
 		w.run()
 		defer w.stop()
 		w.append(w.scrape(w.target("pod-1", 2), nowMillis()))
@@ -196,18 +198,18 @@ func TestRefusedSamplesAreCounted(t *testing.T) {
 		accepted int
 		refused  int
 	}{
-		"1.0 404":                  {explicit(endpointConfig("a"), v1), status(404), 0, 10},
-		"2.0 415 as told":          {explicit(endpointConfig("a"), v2), status(415), 0, 10},
-		"2.0 no headers as told":   {explicit(endpointConfig("a"), v2), status(204), 0, 10},
+		"1.0 404":                  {explicit(endpointConfig("a"), wire.V1), status(404), 0, 10},
+		"2.0 415 as told":          {explicit(endpointConfig("a"), wire.V2), status(415), 0, 10},
+		"2.0 no headers as told":   {explicit(endpointConfig("a"), wire.V2), status(204), 0, 10},
 		"2.0 400 partly written":   {endpointConfig("a"), partly(400, 7), 7, 3},
 		"2.0 204 partly written":   {endpointConfig("a"), partly(204, 4), 4, 6},
-		"2.0 400 nothing written":  {explicit(endpointConfig("a"), v2), status(400), 0, 10},
+		"2.0 400 nothing written":  {explicit(endpointConfig("a"), wire.V2), status(400), 0, 10},
 		"2.0 400 all, and then so": {endpointConfig("a"), partly(400, 99), 10, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, tc.config)
-				w.receivers["a"].set(func(*receiver, protocol, int) answer { return tc.reply })
+				w.receivers["a"].set(func(*receiver, wire.Protocol, int) answer { return tc.reply })
 				w.run()
 				w.append(w.scrape(w.target("pod-1", 10), nowMillis()))
 				time.Sleep(time.Minute)
@@ -230,9 +232,9 @@ func TestPartlyWrittenIsSuccess(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"))
 		r := w.receivers["a"]
 		n, of20 := 0, 0
-		r.set(func(_ *receiver, p protocol, samples int) answer {
+		r.set(func(_ *receiver, p wire.Protocol, samples int) answer {
 			n++
-			if p == v2 {
+			if p == wire.V2 {
 				of20++
 			}
 			if n == 50 {
@@ -266,7 +268,7 @@ func TestNothingWrittenIsProof(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"))
 		n := 0
-		w.receivers["a"].set(func(*receiver, protocol, int) answer {
+		w.receivers["a"].set(func(*receiver, wire.Protocol, int) answer {
 			if n++; n == 1 {
 				return partly(400, 0)
 			}
@@ -296,7 +298,7 @@ func TestPartlyWrittenNeedsLanes(t *testing.T) {
 			w := newWorld(t, ec)
 			r := w.receivers["a"]
 			r.delay = 5 * time.Second
-			r.set(func(_ *receiver, p protocol, n int) answer {
+			r.set(func(_ *receiver, p wire.Protocol, n int) answer {
 				if missing == 0 {
 					return fine(p, n)
 				}
@@ -324,7 +326,7 @@ func TestPartlyWrittenNeedsLanes(t *testing.T) {
 }
 
 func partly(code, samples int) answer {
-	a := fine(v2, samples)
+	a := fine(wire.V2, samples)
 	a.status = code
 	return a
 }
@@ -339,11 +341,11 @@ func TestFallsBackWithTheSameSamples(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, endpointConfig("a"))
 				r := w.receivers["a"]
-				tries := map[protocol]int{}
+				tries := map[wire.Protocol]int{}
 				upgraded := time.Now().Add(90 * time.Minute)
-				r.set(func(_ *receiver, p protocol, n int) answer {
+				r.set(func(_ *receiver, p wire.Protocol, n int) answer {
 					tries[p]++
-					if p == v2 && time.Now().Before(upgraded) {
+					if p == wire.V2 && time.Now().Before(upgraded) {
 						return reply
 					}
 					return fine(p, n)
@@ -352,7 +354,7 @@ func TestFallsBackWithTheSameSamples(t *testing.T) {
 				pod := w.target("pod-1", 10)
 				w.append(w.scrape(pod, nowMillis()))
 				time.Sleep(6 * time.Second)
-				if r.total() != 10 || tries[v2] != 1 || tries[v1] != 1 {
+				if r.total() != 10 || tries[wire.V2] != 1 || tries[wire.V1] != 1 {
 					t.Errorf("samples %d, tries %v; want 10, one each", r.total(), tries)
 				}
 				if p := w.writers.Status()[0].Protocol; p != "1.0" {
@@ -384,10 +386,10 @@ func TestVagueAnswersTo20(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, endpointConfig("a"))
 				r := w.receivers["a"]
-				tries := map[protocol]int{}
-				r.set(func(_ *receiver, p protocol, n int) answer {
+				tries := map[wire.Protocol]int{}
+				r.set(func(_ *receiver, p wire.Protocol, n int) answer {
 					tries[p]++
-					if p == v2 {
+					if p == wire.V2 {
 						return status(code)
 					}
 					return fine(p, n)
@@ -399,7 +401,7 @@ func TestVagueAnswersTo20(t *testing.T) {
 					time.Sleep(10 * time.Second)
 				}
 				w.stop()
-				if r.total() != 100 || tries[v2] != 1 || tries[v1] != 10 {
+				if r.total() != 100 || tries[wire.V2] != 1 || tries[wire.V1] != 10 {
 					t.Errorf("samples %d, tries %v; want 100, one of 2.0", r.total(), tries)
 				}
 				if p := w.writers.Status()[0].Protocol; p != "1.0" {
@@ -412,7 +414,7 @@ func TestVagueAnswersTo20(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, endpointConfig("a"))
 				r := w.receivers["a"]
-				r.set(func(*receiver, protocol, int) answer { return status(code) })
+				r.set(func(*receiver, wire.Protocol, int) answer { return status(code) })
 				w.run()
 				pod := w.target("pod-1", 10)
 				for range 6 {
@@ -438,7 +440,7 @@ func TestVagueAnswersTo20(t *testing.T) {
 func TestNoProtocolPleases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"))
-		w.receivers["a"].set(func(*receiver, protocol, int) answer { return status(415) })
+		w.receivers["a"].set(func(*receiver, wire.Protocol, int) answer { return status(415) })
 		w.run()
 		w.append(w.scrape(w.target("pod-1", 10), nowMillis()))
 		time.Sleep(time.Minute)
@@ -453,12 +455,12 @@ func TestNoProtocolPleases(t *testing.T) {
 }
 
 func TestTooLargeIsSentInHalves(t *testing.T) {
-	for _, p := range []protocol{v1, v2} {
+	for _, p := range []wire.Protocol{wire.V1, wire.V2} {
 		t.Run(p.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, explicit(endpointConfig("a"), p))
 				r := w.receivers["a"]
-				r.set(func(_ *receiver, p protocol, n int) answer {
+				r.set(func(_ *receiver, p wire.Protocol, n int) answer {
 					if n > 3 {
 						return status(413)
 					}
@@ -481,7 +483,7 @@ func TestTooLargeIsSentInHalves(t *testing.T) {
 	t.Run("a single series", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, endpointConfig("a"))
-			w.receivers["a"].set(func(*receiver, protocol, int) answer { return status(413) })
+			w.receivers["a"].set(func(*receiver, wire.Protocol, int) answer { return status(413) })
 			w.run()
 			w.append(w.scrape(w.target("pod-1", 8), nowMillis()))
 			w.stop()
@@ -495,15 +497,15 @@ func TestTooLargeIsSentInHalves(t *testing.T) {
 // TestSizeIsRemembered: after a 413 later requests are divided before they are sent. A limit that was raised is found
 // out, and a limit that stays costs a 413 now and then.
 func TestSizeIsRemembered(t *testing.T) {
-	negotiated := oneLane(v1, 2000)
+	negotiated := oneLane(wire.V1, 2000)
 	negotiated.Negotiate = true
-	for name, ec := range map[string]EndpointConfig{"2.0": oneLane(v2, 2000), "1.0, negotiated": negotiated} {
+	for name, ec := range map[string]EndpointConfig{"2.0": oneLane(wire.V2, 2000), "1.0, negotiated": negotiated} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var limit, tooLarge, posts atomic.Int64
 				r := newReceiver(t)
-				limited := posterFunc(func(ctx context.Context, body []byte, p protocol, attempt int) answer {
-					if ec.Negotiate && p == v2 {
+				limited := posterFunc(func(ctx context.Context, body []byte, p wire.Protocol, attempt int) answer {
+					if ec.Negotiate && p == wire.V2 {
 						return status(415)
 					}
 					posts.Add(1)
@@ -549,9 +551,9 @@ func TestSizeIsRemembered(t *testing.T) {
 // TestSizeIsNotLearnedFromRefusals: an endpoint that answers 413 to everything has no limit that fits.
 func TestSizeIsNotLearnedFromRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, oneLane(v2, 100))
+		w := newWorld(t, oneLane(wire.V2, 100))
 		r := w.receivers["a"]
-		r.set(func(*receiver, protocol, int) answer { return status(413) })
+		r.set(func(*receiver, wire.Protocol, int) answer { return status(413) })
 		w.run()
 		pod := w.target("pod-1", 16)
 		w.append(w.scrape(pod, nowMillis()))
@@ -568,9 +570,9 @@ func TestSizeIsNotLearnedFromRefusals(t *testing.T) {
 	})
 }
 
-type posterFunc func(ctx context.Context, body []byte, p protocol, attempt int) answer
+type posterFunc func(ctx context.Context, body []byte, p wire.Protocol, attempt int) answer
 
-func (f posterFunc) post(ctx context.Context, body []byte, p protocol, attempt int) answer {
+func (f posterFunc) post(ctx context.Context, body []byte, p wire.Protocol, attempt int) answer {
 	return f(ctx, body, p, attempt)
 }
 
@@ -584,16 +586,16 @@ func fragmentOf(symbols, series []byte) []byte {
 
 // TestDamagedAndTooLargeIsCounted: a message that is too large, and cannot be divided since it cannot be read.
 func TestDamagedAndTooLargeIsCounted(t *testing.T) {
-	w := newWorld(t, explicit(endpointConfig("a"), v2))
+	w := newWorld(t, explicit(endpointConfig("a"), wire.V2))
 	e := (*w.writers.endpoints.Load())[0]
-	e.settings.Load().client = posterFunc(func(context.Context, []byte, protocol, int) answer { return status(413) })
+	e.settings.Load().client = posterFunc(func(context.Context, []byte, wire.Protocol, int) answer { return status(413) })
 	s := &sender{endpoint: e, lane: e.all()[0], encoders: &e.encoders}
 	for name, fragment := range map[string][]byte{
 		"cannot be read": fragmentOf([]byte{0xff, 0xff, 0xff}, []byte{0xff, 0xff}),
 		"has no series":  fragmentOf([]byte{0x22, 0}, nil),
 	} {
 		before := w.dropped("a", damaged)
-		if !s.deliver(t.Context(), message{fragments: [][]byte{fragment}, samples: 10, oldest: 1, newest: 2}) {
+		if !s.deliver(t.Context(), wire.Message{Fragments: [][]byte{fragment}, Samples: 10, Oldest: 1, Newest: 2}) {
 			t.Errorf("%s: deliver gave up", name)
 		}
 		if n := w.dropped("a", damaged) - before; n != 10 {
@@ -606,7 +608,7 @@ func TestDamagedAndTooLargeIsCounted(t *testing.T) {
 // requests with metadata.
 func TestLongestRetryAfterCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, explicit(endpointConfig("a"), v1))
+		w := newWorld(t, explicit(endpointConfig("a"), wire.V1))
 		e := (*w.writers.endpoints.Load())[0]
 		s, replaced := e.current()
 		busy := func(seconds string) answer {
@@ -619,17 +621,17 @@ func TestLongestRetryAfterCounts(t *testing.T) {
 		}
 		time.Sleep(2 * time.Minute)
 		posts := 0
-		s.client = posterFunc(func(context.Context, []byte, protocol, int) answer {
+		s.client = posterFunc(func(context.Context, []byte, wire.Protocol, int) answer {
 			if posts++; posts == 1 {
 				return busy("90")
 			}
-			return fine(v1, 0)
+			return fine(wire.V1, 0)
 		})
 		began := time.Now()
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			e.sendFamilies(t.Context(), s, replaced, []family{{name: "x", typ: model.MetricTypeCounter}})
+			e.sendFamilies(t.Context(), s, replaced, []wire.Family{{Name: "x", Type: model.MetricTypeCounter}})
 		}()
 		synctest.Wait()
 		if quiet := e.health.quiet(); quiet != 90*time.Second {
@@ -648,7 +650,7 @@ func TestSampleAgeLimit(t *testing.T) {
 		ec.QueueConfig.SampleAgeLimit = model.Duration(10 * time.Minute)
 		w := newWorld(t, ec)
 		r := w.receivers["a"]
-		r.set(func(*receiver, protocol, int) answer { return status(503) })
+		r.set(func(*receiver, wire.Protocol, int) answer { return status(503) })
 		w.run()
 		pod := w.target("pod-1", 10)
 		for range 30 {

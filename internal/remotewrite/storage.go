@@ -251,7 +251,7 @@ func (s *storage) sweep(maxAge time.Duration, wanted []string, m *metrics, loud 
 // queueConfig is what the queue of an endpoint is told.
 func (e *endpoint) queueConfig(cfg queue.Config) queue.Config {
 	cfg.Lost, cfg.Wake, cfg.Log = e.lost, e.wakeLanes, e.log
-	cfg.Alloc, cfg.Free = e.blocks.get, e.blocks.put
+	cfg.Alloc, cfg.Free = e.blocks.Get, e.blocks.Put
 	return cfg
 }
 

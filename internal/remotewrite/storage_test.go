@@ -14,6 +14,7 @@ import (
 	promhttp "github.com/prometheus/common/config"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 func openStore(t *testing.T, dir string) *queue.Store {
@@ -50,7 +51,7 @@ func at(t *testing.T, rawURL string) EndpointConfig {
 	return ec
 }
 
-func unreachable(*receiver, protocol, int) answer {
+func unreachable(*receiver, wire.Protocol, int) answer {
 	return answer{err: errors.New("connection refused")}
 }
 

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 // TestS09TLS12AtLeast: samples go over nothing older, and to nobody whose certificate is not vouched for.
@@ -30,7 +32,7 @@ func TestS09TLS12AtLeast(t *testing.T) {
 			client := clientFor(t, srv.URL+"/write", func(ec *EndpointConfig) {
 				ec.HTTPClientConfig.TLSConfig.InsecureSkipVerify = !c.verify
 			})
-			if a := client.post(t.Context(), []byte("x"), v2, 0); (a.err == nil) != c.taken {
+			if a := client.post(t.Context(), []byte("x"), wire.V2, 0); (a.err == nil) != c.taken {
 				t.Errorf("answer %+v, want it taken %v", a, c.taken)
 			}
 		})

@@ -17,15 +17,16 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
 func TestOneEndpointNeverHoldsBackAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("good"), endpointConfig("bad"), endpointConfig("mute"))
-		w.receivers["bad"].set(func(*receiver, protocol, int) answer { return status(503) })
+		w.receivers["bad"].set(func(*receiver, wire.Protocol, int) answer { return status(503) })
 		mute := make(chan struct{})
-		w.receivers["mute"].set(func(_ *receiver, p protocol, n int) answer { <-mute; return fine(p, n) })
+		w.receivers["mute"].set(func(_ *receiver, p wire.Protocol, n int) answer { <-mute; return fine(p, n) })
 		w.run()
 		pod := w.target("pod-1", 10)
 		const scrapes = 360
@@ -57,14 +58,14 @@ func TestOneEndpointNeverHoldsBackAnother(t *testing.T) {
 // TestOrderPerSeries sends through a receiver that fails at random, from many targets at once, whole series
 // and loose ones, and looks at the order in which each series arrives.
 func TestOrderPerSeries(t *testing.T) {
-	for _, p := range []protocol{v1, v2} {
+	for _, p := range []wire.Protocol{wire.V1, wire.V2} {
 		t.Run(p.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ec := explicit(endpointConfig("a"), p)
 				ec.QueueConfig.MaxSamplesPerSend = 50
 				w := newWorld(t, ec)
 				r := w.receivers["a"]
-				r.set(func(_ *receiver, p protocol, n int) answer {
+				r.set(func(_ *receiver, p wire.Protocol, n int) answer {
 					if rand.IntN(3) == 0 {
 						return status([]int{500, 503, 429, 413}[rand.IntN(4)])
 					}
@@ -119,7 +120,7 @@ func TestRow14WhatIsNotNewerIsDropped(t *testing.T) {
 	}
 	n := 0
 	for _, m := range w.messages() {
-		n += m.samples
+		n += m.Samples
 	}
 	if n != 20 {
 		t.Errorf("queued = %d, want 20", n)
@@ -151,7 +152,7 @@ func TestTargetsThatShareLabels(t *testing.T) {
 func TestFlushAtStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"), endpointConfig("down"))
-		w.receivers["down"].set(func(*receiver, protocol, int) answer { return status(503) })
+		w.receivers["down"].set(func(*receiver, wire.Protocol, int) answer { return status(503) })
 		w.run()
 		for i := range 10 {
 			w.append(w.scrape(w.target(fmt.Sprintf("pod-%d", i), 10), nowMillis()))
@@ -180,7 +181,7 @@ func TestFlushAtStop(t *testing.T) {
 func TestAbandonedHalf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"))
-		w.receivers["a"].set(func(r *receiver, p protocol, n int) answer {
+		w.receivers["a"].set(func(r *receiver, p wire.Protocol, n int) answer {
 			switch {
 			case n > 5:
 				return status(413)
@@ -203,7 +204,7 @@ func TestReloadKeepsTheBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("same"), endpointConfig("changed"), endpointConfig("removed"))
 		for _, r := range w.receivers {
-			r.set(func(*receiver, protocol, int) answer { return status(503) })
+			r.set(func(*receiver, wire.Protocol, int) answer { return status(503) })
 		}
 		w.run()
 		pod := w.target("pod-1", 10)
@@ -263,7 +264,7 @@ func TestFullQueueDropsTheOldest(t *testing.T) {
 		w.cfg.Endpoints = []EndpointConfig{endpointConfig("a")}
 		w.apply()
 		r := w.receivers["a"]
-		r.set(func(*receiver, protocol, int) answer { return status(503) })
+		r.set(func(*receiver, wire.Protocol, int) answer { return status(503) })
 		w.run()
 		pod := w.target("pod-1", 10)
 		const scrapes = 500
@@ -302,7 +303,7 @@ func TestLogsAnOutageOnceAMinute(t *testing.T) {
 		for i := range 8 { // a target in each of the lanes, likely
 			w.append(w.scrape(w.target(fmt.Sprintf("pod-%d", i), 1), nowMillis()))
 		}
-		r.set(func(*receiver, protocol, int) answer { return status(503) })
+		r.set(func(*receiver, wire.Protocol, int) answer { return status(503) })
 		time.Sleep(4 * time.Minute)
 		r.set(nil)
 		time.Sleep(time.Minute)
@@ -391,13 +392,13 @@ func TestAStopWhileLanesChange(t *testing.T) {
 
 // speaker is a poster that takes one protocol.
 type speaker struct {
-	protocol
+	wire.Protocol
 	asked chan<- struct{}
 }
 
-func (s speaker) post(_ context.Context, _ []byte, p protocol, _ int) answer {
+func (s speaker) post(_ context.Context, _ []byte, p wire.Protocol, _ int) answer {
 	s.asked <- struct{}{}
-	if p != s.protocol {
+	if p != s.Protocol {
 		return status(http.StatusUnsupportedMediaType)
 	}
 	return fine(p, 1)
@@ -411,25 +412,25 @@ func TestAReloadChangesTheProtocolWithTheReceiver(t *testing.T) {
 	w := newWorld(t)
 	asked := make(chan struct{})
 	w.writers.newClient = func(ec EndpointConfig) (poster, error) {
-		p := v1
+		p := wire.V1
 		if ec.ProtobufMessage == remoteapi.WriteV2MessageType {
-			p = v2
+			p = wire.V2
 		}
 		return speaker{p, asked}, nil
 	}
-	apply := func(p protocol) {
+	apply := func(p wire.Protocol) {
 		ec := explicit(endpointConfig("a"), p)
 		ec.QueueConfig.MaxSamplesPerSend, ec.QueueConfig.MinShards = 1, 8
 		w.cfg.Endpoints = []EndpointConfig{ec}
 		w.apply()
 	}
-	apply(v1)
+	apply(wire.V1)
 	for i := range 16 {
 		w.append(w.scrape(w.target(fmt.Sprintf("pod-%d", i), 2000), nowMillis()))
 	}
 	w.run()
 	for i := range 1000 {
-		apply([]protocol{v2, v1}[i%2])
+		apply([]wire.Protocol{wire.V2, wire.V1}[i%2])
 		for range 20 {
 			<-asked
 		}

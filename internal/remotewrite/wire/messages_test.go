@@ -1,4 +1,4 @@
-package remotewrite
+package wire
 
 import (
 	"testing"
@@ -8,7 +8,7 @@ import (
 )
 
 // sidecarMessages packs a scrape of each of some sidecars of so many series into requests.
-func sidecarMessages(t testing.TB, targets, size int) []message {
+func sidecarMessages(t testing.TB, targets, size int) []Message {
 	t.Helper()
 	table := series.NewTable()
 	var batches []*series.Batch
@@ -20,40 +20,40 @@ func sidecarMessages(t testing.TB, targets, size int) []message {
 
 // messagesOf packs batches into requests of 2,000 samples, a fragment for each batch, as a lane does. A request must
 // not hold two samples of a series, so no two batches may be of one target.
-func messagesOf(t testing.TB, table *series.Table, batches []*series.Batch) (out []message) {
+func messagesOf(t testing.TB, table *series.Table, batches []*series.Batch) (out []Message) {
 	t.Helper()
 	const samples = 2000
-	var e encoder
-	var lent blocks
-	var m message
+	var e FragmentWriter
+	var lent Buffers
+	var m Message
 	cut := func() {
-		if e.size() > 0 && m.samples > 0 {
-			m.fragments = append(m.fragments, e.cut(&lent))
+		if e.Size() > 0 && m.Samples > 0 {
+			m.Fragments = append(m.Fragments, e.Cut(&lent))
 		}
 	}
 	seal := func() {
-		if cut(); m.samples > 0 {
+		if cut(); m.Samples > 0 {
 			out = append(out, m)
 		}
-		m = message{}
+		m = Message{}
 	}
 	for _, b := range batches {
 		table.Read(func(v series.View) {
-			e.beginBatch()
+			e.BeginBatch()
 			for i, id := range b.Series {
-				if m.samples == samples {
+				if m.Samples == samples {
 					seal()
 				}
-				if m.samples == 0 {
-					e.begin(false)
+				if m.Samples == 0 {
+					e.Begin(false)
 				}
-				r := wireRow{parts: v.Parts(id), value: b.Values[i], time: b.Time}
-				f := e.form(v, r.parts.Stem, b.Target, nil)
-				if _, ok := e.add(v, f, &r, sending{metadata: true}); !ok {
+				r := Row{Parts: v.Parts(id), Value: b.Values[i], Time: b.Time}
+				f := e.Form(v, r.Parts.Stem, b.Target, nil)
+				if _, ok := e.Add(v, f, &r, Options{Metadata: true}); !ok {
 					t.Fatalf("series %d of a batch cannot be sent", i)
 				}
-				m.samples++
-				m.oldest, m.newest = b.Time, b.Time
+				m.Samples++
+				m.Oldest, m.Newest = b.Time, b.Time
 			}
 			cut()
 		})

@@ -1,4 +1,4 @@
-package remotewrite
+package wire
 
 import (
 	"github.com/prometheus/common/model"
@@ -16,19 +16,19 @@ const (
 )
 
 // family is what is known of the series of one name. Its name is theirs, less what the type adds to it.
-type family struct {
-	name, help, unit string
-	typ              model.MetricType
+type Family struct {
+	Name, Help, Unit string
+	Type             model.MetricType
 }
 
 // appendFamilies appends a prometheus.WriteRequest with nothing but metadata.
-func appendFamilies(dst []byte, all []family) []byte {
+func AppendFamilies(dst []byte, all []Family) []byte {
 	var m []byte
 	for _, f := range all {
-		m = appendVarintField(m[:0], tagV1MetaType, uint64(series.TypeOf(f.typ)))
-		m = appendBytesField(m, tagV1MetaFamily, f.name)
-		m = appendBytesField(m, tagV1MetaHelp, f.help)
-		m = appendBytesField(m, tagV1MetaUnit, f.unit)
+		m = appendVarintField(m[:0], tagV1MetaType, uint64(series.TypeOf(f.Type)))
+		m = appendBytesField(m, tagV1MetaFamily, f.Name)
+		m = appendBytesField(m, tagV1MetaHelp, f.Help)
+		m = appendBytesField(m, tagV1MetaUnit, f.Unit)
 		dst = appendBytesField(dst, tagV1Metadata, m)
 	}
 	return dst

@@ -1,4 +1,4 @@
-package remotewrite
+package wire
 
 import "encoding/binary"
 
@@ -23,7 +23,7 @@ const (
 	minCopy       = 4                     // shorter ones are not worth their tag
 	nearOffset    = 1 << 11               // copies of 4 to 11 bytes from less far take two bytes
 	farOffset     = 1 << 16               // and those from as far or farther five; all others three
-	maxPlainBytes = 1<<31 - 1             // of a block; the format would allow twice as much
+	MaxPlainBytes = 1<<31 - 1             // of a block; the format would allow twice as much
 
 	elementLiteral  = 0
 	elementCopyNear = 1

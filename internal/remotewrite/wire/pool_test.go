@@ -1,11 +1,11 @@
-package remotewrite
+package wire
 
 import (
 	"testing"
 )
 
 // kept is how much memory idle encoders hold.
-func (p *encoders) kept() (bytes int) {
+func (p *Pool) kept() (bytes int) {
 	for _, e := range p.idle {
 		bytes += e.size()
 	}
@@ -14,26 +14,26 @@ func (p *encoders) kept() (bytes int) {
 
 func TestEncodersShrink(t *testing.T) {
 	const huge = 8 << 20
-	var pool encoders
-	send := func(m message, p protocol) {
+	var pool Pool
+	send := func(m Message, p Protocol) {
 		t.Helper()
-		body, _, err := pool.body(m, p, true)
+		body, _, err := pool.Body(m, p, true)
 		if err != nil {
 			t.Fatal(err)
 		}
-		pool.putBody(body)
+		pool.Release(body)
 	}
-	large := message{fragments: [][]byte{appendPacked(nil, nil, noise(huge))}, samples: 1} // 2.0 is not looked into
+	large := Message{Fragments: [][]byte{appendPacked(nil, nil, noise(huge))}, Samples: 1} // 2.0 is not looked into
 	usual := sidecarMessages(t, 1, 500)[0]
 	for range 3 {
-		send(large, v2)
+		send(large, V2)
 	}
 	if n := pool.kept(); n < huge {
 		t.Errorf("kept while requests are huge: %d bytes, want room for one", n)
 	}
 	for range 100 {
-		send(usual, v1)
-		send(usual, v2)
+		send(usual, V1)
+		send(usual, V2)
 	}
 	if n := pool.kept(); n == 0 || n > keptEncoder {
 		t.Errorf("kept after the burst: %d bytes, want some, at most %d", n, keptEncoder)
@@ -41,7 +41,7 @@ func TestEncodersShrink(t *testing.T) {
 }
 
 func TestEncodersKeepFew(t *testing.T) {
-	var p encoders
+	var p Pool
 	var lent []*requestEncoder
 	for range 10 {
 		lent = append(lent, p.get())
@@ -57,15 +57,15 @@ func TestEncodersKeepFew(t *testing.T) {
 // TestRequestsCostAHandfulOfAllocations counts what a request of 2,000 samples needs once the first ones are out.
 func TestRequestsCostAHandfulOfAllocations(t *testing.T) {
 	ms := sidecarMessages(t, 4, 2000)
-	var pool encoders
-	for _, p := range []protocol{v1, v2} {
+	var pool Pool
+	for _, p := range []Protocol{V1, V2} {
 		i := 0
 		n := testing.AllocsPerRun(40, func() {
-			body, _, err := pool.body(ms[i%len(ms)], p, true)
+			body, _, err := pool.Body(ms[i%len(ms)], p, true)
 			if err != nil {
 				t.Fatal(err)
 			}
-			pool.putBody(body)
+			pool.Release(body)
 			i++
 		})
 		if n > 3 {

@@ -1,4 +1,4 @@
-package remotewrite
+package wire
 
 import (
 	"math"
@@ -15,10 +15,10 @@ const (
 )
 
 // labels returns the labels of a series for people: long values are cut, and labels beyond 4 KiB left out.
-func (c *content) labels(i int) labels.Labels {
+func (c *Content) Labels(i int) labels.Labels {
 	b := labels.NewScratchBuilder(16)
 	size := 0
-	_ = c.eachLabel(i, func(name, value []byte) {
+	_ = c.EachLabel(i, func(name, value []byte) {
 		text := strings.ToValidUTF8(string(value[:min(len(value), maxLabelBytes)]), "")
 		if len(text) < len(value) {
 			text += "…"
@@ -32,14 +32,14 @@ func (c *content) labels(i int) labels.Labels {
 }
 
 // describe writes the series of a message with their samples, a line each, and about limit bytes of them.
-func (c *content) describe(limit int) []byte {
+func (c *Content) Describe(limit int) []byte {
 	var out []byte
 	for i, body := range c.series {
 		if len(out) > limit {
 			return append(strconv.AppendInt(append(out, "… and "...), int64(len(c.series)-i), 10), " series more"...)
 		}
 		out = append(out, '{')
-		_ = c.eachLabel(i, func(name, value []byte) {
+		_ = c.EachLabel(i, func(name, value []byte) {
 			out = append(append(out, name...), '=')
 			out = append(strconv.AppendQuote(out, string(value)), ',')
 		})

@@ -1,18 +1,18 @@
-package remotewrite
+package wire
 
 import "sync"
 
 // requestEncoder makes requests of messages. It keeps its memory for the next one: for requests of 2,000 samples
 // about 32 KiB in 2.0 and 280 KiB in 1.0.
 type requestEncoder struct {
-	v1 encoderV1
-	v2 encoderV2
+	v1 v1Writer
+	v2 requestJoiner
 }
 
 // encode returns a compressed request, valid until the next call. lost counts the samples that the protocol
 // cannot carry.
-func (e *requestEncoder) encode(m message, p protocol, histograms bool) (block []byte, lost int, err error) {
-	if p == v2 {
+func (e *requestEncoder) encode(m Message, p Protocol, histograms bool) (block []byte, lost int, err error) {
+	if p == V2 {
 		block, err = e.v2.encode(m)
 		return block, 0, err
 	}
@@ -35,12 +35,12 @@ func (e *requestEncoder) size() int {
 // waits, for an answer or for something to send, holds none. Few are kept, and one that has grown far beyond what
 // requests need now is left to the garbage collector. It also lends the bodies of POSTs, which have room for up to
 // twice the request and are out until it is answered. The zero value is ready; nil lends new ones only.
-type encoders struct {
+type Pool struct {
 	mu   sync.Mutex // guards the following
 	idle []*requestEncoder
 	need int // about the size of the largest request of late
 
-	bodies blocks
+	bodies Buffers
 }
 
 const (
@@ -49,7 +49,7 @@ const (
 	keptRequests = 8
 )
 
-func (p *encoders) get() *requestEncoder {
+func (p *Pool) get() *requestEncoder {
 	if p == nil {
 		return &requestEncoder{}
 	}
@@ -65,7 +65,7 @@ func (p *encoders) get() *requestEncoder {
 }
 
 // put takes back an encoder whose last request was so long.
-func (p *encoders) put(e *requestEncoder, request int) {
+func (p *Pool) put(e *requestEncoder, request int) {
 	if p == nil {
 		return
 	}
@@ -78,7 +78,7 @@ func (p *encoders) put(e *requestEncoder, request int) {
 }
 
 // body makes the body of a POST, which putBody takes back. lost counts the samples that the protocol cannot carry.
-func (p *encoders) body(m message, to protocol, histograms bool) (body []byte, lost int, err error) {
+func (p *Pool) Body(m Message, to Protocol, histograms bool) (body []byte, lost int, err error) {
 	e := p.get()
 	block, lost, err := e.encode(m, to, histograms)
 	body = append(p.emptyBody(len(block)), block...)
@@ -87,16 +87,16 @@ func (p *encoders) body(m message, to protocol, histograms bool) (body []byte, l
 }
 
 // emptyBody returns an empty slice with room for n bytes.
-func (p *encoders) emptyBody(n int) []byte {
+func (p *Pool) emptyBody(n int) []byte {
 	if p == nil {
 		return make([]byte, 0, n)
 	}
-	return p.bodies.get(n)
+	return p.bodies.Get(n)
 }
 
 // putBody takes back what body lent and nobody reads any more.
-func (p *encoders) putBody(body []byte) {
+func (p *Pool) Release(body []byte) {
 	if p != nil {
-		p.bodies.put(body)
+		p.bodies.Put(body)
 	}
 }

@@ -1,4 +1,4 @@
-package remotewrite
+package wire
 
 import (
 	"encoding/binary"
@@ -13,10 +13,10 @@ import (
 //	uvarint   length of the first block
 //	block     symbols: fields of a 2.0 Request
 //	block     series: likewise, to the end
-type packed struct{ symbols, series block }
+type packed struct{ symbols, series snappyBlock }
 
 // block is a snappy block without its head.
-type block struct {
+type snappyBlock struct {
 	plain    int // length of what it unpacks to
 	elements []byte
 	whole    []byte // the head included
@@ -57,16 +57,16 @@ func parsePacked(data []byte) (p packed, err error) {
 	return p, err
 }
 
-func parseBlock(b []byte) (block, error) {
+func parseBlock(b []byte) (snappyBlock, error) {
 	plain, n := binary.Uvarint(b)
 	if n <= 0 || plain > maxFragment {
-		return block{}, errDamaged
+		return snappyBlock{}, errDamaged
 	}
-	return block{plain: int(plain), elements: b[n:], whole: b}, nil
+	return snappyBlock{plain: int(plain), elements: b[n:], whole: b}, nil
 }
 
 // unpack decompresses a block to the end of dst, which has room for it.
-func (b block) unpack(dst []byte) (plain []byte, err error) {
+func (b snappyBlock) unpack(dst []byte) (plain []byte, err error) {
 	plain, err = snappy.Decode(dst[len(dst):len(dst)+b.plain:len(dst)+b.plain], b.whole)
 	if err != nil || len(plain) != b.plain {
 		return nil, errDamaged
@@ -83,10 +83,10 @@ type unpacker struct {
 	text      []byte
 }
 
-func (u *unpacker) unpack(m message) ([]plainFragment, error) {
+func (u *unpacker) unpack(m Message) ([]plainFragment, error) {
 	u.fragments = u.fragments[:0]
 	size := 0
-	for _, f := range m.fragments {
+	for _, f := range m.Fragments {
 		p, err := parsePacked(f)
 		if size += p.symbols.plain + p.series.plain; err != nil || size > maxFragment {
 			return nil, errDamaged
@@ -96,13 +96,13 @@ func (u *unpacker) unpack(m message) ([]plainFragment, error) {
 		u.text = make([]byte, 0, size+size/4)
 	}
 	at := u.text[:0]
-	take := func(b block) (plain []byte, err error) {
+	take := func(b snappyBlock) (plain []byte, err error) {
 		if plain, err = b.unpack(at); err == nil {
 			at = at[:len(at)+len(plain)]
 		}
 		return plain, err
 	}
-	for _, f := range m.fragments {
+	for _, f := range m.Fragments {
 		p, _ := parsePacked(f)
 		symbols, err := take(p.symbols)
 		if err != nil {

@@ -1,4 +1,4 @@
-package remotewrite
+package wire
 
 // recent finds the reference that a number (a symbol, a stem) has in the present round: a request or a batch. It is a
 // hash table that a new round does not clear: a slot counts only if it carries the number of the round.

@@ -1,4 +1,4 @@
-package remotewrite
+package wire
 
 import "math"
 
@@ -25,7 +25,7 @@ const (
 //
 // Cost: the request as it leaves, the message unpacked (60 bytes a sample), 40 bytes a symbol of it, 20 KiB. The plain
 // request, thirteen times as large as what leaves, is never in memory.
-type encoderV1 struct {
+type v1Writer struct {
 	packer
 	plain       unpacker // of the message
 	texts       texts
@@ -43,7 +43,7 @@ type encoderV1 struct {
 }
 
 // begin starts a request.
-func (e *encoderV1) begin(histograms bool) {
+func (e *v1Writer) begin(histograms bool) {
 	e.packer.begin()
 	e.histograms, e.unsupported = histograms, 0
 	e.time, e.clock, e.name = shortBytes{}, 0, 0
@@ -54,13 +54,13 @@ func (e *encoderV1) begin(histograms bool) {
 }
 
 // forget lets go of the message.
-func (e *encoderV1) forget() {
+func (e *v1Writer) forget() {
 	e.texts.forget()
 	e.base.refs = nil
 }
 
 // append writes the whole message.
-func (e *encoderV1) append(m message) error {
+func (e *v1Writer) append(m Message) error {
 	fragments, err := e.plain.unpack(m)
 	if err != nil {
 		return err
@@ -95,7 +95,7 @@ func (e *encoderV1) append(m message) error {
 }
 
 // series writes one series.
-func (e *encoderV1) series(body []byte) error {
+func (e *v1Writer) series(body []byte) error {
 	refs, s, ok := cutPlainSeries(body)
 	if !ok {
 		return e.rareSeries(body)
@@ -104,13 +104,13 @@ func (e *encoderV1) series(body []byte) error {
 }
 
 // add writes a series: its labels, then a sample, then anything else.
-func (e *encoderV1) add(refs []byte, s *sample, other []byte) error {
+func (e *v1Writer) add(refs []byte, s *sample, other []byte) error {
 	d, b := &e.diff, &e.base
 	if err := d.compare(&e.texts, refs, b); err != nil {
 		return err
 	}
 	total := d.size() + int64(s.size()+len(other))
-	if total+int64(e.at)+maxHead+maxShort > maxPlainBytes {
+	if total+int64(e.at)+maxHead+maxShort > MaxPlainBytes {
 		return errDamaged
 	}
 	size := int(total)
@@ -143,7 +143,7 @@ func (e *encoderV1) add(refs []byte, s *sample, other []byte) error {
 
 // similar returns an earlier series that shares with the base what the one at hand shares with it: if there is
 // one, of the same size and therefore with the same head.
-func (e *encoderV1) similar(size int) *site {
+func (e *v1Writer) similar(size int) *site {
 	s := &e.sites[size%len(e.sites)]
 	if int(s.size) != size || s.base != e.base.number || int(s.first) < e.diff.first || int(s.last) > e.diff.last {
 		return &e.base.site
@@ -152,7 +152,7 @@ func (e *encoderV1) similar(size int) *site {
 }
 
 // labels writes the labels of the series at hand.
-func (e *encoderV1) labels(like *site) {
+func (e *v1Writer) labels(like *site) {
 	d := &e.diff
 	own := d.own
 	if d.skip > 0 {
@@ -168,7 +168,7 @@ func (e *encoderV1) labels(like *site) {
 
 // sample writes a sample but for its time, which is left until it is known what comes next: both may stand
 // together elsewhere. The value often begins as that of another series does: a small integer begins with zeros.
-func (e *encoderV1) sample(s *sample, like *site) {
+func (e *v1Writer) sample(s *sample, like *site) {
 	if s.head == 0 {
 		return
 	}
@@ -195,7 +195,7 @@ const (
 )
 
 // remember keeps the series that was written just now.
-func (e *encoderV1) remember(here site, refs []byte) {
+func (e *v1Writer) remember(here site, refs []byte) {
 	d, b := &e.diff, &e.base
 	rebase := len(d.own)-d.skip > mostOwnLabels || here.at-b.at > farBase
 	if d.skip > 0 { // a name for the second time: a family begins
@@ -214,14 +214,14 @@ func (e *encoderV1) remember(here site, refs []byte) {
 	}
 }
 
-func (e *encoderV1) short(s shortBytes) {
+func (e *v1Writer) short(s shortBytes) {
 	if s.n > 0 {
 		e.word(s.word, s.n)
 	}
 }
 
 // rareSeries writes any series, or counts it as one whose histogram 1.0 cannot carry.
-func (e *encoderV1) rareSeries(body []byte) error {
+func (e *v1Writer) rareSeries(body []byte) error {
 	var refs []byte
 	e.other = e.other[:0]
 	carried := true
@@ -262,7 +262,7 @@ func (e *encoderV1) rareSeries(body []byte) error {
 	return e.add(refs, &sample{}, e.other)
 }
 
-func (e *encoderV1) appendExemplar(dst, body []byte) ([]byte, error) {
+func (e *v1Writer) appendExemplar(dst, body []byte) ([]byte, error) {
 	err := eachField(body, func(f field) error {
 		if f.whole[0] != tagExemplarLabels {
 			dst = append(dst, f.whole...)

@@ -1,34 +1,34 @@
-package remotewrite
+package wire
 
 import "encoding/binary"
 
 // message is what one POST is to deliver, always as remote write 2.0: packed fragments that end to end are a request.
-type message struct {
-	fragments      [][]byte
-	samples        int
-	oldest, newest int64
-	mayHaveArrived bool // an earlier process may have sent it, and ended before the answer
+type Message struct {
+	Fragments      [][]byte
+	Samples        int
+	Oldest, Newest int64
+	MayHaveArrived bool // an earlier process may have sent it, and ended before the answer
 }
 
 // encoderV2 makes a compressed 2.0 request of a message: it only puts together what is compressed already.
-type encoderV2 struct{ out []byte }
+type requestJoiner struct{ out []byte }
 
 // encode writes the whole message, all symbols before all series: protobuf does not ask for it, but some receivers
 // resolve references while they read. The result is valid until the next call.
-func (e *encoderV2) encode(m message) ([]byte, error) {
+func (e *requestJoiner) encode(m Message) ([]byte, error) {
 	plain := 0
-	for _, f := range m.fragments {
+	for _, f := range m.Fragments {
 		p, err := parsePacked(f)
-		if plain += p.symbols.plain + p.series.plain; err != nil || plain > maxPlainBytes {
+		if plain += p.symbols.plain + p.series.plain; err != nil || plain > MaxPlainBytes {
 			return nil, errDamaged
 		}
 	}
 	e.out = binary.AppendUvarint(e.out[:0], uint64(plain))
-	for _, f := range m.fragments {
+	for _, f := range m.Fragments {
 		p, _ := parsePacked(f)
 		e.out = append(e.out, p.symbols.elements...)
 	}
-	for _, f := range m.fragments {
+	for _, f := range m.Fragments {
 		p, _ := parsePacked(f)
 		e.out = append(e.out, p.series.elements...)
 	}
@@ -36,17 +36,17 @@ func (e *encoderV2) encode(m message) ([]byte, error) {
 }
 
 // content is a message taken apart.
-type content struct {
+type Content struct {
 	symbols        [][]byte
 	series         [][]byte // each the body of a TimeSeries
 	mayHaveArrived bool     // as of the message
 }
 
-func parseMessage(m message) (c content, err error) {
-	c.mayHaveArrived = m.mayHaveArrived
+func Parse(m Message) (c Content, err error) {
+	c.mayHaveArrived = m.MayHaveArrived
 	fragments, err := new(unpacker).unpack(m)
 	if err != nil {
-		return content{}, err
+		return Content{}, err
 	}
 	collect := func(part []byte, tag byte, into *[][]byte) error {
 		return eachField(part, func(f field) error {
@@ -59,23 +59,23 @@ func parseMessage(m message) (c content, err error) {
 	}
 	for _, f := range fragments {
 		if err := collect(f.symbols, tagSymbol, &c.symbols); err != nil {
-			return content{}, err
+			return Content{}, err
 		}
 		if err := collect(f.series, tagSeries, &c.series); err != nil {
-			return content{}, err
+			return Content{}, err
 		}
 	}
 	if len(c.symbols) == 0 || len(c.symbols[0]) != 0 {
-		return content{}, errDamaged
+		return Content{}, errDamaged
 	}
 	return c, nil
 }
 
 // Len returns the number of series.
-func (c *content) Len() int { return len(c.series) }
+func (c *Content) Len() int { return len(c.series) }
 
 // text returns the symbol that a reference means.
-func (c *content) text(ref uint64) ([]byte, error) {
+func (c *Content) text(ref uint64) ([]byte, error) {
 	if ref >= uint64(len(c.symbols)) {
 		return nil, errDamaged
 	}
@@ -83,7 +83,7 @@ func (c *content) text(ref uint64) ([]byte, error) {
 }
 
 // eachLabel calls fn for the name and the value of every label of a series.
-func (c *content) eachLabel(i int, fn func(name, value []byte)) error {
+func (c *Content) EachLabel(i int, fn func(name, value []byte)) error {
 	return eachField(c.series[i], func(f field) error {
 		if f.whole[0] != tagLabelRefs {
 			return nil
@@ -106,36 +106,36 @@ func (c *content) eachLabel(i int, fn func(name, value []byte)) error {
 }
 
 // subset makes a message of the series that keep wants, with only the symbols that they use.
-func (c *content) subset(keep func(i int, tsMillis int64) bool) (message, error) {
-	m := message{mayHaveArrived: c.mayHaveArrived}
-	s := subsetter{content: c, refs: make([]uint32, len(c.symbols)), symbols: []byte{tagSymbol, 0}, next: 1}
+func (c *Content) Subset(keep func(i int, tsMillis int64) bool) (Message, error) {
+	m := Message{MayHaveArrived: c.mayHaveArrived}
+	s := subsetter{Content: c, refs: make([]uint32, len(c.symbols)), symbols: []byte{tagSymbol, 0}, next: 1}
 	for i, body := range c.series {
 		at, err := seriesTime(body)
 		if err != nil {
-			return message{}, err
+			return Message{}, err
 		}
 		if !keep(i, at) {
 			continue
 		}
 		if err := s.add(body); err != nil {
-			return message{}, err
+			return Message{}, err
 		}
-		if m.samples == 0 {
-			m.oldest, m.newest = at, at
+		if m.Samples == 0 {
+			m.Oldest, m.Newest = at, at
 		}
-		m.samples++
-		m.oldest, m.newest = min(m.oldest, at), max(m.newest, at)
+		m.Samples++
+		m.Oldest, m.Newest = min(m.Oldest, at), max(m.Newest, at)
 	}
-	m.fragments = [][]byte{appendPacked(nil, s.symbols, s.series)}
+	m.Fragments = [][]byte{appendPacked(nil, s.symbols, s.series)}
 	return m, nil
 }
 
 // split makes n messages of one, or as many as it has series.
-func (c *content) split(n int) (out []message, err error) {
+func (c *Content) Split(n int) (out []Message, err error) {
 	n = min(n, len(c.series))
 	for i := range n {
 		from, to := i*len(c.series)/n, (i+1)*len(c.series)/n
-		m, err := c.subset(func(j int, _ int64) bool { return from <= j && j < to })
+		m, err := c.Subset(func(j int, _ int64) bool { return from <= j && j < to })
 		if err != nil {
 			return nil, err
 		}
@@ -146,7 +146,7 @@ func (c *content) split(n int) (out []message, err error) {
 
 // subsetter writes series again with their symbols renumbered.
 type subsetter struct {
-	*content
+	*Content
 	refs            []uint32 // old reference to new; 0: not met yet
 	next            uint32
 	symbols, series []byte

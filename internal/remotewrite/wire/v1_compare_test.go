@@ -1,4 +1,4 @@
-package remotewrite
+package wire
 
 import (
 	"bytes"
@@ -94,8 +94,8 @@ func TestRequestTooLarge(t *testing.T) {
 	symbols = appendBytesField(symbols, tagSymbol, make([]byte, 1<<20))
 	for labels, fits := range map[int]bool{10: true, 2048: false, 5000: false} {
 		refs := appendBytesField(nil, tagLabelRefs, bytes.Repeat([]byte{0, 1}, labels))
-		m := message{fragments: [][]byte{appendPacked(nil, symbols, appendBytesField(nil, tagSeries, refs))}}
-		if _, _, err := (&requestEncoder{}).encode(m, v1, true); (err == nil) != fits {
+		m := Message{Fragments: [][]byte{appendPacked(nil, symbols, appendBytesField(nil, tagSeries, refs))}}
+		if _, _, err := (&requestEncoder{}).encode(m, V1, true); (err == nil) != fits {
 			t.Errorf("%d MiB of labels: error %v, want none: %v", labels, err, fits)
 		}
 	}

@@ -1,6 +1,6 @@
 //go:build unix
 
-package remotewrite
+package wire
 
 import (
 	"fmt"
@@ -17,24 +17,24 @@ var benchShapes = map[string][2]int{"1 target": {8, 2000}, "4 targets": {32, 500
 // BenchmarkRequest makes compressed requests of fragments. To be held against `2.0 request 50-100 ns` and `snappy
 // 53` together in 2.0, `1.0 from references perhaps 200` and `snappy 224` in 1.0.
 func BenchmarkRequest(b *testing.B) {
-	for _, p := range []protocol{v2, v1} {
+	for _, p := range []Protocol{V2, V1} {
 		for name, shape := range benchShapes {
 			b.Run(fmt.Sprint(p, " ", name), func(b *testing.B) {
 				ms := sidecarMessages(b, shape[0], shape[1])
-				var pool encoders
+				var pool Pool
 				var i, samples, bytes int
 				b.ReportAllocs()
-				report := cpuPerSample(b, ms[0].samples)
+				report := cpuPerSample(b, ms[0].Samples)
 				for b.Loop() {
 					m := ms[i%len(ms)]
 					i++
-					body, _, err := pool.body(m, p, true)
+					body, _, err := pool.Body(m, p, true)
 					if err != nil {
 						b.Fatal(err)
 					}
-					samples += m.samples
+					samples += m.Samples
 					bytes += len(body)
-					pool.putBody(body)
+					pool.Release(body)
 				}
 				report()
 				b.ReportMetric(float64(bytes)/float64(samples), "wire-B/sample")
@@ -46,7 +46,7 @@ func BenchmarkRequest(b *testing.B) {
 // BenchmarkSearch is what a search for repetitions costs in the plain text of the same requests, which in 1.0 would
 // have to be written first.
 func BenchmarkSearch(b *testing.B) {
-	for _, p := range []protocol{v2, v1} {
+	for _, p := range []Protocol{V2, V1} {
 		for library, encode := range map[string]func(dst, src []byte) []byte{
 			"golang":    func(dst, src []byte) []byte { return snappy.Encode(dst[:cap(dst)], src) },
 			"s2":        s2.EncodeSnappy,
@@ -57,7 +57,7 @@ func BenchmarkSearch(b *testing.B) {
 					var plains [][]byte
 					for _, m := range sidecarMessages(b, shape[0], shape[1]) {
 						plain, err := plainV2(m)
-						if p == v1 {
+						if p == V1 {
 							plain, _, err = plainV1(m, true)
 						}
 						if err != nil {

@@ -1,4 +1,4 @@
-package remotewrite
+package wire
 
 import (
 	"encoding/binary"
@@ -9,9 +9,9 @@ import (
 )
 
 // plainV2 is a message as one uncompressed 2.0 request, written the simple way: the twin of encoderV2.
-func plainV2(m message) (dst []byte, err error) {
+func plainV2(m Message) (dst []byte, err error) {
 	var series []byte
-	for _, f := range m.fragments {
+	for _, f := range m.Fragments {
 		size, n := binary.Uvarint(f)
 		first, err := snappy.Decode(nil, f[n:n+int(size)])
 		if err != nil {
@@ -27,8 +27,8 @@ func plainV2(m message) (dst []byte, err error) {
 }
 
 // plainV1 is a message as one uncompressed 1.0 request, written the simple way: the twin of encoderV1.
-func plainV1(m message, histograms bool) (dst []byte, unsupported int, err error) {
-	c, err := parseMessage(m)
+func plainV1(m Message, histograms bool) (dst []byte, unsupported int, err error) {
+	c, err := Parse(m)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -87,7 +87,7 @@ func fieldsUpTo(last uint64, m []byte) (dst []byte) {
 	return dst
 }
 
-func (c *content) appendPlainLabels(dst, refs []byte) ([]byte, error) {
+func (c *Content) appendPlainLabels(dst, refs []byte) ([]byte, error) {
 	for len(refs) > 0 {
 		var label []byte
 		for _, tag := range []byte{tagLabelNameV1, tagLabelValueV1} {
@@ -126,7 +126,7 @@ func decompress(t testing.TB, block []byte) []byte {
 
 // checkRequests compares the requests made of a message with those of the twins, and tells how many bytes a 1.0
 // request is worth.
-func checkRequests(t testing.TB, m message) {
+func checkRequests(t testing.TB, m Message) {
 	t.Helper()
 	e := &requestEncoder{}
 	for _, histograms := range []bool{true, false, true} { // the third in memory that is used already
@@ -134,7 +134,7 @@ func checkRequests(t testing.TB, m message) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		block, lost, err := e.encode(m, v1, histograms)
+		block, lost, err := e.encode(m, V1, histograms)
 		if err != nil || lost != wantLost {
 			t.Fatalf("1.0: error %v, lost %d; want %d", err, lost, wantLost)
 		}
@@ -146,7 +146,7 @@ func checkRequests(t testing.TB, m message) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	block, _, err := e.encode(m, v2, true)
+	block, _, err := e.encode(m, V2, true)
 	if err != nil {
 		t.Fatal(err)
 	}

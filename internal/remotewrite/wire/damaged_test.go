@@ -1,4 +1,4 @@
-package remotewrite
+package wire
 
 import "testing"
 
@@ -12,17 +12,17 @@ func FuzzDamaged(f *testing.F) {
 		for _, fragments := range [][][]byte{
 			{data, data[:half]}, {appendPacked(nil, data[:half], data[half:]), appendPacked(nil, nil, data)},
 		} {
-			m := message{fragments: fragments, samples: 1}
-			if block, _, err := (&requestEncoder{}).encode(m, v1, true); err == nil {
+			m := Message{Fragments: fragments, Samples: 1}
+			if block, _, err := (&requestEncoder{}).encode(m, V1, true); err == nil {
 				decompress(t, block)
 			}
-			block, _, err := (&requestEncoder{}).encode(m, v2, true)
-			c, parseErr := parseMessage(m)
+			block, _, err := (&requestEncoder{}).encode(m, V2, true)
+			c, parseErr := Parse(m)
 			if err == nil && parseErr == nil {
 				decompress(t, block)
 			}
 			if parseErr == nil {
-				_, _ = c.subset(func(int, int64) bool { return true })
+				_, _ = c.Subset(func(int, int64) bool { return true })
 			}
 		}
 	})

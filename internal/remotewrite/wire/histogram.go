@@ -1,4 +1,4 @@
-package remotewrite
+package wire
 
 import (
 	"encoding/binary"

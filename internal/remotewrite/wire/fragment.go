@@ -1,4 +1,4 @@
-package remotewrite
+package wire
 
 import (
 	"math"
@@ -37,7 +37,7 @@ const (
 //
 // Cost: 16 to 43 bytes a string of a request and a stem of a batch, 24 a kind of metadata that the table has; one
 // fragment.
-type encoder struct {
+type FragmentWriter struct {
 	numbers numbering
 	forms   forms
 	metas   []metaForm // by series.MetaID
@@ -49,48 +49,48 @@ type encoder struct {
 }
 
 // begin starts a request. symbols[0] is the empty string.
-func (e *encoder) begin(foreignTexts bool) {
+func (e *FragmentWriter) Begin(foreignTexts bool) {
 	e.numbers.begin(foreignTexts)
 	e.series = e.series[:0]
 	e.forms.forget()
 }
 
 // beginBatch starts a batch: what the labels of its target make of a stem is its own.
-func (e *encoder) beginBatch() { e.forms.forget() }
+func (e *FragmentWriter) BeginBatch() { e.forms.forget() }
 
 // size is how many bytes wait to be cut.
-func (e *encoder) size() int { return len(e.numbers.fresh) + len(e.series) }
+func (e *FragmentWriter) Size() int { return len(e.numbers.fresh) + len(e.series) }
 
 // cut packs what was written since the last cut into a block that b lends.
-func (e *encoder) cut(b *blocks) []byte {
+func (e *FragmentWriter) Cut(b *Buffers) []byte {
 	symbols, series := e.numbers.fresh, e.series
-	scratch := appendPacked(b.get(maxPacked(len(symbols), len(series))), symbols, series)
-	data := append(b.get(len(scratch)), scratch...)
-	b.put(scratch)
+	scratch := appendPacked(b.Get(maxPacked(len(symbols), len(series))), symbols, series)
+	data := append(b.Get(len(scratch)), scratch...)
+	b.Put(scratch)
 	e.numbers.fresh, e.series = emptied(symbols), emptied(series)
 	return data
 }
 
 // sending is what the settings say of a row besides its value.
-type sending struct {
-	exemplars, metadata bool
-	external            []labels.Label
+type Options struct {
+	Exemplars, Metadata bool
+	External            []labels.Label
 }
 
 // add appends a row of a series whose stem is f. Not ok: its labels must not be sent.
-func (e *encoder) add(v series.View, f *form, r *wireRow, with sending) (exemplars int, ok bool) {
-	own := ownRefs{nameKey: f.nameKey, name: e.numbers.symbol(v, r.parts.Name)}
-	if r.parts.Le != 0 {
-		own.leKey, own.le = e.numbers.leKey(v), e.numbers.symbol(v, r.parts.Le)
+func (e *FragmentWriter) Add(v series.View, f *LabelForm, r *Row, with Options) (exemplars int, ok bool) {
+	own := ownRefs{nameKey: f.nameKey, name: e.numbers.symbol(v, r.Parts.Name)}
+	if r.Parts.Le != 0 {
+		own.leKey, own.le = e.numbers.leKey(v), e.numbers.symbol(v, r.Parts.Le)
 	}
-	if len(with.external) > 0 {
-		e.addExternal(&own, with.external)
+	if len(with.External) > 0 {
+		e.addExternal(&own, with.External)
 	}
 	if f.bad || own.name == 0 || own.name == badRef || own.le == badRef {
 		return 0, false
 	}
-	if r.histogram == nil && len(r.exemplars) == 0 && r.start == 0 {
-		e.addPlain(v, f, &own, r, with.metadata)
+	if r.Histogram == nil && len(r.Exemplars) == 0 && r.Start == 0 {
+		e.addPlain(v, f, &own, r, with.Metadata)
 		return 0, true
 	}
 	exemplars = e.writeBody(v, r, with)
@@ -99,17 +99,17 @@ func (e *encoder) add(v series.View, f *form, r *wireRow, with sending) (exempla
 }
 
 // addPlain is add for a row with nothing but a value: nearly every one.
-func (e *encoder) addPlain(v series.View, f *form, own *ownRefs, r *wireRow, sendMetadata bool) {
+func (e *FragmentWriter) addPlain(v series.View, f *LabelForm, own *ownRefs, r *Row, sendMetadata bool) {
 	var metadata []byte
 	if sendMetadata {
-		metadata = e.metadata(v, r.parts.Meta)
+		metadata = e.metadata(v, r.Parts.Meta)
 	}
-	dst := e.open(f, own, 2+sampleSize(r.value, r.time)+len(metadata))
-	e.series = append(appendSample(dst, r.value, r.time), metadata...)
+	dst := e.open(f, own, 2+sampleSize(r.Value, r.Time)+len(metadata))
+	e.series = append(appendSample(dst, r.Value, r.Time), metadata...)
 }
 
 // addText appends a row with the labels that write_relabel_configs made.
-func (e *encoder) addText(v series.View, ls labels.Labels, r *wireRow, with sending) (exemplars int, ok bool) {
+func (e *FragmentWriter) AddText(v series.View, ls labels.Labels, r *Row, with Options) (exemplars int, ok bool) {
 	if !e.textLabels(ls) {
 		return 0, false
 	}
@@ -119,7 +119,7 @@ func (e *encoder) addText(v series.View, ls labels.Labels, r *wireRow, with send
 }
 
 // open begins a series with its labels; rest bytes follow.
-func (e *encoder) open(f *form, own *ownRefs, rest int) []byte {
+func (e *FragmentWriter) open(f *LabelForm, own *ownRefs, rest int) []byte {
 	refs := e.forms.refs[f.from:f.to]
 	name, le := f.name-f.from, f.le-f.from
 	dst := appendHead(e.series, len(refs)+own.size(), rest)
@@ -143,23 +143,23 @@ func appendHead(dst []byte, refs, rest int) []byte {
 }
 
 // writeBody puts all of a row but its labels into e.body. It tells how many exemplars went along.
-func (e *encoder) writeBody(v series.View, r *wireRow, with sending) (exemplars int) {
+func (e *FragmentWriter) writeBody(v series.View, r *Row, with Options) (exemplars int) {
 	b := e.body[:0]
-	if r.histogram != nil {
-		b = appendHistogram(b, tagHistogram, r.histogram, r.time, r.start)
+	if r.Histogram != nil {
+		b = appendHistogram(b, tagHistogram, r.Histogram, r.Time, r.Start)
 	} else {
-		b = appendStarted(b, r.value, r.time, r.start)
+		b = appendStarted(b, r.Value, r.Time, r.Start)
 	}
-	if with.exemplars {
-		for i := range r.exemplars {
-			if next, ok := e.exemplar(b, &r.exemplars[i], r.time); ok {
+	if with.Exemplars {
+		for i := range r.Exemplars {
+			if next, ok := e.exemplar(b, &r.Exemplars[i], r.Time); ok {
 				b = next
 				exemplars++
 			}
 		}
 	}
-	if with.metadata {
-		b = append(b, e.metadata(v, r.parts.Meta)...)
+	if with.Metadata {
+		b = append(b, e.metadata(v, r.Parts.Meta)...)
 	}
 	e.body = b
 	return exemplars
@@ -201,7 +201,7 @@ type metaForm struct {
 }
 
 // metadata returns the field with type, help and unit of a family. It is valid until the next call.
-func (e *encoder) metadata(v series.View, id series.MetaID) []byte {
+func (e *FragmentWriter) metadata(v series.View, id series.MetaID) []byte {
 	if most := v.Metas(); int(id) >= len(e.metas) {
 		e.metas = resized(e.metas, int(id)+1)
 	} else if len(e.metas) > 2*most {
@@ -216,7 +216,7 @@ func (e *encoder) metadata(v series.View, id series.MetaID) []byte {
 }
 
 // appendMetadata appends at most 15 bytes: a request has fewer symbols than 2^28, each being some bytes of it.
-func (e *encoder) appendMetadata(dst []byte, v series.View, id series.MetaID) []byte {
+func (e *FragmentWriter) appendMetadata(dst []byte, v series.View, id series.MetaID) []byte {
 	typ, help, unit := v.Meta(id)
 	t, h, u := uint64(series.TypeOf(typ)), e.numbers.symbol(v, help), e.numbers.symbol(v, unit)
 	if h == badRef {
@@ -237,7 +237,7 @@ func (e *encoder) appendMetadata(dst []byte, v series.View, id series.MetaID) []
 }
 
 // exemplar appends one exemplar; not ok: its labels cannot be sent.
-func (e *encoder) exemplar(dst []byte, x *series.Exemplar, sampleTime int64) (_ []byte, ok bool) {
+func (e *FragmentWriter) exemplar(dst []byte, x *series.Exemplar, sampleTime int64) (_ []byte, ok bool) {
 	refs := e.inner[:0]
 	ok = true
 	x.Exemplar.Labels.Range(func(l labels.Label) {

@@ -1,4 +1,4 @@
-package remotewrite
+package wire
 
 import (
 	"fmt"
@@ -32,11 +32,11 @@ func TestRequestsOfSidecars(t *testing.T) {
 func TestBytesOnTheWire(t *testing.T) {
 	var samples, bytes int
 	for _, m := range sidecarMessages(t, 4, 2000) {
-		body, _, err := (&requestEncoder{}).encode(m, v1, true)
+		body, _, err := (&requestEncoder{}).encode(m, V1, true)
 		if err != nil {
 			t.Fatal(err)
 		}
-		samples += m.samples
+		samples += m.Samples
 		bytes += len(body)
 	}
 	if mean := float64(bytes) / float64(samples); mean > 50 {
@@ -136,7 +136,7 @@ func (d *drawing) next() int {
 	return int(c)
 }
 
-func (d *drawing) message() (m message) {
+func (d *drawing) message() (m Message) {
 	symbols := appendBytesField(nil, tagSymbol, "")
 	for i := 1; i < 300; i++ { // references of one byte and of two
 		text := fmt.Sprintf("text-%d", i%40)
@@ -149,13 +149,13 @@ func (d *drawing) message() (m message) {
 	for len(d.data) > 0 {
 		op := d.next()
 		series = appendBytesField(series, tagSeries, d.series(op))
-		m.samples++
+		m.Samples++
 		if op&0xf0 == 0xf0 {
-			m.fragments = append(m.fragments, appendPacked(nil, symbols, series))
-			symbols, series = appendBytesField(nil, tagSymbol, fmt.Sprint("late ", m.samples)), nil
+			m.Fragments = append(m.Fragments, appendPacked(nil, symbols, series))
+			symbols, series = appendBytesField(nil, tagSymbol, fmt.Sprint("late ", m.Samples)), nil
 		}
 	}
-	m.fragments = append(m.fragments, appendPacked(nil, symbols, series))
+	m.Fragments = append(m.Fragments, appendPacked(nil, symbols, series))
 	return m
 }
 

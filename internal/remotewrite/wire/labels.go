@@ -1,4 +1,4 @@
-package remotewrite
+package wire
 
 import (
 	"github.com/prometheus/common/model"
@@ -36,12 +36,12 @@ func refSize(ref uint32) int {
 // forms are the stems of one batch in one request, written once each.
 type forms struct {
 	byStem recent // index of a stem's form in all
-	all    []form
+	all    []LabelForm
 	refs   []byte // of all forms
 }
 
 // form is where the labels of a stem stand in refs: [from, name), [name, le), [le, to).
-type form struct {
+type LabelForm struct {
 	from, name, le, to uint32
 	nameKey            uint32 // reference of __name__
 	bad                bool   // no receiver would take them, or one would drop them silently
@@ -53,7 +53,7 @@ func (f *forms) forget() {
 }
 
 // form returns the form of a stem in the present batch.
-func (e *encoder) form(v series.View, id series.StemID, target series.TargetID, external []labels.Label) *form {
+func (e *FragmentWriter) Form(v series.View, id series.StemID, target series.TargetID, external []labels.Label) *LabelForm {
 	f := &e.forms
 	if at := f.byStem.at(uint64(id)); at.key == uint64(id) && at.round == f.byStem.round { // nearly always
 		return &f.all[at.ref]
@@ -68,7 +68,7 @@ func (e *encoder) form(v series.View, id series.StemID, target series.TargetID, 
 }
 
 // writeForm writes the labels of a stem and the external ones that it lacks.
-func (e *encoder) writeForm(v series.View, id series.StemID, target series.TargetID, external []labels.Label) form {
+func (e *FragmentWriter) writeForm(v series.View, id series.StemID, target series.TargetID, external []labels.Label) LabelForm {
 	pairs, name, le := v.StemLabels(e.pairs[:0], id, target)
 	e.pairs = pairs
 	ext := e.numbers.externals(external)
@@ -97,12 +97,12 @@ func (e *encoder) writeForm(v series.View, id series.StemID, target series.Targe
 	e.forms.refs = w.refs
 	w.to = uint32(len(w.refs))
 	w.nameKey = e.numbers.symbol(v, series.SymbolName)
-	return w.form
+	return w.LabelForm
 }
 
 // labelWriter takes labels in order and checks them as they go by.
 type labelWriter struct {
-	form
+	LabelForm
 	refs          []byte
 	last          uint32 // name
 	named, bucket bool   // the places of __name__ and le are known
@@ -148,7 +148,7 @@ func (w *labelWriter) label(name, value uint32) {
 }
 
 // addExternal gives a series that has no __name__ or le the external one.
-func (e *encoder) addExternal(l *ownRefs, external []labels.Label) {
+func (e *FragmentWriter) addExternal(l *ownRefs, external []labels.Label) {
 	for _, x := range e.numbers.externals(external) {
 		switch {
 		case x.text == model.MetricNameLabel && l.name == 0:
@@ -161,7 +161,7 @@ func (e *encoder) addExternal(l *ownRefs, external []labels.Label) {
 
 // textLabels puts the references of labels that write_relabel_configs made into e.refs. False: they must not be
 // sent.
-func (e *encoder) textLabels(ls labels.Labels) bool {
+func (e *FragmentWriter) textLabels(ls labels.Labels) bool {
 	w := labelWriter{refs: e.refs[:0]}
 	named := false
 	ls.Range(func(l labels.Label) {

@@ -1,4 +1,4 @@
-package remotewrite
+package wire
 
 import (
 	"math/bits"
@@ -10,7 +10,7 @@ import (
 //
 // Cost: at most maxIdleBlocks bytes that nobody uses now. A block has room for up to a quarter more than what it was
 // made for, and is lent again for no less than a quarter of its room.
-type blocks struct {
+type Buffers struct {
 	mu   sync.Mutex // guards the following
 	idle [][]byte   // lent last comes last
 	size int        // room in all of idle
@@ -22,7 +22,7 @@ const (
 )
 
 // get returns an empty slice with room for n bytes.
-func (b *blocks) get(n int) []byte {
+func (b *Buffers) Get(n int) []byte {
 	if kept := b.take(n); kept != nil {
 		return kept[:0]
 	}
@@ -36,7 +36,7 @@ func blockSize(n int) int {
 }
 
 // take returns the idle block that fits best; nil: none does.
-func (b *blocks) take(n int) []byte {
+func (b *Buffers) take(n int) []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	best := -1
@@ -54,7 +54,7 @@ func (b *blocks) take(n int) []byte {
 }
 
 // put takes a block back. Where there is no room for it, those that were not wanted for longest go.
-func (b *blocks) put(data []byte) {
+func (b *Buffers) Put(data []byte) {
 	if cap(data) == 0 || cap(data) > maxIdleBlocks {
 		return
 	}
@@ -67,7 +67,7 @@ func (b *blocks) put(data []byte) {
 	}
 }
 
-func (b *blocks) remove(i int) {
+func (b *Buffers) remove(i int) {
 	b.size -= cap(b.idle[i])
 	copy(b.idle[i:], b.idle[i+1:])
 	b.idle[len(b.idle)-1] = nil

@@ -1,4 +1,4 @@
-package remotewrite
+package wire
 
 import (
 	"slices"
@@ -14,22 +14,22 @@ import (
 func TestWriterGivesBackWhatALargePageNeeded(t *testing.T) {
 	table := series.NewTable()
 	external := []labels.Label{{Name: "cluster", Value: "c"}}
-	var e encoder
-	var lent blocks
+	var e FragmentWriter
+	var lent Buffers
 	samples := 0
 	encode := func(b *series.Batch) {
 		table.Read(func(v series.View) {
-			e.beginBatch()
+			e.BeginBatch()
 			for i, id := range b.Series {
 				if samples%2000 == 0 {
 					if samples > 0 {
-						e.cut(&lent)
+						e.Cut(&lent)
 					}
-					e.begin(true)
+					e.Begin(true)
 				}
 				samples++
-				r := wireRow{parts: v.Parts(id), value: b.Values[i], time: b.Time}
-				e.add(v, e.form(v, r.parts.Stem, b.Target, external), &r, sending{metadata: true, external: external})
+				r := Row{Parts: v.Parts(id), Value: b.Values[i], Time: b.Time}
+				e.Add(v, e.Form(v, r.Parts.Stem, b.Target, external), &r, Options{Metadata: true, External: external})
 			}
 		})
 	}

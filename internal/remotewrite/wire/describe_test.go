@@ -1,4 +1,4 @@
-package remotewrite
+package wire
 
 import (
 	"fmt"
@@ -22,11 +22,11 @@ func TestLabelsForPeopleAreBounded(t *testing.T) {
 	var b series.Batch
 	b.Reset(id, 1)
 	b.Add(table.Add(id, lb.Labels(), series.Meta{}), 1)
-	c, err := parseMessage(messagesOf(t, table, []*series.Batch{&b})[0])
+	c, err := Parse(messagesOf(t, table, []*series.Batch{&b})[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	ls := c.labels(0)
+	ls := c.Labels(0)
 	if n := len(ls.String()); n > 2*maxSeriesBytes || ls.Get("__name__") != "metric_1" || ls.Get("job") != "envoy" || ls.Get("instance") != "pod-1" {
 		t.Errorf("a series of %d bytes: %.200s", n, ls)
 	}
