@@ -225,7 +225,7 @@ func (e *endpoint) exchange(s *settings) (old *settings) {
 	defer e.rules.clear(e.table, false) // after the unlock: an append locks a target of the rules first
 	e.shape.Lock()
 	defer e.shape.Unlock()
-	old = e.use(s)
+	old = e.settings.Swap(s)
 	if old.rulesChangeLabels != s.rulesChangeLabels {
 		lanes := e.all()
 		for _, l := range lanes {

@@ -36,9 +36,6 @@ type poster interface {
 	close()
 }
 
-// clientFunc makes the poster of an endpoint; tests put their own in its place.
-type clientFunc func(EndpointConfig) (poster, error)
-
 // client posts over HTTP as the endpoint's configuration says.
 type client struct {
 	http     *http.Client
@@ -52,14 +49,11 @@ type client struct {
 // and the largest backoff are how long the old address of a name may be used after a failure.
 const renewInterval = 10 * time.Second
 
-func newClient(cfg EndpointConfig) (poster, error) {
-	if cfg.RoundRobinDNS {
-		return newClientWith(cfg, promhttp.WithDialContextFunc(dialAnyAddress))
+// NewClient returns a client for what the settings say of HTTP; their Client is not read.
+func NewClient(cfg Settings, opts ...promhttp.HTTPClientOption) (poster, error) {
+	if cfg.RoundRobinDNS && len(opts) == 0 {
+		opts = append(opts, promhttp.WithDialContextFunc(dialAnyAddress))
 	}
-	return newClientWith(cfg)
-}
-
-func newClientWith(cfg EndpointConfig, opts ...promhttp.HTTPClientOption) (poster, error) {
 	c, err := promhttp.NewClientFromConfig(cfg.HTTPClientConfig, "remote_write", opts...)
 	if err != nil {
 		return nil, err
@@ -103,7 +97,7 @@ func newClientWith(cfg EndpointConfig, opts ...promhttp.HTTPClientOption) (poste
 
 // writeBuffer is room for a whole request and its headers, which then leave in one piece: a third of the cost of a
 // POST. Each connection, and so each lane, has such a buffer: 32 KiB in 2.0, 112 KiB in 1.0.
-func writeBuffer(cfg EndpointConfig) int {
+func writeBuffer(cfg Settings) int {
 	const headers, least, most = 1 << 10, 4 << 10, 256 << 10
 	bytesPerSample := 16
 	if !cfg.Negotiate && cfg.ProtobufMessage == remoteapi.WriteV1MessageType {
@@ -115,7 +109,7 @@ func writeBuffer(cfg EndpointConfig) int {
 // checkRedirect follows what repeats the POST. It does not follow 301 to 303, which turn a POST into a GET
 // whose success would say nothing, nor out of TLS, nor to another host where more than prometheus/common's own
 // credentials, which it keeps back itself, would travel along.
-func checkRedirect(cfg EndpointConfig) func(*http.Request, []*http.Request) error {
+func checkRedirect(cfg Settings) func(*http.Request, []*http.Request) error {
 	secretive := len(cfg.Headers) > 0 || cfg.HTTPClientConfig.HTTPHeaders != nil ||
 		cfg.SigV4Config != nil || cfg.AzureADConfig != nil || cfg.GoogleIAMConfig != nil
 	return func(req *http.Request, via []*http.Request) error {

@@ -9,6 +9,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,9 +20,9 @@ import (
 )
 
 // clientFor is the client that a configuration with this url gives.
-func clientFor(t *testing.T, address string, change func(*EndpointConfig)) poster {
+func clientFor(t *testing.T, address string, change func(*Settings)) poster {
 	t.Helper()
-	ec := endpointConfig("a")
+	ec := testSettings()
 	u, err := url.Parse(address)
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +31,7 @@ func clientFor(t *testing.T, address string, change func(*EndpointConfig)) poste
 	if change != nil {
 		change(&ec)
 	}
-	c, err := newClient(ec)
+	c, err := NewClient(ec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +48,7 @@ func TestHeaders(t *testing.T) {
 		w.WriteHeader(204)
 	}))
 	defer srv.Close()
-	c := clientFor(t, srv.URL+"/write", func(ec *EndpointConfig) {
+	c := clientFor(t, srv.URL+"/write", func(ec *Settings) {
 		ec.Headers = map[string]string{"X-Scope-OrgID": "tenant", "content-type": "text/plain",
 			"CONTENT-ENCODING": "gzip", "x-prometheus-remote-write-version": "9", "User-Agent": "me"}
 		ec.HTTPClientConfig.BasicAuth = &promhttp.BasicAuth{Username: "u", Password: "p"}
@@ -94,15 +95,15 @@ func elsewhere(t *testing.T, code int) (address string, second *http.Request, re
 }
 
 func TestCredentialsStayWithTheirHost(t *testing.T) {
-	for name, change := range map[string]func(*EndpointConfig){
-		"basic auth": func(ec *EndpointConfig) {
+	for name, change := range map[string]func(*Settings){
+		"basic auth": func(ec *Settings) {
 			ec.HTTPClientConfig.BasicAuth = &promhttp.BasicAuth{Username: "u", Password: "secret"}
 		},
-		"bearer": func(ec *EndpointConfig) {
+		"bearer": func(ec *Settings) {
 			ec.HTTPClientConfig.Authorization = &promhttp.Authorization{Type: "Bearer", Credentials: "secret"}
 		},
-		"header": func(ec *EndpointConfig) { ec.Headers = map[string]string{"X-Api-Key": "secret"} },
-		"http header": func(ec *EndpointConfig) {
+		"header": func(ec *Settings) { ec.Headers = map[string]string{"X-Api-Key": "secret"} },
+		"http header": func(ec *Settings) {
 			ec.HTTPClientConfig.HTTPHeaders = &promhttp.Headers{Headers: map[string]promhttp.Header{"X-Api-Key": {Secrets: []promhttp.Secret{"secret"}}}}
 		},
 	} {
@@ -134,7 +135,7 @@ func TestRedirectOutOfTLS(t *testing.T) {
 	defer plain.Close()
 	srv := httptest.NewTLSServer(http.RedirectHandler(plain.URL, http.StatusPermanentRedirect))
 	defer srv.Close()
-	a := clientFor(t, srv.URL, func(ec *EndpointConfig) {
+	a := clientFor(t, srv.URL, func(ec *Settings) {
 		ec.HTTPClientConfig.TLSConfig.InsecureSkipVerify = true
 		ec.HTTPClientConfig.BasicAuth = &promhttp.BasicAuth{Username: "u", Password: "secret"}
 	}).post(t.Context(), []byte("x"), wire.V1, 0)
@@ -155,7 +156,7 @@ func TestRedirects(t *testing.T) {
 		}
 	}
 	address, _, requests := elsewhere(t, 308)
-	a := clientFor(t, address, func(ec *EndpointConfig) { ec.HTTPClientConfig.FollowRedirects = false }).post(t.Context(), nil, wire.V1, 0)
+	a := clientFor(t, address, func(ec *Settings) { ec.HTTPClientConfig.FollowRedirects = false }).post(t.Context(), nil, wire.V1, 0)
 	if a.status != 308 || *requests != 0 {
 		t.Errorf("follow_redirects: false followed: %d", a.status)
 	}
@@ -187,7 +188,7 @@ func TestTimeout(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hang }))
 	defer srv.Close()
 	defer close(hang)
-	c := clientFor(t, strings.Replace(srv.URL, "http://", "http://user:topsecret@", 1)+"/?token=topsecret", func(ec *EndpointConfig) {
+	c := clientFor(t, strings.Replace(srv.URL, "http://", "http://user:topsecret@", 1)+"/?token=topsecret", func(ec *Settings) {
 		ec.RemoteTimeout = model.Duration(50 * time.Millisecond)
 	})
 	a := c.post(t.Context(), []byte("x"), wire.V2, 0)
@@ -290,5 +291,59 @@ func TestPostsCostAHandfulOfAllocations(t *testing.T) {
 	body := []byte("body")
 	if n := testing.AllocsPerRun(100, func() { c.post(t.Context(), body, wire.V2, 0) }); n > 30 {
 		t.Errorf("allocations a POST without the transport's = %v, want at most 30", n)
+	}
+}
+
+func TestRequestGoesToTheConfiguredURL(t *testing.T) {
+	var got string
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = r.Method + " " + r.RequestURI
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	defer srv.Close()
+	if a := clientFor(t, srv.URL+"/a/write?tenant=b", nil).post(t.Context(), []byte("x"), wire.V2, 0); a.err != nil || got != "POST /a/write?tenant=b" {
+		t.Errorf("%v: %s", a.err, got)
+	}
+}
+
+// TestRoundRobinDNS: every address of a name is connected to.
+func TestRoundRobinDNS(t *testing.T) {
+	addrs, err := net.DefaultResolver.LookupHost(t.Context(), "localhost")
+	if err != nil {
+		t.Skipf("this machine does not know localhost: %v", err)
+	}
+	var mu sync.Mutex
+	got, port := map[string]bool{}, "0"
+	for i, addr := range addrs {
+		l, err := net.Listen("tcp", net.JoinHostPort(addr, port))
+		if err != nil {
+			t.Skipf("listen on all of %v: %v", addrs, err)
+		}
+		if i == 0 {
+			_, port, _ = net.SplitHostPort(l.Addr().String())
+		}
+		srv := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			mu.Lock()
+			defer mu.Unlock()
+			got[addr] = true
+			w.WriteHeader(http.StatusNoContent)
+		})}}
+		srv.Start()
+		defer srv.Close()
+	}
+	for range 200 { // that one of two is never drawn: 2 to the power of -199
+		c := clientFor(t, "http://localhost:"+port+"/", func(ec *Settings) { ec.RoundRobinDNS = true })
+		if a := c.post(t.Context(), []byte("x"), wire.V2, 0); a.err != nil {
+			t.Fatal(a.err)
+		}
+		c.close()
+	}
+	if len(got) != len(addrs) {
+		t.Errorf("connected to %v of %v", got, addrs)
+	}
+	a := clientFor(t, "http://nowhere.invalid/", func(ec *Settings) { ec.RoundRobinDNS = true }).post(t.Context(), []byte("x"), wire.V2, 0)
+	if a.err == nil || !strings.Contains(a.err.Error(), "look up nowhere.invalid") {
+		t.Errorf("a name without address: %v, want the look-up of its own to say so", a.err)
 	}
 }

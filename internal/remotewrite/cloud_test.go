@@ -25,7 +25,7 @@ import (
 )
 
 // authorized is the Authorization that a receiver gets from a client.
-func authorized(t *testing.T, change func(*EndpointConfig)) (string, error) {
+func authorized(t *testing.T, change func(*Settings)) (string, error) {
 	t.Helper()
 	var got string
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -33,14 +33,14 @@ func authorized(t *testing.T, change func(*EndpointConfig)) (string, error) {
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	defer srv.Close()
-	ec := endpointConfig("a")
+	ec := testSettings()
 	change(&ec)
 	u, err := url.Parse(srv.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ec.URL.URL = u
-	c, err := newClient(ec)
+	c, err := NewClient(ec)
 	if err != nil {
 		return "", err
 	}
@@ -82,7 +82,7 @@ func TestSigV4Fields(t *testing.T) {
 		if err := yaml.UnmarshalStrict([]byte(text), &cfg); err != nil {
 			t.Fatal(err)
 		}
-		got, err := authorized(t, func(ec *EndpointConfig) { ec.SigV4Config = &cfg })
+		got, err := authorized(t, func(ec *Settings) { ec.SigV4Config = &cfg })
 		before, after, _ := strings.Cut(want, "*")
 		if err != nil || !strings.HasPrefix(got, before) || !strings.Contains(got, after) {
 			t.Errorf("%s: %q, %v; want %s", text, got, err, want)
@@ -93,7 +93,7 @@ func TestSigV4Fields(t *testing.T) {
 			t.Errorf("%s = %s, want %s", key, got, want)
 		}
 	}
-	_, err := authorized(t, func(ec *EndpointConfig) {
+	_, err := authorized(t, func(ec *Settings) {
 		ec.SigV4Config = &sigv4.SigV4Config{Region: "eu-1", AccessKey: "KEY", SecretKey: "s", RoleARN: "arn:aws:iam::1:role/r", UseFIPSSTSEndpoint: true}
 	})
 	if err == nil || !strings.Contains(err.Error(), "FIPS") {
@@ -125,7 +125,7 @@ func TestAzureADFields(t *testing.T) {
 		"{managed_identity: {client_id: " + id + "}, cloud: AzureGovernment}":           "https://monitor.azure.us/",
 		"{managed_identity: {client_id: " + id + "}, scope: 'https://x.test/.default'}": "https://x.test",
 	} {
-		got, err := authorized(t, func(ec *EndpointConfig) { ec.AzureADConfig = read(text) })
+		got, err := authorized(t, func(ec *Settings) { ec.AzureADConfig = read(text) })
 		if err != nil || got != "Bearer tok" {
 			t.Errorf("%s: %q, %v", text, got, err)
 		}
@@ -145,9 +145,9 @@ func TestAzureADFields(t *testing.T) {
 		"{certificate: {client_id: " + id + ", tenant_id: " + id + ", certificate_path: " + both + ", send_certificate_chain: true}}",
 		"{certificate: {client_id: " + id + ", tenant_id: " + id + ", certificate_path: " + cert + ", certificate_key_path: " + keyFile + "}}",
 	} {
-		ec := endpointConfig("a")
+		ec := testSettings()
 		ec.AzureADConfig = read(text)
-		c, err := newClient(ec)
+		c, err := NewClient(ec)
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
@@ -159,9 +159,9 @@ func TestAzureADFields(t *testing.T) {
 		"certificate_path: " + cert + ", certificate_key_path: /gone.pem":   "gone.pem",
 		"certificate_path: " + both + ", certificate_password: unnecessary": "pkcs12", // only such files have one
 	} {
-		ec := endpointConfig("a")
+		ec := testSettings()
 		ec.AzureADConfig = read("{certificate: {client_id: " + id + ", tenant_id: " + id + ", " + text + "}}")
-		if _, err := newClient(ec); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := NewClient(ec); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v, want an error with %s", text, err, says)
 		}
 	}
@@ -211,13 +211,13 @@ func TestGoogleIAMFields(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := authorized(t, func(ec *EndpointConfig) {
+	got, err := authorized(t, func(ec *Settings) {
 		ec.GoogleIAMConfig = &googleiam.Config{CredentialsFile: put(t, "account.json", string(account))}
 	})
 	if err != nil || got != "Bearer tok" || asked == 0 {
 		t.Errorf("%q, %v, %d tokens asked for", got, err, asked)
 	}
-	if _, err := authorized(t, func(ec *EndpointConfig) { ec.GoogleIAMConfig = &googleiam.Config{CredentialsFile: "/gone.json"} }); err == nil {
+	if _, err := authorized(t, func(ec *Settings) { ec.GoogleIAMConfig = &googleiam.Config{CredentialsFile: "/gone.json"} }); err == nil {
 		t.Error("a file that is not there was taken")
 	}
 }

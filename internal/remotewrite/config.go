@@ -85,7 +85,7 @@ type settings struct {
 	externalSet   labels.Labels
 	flushDeadline time.Duration
 	ephemeral     bool
-	client        poster
+	delivery      *Settings // as the senders see them
 
 	rulesChangeLabels bool // write_relabel_configs do more than keep and drop whole series
 }
@@ -103,13 +103,21 @@ func newSettings(cfg Config, ec EndpointConfig) *settings {
 	return s
 }
 
+// clientFunc makes the client of an endpoint; tests have their own.
+type clientFunc func(EndpointConfig) (poster, error)
+
+func newClient(ec EndpointConfig) (poster, error) {
+	return NewClient(Settings{RemoteWriteConfig: ec.RemoteWriteConfig, Negotiate: ec.Negotiate})
+}
+
 // withClient builds the client: the only part that can fail.
-func (s *settings) withClient(newClient clientFunc) (*settings, error) {
-	var err error
-	if s.client, err = newClient(s.EndpointConfig); err != nil {
-		return nil, fmt.Errorf("remote_write %s: %w", s.label(), err)
+func (s *settings) withClient(newClient clientFunc) error {
+	client, err := newClient(s.EndpointConfig)
+	if err != nil {
+		return fmt.Errorf("remote_write %s: %w", s.label(), err)
 	}
-	return s, nil
+	s.delivery = &Settings{RemoteWriteConfig: s.RemoteWriteConfig, Negotiate: s.Negotiate, Client: client}
+	return nil
 }
 
 // same tells that o is the next version of s: the backlog goes on to it.

@@ -25,7 +25,6 @@ type endpoint struct {
 	durable  bool         // the queue outlives the process
 	blocks   wire.Buffers
 	newest   atomic.Int64 // Unix milliseconds of the newest sample that was put into the queue
-	taken    atomic.Int64 // samples that left the queue, delivered or refused
 	desired  atomic.Int64 // lanes that the load asks for
 
 	shape     sync.RWMutex // held for reading by who appends, for writing while the number of lanes changes
@@ -33,12 +32,14 @@ type endpoint struct {
 	former    map[int]<-chan struct{} // by index, when the lane ended that went last; guarded by shape
 	resettled chan struct{}           // the settings may want another number of lanes
 
-	encoders wire.Pool // the senders' own
 	rules    rules     // what write_relabel_configs make of each series
 	scratch  sync.Pool // of *appendScratch
-
 	settings atomic.Pointer[settings]
-	health   health
+
+	receiver *Receiver // all that senders know
+	account  account   // of the fates that they report
+	filling  filling
+	lines    LogLimit
 
 	life     sync.Mutex // guards the following
 	started  bool       // run has the rest of its life
@@ -46,14 +47,13 @@ type endpoint struct {
 	retiring chan struct{} // closed by retire
 	hurry    chan struct{} // closed when flushing must end at once
 	ended    chan struct{} // closed by end
-	replaced chan struct{} // closed, and made anew, by reconfigure: nobody waits on by old settings
 }
 
 // newEndpoint makes an endpoint that has no queue yet.
 func newEndpoint(label, identity string, s *settings, lanes int, log *zap.Logger, m *metrics) *endpoint {
 	e := &endpoint{
 		label: label, identity: identity, log: log.With(zap.String("endpoint", label)), metrics: m.endpoint(label),
-		retiring: make(chan struct{}), replaced: make(chan struct{}), hurry: make(chan struct{}), ended: make(chan struct{}),
+		retiring: make(chan struct{}), hurry: make(chan struct{}), ended: make(chan struct{}),
 		resettled: make(chan struct{}, 1),
 	}
 	all := make([]*lane, lanes)
@@ -62,7 +62,8 @@ func newEndpoint(label, identity string, s *settings, lanes int, log *zap.Logger
 	}
 	e.lanes.Store(&all)
 	e.desired.Store(int64(lanes))
-	e.use(s)
+	e.settings.Store(s)
+	e.receiver = NewReceiver(s.delivery, e.pending, e.log)
 	return e
 }
 
@@ -74,26 +75,22 @@ func (e *endpoint) laneOf(hash uint64) *lane {
 	return all[hash%uint64(len(all))]
 }
 
-// appended notes the newest timestamp that was put into the queue.
-func (e *endpoint) appended(newest int64) {
-	for before := e.newest.Load(); newest > before && !e.newest.CompareAndSwap(before, newest); {
-		before = e.newest.Load()
-	}
+// pending returns the samples in the queue and their bytes.
+func (e *endpoint) pending() (samples int, bytes int64) {
+	q := e.queue.Stats()
+	return q.Samples, q.Bytes
 }
 
 // reconfigure goes on under new settings; the backlog stays.
 func (e *endpoint) reconfigure(s *settings) {
 	old := e.exchange(s)
-	e.life.Lock()
-	close(e.replaced)
-	e.replaced = make(chan struct{})
-	e.life.Unlock()
+	e.receiver.Replace(s.delivery)
 	e.wakeLanes(-1)
 	select {
 	case e.resettled <- struct{}{}:
 	default:
 	}
-	old.client.close()
+	old.delivery.Client.close()
 }
 
 // logName tells under which name a renamed endpoint is found in metrics and logs.
@@ -102,23 +99,6 @@ func (e *endpoint) logName(next *settings) {
 		e.log.Info("remote write endpoint has another name and keeps its backlog; metrics and logs have the label before until a restart",
 			zap.String("name", next.Name))
 	}
-}
-
-// use puts settings into force, together with the protocol that they begin with: a request made under them must not
-// take the protocol of the settings before.
-func (e *endpoint) use(s *settings) (old *settings) {
-	e.health.mu.Lock()
-	defer e.health.mu.Unlock()
-	e.health.reset(s)
-	e.metrics.protocol.Set(float64(e.health.protocol))
-	return e.settings.Swap(s)
-}
-
-// current returns the settings and what tells that they were replaced.
-func (e *endpoint) current() (*settings, <-chan struct{}) {
-	e.life.Lock() // before the load: a replacement after it is told
-	defer e.life.Unlock()
-	return e.settings.Load(), e.replaced
 }
 
 // retire ends an endpoint that a reload removed.
@@ -151,13 +131,13 @@ func (e *endpoint) run(ctx context.Context) {
 	var senders sync.WaitGroup
 	start := func(lanes []*lane) {
 		for _, l := range lanes {
-			senders.Go(func() { (&sender{endpoint: e, lane: l, encoders: &e.encoders}).run(sending, stopping) })
+			senders.Go(func() { e.send(sending, l, stopping) })
 		}
 	}
 	start(e.all()) // nobody else changes them
 	telling, stopTelling := context.WithCancel(sending)
 	defer stopTelling()
-	senders.Go(func() { e.runMetadata(telling) })
+	senders.Go(func() { e.sendMetadata(telling) })
 	e.serve(ctx, start)
 	close(stopping)
 	stopTelling() // nobody waits for metadata
@@ -173,6 +153,60 @@ func (e *endpoint) run(ctx context.Context) {
 	deadline.Stop()
 	e.end()
 }
+
+// send runs the sender of a lane until ctx ends or the lane has ended.
+func (e *endpoint) send(ctx context.Context, l *lane, stopping <-chan struct{}) {
+	defer close(l.ended)
+	defer e.wakeLanes(-1) // other senders may wait for the queue to be empty
+	if l.before != nil {
+		select {
+		case <-l.before: // until then the earlier lane of this index delivers what is queued here, too
+		case <-ctx.Done():
+		}
+	}
+	count := func(f Fate) { e.count(l, f) }
+	e.receiver.NewSender(&laneReader{e, l}, count).Run(ctx, stopping)
+}
+
+func (e *endpoint) sendMetadata(ctx context.Context) {
+	m := MetadataSender{
+		Receiver: e.receiver,
+		Families: func() []wire.Family { return families(e.table) },
+		Sent: func(families int, out outcome) {
+			if out == accepted {
+				e.metrics.metadataAccepted.Add(float64(families))
+			} else {
+				e.metrics.metadataRefused.Add(float64(families))
+			}
+		},
+	}
+	m.Run(ctx)
+}
+
+// laneReader is a lane as its sender sees it.
+type laneReader struct {
+	endpoint *endpoint
+	lane     *lane
+}
+
+func (r *laneReader) Next(closing bool) (queue.Request, queue.State, time.Duration) {
+	wait := r.lane.sealDue(r.endpoint, closing)
+	req, state := r.endpoint.queue.Next(r.lane.index)
+	return req, state, wait
+}
+
+func (r *laneReader) Ack(req queue.Request) {
+	r.endpoint.queue.Ack(r.lane.index)
+	for _, rec := range req.Records {
+		r.endpoint.blocks.Put(rec.Data)
+	}
+}
+
+func (r *laneReader) Ended(closing bool) bool {
+	return r.lane.gone.Load() || closing && r.endpoint.queue.Stats().Requests == 0
+}
+
+func (r *laneReader) Wake() <-chan struct{} { return r.lane.wake }
 
 // serve returns when ctx ends or the endpoint is retired; until then it sees to the number of lanes.
 func (e *endpoint) serve(ctx context.Context, start func([]*lane)) {
@@ -198,7 +232,7 @@ func (e *endpoint) serve(ctx context.Context, start func([]*lane)) {
 // flushTime is how long a stop waits for the endpoint to take what is queued. What a durable queue holds need not
 // be waited for where the endpoint is down.
 func (e *endpoint) flushTime() time.Duration {
-	if e.outlasts() && e.status().Unreachable {
+	if e.outlasts() && e.receiver.Unreachable() {
 		return 0
 	}
 	return e.settings.Load().flushDeadline
@@ -229,13 +263,13 @@ func (e *endpoint) end() {
 	e.rules.clear(e.table, true)
 	left, outlasts := e.queue.Stats(), e.outlasts()
 	loss, err := e.queue.Close()
-	e.settings.Load().client.close()
+	e.settings.Load().delivery.Client.close()
 	lost, requests := loss.Samples, loss.Requests
 	if e.durable && !outlasts {
 		lost, requests = left.Samples, left.Requests
 	}
 	if !outlasts { // what was on its way is part of the loss, though the fate of some of it is known
-		lost -= e.health.takeSettled()
+		lost -= int(e.account.inFlight.Load())
 	}
 	if lost > 0 {
 		e.metrics.drop(abandoned, lost)

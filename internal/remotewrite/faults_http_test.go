@@ -1,6 +1,7 @@
 package remotewrite
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	promhttp "github.com/prometheus/common/config"
-	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -33,13 +33,13 @@ func TestR1Refused(t *testing.T) {
 		const outage = 10 * time.Minute
 		core, logs := observer.New(zapcore.WarnLevel)
 		f, db, l, stop := newHTTPFeed(t, endpointConfig("a"), 10, 20)
-		(*f.writers.endpoints.Load())[0].log = zap.New(core)
+		f.logTo(core)
 		db.set(func(r *tsdbRules) { r.delay = 5 * time.Millisecond })
 		f.keepScraping(time.Second, 10*time.Second)
 		l.failing(func(context.Context, string) error {
 			return &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 		})
-		(*f.writers.endpoints.Load())[0].settings.Load().client.close() // what is kept alive goes with its receiver
+		(*f.writers.endpoints.Load())[0].settings.Load().delivery.Client.close() // what is kept alive goes with its receiver
 		f.keepScraping(time.Second, outage-time.Minute)
 		f.writers.Status()
 		f.keepScraping(time.Second, time.Minute)
@@ -109,7 +109,7 @@ func TestR2BlackHole(t *testing.T) {
 				f, db, l, stop := newHTTPFeed(t, endpointConfig("a"), 10, 20)
 				f.keepScraping(10*time.Second, time.Minute)
 				tc.hole(l, db)
-				(*f.writers.endpoints.Load())[0].settings.Load().client.close()
+				(*f.writers.endpoints.Load())[0].settings.Load().delivery.Client.close()
 				f.keepScraping(10*time.Second, 5*time.Minute)
 				tc.mend(l, db)
 				f.keepScraping(10*time.Second, 2*time.Minute)
@@ -430,7 +430,7 @@ func TestR10EndlessAnswer(t *testing.T) {
 			body, _ := io.ReadAll(r.Body)
 			a := db.write(body, wire.V2)
 			w.Header().Set("X-Prometheus-Remote-Write-Samples-Written", a.header.Get("X-Prometheus-Remote-Write-Samples-Written"))
-			n, _ := io.Copy(w, io.LimitReader(zeros{}, 1<<30))
+			n, _ := io.Copy(w, io.LimitReader(endless{}, 1<<30))
 			wrote.Add(n)
 			answers.Add(1)
 		}))
@@ -618,3 +618,8 @@ func TestDownForHours(t *testing.T) {
 		}
 	})
 }
+
+// endless is a body of zeros that never ends.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return copy(p, bytes.Repeat([]byte("0"), len(p))), nil }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/prometheus/model/labels"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 )
@@ -39,6 +41,16 @@ func newFeedVia(t *testing.T, ec EndpointConfig, via clientFunc, targets, size i
 		f.targets = append(f.targets, f.target("pod-"+strconv.Itoa(i), size))
 	}
 	return f
+}
+
+// logTo makes the endpoint anew with another log.
+func (f *feed) logTo(core zapcore.Core) {
+	f.writers.log = zap.New(core)
+	endpoints := f.cfg.Endpoints
+	f.cfg.Endpoints = nil
+	f.apply()
+	f.cfg.Endpoints = endpoints
+	f.apply()
 }
 
 // scrapeAll is one more scrape of every target.

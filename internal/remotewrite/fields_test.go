@@ -3,11 +3,8 @@ package remotewrite
 import (
 	"context"
 	"fmt"
-	"io"
 	"math"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -152,17 +149,6 @@ func TestEndpointFields(t *testing.T) {
 			})
 		}
 	}
-	t.Run("url", func(t *testing.T) {
-		var got string
-		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			got = r.Method + " " + r.RequestURI
-			w.WriteHeader(http.StatusNoContent)
-		}))
-		defer srv.Close()
-		if a := clientFor(t, srv.URL+"/a/write?tenant=b", nil).post(t.Context(), []byte("x"), wire.V2, 0); a.err != nil || got != "POST /a/write?tenant=b" {
-			t.Errorf("%v: %s", a.err, got)
-		}
-	})
 }
 
 // TestMetadataByItself: in 1.0 families are told of now and then, in requests of their own.
@@ -367,48 +353,6 @@ func TestBackoffFields(t *testing.T) {
 			t.Errorf("%d requests", len(r.at))
 		}
 	})
-}
-
-// TestRoundRobinDNS: every address of a name is connected to.
-func TestRoundRobinDNS(t *testing.T) {
-	addrs, err := net.DefaultResolver.LookupHost(t.Context(), "localhost")
-	if err != nil {
-		t.Skipf("this machine does not know localhost: %v", err)
-	}
-	var mu sync.Mutex
-	got, port := map[string]bool{}, "0"
-	for i, addr := range addrs {
-		l, err := net.Listen("tcp", net.JoinHostPort(addr, port))
-		if err != nil {
-			t.Skipf("listen on all of %v: %v", addrs, err)
-		}
-		if i == 0 {
-			_, port, _ = net.SplitHostPort(l.Addr().String())
-		}
-		srv := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.Copy(io.Discard, r.Body)
-			mu.Lock()
-			defer mu.Unlock()
-			got[addr] = true
-			w.WriteHeader(http.StatusNoContent)
-		})}}
-		srv.Start()
-		defer srv.Close()
-	}
-	for range 200 { // that one of two is never drawn: 2 to the power of -199
-		c := clientFor(t, "http://localhost:"+port+"/", func(ec *EndpointConfig) { ec.RoundRobinDNS = true })
-		if a := c.post(t.Context(), []byte("x"), wire.V2, 0); a.err != nil {
-			t.Fatal(a.err)
-		}
-		c.close()
-	}
-	if len(got) != len(addrs) {
-		t.Errorf("connected to %v of %v", got, addrs)
-	}
-	a := clientFor(t, "http://nowhere.invalid/", func(ec *EndpointConfig) { ec.RoundRobinDNS = true }).post(t.Context(), []byte("x"), wire.V2, 0)
-	if a.err == nil || !strings.Contains(a.err.Error(), "look up nowhere.invalid") {
-		t.Errorf("a name without address: %v, want the look-up of its own to say so", a.err)
-	}
 }
 
 // TestCustomBucketsAsClassicHistograms: convert_nhcb_to_classic.

@@ -96,10 +96,10 @@ func (l load) busy(before []time.Duration, elapsed time.Duration) (busiest, aver
 
 // wantedLanes returns the number of lanes that the endpoint should have.
 func (e *endpoint) wantedLanes(g *growth) int {
-	s, all, status := e.settings.Load(), e.all(), e.status()
-	is := load{taken: int(e.taken.Load()), waiting: status.PendingSamples, down: status.Unreachable}
+	s, all, status := e.settings.Load(), e.all(), e.status() // asked regularly, status knows how fast the queue grows
+	is := load{taken: int(e.account.delivered.Load()), waiting: status.PendingSamples, down: status.Unreachable}
 	for _, l := range all {
-		is.waited = append(is.waited, time.Duration(l.waited.Load()))
+		is.waited = append(is.waited, time.Duration(l.answering.Load()))
 	}
 	r := room{least: s.lanes(), most: s.maxLanes(), full: len(all) * s.QueueConfig.MaxSamplesPerSend}
 	want := g.next(time.Now(), len(all), r, is)

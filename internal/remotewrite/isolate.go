@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
@@ -43,7 +41,7 @@ type part struct {
 //
 // Answers that ask for another try later are waited for as always, and cost nothing of the budget.
 type division struct {
-	*sender
+	*Sender
 	parts    []part
 	began    bool          // a search
 	requests int           // of the search
@@ -64,12 +62,12 @@ func (d *division) run(ctx context.Context) bool {
 			d.giveUp(p)
 			continue
 		}
-		most := d.endpoint.health.maxBody()
+		most := d.receiver.maxBody()
 		if p.whole {
 			most = 0
 		}
 		v := d.try(ctx, p.Message, most)
-		if v.fate == interrupted || !d.judge(ctx, p, v) {
+		if v.result == interrupted || !d.judge(ctx, p, v) {
 			return false
 		}
 	}
@@ -158,8 +156,8 @@ func (d *division) judge(ctx context.Context, p part, v verdict) bool {
 		d.arrived(p, v)
 	}
 	switch {
-	case v.fate == settled:
-	case v.fate == rejected && v.MayHaveArrived && p.group != searched && complaintOf(v.said).late():
+	case v.result == settled:
+	case v.result == rejected && v.MayHaveArrived && p.group != searched && complaintOf(v.said).late():
 		return d.quarter(ctx, p, v)
 	default:
 		d.divide(p, v)
@@ -175,14 +173,14 @@ func (d *division) arrived(p part, v verdict) {
 	d.recovers = d.recovers || p.group == offending
 	if v.bytes < d.tooLarge && v.bytes > d.fits {
 		d.fits = v.bytes
-		d.endpoint.learnMaxBody(v.settings, d.fits, d.tooLarge)
+		d.receiver.learnMaxBody(v.settings, d.fits, d.tooLarge)
 	}
 }
 
 // divide goes on with a part that was too large or rejected. Pieces of it take its place, unless it is a single series
 // or a group of known offenders.
 func (d *division) divide(p part, v verdict) {
-	if v.fate == tooLarge && v.bytes > 0 && (d.tooLarge == 0 || v.bytes < d.tooLarge) {
+	if v.result == tooLarge && v.bytes > 0 && (d.tooLarge == 0 || v.bytes < d.tooLarge) {
 		d.tooLarge = v.bytes
 	}
 	c, err := wire.Parse(v.Message)
@@ -196,7 +194,7 @@ func (d *division) divide(p part, v verdict) {
 	case c.Len() == 1:
 		d.refuseSeries(&c, v)
 		return
-	case p.group == offending && v.fate == rejected && !d.recovers:
+	case p.group == offending && v.result == rejected && !d.recovers:
 		d.refuseTogether(&c, v)
 		return
 	}
@@ -207,7 +205,7 @@ func (d *division) divide(p part, v verdict) {
 	}
 	for _, m := range pieces {
 		q := part{Message: m, group: p.group, said: p.said}
-		if v.fate == rejected {
+		if v.result == rejected {
 			q.group, q.said = searched, v.said
 		}
 		d.parts = append(d.parts, q)
@@ -217,16 +215,15 @@ func (d *division) divide(p part, v verdict) {
 // refuseSeries counts, names and remembers the one series of a message. The receiver has the sample already where an
 // earlier process may have delivered it and the receiver now finds it late.
 func (d *division) refuseSeries(c *wire.Content, v verdict) {
-	e := d.endpoint
 	complaint := complaintOf(v.said)
-	e.health.settle(v.Samples)
-	if v.fate == rejected && v.MayHaveArrived && complaint.late() {
-		d.delivered(v.Samples, v.said)
+	if v.result == rejected && v.MayHaveArrived && complaint.late() {
+		d.delivered(v.Samples, 0, v.said)
 		return
 	}
-	e.metrics.refuse(complaint, v.Samples)
-	e.rejected(v.said, Rejection{Series: c.Labels(0), Samples: v.Samples, Reason: string(complaint), Error: v.said.message})
-	if v.fate == rejected {
+	d.report(Fate{Refused: v.Samples, Complaint: complaint})
+	d.receiver.rejectedSeries(v.said, Rejection{Series: c.Labels(0), Samples: v.Samples, Reason: string(complaint),
+		Error: v.said.message})
+	if v.result == rejected {
 		d.offenders.add(c, true)
 	}
 }
@@ -234,12 +231,9 @@ func (d *division) refuseSeries(c *wire.Content, v verdict) {
 // refuseTogether counts known offenders that were refused in one request. It does not search among them: each was
 // refused when it was last sent alone, and so were the offenders of this message that were sent alone before.
 func (d *division) refuseTogether(c *wire.Content, v verdict) {
-	e := d.endpoint
 	complaint := complaintOf(v.said)
-	d.drop(unsupported, v.lost)
-	e.health.settle(v.Samples - v.lost)
-	e.metrics.refuse(complaint, v.Samples-v.lost)
-	e.rejected(v.said, Rejection{Series: c.Labels(0), Others: c.Len() - 1, Samples: v.Samples - v.lost,
+	d.report(Fate{Refused: v.Samples - v.lost, Unsupported: v.lost, Complaint: complaint})
+	d.receiver.rejectedSeries(v.said, Rejection{Series: c.Labels(0), Others: c.Len() - 1, Samples: v.Samples - v.lost,
 		Reason: string(complaint), Error: v.said.message})
 }
 
@@ -250,7 +244,7 @@ func (d *division) giveUp(p part) {
 	if err != nil || c.Len() == 0 {
 		return
 	}
-	d.endpoint.rejected(p.said, Rejection{Series: c.Labels(0), Others: c.Len() - 1, Samples: p.Samples,
+	d.receiver.rejectedSeries(p.said, Rejection{Series: c.Labels(0), Others: c.Len() - 1, Samples: p.Samples,
 		Reason: isolationRejected, Error: p.said.message})
 	d.offenders.add(&c, false)
 }
@@ -274,7 +268,7 @@ func (d *division) quarter(ctx context.Context, p part, v verdict) bool {
 		verdicts = nil
 		for _, m := range quarters {
 			w := d.try(ctx, m, 0)
-			if w.fate == interrupted {
+			if w.result == interrupted {
 				return false
 			}
 			d.charge(w)
@@ -283,33 +277,24 @@ func (d *division) quarter(ctx context.Context, p part, v verdict) bool {
 	}
 	hasAll, samples, lost := true, 0, 0
 	for _, w := range verdicts {
-		hasAll = hasAll && w.fate == rejected && complaintOf(w.said).late()
+		hasAll = hasAll && w.result == rejected && complaintOf(w.said).late()
 		samples += w.Samples
 		lost += w.lost
 	}
 	if hasAll {
-		d.drop(unsupported, lost)
-		d.endpoint.health.settle(samples - lost)
-		d.delivered(samples-lost, v.said)
+		d.delivered(samples-lost, lost, v.said)
 		return true
 	}
 	for _, w := range verdicts {
-		if w.fate != settled {
+		if w.result != settled {
 			d.divide(part{group: p.group}, w)
 		}
 	}
 	return true
 }
 
-// delivered counts samples of an earlier process that the receiver has already.
-func (s *sender) delivered(samples int, a answer) {
-	e := s.endpoint
-	e.metrics.delivered.Add(float64(samples))
-	e.health.mu.Lock()
-	defer e.health.mu.Unlock()
-	e.up(&e.health)
-	e.limited("delivered", func() {
-		e.log.Info("remote write endpoint has had samples that were kept over the start", zap.Int("samples", samples),
-			zap.String("answer", a.message))
-	})
+// delivered settles samples of an earlier process that the receiver has already.
+func (s *Sender) delivered(samples, lost int, a answer) {
+	s.report(Fate{Delivered: samples, Unsupported: lost})
+	s.receiver.hadAlready(samples, a)
 }

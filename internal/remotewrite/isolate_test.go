@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -89,11 +88,7 @@ func TestR6BadSeriesAreNamed(t *testing.T) {
 		db := newTSDB(t)
 		db.rules.poison = against("duplicate sample for timestamp", "metric_5")
 		f := newFeed(t, oneLane(wire.V1, 100), db, 1, 10)
-		f.writers.log = zap.New(core)
-		f.cfg.Endpoints = nil
-		f.apply()
-		f.cfg.Endpoints = []EndpointConfig{oneLane(wire.V1, 100)}
-		f.apply()
+		f.logTo(core)
 		f.run()
 		f.keepScraping(10*time.Second, 3*time.Minute)
 		s := f.writers.Status()[0]

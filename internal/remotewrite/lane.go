@@ -23,7 +23,7 @@ type lane struct {
 	gone  atomic.Bool   // the endpoint has fewer lanes now: its sender ends
 	ended chan struct{} // closed when its sender has
 
-	waited atomic.Int64 // nanoseconds, for answers to requests that were accepted
+	answering atomic.Int64 // nanoseconds that the receiver took for answers, other than those that ask for another try
 
 	// before is ended of the lane that had this index before and went; nil: none did. The queue knows a reader by its
 	// index, so there is one at a time.
@@ -121,7 +121,7 @@ func (l *lane) flush(e *endpoint) {
 		l.seal(e)
 		return
 	}
-	e.appended(r.Newest)
+	advance(&e.newest, r.Newest)
 }
 
 // seal ends the open request, if there is one, and wakes the sender.

@@ -18,7 +18,7 @@ import (
 
 func TestClassify(t *testing.T) {
 	wrote := func(code int, header string) answer {
-		a := status(code)
+		a := answerOf(code)
 		a.header.Set(header, "0")
 		return a
 	}
@@ -28,41 +28,41 @@ func TestClassify(t *testing.T) {
 		c      circumstances
 		want   outcome
 	}{
-		"1.0 200":                      {status(200), circumstances{sent: wire.V1}, accepted},
-		"1.0 204":                      {status(204), circumstances{sent: wire.V1}, accepted},
+		"1.0 200":                      {answerOf(200), circumstances{sent: wire.V1}, accepted},
+		"1.0 204":                      {answerOf(204), circumstances{sent: wire.V1}, accepted},
 		"2.0 204 with samples":         {wrote(204, samples), circumstances{sent: wire.V2}, accepted},
 		"2.0 204 with histograms":      {wrote(204, "X-Prometheus-Remote-Write-Histograms-Written"), circumstances{sent: wire.V2}, accepted},
 		"2.0 204 with exemplars":       {wrote(204, "X-Prometheus-Remote-Write-Exemplars-Written"), circumstances{sent: wire.V2}, accepted},
-		"2.0 204 without":              {status(204), circumstances{sent: wire.V2}, otherProtocol},
-		"301":                          {status(301), circumstances{sent: wire.V1}, slowRetry},
-		"308":                          {status(308), circumstances{sent: wire.V2}, slowRetry},
-		"400 to 1.0":                   {status(400), circumstances{sent: wire.V1, unproven: true}, isolate},
-		"400 to 2.0":                   {status(400), circumstances{sent: wire.V2}, refused},
-		"400 to a try of 2.0":          {status(400), circumstances{sent: wire.V2, unproven: true}, otherProtocol},
+		"2.0 204 without":              {answerOf(204), circumstances{sent: wire.V2}, otherProtocol},
+		"301":                          {answerOf(301), circumstances{sent: wire.V1}, slowRetry},
+		"308":                          {answerOf(308), circumstances{sent: wire.V2}, slowRetry},
+		"400 to 1.0":                   {answerOf(400), circumstances{sent: wire.V1, unproven: true}, isolate},
+		"400 to 2.0":                   {answerOf(400), circumstances{sent: wire.V2}, refused},
+		"400 to a try of 2.0":          {answerOf(400), circumstances{sent: wire.V2, unproven: true}, otherProtocol},
 		"400 to a try, with headers":   {wrote(400, samples), circumstances{sent: wire.V2, unproven: true}, refused},
-		"401":                          {status(401), circumstances{sent: wire.V2}, slowRetry},
-		"403":                          {status(403), circumstances{sent: wire.V1}, slowRetry},
-		"404":                          {status(404), circumstances{sent: wire.V2}, refused},
-		"404 to a try of 2.0":          {status(404), circumstances{sent: wire.V2, unproven: true}, otherProtocol},
+		"401":                          {answerOf(401), circumstances{sent: wire.V2}, slowRetry},
+		"403":                          {answerOf(403), circumstances{sent: wire.V1}, slowRetry},
+		"404":                          {answerOf(404), circumstances{sent: wire.V2}, refused},
+		"404 to a try of 2.0":          {answerOf(404), circumstances{sent: wire.V2, unproven: true}, otherProtocol},
 		"404 to a try, with headers":   {wrote(404, samples), circumstances{sent: wire.V2, unproven: true}, refused},
-		"404 to 1.0":                   {status(404), circumstances{sent: wire.V1, unproven: true}, refused},
-		"406 to a try of 2.0":          {status(406), circumstances{sent: wire.V2, unproven: true}, otherProtocol},
-		"409 to a try of 2.0":          {status(409), circumstances{sent: wire.V2, unproven: true}, refused},
-		"409":                          {status(409), circumstances{sent: wire.V1}, refused},
-		"413":                          {status(413), circumstances{sent: wire.V2}, split},
-		"415":                          {status(415), circumstances{sent: wire.V2}, otherProtocol},
-		"415 to 1.0":                   {status(415), circumstances{sent: wire.V1}, otherProtocol},
-		"422":                          {status(422), circumstances{sent: wire.V2}, refused},
-		"422 to a try of 2.0":          {status(422), circumstances{sent: wire.V2, unproven: true}, otherProtocol},
-		"429":                          {status(429), circumstances{sent: wire.V1, retryOnRateLimit: true}, retry},
-		"429 unless the user says not": {status(429), circumstances{sent: wire.V1}, refused},
-		"500":                          {status(500), circumstances{sent: wire.V1}, retry},
-		"501":                          {status(501), circumstances{sent: wire.V2}, retry},
-		"501 to a try of 2.0":          {status(501), circumstances{sent: wire.V2, unproven: true}, otherProtocol},
-		"501 to 1.0":                   {status(501), circumstances{sent: wire.V1}, retry},
-		"503":                          {status(503), circumstances{sent: wire.V2}, retry},
-		"503 to a try of 2.0":          {status(503), circumstances{sent: wire.V2, unproven: true}, retry},
-		"599":                          {status(599), circumstances{sent: wire.V2}, retry},
+		"404 to 1.0":                   {answerOf(404), circumstances{sent: wire.V1, unproven: true}, refused},
+		"406 to a try of 2.0":          {answerOf(406), circumstances{sent: wire.V2, unproven: true}, otherProtocol},
+		"409 to a try of 2.0":          {answerOf(409), circumstances{sent: wire.V2, unproven: true}, refused},
+		"409":                          {answerOf(409), circumstances{sent: wire.V1}, refused},
+		"413":                          {answerOf(413), circumstances{sent: wire.V2}, split},
+		"415":                          {answerOf(415), circumstances{sent: wire.V2}, otherProtocol},
+		"415 to 1.0":                   {answerOf(415), circumstances{sent: wire.V1}, otherProtocol},
+		"422":                          {answerOf(422), circumstances{sent: wire.V2}, refused},
+		"422 to a try of 2.0":          {answerOf(422), circumstances{sent: wire.V2, unproven: true}, otherProtocol},
+		"429":                          {answerOf(429), circumstances{sent: wire.V1, retryOnRateLimit: true}, retry},
+		"429 unless the user says not": {answerOf(429), circumstances{sent: wire.V1}, refused},
+		"500":                          {answerOf(500), circumstances{sent: wire.V1}, retry},
+		"501":                          {answerOf(501), circumstances{sent: wire.V2}, retry},
+		"501 to a try of 2.0":          {answerOf(501), circumstances{sent: wire.V2, unproven: true}, otherProtocol},
+		"501 to 1.0":                   {answerOf(501), circumstances{sent: wire.V1}, retry},
+		"503":                          {answerOf(503), circumstances{sent: wire.V2}, retry},
+		"503 to a try of 2.0":          {answerOf(503), circumstances{sent: wire.V2, unproven: true}, retry},
+		"599":                          {answerOf(599), circumstances{sent: wire.V2}, retry},
 		"no answer":                    {answer{err: errors.New("connection reset")}, circumstances{sent: wire.V2}, retry},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -75,9 +75,9 @@ func TestClassify(t *testing.T) {
 
 func TestKindsOfAnswers(t *testing.T) {
 	for want, a := range map[string]answer{
-		"2xx": status(204), "1xx": status(101), "3xx": status(308), "400": status(400), "401": status(401), "403": status(403),
-		"404": status(404), "409": status(409), "413": status(413), "415": status(415), "422": status(422), "429": status(429),
-		"4xx": status(418), "5xx": status(599),
+		"2xx": answerOf(204), "1xx": answerOf(101), "3xx": answerOf(308), "400": answerOf(400), "401": answerOf(401), "403": answerOf(403),
+		"404": answerOf(404), "409": answerOf(409), "413": answerOf(413), "415": answerOf(415), "422": answerOf(422), "429": answerOf(429),
+		"4xx": answerOf(418), "5xx": answerOf(599),
 		"timeout": {err: context.DeadlineExceeded},
 		"dns":     {err: &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", IsTimeout: true}}},
 		"refused": {err: &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}},
@@ -88,7 +88,7 @@ func TestKindsOfAnswers(t *testing.T) {
 		}
 	}
 	for _, code := range []int{0, 99, 600, 999} {
-		if got := status(code).kind(); !slices.Contains(answers, got) {
+		if got := answerOf(code).kind(); !slices.Contains(answers, got) {
 			t.Errorf("%d: got %s, which is not counted", code, got)
 		}
 	}

@@ -37,7 +37,7 @@ func (w *Writers) plan(cfg Config, identities []string, current []*endpoint) (st
 		if steps[i].endpoint != nil && steps[i].replace == nil {
 			continue
 		}
-		if _, err := s.withClient(w.newClient); err != nil {
+		if err := s.withClient(w.newClient); err != nil {
 			return steps, nil, err
 		}
 	}

@@ -93,7 +93,9 @@ func (l *pipes) serve(h http.Handler) (stop func()) {
 
 // over makes clients that dial like this.
 func over(dial promhttp.DialContextFunc) clientFunc {
-	return func(ec EndpointConfig) (poster, error) { return newClientWith(ec, promhttp.WithDialContextFunc(dial)) }
+	return func(ec EndpointConfig) (poster, error) {
+		return NewClient(Settings{RemoteWriteConfig: ec.RemoteWriteConfig, Negotiate: ec.Negotiate}, promhttp.WithDialContextFunc(dial))
+	}
 }
 
 // newHTTPFeed is a feed to a tsdb that is asked over HTTP.

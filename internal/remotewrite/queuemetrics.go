@@ -39,6 +39,10 @@ func newLaneCollector(endpoints func() []*endpoint) *figures {
 		func(e *endpoint) float64 { return float64(e.settings.Load().QueueConfig.MaxSamplesPerSend) })
 	add("highest_appended_timestamp_seconds", "Newest timestamp that was put into the queue.",
 		func(e *endpoint) float64 { return float64(e.newest.Load()) / 1000 })
+	add("highest_accepted_timestamp_seconds", "Newest timestamp that the endpoint accepted.",
+		func(e *endpoint) float64 { return float64(e.account.highest.Load()) / 1000 })
+	add("protocol", "Major version of remote write in use: 1 or 2.",
+		func(e *endpoint) float64 { return float64(e.receiver.Protocol()) })
 	return c
 }
 

@@ -1,9 +1,13 @@
 package remotewrite
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
 // filling watches how fast a queue grows: between now and a moment one to two minutes ago.
 type filling struct {
+	mu         sync.Mutex // guards the following
 	from, next reading
 }
 
@@ -20,6 +24,8 @@ const (
 
 // until tells in what time the queue reaches its limit. 0: it does not grow, or so slowly that nobody need know.
 func (f *filling) until(limit int64, now time.Time, bytes int64) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	r := reading{now, bytes}
 	switch {
 	case f.from.at.IsZero():

@@ -300,7 +300,7 @@ func (w *world) stop() {
 	<-w.done
 }
 
-func (w *world) dropped(endpoint string, r reason) int {
+func (w *world) dropped(endpoint string, r Reason) int {
 	return int(testutil.ToFloat64(w.writers.metrics.dropped.WithLabelValues(endpoint, string(r))))
 }
 

@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 // complaint is what a receiver has against a sample. A closed set, made of its words.
@@ -104,19 +106,50 @@ func (r *rejections) newestFirst() []Rejection {
 	return out
 }
 
-// rejected notes what the endpoint refused, and says so once a minute.
-func (e *endpoint) rejected(a answer, x Rejection) {
-	h := &e.health
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.note(a)
-	e.up(h) // it answers
-	h.rejections.add(x)
-	e.limited("rejected", func() {
-		e.log.Error("remote write endpoint rejects series", zap.Int("samples", h.rejections.samples),
+// rejectedSeries notes series that the receiver refused, and logs one of them once a minute.
+func (r *Receiver) rejectedSeries(a answer, x Rejection) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.outage.note(a)
+	r.up()
+	r.rejections.add(x)
+	if r.lines.Allow("rejected") {
+		r.log.Error("remote write endpoint rejects series", zap.Int("samples", r.rejections.samples),
 			zap.String("series", x.Series.String()), zap.Int("others", x.Others), zap.String("job", x.Series.Get("job")),
 			zap.String("instance", x.Series.Get("instance")), zap.String("reason", x.Reason),
 			zap.Int("status", a.status), zap.String("error", x.Error))
-		h.rejections.samples = 0
-	})
+		r.rejections.samples = 0
+	}
+}
+
+// refusedSamples notes samples of a request that the receiver refused for good, and logs that once a minute.
+func (r *Receiver) refusedSamples(a answer, samples int, out outcome, p wire.Protocol) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.outage.note(a)
+	r.up()
+	r.rejections.add(Rejection{Samples: samples, Reason: string(complaintOf(a)), Error: a.message})
+	if !r.lines.Allow("refused") {
+		return
+	}
+	fields := []zap.Field{zap.Int("status", a.status), zap.Int("samples", r.rejections.samples), zap.Stringer("protocol", p),
+		zap.String("error", a.message)}
+	if out == otherProtocol && p == wire.V2 {
+		fields = append(fields, zap.String("fix", "start the receiving Prometheus with "+
+			"--web.remote-write-receiver.accepted-protobuf-messages=io.prometheus.write.v2.Request, "+
+			"or leave protobuf_message out, then 1.0 is used"))
+	}
+	r.log.Error("remote write endpoint refuses samples", fields...)
+	r.rejections.samples = 0
+}
+
+// hadAlready notes samples that an earlier process delivered: the receiver refuses them because it has them.
+func (r *Receiver) hadAlready(samples int, a answer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.up()
+	if r.lines.Allow("delivered") {
+		r.log.Info("remote write endpoint has had samples that were kept over the start", zap.Int("samples", samples),
+			zap.String("answer", a.message))
+	}
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 
-	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 func TestComplaints(t *testing.T) {
@@ -57,62 +56,4 @@ func TestRejectionsAreBounded(t *testing.T) {
 			t.Errorf("rejected again = %+v", x)
 		}
 	})
-}
-
-func TestOffendersAreBounded(t *testing.T) {
-	w := newWorld(t, oneLane(wire.V1, 10_000))
-	w.append(w.scrape(w.target("pod-1", 3*maxOffenders), 1))
-	var o offenders
-	for _, m := range w.messages() {
-		c, err := wire.Parse(m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		o.add(&c, false)
-		parts, err := o.apart(m)
-		if err != nil || len(parts) != 2 || parts[0].Samples != 2*maxOffenders || parts[1].Samples != maxOffenders {
-			t.Fatalf("parts = %d, %v", len(parts), err)
-		}
-		if parts[0].group != unsuspected || parts[1].group != suspected {
-			t.Errorf("groups = %d, %d", parts[0].group, parts[1].group)
-		}
-		o.clear(m)
-	}
-	if len(o.known) != 0 {
-		t.Errorf("known = %d, want none after all arrived", len(o.known))
-	}
-}
-
-func TestFilling(t *testing.T) {
-	start := time.Unix(1_700_000_000, 0)
-	const limit = 1000
-	for name, tc := range map[string]struct {
-		bytes []int64 // one a half minute
-		want  time.Duration
-	}{
-		"nothing known":        {[]int64{100}, 0},
-		"steady":               {[]int64{100, 100, 100, 100, 100, 100}, 0},
-		"shrinks":              {[]int64{500, 400, 300, 200, 100}, 0},
-		"grows":                {[]int64{0, 100, 200, 300, 400}, 3 * time.Minute},
-		"grew long ago":        {[]int64{0, 500, 500, 500, 500, 500, 500, 500}, 0},
-		"full":                 {[]int64{400, 700, 1000, 1000}, 1},
-		"over the limit":       {[]int64{400, 700, 1001}, 1},
-		"began to grow lately": {[]int64{0, 0, 0, 0, 0, 0, 0, 300}, 210 * time.Second},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var f filling
-			var got time.Duration
-			for i, n := range tc.bytes {
-				got = f.until(limit, start.Add(time.Duration(i)*30*time.Second), n)
-			}
-			if got != tc.want {
-				t.Errorf("full in %v, want %v", got, tc.want)
-			}
-		})
-	}
-	var f filling
-	f.until(0, start, 0)
-	if got := f.until(0, start.Add(time.Minute), 100); got != 0 {
-		t.Errorf("without a limit: %v", got)
-	}
 }

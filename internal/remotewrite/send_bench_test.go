@@ -56,6 +56,29 @@ func (p pleased) post(context.Context, []byte, wire.Protocol, int) answer {
 
 func (p pleased) close() {}
 
+// repeating is a lane that gives some requests over and over.
+type repeating struct {
+	messages []wire.Message
+	at, left int
+	records  []queue.Record
+}
+
+func (l *repeating) Next(bool) (queue.Request, queue.State, time.Duration) {
+	if l.left == 0 {
+		return queue.Request{}, queue.Empty, 0
+	}
+	m := l.messages[l.at%len(l.messages)]
+	l.records = l.records[:0]
+	for _, f := range m.Fragments {
+		l.records = append(l.records, queue.Record{Data: f})
+	}
+	return queue.Request{Records: l.records, Samples: m.Samples, Oldest: m.Oldest, Newest: m.Newest}, queue.Ready, 0
+}
+
+func (l *repeating) Ack(queue.Request)     { l.at, l.left = l.at+1, l.left-1 }
+func (l *repeating) Ended(bool) bool       { return true }
+func (l *repeating) Wake() <-chan struct{} { return nil }
+
 // BenchmarkDeliver is what a sender does for a request that is accepted, HTTP left out.
 func BenchmarkDeliver(b *testing.B) {
 	for _, p := range []wire.Protocol{wire.V2, wire.V1} {
@@ -69,13 +92,13 @@ func BenchmarkDeliver(b *testing.B) {
 				b.Fatal(err)
 			}
 			e := (*w.endpoints.Load())[0]
-			s := sender{endpoint: e, lane: e.all()[0], encoders: &e.encoders}
-			i := 0
+			q := &repeating{messages: ms}
+			s := e.receiver.NewSender(q, func(f Fate) { e.count(e.all()[0], f) })
 			b.ReportAllocs()
 			report := perSample(b, ms[0].Samples)
 			for b.Loop() {
-				s.deliver(b.Context(), ms[i%len(ms)])
-				i++
+				q.left = 1
+				s.Run(b.Context(), nil)
 			}
 			report()
 		})

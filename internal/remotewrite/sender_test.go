@@ -2,17 +2,13 @@ package remotewrite
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/http"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/golang/snappy"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/model"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
@@ -249,7 +245,7 @@ func TestPartlyWrittenIsSuccess(t *testing.T) {
 			time.Sleep(10 * time.Second)
 		}
 		s := w.writers.Status()[0]
-		highest := testutil.ToFloat64(w.writers.metrics.highest.WithLabelValues("a"))
+		highest := float64((*w.writers.endpoints.Load())[0].account.highest.Load()) / 1000
 		w.stop()
 		if of20 != 100 || s.Protocol != "2.0" {
 			t.Errorf("requests of 2.0 = %d, protocol %s; want 100, 2.0: the receiver has shown that it knows it", of20, s.Protocol)
@@ -567,80 +563,6 @@ func TestSizeIsNotLearnedFromRefusals(t *testing.T) {
 			t.Errorf("requests of a scrape when all is well = %d, want 1", n)
 		}
 		w.conserved("a", 32)
-	})
-}
-
-type posterFunc func(ctx context.Context, body []byte, p wire.Protocol, attempt int) answer
-
-func (f posterFunc) post(ctx context.Context, body []byte, p wire.Protocol, attempt int) answer {
-	return f(ctx, body, p, attempt)
-}
-
-func (f posterFunc) close() {}
-
-// fragmentOf packs a fragment: the length of the first snappy block, that of the symbols, and the block of the series.
-func fragmentOf(symbols, series []byte) []byte {
-	first := snappy.Encode(nil, symbols)
-	return append(append(binary.AppendUvarint(nil, uint64(len(first))), first...), snappy.Encode(nil, series)...)
-}
-
-// TestDamagedAndTooLargeIsCounted: a message that is too large, and cannot be divided since it cannot be read.
-func TestDamagedAndTooLargeIsCounted(t *testing.T) {
-	w := newWorld(t, explicit(endpointConfig("a"), wire.V2))
-	e := (*w.writers.endpoints.Load())[0]
-	e.settings.Load().client = posterFunc(func(context.Context, []byte, wire.Protocol, int) answer { return status(413) })
-	s := &sender{endpoint: e, lane: e.all()[0], encoders: &e.encoders}
-	for name, fragment := range map[string][]byte{
-		"cannot be read": fragmentOf([]byte{0xff, 0xff, 0xff}, []byte{0xff, 0xff}),
-		"has no series":  fragmentOf([]byte{0x22, 0}, nil),
-	} {
-		before := w.dropped("a", damaged)
-		if !s.deliver(t.Context(), wire.Message{Fragments: [][]byte{fragment}, Samples: 10, Oldest: 1, Newest: 2}) {
-			t.Errorf("%s: deliver gave up", name)
-		}
-		if n := w.dropped("a", damaged) - before; n != 10 {
-			t.Errorf("%s: damaged = %d, want 10", name, n)
-		}
-	}
-}
-
-// TestLongestRetryAfterCounts: lanes that are told different times leave the endpoint alone for the longest, and so do
-// requests with metadata.
-func TestLongestRetryAfterCounts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, explicit(endpointConfig("a"), wire.V1))
-		e := (*w.writers.endpoints.Load())[0]
-		s, replaced := e.current()
-		busy := func(seconds string) answer {
-			return answer{status: 429, header: http.Header{"Retry-After": {seconds}}}
-		}
-		e.failed(s, retry, busy("120"))
-		e.failed(s, retry, busy("1"))
-		if quiet := e.health.quiet(); quiet != 2*time.Minute {
-			t.Errorf("quiet for %v, want 2m", quiet)
-		}
-		time.Sleep(2 * time.Minute)
-		posts := 0
-		s.client = posterFunc(func(context.Context, []byte, wire.Protocol, int) answer {
-			if posts++; posts == 1 {
-				return busy("90")
-			}
-			return fine(wire.V1, 0)
-		})
-		began := time.Now()
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			e.sendFamilies(t.Context(), s, replaced, []wire.Family{{Name: "x", Type: model.MetricTypeCounter}})
-		}()
-		synctest.Wait()
-		if quiet := e.health.quiet(); quiet != 90*time.Second {
-			t.Errorf("lanes are quiet for %v, want 1m30s: metadata was told so", quiet)
-		}
-		<-done
-		if took := time.Since(began); posts != 2 || took != 90*time.Second {
-			t.Errorf("%d posts of metadata in %v", posts, took)
-		}
 	})
 }
 

@@ -257,14 +257,24 @@ func (e *endpoint) queueConfig(cfg queue.Config) queue.Config {
 
 // lost counts samples that the queue lost.
 func (e *endpoint) lost(r queue.Reason, l queue.Loss) {
-	e.metrics.drop(map[queue.Reason]reason{
+	e.metrics.drop(map[queue.Reason]Reason{
 		queue.QueueFull: queueFull, queue.DiskFull: diskFull, queue.TooOld: tooOld, queue.Damaged: damaged,
 	}[r], l.Samples)
-	e.health.mu.Lock()
-	defer e.health.mu.Unlock()
-	e.limited("lost "+string(r), func() {
+	if e.lines.Allow("lost " + string(r)) {
 		e.log.Error("remote write queue lost samples", zap.String("reason", string(r)), zap.Int("samples", l.Samples))
-	})
+	}
+}
+
+// queueRefused counts samples that the queue did not take.
+func (e *endpoint) queueRefused(samples int, err error) {
+	if errors.Is(err, queue.ErrClosed) {
+		e.metrics.drop(abandoned, samples)
+		return
+	}
+	e.metrics.drop(queueError, samples)
+	if e.lines.Allow("queue") {
+		e.log.Error("remote write queue refuses samples", zap.Int("samples", samples), zap.Error(err))
+	}
 }
 
 // wakeLanes tells senders to look again; -1: all.

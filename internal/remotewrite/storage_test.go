@@ -55,8 +55,8 @@ func unreachable(*receiver, wire.Protocol, int) answer {
 	return answer{err: errors.New("connection refused")}
 }
 
-// outage runs a process whose receivers are down, until it stops with scrapes samples of each of ten targets queued.
-func outage(t *testing.T, dir string, scrapes int, endpoints ...EndpointConfig) {
+// fillBacklog runs a process whose receivers are down, until it stops with scrapes samples of each of ten targets queued.
+func fillBacklog(t *testing.T, dir string, scrapes int, endpoints ...EndpointConfig) {
 	t.Helper()
 	store := openStore(t, dir)
 	defer closeStore(t, store)
@@ -105,7 +105,7 @@ func after(t *testing.T, dir string, endpoints ...EndpointConfig) map[string]int
 func TestBacklogOutlivesTheProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		outage(t, dir, 5, endpointConfig("a"), endpointConfig("b"))
+		fillBacklog(t, dir, 5, endpointConfig("a"), endpointConfig("b"))
 		got := after(t, dir, endpointConfig("a"), endpointConfig("b"))
 		if got["a"] != 500 || got["b"] != 500 {
 			t.Errorf("arrived = %v, want 500 each", got)
@@ -137,7 +137,7 @@ func TestBacklogFollowsTheEndpoint(t *testing.T) {
 					}
 					return all
 				}
-				outage(t, dir, 3, endpoints(tc.before)...)
+				fillBacklog(t, dir, 3, endpoints(tc.before)...)
 				arrived := 0
 				for _, n := range after(t, dir, endpoints(tc.now)...) {
 					arrived += n
@@ -199,7 +199,7 @@ func TestAnEndpointComesBackBeforeItHasFlushed(t *testing.T) {
 func TestAQueueWithoutEndpointGoesWhenItIsTooOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		outage(t, dir, 2, endpointConfig("a"), endpointConfig("b"))
+		fillBacklog(t, dir, 2, endpointConfig("a"), endpointConfig("b"))
 		store := openStore(t, dir)
 		defer closeStore(t, store)
 		w := newStoredWorld(t, store, endpointConfig("b"))
@@ -412,7 +412,7 @@ func TestBacklogFollowsTheURL(t *testing.T) {
 		t.Run(name+", restart", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				dir := t.TempDir()
-				outage(t, dir, 3, tc.before...)
+				fillBacklog(t, dir, 3, tc.before...)
 				check(t, after(t, dir, tc.now...), tc.restart)
 			})
 		})
@@ -420,7 +420,7 @@ func TestBacklogFollowsTheURL(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, reload, again=%v", name, again), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					dir := t.TempDir()
-					outage(t, dir, 3, tc.before...)
+					fillBacklog(t, dir, 3, tc.before...)
 					store := openStore(t, dir)
 					w := newStoredWorld(t, store, tc.before...)
 					for name := range tc.reload {

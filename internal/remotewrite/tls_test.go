@@ -29,7 +29,7 @@ func TestS09TLS12AtLeast(t *testing.T) {
 			srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 			srv.StartTLS()
 			defer srv.Close()
-			client := clientFor(t, srv.URL+"/write", func(ec *EndpointConfig) {
+			client := clientFor(t, srv.URL+"/write", func(ec *Settings) {
 				ec.HTTPClientConfig.TLSConfig.InsecureSkipVerify = !c.verify
 			})
 			if a := client.post(t.Context(), []byte("x"), wire.V2, 0); (a.err == nil) != c.taken {

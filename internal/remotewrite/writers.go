@@ -116,9 +116,6 @@ func (w *Writers) Apply(cfg Config) error {
 	for _, e := range gone {
 		e.retire()
 		w.gone = append(w.gone, goneMetrics{label: e.label, ended: e.ended})
-		if !w.hasLabel(e.label) {
-			w.metrics.forgetState(e.label)
-		}
 	}
 	w.retired = slices.DeleteFunc(append(w.retired, gone...), func(e *endpoint) bool { return isClosed(e.ended) })
 	w.maxAge = cfg.Queue.MaxAge
@@ -235,32 +232,4 @@ func (w *Writers) lookAfterTheGone(ctx context.Context) {
 			w.mu.Unlock()
 		}
 	}
-}
-
-// EndpointStatus is what people are shown of an endpoint.
-type EndpointStatus struct {
-	Name           string // as in metrics
-	URL            string // without user info and query
-	Protocol       string // "2.0" or "1.0"
-	Lanes          int
-	PendingSamples int
-	PendingBytes   int64
-	OldestPending  time.Time // zero: nothing waits
-	LastError      string
-	LastErrorTime  time.Time
-	LastSuccess    time.Time
-	Unreachable    bool          // the last request failed in a way that may pass
-	PendingLimit   int64         // bytes that may wait; 0: unknown
-	FullIn         time.Duration // until they do, at the pace of the last minutes; 0: it does not grow
-	Rejected       []Rejection   // what was refused for good of late, newest first
-}
-
-// Status tells how each endpoint does, in the order of the configuration.
-func (w *Writers) Status() []EndpointStatus {
-	endpoints := *w.endpoints.Load()
-	out := make([]EndpointStatus, 0, len(endpoints))
-	for _, e := range endpoints {
-		out = append(out, e.status())
-	}
-	return out
 }

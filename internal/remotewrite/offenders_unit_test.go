@@ -1,0 +1,35 @@
+package remotewrite
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
+)
+
+func TestOffendersAreBounded(t *testing.T) {
+	var all []labels.Labels
+	for i := range 3 * maxOffenders {
+		all = append(all, labels.FromStrings("__name__", fmt.Sprint("metric_", i)))
+	}
+	m := messageWith(t, all)
+	c, err := wire.Parse(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var o offenders
+	o.add(&c, false)
+	parts, err := o.apart(m)
+	if err != nil || len(parts) != 2 || parts[0].Samples != 2*maxOffenders || parts[1].Samples != maxOffenders {
+		t.Fatalf("parts = %d, %v", len(parts), err)
+	}
+	if parts[0].group != unsuspected || parts[1].group != suspected {
+		t.Errorf("groups = %d, %d", parts[0].group, parts[1].group)
+	}
+	o.clear(m)
+	if len(o.known) != 0 {
+		t.Errorf("known = %d, want none after all arrived", len(o.known))
+	}
+}
