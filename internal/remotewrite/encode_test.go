@@ -32,11 +32,19 @@ func (w *world) messages() (out []wire.Message) {
 			if state != queue.Ready {
 				break
 			}
-			out = append(out, messageOf(r))
+			out = append(out, requestMessage(r))
 			e.queue.Ack(l.index)
 		}
 	}
 	return out
+}
+
+func requestMessage(r queue.Request) wire.Message {
+	m := wire.Message{Samples: r.Samples, Oldest: r.Oldest, Newest: r.Newest, MayHaveArrived: r.MayHaveArrived}
+	for _, rec := range r.Records {
+		m.Fragments = append(m.Fragments, rec.Data)
+	}
+	return m
 }
 
 func decodeV2(t testing.TB, m wire.Message) writev2.Request {

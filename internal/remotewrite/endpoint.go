@@ -241,13 +241,13 @@ func (e *endpoint) flushTime() time.Duration {
 // outlasts: what is queued is there after the endpoint ends. An endpoint that a reload removed leaves it in the store even
 // if that goes with the process.
 func (e *endpoint) outlasts() bool {
-	return e.durable && (isClosed(e.retiring) || !e.settings.Load().ephemeral)
+	return e.durable && (isDone(e.retiring) || !e.settings.Load().ephemeral)
 }
 
 // leave ends the flushing of an endpoint that has retired and waits until its queue is closed.
 func (e *endpoint) leave() {
 	e.life.Lock()
-	if !isClosed(e.hurry) {
+	if !isDone(e.hurry) {
 		close(e.hurry)
 	}
 	e.life.Unlock()
@@ -277,5 +277,14 @@ func (e *endpoint) end() {
 	}
 	if err != nil {
 		e.log.Error("close queue", zap.Error(err))
+	}
+}
+
+func isDone(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
 	}
 }

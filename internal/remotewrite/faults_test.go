@@ -1,6 +1,7 @@
 package remotewrite
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -70,7 +71,7 @@ func (f *feed) scrapeAll() {
 func (f *feed) keepScraping(interval, total time.Duration) {
 	for end := time.Now().Add(total); time.Now().Before(end); {
 		f.scrapeAll()
-		pause(f.t.Context(), interval, nil)
+		sleep(f.t.Context(), interval)
 	}
 }
 
@@ -187,4 +188,13 @@ func TestReloadsWhileSamplesFlow(t *testing.T) {
 		}
 		w.conserved("stays", pods*scrapes*10)
 	})
+}
+
+// sleep waits for d and reports whether ctx still lives.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+	return ctx.Err() == nil
 }

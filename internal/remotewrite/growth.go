@@ -133,7 +133,7 @@ func (e *endpoint) resize(n int) (fresh []*lane) {
 			fresh = append(fresh, lanes[i])
 		}
 	}
-	maps.DeleteFunc(e.former, func(_ int, ended <-chan struct{}) bool { return isClosed(ended) })
+	maps.DeleteFunc(e.former, func(_ int, ended <-chan struct{}) bool { return isDone(ended) })
 	for _, l := range old[min(n, len(old)):] {
 		l.gone.Store(true)
 		l.notify()

@@ -30,7 +30,7 @@ type picky struct {
 func (p *picky) close() {}
 
 func (p *picky) post(ctx context.Context, body []byte, _ wire.Protocol, _ int) answer {
-	if !pause(ctx, p.delay, nil) {
+	if !sleep(ctx, p.delay) {
 		return answer{err: ctx.Err()}
 	}
 	var req prompb.WriteRequest

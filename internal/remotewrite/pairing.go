@@ -76,7 +76,7 @@ func (w *Writers) rename(steps []step, gone []*endpoint, identities []string) (r
 		return slices.ContainsFunc(moves, func(m move) bool { return m.endpoint.identity == identity })
 	}
 	for _, e := range slices.Concat(gone, w.retired) {
-		if slices.ContainsFunc(moves, func(m move) bool { return m.to == e.identity }) && !isClosed(e.ended) {
+		if slices.ContainsFunc(moves, func(m move) bool { return m.to == e.identity }) && !isDone(e.ended) {
 			moves = append(moves, move{e, w.freeIdentity(e.identity, identities)})
 		}
 	}
@@ -116,7 +116,7 @@ func (w *Writers) rename(steps []step, gone []*endpoint, identities []string) (r
 // moveOrphan gives another identity to a queue that no endpoint has, so that one can have its identity, and returns
 // what takes that back. What waits in the orphan stays there.
 func (w *Writers) moveOrphan(identity string, wanted []string) (restore func()) {
-	has := func(e *endpoint) bool { return e.identity == identity && !isClosed(e.ended) }
+	has := func(e *endpoint) bool { return e.identity == identity && !isDone(e.ended) }
 	if slices.ContainsFunc(slices.Concat(*w.endpoints.Load(), w.retired), has) || !slices.Contains(w.storage.names(), identity) {
 		return func() {}
 	}

@@ -56,7 +56,7 @@ func (db *tsdb) post(ctx context.Context, body []byte, p wire.Protocol, _ int) a
 	db.mu.Lock()
 	delay := db.rules.delay
 	db.mu.Unlock()
-	if delay > 0 && !pause(ctx, delay, nil) {
+	if delay > 0 && !sleep(ctx, delay) {
 		return answer{err: ctx.Err()} // nobody waits any more
 	}
 	return db.write(body, p)

@@ -207,7 +207,7 @@ func meshMessages(t testing.TB, targets, size int) (out []wire.Message) {
 		if state != queue.Ready {
 			return out
 		}
-		out = append(out, messageOf(r))
+		out = append(out, requestMessage(r))
 		q.Ack(0)
 	}
 }

@@ -500,7 +500,7 @@ func TestSizeIsRemembered(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var limit, tooLarge, posts atomic.Int64
 				r := newReceiver(t)
-				limited := posterFunc(func(ctx context.Context, body []byte, p wire.Protocol, attempt int) answer {
+				limited := clientOf(func(ctx context.Context, body []byte, p wire.Protocol, attempt int) answer {
 					if ec.Negotiate && p == wire.V2 {
 						return status(415)
 					}
@@ -605,3 +605,12 @@ func TestOldSamplesAmongNewOnes(t *testing.T) {
 		w.conserved("a", 100)
 	})
 }
+
+// clientOf is a client that answers as a function does.
+type clientOf func(ctx context.Context, body []byte, p wire.Protocol, attempt int) answer
+
+func (f clientOf) post(ctx context.Context, body []byte, p wire.Protocol, attempt int) answer {
+	return f(ctx, body, p, attempt)
+}
+
+func (f clientOf) close() {}

@@ -117,7 +117,7 @@ func (w *Writers) Apply(cfg Config) error {
 		e.retire()
 		w.gone = append(w.gone, goneMetrics{label: e.label, ended: e.ended})
 	}
-	w.retired = slices.DeleteFunc(append(w.retired, gone...), func(e *endpoint) bool { return isClosed(e.ended) })
+	w.retired = slices.DeleteFunc(append(w.retired, gone...), func(e *endpoint) bool { return isDone(e.ended) })
 	w.maxAge = cfg.Queue.MaxAge
 	w.sweep(!w.adopted || len(gone) > 0)
 	w.adopted = true
@@ -150,7 +150,7 @@ func (w *Writers) forgetMetrics(now time.Time) {
 	for _, g := range w.gone {
 		switch {
 		case w.hasLabel(g.label): // it is back
-		case g.since.IsZero() && !isClosed(g.ended):
+		case g.since.IsZero() && !isDone(g.ended):
 			kept = append(kept, g)
 		case g.since.IsZero():
 			g.since = now
