@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -147,7 +148,7 @@ func (e *endpoint) appendRows(
 			}
 		}
 		if r.Histogram != nil && !s.SendNativeHistograms {
-			e.metrics.drop(unsupported, 1)
+			e.metrics.drop(deliver.Unsupported, 1)
 			continue
 		}
 		if s.rulesChangeLabels {

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/prometheus/model/histogram"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
@@ -53,13 +54,13 @@ func TestRefusedBacklogIsNoDelivery(t *testing.T) {
 					store = openStore(t, dir)
 					defer closeStore(t, store)
 					w = newStoredWorld(t, store, oneLane(p, 2000))
-					w.receivers["a"].set(func(*receiver, wire.Protocol, int) answer {
-						return answer{status: 400, header: http.Header{}, message: tc.words}
+					w.receivers["a"].set(func(*receiver, wire.Protocol, int) deliver.Answer {
+						return deliver.Answer{Status: 400, Header: http.Header{}, Message: tc.words}
 					})
 					w.run()
 					pass(time.Hour)
 					w.stop()
-					refused := w.dropped("a", refusedSample) + w.dropped("a", isolationBudget)
+					refused := w.dropped("a", refusedSample) + w.dropped("a", deliver.IsolationBudget)
 					if n := deliveredCount(w); n > tc.delivered || n+refused != requests*size {
 						t.Errorf("already delivered %d, refused %d of %d; want at most %d delivered", n, refused, requests*size, tc.delivered)
 					}
@@ -77,7 +78,7 @@ func TestUnsupportedIsNoDelivery(t *testing.T) {
 		ec := oneLane(wire.V1, 2000)
 		ec.SendNativeHistograms = true
 		w := newWorld(t)
-		w.writers.newClient = func(EndpointConfig) (poster, error) { return db, nil }
+		w.writers.newClient = func(EndpointConfig) (deliver.Client, error) { return db, nil }
 		w.writers.openQueue = func(_ string, lanes int, cfg queue.Config) (queue.Queue, error) { return foundBacklog(lanes, cfg), nil }
 		w.cfg.Endpoints = []EndpointConfig{ec}
 		w.apply()
@@ -96,7 +97,7 @@ func TestUnsupportedIsNoDelivery(t *testing.T) {
 		w.run()
 		time.Sleep(time.Minute)
 		w.stop()
-		if n, lost := deliveredCount(w), w.dropped("a", unsupported); n != 50 || lost != 50 {
+		if n, lost := deliveredCount(w), w.dropped("a", deliver.Unsupported); n != 50 || lost != 50 {
 			t.Errorf("already delivered %d, unsupported %d; want 50 each", n, lost)
 		}
 		w.conserved("a", 100)
@@ -132,7 +133,7 @@ func TestEveryFateIsCounted(t *testing.T) {
 				}
 				return ""
 			}
-			db.rules.fate = func(p wire.Protocol, n int) *answer {
+			db.rules.fate = func(p wire.Protocol, n int) *deliver.Answer {
 				code := 0
 				switch roll := rnd.IntN(40); {
 				case n > most:

@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 )
 
 // EndpointConfig is one entry of remote_write.
@@ -85,7 +86,7 @@ type settings struct {
 	externalSet   labels.Labels
 	flushDeadline time.Duration
 	ephemeral     bool
-	delivery      *Settings // as the senders see them
+	delivery      *deliver.Settings // as the senders see them
 
 	rulesChangeLabels bool // write_relabel_configs do more than keep and drop whole series
 }
@@ -104,10 +105,10 @@ func newSettings(cfg Config, ec EndpointConfig) *settings {
 }
 
 // clientFunc makes the client of an endpoint; tests have their own.
-type clientFunc func(EndpointConfig) (poster, error)
+type clientFunc func(EndpointConfig) (deliver.Client, error)
 
-func newClient(ec EndpointConfig) (poster, error) {
-	return NewClient(Settings{RemoteWriteConfig: ec.RemoteWriteConfig, Negotiate: ec.Negotiate})
+func newClient(ec EndpointConfig) (deliver.Client, error) {
+	return deliver.NewClient(deliver.Settings{RemoteWriteConfig: ec.RemoteWriteConfig, Negotiate: ec.Negotiate})
 }
 
 // withClient builds the client: the only part that can fail.
@@ -116,7 +117,7 @@ func (s *settings) withClient(newClient clientFunc) error {
 	if err != nil {
 		return fmt.Errorf("remote_write %s: %w", s.label(), err)
 	}
-	s.delivery = &Settings{RemoteWriteConfig: s.RemoteWriteConfig, Negotiate: s.Negotiate, Client: client}
+	s.delivery = &deliver.Settings{RemoteWriteConfig: s.RemoteWriteConfig, Negotiate: s.Negotiate, Client: client}
 	return nil
 }
 

@@ -1,6 +1,10 @@
 package remotewrite
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+)
 
 // account is what an endpoint sums up of the fates that its senders report, beside its metrics.
 type account struct {
@@ -10,7 +14,7 @@ type account struct {
 }
 
 // count takes the fate that the sender of a lane reports.
-func (e *endpoint) count(l *lane, f Fate) {
+func (e *endpoint) count(l *lane, f deliver.Fate) {
 	m := e.metrics
 	if f.Posted {
 		m.bytes.Add(float64(f.Bytes))
@@ -31,7 +35,7 @@ func (e *endpoint) count(l *lane, f Fate) {
 	}
 	m.delivered.Add(float64(f.Delivered))
 	m.refuse(f.Complaint, f.Refused)
-	m.drop(unsupported, f.Unsupported)
+	m.drop(deliver.Unsupported, f.Unsupported)
 	m.drop(f.Reason, f.Dropped)
 	e.account.inFlight.Add(int64(f.Settled() - f.Done))
 	e.account.delivered.Add(int64(f.Done))

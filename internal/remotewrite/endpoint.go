@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
@@ -36,10 +37,10 @@ type endpoint struct {
 	scratch  sync.Pool // of *appendScratch
 	settings atomic.Pointer[settings]
 
-	receiver *Receiver // all that senders know
-	account  account   // of the fates that they report
+	receiver *deliver.Receiver // all that senders know
+	account  account           // of the fates that they report
 	filling  filling
-	lines    LogLimit
+	lines    deliver.LogLimit
 
 	life     sync.Mutex // guards the following
 	started  bool       // run has the rest of its life
@@ -63,7 +64,7 @@ func newEndpoint(label, identity string, s *settings, lanes int, log *zap.Logger
 	e.lanes.Store(&all)
 	e.desired.Store(int64(lanes))
 	e.settings.Store(s)
-	e.receiver = NewReceiver(s.delivery, e.pending, e.log)
+	e.receiver = deliver.NewReceiver(s.delivery, e.pending, e.log)
 	return e
 }
 
@@ -90,7 +91,7 @@ func (e *endpoint) reconfigure(s *settings) {
 	case e.resettled <- struct{}{}:
 	default:
 	}
-	old.delivery.Client.close()
+	old.delivery.Client.Close()
 }
 
 // logName tells under which name a renamed endpoint is found in metrics and logs.
@@ -164,16 +165,16 @@ func (e *endpoint) send(ctx context.Context, l *lane, stopping <-chan struct{}) 
 		case <-ctx.Done():
 		}
 	}
-	count := func(f Fate) { e.count(l, f) }
+	count := func(f deliver.Fate) { e.count(l, f) }
 	e.receiver.NewSender(&laneReader{e, l}, count).Run(ctx, stopping)
 }
 
 func (e *endpoint) sendMetadata(ctx context.Context) {
-	m := MetadataSender{
+	m := deliver.MetadataSender{
 		Receiver: e.receiver,
 		Families: func() []wire.Family { return families(e.table) },
-		Sent: func(families int, out outcome) {
-			if out == accepted {
+		Sent: func(families int, out deliver.Outcome) {
+			if out == deliver.Accepted {
 				e.metrics.metadataAccepted.Add(float64(families))
 			} else {
 				e.metrics.metadataRefused.Add(float64(families))
@@ -263,7 +264,7 @@ func (e *endpoint) end() {
 	e.rules.clear(e.table, true)
 	left, outlasts := e.queue.Stats(), e.outlasts()
 	loss, err := e.queue.Close()
-	e.settings.Load().delivery.Client.close()
+	e.settings.Load().delivery.Client.Close()
 	lost, requests := loss.Samples, loss.Requests
 	if e.durable && !outlasts {
 		lost, requests = left.Samples, left.Requests

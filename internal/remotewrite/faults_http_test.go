@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
@@ -39,7 +40,7 @@ func TestR1Refused(t *testing.T) {
 		l.failing(func(context.Context, string) error {
 			return &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 		})
-		(*f.writers.endpoints.Load())[0].settings.Load().delivery.Client.close() // what is kept alive goes with its receiver
+		(*f.writers.endpoints.Load())[0].settings.Load().delivery.Client.Close() // what is kept alive goes with its receiver
 		f.keepScraping(time.Second, outage-time.Minute)
 		f.writers.Status()
 		f.keepScraping(time.Second, time.Minute)
@@ -109,7 +110,7 @@ func TestR2BlackHole(t *testing.T) {
 				f, db, l, stop := newHTTPFeed(t, endpointConfig("a"), 10, 20)
 				f.keepScraping(10*time.Second, time.Minute)
 				tc.hole(l, db)
-				(*f.writers.endpoints.Load())[0].settings.Load().delivery.Client.close()
+				(*f.writers.endpoints.Load())[0].settings.Load().delivery.Client.Close()
 				f.keepScraping(10*time.Second, 5*time.Minute)
 				tc.mend(l, db)
 				f.keepScraping(10*time.Second, 2*time.Minute)
@@ -141,14 +142,14 @@ func TestR3RetryAfter(t *testing.T) {
 				f, db, _, stop := newHTTPFeed(t, endpointConfig("a"), 10, 20)
 				var asked time.Time // when it said so first
 				db.set(func(r *tsdbRules) {
-					r.fate = func(wire.Protocol, int) *answer {
+					r.fate = func(wire.Protocol, int) *deliver.Answer {
 						if asked.IsZero() {
 							asked = time.Now()
 						} else if time.Since(asked) > time.Second {
 							return nil
 						}
 						a := status(tc.code)
-						a.header.Set("Retry-After", tc.value())
+						a.Header.Set("Retry-After", tc.value())
 						return &a
 					}
 				})
@@ -177,7 +178,7 @@ func TestR3RateLimitUnlessToldOtherwise(t *testing.T) {
 		ec := endpointConfig("a")
 		ec.QueueConfig.RetryOnRateLimit = false
 		f, db, _, stop := newHTTPFeed(t, ec, 1, 10)
-		db.set(func(r *tsdbRules) { r.fate = func(wire.Protocol, int) *answer { a := status(429); return &a } })
+		db.set(func(r *tsdbRules) { r.fate = func(wire.Protocol, int) *deliver.Answer { a := status(429); return &a } })
 		f.scrapeAll()
 		time.Sleep(time.Minute)
 		stop()
@@ -190,14 +191,14 @@ func TestR3RateLimitUnlessToldOtherwise(t *testing.T) {
 // TestR4OneFailsForEver also holds the delay of the endpoint that works against the one it has alone.
 func TestR4OneFailsForEver(t *testing.T) {
 	for name, bad := range map[string]tsdbRules{
-		"500":  {fate: func(wire.Protocol, int) *answer { a := status(500); return &a }},
+		"500":  {fate: func(wire.Protocol, int) *deliver.Answer { a := status(500); return &a }},
 		"slow": {delay: 29 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				good, failing := newTSDB(t), newTSDB(t)
 				failing.rules = bad
-				f := newFeedVia(t, endpointConfig("a"), func(ec EndpointConfig) (poster, error) {
+				f := newFeedVia(t, endpointConfig("a"), func(ec EndpointConfig) (deliver.Client, error) {
 					if ec.Name == "bad" {
 						return failing, nil
 					}
@@ -255,7 +256,7 @@ func TestR7Statuses(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f, db, _, stop := newHTTPFeed(t, explicit(endpointConfig("a"), p), 10, 20)
 					db.set(func(r *tsdbRules) {
-						r.fate = func(_ wire.Protocol, n int) *answer {
+						r.fate = func(_ wire.Protocol, n int) *deliver.Answer {
 							if code == 413 && n <= 3 {
 								return nil
 							}
@@ -319,9 +320,9 @@ func TestR7RotatedCredential(t *testing.T) {
 }
 
 func TestR8OtherProtocol(t *testing.T) {
-	for name, fate := range map[string]func(p wire.Protocol, n int) *answer{
+	for name, fate := range map[string]func(p wire.Protocol, n int) *deliver.Answer{
 		"415": nil,
-		"2xx without Written headers": func(p wire.Protocol, _ int) *answer {
+		"2xx without Written headers": func(p wire.Protocol, _ int) *deliver.Answer {
 			if p == wire.V1 {
 				return nil
 			}
@@ -429,7 +430,7 @@ func TestR10EndlessAnswer(t *testing.T) {
 		end := l.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
 			a := db.write(body, wire.V2)
-			w.Header().Set("X-Prometheus-Remote-Write-Samples-Written", a.header.Get("X-Prometheus-Remote-Write-Samples-Written"))
+			w.Header().Set("X-Prometheus-Remote-Write-Samples-Written", a.Header.Get("X-Prometheus-Remote-Write-Samples-Written"))
 			n, _ := io.Copy(w, io.LimitReader(endless{}, 1<<30))
 			wrote.Add(n)
 			answers.Add(1)
@@ -441,7 +442,7 @@ func TestR10EndlessAnswer(t *testing.T) {
 		end()
 		f.wantNothingLost(db, 0)
 		answered := answers.Load()
-		if most := answered * (maxAnswerBytes + 16<<10); answered == 0 || wrote.Load() > most { // buffers of both sides
+		if most := answered * (deliver.MaxAnswerBytes + 16<<10); answered == 0 || wrote.Load() > most { // buffers of both sides
 			t.Errorf("%d answers of %d bytes were read, want at most %d", answered, wrote.Load(), most)
 		}
 		if int64(l.dialed) != answered {

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 )
 
 // feed is a world with one endpoint whose scrapes are numbered: each sample has the number as its value.
@@ -29,8 +30,8 @@ type feed struct {
 }
 
 // newFeed has so many targets of so many series, which go to p.
-func newFeed(t *testing.T, ec EndpointConfig, p poster, targets, size int) *feed {
-	return newFeedVia(t, ec, func(EndpointConfig) (poster, error) { return p, nil }, targets, size)
+func newFeed(t *testing.T, ec EndpointConfig, p deliver.Client, targets, size int) *feed {
+	return newFeedVia(t, ec, func(EndpointConfig) (deliver.Client, error) { return p, nil }, targets, size)
 }
 
 func newFeedVia(t *testing.T, ec EndpointConfig, via clientFunc, targets, size int) *feed {

@@ -26,6 +26,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
@@ -35,13 +36,13 @@ type recorder struct {
 	t *testing.T
 
 	mu    sync.Mutex // guards the following
-	reply func(p wire.Protocol) answer
+	reply func(p wire.Protocol) deliver.Answer
 	at    []time.Time
 	v1    []prompb.WriteRequest
 	v2    []writev2.Request
 }
 
-func (r *recorder) post(_ context.Context, body []byte, p wire.Protocol, _ int) answer {
+func (r *recorder) Post(_ context.Context, body []byte, p wire.Protocol, _ int) deliver.Answer {
 	plain, err := snappy.Decode(nil, body)
 	if err != nil {
 		r.t.Error(err)
@@ -72,9 +73,9 @@ func (r *recorder) post(_ context.Context, body []byte, p wire.Protocol, _ int) 
 	return fine(p, samples)
 }
 
-func (r *recorder) close() {}
+func (r *recorder) Close() {}
 
-func (r *recorder) set(reply func(wire.Protocol) answer) {
+func (r *recorder) set(reply func(wire.Protocol) deliver.Answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.reply = reply
@@ -85,7 +86,7 @@ func newRecorded(t *testing.T, log *zap.Logger, ec EndpointConfig) (*world, *rec
 	r := &recorder{t: t}
 	w := newWorld(t)
 	w.writers.log = log
-	w.writers.newClient = func(EndpointConfig) (poster, error) { return r, nil }
+	w.writers.newClient = func(EndpointConfig) (deliver.Client, error) { return r, nil }
 	w.cfg.Endpoints = []EndpointConfig{ec}
 	w.apply()
 	return w, r
@@ -142,7 +143,7 @@ func TestEndpointFields(t *testing.T) {
 					if exemplars != c.exemplars || histograms != c.histograms || metadata != (c.metadata && p == wire.V2) {
 						t.Errorf("%d exemplars, %d histograms, metadata %v; want %d, %d, %v", exemplars, histograms, metadata, c.exemplars, c.histograms, c.metadata)
 					}
-					if n := w.dropped("a", unsupported); n != 1-c.histograms {
+					if n := w.dropped("a", deliver.Unsupported); n != 1-c.histograms {
 						t.Errorf("%d samples that could not be carried, want %d", n, 1-c.histograms)
 					}
 				})
@@ -200,7 +201,7 @@ func TestMetadataByItself(t *testing.T) {
 			if all, sizes := told(r); len(all) != 3*len(want) || len(sizes) != 3 {
 				t.Errorf("told of %d families in %v requests after three intervals", len(all), sizes)
 			}
-			if v := w.metadataCount(accepted); v != 3*len(want) {
+			if v := w.metadataCount(deliver.Accepted); v != 3*len(want) {
 				t.Errorf("counted %d", v)
 			}
 		})
@@ -228,17 +229,17 @@ func TestMetadataByItself(t *testing.T) {
 	t.Run("again after what may pass", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w, r := start(t, func(*EndpointConfig) {}, wire.V1)
-			r.set(func(wire.Protocol) answer { return status(503) })
+			r.set(func(wire.Protocol) deliver.Answer { return status(503) })
 			time.Sleep(35 * time.Second)
 			r.set(nil)
 			time.Sleep(10 * time.Second)
-			if v := w.metadataCount(accepted); v != len(want) {
+			if v := w.metadataCount(deliver.Accepted); v != len(want) {
 				t.Errorf("counted %d, want %d", v, len(want))
 			}
-			r.set(func(wire.Protocol) answer { return status(400) })
+			r.set(func(wire.Protocol) deliver.Answer { return status(400) })
 			time.Sleep(35 * time.Second)
 			w.stop()
-			if v := w.metadataCount(refused); v == 0 {
+			if v := w.metadataCount(deliver.Refused); v == 0 {
 				t.Error("a refusal was not counted")
 			}
 		})
@@ -246,9 +247,9 @@ func TestMetadataByItself(t *testing.T) {
 	t.Run("not before Retry-After", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w, r := start(t, func(*EndpointConfig) {}, wire.V1)
-			r.set(func(wire.Protocol) answer {
+			r.set(func(wire.Protocol) deliver.Answer {
 				a := status(503)
-				a.header.Set("Retry-After", "60")
+				a.Header.Set("Retry-After", "60")
 				return a
 			})
 			time.Sleep(80 * time.Second)
@@ -275,7 +276,7 @@ func TestMetadataByItself(t *testing.T) {
 	})
 }
 
-func (w *world) metadataCount(o outcome) int {
+func (w *world) metadataCount(o deliver.Outcome) int {
 	return int(testutil.ToFloat64(w.writers.metrics.metadata.WithLabelValues("a", o.String())))
 }
 
@@ -295,7 +296,9 @@ func TestFailedRequestsAreLogged(t *testing.T) {
 				ec := explicit(endpointConfig("a"), wire.V2)
 				ec.FailedRequestLogging, ec.SendNativeHistograms = c.asked, true
 				w, r := newRecorded(t, zap.New(core), ec)
-				r.set(func(wire.Protocol) answer { return answer{status: 400, header: http.Header{}, message: "no"} })
+				r.set(func(wire.Protocol) deliver.Answer {
+					return deliver.Answer{Status: 400, Header: http.Header{}, Message: "no"}
+				})
 				w.run()
 				w.append(w.rich(nowMillis()))
 				time.Sleep(10 * time.Second)
@@ -337,7 +340,7 @@ func TestBackoffFields(t *testing.T) {
 		ec.QueueConfig.MinBackoff, ec.QueueConfig.MaxBackoff = model.Duration(time.Second), model.Duration(4*time.Second)
 		ec.QueueConfig.MaxShards = 1
 		w, r := newRecorded(t, zap.NewNop(), ec)
-		r.set(func(wire.Protocol) answer { return status(503) })
+		r.set(func(wire.Protocol) deliver.Answer { return status(503) })
 		w.run()
 		w.append(w.scrape(w.target("pod-1", 1), nowMillis()))
 		time.Sleep(40 * time.Second)

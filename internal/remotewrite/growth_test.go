@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
@@ -162,7 +163,7 @@ func changeLanes(t *testing.T, chance *rand.Rand) {
 	w.apply()
 	r := w.receivers["a"]
 	r.delay = time.Duration(chance.IntN(400)) * time.Millisecond
-	r.set(func(_ *receiver, p wire.Protocol, n int) answer { // called with the lock of the receiver
+	r.set(func(_ *receiver, p wire.Protocol, n int) deliver.Answer { // called with the lock of the receiver
 		switch chance.IntN(12) {
 		case 0:
 			return status(500)

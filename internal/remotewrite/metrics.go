@@ -6,22 +6,24 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 )
 
 // Reasons why samples did not arrive, beside those of senders.
 const (
-	queueFull     Reason = "queue_full"     // the oldest samples made room in a full queue
-	diskFull      Reason = "disk_full"      // the disk did not take them, and memory is bounded
-	queueError    Reason = "queue_error"    // the queue refused them
-	refusedSample Reason = "refused"        // the receiver refused them for good
-	notNewer      Reason = "not_newer"      // not newer than the last sample of the series or target
-	invalidLabels Reason = "invalid_labels" // a receiver would refuse or silently drop them
-	relabelled    Reason = "write_relabel"  // write_relabel_configs dropped them
-	abandoned     Reason = "abandoned"      // not delivered before the flush deadline of a stop or a removal
+	queueFull     deliver.Reason = "queue_full"     // the oldest samples made room in a full queue
+	diskFull      deliver.Reason = "disk_full"      // the disk did not take them, and memory is bounded
+	queueError    deliver.Reason = "queue_error"    // the queue refused them
+	refusedSample deliver.Reason = "refused"        // the receiver refused them for good
+	notNewer      deliver.Reason = "not_newer"      // not newer than the last sample of the series or target
+	invalidLabels deliver.Reason = "invalid_labels" // a receiver would refuse or silently drop them
+	relabelled    deliver.Reason = "write_relabel"  // write_relabel_configs dropped them
+	abandoned     deliver.Reason = "abandoned"      // not delivered before the flush deadline of a stop or a removal
 )
 
-var reasons = []Reason{queueFull, diskFull, queueError, refusedSample, tooOld, notNewer, invalidLabels, relabelled,
-	abandoned, unsupported, damaged, isolationBudget}
+var reasons = []deliver.Reason{queueFull, diskFull, queueError, refusedSample, deliver.TooOld, notNewer, invalidLabels, relabelled,
+	abandoned, deliver.Unsupported, deliver.Damaged, deliver.IsolationBudget}
 
 type metrics struct {
 	appended  *prometheus.CounterVec
@@ -87,9 +89,9 @@ type goneMetrics struct {
 type endpointMetrics struct {
 	appended, accepted, delivered, exemplars, retries, bytes prometheus.Counter
 	duration                                                 prometheus.Observer
-	dropped                                                  map[Reason]prometheus.Counter
-	rejected                                                 map[complaint]prometheus.Counter
-	requests                                                 map[outcome]prometheus.Counter
+	dropped                                                  map[deliver.Reason]prometheus.Counter
+	rejected                                                 map[deliver.Complaint]prometheus.Counter
+	requests                                                 map[deliver.Outcome]prometheus.Counter
 	answers                                                  map[string]prometheus.Counter
 	metadataAccepted, metadataRefused                        prometheus.Counter
 }
@@ -100,34 +102,34 @@ func (m *metrics) endpoint(label string) *endpointMetrics {
 		delivered: m.delivered.WithLabelValues(label),
 		exemplars: m.exemplars.WithLabelValues(label), retries: m.retries.WithLabelValues(label),
 		bytes: m.bytes.WithLabelValues(label), duration: m.duration.WithLabelValues(label),
-		dropped: map[Reason]prometheus.Counter{}, rejected: map[complaint]prometheus.Counter{},
-		requests: map[outcome]prometheus.Counter{}, answers: map[string]prometheus.Counter{},
-		metadataAccepted: m.metadata.WithLabelValues(label, accepted.String()), metadataRefused: m.metadata.WithLabelValues(label, refused.String()),
+		dropped: map[deliver.Reason]prometheus.Counter{}, rejected: map[deliver.Complaint]prometheus.Counter{},
+		requests: map[deliver.Outcome]prometheus.Counter{}, answers: map[string]prometheus.Counter{},
+		metadataAccepted: m.metadata.WithLabelValues(label, deliver.Accepted.String()), metadataRefused: m.metadata.WithLabelValues(label, deliver.Refused.String()),
 	}
 	for _, r := range reasons {
 		e.dropped[r] = m.dropped.WithLabelValues(label, string(r))
 	}
-	for _, c := range complaints {
+	for _, c := range deliver.Complaints {
 		e.rejected[c] = m.rejected.WithLabelValues(label, string(c))
 	}
-	for _, a := range answers {
+	for _, a := range deliver.Answers {
 		e.answers[a] = m.answers.WithLabelValues(label, a)
 	}
-	for _, o := range outcomes {
+	for _, o := range deliver.Outcomes {
 		e.requests[o] = m.requests.WithLabelValues(label, o.String())
 	}
 	return e
 }
 
 // drop counts n samples that will never arrive.
-func (e *endpointMetrics) drop(r Reason, n int) {
+func (e *endpointMetrics) drop(r deliver.Reason, n int) {
 	if n > 0 {
 		e.dropped[r].Add(float64(n))
 	}
 }
 
 // refuse counts n samples that the receiver refused for good, saying so.
-func (e *endpointMetrics) refuse(c complaint, n int) {
+func (e *endpointMetrics) refuse(c deliver.Complaint, n int) {
 	if n > 0 {
 		e.drop(refusedSample, n)
 		e.rejected[c].Add(float64(n))

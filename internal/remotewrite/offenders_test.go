@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/prometheus/prompb"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
@@ -27,11 +28,11 @@ type picky struct {
 	samples int // that it stored
 }
 
-func (p *picky) close() {}
+func (p *picky) Close() {}
 
-func (p *picky) post(ctx context.Context, body []byte, _ wire.Protocol, _ int) answer {
+func (p *picky) Post(ctx context.Context, body []byte, _ wire.Protocol, _ int) deliver.Answer {
 	if !sleep(ctx, p.delay) {
-		return answer{err: ctx.Err()}
+		return deliver.Answer{Err: ctx.Err()}
 	}
 	var req prompb.WriteRequest
 	plain, err := snappy.Decode(nil, body)
@@ -43,11 +44,11 @@ func (p *picky) post(ctx context.Context, body []byte, _ wire.Protocol, _ int) a
 	p.posts++
 	for _, ts := range req.Timeseries {
 		if p.bad[ts.Labels[0].Value] {
-			return answer{status: 400, header: http.Header{}, message: "label value too long", took: p.delay}
+			return deliver.Answer{Status: 400, Header: http.Header{}, Message: "label value too long", Took: p.delay}
 		}
 	}
 	p.samples += len(req.Timeseries)
-	return answer{status: 204, header: http.Header{}, took: p.delay}
+	return deliver.Answer{Status: 204, Header: http.Header{}, Took: p.delay}
 }
 
 // counts returns the requests and the stored samples so far.
@@ -105,13 +106,13 @@ func TestKnownOffendersDoNotStarveALane(t *testing.T) {
 				if learned > scrape || later > scrape {
 					t.Errorf("pending samples = %d, then %d; want at most a scrape, %d", learned, later, scrape)
 				}
-				if n, most := postsLater-posts, more*tc.targets*(1+1+min(tc.bad, maxAlone)); n > most+2*tc.targets {
+				if n, most := postsLater-posts, more*tc.targets*(1+1+min(tc.bad, deliver.MaxAlone)); n > most+2*tc.targets {
 					t.Errorf("requests of %d scrapes = %d, want at most %d", more, n, most)
 				}
 				if n, least := arrived-before, (more-1)*tc.targets*(200-tc.bad); n < least {
 					t.Errorf("arrived of %d scrapes = %d, want all but the bad series: %d", more, n, least)
 				}
-				if n := f.dropped("a", isolationBudget); n > f.appended()/50 {
+				if n := f.dropped("a", deliver.IsolationBudget); n > f.appended()/50 {
 					t.Errorf("given up = %d of %d, want few", n, f.appended())
 				}
 				f.conserved("a", f.appended())
@@ -141,7 +142,7 @@ func TestNewOffendersDoNotStarveALane(t *testing.T) {
 			most = max(most, last)
 		}
 		f.stop()
-		if allowed := int(2 * savedSearch / (15 * time.Second) * scrape); most > allowed || last > 4*scrape {
+		if allowed := int(2 * deliver.SavedSearch / (15 * time.Second) * scrape); most > allowed || last > 4*scrape {
 			t.Errorf("pending samples = at most %d, %d at the end; want at most %d, and few at the end", most, last, allowed)
 		}
 		f.conserved("a", f.appended())
@@ -181,7 +182,7 @@ func TestFoundBacklogLearnsOffenders(t *testing.T) {
 		f.run()
 		time.Sleep(time.Minute)
 		f.stop()
-		if n := len(db.offers()); n > 2*requests+maxIsolationRequests {
+		if n := len(db.offers()); n > 2*requests+deliver.MaxIsolationRequests {
 			t.Errorf("POSTs = %d, want two for each of %d requests and one search", n, requests)
 		}
 		if lost := f.lostAt(db, "a"); lost != requests || f.dropped("a", refusedSample) != lost {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
@@ -35,10 +36,10 @@ type offer struct {
 
 // tsdbRules may be changed while samples flow, under mu.
 type tsdbRules struct {
-	only   wire.Protocol                              // 0: it speaks both
-	poison func(series string, p point) string        // words against a sample; "": fine
-	fate   func(p wire.Protocol, samples int) *answer // instead of all else; nil: none
-	delay  time.Duration                              // before an answer
+	only   wire.Protocol                                      // 0: it speaks both
+	poison func(series string, p point) string                // words against a sample; "": fine
+	fate   func(p wire.Protocol, samples int) *deliver.Answer // instead of all else; nil: none
+	delay  time.Duration                                      // before an answer
 }
 
 func newTSDB(t *testing.T) *tsdb {
@@ -52,22 +53,22 @@ func (db *tsdb) set(change func(r *tsdbRules)) {
 }
 
 // post implements poster.
-func (db *tsdb) post(ctx context.Context, body []byte, p wire.Protocol, _ int) answer {
+func (db *tsdb) Post(ctx context.Context, body []byte, p wire.Protocol, _ int) deliver.Answer {
 	db.mu.Lock()
 	delay := db.rules.delay
 	db.mu.Unlock()
 	if delay > 0 && !sleep(ctx, delay) {
-		return answer{err: ctx.Err()} // nobody waits any more
+		return deliver.Answer{Err: ctx.Err()} // nobody waits any more
 	}
 	return db.write(body, p)
 }
 
-func (db *tsdb) write(body []byte, p wire.Protocol) (a answer) {
+func (db *tsdb) write(body []byte, p wire.Protocol) (a deliver.Answer) {
 	got := db.decode(body, p)
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	defer func() {
-		db.offered = append(db.offered, offer{time.Now(), p, len(got), a.status})
+		db.offered = append(db.offered, offer{time.Now(), p, len(got), a.Status})
 	}()
 	if db.rules.fate != nil {
 		if a := db.rules.fate(p, len(got)); a != nil {
@@ -88,14 +89,14 @@ func (db *tsdb) write(body []byte, p wire.Protocol) (a answer) {
 	}
 	if p == wire.V1 && words != "" {
 		db.rejected++
-		return answer{status: 400, header: http.Header{}, message: words}
+		return deliver.Answer{Status: 400, Header: http.Header{}, Message: words}
 	}
 	for _, s := range good {
 		db.store(s)
 	}
 	a = fine(p, len(good))
 	if words != "" {
-		a.status, a.message = 400, words
+		a.Status, a.Message = 400, words
 	}
 	return a
 }
@@ -162,13 +163,13 @@ func (db *tsdb) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("X-Prometheus-Remote-Write-Version") == "2.0.0" {
 		p = wire.V2
 	}
-	a := db.post(r.Context(), body, p, 0)
-	if a.err != nil {
+	a := db.Post(r.Context(), body, p, 0)
+	if a.Err != nil {
 		return
 	}
-	for name, values := range a.header {
+	for name, values := range a.Header {
 		w.Header()[name] = values
 	}
-	w.WriteHeader(a.status)
-	_, _ = io.WriteString(w, a.message)
+	w.WriteHeader(a.Status)
+	_, _ = io.WriteString(w, a.Message)
 }

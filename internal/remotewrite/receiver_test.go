@@ -25,6 +25,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
@@ -43,7 +44,7 @@ type receiver struct {
 	delay time.Duration // before it looks at a request
 
 	mu       sync.Mutex // guards the following
-	reply    func(r *receiver, p wire.Protocol, samples int) answer
+	reply    func(r *receiver, p wire.Protocol, samples int) deliver.Answer
 	arrived  map[string][]point // by labels, in order of arrival
 	requests int                // all, refused ones included
 	accepted int
@@ -53,22 +54,22 @@ type receiver struct {
 
 func newReceiver(t *testing.T) *receiver { return &receiver{t: t, arrived: map[string][]point{}} }
 
-func fine(p wire.Protocol, samples int) answer {
+func fine(p wire.Protocol, samples int) deliver.Answer {
 	h := http.Header{}
 	if p == wire.V2 {
 		h.Set("X-Prometheus-Remote-Write-Samples-Written", strconv.Itoa(samples))
 	}
-	return answer{status: 204, header: h}
+	return deliver.Answer{Status: 204, Header: h}
 }
 
-func status(code int) answer { return answer{status: code, header: http.Header{}} }
+func status(code int) deliver.Answer { return deliver.Answer{Status: code, Header: http.Header{}} }
 
-func (r *receiver) post(ctx context.Context, body []byte, p wire.Protocol, _ int) answer {
+func (r *receiver) Post(ctx context.Context, body []byte, p wire.Protocol, _ int) deliver.Answer {
 	if r.delay > 0 {
 		select {
 		case <-time.After(r.delay):
 		case <-ctx.Done():
-			return answer{err: ctx.Err()}
+			return deliver.Answer{Err: ctx.Err()}
 		}
 	}
 	if p == wire.V1 && isMetadata(body) {
@@ -82,10 +83,10 @@ func (r *receiver) post(ctx context.Context, body []byte, p wire.Protocol, _ int
 	if r.reply != nil {
 		a = r.reply(r, p, len(got))
 	}
-	if a.err != nil || a.status/100 != 2 {
+	if a.Err != nil || a.Status/100 != 2 {
 		return a
 	}
-	if _, confirmed := written(a.header); p == wire.V2 && !confirmed {
+	if _, confirmed := deliver.Written(a.Header); p == wire.V2 && !confirmed {
 		return a // took the body for a message without known fields
 	}
 	good := make([]arrival, 0, len(got))
@@ -100,7 +101,7 @@ func (r *receiver) post(ctx context.Context, body []byte, p wire.Protocol, _ int
 	}
 	if words != "" {
 		a = fine(p, len(good))
-		a.status, a.message = http.StatusBadRequest, words
+		a.Status, a.Message = http.StatusBadRequest, words
 		if p == wire.V1 {
 			return a
 		}
@@ -142,7 +143,7 @@ func isMetadata(body []byte) bool {
 	return err == nil && req.Unmarshal(plain) == nil && len(req.Metadata) > 0
 }
 
-func (r *receiver) close() {}
+func (r *receiver) Close() {}
 
 type arrival struct {
 	labels string
@@ -206,7 +207,7 @@ func checkSymbols(t testing.TB, symbols []string) {
 	}
 }
 
-func (r *receiver) set(reply func(r *receiver, p wire.Protocol, samples int) answer) {
+func (r *receiver) set(reply func(r *receiver, p wire.Protocol, samples int) deliver.Answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.reply = reply
@@ -265,7 +266,7 @@ func newWorld(t *testing.T, endpoints ...EndpointConfig) *world {
 func newStoredWorld(t *testing.T, store *queue.Store, endpoints ...EndpointConfig) *world {
 	w := &world{t: t, table: series.NewTable(), receivers: map[string]*receiver{}, logs: zap.NewNop()}
 	w.writers = New(w.table, store, w.logs, nil)
-	w.writers.newClient = func(ec EndpointConfig) (poster, error) {
+	w.writers.newClient = func(ec EndpointConfig) (deliver.Client, error) {
 		name := cmp.Or(ec.Name, ec.URL.Host)
 		if w.receivers[name] == nil {
 			w.receivers[name] = newReceiver(t)
@@ -300,7 +301,7 @@ func (w *world) stop() {
 	<-w.done
 }
 
-func (w *world) dropped(endpoint string, r Reason) int {
+func (w *world) dropped(endpoint string, r deliver.Reason) int {
 	return int(testutil.ToFloat64(w.writers.metrics.dropped.WithLabelValues(endpoint, string(r))))
 }
 

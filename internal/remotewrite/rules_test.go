@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire/wiretest"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
@@ -45,7 +46,7 @@ func TestRulesThatMakeTwoSeriesOne(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					db := newTSDB(t)
 					w := newWorld(t)
-					w.writers.newClient = func(EndpointConfig) (poster, error) { return db, nil }
+					w.writers.newClient = func(EndpointConfig) (deliver.Client, error) { return db, nil }
 					ec := explicit(endpointConfig("a"), p)
 					ec.WriteRelabelConfigs = []*relabel.Config{rule(relabel.LabelDrop, "flag")}
 					w.cfg.Endpoints = []EndpointConfig{ec}
@@ -113,7 +114,7 @@ func TestRulesAgainstPrometheus(t *testing.T) {
 				}
 				db := newTSDB(t)
 				w := newWorld(t)
-				w.writers.newClient = func(EndpointConfig) (poster, error) { return db, nil }
+				w.writers.newClient = func(EndpointConfig) (deliver.Client, error) { return db, nil }
 				ec := explicit(endpointConfig("a"), wire.Protocol(1+r.IntN(2)))
 				external := labels.EmptyLabels()
 				if r.IntN(2) == 0 {
@@ -302,10 +303,10 @@ func TestRulesOfAReloadKeepTheOrder(t *testing.T) {
 		t.Run(p.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				db := newTSDB(t)
-				down := func(r *tsdbRules) { r.fate = func(wire.Protocol, int) *answer { a := status(503); return &a } }
+				down := func(r *tsdbRules) { r.fate = func(wire.Protocol, int) *deliver.Answer { a := status(503); return &a } }
 				up := func(r *tsdbRules) { r.fate, r.delay = nil, 100*time.Millisecond }
 				w := newWorld(t)
-				w.writers.newClient = func(EndpointConfig) (poster, error) { return db, nil }
+				w.writers.newClient = func(EndpointConfig) (deliver.Client, error) { return db, nil }
 				reload := func(rules ...*relabel.Config) {
 					ec := explicit(endpointConfig("a"), p)
 					ec.QueueConfig.MaxSamplesPerSend = 50

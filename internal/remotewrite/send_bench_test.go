@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire/wiretest"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
@@ -33,12 +34,12 @@ func BenchmarkPost(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer c.close()
+			defer c.Close()
 			body := make([]byte, size)
 			b.ReportAllocs()
 			report := perSample(b, 2000)
 			for b.Loop() {
-				if a := c.post(b.Context(), body, wire.V2, 0); a.status != 204 {
+				if a := c.Post(b.Context(), body, wire.V2, 0); a.Status != 204 {
 					b.Fatal(a)
 				}
 			}
@@ -50,11 +51,11 @@ func BenchmarkPost(b *testing.B) {
 // pleased is a poster that takes everything at once.
 type pleased struct{ header http.Header }
 
-func (p pleased) post(context.Context, []byte, wire.Protocol, int) answer {
-	return answer{status: 204, header: p.header}
+func (p pleased) Post(context.Context, []byte, wire.Protocol, int) deliver.Answer {
+	return deliver.Answer{Status: 204, Header: p.header}
 }
 
-func (p pleased) close() {}
+func (p pleased) Close() {}
 
 // repeating is a lane that gives some requests over and over.
 type repeating struct {
@@ -85,7 +86,7 @@ func BenchmarkDeliver(b *testing.B) {
 		b.Run(p.String(), func(b *testing.B) {
 			ms := meshMessages(b, 8, 2000)
 			w := New(series.NewTable(), nil, zap.NewNop(), nil)
-			w.newClient = func(EndpointConfig) (poster, error) {
+			w.newClient = func(EndpointConfig) (deliver.Client, error) {
 				return pleased{http.Header{"X-Prometheus-Remote-Write-Samples-Written": {"2000"}}}, nil
 			}
 			if err := w.Apply(Config{Endpoints: []EndpointConfig{explicit(endpointConfig("a"), p)}}); err != nil {
@@ -93,7 +94,7 @@ func BenchmarkDeliver(b *testing.B) {
 			}
 			e := (*w.endpoints.Load())[0]
 			q := &repeating{messages: ms}
-			s := e.receiver.NewSender(q, func(f Fate) { e.count(e.all()[0], f) })
+			s := e.receiver.NewSender(q, func(f deliver.Fate) { e.count(e.all()[0], f) })
 			b.ReportAllocs()
 			report := perSample(b, ms[0].Samples)
 			for b.Loop() {

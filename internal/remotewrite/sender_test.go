@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
@@ -59,10 +60,10 @@ func TestRequestsHoldAtMostMaxSamples(t *testing.T) {
 }
 
 func TestSenderOutlastsAnOutage(t *testing.T) {
-	for name, failure := range map[string]answer{
+	for name, failure := range map[string]deliver.Answer{
 		"503":     status(503),
 		"429":     status(429),
-		"network": {err: errors.New("connection refused")},
+		"network": {Err: errors.New("connection refused")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // fake clock: an hour of backoff costs nothing
@@ -70,7 +71,7 @@ func TestSenderOutlastsAnOutage(t *testing.T) {
 				var back time.Time
 				w := newWorld(t, endpointConfig("a"))
 				r := w.receivers["a"]
-				r.set(func(_ *receiver, p wire.Protocol, n int) answer {
+				r.set(func(_ *receiver, p wire.Protocol, n int) deliver.Answer {
 					if time.Now().Before(recovery) {
 						return failure
 					}
@@ -119,13 +120,13 @@ func TestRetryAfter(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, endpointConfig("a"))
 				var tries []time.Time
-				w.receivers["a"].set(func(_ *receiver, p wire.Protocol, n int) answer {
+				w.receivers["a"].set(func(_ *receiver, p wire.Protocol, n int) deliver.Answer {
 					tries = append(tries, time.Now())
 					if len(tries) > 1 {
 						return fine(p, n)
 					}
 					a := status(503)
-					a.header.Set("Retry-After", tc.value())
+					a.Header.Set("Retry-After", tc.value())
 					return a
 				})
 				w.run()
@@ -148,7 +149,7 @@ func TestCredentialsAreTriedAgainSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"))
 		var tries []time.Time
-		w.receivers["a"].set(func(_ *receiver, p wire.Protocol, n int) answer {
+		w.receivers["a"].set(func(_ *receiver, p wire.Protocol, n int) deliver.Answer {
 			tries = append(tries, time.Now())
 			if len(tries) < 3 {
 				return status(401)
@@ -170,7 +171,7 @@ func TestNewSettingsEndTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"))
 		r := w.receivers["a"]
-		r.set(func(*receiver, wire.Protocol, int) answer { return status(403) })
+		r.set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(403) })
 		w.run()
 		defer w.stop()
 		w.append(w.scrape(w.target("pod-1", 2), nowMillis()))
@@ -190,7 +191,7 @@ func TestNewSettingsEndTheWait(t *testing.T) {
 func TestRefusedSamplesAreCounted(t *testing.T) {
 	for name, tc := range map[string]struct {
 		config   EndpointConfig
-		reply    answer
+		reply    deliver.Answer
 		accepted int
 		refused  int
 	}{
@@ -205,7 +206,7 @@ func TestRefusedSamplesAreCounted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, tc.config)
-				w.receivers["a"].set(func(*receiver, wire.Protocol, int) answer { return tc.reply })
+				w.receivers["a"].set(func(*receiver, wire.Protocol, int) deliver.Answer { return tc.reply })
 				w.run()
 				w.append(w.scrape(w.target("pod-1", 10), nowMillis()))
 				time.Sleep(time.Minute)
@@ -228,7 +229,7 @@ func TestPartlyWrittenIsSuccess(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"))
 		r := w.receivers["a"]
 		n, of20 := 0, 0
-		r.set(func(_ *receiver, p wire.Protocol, samples int) answer {
+		r.set(func(_ *receiver, p wire.Protocol, samples int) deliver.Answer {
 			n++
 			if p == wire.V2 {
 				of20++
@@ -264,7 +265,7 @@ func TestNothingWrittenIsProof(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"))
 		n := 0
-		w.receivers["a"].set(func(*receiver, wire.Protocol, int) answer {
+		w.receivers["a"].set(func(*receiver, wire.Protocol, int) deliver.Answer {
 			if n++; n == 1 {
 				return partly(400, 0)
 			}
@@ -294,7 +295,7 @@ func TestPartlyWrittenNeedsLanes(t *testing.T) {
 			w := newWorld(t, ec)
 			r := w.receivers["a"]
 			r.delay = 5 * time.Second
-			r.set(func(_ *receiver, p wire.Protocol, n int) answer {
+			r.set(func(_ *receiver, p wire.Protocol, n int) deliver.Answer {
 				if missing == 0 {
 					return fine(p, n)
 				}
@@ -321,14 +322,14 @@ func TestPartlyWrittenNeedsLanes(t *testing.T) {
 	}
 }
 
-func partly(code, samples int) answer {
+func partly(code, samples int) deliver.Answer {
 	a := fine(wire.V2, samples)
-	a.status = code
+	a.Status = code
 	return a
 }
 
 func TestFallsBackWithTheSameSamples(t *testing.T) {
-	for name, reply := range map[string]answer{
+	for name, reply := range map[string]deliver.Answer{
 		"415":               status(415),
 		"2xx that is dumb":  status(204),
 		"400 of a stranger": status(400),
@@ -339,7 +340,7 @@ func TestFallsBackWithTheSameSamples(t *testing.T) {
 				r := w.receivers["a"]
 				tries := map[wire.Protocol]int{}
 				upgraded := time.Now().Add(90 * time.Minute)
-				r.set(func(_ *receiver, p wire.Protocol, n int) answer {
+				r.set(func(_ *receiver, p wire.Protocol, n int) deliver.Answer {
 					tries[p]++
 					if p == wire.V2 && time.Now().Before(upgraded) {
 						return reply
@@ -383,7 +384,7 @@ func TestVagueAnswersTo20(t *testing.T) {
 				w := newWorld(t, endpointConfig("a"))
 				r := w.receivers["a"]
 				tries := map[wire.Protocol]int{}
-				r.set(func(_ *receiver, p wire.Protocol, n int) answer {
+				r.set(func(_ *receiver, p wire.Protocol, n int) deliver.Answer {
 					tries[p]++
 					if p == wire.V2 {
 						return status(code)
@@ -410,7 +411,7 @@ func TestVagueAnswersTo20(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, endpointConfig("a"))
 				r := w.receivers["a"]
-				r.set(func(*receiver, wire.Protocol, int) answer { return status(code) })
+				r.set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(code) })
 				w.run()
 				pod := w.target("pod-1", 10)
 				for range 6 {
@@ -436,7 +437,7 @@ func TestVagueAnswersTo20(t *testing.T) {
 func TestNoProtocolPleases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"))
-		w.receivers["a"].set(func(*receiver, wire.Protocol, int) answer { return status(415) })
+		w.receivers["a"].set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(415) })
 		w.run()
 		w.append(w.scrape(w.target("pod-1", 10), nowMillis()))
 		time.Sleep(time.Minute)
@@ -456,7 +457,7 @@ func TestTooLargeIsSentInHalves(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, explicit(endpointConfig("a"), p))
 				r := w.receivers["a"]
-				r.set(func(_ *receiver, p wire.Protocol, n int) answer {
+				r.set(func(_ *receiver, p wire.Protocol, n int) deliver.Answer {
 					if n > 3 {
 						return status(413)
 					}
@@ -479,7 +480,7 @@ func TestTooLargeIsSentInHalves(t *testing.T) {
 	t.Run("a single series", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, endpointConfig("a"))
-			w.receivers["a"].set(func(*receiver, wire.Protocol, int) answer { return status(413) })
+			w.receivers["a"].set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(413) })
 			w.run()
 			w.append(w.scrape(w.target("pod-1", 8), nowMillis()))
 			w.stop()
@@ -500,7 +501,7 @@ func TestSizeIsRemembered(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var limit, tooLarge, posts atomic.Int64
 				r := newReceiver(t)
-				limited := clientOf(func(ctx context.Context, body []byte, p wire.Protocol, attempt int) answer {
+				limited := clientOf(func(ctx context.Context, body []byte, p wire.Protocol, attempt int) deliver.Answer {
 					if ec.Negotiate && p == wire.V2 {
 						return status(415)
 					}
@@ -509,7 +510,7 @@ func TestSizeIsRemembered(t *testing.T) {
 						tooLarge.Add(1)
 						return status(413)
 					}
-					return r.post(ctx, body, p, attempt)
+					return r.Post(ctx, body, p, attempt)
 				})
 				f := newFeed(t, ec, limited, 1, 300)
 				f.run()
@@ -549,7 +550,7 @@ func TestSizeIsNotLearnedFromRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, oneLane(wire.V2, 100))
 		r := w.receivers["a"]
-		r.set(func(*receiver, wire.Protocol, int) answer { return status(413) })
+		r.set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(413) })
 		w.run()
 		pod := w.target("pod-1", 16)
 		w.append(w.scrape(pod, nowMillis()))
@@ -572,7 +573,7 @@ func TestSampleAgeLimit(t *testing.T) {
 		ec.QueueConfig.SampleAgeLimit = model.Duration(10 * time.Minute)
 		w := newWorld(t, ec)
 		r := w.receivers["a"]
-		r.set(func(*receiver, wire.Protocol, int) answer { return status(503) })
+		r.set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(503) })
 		w.run()
 		pod := w.target("pod-1", 10)
 		for range 30 {
@@ -582,7 +583,7 @@ func TestSampleAgeLimit(t *testing.T) {
 		r.set(nil)
 		time.Sleep(time.Minute)
 		w.stop()
-		if n := w.dropped("a", tooOld); n < 190 || n > 210 {
+		if n := w.dropped("a", deliver.TooOld); n < 190 || n > 210 {
 			t.Errorf("too old = %d, want about 200", n)
 		}
 		w.conserved("a", 300)
@@ -607,10 +608,10 @@ func TestOldSamplesAmongNewOnes(t *testing.T) {
 }
 
 // clientOf is a client that answers as a function does.
-type clientOf func(ctx context.Context, body []byte, p wire.Protocol, attempt int) answer
+type clientOf func(ctx context.Context, body []byte, p wire.Protocol, attempt int) deliver.Answer
 
-func (f clientOf) post(ctx context.Context, body []byte, p wire.Protocol, attempt int) answer {
+func (f clientOf) Post(ctx context.Context, body []byte, p wire.Protocol, attempt int) deliver.Answer {
 	return f(ctx, body, p, attempt)
 }
 
-func (f clientOf) close() {}
+func (f clientOf) Close() {}

@@ -3,7 +3,12 @@ package remotewrite
 import (
 	"cmp"
 	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 )
+
+// Rejection is one or more samples that an endpoint refused for good.
+type Rejection = deliver.Rejection
 
 // EndpointStatus is the state of an endpoint for people.
 type EndpointStatus struct {

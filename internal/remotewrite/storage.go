@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 )
 
 // storage is where the queues of all endpoints are: in a store, or in memory only. A queue outlives its endpoint
@@ -220,7 +221,7 @@ func (s *storage) sweep(maxAge time.Duration, wanted []string, m *metrics, loud 
 	dropped, err := s.store.DropOrphans(maxAge, wanted...)
 	for _, id := range dropped {
 		if id.Samples > 0 {
-			m.dropped.WithLabelValues(id.Name, string(tooOld)).Add(float64(id.Samples))
+			m.dropped.WithLabelValues(id.Name, string(deliver.TooOld)).Add(float64(id.Samples))
 			counted = append(counted, id.Name)
 			s.log.Error("samples of a queue without endpoint are too old, and dropped",
 				zap.String("queue", id.Name), zap.Int("samples", id.Samples))
@@ -257,8 +258,8 @@ func (e *endpoint) queueConfig(cfg queue.Config) queue.Config {
 
 // lost counts samples that the queue lost.
 func (e *endpoint) lost(r queue.Reason, l queue.Loss) {
-	e.metrics.drop(map[queue.Reason]Reason{
-		queue.QueueFull: queueFull, queue.DiskFull: diskFull, queue.TooOld: tooOld, queue.Damaged: damaged,
+	e.metrics.drop(map[queue.Reason]deliver.Reason{
+		queue.QueueFull: queueFull, queue.DiskFull: diskFull, queue.TooOld: deliver.TooOld, queue.Damaged: deliver.Damaged,
 	}[r], l.Samples)
 	if e.lines.Allow("lost " + string(r)) {
 		e.log.Error("remote write queue lost samples", zap.String("reason", string(r)), zap.Int("samples", l.Samples))

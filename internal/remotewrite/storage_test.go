@@ -14,6 +14,7 @@ import (
 	promhttp "github.com/prometheus/common/config"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
@@ -51,8 +52,8 @@ func at(t *testing.T, rawURL string) EndpointConfig {
 	return ec
 }
 
-func unreachable(*receiver, wire.Protocol, int) answer {
-	return answer{err: errors.New("connection refused")}
+func unreachable(*receiver, wire.Protocol, int) deliver.Answer {
+	return deliver.Answer{Err: errors.New("connection refused")}
 }
 
 // fillBacklog runs a process whose receivers are down, until it stops with scrapes samples of each of ten targets queued.
@@ -212,7 +213,7 @@ func TestAQueueWithoutEndpointGoesWhenItIsTooOld(t *testing.T) {
 		counted := 0
 		for range 25 * 6 {
 			pass(10 * time.Minute)
-			counted = max(counted, w.dropped(gone, tooOld))
+			counted = max(counted, w.dropped(gone, deliver.TooOld))
 		}
 		if names, _ := store.Names(); slices.Contains(names, gone) {
 			t.Errorf("the queue is still there: %v", names)
@@ -221,7 +222,7 @@ func TestAQueueWithoutEndpointGoesWhenItIsTooOld(t *testing.T) {
 		if counted != 200 {
 			t.Errorf("too old = %d, want 200", counted)
 		}
-		if n := w.dropped(gone, tooOld); n != 0 {
+		if n := w.dropped(gone, deliver.TooOld); n != 0 {
 			t.Errorf("too old = %d at the end, want the metric to be gone after a while", n)
 		}
 	})

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
@@ -24,9 +25,9 @@ import (
 func TestOneEndpointNeverHoldsBackAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("good"), endpointConfig("bad"), endpointConfig("mute"))
-		w.receivers["bad"].set(func(*receiver, wire.Protocol, int) answer { return status(503) })
+		w.receivers["bad"].set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(503) })
 		mute := make(chan struct{})
-		w.receivers["mute"].set(func(_ *receiver, p wire.Protocol, n int) answer { <-mute; return fine(p, n) })
+		w.receivers["mute"].set(func(_ *receiver, p wire.Protocol, n int) deliver.Answer { <-mute; return fine(p, n) })
 		w.run()
 		pod := w.target("pod-1", 10)
 		const scrapes = 360
@@ -65,7 +66,7 @@ func TestOrderPerSeries(t *testing.T) {
 				ec.QueueConfig.MaxSamplesPerSend = 50
 				w := newWorld(t, ec)
 				r := w.receivers["a"]
-				r.set(func(_ *receiver, p wire.Protocol, n int) answer {
+				r.set(func(_ *receiver, p wire.Protocol, n int) deliver.Answer {
 					if rand.IntN(3) == 0 {
 						return status([]int{500, 503, 429, 413}[rand.IntN(4)])
 					}
@@ -152,7 +153,7 @@ func TestTargetsThatShareLabels(t *testing.T) {
 func TestFlushAtStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"), endpointConfig("down"))
-		w.receivers["down"].set(func(*receiver, wire.Protocol, int) answer { return status(503) })
+		w.receivers["down"].set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(503) })
 		w.run()
 		for i := range 10 {
 			w.append(w.scrape(w.target(fmt.Sprintf("pod-%d", i), 10), nowMillis()))
@@ -181,7 +182,7 @@ func TestFlushAtStop(t *testing.T) {
 func TestAbandonedHalf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"))
-		w.receivers["a"].set(func(r *receiver, p wire.Protocol, n int) answer {
+		w.receivers["a"].set(func(r *receiver, p wire.Protocol, n int) deliver.Answer {
 			switch {
 			case n > 5:
 				return status(413)
@@ -204,7 +205,7 @@ func TestReloadKeepsTheBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("same"), endpointConfig("changed"), endpointConfig("removed"))
 		for _, r := range w.receivers {
-			r.set(func(*receiver, wire.Protocol, int) answer { return status(503) })
+			r.set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(503) })
 		}
 		w.run()
 		pod := w.target("pod-1", 10)
@@ -247,7 +248,7 @@ func TestReloadKeepsTheBacklog(t *testing.T) {
 func TestBadReloadChangesNothing(t *testing.T) {
 	w := newWorld(t, endpointConfig("a"))
 	before := w.writers.endpoints.Load()
-	w.writers.newClient = func(EndpointConfig) (poster, error) { return nil, fmt.Errorf("no such file") }
+	w.writers.newClient = func(EndpointConfig) (deliver.Client, error) { return nil, fmt.Errorf("no such file") }
 	w.cfg.Endpoints = append(w.cfg.Endpoints, endpointConfig("b"))
 	if err := w.writers.Apply(w.cfg); err == nil {
 		t.Error("no error")
@@ -264,7 +265,7 @@ func TestFullQueueDropsTheOldest(t *testing.T) {
 		w.cfg.Endpoints = []EndpointConfig{endpointConfig("a")}
 		w.apply()
 		r := w.receivers["a"]
-		r.set(func(*receiver, wire.Protocol, int) answer { return status(503) })
+		r.set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(503) })
 		w.run()
 		pod := w.target("pod-1", 10)
 		const scrapes = 500
@@ -303,7 +304,7 @@ func TestLogsAnOutageOnceAMinute(t *testing.T) {
 		for i := range 8 { // a target in each of the lanes, likely
 			w.append(w.scrape(w.target(fmt.Sprintf("pod-%d", i), 1), nowMillis()))
 		}
-		r.set(func(*receiver, wire.Protocol, int) answer { return status(503) })
+		r.set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(503) })
 		time.Sleep(4 * time.Minute)
 		r.set(nil)
 		time.Sleep(time.Minute)
@@ -396,7 +397,7 @@ type speaker struct {
 	asked chan<- struct{}
 }
 
-func (s speaker) post(_ context.Context, _ []byte, p wire.Protocol, _ int) answer {
+func (s speaker) Post(_ context.Context, _ []byte, p wire.Protocol, _ int) deliver.Answer {
 	s.asked <- struct{}{}
 	if p != s.Protocol {
 		return status(http.StatusUnsupportedMediaType)
@@ -404,14 +405,14 @@ func (s speaker) post(_ context.Context, _ []byte, p wire.Protocol, _ int) answe
 	return fine(p, 1)
 }
 
-func (s speaker) close() {}
+func (s speaker) Close() {}
 
 // TestAReloadChangesTheProtocolWithTheReceiver: while requests are sent, protobuf_message changes together with what
 // the receiver takes. No request goes to the new receiver in the old protocol, which it would refuse for good.
 func TestAReloadChangesTheProtocolWithTheReceiver(t *testing.T) {
 	w := newWorld(t)
 	asked := make(chan struct{})
-	w.writers.newClient = func(ec EndpointConfig) (poster, error) {
+	w.writers.newClient = func(ec EndpointConfig) (deliver.Client, error) {
 		p := wire.V1
 		if ec.ProtobufMessage == remoteapi.WriteV2MessageType {
 			p = wire.V2

@@ -1,4 +1,4 @@
-package remotewrite
+package deliver
 
 import (
 	"bytes"
@@ -26,18 +26,18 @@ import (
 
 const (
 	maxMessageBytes = 1 << 10  // of an answer's body, for logs
-	maxAnswerBytes  = 64 << 10 // of an answer's body, read at all
+	MaxAnswerBytes  = 64 << 10 // of an answer's body, read at all
 )
 
 // poster sends one request body and never retries. The body is the caller's again afterwards, unless the answer
 // says that it is still in use.
-type poster interface {
-	post(ctx context.Context, body []byte, p wire.Protocol, attempt int) answer
-	close()
+type Client interface {
+	Post(ctx context.Context, body []byte, p wire.Protocol, attempt int) Answer
+	Close()
 }
 
 // client posts over HTTP as the endpoint's configuration says.
-type client struct {
+type httpClient struct {
 	http     *http.Client
 	requests map[wire.Protocol]*http.Request // without body; each POST has its own copy
 	timeout  time.Duration
@@ -50,7 +50,7 @@ type client struct {
 const renewInterval = 10 * time.Second
 
 // NewClient returns a client for what the settings say of HTTP; their Client is not read.
-func NewClient(cfg Settings, opts ...promhttp.HTTPClientOption) (poster, error) {
+func NewClient(cfg Settings, opts ...promhttp.HTTPClientOption) (Client, error) {
 	if cfg.RoundRobinDNS && len(opts) == 0 {
 		opts = append(opts, promhttp.WithDialContextFunc(dialAnyAddress))
 	}
@@ -92,7 +92,7 @@ func NewClient(cfg Settings, opts ...promhttp.HTTPClientOption) (poster, error) 
 		setProtocolHeaders(req.Header, p)
 		requests[p] = req
 	}
-	return &client{http: c, requests: requests, timeout: time.Duration(cfg.RemoteTimeout), idle: idle}, nil
+	return &httpClient{http: c, requests: requests, timeout: time.Duration(cfg.RemoteTimeout), idle: idle}, nil
 }
 
 // writeBuffer is room for a whole request and its headers, which then leave in one piece: a third of the cost of a
@@ -127,7 +127,7 @@ func checkRedirect(cfg Settings) func(*http.Request, []*http.Request) error {
 }
 
 // post implements poster.
-func (c *client) post(ctx context.Context, body []byte, p wire.Protocol, attempt int) answer {
+func (c *httpClient) Post(ctx context.Context, body []byte, p wire.Protocol, attempt int) Answer {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var use bodyUse
@@ -141,15 +141,15 @@ func (c *client) post(ctx context.Context, body []byte, p wire.Protocol, attempt
 	resp, err := c.http.Do(req)
 	if err != nil {
 		c.renew(0)
-		return answer{err: withoutURL(err), unsent: use.began.Load() == 0, bodyInUse: !use.over()}
+		return Answer{Err: withoutURL(err), Unsent: use.began.Load() == 0, BodyInUse: !use.over()}
 	}
 	if resp.StatusCode >= 500 {
 		defer c.renew(renewInterval)
 	}
-	a := answer{status: resp.StatusCode, header: resp.Header, message: readMessage(resp)}
-	a.bodyInUse = !use.over()
-	if location := resp.Header.Get("Location"); location != "" && a.status/100 == 3 {
-		a.message = "redirects elsewhere; write the final address into url"
+	a := Answer{Status: resp.StatusCode, Header: resp.Header, Message: readMessage(resp)}
+	a.BodyInUse = !use.over()
+	if location := resp.Header.Get("Location"); location != "" && a.Status/100 == 3 {
+		a.Message = "redirects elsewhere; write the final address into url"
 	}
 	return a
 }
@@ -162,7 +162,7 @@ func readMessage(resp *http.Response) string {
 	}
 	message, _ := io.ReadAll(io.LimitReader(resp.Body, maxMessageBytes))
 	// What little is left is read so that the connection can be used again; what is much is cut off.
-	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswerBytes-maxMessageBytes)
+	_, _ = io.CopyN(io.Discard, resp.Body, MaxAnswerBytes-maxMessageBytes)
 	return strings.ToValidUTF8(strings.TrimSpace(string(message)), "?")
 }
 
@@ -186,7 +186,7 @@ func (u *bodyUse) over() bool {
 
 // renew lets idle connections go, unless that was done less than interval ago: a receiver that moved is found again
 // only by looking its name up.
-func (c *client) renew(interval time.Duration) {
+func (c *httpClient) renew(interval time.Duration) {
 	now, last := time.Now().UnixNano(), c.renewed.Load()
 	if now-last >= int64(interval) && c.renewed.CompareAndSwap(last, now) {
 		c.idle.CloseIdleConnections()
@@ -194,7 +194,7 @@ func (c *client) renew(interval time.Duration) {
 }
 
 // close lets idle connections go.
-func (c *client) close() { c.idle.CloseIdleConnections() }
+func (c *httpClient) Close() { c.idle.CloseIdleConnections() }
 
 func setProtocolHeaders(h http.Header, p wire.Protocol) {
 	h.Set("Content-Encoding", "snappy")

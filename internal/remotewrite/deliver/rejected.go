@@ -1,4 +1,4 @@
-package remotewrite
+package deliver
 
 import (
 	"slices"
@@ -12,35 +12,35 @@ import (
 )
 
 // complaint is what a receiver has against a sample. A closed set, made of its words.
-type complaint string
+type Complaint string
 
 const (
-	outOfOrder    complaint = "out_of_order"
-	duplicate     complaint = "duplicate"
-	tooOldForIt   complaint = "too_old"
-	badLabels     complaint = "invalid_labels"
-	overLimit     complaint = "limit"
-	somethingElse complaint = "other"
+	OutOfOrder        Complaint = "out_of_order"
+	Duplicate         Complaint = "duplicate"
+	TooOldForReceiver Complaint = "too_old"
+	BadLabels         Complaint = "invalid_labels"
+	OverLimit         Complaint = "limit"
+	SomethingElse     Complaint = "other"
 )
 
-var complaints = []complaint{outOfOrder, duplicate, tooOldForIt, badLabels, overLimit, somethingElse}
+var Complaints = []Complaint{OutOfOrder, Duplicate, TooOldForReceiver, BadLabels, OverLimit, SomethingElse}
 
 // complaintWords are how Prometheus, Mimir, Cortex, Thanos and VictoriaMetrics word their complaints; the first hit
 // decides.
 var complaintWords = []struct {
 	words []string
-	means complaint
+	means Complaint
 }{
-	{[]string{"limit", "too many", "too large", "quota", "max-series", "exceed"}, overLimit},
-	{[]string{"label", "metric name", "metric-name", "metadata", "utf-8"}, badLabels},
-	{[]string{"out of order", "out-of-order"}, outOfOrder},
-	{[]string{"duplicate", "already exists", "different value"}, duplicate},
-	{[]string{"too old", "too-old", "out of bounds", "out-of-bounds", "too far in the past"}, tooOldForIt},
+	{[]string{"limit", "too many", "too large", "quota", "max-series", "exceed"}, OverLimit},
+	{[]string{"label", "metric name", "metric-name", "metadata", "utf-8"}, BadLabels},
+	{[]string{"out of order", "out-of-order"}, OutOfOrder},
+	{[]string{"duplicate", "already exists", "different value"}, Duplicate},
+	{[]string{"too old", "too-old", "out of bounds", "out-of-bounds", "too far in the past"}, TooOldForReceiver},
 }
 
 // complaintOf reads an answer. Prometheus puts the labels of a series behind its words, in braces: they are not read.
-func complaintOf(a answer) complaint {
-	said := strings.ToLower(a.message)
+func complaintOf(a Answer) Complaint {
+	said := strings.ToLower(a.Message)
 	if open, end := strings.IndexByte(said, '{'), strings.LastIndexByte(said, '}'); open >= 0 && end > open {
 		said = said[:open] + said[end+1:]
 	}
@@ -49,15 +49,15 @@ func complaintOf(a answer) complaint {
 			return c.means
 		}
 	}
-	if a.status == 413 {
-		return overLimit
+	if a.Status == 413 {
+		return OverLimit
 	}
-	return somethingElse
+	return SomethingElse
 }
 
 // late reports whether a receiver that has a sample already may refuse it so: it knows a newer sample of the series, or
 // another one of that time. One that finds a sample too old has not looked at its series.
-func (c complaint) late() bool { return c == outOfOrder || c == duplicate }
+func (c Complaint) late() bool { return c == OutOfOrder || c == Duplicate }
 
 // Rejection is what an endpoint refused for good, for people.
 type Rejection struct {
@@ -72,7 +72,7 @@ type Rejection struct {
 
 const (
 	maxRejections     = 50
-	isolationRejected = string(isolationBudget)
+	isolationRejected = string(IsolationBudget)
 )
 
 // rejections are the last of an endpoint.
@@ -107,7 +107,7 @@ func (r *rejections) newestFirst() []Rejection {
 }
 
 // rejectedSeries notes series that the receiver refused, and logs one of them once a minute.
-func (r *Receiver) rejectedSeries(a answer, x Rejection) {
+func (r *Receiver) rejectedSeries(a Answer, x Rejection) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.outage.note(a)
@@ -117,24 +117,24 @@ func (r *Receiver) rejectedSeries(a answer, x Rejection) {
 		r.log.Error("remote write endpoint rejects series", zap.Int("samples", r.rejections.samples),
 			zap.String("series", x.Series.String()), zap.Int("others", x.Others), zap.String("job", x.Series.Get("job")),
 			zap.String("instance", x.Series.Get("instance")), zap.String("reason", x.Reason),
-			zap.Int("status", a.status), zap.String("error", x.Error))
+			zap.Int("status", a.Status), zap.String("error", x.Error))
 		r.rejections.samples = 0
 	}
 }
 
 // refusedSamples notes samples of a request that the receiver refused for good, and logs that once a minute.
-func (r *Receiver) refusedSamples(a answer, samples int, out outcome, p wire.Protocol) {
+func (r *Receiver) refusedSamples(a Answer, samples int, out Outcome, p wire.Protocol) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.outage.note(a)
 	r.up()
-	r.rejections.add(Rejection{Samples: samples, Reason: string(complaintOf(a)), Error: a.message})
+	r.rejections.add(Rejection{Samples: samples, Reason: string(complaintOf(a)), Error: a.Message})
 	if !r.lines.Allow("refused") {
 		return
 	}
-	fields := []zap.Field{zap.Int("status", a.status), zap.Int("samples", r.rejections.samples), zap.Stringer("protocol", p),
-		zap.String("error", a.message)}
-	if out == otherProtocol && p == wire.V2 {
+	fields := []zap.Field{zap.Int("status", a.Status), zap.Int("samples", r.rejections.samples), zap.Stringer("protocol", p),
+		zap.String("error", a.Message)}
+	if out == OtherProtocol && p == wire.V2 {
 		fields = append(fields, zap.String("fix", "start the receiving Prometheus with "+
 			"--web.remote-write-receiver.accepted-protobuf-messages=io.prometheus.write.v2.Request, "+
 			"or leave protobuf_message out, then 1.0 is used"))
@@ -144,12 +144,12 @@ func (r *Receiver) refusedSamples(a answer, samples int, out outcome, p wire.Pro
 }
 
 // hadAlready notes samples that an earlier process delivered: the receiver refuses them because it has them.
-func (r *Receiver) hadAlready(samples int, a answer) {
+func (r *Receiver) hadAlready(samples int, a Answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.up()
 	if r.lines.Allow("delivered") {
 		r.log.Info("remote write endpoint has had samples that were kept over the start", zap.Int("samples", samples),
-			zap.String("answer", a.message))
+			zap.String("answer", a.Message))
 	}
 }

@@ -1,4 +1,4 @@
-package remotewrite
+package deliver
 
 import "time"
 
@@ -7,10 +7,10 @@ type Reason string
 
 // Reasons of senders.
 const (
-	tooOld          Reason = "too_old"          // older than sample_age_limit when they were to be sent
-	unsupported     Reason = "unsupported"      // remote write 1.0 cannot carry them, or send_native_histograms is off
-	damaged         Reason = "damaged"          // the queue gave back something else than was put in, or nothing
-	isolationBudget Reason = "isolation_budget" // in a refused request, and not told from the bad ones in time
+	TooOld          Reason = "too_old"          // older than sample_age_limit when they were to be sent
+	Unsupported     Reason = "unsupported"      // remote write 1.0 cannot carry them, or send_native_histograms is off
+	Damaged         Reason = "damaged"          // the queue gave back something else than was put in, or nothing
+	IsolationBudget Reason = "isolation_budget" // in a refused request, and not told from the bad ones in time
 )
 
 // Fate is what a sender reports, once for each POST, for each group of samples that is settled without one, and for
@@ -23,7 +23,7 @@ type Fate struct {
 	Bytes    int  // of its body that were sent
 	Took     time.Duration
 	Answered bool // the POST has an outcome; false if a stop interrupted it
-	Outcome  outcome
+	Outcome  Outcome
 	Answer   string // one of Answers
 
 	// Samples that are settled now. Together they are the samples that the sender will not send again.
@@ -33,7 +33,7 @@ type Fate struct {
 	Unsupported int   // the protocol cannot carry them
 	Dropped     int   // without asking the receiver, for Reason
 	Newest      int64 // newest timestamp of the accepted samples, Unix milliseconds
-	Complaint   complaint
+	Complaint   Complaint
 	Reason      Reason
 
 	Done int // samples of a request that has left the queue, all settled before
@@ -44,5 +44,5 @@ func (f *Fate) Settled() int { return f.Accepted + f.Delivered + f.Refused + f.U
 
 // DecidesRequest reports whether an answer ended the wait for a request: any outcome but another try later.
 func (f *Fate) DecidesRequest() bool {
-	return f.Answered && f.Outcome != retry && f.Outcome != slowRetry
+	return f.Answered && f.Outcome != Retry && f.Outcome != SlowRetry
 }

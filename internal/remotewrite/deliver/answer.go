@@ -1,4 +1,4 @@
-package remotewrite
+package deliver
 
 import (
 	"errors"
@@ -13,34 +13,34 @@ import (
 )
 
 // outcome is what an answer means for the request.
-type outcome int
+type Outcome int
 
 const (
-	accepted outcome = iota
-	retry
-	slowRetry
-	refused
-	otherProtocol
-	split   // too large: in parts
-	isolate // a 1.0 receiver took nothing of it, because of some: in parts
+	Accepted Outcome = iota
+	Retry
+	SlowRetry
+	Refused
+	OtherProtocol
+	Split   // too large: in parts
+	Isolate // a 1.0 receiver took nothing of it, because of some: in parts
 )
 
-var outcomes = []outcome{accepted, retry, slowRetry, refused, otherProtocol, split, isolate}
+var Outcomes = []Outcome{Accepted, Retry, SlowRetry, Refused, OtherProtocol, Split, Isolate}
 
-func (o outcome) String() string {
+func (o Outcome) String() string {
 	return [...]string{"accepted", "retry", "slow_retry", "refused", "other_protocol", "split", "isolate"}[o]
 }
 
 // answer is what came back from one POST.
-type answer struct {
-	status  int
-	header  http.Header
-	message string // the start of the body, for people
-	err     error  // no answer at all
-	took    time.Duration
-	unsent  bool // there was no connection: nothing of the body has left
+type Answer struct {
+	Status  int
+	Header  http.Header
+	Message string // the start of the body, for people
+	Err     error  // no answer at all
+	Took    time.Duration
+	Unsent  bool // there was no connection: nothing of the body has left
 	// bodyInUse: the transport has not let go of the request's body yet.
-	bodyInUse bool
+	BodyInUse bool
 }
 
 // circumstances are what an answer's meaning depends on beside itself.
@@ -51,42 +51,42 @@ type circumstances struct {
 }
 
 // classify is the only place that gives an answer a meaning.
-func classify(a answer, c circumstances) outcome {
-	_, confirmed := written(a.header)
+func classify(a Answer, c circumstances) Outcome {
+	_, confirmed := Written(a.Header)
 	switch {
-	case a.err == nil && c.sent == wire.V2 && c.unproven && !confirmed && a.vague():
-		return otherProtocol
-	case a.err != nil || a.status >= 500:
-		return retry
-	case a.status >= 200 && a.status < 300:
+	case a.Err == nil && c.sent == wire.V2 && c.unproven && !confirmed && a.vague():
+		return OtherProtocol
+	case a.Err != nil || a.Status >= 500:
+		return Retry
+	case a.Status >= 200 && a.Status < 300:
 		if c.sent == wire.V2 && !confirmed {
-			return otherProtocol // a 1.0 receiver that found nothing it knows in the body, and said fine
+			return OtherProtocol // a 1.0 receiver that found nothing it knows in the body, and said fine
 		}
-		return accepted
-	case a.status < 400:
-		return slowRetry // a redirect that must not be followed: the configuration needs a hand
-	case a.status == http.StatusTooManyRequests && c.retryOnRateLimit:
-		return retry
-	case a.status == http.StatusUnauthorized || a.status == http.StatusForbidden:
-		return slowRetry // tokens rotate
-	case a.status == http.StatusUnsupportedMediaType:
-		return otherProtocol
-	case a.status == http.StatusRequestEntityTooLarge:
-		return split
-	case a.status == http.StatusBadRequest && c.sent == wire.V2 && c.unproven && !confirmed:
-		return otherProtocol // a receiver that read the body as 1.0 and found it malformed
-	case a.status == http.StatusBadRequest && c.sent == wire.V1:
-		return isolate
+		return Accepted
+	case a.Status < 400:
+		return SlowRetry // a redirect that must not be followed: the configuration needs a hand
+	case a.Status == http.StatusTooManyRequests && c.retryOnRateLimit:
+		return Retry
+	case a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden:
+		return SlowRetry // tokens rotate
+	case a.Status == http.StatusUnsupportedMediaType:
+		return OtherProtocol
+	case a.Status == http.StatusRequestEntityTooLarge:
+		return Split
+	case a.Status == http.StatusBadRequest && c.sent == wire.V2 && c.unproven && !confirmed:
+		return OtherProtocol // a receiver that read the body as 1.0 and found it malformed
+	case a.Status == http.StatusBadRequest && c.sent == wire.V1:
+		return Isolate
 	default:
-		return refused
+		return Refused
 	}
 }
 
 // vague reports whether the answer to 2.0 leaves open what is wrong. A gateway that does not know the content type of
 // 2.0, or a 1.0 receiver that cannot read the body, may answer so. A wrong path or a broken receiver may, too. So 1.0
 // is tried with the same samples, and only its success turns the endpoint to 1.0.
-func (a answer) vague() bool {
-	switch a.status {
+func (a Answer) vague() bool {
+	switch a.Status {
 	case http.StatusNotFound, http.StatusNotAcceptable, http.StatusUnprocessableEntity, http.StatusNotImplemented:
 		return true
 	}
@@ -95,34 +95,34 @@ func (a answer) vague() bool {
 
 // answers names what an answer was, for a counter: statuses that mean something of their own, the classes of all
 // others, and what went wrong where there was no answer.
-var answers = []string{"1xx", "2xx", "3xx", "4xx", "5xx", "400", "401", "403", "404", "409", "413", "415", "422", "429",
+var Answers = []string{"1xx", "2xx", "3xx", "4xx", "5xx", "400", "401", "403", "404", "409", "413", "415", "422", "429",
 	"timeout", "dns", "refused", "network"}
 
 // kind is the one of answers that a is.
-func (a answer) kind() string {
+func (a Answer) kind() string {
 	var dns *net.DNSError
 	var timeout interface{ Timeout() bool }
 	switch {
-	case a.err == nil && a.status/100 == 2:
+	case a.Err == nil && a.Status/100 == 2:
 		return "2xx"
-	case a.err == nil:
-	case errors.As(a.err, &dns):
+	case a.Err == nil:
+	case errors.As(a.Err, &dns):
 		return "dns"
-	case errors.As(a.err, &timeout) && timeout.Timeout():
+	case errors.As(a.Err, &timeout) && timeout.Timeout():
 		return "timeout"
-	case errors.Is(a.err, syscall.ECONNREFUSED):
+	case errors.Is(a.Err, syscall.ECONNREFUSED):
 		return "refused"
 	default:
 		return "network"
 	}
-	if code := strconv.Itoa(a.status); slices.Contains(answers, code) {
+	if code := strconv.Itoa(a.Status); slices.Contains(Answers, code) {
 		return code
 	}
-	return strconv.Itoa(min(max(a.status/100, 1), 5)) + "xx"
+	return strconv.Itoa(min(max(a.Status/100, 1), 5)) + "xx"
 }
 
 // written is how many samples a 2.0 receiver says it has written, and whether it says anything.
-func written(h http.Header) (samples int, confirmed bool) {
+func Written(h http.Header) (samples int, confirmed bool) {
 	for _, name := range []string{"Samples", "Histograms", "Exemplars"} {
 		v := h.Get("X-Prometheus-Remote-Write-" + name + "-Written")
 		if v == "" {

@@ -1,4 +1,4 @@
-package remotewrite
+package deliver
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 type MetadataSender struct {
 	Receiver *Receiver
 	Families func() []wire.Family
-	Sent     func(families int, out outcome) // called with accepted or refused
+	Sent     func(families int, out Outcome) // called with accepted or refused
 }
 
 // Run sends all families each send_interval until ctx ends.
@@ -58,22 +58,22 @@ func (m *MetadataSender) send(ctx context.Context, s *Settings, replaced <-chan 
 			pause(ctx, quiet, replaced)
 			continue
 		}
-		a := s.Client.post(ctx, body, wire.V1, t.attempt)
-		if a.err != nil && ctx.Err() != nil {
+		a := s.Client.Post(ctx, body, wire.V1, t.attempt)
+		if a.Err != nil && ctx.Err() != nil {
 			return
 		}
 		switch out := classify(a, circumstances{sent: wire.V1, retryOnRateLimit: s.QueueConfig.RetryOnRateLimit}); out {
-		case accepted:
-			m.Sent(len(part), accepted)
+		case Accepted:
+			m.Sent(len(part), Accepted)
 			return
-		case retry, slowRetry:
+		case Retry, SlowRetry:
 			r.askedForQuiet(s, a)
 			pause(ctx, t.wait(out), replaced)
 		default:
-			m.Sent(len(part), refused)
+			m.Sent(len(part), Refused)
 			if r.lines.Allow("metadata") {
-				r.log.Warn("remote write endpoint refuses metadata", zap.Int("status", a.status),
-					zap.Int("families", len(part)), zap.String("error", a.message))
+				r.log.Warn("remote write endpoint refuses metadata", zap.Int("status", a.Status),
+					zap.Int("families", len(part)), zap.String("error", a.Message))
 			}
 			return
 		}

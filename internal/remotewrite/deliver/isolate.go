@@ -1,4 +1,4 @@
-package remotewrite
+package deliver
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 
 // The search for the bad series of one message ends after this many requests, or this much waiting for answers.
 const (
-	maxIsolationRequests   = 128
+	MaxIsolationRequests   = 128
 	leastIsolationRequests = 8
 	maxIsolationTime       = 5 * time.Second
 )
@@ -31,7 +31,7 @@ type part struct {
 	wire.Message
 	group group
 	whole bool   // a single series: it is sent whatever its size
-	said  answer // of a searched part: why
+	said  Answer // of a searched part: why
 }
 
 // division delivers a message in parts, because it is too large or because a 1.0 receiver rejected it. A 1.0 receiver
@@ -111,15 +111,15 @@ func (d *division) spent() bool {
 	if !d.began {
 		d.began, d.mayTake = true, d.searching.allowance(time.Now())
 	}
-	most := max(leastIsolationRequests, maxIsolationRequests>>min(d.fruitless, 8))
+	most := max(leastIsolationRequests, MaxIsolationRequests>>min(d.fruitless, 8))
 	return d.requests >= most || d.took >= d.mayTake
 }
 
 // charge counts a request of the search.
 func (d *division) charge(v verdict) {
 	d.requests++
-	d.took += v.said.took
-	d.searching.left -= v.said.took
+	d.took += v.said.Took
+	d.searching.left -= v.said.Took
 	d.good = d.good || v.arrived
 }
 
@@ -127,7 +127,7 @@ func (d *division) charge(v verdict) {
 // must not make its backlog grow. What it saves up lets it look into all messages of a scrape when bad series appear.
 const (
 	searchShare = 2 // one half
-	savedSearch = 5 * time.Minute
+	SavedSearch = 5 * time.Minute
 )
 
 // searchTime is how long a lane may still search. The zero value has saved all it can. It may be overdrawn.
@@ -139,9 +139,9 @@ type searchTime struct {
 // allowance returns how long the search for the bad series of one message may take.
 func (t *searchTime) allowance(now time.Time) time.Duration {
 	if t.at.IsZero() {
-		t.left = savedSearch
+		t.left = SavedSearch
 	} else {
-		t.left = min(t.left+now.Sub(t.at)/searchShare, savedSearch)
+		t.left = min(t.left+now.Sub(t.at)/searchShare, SavedSearch)
 	}
 	t.at = now
 	return min(t.left, maxIsolationTime)
@@ -186,7 +186,7 @@ func (d *division) divide(p part, v verdict) {
 	c, err := wire.Parse(v.Message)
 	switch {
 	case err != nil || c.Len() == 0:
-		d.drop(damaged, v.Samples)
+		d.drop(Damaged, v.Samples)
 		return
 	case c.Len() == 1 && v.unsent:
 		d.parts = append(d.parts, part{Message: v.Message, group: p.group, said: p.said, whole: true})
@@ -200,7 +200,7 @@ func (d *division) divide(p part, v verdict) {
 	}
 	pieces, err := c.Split(max(2, v.pieces))
 	if err != nil {
-		d.drop(damaged, v.Samples)
+		d.drop(Damaged, v.Samples)
 		return
 	}
 	for _, m := range pieces {
@@ -222,7 +222,7 @@ func (d *division) refuseSeries(c *wire.Content, v verdict) {
 	}
 	d.report(Fate{Refused: v.Samples, Complaint: complaint})
 	d.receiver.rejectedSeries(v.said, Rejection{Series: c.Labels(0), Samples: v.Samples, Reason: string(complaint),
-		Error: v.said.message})
+		Error: v.said.Message})
 	if v.result == rejected {
 		d.offenders.add(c, true)
 	}
@@ -234,18 +234,18 @@ func (d *division) refuseTogether(c *wire.Content, v verdict) {
 	complaint := complaintOf(v.said)
 	d.report(Fate{Refused: v.Samples - v.lost, Unsupported: v.lost, Complaint: complaint})
 	d.receiver.rejectedSeries(v.said, Rejection{Series: c.Labels(0), Others: c.Len() - 1, Samples: v.Samples - v.lost,
-		Reason: string(complaint), Error: v.said.message})
+		Reason: string(complaint), Error: v.said.Message})
 }
 
 // giveUp refuses a part for whose search there is no budget left.
 func (d *division) giveUp(p part) {
-	d.drop(isolationBudget, p.Samples)
+	d.drop(IsolationBudget, p.Samples)
 	c, err := wire.Parse(p.Message)
 	if err != nil || c.Len() == 0 {
 		return
 	}
 	d.receiver.rejectedSeries(p.said, Rejection{Series: c.Labels(0), Others: c.Len() - 1, Samples: p.Samples,
-		Reason: isolationRejected, Error: p.said.message})
+		Reason: isolationRejected, Error: p.said.Message})
 	d.offenders.add(&c, false)
 }
 
@@ -255,14 +255,14 @@ func (d *division) giveUp(p part) {
 func (d *division) quarter(ctx context.Context, p part, v verdict) bool {
 	c, err := wire.Parse(v.Message)
 	if err != nil || c.Len() == 0 {
-		d.drop(damaged, v.Samples)
+		d.drop(Damaged, v.Samples)
 		return true
 	}
 	verdicts := []verdict{v}
 	if c.Len() > 1 { // a single series must not be repeated as it was
 		quarters, err := c.Split(4)
 		if err != nil {
-			d.drop(damaged, v.Samples)
+			d.drop(Damaged, v.Samples)
 			return true
 		}
 		verdicts = nil
@@ -294,7 +294,7 @@ func (d *division) quarter(ctx context.Context, p part, v verdict) bool {
 }
 
 // delivered settles samples of an earlier process that the receiver has already.
-func (s *Sender) delivered(samples, lost int, a answer) {
+func (s *Sender) delivered(samples, lost int, a Answer) {
 	s.report(Fate{Delivered: samples, Unsupported: lost})
 	s.receiver.hadAlready(samples, a)
 }

@@ -1,4 +1,4 @@
-package remotewrite
+package deliver
 
 import (
 	"fmt"
@@ -22,13 +22,13 @@ type outage struct {
 }
 
 // note keeps what people will ask for.
-func (o *outage) note(a answer) {
+func (o *outage) note(a Answer) {
 	o.lastErrorTime = time.Now()
-	if a.err != nil {
-		o.lastError = a.err.Error()
+	if a.Err != nil {
+		o.lastError = a.Err.Error()
 		return
 	}
-	o.lastError = fmt.Sprintf("status %d: %s", a.status, a.message)
+	o.lastError = fmt.Sprintf("status %d: %s", a.Status, a.Message)
 }
 
 // quiet returns how long no lane must send a request yet.
@@ -42,10 +42,10 @@ func (r *Receiver) quiet() time.Duration {
 }
 
 // askedForQuiet keeps the Retry-After of an answer. The longest counts.
-func (r *Receiver) askedForQuiet(s *Settings, a answer) {
+func (r *Receiver) askedForQuiet(s *Settings, a Answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if wait := retryAfter(a.header); wait > 0 && r.settings == s {
+	if wait := retryAfter(a.Header); wait > 0 && r.settings == s {
 		if until := time.Now().Add(wait); until.After(r.outage.quietUntil) {
 			r.outage.quietUntil = until
 		}
@@ -53,7 +53,7 @@ func (r *Receiver) askedForQuiet(s *Settings, a answer) {
 }
 
 // failed notes a request that will be sent again, and logs that once a minute.
-func (r *Receiver) failed(s *Settings, out outcome, a answer) {
+func (r *Receiver) failed(s *Settings, out Outcome, a Answer) {
 	r.askedForQuiet(s, a)
 	samples, bytes := r.waiting() // before mu: a queue may report what it lost while it is locked
 	r.mu.Lock()
@@ -66,19 +66,19 @@ func (r *Receiver) failed(s *Settings, out outcome, a answer) {
 	o.tries++
 	if r.lines.Allow("down") {
 		o.logged = true
-		r.log.Warn(whatFailed(out, a)+", trying again until it takes the samples", zap.Int("status", a.status),
+		r.log.Warn(whatFailed(out, a)+", trying again until it takes the samples", zap.Int("status", a.Status),
 			zap.String("error", o.lastError), zap.Duration("for", time.Since(o.since).Round(time.Second)),
 			zap.Int("tries", o.tries), zap.Int("samples_waiting", samples), zap.Int64("bytes_waiting", bytes))
 	}
 }
 
-func whatFailed(out outcome, a answer) string {
+func whatFailed(out Outcome, a Answer) string {
 	switch {
-	case out == slowRetry && a.status < 400:
+	case out == SlowRetry && a.Status < 400:
 		return "remote write endpoint redirects"
-	case out == slowRetry:
+	case out == SlowRetry:
 		return "remote write endpoint refuses the credentials"
-	case a.err == nil:
+	case a.Err == nil:
 		return "remote write endpoint unavailable"
 	}
 	return "remote write endpoint unreachable"

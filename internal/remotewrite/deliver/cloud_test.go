@@ -1,4 +1,4 @@
-package remotewrite
+package deliver
 
 import (
 	"crypto/rand"
@@ -44,9 +44,9 @@ func authorized(t *testing.T, change func(*Settings)) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer c.close()
-	a := c.post(t.Context(), []byte("x"), wire.V2, 0)
-	return got, a.err
+	defer c.Close()
+	a := c.Post(t.Context(), []byte("x"), wire.V2, 0)
+	return got, a.Err
 }
 
 func put(t *testing.T, name, text string) string {
@@ -152,7 +152,7 @@ func TestAzureADFields(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 			continue
 		}
-		c.close()
+		c.Close()
 	}
 	for text, says := range map[string]string{
 		"certificate_path: /gone.pem":                                       "gone.pem",

@@ -1,4 +1,4 @@
-package remotewrite
+package deliver
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ import (
 )
 
 // clientFor is the client that a configuration with this url gives.
-func clientFor(t *testing.T, address string, change func(*Settings)) poster {
+func clientFor(t *testing.T, address string, change func(*Settings)) Client {
 	t.Helper()
 	ec := testSettings()
 	u, err := url.Parse(address)
@@ -35,7 +35,7 @@ func clientFor(t *testing.T, address string, change func(*Settings)) poster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.close)
+	t.Cleanup(c.Close)
 	return c
 }
 
@@ -61,7 +61,7 @@ func TestHeaders(t *testing.T) {
 		want["X-Scope-OrgID"] = "tenant"
 		want["Authorization"] = "Basic dTpw"
 		want["Retry-Attempt"] = "3"
-		if a := c.post(t.Context(), []byte("x"), p, 3); a.err != nil || a.status != 204 {
+		if a := c.Post(t.Context(), []byte("x"), p, 3); a.Err != nil || a.Status != 204 {
 			t.Fatalf("answer = %+v", a)
 		}
 		for name, value := range want {
@@ -109,9 +109,9 @@ func TestCredentialsStayWithTheirHost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			address, second, requests := elsewhere(t, http.StatusPermanentRedirect)
-			a := clientFor(t, address, change).post(t.Context(), []byte("x"), wire.V1, 0)
-			if a.err != nil {
-				t.Fatal(a.err)
+			a := clientFor(t, address, change).Post(t.Context(), []byte("x"), wire.V1, 0)
+			if a.Err != nil {
+				t.Fatal(a.Err)
 			}
 			for header, values := range second.Header {
 				if v := strings.Join(values, ","); strings.Contains(v, "secret") || header == "Authorization" || header == "X-Api-Key" {
@@ -138,8 +138,8 @@ func TestRedirectOutOfTLS(t *testing.T) {
 	a := clientFor(t, srv.URL, func(ec *Settings) {
 		ec.HTTPClientConfig.TLSConfig.InsecureSkipVerify = true
 		ec.HTTPClientConfig.BasicAuth = &promhttp.BasicAuth{Username: "u", Password: "secret"}
-	}).post(t.Context(), []byte("x"), wire.V1, 0)
-	if a.status != http.StatusPermanentRedirect || got > 0 {
+	}).Post(t.Context(), []byte("x"), wire.V1, 0)
+	if a.Status != http.StatusPermanentRedirect || got > 0 {
 		t.Errorf("answer %+v, %d requests in the clear", a, got)
 	}
 }
@@ -147,18 +147,18 @@ func TestRedirectOutOfTLS(t *testing.T) {
 func TestRedirects(t *testing.T) {
 	for code, want := range map[int]int{301: 301, 302: 302, 303: 303, 307: 204, 308: 204} {
 		address, _, requests := elsewhere(t, code)
-		a := clientFor(t, address, nil).post(t.Context(), []byte("x"), wire.V1, 0)
-		if a.status != want || (want == 204) != (*requests == 1) {
-			t.Errorf("%d: status %d after %d requests elsewhere, want %d", code, a.status, *requests, want)
+		a := clientFor(t, address, nil).Post(t.Context(), []byte("x"), wire.V1, 0)
+		if a.Status != want || (want == 204) != (*requests == 1) {
+			t.Errorf("%d: status %d after %d requests elsewhere, want %d", code, a.Status, *requests, want)
 		}
-		if want != 204 && !strings.Contains(a.message, "redirects") {
-			t.Errorf("%d: message %q does not say what to do", code, a.message)
+		if want != 204 && !strings.Contains(a.Message, "redirects") {
+			t.Errorf("%d: message %q does not say what to do", code, a.Message)
 		}
 	}
 	address, _, requests := elsewhere(t, 308)
-	a := clientFor(t, address, func(ec *Settings) { ec.HTTPClientConfig.FollowRedirects = false }).post(t.Context(), nil, wire.V1, 0)
-	if a.status != 308 || *requests != 0 {
-		t.Errorf("follow_redirects: false followed: %d", a.status)
+	a := clientFor(t, address, func(ec *Settings) { ec.HTTPClientConfig.FollowRedirects = false }).Post(t.Context(), nil, wire.V1, 0)
+	if a.Status != 308 || *requests != 0 {
+		t.Errorf("follow_redirects: false followed: %d", a.Status)
 	}
 }
 
@@ -170,9 +170,9 @@ func TestEndlessAnswer(t *testing.T) {
 	}))
 	defer srv.Close()
 	c := clientFor(t, srv.URL, nil)
-	a := c.post(t.Context(), []byte("x"), wire.V1, 0)
-	if a.status != 200 || a.err != nil || len(a.message) > maxMessageBytes {
-		t.Errorf("answer = %d %v, message of %d bytes", a.status, a.err, len(a.message))
+	a := c.Post(t.Context(), []byte("x"), wire.V1, 0)
+	if a.Status != 200 || a.Err != nil || len(a.Message) > maxMessageBytes {
+		t.Errorf("answer = %d %v, message of %d bytes", a.Status, a.Err, len(a.Message))
 	}
 	if n := <-wrote; n > 16<<20 {
 		t.Errorf("the receiver could write %d bytes", n)
@@ -191,9 +191,9 @@ func TestTimeout(t *testing.T) {
 	c := clientFor(t, strings.Replace(srv.URL, "http://", "http://user:topsecret@", 1)+"/?token=topsecret", func(ec *Settings) {
 		ec.RemoteTimeout = model.Duration(50 * time.Millisecond)
 	})
-	a := c.post(t.Context(), []byte("x"), wire.V2, 0)
-	if a.err == nil || strings.Contains(a.err.Error(), "topsecret") {
-		t.Errorf("error = %v, want a timeout without the address", a.err)
+	a := c.Post(t.Context(), []byte("x"), wire.V2, 0)
+	if a.Err == nil || strings.Contains(a.Err.Error(), "topsecret") {
+		t.Errorf("error = %v, want a timeout without the address", a.Err)
 	}
 }
 
@@ -257,10 +257,10 @@ func TestBodyInUse(t *testing.T) {
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := clientFor(t, "http://a.test/write", nil).(*client)
+			c := clientFor(t, "http://a.test/write", nil).(*httpClient)
 			c.http.Transport = tc.transport
-			if a := c.post(t.Context(), []byte("body"), wire.V2, 0); a.bodyInUse != tc.inUse {
-				t.Errorf("in use = %v, want %v (%+v)", a.bodyInUse, tc.inUse, a)
+			if a := c.Post(t.Context(), []byte("body"), wire.V2, 0); a.BodyInUse != tc.inUse {
+				t.Errorf("in use = %v, want %v (%+v)", a.BodyInUse, tc.inUse, a)
 			}
 		})
 	}
@@ -276,7 +276,7 @@ func TestBodyInUse(t *testing.T) {
 		defer srv.Close()
 		c := clientFor(t, srv.URL, nil)
 		for range 3 {
-			if a := c.post(t.Context(), []byte("body"), wire.V2, 0); a.bodyInUse || a.status != 200 {
+			if a := c.Post(t.Context(), []byte("body"), wire.V2, 0); a.BodyInUse || a.Status != 200 {
 				t.Errorf("answer = %+v, want 200 and the body back", a)
 			}
 		}
@@ -284,12 +284,12 @@ func TestBodyInUse(t *testing.T) {
 }
 
 func TestPostsCostAHandfulOfAllocations(t *testing.T) {
-	c := clientFor(t, "http://a.test/write", nil).(*client)
+	c := clientFor(t, "http://a.test/write", nil).(*httpClient)
 	c.http.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: 204, Header: http.Header{}, Body: http.NoBody}, r.Body.Close()
 	})
 	body := []byte("body")
-	if n := testing.AllocsPerRun(100, func() { c.post(t.Context(), body, wire.V2, 0) }); n > 30 {
+	if n := testing.AllocsPerRun(100, func() { c.Post(t.Context(), body, wire.V2, 0) }); n > 30 {
 		t.Errorf("allocations a POST without the transport's = %v, want at most 30", n)
 	}
 }
@@ -301,8 +301,8 @@ func TestRequestGoesToTheConfiguredURL(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	defer srv.Close()
-	if a := clientFor(t, srv.URL+"/a/write?tenant=b", nil).post(t.Context(), []byte("x"), wire.V2, 0); a.err != nil || got != "POST /a/write?tenant=b" {
-		t.Errorf("%v: %s", a.err, got)
+	if a := clientFor(t, srv.URL+"/a/write?tenant=b", nil).Post(t.Context(), []byte("x"), wire.V2, 0); a.Err != nil || got != "POST /a/write?tenant=b" {
+		t.Errorf("%v: %s", a.Err, got)
 	}
 }
 
@@ -334,16 +334,16 @@ func TestRoundRobinDNS(t *testing.T) {
 	}
 	for range 200 { // that one of two is never drawn: 2 to the power of -199
 		c := clientFor(t, "http://localhost:"+port+"/", func(ec *Settings) { ec.RoundRobinDNS = true })
-		if a := c.post(t.Context(), []byte("x"), wire.V2, 0); a.err != nil {
-			t.Fatal(a.err)
+		if a := c.Post(t.Context(), []byte("x"), wire.V2, 0); a.Err != nil {
+			t.Fatal(a.Err)
 		}
-		c.close()
+		c.Close()
 	}
 	if len(got) != len(addrs) {
 		t.Errorf("connected to %v of %v", got, addrs)
 	}
-	a := clientFor(t, "http://nowhere.invalid/", func(ec *Settings) { ec.RoundRobinDNS = true }).post(t.Context(), []byte("x"), wire.V2, 0)
-	if a.err == nil || !strings.Contains(a.err.Error(), "look up nowhere.invalid") {
-		t.Errorf("a name without address: %v, want the look-up of its own to say so", a.err)
+	a := clientFor(t, "http://nowhere.invalid/", func(ec *Settings) { ec.RoundRobinDNS = true }).Post(t.Context(), []byte("x"), wire.V2, 0)
+	if a.Err == nil || !strings.Contains(a.Err.Error(), "look up nowhere.invalid") {
+		t.Errorf("a name without address: %v, want the look-up of its own to say so", a.Err)
 	}
 }

@@ -1,4 +1,4 @@
-package remotewrite
+package deliver
 
 import (
 	"sync"
@@ -14,7 +14,7 @@ import (
 type Settings struct {
 	*promconfig.RemoteWriteConfig
 	Negotiate bool // protobuf_message is not configured: 2.0 is tried first, then 1.0
-	Client    poster
+	Client    Client
 }
 
 // Receiver is what all senders of one endpoint know of its receiver: the settings in force, and what answers taught.

@@ -1,4 +1,4 @@
-package remotewrite
+package deliver
 
 import (
 	"crypto/tls"
@@ -32,7 +32,7 @@ func TestS09TLS12AtLeast(t *testing.T) {
 			client := clientFor(t, srv.URL+"/write", func(ec *Settings) {
 				ec.HTTPClientConfig.TLSConfig.InsecureSkipVerify = !c.verify
 			})
-			if a := client.post(t.Context(), []byte("x"), wire.V2, 0); (a.err == nil) != c.taken {
+			if a := client.Post(t.Context(), []byte("x"), wire.V2, 0); (a.Err == nil) != c.taken {
 				t.Errorf("answer %+v, want it taken %v", a, c.taken)
 			}
 		})

@@ -1,4 +1,4 @@
-package remotewrite
+package deliver
 
 import (
 	"context"
@@ -19,7 +19,7 @@ type verdict struct {
 	lost         int // of its samples, that the protocol cannot carry
 	settings     *Settings
 	bytes        int // of the body that was sent last
-	said         answer
+	said         Answer
 
 	// unsent: its body is larger than one that was refused as too large, and it should be sent in this many pieces.
 	unsent bool
@@ -54,8 +54,8 @@ func (t *tries) use(cfg *Settings) {
 }
 
 // wait returns the pause before the next POST.
-func (t *tries) wait(out outcome) time.Duration {
-	if out == slowRetry {
+func (t *tries) wait(out Outcome) time.Duration {
+	if out == SlowRetry {
 		return t.slow.wait()
 	}
 	return t.fast.wait()
@@ -83,11 +83,11 @@ func (s *Sender) try(ctx context.Context, m wire.Message, maxBody int) verdict {
 		}
 		body, lost, err := s.receiver.pool.Body(m, p, cfg.SendNativeHistograms)
 		if err != nil {
-			s.drop(damaged, m.Samples)
+			s.drop(Damaged, m.Samples)
 			return verdict{}
 		}
 		if lost == m.Samples {
-			s.drop(unsupported, lost)
+			s.drop(Unsupported, lost)
 			return verdict{}
 		}
 		if probe := unproven && p == wire.V2; maxBody > 0 && len(body) > maxBody && m.Samples > 1 && !probe {
@@ -114,24 +114,24 @@ func (s *Sender) try(ctx context.Context, m wire.Message, maxBody int) verdict {
 // post sends a body, once. The fate has no outcome if ctx ended.
 func (s *Sender) post(ctx context.Context, v *verdict, body []byte, attempt int, unproven bool) Fate {
 	cfg, began := v.settings, time.Now()
-	a := cfg.Client.post(ctx, body, v.protocol, attempt)
-	a.took = time.Since(began)
-	if !a.bodyInUse {
+	a := cfg.Client.Post(ctx, body, v.protocol, attempt)
+	a.Took = time.Since(began)
+	if !a.BodyInUse {
 		s.receiver.pool.Release(body)
 	}
 	v.said = a
-	f := Fate{Posted: true, Took: a.took}
-	if !a.unsent {
+	f := Fate{Posted: true, Took: a.Took}
+	if !a.Unsent {
 		f.Bytes = v.bytes
 	}
-	if a.err != nil && ctx.Err() != nil {
+	if a.Err != nil && ctx.Err() != nil {
 		return f
 	}
 	f.Answered, f.Answer = true, a.kind()
 	f.Outcome = classify(a, circumstances{
 		sent: v.protocol, retryOnRateLimit: cfg.QueueConfig.RetryOnRateLimit, unproven: unproven,
 	})
-	if f.Outcome != accepted && v.protocol == wire.V2 && cfg.FailedRequestLogging {
+	if f.Outcome != Accepted && v.protocol == wire.V2 && cfg.FailedRequestLogging {
 		s.receiver.logFailed(v.Message, a)
 	}
 	return f
@@ -150,13 +150,13 @@ const (
 func (s *Sender) conclude(v *verdict, t *tries, f Fate) nextStep {
 	p := v.protocol
 	switch f.Outcome {
-	case accepted:
+	case Accepted:
 		if t.instead == wire.V1 {
 			s.receiver.leave(wire.V2, v.settings)
 		}
 		s.accept(v, f)
 		return done
-	case otherProtocol:
+	case OtherProtocol:
 		t.turned[p] = true
 		switch {
 		case t.turned[p.Other()]: // the receiver takes neither
@@ -170,14 +170,14 @@ func (s *Sender) conclude(v *verdict, t *tries, f Fate) nextStep {
 		}
 		s.refuse(v, f)
 		return done
-	case refused:
+	case Refused:
 		s.refuse(v, f)
 		return done
-	case split:
+	case Split:
 		v.result = tooLarge
 		s.report(f)
 		return done
-	case isolate:
+	case Isolate:
 		v.result = rejected
 		s.report(f)
 		return done
@@ -196,7 +196,7 @@ func (s *Sender) accept(v *verdict, f Fate) {
 	left := v.Samples - v.lost
 	f.Accepted, f.Newest, f.Unsupported = left, v.Newest, v.lost
 	if v.protocol == wire.V2 {
-		n, _ := written(v.said.header)
+		n, _ := Written(v.said.Header)
 		f.Accepted = min(n, left)
 	}
 	s.refuseRest(v, left-f.Accepted, &f)
@@ -209,7 +209,7 @@ func (s *Sender) accept(v *verdict, f Fate) {
 func (s *Sender) refuse(v *verdict, f Fate) {
 	left := v.Samples - v.lost
 	f.Unsupported = v.lost
-	if n, confirmed := written(v.said.header); v.protocol == wire.V2 && confirmed && f.Outcome == refused {
+	if n, confirmed := Written(v.said.Header); v.protocol == wire.V2 && confirmed && f.Outcome == Refused {
 		f.Accepted, f.Newest = min(n, left), v.Newest
 		s.receiver.succeeded(v.settings, v.protocol, f.Accepted)
 	}
@@ -224,7 +224,7 @@ func (s *Sender) refuseRest(v *verdict, samples int, f *Fate) {
 		return
 	}
 	c := complaintOf(v.said)
-	if v.MayHaveArrived && v.protocol == wire.V2 && v.said.status == http.StatusBadRequest && c.late() {
+	if v.MayHaveArrived && v.protocol == wire.V2 && v.said.Status == http.StatusBadRequest && c.late() {
 		f.Delivered = samples
 		s.receiver.hadAlready(samples, v.said)
 		return
@@ -247,20 +247,20 @@ func (s *Sender) dropOld(m wire.Message, limit time.Duration) (wire.Message, boo
 		return m, true
 	}
 	if m.Newest < oldest {
-		s.drop(tooOld, m.Samples)
+		s.drop(TooOld, m.Samples)
 		return m, false
 	}
 	c, err := wire.Parse(m)
 	if err != nil {
-		s.drop(damaged, m.Samples)
+		s.drop(Damaged, m.Samples)
 		return m, false
 	}
 	rest, err := c.Subset(func(_ int, at int64) bool { return at >= oldest })
 	if err != nil {
-		s.drop(damaged, m.Samples)
+		s.drop(Damaged, m.Samples)
 		return m, false
 	}
-	s.drop(tooOld, m.Samples-rest.Samples)
+	s.drop(TooOld, m.Samples-rest.Samples)
 	return rest, rest.Samples > 0
 }
 
@@ -268,7 +268,7 @@ func (s *Sender) dropOld(m wire.Message, limit time.Duration) (wire.Message, boo
 const maxLoggedRequest = 64 << 10
 
 // logFailed logs the series of a 2.0 request that failed, at level debug.
-func (r *Receiver) logFailed(m wire.Message, a answer) {
+func (r *Receiver) logFailed(m wire.Message, a Answer) {
 	if !r.log.Core().Enabled(zap.DebugLevel) {
 		return
 	}
@@ -276,6 +276,6 @@ func (r *Receiver) logFailed(m wire.Message, a answer) {
 	if err != nil {
 		return // counted as damaged elsewhere
 	}
-	r.log.Debug("remote write request failed", zap.Int("status", a.status), zap.String("error", a.message), zap.NamedError("cause", a.err),
+	r.log.Debug("remote write request failed", zap.Int("status", a.Status), zap.String("error", a.Message), zap.NamedError("cause", a.Err),
 		zap.Int("samples", m.Samples), zap.String("request", string(c.Describe(maxLoggedRequest))))
 }

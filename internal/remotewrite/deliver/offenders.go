@@ -1,4 +1,4 @@
-package remotewrite
+package deliver
 
 import (
 	"cmp"
@@ -12,7 +12,7 @@ import (
 const (
 	offenceTime  = 10 * time.Minute
 	maxOffenders = 2048 // of a lane, and as many suspects: as many series as a request has by default
-	maxAlone     = 2    // offenders of one message that are sent alone; the others are sent together
+	MaxAlone     = 2    // offenders of one message that are sent alone; the others are sent together
 )
 
 // offenders are the series of one lane that a 1.0 receiver refused lately, and those that a search did not tell from
@@ -188,7 +188,7 @@ func (o *offenders) apart(m wire.Message) ([]part, error) {
 		return nil, nil
 	}
 	slices.SortStableFunc(bad, func(a, b found) int { return cmp.Compare(a.tried, b.tried) })
-	alone := bad[:min(maxAlone, len(bad))]
+	alone := bad[:min(MaxAlone, len(bad))]
 	isAlone := func(i int) bool { return slices.ContainsFunc(alone, func(x found) bool { return x.at == i }) }
 	var parts []part
 	take := func(g group, keep func(i int) bool) {

@@ -1,4 +1,4 @@
-package remotewrite
+package deliver
 
 import (
 	"context"
@@ -28,15 +28,15 @@ func testSettings() Settings {
 	return Settings{RemoteWriteConfig: &rw, Negotiate: true}
 }
 
-func answerOf(code int) answer { return answer{status: code, header: http.Header{}} }
+func answerOf(code int) Answer { return Answer{Status: code, Header: http.Header{}} }
 
-type posterFunc func(ctx context.Context, body []byte, p wire.Protocol, attempt int) answer
+type posterFunc func(ctx context.Context, body []byte, p wire.Protocol, attempt int) Answer
 
-func (f posterFunc) post(ctx context.Context, body []byte, p wire.Protocol, attempt int) answer {
+func (f posterFunc) Post(ctx context.Context, body []byte, p wire.Protocol, attempt int) Answer {
 	return f(ctx, body, p, attempt)
 }
 
-func (f posterFunc) close() {}
+func (f posterFunc) Close() {}
 
 // newTestReceiver is a receiver of remote write 1.0 or 2.0 that answers so.
 func newTestReceiver(answer posterFunc, p wire.Protocol) *Receiver {
@@ -80,13 +80,13 @@ func TestDamagedAndTooLargeIsCounted(t *testing.T) {
 		"cannot be read": fragmentOf([]byte{0xff, 0xff, 0xff}, []byte{0xff, 0xff}),
 		"has no series":  fragmentOf([]byte{0x22, 0}, nil),
 	} {
-		r := newTestReceiver(func(context.Context, []byte, wire.Protocol, int) answer { return answerOf(413) }, wire.V2)
+		r := newTestReceiver(func(context.Context, []byte, wire.Protocol, int) Answer { return answerOf(413) }, wire.V2)
 		lost := map[Reason]int{}
 		s := r.NewSender(nil, func(f Fate) { lost[f.Reason] += f.Dropped })
 		if !s.deliver(t.Context(), wire.Message{Fragments: [][]byte{fragment}, Samples: 10, Oldest: 1, Newest: 2}) {
 			t.Errorf("%s: deliver gave up", name)
 		}
-		if n := lost[damaged]; n != 10 {
+		if n := lost[Damaged]; n != 10 {
 			t.Errorf("%s: damaged = %d, want 10", name, n)
 		}
 	}
@@ -96,19 +96,19 @@ func TestDamagedAndTooLargeIsCounted(t *testing.T) {
 // so do requests with metadata.
 func TestLongestRetryAfterCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		busy := func(seconds string) answer {
-			return answer{status: 429, header: http.Header{"Retry-After": {seconds}}}
+		busy := func(seconds string) Answer {
+			return Answer{Status: 429, Header: http.Header{"Retry-After": {seconds}}}
 		}
 		posts := 0
-		r := newTestReceiver(func(context.Context, []byte, wire.Protocol, int) answer {
+		r := newTestReceiver(func(context.Context, []byte, wire.Protocol, int) Answer {
 			if posts++; posts == 1 {
 				return busy("90")
 			}
 			return answerOf(204)
 		}, wire.V1)
 		s, replaced := r.current()
-		r.failed(s, retry, busy("120"))
-		r.failed(s, retry, busy("1"))
+		r.failed(s, Retry, busy("120"))
+		r.failed(s, Retry, busy("1"))
 		if quiet := r.quiet(); quiet != 2*time.Minute {
 			t.Errorf("quiet for %v, want 2m", quiet)
 		}
@@ -117,7 +117,7 @@ func TestLongestRetryAfterCounts(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			m := MetadataSender{Receiver: r, Sent: func(int, outcome) {}}
+			m := MetadataSender{Receiver: r, Sent: func(int, Outcome) {}}
 			m.send(t.Context(), s, replaced, []wire.Family{{Name: "x", Type: model.MetricTypeCounter}})
 		}()
 		synctest.Wait()

@@ -1,4 +1,4 @@
-package remotewrite
+package deliver
 
 import (
 	"context"
@@ -102,7 +102,7 @@ func messageOf(r queue.Request) wire.Message {
 func (s *Sender) deliver(ctx context.Context, m wire.Message) bool {
 	parts, err := s.offenders.apart(m)
 	if err != nil {
-		s.drop(damaged, m.Samples)
+		s.drop(Damaged, m.Samples)
 		return true
 	}
 	if parts == nil {
