@@ -6,49 +6,47 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 
-	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// append packs a batch into the open requests of the endpoint's lanes.
+// Append packs a batch into the open requests of the lanes. It keeps nothing of the batch.
 //
 // A row takes one of two ways. A series that kept all labels of its target goes through the target's lane, and one time
 // is remembered for all of them. Any other series is loose: two targets may have it, so it goes through the lane of its
 // own labels, and its last time is remembered. Where rules can change labels every series is loose: a rule may turn one
 // series into another one that is on a page, too.
 //
-// A lane's lock is taken before the table's, which is given up every 1,024 rows. The owner of the batch holds a
-// reference of each of its series meanwhile.
-func (e *endpoint) append(b *series.Batch) {
-	e.metrics.appended.Add(float64(b.Len()))
-	for !e.appendBy(e.settings.Load(), b) {
+// The owner of the batch holds a reference of each of its series meanwhile.
+func (p *Packer) Append(b *series.Batch) (t Tally) {
+	for !p.appendBy(p.settings.Load(), b, &t) {
 		// The settings were replaced while their rules were applied.
 	}
+	return t
 }
 
 // appendBy appends a batch by these settings. It does nothing, and returns false, if they are no longer in force.
-func (e *endpoint) appendBy(s *settings, b *series.Batch) bool {
-	scratch, _ := e.scratch.Get().(*appendScratch)
+func (p *Packer) appendBy(s *PackSettings, b *series.Batch, tally *Tally) bool {
+	scratch, _ := p.scratch.Get().(*appendScratch)
 	if scratch == nil {
 		scratch = new(appendScratch)
 	}
-	defer e.free(scratch)
+	defer p.free(scratch)
 	var hash uint64
-	e.table.Read(func(v series.View) { hash = v.TargetHash(b.Target) })
+	p.table.Read(func(v series.View) { hash = v.TargetHash(b.Target) })
 	var ruled []ruledRow
 	if len(s.WriteRelabelConfigs) > 0 {
-		t := e.rules.judge(e.table, s, b, hash, &scratch.ruled)
-		defer t.release(e.table)
+		t := p.rules.judge(p.table, s, b, hash, &scratch.ruled)
+		defer t.release(p.table)
 		ruled = scratch.ruled.rows
 	}
-	e.shape.RLock()
-	defer e.shape.RUnlock()
-	if s != e.settings.Load() {
+	p.shape.RLock()
+	defer p.shape.RUnlock()
+	if s != p.settings.Load() {
 		return false
 	}
-	e.appendWhole(s, b, hash, ruled, &scratch.loose)
+	p.appendWhole(s, b, hash, ruled, &scratch.loose, tally)
 	if len(scratch.loose.rows) > 0 {
-		e.appendLoose(s, b.Target, &scratch.loose)
+		p.appendLoose(s, b.Target, &scratch.loose, tally)
 	}
 	return true
 }
@@ -63,13 +61,13 @@ type appendScratch struct {
 const mostScratch = 1 << 15
 
 // free keeps the memory for the next batch. The garbage collector takes what nobody used for a while.
-func (e *endpoint) free(s *appendScratch) {
+func (p *Packer) free(s *appendScratch) {
 	if cap(s.loose.rows) > mostScratch || cap(s.ruled.rows) > mostScratch {
 		return
 	}
 	clear(s.loose.rows) // they refer to the batch
 	s.loose.rows = s.loose.rows[:0]
-	e.scratch.Put(s)
+	p.scratch.Put(s)
 }
 
 // looseRow is a row that does not go with its target.
@@ -108,15 +106,16 @@ func (l *looseRows) sort(lanes int) {
 
 // appendWhole appends the rows that go with their target, and puts the others into loose. ruled is parallel to the rows
 // of the batch; nil: there are no rules.
-func (e *endpoint) appendWhole(s *settings, b *series.Batch, hash uint64, ruled []ruledRow, loose *looseRows) {
-	l := e.laneOf(hash)
+func (p *Packer) appendWhole(s *PackSettings, b *series.Batch, hash uint64, ruled []ruledRow, loose *looseRows, tally *Tally) {
+	l := p.laneOf(hash)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e.table.Read(func(v series.View) { e.appendRows(l, s, v, b, hash, ruled, loose) })
+	p.table.Read(func(v series.View) { p.appendRows(l, s, v, b, hash, ruled, loose, tally) })
 }
 
-func (e *endpoint) appendRows(
-	l *lane, s *settings, v series.View, b *series.Batch, hash uint64, ruled []ruledRow, loose *looseRows,
+func (p *Packer) appendRows(
+	l *Lane, s *PackSettings, v series.View, b *series.Batch, hash uint64, ruled []ruledRow, loose *looseRows,
+	tally *Tally,
 ) {
 	t := l.sent.target(hash)
 	added := false
@@ -128,7 +127,7 @@ func (e *endpoint) appendRows(
 		if ruled != nil {
 			result := ruled[cursor.at-1]
 			if result.series == 0 {
-				e.metrics.drop(relabelled, 1)
+				tally.Relabelled++
 				continue
 			}
 			if own = result.hash; result.series != r.id {
@@ -142,13 +141,13 @@ func (e *endpoint) appendRows(
 			if taken {
 				more-- // the row itself was counted with its batch
 			}
-			e.metrics.appended.Add(float64(more))
+			tally.Converted += more
 			if taken {
 				continue
 			}
 		}
 		if r.Histogram != nil && !s.SendNativeHistograms {
-			e.metrics.drop(deliver.Unsupported, 1)
+			tally.Unsupported++
 			continue
 		}
 		if s.rulesChangeLabels {
@@ -163,37 +162,38 @@ func (e *endpoint) appendRows(
 			l.pairs = v.Labels(l.pairs[:0], r.id, b.Target)
 			loose.rows = append(loose.rows, looseRow{row: r, hash: hashSeries(v, l.pairs)})
 		case !t.takes(v, r.id, b.Time):
-			e.metrics.drop(notNewer, 1)
+			tally.NotNewer++
 		default:
 			if !added && t.request == l.open.number {
-				l.seal(e) // no request holds two samples of a series
+				l.finish(tally) // no request holds two samples of a series
 			}
-			added = l.add(e, s, src, &r) || added
+			added = l.add(s, src, &r, tally) || added
 		}
 	}
-	l.flush(e)
+	l.flush(tally)
 	t.batch(b.Time, added, l.open.number)
 }
 
 // appendLoose appends each loose row through the lane of its labels.
-func (e *endpoint) appendLoose(s *settings, target series.TargetID, loose *looseRows) {
-	all := e.all()
+func (p *Packer) appendLoose(s *PackSettings, target series.TargetID, loose *looseRows, tally *Tally) {
+	all := p.Lanes()
 	loose.sort(len(all))
 	for i, l := range all {
 		if own := loose.order[loose.starts[i]:loose.starts[i+1]]; len(own) > 0 {
-			e.appendLooseTo(l, s, target, loose.rows, own)
+			p.appendLooseTo(l, s, target, loose.rows, own, tally)
 		}
 	}
 }
 
-func (e *endpoint) appendLooseTo(l *lane, s *settings, target series.TargetID, rows []looseRow, order []int32) {
+func (p *Packer) appendLooseTo(l *Lane, s *PackSettings, target series.TargetID, rows []looseRow, order []int32, tally *Tally) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e.table.Read(func(v series.View) { e.appendLooseRows(l, s, v, target, rows, order) })
+	p.table.Read(func(v series.View) { p.appendLooseRows(l, s, v, target, rows, order, tally) })
 }
 
-func (e *endpoint) appendLooseRows(
-	l *lane, s *settings, v series.View, target series.TargetID, rows []looseRow, order []int32,
+func (p *Packer) appendLooseRows(
+	l *Lane, s *PackSettings, v series.View, target series.TargetID, rows []looseRow, order []int32,
+	tally *Tally,
 ) {
 	now := time.Now()
 	l.sent.sweep(now)
@@ -207,34 +207,15 @@ func (e *endpoint) appendLooseRows(
 		r.Parts.Meta = v.Parts(r.shown).Meta // another target may have changed it since
 		h := l.sent.loose.of(r.hash, minutes)
 		if r.Time <= h.newest {
-			e.metrics.drop(notNewer, 1)
+			tally.NotNewer++
 			continue
 		}
 		if h.request == uint32(l.open.number) {
-			l.seal(e)
+			l.finish(tally)
 		}
-		if l.add(e, s, source{view: v, target: target, text: r.text}, &r.row) {
+		if l.add(s, source{view: v, target: target, text: r.text}, &r.row, tally) {
 			h.newest, h.request = r.Time, uint32(l.open.number)
 		}
 	}
-	l.flush(e)
-}
-
-// exchange replaces the settings between two batches, and returns those before. Where series change their lanes by
-// that, what is queued is delivered before what comes from now on.
-func (e *endpoint) exchange(s *settings) (old *settings) {
-	defer e.rules.clear(e.table, false) // after the unlock: an append locks a target of the rules first
-	e.shape.Lock()
-	defer e.shape.Unlock()
-	old = e.settings.Swap(s)
-	if old.rulesChangeLabels != s.rulesChangeLabels {
-		lanes := e.all()
-		for _, l := range lanes {
-			l.mu.Lock()
-			l.seal(e)
-			l.mu.Unlock()
-		}
-		e.queue.Resize(len(lanes))
-	}
-	return old
+	l.flush(tally)
 }

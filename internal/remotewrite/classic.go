@@ -13,8 +13,8 @@ import (
 )
 
 // classics makes classic histograms of native ones with custom buckets (convert_nhcb_to_classic). It remembers which
-// bounds each series had last, so that the classic series end when it does, whatever the settings are by then. Guarded by
-// the lane.
+// bounds each series had last, so that the classic series end when the native one does. If convert_nhcb_to_classic is
+// turned off, nothing ends them. Guarded by the lane.
 type classics struct {
 	known  map[classicKey]bounds
 	counts []float64   // scratch
@@ -35,7 +35,7 @@ type bounds struct {
 // expand tells whether a row is taken over, and appends the classic rows that stand for it. Where the series shows
 // something else than custom buckets, the classic rows are markers, and the row itself goes its own way, unless it is
 // a marker too.
-func (c *classics) expand(s *settings, src source, r row, key classicKey, loose []looseRow) (_ []looseRow, taken bool) {
+func (c *classics) expand(s *PackSettings, src source, r row, key classicKey, loose []looseRow) (_ []looseRow, taken bool) {
 	before, known := c.known[key]
 	known = known && before.gen == src.view.Gen(key.id)
 	nhcb, upper := customBuckets(r.Histogram)

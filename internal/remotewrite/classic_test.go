@@ -25,7 +25,7 @@ func TestClassicSeriesEndAfterAChange(t *testing.T) {
 			w.cfg.Endpoints = []EndpointConfig{*ec}
 			w.apply()
 		},
-		"lanes": func(w *world, _ *EndpointConfig) { (*w.writers.endpoints.Load())[0].resize(5) },
+		"lanes": func(w *world, _ *EndpointConfig) { (*w.writers.endpoints.Load())[0].packer.Resize(5) },
 	} {
 		for kind, rules := range map[string][]*relabel.Config{"": nil, ", with rules": {replaceLabel("cluster", "c")}} {
 			t.Run(name+kind, func(t *testing.T) {

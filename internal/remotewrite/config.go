@@ -61,7 +61,7 @@ func (c EndpointConfig) redactedURL() string {
 // equal tells that nothing of the endpoint changed, secrets included. When in doubt it says no, which costs
 // an endpoint its idle connections, nothing else.
 func (s *settings) equal(o *settings) bool {
-	if s.Negotiate != o.Negotiate || s.flushDeadline != o.flushDeadline || !labels.Equal(s.externalSet, o.externalSet) {
+	if s.Negotiate != o.Negotiate || s.flushDeadline != o.flushDeadline || !labels.Equal(s.externalLabels, o.externalLabels) {
 		return false
 	}
 	a, b := s.RemoteWriteConfig, o.RemoteWriteConfig
@@ -81,27 +81,18 @@ func yamlEqual(a, b any) bool {
 // settings is what an endpoint works by; a reload replaces it whole.
 type settings struct {
 	EndpointConfig
-	external      []labels.Label // sorted, none empty
-	added         []labels.Label // external labels that the encoder adds: none where rules have made them part of each series
-	externalSet   labels.Labels
-	flushDeadline time.Duration
-	ephemeral     bool
-	delivery      *deliver.Settings // as the senders see them
-
-	rulesChangeLabels bool // write_relabel_configs do more than keep and drop whole series
+	externalLabels labels.Labels
+	flushDeadline  time.Duration
+	ephemeral      bool
+	packing        *PackSettings
+	delivery       *deliver.Settings
 }
 
 func newSettings(cfg Config, ec EndpointConfig) *settings {
-	s := &settings{EndpointConfig: ec, externalSet: cfg.ExternalLabels, flushDeadline: cfg.FlushDeadline, ephemeral: cfg.Ephemeral}
-	cfg.ExternalLabels.Range(func(l labels.Label) {
-		if l.Value != "" {
-			s.external = append(s.external, l)
-		}
-	})
-	if s.rulesChangeLabels = canChangeLabels(ec.WriteRelabelConfigs); !s.rulesChangeLabels {
-		s.added = s.external
+	return &settings{
+		EndpointConfig: ec, externalLabels: cfg.ExternalLabels, flushDeadline: cfg.FlushDeadline, ephemeral: cfg.Ephemeral,
+		packing: NewPackSettings(ec.RemoteWriteConfig, cfg.ExternalLabels),
 	}
-	return s
 }
 
 // clientFunc makes the client of an endpoint; tests have their own.

@@ -3,6 +3,7 @@ package remotewrite
 import (
 	"sync/atomic"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 )
 
@@ -13,8 +14,8 @@ type account struct {
 	highest   atomic.Int64 // newest timestamp that the receiver accepted, Unix milliseconds
 }
 
-// count takes the fate that the sender of a lane reports.
-func (e *endpoint) count(l *lane, f deliver.Fate) {
+// count takes the fate that a sender reports. waited is the time that its lane waited for answers, in nanoseconds.
+func (e *endpoint) count(f deliver.Fate, waited *atomic.Int64) {
 	m := e.metrics
 	if f.Posted {
 		m.bytes.Add(float64(f.Bytes))
@@ -24,7 +25,7 @@ func (e *endpoint) count(l *lane, f deliver.Fate) {
 		m.requests[f.Outcome].Inc()
 		m.answers[f.Answer].Inc()
 		if f.DecidesRequest() {
-			l.answering.Add(int64(f.Took))
+			waited.Add(int64(f.Took))
 		} else {
 			m.retries.Inc()
 		}
@@ -39,6 +40,23 @@ func (e *endpoint) count(l *lane, f deliver.Fate) {
 	m.drop(f.Reason, f.Dropped)
 	e.account.inFlight.Add(int64(f.Settled() - f.Done))
 	e.account.delivered.Add(int64(f.Done))
+}
+
+// countPacked takes what became of a batch.
+func (e *endpoint) countPacked(t Tally) {
+	m := e.metrics
+	m.appended.Add(float64(t.Converted))
+	m.exemplars.Add(float64(t.Exemplars))
+	m.drop(relabelled, t.Relabelled)
+	m.drop(deliver.Unsupported, t.Unsupported)
+	m.drop(notNewer, t.NotNewer)
+	m.drop(invalidLabels, t.InvalidLabels)
+	if t.QueueFull.Samples > 0 {
+		e.lost(queue.QueueFull, t.QueueFull)
+	}
+	if t.QueueError != nil {
+		e.queueRefused(t.QueueRefused, t.QueueError)
+	}
 }
 
 // advance sets a to v unless a is later already.

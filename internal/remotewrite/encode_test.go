@@ -1,6 +1,7 @@
 package remotewrite
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"slices"
@@ -24,16 +25,18 @@ import (
 
 // messages takes everything that is queued, request by request, lane by lane.
 func (w *world) messages() (out []wire.Message) {
-	e := (*w.writers.endpoints.Load())[0]
-	for _, l := range e.all() {
-		l.sealDue(e, true)
+	for _, l := range (*w.writers.endpoints.Load())[0].packer.Lanes() {
 		for {
-			r, state := e.queue.Next(l.index)
+			r, state, _ := l.Next(true)
 			if state != queue.Ready {
 				break
 			}
-			out = append(out, requestMessage(r))
-			e.queue.Ack(l.index)
+			m := requestMessage(r)
+			for i, f := range m.Fragments { // the lane takes them back
+				m.Fragments[i] = bytes.Clone(f)
+			}
+			out = append(out, m)
+			l.Ack(r)
 		}
 	}
 	return out
@@ -386,36 +389,5 @@ func TestReusedSymbols(t *testing.T) {
 	}
 	if len(got) != 150 {
 		t.Errorf("distinct series = %d, want 150", len(got))
-	}
-}
-
-// TestMetadataOfALooseSeriesIsThatOfItsOwnFamily: the table's lock is given up before loose rows are encoded. Another target
-// with the series may change what is known of its family meanwhile, and the number of the old text may go to another
-// family.
-func TestMetadataOfALooseSeriesIsThatOfItsOwnFamily(t *testing.T) {
-	w := newWorld(t, oneLane(wire.V2, 100_000))
-	pod, other := w.target("pod-1", 0), w.target("pod-2", 0)
-	named := func(name string) labels.Labels { return labels.FromStrings("__name__", name, "job", "envoy") }
-	counter := func(help string) series.Meta { return series.Meta{Type: model.MetricTypeCounter, Help: help} }
-	pod.ids = []series.ID{w.table.Add(pod.id, named("loose"), counter("help of loose"))}
-	w.table.Add(other.id, named("known"), counter("new help"))
-
-	e := (*w.writers.endpoints.Load())[0]
-	b := w.scrape(pod, nowMillis())
-	var hash uint64
-	w.table.Read(func(v series.View) { hash = v.TargetHash(b.Target) })
-	var loose looseRows
-	e.appendWhole(e.settings.Load(), b, hash, nil, &loose)
-	w.table.Add(other.id, named("loose"), counter("new help"))
-	w.table.Add(other.id, named("another"), series.Meta{Type: model.MetricTypeGauge, Help: "help of another"})
-	e.appendLoose(e.settings.Load(), b.Target, &loose)
-
-	for _, m := range w.messages() {
-		req := decodeV2(t, m)
-		for _, ts := range req.Timeseries {
-			if help := req.Symbols[ts.Metadata.HelpRef]; help != "new help" {
-				t.Errorf("help = %q, want that of its family now", help)
-			}
-		}
 	}
 }

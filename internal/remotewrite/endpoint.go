@@ -14,33 +14,28 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// endpoint is one receiver: its lanes, its queue, and how it does. It outlives reloads.
+// endpoint is an entry of remote_write: a packer, a queue and a receiver, with the goroutines between them. It outlives
+// reloads.
 type endpoint struct {
 	label    string // in metrics and logs
 	identity string // of its queue; guarded by the mu of Writers
 	log      *zap.Logger
 	metrics  *endpointMetrics
-	queue    queue.Queue
 	table    *series.Table
 	limits   queue.Config // of the queue
 	durable  bool         // the queue outlives the process
-	blocks   wire.Buffers
-	newest   atomic.Int64 // Unix milliseconds of the newest sample that was put into the queue
-	desired  atomic.Int64 // lanes that the load asks for
 
-	shape     sync.RWMutex // held for reading by who appends, for writing while the number of lanes changes
-	lanes     atomic.Pointer[[]*lane]
-	former    map[int]<-chan struct{} // by index, when the lane ended that went last; guarded by shape
-	resettled chan struct{}           // the settings may want another number of lanes
-
-	rules    rules     // what write_relabel_configs make of each series
-	scratch  sync.Pool // of *appendScratch
 	settings atomic.Pointer[settings]
-
-	receiver *deliver.Receiver // all that senders know
-	account  account           // of the fates that they report
+	packer   *Packer
+	queue    queue.Queue
+	receiver *deliver.Receiver
+	account  account
 	filling  filling
 	lines    deliver.LogLimit
+
+	desired     atomic.Int64            // lanes that the load asks for
+	resettled   chan struct{}           // the settings may want another number of lanes
+	answerTimes map[*Lane]*atomic.Int64 // nanoseconds that lanes waited for answers; owned by run
 
 	life     sync.Mutex // guards the following
 	started  bool       // run has the rest of its life
@@ -51,29 +46,24 @@ type endpoint struct {
 }
 
 // newEndpoint makes an endpoint that has no queue yet.
-func newEndpoint(label, identity string, s *settings, lanes int, log *zap.Logger, m *metrics) *endpoint {
+func newEndpoint(label, identity string, s *settings, lanes int, table *series.Table, log *zap.Logger, m *metrics) *endpoint {
+	log = log.With(zap.String("endpoint", label))
 	e := &endpoint{
-		label: label, identity: identity, log: log.With(zap.String("endpoint", label)), metrics: m.endpoint(label),
+		label: label, identity: identity, log: log, metrics: m.endpoint(label), table: table,
+		packer:   NewPacker(table, s.packing, lanes, log),
 		retiring: make(chan struct{}), hurry: make(chan struct{}), ended: make(chan struct{}),
-		resettled: make(chan struct{}, 1),
+		resettled: make(chan struct{}, 1), answerTimes: map[*Lane]*atomic.Int64{},
 	}
-	all := make([]*lane, lanes)
-	for i := range all {
-		all[i] = newLane(i)
-	}
-	e.lanes.Store(&all)
 	e.desired.Store(int64(lanes))
 	e.settings.Store(s)
-	e.receiver = deliver.NewReceiver(s.delivery, e.pending, e.log)
+	e.receiver = deliver.NewReceiver(s.delivery, e.pending, log)
 	return e
 }
 
-// all is the lanes that there are now.
-func (e *endpoint) all() []*lane { return *e.lanes.Load() }
-
-func (e *endpoint) laneOf(hash uint64) *lane {
-	all := e.all()
-	return all[hash%uint64(len(all))]
+// use sets the queue, once, before anything else.
+func (e *endpoint) use(q queue.Queue) {
+	e.queue = q
+	e.packer.Use(q)
 }
 
 // pending returns the samples in the queue and their bytes.
@@ -82,11 +72,18 @@ func (e *endpoint) pending() (samples int, bytes int64) {
 	return q.Samples, q.Bytes
 }
 
+// append packs a batch, and counts what became of it.
+func (e *endpoint) append(b *series.Batch) {
+	e.metrics.appended.Add(float64(b.Len()))
+	e.countPacked(e.packer.Append(b))
+}
+
 // reconfigure goes on under new settings; the backlog stays.
 func (e *endpoint) reconfigure(s *settings) {
-	old := e.exchange(s)
+	old := e.settings.Swap(s)
+	e.packer.Replace(s.packing)
 	e.receiver.Replace(s.delivery)
-	e.wakeLanes(-1)
+	e.packer.Wake(-1)
 	select {
 	case e.resettled <- struct{}{}:
 	default:
@@ -130,12 +127,14 @@ func (e *endpoint) run(ctx context.Context) {
 	defer stopSending()
 	stopping := make(chan struct{})
 	var senders sync.WaitGroup
-	start := func(lanes []*lane) {
+	start := func(lanes []*Lane) {
 		for _, l := range lanes {
-			senders.Go(func() { e.send(sending, l, stopping) })
+			waited := new(atomic.Int64)
+			e.answerTimes[l] = waited
+			senders.Go(func() { e.send(sending, l, waited, stopping) })
 		}
 	}
-	start(e.all()) // nobody else changes them
+	start(e.packer.Lanes()) // nobody else changes them
 	telling, stopTelling := context.WithCancel(sending)
 	defer stopTelling()
 	senders.Go(func() { e.sendMetadata(telling) })
@@ -156,17 +155,16 @@ func (e *endpoint) run(ctx context.Context) {
 }
 
 // send runs the sender of a lane until ctx ends or the lane has ended.
-func (e *endpoint) send(ctx context.Context, l *lane, stopping <-chan struct{}) {
-	defer close(l.ended)
-	defer e.wakeLanes(-1) // other senders may wait for the queue to be empty
-	if l.before != nil {
+func (e *endpoint) send(ctx context.Context, l *Lane, waited *atomic.Int64, stopping <-chan struct{}) {
+	defer l.End()
+	defer e.packer.Wake(-1) // other senders may wait for the queue to be empty
+	if before := l.Before(); before != nil {
 		select {
-		case <-l.before: // until then the earlier lane of this index delivers what is queued here, too
+		case <-before: // until then the earlier lane of this index delivers what is queued here, too
 		case <-ctx.Done():
 		}
 	}
-	count := func(f deliver.Fate) { e.count(l, f) }
-	e.receiver.NewSender(&laneReader{e, l}, count).Run(ctx, stopping)
+	e.receiver.NewSender(l, func(f deliver.Fate) { e.count(f, waited) }).Run(ctx, stopping)
 }
 
 func (e *endpoint) sendMetadata(ctx context.Context) {
@@ -184,33 +182,8 @@ func (e *endpoint) sendMetadata(ctx context.Context) {
 	m.Run(ctx)
 }
 
-// laneReader is a lane as its sender sees it.
-type laneReader struct {
-	endpoint *endpoint
-	lane     *lane
-}
-
-func (r *laneReader) Next(closing bool) (queue.Request, queue.State, time.Duration) {
-	wait := r.lane.sealDue(r.endpoint, closing)
-	req, state := r.endpoint.queue.Next(r.lane.index)
-	return req, state, wait
-}
-
-func (r *laneReader) Ack(req queue.Request) {
-	r.endpoint.queue.Ack(r.lane.index)
-	for _, rec := range req.Records {
-		r.endpoint.blocks.Put(rec.Data)
-	}
-}
-
-func (r *laneReader) Ended(closing bool) bool {
-	return r.lane.gone.Load() || closing && r.endpoint.queue.Stats().Requests == 0
-}
-
-func (r *laneReader) Wake() <-chan struct{} { return r.lane.wake }
-
 // serve returns when ctx ends or the endpoint is retired; until then it sees to the number of lanes.
-func (e *endpoint) serve(ctx context.Context, start func([]*lane)) {
+func (e *endpoint) serve(ctx context.Context, start func([]*Lane)) {
 	tick := time.NewTicker(growthCheck)
 	defer tick.Stop()
 	var g growth
@@ -222,10 +195,10 @@ func (e *endpoint) serve(ctx context.Context, start func([]*lane)) {
 			return
 		case <-e.resettled:
 			s := e.settings.Load()
-			start(e.resize(max(s.lanes(), min(len(e.all()), s.maxLanes()))))
+			start(e.packer.Resize(max(s.lanes(), min(len(e.packer.Lanes()), s.maxLanes()))))
 		case <-tick.C:
-			e.rules.sweep(e.table, time.Now())
-			start(e.resize(e.wantedLanes(&g)))
+			e.packer.Sweep(time.Now())
+			start(e.packer.Resize(e.wantedLanes(&g)))
 		}
 	}
 }
@@ -258,10 +231,7 @@ func (e *endpoint) leave() {
 // end closes what the endpoint owns and counts what nobody will deliver.
 func (e *endpoint) end() {
 	defer close(e.ended)
-	for _, l := range e.all() {
-		l.sealDue(e, true)
-	}
-	e.rules.clear(e.table, true)
+	e.packer.Close()
 	left, outlasts := e.queue.Stats(), e.outlasts()
 	loss, err := e.queue.Close()
 	e.settings.Load().delivery.Client.Close()

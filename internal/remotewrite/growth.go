@@ -3,9 +3,9 @@ package remotewrite
 import (
 	"maps"
 	"math"
+	"slices"
+	"sync/atomic"
 	"time"
-
-	"go.uber.org/zap"
 )
 
 const (
@@ -96,88 +96,14 @@ func (l load) busy(before []time.Duration, elapsed time.Duration) (busiest, aver
 
 // wantedLanes returns the number of lanes that the endpoint should have.
 func (e *endpoint) wantedLanes(g *growth) int {
-	s, all, status := e.settings.Load(), e.all(), e.status() // asked regularly, status knows how fast the queue grows
+	s, all, status := e.settings.Load(), e.packer.Lanes(), e.status() // asked regularly, status knows how fast the queue grows
 	is := load{taken: int(e.account.delivered.Load()), waiting: status.PendingSamples, down: status.Unreachable}
+	maps.DeleteFunc(e.answerTimes, func(l *Lane, _ *atomic.Int64) bool { return !slices.Contains(all, l) })
 	for _, l := range all {
-		is.waited = append(is.waited, time.Duration(l.answering.Load()))
+		is.waited = append(is.waited, time.Duration(e.answerTimes[l].Load()))
 	}
 	r := room{least: s.lanes(), most: s.maxLanes(), full: len(all) * s.QueueConfig.MaxSamplesPerSend}
 	want := g.next(time.Now(), len(all), r, is)
 	e.desired.Store(int64(g.desired))
 	return want
-}
-
-// resize gives the endpoint so many lanes, and returns the new ones, which have no sender yet. What is queued is
-// delivered before what comes from now on, so the order of each series stays whichever lane it had.
-func (e *endpoint) resize(n int) (fresh []*lane) {
-	e.shape.Lock()
-	defer e.shape.Unlock()
-	old := e.all()
-	if n == len(old) {
-		return nil
-	}
-	e.log.Info("remote write lanes", zap.Int("from", len(old)), zap.Int("to", n))
-	for _, l := range old {
-		l.mu.Lock()
-		l.seal(e)
-		l.mu.Unlock()
-	}
-	e.queue.Resize(n)
-	lanes := make([]*lane, n)
-	for i := range lanes {
-		if i < len(old) {
-			lanes[i] = old[i]
-		} else {
-			lanes[i] = newLane(i)
-			lanes[i].before = e.former[i]
-			fresh = append(fresh, lanes[i])
-		}
-	}
-	maps.DeleteFunc(e.former, func(_ int, ended <-chan struct{}) bool { return isDone(ended) })
-	for _, l := range old[min(n, len(old)):] {
-		l.gone.Store(true)
-		l.notify()
-		if e.former == nil {
-			e.former = map[int]<-chan struct{}{}
-		}
-		e.former[l.index] = l.ended
-	}
-	e.lanes.Store(&lanes)
-	e.spread(old)
-	return fresh
-}
-
-// spread moves what the old lanes remember of targets and series to the lanes that have these now.
-func (e *endpoint) spread(old []*lane) {
-	histories, classic := make([]history, len(old)), make([]classics, len(old))
-	for i, l := range old {
-		l.mu.Lock()
-		histories[i], l.sent = l.sent, history{}
-		classic[i], l.classics = l.classics, classics{}
-		l.mu.Unlock()
-	}
-	for _, c := range classic {
-		for key, b := range c.known {
-			l := e.laneOf(key.target)
-			l.mu.Lock()
-			l.classics.keep(key, b)
-			l.mu.Unlock()
-		}
-	}
-	for _, h := range histories {
-		for hash, t := range h.targets {
-			t.request = 0 // was sealed
-			l := e.laneOf(hash)
-			l.mu.Lock()
-			l.sent.keep(hash, t)
-			l.mu.Unlock()
-		}
-		for _, s := range h.loose.all {
-			l := e.laneOf(s.hash)
-			l.mu.Lock()
-			to := l.sent.loose.of(s.hash, s.used)
-			to.newest = max(to.newest, s.newest)
-			l.mu.Unlock()
-		}
-	}
 }

@@ -48,13 +48,13 @@ func TestSlowReceiverGetsMoreLanes(t *testing.T) {
 						sent += 100
 					}
 					pass(10 * time.Second)
-					most = max(most, len(e.all()))
+					most = max(most, len(e.packer.Lanes()))
 				}
 				if most != 12 {
 					t.Errorf("%d lanes, want 12", most)
 				}
 				pass(time.Hour) // the targets of some lanes are more than others'
-				if n := len(e.all()); n != 4 {
+				if n := len(e.packer.Lanes()); n != 4 {
 					t.Errorf("%d lanes after an hour with nothing to send, want 4", n)
 				}
 				w.stop()
@@ -95,7 +95,7 @@ func TestLanesShrink(t *testing.T) {
 							sent += 10
 						}
 						pass(10 * time.Second)
-						most = max(most, len(e.all()))
+						most = max(most, len(e.packer.Lanes()))
 					}
 					return most
 				}
@@ -107,7 +107,7 @@ func TestLanesShrink(t *testing.T) {
 				kept := weakLanes(e)
 				r.delay = 20 * time.Millisecond
 				scrapes(90)
-				if n := len(e.all()); n != 4 {
+				if n := len(e.packer.Lanes()); n != 4 {
 					t.Errorf("%d lanes, 15 minutes after the receiver became fast again, want 4", n)
 				}
 				runtime.GC()
@@ -130,8 +130,8 @@ func TestLanesShrink(t *testing.T) {
 	}
 }
 
-func weakLanes(e *endpoint) (all []weak.Pointer[lane]) {
-	for _, l := range e.all() {
+func weakLanes(e *endpoint) (all []weak.Pointer[Lane]) {
+	for _, l := range e.packer.Lanes() {
 		all = append(all, weak.Make(l))
 	}
 	return all
@@ -237,7 +237,7 @@ func TestLanesFollowTheSettings(t *testing.T) {
 				time.Sleep(time.Second)
 			}
 			synctest.Wait()
-			if n := len((*w.writers.endpoints.Load())[0].all()); n != lanes {
+			if n := len((*w.writers.endpoints.Load())[0].packer.Lanes()); n != lanes {
 				t.Errorf("%d lanes, want %d", n, lanes)
 			}
 		}
@@ -314,11 +314,11 @@ func TestMoreLanesThanAQueueCanHave(t *testing.T) {
 	ec.QueueConfig.MinShards, ec.QueueConfig.MaxShards = 5000, 10_000
 	w.cfg.Endpoints = []EndpointConfig{ec}
 	w.apply()
-	e.resize(e.settings.Load().lanes())
+	e.packer.Resize(e.settings.Load().lanes())
 	for i := range 200 {
 		w.append(w.scrape(w.target(fmt.Sprint("pod-", i), 1), nowMillis()))
 	}
-	if lanes, waiting := len(e.all()), e.queue.Stats().Samples; lanes != queue.MaxLanes || waiting != 200 {
+	if lanes, waiting := len(e.packer.Lanes()), e.queue.Stats().Samples; lanes != queue.MaxLanes || waiting != 200 {
 		t.Errorf("%d lanes and %d samples, want %d and 200", lanes, waiting, queue.MaxLanes)
 	}
 	if want := ec.maxLanes(); want != queue.MaxLanes {

@@ -9,13 +9,12 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 
-	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// remembered is how many times of series of its own an endpoint keeps for targets, and for loose series.
-func (w *world) remembered() (times, loose int) {
-	for _, l := range (*w.writers.endpoints.Load())[0].all() {
+// remembered returns how many times of single series are kept for targets, and of loose series.
+func (p *packing) remembered() (times, loose int) {
+	for _, l := range p.packer.Lanes() {
 		l.mu.Lock()
 		for _, t := range l.sent.targets {
 			times += len(t.each) + len(t.timed)
@@ -31,11 +30,11 @@ func (w *world) remembered() (times, loose int) {
 func TestTimesOfVanishedSeriesAreForgotten(t *testing.T) {
 	for _, kind := range []string{"late batches", "timestamps of the page"} {
 		t.Run(kind, func(t *testing.T) {
-			w := newWorld(t, oneLane(wire.V2, 100_000))
+			w := newPacking(t)
 			const size, interval = 100, 60_000
 			public := labels.FromStrings("instance", "pod-1", "job", "envoy")
 			pod := w.target("pod-1", 0)
-			at := nowMillis()
+			at := time.Now().UnixMilli()
 			scrape := func() {
 				b := w.scrape(pod, at)
 				if kind == "timestamps of the page" {
@@ -44,7 +43,7 @@ func TestTimesOfVanishedSeriesAreForgotten(t *testing.T) {
 					}
 				}
 				w.append(b)
-				w.messages()
+				w.drain()
 			}
 			for i := range 200 {
 				at += interval
@@ -71,20 +70,20 @@ func TestTimesOfVanishedSeriesAreForgotten(t *testing.T) {
 
 // TestOrderIsTrustedAgain: a clock that was set back once must not cost memory for good.
 func TestOrderIsTrustedAgain(t *testing.T) {
-	w := newWorld(t, oneLane(wire.V2, 100_000))
+	w := newPacking(t)
 	pod := w.target("pod-1", 100)
-	at := nowMillis()
+	at := time.Now().UnixMilli()
 	w.append(w.scrape(pod, at))
 	w.append(w.scrape(pod, at-1))
 	for range 100 {
 		at += time.Minute.Milliseconds()
 		w.append(w.scrape(pod, at))
-		w.messages()
+		w.drain()
 	}
 	if times, _ := w.remembered(); times != 0 {
 		t.Errorf("times of %d series are kept after 100 minutes in order, want 0", times)
 	}
-	if n := w.dropped("a", notNewer); n != 100 {
+	if n := w.tally.NotNewer; n != 100 {
 		t.Errorf("dropped = %d, want the late batch of 100", n)
 	}
 }
@@ -92,7 +91,7 @@ func TestOrderIsTrustedAgain(t *testing.T) {
 // TestLooseSeriesAreForgotten: a series that went its own way and vanished is forgotten, the others are still found.
 func TestLooseSeriesAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, oneLane(wire.V2, 100_000))
+		w := newPacking(t)
 		pod := w.target("pod-1", 0)
 		add := func(n int) {
 			for i := range n {
@@ -101,37 +100,19 @@ func TestLooseSeriesAreForgotten(t *testing.T) {
 			}
 		}
 		add(40)
-		w.append(w.scrape(pod, nowMillis()))
+		w.append(w.scrape(pod, time.Now().UnixMilli()))
 		pod.ids = pod.ids[20:]
 		for range 30 {
 			time.Sleep(10 * time.Minute)
-			w.append(w.scrape(pod, nowMillis()))
-			w.messages()
+			w.append(w.scrape(pod, time.Now().UnixMilli()))
+			w.drain()
 		}
 		if _, loose := w.remembered(); loose > 20+len(pod.ids)/2 {
 			t.Errorf("times of %d loose series are kept after five hours, %d exist", loose, len(pod.ids))
 		}
-		w.append(w.scrape(pod, nowMillis()))
-		if n := w.dropped("a", notNewer); n != len(pod.ids) {
+		w.append(w.scrape(pod, time.Now().UnixMilli()))
+		if n := w.tally.NotNewer; n != len(pod.ids) {
 			t.Errorf("dropped = %d of a batch that came twice, want %d", n, len(pod.ids))
-		}
-	})
-}
-
-// TestIdleTargetIsRememberedFromItsNextBatchOn: a target was silent for hours, and then has two batches within one request.
-func TestIdleTargetIsRememberedFromItsNextBatchOn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, oneLane(wire.V2, 100_000))
-		w.run()
-		pod := w.target("pod-1", 3)
-		for _, pause := range []time.Duration{4 * time.Hour, time.Second, time.Minute} {
-			w.append(w.scrape(pod, nowMillis()))
-			time.Sleep(pause)
-		}
-		w.stop()
-		w.conserved("a", 9)
-		if r := w.receivers["a"]; r.total() != 9 || r.disorder != 0 {
-			t.Errorf("%d samples arrived, %d of them not newer; want 9 and 0", r.total(), r.disorder)
 		}
 	})
 }

@@ -15,15 +15,14 @@ import (
 // maxRequestBytes bounds a request before compression.
 const maxRequestBytes = 8 << 20
 
-// lane is one stream of requests to an endpoint: what is appended to it in order arrives in order. Its sender
+// Lane is one stream of requests to an endpoint: what is appended to it in order arrives in order. Its sender
 // takes the sealed requests out of the queue; everything here is about the open one.
-type lane struct {
-	index int
-	wake  chan struct{} // tells the sender that a request was sealed or begun
-	gone  atomic.Bool   // the endpoint has fewer lanes now: its sender ends
-	ended chan struct{} // closed when its sender has
-
-	answering atomic.Int64 // nanoseconds that the receiver took for answers, other than those that ask for another try
+type Lane struct {
+	packer *Packer
+	index  int
+	wake   chan struct{} // tells the sender that a request was sealed or begun
+	gone   atomic.Bool   // the endpoint has fewer lanes now: its sender ends
+	ended  chan struct{} // closed when its sender has
 
 	// before is ended of the lane that had this index before and went; nil: none did. The queue knows a reader by its
 	// index, so there is one at a time.
@@ -40,16 +39,16 @@ type lane struct {
 
 // openRequest is the request that still grows. No samples: none is open.
 type openRequest struct {
-	number   uint64    // counts the requests of a lane, from 1
-	settings *settings // a request is made by one set of them
+	number   uint64        // counts the requests of a lane, from 1
+	settings *PackSettings // a request is made by one set of them
 	samples  int
 	bytes    int // before they are packed, of what is in the queue already
 	since    time.Time
 	record   bool // a record of it is in the queue
 }
 
-func newLane(index int) *lane {
-	return &lane{index: index, wake: make(chan struct{}, 1), ended: make(chan struct{}), open: openRequest{number: 1}}
+func (p *Packer) newLane(index int) *Lane {
+	return &Lane{packer: p, index: index, wake: make(chan struct{}, 1), ended: make(chan struct{}), open: openRequest{number: 1}}
 }
 
 // source is where a row's labels come from: the table, with the external labels that the settings add, or a text.
@@ -59,12 +58,12 @@ type source struct {
 	text   labels.Labels // empty: the table has them
 }
 
-// add puts one row into the open request. The caller holds mu, has looked at the history, and flushes when its
-// batch is through. False: the row was dropped, and counted.
-func (l *lane) add(e *endpoint, s *settings, src source, r *row) bool {
+// add puts one row into the open request. The caller holds mu, has looked at the history, and flushes after its batch.
+// False: the row was dropped, and counted.
+func (l *Lane) add(s *PackSettings, src source, r *row, t *Tally) bool {
 	full := l.open.samples >= s.QueueConfig.MaxSamplesPerSend || l.open.bytes+l.enc.Size() >= maxRequestBytes
 	if full || l.open.settings != s {
-		l.seal(e)
+		l.finish(t)
 	}
 	if l.open.samples == 0 {
 		l.open.settings = s
@@ -81,12 +80,10 @@ func (l *lane) add(e *endpoint, s *settings, src source, r *row) bool {
 		exemplars, ok = l.enc.Add(src.view, f, &r.Row, with)
 	}
 	if !ok {
-		e.metrics.drop(invalidLabels, 1)
+		t.InvalidLabels++
 		return false
 	}
-	if exemplars > 0 {
-		e.metrics.exemplars.Add(float64(exemplars))
-	}
+	t.Exemplars += exemplars
 	if l.open.samples == 0 {
 		l.open.since = time.Now()
 		l.notify()
@@ -102,63 +99,106 @@ func (l *lane) add(e *endpoint, s *settings, src source, r *row) bool {
 }
 
 // flush appends the fragment to the queue. Symbols without a series wait for the next fragment.
-func (l *lane) flush(e *endpoint) {
+func (l *Lane) flush(t *Tally) {
 	if l.fragment.Samples == 0 {
 		return
 	}
-	r := l.fragment
+	p, r := l.packer, l.fragment
 	l.open.bytes += l.enc.Size()
-	r.Data = l.enc.Cut(&e.blocks)
+	r.Data = l.enc.Cut(&p.Buffers)
 	l.fragment = queue.Record{}
 	l.open.record = true
-	loss, err := e.queue.Append(l.index, r)
-	if loss.Samples > 0 {
-		e.lost(queue.QueueFull, loss)
-	}
+	loss, err := p.queue.Append(l.index, r)
+	t.QueueFull.Requests += loss.Requests
+	t.QueueFull.Samples += loss.Samples
 	if err != nil {
-		// Later fragments would lean on symbols that are not there: the request ends here.
-		e.queueRefused(r.Samples, err)
-		l.seal(e)
+		t.QueueRefused += r.Samples
+		t.QueueError = err
+		l.seal() // later fragments would refer to symbols that are not there
 		return
 	}
-	advance(&e.newest, r.Newest)
+	for before := p.newest.Load(); r.Newest > before && !p.newest.CompareAndSwap(before, r.Newest); {
+		before = p.newest.Load()
+	}
 }
 
-// seal ends the open request, if there is one, and wakes the sender.
-func (l *lane) seal(e *endpoint) {
+// finish flushes and seals, while a batch is appended.
+func (l *Lane) finish(t *Tally) {
+	l.flush(t)
+	l.seal()
+}
+
+// seal ends the open request, if there is one, and wakes the sender. There is no fragment: between two batches there
+// never is. The caller holds mu.
+func (l *Lane) seal() {
 	if l.open.samples == 0 {
 		return
 	}
-	l.flush(e)
-	if l.open.samples == 0 {
-		return // flush failed and sealed
-	}
 	if l.open.record {
-		e.queue.Seal(l.index)
+		l.packer.queue.Seal(l.index)
 	}
 	l.open = openRequest{number: l.open.number + 1}
 	l.notify()
 }
 
-// sealDue seals the open request if its time has come and tells how long to wait for it otherwise; 0: for
-// nothing.
-func (l *lane) sealDue(e *endpoint, now bool) (wait time.Duration) {
+// drainCheck is how often a sender that is to stop looks whether it may. The sender of the last request wakes the
+// others, but a queue also loses requests, to its limit or to damage, and that wakes nobody.
+const drainCheck = time.Second
+
+// Next seals the open request if it is due, or at any age where closing. It returns the oldest sealed request, if there
+// is one (Ready), and the same one until Ack. Later: the caller asks again after Wake, or after wait if that is not 0.
+// Empty: there will be no more, since the lane was removed or, where closing, nothing is queued in any lane. Requests
+// of other lanes count, since this one may have to take them over.
+func (l *Lane) Next(closing bool) (r queue.Request, state queue.State, wait time.Duration) {
+	wait = l.sealDue(closing)
+	if r, state = l.packer.queue.Next(l.index); state == queue.Ready {
+		return r, state, 0
+	}
+	switch {
+	case l.gone.Load() || closing && l.packer.queue.Stats().Requests == 0:
+		return r, queue.Empty, 0
+	case closing:
+		return r, queue.Later, drainCheck
+	}
+	return r, queue.Later, wait
+}
+
+// Ack removes the request that Next gave, and takes its bytes back.
+func (l *Lane) Ack(r queue.Request) {
+	l.packer.queue.Ack(l.index)
+	for _, rec := range r.Records {
+		l.packer.Buffers.Put(rec.Data)
+	}
+}
+
+// Wake receives when Next may give something.
+func (l *Lane) Wake() <-chan struct{} { return l.wake }
+
+// Before is closed when the sender of the lane that had this index before has ended; nil: there was none. The queue
+// knows a reader by its index, so that there must be one at a time.
+func (l *Lane) Before() <-chan struct{} { return l.before }
+
+// End tells that the lane has no sender any more.
+func (l *Lane) End() { close(l.ended) }
+
+// sealDue seals the open request if its time has come, and returns the time until then otherwise; 0: none is open.
+func (l *Lane) sealDue(now bool) (wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open.samples == 0 {
 		return 0
 	}
-	deadline := time.Duration(e.settings.Load().QueueConfig.BatchSendDeadline)
+	deadline := time.Duration(l.packer.settings.Load().QueueConfig.BatchSendDeadline)
 	if wait = deadline - time.Since(l.open.since); now || wait <= 0 {
-		l.seal(e)
+		l.seal()
 		return 0
 	}
 	return wait
 }
 
-func (l *lane) notify() {
+func (l *Lane) notify() {
 	select {
 	case l.wake <- struct{}{}:
-	default: // it will look anyway
+	default: // the sender will look anyway
 	}
 }

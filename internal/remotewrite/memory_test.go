@@ -40,7 +40,7 @@ func TestOthersWriteToTheTableWhileALargeBatchIsAppended(t *testing.T) {
 	b := wiretest.DistinctSeries(w.table, labels.FromStrings("instance", "large"), 10_000)
 	ids := b.Series[:1]
 	q := &writingQueue{write: func() { w.table.Retain(slices.Values(ids)) }}
-	e.queue = q
+	e.use(q)
 	if err := w.Append(b); err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,7 @@ func newLaneCollector(endpoints func() []*endpoint) *figures {
 		c.add(name, help, prometheus.GaugeValue, func(e *endpoint, _ *queue.Stats) float64 { return read(e) })
 	}
 	add("lanes", "Lanes of the endpoint: the number of requests that can be sent at the same time.",
-		func(e *endpoint) float64 { return float64(len(e.all())) })
+		func(e *endpoint) float64 { return float64(len(e.packer.Lanes())) })
 	add("lanes_min", "Smallest number of lanes, by min_shards.", func(e *endpoint) float64 { return float64(e.settings.Load().lanes()) })
 	add("lanes_max", "Largest number of lanes, by max_shards.", func(e *endpoint) float64 { return float64(e.settings.Load().maxLanes()) })
 	add("lanes_desired", "Lanes that the load asks for, whatever the limits allow.",
@@ -38,7 +38,7 @@ func newLaneCollector(endpoints func() []*endpoint) *figures {
 	add("max_samples_per_send", "Largest number of samples in a request, by max_samples_per_send.",
 		func(e *endpoint) float64 { return float64(e.settings.Load().QueueConfig.MaxSamplesPerSend) })
 	add("highest_appended_timestamp_seconds", "Newest timestamp that was put into the queue.",
-		func(e *endpoint) float64 { return float64(e.newest.Load()) / 1000 })
+		func(e *endpoint) float64 { return float64(e.packer.Newest()) / 1000 })
 	add("highest_accepted_timestamp_seconds", "Newest timestamp that the endpoint accepted.",
 		func(e *endpoint) float64 { return float64(e.account.highest.Load()) / 1000 })
 	add("protocol", "Major version of remote write in use: 1 or 2.",

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,7 +78,6 @@ func (l *repeating) Next(bool) (queue.Request, queue.State, time.Duration) {
 }
 
 func (l *repeating) Ack(queue.Request)     { l.at, l.left = l.at+1, l.left-1 }
-func (l *repeating) Ended(bool) bool       { return true }
 func (l *repeating) Wake() <-chan struct{} { return nil }
 
 // BenchmarkDeliver is what a sender does for a request that is accepted, HTTP left out.
@@ -94,7 +94,7 @@ func BenchmarkDeliver(b *testing.B) {
 			}
 			e := (*w.endpoints.Load())[0]
 			q := &repeating{messages: ms}
-			s := e.receiver.NewSender(q, func(f deliver.Fate) { e.count(e.all()[0], f) })
+			s := e.receiver.NewSender(q, func(f deliver.Fate) { e.count(f, new(atomic.Int64)) })
 			b.ReportAllocs()
 			report := perSample(b, ms[0].Samples)
 			for b.Loop() {

@@ -41,7 +41,7 @@ func (w *Writers) Status() []EndpointStatus {
 func (e *endpoint) status() EndpointStatus {
 	q, r := e.queue.Stats(), e.receiver.Status()
 	out := EndpointStatus{
-		Name: e.label, URL: e.settings.Load().redactedURL(), Lanes: len(e.all()),
+		Name: e.label, URL: e.settings.Load().redactedURL(), Lanes: len(e.packer.Lanes()),
 		PendingSamples: q.Samples, PendingBytes: q.Bytes, PendingLimit: q.MaxBytes,
 		Protocol: r.Protocol.String(), Unreachable: r.Unreachable, Rejected: r.Rejected,
 		LastError: r.LastError, LastErrorTime: r.LastErrorTime, LastSuccess: r.LastSuccess,

@@ -251,8 +251,8 @@ func (s *storage) sweep(maxAge time.Duration, wanted []string, m *metrics, loud 
 
 // queueConfig is what the queue of an endpoint is told.
 func (e *endpoint) queueConfig(cfg queue.Config) queue.Config {
-	cfg.Lost, cfg.Wake, cfg.Log = e.lost, e.wakeLanes, e.log
-	cfg.Alloc, cfg.Free = e.blocks.Get, e.blocks.Put
+	cfg.Lost, cfg.Wake, cfg.Log = e.lost, e.packer.Wake, e.log
+	cfg.Alloc, cfg.Free = e.packer.Buffers.Get, e.packer.Buffers.Put
 	return cfg
 }
 
@@ -275,14 +275,5 @@ func (e *endpoint) queueRefused(samples int, err error) {
 	e.metrics.drop(queueError, samples)
 	if e.lines.Allow("queue") {
 		e.log.Error("remote write queue refuses samples", zap.Int("samples", samples), zap.Error(err))
-	}
-}
-
-// wakeLanes tells senders to look again; -1: all.
-func (e *endpoint) wakeLanes(lane int) {
-	for _, l := range e.all() {
-		if lane < 0 || l.index == lane {
-			l.notify()
-		}
 	}
 }

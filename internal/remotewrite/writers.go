@@ -168,12 +168,13 @@ func (w *Writers) forgetMetrics(now time.Time) {
 func (w *Writers) open(cfg Config, s *settings, label, identity string) (*endpoint, error) {
 	w.vacate(identity)
 	lanes := s.lanes()
-	e := newEndpoint(label, identity, s, lanes, w.log, w.metrics)
-	e.table, e.durable, e.limits = w.table, w.storage.store != nil, cfg.Queue
-	var err error
-	if e.queue, err = w.openQueue(identity, lanes, e.queueConfig(cfg.Queue)); err != nil {
+	e := newEndpoint(label, identity, s, lanes, w.table, w.log, w.metrics)
+	e.durable, e.limits = w.storage.store != nil, cfg.Queue
+	q, err := w.openQueue(identity, lanes, e.queueConfig(cfg.Queue))
+	if err != nil {
 		return nil, fmt.Errorf("remote_write %s: %w", label, err)
 	}
+	e.use(q)
 	return e, nil
 }
 

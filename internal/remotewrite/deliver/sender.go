@@ -10,15 +10,12 @@ import (
 
 // Lane is where a sender takes requests from.
 type Lane interface {
-	// Next seals the open request if it is due, or at any age where closing. Then it returns the oldest sealed request
-	// if there is one (Ready), the same one until Ack. Otherwise the sender asks again after a Wake, or after wait, if
-	// that is not 0.
+	// Next returns the oldest request of the lane, the same one until Ack (Ready). Later: the sender asks again after a
+	// Wake, or after wait if that is not 0. Empty: the lane has no more requests and gets none. Where closing, no more
+	// samples are appended.
 	Next(closing bool) (r queue.Request, state queue.State, wait time.Duration)
-	// Ack removes the request that Next gave. Its bytes are the lane's.
+	// Ack removes the request that Next gave. Its bytes are the lane's from then on.
 	Ack(r queue.Request)
-	// Ended reports, when Next gave nothing, that it never will: the lane is gone or, where closing, nothing is queued
-	// anywhere. Samples in other lanes count, since this one may have to take them over.
-	Ended(closing bool) bool
 	// Wake receives when Next may give something.
 	Wake() <-chan struct{}
 }
@@ -39,11 +36,7 @@ func (r *Receiver) NewSender(lane Lane, report func(Fate)) *Sender {
 	return &Sender{receiver: r, lane: lane, report: report}
 }
 
-// drainCheck is how often a closing sender looks whether it may end. The sender of the last request wakes the others,
-// but a queue also loses requests, to its limit or to damage, and that wakes nobody.
-const drainCheck = time.Second
-
-// Run delivers until ctx ends or the lane has ended. After stopping is closed it goes on until all is delivered.
+// Run delivers until ctx ends or the lane is empty for good. After stopping is closed it goes on until all is delivered.
 func (s *Sender) Run(ctx context.Context, stopping <-chan struct{}) {
 	for ctx.Err() == nil {
 		closing := isClosed(stopping)
@@ -55,10 +48,10 @@ func (s *Sender) Run(ctx context.Context, stopping <-chan struct{}) {
 			}
 			s.lane.Ack(r)
 			s.report(Fate{Done: r.Samples})
-		case s.lane.Ended(closing):
+		case state == queue.Empty:
 			return
 		case closing:
-			s.idle(ctx, nil, drainCheck)
+			s.idle(ctx, nil, wait)
 		default:
 			s.idle(ctx, stopping, wait)
 		}

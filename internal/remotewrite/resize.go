@@ -1,0 +1,87 @@
+package remotewrite
+
+import (
+	"maps"
+
+	"go.uber.org/zap"
+)
+
+// Resize changes the number of lanes, and returns the new ones, which have no sender yet. What is queued is
+// delivered before what comes from now on, so the order of each series stays whichever lane it had.
+func (p *Packer) Resize(n int) (fresh []*Lane) {
+	p.shape.Lock()
+	defer p.shape.Unlock()
+	old := p.Lanes()
+	if n == len(old) {
+		return nil
+	}
+	p.log.Info("remote write lanes", zap.Int("from", len(old)), zap.Int("to", n))
+	sealAll(old)
+	p.queue.Resize(n)
+	lanes := make([]*Lane, n)
+	for i := range lanes {
+		if i < len(old) {
+			lanes[i] = old[i]
+		} else {
+			lanes[i] = p.newLane(i)
+			lanes[i].before = p.former[i]
+			fresh = append(fresh, lanes[i])
+		}
+	}
+	maps.DeleteFunc(p.former, func(_ int, ended <-chan struct{}) bool { return isClosed(ended) })
+	for _, l := range old[min(n, len(old)):] {
+		l.gone.Store(true)
+		l.notify()
+		if p.former == nil {
+			p.former = map[int]<-chan struct{}{}
+		}
+		p.former[l.index] = l.ended
+	}
+	p.lanes.Store(&lanes)
+	p.spread(old)
+	return fresh
+}
+
+// spread moves what the old lanes remember of targets and series to the lanes that have these now.
+func (p *Packer) spread(old []*Lane) {
+	histories, classic := make([]history, len(old)), make([]classics, len(old))
+	for i, l := range old {
+		l.mu.Lock()
+		histories[i], l.sent = l.sent, history{}
+		classic[i], l.classics = l.classics, classics{}
+		l.mu.Unlock()
+	}
+	for _, c := range classic {
+		for key, b := range c.known {
+			l := p.laneOf(key.target)
+			l.mu.Lock()
+			l.classics.keep(key, b)
+			l.mu.Unlock()
+		}
+	}
+	for _, h := range histories {
+		for hash, t := range h.targets {
+			t.request = 0 // was sealed
+			l := p.laneOf(hash)
+			l.mu.Lock()
+			l.sent.keep(hash, t)
+			l.mu.Unlock()
+		}
+		for _, s := range h.loose.all {
+			l := p.laneOf(s.hash)
+			l.mu.Lock()
+			to := l.sent.loose.of(s.hash, s.used)
+			to.newest = max(to.newest, s.newest)
+			l.mu.Unlock()
+		}
+	}
+}
+
+func isClosed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
+}
