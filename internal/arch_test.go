@@ -34,7 +34,8 @@ var allowed = map[string][]string{
 	"series":                    {"hashindex"},
 	"exposition":                {"hashindex", "series"},
 	"scrape":                    {"hashindex", "series", "exposition", "relabel", "discovery", "shard"},
-	"remotewrite":               {"hashindex", "series", "queue", "relabel", "remotewrite/deliver", "remotewrite/wire", "remotewrite/wire/wiretest"},
+	"remotewrite":               {"series", "queue", "remotewrite/deliver", "remotewrite/pack", "remotewrite/wire", "remotewrite/wire/wiretest"},
+	"remotewrite/pack":          {"hashindex", "series", "queue", "remotewrite/wire"},
 	"remotewrite/deliver":       {"queue", "remotewrite/wire"},
 	"remotewrite/wire":          {"series", "remotewrite/wire/wiretest"}, // the latter in tests
 	"remotewrite/wire/wiretest": {"series"},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/pack"
 )
 
 // EndpointConfig is one entry of remote_write.
@@ -84,14 +85,14 @@ type settings struct {
 	externalLabels labels.Labels
 	flushDeadline  time.Duration
 	ephemeral      bool
-	packing        *PackSettings
+	packing        *pack.Settings
 	delivery       *deliver.Settings
 }
 
 func newSettings(cfg Config, ec EndpointConfig) *settings {
 	return &settings{
 		EndpointConfig: ec, externalLabels: cfg.ExternalLabels, flushDeadline: cfg.FlushDeadline, ephemeral: cfg.Ephemeral,
-		packing: NewPackSettings(ec.RemoteWriteConfig, cfg.ExternalLabels),
+		packing: pack.NewSettings(ec.RemoteWriteConfig, cfg.ExternalLabels),
 	}
 }
 

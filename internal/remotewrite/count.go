@@ -5,6 +5,7 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/pack"
 )
 
 // account is what an endpoint sums up of the fates that its senders report, beside its metrics.
@@ -43,7 +44,7 @@ func (e *endpoint) count(f deliver.Fate, waited *atomic.Int64) {
 }
 
 // countPacked takes what became of a batch.
-func (e *endpoint) countPacked(t Tally) {
+func (e *endpoint) countPacked(t pack.Tally) {
 	m := e.metrics
 	m.appended.Add(float64(t.Converted))
 	m.exemplars.Add(float64(t.Exemplars))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/pack"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
@@ -26,16 +27,16 @@ type endpoint struct {
 	durable  bool         // the queue outlives the process
 
 	settings atomic.Pointer[settings]
-	packer   *Packer
+	packer   *pack.Packer
 	queue    queue.Queue
 	receiver *deliver.Receiver
 	account  account
 	filling  filling
 	lines    deliver.LogLimit
 
-	desired     atomic.Int64            // lanes that the load asks for
-	resettled   chan struct{}           // the settings may want another number of lanes
-	answerTimes map[*Lane]*atomic.Int64 // nanoseconds that lanes waited for answers; owned by run
+	desired     atomic.Int64                 // lanes that the load asks for
+	resettled   chan struct{}                // the settings may want another number of lanes
+	answerTimes map[*pack.Lane]*atomic.Int64 // nanoseconds that lanes waited for answers; owned by run
 
 	life     sync.Mutex // guards the following
 	started  bool       // run has the rest of its life
@@ -50,9 +51,9 @@ func newEndpoint(label, identity string, s *settings, lanes int, table *series.T
 	log = log.With(zap.String("endpoint", label))
 	e := &endpoint{
 		label: label, identity: identity, log: log, metrics: m.endpoint(label), table: table,
-		packer:   NewPacker(table, s.packing, lanes, log),
+		packer:   pack.New(table, s.packing, lanes, log),
 		retiring: make(chan struct{}), hurry: make(chan struct{}), ended: make(chan struct{}),
-		resettled: make(chan struct{}, 1), answerTimes: map[*Lane]*atomic.Int64{},
+		resettled: make(chan struct{}, 1), answerTimes: map[*pack.Lane]*atomic.Int64{},
 	}
 	e.desired.Store(int64(lanes))
 	e.settings.Store(s)
@@ -127,7 +128,7 @@ func (e *endpoint) run(ctx context.Context) {
 	defer stopSending()
 	stopping := make(chan struct{})
 	var senders sync.WaitGroup
-	start := func(lanes []*Lane) {
+	start := func(lanes []*pack.Lane) {
 		for _, l := range lanes {
 			waited := new(atomic.Int64)
 			e.answerTimes[l] = waited
@@ -155,7 +156,7 @@ func (e *endpoint) run(ctx context.Context) {
 }
 
 // send runs the sender of a lane until ctx ends or the lane has ended.
-func (e *endpoint) send(ctx context.Context, l *Lane, waited *atomic.Int64, stopping <-chan struct{}) {
+func (e *endpoint) send(ctx context.Context, l *pack.Lane, waited *atomic.Int64, stopping <-chan struct{}) {
 	defer l.End()
 	defer e.packer.Wake(-1) // other senders may wait for the queue to be empty
 	if before := l.Before(); before != nil {
@@ -183,7 +184,7 @@ func (e *endpoint) sendMetadata(ctx context.Context) {
 }
 
 // serve returns when ctx ends or the endpoint is retired; until then it sees to the number of lanes.
-func (e *endpoint) serve(ctx context.Context, start func([]*Lane)) {
+func (e *endpoint) serve(ctx context.Context, start func([]*pack.Lane)) {
 	tick := time.NewTicker(growthCheck)
 	defer tick.Stop()
 	var g growth

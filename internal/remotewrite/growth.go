@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/pack"
 )
 
 const (
@@ -98,7 +100,7 @@ func (l load) busy(before []time.Duration, elapsed time.Duration) (busiest, aver
 func (e *endpoint) wantedLanes(g *growth) int {
 	s, all, status := e.settings.Load(), e.packer.Lanes(), e.status() // asked regularly, status knows how fast the queue grows
 	is := load{taken: int(e.account.delivered.Load()), waiting: status.PendingSamples, down: status.Unreachable}
-	maps.DeleteFunc(e.answerTimes, func(l *Lane, _ *atomic.Int64) bool { return !slices.Contains(all, l) })
+	maps.DeleteFunc(e.answerTimes, func(l *pack.Lane, _ *atomic.Int64) bool { return !slices.Contains(all, l) })
 	for _, l := range all {
 		is.waited = append(is.waited, time.Duration(e.answerTimes[l].Load()))
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/pack"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
@@ -130,7 +131,7 @@ func TestLanesShrink(t *testing.T) {
 	}
 }
 
-func weakLanes(e *endpoint) (all []weak.Pointer[Lane]) {
+func weakLanes(e *endpoint) (all []weak.Pointer[pack.Lane]) {
 	for _, l := range e.packer.Lanes() {
 		all = append(all, weak.Make(l))
 	}

@@ -1,4 +1,4 @@
-package remotewrite
+package pack
 
 import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"

@@ -1,4 +1,4 @@
-package remotewrite
+package pack
 
 import (
 	"slices"
@@ -17,7 +17,7 @@ import (
 )
 
 // PackSettings say what is packed. They are immutable; a reload replaces them whole.
-type PackSettings struct {
+type Settings struct {
 	*promconfig.RemoteWriteConfig
 	external []labels.Label // sorted, none empty
 	added    []labels.Label // those that the encoder adds: none where rules have made them part of each series
@@ -26,8 +26,8 @@ type PackSettings struct {
 }
 
 // NewPackSettings returns settings for an entry of remote_write and external labels.
-func NewPackSettings(rw *promconfig.RemoteWriteConfig, external labels.Labels) *PackSettings {
-	s := &PackSettings{RemoteWriteConfig: rw, rulesChangeLabels: canChangeLabels(rw.WriteRelabelConfigs)}
+func NewSettings(rw *promconfig.RemoteWriteConfig, external labels.Labels) *Settings {
+	s := &Settings{RemoteWriteConfig: rw, rulesChangeLabels: canChangeLabels(rw.WriteRelabelConfigs)}
 	external.Range(func(l labels.Label) {
 		if l.Value != "" {
 			s.external = append(s.external, l)
@@ -63,12 +63,12 @@ type Packer struct {
 
 	shape    sync.RWMutex // held for reading while a batch is appended, for writing while lanes or settings change
 	lanes    atomic.Pointer[[]*Lane]
-	settings atomic.Pointer[PackSettings]
+	settings atomic.Pointer[Settings]
 	former   map[int]<-chan struct{} // by index, Lane.ended of the lane that was removed last; guarded by shape
 }
 
 // NewPacker returns a packer with a number of lanes. It is not ready before Use.
-func NewPacker(table *series.Table, s *PackSettings, lanes int, log *zap.Logger) *Packer {
+func New(table *series.Table, s *Settings, lanes int, log *zap.Logger) *Packer {
 	p := &Packer{table: table, log: log}
 	all := make([]*Lane, lanes)
 	for i := range all {
@@ -104,7 +104,7 @@ func (p *Packer) Wake(lane int) {
 
 // Replace puts settings into force between two batches. Where series change their lanes by that, what is queued is
 // delivered before what is appended from now on.
-func (p *Packer) Replace(s *PackSettings) {
+func (p *Packer) Replace(s *Settings) {
 	defer p.rules.clear(p.table, false) // after the unlock: an append locks a target of the rules first
 	p.shape.Lock()
 	defer p.shape.Unlock()

@@ -1,4 +1,4 @@
-package remotewrite
+package pack
 
 import (
 	"slices"
@@ -25,7 +25,7 @@ func (p *Packer) Append(b *series.Batch) (t Tally) {
 }
 
 // appendBy appends a batch by these settings. It does nothing, and returns false, if they are no longer in force.
-func (p *Packer) appendBy(s *PackSettings, b *series.Batch, tally *Tally) bool {
+func (p *Packer) appendBy(s *Settings, b *series.Batch, tally *Tally) bool {
 	scratch, _ := p.scratch.Get().(*appendScratch)
 	if scratch == nil {
 		scratch = new(appendScratch)
@@ -106,7 +106,7 @@ func (l *looseRows) sort(lanes int) {
 
 // appendWhole appends the rows that go with their target, and puts the others into loose. ruled is parallel to the rows
 // of the batch; nil: there are no rules.
-func (p *Packer) appendWhole(s *PackSettings, b *series.Batch, hash uint64, ruled []ruledRow, loose *looseRows, tally *Tally) {
+func (p *Packer) appendWhole(s *Settings, b *series.Batch, hash uint64, ruled []ruledRow, loose *looseRows, tally *Tally) {
 	l := p.laneOf(hash)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -114,7 +114,7 @@ func (p *Packer) appendWhole(s *PackSettings, b *series.Batch, hash uint64, rule
 }
 
 func (p *Packer) appendRows(
-	l *Lane, s *PackSettings, v series.View, b *series.Batch, hash uint64, ruled []ruledRow, loose *looseRows,
+	l *Lane, s *Settings, v series.View, b *series.Batch, hash uint64, ruled []ruledRow, loose *looseRows,
 	tally *Tally,
 ) {
 	t := l.sent.target(hash)
@@ -175,7 +175,7 @@ func (p *Packer) appendRows(
 }
 
 // appendLoose appends each loose row through the lane of its labels.
-func (p *Packer) appendLoose(s *PackSettings, target series.TargetID, loose *looseRows, tally *Tally) {
+func (p *Packer) appendLoose(s *Settings, target series.TargetID, loose *looseRows, tally *Tally) {
 	all := p.Lanes()
 	loose.sort(len(all))
 	for i, l := range all {
@@ -185,14 +185,14 @@ func (p *Packer) appendLoose(s *PackSettings, target series.TargetID, loose *loo
 	}
 }
 
-func (p *Packer) appendLooseTo(l *Lane, s *PackSettings, target series.TargetID, rows []looseRow, order []int32, tally *Tally) {
+func (p *Packer) appendLooseTo(l *Lane, s *Settings, target series.TargetID, rows []looseRow, order []int32, tally *Tally) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p.table.Read(func(v series.View) { p.appendLooseRows(l, s, v, target, rows, order, tally) })
 }
 
 func (p *Packer) appendLooseRows(
-	l *Lane, s *PackSettings, v series.View, target series.TargetID, rows []looseRow, order []int32,
+	l *Lane, s *Settings, v series.View, target series.TargetID, rows []looseRow, order []int32,
 	tally *Tally,
 ) {
 	now := time.Now()

@@ -1,4 +1,4 @@
-package remotewrite
+package pack
 
 import (
 	"sync"
@@ -39,8 +39,8 @@ type Lane struct {
 
 // openRequest is the request that still grows. No samples: none is open.
 type openRequest struct {
-	number   uint64        // counts the requests of a lane, from 1
-	settings *PackSettings // a request is made by one set of them
+	number   uint64    // counts the requests of a lane, from 1
+	settings *Settings // a request is made by one set of them
 	samples  int
 	bytes    int // before they are packed, of what is in the queue already
 	since    time.Time
@@ -60,7 +60,7 @@ type source struct {
 
 // add puts one row into the open request. The caller holds mu, has looked at the history, and flushes after its batch.
 // False: the row was dropped, and counted.
-func (l *Lane) add(s *PackSettings, src source, r *row, t *Tally) bool {
+func (l *Lane) add(s *Settings, src source, r *row, t *Tally) bool {
 	full := l.open.samples >= s.QueueConfig.MaxSamplesPerSend || l.open.bytes+l.enc.Size() >= maxRequestBytes
 	if full || l.open.settings != s {
 		l.finish(t)

@@ -1,4 +1,4 @@
-package remotewrite
+package pack
 
 import (
 	"math"
@@ -35,7 +35,7 @@ type bounds struct {
 // expand tells whether a row is taken over, and appends the classic rows that stand for it. Where the series shows
 // something else than custom buckets, the classic rows are markers, and the row itself goes its own way, unless it is
 // a marker too.
-func (c *classics) expand(s *PackSettings, src source, r row, key classicKey, loose []looseRow) (_ []looseRow, taken bool) {
+func (c *classics) expand(s *Settings, src source, r row, key classicKey, loose []looseRow) (_ []looseRow, taken bool) {
 	before, known := c.known[key]
 	known = known && before.gen == src.view.Gen(key.id)
 	nhcb, upper := customBuckets(r.Histogram)

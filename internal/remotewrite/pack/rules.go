@@ -1,4 +1,4 @@
-package remotewrite
+package pack
 
 import (
 	"cmp"
@@ -37,9 +37,9 @@ type ruledTarget struct {
 	used time.Time // guarded by rules.mu
 	born time.Time // immutable
 
-	mu       sync.Mutex    // guards the following; held while a batch of the target is appended
-	gone     bool          // forgotten: another one has its place
-	settings *PackSettings // whose rules these are
+	mu       sync.Mutex // guards the following; held while a batch of the target is appended
+	gone     bool       // forgotten: another one has its place
+	settings *Settings  // whose rules these are
 	results  []ruleResult
 	pruned   time.Time
 }
@@ -66,7 +66,7 @@ func (r *ruleResult) owns() bool { return r.result != 0 && r.result != r.id }
 // judge applies the rules of s to the series of a batch, and puts what they make of each row into out. hash is the
 // stable hash of the target's labels. The target is locked: the caller calls release after the batch is encoded.
 func (x *rules) judge(
-	table *series.Table, s *PackSettings, b *series.Batch, hash uint64, out *ruledRows,
+	table *series.Table, s *Settings, b *series.Batch, hash uint64, out *ruledRows,
 ) *ruledTarget {
 	t := x.lock(hash)
 	now := time.Now()
@@ -152,7 +152,7 @@ func (t *ruledTarget) look(table *series.Table, b *series.Batch, now time.Time, 
 
 // learn applies the rules to series that have no result, and forgets results that were idle.
 func (t *ruledTarget) learn(
-	table *series.Table, s *PackSettings, target series.TargetID, now time.Time, missing []series.ID,
+	table *series.Table, s *Settings, target series.TargetID, now time.Time, missing []series.ID,
 ) {
 	seconds := t.age(now)
 	var w wholeLabels
@@ -261,7 +261,7 @@ func (w *wholeLabels) of(v series.View, id series.ID, target series.TargetID, ex
 }
 
 // apply applies the rules of s to one series. A result that is another series has one reference more in the table.
-func (w *wholeLabels) apply(table *series.Table, s *PackSettings, id series.ID, target series.TargetID) ruleResult {
+func (w *wholeLabels) apply(table *series.Table, s *Settings, id series.ID, target series.TargetID) ruleResult {
 	r := ruleResult{id: id}
 	table.Read(func(v series.View) {
 		r.gen = v.Gen(id)

@@ -1,4 +1,4 @@
-package remotewrite
+package pack
 
 import (
 	"time"
