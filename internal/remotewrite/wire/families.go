@@ -6,15 +6,6 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// Field tags of prometheus.WriteRequest and prometheus.MetricMetadata, remote write 1.0.
-const (
-	tagV1Metadata   = 3<<3 | wireBytes
-	tagV1MetaType   = 1<<3 | wireVarint
-	tagV1MetaFamily = 2<<3 | wireBytes
-	tagV1MetaHelp   = 4<<3 | wireBytes
-	tagV1MetaUnit   = 5<<3 | wireBytes
-)
-
 // family is what is known of the series of one name. Its name is theirs, less what the type adds to it.
 type Family struct {
 	Name, Help, Unit string

@@ -8,30 +8,6 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// Field tags of io.prometheus.write.v2, as they stand on the wire.
-const (
-	tagSymbol = 4<<3 | wireBytes // Request
-	tagSeries = 5<<3 | wireBytes
-
-	tagLabelRefs = 1<<3 | wireBytes // TimeSeries
-	tagSample    = 2<<3 | wireBytes
-	tagHistogram = 3<<3 | wireBytes
-	tagExemplar  = 4<<3 | wireBytes
-	tagMetadata  = 5<<3 | wireBytes
-
-	tagSampleValue = 1<<3 | wireFixed64
-	tagSampleTime  = 2<<3 | wireVarint
-	tagSampleStart = 3<<3 | wireVarint // not in 1.0
-
-	tagExemplarLabels = 1<<3 | wireBytes
-	tagExemplarValue  = 2<<3 | wireFixed64
-	tagExemplarTime   = 3<<3 | wireVarint
-
-	tagMetaType = 1<<3 | wireVarint
-	tagMetaHelp = 3<<3 | wireVarint
-	tagMetaUnit = 4<<3 | wireVarint
-)
-
 // encoder writes the open request of one lane as remote write 2.0: the symbols that are new to the request and
 // its series. Guarded by the lane.
 //
@@ -43,9 +19,8 @@ type FragmentWriter struct {
 	metas   []metaForm // by series.MetaID
 
 	series     []byte // since the last cut
-	body, refs []byte // scratch of add and of textLabels
+	body, refs []byte // scratch of Add and AddText
 	inner      []byte // scratch of exemplar
-	pairs      []series.Pair
 }
 
 // begin starts a request. symbols[0] is the empty string.
@@ -57,6 +32,13 @@ func (e *FragmentWriter) Begin(foreignTexts bool) {
 
 // beginBatch starts a batch: what the labels of its target make of a stem is its own.
 func (e *FragmentWriter) BeginBatch() { e.forms.forget() }
+
+// Form returns the labels of a stem in the present batch, with the external labels that it lacks.
+func (e *FragmentWriter) Form(
+	v series.View, id series.StemID, target series.TargetID, external []labels.Label,
+) *LabelForm {
+	return e.forms.of(&e.numbers, v, id, target, external)
+}
 
 // size is how many bytes wait to be cut.
 func (e *FragmentWriter) Size() int { return len(e.numbers.fresh) + len(e.series) }
@@ -84,7 +66,7 @@ func (e *FragmentWriter) Add(v series.View, f *LabelForm, r *Row, with Options) 
 		own.leKey, own.le = e.numbers.leKey(v), e.numbers.symbol(v, r.Parts.Le)
 	}
 	if len(with.External) > 0 {
-		e.addExternal(&own, with.External)
+		own.addExternal(e.numbers.externals(with.External))
 	}
 	if f.bad || own.name == 0 || own.name == badRef || own.le == badRef {
 		return 0, false
@@ -109,8 +91,9 @@ func (e *FragmentWriter) addPlain(v series.View, f *LabelForm, own *ownRefs, r *
 }
 
 // addText appends a row with the labels that write_relabel_configs made.
-func (e *FragmentWriter) AddText(v series.View, ls labels.Labels, r *Row, with Options) (exemplars int, ok bool) {
-	if !e.textLabels(ls) {
+func (e *FragmentWriter) AddText(v series.View, ls labels.Labels, r *Row, with Options) (exemplars int, sent bool) {
+	var ok bool
+	if e.refs, ok = appendTextRefs(e.refs[:0], &e.numbers, ls); !ok {
 		return 0, false
 	}
 	exemplars = e.writeBody(v, r, with)

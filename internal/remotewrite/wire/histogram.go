@@ -9,28 +9,6 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// Field tags of Histogram, the same in 1.0 and 2.0 but for the start, which 1.0 does not have.
-const (
-	tagCountInt       = 1<<3 | wireVarint
-	tagCountFloat     = 2<<3 | wireFixed64
-	tagSum            = 3<<3 | wireFixed64
-	tagSchema         = 4<<3 | wireVarint
-	tagZeroThreshold  = 5<<3 | wireFixed64
-	tagZeroCountInt   = 6<<3 | wireVarint
-	tagZeroCountFloat = 7<<3 | wireFixed64
-	tagNegativeSpan   = 8<<3 | wireBytes
-	tagNegativeDeltas = 9<<3 | wireBytes
-	tagNegativeCounts = 10<<3 | wireBytes
-	tagPositiveSpan   = 11<<3 | wireBytes
-	tagPositiveDeltas = 12<<3 | wireBytes
-	tagPositiveCounts = 13<<3 | wireBytes
-	tagResetHint      = 14<<3 | wireVarint
-	tagHistogramTime  = 15<<3 | wireVarint
-	fieldSchema       = 4
-	fieldCustomValues = 16 // its tag takes two bytes
-	fieldStart        = 17 // and so does this
-)
-
 // appendHistogram appends a native histogram as a field of its TimeSeries.
 func appendHistogram(dst []byte, tag byte, h *series.Histogram, tsMillis, startMillis int64) []byte {
 	var m []byte

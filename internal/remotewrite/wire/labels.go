@@ -37,7 +37,8 @@ func refSize(ref uint32) int {
 type forms struct {
 	byStem recent // index of a stem's form in all
 	all    []LabelForm
-	refs   []byte // of all forms
+	refs   []byte        // of all forms
+	pairs  []series.Pair // scratch
 }
 
 // form is where the labels of a stem stand in refs: [from, name), [name, le), [le, to).
@@ -52,9 +53,10 @@ func (f *forms) forget() {
 	f.all, f.refs = emptied(f.all), emptied(f.refs)
 }
 
-// form returns the form of a stem in the present batch.
-func (e *FragmentWriter) Form(v series.View, id series.StemID, target series.TargetID, external []labels.Label) *LabelForm {
-	f := &e.forms
+// of returns the form of a stem in the present batch.
+func (f *forms) of(
+	n *numbering, v series.View, id series.StemID, target series.TargetID, external []labels.Label,
+) *LabelForm {
 	if at := f.byStem.at(uint64(id)); at.key == uint64(id) && at.round == f.byStem.round { // nearly always
 		return &f.all[at.ref]
 	}
@@ -62,17 +64,19 @@ func (e *FragmentWriter) Form(v series.View, id series.StemID, target series.Tar
 	if !ok {
 		at = uint32(len(f.all))
 		f.byStem.add(uint64(id), at)
-		f.all = append(f.all, e.writeForm(v, id, target, external))
+		f.all = append(f.all, f.write(n, v, id, target, external))
 	}
 	return &f.all[at]
 }
 
-// writeForm writes the labels of a stem and the external ones that it lacks.
-func (e *FragmentWriter) writeForm(v series.View, id series.StemID, target series.TargetID, external []labels.Label) LabelForm {
-	pairs, name, le := v.StemLabels(e.pairs[:0], id, target)
-	e.pairs = pairs
-	ext := e.numbers.externals(external)
-	w := labelWriter{refs: e.forms.refs}
+// write writes the labels of a stem and the external labels that it lacks.
+func (f *forms) write(
+	n *numbering, v series.View, id series.StemID, target series.TargetID, external []labels.Label,
+) LabelForm {
+	pairs, name, le := v.StemLabels(f.pairs[:0], id, target)
+	f.pairs = pairs
+	ext := n.externals(external)
+	w := labelWriter{refs: f.refs}
 	w.from = uint32(len(w.refs))
 	for i := range len(pairs) + 1 {
 		if len(ext) > 0 {
@@ -91,12 +95,12 @@ func (e *FragmentWriter) writeForm(v series.View, id series.StemID, target serie
 			w.leHere()
 		}
 		if i < len(pairs) && pairs[i].Value != 0 { // an empty value means no label
-			w.label(e.numbers.symbol(v, pairs[i].Name), e.numbers.symbol(v, pairs[i].Value))
+			w.label(n.symbol(v, pairs[i].Name), n.symbol(v, pairs[i].Value))
 		}
 	}
-	e.forms.refs = w.refs
+	f.refs = w.refs
 	w.to = uint32(len(w.refs))
-	w.nameKey = e.numbers.symbol(v, series.SymbolName)
+	w.nameKey = n.symbol(v, series.SymbolName)
 	return w.LabelForm
 }
 
@@ -148,30 +152,28 @@ func (w *labelWriter) label(name, value uint32) {
 }
 
 // addExternal gives a series that has no __name__ or le the external one.
-func (e *FragmentWriter) addExternal(l *ownRefs, external []labels.Label) {
-	for _, x := range e.numbers.externals(external) {
+func (o *ownRefs) addExternal(external []externalRef) {
+	for _, x := range external {
 		switch {
-		case x.text == model.MetricNameLabel && l.name == 0:
-			l.nameKey, l.name = x.name, x.value
-		case x.text == model.BucketLabel && l.le == 0:
-			l.leKey, l.le = x.name, x.value
+		case x.text == model.MetricNameLabel && o.name == 0:
+			o.nameKey, o.name = x.name, x.value
+		case x.text == model.BucketLabel && o.le == 0:
+			o.leKey, o.le = x.name, x.value
 		}
 	}
 }
 
-// textLabels puts the references of labels that write_relabel_configs made into e.refs. False: they must not be
-// sent.
-func (e *FragmentWriter) textLabels(ls labels.Labels) bool {
-	w := labelWriter{refs: e.refs[:0]}
+// appendTextRefs appends the references of labels that write_relabel_configs made. False: they must not be sent.
+func appendTextRefs(dst []byte, n *numbering, ls labels.Labels) (refs []byte, ok bool) {
+	w := labelWriter{refs: dst}
 	named := false
 	ls.Range(func(l labels.Label) {
-		name, value := e.numbers.text(l.Name), e.numbers.text(l.Value)
+		name, value := n.text(l.Name), n.text(l.Value)
 		if value == 0 {
 			return
 		}
 		w.label(name, value)
 		named = named || l.Name == model.MetricNameLabel
 	})
-	e.refs = w.refs
-	return named && !w.bad
+	return w.refs, named && !w.bad
 }

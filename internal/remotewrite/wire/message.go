@@ -44,7 +44,7 @@ type Content struct {
 
 func Parse(m Message) (c Content, err error) {
 	c.mayHaveArrived = m.MayHaveArrived
-	fragments, err := new(unpacker).unpack(m)
+	fragments, err := new(unpacker).unpack(m.Fragments)
 	if err != nil {
 		return Content{}, err
 	}

@@ -77,16 +77,16 @@ func (b snappyBlock) unpack(dst []byte) (plain []byte, err error) {
 // plainFragment is a fragment unpacked.
 type plainFragment struct{ symbols, series []byte }
 
-// unpacker unpacks messages. What it returns is valid until its next use. The zero value is ready.
+// unpacker unpacks the fragments of messages. What it returns is valid until its next use. The zero value is ready.
 type unpacker struct {
 	fragments []plainFragment
 	text      []byte
 }
 
-func (u *unpacker) unpack(m Message) ([]plainFragment, error) {
+func (u *unpacker) unpack(fragments [][]byte) ([]plainFragment, error) {
 	u.fragments = u.fragments[:0]
 	size := 0
-	for _, f := range m.Fragments {
+	for _, f := range fragments {
 		p, err := parsePacked(f)
 		if size += p.symbols.plain + p.series.plain; err != nil || size > maxFragment {
 			return nil, errDamaged
@@ -102,7 +102,7 @@ func (u *unpacker) unpack(m Message) ([]plainFragment, error) {
 		}
 		return plain, err
 	}
-	for _, f := range m.Fragments {
+	for _, f := range fragments {
 		p, _ := parsePacked(f)
 		symbols, err := take(p.symbols)
 		if err != nil {

@@ -14,7 +14,7 @@ func TestPackedFragmentsUnpack(t *testing.T) {
 		data := appendPacked([]byte("before"), symbols, series)
 		var u unpacker
 		for range 2 { // its memory is used again
-			got, err := u.unpack(Message{Fragments: [][]byte{data[len("before"):], appendPacked(nil, series, symbols)}})
+			got, err := u.unpack([][]byte{data[len("before"):], appendPacked(nil, series, symbols)})
 			if err != nil || len(got) != 2 {
 				t.Fatalf("%d bytes: %d fragments, error %v", n, len(got), err)
 			}
@@ -43,7 +43,7 @@ func TestDamagedPacks(t *testing.T) {
 		"not snappy":             append([]byte{2, 1, 0}, snappy.Encode(nil, []byte("x"))...),
 	} {
 		var u unpacker
-		if _, err := u.unpack(Message{Fragments: [][]byte{data}}); err == nil {
+		if _, err := u.unpack([][]byte{data}); err == nil {
 			t.Errorf("%s: unpacked", name)
 		}
 		if cap(u.text) > maxFragment {

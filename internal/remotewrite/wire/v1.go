@@ -2,20 +2,6 @@ package wire
 
 import "math"
 
-// Field tags of prometheus.WriteRequest (1.0). Sample, Histogram and Exemplar's own value and time are the same
-// bytes in 1.0 and 2.0.
-const (
-	tagSeriesV1 = 1<<3 | wireBytes // WriteRequest
-
-	tagLabelV1     = 1<<3 | wireBytes // TimeSeries
-	tagSampleV1    = 2<<3 | wireBytes
-	tagExemplarV1  = 3<<3 | wireBytes
-	tagHistogramV1 = 4<<3 | wireBytes
-
-	tagLabelNameV1  = 1<<3 | wireBytes
-	tagLabelValueV1 = 2<<3 | wireBytes
-)
-
 // encoderV1 makes a compressed 1.0 request of a message. What 1.0 cannot carry is left out and counted.
 //
 // A series in 1.0 is its labels in full: six hundred bytes, nearly all of which stand in a series before as well.
@@ -61,7 +47,7 @@ func (e *v1Writer) forget() {
 
 // append writes the whole message.
 func (e *v1Writer) append(m Message) error {
-	fragments, err := e.plain.unpack(m)
+	fragments, err := e.plain.unpack(m.Fragments)
 	if err != nil {
 		return err
 	}
