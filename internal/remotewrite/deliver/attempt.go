@@ -5,10 +5,15 @@ import (
 	"net/http"
 	"time"
 
-	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
+
+// requester sends one message after another, each until it is decided.
+type requester struct {
+	receiver *Receiver
+	report   func(Fate)
+}
 
 // verdict is what came of a message.
 type verdict struct {
@@ -64,7 +69,7 @@ func (t *tries) wait(out Outcome) time.Duration {
 // try sends a message, as often as it takes, until the receiver has taken or refused it. The samples of a message that
 // is too large or rejected are not settled: its parts are tried next. A message whose body exceeds maxBody is not sent;
 // 0: no body is too large.
-func (s *Sender) try(ctx context.Context, m wire.Message, maxBody int) verdict {
+func (s *requester) try(ctx context.Context, m wire.Message, maxBody int) verdict {
 	var t tries
 	for ctx.Err() == nil {
 		cfg, replaced := s.receiver.current()
@@ -112,7 +117,7 @@ func (s *Sender) try(ctx context.Context, m wire.Message, maxBody int) verdict {
 }
 
 // post sends a body, once. The fate has no outcome if ctx ended.
-func (s *Sender) post(ctx context.Context, v *verdict, body []byte, attempt int, unproven bool) Fate {
+func (s *requester) post(ctx context.Context, v *verdict, body []byte, attempt int, unproven bool) Fate {
 	cfg, began := v.settings, time.Now()
 	a := cfg.Client.Post(ctx, body, v.protocol, attempt)
 	a.Took = time.Since(began)
@@ -147,7 +152,7 @@ const (
 )
 
 // conclude settles the samples of a message by the outcome of its POST, or tells how the message goes on.
-func (s *Sender) conclude(v *verdict, t *tries, f Fate) nextStep {
+func (s *requester) conclude(v *verdict, t *tries, f Fate) nextStep {
 	p := v.protocol
 	switch f.Outcome {
 	case Accepted:
@@ -191,7 +196,7 @@ func (s *Sender) conclude(v *verdict, t *tries, f Fate) nextStep {
 }
 
 // accept settles what arrived. A 2.0 receiver reports how many samples it has written.
-func (s *Sender) accept(v *verdict, f Fate) {
+func (s *requester) accept(v *verdict, f Fate) {
 	v.arrived = true
 	left := v.Samples - v.lost
 	f.Accepted, f.Newest, f.Unsupported = left, v.Newest, v.lost
@@ -206,7 +211,7 @@ func (s *Sender) accept(v *verdict, f Fate) {
 
 // refuse settles what the receiver will never take. A 2.0 receiver may have written a part of the request: then the
 // request has succeeded, except for the samples that are missing.
-func (s *Sender) refuse(v *verdict, f Fate) {
+func (s *requester) refuse(v *verdict, f Fate) {
 	left := v.Samples - v.lost
 	f.Unsupported = v.lost
 	if n, confirmed := Written(v.said.Header); v.protocol == wire.V2 && confirmed && f.Outcome == Refused {
@@ -219,7 +224,7 @@ func (s *Sender) refuse(v *verdict, f Fate) {
 
 // refuseRest adds samples that the receiver has not written to the fate of their POST. A 2.0 receiver that finds
 // samples late which an earlier process may have delivered has them already.
-func (s *Sender) refuseRest(v *verdict, samples int, f *Fate) {
+func (s *requester) refuseRest(v *verdict, samples int, f *Fate) {
 	if samples == 0 {
 		return
 	}
@@ -234,14 +239,14 @@ func (s *Sender) refuseRest(v *verdict, samples int, f *Fate) {
 }
 
 // drop settles samples without asking the receiver.
-func (s *Sender) drop(r Reason, n int) {
+func (s *requester) drop(r Reason, n int) {
 	if n > 0 {
 		s.report(Fate{Dropped: n, Reason: r})
 	}
 }
 
 // dropOld leaves out what is older than limit; false: nothing is left.
-func (s *Sender) dropOld(m wire.Message, limit time.Duration) (wire.Message, bool) {
+func (s *requester) dropOld(m wire.Message, limit time.Duration) (wire.Message, bool) {
 	oldest := time.Now().Add(-limit).UnixMilli()
 	if limit == 0 || m.Oldest >= oldest {
 		return m, true
@@ -262,20 +267,4 @@ func (s *Sender) dropOld(m wire.Message, limit time.Duration) (wire.Message, boo
 	}
 	s.drop(TooOld, m.Samples-rest.Samples)
 	return rest, rest.Samples > 0
-}
-
-// maxLoggedRequest bounds what failed_request_logging writes of one request.
-const maxLoggedRequest = 64 << 10
-
-// logFailed logs the series of a 2.0 request that failed, at level debug.
-func (r *Receiver) logFailed(m wire.Message, a Answer) {
-	if !r.log.Core().Enabled(zap.DebugLevel) {
-		return
-	}
-	c, err := wire.Parse(m)
-	if err != nil {
-		return // counted as damaged elsewhere
-	}
-	r.log.Debug("remote write request failed", zap.Int("status", a.Status), zap.String("error", a.Message), zap.NamedError("cause", a.Err),
-		zap.Int("samples", m.Samples), zap.String("request", string(c.Describe(maxLoggedRequest))))
 }

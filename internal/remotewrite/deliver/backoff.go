@@ -42,3 +42,12 @@ func pause(ctx context.Context, d time.Duration, replaced <-chan struct{}) bool 
 	}
 	return ctx.Err() == nil
 }
+
+func isClosed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
+}

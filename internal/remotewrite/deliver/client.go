@@ -29,14 +29,7 @@ const (
 	MaxAnswerBytes  = 64 << 10 // of an answer's body, read at all
 )
 
-// poster sends one request body and never retries. The body is the caller's again afterwards, unless the answer
-// says that it is still in use.
-type Client interface {
-	Post(ctx context.Context, body []byte, p wire.Protocol, attempt int) Answer
-	Close()
-}
-
-// client posts over HTTP as the endpoint's configuration says.
+// httpClient posts over HTTP as the endpoint's configuration says.
 type httpClient struct {
 	http     *http.Client
 	requests map[wire.Protocol]*http.Request // without body; each POST has its own copy

@@ -16,22 +16,32 @@ const (
 	maxIsolationTime       = 5 * time.Second
 )
 
-// group is why a part of a message travels apart.
-type group int
+// isolator delivers messages. It divides those that are too large or that a 1.0 receiver rejects, and remembers the bad
+// series of the lane.
+type isolator struct {
+	requester
+	offenders offenders
+	searching searchTime
+	fruitless int // searches for bad series in a row that found nothing good
+}
 
-const (
-	unsuspected group = iota
-	suspected         // an earlier search did not tell its series from bad ones
-	offending         // each of its series was refused alone, lately
-	searched          // a piece of a part that was rejected just now: the search has a budget
-)
-
-// part is some series of a message.
-type part struct {
-	wire.Message
-	group group
-	whole bool   // a single series: it is sent whatever its size
-	said  Answer // of a searched part: why
+// deliver sends a message until all its samples are settled. False: ctx ended before.
+func (s *isolator) deliver(ctx context.Context, m wire.Message) bool {
+	parts, err := s.offenders.apart(m)
+	if err != nil {
+		s.drop(Damaged, m.Samples)
+		return true
+	}
+	if parts == nil {
+		v := s.try(ctx, m, s.receiver.maxBody())
+		if v.result == settled || v.result == interrupted {
+			return v.result == settled
+		}
+		d := division{isolator: s}
+		return d.judge(ctx, part{Message: m}, v) && d.run(ctx)
+	}
+	d := division{isolator: s, parts: parts}
+	return d.run(ctx)
 }
 
 // division delivers a message in parts, because it is too large or because a 1.0 receiver rejected it. A 1.0 receiver
@@ -41,7 +51,7 @@ type part struct {
 //
 // Answers that ask for another try later are waited for as always, and cost nothing of the budget.
 type division struct {
-	*Sender
+	*isolator
 	parts    []part
 	began    bool          // a search
 	requests int           // of the search
@@ -245,7 +255,7 @@ func (d *division) giveUp(p part) {
 		return
 	}
 	d.receiver.rejectedSeries(p.said, Rejection{Series: c.Labels(0), Others: c.Len() - 1, Samples: p.Samples,
-		Reason: isolationRejected, Error: p.said.Message})
+		Reason: string(IsolationBudget), Error: p.said.Message})
 	d.offenders.add(&c, false)
 }
 
@@ -294,7 +304,7 @@ func (d *division) quarter(ctx context.Context, p part, v verdict) bool {
 }
 
 // delivered settles samples of an earlier process that the receiver has already.
-func (s *Sender) delivered(samples, lost int, a Answer) {
-	s.report(Fate{Delivered: samples, Unsupported: lost})
-	s.receiver.hadAlready(samples, a)
+func (d *division) delivered(samples, lost int, a Answer) {
+	d.report(Fate{Delivered: samples, Unsupported: lost})
+	d.receiver.hadAlready(samples, a)
 }

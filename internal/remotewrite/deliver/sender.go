@@ -22,18 +22,13 @@ type Lane interface {
 
 // Sender delivers the requests of one lane, one at a time and in order.
 type Sender struct {
-	receiver *Receiver
-	lane     Lane
-	report   func(Fate)
-
-	offenders offenders
-	searching searchTime
-	fruitless int // searches for bad series in a row that found nothing good
+	lane Lane
+	isolator
 }
 
 // NewSender returns a sender that reports each Fate once, from the goroutine of Run.
 func (r *Receiver) NewSender(lane Lane, report func(Fate)) *Sender {
-	return &Sender{receiver: r, lane: lane, report: report}
+	return &Sender{lane: lane, isolator: isolator{requester: requester{receiver: r, report: report}}}
 }
 
 // Run delivers until ctx ends or the lane is empty for good. After stopping is closed it goes on until all is delivered.
@@ -74,38 +69,10 @@ func (s *Sender) idle(ctx context.Context, stopping <-chan struct{}, wait time.D
 	}
 }
 
-func isClosed(ch <-chan struct{}) bool {
-	select {
-	case <-ch:
-		return true
-	default:
-		return false
-	}
-}
-
 func messageOf(r queue.Request) wire.Message {
 	m := wire.Message{Samples: r.Samples, Oldest: r.Oldest, Newest: r.Newest, MayHaveArrived: r.MayHaveArrived}
 	for _, rec := range r.Records {
 		m.Fragments = append(m.Fragments, rec.Data)
 	}
 	return m
-}
-
-// deliver sends a message until all its samples are settled. False: ctx ended before.
-func (s *Sender) deliver(ctx context.Context, m wire.Message) bool {
-	parts, err := s.offenders.apart(m)
-	if err != nil {
-		s.drop(Damaged, m.Samples)
-		return true
-	}
-	if parts == nil {
-		v := s.try(ctx, m, s.receiver.maxBody())
-		if v.result == settled || v.result == interrupted {
-			return v.result == settled
-		}
-		d := division{Sender: s}
-		return d.judge(ctx, part{Message: m}, v) && d.run(ctx)
-	}
-	d := division{Sender: s, parts: parts}
-	return d.run(ctx)
 }
