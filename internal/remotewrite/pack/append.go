@@ -1,10 +1,8 @@
 package pack
 
 import (
-	"slices"
 	"time"
 
-	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
@@ -68,40 +66,6 @@ func (p *Packer) free(s *appendScratch) {
 	clear(s.loose.rows) // they refer to the batch
 	s.loose.rows = s.loose.rows[:0]
 	p.scratch.Put(s)
-}
-
-// looseRow is a row that does not go with its target.
-type looseRow struct {
-	row
-	hash uint64        // of its labels, the same in every process
-	text labels.Labels // its labels, where they are not the table's
-}
-
-// looseRows are the loose rows of one batch.
-type looseRows struct {
-	rows   []looseRow
-	order  []int32 // indices of rows, by lane
-	starts []int32 // where in order the rows of each lane begin; one more than there are lanes
-}
-
-// sort puts the rows of each lane side by side, those of one lane in the order of the page.
-func (l *looseRows) sort(lanes int) {
-	l.starts = slices.Grow(l.starts[:0], lanes+1)[:lanes+1]
-	clear(l.starts)
-	for i := range l.rows {
-		l.starts[l.rows[i].hash%uint64(lanes)+1]++
-	}
-	for i := range lanes {
-		l.starts[i+1] += l.starts[i]
-	}
-	l.order = slices.Grow(l.order[:0], len(l.rows))[:len(l.rows)]
-	for i := range l.rows {
-		next := &l.starts[l.rows[i].hash%uint64(lanes)]
-		l.order[*next] = int32(i)
-		*next++
-	}
-	copy(l.starts[1:], l.starts) // each has moved to the begin of the next one
-	l.starts[0] = 0
 }
 
 // appendWhole appends the rows that go with their target, and puts the others into loose. ruled is parallel to the rows

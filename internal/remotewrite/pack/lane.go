@@ -5,12 +5,45 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
+
+// Queue is what a packer needs of a queue; see queue.Queue.
+type Queue interface {
+	Append(lane int, r queue.Record) (queue.Loss, error)
+	Seal(lane int)
+	Next(lane int) (queue.Request, queue.State)
+	Ack(lane int)
+	Resize(lanes int)
+	Stats() queue.Stats
+}
+
+// outlet is where all lanes of a packer put their requests.
+type outlet struct {
+	queue    Queue
+	settings atomic.Pointer[Settings] // in force
+	newest   atomic.Int64
+
+	// Buffers hold the bytes of records on their way from a lane through the queue to the sender, and back.
+	Buffers wire.Buffers
+}
+
+// Tally is what became of the samples of a batch.
+type Tally struct {
+	Converted     int // samples more than the batch had: a native histogram became several classic series
+	Exemplars     int
+	Relabelled    int // dropped by write_relabel_configs
+	Unsupported   int // native histograms, and send_native_histograms is off
+	NotNewer      int // than the last sample of the series or target
+	InvalidLabels int // a receiver would refuse or silently drop them
+
+	QueueRefused int // with QueueError
+	QueueError   error
+	QueueFull    queue.Loss // older samples that made room in the queue
+}
 
 // maxRequestBytes bounds a request before compression.
 const maxRequestBytes = 8 << 20
@@ -18,7 +51,7 @@ const maxRequestBytes = 8 << 20
 // Lane is one stream of requests to an endpoint: what is appended to it in order arrives in order. Its sender
 // takes the sealed requests out of the queue; everything here is about the open one.
 type Lane struct {
-	packer *Packer
+	outlet *outlet
 	index  int
 	wake   chan struct{} // tells the sender that a request was sealed or begun
 	gone   atomic.Bool   // the endpoint has fewer lanes now: its sender ends
@@ -47,15 +80,8 @@ type openRequest struct {
 	record   bool // a record of it is in the queue
 }
 
-func (p *Packer) newLane(index int) *Lane {
-	return &Lane{packer: p, index: index, wake: make(chan struct{}, 1), ended: make(chan struct{}), open: openRequest{number: 1}}
-}
-
-// source is where a row's labels come from: the table, with the external labels that the settings add, or a text.
-type source struct {
-	view   series.View
-	target series.TargetID
-	text   labels.Labels // empty: the table has them
+func newLane(o *outlet, index int) *Lane {
+	return &Lane{outlet: o, index: index, wake: make(chan struct{}, 1), ended: make(chan struct{}), open: openRequest{number: 1}}
 }
 
 // add puts one row into the open request. The caller holds mu, has looked at the history, and flushes after its batch.
@@ -103,12 +129,12 @@ func (l *Lane) flush(t *Tally) {
 	if l.fragment.Samples == 0 {
 		return
 	}
-	p, r := l.packer, l.fragment
+	o, r := l.outlet, l.fragment
 	l.open.bytes += l.enc.Size()
-	r.Data = l.enc.Cut(&p.Buffers)
+	r.Data = l.enc.Cut(&o.Buffers)
 	l.fragment = queue.Record{}
 	l.open.record = true
-	loss, err := p.queue.Append(l.index, r)
+	loss, err := o.queue.Append(l.index, r)
 	t.QueueFull.Requests += loss.Requests
 	t.QueueFull.Samples += loss.Samples
 	if err != nil {
@@ -117,8 +143,8 @@ func (l *Lane) flush(t *Tally) {
 		l.seal() // later fragments would refer to symbols that are not there
 		return
 	}
-	for before := p.newest.Load(); r.Newest > before && !p.newest.CompareAndSwap(before, r.Newest); {
-		before = p.newest.Load()
+	for before := o.newest.Load(); r.Newest > before && !o.newest.CompareAndSwap(before, r.Newest); {
+		before = o.newest.Load()
 	}
 }
 
@@ -135,7 +161,7 @@ func (l *Lane) seal() {
 		return
 	}
 	if l.open.record {
-		l.packer.queue.Seal(l.index)
+		l.outlet.queue.Seal(l.index)
 	}
 	l.open = openRequest{number: l.open.number + 1}
 	l.notify()
@@ -151,11 +177,11 @@ const drainCheck = time.Second
 // of other lanes count, since this one may have to take them over.
 func (l *Lane) Next(closing bool) (r queue.Request, state queue.State, wait time.Duration) {
 	wait = l.sealDue(closing)
-	if r, state = l.packer.queue.Next(l.index); state == queue.Ready {
+	if r, state = l.outlet.queue.Next(l.index); state == queue.Ready {
 		return r, state, 0
 	}
 	switch {
-	case l.gone.Load() || closing && l.packer.queue.Stats().Requests == 0:
+	case l.gone.Load() || closing && l.outlet.queue.Stats().Requests == 0:
 		return r, queue.Empty, 0
 	case closing:
 		return r, queue.Later, drainCheck
@@ -165,9 +191,9 @@ func (l *Lane) Next(closing bool) (r queue.Request, state queue.State, wait time
 
 // Ack removes the request that Next gave, and takes its bytes back.
 func (l *Lane) Ack(r queue.Request) {
-	l.packer.queue.Ack(l.index)
+	l.outlet.queue.Ack(l.index)
 	for _, rec := range r.Records {
-		l.packer.Buffers.Put(rec.Data)
+		l.outlet.Buffers.Put(rec.Data)
 	}
 }
 
@@ -188,7 +214,7 @@ func (l *Lane) sealDue(now bool) (wait time.Duration) {
 	if l.open.samples == 0 {
 		return 0
 	}
-	deadline := time.Duration(l.packer.settings.Load().QueueConfig.BatchSendDeadline)
+	deadline := time.Duration(l.outlet.settings.Load().QueueConfig.BatchSendDeadline)
 	if wait = deadline - time.Since(l.open.since); now || wait <= 0 {
 		l.seal()
 		return 0

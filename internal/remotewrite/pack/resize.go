@@ -23,7 +23,7 @@ func (p *Packer) Resize(n int) (fresh []*Lane) {
 		if i < len(old) {
 			lanes[i] = old[i]
 		} else {
-			lanes[i] = p.newLane(i)
+			lanes[i] = newLane(&p.outlet, i)
 			lanes[i].before = p.former[i]
 			fresh = append(fresh, lanes[i])
 		}

@@ -1,6 +1,8 @@
 package pack
 
 import (
+	"github.com/prometheus/prometheus/model/labels"
+
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
@@ -73,4 +75,11 @@ func (r *row) become(v series.View, id series.ID) {
 	meta := r.Parts.Meta
 	r.id, r.Parts = id, v.Parts(id)
 	r.Parts.Meta = meta
+}
+
+// source is where a row's labels come from: the table, with the external labels that the settings add, or a text.
+type source struct {
+	view   series.View
+	target series.TargetID
+	text   labels.Labels // empty: the table has them
 }
