@@ -1,7 +1,10 @@
 package remotewrite
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +24,6 @@ type endpoint struct {
 	label    string // in metrics and logs
 	identity string // of its queue; guarded by the mu of Writers
 	log      *zap.Logger
-	metrics  *endpointMetrics
 	table    *series.Table
 	limits   queue.Config // of the queue
 	durable  bool         // the queue outlives the process
@@ -32,7 +34,6 @@ type endpoint struct {
 	receiver *deliver.Receiver
 	account  account
 	filling  filling
-	lines    deliver.LogLimit
 
 	desired     atomic.Int64                 // lanes that the load asks for
 	resettled   chan struct{}                // the settings may want another number of lanes
@@ -50,7 +51,8 @@ type endpoint struct {
 func newEndpoint(label, identity string, s *settings, lanes int, table *series.Table, log *zap.Logger, m *metrics) *endpoint {
 	log = log.With(zap.String("endpoint", label))
 	e := &endpoint{
-		label: label, identity: identity, log: log, metrics: m.endpoint(label), table: table,
+		label: label, identity: identity, log: log, table: table,
+		account:  account{metrics: m.endpoint(label), log: log},
 		packer:   pack.New(table, s.packing, lanes, log),
 		retiring: make(chan struct{}), hurry: make(chan struct{}), ended: make(chan struct{}),
 		resettled: make(chan struct{}, 1), answerTimes: map[*pack.Lane]*atomic.Int64{},
@@ -75,8 +77,8 @@ func (e *endpoint) pending() (samples int, bytes int64) {
 
 // append packs a batch, and counts what became of it.
 func (e *endpoint) append(b *series.Batch) {
-	e.metrics.appended.Add(float64(b.Len()))
-	e.countPacked(e.packer.Append(b))
+	e.account.metrics.appended.Add(float64(b.Len()))
+	e.account.batch(e.packer.Append(b))
 }
 
 // reconfigure goes on under new settings; the backlog stays.
@@ -165,7 +167,7 @@ func (e *endpoint) send(ctx context.Context, l *pack.Lane, waited *atomic.Int64,
 		case <-ctx.Done():
 		}
 	}
-	e.receiver.NewSender(l, func(f deliver.Fate) { e.count(f, waited) }).Run(ctx, stopping)
+	e.receiver.NewSender(l, func(f deliver.Fate) { e.account.fate(f, waited) }).Run(ctx, stopping)
 }
 
 func (e *endpoint) sendMetadata(ctx context.Context) {
@@ -174,9 +176,9 @@ func (e *endpoint) sendMetadata(ctx context.Context) {
 		Families: func() []wire.Family { return families(e.table) },
 		Sent: func(families int, out deliver.Outcome) {
 			if out == deliver.Accepted {
-				e.metrics.metadataAccepted.Add(float64(families))
+				e.account.metrics.metadataAccepted.Add(float64(families))
 			} else {
-				e.metrics.metadataRefused.Add(float64(families))
+				e.account.metrics.metadataRefused.Add(float64(families))
 			}
 		},
 	}
@@ -244,7 +246,7 @@ func (e *endpoint) end() {
 		lost -= int(e.account.inFlight.Load())
 	}
 	if lost > 0 {
-		e.metrics.drop(abandoned, lost)
+		e.account.metrics.drop(abandoned, lost)
 		e.log.Warn("remote write samples abandoned", zap.Int("samples", lost), zap.Int("requests", requests))
 	}
 	if err != nil {
@@ -252,11 +254,39 @@ func (e *endpoint) end() {
 	}
 }
 
-func isDone(ch <-chan struct{}) bool {
-	select {
-	case <-ch:
-		return true
-	default:
-		return false
+// wantedLanes returns the number of lanes that the endpoint should have.
+func (e *endpoint) wantedLanes(g *growth) int {
+	s, all, status := e.settings.Load(), e.packer.Lanes(), e.status() // asked regularly, status knows how fast the queue grows
+	is := load{taken: int(e.account.delivered.Load()), waiting: status.PendingSamples, down: status.Unreachable}
+	maps.DeleteFunc(e.answerTimes, func(l *pack.Lane, _ *atomic.Int64) bool { return !slices.Contains(all, l) })
+	for _, l := range all {
+		is.waited = append(is.waited, time.Duration(e.answerTimes[l].Load()))
 	}
+	r := room{least: s.lanes(), most: s.maxLanes(), full: len(all) * s.QueueConfig.MaxSamplesPerSend}
+	want := g.next(time.Now(), len(all), r, is)
+	e.desired.Store(int64(g.desired))
+	return want
+}
+
+// status returns the state of the endpoint. Regular calls tell it how fast the queue grows.
+func (e *endpoint) status() EndpointStatus {
+	q, r := e.queue.Stats(), e.receiver.Status()
+	out := EndpointStatus{
+		Name: e.label, URL: e.settings.Load().redactedURL(), Lanes: len(e.packer.Lanes()),
+		PendingSamples: q.Samples, PendingBytes: q.Bytes, PendingLimit: q.MaxBytes,
+		Protocol: r.Protocol.String(), Unreachable: r.Unreachable, Rejected: r.Rejected,
+		LastError: r.LastError, LastErrorTime: r.LastErrorTime, LastSuccess: r.LastSuccess,
+		FullIn: e.filling.until(q.MaxBytes, time.Now(), cmp.Or(q.DiskBytes, q.Bytes)), // the limit is that of the disk, if any
+	}
+	if q.Requests > 0 {
+		out.OldestPending = time.UnixMilli(q.Oldest)
+	}
+	return out
+}
+
+// queueConfig is what the queue of an endpoint is told.
+func (e *endpoint) queueConfig(cfg queue.Config) queue.Config {
+	cfg.Lost, cfg.Wake, cfg.Log = e.account.lost, e.packer.Wake, e.log
+	cfg.Alloc, cfg.Free = e.packer.Buffers.Get, e.packer.Buffers.Put
+	return cfg
 }

@@ -1,13 +1,9 @@
 package remotewrite
 
 import (
-	"maps"
 	"math"
-	"slices"
-	"sync/atomic"
 	"time"
 
-	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/pack"
 )
 
 const (
@@ -94,18 +90,4 @@ func (l load) busy(before []time.Duration, elapsed time.Duration) (busiest, aver
 		average += share / float64(len(l.waited))
 	}
 	return busiest, average
-}
-
-// wantedLanes returns the number of lanes that the endpoint should have.
-func (e *endpoint) wantedLanes(g *growth) int {
-	s, all, status := e.settings.Load(), e.packer.Lanes(), e.status() // asked regularly, status knows how fast the queue grows
-	is := load{taken: int(e.account.delivered.Load()), waiting: status.PendingSamples, down: status.Unreachable}
-	maps.DeleteFunc(e.answerTimes, func(l *pack.Lane, _ *atomic.Int64) bool { return !slices.Contains(all, l) })
-	for _, l := range all {
-		is.waited = append(is.waited, time.Duration(e.answerTimes[l].Load()))
-	}
-	r := room{least: s.lanes(), most: s.maxLanes(), full: len(all) * s.QueueConfig.MaxSamplesPerSend}
-	want := g.next(time.Now(), len(all), r, is)
-	e.desired.Store(int64(g.desired))
-	return want
 }

@@ -94,7 +94,7 @@ func BenchmarkDeliver(b *testing.B) {
 			}
 			e := (*w.endpoints.Load())[0]
 			q := &repeating{messages: ms}
-			s := e.receiver.NewSender(q, func(f deliver.Fate) { e.count(f, new(atomic.Int64)) })
+			s := e.receiver.NewSender(q, func(f deliver.Fate) { e.account.fate(f, new(atomic.Int64)) })
 			b.ReportAllocs()
 			report := perSample(b, ms[0].Samples)
 			for b.Loop() {

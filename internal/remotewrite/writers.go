@@ -11,7 +11,6 @@ package remotewrite
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -78,52 +77,6 @@ func (w *Writers) Append(b *series.Batch) error {
 	return nil
 }
 
-// Apply makes the endpoints what cfg says. Unchanged ones are not touched. One that kept its name or its URL, but for
-// the query, goes on with its backlog under the new settings. So does the only unnamed one that is new after the only
-// one that is gone. A removed one is flushed for at most the flush deadline. On an error nothing has changed.
-func (w *Writers) Apply(cfg Config) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.stopped {
-		return errors.New("remote write has stopped")
-	}
-	if cfg.Queue.MaxBytes == 0 {
-		cfg.Queue = queue.DefaultConfig()
-	}
-	identities := identities(cfg.Endpoints)
-	if !w.adopted {
-		if err := w.storage.adopt(cfg.Endpoints, identities); err != nil {
-			return err
-		}
-	}
-	current := *w.endpoints.Load()
-	steps, gone, err := w.plan(cfg, identities, current)
-	if err != nil {
-		return err
-	}
-	next := make([]*endpoint, 0, len(steps))
-	for _, s := range steps {
-		if s.replace != nil {
-			s.endpoint.logName(s.replace)
-			s.endpoint.reconfigure(s.replace)
-		}
-		next = append(next, s.endpoint)
-		if s.fresh && w.running != nil {
-			w.start(s.endpoint)
-		}
-	}
-	w.endpoints.Store(&next)
-	for _, e := range gone {
-		e.retire()
-		w.gone = append(w.gone, goneMetrics{label: e.label, ended: e.ended})
-	}
-	w.retired = slices.DeleteFunc(append(w.retired, gone...), func(e *endpoint) bool { return isDone(e.ended) })
-	w.maxAge = cfg.Queue.MaxAge
-	w.sweep(!w.adopted || len(gone) > 0)
-	w.adopted = true
-	return nil
-}
-
 // sweep looks after the queues of the store that have no endpoint. The caller holds mu.
 func (w *Writers) sweep(loud bool) {
 	var wanted []string
@@ -162,29 +115,6 @@ func (w *Writers) forgetMetrics(now time.Time) {
 		}
 	}
 	w.gone = kept
-}
-
-// open makes a new endpoint with its queue.
-func (w *Writers) open(cfg Config, s *settings, label, identity string) (*endpoint, error) {
-	w.vacate(identity)
-	lanes := s.lanes()
-	e := newEndpoint(label, identity, s, lanes, w.table, w.log, w.metrics)
-	e.durable, e.limits = w.storage.store != nil, cfg.Queue
-	q, err := w.openQueue(identity, lanes, e.queueConfig(cfg.Queue))
-	if err != nil {
-		return nil, fmt.Errorf("remote_write %s: %w", label, err)
-	}
-	e.use(q)
-	return e, nil
-}
-
-// vacate ends the flushing of a removed endpoint whose identity is wanted again.
-func (w *Writers) vacate(identity string) {
-	for _, e := range w.retired {
-		if e.identity == identity {
-			e.leave()
-		}
-	}
 }
 
 // start runs an endpoint until Run's context ends or it retires. The caller holds mu.
@@ -233,4 +163,14 @@ func (w *Writers) lookAfterTheGone(ctx context.Context) {
 			w.mu.Unlock()
 		}
 	}
+}
+
+// Status returns the state of each endpoint, in the order of the configuration.
+func (w *Writers) Status() []EndpointStatus {
+	endpoints := *w.endpoints.Load()
+	out := make([]EndpointStatus, 0, len(endpoints))
+	for _, e := range endpoints {
+		out = append(out, e.status())
+	}
+	return out
 }

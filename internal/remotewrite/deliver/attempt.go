@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"time"
 
-
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 

@@ -3,7 +3,6 @@ package pack
 import (
 	"time"
 
-
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 

@@ -5,7 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
