@@ -1,11 +1,3 @@
-// Package remotewrite packs batches into remote write requests and delivers them. Writers hands every batch to
-// every endpoint; an endpoint has lanes; a lane has one request that grows and at most one in flight, in a
-// queue between the two.
-//
-//   - Append never waits for a network.
-//   - Samples of one series go through one lane, in order; no request holds two samples of one series.
-//   - What is queued is always remote write 2.0; 1.0 is made of it when it is sent.
-//   - Every sample that does not arrive is counted under a reason.
 package remotewrite
 
 import (
