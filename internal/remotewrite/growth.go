@@ -3,7 +3,6 @@ package remotewrite
 import (
 	"math"
 	"time"
-
 )
 
 const (

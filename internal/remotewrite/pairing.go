@@ -3,7 +3,6 @@ package remotewrite
 import (
 	"fmt"
 	"slices"
-
 )
 
 // step is what Apply does to one endpoint.
