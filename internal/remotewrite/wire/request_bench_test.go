@@ -3,6 +3,7 @@
 package wire
 
 import (
+	"encoding/binary"
 	"fmt"
 	"syscall"
 	"testing"
@@ -97,4 +98,100 @@ func processorNanos(b *testing.B) int64 {
 		b.Fatal(err)
 	}
 	return u.Utime.Nano() + u.Stime.Nano()
+}
+
+// plainRequest makes a 1.0 request the obvious way: the whole text first, then a search for repetitions.
+type plainRequest struct {
+	fragments unpacker
+	symbols   [][]byte
+	text      []byte
+}
+
+// labelSize is the size of what is in a Label.
+func (p *plainRequest) labelSize(name, value uint64) int {
+	n, v := len(p.symbols[name]), len(p.symbols[value])
+	return 2 + uvarintSize(uint64(n)) + n + uvarintSize(uint64(v)) + v
+}
+
+// render returns the text of a message whose series have a sample each, and nothing else.
+func (p *plainRequest) render(m Message) []byte {
+	fragments, err := p.fragments.unpack(m.Fragments)
+	if err != nil {
+		panic(err)
+	}
+	p.symbols, p.text = p.symbols[:0], p.text[:0]
+	for _, f := range fragments {
+		for s := f.symbols; len(s) > 0; {
+			var text []byte
+			text, s, _ = cutBytes(s[1:])
+			p.symbols = append(p.symbols, text)
+		}
+	}
+	for _, f := range fragments {
+		for s := f.series; len(s) > 0; {
+			var body []byte
+			body, s, _ = cutBytes(s[1:])
+			p.series(body)
+		}
+	}
+	return p.text
+}
+
+func (p *plainRequest) series(body []byte) {
+	refs, sample, ok := cutPlainSeries(body)
+	if !ok {
+		panic("a series with more than a sample")
+	}
+	size := sample.size()
+	for rest := refs; len(rest) > 0; {
+		var name, value uint64
+		name, value, rest, _ = cutRefs(rest)
+		inner := p.labelSize(name, value)
+		size += 1 + uvarintSize(uint64(inner)) + inner
+	}
+	out := appendUvarint(append(p.text, tagSeriesV1), uint64(size))
+	for rest := refs; len(rest) > 0; {
+		var name, value uint64
+		name, value, rest, _ = cutRefs(rest)
+		out = appendUvarint(append(out, tagLabelV1), uint64(p.labelSize(name, value)))
+		out = appendBytesField(appendBytesField(out, tagLabelNameV1, p.symbols[name]), tagLabelValueV1, p.symbols[value])
+	}
+	out = append(out, tagSampleV1, byte(sample.head>>8))
+	if sample.valued() {
+		out = binary.LittleEndian.AppendUint64(append(out, tagSampleValue), sample.value)
+	}
+	p.text = append(out, binary.LittleEndian.AppendUint64(nil, sample.time.word)[:sample.time.n]...)
+}
+
+// BenchmarkPlainRequest is what 1.0 would cost without v1Writer. Decision 0027 compares it with BenchmarkRequest.
+func BenchmarkPlainRequest(b *testing.B) {
+	for name, shape := range benchShapes {
+		b.Run(name, func(b *testing.B) {
+			ms := sidecarMessages(b, shape[0], shape[1])
+			var p plainRequest
+			var out []byte
+			i := 0
+			b.ReportAllocs()
+			report := cpuPerSample(b, ms[0].Samples)
+			for b.Loop() {
+				out = snappy.Encode(out[:cap(out)], p.render(ms[i%len(ms)]))
+				i++
+			}
+			report()
+			b.ReportMetric(float64(cap(p.text)), "text-B")
+		})
+	}
+}
+
+func TestPlainRequestsAreWhatTheReferenceWrites(t *testing.T) {
+	var p plainRequest
+	for _, m := range sidecarMessages(t, 4, 2000) {
+		want, _, err := plainV1(m, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.render(m); string(got) != string(want) {
+			t.Fatalf("differs at byte %d of %d", differAt(got, want), len(want))
+		}
+	}
 }
