@@ -17,9 +17,9 @@ type account struct {
 	log     *zap.Logger
 	lines   deliver.LogLimit
 
-	delivered atomic.Int64 // samples that left the queue: growth compares them with what came
-	inFlight  atomic.Int64 // samples of requests in flight that are settled already: not lost if the process ends now
-	highest   atomic.Int64 // newest timestamp that the receiver accepted, Unix milliseconds
+	done     atomic.Int64 // samples that left the queue: growth compares them with what came
+	inFlight atomic.Int64 // samples of requests in flight that are settled already: not lost if the process ends now
+	highest  atomic.Int64 // newest timestamp that the receiver accepted, Unix milliseconds
 }
 
 // fate counts the fate that a sender reports. waited is the time that its lane waited for answers, in nanoseconds.
@@ -47,7 +47,7 @@ func (a *account) fate(f deliver.Fate, waited *atomic.Int64) {
 	m.drop(deliver.Unsupported, f.Unsupported)
 	m.drop(f.Reason, f.Dropped)
 	a.inFlight.Add(int64(f.Settled() - f.Done))
-	a.delivered.Add(int64(f.Done))
+	a.done.Add(int64(f.Done))
 }
 
 // batch counts what became of the samples of a batch.

@@ -47,7 +47,7 @@ func (w *Writers) Apply(cfg Config) error {
 	w.endpoints.Store(&next)
 	for _, e := range gone {
 		e.retire()
-		w.gone = append(w.gone, goneMetrics{label: e.label, ended: e.ended})
+		w.removed = append(w.removed, removedMetrics{label: e.label, ended: e.ended})
 	}
 	w.retired = slices.DeleteFunc(append(w.retired, gone...), func(e *endpoint) bool { return isDone(e.ended) })
 	w.maxAge = cfg.Queue.MaxAge
@@ -185,7 +185,7 @@ func (w *Writers) freeIdentity(identity string, wanted []string) string {
 
 // open makes a new endpoint with its queue.
 func (w *Writers) open(cfg Config, s *settings, label, identity string) (*endpoint, error) {
-	w.vacate(identity)
+	w.freeQueueOf(identity)
 	lanes := s.lanes()
 	e := newEndpoint(label, identity, s, lanes, w.table, w.log, w.metrics)
 	e.durable, e.limits = w.storage.store != nil, cfg.Queue
@@ -198,10 +198,10 @@ func (w *Writers) open(cfg Config, s *settings, label, identity string) (*endpoi
 }
 
 // vacate ends the flushing of a removed endpoint whose identity is wanted again.
-func (w *Writers) vacate(identity string) {
+func (w *Writers) freeQueueOf(identity string) {
 	for _, e := range w.retired {
 		if e.identity == identity {
-			e.leave()
+			e.abortFlush()
 		}
 	}
 }

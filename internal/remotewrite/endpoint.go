@@ -33,17 +33,17 @@ type endpoint struct {
 	queue    queue.Queue
 	receiver *deliver.Receiver
 	account  account
-	filling  filling
+	fillRate fillRate
 
-	desired     atomic.Int64                 // lanes that the load asks for
-	resettled   chan struct{}                // the settings may want another number of lanes
-	answerTimes map[*pack.Lane]*atomic.Int64 // nanoseconds that lanes waited for answers; owned by run
+	desired         atomic.Int64                 // lanes that the load asks for
+	settingsChanged chan struct{}                // the settings may want another number of lanes
+	answerTimes     map[*pack.Lane]*atomic.Int64 // nanoseconds that lanes waited for answers; owned by run
 
 	life     sync.Mutex // guards the following
 	started  bool       // run has the rest of its life
 	retired  bool
 	retiring chan struct{} // closed by retire
-	hurry    chan struct{} // closed when flushing must end at once
+	flushNow chan struct{} // closed when flushing must end at once
 	ended    chan struct{} // closed by end
 }
 
@@ -54,8 +54,8 @@ func newEndpoint(label, identity string, s *settings, lanes int, table *series.T
 		label: label, identity: identity, log: log, table: table,
 		account:  account{metrics: m.endpoint(label), log: log},
 		packer:   pack.New(table, s.packing, lanes, log),
-		retiring: make(chan struct{}), hurry: make(chan struct{}), ended: make(chan struct{}),
-		resettled: make(chan struct{}, 1), answerTimes: map[*pack.Lane]*atomic.Int64{},
+		retiring: make(chan struct{}), flushNow: make(chan struct{}), ended: make(chan struct{}),
+		settingsChanged: make(chan struct{}, 1), answerTimes: map[*pack.Lane]*atomic.Int64{},
 	}
 	e.desired.Store(int64(lanes))
 	e.settings.Store(s)
@@ -88,7 +88,7 @@ func (e *endpoint) reconfigure(s *settings) {
 	e.receiver.Replace(s.delivery)
 	e.packer.Wake(-1)
 	select {
-	case e.resettled <- struct{}{}:
+	case e.settingsChanged <- struct{}{}:
 	default:
 	}
 	old.delivery.Client.Close()
@@ -149,7 +149,7 @@ func (e *endpoint) run(ctx context.Context) {
 	go func() { senders.Wait(); close(flushed) }()
 	select {
 	case <-flushed:
-	case <-e.hurry:
+	case <-e.flushNow:
 		stopSending()
 		<-flushed
 	}
@@ -196,7 +196,7 @@ func (e *endpoint) serve(ctx context.Context, start func([]*pack.Lane)) {
 			return
 		case <-e.retiring:
 			return
-		case <-e.resettled:
+		case <-e.settingsChanged:
 			s := e.settings.Load()
 			start(e.packer.Resize(max(s.lanes(), min(len(e.packer.Lanes()), s.maxLanes()))))
 		case <-tick.C:
@@ -222,10 +222,10 @@ func (e *endpoint) outlasts() bool {
 }
 
 // leave ends the flushing of an endpoint that has retired and waits until its queue is closed.
-func (e *endpoint) leave() {
+func (e *endpoint) abortFlush() {
 	e.life.Lock()
-	if !isDone(e.hurry) {
-		close(e.hurry)
+	if !isDone(e.flushNow) {
+		close(e.flushNow)
 	}
 	e.life.Unlock()
 	<-e.ended
@@ -257,12 +257,12 @@ func (e *endpoint) end() {
 // wantedLanes returns the number of lanes that the endpoint should have.
 func (e *endpoint) wantedLanes(g *growth) int {
 	s, all, status := e.settings.Load(), e.packer.Lanes(), e.status() // asked regularly, status knows how fast the queue grows
-	is := load{taken: int(e.account.delivered.Load()), waiting: status.PendingSamples, down: status.Unreachable}
+	is := load{delivered: int(e.account.done.Load()), pending: status.PendingSamples, down: status.Unreachable}
 	maps.DeleteFunc(e.answerTimes, func(l *pack.Lane, _ *atomic.Int64) bool { return !slices.Contains(all, l) })
 	for _, l := range all {
 		is.waited = append(is.waited, time.Duration(e.answerTimes[l].Load()))
 	}
-	r := room{least: s.lanes(), most: s.maxLanes(), full: len(all) * s.QueueConfig.MaxSamplesPerSend}
+	r := laneLimits{min: s.lanes(), max: s.maxLanes(), backlog: len(all) * s.QueueConfig.MaxSamplesPerSend}
 	want := g.next(time.Now(), len(all), r, is)
 	e.desired.Store(int64(g.desired))
 	return want
@@ -276,7 +276,7 @@ func (e *endpoint) status() EndpointStatus {
 		PendingSamples: q.Samples, PendingBytes: q.Bytes, PendingLimit: q.MaxBytes,
 		Protocol: r.Protocol.String(), Unreachable: r.Unreachable, Rejected: r.Rejected,
 		LastError: r.LastError, LastErrorTime: r.LastErrorTime, LastSuccess: r.LastSuccess,
-		FullIn: e.filling.until(q.MaxBytes, time.Now(), cmp.Or(q.DiskBytes, q.Bytes)), // the limit is that of the disk, if any
+		FullIn: e.fillRate.timeToFull(q.MaxBytes, time.Now(), cmp.Or(q.DiskBytes, q.Bytes)), // the limit is that of the disk, if any
 	}
 	if q.Requests > 0 {
 		out.OldestPending = time.UnixMilli(q.Oldest)

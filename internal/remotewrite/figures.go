@@ -7,25 +7,25 @@ import (
 )
 
 // figures reads metrics of endpoints when somebody asks. An endpoint that is gone has none.
-type figures struct {
+type onDemand struct {
 	endpoints func() []*endpoint
 	prefix    string
-	all       []figure
+	all       []onDemandMetric
 }
 
-type figure struct {
+type onDemandMetric struct {
 	desc *prometheus.Desc
 	kind prometheus.ValueType
 	read func(*endpoint, *queue.Stats) float64
 }
 
-func (c *figures) add(name, help string, kind prometheus.ValueType, read func(*endpoint, *queue.Stats) float64) {
-	c.all = append(c.all, figure{prometheus.NewDesc(c.prefix+name, help, []string{"endpoint"}, nil), kind, read})
+func (c *onDemand) add(name, help string, kind prometheus.ValueType, read func(*endpoint, *queue.Stats) float64) {
+	c.all = append(c.all, onDemandMetric{prometheus.NewDesc(c.prefix+name, help, []string{"endpoint"}, nil), kind, read})
 }
 
 // newLaneCollector reads what endpoints know of their lanes.
-func newLaneCollector(endpoints func() []*endpoint) *figures {
-	c := &figures{endpoints: endpoints, prefix: "envoy_scraper_remotewrite_"}
+func newLaneCollector(endpoints func() []*endpoint) *onDemand {
+	c := &onDemand{endpoints: endpoints, prefix: "envoy_scraper_remotewrite_"}
 	add := func(name, help string, read func(*endpoint) float64) {
 		c.add(name, help, prometheus.GaugeValue, func(e *endpoint, _ *queue.Stats) float64 { return read(e) })
 	}
@@ -47,8 +47,8 @@ func newLaneCollector(endpoints func() []*endpoint) *figures {
 }
 
 // newQueueCollector reads what the queues know of their disk.
-func newQueueCollector(endpoints func() []*endpoint) *figures {
-	c := &figures{endpoints: endpoints, prefix: "envoy_scraper_queue_"}
+func newQueueCollector(endpoints func() []*endpoint) *onDemand {
+	c := &onDemand{endpoints: endpoints, prefix: "envoy_scraper_queue_"}
 	add := func(name, help string, kind prometheus.ValueType, read func(*queue.Stats) float64) {
 		c.add(name, help, kind, func(_ *endpoint, s *queue.Stats) float64 { return read(s) })
 	}
@@ -88,14 +88,14 @@ func newQueueCollector(endpoints func() []*endpoint) *figures {
 }
 
 // Describe implements prometheus.Collector.
-func (c *figures) Describe(ch chan<- *prometheus.Desc) {
+func (c *onDemand) Describe(ch chan<- *prometheus.Desc) {
 	for _, f := range c.all {
 		ch <- f.desc
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (c *figures) Collect(ch chan<- prometheus.Metric) {
+func (c *onDemand) Collect(ch chan<- prometheus.Metric) {
 	for _, e := range c.endpoints() {
 		stats := e.queue.Stats()
 		for _, f := range c.all {

@@ -22,19 +22,19 @@ func TestFilling(t *testing.T) {
 		"began to grow lately": {[]int64{0, 0, 0, 0, 0, 0, 0, 300}, 210 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var f filling
+			var f fillRate
 			var got time.Duration
 			for i, n := range tc.bytes {
-				got = f.until(limit, start.Add(time.Duration(i)*30*time.Second), n)
+				got = f.timeToFull(limit, start.Add(time.Duration(i)*30*time.Second), n)
 			}
 			if got != tc.want {
 				t.Errorf("full in %v, want %v", got, tc.want)
 			}
 		})
 	}
-	var f filling
-	f.until(0, start, 0)
-	if got := f.until(0, start.Add(time.Minute), 100); got != 0 {
+	var f fillRate
+	f.timeToFull(0, start, 0)
+	if got := f.timeToFull(0, start.Add(time.Minute), 100); got != 0 {
 		t.Errorf("without a limit: %v", got)
 	}
 }

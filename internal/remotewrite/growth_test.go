@@ -281,14 +281,14 @@ func TestGrowth(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			const lanes = 40
 			now := time.Now()
-			r := room{least: 8, most: 300, full: 8000}
+			r := laneLimits{min: 8, max: 300, backlog: 8000}
 			var g growth
 			is := load{waited: make([]time.Duration, lanes)}
 			for i, s := range steps {
 				want := 0
 				for range s.times {
 					now = now.Add(growthCheck)
-					is = load{waited: slices.Clone(is.waited), taken: is.taken + s.taken, waiting: s.waiting, down: s.down}
+					is = load{waited: slices.Clone(is.waited), delivered: is.delivered + s.taken, pending: s.waiting, down: s.down}
 					for l := range is.waited {
 						share := s.others
 						if l == 0 {

@@ -79,7 +79,7 @@ func (m *metrics) forget(label string) {
 const keptMetrics = 15 * time.Minute
 
 // goneMetrics are metrics that nobody counts up any more.
-type goneMetrics struct {
+type removedMetrics struct {
 	label string
 	ended <-chan struct{} // until then they may still count
 	since time.Time       // that this was seen; zero: not yet

@@ -27,13 +27,13 @@ type Writers struct {
 	// endpoints is replaced whole, so that Append never waits for Apply.
 	endpoints atomic.Pointer[[]*endpoint]
 
-	mu      sync.Mutex      // guards the following; held by Apply and by the start of Run
-	running context.Context // Run's; nil before
-	stopped bool            // Run has begun to end
-	adopted bool            // the first Apply is through
-	retired []*endpoint     // may still flush
-	gone    []goneMetrics   // of endpoints that are not among the endpoints any more
-	maxAge  time.Duration   // of orphans
+	mu      sync.Mutex       // guards the following; held by Apply and by the start of Run
+	running context.Context  // Run's; nil before
+	stopped bool             // Run has begun to end
+	adopted bool             // the first Apply is through
+	retired []*endpoint      // may still flush
+	removed []removedMetrics // of endpoints that are not among the endpoints any more
+	maxAge  time.Duration    // of orphans
 	runners sync.WaitGroup
 }
 
@@ -80,7 +80,7 @@ func (w *Writers) sweep(loud bool) {
 		w.log.Error("look for queues without endpoint", zap.Error(err))
 	}
 	for _, name := range dropped {
-		w.gone = append(w.gone, goneMetrics{label: name, since: time.Now()})
+		w.removed = append(w.removed, removedMetrics{label: name, since: time.Now()})
 	}
 }
 
@@ -91,8 +91,8 @@ func (w *Writers) hasLabel(label string) bool {
 
 // forgetMetrics removes the metrics of endpoints that ended a while ago. The caller holds mu.
 func (w *Writers) forgetMetrics(now time.Time) {
-	kept := w.gone[:0]
-	for _, g := range w.gone {
+	kept := w.removed[:0]
+	for _, g := range w.removed {
 		switch {
 		case w.hasLabel(g.label): // it is back
 		case g.since.IsZero() && !isDone(g.ended):
@@ -106,7 +106,7 @@ func (w *Writers) forgetMetrics(now time.Time) {
 			w.metrics.forget(g.label)
 		}
 	}
-	w.gone = kept
+	w.removed = kept
 }
 
 // start runs an endpoint until Run's context ends or it retires. The caller holds mu.
@@ -128,7 +128,7 @@ func (w *Writers) Run(ctx context.Context) error {
 		w.start(e)
 	}
 	w.mu.Unlock()
-	w.lookAfterTheGone(ctx)
+	w.maintain(ctx)
 	w.mu.Lock()
 	w.stopped = true // no Apply starts runners behind our back
 	w.mu.Unlock()
@@ -137,7 +137,7 @@ func (w *Writers) Run(ctx context.Context) error {
 }
 
 // lookAfterTheGone sees to the queues and metrics that endpoints left behind, and returns when ctx ends.
-func (w *Writers) lookAfterTheGone(ctx context.Context) {
+func (w *Writers) maintain(ctx context.Context) {
 	orphans, metrics := time.NewTicker(orphanCheck), time.NewTicker(time.Minute)
 	defer orphans.Stop()
 	defer metrics.Stop()

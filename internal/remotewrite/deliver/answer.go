@@ -44,17 +44,17 @@ type Answer struct {
 }
 
 // circumstances are what an answer's meaning depends on beside itself.
-type circumstances struct {
+type requestInfo struct {
 	sent             wire.Protocol
 	retryOnRateLimit bool
 	unproven         bool // 2.0 was our own idea, and this endpoint never confirmed that it knows it
 }
 
 // classify is the only place that gives an answer a meaning.
-func classify(a Answer, c circumstances) Outcome {
+func classify(a Answer, c requestInfo) Outcome {
 	_, confirmed := Written(a.Header)
 	switch {
-	case a.Err == nil && c.sent == wire.V2 && c.unproven && !confirmed && a.vague():
+	case a.Err == nil && c.sent == wire.V2 && c.unproven && !confirmed && a.ambiguous():
 		return OtherProtocol
 	case a.Err != nil || a.Status >= 500:
 		return Retry
@@ -85,7 +85,7 @@ func classify(a Answer, c circumstances) Outcome {
 // vague reports whether the answer to 2.0 leaves open what is wrong. A gateway that does not know the content type of
 // 2.0, or a 1.0 receiver that cannot read the body, may answer so. A wrong path or a broken receiver may, too. So 1.0
 // is tried with the same samples, and only its success turns the endpoint to 1.0.
-func (a Answer) vague() bool {
+func (a Answer) ambiguous() bool {
 	switch a.Status {
 	case http.StatusNotFound, http.StatusNotAcceptable, http.StatusUnprocessableEntity, http.StatusNotImplemented:
 		return true

@@ -23,7 +23,7 @@ type verdict struct {
 	lost         int // of its samples, that the protocol cannot carry
 	settings     *Settings
 	bytes        int // of the body that was sent last
-	said         Answer
+	answer       Answer
 
 	// unsent: its body is larger than one that was refused as too large, and it should be sent in this many pieces.
 	unsent bool
@@ -40,25 +40,25 @@ const (
 )
 
 // tries is what a sender remembers from one POST of a message to the next.
-type tries struct {
+type attempts struct {
 	settings   *Settings // the rest but attempt belongs to them
-	attempt    int
-	turned     [3]bool       // by protocol: the receiver asked for the other one instead
+	made       int
+	declined   [3]bool       // by protocol: the receiver asked for the other one instead
 	instead    wire.Protocol // tried after a vague answer to 2.0; 0: the receiver's negotiation chooses
 	fast, slow backoff
 }
 
 // use starts over if the settings were replaced.
-func (t *tries) use(cfg *Settings) {
+func (t *attempts) use(cfg *Settings) {
 	if cfg != t.settings {
-		*t = tries{settings: cfg, attempt: t.attempt,
+		*t = attempts{settings: cfg, made: t.made,
 			fast: backoff{min: time.Duration(cfg.QueueConfig.MinBackoff), max: time.Duration(cfg.QueueConfig.MaxBackoff)},
 			slow: backoff{min: minSlowBackoff, max: maxSlowBackoff}}
 	}
 }
 
 // wait returns the pause before the next POST.
-func (t *tries) wait(out Outcome) time.Duration {
+func (t *attempts) wait(out Outcome) time.Duration {
 	if out == SlowRetry {
 		return t.slow.wait()
 	}
@@ -68,8 +68,8 @@ func (t *tries) wait(out Outcome) time.Duration {
 // try sends a message, as often as it takes, until the receiver has taken or refused it. The samples of a message that
 // is too large or rejected are not settled: its parts are tried next. A message whose body exceeds maxBody is not sent;
 // 0: no body is too large.
-func (s *requester) try(ctx context.Context, m wire.Message, maxBody int) verdict {
-	var t tries
+func (s *requester) send(ctx context.Context, m wire.Message, maxBody int) verdict {
+	var t attempts
 	for ctx.Err() == nil {
 		cfg, replaced := s.receiver.current()
 		t.use(cfg)
@@ -99,8 +99,8 @@ func (s *requester) try(ctx context.Context, m wire.Message, maxBody int) verdic
 			return verdict{result: tooLarge, Message: m, unsent: true, pieces: (len(body)-1)/maxBody + 1}
 		}
 		v := verdict{Message: m, protocol: p, lost: lost, settings: cfg, bytes: len(body)}
-		f := s.post(ctx, &v, body, t.attempt, unproven)
-		t.attempt++
+		f := s.post(ctx, &v, body, t.made, unproven)
+		t.made++
 		if !f.Answered {
 			s.report(f)
 			break
@@ -123,7 +123,7 @@ func (s *requester) post(ctx context.Context, v *verdict, body []byte, attempt i
 	if !a.BodyInUse {
 		s.receiver.pool.Release(body)
 	}
-	v.said = a
+	v.answer = a
 	f := Fate{Posted: true, Took: a.Took}
 	if !a.Unsent {
 		f.Bytes = v.bytes
@@ -132,7 +132,7 @@ func (s *requester) post(ctx context.Context, v *verdict, body []byte, attempt i
 		return f
 	}
 	f.Answered, f.Answer = true, a.kind()
-	f.Outcome = classify(a, circumstances{
+	f.Outcome = classify(a, requestInfo{
 		sent: v.protocol, retryOnRateLimit: cfg.QueueConfig.RetryOnRateLimit, unproven: unproven,
 	})
 	if f.Outcome != Accepted && v.protocol == wire.V2 && cfg.FailedRequestLogging {
@@ -151,7 +151,7 @@ const (
 )
 
 // conclude settles the samples of a message by the outcome of its POST, or tells how the message goes on.
-func (s *requester) conclude(v *verdict, t *tries, f Fate) nextStep {
+func (s *requester) conclude(v *verdict, t *attempts, f Fate) nextStep {
 	p := v.protocol
 	switch f.Outcome {
 	case Accepted:
@@ -161,10 +161,10 @@ func (s *requester) conclude(v *verdict, t *tries, f Fate) nextStep {
 		s.accept(v, f)
 		return done
 	case OtherProtocol:
-		t.turned[p] = true
+		t.declined[p] = true
 		switch {
-		case t.turned[p.Other()]: // the receiver takes neither
-		case v.said.vague():
+		case t.declined[p.Other()]: // the receiver takes neither
+		case v.answer.ambiguous():
 			t.instead = wire.V1
 			s.report(f)
 			return again
@@ -188,9 +188,9 @@ func (s *requester) conclude(v *verdict, t *tries, f Fate) nextStep {
 	}
 	s.report(f)
 	if t.instead != 0 {
-		t.turned, t.instead = [3]bool{}, 0
+		t.declined, t.instead = [3]bool{}, 0
 	}
-	s.receiver.failed(v.settings, f.Outcome, v.said)
+	s.receiver.failed(v.settings, f.Outcome, v.answer)
 	return later
 }
 
@@ -200,7 +200,7 @@ func (s *requester) accept(v *verdict, f Fate) {
 	left := v.Samples - v.lost
 	f.Accepted, f.Newest, f.Unsupported = left, v.Newest, v.lost
 	if v.protocol == wire.V2 {
-		n, _ := Written(v.said.Header)
+		n, _ := Written(v.answer.Header)
 		f.Accepted = min(n, left)
 	}
 	s.refuseRest(v, left-f.Accepted, &f)
@@ -213,7 +213,7 @@ func (s *requester) accept(v *verdict, f Fate) {
 func (s *requester) refuse(v *verdict, f Fate) {
 	left := v.Samples - v.lost
 	f.Unsupported = v.lost
-	if n, confirmed := Written(v.said.Header); v.protocol == wire.V2 && confirmed && f.Outcome == Refused {
+	if n, confirmed := Written(v.answer.Header); v.protocol == wire.V2 && confirmed && f.Outcome == Refused {
 		f.Accepted, f.Newest = min(n, left), v.Newest
 		s.receiver.succeeded(v.settings, v.protocol, f.Accepted)
 	}
@@ -227,14 +227,14 @@ func (s *requester) refuseRest(v *verdict, samples int, f *Fate) {
 	if samples == 0 {
 		return
 	}
-	c := complaintOf(v.said)
-	if v.MayHaveArrived && v.protocol == wire.V2 && v.said.Status == http.StatusBadRequest && c.late() {
+	c := complaintOf(v.answer)
+	if v.MayHaveArrived && v.protocol == wire.V2 && v.answer.Status == http.StatusBadRequest && c.late() {
 		f.Delivered = samples
-		s.receiver.hadAlready(samples, v.said)
+		s.receiver.alreadyDelivered(samples, v.answer)
 		return
 	}
 	f.Refused, f.Complaint = samples, c
-	s.receiver.refusedSamples(v.said, samples, f.Outcome, v.protocol)
+	s.receiver.refusedSamples(v.answer, samples, f.Outcome, v.protocol)
 }
 
 // drop settles samples without asking the receiver.

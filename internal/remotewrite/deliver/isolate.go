@@ -11,34 +11,34 @@ import (
 
 // The search for the bad series of one message ends after this many requests, or this much waiting for answers.
 const (
-	MaxIsolationRequests   = 128
-	leastIsolationRequests = 8
-	maxIsolationTime       = 5 * time.Second
+	MaxIsolationRequests = 128
+	minIsolationRequests = 8
+	maxIsolationTime     = 5 * time.Second
 )
 
 // isolator delivers messages. It divides those that are too large or that a 1.0 receiver rejects, and remembers the bad
 // series of the lane.
 type isolator struct {
 	requester
-	offenders offenders
-	searching searchTime
-	fruitless int // searches for bad series in a row that found nothing good
+	badSeries      badSeries
+	budget         searchBudget
+	failedSearches int // searches for bad series in a row that found nothing good
 }
 
 // deliver sends a message until all its samples are settled. False: ctx ended before.
 func (s *isolator) deliver(ctx context.Context, m wire.Message) bool {
-	parts, err := s.offenders.apart(m)
+	parts, err := s.badSeries.divide(m)
 	if err != nil {
 		s.drop(Damaged, m.Samples)
 		return true
 	}
 	if parts == nil {
-		v := s.try(ctx, m, s.receiver.maxBody())
+		v := s.send(ctx, m, s.receiver.maxBody())
 		if v.result == settled || v.result == interrupted {
 			return v.result == settled
 		}
 		d := division{isolator: s}
-		return d.judge(ctx, part{Message: m}, v) && d.run(ctx)
+		return d.proceed(ctx, part{Message: m}, v) && d.run(ctx)
 	}
 	d := division{isolator: s, parts: parts}
 	return d.run(ctx)
@@ -52,13 +52,13 @@ func (s *isolator) deliver(ctx context.Context, m wire.Message) bool {
 // Answers that ask for another try later are waited for as always, and cost nothing of the budget.
 type division struct {
 	*isolator
-	parts    []part
-	began    bool          // a search
-	requests int           // of the search
-	took     time.Duration // waiting for answers to them
-	mayTake  time.Duration // so long at most
-	good     bool          // a searched part arrived
-	recovers bool          // an offender that was sent alone arrived
+	parts        []part
+	searching    bool          // a search
+	requests     int           // of the search
+	waited       time.Duration // waiting for answers to them
+	maxWait      time.Duration // so long at most
+	foundGood    bool          // a searched part arrived
+	badRecovered bool          // an offender that was sent alone arrived
 
 	tooLarge int // bytes of the smallest body that was too large (413); 0: none was
 	fits     int // bytes of the largest smaller body that arrived
@@ -68,26 +68,26 @@ type division struct {
 func (d *division) run(ctx context.Context) bool {
 	for len(d.parts) > 0 {
 		p := d.takeNext()
-		if p.group == searched && d.spent() {
+		if p.group == searched && d.budgetSpent() {
 			d.giveUp(p)
 			continue
 		}
 		most := d.receiver.maxBody()
-		if p.whole {
+		if p.single {
 			most = 0
 		}
-		v := d.try(ctx, p.Message, most)
-		if v.result == interrupted || !d.judge(ctx, p, v) {
+		v := d.send(ctx, p.Message, most)
+		if v.result == interrupted || !d.proceed(ctx, p, v) {
 			return false
 		}
 	}
 	// Where a whole search found nothing good, the next one is shorter: a receiver that refuses everything must not
 	// cost the lane its throughput.
 	switch {
-	case d.good:
-		d.fruitless = 0
+	case d.foundGood:
+		d.failedSearches = 0
 	case d.requests > 0:
-		d.fruitless++
+		d.failedSearches++
 	}
 	return true
 }
@@ -98,9 +98,9 @@ func (d *division) run(ctx context.Context) bool {
 func (d *division) takeNext() part {
 	rank := func(p part) int {
 		switch {
-		case p.group == offending && p.Samples > 1:
+		case p.group == knownBad && p.Samples > 1:
 			return math.MinInt
-		case d.fruitless > 0:
+		case d.failedSearches > 0:
 			return -p.Samples
 		}
 		return p.Samples
@@ -117,20 +117,20 @@ func (d *division) takeNext() part {
 }
 
 // spent reports whether the search may ask no more.
-func (d *division) spent() bool {
-	if !d.began {
-		d.began, d.mayTake = true, d.searching.allowance(time.Now())
+func (d *division) budgetSpent() bool {
+	if !d.searching {
+		d.searching, d.maxWait = true, d.budget.forMessage(time.Now())
 	}
-	most := max(leastIsolationRequests, MaxIsolationRequests>>min(d.fruitless, 8))
-	return d.requests >= most || d.took >= d.mayTake
+	most := max(minIsolationRequests, MaxIsolationRequests>>min(d.failedSearches, 8))
+	return d.requests >= most || d.waited >= d.maxWait
 }
 
 // charge counts a request of the search.
-func (d *division) charge(v verdict) {
+func (d *division) countSearch(v verdict) {
 	d.requests++
-	d.took += v.said.Took
-	d.searching.left -= v.said.Took
-	d.good = d.good || v.arrived
+	d.waited += v.answer.Took
+	d.budget.left -= v.answer.Took
+	d.foundGood = d.foundGood || v.arrived
 }
 
 // A lane searches for at most half of its time, in the long run: receivers that find new bad series at every scrape
@@ -141,34 +141,34 @@ const (
 )
 
 // searchTime is how long a lane may still search. The zero value has saved all it can. It may be overdrawn.
-type searchTime struct {
-	left time.Duration
-	at   time.Time
+type searchBudget struct {
+	left  time.Duration
+	since time.Time
 }
 
 // allowance returns how long the search for the bad series of one message may take.
-func (t *searchTime) allowance(now time.Time) time.Duration {
-	if t.at.IsZero() {
+func (t *searchBudget) forMessage(now time.Time) time.Duration {
+	if t.since.IsZero() {
 		t.left = SavedSearch
 	} else {
-		t.left = min(t.left+now.Sub(t.at)/searchShare, SavedSearch)
+		t.left = min(t.left+now.Sub(t.since)/searchShare, SavedSearch)
 	}
-	t.at = now
+	t.since = now
 	return min(t.left, maxIsolationTime)
 }
 
 // judge goes on after the verdict on a part. False: ctx ended.
-func (d *division) judge(ctx context.Context, p part, v verdict) bool {
+func (d *division) proceed(ctx context.Context, p part, v verdict) bool {
 	if p.group == searched {
-		d.charge(v)
+		d.countSearch(v)
 	}
 	if v.arrived {
 		d.arrived(p, v)
 	}
 	switch {
 	case v.result == settled:
-	case v.result == rejected && v.MayHaveArrived && p.group != searched && complaintOf(v.said).late():
-		return d.quarter(ctx, p, v)
+	case v.result == rejected && v.MayHaveArrived && p.group != searched && complaintOf(v.answer).late():
+		return d.sendInQuarters(ctx, p, v)
 	default:
 		d.divide(p, v)
 	}
@@ -178,9 +178,9 @@ func (d *division) judge(ctx context.Context, p part, v verdict) bool {
 // arrived learns from a part that was accepted.
 func (d *division) arrived(p part, v verdict) {
 	if p.group != unsuspected {
-		d.offenders.clear(p.Message)
+		d.badSeries.arrived(p.Message)
 	}
-	d.recovers = d.recovers || p.group == offending
+	d.badRecovered = d.badRecovered || p.group == knownBad
 	if v.bytes < d.tooLarge && v.bytes > d.fits {
 		d.fits = v.bytes
 		d.receiver.learnMaxBody(v.settings, d.fits, d.tooLarge)
@@ -199,12 +199,12 @@ func (d *division) divide(p part, v verdict) {
 		d.drop(Damaged, v.Samples)
 		return
 	case c.Len() == 1 && v.unsent:
-		d.parts = append(d.parts, part{Message: v.Message, group: p.group, said: p.said, whole: true})
+		d.parts = append(d.parts, part{Message: v.Message, group: p.group, answer: p.answer, single: true})
 		return
 	case c.Len() == 1:
 		d.refuseSeries(&c, v)
 		return
-	case p.group == offending && v.result == rejected && !d.recovers:
+	case p.group == knownBad && v.result == rejected && !d.badRecovered:
 		d.refuseTogether(&c, v)
 		return
 	}
@@ -214,9 +214,9 @@ func (d *division) divide(p part, v verdict) {
 		return
 	}
 	for _, m := range pieces {
-		q := part{Message: m, group: p.group, said: p.said}
+		q := part{Message: m, group: p.group, answer: p.answer}
 		if v.result == rejected {
-			q.group, q.said = searched, v.said
+			q.group, q.answer = searched, v.answer
 		}
 		d.parts = append(d.parts, q)
 	}
@@ -225,26 +225,26 @@ func (d *division) divide(p part, v verdict) {
 // refuseSeries counts, names and remembers the one series of a message. The receiver has the sample already where an
 // earlier process may have delivered it and the receiver now finds it late.
 func (d *division) refuseSeries(c *wire.Content, v verdict) {
-	complaint := complaintOf(v.said)
+	complaint := complaintOf(v.answer)
 	if v.result == rejected && v.MayHaveArrived && complaint.late() {
-		d.delivered(v.Samples, 0, v.said)
+		d.delivered(v.Samples, 0, v.answer)
 		return
 	}
 	d.report(Fate{Refused: v.Samples, Complaint: complaint})
-	d.receiver.rejectedSeries(v.said, Rejection{Series: c.Labels(0), Samples: v.Samples, Reason: string(complaint),
-		Error: v.said.Message})
+	d.receiver.rejectedSeries(v.answer, Rejection{Series: c.Labels(0), Samples: v.Samples, Reason: string(complaint),
+		Error: v.answer.Message})
 	if v.result == rejected {
-		d.offenders.add(c, true)
+		d.badSeries.add(c, true)
 	}
 }
 
 // refuseTogether counts known offenders that were refused in one request. It does not search among them: each was
 // refused when it was last sent alone, and so were the offenders of this message that were sent alone before.
 func (d *division) refuseTogether(c *wire.Content, v verdict) {
-	complaint := complaintOf(v.said)
+	complaint := complaintOf(v.answer)
 	d.report(Fate{Refused: v.Samples - v.lost, Unsupported: v.lost, Complaint: complaint})
-	d.receiver.rejectedSeries(v.said, Rejection{Series: c.Labels(0), Others: c.Len() - 1, Samples: v.Samples - v.lost,
-		Reason: string(complaint), Error: v.said.Message})
+	d.receiver.rejectedSeries(v.answer, Rejection{Series: c.Labels(0), Others: c.Len() - 1, Samples: v.Samples - v.lost,
+		Reason: string(complaint), Error: v.answer.Message})
 }
 
 // giveUp refuses a part for whose search there is no budget left.
@@ -254,15 +254,15 @@ func (d *division) giveUp(p part) {
 	if err != nil || c.Len() == 0 {
 		return
 	}
-	d.receiver.rejectedSeries(p.said, Rejection{Series: c.Labels(0), Others: c.Len() - 1, Samples: p.Samples,
-		Reason: string(IsolationBudget), Error: p.said.Message})
-	d.offenders.add(&c, false)
+	d.receiver.rejectedSeries(p.answer, Rejection{Series: c.Labels(0), Others: c.Len() - 1, Samples: p.Samples,
+		Reason: string(IsolationBudget), Error: p.answer.Message})
+	d.badSeries.add(&c, false)
 }
 
 // quarter sends a message again in four parts. The receiver found it late, and an earlier process may have delivered
 // it. If all quarters are late, the receiver has it: most series go on, so each quarter holds a sample that is no
 // longer the newest of its series. False: ctx ended.
-func (d *division) quarter(ctx context.Context, p part, v verdict) bool {
+func (d *division) sendInQuarters(ctx context.Context, p part, v verdict) bool {
 	c, err := wire.Parse(v.Message)
 	if err != nil || c.Len() == 0 {
 		d.drop(Damaged, v.Samples)
@@ -277,22 +277,22 @@ func (d *division) quarter(ctx context.Context, p part, v verdict) bool {
 		}
 		verdicts = nil
 		for _, m := range quarters {
-			w := d.try(ctx, m, 0)
+			w := d.send(ctx, m, 0)
 			if w.result == interrupted {
 				return false
 			}
-			d.charge(w)
+			d.countSearch(w)
 			verdicts = append(verdicts, w)
 		}
 	}
 	hasAll, samples, lost := true, 0, 0
 	for _, w := range verdicts {
-		hasAll = hasAll && w.result == rejected && complaintOf(w.said).late()
+		hasAll = hasAll && w.result == rejected && complaintOf(w.answer).late()
 		samples += w.Samples
 		lost += w.lost
 	}
 	if hasAll {
-		d.delivered(samples-lost, lost, v.said)
+		d.delivered(samples-lost, lost, v.answer)
 		return true
 	}
 	for _, w := range verdicts {
@@ -306,5 +306,5 @@ func (d *division) quarter(ctx context.Context, p part, v verdict) bool {
 // delivered settles samples of an earlier process that the receiver has already.
 func (d *division) delivered(samples, lost int, a Answer) {
 	d.report(Fate{Delivered: samples, Unsupported: lost})
-	d.receiver.hadAlready(samples, a)
+	d.receiver.alreadyDelivered(samples, a)
 }

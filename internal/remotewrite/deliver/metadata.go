@@ -51,18 +51,18 @@ func (m *MetadataSender) sendAll(ctx context.Context, s *Settings, replaced <-ch
 func (m *MetadataSender) send(ctx context.Context, s *Settings, replaced <-chan struct{}, part []wire.Family) {
 	r := m.Receiver
 	body := snappy.Encode(nil, wire.AppendFamilies(nil, part))
-	var t tries
+	var t attempts
 	t.use(s)
-	for ; ctx.Err() == nil && !isClosed(replaced); t.attempt++ {
+	for ; ctx.Err() == nil && !isClosed(replaced); t.made++ {
 		if quiet := r.quiet(); quiet > 0 {
 			pause(ctx, quiet, replaced)
 			continue
 		}
-		a := s.Client.Post(ctx, body, wire.V1, t.attempt)
+		a := s.Client.Post(ctx, body, wire.V1, t.made)
 		if a.Err != nil && ctx.Err() != nil {
 			return
 		}
-		switch out := classify(a, circumstances{sent: wire.V1, retryOnRateLimit: s.QueueConfig.RetryOnRateLimit}); out {
+		switch out := classify(a, requestInfo{sent: wire.V1, retryOnRateLimit: s.QueueConfig.RetryOnRateLimit}); out {
 		case Accepted:
 			m.Sent(len(part), Accepted)
 			return

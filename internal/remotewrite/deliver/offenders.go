@@ -10,43 +10,43 @@ import (
 )
 
 const (
-	offenceTime  = 10 * time.Minute
-	maxOffenders = 2048 // of a lane, and as many suspects: as many series as a request has by default
-	MaxAlone     = 2    // offenders of one message that are sent alone; the others are sent together
+	badSeriesTime = 10 * time.Minute
+	maxBadSeries  = 2048 // of a lane, and as many suspects: as many series as a request has by default
+	MaxAlone      = 2    // offenders of one message that are sent alone; the others are sent together
 )
 
 // offenders are the series of one lane that a 1.0 receiver refused lately, and those that a search did not tell from
 // them in time. They travel apart: a message costs at most one request for what nobody suspects, one for suspects,
 // maxAlone for single offenders and one for all other offenders. The zero value is empty. Owned by the lane's sender.
-type offenders struct {
+type badSeries struct {
 	seed     maphash.Seed
 	began    time.Time
-	known    map[uint64]offence // by labels
-	suspects int                // of known
+	known    map[uint64]badEntry // by labels
+	suspects int                 // of known
 }
 
 // offence is what is known of a series. Times are since offenders.began.
-type offence struct {
-	standing standing
-	refused  time.Duration // alone, the last time; means nothing of a suspect
-	tried    time.Duration // alone, the last time, whatever the answer
-	seen     time.Duration // in a message, the last time
+type badEntry struct {
+	state   badState
+	refused time.Duration // alone, the last time; means nothing of a suspect
+	tried   time.Duration // alone, the last time, whatever the answer
+	seen    time.Duration // in a message, the last time
 }
 
-type standing byte
+type badState byte
 
 const (
-	suspect      standing = iota // was not told apart; forgotten when it arrives
+	suspect      badState = iota // was not told apart; forgotten when it arrives
 	refusedAlone                 // the last time that it was sent alone
 	recovering                   // arrived since it was refused; forgotten when it arrives offenceTime after that
 )
 
-func (o *offenders) now() time.Duration { return time.Since(o.began) }
+func (o *badSeries) now() time.Duration { return time.Since(o.began) }
 
 // add remembers all series of a message: refused alone, or not told apart.
-func (o *offenders) add(c *wire.Content, alone bool) {
+func (o *badSeries) add(c *wire.Content, alone bool) {
 	if o.known == nil {
-		o.seed, o.began, o.known = maphash.MakeSeed(), time.Now(), map[uint64]offence{}
+		o.seed, o.began, o.known = maphash.MakeSeed(), time.Now(), map[uint64]badEntry{}
 	}
 	now := o.now()
 	if o.full(alone, c.Len()) {
@@ -60,31 +60,31 @@ func (o *offenders) add(c *wire.Content, alone bool) {
 		}
 		by.seen = now
 		if alone {
-			by.standing, by.refused, by.tried = refusedAlone, now, now
+			by.state, by.refused, by.tried = refusedAlone, now, now
 		}
 		o.put(key, by)
 	}
 }
 
 // full reports whether there is no room for more offenders, or suspects.
-func (o *offenders) full(offenders bool, more int) bool {
+func (o *badSeries) full(offenders bool, more int) bool {
 	n := o.suspects
 	if offenders {
 		n = len(o.known) - o.suspects
 	}
-	return n+more > maxOffenders
+	return n+more > maxBadSeries
 }
 
-func (o *offenders) put(key uint64, by offence) {
+func (o *badSeries) put(key uint64, by badEntry) {
 	o.remove(key)
 	o.known[key] = by
-	if by.standing == suspect {
+	if by.state == suspect {
 		o.suspects++
 	}
 }
 
-func (o *offenders) remove(key uint64) {
-	if by, known := o.known[key]; known && by.standing == suspect {
+func (o *badSeries) remove(key uint64) {
+	if by, known := o.known[key]; known && by.state == suspect {
 		o.suspects--
 	}
 	delete(o.known, key)
@@ -92,7 +92,7 @@ func (o *offenders) remove(key uint64) {
 
 // clear notes that the series of a message have arrived. A series that was refused alone within offenceTime stays
 // apart: one that offends at every other scrape would otherwise cost a search each time.
-func (o *offenders) clear(m wire.Message) {
+func (o *badSeries) arrived(m wire.Message) {
 	if len(o.known) == 0 {
 		return
 	}
@@ -107,25 +107,25 @@ func (o *offenders) clear(m wire.Message) {
 		if !ok || !is {
 			continue
 		}
-		if by.standing == suspect || now-by.refused >= offenceTime {
+		if by.state == suspect || now-by.refused >= badSeriesTime {
 			o.remove(key)
 			continue
 		}
-		by.standing, by.tried = recovering, now
+		by.state, by.tried = recovering, now
 		o.put(key, by)
 	}
 }
 
 // forgetUnseen forgets series that no message has had for offenceTime.
-func (o *offenders) forgetUnseen(now time.Duration) {
+func (o *badSeries) forgetUnseen(now time.Duration) {
 	for key, by := range o.known {
-		if now-by.seen >= offenceTime {
+		if now-by.seen >= badSeriesTime {
 			o.remove(key)
 		}
 	}
 }
 
-func (o *offenders) key(c *wire.Content, i int) (key uint64, ok bool) {
+func (o *badSeries) key(c *wire.Content, i int) (key uint64, ok bool) {
 	var h maphash.Hash
 	h.SetSeed(o.seed)
 	err := c.EachLabel(i, func(name, value []byte) {
@@ -138,17 +138,17 @@ func (o *offenders) key(c *wire.Content, i int) (key uint64, ok bool) {
 }
 
 // look returns what is known of a series that a message has now.
-func (o *offenders) look(c *wire.Content, i int, now time.Duration) (by offence, known bool) {
+func (o *badSeries) lookUp(c *wire.Content, i int, now time.Duration) (by badEntry, known bool) {
 	key, ok := o.key(c, i)
 	if !ok {
-		return offence{}, false
+		return badEntry{}, false
 	}
 	if by, known = o.known[key]; !known {
-		return offence{}, false
+		return badEntry{}, false
 	}
-	if now-by.seen >= offenceTime {
+	if now-by.seen >= badSeriesTime {
 		o.remove(key)
-		return offence{}, false
+		return badEntry{}, false
 	}
 	by.seen = now
 	o.known[key] = by
@@ -157,7 +157,7 @@ func (o *offenders) look(c *wire.Content, i int, now time.Duration) (by offence,
 
 // apart divides a message into the series that nobody suspects, the suspects, and the offenders. None: all of it may
 // travel together.
-func (o *offenders) apart(m wire.Message) ([]part, error) {
+func (o *badSeries) divide(m wire.Message) ([]part, error) {
 	if len(o.known) == 0 {
 		return nil, nil
 	}
@@ -174,11 +174,11 @@ func (o *offenders) apart(m wire.Message) ([]part, error) {
 	suspects := 0
 	now := o.now()
 	for i := range c.Len() {
-		switch by, known := o.look(&c, i, now); {
+		switch by, known := o.lookUp(&c, i, now); {
 		case !known:
-		case by.standing == refusedAlone:
+		case by.state == refusedAlone:
 			bad = append(bad, found{i, by.tried})
-			groups[i] = offending
+			groups[i] = knownBad
 		default:
 			suspects++
 			groups[i] = suspected
@@ -203,9 +203,9 @@ func (o *offenders) apart(m wire.Message) ([]part, error) {
 	every := func(int) bool { return true }
 	take(unsuspected, every)
 	take(suspected, every)
-	take(offending, func(i int) bool { return !isAlone(i) })
+	take(knownBad, func(i int) bool { return !isAlone(i) })
 	for _, x := range alone {
-		take(offending, func(i int) bool { return i == x.at })
+		take(knownBad, func(i int) bool { return i == x.at })
 	}
 	return parts, err
 }

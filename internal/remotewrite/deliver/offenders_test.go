@@ -11,7 +11,7 @@ import (
 
 func TestOffendersAreBounded(t *testing.T) {
 	var all []labels.Labels
-	for i := range 3 * maxOffenders {
+	for i := range 3 * maxBadSeries {
 		all = append(all, labels.FromStrings("__name__", fmt.Sprint("metric_", i)))
 	}
 	m := messageWith(t, all)
@@ -19,16 +19,16 @@ func TestOffendersAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var o offenders
+	var o badSeries
 	o.add(&c, false)
-	parts, err := o.apart(m)
-	if err != nil || len(parts) != 2 || parts[0].Samples != 2*maxOffenders || parts[1].Samples != maxOffenders {
+	parts, err := o.divide(m)
+	if err != nil || len(parts) != 2 || parts[0].Samples != 2*maxBadSeries || parts[1].Samples != maxBadSeries {
 		t.Fatalf("parts = %d, %v", len(parts), err)
 	}
 	if parts[0].group != unsuspected || parts[1].group != suspected {
 		t.Errorf("groups = %d, %d", parts[0].group, parts[1].group)
 	}
-	o.clear(m)
+	o.arrived(m)
 	if len(o.known) != 0 {
 		t.Errorf("known = %d, want none after all arrived", len(o.known))
 	}

@@ -8,14 +8,14 @@ type group int
 const (
 	unsuspected group = iota
 	suspected         // an earlier search did not tell its series from bad ones
-	offending         // each of its series was refused alone, lately
+	knownBad          // each of its series was refused alone, lately
 	searched          // a piece of a part that was rejected just now: the search has a budget
 )
 
 // part is some series of a message.
 type part struct {
 	wire.Message
-	group group
-	whole bool   // a single series: it is sent whatever its size
-	said  Answer // of a searched part: why
+	group  group
+	single bool   // a single series: it is sent whatever its size
+	answer Answer // of a searched part: why
 }

@@ -237,7 +237,7 @@ func (r *Receiver) refusedSamples(a Answer, samples int, out Outcome, p wire.Pro
 }
 
 // hadAlready notes samples that an earlier process delivered: the receiver refuses them because it has them.
-func (r *Receiver) hadAlready(samples int, a Answer) {
+func (r *Receiver) alreadyDelivered(samples int, a Answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.up()

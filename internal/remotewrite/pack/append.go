@@ -32,7 +32,7 @@ func (p *Packer) appendBy(s *Settings, b *series.Batch, tally *Tally) bool {
 	p.table.Read(func(v series.View) { hash = v.TargetHash(b.Target) })
 	var ruled []ruledRow
 	if len(s.WriteRelabelConfigs) > 0 {
-		t := p.rules.judge(p.table, s, b, hash, &scratch.ruled)
+		t := p.rules.lookUp(p.table, s, b, hash, &scratch.ruled)
 		defer t.release(p.table)
 		ruled = scratch.ruled.rows
 	}
@@ -41,17 +41,17 @@ func (p *Packer) appendBy(s *Settings, b *series.Batch, tally *Tally) bool {
 	if s != p.settings.Load() {
 		return false
 	}
-	p.appendWhole(s, b, hash, ruled, &scratch.loose, tally)
-	if len(scratch.loose.rows) > 0 {
-		p.appendLoose(s, b.Target, &scratch.loose, tally)
+	p.appendBound(s, b, hash, ruled, &scratch.unbound, tally)
+	if len(scratch.unbound.rows) > 0 {
+		p.appendUnbound(s, b.Target, &scratch.unbound, tally)
 	}
 	return true
 }
 
 // appendScratch is memory for one append at a time.
 type appendScratch struct {
-	ruled ruledRows
-	loose looseRows
+	ruled   ruledRows
+	unbound unboundRows
 }
 
 // mostScratch is how many rows of memory are kept for the next batch: those of a large page.
@@ -59,32 +59,32 @@ const mostScratch = 1 << 15
 
 // free keeps the memory for the next batch. The garbage collector takes what nobody used for a while.
 func (p *Packer) free(s *appendScratch) {
-	if cap(s.loose.rows) > mostScratch || cap(s.ruled.rows) > mostScratch {
+	if cap(s.unbound.rows) > mostScratch || cap(s.ruled.rows) > mostScratch {
 		return
 	}
-	clear(s.loose.rows) // they refer to the batch
-	s.loose.rows = s.loose.rows[:0]
+	clear(s.unbound.rows) // they refer to the batch
+	s.unbound.rows = s.unbound.rows[:0]
 	p.scratch.Put(s)
 }
 
 // appendWhole appends the rows that go with their target, and puts the others into loose. ruled is parallel to the rows
 // of the batch; nil: there are no rules.
-func (p *Packer) appendWhole(s *Settings, b *series.Batch, hash uint64, ruled []ruledRow, loose *looseRows, tally *Tally) {
+func (p *Packer) appendBound(s *Settings, b *series.Batch, hash uint64, ruled []ruledRow, loose *unboundRows, tally *Tally) {
 	l := p.laneOf(hash)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p.table.Read(func(v series.View) { p.appendRows(l, s, v, b, hash, ruled, loose, tally) })
+	p.table.Read(func(v series.View) { p.appendBoundRows(l, s, v, b, hash, ruled, loose, tally) })
 }
 
-func (p *Packer) appendRows(
-	l *Lane, s *Settings, v series.View, b *series.Batch, hash uint64, ruled []ruledRow, loose *looseRows,
+func (p *Packer) appendBoundRows(
+	l *Lane, s *Settings, v series.View, b *series.Batch, hash uint64, ruled []ruledRow, loose *unboundRows,
 	tally *Tally,
 ) {
-	t := l.sent.target(hash)
+	t := l.history.target(hash)
 	added := false
 	src := source{view: v, target: b.Target}
 	cursor := openRows(v, b)
-	l.enc.BeginBatch()
+	l.writer.BeginBatch()
 	for r := (row{}); cursor.next(&r); {
 		var own uint64
 		if ruled != nil {
@@ -114,7 +114,7 @@ func (p *Packer) appendRows(
 			continue
 		}
 		if s.rulesChangeLabels {
-			loose.rows = append(loose.rows, looseRow{row: r, hash: own})
+			loose.rows = append(loose.rows, unboundRow{row: r, hash: own})
 			continue
 		}
 		if r.ownTime {
@@ -123,8 +123,8 @@ func (p *Packer) appendRows(
 		switch {
 		case r.ownTime || !v.Whole(r.Parts.Stem) || t.isTimed(v, r.id):
 			l.pairs = v.Labels(l.pairs[:0], r.id, b.Target)
-			loose.rows = append(loose.rows, looseRow{row: r, hash: hashSeries(v, l.pairs)})
-		case !t.takes(v, r.id, b.Time):
+			loose.rows = append(loose.rows, unboundRow{row: r, hash: hashSeries(v, l.pairs)})
+		case !t.accepts(v, r.id, b.Time):
 			tally.NotNewer++
 		default:
 			if !added && t.request == l.open.number {
@@ -138,37 +138,37 @@ func (p *Packer) appendRows(
 }
 
 // appendLoose appends each loose row through the lane of its labels.
-func (p *Packer) appendLoose(s *Settings, target series.TargetID, loose *looseRows, tally *Tally) {
+func (p *Packer) appendUnbound(s *Settings, target series.TargetID, loose *unboundRows, tally *Tally) {
 	all := p.Lanes()
 	loose.sort(len(all))
 	for i, l := range all {
 		if own := loose.order[loose.starts[i]:loose.starts[i+1]]; len(own) > 0 {
-			p.appendLooseTo(l, s, target, loose.rows, own, tally)
+			p.appendUnboundTo(l, s, target, loose.rows, own, tally)
 		}
 	}
 }
 
-func (p *Packer) appendLooseTo(l *Lane, s *Settings, target series.TargetID, rows []looseRow, order []int32, tally *Tally) {
+func (p *Packer) appendUnboundTo(l *Lane, s *Settings, target series.TargetID, rows []unboundRow, order []int32, tally *Tally) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p.table.Read(func(v series.View) { p.appendLooseRows(l, s, v, target, rows, order, tally) })
+	p.table.Read(func(v series.View) { p.appendUnboundRows(l, s, v, target, rows, order, tally) })
 }
 
-func (p *Packer) appendLooseRows(
-	l *Lane, s *Settings, v series.View, target series.TargetID, rows []looseRow, order []int32,
+func (p *Packer) appendUnboundRows(
+	l *Lane, s *Settings, v series.View, target series.TargetID, rows []unboundRow, order []int32,
 	tally *Tally,
 ) {
 	now := time.Now()
-	l.sent.sweep(now)
+	l.history.sweep(now)
 	minutes := unixMinutes(now)
-	l.enc.BeginBatch()
+	l.writer.BeginBatch()
 	for n, i := range order {
-		if n > 0 && n%rowsAHold == 0 {
+		if n > 0 && n%rowsPerLock == 0 {
 			v.Pause()
 		}
 		r := &rows[i]
 		r.Parts.Meta = v.Parts(r.shown).Meta // another target may have changed it since
-		h := l.sent.loose.of(r.hash, minutes)
+		h := l.history.unbound.of(r.hash, minutes)
 		if r.Time <= h.newest {
 			tally.NotNewer++
 			continue

@@ -17,8 +17,8 @@ import (
 // turned off, nothing ends them. Guarded by the lane.
 type classics struct {
 	known  map[classicKey]bounds
-	counts []float64   // scratch
-	whole  wholeLabels // likewise
+	counts []float64  // scratch
+	whole  labelMaker // likewise
 }
 
 type classicKey struct {
@@ -35,21 +35,21 @@ type bounds struct {
 // expand tells whether a row is taken over, and appends the classic rows that stand for it. Where the series shows
 // something else than custom buckets, the classic rows are markers, and the row itself goes its own way, unless it is
 // a marker too.
-func (c *classics) expand(s *Settings, src source, r row, key classicKey, loose []looseRow) (_ []looseRow, taken bool) {
+func (c *classics) expand(s *Settings, src source, r row, key classicKey, loose []unboundRow) (_ []unboundRow, taken bool) {
 	before, known := c.known[key]
 	known = known && before.gen == src.view.Gen(key.id)
 	nhcb, upper := customBuckets(r.Histogram)
 	if nhcb == nil && !known {
 		return loose, false
 	}
-	ls := c.whole.of(src.view, r.id, src.target, s.added)
-	x := expansion{labels: ls, builder: labels.NewBuilder(labels.EmptyLabels()), row: &r, loose: loose}
+	ls := c.whole.make(src.view, r.id, src.target, s.added)
+	x := expansion{labels: ls, builder: labels.NewBuilder(labels.EmptyLabels()), row: &r, unbound: loose}
 	if nhcb == nil {
 		delete(c.known, key)
 		x.end(before.upper, nil)
 		x.add("_count", stale())
 		x.add("_sum", stale())
-		return x.loose, r.Histogram == nil && value.IsStaleNaN(r.Value)
+		return x.unbound, r.Histogram == nil && value.IsStaleNaN(r.Value)
 	}
 	counts, count, sum, err := histogram.ClassicBucketCounts(nhcb, c.counts)
 	if err != nil || ls.Get(model.MetricNameLabel) == "" {
@@ -71,7 +71,7 @@ func (c *classics) expand(s *Settings, src source, r row, key classicKey, loose 
 	if !known || !slices.Equal(before.upper, upper) {
 		c.keep(key, bounds{gen: src.view.Gen(key.id), upper: slices.Clone(upper)}) // the batch's own
 	}
-	return x.loose, true
+	return x.unbound, true
 }
 
 func (c *classics) keep(key classicKey, b bounds) {
@@ -101,7 +101,7 @@ type expansion struct {
 	labels  labels.Labels
 	builder *labels.Builder
 	row     *row
-	loose   []looseRow
+	unbound []unboundRow
 	least   float64 // bound of the bucket before
 	any     bool    // there was one
 }
@@ -146,5 +146,5 @@ func (x *expansion) put(suffix, le string, v float64, start int64, exemplars []s
 	ls := x.builder.Labels()
 	r := *x.row
 	r.Value, r.Start, r.Histogram, r.Exemplars = v, start, nil, exemplars
-	x.loose = append(x.loose, looseRow{row: r, hash: hashLabels(ls), text: ls})
+	x.unbound = append(x.unbound, unboundRow{row: r, hash: hashLabels(ls), text: ls})
 }

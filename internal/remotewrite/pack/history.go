@@ -22,7 +22,7 @@ const (
 // goes its own way (loose). Forgetting costs the check, nothing else. Guarded by the lane.
 type history struct {
 	targets map[uint64]*targetHistory // by the stable hash of the labels: ids are reused
-	loose   looseHistories
+	unbound unboundHistories
 	swept   time.Time
 }
 
@@ -37,10 +37,10 @@ type targetHistory struct {
 	// each is the newest time of each series, by id and generation, after a batch came that was not newer than the one
 	// before: two targets that differ in nothing but their address share the labels, and their scrapes may end in
 	// another order than they began. Series not in it are as old as since. Nil as long as batches come in order.
-	each     map[uint64]int64
-	since    int64
-	disorder int64 // newest when a batch came last that was not newer
-	pruned   int64 // time of the batch at which times of vanished series were forgotten last
+	perSeries map[uint64]int64
+	since     int64
+	disorder  int64 // newest when a batch came last that was not newer
+	pruned    int64 // time of the batch at which times of vanished series were forgotten last
 }
 
 // target returns the history of a target, new if need be.
@@ -65,23 +65,23 @@ func (h *history) keep(hash uint64, t *targetHistory) {
 }
 
 // takes reports whether a sample is newer than the last one of its series, and remembers it where that is kept.
-func (t *targetHistory) takes(v series.View, id series.ID, at int64) bool {
-	if t.each == nil {
+func (t *targetHistory) accepts(v series.View, id series.ID, at int64) bool {
+	if t.perSeries == nil {
 		return at > t.newest
 	}
 	key := idKey(v, id)
-	last, ok := t.each[key]
+	last, ok := t.perSeries[key]
 	if !ok {
 		last = t.since
 	}
 	if at <= last {
 		return false
 	}
-	if len(t.each) >= maxHistory {
-		clear(t.each)
+	if len(t.perSeries) >= maxHistory {
+		clear(t.perSeries)
 		t.since = t.newest
 	}
-	t.each[key] = at
+	t.perSeries[key] = at
 	return true
 }
 
@@ -89,8 +89,8 @@ func (t *targetHistory) takes(v series.View, id series.ID, at int64) bool {
 func (t *targetHistory) batch(at int64, added bool, request uint64) {
 	if at <= t.newest {
 		t.disorder = t.newest
-		if t.each == nil {
-			t.each, t.since = map[uint64]int64{}, t.newest
+		if t.perSeries == nil {
+			t.perSeries, t.since = map[uint64]int64{}, t.newest
 		}
 	}
 	if added {
@@ -102,7 +102,7 @@ func (t *targetHistory) batch(at int64, added bool, request uint64) {
 // prune forgets the times of series that no batch had for a while, and of all once batches come in order again.
 func (t *targetHistory) prune(at int64) {
 	span := disorderMemory.Milliseconds()
-	if t.each == nil && len(t.timed) == 0 || at-t.pruned <= span {
+	if t.perSeries == nil && len(t.timed) == 0 || at-t.pruned <= span {
 		return
 	}
 	t.pruned = at
@@ -112,21 +112,21 @@ func (t *targetHistory) prune(at int64) {
 			delete(t.timed, key)
 		}
 	}
-	if t.each == nil {
+	if t.perSeries == nil {
 		return
 	}
 	if t.disorder < oldest {
-		t.each = nil
+		t.perSeries = nil
 		return
 	}
 	t.since = max(t.since, oldest)
-	left := make(map[uint64]int64, len(t.each)) // a map does not shrink
-	for key, last := range t.each {
+	left := make(map[uint64]int64, len(t.perSeries)) // a map does not shrink
+	for key, last := range t.perSeries {
 		if last > t.since {
 			left[key] = last
 		}
 	}
-	t.each = left
+	t.perSeries = left
 }
 
 // minTime is older than every sample.
@@ -134,7 +134,7 @@ const minTime = -1 << 63
 
 // sweep forgets what was idle, now and then; and everything when that is not enough.
 func (h *history) sweep(now time.Time) {
-	full := len(h.loose.all) >= maxHistory || len(h.targets) >= maxHistory
+	full := len(h.unbound.all) >= maxHistory || len(h.targets) >= maxHistory
 	if !full && now.Sub(h.swept) < historySweep {
 		return
 	}
@@ -144,9 +144,9 @@ func (h *history) sweep(now time.Time) {
 			delete(h.targets, k)
 		}
 	}
-	h.loose.forget(now.Add(-historyIdle))
-	if len(h.loose.all) >= maxHistory {
-		h.loose = looseHistories{}
+	h.unbound.forget(now.Add(-historyIdle))
+	if len(h.unbound.all) >= maxHistory {
+		h.unbound = unboundHistories{}
 	}
 	if len(h.targets) >= maxHistory {
 		clear(h.targets)
@@ -177,30 +177,30 @@ func (t *targetHistory) setTimed(v series.View, id series.ID, batch int64) {
 // looseHistories are the histories of loose series, found by the stable hash of their labels.
 //
 // Cost: 24 bytes a series and some 7 of index.
-type looseHistories struct {
-	all   []looseHistory
+type unboundHistories struct {
+	all   []unboundHistory
 	index hashindex.Index // of all
 	next  uint32          // after the one that was asked for last: a page has its series in the same order at each scrape
 }
 
-type looseHistory struct {
+type unboundHistory struct {
 	hash    uint64
 	newest  int64
 	request uint32 // low bits of the number of the request that has it
 	used    uint32 // when, in minutes since 1970
 }
 
-func (h *looseHistories) hashOf(n uint32) uint64 { return h.all[n].hash }
+func (h *unboundHistories) hashOf(n uint32) uint64 { return h.all[n].hash }
 
 // of returns the history of a series, new if need be. It is valid until the next call.
-func (h *looseHistories) of(hash uint64, nowMinutes uint32) *looseHistory {
+func (h *unboundHistories) of(hash uint64, nowMinutes uint32) *unboundHistory {
 	n, ok := h.next, true
 	if int(n) >= len(h.all) || h.all[n].hash != hash {
 		n, ok = h.index.Find(hash, func(n uint32) bool { return h.all[n].hash == hash })
 	}
 	if !ok {
 		n = uint32(len(h.all))
-		h.all = append(h.all, looseHistory{hash: hash, newest: minTime})
+		h.all = append(h.all, unboundHistory{hash: hash, newest: minTime})
 		h.index.Add(hash, n, h.hashOf)
 	}
 	h.next = n + 1
@@ -209,9 +209,9 @@ func (h *looseHistories) of(hash uint64, nowMinutes uint32) *looseHistory {
 }
 
 // forget drops what was used last before then.
-func (h *looseHistories) forget(then time.Time) {
+func (h *unboundHistories) forget(then time.Time) {
 	before := unixMinutes(then)
-	var left looseHistories
+	var left unboundHistories
 	for _, s := range h.all {
 		if s.used >= before {
 			left.all = append(left.all, s)

@@ -16,10 +16,10 @@ import (
 func (p *packing) remembered() (times, loose int) {
 	for _, l := range p.packer.Lanes() {
 		l.mu.Lock()
-		for _, t := range l.sent.targets {
-			times += len(t.each) + len(t.timed)
+		for _, t := range l.history.targets {
+			times += len(t.perSeries) + len(t.timed)
 		}
-		loose += len(l.sent.loose.all)
+		loose += len(l.history.unbound.all)
 		l.mu.Unlock()
 	}
 	return times, loose

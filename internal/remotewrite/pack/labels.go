@@ -8,13 +8,13 @@ import (
 )
 
 // wholeLabels makes label sets as the rules see them: external labels included. It keeps memory for the next one.
-type wholeLabels struct {
+type labelMaker struct {
 	builder *labels.Builder
 	scratch labels.ScratchBuilder
 	pairs   []series.Pair
 }
 
-func (w *wholeLabels) of(v series.View, id series.ID, target series.TargetID, external []labels.Label) labels.Labels {
+func (w *labelMaker) make(v series.View, id series.ID, target series.TargetID, external []labels.Label) labels.Labels {
 	if w.builder == nil {
 		w.builder = labels.NewBuilder(labels.EmptyLabels())
 	}

@@ -61,10 +61,10 @@ type Lane struct {
 	before <-chan struct{}
 
 	mu       sync.Mutex // guards the following
-	enc      wire.FragmentWriter
+	writer   wire.FragmentWriter
 	fragment queue.Record // what the encoder holds, less its bytes
 	open     openRequest
-	sent     history
+	history  history
 	classics classics
 	pairs    []series.Pair // scratch
 }
@@ -86,23 +86,23 @@ func newLane(o *outlet, index int) *Lane {
 // add puts one row into the open request. The caller holds mu, has looked at the history, and flushes after its batch.
 // False: the row was dropped, and counted.
 func (l *Lane) add(s *Settings, src source, r *row, t *Tally) bool {
-	full := l.open.samples >= s.QueueConfig.MaxSamplesPerSend || l.open.bytes+l.enc.Size() >= maxRequestBytes
+	full := l.open.samples >= s.QueueConfig.MaxSamplesPerSend || l.open.bytes+l.writer.Size() >= maxRequestBytes
 	if full || l.open.settings != s {
 		l.finish(t)
 	}
 	if l.open.samples == 0 {
 		l.open.settings = s
-		l.enc.Begin(len(s.added) > 0 || s.SendExemplars || s.ConvertNHCBToClassic)
+		l.writer.Begin(len(s.added) > 0 || s.SendExemplars || s.ConvertNHCBToClassic)
 		l.fragment = queue.Record{First: true}
 	}
 	with := wire.Options{Exemplars: s.SendExemplars, Metadata: s.MetadataConfig.Send, External: s.added}
 	var exemplars int
 	var ok bool
 	if !src.text.IsEmpty() {
-		exemplars, ok = l.enc.AddText(src.view, src.text, &r.Row, with)
+		exemplars, ok = l.writer.AddText(src.view, src.text, &r.Row, with)
 	} else {
-		f := l.enc.Form(src.view, r.Parts.Stem, src.target, s.added)
-		exemplars, ok = l.enc.Add(src.view, f, &r.Row, with)
+		f := l.writer.Form(src.view, r.Parts.Stem, src.target, s.added)
+		exemplars, ok = l.writer.Add(src.view, f, &r.Row, with)
 	}
 	if !ok {
 		t.InvalidLabels++
@@ -129,8 +129,8 @@ func (l *Lane) flush(t *Tally) {
 		return
 	}
 	o, r := l.outlet, l.fragment
-	l.open.bytes += l.enc.Size()
-	r.Data = l.enc.Cut(&o.Buffers)
+	l.open.bytes += l.writer.Size()
+	r.Data = l.writer.Cut(&o.Buffers)
 	l.fragment = queue.Record{}
 	l.open.record = true
 	loss, err := o.queue.Append(l.index, r)

@@ -7,21 +7,21 @@ import (
 )
 
 // looseRow is a row that does not go with its target.
-type looseRow struct {
+type unboundRow struct {
 	row
 	hash uint64        // of its labels, the same in every process
 	text labels.Labels // its labels, where they are not the table's
 }
 
 // looseRows are the loose rows of one batch.
-type looseRows struct {
-	rows   []looseRow
+type unboundRows struct {
+	rows   []unboundRow
 	order  []int32 // indices of rows, by lane
 	starts []int32 // where in order the rows of each lane begin; one more than there are lanes
 }
 
 // sort puts the rows of each lane side by side, those of one lane in the order of the page.
-func (l *looseRows) sort(lanes int) {
+func (l *unboundRows) sort(lanes int) {
 	l.starts = slices.Grow(l.starts[:0], lanes+1)[:lanes+1]
 	clear(l.starts)
 	for i := range l.rows {

@@ -25,11 +25,11 @@ func TestMetadataOfALooseSeriesIsThatOfItsOwnFamily(t *testing.T) {
 	b := w.scrape(pod, time.Now().UnixMilli())
 	var hash uint64
 	w.table.Read(func(v series.View) { hash = v.TargetHash(b.Target) })
-	var loose looseRows
-	p.appendWhole(p.settings.Load(), b, hash, nil, &loose, &w.tally)
+	var loose unboundRows
+	p.appendBound(p.settings.Load(), b, hash, nil, &loose, &w.tally)
 	w.table.Add(other.id, named("loose"), counter("new help"))
 	w.table.Add(other.id, named("another"), series.Meta{Type: model.MetricTypeGauge, Help: "help of another"})
-	p.appendLoose(p.settings.Load(), b.Target, &loose, &w.tally)
+	p.appendUnbound(p.settings.Load(), b.Target, &loose, &w.tally)
 
 	for _, req := range w.drain() {
 		for _, ts := range req.Timeseries {

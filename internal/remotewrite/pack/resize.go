@@ -47,7 +47,7 @@ func (p *Packer) spread(old []*Lane) {
 	histories, classic := make([]history, len(old)), make([]classics, len(old))
 	for i, l := range old {
 		l.mu.Lock()
-		histories[i], l.sent = l.sent, history{}
+		histories[i], l.history = l.history, history{}
 		classic[i], l.classics = l.classics, classics{}
 		l.mu.Unlock()
 	}
@@ -64,13 +64,13 @@ func (p *Packer) spread(old []*Lane) {
 			t.request = 0 // was sealed
 			l := p.laneOf(hash)
 			l.mu.Lock()
-			l.sent.keep(hash, t)
+			l.history.keep(hash, t)
 			l.mu.Unlock()
 		}
-		for _, s := range h.loose.all {
+		for _, s := range h.unbound.all {
 			l := p.laneOf(s.hash)
 			l.mu.Lock()
-			to := l.sent.loose.of(s.hash, s.used)
+			to := l.history.unbound.of(s.hash, s.used)
 			to.newest = max(to.newest, s.newest)
 			l.mu.Unlock()
 		}

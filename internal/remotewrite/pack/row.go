@@ -29,7 +29,7 @@ func openRows(v series.View, b *series.Batch) rows {
 }
 
 // rowsAHold is how many rows are read under one hold of the table's lock: some tenths of a millisecond.
-const rowsAHold = 1024
+const rowsPerLock = 1024
 
 // next fills r with the next row; false at the end.
 func (c *rows) next(r *row) bool {
@@ -37,7 +37,7 @@ func (c *rows) next(r *row) bool {
 	if i >= len(b.Series) {
 		return false
 	}
-	if i%rowsAHold == 0 && i > 0 {
+	if i%rowsPerLock == 0 && i > 0 {
 		c.view.Pause()
 	}
 	c.at++

@@ -63,7 +63,7 @@ func (r *ruleResult) owns() bool { return r.result != 0 && r.result != r.id }
 
 // judge applies the rules of s to the series of a batch, and puts what they make of each row into out. hash is the
 // stable hash of the target's labels. The target is locked: the caller calls release after the batch is encoded.
-func (x *rules) judge(
+func (x *rules) lookUp(
 	table *series.Table, s *Settings, b *series.Batch, hash uint64, out *ruledRows,
 ) *ruledTarget {
 	t := x.lock(hash)
@@ -72,10 +72,10 @@ func (x *rules) judge(
 		t.forget(table)
 		t.settings, t.pruned = s, now
 	}
-	t.look(table, b, now, out)
+	t.fill(table, b, now, out)
 	if len(out.missing) > 0 || now.Sub(t.pruned) > ruleIdle {
-		t.learn(table, s, b.Target, now, out.missing)
-		t.look(table, b, now, out)
+		t.applyMissing(table, s, b.Target, now, out.missing)
+		t.fill(table, b, now, out)
 	}
 	return t
 }
@@ -121,13 +121,13 @@ type ruledRows struct {
 func compareID(r ruleResult, id series.ID) int { return cmp.Compare(r.id, id) }
 
 // look fills out for a batch.
-func (t *ruledTarget) look(table *series.Table, b *series.Batch, now time.Time, out *ruledRows) {
+func (t *ruledTarget) fill(table *series.Table, b *series.Batch, now time.Time, out *ruledRows) {
 	seconds := t.age(now)
 	rows, missing := slices.Grow(out.rows[:0], b.Len()), out.missing[:0]
 	table.Read(func(v series.View) {
 		next := 0 // a page has its series in the same order at each scrape
 		for i, id := range b.Series {
-			if i > 0 && i%rowsAHold == 0 {
+			if i > 0 && i%rowsPerLock == 0 {
 				v.Pause()
 			}
 			found := next < len(t.results) && t.results[next].id == id
@@ -149,11 +149,11 @@ func (t *ruledTarget) look(table *series.Table, b *series.Batch, now time.Time, 
 }
 
 // learn applies the rules to series that have no result, and forgets results that were idle.
-func (t *ruledTarget) learn(
+func (t *ruledTarget) applyMissing(
 	table *series.Table, s *Settings, target series.TargetID, now time.Time, missing []series.ID,
 ) {
 	seconds := t.age(now)
-	var w wholeLabels
+	var w labelMaker
 	slices.Sort(missing)
 	fresh := make([]ruleResult, 0, len(missing))
 	for _, id := range slices.Compact(missing) {
@@ -232,11 +232,11 @@ func retire(table *series.Table, all []*ruledTarget) {
 func (t *ruledTarget) age(now time.Time) uint32 { return uint32(now.Sub(t.born) / time.Second) }
 
 // applyRules applies the rules of s to one series. A result that is another series has one reference more in the table.
-func applyRules(table *series.Table, w *wholeLabels, s *Settings, id series.ID, target series.TargetID) ruleResult {
+func applyRules(table *series.Table, w *labelMaker, s *Settings, id series.ID, target series.TargetID) ruleResult {
 	r := ruleResult{id: id}
 	table.Read(func(v series.View) {
 		r.gen = v.Gen(id)
-		w.of(v, id, target, s.external)
+		w.make(v, id, target, s.external)
 	})
 	if !relabel.ProcessBuilder(w.builder, s.WriteRelabelConfigs...) {
 		return r
