@@ -180,7 +180,7 @@ func changeLanes(t *testing.T, chance *rand.Rand) {
 	var pods []target
 	for i := range 5 + chance.IntN(20) {
 		pod := w.target(fmt.Sprintf("pod-%d", i), 10)
-		pod.ids = append(pod.ids, w.table.Add(pod.id, labels.FromStrings("__name__", "loose", "instance", fmt.Sprintf("pod-%d", i)), series.Meta{}))
+		pod.ids = append(pod.ids, w.table.Add(pod.id, labels.FromStrings("__name__", "unbound", "instance", fmt.Sprintf("pod-%d", i)), series.Meta{}))
 		pods = append(pods, pod)
 	}
 	w.run()

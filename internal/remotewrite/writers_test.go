@@ -57,7 +57,7 @@ func TestOneEndpointNeverHoldsBackAnother(t *testing.T) {
 }
 
 // TestOrderPerSeries sends through a receiver that fails at random, from many targets at once, whole series
-// and loose ones, and looks at the order in which each series arrives.
+// and unbound ones, and looks at the order in which each series arrives.
 func TestOrderPerSeries(t *testing.T) {
 	for _, p := range []wire.Protocol{wire.V1, wire.V2} {
 		t.Run(p.String(), func(t *testing.T) {
@@ -73,12 +73,12 @@ func TestOrderPerSeries(t *testing.T) {
 					return fine(p, n)
 				})
 				w.run()
-				const pods, scrapes, whole, loose = 12, 50, 20, 5
+				const pods, scrapes, whole, unbound = 12, 50, 20, 5
 				var wg sync.WaitGroup
 				for i := range pods {
 					pod := w.target(fmt.Sprintf("pod-%d", i), whole)
-					for j := range loose { // lost their job label; one of them is the same for all pods
-						ls := labels.FromStrings("__name__", fmt.Sprintf("loose_%d", j), "instance", fmt.Sprintf("pod-%d", i))
+					for j := range unbound { // lost their job label; one of them is the same for all pods
+						ls := labels.FromStrings("__name__", fmt.Sprintf("unbound_%d", j), "instance", fmt.Sprintf("pod-%d", i))
 						if j == 0 {
 							ls = labels.FromStrings("__name__", "shared")
 						}
@@ -100,7 +100,7 @@ func TestOrderPerSeries(t *testing.T) {
 				if r.disorder != 0 {
 					t.Errorf("%d samples out of order", r.disorder)
 				}
-				sent := pods * scrapes * (whole + loose)
+				sent := pods * scrapes * (whole + unbound)
 				w.conserved("a", sent)
 				if n := w.dropped("a", notNewer) + w.dropped("a", refusedSample) + r.total(); n != sent {
 					t.Errorf("arrived, refused or not newer = %d, want %d", n, sent)

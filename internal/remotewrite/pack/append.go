@@ -8,20 +8,20 @@ import (
 
 // Append packs a batch into the open requests of the lanes. It keeps nothing of the batch.
 //
-// A row takes one of two ways. A series that kept all labels of its target goes through the target's lane, and one time
-// is remembered for all of them. Any other series is loose: two targets may have it, so it goes through the lane of its
-// own labels, and its last time is remembered. Where rules can change labels every series is loose: a rule may turn one
-// series into another one that is on a page, too.
+// A series is bound if it has all labels of its target. It goes through the lane of its target, and one timestamp is
+// remembered for all bound series of the target. Any other series is unbound, because two targets may have it: it
+// goes through the lane of its own labels, and its own last timestamp is remembered. Where rules can change labels,
+// every series is unbound: a rule may turn a series into another one that is on the page too.
 //
-// The owner of the batch holds a reference of each of its series meanwhile.
+// The owner of the batch holds a reference of each of its series until Append returns.
 func (p *Packer) Append(b *series.Batch) (t Tally) {
 	for !p.appendBy(p.settings.Load(), b, &t) {
-		// The settings were replaced while their rules were applied.
+		// Once more: the settings were replaced while their rules were applied.
 	}
 	return t
 }
 
-// appendBy appends a batch by these settings. It does nothing, and returns false, if they are no longer in force.
+// appendBy appends a batch under the settings s. If s is no longer in force, it does nothing and returns false.
 func (p *Packer) appendBy(s *Settings, b *series.Batch, tally *Tally) bool {
 	scratch, _ := p.scratch.Get().(*appendScratch)
 	if scratch == nil {
@@ -48,18 +48,18 @@ func (p *Packer) appendBy(s *Settings, b *series.Batch, tally *Tally) bool {
 	return true
 }
 
-// appendScratch is memory for one append at a time.
+// appendScratch is the memory that one append needs.
 type appendScratch struct {
 	ruled   ruledRows
 	unbound unboundRows
 }
 
-// mostScratch is how many rows of memory are kept for the next batch: those of a large page.
-const mostScratch = 1 << 15
+// maxScratch is the number of rows whose memory is kept for the next batch: those of a large page.
+const maxScratch = 1 << 15
 
-// free keeps the memory for the next batch. The garbage collector takes what nobody used for a while.
+// free keeps the memory for the next batch. The garbage collector frees it if it is not used for a while.
 func (p *Packer) free(s *appendScratch) {
-	if cap(s.unbound.rows) > mostScratch || cap(s.ruled.rows) > mostScratch {
+	if cap(s.unbound.rows) > maxScratch || cap(s.ruled.rows) > maxScratch {
 		return
 	}
 	clear(s.unbound.rows) // they refer to the batch
@@ -67,17 +67,17 @@ func (p *Packer) free(s *appendScratch) {
 	p.scratch.Put(s)
 }
 
-// appendWhole appends the rows that go with their target, and puts the others into loose. ruled is parallel to the rows
-// of the batch; nil: there are no rules.
-func (p *Packer) appendBound(s *Settings, b *series.Batch, hash uint64, ruled []ruledRow, loose *unboundRows, tally *Tally) {
+// appendBound appends the rows of bound series, and collects the other rows in unbound. ruled is parallel to the rows
+// of the batch; it is nil if there are no rules.
+func (p *Packer) appendBound(s *Settings, b *series.Batch, hash uint64, ruled []ruledRow, unbound *unboundRows, tally *Tally) {
 	l := p.laneOf(hash)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p.table.Read(func(v series.View) { p.appendBoundRows(l, s, v, b, hash, ruled, loose, tally) })
+	p.table.Read(func(v series.View) { p.appendBoundRows(l, s, v, b, hash, ruled, unbound, tally) })
 }
 
 func (p *Packer) appendBoundRows(
-	l *Lane, s *Settings, v series.View, b *series.Batch, hash uint64, ruled []ruledRow, loose *unboundRows,
+	l *Lane, s *Settings, v series.View, b *series.Batch, hash uint64, ruled []ruledRow, unbound *unboundRows,
 	tally *Tally,
 ) {
 	t := l.history.target(hash)
@@ -98,9 +98,9 @@ func (p *Packer) appendBoundRows(
 			}
 		}
 		if s.ConvertNHCBToClassic {
-			have, taken := len(loose.rows), false
-			loose.rows, taken = l.classics.expand(s, src, r, classicKey{hash, r.shown}, loose.rows)
-			more := len(loose.rows) - have
+			have, taken := len(unbound.rows), false
+			unbound.rows, taken = l.classics.expand(s, src, r, classicKey{hash, r.shown}, unbound.rows)
+			more := len(unbound.rows) - have
 			if taken {
 				more-- // the row itself was counted with its batch
 			}
@@ -114,7 +114,7 @@ func (p *Packer) appendBoundRows(
 			continue
 		}
 		if s.rulesChangeLabels {
-			loose.rows = append(loose.rows, unboundRow{row: r, hash: own})
+			unbound.rows = append(unbound.rows, unboundRow{row: r, hash: own})
 			continue
 		}
 		if r.ownTime {
@@ -123,7 +123,7 @@ func (p *Packer) appendBoundRows(
 		switch {
 		case r.ownTime || !v.Whole(r.Parts.Stem) || t.isTimed(v, r.id):
 			l.pairs = v.Labels(l.pairs[:0], r.id, b.Target)
-			loose.rows = append(loose.rows, unboundRow{row: r, hash: hashSeries(v, l.pairs)})
+			unbound.rows = append(unbound.rows, unboundRow{row: r, hash: hashSeries(v, l.pairs)})
 		case !t.accepts(v, r.id, b.Time):
 			tally.NotNewer++
 		default:
@@ -137,13 +137,13 @@ func (p *Packer) appendBoundRows(
 	t.batch(b.Time, added, l.open.number)
 }
 
-// appendLoose appends each loose row through the lane of its labels.
-func (p *Packer) appendUnbound(s *Settings, target series.TargetID, loose *unboundRows, tally *Tally) {
+// appendUnbound appends each row through the lane of its labels.
+func (p *Packer) appendUnbound(s *Settings, target series.TargetID, unbound *unboundRows, tally *Tally) {
 	all := p.Lanes()
-	loose.sort(len(all))
+	unbound.sort(len(all))
 	for i, l := range all {
-		if own := loose.order[loose.starts[i]:loose.starts[i+1]]; len(own) > 0 {
-			p.appendUnboundTo(l, s, target, loose.rows, own, tally)
+		if own := unbound.order[unbound.starts[i]:unbound.starts[i+1]]; len(own) > 0 {
+			p.appendUnboundTo(l, s, target, unbound.rows, own, tally)
 		}
 	}
 }

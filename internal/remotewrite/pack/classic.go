@@ -12,9 +12,9 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// classics makes classic histograms of native ones with custom buckets (convert_nhcb_to_classic). It remembers which
-// bounds each series had last, so that the classic series end when the native one does. If convert_nhcb_to_classic is
-// turned off, nothing ends them. Guarded by the lane.
+// classics makes classic histograms of native ones with custom buckets (convert_nhcb_to_classic). It remembers the
+// bounds that each series had last, so that the classic series end when the native one does. If
+// convert_nhcb_to_classic is turned off, nothing ends them. Guarded by Lane.mu.
 type classics struct {
 	known  map[classicKey]bounds
 	counts []float64  // scratch
@@ -26,24 +26,23 @@ type classicKey struct {
 	id     series.ID
 }
 
-// bounds are the upper bounds of a series' buckets, less the last, which is infinite.
+// bounds are the upper bounds of the buckets of a series, without the last one, which is +Inf.
 type bounds struct {
 	gen   uint32 // of the series' id
 	upper []float64
 }
 
-// expand tells whether a row is taken over, and appends the classic rows that stand for it. Where the series shows
-// something else than custom buckets, the classic rows are markers, and the row itself goes its own way, unless it is
-// a marker too.
-func (c *classics) expand(s *Settings, src source, r row, key classicKey, loose []unboundRow) (_ []unboundRow, taken bool) {
+// expand appends the classic rows for a row, and reports whether they replace it. If the series has no custom buckets
+// any more, the classic rows are staleness markers, and the row itself is still sent, unless it is a marker too.
+func (c *classics) expand(s *Settings, src source, r row, key classicKey, unbound []unboundRow) (_ []unboundRow, taken bool) {
 	before, known := c.known[key]
 	known = known && before.gen == src.view.Gen(key.id)
 	nhcb, upper := customBuckets(r.Histogram)
 	if nhcb == nil && !known {
-		return loose, false
+		return unbound, false
 	}
 	ls := c.whole.make(src.view, r.id, src.target, s.added)
-	x := expansion{labels: ls, builder: labels.NewBuilder(labels.EmptyLabels()), row: &r, unbound: loose}
+	x := expansion{labels: ls, builder: labels.NewBuilder(labels.EmptyLabels()), row: &r, unbound: unbound}
 	if nhcb == nil {
 		delete(c.known, key)
 		x.end(before.upper, nil)
@@ -53,7 +52,7 @@ func (c *classics) expand(s *Settings, src source, r row, key classicKey, loose 
 	}
 	counts, count, sum, err := histogram.ClassicBucketCounts(nhcb, c.counts)
 	if err != nil || ls.Get(model.MetricNameLabel) == "" {
-		return loose, false // goes as it is
+		return unbound, false // sent as it is
 	}
 	c.counts = counts
 	for i, n := range counts {
@@ -69,7 +68,7 @@ func (c *classics) expand(s *Settings, src source, r row, key classicKey, loose 
 		x.retired(before.upper, upper)
 	}
 	if !known || !slices.Equal(before.upper, upper) {
-		c.keep(key, bounds{gen: src.view.Gen(key.id), upper: slices.Clone(upper)}) // the batch's own
+		c.keep(key, bounds{gen: src.view.Gen(key.id), upper: slices.Clone(upper)}) // upper belongs to the batch
 	}
 	return x.unbound, true
 }
@@ -84,7 +83,8 @@ func (c *classics) keep(key classicKey, b bounds) {
 	c.known[key] = b
 }
 
-// customBuckets returns the histogram as histogram.ClassicBucketCounts takes it; nil: it has no custom buckets.
+// customBuckets returns a histogram with custom buckets in the form of histogram.ClassicBucketCounts; nil if h is
+// another one.
 func customBuckets(h *series.Histogram) (nhcb any, upper []float64) {
 	switch {
 	case h == nil:
@@ -96,13 +96,13 @@ func customBuckets(h *series.Histogram) (nhcb any, upper []float64) {
 	return nil, nil
 }
 
-// expansion is a row being turned into several.
+// expansion turns one row into several.
 type expansion struct {
 	labels  labels.Labels
 	builder *labels.Builder
 	row     *row
 	unbound []unboundRow
-	least   float64 // bound of the bucket before
+	lower   float64 // bound of the bucket before
 	any     bool    // there was one
 }
 
@@ -114,15 +114,15 @@ func (x *expansion) add(suffix string, v float64) { x.put(suffix, "", v, x.row.S
 func (x *expansion) bucket(bound, n float64) {
 	var own []series.Exemplar
 	for _, e := range x.row.Exemplars {
-		if e.Exemplar.Value <= bound && (!x.any || e.Exemplar.Value > x.least) {
+		if e.Exemplar.Value <= bound && (!x.any || e.Exemplar.Value > x.lower) {
 			own = append(own, e)
 		}
 	}
-	x.least, x.any = bound, true
+	x.lower, x.any = bound, true
 	x.put("_bucket", labels.FormatOpenMetricsFloat(bound), n, x.row.Start, own)
 }
 
-// retired marks the buckets that are there no more.
+// retired adds a marker for each bucket that does not exist any more.
 func (x *expansion) retired(before, now []float64) {
 	for _, bound := range before {
 		if !slices.Contains(now, bound) {
@@ -131,7 +131,7 @@ func (x *expansion) retired(before, now []float64) {
 	}
 }
 
-// end marks every bucket.
+// end adds a marker for each bucket.
 func (x *expansion) end(before, now []float64) {
 	x.retired(before, now)
 	x.put("_bucket", labels.FormatOpenMetricsFloat(math.Inf(1)), stale(), 0, nil)

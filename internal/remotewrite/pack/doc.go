@@ -1,10 +1,11 @@
 // Package pack puts the samples of batches into requests, and the requests into a queue. The way of a batch:
 //
 //  1. Packer.Append (append.go) takes the settings in force.
-//  2. rules.judge looks up what write_relabel_configs make of each series; the rules run once for each series of each
+//  2. rules.lookUp looks up what write_relabel_configs make of each series; the rules run once for each series of each
 //     target, not for each sample (rules.go).
-//  3. Each row of the batch (row.go) takes one of two ways. A series that has all labels of its target goes to the
-//     target's lane (appendRows). Any other series is loose, and goes to the lane of its own labels (appendLoose, loose.go).
+//  3. Each row of the batch (row.go) takes one of two ways. A bound series has all labels of its target, and goes to the
+//     lane of the target (appendBoundRows). Any other series is unbound, and goes to the lane of its own labels
+//     (appendUnbound, unbound.go).
 //  4. history drops a sample that is not newer than the last one of its series (history.go). classics turns a native
 //     histogram with custom buckets into classic series, if so configured (classic.go).
 //  5. Lane.add encodes the row into the open request, Lane.flush appends what the batch added to the queue (lane.go).

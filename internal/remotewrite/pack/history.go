@@ -10,16 +10,16 @@ import (
 const (
 	historySweep = 10 * time.Minute
 	historyIdle  = 3 * time.Hour
-	maxHistory   = 1 << 20 // entries of one kind in a lane
+	maxHistory   = 1 << 20 // entries of one kind per lane
 
-	// disorderMemory is for how long, in the time of samples, a target remembers that its batches came out of order,
-	// and the times of series that no batch had.
+	// disorderMemory is how long, in the time of samples, a target remembers that its batches came out of order, and
+	// the timestamps of series that were in no batch.
 	disorderMemory = 30 * time.Minute
 )
 
-// history is what a lane remembers of what it was given, so that nothing goes out that storage would refuse as
-// out of order: the newest time of each target's label set, whose series all share it, and of each series that
-// goes its own way (loose). Forgetting costs the check, nothing else. Guarded by the lane.
+// history is what a lane remembers of samples that it has packed, so that no sample is sent that a receiver would
+// refuse as out of order: one newest timestamp for all bound series of a target, and one for each unbound series. If
+// an entry is forgotten, only the check is lost. Guarded by Lane.mu.
 type history struct {
 	targets map[uint64]*targetHistory // by the stable hash of the labels: ids are reused
 	unbound unboundHistories
@@ -30,20 +30,21 @@ type targetHistory struct {
 	newest  int64
 	request uint64 // number of the request that has it
 	used    time.Time
-	// timed are the series, by id and generation, that came with timestamps of their own, with the time of the batch
-	// that had them last: they stay loose, so that a marker without one cannot overtake them in another lane. Usually
-	// nil.
+	// timed are the series that came with timestamps of their own, by id and generation, with the time of the batch
+	// that had them last. They stay unbound, so that a staleness marker without a timestamp cannot overtake them in
+	// another lane. Usually nil.
 	timed map[uint64]int64
-	// each is the newest time of each series, by id and generation, after a batch came that was not newer than the one
-	// before: two targets that differ in nothing but their address share the labels, and their scrapes may end in
-	// another order than they began. Series not in it are as old as since. Nil as long as batches come in order.
+	// perSeries is the newest timestamp of each series, by id and generation. It is kept after a batch that was not
+	// newer than the one before: two targets that differ only in their address share their labels, and their scrapes
+	// may end in another order than they began. A series that is not in it is as old as since. Nil as long as batches
+	// come in order.
 	perSeries map[uint64]int64
 	since     int64
-	disorder  int64 // newest when a batch came last that was not newer
-	pruned    int64 // time of the batch at which times of vanished series were forgotten last
+	disorder  int64 // value of newest when the last late batch came
+	pruned    int64 // time of the batch at which vanished series were forgotten last
 }
 
-// target returns the history of a target, new if need be.
+// target returns the history of a target. It makes a new one if there is none.
 func (h *history) target(hash uint64) *targetHistory {
 	now := time.Now()
 	h.sweep(now)
@@ -56,7 +57,7 @@ func (h *history) target(hash uint64) *targetHistory {
 	return t
 }
 
-// keep takes over what another lane remembered.
+// keep stores a history that another lane had.
 func (h *history) keep(hash uint64, t *targetHistory) {
 	if h.targets == nil {
 		h.targets = map[uint64]*targetHistory{}
@@ -64,7 +65,7 @@ func (h *history) keep(hash uint64, t *targetHistory) {
 	h.targets[hash] = t
 }
 
-// takes reports whether a sample is newer than the last one of its series, and remembers it where that is kept.
+// accepts reports whether a sample is newer than the last one of its series. It remembers its timestamp in perSeries.
 func (t *targetHistory) accepts(v series.View, id series.ID, at int64) bool {
 	if t.perSeries == nil {
 		return at > t.newest
@@ -85,7 +86,7 @@ func (t *targetHistory) accepts(v series.View, id series.ID, at int64) bool {
 	return true
 }
 
-// batch notes that a batch is through; request is the number of the one that has its last sample.
+// batch notes that a batch is packed. request is the number of the request that has its last sample.
 func (t *targetHistory) batch(at int64, added bool, request uint64) {
 	if at <= t.newest {
 		t.disorder = t.newest
@@ -99,7 +100,8 @@ func (t *targetHistory) batch(at int64, added bool, request uint64) {
 	t.prune(at)
 }
 
-// prune forgets the times of series that no batch had for a while, and of all once batches come in order again.
+// prune forgets series that were in no batch for a while. Once batches come in order again, it forgets all of
+// perSeries.
 func (t *targetHistory) prune(at int64) {
 	span := disorderMemory.Milliseconds()
 	if t.perSeries == nil && len(t.timed) == 0 || at-t.pruned <= span {
@@ -132,7 +134,7 @@ func (t *targetHistory) prune(at int64) {
 // minTime is older than every sample.
 const minTime = -1 << 63
 
-// sweep forgets what was idle, now and then; and everything when that is not enough.
+// sweep forgets idle targets and series every ten minutes. If that does not make room, it forgets everything.
 func (h *history) sweep(now time.Time) {
 	full := len(h.unbound.all) >= maxHistory || len(h.targets) >= maxHistory
 	if !full && now.Sub(h.swept) < historySweep {
@@ -155,7 +157,7 @@ func (h *history) sweep(now time.Time) {
 
 func idKey(v series.View, id series.ID) uint64 { return uint64(id)<<32 | uint64(v.Gen(id)) }
 
-// isTimed reports whether a series has come with a timestamp of its own lately.
+// isTimed reports whether a series came with a timestamp of its own lately.
 func (t *targetHistory) isTimed(v series.View, id series.ID) bool {
 	if t.timed == nil {
 		return false
@@ -174,13 +176,13 @@ func (t *targetHistory) setTimed(v series.View, id series.ID, batch int64) {
 	t.timed[idKey(v, id)] = batch
 }
 
-// looseHistories are the histories of loose series, found by the stable hash of their labels.
+// unboundHistories are the histories of unbound series, found by the stable hash of their labels.
 //
-// Cost: 24 bytes a series and some 7 of index.
+// Cost: 24 bytes per series, and about 7 for the index.
 type unboundHistories struct {
 	all   []unboundHistory
 	index hashindex.Index // of all
-	next  uint32          // after the one that was asked for last: a page has its series in the same order at each scrape
+	next  uint32          // index after the last result: a page has its series in the same order at each scrape
 }
 
 type unboundHistory struct {
@@ -192,7 +194,7 @@ type unboundHistory struct {
 
 func (h *unboundHistories) hashOf(n uint32) uint64 { return h.all[n].hash }
 
-// of returns the history of a series, new if need be. It is valid until the next call.
+// of returns the history of a series. It makes a new one if there is none. The result is valid until the next call.
 func (h *unboundHistories) of(hash uint64, nowMinutes uint32) *unboundHistory {
 	n, ok := h.next, true
 	if int(n) >= len(h.all) || h.all[n].hash != hash {
@@ -208,7 +210,7 @@ func (h *unboundHistories) of(hash uint64, nowMinutes uint32) *unboundHistory {
 	return &h.all[n]
 }
 
-// forget drops what was used last before then.
+// forget drops series that were last used before then.
 func (h *unboundHistories) forget(then time.Time) {
 	before := unixMinutes(then)
 	var left unboundHistories

@@ -12,17 +12,17 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// remembered returns how many times of single series are kept for targets, and of loose series.
-func (p *packing) remembered() (times, loose int) {
+// remembered returns how many times of single series are kept for targets, and of unbound series.
+func (p *packing) remembered() (times, unbound int) {
 	for _, l := range p.packer.Lanes() {
 		l.mu.Lock()
 		for _, t := range l.history.targets {
 			times += len(t.perSeries) + len(t.timed)
 		}
-		loose += len(l.history.unbound.all)
+		unbound += len(l.history.unbound.all)
 		l.mu.Unlock()
 	}
-	return times, loose
+	return times, unbound
 }
 
 // TestTimesOfVanishedSeriesAreForgotten: one batch comes late, and at each scrape from then on the page has other
@@ -88,14 +88,14 @@ func TestOrderIsTrustedAgain(t *testing.T) {
 	}
 }
 
-// TestLooseSeriesAreForgotten: a series that went its own way and vanished is forgotten, the others are still found.
-func TestLooseSeriesAreForgotten(t *testing.T) {
+// TestUnboundSeriesAreForgotten: a series that went its own way and vanished is forgotten, the others are still found.
+func TestUnboundSeriesAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newPacking(t)
 		pod := w.target("pod-1", 0)
 		add := func(n int) {
 			for i := range n {
-				ls := labels.FromStrings("__name__", fmt.Sprintf("loose_%d", len(pod.ids)+i), "job", "envoy")
+				ls := labels.FromStrings("__name__", fmt.Sprintf("unbound_%d", len(pod.ids)+i), "job", "envoy")
 				pod.ids = append(pod.ids, w.table.Add(pod.id, ls, series.Meta{}))
 			}
 		}
@@ -107,8 +107,8 @@ func TestLooseSeriesAreForgotten(t *testing.T) {
 			w.append(w.scrape(pod, time.Now().UnixMilli()))
 			w.drain()
 		}
-		if _, loose := w.remembered(); loose > 20+len(pod.ids)/2 {
-			t.Errorf("times of %d loose series are kept after five hours, %d exist", loose, len(pod.ids))
+		if _, unbound := w.remembered(); unbound > 20+len(pod.ids)/2 {
+			t.Errorf("times of %d unbound series are kept after five hours, %d exist", unbound, len(pod.ids))
 		}
 		w.append(w.scrape(pod, time.Now().UnixMilli()))
 		if n := w.tally.NotNewer; n != len(pod.ids) {

@@ -7,7 +7,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// wholeLabels makes label sets as the rules see them: external labels included. It keeps memory for the next one.
+// labelMaker makes the label set of a series as rules see it: external labels included. It keeps its memory for the
+// next one.
 type labelMaker struct {
 	builder *labels.Builder
 	scratch labels.ScratchBuilder
@@ -34,7 +35,7 @@ func (w *labelMaker) make(v series.View, id series.ID, target series.TargetID, e
 	return w.builder.Labels()
 }
 
-// hashLabels is the same in every process. It must agree with hashSeries.
+// hashLabels returns a hash that is the same in every process. It must agree with hashSeries.
 func hashLabels(ls labels.Labels) uint64 {
 	var buf [1024]byte
 	b := buf[:0]

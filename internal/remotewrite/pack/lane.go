@@ -47,36 +47,36 @@ type Tally struct {
 // maxRequestBytes bounds a request before compression.
 const maxRequestBytes = 8 << 20
 
-// Lane is one stream of requests to an endpoint: what is appended to it in order arrives in order. Its sender
-// takes the sealed requests out of the queue; everything here is about the open one.
+// Lane is one stream of requests to an endpoint: samples are delivered in the order in which they are appended. A
+// lane fills the open request; sealed requests are in the queue, until its sender takes them with Next and Ack.
 type Lane struct {
 	outlet *outlet
 	index  int
-	wake   chan struct{} // tells the sender that a request was sealed or begun
-	gone   atomic.Bool   // the endpoint has fewer lanes now: its sender ends
-	ended  chan struct{} // closed when its sender has
+	wake   chan struct{} // wakes the sender after a request was begun or sealed
+	gone   atomic.Bool   // the lane was removed: its sender ends
+	ended  chan struct{} // closed when its sender has ended
 
-	// before is ended of the lane that had this index before and went; nil: none did. The queue knows a reader by its
-	// index, so there is one at a time.
+	// before is the channel ended of the removed lane that had this index before; nil if there was none. The queue
+	// knows a reader by its index, so there must be one at a time.
 	before <-chan struct{}
 
 	mu       sync.Mutex // guards the following
 	writer   wire.FragmentWriter
-	fragment queue.Record // what the encoder holds, less its bytes
+	fragment queue.Record // the fragment that writer holds, without its bytes
 	open     openRequest
 	history  history
 	classics classics
 	pairs    []series.Pair // scratch
 }
 
-// openRequest is the request that still grows. No samples: none is open.
+// openRequest is the request that still grows. None is open if it has no samples.
 type openRequest struct {
-	number   uint64    // counts the requests of a lane, from 1
-	settings *Settings // a request is made by one set of them
+	number   uint64    // of the request in its lane, from 1
+	settings *Settings // all samples of a request are packed under the same settings
 	samples  int
-	bytes    int // before they are packed, of what is in the queue already
+	bytes    int // of the fragments in the queue, before compression
 	since    time.Time
-	record   bool // a record of it is in the queue
+	record   bool // the queue has a record of it
 }
 
 func newLane(o *outlet, index int) *Lane {
@@ -166,8 +166,8 @@ func (l *Lane) seal() {
 	l.notify()
 }
 
-// drainCheck is how often a sender that is to stop looks whether it may. The sender of the last request wakes the
-// others, but a queue also loses requests, to its limit or to damage, and that wakes nobody.
+// drainCheck is how often a sender that is to stop asks whether the queue is empty. The sender of the last request
+// wakes the others, but a queue also loses requests, to its limit or to damage, and then wakes no sender.
 const drainCheck = time.Second
 
 // Next seals the open request if it is due, or at any age where closing. It returns the oldest sealed request, if there
@@ -224,6 +224,6 @@ func (l *Lane) sealDue(now bool) (wait time.Duration) {
 func (l *Lane) notify() {
 	select {
 	case l.wake <- struct{}{}:
-	default: // the sender will look anyway
+	default: // the sender is awake already
 	}
 }

@@ -15,7 +15,7 @@ type Packer struct {
 	outlet
 	table   *series.Table
 	log     *zap.Logger
-	rules   rules     // what write_relabel_configs make of each series
+	rules   rules     // results of write_relabel_configs
 	scratch sync.Pool // of *appendScratch
 
 	shape  sync.RWMutex // held for reading while a batch is appended, for writing while lanes or settings change
@@ -23,7 +23,7 @@ type Packer struct {
 	former map[int]<-chan struct{} // by index, Lane.ended of the lane that was removed last; guarded by shape
 }
 
-// NewPacker returns a packer with a number of lanes. It is not ready before Use.
+// New returns a packer with a number of lanes. It is ready after Use.
 func New(table *series.Table, s *Settings, lanes int, log *zap.Logger) *Packer {
 	p := &Packer{table: table, log: log}
 	all := make([]*Lane, lanes)

@@ -6,8 +6,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// Resize changes the number of lanes, and returns the new ones, which have no sender yet. What is queued is
-// delivered before what comes from now on, so the order of each series stays whichever lane it had.
+// Resize changes the number of lanes. It returns the new lanes, which have no sender yet. What is queued is delivered
+// before what is appended from now on, so each series stays in order even if its lane changes.
 func (p *Packer) Resize(n int) (fresh []*Lane) {
 	p.shape.Lock()
 	defer p.shape.Unlock()
@@ -42,7 +42,7 @@ func (p *Packer) Resize(n int) (fresh []*Lane) {
 	return fresh
 }
 
-// spread moves what the old lanes remember of targets and series to the lanes that have these now.
+// spread moves the histories of targets and series to the lanes that they have now.
 func (p *Packer) spread(old []*Lane) {
 	histories, classic := make([]history, len(old)), make([]classics, len(old))
 	for i, l := range old {
@@ -61,7 +61,7 @@ func (p *Packer) spread(old []*Lane) {
 	}
 	for _, h := range histories {
 		for hash, t := range h.targets {
-			t.request = 0 // was sealed
+			t.request = 0 // that request is sealed
 			l := p.laneOf(hash)
 			l.mu.Lock()
 			l.history.keep(hash, t)

@@ -8,7 +8,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
-// row is one sample of a batch with all that belongs to it.
+// row is one sample of a batch with everything that belongs to it.
 type row struct {
 	wire.Row
 	id      series.ID
@@ -16,22 +16,23 @@ type row struct {
 	ownTime bool      // the page gave the timestamp
 }
 
-// rows reads a batch in order, its side slices along.
+// rows reads the samples of a batch in order, together with its timestamps, starts, histograms and exemplars.
 type rows struct {
 	view                                     series.View
 	batch                                    *series.Batch
 	at, times, starts, histograms, exemplars int
-	plain                                    bool // the batch has no side slices
+	plain                                    bool // the batch has only values
 }
 
 func openRows(v series.View, b *series.Batch) rows {
 	return rows{view: v, batch: b, plain: len(b.Times)+len(b.Starts)+len(b.Histograms)+len(b.Exemplars) == 0}
 }
 
-// rowsAHold is how many rows are read under one hold of the table's lock: some tenths of a millisecond.
+// rowsPerLock is the number of rows that are read before the lock of the table is given up: some tenths of a
+// millisecond.
 const rowsPerLock = 1024
 
-// next fills r with the next row; false at the end.
+// next reads the next row into r. It returns false at the end.
 func (c *rows) next(r *row) bool {
 	b, i := c.batch, c.at
 	if i >= len(b.Series) {
@@ -70,16 +71,16 @@ func (c *rows) next(r *row) bool {
 	return true
 }
 
-// become makes the row one of another series: what a rule made of its own. What is known of its family stays.
+// become makes r a row of the series that a rule made of its own. The metadata stays.
 func (r *row) become(v series.View, id series.ID) {
 	meta := r.Parts.Meta
 	r.id, r.Parts = id, v.Parts(id)
 	r.Parts.Meta = meta
 }
 
-// source is where a row's labels come from: the table, with the external labels that the settings add, or a text.
+// source is where the labels of a row come from: the table, with the external labels that the settings add, or text.
 type source struct {
 	view   series.View
 	target series.TargetID
-	text   labels.Labels // empty: the table has them
+	text   labels.Labels // empty: the labels come from the table
 }

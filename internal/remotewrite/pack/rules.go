@@ -13,42 +13,44 @@ import (
 
 const (
 	ruleSweep = time.Minute
-	ruleIdle  = 5 * time.Minute // a result that no batch asked for during this time is forgotten
+	ruleIdle  = 5 * time.Minute // results that no batch needed for so long are forgotten
 )
 
 // rules applies the write_relabel_configs of an endpoint once for each series of each target, not once for each
-// sample. Where rules can change labels, their result is interned in the table as a series of its own, so that it is
-// encoded like any other series, and replicas share it. The zero value is ready.
+// sample. Where rules can change labels, the result becomes a series of the table. It is encoded like any other
+// series, and replicas share it. The zero value is ready.
 //
-// Cost: 24 bytes for each series of each target, and the table's share of each result (see series.Table).
+// Cost: 24 bytes for each series of each target, and what the table needs for each result (see series.Table).
 //
-// Locks: a ruledTarget's mu before mu; neither is taken with the lock of a lane or of the table held.
+// Locks: mu is held alone. A ruledTarget.mu is taken before the lock of a lane or of the table, never after it.
 type rules struct {
 	mu      sync.Mutex              // guards the following
 	targets map[uint64]*ruledTarget // by the stable hash of the target's labels: ids are reused
 	swept   time.Time
-	closed  bool // the endpoint has ended: nothing is kept
+	closed  bool // the endpoint has ended: nothing is kept any more
 }
 
-// ruledTarget is what the rules make of the series of one target.
+// ruledTarget is the results of the rules for the series of one target.
 type ruledTarget struct {
 	used time.Time // guarded by rules.mu
 	born time.Time // immutable
 
 	mu       sync.Mutex // guards the following; held while a batch of the target is appended
-	gone     bool       // forgotten: another one has its place
-	settings *Settings  // whose rules these are
+	gone     bool       // removed from rules.targets
+	settings *Settings  // the results are of their rules
 	results  []ruleResult
 	pruned   time.Time
 }
 
-// ruleResult is what the rules make of one series of a target. A target has them in ascending order of id:
-// {id: 17, result: 17} a series that the rules left as it was, {id: 18, result: 0} one that they dropped,
-// {id: 19, result: 3041} one whose labels they changed.
+// ruleResult is the result of the rules for one series. A target has its results in ascending order of id:
+//
+//	{id: 17, result: 17}   the rules keep the series as it is
+//	{id: 18, result: 0}    the rules drop the series
+//	{id: 19, result: 3041} the rules change its labels to those of series 3041
 type ruleResult struct {
 	id, result series.ID
 	gen        uint32 // of id
-	used       uint32 // when a batch asked last, in seconds since the target was born
+	used       uint32 // when a batch last needed it, in seconds since born
 	hash       uint64 // of the labels of result; 0 where the rules cannot change labels
 }
 
@@ -58,11 +60,12 @@ type ruledRow struct {
 	hash   uint64
 }
 
-// owns reports whether the result holds a reference of its own in the table.
-func (r *ruleResult) owns() bool { return r.result != 0 && r.result != r.id }
+// ownsReference reports whether the result holds a reference of another series in the table.
+func (r *ruleResult) ownsReference() bool { return r.result != 0 && r.result != r.id }
 
-// judge applies the rules of s to the series of a batch, and puts what they make of each row into out. hash is the
-// stable hash of the target's labels. The target is locked: the caller calls release after the batch is encoded.
+// lookUp puts the result of the rules of s for each row of a batch into out. Rules run only for series that have no
+// result yet. hash is the stable hash of the labels of the target. The target is locked: the caller calls release
+// after the batch is encoded.
 func (x *rules) lookUp(
 	table *series.Table, s *Settings, b *series.Batch, hash uint64, out *ruledRows,
 ) *ruledTarget {
@@ -80,7 +83,7 @@ func (x *rules) lookUp(
 	return t
 }
 
-// lock returns the locked target, a new one if need be.
+// lock returns the target, locked. It makes a new one if there is none.
 func (x *rules) lock(hash uint64) *ruledTarget {
 	for {
 		x.mu.Lock()
@@ -112,7 +115,7 @@ func (t *ruledTarget) release(table *series.Table) {
 	t.mu.Unlock()
 }
 
-// ruledRows is what the rules make of the rows of a batch.
+// ruledRows is the results for the rows of a batch.
 type ruledRows struct {
 	rows    []ruledRow  // parallel to the batch's
 	missing []series.ID // series that have no result yet
@@ -120,7 +123,7 @@ type ruledRows struct {
 
 func compareID(r ruleResult, id series.ID) int { return cmp.Compare(r.id, id) }
 
-// look fills out for a batch.
+// fill fills out with the results that are known.
 func (t *ruledTarget) fill(table *series.Table, b *series.Batch, now time.Time, out *ruledRows) {
 	seconds := t.age(now)
 	rows, missing := slices.Grow(out.rows[:0], b.Len()), out.missing[:0]
@@ -148,7 +151,7 @@ func (t *ruledTarget) fill(table *series.Table, b *series.Batch, now time.Time, 
 	out.rows, out.missing = rows, missing
 }
 
-// learn applies the rules to series that have no result, and forgets results that were idle.
+// applyMissing applies the rules to series that have no result, and forgets results that were idle.
 func (t *ruledTarget) applyMissing(
 	table *series.Table, s *Settings, target series.TargetID, now time.Time, missing []series.ID,
 ) {
@@ -170,7 +173,7 @@ func (t *ruledTarget) applyMissing(
 		replaced := len(fresh) > 0 && fresh[0].id == r.id
 		if idle := time.Duration(seconds-r.used) * time.Second; !replaced && idle <= ruleIdle {
 			kept = append(kept, r)
-		} else if r.owns() {
+		} else if r.ownsReference() {
 			left = append(left, r.result)
 		}
 	}
@@ -178,11 +181,11 @@ func (t *ruledTarget) applyMissing(
 	table.Release(slices.Values(left))
 }
 
-// forget gives back what the target holds.
+// forget releases the series that the results hold.
 func (t *ruledTarget) forget(table *series.Table) {
 	var left []series.ID
 	for i := range t.results {
-		if r := &t.results[i]; r.owns() {
+		if r := &t.results[i]; r.ownsReference() {
 			left = append(left, r.result)
 		}
 	}
@@ -190,7 +193,7 @@ func (t *ruledTarget) forget(table *series.Table) {
 	table.Release(slices.Values(left))
 }
 
-// sweep forgets targets that were idle. It does nothing if it did so a moment ago.
+// sweep forgets targets that were idle. It runs at most once per ruleSweep.
 func (x *rules) sweep(table *series.Table, now time.Time) {
 	x.mu.Lock()
 	var idle []*ruledTarget
@@ -207,7 +210,7 @@ func (x *rules) sweep(table *series.Table, now time.Time) {
 	retire(table, idle)
 }
 
-// clear forgets all: the rules are others now. last: the endpoint has ended, and nothing is kept from now on.
+// clear forgets all results, because the rules change. last: the endpoint has ended, and nothing is kept any more.
 func (x *rules) clear(table *series.Table, last bool) {
 	x.mu.Lock()
 	var all []*ruledTarget
@@ -231,7 +234,8 @@ func retire(table *series.Table, all []*ruledTarget) {
 
 func (t *ruledTarget) age(now time.Time) uint32 { return uint32(now.Sub(t.born) / time.Second) }
 
-// applyRules applies the rules of s to one series. A result that is another series has one reference more in the table.
+// applyRules applies the rules of s to one series. If the result is another series, it holds one more reference of
+// that series in the table.
 func applyRules(table *series.Table, w *labelMaker, s *Settings, id series.ID, target series.TargetID) ruleResult {
 	r := ruleResult{id: id}
 	table.Read(func(v series.View) {

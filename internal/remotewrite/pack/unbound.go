@@ -6,21 +6,21 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// looseRow is a row that does not go with its target.
+// unboundRow is a row that goes through the lane of its own labels.
 type unboundRow struct {
 	row
 	hash uint64        // of its labels, the same in every process
 	text labels.Labels // its labels, where they are not the table's
 }
 
-// looseRows are the loose rows of one batch.
+// unboundRows are the unbound rows of one batch.
 type unboundRows struct {
 	rows   []unboundRow
 	order  []int32 // indices of rows, by lane
 	starts []int32 // where in order the rows of each lane begin; one more than there are lanes
 }
 
-// sort puts the rows of each lane side by side, those of one lane in the order of the page.
+// sort groups the rows by lane. The rows of a lane keep the order of the page.
 func (l *unboundRows) sort(lanes int) {
 	l.starts = slices.Grow(l.starts[:0], lanes+1)[:lanes+1]
 	clear(l.starts)
@@ -36,6 +36,6 @@ func (l *unboundRows) sort(lanes int) {
 		l.order[*next] = int32(i)
 		*next++
 	}
-	copy(l.starts[1:], l.starts) // each has moved to the begin of the next one
+	copy(l.starts[1:], l.starts) // each start has moved to the next one
 	l.starts[0] = 0
 }
