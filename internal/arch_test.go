@@ -31,12 +31,18 @@ const (
 // allowed is the architecture: what each package may import of ours.
 var allowed = map[string][]string{
 	"footprint": {}, "hashindex": {}, "queue": {}, "relabel": {}, "discovery": {}, "shard": {},
-	"series":      {"hashindex"},
-	"exposition":  {"hashindex", "series"},
-	"scrape":      {"hashindex", "series", "exposition", "discovery", "shard"},
-	"remotewrite": {"hashindex", "series", "queue", "relabel"},
-	"config":      {"discovery", "queue", "relabel", "remotewrite", "scrape", "shard"},
-	"web":         {"config", "discovery", "relabel", "scrape", "remotewrite"}, // reads their Status()
+	"series":     {"hashindex"},
+	"exposition": {"hashindex", "series"},
+	"scrape":     {"hashindex", "series", "exposition", "discovery", "shard"},
+	"remotewrite": {
+		"series", "queue", "remotewrite/deliver", "remotewrite/pack", "remotewrite/wire", "remotewrite/wire/wiretest",
+	},
+	"remotewrite/pack":          {"hashindex", "series", "queue", "remotewrite/wire"},
+	"remotewrite/deliver":       {"queue", "remotewrite/wire"},
+	"remotewrite/wire":          {"series", "remotewrite/wire/wiretest"}, // wiretest: in tests
+	"remotewrite/wire/wiretest": {"series"},
+	"config":                    {"discovery", "queue", "relabel", "remotewrite", "scrape", "shard"},
+	"web":                       {"config", "discovery", "relabel", "scrape", "remotewrite"}, // reads their Status()
 }
 
 // TestImportsPointDown reads the files itself instead of asking `go list`: the test cache sees what a test opens,

@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/prometheus/model/histogram"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -33,7 +35,7 @@ func TestRefusedBacklogIsNoDelivery(t *testing.T) {
 		{"out of bounds", 0},
 		{"out of order sample", size},
 	} {
-		for _, p := range []protocol{v1, v2} {
+		for _, p := range []wire.Protocol{wire.V1, wire.V2} {
 			t.Run(fmt.Sprintf("%q %v", tc.words, p), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					dir := t.TempDir()
@@ -52,13 +54,13 @@ func TestRefusedBacklogIsNoDelivery(t *testing.T) {
 					store = openStore(t, dir)
 					defer closeStore(t, store)
 					w = newStoredWorld(t, store, oneLane(p, 2000))
-					w.receivers["a"].set(func(*receiver, protocol, int) answer {
-						return answer{status: 400, header: http.Header{}, message: tc.words}
+					w.receivers["a"].set(func(*receiver, wire.Protocol, int) deliver.Answer {
+						return deliver.Answer{Status: 400, Header: http.Header{}, Message: tc.words}
 					})
 					w.run()
 					pass(time.Hour)
 					w.stop()
-					refused := w.dropped("a", refusedSample) + w.dropped("a", isolationBudget)
+					refused := w.dropped("a", refusedSample) + w.dropped("a", deliver.IsolationBudget)
 					if n := deliveredCount(w); n > tc.delivered || n+refused != requests*size {
 						t.Errorf("already delivered %d, refused %d of %d; want at most %d delivered", n, refused, requests*size, tc.delivered)
 					}
@@ -73,10 +75,10 @@ func TestUnsupportedIsNoDelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newTSDB(t)
 		newer(0, 100)(db)
-		ec := oneLane(v1, 2000)
+		ec := oneLane(wire.V1, 2000)
 		ec.SendNativeHistograms = true
 		w := newWorld(t)
-		w.writers.newClient = func(EndpointConfig) (poster, error) { return db, nil }
+		w.writers.newClient = func(EndpointConfig) (deliver.Client, error) { return db, nil }
 		w.writers.openQueue = func(_ string, lanes int, cfg queue.Config) (queue.Queue, error) { return foundBacklog(lanes, cfg), nil }
 		w.cfg.Endpoints = []EndpointConfig{ec}
 		w.apply()
@@ -95,7 +97,7 @@ func TestUnsupportedIsNoDelivery(t *testing.T) {
 		w.run()
 		time.Sleep(time.Minute)
 		w.stop()
-		if n, lost := deliveredCount(w), w.dropped("a", unsupported); n != 50 || lost != 50 {
+		if n, lost := deliveredCount(w), w.dropped("a", deliver.Unsupported); n != 50 || lost != 50 {
 			t.Errorf("already delivered %d, unsupported %d; want 50 each", n, lost)
 		}
 		w.conserved("a", 100)
@@ -120,7 +122,7 @@ func TestEveryFateIsCounted(t *testing.T) {
 				bad[rnd.IntN(60)] = true
 			}
 			if rnd.IntN(3) == 0 {
-				db.rules.only = v1
+				db.rules.only = wire.V1
 			}
 			unfair := rnd.IntN(4) == 0 // refuses good samples, too
 			db.rules.poison = func(series string, _ point) string {
@@ -131,7 +133,7 @@ func TestEveryFateIsCounted(t *testing.T) {
 				}
 				return ""
 			}
-			db.rules.fate = func(p protocol, n int) *answer {
+			db.rules.fate = func(p wire.Protocol, n int) *deliver.Answer {
 				code := 0
 				switch roll := rnd.IntN(40); {
 				case n > most:
@@ -142,7 +144,7 @@ func TestEveryFateIsCounted(t *testing.T) {
 					code = 400
 				case roll == 5 && unfair:
 					code = 409
-				case db.rules.only == v1 && p == v2 && roll > 20:
+				case db.rules.only == wire.V1 && p == wire.V2 && roll > 20:
 					code = vague
 				default:
 					return nil
@@ -150,7 +152,7 @@ func TestEveryFateIsCounted(t *testing.T) {
 				a := status(code)
 				return &a
 			}
-			ec := oneLane(protocol(1+rnd.IntN(2)), 20+rnd.IntN(200))
+			ec := oneLane(wire.Protocol(1+rnd.IntN(2)), 20+rnd.IntN(200))
 			ec.Negotiate = rnd.IntN(2) == 0
 			ec.QueueConfig.MaxShards = 1 + rnd.IntN(3)
 			f := newFeed(t, ec, db, 3, 60)

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/model/value"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -24,11 +25,11 @@ func TestClassicSeriesEndAfterAChange(t *testing.T) {
 			w.cfg.Endpoints = []EndpointConfig{*ec}
 			w.apply()
 		},
-		"lanes": func(w *world, _ *EndpointConfig) { (*w.writers.endpoints.Load())[0].resize(5) },
+		"lanes": func(w *world, _ *EndpointConfig) { (*w.writers.endpoints.Load())[0].packer.Resize(5) },
 	} {
 		for kind, rules := range map[string][]*relabel.Config{"": nil, ", with rules": {replaceLabel("cluster", "c")}} {
 			t.Run(name+kind, func(t *testing.T) {
-				ec := explicit(endpointConfig("a"), v2)
+				ec := explicit(endpointConfig("a"), wire.V2)
 				ec.ConvertNHCBToClassic, ec.SendNativeHistograms = true, true
 				ec.WriteRelabelConfigs = rules
 				w := newWorld(t, ec)
@@ -61,7 +62,7 @@ func TestClassicSeriesEndAfterAChange(t *testing.T) {
 				}
 				n := 0
 				for _, m := range w.messages() {
-					n += m.samples
+					n += m.Samples
 				}
 				if n != targets*marks {
 					t.Errorf("%d markers, want %d: each bucket, sum and count of each", n, targets*marks)

@@ -1,15 +1,11 @@
 package remotewrite
 
 import (
-	"fmt"
-	"maps"
 	"net/url"
-	"reflect"
 	"time"
 
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 )
@@ -55,81 +51,4 @@ func (c EndpointConfig) redactedURL() string {
 	}
 	u := url.URL{Scheme: c.URL.Scheme, Host: c.URL.Host, Path: c.URL.Path}
 	return u.String()
-}
-
-// equal tells that nothing of the endpoint changed, secrets included. When in doubt it says no, which costs
-// an endpoint its idle connections, nothing else.
-func (s *settings) equal(o *settings) bool {
-	if s.Negotiate != o.Negotiate || s.flushDeadline != o.flushDeadline || !labels.Equal(s.externalSet, o.externalSet) {
-		return false
-	}
-	a, b := s.RemoteWriteConfig, o.RemoteWriteConfig
-	// YAML hides secrets, which only these may hold; rules hold compiled expressions, which YAML compares best.
-	return s.sameCredentials(o) && reflect.DeepEqual(a.URL, b.URL) && yamlEqual(a, b)
-}
-
-func yamlEqual(a, b any) bool {
-	x, err := yaml.Marshal(a)
-	if err != nil {
-		return false
-	}
-	y, err := yaml.Marshal(b)
-	return err == nil && string(x) == string(y)
-}
-
-// settings is what an endpoint works by; a reload replaces it whole.
-type settings struct {
-	EndpointConfig
-	external      []labels.Label // sorted, none empty
-	added         []labels.Label // external labels that the encoder adds: none where rules have made them part of each series
-	externalSet   labels.Labels
-	flushDeadline time.Duration
-	ephemeral     bool
-	client        poster
-
-	rulesChangeLabels bool // write_relabel_configs do more than keep and drop whole series
-}
-
-func newSettings(cfg Config, ec EndpointConfig) *settings {
-	s := &settings{EndpointConfig: ec, externalSet: cfg.ExternalLabels, flushDeadline: cfg.FlushDeadline, ephemeral: cfg.Ephemeral}
-	cfg.ExternalLabels.Range(func(l labels.Label) {
-		if l.Value != "" {
-			s.external = append(s.external, l)
-		}
-	})
-	if s.rulesChangeLabels = canChangeLabels(ec.WriteRelabelConfigs); !s.rulesChangeLabels {
-		s.added = s.external
-	}
-	return s
-}
-
-// withClient builds the client: the only part that can fail.
-func (s *settings) withClient(newClient clientFunc) (*settings, error) {
-	var err error
-	if s.client, err = newClient(s.EndpointConfig); err != nil {
-		return nil, fmt.Errorf("remote_write %s: %w", s.label(), err)
-	}
-	return s, nil
-}
-
-// same tells that o is the next version of s: the backlog goes on to it.
-func (s *settings) same(o *settings) bool {
-	if s.Name != "" || o.Name != "" {
-		return s.Name == o.Name
-	}
-	return s.identity() == o.identity()
-}
-
-// sameReceiver reports whether o sends to the receiver of s, and for the same tenant: what tells tenants apart is the
-// URL, a header or the credentials.
-func (s *settings) sameReceiver(o *settings) bool {
-	return reflect.DeepEqual(s.URL, o.URL) && maps.Equal(s.Headers, o.Headers) && s.sameCredentials(o)
-}
-
-func (s *settings) sameCredentials(o *settings) bool {
-	a, b := s.RemoteWriteConfig, o.RemoteWriteConfig
-	return reflect.DeepEqual(a.HTTPClientConfig, b.HTTPClientConfig) &&
-		reflect.DeepEqual(a.SigV4Config, b.SigV4Config) &&
-		reflect.DeepEqual(a.AzureADConfig, b.AzureADConfig) &&
-		reflect.DeepEqual(a.GoogleIAMConfig, b.GoogleIAMConfig)
 }

@@ -1,6 +1,7 @@
 package remotewrite
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"slices"
@@ -18,30 +19,40 @@ import (
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
 // messages takes everything that is queued, request by request, lane by lane.
-func (w *world) messages() (out []message) {
-	e := (*w.writers.endpoints.Load())[0]
-	for _, l := range e.all() {
-		l.sealDue(e, true)
+func (w *world) messages() (out []wire.Message) {
+	for _, l := range (*w.writers.endpoints.Load())[0].packer.Lanes() {
 		for {
-			r, state := e.queue.Next(l.index)
+			r, state, _ := l.Next(true)
 			if state != queue.Ready {
 				break
 			}
-			out = append(out, messageOf(r))
-			e.queue.Ack(l.index)
+			m := requestMessage(r)
+			for i, f := range m.Fragments { // the lane takes them back
+				m.Fragments[i] = bytes.Clone(f)
+			}
+			out = append(out, m)
+			l.Ack(r)
 		}
 	}
 	return out
 }
 
-func decodeV2(t testing.TB, m message) writev2.Request {
+func requestMessage(r queue.Request) wire.Message {
+	m := wire.Message{Samples: r.Samples, Oldest: r.Oldest, Newest: r.Newest, MayHaveArrived: r.MayHaveArrived}
+	for _, rec := range r.Records {
+		m.Fragments = append(m.Fragments, rec.Data)
+	}
+	return m
+}
+
+func decodeV2(t testing.TB, m wire.Message) writev2.Request {
 	t.Helper()
-	var s sender
-	body, _, err := s.encode(m, v2, true)
+	body, _, err := (*wire.Pool)(nil).Body(m, wire.V2, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,10 +67,9 @@ func decodeV2(t testing.TB, m message) writev2.Request {
 	return req
 }
 
-func decodeV1(t testing.TB, m message, histograms bool) (prompb.WriteRequest, int) {
+func decodeV1(t testing.TB, m wire.Message, histograms bool) (prompb.WriteRequest, int) {
 	t.Helper()
-	var s sender
-	body, lost, err := s.encode(m, v1, histograms)
+	body, lost, err := (*wire.Pool)(nil).Body(m, wire.V1, histograms)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +85,7 @@ func decodeV1(t testing.TB, m message, histograms bool) (prompb.WriteRequest, in
 }
 
 // describe writes what requests hold as lines that do not depend on order or encoding.
-func describeV2(t testing.TB, ms []message) map[string]string {
+func describeV2(t testing.TB, ms []wire.Message) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	var b labels.ScratchBuilder
@@ -188,14 +198,14 @@ func TestWhatGoesInComesOut(t *testing.T) {
 	compare(t, describeV2(t, ms), want)
 
 	t.Run("halves", func(t *testing.T) {
-		var halves []message
+		var halves []wire.Message
 		for _, m := range ms {
-			c, err := parseMessage(m)
+			c, err := wire.Parse(m)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, odd := range []int{0, 1} {
-				half, err := c.subset(func(i int, _ int64) bool { return i%2 == odd })
+				half, err := c.Subset(func(i int, _ int64) bool { return i%2 == odd })
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -379,36 +389,5 @@ func TestReusedSymbols(t *testing.T) {
 	}
 	if len(got) != 150 {
 		t.Errorf("distinct series = %d, want 150", len(got))
-	}
-}
-
-// TestMetadataOfALooseSeriesIsThatOfItsOwnFamily: the table's lock is given up before loose rows are encoded. Another target
-// with the series may change what is known of its family meanwhile, and the number of the old text may go to another
-// family.
-func TestMetadataOfALooseSeriesIsThatOfItsOwnFamily(t *testing.T) {
-	w := newWorld(t, oneLane(v2, 100_000))
-	pod, other := w.target("pod-1", 0), w.target("pod-2", 0)
-	named := func(name string) labels.Labels { return labels.FromStrings("__name__", name, "job", "envoy") }
-	counter := func(help string) series.Meta { return series.Meta{Type: model.MetricTypeCounter, Help: help} }
-	pod.ids = []series.ID{w.table.Add(pod.id, named("loose"), counter("help of loose"))}
-	w.table.Add(other.id, named("known"), counter("new help"))
-
-	e := (*w.writers.endpoints.Load())[0]
-	b := w.scrape(pod, nowMillis())
-	var hash uint64
-	w.table.Read(func(v series.View) { hash = v.TargetHash(b.Target) })
-	var loose looseRows
-	e.appendWhole(e.settings.Load(), b, hash, nil, &loose)
-	w.table.Add(other.id, named("loose"), counter("new help"))
-	w.table.Add(other.id, named("another"), series.Meta{Type: model.MetricTypeGauge, Help: "help of another"})
-	e.appendLoose(e.settings.Load(), b.Target, &loose)
-
-	for _, m := range w.messages() {
-		req := decodeV2(t, m)
-		for _, ts := range req.Timeseries {
-			if help := req.Symbols[ts.Metadata.HelpRef]; help != "new help" {
-				t.Errorf("help = %q, want that of its family now", help)
-			}
-		}
 	}
 }

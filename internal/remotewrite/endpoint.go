@@ -1,7 +1,10 @@
 package remotewrite
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -9,90 +12,86 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/pack"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// endpoint is one receiver: its lanes, its queue, and how it does. It outlives reloads.
+// endpoint is an entry of remote_write: a packer, a queue and a receiver, with the goroutines between them. It outlives
+// reloads.
 type endpoint struct {
 	label    string // in metrics and logs
 	identity string // of its queue; guarded by the mu of Writers
 	log      *zap.Logger
-	metrics  *endpointMetrics
-	queue    queue.Queue
 	table    *series.Table
 	limits   queue.Config // of the queue
 	durable  bool         // the queue outlives the process
-	blocks   blocks
-	newest   atomic.Int64 // Unix milliseconds of the newest sample that was put into the queue
-	taken    atomic.Int64 // samples that left the queue, delivered or refused
-	desired  atomic.Int64 // lanes that the load asks for
-
-	shape     sync.RWMutex // held for reading by who appends, for writing while the number of lanes changes
-	lanes     atomic.Pointer[[]*lane]
-	former    map[int]<-chan struct{} // by index, when the lane ended that went last; guarded by shape
-	resettled chan struct{}           // the settings may want another number of lanes
-
-	encoders encoders  // the senders' own
-	rules    rules     // what write_relabel_configs make of each series
-	scratch  sync.Pool // of *appendScratch
 
 	settings atomic.Pointer[settings]
-	health   health
+	packer   *pack.Packer
+	queue    queue.Queue
+	receiver *deliver.Receiver
+	account  account
+	fillRate fillRate
+
+	desired         atomic.Int64                 // lanes that the load asks for
+	settingsChanged chan struct{}                // the settings may want another number of lanes
+	answerTimes     map[*pack.Lane]*atomic.Int64 // nanoseconds that lanes waited for answers; owned by run
 
 	life     sync.Mutex // guards the following
 	started  bool       // run has the rest of its life
 	retired  bool
 	retiring chan struct{} // closed by retire
-	hurry    chan struct{} // closed when flushing must end at once
+	flushNow chan struct{} // closed when flushing must end at once
 	ended    chan struct{} // closed by end
-	replaced chan struct{} // closed, and made anew, by reconfigure: nobody waits on by old settings
 }
 
 // newEndpoint makes an endpoint that has no queue yet.
-func newEndpoint(label, identity string, s *settings, lanes int, log *zap.Logger, m *metrics) *endpoint {
+func newEndpoint(label, identity string, s *settings, lanes int, table *series.Table, log *zap.Logger, m *metrics) *endpoint {
+	log = log.With(zap.String("endpoint", label))
 	e := &endpoint{
-		label: label, identity: identity, log: log.With(zap.String("endpoint", label)), metrics: m.endpoint(label),
-		retiring: make(chan struct{}), replaced: make(chan struct{}), hurry: make(chan struct{}), ended: make(chan struct{}),
-		resettled: make(chan struct{}, 1),
+		label: label, identity: identity, log: log, table: table,
+		account:  account{metrics: m.endpoint(label), log: log},
+		packer:   pack.New(table, s.packing, lanes, log),
+		retiring: make(chan struct{}), flushNow: make(chan struct{}), ended: make(chan struct{}),
+		settingsChanged: make(chan struct{}, 1), answerTimes: map[*pack.Lane]*atomic.Int64{},
 	}
-	all := make([]*lane, lanes)
-	for i := range all {
-		all[i] = newLane(i)
-	}
-	e.lanes.Store(&all)
 	e.desired.Store(int64(lanes))
-	e.use(s)
+	e.settings.Store(s)
+	e.receiver = deliver.NewReceiver(s.delivery, e.pending, log)
 	return e
 }
 
-// all is the lanes that there are now.
-func (e *endpoint) all() []*lane { return *e.lanes.Load() }
-
-func (e *endpoint) laneOf(hash uint64) *lane {
-	all := e.all()
-	return all[hash%uint64(len(all))]
+// use sets the queue, once, before anything else.
+func (e *endpoint) use(q queue.Queue) {
+	e.queue = q
+	e.packer.Use(q)
 }
 
-// appended notes the newest timestamp that was put into the queue.
-func (e *endpoint) appended(newest int64) {
-	for before := e.newest.Load(); newest > before && !e.newest.CompareAndSwap(before, newest); {
-		before = e.newest.Load()
-	}
+// pending returns the samples in the queue and their bytes.
+func (e *endpoint) pending() (samples int, bytes int64) {
+	q := e.queue.Stats()
+	return q.Samples, q.Bytes
+}
+
+// append packs a batch, and counts what became of it.
+func (e *endpoint) append(b *series.Batch) {
+	e.account.metrics.appended.Add(float64(b.Len()))
+	e.account.batch(e.packer.Append(b))
 }
 
 // reconfigure goes on under new settings; the backlog stays.
 func (e *endpoint) reconfigure(s *settings) {
-	old := e.exchange(s)
-	e.life.Lock()
-	close(e.replaced)
-	e.replaced = make(chan struct{})
-	e.life.Unlock()
-	e.wakeLanes(-1)
+	old := e.settings.Swap(s)
+	e.packer.Replace(s.packing)
+	e.receiver.Replace(s.delivery)
+	e.packer.Wake(-1)
 	select {
-	case e.resettled <- struct{}{}:
+	case e.settingsChanged <- struct{}{}:
 	default:
 	}
-	old.client.close()
+	old.delivery.Client.Close()
 }
 
 // logName tells under which name a renamed endpoint is found in metrics and logs.
@@ -101,23 +100,6 @@ func (e *endpoint) logName(next *settings) {
 		e.log.Info("remote write endpoint has another name and keeps its backlog; metrics and logs have the label before until a restart",
 			zap.String("name", next.Name))
 	}
-}
-
-// use puts settings into force, together with the protocol that they begin with: a request made under them must not
-// take the protocol of the settings before.
-func (e *endpoint) use(s *settings) (old *settings) {
-	e.health.mu.Lock()
-	defer e.health.mu.Unlock()
-	e.health.reset(s)
-	e.metrics.protocol.Set(float64(e.health.protocol))
-	return e.settings.Swap(s)
-}
-
-// current returns the settings and what tells that they were replaced.
-func (e *endpoint) current() (*settings, <-chan struct{}) {
-	e.life.Lock() // before the load: a replacement after it is told
-	defer e.life.Unlock()
-	return e.settings.Load(), e.replaced
 }
 
 // retire ends an endpoint that a reload removed.
@@ -148,15 +130,17 @@ func (e *endpoint) run(ctx context.Context) {
 	defer stopSending()
 	stopping := make(chan struct{})
 	var senders sync.WaitGroup
-	start := func(lanes []*lane) {
+	start := func(lanes []*pack.Lane) {
 		for _, l := range lanes {
-			senders.Go(func() { (&sender{endpoint: e, lane: l, encoders: &e.encoders}).run(sending, stopping) })
+			waited := new(atomic.Int64)
+			e.answerTimes[l] = waited
+			senders.Go(func() { e.send(sending, l, waited, stopping) })
 		}
 	}
-	start(e.all()) // nobody else changes them
+	start(e.packer.Lanes()) // nobody else changes them
 	telling, stopTelling := context.WithCancel(sending)
 	defer stopTelling()
-	senders.Go(func() { e.runMetadata(telling) })
+	senders.Go(func() { e.sendMetadata(telling) })
 	e.serve(ctx, start)
 	close(stopping)
 	stopTelling() // nobody waits for metadata
@@ -165,7 +149,7 @@ func (e *endpoint) run(ctx context.Context) {
 	go func() { senders.Wait(); close(flushed) }()
 	select {
 	case <-flushed:
-	case <-e.hurry:
+	case <-e.flushNow:
 		stopSending()
 		<-flushed
 	}
@@ -173,8 +157,36 @@ func (e *endpoint) run(ctx context.Context) {
 	e.end()
 }
 
+// send runs the sender of a lane until ctx ends or the lane has ended.
+func (e *endpoint) send(ctx context.Context, l *pack.Lane, waited *atomic.Int64, stopping <-chan struct{}) {
+	defer l.End()
+	defer e.packer.Wake(-1) // other senders may wait for the queue to be empty
+	if before := l.Before(); before != nil {
+		select {
+		case <-before: // until then the earlier lane of this index delivers what is queued here, too
+		case <-ctx.Done():
+		}
+	}
+	e.receiver.NewSender(l, func(f deliver.Fate) { e.account.fate(f, waited) }).Run(ctx, stopping)
+}
+
+func (e *endpoint) sendMetadata(ctx context.Context) {
+	m := deliver.MetadataSender{
+		Receiver: e.receiver,
+		Families: func() []wire.Family { return families(e.table) },
+		Sent: func(families int, out deliver.Outcome) {
+			if out == deliver.Accepted {
+				e.account.metrics.metadataAccepted.Add(float64(families))
+			} else {
+				e.account.metrics.metadataRefused.Add(float64(families))
+			}
+		},
+	}
+	m.Run(ctx)
+}
+
 // serve returns when ctx ends or the endpoint is retired; until then it sees to the number of lanes.
-func (e *endpoint) serve(ctx context.Context, start func([]*lane)) {
+func (e *endpoint) serve(ctx context.Context, start func([]*pack.Lane)) {
 	tick := time.NewTicker(growthCheck)
 	defer tick.Stop()
 	var g growth
@@ -184,12 +196,12 @@ func (e *endpoint) serve(ctx context.Context, start func([]*lane)) {
 			return
 		case <-e.retiring:
 			return
-		case <-e.resettled:
+		case <-e.settingsChanged:
 			s := e.settings.Load()
-			start(e.resize(max(s.lanes(), min(len(e.all()), s.maxLanes()))))
+			start(e.packer.Resize(max(s.lanes(), min(len(e.packer.Lanes()), s.maxLanes()))))
 		case <-tick.C:
-			e.rules.sweep(e.table, time.Now())
-			start(e.resize(e.wantedLanes(&g)))
+			e.packer.Sweep(time.Now())
+			start(e.packer.Resize(e.wantedLanes(&g)))
 		}
 	}
 }
@@ -197,7 +209,7 @@ func (e *endpoint) serve(ctx context.Context, start func([]*lane)) {
 // flushTime is how long a stop waits for the endpoint to take what is queued. What a durable queue holds need not
 // be waited for where the endpoint is down.
 func (e *endpoint) flushTime() time.Duration {
-	if e.outlasts() && e.status().Unreachable {
+	if e.outlasts() && e.receiver.Unreachable() {
 		return 0
 	}
 	return e.settings.Load().flushDeadline
@@ -206,14 +218,14 @@ func (e *endpoint) flushTime() time.Duration {
 // outlasts: what is queued is there after the endpoint ends. An endpoint that a reload removed leaves it in the store even
 // if that goes with the process.
 func (e *endpoint) outlasts() bool {
-	return e.durable && (isClosed(e.retiring) || !e.settings.Load().ephemeral)
+	return e.durable && (isDone(e.retiring) || !e.settings.Load().ephemeral)
 }
 
 // leave ends the flushing of an endpoint that has retired and waits until its queue is closed.
-func (e *endpoint) leave() {
+func (e *endpoint) abortFlush() {
 	e.life.Lock()
-	if !isClosed(e.hurry) {
-		close(e.hurry)
+	if !isDone(e.flushNow) {
+		close(e.flushNow)
 	}
 	e.life.Unlock()
 	<-e.ended
@@ -222,25 +234,59 @@ func (e *endpoint) leave() {
 // end closes what the endpoint owns and counts what nobody will deliver.
 func (e *endpoint) end() {
 	defer close(e.ended)
-	for _, l := range e.all() {
-		l.sealDue(e, true)
-	}
-	e.rules.clear(e.table, true)
+	e.packer.Close()
 	left, outlasts := e.queue.Stats(), e.outlasts()
 	loss, err := e.queue.Close()
-	e.settings.Load().client.close()
+	e.settings.Load().delivery.Client.Close()
 	lost, requests := loss.Samples, loss.Requests
 	if e.durable && !outlasts {
 		lost, requests = left.Samples, left.Requests
 	}
 	if !outlasts { // what was on its way is part of the loss, though the fate of some of it is known
-		lost -= e.health.takeSettled()
+		lost -= int(e.account.inFlight.Load())
 	}
 	if lost > 0 {
-		e.metrics.drop(abandoned, lost)
+		e.account.metrics.drop(abandoned, lost)
 		e.log.Warn("remote write samples abandoned", zap.Int("samples", lost), zap.Int("requests", requests))
 	}
 	if err != nil {
 		e.log.Error("close queue", zap.Error(err))
 	}
+}
+
+// wantedLanes returns the number of lanes that the endpoint should have.
+func (e *endpoint) wantedLanes(g *growth) int {
+	s, all, status := e.settings.Load(), e.packer.Lanes(), e.status() // asked regularly, status knows how fast the queue grows
+	is := load{delivered: int(e.account.done.Load()), pending: status.PendingSamples, down: status.Unreachable}
+	maps.DeleteFunc(e.answerTimes, func(l *pack.Lane, _ *atomic.Int64) bool { return !slices.Contains(all, l) })
+	for _, l := range all {
+		is.waited = append(is.waited, time.Duration(e.answerTimes[l].Load()))
+	}
+	r := laneLimits{min: s.lanes(), max: s.maxLanes(), backlog: len(all) * s.QueueConfig.MaxSamplesPerSend}
+	want := g.next(time.Now(), len(all), r, is)
+	e.desired.Store(int64(g.desired))
+	return want
+}
+
+// status returns the state of the endpoint. Regular calls tell it how fast the queue grows.
+func (e *endpoint) status() EndpointStatus {
+	q, r := e.queue.Stats(), e.receiver.Status()
+	out := EndpointStatus{
+		Name: e.label, URL: e.settings.Load().redactedURL(), Lanes: len(e.packer.Lanes()),
+		PendingSamples: q.Samples, PendingBytes: q.Bytes, PendingLimit: q.MaxBytes,
+		Protocol: r.Protocol.String(), Unreachable: r.Unreachable, Rejected: r.Rejected,
+		LastError: r.LastError, LastErrorTime: r.LastErrorTime, LastSuccess: r.LastSuccess,
+		FullIn: e.fillRate.timeToFull(q.MaxBytes, time.Now(), cmp.Or(q.DiskBytes, q.Bytes)), // the limit is that of the disk, if any
+	}
+	if q.Requests > 0 {
+		out.OldestPending = time.UnixMilli(q.Oldest)
+	}
+	return out
+}
+
+// queueConfig is what the queue of an endpoint is told.
+func (e *endpoint) queueConfig(cfg queue.Config) queue.Config {
+	cfg.Lost, cfg.Wake, cfg.Log = e.account.lost, e.packer.Wake, e.log
+	cfg.Alloc, cfg.Free = e.packer.Buffers.Get, e.packer.Buffers.Put
+	return cfg
 }

@@ -1,6 +1,7 @@
 package remotewrite
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,9 +20,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	promhttp "github.com/prometheus/common/config"
-	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 // The tests of this file are the faults of a receiver, each named after its row in docs/reliability.md.
@@ -31,13 +34,13 @@ func TestR1Refused(t *testing.T) {
 		const outage = 10 * time.Minute
 		core, logs := observer.New(zapcore.WarnLevel)
 		f, db, l, stop := newHTTPFeed(t, endpointConfig("a"), 10, 20)
-		(*f.writers.endpoints.Load())[0].log = zap.New(core)
+		f.logTo(core)
 		db.set(func(r *tsdbRules) { r.delay = 5 * time.Millisecond })
 		f.keepScraping(time.Second, 10*time.Second)
 		l.failing(func(context.Context, string) error {
 			return &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 		})
-		(*f.writers.endpoints.Load())[0].settings.Load().client.close() // what is kept alive goes with its receiver
+		(*f.writers.endpoints.Load())[0].settings.Load().delivery.Client.Close() // what is kept alive goes with its receiver
 		f.keepScraping(time.Second, outage-time.Minute)
 		f.writers.Status()
 		f.keepScraping(time.Second, time.Minute)
@@ -72,7 +75,7 @@ func TestR1Refused(t *testing.T) {
 // TestBytesNeedAConnection: a body that had no connection was not sent.
 func TestBytesNeedAConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, _, l, stop := newHTTPFeed(t, oneLane(v2, 2000), 1, 20)
+		f, _, l, stop := newHTTPFeed(t, oneLane(wire.V2, 2000), 1, 20)
 		l.failing(func(context.Context, string) error { return syscall.ECONNREFUSED })
 		f.scrapeAll()
 		time.Sleep(time.Minute)
@@ -107,7 +110,7 @@ func TestR2BlackHole(t *testing.T) {
 				f, db, l, stop := newHTTPFeed(t, endpointConfig("a"), 10, 20)
 				f.keepScraping(10*time.Second, time.Minute)
 				tc.hole(l, db)
-				(*f.writers.endpoints.Load())[0].settings.Load().client.close()
+				(*f.writers.endpoints.Load())[0].settings.Load().delivery.Client.Close()
 				f.keepScraping(10*time.Second, 5*time.Minute)
 				tc.mend(l, db)
 				f.keepScraping(10*time.Second, 2*time.Minute)
@@ -139,14 +142,14 @@ func TestR3RetryAfter(t *testing.T) {
 				f, db, _, stop := newHTTPFeed(t, endpointConfig("a"), 10, 20)
 				var asked time.Time // when it said so first
 				db.set(func(r *tsdbRules) {
-					r.fate = func(protocol, int) *answer {
+					r.fate = func(wire.Protocol, int) *deliver.Answer {
 						if asked.IsZero() {
 							asked = time.Now()
 						} else if time.Since(asked) > time.Second {
 							return nil
 						}
 						a := status(tc.code)
-						a.header.Set("Retry-After", tc.value())
+						a.Header.Set("Retry-After", tc.value())
 						return &a
 					}
 				})
@@ -175,7 +178,7 @@ func TestR3RateLimitUnlessToldOtherwise(t *testing.T) {
 		ec := endpointConfig("a")
 		ec.QueueConfig.RetryOnRateLimit = false
 		f, db, _, stop := newHTTPFeed(t, ec, 1, 10)
-		db.set(func(r *tsdbRules) { r.fate = func(protocol, int) *answer { a := status(429); return &a } })
+		db.set(func(r *tsdbRules) { r.fate = func(wire.Protocol, int) *deliver.Answer { a := status(429); return &a } })
 		f.scrapeAll()
 		time.Sleep(time.Minute)
 		stop()
@@ -188,14 +191,14 @@ func TestR3RateLimitUnlessToldOtherwise(t *testing.T) {
 // TestR4OneFailsForEver also holds the delay of the endpoint that works against the one it has alone.
 func TestR4OneFailsForEver(t *testing.T) {
 	for name, bad := range map[string]tsdbRules{
-		"500":  {fate: func(protocol, int) *answer { a := status(500); return &a }},
+		"500":  {fate: func(wire.Protocol, int) *deliver.Answer { a := status(500); return &a }},
 		"slow": {delay: 29 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				good, failing := newTSDB(t), newTSDB(t)
 				failing.rules = bad
-				f := newFeedVia(t, endpointConfig("a"), func(ec EndpointConfig) (poster, error) {
+				f := newFeedVia(t, endpointConfig("a"), func(ec EndpointConfig) (deliver.Client, error) {
 					if ec.Name == "bad" {
 						return failing, nil
 					}
@@ -248,12 +251,12 @@ func TestR5SlowReceiver(t *testing.T) {
 
 func TestR7Statuses(t *testing.T) {
 	for code, tc := range map[int]struct{ lost, twice int }{401: {}, 403: {}, 404: {lost: 10 * 20}, 409: {lost: 10 * 20}, 422: {lost: 10 * 20}, 413: {}} {
-		for _, p := range []protocol{v1, v2} {
+		for _, p := range []wire.Protocol{wire.V1, wire.V2} {
 			t.Run(fmt.Sprint(code, " ", p), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f, db, _, stop := newHTTPFeed(t, explicit(endpointConfig("a"), p), 10, 20)
 					db.set(func(r *tsdbRules) {
-						r.fate = func(_ protocol, n int) *answer {
+						r.fate = func(_ wire.Protocol, n int) *deliver.Answer {
 							if code == 413 && n <= 3 {
 								return nil
 							}
@@ -317,10 +320,10 @@ func TestR7RotatedCredential(t *testing.T) {
 }
 
 func TestR8OtherProtocol(t *testing.T) {
-	for name, fate := range map[string]func(p protocol, n int) *answer{
+	for name, fate := range map[string]func(p wire.Protocol, n int) *deliver.Answer{
 		"415": nil,
-		"2xx without Written headers": func(p protocol, _ int) *answer {
-			if p == v1 {
+		"2xx without Written headers": func(p wire.Protocol, _ int) *deliver.Answer {
+			if p == wire.V1 {
 				return nil
 			}
 			a := status(204) // and kept nothing
@@ -330,7 +333,7 @@ func TestR8OtherProtocol(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f, db, _, stop := newHTTPFeed(t, endpointConfig("a"), 10, 20)
-				db.set(func(r *tsdbRules) { r.only, r.fate = v1, fate })
+				db.set(func(r *tsdbRules) { r.only, r.fate = wire.V1, fate })
 				f.scrapeAll()
 				time.Sleep(6 * time.Second)
 				if n := db.distinct(); n != f.appended() {
@@ -395,7 +398,7 @@ func TestR9Resets(t *testing.T) {
 					reset.Add(1)
 					if keep {
 						body, _ := io.ReadAll(r.Body)
-						db.write(body, v2)
+						db.write(body, wire.V2)
 					}
 					panic(http.ErrAbortHandler) // closes the connection
 				}))
@@ -426,9 +429,9 @@ func TestR10EndlessAnswer(t *testing.T) {
 		var wrote, answers atomic.Int64
 		end := l.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
-			a := db.write(body, v2)
-			w.Header().Set("X-Prometheus-Remote-Write-Samples-Written", a.header.Get("X-Prometheus-Remote-Write-Samples-Written"))
-			n, _ := io.Copy(w, io.LimitReader(zeros{}, 1<<30))
+			a := db.write(body, wire.V2)
+			w.Header().Set("X-Prometheus-Remote-Write-Samples-Written", a.Header.Get("X-Prometheus-Remote-Write-Samples-Written"))
+			n, _ := io.Copy(w, io.LimitReader(endless{}, 1<<30))
 			wrote.Add(n)
 			answers.Add(1)
 		}))
@@ -439,7 +442,7 @@ func TestR10EndlessAnswer(t *testing.T) {
 		end()
 		f.wantNothingLost(db, 0)
 		answered := answers.Load()
-		if most := answered * (maxAnswerBytes + 16<<10); answered == 0 || wrote.Load() > most { // buffers of both sides
+		if most := answered * (deliver.MaxAnswerBytes + 16<<10); answered == 0 || wrote.Load() > most { // buffers of both sides
 			t.Errorf("%d answers of %d bytes were read, want at most %d", answered, wrote.Load(), most)
 		}
 		if int64(l.dialed) != answered {
@@ -616,3 +619,8 @@ func TestDownForHours(t *testing.T) {
 		}
 	})
 }
+
+// endless is a body of zeros that never ends.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return copy(p, bytes.Repeat([]byte("0"), len(p))), nil }

@@ -1,6 +1,7 @@
 package remotewrite
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -13,8 +14,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/prometheus/model/labels"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 )
 
 // feed is a world with one endpoint whose scrapes are numbered: each sample has the number as its value.
@@ -26,8 +30,8 @@ type feed struct {
 }
 
 // newFeed has so many targets of so many series, which go to p.
-func newFeed(t *testing.T, ec EndpointConfig, p poster, targets, size int) *feed {
-	return newFeedVia(t, ec, func(EndpointConfig) (poster, error) { return p, nil }, targets, size)
+func newFeed(t *testing.T, ec EndpointConfig, p deliver.Client, targets, size int) *feed {
+	return newFeedVia(t, ec, func(EndpointConfig) (deliver.Client, error) { return p, nil }, targets, size)
 }
 
 func newFeedVia(t *testing.T, ec EndpointConfig, via clientFunc, targets, size int) *feed {
@@ -39,6 +43,16 @@ func newFeedVia(t *testing.T, ec EndpointConfig, via clientFunc, targets, size i
 		f.targets = append(f.targets, f.target("pod-"+strconv.Itoa(i), size))
 	}
 	return f
+}
+
+// logTo makes the endpoint anew with another log.
+func (f *feed) logTo(core zapcore.Core) {
+	f.writers.log = zap.New(core)
+	endpoints := f.cfg.Endpoints
+	f.cfg.Endpoints = nil
+	f.apply()
+	f.cfg.Endpoints = endpoints
+	f.apply()
 }
 
 // scrapeAll is one more scrape of every target.
@@ -58,7 +72,7 @@ func (f *feed) scrapeAll() {
 func (f *feed) keepScraping(interval, total time.Duration) {
 	for end := time.Now().Add(total); time.Now().Before(end); {
 		f.scrapeAll()
-		pause(f.t.Context(), interval, nil)
+		sleep(f.t.Context(), interval)
 	}
 }
 
@@ -175,4 +189,13 @@ func TestReloadsWhileSamplesFlow(t *testing.T) {
 		}
 		w.conserved("stays", pods*scrapes*10)
 	})
+}
+
+// sleep waits for d and reports whether ctx still lives.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+	return ctx.Err() == nil
 }

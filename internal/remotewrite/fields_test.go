@@ -3,11 +3,8 @@ package remotewrite
 import (
 	"context"
 	"fmt"
-	"io"
 	"math"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -29,6 +26,8 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -37,13 +36,13 @@ type recorder struct {
 	t *testing.T
 
 	mu    sync.Mutex // guards the following
-	reply func(p protocol) answer
+	reply func(p wire.Protocol) deliver.Answer
 	at    []time.Time
 	v1    []prompb.WriteRequest
 	v2    []writev2.Request
 }
 
-func (r *recorder) post(_ context.Context, body []byte, p protocol, _ int) answer {
+func (r *recorder) Post(_ context.Context, body []byte, p wire.Protocol, _ int) deliver.Answer {
 	plain, err := snappy.Decode(nil, body)
 	if err != nil {
 		r.t.Error(err)
@@ -52,7 +51,7 @@ func (r *recorder) post(_ context.Context, body []byte, p protocol, _ int) answe
 	defer r.mu.Unlock()
 	r.at = append(r.at, time.Now())
 	samples := 0
-	if p == v1 {
+	if p == wire.V1 {
 		var req prompb.WriteRequest
 		if err := req.Unmarshal(plain); err != nil {
 			r.t.Error(err)
@@ -74,9 +73,9 @@ func (r *recorder) post(_ context.Context, body []byte, p protocol, _ int) answe
 	return fine(p, samples)
 }
 
-func (r *recorder) close() {}
+func (r *recorder) Close() {}
 
-func (r *recorder) set(reply func(protocol) answer) {
+func (r *recorder) set(reply func(wire.Protocol) deliver.Answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.reply = reply
@@ -87,7 +86,7 @@ func newRecorded(t *testing.T, log *zap.Logger, ec EndpointConfig) (*world, *rec
 	r := &recorder{t: t}
 	w := newWorld(t)
 	w.writers.log = log
-	w.writers.newClient = func(EndpointConfig) (poster, error) { return r, nil }
+	w.writers.newClient = func(EndpointConfig) (deliver.Client, error) { return r, nil }
 	w.cfg.Endpoints = []EndpointConfig{ec}
 	w.apply()
 	return w, r
@@ -119,7 +118,7 @@ func TestEndpointFields(t *testing.T) {
 		"send_native_histograms": {func(ec *EndpointConfig) { ec.SendNativeHistograms = true }, 0, 1, true},
 		"metadata_config.send":   {func(ec *EndpointConfig) { ec.MetadataConfig.Send = false }, 0, 0, false},
 	} {
-		for _, p := range []protocol{v1, v2} {
+		for _, p := range []wire.Protocol{wire.V1, wire.V2} {
 			t.Run(name+" "+p.String(), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					ec := explicit(endpointConfig("a"), p)
@@ -141,32 +140,21 @@ func TestEndpointFields(t *testing.T) {
 							metadata = metadata || ts.Metadata.HelpRef != 0
 						}
 					}
-					if exemplars != c.exemplars || histograms != c.histograms || metadata != (c.metadata && p == v2) {
+					if exemplars != c.exemplars || histograms != c.histograms || metadata != (c.metadata && p == wire.V2) {
 						t.Errorf("%d exemplars, %d histograms, metadata %v; want %d, %d, %v", exemplars, histograms, metadata, c.exemplars, c.histograms, c.metadata)
 					}
-					if n := w.dropped("a", unsupported); n != 1-c.histograms {
+					if n := w.dropped("a", deliver.Unsupported); n != 1-c.histograms {
 						t.Errorf("%d samples that could not be carried, want %d", n, 1-c.histograms)
 					}
 				})
 			})
 		}
 	}
-	t.Run("url", func(t *testing.T) {
-		var got string
-		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			got = r.Method + " " + r.RequestURI
-			w.WriteHeader(http.StatusNoContent)
-		}))
-		defer srv.Close()
-		if a := clientFor(t, srv.URL+"/a/write?tenant=b", nil).post(t.Context(), []byte("x"), v2, 0); a.err != nil || got != "POST /a/write?tenant=b" {
-			t.Errorf("%v: %s", a.err, got)
-		}
-	})
 }
 
 // TestMetadataByItself: in 1.0 families are told of now and then, in requests of their own.
 func TestMetadataByItself(t *testing.T) {
-	start := func(t *testing.T, change func(*EndpointConfig), p protocol) (*world, *recorder) {
+	start := func(t *testing.T, change func(*EndpointConfig), p wire.Protocol) (*world, *recorder) {
 		ec := explicit(endpointConfig("a"), p)
 		ec.MetadataConfig.SendInterval = model.Duration(30 * time.Second)
 		change(&ec)
@@ -199,7 +187,7 @@ func TestMetadataByItself(t *testing.T) {
 	want := []string{`g_count GAUGE "" ""`, `h HISTOGRAM "times" ""`, `requests_total COUNTER "all" "requests"`, `s SUMMARY "" ""`}
 	t.Run("every send_interval", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w, r := start(t, func(*EndpointConfig) {}, v1)
+			w, r := start(t, func(*EndpointConfig) {}, wire.V1)
 			time.Sleep(29 * time.Second)
 			if all, _ := told(r); len(all) != 0 {
 				t.Errorf("told of %q before the interval was over", all)
@@ -213,19 +201,19 @@ func TestMetadataByItself(t *testing.T) {
 			if all, sizes := told(r); len(all) != 3*len(want) || len(sizes) != 3 {
 				t.Errorf("told of %d families in %v requests after three intervals", len(all), sizes)
 			}
-			if v := w.metadataCount(accepted); v != 3*len(want) {
+			if v := w.metadataCount(deliver.Accepted); v != 3*len(want) {
 				t.Errorf("counted %d", v)
 			}
 		})
 	})
 	for name, c := range map[string]struct {
 		change func(*EndpointConfig)
-		p      protocol
+		p      wire.Protocol
 		sizes  []int
 	}{
-		"max_samples_per_send": {func(ec *EndpointConfig) { ec.MetadataConfig.MaxSamplesPerSend = 3 }, v1, []int{3, 1}},
-		"send: false":          {func(ec *EndpointConfig) { ec.MetadataConfig.Send = false }, v1, nil},
-		"2.0":                  {func(*EndpointConfig) {}, v2, nil},
+		"max_samples_per_send": {func(ec *EndpointConfig) { ec.MetadataConfig.MaxSamplesPerSend = 3 }, wire.V1, []int{3, 1}},
+		"send: false":          {func(ec *EndpointConfig) { ec.MetadataConfig.Send = false }, wire.V1, nil},
+		"2.0":                  {func(*EndpointConfig) {}, wire.V2, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -240,28 +228,28 @@ func TestMetadataByItself(t *testing.T) {
 	}
 	t.Run("again after what may pass", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w, r := start(t, func(*EndpointConfig) {}, v1)
-			r.set(func(protocol) answer { return status(503) })
+			w, r := start(t, func(*EndpointConfig) {}, wire.V1)
+			r.set(func(wire.Protocol) deliver.Answer { return status(503) })
 			time.Sleep(35 * time.Second)
 			r.set(nil)
 			time.Sleep(10 * time.Second)
-			if v := w.metadataCount(accepted); v != len(want) {
+			if v := w.metadataCount(deliver.Accepted); v != len(want) {
 				t.Errorf("counted %d, want %d", v, len(want))
 			}
-			r.set(func(protocol) answer { return status(400) })
+			r.set(func(wire.Protocol) deliver.Answer { return status(400) })
 			time.Sleep(35 * time.Second)
 			w.stop()
-			if v := w.metadataCount(refused); v == 0 {
+			if v := w.metadataCount(deliver.Refused); v == 0 {
 				t.Error("a refusal was not counted")
 			}
 		})
 	})
 	t.Run("not before Retry-After", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w, r := start(t, func(*EndpointConfig) {}, v1)
-			r.set(func(protocol) answer {
+			w, r := start(t, func(*EndpointConfig) {}, wire.V1)
+			r.set(func(wire.Protocol) deliver.Answer {
 				a := status(503)
-				a.header.Set("Retry-After", "60")
+				a.Header.Set("Retry-After", "60")
 				return a
 			})
 			time.Sleep(80 * time.Second)
@@ -273,7 +261,7 @@ func TestMetadataByItself(t *testing.T) {
 	})
 	t.Run("a reload changes it", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w, r := start(t, func(ec *EndpointConfig) { ec.MetadataConfig.SendInterval = model.Duration(24 * time.Hour) }, v1)
+			w, r := start(t, func(ec *EndpointConfig) { ec.MetadataConfig.SendInterval = model.Duration(24 * time.Hour) }, wire.V1)
 			time.Sleep(time.Minute)
 			rw := *w.cfg.Endpoints[0].RemoteWriteConfig
 			rw.MetadataConfig.SendInterval = model.Duration(10 * time.Second)
@@ -288,7 +276,7 @@ func TestMetadataByItself(t *testing.T) {
 	})
 }
 
-func (w *world) metadataCount(o outcome) int {
+func (w *world) metadataCount(o deliver.Outcome) int {
 	return int(testutil.ToFloat64(w.writers.metrics.metadata.WithLabelValues("a", o.String())))
 }
 
@@ -305,10 +293,12 @@ func TestFailedRequestsAreLogged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				core, logs := observer.New(c.level)
-				ec := explicit(endpointConfig("a"), v2)
+				ec := explicit(endpointConfig("a"), wire.V2)
 				ec.FailedRequestLogging, ec.SendNativeHistograms = c.asked, true
 				w, r := newRecorded(t, zap.New(core), ec)
-				r.set(func(protocol) answer { return answer{status: 400, header: http.Header{}, message: "no"} })
+				r.set(func(wire.Protocol) deliver.Answer {
+					return deliver.Answer{Status: 400, Header: http.Header{}, Message: "no"}
+				})
 				w.run()
 				w.append(w.rich(nowMillis()))
 				time.Sleep(10 * time.Second)
@@ -332,11 +322,11 @@ func TestFailedRequestsAreLogged(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"))
 		w.append(w.scrape(w.target("pod-1", 1999), 1000))
 		for _, m := range w.messages() {
-			c, err := parseMessage(m)
+			c, err := wire.Parse(m)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if text := string(c.describe(1000)); len(text) > 1200 || !strings.HasSuffix(text, " series more") {
+			if text := string(c.Describe(1000)); len(text) > 1200 || !strings.HasSuffix(text, " series more") {
 				t.Errorf("%d bytes that end in %q", len(text), text[len(text)-20:])
 			}
 		}
@@ -346,11 +336,11 @@ func TestFailedRequestsAreLogged(t *testing.T) {
 // TestBackoffFields: a request that fails waits min_backoff, twice that, and so on up to max_backoff.
 func TestBackoffFields(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ec := explicit(endpointConfig("a"), v2)
+		ec := explicit(endpointConfig("a"), wire.V2)
 		ec.QueueConfig.MinBackoff, ec.QueueConfig.MaxBackoff = model.Duration(time.Second), model.Duration(4*time.Second)
 		ec.QueueConfig.MaxShards = 1
 		w, r := newRecorded(t, zap.NewNop(), ec)
-		r.set(func(protocol) answer { return status(503) })
+		r.set(func(wire.Protocol) deliver.Answer { return status(503) })
 		w.run()
 		w.append(w.scrape(w.target("pod-1", 1), nowMillis()))
 		time.Sleep(40 * time.Second)
@@ -368,51 +358,9 @@ func TestBackoffFields(t *testing.T) {
 	})
 }
 
-// TestRoundRobinDNS: every address of a name is connected to.
-func TestRoundRobinDNS(t *testing.T) {
-	addrs, err := net.DefaultResolver.LookupHost(t.Context(), "localhost")
-	if err != nil {
-		t.Skipf("this machine does not know localhost: %v", err)
-	}
-	var mu sync.Mutex
-	got, port := map[string]bool{}, "0"
-	for i, addr := range addrs {
-		l, err := net.Listen("tcp", net.JoinHostPort(addr, port))
-		if err != nil {
-			t.Skipf("listen on all of %v: %v", addrs, err)
-		}
-		if i == 0 {
-			_, port, _ = net.SplitHostPort(l.Addr().String())
-		}
-		srv := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.Copy(io.Discard, r.Body)
-			mu.Lock()
-			defer mu.Unlock()
-			got[addr] = true
-			w.WriteHeader(http.StatusNoContent)
-		})}}
-		srv.Start()
-		defer srv.Close()
-	}
-	for range 200 { // that one of two is never drawn: 2 to the power of -199
-		c := clientFor(t, "http://localhost:"+port+"/", func(ec *EndpointConfig) { ec.RoundRobinDNS = true })
-		if a := c.post(t.Context(), []byte("x"), v2, 0); a.err != nil {
-			t.Fatal(a.err)
-		}
-		c.close()
-	}
-	if len(got) != len(addrs) {
-		t.Errorf("connected to %v of %v", got, addrs)
-	}
-	a := clientFor(t, "http://nowhere.invalid/", func(ec *EndpointConfig) { ec.RoundRobinDNS = true }).post(t.Context(), []byte("x"), v2, 0)
-	if a.err == nil || !strings.Contains(a.err.Error(), "look up nowhere.invalid") {
-		t.Errorf("a name without address: %v, want the look-up of its own to say so", a.err)
-	}
-}
-
 // TestCustomBucketsAsClassicHistograms: convert_nhcb_to_classic.
 func TestCustomBucketsAsClassicHistograms(t *testing.T) {
-	ec := explicit(endpointConfig("a"), v2)
+	ec := explicit(endpointConfig("a"), wire.V2)
 	ec.ConvertNHCBToClassic, ec.SendExemplars, ec.SendNativeHistograms = true, true, true
 	ec.WriteRelabelConfigs = []*relabel.Config{{Action: relabel.Replace, Regex: relabel.MustNewRegexp("(.*)"), TargetLabel: "zone", Replacement: "b", NameValidationScheme: model.UTF8Validation}}
 	ec.QueueConfig.MaxShards = 1

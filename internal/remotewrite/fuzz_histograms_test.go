@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -80,7 +81,7 @@ func histogramText(h *histogram.Histogram, fh *histogram.FloatHistogram) string 
 		fh.NegativeSpans, fh.NegativeBuckets, fh.CustomValues)
 }
 
-func histogramsV2(t *testing.T, ms []message) map[string]string {
+func histogramsV2(t *testing.T, ms []wire.Message) map[string]string {
 	out := map[string]string{}
 	var b labels.ScratchBuilder
 	for _, m := range ms {
@@ -116,7 +117,7 @@ func histogramsV2(t *testing.T, ms []message) map[string]string {
 	return out
 }
 
-func histogramsV1(t *testing.T, ms []message) map[string]string {
+func histogramsV1(t *testing.T, ms []wire.Message) map[string]string {
 	out := map[string]string{}
 	var b labels.ScratchBuilder
 	for _, m := range ms {

@@ -1,21 +1,18 @@
 package remotewrite
 
 import (
-	"maps"
 	"math"
 	"time"
-
-	"go.uber.org/zap"
 )
 
 const (
-	growthCheck = 15 * time.Second
-	busyLane    = 0.8  // share of the time in which a lane waits for answers, from which on it has too much to do
-	spareLanes  = 1.25 // of the lanes needed to keep up: the backlog has to go, too
+	growthCheck   = 15 * time.Second
+	tooBusy       = 0.8  // share of the time in which a lane waits for answers, from which on it has too much to do
+	catchUpFactor = 1.25 // of the lanes needed to keep up: the backlog has to go, too
 
-	calmChecks = 20  // checks in a row without a backlog, before lanes are removed: five minutes
-	calmLane   = 0.4 // share of the time in which the busiest of fewer lanes will wait for answers
-	fewerLanes = 0.7 // a change is not worth it unless 30 % of the lanes go, as in Prometheus
+	noBacklogChecks = 20  // checks in a row without a backlog, before lanes are removed: five minutes
+	targetBusy      = 0.4 // share of the time in which the busiest of fewer lanes will wait for answers
+	worthRemoving   = 0.7 // a change is not worth it unless 30 % of the lanes go, as in Prometheus
 )
 
 // growth decides on the number of lanes of an endpoint. More are needed when one waits for answers nearly all the time
@@ -25,53 +22,53 @@ type growth struct {
 	lanes int
 	at    time.Time
 	load
-	desired int     // lanes that the load asked for when it was last judged
-	calm    int     // checks in a row that found no backlog
-	peak    float64 // busy share of the busiest lane during these
+	desired   int     // lanes that the load asked for when it was last judged
+	noBacklog int     // checks in a row that found no backlog
+	peak      float64 // busy share of the busiest lane during these
 }
 
 // load is the work of an endpoint's lanes.
 type load struct {
-	waited  []time.Duration // by lane, for answers that decided what becomes of a request, since the start
-	taken   int             // samples that left the queue
-	waiting int             // samples
-	down    bool            // the endpoint takes nothing at the moment
+	waited    []time.Duration // by lane, for answers that decided what becomes of a request, since the start
+	delivered int             // samples that left the queue
+	pending   int             // samples
+	down      bool            // the endpoint takes nothing at the moment
 }
 
 // room is the number of lanes that an endpoint may have, and the backlog that is none: a request of each lane.
-type room struct{ least, most, full int }
+type laneLimits struct{ min, max, backlog int }
 
 // next returns the number of lanes that the endpoint should have, within its room. It asks for all that are needed at
 // once: lanes that are added later have to wait for the present ones to drain.
-func (g *growth) next(now time.Time, lanes int, r room, is load) int {
+func (g *growth) next(now time.Time, lanes int, r laneLimits, is load) int {
 	before := *g
 	g.lanes, g.at, g.load = lanes, now, is
 	if before.lanes != lanes { // the first look at them
-		g.desired, g.calm, g.peak = lanes, 0, 0
+		g.desired, g.noBacklog, g.peak = lanes, 0, 0
 		return lanes
 	}
 	busiest, average := is.busy(before.waited, now.Sub(before.at))
-	if is.waiting > r.full || is.down {
-		g.desired, g.calm, g.peak = lanes, 0, 0
-		more, taken := is.waiting-before.waiting, is.taken-before.taken
-		if is.waiting <= r.full || more <= 0 || busiest < busyLane {
+	if is.pending > r.backlog || is.down {
+		g.desired, g.noBacklog, g.peak = lanes, 0, 0
+		more, taken := is.pending-before.pending, is.delivered-before.delivered
+		if is.pending <= r.backlog || more <= 0 || busiest < tooBusy {
 			return lanes
 		}
 		g.desired = 2 * lanes
-		if taken > 0 && average >= busyLane {
+		if taken > 0 && average >= tooBusy {
 			share := float64(more+taken) / float64(taken) // of what came, to what went
-			g.desired = max(g.desired, int(min(maxDesiredLanes, math.Ceil(spareLanes*share*float64(lanes)))))
+			g.desired = max(g.desired, int(min(maxDesiredLanes, math.Ceil(catchUpFactor*share*float64(lanes)))))
 		}
-		return min(g.desired, max(lanes, r.most))
+		return min(g.desired, max(lanes, r.max))
 	}
-	g.calm++
+	g.noBacklog++
 	g.peak = max(g.peak, busiest)
-	if g.calm < calmChecks {
+	if g.noBacklog < noBacklogChecks {
 		return lanes
 	}
-	g.desired = max(1, int(math.Ceil(g.peak/calmLane*float64(lanes))))
-	g.calm, g.peak = 0, 0
-	if fewer := max(g.desired, r.least); float64(fewer) <= fewerLanes*float64(lanes) {
+	g.desired = max(1, int(math.Ceil(g.peak/targetBusy*float64(lanes))))
+	g.noBacklog, g.peak = 0, 0
+	if fewer := max(g.desired, r.min); float64(fewer) <= worthRemoving*float64(lanes) {
 		return fewer
 	}
 	g.desired = min(g.desired, lanes) // a lane with little room is not a lane too few
@@ -92,92 +89,4 @@ func (l load) busy(before []time.Duration, elapsed time.Duration) (busiest, aver
 		average += share / float64(len(l.waited))
 	}
 	return busiest, average
-}
-
-// wantedLanes returns the number of lanes that the endpoint should have.
-func (e *endpoint) wantedLanes(g *growth) int {
-	s, all, status := e.settings.Load(), e.all(), e.status()
-	is := load{taken: int(e.taken.Load()), waiting: status.PendingSamples, down: status.Unreachable}
-	for _, l := range all {
-		is.waited = append(is.waited, time.Duration(l.waited.Load()))
-	}
-	r := room{least: s.lanes(), most: s.maxLanes(), full: len(all) * s.QueueConfig.MaxSamplesPerSend}
-	want := g.next(time.Now(), len(all), r, is)
-	e.desired.Store(int64(g.desired))
-	return want
-}
-
-// resize gives the endpoint so many lanes, and returns the new ones, which have no sender yet. What is queued is
-// delivered before what comes from now on, so the order of each series stays whichever lane it had.
-func (e *endpoint) resize(n int) (fresh []*lane) {
-	e.shape.Lock()
-	defer e.shape.Unlock()
-	old := e.all()
-	if n == len(old) {
-		return nil
-	}
-	e.log.Info("remote write lanes", zap.Int("from", len(old)), zap.Int("to", n))
-	for _, l := range old {
-		l.mu.Lock()
-		l.seal(e)
-		l.mu.Unlock()
-	}
-	e.queue.Resize(n)
-	lanes := make([]*lane, n)
-	for i := range lanes {
-		if i < len(old) {
-			lanes[i] = old[i]
-		} else {
-			lanes[i] = newLane(i)
-			lanes[i].before = e.former[i]
-			fresh = append(fresh, lanes[i])
-		}
-	}
-	maps.DeleteFunc(e.former, func(_ int, ended <-chan struct{}) bool { return isClosed(ended) })
-	for _, l := range old[min(n, len(old)):] {
-		l.gone.Store(true)
-		l.notify()
-		if e.former == nil {
-			e.former = map[int]<-chan struct{}{}
-		}
-		e.former[l.index] = l.ended
-	}
-	e.lanes.Store(&lanes)
-	e.spread(old)
-	return fresh
-}
-
-// spread moves what the old lanes remember of targets and series to the lanes that have these now.
-func (e *endpoint) spread(old []*lane) {
-	histories, classic := make([]history, len(old)), make([]classics, len(old))
-	for i, l := range old {
-		l.mu.Lock()
-		histories[i], l.sent = l.sent, history{}
-		classic[i], l.classics = l.classics, classics{}
-		l.mu.Unlock()
-	}
-	for _, c := range classic {
-		for key, b := range c.known {
-			l := e.laneOf(key.target)
-			l.mu.Lock()
-			l.classics.keep(key, b)
-			l.mu.Unlock()
-		}
-	}
-	for _, h := range histories {
-		for hash, t := range h.targets {
-			t.request = 0 // was sealed
-			l := e.laneOf(hash)
-			l.mu.Lock()
-			l.sent.keep(hash, t)
-			l.mu.Unlock()
-		}
-		for _, s := range h.loose.all {
-			l := e.laneOf(s.hash)
-			l.mu.Lock()
-			to := l.sent.loose.of(s.hash, s.used)
-			to.newest = max(to.newest, s.newest)
-			l.mu.Unlock()
-		}
-	}
 }

@@ -13,6 +13,9 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/pack"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -46,13 +49,13 @@ func TestSlowReceiverGetsMoreLanes(t *testing.T) {
 						sent += 100
 					}
 					pass(10 * time.Second)
-					most = max(most, len(e.all()))
+					most = max(most, len(e.packer.Lanes()))
 				}
 				if most != 12 {
 					t.Errorf("%d lanes, want 12", most)
 				}
 				pass(time.Hour) // the targets of some lanes are more than others'
-				if n := len(e.all()); n != 4 {
+				if n := len(e.packer.Lanes()); n != 4 {
 					t.Errorf("%d lanes after an hour with nothing to send, want 4", n)
 				}
 				w.stop()
@@ -93,7 +96,7 @@ func TestLanesShrink(t *testing.T) {
 							sent += 10
 						}
 						pass(10 * time.Second)
-						most = max(most, len(e.all()))
+						most = max(most, len(e.packer.Lanes()))
 					}
 					return most
 				}
@@ -105,7 +108,7 @@ func TestLanesShrink(t *testing.T) {
 				kept := weakLanes(e)
 				r.delay = 20 * time.Millisecond
 				scrapes(90)
-				if n := len(e.all()); n != 4 {
+				if n := len(e.packer.Lanes()); n != 4 {
 					t.Errorf("%d lanes, 15 minutes after the receiver became fast again, want 4", n)
 				}
 				runtime.GC()
@@ -128,8 +131,8 @@ func TestLanesShrink(t *testing.T) {
 	}
 }
 
-func weakLanes(e *endpoint) (all []weak.Pointer[lane]) {
-	for _, l := range e.all() {
+func weakLanes(e *endpoint) (all []weak.Pointer[pack.Lane]) {
+	for _, l := range e.packer.Lanes() {
 		all = append(all, weak.Make(l))
 	}
 	return all
@@ -161,7 +164,7 @@ func changeLanes(t *testing.T, chance *rand.Rand) {
 	w.apply()
 	r := w.receivers["a"]
 	r.delay = time.Duration(chance.IntN(400)) * time.Millisecond
-	r.set(func(_ *receiver, p protocol, n int) answer { // called with the lock of the receiver
+	r.set(func(_ *receiver, p wire.Protocol, n int) deliver.Answer { // called with the lock of the receiver
 		switch chance.IntN(12) {
 		case 0:
 			return status(500)
@@ -177,7 +180,7 @@ func changeLanes(t *testing.T, chance *rand.Rand) {
 	var pods []target
 	for i := range 5 + chance.IntN(20) {
 		pod := w.target(fmt.Sprintf("pod-%d", i), 10)
-		pod.ids = append(pod.ids, w.table.Add(pod.id, labels.FromStrings("__name__", "loose", "instance", fmt.Sprintf("pod-%d", i)), series.Meta{}))
+		pod.ids = append(pod.ids, w.table.Add(pod.id, labels.FromStrings("__name__", "unbound", "instance", fmt.Sprintf("pod-%d", i)), series.Meta{}))
 		pods = append(pods, pod)
 	}
 	w.run()
@@ -235,7 +238,7 @@ func TestLanesFollowTheSettings(t *testing.T) {
 				time.Sleep(time.Second)
 			}
 			synctest.Wait()
-			if n := len((*w.writers.endpoints.Load())[0].all()); n != lanes {
+			if n := len((*w.writers.endpoints.Load())[0].packer.Lanes()); n != lanes {
 				t.Errorf("%d lanes, want %d", n, lanes)
 			}
 		}
@@ -278,14 +281,14 @@ func TestGrowth(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			const lanes = 40
 			now := time.Now()
-			r := room{least: 8, most: 300, full: 8000}
+			r := laneLimits{min: 8, max: 300, backlog: 8000}
 			var g growth
 			is := load{waited: make([]time.Duration, lanes)}
 			for i, s := range steps {
 				want := 0
 				for range s.times {
 					now = now.Add(growthCheck)
-					is = load{waited: slices.Clone(is.waited), taken: is.taken + s.taken, waiting: s.waiting, down: s.down}
+					is = load{waited: slices.Clone(is.waited), delivered: is.delivered + s.taken, pending: s.waiting, down: s.down}
 					for l := range is.waited {
 						share := s.others
 						if l == 0 {
@@ -312,11 +315,11 @@ func TestMoreLanesThanAQueueCanHave(t *testing.T) {
 	ec.QueueConfig.MinShards, ec.QueueConfig.MaxShards = 5000, 10_000
 	w.cfg.Endpoints = []EndpointConfig{ec}
 	w.apply()
-	e.resize(e.settings.Load().lanes())
+	e.packer.Resize(e.settings.Load().lanes())
 	for i := range 200 {
 		w.append(w.scrape(w.target(fmt.Sprint("pod-", i), 1), nowMillis()))
 	}
-	if lanes, waiting := len(e.all()), e.queue.Stats().Samples; lanes != queue.MaxLanes || waiting != 200 {
+	if lanes, waiting := len(e.packer.Lanes()), e.queue.Stats().Samples; lanes != queue.MaxLanes || waiting != 200 {
 		t.Errorf("%d lanes and %d samples, want %d and 200", lanes, waiting, queue.MaxLanes)
 	}
 	if want := ec.maxLanes(); want != queue.MaxLanes {

@@ -9,6 +9,9 @@ import (
 
 	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
 	promhttp "github.com/prometheus/common/config"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 // TestALaneThatComesBackHasOneSender takes lanes away and gives them back while their requests are in flight.
@@ -51,15 +54,15 @@ func TestALaneThatComesBackHasOneSender(t *testing.T) {
 // TestAnAnswerFromBeforeAReloadSaysNothingOfTheNewSettings: it belongs to another URL, or protocol.
 func TestAnAnswerFromBeforeAReloadSaysNothingOfTheNewSettings(t *testing.T) {
 	unavailable := status(503)
-	unavailable.header.Set("Retry-After", "300")
+	unavailable.Header.Set("Retry-After", "300")
 	for name, c := range map[string]struct {
 		before, after remoteapi.WriteMessageType // "": not written
-		late          func(p protocol, samples int) answer
-		want          protocol
+		late          func(p wire.Protocol, samples int) deliver.Answer
+		want          wire.Protocol
 	}{
-		"2.0 taken, 1.0 wanted now":   {"", remoteapi.WriteV1MessageType, fine, v1},
-		"2.0 refused, 2.0 wanted now": {"", remoteapi.WriteV2MessageType, func(protocol, int) answer { return status(415) }, v2},
-		"to be left alone":            {"", "", func(protocol, int) answer { return unavailable }, v2},
+		"2.0 taken, 1.0 wanted now":   {"", remoteapi.WriteV1MessageType, fine, wire.V1},
+		"2.0 refused, 2.0 wanted now": {"", remoteapi.WriteV2MessageType, func(wire.Protocol, int) deliver.Answer { return status(415) }, wire.V2},
+		"to be left alone":            {"", "", func(wire.Protocol, int) deliver.Answer { return unavailable }, wire.V2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -74,9 +77,9 @@ func TestAnAnswerFromBeforeAReloadSaysNothingOfTheNewSettings(t *testing.T) {
 				w := newWorld(t, with(c.before, "old.test"))
 				r := w.receivers["a"]
 				r.delay = 10 * time.Second
-				var got []protocol // under the new settings
+				var got []wire.Protocol // under the new settings
 				late := true
-				r.set(func(_ *receiver, p protocol, n int) answer {
+				r.set(func(_ *receiver, p wire.Protocol, n int) deliver.Answer {
 					if late {
 						late = false
 						return c.late(p, n)

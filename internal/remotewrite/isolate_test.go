@@ -8,15 +8,16 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 // oneLane is a configuration whose requests go one after another, each a whole scrape.
-func oneLane(p protocol, samples int) EndpointConfig {
+func oneLane(p wire.Protocol, samples int) EndpointConfig {
 	ec := explicit(endpointConfig("a"), p)
 	ec.QueueConfig.MaxShards = 1
 	ec.QueueConfig.MaxSamplesPerSend = samples
@@ -36,7 +37,7 @@ func against(words string, metrics ...string) func(string, point) string {
 	}
 }
 
-func rejectedCount(w *world, c complaint) int {
+func rejectedCount(w *world, c deliver.Complaint) int {
 	return int(testutil.ToFloat64(w.writers.metrics.rejected.WithLabelValues("a", string(c))))
 }
 
@@ -52,12 +53,12 @@ func TestR6BadSeriesAreIsolated(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				db := newTSDB(t)
 				db.rules.poison = against("out of order sample", bad...)
-				f := newFeed(t, oneLane(v1, 2000), db, 1, 2000)
+				f := newFeed(t, oneLane(wire.V1, 2000), db, 1, 2000)
 				f.run()
 				f.scrapeAll()
 				time.Sleep(time.Minute)
-				if n := len(db.offers()); n > 1+maxIsolationRequests {
-					t.Errorf("requests = %d, want at most %d", n, 1+maxIsolationRequests)
+				if n := len(db.offers()); n > 1+deliver.MaxIsolationRequests {
+					t.Errorf("requests = %d, want at most %d", n, 1+deliver.MaxIsolationRequests)
 				}
 				before := len(db.offers())
 				f.keepScraping(15*time.Second, time.Minute)
@@ -65,16 +66,16 @@ func TestR6BadSeriesAreIsolated(t *testing.T) {
 				if lost := f.lostAt(db, "a"); lost != len(bad)*f.scrapes || f.dropped("a", refusedSample) != lost {
 					t.Errorf("lost %d, refused %d, want %d: the bad series alone", lost, f.dropped("a", refusedSample), len(bad)*f.scrapes)
 				}
-				if n := rejectedCount(f.world, outOfOrder); n != len(bad)*f.scrapes {
+				if n := rejectedCount(f.world, deliver.OutOfOrder); n != len(bad)*f.scrapes {
 					t.Errorf("out of order = %d, want %d", n, len(bad)*f.scrapes)
 				}
 				more := f.scrapes - 1
-				each := 1 + min(len(bad), maxAlone+1)
+				each := 1 + min(len(bad), deliver.MaxAlone+1)
 				if n := len(db.offers()) - before; n != more*each {
 					t.Errorf("requests of %d more scrapes = %d, want %d each", more, n, each)
 				}
 				last := db.offered[len(db.offered)-1]
-				if together := max(1, len(bad)-maxAlone); last.samples != together || last.status != 400 {
+				if together := max(1, len(bad)-deliver.MaxAlone); last.samples != together || last.status != 400 {
 					t.Errorf("the last request = %+v, want %d offenders", last, together)
 				}
 			})
@@ -87,12 +88,8 @@ func TestR6BadSeriesAreNamed(t *testing.T) {
 		core, logs := observer.New(zapcore.InfoLevel)
 		db := newTSDB(t)
 		db.rules.poison = against("duplicate sample for timestamp", "metric_5")
-		f := newFeed(t, oneLane(v1, 100), db, 1, 10)
-		f.writers.log = zap.New(core)
-		f.cfg.Endpoints = nil
-		f.apply()
-		f.cfg.Endpoints = []EndpointConfig{oneLane(v1, 100)}
-		f.apply()
+		f := newFeed(t, oneLane(wire.V1, 100), db, 1, 10)
+		f.logTo(core)
 		f.run()
 		f.keepScraping(10*time.Second, 3*time.Minute)
 		s := f.writers.Status()[0]
@@ -126,17 +123,17 @@ func TestR6TooManyBadSeries(t *testing.T) {
 		}
 		db := newTSDB(t)
 		db.rules.poison = against("out of order sample", bad...)
-		f := newFeed(t, oneLane(v1, 2000), db, 1, 2000)
+		f := newFeed(t, oneLane(wire.V1, 2000), db, 1, 2000)
 		f.run()
 		f.scrapeAll()
 		time.Sleep(10 * time.Second)
-		if n := len(db.offers()); n != 1+maxIsolationRequests {
+		if n := len(db.offers()); n != 1+deliver.MaxIsolationRequests {
 			t.Errorf("requests = %d, want the budget", n)
 		}
 		if n := db.distinct(); n < 1000 {
 			t.Errorf("arrived = %d of 2000, want most", n)
 		}
-		spent := f.dropped("a", isolationBudget)
+		spent := f.dropped("a", deliver.IsolationBudget)
 		if spent == 0 {
 			t.Error("the budget was spent, but nothing was counted")
 		}
@@ -144,11 +141,11 @@ func TestR6TooManyBadSeries(t *testing.T) {
 			t.Errorf("rejected = %+v, want something under isolation_budget", r)
 		}
 		f.keepScraping(10*time.Second, 2*time.Minute)
-		arrived, later := db.distinct(), f.dropped("a", isolationBudget)
+		arrived, later := db.distinct(), f.dropped("a", deliver.IsolationBudget)
 		f.scrapeAll()
 		time.Sleep(10 * time.Second)
 		f.stop()
-		if n := db.distinct() - arrived; n != 2000-len(bad) || f.dropped("a", isolationBudget) != later {
+		if n := db.distinct() - arrived; n != 2000-len(bad) || f.dropped("a", deliver.IsolationBudget) != later {
 			t.Errorf("arrived of a later scrape = %d, want %d: all but the bad", n, 2000-len(bad))
 		}
 		f.lostAt(db, "a")
@@ -161,7 +158,7 @@ func TestR6BudgetOfTime(t *testing.T) {
 		db := newTSDB(t)
 		db.rules.delay = time.Second
 		db.rules.poison = against("out of order sample", "metric_77")
-		f := newFeed(t, oneLane(v1, 1000), db, 1, 1000)
+		f := newFeed(t, oneLane(wire.V1, 1000), db, 1, 1000)
 		f.run()
 		f.scrapeAll()
 		time.Sleep(time.Minute)
@@ -170,7 +167,7 @@ func TestR6BudgetOfTime(t *testing.T) {
 		}
 		f.keepScraping(20*time.Second, 3*time.Minute)
 		f.stop()
-		if n := f.dropped("a", isolationBudget); n > 300 {
+		if n := f.dropped("a", deliver.IsolationBudget); n > 300 {
 			t.Errorf("given up = %d, want less with each scrape", n)
 		}
 		if f.dropped("a", refusedSample) == 0 {
@@ -182,19 +179,19 @@ func TestR6BudgetOfTime(t *testing.T) {
 
 // TestR6OutageWhileIsolating: answers that may pass cost nothing of the budget.
 func TestR6OutageWhileIsolating(t *testing.T) {
-	for name, failure := range map[string]answer{"503": status(503), "timeout": {err: errTimeout{}}} {
+	for name, failure := range map[string]deliver.Answer{"503": status(503), "timeout": {Err: errTimeout{}}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				db := newTSDB(t)
 				db.rules.poison = against("out of order sample", "metric_77")
 				n := 0
-				db.rules.fate = func(protocol, int) *answer {
+				db.rules.fate = func(wire.Protocol, int) *deliver.Answer {
 					if n++; n > 1 && n%40 != 0 {
 						return &failure
 					}
 					return nil
 				}
-				f := newFeed(t, oneLane(v1, 1000), db, 1, 1000)
+				f := newFeed(t, oneLane(wire.V1, 1000), db, 1, 1000)
 				f.run()
 				f.scrapeAll()
 				time.Sleep(2 * time.Hour)
@@ -216,12 +213,12 @@ func (errTimeout) Timeout() bool { return true }
 func TestR6NothingPleases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newTSDB(t)
-		db.rules.fate = func(protocol, int) *answer { a := status(400); return &a }
-		f := newFeed(t, oneLane(v1, 500), db, 1, 3000) // six requests a scrape: more series than are remembered
+		db.rules.fate = func(wire.Protocol, int) *deliver.Answer { a := status(400); return &a }
+		f := newFeed(t, oneLane(wire.V1, 500), db, 1, 3000) // six requests a scrape: more series than are remembered
 		f.run()
 		f.scrapeAll()
 		time.Sleep(10 * time.Second)
-		if n := len(db.offers()); n > 6+2*maxIsolationRequests {
+		if n := len(db.offers()); n > 6+2*deliver.MaxIsolationRequests {
 			t.Errorf("requests = %d, want shorter searches", n)
 		}
 		db.set(func(r *tsdbRules) { r.fate, r.poison = nil, against("too old sample", "metric_2900") })
@@ -229,7 +226,7 @@ func TestR6NothingPleases(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		f.scrapeAll()
 		f.stop()
-		if n := f.dropped("a", refusedSample) + f.dropped("a", isolationBudget); n < 3000 || n > 3000+2*500 {
+		if n := f.dropped("a", refusedSample) + f.dropped("a", deliver.IsolationBudget); n < 3000 || n > 3000+2*500 {
 			t.Errorf("refused = %d", n)
 		}
 		f.lostAt(db, "a")
@@ -241,7 +238,7 @@ func TestR6OffendersAreForgiven(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newTSDB(t)
 		db.rules.poison = against("out of order sample", "metric_3")
-		f := newFeed(t, oneLane(v1, 100), db, 1, 10)
+		f := newFeed(t, oneLane(wire.V1, 100), db, 1, 10)
 		f.run()
 		f.scrapeAll()
 		time.Sleep(6 * time.Second)
@@ -269,14 +266,14 @@ func TestR6RejectedAndTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newTSDB(t)
 		db.rules.poison = against("out of order sample", "metric_150")
-		db.rules.fate = func(_ protocol, n int) *answer {
+		db.rules.fate = func(_ wire.Protocol, n int) *deliver.Answer {
 			if n > 7 {
 				a := status(413)
 				return &a
 			}
 			return nil
 		}
-		f := newFeed(t, oneLane(v1, 2000), db, 1, 2000)
+		f := newFeed(t, oneLane(wire.V1, 2000), db, 1, 2000)
 		f.run()
 		f.scrapeAll()
 		f.stop()
@@ -291,12 +288,12 @@ func TestR6Of20(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newTSDB(t)
 		db.rules.poison = against("out of order sample for series {le=\"limit\"}", "metric_3", "metric_9")
-		f := newFeed(t, oneLane(v2, 100), db, 1, 10)
+		f := newFeed(t, oneLane(wire.V2, 100), db, 1, 10)
 		f.run()
 		f.keepScraping(10*time.Second, time.Minute)
 		f.stop()
-		if lost := f.lostAt(db, "a"); lost != 2*f.scrapes || rejectedCount(f.world, outOfOrder) != lost {
-			t.Errorf("lost %d, counted as out of order %d, want %d", lost, rejectedCount(f.world, outOfOrder), 2*f.scrapes)
+		if lost := f.lostAt(db, "a"); lost != 2*f.scrapes || rejectedCount(f.world, deliver.OutOfOrder) != lost {
+			t.Errorf("lost %d, counted as out of order %d, want %d", lost, rejectedCount(f.world, deliver.OutOfOrder), 2*f.scrapes)
 		}
 		if n := len(db.offers()); n != f.scrapes {
 			t.Errorf("requests = %d, want %d", n, f.scrapes)
@@ -329,23 +326,23 @@ func (q found) Ack(lane int) {
 // for another reason is.
 func TestRequestsThatMayHaveArrived(t *testing.T) {
 	for name, tc := range map[string]struct {
-		protocol  protocol
+		protocol  wire.Protocol
 		size      int
 		before    func(db *tsdb) // what the receiver has
 		delivered int
 		refused   int
 		requests  int // 0: as many as it takes
 	}{
-		"1.0, delivered":                    {v1, 100, newer(0, 100), 100, 0, 5},
-		"1.0, delivered, some series ended": {v1, 100, newer(0, 20), 20, 0, 0},
-		"1.0, the newest":                   {v1, 100, nil, 0, 0, 1},
-		"1.0, a bad series":                 {v1, 100, poisoned("something bad", 7), 0, 1, 0},
-		"1.0, bad series in all quarters":   {v1, 100, poisoned("label value too long", 7, 27, 57, 77), 0, 4, 0},
-		"1.0, of one series":                {v1, 1, newer(0, 1), 1, 0, 1},
-		"1.0, of three series":              {v1, 3, newer(0, 3), 3, 0, 4},
-		"2.0, delivered":                    {v2, 100, newer(0, 100), 100, 0, 1},
-		"2.0, some series ended":            {v2, 100, newer(0, 60), 60, 0, 1},
-		"2.0, a bad series":                 {v2, 100, poisoned("invalid label", 7), 0, 1, 1},
+		"1.0, delivered":                    {wire.V1, 100, newer(0, 100), 100, 0, 5},
+		"1.0, delivered, some series ended": {wire.V1, 100, newer(0, 20), 20, 0, 0},
+		"1.0, the newest":                   {wire.V1, 100, nil, 0, 0, 1},
+		"1.0, a bad series":                 {wire.V1, 100, poisoned("something bad", 7), 0, 1, 0},
+		"1.0, bad series in all quarters":   {wire.V1, 100, poisoned("label value too long", 7, 27, 57, 77), 0, 4, 0},
+		"1.0, of one series":                {wire.V1, 1, newer(0, 1), 1, 0, 1},
+		"1.0, of three series":              {wire.V1, 3, newer(0, 3), 3, 0, 4},
+		"2.0, delivered":                    {wire.V2, 100, newer(0, 100), 100, 0, 1},
+		"2.0, some series ended":            {wire.V2, 100, newer(0, 60), 60, 0, 1},
+		"2.0, a bad series":                 {wire.V2, 100, poisoned("invalid label", 7), 0, 1, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -365,7 +362,7 @@ func TestRequestsThatMayHaveArrived(t *testing.T) {
 				f.scrapeAll()
 				f.stop()
 				delivered := int(testutil.ToFloat64(f.writers.metrics.delivered.WithLabelValues("a")))
-				refused := f.dropped("a", refusedSample) + f.dropped("a", isolationBudget)
+				refused := f.dropped("a", refusedSample) + f.dropped("a", deliver.IsolationBudget)
 				if delivered != tc.delivered || refused != tc.refused {
 					t.Errorf("already delivered %d, refused %d; want %d, %d", delivered, refused, tc.delivered, tc.refused)
 				}

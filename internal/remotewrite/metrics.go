@@ -6,30 +6,24 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 )
 
-// reason tells why a sample did not arrive. A closed set.
-type reason string
-
+// Reasons why samples did not arrive, beside those of senders.
 const (
-	queueFull     reason = "queue_full"     // the oldest made room in a full queue
-	diskFull      reason = "disk_full"      // the disk did not take them, and memory is bounded
-	queueError    reason = "queue_error"    // the queue refused to take it
-	refusedSample reason = "refused"        // the receiver refused it for good
-	tooOld        reason = "too_old"        // older than sample_age_limit when its turn came
-	notNewer      reason = "not_newer"      // not newer than the last sample of its series or target
-	invalidLabels reason = "invalid_labels" // a receiver would refuse or silently drop it
-	relabelled    reason = "write_relabel"  // write_relabel_configs dropped it
-	abandoned     reason = "abandoned"      // not delivered before the flush deadline of a stop or a removal
-	unsupported   reason = "unsupported"    // remote write 1.0 cannot carry it, or send_native_histograms does not ask for it
-	damaged       reason = "damaged"        // came back from the queue as something else, or not at all
-
-	// travelled with what the receiver refused, and was not told from it in time
-	isolationBudget reason = "isolation_budget"
+	queueFull     deliver.Reason = "queue_full"     // the oldest samples made room in a full queue
+	diskFull      deliver.Reason = "disk_full"      // the disk did not take them, and memory is bounded
+	queueError    deliver.Reason = "queue_error"    // the queue refused them
+	refusedSample deliver.Reason = "refused"        // the receiver refused them for good
+	notNewer      deliver.Reason = "not_newer"      // not newer than the last sample of the series or target
+	invalidLabels deliver.Reason = "invalid_labels" // a receiver would refuse or silently drop them
+	relabelled    deliver.Reason = "write_relabel"  // write_relabel_configs dropped them
+	abandoned     deliver.Reason = "abandoned"      // not delivered before the flush deadline of a stop or a removal
 )
 
-var reasons = []reason{queueFull, diskFull, queueError, refusedSample, tooOld, notNewer, invalidLabels, relabelled,
-	abandoned, unsupported, damaged, isolationBudget}
+var reasons = []deliver.Reason{queueFull, diskFull, queueError, refusedSample, deliver.TooOld, notNewer, invalidLabels, relabelled,
+	abandoned, deliver.Unsupported, deliver.Damaged, deliver.IsolationBudget}
 
 type metrics struct {
 	appended  *prometheus.CounterVec
@@ -41,8 +35,6 @@ type metrics struct {
 	answers   *prometheus.CounterVec
 	retries   *prometheus.CounterVec
 	bytes     *prometheus.CounterVec
-	protocol  *prometheus.GaugeVec
-	highest   *prometheus.GaugeVec
 	duration  *prometheus.HistogramVec
 	exemplars *prometheus.CounterVec
 	metadata  *prometheus.CounterVec
@@ -66,26 +58,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		answers:   counter("answers_total", "Answers to requests by status, or what went wrong where none came: timeout, dns, refused, network.", "answer"),
 		retries:   counter("retries_total", "Requests that were sent again after a failure that may pass."),
 		bytes:     counter("sent_bytes_total", "Compressed bytes of request bodies, repetitions included."),
-		protocol: f.NewGaugeVec(prometheus.GaugeOpts{Name: name("protocol"),
-			Help: "Major version of remote write in use: 1 or 2."}, []string{"endpoint"}),
-		highest: f.NewGaugeVec(prometheus.GaugeOpts{Name: name("highest_accepted_timestamp_seconds"),
-			Help: "Newest timestamp that the endpoint accepted."}, []string{"endpoint"}),
 		duration: f.NewHistogramVec(prometheus.HistogramOpts{Name: name("send_duration_seconds"),
 			Help:    "Time from sending a request to its answer.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}}, []string{"endpoint"}),
 	}
 }
 
-// forgetState removes the gauges of an endpoint that is gone: they tell of a state that there is no more.
-func (m *metrics) forgetState(label string) {
-	of := prometheus.Labels{"endpoint": label}
-	m.protocol.DeletePartialMatch(of)
-	m.highest.DeletePartialMatch(of)
-}
-
 // forget removes all metrics of an endpoint that is gone.
 func (m *metrics) forget(label string) {
-	m.forgetState(label)
 	of := prometheus.Labels{"endpoint": label}
 	for _, c := range []*prometheus.CounterVec{m.appended, m.accepted, m.dropped, m.rejected, m.delivered, m.requests, m.answers,
 		m.retries, m.bytes, m.exemplars, m.metadata} {
@@ -99,7 +79,7 @@ func (m *metrics) forget(label string) {
 const keptMetrics = 15 * time.Minute
 
 // goneMetrics are metrics that nobody counts up any more.
-type goneMetrics struct {
+type removedMetrics struct {
 	label string
 	ended <-chan struct{} // until then they may still count
 	since time.Time       // that this was seen; zero: not yet
@@ -108,11 +88,10 @@ type goneMetrics struct {
 // endpointMetrics are the metrics of one endpoint, looked up once.
 type endpointMetrics struct {
 	appended, accepted, delivered, exemplars, retries, bytes prometheus.Counter
-	protocol, highest                                        prometheus.Gauge
 	duration                                                 prometheus.Observer
-	dropped                                                  map[reason]prometheus.Counter
-	rejected                                                 map[complaint]prometheus.Counter
-	requests                                                 map[outcome]prometheus.Counter
+	dropped                                                  map[deliver.Reason]prometheus.Counter
+	rejected                                                 map[deliver.Complaint]prometheus.Counter
+	requests                                                 map[deliver.Outcome]prometheus.Counter
 	answers                                                  map[string]prometheus.Counter
 	metadataAccepted, metadataRefused                        prometheus.Counter
 }
@@ -122,36 +101,35 @@ func (m *metrics) endpoint(label string) *endpointMetrics {
 		appended: m.appended.WithLabelValues(label), accepted: m.accepted.WithLabelValues(label),
 		delivered: m.delivered.WithLabelValues(label),
 		exemplars: m.exemplars.WithLabelValues(label), retries: m.retries.WithLabelValues(label),
-		bytes: m.bytes.WithLabelValues(label), protocol: m.protocol.WithLabelValues(label),
-		highest: m.highest.WithLabelValues(label), duration: m.duration.WithLabelValues(label),
-		dropped: map[reason]prometheus.Counter{}, rejected: map[complaint]prometheus.Counter{},
-		requests: map[outcome]prometheus.Counter{}, answers: map[string]prometheus.Counter{},
-		metadataAccepted: m.metadata.WithLabelValues(label, accepted.String()), metadataRefused: m.metadata.WithLabelValues(label, refused.String()),
+		bytes: m.bytes.WithLabelValues(label), duration: m.duration.WithLabelValues(label),
+		dropped: map[deliver.Reason]prometheus.Counter{}, rejected: map[deliver.Complaint]prometheus.Counter{},
+		requests: map[deliver.Outcome]prometheus.Counter{}, answers: map[string]prometheus.Counter{},
+		metadataAccepted: m.metadata.WithLabelValues(label, deliver.Accepted.String()), metadataRefused: m.metadata.WithLabelValues(label, deliver.Refused.String()),
 	}
 	for _, r := range reasons {
 		e.dropped[r] = m.dropped.WithLabelValues(label, string(r))
 	}
-	for _, c := range complaints {
+	for _, c := range deliver.Complaints {
 		e.rejected[c] = m.rejected.WithLabelValues(label, string(c))
 	}
-	for _, a := range answers {
+	for _, a := range deliver.Answers {
 		e.answers[a] = m.answers.WithLabelValues(label, a)
 	}
-	for _, o := range outcomes {
+	for _, o := range deliver.Outcomes {
 		e.requests[o] = m.requests.WithLabelValues(label, o.String())
 	}
 	return e
 }
 
 // drop counts n samples that will never arrive.
-func (e *endpointMetrics) drop(r reason, n int) {
+func (e *endpointMetrics) drop(r deliver.Reason, n int) {
 	if n > 0 {
 		e.dropped[r].Add(float64(n))
 	}
 }
 
 // refuse counts n samples that the receiver refused for good, saying so.
-func (e *endpointMetrics) refuse(c complaint, n int) {
+func (e *endpointMetrics) refuse(c deliver.Complaint, n int) {
 	if n > 0 {
 		e.drop(refusedSample, n)
 		e.rejected[c].Add(float64(n))

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	promhttp "github.com/prometheus/common/config"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 )
 
 // pipes is a network in memory, so that HTTP as it is runs under a fake clock: the listener of a server, and what a
@@ -93,7 +95,9 @@ func (l *pipes) serve(h http.Handler) (stop func()) {
 
 // over makes clients that dial like this.
 func over(dial promhttp.DialContextFunc) clientFunc {
-	return func(ec EndpointConfig) (poster, error) { return newClientWith(ec, promhttp.WithDialContextFunc(dial)) }
+	return func(ec EndpointConfig) (deliver.Client, error) {
+		return deliver.NewClient(deliver.Settings{RemoteWriteConfig: ec.RemoteWriteConfig, Negotiate: ec.Negotiate}, promhttp.WithDialContextFunc(dial))
+	}
 }
 
 // newHTTPFeed is a feed to a tsdb that is asked over HTTP.

@@ -7,6 +7,9 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 // tsdb is a receiver that judges samples as Prometheus does: a series takes what is newer than its newest sample, and
@@ -26,17 +29,17 @@ type tsdb struct {
 
 type offer struct {
 	at       time.Time
-	protocol protocol
+	protocol wire.Protocol
 	samples  int
 	status   int
 }
 
 // tsdbRules may be changed while samples flow, under mu.
 type tsdbRules struct {
-	only   protocol                              // 0: it speaks both
-	poison func(series string, p point) string   // words against a sample; "": fine
-	fate   func(p protocol, samples int) *answer // instead of all else; nil: none
-	delay  time.Duration                         // before an answer
+	only   wire.Protocol                                      // 0: it speaks both
+	poison func(series string, p point) string                // words against a sample; "": fine
+	fate   func(p wire.Protocol, samples int) *deliver.Answer // instead of all else; nil: none
+	delay  time.Duration                                      // before an answer
 }
 
 func newTSDB(t *testing.T) *tsdb {
@@ -50,22 +53,22 @@ func (db *tsdb) set(change func(r *tsdbRules)) {
 }
 
 // post implements poster.
-func (db *tsdb) post(ctx context.Context, body []byte, p protocol, _ int) answer {
+func (db *tsdb) Post(ctx context.Context, body []byte, p wire.Protocol, _ int) deliver.Answer {
 	db.mu.Lock()
 	delay := db.rules.delay
 	db.mu.Unlock()
-	if delay > 0 && !pause(ctx, delay, nil) {
-		return answer{err: ctx.Err()} // nobody waits any more
+	if delay > 0 && !sleep(ctx, delay) {
+		return deliver.Answer{Err: ctx.Err()} // nobody waits any more
 	}
 	return db.write(body, p)
 }
 
-func (db *tsdb) write(body []byte, p protocol) (a answer) {
+func (db *tsdb) write(body []byte, p wire.Protocol) (a deliver.Answer) {
 	got := db.decode(body, p)
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	defer func() {
-		db.offered = append(db.offered, offer{time.Now(), p, len(got), a.status})
+		db.offered = append(db.offered, offer{time.Now(), p, len(got), a.Status})
 	}()
 	if db.rules.fate != nil {
 		if a := db.rules.fate(p, len(got)); a != nil {
@@ -84,16 +87,16 @@ func (db *tsdb) write(body []byte, p protocol) (a answer) {
 		}
 		good = append(good, s)
 	}
-	if p == v1 && words != "" {
+	if p == wire.V1 && words != "" {
 		db.rejected++
-		return answer{status: 400, header: http.Header{}, message: words}
+		return deliver.Answer{Status: 400, Header: http.Header{}, Message: words}
 	}
 	for _, s := range good {
 		db.store(s)
 	}
 	a = fine(p, len(good))
 	if words != "" {
-		a.status, a.message = 400, words
+		a.Status, a.Message = 400, words
 	}
 	return a
 }
@@ -156,17 +159,17 @@ func (db *tsdb) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // cut off
 	}
-	p := v1
+	p := wire.V1
 	if r.Header.Get("X-Prometheus-Remote-Write-Version") == "2.0.0" {
-		p = v2
+		p = wire.V2
 	}
-	a := db.post(r.Context(), body, p, 0)
-	if a.err != nil {
+	a := db.Post(r.Context(), body, p, 0)
+	if a.Err != nil {
 		return
 	}
-	for name, values := range a.header {
+	for name, values := range a.Header {
 		w.Header()[name] = values
 	}
-	w.WriteHeader(a.status)
-	_, _ = io.WriteString(w, a.message)
+	w.WriteHeader(a.Status)
+	_, _ = io.WriteString(w, a.Message)
 }

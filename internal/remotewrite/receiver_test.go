@@ -25,6 +25,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -42,7 +44,7 @@ type receiver struct {
 	delay time.Duration // before it looks at a request
 
 	mu       sync.Mutex // guards the following
-	reply    func(r *receiver, p protocol, samples int) answer
+	reply    func(r *receiver, p wire.Protocol, samples int) deliver.Answer
 	arrived  map[string][]point // by labels, in order of arrival
 	requests int                // all, refused ones included
 	accepted int
@@ -52,25 +54,25 @@ type receiver struct {
 
 func newReceiver(t *testing.T) *receiver { return &receiver{t: t, arrived: map[string][]point{}} }
 
-func fine(p protocol, samples int) answer {
+func fine(p wire.Protocol, samples int) deliver.Answer {
 	h := http.Header{}
-	if p == v2 {
+	if p == wire.V2 {
 		h.Set("X-Prometheus-Remote-Write-Samples-Written", strconv.Itoa(samples))
 	}
-	return answer{status: 204, header: h}
+	return deliver.Answer{Status: 204, Header: h}
 }
 
-func status(code int) answer { return answer{status: code, header: http.Header{}} }
+func status(code int) deliver.Answer { return deliver.Answer{Status: code, Header: http.Header{}} }
 
-func (r *receiver) post(ctx context.Context, body []byte, p protocol, _ int) answer {
+func (r *receiver) Post(ctx context.Context, body []byte, p wire.Protocol, _ int) deliver.Answer {
 	if r.delay > 0 {
 		select {
 		case <-time.After(r.delay):
 		case <-ctx.Done():
-			return answer{err: ctx.Err()}
+			return deliver.Answer{Err: ctx.Err()}
 		}
 	}
-	if p == v1 && isMetadata(body) {
+	if p == wire.V1 && isMetadata(body) {
 		return fine(p, 0) // told of in fields_test.go
 	}
 	got := r.decode(body, p)
@@ -81,10 +83,10 @@ func (r *receiver) post(ctx context.Context, body []byte, p protocol, _ int) ans
 	if r.reply != nil {
 		a = r.reply(r, p, len(got))
 	}
-	if a.err != nil || a.status/100 != 2 {
+	if a.Err != nil || a.Status/100 != 2 {
 		return a
 	}
-	if _, confirmed := written(a.header); p == v2 && !confirmed {
+	if _, confirmed := deliver.Written(a.Header); p == wire.V2 && !confirmed {
 		return a // took the body for a message without known fields
 	}
 	good := make([]arrival, 0, len(got))
@@ -99,8 +101,8 @@ func (r *receiver) post(ctx context.Context, body []byte, p protocol, _ int) ans
 	}
 	if words != "" {
 		a = fine(p, len(good))
-		a.status, a.message = http.StatusBadRequest, words
-		if p == v1 {
+		a.Status, a.Message = http.StatusBadRequest, words
+		if p == wire.V1 {
 			return a
 		}
 	}
@@ -141,7 +143,7 @@ func isMetadata(body []byte) bool {
 	return err == nil && req.Unmarshal(plain) == nil && len(req.Metadata) > 0
 }
 
-func (r *receiver) close() {}
+func (r *receiver) Close() {}
 
 type arrival struct {
 	labels string
@@ -149,7 +151,7 @@ type arrival struct {
 }
 
 // decode also checks what the specification demands of every request.
-func (r *receiver) decode(body []byte, p protocol) (out []arrival) {
+func (r *receiver) decode(body []byte, p wire.Protocol) (out []arrival) {
 	plain, err := snappy.Decode(nil, body)
 	if err != nil {
 		r.t.Errorf("snappy: %v", err)
@@ -165,7 +167,7 @@ func (r *receiver) decode(body []byte, p protocol) (out []arrival) {
 		out = append(out, arrival{key, point{at, math.Float64bits(v)}})
 	}
 	var b labels.ScratchBuilder
-	if p == v1 {
+	if p == wire.V1 {
 		var req prompb.WriteRequest
 		if err := req.Unmarshal(plain); err != nil {
 			r.t.Errorf("1.0: %v", err)
@@ -205,7 +207,7 @@ func checkSymbols(t testing.TB, symbols []string) {
 	}
 }
 
-func (r *receiver) set(reply func(r *receiver, p protocol, samples int) answer) {
+func (r *receiver) set(reply func(r *receiver, p wire.Protocol, samples int) deliver.Answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.reply = reply
@@ -247,10 +249,10 @@ func endpointConfig(name string) EndpointConfig {
 	return EndpointConfig{RemoteWriteConfig: &rw, Negotiate: true}
 }
 
-func explicit(ec EndpointConfig, p protocol) EndpointConfig {
+func explicit(ec EndpointConfig, p wire.Protocol) EndpointConfig {
 	ec.Negotiate = false
 	ec.ProtobufMessage = remoteapi.WriteV1MessageType
-	if p == v2 {
+	if p == wire.V2 {
 		ec.ProtobufMessage = remoteapi.WriteV2MessageType
 	}
 	return ec
@@ -264,7 +266,7 @@ func newWorld(t *testing.T, endpoints ...EndpointConfig) *world {
 func newStoredWorld(t *testing.T, store *queue.Store, endpoints ...EndpointConfig) *world {
 	w := &world{t: t, table: series.NewTable(), receivers: map[string]*receiver{}, logs: zap.NewNop()}
 	w.writers = New(w.table, store, w.logs, nil)
-	w.writers.newClient = func(ec EndpointConfig) (poster, error) {
+	w.writers.newClient = func(ec EndpointConfig) (deliver.Client, error) {
 		name := cmp.Or(ec.Name, ec.URL.Host)
 		if w.receivers[name] == nil {
 			w.receivers[name] = newReceiver(t)
@@ -299,7 +301,7 @@ func (w *world) stop() {
 	<-w.done
 }
 
-func (w *world) dropped(endpoint string, r reason) int {
+func (w *world) dropped(endpoint string, r deliver.Reason) int {
 	return int(testutil.ToFloat64(w.writers.metrics.dropped.WithLabelValues(endpoint, string(r))))
 }
 

@@ -17,6 +17,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire/wiretest"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -37,13 +40,13 @@ func replaceLabel(target, replacement string) *relabel.Config {
 // TestRulesThatMakeTwoSeriesOne: a page has m and m{flag="x"}, and a rule drops flag. Prometheus' storage takes one
 // sample of a series for one time, so the first row of the page is sent and the other one is counted.
 func TestRulesThatMakeTwoSeriesOne(t *testing.T) {
-	for _, p := range []protocol{v1, v2} {
+	for _, p := range []wire.Protocol{wire.V1, wire.V2} {
 		for _, order := range []string{"plain first", "flagged first"} {
 			t.Run(p.String()+" "+order, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					db := newTSDB(t)
 					w := newWorld(t)
-					w.writers.newClient = func(EndpointConfig) (poster, error) { return db, nil }
+					w.writers.newClient = func(EndpointConfig) (deliver.Client, error) { return db, nil }
 					ec := explicit(endpointConfig("a"), p)
 					ec.WriteRelabelConfigs = []*relabel.Config{rule(relabel.LabelDrop, "flag")}
 					w.cfg.Endpoints = []EndpointConfig{ec}
@@ -111,8 +114,8 @@ func TestRulesAgainstPrometheus(t *testing.T) {
 				}
 				db := newTSDB(t)
 				w := newWorld(t)
-				w.writers.newClient = func(EndpointConfig) (poster, error) { return db, nil }
-				ec := explicit(endpointConfig("a"), protocol(1+r.IntN(2)))
+				w.writers.newClient = func(EndpointConfig) (deliver.Client, error) { return db, nil }
+				ec := explicit(endpointConfig("a"), wire.Protocol(1+r.IntN(2)))
 				external := labels.EmptyLabels()
 				if r.IntN(2) == 0 {
 					external = labels.FromStrings("cluster", "c1", "job", "external")
@@ -244,7 +247,7 @@ func ruledMesh(tb testing.TB, rules []*relabel.Config) (w *Writers, pages []*ser
 		tb.Fatal(err)
 	}
 	for i := range 50 {
-		pages = append(pages, newMesh(table, i%10, i, 2000))
+		pages = append(pages, wiretest.Mesh(table, i%10, i, 2000))
 	}
 	return w, pages
 }
@@ -296,14 +299,14 @@ func TestWhatRulesCost(t *testing.T) {
 
 // TestRulesOfAReloadKeepTheOrder: rules that a reload brings send a series through another lane than its backlog.
 func TestRulesOfAReloadKeepTheOrder(t *testing.T) {
-	for _, p := range []protocol{v1, v2} {
+	for _, p := range []wire.Protocol{wire.V1, wire.V2} {
 		t.Run(p.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				db := newTSDB(t)
-				down := func(r *tsdbRules) { r.fate = func(protocol, int) *answer { a := status(503); return &a } }
+				down := func(r *tsdbRules) { r.fate = func(wire.Protocol, int) *deliver.Answer { a := status(503); return &a } }
 				up := func(r *tsdbRules) { r.fate, r.delay = nil, 100*time.Millisecond }
 				w := newWorld(t)
-				w.writers.newClient = func(EndpointConfig) (poster, error) { return db, nil }
+				w.writers.newClient = func(EndpointConfig) (deliver.Client, error) { return db, nil }
 				reload := func(rules ...*relabel.Config) {
 					ec := explicit(endpointConfig("a"), p)
 					ec.QueueConfig.MaxSamplesPerSend = 50

@@ -11,88 +11,19 @@ import (
 	"net/http"
 	"net/textproto"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/golang/snappy"
-	"github.com/klauspost/compress/s2"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire/wiretest"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
-
-// benchShapes are requests of 2,000 samples: of one sidecar each, and of four.
-var benchShapes = map[string][2]int{"1 target": {8, 2000}, "4 targets": {32, 500}}
-
-// BenchmarkRequest makes compressed requests of fragments. To be held against `2.0 request 50-100 ns` and `snappy
-// 53` together in 2.0, `1.0 from references perhaps 200` and `snappy 224` in 1.0.
-func BenchmarkRequest(b *testing.B) {
-	for _, p := range []protocol{v2, v1} {
-		for name, shape := range benchShapes {
-			b.Run(fmt.Sprint(p, " ", name), func(b *testing.B) {
-				ms := meshMessages(b, shape[0], shape[1])
-				s := sender{encoders: &encoders{}}
-				var i, samples, bytes int
-				b.ReportAllocs()
-				report := perSample(b, ms[0].samples)
-				for b.Loop() {
-					m := ms[i%len(ms)]
-					i++
-					body, _, err := s.encode(m, p, true)
-					if err != nil {
-						b.Fatal(err)
-					}
-					samples += m.samples
-					bytes += len(body)
-					s.encoders.putBody(body)
-				}
-				report()
-				b.ReportMetric(float64(bytes)/float64(samples), "wire-B/sample")
-			})
-		}
-	}
-}
-
-// BenchmarkSearch is what a search for repetitions costs in the plain text of the same requests, which in 1.0 would
-// have to be written first.
-func BenchmarkSearch(b *testing.B) {
-	for _, p := range []protocol{v2, v1} {
-		for library, encode := range map[string]func(dst, src []byte) []byte{
-			"golang":    func(dst, src []byte) []byte { return snappy.Encode(dst[:cap(dst)], src) },
-			"s2":        s2.EncodeSnappy,
-			"s2 better": s2.EncodeSnappyBetter,
-		} {
-			for name, shape := range benchShapes {
-				b.Run(fmt.Sprint(p, " ", name, " ", library), func(b *testing.B) {
-					var plains [][]byte
-					for _, m := range meshMessages(b, shape[0], shape[1]) {
-						plain, err := plainV2(m)
-						if p == v1 {
-							plain, _, err = plainV1(m, true)
-						}
-						if err != nil {
-							b.Fatal(err)
-						}
-						plains = append(plains, plain)
-					}
-					const samples = 2000
-					var dst []byte
-					i, bytes := 0, 0
-					report := perSample(b, samples)
-					for b.Loop() {
-						dst = encode(dst, plains[i%len(plains)])
-						i++
-						bytes += len(dst)
-					}
-					report()
-					b.ReportMetric(float64(bytes)/float64(b.N)/samples, "wire-B/sample")
-				})
-			}
-		}
-	}
-}
 
 // BenchmarkPost is a POST of the size of a small request, one in 2.0 and one in 1.0, the receiver's side included.
 func BenchmarkPost(b *testing.B) {
@@ -104,12 +35,12 @@ func BenchmarkPost(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer c.close()
+			defer c.Close()
 			body := make([]byte, size)
 			b.ReportAllocs()
 			report := perSample(b, 2000)
 			for b.Loop() {
-				if a := c.post(b.Context(), body, v2, 0); a.status != 204 {
+				if a := c.Post(b.Context(), body, wire.V2, 0); a.Status != 204 {
 					b.Fatal(a)
 				}
 			}
@@ -121,32 +52,54 @@ func BenchmarkPost(b *testing.B) {
 // pleased is a poster that takes everything at once.
 type pleased struct{ header http.Header }
 
-func (p pleased) post(context.Context, []byte, protocol, int) answer {
-	return answer{status: 204, header: p.header}
+func (p pleased) Post(context.Context, []byte, wire.Protocol, int) deliver.Answer {
+	return deliver.Answer{Status: 204, Header: p.header}
 }
 
-func (p pleased) close() {}
+func (p pleased) Close() {}
+
+// repeating is a lane that gives some requests over and over.
+type repeating struct {
+	messages []wire.Message
+	at, left int
+	records  []queue.Record
+}
+
+func (l *repeating) Next(bool) (queue.Request, queue.State, time.Duration) {
+	if l.left == 0 {
+		return queue.Request{}, queue.Empty, 0
+	}
+	m := l.messages[l.at%len(l.messages)]
+	l.records = l.records[:0]
+	for _, f := range m.Fragments {
+		l.records = append(l.records, queue.Record{Data: f})
+	}
+	return queue.Request{Records: l.records, Samples: m.Samples, Oldest: m.Oldest, Newest: m.Newest}, queue.Ready, 0
+}
+
+func (l *repeating) Ack(queue.Request)     { l.at, l.left = l.at+1, l.left-1 }
+func (l *repeating) Wake() <-chan struct{} { return nil }
 
 // BenchmarkDeliver is what a sender does for a request that is accepted, HTTP left out.
 func BenchmarkDeliver(b *testing.B) {
-	for _, p := range []protocol{v2, v1} {
+	for _, p := range []wire.Protocol{wire.V2, wire.V1} {
 		b.Run(p.String(), func(b *testing.B) {
 			ms := meshMessages(b, 8, 2000)
 			w := New(series.NewTable(), nil, zap.NewNop(), nil)
-			w.newClient = func(EndpointConfig) (poster, error) {
+			w.newClient = func(EndpointConfig) (deliver.Client, error) {
 				return pleased{http.Header{"X-Prometheus-Remote-Write-Samples-Written": {"2000"}}}, nil
 			}
 			if err := w.Apply(Config{Endpoints: []EndpointConfig{explicit(endpointConfig("a"), p)}}); err != nil {
 				b.Fatal(err)
 			}
 			e := (*w.endpoints.Load())[0]
-			s := sender{endpoint: e, lane: e.all()[0], encoders: &e.encoders}
-			i := 0
+			q := &repeating{messages: ms}
+			s := e.receiver.NewSender(q, func(f deliver.Fate) { e.account.fate(f, new(atomic.Int64)) })
 			b.ReportAllocs()
-			report := perSample(b, ms[0].samples)
+			report := perSample(b, ms[0].Samples)
 			for b.Loop() {
-				s.deliver(b.Context(), ms[i%len(ms)])
-				i++
+				q.left = 1
+				s.Run(b.Context(), nil)
 			}
 			report()
 		})
@@ -156,7 +109,7 @@ func BenchmarkDeliver(b *testing.B) {
 // BenchmarkCatchUp delivers a backlog over HTTP on loopback, as after an outage: 2,000 samples a request, four lanes. To
 // be held against the live rate: 200 sidecars of 2,000 series every 10 s are 40,000 samples a second.
 func BenchmarkCatchUp(b *testing.B) {
-	for _, p := range []protocol{v2, v1} {
+	for _, p := range []wire.Protocol{wire.V2, wire.V1} {
 		b.Run(p.String(), func(b *testing.B) {
 			table := series.NewTable()
 			w := New(table, nil, zap.NewNop(), nil)
@@ -167,7 +120,7 @@ func BenchmarkCatchUp(b *testing.B) {
 			}
 			var pods []*series.Batch
 			for i := range 40 {
-				pods = append(pods, newMesh(table, i/10, i, 2000))
+				pods = append(pods, wiretest.Mesh(table, i/10, i, 2000))
 			}
 			for i := range b.N {
 				pod := pods[i%len(pods)]
@@ -225,5 +178,37 @@ func serveNull(c net.Conn) {
 		if _, err := io.WriteString(c, "HTTP/1.1 204 No Content\r\nX-Prometheus-Remote-Write-Samples-Written: 2000\r\n\r\n"); err != nil {
 			return
 		}
+	}
+}
+
+// meshMessages packs scrapes of so many sidecars of so many series and gives the requests that come of it.
+func meshMessages(t testing.TB, targets, size int) (out []wire.Message) {
+	t.Helper()
+	table := series.NewTable()
+	w := New(table, nil, zap.NewNop(), nil)
+	var q queue.Queue
+	ec := endpointConfig("a")
+	ec.QueueConfig.MaxShards = 1
+	w.openQueue = func(_ string, lanes int, cfg queue.Config) (queue.Queue, error) {
+		q = queue.NewMemory(cfg, lanes)
+		return q, nil
+	}
+	err := w.Apply(Config{Endpoints: []EndpointConfig{ec}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range targets {
+		if err := w.Append(wiretest.Mesh(table, i/10, i, size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	q.Seal(0)
+	for {
+		r, state := q.Next(0)
+		if state != queue.Ready {
+			return out
+		}
+		out = append(out, requestMessage(r))
+		q.Ack(0)
 	}
 }

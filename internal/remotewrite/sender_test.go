@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/model"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 func nowMillis() int64 { return time.Now().UnixMilli() }
@@ -59,10 +60,10 @@ func TestRequestsHoldAtMostMaxSamples(t *testing.T) {
 }
 
 func TestSenderOutlastsAnOutage(t *testing.T) {
-	for name, failure := range map[string]answer{
+	for name, failure := range map[string]deliver.Answer{
 		"503":     status(503),
 		"429":     status(429),
-		"network": {err: errors.New("connection refused")},
+		"network": {Err: errors.New("connection refused")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // fake clock: an hour of backoff costs nothing
@@ -70,7 +71,7 @@ func TestSenderOutlastsAnOutage(t *testing.T) {
 				var back time.Time
 				w := newWorld(t, endpointConfig("a"))
 				r := w.receivers["a"]
-				r.set(func(_ *receiver, p protocol, n int) answer {
+				r.set(func(_ *receiver, p wire.Protocol, n int) deliver.Answer {
 					if time.Now().Before(recovery) {
 						return failure
 					}
@@ -119,13 +120,13 @@ func TestRetryAfter(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, endpointConfig("a"))
 				var tries []time.Time
-				w.receivers["a"].set(func(_ *receiver, p protocol, n int) answer {
+				w.receivers["a"].set(func(_ *receiver, p wire.Protocol, n int) deliver.Answer {
 					tries = append(tries, time.Now())
 					if len(tries) > 1 {
 						return fine(p, n)
 					}
 					a := status(503)
-					a.header.Set("Retry-After", tc.value())
+					a.Header.Set("Retry-After", tc.value())
 					return a
 				})
 				w.run()
@@ -148,7 +149,7 @@ func TestCredentialsAreTriedAgainSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"))
 		var tries []time.Time
-		w.receivers["a"].set(func(_ *receiver, p protocol, n int) answer {
+		w.receivers["a"].set(func(_ *receiver, p wire.Protocol, n int) deliver.Answer {
 			tries = append(tries, time.Now())
 			if len(tries) < 3 {
 				return status(401)
@@ -170,7 +171,7 @@ func TestNewSettingsEndTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"))
 		r := w.receivers["a"]
-		r.set(func(*receiver, protocol, int) answer { return status(403) })
+		r.set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(403) })
 		w.run()
 		defer w.stop()
 		w.append(w.scrape(w.target("pod-1", 2), nowMillis()))
@@ -190,22 +191,22 @@ func TestNewSettingsEndTheWait(t *testing.T) {
 func TestRefusedSamplesAreCounted(t *testing.T) {
 	for name, tc := range map[string]struct {
 		config   EndpointConfig
-		reply    answer
+		reply    deliver.Answer
 		accepted int
 		refused  int
 	}{
-		"1.0 404":                  {explicit(endpointConfig("a"), v1), status(404), 0, 10},
-		"2.0 415 as told":          {explicit(endpointConfig("a"), v2), status(415), 0, 10},
-		"2.0 no headers as told":   {explicit(endpointConfig("a"), v2), status(204), 0, 10},
+		"1.0 404":                  {explicit(endpointConfig("a"), wire.V1), status(404), 0, 10},
+		"2.0 415 as told":          {explicit(endpointConfig("a"), wire.V2), status(415), 0, 10},
+		"2.0 no headers as told":   {explicit(endpointConfig("a"), wire.V2), status(204), 0, 10},
 		"2.0 400 partly written":   {endpointConfig("a"), partly(400, 7), 7, 3},
 		"2.0 204 partly written":   {endpointConfig("a"), partly(204, 4), 4, 6},
-		"2.0 400 nothing written":  {explicit(endpointConfig("a"), v2), status(400), 0, 10},
+		"2.0 400 nothing written":  {explicit(endpointConfig("a"), wire.V2), status(400), 0, 10},
 		"2.0 400 all, and then so": {endpointConfig("a"), partly(400, 99), 10, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, tc.config)
-				w.receivers["a"].set(func(*receiver, protocol, int) answer { return tc.reply })
+				w.receivers["a"].set(func(*receiver, wire.Protocol, int) deliver.Answer { return tc.reply })
 				w.run()
 				w.append(w.scrape(w.target("pod-1", 10), nowMillis()))
 				time.Sleep(time.Minute)
@@ -228,9 +229,9 @@ func TestPartlyWrittenIsSuccess(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"))
 		r := w.receivers["a"]
 		n, of20 := 0, 0
-		r.set(func(_ *receiver, p protocol, samples int) answer {
+		r.set(func(_ *receiver, p wire.Protocol, samples int) deliver.Answer {
 			n++
-			if p == v2 {
+			if p == wire.V2 {
 				of20++
 			}
 			if n == 50 {
@@ -245,7 +246,7 @@ func TestPartlyWrittenIsSuccess(t *testing.T) {
 			time.Sleep(10 * time.Second)
 		}
 		s := w.writers.Status()[0]
-		highest := testutil.ToFloat64(w.writers.metrics.highest.WithLabelValues("a"))
+		highest := float64((*w.writers.endpoints.Load())[0].account.highest.Load()) / 1000
 		w.stop()
 		if of20 != 100 || s.Protocol != "2.0" {
 			t.Errorf("requests of 2.0 = %d, protocol %s; want 100, 2.0: the receiver has shown that it knows it", of20, s.Protocol)
@@ -264,7 +265,7 @@ func TestNothingWrittenIsProof(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"))
 		n := 0
-		w.receivers["a"].set(func(*receiver, protocol, int) answer {
+		w.receivers["a"].set(func(*receiver, wire.Protocol, int) deliver.Answer {
 			if n++; n == 1 {
 				return partly(400, 0)
 			}
@@ -294,7 +295,7 @@ func TestPartlyWrittenNeedsLanes(t *testing.T) {
 			w := newWorld(t, ec)
 			r := w.receivers["a"]
 			r.delay = 5 * time.Second
-			r.set(func(_ *receiver, p protocol, n int) answer {
+			r.set(func(_ *receiver, p wire.Protocol, n int) deliver.Answer {
 				if missing == 0 {
 					return fine(p, n)
 				}
@@ -321,14 +322,14 @@ func TestPartlyWrittenNeedsLanes(t *testing.T) {
 	}
 }
 
-func partly(code, samples int) answer {
-	a := fine(v2, samples)
-	a.status = code
+func partly(code, samples int) deliver.Answer {
+	a := fine(wire.V2, samples)
+	a.Status = code
 	return a
 }
 
 func TestFallsBackWithTheSameSamples(t *testing.T) {
-	for name, reply := range map[string]answer{
+	for name, reply := range map[string]deliver.Answer{
 		"415":               status(415),
 		"2xx that is dumb":  status(204),
 		"400 of a stranger": status(400),
@@ -337,11 +338,11 @@ func TestFallsBackWithTheSameSamples(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, endpointConfig("a"))
 				r := w.receivers["a"]
-				tries := map[protocol]int{}
+				tries := map[wire.Protocol]int{}
 				upgraded := time.Now().Add(90 * time.Minute)
-				r.set(func(_ *receiver, p protocol, n int) answer {
+				r.set(func(_ *receiver, p wire.Protocol, n int) deliver.Answer {
 					tries[p]++
-					if p == v2 && time.Now().Before(upgraded) {
+					if p == wire.V2 && time.Now().Before(upgraded) {
 						return reply
 					}
 					return fine(p, n)
@@ -350,7 +351,7 @@ func TestFallsBackWithTheSameSamples(t *testing.T) {
 				pod := w.target("pod-1", 10)
 				w.append(w.scrape(pod, nowMillis()))
 				time.Sleep(6 * time.Second)
-				if r.total() != 10 || tries[v2] != 1 || tries[v1] != 1 {
+				if r.total() != 10 || tries[wire.V2] != 1 || tries[wire.V1] != 1 {
 					t.Errorf("samples %d, tries %v; want 10, one each", r.total(), tries)
 				}
 				if p := w.writers.Status()[0].Protocol; p != "1.0" {
@@ -382,10 +383,10 @@ func TestVagueAnswersTo20(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, endpointConfig("a"))
 				r := w.receivers["a"]
-				tries := map[protocol]int{}
-				r.set(func(_ *receiver, p protocol, n int) answer {
+				tries := map[wire.Protocol]int{}
+				r.set(func(_ *receiver, p wire.Protocol, n int) deliver.Answer {
 					tries[p]++
-					if p == v2 {
+					if p == wire.V2 {
 						return status(code)
 					}
 					return fine(p, n)
@@ -397,7 +398,7 @@ func TestVagueAnswersTo20(t *testing.T) {
 					time.Sleep(10 * time.Second)
 				}
 				w.stop()
-				if r.total() != 100 || tries[v2] != 1 || tries[v1] != 10 {
+				if r.total() != 100 || tries[wire.V2] != 1 || tries[wire.V1] != 10 {
 					t.Errorf("samples %d, tries %v; want 100, one of 2.0", r.total(), tries)
 				}
 				if p := w.writers.Status()[0].Protocol; p != "1.0" {
@@ -410,7 +411,7 @@ func TestVagueAnswersTo20(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, endpointConfig("a"))
 				r := w.receivers["a"]
-				r.set(func(*receiver, protocol, int) answer { return status(code) })
+				r.set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(code) })
 				w.run()
 				pod := w.target("pod-1", 10)
 				for range 6 {
@@ -436,7 +437,7 @@ func TestVagueAnswersTo20(t *testing.T) {
 func TestNoProtocolPleases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"))
-		w.receivers["a"].set(func(*receiver, protocol, int) answer { return status(415) })
+		w.receivers["a"].set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(415) })
 		w.run()
 		w.append(w.scrape(w.target("pod-1", 10), nowMillis()))
 		time.Sleep(time.Minute)
@@ -451,12 +452,12 @@ func TestNoProtocolPleases(t *testing.T) {
 }
 
 func TestTooLargeIsSentInHalves(t *testing.T) {
-	for _, p := range []protocol{v1, v2} {
+	for _, p := range []wire.Protocol{wire.V1, wire.V2} {
 		t.Run(p.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, explicit(endpointConfig("a"), p))
 				r := w.receivers["a"]
-				r.set(func(_ *receiver, p protocol, n int) answer {
+				r.set(func(_ *receiver, p wire.Protocol, n int) deliver.Answer {
 					if n > 3 {
 						return status(413)
 					}
@@ -479,7 +480,7 @@ func TestTooLargeIsSentInHalves(t *testing.T) {
 	t.Run("a single series", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, endpointConfig("a"))
-			w.receivers["a"].set(func(*receiver, protocol, int) answer { return status(413) })
+			w.receivers["a"].set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(413) })
 			w.run()
 			w.append(w.scrape(w.target("pod-1", 8), nowMillis()))
 			w.stop()
@@ -493,15 +494,15 @@ func TestTooLargeIsSentInHalves(t *testing.T) {
 // TestSizeIsRemembered: after a 413 later requests are divided before they are sent. A limit that was raised is found
 // out, and a limit that stays costs a 413 now and then.
 func TestSizeIsRemembered(t *testing.T) {
-	negotiated := oneLane(v1, 2000)
+	negotiated := oneLane(wire.V1, 2000)
 	negotiated.Negotiate = true
-	for name, ec := range map[string]EndpointConfig{"2.0": oneLane(v2, 2000), "1.0, negotiated": negotiated} {
+	for name, ec := range map[string]EndpointConfig{"2.0": oneLane(wire.V2, 2000), "1.0, negotiated": negotiated} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var limit, tooLarge, posts atomic.Int64
 				r := newReceiver(t)
-				limited := posterFunc(func(ctx context.Context, body []byte, p protocol, attempt int) answer {
-					if ec.Negotiate && p == v2 {
+				limited := clientOf(func(ctx context.Context, body []byte, p wire.Protocol, attempt int) deliver.Answer {
+					if ec.Negotiate && p == wire.V2 {
 						return status(415)
 					}
 					posts.Add(1)
@@ -509,7 +510,7 @@ func TestSizeIsRemembered(t *testing.T) {
 						tooLarge.Add(1)
 						return status(413)
 					}
-					return r.post(ctx, body, p, attempt)
+					return r.Post(ctx, body, p, attempt)
 				})
 				f := newFeed(t, ec, limited, 1, 300)
 				f.run()
@@ -547,9 +548,9 @@ func TestSizeIsRemembered(t *testing.T) {
 // TestSizeIsNotLearnedFromRefusals: an endpoint that answers 413 to everything has no limit that fits.
 func TestSizeIsNotLearnedFromRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, oneLane(v2, 100))
+		w := newWorld(t, oneLane(wire.V2, 100))
 		r := w.receivers["a"]
-		r.set(func(*receiver, protocol, int) answer { return status(413) })
+		r.set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(413) })
 		w.run()
 		pod := w.target("pod-1", 16)
 		w.append(w.scrape(pod, nowMillis()))
@@ -566,81 +567,13 @@ func TestSizeIsNotLearnedFromRefusals(t *testing.T) {
 	})
 }
 
-type posterFunc func(ctx context.Context, body []byte, p protocol, attempt int) answer
-
-func (f posterFunc) post(ctx context.Context, body []byte, p protocol, attempt int) answer {
-	return f(ctx, body, p, attempt)
-}
-
-func (f posterFunc) close() {}
-
-// TestDamagedAndTooLargeIsCounted: a message that is too large, and cannot be divided since it cannot be read.
-func TestDamagedAndTooLargeIsCounted(t *testing.T) {
-	w := newWorld(t, explicit(endpointConfig("a"), v2))
-	e := (*w.writers.endpoints.Load())[0]
-	e.settings.Load().client = posterFunc(func(context.Context, []byte, protocol, int) answer { return status(413) })
-	s := &sender{endpoint: e, lane: e.all()[0], encoders: &e.encoders}
-	for name, fragment := range map[string][]byte{
-		"cannot be read": appendPacked(nil, []byte{0xff, 0xff, 0xff}, []byte{0xff, 0xff}),
-		"has no series":  appendPacked(nil, []byte{tagSymbol, 0}, nil),
-	} {
-		before := w.dropped("a", damaged)
-		if !s.deliver(t.Context(), message{fragments: [][]byte{fragment}, samples: 10, oldest: 1, newest: 2}) {
-			t.Errorf("%s: deliver gave up", name)
-		}
-		if n := w.dropped("a", damaged) - before; n != 10 {
-			t.Errorf("%s: damaged = %d, want 10", name, n)
-		}
-	}
-}
-
-// TestLongestRetryAfterCounts: lanes that are told different times leave the endpoint alone for the longest, and so do
-// requests with metadata.
-func TestLongestRetryAfterCounts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, explicit(endpointConfig("a"), v1))
-		e := (*w.writers.endpoints.Load())[0]
-		s, replaced := e.current()
-		busy := func(seconds string) answer {
-			return answer{status: 429, header: http.Header{"Retry-After": {seconds}}}
-		}
-		e.failed(s, retry, busy("120"))
-		e.failed(s, retry, busy("1"))
-		if quiet := e.health.quiet(); quiet != 2*time.Minute {
-			t.Errorf("quiet for %v, want 2m", quiet)
-		}
-		time.Sleep(2 * time.Minute)
-		posts := 0
-		s.client = posterFunc(func(context.Context, []byte, protocol, int) answer {
-			if posts++; posts == 1 {
-				return busy("90")
-			}
-			return fine(v1, 0)
-		})
-		began := time.Now()
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			e.sendFamilies(t.Context(), s, replaced, []family{{name: "x", typ: model.MetricTypeCounter}})
-		}()
-		synctest.Wait()
-		if quiet := e.health.quiet(); quiet != 90*time.Second {
-			t.Errorf("lanes are quiet for %v, want 1m30s: metadata was told so", quiet)
-		}
-		<-done
-		if took := time.Since(began); posts != 2 || took != 90*time.Second {
-			t.Errorf("%d posts of metadata in %v", posts, took)
-		}
-	})
-}
-
 func TestSampleAgeLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ec := endpointConfig("a")
 		ec.QueueConfig.SampleAgeLimit = model.Duration(10 * time.Minute)
 		w := newWorld(t, ec)
 		r := w.receivers["a"]
-		r.set(func(*receiver, protocol, int) answer { return status(503) })
+		r.set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(503) })
 		w.run()
 		pod := w.target("pod-1", 10)
 		for range 30 {
@@ -650,7 +583,7 @@ func TestSampleAgeLimit(t *testing.T) {
 		r.set(nil)
 		time.Sleep(time.Minute)
 		w.stop()
-		if n := w.dropped("a", tooOld); n < 190 || n > 210 {
+		if n := w.dropped("a", deliver.TooOld); n < 190 || n > 210 {
 			t.Errorf("too old = %d, want about 200", n)
 		}
 		w.conserved("a", 300)
@@ -673,3 +606,12 @@ func TestOldSamplesAmongNewOnes(t *testing.T) {
 		w.conserved("a", 100)
 	})
 }
+
+// clientOf is a client that answers as a function does.
+type clientOf func(ctx context.Context, body []byte, p wire.Protocol, attempt int) deliver.Answer
+
+func (f clientOf) Post(ctx context.Context, body []byte, p wire.Protocol, attempt int) deliver.Answer {
+	return f(ctx, body, p, attempt)
+}
+
+func (f clientOf) Close() {}

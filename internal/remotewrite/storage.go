@@ -1,11 +1,6 @@
 package remotewrite
 
 import (
-	"crypto/sha256"
-	"errors"
-	"fmt"
-	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,11 +8,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
-	"github.com/prometheus/common/config"
-	promconfig "github.com/prometheus/prometheus/config"
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 )
 
 // storage is where the queues of all endpoints are: in a store, or in memory only. A queue outlives its endpoint
@@ -58,68 +52,6 @@ func (s *storage) rename(from, to string) error {
 		return nil
 	}
 	return s.store.Rename(from, to)
-}
-
-const (
-	namedPrefix   = "n-"
-	unnamedPrefix = "u-"
-)
-
-// identity names the endpoint's queue. It depends on the name or, where there is none, on scheme, host and path of
-// the URL: a query or a secret that changes leaves the backlog where it is.
-func (c EndpointConfig) identity() string {
-	if c.Name != "" {
-		return namedPrefix + readable(c.Name) + digest(c.Name)
-	}
-	return c.unnamedIdentity()
-}
-
-// unnamedIdentity is the identity that the endpoint has without a name.
-func (c EndpointConfig) unnamedIdentity() string {
-	host := ""
-	if c.URL != nil && c.URL.URL != nil {
-		host = c.URL.Host
-	}
-	return unnamedPrefix + readable(host) + digest(c.redactedURL())
-}
-
-// QueueOf returns the identity of the queue of a remote_write entry, by the name of the entry or, if it has none, its
-// URL. An identity is taken as it is.
-func QueueOf(entry string) (string, error) {
-	if entry == "" {
-		return "", errors.New("the entry has neither a name nor a URL")
-	}
-	if isIdentity.MatchString(entry) {
-		return entry, nil
-	}
-	ec := EndpointConfig{RemoteWriteConfig: &promconfig.RemoteWriteConfig{Name: entry}}
-	if u, err := url.Parse(entry); err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" {
-		ec.Name, ec.URL = "", &config.URL{URL: u}
-	}
-	return ec.identity(), nil
-}
-
-// isIdentity is for what identity and numbered make, as n-prod-0a1b2c3d4e5f and u-host-0a1b2c3d4e5f-2.
-var isIdentity = regexp.MustCompile(`^[nu]-([a-z0-9-]+-)?[0-9a-f]{12}(-[0-9]+)?$`)
-
-func digest(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return fmt.Sprintf("%x", sum[:6])
-}
-
-// readable is what people may recognise an endpoint by in the name of a directory.
-func readable(s string) string {
-	const most = 40
-	clean := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
-			return r
-		}
-		return '-'
-	}, strings.ToLower(s))
-	if clean = clean[:min(len(clean), most)]; clean != "" {
-		clean += "-"
-	}
-	return clean
 }
 
 // names lists the identities of the queues that there are. In memory none is in the way of another.
@@ -220,7 +152,7 @@ func (s *storage) sweep(maxAge time.Duration, wanted []string, m *metrics, loud 
 	dropped, err := s.store.DropOrphans(maxAge, wanted...)
 	for _, id := range dropped {
 		if id.Samples > 0 {
-			m.dropped.WithLabelValues(id.Name, string(tooOld)).Add(float64(id.Samples))
+			m.dropped.WithLabelValues(id.Name, string(deliver.TooOld)).Add(float64(id.Samples))
 			counted = append(counted, id.Name)
 			s.log.Error("samples of a queue without endpoint are too old, and dropped",
 				zap.String("queue", id.Name), zap.Int("samples", id.Samples))
@@ -246,32 +178,4 @@ func (s *storage) sweep(maxAge time.Duration, wanted []string, m *metrics, loud 
 	s.orphans.Set(float64(len(all)))
 	s.orphanBytes.Set(float64(bytes))
 	return counted, nil
-}
-
-// queueConfig is what the queue of an endpoint is told.
-func (e *endpoint) queueConfig(cfg queue.Config) queue.Config {
-	cfg.Lost, cfg.Wake, cfg.Log = e.lost, e.wakeLanes, e.log
-	cfg.Alloc, cfg.Free = e.blocks.get, e.blocks.put
-	return cfg
-}
-
-// lost counts samples that the queue lost.
-func (e *endpoint) lost(r queue.Reason, l queue.Loss) {
-	e.metrics.drop(map[queue.Reason]reason{
-		queue.QueueFull: queueFull, queue.DiskFull: diskFull, queue.TooOld: tooOld, queue.Damaged: damaged,
-	}[r], l.Samples)
-	e.health.mu.Lock()
-	defer e.health.mu.Unlock()
-	e.limited("lost "+string(r), func() {
-		e.log.Error("remote write queue lost samples", zap.String("reason", string(r)), zap.Int("samples", l.Samples))
-	})
-}
-
-// wakeLanes tells senders to look again; -1: all.
-func (e *endpoint) wakeLanes(lane int) {
-	for _, l := range e.all() {
-		if lane < 0 || l.index == lane {
-			l.notify()
-		}
-	}
 }

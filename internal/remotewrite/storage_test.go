@@ -14,6 +14,8 @@ import (
 	promhttp "github.com/prometheus/common/config"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 func openStore(t *testing.T, dir string) *queue.Store {
@@ -50,12 +52,12 @@ func at(t *testing.T, rawURL string) EndpointConfig {
 	return ec
 }
 
-func unreachable(*receiver, protocol, int) answer {
-	return answer{err: errors.New("connection refused")}
+func unreachable(*receiver, wire.Protocol, int) deliver.Answer {
+	return deliver.Answer{Err: errors.New("connection refused")}
 }
 
-// outage runs a process whose receivers are down, until it stops with scrapes samples of each of ten targets queued.
-func outage(t *testing.T, dir string, scrapes int, endpoints ...EndpointConfig) {
+// fillBacklog runs a process whose receivers are down, until it stops with scrapes samples of each of ten targets queued.
+func fillBacklog(t *testing.T, dir string, scrapes int, endpoints ...EndpointConfig) {
 	t.Helper()
 	store := openStore(t, dir)
 	defer closeStore(t, store)
@@ -104,7 +106,7 @@ func after(t *testing.T, dir string, endpoints ...EndpointConfig) map[string]int
 func TestBacklogOutlivesTheProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		outage(t, dir, 5, endpointConfig("a"), endpointConfig("b"))
+		fillBacklog(t, dir, 5, endpointConfig("a"), endpointConfig("b"))
 		got := after(t, dir, endpointConfig("a"), endpointConfig("b"))
 		if got["a"] != 500 || got["b"] != 500 {
 			t.Errorf("arrived = %v, want 500 each", got)
@@ -136,7 +138,7 @@ func TestBacklogFollowsTheEndpoint(t *testing.T) {
 					}
 					return all
 				}
-				outage(t, dir, 3, endpoints(tc.before)...)
+				fillBacklog(t, dir, 3, endpoints(tc.before)...)
 				arrived := 0
 				for _, n := range after(t, dir, endpoints(tc.now)...) {
 					arrived += n
@@ -198,7 +200,7 @@ func TestAnEndpointComesBackBeforeItHasFlushed(t *testing.T) {
 func TestAQueueWithoutEndpointGoesWhenItIsTooOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		outage(t, dir, 2, endpointConfig("a"), endpointConfig("b"))
+		fillBacklog(t, dir, 2, endpointConfig("a"), endpointConfig("b"))
 		store := openStore(t, dir)
 		defer closeStore(t, store)
 		w := newStoredWorld(t, store, endpointConfig("b"))
@@ -211,7 +213,7 @@ func TestAQueueWithoutEndpointGoesWhenItIsTooOld(t *testing.T) {
 		counted := 0
 		for range 25 * 6 {
 			pass(10 * time.Minute)
-			counted = max(counted, w.dropped(gone, tooOld))
+			counted = max(counted, w.dropped(gone, deliver.TooOld))
 		}
 		if names, _ := store.Names(); slices.Contains(names, gone) {
 			t.Errorf("the queue is still there: %v", names)
@@ -220,7 +222,7 @@ func TestAQueueWithoutEndpointGoesWhenItIsTooOld(t *testing.T) {
 		if counted != 200 {
 			t.Errorf("too old = %d, want 200", counted)
 		}
-		if n := w.dropped(gone, tooOld); n != 0 {
+		if n := w.dropped(gone, deliver.TooOld); n != 0 {
 			t.Errorf("too old = %d at the end, want the metric to be gone after a while", n)
 		}
 	})
@@ -411,7 +413,7 @@ func TestBacklogFollowsTheURL(t *testing.T) {
 		t.Run(name+", restart", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				dir := t.TempDir()
-				outage(t, dir, 3, tc.before...)
+				fillBacklog(t, dir, 3, tc.before...)
 				check(t, after(t, dir, tc.now...), tc.restart)
 			})
 		})
@@ -419,7 +421,7 @@ func TestBacklogFollowsTheURL(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, reload, again=%v", name, again), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					dir := t.TempDir()
-					outage(t, dir, 3, tc.before...)
+					fillBacklog(t, dir, 3, tc.before...)
 					store := openStore(t, dir)
 					w := newStoredWorld(t, store, tc.before...)
 					for name := range tc.reload {

@@ -1,17 +1,8 @@
-// Package remotewrite packs batches into remote write requests and delivers them. Writers hands every batch to
-// every endpoint; an endpoint has lanes; a lane has one request that grows and at most one in flight, in a
-// queue between the two.
-//
-//   - Append never waits for a network.
-//   - Samples of one series go through one lane, in order; no request holds two samples of one series.
-//   - What is queued is always remote write 2.0; 1.0 is made of it when it is sent.
-//   - Every sample that does not arrive is counted under a reason.
 package remotewrite
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -36,13 +27,13 @@ type Writers struct {
 	// endpoints is replaced whole, so that Append never waits for Apply.
 	endpoints atomic.Pointer[[]*endpoint]
 
-	mu      sync.Mutex      // guards the following; held by Apply and by the start of Run
-	running context.Context // Run's; nil before
-	stopped bool            // Run has begun to end
-	adopted bool            // the first Apply is through
-	retired []*endpoint     // may still flush
-	gone    []goneMetrics   // of endpoints that are not among the endpoints any more
-	maxAge  time.Duration   // of orphans
+	mu      sync.Mutex       // guards the following; held by Apply and by the start of Run
+	running context.Context  // Run's; nil before
+	stopped bool             // Run has begun to end
+	adopted bool             // the first Apply is through
+	retired []*endpoint      // may still flush
+	removed []removedMetrics // of endpoints that are not among the endpoints any more
+	maxAge  time.Duration    // of orphans
 	runners sync.WaitGroup
 }
 
@@ -78,55 +69,6 @@ func (w *Writers) Append(b *series.Batch) error {
 	return nil
 }
 
-// Apply makes the endpoints what cfg says. Unchanged ones are not touched. One that kept its name or its URL, but for
-// the query, goes on with its backlog under the new settings. So does the only unnamed one that is new after the only
-// one that is gone. A removed one is flushed for at most the flush deadline. On an error nothing has changed.
-func (w *Writers) Apply(cfg Config) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.stopped {
-		return errors.New("remote write has stopped")
-	}
-	if cfg.Queue.MaxBytes == 0 {
-		cfg.Queue = queue.DefaultConfig()
-	}
-	identities := identities(cfg.Endpoints)
-	if !w.adopted {
-		if err := w.storage.adopt(cfg.Endpoints, identities); err != nil {
-			return err
-		}
-	}
-	current := *w.endpoints.Load()
-	steps, gone, err := w.plan(cfg, identities, current)
-	if err != nil {
-		return err
-	}
-	next := make([]*endpoint, 0, len(steps))
-	for _, s := range steps {
-		if s.replace != nil {
-			s.endpoint.logName(s.replace)
-			s.endpoint.reconfigure(s.replace)
-		}
-		next = append(next, s.endpoint)
-		if s.fresh && w.running != nil {
-			w.start(s.endpoint)
-		}
-	}
-	w.endpoints.Store(&next)
-	for _, e := range gone {
-		e.retire()
-		w.gone = append(w.gone, goneMetrics{label: e.label, ended: e.ended})
-		if !w.hasLabel(e.label) {
-			w.metrics.forgetState(e.label)
-		}
-	}
-	w.retired = slices.DeleteFunc(append(w.retired, gone...), func(e *endpoint) bool { return isClosed(e.ended) })
-	w.maxAge = cfg.Queue.MaxAge
-	w.sweep(!w.adopted || len(gone) > 0)
-	w.adopted = true
-	return nil
-}
-
 // sweep looks after the queues of the store that have no endpoint. The caller holds mu.
 func (w *Writers) sweep(loud bool) {
 	var wanted []string
@@ -138,7 +80,7 @@ func (w *Writers) sweep(loud bool) {
 		w.log.Error("look for queues without endpoint", zap.Error(err))
 	}
 	for _, name := range dropped {
-		w.gone = append(w.gone, goneMetrics{label: name, since: time.Now()})
+		w.removed = append(w.removed, removedMetrics{label: name, since: time.Now()})
 	}
 }
 
@@ -149,11 +91,11 @@ func (w *Writers) hasLabel(label string) bool {
 
 // forgetMetrics removes the metrics of endpoints that ended a while ago. The caller holds mu.
 func (w *Writers) forgetMetrics(now time.Time) {
-	kept := w.gone[:0]
-	for _, g := range w.gone {
+	kept := w.removed[:0]
+	for _, g := range w.removed {
 		switch {
 		case w.hasLabel(g.label): // it is back
-		case g.since.IsZero() && !isClosed(g.ended):
+		case g.since.IsZero() && !isDone(g.ended):
 			kept = append(kept, g)
 		case g.since.IsZero():
 			g.since = now
@@ -164,29 +106,7 @@ func (w *Writers) forgetMetrics(now time.Time) {
 			w.metrics.forget(g.label)
 		}
 	}
-	w.gone = kept
-}
-
-// open makes a new endpoint with its queue.
-func (w *Writers) open(cfg Config, s *settings, label, identity string) (*endpoint, error) {
-	w.vacate(identity)
-	lanes := s.lanes()
-	e := newEndpoint(label, identity, s, lanes, w.log, w.metrics)
-	e.table, e.durable, e.limits = w.table, w.storage.store != nil, cfg.Queue
-	var err error
-	if e.queue, err = w.openQueue(identity, lanes, e.queueConfig(cfg.Queue)); err != nil {
-		return nil, fmt.Errorf("remote_write %s: %w", label, err)
-	}
-	return e, nil
-}
-
-// vacate ends the flushing of a removed endpoint whose identity is wanted again.
-func (w *Writers) vacate(identity string) {
-	for _, e := range w.retired {
-		if e.identity == identity {
-			e.leave()
-		}
-	}
+	w.removed = kept
 }
 
 // start runs an endpoint until Run's context ends or it retires. The caller holds mu.
@@ -208,7 +128,7 @@ func (w *Writers) Run(ctx context.Context) error {
 		w.start(e)
 	}
 	w.mu.Unlock()
-	w.lookAfterTheGone(ctx)
+	w.maintain(ctx)
 	w.mu.Lock()
 	w.stopped = true // no Apply starts runners behind our back
 	w.mu.Unlock()
@@ -217,7 +137,7 @@ func (w *Writers) Run(ctx context.Context) error {
 }
 
 // lookAfterTheGone sees to the queues and metrics that endpoints left behind, and returns when ctx ends.
-func (w *Writers) lookAfterTheGone(ctx context.Context) {
+func (w *Writers) maintain(ctx context.Context) {
 	orphans, metrics := time.NewTicker(orphanCheck), time.NewTicker(time.Minute)
 	defer orphans.Stop()
 	defer metrics.Stop()
@@ -237,25 +157,7 @@ func (w *Writers) lookAfterTheGone(ctx context.Context) {
 	}
 }
 
-// EndpointStatus is what people are shown of an endpoint.
-type EndpointStatus struct {
-	Name           string // as in metrics
-	URL            string // without user info and query
-	Protocol       string // "2.0" or "1.0"
-	Lanes          int
-	PendingSamples int
-	PendingBytes   int64
-	OldestPending  time.Time // zero: nothing waits
-	LastError      string
-	LastErrorTime  time.Time
-	LastSuccess    time.Time
-	Unreachable    bool          // the last request failed in a way that may pass
-	PendingLimit   int64         // bytes that may wait; 0: unknown
-	FullIn         time.Duration // until they do, at the pace of the last minutes; 0: it does not grow
-	Rejected       []Rejection   // what was refused for good of late, newest first
-}
-
-// Status tells how each endpoint does, in the order of the configuration.
+// Status returns the state of each endpoint, in the order of the configuration.
 func (w *Writers) Status() []EndpointStatus {
 	endpoints := *w.endpoints.Load()
 	out := make([]EndpointStatus, 0, len(endpoints))

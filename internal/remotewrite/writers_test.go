@@ -17,15 +17,17 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
 func TestOneEndpointNeverHoldsBackAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("good"), endpointConfig("bad"), endpointConfig("mute"))
-		w.receivers["bad"].set(func(*receiver, protocol, int) answer { return status(503) })
+		w.receivers["bad"].set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(503) })
 		mute := make(chan struct{})
-		w.receivers["mute"].set(func(_ *receiver, p protocol, n int) answer { <-mute; return fine(p, n) })
+		w.receivers["mute"].set(func(_ *receiver, p wire.Protocol, n int) deliver.Answer { <-mute; return fine(p, n) })
 		w.run()
 		pod := w.target("pod-1", 10)
 		const scrapes = 360
@@ -55,28 +57,28 @@ func TestOneEndpointNeverHoldsBackAnother(t *testing.T) {
 }
 
 // TestOrderPerSeries sends through a receiver that fails at random, from many targets at once, whole series
-// and loose ones, and looks at the order in which each series arrives.
+// and unbound ones, and looks at the order in which each series arrives.
 func TestOrderPerSeries(t *testing.T) {
-	for _, p := range []protocol{v1, v2} {
+	for _, p := range []wire.Protocol{wire.V1, wire.V2} {
 		t.Run(p.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ec := explicit(endpointConfig("a"), p)
 				ec.QueueConfig.MaxSamplesPerSend = 50
 				w := newWorld(t, ec)
 				r := w.receivers["a"]
-				r.set(func(_ *receiver, p protocol, n int) answer {
+				r.set(func(_ *receiver, p wire.Protocol, n int) deliver.Answer {
 					if rand.IntN(3) == 0 {
 						return status([]int{500, 503, 429, 413}[rand.IntN(4)])
 					}
 					return fine(p, n)
 				})
 				w.run()
-				const pods, scrapes, whole, loose = 12, 50, 20, 5
+				const pods, scrapes, whole, unbound = 12, 50, 20, 5
 				var wg sync.WaitGroup
 				for i := range pods {
 					pod := w.target(fmt.Sprintf("pod-%d", i), whole)
-					for j := range loose { // lost their job label; one of them is the same for all pods
-						ls := labels.FromStrings("__name__", fmt.Sprintf("loose_%d", j), "instance", fmt.Sprintf("pod-%d", i))
+					for j := range unbound { // lost their job label; one of them is the same for all pods
+						ls := labels.FromStrings("__name__", fmt.Sprintf("unbound_%d", j), "instance", fmt.Sprintf("pod-%d", i))
 						if j == 0 {
 							ls = labels.FromStrings("__name__", "shared")
 						}
@@ -98,7 +100,7 @@ func TestOrderPerSeries(t *testing.T) {
 				if r.disorder != 0 {
 					t.Errorf("%d samples out of order", r.disorder)
 				}
-				sent := pods * scrapes * (whole + loose)
+				sent := pods * scrapes * (whole + unbound)
 				w.conserved("a", sent)
 				if n := w.dropped("a", notNewer) + w.dropped("a", refusedSample) + r.total(); n != sent {
 					t.Errorf("arrived, refused or not newer = %d, want %d", n, sent)
@@ -119,7 +121,7 @@ func TestRow14WhatIsNotNewerIsDropped(t *testing.T) {
 	}
 	n := 0
 	for _, m := range w.messages() {
-		n += m.samples
+		n += m.Samples
 	}
 	if n != 20 {
 		t.Errorf("queued = %d, want 20", n)
@@ -151,7 +153,7 @@ func TestTargetsThatShareLabels(t *testing.T) {
 func TestFlushAtStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"), endpointConfig("down"))
-		w.receivers["down"].set(func(*receiver, protocol, int) answer { return status(503) })
+		w.receivers["down"].set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(503) })
 		w.run()
 		for i := range 10 {
 			w.append(w.scrape(w.target(fmt.Sprintf("pod-%d", i), 10), nowMillis()))
@@ -180,7 +182,7 @@ func TestFlushAtStop(t *testing.T) {
 func TestAbandonedHalf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("a"))
-		w.receivers["a"].set(func(r *receiver, p protocol, n int) answer {
+		w.receivers["a"].set(func(r *receiver, p wire.Protocol, n int) deliver.Answer {
 			switch {
 			case n > 5:
 				return status(413)
@@ -203,7 +205,7 @@ func TestReloadKeepsTheBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, endpointConfig("same"), endpointConfig("changed"), endpointConfig("removed"))
 		for _, r := range w.receivers {
-			r.set(func(*receiver, protocol, int) answer { return status(503) })
+			r.set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(503) })
 		}
 		w.run()
 		pod := w.target("pod-1", 10)
@@ -246,7 +248,7 @@ func TestReloadKeepsTheBacklog(t *testing.T) {
 func TestBadReloadChangesNothing(t *testing.T) {
 	w := newWorld(t, endpointConfig("a"))
 	before := w.writers.endpoints.Load()
-	w.writers.newClient = func(EndpointConfig) (poster, error) { return nil, fmt.Errorf("no such file") }
+	w.writers.newClient = func(EndpointConfig) (deliver.Client, error) { return nil, fmt.Errorf("no such file") }
 	w.cfg.Endpoints = append(w.cfg.Endpoints, endpointConfig("b"))
 	if err := w.writers.Apply(w.cfg); err == nil {
 		t.Error("no error")
@@ -263,7 +265,7 @@ func TestFullQueueDropsTheOldest(t *testing.T) {
 		w.cfg.Endpoints = []EndpointConfig{endpointConfig("a")}
 		w.apply()
 		r := w.receivers["a"]
-		r.set(func(*receiver, protocol, int) answer { return status(503) })
+		r.set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(503) })
 		w.run()
 		pod := w.target("pod-1", 10)
 		const scrapes = 500
@@ -302,7 +304,7 @@ func TestLogsAnOutageOnceAMinute(t *testing.T) {
 		for i := range 8 { // a target in each of the lanes, likely
 			w.append(w.scrape(w.target(fmt.Sprintf("pod-%d", i), 1), nowMillis()))
 		}
-		r.set(func(*receiver, protocol, int) answer { return status(503) })
+		r.set(func(*receiver, wire.Protocol, int) deliver.Answer { return status(503) })
 		time.Sleep(4 * time.Minute)
 		r.set(nil)
 		time.Sleep(time.Minute)
@@ -391,45 +393,45 @@ func TestAStopWhileLanesChange(t *testing.T) {
 
 // speaker is a poster that takes one protocol.
 type speaker struct {
-	protocol
+	wire.Protocol
 	asked chan<- struct{}
 }
 
-func (s speaker) post(_ context.Context, _ []byte, p protocol, _ int) answer {
+func (s speaker) Post(_ context.Context, _ []byte, p wire.Protocol, _ int) deliver.Answer {
 	s.asked <- struct{}{}
-	if p != s.protocol {
+	if p != s.Protocol {
 		return status(http.StatusUnsupportedMediaType)
 	}
 	return fine(p, 1)
 }
 
-func (s speaker) close() {}
+func (s speaker) Close() {}
 
 // TestAReloadChangesTheProtocolWithTheReceiver: while requests are sent, protobuf_message changes together with what
 // the receiver takes. No request goes to the new receiver in the old protocol, which it would refuse for good.
 func TestAReloadChangesTheProtocolWithTheReceiver(t *testing.T) {
 	w := newWorld(t)
 	asked := make(chan struct{})
-	w.writers.newClient = func(ec EndpointConfig) (poster, error) {
-		p := v1
+	w.writers.newClient = func(ec EndpointConfig) (deliver.Client, error) {
+		p := wire.V1
 		if ec.ProtobufMessage == remoteapi.WriteV2MessageType {
-			p = v2
+			p = wire.V2
 		}
 		return speaker{p, asked}, nil
 	}
-	apply := func(p protocol) {
+	apply := func(p wire.Protocol) {
 		ec := explicit(endpointConfig("a"), p)
 		ec.QueueConfig.MaxSamplesPerSend, ec.QueueConfig.MinShards = 1, 8
 		w.cfg.Endpoints = []EndpointConfig{ec}
 		w.apply()
 	}
-	apply(v1)
+	apply(wire.V1)
 	for i := range 16 {
 		w.append(w.scrape(w.target(fmt.Sprintf("pod-%d", i), 2000), nowMillis()))
 	}
 	w.run()
 	for i := range 1000 {
-		apply([]protocol{v2, v1}[i%2])
+		apply([]wire.Protocol{wire.V2, wire.V1}[i%2])
 		for range 20 {
 			<-asked
 		}

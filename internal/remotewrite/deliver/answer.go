@@ -1,0 +1,156 @@
+package deliver
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
+)
+
+// outcome is what an answer means for the request.
+type Outcome int
+
+const (
+	Accepted Outcome = iota
+	Retry
+	SlowRetry
+	Refused
+	OtherProtocol
+	Split   // too large: in parts
+	Isolate // a 1.0 receiver took nothing of it, because of some: in parts
+)
+
+var Outcomes = []Outcome{Accepted, Retry, SlowRetry, Refused, OtherProtocol, Split, Isolate}
+
+func (o Outcome) String() string {
+	return [...]string{"accepted", "retry", "slow_retry", "refused", "other_protocol", "split", "isolate"}[o]
+}
+
+// answer is what came back from one POST.
+type Answer struct {
+	Status  int
+	Header  http.Header
+	Message string // the start of the body, for people
+	Err     error  // no answer at all
+	Took    time.Duration
+	Unsent  bool // there was no connection: nothing of the body has left
+	// bodyInUse: the transport has not let go of the request's body yet.
+	BodyInUse bool
+}
+
+// circumstances are what an answer's meaning depends on beside itself.
+type requestInfo struct {
+	sent             wire.Protocol
+	retryOnRateLimit bool
+	unproven         bool // 2.0 was our own idea, and this endpoint never confirmed that it knows it
+}
+
+// classify is the only place that gives an answer a meaning.
+func classify(a Answer, c requestInfo) Outcome {
+	_, confirmed := Written(a.Header)
+	switch {
+	case a.Err == nil && c.sent == wire.V2 && c.unproven && !confirmed && a.ambiguous():
+		return OtherProtocol
+	case a.Err != nil || a.Status >= 500:
+		return Retry
+	case a.Status >= 200 && a.Status < 300:
+		if c.sent == wire.V2 && !confirmed {
+			return OtherProtocol // a 1.0 receiver that found nothing it knows in the body, and said fine
+		}
+		return Accepted
+	case a.Status < 400:
+		return SlowRetry // a redirect that must not be followed: the configuration needs a hand
+	case a.Status == http.StatusTooManyRequests && c.retryOnRateLimit:
+		return Retry
+	case a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden:
+		return SlowRetry // tokens rotate
+	case a.Status == http.StatusUnsupportedMediaType:
+		return OtherProtocol
+	case a.Status == http.StatusRequestEntityTooLarge:
+		return Split
+	case a.Status == http.StatusBadRequest && c.sent == wire.V2 && c.unproven && !confirmed:
+		return OtherProtocol // a receiver that read the body as 1.0 and found it malformed
+	case a.Status == http.StatusBadRequest && c.sent == wire.V1:
+		return Isolate
+	default:
+		return Refused
+	}
+}
+
+// vague reports whether the answer to 2.0 leaves open what is wrong. A gateway that does not know the content type of
+// 2.0, or a 1.0 receiver that cannot read the body, may answer so. A wrong path or a broken receiver may, too. So 1.0
+// is tried with the same samples, and only its success turns the endpoint to 1.0.
+func (a Answer) ambiguous() bool {
+	switch a.Status {
+	case http.StatusNotFound, http.StatusNotAcceptable, http.StatusUnprocessableEntity, http.StatusNotImplemented:
+		return true
+	}
+	return false
+}
+
+// answers names what an answer was, for a counter: statuses that mean something of their own, the classes of all
+// others, and what went wrong where there was no answer.
+var Answers = []string{"1xx", "2xx", "3xx", "4xx", "5xx", "400", "401", "403", "404", "409", "413", "415", "422", "429",
+	"timeout", "dns", "refused", "network"}
+
+// kind is the one of answers that a is.
+func (a Answer) kind() string {
+	var dns *net.DNSError
+	var timeout interface{ Timeout() bool }
+	switch {
+	case a.Err == nil && a.Status/100 == 2:
+		return "2xx"
+	case a.Err == nil:
+	case errors.As(a.Err, &dns):
+		return "dns"
+	case errors.As(a.Err, &timeout) && timeout.Timeout():
+		return "timeout"
+	case errors.Is(a.Err, syscall.ECONNREFUSED):
+		return "refused"
+	default:
+		return "network"
+	}
+	if code := strconv.Itoa(a.Status); slices.Contains(Answers, code) {
+		return code
+	}
+	return strconv.Itoa(min(max(a.Status/100, 1), 5)) + "xx"
+}
+
+// written is how many samples a 2.0 receiver says it has written, and whether it says anything.
+func Written(h http.Header) (samples int, confirmed bool) {
+	for _, name := range []string{"Samples", "Histograms", "Exemplars"} {
+		v := h.Get("X-Prometheus-Remote-Write-" + name + "-Written")
+		if v == "" {
+			continue
+		}
+		confirmed = true
+		if n, err := strconv.Atoi(v); err == nil && n > 0 && name != "Exemplars" {
+			samples += n
+		}
+	}
+	return samples, confirmed
+}
+
+// maxRetryAfter bounds what a receiver may ask for.
+const maxRetryAfter = 5 * time.Minute
+
+// retryAfter is how long the receiver wants to be left alone: seconds or an HTTP date; 0 if it does not say
+// or the date is past.
+func retryAfter(h http.Header) time.Duration {
+	v := h.Get("Retry-After")
+	if v == "" {
+		return 0
+	}
+	var d time.Duration
+	if seconds, err := strconv.ParseInt(v, 10, 64); err == nil {
+		d = time.Duration(max(0, min(seconds, int64(maxRetryAfter/time.Second)))) * time.Second
+	} else if at, err := http.ParseTime(v); err == nil {
+		d = time.Until(at)
+	}
+	return max(0, min(d, maxRetryAfter))
+}

@@ -1,0 +1,269 @@
+package deliver
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
+)
+
+// requester sends one message after another, each until it is decided.
+type requester struct {
+	receiver *Receiver
+	report   func(Fate)
+}
+
+// verdict is what came of a message.
+type verdict struct {
+	result
+	arrived      bool // settled by being accepted
+	wire.Message      // what is left of it: sample_age_limit may have taken some
+	protocol     wire.Protocol
+	lost         int // of its samples, that the protocol cannot carry
+	settings     *Settings
+	bytes        int // of the body that was sent last
+	answer       Answer
+
+	// unsent: its body is larger than one that was refused as too large, and it should be sent in this many pieces.
+	unsent bool
+	pieces int
+}
+
+type result int
+
+const (
+	settled     result = iota // each sample was reported with its fate
+	interrupted               // ctx ended; the message is still queued
+	tooLarge
+	rejected // a 1.0 receiver took nothing of it
+)
+
+// tries is what a sender remembers from one POST of a message to the next.
+type attempts struct {
+	settings   *Settings // the rest but attempt belongs to them
+	made       int
+	declined   [3]bool       // by protocol: the receiver asked for the other one instead
+	instead    wire.Protocol // tried after a vague answer to 2.0; 0: the receiver's negotiation chooses
+	fast, slow backoff
+}
+
+// use starts over if the settings were replaced.
+func (t *attempts) use(cfg *Settings) {
+	if cfg != t.settings {
+		*t = attempts{settings: cfg, made: t.made,
+			fast: backoff{min: time.Duration(cfg.QueueConfig.MinBackoff), max: time.Duration(cfg.QueueConfig.MaxBackoff)},
+			slow: backoff{min: minSlowBackoff, max: maxSlowBackoff}}
+	}
+}
+
+// wait returns the pause before the next POST.
+func (t *attempts) wait(out Outcome) time.Duration {
+	if out == SlowRetry {
+		return t.slow.wait()
+	}
+	return t.fast.wait()
+}
+
+// try sends a message, as often as it takes, until the receiver has taken or refused it. The samples of a message that
+// is too large or rejected are not settled: its parts are tried next. A message whose body exceeds maxBody is not sent;
+// 0: no body is too large.
+func (s *requester) send(ctx context.Context, m wire.Message, maxBody int) verdict {
+	var t attempts
+	for ctx.Err() == nil {
+		cfg, replaced := s.receiver.current()
+		t.use(cfg)
+		if quiet := s.receiver.quiet(); quiet > 0 {
+			pause(ctx, quiet, replaced)
+			continue
+		}
+		var left bool
+		if m, left = s.dropOld(m, time.Duration(cfg.QueueConfig.SampleAgeLimit)); !left {
+			return verdict{}
+		}
+		p, unproven, ok := s.receiver.choose(cfg, t.instead)
+		if !ok {
+			continue // replaced meanwhile
+		}
+		body, lost, err := s.receiver.pool.Body(m, p, cfg.SendNativeHistograms)
+		if err != nil {
+			s.drop(Damaged, m.Samples)
+			return verdict{}
+		}
+		if lost == m.Samples {
+			s.drop(Unsupported, lost)
+			return verdict{}
+		}
+		if probe := unproven && p == wire.V2; maxBody > 0 && len(body) > maxBody && m.Samples > 1 && !probe {
+			s.receiver.pool.Release(body)
+			return verdict{result: tooLarge, Message: m, unsent: true, pieces: (len(body)-1)/maxBody + 1}
+		}
+		v := verdict{Message: m, protocol: p, lost: lost, settings: cfg, bytes: len(body)}
+		f := s.post(ctx, &v, body, t.made, unproven)
+		t.made++
+		if !f.Answered {
+			s.report(f)
+			break
+		}
+		switch s.conclude(&v, &t, f) {
+		case done:
+			return v
+		case later:
+			pause(ctx, t.wait(f.Outcome), replaced)
+		}
+	}
+	return verdict{result: interrupted}
+}
+
+// post sends a body, once. The fate has no outcome if ctx ended.
+func (s *requester) post(ctx context.Context, v *verdict, body []byte, attempt int, unproven bool) Fate {
+	cfg, began := v.settings, time.Now()
+	a := cfg.Client.Post(ctx, body, v.protocol, attempt)
+	a.Took = time.Since(began)
+	if !a.BodyInUse {
+		s.receiver.pool.Release(body)
+	}
+	v.answer = a
+	f := Fate{Posted: true, Took: a.Took}
+	if !a.Unsent {
+		f.Bytes = v.bytes
+	}
+	if a.Err != nil && ctx.Err() != nil {
+		return f
+	}
+	f.Answered, f.Answer = true, a.kind()
+	f.Outcome = classify(a, requestInfo{
+		sent: v.protocol, retryOnRateLimit: cfg.QueueConfig.RetryOnRateLimit, unproven: unproven,
+	})
+	if f.Outcome != Accepted && v.protocol == wire.V2 && cfg.FailedRequestLogging {
+		s.receiver.logFailed(v.Message, a)
+	}
+	return f
+}
+
+// nextStep is how a message goes on after a POST.
+type nextStep int
+
+const (
+	done  nextStep = iota // the verdict is final
+	again                 // another POST at once
+	later                 // another POST after a pause
+)
+
+// conclude settles the samples of a message by the outcome of its POST, or tells how the message goes on.
+func (s *requester) conclude(v *verdict, t *attempts, f Fate) nextStep {
+	p := v.protocol
+	switch f.Outcome {
+	case Accepted:
+		if t.instead == wire.V1 {
+			s.receiver.leave(wire.V2, v.settings)
+		}
+		s.accept(v, f)
+		return done
+	case OtherProtocol:
+		t.declined[p] = true
+		switch {
+		case t.declined[p.Other()]: // the receiver takes neither
+		case v.answer.ambiguous():
+			t.instead = wire.V1
+			s.report(f)
+			return again
+		case s.receiver.leave(p, v.settings):
+			s.report(f)
+			return again
+		}
+		s.refuse(v, f)
+		return done
+	case Refused:
+		s.refuse(v, f)
+		return done
+	case Split:
+		v.result = tooLarge
+		s.report(f)
+		return done
+	case Isolate:
+		v.result = rejected
+		s.report(f)
+		return done
+	}
+	s.report(f)
+	if t.instead != 0 {
+		t.declined, t.instead = [3]bool{}, 0
+	}
+	s.receiver.failed(v.settings, f.Outcome, v.answer)
+	return later
+}
+
+// accept settles what arrived. A 2.0 receiver reports how many samples it has written.
+func (s *requester) accept(v *verdict, f Fate) {
+	v.arrived = true
+	left := v.Samples - v.lost
+	f.Accepted, f.Newest, f.Unsupported = left, v.Newest, v.lost
+	if v.protocol == wire.V2 {
+		n, _ := Written(v.answer.Header)
+		f.Accepted = min(n, left)
+	}
+	s.refuseRest(v, left-f.Accepted, &f)
+	s.report(f)
+	s.receiver.succeeded(v.settings, v.protocol, f.Accepted)
+}
+
+// refuse settles what the receiver will never take. A 2.0 receiver may have written a part of the request: then the
+// request has succeeded, except for the samples that are missing.
+func (s *requester) refuse(v *verdict, f Fate) {
+	left := v.Samples - v.lost
+	f.Unsupported = v.lost
+	if n, confirmed := Written(v.answer.Header); v.protocol == wire.V2 && confirmed && f.Outcome == Refused {
+		f.Accepted, f.Newest = min(n, left), v.Newest
+		s.receiver.succeeded(v.settings, v.protocol, f.Accepted)
+	}
+	s.refuseRest(v, left-f.Accepted, &f)
+	s.report(f)
+}
+
+// refuseRest adds samples that the receiver has not written to the fate of their POST. A 2.0 receiver that finds
+// samples late which an earlier process may have delivered has them already.
+func (s *requester) refuseRest(v *verdict, samples int, f *Fate) {
+	if samples == 0 {
+		return
+	}
+	c := complaintOf(v.answer)
+	if v.MayHaveArrived && v.protocol == wire.V2 && v.answer.Status == http.StatusBadRequest && c.late() {
+		f.Delivered = samples
+		s.receiver.alreadyDelivered(samples, v.answer)
+		return
+	}
+	f.Refused, f.Complaint = samples, c
+	s.receiver.refusedSamples(v.answer, samples, f.Outcome, v.protocol)
+}
+
+// drop settles samples without asking the receiver.
+func (s *requester) drop(r Reason, n int) {
+	if n > 0 {
+		s.report(Fate{Dropped: n, Reason: r})
+	}
+}
+
+// dropOld leaves out what is older than limit; false: nothing is left.
+func (s *requester) dropOld(m wire.Message, limit time.Duration) (wire.Message, bool) {
+	oldest := time.Now().Add(-limit).UnixMilli()
+	if limit == 0 || m.Oldest >= oldest {
+		return m, true
+	}
+	if m.Newest < oldest {
+		s.drop(TooOld, m.Samples)
+		return m, false
+	}
+	c, err := wire.Parse(m)
+	if err != nil {
+		s.drop(Damaged, m.Samples)
+		return m, false
+	}
+	rest, err := c.Subset(func(_ int, at int64) bool { return at >= oldest })
+	if err != nil {
+		s.drop(Damaged, m.Samples)
+		return m, false
+	}
+	s.drop(TooOld, m.Samples-rest.Samples)
+	return rest, rest.Samples > 0
+}

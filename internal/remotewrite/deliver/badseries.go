@@ -1,0 +1,211 @@
+package deliver
+
+import (
+	"cmp"
+	"hash/maphash"
+	"slices"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
+)
+
+const (
+	badSeriesTime = 10 * time.Minute
+	maxBadSeries  = 2048 // of a lane, and as many suspects: as many series as a request has by default
+	MaxAlone      = 2    // offenders of one message that are sent alone; the others are sent together
+)
+
+// offenders are the series of one lane that a 1.0 receiver refused lately, and those that a search did not tell from
+// them in time. They travel apart: a message costs at most one request for what nobody suspects, one for suspects,
+// maxAlone for single offenders and one for all other offenders. The zero value is empty. Owned by the lane's sender.
+type badSeries struct {
+	seed     maphash.Seed
+	began    time.Time
+	known    map[uint64]badEntry // by labels
+	suspects int                 // of known
+}
+
+// offence is what is known of a series. Times are since offenders.began.
+type badEntry struct {
+	state   badState
+	refused time.Duration // alone, the last time; means nothing of a suspect
+	tried   time.Duration // alone, the last time, whatever the answer
+	seen    time.Duration // in a message, the last time
+}
+
+type badState byte
+
+const (
+	suspect      badState = iota // was not told apart; forgotten when it arrives
+	refusedAlone                 // the last time that it was sent alone
+	recovering                   // arrived since it was refused; forgotten when it arrives offenceTime after that
+)
+
+func (o *badSeries) now() time.Duration { return time.Since(o.began) }
+
+// add remembers all series of a message: refused alone, or not told apart.
+func (o *badSeries) add(c *wire.Content, alone bool) {
+	if o.known == nil {
+		o.seed, o.began, o.known = maphash.MakeSeed(), time.Now(), map[uint64]badEntry{}
+	}
+	now := o.now()
+	if o.full(alone, c.Len()) {
+		o.forgetUnseen(now)
+	}
+	for i := range c.Len() {
+		key, ok := o.key(c, i)
+		by, again := o.known[key]
+		if !ok || !again && o.full(alone, 1) {
+			continue
+		}
+		by.seen = now
+		if alone {
+			by.state, by.refused, by.tried = refusedAlone, now, now
+		}
+		o.put(key, by)
+	}
+}
+
+// full reports whether there is no room for more offenders, or suspects.
+func (o *badSeries) full(offenders bool, more int) bool {
+	n := o.suspects
+	if offenders {
+		n = len(o.known) - o.suspects
+	}
+	return n+more > maxBadSeries
+}
+
+func (o *badSeries) put(key uint64, by badEntry) {
+	o.remove(key)
+	o.known[key] = by
+	if by.state == suspect {
+		o.suspects++
+	}
+}
+
+func (o *badSeries) remove(key uint64) {
+	if by, known := o.known[key]; known && by.state == suspect {
+		o.suspects--
+	}
+	delete(o.known, key)
+}
+
+// clear notes that the series of a message have arrived. A series that was refused alone within offenceTime stays
+// apart: one that offends at every other scrape would otherwise cost a search each time.
+func (o *badSeries) arrived(m wire.Message) {
+	if len(o.known) == 0 {
+		return
+	}
+	c, err := wire.Parse(m)
+	if err != nil {
+		return
+	}
+	now := o.now()
+	for i := range c.Len() {
+		key, ok := o.key(&c, i)
+		by, is := o.known[key]
+		if !ok || !is {
+			continue
+		}
+		if by.state == suspect || now-by.refused >= badSeriesTime {
+			o.remove(key)
+			continue
+		}
+		by.state, by.tried = recovering, now
+		o.put(key, by)
+	}
+}
+
+// forgetUnseen forgets series that no message has had for offenceTime.
+func (o *badSeries) forgetUnseen(now time.Duration) {
+	for key, by := range o.known {
+		if now-by.seen >= badSeriesTime {
+			o.remove(key)
+		}
+	}
+}
+
+func (o *badSeries) key(c *wire.Content, i int) (key uint64, ok bool) {
+	var h maphash.Hash
+	h.SetSeed(o.seed)
+	err := c.EachLabel(i, func(name, value []byte) {
+		_, _ = h.Write(name)
+		_ = h.WriteByte(0xff) // in no UTF-8 text
+		_, _ = h.Write(value)
+		_ = h.WriteByte(0xff)
+	})
+	return h.Sum64(), err == nil
+}
+
+// look returns what is known of a series that a message has now.
+func (o *badSeries) lookUp(c *wire.Content, i int, now time.Duration) (by badEntry, known bool) {
+	key, ok := o.key(c, i)
+	if !ok {
+		return badEntry{}, false
+	}
+	if by, known = o.known[key]; !known {
+		return badEntry{}, false
+	}
+	if now-by.seen >= badSeriesTime {
+		o.remove(key)
+		return badEntry{}, false
+	}
+	by.seen = now
+	o.known[key] = by
+	return by, true
+}
+
+// apart divides a message into the series that nobody suspects, the suspects, and the offenders. None: all of it may
+// travel together.
+func (o *badSeries) divide(m wire.Message) ([]part, error) {
+	if len(o.known) == 0 {
+		return nil, nil
+	}
+	c, err := wire.Parse(m)
+	if err != nil {
+		return nil, err
+	}
+	type found struct {
+		at    int // in c.series
+		tried time.Duration
+	}
+	groups := make([]group, c.Len()) // by series
+	var bad []found
+	suspects := 0
+	now := o.now()
+	for i := range c.Len() {
+		switch by, known := o.lookUp(&c, i, now); {
+		case !known:
+		case by.state == refusedAlone:
+			bad = append(bad, found{i, by.tried})
+			groups[i] = knownBad
+		default:
+			suspects++
+			groups[i] = suspected
+		}
+	}
+	if len(bad)+suspects == 0 {
+		return nil, nil
+	}
+	slices.SortStableFunc(bad, func(a, b found) int { return cmp.Compare(a.tried, b.tried) })
+	alone := bad[:min(MaxAlone, len(bad))]
+	isAlone := func(i int) bool { return slices.ContainsFunc(alone, func(x found) bool { return x.at == i }) }
+	var parts []part
+	take := func(g group, keep func(i int) bool) {
+		m, e := c.Subset(func(i int, _ int64) bool { return groups[i] == g && keep(i) })
+		if err == nil {
+			err = e
+		}
+		if m.Samples > 0 {
+			parts = append(parts, part{Message: m, group: g})
+		}
+	}
+	every := func(int) bool { return true }
+	take(unsuspected, every)
+	take(suspected, every)
+	take(knownBad, func(i int) bool { return !isAlone(i) })
+	for _, x := range alone {
+		take(knownBad, func(i int) bool { return i == x.at })
+	}
+	return parts, err
+}

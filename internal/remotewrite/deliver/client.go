@@ -1,0 +1,227 @@
+package deliver
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
+	promhttp "github.com/prometheus/common/config"
+	"github.com/prometheus/common/version"
+	"github.com/prometheus/prometheus/storage/remote/azuread"
+	"github.com/prometheus/prometheus/storage/remote/googleiam"
+	"github.com/prometheus/sigv4"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
+)
+
+const (
+	maxMessageBytes = 1 << 10  // of an answer's body, for logs
+	MaxAnswerBytes  = 64 << 10 // of an answer's body, read at all
+)
+
+// httpClient posts over HTTP as the endpoint's configuration says.
+type httpClient struct {
+	http     *http.Client
+	requests map[wire.Protocol]*http.Request // without body; each POST has its own copy
+	timeout  time.Duration
+	idle     interface{ CloseIdleConnections() } // what is around it may not pass this on
+	renewed  atomic.Int64                        // when that was last called after a failure, Unix nanoseconds
+}
+
+// renewInterval is how long an endpoint that fails, but answers, is asked over the connections that are there. It
+// and the largest backoff are how long the old address of a name may be used after a failure.
+const renewInterval = 10 * time.Second
+
+// NewClient returns a client for what the settings say of HTTP; their Client is not read.
+func NewClient(cfg Settings, opts ...promhttp.HTTPClientOption) (Client, error) {
+	if cfg.RoundRobinDNS && len(opts) == 0 {
+		opts = append(opts, promhttp.WithDialContextFunc(dialAnyAddress))
+	}
+	c, err := promhttp.NewClientFromConfig(cfg.HTTPClientConfig, "remote_write", opts...)
+	if err != nil {
+		return nil, err
+	}
+	if t, ok := c.Transport.(*http.Transport); ok { // no credentials around it
+		t.WriteBufferSize = writeBuffer(cfg)
+	}
+	idle := &http.Client{Transport: c.Transport}
+	if cfg.SigV4Config != nil {
+		if c.Transport, err = sigv4.NewSigV4RoundTripper(cfg.SigV4Config, c.Transport); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.AzureADConfig != nil {
+		if c.Transport, err = azuread.NewAzureADRoundTripper(cfg.AzureADConfig, c.Transport); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.GoogleIAMConfig != nil {
+		if c.Transport, err = googleiam.NewRoundTripper(cfg.GoogleIAMConfig, c.Transport); err != nil {
+			return nil, err
+		}
+	}
+	if c.CheckRedirect == nil {
+		c.CheckRedirect = checkRedirect(cfg)
+	}
+	requests := map[wire.Protocol]*http.Request{}
+	for _, p := range []wire.Protocol{wire.V1, wire.V2} {
+		req, err := http.NewRequest(http.MethodPost, cfg.URL.String(), http.NoBody) //nolint:noctx // each copy has one
+		if err != nil {
+			return nil, withoutURL(err)
+		}
+		for name, value := range cfg.Headers { // first: nobody overrides what follows
+			req.Header.Set(name, value)
+		}
+		setProtocolHeaders(req.Header, p)
+		requests[p] = req
+	}
+	return &httpClient{http: c, requests: requests, timeout: time.Duration(cfg.RemoteTimeout), idle: idle}, nil
+}
+
+// writeBuffer is room for a whole request and its headers, which then leave in one piece: a third of the cost of a
+// POST. Each connection, and so each lane, has such a buffer: 32 KiB in 2.0, 112 KiB in 1.0.
+func writeBuffer(cfg Settings) int {
+	const headers, least, most = 1 << 10, 4 << 10, 256 << 10
+	bytesPerSample := 16
+	if !cfg.Negotiate && cfg.ProtobufMessage == remoteapi.WriteV1MessageType {
+		bytesPerSample = 56
+	}
+	return max(least, min(headers+bytesPerSample*cfg.QueueConfig.MaxSamplesPerSend, most))
+}
+
+// checkRedirect follows what repeats the POST. It does not follow 301 to 303, which turn a POST into a GET
+// whose success would say nothing, nor out of TLS, nor to another host where more than prometheus/common's own
+// credentials, which it keeps back itself, would travel along.
+func checkRedirect(cfg Settings) func(*http.Request, []*http.Request) error {
+	secretive := len(cfg.Headers) > 0 || cfg.HTTPClientConfig.HTTPHeaders != nil ||
+		cfg.SigV4Config != nil || cfg.AzureADConfig != nil || cfg.GoogleIAMConfig != nil
+	return func(req *http.Request, via []*http.Request) error {
+		if req.Method != http.MethodPost || len(via) >= 10 {
+			return http.ErrUseLastResponse
+		}
+		if via[0].URL.Scheme == "https" && req.URL.Scheme != "https" {
+			return http.ErrUseLastResponse
+		}
+		if secretive && !strings.EqualFold(req.URL.Host, via[0].URL.Host) {
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}
+}
+
+// post implements poster.
+func (c *httpClient) Post(ctx context.Context, body []byte, p wire.Protocol, attempt int) Answer {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	var use bodyUse
+	req := c.requests[p].Clone(use.watch(ctx))
+	req.ContentLength = int64(len(body))
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	req.Body, _ = req.GetBody()
+	if attempt > 0 {
+		req.Header.Set("Retry-Attempt", strconv.Itoa(attempt))
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		c.renew(0)
+		return Answer{Err: withoutURL(err), Unsent: use.began.Load() == 0, BodyInUse: !use.over()}
+	}
+	if resp.StatusCode >= 500 {
+		defer c.renew(renewInterval)
+	}
+	a := Answer{Status: resp.StatusCode, Header: resp.Header, Message: readMessage(resp)}
+	a.BodyInUse = !use.over()
+	if location := resp.Header.Get("Location"); location != "" && a.Status/100 == 3 {
+		a.Message = "redirects elsewhere; write the final address into url"
+	}
+	return a
+}
+
+// readMessage reads what a receiver has to say, and closes the answer.
+func readMessage(resp *http.Response) string {
+	defer func() { _ = resp.Body.Close() }()
+	if resp.ContentLength == 0 {
+		return ""
+	}
+	message, _ := io.ReadAll(io.LimitReader(resp.Body, maxMessageBytes))
+	// What little is left is read so that the connection can be used again; what is much is cut off.
+	_, _ = io.CopyN(io.Discard, resp.Body, MaxAnswerBytes-maxMessageBytes)
+	return strings.ToValidUTF8(strings.TrimSpace(string(message)), "?")
+}
+
+// bodyUse watches whether a transport still reads the body of a POST: it may do so even after the answer has come.
+type bodyUse struct{ began, ended atomic.Int32 }
+
+// watch makes a context for the POST. How a body is closed would tell more simply, but net/http gathers only what it
+// knows to be in memory, readers of its own kind, into the packet of the headers.
+func (u *bodyUse) watch(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn:      func(httptrace.GotConnInfo) { u.began.Add(1) },
+		WroteRequest: func(httptrace.WroteRequestInfo) { u.ended.Add(1) },
+	})
+}
+
+// over tells that whoever began to send the body has ended. A transport that tells nothing may go on.
+func (u *bodyUse) over() bool {
+	ended := u.ended.Load()
+	return ended > 0 && ended == u.began.Load()
+}
+
+// renew lets idle connections go, unless that was done less than interval ago: a receiver that moved is found again
+// only by looking its name up.
+func (c *httpClient) renew(interval time.Duration) {
+	now, last := time.Now().UnixNano(), c.renewed.Load()
+	if now-last >= int64(interval) && c.renewed.CompareAndSwap(last, now) {
+		c.idle.CloseIdleConnections()
+	}
+}
+
+// close lets idle connections go.
+func (c *httpClient) Close() { c.idle.CloseIdleConnections() }
+
+func setProtocolHeaders(h http.Header, p wire.Protocol) {
+	h.Set("Content-Encoding", "snappy")
+	h.Set("User-Agent", "envoy-scraper/"+version.Version)
+	if p == wire.V1 {
+		h.Set("Content-Type", "application/x-protobuf")
+		h.Set("X-Prometheus-Remote-Write-Version", "0.1.0")
+		return
+	}
+	h.Set("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")
+	h.Set("X-Prometheus-Remote-Write-Version", "2.0.0")
+}
+
+// withoutURL takes the address out of an error: it may hold credentials.
+func withoutURL(err error) error {
+	if u, ok := err.(interface{ Unwrap() error }); ok {
+		if inner := u.Unwrap(); inner != nil {
+			return inner
+		}
+	}
+	return err
+}
+
+// dialAnyAddress connects to a random one of the addresses that a name has (round_robin_dns).
+func dialAnyAddress(ctx context.Context, network, addr string) (net.Conn, error) {
+	var d net.Dialer
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	addrs, err := net.DefaultResolver.LookupHost(ctx, host)
+	if err != nil || len(addrs) == 0 {
+		return nil, fmt.Errorf("look up %s: %w", host, err)
+	}
+	at := addrs[rand.IntN(len(addrs))] //nolint:gosec // spreading load needs no secrecy
+	return d.DialContext(ctx, network, net.JoinHostPort(at, port))
+}

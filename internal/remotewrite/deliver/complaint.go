@@ -1,0 +1,54 @@
+package deliver
+
+import (
+	"slices"
+	"strings"
+)
+
+// complaint is what a receiver has against a sample. A closed set, made of its words.
+type Complaint string
+
+const (
+	OutOfOrder        Complaint = "out_of_order"
+	Duplicate         Complaint = "duplicate"
+	TooOldForReceiver Complaint = "too_old"
+	BadLabels         Complaint = "invalid_labels"
+	OverLimit         Complaint = "limit"
+	SomethingElse     Complaint = "other"
+)
+
+var Complaints = []Complaint{OutOfOrder, Duplicate, TooOldForReceiver, BadLabels, OverLimit, SomethingElse}
+
+// complaintWords are how Prometheus, Mimir, Cortex, Thanos and VictoriaMetrics word their complaints; the first hit
+// decides.
+var complaintWords = []struct {
+	words []string
+	means Complaint
+}{
+	{[]string{"limit", "too many", "too large", "quota", "max-series", "exceed"}, OverLimit},
+	{[]string{"label", "metric name", "metric-name", "metadata", "utf-8"}, BadLabels},
+	{[]string{"out of order", "out-of-order"}, OutOfOrder},
+	{[]string{"duplicate", "already exists", "different value"}, Duplicate},
+	{[]string{"too old", "too-old", "out of bounds", "out-of-bounds", "too far in the past"}, TooOldForReceiver},
+}
+
+// complaintOf reads an answer. Prometheus puts the labels of a series behind its words, in braces: they are not read.
+func complaintOf(a Answer) Complaint {
+	said := strings.ToLower(a.Message)
+	if open, end := strings.IndexByte(said, '{'), strings.LastIndexByte(said, '}'); open >= 0 && end > open {
+		said = said[:open] + said[end+1:]
+	}
+	for _, c := range complaintWords {
+		if slices.ContainsFunc(c.words, func(w string) bool { return strings.Contains(said, w) }) {
+			return c.means
+		}
+	}
+	if a.Status == 413 {
+		return OverLimit
+	}
+	return SomethingElse
+}
+
+// late reports whether a receiver that has a sample already may refuse it so: it knows a newer sample of the series, or
+// another one of that time. One that finds a sample too old has not looked at its series.
+func (c Complaint) late() bool { return c == OutOfOrder || c == Duplicate }

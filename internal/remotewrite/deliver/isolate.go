@@ -1,0 +1,310 @@
+package deliver
+
+import (
+	"context"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
+)
+
+// The search for the bad series of one message ends after this many requests, or this much waiting for answers.
+const (
+	MaxIsolationRequests = 128
+	minIsolationRequests = 8
+	maxIsolationTime     = 5 * time.Second
+)
+
+// isolator delivers messages. It divides those that are too large or that a 1.0 receiver rejects, and remembers the bad
+// series of the lane.
+type isolator struct {
+	requester
+	badSeries      badSeries
+	budget         searchBudget
+	failedSearches int // searches for bad series in a row that found nothing good
+}
+
+// deliver sends a message until all its samples are settled. False: ctx ended before.
+func (s *isolator) deliver(ctx context.Context, m wire.Message) bool {
+	parts, err := s.badSeries.divide(m)
+	if err != nil {
+		s.drop(Damaged, m.Samples)
+		return true
+	}
+	if parts == nil {
+		v := s.send(ctx, m, s.receiver.maxBody())
+		if v.result == settled || v.result == interrupted {
+			return v.result == settled
+		}
+		d := division{isolator: s}
+		return d.proceed(ctx, part{Message: m}, v) && d.run(ctx)
+	}
+	d := division{isolator: s, parts: parts}
+	return d.run(ctx)
+}
+
+// division delivers a message in parts, because it is too large or because a 1.0 receiver rejected it. A 1.0 receiver
+// that rejects a request stores nothing of it, and does not say which series are bad. The largest part goes first, so
+// most of the good samples have arrived when the budget of the search ends (but see takeNext). The order of a series is
+// kept, because no message has two samples of one series.
+//
+// Answers that ask for another try later are waited for as always, and cost nothing of the budget.
+type division struct {
+	*isolator
+	parts        []part
+	searching    bool          // a search
+	requests     int           // of the search
+	waited       time.Duration // waiting for answers to them
+	maxWait      time.Duration // so long at most
+	foundGood    bool          // a searched part arrived
+	badRecovered bool          // an offender that was sent alone arrived
+
+	tooLarge int // bytes of the smallest body that was too large (413); 0: none was
+	fits     int // bytes of the largest smaller body that arrived
+}
+
+// run delivers all parts. False: ctx ended before.
+func (d *division) run(ctx context.Context) bool {
+	for len(d.parts) > 0 {
+		p := d.takeNext()
+		if p.group == searched && d.budgetSpent() {
+			d.giveUp(p)
+			continue
+		}
+		most := d.receiver.maxBody()
+		if p.single {
+			most = 0
+		}
+		v := d.send(ctx, p.Message, most)
+		if v.result == interrupted || !d.proceed(ctx, p, v) {
+			return false
+		}
+	}
+	// Where a whole search found nothing good, the next one is shorter: a receiver that refuses everything must not
+	// cost the lane its throughput.
+	switch {
+	case d.foundGood:
+		d.failedSearches = 0
+	case d.requests > 0:
+		d.failedSearches++
+	}
+	return true
+}
+
+// takeNext takes the largest part. After a search that found nothing good it takes the smallest: a short search by the
+// largest would end before it met a single series, and find nothing again. Offenders that travel together come last,
+// since those that travel alone tell whether a search among them is worth it.
+func (d *division) takeNext() part {
+	rank := func(p part) int {
+		switch {
+		case p.group == knownBad && p.Samples > 1:
+			return math.MinInt
+		case d.failedSearches > 0:
+			return -p.Samples
+		}
+		return p.Samples
+	}
+	at := 0
+	for i := range d.parts {
+		if rank(d.parts[i]) > rank(d.parts[at]) {
+			at = i
+		}
+	}
+	p := d.parts[at]
+	d.parts = slices.Delete(d.parts, at, at+1)
+	return p
+}
+
+// spent reports whether the search may ask no more.
+func (d *division) budgetSpent() bool {
+	if !d.searching {
+		d.searching, d.maxWait = true, d.budget.forMessage(time.Now())
+	}
+	most := max(minIsolationRequests, MaxIsolationRequests>>min(d.failedSearches, 8))
+	return d.requests >= most || d.waited >= d.maxWait
+}
+
+// charge counts a request of the search.
+func (d *division) countSearch(v verdict) {
+	d.requests++
+	d.waited += v.answer.Took
+	d.budget.left -= v.answer.Took
+	d.foundGood = d.foundGood || v.arrived
+}
+
+// A lane searches for at most half of its time, in the long run: receivers that find new bad series at every scrape
+// must not make its backlog grow. What it saves up lets it look into all messages of a scrape when bad series appear.
+const (
+	searchShare = 2 // one half
+	SavedSearch = 5 * time.Minute
+)
+
+// searchTime is how long a lane may still search. The zero value has saved all it can. It may be overdrawn.
+type searchBudget struct {
+	left  time.Duration
+	since time.Time
+}
+
+// allowance returns how long the search for the bad series of one message may take.
+func (t *searchBudget) forMessage(now time.Time) time.Duration {
+	if t.since.IsZero() {
+		t.left = SavedSearch
+	} else {
+		t.left = min(t.left+now.Sub(t.since)/searchShare, SavedSearch)
+	}
+	t.since = now
+	return min(t.left, maxIsolationTime)
+}
+
+// judge goes on after the verdict on a part. False: ctx ended.
+func (d *division) proceed(ctx context.Context, p part, v verdict) bool {
+	if p.group == searched {
+		d.countSearch(v)
+	}
+	if v.arrived {
+		d.arrived(p, v)
+	}
+	switch {
+	case v.result == settled:
+	case v.result == rejected && v.MayHaveArrived && p.group != searched && complaintOf(v.answer).late():
+		return d.sendInQuarters(ctx, p, v)
+	default:
+		d.divide(p, v)
+	}
+	return true
+}
+
+// arrived learns from a part that was accepted.
+func (d *division) arrived(p part, v verdict) {
+	if p.group != unsuspected {
+		d.badSeries.arrived(p.Message)
+	}
+	d.badRecovered = d.badRecovered || p.group == knownBad
+	if v.bytes < d.tooLarge && v.bytes > d.fits {
+		d.fits = v.bytes
+		d.receiver.learnMaxBody(v.settings, d.fits, d.tooLarge)
+	}
+}
+
+// divide goes on with a part that was too large or rejected. Pieces of it take its place, unless it is a single series
+// or a group of known offenders.
+func (d *division) divide(p part, v verdict) {
+	if v.result == tooLarge && v.bytes > 0 && (d.tooLarge == 0 || v.bytes < d.tooLarge) {
+		d.tooLarge = v.bytes
+	}
+	c, err := wire.Parse(v.Message)
+	switch {
+	case err != nil || c.Len() == 0:
+		d.drop(Damaged, v.Samples)
+		return
+	case c.Len() == 1 && v.unsent:
+		d.parts = append(d.parts, part{Message: v.Message, group: p.group, answer: p.answer, single: true})
+		return
+	case c.Len() == 1:
+		d.refuseSeries(&c, v)
+		return
+	case p.group == knownBad && v.result == rejected && !d.badRecovered:
+		d.refuseTogether(&c, v)
+		return
+	}
+	pieces, err := c.Split(max(2, v.pieces))
+	if err != nil {
+		d.drop(Damaged, v.Samples)
+		return
+	}
+	for _, m := range pieces {
+		q := part{Message: m, group: p.group, answer: p.answer}
+		if v.result == rejected {
+			q.group, q.answer = searched, v.answer
+		}
+		d.parts = append(d.parts, q)
+	}
+}
+
+// refuseSeries counts, names and remembers the one series of a message. The receiver has the sample already where an
+// earlier process may have delivered it and the receiver now finds it late.
+func (d *division) refuseSeries(c *wire.Content, v verdict) {
+	complaint := complaintOf(v.answer)
+	if v.result == rejected && v.MayHaveArrived && complaint.late() {
+		d.delivered(v.Samples, 0, v.answer)
+		return
+	}
+	d.report(Fate{Refused: v.Samples, Complaint: complaint})
+	d.receiver.rejectedSeries(v.answer, Rejection{Series: c.Labels(0), Samples: v.Samples, Reason: string(complaint),
+		Error: v.answer.Message})
+	if v.result == rejected {
+		d.badSeries.add(c, true)
+	}
+}
+
+// refuseTogether counts known offenders that were refused in one request. It does not search among them: each was
+// refused when it was last sent alone, and so were the offenders of this message that were sent alone before.
+func (d *division) refuseTogether(c *wire.Content, v verdict) {
+	complaint := complaintOf(v.answer)
+	d.report(Fate{Refused: v.Samples - v.lost, Unsupported: v.lost, Complaint: complaint})
+	d.receiver.rejectedSeries(v.answer, Rejection{Series: c.Labels(0), Others: c.Len() - 1, Samples: v.Samples - v.lost,
+		Reason: string(complaint), Error: v.answer.Message})
+}
+
+// giveUp refuses a part for whose search there is no budget left.
+func (d *division) giveUp(p part) {
+	d.drop(IsolationBudget, p.Samples)
+	c, err := wire.Parse(p.Message)
+	if err != nil || c.Len() == 0 {
+		return
+	}
+	d.receiver.rejectedSeries(p.answer, Rejection{Series: c.Labels(0), Others: c.Len() - 1, Samples: p.Samples,
+		Reason: string(IsolationBudget), Error: p.answer.Message})
+	d.badSeries.add(&c, false)
+}
+
+// quarter sends a message again in four parts. The receiver found it late, and an earlier process may have delivered
+// it. If all quarters are late, the receiver has it: most series go on, so each quarter holds a sample that is no
+// longer the newest of its series. False: ctx ended.
+func (d *division) sendInQuarters(ctx context.Context, p part, v verdict) bool {
+	c, err := wire.Parse(v.Message)
+	if err != nil || c.Len() == 0 {
+		d.drop(Damaged, v.Samples)
+		return true
+	}
+	verdicts := []verdict{v}
+	if c.Len() > 1 { // a single series must not be repeated as it was
+		quarters, err := c.Split(4)
+		if err != nil {
+			d.drop(Damaged, v.Samples)
+			return true
+		}
+		verdicts = nil
+		for _, m := range quarters {
+			w := d.send(ctx, m, 0)
+			if w.result == interrupted {
+				return false
+			}
+			d.countSearch(w)
+			verdicts = append(verdicts, w)
+		}
+	}
+	hasAll, samples, lost := true, 0, 0
+	for _, w := range verdicts {
+		hasAll = hasAll && w.result == rejected && complaintOf(w.answer).late()
+		samples += w.Samples
+		lost += w.lost
+	}
+	if hasAll {
+		d.delivered(samples-lost, lost, v.answer)
+		return true
+	}
+	for _, w := range verdicts {
+		if w.result != settled {
+			d.divide(part{group: p.group}, w)
+		}
+	}
+	return true
+}
+
+// delivered settles samples of an earlier process that the receiver has already.
+func (d *division) delivered(samples, lost int, a Answer) {
+	d.report(Fate{Delivered: samples, Unsupported: lost})
+	d.receiver.alreadyDelivered(samples, a)
+}

@@ -1,0 +1,184 @@
+package pack
+
+import (
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// Append packs a batch into the open requests of the lanes. It keeps nothing of the batch.
+//
+// A series is bound if it has all labels of its target. It goes through the lane of its target, and one timestamp is
+// remembered for all bound series of the target. Any other series is unbound, because two targets may have it: it
+// goes through the lane of its own labels, and its own last timestamp is remembered. Where rules can change labels,
+// every series is unbound: a rule may turn a series into another one that is on the page too.
+//
+// The owner of the batch holds a reference of each of its series until Append returns.
+func (p *Packer) Append(b *series.Batch) (t Tally) {
+	for !p.appendBy(p.settings.Load(), b, &t) {
+		// Once more: the settings were replaced while their rules were applied.
+	}
+	return t
+}
+
+// appendBy appends a batch under the settings s. If s is no longer in force, it does nothing and returns false.
+func (p *Packer) appendBy(s *Settings, b *series.Batch, tally *Tally) bool {
+	scratch, _ := p.scratch.Get().(*appendScratch)
+	if scratch == nil {
+		scratch = new(appendScratch)
+	}
+	defer p.free(scratch)
+	var hash uint64
+	p.table.Read(func(v series.View) { hash = v.TargetHash(b.Target) })
+	var ruled []ruledRow
+	if len(s.WriteRelabelConfigs) > 0 {
+		t := p.rules.lookUp(p.table, s, b, hash, &scratch.ruled)
+		defer t.release(p.table)
+		ruled = scratch.ruled.rows
+	}
+	p.shape.RLock()
+	defer p.shape.RUnlock()
+	if s != p.settings.Load() {
+		return false
+	}
+	p.appendBound(s, b, hash, ruled, &scratch.unbound, tally)
+	if len(scratch.unbound.rows) > 0 {
+		p.appendUnbound(s, b.Target, &scratch.unbound, tally)
+	}
+	return true
+}
+
+// appendScratch is the memory that one append needs.
+type appendScratch struct {
+	ruled   ruledRows
+	unbound unboundRows
+}
+
+// maxScratch is the number of rows whose memory is kept for the next batch: those of a large page.
+const maxScratch = 1 << 15
+
+// free keeps the memory for the next batch. The garbage collector frees it if it is not used for a while.
+func (p *Packer) free(s *appendScratch) {
+	if cap(s.unbound.rows) > maxScratch || cap(s.ruled.rows) > maxScratch {
+		return
+	}
+	clear(s.unbound.rows) // they refer to the batch
+	s.unbound.rows = s.unbound.rows[:0]
+	p.scratch.Put(s)
+}
+
+// appendBound appends the rows of bound series, and collects the other rows in unbound. ruled is parallel to the rows
+// of the batch; it is nil if there are no rules.
+func (p *Packer) appendBound(s *Settings, b *series.Batch, hash uint64, ruled []ruledRow, unbound *unboundRows, tally *Tally) {
+	l := p.laneOf(hash)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p.table.Read(func(v series.View) { p.appendBoundRows(l, s, v, b, hash, ruled, unbound, tally) })
+}
+
+func (p *Packer) appendBoundRows(
+	l *Lane, s *Settings, v series.View, b *series.Batch, hash uint64, ruled []ruledRow, unbound *unboundRows,
+	tally *Tally,
+) {
+	t := l.history.target(hash)
+	added := false
+	src := source{view: v, target: b.Target}
+	cursor := openRows(v, b)
+	l.writer.BeginBatch()
+	for r := (row{}); cursor.next(&r); {
+		var own uint64
+		if ruled != nil {
+			result := ruled[cursor.at-1]
+			if result.series == 0 {
+				tally.Relabelled++
+				continue
+			}
+			if own = result.hash; result.series != r.id {
+				r.become(v, result.series)
+			}
+		}
+		if s.ConvertNHCBToClassic {
+			have, taken := len(unbound.rows), false
+			unbound.rows, taken = l.classics.expand(s, src, r, classicKey{hash, r.shown}, unbound.rows)
+			more := len(unbound.rows) - have
+			if taken {
+				more-- // the row itself was counted with its batch
+			}
+			tally.Converted += more
+			if taken {
+				continue
+			}
+		}
+		if r.Histogram != nil && !s.SendNativeHistograms {
+			tally.Unsupported++
+			continue
+		}
+		if s.rulesChangeLabels {
+			unbound.rows = append(unbound.rows, unboundRow{row: r, hash: own})
+			continue
+		}
+		if r.ownTime {
+			t.setTimed(v, r.id, b.Time)
+		}
+		switch {
+		case r.ownTime || !v.Whole(r.Parts.Stem) || t.isTimed(v, r.id):
+			l.pairs = v.Labels(l.pairs[:0], r.id, b.Target)
+			unbound.rows = append(unbound.rows, unboundRow{row: r, hash: hashSeries(v, l.pairs)})
+		case !t.accepts(v, r.id, b.Time):
+			tally.NotNewer++
+		default:
+			if !added && t.request == l.open.number {
+				l.finish(tally) // no request holds two samples of a series
+			}
+			added = l.add(s, src, &r, tally) || added
+		}
+	}
+	l.flush(tally)
+	t.batch(b.Time, added, l.open.number)
+}
+
+// appendUnbound appends each row through the lane of its labels.
+func (p *Packer) appendUnbound(s *Settings, target series.TargetID, unbound *unboundRows, tally *Tally) {
+	all := p.Lanes()
+	unbound.sort(len(all))
+	for i, l := range all {
+		if own := unbound.order[unbound.starts[i]:unbound.starts[i+1]]; len(own) > 0 {
+			p.appendUnboundTo(l, s, target, unbound.rows, own, tally)
+		}
+	}
+}
+
+func (p *Packer) appendUnboundTo(l *Lane, s *Settings, target series.TargetID, rows []unboundRow, order []int32, tally *Tally) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p.table.Read(func(v series.View) { p.appendUnboundRows(l, s, v, target, rows, order, tally) })
+}
+
+func (p *Packer) appendUnboundRows(
+	l *Lane, s *Settings, v series.View, target series.TargetID, rows []unboundRow, order []int32,
+	tally *Tally,
+) {
+	now := time.Now()
+	l.history.sweep(now)
+	minutes := unixMinutes(now)
+	l.writer.BeginBatch()
+	for n, i := range order {
+		if n > 0 && n%rowsPerLock == 0 {
+			v.Pause()
+		}
+		r := &rows[i]
+		r.Parts.Meta = v.Parts(r.shown).Meta // another target may have changed it since
+		h := l.history.unbound.of(r.hash, minutes)
+		if r.Time <= h.newest {
+			tally.NotNewer++
+			continue
+		}
+		if h.request == uint32(l.open.number) {
+			l.finish(tally)
+		}
+		if l.add(s, source{view: v, target: target, text: r.text}, &r.row, tally) {
+			h.newest, h.request = r.Time, uint32(l.open.number)
+		}
+	}
+	l.flush(tally)
+}

@@ -1,0 +1,104 @@
+package pack
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/golang/snappy"
+	"github.com/prometheus/common/model"
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/labels"
+	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
+	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// packing is a packer of one lane with a queue in memory.
+type packing struct {
+	t      *testing.T
+	table  *series.Table
+	packer *Packer
+	tally  Tally // of all batches
+}
+
+func newPacking(t *testing.T) *packing {
+	rw := promconfig.DefaultRemoteWriteConfig
+	rw.QueueConfig.MaxSamplesPerSend = 100_000
+	table := series.NewTable()
+	p := &packing{t: t, table: table, packer: New(table, NewSettings(&rw, labels.EmptyLabels()), 1, zap.NewNop())}
+	p.packer.Use(queue.NewMemory(queue.DefaultConfig(), 1))
+	return p
+}
+
+// page is a target and its series.
+type page struct {
+	id  series.TargetID
+	ids []series.ID
+}
+
+func (p *packing) target(name string, n int) page {
+	public := labels.FromStrings("instance", name, "job", "envoy")
+	out := page{id: p.table.AddTarget(public)}
+	for i := range n {
+		out.ids = append(out.ids, p.series(out.id, public, fmt.Sprintf("metric_%d", i)))
+	}
+	return out
+}
+
+func (p *packing) series(id series.TargetID, public labels.Labels, name string) series.ID {
+	ls := labels.NewBuilder(public).Set("__name__", name).Labels()
+	return p.table.Add(id, ls, series.Meta{Type: model.MetricTypeCounter, Help: "help of " + name})
+}
+
+// scrape is a batch of all series of a page.
+func (p *packing) scrape(of page, atMillis int64) *series.Batch {
+	var b series.Batch
+	b.Reset(of.id, atMillis)
+	for i, id := range of.ids {
+		b.Add(id, float64(i))
+	}
+	return &b
+}
+
+func (p *packing) append(b *series.Batch) {
+	t := p.packer.Append(b)
+	if t.QueueError != nil {
+		p.t.Fatal(t.QueueError)
+	}
+	p.tally.NotNewer += t.NotNewer
+}
+
+// drain takes all requests out of the queue.
+func (p *packing) drain() (out []writev2.Request) {
+	p.t.Helper()
+	for _, l := range p.packer.Lanes() {
+		for {
+			r, state, _ := l.Next(true)
+			if state != queue.Ready {
+				break
+			}
+			var m wire.Message
+			for _, rec := range r.Records {
+				m.Fragments = append(m.Fragments, rec.Data)
+			}
+			body, _, err := (*wire.Pool)(nil).Body(m, wire.V2, true)
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			plain, err := snappy.Decode(nil, body)
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			var req writev2.Request
+			if err := req.Unmarshal(plain); err != nil {
+				p.t.Fatal(err)
+			}
+			out = append(out, req)
+			l.Ack(r)
+		}
+	}
+	return out
+}

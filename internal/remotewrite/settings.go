@@ -1,0 +1,90 @@
+package remotewrite
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/pack"
+)
+
+// settings is what an endpoint works by; a reload replaces it whole.
+type settings struct {
+	EndpointConfig
+	externalLabels labels.Labels
+	flushDeadline  time.Duration
+	ephemeral      bool
+	packing        *pack.Settings
+	delivery       *deliver.Settings
+}
+
+func newSettings(cfg Config, ec EndpointConfig) *settings {
+	return &settings{
+		EndpointConfig: ec, externalLabels: cfg.ExternalLabels, flushDeadline: cfg.FlushDeadline, ephemeral: cfg.Ephemeral,
+		packing: pack.NewSettings(ec.RemoteWriteConfig, cfg.ExternalLabels),
+	}
+}
+
+// clientFunc makes the client of an endpoint; tests have their own.
+type clientFunc func(EndpointConfig) (deliver.Client, error)
+
+func newClient(ec EndpointConfig) (deliver.Client, error) {
+	return deliver.NewClient(deliver.Settings{RemoteWriteConfig: ec.RemoteWriteConfig, Negotiate: ec.Negotiate})
+}
+
+// withClient builds the client: the only part that can fail.
+func (s *settings) withClient(newClient clientFunc) error {
+	client, err := newClient(s.EndpointConfig)
+	if err != nil {
+		return fmt.Errorf("remote_write %s: %w", s.label(), err)
+	}
+	s.delivery = &deliver.Settings{RemoteWriteConfig: s.RemoteWriteConfig, Negotiate: s.Negotiate, Client: client}
+	return nil
+}
+
+// same tells that o is the next version of s: the backlog goes on to it.
+func (s *settings) same(o *settings) bool {
+	if s.Name != "" || o.Name != "" {
+		return s.Name == o.Name
+	}
+	return s.identity() == o.identity()
+}
+
+// sameReceiver reports whether o sends to the receiver of s, and for the same tenant: what tells tenants apart is the
+// URL, a header or the credentials.
+func (s *settings) sameReceiver(o *settings) bool {
+	return reflect.DeepEqual(s.URL, o.URL) && maps.Equal(s.Headers, o.Headers) && s.sameCredentials(o)
+}
+
+func (s *settings) sameCredentials(o *settings) bool {
+	a, b := s.RemoteWriteConfig, o.RemoteWriteConfig
+	return reflect.DeepEqual(a.HTTPClientConfig, b.HTTPClientConfig) &&
+		reflect.DeepEqual(a.SigV4Config, b.SigV4Config) &&
+		reflect.DeepEqual(a.AzureADConfig, b.AzureADConfig) &&
+		reflect.DeepEqual(a.GoogleIAMConfig, b.GoogleIAMConfig)
+}
+
+// equal tells that nothing of the endpoint changed, secrets included. When in doubt it says no, which costs
+// an endpoint its idle connections, nothing else.
+func (s *settings) equal(o *settings) bool {
+	if s.Negotiate != o.Negotiate || s.flushDeadline != o.flushDeadline || !labels.Equal(s.externalLabels, o.externalLabels) {
+		return false
+	}
+	a, b := s.RemoteWriteConfig, o.RemoteWriteConfig
+	// YAML hides secrets, which only these may hold; rules hold compiled expressions, which YAML compares best.
+	return s.sameCredentials(o) && reflect.DeepEqual(a.URL, b.URL) && yamlEqual(a, b)
+}
+
+func yamlEqual(a, b any) bool {
+	x, err := yaml.Marshal(a)
+	if err != nil {
+		return false
+	}
+	y, err := yaml.Marshal(b)
+	return err == nil && string(x) == string(y)
+}

@@ -1,0 +1,59 @@
+package wire
+
+import "testing"
+
+func TestBlocksLendWhatFitsBest(t *testing.T) {
+	var b Buffers
+	large, small := b.Get(4000), b.Get(1000)
+	b.Put(large)
+	b.Put(small)
+	if got := b.Get(900); cap(got) != cap(small) {
+		t.Errorf("room of %d for 900 bytes, want the smaller block's %d", cap(got), cap(small))
+	}
+	if got := b.Get(900); cap(got) == cap(large) {
+		t.Errorf("a block of %d bytes was lent for 900", cap(large))
+	}
+	if got := b.Get(cap(large)); cap(got) != cap(large) || len(got) != 0 {
+		t.Errorf("length %d, room %d: want the idle block of %d", len(got), cap(got), cap(large))
+	}
+}
+
+func TestBlocksHaveRoomForALittleMore(t *testing.T) {
+	var b Buffers
+	for n := range 1 << 12 {
+		if room := cap(b.Get(n)); room <= n || room > n+max(1, n/4) {
+			t.Fatalf("room of %d for %d bytes", room, n)
+		}
+	}
+}
+
+func TestBlocksKeepABoundedRest(t *testing.T) {
+	var b Buffers
+	for range 10 {
+		b.Put(make([]byte, 0, 1000)) // wanted longest ago, so first to go
+	}
+	const n = 100 << 10
+	lent := make([][]byte, 0, 50)
+	for range cap(lent) {
+		lent = append(lent, b.Get(n))
+	}
+	for _, data := range lent {
+		b.Put(data)
+	}
+	if room := 0; true {
+		for _, data := range b.idle {
+			room += cap(data)
+			if cap(data) < n {
+				t.Errorf("kept %d bytes, which nobody wanted for longest", cap(data))
+			}
+		}
+		if room != b.size || room > maxIdleBlocks || room < maxIdleBlocks-2*n {
+			t.Errorf("keeps %d bytes and says %d, want up to %d", room, b.size, maxIdleBlocks)
+		}
+	}
+	b.Put(nil)
+	b.Put(make([]byte, 0, maxIdleBlocks+1))
+	if b.size > maxIdleBlocks {
+		t.Errorf("kept %d bytes", b.size)
+	}
+}

@@ -1,0 +1,29 @@
+package wire
+
+import "testing"
+
+// FuzzDamaged gives bytes that nobody wrote to everything that reads requests back: it may refuse, not panic.
+func FuzzDamaged(f *testing.F) {
+	f.Add([]byte{tagSymbol, 0, tagSymbol, 1, 'a', tagSeries, 4, tagLabelRefs, 2, 1, 1})
+	f.Add([]byte{tagSymbol, 0, tagSeries, 2, tagHistogram, 0})
+	f.Add([]byte{tagSymbol, 0, tagSeries, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		half := len(data) / 2
+		for _, fragments := range [][][]byte{
+			{data, data[:half]}, {appendPacked(nil, data[:half], data[half:]), appendPacked(nil, nil, data)},
+		} {
+			m := Message{Fragments: fragments, Samples: 1}
+			if block, _, err := (&requestEncoder{}).encode(m, V1, true); err == nil {
+				decompress(t, block)
+			}
+			block, _, err := (&requestEncoder{}).encode(m, V2, true)
+			c, parseErr := Parse(m)
+			if err == nil && parseErr == nil {
+				decompress(t, block)
+			}
+			if parseErr == nil {
+				_, _ = c.Subset(func(int, int64) bool { return true })
+			}
+		}
+	})
+}

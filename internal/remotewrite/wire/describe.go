@@ -1,0 +1,73 @@
+package wire
+
+import (
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+const (
+	maxSeriesBytes = 4 << 10 // of the labels that labels returns
+	maxLabelBytes  = 256     // of each of their values
+)
+
+// labels returns the labels of a series for people: long values are cut, and labels beyond 4 KiB left out.
+func (c *Content) Labels(i int) labels.Labels {
+	b := labels.NewScratchBuilder(16)
+	size := 0
+	_ = c.EachLabel(i, func(name, value []byte) {
+		text := strings.ToValidUTF8(string(value[:min(len(value), maxLabelBytes)]), "")
+		if len(text) < len(value) {
+			text += "…"
+		}
+		if size += len(name) + len(text); size <= maxSeriesBytes || string(name) == model.MetricNameLabel {
+			b.Add(string(name), text)
+		}
+	})
+	b.Sort()
+	return b.Labels()
+}
+
+// describe writes the series of a message with their samples, a line each, and about limit bytes of them.
+func (c *Content) Describe(limit int) []byte {
+	var out []byte
+	for i, body := range c.series {
+		if len(out) > limit {
+			return append(strconv.AppendInt(append(out, "… and "...), int64(len(c.series)-i), 10), " series more"...)
+		}
+		out = append(out, '{')
+		_ = c.EachLabel(i, func(name, value []byte) {
+			out = append(append(out, name...), '=')
+			out = append(strconv.AppendQuote(out, string(value)), ',')
+		})
+		out = append(out, '}')
+		at, err := seriesTime(body)
+		if err != nil {
+			continue
+		}
+		_ = eachField(body, func(f field) error {
+			switch f.whole[0] {
+			case tagSample:
+				out = strconv.AppendFloat(append(out, ' '), sampleValue(f.data), 'g', -1, 64)
+			case tagHistogram:
+				out = append(out, " a histogram"...)
+			}
+			return nil
+		})
+		out = append(strconv.AppendInt(append(out, " @ "...), at, 10), '\n')
+	}
+	return out
+}
+
+func sampleValue(body []byte) (v float64) {
+	_ = eachField(body, func(f field) error {
+		if f.whole[0] == tagSampleValue {
+			v = math.Float64frombits(f.value)
+		}
+		return nil
+	})
+	return v
+}

@@ -1,0 +1,246 @@
+package wire
+
+import (
+	"math"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// encoder writes the open request of one lane as remote write 2.0: the symbols that are new to the request and
+// its series. Guarded by the lane.
+//
+// Cost: 16 to 43 bytes a string of a request and a stem of a batch, 24 a kind of metadata that the table has; one
+// fragment.
+type FragmentWriter struct {
+	numbers numbering
+	forms   forms
+	metas   []metaForm // by series.MetaID
+
+	series     []byte // since the last cut
+	body, refs []byte // scratch of Add and AddText
+	inner      []byte // scratch of exemplar
+}
+
+// begin starts a request. symbols[0] is the empty string.
+func (e *FragmentWriter) Begin(foreignTexts bool) {
+	e.numbers.begin(foreignTexts)
+	e.series = e.series[:0]
+	e.forms.forget()
+}
+
+// beginBatch starts a batch: what the labels of its target make of a stem is its own.
+func (e *FragmentWriter) BeginBatch() { e.forms.forget() }
+
+// Form returns the labels of a stem in the present batch, with the external labels that it lacks.
+func (e *FragmentWriter) Form(
+	v series.View, id series.StemID, target series.TargetID, external []labels.Label,
+) *LabelForm {
+	return e.forms.of(&e.numbers, v, id, target, external)
+}
+
+// size is how many bytes wait to be cut.
+func (e *FragmentWriter) Size() int { return len(e.numbers.fresh) + len(e.series) }
+
+// cut packs what was written since the last cut into a block that b lends.
+func (e *FragmentWriter) Cut(b *Buffers) []byte {
+	symbols, series := e.numbers.fresh, e.series
+	scratch := appendPacked(b.Get(maxPacked(len(symbols), len(series))), symbols, series)
+	data := append(b.Get(len(scratch)), scratch...)
+	b.Put(scratch)
+	e.numbers.fresh, e.series = emptied(symbols), emptied(series)
+	return data
+}
+
+// sending is what the settings say of a row besides its value.
+type Options struct {
+	Exemplars, Metadata bool
+	External            []labels.Label
+}
+
+// add appends a row of a series whose stem is f. Not ok: its labels must not be sent.
+func (e *FragmentWriter) Add(v series.View, f *LabelForm, r *Row, with Options) (exemplars int, ok bool) {
+	own := ownRefs{nameKey: f.nameKey, name: e.numbers.symbol(v, r.Parts.Name)}
+	if r.Parts.Le != 0 {
+		own.leKey, own.le = e.numbers.leKey(v), e.numbers.symbol(v, r.Parts.Le)
+	}
+	if len(with.External) > 0 {
+		own.addExternal(e.numbers.externals(with.External))
+	}
+	if f.bad || own.name == 0 || own.name == badRef || own.le == badRef {
+		return 0, false
+	}
+	if r.Histogram == nil && len(r.Exemplars) == 0 && r.Start == 0 {
+		e.addPlain(v, f, &own, r, with.Metadata)
+		return 0, true
+	}
+	exemplars = e.writeBody(v, r, with)
+	e.series = append(e.open(f, &own, len(e.body)), e.body...)
+	return exemplars, true
+}
+
+// addPlain is add for a row with nothing but a value: nearly every one.
+func (e *FragmentWriter) addPlain(v series.View, f *LabelForm, own *ownRefs, r *Row, sendMetadata bool) {
+	var metadata []byte
+	if sendMetadata {
+		metadata = e.metadata(v, r.Parts.Meta)
+	}
+	dst := e.open(f, own, 2+sampleSize(r.Value, r.Time)+len(metadata))
+	e.series = append(appendSample(dst, r.Value, r.Time), metadata...)
+}
+
+// addText appends a row with the labels that write_relabel_configs made.
+func (e *FragmentWriter) AddText(v series.View, ls labels.Labels, r *Row, with Options) (exemplars int, sent bool) {
+	var ok bool
+	if e.refs, ok = appendTextRefs(e.refs[:0], &e.numbers, ls); !ok {
+		return 0, false
+	}
+	exemplars = e.writeBody(v, r, with)
+	e.series = append(append(appendHead(e.series, len(e.refs), len(e.body)), e.refs...), e.body...)
+	return exemplars, true
+}
+
+// open begins a series with its labels; rest bytes follow.
+func (e *FragmentWriter) open(f *LabelForm, own *ownRefs, rest int) []byte {
+	refs := e.forms.refs[f.from:f.to]
+	name, le := f.name-f.from, f.le-f.from
+	dst := appendHead(e.series, len(refs)+own.size(), rest)
+	if name > 0 {
+		dst = append(dst, refs[:name]...)
+	}
+	dst = appendUvarint(appendUvarint(dst, uint64(own.nameKey)), uint64(own.name))
+	if own.le == 0 {
+		return append(dst, refs[name:]...)
+	}
+	dst = append(dst, refs[name:le]...)
+	dst = appendUvarint(appendUvarint(dst, uint64(own.leKey)), uint64(own.le))
+	return append(dst, refs[le:]...)
+}
+
+// appendHead begins a series with so many bytes of references and so many more.
+func appendHead(dst []byte, refs, rest int) []byte {
+	size := 1 + uvarintSize(uint64(refs)) + refs + rest
+	dst = appendUvarint(append(dst, tagSeries), uint64(size))
+	return appendUvarint(append(dst, tagLabelRefs), uint64(refs))
+}
+
+// writeBody puts all of a row but its labels into e.body. It tells how many exemplars went along.
+func (e *FragmentWriter) writeBody(v series.View, r *Row, with Options) (exemplars int) {
+	b := e.body[:0]
+	if r.Histogram != nil {
+		b = appendHistogram(b, tagHistogram, r.Histogram, r.Time, r.Start)
+	} else {
+		b = appendStarted(b, r.Value, r.Time, r.Start)
+	}
+	if with.Exemplars {
+		for i := range r.Exemplars {
+			if next, ok := e.exemplar(b, &r.Exemplars[i], r.Time); ok {
+				b = next
+				exemplars++
+			}
+		}
+	}
+	if with.Metadata {
+		b = append(b, e.metadata(v, r.Parts.Meta)...)
+	}
+	e.body = b
+	return exemplars
+}
+
+// sampleSize is how many bytes the body of a Sample has.
+func sampleSize(value float64, tsMillis int64) (n int) {
+	if math.Float64bits(value) != 0 {
+		n += 9
+	}
+	if tsMillis != 0 {
+		n += 1 + uvarintSize(uint64(tsMillis))
+	}
+	return n
+}
+
+// appendSample appends field samples of a TimeSeries; 1.0 and 2.0 agree on it.
+func appendSample(dst []byte, value float64, tsMillis int64) []byte {
+	dst = append(dst, tagSample, byte(sampleSize(value, tsMillis)))
+	dst = appendDoubleField(dst, tagSampleValue, value)
+	return appendVarintField(dst, tagSampleTime, uint64(tsMillis))
+}
+
+// appendStarted is appendSample for a sample that may have a start: 0 is none.
+func appendStarted(dst []byte, value float64, tsMillis, startMillis int64) []byte {
+	at := len(dst)
+	dst = appendSample(dst, value, tsMillis)
+	end := len(dst)
+	dst = appendVarintField(dst, tagSampleStart, uint64(startMillis))
+	dst[at+1] += byte(len(dst) - end)
+	return dst
+}
+
+// metaForm is the field of metadata as it stands in one request.
+type metaForm struct {
+	request, gen uint32 // both must be the current ones
+	size         uint8  // 0: nothing is known of the family
+	bytes        [15]byte
+}
+
+// metadata returns the field with type, help and unit of a family. It is valid until the next call.
+func (e *FragmentWriter) metadata(v series.View, id series.MetaID) []byte {
+	if most := v.Metas(); int(id) >= len(e.metas) {
+		e.metas = resized(e.metas, int(id)+1)
+	} else if len(e.metas) > 2*most {
+		e.metas = resized(e.metas, most)
+	}
+	m := &e.metas[id]
+	if request, gen := e.numbers.request, v.MetaGen(id); m.request != request || m.gen != gen {
+		m.request, m.gen = request, gen
+		m.size = uint8(len(e.appendMetadata(m.bytes[:0], v, id)))
+	}
+	return m.bytes[:m.size]
+}
+
+// appendMetadata appends at most 15 bytes: a request has fewer symbols than 2^28, each being some bytes of it.
+func (e *FragmentWriter) appendMetadata(dst []byte, v series.View, id series.MetaID) []byte {
+	typ, help, unit := v.Meta(id)
+	t, h, u := uint64(series.TypeOf(typ)), e.numbers.symbol(v, help), e.numbers.symbol(v, unit)
+	if h == badRef {
+		h = 0
+	}
+	if u == badRef {
+		u = 0
+	}
+	if t == 0 && h == 0 && u == 0 {
+		return dst
+	}
+	dst = append(dst, tagMetadata, 0)
+	dst = appendVarintField(dst, tagMetaType, t)
+	dst = appendVarintField(dst, tagMetaHelp, uint64(h))
+	dst = appendVarintField(dst, tagMetaUnit, uint64(u))
+	dst[1] = byte(len(dst) - 2)
+	return dst
+}
+
+// exemplar appends one exemplar; not ok: its labels cannot be sent.
+func (e *FragmentWriter) exemplar(dst []byte, x *series.Exemplar, sampleTime int64) (_ []byte, ok bool) {
+	refs := e.inner[:0]
+	ok = true
+	x.Exemplar.Labels.Range(func(l labels.Label) {
+		name, value := e.numbers.text(l.Name), e.numbers.text(l.Value)
+		ok = ok && name != 0 && name != badRef && value != badRef
+		refs = appendUvarint(appendUvarint(refs, uint64(name)), uint64(value))
+	})
+	e.inner = refs
+	if !ok {
+		return dst, false
+	}
+	at := sampleTime // the specification wants one
+	if x.Exemplar.HasTs {
+		at = x.Exemplar.Ts
+	}
+	m := make([]byte, 0, len(refs)+32)
+	if len(refs) > 0 {
+		m = appendBytesField(m, tagExemplarLabels, refs)
+	}
+	m = appendDoubleField(m, tagExemplarValue, x.Exemplar.Value)
+	m = appendVarintField(m, tagExemplarTime, uint64(at))
+	return appendBytesField(dst, tagExemplar, m), true
+}

@@ -1,0 +1,118 @@
+package wire
+
+import (
+	"encoding/binary"
+
+	"github.com/golang/snappy"
+)
+
+// A fragment is packed before it is queued: its symbols and its series, each a snappy block. So what waits, in memory
+// and on disk, is as small as on the wire, and a 2.0 request is made without looking into it: blocks end to end are a
+// block, but for the length of the plain text that each begins with, since a block copies from itself alone.
+//
+//	uvarint   length of the first block
+//	block     symbols: fields of a 2.0 Request
+//	block     series: likewise, to the end
+type packed struct{ symbols, series snappyBlock }
+
+// block is a snappy block without its head.
+type snappyBlock struct {
+	plain    int // length of what it unpacks to
+	elements []byte
+	whole    []byte // the head included
+}
+
+// maxFragment bounds what a fragment unpacks to: more is damage.
+const maxFragment = 128 << 20
+
+// appendPacked packs a fragment.
+func appendPacked(dst, symbols, series []byte) []byte {
+	// The length comes first and is known last: it has room for as much as it may need.
+	head, room := len(dst), snappy.MaxEncodedLen(len(symbols))+snappy.MaxEncodedLen(len(series))
+	dst = append(dst, make([]byte, maxPackedHead+room)...)
+	first := snappy.Encode(dst[head+maxPackedHead:], symbols)
+	n := binary.PutUvarint(dst[head:], uint64(len(first)))
+	n += copy(dst[head+n:], first)
+	second := snappy.Encode(dst[head+n:], series)
+	return dst[:head+n+len(second)]
+}
+
+// maxPacked is how much room appendPacked takes for a while.
+func maxPacked(symbols, series int) int {
+	return maxPackedHead + snappy.MaxEncodedLen(symbols) + snappy.MaxEncodedLen(series)
+}
+
+const maxPackedHead = binary.MaxVarintLen32
+
+// parsePacked takes a packed fragment apart.
+func parsePacked(data []byte) (p packed, err error) {
+	size, n := binary.Uvarint(data)
+	if n <= 0 || size > uint64(len(data)-n) {
+		return packed{}, errDamaged
+	}
+	rest := data[n:]
+	if p.symbols, err = parseBlock(rest[:size]); err == nil {
+		p.series, err = parseBlock(rest[size:])
+	}
+	return p, err
+}
+
+func parseBlock(b []byte) (snappyBlock, error) {
+	plain, n := binary.Uvarint(b)
+	if n <= 0 || plain > maxFragment {
+		return snappyBlock{}, errDamaged
+	}
+	return snappyBlock{plain: int(plain), elements: b[n:], whole: b}, nil
+}
+
+// unpack decompresses a block to the end of dst, which has room for it.
+func (b snappyBlock) unpack(dst []byte) (plain []byte, err error) {
+	plain, err = snappy.Decode(dst[len(dst):len(dst)+b.plain:len(dst)+b.plain], b.whole)
+	if err != nil || len(plain) != b.plain {
+		return nil, errDamaged
+	}
+	return plain, nil
+}
+
+// plainFragment is a fragment unpacked.
+type plainFragment struct{ symbols, series []byte }
+
+// unpacker unpacks the fragments of messages. What it returns is valid until its next use. The zero value is ready.
+type unpacker struct {
+	fragments []plainFragment
+	text      []byte
+}
+
+func (u *unpacker) unpack(fragments [][]byte) ([]plainFragment, error) {
+	u.fragments = u.fragments[:0]
+	size := 0
+	for _, f := range fragments {
+		p, err := parsePacked(f)
+		if size += p.symbols.plain + p.series.plain; err != nil || size > maxFragment {
+			return nil, errDamaged
+		}
+	}
+	if cap(u.text) < size {
+		u.text = make([]byte, 0, size+size/4)
+	}
+	at := u.text[:0]
+	take := func(b snappyBlock) (plain []byte, err error) {
+		if plain, err = b.unpack(at); err == nil {
+			at = at[:len(at)+len(plain)]
+		}
+		return plain, err
+	}
+	for _, f := range fragments {
+		p, _ := parsePacked(f)
+		symbols, err := take(p.symbols)
+		if err != nil {
+			return nil, err
+		}
+		series, err := take(p.series)
+		if err != nil {
+			return nil, err
+		}
+		u.fragments = append(u.fragments, plainFragment{symbols, series})
+	}
+	return u.fragments, nil
+}

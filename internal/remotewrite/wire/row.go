@@ -1,0 +1,13 @@
+package wire
+
+import "github.com/envoy-scraper/envoy-scraper/internal/series"
+
+// wireRow is one sample with all that is encoded of it.
+type Row struct {
+	Parts     series.Parts // of the series
+	Value     float64
+	Time      int64
+	Start     int64 // when the counter started; 0: unknown. Never later than time
+	Histogram *series.Histogram
+	Exemplars []series.Exemplar
+}
