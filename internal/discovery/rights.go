@@ -40,7 +40,8 @@ func (s *server) probe(ctx context.Context) {
 	s.cheap = 0
 	r := &round{server: s, questions: questions}
 	a, err := r.run(ctx)
-	if a == answerNone && ctx.Err() == nil && s.hasAnswered() { // perhaps it does not answer these questions alone
+	// The server may leave only these questions unanswered: unless nothing was ever answered, /version decides.
+	if a == answerNone && ctx.Err() == nil && (r.answered || s.hasAnswered()) {
 		a, err = s.isAlive(ctx)
 	}
 	s.conclude(ctx, a, err)

@@ -273,6 +273,30 @@ func TestAServerThatLeavesOneQuestionOpenIsReachable(t *testing.T) {
 	})
 }
 
+// TestAServerThatAnswersListsAloneIsReachable: every watch hangs, so that a probe of many namespaces ends early and no
+// right is known. The server has answered lists and /version, and is reachable.
+func TestAServerThatAnswersListsAloneIsReachable(t *testing.T) {
+	c := kubernetes.SDConfig{Role: kubernetes.RolePod}
+	for i := range 3 * concurrentQuestions {
+		c.NamespaceDiscovery.Names = append(c.NamespaceDiscovery.Names, fmt.Sprint("n", i))
+	}
+	q := &questionLog{answer: func(r *http.Request) (int, time.Duration) {
+		if r.URL.Query().Get("watch") != "" {
+			return http.StatusOK, time.Hour
+		}
+		return http.StatusOK, time.Second
+	}}
+	withServer(t, q, []*provider{kubeProvider(c)}, func(t *testing.T, s *server) {
+		for range 60 {
+			<-time.After(2 * time.Second)
+			synctest.Wait()
+			if s.currentState() != StateOK {
+				t.Fatalf("state %s, want ok; /version asked for %d times", s.currentState(), q.times("/version"))
+			}
+		}
+	})
+}
+
 // TestQuestionsAndPagesDoNotWaitForEachOther: a page that shows a discovery locks the discovery before its server.
 // Drawing up the questions of a probe must take the locks in the same order.
 func TestQuestionsAndPagesDoNotWaitForEachOther(t *testing.T) {
