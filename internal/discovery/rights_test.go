@@ -129,9 +129,10 @@ func TestDiscoveryStartsWithManyNamespaces(t *testing.T) {
 func TestDiscoveryStartsWithManyJobs(t *testing.T) {
 	var providers []*provider
 	for i := range 10 {
-		providers = append(providers, kubeProvider(kubernetes.SDConfig{Role: kubernetes.RoleEndpoint, Selectors: []kubernetes.SelectorConfig{
-			{Role: kubernetes.RoleEndpoint, Label: fmt.Sprint("app=a", i)},
-		}}))
+		providers = append(providers, kubeProvider(kubernetes.SDConfig{Role: kubernetes.RoleEndpoint,
+			Selectors: []kubernetes.SelectorConfig{
+				{Role: kubernetes.RoleEndpoint, Label: fmt.Sprint("app=a", i)},
+			}}))
 	}
 	q := &questionLog{answer: takes(2 * time.Second)}
 	withServer(t, q, providers, func(t *testing.T, s *server) {
@@ -242,7 +243,7 @@ func TestARightThatIsGoneIsAskedFor(t *testing.T) {
 	s.doubtRights(p)
 	s.probe(t.Context())
 	s.probe(t.Context())
-	if p.rights.denied == "" || logs.FilterMessageSnippet("refuses what discovery needs").Len() != 1 {
+	if p.rights.denied == "" || logs.FilterMessageSnippet("refuses rights that discovery needs").Len() != 1 {
 		t.Errorf("denied %q, log %v", p.rights.denied, logs.All())
 	}
 	refused.Store(false)
