@@ -34,7 +34,7 @@ const (
 	saidGone    = "Kubernetes API server unreachable"
 	saidBack    = "Kubernetes API server reachable again"
 	saidUnknown = "Kubernetes API server does not accept our credentials"
-	saidRefused = "Kubernetes API server refuses what discovery needs"
+	saidRefused = "Kubernetes API server refuses rights that discovery needs"
 	apiUp       = "envoy_scraper_discovery_api_server_up"
 )
 

@@ -20,32 +20,33 @@ import (
 )
 
 const (
-	// maxAnswerBytes bounds what is read of an API server's answer; a list of one object's metadata is far smaller.
+	// maxAnswerBytes limits an API server's answer. A list of one object's metadata is far smaller.
 	maxAnswerBytes = 1 << 20
-	// metadataOnly asks for the metadata of listed objects and nothing else.
+	// metadataOnly is the Accept header that asks for only the metadata of listed objects.
 	metadataOnly = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
 )
 
-// apiClient asks an API server the few questions that discovery does not answer: are you there, may I, is there any?
+// apiClient asks an API server questions that discovery does not answer: is it reachable, may we list and watch, are
+// there any objects?
 type apiClient struct {
-	host string // scheme, host and perhaps a path; never with credentials
+	host string // scheme, host and optional path, without credentials
 	base *url.URL
 	http *http.Client
 }
 
-// answer is the meaning of a response.
+// answer is the meaning of an API server's response.
 type answer int
 
 const (
-	answerNone    answer = iota // no answer, or none that an API server gives while it works
-	answerBusy                  // 429: too much to do, or a watch cache that is not full yet
-	answerUnknown               // 401: it does not know us
-	answerDenied                // 403: it knows us, and we may not
-	answerMissing               // 404: it has no such objects
+	answerNone    answer = iota // no response, or one that no working API server gives
+	answerBusy                  // 429: overloaded, or its watch cache is not ready
+	answerUnknown               // 401: it does not accept our credentials
+	answerDenied                // 403: a right is missing
+	answerMissing               // 404: it does not know this kind of object
 	answerOK
 )
 
-// restConfig makes a client's settings of the same that Prometheus' discovery uses.
+// restConfig returns the client configuration that Prometheus' discovery would use.
 func restConfig(c *kubernetes.SDConfig, name string) (*rest.Config, error) {
 	var cfg *rest.Config
 	var err error
@@ -65,7 +66,7 @@ func restConfig(c *kubernetes.SDConfig, name string) (*rest.Config, error) {
 	return cfg, nil
 }
 
-// newAPIClient makes a client for the questions about a discovery.
+// newAPIClient returns a client for the API server of a discovery.
 func newAPIClient(c *kubernetes.SDConfig) (*apiClient, error) {
 	cfg, err := restConfig(c, "kubernetes_sd_probe")
 	if err != nil {
@@ -82,7 +83,7 @@ func newAPIClient(c *kubernetes.SDConfig) (*apiClient, error) {
 	return &apiClient{host: strings.TrimSuffix(base.Redacted(), "/"), base: base, http: hc}, nil
 }
 
-// alive asks the cheapest question. A server that is busy, or keeps its version for itself, is there: that suffices.
+// alive asks for /version, the cheapest question. A server that is busy or refuses to tell its version is alive.
 func (c *apiClient) alive(ctx context.Context) (answer, error) {
 	a, _, err := c.get(ctx, "/version", nil)
 	if a == answerBusy || a == answerDenied || a == answerMissing {
@@ -91,7 +92,7 @@ func (c *apiClient) alive(ctx context.Context) (answer, error) {
 	return a, err
 }
 
-// list asks whether there are such objects.
+// list asks whether we may list the objects of n, and returns whether there are none.
 func (c *apiClient) list(ctx context.Context, n need) (answer, bool, error) {
 	a, body, err := c.get(ctx, n.url(), n.listQuery())
 	if a != answerOK {
@@ -106,8 +107,8 @@ func (c *apiClient) list(ctx context.Context, n need) (answer, bool, error) {
 	return answerOK, list.Items == nil || len(*list.Items) == 0, nil
 }
 
-// watch asks whether such objects may be watched. The stream is closed at once. After a restart the server refuses
-// watches as too many until its caches are full; that is no refusal of the right.
+// watch asks whether we may watch the objects of n, and closes the stream at once. A server that has just started
+// answers 429 until its caches are ready, which does not mean that the right is missing.
 func (c *apiClient) watch(ctx context.Context, n need) (answer, error) {
 	a, _, err := c.get(ctx, n.url(), n.watchQuery())
 	if a == answerBusy {
@@ -116,7 +117,7 @@ func (c *apiClient) watch(ctx context.Context, n need) (answer, error) {
 	return a, err
 }
 
-// get does one request. The error says what was wrong with any answer but answerOK.
+// get sends one request. The error is nil only for answerOK.
 func (c *apiClient) get(ctx context.Context, path string, query url.Values) (answer, []byte, error) {
 	u := c.base.JoinPath(path)
 	u.RawQuery = query.Encode()
@@ -132,7 +133,7 @@ func (c *apiClient) get(ctx context.Context, path string, query url.Values) (ans
 	if err != nil {
 		var ue *url.Error
 		if errors.As(err, &ue) {
-			err = ue.Err // without the URL, which the host names already
+			err = ue.Err // without the URL: the log line names the host
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = errors.New("no answer in time")
@@ -154,7 +155,7 @@ func (c *apiClient) get(ctx context.Context, path string, query url.Values) (ans
 	return a, body, err
 }
 
-// classify is the only place that gives an API server's status a meaning.
+// classify returns the meaning of an API server's status. It is the only place that interprets one.
 func classify(status int) answer {
 	switch {
 	case status >= 200 && status < 300:
@@ -172,7 +173,7 @@ func classify(status int) answer {
 	}
 }
 
-// statusMessage is what the API server says beside the status; empty if it says nothing.
+// statusMessage returns ": " and the message of a Kubernetes Status object, or an empty string.
 func statusMessage(body []byte) string {
 	var status struct {
 		Kind    string `json:"kind"`
@@ -184,19 +185,21 @@ func statusMessage(body []byte) string {
 	return ": " + status.Message
 }
 
-// explainConfig says what to do about a discovery that cannot even be made.
+// explainConfig adds a fix to the error of a discovery that cannot be made.
 func explainConfig(c promdiscovery.Config, err error) error {
 	k, ok := c.(*kubernetes.SDConfig)
 	switch {
 	case !ok:
 		return err
 	case errors.Is(err, rest.ErrNotInCluster):
-		return errors.New("this is no pod (KUBERNETES_SERVICE_HOST is not set), so there is no service account to use: " +
-			"give --kubeconfig, or kubeconfig_file or api_server in the job")
+		return errors.New("not running in a pod (KUBERNETES_SERVICE_HOST is not set), so there is no service " +
+			"account to use: " +
+			"set --kubeconfig, or kubeconfig_file or api_server in the job")
 	case k.KubeConfig != "" && errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("kubeconfig %s does not exist", k.KubeConfig)
 	case k.KubeConfig != "" && clientcmd.IsContextNotFound(err):
-		return fmt.Errorf("kubeconfig %s: %w: name another as its current-context, by kubectl config use-context", k.KubeConfig, err)
+		return fmt.Errorf("kubeconfig %s: %w: choose another context with kubectl config use-context", k.KubeConfig,
+			err)
 	case k.KubeConfig != "":
 		return fmt.Errorf("kubeconfig %s: %w", k.KubeConfig, err)
 	default:

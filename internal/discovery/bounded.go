@@ -10,11 +10,11 @@ import (
 	config_util "github.com/prometheus/common/config"
 )
 
-// maxListBytes bounds an answer of http_sd, which Prometheus' discovery holds whole, however long it is.
+// maxListBytes limits a response of http_sd, which Prometheus' discovery reads into memory without a limit.
 const maxListBytes = 64 << 20
 
-// bounded are the options of a client none of whose answers is longer than maxListBytes. HTTP/2 is off: there, the
-// client says something while it reads, which here means that the next answer begins.
+// bounded returns options for an HTTP client whose responses are limited to maxListBytes. HTTP/2 is off: its client
+// writes while it reads, and boundedConn takes a write as the start of the next request.
 func bounded() []config_util.HTTPClientOption {
 	return []config_util.HTTPClientOption{config_util.WithHTTP2Disabled(), config_util.WithDialContextFunc(dialBounded)}
 }
@@ -27,7 +27,7 @@ func dialBounded(ctx context.Context, network, addr string) (net.Conn, error) {
 	return &boundedConn{Conn: c}, nil
 }
 
-// boundedConn is a connection on which only so much is read after something was written.
+// boundedConn is a connection that allows reading maxListBytes after each write.
 type boundedConn struct {
 	net.Conn
 	read atomic.Int64
@@ -35,7 +35,7 @@ type boundedConn struct {
 
 func (c *boundedConn) Read(p []byte) (int, error) {
 	if c.read.Load() > maxListBytes {
-		return 0, fmt.Errorf("the answer is longer than %d MiB", maxListBytes>>20)
+		return 0, fmt.Errorf("the response is longer than %d MiB", maxListBytes>>20)
 	}
 	n, err := c.Conn.Read(p)
 	c.read.Add(int64(n))

@@ -41,7 +41,8 @@ func TestS13AnswersOfHTTPDiscoveryAreBounded(t *testing.T) {
 	job.JobName, job.ServiceDiscoveryConfigs = "http", promdiscovery.Configs{&sd}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // an error may pass, so Once waits
 	defer cancel()
-	if _, err := Once(ctx, []*promconfig.ScrapeConfig{&job}); err == nil || !strings.Contains(err.Error(), "longer than 64 MiB") {
+	if _, err := Once(ctx, []*promconfig.ScrapeConfig{&job}); err == nil ||
+		!strings.Contains(err.Error(), "longer than 64 MiB") {
 		t.Errorf("endless: %v", err)
 	}
 	if most := int64(maxListBytes + 16<<20); sent.Load() > most {

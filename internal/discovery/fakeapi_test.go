@@ -38,7 +38,8 @@ type fakeAPI struct {
 }
 
 func newFakeAPI(t *testing.T) *fakeAPI {
-	f := &fakeAPI{closing: make(chan struct{}), refuse: map[string]int{}, accepted: map[string]bool{}, requests: map[string]int{}}
+	f := &fakeAPI{closing: make(chan struct{}), refuse: map[string]int{}, accepted: map[string]bool{},
+		requests: map[string]int{}}
 	f.Server = httptest.NewServer(f)
 	t.Cleanup(func() {
 		close(f.closing)
@@ -73,7 +74,8 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	f.mu.Lock()
 	down, expired, pods, status := f.down, f.expired, f.pods, f.refuse[verb+" "+resource]
-	if token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "); len(f.accepted) > 0 && !f.accepted[token] {
+	if token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "); len(f.accepted) > 0 &&
+		!f.accepted[token] {
 		status = http.StatusUnauthorized
 	}
 	f.requests[verb+" "+resource]++
@@ -86,21 +88,26 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case down:
 		hangUp(w)
 	case status != 0:
-		say(w, status, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure", Code: int32(status),
+		say(w, status, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure",
+			Code:    int32(status),
 			Message: fmt.Sprintf("%s is forbidden: no right to %s", resource, verb), Reason: "Forbidden"})
 	case verb == "get":
 		say(w, http.StatusOK, map[string]string{"major": "1", "minor": "37"})
 	case expired && verb == "watch":
 		say(w, http.StatusOK, map[string]any{"type": "ERROR", "object": metav1.Status{
-			TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure", Code: http.StatusGone, Reason: metav1.StatusReasonExpired,
+			TypeMeta: metav1.TypeMeta{Kind: "Status",
+				APIVersion: "v1"}, Status: "Failure", Code: http.StatusGone, Reason: metav1.StatusReasonExpired,
 		}})
 	case r.URL.Query().Get("sendInitialEvents") != "":
-		say(w, http.StatusUnprocessableEntity, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure",
-			Code: http.StatusUnprocessableEntity, Reason: metav1.StatusReasonInvalid, Message: "no streaming lists here"})
+		say(w, http.StatusUnprocessableEntity, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status",
+			APIVersion: "v1"}, Status: "Failure",
+			Code: http.StatusUnprocessableEntity, Reason: metav1.StatusReasonInvalid,
+			Message: "no streaming lists here"})
 	case verb == "watch":
 		f.hold(w, r)
 	default:
-		say(w, http.StatusOK, corev1.PodList{TypeMeta: metav1.TypeMeta{Kind: "PodList", APIVersion: "v1"}, ListMeta: metav1.ListMeta{ResourceVersion: "1"}, Items: pods})
+		say(w, http.StatusOK, corev1.PodList{TypeMeta: metav1.TypeMeta{Kind: "PodList", APIVersion: "v1"},
+			ListMeta: metav1.ListMeta{ResourceVersion: "1"}, Items: pods})
 	}
 }
 
@@ -133,7 +140,8 @@ func sidecarPod(name, ip string) corev1.Pod {
 		TypeMeta:   metav1.TypeMeta{Kind: "Pod", APIVersion: "v1"},
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "shop", ResourceVersion: "1"},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{
-			{Name: "istio-proxy", Ports: []corev1.ContainerPort{{Name: "http-envoy-prom", ContainerPort: 15090, Protocol: "TCP"}}},
+			{Name: "istio-proxy", Ports: []corev1.ContainerPort{{Name: "http-envoy-prom", ContainerPort: 15090,
+				Protocol: "TCP"}}},
 		}},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: ip},
 	}
@@ -147,14 +155,16 @@ func (f *fakeAPI) podJob(t *testing.T, name string) *promconfig.ScrapeConfig {
 		t.Fatal(err)
 	}
 	return &promconfig.ScrapeConfig{JobName: name, ServiceDiscoveryConfigs: promdiscovery.Configs{&kubernetes.SDConfig{
-		APIServer: commonconfig.URL{URL: u}, Role: kubernetes.RolePod, HTTPClientConfig: commonconfig.DefaultHTTPClientConfig,
+		APIServer: commonconfig.URL{URL: u}, Role: kubernetes.RolePod,
+		HTTPClientConfig: commonconfig.DefaultHTTPClientConfig,
 	}}}
 }
 
 // testPace is quick, but leaves a busy machine time.
 func testPace() pace {
 	return pace{
-		settleCheck: 10 * time.Millisecond, quiet: 300 * time.Millisecond, restless: 20 * time.Second, grace: 200 * time.Millisecond,
+		settleCheck: 10 * time.Millisecond, quiet: 300 * time.Millisecond, restless: 20 * time.Second,
+		grace: 200 * time.Millisecond,
 		probe: 200 * time.Millisecond, retry: 20 * time.Millisecond, ask: 10 * time.Second,
 	}
 }

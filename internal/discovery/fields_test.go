@@ -65,7 +65,8 @@ func TestListsOfTargets(t *testing.T) {
 	apply(t, h.Manager,
 		parseJob(t, "static", "static_configs: [{targets: ['s:1', 's:2'], labels: {zone: s}}, {targets: ['s:3']}]"),
 		parseJob(t, "file", "file_sd_configs: [{files: ['"+dir+"/*.yml', '"+dir+"/b.json'], refresh_interval: 100ms}]"),
-		parseJob(t, "http", "http_sd_configs: [{url: '"+web.URL+"/list', authorization: {credentials: tok}, refresh_interval: 100ms}]"),
+		parseJob(t, "http", "http_sd_configs: [{url: '"+web.URL+
+			"/list', authorization: {credentials: tok}, refresh_interval: 100ms}]"),
 	)
 	h.start(t)
 	shows := func(job, want string) {
@@ -99,7 +100,8 @@ func newAsker(t *testing.T) *asker {
 		q := r.URL.Query()
 		a.mu.Lock()
 		if q.Get("limit") != "1" { // which only asks whether it may ask
-			a.asked = append(a.asked, strings.TrimSpace(fmt.Sprintf("%s %s %s", r.URL.Path, q.Get("labelSelector"), q.Get("fieldSelector"))))
+			a.asked = append(a.asked, strings.TrimSpace(fmt.Sprintf("%s %s %s", r.URL.Path, q.Get("labelSelector"),
+				q.Get("fieldSelector"))))
 		}
 		a.mu.Unlock()
 		w.Header().Set("Content-Type", "application/json")
@@ -129,15 +131,19 @@ func TestKubernetesFields(t *testing.T) {
 		config string
 		want   []string
 	}{
-		"role":                       {"role: service", []string{"/api/v1/services"}},
-		"namespaces.names":           {"role: pod, namespaces: {names: [a, b]}", []string{"/api/v1/namespaces/a/pods", "/api/v1/namespaces/b/pods"}},
-		"selectors":                  {"role: pod, selectors: [{role: pod, label: 'x=y', field: 'spec.nodeName=n'}]", []string{"/api/v1/pods x=y spec.nodeName=n"}},
-		"selectors[].role":           {"role: endpoints, selectors: [{role: pod, label: 'x=y'}]", []string{"/api/v1/pods x=y", "/api/v1/services"}},
-		"attach_metadata.node":       {"role: pod, attach_metadata: {node: true}", []string{"/api/v1/nodes"}},
-		"attach_metadata.namespace":  {"role: pod, attach_metadata: {namespace: true}", []string{"/api/v1/namespaces"}},
-		"attach_metadata.deployment": {"role: pod, attach_metadata: {deployment: true}", []string{"/apis/apps/v1/replicasets"}},
-		"attach_metadata.job":        {"role: pod, attach_metadata: {job: true}", []string{"/apis/batch/v1/jobs"}},
-		"attach_metadata.cronjob":    {"role: pod, attach_metadata: {cronjob: true}", []string{"/apis/batch/v1/jobs"}},
+		"role": {"role: service", []string{"/api/v1/services"}},
+		"namespaces.names": {"role: pod, namespaces: {names: [a, b]}",
+			[]string{"/api/v1/namespaces/a/pods", "/api/v1/namespaces/b/pods"}},
+		"selectors": {"role: pod, selectors: [{role: pod, label: 'x=y', field: 'spec.nodeName=n'}]",
+			[]string{"/api/v1/pods x=y spec.nodeName=n"}},
+		"selectors[].role": {"role: endpoints, selectors: [{role: pod, label: 'x=y'}]",
+			[]string{"/api/v1/pods x=y", "/api/v1/services"}},
+		"attach_metadata.node":      {"role: pod, attach_metadata: {node: true}", []string{"/api/v1/nodes"}},
+		"attach_metadata.namespace": {"role: pod, attach_metadata: {namespace: true}", []string{"/api/v1/namespaces"}},
+		"attach_metadata.deployment": {"role: pod, attach_metadata: {deployment: true}",
+			[]string{"/apis/apps/v1/replicasets"}},
+		"attach_metadata.job":     {"role: pod, attach_metadata: {job: true}", []string{"/apis/batch/v1/jobs"}},
+		"attach_metadata.cronjob": {"role: pod, attach_metadata: {cronjob: true}", []string{"/apis/batch/v1/jobs"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			api := newAsker(t)
@@ -152,7 +158,8 @@ func TestKubernetesFields(t *testing.T) {
 	t.Run("kubeconfig_file", func(t *testing.T) {
 		api := newAsker(t)
 		file := filepath.Join(t.TempDir(), "kubeconfig")
-		text := "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: '" + api.URL + "'}}]\ncontexts: [{name: x, context: {cluster: c}}]\ncurrent-context: x\n"
+		text := "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: '" + api.URL +
+			"'}}]\ncontexts: [{name: x, context: {cluster: c}}]\ncurrent-context: x\n"
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +170,8 @@ func TestKubernetesFields(t *testing.T) {
 	})
 	t.Run("own_namespace is of a process in the cluster", func(t *testing.T) {
 		var c kubernetes.SDConfig
-		if err := yaml.UnmarshalStrict([]byte("{role: pod, namespaces: {own_namespace: true}}"), &c); err != nil || !c.NamespaceDiscovery.IncludeOwnNamespace {
+		if err := yaml.UnmarshalStrict([]byte("{role: pod, namespaces: {own_namespace: true}}"), &c); err != nil ||
+			!c.NamespaceDiscovery.IncludeOwnNamespace {
 			t.Errorf("%v, %+v", err, c.NamespaceDiscovery)
 		}
 		for _, other := range []string{"api_server: 'http://a'", "kubeconfig_file: k"} {

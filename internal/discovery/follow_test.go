@@ -24,7 +24,8 @@ type picture struct {
 	groups map[string]*targetgroup.Group // that have targets
 }
 
-func (p *picture) follow(ctx context.Context, from <-chan []*targetgroup.Group, change func(*targetgroup.Group) *targetgroup.Group) {
+func (p *picture) follow(ctx context.Context, from <-chan []*targetgroup.Group,
+	change func(*targetgroup.Group) *targetgroup.Group) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -58,7 +59,8 @@ func (p *picture) equals(q *picture) bool {
 }
 
 // discoverFrom runs Prometheus' discovery over an informer of the source.
-func discoverFrom(t *testing.T, source cache.ListerWatcher, transform cache.TransformFunc, change func(*targetgroup.Group) *targetgroup.Group) *picture {
+func discoverFrom(t *testing.T, source cache.ListerWatcher, transform cache.TransformFunc,
+	change func(*targetgroup.Group) *targetgroup.Group) *picture {
 	t.Helper()
 	informer := cache.NewSharedIndexInformer(source, &corev1.Pod{}, 0, cache.Indexers{})
 	seen := informer
@@ -111,7 +113,10 @@ func TestTrimmedPodsFollowTheSame(t *testing.T) {
 	for _, name := range []string{"listed", "watched"} { // the source is no good at changes in between
 		pod := sidecarPod(name, "10.0.0.8")
 		source.Add(&pod)
-		eventually(t, "both see the pod", func() bool { return want.has("pod/shop/"+name) && got.has("pod/shop/"+name) })
+		eventually(t, "both see the pod", func() bool {
+			return want.has("pod/shop/"+name) &&
+				got.has("pod/shop/"+name)
+		})
 	}
 	rng := rand.New(rand.NewPCG(5, 6))
 	there := map[int]bool{}

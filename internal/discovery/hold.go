@@ -11,31 +11,31 @@ import (
 	"go.uber.org/zap"
 )
 
-// Hold prepares an Adopt of these jobs and returns those whose rules read labels that nothing read before, so that
-// what was found lacks them, and those that share a discovery with them. What is found for such a job is kept back
-// until everything was found anew; until then its new rules must not see the old groups. So what Run hands over at this
-// moment is through when Hold returns: do not call it where that would wait for the caller.
+// Hold marks jobs whose new rules need pod labels that discovery has not kept, and jobs that share a discovery with
+// them. It returns the names of all marked jobs. Call it before Adopt. A marked job gets no updates until its pods have
+// been listed again, and must run its old rules until then: the new rules must not see groups without their labels.
+// Hold waits for an update that Run is handing over, so the callback of Run must not call it.
 func (m *Manager) Hold(jobs []*promconfig.ScrapeConfig) []string {
 	m.handing.Lock()
 	defer m.handing.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.running {
-		return nil // nothing was found yet
+		return nil // no groups yet
 	}
 	wanted := m.readsOf(jobs)
 	for _, job := range jobs {
-		if m.lacks(job, wanted) { // held or not: what an earlier Apply made it wait for is not enough
+		if m.lacks(job, wanted) { // also if it is held: the discovery that it waits for keeps too few labels
 			m.held[job.JobName] = false
 		}
 	}
 	for name := range m.held {
-		m.held[name] = false // until Adopt none is handed over: its new rules would miss that
+		m.held[name] = false // its hold cannot end before the next Adopt
 	}
 	return slices.Sorted(maps.Keys(m.held))
 }
 
-// lacks reports whether a running discovery of the job keeps less than is wanted. m.mu is held.
+// lacks reports whether a running discovery of the job drops labels in wanted. m.mu is held.
 func (m *Manager) lacks(job *promconfig.ScrapeConfig, wanted []jobReads) bool {
 	running, _ := m.job(job.JobName)
 	return slices.ContainsFunc(job.ServiceDiscoveryConfigs, func(c promdiscovery.Config) bool {
@@ -45,7 +45,7 @@ func (m *Manager) lacks(job *promconfig.ScrapeConfig, wanted []jobReads) bool {
 	})
 }
 
-// release lets the held jobs wait for what their discoveries find from now on. m.mu is held.
+// release starts the wait of held jobs: their hold ends when their adopted discoveries are complete. m.mu is held.
 func (m *Manager) release() {
 	for job := range m.held {
 		m.held[job] = true
@@ -53,7 +53,8 @@ func (m *Manager) release() {
 	if len(m.held) == 0 {
 		return
 	}
-	m.log.Info("rules read labels of pods that none read before: all pods are read anew, and the jobs' old rules stay until then",
+	m.log.Info("new rules read pod labels that discovery has not kept: listing all pods again; the jobs run their "+
+		"old rules until then",
 		zap.Strings("job", slices.Sorted(maps.Keys(m.held))))
 	select {
 	case m.holding <- struct{}{}:
@@ -61,7 +62,7 @@ func (m *Manager) release() {
 	}
 }
 
-// handDue hands over all groups of jobs that are held no longer.
+// handDue ends holds and hands over all groups of their jobs.
 func (m *Manager) handDue(now time.Time, apply func(map[string]Update)) {
 	m.handing.Lock()
 	defer m.handing.Unlock()
@@ -71,7 +72,7 @@ func (m *Manager) handDue(now time.Time, apply func(map[string]Update)) {
 	}
 }
 
-// due returns all groups of held jobs whose discoveries are whole now, and holds them no longer.
+// due ends the hold of jobs whose discoveries are complete, and returns all groups of these jobs.
 func (m *Manager) due(now time.Time) map[string]Update {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -90,8 +91,8 @@ func (m *Manager) due(now time.Time) map[string]Update {
 	return updates
 }
 
-// complete reports whether nothing that a job's discoveries can list is left to list, however long that takes: until
-// then the old rules go on with what was found before. m.mu is held.
+// complete reports whether a job's discoveries have listed everything that they may list. There is no time limit: the
+// old rules go on with the old groups. m.mu is held.
 func (m *Manager) complete(j jobDiscovery, now time.Time) bool {
 	return !slices.ContainsFunc(j.providers, func(p *provider) bool {
 		p.mu.Lock()
@@ -100,7 +101,7 @@ func (m *Manager) complete(j jobDiscovery, now time.Time) bool {
 	})
 }
 
-// waiting reports whether jobs are held.
+// waiting reports whether any job is held.
 func (m *Manager) waiting() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

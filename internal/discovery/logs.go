@@ -10,13 +10,13 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// TakeClientLogs makes client-go's own lines debug lines of log: what matters of them is said by Manager, once.
-// client-go has one log for the whole process, so this is for the start of a program, before anything discovers.
+// TakeClientLogs sends client-go's log lines to log at debug level: Manager logs what matters, once. client-go has one
+// log for the process, so TakeClientLogs is called at the start of the program, before discovery begins.
 func TakeClientLogs(log *zap.Logger) {
 	klog.SetSlogLogger(slog.New(debugHandler{zapslog.NewHandler(log.Core())}))
 }
 
-// debugHandler passes everything on as a debug line.
+// debugHandler passes all records on at debug level.
 type debugHandler struct{ slog.Handler }
 
 // Enabled implements slog.Handler.
@@ -40,21 +40,21 @@ func (h debugHandler) WithGroup(name string) slog.Handler {
 	return debugHandler{h.Handler.WithGroup(name)}
 }
 
-// onceHandler passes on warnings and errors only when they say something new: a discovery that fails at each refresh
-// is said once, until it works again or fails otherwise.
+// onceHandler passes warnings and errors on only when they are new. A discovery that fails at each refresh is logged
+// once, until it succeeds or fails differently.
 type onceHandler struct {
 	slog.Handler
-	said func(file, text string) (news bool)
+	report func(file, text string) (isNew bool)
 }
 
-// Enabled implements slog.Handler: problems are kept for Status even where nothing is logged.
+// Enabled implements slog.Handler. Warnings reach Status even if they are below the log level.
 func (h onceHandler) Enabled(ctx context.Context, level slog.Level) bool {
 	return level >= slog.LevelWarn || h.Handler.Enabled(ctx, level)
 }
 
 // Handle implements slog.Handler.
 func (h onceHandler) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level >= slog.LevelWarn && !h.said(recordText(r)) || !h.Handler.Enabled(ctx, r.Level) {
+	if r.Level >= slog.LevelWarn && !h.report(recordText(r)) || !h.Handler.Enabled(ctx, r.Level) {
 		return nil
 	}
 	return h.Handler.Handle(ctx, r)
@@ -62,18 +62,18 @@ func (h onceHandler) Handle(ctx context.Context, r slog.Record) error {
 
 // WithAttrs implements slog.Handler.
 func (h onceHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return onceHandler{h.Handler.WithAttrs(attrs), h.said}
+	return onceHandler{h.Handler.WithAttrs(attrs), h.report}
 }
 
 // WithGroup implements slog.Handler.
 func (h onceHandler) WithGroup(name string) slog.Handler {
-	return onceHandler{h.Handler.WithGroup(name), h.said}
+	return onceHandler{h.Handler.WithGroup(name), h.report}
 }
 
-// ownPort is the port of a connection's own end in an error of the network, another one each time.
+// ownPort matches the local port in a network error, 52731 in "127.0.0.1:52731->127.0.0.1:80". It differs each time.
 var ownPort = regexp.MustCompile(`:\d+->`)
 
-// recordText is what a record says, its message and its error, and the file that it is about.
+// recordText returns the message and error of a record, and the file that it is about.
 func recordText(r slog.Record) (file, text string) {
 	var failure string
 	r.Attrs(func(a slog.Attr) bool {

@@ -1,13 +1,3 @@
-// Package discovery finds what a job may scrape: Prometheus' own discovery of Kubernetes objects, static lists, files
-// and HTTP endpoints, so that the labels are those that a user's rules know. It adds what an agent needs beside it: a
-// configuration that cannot work is refused before anything runs, an API server that cannot be reached or refuses a
-// right is said once and shown, and Synced tells when the first picture is whole.
-//
-// Invariants:
-//   - A group, once handed to the callback of Run, is never changed: neither side may write to it.
-//   - Run hands over changes only: a group that is found again as it was is no news.
-//   - Equal discoveries of several jobs run once. What was found stays while an API server is away.
-//   - Every goroutine started here has ended when Run returns.
 package discovery
 
 import (
@@ -34,30 +24,30 @@ type Manager struct {
 	slog   *slog.Logger // the same log, for Prometheus' packages
 	sd     *promdiscovery.SDMetrics
 	kube   kubeMetrics
-	prom   *promdiscovery.Metrics // those of Prometheus' discovery manager
-	ctx    context.Context        // ends with stop; discoveries and API servers are watched until then
+	prom   *promdiscovery.Metrics // of Prometheus' discovery manager
+	ctx    context.Context        // of all discoveries and watchers of API servers; stop ends it
 	stop   context.CancelFunc
 	pace   pace
 	synced chan struct{}
-	// changed wakes Run: something is to be handed over.
+	// changed wakes Run: there are changes to hand over.
 	changed chan struct{}
 	// holding wakes Run: there are held jobs.
 	holding chan struct{}
 
-	// wholePods keeps all labels of pods, whatever rules read. Immutable once something was applied.
+	// wholePods keeps all labels of pods, also those that no rule reads. Immutable after the first Apply.
 	wholePods bool
 
-	handing sync.Mutex // held, and taken before mu, from the choice of what is handed over until it is
+	handing sync.Mutex // held while changes are collected and handed over; taken before mu
 
 	mu sync.Mutex // guards the following
-	// running is true while Run runs; what Apply wants starts only then.
+	// running is true while Run runs. Discoveries are started only then.
 	running   bool
 	nextID    uint64
 	jobs      []jobDiscovery // in the order of the configuration
 	providers []*provider
 	servers   []*server
-	held      map[string]bool // jobs whose groups are kept back, see Hold; true: what they wait for was applied
-	fresh     map[string]bool // jobs that are to be handed all their groups: they are new, or their discoveries changed
+	held      map[string]bool // jobs whose groups are kept back, see Hold; true: Adopt was called since
+	fresh     map[string]bool // jobs to hand all groups to: new jobs, or their discoveries changed
 	runners   sync.WaitGroup  // of discoveries and API servers
 }
 
@@ -67,7 +57,7 @@ type jobDiscovery struct {
 	providers []*provider
 }
 
-// New makes a manager; the metrics of all kinds of discovery, and its own, are registered with reg.
+// New returns a manager. It registers the metrics of all kinds of discovery, and its own, with reg.
 func New(log *zap.Logger, reg prometheus.Registerer) (*Manager, error) {
 	sd, err := promdiscovery.CreateAndRegisterSDMetrics(reg)
 	if err != nil {
@@ -83,7 +73,8 @@ func New(log *zap.Logger, reg prometheus.Registerer) (*Manager, error) {
 	}
 	m := &Manager{
 		log: log, sd: sd, kube: kube, prom: prom, pace: defaultPace(), synced: make(chan struct{}),
-		changed: make(chan struct{}, 1), holding: make(chan struct{}, 1), held: map[string]bool{}, fresh: map[string]bool{},
+		changed: make(chan struct{}, 1), holding: make(chan struct{},
+			1), held: map[string]bool{}, fresh: map[string]bool{},
 	}
 	m.slog = slog.New(zapslog.NewHandler(log.Core()))
 	m.ctx, m.stop = context.WithCancel(context.Background())
@@ -93,8 +84,9 @@ func New(log *zap.Logger, reg prometheus.Registerer) (*Manager, error) {
 	return m, nil
 }
 
-// Apply makes the jobs' discoveries the wanted ones; equal ones keep running. A discovery that cannot be made (no such
-// kubeconfig, no service account) is an error that names the job, and then nothing changes.
+// Apply replaces the running discoveries by those of jobs. Discoveries that are equal to running ones keep running. If
+// a discovery cannot be made (no such kubeconfig, no service account), Apply changes nothing and returns an error that
+// names the job.
 func (m *Manager) Apply(jobs []*promconfig.ScrapeConfig) error {
 	p, err := m.Plan(jobs)
 	if err != nil {
@@ -104,7 +96,7 @@ func (m *Manager) Apply(jobs []*promconfig.ScrapeConfig) error {
 	return nil
 }
 
-// Adopt is Apply for jobs that were planned. Nothing else was adopted since.
+// Adopt makes a plan the wanted state. No other plan may have been adopted since p was made.
 func (m *Manager) Adopt(p *Plan) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -115,8 +107,8 @@ func (m *Manager) Adopt(p *Plan) {
 	}
 }
 
-// Plan finds or makes what the jobs need, starts nothing and changes nothing. The error tells every discovery that
-// cannot be made, and why. A plan holds nothing open.
+// Plan finds or makes the discoveries of jobs. It starts nothing and changes nothing. The error names every discovery
+// that cannot be made, and why. A plan that is not adopted needs no cleanup.
 func (m *Manager) Plan(jobs []*promconfig.ScrapeConfig) (*Plan, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -130,7 +122,7 @@ func (m *Manager) Plan(jobs []*promconfig.ScrapeConfig) (*Plan, error) {
 	return p, nil
 }
 
-// adopt makes a plan the wanted state: what no job uses any more is left out. m.mu is held.
+// adopt makes a plan the wanted state and stops discoveries and servers that no job uses. m.mu is held.
 func (m *Manager) adopt(p *Plan) {
 	users := map[*provider][]string{}
 	for _, j := range p.jobs {
@@ -165,8 +157,8 @@ func (m *Manager) adopt(p *Plan) {
 	}
 }
 
-// replaceJobs makes these the jobs. Jobs whose discoveries changed will be handed all their groups. Metrics of removed
-// jobs and discoveries are removed. m.mu is held.
+// replaceJobs replaces the jobs, marks those whose discoveries changed as fresh, and deletes the metrics of removed
+// jobs and discoveries. m.mu is held.
 func (m *Manager) replaceJobs(jobs []jobDiscovery) {
 	before := m.jobs
 	m.jobs = jobs
@@ -200,7 +192,7 @@ func (m *Manager) job(name string) (jobDiscovery, bool) {
 	return m.jobs[i], true
 }
 
-// start brings what runs in line with what is wanted. m.mu is held and Run runs.
+// start starts the discoveries and server watchers that do not run yet. m.mu is held and Run runs.
 func (m *Manager) start() {
 	for _, s := range m.servers {
 		if s.cancel != nil {
@@ -224,15 +216,15 @@ func (m *Manager) start() {
 	}
 }
 
-// heard counts an update of a discovery. news tells whether it changed a group.
-func (m *Manager) heard(news bool) {
+// heard counts an update of a discovery and wakes Run if the update changed a group.
+func (m *Manager) heard(changed bool) {
 	m.prom.ReceivedUpdates.Inc()
-	if news {
+	if changed {
 		m.wake()
 	}
 }
 
-// wake has Run hand over what changed.
+// wake makes Run hand over changes.
 func (m *Manager) wake() {
 	select {
 	case m.changed <- struct{}{}:
@@ -240,8 +232,8 @@ func (m *Manager) wake() {
 	}
 }
 
-// Run discovers until ctx ends, which is not an error, and calls apply with what changed, by job, never from two
-// goroutines. A job gets all its groups at first and whenever its discoveries change. A manager runs once.
+// Run discovers until ctx ends, which is not an error. It calls apply with the changes by job, always from the same
+// goroutine. A job gets all its groups at first and whenever its discoveries change. Run may be called once.
 func (m *Manager) Run(ctx context.Context, apply func(map[string]Update)) error {
 	defer func() {
 		m.stop()
@@ -255,7 +247,7 @@ func (m *Manager) Run(ctx context.Context, apply func(map[string]Update)) error 
 	tick := time.NewTicker(m.pace.settleCheck)
 	defer tick.Stop()
 	settleTick := tick.C
-	var due <-chan time.Time // when changes are handed over; nil: there are none
+	var due <-chan time.Time // when changes are handed over; nil: there are no changes
 	var batch batching
 	synced := false
 	for {
@@ -285,19 +277,19 @@ func (m *Manager) Run(ctx context.Context, apply func(map[string]Update)) error 
 	}
 }
 
-// Synced is closed the first time that every discovery of the applied jobs has delivered its first picture, or its
-// server has said that there is nothing to deliver. A later Apply does not open it again: see Status for that.
+// Synced is closed as soon as every discovery of the applied jobs has delivered its first complete set of groups, or
+// its server has answered that there are no objects. A later Apply does not reopen it: Status shows new discoveries.
 func (m *Manager) Synced() <-chan struct{} { return m.synced }
 
-// settled reports whether all that the discoveries found up to now was handed over.
+// settled reports whether every job was handed its first complete set of groups.
 func (m *Manager) settled(now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return !slices.ContainsFunc(m.jobs, func(j jobDiscovery) bool { return m.fresh[j.name] || !m.whole(j, now) })
 }
 
-// whole reports whether all discoveries of a job have delivered their first picture, and whether their changes were
-// collected. m.mu is held.
+// whole reports whether all discoveries of a job have delivered their first complete set of groups, and whether those
+// groups were collected. m.mu is held.
 func (m *Manager) whole(j jobDiscovery, now time.Time) bool {
 	return !slices.ContainsFunc(j.providers, func(p *provider) bool {
 		return !p.settled(now, m.pace) || p.hasChanged() && !p.restless(now, m.pace)

@@ -31,7 +31,8 @@ type harness struct {
 
 	mu     sync.Mutex
 	groups map[string]map[string]*targetgroup.Group // by job, then by discovery and source
-	seen   func(map[string]Update)                  // is called with each update, before it shows in groups; nil: nobody looks
+	// is called with each update, before it shows in groups; nil: nobody looks
+	seen func(map[string]Update)
 }
 
 func newHarness(t *testing.T, log *zap.Logger) *harness {
@@ -124,7 +125,8 @@ func parseJob(t *testing.T, name, text string) *promconfig.ScrapeConfig {
 
 func TestPodsAreFound(t *testing.T) {
 	api := newFakeAPI(t)
-	api.pods = append(api.pods, sidecarPod("reviews", "10.0.0.1"), sidecarPod("details", "10.0.0.2"), sidecarPod("starting", ""))
+	api.pods = append(api.pods, sidecarPod("reviews", "10.0.0.1"), sidecarPod("details", "10.0.0.2"),
+		sidecarPod("starting", ""))
 	log, logs := observedLog()
 	h := newHarness(t, log)
 	apply(t, h.Manager, api.podJob(t, "envoy-stats"))
@@ -135,18 +137,19 @@ func TestPodsAreFound(t *testing.T) {
 	eventually(t, "synced", h.isSynced)
 	eventually(t, "two pods", func() bool { return h.found("envoy-stats") == 2 })
 	st := h.Status()[0]
-	if st.Job != "envoy-stats" || st.Kind != "kubernetes" || st.Detail != "pod" || st.Server != api.URL || st.State != StateOK ||
+	if st.Job != "envoy-stats" || st.Kind != "kubernetes" || st.Detail != "pod" || st.Server != api.URL ||
+		st.State != StateOK ||
 		!st.Reachable || !st.Synced || st.Groups != 2 || st.Targets != 2 || st.LastUpdate.IsZero() || st.Err != "" {
 		t.Errorf("status = %+v", st)
 	}
 	want := `
-# HELP envoy_scraper_discovery_api_server_up 1 if every Kubernetes API server of the job answers and grants what discovery needs, else 0.
+# HELP envoy_scraper_discovery_api_server_up Whether every Kubernetes API server of the job answers and grants the rights that discovery needs (1) or not (0).
 # TYPE envoy_scraper_discovery_api_server_up gauge
 envoy_scraper_discovery_api_server_up{job="envoy-stats"} 1
-# HELP envoy_scraper_discovery_groups Discovered groups that have targets: pods, for example.
+# HELP envoy_scraper_discovery_groups Number of discovered groups that have targets. A pod is one group.
 # TYPE envoy_scraper_discovery_groups gauge
 envoy_scraper_discovery_groups{job="envoy-stats"} 2
-# HELP envoy_scraper_discovery_synced 1 if every discovery of the job has delivered its first whole picture.
+# HELP envoy_scraper_discovery_synced Whether every discovery of the job has delivered its first complete set of groups (1) or not (0).
 # TYPE envoy_scraper_discovery_synced gauge
 envoy_scraper_discovery_synced{job="envoy-stats"} 1
 `
@@ -196,7 +199,8 @@ func TestAnUnreachableServerIsSaidOnce(t *testing.T) {
 	if n := h.found("envoy-stats"); n != 1 {
 		t.Errorf("pods during an outage = %d, want 1: what was found stays", n)
 	}
-	if unreachable := logs.FilterMessageSnippet("unreachable").All(); len(unreachable) != 2 || unreachable[0].ContextMap()["server"] != api.URL {
+	if unreachable := logs.FilterMessageSnippet("unreachable").All(); len(unreachable) != 2 ||
+		unreachable[0].ContextMap()["server"] != api.URL {
 		t.Errorf("said %d times, want once for each outage: %v", len(unreachable), unreachable)
 	}
 	if again := logs.FilterMessageSnippet("reachable again").Len(); again != 1 {
@@ -214,12 +218,13 @@ func TestMissingRightsAreNamed(t *testing.T) {
 			apply(t, h.Manager, api.podJob(t, "envoy-stats"))
 			h.start(t)
 			eventually(t, "denied", func() bool { return h.Status()[0].State == StateDenied })
-			if st := h.Status()[0]; !st.Reachable || !strings.Contains(st.Err, "may not "+refused+" in all namespaces") {
+			if st := h.Status()[0]; !st.Reachable ||
+				!strings.Contains(st.Err, "may not "+refused+" in all namespaces") {
 				t.Errorf("status = %+v", st)
 			}
 			asked := api.count(refused)
 			eventually(t, "more questions", func() bool { return api.count(refused) > asked+3 })
-			if n := logs.FilterMessageSnippet("refuses what discovery needs").Len(); n != 1 {
+			if n := logs.FilterMessageSnippet("refuses rights that discovery needs").Len(); n != 1 {
 				t.Errorf("said %d times, want once", n)
 			}
 			api.set(func(f *fakeAPI) { f.refuse = nil })
@@ -236,10 +241,16 @@ func TestEqualDiscoveriesRunOnceAndSurviveAReload(t *testing.T) {
 	apply(t, h.Manager, api.podJob(t, "one"), api.podJob(t, "two"), static)
 	h.start(t)
 	eventually(t, "synced", h.isSynced)
-	eventually(t, "all jobs", func() bool { return h.found("one") == 1 && h.found("two") == 1 && h.found("fixed") == 1 })
+	eventually(t, "all jobs", func() bool {
+		return h.found("one") == 1 && h.found("two") == 1 &&
+			h.found("fixed") == 1
+	})
 	running := h.providers[0]
 	apply(t, h.Manager, api.podJob(t, "two"), api.podJob(t, "three"))
-	eventually(t, "the new jobs", func() bool { return h.found("one") == -1 && h.found("two") == 1 && h.found("three") == 1 })
+	eventually(t, "the new jobs", func() bool {
+		return h.found("one") == -1 && h.found("two") == 1 &&
+			h.found("three") == 1
+	})
 	if len(h.providers) != 1 || h.providers[0] != running || len(h.servers) != 1 {
 		t.Error("the discovery did not keep running")
 	}
@@ -255,14 +266,17 @@ func TestWhatCannotWorkIsRefused(t *testing.T) {
 	h := newHarness(t, zap.NewNop())
 	missing := filepath.Join(t.TempDir(), "kubeconfig")
 	jobs := []*promconfig.ScrapeConfig{
-		{JobName: "file", ServiceDiscoveryConfigs: promdiscovery.Configs{&kubernetes.SDConfig{KubeConfig: missing, Role: kubernetes.RolePod, HTTPClientConfig: commonconfig.DefaultHTTPClientConfig}}},
-		{JobName: "pod", ServiceDiscoveryConfigs: promdiscovery.Configs{&kubernetes.SDConfig{Role: kubernetes.RolePod, HTTPClientConfig: commonconfig.DefaultHTTPClientConfig}}},
+		{JobName: "file", ServiceDiscoveryConfigs: promdiscovery.Configs{&kubernetes.SDConfig{KubeConfig: missing,
+			Role: kubernetes.RolePod, HTTPClientConfig: commonconfig.DefaultHTTPClientConfig}}},
+		{JobName: "pod", ServiceDiscoveryConfigs: promdiscovery.Configs{&kubernetes.SDConfig{Role: kubernetes.RolePod,
+			HTTPClientConfig: commonconfig.DefaultHTTPClientConfig}}},
 	}
 	err := h.Apply(jobs)
 	if err == nil {
 		t.Fatal("Apply took it")
 	}
-	for _, want := range []string{`job "file": kubernetes discovery: kubeconfig ` + missing + " does not exist", `job "pod"`, "--kubeconfig"} {
+	for _, want := range []string{`job "file": kubernetes discovery: kubeconfig ` + missing + " does not exist",
+		`job "pod"`, "--kubeconfig"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q lacks %q", err, want)
 		}
@@ -295,7 +309,8 @@ func TestOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for job, want := range map[string]model.LabelValue{"pods": "10.0.0.1:15090", "static": "a:1", "files": "10.0.0.4:1", "web": "10.0.0.3:1"} {
+	for job, want := range map[string]model.LabelValue{"pods": "10.0.0.1:15090", "static": "a:1", "files": "10.0.0.4:1",
+		"web": "10.0.0.3:1"} {
 		if g := groups[job]; len(g) != 1 || g[0].Targets[0][model.AddressLabel] != want {
 			t.Errorf("job %s: %v, want %s", job, g, want)
 		}
@@ -317,9 +332,11 @@ func TestOnceSaysWhyItGaveUp(t *testing.T) {
 		timeout time.Duration
 		want    []string
 	}{
-		"unreachable": {down.podJob(t, "j"), time.Minute, []string{`job "j": Kubernetes API server ` + down.URL + " is unreachable: "}},
-		"denied":      {denied.podJob(t, "j"), time.Minute, []string{denied.URL, "may not list pods in all namespaces", "pods is forbidden"}},
-		"unknown":     {stranger.podJob(t, "j"), time.Minute, []string{stranger.URL, "401 Unauthorized"}},
+		"unreachable": {down.podJob(t, "j"), time.Minute,
+			[]string{`job "j": Kubernetes API server ` + down.URL + " is unreachable: "}},
+		"denied": {denied.podJob(t, "j"), time.Minute,
+			[]string{denied.URL, "may not list pods in all namespaces", "pods is forbidden"}},
+		"unknown": {stranger.podJob(t, "j"), time.Minute, []string{stranger.URL, "401 Unauthorized"}},
 		"http": {
 			parseJob(t, "j", "http_sd_configs: [{url: '"+failing.URL+"'}]"), 2 * time.Second,
 			[]string{`job "j": http discovery: `, "404"},

@@ -4,7 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// collector shows Status as metrics; so the jobs that a reload took away need no clearing.
+// collector exports Status as metrics, so the metrics of removed jobs disappear by themselves.
 type collector struct {
 	m *Manager
 
@@ -20,12 +20,15 @@ func newCollector(m *Manager) *collector {
 		return prometheus.NewDesc("envoy_scraper_discovery_"+name, help, []string{"job"}, nil)
 	}
 	return &collector{
-		m:          m,
-		up:         desc("api_server_up", "1 if every Kubernetes API server of the job answers and grants what discovery needs, else 0."),
-		lastUpdate: desc("last_update_timestamp_seconds", "When a discovery of the job last delivered something."),
-		groups:     desc("groups", "Discovered groups that have targets: pods, for example."),
-		synced:     desc("synced", "1 if every discovery of the job has delivered its first whole picture."),
-		watches:    desc("watches_total", "Watches of pods begun for the job; each ends after 5 to 10 minutes when all is well."),
+		m: m,
+		up: desc("api_server_up", "Whether every Kubernetes API server of the job answers and grants the "+
+			"rights that discovery needs (1) or not (0)."),
+		lastUpdate: desc("last_update_timestamp_seconds", "Time of the last update from a discovery of the job."),
+		groups:     desc("groups", "Number of discovered groups that have targets. A pod is one group."),
+		synced: desc("synced", "Whether every discovery of the job has delivered its first complete set of "+
+			"groups (1) or not (0)."),
+		watches: desc("watches_total", "Number of pod watches started for the job. A healthy watch lasts 5 to "+
+			"10 minutes."),
 	}
 }
 
@@ -36,7 +39,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// jobNumbers is what a job's discoveries add up to.
+// jobNumbers holds the values of a job's metrics, summed over its discoveries.
 type jobNumbers struct {
 	hasServer, up, synced bool
 	lastUpdate            float64

@@ -58,7 +58,8 @@ func TestNamespacesDoNotWaitForEachOther(t *testing.T) {
 			t.Fatal(err)
 		}
 		api := &emptyNamespaces{watched: map[string]bool{}}
-		d := &podDiscovery{log: promslog.NewNopLogger(), client: api, reads: newReads(), metrics: m, events: new(provider)}
+		d := &podDiscovery{log: promslog.NewNopLogger(), client: api, reads: newReads(), metrics: m,
+			events: new(provider)}
 		for i := range 40 {
 			d.namespaces = append(d.namespaces, fmt.Sprint("n", i))
 		}
@@ -89,7 +90,10 @@ func TestManyNamespacesAreListed(t *testing.T) {
 	}
 	apply(t, h.Manager, j)
 	h.start(t)
-	eventually(t, "all namespaces", func() bool { return h.isSynced() && h.found("a") == 1 && api.count("watch pods") >= 400 })
+	eventually(t, "all namespaces", func() bool {
+		return h.isSynced() && h.found("a") == 1 &&
+			api.count("watch pods") >= 400
+	})
 }
 
 // TestANamespaceThatIsLate: what the others gave is no whole picture, so new rules that read more wait for it too.

@@ -14,18 +14,18 @@ import (
 // serviceAccountNamespace holds the namespace of the pod that we run in.
 const serviceAccountNamespace = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
-// need is one kind of object that a Kubernetes discovery lists and watches.
+// need is one kind of object that a Kubernetes discovery lists and watches: pods in namespace shop, for example.
 type need struct {
 	group     string // of the API; empty: the core group
 	version   string
 	resource  string
-	namespace string // empty: all, or an object that belongs to none
+	namespace string // empty: all namespaces, or an object without a namespace
 	label     string // selectors
 	field     string
-	primary   bool // the role's own objects: without any there are no targets
+	primary   bool // the objects of the role itself: if there are none, there are no targets
 }
 
-// kubernetesNeeds lists what Prometheus' discovery of that configuration reads.
+// kubernetesNeeds lists the objects that Prometheus' discovery reads for a configuration.
 func kubernetesNeeds(c *kubernetes.SDConfig) []need {
 	namespaces := slices.Clone(c.NamespaceDiscovery.Names)
 	if c.NamespaceDiscovery.IncludeOwnNamespace {
@@ -61,7 +61,7 @@ func kubernetesNeeds(c *kubernetes.SDConfig) []need {
 	return needs
 }
 
-// roleNeeds lists what a role reads, its own objects first.
+// roleNeeds lists the objects that a role reads, its own objects first.
 func roleNeeds(role kubernetes.Role) []need {
 	pods := need{version: "v1", resource: "pods"}
 	services := need{version: "v1", resource: "services"}
@@ -82,11 +82,12 @@ func roleNeeds(role kubernetes.Role) []need {
 	return nil
 }
 
-// selected adds the selectors that the configuration has for these objects.
+// selected adds the configured selectors for these objects.
 func (n need) selected(selectors []kubernetes.SelectorConfig) need {
 	resources := map[kubernetes.Role]string{
 		kubernetes.RolePod: "pods", kubernetes.RoleService: "services", kubernetes.RoleEndpoint: "endpoints",
-		kubernetes.RoleEndpointSlice: "endpointslices", kubernetes.RoleIngress: "ingresses", kubernetes.RoleNode: "nodes",
+		kubernetes.RoleEndpointSlice: "endpointslices", kubernetes.RoleIngress: "ingresses",
+		kubernetes.RoleNode: "nodes",
 	}
 	for _, s := range selectors {
 		if resources[s.Role] == n.resource {
@@ -96,7 +97,7 @@ func (n need) selected(selectors []kubernetes.SelectorConfig) need {
 	return n
 }
 
-// url is where the objects are listed, without parameters.
+// url returns the path where the objects are listed: /api/v1/namespaces/shop/pods.
 func (n need) url() string {
 	root := path.Join("/api", n.version)
 	if n.group != "" {
@@ -108,7 +109,7 @@ func (n need) url() string {
 	return path.Join(root, n.resource)
 }
 
-// listQuery asks for one object at most: are there any?
+// listQuery asks for at most one object: enough to learn whether there are any.
 func (n need) listQuery() url.Values {
 	q := url.Values{"limit": {"1"}}
 	if n.label != "" {
@@ -120,14 +121,15 @@ func (n need) listQuery() url.Values {
 	return q
 }
 
-// watchQuery asks whether watching is allowed, of an object that cannot exist, so that the answer has no body.
+// watchQuery watches an object that cannot exist. The status tells whether watching is allowed; the answer has no body.
 func (n need) watchQuery() url.Values {
 	return url.Values{
-		"watch": {"true"}, "resourceVersion": {"0"}, "timeoutSeconds": {"1"}, "fieldSelector": {"metadata.name=envoy-scraper.none"},
+		"watch": {"true"}, "resourceVersion": {"0"}, "timeoutSeconds": {"1"}, "fieldSelector": {
+			"metadata.name=envoy-scraper.none"},
 	}
 }
 
-// String says the objects as an administrator would: pods, replicasets.apps in namespace shop.
+// String names the objects for error messages: "replicasets.apps in namespace shop".
 func (n need) String() string {
 	s := n.resource
 	if n.group != "" {
@@ -143,7 +145,8 @@ func (n need) String() string {
 	}
 }
 
-// ownNamespace is the namespace of the pod that we run in; empty outside of one, which Prometheus' discovery refuses.
+// ownNamespace returns the namespace of the pod that we run in. It is empty outside of a pod, where Prometheus'
+// discovery refuses own_namespace.
 func ownNamespace() string {
 	b, err := os.ReadFile(serviceAccountNamespace)
 	if err != nil {

@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	// onceFailures is how many times an API server may fail to answer before Once gives up.
+	// onceFailures is the number of failed probes of an API server after which Once gives up.
 	onceFailures = 3
-	// onceCheck is how often Once looks for a reason to give up.
+	// onceCheck is how often Once checks whether to give up.
 	onceCheck = 100 * time.Millisecond
 )
 
-// Once discovers until the first picture of every job is whole, and returns it: for each job its groups. It gives up
-// when ctx ends, and earlier where waiting is no use: an API server that refuses us, or that is not there.
+// Once discovers until the first set of groups of every job is complete, and returns the groups by job. It gives up
+// when ctx ends, or earlier if an API server refuses our credentials, denies a right or does not answer.
 func Once(ctx context.Context, jobs []*promconfig.ScrapeConfig) (map[string][]*targetgroup.Group, error) {
 	m, err := New(zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {
@@ -30,7 +30,7 @@ func Once(ctx context.Context, jobs []*promconfig.ScrapeConfig) (map[string][]*t
 }
 
 func (m *Manager) once(ctx context.Context, jobs []*promconfig.ScrapeConfig) (map[string][]*targetgroup.Group, error) {
-	m.wholePods = true // for people, who ask what a rule could read
+	m.wholePods = true // people want to see all labels that a rule could read
 	m.pace.retry = min(m.pace.retry, time.Second)
 	if err := m.Apply(jobs); err != nil {
 		return nil, err
@@ -46,11 +46,11 @@ func (m *Manager) once(ctx context.Context, jobs []*promconfig.ScrapeConfig) (ma
 	if failure != nil {
 		return nil, failure
 	}
-	return m.pictures(), nil
+	return m.allGroups(), nil
 }
 
-// pictures returns all groups of all jobs.
-func (m *Manager) pictures() map[string][]*targetgroup.Group {
+// allGroups returns all groups of all jobs.
+func (m *Manager) allGroups() map[string][]*targetgroup.Group {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	all := map[string][]*targetgroup.Group{}
@@ -63,7 +63,7 @@ func (m *Manager) pictures() map[string][]*targetgroup.Group {
 	return all
 }
 
-// awaitSync waits until all is discovered, or tells why that will not be.
+// awaitSync waits until all jobs have their groups, or returns why that will not happen.
 func (m *Manager) awaitSync(ctx context.Context) error {
 	tick := time.NewTicker(onceCheck)
 	defer tick.Stop()
@@ -84,7 +84,7 @@ func (m *Manager) awaitSync(ctx context.Context) error {
 	}
 }
 
-// hopeless reports whether an API server has said no, or nothing, often enough.
+// hopeless reports whether an API server has denied a right or failed onceFailures times.
 func (m *Manager) hopeless() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -96,7 +96,7 @@ func (m *Manager) hopeless() bool {
 	return false
 }
 
-// unsynced names every discovery that has not delivered, with the reason, or fallback where none is known.
+// unsynced returns an error that names every incomplete discovery and the reason, or fallback if no reason is known.
 func (m *Manager) unsynced(fallback string) error {
 	var errs []error
 	for _, st := range m.Status() {

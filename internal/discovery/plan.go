@@ -9,7 +9,7 @@ import (
 	promdiscovery "github.com/prometheus/prometheus/discovery"
 )
 
-// Plan is what a configuration wants, made of what runs and what is new.
+// Plan holds the jobs, discoveries and servers of a configuration: running ones that are reused, and new ones.
 type Plan struct {
 	m         *Manager
 	reads     []jobReads
@@ -19,7 +19,7 @@ type Plan struct {
 	errs      []error
 }
 
-// add plans one job.
+// add adds one job to the plan.
 func (p *Plan) add(job *promconfig.ScrapeConfig) {
 	j := jobDiscovery{name: job.JobName}
 	for _, c := range job.ServiceDiscoveryConfigs {
@@ -35,7 +35,7 @@ func (p *Plan) add(job *promconfig.ScrapeConfig) {
 	p.jobs = append(p.jobs, j)
 }
 
-// provider returns the discovery that c describes: one that is there already, or a new one.
+// provider returns the discovery that c describes: a running one if possible, else a new one.
 func (p *Plan) provider(job string, c promdiscovery.Config) (*provider, error) {
 	r := readsFor(p.reads, c)
 	for _, prov := range p.providers {
@@ -55,13 +55,13 @@ func (p *Plan) provider(job string, c promdiscovery.Config) (*provider, error) {
 	return prov, nil
 }
 
-// jobReads is what the rules of all jobs with one discovery of pods read of what it finds.
+// jobReads holds the labels that the rules of all jobs of one pod discovery read.
 type jobReads struct {
 	config promdiscovery.Config
 	reads  *reads
 }
 
-// readsOf collects what the jobs' rules read of each discovery of which not all is needed.
+// readsOf returns, for each pod discovery that can be trimmed, the labels that the jobs' rules read.
 func (m *Manager) readsOf(jobs []*promconfig.ScrapeConfig) []jobReads {
 	var all []jobReads
 	if m.wholePods {
@@ -83,7 +83,7 @@ func (m *Manager) readsOf(jobs []*promconfig.ScrapeConfig) []jobReads {
 	return all
 }
 
-// readsFor is what is read of a discovery; nil: all.
+// readsFor returns the labels that rules read of a discovery. Nil means all labels.
 func readsFor(all []jobReads, c promdiscovery.Config) *reads {
 	for _, j := range all {
 		if reflect.DeepEqual(j.config, c) {

@@ -24,8 +24,8 @@ import (
 	"k8s.io/client-go/util/flowcontrol"
 )
 
-// podDiscovery is Prometheus' discovery of pods over informers that keep of a pod only what rules read. Prometheus'
-// own keeps whole pods, ten times as much, and has no hook to change that.
+// podDiscovery is Prometheus' discovery of pods, run on informers that keep only the fields of a pod that rules read.
+// Prometheus' own informers keep whole pods, ten times as much memory, and offer no hook to change that.
 type podDiscovery struct {
 	log        *slog.Logger
 	client     corev1client.PodsGetter
@@ -38,33 +38,33 @@ type podDiscovery struct {
 
 	mu        sync.Mutex // guards the following
 	informers []cache.SharedIndexInformer
-	running   bool // informers are all that there will be
+	running   bool // informers is complete
 }
 
-// watchEvents is told what Prometheus' discovery keeps for itself.
+// watchEvents receives events that Prometheus' discovery does not report.
 type watchEvents interface {
 	watchBegins()
 	watchFailed(error)
 }
 
 const (
-	// requestsPerSecond bounds the requests of one discovery, which lists and watches each namespace by itself. With
-	// client-go's default of 5, a list of 500 namespaces takes minutes.
+	// requestsPerSecond limits the requests of one discovery, which lists and watches each namespace separately. With
+	// client-go's default of 5, listing 500 namespaces takes minutes.
 	requestsPerSecond = 100
 	requestBurst      = 200
 
 	watchesPerSecond = 1
 	watchBurst       = 5
-	watchJitter      = 500 * time.Millisecond // so that the nodes of a cluster do not ask together
+	watchJitter      = 500 * time.Millisecond // so that the nodes of a cluster do not ask at the same moment
 )
 
-// kubeMetrics are those of Prometheus' discovery that its informers count in.
+// kubeMetrics are the metrics of Prometheus' discovery that its informers increment.
 type kubeMetrics struct {
 	events   *prometheus.CounterVec
 	failures prometheus.Counter
 }
 
-// newKubeMetrics finds the metrics that Prometheus' discovery has registered: it does not hand them out.
+// newKubeMetrics looks up the metrics that Prometheus' discovery has registered and does not export.
 func newKubeMetrics(reg prometheus.Registerer) (m kubeMetrics, err error) {
 	const prefix = promdiscovery.KubernetesMetricsNamespace
 	m.events, err = registered(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -79,7 +79,7 @@ func newKubeMetrics(reg prometheus.Registerer) (m kubeMetrics, err error) {
 	return m, err
 }
 
-// registered returns the collector that is registered under c's name; where none is, c becomes it.
+// registered returns the collector that is registered under c's name. If there is none, it registers c.
 func registered[C prometheus.Collector](reg prometheus.Registerer, c C) (C, error) {
 	err := reg.Register(c)
 	var already prometheus.AlreadyRegisteredError
@@ -91,15 +91,16 @@ func registered[C prometheus.Collector](reg prometheus.Registerer, c C) (C, erro
 	return c, err
 }
 
-// trimmable reports whether of the pods that c discovers only a part is needed. With metadata of other objects
-// attached, and in the roles that look pods up, Prometheus' discovery reads more of them.
+// trimmable reports whether the pods that c discovers can be trimmed to the fields that rules read. Prometheus'
+// discovery reads more of them with attach_metadata and in roles that look pods up, such as endpoints.
 func trimmable(c promdiscovery.Config) (*kubernetes.SDConfig, bool) {
 	k, ok := c.(*kubernetes.SDConfig)
 	return k, ok && k.Role == kubernetes.RolePod && k.AttachMetadata == kubernetes.AttachMetadataConfig{}
 }
 
-// newPodDiscovery makes a discovery for a configuration that is trimmable.
-func newPodDiscovery(log *slog.Logger, c *kubernetes.SDConfig, r *reads, m kubeMetrics, events watchEvents) (*podDiscovery, error) {
+// newPodDiscovery returns a discovery for a trimmable configuration.
+func newPodDiscovery(log *slog.Logger, c *kubernetes.SDConfig, r *reads, m kubeMetrics,
+	events watchEvents) (*podDiscovery, error) {
 	cfg, err := restConfig(c, "kubernetes_sd")
 	if err != nil {
 		return nil, err
@@ -121,7 +122,7 @@ func newPodDiscovery(log *slog.Logger, c *kubernetes.SDConfig, r *reads, m kubeM
 	return d, nil
 }
 
-// podNamespaces lists the namespaces to look into; an empty name means all.
+// podNamespaces lists the namespaces to discover pods in. An empty name means all namespaces.
 func podNamespaces(c kubernetes.NamespaceDiscovery) ([]string, error) {
 	names := slices.Clone(c.Names)
 	if c.IncludeOwnNamespace {
@@ -145,14 +146,15 @@ func (d *podDiscovery) Run(ctx context.Context, up chan<- []*targetgroup.Group) 
 	var running sync.WaitGroup
 	for _, namespace := range d.namespaces {
 		informer, err := d.informer(namespace)
-		if err != nil { // of a setting that only a started informer refuses
+		if err != nil { // only a started informer refuses its settings
 			d.log.Error("cannot watch pods", "err", err)
 			continue
 		}
 		d.mu.Lock()
 		d.informers = append(d.informers, informer)
 		d.mu.Unlock()
-		pods := kubernetes.NewPod(d.log, podInformer{informer}, nil, nil, nil, nil, false, false, false, d.metrics.events)
+		pods := kubernetes.NewPod(d.log, podInformer{informer}, nil, nil, nil, nil, false, false, false,
+			d.metrics.events)
 		running.Go(func() { informer.RunWithContext(ctx) })
 		running.Go(func() { pods.Run(ctx, up) })
 	}
@@ -163,22 +165,23 @@ func (d *podDiscovery) Run(ctx context.Context, up chan<- []*targetgroup.Group) 
 	<-ctx.Done()
 }
 
-// listed tells that every namespace was listed. What is found by then may still be on its way.
+// listed reports whether every namespace has been listed. The groups of the last pods may not have arrived yet.
 func (d *podDiscovery) listed() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.running && !slices.ContainsFunc(d.informers, func(i cache.SharedIndexInformer) bool { return !i.HasSynced() })
+	return d.running && !slices.ContainsFunc(d.informers,
+		func(i cache.SharedIndexInformer) bool { return !i.HasSynced() })
 }
 
-// watchLimit bounds how fast the watches of a namespace are begun: client-go begins one after another while the first
-// event says that it expired.
+// watchLimit limits how fast the watches of a namespace are started: client-go starts the next one without a pause when
+// the first event of a watch is an error such as 410 Expired.
 type watchLimit struct{ flowcontrol.RateLimiter }
 
 func newWatchLimit() watchLimit {
 	return watchLimit{flowcontrol.NewTokenBucketRateLimiter(watchesPerSecond, watchBurst)}
 }
 
-// pause waits where watches were begun too fast.
+// pause waits if watches were started too fast.
 func (l watchLimit) pause(ctx context.Context) error {
 	if l.TryAccept() {
 		return nil
@@ -191,8 +194,8 @@ func (l watchLimit) pause(ctx context.Context) error {
 	}
 }
 
-// informer makes one over the pods of a namespace. Pods are trimmed as soon as they are decoded, so that a list holds
-// whole ones only while they are read.
+// informer returns an informer for the pods of a namespace. Pods are trimmed as soon as they are decoded: only the list
+// response that is being read holds whole pods.
 func (d *podDiscovery) informer(namespace string) (cache.SharedIndexInformer, error) {
 	pods, limit := d.client.Pods(namespace), newWatchLimit()
 	selected := func(o metav1.ListOptions) metav1.ListOptions {

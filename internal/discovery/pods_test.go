@@ -65,7 +65,8 @@ func (l *requestLog) watches() (n int) {
 }
 
 // requests is what a discovery asks for until every namespace is watched.
-func requests(t *testing.T, text string, namespaces int, make func(*kubernetes.SDConfig, *prometheus.Registry) (promdiscovery.Discoverer, error)) []string {
+func requests(t *testing.T, text string, namespaces int,
+	make func(*kubernetes.SDConfig, *prometheus.Registry) (promdiscovery.Discoverer, error)) []string {
 	t.Helper()
 	l := &requestLog{seen: map[string]bool{}}
 	server := httptest.NewServer(l)
@@ -108,11 +109,13 @@ func TestPodsAreAskedForAsPrometheusDoes(t *testing.T) {
 		text       string
 		namespaces int
 	}{
-		"everything":  {"", 1},
-		"namespaces":  {"namespaces: {names: [shop, mesh]}", 2},
-		"selectors":   {"selectors: [{role: pod, label: 'app in (a,b)', field: 'spec.nodeName=node-a,status.phase!=Failed'}]", 1},
-		"nodes'":      {"selectors: [{role: node, label: 'x=y'}]", 1},
-		"credentials": {"authorization: {credentials: secret}\nnamespaces: {names: [shop]}\nselectors: [{role: pod, label: x}]", 1},
+		"everything": {"", 1},
+		"namespaces": {"namespaces: {names: [shop, mesh]}", 2},
+		"selectors": {"selectors: [{role: pod, label: 'app in (a,b)', field: " +
+			"'spec.nodeName=node-a,status.phase!=Failed'}]", 1},
+		"nodes'": {"selectors: [{role: node, label: 'x=y'}]", 1},
+		"credentials": {"authorization: {credentials: secret}\nnamespaces: {names: [shop]}\nselectors: [{role: pod, " +
+			"label: x}]", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want, got := requests(t, c.text, c.namespaces, ofPrometheus), requests(t, c.text, c.namespaces, ours)
@@ -229,9 +232,10 @@ func TestRulesThatReadMore(t *testing.T) {
 	api.pods = append(api.pods, appPod("reviews", "10.0.0.1"))
 	log, logs := observedLog()
 	h := newHarness(t, log)
-	other := &promconfig.ScrapeConfig{JobName: "other", ServiceDiscoveryConfigs: promdiscovery.Configs{promdiscovery.StaticConfig{{
-		Source: "0", Targets: []model.LabelSet{{model.AddressLabel: "a:1"}},
-	}}}}
+	other := &promconfig.ScrapeConfig{JobName: "other",
+		ServiceDiscoveryConfigs: promdiscovery.Configs{promdiscovery.StaticConfig{{
+			Source: "0", Targets: []model.LabelSet{{model.AddressLabel: "a:1"}},
+		}}}}
 	apply(t, h.Manager, api.podJob(t, "a"), other)
 	if held := h.Hold([]*promconfig.ScrapeConfig{withRules(t, api.podJob(t, "a"), readApp)}); held != nil {
 		t.Errorf("held %v before anything ran", held)
@@ -252,8 +256,8 @@ func TestRulesThatReadMore(t *testing.T) {
 			t.Errorf("meanwhile the job got %s", names)
 		}
 	}
-	if n := logs.FilterMessageSnippet("pods are read anew").Len(); n != 1 {
-		t.Errorf("said %d times", n)
+	if n := logs.FilterMessageSnippet("listing all pods again").Len(); n != 1 {
+		t.Errorf("logged %d times, want once", n)
 	}
 
 	// Rules that read less, or something else that is there, change nothing.
@@ -329,8 +333,8 @@ func TestHeldAgainForMore(t *testing.T) {
 }
 
 // TestNothingIsHandedOverBetweenHoldAndAdopt: a job that an earlier reload holds becomes whole while the next reload is
-// under way. Its groups must wait for Adopt: the scrape pools have not the new rules yet, and would never get the groups
-// again.
+// under way. Its groups must wait for Adopt: the scrape pools have not the new rules yet, and would never get the
+// groups again.
 func TestNothingIsHandedOverBetweenHoldAndAdopt(t *testing.T) {
 	m, err := New(zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {

@@ -20,63 +20,66 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// pace is how long things take before we draw conclusions from silence.
+// pace holds the waiting times of discovery.
 type pace struct {
-	settleCheck time.Duration // how often Run looks whether the first picture is whole
-	quiet       time.Duration // without an update: the first picture of a discovery is whole
-	restless    time.Duration // a discovery that never gets quiet counts as whole after that
-	grace       time.Duration // without a first update: there is nothing (files), or nothing any more (Kubernetes)
-	probe       time.Duration // between two questions to a healthy API server; the longest to an unhealthy one
-	retry       time.Duration // the first wait after a failed question; it doubles up to probe
-	ask         time.Duration // how long one question may take
+	settleCheck time.Duration // how often Run checks whether the first set of groups is complete
+	quiet       time.Duration // time without an update after which the first set of groups is complete
+	restless    time.Duration // a discovery whose updates never pause counts as complete after this time
+	grace       time.Duration // time without a first update after which there is nothing to find (files, Kubernetes)
+	// between two probes of a healthy API server; the longest time between two of an unhealthy one
+	probe time.Duration
+	retry time.Duration // wait after the first failed probe; it doubles up to probe
+	ask   time.Duration // timeout of one question
 }
 
 func defaultPace() pace {
 	return pace{
-		settleCheck: 100 * time.Millisecond, quiet: 300 * time.Millisecond, restless: 5 * time.Second, grace: time.Second,
+		settleCheck: 100 * time.Millisecond, quiet: 300 * time.Millisecond, restless: 5 * time.Second,
+		grace: time.Second,
 		probe: 15 * time.Second, retry: time.Second, ask: 10 * time.Second,
 	}
 }
 
-// provider is one discovery, used by one job or more, and what it found.
+// provider is one discovery, used by one or more jobs, and the groups that it found.
 type provider struct {
 	id     uint64
 	kind   string // as in the configuration: kubernetes, static, file, http
-	detail string // for people: the role, for example
+	detail string // the role of a Kubernetes discovery, shown on pages
 	config promdiscovery.Config
 	inner  promdiscovery.Discoverer
 	server *server // the API server of a Kubernetes discovery, else nil
-	needs  []need  // what a Kubernetes discovery must be allowed to read
-	reads  *reads  // the labels that are kept; nil: all
+	needs  []need  // objects that a Kubernetes discovery lists and watches
+	reads  *reads  // labels that rules can read and that are kept; nil: all
 
 	// owned by Manager, under its lock; nil: not started
 	cancel context.CancelFunc
 
 	mu sync.Mutex // guards the following
-	// jobs are the users of this discovery.
+	// jobs are the names of the jobs that use this discovery.
 	jobs    []string
 	started time.Time
-	first   time.Time                     // of the updates
-	last    time.Time                     // of the updates
-	listed  time.Time                     // when that was first seen to be done; zero: not yet
-	groups  map[string]*targetgroup.Group // by source; only those that have targets
+	first   time.Time                     // update
+	last    time.Time                     // update
+	listed  time.Time                     // when all namespaces were first seen to be listed; zero: not yet
+	groups  map[string]*targetgroup.Group // by source; only groups that have targets
 	targets int                           // of all groups
-	changed map[string]struct{}           // sources of groups that are to be handed over: new, changed or gone
-	// warnings is what the discoverer complained of, by the file concerned ("": none), until that worked again.
+	changed map[string]struct{}           // sources of groups to hand over: new, changed or gone
+	// warnings holds the last problem that the discoverer logged, by file ("": not about a file). Success deletes it.
 	warnings map[string]string
-	rights   rights // what the API server of a Kubernetes discovery allows
-	watches  int    // begun
+	rights   rights // of a Kubernetes discovery, as its API server answered
+	watches  int    // of pods that were started
 }
 
-// newProvider makes the discoverer that c describes, without starting it. Of labels it keeps those that r has. m.mu is
+// newProvider makes the discoverer that c describes, without starting it. The discoverer keeps the labels in r. m.mu is
 // held.
 func (m *Manager) newProvider(id uint64, job string, c promdiscovery.Config, r *reads) (*provider, error) {
-	p := &provider{id: id, kind: c.Name(), config: c, reads: r, groups: map[string]*targetgroup.Group{}, warnings: map[string]string{}}
+	p := &provider{id: id, kind: c.Name(), config: c, reads: r, groups: map[string]*targetgroup.Group{},
+		warnings: map[string]string{}}
 	if k, ok := c.(*kubernetes.SDConfig); ok {
 		p.detail = string(k.Role)
 		p.needs = kubernetesNeeds(k)
 	}
-	log := slog.New(onceHandler{Handler: m.slog.Handler(), said: p.complain}).With("discovery", p.kind, "job", job)
+	log := slog.New(onceHandler{Handler: m.slog.Handler(), report: p.noteWarning}).With("discovery", p.kind, "job", job)
 	var err error
 	if k, ok := trimmable(c); ok && r != nil {
 		p.inner, err = newPodDiscovery(log, k, r, m.kube, p)
@@ -91,14 +94,14 @@ func (m *Manager) newProvider(id uint64, job string, c promdiscovery.Config, r *
 	return p, nil
 }
 
-// serves reports whether the discovery is what c describes, and keeps what r has.
+// serves reports whether the discovery is the one that c describes, and keeps the labels in r.
 func (p *provider) serves(c promdiscovery.Config, r *reads) bool {
 	return reflect.DeepEqual(p.config, c) && (p.reads == nil || r != nil && p.reads.covers(r))
 }
 
-// run discovers until ctx ends. It calls heard after each update; news tells whether a group changed. A Kubernetes
-// discovery starts only when its API server answers: client-go would else wait up to a minute before it asks again.
-func (p *provider) run(ctx context.Context, heard func(news bool)) {
+// run discovers until ctx ends. It calls heard after each update, with true if a group changed. A Kubernetes discovery
+// starts after its API server has answered: client-go would wait up to a minute before it asks again.
+func (p *provider) run(ctx context.Context, heard func(changed bool)) {
 	p.mu.Lock()
 	p.started = time.Now()
 	p.mu.Unlock()
@@ -117,7 +120,7 @@ func (p *provider) run(ctx context.Context, heard func(news bool)) {
 			return
 		case groups, ok := <-updates:
 			if !ok {
-				updates = nil // a static list ends when it was said
+				updates = nil // a static list has no further updates
 				continue
 			}
 			if p.reads != nil {
@@ -138,21 +141,23 @@ func (p *provider) stop() {
 	}
 }
 
-// firstWatches are those of a start: the one that lists, and where the server has no such, the one after a list.
+// firstWatches is how many watches a start may take: a streaming list, and, where the server does not know it, a watch
+// after a plain list.
 const firstWatches = 2
 
-// watchBegins counts. A watch begun anew may mean that the one before was broken off, which client-go keeps to itself.
+// watchBegins counts a watch. A further watch may mean that the connection of the last one was lost, which client-go
+// does not report: the API server is probed.
 func (p *provider) watchBegins() {
 	p.mu.Lock()
 	p.watches++
-	anew := p.watches > firstWatches
+	again := p.watches > firstWatches
 	p.mu.Unlock()
-	if anew {
+	if again {
 		p.doubtServer()
 	}
 }
 
-// watchFailed has the API server asked at once what is the matter.
+// watchFailed makes the server watcher probe the API server now. After a 403 it asks for the rights again.
 func (p *provider) watchFailed(err error) {
 	if apierrors.IsForbidden(err) && p.server != nil {
 		p.server.doubtRights(p)
@@ -160,15 +165,15 @@ func (p *provider) watchFailed(err error) {
 	p.doubtServer()
 }
 
-// doubtServer has the API server asked at once whether it is there, if that was the last that was heard of it.
+// doubtServer makes the server watcher probe an API server that counts as reachable now instead of at its next tick.
 func (p *provider) doubtServer() {
 	if p.server != nil && p.server.currentState() == StateOK {
 		p.server.wakeUp()
 	}
 }
 
-// note remembers an update, and reports whether it changed a group.
-func (p *provider) note(groups []*targetgroup.Group, now time.Time) (news bool) {
+// note stores an update, and reports whether it changed a group.
+func (p *provider) note(groups []*targetgroup.Group, now time.Time) (changed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.first.IsZero() {
@@ -181,12 +186,12 @@ func (p *provider) note(groups []*targetgroup.Group, now time.Time) (news bool) 
 			continue
 		}
 		delete(p.warnings, fileOf(g.Source))
-		news = p.replace(g) || news
+		changed = p.replace(g) || changed
 	}
-	return news
+	return changed
 }
 
-// replace makes g the group of its source, and reports whether that changes anything. p.mu is held.
+// replace stores g under its source, and reports whether it differs from the stored group. p.mu is held.
 func (p *provider) replace(g *targetgroup.Group) bool {
 	before, ok := p.groups[g.Source]
 	switch {
@@ -208,7 +213,7 @@ func (p *provider) replace(g *targetgroup.Group) bool {
 	return true
 }
 
-// hasChanged reports whether something is still to be handed over.
+// hasChanged reports whether there are changes to hand over.
 func (p *provider) hasChanged() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -221,8 +226,8 @@ func (p *provider) targetCount() int {
 	return p.targets
 }
 
-// complain remembers what the discoverer logs as a problem, and reports whether it is news.
-func (p *provider) complain(file, text string) bool {
+// noteWarning stores a problem that the discoverer logged, and reports whether it differs from the last one.
+func (p *provider) noteWarning(file, text string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.warnings[file] == text {
@@ -232,7 +237,7 @@ func (p *provider) complain(file, text string) bool {
 	return true
 }
 
-// forgetFiles forgets what was complained of files that are gone: no update follows for one that never was any good.
+// forgetFiles deletes the warnings about files that no longer exist. No update follows for a file that was never valid.
 // p.mu is held.
 func (p *provider) forgetFiles() {
 	if p.kind != "file" {
@@ -244,7 +249,7 @@ func (p *provider) forgetFiles() {
 	})
 }
 
-// fileOf cuts the number from the source of a file's group: path:0.
+// fileOf returns the file of a group's source: /etc/targets.yml of /etc/targets.yml:0.
 func fileOf(source string) string {
 	if i := strings.LastIndexByte(source, ':'); i >= 0 {
 		return source[:i]
@@ -252,7 +257,7 @@ func fileOf(source string) string {
 	return source
 }
 
-// settled reports whether the first picture is whole.
+// settled reports whether the first set of groups is complete.
 func (p *provider) settled(now time.Time, pace pace) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -261,7 +266,7 @@ func (p *provider) settled(now time.Time, pace pace) bool {
 		return min(now.Sub(p.last), p.listedFor(now)) >= pace.quiet || now.Sub(p.first) >= pace.restless
 	case p.started.IsZero():
 		return false
-	case p.kind == "static", p.kind == "file": // files say nothing as long as there is no file
+	case p.kind == "static", p.kind == "file": // without a file there is no update
 		return now.Sub(p.started) >= pace.grace
 	case p.server != nil:
 		return p.rights.empty && now.Sub(p.rights.asked) >= pace.grace
@@ -270,8 +275,8 @@ func (p *provider) settled(now time.Time, pace pace) bool {
 	}
 }
 
-// listedFor is for how long there has been no namespace that is still to be listed, as far as we may list them: what
-// the others gave is no whole picture. p.mu is held.
+// listedFor returns for how long all namespaces that we may list have been listed. Before, the groups are incomplete.
+// p.mu is held.
 func (p *provider) listedFor(now time.Time) time.Duration {
 	l, ok := p.inner.(interface{ listed() bool })
 	switch {
@@ -285,7 +290,8 @@ func (p *provider) listedFor(now time.Time) time.Duration {
 	return now.Sub(p.listed)
 }
 
-// restless reports whether updates kept coming, so that counts need not agree.
+// restless reports whether the first update is so long ago that a discovery counts as complete although updates keep
+// coming.
 func (p *provider) restless(now time.Time, pace pace) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

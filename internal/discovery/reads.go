@@ -10,17 +10,18 @@ import (
 
 const kubePrefix = model.MetaLabelPrefix + "kubernetes_"
 
-// alwaysRead are the meta labels of a pod that are kept whether or not a rule reads them: they name it to people,
-// and its address tells whether a target is the pod's own.
+// alwaysRead lists the meta labels of a pod that are kept even if no rule reads them. Pages show them, and the pod's
+// address decides whether a target belongs to the pod.
 func alwaysRead() []string {
-	return []string{kubePrefix + "namespace", podPrefix + "name", podPrefix + "ip", podPrefix + "container_name", podPrefix + "container_port_name"}
+	return []string{kubePrefix + "namespace", podPrefix + "name", podPrefix + "ip", podPrefix + "container_name",
+		podPrefix + "container_port_name"}
 }
 
-// reads is which discovered labels can make a difference to what rules do. A rule reads its source_labels,
-// keepequal and dropequal also their target_label, and labelmap what its regex matches. Nothing else looks at a meta
-// label: labeldrop and labelkeep only take away what is taken away after the last rule anyway.
+// reads is the set of discovered labels that rules can read. A rule reads its source_labels, keepequal and dropequal
+// also their target_label, and labelmap every label that its regex matches. labeldrop and labelkeep do not count: they
+// only remove meta labels, which are removed after the last rule anyway.
 type reads struct {
-	names    map[string]string // to itself, so that equal names share their bytes
+	names    map[string]string // each name maps to itself, so that equal names share memory
 	patterns map[string]relabel.Regexp
 }
 
@@ -32,7 +33,7 @@ func newReads() *reads {
 	return r
 }
 
-// add makes r cover the rules too.
+// add adds the labels that rules read.
 func (r *reads) add(rules []*relabel.Config) {
 	for _, rule := range rules {
 		for _, name := range rule.SourceLabels {
@@ -63,7 +64,7 @@ func (r *reads) has(name string) bool {
 // any reports whether a rule can read one of the labels.
 func (r *reads) any(names ...string) bool { return slices.ContainsFunc(names, r.has) }
 
-// covers reports whether r has everything that other has.
+// covers reports whether r has all labels of other.
 func (r *reads) covers(other *reads) bool {
 	for pattern := range maps.Keys(other.patterns) {
 		if _, ok := r.patterns[pattern]; !ok {

@@ -12,22 +12,22 @@ import (
 	"go.uber.org/zap"
 )
 
-// rights is what the API server answered to the questions of one discovery.
+// rights holds what the API server answered about the needs of one discovery.
 type rights struct {
-	asked  time.Time // when all was allowed; zero: not yet
-	empty  bool      // there was nothing to discover then
-	denied string    // what is not allowed, and why; empty: nothing, or not asked yet
+	asked  time.Time // when all rights were known to be granted; zero: not yet
+	empty  bool      // there were no objects at that time
+	denied string    // missing rights, and why; empty: none, or not asked yet
 }
 
-// grant is what an API server answered about one kind of objects in one namespace.
+// grant holds what the API server answered about one kind of object in one namespace.
 type grant struct {
-	known  bool   // it was answered whether we may list and watch them
-	tries  int    // that ended without an answer to both
-	empty  bool   // there were none
+	known  bool   // both questions, list and watch, were answered
+	tries  int    // attempts that ended without an answer to both
+	empty  bool   // there were no objects
 	denied string // "may not list pods in namespace shop (403 Forbidden)"; empty: allowed
 }
 
-// probe asks for the rights that are not known yet. If all are known, it asks only whether the server is there.
+// probe asks for the rights that are not known yet. If all are known, it asks only for /version.
 func (s *server) probe(ctx context.Context) {
 	providers := s.users()
 	questions := s.questions(providers)
@@ -40,7 +40,8 @@ func (s *server) probe(ctx context.Context) {
 	s.cheap = 0
 	r := &round{server: s, questions: questions}
 	a, err := r.run(ctx)
-	if a == answerNone && ctx.Err() == nil && s.hasAnswered() { // perhaps it does not answer these questions alone
+	// The server may leave only these questions unanswered: unless nothing was ever answered, /version decides.
+	if a == answerNone && ctx.Err() == nil && (r.answered || s.hasAnswered()) {
 		a, err = s.isAlive(ctx)
 	}
 	s.conclude(ctx, a, err)
@@ -65,15 +66,15 @@ func (s *server) hasAnswered() bool {
 	return false
 }
 
-// isAlive asks whether the server is there.
+// isAlive asks for /version, within the timeout of one question.
 func (s *server) isAlive(ctx context.Context) (answer, error) {
 	asking, cancel := context.WithTimeout(ctx, s.pace.ask)
 	defer cancel()
 	return s.client.alive(asking)
 }
 
-// questions lists what the next probe asks for. A question that several discoveries have is asked once. Questions that
-// went unanswered come last, so that one which is never answered does not keep the others from being asked.
+// questions lists the questions of the next probe. Discoveries that share a question get one answer. Unanswered
+// questions come last, so that a question that is never answered does not delay the others.
 func (s *server) questions(providers []*provider) []need {
 	foundNothing := make([]bool, len(providers)) // before s.mu is locked: a provider's mu comes before it
 	for i, p := range providers {
@@ -99,13 +100,13 @@ func (s *server) questions(providers []*provider) []need {
 	return questions
 }
 
-// question is n as the API server is asked for it, the same for all discoveries.
+// question returns n without what is specific to one discovery, for use as a key.
 func (n need) question() need {
 	n.primary = false
 	return n
 }
 
-// forget has the rights of a discovery asked for again. s.mu is held.
+// forget deletes the grants of a discovery, so that the next probe asks again. s.mu is held.
 func (s *server) forget(p *provider) {
 	for _, n := range p.needs {
 		delete(s.grants, n.question())
@@ -118,7 +119,7 @@ func (s *server) forgetAll() {
 	clear(s.grants)
 }
 
-// doubtRights has the rights of a discovery asked for again, unless it is known that some are missing.
+// doubtRights makes the next probe ask for the rights of a discovery again, unless some are known to be missing.
 func (s *server) doubtRights(p *provider) {
 	p.mu.Lock()
 	doubtful := p.rights.denied == ""
@@ -133,21 +134,21 @@ func (s *server) doubtRights(p *provider) {
 	}
 }
 
-// round asks questions, concurrentQuestions at a time. It ends early if the server does not know our credentials, if
-// the first question gets no answer, or if concurrentQuestions in a row get none.
+// round asks questions, up to concurrentQuestions concurrently. It ends early if the server does not accept our
+// credentials, if the first question gets no answer, or if concurrentQuestions in a row get no answer.
 type round struct {
 	server    *server
 	questions []need
 
 	mu         sync.Mutex // guards the following
-	next       int        // question to ask
-	answered   bool       // at least one question
-	unanswered int        // questions in a row
+	next       int        // index of the next question
+	answered   bool       // at least one question was answered
+	unanswered int        // questions in a row without an answer
 	end        answer     // answerNone or answerUnknown: why the round ended early
 	err        error      // of end; nil: the round goes on
 }
 
-// run returns answerOK if the server answered, whatever it said about rights.
+// run returns answerOK if the server answered, whether or not it granted the rights.
 func (r *round) run(ctx context.Context) (answer, error) {
 	var asking sync.WaitGroup
 	for range min(concurrentQuestions, len(r.questions)) {
@@ -162,13 +163,13 @@ func (r *round) run(ctx context.Context) (answer, error) {
 	case r.err != nil:
 		return r.end, r.err
 	case !r.answered:
-		return answerNone, ctx.Err() // nothing was asked
+		return answerNone, ctx.Err() // ctx ended before a question was asked
 	default:
 		return answerOK, nil
 	}
 }
 
-// take returns the next question; false: there is none, or it is no use to ask.
+// take returns the next question. It returns false when all were asked or the round has ended.
 func (r *round) take(ctx context.Context) (need, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -179,7 +180,7 @@ func (r *round) take(ctx context.Context) (need, bool) {
 	return r.questions[r.next-1], true
 }
 
-// ask asks whether such objects may be listed, and then whether they may be watched.
+// ask asks whether we may list the objects of n, then whether we may watch them, and stores the answer.
 func (r *round) ask(ctx context.Context, n need) {
 	var empty bool
 	a, err := r.put(ctx, func(ctx context.Context) (a answer, err error) {
@@ -204,7 +205,7 @@ func (r *round) ask(ctx context.Context, n need) {
 	r.server.keep(n, g)
 }
 
-// put asks one question within the time that one may take, and notes at once that there was an answer.
+// put asks one question, with a timeout. The first answer of a round makes the server reachable at once.
 func (r *round) put(ctx context.Context, question func(context.Context) (answer, error)) (answer, error) {
 	asking, cancel := context.WithTimeout(ctx, r.server.pace.ask)
 	defer cancel()
@@ -229,7 +230,7 @@ func (r *round) put(ctx context.Context, question func(context.Context) (answer,
 	return a, err
 }
 
-// keep remembers an answer; one that is not known leaves what was known before.
+// keep stores an answer. Without an answer, the grant that was known before stays.
 func (s *server) keep(n need, g grant) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -240,7 +241,7 @@ func (s *server) keep(n need, g grant) {
 	s.grants[n] = g
 }
 
-// judgeAll draws up what the discoveries may do; true: the answers to all their questions are known.
+// judgeAll computes the rights of the discoveries. It returns true if all their questions were answered.
 func (s *server) judgeAll(providers []*provider) bool {
 	whole := true
 	for _, p := range providers {
@@ -266,7 +267,7 @@ func (s *server) judgeAll(providers []*provider) bool {
 	return whole
 }
 
-// judge keeps what was found out about a discovery's rights, and says it if it is news.
+// judge stores the rights of a discovery, and logs a change.
 func (s *server) judge(p *provider, r rights) {
 	p.mu.Lock()
 	before := p.rights
@@ -280,14 +281,14 @@ func (s *server) judge(p *provider, r rights) {
 	p.mu.Unlock()
 	switch {
 	case r.denied != "" && r.denied != before.denied:
-		s.log.Error("Kubernetes API server refuses what discovery needs: grant get, list and watch",
+		s.log.Error("Kubernetes API server refuses rights that discovery needs: grant get, list and watch",
 			zap.Strings("job", jobs), zap.String("missing", r.denied))
 	case r.denied == "" && before.denied != "":
-		s.log.Info("Kubernetes API server allows what discovery needs now", zap.Strings("job", jobs))
+		s.log.Info("Kubernetes API server grants the rights that discovery needs now", zap.Strings("job", jobs))
 	}
 }
 
-// foundNothing reports whether the discovery has delivered nothing yet.
+// foundNothing reports whether the discovery has not delivered an update yet.
 func (p *provider) foundNothing() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -129,9 +129,10 @@ func TestDiscoveryStartsWithManyNamespaces(t *testing.T) {
 func TestDiscoveryStartsWithManyJobs(t *testing.T) {
 	var providers []*provider
 	for i := range 10 {
-		providers = append(providers, kubeProvider(kubernetes.SDConfig{Role: kubernetes.RoleEndpoint, Selectors: []kubernetes.SelectorConfig{
-			{Role: kubernetes.RoleEndpoint, Label: fmt.Sprint("app=a", i)},
-		}}))
+		providers = append(providers, kubeProvider(kubernetes.SDConfig{Role: kubernetes.RoleEndpoint,
+			Selectors: []kubernetes.SelectorConfig{
+				{Role: kubernetes.RoleEndpoint, Label: fmt.Sprint("app=a", i)},
+			}}))
 	}
 	q := &questionLog{answer: takes(2 * time.Second)}
 	withServer(t, q, providers, func(t *testing.T, s *server) {
@@ -242,7 +243,7 @@ func TestARightThatIsGoneIsAskedFor(t *testing.T) {
 	s.doubtRights(p)
 	s.probe(t.Context())
 	s.probe(t.Context())
-	if p.rights.denied == "" || logs.FilterMessageSnippet("refuses what discovery needs").Len() != 1 {
+	if p.rights.denied == "" || logs.FilterMessageSnippet("refuses rights that discovery needs").Len() != 1 {
 		t.Errorf("denied %q, log %v", p.rights.denied, logs.All())
 	}
 	refused.Store(false)
@@ -269,6 +270,30 @@ func TestAServerThatLeavesOneQuestionOpenIsReachable(t *testing.T) {
 		synctest.Wait()
 		if s.currentState() != StateOK || q.times("/version") == 0 {
 			t.Errorf("state %s, want ok; asked %d times whether it is there", s.currentState(), q.times("/version"))
+		}
+	})
+}
+
+// TestAServerThatAnswersListsAloneIsReachable: every watch hangs, so that a probe of many namespaces ends early and no
+// right is known. The server has answered lists and /version, and is reachable.
+func TestAServerThatAnswersListsAloneIsReachable(t *testing.T) {
+	c := kubernetes.SDConfig{Role: kubernetes.RolePod}
+	for i := range 3 * concurrentQuestions {
+		c.NamespaceDiscovery.Names = append(c.NamespaceDiscovery.Names, fmt.Sprint("n", i))
+	}
+	q := &questionLog{answer: func(r *http.Request) (int, time.Duration) {
+		if r.URL.Query().Get("watch") != "" {
+			return http.StatusOK, time.Hour
+		}
+		return http.StatusOK, time.Second
+	}}
+	withServer(t, q, []*provider{kubeProvider(c)}, func(t *testing.T, s *server) {
+		for range 60 {
+			<-time.After(2 * time.Second)
+			synctest.Wait()
+			if s.currentState() != StateOK {
+				t.Fatalf("state %s, want ok; /version asked for %d times", s.currentState(), q.times("/version"))
+			}
 		}
 	})
 }

@@ -39,7 +39,8 @@ func TestRow59UpdatesAreBatched(t *testing.T) {
 	}
 	eventually(t, "the last target", func() bool { return last.Load() == newest })
 	if most := int64(time.Since(began)/updateInterval) + 9; handed.Load() > most {
-		t.Errorf("%d changes came as %d updates in %v, want at most %d", changes, handed.Load(), time.Since(began), most)
+		t.Errorf("%d changes came as %d updates in %v, want at most %d", changes, handed.Load(), time.Since(began),
+			most)
 	}
 	cancel()
 	if err := <-done; err != nil {

@@ -15,47 +15,47 @@ import (
 )
 
 const (
-	// fullEvery is how many questions to a healthy server are the cheap one before all rights are asked for again.
+	// fullEvery is how many probes of a healthy server ask only for /version before the next one asks for all rights.
 	fullEvery = 20
-	// concurrentQuestions is how many questions are asked at the same time.
+	// concurrentQuestions is how many questions are asked concurrently.
 	concurrentQuestions = 8
 )
 
-// serverKey is what makes two discoveries use the same client of an API server.
+// serverKey identifies an API server and our credentials. Discoveries with equal keys share a watcher.
 type serverKey struct {
 	kubeconfig string
 	apiServer  string
 	http       commonconfig.HTTPClientConfig
 }
 
-// server watches over one API server, as Prometheus' discovery says nothing while it cannot reach it.
+// server probes one API server regularly, because Prometheus' discovery does not report that it cannot reach one.
 type server struct {
 	key      serverKey
 	client   *apiClient
 	log      *zap.Logger
 	pace     pace
-	wake     chan struct{} // a discovery is new: ask now
+	wake     chan struct{} // probe now
 	answered chan struct{} // closed at the first answer
 
 	// owned by Manager, under its lock; nil: not started
 	cancel context.CancelFunc
 
 	// owned by run
-	cheap int // cheap questions since the last time that all rights were asked for
-	open  int // probes in a row after which some right was still unknown
+	cheap int // probes that asked only for /version since the last probe that asked for all rights
+	open  int // probes in a row after which some right was unknown
 
 	mu sync.Mutex // guards the following
-	// grants are the answers about rights that are in force.
+	// grants are the answers about rights, by question.
 	grants map[need]grant
 	// providers are the discoveries that use this server.
 	providers []*provider
-	state     State
-	since     time.Time // of the state
-	err       string    // why the server is unreachable or does not know us
-	failures  int       // in a row
+	state     State     // of the server
+	since     time.Time // time of the last change of state
+	err       string    // why the server is unreachable or refuses our credentials
+	failures  int       // failed probes in a row
 }
 
-// server returns the watcher over the API server that c uses, nil if it uses none.
+// server returns the watcher of the API server that c uses, or nil if c uses none.
 func (p *Plan) server(c promdiscovery.Config) (*server, error) {
 	k, ok := c.(*kubernetes.SDConfig)
 	if !ok {
@@ -86,7 +86,7 @@ func newServer(key serverKey, client *apiClient, log *zap.Logger, pace pace) *se
 	}
 }
 
-// run asks until ctx ends.
+// run probes until ctx ends.
 func (s *server) run(ctx context.Context) {
 	for {
 		s.probe(ctx)
@@ -99,7 +99,8 @@ func (s *server) run(ctx context.Context) {
 	}
 }
 
-// wait is how long until the next question, spread so that the nodes of a cluster do not ask together.
+// wait returns the time until the next probe. It varies by 20 %, so that the nodes of a cluster do not probe at the
+// same moment.
 func (s *server) wait() time.Duration {
 	s.mu.Lock()
 	failures := max(s.failures, s.open)
@@ -111,10 +112,10 @@ func (s *server) wait() time.Duration {
 	return time.Duration((0.8 + 0.4*rand.Float64()) * float64(d))
 }
 
-// conclude makes an answer the server's state, and says changes only.
+// conclude sets the server's state from an answer, and logs a change.
 func (s *server) conclude(ctx context.Context, a answer, err error) {
 	if a == answerNone && context.Cause(ctx) == context.Canceled {
-		return // we stop; that says nothing about the server
+		return // we stop: no answer does not mean that the server is unreachable
 	}
 	now := time.Now()
 	state, text := StateOK, ""
@@ -148,19 +149,22 @@ func (s *server) say(before, state State, lasted time.Duration, text string) {
 	switch {
 	case state == before:
 	case state == StateUnreachable:
-		s.log.Warn("Kubernetes API server unreachable: known targets stay, changes are not seen", jobs, zap.String("error", text))
+		s.log.Warn("Kubernetes API server unreachable: known targets stay, changes are missed", jobs,
+			zap.String("error", text))
 	case state == StateDenied:
-		s.log.Error("Kubernetes API server does not accept our credentials: known targets stay, changes are not seen", jobs, zap.String("error", text))
+		s.log.Error("Kubernetes API server does not accept our credentials: known targets stay, changes are missed",
+			jobs, zap.String("error", text))
 	case before == StateUnreachable:
 		s.log.Info("Kubernetes API server reachable again", jobs, zap.Duration("after", lasted.Round(time.Millisecond)))
 	case before == StateDenied:
-		s.log.Info("Kubernetes API server accepts our credentials again", jobs, zap.Duration("after", lasted.Round(time.Millisecond)))
+		s.log.Info("Kubernetes API server accepts our credentials again", jobs,
+			zap.Duration("after", lasted.Round(time.Millisecond)))
 	default:
 		s.log.Debug("Kubernetes API server reachable", jobs)
 	}
 }
 
-// noteAnswer lets the discoveries start.
+// noteAnswer lets the discoveries of the server start.
 func (s *server) noteAnswer() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,7 +175,7 @@ func (s *server) noteAnswer() {
 	}
 }
 
-// waitAnswer waits until the server answered for the first time; false: ctx ended before.
+// waitAnswer waits for the first answer of the server. It returns false if ctx ends before.
 func (s *server) waitAnswer(ctx context.Context) bool {
 	select {
 	case <-s.answered:
@@ -181,7 +185,7 @@ func (s *server) waitAnswer(ctx context.Context) bool {
 	}
 }
 
-// wakeUp makes run ask now, for discoveries that are new.
+// wakeUp makes run probe now.
 func (s *server) wakeUp() {
 	select {
 	case s.wake <- struct{}{}:
@@ -196,8 +200,8 @@ func (s *server) stop() {
 	}
 }
 
-// setProviders makes these the discoveries that use the server. The rights of new ones are asked for again: an old
-// answer "there are none" must not pass for what a new discovery finds.
+// setProviders sets the discoveries that use the server. It forgets the grants of new ones: an old answer "there are no
+// objects" must not count for a new discovery.
 func (s *server) setProviders(providers []*provider) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -221,7 +225,7 @@ func (s *server) currentState() State {
 	return s.state
 }
 
-// jobs names the jobs that use this server.
+// jobs returns the sorted names of the jobs that use this server.
 func (s *server) jobs() []string {
 	var jobs []string
 	for _, p := range s.users() {

@@ -32,17 +32,20 @@ func (a answers) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &http.Response{StatusCode: status, Status: http.StatusText(status), Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+	return &http.Response{StatusCode: status, Status: http.StatusText(status),
+		Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
 }
 
 func fakeClient(a answers) *apiClient {
-	return &apiClient{host: "https://kube.example", base: &url.URL{Scheme: "https", Host: "kube.example"}, http: &http.Client{Transport: a}}
+	return &apiClient{host: "https://kube.example", base: &url.URL{Scheme: "https", Host: "kube.example"},
+		http: &http.Client{Transport: a}}
 }
 
 func podProvider() *provider {
 	return &provider{
-		kind: "kubernetes", jobs: []string{"envoy-stats"}, groups: map[string]*targetgroup.Group{}, warnings: map[string]string{},
-		needs: kubernetesNeeds(&kubernetes.SDConfig{Role: kubernetes.RolePod}),
+		kind: "kubernetes", jobs: []string{"envoy-stats"}, groups: map[string]*targetgroup.Group{},
+		warnings: map[string]string{},
+		needs:    kubernetesNeeds(&kubernetes.SDConfig{Role: kubernetes.RolePod}),
 	}
 }
 
@@ -81,7 +84,8 @@ func TestServerOutlastsAnOutage(t *testing.T) {
 			t.Fatalf("log = %v, want two lines: unreachable, reachable again", logs.All())
 		}
 		again := logs.All()[1]
-		if after := again.ContextMap()["after"].(time.Duration); again.Message != "Kubernetes API server reachable again" || after < 59*time.Minute || after > 61*time.Minute {
+		if after := again.ContextMap()["after"].(time.Duration); again.Message != "Kubernetes API server "+
+			"reachable again" || after < 59*time.Minute || after > 61*time.Minute {
 			t.Errorf("second line = %s %v", again.Message, again.ContextMap())
 		}
 	})
@@ -99,20 +103,26 @@ func TestServerJudgesAnswers(t *testing.T) {
 
 		unknown bool // whether there are any
 	}{
-		"empty":        {status: 200, body: list, want: StateOK},
-		"null items":   {status: 200, body: `{"items":null}`, want: StateOK},
-		"html":         {status: 200, body: "<html>login</html>", want: StateUnreachable, text: "not that of a Kubernetes API server"},
-		"not started":  {status: 503, body: "starting", want: StateUnreachable, text: "Service Unavailable"},
-		"too many":     {status: 429, want: StateOK, unknown: true},
-		"no network":   {err: errors.New("no route to host"), want: StateUnreachable, text: "no route to host"},
-		"slow":         {err: context.DeadlineExceeded, want: StateUnreachable, text: "no answer in time"},
-		"unknown":      {status: 401, body: `{"kind":"Status","message":"Unauthorized"}`, want: StateDenied, text: "Unauthorized: Unauthorized"},
-		"forbidden":    {status: 403, body: `{"kind":"Status","message":"pods is forbidden"}`, want: StateOK, denied: "may not list pods in all namespaces (Forbidden: pods is forbidden)"},
+		"empty":      {status: 200, body: list, want: StateOK},
+		"null items": {status: 200, body: `{"items":null}`, want: StateOK},
+		"html": {status: 200, body: "<html>login</html>", want: StateUnreachable,
+			text: "not that of a Kubernetes API server"},
+		"not started": {status: 503, body: "starting", want: StateUnreachable, text: "Service Unavailable"},
+		"too many":    {status: 429, want: StateOK, unknown: true},
+		"no network":  {err: errors.New("no route to host"), want: StateUnreachable, text: "no route to host"},
+		"slow":        {err: context.DeadlineExceeded, want: StateUnreachable, text: "no answer in time"},
+		"unknown": {status: 401, body: `{"kind":"Status","message":"Unauthorized"}`, want: StateDenied,
+			text: "Unauthorized: Unauthorized"},
+		"forbidden": {status: 403, body: `{"kind":"Status","message":"pods is forbidden"}`, want: StateOK,
+			denied: "may not list pods in all namespaces (Forbidden: pods is forbidden)"},
 		"no such kind": {status: 404, want: StateOK, denied: "has no pods in all namespaces (Not Found)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			log, _ := observedLog()
-			s := newServer(serverKey{}, fakeClient(func(*http.Request) (int, string, error) { return c.status, c.body, c.err }), log, testPace())
+			s := newServer(serverKey{}, fakeClient(func(*http.Request) (int, string, error) {
+				return c.status, c.body,
+					c.err
+			}), log, testPace())
 			p := podProvider()
 			s.setProviders([]*provider{p})
 			s.probe(t.Context())
@@ -149,7 +159,10 @@ func TestABusyServerIsThere(t *testing.T) {
 
 func TestServerStopSaysNothing(t *testing.T) {
 	log, logs := observedLog()
-	s := newServer(serverKey{}, fakeClient(func(r *http.Request) (int, string, error) { return 0, "", r.Context().Err() }), log, testPace())
+	s := newServer(serverKey{}, fakeClient(func(r *http.Request) (int, string, error) {
+		return 0, "",
+			r.Context().Err()
+	}), log, testPace())
 	s.setProviders([]*provider{podProvider()})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -166,7 +179,9 @@ func TestKubernetesNeeds(t *testing.T) {
 	}{
 		"pods": {kubernetes.SDConfig{Role: kubernetes.RolePod}, []string{"/api/v1/pods?limit=1"}},
 		"pods of a node": {
-			kubernetes.SDConfig{Role: kubernetes.RolePod, Selectors: []kubernetes.SelectorConfig{{Role: kubernetes.RolePod, Field: "spec.nodeName=n1", Label: "a=b"}}},
+			kubernetes.SDConfig{Role: kubernetes.RolePod,
+				Selectors: []kubernetes.SelectorConfig{{Role: kubernetes.RolePod, Field: "spec.nodeName=n1",
+					Label: "a=b"}}},
 			[]string{"/api/v1/pods?fieldSelector=spec.nodeName%3Dn1&labelSelector=a%3Db&limit=1"},
 		},
 		"pods of namespaces, with nodes": {
@@ -177,15 +192,19 @@ func TestKubernetesNeeds(t *testing.T) {
 			[]string{"/api/v1/namespaces/a/pods?limit=1", "/api/v1/namespaces/b/pods?limit=1", "/api/v1/nodes?limit=1"},
 		},
 		"nodes": {
-			kubernetes.SDConfig{Role: kubernetes.RoleNode, NamespaceDiscovery: kubernetes.NamespaceDiscovery{Names: []string{"a"}}},
+			kubernetes.SDConfig{Role: kubernetes.RoleNode,
+				NamespaceDiscovery: kubernetes.NamespaceDiscovery{Names: []string{"a"}}},
 			[]string{"/api/v1/nodes?limit=1"},
 		},
 		"endpoint slices": {
 			kubernetes.SDConfig{Role: kubernetes.RoleEndpointSlice},
-			[]string{"/apis/discovery.k8s.io/v1/endpointslices?limit=1", "/api/v1/services?limit=1", "/api/v1/pods?limit=1"},
+			[]string{"/apis/discovery.k8s.io/v1/endpointslices?limit=1", "/api/v1/services?limit=1",
+				"/api/v1/pods?limit=1"},
 		},
 		"deployments": {
-			kubernetes.SDConfig{Role: kubernetes.RolePod, AttachMetadata: kubernetes.AttachMetadataConfig{PodMetadataConfig: kubernetes.PodMetadataConfig{Deployment: true}}},
+			kubernetes.SDConfig{Role: kubernetes.RolePod,
+				AttachMetadata: kubernetes.AttachMetadataConfig{
+					PodMetadataConfig: kubernetes.PodMetadataConfig{Deployment: true}}},
 			[]string{"/api/v1/pods?limit=1", "/apis/apps/v1/replicasets?limit=1"},
 		},
 	} {
@@ -219,7 +238,7 @@ func TestClientLogsAreDebugLines(t *testing.T) {
 func TestOnceHandlerSaysNewsOnly(t *testing.T) {
 	var out bytes.Buffer
 	p := podProvider()
-	log := slog.New(onceHandler{slog.NewTextHandler(&out, nil), p.complain}).With("discovery", "http")
+	log := slog.New(onceHandler{slog.NewTextHandler(&out, nil), p.noteWarning}).With("discovery", "http")
 	for range 3 {
 		log.Error("Unable to refresh", "err", "refused")
 	}
@@ -235,7 +254,8 @@ func TestOnceHandlerSaysNewsOnly(t *testing.T) {
 	if got := strings.Count(out.String(), "msg=refreshed"); got != 2 {
 		t.Errorf("information was held back:\n%s", &out)
 	}
-	if st := p.status(time.Now(), testPace()); st.State != StateFailing || st.Err != "Error reading file /a.json: bad; Unable to refresh: refused" {
+	if st := p.status(time.Now(), testPace()); st.State != StateFailing ||
+		st.Err != "Error reading file /a.json: bad; Unable to refresh: refused" {
 		t.Errorf("status = %+v", st)
 	}
 	p.note([]*targetgroup.Group{{Source: "/a.json:0"}}, time.Now())
@@ -248,7 +268,7 @@ func TestOnceHandlerSaysNewsOnly(t *testing.T) {
 func TestTheSameProblemFromAnotherPort(t *testing.T) {
 	for _, address := range []string{"10.0.0.1", "[fd00::1]"} {
 		var out bytes.Buffer
-		log := slog.New(onceHandler{slog.NewTextHandler(&out, nil), podProvider().complain})
+		log := slog.New(onceHandler{slog.NewTextHandler(&out, nil), podProvider().noteWarning})
 		for _, port := range []string{"41001", "41002", "41003"} {
 			log.Error("Unable to refresh", "err", "read tcp "+address+":"+port+"->10.0.0.2:443: i/o timeout")
 		}

@@ -10,14 +10,16 @@ import (
 )
 
 const (
-	// podAddress stands in an address for the pod's own, which its group has. No address begins so: it is not UTF-8.
+	// podAddress stands for the pod's IP in a shared address: "\xff15090" for 10.1.2.3:15090. The group has the IP. No
+	// real address begins with \xff, which is not UTF-8.
 	podAddress = "\xff"
-	// maxShared bounds a pool; where labels are of one pod each, such as container ids, sharing is of no use.
+	// maxShared limits the pool of shared label sets. Labels that differ for each pod, such as container ids, fill it
+	// without a gain.
 	maxShared = 4096
 )
 
-// sharer lets targets of different pods share their labels. Replicas differ in nothing but the address, and five maps
-// a pod are most of what a pod costs.
+// sharer lets targets of different pods share their label sets. The targets of replicas differ only in the address, and
+// five maps per pod are most of the memory of a pod.
 type sharer struct {
 	ipLabel model.LabelName
 	known   map[model.Fingerprint]model.LabelSet
@@ -27,7 +29,8 @@ func newSharer() *sharer {
 	return &sharer{ipLabel: podPrefix + "ip", known: map[model.Fingerprint]model.LabelSet{}}
 }
 
-// share replaces the labels of the targets of g, which is the caller's own, by shared ones: see Own.
+// share replaces the label sets of the targets of g by shared ones. Own undoes this for one target. g must not be in
+// use elsewhere.
 func (s *sharer) share(g *targetgroup.Group) {
 	ip := string(g.Labels[s.ipLabel])
 	for i, own := range g.Targets {
@@ -51,7 +54,7 @@ func (s *sharer) share(g *targetgroup.Group) {
 	}
 }
 
-// joinPort is the address that Prometheus' discovery makes; without a port, the pod's own.
+// joinPort returns the address as Prometheus' discovery builds it: the IP alone if there is no port.
 func joinPort(ip, port string) string {
 	if port == "" {
 		return ip
@@ -59,8 +62,9 @@ func joinPort(ip, port string) string {
 	return net.JoinHostPort(ip, port)
 }
 
-// Own returns a target's own labels as its discovery found them. Targets of a group that Manager hands over may share
-// them with those of other pods, but for the address; such labels are completed in scratch, which is cleared.
+// Own returns the labels of a target, without those of its group, as its discovery found them. The targets of a group
+// may share label sets that lack the address. Own copies such a set into scratch, which it clears first, and adds the
+// address.
 func Own(own, group, scratch model.LabelSet) model.LabelSet {
 	port, ok := strings.CutPrefix(string(own[model.AddressLabel]), podAddress)
 	if !ok {

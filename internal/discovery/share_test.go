@@ -12,7 +12,8 @@ import (
 func portGroup(ip string, addresses ...string) *targetgroup.Group {
 	g := &targetgroup.Group{Source: ip, Labels: model.LabelSet{podPrefix + "ip": model.LabelValue(ip)}}
 	for i, a := range addresses {
-		g.Targets = append(g.Targets, model.LabelSet{model.AddressLabel: model.LabelValue(a), "n": model.LabelValue(strconv.Itoa(i))})
+		g.Targets = append(g.Targets, model.LabelSet{model.AddressLabel: model.LabelValue(a),
+			"n": model.LabelValue(strconv.Itoa(i))})
 	}
 	return g
 }

@@ -7,36 +7,36 @@ import (
 	"time"
 )
 
-// State is how a discovery stands.
+// State is the state of a discovery.
 type State string
 
 // The states of a discovery.
 const (
-	StateWaiting     State = "waiting"     // nothing heard yet
-	StateOK          State = "ok"          // it delivers, or would if there were something
-	StateUnreachable State = "unreachable" // its server does not answer; what was found stays
-	StateDenied      State = "denied"      // its server refuses us, or a right that we need
-	StateFailing     State = "failing"     // it complained since its last update (files, HTTP)
+	StateWaiting     State = "waiting"     // no update and no answer yet
+	StateOK          State = "ok"          // it delivers, or there is nothing to deliver
+	StateUnreachable State = "unreachable" // its server does not answer; known groups stay
+	StateDenied      State = "denied"      // its server refuses our credentials or a right
+	StateFailing     State = "failing"     // it logged a problem after its last update (files, HTTP)
 )
 
-// ProviderStatus is one discovery of one job as people see it: a copy.
+// ProviderStatus describes one discovery of one job. It is a copy.
 type ProviderStatus struct {
 	Job        string
-	Kind       string    // kubernetes, static, file or http
-	Detail     string    // the role of a Kubernetes discovery, else empty
-	Server     string    // the API server, without credentials; empty for other kinds
-	State      State     // see there
-	Since      time.Time // when the API server came to be as it is; zero for other kinds
+	Kind       string // kubernetes, static, file or http
+	Detail     string // the role of a Kubernetes discovery, else empty
+	Server     string // the API server, without credentials; empty for other kinds
+	State      State
+	Since      time.Time // time of the API server's last change of state; zero for other kinds
 	Reachable  bool      // false: the API server does not answer (or has not yet)
-	Synced     bool      // the first picture is whole
-	Groups     int       // that have targets: pods, for example
+	Synced     bool      // the first set of groups is complete
+	Groups     int       // groups that have targets; a pod is one group
 	Targets    int       // before relabeling
-	LastUpdate time.Time // zero: none yet
-	Watches    int       // of pods that were begun: more than some an hour mean that they do not last
-	Err        string    // what is wrong; empty: nothing
+	LastUpdate time.Time // zero: no update yet
+	Watches    int       // pod watches started; more than about 12 per hour mean that connections are lost
+	Err        string    // the problem; empty: none
 }
 
-// Status returns how each discovery of each job stands, in the order of the configuration.
+// Status returns the status of each discovery of each job, in the order of the configuration.
 func (m *Manager) Status() []ProviderStatus {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -52,7 +52,7 @@ func (m *Manager) Status() []ProviderStatus {
 	return all
 }
 
-// status tells how one discovery stands.
+// status returns the status of one discovery, without the job.
 func (p *provider) status(now time.Time, pace pace) ProviderStatus {
 	synced := p.settled(now, pace)
 	st := ProviderStatus{Kind: p.kind, Detail: p.detail, State: StateWaiting, Reachable: true, Synced: synced}
@@ -73,8 +73,8 @@ func (p *provider) status(now time.Time, pace pace) ProviderStatus {
 	return st
 }
 
-// describe adds what is known of the API server to the status of a discovery; the server's word counts for more than
-// the discoverer's complaints, which follow from it.
+// describe adds the state of the API server to the status of a discovery. It replaces the discoverer's own errors,
+// which are consequences of that state.
 func (s *server) describe(st *ProviderStatus, r rights) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,7 +88,7 @@ func (s *server) describe(st *ProviderStatus, r rights) {
 	}
 }
 
-// failedFor is how many questions in a row the API server of a discovery did not answer well.
+// failedFor returns the number of failed probes in a row of a discovery's API server.
 func (p *provider) failedFor() int {
 	if p.server == nil {
 		return 0

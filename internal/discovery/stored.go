@@ -8,14 +8,14 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// storedPod is a trimmed pod as it waits in an informer's store: the few bytes of its protobuf form. As objects, the
-// structures of a pod and its containers would take several times that, empty as they are.
+// storedPod is a trimmed pod in an informer's store, in protobuf form. The Go structures of a pod and its containers
+// would take several times the memory, although most of their fields are empty.
 type storedPod struct {
 	namespace, name, version string
 	body                     []byte
 }
 
-// store packs a trimmed pod.
+// store encodes a trimmed pod.
 func store(pod *corev1.Pod) (*storedPod, error) {
 	body, err := pod.Marshal()
 	if err != nil {
@@ -24,12 +24,12 @@ func store(pod *corev1.Pod) (*storedPod, error) {
 	return &storedPod{namespace: pod.Namespace, name: pod.Name, version: pod.ResourceVersion, body: body}, nil
 }
 
-// GetObjectMeta implements metav1.ObjectMetaAccessor: what the informer asks of an object.
+// GetObjectMeta implements metav1.ObjectMetaAccessor, which informers use.
 func (s *storedPod) GetObjectMeta() metav1.Object {
 	return &metav1.ObjectMeta{Namespace: s.namespace, Name: s.name, ResourceVersion: s.version}
 }
 
-// pod unpacks.
+// pod decodes the pod.
 func (s *storedPod) pod() (*corev1.Pod, error) {
 	pod := &corev1.Pod{}
 	if err := pod.Unmarshal(s.body); err != nil {
@@ -38,7 +38,8 @@ func (s *storedPod) pod() (*corev1.Pod, error) {
 	return pod, nil
 }
 
-// storing is the transform of an informer whose store holds trimmed pods. What is none, or stored already, passes.
+// storing returns the transform of an informer that trims and encodes pods. Other objects, and pods that are encoded
+// already, stay as they are.
 func storing(r *reads) cache.TransformFunc {
 	return func(object any) (any, error) {
 		pod, ok := object.(*corev1.Pod)
@@ -49,13 +50,13 @@ func storing(r *reads) cache.TransformFunc {
 	}
 }
 
-// podInformer is an informer of stored pods that looks like one of pods.
+// podInformer presents an informer of storedPods as an informer of pods.
 type podInformer struct{ cache.SharedIndexInformer }
 
 // GetStore implements cache.SharedInformer.
 func (i podInformer) GetStore() cache.Store { return podStore{i.SharedIndexInformer.GetStore()} }
 
-// podStore is a store of stored pods that looks like one of pods.
+// podStore presents a store of storedPods as a store of pods.
 type podStore struct{ cache.Store }
 
 // GetByKey implements cache.Store.

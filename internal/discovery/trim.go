@@ -12,8 +12,8 @@ import (
 
 const podPrefix = kubePrefix + "pod_"
 
-// trimPod returns a pod with those fields from which Prometheus' discovery makes the labels that rules read, and
-// those that make its targets: the address, the containers and their ports. It shares with the one given.
+// trimPod returns a pod that has only the fields from which Prometheus' discovery makes targets (address, containers,
+// ports) and the labels that rules read. It shares memory with the given pod.
 func trimPod(pod *corev1.Pod, r *reads) *corev1.Pod {
 	small := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 		Namespace: pod.Namespace, Name: pod.Name, ResourceVersion: pod.ResourceVersion,
@@ -48,7 +48,7 @@ func trimPod(pod *corev1.Pod, r *reads) *corev1.Pod {
 	return small
 }
 
-// trimMeta keeps the labels or annotations that rules can read, or whose presence they can.
+// trimMeta keeps the labels or annotations whose value or presence a rule can read.
 func trimMeta(meta map[string]string, kind string, r *reads) map[string]string {
 	var kept map[string]string
 	for key, value := range meta {
@@ -64,7 +64,7 @@ func trimMeta(meta map[string]string, kind string, r *reads) map[string]string {
 	return kept
 }
 
-// controllerOnly keeps the reference that counts: the first to a controller.
+// controllerOnly keeps the first reference to a controller, the only one that makes labels.
 func controllerOnly(owners []metav1.OwnerReference) []metav1.OwnerReference {
 	for _, o := range owners {
 		if o.Controller != nil && *o.Controller {
@@ -74,7 +74,7 @@ func controllerOnly(owners []metav1.OwnerReference) []metav1.OwnerReference {
 	return nil
 }
 
-// readyOnly keeps the condition that counts: the first about readiness.
+// readyOnly keeps the first condition of type Ready, the only one that makes a label.
 func readyOnly(conditions []corev1.PodCondition) []corev1.PodCondition {
 	for _, c := range conditions {
 		if c.Type == corev1.PodReady {
@@ -95,7 +95,8 @@ func trimContainers(containers []corev1.Container, r *reads) []corev1.Container 
 			small[i].Image = c.Image
 		}
 		for _, p := range c.Ports {
-			small[i].Ports = append(small[i].Ports, corev1.ContainerPort{Name: p.Name, ContainerPort: p.ContainerPort, Protocol: p.Protocol})
+			small[i].Ports = append(small[i].Ports,
+				corev1.ContainerPort{Name: p.Name, ContainerPort: p.ContainerPort, Protocol: p.Protocol})
 		}
 	}
 	return small
@@ -109,21 +110,22 @@ func idsOnly(statuses []corev1.ContainerStatus) []corev1.ContainerStatus {
 	return small
 }
 
-// trimGroup returns a group without the meta labels that rules cannot read; their final labels and what they drop
-// stay the same, for every meta label goes after the last rule.
+// trimGroup returns a group without the meta labels that no rule reads. Relabeling gives the same result, because all
+// meta labels are removed after the last rule.
 func trimGroup(g *targetgroup.Group, r *reads) *targetgroup.Group {
 	if len(g.Targets) == 0 {
 		return &targetgroup.Group{Source: g.Source}
 	}
-	small := &targetgroup.Group{Source: g.Source, Labels: trimLabels(g.Labels, nil, r), Targets: make([]model.LabelSet, len(g.Targets))}
+	small := &targetgroup.Group{Source: g.Source, Labels: trimLabels(g.Labels, nil, r),
+		Targets: make([]model.LabelSet, len(g.Targets))}
 	for i, t := range g.Targets {
 		small.Targets[i] = trimLabels(t, g.Labels, r)
 	}
 	return small
 }
 
-// trimLabels copies, so that the copy's map is no larger than what it holds. An empty value is none, unless it hides
-// one of the group's.
+// trimLabels returns a copy in a map of the right size. Labels with an empty value are left out unless they hide a
+// label of the group.
 func trimLabels(labels, group model.LabelSet, r *reads) model.LabelSet {
 	keep := func(name model.LabelName, value model.LabelValue) bool {
 		return (value != "" || group[name] != "") && r.keeps(name)
@@ -147,7 +149,7 @@ func trimLabels(labels, group model.LabelSet, r *reads) model.LabelSet {
 	return small
 }
 
-// keeps reports whether a discovered label stays: rules can read it, or it is not one of those that go after them.
+// keeps reports whether a discovered label stays: it is no meta label, or a rule can read it.
 func (r *reads) keeps(name model.LabelName) bool {
 	return !strings.HasPrefix(string(name), model.MetaLabelPrefix) || r.has(string(name))
 }

@@ -42,7 +42,8 @@ func (b *builder) AddEventHandler(h cache.ResourceEventHandler) (cache.ResourceE
 
 // newBuilder runs one; with look the discovery sees the store through it.
 func newBuilder(t testing.TB, look func(cache.SharedIndexInformer) cache.SharedIndexInformer) *builder {
-	b := &builder{store: cache.NewStore(cache.DeletionHandlingMetaNamespaceKeyFunc), out: make(chan []*targetgroup.Group)}
+	b := &builder{store: cache.NewStore(cache.DeletionHandlingMetaNamespaceKeyFunc),
+		out: make(chan []*targetgroup.Group)}
 	events := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "x"}, []string{"role", "event"})
 	pods := kubernetes.NewPod(nil, look(b), nil, nil, nil, nil, false, false, false, events)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -172,7 +173,8 @@ func ruleText(rules []*relabel.Config) string {
 // outcome is what rules make of a target.
 func outcome(g *targetgroup.Group, i int, rules []*relabel.Config) string {
 	cfg := &promconfig.ScrapeConfig{
-		JobName: "job", Scheme: "http", MetricsPath: "/metrics", ScrapeInterval: model.Duration(60e9), ScrapeTimeout: model.Duration(10e9),
+		JobName: "job", Scheme: "http", MetricsPath: "/metrics", ScrapeInterval: model.Duration(
+			60e9), ScrapeTimeout: model.Duration(10e9),
 		RelabelConfigs: rules, MetricNameValidationScheme: model.UTF8Validation,
 	}
 	l, err := promscrape.PopulateLabels(labels.NewBuilder(labels.EmptyLabels()), cfg, g.Targets[i], g.Labels)
@@ -220,9 +222,11 @@ func generatedPod(rng *rand.Rand, n int) *corev1.Pod {
 	maybe := func(values ...string) string { return append(values, "")[rng.IntN(len(values)+1)] }
 	yes := rng.IntN(2) == 0
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
-		Namespace: "ns-" + strconv.Itoa(n%3), Name: "pod-" + strconv.Itoa(n), ResourceVersion: strconv.Itoa(rng.IntN(1000)),
+		Namespace: "ns-" + strconv.Itoa(n%3), Name: "pod-" +
+			strconv.Itoa(n), ResourceVersion: strconv.Itoa(rng.IntN(1000)),
 		UID: types.UID(maybe("0b9a", "f00")), GenerateName: "pod-", Generation: 3,
-		Labels:        map[string]string{"app": maybe("a", "TCP"), "a.b/c-d": "dotted", strings.Repeat("l", rng.IntN(4)+1): maybe("x")},
+		Labels: map[string]string{"app": maybe("a", "TCP"), "a.b/c-d": "dotted",
+			strings.Repeat("l", rng.IntN(4)+1): maybe("x")},
 		Annotations:   map[string]string{"note": "ünïcode", "empty": ""},
 		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
 	}}
@@ -230,7 +234,9 @@ func generatedPod(rng *rand.Rand, n int) *corev1.Pod {
 		pod.Annotations["prometheus.io/port"] = maybe("8080", "15090", "x")
 	}
 	for range rng.IntN(3) {
-		pod.OwnerReferences = append(pod.OwnerReferences, metav1.OwnerReference{Kind: maybe("ReplicaSet", "Job", "DaemonSet"), Name: maybe("web-1"), Controller: &yes})
+		pod.OwnerReferences = append(pod.OwnerReferences,
+			metav1.OwnerReference{Kind: maybe("ReplicaSet", "Job", "DaemonSet"), Name: maybe("web-1"),
+				Controller: &yes})
 	}
 	pod.Spec.NodeName, pod.Spec.HostNetwork = maybe("node-a"), yes
 	pod.Spec.Containers = generatedContainers(rng, "c")
@@ -240,7 +246,8 @@ func generatedPod(rng *rand.Rand, n int) *corev1.Pod {
 	pod.Status.PodIPs = []corev1.PodIP{{IP: pod.Status.PodIP}, {IP: "fd00::9"}}
 	for range rng.IntN(4) {
 		pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{
-			Type: corev1.PodConditionType(maybe("Ready", "Initialized")), Status: corev1.ConditionStatus(maybe("True", "False", "Unknown"))})
+			Type: corev1.PodConditionType(maybe("Ready", "Initialized")), Status: corev1.ConditionStatus(
+				maybe("True", "False", "Unknown"))})
 	}
 	pod.Status.ContainerStatuses = generatedStatuses(rng, "c")
 	pod.Status.InitContainerStatuses = generatedStatuses(rng, "i")
@@ -251,11 +258,13 @@ func generatedContainers(rng *rand.Rand, prefix string) []corev1.Container {
 	var all []corev1.Container
 	always := corev1.ContainerRestartPolicyAlways
 	for i := range rng.IntN(4) {
-		c := corev1.Container{Name: prefix + strconv.Itoa(i%2), Image: "image:" + strconv.Itoa(i), RestartPolicy: &always,
-			Env: []corev1.EnvVar{{Name: "A", Value: "B"}}}
+		c := corev1.Container{Name: prefix + strconv.Itoa(i%2), Image: "image:" + strconv.Itoa(i),
+			RestartPolicy: &always,
+			Env:           []corev1.EnvVar{{Name: "A", Value: "B"}}}
 		for p := range rng.IntN(3) {
 			c.Ports = append(c.Ports, corev1.ContainerPort{Name: []string{"", "http", "http-envoy-prom"}[rng.IntN(3)],
-				ContainerPort: int32(8080 + p), Protocol: []corev1.Protocol{"", "TCP", "UDP"}[rng.IntN(3)], HostPort: 80})
+				ContainerPort: int32(8080 + p), Protocol: []corev1.Protocol{"", "TCP",
+					"UDP"}[rng.IntN(3)], HostPort: 80})
 		}
 		all = append(all, c)
 	}
@@ -265,7 +274,8 @@ func generatedContainers(rng *rand.Rand, prefix string) []corev1.Container {
 func generatedStatuses(rng *rand.Rand, prefix string) []corev1.ContainerStatus {
 	var all []corev1.ContainerStatus
 	for i := range rng.IntN(4) {
-		all = append(all, corev1.ContainerStatus{Name: prefix + strconv.Itoa(i%2), ContainerID: []string{"", "containerd://" + strconv.Itoa(i)}[rng.IntN(2)], Image: "x"})
+		all = append(all, corev1.ContainerStatus{Name: prefix + strconv.Itoa(i%2),
+			ContainerID: []string{"", "containerd://" + strconv.Itoa(i)}[rng.IntN(2)], Image: "x"})
 	}
 	return all
 }
@@ -313,7 +323,8 @@ func FuzzTrim(f *testing.F) {
 	p := newPair(f)
 	f.Fuzz(func(t *testing.T, body []byte, a, b, c byte) {
 		var pod corev1.Pod
-		if pod.Unmarshal(body) != nil || pod.Name == "" || strings.Contains(pod.Namespace+pod.Name, "/") || collides(pod.Labels) || collides(pod.Annotations) {
+		if pod.Unmarshal(body) != nil || pod.Name == "" || strings.Contains(pod.Namespace+pod.Name, "/") ||
+			collides(pod.Labels) || collides(pod.Annotations) {
 			t.Skip()
 		}
 		var rules []*relabel.Config
@@ -377,12 +388,14 @@ func TestReadsCover(t *testing.T) {
 		}
 		return r
 	}
-	named, mapped, wide := `{source_labels: [__meta_x], target_label: x}`, `{action: labelmap, regex: '__meta_(x|y)'}`, `{action: labelmap}`
+	named, mapped, wide := `{source_labels: [__meta_x], target_label: x}`, `{action: labelmap, regex: '__meta_(x|y)'}`,
+		`{action: labelmap}`
 	for _, c := range []struct {
 		a, b *reads
 		want bool
 	}{
-		{of(named), of(), true}, {of(), of(named), false}, {of(mapped), of(named), true}, {of(named), of(mapped), false},
+		{of(named), of(), true}, {of(), of(named), false}, {of(mapped), of(named), true}, {of(named), of(mapped),
+			false},
 		{of(wide), of(named), true}, {of(named, mapped), of(mapped), true}, {of(named), of(named), true},
 	} {
 		if got := c.a.covers(c.b); got != c.want {

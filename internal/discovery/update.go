@@ -8,33 +8,33 @@ import (
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 )
 
-// Update is news about the groups of one job. It names a group once at most.
+// Update holds the changed groups of one job. It names each group at most once.
 type Update struct {
-	Whole  bool    // Groups are all groups of the job; any other is gone
-	Groups []Group // new and changed groups; if not Whole, also groups that are gone
+	Whole  bool    // Groups lists all groups of the job; groups that are not listed are gone
+	Groups []Group // new and changed groups; unless Whole, also groups that are gone, without targets
 }
 
-// Group is a target group and the discovery that found it. One that has no targets is gone.
+// Group is a target group and the discovery that found it. A group without targets is gone.
 type Group struct {
 	Discovery uint64 // identifies the group together with Source: two discoveries may find the same source
 	*targetgroup.Group
 }
 
 const (
-	// firstWait is how long a change waits for others after a time without any.
+	// firstWait is how long a change waits for further changes after a period without changes.
 	firstWait = 100 * time.Millisecond
-	// updateInterval is the longest that a change waits for others. Prometheus waits 5 s.
+	// updateInterval is the longest time that a change waits for further changes. Prometheus waits 5 s.
 	updateInterval = time.Second
 )
 
-// batching decides how long changes are gathered before they are handed over together. The time grows from firstWait
-// to updateInterval while changes keep coming.
+// batching decides how long changes are gathered before they are handed over in one update. The time grows from
+// firstWait to updateInterval while changes keep coming: 100, 150, 225 ms … 1 s.
 type batching struct {
 	wait time.Duration // for the last update
-	last time.Time     // when that was handed over
+	last time.Time     // when the last update was handed over
 }
 
-// next is how long a change that comes now waits.
+// next returns how long a change that arrives now waits.
 func (b *batching) next(now time.Time) time.Duration {
 	if now.Sub(b.last) > updateInterval {
 		b.wait = firstWait
@@ -89,7 +89,8 @@ func (j jobDiscovery) whole() Update {
 	return u
 }
 
-// collect returns what changed since the last call, by job. Jobs without news and held jobs are left out.
+// collect returns the groups that changed since the last call, by job. It leaves out held jobs and jobs without
+// changes.
 func (m *Manager) collect() map[string]Update {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -100,7 +101,7 @@ func (m *Manager) collect() map[string]Update {
 	updates := map[string]Update{}
 	for _, j := range m.jobs {
 		if _, held := m.held[j.name]; held {
-			continue // it gets everything when it is held no longer
+			continue // when the hold ends, the job gets all groups
 		}
 		if m.fresh[j.name] {
 			m.renew(j, updates)
@@ -118,14 +119,14 @@ func (m *Manager) collect() map[string]Update {
 	return updates
 }
 
-// renew adds a job's whole picture to the updates. m.mu is held.
+// renew adds all groups of a job to updates. m.mu is held.
 func (m *Manager) renew(j jobDiscovery, updates map[string]Update) {
 	delete(m.fresh, j.name)
 	updates[j.name] = j.whole()
 	m.count(j)
 }
 
-// count shows what a job is handed over in Prometheus' metrics. m.mu is held.
+// count sets Prometheus' metrics of a job that was handed an update. m.mu is held.
 func (m *Manager) count(j jobDiscovery) {
 	targets := 0
 	for _, p := range j.providers {
@@ -135,7 +136,7 @@ func (m *Manager) count(j jobDiscovery) {
 	m.prom.LastUpdated.WithLabelValues(j.name).SetToCurrentTime()
 }
 
-// hand hands over what changed.
+// hand collects changes and hands them over.
 func (m *Manager) hand(apply func(map[string]Update)) {
 	m.handing.Lock()
 	defer m.handing.Unlock()

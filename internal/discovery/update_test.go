@@ -113,7 +113,8 @@ func TestOnlyChangesAreHandedOver(t *testing.T) {
 			t.Errorf("two groups: %q, want %q", news, want)
 		}
 		for range 1000 {
-			says <- []*targetgroup.Group{listed("one", "10.0.0.1:1"), nil, listed("two", "10.0.0.2:1"), listed("never there")}
+			says <- []*targetgroup.Group{listed("one", "10.0.0.1:1"), nil, listed("two", "10.0.0.2:1"),
+				listed("never there")}
 			<-time.After(5 * time.Second)
 		}
 		if news := got.take(); news != "" {
@@ -176,7 +177,8 @@ func TestPrometheusMetricsOfDiscovery(t *testing.T) {
 		if n := testutil.ToFloat64(h.prom.DiscoveredTargets.WithLabelValues("a")); n != 3 {
 			t.Errorf("prometheus_sd_discovered_targets = %v, want 3", n)
 		}
-		if received, sent := testutil.ToFloat64(h.prom.ReceivedUpdates), testutil.ToFloat64(h.prom.SentUpdates); received != 2 || sent < 1 || sent > 2 {
+		if received, sent := testutil.ToFloat64(h.prom.ReceivedUpdates), testutil.ToFloat64(
+			h.prom.SentUpdates); received != 2 || sent < 1 || sent > 2 {
 			t.Errorf("received %v updates, sent %v, want 2 and 1 or 2", received, sent)
 		}
 		apply(t, h.Manager, jobs[1])

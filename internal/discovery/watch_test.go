@@ -75,7 +75,8 @@ func TestExpiredWatches(t *testing.T) {
 	h := newHarness(t, zap.NewNop())
 	apply(t, h.Manager, api.podJob(t, "a"))
 	h.start(t)
-	eventually(t, "more watches than may follow each other at once", func() bool { return h.Status()[0].Watches > watchBurst+1 })
+	eventually(t, "more watches than may follow each other at once",
+		func() bool { return h.Status()[0].Watches > watchBurst+1 })
 	if n := h.Status()[0].Watches; n > 3*watchBurst {
 		t.Errorf("%d watches at once", n)
 	}
