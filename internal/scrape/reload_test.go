@@ -16,9 +16,9 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// TestReloadsWhileAScrapeRuns: a reload replaces the loop of a target while its scrape runs, and more reloads follow
+// TestF2ReloadsWhileAScrapeRuns: a reload replaces the loop of a target while its scrape runs, and more reloads follow
 // before that scrape has ended. Every target keeps its interval.
-func TestReloadsWhileAScrapeRuns(t *testing.T) {
+func TestF2ReloadsWhileAScrapeRuns(t *testing.T) {
 	for _, reloads := range []int{1, 2, 3, 10} {
 		t.Run(fmt.Sprint(reloads), func(t *testing.T) {
 			during(t, func(t *testing.T, r *rig) {
