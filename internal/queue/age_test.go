@@ -61,7 +61,7 @@ func TestSampleFromTheFutureDoesNotKeepItsSegment(t *testing.T) {
 	}
 }
 
-// TestClockThatIsSetDropsNothing: samples get old by the time that passes, not by a clock that is set.
+// TestClockThatIsSetDropsNothing: the age of samples follows the time that passes, not a clock that is set forward.
 func TestClockThatIsSetDropsNothing(t *testing.T) {
 	for _, step := range []time.Duration{10 * 24 * time.Hour, -10 * 24 * time.Hour} {
 		synctest.Test(t, func(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// losses adds up what a queue tells.
+// losses sums the losses that a queue reports.
 type losses struct {
 	mu       sync.Mutex
 	reported map[Reason]Loss
@@ -37,14 +37,14 @@ func (l *losses) of(reason Reason) Loss {
 	return l.reported[reason]
 }
 
-// quiet is a configuration for samples of 1970.
+// quiet returns a configuration for samples of 1970: none is too old.
 func quiet() Config {
 	cfg := DefaultConfig()
 	cfg.MaxAge = 0
 	return cfg
 }
 
-// backlog is the files of a closed queue with one lane that was filled.
+// backlog fills a queue of one lane, closes it and returns its files.
 func backlog(t *testing.T, cfg Config, fill func(q *FIFO)) *fakeFS {
 	t.Helper()
 	fs := newFakeFS()
@@ -74,7 +74,7 @@ const (
 	endAt   = 3*headerSize + 11
 )
 
-// reopened is what a start makes of files.
+// reopened is what a start finds in files and delivers.
 type reopened struct {
 	requests []string
 	lost     Loss // damaged
@@ -315,7 +315,7 @@ func TestPosition(t *testing.T) {
 	}
 }
 
-// TestStalePositionLosesNothing: a position passed segments that are gone; new ones must not fall before it.
+// TestStalePositionLosesNothing: a position is behind segments that are gone. New segments must get higher numbers.
 func TestStalePositionLosesNothing(t *testing.T) {
 	fs := halfDelivered(t)
 	name, _ := fs.file(t, segmentSuffix)
@@ -332,8 +332,8 @@ func TestStalePositionLosesNothing(t *testing.T) {
 	}
 }
 
-// TestTheNoteOfAStopHoldsForOneStart: what the next process delivers is not missing, even where a power cut takes back
-// all that it had not synced.
+// TestTheNoteOfAStopHoldsForOneStart: the count of undelivered samples in a position is right for one start. What the
+// next process delivers is not missing, even after a power cut takes all that it had not synced.
 func TestTheNoteOfAStopHoldsForOneStart(t *testing.T) {
 	for name, crash := range map[string]func(*fakeFS) *fakeFS{
 		"killed": (*fakeFS).kill,

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// TestErrorAtEachCall lets one call fail, then that one and all after it for a while: nothing ends, nothing is lost.
+// TestErrorAtEachCall makes one call fail, then that call and all after it for a while: the queue goes on, and nothing
+// is lost.
 func TestErrorAtEachCall(t *testing.T) {
 	for _, failure := range []error{syscall.ENOSPC, syscall.EIO, errShort} {
 		for _, lasting := range []bool{false, true} {
@@ -40,7 +41,7 @@ func TestErrorAtEachCall(t *testing.T) {
 	}
 }
 
-// errorStory appends, delivers, stops and starts; the disk fails somewhere until heal.
+// errorStory appends, delivers, stops and starts. The disk fails somewhere until heal is called.
 func errorStory(t *testing.T, fs *fakeFS, heal func(), doing string) {
 	cfg := quiet()
 	cfg.segment = 100
@@ -186,8 +187,8 @@ func TestBlockedSyncBlocksNobody(t *testing.T) {
 	})
 }
 
-// TestDeliveredBeforeItIsWritten: a slow write keeps nobody, what is delivered meanwhile does not come again, and
-// what was not begun is not written at all.
+// TestDeliveredBeforeItIsWritten: a slow write delays no delivery. A request that is delivered meanwhile is not
+// delivered again, and one that was not begun is not written at all.
 func TestDeliveredBeforeItIsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
@@ -433,7 +434,7 @@ func TestLanesChange(t *testing.T) {
 	})
 }
 
-// TestFewerLanesWithOneInFlight: the reader of a lane that is no more ends its request.
+// TestFewerLanesWithOneInFlight: a reader whose lane was removed acknowledges its request.
 func TestFewerLanesWithOneInFlight(t *testing.T) {
 	woken := 0
 	q := NewMemory(Config{Wake: func(int) { woken++ }}, 3)
@@ -488,7 +489,7 @@ func TestReplayStreams(t *testing.T) {
 	}
 }
 
-// TestWhatMemoryHoldsIsNotRead: with a receiver that keeps up, and while the backlog fits.
+// TestWhatMemoryHoldsIsNotRead: nothing is read back while the receiver keeps up or the backlog fits into memory.
 func TestWhatMemoryHoldsIsNotRead(t *testing.T) {
 	fs := newFakeFS()
 	freed := 0
@@ -515,7 +516,7 @@ func TestWhatMemoryHoldsIsNotRead(t *testing.T) {
 	}
 }
 
-// TestOldestStayInMemory: over the limit, it is the newest that are left to the disk, and read back later.
+// TestOldestStayInMemory: above the limit the newest requests leave memory, and are read back later.
 func TestOldestStayInMemory(t *testing.T) {
 	freed := 0
 	cfg := quiet()

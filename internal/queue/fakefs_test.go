@@ -12,7 +12,7 @@ import (
 	"sync"
 )
 
-// fakeFS is a file system in memory that can lie: it fails calls, blocks syncs, and forgets what was not synced.
+// fakeFS is a file system in memory that makes calls fail, blocks syncs, and loses what was not synced.
 type fakeFS struct {
 	mu      sync.Mutex // guards the following
 	names   map[string]*fakeData
@@ -32,7 +32,7 @@ type fakeFS struct {
 	evict     bool // a failed sync takes what was written from readers as well, as XFS and Btrfs may; else as ext4
 }
 
-// fakeData is a file; handles share it.
+// fakeData is the content of a file, shared by its handles.
 type fakeData struct {
 	content []byte
 	synced  []byte
@@ -70,7 +70,7 @@ func newFakeFS() *fakeFS {
 	}
 }
 
-// call notes a call and tells whether it fails. The caller holds mu.
+// call counts a call and returns the error with which it fails, or nil. The caller holds mu.
 func (fs *fakeFS) call(call, name string) error {
 	if fs.dead {
 		return errDead
@@ -276,7 +276,7 @@ func (f *fakeFile) ReadAt(b []byte, at int64) (int, error) {
 	return n, nil
 }
 
-// WriteAt writes half of it where the call fails with errShort.
+// WriteAt writes half of b if the call fails with errShort.
 func (f *fakeFile) WriteAt(b []byte, at int64) (int, error) {
 	f.fs.mu.Lock()
 	wait := f.fs.writing
@@ -341,7 +341,7 @@ func (f *fakeFile) Truncate(size int64) error {
 	return nil
 }
 
-// Sync is as on Linux: one that fails leaves its pages clean, so that the next one succeeds without writing them.
+// Sync behaves as on Linux: a failed sync leaves the pages clean, so that the next sync succeeds without writing them.
 func (f *fakeFile) Sync() error {
 	f.fs.mu.Lock()
 	wait := f.fs.syncing
@@ -364,7 +364,7 @@ func (f *fakeFile) Sync() error {
 	return err
 }
 
-// onDisk is what the disk has after the first n writes since the last sync.
+// onDisk returns what the disk has after the first n writes since the last sync.
 func (d *fakeData) onDisk(n int) []byte {
 	content := slices.Clone(d.synced)
 	for _, w := range d.writes[:n] {
@@ -388,8 +388,8 @@ func (fs *fakeFS) lasts(name string) bool {
 	return true
 }
 
-// cutPower returns the file system as it is after a power cut: of what was not synced, some writes are there,
-// the last of those torn.
+// cutPower returns the file system as it is after a power cut: it has some of the writes that were not synced, the last
+// of them torn.
 func (fs *fakeFS) cutPower(rnd *rand.Rand) *fakeFS {
 	return fs.crash(func(d *fakeData) []byte {
 		n := rnd.IntN(len(d.writes) + 1)
@@ -402,7 +402,7 @@ func (fs *fakeFS) cutPower(rnd *rand.Rand) *fakeFS {
 	}, fs.durableNames())
 }
 
-// durableNames is what a power cut keeps: names that were synced, in directories whose names were.
+// durableNames returns what a power cut keeps: names that were synced, in directories whose names were synced.
 func (fs *fakeFS) durableNames() map[string]*fakeData {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()

@@ -18,10 +18,10 @@ import (
 	"time"
 )
 
-// reseal makes the checksum of a header right again.
+// reseal sets the checksum of a header.
 func reseal(header []byte) { binary.LittleEndian.PutUint32(header[44:], checksum(header[:44])) }
 
-// content is the files of a directory.
+// content returns the files of a directory.
 func content(fs *fakeFS, dir string) map[string]string {
 	files := map[string]string{}
 	for name, d := range fs.names {
@@ -32,7 +32,7 @@ func content(fs *fakeFS, dir string) map[string]string {
 	return files
 }
 
-// TestNewerFormatIsRefused: what a later version wrote is neither delivered as something else nor removed, by nobody.
+// TestNewerFormatIsRefused: files of a later version are not delivered, changed or removed by any call.
 func TestNewerFormatIsRefused(t *testing.T) {
 	record := func(at, offset int, value byte) func([]byte) {
 		return func(segment []byte) { segment[at+offset] = value; reseal(segment[at:]) }
@@ -102,8 +102,8 @@ func newerSlot(at int) func([]byte) {
 	}
 }
 
-// TestDataMayLookLikeANewerFormat: a page may hold anything, so a header of another version among the data of a damaged
-// record refuses nothing, as long as the segment begins with a record of this version.
+// TestDataMayLookLikeANewerFormat: the data of a damaged record may contain the header of another version. The queue is
+// not refused if the segment begins with a record of this version.
 func TestDataMayLookLikeANewerFormat(t *testing.T) {
 	newer := appendSample(nil, "of a later version", true, 0)
 	newer[4] = headerVersion + 1
@@ -116,7 +116,7 @@ func TestDataMayLookLikeANewerFormat(t *testing.T) {
 	}
 }
 
-// TestOldPositionsAreRead: those of before positions had a version.
+// TestOldPositionsAreRead: positions without a version are read.
 func TestOldPositionsAreRead(t *testing.T) {
 	old := func(b []byte, s slot) {
 		le := binary.LittleEndian
@@ -183,8 +183,7 @@ func TestFilesOfAnEmptyQueue(t *testing.T) {
 	}
 }
 
-// TestTheFormatPage: docs/queue-format.md has the numbers of this program, and the sentence that it refuses others
-// with.
+// TestTheFormatPage: docs/queue-format.md has the version numbers of this program and the text of its FormatError.
 func TestTheFormatPage(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "queue-format.md"))
 	if err != nil {

@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// FuzzSegment: whatever stands in a segment, a queue starts on it and ends; what it gives out stands in the segment
-// under valid checksums, and begins with a record that leans on nothing. A queue is refused only for a header of
-// another version, and then its file stays as it is. With mend, the checksums of headers are corrected first: no fuzzer
-// guesses them.
+// FuzzSegment: a queue starts and ends with any bytes in a segment. What it delivers is in the segment with valid
+// checksums, and begins with the first record of a request. A queue is refused only for a header of another version,
+// and then its file is unchanged. With fixSums, the checksums of headers are corrected first, since no fuzzer guesses
+// them.
 func FuzzSegment(f *testing.F) {
 	seg := appendSample(nil, "one", true, 0)
 	seg = appendSample(seg, "two", false, 1)
@@ -18,9 +18,9 @@ func FuzzSegment(f *testing.F) {
 	f.Add(appendSample(seg, "", true, 2), true)
 	f.Add(append(seg[:70:70], seg...), false)
 	f.Add(bytes.Repeat(magic[:], 100), true)
-	f.Fuzz(func(t *testing.T, content []byte, mend bool) {
+	f.Fuzz(func(t *testing.T, content []byte, fixSums bool) {
 		content = bytes.Clone(content)
-		if mend {
+		if fixSums {
 			for i := 0; i+headerSize <= len(content); i++ {
 				if bytes.Equal(content[i:i+4], magic[:]) {
 					content[i+4], content[i+5], content[i+6], content[i+7] = headerVersion, content[i+5]&flagFirst, 0, 0

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// world is a store with one queue, and what a plain model knows of it: every record has a number, and each must be
-// delivered, reported as lost, or taken by a crash that may take it.
+// world is a store with one queue and a simple model of it. Every record has a number. It must be delivered, reported
+// as lost, or lost in a crash that may lose it.
 type world struct {
 	t     *testing.T
 	rnd   *rand.Rand
@@ -60,7 +60,7 @@ func newWorld(t *testing.T, seed uint64, cfg Config, lanes int) *world {
 	return w
 }
 
-// start is a new process on what the file system has.
+// start starts a new process with what the file system has.
 func (w *world) start(lanes int) {
 	w.t.Helper()
 	store, err := OpenStore("data", w.fs)
@@ -105,7 +105,7 @@ func (w *world) seal() {
 	delete(w.open, lane)
 }
 
-// next takes a request, if there is one, and checks what can be said of it.
+// next takes a request, if there is one, and compares it with the model.
 func (w *world) next(lane int) bool {
 	w.t.Helper()
 	r, ok := next(w.q, lane)
@@ -167,7 +167,7 @@ func (w *world) ack(lane int) {
 // pass lets the fake clock of synctest go on.
 func pass(d time.Duration) { <-time.After(d) }
 
-// settle lets the queue write, and sync. What the disk refuses is neither written nor synced, and Stats must say so.
+// settle lets the queue write and sync. If a call of the disk fails, Stats must say so.
 func (w *world) settle(sync bool) {
 	synctest.Wait()
 	if w.q.Stats().DiskError != "" {
@@ -223,7 +223,7 @@ func (w *world) cutPower(lanes int) {
 	}
 }
 
-// die ends the goroutines of a dead process; what it tells, nobody shall hear.
+// die ends the goroutines of a killed process. What it reports is ignored.
 func (w *world) die(after *fakeFS) *fakeFS {
 	_, _ = w.q.Close()
 	w.hear(true)
@@ -293,7 +293,7 @@ func (w *world) end() {
 	}
 }
 
-// step is a random thing that a sender or a scrape does.
+// step does something at random that a sender or a scrape does.
 func (w *world) step() {
 	lane := w.rnd.IntN(w.lanes)
 	switch w.rnd.IntN(12) {
@@ -320,7 +320,7 @@ func smallConfig() Config {
 	return Config{MaxBytes: 1 << 30, MaxMemory: 40_000, FsyncInterval: time.Second, segment: 20_000}
 }
 
-// overSeeds runs a story in many worlds.
+// overSeeds runs a story in a world for each seed.
 func overSeeds(t *testing.T, cfg Config, steps int, story func(w *world, step int), end func(w *world)) {
 	for seed := range uint64(40) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -441,8 +441,8 @@ func (w *world) breakDisk(fail func(string, string, int) error) {
 	w.fs.fail = fail
 }
 
-// checkLimit: more than the limit, and what is written at once, is on disk only where nothing can go, whether or not
-// files can be removed.
+// checkLimit: the disk has more than the limit and one batch only if no segment can be dropped, whether or not files
+// can be removed.
 func (w *world) checkLimit() {
 	w.t.Helper()
 	w.q.mu.Lock()

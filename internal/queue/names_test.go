@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 )
 
-// TestNumbersNeverRunOut: whatever numbers the names have, the next start finds what this one accepted.
+// TestNumbersNeverRunOut: with any numbers in the names of files, the next start finds what this one accepted.
 func TestNumbersNeverRunOut(t *testing.T) {
 	for _, name := range []string{
 		"00000001-0001-0000-7fffffff.seg", "00000001-0001-0000-80000000.seg", "00000001-0001-0000-fffffffe.seg",
@@ -54,8 +54,8 @@ func TestNumbersNeverRunOut(t *testing.T) {
 	}
 }
 
-// TestNamesThatAreTaken: links, directories and files of others are in the way of everything that a queue makes. They
-// stay as they are, and nothing of the queue is lost.
+// TestNamesThatAreTaken: links, directories and foreign files have the names of all files that a queue makes. They are
+// left as they are, and nothing of the queue is lost.
 func TestNamesThatAreTaken(t *testing.T) {
 	const segment, position = "00000001-0001-0000-00000001.seg", "00000001-0001-0000.pos"
 	names := []string{"q-x/" + segment, "q-x/" + position, "q-x/probe", "lock.pid"}
@@ -123,7 +123,7 @@ func mustDo(t *testing.T, err error) {
 	}
 }
 
-// TestLockIsNoLink: another file is neither locked nor made in its place.
+// TestLockIsNoLink: a link with the name of the lock is not followed.
 func TestLockIsNoLink(t *testing.T) {
 	dir, victim := t.TempDir(), filepath.Join(t.TempDir(), "victim")
 	if err := os.Symlink(victim, filepath.Join(dir, lockName)); err != nil {
@@ -138,7 +138,7 @@ func TestLockIsNoLink(t *testing.T) {
 	}
 }
 
-// TestNameTakenWhileRunning: somebody puts something where the next segment is to be.
+// TestNameTakenWhileRunning: something gets the name of the next segment while the queue runs.
 func TestNameTakenWhileRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
@@ -170,7 +170,7 @@ func TestNameTakenWhileRunning(t *testing.T) {
 	})
 }
 
-// TestCorruptFileIsNotWrittenThroughALink: what is kept aside is not written through a link either.
+// TestCorruptFileIsNotWrittenThroughALink: damaged bytes are not copied through a link.
 func TestCorruptFileIsNotWrittenThroughALink(t *testing.T) {
 	dir, victim := t.TempDir(), filepath.Join(t.TempDir(), "victim")
 	s := openStore(t, dir, OS())

@@ -89,7 +89,7 @@ func TestARenewedSegmentIsOpenedOnce(t *testing.T) {
 	})
 }
 
-// TestARefusedRenameChangesNothing: the other queue, and what was kept aside of it, stay.
+// TestARefusedRenameChangesNothing: the other queue stays, with its .corrupt files.
 func TestARefusedRenameChangesNothing(t *testing.T) {
 	dir := t.TempDir()
 	s, err := OpenStore(dir, OS())
@@ -124,8 +124,8 @@ func TestARefusedRenameChangesNothing(t *testing.T) {
 	}
 }
 
-// TestADroppedUnreadSegmentIsCountedOnce: of two segments that could not be read at the start, one is dropped for want
-// of room. The samples of the other one are delivered, and not counted as lost.
+// TestADroppedUnreadSegmentIsCountedOnce: of two segments that could not be read at the start, one is dropped because
+// the disk is full. The samples of the other one are delivered, and not counted as lost.
 func TestADroppedUnreadSegmentIsCountedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs, cfg := manySegments(t, 4)
@@ -193,7 +193,7 @@ func TestScratchFileIsRemovedWithItsQueue(t *testing.T) {
 	}
 }
 
-// noRoomFS has no room for the lock of a queue.
+// noRoomFS is too full for the lock of a queue.
 type noRoomFS struct{ FS }
 
 func (fs noRoomFS) Lock(name string) (io.Closer, error) {
@@ -203,8 +203,8 @@ func (fs noRoomFS) Lock(name string) (io.Closer, error) {
 	return fs.FS.Lock(name)
 }
 
-// TestAQueueWithoutALockIsInUse: the disk was full when a queue was opened, so it has no lock. Another process leaves
-// it alone while the store is in use.
+// TestAQueueWithoutALockIsInUse: the disk was full when a queue was opened, so it has no lock. Another process treats
+// it as in use while the store is.
 func TestAQueueWithoutALockIsInUse(t *testing.T) {
 	dir := t.TempDir()
 	s, err := OpenStore(dir, noRoomFS{OS()})
@@ -230,7 +230,7 @@ func TestAQueueWithoutALockIsInUse(t *testing.T) {
 }
 
 // TestOrphansAreCheckedAgainBeforeTheyAreRemoved: another process gives an empty queue a backlog after DropOrphans has
-// looked at it.
+// read it.
 func TestOrphansAreCheckedAgainBeforeTheyAreRemoved(t *testing.T) {
 	fs := newFakeFS()
 	h := &hookFS{fakeFS: fs}

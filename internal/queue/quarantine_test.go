@@ -8,7 +8,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// TestQuarantineWhenFilesAreTaken: people may take what was kept for them; and what is kept again counts once.
+// TestQuarantineWhenFilesAreTaken: somebody may remove .corrupt files, and a file that is written twice counts once.
 func TestQuarantineWhenFilesAreTaken(t *testing.T) {
 	fs := newFakeFS()
 	c := quarantine{fs: fs, dir: "q"}
@@ -32,7 +32,8 @@ func TestQuarantineWhenFilesAreTaken(t *testing.T) {
 	}
 }
 
-// TestDamageIsReportedOnce: a segment whose damage is known stays until the rest of it is delivered, over many starts.
+// TestDamageIsReportedOnce: a damaged segment stays over several starts until the rest of it is delivered. Its damage
+// is counted once.
 func TestDamageIsReportedOnce(t *testing.T) {
 	files := backlog(t, quiet(), func(q *FIFO) {
 		for _, data := range []string{"one", "two", "three"} {

@@ -34,8 +34,8 @@ func fillStore(t *testing.T, dir, identity string) {
 	}
 }
 
-// TestVisitorsSpareQueuesInUse: while a process has the store, another one lists its queues, renames and drops those
-// that are not open, and is refused the others.
+// TestVisitorsSpareQueuesInUse: while a process has the store, another one can list its queues. It can rename and drop
+// only queues that are not open.
 func TestVisitorsSpareQueuesInUse(t *testing.T) {
 	dir := t.TempDir()
 	fillStore(t, dir, "orphan")
@@ -104,7 +104,8 @@ func TestVisitorsSpareQueuesInUse(t *testing.T) {
 	}
 }
 
-// TestLockedQueueIsNeitherOpenedNorDropped is not opened, nor removed for its age.
+// TestLockedQueueIsNeitherOpenedNorDropped: a queue whose lock another process has is not opened, nor removed for its
+// age.
 func TestLockedQueueIsNeitherOpenedNorDropped(t *testing.T) {
 	dir := t.TempDir()
 	fillStore(t, dir, "a")
@@ -135,7 +136,7 @@ func TestLockedQueueIsNeitherOpenedNorDropped(t *testing.T) {
 	}
 }
 
-// TestLockFileIsNotReportedAsForeign: a start says nothing of it.
+// TestLockFileIsNotReportedAsForeign: a start logs no warning for the lock of a queue.
 func TestLockFileIsNotReportedAsForeign(t *testing.T) {
 	dir := t.TempDir()
 	fillStore(t, dir, "a")
@@ -164,8 +165,8 @@ type readOnly struct{ FS }
 
 func (readOnly) Lock(string) (io.Closer, error) { return nil, syscall.EROFS }
 
-// TestReadOnlyQueuesAreNotInUse: a lock that cannot be tried says nothing of who has it. The queues are listed with
-// what waits in them, and cannot be changed.
+// TestReadOnlyQueuesAreNotInUse: a failed call of Lock does not mean that another process has the lock. The queues are
+// listed with what waits in them, and cannot be changed.
 func TestReadOnlyQueuesAreNotInUse(t *testing.T) {
 	dir := t.TempDir()
 	fillStore(t, dir, "a")
@@ -182,7 +183,8 @@ func TestReadOnlyQueuesAreNotInUse(t *testing.T) {
 	}
 }
 
-// TestTheProcessIsNamedOnlyIfItHasTheQueue: lock.pid names the process that has the store.
+// TestTheProcessIsNamedOnlyIfItHasTheQueue: lock.pid names the process that has the store, not always the one that has
+// a queue.
 func TestTheProcessIsNamedOnlyIfItHasTheQueue(t *testing.T) {
 	dir := t.TempDir()
 	fillStore(t, dir, "a")

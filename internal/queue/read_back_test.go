@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// killed is the files of a killed process with n requests in one segment. It had delivered one of the first two.
+// killed returns the files of a killed process with n requests in one segment, the first of them delivered.
 func killed(t *testing.T, n int) *fakeFS {
 	t.Helper()
 	fs := newFakeFS()
@@ -30,7 +30,7 @@ func killed(t *testing.T, n int) *fakeFS {
 	return after
 }
 
-// failing lets calls fail on files with a suffix that are there, while on.
+// failing makes calls on existing files with a suffix fail while on returns true.
 func (fs *fakeFS) failing(suffix string, kind error, on func(call string, n int) bool) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -52,7 +52,7 @@ func (fs *fakeFS) heal() {
 	fs.fail = nil
 }
 
-// patient takes all of a lane, and waits where a read is tried again.
+// patient takes all requests of a lane, and waits while reads are tried again.
 func patient(q *FIFO, lane int) (texts []string) {
 	for range 2 * maxReadTries {
 		texts = append(texts, drained(q, lane)...)
@@ -61,8 +61,8 @@ func patient(q *FIFO, lane int) (texts []string) {
 	return texts
 }
 
-// TestErrorAtStartCostsNothing: a call on a segment or a position fails once while the queue is opened. What is in it
-// arrives all the same, and nothing is counted as lost.
+// TestErrorAtStartCostsNothing: a call on a segment or a position fails once while the queue is opened. All samples are
+// delivered, and nothing is counted as lost.
 func TestErrorAtStartCostsNothing(t *testing.T) {
 	want := []string{"1", "2", "3", "4", "5", "6", "7", "8", "9"}
 	for _, suffix := range []string{segmentSuffix, positionSuffix} {
@@ -104,7 +104,7 @@ func TestErrorAtStartCostsNothing(t *testing.T) {
 	}
 }
 
-// TestUnreadableAtStartAndStoppedAgain: what could not be read is not touched, so the next process has it.
+// TestUnreadableAtStartAndStoppedAgain: a segment that could not be read is unchanged, so the next process delivers it.
 func TestUnreadableAtStartAndStoppedAgain(t *testing.T) {
 	for _, call := range []string{"open", "read"} {
 		for name, stop := range map[string]func(*fakeFS, *FIFO) *fakeFS{
@@ -135,8 +135,8 @@ func TestUnreadableAtStartAndStoppedAgain(t *testing.T) {
 	}
 }
 
-// TestUnreadableForGoodIsKept: after some minutes the lane goes on without a segment. What the last stop had noted is
-// reported as lost, and the file stays, under a name for people.
+// TestUnreadableForGoodIsKept: after three minutes the lane goes on without a segment. The samples that the last stop
+// counted are reported as lost, and the file gets a .corrupt name.
 func TestUnreadableForGoodIsKept(t *testing.T) {
 	for _, call := range []string{"open", "read"} {
 		for _, atStart := range []bool{true, false} {
@@ -198,7 +198,8 @@ func TestGivenUpSegmentIsNotDeliveredAfterAKill(t *testing.T) {
 	})
 }
 
-// TestBadSectorLosesWhatIsBehindIt: the first half of a segment can be read, the rest never.
+// TestBadSectorLosesWhatIsBehindIt: the first half of a segment can be read, the rest never. It is not delivered later
+// either.
 func TestBadSectorLosesWhatIsBehindIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n, size = 8, 3000
@@ -229,7 +230,7 @@ func TestBadSectorLosesWhatIsBehindIt(t *testing.T) {
 	})
 }
 
-// badSector cannot read a file from an offset on.
+// badSector fails to read a file from an offset on.
 type badSector struct {
 	*fakeFS
 	name string
@@ -256,7 +257,7 @@ func (f badFile) ReadAt(b []byte, at int64) (int, error) {
 	return f.File.ReadAt(b, at)
 }
 
-// TestUnreadableQueuesAreNoOrphans: nobody knows what waits in them, so they stay, whatever their age.
+// TestUnreadableQueuesAreNoOrphans: it is not known what waits in an unreadable queue, so it stays at any age.
 func TestUnreadableQueuesAreNoOrphans(t *testing.T) {
 	fs, _ := manySegments(t, 2)
 	s := openStore(t, "data", fs)
@@ -296,8 +297,8 @@ func reopenIn(t *testing.T, s *Store, cfg Config) []string {
 	return drained(q, 0)
 }
 
-// TestUnreadablePositionHidesNothing: a position that could not be read passed segments with higher numbers. What is
-// appended meanwhile must not be taken for delivered when it can be read again.
+// TestUnreadablePositionHidesNothing: a position that could not be read is behind segments with higher numbers. What is
+// appended meanwhile must not be taken for delivered when the position can be read again.
 func TestUnreadablePositionHidesNothing(t *testing.T) {
 	for _, stays := range []bool{false, true} { // it cannot be removed either
 		synctest.Test(t, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// segmentBytes is what all segments take on disk.
+// segmentBytes returns the bytes of all segments on disk.
 func (fs *fakeFS) segmentBytes() (sum int64) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -24,8 +24,8 @@ func (fs *fakeFS) segmentBytes() (sum int64) {
 	return sum
 }
 
-// TestRemovalFails: a file that cannot be removed is emptied. If that fails, too, nothing more is written than
-// max_bytes allows, and it is tried again seldom.
+// TestRemovalFails: a file that cannot be removed is emptied. If that fails, too, no more is written than max_bytes
+// allows, and removals are tried again at intervals.
 func TestRemovalFails(t *testing.T) {
 	for _, calls := range [][]string{{"remove"}, {"remove", "truncate"}} {
 		synctest.Test(t, func(t *testing.T) {
@@ -73,7 +73,8 @@ func TestRemovalFails(t *testing.T) {
 	}
 }
 
-// TestDroppedSegmentIsNotDeliveredAfterAKill: it was counted as lost, and then the process was killed.
+// TestDroppedSegmentIsNotDeliveredAfterAKill: a segment that cannot be removed is counted as lost, and the process is
+// killed.
 func TestDroppedSegmentIsNotDeliveredAfterAKill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()

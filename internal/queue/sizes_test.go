@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// TestHeadersDoNotAskForMemory: what a header claims is taken into memory only where it is there, and what was written.
+// TestHeadersDoNotAskForMemory: memory is taken for the length in a header only if the file has these bytes and their
+// checksum is right.
 func TestHeadersDoNotAskForMemory(t *testing.T) {
 	for _, length := range []uint32{checkFirst + 1, 100 << 20, maxRecordBytes, maxRecordBytes + 1, 0xfffffff0} {
 		t.Run(fmt.Sprint(length), func(t *testing.T) {
@@ -40,7 +41,7 @@ func TestHeadersDoNotAskForMemory(t *testing.T) {
 	}
 }
 
-// TestLargeRecordsAreReadBack: those whose data are checked before memory is taken for them.
+// TestLargeRecordsAreReadBack: records so large that their checksum is verified before memory is taken.
 func TestLargeRecordsAreReadBack(t *testing.T) {
 	data := make([]byte, 3*checkFirst)
 	rnd := rand.NewChaCha8([32]byte{})
@@ -81,8 +82,8 @@ func (f countingFile) ReadAt(b []byte, at int64) (int, error) {
 	return n, err
 }
 
-// TestHolesAreNotRead: a file that has grown by a mistake, or in a power cut, keeps no start waiting, and what stands
-// before and behind the hole arrives.
+// TestHolesAreNotRead: a file that has grown by a mistake or in a power cut does not delay the start. What is before
+// and behind the hole is delivered.
 func TestHolesAreNotRead(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only there the queue sees holes")
@@ -128,7 +129,7 @@ func TestHolesAreNotRead(t *testing.T) {
 	}
 }
 
-// TestNamesOfManyLanesAreCheap: a name claims lanes, and only those that have a file take memory.
+// TestNamesOfManyLanesAreCheap: only lanes that have a file take memory, whatever number of lanes its name has.
 func TestNamesOfManyLanesAreCheap(t *testing.T) {
 	const files = 300
 	fs := newFakeFS()

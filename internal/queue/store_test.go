@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// eventually polls: files are written by goroutines.
+// eventually waits until ok returns true, since files are written by goroutines.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !ok(); runtime.Gosched() {
@@ -62,7 +62,7 @@ func sealed(t *testing.T, q *FIFO, lane int, texts ...string) {
 	}
 }
 
-// drained takes all of a lane.
+// drained takes all requests of a lane and returns their texts.
 func drained(q *FIFO, lane int) (texts []string) {
 	for r, ok := next(q, lane); ok; r, ok = next(q, lane) {
 		texts = append(texts, text(r))
@@ -123,7 +123,8 @@ func TestStoreOnRealFiles(t *testing.T) {
 	mustClose(t, q)
 }
 
-// TestOnlyOneRequestOfALaneMayHaveArrived: a sender has one request of a lane in flight, so a kill leaves one in doubt.
+// TestOnlyOneRequestOfALaneMayHaveArrived: a sender has one request of a lane in flight, so after a kill one is in
+// doubt.
 func TestOnlyOneRequestOfALaneMayHaveArrived(t *testing.T) {
 	fs := newFakeFS()
 	q := openQueue(t, openStore(t, "data", fs), "x", 2, quiet())
@@ -322,7 +323,7 @@ func TestRenameWhileOpen(t *testing.T) {
 	}
 }
 
-// TestConcurrentUse is for the race detector: everything that may run at the same time does, on real files.
+// TestConcurrentUse is for the race detector: it runs everything at once that may run at once, on real files.
 func TestConcurrentUse(t *testing.T) {
 	const lanes, each = 3, 400
 	cfg := quiet()
@@ -378,8 +379,8 @@ func TestConcurrentUse(t *testing.T) {
 	mustClose(t, q)
 }
 
-// TestQueueStaysOpenUntilItsWriterEnds: a Close that did not wait for the disk leaves a writer behind, and nobody else
-// may write to its files.
+// TestQueueStaysOpenUntilItsWriterEnds: after a Close that did not wait for the disk the writer still runs, and nothing
+// else may write to its files.
 func TestQueueStaysOpenUntilItsWriterEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
@@ -422,7 +423,7 @@ func TestQueueStaysOpenUntilItsWriterEnds(t *testing.T) {
 	})
 }
 
-// TestNewDirectoriesOutlastAPowerCut: their names are synced, too.
+// TestNewDirectoriesOutlastAPowerCut: the names of new directories are synced.
 func TestNewDirectoriesOutlastAPowerCut(t *testing.T) {
 	for _, dir := range []string{"data", join("a", "data"), join(join("a", "b"), "data")} {
 		for _, failing := range []bool{false, true} {
@@ -459,8 +460,8 @@ func TestNewDirectoriesOutlastAPowerCut(t *testing.T) {
 	}
 }
 
-// TestRenameOfOpenFilesRefused: as on Windows. The queue goes on under its identity, and gets the new one when it is
-// closed.
+// TestRenameOfOpenFilesRefused: the system refuses to rename a directory with open files, as Windows does. The queue
+// keeps its identity, and can be renamed when it is closed.
 func TestRenameOfOpenFilesRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
@@ -499,7 +500,7 @@ func (fs *closingFS) ReadDir(dir string) ([]Entry, error) {
 	return fs.FS.ReadDir(dir)
 }
 
-// TestQueueClosedDuringDropOrphansStays: nobody has looked into it, so it stays.
+// TestQueueClosedDuringDropOrphansStays: a queue that is closed while DropOrphans runs was not read, so it stays.
 func TestQueueClosedDuringDropOrphansStays(t *testing.T) {
 	for range 20 {
 		fs := &closingFS{newFakeFS(), func(string) {}}

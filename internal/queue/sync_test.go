@@ -69,7 +69,7 @@ func TestFailedSyncIsNotTrusted(t *testing.T) {
 	}
 }
 
-// TestFailedSyncOfCloseIsNotTrusted: the last sync fails once; a stop leaves everything on the disk nevertheless.
+// TestFailedSyncOfCloseIsNotTrusted: the last sync fails once. After the stop everything is on the disk nevertheless.
 func TestFailedSyncOfCloseIsNotTrusted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
@@ -84,8 +84,8 @@ func TestFailedSyncOfCloseIsNotTrusted(t *testing.T) {
 	})
 }
 
-// TestWritesAndReadsGoOnWhileSyncsFail: the kernel has what is written, so a kill loses nothing, and nothing comes
-// twice; what memory does not hold is read back.
+// TestWritesAndReadsGoOnWhileSyncsFail: the kernel has what is written, so a kill loses nothing and repeats nothing.
+// What memory does not hold is read back.
 func TestWritesAndReadsGoOnWhileSyncsFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
@@ -128,7 +128,7 @@ func TestWritesAndReadsGoOnWhileSyncsFail(t *testing.T) {
 	})
 }
 
-// TestKilledWhileASegmentIsRenewed ends the process before each call of the file system: everything is there, once.
+// TestKilledWhileASegmentIsRenewed ends the process before each call of the file system: everything is delivered once.
 func TestKilledWhileASegmentIsRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
@@ -282,7 +282,7 @@ func TestWriterSleepsWhileAFailedSegmentIsInUse(t *testing.T) {
 	})
 }
 
-// TestFailedSyncOfAPosition: it is written again, since a second sync alone would do nothing.
+// TestFailedSyncOfAPosition: the position is written again, since a second sync alone would do nothing.
 func TestFailedSyncOfAPosition(t *testing.T) {
 	for _, interval := range []time.Duration{0, time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -311,7 +311,7 @@ func TestFailedSyncOfAPosition(t *testing.T) {
 	}
 }
 
-// TestModelSyncsFail: what is written when no sync fails any more, and the gauge says so, survives a power cut.
+// TestModelSyncsFail: what is written when Stats reports no failing sync survives a power cut.
 func TestModelSyncsFail(t *testing.T) {
 	overSeeds(t, smallConfig(), 300, func(w *world, _ int) {
 		switch w.rnd.IntN(30) {

@@ -40,7 +40,8 @@ func torn(t *testing.T) (fs *fakeFS, q *FIFO, end func()) {
 	}
 }
 
-// TestTornSegmentIsAbandoned: what was begun in it is written whole to the next, and comes once.
+// TestTornSegmentIsAbandoned: the request that began in a torn segment is written whole to the next one, and delivered
+// once.
 func TestTornSegmentIsAbandoned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs, q, _ := torn(t)
@@ -57,7 +58,7 @@ func TestTornSegmentIsAbandoned(t *testing.T) {
 		if _, err := q.Close(); err != nil {
 			t.Error(err)
 		}
-		// Killed before Close could cut the first segment: b is there twice, and no more than that.
+		// Killed before Close could cut the first segment: only b is there twice.
 		got := reopen(t, after, quiet())
 		if !slices.Equal(got.requests, []string{"a", "b", "bc"}) || got.lost != (Loss{}) {
 			t.Errorf("after a kill: %q, lost %+v", got.requests, got.lost)
@@ -76,7 +77,7 @@ func TestTornSegmentIsAbandoned(t *testing.T) {
 	})
 }
 
-// TestCloseCutsATornSegment: the next process finds nothing of the half record, nor the begun request twice.
+// TestCloseCutsATornSegment: the next process finds neither the half record nor the request that began before it twice.
 func TestCloseCutsATornSegment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs, _, end := torn(t)

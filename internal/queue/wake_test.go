@@ -54,8 +54,8 @@ func TestDamagedLaneDoesNotHideTheNext(t *testing.T) {
 	}
 }
 
-// TestReadErrorWakesTheReaderAfterAResize: the lane that could not be read falls to another reader before it is read
-// again.
+// TestReadErrorWakesTheReaderAfterAResize: the lane that could not be read is assigned to another reader before it is
+// read again.
 func TestReadErrorWakesTheReaderAfterAResize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
@@ -97,8 +97,8 @@ func (fs *fakeFS) breakWith(err error, calls ...string) {
 	}
 }
 
-// sleepers are readers as senders are: they look after an Append or a Seal of their lane, after their own Ack, and when
-// they are woken, and at no other time.
+// sleepers are readers that call Next as senders do: after an Append or a Seal of their lane, after their own Ack, and
+// when they are woken, and at no other time.
 type sleepers struct {
 	t     *testing.T
 	rnd   *rand.Rand
@@ -123,7 +123,7 @@ func (s *sleepers) wake(lane int) {
 	}
 }
 
-// run lets readers work until they sleep; patient ones keep some requests in flight.
+// run lets readers work until they sleep. Patient readers keep some requests in flight.
 func (s *sleepers) run(patient bool) {
 	for {
 		s.mu.Lock()

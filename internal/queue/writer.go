@@ -14,20 +14,14 @@ const batchBytes = 256 << 10
 
 // batch is records of one request that are being written to a segment.
 type batch struct {
-	lane    *lane
-	segment *segment
-	data    []byte // headers without checksums, and copied data, since a reader may own the records meanwhile
-	item    batchItem
-	offset  int64
-}
-
-// batchItem is the part of a request that is in a batch.
-type batchItem struct {
+	lane           *lane
+	segment        *segment
 	request        *request
+	data           []byte // headers without checksums, and copied data, since a reader may own the records meanwhile
+	start, end     int64  // in the segment
 	records        int
-	start, end     int64 // in the segment
 	samples        int
-	oldest, newest int64
+	oldest, newest int64 // of the request
 }
 
 // writeLoop writes what was appended, until Close and then once more.
@@ -160,23 +154,23 @@ func (q *FIFO) fillBatch(l *lane) *batch {
 	}
 	s := l.active
 	s.uses++
-	b := &batch{lane: l, segment: s, data: d.buf[:0], offset: s.size}
 	// A batch has records of one request only: a request that is delivered while it is written is delivered again if
 	// the process is killed before the position moves.
 	r, before := l.requests[first], s.samples
-	item := batchItem{request: r, start: s.size, oldest: r.Oldest, newest: r.Newest}
+	b := &batch{
+		lane: l, segment: s, request: r, data: d.buf[:0], start: s.size, oldest: r.Oldest, newest: r.Newest,
+	}
 	for _, rec := range r.Records[r.written:] {
 		if len(b.data) > 0 && len(b.data)+headerSize+len(rec.Data) > batchBytes {
 			break
 		}
-		item.records++
-		item.samples += rec.Samples
+		b.records++
+		b.samples += rec.Samples
 		b.data = appendRecord(b.data, rec, before)
 		before += uint64(rec.Samples)
 	}
-	item.end = s.size + int64(len(b.data))
+	b.end = b.start + int64(len(b.data))
 	r.writing = true
-	b.item = item
 	return b
 }
 
@@ -202,14 +196,14 @@ func (q *FIFO) write(b *batch) error {
 		q.mu.Unlock()
 	}
 	if s.torn {
-		if err := s.file.Truncate(b.offset); err != nil {
+		if err := s.file.Truncate(b.start); err != nil {
 			return err
 		}
 		s.torn = false
 	}
-	if _, err := s.file.WriteAt(b.data, b.offset); err != nil {
+	if _, err := s.file.WriteAt(b.data, b.start); err != nil {
 		s.torn = true
-		if s.file.Truncate(b.offset) == nil { // frees its blocks, and a crash finds no half record
+		if s.file.Truncate(b.start) == nil { // frees its blocks, and a crash finds no half record
 			s.torn = false
 		}
 		return err
@@ -245,41 +239,42 @@ func (q *FIFO) written(b *batch, err error) (moved bool) {
 	defer q.unlock()
 	l, s := b.lane, b.segment
 	defer q.endUse(l, s)
-	b.item.request.writing = false
+	b.request.writing = false
 	if err != nil {
 		q.writeFailed(l, s, err)
 		return false
 	}
 	l.writeRetry = backoff{}
 	q.wrote()
-	s.size += int64(len(b.data))
+	s.size = b.end
 	s.dirty = true
 	d.syncer.wakeUp()
 	if !l.drained { // else its segment is removed: all of it was delivered before it was written
 		d.bytes += int64(len(b.data))
 	}
-	moved = q.writtenItem(l, s, b.item)
+	moved = q.count(b)
 	q.stats.WrittenBytes += int64(len(b.data))
 	q.limitMemory()
 	return moved
 }
 
-func (q *FIFO) writtenItem(l *lane, s *segment, it batchItem) (moved bool) {
-	r := it.request
-	q.stats.WrittenRecords += it.records
-	s.samples += uint64(it.samples)
-	s.include(it.oldest, it.newest, q.disk.clock.now())
+// count adds a written batch to its segment and to its request. It reports whether the request was delivered meanwhile.
+func (q *FIFO) count(b *batch) (delivered bool) {
+	l, s, r := b.lane, b.segment, b.request
+	q.stats.WrittenRecords += b.records
+	s.samples += uint64(b.samples)
+	s.include(b.oldest, b.newest, q.disk.clock.now())
 	if r.gone {
-		l.acked = position{s.seq, it.end}
+		l.acked = position{s.seq, b.end}
 		return true
 	}
 	if r.written == 0 {
-		r.segment, r.start, r.before = s, it.start, s.samples-uint64(it.samples)
+		r.segment, r.start, r.before = s, b.start, s.samples-uint64(b.samples)
 		s.live++
 	}
-	r.written += it.records
-	r.end = it.end
-	l.pending -= it.records
+	r.written += b.records
+	r.end = b.end
+	l.pending -= b.records
 	return false
 }
 
