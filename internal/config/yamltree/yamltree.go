@@ -1,4 +1,12 @@
-package config
+// Package yamltree reads and edits the YAML trees of a configuration file.
+//
+// The file is read with yaml.v3, whose nodes know their lines. prometheus/config decodes with yaml.v2. DecodeStrict
+// therefore prints a tree and decodes the text again. Flatten removes what the two versions print or read differently:
+// aliases, anchors, merge keys, comments and block scalars.
+//
+// A mapping node keeps keys and values alternately in Content, so the i-th key is Content[2*i] and its value
+// Content[2*i+1]: {a: 1, b: 2} has the Content a, 1, b, 2.
+package yamltree
 
 import (
 	"fmt"
@@ -7,28 +15,25 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Files are read as trees of yaml.v3 nodes, which know their lines; prometheus/config decodes with yaml.v2. A (part of
-// a) tree is therefore printed and read again. flatten leaves only what both print and read alike: no aliases, anchors,
-// merge keys, comments or block scalars.
-
-// maxNodes bounds a file once its aliases are written out.
+// maxNodes is the largest number of values in a file after its aliases are expanded.
 const maxNodes = 500_000
 
-// flattener writes out aliases and merge keys.
+// flattener expands aliases and merge keys.
 type flattener struct {
 	nodes  int
-	inside map[*yaml.Node]bool // aliases being written out: one inside itself never ends
+	inside map[*yaml.Node]bool // anchors being expanded: an alias of one of them would never end
 }
 
-// flatten returns a copy of the tree that shares nothing with it but the lines.
-func flatten(n *yaml.Node) (*yaml.Node, error) {
+// Flatten returns a deep copy of the tree with aliases and merge keys expanded. Values keep the lines where they were
+// written.
+func Flatten(n *yaml.Node) (*yaml.Node, error) {
 	f := &flattener{inside: map[*yaml.Node]bool{}}
 	return f.node(n)
 }
 
 func (f *flattener) node(n *yaml.Node) (*yaml.Node, error) {
 	if f.nodes++; f.nodes > maxNodes {
-		return nil, fmt.Errorf("line %d: more than %d values once aliases are written out", n.Line, maxNodes)
+		return nil, fmt.Errorf("line %d: more than %d values after aliases are expanded", n.Line, maxNodes)
 	}
 	switch n.Kind {
 	case yaml.AliasNode:
@@ -56,8 +61,8 @@ func (f *flattener) node(n *yaml.Node) (*yaml.Node, error) {
 	return flat, nil
 }
 
-// mapping writes merged keys where the merge key stands: as yaml.v2 has it, they override what stands before them, and
-// what stands after overrides them. A key written twice stays so, to be refused.
+// mapping expands the merge keys of a mapping as yaml.v2 does: merged keys override the keys before the merge key, and
+// the keys after it override them. A key that is written twice stays twice, so that the decoder refuses it.
 func (f *flattener) mapping(n *yaml.Node) (*yaml.Node, error) {
 	flat := &yaml.Node{Kind: n.Kind, Tag: n.Tag, Line: n.Line, Column: n.Column, Style: n.Style &^ yaml.FlowStyle}
 	merged := map[*yaml.Node]bool{}
@@ -71,7 +76,7 @@ func (f *flattener) mapping(n *yaml.Node) (*yaml.Node, error) {
 			return nil, err
 		}
 		if !isMerge(n.Content[i]) {
-			if at := index(flat, key.Value); at >= 0 && merged[flat.Content[2*at]] && key.Kind == yaml.ScalarNode {
+			if at := Index(flat, key.Value); at >= 0 && merged[flat.Content[2*at]] && key.Kind == yaml.ScalarNode {
 				delete(merged, flat.Content[2*at])
 				flat.Content[2*at], flat.Content[2*at+1] = key, value
 				continue
@@ -85,7 +90,7 @@ func (f *flattener) mapping(n *yaml.Node) (*yaml.Node, error) {
 			}
 			for j := 0; j+1 < len(source.Content); j += 2 {
 				k, v := source.Content[j], source.Content[j+1]
-				if at := index(flat, k.Value); at >= 0 {
+				if at := Index(flat, k.Value); at >= 0 {
 					flat.Content[2*at+1] = v
 					continue
 				}
@@ -101,7 +106,7 @@ func isMerge(key *yaml.Node) bool {
 	return key.Kind == yaml.ScalarNode && key.Value == "<<" && (key.Tag == "" || key.Tag == "!" || key.Tag == "!!merge")
 }
 
-// mergeSources is what a merge key names, the one that wins last.
+// mergeSources returns the mappings that a merge key names. The last one has precedence.
 func mergeSources(value *yaml.Node) []*yaml.Node {
 	if value.Kind != yaml.SequenceNode {
 		return []*yaml.Node{value}
@@ -113,8 +118,8 @@ func mergeSources(value *yaml.Node) []*yaml.Node {
 	return sources
 }
 
-// index is the place of a key among the keys of a mapping, -1 if it is not there.
-func index(mapping *yaml.Node, key string) int {
+// Index returns the position of a key in a mapping, or -1 if the mapping does not have it.
+func Index(mapping *yaml.Node, key string) int {
 	if mapping == nil || mapping.Kind != yaml.MappingNode {
 		return -1
 	}
@@ -126,10 +131,10 @@ func index(mapping *yaml.Node, key string) int {
 	return -1
 }
 
-// get follows keys down from a mapping; nil: one of them is not there.
-func get(n *yaml.Node, keys ...string) *yaml.Node {
+// Get follows keys down from a mapping. It returns nil if one of them does not exist.
+func Get(n *yaml.Node, keys ...string) *yaml.Node {
 	for _, key := range keys {
-		at := index(n, key)
+		at := Index(n, key)
 		if at < 0 {
 			return nil
 		}
@@ -138,16 +143,17 @@ func get(n *yaml.Node, keys ...string) *yaml.Node {
 	return n
 }
 
-// items are the entries of a list; none where n is no list.
-func items(n *yaml.Node) []*yaml.Node {
+// Items returns the entries of a list, or nil if n is not a list.
+func Items(n *yaml.Node) []*yaml.Node {
 	if n == nil || n.Kind != yaml.SequenceNode {
 		return nil
 	}
 	return n.Content
 }
 
-// drop takes the i-th key out of a mapping, or the i-th entry out of a list. It returns a copy that shares the rest.
-func drop(n *yaml.Node, i int) *yaml.Node {
+// Without returns a copy of a mapping without its i-th key, or of a list without its i-th entry. The copy shares the
+// other values with n.
+func Without(n *yaml.Node, i int) *yaml.Node {
 	less := *n
 	width := 1
 	if n.Kind == yaml.MappingNode {
@@ -157,24 +163,47 @@ func drop(n *yaml.Node, i int) *yaml.Node {
 	return &less
 }
 
-// isEmpty: nothing is written there.
-func isEmpty(n *yaml.Node) bool {
+// IsEmpty reports whether n has no value: it is absent, null, an empty mapping or an empty list.
+func IsEmpty(n *yaml.Node) bool {
 	return n == nil || len(n.Content) == 0 && (n.Kind != yaml.ScalarNode || n.Tag == "!!null")
 }
 
-func newMapping(pairs ...*yaml.Node) *yaml.Node {
+// Mapping returns a mapping of the keys and values in pairs.
+func Mapping(pairs ...*yaml.Node) *yaml.Node {
 	return &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: pairs}
 }
 
-func newString(s string) *yaml.Node {
+// String returns a string value.
+func String(s string) *yaml.Node {
 	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s}
 }
 
-// decodeStrict reads a tree as prometheus/config would read its text.
-func decodeStrict(n *yaml.Node, out any) error {
+// DecodeStrict decodes a tree with yaml.v2 as prometheus/config does. Unknown keys are errors.
+func DecodeStrict(n *yaml.Node, out any) error {
 	text, err := yaml.Marshal(n)
 	if err != nil {
 		return err
 	}
 	return yamlv2.UnmarshalStrict(text, out)
+}
+
+// Join appends a key to the path of its mapping, as in global.external_labels.
+func Join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+// Line follows keys down from a mapping and returns the line of the last one, or 0 if one of them does not exist.
+func Line(n *yaml.Node, keys ...string) int {
+	line := 0
+	for _, key := range keys {
+		at := Index(n, key)
+		if at < 0 {
+			return 0
+		}
+		line, n = n.Content[2*at].Line, n.Content[2*at+1]
+	}
+	return line
 }

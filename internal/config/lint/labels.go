@@ -1,4 +1,4 @@
-package config
+package lint
 
 import (
 	"fmt"
@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/discovery/kubernetes"
 	"github.com/prometheus/prometheus/model/relabel"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/config/hint"
 )
 
 const kubePrefix = "__meta_kubernetes_"
@@ -16,8 +18,10 @@ const kubePrefix = "__meta_kubernetes_"
 // podNames are the labels of a pod, after __meta_kubernetes_pod_; those that end in _ go on.
 var podNames = []string{
 	"name", "ip", "container_name", "container_id", "container_image", "container_port_name", "container_port_number",
-	"container_port_protocol", "container_init", "cronjob_name", "deployment_name", "job_name", "ready", "phase", "node_name",
-	"host_ip", "uid", "controller_kind", "controller_name", "label_", "labelpresent_", "annotation_", "annotationpresent_",
+	"container_port_protocol", "container_init", "cronjob_name", "deployment_name", "job_name", "ready", "phase",
+	"node_name",
+	"host_ip", "uid", "controller_kind", "controller_name", "label_", "labelpresent_", "annotation_",
+	"annotationpresent_",
 }
 
 // rolePrefixes is what each role finds, after __meta_kubernetes_. Pods are known better: podNames.
@@ -32,18 +36,19 @@ var rolePrefixes = map[kubernetes.Role][]string{
 
 // builtinLabels are on every target before the first rule.
 var builtinLabels = []string{
-	model.AddressLabel, model.SchemeLabel, model.MetricsPathLabel, model.ScrapeIntervalLabel, model.ScrapeTimeoutLabel, model.JobLabel,
+	model.AddressLabel, model.SchemeLabel, model.MetricsPathLabel, model.ScrapeIntervalLabel,
+	model.ScrapeTimeoutLabel, model.JobLabel,
 }
 
 // discovers: one of the job's discoveries can produce the label.
-func (j *job) discovers(label string) bool {
+func (j Job) discovers(label string) bool {
 	if slices.Contains(builtinLabels, label) {
 		return true
 	}
-	if param, ok := strings.CutPrefix(label, model.ParamLabelPrefix); ok && len(j.cfg.Params[param]) > 0 {
+	if param, ok := strings.CutPrefix(label, model.ParamLabelPrefix); ok && len(j.Config.Params[param]) > 0 {
 		return true
 	}
-	for _, d := range j.cfg.ServiceDiscoveryConfigs {
+	for _, d := range j.Config.ServiceDiscoveryConfigs {
 		switch d := d.(type) {
 		case *kubernetes.SDConfig:
 			if kubeProduces(d, label) {
@@ -95,7 +100,7 @@ func kubeProduces(k *kubernetes.SDConfig, label string) bool {
 }
 
 // lintAbsent speaks where none of a rule's source labels can exist, so that its outcome is the same for everything.
-func (r *rules) lintAbsent(i int, rule *relabel.Config) bool {
+func (r *ruleList) lintAbsent(i int, rule *relabel.Config) bool {
 	var names []string
 	for _, name := range rule.SourceLabels {
 		if r.has(string(name)) || !r.untouched(i, string(name)) {
@@ -113,7 +118,8 @@ func (r *rules) lintAbsent(i int, rule *relabel.Config) bool {
 	}
 	why := fmt.Sprintf("no discovery of this job produces %s, so %s", strings.Join(names, " or "), effect)
 	if r.unit() == "sample" {
-		why = fmt.Sprintf("no sample has %s (labels that start with __ are gone after relabel_configs), so %s", strings.Join(names, " or "), effect)
+		why = fmt.Sprintf("no sample has %s (labels that start with __ are removed after relabel_configs), so %s",
+			strings.Join(names, " or "), effect)
 	}
 	fix := "correct the label's name or the role, or remove the rule"
 	if near := r.nearestLabel(names[0]); near != "" {
@@ -124,10 +130,11 @@ func (r *rules) lintAbsent(i int, rule *relabel.Config) bool {
 }
 
 // nearestLabel is a pod's label that is a typing error away.
-func (r *rules) nearestLabel(name string) string {
+func (r *ruleList) nearestLabel(name string) string {
 	if r.unit() == "target" {
 		for _, known := range podNames {
-			if full := kubePrefix + "pod_" + known; !strings.HasSuffix(full, "_") && distance(name, full) <= 2 && r.has(full) {
+			if full := kubePrefix + "pod_" + known; !strings.HasSuffix(full, "_") && hint.Distance(name, full) <= 2 &&
+				r.has(full) {
 				return full
 			}
 		}
@@ -149,7 +156,7 @@ const portName = "http-envoy-prom"
 const portNameLabel = kubePrefix + "pod_container_port_name"
 
 // lintValues speaks where a rule's pattern fits none of the values that its label can have.
-func (r *rules) lintValues(i int, rule *relabel.Config) {
+func (r *ruleList) lintValues(i int, rule *relabel.Config) {
 	if len(rule.SourceLabels) != 1 || rule.Action == relabel.Replace || !r.job.onlyKubernetes() {
 		return
 	}
@@ -171,12 +178,13 @@ func (r *rules) lintValues(i int, rule *relabel.Config) {
 	if label == portNameLabel {
 		effect = "it drops every sidecar"
 	}
-	r.warn(i, "regex", fmt.Sprintf("%s is one of %q, which the expression does not match as a whole, so %s", label, values, effect),
-		"correct the expression, which must match the whole value in the same case")
+	r.warn(i, "regex", fmt.Sprintf("%s is one of %q, none of which the expression matches completely, so %s", label,
+		values, effect),
+		"correct the expression; it must match the complete value, and case matters")
 }
 
-func (j *job) onlyKubernetes() bool {
-	for _, d := range j.cfg.ServiceDiscoveryConfigs {
+func (j Job) onlyKubernetes() bool {
+	for _, d := range j.Config.ServiceDiscoveryConfigs {
 		if _, ok := d.(*kubernetes.SDConfig); !ok {
 			return false
 		}

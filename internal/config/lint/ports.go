@@ -1,4 +1,4 @@
-package config
+package lint
 
 import (
 	"fmt"
@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/discovery/kubernetes"
 	"github.com/prometheus/prometheus/model/relabel"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 )
 
 const (
@@ -19,42 +21,41 @@ const (
 	annotationLabel = kubePrefix + "pod_annotation_prometheus_io_port"
 )
 
-// portUse is that a job scrapes a port of pods, and the rule that says so.
+// portUse is a job that scrapes a port of pods.
 type portUse struct {
-	job *job
-	at  int // of relabel_configs
-	why string
+	job  Job
+	rule int // index in relabel_configs of the rule that selects the port
+	why  string
 }
 
-// lintPorts warns of jobs that read each sidecar twice: on Envoy's port, and on the agent's, whose page repeats
-// Envoy's.
-func (l *loader) lintPorts() {
+// ports warns about jobs that scrape each sidecar twice: on Envoy's port, and on the agent's, whose page repeats Envoy's.
+func (l *linter) ports(jobs []Job) {
 	var own, merged []portUse
-	for _, j := range l.jobs {
-		if j.cfg == nil || !j.clean {
-			continue
-		}
+	for _, j := range jobs {
 		if podDiscovery(j) != nil {
 			own = append(own, usesOf(j, envoyPort)...)
 			merged = append(merged, usesOf(j, mergedPort)...)
 		}
-		l.lintStaticPorts(j)
+		l.staticPorts(j)
 	}
 	for _, m := range merged {
 		for _, o := range own {
-			if o.job != m.job && !overlap(podDiscovery(o.job).NamespaceDiscovery.Names, podDiscovery(m.job).NamespaceDiscovery.Names) {
+			if o.job.Config != m.job.Config && !overlap(podDiscovery(o.job).NamespaceDiscovery.Names,
+				podDiscovery(m.job).NamespaceDiscovery.Names) {
 				continue
 			}
-			r := &rules{l: l, job: m.job, key: "relabel_configs"}
-			r.warn(m.at, "", fmt.Sprintf("%s, and job %q scrapes 15090 of the same pods: the page on 15020 repeats Envoy's, so every Envoy series is read and stored twice",
-				m.why, o.job.cfg.JobName), "keep 15090 only, or drop injected pods here: action: drop, source_labels: ["+annotationLabel+"], regex: 15020")
+			r := &ruleList{linter: l, job: m.job, key: "relabel_configs"}
+			r.warn(m.rule, "", fmt.Sprintf("%s, and job %q scrapes 15090 of the same pods: the page on 15020 "+
+				"repeats Envoy's, "+
+				"so every Envoy series is scraped and stored twice", m.why, o.job.Config.JobName),
+				"keep 15090 only, or drop injected pods here: action: drop, source_labels: ["+annotationLabel+"], regex: 15020")
 			break
 		}
 	}
 }
 
-func podDiscovery(j *job) *kubernetes.SDConfig {
-	for _, d := range j.cfg.ServiceDiscoveryConfigs {
+func podDiscovery(j Job) *kubernetes.SDConfig {
+	for _, d := range j.Config.ServiceDiscoveryConfigs {
 		if k, ok := d.(*kubernetes.SDConfig); ok && k.Role == kubernetes.RolePod {
 			return k
 		}
@@ -68,22 +69,25 @@ func overlap(a, b []string) bool {
 }
 
 // usesOf is how a job comes to scrape a port of its pods; at most one answer.
-func usesOf(j *job, port string) []portUse {
-	for i, rule := range j.cfg.RelabelConfigs {
+func usesOf(j Job, port string) []portUse {
+	for i, rule := range j.Config.RelabelConfigs {
 		var why string
 		switch {
 		case rule.Action == relabel.Drop && excludes(rule, port):
 			return nil
-		case rule.Action == relabel.Replace && rule.TargetLabel == model.AddressLabel && strings.HasSuffix(rule.Replacement, ":"+port):
+		case rule.Action == relabel.Replace && rule.TargetLabel == model.AddressLabel &&
+			strings.HasSuffix(rule.Replacement, ":"+port):
 			why = "it scrapes port " + port
-		case rule.Action == relabel.Replace && rule.TargetLabel == model.AddressLabel && port == mergedPort && followsAnnotation(rule):
-			why = "it scrapes the port of the annotation prometheus.io/port, which Istio sets to 15020 in the pods that it injects"
+		case rule.Action == relabel.Replace && rule.TargetLabel == model.AddressLabel && port == mergedPort &&
+			followsAnnotation(rule):
+			why = "it scrapes the port of the annotation prometheus.io/port, which Istio sets to 15020 in the " +
+				"pods that it injects"
 		case rule.Action == relabel.Keep && selects(rule, port):
 			why = "it scrapes port " + port
 		default:
 			continue
 		}
-		if why != "" && !excludedLater(j.cfg.RelabelConfigs[i+1:], port) {
+		if why != "" && !excludedLater(j.Config.RelabelConfigs[i+1:], port) {
 			return []portUse{{j, i, why}}
 		}
 	}
@@ -91,12 +95,14 @@ func usesOf(j *job, port string) []portUse {
 }
 
 func excludedLater(list []*relabel.Config, port string) bool {
-	return slices.ContainsFunc(list, func(rule *relabel.Config) bool { return rule.Action == relabel.Drop && excludes(rule, port) })
+	return slices.ContainsFunc(list,
+		func(rule *relabel.Config) bool { return rule.Action == relabel.Drop && excludes(rule, port) })
 }
 
 // followsAnnotation: the address takes its port from the annotation, whatever that is.
 func followsAnnotation(rule *relabel.Config) bool {
-	return slices.Contains(rule.SourceLabels, annotationLabel) && (strings.HasSuffix(rule.Replacement, "$2") || strings.HasSuffix(rule.Replacement, "${2}"))
+	return slices.Contains(rule.SourceLabels, annotationLabel) &&
+		(strings.HasSuffix(rule.Replacement, "$2") || strings.HasSuffix(rule.Replacement, "${2}"))
 }
 
 // selects: the rule keeps what has this port, not just everything.
@@ -121,10 +127,10 @@ func excludes(rule *relabel.Config, port string) bool {
 	return (name == portNumberLabel || name == annotationLabel) && rule.Regex.MatchString(port)
 }
 
-// lintStaticPorts warns of a static list with both ports of one host.
-func (l *loader) lintStaticPorts(j *job) {
+// staticPorts warns about a static list with both ports of one host.
+func (l *linter) staticPorts(j Job) {
 	ports := map[string][]string{}
-	for _, d := range j.cfg.ServiceDiscoveryConfigs {
+	for _, d := range j.Config.ServiceDiscoveryConfigs {
 		groups, ok := d.(discovery.StaticConfig)
 		if !ok {
 			continue
@@ -139,8 +145,8 @@ func (l *loader) lintStaticPorts(j *job) {
 	}
 	for host, have := range ports {
 		if slices.Contains(have, envoyPort) && slices.Contains(have, mergedPort) {
-			l.add(Problem{Severity: SeverityWarning, File: j.src.name, Line: lineOf(j.node, "static_configs"), Job: j.cfg.JobName,
-				Key: j.path + ".static_configs", Value: host, Why: "both 15090 and 15020 of one host: the page on 15020 repeats Envoy's", Fix: "keep 15090 only"})
+			l.warn(j, yamltree.Line(j.Node, "static_configs"), j.Path+".static_configs", host,
+				"both 15090 and 15020 of one host: the page on 15020 repeats Envoy's", "keep 15090 only")
 		}
 	}
 }

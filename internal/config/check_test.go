@@ -10,7 +10,8 @@ import (
 func TestAliasesAreBounded(t *testing.T) {
 	bomb := "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
 	for i := 1; i < 9; i++ {
-		bomb += fmt.Sprintf("a%d: &a%d [%s]\n", i, i, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d, ", i-1), 10), ", "))
+		bomb += fmt.Sprintf("a%d: &a%d [%s]\n", i, i,
+			strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d, ", i-1), 10), ", "))
 	}
 	for name, text := range map[string]string{"bomb": bomb, "itself": "a: &a\n  b: *a\n"} {
 		if problems := refused(t, Options{}, text); len(problems) != 1 || problems[0].Line == 0 {
@@ -29,7 +30,8 @@ func TestManyTargets(t *testing.T) {
 	b.WriteString("  - targets: ['http://a/b']\n  sample_limit: many\n")
 	start := time.Now()
 	problems := refused(t, Options{}, b.String())
-	if len(problems) != 2 || !strings.HasPrefix(problems[0].Key, "scrape_configs[0].static_configs") || problems[1].Key != "scrape_configs[0].sample_limit" {
+	if len(problems) != 2 || !strings.HasPrefix(problems[0].Key, "scrape_configs[0].static_configs") ||
+		problems[1].Key != "scrape_configs[0].sample_limit" {
 		t.Errorf("problems = %v", problems)
 	}
 	t.Logf("took %v", time.Since(start))
