@@ -41,8 +41,16 @@ var allowed = map[string][]string{
 	"remotewrite/deliver":       {"queue", "remotewrite/wire"},
 	"remotewrite/wire":          {"series", "remotewrite/wire/wiretest"}, // wiretest: in tests
 	"remotewrite/wire/wiretest": {"series"},
-	"config":                    {"discovery", "queue", "relabel", "remotewrite", "scrape", "shard"},
-	"web":                       {"config", "discovery", "relabel", "scrape", "remotewrite"}, // reads their Status()
+	"config": {
+		"config/hint", "config/lint", "config/locate", "config/problem", "config/yamltree",
+		"queue", "remotewrite", "scrape", "shard",
+	},
+	"config/lint":     {"config/hint", "config/problem", "config/yamltree"},
+	"config/locate":   {"config/yamltree"},
+	"config/hint":     {},
+	"config/problem":  {},
+	"config/yamltree": {},
+	"web":             {"config", "discovery", "relabel", "scrape", "remotewrite"}, // reads their Status()
 }
 
 // TestImportsPointDown reads the files itself instead of asking `go list`: the test cache sees what a test opens,
@@ -90,12 +98,32 @@ func TestImportRuleSeesEveryKindOfEdge(t *testing.T) {
 	}
 }
 
-// TestTableNamesNoGhosts keeps the table true: every package that it lists exists.
+// TestTableNamesNoGhosts fails for a package in the table that has no file, and for an import that no file uses.
 func TestTableNamesNoGhosts(t *testing.T) {
 	for name := range allowed {
 		if files, _ := fs.Glob(os.DirFS(name), "*.go"); len(files) == 0 {
 			t.Errorf("package %s is in the table, but has no file", name)
 		}
+	}
+	for _, problem := range unusedEdges(t, os.DirFS("..")) {
+		t.Error(problem)
+	}
+}
+
+func TestUnusedEdgeIsSeen(t *testing.T) {
+	tree := fstest.MapFS{}
+	for from, tos := range allowed {
+		source := "package p\n\nimport (\n"
+		for _, to := range tos {
+			if from != "web" || to != "config" {
+				source += strconv.Quote(ours+to) + "\n"
+			}
+		}
+		tree["internal/"+from+"/x.go"] = &fstest.MapFile{Data: []byte(source + ")\n")}
+	}
+	got := unusedEdges(t, tree)
+	if len(got) != 1 || !strings.Contains(got[0], "web may import config") {
+		t.Errorf("problems = %q, want one with web and config", got)
 	}
 }
 
@@ -207,6 +235,30 @@ func importProblems(t *testing.T, root fs.FS) (problems []string) {
 			}
 			if to := strings.TrimPrefix(name, ours); strings.HasPrefix(name, module) && to != from && !slices.Contains(may, to) {
 				problems = append(problems, fmt.Sprintf("%s: %s may not import %s", f.path, from, to))
+			}
+		}
+	}
+	return problems
+}
+
+// unusedEdges returns the imports of the table that no file of the package uses.
+func unusedEdges(t *testing.T, root fs.FS) (problems []string) {
+	t.Helper()
+	used := map[string]bool{}
+	for _, f := range goFiles(t, root) {
+		from := strings.TrimPrefix(path.Dir(f.path), "internal/")
+		parsed, err := parser.ParseFile(token.NewFileSet(), f.path, f.source, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range parsed.Imports {
+			used[from+" "+strings.TrimPrefix(strings.Trim(spec.Path.Value, "\""), ours)] = true
+		}
+	}
+	for from, tos := range allowed {
+		for _, to := range tos {
+			if !used[from+" "+to] {
+				problems = append(problems, fmt.Sprintf("%s may import %s, but does not: remove it from the table", from, to))
 			}
 		}
 	}

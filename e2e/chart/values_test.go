@@ -13,18 +13,47 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
-// TestBadValues: what cannot work is refused when it is rendered, with the sentence in the first line of its file.
+// wanted returns the text that the first line of a file of values expects in the refusal.
+func wanted(t *testing.T, file string) string {
+	t.Helper()
+	values, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(string(values), "\n")
+	return strings.TrimPrefix(first, "# ")
+}
+
+// TestBadValues: Helm refuses values that the schema or the chart can judge.
 func TestBadValues(t *testing.T) {
 	tl := newTools(t, false)
 	for name, file := range valuesFiles(t, "bad") {
 		t.Run(name, func(t *testing.T) {
-			values, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			first, _, _ := strings.Cut(string(values), "\n")
-			want := strings.TrimPrefix(first, "# ")
+			want := wanted(t, file)
 			out, code := tl.template(t, "x", "x", "-f", file)
+			if code == 0 || !strings.Contains(out, want) {
+				t.Errorf("exit code %d, want a failure that says %q:\n%s", code, want, out)
+			}
+		})
+	}
+}
+
+// TestRefusedValues: the program, started as in a pod, refuses the configurations that Helm renders but that are wrong.
+func TestRefusedValues(t *testing.T) {
+	tl := newTools(t, false)
+	for name, file := range valuesFiles(t, "refused") {
+		t.Run(name, func(t *testing.T) {
+			want := wanted(t, file)
+			r := tl.render(t, "x", "x", "-f", file)
+			pod, _ := r.pod(t)
+			config, dir := r.writeConfig(t), t.TempDir()
+			var args []string
+			for _, arg := range pod.Spec.Containers[0].Args {
+				arg = strings.Replace(arg, "=/etc/envoy-scraper/envoy-scraper.yml", "="+config, 1)
+				arg = strings.Replace(arg, "=/var/lib/envoy-scraper", "="+dir, 1)
+				args = append(args, strings.Replace(arg, "=:9095", "=127.0.0.1:0", 1))
+			}
+			out, code := parts.Output(t, r.env(t, "node-a", "x-1"), tl.scraper, args...)
 			if code == 0 || !strings.Contains(out, want) {
 				t.Errorf("exit code %d, want a failure that says %q:\n%s", code, want, out)
 			}

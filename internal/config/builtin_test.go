@@ -23,8 +23,10 @@ func TestBuiltinRules(t *testing.T) {
 		"other port":         {"10.0.0.1:8080", "http", "Running", "15020", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			found := labels.FromStrings("__address__", c.address, portNameLabel, c.port, kubePrefix+"pod_phase", c.phase,
-				annotationLabel, c.annotation, kubePrefix+"namespace", "shop", kubePrefix+"pod_name", "reviews")
+			const meta = "__meta_kubernetes_"
+			found := labels.FromStrings("__address__", c.address, meta+"namespace", "shop", meta+"pod_name", "reviews",
+				meta+"pod_container_port_name", c.port, meta+"pod_phase", c.phase,
+				meta+"pod_annotation_prometheus_io_port", c.annotation)
 			b := labels.NewBuilder(found)
 			kept := relabel.ProcessBuilder(b, cfg.Jobs[0].RelabelConfigs...)
 			got := b.Labels()

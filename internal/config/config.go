@@ -15,8 +15,24 @@ import (
 
 	promconfig "github.com/prometheus/prometheus/config"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/config/problem"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
+)
+
+// Problem is one thing about a configuration that the user should change.
+type Problem = problem.Problem
+
+// Problems is the error of Load: every problem, warnings too.
+type Problems = problem.Problems
+
+// Severity says whether a configuration with a Problem can run.
+type Severity = problem.Severity
+
+// The severities of a Problem.
+const (
+	SeverityError   = problem.Error
+	SeverityWarning = problem.Warning
 )
 
 // Options is what the command line and the environment add to a file.

@@ -10,6 +10,9 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/config/hint"
+	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 )
 
 // source is one file.
@@ -28,7 +31,8 @@ var yamlLine = regexp.MustCompile(`line (\d+): `)
 func (l *loader) open(name string) *source {
 	data, err := os.ReadFile(name)
 	if err != nil {
-		l.add(Problem{Severity: SeverityError, File: name, Why: "read: " + pathless(err), Fix: "correct the name, or the file's permissions"})
+		l.add(Problem{Severity: SeverityError, File: name, Why: "read: " + pathless(err),
+			Fix: "correct the name, or the file's permissions"})
 		return nil
 	}
 	return l.parse(name, filepath.Dir(name), data)
@@ -36,16 +40,17 @@ func (l *loader) open(name string) *source {
 
 // parse reads a file's text, writes out its aliases and puts the environment into it.
 func (l *loader) parse(name, dir string, data []byte) *source {
-	src := &source{name: name, dir: dir, root: newMapping()}
+	src := &source{name: name, dir: dir, root: yamltree.Mapping()}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
 		l.add(notYAML(name, data, err))
 		return nil
 	}
 	if len(doc.Content) == 1 {
-		root, err := flatten(doc.Content[0])
+		root, err := yamltree.Flatten(doc.Content[0])
 		if err != nil {
-			l.add(Problem{File: name, Line: lineSaid(err.Error()), Why: "not valid YAML: " + yamlLine.ReplaceAllString(err.Error(), ""),
+			l.add(Problem{File: name, Line: lineSaid(err.Error()), Why: "not valid YAML: " +
+				yamlLine.ReplaceAllString(err.Error(), ""),
 				Fix: "write the values out"})
 			return nil
 		}
@@ -53,10 +58,11 @@ func (l *loader) parse(name, dir string, data []byte) *source {
 	}
 	if line := second(data); line > 0 {
 		l.add(Problem{Severity: SeverityWarning, File: name, Line: line,
-			Why: "a second YAML document begins here, and only the first is read, as by Prometheus", Fix: "remove the line ---, or what follows it"})
+			Why: "a second YAML document starts here; only the first is read, as in Prometheus",
+			Fix: "remove the line ---, or the second document"})
 	}
-	if isEmpty(src.root) {
-		src.root = newMapping()
+	if yamltree.IsEmpty(src.root) {
+		src.root = yamltree.Mapping()
 	}
 	return src
 }
@@ -67,24 +73,25 @@ func (l *loader) shape(src *source) bool {
 	switch src.root.Kind {
 	case yaml.SequenceNode:
 		jobs := src.root
-		key := newString("scrape_configs")
+		key := yamltree.String("scrape_configs")
 		key.Line = jobs.Line
-		src.root = newMapping(key, jobs)
+		src.root = yamltree.Mapping(key, jobs)
 	case yaml.MappingNode:
 		if l.manifest(src) {
 			return false
 		}
-		at := index(src.root, operatorKey)
+		at := yamltree.Index(src.root, operatorKey)
 		if at < 0 {
 			return true
 		}
 		key, jobs := src.root.Content[2*at], src.root.Content[2*at+1]
 		p := Problem{Severity: SeverityError, File: src.name, Line: key.Line, Key: operatorKey}
 		switch {
-		case index(src.root, "scrape_configs") >= 0:
+		case yamltree.Index(src.root, "scrape_configs") >= 0:
 			p.Why, p.Fix = "the file has scrape_configs too", "move the jobs of one under the other"
 		case jobs.Kind == yaml.MappingNode:
-			p.Why, p.Fix = "a reference to a Secret; the jobs themselves are needed", "paste the list of jobs from that Secret here"
+			p.Why, p.Fix = "a reference to a Secret; the jobs themselves are needed", "paste the list of jobs "+
+				"from that Secret here"
 		default:
 			key.Value = "scrape_configs"
 			return true
@@ -92,7 +99,8 @@ func (l *loader) shape(src *source) bool {
 		l.add(p)
 		return false
 	default:
-		l.add(Problem{Severity: SeverityError, File: src.name, Line: src.root.Line, Why: "neither a mapping nor a list of jobs",
+		l.add(Problem{Severity: SeverityError, File: src.name, Line: src.root.Line,
+			Why: "neither a mapping nor a list of jobs",
 			Fix: "begin with scrape_configs:, " + operatorKey + ": or - job_name:"})
 		return false
 	}
@@ -102,13 +110,13 @@ func (l *loader) shape(src *source) bool {
 // topKeys are the keys of a Prometheus file, and what an agent does with them.
 var topKeys = map[string]string{
 	"global": "", "runtime": "", "scrape_configs": "", "scrape_config_files": "", "remote_write": "",
-	"storage": "kept nowhere: there is no database here", "tracing": "no traces are sent", "otlp": "nothing is received by OTLP",
+	"storage": "there is no local database", "tracing": "no traces are sent", "otlp": "OTLP is not received",
 	"rule_files": "rules are evaluated", "alerting": "alerts are sent", "remote_read": "queries are answered",
 }
 
 // topLevel checks the top-level keys, and takes out what is ours and what an agent does not use.
 func (l *loader) topLevel(src *source) {
-	kept := newMapping()
+	kept := yamltree.Mapping()
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(src.root.Content); i += 2 {
 		key, value := src.root.Content[i], src.root.Content[i+1]
@@ -117,29 +125,34 @@ func (l *loader) topLevel(src *source) {
 		use, known := topKeys[name]
 		switch {
 		case seen[name]:
-			p.Why, p.Fix = "the key is there twice", "put both under one"
+			p.Why, p.Fix = "duplicate key", "merge the two"
 			l.add(p)
 		case name == extensionKey:
 			l.readExtension(src, key, value)
 		case !known:
-			p.Why, p.Fix = "unknown key", "remove it, or correct it to one of "+strings.Join(append(slices.Sorted(maps.Keys(topKeys)), extensionKey), ", ")
-			if near := nearestKey(name); near != "" {
-				p.Why, p.Fix = unknownKey(name)
+			p.Why, p.Fix = "unknown key",
+				"remove it, or correct it to one of "+strings.Join(append(slices.Sorted(maps.Keys(topKeys)),
+					extensionKey), ", ")
+			if near := hint.NearestKey(name, Extension{}); near != "" {
+				p.Why, p.Fix = hint.UnknownKey(name, Extension{})
 			}
 			l.add(p)
 		case name == "rule_files" || name == "alerting" || name == "remote_read":
-			if name == "alerting" && value.Kind == yaml.MappingNode && isEmpty(get(value, "alertmanagers")) && isEmpty(get(value, "alert_relabel_configs")) {
-				l.settleTop(src, key, value) // says nothing, as Prometheus has it
-			} else if !isEmpty(value) {
-				p.Why = fmt.Sprintf("not allowed here, as in Prometheus' agent mode: %s by the Prometheus that receives the samples", use)
-				p.Fix = "move it to that Prometheus, and remove it here"
+			if name == "alerting" && value.Kind == yaml.MappingNode &&
+				yamltree.IsEmpty(yamltree.Get(value, "alertmanagers")) &&
+				yamltree.IsEmpty(yamltree.Get(value, "alert_relabel_configs")) {
+				l.checkTop(src, key.Value, value) // says nothing, as Prometheus has it
+			} else if !yamltree.IsEmpty(value) {
+				p.Why = fmt.Sprintf("not allowed here, as in Prometheus' agent mode: %s by the Prometheus that "+
+					"receives the samples", use)
+				p.Fix = "move it to that Prometheus"
 				l.add(p)
 			}
 		case name == "storage" || name == "tracing" || name == "otlp":
-			l.settleTop(src, key, value)
-			if !isEmpty(value) {
+			l.checkTop(src, key.Value, value)
+			if !yamltree.IsEmpty(value) {
 				p.Severity = SeverityWarning
-				p.Why, p.Fix = "read, but not used: "+use, "remove it to silence this"
+				p.Why, p.Fix = "not used: "+use, "remove it to avoid this warning"
 				l.add(p)
 			}
 		default:

@@ -6,6 +6,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 )
 
 // envPlaces puts the environment's values where %{NAME} stands in the values of a file. Since that happens in the
@@ -28,9 +30,10 @@ func (e *envPlaces) apply(n *yaml.Node, path string, dollars bool) {
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			key := n.Content[i]
-			below := join(path, key.Value)
+			below := yamltree.Join(path, key.Value)
 			if strings.Contains(key.Value, "%{") {
-				e.report(key, below, Problem{Why: "%{NAME} is replaced in values, not in keys", Fix: "write the key out"})
+				e.report(key, below, Problem{Why: "%{NAME} is replaced in values, not in keys",
+					Fix: "write the key out"})
 			}
 			e.apply(n.Content[i+1], below, dollars || below == "global.external_labels")
 		}
@@ -63,7 +66,8 @@ func (e *envPlaces) scalar(n *yaml.Node, path string, dollars bool) {
 			e.report(n, path, Problem{Value: written, Why: fmt.Sprintf("the environment variable %s is not set", name),
 				Fix: fmt.Sprintf("set %s, or write the value out", name)})
 		case !utf8.ValidString(value):
-			e.report(n, path, Problem{Value: written, Why: fmt.Sprintf("the environment variable %s is not valid UTF-8", name),
+			e.report(n, path, Problem{Value: written,
+				Why: fmt.Sprintf("the environment variable %s is not valid UTF-8", name),
 				Fix: "correct the variable"})
 			e.broken[n], value = true, ""
 		case dollars:
@@ -77,7 +81,8 @@ func (e *envPlaces) scalar(n *yaml.Node, path string, dollars bool) {
 	}
 	e.written[n] = written
 	n.Value = out.String()
-	if _, tail, _ := strings.Cut(written, "}"); strings.HasPrefix(written, "%{") && tail == "" && n.Style&yaml.TaggedStyle == 0 {
+	if _, tail, _ := strings.Cut(written, "}"); strings.HasPrefix(written, "%{") && tail == "" &&
+		n.Style&yaml.TaggedStyle == 0 {
 		n.Style, n.Tag = plainIfNumber(n.Value)
 	}
 }
@@ -106,12 +111,4 @@ func isEnvName(s string) bool {
 		}
 	}
 	return s != ""
-}
-
-// join is the way to a key below path.
-func join(path, key string) string {
-	if path == "" {
-		return key
-	}
-	return path + "." + key
 }

@@ -10,6 +10,8 @@ import (
 
 	config_util "github.com/prometheus/common/config"
 	"github.com/prometheus/prometheus/discovery"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 )
 
 // ExposureKind is a way in which a configuration trusts more than it may know.
@@ -31,7 +33,8 @@ type Exposure struct {
 
 // secretFiles are the keys of files that hold a secret.
 var secretFiles = map[string]bool{
-	"key_file": true, "password_file": true, "credentials_file": true, "bearer_token_file": true, "client_secret_file": true,
+	"key_file": true, "password_file": true, "credentials_file": true, "bearer_token_file": true,
+	"client_secret_file":          true,
 	"client_certificate_key_file": true, "azure_ad_token_file": true, "files": true, // of http_headers
 }
 
@@ -80,7 +83,7 @@ func (w *exposureWalk) walk(v reflect.Value, path string) {
 			return
 		}
 		if sd, ok := v.Interface().(discovery.Config); ok && v.Kind() == reflect.Interface {
-			path = join(path, sd.Name()+"_sd_configs")
+			path = yamltree.Join(path, sd.Name()+"_sd_configs")
 		}
 		w.walk(v.Elem(), path)
 	case reflect.Slice:
@@ -89,13 +92,14 @@ func (w *exposureWalk) walk(v reflect.Value, path string) {
 		}
 	case reflect.Map:
 		for _, key := range v.MapKeys() {
-			w.walk(v.MapIndex(key), join(path, fmt.Sprint(key)))
+			w.walk(v.MapIndex(key), yamltree.Join(path, fmt.Sprint(key)))
 		}
 	case reflect.String:
 		w.file(v.String(), path)
 	case reflect.Struct:
 		if v.Type() == tlsConfigType && v.FieldByName("InsecureSkipVerify").Bool() {
-			w.found = append(w.found, Exposure{NotVerified, w.owner + ": " + join(path, "insecure_skip_verify"), ""})
+			w.found = append(w.found, Exposure{NotVerified, w.owner + ": " +
+				yamltree.Join(path, "insecure_skip_verify"), ""})
 		}
 		for _, f := range reflect.VisibleFields(v.Type()) {
 			if !f.IsExported() || len(f.Index) > 1 { // promoted ones come with what they are promoted from
@@ -104,7 +108,7 @@ func (w *exposureWalk) walk(v reflect.Value, path string) {
 			name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 			at := path
 			if !strings.Contains(options, "inline") && name != "" && name != "-" {
-				at = join(path, name)
+				at = yamltree.Join(path, name)
 			}
 			w.walk(v.FieldByIndex(f.Index), at)
 		}

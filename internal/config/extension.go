@@ -85,7 +85,7 @@ func (e Extension) Validate(jobs []string) error {
 			case !known[job]:
 				errs = append(errs, keyError{fmt.Sprintf("%s[%d]", list.key, i), job, "no job has this name"})
 			case seen[job]:
-				errs = append(errs, keyError{fmt.Sprintf("%s[%d]", list.key, i), job, "the job is listed twice"})
+				errs = append(errs, keyError{fmt.Sprintf("%s[%d]", list.key, i), job, "listed twice"})
 			}
 			seen[job] = true
 		}

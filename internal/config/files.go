@@ -7,13 +7,16 @@ import (
 
 	"github.com/prometheus/common/config"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 )
 
 // fileKeys are the keys whose value is the path of a file that must be there when it is used.
 var fileKeys = map[string]bool{
 	"ca_file": true, "cert_file": true, "key_file": true, "password_file": true, "username_file": true,
-	"credentials_file": true, "bearer_token_file": true, "client_secret_file": true, "client_certificate_key_file": true,
-	"kubeconfig_file": true, "credentials_file_path": true,
+	"credentials_file": true, "bearer_token_file": true, "client_secret_file": true,
+	"client_certificate_key_file": true,
+	"kubeconfig_file":             true, "credentials_file_path": true,
 }
 
 // missingFile is how bad it is that a file is not there. It may still come before it is needed, so only Strict insists;
@@ -35,7 +38,8 @@ func (l *loader) checkFiles(src *source) {
 	}
 	if k := l.opts.Kubeconfig; k != "" {
 		if _, err := os.Stat(k); err != nil {
-			l.add(Problem{Severity: l.missingFile(""), File: flagKubeconfig, Value: k, Why: pathless(err), Fix: "correct the path"})
+			l.add(Problem{Severity: l.missingFile(""), File: flagKubeconfig, Value: k, Why: pathless(err),
+				Fix: "correct the path"})
 		}
 	}
 }
@@ -49,14 +53,16 @@ func (l *loader) checkFilesBelow(src *source, job string, n *yaml.Node, path str
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			key, value := n.Content[i], n.Content[i+1]
-			at := join(path, key.Value)
+			at := yamltree.Join(path, key.Value)
 			switch {
 			case key.Value == "file_sd_configs":
 				l.checkPatterns(src, job, value, at)
 			case fileKeys[key.Value] && value.Kind == yaml.ScalarNode && value.Value != "":
 				if _, err := os.Stat(config.JoinDir(src.dir, value.Value)); err != nil {
-					l.add(Problem{Severity: l.missingFile(key.Value), File: src.name, Line: key.Line, Job: job, Key: at, Value: l.show(value, ""),
-						Why: pathless(err), Fix: "correct the path, which is relative to this file, or provide the file"})
+					l.add(Problem{Severity: l.missingFile(key.Value), File: src.name, Line: key.Line, Job: job,
+						Key: at, Value: l.show(value, ""),
+						Why: pathless(err), Fix: "correct the path, which is relative to this file, or provide " +
+							"the file"})
 				}
 			default:
 				l.checkFilesBelow(src, job, value, at)
@@ -67,13 +73,14 @@ func (l *loader) checkFilesBelow(src *source, job string, n *yaml.Node, path str
 
 // checkPatterns warns of file_sd_configs that name no file yet: they may come later.
 func (l *loader) checkPatterns(src *source, job string, list *yaml.Node, path string) {
-	for i, sd := range items(list) {
-		for k, pattern := range items(get(sd, "files")) {
+	for i, sd := range yamltree.Items(list) {
+		for k, pattern := range yamltree.Items(yamltree.Get(sd, "files")) {
 			found, err := filepath.Glob(config.JoinDir(src.dir, pattern.Value))
 			if err == nil && len(found) == 0 {
 				l.add(Problem{Severity: SeverityWarning, File: src.name, Line: pattern.Line, Job: job,
 					Key: fmt.Sprintf("%s[%d].files[%d]", path, i, k), Value: l.show(pattern, ""),
-					Why: "no file has this name yet", Fix: "correct the path, which is relative to this file, or provide the file"})
+					Why: "no file has this name yet", Fix: "correct the path, which is relative to this file, or " +
+						"provide the file"})
 			}
 		}
 	}

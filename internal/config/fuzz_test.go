@@ -32,7 +32,8 @@ func FuzzLoad(f *testing.F) {
 	}
 	for _, seed := range []string{
 		"", "x", "[]", "{}", "- ", "[[[[", "a: &a [*a]", "<<: 1", "? [a]\n: b", "---\na: b\n---\nc: d",
-		"scrape_configs:\n- &a {job_name: x}\n- *a", "scrape_configs: [null, 1, [], {}]", "remote_write: [null, {url: ':'}]",
+		"scrape_configs:\n- &a {job_name: x}\n- *a", "scrape_configs: [null, 1, [], {}]", "remote_write: [null, " +
+			"{url: ':'}]",
 		"global: {scrape_interval: -1s, external_labels: {a: '%{HOME}'}}", "additionalScrapeConfigs: 1",
 		"envoy_scraper: {cluster_wide_jobs: {a: b}}", "scrape_configs: [{job_name: !!binary aGk=, regex: '\\'}]",
 		string(full), secretFile,
@@ -45,7 +46,8 @@ func FuzzLoad(f *testing.F) {
 		if err := os.WriteFile(file, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		cfg, err := Load(Options{File: file, Check: true, NodeName: "n", SelfScrape: true, ListenAddress: ":1", LookupEnv: envOf("HOME", "x")})
+		cfg, err := Load(Options{File: file, Check: true, NodeName: "n", SelfScrape: true, ListenAddress: ":1",
+			LookupEnv: envOf("HOME", "x")})
 		if err == nil {
 			if _, err := cfg.Redacted(); err != nil {
 				t.Errorf("Redacted: %v", err)

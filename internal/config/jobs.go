@@ -10,19 +10,20 @@ import (
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/discovery/kubernetes"
 	"go.yaml.in/yaml/v3"
-)
 
-// supportedDiscoveries are the ways to find targets that exist here.
-var supportedDiscoveries = []string{"kubernetes_sd_configs", "static_configs", "file_sd_configs", "http_sd_configs"}
+	"github.com/envoy-scraper/envoy-scraper/internal/config/hint"
+	"github.com/envoy-scraper/envoy-scraper/internal/config/locate"
+	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
+)
 
 // readJobs settles the jobs of a file, each by itself, so that a bad one hides nothing of the next.
 func (l *loader) readJobs(src *source, main bool) {
-	value := get(src.root, "scrape_configs")
-	if isEmpty(value) {
+	value := yamltree.Get(src.root, "scrape_configs")
+	if yamltree.IsEmpty(value) {
 		return
 	}
 	if value.Kind != yaml.SequenceNode {
-		l.settleTop(src, newString("scrape_configs"), value)
+		l.checkTop(src, "scrape_configs", value)
 		return
 	}
 	for i, node := range value.Content {
@@ -36,17 +37,17 @@ func (l *loader) readJobs(src *source, main bool) {
 
 func (l *loader) readJob(j *job) {
 	before := l.problems.Errors()
-	p := &piece{src: j.src, path: j.path, job: jobName(j.node), node: l.refuseDiscoveries(j)}
-	p.decode = func(n *yaml.Node) error {
+	part := locate.NewPart(l.refuseDiscoveries(j), j.path, func(n *yaml.Node) error {
 		_, err := l.decodeJob(n)
 		return err
-	}
-	if rest := l.settle(p); rest != nil {
-		j.cfg, _ = l.decodeJob(rest)
+	})
+	if accepted := l.check(j.src, jobName(j.node), part); accepted != nil {
+		j.cfg, _ = l.decodeJob(accepted)
 	}
 	j.clean = j.cfg != nil && l.problems.Errors() == before
 	if j.cfg == nil && l.problems.Errors() == before { // an entry that is nothing, or what the environment left of it
-		l.add(Problem{File: j.src.name, Line: j.line, Key: j.path, Why: "not a job", Fix: "write a job, or remove the entry"})
+		l.add(Problem{File: j.src.name, Line: j.line, Key: j.path, Why: "not a job",
+			Fix: "write a job, or remove the entry"})
 	}
 }
 
@@ -54,7 +55,7 @@ func (l *loader) readJob(j *job) {
 func (l *loader) decodeJob(n *yaml.Node) (*promconfig.ScrapeConfig, error) {
 	var doc promconfig.ScrapeConfigs // a list: so that an empty entry is refused in Prometheus' words
 	list := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: []*yaml.Node{n}}
-	if err := decodeStrict(newMapping(newString("scrape_configs"), list), &doc); err != nil {
+	if err := yamltree.DecodeStrict(yamltree.Mapping(yamltree.String("scrape_configs"), list), &doc); err != nil {
 		return nil, err
 	}
 	if len(doc.ScrapeConfigs) != 1 {
@@ -71,28 +72,30 @@ func (l *loader) refuseDiscoveries(j *job) *yaml.Node {
 	}
 	for i := len(node.Content)/2 - 1; i >= 0; i-- {
 		key := node.Content[2*i]
-		if !strings.HasSuffix(key.Value, "_sd_configs") || slices.Contains(supportedDiscoveries, key.Value) {
+		if !strings.HasSuffix(key.Value, "_sd_configs") || slices.Contains(hint.SupportedDiscoveries, key.Value) {
 			continue
 		}
-		p := Problem{File: j.src.name, Line: key.Line, Job: jobName(j.node), Key: join(j.path, key.Value)}
-		if near := nearestKey(key.Value); near != "" && !slices.Contains(promDiscoveries, key.Value) {
+		p := Problem{File: j.src.name, Line: key.Line, Job: jobName(j.node), Key: yamltree.Join(j.path, key.Value)}
+		if near := hint.NearestKey(key.Value, Extension{}); near != "" && !slices.Contains(promDiscoveries, key.Value) {
 			p.Why, p.Fix = "unknown discovery", "did you mean "+near+"?"
 		} else {
-			p.Why = "this discovery is not part of envoy-scraper, which has " + strings.Join(supportedDiscoveries, ", ")
-			p.Fix = "keep the job in Prometheus, or write its targets to a file that file_sd_configs names"
+			p.Why = "envoy-scraper does not have this discovery, only " +
+				strings.Join(hint.SupportedDiscoveries, ", ")
+			p.Fix = "keep the job in Prometheus, or write its targets to a file for file_sd_configs"
 		}
 		l.add(p)
-		node = drop(node, i)
+		node = yamltree.Without(node, i)
 	}
 	return node
 }
 
 // promDiscoveries are those of Prometheus that are near enough to one of ours to be taken for a typing error.
-var promDiscoveries = []string{"dns_sd_configs", "ec2_sd_configs", "gce_sd_configs", "uyuni_sd_configs", "nomad_sd_configs", "stackit_sd_configs"}
+var promDiscoveries = []string{"dns_sd_configs", "ec2_sd_configs", "gce_sd_configs", "uyuni_sd_configs",
+	"nomad_sd_configs", "stackit_sd_configs"}
 
 // jobName is the name that the file gives, as far as it can be told.
 func jobName(n *yaml.Node) string {
-	if name := get(n, "job_name"); name != nil && name.Kind == yaml.ScalarNode {
+	if name := yamltree.Get(n, "job_name"); name != nil && name.Kind == yaml.ScalarNode {
 		return name.Value
 	}
 	return ""
@@ -100,20 +103,21 @@ func jobName(n *yaml.Node) string {
 
 // readJobFiles reads scrape_config_files, whose patterns are relative to the file that names them.
 func (l *loader) readJobFiles(src *source) {
-	value := get(src.root, "scrape_config_files")
-	if isEmpty(value) {
+	value := yamltree.Get(src.root, "scrape_config_files")
+	if yamltree.IsEmpty(value) {
 		return
 	}
-	if l.settleTop(src, newString("scrape_config_files"), value) == nil {
+	if l.checkTop(src, "scrape_config_files", value) == nil {
 		return
 	}
-	for i, item := range items(value) {
+	for i, item := range yamltree.Items(value) {
 		if l.env.broken[item] {
 			continue
 		}
 		pattern := config.JoinDir(src.dir, item.Value)
 		files, err := filepath.Glob(pattern)
-		p := Problem{File: src.name, Line: item.Line, Key: fmt.Sprintf("scrape_config_files[%d]", i), Value: l.show(item, "")}
+		p := Problem{File: src.name, Line: item.Line, Key: fmt.Sprintf("scrape_config_files[%d]", i),
+			Value: l.show(item, "")}
 		if err != nil {
 			p.Why, p.Fix = err.Error(), "correct the pattern"
 			l.add(p)
@@ -140,7 +144,8 @@ func (l *loader) readJobFile(name string) {
 	l.fill(src)
 	for i := 0; i+1 < len(src.root.Content); i += 2 {
 		if key := src.root.Content[i]; key.Value != "scrape_configs" {
-			l.add(Problem{File: name, Line: key.Line, Key: key.Value, Why: "a file of jobs has only scrape_configs",
+			l.add(Problem{File: name, Line: key.Line, Key: key.Value,
+				Why: "a file of jobs can have scrape_configs only",
 				Fix: "move it to the main file"})
 		}
 	}
@@ -157,7 +162,8 @@ func (l *loader) checkJobNames() {
 		case name == "":
 		case twice:
 			l.add(Problem{File: j.src.name, Line: nameLine(j), Job: name, Key: j.path + ".job_name", Value: name,
-				Why: fmt.Sprintf("found multiple scrape configs with this job name, first at %s:%d", f.src.name, nameLine(f)), Fix: "rename one of the jobs"})
+				Why: fmt.Sprintf("another job has this name, at %s:%d", f.src.name,
+					nameLine(f)), Fix: "rename one of the jobs"})
 		case l.opts.SelfScrape && name == selfJob:
 			l.add(Problem{File: j.src.name, Line: nameLine(j), Job: name, Key: j.path + ".job_name", Value: name,
 				Why: "--self-scrape makes a job of this name", Fix: "rename the job, or leave --self-scrape out"})
@@ -168,7 +174,7 @@ func (l *loader) checkJobNames() {
 }
 
 func nameLine(j *job) int {
-	if at := index(j.node, "job_name"); at >= 0 {
+	if at := yamltree.Index(j.node, "job_name"); at >= 0 {
 		return j.node.Content[2*at].Line
 	}
 	return j.line

@@ -4,12 +4,15 @@ import (
 	"fmt"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 )
 
 // unusedGlobals are keys of global that an agent reads and does nothing with, and what they are about.
 var unusedGlobals = map[string]string{
 	"evaluation_interval": "rules", "rule_query_offset": "rules",
-	"query_log_file": "queries", "query_max_series": "queries", "query_max_samples_read": "queries", "query_max_duration": "queries",
+	"query_log_file": "queries", "query_max_series": "queries", "query_max_samples_read": "queries",
+	"query_max_duration": "queries",
 }
 
 // secretHolders are the blocks of an HTTP client whose keys ending in _ref name secrets of a secret manager.
@@ -24,16 +27,19 @@ var secretHolders = map[string][]string{
 // checkKeys warns of keys that have no effect here, and refuses those that name a secret of a secret manager.
 func (l *loader) checkKeys(src *source) {
 	for key, about := range unusedGlobals {
-		if value := get(src.root, "global", key); value != nil {
-			l.add(Problem{Severity: SeverityWarning, File: src.name, Line: lineOf(src.root, "global", key), Key: "global." + key,
-				Value: l.show(value, ""), Why: fmt.Sprintf("read, but not used: it is about %s, which need a database", about), Fix: "remove it to silence this"})
+		if value := yamltree.Get(src.root, "global", key); value != nil {
+			l.add(Problem{Severity: SeverityWarning, File: src.name, Line: yamltree.Line(src.root, "global", key),
+				Key:   "global." + key,
+				Value: l.show(value, ""), Why: fmt.Sprintf("not used: it is about %s, which need a "+
+					"database", about), Fix: "remove it to avoid this warning"})
 		}
 	}
 	for _, r := range l.remotes {
-		if value := get(r.node, "queue_config", "capacity"); value != nil {
-			l.add(Problem{Severity: SeverityWarning, File: src.name, Line: lineOf(r.node, "queue_config", "capacity"), Key: r.path + ".queue_config.capacity",
-				Value: l.show(value, ""), Why: "read, but not used: samples wait on disk, as long as there is room",
-				Fix: "say by envoy_scraper.queue.max_bytes how much may wait, and remove it to silence this"})
+		if value := yamltree.Get(r.node, "queue_config", "capacity"); value != nil {
+			l.add(Problem{Severity: SeverityWarning, File: src.name,
+				Line: yamltree.Line(r.node, "queue_config", "capacity"), Key: r.path + ".queue_config.capacity",
+				Value: l.show(value, ""), Why: "not used: the backlog is on disk",
+				Fix: "set envoy_scraper.queue.max_bytes instead, and remove this key"})
 		}
 		l.refuseReferences(src, "", r.node, r.path)
 	}
@@ -49,17 +55,18 @@ func (l *loader) refuseReferences(src *source, job string, n *yaml.Node, path st
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		name, value := n.Content[i].Value, n.Content[i+1]
-		at := join(path, name)
+		at := yamltree.Join(path, name)
 		for _, key := range secretHolders[name] {
-			if get(value, key) != nil {
-				l.add(Problem{File: src.name, Line: lineOf(value, key), Job: job, Key: join(at, key),
-					Why: "names a secret of a secret manager, and there is none", Fix: "put the secret into a file, and name that by the key that ends in _file"})
+			if yamltree.Get(value, key) != nil {
+				l.add(Problem{File: src.name, Line: yamltree.Line(value, key), Job: job, Key: yamltree.Join(at, key),
+					Why: "names a secret of a secret manager, which envoy-scraper does not have",
+					Fix: "put the secret into a file, and use the key that ends in _file"})
 			}
 		}
 		if secretHolders[name] != nil {
 			l.refuseReferences(src, job, value, at) // tls_config of oauth2
 		}
-		for k, sd := range items(value) {
+		for k, sd := range yamltree.Items(value) {
 			if name == "kubernetes_sd_configs" || name == "http_sd_configs" {
 				l.refuseReferences(src, job, sd, fmt.Sprintf("%s[%d]", at, k))
 			}

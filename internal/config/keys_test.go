@@ -42,7 +42,8 @@ remote_write:
     capacity: 77
 `+someJob)
 	for key, line := range map[string]int{
-		"global.evaluation_interval": 2, "global.rule_query_offset": 3, "global.query_log_file": 4, "global.query_max_series": 5,
+		"global.evaluation_interval": 2, "global.rule_query_offset": 3, "global.query_log_file": 4,
+		"global.query_max_series":       5,
 		"global.query_max_samples_read": 6, "global.query_max_duration": 7, "remote_write[0].queue_config.capacity": 12,
 	} {
 		w := warned(t, cfg, key)
@@ -62,32 +63,41 @@ func TestSecretReferencesAreRefused(t *testing.T) {
 	}{
 		"basic_auth":    {"{username_ref: a, password_ref: b}", []string{"username_ref", "password_ref"}},
 		"authorization": {"{credentials_ref: a}", []string{"credentials_ref"}},
-		"oauth2": {"{client_id: a, token_url: 'http://t/', client_secret_ref: b, client_certificate_key_ref: c, tls_config: {ca_ref: d}}",
+		"oauth2": {"{client_id: a, token_url: 'http://t/', client_secret_ref: b, client_certificate_key_ref: c, " +
+			"tls_config: {ca_ref: d}}",
 			[]string{"client_secret_ref", "client_certificate_key_ref", "tls_config.ca_ref"}},
 		"tls_config": {"{ca_ref: a, cert_ref: b, key_ref: c}", []string{"ca_ref", "cert_ref", "key_ref"}},
 	} {
 		client := block + ": " + c.text
 		for at, text := range map[string]string{
-			"remote_write[0]":                            "remote_write: [{url: 'http://r/', " + client + "}]\n" + someJob,
-			"scrape_configs[0]":                          someRemote + "scrape_configs: [{job_name: a, " + client + "}]\n",
-			"scrape_configs[0].http_sd_configs[0]":       someRemote + "scrape_configs: [{job_name: a, http_sd_configs: [{url: 'http://s/', " + client + "}]}]\n",
-			"scrape_configs[0].kubernetes_sd_configs[0]": someRemote + "scrape_configs: [{job_name: a, kubernetes_sd_configs: [{role: pod, api_server: 'http://s/', " + client + "}]}]\n",
+			"remote_write[0]": "remote_write: [{url: 'http://r/', " + client + "}]\n" +
+				someJob,
+			"scrape_configs[0]": someRemote + "scrape_configs: [{job_name: a, " + client +
+				"}]\n",
+			"scrape_configs[0].http_sd_configs[0]": someRemote +
+				"scrape_configs: [{job_name: a, http_sd_configs: [{url: 'http://s/', " + client + "}]}]\n",
+			"scrape_configs[0].kubernetes_sd_configs[0]": someRemote +
+				"scrape_configs: [{job_name: a, kubernetes_sd_configs: [{role: pod, api_server: 'http://s/', " +
+				client + "}]}]\n",
 		} {
 			problems := refused(t, Options{}, text)
 			for _, key := range c.keys {
 				if !slices.ContainsFunc(problems, func(p Problem) bool {
-					return p.Key == at+"."+block+"."+key && p.Severity == SeverityError && strings.Contains(p.Why, "secret manager")
+					return p.Key == at+"."+block+"."+key && p.Severity == SeverityError &&
+						strings.Contains(p.Why, "secret manager")
 				}) {
 					t.Errorf("%s: %s not refused by name: %v", text, key, problems)
 				}
 			}
 		}
 	}
-	load(t, Options{}, someRemote+"scrape_configs: [{job_name: a, static_configs: [{targets: ['a:1'], labels: {key_ref: x}}]}]\n") // not a secret
+	load(t, Options{}, someRemote+"scrape_configs: [{job_name: a, static_configs: [{targets: ['a:1'], labels: "+
+		"{key_ref: x}}]}]\n") // not a secret
 }
 
 func TestRuntimeFields(t *testing.T) {
-	for text, want := range map[string]promconfig.LogLevel{"": "warn", "runtime: {gogc: 75}\n": "warn", "runtime: {log_level: debug}\n": "debug"} {
+	for text, want := range map[string]promconfig.LogLevel{"": "warn", "runtime: {gogc: 75}\n": "warn",
+		"runtime: {log_level: debug}\n": "debug"} {
 		if got := load(t, Options{LogLevel: "warn"}, text+someRemote+someJob).Prometheus.Runtime.LogLevel; got != want {
 			t.Errorf("%q: log_level = %s, want %s", text, got, want)
 		}
@@ -141,9 +151,10 @@ func TestGlobalIsTheDefaultOfJobs(t *testing.T) {
 	}
 	for _, j := range cfg.Jobs {
 		for what, ok := range map[string]bool{
-			"scrape_interval":                    j.ScrapeInterval == model.Duration(20*time.Second),
-			"scrape_timeout":                     j.ScrapeTimeout == model.Duration(7*time.Second),
-			"scrape_protocols":                   len(j.ScrapeProtocols) == 1 && j.ScrapeProtocols[0] == promconfig.OpenMetricsText1_0_0,
+			"scrape_interval": j.ScrapeInterval == model.Duration(20*time.Second),
+			"scrape_timeout":  j.ScrapeTimeout == model.Duration(7*time.Second),
+			"scrape_protocols": len(j.ScrapeProtocols) == 1 &&
+				j.ScrapeProtocols[0] == promconfig.OpenMetricsText1_0_0,
 			"scrape_failure_log_file":            j.ScrapeFailureLogFile == filepath.Join(dir, "failures.log"),
 			"body_size_limit":                    j.BodySizeLimit == 1<<20,
 			"sample_limit":                       j.SampleLimit == 11,
@@ -172,17 +183,22 @@ func TestNamingSchemes(t *testing.T) {
 		scheme      model.ValidationScheme
 		escaping    string
 	}{
-		"nothing written":       {"", "", model.UTF8Validation, "allow-utf-8"},
-		"legacy":                {"metric_name_validation_scheme: legacy", "", model.LegacyValidation, "underscores"},
-		"legacy job":            {"", "metric_name_validation_scheme: legacy", model.LegacyValidation, "underscores"},
-		"utf8 job":              {"metric_name_validation_scheme: legacy, metric_name_escaping_scheme: values", "metric_name_validation_scheme: utf8", model.UTF8Validation, "allow-utf-8"},
-		"escaping of the job":   {"metric_name_escaping_scheme: dots", "metric_name_escaping_scheme: values", model.UTF8Validation, "values"},
-		"escaping under legacy": {"metric_name_validation_scheme: legacy, metric_name_escaping_scheme: values", "", model.LegacyValidation, "values"},
+		"nothing written": {"", "", model.UTF8Validation, "allow-utf-8"},
+		"legacy":          {"metric_name_validation_scheme: legacy", "", model.LegacyValidation, "underscores"},
+		"legacy job":      {"", "metric_name_validation_scheme: legacy", model.LegacyValidation, "underscores"},
+		"utf8 job": {"metric_name_validation_scheme: legacy, metric_name_escaping_scheme: values",
+			"metric_name_validation_scheme: utf8", model.UTF8Validation, "allow-utf-8"},
+		"escaping of the job": {"metric_name_escaping_scheme: dots", "metric_name_escaping_scheme: values",
+			model.UTF8Validation, "values"},
+		"escaping under legacy": {"metric_name_validation_scheme: legacy, metric_name_escaping_scheme: values", "",
+			model.LegacyValidation, "values"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			j := load(t, Options{}, "global: {"+c.global+"}\n"+someRemote+"scrape_configs: [{job_name: a, static_configs: [{targets: ['a:1']}], "+c.job+"}]\n").Jobs[0]
+			j := load(t, Options{}, "global: {"+c.global+"}\n"+someRemote+"scrape_configs: [{job_name: a, "+
+				"static_configs: [{targets: ['a:1']}], "+c.job+"}]\n").Jobs[0]
 			if j.MetricNameValidationScheme != c.scheme || j.MetricNameEscapingScheme != c.escaping {
-				t.Errorf("%s and %s, want %s and %s", j.MetricNameValidationScheme, j.MetricNameEscapingScheme, c.scheme, c.escaping)
+				t.Errorf("%s and %s, want %s and %s", j.MetricNameValidationScheme, j.MetricNameEscapingScheme,
+					c.scheme, c.escaping)
 			}
 		})
 	}
@@ -191,11 +207,15 @@ func TestNamingSchemes(t *testing.T) {
 		"global: {metric_name_escaping_scheme: rot13}\n" + someRemote + someJob,
 		someRemote + "scrape_configs: [{job_name: a, metric_name_validation_scheme: ascii}]\n",
 		someRemote + "scrape_configs: [{job_name: a, metric_name_escaping_scheme: rot13}]\n",
-		"global: {metric_name_validation_scheme: legacy, metric_name_escaping_scheme: allow-utf-8}\n" + someRemote + someJob,
-		"global: {metric_name_validation_scheme: legacy}\n" + someRemote + "scrape_configs: [{job_name: a, metric_name_escaping_scheme: allow-utf-8}]\n",
+		"global: {metric_name_validation_scheme: legacy, metric_name_escaping_scheme: allow-utf-8}\n" + someRemote +
+			someJob,
+		"global: {metric_name_validation_scheme: legacy}\n" + someRemote +
+			"scrape_configs: [{job_name: a, metric_name_escaping_scheme: allow-utf-8}]\n",
 		// Names of labels are checked by the scheme too.
-		"global: {metric_name_validation_scheme: legacy}\n" + someRemote + "scrape_configs: [{job_name: a, relabel_configs: [{target_label: 'a.b'}]}]\n",
-		"global: {metric_name_validation_scheme: legacy}\nremote_write: [{url: 'http://r/', write_relabel_configs: [{target_label: 'a.b'}]}]\n" + someJob,
+		"global: {metric_name_validation_scheme: legacy}\n" + someRemote +
+			"scrape_configs: [{job_name: a, relabel_configs: [{target_label: 'a.b'}]}]\n",
+		"global: {metric_name_validation_scheme: legacy}\nremote_write: [{url: 'http://r/', " +
+			"write_relabel_configs: [{target_label: 'a.b'}]}]\n" + someJob,
 	} {
 		if p := refused(t, Options{}, text); p.Errors() == 0 {
 			t.Errorf("%s: not refused", text)
@@ -222,13 +242,15 @@ func TestJobFilePatterns(t *testing.T) {
 	put("jobs/c.yml", "- {job_name: c, static_configs: [{targets: ['c:1']}]}")
 	put("jobs/empty.yml", "")
 	elsewhere := t.TempDir()
-	if err := os.WriteFile(filepath.Join(elsewhere, "d.yml"), []byte("- {job_name: d, static_configs: [{targets: ['d:1']}]}"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(elsewhere, "d.yml"),
+		[]byte("- {job_name: d, static_configs: [{targets: ['d:1']}]}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	names := func(patterns string) string {
 		t.Helper()
 		var out []string
-		for _, j := range load(t, Options{File: put("main.yml", someRemote+"scrape_config_files: ["+patterns+"]\n"), LookupEnv: envOf("DIR", elsewhere)}, "").Jobs {
+		for _, j := range load(t, Options{File: put("main.yml", someRemote+"scrape_config_files: ["+patterns+"]\n"),
+			LookupEnv: envOf("DIR", elsewhere)}, "").Jobs {
 			out = append(out, j.JobName)
 		}
 		return strings.Join(out, " ")
@@ -248,7 +270,9 @@ func TestJobFilePatterns(t *testing.T) {
 		}
 	}
 
-	bad := put("jobs/bad.yml", "scrape_configs:\n- job_name: bad\n  scrape_interval: soon\n  metric_relabel_configs:\n  - regex: '('\n  nonsense: 1\n")
+	bad := put("jobs/bad.yml",
+		"scrape_configs:\n- job_name: bad\n  scrape_interval: soon\n  metric_relabel_configs:\n  - regex: '('\n  "+
+			"nonsense: 1\n")
 	broken := put("jobs/broken.yml", "scrape_configs:\n- job_name: x\n   y: 1\n")
 	refuse := func(patterns string, o Options) Problems {
 		t.Helper()
@@ -271,7 +295,8 @@ func TestJobFilePatterns(t *testing.T) {
 	if p := refuse("'jobs/[.yml'", Options{}); len(p) != 1 || p[0].Line != 4 || p[0].Key != "scrape_config_files[0]" {
 		t.Errorf("a pattern that is none: %v", p)
 	}
-	if p := refuse("jobs/gone.yml", Options{Check: true}); p.Errors() != 1 || p[0].Line != 4 || !strings.Contains(p[0].String(), "jobs/gone.yml") {
+	if p := refuse("jobs/gone.yml", Options{Check: true}); p.Errors() != 1 || p[0].Line != 4 ||
+		!strings.Contains(p[0].String(), "jobs/gone.yml") {
 		t.Errorf("a file that is not there: %v", p)
 	}
 	if p := refuse("jobs/gone.yml", Options{}); p.Errors() != 1 || p[0].Line != 4 {

@@ -4,6 +4,8 @@ import (
 	"github.com/alecthomas/units"
 	promconfig "github.com/prometheus/prometheus/config"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 )
 
 // limit is a bound of a page that holds where neither a job nor global has the key; a written 0 is no limit. Whoever may
@@ -36,15 +38,17 @@ var limits = []limit{
 	{"body_size_limit", func(c *promconfig.ScrapeConfig) { defaultTo(&c.BodySizeLimit, defaultBodySizeLimit) }},
 	{"sample_limit", func(c *promconfig.ScrapeConfig) { defaultTo(&c.SampleLimit, defaultSampleLimit) }},
 	{"label_limit", func(c *promconfig.ScrapeConfig) { defaultTo(&c.LabelLimit, defaultLabelLimit) }},
-	{"label_name_length_limit", func(c *promconfig.ScrapeConfig) { defaultTo(&c.LabelNameLengthLimit, defaultLabelNameLengthLimit) }},
-	{"label_value_length_limit", func(c *promconfig.ScrapeConfig) { defaultTo(&c.LabelValueLengthLimit, defaultLabelValueLengthLimit) }},
+	{"label_name_length_limit",
+		func(c *promconfig.ScrapeConfig) { defaultTo(&c.LabelNameLengthLimit, defaultLabelNameLengthLimit) }},
+	{"label_value_length_limit",
+		func(c *promconfig.ScrapeConfig) { defaultTo(&c.LabelValueLengthLimit, defaultLabelValueLengthLimit) }},
 }
 
 // limitsIn are the limits that a block has, be it as 0.
 func limitsIn(block *yaml.Node) map[string]bool {
 	written := map[string]bool{}
 	for _, l := range limits {
-		written[l.key] = get(block, l.key) != nil
+		written[l.key] = yamltree.Get(block, l.key) != nil
 	}
 	return written
 }

@@ -32,7 +32,8 @@ func TestS14LimitsNotWritten(t *testing.T) {
 			if c.job != "" {
 				job = fmt.Sprintf(", %s: %s", l.key, strings.Replace(c.job+unit, "0B", "0", 1))
 			}
-			cfg := load(t, Options{SelfScrape: true, ListenAddress: "127.0.0.1:1"}, someRemote+global+"scrape_configs: [{job_name: a"+job+"}]\n")
+			cfg := load(t, Options{SelfScrape: true, ListenAddress: "127.0.0.1:1"},
+				someRemote+global+"scrape_configs: [{job_name: a"+job+"}]\n")
 			want := c.want
 			if want == 1 {
 				want = defaults[l.key]
@@ -42,8 +43,10 @@ func TestS14LimitsNotWritten(t *testing.T) {
 					continue
 				}
 				got := map[string]uint64{
-					"body_size_limit": uint64(j.BodySizeLimit), "sample_limit": uint64(j.SampleLimit), "label_limit": uint64(j.LabelLimit),
-					"label_name_length_limit": uint64(j.LabelNameLengthLimit), "label_value_length_limit": uint64(j.LabelValueLengthLimit),
+					"body_size_limit": uint64(j.BodySizeLimit), "sample_limit": uint64(j.SampleLimit),
+					"label_limit":              uint64(j.LabelLimit),
+					"label_name_length_limit":  uint64(j.LabelNameLengthLimit),
+					"label_value_length_limit": uint64(j.LabelValueLengthLimit),
 				}[l.key]
 				if got != want {
 					t.Errorf("%s: %s: job %s has %d, want %d", l.key, name, j.JobName, got, want)
@@ -54,7 +57,8 @@ func TestS14LimitsNotWritten(t *testing.T) {
 }
 
 var defaults = map[string]uint64{
-	"body_size_limit": 64 << 20, "sample_limit": 500_000, "label_limit": 500, "label_name_length_limit": 4096, "label_value_length_limit": 65536,
+	"body_size_limit": 64 << 20, "sample_limit": 500_000, "label_limit": 500, "label_name_length_limit": 4096,
+	"label_value_length_limit": 65536,
 }
 
 func TestS06OwnAddressJobs(t *testing.T) {
@@ -63,10 +67,12 @@ func TestS06OwnAddressJobs(t *testing.T) {
 	if cfg.OwnAddressOnly("a") || !cfg.OwnAddressOnly("b") {
 		t.Error("want b alone to scrape a pod's own addresses only")
 	}
-	if builtin := load(t, Options{RemoteWriteURL: "http://r/"}, ""); !builtin.OwnAddressOnly(builtin.BuiltinJob) || builtin.OwnAddressOnly("a") {
+	if builtin := load(t, Options{RemoteWriteURL: "http://r/"}, ""); !builtin.OwnAddressOnly(builtin.BuiltinJob) ||
+		builtin.OwnAddressOnly("a") {
 		t.Error("want the built-in job alone to scrape a pod's own addresses only")
 	}
-	for text, key := range map[string]string{"[c]": "envoy_scraper.own_address_jobs[0]", "[a, a]": "envoy_scraper.own_address_jobs[1]"} {
+	for text, key := range map[string]string{"[c]": "envoy_scraper.own_address_jobs[0]",
+		"[a, a]": "envoy_scraper.own_address_jobs[1]"} {
 		problems := refused(t, Options{}, someRemote+jobs+"envoy_scraper: {own_address_jobs: "+text+"}\n")
 		problems = slices.DeleteFunc(problems, func(p Problem) bool { return p.Severity != SeverityError })
 		if len(problems) != 1 || problems[0].Key != key {

@@ -13,6 +13,9 @@ import (
 	_ "github.com/prometheus/prometheus/discovery/http"       // registers http_sd_configs
 	_ "github.com/prometheus/prometheus/discovery/kubernetes" // registers kubernetes_sd_configs
 	"go.yaml.in/yaml/v3"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/config/locate"
+	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 )
 
 // loader is one run of Load.
@@ -22,7 +25,8 @@ type loader struct {
 	env      envPlaces
 	global   promconfig.GlobalConfig
 	ext      Extension
-	extAt    *piece // where the block stands; nil: nowhere
+	extPart  *locate.Part // the block as written; nil: the file has none
+	extFile  string
 	jobs     []*job
 	remotes  []*remote
 	// globalLimits are those that global has, be it as 0.
@@ -128,38 +132,36 @@ func (l *loader) sortProblems() {
 	})
 }
 
-// settleTop settles one top-level key by itself.
-func (l *loader) settleTop(src *source, key, value *yaml.Node) *yaml.Node {
-	p := &piece{src: src, path: key.Value, node: value}
-	p.decode = func(n *yaml.Node) error {
-		return decodeStrict(newMapping(newString(key.Value), n), new(promconfig.Config))
-	}
-	if isEmpty(value) {
+// checkTop checks the value of one top-level key.
+func (l *loader) checkTop(src *source, key string, value *yaml.Node) *yaml.Node {
+	if yamltree.IsEmpty(value) {
 		return value
 	}
-	return l.settle(p)
+	return l.check(src, "", locate.NewPart(value, key, func(n *yaml.Node) error {
+		return yamltree.DecodeStrict(yamltree.Mapping(yamltree.String(key), n), new(promconfig.Config))
+	}))
 }
 
 func (l *loader) readGlobal(src *source) {
-	value := get(src.root, "global")
+	value := yamltree.Get(src.root, "global")
 	if value == nil {
 		return
 	}
 	l.globalLimits = limitsIn(value)
-	rest := l.settleTop(src, newString("global"), value)
+	rest := l.checkTop(src, "global", value)
 	if rest == nil {
 		return
 	}
 	var doc promconfig.Config
-	if decodeStrict(newMapping(newString("global"), rest), &doc) == nil {
+	if yamltree.DecodeStrict(yamltree.Mapping(yamltree.String("global"), rest), &doc) == nil {
 		l.global = doc.GlobalConfig
 		l.global.SetDirectory(src.dir) // jobs of other files take it over
 	}
 }
 
 func (l *loader) readRuntime(src *source) {
-	if value := get(src.root, "runtime"); value != nil {
-		l.settleTop(src, newString("runtime"), value)
+	if value := yamltree.Get(src.root, "runtime"); value != nil {
+		l.checkTop(src, "runtime", value)
 	}
 }
 
@@ -175,14 +177,14 @@ func (l *loader) assemble(src *source) *Config {
 		prom, err = promconfig.Load(string(text), slog.New(warner{l, src.name}))
 	}
 	if err != nil {
-		l.add(Problem{File: src.name, Why: messages(err)[0], Fix: "correct it"})
+		l.add(Problem{File: src.name, Why: locate.Messages(err)[0], Fix: "correct it"})
 		return nil
 	}
 	prom.SetDirectory(src.dir)
-	if _, asked := os.LookupEnv("GOGC"); !asked && get(src.root, "runtime", "gogc") == nil {
+	if _, asked := os.LookupEnv("GOGC"); !asked && yamltree.Get(src.root, "runtime", "gogc") == nil {
 		prom.Runtime.GoGC = defaultGoGC
 	}
-	if l.opts.LogLevel != "" && get(src.root, "runtime", "log_level") == nil {
+	if l.opts.LogLevel != "" && yamltree.Get(src.root, "runtime", "log_level") == nil {
 		prom.Runtime.LogLevel = promconfig.LogLevel(l.opts.LogLevel)
 	}
 	cfg := &Config{Prometheus: prom, Extension: l.ext, opts: l.opts}
@@ -227,7 +229,7 @@ func (w warner) Handle(_ context.Context, r slog.Record) error {
 	var name string
 	r.Attrs(func(a slog.Attr) bool { name = a.Value.String(); return false })
 	w.l.add(Problem{Severity: SeverityWarning, File: w.file, Key: "global.external_labels",
-		Why: r.Message + ": " + name, Fix: "set it, or write $$ where a dollar sign is meant"})
+		Why: r.Message + ": " + name, Fix: "set it, or write $$ for a dollar sign"})
 	return nil
 }
 

@@ -101,9 +101,12 @@ func TestUnwrittenKeys(t *testing.T) {
 		"no limit":         {someRemote + "global: {body_size_limit: 0}\n" + someJob, 0, true, true},
 		"no limit, in job": {someRemote + "scrape_configs: [{job_name: a, body_size_limit: 0}]", 0, true, true},
 		"limit":            {someRemote + "scrape_configs: [{job_name: a, body_size_limit: 1KiB}]", 1024, true, true},
-		"message":          {"remote_write: [{url: 'http://r/', protobuf_message: prometheus.WriteRequest}]\n" + someJob, 64 << 20, false, true},
-		"no retry":         {"remote_write: [{url: 'http://r/', queue_config: {retry_on_http_429: false}}]\n" + someJob, 64 << 20, true, false},
-		"no retry, merged": {"remote_write:\n- url: http://r/\n  <<: {queue_config: {retry_on_http_429: false}, protobuf_message: prometheus.WriteRequest}\n" + someJob, 64 << 20, false, false},
+		"message": {"remote_write: [{url: 'http://r/', protobuf_message: prometheus.WriteRequest}]\n" +
+			someJob, 64 << 20, false, true},
+		"no retry": {"remote_write: [{url: 'http://r/', queue_config: {retry_on_http_429: false}}]\n" +
+			someJob, 64 << 20, true, false},
+		"no retry, merged": {"remote_write:\n- url: http://r/\n  <<: {queue_config: {retry_on_http_429: false}, " +
+			"protobuf_message: prometheus.WriteRequest}\n" + someJob, 64 << 20, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := load(t, Options{}, c.text)
@@ -127,8 +130,9 @@ func TestUnwrittenKeys(t *testing.T) {
 func TestJobFiles(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"main.yml":   someRemote + "scrape_config_files: ['jobs/*.yml']\n" + someJob,
-		"jobs/b.yml": "scrape_configs: [{job_name: b, body_size_limit: 1KiB, basic_auth: {username: u, password_file: pw}}]",
+		"main.yml": someRemote + "scrape_config_files: ['jobs/*.yml']\n" + someJob,
+		"jobs/b.yml": "scrape_configs: [{job_name: b, body_size_limit: 1KiB, basic_auth: {username: u, " +
+			"password_file: pw}}]",
 		"jobs/c.yml": "- {job_name: \"%{JOB}\"}",
 		"jobs/pw":    "x",
 	} {
@@ -152,7 +156,8 @@ func TestJobFiles(t *testing.T) {
 		t.Errorf("password_file = %s, want %s", got, want)
 	}
 
-	if err := os.WriteFile(filepath.Join(dir, "jobs/d.yml"), []byte("scrape_configs:\n- job_name: a\n- job_name: d\n  foo: 1\nglobal: {}\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "jobs/d.yml"),
+		[]byte("scrape_configs:\n- job_name: a\n- job_name: d\n  foo: 1\nglobal: {}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	problems := refused(t, Options{File: filepath.Join(dir, "main.yml"), LookupEnv: envOf("JOB", "c")}, "")
@@ -195,7 +200,8 @@ scrape_configs:
   sample_limit: "%{N}"
   static_configs: [{targets: ["%{Z}:%{N}"]}]
 `)
-	want := map[string]string{"a": "x: {y: 1}", "b": "pre-12-post", "c": "$HOME and ${1}", "e": "x", "q": `"'`, "z": "007", "open": "100%{", "none": "%{1a}"}
+	want := map[string]string{"a": "x: {y: 1}", "b": "pre-12-post", "c": "$HOME and ${1}", "e": "x", "q": `"'`,
+		"z": "007", "open": "100%{", "none": "%{1a}"}
 	for name, value := range want {
 		if got := cfg.Prometheus.GlobalConfig.ExternalLabels.Get(name); got != value {
 			t.Errorf("external label %s = %q, want %q", name, got, value)
@@ -208,7 +214,8 @@ scrape_configs:
 	if got := string(group.Targets[0]["__address__"]); got != "007:12" {
 		t.Errorf("target = %s, want 007:12", got)
 	}
-	problems := refused(t, Options{LookupEnv: env}, someRemote+someJob+"global: {external_labels: {'%{A}': x, b: '%{GONE} %{GONE2}'}}")
+	problems := refused(t, Options{LookupEnv: env},
+		someRemote+someJob+"global: {external_labels: {'%{A}': x, b: '%{GONE} %{GONE2}'}}")
 	if problems.Errors() != 3 {
 		t.Errorf("problems = %v, want one for the key and one for each unset variable", problems)
 	}
@@ -219,7 +226,8 @@ func TestBuiltin(t *testing.T) {
 	if len(problems) != 1 || !strings.Contains(problems[0].Fix, "--remote-write.url=") {
 		t.Errorf("problems = %v, want one that asks for --remote-write.url", problems)
 	}
-	cfg := load(t, Options{RemoteWriteURL: "http://r:9090/api/v1/write", Kubeconfig: "kube", NodeName: "n1", SelfScrape: true, ListenAddress: ":9095"}, "")
+	cfg := load(t, Options{RemoteWriteURL: "http://r:9090/api/v1/write", Kubeconfig: "kube", NodeName: "n1",
+		SelfScrape: true, ListenAddress: ":9095"}, "")
 	if cfg.BuiltinJob != "envoy-stats" || len(cfg.Jobs) != 2 {
 		t.Fatalf("jobs = %v, built-in %q", cfg.Jobs, cfg.BuiltinJob)
 	}
@@ -232,7 +240,8 @@ func TestBuiltin(t *testing.T) {
 	if !filepath.IsAbs(k.KubeConfig) || k.Selectors[0].Field != "spec.nodeName=n1" {
 		t.Errorf("discovery = %+v", k)
 	}
-	if e := cfg.RemoteWrite.Endpoints[0]; !e.Negotiate || !e.QueueConfig.RetryOnRateLimit || e.URL.String() != "http://r:9090/api/v1/write" {
+	if e := cfg.RemoteWrite.Endpoints[0]; !e.Negotiate || !e.QueueConfig.RetryOnRateLimit ||
+		e.URL.String() != "http://r:9090/api/v1/write" {
 		t.Errorf("endpoint = %+v", e)
 	}
 }
@@ -263,7 +272,8 @@ func TestMissingFilesAndEndpoints(t *testing.T) {
 	if problems.Errors() != 1 || !strings.Contains(problems.Error(), "tls_config.ca_file: gone.pem") {
 		t.Errorf("check: %v, want ca_file to be missing", problems)
 	}
-	if cfg := load(t, Options{Check: true}, someRemote+text); len(cfg.Warnings) != 2 { // and that the job has no discovery
+	if cfg := load(t, Options{Check: true},
+		someRemote+text); len(cfg.Warnings) != 2 { // and that the job has no discovery
 		t.Errorf("warnings = %v", cfg.Warnings)
 	}
 }
@@ -282,20 +292,23 @@ func TestAgentMode(t *testing.T) {
 			t.Errorf("%q: %v, want %d problems", text, problems, want)
 		}
 	}
-	cfg := load(t, Options{}, "storage: {tsdb: {out_of_order_time_window: 1m}}\ntracing: {endpoint: 'a:1'}\notlp: {promote_resource_attributes: [a]}\n"+someRemote+someJob)
+	cfg := load(t, Options{}, "storage: {tsdb: {out_of_order_time_window: 1m}}\ntracing: {endpoint: 'a:1'}\notlp: "+
+		"{promote_resource_attributes: [a]}\n"+someRemote+someJob)
 	if len(cfg.Warnings) != 3 {
 		t.Errorf("warnings = %v, want one for each of three", cfg.Warnings)
 	}
 }
 
 func TestQueueLimitsThatCannotWork(t *testing.T) {
-	for key, value := range map[string]string{"max_memory": "1023KiB", "max_bytes": "63KiB", "max_age": "-1s", "fsync_interval": "-1s"} {
+	for key, value := range map[string]string{"max_memory": "1023KiB", "max_bytes": "63KiB", "max_age": "-1s",
+		"fsync_interval": "-1s"} {
 		problems := refused(t, Options{}, "envoy_scraper:\n  queue:\n    "+key+": "+value+"\n"+someRemote+someJob)
 		if len(problems) != 1 || problems[0].Line != 3 || problems[0].Key != "envoy_scraper.queue."+key {
 			t.Errorf("%s: %s: %v, want it refused in line 3", key, value, problems)
 		}
 	}
-	q := load(t, Options{}, "envoy_scraper: {queue: {max_memory: 1MiB, max_bytes: 64KiB, max_age: 0s, fsync_interval: 0s}}\n"+someRemote+someJob).RemoteWrite.Queue
+	q := load(t, Options{}, "envoy_scraper: {queue: {max_memory: 1MiB, max_bytes: 64KiB, max_age: 0s, "+
+		"fsync_interval: 0s}}\n"+someRemote+someJob).RemoteWrite.Queue
 	if q.MaxMemory != 1<<20 || q.MaxBytes != 64<<10 || q.MaxAge != 0 || q.FsyncInterval != 0 {
 		t.Errorf("queue = %+v", q)
 	}

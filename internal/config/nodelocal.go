@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/discovery/kubernetes"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 )
 
 // nodeField is the field of a pod that holds its node's name.
@@ -20,7 +22,8 @@ func (l *loader) nodeLocal() {
 		return
 	}
 	if strings.ContainsAny(node, ",=!\\ ") {
-		l.add(Problem{File: flagNodeName, Value: node, Why: "not the name of a node", Fix: "give the name that kubectl get nodes prints"})
+		l.add(Problem{File: flagNodeName, Value: node, Why: "not the name of a node",
+			Fix: "give the node's name as kubectl get nodes prints it"})
 		return
 	}
 	for _, j := range l.jobs {
@@ -74,7 +77,10 @@ func (l *loader) refuseClusterWide(j *job, d discovery.Config) {
 	case *kubernetes.SDConfig:
 		what = fmt.Sprintf("kubernetes discovery with role %s", k.Role)
 	}
-	l.add(Problem{File: j.src.name, Line: lineOf(j.node, key), Job: j.cfg.JobName, Key: join(j.path, key),
-		Why: fmt.Sprintf("%s finds the same targets on every node, and %s makes each node scrape only its own pods", what, flagNodeName),
-		Fix: fmt.Sprintf("use role: pod, move the job to a Deployment, or list it under %s.cluster_wide_jobs to scrape it from every node", extensionKey)})
+	l.add(Problem{File: j.src.name, Line: yamltree.Line(j.node, key), Job: j.cfg.JobName,
+		Key: yamltree.Join(j.path, key),
+		Why: fmt.Sprintf("%s finds the same targets on every node, and %s makes each node scrape only its own pods",
+			what, flagNodeName),
+		Fix: fmt.Sprintf("use role: pod, move the job to a Deployment, or list it under %s.cluster_wide_jobs to "+
+			"scrape it from every node", extensionKey)})
 }

@@ -8,6 +8,7 @@ import (
 	yamlv2 "go.yaml.in/yaml/v2"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
@@ -56,7 +57,8 @@ func isSecretPath(path string) bool {
 
 // authKeys hold credentials: whatever was meant below them may be one.
 var authKeys = map[string]bool{
-	"basic_auth": true, "authorization": true, "oauth2": true, "sigv4": true, "azuread": true, "google_iam": true, "tls_config": true,
+	"basic_auth": true, "authorization": true, "oauth2": true, "sigv4": true, "azuread": true, "google_iam": true,
+	"tls_config": true,
 }
 
 // mayBeSecret is for messages about what was refused, where a secret may stand under a misspelt key.
@@ -98,7 +100,7 @@ func (c *Config) Redacted() (string, error) {
 		return "", fmt.Errorf("print the configuration: %w", err)
 	}
 	root = doc.Content[0]
-	root.Content = append(root.Content, newString(extensionKey), &ext)
+	root.Content = append(root.Content, yamltree.String(extensionKey), &ext)
 	out, err := yaml.Marshal(root)
 	if err != nil {
 		return "", fmt.Errorf("print the configuration: %w", err)
@@ -119,21 +121,21 @@ func (c *Config) extension() Extension {
 func (c *Config) dropUnused(doc *yaml.Node) {
 	root := doc.Content[0]
 	for _, key := range []string{"storage", "tracing", "otlp", "alerting"} {
-		if at := index(root, key); at >= 0 {
-			root = drop(root, at)
+		if at := yamltree.Index(root, key); at >= 0 {
+			root = yamltree.Without(root, at)
 		}
 	}
 	doc.Content[0] = root
-	if global := get(root, "global"); global != nil {
+	if global := yamltree.Get(root, "global"); global != nil {
 		for key := range unusedGlobals {
-			if at := index(global, key); at >= 0 {
-				*global = *drop(global, at)
+			if at := yamltree.Index(global, key); at >= 0 {
+				*global = *yamltree.Without(global, at)
 			}
 		}
 	}
-	for _, remote := range items(get(root, "remote_write")) {
-		if q := get(remote, "queue_config"); index(q, "capacity") >= 0 {
-			*q = *drop(q, index(q, "capacity"))
+	for _, remote := range yamltree.Items(yamltree.Get(root, "remote_write")) {
+		if q := yamltree.Get(remote, "queue_config"); yamltree.Index(q, "capacity") >= 0 {
+			*q = *yamltree.Without(q, yamltree.Index(q, "capacity"))
 		}
 	}
 }
@@ -146,7 +148,7 @@ func redactBelow(n *yaml.Node, path string) {
 		}
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			redactBelow(n.Content[i+1], join(path, n.Content[i].Value))
+			redactBelow(n.Content[i+1], yamltree.Join(path, n.Content[i].Value))
 		}
 	case yaml.ScalarNode:
 		if n.Value == "" || n.Tag == "!!null" || n.Tag == "!!bool" {
@@ -162,12 +164,13 @@ func redactBelow(n *yaml.Node, path string) {
 
 // markNegotiated takes out the protobuf_message that nobody wrote: it would read as if only that were sent.
 func (c *Config) markNegotiated(root *yaml.Node) {
-	for i, node := range items(get(root, "remote_write")) {
-		at := index(node, "protobuf_message")
+	for i, node := range yamltree.Items(yamltree.Get(root, "remote_write")) {
+		at := yamltree.Index(node, "protobuf_message")
 		if at < 0 || !c.RemoteWrite.Endpoints[i].Negotiate {
 			continue
 		}
-		*node = *drop(node, at)
-		node.HeadComment = "protobuf_message is negotiated: io.prometheus.write.v2.Request, else prometheus.WriteRequest"
+		*node = *yamltree.Without(node, at)
+		node.HeadComment = "protobuf_message is negotiated: io.prometheus.write.v2.Request, else " +
+			"prometheus.WriteRequest"
 	}
 }

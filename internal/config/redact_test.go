@@ -51,7 +51,8 @@ remote_write:
 
 func TestRedactedHidesEverySecret(t *testing.T) {
 	// Without the TLS pair, whose text is checked when it is loaded.
-	cfg := load(t, Options{}, strings.Replace(secretFile, "{cert: canary, key: canary}", "{insecure_skip_verify: true}", 1))
+	cfg := load(t, Options{}, strings.Replace(secretFile, "{cert: canary, key: canary}",
+		"{insecure_skip_verify: true}", 1))
 	text, err := cfg.Redacted()
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +121,8 @@ func TestRedactedIsAFile(t *testing.T) {
 		text string
 	}{
 		"the built-in job": {Options{RemoteWriteURL: "http://r/write"}, ""},
-		"a file": {Options{}, someRemote + someJob + "global: {evaluation_interval: 5m}\nstorage: {tsdb: {out_of_order_time_window: 5m}}\n" +
+		"a file": {Options{}, someRemote + someJob +
+			"global: {evaluation_interval: 5m}\nstorage: {tsdb: {out_of_order_time_window: 5m}}\n" +
 			"envoy_scraper: {queue: {max_bytes: 64MiB, max_age: 0s}, own_address_jobs: [a]}\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

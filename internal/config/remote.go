@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/config/locate"
+	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 )
@@ -33,23 +35,24 @@ type remote struct {
 
 // readRemotes settles the endpoints, each by itself.
 func (l *loader) readRemotes(src *source) {
-	value := get(src.root, "remote_write")
-	if value != nil && value.Kind != yaml.SequenceNode && !isEmpty(value) {
-		l.settleTop(src, newString("remote_write"), value)
+	value := yamltree.Get(src.root, "remote_write")
+	if value != nil && value.Kind != yaml.SequenceNode && !yamltree.IsEmpty(value) {
+		l.checkTop(src, "remote_write", value)
 	}
 	names, unnamed := map[string]int{}, map[string]int{}
-	for i, node := range items(value) {
+	for i, node := range yamltree.Items(value) {
 		r := &remote{path: fmt.Sprintf("remote_write[%d]", i), node: node}
 		l.remotes = append(l.remotes, r)
-		l.settle(&piece{src: src, path: r.path, node: node, decode: l.decodeRemote})
-		name := get(node, "name")
+		l.check(src, "", locate.NewPart(node, r.path, l.decodeRemote))
+		name := yamltree.Get(node, "name")
 		if name == nil || name.Value == "" {
 			l.lintUnnamed(src, r, unnamed)
 			continue
 		}
 		if line, twice := names[name.Value]; twice {
 			l.add(Problem{File: src.name, Line: name.Line, Key: r.path + ".name", Value: name.Value,
-				Why: fmt.Sprintf("found multiple remote write configs with this name, first on line %d", line), Fix: "rename one of the two"})
+				Why: fmt.Sprintf("another entry has this name, on line %d",
+					line), Fix: "rename one of the two"})
 		}
 		names[name.Value] = name.Line
 	}
@@ -59,7 +62,7 @@ func (l *loader) readRemotes(src *source) {
 // lintUnnamed warns of a second entry without a name for one URL, as for two tenants: their queues are told apart by the
 // order of the entries alone. seen has the lines of the URLs so far.
 func (l *loader) lintUnnamed(src *source, r *remote, seen map[string]int) {
-	value := get(r.node, "url")
+	value := yamltree.Get(r.node, "url")
 	if value == nil {
 		return
 	}
@@ -69,9 +72,11 @@ func (l *loader) lintUnnamed(src *source, r *remote, seen map[string]int) {
 	}
 	u.User, u.RawQuery, u.Fragment = nil, "", ""
 	if line, twice := seen[u.String()]; twice {
-		l.add(Problem{Severity: SeverityWarning, File: src.name, Line: value.Line, Key: r.path + ".url", Value: redactURL(value.Value),
-			Why: fmt.Sprintf("the entry on line %d has this URL, and neither has a name: after a restart with the two in another order, or without "+
-				"the first, what waited for the one goes out by the other", line), Fix: "give each a name"})
+		l.add(Problem{Severity: SeverityWarning, File: src.name, Line: value.Line, Key: r.path + ".url",
+			Value: redactURL(value.Value),
+			Why: fmt.Sprintf("the entry on line %d has this URL, and neither has a name: after a restart with the "+
+				"two in another order, or without "+
+				"the first, what waited for the one goes out by the other", line), Fix: "give each entry a name"})
 		return
 	}
 	seen[u.String()] = value.Line
@@ -80,7 +85,7 @@ func (l *loader) lintUnnamed(src *source, r *remote, seen map[string]int) {
 func (l *loader) decodeRemote(n *yaml.Node) error {
 	var doc promconfig.Config
 	list := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: []*yaml.Node{n}}
-	if err := decodeStrict(newMapping(newString("remote_write"), list), &doc); err != nil {
+	if err := yamltree.DecodeStrict(yamltree.Mapping(yamltree.String("remote_write"), list), &doc); err != nil {
 		return err
 	}
 	rw := doc.RemoteWriteConfigs[0]
@@ -95,19 +100,21 @@ func (l *loader) checkURL(src *source, value *yaml.Node) {
 	flag := l.opts.RemoteWriteURL
 	switch {
 	case flag != "" && len(l.remotes) > 0:
-		l.add(Problem{File: src.name, Line: value.Line, Key: "remote_write", Why: "both the file and " + flagRemoteWriteURL + " say where samples go",
+		l.add(Problem{File: src.name, Line: value.Line, Key: "remote_write", Why: "both the file and " +
+			flagRemoteWriteURL + " name a receiver",
 			Fix: "leave the flag out, or remove remote_write from the file"})
 	case flag != "":
 		if u, err := url.Parse(flag); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 			l.add(Problem{File: flagRemoteWriteURL, Value: redactURL(flag), Why: "not an http:// or https:// URL",
-				Fix: "name the receiver, as http://prometheus:9090/api/v1/write"})
+				Fix: "give the receiver's URL, as http://prometheus:9090/api/v1/write"})
 		}
 	case l.opts.File == "" && !l.opts.Check:
-		l.add(Problem{File: flagRemoteWriteURL, Why: "nothing says where samples go",
+		l.add(Problem{File: flagRemoteWriteURL, Why: "there is no receiver for the samples",
 			Fix: "add " + flagRemoteWriteURL + "=http://prometheus:9090/api/v1/write, or a file by --config.file"})
 	case len(l.remotes) == 0 && l.opts.File != "":
-		p := Problem{File: src.name, Key: "remote_write", Why: "nothing says where samples go",
-			Fix: "add remote_write with the receiver's url, or " + flagRemoteWriteURL + "=http://prometheus:9090/api/v1/write"}
+		p := Problem{File: src.name, Key: "remote_write", Why: "there is no receiver for the samples",
+			Fix: "add remote_write with the receiver's url, or " + flagRemoteWriteURL +
+				"=http://prometheus:9090/api/v1/write"}
 		if l.opts.Check {
 			p.Severity = SeverityWarning
 		}
@@ -126,17 +133,17 @@ func (l *loader) remoteWrite(cfg *Config, src *source) {
 		rw := promconfig.DefaultRemoteWriteConfig
 		rw.URL = &config.URL{URL: u}
 		prom.RemoteWriteConfigs = []*promconfig.RemoteWriteConfig{&rw}
-		l.remotes = []*remote{{path: flagRemoteWriteURL, node: newMapping()}}
+		l.remotes = []*remote{{path: flagRemoteWriteURL, node: yamltree.Mapping()}}
 	}
 	cfg.RemoteWrite.FlushDeadline, cfg.RemoteWrite.Ephemeral = l.opts.FlushDeadline, l.opts.Ephemeral
 	cfg.RemoteWrite.Queue = l.ext.Queue.queue()
 	for i, rw := range prom.RemoteWriteConfigs {
 		node := l.remotes[i].node
-		if get(node, "queue_config", "retry_on_http_429") == nil {
+		if yamltree.Get(node, "queue_config", "retry_on_http_429") == nil {
 			rw.QueueConfig.RetryOnRateLimit = true
 		}
 		cfg.RemoteWrite.Endpoints = append(cfg.RemoteWrite.Endpoints, remotewrite.EndpointConfig{
-			RemoteWriteConfig: rw, Negotiate: get(node, "protobuf_message") == nil,
+			RemoteWriteConfig: rw, Negotiate: yamltree.Get(node, "protobuf_message") == nil,
 		})
 	}
 	prom.GlobalConfig.ExternalLabels = l.mergeExternalLabels(prom.GlobalConfig.ExternalLabels, src)
@@ -173,24 +180,13 @@ func (l *loader) mergeExternalLabels(written labels.Labels, src *source) labels.
 	for _, name := range names {
 		value := l.opts.ExternalLabels[name]
 		if old := written.Get(name); old != "" && old != value {
-			l.add(Problem{Severity: SeverityWarning, File: src.name, Line: lineOf(src.root, "global", "external_labels", name),
-				Key: "global.external_labels." + name, Value: old, Why: fmt.Sprintf("%s sets it to %s, and wins", flagExternalLabel, value),
+			l.add(Problem{Severity: SeverityWarning, File: src.name,
+				Line: yamltree.Line(src.root, "global", "external_labels", name),
+				Key: "global.external_labels." +
+					name, Value: old, Why: fmt.Sprintf("%s sets it to %s, and wins", flagExternalLabel, value),
 				Fix: "remove one of the two"})
 		}
 		b.Set(name, value)
 	}
 	return b.Labels()
-}
-
-// lineOf is the line of the last of keys; 0: it is not there.
-func lineOf(n *yaml.Node, keys ...string) int {
-	line := 0
-	for _, key := range keys {
-		at := index(n, key)
-		if at < 0 {
-			return 0
-		}
-		line, n = n.Content[2*at].Line, n.Content[2*at+1]
-	}
-	return line
 }

@@ -43,7 +43,8 @@ func (c *Config) SetSelfAddress(listen string) {
 			j.ServiceDiscoveryConfigs = discovery.Configs{discovery.StaticConfig{{
 				Source:  "0",
 				Targets: []model.LabelSet{{model.AddressLabel: model.LabelValue(net.JoinHostPort(host, port))}},
-				Labels:  model.LabelSet{model.InstanceLabel: model.LabelValue(net.JoinHostPort(c.selfName(host), port))},
+				Labels: model.LabelSet{model.InstanceLabel: model.LabelValue(net.JoinHostPort(c.selfName(host),
+					port))},
 			}}}
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
@@ -36,7 +37,7 @@ func (i *Instant) UnmarshalYAML(decode func(any) error) (err error) {
 		return err
 	}
 	if i.Time, err = time.Parse(time.RFC3339, text); err != nil {
-		return fmt.Errorf("%q is not an instant as 2026-11-24T15:00:00Z", text)
+		return fmt.Errorf("%q is not a time in RFC 3339 format, as 2026-11-24T15:00:00Z", text)
 	}
 	return nil
 }
@@ -49,16 +50,18 @@ func validateShards(periods []ShardPeriod) (errs []error) {
 	for i, p := range periods {
 		key := fmt.Sprintf("shards[%d]", i)
 		if p.Count < 1 {
-			errs = append(errs, keyError{key + ".count", strconv.Itoa(p.Count), "at least one instance has to scrape"})
+			errs = append(errs, keyError{key + ".count", strconv.Itoa(p.Count), "must be at least 1"})
 		}
 		from := p.From.Format(time.RFC3339)
 		switch {
 		case i == 0 && !p.From.IsZero():
-			errs = append(errs, keyError{key + ".from", from, "the first entry holds from the beginning: leave from out, or put before it what holds until then"})
+			errs = append(errs, keyError{key + ".from", from,
+				"the first entry has no start: remove from, or insert the entry that holds until then"})
 		case i > 0 && p.From.IsZero():
-			errs = append(errs, keyError{key, fmt.Sprintf("count: %d", p.Count), "has no from: every entry but the first needs the instant at which all instances change to it"})
+			errs = append(errs, keyError{key, fmt.Sprintf("count: %d", p.Count),
+				"from is missing: every entry after the first needs the time at which all instances change to it"})
 		case i > 0 && !p.From.After(periods[i-1].From.Time):
-			errs = append(errs, keyError{key + ".from", from, "is not after that of the entry before"})
+			errs = append(errs, keyError{key + ".from", from, "must be later than from of the entry before"})
 		}
 	}
 	return errs
@@ -77,12 +80,16 @@ func (l *loader) shards() shard.Map {
 	shared := len(m.Periods) > 0
 	switch {
 	case l.opts.ShardIndex != "" && !shared && before == l.problems.Errors():
-		refuse(flagShardIndex, l.opts.ShardIndex, "of how many instances is not said", "give "+flagShardCount+" too, or write "+extensionKey+".shards")
+		refuse(flagShardIndex, l.opts.ShardIndex, "the number of instances is missing",
+			"give "+flagShardCount+" too, or write "+extensionKey+".shards")
 	case l.opts.ShardIndex == "" && shared && (l.opts.ShardCount != "" || !l.opts.Check):
-		refuse(flagShardIndex, "", "the targets are shared by several instances, and which of them this is, is not said",
+		refuse(flagShardIndex, "",
+			"several instances share the targets, but the index of this instance is missing",
 			"give "+flagShardIndex+" too, as a number or as "+ShardOrdinal)
 	case shared && l.opts.NodeName != "":
-		refuse(flagNodeName, l.opts.NodeName, "each node scrapes its own pods, so there is nothing that shards could share", "leave "+flagNodeName+" (and NODE_NAME) or the shards out")
+		refuse(flagNodeName, l.opts.NodeName,
+			"each instance scrapes the pods of its own node, so there is nothing to share",
+			"leave "+flagNodeName+" (and NODE_NAME) or the shards out")
 	}
 	if before != l.problems.Errors() || l.opts.ShardIndex == "" {
 		return shard.Map{}
@@ -92,7 +99,9 @@ func (l *loader) shards() shard.Map {
 		most = max(most, p.Count)
 	}
 	if m.Index >= most {
-		refuse(flagShardIndex, strconv.Itoa(m.Index), fmt.Sprintf("of %d instances the last has index %d", most, most-1), "correct it, or the number of instances")
+		refuse(flagShardIndex, strconv.Itoa(m.Index),
+			fmt.Sprintf("of %d instances the last has index %d", most,
+				most-1), "correct it, or the number of instances")
 	}
 	return m
 }
@@ -107,14 +116,14 @@ func (l *loader) shardPeriods() (periods []shard.Period) {
 		return periods
 	}
 	count, err := strconv.Atoi(text)
-	p := Problem{File: flagShardCount, Value: text, Fix: "give how many instances there are, from 1 on"}
+	p := Problem{File: flagShardCount, Value: text, Fix: "give the number of instances, at least 1"}
 	switch {
 	case err != nil:
 		p.Why = "not a number"
 	case count < 1:
-		p.Why = "at least one instance has to scrape"
+		p.Why = "must be at least 1"
 	case len(periods) > 0:
-		p.Why, p.Fix = extensionKey+".shards says the same", "leave one of the two out"
+		p.Why, p.Fix = extensionKey+".shards is set too", "leave one of the two out"
 	default:
 		return []shard.Period{{Count: count}}
 	}
@@ -133,9 +142,13 @@ func (l *loader) lintShards(prom *promconfig.Config) {
 	}
 	for _, j := range l.jobs {
 		if interval := j.cfg.ScrapeInterval; interval <= deadline {
-			l.warn(j, j.node, join(j.path, "scrape_interval"), interval.String(),
-				fmt.Sprintf("not longer than batch_send_deadline, %v: when a target moves to another shard, its last sample may arrive after the next one", deadline),
-				"set queue_config.batch_send_deadline to less than half the interval until the number of shards has changed")
+			l.add(Problem{Severity: SeverityWarning, File: j.src.name, Line: j.node.Line, Job: j.cfg.JobName,
+				Key: yamltree.Join(j.path, "scrape_interval"), Value: interval.String(),
+				Why: fmt.Sprintf("not longer than batch_send_deadline, %v: when a target moves to another shard, "+
+					"its last sample "+
+					"may arrive after the next one", deadline),
+				Fix: "set queue_config.batch_send_deadline to less than half the interval until the number of " +
+					"shards has changed"})
 		}
 	}
 }
@@ -145,7 +158,7 @@ var endsInNumber = regexp.MustCompile(`-([0-9]+)$`)
 // shardIndex is which instance this is.
 func (l *loader) shardIndex() int {
 	text := l.opts.ShardIndex
-	p := Problem{File: flagShardIndex, Value: text, Fix: "give a number from 0 on, or " + ShardOrdinal}
+	p := Problem{File: flagShardIndex, Value: text, Fix: "give a number of at least 0, or " + ShardOrdinal}
 	if strings.EqualFold(text, ShardOrdinal) {
 		name, _ := l.opts.LookupEnv(podNameVariable)
 		if name == "" {

@@ -23,11 +23,15 @@ func TestShards(t *testing.T) {
 		opts Options
 		want shard.Map
 	}{
-		"none":            {opts: Options{}},
-		"by flags":        {opts: Options{ShardIndex: "1", ShardCount: "2"}, want: shard.Map{Index: 1, Periods: []shard.Period{{Count: 2}}}},
-		"one of one":      {opts: Options{ShardIndex: "0", ShardCount: "1"}, want: shard.Map{Periods: []shard.Period{{Count: 1}}}},
-		"by ordinal":      {opts: Options{ShardIndex: "ordinal", ShardCount: "5"}, want: shard.Map{Index: 4, Periods: []shard.Period{{Count: 5}}}},
-		"by the file":     {opts: Options{File: file, ShardIndex: "ordinal"}, want: shard.Map{Index: 4, Periods: inFile}},
+		"none": {opts: Options{}},
+		"by flags": {opts: Options{ShardIndex: "1", ShardCount: "2"},
+			want: shard.Map{Index: 1, Periods: []shard.Period{{Count: 2}}}},
+		"one of one": {opts: Options{ShardIndex: "0", ShardCount: "1"},
+			want: shard.Map{Periods: []shard.Period{{Count: 1}}}},
+		"by ordinal": {opts: Options{ShardIndex: "ordinal", ShardCount: "5"},
+			want: shard.Map{Index: 4, Periods: []shard.Period{{Count: 5}}}},
+		"by the file": {opts: Options{File: file, ShardIndex: "ordinal"},
+			want: shard.Map{Index: 4, Periods: inFile}},
 		"a file in check": {opts: Options{File: file, Check: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -46,12 +50,14 @@ func TestShards(t *testing.T) {
 // TestOwnMetricsAreNotShared: only the instance itself knows where they are.
 func TestOwnMetricsAreNotShared(t *testing.T) {
 	for _, self := range []bool{true, false} {
-		cfg, err := Load(Options{ShardIndex: "1", ShardCount: "2", SelfScrape: self, ListenAddress: "127.0.0.1:9095", RemoteWriteURL: "http://prometheus:9090/api/v1/write"})
+		cfg, err := Load(Options{ShardIndex: "1", ShardCount: "2", SelfScrape: self, ListenAddress: "127.0.0.1:9095",
+			RemoteWriteURL: "http://prometheus:9090/api/v1/write"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if cfg.Unsharded(selfJob) != self || cfg.Unsharded(builtinJob) {
-			t.Errorf("--self-scrape %v: its job is unsharded: %v, the built-in job: %v", self, cfg.Unsharded(selfJob), cfg.Unsharded(builtinJob))
+			t.Errorf("--self-scrape %v: its job is unsharded: %v, the built-in job: %v", self, cfg.Unsharded(selfJob),
+				cfg.Unsharded(builtinJob))
 		}
 	}
 }

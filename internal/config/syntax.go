@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 )
 
 const (
@@ -31,9 +33,9 @@ func notYAML(name string, data []byte, err error) Problem {
 	indent := text[:len(text)-len(bytes.TrimLeft(text, " \t"))]
 	switch {
 	case bytes.ContainsRune(indent, '\t'):
-		p.Fix = "indent this line with spaces: YAML takes no tabs there"
+		p.Fix = "indent this line with spaces instead of tabs"
 	case strings.Contains(said, "did not find expected ',' or") || strings.Contains(said, "unexpected end of stream"):
-		p.Fix = "correct the quotes or the brackets that begin on this line"
+		p.Fix = "close the quotes or brackets that start on this line"
 	default:
 		p.Fix = "correct the indentation or the quotes on this line or above it"
 	}
@@ -86,7 +88,7 @@ func second(data []byte) int {
 	if d.Decode(&first) != nil {
 		return 0
 	}
-	if err := d.Decode(&next); err == io.EOF || isEmpty(&next) {
+	if err := d.Decode(&next); err == io.EOF || yamltree.IsEmpty(&next) {
 		return 0
 	}
 	return max(1, next.Line)
@@ -94,17 +96,18 @@ func second(data []byte) int {
 
 // manifest tells somebody who names a file of Kubernetes how to come to the configuration in it.
 func (l *loader) manifest(src *source) bool {
-	kind := get(src.root, "kind")
-	if kind == nil || kind.Kind != yaml.ScalarNode || get(src.root, "apiVersion") == nil {
+	kind := yamltree.Get(src.root, "kind")
+	if kind == nil || kind.Kind != yaml.ScalarNode || yamltree.Get(src.root, "apiVersion") == nil {
 		return false
 	}
-	p := Problem{File: src.name, Line: lineOf(src.root, "kind"), Key: "kind", Value: l.show(kind, ""),
+	p := Problem{File: src.name, Line: yamltree.Line(src.root, "kind"), Key: "kind", Value: l.show(kind, ""),
 		Why: "this is a Kubernetes object, not a configuration"}
 	switch kind.Value {
 	case "PodMonitor", "ServiceMonitor":
-		p.Fix = "write the job that Prometheus made of it, which its page /config shows, into a file of its own, and name that"
+		p.Fix = "copy the job that Prometheus generates from it (see Prometheus' page /config) into a file, and " +
+			"name that file"
 	case "ConfigMap", "Secret":
-		p.Fix = "write what its data holds into a file of its own, and name that"
+		p.Fix = "write its data into a file, and name that file"
 	default:
 		p.Fix = "name a file that holds a configuration, or a list of jobs"
 	}

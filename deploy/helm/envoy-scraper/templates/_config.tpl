@@ -35,9 +35,9 @@
 {{- define "envoy-scraper.receivers" -}}
 {{- $entries := .Values.remoteWrite }}
 {{- if .Values.config }}
-{{- $entries = default list (include "envoy-scraper.whole" . | fromJson).remote_write }}
+{{- $entries = (include "envoy-scraper.whole" . | fromJson).remote_write }}
 {{- end }}
-{{- dict "entries" $entries | toJson }}
+{{- dict "entries" (ternary $entries list (kindIs "slice" $entries)) | toJson }}
 {{- end }}
 
 {{- define "envoy-scraper.sidecarJob" -}}
@@ -114,10 +114,8 @@ envoy_scraper:
   # Which pods share the targets, and from when on: every pod must know of a change some minutes before it.
   shards: {{- toYaml .Values.shards | nindent 2 }}
   {{- end }}
-  {{- if eq .Values.mode "daemonset" }}
   {{- with .Values.clusterWideJobs }}
   cluster_wide_jobs: {{ . | uniq | toJson }}
-  {{- end }}
   {{- end }}
 {{- $files := list }}
 {{- if and .Values.extraJobs (kindIs "string" .Values.extraJobs) }}{{ $files = append $files "extra-jobs.yml" }}{{ end }}
