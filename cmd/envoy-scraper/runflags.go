@@ -7,6 +7,8 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/alecthomas/units"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/config"
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 	"github.com/envoy-scraper/envoy-scraper/internal/web"
 )
 
@@ -66,6 +68,32 @@ func addRunFlags(cmd *kingpin.CmdClause) *runFlags {
 	return f
 }
 
+// options are what config.Load takes from the command line.
+func (f *runFlags) options() config.Options {
+	opts := f.config.options()
+	opts.ListenAddress, opts.FlushDeadline, opts.LogLevel = f.listenAddress, f.flushDeadline, f.logLevel
+	opts.Ephemeral = f.ephemeral
+	return opts
+}
+
+// scrapeOptions are what scraping takes from the command line and from the first configuration.
+func (f *runFlags) scrapeOptions(cfg *config.Config, ownAddressOnly func(job string) bool) scrape.Options {
+	return scrape.Options{
+		AllowLoopback: f.allowLoopback, MaxMemory: scrapeMemory(int64(f.scrapeMemory)),
+		OwnAddressOnly: ownAddressOnly,
+		ExternalLabels: cfg.RemoteWrite.ExternalLabels,
+		Sharded:        cfg.Shards.On(),
+		Unsharded:      cfg.Unsharded,
+	}
+}
+
+func (f *runFlags) webConfig() web.Config {
+	return web.Config{
+		ListenAddress: f.listenAddress, WebConfigFile: f.webConfigFile,
+		EnableLifecycle: f.enableLifecycle, EnablePprof: f.enablePprof,
+	}
+}
+
 // leastScrapeMemory is enough for eight pages at a time.
 const leastScrapeMemory = units.MiB
 
@@ -92,15 +120,4 @@ func (f *runFlags) check() error {
 			"tls_config and credentials, and leave --self-scrape out", asks)
 	}
 	return err
-}
-
-// flagValues is the command line of the main command as it is in force, for the pages.
-func flagValues(app *kingpin.Application) map[string]string {
-	values := map[string]string{}
-	for _, f := range app.GetCommand("run").Model().Flags {
-		if f.Name != "help" {
-			values[f.Name] = f.Value.String()
-		}
-	}
-	return values
 }
