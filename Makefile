@@ -18,9 +18,11 @@ SHORT    ?= 1
 export GOFLAGS := $(filter-out -buildvcs% -trimpath,$(shell $(GO) env GOFLAGS)) -buildvcs=false -trimpath
 export CGO_ENABLED := 0
 
-# The version of the binary: of the commit, never of the clock or the machine, so that a build repeats byte for byte.
+# The version comes from the file VERSION, and everything else about the build from the commit, never from the clock or the
+# machine. So a build repeats byte for byte.
 STAMP     = github.com/prometheus/common/version
-VERSION  ?= $(patsubst v%,%,$(shell git describe --tags --always --dirty 2>/dev/null || echo unknown))
+VERSION  ?= $(shell cat VERSION)
+COMMIT   ?= $(shell git describe --always --dirty --exclude '*' 2>/dev/null || echo unknown)
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 BRANCH   ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 DATE     ?= $(shell TZ=UTC git log -1 --date=format-local:%Y%m%d-%H:%M:%S --format=%cd 2>/dev/null || echo unknown)
