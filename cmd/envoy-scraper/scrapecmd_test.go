@@ -143,7 +143,6 @@ func TestScrapeSaysWhatIsWrong(t *testing.T) {
 	}
 	limited := writeFile(t, "- {job_name: j, body_size_limit: 1KB, static_configs: [{targets: ['a:1']}]}")
 	stay := writeFile(t, "- {job_name: j, follow_redirects: false, static_configs: [{targets: ['a:1']}]}")
-	secret := writeFile(t, "- {job_name: j, basic_auth: {username: u, password: p}, static_configs: [{targets: ['a:1']}]}")
 	redirect := http.RedirectHandler(target.URL+"/elsewhere", http.StatusFound).ServeHTTP
 	for name, c := range map[string]struct {
 		page http.HandlerFunc
@@ -156,8 +155,7 @@ func TestScrapeSaysWhatIsWrong(t *testing.T) {
 		"endless":      {endless, []string{"--timeout=300ms"}, "did not end within 300ms (4 B read)"},
 		"too large":    {flood, []string{"--config.file=" + limited}, "larger than the body_size_limit, 1.0 KiB"},
 		"no redirects": {redirect, []string{"--config.file=" + stay}, "which the job does not follow"},
-		"secret":       {redirect, []string{"--config.file=" + secret}, "credentials are not sent there"},
-		"circle":       {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/again", http.StatusFound) }, nil, "redirected 10 times"},
+		"circle":       {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/again", http.StatusFound) }, nil, "stopped after 10 redirects"},
 		"html":         {content("text/html; charset=utf-8", "<html></html>"), nil, "web page"},
 		"html as text": {content("text/plain", "<html></html>"), nil, "not in a format of Prometheus"},
 		"garbage":      {content("text/plain", "\x01\x02{{{"), nil, "not in a format of Prometheus"},
@@ -239,5 +237,35 @@ func TestPageURL(t *testing.T) {
 		case want != "" && (err != nil || u.String() != want):
 			t.Errorf("%s = %v, %v, want %s", in, u, err, want)
 		}
+	}
+}
+
+func TestScrapeShowsThePageThatALimitForbids(t *testing.T) {
+	s := serve(t, "text/plain", sidecarPage)
+	file := writeFile(t, "- {job_name: j, sample_limit: 3, static_configs: [{targets: ['a:1']}]}")
+	code, out, errs := runCommand(t, "scrape", "--config.file="+file, s.URL)
+	if code != exitRefused || errs != "" ||
+		!strings.Contains(out, "Scrape fails   sample limit exceeded\n") || !strings.Contains(out, "Series         9\n") {
+		t.Errorf("exit %d: %s%s, want exit 1, the reason and the page", code, out, errs)
+	}
+}
+
+func TestScrapeCountsFamiliesOfEveryFormat(t *testing.T) {
+	for contentType, c := range map[string]struct{ page, family string }{
+		"application/openmetrics-text; version=1.0.0": {
+			"# TYPE a counter\na_total{x=\"1\"} 1\na_total{x=\"2\"} 2\n# TYPE b gauge\nb 1\n# EOF\n",
+			"a       counter  2       51\n",
+		},
+		"text/plain; version=1.0.0; escaping=allow-utf-8": {
+			"# TYPE \"a.b\" gauge\n{\"a.b\",x=\"1\"} 1\n{\"a.b\",x=\"2\"} 2\nc 1\n", "a.b     gauge    2       51\n",
+		},
+	} {
+		t.Run(contentType, func(t *testing.T) {
+			s := serve(t, contentType, c.page)
+			code, out, errs := runCommand(t, "scrape", s.URL)
+			if code != exitOK || !strings.Contains(out, c.family) || !strings.Contains(out, "Series         3\n") {
+				t.Errorf("exit %d: %s%s, want %s", code, out, errs, c.family)
+			}
+		})
 	}
 }

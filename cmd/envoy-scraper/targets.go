@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -222,10 +221,7 @@ func (l targetList) writeJSON(w io.Writer, dropped bool) error {
 	if !dropped {
 		l.Dropped, l.Invalid, l.Others = nil, nil, nil
 	}
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(l)
+	return printJSON(w, l)
 }
 
 // writeTable prints the list for people.
