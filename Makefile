@@ -94,6 +94,14 @@ release: ## Archives for linux, darwin and windows with checksums, in bin/releas
 mixin: ## Write the dashboards of deploy/mixin, and the chart's copies of them and of the alerts
 	$(GO) run ./deploy/mixin deploy/mixin/dashboards deploy/helm/envoy-scraper/files
 
+# Debian calls the program chromium, others chromium-browser or google-chrome.
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+
+.PHONY: screenshots
+screenshots: ## Pictures of the pages with made-up data, in docs/images (needs Chromium)
+	$(if $(CHROMIUM),SCREENSHOTS_CHROMIUM='$(CHROMIUM)' $(GO) test -count=1 -run TestScreenshots ./internal/web,\
+		@echo "make screenshots: SKIPPED: no Chromium here (CHROMIUM=path names one)" >&2)
+
 .PHONY: e2e
 e2e: ## Real parts: etcd, kube-apiserver, Prometheus, Envoy; the chart, faults, hostile pages (E2E_NO_SKIP=1: a skipped part fails)
 	@e2e/tools/build.sh >/dev/null # outside the tests' time: the first build takes long

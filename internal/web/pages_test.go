@@ -73,9 +73,9 @@ func TestPagesOfAnEmptyMesh(t *testing.T) {
 	m.yaml, m.yamlErr = "", errors.New("no configuration")
 	s := m.server(Config{})
 	for path, want := range map[string]string{
-		"/":                  "No jobs yet",
+		"/":                  "No jobs",
 		"/targets":           "No targets yet",
-		"/service-discovery": "Nothing was discovered yet",
+		"/service-discovery": "No targets were discovered yet",
 		"/config":            "no configuration",
 	} {
 		body := ask(s, "GET", path).Body.String()
@@ -94,20 +94,20 @@ func TestTargetsOfOtherShards(t *testing.T) {
 	m.addJob(t, "little", "[]").Others = 1
 	s := m.server(Config{})
 	for path, want := range map[string]string{
-		"/":                        "<dt>Of other shards</dt><dd>1,235</dd>",
+		"/":                        "<dt>Scraped by other shards</dt><dd>1,235</dd>",
 		"/targets":                 "1,235 more targets are scraped by other shards",
 		"/targets?job=sharded":     "1,234 more targets are scraped by other shards",
 		"/targets?job=little":      "1 more target is scraped by other shards",
-		"/targets?search=reviews":  `<span class="dim">1,234 of other shards</span>`,
+		"/targets?search=reviews":  `<span class="dim">1,234 scraped by other shards</span>`,
 		"/targets?job=envoy-stats": "",
 	} {
 		body := ask(s, "GET", path).Body.String()
-		if want == "" && strings.Contains(body, "scraped by other shards") || !strings.Contains(body, want) {
+		if want == "" && strings.Contains(body, "more targets are scraped by other shards") || !strings.Contains(body, want) {
 			t.Errorf("%s: got no %q in %s", path, want, body)
 		}
 	}
 	m.pools = m.pools[1:] // none of its own
-	if body := ask(s, "GET", "/targets").Body.String(); !strings.Contains(body, "No targets of this shard") {
+	if body := ask(s, "GET", "/targets").Body.String(); !strings.Contains(body, "This shard has no targets") {
 		t.Errorf("a shard without targets says %s", body)
 	}
 }
