@@ -13,9 +13,9 @@ import (
 
 // newCheckCommand looks at a configuration without running it.
 func newCheckCommand(app *kingpin.Application) command {
-	clause := app.Command("check", "Say everything that is wrong with a configuration, and exit 1 if anything is.")
-	file := clause.Arg("FILE", "The configuration.").Required().String()
-	lintFatal := clause.Flag("lint-fatal", "Exit 1 for warnings too.").Bool()
+	clause := app.Command("check", "Check a configuration. Reports every problem at once, with the key, its value, and a fix. Exits 1 if there is an error.")
+	file := clause.Arg("FILE", "The configuration file.").Required().String()
+	lintFatal := clause.Flag("lint-fatal", "Exit 1 if there is a warning, too.").Bool()
 	var nodeName, shardIndex, shardCount string
 	addNodeName(clause, &nodeName)
 	addShard(clause, &shardIndex, &shardCount)

@@ -13,7 +13,7 @@ import (
 
 // newConfigCommand prints what would run: every default, flag and variable filled in.
 func newConfigCommand(app *kingpin.Application) command {
-	clause := app.Command("config", "Print the effective configuration as YAML, without secrets.")
+	clause := app.Command("config", "Print the configuration as YAML, with all defaults and flags filled in, without secrets.")
 	flags := addConfigFlags(clause)
 	return command{clause: clause, run: func(_ context.Context, stdout, stderr io.Writer) int {
 		o := flags.options()

@@ -25,7 +25,7 @@ Usage: {{.App.Name}} [command] [flags]
 Commands
 {{range .App.Commands}}{{if not .Hidden}}  {{.FullCommand|printf "%-10s"}}{{.Help}}
 {{end}}{{end}}
-{{.App.Name}} <command> --help tells the flags of a command. Those of run, which needs not be named:
+{{.App.Name}} <command> --help lists the flags of a command. The flags of run, the default command:
 {{range .App.Commands}}{{if .Default}}{{template "flags" .Flags}}{{end}}{{end -}}
 {{end}}
 {{define "args"}}{{range .Args}} {{if .Required}}<{{.Name}}>{{else}}[<{{.Name}}>]{{end}}{{end}}{{end}}`

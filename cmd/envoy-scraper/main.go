@@ -36,7 +36,7 @@ func main() {
 
 // execute parses the command line and runs the subcommand it names.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	app := kingpin.New(filepath.Base(os.Args[0]), "Scrapes the Envoy sidecars of a service mesh into the Prometheus that you already run.")
+	app := kingpin.New(filepath.Base(os.Args[0]), "Scrapes the Envoy sidecars of a service mesh and remote-writes their samples to a Prometheus.")
 	app.Version(version.Print("envoy-scraper")).HelpFlag.Short('h')
 	app.UsageWriter(stdout).ErrorWriter(stderr)
 	useHelp(app)

@@ -24,15 +24,15 @@ type queueCommand struct {
 
 func newQueueCommands(app *kingpin.Application) []command {
 	c := &queueCommand{}
-	parent := app.Command("queue", "List, rename or drop the queues of samples in --storage.path, as those that belong to no remote_write entry any more.")
-	list := parent.Command("list", "List the queues: the samples that wait in each, and whether an envoy-scraper is delivering them.")
-	rename := parent.Command("rename", "Give a queue that is not in use, with its samples, to a remote_write entry.")
-	rename.Arg("queue", "The queue, as envoy-scraper queue list prints it.").Required().StringVar(&c.queue)
-	rename.Arg("entry", "The name of the remote_write entry, or its URL if it has no name.").Required().StringVar(&c.entry)
-	drop := parent.Command("drop", "Remove a queue that is not in use, with its samples, for good.")
-	drop.Arg("queue", "The queue, as envoy-scraper queue list prints it.").Required().StringVar(&c.queue)
+	parent := app.Command("queue", "List, rename or delete the queues of undelivered samples in --storage.path, for example those of a removed remote_write entry.")
+	list := parent.Command("list", "List the queues: how many samples each holds, and whether a running envoy-scraper uses it.")
+	rename := parent.Command("rename", "Assign a queue that is not in use, with its samples, to a remote_write entry.")
+	rename.Arg("queue", "Name of the queue, as printed by envoy-scraper queue list.").Required().StringVar(&c.queue)
+	rename.Arg("entry", "Name of the remote_write entry, or its URL if it has no name.").Required().StringVar(&c.entry)
+	drop := parent.Command("drop", "Delete a queue that is not in use, with its samples.")
+	drop.Arg("queue", "Name of the queue, as printed by envoy-scraper queue list.").Required().StringVar(&c.queue)
 	for _, cmd := range []*kingpin.CmdClause{list, rename, drop} {
-		cmd.Flag("storage.path", "The directory of envoy-scraper run, which may be running.").Default("./data").PlaceHolder("./data").StringVar(&c.storagePath)
+		cmd.Flag("storage.path", "Storage directory of envoy-scraper run. The process may be running.").Default("./data").PlaceHolder("./data").StringVar(&c.storagePath)
 	}
 	return []command{{list, c.running(c.list)}, {rename, c.running(c.rename)}, {drop, c.running(c.drop)}}
 }

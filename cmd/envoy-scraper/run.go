@@ -21,7 +21,7 @@ import (
 )
 
 func newRunCommand(app *kingpin.Application) command {
-	cmd := app.Command("run", "Scrape and send, until SIGINT or SIGTERM. The default command.").Default()
+	cmd := app.Command("run", "Scrape and remote-write until SIGINT or SIGTERM. The default command.").Default()
 	f := addRunFlags(cmd)
 	return command{clause: cmd, run: func(ctx context.Context, _, stderr io.Writer) int {
 		if err := f.values(); err != nil {

@@ -41,12 +41,12 @@ type scrapeCommand struct {
 
 func newScrapeCommand(app *kingpin.Application) command {
 	c := &scrapeCommand{}
-	clause := app.Command("scrape", "Read one page as the scraper would: its families, whether Istio's metrics are there, and what metric relabeling keeps.")
-	clause.Arg("url", "The page. host:port alone means http://host:port"+defaultStatsPath+".").Required().StringVar(&c.target)
-	clause.Flag("config.file", "Read the page as a job of this file would: its credentials, limits and metric_relabel_configs.").PlaceHolder("FILE").StringVar(&c.configFile)
-	clause.Flag("job", "The job in --config.file; not needed where there is only one.").StringVar(&c.job)
-	clause.Flag("output", "Form of the output: table or json.").Default(outputTable).EnumVar(&c.output, outputTable, outputJSON)
-	clause.Flag("timeout", "How long the scrape may take; 0: as long as the job says, else 10s.").Default("0s").DurationVar(&c.timeout)
+	clause := app.Command("scrape", "Scrape one page once and print its metric families, whether Istio's metrics are among them, and what metric relabeling keeps.")
+	clause.Arg("url", "URL of the page. host:port is short for http://host:port"+defaultStatsPath+".").Required().StringVar(&c.target)
+	clause.Flag("config.file", "Scrape the page as a job of this file does: with its credentials, limits and metric_relabel_configs.").PlaceHolder("FILE").StringVar(&c.configFile)
+	clause.Flag("job", "Name of the job in --config.file. Not needed if the file has only one job.").StringVar(&c.job)
+	clause.Flag("output", "Output format: table or json.").Default(outputTable).EnumVar(&c.output, outputTable, outputJSON)
+	clause.Flag("timeout", "Timeout of the scrape. 0 means the scrape_timeout of the job, or 10s without a job.").Default("0s").DurationVar(&c.timeout)
 	return command{clause: clause, run: c.run}
 }
 

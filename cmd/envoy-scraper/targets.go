@@ -42,11 +42,11 @@ type targetsCommand struct {
 
 func newTargetsCommand(app *kingpin.Application) command {
 	c := &targetsCommand{}
-	clause := app.Command("targets", "Discover once and print the targets with their labels; with --dropped also what was left out, and by which rule.")
+	clause := app.Command("targets", "Run discovery once and print the targets with their labels. With --dropped, also print what was dropped, and by which rule.")
 	c.config = addConfigFlags(clause)
-	clause.Flag("dropped", "Also print what relabeling left out, with the rule that did it, targets that are not valid, and those of other shards.").BoolVar(&c.dropped)
-	clause.Flag("output", "Form of the output: table or json.").Default(outputTable).EnumVar(&c.output, outputTable, outputJSON)
-	clause.Flag("timeout", "How long discovery may take.").Default("30s").DurationVar(&c.timeout)
+	clause.Flag("dropped", "Also print what relabeling dropped and by which rule, targets that are not valid, and targets of other shards.").BoolVar(&c.dropped)
+	clause.Flag("output", "Output format: table or json.").Default(outputTable).EnumVar(&c.output, outputTable, outputJSON)
+	clause.Flag("timeout", "Timeout of the discovery.").Default("30s").DurationVar(&c.timeout)
 	return command{clause: clause, run: c.run}
 }
 
