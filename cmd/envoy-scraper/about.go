@@ -25,7 +25,7 @@ func newRegistry() *prometheus.Registry {
 	return reg
 }
 
-// ready returns what /-/ready asks: whether every discovery has answered once, and if not, why the program is not ready.
+// ready returns the check of /-/ready: the program is ready when every discovery has answered once.
 func ready(found *discovery.Manager) func() (bool, string) {
 	return func() (bool, string) {
 		select {

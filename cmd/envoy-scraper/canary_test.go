@@ -259,7 +259,7 @@ remote_write:
 		t.Fatal("did not stop")
 	}
 	c.look(t, "the log", stderr.String())
-	for _, want := range []string{"certificates are not verified", "can be read by every user", "target down"} {
+	for _, want := range []string{"certificates are not verified", "every user of the machine can read a secret file", "target down"} {
 		if !strings.Contains(stderr.String(), want) {
 			t.Errorf("the log does not say %q", want)
 		}

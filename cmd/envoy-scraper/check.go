@@ -11,7 +11,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 )
 
-// newCheckCommand looks at a configuration without running it.
+// newCheckCommand returns the command that reports the problems of a configuration and runs nothing.
 func newCheckCommand(app *kingpin.Application) command {
 	clause := app.Command("check", "Check a configuration. Reports every problem at once, with the key, its value, and a fix. Exits 1 if there is an error.")
 	file := clause.Arg("FILE", "The configuration file.").Required().String()
@@ -45,7 +45,7 @@ func newCheckCommand(app *kingpin.Application) command {
 	}}
 }
 
-// printProblems prints one problem a line.
+// printProblems prints each problem on a line of its own.
 func printProblems(w io.Writer, problems []config.Problem) {
 	for _, p := range problems {
 		fmt.Fprintln(w, p)

@@ -6,7 +6,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 )
 
-// configFlags say what to run on. Every subcommand that reads a configuration has the same.
+// configFlags are the flags that choose the configuration. The commands run, config and targets have them.
 type configFlags struct {
 	file           string
 	kubeconfig     string
@@ -18,7 +18,7 @@ type configFlags struct {
 	selfScrape     bool
 }
 
-// addConfigFlags registers the flags with a subcommand. Their values are there once the command line is parsed.
+// addConfigFlags adds the flags to a command. Their values are set when the command line has been parsed.
 func addConfigFlags(cmd *kingpin.CmdClause) *configFlags {
 	f := &configFlags{externalLabels: map[string]string{}}
 	cmd.Flag("config.file", "Configuration file in Prometheus' format, or only a list of jobs. Without a file, the built-in job for Istio's sidecars runs.").
@@ -48,7 +48,7 @@ func addShard(cmd *kingpin.CmdClause, index, count *string) {
 		PlaceHolder("COUNT").StringVar(count)
 }
 
-// options are what the flags say, for config.Load.
+// options returns the flags as config.Load takes them.
 func (f *configFlags) options() config.Options {
 	return config.Options{
 		File:           f.file,

@@ -8,8 +8,8 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 )
 
-// helpTemplate prints the flags in groups by the word before the dot, and those of the default command without
-// its name having to be given.
+// helpTemplate prints the help. Flags are grouped by the word before the dot, as in storage.path. The help of the program
+// includes the flags of the default command.
 const helpTemplate = `{{define "flags"}}{{range Groups .}}
 {{.Title}}
 {{.Flags|FlagsToTwoColumns|FormatTwoColumns}}{{end}}{{end -}}
@@ -30,13 +30,13 @@ Commands
 {{end}}
 {{define "args"}}{{range .Args}} {{if .Required}}<{{.Name}}>{{else}}[<{{.Name}}>]{{end}}{{end}}{{end}}`
 
-// flagGroup is the flags that begin with one word.
+// flagGroup is the flags whose names begin with the same word.
 type flagGroup struct {
 	Title string
 	Flags []*kingpin.FlagModel
 }
 
-// groups sorts flags by what they are about: first what has no word of its own.
+// groups puts flags into groups. The first group has the flags without a known word.
 func groups(flags []*kingpin.FlagModel) []flagGroup {
 	titles := []string{"Flags", "config", "remote-write", "scrape", "storage", "web", "memory", "log"}
 	out := make([]flagGroup, len(titles))

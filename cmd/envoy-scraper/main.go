@@ -18,11 +18,11 @@ import (
 // Exit codes, the same for every subcommand.
 const (
 	exitOK      = 0
-	exitRefused = 1 // the configuration, or what it names, was refused
-	exitUsage   = 2 // the command line was
+	exitRefused = 1 // the configuration is wrong, or something that it names cannot be used
+	exitUsage   = 2 // the command line is wrong
 )
 
-// command is one subcommand: its clause on the command line, and what it does. run returns the exit code.
+// command is a subcommand: its clause on the command line, and its function, which returns the exit code.
 type command struct {
 	clause *kingpin.CmdClause
 	run    func(ctx context.Context, stdout, stderr io.Writer) int
@@ -48,7 +48,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	name, err := app.Parse(args)
 	if err != nil {
-		fmt.Fprintln(stderr, wrongUsage(app, args, err))
+		fmt.Fprintln(stderr, usageError(app, args, err))
 		return exitUsage
 	}
 	return commands[name].run(ctx, stdout, stderr)

@@ -6,13 +6,13 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// part is something that runs as long as the program: discovery, the scrapes, the server of the pages.
+// part is something that runs as long as the program, such as discovery, the scrapes or the server of the pages.
 type part struct {
 	name string
 	run  func(ctx context.Context) error // blocks until ctx ends, which is not an error
 
-	// outlives names the part whose end is the end of this part's ctx. Empty: ctx ends with the program's.
-	// Remote write outlives the scrapes, so that it delivers the samples of the last ones too.
+	// outlives names a part. If set, the ctx of run ends when that part has ended, instead of with the program.
+	// Remote write outlives the scrapes, so that it also delivers the samples of the last scrapes.
 	outlives string
 }
 

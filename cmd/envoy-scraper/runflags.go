@@ -12,7 +12,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/web"
 )
 
-// runFlags is the command line of the main command.
+// runFlags are the flags of the run command.
 type runFlags struct {
 	config *configFlags
 
@@ -68,7 +68,7 @@ func addRunFlags(cmd *kingpin.CmdClause) *runFlags {
 	return f
 }
 
-// options are what config.Load takes from the command line.
+// options returns the flags as config.Load takes them.
 func (f *runFlags) options() config.Options {
 	opts := f.config.options()
 	opts.ListenAddress, opts.FlushDeadline, opts.LogLevel = f.listenAddress, f.flushDeadline, f.logLevel
@@ -76,7 +76,8 @@ func (f *runFlags) options() config.Options {
 	return opts
 }
 
-// scrapeOptions are what scraping takes from the command line and from the first configuration.
+// scrapeOptions returns the options of scraping. They depend on the flags and the first configuration, and no reload
+// changes them.
 func (f *runFlags) scrapeOptions(cfg *config.Config, ownAddressOnly func(job string) bool) scrape.Options {
 	return scrape.Options{
 		AllowLoopback: f.allowLoopback, MaxMemory: scrapeMemory(int64(f.scrapeMemory)),
@@ -94,25 +95,25 @@ func (f *runFlags) webConfig() web.Config {
 	}
 }
 
-// leastScrapeMemory is enough for eight pages at a time.
-const leastScrapeMemory = units.MiB
+// minScrapeMemory is enough for eight concurrent pages.
+const minScrapeMemory = units.MiB
 
-// values refuses what no flag can mean, though it is a number.
+// values checks the range of each flag.
 func (f *runFlags) values() error {
 	switch {
 	case f.autoReloadInterval <= 0:
-		return fmt.Errorf("--config.auto-reload-interval: %v: give more than 0s, as 30s", f.autoReloadInterval)
+		return fmt.Errorf("--config.auto-reload-interval: %v: give more than 0s, such as 30s", f.autoReloadInterval)
 	case f.flushDeadline < 0:
-		return fmt.Errorf("--storage.remote.flush-deadline: %v: give 0s or more, as 4s", f.flushDeadline)
-	case f.scrapeMemory != 0 && f.scrapeMemory < leastScrapeMemory:
-		return fmt.Errorf("--scrape.max-memory: %v: give %v or more, as 64MiB", f.scrapeMemory, leastScrapeMemory)
-	case !(f.memoryRatio >= 0 && f.memoryRatio <= 1): // NaN neither
-		return fmt.Errorf("--memory.limit-ratio: %v: give a share from 0 to 1, as 0.9", f.memoryRatio)
+		return fmt.Errorf("--storage.remote.flush-deadline: %v: give 0s or more, such as 4s", f.flushDeadline)
+	case f.scrapeMemory != 0 && f.scrapeMemory < minScrapeMemory:
+		return fmt.Errorf("--scrape.max-memory: %v: give %v or more, such as 64MiB", f.scrapeMemory, minScrapeMemory)
+	case !(f.memoryRatio >= 0 && f.memoryRatio <= 1): // also false for NaN
+		return fmt.Errorf("--memory.limit-ratio: %v: give a share from 0 to 1, such as 0.9", f.memoryRatio)
 	}
 	return nil
 }
 
-// check refuses flags that do not go together.
+// check checks flags that depend on each other.
 func (f *runFlags) check() error {
 	asks, err := web.Protection(f.webConfigFile)
 	if err == nil && asks != "" && f.config.selfScrape {

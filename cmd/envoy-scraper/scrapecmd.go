@@ -24,13 +24,13 @@ import (
 )
 
 const (
-	// defaultStatsPath is where Envoy shows its metrics, on Istio's port too.
+	// defaultStatsPath is the path of Envoy's metrics, also on the port that Istio adds (15090).
 	defaultStatsPath = "/stats/prometheus"
-	// defaultPageLimit is how large a page may be where the job has no body_size_limit.
+	// defaultPageLimit is the body_size_limit if no job is named.
 	defaultPageLimit = 64 * units.MiB
 )
 
-// scrapeCommand reads one page as the scraper would, and says what is on it.
+// scrapeCommand scrapes one page and prints what is on it.
 type scrapeCommand struct {
 	target     string
 	configFile string
@@ -83,7 +83,7 @@ func (c *scrapeCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// pageURL fills in what people leave out.
+// pageURL parses a URL, and adds the scheme and the path if they are missing.
 func pageURL(s string) (*url.URL, error) {
 	if !strings.Contains(s, "://") {
 		s = "http://" + s
@@ -92,7 +92,7 @@ func pageURL(s string) (*url.URL, error) {
 	if err != nil {
 		var ue *url.Error
 		if errors.As(err, &ue) {
-			err = ue.Err // without the text, which may hold a password
+			err = ue.Err // the text of the URL may hold a password
 		}
 		return nil, fmt.Errorf("the URL is not valid: %w", err)
 	}
@@ -108,7 +108,7 @@ func pageURL(s string) (*url.URL, error) {
 	return u, nil
 }
 
-// pickJob returns the job whose settings count: that of the file, or Prometheus' defaults.
+// pickJob returns the job to scrape with: a job of the file, or one with Prometheus' defaults.
 func (c *scrapeCommand) pickJob() (*promconfig.ScrapeConfig, error) {
 	if c.configFile == "" {
 		if c.job != "" {
@@ -136,10 +136,10 @@ func (c *scrapeCommand) pickJob() (*promconfig.ScrapeConfig, error) {
 	if c.job == "" {
 		return nil, fmt.Errorf("%s has several jobs: choose one with --job: %s", c.configFile, strings.Join(names, ", "))
 	}
-	return nil, fmt.Errorf("%s has no job %q, but: %s", c.configFile, c.job, strings.Join(names, ", "))
+	return nil, fmt.Errorf("%s has no job %q. Its jobs: %s", c.configFile, c.job, strings.Join(names, ", "))
 }
 
-// explainFailure says in plain words why a scrape fails.
+// explainFailure returns an error that says in plain words why the scrape failed.
 func explainFailure(o *scrape.Once, err error) error {
 	var ue *url.Error
 	if errors.As(err, &ue) {
@@ -174,7 +174,7 @@ func explainFailure(o *scrape.Once, err error) error {
 	return err
 }
 
-// explainStatus says in plain words what an answer means that is no page.
+// explainStatus returns an error for a response whose status is not 200.
 func explainStatus(resp *http.Response) error {
 	what := "the target answers " + resp.Status
 	location := resp.Header.Get("Location")
@@ -189,7 +189,7 @@ func explainStatus(resp *http.Response) error {
 	return errors.New(what)
 }
 
-// isWebPage reports whether the content type is one for people.
+// isWebPage reports whether the content type is HTML.
 func isWebPage(contentType string) bool {
 	mediaType, _, err := mime.ParseMediaType(contentType)
 	return err == nil && slices.Contains([]string{"text/html", "application/xhtml+xml"}, mediaType)

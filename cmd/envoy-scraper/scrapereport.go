@@ -18,7 +18,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
-// pageReport is what is on a page.
+// pageReport is what scrape prints about a page.
 type pageReport struct {
 	URL         string          `json:"url"`
 	Redirected  string          `json:"redirected_to,omitempty"`
@@ -40,7 +40,7 @@ type pageReport struct {
 	seen     map[string]struct{}      // label sets
 }
 
-// familyReport is one family of a page.
+// familyReport is a metric family of a page.
 type familyReport struct {
 	Name   string `json:"name"`
 	Type   string `json:"type"`
@@ -49,14 +49,14 @@ type familyReport struct {
 	Bytes  int    `json:"bytes,omitempty"`
 }
 
-// istioReport answers the documentation's question: does this sidecar show Istio's metrics?
+// istioReport answers whether the page has Istio's metrics.
 type istioReport struct {
 	Shown  bool           `json:"shown"`
 	Series map[string]int `json:"series"`
 	Words  string         `json:"words"`
 }
 
-// istioTraffic are Istio's standard metrics of traffic.
+// istioTraffic returns the names of Istio's standard metrics.
 func istioTraffic() []string {
 	return []string{
 		"istio_requests_total", "istio_request_duration_milliseconds", "istio_request_bytes", "istio_response_bytes",
@@ -65,7 +65,7 @@ func istioTraffic() []string {
 	}
 }
 
-// newPageReport scrapes a page and reports what is on it. The error is that of a scrape from which nothing can be told.
+// newPageReport scrapes a page and reports on it. If the scrape fails before the page is known, it returns the reason.
 func newPageReport(ctx context.Context, once *scrape.Once) (*pageReport, error) {
 	rep := &pageReport{
 		URL: once.URL.Redacted(), Rules: len(once.Job.MetricRelabelConfigs), Families: []*familyReport{},
@@ -154,7 +154,7 @@ func (rep *pageReport) addText(text []byte) {
 	}
 }
 
-// finish adds it all up: the largest families come first.
+// finish fills in the totals and sorts the families, the largest first.
 func (rep *pageReport) finish() {
 	o := rep.once
 	if last := o.Response.Request.URL; last.String() != o.URL.String() {
@@ -169,7 +169,7 @@ func (rep *pageReport) finish() {
 	})
 }
 
-// istioWords says whether a sidecar shows Istio's metrics, and if not, what that may mean.
+// istioWords reports whether there are Istio's metrics among the families, and if not, what the reason may be.
 func istioWords(families []*familyReport) istioReport {
 	rep := istioReport{Series: map[string]int{}}
 	var shown []string
@@ -201,7 +201,7 @@ func istioWords(families []*familyReport) istioReport {
 	return rep
 }
 
-// printJSON prints a value as people read JSON.
+// printJSON prints a value as indented JSON.
 func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
@@ -209,7 +209,7 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// writeTable prints the report for people.
+// writeTable prints the report as tables.
 func (rep *pageReport) writeTable(w io.Writer) error {
 	head := newTable(w, "Page", rep.URL)
 	if rep.Redirected != "" {
@@ -239,7 +239,7 @@ func (rep *pageReport) writeTable(w io.Writer) error {
 	}
 	fmt.Fprintln(w)
 	row := func(name, typ, series, kept, bytes string) []string {
-		if rep.Rules == 0 { // everything is kept
+		if rep.Rules == 0 { // there is no column of kept series
 			return []string{name, typ, series, bytes}
 		}
 		return []string{name, typ, series, kept, bytes}
@@ -251,7 +251,7 @@ func (rep *pageReport) writeTable(w io.Writer) error {
 	return t.flush()
 }
 
-// sizeWords prints a number of bytes for people.
+// sizeWords formats a number of bytes: 12 B, 1.5 KiB, 3.0 MiB.
 func sizeWords(n int64) string {
 	const step = 1024
 	switch {

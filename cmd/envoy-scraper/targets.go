@@ -26,13 +26,13 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
-// The forms of output of targets and scrape.
+// Output formats of targets and scrape.
 const (
 	outputTable = "table"
 	outputJSON  = "json"
 )
 
-// targetsCommand discovers once and shows what would be scraped.
+// targetsCommand runs discovery once and prints the targets.
 type targetsCommand struct {
 	config  *configFlags
 	dropped bool
@@ -58,7 +58,7 @@ func (c *targetsCommand) run(ctx context.Context, stdout, stderr io.Writer) int 
 		fmt.Fprintln(stderr, err)
 		return exitRefused
 	}
-	discovery.TakeClientLogs(zap.NewNop()) // what goes wrong is said once, below
+	discovery.TakeClientLogs(zap.NewNop()) // the error of Once is enough
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	groups, err := discovery.Once(ctx, cfg.Jobs)
@@ -78,7 +78,7 @@ func (c *targetsCommand) run(ctx context.Context, stdout, stderr io.Writer) int 
 	return exitOK
 }
 
-// targetList is what discovery and the rules of all jobs yield.
+// targetList is what the command prints: the targets of all jobs, and the discovered targets that are none.
 type targetList struct {
 	Targets []foundTarget   `json:"targets"`
 	Dropped []droppedTarget `json:"dropped,omitempty"`
@@ -87,7 +87,7 @@ type targetList struct {
 	Counts  targetCounts    `json:"counts"`
 }
 
-// targetCounts says how many there are, also of what is not shown.
+// targetCounts counts the targets, printed or not.
 type targetCounts struct {
 	Targets int `json:"targets"`
 	Dropped int `json:"dropped"`
@@ -101,12 +101,12 @@ type foundTarget struct {
 	Labels     map[string]string `json:"labels"`
 	Discovered map[string]string `json:"discovered_labels"`
 
-	key uint64 // decides which instance scrapes it
+	key uint64 // of the target, by which the instances share the targets
 }
 
 type droppedTarget struct {
 	Job        string            `json:"job"`
-	Rule       int               `json:"rule"` // from 1, as people count
+	Rule       int               `json:"rule"` // from 1
 	Words      string            `json:"rule_in_words"`
 	Saw        string            `json:"value"` // of the source labels
 	Discovered map[string]string `json:"discovered_labels"`
@@ -118,17 +118,17 @@ type invalidTarget struct {
 	Discovered map[string]string `json:"discovered_labels"`
 }
 
-// otherTarget is one that another instance scrapes.
+// otherTarget is a target that another instance scrapes.
 type otherTarget struct {
 	foundTarget
 	Shard int `json:"shard"`
 }
 
-// listTargets makes the targets of all jobs, as the scraper would at an instant.
+// listTargets returns the targets that would be scraped at the time now.
 func listTargets(cfg *config.Config, groups map[string][]*targetgroup.Group, now time.Time) targetList {
 	list := targetList{Targets: []foundTarget{}}
 	for _, job := range cfg.Jobs {
-		seen := map[string]bool{} // equal targets of a job are one
+		seen := map[string]bool{} // a job scrapes equal targets once
 		for _, g := range groups[job.JobName] {
 			for _, t := range g.Targets {
 				list.add(job, t, g.Labels, seen)
@@ -141,7 +141,7 @@ func listTargets(cfg *config.Config, groups map[string][]*targetgroup.Group, now
 	return list
 }
 
-// share takes out what other instances scrape.
+// share moves the targets that other instances scrape from Targets to Others.
 func (l *targetList) share(cfg *config.Config, now time.Time) {
 	if !cfg.Shards.On() {
 		return
@@ -159,7 +159,7 @@ func (l *targetList) share(cfg *config.Config, now time.Time) {
 	l.Targets = mine
 }
 
-// add sorts one discovered target into targets, dropped and invalid.
+// add relabels a discovered target and adds it to Targets, Dropped or Invalid.
 func (l *targetList) add(job *promconfig.ScrapeConfig, own, group model.LabelSet, seen map[string]bool) {
 	b := labels.NewBuilder(labels.EmptyLabels())
 	promscrape.PopulateDiscoveredLabels(b, job, own, group)
@@ -186,7 +186,7 @@ func (l *targetList) add(job *promconfig.ScrapeConfig, own, group model.LabelSet
 	}
 }
 
-// shownLabels are labels without secrets.
+// shownLabels returns labels without secrets.
 func shownLabels(l labels.Labels) map[string]string {
 	shown := map[string]string{}
 	l.Range(func(l labels.Label) {
@@ -198,7 +198,8 @@ func shownLabels(l labels.Labels) map[string]string {
 	return shown
 }
 
-// sort makes the output the same for the same cluster; the jobs keep the order of the configuration.
+// sort puts the lists in an order that does not depend on discovery: by job, in the order of the configuration, then by
+// target.
 func (l *targetList) sort(jobs []*promconfig.ScrapeConfig) {
 	rank := func(name string) int {
 		return slices.IndexFunc(jobs, func(j *promconfig.ScrapeConfig) bool { return j.JobName == name })
@@ -209,14 +210,14 @@ func (l *targetList) sort(jobs []*promconfig.ScrapeConfig) {
 	slices.SortStableFunc(l.Targets, byJob)
 	slices.SortStableFunc(l.Others, func(a, b otherTarget) int { return byJob(a.foundTarget, b.foundTarget) })
 	slices.SortStableFunc(l.Dropped, func(a, b droppedTarget) int {
-		return cmp.Or(cmp.Compare(rank(a.Job), rank(b.Job)), cmp.Compare(place(a.Discovered), place(b.Discovered)))
+		return cmp.Or(cmp.Compare(rank(a.Job), rank(b.Job)), cmp.Compare(discoveredName(a.Discovered), discoveredName(b.Discovered)))
 	})
 	slices.SortStableFunc(l.Invalid, func(a, b invalidTarget) int {
-		return cmp.Or(cmp.Compare(rank(a.Job), rank(b.Job)), cmp.Compare(place(a.Discovered), place(b.Discovered)))
+		return cmp.Or(cmp.Compare(rank(a.Job), rank(b.Job)), cmp.Compare(discoveredName(a.Discovered), discoveredName(b.Discovered)))
 	})
 }
 
-// writeJSON prints the list; what was left out only where it was asked for.
+// writeJSON prints the list as JSON. It prints what is not a target only with --dropped.
 func (l targetList) writeJSON(w io.Writer, dropped bool) error {
 	if !dropped {
 		l.Dropped, l.Invalid, l.Others = nil, nil, nil
@@ -224,7 +225,7 @@ func (l targetList) writeJSON(w io.Writer, dropped bool) error {
 	return printJSON(w, l)
 }
 
-// writeTable prints the list for people.
+// writeTable prints the list as tables.
 func (l targetList) writeTable(w io.Writer, dropped bool) error {
 	if len(l.Targets) > 0 {
 		t := newTable(w, "JOB", "URL", "LABELS")
@@ -239,7 +240,7 @@ func (l targetList) writeTable(w io.Writer, dropped bool) error {
 		fmt.Fprint(w, "\nLeft out by relabeling:\n")
 		t := newTable(w, "JOB", "DISCOVERED", "RULE", "WHICH SAW")
 		for _, d := range l.Dropped {
-			t.row(d.Job, place(d.Discovered), fmt.Sprintf("%d: %s", d.Rule, d.Words), d.Saw)
+			t.row(d.Job, discoveredName(d.Discovered), fmt.Sprintf("%d: %s", d.Rule, d.Words), d.Saw)
 		}
 		if err := t.flush(); err != nil {
 			return err
@@ -249,7 +250,7 @@ func (l targetList) writeTable(w io.Writer, dropped bool) error {
 		fmt.Fprint(w, "\nNot valid:\n")
 		t := newTable(w, "JOB", "DISCOVERED", "REASON")
 		for _, i := range l.Invalid {
-			t.row(i.Job, place(i.Discovered), i.Reason)
+			t.row(i.Job, discoveredName(i.Discovered), i.Reason)
 		}
 		if err := t.flush(); err != nil {
 			return err
@@ -282,7 +283,7 @@ func (l targetList) writeSummary(w io.Writer, dropped bool) error {
 	return err
 }
 
-// sourceValue is what the rule looked at.
+// sourceValue returns the value that the rule matched against: its source labels, joined.
 func sourceValue(s relabel.Step) string {
 	values := make([]string, len(s.Rule.SourceLabels))
 	for i, name := range s.Rule.SourceLabels {
@@ -291,8 +292,8 @@ func sourceValue(s relabel.Step) string {
 	return fmt.Sprintf("%q", strings.Join(values, s.Rule.Separator))
 }
 
-// place says where a discovered target is: its pod and container, and its address.
-func place(discovered map[string]string) string {
+// discoveredName names a discovered target by its pod, container and address: shop/cart-0/app 10.0.0.7:9080.
+func discoveredName(discovered map[string]string) string {
 	const prefix = model.MetaLabelPrefix + "kubernetes_"
 	address := discovered[model.AddressLabel]
 	if address == "" {
@@ -322,7 +323,7 @@ func labelWords(m map[string]string) string {
 	return strings.Join(names, ", ")
 }
 
-// table is aligned columns under a head.
+// table prints aligned columns.
 type table struct{ w *tabwriter.Writer }
 
 func newTable(w io.Writer, head ...string) table {
