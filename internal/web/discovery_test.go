@@ -14,18 +14,18 @@ func TestCulprits(t *testing.T) {
 		m.discover("envoy-stats", "", pod("envoy-stats", "kube-system", fmt.Sprint("dns-", i), "10.0.0.5:53", "dns"))
 	}
 	s := m.server(Config{})
-	want := &culprits{Job: "envoy-stats", Counted: maxCounted, Of: maxCounted + 2, Rules: []culprit{
+	want := &droppedBy{Job: "envoy-stats", Counted: maxCounted, Of: maxCounted + 2, Rules: []droppingRule{
 		{1, `drop __meta_kubernetes_pod_phase =~ "Failed|Succeeded"`, 1},
 		{2, `keep __meta_kubernetes_pod_container_port_name =~ ".*-envoy-prom"`, maxCounted - 1},
 	}}
 	for _, job := range []string{"", "envoy-stats"} { // the only job needs not be chosen
-		if got := s.culprits(s.pools(), job); !reflect.DeepEqual(got, want) {
+		if got := s.droppedBy(s.pools(), job); !reflect.DeepEqual(got, want) {
 			t.Errorf("job %q: got %+v, want %+v", job, got, want)
 		}
 	}
 	m.addJob(t, "other", "[]")
 	for _, job := range []string{"", "other", "none"} {
-		if got := s.culprits(s.pools(), job); got != nil {
+		if got := s.droppedBy(s.pools(), job); got != nil {
 			t.Errorf("job %q: got %+v, want nothing", job, got)
 		}
 	}
