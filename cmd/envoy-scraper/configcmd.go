@@ -13,7 +13,8 @@ import (
 
 // newConfigCommand returns the command that prints the configuration as run would use it.
 func newConfigCommand(app *kingpin.Application) command {
-	clause := app.Command("config", "Print the configuration as YAML, with all defaults and flags filled in, without secrets.")
+	clause := app.Command("config", "Print the configuration as YAML, with all defaults and flags filled in, without "+
+		"secrets.")
 	flags := addConfigFlags(clause)
 	return command{clause: clause, run: func(_ context.Context, stdout, stderr io.Writer) int {
 		o := flags.options()

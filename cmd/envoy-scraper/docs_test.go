@@ -55,7 +55,8 @@ func TestDocumentedFlags(t *testing.T) {
 	got := map[string]string{}
 	_, tables, _ := strings.Cut(read(t, "../../docs/configuration.md"), "\n## Flags\n")
 	tables, _, _ = strings.Cut(tables, "\n## ")
-	for _, m := range regexp.MustCompile("(?m)^\\| `--([a-z.-]+)[^`]*` \\| (?:(?:`([^`]*)`|(off)|) \\| )?").FindAllStringSubmatch(tables, -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| `--([a-z.-]+)[^`]*` \\| (?:(?:`([^`]*)`|(off)|) \\| )?").
+		FindAllStringSubmatch(tables, -1) {
 		got[m[1]] = m[2] + m[3]
 	}
 	if !maps.Equal(got, want) {
@@ -80,7 +81,8 @@ func TestDocumentedFlags(t *testing.T) {
 
 // othersFlags are flags of Prometheus that our documents speak of, and an example of CONTRIBUTING.md.
 var othersFlags = []string{
-	"web.enable-remote-write-receiver", "web.remote-write-receiver.accepted-protobuf-messages", "web.cors.origin", "part.what",
+	"web.enable-remote-write-receiver", "web.remote-write-receiver.accepted-protobuf-messages", "web.cors.origin",
+	"part.what",
 	"scrape.timestamp-tolerance",
 }
 
@@ -88,7 +90,8 @@ var othersFlags = []string{
 func documents(t *testing.T) []string {
 	t.Helper()
 	var out []string
-	for _, pattern := range []string{"*.md", "docs/*.md", "docs/migration/*.md", "deploy/*.md", "deploy/*/*.md", "deploy/*/*/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/migration/*.md", "deploy/*.md", "deploy/*/*.md",
+		"deploy/*/*/*.md"} {
 		files, err := filepath.Glob(filepath.Join("../..", pattern))
 		if err != nil {
 			t.Fatal(err)
@@ -105,8 +108,8 @@ func documents(t *testing.T) []string {
 	return out
 }
 
-// TestFlagsThatDocumentsName are there, with some command: those that have a dot, as no tool around us has them, and all
-// that stand behind our name.
+// TestFlagsThatDocumentsName are there, with some command: those that have a dot, as no tool around us has them, and
+// all that stand behind our name.
 func TestFlagsThatDocumentsName(t *testing.T) {
 	known := map[string]bool{"help": true, "version": true}
 	for _, c := range theApp().Model().Commands {
@@ -138,7 +141,8 @@ func TestFlagsThatDocumentsName(t *testing.T) {
 // else; and no document names a metric that there is not.
 func TestDocumentedMetrics(t *testing.T) {
 	want := map[string]string{"envoy_scraper_build_info": "version, revision, branch, goversion, goos, goarch, tags"}
-	for _, m := range regexp.MustCompile(`(?m)^(\w+)\{([^}]*)\}: `).FindAllStringSubmatch(read(t, "testdata/metrics.golden"), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^(\w+)\{([^}]*)\}: `).
+		FindAllStringSubmatch(read(t, "testdata/metrics.golden"), -1) {
 		want[m[1]] = strings.ReplaceAll(m[2], ",", ", ")
 	}
 	got := map[string]string{}

@@ -28,7 +28,8 @@ func newExposures(log *zap.Logger, reg prometheus.Registerer) *exposures {
 		}),
 		config.WorldReadable: f.NewGauge(prometheus.GaugeOpts{
 			Name: "envoy_scraper_config_readable_secret_files",
-			Help: "Number of places in the configuration that name a secret file which every user of the machine can read.",
+			Help: "Number of places in the configuration that name a secret file which every user of the machine can " +
+				"read.",
 		}),
 	}}
 }
@@ -47,7 +48,8 @@ func (e *exposures) show(cfg *config.Config) {
 		case config.InTheClear:
 			e.log.Warn("credentials are sent over plain HTTP", zap.String("where", x.Where))
 		case config.WorldReadable:
-			e.log.Warn("every user of the machine can read a secret file", zap.String("where", x.Where), zap.String("file", x.File))
+			e.log.Warn("every user of the machine can read a secret file", zap.String("where", x.Where),
+				zap.String("file", x.File))
 		}
 	}
 	e.logged = now

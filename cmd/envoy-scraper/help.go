@@ -8,14 +8,15 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 )
 
-// helpTemplate prints the help. Flags are grouped by the word before the dot, as in storage.path. The help of the program
-// includes the flags of the default command.
+// helpTemplate prints the help. Flags are grouped by the word before the dot, as in storage.path. The help of the
+// program includes the flags of the default command.
 const helpTemplate = `{{define "flags"}}{{range Groups .}}
 {{.Title}}
 {{.Flags|FlagsToTwoColumns|FormatTwoColumns}}{{end}}{{end -}}
 {{.App.Help|Wrap 0}}
 {{if .Context.SelectedCommand -}}
-Usage: {{.App.Name}} {{.Context.SelectedCommand.FullCommand}}{{if .Context.SelectedCommand.Commands}} <command>{{end}}{{template "args" .Context.SelectedCommand}} [flags]
+Usage: {{.App.Name}} {{.Context.SelectedCommand.FullCommand -}}
+{{if .Context.SelectedCommand.Commands}} <command>{{end}}{{template "args" .Context.SelectedCommand}} [flags]
 
 {{.Context.SelectedCommand.Help|Wrap 2}}{{range .Context.SelectedCommand.Commands}}
   {{.Name|printf "%-10s"}}{{.Help}}{{end}}{{template "flags" .Context.SelectedCommand.Flags}}

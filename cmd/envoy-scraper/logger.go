@@ -10,8 +10,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 )
 
-// newLogger returns a logger that writes to w, and its level, which a reload may change. Of the same message it writes 100
-// per second, then every hundredth: 10,000 targets that go down together must not fill a disk.
+// newLogger returns a logger that writes to w, and its level, which a reload may change. Of the same message it writes
+// 100 per second, then every hundredth: 10,000 targets that go down together must not fill a disk.
 func newLogger(w io.Writer, level, format string) (*zap.Logger, zap.AtomicLevel) {
 	l := zap.NewAtomicLevel()
 	setLevel(l, level)

@@ -36,13 +36,15 @@ func main() {
 
 // execute parses the command line and runs the subcommand it names.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	app := kingpin.New(filepath.Base(os.Args[0]), "Scrapes the Envoy sidecars of a service mesh and remote-writes their samples to a Prometheus.")
+	app := kingpin.New(filepath.Base(os.Args[0]), "Scrapes the Envoy sidecars of a service mesh and remote-writes "+
+		"their samples to a Prometheus.")
 	app.Version(version.Print("envoy-scraper")).HelpFlag.Short('h')
 	app.UsageWriter(stdout).ErrorWriter(stderr)
 	useHelp(app)
 
 	commands := map[string]command{}
-	all := []command{newRunCommand(app), newCheckCommand(app), newConfigCommand(app), newTargetsCommand(app), newScrapeCommand(app)}
+	all := []command{newRunCommand(app), newCheckCommand(app), newConfigCommand(app), newTargetsCommand(app),
+		newScrapeCommand(app)}
 	for _, c := range append(all, newQueueCommands(app)...) {
 		commands[c.clause.FullCommand()] = c
 	}

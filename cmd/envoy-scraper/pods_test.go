@@ -55,18 +55,24 @@ func (n podPages) list(w http.ResponseWriter, from, to int) {
 	for i := from; i < to; i++ {
 		items = append(items, strings.ReplaceAll(injectedPod, "NUMBER", strconv.Itoa(i)))
 	}
-	fmt.Fprintf(w, `{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"1","continue":%q},"items":[%s]}`, next, strings.Join(items, ","))
+	fmt.Fprintf(w, `{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"1","continue":%q},"items":[%s]}`,
+		next, strings.Join(items, ","))
 }
 
-var injectedPod = strings.Replace(`{"metadata":{"name":"reviews-v1-7f99cc4496-NUMBER","namespace":"bookinfo","uid":"0b9a7f66-6b1d-4c8e-8f55-NUMBER",
-"resourceVersion":"12NUMBER","labels":{"app":"reviews","version":"v1","pod-template-hash":"7f99cc4496","security.istio.io/tlsMode":"istio"},
-"annotations":{"prometheus.io/path":"/stats/prometheus","prometheus.io/port":"15020","prometheus.io/scrape":"true","sidecar.istio.io/status":"FILL"},
+var injectedPod = strings.Replace(`{"metadata":{"name":"reviews-v1-7f99cc4496-NUMBER",
+"namespace":"bookinfo","uid":"0b9a7f66-6b1d-4c8e-8f55-NUMBER",
+"resourceVersion":"12NUMBER","labels":{"app":"reviews","version":"v1","pod-template-hash":"7f99cc4496",
+"security.istio.io/tlsMode":"istio"},
+"annotations":{"prometheus.io/path":"/stats/prometheus","prometheus.io/port":"15020","prometheus.io/scrape":"true",
+"sidecar.istio.io/status":"FILL"},
 "managedFields":[{"manager":"kubelet","fieldsV1":{"f:x":"FILL"}}]},
 "spec":{"nodeName":"node-7","containers":[
 {"name":"reviews","image":"docker.io/istio/examples-bookinfo-reviews-v1:1.20.3","env":[{"name":"A","value":"FILL"}],
-"ports":[{"name":"http","containerPort":9080,"protocol":"TCP"},{"name":"grpc","containerPort":9081,"protocol":"TCP"},{"name":"admin","containerPort":9082,"protocol":"TCP"}]},
+"ports":[{"name":"http","containerPort":9080,"protocol":"TCP"},{"name":"grpc","containerPort":9081,"protocol":"TCP"},
+{"name":"admin","containerPort":9082,"protocol":"TCP"}]},
 {"name":"istio-proxy","image":"docker.io/istio/proxyv2:1.30.0","args":["FILL"],
-"ports":[{"name":"http-envoy-prom","containerPort":15090,"protocol":"TCP"},{"name":"status-port","containerPort":15021,"protocol":"TCP"}]}]},
+"ports":[{"name":"http-envoy-prom","containerPort":15090,"protocol":"TCP"},
+{"name":"status-port","containerPort":15021,"protocol":"TCP"}]}]},
 "status":{"phase":"Running","podIP":"10.12.34.NUMBER","podIPs":[{"ip":"10.12.34.NUMBER"}],"hostIP":"192.168.1.7",
 "conditions":[{"type":"Ready","status":"True"}],"message":"FILL"}}`, "FILL", strings.Repeat("x", 4000), -1)
 
@@ -78,7 +84,8 @@ scrape_configs:
   kubernetes_sd_configs: [{role: pod, api_server: %q}]
   relabel_configs:
   - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, regex: '.*-envoy-prom'}
-  - {source_labels: [__address__, __meta_kubernetes_pod_annotation_prometheus_io_port], action: replace, regex: '([^:]+)(?::\d+)?;(\d+)', replacement: '$1:15090', target_label: __address__}
+  - {source_labels: [__address__, __meta_kubernetes_pod_annotation_prometheus_io_port], action: replace,
+     regex: '([^:]+)(?::\d+)?;(\d+)', replacement: '$1:15090', target_label: __address__}
   - {action: labeldrop, regex: '__meta_kubernetes_pod_label_(.+)'}
   - {source_labels: [__meta_kubernetes_namespace], action: replace, target_label: namespace}
   - {source_labels: [__meta_kubernetes_pod_name], action: replace, target_label: pod_name}
@@ -145,7 +152,8 @@ func checkShown(t *testing.T, st scrape.PoolStatus) {
 	}
 	found := st.Dropped[0].Discovered()
 	ip, port := found.Get("__meta_kubernetes_pod_ip"), found.Get("__meta_kubernetes_pod_container_port_name")
-	if a := found.Get("__address__"); ip == "" || !strings.HasPrefix(a, ip+":") || port == "" || port == "http-envoy-prom" {
+	if a := found.Get("__address__"); ip == "" || !strings.HasPrefix(a, ip+":") || port == "" ||
+		port == "http-envoy-prom" {
 		t.Errorf("the first dropped target is %s", found)
 	}
 }

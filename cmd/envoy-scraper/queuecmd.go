@@ -24,15 +24,18 @@ type queueCommand struct {
 
 func newQueueCommands(app *kingpin.Application) []command {
 	c := &queueCommand{}
-	parent := app.Command("queue", "List, rename or delete the queues of undelivered samples in --storage.path, for example those of a removed remote_write entry.")
-	list := parent.Command("list", "List the queues: how many samples each holds, and whether a running envoy-scraper uses it.")
+	parent := app.Command("queue", "List, rename or delete the queues of undelivered samples in --storage.path, for "+
+		"example those of a removed remote_write entry.")
+	list := parent.Command("list", "List the queues: how many samples each holds, and whether a running envoy-scraper "+
+		"uses it.")
 	rename := parent.Command("rename", "Assign a queue that is not in use, with its samples, to a remote_write entry.")
 	rename.Arg("queue", "Name of the queue, as printed by envoy-scraper queue list.").Required().StringVar(&c.queue)
 	rename.Arg("entry", "Name of the remote_write entry, or its URL if it has no name.").Required().StringVar(&c.entry)
 	drop := parent.Command("drop", "Delete a queue that is not in use, with its samples.")
 	drop.Arg("queue", "Name of the queue, as printed by envoy-scraper queue list.").Required().StringVar(&c.queue)
 	for _, cmd := range []*kingpin.CmdClause{list, rename, drop} {
-		cmd.Flag("storage.path", "Storage directory of envoy-scraper run. The process may be running.").Default("./data").PlaceHolder("./data").StringVar(&c.storagePath)
+		cmd.Flag("storage.path", "Storage directory of envoy-scraper run. The process may be running.").
+			Default("./data").PlaceHolder("./data").StringVar(&c.storagePath)
 	}
 	return []command{{list, c.running(c.list)}, {rename, c.running(c.rename)}, {drop, c.running(c.drop)}}
 }
@@ -42,7 +45,8 @@ func (c *queueCommand) running(do func(*queue.Store, io.Writer) error) func(cont
 	return func(_ context.Context, stdout, stderr io.Writer) int {
 		store, err := queue.Visit(c.storagePath, queue.OS())
 		if err != nil {
-			err = fmt.Errorf("--storage.path: %s: %w (give the --storage.path of envoy-scraper run)", c.storagePath, err)
+			err = fmt.Errorf("--storage.path: %s: %w (give the --storage.path of envoy-scraper run)",
+				c.storagePath, err)
 		} else {
 			err = do(store, stdout)
 		}
@@ -91,7 +95,8 @@ func (c *queueCommand) rename(store *queue.Store, stdout io.Writer) error {
 	if err := store.Rename(c.queue, to); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(stdout, "Queue %s is now %s. The remote_write entry %s gets its samples when envoy-scraper starts with that entry.\n", c.queue, to, c.entry)
+	_, err = fmt.Fprintf(stdout, "Queue %s is now %s. The remote_write entry %s gets its samples when envoy-scraper "+
+		"starts with that entry.\n", c.queue, to, c.entry)
 	return err
 }
 

@@ -47,15 +47,18 @@ type reloader struct {
 	inForce web.Loaded
 }
 
-func newReloader(opts config.Options, cfg *config.Config, log *zap.Logger, level zap.AtomicLevel, reg prometheus.Registerer) *reloader {
+func newReloader(opts config.Options, cfg *config.Config, log *zap.Logger, level zap.AtomicLevel,
+	reg prometheus.Registerer) *reloader {
 	f := promauto.With(reg)
 	return &reloader{
 		opts: opts, current: cfg, log: log, exposures: newExposures(log, reg), level: level,
 		successful: f.NewGauge(prometheus.GaugeOpts{
-			Name: "envoy_scraper_config_last_reload_successful", Help: "1 if the last reload of the configuration succeeded, else 0.",
+			Name: "envoy_scraper_config_last_reload_successful",
+			Help: "1 if the last reload of the configuration succeeded, else 0.",
 		}),
 		loaded: f.NewGauge(prometheus.GaugeOpts{
-			Name: "envoy_scraper_config_last_reload_success_timestamp_seconds", Help: "Unix time at which the configuration in force was loaded.",
+			Name: "envoy_scraper_config_last_reload_success_timestamp_seconds",
+			Help: "Unix time at which the configuration in force was loaded.",
 		}),
 	}
 }
@@ -80,7 +83,8 @@ func (r *reloader) Reload(context.Context) error {
 	r.checksum = r.fileChecksum()
 	if err := r.replace(); err != nil {
 		r.refused(err)
-		r.log.Error("configuration refused; the previous one stays in force", zap.String("file", r.opts.File), zap.Error(err))
+		r.log.Error("configuration refused; the previous one stays in force", zap.String("file", r.opts.File),
+			zap.Error(err))
 		return err
 	}
 	r.succeeded()
@@ -100,8 +104,8 @@ func (r *reloader) replace() error {
 	return nil
 }
 
-// apply lets every part plan before the first part changes. Without a plan, a job that is removed by one part and restored
-// after the error of another would lose its targets and mark their series stale.
+// apply lets every part plan before the first part changes. Without a plan, a job that is removed by one part and
+// restored after the error of another would lose its targets and mark their series stale.
 func (r *reloader) apply(cfg *config.Config) error {
 	r.applying = cfg
 	cfg.SetSelfAddress(r.listen)
@@ -152,8 +156,8 @@ func (r *reloader) state() web.Loaded {
 	return r.inForce
 }
 
-// fileChecksum returns the checksum of the configuration file and the files that it includes. It is empty if there is no
-// file, or if a file cannot be read.
+// fileChecksum returns the checksum of the configuration file and the files that it includes. It is empty if there is
+// no file, or if a file cannot be read.
 func (r *reloader) fileChecksum() string {
 	if r.opts.File == "" {
 		return ""

@@ -40,26 +40,34 @@ func addRunFlags(cmd *kingpin.CmdClause) *runFlags {
 		BoolVar(&f.autoReload)
 	cmd.Flag("config.auto-reload-interval", "How often to check for changes of the file.").
 		Default("30s").DurationVar(&f.autoReloadInterval)
-	cmd.Flag("storage.path", "Directory of the queues: samples that are not delivered yet. They survive a crash and an outage of the receiver. Each process needs its own directory. Empty: queue in memory only.").
+	cmd.Flag("storage.path", "Directory of the queues: samples that are not delivered yet. They survive a crash and "+
+		"an outage of the receiver. Each process needs its own directory. Empty: queue in memory only.").
 		Default("./data").PlaceHolder("./data").StringVar(&f.storagePath)
-	cmd.Flag("storage.agent.path", "The same as --storage.path, by the name that it has in Prometheus' agent.").Hidden().StringVar(&f.storagePath)
-	cmd.Flag("storage.ephemeral", "The storage directory is deleted with the process, like an emptyDir with its pod. A stop then also waits for endpoints that are down, and counts the samples that are lost.").
+	cmd.Flag("storage.agent.path", "The same as --storage.path, by the name that it has in Prometheus' agent.").
+		Hidden().StringVar(&f.storagePath)
+	cmd.Flag("storage.ephemeral", "The storage directory is deleted with the process, like an emptyDir with its pod. "+
+		"A stop then also waits for endpoints that are down, and counts the samples that are lost.").
 		BoolVar(&f.ephemeral)
 	cmd.Flag("storage.remote.flush-deadline", "How long a stop may take to deliver queued samples.").
 		Default("4s").PlaceHolder("4s").DurationVar(&f.flushDeadline)
-	cmd.Flag("scrape.allow-loopback", "Allow targets with loopback addresses from discoveries other than static lists and files.").
+	cmd.Flag("scrape.allow-loopback", "Allow targets with loopback addresses from discoveries other than static lists "+
+		"and files.").
 		BoolVar(&f.allowLoopback)
-	cmd.Flag("scrape.max-memory", "Memory for pages that are read concurrently, 128KiB each. It limits concurrent scrapes: further scrapes wait, within their timeout. Default: a quarter of the memory limit, or 256MiB without a limit.").
+	cmd.Flag("scrape.max-memory", "Memory for pages that are read concurrently, 128KiB each. It limits concurrent "+
+		"scrapes: further scrapes wait, within their timeout. Default: a quarter of the memory limit, or 256MiB "+
+		"without a limit.").
 		PlaceHolder("SIZE").BytesVar(&f.scrapeMemory)
 	cmd.Flag("web.listen-address", "Address of the pages, metrics and health checks. Port 0 takes a free port.").
 		Default("127.0.0.1:9095").StringVar(&f.listenAddress)
-	cmd.Flag("web.config.file", "File with TLS and authentication for the pages, in the format of Prometheus' exporter-toolkit.").
+	cmd.Flag("web.config.file", "File with TLS and authentication for the pages, in the format of Prometheus' "+
+		"exporter-toolkit.").
 		PlaceHolder("FILE").StringVar(&f.webConfigFile)
 	cmd.Flag("web.enable-lifecycle", "Allow POST /-/reload.").
 		BoolVar(&f.enableLifecycle)
 	cmd.Flag("web.enable-pprof", "Serve profiles of the process at /debug/pprof/ to everyone who can reach the pages.").
 		BoolVar(&f.enablePprof)
-	cmd.Flag("memory.limit-ratio", "Share of the container's memory limit that is Go's memory limit, unless GOMEMLIMIT is set. 0: no limit.").
+	cmd.Flag("memory.limit-ratio", "Share of the container's memory limit that is Go's memory limit, unless "+
+		"GOMEMLIMIT is set. 0: no limit.").
 		Default("0.9").Float64Var(&f.memoryRatio)
 	cmd.Flag("log.level", "Lowest level of messages to log.").
 		Default("info").EnumVar(&f.logLevel, "debug", "info", "warn", "error")
@@ -117,7 +125,8 @@ func (f *runFlags) values() error {
 func (f *runFlags) check() error {
 	asks, err := web.Protection(f.webConfigFile)
 	if err == nil && asks != "" && f.config.selfScrape {
-		err = fmt.Errorf("--self-scrape cannot read pages for which --web.config.file asks for %s: write a job for them, with its scheme, "+
+		err = fmt.Errorf("--self-scrape cannot read pages for which --web.config.file asks for %s: write a job for "+
+			"them, with its scheme, "+
 			"tls_config and credentials, and leave --self-scrape out", asks)
 	}
 	return err

@@ -41,12 +41,17 @@ type scrapeCommand struct {
 
 func newScrapeCommand(app *kingpin.Application) command {
 	c := &scrapeCommand{}
-	clause := app.Command("scrape", "Scrape one page once and print its metric families, whether Istio's metrics are among them, and what metric relabeling keeps.")
-	clause.Arg("url", "URL of the page. host:port is short for http://host:port"+defaultStatsPath+".").Required().StringVar(&c.target)
-	clause.Flag("config.file", "Scrape the page as a job of this file does: with its credentials, limits and metric_relabel_configs.").PlaceHolder("FILE").StringVar(&c.configFile)
+	clause := app.Command("scrape", "Scrape one page once and print its metric families, whether Istio's metrics are "+
+		"among them, and what metric relabeling keeps.")
+	clause.Arg("url", "URL of the page. host:port is short for http://host:port"+defaultStatsPath+".").Required().
+		StringVar(&c.target)
+	clause.Flag("config.file", "Scrape the page as a job of this file does: with its credentials, limits and "+
+		"metric_relabel_configs.").PlaceHolder("FILE").StringVar(&c.configFile)
 	clause.Flag("job", "Name of the job in --config.file. Not needed if the file has only one job.").StringVar(&c.job)
-	clause.Flag("output", "Output format: table or json.").Default(outputTable).EnumVar(&c.output, outputTable, outputJSON)
-	clause.Flag("timeout", "Timeout of the scrape. 0 means the scrape_timeout of the job, or 10s without a job.").Default("0s").DurationVar(&c.timeout)
+	clause.Flag("output", "Output format: table or json.").Default(outputTable).
+		EnumVar(&c.output, outputTable, outputJSON)
+	clause.Flag("timeout", "Timeout of the scrape. 0 means the scrape_timeout of the job, or 10s without a job.").
+		Default("0s").DurationVar(&c.timeout)
 	return command{clause: clause, run: c.run}
 }
 
@@ -134,7 +139,8 @@ func (c *scrapeCommand) pickJob() (*promconfig.ScrapeConfig, error) {
 		names = append(names, job.JobName)
 	}
 	if c.job == "" {
-		return nil, fmt.Errorf("%s has several jobs: choose one with --job: %s", c.configFile, strings.Join(names, ", "))
+		return nil, fmt.Errorf("%s has several jobs: choose one with --job: %s", c.configFile,
+			strings.Join(names, ", "))
 	}
 	return nil, fmt.Errorf("%s has no job %q. Its jobs: %s", c.configFile, c.job, strings.Join(names, ", "))
 }

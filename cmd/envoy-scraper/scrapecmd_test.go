@@ -79,7 +79,8 @@ func TestScrapeReadsASidecar(t *testing.T) {
 		t.Fatalf("exit %d: %s", code, errs)
 	}
 	if asked.URL.Path != defaultStatsPath || asked.Header.Get("Accept-Encoding") != "gzip" ||
-		!strings.Contains(asked.Header.Get("Accept"), "text/plain") || asked.Header.Get("X-Prometheus-Scrape-Timeout-Seconds") != "10" {
+		!strings.Contains(asked.Header.Get("Accept"), "text/plain") ||
+		asked.Header.Get("X-Prometheus-Scrape-Timeout-Seconds") != "10" {
 		t.Errorf("asked for %s with %v", asked.URL, asked.Header)
 	}
 	for _, want := range []string{
@@ -110,10 +111,12 @@ func TestScrapeAppliesTheJobsRules(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &rep); err != nil {
 		t.Fatal(err)
 	}
-	if rep.Series != 9 || rep.Kept != 5 || rep.Rules != 2 || rep.Duplicates != 1 || !rep.Istio.Shown || rep.Bytes != len(sidecarPage) {
+	if rep.Series != 9 || rep.Kept != 5 || rep.Rules != 2 || rep.Duplicates != 1 || !rep.Istio.Shown ||
+		rep.Bytes != len(sidecarPage) {
 		t.Errorf("report = %+v", rep)
 	}
-	if f := rep.Families[0]; f.Name != "istio_request_bytes" || f.Type != "histogram" || f.Series != 4 || f.Kept != 4 || f.Bytes != 209 {
+	if f := rep.Families[0]; f.Name != "istio_request_bytes" || f.Type != "histogram" || f.Series != 4 || f.Kept != 4 ||
+		f.Bytes != 209 {
 		t.Errorf("first family = %+v", f)
 	}
 	sum := 0
@@ -149,19 +152,25 @@ func TestScrapeSaysWhatIsWrong(t *testing.T) {
 		args []string
 		want string
 	}{
-		"404":          {http.NotFound, nil, "404 Not Found: there is no such page"},
-		"500":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, nil, "answers 500"},
-		"401":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, nil, "it wants credentials"},
+		"404": {http.NotFound, nil, "404 Not Found: there is no such page"},
+		"500": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, nil, "answers 500"},
+		"401": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, nil,
+			"it wants credentials"},
 		"endless":      {endless, []string{"--timeout=300ms"}, "did not end within 300ms (4 B read)"},
 		"too large":    {flood, []string{"--config.file=" + limited}, "larger than the body_size_limit, 1.0 KiB"},
 		"no redirects": {redirect, []string{"--config.file=" + stay}, "which the job does not follow"},
-		"circle":       {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/again", http.StatusFound) }, nil, "stopped after 10 redirects"},
+		"circle": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/again", http.StatusFound)
+		}, nil, "stopped after 10 redirects"},
 		"html":         {content("text/html; charset=utf-8", "<html></html>"), nil, "web page"},
 		"html as text": {content("text/plain", "<html></html>"), nil, "not in a format of Prometheus"},
 		"garbage":      {content("text/plain", "\x01\x02{{{"), nil, "not in a format of Prometheus"},
 		"binary":       {content("text/plain", "\x00\x01\x02{{{"), nil, "no series and a NUL byte"},
 		"json":         {content("application/json", "{}"), nil, `unsupported Content-Type "application/json"`},
-		"no type":      {func(w http.ResponseWriter, _ *http.Request) { w.Header()["Content-Type"] = nil; fmt.Fprint(w, "a 1\n") }, nil, "blank Content-Type"},
+		"no type": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header()["Content-Type"] = nil
+			fmt.Fprint(w, "a 1\n")
+		}, nil, "blank Content-Type"},
 		"not gzip": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
 			fmt.Fprint(w, "a 1\n")
@@ -174,7 +183,8 @@ func TestScrapeSaysWhatIsWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := serveFunc(t, c.page)
 			code, out, errs := runCommand(t, append([]string{"scrape", s.URL + "/page"}, c.args...)...)
-			if code != exitRefused || out != "" || !strings.Contains(errs, c.want) || !strings.HasPrefix(errs, "envoy-scraper scrape: "+s.URL+"/page: ") {
+			if code != exitRefused || out != "" || !strings.Contains(errs, c.want) ||
+				!strings.HasPrefix(errs, "envoy-scraper scrape: "+s.URL+"/page: ") {
 				t.Errorf("exit %d, %q, want exit 1, %q", code, errs, c.want)
 			}
 		})
@@ -199,8 +209,9 @@ func TestScrapeTellsOfARedirect(t *testing.T) {
 
 func TestIstioWords(t *testing.T) {
 	for name, c := range map[string]struct{ page, want string }{
-		"http":    {sidecarPage, "yes: istio_requests_total"},
-		"tcp":     {"# TYPE istio_tcp_sent_bytes_total counter\nistio_tcp_sent_bytes_total 1\n", "yes, but no HTTP requests"},
+		"http": {sidecarPage, "yes: istio_requests_total"},
+		"tcp": {"# TYPE istio_tcp_sent_bytes_total counter\nistio_tcp_sent_bytes_total 1\n",
+			"yes, but no HTTP requests"},
 		"idle":    {"istio_build 1\n", "not yet"},
 		"envoy":   {"envoy_server_live 1\n", "no: this is an Envoy"},
 		"other":   {"go_goroutines 1\n", "no, and it does not look like the page of an Envoy"},
@@ -245,7 +256,8 @@ func TestScrapeShowsThePageThatALimitForbids(t *testing.T) {
 	file := writeFile(t, "- {job_name: j, sample_limit: 3, static_configs: [{targets: ['a:1']}]}")
 	code, out, errs := runCommand(t, "scrape", "--config.file="+file, s.URL)
 	if code != exitRefused || errs != "" ||
-		!strings.Contains(out, "Scrape fails   sample limit exceeded\n") || !strings.Contains(out, "Series         9\n") {
+		!strings.Contains(out, "Scrape fails   sample limit exceeded\n") ||
+		!strings.Contains(out, "Series         9\n") {
 		t.Errorf("exit %d: %s%s, want exit 1, the reason and the page", code, out, errs)
 	}
 }

@@ -115,7 +115,8 @@ func (rep *pageReport) family(name string, typ model.MetricType) *familyReport {
 		return f
 	}
 	name, family := strings.Clone(name), strings.Clone(name)
-	if (typ == model.MetricTypeCounter || typ == model.MetricTypeInfo) && strings.Contains(rep.contentType(), "openmetrics") {
+	if (typ == model.MetricTypeCounter || typ == model.MetricTypeInfo) &&
+		strings.Contains(rep.contentType(), "openmetrics") {
 		family = strings.TrimSuffix(strings.TrimSuffix(family, "_total"), "_info") // # TYPE a counter, then a_total 1
 	}
 	for _, suffix := range map[model.MetricType][]string{
@@ -134,8 +135,8 @@ func (rep *pageReport) family(name string, typ model.MetricType) *familyReport {
 	return rep.families[name]
 }
 
-// addText counts the series and bytes of each family, line by line. Comments and blank lines belong to the family of the
-// next series. All series of the page are known, so a line's name is enough: that of `x_total{a="b"} 1` is x_total.
+// addText counts the series and bytes of each family, line by line. Comments and blank lines belong to the family of
+// the next series. All series of the page are known, so a line's name is enough: that of `x_total{a="b"} 1` is x_total.
 func (rep *pageReport) addText(text []byte) {
 	size := 0
 	for line := range bytes.Lines(text) {
@@ -192,9 +193,11 @@ func istioWords(families []*familyReport) istioReport {
 	case rep.Shown:
 		rep.Words = "yes, but no HTTP requests, as istio_requests_total is not there: " + strings.Join(shown, ", ")
 	case istio > 0:
-		rep.Words = "not yet: this is a part of Istio, but it shows no traffic; send a request through it and look again"
+		rep.Words = "not yet: this is a part of Istio, but it shows no traffic; send a request through it and look " +
+			"again"
 	case envoy > 0:
-		rep.Words = "no: this is an Envoy, but it shows none of Istio's metrics; either nothing went through it yet, or Istio's telemetry is off for it"
+		rep.Words = "no: this is an Envoy, but it shows none of Istio's metrics; either nothing went through it yet, " +
+			"or Istio's telemetry is off for it"
 	default:
 		rep.Words = "no, and it does not look like the page of an Envoy either"
 	}

@@ -16,7 +16,8 @@ func openStorage(f *runFlags, log *zap.Logger) (*queue.Store, error) {
 	}
 	store, err := queue.OpenStore(f.storagePath, queue.OS())
 	if err != nil {
-		return nil, fmt.Errorf("--storage.path: %w (give each process its own writable directory; --storage.path= queues in memory only)", err)
+		return nil, fmt.Errorf("--storage.path: %w (give each process its own writable directory; --storage.path= "+
+			"queues in memory only)", err)
 	}
 	return store, nil
 }

@@ -24,7 +24,8 @@ func TestStorageOfANewerVersion(t *testing.T) {
 		var out bytes.Buffer
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel() // a start, and a stop at once
-		args := []string{"--config.file=" + file, "--storage.path=" + filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0"}
+		args := []string{"--config.file=" + file, "--storage.path=" + filepath.Join(dir, "data"),
+			"--web.listen-address=127.0.0.1:0"}
 		code = execute(ctx, args, io.Discard, &out)
 		return code, out.String()
 	}

@@ -42,10 +42,13 @@ type targetsCommand struct {
 
 func newTargetsCommand(app *kingpin.Application) command {
 	c := &targetsCommand{}
-	clause := app.Command("targets", "Run discovery once and print the targets with their labels. With --dropped, also print what was dropped, and by which rule.")
+	clause := app.Command("targets", "Run discovery once and print the targets with their labels. With --dropped, "+
+		"also print what was dropped, and by which rule.")
 	c.config = addConfigFlags(clause)
-	clause.Flag("dropped", "Also print what relabeling dropped and by which rule, targets that are not valid, and targets of other shards.").BoolVar(&c.dropped)
-	clause.Flag("output", "Output format: table or json.").Default(outputTable).EnumVar(&c.output, outputTable, outputJSON)
+	clause.Flag("dropped", "Also print what relabeling dropped and by which rule, targets that are not valid, and "+
+		"targets of other shards.").BoolVar(&c.dropped)
+	clause.Flag("output", "Output format: table or json.").Default(outputTable).
+		EnumVar(&c.output, outputTable, outputJSON)
 	clause.Flag("timeout", "Timeout of the discovery.").Default("30s").DurationVar(&c.timeout)
 	return command{clause: clause, run: c.run}
 }
@@ -136,7 +139,8 @@ func listTargets(cfg *config.Config, groups map[string][]*targetgroup.Group, now
 		}
 	}
 	list.share(cfg, now)
-	list.Counts = targetCounts{Targets: len(list.Targets), Dropped: len(list.Dropped), Invalid: len(list.Invalid), Others: len(list.Others)}
+	list.Counts = targetCounts{Targets: len(list.Targets), Dropped: len(list.Dropped), Invalid: len(list.Invalid),
+		Others: len(list.Others)}
 	list.sort(cfg.Jobs)
 	return list
 }
@@ -167,7 +171,8 @@ func (l *targetList) add(job *promconfig.ScrapeConfig, own, group model.LabelSet
 	lset, err := promscrape.PopulateLabels(b, job, own, group)
 	switch {
 	case err != nil:
-		l.Invalid = append(l.Invalid, invalidTarget{Job: job.JobName, Reason: err.Error(), Discovered: shownLabels(discovered)})
+		l.Invalid = append(l.Invalid, invalidTarget{Job: job.JobName, Reason: err.Error(),
+			Discovered: shownLabels(discovered)})
 	case lset.IsEmpty():
 		d := droppedTarget{Job: job.JobName, Discovered: shownLabels(discovered)}
 		if step, ok := relabel.Dropped(relabel.Explain(discovered, job.RelabelConfigs)); ok {
@@ -180,8 +185,9 @@ func (l *targetList) add(job *promconfig.ScrapeConfig, own, group model.LabelSet
 		url := scrape.MaskURL(target.URL().String())
 		if key := url + "\xff" + public.String(); !seen[key] {
 			seen[key] = true
-			l.Targets = append(l.Targets, foundTarget{Job: job.JobName, URL: url, Labels: shownLabels(public), Discovered: shownLabels(discovered),
-				key: shard.Key(public, target.URL().String())})
+			l.Targets = append(l.Targets, foundTarget{Job: job.JobName, URL: url, Labels: shownLabels(public),
+				Discovered: shownLabels(discovered),
+				key:        shard.Key(public, target.URL().String())})
 		}
 	}
 }
@@ -205,15 +211,18 @@ func (l *targetList) sort(jobs []*promconfig.ScrapeConfig) {
 		return slices.IndexFunc(jobs, func(j *promconfig.ScrapeConfig) bool { return j.JobName == name })
 	}
 	byJob := func(a, b foundTarget) int {
-		return cmp.Or(cmp.Compare(rank(a.Job), rank(b.Job)), cmp.Compare(a.URL, b.URL), cmp.Compare(labelWords(a.Labels), labelWords(b.Labels)))
+		return cmp.Or(cmp.Compare(rank(a.Job), rank(b.Job)), cmp.Compare(a.URL, b.URL),
+			cmp.Compare(labelWords(a.Labels), labelWords(b.Labels)))
 	}
 	slices.SortStableFunc(l.Targets, byJob)
 	slices.SortStableFunc(l.Others, func(a, b otherTarget) int { return byJob(a.foundTarget, b.foundTarget) })
 	slices.SortStableFunc(l.Dropped, func(a, b droppedTarget) int {
-		return cmp.Or(cmp.Compare(rank(a.Job), rank(b.Job)), cmp.Compare(discoveredName(a.Discovered), discoveredName(b.Discovered)))
+		return cmp.Or(cmp.Compare(rank(a.Job), rank(b.Job)),
+			cmp.Compare(discoveredName(a.Discovered), discoveredName(b.Discovered)))
 	})
 	slices.SortStableFunc(l.Invalid, func(a, b invalidTarget) int {
-		return cmp.Or(cmp.Compare(rank(a.Job), rank(b.Job)), cmp.Compare(discoveredName(a.Discovered), discoveredName(b.Discovered)))
+		return cmp.Or(cmp.Compare(rank(a.Job), rank(b.Job)),
+			cmp.Compare(discoveredName(a.Discovered), discoveredName(b.Discovered)))
 	})
 }
 

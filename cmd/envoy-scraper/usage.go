@@ -10,11 +10,13 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 )
 
-// usageError returns the message for a wrong command line: the flag, its value, a fix, and the command whose help to read.
+// usageError returns the message for a wrong command line: the flag, its value, a fix, and the command whose help to
+// read.
 func usageError(app *kingpin.Application, args []string, err error) string {
 	cmd := ""
 	parsed, _ := app.ParseContext(args)
-	if parsed != nil && parsed.SelectedCommand != nil && slices.Contains(args, firstWord(parsed.SelectedCommand.FullCommand())) {
+	if parsed != nil && parsed.SelectedCommand != nil &&
+		slices.Contains(args, firstWord(parsed.SelectedCommand.FullCommand())) {
 		cmd = parsed.SelectedCommand.FullCommand()
 	}
 	said := err.Error()
@@ -67,8 +69,8 @@ func unknownFlag(app *kingpin.Application, cmd, flag string) string {
 	return said
 }
 
-// resembles reports whether two names of flags differ in at most one letter, which is missing, added or replaced. Dots and
-// dashes do not count.
+// resembles reports whether two names of flags differ in at most one letter, which is missing, added or replaced. Dots
+// and dashes do not count.
 func resembles(a, b string) bool {
 	plain := strings.NewReplacer(".", "", "-", "", "_", "")
 	a, b = strings.ToLower(plain.Replace(a)), plain.Replace(b)
@@ -81,8 +83,8 @@ func resembles(a, b string) bool {
 	return len(a) <= 1 && len(b) <= 1
 }
 
-// unexpectedArgument returns the message for an argument that is not expected: a file without --config.file, or an unknown
-// command.
+// unexpectedArgument returns the message for an argument that is not expected: a file without --config.file, or an
+// unknown command.
 func unexpectedArgument(app *kingpin.Application, cmd, arg string) string {
 	_, err := os.Stat(arg)
 	switch file := err == nil || strings.ContainsAny(arg, "./"); {
@@ -102,8 +104,8 @@ func unexpectedArgument(app *kingpin.Application, cmd, arg string) string {
 	return fmt.Sprintf("unknown command %s (the commands are %s)", arg, strings.Join(names, ", "))
 }
 
-// badValue returns the message for the flag whose value was refused, because kingpin's error does not name it. It is empty
-// if no value was refused.
+// badValue returns the message for the flag whose value was refused, because kingpin's error does not name it. It is
+// empty if no value was refused.
 func badValue(parsed *kingpin.ParseContext, err error) string {
 	if parsed == nil || errors.Is(err, kingpin.ErrCommandNotSpecified) {
 		return ""

@@ -27,7 +27,8 @@ func TestTheVersionIsTheSameEverywhere(t *testing.T) {
 		}
 	}
 	for _, name := range documents(t) {
-		for _, found := range regexp.MustCompile(`envoy-scraper[:-]v?(\d+\.\d+\.\d+)\b`).FindAllStringSubmatch(read(t, name), -1) {
+		versions := regexp.MustCompile(`envoy-scraper[:-]v?(\d+\.\d+\.\d+)\b`)
+		for _, found := range versions.FindAllStringSubmatch(read(t, name), -1) {
 			if found[1] != want {
 				t.Errorf("%s: %s, want version %s, as in VERSION", name, found[0], want)
 			}

@@ -34,7 +34,8 @@ type Once struct {
 	Took      time.Duration
 	Counts    exposition.Counts
 	Read      bool // the page was read to its end
-	Limited   bool // the page is well formed, but Run's error is a limit of the job, or a series that Prometheus forbids
+	// the page is well formed, but Run's error is a limit of the job, or a series that Prometheus forbids
+	Limited bool
 }
 
 // ErrBodyLimit is the error of a page that is larger than body_size_limit.

@@ -154,7 +154,8 @@ func (s *Server) apiRelabelSteps(w http.ResponseWriter, r *http.Request) {
 		s.apiError(w, http.StatusBadRequest, "bad_data", fmt.Errorf("error parsing labels: %w", err))
 		return
 	case len(named(s.pools(), pool)) == 0:
-		s.apiError(w, http.StatusBadRequest, "bad_data", fmt.Errorf("error retrieving scrape config: scrape pool not found: %s", pool))
+		s.apiError(w, http.StatusBadRequest, "bad_data", fmt.Errorf("error retrieving scrape config: scrape pool not "+
+			"found: %s", pool))
 		return
 	}
 	rules := s.src.Rules(pool)

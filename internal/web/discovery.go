@@ -133,8 +133,8 @@ func (s *Server) fill(row *foundRow) {
 	}
 }
 
-// droppedBy counts for the selected job, or for the only job. It returns nil if there are several jobs, or if nothing was
-// dropped.
+// droppedBy counts for the selected job, or for the only job. It returns nil if there are several jobs, or if nothing
+// was dropped.
 func (s *Server) droppedBy(pools []scrape.PoolStatus, job string) *droppedBy {
 	if job != "" {
 		pools = named(pools, job)
@@ -165,7 +165,8 @@ func nameOf(l labels.Labels) string {
 	const prefix = model.MetaLabelPrefix + "kubernetes_"
 	address := l.Get(model.AddressLabel)
 	name := ""
-	for _, kind := range []string{"pod_name", "service_name", "endpointslice_name", "endpoints_name", "ingress_name", "node_name"} {
+	for _, kind := range []string{"pod_name", "service_name", "endpointslice_name", "endpoints_name", "ingress_name",
+		"node_name"} {
 		if name = l.Get(prefix + kind); name != "" {
 			break
 		}

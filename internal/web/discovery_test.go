@@ -42,11 +42,14 @@ func TestDiff(t *testing.T) {
 func TestNameOf(t *testing.T) {
 	const meta = "__meta_kubernetes_"
 	for want, l := range map[string]labels.Labels{
-		"10.0.0.1:80":        labels.FromStrings("__address__", "10.0.0.1:80"),
-		"shop/cart-0":        labels.FromStrings("__address__", "x", meta+"namespace", "shop", meta+"pod_name", "cart-0"),
-		"shop/cart-0 app":    labels.FromStrings("__address__", "x", meta+"namespace", "shop", meta+"pod_name", "cart-0", meta+"pod_container_name", "app"),
-		"shop/cart-0 app:80": labels.FromStrings("__address__", "x", meta+"namespace", "shop", meta+"pod_name", "cart-0", meta+"pod_container_name", "app", meta+"pod_container_port_number", "80"),
-		"node-1":             labels.FromStrings("__address__", "x", meta+"node_name", "node-1"),
+		"10.0.0.1:80": labels.FromStrings("__address__", "10.0.0.1:80"),
+		"shop/cart-0": labels.FromStrings("__address__", "x", meta+"namespace", "shop", meta+"pod_name",
+			"cart-0"),
+		"shop/cart-0 app": labels.FromStrings("__address__", "x", meta+"namespace", "shop", meta+"pod_name",
+			"cart-0", meta+"pod_container_name", "app"),
+		"shop/cart-0 app:80": labels.FromStrings("__address__", "x", meta+"namespace", "shop", meta+"pod_name",
+			"cart-0", meta+"pod_container_name", "app", meta+"pod_container_port_number", "80"),
+		"node-1": labels.FromStrings("__address__", "x", meta+"node_name", "node-1"),
 	} {
 		if got := nameOf(l); got != want {
 			t.Errorf("got %q, want %q", got, want)

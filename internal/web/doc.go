@@ -1,5 +1,6 @@
 // Package web serves the pages of a running envoy-scraper (overview.go, targets.go, discovery.go), Prometheus' API as
-// JSON (api.go, remotewrite.go), its own metrics, health, readiness and reload (lifecycle.go). routes.go lists all paths.
+// JSON (api.go, remotewrite.go), its own metrics, health, readiness and reload (lifecycle.go). routes.go lists all
+// paths.
 //
 // The package only reads. Each request calls the functions in Sources, fills a struct, and renders it with a template
 // (render.go, templates) or as JSON. Nothing is kept between requests. Three rules hold for every response:

@@ -24,12 +24,14 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 // reload reads the configuration again. If it is refused, the response says why, and the previous one stays in force.
 func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 	if !s.cfg.EnableLifecycle {
-		http.Error(w, "reload over HTTP is off. Start with --web.enable-lifecycle to allow it, or send the process SIGHUP.", http.StatusForbidden)
+		http.Error(w, "reload over HTTP is off. Start with --web.enable-lifecycle to allow it, or send the process "+
+			"SIGHUP.", http.StatusForbidden)
 		return
 	}
 	// A client that disconnects must not interrupt a reload.
 	if err := s.src.Reload(context.WithoutCancel(r.Context())); err != nil {
-		http.Error(w, "reload refused, the previous configuration stays in force: "+maskURLs(strings.TrimSpace(err.Error())), http.StatusInternalServerError)
+		http.Error(w, "reload refused, the previous configuration stays in force: "+
+			""+maskURLs(strings.TrimSpace(err.Error())), http.StatusInternalServerError)
 		return
 	}
 	fmt.Fprintln(w, "reloaded")

@@ -19,8 +19,8 @@ func maskURLs(text string) string {
 	return userinfo.ReplaceAllString(text, "${1}"+masked+"@")
 }
 
-// maskURL hides user name, password and query of a URL from the configuration. Both may hold tokens. The URLs of targets
-// are masked by package scrape.
+// maskURL hides user name, password and query of a URL from the configuration. Both may hold tokens. The URLs of
+// targets are masked by package scrape.
 func maskURL(text string) string {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme == "" || u.Host == "" {
@@ -32,8 +32,8 @@ func maskURL(text string) string {
 	return maskURLs(u.String())
 }
 
-// maskLabels hides credentials in label values: in URLs, in parameters of the target's URL whose names say that they are
-// secret, and in __meta_url, the URL of an http_sd.
+// maskLabels hides credentials in label values: in URLs, in parameters of the target's URL whose names say that they
+// are secret, and in __meta_url, the URL of an http_sd.
 func maskLabels(l labels.Labels) labels.Labels {
 	b := labels.NewBuilder(l)
 	l.Range(func(l labels.Label) {

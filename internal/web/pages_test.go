@@ -53,7 +53,8 @@ func TestARefusedConfigurationShows(t *testing.T) {
 			t.Errorf("%s: %q, though none was", path, refused)
 		}
 	}
-	m.loaded.Refused, m.loaded.Why = fakeNow.Add(-time.Minute), errors.New("f.yml:3: job_name: <b>: https://me:canary-password@x/?token=canary-token")
+	m.loaded.Refused, m.loaded.Why = fakeNow.Add(-time.Minute), errors.New("f.yml:3: job_name: <b>: "+
+		"https://me:canary-password@x/?token=canary-token")
 	for _, path := range []string{"/", "/targets", "/service-discovery", "/config"} {
 		body := ask(s, "GET", path).Body.String()
 		for _, want := range []string{refused, "1m ago", "loaded 3h ago", "f.yml:3: job_name: &lt;b&gt;"} {
@@ -102,7 +103,8 @@ func TestTargetsOfOtherShards(t *testing.T) {
 		"/targets?job=envoy-stats": "",
 	} {
 		body := ask(s, "GET", path).Body.String()
-		if want == "" && strings.Contains(body, "more targets are scraped by other shards") || !strings.Contains(body, want) {
+		if want == "" && strings.Contains(body, "more targets are scraped by other shards") || !strings.Contains(body,
+			want) {
 			t.Errorf("%s: got no %q in %s", path, want, body)
 		}
 	}
@@ -116,19 +118,22 @@ func TestHostileLabelsStayText(t *testing.T) {
 	const evil = `"><script>alert(1)</script><img src=x onerror=alert(1)>'`
 	m := newFakeMesh(t)
 	m.addJob(t, evil, "- {regex: 'keep(.*)</pre><script>', action: labelmap, replacement: 'x<script>'}")
-	target := m.discover(evil, scrape.HealthDown, labels.FromStrings("__address__", evil, "job", evil, "a<script>", evil))
+	target := m.discover(evil, scrape.HealthDown, labels.FromStrings("__address__", evil, "job", evil, "a<script>",
+		evil))
 	target.URL = "javascript:alert(1)"
 	target.Err = evil
 	m.discover("envoy-stats", "", pod("envoy-stats", evil, evil, evil, evil))
 	m.yaml, m.notReady = evil, evil
 	m.endpoints[0].LastError, m.endpoints[0].Name = evil, evil
-	m.endpoints[0].Rejected = []remotewrite.Rejection{{Series: labels.FromStrings("a", evil), Reason: evil, Error: evil}}
+	m.endpoints[0].Rejected = []remotewrite.Rejection{{Series: labels.FromStrings("a", evil), Reason: evil,
+		Error: evil}}
 	m.flags = map[string]string{evil: evil}
 	s := m.server(Config{})
 
 	steps, _, _ := strings.Cut("/"+stepsLink(evil, target.Discovered()), "#")
 	markup := regexp.MustCompile(`<script|<img|javascript:`)
-	for _, path := range []string{"/", "/targets", "/service-discovery", "/config", steps, "/targets?search=%22%3E%3Cscript%3E&job=%22%3E%3Cscript%3E"} {
+	for _, path := range []string{"/", "/targets", "/service-discovery", "/config", steps,
+		"/targets?search=%22%3E%3Cscript%3E&job=%22%3E%3Cscript%3E"} {
 		w := ask(s, "GET", path)
 		wantStatus(t, w, http.StatusOK)
 		for _, hit := range markup.FindAllStringIndex(w.Body.String(), -1) {
@@ -153,7 +158,8 @@ func TestHostileLabelsStayText(t *testing.T) {
 func TestLongValuesAreCut(t *testing.T) {
 	m := newFakeMesh(t)
 	for i := range pageSize {
-		target := m.discover("envoy-stats", scrape.HealthDown, pod("envoy-stats", strings.Repeat("ä", 40_000), "p", fmt.Sprint("10.0.0.1:", i), "a-envoy-prom"))
+		target := m.discover("envoy-stats", scrape.HealthDown, pod("envoy-stats", strings.Repeat("ä", 40_000), "p",
+			fmt.Sprint("10.0.0.1:", i), "a-envoy-prom"))
 		target.Err = strings.Repeat("e", 100_000)
 	}
 	for _, path := range []string{"/targets", "/service-discovery"} {
@@ -170,7 +176,9 @@ func TestLongValuesAreCut(t *testing.T) {
 func TestNoCredentialIsShown(t *testing.T) {
 	m := newFakeMesh(t)
 	m.addJob(t, "http", "[]")
-	target := m.discover("http", scrape.HealthDown, labels.FromStrings("__address__", "10.0.0.1:80", "__meta_url", "https://me:canary-sd@sd.example/list?token=canary-sdquery", "job", "http", "site", "https://me:canary-label@example"))
+	target := m.discover("http", scrape.HealthDown, labels.FromStrings("__address__", "10.0.0.1:80", "__meta_url",
+		"https://me:canary-sd@sd.example/list?token=canary-sdquery", "job", "http", "site",
+		"https://me:canary-label@example"))
 	target.URL = "http://me:canary-url@10.0.0.1:80/metrics"
 	target.Err = `Get "http://me:canary-err@10.0.0.1:80/metrics": EOF`
 	m.pools[1].Errors = []string{`bad URL "http://me:canary-pool@x"`}
@@ -180,7 +188,8 @@ func TestNoCredentialIsShown(t *testing.T) {
 	m.reload = func(ctx context.Context) error { return errors.New(`http_sd: Get "http://me:canary-reload@x": EOF`) }
 	s := m.server(Config{EnableLifecycle: true})
 	steps, _, _ := strings.Cut("/"+stepsLink("http", target.Discovered()), "#")
-	for _, path := range []string{"/", "/targets", "/service-discovery", "/config", steps, "/api/v1/targets", "/api/v1/status/flags", "/api/v1/status/config", "/api/v1/status/remote_write", "/metrics"} {
+	for _, path := range []string{"/", "/targets", "/service-discovery", "/config", steps, "/api/v1/targets",
+		"/api/v1/status/flags", "/api/v1/status/config", "/api/v1/status/remote_write", "/metrics"} {
 		if body := ask(s, "GET", path).Body.String(); strings.Contains(body, "canary") {
 			t.Errorf("%s shows a credential: %s", path, body)
 		}
@@ -194,7 +203,8 @@ func TestTenThousandTargetsComeInPages(t *testing.T) {
 	m := newFakeMesh(t)
 	m.providers = nil // their rows are not counted here
 	for i := range 10_000 {
-		m.discover("envoy-stats", scrape.HealthUp, pod("envoy-stats", "shop", fmt.Sprintf("cart-%d", i), fmt.Sprintf("10.0.%d.%d:15090", i/250, i%250), "http-envoy-prom"))
+		m.discover("envoy-stats", scrape.HealthUp, pod("envoy-stats", "shop", fmt.Sprintf("cart-%d", i),
+			fmt.Sprintf("10.0.%d.%d:15090", i/250, i%250), "http-envoy-prom"))
 	}
 	s := m.server(Config{})
 	for _, tc := range []struct{ path, want string }{
@@ -219,10 +229,12 @@ func TestTenThousandTargetsComeInPages(t *testing.T) {
 
 func TestNumbersForPeople(t *testing.T) {
 	for _, tc := range []struct{ got, want string }{
-		{count(0), "0"}, {count(999), "999"}, {count(1000), "1,000"}, {count(-1234567), "-1,234,567"}, {count(-123), "-123"},
+		{count(0), "0"}, {count(999), "999"}, {count(1000), "1,000"}, {count(-1234567), "-1,234,567"}, {count(-123),
+			"-123"},
 		{byteSize(1023), "1023 B"}, {byteSize(1536), "1.5 KiB"}, {byteSize(20 << 20), "20.0 MiB"},
 		{brief(0), "0s"}, {brief(850_000), "850µs"}, {brief(12_300_000), "12ms"}, {brief(3_400_000_000), "3.4s"},
-		{brief(59_000_000_000), "59s"}, {brief(300_000_000_000), "5m"}, {brief(312_000_000_000), "5m12s"}, {brief(3600_000_000_000), "1h"},
+		{brief(59_000_000_000), "59s"}, {brief(300_000_000_000), "5m"}, {brief(312_000_000_000),
+			"5m12s"}, {brief(3600_000_000_000), "1h"},
 		{brief(26 * 3600_000_000_000), "1d02h"},
 	} {
 		if tc.got != tc.want {
@@ -234,7 +246,8 @@ func TestNumbersForPeople(t *testing.T) {
 // TestAnEndpointThatTookNothing: one whose URL is wrong answers each request, and is not one that nothing was sent to.
 func TestAnEndpointThatTookNothing(t *testing.T) {
 	s := &Server{now: time.Now, src: Sources{Endpoints: func() []remotewrite.EndpointStatus {
-		return []remotewrite.EndpointStatus{{Name: "new"}, {Name: "wrong", Rejected: []remotewrite.Rejection{{Error: "404 page not found"}}}}
+		return []remotewrite.EndpointStatus{{Name: "new"},
+			{Name: "wrong", Rejected: []remotewrite.Rejection{{Error: "404 page not found"}}}}
 	}}}
 	rows := s.endpoints()
 	if rows[0].State != "nothing sent yet" || rows[1].State != "refuses everything" || rows[1].Class != "down" {

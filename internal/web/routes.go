@@ -15,9 +15,10 @@ import (
 //go:embed static
 var static embed.FS
 
-// contentSecurityPolicy allows a page to load its style sheet and icon and to send its search form, all from this server,
-// and nothing else.
-const contentSecurityPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+// contentSecurityPolicy allows a page to load its style sheet and icon and to send its search form, all from this
+// server, and nothing else.
+const contentSecurityPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri " +
+	"'none'; frame-ancestors 'none'"
 
 // handler serves all paths. The mux answers 405 if a path exists, but not for the method.
 func (s *Server) handler() http.Handler {
@@ -66,7 +67,8 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			if cause := recover(); cause != nil && cause != http.ErrAbortHandler {
-				s.log.Error("a page panicked", zap.String("path", r.URL.Path), zap.Any("cause", cause), zap.ByteString("stack", debug.Stack()))
+				s.log.Error("a page panicked", zap.String("path", r.URL.Path), zap.Any("cause", cause),
+					zap.ByteString("stack", debug.Stack()))
 				panic(http.ErrAbortHandler) // the response may be written in part: close the connection
 			} else if cause != nil {
 				panic(cause)

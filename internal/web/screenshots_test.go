@@ -46,8 +46,10 @@ func storyMesh(t *testing.T) *fakeMesh {
 		{
 			Name: "long-term", URL: "https://metrics.example.com/api/v1/push", Protocol: "1.0", Lanes: 4,
 			PendingSamples: 184_320, PendingBytes: 3 << 20, OldestPending: fakeNow.Add(-95 * time.Second),
-			LastSuccess: fakeNow.Add(-96 * time.Second), Unreachable: true, PendingLimit: 1 << 30, FullIn: 9 * time.Hour,
-			LastError: `Post "https://metrics.example.com/api/v1/push": dial tcp: connection refused`, LastErrorTime: fakeNow.Add(-4 * time.Second),
+			LastSuccess: fakeNow.Add(-96 * time.Second), Unreachable: true, PendingLimit: 1 << 30,
+			FullIn:        9 * time.Hour,
+			LastError:     `Post "https://metrics.example.com/api/v1/push": dial tcp: connection refused`,
+			LastErrorTime: fakeNow.Add(-4 * time.Second),
 		},
 	}
 	n := 0
@@ -61,11 +63,15 @@ func storyMesh(t *testing.T) *fakeMesh {
 			m.discover(job, health, storyPod(job, "shop", fmt.Sprintf("%s-7d9c5-%d", app, i), app, address(), port))
 		}
 	}
-	m.discover(job, scrape.HealthUp, storyPod(job, "istio-system", "istio-ingressgateway-5f6b8-0", "istio-ingressgateway", address(), port))
-	m.discover(job, "", pod(job, "shop", "nightly-report-28", "10.0.2.8:15090", port, "__meta_kubernetes_pod_phase", "Succeeded"))
-	m.discover(job, "", pod(job, "shop", "cart-7d9c5-0", "10.0.0.11:8080", "http", "__meta_kubernetes_pod_container_name", "cart",
+	m.discover(job, scrape.HealthUp, storyPod(job, "istio-system", "istio-ingressgateway-5f6b8-0",
+		"istio-ingressgateway", address(), port))
+	m.discover(job, "", pod(job, "shop", "nightly-report-28", "10.0.2.8:15090", port, "__meta_kubernetes_pod_phase",
+		"Succeeded"))
+	m.discover(job, "", pod(job, "shop", "cart-7d9c5-0", "10.0.0.11:8080", "http",
+		"__meta_kubernetes_pod_container_name", "cart",
 		"__meta_kubernetes_pod_container_port_number", "8080"))
-	m.discover(job, "", pod(job, "kube-system", "coredns-6f4c-0", "10.0.2.9:53", "dns", "__meta_kubernetes_pod_container_name", "coredns",
+	m.discover(job, "", pod(job, "kube-system", "coredns-6f4c-0", "10.0.2.9:53", "dns",
+		"__meta_kubernetes_pod_container_name", "coredns",
 		"__meta_kubernetes_pod_container_port_number", "53"))
 	return m
 }
@@ -85,7 +91,8 @@ func TestScreenshots(t *testing.T) {
 	defer pages.Close()
 	for _, shot := range screenshots {
 		file := filepath.Join("..", "..", "docs", "images", shot.file)
-		cmd := exec.CommandContext(t.Context(), chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+		cmd := exec.CommandContext(t.Context(), chromium, "--headless", "--no-sandbox", "--disable-gpu",
+			"--disable-quic", "--no-first-run",
 			"--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
 			"--user-data-dir="+t.TempDir(), fmt.Sprintf("--window-size=%d,%d", shot.width, shot.height),
 			"--screenshot="+file, pages.URL+shot.page)

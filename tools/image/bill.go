@@ -11,8 +11,8 @@ import (
 	cdx "github.com/CycloneDX/cyclonedx-go"
 )
 
-// writeBill writes a CycloneDX bill of materials of a binary: the Go version and the modules that the binary names, each
-// with its checksum from go.sum. The bill holds neither a time nor a random number.
+// writeBill writes a CycloneDX bill of materials of a binary: the Go version and the modules that the binary names,
+// each with its checksum from go.sum. The bill holds neither a time nor a random number.
 func writeBill(binary, path, version string) error {
 	info, err := buildinfo.ReadFile(binary)
 	if err != nil {

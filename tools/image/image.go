@@ -66,13 +66,14 @@ func (b build) image() error {
 
 func (b build) labels() map[string]string {
 	return map[string]string{
-		"org.opencontainers.image.title":       "envoy-scraper",
-		"org.opencontainers.image.description": "Scrapes the Envoy sidecars of a service mesh into the Prometheus that you already run.",
-		"org.opencontainers.image.source":      source,
-		"org.opencontainers.image.licenses":    "Apache-2.0",
-		"org.opencontainers.image.version":     b.version,
-		"org.opencontainers.image.revision":    b.revision,
-		"org.opencontainers.image.created":     b.created.Format(time.RFC3339),
+		"org.opencontainers.image.title": "envoy-scraper",
+		"org.opencontainers.image.description": "Scrapes the Envoy sidecars of a service mesh into the Prometheus " +
+			"that you already run.",
+		"org.opencontainers.image.source":   source,
+		"org.opencontainers.image.licenses": "Apache-2.0",
+		"org.opencontainers.image.version":  b.version,
+		"org.opencontainers.image.revision": b.revision,
+		"org.opencontainers.image.created":  b.created.Format(time.RFC3339),
 	}
 }
 
@@ -148,7 +149,8 @@ func roots() []byte {
 	var out bytes.Buffer
 	for root := range bundle.Roots() {
 		if root.Constraint == nil {
-			_ = pem.Encode(&out, &pem.Block{Type: "CERTIFICATE", Bytes: root.Certificate}) // writing to a Buffer cannot fail
+			// writing to a Buffer cannot fail
+			_ = pem.Encode(&out, &pem.Block{Type: "CERTIFICATE", Bytes: root.Certificate})
 		}
 	}
 	return out.Bytes()

@@ -95,7 +95,8 @@ func checkImage(t *testing.T, b build, img v1.Image, arch string) {
 	if n, err := strconv.Atoi(user); err != nil || n == 0 || group != user {
 		t.Errorf("user %q, want a number that is not 0, and its group", file.Config.User)
 	}
-	if runAs := "runAsUser: " + user; !bytes.Contains(read(t, "../../deploy/manifests/daemonset.yaml"), []byte(runAs+"\n")) {
+	if runAs := "runAsUser: " + user; !bytes.Contains(read(t, "../../deploy/manifests/daemonset.yaml"),
+		[]byte(runAs+"\n")) {
 		t.Errorf("the DaemonSet does not say %s", runAs)
 	}
 	if got := file.Config.Labels["org.opencontainers.image.version"]; got != b.version {
@@ -136,7 +137,9 @@ func checkImage(t *testing.T, b build, img v1.Image, arch string) {
 	if !slices.Equal(list, want) {
 		t.Errorf("the layer holds\n%s\nwant\n%s", strings.Join(list, "\n"), strings.Join(want, "\n"))
 	}
-	if roots := x509.NewCertPool(); !roots.AppendCertsFromPEM(contents["etc/ssl/certs/ca-certificates.crt"]) || len(roots.Subjects()) < 100 { //nolint:staticcheck // not the system's pool
+	// nolint:staticcheck // not the system's pool
+	if roots := x509.NewCertPool(); !roots.AppendCertsFromPEM(contents["etc/ssl/certs/ca-certificates.crt"]) ||
+		len(roots.Subjects()) < 100 {
 		t.Errorf("%d root certificates, want at least 100", len(roots.Subjects())) //nolint:staticcheck // as above
 	}
 	if len(file.Config.Entrypoint) != 1 {
@@ -286,7 +289,8 @@ func TestBill(t *testing.T) {
 		t.Fatal(err)
 	}
 	bill := string(read(t, path))
-	for _, want := range []string{`"bomFormat": "CycloneDX"`, `pkg:golang/std@`, `pkg:golang/github.com/prometheus/prometheus@v0.`, `"value": "h1:`,
+	for _, want := range []string{`"bomFormat": "CycloneDX"`, `pkg:golang/std@`,
+		`pkg:golang/github.com/prometheus/prometheus@v0.`, `"value": "h1:`,
 		`pkg:golang/github.com/envoy-scraper/envoy-scraper@1.2.3`} {
 		if !strings.Contains(bill, want) {
 			t.Errorf("the bill of materials lacks %s", want)

@@ -1,10 +1,10 @@
-// Command image builds the release artifacts of envoy-scraper, without a container daemon: an OCI archive with an image for
-// linux/amd64 and linux/arm64, and archives of the program for linux, darwin and windows. Each has a bill of materials and
-// a checksum. The same commit gives the same bytes: times are the commit's, owners and order are fixed.
+// Command image builds the release artifacts of envoy-scraper, without a container daemon: an OCI archive with an image
+// for linux/amd64 and linux/arm64, and archives of the program for linux, darwin and windows. Each has a bill of
+// materials and a checksum. The same commit gives the same bytes: times are the commit's, owners and order are fixed.
 //
-// The root certificates are those of Mozilla's NSS. They come from a Go module that go.sum pins, so a build needs no other
-// source. NSS trusts some roots only for certificates issued before a date. A PEM file cannot express that, so those roots
-// are left out.
+// The root certificates are those of Mozilla's NSS. They come from a Go module that go.sum pins, so a build needs no
+// other source. NSS trusts some roots only for certificates issued before a date. A PEM file cannot express that, so
+// those roots are left out.
 //
 //	image -root ../.. -out DIR -version V -revision R -epoch SECONDS -ldflags FLAGS image|release
 package main
@@ -77,9 +77,11 @@ func compile(root, out, ldflags string, p platform) (string, error) {
 		return "", err
 	}
 	// The environment must not choose the variant of an architecture.
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", path, "./cmd/envoy-scraper")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", path,
+		"./cmd/envoy-scraper")
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOOS="+p.os, "GOARCH="+p.arch, "GOAMD64=v1", "GOARM64=v8.0")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOOS="+p.os, "GOARCH="+p.arch, "GOAMD64=v1",
+		"GOARM64=v8.0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build for %s: %w\n%s", p, err, out)
 	}
