@@ -26,7 +26,7 @@ import (
 	"time"
 )
 
-// canaries are secrets that nobody may ever see. Each field of a configuration has its own.
+// canaries are secrets that must never be shown. Each field of the configuration has its own.
 type canaries struct{ all []string }
 
 func (c *canaries) new(field string) string {
@@ -35,7 +35,7 @@ func (c *canaries) new(field string) string {
 	return secret
 }
 
-// basic is a user's password, and what becomes of the two in a header.
+// basic returns a new password, and expects neither it nor the header with user and password.
 func (c *canaries) basic(user, field string) string {
 	secret := c.new(field)
 	c.all = append(c.all, base64.StdEncoding.EncodeToString([]byte(user + ":" + secret))[4:])
@@ -101,7 +101,7 @@ func TestS11NoSecretIsEverShown(t *testing.T) {
 	c := &canaries{all: []string{"canary-accesstoken"}}
 	file := func(field string) string {
 		path := filepath.Join(dir, field)
-		// everybody may read it: that is told
+		// every user may read the file: the log must say so
 		if err := os.WriteFile(path, []byte(c.new(field)+"\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -269,8 +269,8 @@ remote_write:
 	}
 	if metrics := ask("GET", "/metrics"); !strings.Contains(metrics, "envoy_scraper_config_insecure_skip_verify 1\n") ||
 		!strings.Contains(metrics, "envoy_scraper_config_readable_secret_files 2\n") {
-		t.Error("the gauges do not tell of the certificates that are not verified, and of the files that everybody " +
-			"may read")
+		t.Error("the gauges do not count the certificates that are not verified, and the files that every " +
+			"user can read")
 	}
 	stop()
 	select {
@@ -292,7 +292,7 @@ remote_write:
 	}
 }
 
-// output is what a subcommand prints, wherever.
+// output is what a command prints, to stdout and stderr.
 func output(t *testing.T, args ...string) string {
 	t.Helper()
 	if args[0] == "config" {
@@ -303,7 +303,7 @@ func output(t *testing.T, args ...string) string {
 	return out.String()
 }
 
-// keyPair makes a certificate and its key, some of whose text is a canary.
+// keyPair returns a certificate and its key. A part of the text of the key is a canary.
 func (c *canaries) keyPair(t *testing.T) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

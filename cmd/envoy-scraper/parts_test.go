@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// ends is a log of which parts have ended.
+// ends records the order in which parts end.
 type ends struct {
 	mu    sync.Mutex
 	names []string

@@ -22,10 +22,10 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// maxPodBytes is what an injected pod may cost, from the informer to the loop of its sidecar.
+// maxPodBytes is how much memory an injected pod may take, from the informer to the scrapes of its sidecar.
 const maxPodBytes = 4096
 
-// podPages is the API server of a cluster of so many injected pods, of 21 KB each.
+// podPages is the API server of a cluster with n injected pods of 21 KB each.
 type podPages int
 
 func (n podPages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -91,7 +91,7 @@ scrape_configs:
   - {source_labels: [__meta_kubernetes_pod_name], action: replace, target_label: pod_name}
 `
 
-// heapOf is the heap that a cluster of so many pods takes, once all of its sidecars are targets.
+// heapOf returns the size of the heap when all sidecars of a cluster with n pods are targets.
 func heapOf(t *testing.T, pods int) uint64 {
 	t.Helper()
 	api := httptest.NewServer(podPages(pods))
@@ -144,7 +144,7 @@ func heapOf(t *testing.T, pods int) uint64 {
 	return m.HeapAlloc
 }
 
-// checkShown looks at what people see of a target and of a dropped one.
+// checkShown checks the labels that the pages show for a target and for a dropped one.
 func checkShown(t *testing.T, st scrape.PoolStatus) {
 	t.Helper()
 	if u := st.Targets[0].URL; u != "http://10.12.34.0:15090/stats/prometheus" {

@@ -25,7 +25,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// TestF1ABadReloadTouchesNothing: whichever part cannot take the new configuration, none has taken any of it.
+// TestF1ABadReloadTouchesNothing: if one part cannot use the new configuration, no part uses any of it.
 func TestF1ABadReloadTouchesNothing(t *testing.T) {
 	const good = `
 scrape_configs: [{job_name: one, static_configs: [{targets: ['127.0.0.1:1']}]}]

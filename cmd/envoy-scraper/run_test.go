@@ -25,7 +25,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 )
 
-// receiver takes remote write 2.0 and remembers the last value of each metric name and every label it saw.
+// receiver accepts remote write 2.0. It remembers the last value of each metric name, and all labels.
 type receiver struct {
 	mu     sync.Mutex
 	last   map[string]float64
@@ -113,7 +113,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 
 var served = regexp.MustCompile(`serving pages\s.*"address": "([^"]+)"`)
 
-// TestRun is the main command from start to stop: scrape, deliver, pages, every way of reloading, stop.
+// TestRun runs the run command from start to stop: scrapes, delivery, pages, every way to reload, stop.
 func TestRun(t *testing.T) {
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=UTF-8")

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// sidecarPage is a small page of an Istio sidecar, with a duplicate and a repeated TYPE, as real ones have.
+// sidecarPage is a small page of an Istio sidecar, with a duplicate series and a repeated TYPE, as on real pages.
 const sidecarPage = `# TYPE istio_requests_total counter
 istio_requests_total{reporter="destination",response_code="200"} 12
 istio_requests_total{reporter="destination",response_code="503"} 1
@@ -31,7 +31,7 @@ istio_request_bytes_sum{} 7
 istio_request_bytes_count{} 2
 `
 
-// serve answers as Envoy does.
+// serve serves a page.
 func serve(t *testing.T, contentType, body string) *httptest.Server {
 	t.Helper()
 	return serveFunc(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -198,7 +198,7 @@ func content(contentType, body string) http.HandlerFunc {
 	}
 }
 
-func TestScrapeTellsOfARedirect(t *testing.T) {
+func TestScrapePrintsWhereARedirectLed(t *testing.T) {
 	target := serve(t, "text/plain", sidecarPage)
 	s := serveFunc(t, http.RedirectHandler(target.URL+"/elsewhere", http.StatusMovedPermanently).ServeHTTP)
 	code, out, errs := runCommand(t, "scrape", s.URL)

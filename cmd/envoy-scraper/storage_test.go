@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// TestStorageOfANewerVersion: a downgrade meets a backlog that it cannot read. It says so, and leaves it to the version
-// that can.
+// TestStorageOfANewerVersion: after a downgrade the program finds a backlog that it cannot read. It logs that, and
+// keeps the backlog for the newer version.
 func TestStorageOfANewerVersion(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "envoy-scraper.yml")

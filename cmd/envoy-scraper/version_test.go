@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestTheVersionIsTheSameEverywhere compares whatever names a version with the file VERSION.
+// TestTheVersionIsTheSameEverywhere compares every place that names our version with the file VERSION.
 func TestTheVersionIsTheSameEverywhere(t *testing.T) {
 	want := strings.TrimSpace(read(t, "../../VERSION"))
 	if !regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.]+)?$`).MatchString(want) {
@@ -36,7 +36,7 @@ func TestTheVersionIsTheSameEverywhere(t *testing.T) {
 	}
 }
 
-// TestMakeStampsTheVersion looks at the commands that make would run.
+// TestMakeStampsTheVersion checks the commands that make would run.
 func TestMakeStampsTheVersion(t *testing.T) {
 	if _, err := exec.LookPath("make"); err != nil {
 		t.Skip("no make on this machine")
@@ -58,7 +58,7 @@ func TestMakeStampsTheVersion(t *testing.T) {
 	}
 }
 
-// withoutMake takes away what an outer make, which runs this test, hands to inner ones.
+// withoutMake removes the variables that a make which runs this test passes to the inner make.
 func withoutMake(env []string) (kept []string) {
 	for _, v := range env {
 		name, _, _ := strings.Cut(v, "=")

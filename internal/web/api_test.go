@@ -60,7 +60,7 @@ func TestAPI(t *testing.T) {
 	}
 }
 
-// The order of fields is Prometheus' too; golden files sort it away.
+// TestAPITargetsBytes checks the order of the fields, which is Prometheus', and which golden files do not show.
 func TestAPITargetsBytes(t *testing.T) {
 	m := newFakeMesh(t)
 	m.pools[0].Targets = []scrape.TargetStatus{{URL: "http://x", Discovered: labels.EmptyLabels,

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// TestS10ConnectionsAreBounded: a client can neither take its time nor say as much as it likes.
+// TestS10ConnectionsAreBounded: the server limits how long a client may take and how much it may send.
 func TestS10ConnectionsAreBounded(t *testing.T) {
 	s := newFakeMesh(t).server(Config{ListenAddress: "127.0.0.1:0"})
 	h := s.http
@@ -55,7 +55,7 @@ func TestS10ConnectionsAreBounded(t *testing.T) {
 	}
 }
 
-// TestS09ServerWantsTLS12: nothing older, unless the file says so.
+// TestS09ServerWantsTLS12: older versions of TLS are refused unless the file allows them.
 func TestS09ServerWantsTLS12(t *testing.T) {
 	dir := t.TempDir()
 	roots := writeCertificate(t, dir)
@@ -77,7 +77,7 @@ func TestS09ServerWantsTLS12(t *testing.T) {
 	}
 }
 
-// TestS10CrossSiteRequests: no page elsewhere reads an answer or presses reload.
+// TestS10CrossSiteRequests: other web sites can neither read a response nor reload.
 func TestS10CrossSiteRequests(t *testing.T) {
 	s := newFakeMesh(t).server(Config{EnableLifecycle: true})
 	for _, path := range []string{"/", "/api/v1/targets", "/metrics", "/config"} {

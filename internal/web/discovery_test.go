@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-func TestCulprits(t *testing.T) {
+func TestDroppedTargetsAreCountedByRule(t *testing.T) {
 	m := newFakeMesh(t).shop()
 	for i := range maxCounted {
 		m.discover("envoy-stats", "", pod("envoy-stats", "kube-system", fmt.Sprint("dns-", i), "10.0.0.5:53", "dns"))

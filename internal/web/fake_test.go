@@ -24,7 +24,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
-// fakeNow is when everything in the golden files happens.
+// fakeNow is the time of all golden files.
 var fakeNow = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 const fakeRules = `
@@ -39,7 +39,7 @@ const fakeRules = `
 - {source_labels: [__meta_kubernetes_pod_name], target_label: pod_name}
 `
 
-// fakeMesh is a mesh that answers as the real parts do. Fields may be changed before it is served.
+// fakeMesh returns the data that the real parts would return. Its fields may be changed before it is served.
 type fakeMesh struct {
 	rules     map[string][]*promrelabel.Config
 	pools     []scrape.PoolStatus
@@ -113,7 +113,7 @@ func (m *fakeMesh) addJob(t *testing.T, job, rules string) *scrape.PoolStatus {
 	return &m.pools[len(m.pools)-1]
 }
 
-// discover adds what discovery found to a job, as the scrape package would: through the job's rules.
+// discover runs a job's rules on a discovered target, and adds it to the job's targets or dropped targets.
 func (m *fakeMesh) discover(job string, health scrape.Health, found labels.Labels) *scrape.TargetStatus {
 	var pool *scrape.PoolStatus
 	for i := range m.pools {
@@ -151,7 +151,7 @@ func (m *fakeMesh) discover(job string, health scrape.Health, found labels.Label
 	return &pool.Targets[len(pool.Targets)-1]
 }
 
-// pod is what Kubernetes discovery finds of a container port.
+// pod returns the labels that Kubernetes discovery gives a container port.
 func pod(job, namespace, name, address, port string, more ...string) labels.Labels {
 	b := labels.NewBuilder(labels.FromStrings(
 		"__address__", address, "__metrics_path__", "/stats/prometheus", "__scheme__", "http",
@@ -207,7 +207,7 @@ func (m *fakeMesh) server(cfg Config) *Server {
 	return s
 }
 
-// ask sends one request through the whole handler.
+// ask sends a request through the whole handler.
 func ask(s *Server, method, target string, headers ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, nil)
 	for i := 0; i+1 < len(headers); i += 2 {
@@ -218,7 +218,7 @@ func ask(s *Server, method, target string, headers ...string) *httptest.Response
 	return w
 }
 
-// golden compares with testdata/name; GOLDEN=1 rewrites it.
+// golden compares got with testdata/name. GOLDEN=1 rewrites the file.
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	path := filepath.Join("testdata", name)

@@ -43,7 +43,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestARefusedConfigurationShows on every page, without secrets, until one is taken again.
+// TestARefusedConfigurationShows: every page says so, without secrets, until a reload succeeds.
 func TestARefusedConfigurationShows(t *testing.T) {
 	m := newFakeMesh(t).shop()
 	s := m.server(Config{})
@@ -88,7 +88,7 @@ func TestPagesOfAnEmptyMesh(t *testing.T) {
 	}
 }
 
-// TestTargetsOfOtherShards: who looks for a target here must learn that it may be elsewhere.
+// TestTargetsOfOtherShards: the pages say that other shards scrape further targets.
 func TestTargetsOfOtherShards(t *testing.T) {
 	m := newFakeMesh(t).shop()
 	m.addJob(t, "sharded", "[]").Others = 1234
@@ -243,7 +243,8 @@ func TestNumbersForPeople(t *testing.T) {
 	}
 }
 
-// TestAnEndpointThatTookNothing: one whose URL is wrong answers each request, and is not one that nothing was sent to.
+// TestAnEndpointThatTookNothing: an endpoint that refused every request has another state than one to which nothing was
+// sent.
 func TestAnEndpointThatTookNothing(t *testing.T) {
 	s := &Server{now: time.Now, src: Sources{Endpoints: func() []remotewrite.EndpointStatus {
 		return []remotewrite.EndpointStatus{{Name: "new"},

@@ -288,7 +288,7 @@ func TestProtection(t *testing.T) {
 	}
 }
 
-// writeCertificate makes cert.pem and key.pem for 127.0.0.1, and returns who to trust.
+// writeCertificate writes cert.pem and key.pem for 127.0.0.1, and returns a pool that trusts them.
 func writeCertificate(t *testing.T, dir string) *x509.CertPool {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
