@@ -268,6 +268,9 @@ func TestScrapeCountsFamiliesOfEveryFormat(t *testing.T) {
 			"# TYPE a counter\na_total{x=\"1\"} 1\na_total{x=\"2\"} 2\n# TYPE b gauge\nb 1\n# EOF\n",
 			"a       counter  2       51\n",
 		},
+		"text/plain; version=0.0.4": {
+			"# TYPE a_count summary\na_count_sum 1\na_count_count 1\nb 1\n", "a_count  summary  2       53\n",
+		},
 		"text/plain; version=1.0.0; escaping=allow-utf-8": {
 			"# TYPE \"a.b\" gauge\n{\"a.b\",x=\"1\"} 1\n{\"a.b\",x=\"2\"} 2\nc 1\n", "a.b     gauge    2       51\n",
 		},

@@ -115,16 +115,11 @@ func (rep *pageReport) family(name string, typ model.MetricType) *familyReport {
 		return f
 	}
 	name, family := strings.Clone(name), strings.Clone(name)
-	if (typ == model.MetricTypeCounter || typ == model.MetricTypeInfo) &&
-		strings.Contains(rep.contentType(), "openmetrics") {
-		family = strings.TrimSuffix(strings.TrimSuffix(family, "_total"), "_info") // # TYPE a counter, then a_total 1
-	}
-	for _, suffix := range map[model.MetricType][]string{
-		model.MetricTypeHistogram:      {"_bucket", "_sum", "_count"},
-		model.MetricTypeGaugeHistogram: {"_bucket", "_gsum", "_gcount"},
-		model.MetricTypeSummary:        {"_sum", "_count"},
-	}[typ] {
-		family = strings.TrimSuffix(family, suffix)
+	for _, suffix := range rep.suffixes(typ) {
+		if base, ok := strings.CutSuffix(family, suffix); ok {
+			family = base
+			break
+		}
 	}
 	if rep.families[family] == nil {
 		f := &familyReport{Name: family, Type: string(typ)}
@@ -133,6 +128,21 @@ func (rep *pageReport) family(name string, typ model.MetricType) *familyReport {
 	}
 	rep.families[name] = rep.families[family]
 	return rep.families[name]
+}
+
+// suffixes returns what the names of a family's series add to its name: x_bucket and x_sum belong to histogram x.
+func (rep *pageReport) suffixes(typ model.MetricType) []string {
+	switch {
+	case typ == model.MetricTypeHistogram:
+		return []string{"_bucket", "_sum", "_count"}
+	case typ == model.MetricTypeGaugeHistogram:
+		return []string{"_bucket", "_gsum", "_gcount"}
+	case typ == model.MetricTypeSummary:
+		return []string{"_sum", "_count"}
+	case strings.Contains(rep.contentType(), "openmetrics"): // "# TYPE a counter", then "a_total 1"
+		return map[model.MetricType][]string{model.MetricTypeCounter: {"_total"}, model.MetricTypeInfo: {"_info"}}[typ]
+	}
+	return nil
 }
 
 // addText counts the series and bytes of each family, line by line. Comments and blank lines belong to the family of
