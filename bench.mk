@@ -12,7 +12,7 @@ BENCH_FLAGS ?=
 BENCH_OUT   ?= bench/out
 NEW         ?= HEAD
 BENCH_PEERS  = $(strip $(if $(findstring prometheus,$(AGENTS)),prometheus) $(if $(findstring vmagent,$(AGENTS)),vmagent))
-bench        = bench/bin/bench $(1) -programs $(DIST) -build '$(VERSION)' -warmup $(WARMUP) -duration $(DURATION)
+bench        = bench/bin/bench $(1) -programs $(DIST) -build '$(COMMIT)' -warmup $(WARMUP) -duration $(DURATION)
 
 .PHONY: bench-build
 bench-build: build bench-only

@@ -26,7 +26,7 @@ import (
 	"time"
 )
 
-// canaries are secrets that nobody may ever see. Each field of a configuration has its own.
+// canaries are secrets that must never be shown. Each field of the configuration has its own.
 type canaries struct{ all []string }
 
 func (c *canaries) new(field string) string {
@@ -35,7 +35,7 @@ func (c *canaries) new(field string) string {
 	return secret
 }
 
-// basic is a user's password, and what becomes of the two in a header.
+// basic returns a new password, and expects neither it nor the header with user and password.
 func (c *canaries) basic(user, field string) string {
 	secret := c.new(field)
 	c.all = append(c.all, base64.StdEncoding.EncodeToString([]byte(user + ":" + secret))[4:])
@@ -46,7 +46,8 @@ func (c *canaries) basic(user, field string) string {
 func (c *canaries) look(t *testing.T, where, text string) {
 	t.Helper()
 	for _, secret := range c.all {
-		for _, form := range []string{secret, url.QueryEscape(secret), base64.StdEncoding.EncodeToString([]byte(secret))} {
+		for _, form := range []string{secret, url.QueryEscape(secret),
+			base64.StdEncoding.EncodeToString([]byte(secret))} {
 			if at := strings.Index(text, form); at >= 0 {
 				t.Errorf("%s shows %s: …%s…", where, secret, text[max(0, at-200):min(len(text), at+len(form)+20)])
 				break
@@ -100,7 +101,8 @@ func TestS11NoSecretIsEverShown(t *testing.T) {
 	c := &canaries{all: []string{"canary-accesstoken"}}
 	file := func(field string) string {
 		path := filepath.Join(dir, field)
-		if err := os.WriteFile(path, []byte(c.new(field)+"\n"), 0o644); err != nil { // everybody may read it: that is told
+		// every user may read the file: the log must say so
+		if err := os.WriteFile(path, []byte(c.new(field)+"\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return path
@@ -132,19 +134,25 @@ scrape_configs:
   metrics_path: /page
   http_sd_configs: [{url: 'http://user:%s@%s/sd?key=%s', refresh_interval: 1s, http_headers: {X-A: {secrets: [%s]}}}]
 - job_name: nowhere
-  http_sd_configs: [{url: 'http://user:%s@127.0.0.1:1/sd?key=%s', refresh_interval: 1s, authorization: {credentials: %s}}]
+  http_sd_configs: [{url: 'http://user:%s@127.0.0.1:1/sd?key=%s', refresh_interval: 1s,
+      authorization: {credentials: %s}}]
 - job_name: kubernetes
   kubernetes_sd_configs: [{role: pod, api_server: 'http://127.0.0.1:1', basic_auth: {username: user, password: %s}}]
 remote_write:
 - {name: a, url: 'http://user:%s@%s/write?key=%s', headers: {X-A: %s}, queue_config: {batch_send_deadline: 100ms}}
 - {url: 'http://%s/write', basic_auth: {username: user, password: %s}, queue_config: {batch_send_deadline: 100ms}}
-- {url: 'http://127.0.0.1:1/write?token=%s', authorization: {credentials: %s}, queue_config: {batch_send_deadline: 100ms}}
-- {name: o, url: 'http://%s/write', oauth2: {client_id: id, client_secret: %s, token_url: 'http://%s/token'}, queue_config: {batch_send_deadline: 100ms}}
-- {name: s, url: 'http://%s/write', sigv4: {region: eu, access_key: %s, secret_key: %s}, queue_config: {batch_send_deadline: 100ms}}
-`, c.basic("user", "basic"), c.new("credentials"), filepath.Join(dir, "failures.log"), file("credentialsfile"), c.new("headervalue"), c.new("headersecret"), file("headerfile"),
+- {url: 'http://127.0.0.1:1/write?token=%s', authorization: {credentials: %s},
+   queue_config: {batch_send_deadline: 100ms}}
+- {name: o, url: 'http://%s/write', oauth2: {client_id: id, client_secret: %s, token_url: 'http://%s/token'},
+   queue_config: {batch_send_deadline: 100ms}}
+- {name: s, url: 'http://%s/write', sigv4: {region: eu, access_key: %s, secret_key: %s},
+   queue_config: {batch_send_deadline: 100ms}}
+`, c.basic("user", "basic"), c.new("credentials"), filepath.Join(dir, "failures.log"),
+		file("credentialsfile"), c.new("headervalue"), c.new("headersecret"), file("headerfile"),
 		c.new("param"), c.new("apikey"),
 		c.basic("id", "clientsecret"), c.new("tokenuser"), host, c.new("tokenquery"), c.new("audience"),
-		c.basic("user", "proxyuser"), c.new("proxyheader"), strings.ReplaceAll(cert, "\n", `\n`), strings.ReplaceAll(key, "\n", `\n`),
+		c.basic("user", "proxyuser"), c.new("proxyheader"),
+		strings.ReplaceAll(cert, "\n", `\n`), strings.ReplaceAll(key, "\n", `\n`),
 		c.basic("user", "sduser"), host, c.new("sdquery"), c.new("sdheader"),
 		c.basic("user", "sduser2"), c.new("sdquery2"), c.new("sdcredentials"), c.basic("user", "kube"),
 		c.basic("user", "rwuser"), host, c.new("rwquery"), c.new("rwheader"),
@@ -191,7 +199,8 @@ remote_write:
 	lookAtAll := func(when string) {
 		t.Helper()
 		for _, path := range []string{
-			"/", "/targets", "/service-discovery", "/config", "/metrics", "/-/ready", "/api/v1/targets", "/api/v1/scrape_pools",
+			"/", "/targets", "/service-discovery", "/config", "/metrics", "/-/ready", "/api/v1/targets",
+			"/api/v1/scrape_pools",
 			"/api/v1/status/config", "/api/v1/status/flags", "/api/v1/status/buildinfo", "/api/v1/status/remote_write",
 		} {
 			c.look(t, path+" "+when, ask("GET", path))
@@ -212,18 +221,28 @@ remote_write:
 		}
 		return up, down
 	}
-	eventually(t, "scrapes and requests that succeed", func() bool { up, _ := health(); return up >= 7 && received.Load() > 3 })
+	eventually(t, "scrapes and requests that succeed", func() bool {
+		up, _ := health()
+		return up >= 7 &&
+			received.Load() > 3
+	})
 	lookAtAll("while all is well")
 	fails.Store(true)
 	received.Store(0)
-	eventually(t, "scrapes and requests that fail", func() bool { up, down := health(); return up == 0 && down >= 10 && received.Load() > 3 })
+	eventually(t, "scrapes and requests that fail", func() bool {
+		up, down := health()
+		return up == 0 && down >= 10 &&
+			received.Load() > 3
+	})
 	lookAtAll("while all fails")
 
-	if err := os.WriteFile(config, []byte(strings.Replace(text, "scrape_interval: 1s", "scrape_interval: 2s", 1)), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(strings.Replace(text, "scrape_interval: 1s", "scrape_interval: 2s", 1)),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	c.look(t, "a reload", ask("POST", "/-/reload"))
-	for _, broken := range []string{"password: ", "credentials: ", "client_secret: ", "secret_key: ", "X-A: ", "token_url: ", "url: "} {
+	for _, broken := range []string{"password: ", "credentials: ", "client_secret: ", "secret_key: ", "X-A: ",
+		"token_url: ", "url: "} {
 		if err := os.WriteFile(config, []byte(strings.ReplaceAll(text, broken, "x"+broken)), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -250,7 +269,8 @@ remote_write:
 	}
 	if metrics := ask("GET", "/metrics"); !strings.Contains(metrics, "envoy_scraper_config_insecure_skip_verify 1\n") ||
 		!strings.Contains(metrics, "envoy_scraper_config_readable_secret_files 2\n") {
-		t.Error("the gauges do not tell of the certificates that are not verified, and of the files that everybody may read")
+		t.Error("the gauges do not count the certificates that are not verified, and the files that every " +
+			"user can read")
 	}
 	stop()
 	select {
@@ -259,7 +279,8 @@ remote_write:
 		t.Fatal("did not stop")
 	}
 	c.look(t, "the log", stderr.String())
-	for _, want := range []string{"certificates are not verified", "can be read by every user", "target down"} {
+	for _, want := range []string{"certificates are not verified", "every user of the machine can read a secret file",
+		"target down"} {
 		if !strings.Contains(stderr.String(), want) {
 			t.Errorf("the log does not say %q", want)
 		}
@@ -271,7 +292,7 @@ remote_write:
 	}
 }
 
-// output is what a subcommand prints, wherever.
+// output is what a command prints, to stdout and stderr.
 func output(t *testing.T, args ...string) string {
 	t.Helper()
 	if args[0] == "config" {
@@ -282,11 +303,12 @@ func output(t *testing.T, args ...string) string {
 	return out.String()
 }
 
-// keyPair makes a certificate and its key, some of whose text is a canary.
+// keyPair returns a certificate and its key. A part of the text of the key is a canary.
 func (c *canaries) keyPair(t *testing.T) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"},
+		NotAfter: time.Now().Add(time.Hour)}
 	der, err2 := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
 	secret, err3 := x509.MarshalPKCS8PrivateKey(private)
 	if err := errors.Join(err, err2, err3); err != nil {

@@ -11,16 +11,18 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 )
 
-// newCheckCommand looks at a configuration without running it.
+// newCheckCommand returns the command that reports the problems of a configuration and runs nothing.
 func newCheckCommand(app *kingpin.Application) command {
-	clause := app.Command("check", "Say everything that is wrong with a configuration, and exit 1 if anything is.")
-	file := clause.Arg("FILE", "The configuration.").Required().String()
-	lintFatal := clause.Flag("lint-fatal", "Exit 1 for warnings too.").Bool()
+	clause := app.Command("check", "Check a configuration. Reports every problem at once, with the key, its value, "+
+		"and a fix. Exits 1 if there is an error.")
+	file := clause.Arg("FILE", "The configuration file.").Required().String()
+	lintFatal := clause.Flag("lint-fatal", "Exit 1 if there is a warning, too.").Bool()
 	var nodeName, shardIndex, shardCount string
 	addNodeName(clause, &nodeName)
 	addShard(clause, &shardIndex, &shardCount)
 	return command{clause: clause, run: func(_ context.Context, stdout, _ io.Writer) int {
-		cfg, err := config.Load(config.Options{File: *file, NodeName: nodeName, ShardIndex: shardIndex, ShardCount: shardCount, Check: true, Strict: true})
+		cfg, err := config.Load(config.Options{File: *file, NodeName: nodeName, ShardIndex: shardIndex,
+			ShardCount: shardCount, Check: true, Strict: true})
 		var problems config.Problems
 		if err != nil && !errors.As(err, &problems) {
 			fmt.Fprintf(stdout, "%s: %v\n", *file, err)
@@ -45,7 +47,7 @@ func newCheckCommand(app *kingpin.Application) command {
 	}}
 }
 
-// printProblems prints one problem a line.
+// printProblems prints each problem on a line of its own.
 func printProblems(w io.Writer, problems []config.Problem) {
 	for _, p := range problems {
 		fmt.Fprintln(w, p)

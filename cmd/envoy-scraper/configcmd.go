@@ -11,9 +11,10 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 )
 
-// newConfigCommand prints what would run: every default, flag and variable filled in.
+// newConfigCommand returns the command that prints the configuration as run would use it.
 func newConfigCommand(app *kingpin.Application) command {
-	clause := app.Command("config", "Print the effective configuration as YAML, without secrets.")
+	clause := app.Command("config", "Print the configuration as YAML, with all defaults and flags filled in, without "+
+		"secrets.")
 	flags := addConfigFlags(clause)
 	return command{clause: clause, run: func(_ context.Context, stdout, stderr io.Writer) int {
 		o := flags.options()

@@ -6,7 +6,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 )
 
-// configFlags say what to run on. Every subcommand that reads a configuration has the same.
+// configFlags are the flags that choose the configuration. The commands run, config and targets have them.
 type configFlags struct {
 	file           string
 	kubeconfig     string
@@ -18,37 +18,43 @@ type configFlags struct {
 	selfScrape     bool
 }
 
-// addConfigFlags registers the flags with a subcommand. Their values are there once the command line is parsed.
+// addConfigFlags adds the flags to a command. Their values are set when the command line has been parsed.
 func addConfigFlags(cmd *kingpin.CmdClause) *configFlags {
 	f := &configFlags{externalLabels: map[string]string{}}
-	cmd.Flag("config.file", "Configuration in Prometheus' format, or jobs alone. Without one the built-in job for Istio's sidecars runs.").
+	cmd.Flag("config.file", "Configuration file in Prometheus' format, or only a list of jobs. Without a file, the "+
+		"built-in job for Istio's sidecars runs.").
 		PlaceHolder("FILE").StringVar(&f.file)
-	cmd.Flag("kubeconfig", "How to reach the Kubernetes API, for every discovery that does not say. Not needed in a pod.").
+	cmd.Flag("kubeconfig", "Kubeconfig for every discovery that names neither api_server nor kubeconfig_file. Not "+
+		"needed in a pod.").
 		PlaceHolder("FILE").StringVar(&f.kubeconfig)
-	cmd.Flag("remote-write.url", "Where samples go, if the file has no remote_write, as http://prometheus:9090/api/v1/write.").
+	cmd.Flag("remote-write.url", "URL that samples are sent to if the file has no remote_write, such as "+
+		"http://prometheus:9090/api/v1/write.").
 		PlaceHolder("URL").StringVar(&f.remoteWriteURL)
 	addNodeName(cmd, &f.nodeName)
 	addShard(cmd, &f.shardIndex, &f.shardCount)
-	cmd.Flag("external-label", "Label for everything that is sent, as cluster=east. Wins over the file. Repeatable.").
+	cmd.Flag("external-label", "Label added to every series that is sent, such as cluster=east. Overrides "+
+		"external_labels of the file. Repeatable.").
 		PlaceHolder("NAME=VALUE").StringMapVar(&f.externalLabels)
-	cmd.Flag("self-scrape", "Scrape and send the program's own metrics too, as job envoy-scraper.").
+	cmd.Flag("self-scrape", "Also scrape and send the metrics of this process, as job envoy-scraper.").
 		BoolVar(&f.selfScrape)
 	return f
 }
 
 func addNodeName(cmd *kingpin.CmdClause, name *string) {
-	cmd.Flag("node-name", "Only the pods of this Kubernetes node: for a DaemonSet.").
+	cmd.Flag("node-name", "Scrape only the pods of this Kubernetes node. For a DaemonSet.").
 		Envar("NODE_NAME").PlaceHolder("NODE").StringVar(name)
 }
 
 func addShard(cmd *kingpin.CmdClause, index, count *string) {
-	cmd.Flag("shard.index", "Which of several instances that share the targets this is, from 0; ordinal: the number at the end of $POD_NAME or the host's name.").
+	cmd.Flag("shard.index", "Index of this instance among those that share the targets, from 0. 'ordinal' takes the "+
+		"number at the end of $POD_NAME, or of the host name.").
 		PlaceHolder("INDEX").StringVar(index)
-	cmd.Flag("shard.count", "How many instances share the targets. To change it without gaps, write envoy_scraper.shards instead.").
+	cmd.Flag("shard.count", "Number of instances that share the targets. To change it without gaps, use "+
+		"envoy_scraper.shards in the file instead.").
 		PlaceHolder("COUNT").StringVar(count)
 }
 
-// options are what the flags say, for config.Load.
+// options returns the flags as config.Load takes them.
 func (f *configFlags) options() config.Options {
 	return config.Options{
 		File:           f.file,

@@ -8,14 +8,15 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 )
 
-// helpTemplate prints the flags in groups by the word before the dot, and those of the default command without
-// its name having to be given.
+// helpTemplate prints the help. Flags are grouped by the word before the dot, as in storage.path. The help of the
+// program includes the flags of the default command.
 const helpTemplate = `{{define "flags"}}{{range Groups .}}
 {{.Title}}
 {{.Flags|FlagsToTwoColumns|FormatTwoColumns}}{{end}}{{end -}}
 {{.App.Help|Wrap 0}}
 {{if .Context.SelectedCommand -}}
-Usage: {{.App.Name}} {{.Context.SelectedCommand.FullCommand}}{{if .Context.SelectedCommand.Commands}} <command>{{end}}{{template "args" .Context.SelectedCommand}} [flags]
+Usage: {{.App.Name}} {{.Context.SelectedCommand.FullCommand -}}
+{{if .Context.SelectedCommand.Commands}} <command>{{end}}{{template "args" .Context.SelectedCommand}} [flags]
 
 {{.Context.SelectedCommand.Help|Wrap 2}}{{range .Context.SelectedCommand.Commands}}
   {{.Name|printf "%-10s"}}{{.Help}}{{end}}{{template "flags" .Context.SelectedCommand.Flags}}
@@ -25,18 +26,18 @@ Usage: {{.App.Name}} [command] [flags]
 Commands
 {{range .App.Commands}}{{if not .Hidden}}  {{.FullCommand|printf "%-10s"}}{{.Help}}
 {{end}}{{end}}
-{{.App.Name}} <command> --help tells the flags of a command. Those of run, which needs not be named:
+{{.App.Name}} <command> --help lists the flags of a command. The flags of run, the default command:
 {{range .App.Commands}}{{if .Default}}{{template "flags" .Flags}}{{end}}{{end -}}
 {{end}}
 {{define "args"}}{{range .Args}} {{if .Required}}<{{.Name}}>{{else}}[<{{.Name}}>]{{end}}{{end}}{{end}}`
 
-// flagGroup is the flags that begin with one word.
+// flagGroup is the flags whose names begin with the same word.
 type flagGroup struct {
 	Title string
 	Flags []*kingpin.FlagModel
 }
 
-// groups sorts flags by what they are about: first what has no word of its own.
+// groups puts flags into groups. The first group has the flags without a known word.
 func groups(flags []*kingpin.FlagModel) []flagGroup {
 	titles := []string{"Flags", "config", "remote-write", "scrape", "storage", "web", "memory", "log"}
 	out := make([]flagGroup, len(titles))

@@ -10,8 +10,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 )
 
-// newLogger writes to w what is at least of the level returned, which a reload may change. Of one message at most 100 a second are written, then each hundredth: 10,000 targets
-// that go down together must not fill a disk.
+// newLogger returns a logger that writes to w, and its level, which a reload may change. Of the same message it writes
+// 100 per second, then every hundredth: 10,000 targets that go down together must not fill a disk.
 func newLogger(w io.Writer, level, format string) (*zap.Logger, zap.AtomicLevel) {
 	l := zap.NewAtomicLevel()
 	setLevel(l, level)
@@ -26,12 +26,12 @@ func newLogger(w io.Writer, level, format string) (*zap.Logger, zap.AtomicLevel)
 	return zap.New(zapcore.NewSamplerWithOptions(masking{core}, time.Second, 100, 100)), l
 }
 
-// setLevel takes a level as the flag and the file have it; neither allows anything that zap does not know.
+// setLevel sets a level by the name that the flag and the file use. Both allow only names that zap knows.
 func setLevel(l zap.AtomicLevel, level string) {
 	_ = l.UnmarshalText([]byte(level))
 }
 
-// masking takes credentials in URLs out of what is logged: libraries log errors as they come.
+// masking removes credentials in URLs from everything that is logged, because libraries log their errors unchanged.
 type masking struct{ zapcore.Core }
 
 // With implements zapcore.Core.
@@ -53,7 +53,7 @@ func (m masking) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	return m.Core.Write(e, masked(fields))
 }
 
-// masked returns fields without credentials. That of a target is ours, and comes without.
+// masked returns fields without credentials. The field target has none: it is made without them.
 func masked(fields []zapcore.Field) []zapcore.Field {
 	out := make([]zapcore.Field, len(fields))
 	for i, f := range fields {

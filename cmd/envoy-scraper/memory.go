@@ -11,8 +11,8 @@ import (
 	"go.uber.org/zap/exp/zapslog"
 )
 
-// limitMemory lets Go's collector work within a share of the container's limit. Without pprof nobody can ask for the
-// profile of allocations, so none is gathered.
+// limitMemory sets Go's memory limit to a share of the container's limit. Without pprof, nobody can read the profile of
+// allocations, so it is off.
 func limitMemory(ratio float64, pprof bool, log *zap.Logger) {
 	if !pprof {
 		runtime.MemProfileRate = 0
@@ -22,16 +22,16 @@ func limitMemory(ratio float64, pprof bool, log *zap.Logger) {
 	}
 	_, err := memlimit.Set(memlimit.WithRatio(ratio), memlimit.WithLogger(slog.New(zapslog.NewHandler(log.Core()))))
 	if err != nil {
-		log.Debug("no memory limit taken from the container", zap.Error(err))
+		log.Debug("the container has no memory limit that can be read", zap.Error(err))
 	}
 }
 
-// scrapeMemory returns the memory for pages that are being read, where the command line says nothing: a quarter of the
-// limit that Go's collector works within. 0: there is no limit.
-func scrapeMemory(asked int64) int64 {
-	limit := debug.SetMemoryLimit(-1) // changes nothing
-	if asked > 0 || limit == math.MaxInt64 {
-		return asked
+// scrapeMemory returns the memory for pages that are read concurrently: the flag's value, else a quarter of Go's memory
+// limit, else 0.
+func scrapeMemory(flag int64) int64 {
+	limit := debug.SetMemoryLimit(-1) // a negative value only reads the limit
+	if flag > 0 || limit == math.MaxInt64 {
+		return flag
 	}
 	return limit / 4
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// TestOwnMetrics holds the names, labels and help of every metric of ours against a golden file: renaming one
-// breaks somebody's alert, so it must be seen.
+// TestOwnMetrics compares the names, labels and help of all metrics with a golden file, because renaming a metric
+// breaks alerts.
 func TestOwnMetrics(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	table := series.NewTable()
@@ -61,6 +61,7 @@ func TestOwnMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got != string(want) {
-		t.Errorf("own metrics changed (make golden rewrites; tell it in CHANGELOG and docs/metrics.md). Now:\n%s", got)
+		t.Errorf("own metrics changed (make golden rewrites the file; add the change to CHANGELOG.md and "+
+			"docs/metrics.md). Now:\n%s", got)
 	}
 }

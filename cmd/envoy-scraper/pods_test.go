@@ -22,10 +22,10 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// maxPodBytes is what an injected pod may cost, from the informer to the loop of its sidecar.
+// maxPodBytes is how much memory an injected pod may take, from the informer to the scrapes of its sidecar.
 const maxPodBytes = 4096
 
-// podPages is the API server of a cluster of so many injected pods, of 21 KB each.
+// podPages is the API server of a cluster with n injected pods of 21 KB each.
 type podPages int
 
 func (n podPages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -55,18 +55,24 @@ func (n podPages) list(w http.ResponseWriter, from, to int) {
 	for i := from; i < to; i++ {
 		items = append(items, strings.ReplaceAll(injectedPod, "NUMBER", strconv.Itoa(i)))
 	}
-	fmt.Fprintf(w, `{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"1","continue":%q},"items":[%s]}`, next, strings.Join(items, ","))
+	fmt.Fprintf(w, `{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"1","continue":%q},"items":[%s]}`,
+		next, strings.Join(items, ","))
 }
 
-var injectedPod = strings.Replace(`{"metadata":{"name":"reviews-v1-7f99cc4496-NUMBER","namespace":"bookinfo","uid":"0b9a7f66-6b1d-4c8e-8f55-NUMBER",
-"resourceVersion":"12NUMBER","labels":{"app":"reviews","version":"v1","pod-template-hash":"7f99cc4496","security.istio.io/tlsMode":"istio"},
-"annotations":{"prometheus.io/path":"/stats/prometheus","prometheus.io/port":"15020","prometheus.io/scrape":"true","sidecar.istio.io/status":"FILL"},
+var injectedPod = strings.Replace(`{"metadata":{"name":"reviews-v1-7f99cc4496-NUMBER",
+"namespace":"bookinfo","uid":"0b9a7f66-6b1d-4c8e-8f55-NUMBER",
+"resourceVersion":"12NUMBER","labels":{"app":"reviews","version":"v1","pod-template-hash":"7f99cc4496",
+"security.istio.io/tlsMode":"istio"},
+"annotations":{"prometheus.io/path":"/stats/prometheus","prometheus.io/port":"15020","prometheus.io/scrape":"true",
+"sidecar.istio.io/status":"FILL"},
 "managedFields":[{"manager":"kubelet","fieldsV1":{"f:x":"FILL"}}]},
 "spec":{"nodeName":"node-7","containers":[
 {"name":"reviews","image":"docker.io/istio/examples-bookinfo-reviews-v1:1.20.3","env":[{"name":"A","value":"FILL"}],
-"ports":[{"name":"http","containerPort":9080,"protocol":"TCP"},{"name":"grpc","containerPort":9081,"protocol":"TCP"},{"name":"admin","containerPort":9082,"protocol":"TCP"}]},
+"ports":[{"name":"http","containerPort":9080,"protocol":"TCP"},{"name":"grpc","containerPort":9081,"protocol":"TCP"},
+{"name":"admin","containerPort":9082,"protocol":"TCP"}]},
 {"name":"istio-proxy","image":"docker.io/istio/proxyv2:1.30.0","args":["FILL"],
-"ports":[{"name":"http-envoy-prom","containerPort":15090,"protocol":"TCP"},{"name":"status-port","containerPort":15021,"protocol":"TCP"}]}]},
+"ports":[{"name":"http-envoy-prom","containerPort":15090,"protocol":"TCP"},
+{"name":"status-port","containerPort":15021,"protocol":"TCP"}]}]},
 "status":{"phase":"Running","podIP":"10.12.34.NUMBER","podIPs":[{"ip":"10.12.34.NUMBER"}],"hostIP":"192.168.1.7",
 "conditions":[{"type":"Ready","status":"True"}],"message":"FILL"}}`, "FILL", strings.Repeat("x", 4000), -1)
 
@@ -78,13 +84,14 @@ scrape_configs:
   kubernetes_sd_configs: [{role: pod, api_server: %q}]
   relabel_configs:
   - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, regex: '.*-envoy-prom'}
-  - {source_labels: [__address__, __meta_kubernetes_pod_annotation_prometheus_io_port], action: replace, regex: '([^:]+)(?::\d+)?;(\d+)', replacement: '$1:15090', target_label: __address__}
+  - {source_labels: [__address__, __meta_kubernetes_pod_annotation_prometheus_io_port], action: replace,
+     regex: '([^:]+)(?::\d+)?;(\d+)', replacement: '$1:15090', target_label: __address__}
   - {action: labeldrop, regex: '__meta_kubernetes_pod_label_(.+)'}
   - {source_labels: [__meta_kubernetes_namespace], action: replace, target_label: namespace}
   - {source_labels: [__meta_kubernetes_pod_name], action: replace, target_label: pod_name}
 `
 
-// heapOf is the heap that a cluster of so many pods takes, once all of its sidecars are targets.
+// heapOf returns the size of the heap when all sidecars of a cluster with n pods are targets.
 func heapOf(t *testing.T, pods int) uint64 {
 	t.Helper()
 	api := httptest.NewServer(podPages(pods))
@@ -137,7 +144,7 @@ func heapOf(t *testing.T, pods int) uint64 {
 	return m.HeapAlloc
 }
 
-// checkShown looks at what people see of a target and of a dropped one.
+// checkShown checks the labels that the pages show for a target and for a dropped one.
 func checkShown(t *testing.T, st scrape.PoolStatus) {
 	t.Helper()
 	if u := st.Targets[0].URL; u != "http://10.12.34.0:15090/stats/prometheus" {
@@ -145,7 +152,8 @@ func checkShown(t *testing.T, st scrape.PoolStatus) {
 	}
 	found := st.Dropped[0].Discovered()
 	ip, port := found.Get("__meta_kubernetes_pod_ip"), found.Get("__meta_kubernetes_pod_container_port_name")
-	if a := found.Get("__address__"); ip == "" || !strings.HasPrefix(a, ip+":") || port == "" || port == "http-envoy-prom" {
+	if a := found.Get("__address__"); ip == "" || !strings.HasPrefix(a, ip+":") || port == "" ||
+		port == "http-envoy-prom" {
 		t.Errorf("the first dropped target is %s", found)
 	}
 }

@@ -24,11 +24,11 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/web"
 )
 
-// reloader owns the configuration in force and puts a new one into every part, all or none.
+// reloader owns the configuration in force. It applies a new configuration to every part of the program, or to none.
 type reloader struct {
 	opts       config.Options
-	listen     string        // the address our own server got
-	auto       time.Duration // how often to look for a changed file; 0: never
+	listen     string        // address of the pages of this process
+	auto       time.Duration // how often to check whether the file has changed; 0: never
 	writers    *remotewrite.Writers
 	pools      *scrape.Pools
 	discovery  *discovery.Manager
@@ -38,29 +38,32 @@ type reloader struct {
 	loaded     prometheus.Gauge
 	exposures  *exposures
 
-	mu       sync.Mutex // guards the following; held through a reload
+	mu       sync.Mutex // guards the following; locked during a whole reload
 	current  *config.Config
-	applying *config.Config // by apply, whose callees ask of it
+	applying *config.Config // set by apply, for ownAddressOnly
 	checksum string
 
-	stateMu sync.Mutex // guards the following; held for a moment
+	stateMu sync.Mutex // guards the following; locked briefly, after mu where both are
 	inForce web.Loaded
 }
 
-func newReloader(opts config.Options, cfg *config.Config, log *zap.Logger, level zap.AtomicLevel, reg prometheus.Registerer) *reloader {
+func newReloader(opts config.Options, cfg *config.Config, log *zap.Logger, level zap.AtomicLevel,
+	reg prometheus.Registerer) *reloader {
 	f := promauto.With(reg)
 	return &reloader{
 		opts: opts, current: cfg, log: log, exposures: newExposures(log, reg), level: level,
 		successful: f.NewGauge(prometheus.GaugeOpts{
-			Name: "envoy_scraper_config_last_reload_successful", Help: "Whether the last reload of the configuration succeeded.",
+			Name: "envoy_scraper_config_last_reload_successful",
+			Help: "1 if the last reload of the configuration succeeded, else 0.",
 		}),
 		loaded: f.NewGauge(prometheus.GaugeOpts{
-			Name: "envoy_scraper_config_last_reload_success_timestamp_seconds", Help: "When the configuration in force was loaded.",
+			Name: "envoy_scraper_config_last_reload_success_timestamp_seconds",
+			Help: "Unix time at which the configuration in force was loaded.",
 		}),
 	}
 }
 
-// start puts the first configuration into force.
+// start applies the first configuration.
 func (r *reloader) start() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -72,14 +75,16 @@ func (r *reloader) start() error {
 	return nil
 }
 
-// Reload reads the configuration anew. A bad one changes nothing and is the error.
+// Reload reads the configuration again and applies it. If the new configuration is wrong, Reload changes nothing and
+// returns the reason.
 func (r *reloader) Reload(context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.checksum = r.fileChecksum()
 	if err := r.replace(); err != nil {
 		r.refused(err)
-		r.log.Error("configuration refused; the one before stays in force", zap.String("file", r.opts.File), zap.Error(err))
+		r.log.Error("configuration refused; the previous one stays in force", zap.String("file", r.opts.File),
+			zap.Error(err))
 		return err
 	}
 	r.succeeded()
@@ -99,8 +104,8 @@ func (r *reloader) replace() error {
 	return nil
 }
 
-// apply has every part plan before the first one changes: a job that goes and comes back would lose its targets, and
-// mark their series stale.
+// apply lets every part plan before the first part changes. Without a plan, a job that is removed by one part and
+// restored after the error of another would lose its targets and mark their series stale.
 func (r *reloader) apply(cfg *config.Config) error {
 	r.applying = cfg
 	cfg.SetSelfAddress(r.listen)
@@ -125,7 +130,7 @@ func (r *reloader) apply(cfg *config.Config) error {
 	return nil
 }
 
-// ownAddressOnly is what the pools ask of a job while apply is in them.
+// ownAddressOnly reports whether a job may dial only a pod's own address. The pools call it during apply.
 func (r *reloader) ownAddressOnly(job string) bool { return r.applying.OwnAddressOnly(job) }
 
 func (r *reloader) succeeded() {
@@ -144,14 +149,15 @@ func (r *reloader) refused(why error) {
 	r.inForce.Refused, r.inForce.Why = time.Now(), why
 }
 
-// state says what is in force, without waiting for a reload.
+// state returns when the configuration was loaded and why a later one was refused. It does not wait for a reload.
 func (r *reloader) state() web.Loaded {
 	r.stateMu.Lock()
 	defer r.stateMu.Unlock()
 	return r.inForce
 }
 
-// fileChecksum covers the files that the configuration includes; empty: there is no file, or it cannot be read.
+// fileChecksum returns the checksum of the configuration file and the files that it includes. It is empty if there is
+// no file, or if a file cannot be read.
 func (r *reloader) fileChecksum() string {
 	if r.opts.File == "" {
 		return ""
@@ -163,7 +169,7 @@ func (r *reloader) fileChecksum() string {
 	return sum
 }
 
-// Run reloads on SIGHUP and, if asked to, when the file changed, until ctx ends. Refusals are logged.
+// Run reloads on SIGHUP, and with --config.auto-reload when the file has changed, until ctx ends.
 func (r *reloader) Run(ctx context.Context) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
@@ -201,7 +207,7 @@ func (r *reloader) config() *config.Config {
 	return r.current
 }
 
-// rules are the rules that choose a job's targets; nil: there is no such job.
+// rules returns the relabel_configs of a job, or nil if there is no such job.
 func (r *reloader) rules(job string) []*promrelabel.Config {
 	for _, j := range r.config().Jobs {
 		if j.JobName == job {

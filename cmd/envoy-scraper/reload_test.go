@@ -25,16 +25,19 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// TestF1ABadReloadTouchesNothing: whichever part cannot take the new configuration, none has taken any of it.
+// TestF1ABadReloadTouchesNothing: if one part cannot use the new configuration, no part uses any of it.
 func TestF1ABadReloadTouchesNothing(t *testing.T) {
 	const good = `
 scrape_configs: [{job_name: one, static_configs: [{targets: ['127.0.0.1:1']}]}]
 remote_write: [{name: a, url: 'http://127.0.0.1:1/'}]
 `
 	for name, bad := range map[string]string{
-		"a job's client":        "scrape_configs: [{job_name: two, tls_config: {ca_file: gone.pem}}]\nremote_write: [{name: b, url: 'http://127.0.0.1:1/'}]\n",
-		"an endpoint's client":  "scrape_configs: [{job_name: two}]\nremote_write: [{name: b, url: 'http://127.0.0.1:1/', tls_config: {ca_file: gone.pem}}]\n",
-		"a discovery":           "scrape_configs: [{job_name: two, kubernetes_sd_configs: [{role: pod, kubeconfig_file: gone}]}]\nremote_write: [{name: b, url: 'http://127.0.0.1:1/'}]\n",
+		"a job's client": "scrape_configs: [{job_name: two, tls_config: {ca_file: gone.pem}}]\nremote_write: " +
+			"[{name: b, url: 'http://127.0.0.1:1/'}]\n",
+		"an endpoint's client": "scrape_configs: [{job_name: two}]\nremote_write: [{name: b, url: " +
+			"'http://127.0.0.1:1/', tls_config: {ca_file: gone.pem}}]\n",
+		"a discovery": "scrape_configs: [{job_name: two, kubernetes_sd_configs: [{role: pod, " +
+			"kubeconfig_file: gone}]}]\nremote_write: [{name: b, url: 'http://127.0.0.1:1/'}]\n",
 		"what cannot be parsed": "scrape_configs: [",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -130,7 +133,8 @@ remote_write:
 	defer stop()
 	code := make(chan int, 1)
 	go func() {
-		code <- execute(ctx, []string{"--config.file=" + file, "--web.listen-address=127.0.0.1:0", "--web.enable-lifecycle", "--storage.path=" + t.TempDir()}, io.Discard, &stderr)
+		code <- execute(ctx, []string{"--config.file=" + file, "--web.listen-address=127.0.0.1:0",
+			"--web.enable-lifecycle", "--storage.path=" + t.TempDir()}, io.Discard, &stderr)
 	}()
 	eventually(t, "the address in the log", func() bool { return served.MatchString(stderr.String()) })
 	base := "http://" + served.FindStringSubmatch(stderr.String())[1]

@@ -25,7 +25,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 )
 
-// receiver takes remote write 2.0 and remembers the last value of each metric name and every label it saw.
+// receiver accepts remote write 2.0. It remembers the last value of each metric name, and all labels.
 type receiver struct {
 	mu     sync.Mutex
 	last   map[string]float64
@@ -113,7 +113,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 
 var served = regexp.MustCompile(`serving pages\s.*"address": "([^"]+)"`)
 
-// TestRun is the main command from start to stop: scrape, deliver, pages, every way of reloading, stop.
+// TestRun runs the run command from start to stop: scrapes, delivery, pages, every way to reload, stop.
 func TestRun(t *testing.T) {
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
@@ -136,7 +136,8 @@ remote_write:
 - {url: '%s', queue_config: {batch_send_deadline: 100ms}}
 %s`, cluster, strings.TrimPrefix(page.URL, "http://"), endpoint.URL, more)
 		// It is looked at all the time: half a file would be refused.
-		if err := errors.Join(os.WriteFile(file+".new", []byte(text), 0o600), os.Rename(file+".new", file)); err != nil {
+		if err := errors.Join(os.WriteFile(file+".new", []byte(text), 0o600),
+			os.Rename(file+".new", file)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -183,7 +184,10 @@ remote_write:
 	eventually(t, "the new external label", func() bool { return rcv.saw("cluster=two") })
 
 	write("three", "nonsense: true\n")
-	eventually(t, "the refusal in the log", func() bool { return strings.Contains(stderr.String(), "configuration refused") })
+	eventually(t, "the refusal in the log", func() bool {
+		return strings.Contains(stderr.String(), "configuration "+
+			"refused")
+	})
 	resp, err := http.Post(base+"/-/reload", "", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -227,7 +231,8 @@ remote_write:
 		t.Fatal(err)
 	}
 	_ = resp.Body.Close()
-	if after := strings.Count(stderr.String(), "configuration reloaded"); resp.StatusCode != http.StatusOK || before < 3 || after != before {
+	if after := strings.Count(stderr.String(), "configuration reloaded"); resp.StatusCode != http.StatusOK ||
+		before < 3 || after != before {
 		t.Errorf("the levels of the file do not count (%d):\n%s", resp.StatusCode, stderr.String())
 	}
 	if rcv.saw("cluster=three") {
@@ -265,18 +270,24 @@ func TestStartIsRefused(t *testing.T) {
 		code int
 		says string
 	}{
-		"no file, no URL":      {nil, exitRefused, "--remote-write.url"},
-		"a file that is not":   {[]string{"--config.file=missing.yml"}, exitRefused, "missing.yml"},
-		"an unknown flag":      {[]string{"--nonsense"}, exitUsage, "--nonsense"},
-		"a bad flag value":     {[]string{"--log.level=loud"}, exitUsage, "loud"},
-		"little scrape memory": {append(builtin, "--scrape.max-memory=64KB"), exitUsage, "--scrape.max-memory: 64KiB: give 1MiB or more"},
-		"a ratio over one":     {append(builtin, "--memory.limit-ratio=5"), exitUsage, "--memory.limit-ratio: 5: "},
-		"a deadline before":    {append(builtin, "--storage.remote.flush-deadline=-4s"), exitUsage, "--storage.remote.flush-deadline: -4s: "},
-		"an interval of none":  {append(builtin, "--config.auto-reload-interval=0s"), exitUsage, "--config.auto-reload-interval: 0s: "},
-		"a port that is used":  {append(builtin, "--storage.path=", "--web.listen-address=256.0.0.1:1"), exitRefused, "256.0.0.1"},
-		"pages it cannot read": {append(builtin, "--storage.path=", "--self-scrape", "--web.config.file="+protected), exitRefused, "asks for TLS"},
-		"storage in use":       {append(builtin, "--storage.path="+used), exitRefused, used + " is in use by process " + strconv.Itoa(os.Getpid())},
-		"storage that is not":  {append(builtin, "--storage.agent.path="+file), exitRefused, file},
+		"no file, no URL":    {nil, exitRefused, "--remote-write.url"},
+		"a file that is not": {[]string{"--config.file=missing.yml"}, exitRefused, "missing.yml"},
+		"an unknown flag":    {[]string{"--nonsense"}, exitUsage, "--nonsense"},
+		"a bad flag value":   {[]string{"--log.level=loud"}, exitUsage, "loud"},
+		"little scrape memory": {append(builtin, "--scrape.max-memory=64KB"), exitUsage,
+			"--scrape.max-memory: 64KiB: give 1MiB or more"},
+		"a ratio over one": {append(builtin, "--memory.limit-ratio=5"), exitUsage, "--memory.limit-ratio: 5: "},
+		"a deadline before": {append(builtin, "--storage.remote.flush-deadline=-4s"), exitUsage,
+			"--storage.remote.flush-deadline: -4s: "},
+		"an interval of none": {append(builtin, "--config.auto-reload-interval=0s"), exitUsage,
+			"--config.auto-reload-interval: 0s: "},
+		"a port that is used": {append(builtin, "--storage.path=", "--web.listen-address=256.0.0.1:1"), exitRefused,
+			"256.0.0.1"},
+		"pages it cannot read": {append(builtin, "--storage.path=", "--self-scrape", "--web.config.file="+protected),
+			exitRefused, "asks for TLS"},
+		"storage in use": {append(builtin, "--storage.path="+used), exitRefused,
+			used + " is in use by process " + strconv.Itoa(os.Getpid())},
+		"storage that is not": {append(builtin, "--storage.agent.path="+file), exitRefused, file},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stderr bytes.Buffer

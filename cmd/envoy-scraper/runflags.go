@@ -7,10 +7,12 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/alecthomas/units"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/config"
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 	"github.com/envoy-scraper/envoy-scraper/internal/web"
 )
 
-// runFlags is the command line of the main command.
+// runFlags are the flags of the run command.
 type runFlags struct {
 	config *configFlags
 
@@ -34,73 +36,98 @@ type runFlags struct {
 
 func addRunFlags(cmd *kingpin.CmdClause) *runFlags {
 	f := &runFlags{config: addConfigFlags(cmd)}
-	cmd.Flag("config.auto-reload", "Reload by itself when the configuration file, or one that it includes, changes.").
+	cmd.Flag("config.auto-reload", "Reload the configuration when its file, or a file that it includes, has changed.").
 		BoolVar(&f.autoReload)
-	cmd.Flag("config.auto-reload-interval", "How often to look for a change.").
+	cmd.Flag("config.auto-reload-interval", "How often to check for changes of the file.").
 		Default("30s").DurationVar(&f.autoReloadInterval)
-	cmd.Flag("storage.path", "Where samples wait for the endpoints, so that neither a crash nor an outage loses them. One process a directory. Empty: in memory only.").
+	cmd.Flag("storage.path", "Directory of the queues: samples that are not delivered yet. They survive a crash and "+
+		"an outage of the receiver. Each process needs its own directory. Empty: queue in memory only.").
 		Default("./data").PlaceHolder("./data").StringVar(&f.storagePath)
-	cmd.Flag("storage.agent.path", "The same, as Prometheus' agent calls it.").Hidden().StringVar(&f.storagePath)
-	cmd.Flag("storage.ephemeral", "The storage directory goes with the process, as an emptyDir with its pod: a stop waits for endpoints that are down too, and counts what is left.").
+	cmd.Flag("storage.agent.path", "The same as --storage.path, by the name that it has in Prometheus' agent.").
+		Hidden().StringVar(&f.storagePath)
+	cmd.Flag("storage.ephemeral", "The storage directory is deleted with the process, like an emptyDir with its pod. "+
+		"A stop then also waits for endpoints that are down, and counts the samples that are lost.").
 		BoolVar(&f.ephemeral)
-	cmd.Flag("storage.remote.flush-deadline", "How long a stop may take to deliver what is queued.").
+	cmd.Flag("storage.remote.flush-deadline", "How long a stop may take to deliver queued samples.").
 		Default("4s").PlaceHolder("4s").DurationVar(&f.flushDeadline)
-	cmd.Flag("scrape.allow-loopback", "Dial loopback addresses that a discovery other than a static list or a file names.").
+	cmd.Flag("scrape.allow-loopback", "Allow targets with loopback addresses from discoveries other than static lists "+
+		"and files.").
 		BoolVar(&f.allowLoopback)
-	cmd.Flag("scrape.max-memory", "Memory for pages that are being read at the same time, 128KiB each; scrapes beyond it wait, within their timeout. Default: a quarter of the memory limit, 256MiB where there is none.").
+	cmd.Flag("scrape.max-memory", "Memory for pages that are read concurrently, 128KiB each. It limits concurrent "+
+		"scrapes: further scrapes wait, within their timeout. Default: a quarter of the memory limit, or 256MiB "+
+		"without a limit.").
 		PlaceHolder("SIZE").BytesVar(&f.scrapeMemory)
-	cmd.Flag("web.listen-address", "Where to serve pages, metrics and health. Port 0 takes a free one.").
+	cmd.Flag("web.listen-address", "Address of the pages, metrics and health checks. Port 0 takes a free port.").
 		Default("127.0.0.1:9095").StringVar(&f.listenAddress)
-	cmd.Flag("web.config.file", "TLS and authentication of the pages, in the format of Prometheus' exporter-toolkit.").
+	cmd.Flag("web.config.file", "File with TLS and authentication for the pages, in the format of Prometheus' "+
+		"exporter-toolkit.").
 		PlaceHolder("FILE").StringVar(&f.webConfigFile)
 	cmd.Flag("web.enable-lifecycle", "Allow POST /-/reload.").
 		BoolVar(&f.enableLifecycle)
-	cmd.Flag("web.enable-pprof", "Serve profiles of the running process at /debug/pprof/, to whoever reaches the pages.").
+	cmd.Flag("web.enable-pprof", "Serve profiles of the process at /debug/pprof/ to everyone who can reach the pages.").
 		BoolVar(&f.enablePprof)
-	cmd.Flag("memory.limit-ratio", "Share of the container's memory limit that Go's collector works within, unless GOMEMLIMIT is set. 0: none.").
+	cmd.Flag("memory.limit-ratio", "Share of the container's memory limit that is Go's memory limit, unless "+
+		"GOMEMLIMIT is set. 0: no limit.").
 		Default("0.9").Float64Var(&f.memoryRatio)
-	cmd.Flag("log.level", "Least severe messages to log.").
+	cmd.Flag("log.level", "Lowest level of messages to log.").
 		Default("info").EnumVar(&f.logLevel, "debug", "info", "warn", "error")
-	cmd.Flag("log.format", "How log lines look.").
+	cmd.Flag("log.format", "Format of log lines.").
 		Default("console").EnumVar(&f.logFormat, "console", "json")
 	return f
 }
 
-// leastScrapeMemory is enough for eight pages at a time.
-const leastScrapeMemory = units.MiB
+// options returns the flags as config.Load takes them.
+func (f *runFlags) options() config.Options {
+	opts := f.config.options()
+	opts.ListenAddress, opts.FlushDeadline, opts.LogLevel = f.listenAddress, f.flushDeadline, f.logLevel
+	opts.Ephemeral = f.ephemeral
+	return opts
+}
 
-// values refuses what no flag can mean, though it is a number.
+// scrapeOptions returns the options of scraping. They depend on the flags and the first configuration, and no reload
+// changes them.
+func (f *runFlags) scrapeOptions(cfg *config.Config, ownAddressOnly func(job string) bool) scrape.Options {
+	return scrape.Options{
+		AllowLoopback: f.allowLoopback, MaxMemory: scrapeMemory(int64(f.scrapeMemory)),
+		OwnAddressOnly: ownAddressOnly,
+		ExternalLabels: cfg.RemoteWrite.ExternalLabels,
+		Sharded:        cfg.Shards.On(),
+		Unsharded:      cfg.Unsharded,
+	}
+}
+
+func (f *runFlags) webConfig() web.Config {
+	return web.Config{
+		ListenAddress: f.listenAddress, WebConfigFile: f.webConfigFile,
+		EnableLifecycle: f.enableLifecycle, EnablePprof: f.enablePprof,
+	}
+}
+
+// minScrapeMemory is enough for eight concurrent pages.
+const minScrapeMemory = units.MiB
+
+// values checks the range of each flag.
 func (f *runFlags) values() error {
 	switch {
 	case f.autoReloadInterval <= 0:
-		return fmt.Errorf("--config.auto-reload-interval: %v: give more than 0s, as 30s", f.autoReloadInterval)
+		return fmt.Errorf("--config.auto-reload-interval: %v: give more than 0s, such as 30s", f.autoReloadInterval)
 	case f.flushDeadline < 0:
-		return fmt.Errorf("--storage.remote.flush-deadline: %v: give 0s or more, as 4s", f.flushDeadline)
-	case f.scrapeMemory != 0 && f.scrapeMemory < leastScrapeMemory:
-		return fmt.Errorf("--scrape.max-memory: %v: give %v or more, as 64MiB", f.scrapeMemory, leastScrapeMemory)
-	case !(f.memoryRatio >= 0 && f.memoryRatio <= 1): // NaN neither
-		return fmt.Errorf("--memory.limit-ratio: %v: give a share from 0 to 1, as 0.9", f.memoryRatio)
+		return fmt.Errorf("--storage.remote.flush-deadline: %v: give 0s or more, such as 4s", f.flushDeadline)
+	case f.scrapeMemory != 0 && f.scrapeMemory < minScrapeMemory:
+		return fmt.Errorf("--scrape.max-memory: %v: give %v or more, such as 64MiB", f.scrapeMemory, minScrapeMemory)
+	case !(f.memoryRatio >= 0 && f.memoryRatio <= 1): // also false for NaN
+		return fmt.Errorf("--memory.limit-ratio: %v: give a share from 0 to 1, such as 0.9", f.memoryRatio)
 	}
 	return nil
 }
 
-// check refuses flags that do not go together.
+// check checks flags that depend on each other.
 func (f *runFlags) check() error {
 	asks, err := web.Protection(f.webConfigFile)
 	if err == nil && asks != "" && f.config.selfScrape {
-		err = fmt.Errorf("--self-scrape cannot read pages for which --web.config.file asks for %s: write a job for them, with its scheme, "+
+		err = fmt.Errorf("--self-scrape cannot read pages for which --web.config.file asks for %s: write a job for "+
+			"them, with its scheme, "+
 			"tls_config and credentials, and leave --self-scrape out", asks)
 	}
 	return err
-}
-
-// flagValues is the command line of the main command as it is in force, for the pages.
-func flagValues(app *kingpin.Application) map[string]string {
-	values := map[string]string{}
-	for _, f := range app.GetCommand("run").Model().Flags {
-		if f.Name != "help" {
-			values[f.Name] = f.Value.String()
-		}
-	}
-	return values
 }

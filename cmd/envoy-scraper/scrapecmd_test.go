@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// sidecarPage is a small page of an Istio sidecar, with a duplicate and a repeated TYPE, as real ones have.
+// sidecarPage is a small page of an Istio sidecar, with a duplicate series and a repeated TYPE, as on real pages.
 const sidecarPage = `# TYPE istio_requests_total counter
 istio_requests_total{reporter="destination",response_code="200"} 12
 istio_requests_total{reporter="destination",response_code="503"} 1
@@ -31,7 +31,7 @@ istio_request_bytes_sum{} 7
 istio_request_bytes_count{} 2
 `
 
-// serve answers as Envoy does.
+// serve serves a page.
 func serve(t *testing.T, contentType, body string) *httptest.Server {
 	t.Helper()
 	return serveFunc(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -79,7 +79,8 @@ func TestScrapeReadsASidecar(t *testing.T) {
 		t.Fatalf("exit %d: %s", code, errs)
 	}
 	if asked.URL.Path != defaultStatsPath || asked.Header.Get("Accept-Encoding") != "gzip" ||
-		!strings.Contains(asked.Header.Get("Accept"), "text/plain") || asked.Header.Get("X-Prometheus-Scrape-Timeout-Seconds") != "10" {
+		!strings.Contains(asked.Header.Get("Accept"), "text/plain") ||
+		asked.Header.Get("X-Prometheus-Scrape-Timeout-Seconds") != "10" {
 		t.Errorf("asked for %s with %v", asked.URL, asked.Header)
 	}
 	for _, want := range []string{
@@ -110,10 +111,12 @@ func TestScrapeAppliesTheJobsRules(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &rep); err != nil {
 		t.Fatal(err)
 	}
-	if rep.Series != 9 || rep.Kept != 5 || rep.Rules != 2 || rep.Duplicates != 1 || !rep.Istio.Shown || rep.Bytes != len(sidecarPage) {
+	if rep.Series != 9 || rep.Kept != 5 || rep.Rules != 2 || rep.Duplicates != 1 || !rep.Istio.Shown ||
+		rep.Bytes != len(sidecarPage) {
 		t.Errorf("report = %+v", rep)
 	}
-	if f := rep.Families[0]; f.Name != "istio_request_bytes" || f.Type != "histogram" || f.Series != 4 || f.Kept != 4 || f.Bytes != 209 {
+	if f := rep.Families[0]; f.Name != "istio_request_bytes" || f.Type != "histogram" || f.Series != 4 || f.Kept != 4 ||
+		f.Bytes != 209 {
 		t.Errorf("first family = %+v", f)
 	}
 	sum := 0
@@ -143,27 +146,31 @@ func TestScrapeSaysWhatIsWrong(t *testing.T) {
 	}
 	limited := writeFile(t, "- {job_name: j, body_size_limit: 1KB, static_configs: [{targets: ['a:1']}]}")
 	stay := writeFile(t, "- {job_name: j, follow_redirects: false, static_configs: [{targets: ['a:1']}]}")
-	secret := writeFile(t, "- {job_name: j, basic_auth: {username: u, password: p}, static_configs: [{targets: ['a:1']}]}")
 	redirect := http.RedirectHandler(target.URL+"/elsewhere", http.StatusFound).ServeHTTP
 	for name, c := range map[string]struct {
 		page http.HandlerFunc
 		args []string
 		want string
 	}{
-		"404":          {http.NotFound, nil, "404 Not Found: there is no such page"},
-		"500":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, nil, "answers 500"},
-		"401":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, nil, "it wants credentials"},
+		"404": {http.NotFound, nil, "404 Not Found: there is no such page"},
+		"500": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, nil, "answers 500"},
+		"401": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, nil,
+			"it wants credentials"},
 		"endless":      {endless, []string{"--timeout=300ms"}, "did not end within 300ms (4 B read)"},
 		"too large":    {flood, []string{"--config.file=" + limited}, "larger than the body_size_limit, 1.0 KiB"},
 		"no redirects": {redirect, []string{"--config.file=" + stay}, "which the job does not follow"},
-		"secret":       {redirect, []string{"--config.file=" + secret}, "credentials are not sent there"},
-		"circle":       {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/again", http.StatusFound) }, nil, "redirected 10 times"},
+		"circle": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/again", http.StatusFound)
+		}, nil, "stopped after 10 redirects"},
 		"html":         {content("text/html; charset=utf-8", "<html></html>"), nil, "web page"},
 		"html as text": {content("text/plain", "<html></html>"), nil, "not in a format of Prometheus"},
 		"garbage":      {content("text/plain", "\x01\x02{{{"), nil, "not in a format of Prometheus"},
 		"binary":       {content("text/plain", "\x00\x01\x02{{{"), nil, "no series and a NUL byte"},
 		"json":         {content("application/json", "{}"), nil, `unsupported Content-Type "application/json"`},
-		"no type":      {func(w http.ResponseWriter, _ *http.Request) { w.Header()["Content-Type"] = nil; fmt.Fprint(w, "a 1\n") }, nil, "blank Content-Type"},
+		"no type": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header()["Content-Type"] = nil
+			fmt.Fprint(w, "a 1\n")
+		}, nil, "blank Content-Type"},
 		"not gzip": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
 			fmt.Fprint(w, "a 1\n")
@@ -176,7 +183,8 @@ func TestScrapeSaysWhatIsWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := serveFunc(t, c.page)
 			code, out, errs := runCommand(t, append([]string{"scrape", s.URL + "/page"}, c.args...)...)
-			if code != exitRefused || out != "" || !strings.Contains(errs, c.want) || !strings.HasPrefix(errs, "envoy-scraper scrape: "+s.URL+"/page: ") {
+			if code != exitRefused || out != "" || !strings.Contains(errs, c.want) ||
+				!strings.HasPrefix(errs, "envoy-scraper scrape: "+s.URL+"/page: ") {
 				t.Errorf("exit %d, %q, want exit 1, %q", code, errs, c.want)
 			}
 		})
@@ -190,7 +198,7 @@ func content(contentType, body string) http.HandlerFunc {
 	}
 }
 
-func TestScrapeTellsOfARedirect(t *testing.T) {
+func TestScrapePrintsWhereARedirectLed(t *testing.T) {
 	target := serve(t, "text/plain", sidecarPage)
 	s := serveFunc(t, http.RedirectHandler(target.URL+"/elsewhere", http.StatusMovedPermanently).ServeHTTP)
 	code, out, errs := runCommand(t, "scrape", s.URL)
@@ -201,8 +209,9 @@ func TestScrapeTellsOfARedirect(t *testing.T) {
 
 func TestIstioWords(t *testing.T) {
 	for name, c := range map[string]struct{ page, want string }{
-		"http":    {sidecarPage, "yes: istio_requests_total"},
-		"tcp":     {"# TYPE istio_tcp_sent_bytes_total counter\nistio_tcp_sent_bytes_total 1\n", "yes, but no HTTP requests"},
+		"http": {sidecarPage, "yes: istio_requests_total"},
+		"tcp": {"# TYPE istio_tcp_sent_bytes_total counter\nistio_tcp_sent_bytes_total 1\n",
+			"yes, but no HTTP requests"},
 		"idle":    {"istio_build 1\n", "not yet"},
 		"envoy":   {"envoy_server_live 1\n", "no: this is an Envoy"},
 		"other":   {"go_goroutines 1\n", "no, and it does not look like the page of an Envoy"},
@@ -239,5 +248,39 @@ func TestPageURL(t *testing.T) {
 		case want != "" && (err != nil || u.String() != want):
 			t.Errorf("%s = %v, %v, want %s", in, u, err, want)
 		}
+	}
+}
+
+func TestScrapeShowsThePageThatALimitForbids(t *testing.T) {
+	s := serve(t, "text/plain", sidecarPage)
+	file := writeFile(t, "- {job_name: j, sample_limit: 3, static_configs: [{targets: ['a:1']}]}")
+	code, out, errs := runCommand(t, "scrape", "--config.file="+file, s.URL)
+	if code != exitRefused || errs != "" ||
+		!strings.Contains(out, "Scrape fails   sample limit exceeded\n") ||
+		!strings.Contains(out, "Series         9\n") {
+		t.Errorf("exit %d: %s%s, want exit 1, the reason and the page", code, out, errs)
+	}
+}
+
+func TestScrapeCountsFamiliesOfEveryFormat(t *testing.T) {
+	for contentType, c := range map[string]struct{ page, family string }{
+		"application/openmetrics-text; version=1.0.0": {
+			"# TYPE a counter\na_total{x=\"1\"} 1\na_total{x=\"2\"} 2\n# TYPE b gauge\nb 1\n# EOF\n",
+			"a       counter  2       51\n",
+		},
+		"text/plain; version=0.0.4": {
+			"# TYPE a_count summary\na_count_sum 1\na_count_count 1\nb 1\n", "a_count  summary  2       53\n",
+		},
+		"text/plain; version=1.0.0; escaping=allow-utf-8": {
+			"# TYPE \"a.b\" gauge\n{\"a.b\",x=\"1\"} 1\n{\"a.b\",x=\"2\"} 2\nc 1\n", "a.b     gauge    2       51\n",
+		},
+	} {
+		t.Run(contentType, func(t *testing.T) {
+			s := serve(t, contentType, c.page)
+			code, out, errs := runCommand(t, "scrape", s.URL)
+			if code != exitOK || !strings.Contains(out, c.family) || !strings.Contains(out, "Series         3\n") {
+				t.Errorf("exit %d: %s%s, want %s", code, out, errs, c.family)
+			}
+		})
 	}
 }

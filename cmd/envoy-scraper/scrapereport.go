@@ -3,40 +3,44 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
-	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
-	promrelabel "github.com/prometheus/prometheus/model/relabel"
-	"github.com/prometheus/prometheus/model/textparse"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
-// pageReport is what is on a page.
+// pageReport is what scrape prints about a page.
 type pageReport struct {
-	URL         string         `json:"url"`
-	Redirected  string         `json:"redirected_to,omitempty"`
-	ContentType string         `json:"content_type"`
-	Encoding    string         `json:"content_encoding,omitempty"`
-	Seconds     float64        `json:"duration_seconds"`
-	WireBytes   int64          `json:"wire_bytes"`
-	Bytes       int            `json:"bytes"`
-	Series      int            `json:"series"`
-	Duplicates  int            `json:"duplicates"`
-	Kept        int            `json:"kept"`
-	Rules       int            `json:"metric_relabel_rules"`
-	Istio       istioReport    `json:"istio"`
-	Families    []familyReport `json:"families"`
+	URL         string          `json:"url"`
+	Redirected  string          `json:"redirected_to,omitempty"`
+	ContentType string          `json:"content_type"`
+	Encoding    string          `json:"content_encoding,omitempty"`
+	Seconds     float64         `json:"duration_seconds"`
+	WireBytes   int64           `json:"wire_bytes"`
+	Bytes       int             `json:"bytes"`
+	Series      int             `json:"series"`
+	Duplicates  int             `json:"duplicates"`
+	Kept        int             `json:"kept"`
+	Rules       int             `json:"metric_relabel_rules"`
+	Istio       istioReport     `json:"istio"`
+	Fails       string          `json:"fails,omitempty"` // why a scrape of this page fails
+	Families    []*familyReport `json:"families"`
+
+	once     *scrape.Once
+	families map[string]*familyReport // by the name of the family, and by the names of its series
+	seen     map[string]struct{}      // label sets
 }
 
-// familyReport is one family of a page.
+// familyReport is a metric family of a page.
 type familyReport struct {
 	Name   string `json:"name"`
 	Type   string `json:"type"`
@@ -45,14 +49,14 @@ type familyReport struct {
 	Bytes  int    `json:"bytes,omitempty"`
 }
 
-// istioReport answers the documentation's question: does this sidecar show Istio's metrics?
+// istioReport answers whether the page has Istio's metrics.
 type istioReport struct {
 	Shown  bool           `json:"shown"`
 	Series map[string]int `json:"series"`
 	Words  string         `json:"words"`
 }
 
-// istioTraffic are Istio's standard metrics of traffic.
+// istioTraffic returns the names of Istio's standard metrics.
 func istioTraffic() []string {
 	return []string{
 		"istio_requests_total", "istio_request_duration_milliseconds", "istio_request_bytes", "istio_response_bytes",
@@ -61,170 +65,123 @@ func istioTraffic() []string {
 	}
 }
 
-// pageReader counts while it walks over a page.
-type pageReader struct {
-	job      *promconfig.ScrapeConfig
-	target   labels.Labels // what the target would add, as far as a bare URL tells
-	rest     []byte        // of a text page: what was not counted yet; nil for protobuf
-	index    map[string]int
-	families []familyReport
-	seen     map[string]struct{} // label sets
-	kept     int
-	dupes    int
-	current  familyReport // the TYPE in force
-	comments int          // bytes of the comments since the last series: the next series' family gets them
-}
-
-// readPage parses a page as a scrape would, and counts.
-func readPage(p *page, u *url.URL, job *promconfig.ScrapeConfig) (*pageReport, error) {
-	if isWebPage(p.contentType) {
-		return nil, fmt.Errorf("the answer is a web page (%s), not metrics: is the path right? Envoy's is %s", p.contentType, defaultStatsPath)
+// newPageReport scrapes a page and reports on it. If the scrape fails before the page is known, it returns the reason.
+func newPageReport(ctx context.Context, once *scrape.Once) (*pageReport, error) {
+	rep := &pageReport{
+		URL: once.URL.Redacted(), Rules: len(once.Job.MetricRelabelConfigs), Families: []*familyReport{},
+		once: once, families: map[string]*familyReport{}, seen: map[string]struct{}{},
 	}
-	parser, err := textparse.New(p.body, p.contentType, labels.NewSymbolTable(), textparse.ParserOptions{
-		IgnoreNativeHistograms:                  !job.ScrapeNativeHistogramsEnabled(),
-		KeepClassicOnClassicAndNativeHistograms: job.AlwaysScrapeClassicHistogramsEnabled(),
-		FallbackContentType:                     job.ScrapeFallbackProtocol.HeaderMediaType(),
-	})
-	if parser == nil {
-		return nil, fmt.Errorf("the answer is not metrics: %w", err)
-	}
-	r := &pageReader{
-		job: job, index: map[string]int{}, seen: map[string]struct{}{},
-		target: labels.FromStrings(model.InstanceLabel, u.Host, model.JobLabel, job.JobName),
-	}
-	if !strings.Contains(p.contentType, "protobuf") {
-		r.rest = p.body
-	}
-	if err := r.walk(parser); err != nil {
-		return nil, fmt.Errorf("the page is not in a format of Prometheus, so a scrape of it fails as a whole: %w", err)
-	}
-	if len(r.families) == 0 && bytes.IndexByte(p.body, 0) >= 0 {
-		// Prometheus' parser takes a NUL for the end, and would call this an empty page.
+	once.Series = rep.addSeries
+	switch err := once.Run(ctx); {
+	case err != nil && !(once.Read && once.Limited):
+		return nil, explainFailure(once, err)
+	case err != nil:
+		rep.Fails = err.Error()
+	case once.Counts.Scraped == 0 && bytes.IndexByte(once.Body.Bytes(), 0) >= 0:
+		// The reader takes a NUL for the end of the page, as Prometheus does, and would call this an empty page.
 		return nil, errors.New("the answer is not metrics: there are no series and a NUL byte in it, so it is binary")
 	}
-	return r.report(p, u), nil
-}
-
-// walk goes through all entries of a page.
-func (r *pageReader) walk(parser textparse.Parser) error {
-	var lset labels.Labels
-	for {
-		entry, err := parser.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		switch entry {
-		case textparse.EntryType:
-			name, typ := parser.Type()
-			r.comments += r.cutLine(nil)
-			r.current = familyReport{Name: string(name), Type: string(typ)}
-		case textparse.EntrySeries:
-			series, _, _ := parser.Series()
-			parser.Labels(&lset)
-			r.add(lset, r.cutLine(series))
-		case textparse.EntryHistogram:
-			parser.Labels(&lset)
-			r.add(lset, 0)
-		default:
-			r.comments += r.cutLine(nil)
-		}
+	if !rep.isProtobuf() {
+		rep.addText(once.Body.Bytes())
 	}
+	rep.finish()
+	return rep, nil
 }
 
-// cutLine takes the next entry's text off the rest of a text page, and returns its length. A quoted value may hold line
-// ends; a blank line belongs to what follows it.
-func (r *pageReader) cutLine(series []byte) int {
-	start := len(r.rest) - len(bytes.TrimLeft(r.rest, "\n"))
-	end := start
-	for range bytes.Count(series, []byte("\n")) + 1 {
-		i := bytes.IndexByte(r.rest[end:], '\n')
-		if i < 0 {
-			end = len(r.rest)
-			break
-		}
-		end += i + 1
+func (rep *pageReport) contentType() string { return rep.once.Response.Header.Get("Content-Type") }
+
+func (rep *pageReport) isProtobuf() bool { return strings.Contains(rep.contentType(), "protobuf") }
+
+// addSeries takes a series that the page shows for the first time.
+func (rep *pageReport) addSeries(printed labels.Labels, typ model.MetricType, kept bool) {
+	f := rep.family(printed.Get(model.MetricNameLabel), typ)
+	if rep.isProtobuf() {
+		f.Series++
 	}
-	r.rest = r.rest[end:]
-	return end
-}
-
-// add counts one series.
-func (r *pageReader) add(lset labels.Labels, size int) {
-	f := r.family(lset.Get(model.MetricNameLabel))
-	f.Series++
-	f.Bytes += size + r.comments
-	r.comments = 0
-	key := string(lset.Bytes(nil))
-	if _, ok := r.seen[key]; ok {
-		r.dupes++
+	key := string(printed.Bytes(nil))
+	if _, twice := rep.seen[key]; twice {
 		return
 	}
-	r.seen[key] = struct{}{}
-	b := labels.NewBuilder(lset)
-	r.target.Range(func(l labels.Label) {
-		if !r.job.HonorLabels || lset.Get(l.Name) == "" {
-			b.Set(l.Name, l.Value)
-		}
-	})
-	if promrelabel.ProcessBuilder(b, r.job.MetricRelabelConfigs...) {
+	rep.seen[key] = struct{}{}
+	if kept {
 		f.Kept++
-		r.kept++
+		rep.Kept++
 	}
 }
 
-// family returns the family that a series of that name belongs to.
-func (r *pageReader) family(name string) *familyReport {
-	of := familyReport{Name: name, Type: string(model.MetricTypeUnknown)}
-	if slices.Contains(seriesNames(r.current), name) {
-		of = r.current
+// family returns the family of a series.
+func (rep *pageReport) family(name string, typ model.MetricType) *familyReport {
+	if f := rep.families[name]; f != nil {
+		return f
 	}
-	i, ok := r.index[of.Name]
-	if !ok {
-		i = len(r.families)
-		r.index[of.Name] = i
-		r.families = append(r.families, of)
+	name, family := strings.Clone(name), strings.Clone(name)
+	for _, suffix := range rep.suffixes(typ) {
+		if base, ok := strings.CutSuffix(family, suffix); ok {
+			family = base
+			break
+		}
 	}
-	return &r.families[i]
+	if rep.families[family] == nil {
+		f := &familyReport{Name: family, Type: string(typ)}
+		rep.families[family] = f
+		rep.Families = append(rep.Families, f)
+	}
+	rep.families[name] = rep.families[family]
+	return rep.families[name]
 }
 
-// seriesNames are the names that the series of a family may have.
-func seriesNames(f familyReport) []string {
-	names := []string{f.Name}
-	switch model.MetricType(f.Type) {
-	case model.MetricTypeHistogram, model.MetricTypeGaugeHistogram:
-		return append(names, f.Name+"_bucket", f.Name+"_sum", f.Name+"_count", f.Name+"_gsum", f.Name+"_gcount")
-	case model.MetricTypeSummary:
-		return append(names, f.Name+"_sum", f.Name+"_count")
-	case model.MetricTypeCounter:
-		return append(names, f.Name+"_total", f.Name+"_created")
-	case model.MetricTypeInfo:
-		return append(names, f.Name+"_info")
+// suffixes returns what the names of a family's series add to its name: x_bucket and x_sum belong to histogram x.
+func (rep *pageReport) suffixes(typ model.MetricType) []string {
+	switch {
+	case typ == model.MetricTypeHistogram:
+		return []string{"_bucket", "_sum", "_count"}
+	case typ == model.MetricTypeGaugeHistogram:
+		return []string{"_bucket", "_gsum", "_gcount"}
+	case typ == model.MetricTypeSummary:
+		return []string{"_sum", "_count"}
+	case strings.Contains(rep.contentType(), "openmetrics"): // "# TYPE a counter", then "a_total 1"
+		return map[model.MetricType][]string{model.MetricTypeCounter: {"_total"}, model.MetricTypeInfo: {"_info"}}[typ]
 	}
-	return names
+	return nil
 }
 
-// report adds it all up: the largest families first.
-func (r *pageReader) report(p *page, u *url.URL) *pageReport {
-	rep := &pageReport{
-		URL: u.Redacted(), Redirected: p.redirected, ContentType: p.contentType, Encoding: p.encoding, Seconds: p.took.Seconds(),
-		WireBytes: p.wireBytes, Bytes: len(p.body), Duplicates: r.dupes, Kept: r.kept, Rules: len(r.job.MetricRelabelConfigs),
-		Families: r.families,
+// addText counts the series and bytes of each family, line by line. Comments and blank lines belong to the family of
+// the next series. All series of the page are known, so a line's name is enough: that of `x_total{a="b"} 1` is x_total.
+func (rep *pageReport) addText(text []byte) {
+	size := 0
+	for line := range bytes.Lines(text) {
+		size += len(line)
+		name := bytes.TrimLeft(line, " \t")
+		if quoted, ok := bytes.CutPrefix(name, []byte(`{"`)); ok {
+			name, _, _ = bytes.Cut(quoted, []byte(`"`))
+		} else {
+			name = name[:max(0, bytes.IndexAny(name, "{ \t"))]
+		}
+		if f := rep.families[string(name)]; f != nil {
+			f.Series++
+			f.Bytes += size
+			size = 0
+		}
 	}
-	for _, f := range r.families {
-		rep.Series += f.Series
+}
+
+// finish fills in the totals and sorts the families, the largest first.
+func (rep *pageReport) finish() {
+	o := rep.once
+	if last := o.Response.Request.URL; last.String() != o.URL.String() {
+		rep.Redirected = last.Redacted()
 	}
-	rep.Istio = istioWords(r.families)
-	slices.SortStableFunc(rep.Families, func(a, b familyReport) int {
+	rep.ContentType, rep.Encoding = rep.contentType(), o.Response.Header.Get("Content-Encoding")
+	rep.Seconds, rep.WireBytes, rep.Bytes = o.Took.Seconds(), o.WireBytes, o.Body.Len()
+	rep.Series, rep.Duplicates = o.Counts.Scraped, o.Counts.Scraped-len(rep.seen)
+	rep.Istio = istioWords(rep.Families)
+	slices.SortStableFunc(rep.Families, func(a, b *familyReport) int {
 		return cmp.Or(cmp.Compare(b.Series, a.Series), cmp.Compare(a.Name, b.Name))
 	})
-	return rep
 }
 
-// istioWords says whether a sidecar shows Istio's metrics, and if not, what that may mean.
-func istioWords(families []familyReport) istioReport {
+// istioWords reports whether there are Istio's metrics among the families, and if not, what the reason may be.
+func istioWords(families []*familyReport) istioReport {
 	rep := istioReport{Series: map[string]int{}}
 	var shown []string
 	envoy, istio := 0, 0
@@ -246,24 +203,26 @@ func istioWords(families []familyReport) istioReport {
 	case rep.Shown:
 		rep.Words = "yes, but no HTTP requests, as istio_requests_total is not there: " + strings.Join(shown, ", ")
 	case istio > 0:
-		rep.Words = "not yet: this is a part of Istio, but it shows no traffic; send a request through it and look again"
+		rep.Words = "not yet: this is a part of Istio, but it shows no traffic; send a request through it and look " +
+			"again"
 	case envoy > 0:
-		rep.Words = "no: this is an Envoy, but it shows none of Istio's metrics; either nothing went through it yet, or Istio's telemetry is off for it"
+		rep.Words = "no: this is an Envoy, but it shows none of Istio's metrics; either nothing went through it yet, " +
+			"or Istio's telemetry is off for it"
 	default:
 		rep.Words = "no, and it does not look like the page of an Envoy either"
 	}
 	return rep
 }
 
-// writeJSON prints the report for programs.
-func (rep *pageReport) writeJSON(w io.Writer) error {
+// printJSON prints a value as indented JSON.
+func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	return enc.Encode(rep)
+	return enc.Encode(v)
 }
 
-// writeTable prints the report for people.
+// writeTable prints the report as tables.
 func (rep *pageReport) writeTable(w io.Writer) error {
 	head := newTable(w, "Page", rep.URL)
 	if rep.Redirected != "" {
@@ -284,26 +243,28 @@ func (rep *pageReport) writeTable(w io.Writer) error {
 	if rep.Rules > 0 {
 		head.row("Kept", fmt.Sprintf("%d after %d metric relabel rules", rep.Kept, rep.Rules))
 	}
+	if rep.Fails != "" {
+		head.row("Scrape fails", rep.Fails)
+	}
 	head.row("Istio metrics", rep.Istio.Words)
 	if err := head.flush(); err != nil || len(rep.Families) == 0 {
 		return err
 	}
 	fmt.Fprintln(w)
-	if rep.Rules == 0 { // everything is kept
-		t := newTable(w, "FAMILY", "TYPE", "SERIES", "BYTES")
-		for _, f := range rep.Families {
-			t.row(f.Name, f.Type, fmt.Sprint(f.Series), fmt.Sprint(f.Bytes))
+	row := func(name, typ, series, kept, bytes string) []string {
+		if rep.Rules == 0 { // there is no column of kept series
+			return []string{name, typ, series, bytes}
 		}
-		return t.flush()
+		return []string{name, typ, series, kept, bytes}
 	}
-	t := newTable(w, "FAMILY", "TYPE", "SERIES", "KEPT", "BYTES")
+	t := newTable(w, row("FAMILY", "TYPE", "SERIES", "KEPT", "BYTES")...)
 	for _, f := range rep.Families {
-		t.row(f.Name, f.Type, fmt.Sprint(f.Series), fmt.Sprint(f.Kept), fmt.Sprint(f.Bytes))
+		t.row(row(f.Name, f.Type, fmt.Sprint(f.Series), fmt.Sprint(f.Kept), fmt.Sprint(f.Bytes))...)
 	}
 	return t.flush()
 }
 
-// sizeWords prints a number of bytes for people.
+// sizeWords formats a number of bytes: 12 B, 1.5 KiB, 3.0 MiB.
 func sizeWords(n int64) string {
 	const step = 1024
 	switch {

@@ -14,7 +14,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"envoy-scraper": main})
 }
 
-// TestScripts runs the stories of the command line: what a user types, and what it answers.
+// TestScripts runs testdata/script: commands that a user types, and their output.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -26,8 +26,8 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// waiting is a command of stories: waiting DIR QUEUE SAMPLES leaves a queue in a storage directory, as a process does
-// that ended before it could deliver.
+// waiting is a command of the scripts: waiting DIR QUEUE SAMPLES leaves a queue in a storage directory, like a process
+// that ended before it could deliver its samples.
 func waiting(ts *testscript.TestScript, _ bool, args []string) {
 	samples, err := strconv.Atoi(args[2])
 	ts.Check(err)
@@ -40,7 +40,8 @@ func waiting(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(store.Close())
 }
 
-// inUse is a command of stories: inuse DIR QUEUE has a queue open until the end of the story, as a process that runs.
+// inUse is a command of the scripts: inuse DIR QUEUE keeps a queue open until the end of the script, like a running
+// process.
 func inUse(ts *testscript.TestScript, _ bool, args []string) {
 	store, q := openQueue(ts, args[0], args[1])
 	ts.Defer(func() {

@@ -8,20 +8,21 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 )
 
-// openStorage takes the directory in which what is not delivered yet outlives the process; nil: there is none.
+// openStorage opens the directory of the queues, or returns nil if --storage.path is empty.
 func openStorage(f *runFlags, log *zap.Logger) (*queue.Store, error) {
 	if f.storagePath == "" {
-		log.Warn("no --storage.path: what is not delivered when the process ends is lost")
+		log.Warn("no --storage.path: samples that are not delivered when the process ends are lost")
 		return nil, nil
 	}
 	store, err := queue.OpenStore(f.storagePath, queue.OS())
 	if err != nil {
-		return nil, fmt.Errorf("--storage.path: %w (give each process a directory of its own that it can write to; --storage.path= keeps samples in memory only)", err)
+		return nil, fmt.Errorf("--storage.path: %w (give each process its own writable directory; --storage.path= "+
+			"queues in memory only)", err)
 	}
 	return store, nil
 }
 
-// closeStorage gives the directory back.
+// closeStorage closes the directory, so that another process can open it.
 func closeStorage(store *queue.Store, log *zap.Logger) {
 	if store == nil {
 		return

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// TestStorageOfANewerVersion: a downgrade meets a backlog that it cannot read. It says so, and leaves it to the version
-// that can.
+// TestStorageOfANewerVersion: after a downgrade the program finds a backlog that it cannot read. It logs that, and
+// keeps the backlog for the newer version.
 func TestStorageOfANewerVersion(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "envoy-scraper.yml")
@@ -24,7 +24,8 @@ func TestStorageOfANewerVersion(t *testing.T) {
 		var out bytes.Buffer
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel() // a start, and a stop at once
-		args := []string{"--config.file=" + file, "--storage.path=" + filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0"}
+		args := []string{"--config.file=" + file, "--storage.path=" + filepath.Join(dir, "data"),
+			"--web.listen-address=127.0.0.1:0"}
 		code = execute(ctx, args, io.Discard, &out)
 		return code, out.String()
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -27,13 +26,13 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
-// The forms of output of targets and scrape.
+// Output formats of targets and scrape.
 const (
 	outputTable = "table"
 	outputJSON  = "json"
 )
 
-// targetsCommand discovers once and shows what would be scraped.
+// targetsCommand runs discovery once and prints the targets.
 type targetsCommand struct {
 	config  *configFlags
 	dropped bool
@@ -43,11 +42,14 @@ type targetsCommand struct {
 
 func newTargetsCommand(app *kingpin.Application) command {
 	c := &targetsCommand{}
-	clause := app.Command("targets", "Discover once and print the targets with their labels; with --dropped also what was left out, and by which rule.")
+	clause := app.Command("targets", "Run discovery once and print the targets with their labels. With --dropped, "+
+		"also print what was dropped, and by which rule.")
 	c.config = addConfigFlags(clause)
-	clause.Flag("dropped", "Also print what relabeling left out, with the rule that did it, targets that are not valid, and those of other shards.").BoolVar(&c.dropped)
-	clause.Flag("output", "Form of the output: table or json.").Default(outputTable).EnumVar(&c.output, outputTable, outputJSON)
-	clause.Flag("timeout", "How long discovery may take.").Default("30s").DurationVar(&c.timeout)
+	clause.Flag("dropped", "Also print what relabeling dropped and by which rule, targets that are not valid, and "+
+		"targets of other shards.").BoolVar(&c.dropped)
+	clause.Flag("output", "Output format: table or json.").Default(outputTable).
+		EnumVar(&c.output, outputTable, outputJSON)
+	clause.Flag("timeout", "Timeout of the discovery.").Default("30s").DurationVar(&c.timeout)
 	return command{clause: clause, run: c.run}
 }
 
@@ -59,7 +61,7 @@ func (c *targetsCommand) run(ctx context.Context, stdout, stderr io.Writer) int 
 		fmt.Fprintln(stderr, err)
 		return exitRefused
 	}
-	discovery.TakeClientLogs(zap.NewNop()) // what goes wrong is said once, below
+	discovery.TakeClientLogs(zap.NewNop()) // the error of Once is enough
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	groups, err := discovery.Once(ctx, cfg.Jobs)
@@ -79,7 +81,7 @@ func (c *targetsCommand) run(ctx context.Context, stdout, stderr io.Writer) int 
 	return exitOK
 }
 
-// targetList is what discovery and the rules of all jobs yield.
+// targetList is what the command prints: the targets of all jobs, and the discovered targets that are none.
 type targetList struct {
 	Targets []foundTarget   `json:"targets"`
 	Dropped []droppedTarget `json:"dropped,omitempty"`
@@ -88,7 +90,7 @@ type targetList struct {
 	Counts  targetCounts    `json:"counts"`
 }
 
-// targetCounts says how many there are, also of what is not shown.
+// targetCounts counts the targets, printed or not.
 type targetCounts struct {
 	Targets int `json:"targets"`
 	Dropped int `json:"dropped"`
@@ -102,12 +104,12 @@ type foundTarget struct {
 	Labels     map[string]string `json:"labels"`
 	Discovered map[string]string `json:"discovered_labels"`
 
-	key uint64 // decides which instance scrapes it
+	key uint64 // of the target, by which the instances share the targets
 }
 
 type droppedTarget struct {
 	Job        string            `json:"job"`
-	Rule       int               `json:"rule"` // from 1, as people count
+	Rule       int               `json:"rule"` // from 1
 	Words      string            `json:"rule_in_words"`
 	Saw        string            `json:"value"` // of the source labels
 	Discovered map[string]string `json:"discovered_labels"`
@@ -119,17 +121,17 @@ type invalidTarget struct {
 	Discovered map[string]string `json:"discovered_labels"`
 }
 
-// otherTarget is one that another instance scrapes.
+// otherTarget is a target that another instance scrapes.
 type otherTarget struct {
 	foundTarget
 	Shard int `json:"shard"`
 }
 
-// listTargets makes the targets of all jobs, as the scraper would at an instant.
+// listTargets returns the targets that would be scraped at the time now.
 func listTargets(cfg *config.Config, groups map[string][]*targetgroup.Group, now time.Time) targetList {
 	list := targetList{Targets: []foundTarget{}}
 	for _, job := range cfg.Jobs {
-		seen := map[string]bool{} // equal targets of a job are one
+		seen := map[string]bool{} // a job scrapes equal targets once
 		for _, g := range groups[job.JobName] {
 			for _, t := range g.Targets {
 				list.add(job, t, g.Labels, seen)
@@ -137,12 +139,13 @@ func listTargets(cfg *config.Config, groups map[string][]*targetgroup.Group, now
 		}
 	}
 	list.share(cfg, now)
-	list.Counts = targetCounts{Targets: len(list.Targets), Dropped: len(list.Dropped), Invalid: len(list.Invalid), Others: len(list.Others)}
+	list.Counts = targetCounts{Targets: len(list.Targets), Dropped: len(list.Dropped), Invalid: len(list.Invalid),
+		Others: len(list.Others)}
 	list.sort(cfg.Jobs)
 	return list
 }
 
-// share takes out what other instances scrape.
+// share moves the targets that other instances scrape from Targets to Others.
 func (l *targetList) share(cfg *config.Config, now time.Time) {
 	if !cfg.Shards.On() {
 		return
@@ -160,7 +163,7 @@ func (l *targetList) share(cfg *config.Config, now time.Time) {
 	l.Targets = mine
 }
 
-// add sorts one discovered target into targets, dropped and invalid.
+// add relabels a discovered target and adds it to Targets, Dropped or Invalid.
 func (l *targetList) add(job *promconfig.ScrapeConfig, own, group model.LabelSet, seen map[string]bool) {
 	b := labels.NewBuilder(labels.EmptyLabels())
 	promscrape.PopulateDiscoveredLabels(b, job, own, group)
@@ -168,7 +171,8 @@ func (l *targetList) add(job *promconfig.ScrapeConfig, own, group model.LabelSet
 	lset, err := promscrape.PopulateLabels(b, job, own, group)
 	switch {
 	case err != nil:
-		l.Invalid = append(l.Invalid, invalidTarget{Job: job.JobName, Reason: err.Error(), Discovered: shownLabels(discovered)})
+		l.Invalid = append(l.Invalid, invalidTarget{Job: job.JobName, Reason: err.Error(),
+			Discovered: shownLabels(discovered)})
 	case lset.IsEmpty():
 		d := droppedTarget{Job: job.JobName, Discovered: shownLabels(discovered)}
 		if step, ok := relabel.Dropped(relabel.Explain(discovered, job.RelabelConfigs)); ok {
@@ -181,13 +185,14 @@ func (l *targetList) add(job *promconfig.ScrapeConfig, own, group model.LabelSet
 		url := scrape.MaskURL(target.URL().String())
 		if key := url + "\xff" + public.String(); !seen[key] {
 			seen[key] = true
-			l.Targets = append(l.Targets, foundTarget{Job: job.JobName, URL: url, Labels: shownLabels(public), Discovered: shownLabels(discovered),
-				key: shard.Key(public, target.URL().String())})
+			l.Targets = append(l.Targets, foundTarget{Job: job.JobName, URL: url, Labels: shownLabels(public),
+				Discovered: shownLabels(discovered),
+				key:        shard.Key(public, target.URL().String())})
 		}
 	}
 }
 
-// shownLabels are labels without secrets.
+// shownLabels returns labels without secrets.
 func shownLabels(l labels.Labels) map[string]string {
 	shown := map[string]string{}
 	l.Range(func(l labels.Label) {
@@ -199,36 +204,37 @@ func shownLabels(l labels.Labels) map[string]string {
 	return shown
 }
 
-// sort makes the output the same for the same cluster; the jobs keep the order of the configuration.
+// sort puts the lists in an order that does not depend on discovery: by job, in the order of the configuration, then by
+// target.
 func (l *targetList) sort(jobs []*promconfig.ScrapeConfig) {
 	rank := func(name string) int {
 		return slices.IndexFunc(jobs, func(j *promconfig.ScrapeConfig) bool { return j.JobName == name })
 	}
 	byJob := func(a, b foundTarget) int {
-		return cmp.Or(cmp.Compare(rank(a.Job), rank(b.Job)), cmp.Compare(a.URL, b.URL), cmp.Compare(labelWords(a.Labels), labelWords(b.Labels)))
+		return cmp.Or(cmp.Compare(rank(a.Job), rank(b.Job)), cmp.Compare(a.URL, b.URL),
+			cmp.Compare(labelWords(a.Labels), labelWords(b.Labels)))
 	}
 	slices.SortStableFunc(l.Targets, byJob)
 	slices.SortStableFunc(l.Others, func(a, b otherTarget) int { return byJob(a.foundTarget, b.foundTarget) })
 	slices.SortStableFunc(l.Dropped, func(a, b droppedTarget) int {
-		return cmp.Or(cmp.Compare(rank(a.Job), rank(b.Job)), cmp.Compare(place(a.Discovered), place(b.Discovered)))
+		return cmp.Or(cmp.Compare(rank(a.Job), rank(b.Job)),
+			cmp.Compare(discoveredName(a.Discovered), discoveredName(b.Discovered)))
 	})
 	slices.SortStableFunc(l.Invalid, func(a, b invalidTarget) int {
-		return cmp.Or(cmp.Compare(rank(a.Job), rank(b.Job)), cmp.Compare(place(a.Discovered), place(b.Discovered)))
+		return cmp.Or(cmp.Compare(rank(a.Job), rank(b.Job)),
+			cmp.Compare(discoveredName(a.Discovered), discoveredName(b.Discovered)))
 	})
 }
 
-// writeJSON prints the list; what was left out only where it was asked for.
+// writeJSON prints the list as JSON. It prints what is not a target only with --dropped.
 func (l targetList) writeJSON(w io.Writer, dropped bool) error {
 	if !dropped {
 		l.Dropped, l.Invalid, l.Others = nil, nil, nil
 	}
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(l)
+	return printJSON(w, l)
 }
 
-// writeTable prints the list for people.
+// writeTable prints the list as tables.
 func (l targetList) writeTable(w io.Writer, dropped bool) error {
 	if len(l.Targets) > 0 {
 		t := newTable(w, "JOB", "URL", "LABELS")
@@ -243,7 +249,7 @@ func (l targetList) writeTable(w io.Writer, dropped bool) error {
 		fmt.Fprint(w, "\nLeft out by relabeling:\n")
 		t := newTable(w, "JOB", "DISCOVERED", "RULE", "WHICH SAW")
 		for _, d := range l.Dropped {
-			t.row(d.Job, place(d.Discovered), fmt.Sprintf("%d: %s", d.Rule, d.Words), d.Saw)
+			t.row(d.Job, discoveredName(d.Discovered), fmt.Sprintf("%d: %s", d.Rule, d.Words), d.Saw)
 		}
 		if err := t.flush(); err != nil {
 			return err
@@ -253,7 +259,7 @@ func (l targetList) writeTable(w io.Writer, dropped bool) error {
 		fmt.Fprint(w, "\nNot valid:\n")
 		t := newTable(w, "JOB", "DISCOVERED", "REASON")
 		for _, i := range l.Invalid {
-			t.row(i.Job, place(i.Discovered), i.Reason)
+			t.row(i.Job, discoveredName(i.Discovered), i.Reason)
 		}
 		if err := t.flush(); err != nil {
 			return err
@@ -286,7 +292,7 @@ func (l targetList) writeSummary(w io.Writer, dropped bool) error {
 	return err
 }
 
-// sourceValue is what the rule looked at.
+// sourceValue returns the value that the rule matched against: its source labels, joined.
 func sourceValue(s relabel.Step) string {
 	values := make([]string, len(s.Rule.SourceLabels))
 	for i, name := range s.Rule.SourceLabels {
@@ -295,8 +301,8 @@ func sourceValue(s relabel.Step) string {
 	return fmt.Sprintf("%q", strings.Join(values, s.Rule.Separator))
 }
 
-// place says where a discovered target is: its pod and container, and its address.
-func place(discovered map[string]string) string {
+// discoveredName names a discovered target by its pod, container and address: shop/cart-0/app 10.0.0.7:9080.
+func discoveredName(discovered map[string]string) string {
 	const prefix = model.MetaLabelPrefix + "kubernetes_"
 	address := discovered[model.AddressLabel]
 	if address == "" {
@@ -326,7 +332,7 @@ func labelWords(m map[string]string) string {
 	return strings.Join(names, ", ")
 }
 
-// table is aligned columns under a head.
+// table prints aligned columns.
 type table struct{ w *tabwriter.Writer }
 
 func newTable(w io.Writer, head ...string) table {

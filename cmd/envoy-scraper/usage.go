@@ -10,19 +10,20 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 )
 
-// wrongUsage is what to say of a command line that was not understood: the flag, its value and the way out, and whose
-// help to read.
-func wrongUsage(app *kingpin.Application, args []string, err error) string {
+// usageError returns the message for a wrong command line: the flag, its value, a fix, and the command whose help to
+// read.
+func usageError(app *kingpin.Application, args []string, err error) string {
 	cmd := ""
 	parsed, _ := app.ParseContext(args)
-	if parsed != nil && parsed.SelectedCommand != nil && slices.Contains(args, firstWord(parsed.SelectedCommand.FullCommand())) {
+	if parsed != nil && parsed.SelectedCommand != nil &&
+		slices.Contains(args, firstWord(parsed.SelectedCommand.FullCommand())) {
 		cmd = parsed.SelectedCommand.FullCommand()
 	}
 	said := err.Error()
 	if long, ok := strings.CutPrefix(said, "unknown long flag "); ok {
 		said = unknownFlag(app, cmd, strings.Trim(long, "'"))
 	} else if short, ok := strings.CutPrefix(said, "unknown short flag "); ok {
-		said = "unknown flag " + strings.Trim(short, "'") + " (flags begin with two dashes, as --config.file)"
+		said = "unknown flag " + strings.Trim(short, "'") + " (flags begin with two dashes, such as --config.file)"
 	} else if arg, ok := strings.CutPrefix(said, "unexpected "); ok {
 		said = unexpectedArgument(app, cmd, arg)
 	} else if bad := badValue(parsed, err); bad != "" {
@@ -40,7 +41,7 @@ func firstWord(s string) string {
 	return word
 }
 
-// commandOf finds a command by its full name, as run or queue list.
+// commandOf returns a command by its full name, such as run or queue list.
 func commandOf(app *kingpin.Application, name string) *kingpin.CmdClause {
 	word, sub, nested := strings.Cut(name, " ")
 	cmd := app.GetCommand(word)
@@ -50,11 +51,11 @@ func commandOf(app *kingpin.Application, name string) *kingpin.CmdClause {
 	return cmd
 }
 
-// unknownFlag names the flag that was meant, if one is written nearly so.
+// unknownFlag returns the message for an unknown flag. It suggests a flag whose name resembles it.
 func unknownFlag(app *kingpin.Application, cmd, flag string) string {
 	said := "unknown flag " + flag
 	if cmd == "check" && flag == "--config.file" {
-		return said + " (name the file without it: envoy-scraper check FILE)"
+		return said + " (give the file without a flag: envoy-scraper check FILE)"
 	}
 	of := app.GetCommand("run")
 	if cmd != "" {
@@ -68,8 +69,8 @@ func unknownFlag(app *kingpin.Application, cmd, flag string) string {
 	return said
 }
 
-// resembles: but for what stands between the words, two names differ in one letter that is missing, too many or
-// another, at most.
+// resembles reports whether two names of flags differ in at most one letter, which is missing, added or replaced. Dots
+// and dashes do not count.
 func resembles(a, b string) bool {
 	plain := strings.NewReplacer(".", "", "-", "", "_", "")
 	a, b = strings.ToLower(plain.Replace(a)), plain.Replace(b)
@@ -82,14 +83,15 @@ func resembles(a, b string) bool {
 	return len(a) <= 1 && len(b) <= 1
 }
 
-// unexpectedArgument tells a file that needs a flag from a command that there is not.
+// unexpectedArgument returns the message for an argument that is not expected: a file without --config.file, or an
+// unknown command.
 func unexpectedArgument(app *kingpin.Application, cmd, arg string) string {
 	_, err := os.Stat(arg)
 	switch file := err == nil || strings.ContainsAny(arg, "./"); {
 	case cmd == "check" || cmd == "scrape":
 		return "unexpected " + arg
 	case file:
-		return fmt.Sprintf("unexpected %s (a file is named by --config.file=%s)", arg, arg)
+		return fmt.Sprintf("unexpected %s (use --config.file=%s for a file)", arg, arg)
 	case cmd != "":
 		return "unexpected " + arg
 	}
@@ -99,10 +101,11 @@ func unexpectedArgument(app *kingpin.Application, cmd, arg string) string {
 			names = append(names, c.Name)
 		}
 	}
-	return fmt.Sprintf("unknown command %s (there are %s)", arg, strings.Join(names, ", "))
+	return fmt.Sprintf("unknown command %s (the commands are %s)", arg, strings.Join(names, ", "))
 }
 
-// badValue finds the flag whose value was refused, which kingpin does not tell; empty: none was.
+// badValue returns the message for the flag whose value was refused, because kingpin's error does not name it. It is
+// empty if no value was refused.
 func badValue(parsed *kingpin.ParseContext, err error) string {
 	if parsed == nil || errors.Is(err, kingpin.ErrCommandNotSpecified) {
 		return ""
@@ -118,7 +121,7 @@ func badValue(parsed *kingpin.ParseContext, err error) string {
 		}
 		said := fmt.Sprintf("--%s: %s: %v", model.Name, *e.Value, err)
 		if strings.Contains(err.Error(), "duration") {
-			said += " (write a number and a unit, as 15s)"
+			said += " (write a number and a unit, such as 15s)"
 		}
 		return said
 	}

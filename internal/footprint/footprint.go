@@ -1,40 +1,23 @@
-// Package footprint gives back memory that the process needed only for a while. Starting runs the init functions
-// of every library that is linked in (Kubernetes' API types, three clouds' authentication) and learning a mesh
-// makes garbage; without help both stay resident for as long as the process lives. Likewise, more than one
-// processor is needed while a mesh is learned, and seldom afterwards.
+// Package footprint gives back memory that only the start needed. The init functions of the linked libraries
+// (Kubernetes' API types, the authentication of three clouds) and the first scrape of every target leave garbage.
+// Without help the Go runtime keeps that memory for a long time.
 package footprint
 
 import (
 	"context"
 	"runtime/debug"
 	"time"
-
-	"go.uber.org/zap"
 )
 
-const (
-	settled = 20 * time.Second // after the start: informers have listed, most targets were scraped for the first time
-	period  = 5 * time.Minute
-)
+// startTime is how long the start takes: discovery has listed the pods and most targets were scraped once.
+const startTime = 20 * time.Second
 
-// Run gives memory back once the start is over, and what came to be unused of the program's file every few minutes
-// from then on, until ctx ends. What is given back too early costs a minor fault to have again.
-func Run(ctx context.Context, log *zap.Logger) error {
-	timer := time.NewTimer(settled)
-	defer timer.Stop()
-	for first := true; ; first = false {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C:
-		}
-		if first {
-			debug.FreeOSMemory()
-		}
-		if err := dropProgram(); err != nil {
-			log.Debug("the program's file stays resident", zap.Error(err))
-			return nil
-		}
-		timer.Reset(period)
+// Run waits until the start is over and then returns the free memory to the operating system, once.
+func Run(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+	case <-time.After(startTime):
+		debug.FreeOSMemory()
 	}
+	return nil
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
-// The envelope and the field names here are those of Prometheus' API, so that its clients and promtool work.
+// apiResponse and the following types have the field names of Prometheus' API, so that its clients and promtool work.
 type apiResponse struct {
 	Status    string `json:"status"`
 	Data      any    `json:"data,omitempty"`
@@ -52,7 +52,7 @@ type apiStep struct {
 	Keep   bool                `json:"keep"`
 }
 
-// apiTargets writes the targets one at a time: whole, 10,000 of them would be a hundred megabytes of maps.
+// apiTargets writes one target at a time: the maps of 10,000 targets would take a hundred megabytes.
 func (s *Server) apiTargets(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	state, pool := strings.ToLower(q.Get("state")), q.Get("scrapePool")
@@ -70,7 +70,8 @@ func (s *Server) apiTargets(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	out.raw(`],"droppedTargets":[`)
-	var counts map[string]int // of all pools, whatever scrapePool says, and null where not asked for: as Prometheus has it
+	// As in Prometheus, the counts are of all pools, whatever scrapePool says, and null with state=active.
+	var counts map[string]int
 	if all || state == "dropped" {
 		counts = make(map[string]int, len(pools))
 		for _, p := range pools {
@@ -90,7 +91,7 @@ func (s *Server) apiTargets(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// named returns the pool of that name; without a name, all.
+// named returns the pool of a name, or all pools if name is empty.
 func named(pools []scrape.PoolStatus, name string) []scrape.PoolStatus {
 	if name == "" {
 		return pools
@@ -120,7 +121,7 @@ func (s *Server) apiTarget(pool string, t scrape.TargetStatus) apiTarget {
 	}
 }
 
-// globalURL is the target's URL as others can reach it: on this host's name where it is a loopback address.
+// globalURL returns a target's URL as other hosts can reach it: with ExternalHost instead of a loopback address.
 func (s *Server) globalURL(address string) string {
 	u, err := url.Parse(address)
 	if err != nil || s.cfg.ExternalHost == "" {
@@ -138,7 +139,7 @@ func (s *Server) globalURL(address string) string {
 	return u.String()
 }
 
-// apiRelabelSteps runs a job's rules on labels that the caller gives.
+// apiRelabelSteps runs a job's rules on the labels of the request.
 func (s *Server) apiRelabelSteps(w http.ResponseWriter, r *http.Request) {
 	pool, text := r.FormValue("scrapePool"), r.FormValue("labels")
 	var l labels.Labels
@@ -153,12 +154,13 @@ func (s *Server) apiRelabelSteps(w http.ResponseWriter, r *http.Request) {
 		s.apiError(w, http.StatusBadRequest, "bad_data", fmt.Errorf("error parsing labels: %w", err))
 		return
 	case len(named(s.pools(), pool)) == 0:
-		s.apiError(w, http.StatusBadRequest, "bad_data", fmt.Errorf("error retrieving scrape config: scrape pool not found: %s", pool))
+		s.apiError(w, http.StatusBadRequest, "bad_data", fmt.Errorf("error retrieving scrape config: scrape pool not "+
+			"found: %s", pool))
 		return
 	}
 	rules := s.src.Rules(pool)
 	steps := make([]apiStep, len(rules))
-	for i, rule := range rules { // those behind the one that dropped it never ran: no output, not kept
+	for i, rule := range rules { // a rule after the one that dropped the labels has no output and is not kept
 		steps[i].Rule = rule
 	}
 	for _, step := range s.src.Explain(l, rules) {
@@ -201,8 +203,8 @@ func (s *Server) apiError(w http.ResponseWriter, code int, kind string, err erro
 func (s *Server) apiWrite(w http.ResponseWriter, code int, response apiResponse) {
 	body, err := json.Marshal(response)
 	if err != nil {
-		s.log.Error("make an answer of the API", zap.Error(err))
-		http.Error(w, "this answer could not be made; the log says why", http.StatusInternalServerError)
+		s.log.Error("encode a response of the API", zap.Error(err))
+		http.Error(w, "this response could not be encoded; the log says why", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -210,10 +212,10 @@ func (s *Server) apiWrite(w http.ResponseWriter, code int, response apiResponse)
 	w.Write(body)
 }
 
-// jsonWriter writes JSON piece by piece; the first error ends it.
+// jsonWriter writes JSON in parts. After the first error it writes nothing more.
 type jsonWriter struct {
 	w     *bufio.Writer
-	comma bool // an element came before
+	comma bool // the next element needs a comma before it
 	err   error
 }
 

@@ -15,7 +15,8 @@ import (
 func TestAPI(t *testing.T) {
 	m := newFakeMesh(t).shop()
 	m.addJob(t, "app", "[]")
-	m.discover("app", scrape.HealthUp, labels.FromStrings("__address__", "127.0.0.1:8080", "__metrics_path__", "/metrics", "job", "app"))
+	m.discover("app", scrape.HealthUp, labels.FromStrings("__address__", "127.0.0.1:8080", "__metrics_path__",
+		"/metrics", "job", "app"))
 	m.pools[0].DroppedCount = 7 // keep_dropped_targets kept two of them
 	s := m.server(Config{ExternalHost: "node-1"})
 	found, err := json.Marshal(m.pools[0].Dropped[1].Discovered())
@@ -59,14 +60,18 @@ func TestAPI(t *testing.T) {
 	}
 }
 
-// The order of fields is Prometheus' too; golden files sort it away.
+// TestAPITargetsBytes checks the order of the fields, which is Prometheus', and which golden files do not show.
 func TestAPITargetsBytes(t *testing.T) {
 	m := newFakeMesh(t)
-	m.pools[0].Targets = []scrape.TargetStatus{{URL: "http://x", Discovered: labels.EmptyLabels, Health: scrape.HealthUnknown}}
+	m.pools[0].Targets = []scrape.TargetStatus{{URL: "http://x", Discovered: labels.EmptyLabels,
+		Health: scrape.HealthUnknown}}
 	got := ask(m.server(Config{}), "GET", "/api/v1/targets").Body.String()
-	want := `{"status":"success","data":{"activeTargets":[{"discoveredLabels":{},"labels":{},"scrapePool":"envoy-stats",` +
-		`"scrapeUrl":"http://x","globalUrl":"http://x","lastError":"","lastScrape":"0001-01-01T00:00:00Z","lastScrapeDuration":0,` +
-		`"health":"unknown","scrapeInterval":"0s","scrapeTimeout":"0s"}],"droppedTargets":[],"droppedTargetCounts":{"envoy-stats":0}}}`
+	want := `{"status":"success","data":{"activeTargets":[{"discoveredLabels":{},"labels":{},` +
+		`"scrapePool":"envoy-stats",` +
+		`"scrapeUrl":"http://x","globalUrl":"http://x","lastError":"","lastScrape":"0001-01-01T00:00:00Z",` +
+		`"lastScrapeDuration":0,` +
+		`"health":"unknown","scrapeInterval":"0s","scrapeTimeout":"0s"}],"droppedTargets":[],` +
+		`"droppedTargetCounts":{"envoy-stats":0}}}`
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -77,7 +82,8 @@ func TestAPIConfigThatCannotBeShown(t *testing.T) {
 	m.yamlErr = errFake
 	w := ask(m.server(Config{}), "GET", "/api/v1/status/config")
 	wantStatus(t, w, http.StatusInternalServerError)
-	if body := w.Body.String(); !strings.HasPrefix(body, `{"status":"error","errorType":"internal","error":"config.yml`) {
+	if body := w.Body.String(); !strings.HasPrefix(body,
+		`{"status":"error","errorType":"internal","error":"config.yml`) {
 		t.Errorf("got %s", body)
 	}
 }

@@ -14,12 +14,13 @@ import (
 	"time"
 )
 
-// TestS10ConnectionsAreBounded: a client can neither take its time nor say as much as it likes.
+// TestS10ConnectionsAreBounded: the server limits how long a client may take and how much it may send.
 func TestS10ConnectionsAreBounded(t *testing.T) {
 	s := newFakeMesh(t).server(Config{ListenAddress: "127.0.0.1:0"})
 	h := s.http
 	for name, d := range map[string]time.Duration{
-		"ReadHeaderTimeout": h.ReadHeaderTimeout, "ReadTimeout": h.ReadTimeout, "WriteTimeout": h.WriteTimeout, "IdleTimeout": h.IdleTimeout,
+		"ReadHeaderTimeout": h.ReadHeaderTimeout, "ReadTimeout": h.ReadTimeout, "WriteTimeout": h.WriteTimeout,
+		"IdleTimeout": h.IdleTimeout,
 	} {
 		if d <= 0 || d > 2*time.Minute {
 			t.Errorf("%s = %v", name, d)
@@ -54,16 +55,18 @@ func TestS10ConnectionsAreBounded(t *testing.T) {
 	}
 }
 
-// TestS09ServerWantsTLS12: nothing older, unless the file says so.
+// TestS09ServerWantsTLS12: older versions of TLS are refused unless the file allows them.
 func TestS09ServerWantsTLS12(t *testing.T) {
 	dir := t.TempDir()
 	roots := writeCertificate(t, dir)
 	file := filepath.Join(dir, "web.yml")
-	if err := os.WriteFile(file, []byte("tls_server_config: {cert_file: cert.pem, key_file: key.pem}\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("tls_server_config: {cert_file: cert.pem, key_file: key.pem}\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	address := serve(t, newFakeMesh(t).server(Config{ListenAddress: "127.0.0.1:0", WebConfigFile: file}))
-	for version, want := range map[uint16]bool{tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
+	for version, want := range map[uint16]bool{tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true,
+		tls.VersionTLS13: true} {
 		c, err := tls.Dial("tcp", address, &tls.Config{RootCAs: roots, MinVersion: version, MaxVersion: version})
 		if (err == nil) != want {
 			t.Errorf("%s: %v, want it taken %v", tls.VersionName(version), err, want)
@@ -74,7 +77,7 @@ func TestS09ServerWantsTLS12(t *testing.T) {
 	}
 }
 
-// TestS10CrossSiteRequests: no page elsewhere reads an answer or presses reload.
+// TestS10CrossSiteRequests: other web sites can neither read a response nor reload.
 func TestS10CrossSiteRequests(t *testing.T) {
 	s := newFakeMesh(t).server(Config{EnableLifecycle: true})
 	for _, path := range []string{"/", "/api/v1/targets", "/metrics", "/config"} {
@@ -85,7 +88,8 @@ func TestS10CrossSiteRequests(t *testing.T) {
 			}
 		}
 	}
-	if w := ask(s, "OPTIONS", "/api/v1/targets", "Origin", "https://elsewhere.example", "Access-Control-Request-Method", "GET"); w.Code == http.StatusOK || w.Code == http.StatusNoContent {
+	if w := ask(s, "OPTIONS", "/api/v1/targets", "Origin", "https://elsewhere.example", "Access-Control-Request-Method",
+		"GET"); w.Code == http.StatusOK || w.Code == http.StatusNoContent {
 		t.Errorf("OPTIONS: %s", fmt.Sprint(w.Code))
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
-// Which rule dropped how many is counted over so many label sets of a job: running the rules costs some 20 µs each.
+// maxCounted is how many dropped targets of a job are counted by rule. Running the rules takes about 20 µs for each.
 const maxCounted = 2000
 
 const (
@@ -24,7 +24,7 @@ const (
 	stateDropped = "dropped"
 )
 
-// discoveryPage lists what discovery found: what became a target, and what did not and why.
+// discoveryPage lists the discovered targets, kept or dropped, and the rule that dropped them.
 type discoveryPage struct {
 	frame
 	Sel       selection
@@ -33,34 +33,34 @@ type discoveryPage struct {
 	States    []choice
 	Groups    []group[foundRow]
 	Pager     pager
-	Culprits  *culprits
+	DroppedBy *droppedBy
 	Steps     *stepsView
 }
 
-// culprits says which rules dropped how many of the chosen job's label sets.
-type culprits struct {
+// droppedBy counts the dropped targets of a job by the rule that dropped them.
+type droppedBy struct {
 	Job     string
-	Counted int // of Of
-	Of      int
-	Rules   []culprit
+	Counted int // how many of Of were counted
+	Of      int // dropped targets
+	Rules   []droppingRule
 }
 
-type culprit struct {
+type droppingRule struct {
 	Rule  int // from 1
 	Words string
 	Count int
 }
 
-// foundRow is one discovered label set.
+// foundRow is a discovered target, kept or dropped.
 type foundRow struct {
 	Job      string
 	Kept     bool
-	Name     string // what people call it
+	Name     string // see nameOf
 	Before   labels.Labels
-	After    labels.Labels // kept ones only
-	Rule     int           // from 1: the rule that dropped it; 0: kept, or no rule drops it any more
+	After    labels.Labels // if kept
+	Rule     int           // the rule that dropped it, from 1; 0: kept, or no current rule drops it
 	RuleText string
-	Link     string // to its steps
+	Link     string // to the page that shows each step
 
 	before func() labels.Labels
 }
@@ -83,14 +83,15 @@ func (s *Server) serviceDiscovery(w http.ResponseWriter, r *http.Request) {
 			{"Kept", sel.WithState(stateKept), kept, sel.State == stateKept},
 			{"Dropped", sel.WithState(stateDropped), dropped, sel.State == stateDropped},
 		},
-		Groups:   byJob(rows, func(f foundRow) string { return f.Job }),
-		Pager:    where,
-		Culprits: s.culprits(pools, sel.Job),
-		Steps:    s.chosen(pools, r.URL.Query()),
+		Groups:    byJob(rows, func(f foundRow) string { return f.Job }),
+		Pager:     where,
+		DroppedBy: s.droppedBy(pools, sel.Job),
+		Steps:     s.chosen(pools, r.URL.Query()),
 	})
 }
 
-// selectFound returns the selected label sets without the costly parts, which fill adds to those that are shown.
+// selectFound returns the rows of the selection, without the fields that are expensive: fill adds them to the rows of a
+// page.
 func selectFound(pools []scrape.PoolStatus, sel selection) (rows []foundRow, kept, dropped int) {
 	match := sel.matcher()
 	for _, p := range pools {
@@ -119,7 +120,7 @@ func selectFound(pools []scrape.PoolStatus, sel selection) (rows []foundRow, kep
 	return rows, kept, dropped
 }
 
-// fill makes what a shown row needs.
+// fill sets the fields of a row that selectFound left empty.
 func (s *Server) fill(row *foundRow) {
 	row.Before = row.before()
 	row.Name = nameOf(row.Before)
@@ -132,8 +133,9 @@ func (s *Server) fill(row *foundRow) {
 	}
 }
 
-// culprits counts for one job, the only or the chosen one: nil where there is none, or nothing was dropped.
-func (s *Server) culprits(pools []scrape.PoolStatus, job string) *culprits {
+// droppedBy counts for the selected job, or for the only job. It returns nil if there are several jobs, or if nothing
+// was dropped.
+func (s *Server) droppedBy(pools []scrape.PoolStatus, job string) *droppedBy {
 	if job != "" {
 		pools = named(pools, job)
 	}
@@ -143,7 +145,7 @@ func (s *Server) culprits(pools []scrape.PoolStatus, job string) *culprits {
 	pool := pools[0]
 	rules := s.src.Rules(pool.Job)
 	counts := make([]int, len(rules))
-	c := &culprits{Job: pool.Job, Of: pool.DroppedCount, Counted: min(len(pool.Dropped), maxCounted)}
+	c := &droppedBy{Job: pool.Job, Of: pool.DroppedCount, Counted: min(len(pool.Dropped), maxCounted)}
 	for _, d := range pool.Dropped[:c.Counted] {
 		if step, ok := relabel.Dropped(s.src.Explain(d.Discovered(), rules)); ok {
 			counts[step.Index]++
@@ -151,18 +153,20 @@ func (s *Server) culprits(pools []scrape.PoolStatus, job string) *culprits {
 	}
 	for i, n := range counts {
 		if n > 0 {
-			c.Rules = append(c.Rules, culprit{i + 1, relabel.Words(rules[i]), n})
+			c.Rules = append(c.Rules, droppingRule{i + 1, relabel.Words(rules[i]), n})
 		}
 	}
 	return c
 }
 
-// nameOf is what people call a discovered label set: the pod and port, or the address.
+// nameOf names a discovered target by its pod, container and port: shop/cart-0 app:9080. Without a pod it returns the
+// address.
 func nameOf(l labels.Labels) string {
 	const prefix = model.MetaLabelPrefix + "kubernetes_"
 	address := l.Get(model.AddressLabel)
 	name := ""
-	for _, kind := range []string{"pod_name", "service_name", "endpointslice_name", "endpoints_name", "ingress_name", "node_name"} {
+	for _, kind := range []string{"pod_name", "service_name", "endpointslice_name", "endpoints_name", "ingress_name",
+		"node_name"} {
 		if name = l.Get(prefix + kind); name != "" {
 			break
 		}
@@ -182,26 +186,26 @@ func nameOf(l labels.Labels) string {
 	return name
 }
 
-// stepsView explains one label set rule by rule.
+// stepsView shows what each rule did to a discovered target.
 type stepsView struct {
 	Job    string
-	Name   string // empty: it is not there any more
+	Name   string // empty: discovery no longer finds it
 	Kept   bool
 	Before labels.Labels
 	After  labels.Labels
 	Steps  []stepRow
-	Unused int // rules behind the one that dropped it
+	Unused int // number of rules after the one that dropped it
 }
 
 type stepRow struct {
 	Words   string
 	YAML    string
-	Chooses bool // keeps or drops, and never changes a label
+	Chooses bool // the action keeps or drops, and changes no label
 	Kept    bool
 	Diff    []change
 }
 
-// change is what a rule did to one label.
+// change is the change of a label by a rule.
 type change struct {
 	Kind string // added, changed, removed
 	Name string
@@ -214,7 +218,8 @@ func stepsLink(job string, l labels.Labels) string {
 	return "service-discovery?" + q.Encode() + "#steps"
 }
 
-// chosen explains the label set that the query names by the hash of its labels; nil where it names none.
+// chosen returns the steps of the target that the query names by the hash of its discovered labels, or nil if it names
+// none.
 func (s *Server) chosen(pools []scrape.PoolStatus, q url.Values) *stepsView {
 	job := q.Get("job")
 	hash, err := strconv.ParseUint(q.Get("explain"), 16, 64)
@@ -264,7 +269,7 @@ func chooses(a promrelabel.Action) bool {
 	}
 }
 
-// diff says by label what became of a label set, in the order of names.
+// diff returns the changed labels, sorted by name.
 func diff(before, after labels.Labels) []change {
 	var out []change
 	names := labels.NewBuilder(before)

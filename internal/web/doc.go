@@ -1,10 +1,11 @@
-// Package web is what people and tools see of a running envoy-scraper: pages that need no script, Prometheus' API as
-// JSON, the own metrics, health, readiness and reload.
+// Package web serves the pages of a running envoy-scraper (overview.go, targets.go, discovery.go), Prometheus' API as
+// JSON (api.go, remotewrite.go), its own metrics, health, readiness and reload (lifecycle.go). routes.go lists all
+// paths.
 //
-// It only reads. Everything it shows comes through the small functions in Sources, called anew for each request; it
-// keeps nothing of them. Three rules hold for every answer:
-//   - labels, errors and URLs come from targets and are hostile until proven otherwise: HTML is made by html/template
-//     only, the pages allow no script, and long values are cut;
-//   - no credential is shown: userinfo and query values of URLs are masked wherever they turn up (mask.go);
-//   - what is made is bounded: pages show at most pageSize rows, the API writes one target at a time.
+// The package only reads. Each request calls the functions in Sources, fills a struct, and renders it with a template
+// (render.go, templates) or as JSON. Nothing is kept between requests. Three rules hold for every response:
+//   - Labels, errors and URLs come from targets and may be hostile. Only html/template makes HTML, the pages allow no
+//     script, and long values are cut.
+//   - No credential is shown. User names, passwords and query values in URLs are masked everywhere (mask.go).
+//   - The size is bounded. A page shows at most pageSize rows, and the API writes one target at a time.
 package web

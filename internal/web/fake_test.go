@@ -24,7 +24,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
-// fakeNow is when everything in the golden files happens.
+// fakeNow is the time of all golden files.
 var fakeNow = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 const fakeRules = `
@@ -39,7 +39,7 @@ const fakeRules = `
 - {source_labels: [__meta_kubernetes_pod_name], target_label: pod_name}
 `
 
-// fakeMesh is a mesh that answers as the real parts do. Fields may be changed before it is served.
+// fakeMesh returns the data that the real parts would return. Its fields may be changed before it is served.
 type fakeMesh struct {
 	rules     map[string][]*promrelabel.Config
 	pools     []scrape.PoolStatus
@@ -58,21 +58,39 @@ func newFakeMesh(t *testing.T) *fakeMesh {
 	m := &fakeMesh{
 		loaded: Loaded{At: fakeNow.Add(-3 * time.Hour)},
 		rules:  map[string][]*promrelabel.Config{},
-		yaml:   "global:\n  scrape_interval: 15s\nremote_write:\n- url: http://prometheus:9090/api/v1/write\n  basic_auth:\n    username: scraper\n    password: <secret>\n",
+		yaml: "global:\n  scrape_interval: 15s\nremote_write:\n- url: http://prometheus:9090/api/v1/write\n  " +
+			"basic_auth:\n    username: scraper\n    password: <secret>\n",
 		reload: func(context.Context) error { return nil },
-		flags:  map[string]string{"web.listen-address": "127.0.0.1:9095", "remote-write.url": "https://me:canary-flag@prometheus/write?token=canary-query"},
+		flags: map[string]string{"web.listen-address": "127.0.0.1:9095",
+			"remote-write.url": "https://me:canary-flag@prometheus/write?token=canary-query"},
 	}
 	m.providers = []discovery.ProviderStatus{
-		{Job: "envoy-stats", Kind: "kubernetes", Detail: "pod", Server: "https://10.96.0.1:443", State: discovery.StateUnreachable, Since: fakeNow.Add(-time.Minute), Groups: 5, Targets: 5, LastUpdate: fakeNow.Add(-2 * time.Minute), Err: "Get \"https://10.96.0.1:443/api\": dial tcp 10.96.0.1:443: i/o timeout"},
-		{Job: "self", Kind: "static", State: discovery.StateOK, Reachable: true, Synced: true, Groups: 1, Targets: 1, LastUpdate: fakeNow.Add(-time.Hour)},
+		{Job: "envoy-stats", Kind: "kubernetes", Detail: "pod", Server: "https://10.96.0.1:443",
+			State: discovery.StateUnreachable, Since: fakeNow.Add(-time.Minute), Groups: 5, Targets: 5,
+			LastUpdate: fakeNow.Add(-2 * time.Minute),
+			Err:        "Get \"https://10.96.0.1:443/api\": dial tcp 10.96.0.1:443: i/o timeout"},
+		{Job: "self", Kind: "static", State: discovery.StateOK, Reachable: true, Synced: true, Groups: 1, Targets: 1,
+			LastUpdate: fakeNow.Add(-time.Hour)},
 	}
 	m.endpoints = []remotewrite.EndpointStatus{
-		{Name: "main", URL: "http://prometheus:9090/api/v1/write", Protocol: "2.0", Lanes: 4, LastSuccess: fakeNow.Add(-1200 * time.Millisecond)},
-		{Name: "http://backup/write", URL: "http://backup/write", Protocol: "1.0", Lanes: 4, PendingSamples: 1234567, PendingBytes: 20 << 20, OldestPending: fakeNow.Add(-5 * time.Minute), LastSuccess: fakeNow.Add(-5 * time.Minute), Unreachable: true, LastError: `Post "http://me:canary-endpoint@backup/write": dial tcp: connection refused`, LastErrorTime: fakeNow.Add(-3 * time.Second),
-			PendingLimit: 1 << 30, FullIn: 5 * time.Hour, Rejected: []remotewrite.Rejection{
-				{Series: labels.FromStrings("__name__", "envoy_cluster_upstream_rq_total", "instance", "10.0.0.7:15090", "job", "envoy-stats", "site", "https://me:canary-series@x"), Samples: 12, Reason: "out_of_order", Error: "out of order sample, see http://me:canary-words@x", First: fakeNow.Add(-10 * time.Minute), Last: fakeNow.Add(-2 * time.Second)},
-				{Series: labels.FromStrings("__name__", "up", "job", "app"), Others: 62, Samples: 63, Reason: "isolation_budget", Error: "out of bounds", First: fakeNow.Add(-time.Hour), Last: fakeNow.Add(-time.Hour)},
-				{Samples: 3, Reason: "limit", Error: "<b>too many</b> series", First: fakeNow.Add(-time.Hour), Last: fakeNow.Add(-time.Hour)},
+		{Name: "main", URL: "http://prometheus:9090/api/v1/write", Protocol: "2.0", Lanes: 4,
+			LastSuccess: fakeNow.Add(-1200 * time.Millisecond)},
+		{Name: "http://backup/write", URL: "http://backup/write", Protocol: "1.0", Lanes: 4, PendingSamples: 1234567,
+			PendingBytes: 20 << 20, OldestPending: fakeNow.Add(-5 * time.Minute),
+			LastSuccess: fakeNow.Add(-5 * time.Minute), Unreachable: true,
+			LastError:     `Post "http://me:canary-endpoint@backup/write": dial tcp: connection refused`,
+			LastErrorTime: fakeNow.Add(-3 * time.Second),
+			PendingLimit:  1 << 30, FullIn: 5 * time.Hour, Rejected: []remotewrite.Rejection{
+				{Series: labels.FromStrings("__name__", "envoy_cluster_upstream_rq_total", "instance", "10.0.0.7:15090",
+					"job", "envoy-stats", "site",
+					"https://me:canary-series@x"), Samples: 12, Reason: "out_of_order", Error: "out of order " +
+					"sample, see http://me:canary-words@x", First: fakeNow.Add(-10 * time.Minute),
+					Last: fakeNow.Add(-2 * time.Second)},
+				{Series: labels.FromStrings("__name__", "up", "job", "app"), Others: 62, Samples: 63,
+					Reason: "isolation_budget", Error: "out of " +
+						"bounds", First: fakeNow.Add(-time.Hour), Last: fakeNow.Add(-time.Hour)},
+				{Samples: 3, Reason: "limit", Error: "<b>too many</b> series", First: fakeNow.Add(-time.Hour),
+					Last: fakeNow.Add(-time.Hour)},
 			}},
 	}
 	m.addJob(t, "envoy-stats", fakeRules)
@@ -95,7 +113,7 @@ func (m *fakeMesh) addJob(t *testing.T, job, rules string) *scrape.PoolStatus {
 	return &m.pools[len(m.pools)-1]
 }
 
-// discover adds what discovery found to a job, as the scrape package would: through the job's rules.
+// discover runs a job's rules on a discovered target, and adds it to the job's targets or dropped targets.
 func (m *fakeMesh) discover(job string, health scrape.Health, found labels.Labels) *scrape.TargetStatus {
 	var pool *scrape.PoolStatus
 	for i := range m.pools {
@@ -105,7 +123,8 @@ func (m *fakeMesh) discover(job string, health scrape.Health, found labels.Label
 	}
 	b := labels.NewBuilder(found)
 	if !promrelabel.ProcessBuilder(b, m.rules[job]...) {
-		pool.Dropped = append(pool.Dropped, scrape.DroppedTarget{Job: job, Discovered: func() labels.Labels { return found }})
+		pool.Dropped = append(pool.Dropped, scrape.DroppedTarget{Job: job,
+			Discovered: func() labels.Labels { return found }})
 		pool.DroppedCount++
 		return nil
 	}
@@ -122,7 +141,8 @@ func (m *fakeMesh) discover(job string, health scrape.Health, found labels.Label
 		Health:     health, Interval: 15 * time.Second, Timeout: 10 * time.Second,
 	}
 	if health != scrape.HealthUnknown {
-		t.LastScrape, t.Duration, t.Samples, t.Kept = fakeNow.Add(-4321*time.Millisecond), 12*time.Millisecond, 2148, 2011
+		t.LastScrape, t.Duration, t.Samples, t.Kept = fakeNow.Add(-4321*time.Millisecond), 12*time.Millisecond, 2148,
+			2011
 	}
 	if health == scrape.HealthDown {
 		t.Err, t.Samples, t.Kept = fmt.Sprintf("Get %q: dial tcp %s: connect: connection refused", t.URL, address), 0, 0
@@ -131,12 +151,13 @@ func (m *fakeMesh) discover(job string, health scrape.Health, found labels.Label
 	return &pool.Targets[len(pool.Targets)-1]
 }
 
-// pod is what Kubernetes discovery finds of a container port.
+// pod returns the labels that Kubernetes discovery gives a container port.
 func pod(job, namespace, name, address, port string, more ...string) labels.Labels {
 	b := labels.NewBuilder(labels.FromStrings(
 		"__address__", address, "__metrics_path__", "/stats/prometheus", "__scheme__", "http",
 		"__scrape_interval__", "15s", "__scrape_timeout__", "10s", "job", job,
-		"__meta_kubernetes_namespace", namespace, "__meta_kubernetes_pod_name", name, "__meta_kubernetes_pod_phase", "Running",
+		"__meta_kubernetes_namespace", namespace, "__meta_kubernetes_pod_name", name, "__meta_kubernetes_pod_phase",
+		"Running",
 		"__meta_kubernetes_pod_container_name", "istio-proxy", "__meta_kubernetes_pod_container_port_name", port,
 		"__meta_kubernetes_pod_label_app", name, "__meta_kubernetes_pod_node_name", "node-1",
 	))
@@ -150,10 +171,12 @@ func pod(job, namespace, name, address, port string, more ...string) labels.Labe
 func (m *fakeMesh) shop() *fakeMesh {
 	const job, port = "envoy-stats", "http-envoy-prom"
 	m.discover(job, scrape.HealthUp, pod(job, "shop", "cart-0", "10.0.0.1:15090", port))
-	m.discover(job, scrape.HealthDown, pod(job, "shop", "cart-1", "10.0.0.2:8080", port, "__meta_kubernetes_pod_annotation_prometheus_io_port", "9090"))
+	m.discover(job, scrape.HealthDown, pod(job, "shop", "cart-1", "10.0.0.2:8080", port,
+		"__meta_kubernetes_pod_annotation_prometheus_io_port", "9090"))
 	m.discover(job, scrape.HealthUnknown, pod(job, "shop", "pay-0", "[fd00::3]:15090", port))
 	m.discover(job, "", pod(job, "shop", "batch-0", "10.0.0.4:15090", port, "__meta_kubernetes_pod_phase", "Succeeded"))
-	m.discover(job, "", pod(job, "kube-system", "dns-0", "10.0.0.5:53", "dns", "__meta_kubernetes_pod_container_name", "dns", "__meta_kubernetes_pod_container_port_number", "53"))
+	m.discover(job, "", pod(job, "kube-system", "dns-0", "10.0.0.5:53", "dns", "__meta_kubernetes_pod_container_name",
+		"dns", "__meta_kubernetes_pod_container_port_number", "53"))
 	return m
 }
 
@@ -170,10 +193,11 @@ func (m *fakeMesh) sources() Sources {
 		Endpoints:  func() []remotewrite.EndpointStatus { return m.endpoints },
 		Ready:      func() (bool, string) { return m.notReady == "", m.notReady },
 		Reload:     func(ctx context.Context) error { return m.reload(ctx) },
-		Build:      Build{Version: "0.1.0", Revision: "abcdef", Branch: "main", BuildUser: "ci", BuildDate: "20260301-11:00:00", GoVersion: "go1.26.8"},
-		Flags:      m.flags,
-		Started:    fakeNow.Add(-(26*time.Hour + 3*time.Minute)),
-		Gatherer:   reg,
+		Build: Build{Version: "0.1.0", Revision: "abcdef", Branch: "main", BuildUser: "ci",
+			BuildDate: "20260301-11:00:00", GoVersion: "go1.26.8"},
+		Flags:    m.flags,
+		Started:  fakeNow.Add(-(26*time.Hour + 3*time.Minute)),
+		Gatherer: reg,
 	}
 }
 
@@ -183,7 +207,7 @@ func (m *fakeMesh) server(cfg Config) *Server {
 	return s
 }
 
-// ask sends one request through the whole handler.
+// ask sends a request through the whole handler.
 func ask(s *Server, method, target string, headers ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, nil)
 	for i := 0; i+1 < len(headers); i += 2 {
@@ -194,7 +218,7 @@ func ask(s *Server, method, target string, headers ...string) *httptest.Response
 	return w
 }
 
-// golden compares with testdata/name; GOLDEN=1 rewrites it.
+// golden compares got with testdata/name. GOLDEN=1 rewrites the file.
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	path := filepath.Join("testdata", name)

@@ -15,7 +15,7 @@ const (
 	maxSearch = 256 // bytes of a search text; the rest is ignored
 )
 
-// selection is what the visitor of a list asked for; it is the query of the page's URL.
+// selection is the part of a list that a page shows. It comes from the query of the URL.
 type selection struct {
 	State  string // empty: all
 	Job    string // empty: all
@@ -38,7 +38,7 @@ func parseSelection(r *http.Request, states ...string) selection {
 	return sel
 }
 
-// link is the query that selects this.
+// link returns the query of the selection: ?job=envoy-stats&state=down.
 func (s selection) link() string {
 	q := url.Values{}
 	set := func(key, value string) {
@@ -55,15 +55,15 @@ func (s selection) link() string {
 	return "?" + q.Encode()
 }
 
-// With … returns the link to the same selection, but for one thing.
+// WithState, WithJob and WithPage return the link to a selection that differs only in the state, the job or the page.
 func (s selection) WithState(state string) string { s.State, s.Page = state, 1; return s.link() }
 func (s selection) WithJob(job string) string     { s.Job, s.Page = job, 1; return s.link() }
 func (s selection) WithPage(page int) string      { s.Page = page; return s.link() }
 
-// Narrowed reports whether the visitor asked for less than everything.
+// Narrowed reports whether the selection is less than everything.
 func (s selection) Narrowed() bool { return s.State != "" || s.Job != "" || s.Search != "" }
 
-// matcher finds a search text in the given texts, whatever the case.
+// matcher returns a function that reports whether a text contains the search text. Case does not matter.
 func (s selection) matcher() func(texts ...string) bool {
 	want := strings.ToLower(s.Search)
 	return func(texts ...string) bool {
@@ -76,7 +76,7 @@ func (s selection) matcher() func(texts ...string) bool {
 	}
 }
 
-// choice is one of the states that a list can be narrowed to.
+// choice is a link to the targets of one state.
 type choice struct {
 	Text    string
 	Link    string
@@ -84,7 +84,7 @@ type choice struct {
 	Current bool
 }
 
-// pager says where in a list a page is.
+// pager is the position of a page in a list, and the links to other pages.
 type pager struct {
 	Page, Pages     int
 	From, To, Total int // From counts from 1
@@ -92,7 +92,7 @@ type pager struct {
 	First, Last     string
 }
 
-// paginate cuts the selected page out of all rows. A page past the end is the last one.
+// paginate returns the rows of the selected page. If the list has fewer pages, that is the last one.
 func paginate[T any](rows []T, sel selection) ([]T, pager) {
 	p := pager{Total: len(rows), Pages: max(1, (len(rows)+pageSize-1)/pageSize)}
 	p.Page = min(sel.Page, p.Pages)
@@ -108,13 +108,13 @@ func paginate[T any](rows []T, sel selection) ([]T, pager) {
 	return rows[from:to], p
 }
 
-// group is a run of rows of one job.
+// group is the rows of a job on a page.
 type group[T any] struct {
 	Job  string
 	Rows []T
 }
 
-// byJob splits rows, which are sorted by job, into one group a job.
+// byJob splits rows, which are sorted by job, into one group per job.
 func byJob[T any](rows []T, job func(T) string) []group[T] {
 	var out []group[T]
 	for _, row := range rows {
@@ -127,14 +127,14 @@ func byJob[T any](rows []T, job func(T) string) []group[T] {
 	return out
 }
 
-// jobSummary is a job's line above a list and on the overview.
+// jobSummary is a job's row above a list and on the overview.
 type jobSummary struct {
 	Job     string
 	Tally   tally
 	Dropped int
 	Others  int      // scraped by other shards
-	Hidden  int      // dropped ones that nobody kept for the pages: keep_dropped_targets
-	Errors  []string // discovered, but no valid target, and why
+	Hidden  int      // dropped targets beyond keep_dropped_targets, whose labels are not kept
+	Errors  []string // why discovered targets are not valid
 	Link    string
 	Current bool
 }
@@ -152,7 +152,7 @@ func summarize(pools []scrape.PoolStatus, sel selection) []jobSummary {
 	return out
 }
 
-// pools reads the pools, by job name.
+// pools returns the status of the pools, sorted by job.
 func (s *Server) pools() []scrape.PoolStatus {
 	pools := slices.Clone(s.src.Targets())
 	slices.SortStableFunc(pools, func(a, b scrape.PoolStatus) int { return strings.Compare(a.Job, b.Job) })

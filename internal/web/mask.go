@@ -11,16 +11,16 @@ import (
 
 const masked = "<redacted>"
 
-// Whatever stands between :// and an @ before the next slash is userinfo.
+// userinfo is a user name and password: everything between :// and an @ before the next slash.
 var userinfo = regexp.MustCompile(`(://)[^/?#\s"'<>]*@`)
 
-// maskURLs hides the userinfo of every URL in a text, as in the error of an HTTP client.
+// maskURLs hides the user name and password of every URL in a text, such as the error of an HTTP client.
 func maskURLs(text string) string {
 	return userinfo.ReplaceAllString(text, "${1}"+masked+"@")
 }
 
-// maskURL hides userinfo and the values of the query: tokens travel in both. For one URL that is ours to call;
-// those of targets come masked.
+// maskURL hides user name, password and query of a URL from the configuration. Both may hold tokens. The URLs of
+// targets are masked by package scrape.
 func maskURL(text string) string {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme == "" || u.Host == "" {
@@ -32,8 +32,8 @@ func maskURL(text string) string {
 	return maskURLs(u.String())
 }
 
-// maskLabels hides credentials in label values: in parameters of the target's URL too, where their names say so.
-// __meta_url is the address that http_sd asked, credentials and all.
+// maskLabels hides credentials in label values: in URLs, in parameters of the target's URL whose names say that they
+// are secret, and in __meta_url, the URL of an http_sd.
 func maskLabels(l labels.Labels) labels.Labels {
 	b := labels.NewBuilder(l)
 	l.Range(func(l labels.Label) {

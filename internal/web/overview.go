@@ -10,7 +10,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
-// overviewPage answers at a glance: does it work, and if not, where to look.
+// overviewPage shows whether everything works, and links to the pages that say why not.
 type overviewPage struct {
 	frame
 	Started   time.Time
@@ -18,7 +18,7 @@ type overviewPage struct {
 	Jobs      []jobSummary
 	Total     tally
 	Dropped   int
-	Others    int // of other shards
+	Others    int // targets that other shards scrape
 	Endpoints []endpointRow
 	Flags     []pair
 }
@@ -45,15 +45,15 @@ func (s *Server) overview(w http.ResponseWriter, _ *http.Request) {
 	s.render(w, "overview.html", p)
 }
 
-// endpointRow is one remote_write endpoint and what to think of it.
+// endpointRow is a remote_write endpoint with its state.
 type endpointRow struct {
 	remotewrite.EndpointStatus
 	State string
-	Class string        // of its badge
-	Lag   time.Duration // age of the oldest sample that waits
+	Class string        // of the badge, in style.css
+	Lag   time.Duration // age of the oldest queued sample
 }
 
-// endpoints reads the endpoints, without credentials.
+// endpoints returns the endpoints, without credentials.
 func (s *Server) endpoints() []endpointRow {
 	now := s.now()
 	var out []endpointRow
@@ -77,7 +77,7 @@ func (s *Server) endpoints() []endpointRow {
 	return out
 }
 
-// flags reads the command line, without credentials.
+// flags returns the values of the flags, without credentials.
 func (s *Server) flags() map[string]string {
 	out := make(map[string]string, len(s.src.Flags))
 	for name, value := range s.src.Flags {

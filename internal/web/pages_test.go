@@ -43,7 +43,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestARefusedConfigurationShows on every page, without secrets, until one is taken again.
+// TestARefusedConfigurationShows: every page says so, without secrets, until a reload succeeds.
 func TestARefusedConfigurationShows(t *testing.T) {
 	m := newFakeMesh(t).shop()
 	s := m.server(Config{})
@@ -53,7 +53,8 @@ func TestARefusedConfigurationShows(t *testing.T) {
 			t.Errorf("%s: %q, though none was", path, refused)
 		}
 	}
-	m.loaded.Refused, m.loaded.Why = fakeNow.Add(-time.Minute), errors.New("f.yml:3: job_name: <b>: https://me:canary-password@x/?token=canary-token")
+	m.loaded.Refused, m.loaded.Why = fakeNow.Add(-time.Minute), errors.New("f.yml:3: job_name: <b>: "+
+		"https://me:canary-password@x/?token=canary-token")
 	for _, path := range []string{"/", "/targets", "/service-discovery", "/config"} {
 		body := ask(s, "GET", path).Body.String()
 		for _, want := range []string{refused, "1m ago", "loaded 3h ago", "f.yml:3: job_name: &lt;b&gt;"} {
@@ -73,9 +74,9 @@ func TestPagesOfAnEmptyMesh(t *testing.T) {
 	m.yaml, m.yamlErr = "", errors.New("no configuration")
 	s := m.server(Config{})
 	for path, want := range map[string]string{
-		"/":                  "No jobs yet",
+		"/":                  "No jobs",
 		"/targets":           "No targets yet",
-		"/service-discovery": "Nothing was discovered yet",
+		"/service-discovery": "No targets were discovered yet",
 		"/config":            "no configuration",
 	} {
 		body := ask(s, "GET", path).Body.String()
@@ -87,27 +88,28 @@ func TestPagesOfAnEmptyMesh(t *testing.T) {
 	}
 }
 
-// TestTargetsOfOtherShards: who looks for a target here must learn that it may be elsewhere.
+// TestTargetsOfOtherShards: the pages say that other shards scrape further targets.
 func TestTargetsOfOtherShards(t *testing.T) {
 	m := newFakeMesh(t).shop()
 	m.addJob(t, "sharded", "[]").Others = 1234
 	m.addJob(t, "little", "[]").Others = 1
 	s := m.server(Config{})
 	for path, want := range map[string]string{
-		"/":                        "<dt>Of other shards</dt><dd>1,235</dd>",
+		"/":                        "<dt>Scraped by other shards</dt><dd>1,235</dd>",
 		"/targets":                 "1,235 more targets are scraped by other shards",
 		"/targets?job=sharded":     "1,234 more targets are scraped by other shards",
 		"/targets?job=little":      "1 more target is scraped by other shards",
-		"/targets?search=reviews":  `<span class="dim">1,234 of other shards</span>`,
+		"/targets?search=reviews":  `<span class="dim">1,234 scraped by other shards</span>`,
 		"/targets?job=envoy-stats": "",
 	} {
 		body := ask(s, "GET", path).Body.String()
-		if want == "" && strings.Contains(body, "scraped by other shards") || !strings.Contains(body, want) {
+		if want == "" && strings.Contains(body, "more targets are scraped by other shards") || !strings.Contains(body,
+			want) {
 			t.Errorf("%s: got no %q in %s", path, want, body)
 		}
 	}
 	m.pools = m.pools[1:] // none of its own
-	if body := ask(s, "GET", "/targets").Body.String(); !strings.Contains(body, "No targets of this shard") {
+	if body := ask(s, "GET", "/targets").Body.String(); !strings.Contains(body, "This shard has no targets") {
 		t.Errorf("a shard without targets says %s", body)
 	}
 }
@@ -116,19 +118,22 @@ func TestHostileLabelsStayText(t *testing.T) {
 	const evil = `"><script>alert(1)</script><img src=x onerror=alert(1)>'`
 	m := newFakeMesh(t)
 	m.addJob(t, evil, "- {regex: 'keep(.*)</pre><script>', action: labelmap, replacement: 'x<script>'}")
-	target := m.discover(evil, scrape.HealthDown, labels.FromStrings("__address__", evil, "job", evil, "a<script>", evil))
+	target := m.discover(evil, scrape.HealthDown, labels.FromStrings("__address__", evil, "job", evil, "a<script>",
+		evil))
 	target.URL = "javascript:alert(1)"
 	target.Err = evil
 	m.discover("envoy-stats", "", pod("envoy-stats", evil, evil, evil, evil))
 	m.yaml, m.notReady = evil, evil
 	m.endpoints[0].LastError, m.endpoints[0].Name = evil, evil
-	m.endpoints[0].Rejected = []remotewrite.Rejection{{Series: labels.FromStrings("a", evil), Reason: evil, Error: evil}}
+	m.endpoints[0].Rejected = []remotewrite.Rejection{{Series: labels.FromStrings("a", evil), Reason: evil,
+		Error: evil}}
 	m.flags = map[string]string{evil: evil}
 	s := m.server(Config{})
 
 	steps, _, _ := strings.Cut("/"+stepsLink(evil, target.Discovered()), "#")
 	markup := regexp.MustCompile(`<script|<img|javascript:`)
-	for _, path := range []string{"/", "/targets", "/service-discovery", "/config", steps, "/targets?search=%22%3E%3Cscript%3E&job=%22%3E%3Cscript%3E"} {
+	for _, path := range []string{"/", "/targets", "/service-discovery", "/config", steps,
+		"/targets?search=%22%3E%3Cscript%3E&job=%22%3E%3Cscript%3E"} {
 		w := ask(s, "GET", path)
 		wantStatus(t, w, http.StatusOK)
 		for _, hit := range markup.FindAllStringIndex(w.Body.String(), -1) {
@@ -153,7 +158,8 @@ func TestHostileLabelsStayText(t *testing.T) {
 func TestLongValuesAreCut(t *testing.T) {
 	m := newFakeMesh(t)
 	for i := range pageSize {
-		target := m.discover("envoy-stats", scrape.HealthDown, pod("envoy-stats", strings.Repeat("ä", 40_000), "p", fmt.Sprint("10.0.0.1:", i), "a-envoy-prom"))
+		target := m.discover("envoy-stats", scrape.HealthDown, pod("envoy-stats", strings.Repeat("ä", 40_000), "p",
+			fmt.Sprint("10.0.0.1:", i), "a-envoy-prom"))
 		target.Err = strings.Repeat("e", 100_000)
 	}
 	for _, path := range []string{"/targets", "/service-discovery"} {
@@ -170,7 +176,9 @@ func TestLongValuesAreCut(t *testing.T) {
 func TestNoCredentialIsShown(t *testing.T) {
 	m := newFakeMesh(t)
 	m.addJob(t, "http", "[]")
-	target := m.discover("http", scrape.HealthDown, labels.FromStrings("__address__", "10.0.0.1:80", "__meta_url", "https://me:canary-sd@sd.example/list?token=canary-sdquery", "job", "http", "site", "https://me:canary-label@example"))
+	target := m.discover("http", scrape.HealthDown, labels.FromStrings("__address__", "10.0.0.1:80", "__meta_url",
+		"https://me:canary-sd@sd.example/list?token=canary-sdquery", "job", "http", "site",
+		"https://me:canary-label@example"))
 	target.URL = "http://me:canary-url@10.0.0.1:80/metrics"
 	target.Err = `Get "http://me:canary-err@10.0.0.1:80/metrics": EOF`
 	m.pools[1].Errors = []string{`bad URL "http://me:canary-pool@x"`}
@@ -180,7 +188,8 @@ func TestNoCredentialIsShown(t *testing.T) {
 	m.reload = func(ctx context.Context) error { return errors.New(`http_sd: Get "http://me:canary-reload@x": EOF`) }
 	s := m.server(Config{EnableLifecycle: true})
 	steps, _, _ := strings.Cut("/"+stepsLink("http", target.Discovered()), "#")
-	for _, path := range []string{"/", "/targets", "/service-discovery", "/config", steps, "/api/v1/targets", "/api/v1/status/flags", "/api/v1/status/config", "/api/v1/status/remote_write", "/metrics"} {
+	for _, path := range []string{"/", "/targets", "/service-discovery", "/config", steps, "/api/v1/targets",
+		"/api/v1/status/flags", "/api/v1/status/config", "/api/v1/status/remote_write", "/metrics"} {
 		if body := ask(s, "GET", path).Body.String(); strings.Contains(body, "canary") {
 			t.Errorf("%s shows a credential: %s", path, body)
 		}
@@ -194,7 +203,8 @@ func TestTenThousandTargetsComeInPages(t *testing.T) {
 	m := newFakeMesh(t)
 	m.providers = nil // their rows are not counted here
 	for i := range 10_000 {
-		m.discover("envoy-stats", scrape.HealthUp, pod("envoy-stats", "shop", fmt.Sprintf("cart-%d", i), fmt.Sprintf("10.0.%d.%d:15090", i/250, i%250), "http-envoy-prom"))
+		m.discover("envoy-stats", scrape.HealthUp, pod("envoy-stats", "shop", fmt.Sprintf("cart-%d", i),
+			fmt.Sprintf("10.0.%d.%d:15090", i/250, i%250), "http-envoy-prom"))
 	}
 	s := m.server(Config{})
 	for _, tc := range []struct{ path, want string }{
@@ -219,10 +229,12 @@ func TestTenThousandTargetsComeInPages(t *testing.T) {
 
 func TestNumbersForPeople(t *testing.T) {
 	for _, tc := range []struct{ got, want string }{
-		{count(0), "0"}, {count(999), "999"}, {count(1000), "1,000"}, {count(-1234567), "-1,234,567"}, {count(-123), "-123"},
+		{count(0), "0"}, {count(999), "999"}, {count(1000), "1,000"}, {count(-1234567), "-1,234,567"}, {count(-123),
+			"-123"},
 		{byteSize(1023), "1023 B"}, {byteSize(1536), "1.5 KiB"}, {byteSize(20 << 20), "20.0 MiB"},
 		{brief(0), "0s"}, {brief(850_000), "850µs"}, {brief(12_300_000), "12ms"}, {brief(3_400_000_000), "3.4s"},
-		{brief(59_000_000_000), "59s"}, {brief(300_000_000_000), "5m"}, {brief(312_000_000_000), "5m12s"}, {brief(3600_000_000_000), "1h"},
+		{brief(59_000_000_000), "59s"}, {brief(300_000_000_000), "5m"}, {brief(312_000_000_000),
+			"5m12s"}, {brief(3600_000_000_000), "1h"},
 		{brief(26 * 3600_000_000_000), "1d02h"},
 	} {
 		if tc.got != tc.want {
@@ -231,10 +243,12 @@ func TestNumbersForPeople(t *testing.T) {
 	}
 }
 
-// TestAnEndpointThatTookNothing: one whose URL is wrong answers each request, and is not one that nothing was sent to.
+// TestAnEndpointThatTookNothing: an endpoint that refused every request has another state than one to which nothing was
+// sent.
 func TestAnEndpointThatTookNothing(t *testing.T) {
 	s := &Server{now: time.Now, src: Sources{Endpoints: func() []remotewrite.EndpointStatus {
-		return []remotewrite.EndpointStatus{{Name: "new"}, {Name: "wrong", Rejected: []remotewrite.Rejection{{Error: "404 page not found"}}}}
+		return []remotewrite.EndpointStatus{{Name: "new"},
+			{Name: "wrong", Rejected: []remotewrite.Rejection{{Error: "404 page not found"}}}}
 	}}}
 	rows := s.endpoints()
 	if rows[0].State != "nothing sent yet" || rows[1].State != "refuses everything" || rows[1].Class != "down" {

@@ -9,8 +9,8 @@ import (
 	"go.yaml.in/yaml/v2"
 )
 
-// Protection tells what a web configuration file asks of clients, as TLS and a password; empty: nothing. An empty path
-// is no file.
+// Protection returns what a web configuration file requires of clients: "TLS", "a password", "TLS and a password", or
+// nothing. Without a file it returns nothing.
 func Protection(file string) (string, error) {
 	if file == "" {
 		return "", nil

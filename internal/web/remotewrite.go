@@ -9,7 +9,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 )
 
-// rejected masks what an endpoint refused: labels come from targets, words from the receiver.
+// rejected returns the rejections without credentials. Labels come from targets, and messages from the receiver.
 func rejected(list []remotewrite.Rejection) []remotewrite.Rejection {
 	out := make([]remotewrite.Rejection, 0, len(list))
 	for _, r := range list {
@@ -19,7 +19,7 @@ func rejected(list []remotewrite.Rejection) []remotewrite.Rejection {
 	return out
 }
 
-// apiEndpoint is how an endpoint does. Prometheus' API has nothing of the kind.
+// apiEndpoint is the status of an endpoint. Prometheus' API has no such type.
 type apiEndpoint struct {
 	Name           string        `json:"name"`
 	URL            string        `json:"url"`
@@ -68,7 +68,7 @@ func (s *Server) apiRemoteWrite(w http.ResponseWriter, _ *http.Request) {
 	s.apiData(w, map[string]any{"endpoints": out})
 }
 
-// ever leaves out what never happened.
+// ever returns nil for the zero time, which JSON then leaves out.
 func ever(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

@@ -22,16 +22,16 @@ import (
 //go:embed templates
 var templates embed.FS
 
-// A value longer than this is cut on pages: nobody reads it, and a hostile target must not make the page huge.
+// maxShown is how many bytes of a value a page shows: a hostile target must not make the page huge.
 const maxShown = 400
 
-// frame is what every page has around its body.
+// frame is the data of the head that every page has.
 type frame struct {
 	Title    string
-	Path     string // of the page, as its links name it
+	Path     string // of the page, as in navigation
 	Version  string
 	Ready    bool
-	NotReady string // why not
+	NotReady string // why the process is not ready
 	Loaded   Loaded
 	Now      time.Time
 }
@@ -72,7 +72,7 @@ func parseTemplates() *template.Template {
 
 type link struct{ Path, Text string }
 
-// navigation is never written to. Links are relative, so that a proxy may put the site under any prefix.
+// navigation is constant. Its links are relative, so that a proxy may serve the pages under any prefix.
 var navigation = []link{
 	{"./", "Overview"},
 	{"targets", "Targets"},
@@ -81,19 +81,19 @@ var navigation = []link{
 	{"metrics", "Metrics"},
 }
 
-// render writes a page, or nothing of it.
+// render writes a page. If the template fails, it writes an error and no part of the page.
 func (s *Server) render(w http.ResponseWriter, name string, data any) {
 	var b bytes.Buffer
 	if err := s.tmpl.ExecuteTemplate(&b, name, data); err != nil {
-		s.log.Error("make a page", zap.String("page", name), zap.Error(err))
-		http.Error(w, "this page could not be made; the log says why", http.StatusInternalServerError)
+		s.log.Error("render a page", zap.String("page", name), zap.Error(err))
+		http.Error(w, "this page could not be rendered; the log says why", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Write(b.Bytes())
 }
 
-// pair is one label, ready to be shown.
+// pair is a label or a flag as a page shows it.
 type pair struct {
 	Name, Value string
 }
@@ -104,7 +104,7 @@ func pairs(l labels.Labels) []pair {
 	return out
 }
 
-// cut shortens what is too long to be read.
+// cut shortens a text to maxShown bytes.
 func cut(text string) string {
 	if len(text) <= maxShown {
 		return text
@@ -116,7 +116,7 @@ func cut(text string) string {
 	return fmt.Sprintf("%s… (%s bytes)", text[:end], count(len(text)))
 }
 
-// webURL returns the URL if a browser may follow it, else nothing.
+// webURL returns an http or https URL unchanged, and nothing for other URLs, which must not become links.
 func webURL(text string) string {
 	if strings.HasPrefix(text, "http://") || strings.HasPrefix(text, "https://") {
 		return maskURLs(text)
@@ -124,7 +124,7 @@ func webURL(text string) string {
 	return ""
 }
 
-// count writes a number as people read it: 12,345.
+// count formats a number: 12,345.
 func count(n any) string {
 	digits := fmt.Sprint(n)
 	for i := len(digits) - 3; i > 0 && digits[i-1] != '-'; i -= 3 {
@@ -133,7 +133,7 @@ func count(n any) string {
 	return digits
 }
 
-// byteSize writes a size: 512 B, 1.5 KiB, 20 MiB.
+// byteSize formats a size: 512 B, 1.5 KiB, 20.0 MiB.
 func byteSize(n int64) string {
 	if n < 1<<10 {
 		return fmt.Sprintf("%d B", n)
@@ -145,7 +145,7 @@ func byteSize(n int64) string {
 	return fmt.Sprintf("%.1f %ciB", size, "KMGT"[unit])
 }
 
-// brief writes a duration with as much detail as one looks for: 850µs, 12ms, 3.4s, 5m12s, 3h04m, 2d05h.
+// brief formats a duration with two units at most: 850µs, 12ms, 3.4s, 5m12s, 3h04m, 2d05h.
 func brief(d time.Duration) string {
 	switch {
 	case d <= 0:
@@ -165,7 +165,7 @@ func brief(d time.Duration) string {
 	}
 }
 
-// ago says how long before now t was.
+// ago formats the time since t: 3.4s ago.
 func ago(t, now time.Time) string {
 	if t.IsZero() {
 		return "never"

@@ -15,10 +15,12 @@ import (
 //go:embed static
 var static embed.FS
 
-// contentSecurityPolicy lets a page load its style sheet and icon and send its search form, from here, and nothing else.
-const contentSecurityPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+// contentSecurityPolicy allows a page to load its style sheet and icon and to send its search form, all from this
+// server, and nothing else.
+const contentSecurityPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri " +
+	"'none'; frame-ancestors 'none'"
 
-// handler is the whole site. The mux answers 405 where a path exists but not for that method.
+// handler serves all paths. The mux answers 405 if a path exists, but not for the method.
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	page := func(path string, h http.HandlerFunc) {
@@ -47,11 +49,11 @@ func (s *Server) handler() http.Handler {
 	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.src.Gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 
-	// A web page elsewhere must not be able to press reload through somebody's browser.
+	// Other web sites must not be able to reload through a user's browser.
 	return s.guard(http.NewCrossOriginProtection().Handler(mux))
 }
 
-// profiles serves the Go runtime's profiles, as Prometheus does where it is not asked to hide them.
+// profiles adds the paths of the Go runtime's profiles.
 func profiles(mux *http.ServeMux) {
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
@@ -60,13 +62,14 @@ func profiles(mux *http.ServeMux) {
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 }
 
-// guard sets the headers of every answer, and keeps a panic to its own request.
+// guard sets the headers of every response, and limits a panic to its request.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			if cause := recover(); cause != nil && cause != http.ErrAbortHandler {
-				s.log.Error("a page panicked", zap.String("path", r.URL.Path), zap.Any("cause", cause), zap.ByteString("stack", debug.Stack()))
-				panic(http.ErrAbortHandler) // the answer may be half written: cut it off
+				s.log.Error("a page panicked", zap.String("path", r.URL.Path), zap.Any("cause", cause),
+					zap.ByteString("stack", debug.Stack()))
+				panic(http.ErrAbortHandler) // the response may be written in part: close the connection
 			} else if cause != nil {
 				panic(cause)
 			}
@@ -75,13 +78,13 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		setDefault(h, "Content-Security-Policy", contentSecurityPolicy)
 		setDefault(h, "X-Content-Type-Options", "nosniff")
 		setDefault(h, "X-Frame-Options", "DENY")
-		setDefault(h, "Referrer-Policy", "no-referrer") // scrape URLs are links; the target need not learn where from
+		setDefault(h, "Referrer-Policy", "no-referrer") // targets must not see the URL of this page
 		h.Set("Cache-Control", "no-store")
 		next.ServeHTTP(w, r)
 	})
 }
 
-// setDefault leaves alone what the web configuration file set.
+// setDefault sets a header unless the web configuration file has set it.
 func setDefault(h http.Header, key, value string) {
 	if h.Get(key) == "" {
 		h.Set(key, value)
@@ -89,7 +92,7 @@ func setDefault(h http.Header, key, value string) {
 }
 
 func (s *Server) asset(w http.ResponseWriter, r *http.Request) {
-	if strings.HasSuffix(r.URL.Path, "/") { // a list of files is nobody's page
+	if strings.HasSuffix(r.URL.Path, "/") { // no list of files
 		http.NotFound(w, r)
 		return
 	}

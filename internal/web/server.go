@@ -24,50 +24,50 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
-// The bounds of one connection. A client that is slower, or says more, is cut off.
+// Limits of a connection. A client that is slower or sends more is disconnected.
 const (
 	readHeaderTimeout = 10 * time.Second
 	readTimeout       = 30 * time.Second
-	writeTimeout      = 2 * time.Minute // a list of 10,000 targets over a slow line
+	writeTimeout      = 2 * time.Minute // enough for 10,000 targets over a slow connection
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 64 << 10
-	shutdownGrace     = 3 * time.Second // for requests that are under way when the process ends
+	shutdownGrace     = 3 * time.Second // for requests that run when the process ends
 )
 
-// Config is where and how to serve.
+// Config is the part of the command line that the server needs.
 type Config struct {
 	ListenAddress   string // host:port; port 0 takes any free one
 	WebConfigFile   string // exporter-toolkit's file: TLS, basic auth, headers; empty: plain HTTP
 	EnableLifecycle bool   // allows /-/reload
 	EnablePprof     bool   // serves /debug/pprof/
-	ExternalHost    string // stands for loopback addresses in the API's globalUrl; empty: they stay as they are
+	ExternalHost    string // replaces loopback addresses in the API's globalUrl; empty: they stay
 }
 
-// Sources is everything that the pages show. The functions are called from many goroutines at once.
+// Sources is the data of the pages. The functions must be safe for concurrent calls.
 type Sources struct {
 	Targets    func() []scrape.PoolStatus
 	Providers  func() []discovery.ProviderStatus      // each discovery of each job
 	Rules      func(job string) []*promrelabel.Config // the rules that choose a job's targets
 	Explain    func(labels.Labels, []*promrelabel.Config) []relabel.Step
-	ConfigYAML func() (string, error) // the effective configuration, secrets already redacted
+	ConfigYAML func() (string, error) // the configuration in force, without secrets
 	Loaded     func() Loaded
 	Endpoints  func() []remotewrite.EndpointStatus
-	Ready      func() (ok bool, why string) // why: what is still missing
+	Ready      func() (ok bool, why string) // why: the reason if not ok
 	Reload     func(context.Context) error
 	Build      Build
-	Flags      map[string]string // the command line, by flag name
+	Flags      map[string]string // values by the name of the flag
 	Started    time.Time
 	Gatherer   prometheus.Gatherer
 }
 
-// Loaded says which configuration is in force.
+// Loaded is the result of the last reloads.
 type Loaded struct {
-	At      time.Time // when it was loaded
-	Refused time.Time // when a later one was refused; zero: none was
-	Why     error     // that it was, secrets already redacted
+	At      time.Time // when the configuration in force was loaded
+	Refused time.Time // when a later configuration was refused; zero: never
+	Why     error     // why it was refused, without secrets
 }
 
-// Build says which program this is, in the words of Prometheus' API.
+// Build is the version of the program, with the field names of Prometheus' API.
 type Build struct {
 	Version   string `json:"version"`
 	Revision  string `json:"revision"`
@@ -77,7 +77,7 @@ type Build struct {
 	GoVersion string `json:"goVersion"`
 }
 
-// Server serves the pages and the API. New makes it, Listen opens its port, Run serves.
+// Server serves the pages and the API. Call New, Listen, which opens the port, and Run.
 type Server struct {
 	cfg  Config
 	src  Sources
@@ -89,7 +89,7 @@ type Server struct {
 	listener net.Listener // owned by Listen until Run, then by Run
 }
 
-// New makes a server that does nothing yet.
+// New returns a server that has not opened its port.
 func New(cfg Config, src Sources, log *zap.Logger) *Server {
 	s := &Server{cfg: cfg, src: src, log: log, now: time.Now, tmpl: parseTemplates()}
 	s.http = &http.Server{
@@ -99,38 +99,38 @@ func New(cfg Config, src Sources, log *zap.Logger) *Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		// What net/http has to say is about clients (broken TLS, cut connections), not about us.
+		// The messages of net/http are about clients: broken TLS, closed connections.
 		ErrorLog: slog.NewLogLogger(zapslog.NewHandler(log.Core()), slog.LevelDebug),
 	}
 	return s
 }
 
-// Listen checks the web configuration and opens the port. The address is the one chosen where the port was 0.
+// Listen checks the web configuration, opens the port, and returns its address.
 func (s *Server) Listen() (net.Addr, error) {
 	if err := toolkit.Validate(s.cfg.WebConfigFile); err != nil {
 		return nil, fmt.Errorf("--web.config.file: %s: %w", s.cfg.WebConfigFile, err)
 	}
 	l, err := net.Listen("tcp", s.cfg.ListenAddress)
 	if err != nil {
-		return nil, fmt.Errorf("--web.listen-address: %w (give it a free port of this machine; port 0 takes any)", err)
+		return nil, fmt.Errorf("--web.listen-address: %w (give a free port of this machine; port 0 takes any)", err)
 	}
 	s.listener = l
 	s.log.Info("serving pages", zap.Stringer("address", l.Addr()), zap.Bool("lifecycle", s.cfg.EnableLifecycle))
 	return l.Addr(), nil
 }
 
-// Run serves until ctx ends, which is not an error, and then lets requests under way finish for a short while.
+// Run serves until ctx ends, which is not an error. Then it waits for running requests, up to shutdownGrace.
 func (s *Server) Run(ctx context.Context) error {
 	if s.listener == nil {
 		if _, err := s.Listen(); err != nil {
 			return err
 		}
 	}
-	defer s.listener.Close() // Serve returns without closing it where the web configuration broke since Listen
+	defer s.listener.Close() // Serve does not close it if the web configuration has become invalid since Listen
 
 	served := make(chan error, 1)
 	go func() {
-		// The toolkit repeats at info what Listen said.
+		// At level info, the toolkit repeats the message of Listen.
 		quiet := s.log.WithOptions(zap.IncreaseLevel(zapcore.WarnLevel))
 		served <- toolkit.Serve(s.listener, s.http, &toolkit.FlagConfig{WebConfigFile: &s.cfg.WebConfigFile},
 			slog.New(zapslog.NewHandler(quiet.Core())))

@@ -73,7 +73,8 @@ func TestReload(t *testing.T) {
 
 func TestMethodsAndHeaders(t *testing.T) {
 	s := newFakeMesh(t).server(Config{EnableLifecycle: true})
-	for _, path := range []string{"/", "/targets", "/service-discovery", "/config", "/metrics", "/static/style.css", "/static/icon.svg", "/api/v1/targets", "/-/healthy"} {
+	for _, path := range []string{"/", "/targets", "/service-discovery", "/config", "/metrics", "/static/style.css",
+		"/static/icon.svg", "/api/v1/targets", "/-/healthy"} {
 		wantStatus(t, ask(s, "POST", path), http.StatusMethodNotAllowed)
 		wantStatus(t, ask(s, "DELETE", path), http.StatusMethodNotAllowed)
 		w := ask(s, "GET", path, "Origin", "https://elsewhere.example")
@@ -90,7 +91,8 @@ func TestMethodsAndHeaders(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"/nothing", "/api/v1/query", "/debug/pprof/", "/-/quit", "/static/", "/static/../server.go", "/favicon.ico"} {
+	for _, path := range []string{"/nothing", "/api/v1/query", "/debug/pprof/", "/-/quit", "/static/",
+		"/static/../server.go", "/favicon.ico"} {
 		if w := ask(s, "GET", path); w.Code == http.StatusOK {
 			t.Errorf("%s: got 200", path)
 		}
@@ -208,7 +210,8 @@ func TestListenSaysWhatIsWrong(t *testing.T) {
 		"bad file":     {Config{ListenAddress: "127.0.0.1:0", WebConfigFile: bad}, bad},
 		"missing file": {Config{ListenAddress: "127.0.0.1:0", WebConfigFile: bad + "x"}, bad + "x"},
 	} {
-		if err := newFakeMesh(t).server(tc.cfg).Run(t.Context()); err == nil || !strings.Contains(err.Error(), tc.want) {
+		if err := newFakeMesh(t).server(tc.cfg).Run(t.Context()); err == nil || !strings.Contains(err.Error(),
+			tc.want) {
 			t.Errorf("%s: got %v, want %q in it", name, err, tc.want)
 		}
 	}
@@ -285,19 +288,23 @@ func TestProtection(t *testing.T) {
 	}
 }
 
-// writeCertificate makes cert.pem and key.pem for 127.0.0.1, and returns who to trust.
+// writeCertificate writes cert.pem and key.pem for 127.0.0.1, and returns a pool that trusts them.
 func writeCertificate(t *testing.T, dir string) *x509.CertPool {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0,
+			1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().
+				Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
 	}
 	cert, err2 := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	private, err3 := x509.MarshalPKCS8PrivateKey(key)
 	if err := errors.Join(err, err2, err3,
-		os.WriteFile(filepath.Join(dir, "cert.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}), 0o600),
-		os.WriteFile(filepath.Join(dir, "key.pem"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600),
+		os.WriteFile(filepath.Join(dir, "cert.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}),
+			0o600),
+		os.WriteFile(filepath.Join(dir, "key.pem"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
+			0o600),
 	); err != nil {
 		t.Fatal(err)
 	}

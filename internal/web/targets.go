@@ -15,7 +15,7 @@ type targetsPage struct {
 	Jobs   []jobSummary
 	States []choice
 	Groups []group[targetRow]
-	Others int // targets of the selected jobs that other shards scrape
+	Others int // number of targets of the selected jobs that other shards scrape
 	Pager  pager
 }
 
@@ -36,7 +36,7 @@ func (s *Server) targets(w http.ResponseWriter, r *http.Request) {
 			others += j.Others
 		}
 	}
-	for i := range rows { // only for those that are shown: it makes the labels anew
+	for i := range rows { // only for the rows of the page: Discovered computes the labels
 		rows[i].Before = rows[i].Discovered()
 		rows[i].Steps = stepsLink(rows[i].Job, rows[i].Before)
 	}
@@ -56,7 +56,7 @@ func (s *Server) targets(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// selectTargets returns the selected targets, and how many of each state there are but for the selected state.
+// selectTargets returns the selected targets. found counts the targets of every state, not only of the selected one.
 func selectTargets(pools []scrape.PoolStatus, sel selection) (rows []targetRow, found tally) {
 	match := sel.matcher()
 	for _, p := range pools {

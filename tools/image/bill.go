@@ -11,8 +11,8 @@ import (
 	cdx "github.com/CycloneDX/cyclonedx-go"
 )
 
-// writeBill writes a CycloneDX bill of materials of what a binary says it was built from: its modules, each with
-// the checksum that go.sum has of it, and the Go that built it. It holds neither a time nor a random number.
+// writeBill writes a CycloneDX bill of materials of a binary: the Go version and the modules that the binary names,
+// each with its checksum from go.sum. The bill holds neither a time nor a random number.
 func writeBill(binary, path, version string) error {
 	info, err := buildinfo.ReadFile(binary)
 	if err != nil {
@@ -49,7 +49,7 @@ func module(path, version, sum string) cdx.Component {
 	purl := "pkg:golang/" + path + "@" + version
 	c := cdx.Component{BOMRef: purl, Type: cdx.ComponentTypeLibrary, Name: path, Version: version, PackageURL: purl}
 	if sum != "" {
-		// A hash over the module's files, not of one file, so it is no cdx.Hash.
+		// It is a hash of many files, which cdx.Hash cannot express.
 		c.Properties = &[]cdx.Property{{Name: "go:sum", Value: sum}}
 	}
 	return c

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// An entry is a file or, without content, a folder of an archive.
+// An entry is a file of an archive, or a folder if it has no content.
 type entry struct {
-	name    string // slashes; a folder's ends in one
+	name    string // with slashes; the name of a folder ends in one
 	mode    int64
 	owner   int // user and group
 	content []byte
 }
 
-// writeTar writes entries as they are listed, all of one time.
+// writeTar writes entries in the given order, all with the same time.
 func writeTar(w io.Writer, entries []entry, at time.Time) error {
 	t := tar.NewWriter(w)
 	for _, e := range entries {

@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	uid     = 65532 // as the manifests' runAsUser; nobody's on a node
+	uid     = 65532 // the runAsUser of the manifests; no user of a node has it
 	dataDir = "/var/lib/envoy-scraper"
 	program = "/envoy-scraper"
 	source  = "https://github.com/envoy-scraper/envoy-scraper"
@@ -66,17 +66,18 @@ func (b build) image() error {
 
 func (b build) labels() map[string]string {
 	return map[string]string{
-		"org.opencontainers.image.title":       "envoy-scraper",
-		"org.opencontainers.image.description": "Scrapes the Envoy sidecars of a service mesh into the Prometheus that you already run.",
-		"org.opencontainers.image.source":      source,
-		"org.opencontainers.image.licenses":    "Apache-2.0",
-		"org.opencontainers.image.version":     b.version,
-		"org.opencontainers.image.revision":    b.revision,
-		"org.opencontainers.image.created":     b.created.Format(time.RFC3339),
+		"org.opencontainers.image.title": "envoy-scraper",
+		"org.opencontainers.image.description": "Scrapes the Envoy sidecars of a service mesh into the Prometheus " +
+			"that you already run.",
+		"org.opencontainers.image.source":   source,
+		"org.opencontainers.image.licenses": "Apache-2.0",
+		"org.opencontainers.image.version":  b.version,
+		"org.opencontainers.image.revision": b.revision,
+		"org.opencontainers.image.created":  b.created.Format(time.RFC3339),
 	}
 }
 
-// platformImage is one layer on nothing.
+// platformImage returns an image with a single layer.
 func (b build) platformImage(binary string, p platform) (v1.Image, error) {
 	entries, err := layerEntries(binary)
 	if err != nil {
@@ -110,10 +111,10 @@ func (b build) platformImage(binary string, p platform) (v1.Image, error) {
 	file.OS, file.Architecture = p.os, p.arch
 	user := strconv.Itoa(uid)
 	file.Config = v1.Config{
-		// A number: a kubelet cannot tell from a name that it is not root.
+		// A number, because a kubelet cannot check whether a name is root.
 		User:         user + ":" + user,
 		Entrypoint:   []string{program},
-		WorkingDir:   dataDir, // --storage.path is ./data unless told otherwise
+		WorkingDir:   dataDir, // the default of --storage.path is ./data
 		ExposedPorts: map[string]struct{}{"9095/tcp": {}},
 		Volumes:      map[string]struct{}{dataDir: {}},
 		Labels:       b.labels(),
@@ -121,7 +122,7 @@ func (b build) platformImage(binary string, p platform) (v1.Image, error) {
 	return mutate.ConfigFile(img, file)
 }
 
-// layerEntries is everything that the image holds.
+// layerEntries lists all files of the image.
 func layerEntries(binary string) ([]entry, error) {
 	program, err := fileEntry(binary, program[1:], 0o755)
 	if err != nil {
@@ -143,12 +144,13 @@ func layerEntries(binary string) ([]entry, error) {
 	}, nil
 }
 
-// roots is Mozilla's unconstrained root certificates in PEM.
+// roots returns Mozilla's unconstrained root certificates in PEM.
 func roots() []byte {
 	var out bytes.Buffer
 	for root := range bundle.Roots() {
 		if root.Constraint == nil {
-			_ = pem.Encode(&out, &pem.Block{Type: "CERTIFICATE", Bytes: root.Certificate}) // a Buffer takes everything
+			// writing to a Buffer cannot fail
+			_ = pem.Encode(&out, &pem.Block{Type: "CERTIFICATE", Bytes: root.Certificate})
 		}
 	}
 	return out.Bytes()
@@ -171,7 +173,7 @@ func (b build) archive(index v1.ImageIndex, path string) error {
 		return err
 	}
 	var entries []entry
-	err = filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error { // in the order of names
+	err = filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error { // sorted by name
 		name, relErr := filepath.Rel(dir, file)
 		if err != nil || relErr != nil || d.IsDir() {
 			return err

@@ -24,8 +24,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 )
 
-// testBuild packs one program, built for this machine's architecture, for every platform: that each can be built is
-// for `make image` and `make release` to show.
+// testBuild returns a build that packs the same program, built for this machine, for every platform. `make image` and
+// `make release` show that each platform can be built.
 func testBuild(t *testing.T, binary string) build {
 	t.Helper()
 	return build{
@@ -52,7 +52,7 @@ func read(t *testing.T, path string) []byte {
 	return content
 }
 
-// TestImage makes the archive twice and looks into it.
+// TestImage makes the archive twice and checks its content.
 func TestImage(t *testing.T) {
 	binary := compileHere(t)
 	b := testBuild(t, binary)
@@ -95,7 +95,8 @@ func checkImage(t *testing.T, b build, img v1.Image, arch string) {
 	if n, err := strconv.Atoi(user); err != nil || n == 0 || group != user {
 		t.Errorf("user %q, want a number that is not 0, and its group", file.Config.User)
 	}
-	if runAs := "runAsUser: " + user; !bytes.Contains(read(t, "../../deploy/manifests/daemonset.yaml"), []byte(runAs+"\n")) {
+	if runAs := "runAsUser: " + user; !bytes.Contains(read(t, "../../deploy/manifests/daemonset.yaml"),
+		[]byte(runAs+"\n")) {
 		t.Errorf("the DaemonSet does not say %s", runAs)
 	}
 	if got := file.Config.Labels["org.opencontainers.image.version"]; got != b.version {
@@ -136,7 +137,9 @@ func checkImage(t *testing.T, b build, img v1.Image, arch string) {
 	if !slices.Equal(list, want) {
 		t.Errorf("the layer holds\n%s\nwant\n%s", strings.Join(list, "\n"), strings.Join(want, "\n"))
 	}
-	if roots := x509.NewCertPool(); !roots.AppendCertsFromPEM(contents["etc/ssl/certs/ca-certificates.crt"]) || len(roots.Subjects()) < 100 { //nolint:staticcheck // not the system's pool
+	// nolint:staticcheck // not the system's pool
+	if roots := x509.NewCertPool(); !roots.AppendCertsFromPEM(contents["etc/ssl/certs/ca-certificates.crt"]) ||
+		len(roots.Subjects()) < 100 {
 		t.Errorf("%d root certificates, want at least 100", len(roots.Subjects())) //nolint:staticcheck // as above
 	}
 	if len(file.Config.Entrypoint) != 1 {
@@ -145,7 +148,7 @@ func checkImage(t *testing.T, b build, img v1.Image, arch string) {
 	runExtracted(t, contents[file.Config.Entrypoint[0][1:]])
 }
 
-// runExtracted runs what the layer holds, on this machine.
+// runExtracted runs the program of the layer.
 func runExtracted(t *testing.T, content []byte) {
 	if runtime.GOOS != "linux" {
 		t.Log("not run: the program in the image is for linux")
@@ -168,7 +171,7 @@ func runExtracted(t *testing.T, content []byte) {
 	}
 }
 
-// openArchive returns the one index that the archive names.
+// openArchive returns the only index of the archive.
 func openArchive(t *testing.T, path string) v1.ImageIndex {
 	t.Helper()
 	dir := t.TempDir()
@@ -214,7 +217,7 @@ func untar(t *testing.T, from io.Reader) map[string][]byte {
 	}
 }
 
-// sameFolders compares all files but the program.
+// sameFolders compares all files except the program.
 func sameFolders(t *testing.T, a, b string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(a, "*"))
@@ -228,7 +231,7 @@ func sameFolders(t *testing.T, a, b string) {
 	}
 }
 
-// TestRelease makes the archives twice and looks into them.
+// TestRelease makes the archives twice and checks their content.
 func TestRelease(t *testing.T) {
 	binary := compileHere(t)
 	b, again := testBuild(t, binary), testBuild(t, binary)
@@ -286,7 +289,8 @@ func TestBill(t *testing.T) {
 		t.Fatal(err)
 	}
 	bill := string(read(t, path))
-	for _, want := range []string{`"bomFormat": "CycloneDX"`, `pkg:golang/std@`, `pkg:golang/github.com/prometheus/prometheus@v0.`, `"value": "h1:`,
+	for _, want := range []string{`"bomFormat": "CycloneDX"`, `pkg:golang/std@`,
+		`pkg:golang/github.com/prometheus/prometheus@v0.`, `"value": "h1:`,
 		`pkg:golang/github.com/envoy-scraper/envoy-scraper@1.2.3`} {
 		if !strings.Contains(bill, want) {
 			t.Errorf("the bill of materials lacks %s", want)

@@ -1,10 +1,10 @@
-// Command image makes what is given out of envoy-scraper, without a container daemon: an OCI archive for linux on
-// amd64 and arm64 in one index, and archives of the program for linux, darwin and windows, each with a bill of
+// Command image builds the release artifacts of envoy-scraper, without a container daemon: an OCI archive with an image
+// for linux/amd64 and linux/arm64, and archives of the program for linux, darwin and windows. Each has a bill of
 // materials and a checksum. The same commit gives the same bytes: times are the commit's, owners and order are fixed.
 //
-// The root certificates are those of Mozilla's NSS, from a Go module that go.sum pins, so that a build needs no
-// other source. Roots that NSS trusts only for certificates issued before some day are left out, since a PEM file
-// cannot say so.
+// The root certificates are those of Mozilla's NSS. They come from a Go module that go.sum pins, so a build needs no
+// other source. NSS trusts some roots only for certificates issued before a date. A PEM file cannot express that, so
+// those roots are left out.
 //
 //	image -root ../.. -out DIR -version V -revision R -epoch SECONDS -ldflags FLAGS image|release
 package main
@@ -22,14 +22,14 @@ import (
 	"time"
 )
 
-// A build is what all that is given out of one commit has in common.
+// A build is what all artifacts of a commit have in common.
 type build struct {
 	root     string // of the repository
-	out      string // folder for what is made
+	out      string // folder of the artifacts
 	version  string
 	revision string
 	created  time.Time
-	compile  func(platform) (string, error) // the program for a platform; returns where it is
+	compile  func(platform) (string, error) // builds the program for a platform and returns its path
 }
 
 // A platform is an operating system and an architecture, as Go and OCI name them.
@@ -43,11 +43,11 @@ func main() {
 	var epoch int64
 	var ldflags string
 	flag.StringVar(&b.root, "root", "../..", "folder of the repository")
-	flag.StringVar(&b.out, "out", "../../bin", "folder for what is made")
-	flag.StringVar(&b.version, "version", "unknown", "version, for labels and names of files")
+	flag.StringVar(&b.out, "out", "../../bin", "folder of the artifacts")
+	flag.StringVar(&b.version, "version", "unknown", "version, for labels and file names")
 	flag.StringVar(&b.revision, "revision", "unknown", "commit, for labels")
-	flag.Int64Var(&epoch, "epoch", 0, "time of the commit in seconds since 1970: that of every file")
-	flag.StringVar(&ldflags, "ldflags", "", "of go build")
+	flag.Int64Var(&epoch, "epoch", 0, "time of the commit in seconds since 1970; every file gets it")
+	flag.StringVar(&ldflags, "ldflags", "", "ldflags of go build")
 	flag.Parse()
 	b.created = time.Unix(epoch, 0).UTC()
 	b.compile = func(p platform) (string, error) { return compile(b.root, b.out, ldflags, p) }
@@ -66,7 +66,7 @@ func main() {
 	}
 }
 
-// compile builds the program for a platform into a folder of its own and returns where it is.
+// compile builds the program for a platform into its own folder and returns its path.
 func compile(root, out, ldflags string, p platform) (string, error) {
 	name := "envoy-scraper"
 	if p.os == "windows" {
@@ -76,10 +76,12 @@ func compile(root, out, ldflags string, p platform) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// One variant of an architecture, whatever the environment says.
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", path, "./cmd/envoy-scraper")
+	// The environment must not choose the variant of an architecture.
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", path,
+		"./cmd/envoy-scraper")
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOOS="+p.os, "GOARCH="+p.arch, "GOAMD64=v1", "GOARM64=v8.0")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOOS="+p.os, "GOARCH="+p.arch, "GOAMD64=v1",
+		"GOARM64=v8.0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build for %s: %w\n%s", p, err, out)
 	}

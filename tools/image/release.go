@@ -50,7 +50,7 @@ func (b build) release() error {
 	return sums(b.out, names)
 }
 
-// releaseEntries lists what an archive holds, in a folder named like it.
+// releaseEntries lists the files of an archive. They are in a folder with the archive's name.
 func (b build) releaseEntries(binary, folder string) ([]entry, error) {
 	program, err := fileEntry(binary, folder+"/"+filepath.Base(binary), 0o755)
 	if err != nil {

@@ -1,8 +1,0 @@
-//go:build !unix
-
-package footprint
-
-import "time"
-
-// cpuTime is not known here.
-func cpuTime() (used time.Duration, known bool) { return 0, false }
