@@ -84,7 +84,8 @@ func build(c Config, k Case) string {
 	return version
 }
 
-func (r Row) median(of func(Window) float64) float64 {
+// Median is the median of a figure over all windows.
+func (r Row) Median(of func(Window) float64) float64 {
 	var values []float64
 	for _, w := range r.Windows {
 		values = append(values, of(w))
@@ -172,7 +173,7 @@ func (r Row) head(warmup string) string {
 	}
 	return fmt.Sprintf("%s: %s; %d windows of %.0f s after %s; page %d bytes a sample; served %d samples in %d scrapes (each target %s times), "+
 		"received %d (%d markers, %d synthetic) of %d series in %d + %d requests (1.0 + 2.0)%s; at the end %.1f MiB (%.1f anonymous, %.1f of files), %d threads, %d descriptors; stopped in %.1f s",
-		r.Name, r.Build, len(r.Windows), r.median(func(w Window) float64 { return w.Seconds }), warmup,
+		r.Name, r.Build, len(r.Windows), r.Median(func(w Window) float64 { return w.Seconds }), warmup,
 		r.Served.PageMean/max(1, r.Served.Series), r.Served.Samples, r.Served.Scrapes, span(r.Served.PerTarget), r.Received.Samples, r.Received.Stale,
 		r.Received.Synthetic, r.DistinctSeries, r.Received.Requests1, r.Received.Requests2, violations,
 		mib(r.Final.Resident), mib(r.Final.Anonymous), mib(r.Final.FileBacked), r.Final.Threads, r.Final.Descriptors, r.StopSeconds)

@@ -15,7 +15,7 @@ type figure struct {
 
 // figures are the lines that hold a number of each row.
 func figures() []figure {
-	m := func(of func(Window) float64) func(Row) float64 { return func(r Row) float64 { return r.median(of) } }
+	m := func(of func(Window) float64) func(Row) float64 { return func(r Row) float64 { return r.Median(of) } }
 	bytes := func(of func(Window) int64) func(Row) float64 {
 		return m(func(w Window) float64 { return float64(of(w)) })
 	}
@@ -39,11 +39,11 @@ func figures() []figure {
 }
 
 func cpuPerMillion(r Row) float64 {
-	return r.median(func(w Window) float64 { return w.CPUPerMillion })
+	return r.Median(func(w Window) float64 { return w.CPUPerMillion })
 }
 
 func residentBytes(r Row) float64 {
-	return r.median(func(w Window) float64 { return float64(w.RSSMedian) })
+	return r.Median(func(w Window) float64 { return float64(w.RSSMedian) })
 }
 
 func digits(n int) func(float64) string {

@@ -21,7 +21,7 @@ type Protocol int
 
 // The two kinds of receiver.
 const (
-	V1Only  Protocol = iota // as Prometheus before 3.16 by default: remote write 2.0 is answered with 415
+	V1Only  Protocol = iota // as Prometheus before 2.54: remote write 2.0 is answered with 415
 	V1AndV2                 // both
 )
 
