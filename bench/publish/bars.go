@@ -30,10 +30,10 @@ const style = `  <style>
   </style>
 `
 
-// bars is the picture of what the agents cost: processor time, then memory with the part of files in a lighter tone.
+// bars is the picture of what the agents cost: processor time, then memory with the part of files in a pale tone.
 func (f Figures) bars() string {
 	var b strings.Builder
-	height := 2*(44+barStep*len(f.Agents)) + 22
+	height := 2*(44+barStep*len(f.Agents))
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-labelledby="title">`+"\n",
 		barsWidth, height, barsWidth, height)
 	fmt.Fprintf(&b, "  <title id=\"title\">Processor time and memory of envoy-scraper, vmagent and Prometheus, commit %s</title>\n", f.Commit)
@@ -53,7 +53,7 @@ func (f Figures) bars() string {
 		y += 30
 	}
 	group("CPU seconds per million samples", func(a Agent) string { return decimals(a.CPU, 2) }, cpu)
-	group("Memory, MiB: anonymous, and pages of files (lighter)", func(a Agent) string {
+	group("Memory, MiB: anonymous + pages of files (pale)", func(a Agent) string {
 		return mib(a.AnonymousMiB) + " + " + mib(a.FilesMiB)
 	}, anonymous, func(a Agent) float64 { return a.FilesMiB })
 	b.WriteString("</svg>\n")
