@@ -33,10 +33,12 @@ const style = `  <style>
 // bars is the picture of what the agents cost: processor time, then memory with the part of files in a pale tone.
 func (f Figures) bars() string {
 	var b strings.Builder
-	height := 2*(44+barStep*len(f.Agents))
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-labelledby="title">`+"\n",
+	height := 2 * (44 + barStep*len(f.Agents))
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d"`,
 		barsWidth, height, barsWidth, height)
-	fmt.Fprintf(&b, "  <title id=\"title\">Processor time and memory of envoy-scraper, vmagent and Prometheus, commit %s</title>\n", f.Commit)
+	fmt.Fprintf(&b, ` role="img" aria-labelledby="title">
+  <title id="title">Processor time and memory of envoy-scraper, vmagent and Prometheus, commit %s</title>
+`, f.Commit)
 	b.WriteString(style)
 	y := 22
 	group := func(head string, value func(Agent) string, parts ...func(Agent) float64) {
@@ -74,8 +76,9 @@ func (f Figures) bar(b *strings.Builder, a Agent, y int, most float64, value str
 		if i > 0 {
 			of += " files"
 		}
-		fmt.Fprintf(b, "  <rect class=\"%s\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>\n", of, x, y, max(length, 1), barHeight)
-		x += max(length, 1)
+		length = max(length, 1) // visible
+		fmt.Fprintf(b, `  <rect class="%s" x="%.1f" y="%d" width="%.1f" height="%d"/>`+"\n", of, x, y, length, barHeight)
+		x += length
 	}
 	fmt.Fprintf(b, "  <text class=\"value\" x=\"%.1f\" y=\"%d\">%s</text>\n", x+8, y+14, value)
 }

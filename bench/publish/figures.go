@@ -83,7 +83,8 @@ func Read(file string) (Figures, error) {
 // FromReport reduces the report of a fleet (S, L or M). It refuses a report whose figures no document should show.
 func FromReport(r runner.Report, shape, commit string) (Figures, error) {
 	f := Figures{
-		Commit: commit, Date: r.Date[:min(len(r.Date), len("2026-11-24"))], Machine: fmt.Sprintf("%d cores, %s", r.Cores, r.Machine),
+		Commit: commit, Date: r.Date[:min(len(r.Date), len("2026-11-24"))],
+		Machine: fmt.Sprintf("%d cores, %s", r.Cores, r.Machine),
 	}
 	if strings.HasSuffix(commit, "-dirty") || commit == "" {
 		return f, fmt.Errorf("commit %q: the tree has changes that are not committed", commit)
@@ -101,8 +102,10 @@ func FromReport(r runner.Report, shape, commit string) (Figures, error) {
 			}
 			errs = append(errs, refusal(row))
 			f.Agents = append(f.Agents, agent(row))
-			f.Fleet = fmt.Sprintf("%s sidecars with %s series each, every %s", thousands(row.Fleet.Targets), thousands(row.Fleet.Series), seconds(r.Interval))
-			f.Windows = fmt.Sprintf("%d windows of %.0f s after %s", len(row.Windows), row.Median(func(w runner.Window) float64 { return w.Seconds }), seconds(r.Warmup))
+			f.Fleet = fmt.Sprintf("%s sidecars with %s series each, every %s",
+				thousands(row.Fleet.Targets), thousands(row.Fleet.Series), seconds(r.Interval))
+			f.Windows = fmt.Sprintf("%d windows of %.0f s after %s", len(row.Windows),
+				row.Median(func(w runner.Window) float64 { return w.Seconds }), seconds(r.Warmup))
 			for _, w := range row.Windows {
 				noise = max(noise, w.Noise())
 			}

@@ -31,7 +31,7 @@ func TestDocumentsShowTheKeptFigures(t *testing.T) {
 			t.Fatal(err)
 		}
 		if string(got) != want {
-			t.Errorf("%s does not show what bench/figures holds: run GOLDEN=1 go test ./publish in bench, or make bench", file)
+			t.Errorf("%s does not show the figures of bench/figures: run GOLDEN=1 go test ./publish in bench", file)
 		}
 	}
 }
@@ -55,16 +55,20 @@ func TestAllFiguresAreOfOneBuild(t *testing.T) {
 
 // report is one of fleet S in which each agent delivered everything.
 func report() runner.Report {
-	r := runner.Report{Date: "2026-11-29T08:00:00Z", Cores: 2, Machine: "CPU linux/amd64", Interval: "10s", Warmup: "40s"}
+	r := runner.Report{Date: "2026-11-29T08:00:00Z", Cores: 2, Machine: "CPU linux/amd64"}
+	r.Interval, r.Warmup = "10s", "40s"
+	window := func(cpu float64, anonymousMiB int64) runner.Window {
+		return runner.Window{
+			Seconds: 60, DeliveredPerDue: 1, CPUPerMillion: cpu,
+			AnonymousMedian: anonymousMiB << 20, RSSMedian: (anonymousMiB + 10) << 20, FileMedian: 10 << 20,
+		}
+	}
 	shape := fleet.DefaultConfig()
 	shape.Targets, shape.Series = 200, 2000
 	for i, name := range order {
 		r.Rows = append(r.Rows, runner.Row{
 			Name: name, Peer: !strings.HasPrefix(name, "envoy"), Fleet: shape, WarmupCPU: 5,
-			Windows: []runner.Window{
-				{Seconds: 60, DeliveredPerDue: 1, CPUPerMillion: float64(i) + 0.5, AnonymousMedian: 20 << 20, RSSMedian: 30 << 20, FileMedian: 10 << 20},
-				{Seconds: 60, DeliveredPerDue: 1, CPUPerMillion: float64(i) + 0.7, AnonymousMedian: 24 << 20, RSSMedian: 34 << 20, FileMedian: 10 << 20},
-			},
+			Windows: []runner.Window{window(float64(i)+0.5, 20), window(float64(i)+0.7, 24)},
 		})
 	}
 	return r
@@ -76,13 +80,15 @@ func TestFromReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := f.Agents[0]
-	if len(f.Agents) != 4 || a.CPU != 0.6 || a.CPULow != 0.5 || a.CPUHigh != 0.7 || a.AnonymousMiB != 22 || a.RSSMiB != 32 {
+	if len(f.Agents) != 4 || a.CPU != 0.6 || a.CPULow != 0.5 || a.CPUHigh != 0.7 ||
+		a.AnonymousMiB != 22 || a.RSSMiB != 32 {
 		t.Errorf("figures %+v, want the medians of two windows for four agents", f.Agents)
 	}
-	if want := "make bench FLEET=S AGENTS=envoy-scraper-2.0,envoy-scraper-1.0,vmagent,prometheus-2.0"; f.Command != want {
+	want := "make bench FLEET=S AGENTS=envoy-scraper-2.0,envoy-scraper-1.0,vmagent,prometheus-2.0"
+	if f.Command != want {
 		t.Errorf("command %q, want %q", f.Command, want)
 	}
-	if want := "200 sidecars with 2,000 series each, every 10 s"; f.Fleet != want {
+	if want = "200 sidecars with 2,000 series each, every 10 s"; f.Fleet != want {
 		t.Errorf("fleet %q, want %q", f.Fleet, want)
 	}
 }
@@ -95,8 +101,8 @@ func TestFromReportRefusesWhatDocumentsShouldNotShow(t *testing.T) {
 	}{
 		"uncommitted changes": {"S", "abc1234-dirty", nil, "not committed"},
 		"another fleet":       {"", "abc1234", nil, "documents show S, L and M"},
-		"an agent is missing": {"S", "abc1234", func(r *runner.Report) { r.Rows = r.Rows[:3] }, "prometheus-2.0 is missing"},
-		"samples were lost":   {"S", "abc1234", func(r *runner.Report) { r.Rows[0].Lost = 1 }, "1 samples served but not received"},
+		"a missing agent":     {"S", "abc1234", func(r *runner.Report) { r.Rows = r.Rows[:3] }, "prometheus-2.0 is missing"},
+		"lost samples":        {"S", "abc1234", func(r *runner.Report) { r.Rows[0].Lost = 1 }, "served but not received"},
 		"other pages":         {"S", "abc1234", func(r *runner.Report) { r.Rows[2].Fleet.Churn = 0.05 }, "BENCH_FLAGS"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -112,7 +118,8 @@ func TestFromReportRefusesWhatDocumentsShouldNotShow(t *testing.T) {
 }
 
 func TestReplaceBlock(t *testing.T) {
-	const text = "a\n<!-- make bench FLEET=S writes this: begin -->\nold\n<!-- make bench FLEET=S writes this: end -->\nb\n"
+	const marker = "<!-- make bench FLEET=S writes this: "
+	const text = "a\n" + marker + "begin -->\nold\n" + marker + "end -->\nb\n"
 	got, err := replaceBlock(text, "S", "new\n")
 	if want := strings.Replace(text, "old", "new", 1); got != want || err != nil {
 		t.Errorf("got %q, %v, want %q", got, err, want)
@@ -125,10 +132,14 @@ func TestReplaceBlock(t *testing.T) {
 // TestWriteChangesOnlyTheBlocks runs the whole way on a copy of the documents.
 func TestWriteChangesOnlyTheBlocks(t *testing.T) {
 	root := t.TempDir()
-	for _, name := range []string{"README.md", "docs/performance.md", "docs/images/cost.svg", "bench/figures/S.json", "bench/figures/L.json", "bench/figures/M.json"} {
+	for _, name := range []string{
+		"README.md", "docs/performance.md", "docs/images/cost.svg",
+		"bench/figures/S.json", "bench/figures/L.json", "bench/figures/M.json",
+	} {
 		text, err := os.ReadFile(filepath.Join("../..", name))
 		if err == nil {
-			err = errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755), os.WriteFile(filepath.Join(root, name), text, 0o644))
+			to := filepath.Join(root, name)
+			err = errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.WriteFile(to, text, 0o644))
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -145,7 +156,9 @@ func TestWriteChangesOnlyTheBlocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Commit abc1234", "| envoy-scraper, 2.0 | 0.60 | 22.0 MiB | 32.0 MiB |", "\n# envoy-scraper\n"} {
+	for _, want := range []string{
+		"Commit abc1234", "| envoy-scraper, 2.0 | 0.60 | 22.0 MiB | 32.0 MiB |", "\n# envoy-scraper\n",
+	} {
 		if !strings.Contains("\n"+string(text), want) {
 			t.Errorf("README lacks %q", want)
 		}
@@ -169,7 +182,8 @@ func TestThePictureIsXML(t *testing.T) {
 
 func TestShareAndMiB(t *testing.T) {
 	for _, tc := range []struct{ got, want string }{
-		{share(0.76, 7.11), "1/9.4"}, {share(7.11, 7.11), "1"}, {share(7.78, 7.11), "1.1"}, {share(1199, 83.9), "14"}, {share(1, 0), "–"},
+		{share(0.76, 7.11), "1/9.4"}, {share(7.11, 7.11), "1"}, {share(7.78, 7.11), "1.1"},
+		{share(1199, 83.9), "14"}, {share(1, 0), "–"},
 		{mib(23.54), "23.5"}, {mib(139.2), "139"}, {mib(1199), "1,199"}, {mib(0), "–"},
 	} {
 		if tc.got != tc.want {

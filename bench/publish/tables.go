@@ -10,10 +10,12 @@ import (
 // shortTable is README's: an agent a row, the figures that decide.
 func (f Figures) shortTable() string {
 	var b strings.Builder
-	b.WriteString("| | CPU seconds per million samples | anonymous memory | resident memory (RSS) | sent, bytes per sample | lost |\n")
+	b.WriteString("| | CPU seconds per million samples | anonymous memory | resident memory (RSS)" +
+		" | sent, bytes per sample | lost |\n")
 	b.WriteString("|---|---|---|---|---|---|\n")
 	for _, a := range f.Agents {
-		fmt.Fprintf(&b, "| %s | %s | %s MiB | %s MiB | %s | %d |\n", a.Title, decimals(a.CPU, 2), mib(a.AnonymousMiB), mib(a.RSSMiB), decimals(a.WireBytes, 1), a.Lost)
+		fmt.Fprintf(&b, "| %s | %s | %s MiB | %s MiB | %s | %d |\n",
+			a.Title, decimals(a.CPU, 2), mib(a.AnonymousMiB), mib(a.RSSMiB), decimals(a.WireBytes, 1), a.Lost)
 	}
 	b.WriteString("\n" + f.source() + "\n")
 	return b.String()
@@ -44,7 +46,9 @@ func (f Figures) fullTable() string {
 	line("CPU beside the best peer's", func(a Agent) string { return share(a.CPU, f.bestPeer(cpu)) })
 	line("warm-up CPU s", func(a Agent) string { return decimals(a.WarmupCPU, 1) })
 	line("anonymous MiB", func(a Agent) string { return mib(a.AnonymousMiB) })
-	line("anonymous beside the best peer's", func(a Agent) string { return share(a.AnonymousMiB, f.bestPeer(anonymous)) })
+	line("anonymous beside the best peer's", func(a Agent) string {
+		return share(a.AnonymousMiB, f.bestPeer(anonymous))
+	})
 	line("of files MiB", func(a Agent) string { return mib(a.FilesMiB) })
 	line("RSS MiB", func(a Agent) string { return mib(a.RSSMiB) })
 	line("RSS beside the best peer's", func(a Agent) string { return share(a.RSSMiB, f.bestPeer(rss)) })
@@ -61,7 +65,8 @@ func (f Figures) fullTable() string {
 
 // source says what was measured, and how to measure it again.
 func (f Figures) source() string {
-	text := fmt.Sprintf("%s; %s. Commit %s, %s, %s. Measure it again: `%s`.", f.Fleet, f.Windows, f.Commit, f.Machine, f.Date, f.Command)
+	text := fmt.Sprintf("%s; %s. Commit %s, %s, %s. Measure it again: `%s`.",
+		f.Fleet, f.Windows, f.Commit, f.Machine, f.Date, f.Command)
 	if f.Note != "" {
 		text += " " + f.Note
 	}

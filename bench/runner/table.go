@@ -27,7 +27,9 @@ func figures() []figure {
 		{"anonymous MiB", bytes(func(w Window) int64 { return w.AnonymousMedian }), mibs, "rss_anonymous_bytes"},
 		{"of files MiB", bytes(func(w Window) int64 { return w.FileMedian }), mibs, ""},
 		{"peak MiB", func(r Row) float64 { return float64(r.Final.Peak) }, mibs, "peak_rss_bytes"},
-		{"bytes/series", func(r Row) float64 { return residentBytes(r) / float64(r.Fleet.Targets*r.Fleet.Series) }, digits(0), ""},
+		{"bytes/series", func(r Row) float64 {
+			return residentBytes(r) / float64(r.Fleet.Targets*r.Fleet.Series)
+		}, digits(0), ""},
 		{"wire B/sample", m(func(w Window) float64 { return w.WirePerSample }), digits(1), "wire_bytes_per_sample"},
 		{"first s", func(r Row) float64 { return r.FirstRequest }, digits(1), ""},
 		{"threads", m(func(w Window) float64 { return float64(w.Threads) }), digits(0), ""},

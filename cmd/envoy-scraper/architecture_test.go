@@ -18,8 +18,8 @@ var (
 	fileName    = regexp.MustCompile(`^[\w*-]+\.(go|md|mk|sh|tpl|yml|yaml|txtar|svg)$`)
 )
 
-// namedFiles returns the files and folders that a line names in backticks. A name without a folder is in the folder that
-// the line named before: "`internal/scrape/sync.go`, `wanted.go`". If it named none, `doc.go` is of any package.
+// namedFiles returns the files and folders that a line names in backticks. A name without a folder is in the folder
+// that the line named before: "`internal/scrape/sync.go`, `wanted.go`". If it named none, `doc.go` is of any package.
 func namedFiles(line string) []string {
 	var files []string
 	folder := ""
@@ -61,11 +61,11 @@ func TestFilesThatGuidesNameExist(t *testing.T) {
 
 func TestNamedFiles(t *testing.T) {
 	for line, want := range map[string][]string{
-		"| backoff | `internal/remotewrite/backoff.go`, `sender.go` |": {"internal/remotewrite/backoff.go", "internal/remotewrite/sender.go"},
-		"| pages | `internal/web`, `Status()`, `series.Batch` |":       {"internal/web"},
-		"| the chart | `deploy/helm` (`_pod.tpl`) |":                   {"deploy/helm", "deploy/helm/_pod.tpl"},
-		"its order is in its `doc.go`":                                 {"internal/*/doc.go"},
-		"`CHANGELOG.md` and `make test`":                               {"CHANGELOG.md"},
+		"| due times | `internal/scrape/schedule.go`, `life.go` |": {"internal/scrape/schedule.go", "internal/scrape/life.go"},
+		"| pages | `internal/web`, `Status()`, `series.Batch` |":   {"internal/web"},
+		"| the chart | `deploy/helm` (`_pod.tpl`) |":               {"deploy/helm", "deploy/helm/_pod.tpl"},
+		"its order is in its `doc.go`":                             {"internal/*/doc.go"},
+		"`CHANGELOG.md` and `make test`":                           {"CHANGELOG.md"},
 	} {
 		if got := namedFiles(line); !slices.Equal(got, want) {
 			t.Errorf("%s: got %v, want %v", line, got, want)
@@ -73,7 +73,8 @@ func TestNamedFiles(t *testing.T) {
 	}
 }
 
-// TestArchitectureTableIsSorted: each thing that one may want to change has one row, and rows are found by their first word.
+// TestArchitectureTableIsSorted: each thing that one may want to change has one row, and rows are sorted by their first
+// word.
 func TestArchitectureTableIsSorted(t *testing.T) {
 	_, table, found := strings.Cut(read(t, architectureFile), "| to change | open |\n|---|---|\n")
 	table, _, _ = strings.Cut(table, "\n\n")

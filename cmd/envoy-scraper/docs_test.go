@@ -12,7 +12,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 )
 
-// theApp is the command line as main has it.
+// theApp returns the command line that main has, without the commands of queue.
 func theApp() *kingpin.Application {
 	app := kingpin.New("envoy-scraper", "")
 	newRunCommand(app)
@@ -32,8 +32,8 @@ func read(t *testing.T, file string) string {
 	return string(text)
 }
 
-// TestDocumentedFlags: docs/configuration.md has a row for every flag of the main command, with its default, and for
-// nothing else; and says rightly which flags the commands share.
+// TestDocumentedFlags: docs/configuration.md has a row for each flag of the main command, with its default, and no other
+// rows. Its first table has the flags that the commands share.
 func TestDocumentedFlags(t *testing.T) {
 	app := theApp()
 	want := map[string]string{}
@@ -55,7 +55,8 @@ func TestDocumentedFlags(t *testing.T) {
 	got := map[string]string{}
 	_, tables, _ := strings.Cut(read(t, "../../docs/configuration.md"), "\n## Flags\n")
 	tables, _, _ = strings.Cut(tables, "\n## ")
-	for _, m := range regexp.MustCompile("(?m)^\\| `--([a-z.-]+)[^`]*` \\| (?:(?:`([^`]*)`|(off)|) \\| )?").FindAllStringSubmatch(tables, -1) {
+	row := regexp.MustCompile("(?m)^\\| `--([a-z.-]+)[^`]*` \\| (?:(?:`([^`]*)`|(off)|) \\| )?")
+	for _, m := range row.FindAllStringSubmatch(tables, -1) {
 		got[m[1]] = m[2] + m[3]
 	}
 	if !maps.Equal(got, want) {
@@ -78,23 +79,25 @@ func TestDocumentedFlags(t *testing.T) {
 	}
 }
 
-// othersFlags are flags of Prometheus that our documents speak of, and an example of CONTRIBUTING.md.
+// othersFlags are flags of Prometheus that our documents name, and an example of CONTRIBUTING.md.
 var othersFlags = []string{
-	"web.enable-remote-write-receiver", "web.remote-write-receiver.accepted-protobuf-messages", "web.cors.origin", "part.what",
-	"scrape.timestamp-tolerance",
+	"web.enable-remote-write-receiver", "web.remote-write-receiver.accepted-protobuf-messages",
+	"web.cors.origin", "part.what", "scrape.timestamp-tolerance",
 }
 
 // documents are the pages that users read.
 func documents(t *testing.T) []string {
 	t.Helper()
 	var out []string
-	for _, pattern := range []string{"*.md", "docs/*.md", "docs/migration/*.md", "deploy/*.md", "deploy/*/*.md", "deploy/*/*/*.md"} {
+	for _, pattern := range []string{
+		"*.md", "docs/*.md", "docs/migration/*.md", "deploy/*.md", "deploy/*/*.md", "deploy/*/*/*.md",
+	} {
 		files, err := filepath.Glob(filepath.Join("../..", pattern))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, file := range files {
-			if filepath.Base(file) != "CHANGELOG.md" { // it tells of what was
+			if filepath.Base(file) != "CHANGELOG.md" { // it names what was before
 				out = append(out, file)
 			}
 		}
@@ -105,8 +108,8 @@ func documents(t *testing.T) []string {
 	return out
 }
 
-// TestFlagsThatDocumentsName are there, with some command: those that have a dot, as no tool around us has them, and all
-// that stand behind our name.
+// TestFlagsThatDocumentsName: each flag that a document names exists. It looks at flags with a dot, which few other tools
+// have, and at all flags after our program's name.
 func TestFlagsThatDocumentsName(t *testing.T) {
 	known := map[string]bool{"help": true, "version": true}
 	for _, c := range theApp().Model().Commands {
@@ -134,11 +137,12 @@ func TestFlagsThatDocumentsName(t *testing.T) {
 	}
 }
 
-// TestDocumentedMetrics: docs/metrics.md has a row for every metric of ours, with its type and labels, and for nothing
-// else; and no document names a metric that there is not.
+// TestDocumentedMetrics: docs/metrics.md has a row for each metric of ours, with its type and labels, and no other rows.
+// No document names a metric that does not exist.
 func TestDocumentedMetrics(t *testing.T) {
 	want := map[string]string{"envoy_scraper_build_info": "version, revision, branch, goversion, goos, goarch, tags"}
-	for _, m := range regexp.MustCompile(`(?m)^(\w+)\{([^}]*)\}: `).FindAllStringSubmatch(read(t, "testdata/metrics.golden"), -1) {
+	metric := regexp.MustCompile(`(?m)^(\w+)\{([^}]*)\}: `)
+	for _, m := range metric.FindAllStringSubmatch(read(t, "testdata/metrics.golden"), -1) {
 		want[m[1]] = strings.ReplaceAll(m[2], ",", ", ")
 	}
 	got := map[string]string{}

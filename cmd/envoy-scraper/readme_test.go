@@ -111,7 +111,7 @@ func TestREADME(t *testing.T) {
 		}
 	}
 	if run < 3 || others < len(elsewhere) {
-		t.Errorf("README: %d commands of ours and %d others were found, want at least 3 and %d", run, others, len(elsewhere))
+		t.Errorf("README: %d commands of ours and %d others, want at least 3 and %d", run, others, len(elsewhere))
 	}
 	golden(t, file, readme, fresh)
 }
@@ -238,7 +238,8 @@ const smallClusterPods = `{"kind":"PodList","apiVersion":"v1","metadata":{"resou
  {"name":"istio-proxy","ports":[{"name":"http-envoy-prom","containerPort":15090}]}]},
  "status":{"phase":"Running","podIP":"10.0.0.7","podIPs":[{"ip":"10.0.0.7"}]}},
 {"metadata":{"name":"ratings-v1-t2gln","namespace":"bookinfo","uid":"2"},"spec":{"nodeName":"node-1","initContainers":[
- {"name":"istio-proxy","restartPolicy":"Always","ports":[{"name":"http-envoy-prom","containerPort":15090}]}],"containers":[
+ {"name":"istio-proxy","restartPolicy":"Always","ports":[{"name":"http-envoy-prom","containerPort":15090}]}],
+ "containers":[
  {"name":"ratings"}]},
  "status":{"phase":"Running","podIP":"10.0.0.8","podIPs":[{"ip":"10.0.0.8"}]}},
 {"metadata":{"name":"postgres-0","namespace":"shop","uid":"3"},"spec":{"nodeName":"node-1","containers":[

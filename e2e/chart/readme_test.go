@@ -21,7 +21,8 @@ func TestReadmeCommandRenders(t *testing.T) {
 	tl := newTools(t, false)
 	args = append([]string{"template", args[0], chartDir}, args[2:]...)
 	out, code := tl.runHelm(t, args...)
-	if code != 0 || !strings.Contains(out, "kind: DaemonSet") || !strings.Contains(out, "http://prometheus:9090/api/v1/write") {
+	const url = "http://prometheus:9090/api/v1/write"
+	if code != 0 || !strings.Contains(out, "kind: DaemonSet") || !strings.Contains(out, url) {
 		t.Errorf("helm %v: exit code %d:\n%s", args, code, out)
 	}
 }

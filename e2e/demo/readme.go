@@ -31,7 +31,7 @@ func compareWithReadme(file, printed string) error {
 		}
 		at := indexOf(lines, line)
 		if at < 0 {
-			errs = append(errs, fmt.Errorf("%s shows a line that the demo does not print, or not in this order: %s", file, line))
+			errs = append(errs, fmt.Errorf("%s shows a line that the demo does not print (here): %s", file, line))
 			continue
 		}
 		lines = lines[at+1:]

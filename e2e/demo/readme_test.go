@@ -10,7 +10,9 @@ import (
 func TestCompareWithReadme(t *testing.T) {
 	const printed = "\n  envoy-scraper  http://127.0.0.1:9095/\n  code  value\n  200   2379\n  404   48\n  500   8\n"
 	for name, tc := range map[string]struct{ shown, want string }{
-		"other numbers, another width":   {"  envoy-scraper http://127.0.0.1:31000/\n  code value\n  200 1\n  404 2\n  500 3\n", ""},
+		"other numbers, another width": {
+			"  envoy-scraper http://127.0.0.1:31000/\n  code value\n  200 1\n  404 2\n  500 3\n", "",
+		},
 		"a part":                         {"  code  value\n...\n  500   8\n", ""},
 		"a line that is not printed":     {"  code  value\n  503   1\n", "503 N"},
 		"another order":                  {"  404   48\n  200   2379\n", "200 N"},
