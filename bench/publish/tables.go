@@ -17,7 +17,7 @@ func (f Figures) shortTable() string {
 		fmt.Fprintf(&b, "| %s | %s | %s MiB | %s MiB | %s | %d |\n",
 			a.Title, decimals(a.CPU, 2), mib(a.AnonymousMiB), mib(a.RSSMiB), decimals(a.WireBytes, 1), a.Lost)
 	}
-	b.WriteString("\n" + f.source() + "\n")
+	b.WriteString("\n" + f.source("") + "\n")
 	return b.String()
 }
 
@@ -59,18 +59,15 @@ func (f Figures) fullTable() string {
 	line("lost", func(a Agent) string { return fmt.Sprint(a.Lost) })
 	line("failed scrapes", func(a Agent) string { return fmt.Sprint(a.FailedScrapes) })
 	line("first s", func(a Agent) string { return decimals(a.FirstSeconds, 1) })
-	b.WriteString("\n" + f.source() + " Other programs used at most " + f.Others + " cores in a window.\n")
+	b.WriteString("\n" + f.source("Other programs used at most "+f.Others+" cores in a window.") + "\n")
 	return b.String()
 }
 
-// source says what was measured, and how to measure it again.
-func (f Figures) source() string {
+// source says what was measured, and how to measure it again. more is a sentence at the end.
+func (f Figures) source(more string) string {
 	text := fmt.Sprintf("%s; %s. Commit %s, %s, %s. Measure it again: `%s`.",
 		f.Fleet, f.Windows, f.Commit, f.Machine, f.Date, f.Command)
-	if f.Note != "" {
-		text += " " + f.Note
-	}
-	return wrap(text, 120)
+	return wrap(text+" "+f.Note+" "+more, 120)
 }
 
 func cpu(a Agent) float64       { return a.CPU }

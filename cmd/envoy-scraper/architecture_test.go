@@ -94,7 +94,7 @@ func TestArchitectureTableIsSorted(t *testing.T) {
 
 // TestPicturesThatDocumentsShowExist also holds that each picture is shown somewhere.
 func TestPicturesThatDocumentsShowExist(t *testing.T) {
-	picture := regexp.MustCompile(`!\[[^\]]+\]\(([^)]+\.svg)\)`)
+	picture := regexp.MustCompile(`!\[[^\]]+\]\(([^)]+\.(?:svg|png))\)`)
 	shown := map[string]bool{}
 	for _, file := range documents(t) {
 		for _, m := range picture.FindAllStringSubmatch(read(t, file), -1) {
@@ -105,7 +105,7 @@ func TestPicturesThatDocumentsShowExist(t *testing.T) {
 			shown[name] = true
 		}
 	}
-	all, err := filepath.Glob("../../docs/images/*.svg")
+	all, err := filepath.Glob("../../docs/images/*.*")
 	if err != nil || len(all) == 0 {
 		t.Fatalf("pictures: %v, %v", all, err)
 	}
@@ -113,7 +113,7 @@ func TestPicturesThatDocumentsShowExist(t *testing.T) {
 		if !shown[name] {
 			t.Errorf("%s: no document shows it", name)
 		}
-		if !strings.Contains(read(t, name), "prefers-color-scheme: dark") {
+		if strings.HasSuffix(name, ".svg") && !strings.Contains(read(t, name), "prefers-color-scheme: dark") {
 			t.Errorf("%s: it has no colours for dark pages", name)
 		}
 	}
