@@ -77,7 +77,8 @@ func (f Figures) bar(b *strings.Builder, a Agent, y int, most float64, value str
 			of += " files"
 		}
 		length = max(length, 1) // visible
-		fmt.Fprintf(b, `  <rect class="%s" x="%.1f" y="%d" width="%.1f" height="%d"/>`+"\n", of, x, y, length, barHeight)
+		fmt.Fprintf(b, `  <rect class="%s" x="%.1f" y="%d" width="%.1f" height="%d"/>`+"\n",
+			of, x, y, length, barHeight)
 		x += length
 	}
 	fmt.Fprintf(b, "  <text class=\"value\" x=\"%.1f\" y=\"%d\">%s</text>\n", x+8, y+14, value)

@@ -383,7 +383,8 @@ func (l *labelCheck) add(name, value symbol) {
 // isSynthetic names what agents add to each scrape: Prometheus' five, and two of vmagent's.
 func isSynthetic(name string) bool {
 	switch name {
-	case "up", "scrape_duration_seconds", "scrape_samples_scraped", "scrape_samples_post_metric_relabeling", "scrape_series_added",
+	case "up", "scrape_duration_seconds", "scrape_samples_scraped", "scrape_samples_post_metric_relabeling",
+		"scrape_series_added",
 		"scrape_timeout_seconds", "scrape_response_size_bytes":
 		return true
 	}

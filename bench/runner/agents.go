@@ -50,10 +50,14 @@ const (
 // Agents lists what can be measured, ours first.
 func Agents() []Agent {
 	return append([]Agent{
-		{Name: "envoy-scraper", Program: "envoy-scraper", Accept: receiver.AcceptBoth, Prepare: envoyScraper(""), Synthetic: 5},
-		{Name: "envoy-scraper-2.0", Program: "envoy-scraper", Accept: receiver.Accept2, Prepare: envoyScraper(message2), Synthetic: 5},
-		{Name: "envoy-scraper-bare-2.0", Program: "envoy-scraper", Accept: receiver.Accept2, Prepare: envoyScraper(message2, withoutMetadata), Synthetic: 5},
-		{Name: "envoy-scraper-1.0", Program: "envoy-scraper", Accept: receiver.Accept1, Prepare: envoyScraper(message1), Synthetic: 5},
+		{Name: "envoy-scraper", Program: "envoy-scraper", Accept: receiver.AcceptBoth, Prepare: envoyScraper(""),
+			Synthetic: 5},
+		{Name: "envoy-scraper-2.0", Program: "envoy-scraper", Accept: receiver.Accept2, Prepare: envoyScraper(message2),
+			Synthetic: 5},
+		{Name: "envoy-scraper-bare-2.0", Program: "envoy-scraper", Accept: receiver.Accept2,
+			Prepare: envoyScraper(message2, withoutMetadata), Synthetic: 5},
+		{Name: "envoy-scraper-1.0", Program: "envoy-scraper", Accept: receiver.Accept1, Prepare: envoyScraper(message1),
+			Synthetic: 5},
 	}, peers()...)
 }
 

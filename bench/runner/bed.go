@@ -66,7 +66,7 @@ func newBed(ctx context.Context, c Config, f fleet.Config, accept receiver.Accep
 	return b, nil
 }
 
-// startAgent starts the case's agent anew: nothing is left of one that ran here before.
+// startAgent starts the case's agent in an empty folder.
 func (b *bed) startAgent(c Case, targets []fleet.Target) error {
 	dir, err := filepath.Abs(filepath.Join(b.dir, "run"))
 	if err != nil {
@@ -78,7 +78,8 @@ func (b *bed) startAgent(c Case, targets []fleet.Target) error {
 	if b.web, err = freeAddress(); err != nil {
 		return err
 	}
-	s := Setup{Dir: dir, MetricsPath: fleet.Path, WriteURL: b.receiverURL + receiver.WritePath, Interval: b.config.Interval, Web: b.web}
+	s := Setup{Dir: dir, MetricsPath: fleet.Path, WriteURL: b.receiverURL + receiver.WritePath,
+		Interval: b.config.Interval, Web: b.web}
 	if targets != nil {
 		s.TargetsFile = filepath.Join(dir, "targets.json")
 		b.targetsFile = s.TargetsFile
@@ -123,7 +124,7 @@ func freeAddress() (string, error) {
 }
 
 // writeTargets describes the fleet as file_sd does, with the labels that the
-// documented job gives a pod. Whoever watches the file sees all of it or nothing.
+// documented job gives a pod. A reader of the file sees all of it or nothing.
 func writeTargets(path string, targets []fleet.Target) error {
 	type group struct {
 		Targets []string          `json:"targets"`
@@ -132,7 +133,8 @@ func writeTargets(path string, targets []fleet.Target) error {
 	groups := []group{}
 	for _, t := range targets {
 		groups = append(groups, group{
-			Targets: []string{t.Address.String()}, Labels: map[string]string{"namespace": t.Namespace, "pod_name": t.Pod},
+			Targets: []string{t.Address.String()},
+			Labels:  map[string]string{"namespace": t.Namespace, "pod_name": t.Pod},
 		})
 	}
 	text, err := json.MarshalIndent(groups, "", " ")

@@ -38,7 +38,8 @@ func processUsage(pid int) (usage, error) {
 func parseStatus(status []byte) (usage, error) {
 	var u usage
 	into := map[string]*int64{
-		"VmRSS": &u.Resident, "RssAnon": &u.Anonymous, "RssFile": &u.FileBacked, "VmHWM": &u.Peak, "Threads": &u.Threads,
+		"VmRSS": &u.Resident, "RssAnon": &u.Anonymous, "RssFile": &u.FileBacked, "VmHWM": &u.Peak,
+		"Threads": &u.Threads,
 	}
 	for line := range strings.Lines(string(status)) {
 		key, value, _ := strings.Cut(line, ":")

@@ -95,7 +95,8 @@ func (p *process) stop() (time.Duration, error) {
 		_ = p.hold.Close() // Wait has closed it already
 		return time.Since(begun), p.err
 	case <-time.After(stopTimeout):
-		err = errors.Join(err, p.cmd.Process.Kill(), fmt.Errorf("%s did not end within %v of SIGTERM", p.name, stopTimeout))
+		err = errors.Join(err, p.cmd.Process.Kill(),
+			fmt.Errorf("%s did not end within %v of SIGTERM", p.name, stopTimeout))
 		<-p.done
 		return time.Since(begun), err
 	}

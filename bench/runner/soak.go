@@ -107,7 +107,8 @@ func (b *bed) soak(ctx context.Context, s SoakConfig, r *SoakReport, progress io
 			}
 			r.Rotations++
 			r.Departures += len(all) - len(stay)
-			_, _ = fmt.Fprintf(progress, "  %v: %.1f MiB, %.0f goroutines, %.0f descriptors, %d targets leave\n", now.Round(time.Second),
+			_, _ = fmt.Fprintf(progress, "  %v: %.1f MiB, %.0f goroutines, %.0f descriptors, %d targets leave\n",
+				now.Round(time.Second),
 				values[soakRSS]/(1<<20), values[soakGoroutines], values[soakDescriptors], len(all)-len(stay))
 		}
 		if err := b.rest(ctx, min(s.Every, max(0, s.Duration-time.Since(begun)))); err != nil {

@@ -27,7 +27,8 @@ func (b *bed) snapshot(ctx context.Context) (s snapshot, err error) {
 		pid  int
 		into *time.Duration
 	}{
-		{b.agent.pid(), &s.agentCPU}, {b.fleet.pid(), &s.fleetCPU}, {b.receiver.pid(), &s.receiverCPU}, {os.Getpid(), &s.runnerCPU},
+		{b.agent.pid(), &s.agentCPU}, {b.fleet.pid(), &s.fleetCPU}, {b.receiver.pid(), &s.receiverCPU},
+		{os.Getpid(), &s.runnerCPU},
 	} {
 		if *p.into, err = processCPU(p.pid); err != nil {
 			return s, err
@@ -121,7 +122,8 @@ func (b *bed) between(begin, end snapshot, seen []usage) Window {
 	}
 	due := float64(b.fleetConfig.Targets) * float64(perScrape) * elapsed / b.config.Interval.Seconds()
 	w.DeliveredPerDue = ratio(float64(w.Delivered), due)
-	w.WirePerSample = ratio(float64(end.received.WireBytes-begin.received.WireBytes), float64(end.received.Samples-begin.received.Samples))
+	w.WirePerSample = ratio(float64(end.received.WireBytes-begin.received.WireBytes),
+		float64(end.received.Samples-begin.received.Samples))
 	w.watched(seen)
 	return w
 }

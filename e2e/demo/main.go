@@ -30,7 +30,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.scraper, "scraper", "", "`path` of envoy-scraper")
 	flag.StringVar(&o.tools, "tools", "", "`folder` of the real parts")
-	flag.StringVar(&o.kubeBin, "kube", "", "`path` of the program that runs a Kubernetes API; default: pods from a list")
+	flag.StringVar(&o.kubeBin, "kube", "", "`path` of the program that runs a Kubernetes API")
 	flag.StringVar(&o.dir, "dir", "", "`folder` for data, configuration and logs, removed at the end")
 	flag.BoolVar(&o.once, "once", false, "end after the first result")
 	flag.StringVar(&o.readme, "readme", "", "`path` of README.md: fail unless it shows what the demo prints")

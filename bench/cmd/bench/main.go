@@ -46,7 +46,8 @@ func dispatch(ctx context.Context, args []string) error {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	return fmt.Errorf("usage: bench %s|fleet|receiver [flags]; -h after one of them lists its flags", strings.Join(names, "|"))
+	return fmt.Errorf("usage: bench %s|fleet|receiver [flags]; -h after one of them lists its flags",
+		strings.Join(names, "|"))
 }
 
 func commands() map[string]func(context.Context, []string) error {
