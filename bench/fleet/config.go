@@ -123,7 +123,7 @@ func (c Config) TargetList() []Target {
 	return out
 }
 
-// firstService is the service that a workload is; those it talks to come after
+// firstService returns the service of a workload. The services that it calls come after
 // it. Every workload has numbers of its own, so texts are shared by the
 // replicas of a workload and by nobody else.
 func (c Config) firstService(workload int) int { return workload * (c.Series/60 + 40) }

@@ -17,7 +17,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/bench/receiver"
 )
 
-// bed is what agents are measured in: a fleet, a receiver, and one agent at a time between them.
+// bed holds the processes of a measurement: a fleet, a receiver, and one agent at a time between them.
 type bed struct {
 	config                 Config
 	fleetConfig            fleet.Config
@@ -99,7 +99,7 @@ func (b *bed) startAgent(c Case, targets []fleet.Target) error {
 	return err
 }
 
-// stopAgent ends the agent and forgets its state, which may be large; its configuration stays to be read.
+// stopAgent ends the agent and forgets its state, which may be large. Its configuration stays.
 func (b *bed) stopAgent() (time.Duration, error) {
 	took, err := b.agent.stop()
 	dir := b.agent.cmd.Dir
@@ -114,7 +114,7 @@ func (b *bed) stopAgent() (time.Duration, error) {
 	return took, errors.Join(errs...)
 }
 
-// freeAddress is a loopback address where nobody listens.
+// freeAddress returns a loopback address where no process listens.
 func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -147,7 +147,7 @@ func writeTargets(path string, targets []fleet.Target) error {
 	return os.Rename(path+".new", path)
 }
 
-// rest waits, or tells which of the processes ended meanwhile.
+// rest waits. If one of the processes ends meanwhile, it returns an error that names the process.
 func (b *bed) rest(ctx context.Context, d time.Duration) error {
 	var agentDone chan struct{}
 	if b.agent != nil {
@@ -191,7 +191,7 @@ func (b *bed) drain(ctx context.Context) (served fleet.Stats, received receiver.
 	}
 }
 
-// stop ends what still runs; the fleet and the receiver end without complaint.
+// stop ends the processes that still run.
 func (b *bed) stop() error {
 	var errs []error
 	for _, p := range []*process{b.agent, b.fleet, b.receiver} {
@@ -223,7 +223,7 @@ func fetch(ctx context.Context, method, url string) ([]byte, error) {
 	return fetchSlow(ctx, method, url)
 }
 
-// fetchSlow leaves it to ctx how long an answer may take.
+// fetchSlow is fetch with no timeout except that of ctx.
 func fetchSlow(ctx context.Context, method, url string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, http.NoBody)
 	if err != nil {

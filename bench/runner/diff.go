@@ -18,7 +18,7 @@ type DiffReport struct {
 	Rounds []Round `json:"rounds"`
 }
 
-// Round is a run of each, one right after the other.
+// Round is one run of each build, one after the other.
 type Round struct {
 	Base Leg `json:"base"`
 	New  Leg `json:"new"`

@@ -12,7 +12,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/bench/receiver"
 )
 
-// IdleReport tells what agents need when there is nothing to do, and how soon
+// IdleReport says how much agents need without targets, and how soon
 // they do something when there is.
 type IdleReport struct {
 	Report

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// pprofTexts are what `go tool pprof` makes of the profiles: file, its arguments, the profile.
+// pprofTexts are the outputs of `go tool pprof` that are kept: file, arguments, profile.
 var pprofTexts = []struct {
 	file, profile string
 	args          []string

@@ -66,7 +66,7 @@ func newRow(c Config, k Case) Row {
 	}
 }
 
-// build is the version of the case's program, with what it was built.
+// build returns the version of the case's program and of its compiler.
 func build(c Config, k Case) string {
 	info, err := buildinfo.ReadFile(c.program(k))
 	if err != nil {
@@ -94,7 +94,7 @@ func (r Row) Median(of func(Window) float64) float64 {
 	return median(values)
 }
 
-// spread is the smallest and the largest value of all windows.
+// spread returns the smallest and the largest value of all windows.
 func (r Row) spread(of func(Window) float64) (low, high float64) {
 	for i, w := range r.Windows {
 		v := of(w)
@@ -106,7 +106,7 @@ func (r Row) spread(of func(Window) float64) (low, high float64) {
 	return low, high
 }
 
-// delivered is the share of what was due in all windows together.
+// delivered returns the share of the due samples that arrived, in all windows together.
 func (r Row) delivered() float64 {
 	var share, seconds float64
 	for _, w := range r.Windows {
@@ -116,8 +116,8 @@ func (r Row) delivered() float64 {
 	return ratio(share, seconds)
 }
 
-// Complete is nil if every row delivered everything that was due, as a sender
-// must: an error says which did not, and what is missing.
+// Complete returns nil if every row delivered all samples that were due.
+// Otherwise the error names the rows and the missing samples.
 func (r Report) Complete() error {
 	var errs []error
 	for _, row := range r.Rows {
@@ -136,7 +136,7 @@ func (r Report) Complete() error {
 	return errors.Join(errs...)
 }
 
-// describe says what a fleet is, in a few words.
+// describe returns a short description of a fleet.
 func describe(f fleet.Config) string {
 	text := fmt.Sprintf("%d targets x %d series, %d replicas per workload, %.0f %% of the values moving, "+
 		"%.0f %% of the series replaced per scrape",
@@ -150,7 +150,7 @@ func describe(f fleet.Config) string {
 	return text
 }
 
-// head says what was measured where, one fact a line.
+// head returns the lines above the table: fleet, machine, command, and one line for each row.
 func (r Report) head() []string {
 	var lines []string
 	for _, row := range r.Rows {
@@ -186,7 +186,7 @@ func (r Row) head(warmup string) string {
 		r.Final.Threads, r.Final.Descriptors, r.StopSeconds)
 }
 
-// span is the smallest and the largest of the numbers.
+// span returns the smallest and the largest of the numbers.
 func span(n []uint64) string {
 	if len(n) == 0 {
 		return "?"

@@ -81,7 +81,7 @@ func (b *bed) look(ctx context.Context) (map[string]float64, error) {
 	return values, nil
 }
 
-// Thirds is what one figure did: the medians of the first, middle and last third
+// Thirds shows the course of one figure: the medians of the first, middle and last third
 // of the time. It is flat if the last is not above the middle by more than a
 // twentieth and what such figures vary by anyway.
 type Thirds struct {
@@ -116,7 +116,7 @@ func thirds(points []SoakPoint) []Thirds {
 	return out
 }
 
-// varies is what a figure goes up and down by while nothing is amiss.
+// varies is how much a figure goes up and down without a leak.
 func varies(name string) float64 {
 	switch name {
 	case soakRSS, soakAnonymous, soakHeap:
@@ -157,7 +157,7 @@ func account(served fleet.Stats, received receiver.Stats, m ownMetrics, departur
 	return a
 }
 
-// Err says everything that is not as it must be.
+// Err returns every condition that the soak did not meet.
 func (r SoakReport) Err() error {
 	var errs []error
 	for _, t := range r.Thirds {

@@ -13,7 +13,7 @@ type figure struct {
 	key   string // names it in Comparison, where less of it is better; empty: peers are not compared in it
 }
 
-// figures are the lines that hold a number of each row.
+// figures returns the lines that hold one number for each row.
 func figures() []figure {
 	m := func(of func(Window) float64) func(Row) float64 { return func(r Row) float64 { return r.Median(of) } }
 	bytes := func(of func(Window) int64) func(Row) float64 {
@@ -54,9 +54,9 @@ func digits(n int) func(float64) string {
 
 func mibs(v float64) string { return digits(1)(v / (1 << 20)) }
 
-// table is the report as lines of cells: a line a figure, a column a row of the
-// report, since there are few agents and many figures. The last two columns are
-// the best peers' where the run has any.
+// table returns the report as lines of cells: one line for each figure, one
+// column for each row of the report, since there are few agents and many
+// figures. If the run has peers, the last two columns are the best peers'.
 func (r Report) table() [][]string {
 	peers := len(r.Peers.Default)+len(r.Peers.Any) > 0
 	head := []string{"figure"}
@@ -120,7 +120,7 @@ func (r Report) addRatios(add addLine, f figure) {
 	}
 }
 
-// addDelivery says what became of the samples.
+// addDelivery adds the lines about delivered and lost samples.
 func (r Report) addDelivery(add addLine) {
 	add("delivered/due", func(row Row) string { return digits(4)(row.delivered()) })
 	for _, c := range []struct {
@@ -134,7 +134,7 @@ func (r Report) addDelivery(add addLine) {
 	} {
 		add(c.name, func(row Row) string {
 			if !r.Checks {
-				return "-" // what the null mode cannot tell
+				return "-" // unknown without checks
 			}
 			return fmt.Sprint(c.of(row))
 		})
@@ -149,7 +149,7 @@ func bestCell(best map[string]Best, f figure) string {
 	return fmt.Sprintf("%s (%s)", f.form(b.Value), b.Name)
 }
 
-// share prints a ratio so that both "a tenth" and "three times" are seen at once.
+// share writes a ratio as 0.106 (1/9.4) or 3.000.
 func share(v float64) string {
 	if v > 0 && v < 1 {
 		return fmt.Sprintf("%.3f (1/%.1f)", v, 1/v)
