@@ -101,7 +101,7 @@ func TestFromReportRefusesWhatDocumentsShouldNotShow(t *testing.T) {
 	}{
 		"uncommitted changes": {"S", "abc1234-dirty", nil, "not committed"},
 		"another fleet":       {"", "abc1234", nil, "documents show S, L and M"},
-		"a missing agent":     {"S", "abc1234", func(r *runner.Report) { r.Rows = r.Rows[:3] }, "prometheus-2.0 is mis"},
+		"a missing agent":     {"S", "abc1234", func(r *runner.Report) { r.Rows = r.Rows[:3] }, "prometheus-2.0 is"},
 		"lost samples":        {"S", "abc1234", func(r *runner.Report) { r.Rows[0].Lost = 1 }, "but not received"},
 		"other pages":         {"S", "abc1234", func(r *runner.Report) { r.Rows[2].Fleet.Churn = 0.05 }, "BENCH_FLAGS"},
 	} {
