@@ -12,7 +12,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 )
 
-// theApp returns the command line that main has, without the commands of queue.
+// theApp returns the command line of the program.
 func theApp() *kingpin.Application {
 	app := kingpin.New("envoy-scraper", "")
 	newRunCommand(app)
@@ -32,8 +32,8 @@ func read(t *testing.T, file string) string {
 	return string(text)
 }
 
-// TestDocumentedFlags: docs/configuration.md has a row for each flag of the main command, with its default, and no other
-// rows. Its first table has the flags that the commands share.
+// TestDocumentedFlags: docs/configuration.md has a row for every flag of the main command, with its default, and for
+// nothing else. It also says which flags the commands share.
 func TestDocumentedFlags(t *testing.T) {
 	app := theApp()
 	want := map[string]string{}
@@ -55,8 +55,8 @@ func TestDocumentedFlags(t *testing.T) {
 	got := map[string]string{}
 	_, tables, _ := strings.Cut(read(t, "../../docs/configuration.md"), "\n## Flags\n")
 	tables, _, _ = strings.Cut(tables, "\n## ")
-	row := regexp.MustCompile("(?m)^\\| `--([a-z.-]+)[^`]*` \\| (?:(?:`([^`]*)`|(off)|) \\| )?")
-	for _, m := range row.FindAllStringSubmatch(tables, -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| `--([a-z.-]+)[^`]*` \\| (?:(?:`([^`]*)`|(off)|) \\| )?").
+		FindAllStringSubmatch(tables, -1) {
 		got[m[1]] = m[2] + m[3]
 	}
 	if !maps.Equal(got, want) {
@@ -79,25 +79,25 @@ func TestDocumentedFlags(t *testing.T) {
 	}
 }
 
-// othersFlags are flags of Prometheus that our documents name, and an example of CONTRIBUTING.md.
+// othersFlags are flags of Prometheus that our documents mention, and an example of CONTRIBUTING.md.
 var othersFlags = []string{
-	"web.enable-remote-write-receiver", "web.remote-write-receiver.accepted-protobuf-messages",
-	"web.cors.origin", "part.what", "scrape.timestamp-tolerance",
+	"web.enable-remote-write-receiver", "web.remote-write-receiver.accepted-protobuf-messages", "web.cors.origin",
+	"part.what",
+	"scrape.timestamp-tolerance",
 }
 
-// documents are the pages that users read.
+// documents returns the documents for users.
 func documents(t *testing.T) []string {
 	t.Helper()
 	var out []string
-	for _, pattern := range []string{
-		"*.md", "docs/*.md", "docs/migration/*.md", "deploy/*.md", "deploy/*/*.md", "deploy/*/*/*.md",
-	} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/migration/*.md", "deploy/*.md", "deploy/*/*.md",
+		"deploy/*/*/*.md"} {
 		files, err := filepath.Glob(filepath.Join("../..", pattern))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, file := range files {
-			if filepath.Base(file) != "CHANGELOG.md" { // it names what was before
+			if filepath.Base(file) != "CHANGELOG.md" { // it describes earlier versions
 				out = append(out, file)
 			}
 		}
@@ -108,8 +108,8 @@ func documents(t *testing.T) []string {
 	return out
 }
 
-// TestFlagsThatDocumentsName: each flag that a document names exists. It looks at flags with a dot, which few other tools
-// have, and at all flags after our program's name.
+// TestFlagsThatDocumentsName checks that a command has each flag that a document names. It looks at flags with a dot,
+// which other tools do not have, and at flags after the word envoy-scraper.
 func TestFlagsThatDocumentsName(t *testing.T) {
 	known := map[string]bool{"help": true, "version": true}
 	for _, c := range theApp().Model().Commands {
@@ -137,12 +137,12 @@ func TestFlagsThatDocumentsName(t *testing.T) {
 	}
 }
 
-// TestDocumentedMetrics: docs/metrics.md has a row for each metric of ours, with its type and labels, and no other rows.
-// No document names a metric that does not exist.
+// TestDocumentedMetrics: docs/metrics.md has a row for every metric of ours, with its type and labels, and for nothing
+// else. No document names a metric that does not exist.
 func TestDocumentedMetrics(t *testing.T) {
 	want := map[string]string{"envoy_scraper_build_info": "version, revision, branch, goversion, goos, goarch, tags"}
-	metric := regexp.MustCompile(`(?m)^(\w+)\{([^}]*)\}: `)
-	for _, m := range metric.FindAllStringSubmatch(read(t, "testdata/metrics.golden"), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^(\w+)\{([^}]*)\}: `).
+		FindAllStringSubmatch(read(t, "testdata/metrics.golden"), -1) {
 		want[m[1]] = strings.ReplaceAll(m[2], ",", ", ")
 	}
 	got := map[string]string{}
