@@ -125,12 +125,17 @@ func FromReport(r runner.Report, shape, commit string) (Figures, error) {
 	return f, errors.Join(errs...)
 }
 
-// refusal says why documents should not show a row: samples are missing, or the pages have another form than usual.
+// refusal says why documents should not show a row: the pages have another form than usual, the windows are few, or
+// samples are missing.
 func refusal(row runner.Row) error {
 	usual := fleet.DefaultConfig()
 	usual.Targets, usual.Series = row.Fleet.Targets, row.Fleet.Series
+	usual.Base, usual.OneAddress = row.Fleet.Base, row.Fleet.OneAddress
 	if row.Fleet != usual {
 		return fmt.Errorf("%s: the fleet was changed by BENCH_FLAGS", row.Name)
+	}
+	if n, s := len(row.Windows), row.Median(func(w runner.Window) float64 { return w.Seconds }); n < 3 || s < 30 {
+		return fmt.Errorf("%s: %d windows of %.0f s, want at least 3 of 30 s: set DURATION=3m or more", row.Name, n, s)
 	}
 	if row.Peer {
 		return nil // vmagent does not sort labels, which counts as a violation

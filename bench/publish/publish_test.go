@@ -68,7 +68,7 @@ func report() runner.Report {
 	for i, name := range order {
 		r.Rows = append(r.Rows, runner.Row{
 			Name: name, Peer: !strings.HasPrefix(name, "envoy"), Fleet: shape, WarmupCPU: 5,
-			Windows: []runner.Window{window(float64(i)+0.5, 20), window(float64(i)+0.7, 24)},
+			Windows: []runner.Window{window(float64(i)+0.5, 20), window(float64(i)+0.7, 24), window(float64(i)+0.6, 22)},
 		})
 	}
 	return r
@@ -82,7 +82,7 @@ func TestFromReport(t *testing.T) {
 	a := f.Agents[0]
 	if len(f.Agents) != 4 || a.CPU != 0.6 || a.CPULow != 0.5 || a.CPUHigh != 0.7 ||
 		a.AnonymousMiB != 22 || a.RSSMiB != 32 {
-		t.Errorf("figures %+v, want the medians of two windows for four agents", f.Agents)
+		t.Errorf("figures %+v, want the medians of three windows for four agents", f.Agents)
 	}
 	want := "make bench FLEET=S AGENTS=envoy-scraper-2.0,envoy-scraper-1.0,vmagent,prometheus-2.0"
 	if f.Command != want {
@@ -103,6 +103,7 @@ func TestFromReportRefusesWhatDocumentsShouldNotShow(t *testing.T) {
 		"another fleet":       {"", "abc1234", nil, "documents show S, L and M"},
 		"a missing agent":     {"S", "abc1234", func(r *runner.Report) { r.Rows = r.Rows[:3] }, "prometheus-2.0 is"},
 		"lost samples":        {"S", "abc1234", func(r *runner.Report) { r.Rows[0].Lost = 1 }, "but not received"},
+		"few windows":         {"S", "abc1234", func(r *runner.Report) { r.Rows[1].Windows = nil }, "0 windows of 0 s"},
 		"other pages":         {"S", "abc1234", func(r *runner.Report) { r.Rows[2].Fleet.Churn = 0.05 }, "BENCH_FLAGS"},
 	} {
 		t.Run(name, func(t *testing.T) {
