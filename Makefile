@@ -62,7 +62,7 @@ race: ## Unit tests with the race detector, uncached, each twice, in random orde
 .PHONY: golden
 golden: ## Rewrite every testdata/*.golden with the current output; check the diff before you commit it
 	GOLDEN=1 $(GO) test -count=1 $(PKG)
-	@git --no-pager diff --stat -- '*.golden' '*.txtar' || true
+	@git --no-pager diff --stat -- '*.golden' '*.txtar' '*.md' '*.svg' || true
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (30s)

@@ -23,10 +23,12 @@ bench-only:
 	cd bench && $(GO) build -o bin/bench ./cmd/bench
 
 .PHONY: bench
-bench: bench-build ## Measure AGENTS (default: ours and the peers) with fleet S, L or M for DURATION each (FLEET=S DURATION=5m); report in bench/out
+bench: bench-build ## Measure AGENTS (default: ours and the peers) with fleet S, L or M for DURATION each (FLEET=S DURATION=5m); report in bench/out, figures in README and docs/performance.md
 	$(if $(BENCH_PEERS),@bench/peers/build.sh $(BENCH_PEERS) >/dev/null)
 	$(call bench,run) -fleet $(FLEET) -agents $(AGENTS) $(if $(BENCH_PEERS),-peers "$$(bench/peers/build.sh $(BENCH_PEERS))") \
 		-out $(BENCH_OUT)/$(FLEET) $(BENCH_FLAGS)
+	@bench/bin/bench publish -fleet $(FLEET) -report $(BENCH_OUT)/$(FLEET)/report.json \
+		-commit "$$(git rev-parse --short HEAD)$$(git diff --quiet HEAD -- cmd internal bench/runner go.mod go.sum || echo -dirty)"
 
 .PHONY: bench-baseline
 bench-baseline: bench-build ## 200 targets x 2,000 series every 10 s for DURATION (5m): is every sample delivered, at what CPU and memory

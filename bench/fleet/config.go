@@ -30,7 +30,7 @@ type Page struct {
 	Ungrouped  bool // families neither grouped nor sorted, as Envoy before 1.14 printed them
 	BlankLines bool // after each family, as Envoy before 1.24 printed them
 	Timestamps bool // each sample has a timestamp of its own: the time of the scrape
-	Gzip       bool // compressed for whoever accepts that. Costs the fleet more than all the rest
+	Gzip       bool // compressed for clients that accept it; costs the fleet more than all the rest
 }
 
 // String lists what is set.
@@ -40,7 +40,8 @@ func (p Page) String() string {
 		on   bool
 		name string
 	}{
-		{p.Shuffle, "in another order at each scrape"}, {p.Ungrouped, "families ungrouped"}, {p.BlankLines, "blank lines"},
+		{p.Shuffle, "in another order at each scrape"}, {p.Ungrouped, "families ungrouped"},
+		{p.BlankLines, "blank lines"},
 		{p.Timestamps, "own timestamps"}, {p.Gzip, "gzip"},
 	} {
 		if f.on {
@@ -96,7 +97,8 @@ func (c Config) at(n int) netip.AddrPort {
 	last := int(b[3]) - 1 + n
 	block := int(b[1])<<16 | int(b[2])<<8 // the carry may reach the second byte, never the first
 	block += last / 254 << 8
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{b[0], byte(block >> 16), byte(block >> 8), byte(last%254) + 1}), c.Base.Port())
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{b[0], byte(block >> 16), byte(block >> 8), byte(last%254) + 1}),
+		c.Base.Port())
 }
 
 // Target is a sidecar as service discovery would describe it.
@@ -121,7 +123,7 @@ func (c Config) TargetList() []Target {
 	return out
 }
 
-// firstService is the service that a workload is; those it talks to come after
+// firstService returns the service of a workload. The services that it calls come after
 // it. Every workload has numbers of its own, so texts are shared by the
 // replicas of a workload and by nobody else.
 func (c Config) firstService(workload int) int { return workload * (c.Series/60 + 40) }

@@ -20,7 +20,8 @@ import (
 // read parses a page as Prometheus does.
 func read(t *testing.T, body []byte) (values map[string]float64, order []string, types map[string]string) {
 	t.Helper()
-	p, err := textparse.New(body, "text/plain; charset=UTF-8", labels.NewSymbolTable(), textparse.ParserOptions{FallbackContentType: "text/plain"})
+	p, err := textparse.New(body, "text/plain; charset=UTF-8", labels.NewSymbolTable(),
+		textparse.ParserOptions{FallbackContentType: "text/plain"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +77,8 @@ func TestPageIsAsLargeAsRealOnes(t *testing.T) {
 			c := Config{Series: series}
 			p := newPage(newTemplate(c.firstService(workload), series, Page{}), 1, Page{})
 			if mean := float64(len(p.buf)) / float64(series); math.Abs(mean-512) > 20 {
-				t.Errorf("%d series, workload %d: %.0f bytes a sample, want 512 (20 more or less)", series, workload, mean)
+				t.Errorf("%d series, workload %d: %.0f bytes a sample, want 512 (20 more or less)", series, workload,
+					mean)
 			}
 		}
 	}

@@ -141,7 +141,8 @@ func TestGzipForWhoAcceptsIt(t *testing.T) {
 	for _, tt := range []struct {
 		accept string
 		want   bool
-	}{{"gzip", true}, {"br, GZIP;q=0.5", true}, {"", false}, {"identity", false}, {"gzip;q=0", false}, {"x-gzip", false}} {
+	}{{"gzip", true}, {"br, GZIP;q=0.5", true}, {"", false}, {"identity", false}, {"gzip;q=0", false},
+		{"x-gzip", false}} {
 		r := httptest.NewRequest(http.MethodGet, Path, nil)
 		if tt.accept != "" {
 			r.Header.Set("Accept-Encoding", tt.accept)
@@ -168,17 +169,20 @@ func TestGzipForWhoAcceptsIt(t *testing.T) {
 	}
 }
 
-// TestUniqueWorkloadsShareNoSeries: with one replica a workload no two targets print the same line, but for the few
-// that are about the proxy itself and have no label.
+// TestUniqueWorkloadsShareNoSeries: with one replica per workload, no two targets print the same line, except the few
+// lines about the proxy itself, which have no label.
 func TestUniqueWorkloadsShareNoSeries(t *testing.T) {
 	for _, c := range []Config{
-		{Targets: 60, Series: 200}, {Targets: 60, Series: 500}, {Targets: 60, Series: 2000}, {Targets: 8, Series: 20_000},
+		{Targets: 60, Series: 200}, {Targets: 60, Series: 500}, {Targets: 60, Series: 2000},
+		{Targets: 8, Series: 20_000},
 	} {
 		owner := map[string]int{}
 		for n := range c.Targets {
-			for line := range strings.Lines(string(newPage(newTemplate(c.firstService(n), c.Series, Page{}), 1, Page{}).buf)) {
+			for line := range strings.Lines(string(newPage(newTemplate(c.firstService(n), c.Series, Page{}), 1,
+				Page{}).buf)) {
 				series, _, _ := strings.Cut(line, "} ")
-				if strings.HasPrefix(line, "# ") || strings.HasSuffix(series, "{") || strings.HasPrefix(line, "istio_build{") {
+				if strings.HasPrefix(line, "# ") || strings.HasSuffix(series, "{") ||
+					strings.HasPrefix(line, "istio_build{") {
 					continue
 				}
 				if other, shared := owner[series]; shared {

@@ -55,14 +55,16 @@ var (
 		"upstream_rq_total", "upstream_rq_tx_reset",
 	})
 	globalCounters = prefixed("envoy_", []string{
-		"cluster_manager_cds_update_attempt", "cluster_manager_cds_update_failure", "cluster_manager_cds_update_success",
+		"cluster_manager_cds_update_attempt", "cluster_manager_cds_update_failure",
+		"cluster_manager_cds_update_success",
 		"cluster_manager_cluster_added", "cluster_manager_cluster_modified", "cluster_manager_cluster_removed",
 		"listener_manager_lds_update_attempt", "listener_manager_lds_update_success",
 		"listener_manager_listener_added", "listener_manager_listener_create_success",
 		"server_main_thread_watchdog_miss", "server_worker_0_watchdog_miss", "server_worker_1_watchdog_miss",
 	})
 	globalGauges = prefixed("envoy_", []string{
-		"cluster_manager_active_clusters", "cluster_manager_warming_clusters", "listener_manager_total_listeners_active",
+		"cluster_manager_active_clusters", "cluster_manager_warming_clusters",
+		"listener_manager_total_listeners_active",
 		"server_concurrency", "server_live", "server_memory_allocated", "server_memory_heap_size",
 		"server_stats_recent_lookups", "server_total_connections", "server_uptime",
 	})

@@ -32,7 +32,8 @@ type page struct {
 func newPage(t *template, seed uint64, form Page) *page {
 	n := len(t.rows)
 	p := &page{
-		t: t, form: form, from: make([]uint32, len(t.units)), to: make([]uint32, len(t.units)), off: make([]uint32, n), width: make([]uint8, n), val: make([]uint64, n),
+		t: t, form: form, from: make([]uint32, len(t.units)), to: make([]uint32, len(t.units)), off: make([]uint32, n),
+		width: make([]uint8, n), val: make([]uint64, n),
 		generations: make([]uint32, len(t.groups)), random: random(seed),
 	}
 	for i := range t.units {

@@ -132,7 +132,8 @@ func (b *builder) addIstio(own service, peers, want int) {
 	}
 	for i := 0; b.series < want; i++ {
 		code := responseCodes[1+i%(len(responseCodes)-1)]
-		b.add("istio_requests_total", counter, istioLabels(own, serviceAt(peers+peer+i), i, "http", code), b.newGroup(), i%3 == 0)
+		b.add("istio_requests_total", counter, istioLabels(own, serviceAt(peers+peer+i), i, "http", code), b.newGroup(),
+			i%3 == 0)
 	}
 }
 
@@ -154,12 +155,16 @@ func istioLabels(own, peer service, n int, protocol, code string) string {
 	if reporter == "source" {
 		policy = "unknown" // a client side proxy does not know
 	}
-	return fmt.Sprintf(`reporter="%s",source_workload="%s-v1",source_canonical_service="%s",source_canonical_revision="v1",`+
+	return fmt.Sprintf(`reporter="%s",source_workload="%s-v1",source_canonical_service="%s",`+
+		`source_canonical_revision="v1",`+
 		`source_workload_namespace="%s",source_principal="%s",source_app="%s",source_version="v1",`+
-		`destination_workload="%s-%s",destination_workload_namespace="%s",destination_principal="%s",destination_app="%s",`+
-		`destination_version="v1",destination_service="%s",destination_canonical_service="%s",destination_canonical_revision="v1",`+
+		`destination_workload="%s-%s",destination_workload_namespace="%s",destination_principal="%s",`+
+		`destination_app="%s",`+
+		`destination_version="v1",destination_service="%s",destination_canonical_service="%s",`+
+		`destination_canonical_revision="v1",`+
 		`destination_service_name="%s",destination_service_namespace="%s",`+
-		`request_protocol="%s",response_code="%s",grpc_response_status="%s",response_flags="%s",connection_security_policy="%s"`,
+		`request_protocol="%s",response_code="%s",grpc_response_status="%s",response_flags="%s",`+
+		`connection_security_policy="%s"`,
 		reporter, from.name, from.name, from.namespace, from.principal(), from.name,
 		to.name, tagged, to.namespace, to.principal(), to.name, to.host(), to.name, to.name, to.namespace,
 		protocol, code, grpc, flags, policy)

@@ -36,7 +36,7 @@ type point struct {
 	millis int64
 }
 
-// counts is what one request holds, or all of them together.
+// counts are the numbers of samples and series in one request, or in all requests together.
 type counts struct {
 	Series     uint64 `json:"timeseries"` // TimeSeries messages
 	Samples    uint64 `json:"samples"`
@@ -49,7 +49,7 @@ type counts struct {
 	Violations
 }
 
-// Violations counts what a sender must not do.
+// Violations counts breaches of the protocol.
 type Violations struct {
 	UnsortedLabels   uint64 `json:"unsorted_labels"`
 	DuplicateLabels  uint64 `json:"duplicate_labels"`
@@ -69,7 +69,7 @@ func (v Violations) Total() uint64 {
 		v.DuplicateSymbols + v.FirstSymbol + v.EmptySeries + v.OutOfOrder + v.Duplicates
 }
 
-// Kinds lists what there is of each, for people; empty if there is none.
+// Kinds lists the kinds of violations with their counts; empty if there are none.
 func (v Violations) Kinds() string {
 	var kinds []string
 	for _, k := range []struct {
@@ -383,7 +383,8 @@ func (l *labelCheck) add(name, value symbol) {
 // isSynthetic names what agents add to each scrape: Prometheus' five, and two of vmagent's.
 func isSynthetic(name string) bool {
 	switch name {
-	case "up", "scrape_duration_seconds", "scrape_samples_scraped", "scrape_samples_post_metric_relabeling", "scrape_series_added",
+	case "up", "scrape_duration_seconds", "scrape_samples_scraped", "scrape_samples_post_metric_relabeling",
+		"scrape_series_added",
 		"scrape_timeout_seconds", "scrape_response_size_bytes":
 		return true
 	}

@@ -45,7 +45,7 @@ const (
 	maxProblems  = 10
 )
 
-// Stats is what has arrived since the beginning.
+// Stats counts what has arrived since the start.
 type Stats struct {
 	Requests1    uint64 `json:"requests_1_0"`
 	Requests2    uint64 `json:"requests_2_0"`
@@ -76,7 +76,7 @@ type Receiver struct {
 	last  map[uint64]int64 // series -> timestamp of its newest sample
 }
 
-// scratch is what one request needs; it goes back to the pool with it.
+// scratch is the memory for decoding one request. It is pooled.
 type scratch struct {
 	body, raw []byte
 	decoder   *decoder

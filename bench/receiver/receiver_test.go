@@ -89,19 +89,23 @@ func TestChecks(t *testing.T) {
 	}{
 		{"good", []given{{good, []int64{1, 2}, 7}}, counts{Series: 1, Samples: 2}},
 		{"stale marker", []given{{good, []int64{1}, stale}}, counts{Series: 1, Samples: 1, Stale: 1}},
-		{"synthetic", []given{{[]string{"__name__", "up", "job", "x"}, []int64{1}, 0}}, counts{Series: 1, Samples: 1, Synthetic: 1, Down: 1}},
+		{"synthetic", []given{{[]string{"__name__", "up", "job", "x"}, []int64{1}, 0}},
+			counts{Series: 1, Samples: 1, Synthetic: 1, Down: 1}},
 		{"unsorted", []given{{[]string{"__name__", "a", "job", "x", "code", "1"}, []int64{1}, 7}},
 			counts{Series: 1, Samples: 1, Violations: Violations{UnsortedLabels: 1}}},
 		{"label twice", []given{{[]string{"__name__", "a", "job", "x", "job", "y"}, []int64{1}, 7}},
 			counts{Series: 1, Samples: 1, Violations: Violations{DuplicateLabels: 1}}},
 		{"empty value", []given{{[]string{"__name__", "a", "job", ""}, []int64{1}, 7}},
 			counts{Series: 1, Samples: 1, Violations: Violations{EmptyLabels: 1}}},
-		{"no name", []given{{[]string{"job", "x"}, []int64{1}, 7}}, counts{Series: 1, Samples: 1, Violations: Violations{NoName: 1}}},
+		{"no name", []given{{[]string{"job", "x"}, []int64{1}, 7}},
+			counts{Series: 1, Samples: 1, Violations: Violations{NoName: 1}}},
 		{"no sample", []given{{good, nil, 7}}, counts{Series: 1, Violations: Violations{EmptySeries: 1}}},
 		{"same time twice", []given{{good, []int64{5}, 7}, {good, []int64{5}, 8}},
 			counts{Series: 2, Samples: 2, Violations: Violations{Duplicates: 1}}},
-		{"backwards", []given{{good, []int64{5, 4}, 7}}, counts{Series: 1, Samples: 2, Violations: Violations{OutOfOrder: 1}}},
-		{"other series at the same time", []given{{good, []int64{5}, 7}, {[]string{"__name__", "a_total", "job", "y"}, []int64{5}, 7}},
+		{"backwards", []given{{good, []int64{5, 4}, 7}},
+			counts{Series: 1, Samples: 2, Violations: Violations{OutOfOrder: 1}}},
+		{"other series at the same time", []given{{good, []int64{5}, 7},
+			{[]string{"__name__", "a_total", "job", "y"}, []int64{5}, 7}},
 			counts{Series: 2, Samples: 2}},
 	}
 	for _, tt := range tests {
@@ -183,7 +187,8 @@ func TestAccept(t *testing.T) {
 
 func TestNullModeCountsTheSame(t *testing.T) {
 	series := []given{
-		{[]string{"__name__", "a_total", "job", "x"}, []int64{1, 2}, 7}, {[]string{"__name__", "b_total"}, []int64{2}, stale},
+		{[]string{"__name__", "a_total", "job", "x"}, []int64{1, 2}, 7},
+		{[]string{"__name__", "b_total"}, []int64{2}, stale},
 	}
 	r := New(Config{Accept: AcceptBoth})
 	post(t, r, type1, request1(series...))
@@ -199,7 +204,8 @@ func TestConcurrentSenders(t *testing.T) {
 	for n := range 4 {
 		wg.Go(func() {
 			for ms := range int64(25) {
-				g := given{labels: []string{"__name__", "a_total", "job", string(rune('a' + n))}, millis: []int64{ms + 1}}
+				g := given{labels: []string{"__name__", "a_total", "job", string(rune('a' + n))},
+					millis: []int64{ms + 1}}
 				post(t, r, type2, request2(g))
 			}
 		})
@@ -268,9 +274,11 @@ func BenchmarkWrite(b *testing.B) {
 	for n := range 2000 {
 		l := []string{"__name__", "istio_requests_total"}
 		for k := range 24 {
-			l = append(l, string([]byte{'a' + byte(k)})+"_label_name", "value-of-this-label-"+string(rune('a'+(n+k)%26)))
+			l = append(l, string([]byte{'a' + byte(k)})+"_label_name",
+				"value-of-this-label-"+string(rune('a'+(n+k)%26)))
 		}
-		l[3] = "series-" + string(rune('0'+n%10)) + string(rune('0'+n/10%10)) + string(rune('0'+n/100%10)) + string(rune('0'+n/1000))
+		l[3] = "series-" + string(rune('0'+n%10)) + string(rune('0'+n/10%10)) +
+			string(rune('0'+n/100%10)) + string(rune('0'+n/1000))
 		series = append(series, given{labels: l, millis: []int64{1}, value: float64(n)})
 	}
 	for _, checks := range []bool{true, false} {

@@ -8,7 +8,7 @@ import (
 
 var errWire = errors.New("malformed protobuf")
 
-// wire is a cursor over one protobuf message. What it returns aliases the message.
+// wire is a cursor over one protobuf message. The bytes that it returns alias the message.
 type wire struct{ b []byte }
 
 // next reads a field's number and, by its wire type, its bytes or its number.

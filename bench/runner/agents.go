@@ -17,7 +17,7 @@ type Agent struct {
 	Name    string
 	Program string // file name in the folder of programs, or of peers
 	Accept  receiver.Accept
-	// Prepare writes what the agent reads into Setup.Dir, and says how to run it.
+	// Prepare writes the agent's configuration into Setup.Dir and returns how to run the agent.
 	Prepare func(Setup) (Command, error)
 
 	Peer      bool // not ours: what ours is compared with
@@ -25,7 +25,7 @@ type Agent struct {
 	Synthetic int  // samples that it adds to each scrape
 }
 
-// Setup is what an agent has to work with.
+// Setup is the environment of one agent.
 type Setup struct {
 	Dir         string // its own folder, where it also runs and keeps its state
 	TargetsFile string // the fleet in file_sd format; empty: no target at all
@@ -50,10 +50,14 @@ const (
 // Agents lists what can be measured, ours first.
 func Agents() []Agent {
 	return append([]Agent{
-		{Name: "envoy-scraper", Program: "envoy-scraper", Accept: receiver.AcceptBoth, Prepare: envoyScraper(""), Synthetic: 5},
-		{Name: "envoy-scraper-2.0", Program: "envoy-scraper", Accept: receiver.Accept2, Prepare: envoyScraper(message2), Synthetic: 5},
-		{Name: "envoy-scraper-bare-2.0", Program: "envoy-scraper", Accept: receiver.Accept2, Prepare: envoyScraper(message2, withoutMetadata), Synthetic: 5},
-		{Name: "envoy-scraper-1.0", Program: "envoy-scraper", Accept: receiver.Accept1, Prepare: envoyScraper(message1), Synthetic: 5},
+		{Name: "envoy-scraper", Program: "envoy-scraper", Accept: receiver.AcceptBoth, Prepare: envoyScraper(""),
+			Synthetic: 5},
+		{Name: "envoy-scraper-2.0", Program: "envoy-scraper", Accept: receiver.Accept2, Prepare: envoyScraper(message2),
+			Synthetic: 5},
+		{Name: "envoy-scraper-bare-2.0", Program: "envoy-scraper", Accept: receiver.Accept2,
+			Prepare: envoyScraper(message2, withoutMetadata), Synthetic: 5},
+		{Name: "envoy-scraper-1.0", Program: "envoy-scraper", Accept: receiver.Accept1, Prepare: envoyScraper(message1),
+			Synthetic: 5},
 	}, peers()...)
 }
 

@@ -12,7 +12,8 @@ import (
 )
 
 func TestFindAgents(t *testing.T) {
-	if found, err := FindAgents("envoy-scraper-1.0,vmagent"); err != nil || len(found) != 2 || found[0].Name != "envoy-scraper-1.0" || !found[1].Peer {
+	if found, err := FindAgents("envoy-scraper-1.0,vmagent"); err != nil || len(found) != 2 ||
+		found[0].Name != "envoy-scraper-1.0" || !found[1].Peer {
 		t.Errorf("agents = %v, %v", found, err)
 	}
 	if _, err := FindAgents("nobody"); err == nil || !strings.Contains(err.Error(), "envoy-scraper-2.0") {
@@ -25,7 +26,8 @@ func TestAgentsAreToldTheSame(t *testing.T) {
 	for _, a := range Agents() {
 		t.Run(a.Name, func(t *testing.T) {
 			s := Setup{
-				Dir: t.TempDir(), TargetsFile: "/x/targets.json", MetricsPath: fleet.Path, WriteURL: "http://127.0.0.1:1/w",
+				Dir: t.TempDir(), TargetsFile: "/x/targets.json", MetricsPath: fleet.Path,
+				WriteURL: "http://127.0.0.1:1/w",
 				Interval: 10 * time.Second, Web: "127.0.0.1:2",
 			}
 			command, err := a.Prepare(s)
@@ -33,7 +35,8 @@ func TestAgentsAreToldTheSame(t *testing.T) {
 				t.Fatal(err)
 			}
 			files, err := filepath.Glob(filepath.Join(s.Dir, "*.yml"))
-			if err != nil || len(files) != 1 || !slices.ContainsFunc(command.Args, func(a string) bool { return strings.HasSuffix(a, "="+files[0]) }) {
+			if err != nil || len(files) != 1 || !slices.ContainsFunc(command.Args,
+				func(a string) bool { return strings.HasSuffix(a, "="+files[0]) }) {
 				t.Fatalf("files = %v, %v, arguments = %q; want one file that is named", files, err, command.Args)
 			}
 			text, err := os.ReadFile(files[0])
@@ -42,7 +45,8 @@ func TestAgentsAreToldTheSame(t *testing.T) {
 			}
 			all := string(text) + strings.Join(command.Args, "\n")
 			for _, want := range []string{
-				"scrape_interval: 10000ms", "scrape_timeout: 10000ms", "metrics_path: " + fleet.Path, `files: ["/x/targets.json"]`, s.WriteURL, s.Web,
+				"scrape_interval: 10000ms", "scrape_timeout: 10000ms", "metrics_path: " + fleet.Path,
+				`files: ["/x/targets.json"]`, s.WriteURL, s.Web,
 			} {
 				if !strings.Contains(all, want) {
 					t.Errorf("%q is missing in\n%s", want, all)
@@ -61,7 +65,8 @@ func TestAgentsAreToldTheSame(t *testing.T) {
 }
 
 func TestNoTargetsIsAnEmptyStaticList(t *testing.T) {
-	if text := (Setup{Interval: time.Second}).scrapeConfig(); !strings.Contains(text, "- targets: []") || strings.Contains(text, "file_sd") {
+	if text := (Setup{Interval: time.Second}).scrapeConfig(); !strings.Contains(text, "- targets: []") ||
+		strings.Contains(text, "file_sd") {
 		t.Errorf("configuration without targets:\n%s", text)
 	}
 }

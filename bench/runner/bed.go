@@ -17,7 +17,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/bench/receiver"
 )
 
-// bed is what agents are measured in: a fleet, a receiver, and one agent at a time between them.
+// bed holds the processes of a measurement: a fleet, a receiver, and one agent at a time between them.
 type bed struct {
 	config                 Config
 	fleetConfig            fleet.Config
@@ -66,7 +66,7 @@ func newBed(ctx context.Context, c Config, f fleet.Config, accept receiver.Accep
 	return b, nil
 }
 
-// startAgent starts the case's agent anew: nothing is left of one that ran here before.
+// startAgent starts the case's agent in an empty folder.
 func (b *bed) startAgent(c Case, targets []fleet.Target) error {
 	dir, err := filepath.Abs(filepath.Join(b.dir, "run"))
 	if err != nil {
@@ -78,7 +78,8 @@ func (b *bed) startAgent(c Case, targets []fleet.Target) error {
 	if b.web, err = freeAddress(); err != nil {
 		return err
 	}
-	s := Setup{Dir: dir, MetricsPath: fleet.Path, WriteURL: b.receiverURL + receiver.WritePath, Interval: b.config.Interval, Web: b.web}
+	s := Setup{Dir: dir, MetricsPath: fleet.Path, WriteURL: b.receiverURL + receiver.WritePath,
+		Interval: b.config.Interval, Web: b.web}
 	if targets != nil {
 		s.TargetsFile = filepath.Join(dir, "targets.json")
 		b.targetsFile = s.TargetsFile
@@ -98,7 +99,7 @@ func (b *bed) startAgent(c Case, targets []fleet.Target) error {
 	return err
 }
 
-// stopAgent ends the agent and forgets its state, which may be large; its configuration stays to be read.
+// stopAgent ends the agent and forgets its state, which may be large. Its configuration stays.
 func (b *bed) stopAgent() (time.Duration, error) {
 	took, err := b.agent.stop()
 	dir := b.agent.cmd.Dir
@@ -113,7 +114,7 @@ func (b *bed) stopAgent() (time.Duration, error) {
 	return took, errors.Join(errs...)
 }
 
-// freeAddress is a loopback address where nobody listens.
+// freeAddress returns a loopback address where no process listens.
 func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -123,7 +124,7 @@ func freeAddress() (string, error) {
 }
 
 // writeTargets describes the fleet as file_sd does, with the labels that the
-// documented job gives a pod. Whoever watches the file sees all of it or nothing.
+// documented job gives a pod. A reader of the file sees all of it or nothing.
 func writeTargets(path string, targets []fleet.Target) error {
 	type group struct {
 		Targets []string          `json:"targets"`
@@ -132,7 +133,8 @@ func writeTargets(path string, targets []fleet.Target) error {
 	groups := []group{}
 	for _, t := range targets {
 		groups = append(groups, group{
-			Targets: []string{t.Address.String()}, Labels: map[string]string{"namespace": t.Namespace, "pod_name": t.Pod},
+			Targets: []string{t.Address.String()},
+			Labels:  map[string]string{"namespace": t.Namespace, "pod_name": t.Pod},
 		})
 	}
 	text, err := json.MarshalIndent(groups, "", " ")
@@ -145,7 +147,7 @@ func writeTargets(path string, targets []fleet.Target) error {
 	return os.Rename(path+".new", path)
 }
 
-// rest waits, or tells which of the processes ended meanwhile.
+// rest waits. If one of the processes ends meanwhile, it returns an error that names the process.
 func (b *bed) rest(ctx context.Context, d time.Duration) error {
 	var agentDone chan struct{}
 	if b.agent != nil {
@@ -189,7 +191,7 @@ func (b *bed) drain(ctx context.Context) (served fleet.Stats, received receiver.
 	}
 }
 
-// stop ends what still runs; the fleet and the receiver end without complaint.
+// stop ends the processes that still run.
 func (b *bed) stop() error {
 	var errs []error
 	for _, p := range []*process{b.agent, b.fleet, b.receiver} {
@@ -221,7 +223,7 @@ func fetch(ctx context.Context, method, url string) ([]byte, error) {
 	return fetchSlow(ctx, method, url)
 }
 
-// fetchSlow leaves it to ctx how long an answer may take.
+// fetchSlow is fetch with no timeout except that of ctx.
 func fetchSlow(ctx context.Context, method, url string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, http.NoBody)
 	if err != nil {

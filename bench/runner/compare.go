@@ -12,8 +12,8 @@ type Best struct {
 	Value float64 `json:"value"`
 }
 
-// Comparison holds, figure by figure, the best peer of the run: different peers
-// are best in different figures. Empty where the run has none.
+// Comparison holds the best peer for each figure: different peers are best in
+// different figures. It is empty if the run has no peers.
 type Comparison struct {
 	Default map[string]Best `json:"best_default"` // among those with their default settings
 	Any     map[string]Best `json:"best_any"`
@@ -43,7 +43,7 @@ func compare(rows []Row) Comparison {
 	return c
 }
 
-// keepBest ignores 0, which is a figure that could not be measured.
+// keepBest ignores 0: the figure could not be measured.
 func keepBest(best map[string]Best, key string, b Best) {
 	if old, ok := best[key]; b.Value > 0 && (!ok || b.Value < old.Value) {
 		best[key] = b

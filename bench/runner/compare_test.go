@@ -79,7 +79,8 @@ func TestWithoutPeersThereIsNothingToCompare(t *testing.T) {
 	if err := (Report{Rows: rows, Peers: compare(rows)}).WriteMarkdown(&markdown); err != nil {
 		t.Fatal(err)
 	}
-	if text := markdown.String(); strings.Contains(text, "peer") || !strings.Contains(text, "|   of the first row's | 1.000 | 2.000 |") {
+	if text := markdown.String(); strings.Contains(text, "peer") ||
+		!strings.Contains(text, "|   of the first row's | 1.000 | 2.000 |") {
 		t.Errorf("want ratios to the first row, and no peers:\n%s", text)
 	}
 }

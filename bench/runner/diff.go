@@ -18,7 +18,7 @@ type DiffReport struct {
 	Rounds []Round `json:"rounds"`
 }
 
-// Round is a run of each, one right after the other.
+// Round is one run of each build, one after the other.
 type Round struct {
 	Base Leg `json:"base"`
 	New  Leg `json:"new"`
@@ -135,12 +135,14 @@ func (r DiffReport) table() [][]string {
 
 func (r DiffReport) head() []string {
 	lines := append(r.Report.head(), r.Fleet+"; every "+r.Interval,
-		fmt.Sprintf("base %s, new %s; medians of %d rounds; the ratios are of the two runs of a round", r.Base, r.New, len(r.Rounds)))
+		fmt.Sprintf("base %s, new %s; medians of %d rounds; the ratios are of the two runs of a round", r.Base, r.New,
+			len(r.Rounds)))
 	for n, round := range r.Rounds {
 		for name, leg := range map[string]Leg{r.Base: round.Base, r.New: round.New} {
 			// An agent that has no time to scrape does not show what a sample costs it.
 			if d := leg.DeliveredPerDue; d < 0.95 || d > 1.05 {
-				lines = append(lines, fmt.Sprintf("NOT COMPARABLE: round %d: %s delivered %.4f of what was due; others used %.2f cores", n+1, name, d, leg.Noise()))
+				lines = append(lines, fmt.Sprintf("NOT COMPARABLE: round %d: %s delivered %.4f of what was due; "+
+					"others used %.2f cores", n+1, name, d, leg.Noise()))
 			}
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/bench/receiver"
 )
 
-// IdleReport tells what agents need when there is nothing to do, and how soon
+// IdleReport says how much agents need without targets, and how soon
 // they do something when there is.
 type IdleReport struct {
 	Report
@@ -31,7 +31,8 @@ type IdleRow struct {
 	AllSeries   float64 `json:"all_series_seconds"`   // until each series of each target has arrived once
 }
 
-// Idle starts each agent twice: without any target for the time idle, and with the whole fleet until all of it has arrived.
+// Idle starts each agent twice: without any target for the time idle, and with the whole fleet until all of it has
+// arrived.
 func Idle(ctx context.Context, c Config, idle time.Duration, progress io.Writer) (IdleReport, error) {
 	report := IdleReport{Report: newReport(c), After: idle.String()}
 	for _, k := range c.Cases {
@@ -44,7 +45,8 @@ func Idle(ctx context.Context, c Config, idle time.Duration, progress io.Writer)
 	return report, nil
 }
 
-func measureIdle(ctx context.Context, c Config, k Case, idle time.Duration, progress io.Writer) (row IdleRow, err error) {
+func measureIdle(ctx context.Context, c Config, k Case, idle time.Duration, progress io.Writer,
+) (row IdleRow, err error) {
 	row = IdleRow{Name: k.Name, Build: build(c, k)}
 	b, err := newBed(ctx, c, k.Fleet, k.Agent.Accept, filepath.Join(c.Out, k.dir()))
 	defer func() { err = errors.Join(err, b.stop()) }()
@@ -103,19 +105,23 @@ func (b *bed) arrival(ctx context.Context, k Case) (first, all float64, err erro
 
 func (r IdleReport) table() [][]string {
 	cells := [][]string{{
-		"agent", "idle RSS MiB", "anonymous MiB", "of files MiB", "peak MiB", "CPU s", "threads", "descriptors", "first sample s", "all series s",
+		"agent", "idle RSS MiB", "anonymous MiB", "of files MiB", "peak MiB", "CPU s", "threads", "descriptors",
+		"first sample s", "all series s",
 	}}
 	for _, row := range r.Idle {
 		cells = append(cells, []string{
-			row.Name, mibs(float64(row.Resident)), mibs(float64(row.Anonymous)), mibs(float64(row.FileBacked)), mibs(float64(row.Peak)),
-			digits(2)(row.CPU), fmt.Sprint(row.Threads), fmt.Sprint(row.Descriptors), digits(2)(row.FirstSample), digits(2)(row.AllSeries),
+			row.Name, mibs(float64(row.Resident)), mibs(float64(row.Anonymous)), mibs(float64(row.FileBacked)),
+			mibs(float64(row.Peak)),
+			digits(2)(row.CPU), fmt.Sprint(row.Threads), fmt.Sprint(row.Descriptors), digits(2)(row.FirstSample),
+			digits(2)(row.AllSeries),
 		})
 	}
 	return cells
 }
 
 func (r IdleReport) head() []string {
-	lines := append(r.Report.head(), "idle: after "+r.After+" without a target; the last two: from the start, with "+r.Fleet+" every "+r.Interval)
+	lines := append(r.Report.head(), "idle: after "+r.After+" without a target; the last two: from the start, with "+
+		r.Fleet+" every "+r.Interval)
 	for _, row := range r.Idle {
 		lines = append(lines, row.Name+": "+row.Build)
 	}

@@ -44,7 +44,8 @@ func TestIdle(t *testing.T) {
 	if row.Resident == 0 || row.Threads == 0 || row.FirstSample <= 0 || row.AllSeries < row.FirstSample {
 		t.Errorf("row = %+v, want memory, and times of which the first is the smaller", row)
 	}
-	if text := written(t, r); !strings.Contains(text, "| poster | ") || !strings.Contains(text, "10 targets x 100 series") {
+	if text := written(t, r); !strings.Contains(text, "| poster | ") ||
+		!strings.Contains(text, "10 targets x 100 series") {
 		t.Errorf("the report lacks its row or its fleet:\n%s", text)
 	}
 }
@@ -93,7 +94,8 @@ func TestDiffComparesWithinRounds(t *testing.T) {
 	if s != (spreadOf{median: 0.5, low: 0.5, high: 1.2, less: 2}) {
 		t.Errorf("ratios = %+v", s)
 	}
-	if text := written(t, r); !strings.Contains(text, "| CPU-s/M samples | 2.000 | 1.200 | 0.500 | 0.500 to 1.200 | 2 of 3 |") {
+	if text := written(t, r); !strings.Contains(text,
+		"| CPU-s/M samples | 2.000 | 1.200 | 0.500 | 0.500 to 1.200 | 2 of 3 |") {
 		t.Errorf("the line of CPU is not as it should be:\n%s", text)
 	} else if strings.Contains(text, "NOT COMPARABLE") {
 		t.Errorf("all delivered what was due, yet:\n%s", text)
@@ -107,12 +109,14 @@ func TestDiffComparesWithinRounds(t *testing.T) {
 func TestSoak(t *testing.T) {
 	t.Parallel()
 	c := posterConfig(t, fleet.Page{})
-	r, err := Soak(t.Context(), c, SoakConfig{Duration: 4 * posterInterval, Rotate: posterInterval, Every: posterInterval / 4}, t.Output())
+	r, err := Soak(t.Context(), c, SoakConfig{Duration: 4 * posterInterval, Rotate: posterInterval,
+		Every: posterInterval / 4}, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r.Rotations < 2 || r.Departures != r.Rotations || len(r.Points) < 6 {
-		t.Errorf("%d rotations, %d departures, %d looks; want at least 2, one of ten targets each time, 6", r.Rotations, r.Departures, len(r.Points))
+		t.Errorf("%d rotations, %d departures, %d looks; want at least 2, one of ten targets each time, 6", r.Rotations,
+			r.Departures, len(r.Points))
 	}
 	a := r.Account
 	if a.Served == 0 || a.Read != a.Served || a.Received != a.Served || a.Lost != 0 || a.CutOff != 0 {
@@ -140,7 +144,8 @@ func TestProfile(t *testing.T) {
 	if !strings.Contains(top, "Type: cpu") {
 		t.Errorf("not what pprof says of a CPU profile:\n%s", top)
 	}
-	for _, name := range []string{"cpu.pb.gz", "heap.pb.gz", "cpu-top.txt", "cpu-cum.txt", "heap-top.txt", "alloc-top.txt"} {
+	for _, name := range []string{"cpu.pb.gz", "heap.pb.gz", "cpu-top.txt", "cpu-cum.txt", "heap-top.txt",
+		"alloc-top.txt"} {
 		if text, err := os.ReadFile(filepath.Join(c.Out, name)); err != nil || len(text) == 0 {
 			t.Errorf("%s: %d bytes, %v", name, len(text), err)
 		}
@@ -163,7 +168,8 @@ func TestScale(t *testing.T) {
 func TestFlatness(t *testing.T) {
 	rows := []Row{measured("a", 1, 1.0), measured("a", 1, 1.09), measured("b", 1, 1.2), measured("b", 1, 1.0)}
 	got := flatness(rows)
-	if len(got) != 2 || !strings.HasPrefix(got[0], "a: flat within 10 %") || !strings.HasPrefix(got[1], "b: not flat within 10 %") {
+	if len(got) != 2 || !strings.HasPrefix(got[0], "a: flat within 10 %") ||
+		!strings.HasPrefix(got[1], "b: not flat within 10 %") {
 		t.Errorf("verdicts = %q", got)
 	}
 }
@@ -186,10 +192,12 @@ func TestThirds(t *testing.T) {
 	} {
 		var points []SoakPoint
 		for n := range 31 {
-			points = append(points, SoakPoint{Seconds: float64(10 * n), Values: map[string]float64{tt.figure: tt.value(n)}})
+			points = append(points, SoakPoint{Seconds: float64(10 * n),
+				Values: map[string]float64{tt.figure: tt.value(n)}})
 		}
 		got := thirds(points)
-		if len(got) != 1 || got[0].Flat != tt.flat || got[0].First != median3(tt.value, 0, 10) || got[0].Last != median3(tt.value, 20, 31) {
+		if len(got) != 1 || got[0].Flat != tt.flat || got[0].First != median3(tt.value, 0, 10) ||
+			got[0].Last != median3(tt.value, 20, 31) {
 			t.Errorf("%s: %+v, want flat = %v", tt.name, got, tt.flat)
 		}
 	}
@@ -208,7 +216,8 @@ func median3(of func(int) float64, from, to int) float64 {
 
 func TestSoakErrors(t *testing.T) {
 	good := func() SoakReport {
-		return SoakReport{Thirds: []Thirds{{Figure: soakRSS, Flat: true}}, Account: Account{Served: 100, Read: 100, Received: 100}}
+		return SoakReport{Thirds: []Thirds{{Figure: soakRSS, Flat: true}},
+			Account: Account{Served: 100, Read: 100, Received: 100}}
 	}
 	if err := good().Err(); err != nil {
 		t.Errorf("error = %v, want none", err)
@@ -251,7 +260,8 @@ func TestAccount(t *testing.T) {
 }
 
 func TestParseMetrics(t *testing.T) {
-	m, err := parseMetrics([]byte("# TYPE a_total counter\na_total{job=\"x\"} 1\na_total{job=\"y\"} 2\n# TYPE b gauge\nb 5\n# TYPE h histogram\nh_bucket{le=\"+Inf\"} 3\nh_sum 1\nh_count 3\n"))
+	m, err := parseMetrics([]byte("# TYPE a_total counter\na_total{job=\"x\"} 1\na_total{job=\"y\"} 2\n" +
+		"# TYPE b gauge\nb 5\n# TYPE h histogram\nh_bucket{le=\"+Inf\"} 3\nh_sum 1\nh_count 3\n"))
 	if err != nil || fmt.Sprint(m) != "map[a_total:3 b:5]" {
 		t.Errorf("metrics = %v, %v", m, err)
 	}

@@ -6,11 +6,14 @@ import "github.com/envoy-scraper/envoy-scraper/bench/receiver"
 // bench/peers pins, each with its default settings where it is not Tuned.
 func peers() []Agent {
 	return []Agent{
-		{Name: "prometheus-2.0", Program: "prometheus", Peer: true, Accept: receiver.Accept2, Prepare: prometheus(message2), Synthetic: 5},
-		{Name: "prometheus-1.0", Program: "prometheus", Peer: true, Accept: receiver.Accept1, Prepare: prometheus(message1), Synthetic: 5},
+		{Name: "prometheus-2.0", Program: "prometheus", Peer: true, Accept: receiver.Accept2,
+			Prepare: prometheus(message2), Synthetic: 5},
+		{Name: "prometheus-1.0", Program: "prometheus", Peer: true, Accept: receiver.Accept1,
+			Prepare: prometheus(message1), Synthetic: 5},
 		// It begins with a protocol of its own, is refused as a Prometheus refuses it, and goes on with 1.0.
 		{Name: "vmagent", Program: "vmagent", Peer: true, Accept: receiver.Accept1, Prepare: vmagent(), Synthetic: 7},
-		{Name: "vmagent-gogc400", Program: "vmagent", Peer: true, Tuned: true, Accept: receiver.Accept1, Prepare: vmagent("GOGC=400"), Synthetic: 7},
+		{Name: "vmagent-gogc400", Program: "vmagent", Peer: true, Tuned: true, Accept: receiver.Accept1,
+			Prepare: vmagent("GOGC=400"), Synthetic: 7},
 	}
 }
 
@@ -28,7 +31,8 @@ func vmagent(env ...string) func(Setup) (Command, error) {
 	return func(s Setup) (Command, error) {
 		file, err := s.writeConfig("promscrape.yml", s.scrapeConfig())
 		return Command{Env: env, Args: []string{
-			"-promscrape.config=" + file, "-remoteWrite.url=" + s.WriteURL, "-remoteWrite.tmpDataPath=data-vmagent", "-httpListenAddr=" + s.Web,
+			"-promscrape.config=" + file, "-remoteWrite.url=" + s.WriteURL, "-remoteWrite.tmpDataPath=data-vmagent",
+			"-httpListenAddr=" + s.Web,
 		}}, err
 	}
 }

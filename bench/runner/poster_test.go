@@ -96,7 +96,8 @@ func poster(ctx context.Context, args []string) error {
 func posterPages(read *atomic.Int64) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/metrics", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, "# TYPE %s counter\n%s{job=\"a\"} %d\n# TYPE go_goroutines gauge\ngo_goroutines 7\n", readMetric, readMetric, read.Load())
+		fmt.Fprintf(w, "# TYPE %s counter\n%s{job=\"a\"} %d\n# TYPE go_goroutines gauge\ngo_goroutines 7\n", readMetric,
+			readMetric, read.Load())
 		fmt.Fprintf(w, "# TYPE %s gauge\n%s 1000\n", soakSeries, soakSeries)
 	})
 	mux.HandleFunc("/debug/pprof/", pprof.Index)

@@ -11,7 +11,7 @@ import (
 // tick is the unit of /proc/stat: 1/100 s on every Linux that Go runs on.
 const tick = 10 * time.Millisecond
 
-// usage is what a process holds at one moment, in bytes where it is memory.
+// usage is the memory (in bytes), threads and descriptors of a process at one moment.
 type usage struct {
 	Resident    int64 `json:"rss_bytes"`
 	Anonymous   int64 `json:"rss_anonymous_bytes"` // heap, stacks, what belongs to the process alone
@@ -38,7 +38,8 @@ func processUsage(pid int) (usage, error) {
 func parseStatus(status []byte) (usage, error) {
 	var u usage
 	into := map[string]*int64{
-		"VmRSS": &u.Resident, "RssAnon": &u.Anonymous, "RssFile": &u.FileBacked, "VmHWM": &u.Peak, "Threads": &u.Threads,
+		"VmRSS": &u.Resident, "RssAnon": &u.Anonymous, "RssFile": &u.FileBacked, "VmHWM": &u.Peak,
+		"Threads": &u.Threads,
 	}
 	for line := range strings.Lines(string(status)) {
 		key, value, _ := strings.Cut(line, ":")
@@ -61,7 +62,7 @@ func parseStatus(status []byte) (usage, error) {
 	return u, nil
 }
 
-// systemCPU is what all cores together have been busy with, and what the
+// systemCPU returns the busy time of all cores together, and the time that the
 // hypervisor kept from them.
 func systemCPU() (busy, stolen time.Duration, err error) {
 	b, err := os.ReadFile("/proc/stat")

@@ -66,7 +66,8 @@ func start(c child) (*process, error) {
 	return p, nil
 }
 
-// plainEnviron is ours without what tunes Go programs: agents run in their default settings.
+// plainEnviron returns our environment without variables that tune Go programs, so that agents run with their
+// default settings.
 func plainEnviron() []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool {
 		key, _, _ := strings.Cut(v, "=")
@@ -81,7 +82,7 @@ func (p *process) ended() error {
 	return fmt.Errorf("%s ended by itself (%v); its log ends with:\n%s", p.name, p.err, tail(p.log))
 }
 
-// stop asks the process to end and makes it end. It returns how long that took.
+// stop asks the process to end, and kills it if it does not. It returns how long that took.
 func (p *process) stop() (time.Duration, error) {
 	begun := time.Now()
 	select {
@@ -95,7 +96,8 @@ func (p *process) stop() (time.Duration, error) {
 		_ = p.hold.Close() // Wait has closed it already
 		return time.Since(begun), p.err
 	case <-time.After(stopTimeout):
-		err = errors.Join(err, p.cmd.Process.Kill(), fmt.Errorf("%s did not end within %v of SIGTERM", p.name, stopTimeout))
+		err = errors.Join(err, p.cmd.Process.Kill(),
+			fmt.Errorf("%s did not end within %v of SIGTERM", p.name, stopTimeout))
 		<-p.done
 		return time.Since(begun), err
 	}

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// pprofTexts are what `go tool pprof` makes of the profiles: file, its arguments, the profile.
+// pprofTexts are the outputs of `go tool pprof` that are kept: file, arguments, profile.
 var pprofTexts = []struct {
 	file, profile string
 	args          []string
@@ -34,7 +34,8 @@ func Profile(ctx context.Context, c Config, progress io.Writer) (top string, err
 	if err != nil {
 		return "", err
 	}
-	_, _ = fmt.Fprintf(progress, "%s: %s every %v; warm-up %v, then a profile of %v\n", k.Name, describe(k.Fleet), c.Interval, c.Warmup, c.Window)
+	_, _ = fmt.Fprintf(progress, "%s: %s every %v; warm-up %v, then a profile of %v\n", k.Name, describe(k.Fleet),
+		c.Interval, c.Warmup, c.Window)
 	if err := b.startAgent(k, k.Fleet.TargetList()); err != nil {
 		return "", err
 	}

@@ -31,7 +31,8 @@ type Report struct {
 
 func newReport(c Config) Report {
 	return Report{
-		Date: time.Now().UTC().Format(time.RFC3339), Command: strings.Join(append([]string{"bench"}, os.Args[1:]...), " "),
+		Date:    time.Now().UTC().Format(time.RFC3339),
+		Command: strings.Join(append([]string{"bench"}, os.Args[1:]...), " "),
 		Machine: fmt.Sprintf("%s %s/%s", cpuModel(), runtime.GOOS, runtime.GOARCH), Cores: runtime.NumCPU(),
 		Interval: c.Interval.String(), Warmup: c.Warmup.String(), Checks: c.Checks,
 	}
@@ -51,7 +52,7 @@ type Row struct {
 	Lost           int64          `json:"lost"`     // page samples that were served and never arrived
 	WarmupFailed   uint64         `json:"warmup_failed_scrapes"`
 	WarmupCPU      float64        `json:"warmup_cpu_seconds"`    // from the agent's start to the first window
-	Final          usage          `json:"final"`                 // after the drain; its peak is of the agent's whole life
+	Final          usage          `json:"final"`                 // after the drain; peak: of its whole life
 	FailedScrapes  uint64         `json:"failed_scrapes"`        // after the warm-up
 	FirstRequest   float64        `json:"first_request_seconds"` // after the agent's start
 	StopSeconds    float64        `json:"stop_seconds"`
@@ -65,7 +66,7 @@ func newRow(c Config, k Case) Row {
 	}
 }
 
-// build is the version of the case's program, with what it was built.
+// build returns the version of the case's program and of its compiler.
 func build(c Config, k Case) string {
 	info, err := buildinfo.ReadFile(c.program(k))
 	if err != nil {
@@ -84,7 +85,8 @@ func build(c Config, k Case) string {
 	return version
 }
 
-func (r Row) median(of func(Window) float64) float64 {
+// Median is the median of a figure over all windows.
+func (r Row) Median(of func(Window) float64) float64 {
 	var values []float64
 	for _, w := range r.Windows {
 		values = append(values, of(w))
@@ -92,7 +94,7 @@ func (r Row) median(of func(Window) float64) float64 {
 	return median(values)
 }
 
-// spread is the smallest and the largest value of all windows.
+// spread returns the smallest and the largest value of all windows.
 func (r Row) spread(of func(Window) float64) (low, high float64) {
 	for i, w := range r.Windows {
 		v := of(w)
@@ -104,7 +106,7 @@ func (r Row) spread(of func(Window) float64) (low, high float64) {
 	return low, high
 }
 
-// delivered is the share of what was due in all windows together.
+// delivered returns the share of the due samples that arrived, in all windows together.
 func (r Row) delivered() float64 {
 	var share, seconds float64
 	for _, w := range r.Windows {
@@ -114,8 +116,8 @@ func (r Row) delivered() float64 {
 	return ratio(share, seconds)
 }
 
-// Complete is nil if every row delivered everything that was due, as a sender
-// must: an error says which did not, and what is missing.
+// Complete returns nil if every row delivered all samples that were due.
+// Otherwise the error names the rows and the missing samples.
 func (r Report) Complete() error {
 	var errs []error
 	for _, row := range r.Rows {
@@ -126,19 +128,21 @@ func (r Report) Complete() error {
 		// A page can be served whole and yet come too late for the agent: then its samples are no loss on the way.
 		early := int64(row.WarmupFailed) * int64(row.Served.Series)
 		if row.Lost > early || row.FailedScrapes != 0 || row.Received.ViolationsTotal != 0 {
-			errs = append(errs, fmt.Errorf("%s: %d samples served but not received (%d in scrapes that failed in the warm-up), %d scrapes failed later, %d violations",
+			errs = append(errs, fmt.Errorf("%s: %d samples served but not received (%d in scrapes that failed in the "+
+				"warm-up), %d scrapes failed later, %d violations",
 				row.Name, row.Lost, min(row.Lost, early), row.FailedScrapes, row.Received.ViolationsTotal))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// describe says what a fleet is, in a few words.
+// describe returns a short description of a fleet.
 func describe(f fleet.Config) string {
-	text := fmt.Sprintf("%d targets x %d series, %d replicas a workload, %.0f %% of the values moving, %.0f %% of the series replaced a scrape",
+	text := fmt.Sprintf("%d targets x %d series, %d replicas per workload, %.0f %% of the values moving, "+
+		"%.0f %% of the series replaced per scrape",
 		f.Targets, f.Series, f.Replicas, f.Moving*100, f.Churn*100)
 	if f.Replicas == 1 {
-		text = strings.Replace(text, "1 replicas a workload", "no two of one workload", 1)
+		text = strings.Replace(text, "1 replicas per workload", "no two of one workload", 1)
 	}
 	if extra := f.Page.String(); extra != "" {
 		text += ", " + extra
@@ -146,7 +150,7 @@ func describe(f fleet.Config) string {
 	return text
 }
 
-// head says what was measured where, one fact a line.
+// head returns the lines above the table: fleet, machine, command, and one line for each row.
 func (r Report) head() []string {
 	var lines []string
 	for _, row := range r.Rows {
@@ -170,15 +174,19 @@ func (r Row) head(warmup string) string {
 	if kinds := r.Received.Kinds(); kinds != "" {
 		violations = "; violations: " + kinds
 	}
-	return fmt.Sprintf("%s: %s; %d windows of %.0f s after %s; page %d bytes a sample; served %d samples in %d scrapes (each target %s times), "+
-		"received %d (%d markers, %d synthetic) of %d series in %d + %d requests (1.0 + 2.0)%s; at the end %.1f MiB (%.1f anonymous, %.1f of files), %d threads, %d descriptors; stopped in %.1f s",
-		r.Name, r.Build, len(r.Windows), r.median(func(w Window) float64 { return w.Seconds }), warmup,
-		r.Served.PageMean/max(1, r.Served.Series), r.Served.Samples, r.Served.Scrapes, span(r.Served.PerTarget), r.Received.Samples, r.Received.Stale,
+	return fmt.Sprintf("%s: %s; %d windows of %.0f s after %s; page %d bytes per sample; "+
+		"served %d samples in %d scrapes (each target %s times), "+
+		"received %d (%d markers, %d synthetic) of %d series in %d + %d requests (1.0 + 2.0)%s; "+
+		"at the end %.1f MiB (%.1f anonymous, %.1f of files), %d threads, %d descriptors; stopped in %.1f s",
+		r.Name, r.Build, len(r.Windows), r.Median(func(w Window) float64 { return w.Seconds }), warmup,
+		r.Served.PageMean/max(1, r.Served.Series), r.Served.Samples, r.Served.Scrapes, span(r.Served.PerTarget),
+		r.Received.Samples, r.Received.Stale,
 		r.Received.Synthetic, r.DistinctSeries, r.Received.Requests1, r.Received.Requests2, violations,
-		mib(r.Final.Resident), mib(r.Final.Anonymous), mib(r.Final.FileBacked), r.Final.Threads, r.Final.Descriptors, r.StopSeconds)
+		mib(r.Final.Resident), mib(r.Final.Anonymous), mib(r.Final.FileBacked),
+		r.Final.Threads, r.Final.Descriptors, r.StopSeconds)
 }
 
-// span is the smallest and the largest of the numbers.
+// span returns the smallest and the largest of the numbers.
 func span(n []uint64) string {
 	if len(n) == 0 {
 		return "?"

@@ -30,11 +30,15 @@ func FleetFlags(fs *flag.FlagSet, c *fleet.Config) {
 	fs.IntVar(&c.Replicas, "replicas", c.Replicas, "sidecars that share a workload; 1: no two share a series")
 	fs.Float64Var(&c.Moving, "moving", c.Moving, "share of the values that change at each scrape")
 	fs.Float64Var(&c.Churn, "churn", c.Churn, "share of the series that are replaced at each scrape")
-	fs.BoolVar(&c.Page.Shuffle, "shuffle", c.Page.Shuffle, "another order within each family at every scrape, as ztunnel's")
-	fs.BoolVar(&c.Page.Ungrouped, "ungrouped", c.Page.Ungrouped, "families neither grouped nor sorted, as Envoy's before 1.14")
-	fs.BoolVar(&c.Page.BlankLines, "blank-lines", c.Page.BlankLines, "a blank line after each family, as Envoy's before 1.24")
+	fs.BoolVar(&c.Page.Shuffle, "shuffle", c.Page.Shuffle,
+		"another order within each family at every scrape, as ztunnel's")
+	fs.BoolVar(&c.Page.Ungrouped, "ungrouped", c.Page.Ungrouped,
+		"families neither grouped nor sorted, as Envoy's before 1.14")
+	fs.BoolVar(&c.Page.BlankLines, "blank-lines", c.Page.BlankLines,
+		"a blank line after each family, as Envoy's before 1.24")
 	fs.BoolVar(&c.Page.Timestamps, "timestamps", c.Page.Timestamps, "samples with timestamps of their own")
-	fs.BoolVar(&c.Page.Gzip, "gzip", c.Page.Gzip, "compressed pages for whoever accepts them; the fleet then costs more CPU than it otherwise does")
+	fs.BoolVar(&c.Page.Gzip, "gzip", c.Page.Gzip,
+		"compressed pages for agents that accept them; the fleet then needs more CPU")
 	fs.BoolVar(&c.OneAddress, "one-address", c.OneAddress, "one address and many ports, where only 127.0.0.1 is up")
 	fs.TextVar(&c.Base, "base", c.Base, "address and port of the first sidecar")
 }
@@ -44,8 +48,10 @@ func fleetArgs(c fleet.Config) []string {
 	return []string{
 		fmt.Sprint("-targets=", c.Targets), fmt.Sprint("-series=", c.Series), fmt.Sprint("-replicas=", c.Replicas),
 		fmt.Sprint("-moving=", c.Moving), fmt.Sprint("-churn=", c.Churn), fmt.Sprint("-one-address=", c.OneAddress),
-		fmt.Sprint("-base=", c.Base), fmt.Sprint("-shuffle=", c.Page.Shuffle), fmt.Sprint("-ungrouped=", c.Page.Ungrouped),
-		fmt.Sprint("-blank-lines=", c.Page.BlankLines), fmt.Sprint("-timestamps=", c.Page.Timestamps), fmt.Sprint("-gzip=", c.Page.Gzip),
+		fmt.Sprint("-base=", c.Base), fmt.Sprint("-shuffle=", c.Page.Shuffle),
+		fmt.Sprint("-ungrouped=", c.Page.Ungrouped),
+		fmt.Sprint("-blank-lines=", c.Page.BlankLines), fmt.Sprint("-timestamps=", c.Page.Timestamps),
+		fmt.Sprint("-gzip=", c.Page.Gzip),
 	}
 }
 

@@ -66,7 +66,7 @@ func (c Config) program(k Case) string {
 	return filepath.Join(c.Programs, k.Agent.Program)
 }
 
-// overhead is what a run may take beyond warm-up and windows: start, drain, stop.
+// overhead is how much longer a run may take than warm-up and windows: start, drain, stop.
 const overhead = 2 * time.Minute
 
 // Run measures the cases one after another. What it started is gone when it

@@ -60,7 +60,8 @@ func TestRunMeasuresAnAgent(t *testing.T) {
 		t.Errorf("row = %+v, want two windows with figures", row)
 	}
 	var text, markdown, kept bytes.Buffer
-	if err := errors.Join(report.WriteText(&text), report.WriteMarkdown(&markdown), report.WriteJSON(&kept)); err != nil {
+	if err := errors.Join(report.WriteText(&text), report.WriteMarkdown(&markdown),
+		report.WriteJSON(&kept)); err != nil {
 		t.Fatal(err)
 	}
 	var again Report
@@ -74,7 +75,8 @@ func TestRunMeasuresAnAgent(t *testing.T) {
 }
 
 func TestComplete(t *testing.T) {
-	good := Row{Agent: "a", Windows: []Window{{Seconds: 60, DeliveredPerDue: 0.998}, {Seconds: 60, DeliveredPerDue: 1.002}}}
+	good := Row{Agent: "a", Windows: []Window{{Seconds: 60, DeliveredPerDue: 0.998},
+		{Seconds: 60, DeliveredPerDue: 1.002}}}
 	if err := (Report{Rows: []Row{good}}).Complete(); err != nil {
 		t.Error(err)
 	}
@@ -97,7 +99,10 @@ func TestAgentThatEndsIsAnError(t *testing.T) {
 	t.Parallel()
 	c := posterConfig(t, fleet.Page{})
 	c.Warmup = 10 * time.Second
-	c.Cases[0].Agent.Prepare = func(Setup) (Command, error) { return Command{Args: []string{"poster", "no-such-file", "", ""}}, nil }
+	c.Cases[0].Agent.Prepare = func(Setup) (Command,
+		error) {
+		return Command{Args: []string{"poster", "no-such-file", "", ""}}, nil
+	}
 	_, err := Run(t.Context(), c, t.Output())
 	if err == nil || !strings.Contains(err.Error(), "no-such-file") {
 		t.Errorf("error = %v, want the end of the agent's log", err)
@@ -105,7 +110,8 @@ func TestAgentThatEndsIsAnError(t *testing.T) {
 }
 
 func TestParseProc(t *testing.T) {
-	status := "Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\nRssAnon:\t     768 kB\nRssFile:\t     256 kB\nThreads:\t9\n"
+	status := "Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\nRssAnon:\t     768 kB\nRssFile:\t     256 kB\n" +
+		"Threads:\t9\n"
 	want := usage{Resident: 1 << 20, Peak: 2 << 20, Anonymous: 768 << 10, FileBacked: 256 << 10, Threads: 9}
 	if got, err := parseStatus([]byte(status)); err != nil || got != want {
 		t.Errorf("usage = %+v, %v; want %+v", got, err, want)
@@ -120,13 +126,17 @@ func TestParseProc(t *testing.T) {
 }
 
 func TestBetween(t *testing.T) {
-	b := &bed{config: Config{Interval: 10 * time.Second, Checks: true}, fleetConfig: fleet.Config{Targets: 10, Series: 100}}
+	b := &bed{config: Config{Interval: 10 * time.Second, Checks: true},
+		fleetConfig: fleet.Config{Targets: 10, Series: 100}}
 	begin := snapshot{at: time.Unix(100, 0)}
-	end := snapshot{at: time.Unix(110, 0), agentCPU: 2 * time.Second, fleetCPU: time.Second, receiverCPU: time.Second, busy: 9 * time.Second}
+	end := snapshot{at: time.Unix(110, 0), agentCPU: 2 * time.Second, fleetCPU: time.Second, receiverCPU: time.Second,
+		busy: 9 * time.Second}
 	end.served = fleet.Stats{Scrapes: 10, Samples: 1000}
 	end.received.Samples, end.received.Synthetic, end.received.WireBytes = 1050, 50, 10_500
-	w := b.between(begin, end, []usage{{Resident: 1, Anonymous: 1, Threads: 5}, {Resident: 3, Anonymous: 2}, {Resident: 2, Anonymous: 2, FileBacked: 3}})
-	if w.CPUPerMillion != 2000 || w.CPUCores != 0.2 || w.DeliveredPerDue != 1 || w.WirePerSample != 10 || w.RSSMedian != 2 || w.RSSMax != 3 ||
+	w := b.between(begin, end, []usage{{Resident: 1, Anonymous: 1, Threads: 5}, {Resident: 3, Anonymous: 2},
+		{Resident: 2, Anonymous: 2, FileBacked: 3}})
+	if w.CPUPerMillion != 2000 || w.CPUCores != 0.2 || w.DeliveredPerDue != 1 || w.WirePerSample != 10 ||
+		w.RSSMedian != 2 || w.RSSMax != 3 ||
 		w.AnonymousMedian != 2 || w.FileMedian != 0 || w.Threads != 5 {
 		t.Errorf("window = %+v", w)
 	}
@@ -137,7 +147,8 @@ func TestBetween(t *testing.T) {
 
 func TestFleetArgsSayEverything(t *testing.T) {
 	want := fleet.Config{
-		Targets: 3, Series: 7, Replicas: 2, Moving: 0.3, Churn: 0.01, OneAddress: true, Base: netip.MustParseAddrPort("127.2.3.4:99"),
+		Targets: 3, Series: 7, Replicas: 2, Moving: 0.3, Churn: 0.01, OneAddress: true,
+		Base: netip.MustParseAddrPort("127.2.3.4:99"),
 		Page: fleet.Page{Shuffle: true, Ungrouped: true, BlankLines: true, Timestamps: true, Gzip: true},
 	}
 	var got fleet.Config

@@ -50,8 +50,10 @@ func flatness(rows []Row) []string {
 		if over > 1+flatWithin {
 			verdict = "not flat"
 		}
-		lines = append(lines, fmt.Sprintf("%s: %s within %.0f %%: from %.3f (%d targets) to %.3f (%d targets) CPU-s/M samples, %.3f times",
-			rows[0].Agent, verdict, flatWithin*100, cpuPerMillion(low), low.Fleet.Targets, cpuPerMillion(high), high.Fleet.Targets, over))
+		lines = append(lines, fmt.Sprintf("%s: %s within %.0f %%: from %.3f (%d targets) to %.3f (%d targets) "+
+			"CPU-s/M samples, %.3f times",
+			rows[0].Agent, verdict, flatWithin*100, cpuPerMillion(low), low.Fleet.Targets, cpuPerMillion(high),
+			high.Fleet.Targets, over))
 		rows = rows[n:]
 	}
 	return lines

@@ -28,7 +28,7 @@ func DefaultSoak(d time.Duration) SoakConfig {
 // leaveOneIn is the share of the targets that are away: every tenth.
 const leaveOneIn = 10
 
-// SoakReport tells whether an agent stays as it is over a long time of change.
+// SoakReport says whether memory, goroutines and descriptors of an agent stay flat while targets come and go.
 type SoakReport struct {
 	Report
 	Fleet      string         `json:"fleet"`
@@ -107,7 +107,8 @@ func (b *bed) soak(ctx context.Context, s SoakConfig, r *SoakReport, progress io
 			}
 			r.Rotations++
 			r.Departures += len(all) - len(stay)
-			_, _ = fmt.Fprintf(progress, "  %v: %.1f MiB, %.0f goroutines, %.0f descriptors, %d targets leave\n", now.Round(time.Second),
+			_, _ = fmt.Fprintf(progress, "  %v: %.1f MiB, %.0f goroutines, %.0f descriptors, %d targets leave\n",
+				now.Round(time.Second),
 				values[soakRSS]/(1<<20), values[soakGoroutines], values[soakDescriptors], len(all)-len(stay))
 		}
 		if err := b.rest(ctx, min(s.Every, max(0, s.Duration-time.Since(begun)))); err != nil {
@@ -127,7 +128,7 @@ func present(all []fleet.Target, rotation int) []fleet.Target {
 	return stay
 }
 
-// settle compares what was served with what arrived.
+// settle compares the samples that were served with those that arrived.
 func (b *bed) settle(ctx context.Context, r *SoakReport, end snapshot) (err error) {
 	if r.Served, r.Received, err = b.drain(ctx); err != nil {
 		return err

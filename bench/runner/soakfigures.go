@@ -69,8 +69,9 @@ func (b *bed) look(ctx context.Context) (map[string]float64, error) {
 		return nil, err
 	}
 	values := map[string]float64{
-		soakRSS: float64(u.Resident), soakAnonymous: float64(u.Anonymous), soakDescriptors: float64(u.Descriptors), soakThreads: float64(u.Threads),
-		soakHeap: m[soakHeap], soakGoroutines: m[soakGoroutines],
+		soakRSS: float64(u.Resident), soakAnonymous: float64(u.Anonymous), soakDescriptors: float64(u.Descriptors),
+		soakThreads: float64(u.Threads),
+		soakHeap:    m[soakHeap], soakGoroutines: m[soakGoroutines],
 	}
 	for _, name := range []string{soakSeries, soakSymbols, soakLayouts} {
 		if v, known := m[name]; known { // older builds do not tell
@@ -80,7 +81,7 @@ func (b *bed) look(ctx context.Context) (map[string]float64, error) {
 	return values, nil
 }
 
-// Thirds is what one figure did: the medians of the first, middle and last third
+// Thirds shows the course of one figure: the medians of the first, middle and last third
 // of the time. It is flat if the last is not above the middle by more than a
 // twentieth and what such figures vary by anyway.
 type Thirds struct {
@@ -107,14 +108,15 @@ func thirds(points []SoakPoint) []Thirds {
 			parts[part] = append(parts[part], p.Values[name])
 			all = append(all, p.Values[name])
 		}
-		t := Thirds{Figure: name, First: median(parts[0]), Middle: median(parts[1]), Last: median(parts[2]), Low: slices.Min(all), High: slices.Max(all)}
+		t := Thirds{Figure: name, First: median(parts[0]), Middle: median(parts[1]), Last: median(parts[2]),
+			Low: slices.Min(all), High: slices.Max(all)}
 		t.Flat = t.Last <= t.Middle*1.05+varies(name)
 		out = append(out, t)
 	}
 	return out
 }
 
-// varies is what a figure goes up and down by while nothing is amiss.
+// varies is how much a figure goes up and down without a leak.
 func varies(name string) float64 {
 	switch name {
 	case soakRSS, soakAnonymous, soakHeap:
@@ -134,7 +136,7 @@ type Account struct {
 	Dropped       int64  `json:"dropped"` // by the agent, as it says, before and after they became requests
 	Received      int64  `json:"received"`
 	CutOff        int64  `json:"cut_off"`         // served but not read, in samples
-	CutOffLimit   int64  `json:"cut_off_limit"`   // more than so many departures do not explain
+	CutOffLimit   int64  `json:"cut_off_limit"`   // departures explain no more
 	Lost          int64  `json:"lost"`            // read but not received, those dropped included
 	FailedScrapes uint64 `json:"failed_scrapes"`  // up=0 at the receiver
 	Violations    uint64 `json:"violations"`      // of the receiver's checks
@@ -143,8 +145,10 @@ type Account struct {
 
 func account(served fleet.Stats, received receiver.Stats, m ownMetrics, departures int) Account {
 	a := Account{
-		Served: int64(served.Samples), Received: int64(received.Page()), Read: int64(m[readMetric]), Dropped: int64(m[dropMetric] + m[sendMetric]),
-		CutOffLimit: int64(served.Series) * int64(1+departures/50), Violations: received.ViolationsTotal, ViolationKind: received.Kinds(),
+		Served: int64(served.Samples), Received: int64(received.Page()), Read: int64(m[readMetric]),
+		Dropped:     int64(m[dropMetric] + m[sendMetric]),
+		CutOffLimit: int64(served.Series) * int64(1+departures/50), Violations: received.ViolationsTotal,
+		ViolationKind: received.Kinds(),
 	}
 	if _, known := m[readMetric]; !known {
 		a.Read = a.Received // then all that is missing counts as cut off
@@ -153,12 +157,13 @@ func account(served fleet.Stats, received receiver.Stats, m ownMetrics, departur
 	return a
 }
 
-// Err says everything that is not as it must be.
+// Err returns every condition that the soak did not meet.
 func (r SoakReport) Err() error {
 	var errs []error
 	for _, t := range r.Thirds {
 		if !t.Flat {
-			errs = append(errs, fmt.Errorf("%s is not flat: %.0f in the middle third, %.0f in the last", t.Figure, t.Middle, t.Last))
+			errs = append(errs, fmt.Errorf("%s is not flat: %.0f in the middle third, %.0f in the last", t.Figure,
+				t.Middle, t.Last))
 		}
 	}
 	if len(r.Thirds) == 0 {
@@ -166,10 +171,12 @@ func (r SoakReport) Err() error {
 	}
 	a := r.Account
 	if a.Lost != 0 {
-		errs = append(errs, fmt.Errorf("%d samples that were read never arrived; the agent says that it dropped %d", a.Lost, a.Dropped))
+		errs = append(errs, fmt.Errorf("%d samples that were read never arrived; the agent says that it dropped %d",
+			a.Lost, a.Dropped))
 	}
 	if a.CutOff > a.CutOffLimit || a.CutOff < 0 {
-		errs = append(errs, fmt.Errorf("%d samples were served but not read; departures explain at most %d", a.CutOff, a.CutOffLimit))
+		errs = append(errs, fmt.Errorf("%d samples were served but not read; departures explain at most %d", a.CutOff,
+			a.CutOffLimit))
 	}
 	if a.FailedScrapes != 0 {
 		errs = append(errs, fmt.Errorf("%d scrapes failed", a.FailedScrapes))
@@ -188,7 +195,8 @@ func (r SoakReport) table() [][]string {
 		if strings.HasSuffix(name, "bytes") {
 			form, name = mibs, name+", MiB"
 		}
-		cells = append(cells, []string{name, form(t.First), form(t.Middle), form(t.Last), form(t.Low), form(t.High), map[bool]string{true: "yes", false: "NO"}[t.Flat]})
+		cells = append(cells, []string{name, form(t.First), form(t.Middle), form(t.Last), form(t.Low), form(t.High),
+			map[bool]string{true: "yes", false: "NO"}[t.Flat]})
 	}
 	return cells
 }
@@ -197,9 +205,13 @@ func (r SoakReport) head() []string {
 	a := r.Account
 	lines := append(r.Report.head(),
 		r.Fleet+"; every "+r.Interval,
-		fmt.Sprintf("%d rotations, %d departures of targets; %d looks; %.3f CPU-s/M samples, others used %.2f cores", r.Rotations, r.Departures, len(r.Points), r.CPU, r.Noise),
-		fmt.Sprintf("samples: %d served, %d read (%d cut off as their target left, at most %d), %d received: %d lost, of which the agent counts %d; %d series, %d markers; %d scrapes failed; %d violations %s",
-			a.Served, a.Read, a.CutOff, a.CutOffLimit, a.Received, a.Lost, a.Dropped, r.Received.DistinctSeries, r.Received.Stale, a.FailedScrapes, a.Violations, a.ViolationKind))
+		fmt.Sprintf("%d rotations, %d departures of targets; %d looks; %.3f CPU-s/M samples, others used %.2f cores",
+			r.Rotations, r.Departures, len(r.Points), r.CPU, r.Noise),
+		fmt.Sprintf("samples: %d served, %d read (%d cut off as their target left, at most %d), "+
+			"%d received: %d lost, of which the agent counts %d; %d series, "+
+			"%d markers; %d scrapes failed; %d violations %s",
+			a.Served, a.Read, a.CutOff, a.CutOffLimit, a.Received, a.Lost, a.Dropped, r.Received.DistinctSeries,
+			r.Received.Stale, a.FailedScrapes, a.Violations, a.ViolationKind))
 	if err := r.Err(); err != nil {
 		return append(lines, "NOT GOOD: "+strings.ReplaceAll(err.Error(), "\n", "; "))
 	}

@@ -13,9 +13,9 @@ type figure struct {
 	key   string // names it in Comparison, where less of it is better; empty: peers are not compared in it
 }
 
-// figures are the lines that hold a number of each row.
+// figures returns the lines that hold one number for each row.
 func figures() []figure {
-	m := func(of func(Window) float64) func(Row) float64 { return func(r Row) float64 { return r.median(of) } }
+	m := func(of func(Window) float64) func(Row) float64 { return func(r Row) float64 { return r.Median(of) } }
 	bytes := func(of func(Window) int64) func(Row) float64 {
 		return m(func(w Window) float64 { return float64(of(w)) })
 	}
@@ -27,7 +27,9 @@ func figures() []figure {
 		{"anonymous MiB", bytes(func(w Window) int64 { return w.AnonymousMedian }), mibs, "rss_anonymous_bytes"},
 		{"of files MiB", bytes(func(w Window) int64 { return w.FileMedian }), mibs, ""},
 		{"peak MiB", func(r Row) float64 { return float64(r.Final.Peak) }, mibs, "peak_rss_bytes"},
-		{"bytes/series", func(r Row) float64 { return residentBytes(r) / float64(r.Fleet.Targets*r.Fleet.Series) }, digits(0), ""},
+		{"bytes/series", func(r Row) float64 {
+			return residentBytes(r) / float64(r.Fleet.Targets*r.Fleet.Series)
+		}, digits(0), ""},
 		{"wire B/sample", m(func(w Window) float64 { return w.WirePerSample }), digits(1), "wire_bytes_per_sample"},
 		{"first s", func(r Row) float64 { return r.FirstRequest }, digits(1), ""},
 		{"threads", m(func(w Window) float64 { return float64(w.Threads) }), digits(0), ""},
@@ -39,11 +41,11 @@ func figures() []figure {
 }
 
 func cpuPerMillion(r Row) float64 {
-	return r.median(func(w Window) float64 { return w.CPUPerMillion })
+	return r.Median(func(w Window) float64 { return w.CPUPerMillion })
 }
 
 func residentBytes(r Row) float64 {
-	return r.median(func(w Window) float64 { return float64(w.RSSMedian) })
+	return r.Median(func(w Window) float64 { return float64(w.RSSMedian) })
 }
 
 func digits(n int) func(float64) string {
@@ -52,9 +54,9 @@ func digits(n int) func(float64) string {
 
 func mibs(v float64) string { return digits(1)(v / (1 << 20)) }
 
-// table is the report as lines of cells: a line a figure, a column a row of the
-// report, since there are few agents and many figures. The last two columns are
-// the best peers' where the run has any.
+// table returns the report as lines of cells: one line for each figure, one
+// column for each row of the report, since there are few agents and many
+// figures. If the run has peers, the last two columns are the best peers'.
 func (r Report) table() [][]string {
 	peers := len(r.Peers.Default)+len(r.Peers.Any) > 0
 	head := []string{"figure"}
@@ -118,7 +120,7 @@ func (r Report) addRatios(add addLine, f figure) {
 	}
 }
 
-// addDelivery says what became of the samples.
+// addDelivery adds the lines about delivered and lost samples.
 func (r Report) addDelivery(add addLine) {
 	add("delivered/due", func(row Row) string { return digits(4)(row.delivered()) })
 	for _, c := range []struct {
@@ -132,7 +134,7 @@ func (r Report) addDelivery(add addLine) {
 	} {
 		add(c.name, func(row Row) string {
 			if !r.Checks {
-				return "-" // what the null mode cannot tell
+				return "-" // unknown without checks
 			}
 			return fmt.Sprint(c.of(row))
 		})
@@ -147,7 +149,7 @@ func bestCell(best map[string]Best, f figure) string {
 	return fmt.Sprintf("%s (%s)", f.form(b.Value), b.Name)
 }
 
-// share prints a ratio so that both "a tenth" and "three times" are seen at once.
+// share writes a ratio as 0.106 (1/9.4) or 3.000.
 func share(v float64) string {
 	if v > 0 && v < 1 {
 		return fmt.Sprintf("%.3f (1/%.1f)", v, 1/v)

@@ -12,7 +12,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/bench/receiver"
 )
 
-// snapshot is everything that is counted, at one moment.
+// snapshot is all counters at one moment.
 type snapshot struct {
 	at                                         time.Time
 	agentCPU, fleetCPU, receiverCPU, runnerCPU time.Duration
@@ -27,7 +27,8 @@ func (b *bed) snapshot(ctx context.Context) (s snapshot, err error) {
 		pid  int
 		into *time.Duration
 	}{
-		{b.agent.pid(), &s.agentCPU}, {b.fleet.pid(), &s.fleetCPU}, {b.receiver.pid(), &s.receiverCPU}, {os.Getpid(), &s.runnerCPU},
+		{b.agent.pid(), &s.agentCPU}, {b.fleet.pid(), &s.fleetCPU}, {b.receiver.pid(), &s.receiverCPU},
+		{os.Getpid(), &s.runnerCPU},
 	} {
 		if *p.into, err = processCPU(p.pid); err != nil {
 			return s, err
@@ -42,7 +43,7 @@ func (b *bed) snapshot(ctx context.Context) (s snapshot, err error) {
 	return s, call(ctx, http.MethodGet, b.receiverURL+"/stats", &s.received)
 }
 
-// Window is what one window showed.
+// Window is the figures of one window.
 type Window struct {
 	Seconds         float64 `json:"seconds"`
 	CPUPerMillion   float64 `json:"cpu_seconds_per_million_samples"`
@@ -65,7 +66,7 @@ type Window struct {
 	StolenCores     float64 `json:"stolen_cores"` // what the hypervisor kept back
 }
 
-// Noise is what everything else on the machine used of it.
+// Noise returns the cores that all other programs on the machine used.
 func (w Window) Noise() float64 { return w.OtherCores + w.StolenCores }
 
 func (w Window) String() string {
@@ -97,7 +98,7 @@ func (b *bed) window(ctx context.Context) (Window, error) {
 	return b.between(begin, end, seen), nil
 }
 
-// between turns two snapshots into figures.
+// between returns the figures of the time between two snapshots.
 func (b *bed) between(begin, end snapshot, seen []usage) Window {
 	elapsed := end.at.Sub(begin.at).Seconds()
 	cores := func(a, b time.Duration) float64 { return (b - a).Seconds() / elapsed }
@@ -121,7 +122,8 @@ func (b *bed) between(begin, end snapshot, seen []usage) Window {
 	}
 	due := float64(b.fleetConfig.Targets) * float64(perScrape) * elapsed / b.config.Interval.Seconds()
 	w.DeliveredPerDue = ratio(float64(w.Delivered), due)
-	w.WirePerSample = ratio(float64(end.received.WireBytes-begin.received.WireBytes), float64(end.received.Samples-begin.received.Samples))
+	w.WirePerSample = ratio(float64(end.received.WireBytes-begin.received.WireBytes),
+		float64(end.received.Samples-begin.received.Samples))
 	w.watched(seen)
 	return w
 }
@@ -145,7 +147,7 @@ func (w *Window) watched(seen []usage) {
 	w.Descriptors = slices.Max(each(func(u usage) int64 { return u.Descriptors }))
 }
 
-// ratio is 0 where there is nothing to divide by, so that JSON can hold it.
+// ratio returns 0 instead of dividing by 0, so that JSON can hold the result.
 func ratio(a, b float64) float64 {
 	if b == 0 {
 		return 0

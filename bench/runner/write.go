@@ -8,7 +8,7 @@ import (
 	"text/tabwriter"
 )
 
-// writeTextTable prints facts, one a line, and a table for a terminal.
+// writeTextTable writes the lines of head and a table for a terminal.
 func writeTextTable(w io.Writer, head []string, cells [][]string) error {
 	_, _ = fmt.Fprintln(w, strings.Join(head, "\n")) // the flush below reports what a broken writer does
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -18,7 +18,7 @@ func writeTextTable(w io.Writer, head []string, cells [][]string) error {
 	return t.Flush()
 }
 
-// writeMarkdownTable prints the same for a document.
+// writeMarkdownTable writes the same for a document.
 func writeMarkdownTable(w io.Writer, head []string, cells [][]string) error {
 	var b strings.Builder
 	for i, line := range cells {

@@ -67,5 +67,10 @@ if [ -n "$kube" ]; then
 	step "building etcd and kube-apiserver" build_tools etcd kube-apiserver
 fi
 trap - EXIT # from here on the demo removes the folder
+# One result in the usual form is compared with the output that README shows.
+readme=
+if [ "$once" ] && [ -z "$kube" ] && [ "$(uname)" = Linux ]; then # elsewhere all sidecars share one address
+	readme=$root/README.md
+fi
 exec "$dir/demo" -scraper="$dir/bin/envoy-scraper" -tools="$(cat "$dir/tools")" -dir="$dir" \
-	${once:+-once} ${kube:+-kube="$dir/kube"}
+	${once:+-once} ${readme:+-readme="$readme"} ${kube:+-kube="$dir/kube"}

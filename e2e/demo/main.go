@@ -8,8 +8,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -20,6 +22,7 @@ type options struct {
 	kubeBin string // path of the program that runs the Kubernetes API; empty: the pods stand in a list
 	dir     string // for data, configuration and logs; removed at the end
 	once    bool   // end after the first result
+	readme  string // path of README.md, whose output of the demo must be what is printed; empty: not compared
 	oneAddr bool   // as where 127.0.0.2 and up are missing
 }
 
@@ -27,15 +30,20 @@ func main() {
 	var o options
 	flag.StringVar(&o.scraper, "scraper", "", "`path` of envoy-scraper")
 	flag.StringVar(&o.tools, "tools", "", "`folder` of the real parts")
-	flag.StringVar(&o.kubeBin, "kube", "", "`path` of the program that runs a Kubernetes API; without it the pods stand in a list")
+	flag.StringVar(&o.kubeBin, "kube", "", "`path` of the program that runs a Kubernetes API")
 	flag.StringVar(&o.dir, "dir", "", "`folder` for data, configuration and logs, removed at the end")
 	flag.BoolVar(&o.once, "once", false, "end after the first result")
+	flag.StringVar(&o.readme, "readme", "", "`path` of README.md: fail unless it shows what the demo prints")
 	flag.BoolVar(&o.oneAddr, "one-address", false, "let all sidecars share 127.0.0.1, as on macOS")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	err := run(ctx, o, os.Stdout, newProgress(os.Stderr))
+	var printed strings.Builder
+	err := run(ctx, o, io.MultiWriter(os.Stdout, &printed), newProgress(os.Stderr))
+	if err == nil && o.readme != "" {
+		err = compareWithReadme(o.readme, printed.String())
+	}
 	err = errors.Join(err, os.RemoveAll(o.dir)) // the logs that matter are in err
 	if err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)

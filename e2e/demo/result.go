@@ -18,7 +18,8 @@ import (
 
 const (
 	resultDeadline = 90 * time.Second // for envoy-scraper to deliver something of every sidecar
-	query          = `sum by (source_workload, destination_workload, response_code) (istio_requests_total{reporter="source"})`
+	query          = `sum by (source_workload, destination_workload, ` +
+		`response_code) (istio_requests_total{reporter="source"})`
 )
 
 // querier is what answers: a receiver.
@@ -27,7 +28,8 @@ type querier interface {
 }
 
 // awaitPods waits until istio_requests_total of every pod is in Prometheus, or gone is closed.
-func awaitPods(ctx context.Context, q querier, sidecars []mesh.Sidecar, gone <-chan struct{}, detail func(string)) error {
+func awaitPods(ctx context.Context, q querier, sidecars []mesh.Sidecar, gone <-chan struct{},
+	detail func(string)) error {
 	ctx, cancel := context.WithTimeout(ctx, resultDeadline)
 	defer cancel()
 	ticker := time.NewTicker(500 * time.Millisecond)

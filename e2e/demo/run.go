@@ -21,7 +21,7 @@ func run(ctx context.Context, o options, out io.Writer, p progress) (err error) 
 	if err := m.Listen(); err != nil {
 		return err
 	}
-	meshCtx, stopMesh := context.WithCancel(context.WithoutCancel(ctx)) // the pages outlive whoever reads them
+	meshCtx, stopMesh := context.WithCancel(context.WithoutCancel(ctx)) // the pages outlive their readers
 	meshDone := make(chan error, 1)
 	go func() { meshDone <- m.Run(meshCtx) }()
 	defer func() {
@@ -84,7 +84,8 @@ func startPods(ctx context.Context, o options, m *mesh.Mesh, p progress) (config
 		return config, func() {}, errors.Join(writePods(list, m.Sidecars()), writeConfig(config, fromList, list))
 	}
 	if m.Shared() {
-		return "", nil, errors.New("a Kubernetes API needs an address for each pod, and 127.0.0.2 and up are missing here")
+		return "", nil, errors.New("a Kubernetes API needs an address for each pod, " +
+			"and 127.0.0.2 and up are missing here")
 	}
 	var kubeconfig string
 	err = p.during("starting the Kubernetes API", func(func(string)) (err error) {

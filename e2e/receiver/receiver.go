@@ -21,8 +21,8 @@ type Protocol int
 
 // The two kinds of receiver.
 const (
-	V1Only  Protocol = iota // as Prometheus before 3.16 by default: remote write 2.0 is answered with 415
-	V1AndV2                 // both
+	V1Only  Protocol = iota // as Prometheus before 2.54: remote write 2.0 is answered with 415
+	V1AndV2                 // as Prometheus 2.54 and later by default
 )
 
 // Config says where the binary is and where the receiver may write.
@@ -74,10 +74,8 @@ func (r *Receiver) StartServer(ctx context.Context) (err error) {
 		"--web.enable-admin-api", // for Snapshot
 		"--log.level=warn",
 	}
-	const accept = "--web.remote-write-receiver.accepted-protobuf-messages="
-	args = append(args, accept+"prometheus.WriteRequest")
-	if r.cfg.Protocol == V1AndV2 {
-		args = append(args, accept+"io.prometheus.write.v2.Request")
+	if r.cfg.Protocol == V1Only {
+		args = append(args, "--web.remote-write-receiver.accepted-protobuf-messages=prometheus.WriteRequest")
 	}
 	r.server, err = process.Start(process.Spec{
 		Name:    "prometheus",

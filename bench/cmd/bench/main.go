@@ -46,11 +46,13 @@ func dispatch(ctx context.Context, args []string) error {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	return fmt.Errorf("usage: bench %s|fleet|receiver [flags]; -h after one of them lists its flags", strings.Join(names, "|"))
+	return fmt.Errorf("usage: bench %s|fleet|receiver [flags]; -h after one of them lists its flags",
+		strings.Join(names, "|"))
 }
 
 func commands() map[string]func(context.Context, []string) error {
 	return map[string]func(context.Context, []string) error{
 		"run": run, "scale": scale, "idle": idle, "diff": diff, "soak": soak, "profile": profile,
+		"publish": publishReport,
 	}
 }

@@ -40,7 +40,8 @@ func soak(ctx context.Context, args []string) error {
 	f := fleet.DefaultConfig()
 	f.Churn = 0.01
 	o := newOptions("soak", "envoy-scraper", f)
-	rotate := o.Duration("rotate", 0, "how often another tenth of the targets leaves; 0: each minute, more often in a short soak")
+	rotate := o.Duration("rotate", 0, "how often another tenth of the targets leaves; 0: each minute, "+
+		"more often in a short soak")
 	if err := o.parse(args); err != nil {
 		return err
 	}

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/envoy-scraper/envoy-scraper/bench/publish"
+	"github.com/envoy-scraper/envoy-scraper/bench/runner"
+)
+
+// publishReport writes the figures of a report into the documents. A report that documents should not show leaves them
+// as they are, which is said and is no error.
+func publishReport(_ context.Context, args []string) error {
+	flags := flag.NewFlagSet("publish", flag.ContinueOnError)
+	root := flags.String("root", ".", "folder of the repository")
+	file := flags.String("report", "bench/out/S/report.json", "report of bench run")
+	fleet := flags.String("fleet", "S", "name of the report's fleet: S, L or M")
+	commit := flags.String("commit", "", "commit of the program that was measured")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	text, err := os.ReadFile(*file)
+	if err != nil {
+		return err
+	}
+	var report runner.Report
+	if err := json.Unmarshal(text, &report); err != nil {
+		return fmt.Errorf("%s: %w", *file, err)
+	}
+	figures, err := publish.FromReport(report, *fleet, *commit)
+	if err != nil {
+		fmt.Printf("The documents keep their figures: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+		return nil
+	}
+	names, err := publish.Write(*root, *fleet, figures)
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	fmt.Printf("Wrote %s\n", strings.Join(names, ", "))
+	return nil
+}
