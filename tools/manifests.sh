@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Checks that deploy/manifests is what the chart renders, and its configuration as a pod of the DaemonSet would read it.
-# That the manifests are valid objects is for a real API server to say, in e2e.
+# Checks that deploy/manifests is the output of the chart, and checks its configuration as a pod of the DaemonSet does.
+# e2e applies the manifests to a real API server.
 #
 #   manifests.sh PROGRAM      the envoy-scraper to check with
-#   manifests.sh --write      renders deploy/manifests anew
+#   manifests.sh --write      renders deploy/manifests again
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 helm=$(tools/helm/build.sh)
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/manifests.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
-# Nothing of the user's own Helm is read.
+# Do not read the user's Helm configuration.
 export HELM_CONFIG_HOME=$dir/helm HELM_CACHE_HOME=$dir/helm HELM_DATA_HOME=$dir/helm
 files=(namespace rbac configmap daemonset)
 
@@ -19,11 +19,11 @@ files=(namespace rbac configmap daemonset)
 rendered=$dir/out/envoy-scraper/templates
 for file in "$rendered"/*; do
 	name=$(basename "$file" .yaml)
-	[[ " ${files[*]} " = *" $name "* ]] || { echo "manifests: the chart renders $name.yaml too, which deploy/manifests has not" >&2; exit 1; }
+	[[ " ${files[*]} " = *" $name "* ]] || { echo "manifests: the chart renders $name.yaml too, which is not in deploy/manifests" >&2; exit 1; }
 done
 mkdir "$dir/manifests"
 for name in "${files[@]}"; do
-	# Whoever applies these has no Helm, and no release of it.
+	# The manifests are applied without Helm, so they have no labels of a release.
 	{
 		echo "# Rendered from deploy/helm/envoy-scraper with deploy/manifests/values.yaml."
 		sed -e '/^# Source: /d' -e '/^ *helm.sh\/chart: /d' -e '/^ *app.kubernetes.io\/managed-by: /d' "$rendered/$name.yaml" |
@@ -39,13 +39,13 @@ stale=0
 for name in "${files[@]}"; do
 	diff -u "deploy/manifests/$name.yaml" "$dir/manifests/$name.yaml" || stale=1
 done
-[ "$stale" = 0 ] || { echo "deploy/manifests is not what the chart renders: run tools/manifests.sh --write" >&2; exit 1; }
+[ "$stale" = 0 ] || { echo "deploy/manifests differs from the output of the chart; run tools/manifests.sh --write" >&2; exit 1; }
 
 program=$(realpath "$1")
-# The block scalar under its key: the lines that are indented deeper than the key.
+# The lines of the block scalar: those that are indented deeper than its key.
 awk '/^  envoy-scraper\.yml: \|/ { inside = 1; next }
 	inside && /^ ? ? ?[^ ]/ { inside = 0 }
 	inside { print substr($0, 5) }' deploy/manifests/configmap.yaml >"$dir/envoy-scraper.yml"
-grep -q '^scrape_configs:' "$dir/envoy-scraper.yml" || { echo "deploy/manifests/configmap.yaml: found no configuration in it" >&2; exit 1; }
+grep -q '^scrape_configs:' "$dir/envoy-scraper.yml" || { echo "deploy/manifests/configmap.yaml: has no configuration" >&2; exit 1; }
 cd "$dir"
 NODE_NAME=node-1 "$program" check --lint-fatal envoy-scraper.yml

@@ -13,8 +13,7 @@ import (
 // maxShownValue is how many characters of a value a message repeats.
 const maxShownValue = 120
 
-// check reports every value of a part that the decoder refuses, and returns the part without them. The result is nil if
-// nothing is left.
+// check reports every value of a part that the decoder refuses, and returns the part without them, or nil.
 func (l *loader) check(src *source, job string, p *locate.Part) *yaml.Node {
 	accepted, refused := p.Refusals()
 	for _, r := range refused {
@@ -24,14 +23,14 @@ func (l *loader) check(src *source, job string, p *locate.Part) *yaml.Node {
 		at := p.Position(r.Node)
 		pr := Problem{File: src.name, Line: at.Line, Job: job, Key: at.Path, Value: l.show(r.Node, at.Path)}
 		if pr.Why, pr.Fix = hint.For(r.Message, Extension{}); pr.Why == r.Message {
-			pr.Why = l.conceal(r.Message, r.Node, p)
+			pr.Why = l.hideSecrets(r.Message, r.Node, p)
 		}
 		l.add(pr)
 	}
 	return accepted
 }
 
-// show is a value as a message may repeat it: as written, without secrets, shortened.
+// show returns a value for a message: as written, without secrets, shortened.
 func (l *loader) show(n *yaml.Node, path string) string {
 	if n.Kind != yaml.ScalarNode {
 		return ""
@@ -49,8 +48,8 @@ func (l *loader) show(n *yaml.Node, path string) string {
 	return value
 }
 
-// conceal takes out of a message what must not be shown: the value of a secret, of a variable, of a URL.
-func (l *loader) conceal(msg string, n *yaml.Node, p *locate.Part) string {
+// hideSecrets replaces values of secrets, of variables and of URLs in a message.
+func (l *loader) hideSecrets(msg string, n *yaml.Node, p *locate.Part) string {
 	for _, m := range scalars(n) {
 		shown := m.Value
 		if written, ok := l.env.written[m]; ok {
@@ -62,15 +61,15 @@ func (l *loader) conceal(msg string, n *yaml.Node, p *locate.Part) string {
 			continue
 		}
 		msg = replaceValue(msg, m.Value, shown)
-		if len(m.Value) > 10 { // yaml cuts the value that it repeats
+		if len(m.Value) > 10 { // yaml shortens values in its messages
 			msg = strings.ReplaceAll(msg, m.Value[:7]+"...", shown)
 		}
 	}
 	return redactURL(strings.ReplaceAll(msg, "\n", " "))
 }
 
-// replaceValue puts shown where value stands in msg. A value of a few letters is only taken for itself where it is a
-// word: that it is part of others says nothing of it, and without them nobody could read the message.
+// replaceValue replaces value by shown in msg. A value of up to three letters is replaced only as a complete word: as
+// part of another word it reveals nothing, and without those words the message would be unreadable.
 func replaceValue(msg, value, shown string) string {
 	if len(value) > 3 || !isWord(value) {
 		return strings.ReplaceAll(msg, value, shown)
@@ -78,14 +77,14 @@ func replaceValue(msg, value, shown string) string {
 	return regexp.MustCompile(`\b`+value+`\b`).ReplaceAllLiteralString(msg, shown)
 }
 
-// isWord: letters, digits and underscores of ASCII.
+// isWord reports whether s has only ASCII letters, digits and underscores.
 func isWord(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool {
 		return r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
 	})
 }
 
-// scalars are all values at and below n.
+// scalars returns all scalar values at and below n.
 func scalars(n *yaml.Node) []*yaml.Node {
 	if n.Kind == yaml.ScalarNode {
 		return []*yaml.Node{n}

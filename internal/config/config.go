@@ -1,12 +1,19 @@
-// Package config reads what the user wrote, a configuration in Prometheus' own format or none at all, and hands out
-// what the stages run on. prometheus/config decides what every key means; this package only
-//   - finds out which keys were written, puts %{NAME} into values, and cuts out our own block (tree.go, env.go, document.go),
-//   - finds the line and key of everything that prometheus/config refuses, all at once (settle.go, locate.go),
-//   - refuses and warns of what an agent does not have, and of rules that miss their purpose (lint*.go),
-//   - applies the few deliberate differences that docs/differences.md lists.
+// Package config reads a configuration in Prometheus' format, or uses the built-in one, and returns the settings of the
+// stages. prometheus/config decides what every key means. Load (load.go) takes these steps:
+//   - parse the file, convert a list of jobs to a complete file (document.go, syntax.go, files.go), and replace %{NAME} by
+//     environment variables (env.go),
+//   - read our own block envoy_scraper (extension.go, shards.go),
+//   - check global, each job and each remote_write entry on its own, and report every value that prometheus/config
+//     refuses, with line, key and fix (check.go, jobs.go, remote.go; packages locate and hint),
+//   - refuse what an agent does not have (keys.go), and warn about jobs that cannot have the intended effect
+//     (warnings.go, package lint),
+//   - pass the whole file to prometheus/config and apply our defaults and flags (limits.go, nodelocal.go,
+//     selfscrape.go). docs/differences.md lists the differences from Prometheus.
 //
-// Load never changes anything outside its result, and reads files only: the one named, its scrape_config_files, and
-// whether the files exist that it names.
+// Redacted (redact.go) prints the effective configuration, Exposures (exposure.go) its insecure settings.
+//
+// Load changes nothing outside its result. It reads the file, its scrape_config_files, and whether the files exist that
+// the configuration names.
 package config
 
 import (
@@ -35,52 +42,52 @@ const (
 	SeverityWarning = problem.Warning
 )
 
-// Options is what the command line and the environment add to a file.
+// Options are the settings of the command line and the environment.
 type Options struct {
-	File           string            // empty: the built-in reference job
-	RemoteWriteURL string            // used where the file has no remote_write
-	Kubeconfig     string            // for every pod discovery that names no API server
-	NodeName       string            // not empty: only the pods of this node
-	ShardIndex     string            // of this instance, or ShardOrdinal; empty: it has all targets
-	ShardCount     string            // of instances; empty: the file says it
-	ExternalLabels map[string]string // win over global.external_labels
+	File           string            // empty: the built-in job
+	RemoteWriteURL string            // receiver if the file has no remote_write
+	Kubeconfig     string            // for every Kubernetes discovery that names no API server
+	NodeName       string            // if set, only the pods of this node are scraped
+	ShardIndex     string            // index of this instance, or ShardOrdinal; empty: it scrapes all targets
+	ShardCount     string            // number of instances; empty: the file says it
+	ExternalLabels map[string]string // override global.external_labels
 	SelfScrape     bool              // also scrape ListenAddress
-	ListenAddress  string            // of our own server, as known before it listens: see Config.SetSelfAddress
-	Hostname       string            // names this process in its own metrics; empty: the node's or the machine's name
-	FlushDeadline  time.Duration     // how long a stop may take to deliver what is queued
-	Ephemeral      bool              // what is queued goes with the process, though it is on disk
-	LogLevel       string            // where the file has no runtime.log_level; empty: Prometheus' default
+	ListenAddress  string            // of our own server; its port may still be open, see Config.SetSelfAddress
+	Hostname       string            // instance label of our own metrics; empty: the name of the node or the machine
+	FlushDeadline  time.Duration     // longest time that a stop delivers queued samples
+	Ephemeral      bool              // the queue on disk is lost when the process ends
+	LogLevel       string            // used if the file has no runtime.log_level; empty: Prometheus' default
 
-	// LookupEnv finds the values of %{NAME}; nil: os.LookupEnv.
+	// LookupEnv returns the value of an environment variable for %{NAME}. The default is os.LookupEnv.
 	LookupEnv func(string) (string, bool)
 
-	// Check is for looking at a file without running it: a missing remote_write becomes a warning.
+	// Check is set to check a file without running it: a missing remote_write is only a warning.
 	Check bool
-	// Strict makes an error of a file that the configuration names and that is not there, which else is a warning.
+	// Strict makes a missing file that the configuration names an error instead of a warning.
 	Strict bool
 }
 
-// Config is a configuration that passed every check. It is not changed after Load, but by SetSelfAddress.
+// Config is a configuration that passed every check. Only SetSelfAddress changes it after Load.
 type Config struct {
-	// Prometheus is the file as Prometheus reads it. ScrapeConfigs there are the file's own; run on Jobs instead.
+	// Prometheus is the file as Prometheus reads it. Use Jobs instead of its ScrapeConfigs.
 	Prometheus *promconfig.Config
-	// Jobs are all jobs: the file's, those of scrape_config_files, and the self-scrape.
+	// Jobs are all jobs: those of the file, of scrape_config_files, and the self-scrape.
 	Jobs        []*promconfig.ScrapeConfig
 	RemoteWrite remotewrite.Config
 	Extension   Extension
-	Shards      shard.Map // zero: this instance has all targets
+	Shards      shard.Map // zero: this instance scrapes all targets
 	Warnings    []Problem
 
-	// BuiltinJob names the job that came with the program; empty: none.
+	// BuiltinJob is the name of the built-in job; empty: a file was given.
 	BuiltinJob string
 
 	opts Options
 }
 
-// OwnAddressOnly tells that a job may dial a pod's own address only: the built-in one, and those that the file lists.
+// OwnAddressOnly reports whether a job may connect to a pod's own address only: the built-in job, and own_address_jobs.
 func (c *Config) OwnAddressOnly(job string) bool {
 	return job == c.BuiltinJob || slices.Contains(c.Extension.OwnAddressJobs, job)
 }
 
-// Unsharded tells that every instance has a job to itself, however many share the others: its own metrics.
+// Unsharded reports whether every instance scrapes the whole job: that of our own metrics.
 func (c *Config) Unsharded(job string) bool { return c.opts.SelfScrape && job == selfJob }

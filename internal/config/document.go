@@ -18,45 +18,45 @@ import (
 // source is one file.
 type source struct {
 	name string // as the user named it
-	dir  string // what its relative paths are relative to
+	dir  string // directory for its relative paths
 	root *yaml.Node
 }
 
-// operatorKey is the wrapper that the Prometheus Operator, and documentation written for it, puts around jobs.
+// operatorKey is the key of the Prometheus Operator for a list of jobs. Much documentation prints jobs under it.
 const operatorKey = "additionalScrapeConfigs"
 
 var yamlLine = regexp.MustCompile(`line (\d+): `)
 
-// open reads a file and puts the environment into it; nil: it cannot be read as YAML, which was reported.
+// open reads and parses a file. It reports errors and then returns nil.
 func (l *loader) open(name string) *source {
 	data, err := os.ReadFile(name)
 	if err != nil {
-		l.add(Problem{Severity: SeverityError, File: name, Why: "read: " + pathless(err),
+		l.add(Problem{Severity: SeverityError, File: name, Why: "read: " + withoutPath(err),
 			Fix: "correct the name, or the file's permissions"})
 		return nil
 	}
 	return l.parse(name, filepath.Dir(name), data)
 }
 
-// parse reads a file's text, writes out its aliases and puts the environment into it.
+// parse parses the text of a file and expands its aliases. It reports errors and then returns nil.
 func (l *loader) parse(name, dir string, data []byte) *source {
 	src := &source{name: name, dir: dir, root: yamltree.Mapping()}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
-		l.add(notYAML(name, data, err))
+		l.add(syntaxProblem(name, data, err))
 		return nil
 	}
 	if len(doc.Content) == 1 {
 		root, err := yamltree.Flatten(doc.Content[0])
 		if err != nil {
-			l.add(Problem{File: name, Line: lineSaid(err.Error()), Why: "not valid YAML: " +
+			l.add(Problem{File: name, Line: lineInMessage(err.Error()), Why: "not valid YAML: " +
 				yamlLine.ReplaceAllString(err.Error(), ""),
 				Fix: "write the values out"})
 			return nil
 		}
 		src.root = root
 	}
-	if line := second(data); line > 0 {
+	if line := secondDocument(data); line > 0 {
 		l.add(Problem{Severity: SeverityWarning, File: name, Line: line,
 			Why: "a second YAML document starts here; only the first is read, as in Prometheus",
 			Fix: "remove the line ---, or the second document"})
@@ -67,9 +67,9 @@ func (l *loader) parse(name, dir string, data []byte) *source {
 	return src
 }
 
-// shape brings the forms in which documentation prints jobs into Prometheus' form: a bare list of jobs, and the
-// wrapper of the Prometheus Operator.
-func (l *loader) shape(src *source) bool {
+// normalize converts a list of jobs, and jobs under operatorKey, to the form of a Prometheus file. It returns false
+// after an error.
+func (l *loader) normalize(src *source) bool {
 	switch src.root.Kind {
 	case yaml.SequenceNode:
 		jobs := src.root
@@ -77,7 +77,7 @@ func (l *loader) shape(src *source) bool {
 		key.Line = jobs.Line
 		src.root = yamltree.Mapping(key, jobs)
 	case yaml.MappingNode:
-		if l.manifest(src) {
+		if l.refuseManifest(src) {
 			return false
 		}
 		at := yamltree.Index(src.root, operatorKey)
@@ -107,15 +107,15 @@ func (l *loader) shape(src *source) bool {
 	return true
 }
 
-// topKeys are the keys of a Prometheus file, and what an agent does with them.
+// topKeys are the top-level keys of a Prometheus file, with the reason if an agent does not use the key.
 var topKeys = map[string]string{
 	"global": "", "runtime": "", "scrape_configs": "", "scrape_config_files": "", "remote_write": "",
 	"storage": "there is no local database", "tracing": "no traces are sent", "otlp": "OTLP is not received",
 	"rule_files": "rules are evaluated", "alerting": "alerts are sent", "remote_read": "queries are answered",
 }
 
-// topLevel checks the top-level keys, and takes out what is ours and what an agent does not use.
-func (l *loader) topLevel(src *source) {
+// checkTopLevel checks the top-level keys, reads our own block, and removes the keys that an agent does not use.
+func (l *loader) checkTopLevel(src *source) {
 	kept := yamltree.Mapping()
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(src.root.Content); i += 2 {
@@ -141,7 +141,7 @@ func (l *loader) topLevel(src *source) {
 			if name == "alerting" && value.Kind == yaml.MappingNode &&
 				yamltree.IsEmpty(yamltree.Get(value, "alertmanagers")) &&
 				yamltree.IsEmpty(yamltree.Get(value, "alert_relabel_configs")) {
-				l.checkTop(src, key.Value, value) // says nothing, as Prometheus has it
+				l.checkTop(src, key.Value, value) // an empty block, as Prometheus writes it
 			} else if !yamltree.IsEmpty(value) {
 				p.Why = fmt.Sprintf("not allowed here, as in Prometheus' agent mode: %s by the Prometheus that "+
 					"receives the samples", use)
@@ -163,8 +163,8 @@ func (l *loader) topLevel(src *source) {
 	src.root = kept
 }
 
-// pathless is the reason of a file error, without the path that the message names already.
-func pathless(err error) string {
+// withoutPath returns the reason of a file error. The message names the path already.
+func withoutPath(err error) string {
 	msg := err.Error()
 	if i := strings.LastIndex(msg, ": "); i >= 0 {
 		return msg[i+2:]

@@ -10,22 +10,23 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 )
 
-// envPlaces puts the environment's values where %{NAME} stands in the values of a file. Since that happens in the
-// tree, a value cannot change the structure; and since the written text is kept, no message shows the value.
-type envPlaces struct {
+// environment replaces %{NAME} in the values of a file by environment variables. It does so in the parsed tree, so a
+// variable cannot change the structure. It keeps the text as written, so that no message shows the content of a
+// variable. Example: with CLUSTER=east, the value "mesh-%{CLUSTER}" becomes mesh-east.
+type environment struct {
 	lookup  func(string) (string, bool)
-	written map[*yaml.Node]string // what stood there
-	broken  map[*yaml.Node]bool   // reported already, so whatever else is said of it is no news
+	written map[*yaml.Node]string // text of a replaced value as written
+	broken  map[*yaml.Node]bool   // values with an error that was reported; other errors about them are not
 	report  func(n *yaml.Node, path string, p Problem)
 }
 
-// apply walks the values below n. dollars is where $ has a meaning of its own in what was written and must have none
-// in what is put there: Prometheus expands ${NAME} in external labels.
-func (e *envPlaces) apply(n *yaml.Node, path string, dollars bool) {
+// apply replaces variables in the values at and below n. escape is set below external_labels, where Prometheus expands
+// ${NAME}: a $ of the variable becomes $$ there.
+func (e *environment) apply(n *yaml.Node, path string, escape bool) {
 	switch n.Kind {
 	case yaml.SequenceNode:
 		for i, c := range n.Content {
-			e.apply(c, fmt.Sprintf("%s[%d]", path, i), dollars)
+			e.apply(c, fmt.Sprintf("%s[%d]", path, i), escape)
 		}
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
@@ -35,16 +36,16 @@ func (e *envPlaces) apply(n *yaml.Node, path string, dollars bool) {
 				e.report(key, below, Problem{Why: "%{NAME} is replaced in values, not in keys",
 					Fix: "write the key out"})
 			}
-			e.apply(n.Content[i+1], below, dollars || below == "global.external_labels")
+			e.apply(n.Content[i+1], below, escape || below == "global.external_labels")
 		}
 	case yaml.ScalarNode:
 		if strings.Contains(n.Value, "%{") {
-			e.scalar(n, path, dollars)
+			e.scalar(n, path, escape)
 		}
 	}
 }
 
-func (e *envPlaces) scalar(n *yaml.Node, path string, dollars bool) {
+func (e *environment) scalar(n *yaml.Node, path string, escape bool) {
 	written, rest := n.Value, n.Value
 	var out strings.Builder
 	for {
@@ -55,7 +56,7 @@ func (e *envPlaces) scalar(n *yaml.Node, path string, dollars bool) {
 		}
 		name, tail, closed := strings.Cut(after, "}")
 		if !closed || !isEnvName(name) {
-			out.WriteString("%{") // not a variable: a time format or the like
+			out.WriteString("%{") // not a variable, perhaps a time format
 			rest = after
 			continue
 		}
@@ -70,7 +71,7 @@ func (e *envPlaces) scalar(n *yaml.Node, path string, dollars bool) {
 				Why: fmt.Sprintf("the environment variable %s is not valid UTF-8", name),
 				Fix: "correct the variable"})
 			e.broken[n], value = true, ""
-		case dollars:
+		case escape:
 			value = strings.ReplaceAll(value, "$", "$$")
 		}
 		out.WriteString(value)
@@ -87,8 +88,9 @@ func (e *envPlaces) scalar(n *yaml.Node, path string, dollars bool) {
 	}
 }
 
-// plainIfNumber: YAML makes one quote "%{LIMIT}", but sample_limit wants a number. A value that is nothing but a
-// variable is as if written without quotes if that makes it a number or a boolean; both are strings where one is wanted.
+// plainIfNumber returns the style and the tag for a value that is a single variable. YAML requires quotes around
+// "%{LIMIT}", but sample_limit takes a number, so a number or a boolean loses its quotes. A key that takes a string
+// accepts both.
 func plainIfNumber(value string) (yaml.Style, string) {
 	var plain yaml.Node
 	if err := yaml.Unmarshal([]byte(value), &plain); err == nil && len(plain.Content) == 1 {
@@ -102,7 +104,7 @@ func plainIfNumber(value string) (yaml.Style, string) {
 	return yaml.DoubleQuotedStyle, "!!str"
 }
 
-// isEnvName: letters, digits and underscores, no digit first.
+// isEnvName reports whether s has only letters, digits and underscores and does not start with a digit.
 func isEnvName(s string) bool {
 	for i, r := range s {
 		letter := r == '_' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'

@@ -14,48 +14,49 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 )
 
-// ExposureKind is a way in which a configuration trusts more than it may know.
+// ExposureKind is a kind of insecure setting.
 type ExposureKind string
 
 // The kinds of Exposure.
 const (
-	NotVerified   ExposureKind = "insecure_skip_verify" // whoever answers is taken for the peer
-	WorldReadable ExposureKind = "readable_secret_file" // every user of the machine may read a secret
-	InTheClear    ExposureKind = "credentials_in_clear" // whoever is on the way may read credentials
+	NotVerified   ExposureKind = "insecure_skip_verify" // the certificate of the peer is not verified
+	WorldReadable ExposureKind = "readable_secret_file" // every user of the machine can read a secret
+	InTheClear    ExposureKind = "credentials_in_clear" // credentials are sent over plain HTTP
 )
 
-// Exposure is a place of a configuration that is valid, and may be meant so, but that its owner should know of.
+// Exposure is an insecure setting. It may be intended, so it is a warning in the log.
 type Exposure struct {
 	Kind  ExposureKind
 	Where string // as `job "a": tls_config.insecure_skip_verify`
-	File  string // of WorldReadable
+	File  string // for WorldReadable
 }
 
-// secretFiles are the keys of files that hold a secret.
+// secretFiles are the keys that name a file with a secret.
 var secretFiles = map[string]bool{
 	"key_file": true, "password_file": true, "credentials_file": true, "bearer_token_file": true,
 	"client_secret_file":          true,
 	"client_certificate_key_file": true, "azure_ad_token_file": true, "files": true, // of http_headers
 }
 
-// Exposures are those of every job and endpoint, in their order. It looks at the files' modes as they are now.
+// Exposures returns the insecure settings of all jobs and endpoints, in their order. It reads the current modes of the
+// files.
 func (c *Config) Exposures() []Exposure {
 	var w exposureWalk
 	for _, j := range c.Jobs {
 		w.owner = fmt.Sprintf("job %q", j.JobName)
 		w.walk(reflect.ValueOf(j), "")
-		w.clear(j.Scheme, j.HTTPClientConfig)
+		w.findCleartext(j.Scheme, j.HTTPClientConfig)
 	}
 	for _, e := range c.RemoteWrite.Endpoints {
 		w.owner = fmt.Sprintf("remote_write %q", cmp.Or(e.Name, redactURL(e.URL.String())))
 		w.walk(reflect.ValueOf(e), "")
-		w.clear(e.URL.Scheme, e.HTTPClientConfig)
+		w.findCleartext(e.URL.Scheme, e.HTTPClientConfig)
 	}
 	return w.found
 }
 
-// clear looks whether credentials go over plain HTTP. A job's scheme may still be another after relabeling.
-func (w *exposureWalk) clear(scheme string, cfg config_util.HTTPClientConfig) {
+// findCleartext reports credentials that are sent over plain HTTP. Relabeling may still change the scheme of a job.
+func (w *exposureWalk) findCleartext(scheme string, cfg config_util.HTTPClientConfig) {
 	if scheme != "http" {
 		return
 	}
@@ -75,7 +76,7 @@ type exposureWalk struct {
 
 var tlsConfigType = reflect.TypeFor[config_util.TLSConfig]()
 
-// walk looks at everything below a value. path is of its keys, without the numbers of a list.
+// walk searches a value and everything below it. path has the keys, without list indexes.
 func (w *exposureWalk) walk(v reflect.Value, path string) {
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface:
@@ -102,7 +103,7 @@ func (w *exposureWalk) walk(v reflect.Value, path string) {
 				yamltree.Join(path, "insecure_skip_verify"), ""})
 		}
 		for _, f := range reflect.VisibleFields(v.Type()) {
-			if !f.IsExported() || len(f.Index) > 1 { // promoted ones come with what they are promoted from
+			if !f.IsExported() || len(f.Index) > 1 { // a promoted field is visited through its embedded struct
 				continue
 			}
 			name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
@@ -115,7 +116,7 @@ func (w *exposureWalk) walk(v reflect.Value, path string) {
 	}
 }
 
-// file looks at what a key of a secret's file names.
+// file checks the mode of a secret's file.
 func (w *exposureWalk) file(name, path string) {
 	keys := strings.Split(path, ".")
 	key := keys[len(keys)-1]

@@ -7,26 +7,29 @@ import (
 
 	"github.com/alecthomas/units"
 	"github.com/prometheus/common/model"
+	"go.yaml.in/yaml/v3"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/config/locate"
+	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 )
 
-// extensionKey is the top-level block that is ours alone.
+// extensionKey is the top-level key of our own settings.
 const extensionKey = "envoy_scraper"
 
-// Extension is the block envoy_scraper.
+// Extension has the settings of the block envoy_scraper.
 type Extension struct {
-	// ClusterWideJobs are left as they are in node-local mode: every node runs them whole.
+	// ClusterWideJobs are not restricted to the node in node-local mode: every node scrapes all their targets.
 	ClusterWideJobs []string `yaml:"cluster_wide_jobs,omitempty"`
-	// OwnAddressJobs may dial a pod's own address only, as the built-in job may.
+	// OwnAddressJobs may connect to a pod's own address only, as the built-in job.
 	OwnAddressJobs []string `yaml:"own_address_jobs,omitempty"`
-	// Queue bounds what waits for each endpoint of remote_write.
+	// Queue limits the backlog of each endpoint of remote_write.
 	Queue QueueConfig `yaml:"queue,omitempty"`
-	// Shards is how many instances share the targets, by the instant from which on.
+	// Shards is the number of instances that share the targets, over time.
 	Shards []ShardPeriod `yaml:"shards,omitempty"`
 }
 
-// QueueConfig is queue.Config as it stands in a file.
+// QueueConfig is queue.Config as written in a file.
 type QueueConfig struct {
 	MaxBytes      units.Base2Bytes `yaml:"max_bytes,omitempty"`
 	MaxMemory     units.Base2Bytes `yaml:"max_memory,omitempty"`
@@ -56,7 +59,7 @@ func (q QueueConfig) queue() queue.Config {
 	}
 }
 
-// DefaultExtension is the block where the file has none.
+// DefaultExtension returns the settings of a file without the block.
 func DefaultExtension() Extension {
 	return Extension{Queue: defaultQueue()}
 }
@@ -68,7 +71,7 @@ func (e *Extension) UnmarshalYAML(decode func(any) error) error {
 	return decode((*plain)(e))
 }
 
-// Validate reports every problem at once, each with the key to change.
+// Validate returns every problem, each with its key.
 func (e Extension) Validate(jobs []string) error {
 	var errs []error
 	known := map[string]bool{}
@@ -103,7 +106,45 @@ func (e Extension) Validate(jobs []string) error {
 	return errors.Join(errs...)
 }
 
-// keyError is a problem of one key of the block.
+// keyError is a problem of one key below envoy_scraper.
 type keyError struct{ key, value, why string }
 
 func (e keyError) Error() string { return fmt.Sprintf("%s: %s: %s", e.key, e.value, e.why) }
+
+// readExtension checks and reads the block envoy_scraper.
+func (l *loader) readExtension(src *source, key, value *yaml.Node) {
+	l.extPart, l.extFile = locate.NewPart(value, extensionKey, func(n *yaml.Node) error {
+		return yamltree.DecodeStrict(n, new(Extension))
+	}), src.name
+	if yamltree.IsEmpty(value) {
+		return
+	}
+	if rest := l.check(src, "", l.extPart); rest != nil {
+		_ = yamltree.DecodeStrict(rest, &l.ext) // it was accepted above
+	}
+}
+
+// checkExtension validates the settings of the block, once all jobs are known.
+func (l *loader) checkExtension() {
+	if l.extPart == nil {
+		return
+	}
+	var names []string
+	for _, j := range l.jobs {
+		names = append(names, jobName(j.node))
+	}
+	var joined interface{ Unwrap() []error }
+	if !errors.As(l.ext.Validate(names), &joined) {
+		return
+	}
+	for _, err := range joined.Unwrap() {
+		p := Problem{File: l.extFile, Line: l.extPart.LineOf(extensionKey), Key: extensionKey, Why: err.Error(),
+			Fix: "correct it, or remove it"}
+		var ke keyError
+		if errors.As(err, &ke) {
+			p.Key, p.Value, p.Why = extensionKey+"."+ke.key, ke.value, ke.why
+			p.Line = l.extPart.LineOf(p.Key)
+		}
+		l.add(p)
+	}
+}

@@ -27,10 +27,10 @@ const fieldsDoc = "../../docs/configuration-fields.md"
 
 // fieldRow is a line of a table of that page.
 type fieldRow struct {
-	line       int
-	byDefault  string
-	tests      []string
-	hasAnyText bool
+	line      int
+	byDefault string
+	tests     []string
+	text      string
 }
 
 var (
@@ -65,7 +65,7 @@ func readFields(t *testing.T) map[string]map[string]fieldRow {
 		if _, twice := tables[heading][m[1]]; twice {
 			t.Errorf("%s:%d: %s is there twice under %s", fieldsDoc, i+1, m[1], heading)
 		}
-		tables[heading][m[1]] = fieldRow{line: i + 1, byDefault: m[2], tests: strings.Split(m[4], ", "), hasAnyText: m[3] != ""}
+		tables[heading][m[1]] = fieldRow{line: i + 1, byDefault: m[2], tests: strings.Split(m[4], ", "), text: m[3]}
 	}
 	return tables
 }
@@ -218,7 +218,7 @@ func TestFieldTables(t *testing.T) {
 			if why := row.wrongDefault(f, inherited, name); why != "" {
 				t.Errorf("%s:%d: default of %s: %s", fieldsDoc, row.line, name, why)
 			}
-			if !row.hasAnyText {
+			if row.text == "" {
 				t.Errorf("%s:%d: nothing says what %s does", fieldsDoc, row.line, name)
 			}
 			for _, test := range row.tests {
@@ -230,6 +230,27 @@ func TestFieldTables(t *testing.T) {
 	}
 	for heading := range documented {
 		t.Errorf("%s: no type for the table %q", fieldsDoc, heading)
+	}
+}
+
+// TestDocumentedLimits compares the limits that both pages name with the defaults of a job.
+func TestDocumentedLimits(t *testing.T) {
+	job := reflect.ValueOf(*load(t, Options{}, someRemote+someJob).Jobs[0])
+	known := map[string]field{}
+	walkFields(job, job.Type(), "", map[reflect.Type]bool{}, known)
+	global := readFields(t)["global"]
+	guide, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range limits {
+		value := shownDefault(known[l.key].value)
+		if want := "default of jobs: `" + value + "`"; !strings.Contains(global[l.key].text, want) {
+			t.Errorf("%s: global.%s does not say %q", fieldsDoc, l.key, want)
+		}
+		if want := fmt.Sprintf("| `%s` | `%s`", l.key, value); !strings.Contains(string(guide), want) {
+			t.Errorf("configuration.md has no row %q", want)
+		}
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 )
 
-// fileKeys are the keys whose value is the path of a file that must be there when it is used.
+// fileKeys are the keys whose value is the path of a file.
 var fileKeys = map[string]bool{
 	"ca_file": true, "cert_file": true, "key_file": true, "password_file": true, "username_file": true,
 	"credentials_file": true, "bearer_token_file": true, "client_secret_file": true,
@@ -19,8 +19,8 @@ var fileKeys = map[string]bool{
 	"kubeconfig_file":             true, "credentials_file_path": true,
 }
 
-// missingFile is how bad it is that a file is not there. It may still come before it is needed, so only Strict insists;
-// but a client cannot be made without its CA.
+// missingFile returns the severity of a missing file. The file may be created before it is needed, so this is an error
+// only with Strict, and for ca_file: a client cannot be created without its CA.
 func (l *loader) missingFile(key string) Severity {
 	if l.opts.Strict || key == "ca_file" && !l.opts.Check {
 		return SeverityError
@@ -28,7 +28,7 @@ func (l *loader) missingFile(key string) Severity {
 	return SeverityWarning
 }
 
-// checkFiles looks for the files that the configuration names.
+// checkFiles reports files that the configuration names and that do not exist.
 func (l *loader) checkFiles(src *source) {
 	for _, j := range l.jobs {
 		l.checkFilesBelow(j.src, jobName(j.node), j.node, j.path)
@@ -38,7 +38,7 @@ func (l *loader) checkFiles(src *source) {
 	}
 	if k := l.opts.Kubeconfig; k != "" {
 		if _, err := os.Stat(k); err != nil {
-			l.add(Problem{Severity: l.missingFile(""), File: flagKubeconfig, Value: k, Why: pathless(err),
+			l.add(Problem{Severity: l.missingFile(""), File: flagKubeconfig, Value: k, Why: withoutPath(err),
 				Fix: "correct the path"})
 		}
 	}
@@ -61,7 +61,7 @@ func (l *loader) checkFilesBelow(src *source, job string, n *yaml.Node, path str
 				if _, err := os.Stat(config.JoinDir(src.dir, value.Value)); err != nil {
 					l.add(Problem{Severity: l.missingFile(key.Value), File: src.name, Line: key.Line, Job: job,
 						Key: at, Value: l.show(value, ""),
-						Why: pathless(err), Fix: "correct the path, which is relative to this file, or provide " +
+						Why: withoutPath(err), Fix: "correct the path, which is relative to this file, or provide " +
 							"the file"})
 				}
 			default:
@@ -71,7 +71,7 @@ func (l *loader) checkFilesBelow(src *source, job string, n *yaml.Node, path str
 	}
 }
 
-// checkPatterns warns of file_sd_configs that name no file yet: they may come later.
+// checkPatterns warns about file_sd_configs whose pattern matches no file. The file may be created later.
 func (l *loader) checkPatterns(src *source, job string, list *yaml.Node, path string) {
 	for i, sd := range yamltree.Items(list) {
 		for k, pattern := range yamltree.Items(yamltree.Get(sd, "files")) {

@@ -16,7 +16,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 )
 
-// readJobs settles the jobs of a file, each by itself, so that a bad one hides nothing of the next.
+// readJobs checks and reads the jobs of a file. Each job is checked on its own, so an error in one does not hide errors
+// in the next.
 func (l *loader) readJobs(src *source, main bool) {
 	value := yamltree.Get(src.root, "scrape_configs")
 	if yamltree.IsEmpty(value) {
@@ -45,15 +46,15 @@ func (l *loader) readJob(j *job) {
 		j.cfg, _ = l.decodeJob(accepted)
 	}
 	j.clean = j.cfg != nil && l.problems.Errors() == before
-	if j.cfg == nil && l.problems.Errors() == before { // an entry that is nothing, or what the environment left of it
+	if j.cfg == nil && l.problems.Errors() == before { // the entry is empty, perhaps because a variable is
 		l.add(Problem{File: j.src.name, Line: j.line, Key: j.path, Why: "not a job",
 			Fix: "write a job, or remove the entry"})
 	}
 }
 
-// decodeJob reads one job as prometheus/config would, with its checks against global.
+// decodeJob decodes and validates one job as prometheus/config does.
 func (l *loader) decodeJob(n *yaml.Node) (*promconfig.ScrapeConfig, error) {
-	var doc promconfig.ScrapeConfigs // a list: so that an empty entry is refused in Prometheus' words
+	var doc promconfig.ScrapeConfigs // decoded as a list, so that Prometheus' message about an empty entry applies
 	list := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: []*yaml.Node{n}}
 	if err := yamltree.DecodeStrict(yamltree.Mapping(yamltree.String("scrape_configs"), list), &doc); err != nil {
 		return nil, err
@@ -64,7 +65,7 @@ func (l *loader) decodeJob(n *yaml.Node) (*promconfig.ScrapeConfig, error) {
 	return doc.ScrapeConfigs[0], doc.ScrapeConfigs[0].Validate(l.global)
 }
 
-// refuseDiscoveries reports the ways to find targets that do not exist here, and returns the job without them.
+// refuseDiscoveries reports the kinds of discovery that envoy-scraper does not have, and returns the job without them.
 func (l *loader) refuseDiscoveries(j *job) *yaml.Node {
 	node := j.node
 	if node.Kind != yaml.MappingNode {
@@ -89,11 +90,12 @@ func (l *loader) refuseDiscoveries(j *job) *yaml.Node {
 	return node
 }
 
-// promDiscoveries are those of Prometheus that are near enough to one of ours to be taken for a typing error.
+// promDiscoveries are discoveries of Prometheus whose names differ from one of ours by a few letters. They are no
+// typing errors.
 var promDiscoveries = []string{"dns_sd_configs", "ec2_sd_configs", "gce_sd_configs", "uyuni_sd_configs",
 	"nomad_sd_configs", "stackit_sd_configs"}
 
-// jobName is the name that the file gives, as far as it can be told.
+// jobName returns the job_name as written, or "".
 func jobName(n *yaml.Node) string {
 	if name := yamltree.Get(n, "job_name"); name != nil && name.Kind == yaml.ScalarNode {
 		return name.Value
@@ -101,7 +103,7 @@ func jobName(n *yaml.Node) string {
 	return ""
 }
 
-// readJobFiles reads scrape_config_files, whose patterns are relative to the file that names them.
+// readJobFiles reads the files of scrape_config_files. Patterns are relative to the file that has them.
 func (l *loader) readJobFiles(src *source) {
 	value := yamltree.Get(src.root, "scrape_config_files")
 	if yamltree.IsEmpty(value) {
@@ -123,7 +125,8 @@ func (l *loader) readJobFiles(src *source) {
 			l.add(p)
 		}
 		if err == nil && len(files) == 0 {
-			// A pattern may have no file yet. A name that is there without its file would end that file's jobs at a reload.
+			// A pattern may match files later. A missing file without a pattern is an error: a reload would remove its
+			// jobs.
 			if p.Severity = l.missingFile(""); !strings.ContainsAny(item.Value, `*?[\`) {
 				p.Severity = SeverityError
 			}
@@ -138,10 +141,10 @@ func (l *loader) readJobFiles(src *source) {
 
 func (l *loader) readJobFile(name string) {
 	src := l.open(name)
-	if src == nil || !l.shape(src) {
+	if src == nil || !l.normalize(src) {
 		return
 	}
-	l.fill(src)
+	l.replaceVariables(src)
 	for i := 0; i+1 < len(src.root.Content); i += 2 {
 		if key := src.root.Content[i]; key.Value != "scrape_configs" {
 			l.add(Problem{File: name, Line: key.Line, Key: key.Value,
@@ -152,7 +155,7 @@ func (l *loader) readJobFile(name string) {
 	l.readJobs(src, false)
 }
 
-// checkJobNames refuses two jobs of one name, which prometheus/config would tell apart nowhere.
+// checkJobNames reports two jobs with the same name. prometheus/config checks that within one file only.
 func (l *loader) checkJobNames() {
 	first := map[string]*job{}
 	for _, j := range l.jobs {
@@ -180,7 +183,7 @@ func nameLine(j *job) int {
 	return j.line
 }
 
-// fillKubeconfig puts --kubeconfig where a discovery says nothing of where its API server is.
+// fillKubeconfig sets --kubeconfig for discoveries that do not name an API server.
 func (l *loader) fillKubeconfig(j *job) {
 	if l.opts.Kubeconfig == "" {
 		return

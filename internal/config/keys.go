@@ -8,15 +8,15 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 )
 
-// unusedGlobals are keys of global that an agent reads and does nothing with, and what they are about.
+// unusedGlobals are keys of global that an agent does not use, with their subject.
 var unusedGlobals = map[string]string{
 	"evaluation_interval": "rules", "rule_query_offset": "rules",
 	"query_log_file": "queries", "query_max_series": "queries", "query_max_samples_read": "queries",
 	"query_max_duration": "queries",
 }
 
-// secretHolders are the blocks of an HTTP client whose keys ending in _ref name secrets of a secret manager.
-// Prometheus reads those keys, has no such manager either, and fails when the client is made.
+// secretHolders are blocks of an HTTP client and their keys that name a secret of a secret manager. Prometheus reads
+// these keys but has no secret manager either: it fails when it creates the client.
 var secretHolders = map[string][]string{
 	"basic_auth":    {"username_ref", "password_ref"},
 	"authorization": {"credentials_ref"},
@@ -24,7 +24,7 @@ var secretHolders = map[string][]string{
 	"tls_config":    {"ca_ref", "cert_ref", "key_ref"},
 }
 
-// checkKeys warns of keys that have no effect here, and refuses those that name a secret of a secret manager.
+// checkKeys warns about keys without effect, and refuses keys that name a secret of a secret manager.
 func (l *loader) checkKeys(src *source) {
 	for key, about := range unusedGlobals {
 		if value := yamltree.Get(src.root, "global", key); value != nil {
@@ -48,7 +48,7 @@ func (l *loader) checkKeys(src *source) {
 	}
 }
 
-// refuseReferences looks into an HTTP client, and into the discoveries of a job, which have some too.
+// refuseReferences checks the HTTP client n and the HTTP clients of its discoveries.
 func (l *loader) refuseReferences(src *source, job string, n *yaml.Node, path string) {
 	if n.Kind != yaml.MappingNode {
 		return

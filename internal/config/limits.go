@@ -8,21 +8,22 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 )
 
-// limit is a bound of a page that holds where neither a job nor global has the key; a written 0 is no limit. Whoever may
-// create a pod chooses what its page says, so none of them may be missing, and none may be met by a page of a mesh.
+// limit is a limit of a page with a default of ours. The default applies if neither the job nor global sets the key; an
+// explicit 0 means no limit. Anyone who can create a pod controls its page, so every page needs limits. They are far
+// above the pages of a mesh.
 type limit struct {
 	key string
-	set func(*promconfig.ScrapeConfig) // to the default, where the value is 0
+	set func(*promconfig.ScrapeConfig) // sets the default if the value is 0
 }
 
 const (
 	defaultBodySizeLimit units.Base2Bytes = 64 << 20
-	// A page of body_size_limit bytes has fewer lines, if they are 134 bytes long; most of Envoy's are longer. Each costs up
-	// to 400 bytes while a page of nothing but new ones is read.
+	// A page of body_size_limit bytes with lines of 134 bytes, shorter than most of Envoy's, stays below it. A new line
+	// takes up to 400 bytes of memory while the page is read.
 	defaultSampleLimit = 500_000
-	// The names of a mesh have some 30 labels; a pod's own labels and annotations, all of them taken over, some 100 more.
+	// A series of a mesh has about 30 labels. Mapping all labels and annotations of a pod adds about 100.
 	defaultLabelLimit = 500
-	// Receivers take much less: 1,024 and 2,048 are common.
+	// Receivers accept much less: 1,024 and 2,048 are common.
 	defaultLabelNameLengthLimit  = 4 << 10
 	defaultLabelValueLengthLimit = 64 << 10
 )
@@ -44,7 +45,7 @@ var limits = []limit{
 		func(c *promconfig.ScrapeConfig) { defaultTo(&c.LabelValueLengthLimit, defaultLabelValueLengthLimit) }},
 }
 
-// limitsIn are the limits that a block has, be it as 0.
+// limitsIn returns which limits a block sets, be it to 0.
 func limitsIn(block *yaml.Node) map[string]bool {
 	written := map[string]bool{}
 	for _, l := range limits {
@@ -53,12 +54,9 @@ func limitsIn(block *yaml.Node) map[string]bool {
 	return written
 }
 
-// fillLimits gives a job those that neither it nor global has. job is as written; nil: nobody wrote it.
+// fillLimits sets the default limits of a job. job is the job as written, or nil.
 func (l *loader) fillLimits(cfg *promconfig.ScrapeConfig, job *yaml.Node) {
-	written := map[string]bool{}
-	if job != nil {
-		written = limitsIn(job)
-	}
+	written := limitsIn(job)
 	for _, limit := range limits {
 		if !written[limit.key] && !l.globalLimits[limit.key] {
 			limit.set(cfg)

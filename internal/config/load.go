@@ -18,40 +18,40 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 )
 
-// loader is one run of Load.
+// loader has the state of one call of Load.
 type loader struct {
 	opts     Options
 	problems Problems
-	env      envPlaces
+	env      environment
 	global   promconfig.GlobalConfig
 	ext      Extension
 	extPart  *locate.Part // the block as written; nil: the file has none
 	extFile  string
 	jobs     []*job
 	remotes  []*remote
-	// globalLimits are those that global has, be it as 0.
+	// globalLimits are the limits that global sets, be it to 0.
 	globalLimits map[string]bool
 }
 
-// job is a job and where it was written.
+// job is a job and its position in a file.
 type job struct {
 	src  *source
 	path string
-	node *yaml.Node // as written, with the environment's values
+	node *yaml.Node // as written, with environment variables replaced
 	line int
 	cfg  *promconfig.ScrapeConfig // nil: refused
-	// clean: nothing was wrong with it, so that cfg has everything that node has.
+	// clean is set if the job has no error, so that cfg is complete.
 	clean bool
 }
 
-// Load reads the configuration that the options name. Its error is Problems: everything that is wrong, and the
-// warnings too; without an error the warnings are in the result.
+// Load reads the configuration that the options name. Its error is of type Problems and has every error and warning.
+// Without an error the warnings are in the result.
 func Load(o Options) (*Config, error) {
 	if o.LookupEnv == nil {
 		o.LookupEnv = os.LookupEnv
 	}
 	l := &loader{opts: o, global: promconfig.DefaultGlobalConfig, ext: DefaultExtension()}
-	l.env = envPlaces{lookup: o.LookupEnv, written: map[*yaml.Node]string{}, broken: map[*yaml.Node]bool{}}
+	l.env = environment{lookup: o.LookupEnv, written: map[*yaml.Node]string{}, broken: map[*yaml.Node]bool{}}
 	cfg := l.load()
 	l.sortProblems()
 	if l.problems.Errors() > 0 {
@@ -62,19 +62,19 @@ func Load(o Options) (*Config, error) {
 }
 
 func (l *loader) load() *Config {
-	src := l.main()
-	if src == nil || !l.shape(src) {
+	src := l.mainFile()
+	if src == nil || !l.normalize(src) {
 		return nil
 	}
-	l.fill(src)
-	l.topLevel(src)
+	l.replaceVariables(src)
+	l.checkTopLevel(src)
 	l.readGlobal(src)
 	l.readRuntime(src)
 	l.readJobs(src, true)
 	l.readJobFiles(src)
 	l.checkJobNames()
 	l.readRemotes(src)
-	l.readExternalLabels()
+	l.checkExternalLabels()
 	l.checkExtension()
 	shards := l.shards()
 	l.checkKeys(src)
@@ -90,16 +90,16 @@ func (l *loader) load() *Config {
 	return cfg
 }
 
-// main is the file that the options name, or the built-in one.
-func (l *loader) main() *source {
+// mainFile parses the file that the options name, or the built-in one.
+func (l *loader) mainFile() *source {
 	if l.opts.File != "" {
 		return l.open(l.opts.File)
 	}
 	return l.parse(builtinName, ".", builtinFile)
 }
 
-// fill puts the environment's values into a file.
-func (l *loader) fill(src *source) {
+// replaceVariables replaces environment variables in the values of a file.
+func (l *loader) replaceVariables(src *source) {
 	l.env.report = func(n *yaml.Node, path string, p Problem) {
 		p.Severity, p.File, p.Line, p.Key = SeverityError, src.name, n.Line, path
 		l.add(p)
@@ -114,7 +114,7 @@ func (l *loader) add(p Problem) {
 	l.problems = append(l.problems, p)
 }
 
-// sortProblems puts them in the order of the file, the files in the order in which they were read.
+// sortProblems sorts the problems by line, and files in the order in which they were read.
 func (l *loader) sortProblems() {
 	order := map[string]int{}
 	for _, p := range l.problems {
@@ -155,7 +155,7 @@ func (l *loader) readGlobal(src *source) {
 	var doc promconfig.Config
 	if yamltree.DecodeStrict(yamltree.Mapping(yamltree.String("global"), rest), &doc) == nil {
 		l.global = doc.GlobalConfig
-		l.global.SetDirectory(src.dir) // jobs of other files take it over
+		l.global.SetDirectory(src.dir) // jobs of other files inherit from it
 	}
 }
 
@@ -165,16 +165,17 @@ func (l *loader) readRuntime(src *source) {
 	}
 }
 
-// defaultGoGC is less than Prometheus' 75: a scrape of a page like the last makes next to no garbage, so a smaller
-// heap costs no more collections than there.
+// defaultGoGC is smaller than Prometheus' 75. A scrape of a known page makes almost no garbage, so the smaller heap
+// does not need more collections.
 const defaultGoGC = 50
 
-// assemble hands the whole file, all of whose parts have passed, to prometheus/config, which has the last word.
+// assemble passes the file, in which every part was accepted, to prometheus/config, and applies our own defaults and
+// flags.
 func (l *loader) assemble(src *source) *Config {
 	text, err := yaml.Marshal(src.root)
 	var prom *promconfig.Config
 	if err == nil {
-		prom, err = promconfig.Load(string(text), slog.New(warner{l, src.name}))
+		prom, err = promconfig.Load(string(text), slog.New(warningHandler{l, src.name}))
 	}
 	if err != nil {
 		l.add(Problem{File: src.name, Why: locate.Messages(err)[0], Fix: "correct it"})
@@ -197,7 +198,8 @@ func (l *loader) assemble(src *source) *Config {
 		} else {
 			j.cfg.SetDirectory(j.src.dir)
 		}
-		l.complete(j)
+		l.fillLimits(j.cfg, j.node)
+		l.fillKubeconfig(j)
 		cfg.Jobs = append(cfg.Jobs, j.cfg)
 	}
 	l.nodeLocal()
@@ -211,21 +213,17 @@ func (l *loader) assemble(src *source) *Config {
 	return cfg
 }
 
-// complete applies what depends on which keys were written, and on the command line.
-func (l *loader) complete(j *job) {
-	l.fillLimits(j.cfg, j.node)
-	l.fillKubeconfig(j)
-}
-
-// warner turns the warnings of prometheus/config into ours.
-type warner struct {
+// warningHandler converts warnings of prometheus/config to problems.
+type warningHandler struct {
 	l    *loader
 	file string
 }
 
-func (w warner) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
+func (w warningHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn
+}
 
-func (w warner) Handle(_ context.Context, r slog.Record) error {
+func (w warningHandler) Handle(_ context.Context, r slog.Record) error {
 	var name string
 	r.Attrs(func(a slog.Attr) bool { name = a.Value.String(); return false })
 	w.l.add(Problem{Severity: SeverityWarning, File: w.file, Key: "global.external_labels",
@@ -233,10 +231,10 @@ func (w warner) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-func (w warner) WithAttrs([]slog.Attr) slog.Handler { return w }
-func (w warner) WithGroup(string) slog.Handler      { return w }
+func (w warningHandler) WithAttrs([]slog.Attr) slog.Handler { return w }
+func (w warningHandler) WithGroup(string) slog.Handler      { return w }
 
-// absolute is a path that does not change its meaning with the directory of a file.
+// absolute returns the absolute path, which does not depend on the directory of a file.
 func absolute(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		return abs
@@ -244,7 +242,7 @@ func absolute(path string) string {
 	return path
 }
 
-// labelScheme is how names of labels are checked.
+// labelScheme returns the rules for valid label names.
 func (l *loader) labelScheme() model.ValidationScheme {
 	return l.global.MetricNameValidationScheme
 }

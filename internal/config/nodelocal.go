@@ -11,11 +11,11 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 )
 
-// nodeField is the field of a pod that holds its node's name.
+// nodeField is the field of a pod with the name of its node.
 const nodeField = "spec.nodeName"
 
-// nodeLocal makes every pod discovery find only the pods of our node, and refuses what would make each node of a
-// DaemonSet scrape the same targets. Jobs of cluster_wide_jobs stay as they are.
+// nodeLocal restricts every pod discovery to the pods of our node. Other discoveries would find the same targets on
+// every node, so they are refused. Jobs of cluster_wide_jobs are not changed.
 func (l *loader) nodeLocal() {
 	node := l.opts.NodeName
 	if node == "" {
@@ -40,7 +40,7 @@ func (l *loader) nodeLocal() {
 	}
 }
 
-// selectNode adds the node to the pod selector, unless that names one.
+// selectNode adds the node to the pod selector, unless the selector names a node already.
 func selectNode(k *kubernetes.SDConfig, node string) {
 	field := nodeField + "=" + node
 	for i := range k.Selectors {
@@ -59,7 +59,7 @@ func selectNode(k *kubernetes.SDConfig, node string) {
 	k.Selectors = append(k.Selectors, kubernetes.SelectorConfig{Role: kubernetes.RolePod, Field: field})
 }
 
-// namesNode: a field selector already says which node; one that says which not is no such thing.
+// namesNode reports whether a field selector requires a node, as spec.nodeName=a. spec.nodeName!=a does not.
 func namesNode(field string) bool {
 	for term := range strings.SplitSeq(field, ",") {
 		if name, _, ok := strings.Cut(term, "="); ok && strings.TrimSpace(name) == nodeField {

@@ -12,11 +12,11 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
-// redacted stands where a secret stood; prometheus/common writes the same.
+// redacted replaces a secret, as in prometheus/common.
 const redacted = "<secret>"
 
-// secretKeys are keys whose value, or whatever is below it, nobody may read. prometheus/common hides most of them
-// itself; this list is for those that it prints.
+// secretKeys are keys whose value, and everything below it, is secret. prometheus/common hides most of them; it prints
+// these.
 var secretKeys = map[string]bool{
 	"password": true, "credentials": true, "bearer_token": true, "client_secret": true, "client_certificate_key": true,
 	"secret_key": true, "headers": true, "http_headers": true, "proxy_connect_header": true, "endpoint_params": true,
@@ -28,13 +28,13 @@ var (
 	urlQuery = regexp.MustCompile(`([?&][^=&\s#"']*=)[^&\s#"']*`)
 )
 
-// RedactURLs hides user info and the values of the query in whatever looks like a URL, and what a token endpoint
-// answered: for texts of others, of which nobody knows what is in them.
+// RedactURLs hides user info and query values of URLs in a text of unknown origin, and tokens in answers of a token
+// endpoint.
 func RedactURLs(s string) string {
 	return redactURL(scrape.WithoutTokens(s))
 }
 
-// redactURL hides user info and the values of the query in whatever looks like a URL.
+// redactURL hides user info and query values of URLs: http://u:p@h/w?k=v becomes http://<secret>@h/w?k=<secret>.
 func redactURL(s string) string {
 	if !strings.Contains(s, "://") {
 		return s
@@ -43,7 +43,7 @@ func redactURL(s string) string {
 	return urlQuery.ReplaceAllString(s, "${1}"+redacted)
 }
 
-// isSecretPath: the key that a path leads to, or one above it, holds secrets.
+// isSecretPath reports whether a path contains a key of a secret.
 func isSecretPath(path string) bool {
 	parts := strings.FieldsFunc(path, func(r rune) bool { return r == '.' || r == '[' || r == ']' })
 	for i, part := range parts {
@@ -55,19 +55,19 @@ func isSecretPath(path string) bool {
 	return false
 }
 
-// authKeys hold credentials: whatever was meant below them may be one.
+// authKeys are blocks with credentials. A misspelt key below them may be a credential.
 var authKeys = map[string]bool{
 	"basic_auth": true, "authorization": true, "oauth2": true, "sigv4": true, "azuread": true, "google_iam": true,
 	"tls_config": true,
 }
 
-// mayBeSecret is for messages about what was refused, where a secret may stand under a misspelt key.
+// mayBeSecret reports whether a refused value may be a secret, perhaps under a misspelt key.
 func mayBeSecret(path string) bool {
 	if isSecretPath(path) {
 		return true
 	}
 	if fileKeys[path[strings.LastIndexByte(path, '.')+1:]] {
-		return false // a path, which the search for the file tells too
+		return false // the value is a path, which the check for missing files prints too
 	}
 	for part := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '.' || r == '[' || r == ']' }) {
 		if authKeys[part] || scrape.IsSecretParam(part) && !strings.HasSuffix(part, "_file") {
@@ -77,8 +77,8 @@ func mayBeSecret(path string) bool {
 	return false
 }
 
-// Redacted is the effective configuration as YAML: every default, flag and variable filled in, every job in place,
-// secrets hidden.
+// Redacted returns the effective configuration as YAML: with all defaults, flags and variables, with all jobs, and
+// without secrets.
 func (c *Config) Redacted() (string, error) {
 	effective := *c.Prometheus
 	effective.ScrapeConfigs = c.Jobs
@@ -108,7 +108,7 @@ func (c *Config) Redacted() (string, error) {
 	return string(out), nil
 }
 
-// extension is our own block in force: what the built-in job may dial included.
+// extension returns the effective envoy_scraper block, with the built-in job in own_address_jobs.
 func (c *Config) extension() Extension {
 	ext := c.Extension
 	if c.BuiltinJob != "" {
@@ -117,7 +117,7 @@ func (c *Config) extension() Extension {
 	return ext
 }
 
-// dropUnused takes out what is read, but not used.
+// dropUnused removes the keys that are not used.
 func (c *Config) dropUnused(doc *yaml.Node) {
 	root := doc.Content[0]
 	for _, key := range []string{"storage", "tracing", "otlp", "alerting"} {
@@ -162,7 +162,8 @@ func redactBelow(n *yaml.Node, path string) {
 	}
 }
 
-// markNegotiated takes out the protobuf_message that nobody wrote: it would read as if only that were sent.
+// markNegotiated replaces a protobuf_message that was not written by a comment: printed, it would mean that only this
+// message is sent.
 func (c *Config) markNegotiated(root *yaml.Node) {
 	for i, node := range yamltree.Items(yamltree.Get(root, "remote_write")) {
 		at := yamltree.Index(node, "protobuf_message")

@@ -17,7 +17,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 )
 
-// The flags that a problem may come from.
+// Flags that a problem can be about.
 const (
 	flagRemoteWriteURL = "--remote-write.url"
 	flagExternalLabel  = "--external-label"
@@ -27,13 +27,13 @@ const (
 	flagShardCount     = "--shard.count"
 )
 
-// remote is an endpoint and where it was written.
+// remote is an entry of remote_write as written.
 type remote struct {
 	path string
 	node *yaml.Node
 }
 
-// readRemotes settles the endpoints, each by itself.
+// readRemotes checks the entries of remote_write, each on its own.
 func (l *loader) readRemotes(src *source) {
 	value := yamltree.Get(src.root, "remote_write")
 	if value != nil && value.Kind != yaml.SequenceNode && !yamltree.IsEmpty(value) {
@@ -59,8 +59,8 @@ func (l *loader) readRemotes(src *source) {
 	l.checkURL(src, value)
 }
 
-// lintUnnamed warns of a second entry without a name for one URL, as for two tenants: their queues are told apart by the
-// order of the entries alone. seen has the lines of the URLs so far.
+// lintUnnamed warns about a second entry without a name for the same URL, as for two tenants: only the order of the
+// entries distinguishes their queues. seen has the line of each URL.
 func (l *loader) lintUnnamed(src *source, r *remote, seen map[string]int) {
 	value := yamltree.Get(r.node, "url")
 	if value == nil {
@@ -95,7 +95,7 @@ func (l *loader) decodeRemote(n *yaml.Node) error {
 	return rw.Validate(l.labelScheme())
 }
 
-// checkURL decides between the file's endpoints and the flag's.
+// checkURL checks that there is a receiver, either in the file or by the flag.
 func (l *loader) checkURL(src *source, value *yaml.Node) {
 	flag := l.opts.RemoteWriteURL
 	switch {
@@ -122,7 +122,7 @@ func (l *loader) checkURL(src *source, value *yaml.Node) {
 	}
 }
 
-// remoteWrite takes the endpoints over, with what depends on which keys were written.
+// remoteWrite sets the endpoints of cfg, with defaults that depend on the keys that were written.
 func (l *loader) remoteWrite(cfg *Config, src *source) {
 	prom := cfg.Prometheus
 	if l.opts.RemoteWriteURL != "" {
@@ -150,8 +150,8 @@ func (l *loader) remoteWrite(cfg *Config, src *source) {
 	cfg.RemoteWrite.ExternalLabels = prom.GlobalConfig.ExternalLabels
 }
 
-// readExternalLabels checks the flag's labels.
-func (l *loader) readExternalLabels() {
+// checkExternalLabels checks the labels of --external-label.
+func (l *loader) checkExternalLabels() {
 	for name, value := range l.opts.ExternalLabels {
 		p := Problem{File: flagExternalLabel, Value: name + "=" + value}
 		switch {
@@ -166,7 +166,7 @@ func (l *loader) readExternalLabels() {
 	}
 }
 
-// mergeExternalLabels: the flag wins over the file, said once for each label where both speak.
+// mergeExternalLabels adds the labels of the flag. They override those of the file, with a warning for each.
 func (l *loader) mergeExternalLabels(written labels.Labels, src *source) labels.Labels {
 	if len(l.opts.ExternalLabels) == 0 {
 		return written

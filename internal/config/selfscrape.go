@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/prometheus/discovery"
 )
 
-// selfJob is the job of --self-scrape.
+// selfJob is the name of the job of --self-scrape.
 const selfJob = "envoy-scraper"
 
 // addSelf adds the job that scrapes our own metrics.
@@ -25,8 +25,8 @@ func (l *loader) addSelf(cfg *Config) {
 	cfg.SetSelfAddress(l.opts.ListenAddress)
 }
 
-// SetSelfAddress says where our own server listens, once that is known: Options.ListenAddress may leave the port
-// open. It does nothing without Options.SelfScrape. Call it before the jobs are applied.
+// SetSelfAddress sets the target of the self-scrape after the server has started to listen: Options.ListenAddress may
+// have port 0. It has no effect without Options.SelfScrape. Call it before the jobs are applied.
 func (c *Config) SetSelfAddress(listen string) {
 	if !c.opts.SelfScrape || listen == "" {
 		return
@@ -50,7 +50,7 @@ func (c *Config) SetSelfAddress(listen string) {
 	}
 }
 
-// selfName tells the processes of a cluster apart: all of them may listen on the same address.
+// selfName returns the host name for the instance label. Processes in a cluster may all listen on the same address.
 func (c *Config) selfName(host string) string {
 	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
 		return host

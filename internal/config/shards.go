@@ -15,22 +15,22 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
-// ShardOrdinal as Options.ShardIndex takes the number at the end of the pod's or the host's name.
+// ShardOrdinal is a value of Options.ShardIndex: the number at the end of the name of the pod or host.
 const ShardOrdinal = "ordinal"
 
-// podNameVariable is where the downward API puts the name of the pod, by custom.
+// podNameVariable is the usual variable for the name of the pod (downward API).
 const podNameVariable = "POD_NAME"
 
-// ShardPeriod says how many instances share the targets from an instant on.
+// ShardPeriod is the number of instances that share the targets from a time on.
 type ShardPeriod struct {
 	Count int     `yaml:"count"`
-	From  Instant `yaml:"from,omitempty"` // zero: from the beginning
+	From  Instant `yaml:"from,omitempty"` // zero: from the start
 }
 
-// Instant is a time as RFC 3339 writes it.
+// Instant is a time in RFC 3339 format.
 type Instant struct{ time.Time }
 
-// UnmarshalYAML takes nothing but RFC 3339: a date alone, or a time without a zone, could mean several instants.
+// UnmarshalYAML accepts only RFC 3339: a date, or a time without a zone, would be ambiguous.
 func (i *Instant) UnmarshalYAML(decode func(any) error) (err error) {
 	var text string
 	if err := decode(&text); err != nil {
@@ -42,10 +42,10 @@ func (i *Instant) UnmarshalYAML(decode func(any) error) (err error) {
 	return nil
 }
 
-// MarshalYAML writes what UnmarshalYAML reads.
+// MarshalYAML writes the time in RFC 3339 format.
 func (i Instant) MarshalYAML() (any, error) { return i.Format(time.RFC3339), nil }
 
-// validateShards finds every problem of a map.
+// validateShards returns every problem of the entries.
 func validateShards(periods []ShardPeriod) (errs []error) {
 	for i, p := range periods {
 		key := fmt.Sprintf("shards[%d]", i)
@@ -67,7 +67,7 @@ func validateShards(periods []ShardPeriod) (errs []error) {
 	return errs
 }
 
-// shards makes the map of what the flags and the file say.
+// shards returns the shard map of the flags and the file.
 func (l *loader) shards() shard.Map {
 	before := l.problems.Errors()
 	m := shard.Map{Periods: l.shardPeriods()}
@@ -106,7 +106,7 @@ func (l *loader) shards() shard.Map {
 	return m
 }
 
-// shardPeriods are those of --shard.count or of the file.
+// shardPeriods returns the periods of --shard.count or of the file.
 func (l *loader) shardPeriods() (periods []shard.Period) {
 	for _, p := range l.ext.Shards {
 		periods = append(periods, shard.Period{Count: p.Count, From: p.From.Time})
@@ -131,7 +131,7 @@ func (l *loader) shardPeriods() (periods []shard.Period) {
 	return []shard.Period{{Count: max(1, count)}}
 }
 
-// lintShards warns of jobs whose targets could move faster than their samples: the new owner's may come first.
+// lintShards warns about jobs whose samples can arrive out of order when a target moves to another instance.
 func (l *loader) lintShards(prom *promconfig.Config) {
 	if len(l.ext.Shards) < 2 {
 		return
@@ -155,7 +155,7 @@ func (l *loader) lintShards(prom *promconfig.Config) {
 
 var endsInNumber = regexp.MustCompile(`-([0-9]+)$`)
 
-// shardIndex is which instance this is.
+// shardIndex returns the index of this instance.
 func (l *loader) shardIndex() int {
 	text := l.opts.ShardIndex
 	p := Problem{File: flagShardIndex, Value: text, Fix: "give a number of at least 0, or " + ShardOrdinal}

@@ -12,23 +12,24 @@ import (
 )
 
 const (
-	// maxSyntaxBytes bounds the text whose broken line is looked for; past it the parser's own is reported.
+	// maxSyntaxBytes is the largest text that is searched for its first invalid line. For larger texts the line of the
+	// parser is reported.
 	maxSyntaxBytes = 1 << 20
-	// maxOpenLines is how long a list or text in brackets or quotes may be that is taken for whole, if it is.
+	// maxOpenLines is the longest list or text in brackets or quotes, in lines, that the search recognizes as valid.
 	maxOpenLines = 40
 )
 
-// notYAML is a text that the parser refused. The parser names the line where the block began that it was in, which may
-// be hundreds of lines above; what people look for is the first line with which the text is good no more.
-func notYAML(name string, data []byte, err error) Problem {
+// syntaxProblem describes a syntax error. The parser names the line where the enclosing block starts, which may be
+// hundreds of lines above. The first invalid line is more useful.
+func syntaxProblem(name string, data []byte, err error) Problem {
 	said := strings.TrimPrefix(err.Error(), "yaml: ")
 	p := Problem{File: name, Why: "not valid YAML: " + yamlLine.ReplaceAllString(said, "")}
 	var text []byte
 	if len(data) <= maxSyntaxBytes {
-		p.Line, text = brokenLine(data)
+		p.Line, text = firstInvalidLine(data)
 	}
 	if p.Line == 0 {
-		p.Line = lineSaid(said)
+		p.Line = lineInMessage(said)
 	}
 	indent := text[:len(text)-len(bytes.TrimLeft(text, " \t"))]
 	switch {
@@ -42,9 +43,10 @@ func notYAML(name string, data []byte, err error) Problem {
 	return p
 }
 
-// brokenLine is the number, from 1, and the text of the first line with which the text is good no more, whatever
-// follows; 0: there is none. What is not closed yet is not good, so no single search finds it.
-func brokenLine(data []byte) (int, []byte) {
+// firstInvalidLine returns the number, from 1, and the text of the first line with which the text up to there is
+// invalid YAML, and stays so with the lines that follow. It returns 0 if there is none. A text that ends within
+// brackets or quotes is invalid although later lines complete it, so a single binary search does not suffice.
+func firstInvalidLine(data []byte) (int, []byte) {
 	lines := bytes.SplitAfter(data, []byte("\n"))
 	ends := make([]int, len(lines)+1)
 	for i, line := range lines {
@@ -74,15 +76,15 @@ func brokenLine(data []byte) (int, []byte) {
 	}
 }
 
-// lineSaid is the line that a message begins with; 0: none.
-func lineSaid(msg string) int {
+// lineInMessage returns the line number at the start of a message, or 0.
+func lineInMessage(msg string) int {
 	var line int
 	_, _ = fmt.Sscanf(msg, "line %d:", &line)
 	return line
 }
 
-// second is the line of the --- before a second document, which nobody reads; 0: there is none.
-func second(data []byte) int {
+// secondDocument returns the line of a second YAML document, or 0.
+func secondDocument(data []byte) int {
 	d := yaml.NewDecoder(bytes.NewReader(data))
 	var first, next yaml.Node
 	if d.Decode(&first) != nil {
@@ -94,8 +96,9 @@ func second(data []byte) int {
 	return max(1, next.Line)
 }
 
-// manifest tells somebody who names a file of Kubernetes how to come to the configuration in it.
-func (l *loader) manifest(src *source) bool {
+// refuseManifest reports a Kubernetes object, with advice where its configuration is. It returns false for anything
+// else.
+func (l *loader) refuseManifest(src *source) bool {
 	kind := yamltree.Get(src.root, "kind")
 	if kind == nil || kind.Kind != yaml.ScalarNode || yamltree.Get(src.root, "apiVersion") == nil {
 		return false

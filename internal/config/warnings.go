@@ -33,15 +33,15 @@ func (l *loader) lint() {
 	}
 }
 
-// lintURL warns of a URL to which nothing can be sent. p says where it stands.
+// lintURL warns about a URL to which nothing can be sent. p has its position.
 func (l *loader) lintURL(p Problem, text string) {
 	u, err := url.Parse(text)
 	switch {
-	case err != nil: // refused already
+	case err != nil: // reported as an error
 		return
 	case u.Scheme != "http" && u.Scheme != "https":
 		if p.File == flagRemoteWriteURL {
-			return // refused already
+			return // reported as an error
 		}
 		p.Why, p.Fix = "not an http:// or https:// URL, so nothing can be sent to it", "write the complete URL, as "+
 			"http://prometheus:9090/api/v1/write"

@@ -15,7 +15,7 @@ import (
 
 const kubePrefix = "__meta_kubernetes_"
 
-// podNames are the labels of a pod, after __meta_kubernetes_pod_; those that end in _ go on.
+// podNames are the meta labels of a pod, after __meta_kubernetes_pod_. Those that end in _ are prefixes.
 var podNames = []string{
 	"name", "ip", "container_name", "container_id", "container_image", "container_port_name", "container_port_number",
 	"container_port_protocol", "container_init", "cronjob_name", "deployment_name", "job_name", "ready", "phase",
@@ -24,7 +24,8 @@ var podNames = []string{
 	"annotationpresent_",
 }
 
-// rolePrefixes is what each role finds, after __meta_kubernetes_. Pods are known better: podNames.
+// rolePrefixes are the prefixes of the meta labels of each role, after __meta_kubernetes_. podNames has more detail for
+// pods.
 var rolePrefixes = map[kubernetes.Role][]string{
 	kubernetes.RolePod:           {"pod_"},
 	kubernetes.RoleEndpoint:      {"endpoint_", "endpoints_", "service_", "pod_"},
@@ -34,13 +35,13 @@ var rolePrefixes = map[kubernetes.Role][]string{
 	kubernetes.RoleIngress:       {"ingress_"},
 }
 
-// builtinLabels are on every target before the first rule.
+// builtinLabels exist on every target before the first rule.
 var builtinLabels = []string{
 	model.AddressLabel, model.SchemeLabel, model.MetricsPathLabel, model.ScrapeIntervalLabel,
 	model.ScrapeTimeoutLabel, model.JobLabel,
 }
 
-// discovers: one of the job's discoveries can produce the label.
+// discovers reports whether a discovery of the job can produce a label.
 func (j Job) discovers(label string) bool {
 	if slices.Contains(builtinLabels, label) {
 		return true
@@ -58,7 +59,7 @@ func (j Job) discovers(label string) bool {
 			if staticHas(d, label) {
 				return true
 			}
-		default: // a file and a page may say anything
+		default: // files and HTTP endpoints can return any label
 			return true
 		}
 	}
@@ -99,7 +100,7 @@ func kubeProduces(k *kubernetes.SDConfig, label string) bool {
 	return false
 }
 
-// lintAbsent speaks where none of a rule's source labels can exist, so that its outcome is the same for everything.
+// lintAbsent warns about a rule whose source labels cannot exist, so that it has the same result for every target.
 func (r *ruleList) lintAbsent(i int, rule *relabel.Config) bool {
 	var names []string
 	for _, name := range rule.SourceLabels {
@@ -114,7 +115,7 @@ func (r *ruleList) lintAbsent(i int, rule *relabel.Config) bool {
 	case rule.Action == relabel.Keep && !matches || rule.Action == relabel.Drop && matches:
 		effect = "it drops every " + r.unit()
 	case rule.Action == relabel.Replace && matches:
-		return false // sets a constant, perhaps on purpose
+		return false // sets a constant, perhaps intended
 	}
 	why := fmt.Sprintf("no discovery of this job produces %s, so %s", strings.Join(names, " or "), effect)
 	if r.unit() == "sample" {
@@ -129,7 +130,7 @@ func (r *ruleList) lintAbsent(i int, rule *relabel.Config) bool {
 	return true
 }
 
-// nearestLabel is a pod's label that is a typing error away.
+// nearestLabel returns a label of pods whose name differs by at most two letters, or "".
 func (r *ruleList) nearestLabel(name string) string {
 	if r.unit() == "target" {
 		for _, known := range podNames {
@@ -142,7 +143,7 @@ func (r *ruleList) nearestLabel(name string) string {
 	return ""
 }
 
-// podValues are all the values that a label can have.
+// podValues has all possible values of some labels.
 var podValues = map[string][]string{
 	kubePrefix + "pod_phase":                   {"Pending", "Running", "Succeeded", "Failed", "Unknown"},
 	kubePrefix + "pod_ready":                   {"true", "false", "unknown"},
@@ -150,12 +151,12 @@ var podValues = map[string][]string{
 	kubePrefix + "pod_container_port_protocol": {"TCP", "UDP", "SCTP", ""},
 }
 
-// portName is what Istio calls the port that its stats are on.
+// portName is Istio's name of the port with Envoy's stats.
 const portName = "http-envoy-prom"
 
 const portNameLabel = kubePrefix + "pod_container_port_name"
 
-// lintValues speaks where a rule's pattern fits none of the values that its label can have.
+// lintValues warns about a rule whose expression matches none of the possible values of its label.
 func (r *ruleList) lintValues(i int, rule *relabel.Config) {
 	if len(rule.SourceLabels) != 1 || rule.Action == relabel.Replace || !r.job.onlyKubernetes() {
 		return

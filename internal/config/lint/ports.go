@@ -28,7 +28,7 @@ type portUse struct {
 	why  string
 }
 
-// ports warns about jobs that scrape each sidecar twice: on Envoy's port, and on the agent's, whose page repeats Envoy's.
+// ports warns about jobs that scrape each sidecar twice: on Envoy's port, and on the agent's, whose page repeats it.
 func (l *linter) ports(jobs []Job) {
 	var own, merged []portUse
 	for _, j := range jobs {
@@ -63,12 +63,12 @@ func podDiscovery(j Job) *kubernetes.SDConfig {
 	return nil
 }
 
-// overlap: two lists of namespaces have one in common; an empty list has all.
+// overlap reports whether two lists of namespaces have one in common. An empty list means all namespaces.
 func overlap(a, b []string) bool {
 	return len(a) == 0 || len(b) == 0 || slices.ContainsFunc(a, func(ns string) bool { return slices.Contains(b, ns) })
 }
 
-// usesOf is how a job comes to scrape a port of its pods; at most one answer.
+// usesOf returns how a job selects a port of its pods: at most one use.
 func usesOf(j Job, port string) []portUse {
 	for i, rule := range j.Config.RelabelConfigs {
 		var why string
@@ -99,13 +99,13 @@ func excludedLater(list []*relabel.Config, port string) bool {
 		func(rule *relabel.Config) bool { return rule.Action == relabel.Drop && excludes(rule, port) })
 }
 
-// followsAnnotation: the address takes its port from the annotation, whatever that is.
+// followsAnnotation reports whether the rule takes the port of the address from the annotation prometheus.io/port.
 func followsAnnotation(rule *relabel.Config) bool {
 	return slices.Contains(rule.SourceLabels, annotationLabel) &&
 		(strings.HasSuffix(rule.Replacement, "$2") || strings.HasSuffix(rule.Replacement, "${2}"))
 }
 
-// selects: the rule keeps what has this port, not just everything.
+// selects reports whether the rule keeps this port and not every port.
 func selects(rule *relabel.Config, port string) bool {
 	if len(rule.SourceLabels) != 1 {
 		return false

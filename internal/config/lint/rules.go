@@ -32,7 +32,7 @@ func (r *ruleList) warn(i int, key, why, fix string) {
 	r.linter.warn(r.job, line, path, value, why, fix)
 }
 
-// unit is what the rules choose among.
+// unit returns what the rules select.
 func (r *ruleList) unit() string {
 	if r.key == "relabel_configs" {
 		return "target"
@@ -54,8 +54,8 @@ func (r *ruleList) lint() {
 	}
 }
 
-// lintLabelDrop: labels that start with __ never reach a series, so dropping them changes nothing, unless a later rule
-// would have read them.
+// lintLabelDrop warns about dropping __meta_ labels that no later rule reads: labels that start with __ are never
+// stored.
 func (r *ruleList) lintLabelDrop(i int, rule *relabel.Config) {
 	pattern := strings.TrimLeft(rule.Regex.String(), "^(")
 	switch {
@@ -68,7 +68,7 @@ func (r *ruleList) lintLabelDrop(i int, rule *relabel.Config) {
 	}
 }
 
-// readLater: a rule after the i-th reads a label that the i-th drops.
+// readLater reports whether a rule after the i-th reads a label that the i-th drops.
 func (r *ruleList) readLater(i int, drop *relabel.Config) bool {
 	for _, rule := range r.list[i+1:] {
 		if rule.Action == relabel.LabelMap {
@@ -83,10 +83,10 @@ func (r *ruleList) readLater(i int, drop *relabel.Config) bool {
 	return false
 }
 
-// initLabel says whether a container is an init container.
+// initLabel is "true" for an init container.
 const initLabel = "__meta_kubernetes_pod_container_init"
 
-// lintInit: since native sidecars, proxies are init containers.
+// lintInit warns about dropping init containers: native sidecars are init containers.
 func (r *ruleList) lintInit(i int, rule *relabel.Config) {
 	if len(rule.SourceLabels) != 1 || rule.SourceLabels[0] != initLabel || !r.untouched(i, initLabel) {
 		return
@@ -100,7 +100,7 @@ func (r *ruleList) lintInit(i int, rule *relabel.Config) {
 	}
 }
 
-// untouched: no rule before the i-th may have written the label.
+// untouched reports whether no rule before the i-th can have changed the label.
 func (r *ruleList) untouched(i int, label string) bool {
 	for _, rule := range r.list[:i] {
 		switch {
@@ -113,7 +113,7 @@ func (r *ruleList) untouched(i int, label string) bool {
 	return true
 }
 
-// onSample: which labels a sample can have. Those that start with __ are gone, but for its name.
+// onSample reports whether a sample can have a label. Labels that start with __ were removed, except the name.
 func onSample(label string) bool {
 	return label == model.MetricNameLabel || !strings.HasPrefix(label, "__")
 }

@@ -1,4 +1,4 @@
-{{- /* One entry of remote_write: secrets by reference become the files that they are mounted as. */}}
+{{- /* One entry of remote_write. References to secrets become paths of mounted files. */}}
 {{- define "envoy-scraper.endpoint" -}}
 {{- $entry := omit . "bearerTokenSecret" "basicAuthSecret" "tlsSecret" }}
 {{- $dir := "/run/secrets/envoy-scraper" }}
@@ -20,7 +20,7 @@
 {{- toYaml (list $entry) }}
 {{- end }}
 
-{{- /* The names of all secrets that are mounted, as JSON {"names": [...]}. */}}
+{{- /* The names of all secrets to mount, as JSON {"names": [...]}. */}}
 {{- define "envoy-scraper.secrets" -}}
 {{- $names := default list .Values.secretFiles }}
 {{- range .Values.remoteWrite }}
@@ -48,7 +48,7 @@
   metrics_path: /stats/prometheus
   {{- end }}
   {{- if and (eq .Values.mode "daemonset") (not (hasKey $options "enable_compression")) }}
-  # The sidecars are next door: packing a page would cost them more than it saves.
+  # The sidecars are on the same node: compressing pages would cost more CPU than the transfer saves.
   enable_compression: false
   {{- end }}
   {{- with $options }}
@@ -61,11 +61,11 @@
       names: {{ . | uniq | toJson }}
     {{- end }}
   relabel_configs:
-  # Every container, init container too, that declares Envoy's port: http-envoy-prom, 15090.
+  # Containers and init containers that declare Envoy's port: http-envoy-prom, 15090.
   - source_labels: [__meta_kubernetes_pod_container_port_name]
     action: keep
     regex: '.*-envoy-prom'
-  # A finished pod keeps its address, which may by now be another pod's.
+  # A finished pod keeps its address, which another pod may have by now.
   - source_labels: [__meta_kubernetes_pod_phase]
     action: drop
     regex: Succeeded|Failed
@@ -82,7 +82,7 @@
   {{- end }}
 {{- end }}
 
-{{- /* A file of text as it was pasted, whatever its first line looks like. */}}
+{{- /* A file with pasted text. toYaml quotes it, whatever its first line looks like. */}}
 {{- define "envoy-scraper.file" -}}
 {{- range $name, $text := . }}{{ dict $name ($text | replace "\r\n" "\n") | toYaml }}{{ end }}
 {{- end }}
@@ -92,7 +92,7 @@
 global:
   {{- toYaml . | nindent 2 }}
 {{ end }}
-# Each is a Prometheus started with --web.enable-remote-write-receiver, or what speaks its protocol.
+# A Prometheus with --web.enable-remote-write-receiver, or another receiver of remote write.
 remote_write:
 {{- range .Values.remoteWrite }}
 {{ include "envoy-scraper.endpoint" . }}
@@ -107,11 +107,11 @@ envoy_scraper:
   {{- $own := default list .Values.ownAddressJobs }}
   {{- if .Values.sidecarJob.enabled }}{{ $own = prepend $own .Values.sidecarJob.name }}{{ end }}
   {{- with $own | uniq }}
-  # Whoever may create a pod must not make these jobs fetch from anywhere but that pod.
+  # Someone who can create a pod must not make these jobs connect to anything but that pod.
   own_address_jobs: {{ toJson . }}
   {{- end }}
   {{- if eq .Values.mode "statefulset" }}
-  # Which pods share the targets, and from when on: every pod must know of a change some minutes before it.
+  # The number of pods that share the targets, over time. Every pod must know a change some minutes in advance.
   shards: {{- toYaml .Values.shards | nindent 2 }}
   {{- end }}
   {{- with .Values.clusterWideJobs }}

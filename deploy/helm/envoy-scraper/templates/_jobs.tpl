@@ -76,7 +76,7 @@
 {{- dict "spread" $spread "cluster" ($cluster | uniq | sortAlpha) | toJson }}
 {{- end }}
 
-{{- /* "true" if a pod needs the token of its service account. */}}
+{{- /* "true" if the pods need the token of their service account. */}}
 {{- define "envoy-scraper.needsToken" -}}
 {{- if or (include "envoy-scraper.discoveries" . | fromJson).sd .Values.rights.extraRules }}true{{ else }}false{{ end }}
 {{- end }}

@@ -2,7 +2,7 @@
 {{- regexReplaceAll "[^A-Za-z0-9]+$" (default .Chart.Name .Values.nameOverride | trunc 63) "" }}
 {{- end }}
 
-{{- /* Without dots, which a Service's name has not; so short that the names of a StatefulSet's pods fit a label. */}}
+{{- /* A Service's name has no dots. 52 characters leave room for what a StatefulSet appends in labels of its pods. */}}
 {{- define "envoy-scraper.fullname" -}}
 {{- $name := include "envoy-scraper.name" . }}
 {{- $full := printf "%s-%s" .Release.Name $name }}
@@ -12,7 +12,7 @@
 {{- regexReplaceAll "-+$" ($full | replace "." "-" | trunc 52) "" }}
 {{- end }}
 
-{{- /* The name of what lies in no namespace or in other ones, where a release of the same name may have its own. */}}
+{{- /* The name of objects outside the release's namespace, where a release of the same name may have its own. */}}
 {{- define "envoy-scraper.spreadName" -}}
 {{- $name := include "envoy-scraper.fullname" . }}
 {{- if eq $name .Release.Namespace }}{{ $name }}{{ else }}{{ $name }}.{{ .Release.Namespace }}{{ end }}
@@ -28,12 +28,12 @@ app.kubernetes.io/name: {{ include "envoy-scraper.name" . | toYaml }}
 app.kubernetes.io/instance: {{ .Release.Name | toYaml }}
 {{- end }}
 
-{{- /* metadata of an object but for its name and namespace */}}
+{{- /* The metadata of an object, except its name and namespace. */}}
 {{- define "envoy-scraper.metadata" -}}
 {{- include "envoy-scraper.metadataOf" (dict "root" .) }}
 {{- end }}
 
-{{- /* The same with labels and annotations of this object alone. Takes {root, labels, annotations}. */}}
+{{- /* The same with more labels and annotations. Takes {root, labels, annotations}. */}}
 {{- define "envoy-scraper.metadataOf" -}}
 {{- $v := .root.Values }}
 {{- $chart := printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 }}
@@ -53,7 +53,7 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{- /* emptyDir, hostPath or claim */}}
+{{- /* emptyDir, hostPath or claim. */}}
 {{- define "envoy-scraper.queueKind" -}}
 {{- keys (default dict .Values.queue.volume) | first | default "emptyDir" }}
 {{- end }}

@@ -5,7 +5,7 @@ metadata:
   labels:
     {{- include "envoy-scraper.selector" . | nindent 4 }}
     {{- if not (hasKey (default dict .Values.podLabels) "sidecar.istio.io/inject") }}
-    # Nothing has to be injected: sidecars serve their stats in plain text.
+    # No sidecar is needed: the stats of sidecars are plain HTTP.
     sidecar.istio.io/inject: "false"
     {{- end }}
     {{- with .Values.podLabels }}
@@ -23,7 +23,7 @@ spec:
   imagePullSecrets:
   {{- toYaml . | nindent 2 }}
   {{- end }}
-  # Longer than --storage.remote.flush-deadline: the last samples leave before the process does.
+  # Longer than --storage.remote.flush-deadline, so that the last samples are delivered.
   terminationGracePeriodSeconds: {{ int .Values.terminationGracePeriodSeconds }}
   {{- with .Values.priorityClassName }}
   priorityClassName: {{ toYaml . }}
@@ -39,7 +39,7 @@ spec:
   {{- end }}
   {{- else if eq .Values.mode "daemonset" }}
   tolerations:
-  - operator: Exists # a sidecar on a tainted node is a sidecar
+  - operator: Exists # tainted nodes have sidecars too
   {{- end }}
   {{- with .Values.affinity }}
   affinity:
@@ -58,7 +58,7 @@ spec:
       type: RuntimeDefault
   {{- if and (eq $kind "hostPath") .Values.queue.volume.hostPath.prepareImage }}
   initContainers:
-  # The kubelet makes the folder as root's.
+  # The kubelet creates the directory for root.
   - name: prepare
     image: {{ .Values.queue.volume.hostPath.prepareImage }}
     command: [chown, "65532:65532", /var/lib/envoy-scraper]
@@ -150,7 +150,7 @@ spec:
 - --web.listen-address=:9095
 - --storage.path=/var/lib/envoy-scraper
 {{- if eq (include "envoy-scraper.queueKind" .) "emptyDir" }}
-# The queue dies with the pod: a stop has all of the grace period but 5 s to deliver it, and waits for a receiver too.
+# The queue is lost with the pod, so a stop delivers it for up to the grace period less 5 s, and waits for the receiver.
 - --storage.ephemeral
 - --storage.remote.flush-deadline={{ sub (int .Values.terminationGracePeriodSeconds) 5 }}s
 {{- end }}
@@ -166,13 +166,13 @@ spec:
 
 {{- define "envoy-scraper.env" -}}
 {{- if eq .Values.mode "daemonset" -}}
-# Makes discovery node-local: each pod of the DaemonSet watches and scrapes the pods of its own node.
+# Restricts discovery: each pod of the DaemonSet watches and scrapes the pods of its own node.
 - name: NODE_NAME
   valueFrom:
     fieldRef:
       fieldPath: spec.nodeName
 {{- else if eq .Values.mode "statefulset" -}}
-# Its number says which share of the targets is this pod's.
+# The number at its end is the index of this shard.
 - name: POD_NAME
   valueFrom:
     fieldRef:
@@ -185,9 +185,9 @@ spec:
   mountPath: /var/lib/envoy-scraper
   {{- $kind := include "envoy-scraper.queueKind" . }}
   {{- if and (eq $kind "claim") (eq .Values.mode "daemonset") }}
-  subPathExpr: $(NODE_NAME) # one process a folder
+  subPathExpr: $(NODE_NAME) # one process per directory
   {{- else if and (eq $kind "hostPath") (eq .Values.mode "statefulset") }}
-  subPathExpr: $(POD_NAME) # one process a folder
+  subPathExpr: $(POD_NAME) # one process per directory
   {{- end }}
 {{- end }}
 
@@ -195,7 +195,7 @@ spec:
 {{- $kind := include "envoy-scraper.queueKind" . -}}
 {{- if eq $kind "emptyDir" }}
 {{- $dir := default dict (default dict .Values.queue.volume).emptyDir -}}
-# Outlives the container, not the pod. It holds {{ include "envoy-scraper.queueMebibytes" . }} MiB at most (queue.max_bytes for each receiver).
+# Outlives the container, not the pod. It holds at most {{ include "envoy-scraper.queueMebibytes" . }} MiB (queue.max_bytes for each receiver).
 - name: data
   emptyDir:
     {{- with $dir.medium }}
@@ -223,7 +223,7 @@ spec:
 {{- end }}
 {{- end }}
 
-{{- /* What a claim to be made asks for. */}}
+{{- /* The spec of a new claim. */}}
 {{- define "envoy-scraper.claimSpec" -}}
 {{- $claim := .Values.queue.volume.claim -}}
 accessModes: {{ default (list "ReadWriteOnce") $claim.accessModes | toJson }}
