@@ -53,7 +53,7 @@ func (s *Sender) Run(ctx context.Context, stopping <-chan struct{}) {
 	}
 }
 
-// idle waits for something to do, for at most wait; 0: for ever. A stop ends it unless stopping is nil.
+// idle waits for Wake, for at most wait if that is not 0. A stop ends it, unless stopping is nil.
 func (s *Sender) idle(ctx context.Context, stopping <-chan struct{}, wait time.Duration) {
 	var due <-chan time.Time
 	if wait > 0 {
