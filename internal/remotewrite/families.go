@@ -10,7 +10,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// families is what is known, sorted by name; of two things that are known of one name, both.
+// families returns what is known of each metric family, sorted by name. If two things are known of one name, it
+// returns both.
 func families(table *series.Table) []wire.Family {
 	var all []wire.Family
 	table.EachFamily(func(name string, typ model.MetricType, help, unit string) {
@@ -22,7 +23,7 @@ func families(table *series.Table) []wire.Family {
 	return slices.Compact(all)
 }
 
-// familyName takes away what a histogram or a summary adds to its name in each of its series.
+// familyName removes the suffix that a histogram or summary adds to its name in each of its series.
 func familyName(series string, typ model.MetricType) string {
 	switch typ {
 	case model.MetricTypeHistogram, model.MetricTypeGaugeHistogram, model.MetricTypeSummary:

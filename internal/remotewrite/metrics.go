@@ -64,7 +64,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 }
 
-// forget removes all metrics of an endpoint that is gone.
+// forget removes all metrics of a removed endpoint.
 func (m *metrics) forget(label string) {
 	of := prometheus.Labels{"endpoint": label}
 	for _, c := range []*prometheus.CounterVec{m.appended, m.accepted, m.dropped, m.rejected, m.delivered, m.requests, m.answers,
@@ -74,18 +74,18 @@ func (m *metrics) forget(label string) {
 	m.duration.DeletePartialMatch(of)
 }
 
-// keptMetrics is how long the counters of an endpoint that is gone stay in /metrics: some scrapes of it, so that the
-// samples abandoned at last are seen.
+// keptMetrics is how long the counters of a removed endpoint stay in /metrics: long enough for some scrapes, so that
+// abandoned samples are seen.
 const keptMetrics = 15 * time.Minute
 
-// goneMetrics are metrics that nobody counts up any more.
+// removedMetrics are metrics that are not counted up any more.
 type removedMetrics struct {
 	label string
-	ended <-chan struct{} // until then they may still count
-	since time.Time       // that this was seen; zero: not yet
+	ended <-chan struct{} // closed when the endpoint has ended; until then it may still count
+	since time.Time       // when that was noticed; zero: not yet
 }
 
-// endpointMetrics are the metrics of one endpoint, looked up once.
+// endpointMetrics are the metrics of one endpoint. The label is looked up once.
 type endpointMetrics struct {
 	appended, accepted, delivered, exemplars, retries, bytes prometheus.Counter
 	duration                                                 prometheus.Observer
@@ -128,7 +128,7 @@ func (e *endpointMetrics) drop(r deliver.Reason, n int) {
 	}
 }
 
-// refuse counts n samples that the receiver refused for good, saying so.
+// refuse counts n samples that the receiver refused for good.
 func (e *endpointMetrics) refuse(c deliver.Complaint, n int) {
 	if n > 0 {
 		e.drop(refusedSample, n)
@@ -136,7 +136,7 @@ func (e *endpointMetrics) refuse(c deliver.Complaint, n int) {
 	}
 }
 
-// pendingCollector reads what is pending when somebody asks: the queues know it anyway.
+// pendingCollector reads the state of queues when metrics are collected.
 type pendingCollector struct {
 	status                             func() []EndpointStatus
 	samples, bytes, oldest, full, most *prometheus.Desc

@@ -6,7 +6,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 )
 
-// figures reads metrics of endpoints when somebody asks. An endpoint that is gone has none.
+// onDemand are metrics that are read from endpoints when metrics are collected. A removed endpoint has none.
 type onDemand struct {
 	endpoints func() []*endpoint
 	prefix    string
@@ -23,7 +23,7 @@ func (c *onDemand) add(name, help string, kind prometheus.ValueType, read func(*
 	c.all = append(c.all, onDemandMetric{prometheus.NewDesc(c.prefix+name, help, []string{"endpoint"}, nil), kind, read})
 }
 
-// newLaneCollector reads what endpoints know of their lanes.
+// newLaneCollector returns metrics of endpoints and their lanes.
 func newLaneCollector(endpoints func() []*endpoint) *onDemand {
 	c := &onDemand{endpoints: endpoints, prefix: "envoy_scraper_remotewrite_"}
 	add := func(name, help string, read func(*endpoint) float64) {
@@ -46,7 +46,7 @@ func newLaneCollector(endpoints func() []*endpoint) *onDemand {
 	return c
 }
 
-// newQueueCollector reads what the queues know of their disk.
+// newQueueCollector returns metrics of queues on disk.
 func newQueueCollector(endpoints func() []*endpoint) *onDemand {
 	c := &onDemand{endpoints: endpoints, prefix: "envoy_scraper_queue_"}
 	add := func(name, help string, kind prometheus.ValueType, read func(*queue.Stats) float64) {
