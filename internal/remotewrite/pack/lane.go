@@ -101,7 +101,7 @@ func (l *Lane) add(s *Settings, src source, r *row, t *Tally) bool {
 	if !src.text.IsEmpty() {
 		exemplars, ok = l.writer.AddText(src.view, src.text, &r.Row, with)
 	} else {
-		f := l.writer.Form(src.view, r.Parts.Stem, src.target, s.added)
+		f := l.writer.Stem(src.view, r.Parts.Stem, src.target, s.added)
 		exemplars, ok = l.writer.Add(src.view, f, &r.Row, with)
 	}
 	if !ok {

@@ -47,13 +47,13 @@ func TestBlocksKeepABoundedRest(t *testing.T) {
 				t.Errorf("kept %d bytes, which nobody wanted for longest", cap(data))
 			}
 		}
-		if room != b.size || room > maxIdleBlocks || room < maxIdleBlocks-2*n {
-			t.Errorf("keeps %d bytes and says %d, want up to %d", room, b.size, maxIdleBlocks)
+		if room != b.size || room > maxIdleBytes || room < maxIdleBytes-2*n {
+			t.Errorf("keeps %d bytes and says %d, want up to %d", room, b.size, maxIdleBytes)
 		}
 	}
 	b.Put(nil)
-	b.Put(make([]byte, 0, maxIdleBlocks+1))
-	if b.size > maxIdleBlocks {
+	b.Put(make([]byte, 0, maxIdleBytes+1))
+	if b.size > maxIdleBytes {
 		t.Errorf("kept %d bytes", b.size)
 	}
 }

@@ -29,7 +29,7 @@ func TestWriterGivesBackWhatALargePageNeeded(t *testing.T) {
 				}
 				samples++
 				r := Row{Parts: v.Parts(id), Value: b.Values[i], Time: b.Time}
-				e.Add(v, e.Form(v, r.Parts.Stem, b.Target, external), &r, Options{Metadata: true, External: external})
+				e.Add(v, e.Stem(v, r.Parts.Stem, b.Target, external), &r, Options{Metadata: true, External: external})
 			}
 		})
 	}

@@ -48,7 +48,7 @@ func messagesOf(t testing.TB, table *series.Table, batches []*series.Batch) (out
 					e.Begin(false)
 				}
 				r := Row{Parts: v.Parts(id), Value: b.Values[i], Time: b.Time}
-				f := e.Form(v, r.Parts.Stem, b.Target, nil)
+				f := e.Stem(v, r.Parts.Stem, b.Target, nil)
 				if _, ok := e.Add(v, f, &r, Options{Metadata: true}); !ok {
 					t.Fatalf("series %d of a batch cannot be sent", i)
 				}

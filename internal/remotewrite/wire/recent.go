@@ -1,34 +1,34 @@
 package wire
 
-// recent finds the reference that a number (a symbol, a stem) has in the present round: a request or a batch. It is a
-// hash table that a new round does not clear: a slot counts only if it carries the number of the round.
+// refTable finds the reference of a key (a symbol, a stem) in the present round: a request or a batch. It is a hash
+// table that is not cleared for a new round: a slot is valid only if it has the number of the round.
 //
-// Cost: 16 bytes a slot, for what a lane's rounds need and not for what the table of series has. It doubles when more
-// than 3/4 of the slots are taken, and is halved after a round that needed an eighth of them or less.
-type recent struct {
+// Cost: 16 bytes per slot, for what the rounds of a lane need, not for what the table of series has. It doubles when
+// more than 3/4 of the slots are in use, and is halved after a round that needed an eighth or less.
+type refTable struct {
 	round uint32
-	slots []recentSlot // a power of two
-	n     int          // of this round
+	slots []refSlot // their number is a power of two
+	n     int       // slots of this round
 }
 
-// recentSlot is one reference: symbol 7 of generation 2 is key 2<<32 | 7.
-type recentSlot struct {
+// refSlot is one reference. Symbol 7 of generation 2 has the key 2<<32 | 7.
+type refSlot struct {
 	key        uint64
 	round, ref uint32
 }
 
 const (
 	minRecent  = 64
-	keptRecent = 4096 // slots that are kept however few a round needs
+	keptRecent = 4096 // slots that are kept even if rounds need fewer
 )
 
-// begin starts a round: nothing has a reference.
-func (r *recent) begin() {
+// begin starts a round without references.
+func (r *refTable) begin() {
 	if len(r.slots) > keptRecent && 0 < r.n && 8*r.n <= len(r.slots) {
-		r.slots = make([]recentSlot, len(r.slots)/2)
+		r.slots = make([]refSlot, len(r.slots)/2)
 	}
 	if r.n = 0; r.slots == nil {
-		r.slots = make([]recentSlot, minRecent)
+		r.slots = make([]refSlot, minRecent)
 	}
 	if r.round++; r.round == 0 { // after 2^32 rounds old slots would count again
 		clear(r.slots)
@@ -37,9 +37,9 @@ func (r *recent) begin() {
 }
 
 // find returns the reference of a key.
-func (r *recent) find(key uint64) (ref uint32, ok bool) {
+func (r *refTable) find(key uint64) (ref uint32, ok bool) {
 	mask := uint32(len(r.slots) - 1)
-	for at := recentHome(key) & mask; ; at = (at + 1) & mask {
+	for at := refHome(key) & mask; ; at = (at + 1) & mask {
 		switch s := &r.slots[at]; {
 		case s.round != r.round:
 			return 0, false
@@ -49,39 +49,40 @@ func (r *recent) find(key uint64) (ref uint32, ok bool) {
 	}
 }
 
-// at returns where a key belongs if nothing else stands there. There must be slots.
-func (r *recent) at(key uint64) *recentSlot {
-	return &r.slots[recentHome(key)&uint32(len(r.slots)-1)]
+// at returns the slot of a key if no other key has it. There must be slots: a round has begun.
+func (r *refTable) at(key uint64) *refSlot {
+	return &r.slots[refHome(key)&uint32(len(r.slots)-1)]
 }
 
-// add gives a reference to a key that has none.
-func (r *recent) add(key uint64, ref uint32) {
+// add adds a reference for a key that has none.
+func (r *refTable) add(key uint64, ref uint32) {
 	if 4*(r.n+1) > 3*len(r.slots) {
 		old := r.slots
-		r.slots = make([]recentSlot, 2*len(old))
+		r.slots = make([]refSlot, 2*len(old))
 		for _, s := range old {
 			if s.round == r.round {
 				r.put(s)
 			}
 		}
 	}
-	r.put(recentSlot{key, r.round, ref})
+	r.put(refSlot{key, r.round, ref})
 	r.n++
 }
 
-func (r *recent) put(s recentSlot) {
+func (r *refTable) put(s refSlot) {
 	mask := uint32(len(r.slots) - 1)
-	at := recentHome(s.key) & mask
+	at := refHome(s.key) & mask
 	for r.slots[at].round == r.round {
 		at = (at + 1) & mask
 	}
 	r.slots[at] = s
 }
 
-// recentHome spreads numbers, which lie close together.
-func recentHome(key uint64) uint32 { return uint32(uint64(uint32(key)) * 0x9e3779b97f4a7c15 >> 32) }
+// refHome spreads keys, whose numbers are close together.
+func refHome(key uint64) uint32 { return uint32(uint64(uint32(key)) * 0x9e3779b97f4a7c15 >> 32) }
 
-// maxKept is how many elements of scratch a lane keeps memory for. It keeps more while an eighth is needed.
+// maxKept is the number of elements for which a lane always keeps memory. It keeps more while an eighth of it is
+// needed.
 const maxKept = 1 << 16
 
 // emptied returns s without its elements.

@@ -8,7 +8,7 @@ import (
 
 // transcript writes a block and beside it the plain text that the block must mean.
 type transcript struct {
-	p     packer
+	p     snappyWriter
 	plain []byte
 }
 

@@ -24,7 +24,7 @@ func TestCompare(t *testing.T) {
 		}
 		from = to
 	}
-	var tx texts
+	var tx textTable
 	for range 300 {
 		tx.add([]byte("text"))
 	}
@@ -78,13 +78,13 @@ func compareLabels(l, base [][2]uint64) (skip, first, last int) {
 // labels puts the labels together that a difference describes.
 func (d *difference) labels(base [][2]uint64) (out [][2]uint64) {
 	own := func(from, to int) {
-		for _, o := range d.own[from:to] {
+		for _, o := range d.newLabels[from:to] {
 			out = append(out, [2]uint64{uint64(o.name), uint64(o.value)})
 		}
 	}
 	own(0, d.skip)
 	out = append(out, base[d.skip:d.first]...)
-	own(d.skip, len(d.own))
+	own(d.skip, len(d.newLabels))
 	return append(out, base[d.last:]...)
 }
 
