@@ -70,7 +70,8 @@ func (a *account) batch(t pack.Tally) {
 // lost counts samples that the queue lost.
 func (a *account) lost(r queue.Reason, l queue.Loss) {
 	a.metrics.drop(map[queue.Reason]deliver.Reason{
-		queue.QueueFull: queueFull, queue.DiskFull: diskFull, queue.TooOld: deliver.TooOld, queue.Damaged: deliver.Damaged,
+		queue.QueueFull: queueFull, queue.DiskFull: diskFull, queue.TooOld: deliver.TooOld,
+		queue.Damaged: deliver.Damaged,
 	}[r], l.Samples)
 	if a.lines.Allow("lost " + string(r)) {
 		a.log.Error("remote write queue lost samples", zap.String("reason", string(r)), zap.Int("samples", l.Samples))

@@ -58,7 +58,9 @@ func (w *Writers) Apply(cfg Config) error {
 }
 
 // plan pairs the wanted endpoints with the running ones, and opens the queues of new ones.
-func (w *Writers) plan(cfg Config, identities []string, current []*endpoint) (steps []step, gone []*endpoint, err error) {
+func (w *Writers) plan(cfg Config, identities []string, current []*endpoint) (
+	steps []step, gone []*endpoint, err error,
+) {
 	wanted := make([]*settings, len(cfg.Endpoints))
 	for i, ec := range cfg.Endpoints {
 		wanted[i] = newSettings(cfg, ec)
@@ -159,14 +161,16 @@ func (w *Writers) rename(steps []step, gone []*endpoint, identities []string) (r
 // undoes this. The samples stay in the orphan.
 func (w *Writers) moveOrphan(identity string, wanted []string) (restore func()) {
 	has := func(e *endpoint) bool { return e.identity == identity && !isDone(e.ended) }
-	if slices.ContainsFunc(slices.Concat(*w.endpoints.Load(), w.retired), has) || !slices.Contains(w.storage.names(), identity) {
+	if slices.ContainsFunc(slices.Concat(*w.endpoints.Load(), w.retired), has) ||
+		!slices.Contains(w.storage.names(), identity) {
 		return func() {}
 	}
 	to := w.freeIdentity(identity, wanted)
 	if err := w.storage.rename(identity, to); err != nil {
 		return func() {} // then the queue of the endpoint keeps its name, which is logged
 	}
-	w.log.Info("a queue that belongs to no remote_write entry makes way for that of an entry", zap.String("from", identity), zap.String("to", to))
+	w.log.Info("a queue that belongs to no remote_write entry makes way for that of an entry",
+		zap.String("from", identity), zap.String("to", to))
 	return func() { _ = w.storage.rename(to, identity) }
 }
 

@@ -48,7 +48,8 @@ type endpoint struct {
 }
 
 // newEndpoint returns an endpoint that has no queue yet.
-func newEndpoint(label, identity string, s *settings, lanes int, table *series.Table, log *zap.Logger, m *metrics) *endpoint {
+func newEndpoint(label, identity string, s *settings, lanes int, table *series.Table, log *zap.Logger,
+	m *metrics) *endpoint {
 	log = log.With(zap.String("endpoint", label))
 	e := &endpoint{
 		label: label, identity: identity, log: log, table: table,
@@ -97,7 +98,8 @@ func (e *endpoint) reconfigure(s *settings) {
 // logName logs that an endpoint has another name: metrics and logs keep the old one.
 func (e *endpoint) logName(next *settings) {
 	if next.Name != e.settings.Load().Name {
-		e.log.Info("remote write endpoint has another name and keeps its backlog; metrics and logs have the label before until a restart",
+		e.log.Info("remote write endpoint has another name and keeps its backlog; "+
+			"metrics and logs have the label before until a restart",
 			zap.String("name", next.Name))
 	}
 }
@@ -256,7 +258,8 @@ func (e *endpoint) end() {
 
 // wantedLanes returns the number of lanes that the endpoint should have.
 func (e *endpoint) wantedLanes(g *growth) int {
-	s, all, status := e.settings.Load(), e.packer.Lanes(), e.status() // asked regularly, status knows how fast the queue grows
+	// asked regularly, status knows how fast the queue grows
+	s, all, status := e.settings.Load(), e.packer.Lanes(), e.status()
 	is := load{delivered: int(e.account.done.Load()), pending: status.PendingSamples, down: status.Unreachable}
 	maps.DeleteFunc(e.answerTimes, func(l *pack.Lane, _ *atomic.Int64) bool { return !slices.Contains(all, l) })
 	for _, l := range all {
@@ -276,7 +279,8 @@ func (e *endpoint) status() EndpointStatus {
 		PendingSamples: q.Samples, PendingBytes: q.Bytes, PendingLimit: q.MaxBytes,
 		Protocol: r.Protocol.String(), Unreachable: r.Unreachable, Rejected: r.Rejected,
 		LastError: r.LastError, LastErrorTime: r.LastErrorTime, LastSuccess: r.LastSuccess,
-		FullIn: e.fillRate.timeToFull(q.MaxBytes, time.Now(), cmp.Or(q.DiskBytes, q.Bytes)), // the limit is that of the disk, if any
+		// the limit is that of the disk, if any
+		FullIn: e.fillRate.timeToFull(q.MaxBytes, time.Now(), cmp.Or(q.DiskBytes, q.Bytes)),
 	}
 	if q.Requests > 0 {
 		out.OldestPending = time.UnixMilli(q.Oldest)

@@ -18,7 +18,8 @@ func families(table *series.Table) []wire.Family {
 		all = append(all, wire.Family{Name: familyName(name, typ), Type: typ, Help: help, Unit: unit})
 	})
 	slices.SortFunc(all, func(a, b wire.Family) int {
-		return strings.Compare(a.Name+"\xff"+string(a.Type)+"\xff"+a.Help+"\xff"+a.Unit, b.Name+"\xff"+string(b.Type)+"\xff"+b.Help+"\xff"+b.Unit)
+		return strings.Compare(a.Name+"\xff"+string(a.Type)+"\xff"+a.Help+"\xff"+a.Unit,
+			b.Name+"\xff"+string(b.Type)+"\xff"+b.Help+"\xff"+b.Unit)
 	})
 	return slices.Compact(all)
 }

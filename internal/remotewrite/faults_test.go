@@ -146,7 +146,8 @@ func TestQueueThatRefuses(t *testing.T) {
 		}
 		w.stop()
 		r := w.receivers["a"] // has decoded every request: none leaned on a fragment that was refused
-		if want := pods*scrapes*10 - int(failed.Load()); r.total() != want || w.dropped("a", queueError) != int(failed.Load()) {
+		if want := pods*scrapes*10 - int(failed.Load()); r.total() != want ||
+			w.dropped("a", queueError) != int(failed.Load()) {
 			t.Errorf("arrived %d, dropped %d; want %d, %d", r.total(), w.dropped("a", queueError), want, failed.Load())
 		}
 		w.conserved("a", pods*scrapes*10)

@@ -10,9 +10,10 @@ const (
 	tooBusy       = 0.8  // a lane that waits for answers for this share of the time is too busy
 	catchUpFactor = 1.25 // more lanes than needed to keep up: the backlog has to shrink
 
-	noBacklogChecks = 20  // consecutive checks without a backlog before lanes are removed: five minutes
-	targetBusy      = 0.4 // share of the time for which the busiest lane should wait for answers after lanes are removed
-	worthRemoving   = 0.7 // lanes are removed only if at most this share of them is left, as in Prometheus
+	noBacklogChecks = 20 // consecutive checks without a backlog before lanes are removed: five minutes
+	// share of the time for which the busiest lane should wait for answers after lanes are removed
+	targetBusy    = 0.4
+	worthRemoving = 0.7 // lanes are removed only if at most this share of them is left, as in Prometheus
 )
 
 // growth decides on the number of lanes of an endpoint. It adds lanes if one is busy nearly all the time and the

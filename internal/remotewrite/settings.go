@@ -25,8 +25,9 @@ type settings struct {
 
 func newSettings(cfg Config, ec EndpointConfig) *settings {
 	return &settings{
-		EndpointConfig: ec, externalLabels: cfg.ExternalLabels, flushDeadline: cfg.FlushDeadline, ephemeral: cfg.Ephemeral,
-		packing: pack.NewSettings(ec.RemoteWriteConfig, cfg.ExternalLabels),
+		EndpointConfig: ec, externalLabels: cfg.ExternalLabels, flushDeadline: cfg.FlushDeadline,
+		ephemeral: cfg.Ephemeral,
+		packing:   pack.NewSettings(ec.RemoteWriteConfig, cfg.ExternalLabels),
 	}
 }
 
@@ -72,7 +73,8 @@ func (s *settings) sameCredentials(o *settings) bool {
 // equal reports whether s and o say the same, secrets included. In doubt it returns false; then the endpoint only
 // loses its idle connections.
 func (s *settings) equal(o *settings) bool {
-	if s.Negotiate != o.Negotiate || s.flushDeadline != o.flushDeadline || !labels.Equal(s.externalLabels, o.externalLabels) {
+	if s.Negotiate != o.Negotiate || s.flushDeadline != o.flushDeadline ||
+		!labels.Equal(s.externalLabels, o.externalLabels) {
 		return false
 	}
 	a, b := s.RemoteWriteConfig, o.RemoteWriteConfig

@@ -33,8 +33,8 @@ func newStorage(store *queue.Store, log *zap.Logger, reg prometheus.Registerer) 
 	}
 	return &storage{
 		store: store, log: log,
-		orphans:     gauge("orphans", "Queues in the storage directory that belong to no remote_write entry any more."),
-		orphanBytes: gauge("orphan_bytes", "Bytes of samples in such queues, which are kept until they are too old."),
+		orphans:     gauge("orphans", "Queues in the storage directory that belong to no remote_write entry."),
+		orphanBytes: gauge("orphan_bytes", "Bytes of samples in these queues. They are kept until they are too old."),
 	}
 }
 
@@ -169,8 +169,8 @@ func (s *storage) sweep(maxAge time.Duration, wanted []string, m *metrics, loud 
 	for _, id := range all {
 		bytes += id.Bytes
 		if loud {
-			s.log.Warn("a queue belongs to no remote_write entry: envoy-scraper queue rename gives it to one, envoy-scraper queue drop "+
-				"removes it, and it goes by itself when it is older than max_age",
+			s.log.Warn("a queue belongs to no remote_write entry: envoy-scraper queue rename gives it to one, "+
+				"envoy-scraper queue drop removes it, and it goes by itself when it is older than max_age",
 				zap.String("queue", id.Name), zap.Int("samples", id.Samples), zap.Int64("bytes", id.Bytes),
 				zap.Time("newest", id.Newest), zap.Duration("max_age", maxAge), zap.NamedError("problem", id.Problem))
 		}

@@ -22,7 +22,8 @@ type Writers struct {
 	metrics   *metrics
 	newClient clientFunc
 	storage   *storage
-	openQueue func(identity string, lanes int, cfg queue.Config) (queue.Queue, error) // of storage; tests have their own
+	// of storage; tests have their own
+	openQueue func(identity string, lanes int, cfg queue.Config) (queue.Queue, error)
 
 	// endpoints is replaced whole, so that Append never waits for Apply.
 	endpoints atomic.Pointer[[]*endpoint]

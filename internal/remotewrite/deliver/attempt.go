@@ -53,7 +53,8 @@ type attempts struct {
 func (t *attempts) use(cfg *Settings) {
 	if cfg != t.settings {
 		*t = attempts{settings: cfg, made: t.made,
-			fast: backoff{min: time.Duration(cfg.QueueConfig.MinBackoff), max: time.Duration(cfg.QueueConfig.MaxBackoff)},
+			fast: backoff{min: time.Duration(cfg.QueueConfig.MinBackoff),
+				max: time.Duration(cfg.QueueConfig.MaxBackoff)},
 			slow: backoff{min: minSlowBackoff, max: maxSlowBackoff}}
 	}
 }

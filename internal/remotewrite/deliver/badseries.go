@@ -39,7 +39,8 @@ type badState byte
 const (
 	suspect      badState = iota // a search did not reach it; forgotten when it arrives
 	refusedAlone                 // when it was last sent alone
-	recovering                   // it has arrived since it was refused; forgotten when it arrives badSeriesTime after the refusal
+	// it has arrived since it was refused; forgotten when it arrives badSeriesTime after the refusal
+	recovering
 )
 
 func (o *badSeries) now() time.Duration { return time.Since(o.began) }

@@ -35,7 +35,8 @@ type httpClient struct {
 	requests map[wire.Protocol]*http.Request // without body; each POST uses a copy
 	timeout  time.Duration
 	idle     interface{ CloseIdleConnections() } // the innermost transport: those around it may not pass the call on
-	renewed  atomic.Int64                        // when idle connections were last closed after a failure, Unix nanoseconds
+	// when idle connections were last closed after a failure, Unix nanoseconds
+	renewed atomic.Int64
 }
 
 // renewInterval is how long an endpoint that answers with failures is reached over its old connections. Together with

@@ -209,7 +209,8 @@ func (r *Receiver) rejectedSeries(a Answer, x Rejection) {
 	r.rejections.add(x)
 	if r.lines.Allow("rejected") {
 		r.log.Error("remote write endpoint rejects series", zap.Int("samples", r.rejections.samples),
-			zap.String("series", x.Series.String()), zap.Int("others", x.Others), zap.String("job", x.Series.Get("job")),
+			zap.String("series", x.Series.String()), zap.Int("others", x.Others), zap.String("job",
+				x.Series.Get("job")),
 			zap.String("instance", x.Series.Get("instance")), zap.String("reason", x.Reason),
 			zap.Int("status", a.Status), zap.String("error", x.Error))
 		r.rejections.samples = 0
@@ -226,7 +227,8 @@ func (r *Receiver) refusedSamples(a Answer, samples int, out Outcome, p wire.Pro
 	if !r.lines.Allow("refused") {
 		return
 	}
-	fields := []zap.Field{zap.Int("status", a.Status), zap.Int("samples", r.rejections.samples), zap.Stringer("protocol", p),
+	fields := []zap.Field{zap.Int("status", a.Status), zap.Int("samples", r.rejections.samples),
+		zap.Stringer("protocol", p),
 		zap.String("error", a.Message)}
 	if out == OtherProtocol && p == wire.V2 {
 		fields = append(fields, zap.String("fix", "start the receiving Prometheus with "+
@@ -260,6 +262,7 @@ func (r *Receiver) logFailed(m wire.Message, a Answer) {
 	if err != nil {
 		return // counted as damaged elsewhere
 	}
-	r.log.Debug("remote write request failed", zap.Int("status", a.Status), zap.String("error", a.Message), zap.NamedError("cause", a.Err),
+	r.log.Debug("remote write request failed", zap.Int("status", a.Status), zap.String("error", a.Message),
+		zap.NamedError("cause", a.Err),
 		zap.Int("samples", m.Samples), zap.String("request", string(c.Describe(maxLoggedRequest))))
 }

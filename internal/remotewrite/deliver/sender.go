@@ -31,7 +31,8 @@ func (r *Receiver) NewSender(lane Lane, report func(Fate)) *Sender {
 	return &Sender{lane: lane, isolator: isolator{requester: requester{receiver: r, report: report}}}
 }
 
-// Run delivers until ctx ends or the lane is empty for good. After stopping is closed it goes on until all is delivered.
+// Run delivers until ctx ends or the lane is empty for good. After stopping is closed it goes on until everything is
+// delivered.
 func (s *Sender) Run(ctx context.Context, stopping <-chan struct{}) {
 	for ctx.Err() == nil {
 		closing := isClosed(stopping)

@@ -80,7 +80,8 @@ type openRequest struct {
 }
 
 func newLane(o *outlet, index int) *Lane {
-	return &Lane{outlet: o, index: index, wake: make(chan struct{}, 1), ended: make(chan struct{}), open: openRequest{number: 1}}
+	return &Lane{outlet: o, index: index, wake: make(chan struct{}, 1), ended: make(chan struct{}),
+		open: openRequest{number: 1}}
 }
 
 // add puts one row into the open request. The caller holds mu, has looked at the history, and flushes after its batch.

@@ -34,7 +34,8 @@ func TestWriterGivesBackWhatALargePageNeeded(t *testing.T) {
 		})
 	}
 	held := func() int {
-		return 16*(len(e.numbers.known.slots)+len(e.forms.byStem.slots)) + 24*cap(e.forms.all) + cap(e.forms.refs) + 24*cap(e.metas)
+		return 16*(len(e.numbers.known.slots)+len(e.forms.byStem.slots)) + 24*cap(e.forms.all) + cap(e.forms.refs) +
+			24*cap(e.metas)
 	}
 	const rows = 10_000
 	large := wiretest.DistinctSeries(table, labels.FromStrings("instance", "large"), rows)

@@ -28,7 +28,8 @@ func (e *requestEncoder) encode(m Message, p Protocol, histograms bool) (block [
 func (e *requestEncoder) size() int {
 	const ofText, ofPair, ofEdge, ofOffset = 40, 16, 8, 4
 	return cap(e.v1.out) + cap(e.v2.out) + cap(e.v1.plain.text) + cap(e.v1.other) + cap(e.v1.texts.written) +
-		ofText*cap(e.v1.texts.of) + ofPair*cap(e.v1.diff.newLabels) + ofEdge*cap(e.v1.base.ends) + ofOffset*cap(e.v1.base.labelsEnded)
+		ofText*cap(e.v1.texts.of) + ofPair*cap(e.v1.diff.newLabels) + ofEdge*cap(e.v1.base.ends) +
+		ofOffset*cap(e.v1.base.labelsEnded)
 }
 
 // Pool makes the bodies of POSTs. It reuses encoders, each only while a request is made: a lane that waits, for an

@@ -35,7 +35,8 @@ func (e *v1Writer) begin(histograms bool) {
 	e.time, e.clock, e.name = shortBytes{}, 0, 0
 	clear(e.similarSeries[:])
 	// The first base has no labels and resembles nothing.
-	e.base = baseSeries{writtenSeries: writtenSeries{size: math.MaxUint32}, ends: e.base.ends, labelsEnded: e.base.labelsEnded}
+	e.base = baseSeries{writtenSeries: writtenSeries{size: math.MaxUint32}, ends: e.base.ends,
+		labelsEnded: e.base.labelsEnded}
 	e.base.learn(&e.texts, nil, 0)
 }
 

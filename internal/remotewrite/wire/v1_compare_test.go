@@ -39,7 +39,8 @@ func TestCompare(t *testing.T) {
 			}
 			skip, first, last := compareLabels(l, base)
 			if d.skip != skip || d.first != first || d.last != last {
-				t.Fatalf("%v after %v: skip %d, first %d, last %d; want %d, %d, %d", l, base, d.skip, d.first, d.last, skip, first, last)
+				t.Fatalf("%v after %v: skip %d, first %d, last %d; want %d, %d, %d", l, base, d.skip, d.first, d.last,
+					skip, first, last)
 			}
 			if got := d.labels(base); !bytes.Equal(packLabels(got), refs) {
 				t.Fatalf("%v after %v is put together as %v", l, base, got)
