@@ -53,7 +53,7 @@ func (s *isolator) deliver(ctx context.Context, m wire.Message) bool {
 type division struct {
 	*isolator
 	parts        []part
-	searching    bool          // a search
+	searching    bool          // the search for bad series has begun
 	requests     int           // that the search has cost
 	waited       time.Duration // for the answers to them
 	maxWait      time.Duration // limit of waited

@@ -11,7 +11,7 @@
 //  5. Lane.add encodes the row into the open request, Lane.flush appends what the batch added to the queue (lane.go).
 //  6. The sender of the lane calls Lane.Next and Lane.Ack.
 //
-// Tally tells the caller what became of the samples of a batch.
+// Append returns a Tally: what became of the samples of the batch.
 //
 // What always holds:
 //

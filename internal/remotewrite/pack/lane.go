@@ -204,7 +204,7 @@ func (l *Lane) Wake() <-chan struct{} { return l.wake }
 // knows a reader by its index, so that there must be one at a time.
 func (l *Lane) Before() <-chan struct{} { return l.before }
 
-// End tells that the lane has no sender any more.
+// End is called when the sender of the lane has ended.
 func (l *Lane) End() { close(l.ended) }
 
 // sealDue seals the open request if its time has come, and returns the time until then otherwise; 0: none is open.
