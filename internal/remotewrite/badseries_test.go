@@ -84,7 +84,7 @@ func everyTenth(n int) (names []string) {
 func TestKnownOffendersDoNotStarveALane(t *testing.T) {
 	for _, tc := range []struct {
 		bad, targets, lanes int
-		learned             time.Duration // after so long
+		learned             time.Duration // time after which a page costs few requests
 	}{
 		{bad: 10, targets: 100, lanes: 4, learned: 6 * time.Minute},
 		{bad: 1, targets: 25, lanes: 1, learned: 2 * time.Minute},

@@ -99,8 +99,8 @@ func TestBytesNeedAConnection(t *testing.T) {
 func TestR2BlackHole(t *testing.T) {
 	hang := func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() }
 	for name, tc := range map[string]struct {
-		hole func(l *pipes, db *tsdb)
-		mend func(l *pipes, db *tsdb)
+		hole   func(l *pipes, db *tsdb)
+		repair func(l *pipes, db *tsdb)
 	}{
 		"no packet comes back": {func(l *pipes, _ *tsdb) { l.failing(hang) },
 			func(l *pipes, _ *tsdb) { l.failing(nil) }},
@@ -116,7 +116,7 @@ func TestR2BlackHole(t *testing.T) {
 				tc.hole(l, db)
 				(*f.writers.endpoints.Load())[0].settings.Load().delivery.Client.Close()
 				f.keepScraping(10*time.Second, 5*time.Minute)
-				tc.mend(l, db)
+				tc.repair(l, db)
 				f.keepScraping(10*time.Second, 2*time.Minute)
 				lag := f.writers.Status()[0].PendingSamples
 				stop()
@@ -357,7 +357,7 @@ func TestR8OtherProtocol(t *testing.T) {
 	}
 }
 
-// cutConn ends a connection after so many bytes were written to it.
+// cutConn closes a connection after a number of bytes were written to it.
 type cutConn struct {
 	net.Conn
 	left *int // shared by the connections of a test: each cut is a new allowance

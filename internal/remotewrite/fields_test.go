@@ -31,7 +31,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// recorder is a poster that keeps what it gets, decoded.
+// recorder is a client that keeps the requests it gets, decoded.
 type recorder struct {
 	t *testing.T
 
@@ -155,7 +155,7 @@ func TestEndpointFields(t *testing.T) {
 	}
 }
 
-// TestMetadataByItself: in 1.0 families are told of now and then, in requests of their own.
+// TestMetadataByItself: in 1.0 metadata is sent in requests of its own, once per interval.
 func TestMetadataByItself(t *testing.T) {
 	start := func(t *testing.T, change func(*EndpointConfig), p wire.Protocol) (*world, *recorder) {
 		ec := explicit(endpointConfig("a"), p)
@@ -177,7 +177,7 @@ func TestMetadataByItself(t *testing.T) {
 		}
 		return w, r
 	}
-	told := func(r *recorder) (all []string, sizes []int) {
+	sentFamilies := func(r *recorder) (all []string, sizes []int) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		for _, req := range r.v1 {
@@ -196,17 +196,17 @@ func TestMetadataByItself(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w, r := start(t, func(*EndpointConfig) {}, wire.V1)
 			time.Sleep(29 * time.Second)
-			if all, _ := told(r); len(all) != 0 {
-				t.Errorf("told of %q before the interval was over", all)
+			if all, _ := sentFamilies(r); len(all) != 0 {
+				t.Errorf("sent %q before the interval was over", all)
 			}
 			time.Sleep(2 * time.Second)
-			if all, _ := told(r); !slices.Equal(all, want) {
-				t.Errorf("told of %q, want %q", all, want)
+			if all, _ := sentFamilies(r); !slices.Equal(all, want) {
+				t.Errorf("sent %q, want %q", all, want)
 			}
 			time.Sleep(60 * time.Second)
 			w.stop()
-			if all, sizes := told(r); len(all) != 3*len(want) || len(sizes) != 3 {
-				t.Errorf("told of %d families in %v requests after three intervals", len(all), sizes)
+			if all, sizes := sentFamilies(r); len(all) != 3*len(want) || len(sizes) != 3 {
+				t.Errorf("sent %d families in %v requests after three intervals", len(all), sizes)
 			}
 			if v := w.metadataCount(deliver.Accepted); v != 3*len(want) {
 				t.Errorf("counted %d", v)
@@ -228,7 +228,7 @@ func TestMetadataByItself(t *testing.T) {
 				w, r := start(t, c.change, c.p)
 				time.Sleep(40 * time.Second)
 				w.stop()
-				if _, sizes := told(r); !slices.Equal(sizes, c.sizes) {
+				if _, sizes := sentFamilies(r); !slices.Equal(sizes, c.sizes) {
 					t.Errorf("families of requests: %v, want %v", sizes, c.sizes)
 				}
 			})
@@ -262,7 +262,7 @@ func TestMetadataByItself(t *testing.T) {
 			})
 			time.Sleep(80 * time.Second)
 			w.stop()
-			if _, sizes := told(r); len(sizes) != 1 {
+			if _, sizes := sentFamilies(r); len(sizes) != 1 {
 				t.Errorf("%d requests within the time that the endpoint had asked for, want one", len(sizes))
 			}
 		})
@@ -278,7 +278,7 @@ func TestMetadataByItself(t *testing.T) {
 			w.apply()
 			time.Sleep(11 * time.Second)
 			w.stop()
-			if _, sizes := told(r); len(sizes) != 1 {
+			if _, sizes := sentFamilies(r); len(sizes) != 1 {
 				t.Errorf("%d requests, want one", len(sizes))
 			}
 		})

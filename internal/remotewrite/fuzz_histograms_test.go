@@ -16,7 +16,7 @@ import (
 )
 
 // FuzzHistograms holds decode(encode(batch)) == batch, by Prometheus' own decoder, for native histograms of every
-// kind with exemplars, metadata and starts, in 2.0 and, but for custom buckets and starts, in 1.0.
+// kind with exemplars, metadata and starts, in 2.0, and in 1.0 except for custom buckets and starts.
 func FuzzHistograms(f *testing.F) {
 	for seed := range uint64(8) {
 		f.Add(seed, uint8(5), "trace_id", "abc")

@@ -88,7 +88,7 @@ func checkLaw(t *testing.T, metric, name, value, help string, bits uint64, at in
 	}
 }
 
-// valid tells what a receiver would take, said another way than the encoder says it.
+// valid reports whether a receiver would take the labels. It is written in another way than the encoder.
 func valid(ls labels.Labels) bool {
 	ok := ls.Get("__name__") != ""
 	ls.Range(func(l labels.Label) {

@@ -77,7 +77,7 @@ func TestR6BadSeriesAreIsolated(t *testing.T) {
 				}
 				last := db.offered[len(db.offered)-1]
 				if together := max(1, len(bad)-deliver.MaxAlone); last.samples != together || last.status != 400 {
-					t.Errorf("the last request = %+v, want %d offenders", last, together)
+					t.Errorf("the last request = %+v, want %d bad series", last, together)
 				}
 			})
 		})

@@ -53,7 +53,7 @@ func (db *tsdb) set(change func(r *tsdbRules)) {
 	change(&db.rules)
 }
 
-// post implements poster.
+// Post implements deliver.Client.
 func (db *tsdb) Post(ctx context.Context, body []byte, p wire.Protocol, _ int) deliver.Answer {
 	db.mu.Lock()
 	delay := db.rules.delay

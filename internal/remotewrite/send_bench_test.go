@@ -185,7 +185,7 @@ func serveNull(c net.Conn) {
 	}
 }
 
-// meshMessages packs scrapes of so many sidecars of so many series and gives the requests that come of it.
+// meshMessages packs one scrape of each of a number of sidecars, of size series, and returns the requests.
 func meshMessages(t testing.TB, targets, size int) (out []wire.Message) {
 	t.Helper()
 	table := series.NewTable()

@@ -199,13 +199,13 @@ func TestRefusedSamplesAreCounted(t *testing.T) {
 		accepted int
 		refused  int
 	}{
-		"1.0 404":                  {explicit(endpointConfig("a"), wire.V1), status(404), 0, 10},
-		"2.0 415 as told":          {explicit(endpointConfig("a"), wire.V2), status(415), 0, 10},
-		"2.0 no headers as told":   {explicit(endpointConfig("a"), wire.V2), status(204), 0, 10},
-		"2.0 400 partly written":   {endpointConfig("a"), partly(400, 7), 7, 3},
-		"2.0 204 partly written":   {endpointConfig("a"), partly(204, 4), 4, 6},
-		"2.0 400 nothing written":  {explicit(endpointConfig("a"), wire.V2), status(400), 0, 10},
-		"2.0 400 all, and then so": {endpointConfig("a"), partly(400, 99), 10, 0},
+		"1.0 404":                    {explicit(endpointConfig("a"), wire.V1), status(404), 0, 10},
+		"2.0 415, configured":        {explicit(endpointConfig("a"), wire.V2), status(415), 0, 10},
+		"2.0 no headers, configured": {explicit(endpointConfig("a"), wire.V2), status(204), 0, 10},
+		"2.0 400 partly written":     {endpointConfig("a"), partly(400, 7), 7, 3},
+		"2.0 204 partly written":     {endpointConfig("a"), partly(204, 4), 4, 6},
+		"2.0 400 nothing written":    {explicit(endpointConfig("a"), wire.V2), status(400), 0, 10},
+		"2.0 400 all, and then so":   {endpointConfig("a"), partly(400, 99), 10, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -364,7 +364,7 @@ func named(t *testing.T, name, rawURL string) EndpointConfig {
 	return ec
 }
 
-// tenant is an endpoint whose receiver tells tenants apart by a header.
+// tenant is an endpoint whose receiver distinguishes tenants by a header.
 func tenant(ec EndpointConfig, id string) EndpointConfig {
 	ec.Headers = map[string]string{"X-Scope-OrgID": id}
 	return ec

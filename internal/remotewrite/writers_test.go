@@ -394,7 +394,7 @@ func TestAStopWhileLanesChange(t *testing.T) {
 	}
 }
 
-// speaker is a poster that takes one protocol.
+// speaker is a client that takes one protocol.
 type speaker struct {
 	wire.Protocol
 	asked chan<- struct{}

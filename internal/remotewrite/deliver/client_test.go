@@ -238,7 +238,7 @@ func TestBodyInUse(t *testing.T) {
 			end(r)
 			return nil, io.ErrUnexpectedEOF
 		}, false},
-		"a transport that tells nothing": {func(*http.Request) (*http.Response, error) { return answer(204) }, true},
+		"a transport without trace": {func(*http.Request) (*http.Response, error) { return answer(204) }, true},
 		"written again": {func(r *http.Request) (*http.Response, error) {
 			begin(r)
 			end(r)

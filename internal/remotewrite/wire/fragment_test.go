@@ -15,7 +15,7 @@ func TestWriterGivesBackWhatALargePageNeeded(t *testing.T) {
 	table := series.NewTable()
 	external := []labels.Label{{Name: "cluster", Value: "c"}}
 	var e FragmentWriter
-	var lent Buffers
+	var buffers Buffers
 	samples := 0
 	encode := func(b *series.Batch) {
 		table.Read(func(v series.View) {
@@ -23,7 +23,7 @@ func TestWriterGivesBackWhatALargePageNeeded(t *testing.T) {
 			for i, id := range b.Series {
 				if samples%2000 == 0 {
 					if samples > 0 {
-						e.Cut(&lent)
+						e.Cut(&buffers)
 					}
 					e.Begin(true)
 				}

@@ -7,7 +7,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// sidecarMessages packs a scrape of each of some sidecars of so many series into requests.
+// sidecarMessages packs one scrape of each of a number of sidecars, of size series, into requests.
 func sidecarMessages(t testing.TB, targets, size int) []Message {
 	t.Helper()
 	table := series.NewTable()
@@ -24,11 +24,11 @@ func messagesOf(t testing.TB, table *series.Table, batches []*series.Batch) (out
 	t.Helper()
 	const samples = 2000
 	var e FragmentWriter
-	var lent Buffers
+	var buffers Buffers
 	var m Message
 	cut := func() {
 		if e.Size() > 0 && m.Samples > 0 {
-			m.Fragments = append(m.Fragments, e.Cut(&lent))
+			m.Fragments = append(m.Fragments, e.Cut(&buffers))
 		}
 	}
 	seal := func() {

@@ -28,7 +28,7 @@ func TestRequestsOfSidecars(t *testing.T) {
 	}
 }
 
-// TestBytesOnTheWire: what is written by being told must not be larger than what a search would find.
+// TestBytesOnTheWire: the bytes of a request must not be more than what a search for repetitions would find.
 func TestBytesOnTheWire(t *testing.T) {
 	var samples, bytes int
 	for _, m := range sidecarMessages(t, 4, 2000) {
