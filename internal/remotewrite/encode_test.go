@@ -84,7 +84,7 @@ func decodeV1(t testing.TB, m wire.Message, histograms bool) (prompb.WriteReques
 	return req, lost
 }
 
-// describe writes what requests hold as lines that do not depend on order or encoding.
+// describeV2 writes the content of requests as lines that do not depend on order or encoding.
 func describeV2(t testing.TB, ms []wire.Message) map[string]string {
 	t.Helper()
 	out := map[string]string{}

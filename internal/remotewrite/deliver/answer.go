@@ -25,8 +25,10 @@ const (
 	Isolate // a 1.0 receiver rejected the request because of some of its series: find these
 )
 
+// Outcomes are all of them.
 var Outcomes = []Outcome{Accepted, Retry, SlowRetry, Refused, OtherProtocol, Split, Isolate}
 
+// String is the value of the label outcome.
 func (o Outcome) String() string {
 	return [...]string{"accepted", "retry", "slow_retry", "refused", "other_protocol", "split", "isolate"}[o]
 }
