@@ -144,7 +144,7 @@ func (w *Writers) rename(steps []step, gone []*endpoint, identities []string) (r
 				}
 			})
 		} else {
-			e.log.Warn("remote write queue keeps the name that it has", zap.Error(err))
+			e.log.Warn("remote write queue keeps its old name", zap.Error(err))
 		}
 		if err != nil || to == moves[at].to {
 			moves = slices.Delete(moves, at, at+1)
@@ -169,7 +169,7 @@ func (w *Writers) moveOrphan(identity string, wanted []string) (restore func()) 
 	if err := w.storage.rename(identity, to); err != nil {
 		return func() {} // then the queue of the endpoint keeps its name, which is logged
 	}
-	w.log.Info("a queue that belongs to no remote_write entry makes way for that of an entry",
+	w.log.Info("renamed a queue without remote_write entry, because an entry needs its name",
 		zap.String("from", identity), zap.String("to", to))
 	return func() { _ = w.storage.rename(to, identity) }
 }

@@ -98,8 +98,8 @@ func (e *endpoint) reconfigure(s *settings) {
 // logName logs that an endpoint has another name: metrics and logs keep the old one.
 func (e *endpoint) logName(next *settings) {
 	if next.Name != e.settings.Load().Name {
-		e.log.Info("remote write endpoint has another name and keeps its backlog; "+
-			"metrics and logs have the label before until a restart",
+		e.log.Info("remote write endpoint was renamed and keeps its backlog; "+
+			"metrics and logs have the old label until a restart",
 			zap.String("name", next.Name))
 	}
 }

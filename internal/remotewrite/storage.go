@@ -93,7 +93,7 @@ func (s *storage) adopt(endpoints []EndpointConfig, wanted []string) error {
 	if err := s.store.Rename(gone[0], fresh[0]); err != nil {
 		return err
 	}
-	s.log.Info("remote write endpoint goes on with the queue of one whose URL is gone",
+	s.log.Info("remote write endpoint takes over the queue of the endpoint whose URL was removed",
 		zap.String("from", gone[0]), zap.String("to", fresh[0]))
 	return nil
 }
@@ -126,7 +126,7 @@ func (s *storage) adoptNamed(endpoints []EndpointConfig, wanted []string) error 
 			if err := s.store.Rename(from, takers[i]); err != nil {
 				return err
 			}
-			s.log.Info("remote write endpoint that has a name now goes on with the queue of its URL",
+			s.log.Info("remote write endpoint has a name now and takes over the queue of its URL",
 				zap.String("from", from), zap.String("to", takers[i]))
 		}
 	}
@@ -154,7 +154,7 @@ func (s *storage) sweep(maxAge time.Duration, wanted []string, m *metrics, loud 
 		if id.Samples > 0 {
 			m.dropped.WithLabelValues(id.Name, string(deliver.TooOld)).Add(float64(id.Samples))
 			counted = append(counted, id.Name)
-			s.log.Error("samples of a queue without endpoint are too old, and dropped",
+			s.log.Error("dropped samples of a queue without remote_write entry that were older than max_age",
 				zap.String("queue", id.Name), zap.Int("samples", id.Samples))
 		}
 	}
@@ -169,8 +169,8 @@ func (s *storage) sweep(maxAge time.Duration, wanted []string, m *metrics, loud 
 	for _, id := range all {
 		bytes += id.Bytes
 		if loud {
-			s.log.Warn("a queue belongs to no remote_write entry: envoy-scraper queue rename gives it to one, "+
-				"envoy-scraper queue drop removes it, and it goes by itself when it is older than max_age",
+			s.log.Warn("queue without remote_write entry: give it to an entry with envoy-scraper queue rename, or remove it "+
+				"with envoy-scraper queue drop; it is removed when it is older than max_age",
 				zap.String("queue", id.Name), zap.Int("samples", id.Samples), zap.Int64("bytes", id.Bytes),
 				zap.Time("newest", id.Newest), zap.Duration("max_age", maxAge), zap.NamedError("problem", id.Problem))
 		}

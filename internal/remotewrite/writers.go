@@ -78,7 +78,7 @@ func (w *Writers) sweep(loud bool) {
 	}
 	dropped, err := w.storage.sweep(w.maxAge, wanted, w.metrics, loud)
 	if err != nil {
-		w.log.Error("look for queues without endpoint", zap.Error(err))
+		w.log.Error("look for queues without remote_write entry", zap.Error(err))
 	}
 	for _, name := range dropped {
 		w.removed = append(w.removed, removedMetrics{label: name, since: time.Now()})

@@ -139,7 +139,7 @@ func (r *Receiver) learnMaxBody(s *Settings, bytes, tooLarge int) {
 		return
 	}
 	if r.bodyLimit.bytes == 0 {
-		r.log.Info("remote write endpoint refuses requests as too large, later ones are divided before they are sent",
+		r.log.Info("remote write endpoint refuses requests as too large; later requests are divided before they are sent",
 			zap.Int("bytes", bytes), zap.String("fix", "raise the receiver's limit, or lower max_samples_per_send"))
 	}
 	r.bodyLimit.learn(bytes, tooLarge)
@@ -171,7 +171,7 @@ func (r *Receiver) failed(s *Settings, out Outcome, a Answer) {
 	o.fail(a)
 	if r.lines.Allow("down") {
 		o.logged = true
-		r.log.Warn(whatFailed(out, a)+", trying again until it takes the samples", zap.Int("status", a.Status),
+		r.log.Warn(whatFailed(out, a)+"; retrying until it accepts the samples", zap.Int("status", a.Status),
 			zap.String("error", o.lastError), zap.Duration("for", time.Since(o.since).Round(time.Second)),
 			zap.Int("tries", o.tries), zap.Int("samples_waiting", samples), zap.Int64("bytes_waiting", bytes))
 	}
@@ -245,7 +245,7 @@ func (r *Receiver) alreadyDelivered(samples int, a Answer) {
 	defer r.mu.Unlock()
 	r.up()
 	if r.lines.Allow("delivered") {
-		r.log.Info("remote write endpoint has had samples that were kept over the start", zap.Int("samples", samples),
+		r.log.Info("remote write endpoint already has samples that were queued before the restart", zap.Int("samples", samples),
 			zap.String("answer", a.Message))
 	}
 }
