@@ -169,8 +169,8 @@ func (s *storage) sweep(maxAge time.Duration, wanted []string, m *metrics, loud 
 	for _, id := range all {
 		bytes += id.Bytes
 		if loud {
-			s.log.Warn("queue without remote_write entry: give it to an entry with envoy-scraper queue rename, or remove it "+
-				"with envoy-scraper queue drop; it is removed when it is older than max_age",
+			s.log.Warn("queue without remote_write entry: give it to an entry with envoy-scraper queue rename, "+
+				"or remove it with envoy-scraper queue drop; it is removed when it is older than max_age",
 				zap.String("queue", id.Name), zap.Int("samples", id.Samples), zap.Int64("bytes", id.Bytes),
 				zap.Time("newest", id.Newest), zap.Duration("max_age", maxAge), zap.NamedError("problem", id.Problem))
 		}

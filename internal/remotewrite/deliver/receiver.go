@@ -139,7 +139,7 @@ func (r *Receiver) learnMaxBody(s *Settings, bytes, tooLarge int) {
 		return
 	}
 	if r.bodyLimit.bytes == 0 {
-		r.log.Info("remote write endpoint refuses requests as too large; later requests are divided before they are sent",
+		r.log.Info("remote write endpoint refuses requests as too large; later ones are divided before they are sent",
 			zap.Int("bytes", bytes), zap.String("fix", "raise the receiver's limit, or lower max_samples_per_send"))
 	}
 	r.bodyLimit.learn(bytes, tooLarge)
@@ -245,8 +245,8 @@ func (r *Receiver) alreadyDelivered(samples int, a Answer) {
 	defer r.mu.Unlock()
 	r.up()
 	if r.lines.Allow("delivered") {
-		r.log.Info("remote write endpoint already has samples that were queued before the restart", zap.Int("samples", samples),
-			zap.String("answer", a.Message))
+		r.log.Info("remote write endpoint already has samples that were queued before the restart",
+			zap.Int("samples", samples), zap.String("answer", a.Message))
 	}
 }
 
