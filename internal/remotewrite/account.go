@@ -11,14 +11,14 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/pack"
 )
 
-// account is what an endpoint sums up of the fates that its senders report, beside its metrics.
+// account counts what happens to the samples of an endpoint: in metrics, and in sums that growth and a stop need.
 type account struct {
 	metrics *endpointMetrics
 	log     *zap.Logger
 	lines   deliver.LogLimit
 
-	done     atomic.Int64 // samples that left the queue: growth compares them with what came
-	inFlight atomic.Int64 // samples of requests in flight that are settled already: not lost if the process ends now
+	done     atomic.Int64 // samples that left the queue; growth compares them with appended samples
+	inFlight atomic.Int64 // settled samples of requests in flight: they are not lost if the process ends now
 	highest  atomic.Int64 // newest timestamp that the receiver accepted, Unix milliseconds
 }
 
@@ -70,7 +70,8 @@ func (a *account) batch(t pack.Tally) {
 // lost counts samples that the queue lost.
 func (a *account) lost(r queue.Reason, l queue.Loss) {
 	a.metrics.drop(map[queue.Reason]deliver.Reason{
-		queue.QueueFull: queueFull, queue.DiskFull: diskFull, queue.TooOld: deliver.TooOld, queue.Damaged: deliver.Damaged,
+		queue.QueueFull: queueFull, queue.DiskFull: diskFull, queue.TooOld: deliver.TooOld,
+		queue.Damaged: deliver.Damaged,
 	}[r], l.Samples)
 	if a.lines.Allow("lost " + string(r)) {
 		a.log.Error("remote write queue lost samples", zap.String("reason", string(r)), zap.Int("samples", l.Samples))

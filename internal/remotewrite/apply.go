@@ -10,9 +10,10 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 )
 
-// Apply makes the endpoints what cfg says. Unchanged ones are not touched. One that kept its name or its URL, but for
-// the query, goes on with its backlog under the new settings. So does the only unnamed one that is new after the only
-// one that is gone. A removed one is flushed for at most the flush deadline. On an error nothing has changed.
+// Apply changes the endpoints to those of cfg. Unchanged endpoints keep running. An endpoint whose name or URL
+// (without the query) is the same goes on with its backlog under the new settings. So does the only removed unnamed
+// endpoint as the only new unnamed one. A removed endpoint is flushed for at most the flush deadline. If Apply fails,
+// nothing has changed.
 func (w *Writers) Apply(cfg Config) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -56,9 +57,10 @@ func (w *Writers) Apply(cfg Config) error {
 	return nil
 }
 
-// plan pairs the wanted endpoints with the current ones: by equal settings first, then by name or, without one, by URL,
-// then by URL whatever their names, then the only unnamed ones that are left. It opens the new ones.
-func (w *Writers) plan(cfg Config, identities []string, current []*endpoint) (steps []step, gone []*endpoint, err error) {
+// plan pairs the wanted endpoints with the running ones, and opens the queues of new ones.
+func (w *Writers) plan(cfg Config, identities []string, current []*endpoint) (
+	steps []step, gone []*endpoint, err error,
+) {
 	wanted := make([]*settings, len(cfg.Endpoints))
 	for i, ec := range cfg.Endpoints {
 		wanted[i] = newSettings(cfg, ec)
@@ -70,7 +72,7 @@ func (w *Writers) plan(cfg Config, identities []string, current []*endpoint) (st
 			defer restore()
 			for _, s := range steps {
 				if s.fresh {
-					s.endpoint.retire() // never started, so closed at once
+					s.endpoint.retire() // it was not started, so it is closed at once
 				}
 			}
 		}
@@ -98,15 +100,15 @@ func (w *Writers) plan(cfg Config, identities []string, current []*endpoint) (st
 	return steps, gone, nil
 }
 
-// move is a queue that gets another identity.
+// move gives the queue of an endpoint another identity.
 type move struct {
 	endpoint *endpoint
 	to       string
 }
 
 // rename gives the queues of endpoints that go on under another name or URL the identities that a restart will look
-// for, and returns what takes that back. The queue of a removed endpoint makes way. A queue that cannot be renamed
-// keeps its identity until the restart.
+// for. It returns a function that undoes this. The queue of a removed endpoint makes room. A queue that cannot be
+// renamed keeps its identity until the restart.
 func (w *Writers) rename(steps []step, gone []*endpoint, identities []string) (restore func()) {
 	var moves []move
 	for i, s := range steps {
@@ -129,7 +131,7 @@ func (w *Writers) rename(steps []step, gone []*endpoint, identities []string) (r
 		if at >= 0 {
 			to = moves[at].to
 			done = append(done, w.moveOrphan(to, identities))
-		} else { // in a circle: one steps aside
+		} else { // in a circle: one queue moves out of the way
 			at, to = 0, w.freeIdentity(moves[0].to, identities)
 		}
 		e, from := moves[at].endpoint, moves[at].endpoint.identity
@@ -142,7 +144,7 @@ func (w *Writers) rename(steps []step, gone []*endpoint, identities []string) (r
 				}
 			})
 		} else {
-			e.log.Warn("remote write queue keeps the name that it has", zap.Error(err))
+			e.log.Warn("remote write queue keeps its old name", zap.Error(err))
 		}
 		if err != nil || to == moves[at].to {
 			moves = slices.Delete(moves, at, at+1)
@@ -155,22 +157,24 @@ func (w *Writers) rename(steps []step, gone []*endpoint, identities []string) (r
 	}
 }
 
-// moveOrphan gives another identity to a queue that no endpoint has, so that one can have its identity, and returns
-// what takes that back. What waits in the orphan stays there.
+// moveOrphan gives an orphan another identity, so that an endpoint can have its old one. It returns a function that
+// undoes this. The samples stay in the orphan.
 func (w *Writers) moveOrphan(identity string, wanted []string) (restore func()) {
 	has := func(e *endpoint) bool { return e.identity == identity && !isDone(e.ended) }
-	if slices.ContainsFunc(slices.Concat(*w.endpoints.Load(), w.retired), has) || !slices.Contains(w.storage.names(), identity) {
+	if slices.ContainsFunc(slices.Concat(*w.endpoints.Load(), w.retired), has) ||
+		!slices.Contains(w.storage.names(), identity) {
 		return func() {}
 	}
 	to := w.freeIdentity(identity, wanted)
 	if err := w.storage.rename(identity, to); err != nil {
-		return func() {} // then the endpoint's queue keeps its name, and says so
+		return func() {} // then the queue of the endpoint keeps its name, which is logged
 	}
-	w.log.Info("a queue that belongs to no remote_write entry makes way for that of an entry", zap.String("from", identity), zap.String("to", to))
+	w.log.Info("renamed a queue without remote_write entry, because an entry needs its name",
+		zap.String("from", identity), zap.String("to", to))
 	return func() { _ = w.storage.rename(to, identity) }
 }
 
-// freeIdentity makes an identity from another one that no queue has and no endpoint is wanted under.
+// freeIdentity adds a number to an identity, so that no queue has the result and no endpoint is wanted under it.
 func (w *Writers) freeIdentity(identity string, wanted []string) string {
 	taken := slices.Concat(wanted, w.storage.names())
 	for _, e := range slices.Concat(*w.endpoints.Load(), w.retired) {
@@ -197,7 +201,7 @@ func (w *Writers) open(cfg Config, s *settings, label, identity string) (*endpoi
 	return e, nil
 }
 
-// vacate ends the flushing of a removed endpoint whose identity is wanted again.
+// freeQueueOf ends the flushing of a removed endpoint whose identity is wanted again.
 func (w *Writers) freeQueueOf(identity string) {
 	for _, e := range w.retired {
 		if e.identity == identity {

@@ -62,7 +62,8 @@ func TestRefusedBacklogIsNoDelivery(t *testing.T) {
 					w.stop()
 					refused := w.dropped("a", refusedSample) + w.dropped("a", deliver.IsolationBudget)
 					if n := deliveredCount(w); n > tc.delivered || n+refused != requests*size {
-						t.Errorf("already delivered %d, refused %d of %d; want at most %d delivered", n, refused, requests*size, tc.delivered)
+						t.Errorf("already delivered %d, refused %d of %d; want at most %d delivered", n, refused,
+							requests*size, tc.delivered)
 					}
 				})
 			})
@@ -79,7 +80,9 @@ func TestUnsupportedIsNoDelivery(t *testing.T) {
 		ec.SendNativeHistograms = true
 		w := newWorld(t)
 		w.writers.newClient = func(EndpointConfig) (deliver.Client, error) { return db, nil }
-		w.writers.openQueue = func(_ string, lanes int, cfg queue.Config) (queue.Queue, error) { return foundBacklog(lanes, cfg), nil }
+		w.writers.openQueue = func(_ string, lanes int, cfg queue.Config) (queue.Queue, error) {
+			return foundBacklog(lanes, cfg), nil
+		}
 		w.cfg.Endpoints = []EndpointConfig{ec}
 		w.apply()
 		pod := w.target("pod-0", 100)
@@ -87,7 +90,8 @@ func TestUnsupportedIsNoDelivery(t *testing.T) {
 		b.Reset(pod.id, nowMillis())
 		for i, id := range pod.ids {
 			if i%2 == 0 {
-				h := &histogram.Histogram{Schema: histogram.CustomBucketsSchema, Count: 1, Sum: 1, CustomValues: []float64{1},
+				h := &histogram.Histogram{Schema: histogram.CustomBucketsSchema, Count: 1, Sum: 1,
+					CustomValues:  []float64{1},
 					PositiveSpans: []histogram.Span{{Length: 1}}, PositiveBuckets: []int64{1}}
 				b.Histograms = append(b.Histograms, series.Histogram{Index: i, Integer: h})
 			}
@@ -158,7 +162,9 @@ func TestEveryFateIsCounted(t *testing.T) {
 			f := newFeed(t, ec, db, 3, 60)
 			f.cfg.Endpoints = nil
 			f.apply()
-			f.writers.openQueue = func(_ string, lanes int, cfg queue.Config) (queue.Queue, error) { return foundBacklog(lanes, cfg), nil }
+			f.writers.openQueue = func(_ string, lanes int, cfg queue.Config) (queue.Queue, error) {
+				return foundBacklog(lanes, cfg), nil
+			}
 			f.cfg.Endpoints = []EndpointConfig{ec}
 			f.apply()
 			f.run()

@@ -84,7 +84,7 @@ func everyTenth(n int) (names []string) {
 func TestKnownOffendersDoNotStarveALane(t *testing.T) {
 	for _, tc := range []struct {
 		bad, targets, lanes int
-		learned             time.Duration // after so long
+		learned             time.Duration // time after which a page costs few requests
 	}{
 		{bad: 10, targets: 100, lanes: 4, learned: 6 * time.Minute},
 		{bad: 1, targets: 25, lanes: 1, learned: 2 * time.Minute},
@@ -106,7 +106,8 @@ func TestKnownOffendersDoNotStarveALane(t *testing.T) {
 				if learned > scrape || later > scrape {
 					t.Errorf("pending samples = %d, then %d; want at most a scrape, %d", learned, later, scrape)
 				}
-				if n, most := postsLater-posts, more*tc.targets*(1+1+min(tc.bad, deliver.MaxAlone)); n > most+2*tc.targets {
+				if n, most := postsLater-posts, more*tc.targets*(1+1+min(tc.bad,
+					deliver.MaxAlone)); n > most+2*tc.targets {
 					t.Errorf("requests of %d scrapes = %d, want at most %d", more, n, most)
 				}
 				if n, least := arrived-before, (more-1)*tc.targets*(200-tc.bad); n < least {
@@ -143,7 +144,8 @@ func TestNewOffendersDoNotStarveALane(t *testing.T) {
 		}
 		f.stop()
 		if allowed := int(2 * deliver.SavedSearch / (15 * time.Second) * scrape); most > allowed || last > 4*scrape {
-			t.Errorf("pending samples = at most %d, %d at the end; want at most %d, and few at the end", most, last, allowed)
+			t.Errorf("pending samples = at most %d, %d at the end; want at most %d, and few at the end", most, last,
+				allowed)
 		}
 		f.conserved("a", f.appended())
 	})
@@ -171,7 +173,9 @@ func TestFoundBacklogLearnsOffenders(t *testing.T) {
 		f := newFeed(t, oneLane(wire.V1, 2000), db, 1, 1000)
 		f.cfg.Endpoints = nil
 		f.apply()
-		f.writers.openQueue = func(_ string, lanes int, cfg queue.Config) (queue.Queue, error) { return foundBacklog(lanes, cfg), nil }
+		f.writers.openQueue = func(_ string, lanes int, cfg queue.Config) (queue.Queue, error) {
+			return foundBacklog(lanes, cfg), nil
+		}
 		f.cfg.Endpoints = []EndpointConfig{oneLane(wire.V1, 2000)}
 		f.apply()
 		const requests = 50

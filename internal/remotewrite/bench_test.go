@@ -50,7 +50,8 @@ func benchBatches(table *series.Table) (out []*series.Batch) {
 			for k := range 8 {
 				lb.Set(fmt.Sprintf("source_label_%d", k), fmt.Sprintf("value-%d", k))
 			}
-			b.Add(table.Add(id, lb.Labels(), series.Meta{Type: model.MetricTypeHistogram, Help: "what Istio says"}), float64(j))
+			b.Add(table.Add(id, lb.Labels(), series.Meta{Type: model.MetricTypeHistogram, Help: "what Istio says"}),
+				float64(j))
 		}
 		out = append(out, &b)
 	}

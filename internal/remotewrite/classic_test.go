@@ -16,8 +16,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// TestClassicSeriesEndAfterAChange: the classic series of a histogram with custom buckets are marked when it ends, though
-// the settings or the number of lanes changed since it was seen.
+// TestClassicSeriesEndAfterAChange: the classic series of a histogram with custom buckets are marked when it
+// ends, though the settings or the number of lanes changed since it was seen.
 func TestClassicSeriesEndAfterAChange(t *testing.T) {
 	for name, change := range map[string]func(w *world, ec *EndpointConfig){
 		"settings": func(w *world, ec *EndpointConfig) {

@@ -13,7 +13,7 @@ import (
 // EndpointConfig is one entry of remote_write.
 type EndpointConfig struct {
 	*promconfig.RemoteWriteConfig
-	// Negotiate: protobuf_message was not written. 2.0 is tried first, then 1.0.
+	// Negotiate: protobuf_message is not configured. 2.0 is tried first, then 1.0.
 	Negotiate bool
 }
 
@@ -21,22 +21,22 @@ type EndpointConfig struct {
 type Config struct {
 	Endpoints      []EndpointConfig
 	ExternalLabels labels.Labels
-	FlushDeadline  time.Duration // of a stop, and of an endpoint that a reload removed
-	Ephemeral      bool          // what is queued goes with the process, though it is in a store
+	FlushDeadline  time.Duration // for a stop, and for an endpoint that a reload removed
+	Ephemeral      bool          // queued samples are lost with the process, although there is a store
 	Queue          queue.Config  // zero: queue.DefaultConfig
 }
 
-// minLanes is how many lanes an endpoint has unless max_shards forbids: one slow request must not hold
-// everything.
+// minLanes is the number of lanes that an endpoint has at least, unless max_shards forbids it: one slow request must
+// not hold up everything.
 const minLanes = 4
 
-// lanes is the number of lanes that the endpoint starts with and never goes below.
+// lanes returns the number of lanes at the start, which is also the minimum.
 func (c EndpointConfig) lanes() int { return min(max(c.QueueConfig.MinShards, minLanes), c.maxLanes()) }
 
-// maxLanes is the largest number of lanes that the endpoint may have.
+// maxLanes returns the largest number of lanes.
 func (c EndpointConfig) maxLanes() int { return max(1, min(c.QueueConfig.MaxShards, queue.MaxLanes)) }
 
-// label names the endpoint in metrics and logs.
+// label returns the name of the endpoint in metrics and logs.
 func (c EndpointConfig) label() string {
 	if c.Name != "" {
 		return c.Name
@@ -44,7 +44,7 @@ func (c EndpointConfig) label() string {
 	return c.redactedURL()
 }
 
-// redactedURL has neither user info nor query: both may hold credentials.
+// redactedURL returns the URL without user info and query, because both may hold credentials.
 func (c EndpointConfig) redactedURL() string {
 	if c.URL == nil || c.URL.URL == nil {
 		return ""

@@ -1,6 +1,6 @@
 package remotewrite
 
-// isDone reports whether a channel that only tells an end is closed.
+// isDone reports whether a channel is closed on which nothing is sent.
 func isDone(ch <-chan struct{}) bool {
 	select {
 	case <-ch:

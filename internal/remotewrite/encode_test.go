@@ -84,7 +84,7 @@ func decodeV1(t testing.TB, m wire.Message, histograms bool) (prompb.WriteReques
 	return req, lost
 }
 
-// describe writes what requests hold as lines that do not depend on order or encoding.
+// describeV2 writes the content of requests as lines that do not depend on order or encoding.
 func describeV2(t testing.TB, ms []wire.Message) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -147,7 +147,8 @@ func TestWhatGoesInComesOut(t *testing.T) {
 	counter := series.Meta{Type: model.MetricTypeCounter, Help: "all requests", Unit: "requests"}
 	x := b.Add(add("requests_total", counter, "a", "1", "z", "ünïcode"), 42)
 	b.Exemplars = append(b.Exemplars,
-		series.Exemplar{Index: x, Exemplar: exemplar.Exemplar{Labels: labels.FromStrings("trace_id", "abc"), Value: 0.5, Ts: 7, HasTs: true}},
+		series.Exemplar{Index: x, Exemplar: exemplar.Exemplar{Labels: labels.FromStrings("trace_id", "abc"),
+			Value: 0.5, Ts: 7, HasTs: true}},
 		series.Exemplar{Index: x, Exemplar: exemplar.Exemplar{Labels: labels.FromStrings("job", "envoy"), Value: 1}})
 	b.Add(add("zero", series.Meta{}), 0)
 	b.Add(add("minus_zero", series.Meta{}), math.Copysign(0, -1))
@@ -158,11 +159,14 @@ func TestWhatGoesInComesOut(t *testing.T) {
 	b.Times = append(b.Times, series.OwnTime{Index: own, Time: -5})
 	ints := b.Add(add("integer", series.Meta{Type: model.MetricTypeHistogram}), 0)
 	integer := &histogram.Histogram{Schema: 2, Count: 12, Sum: 3.5, ZeroThreshold: 1e-9, ZeroCount: 2,
-		PositiveSpans: []histogram.Span{{Offset: -3, Length: 2}, {Offset: 4, Length: 1}}, PositiveBuckets: []int64{3, -1, 2},
-		NegativeSpans: []histogram.Span{{Offset: 0, Length: 1}}, NegativeBuckets: []int64{1}, CounterResetHint: histogram.NotCounterReset}
+		PositiveSpans: []histogram.Span{{Offset: -3, Length: 2}, {Offset: 4, Length: 1}}, PositiveBuckets: []int64{3,
+			-1, 2},
+		NegativeSpans: []histogram.Span{{Offset: 0,
+			Length: 1}}, NegativeBuckets: []int64{1}, CounterResetHint: histogram.NotCounterReset}
 	floats := b.Add(add("float", series.Meta{Type: model.MetricTypeGaugeHistogram}), 0)
 	custom := b.Add(add("custom", series.Meta{}), 0)
-	nhcb := &histogram.Histogram{Schema: histogram.CustomBucketsSchema, Count: 3, Sum: 1, CustomValues: []float64{0.5, 1},
+	nhcb := &histogram.Histogram{Schema: histogram.CustomBucketsSchema, Count: 3, Sum: 1,
+		CustomValues:  []float64{0.5, 1},
 		PositiveSpans: []histogram.Span{{Offset: 0, Length: 2}}, PositiveBuckets: []int64{2, -1}}
 	gauge := integer.ToFloat(nil)
 	gauge.CounterResetHint = histogram.GaugeType
@@ -172,28 +176,37 @@ func TestWhatGoesInComesOut(t *testing.T) {
 	early := b.Add(add("began_later", counter), 5)
 	same := b.Add(add("began_now", counter), 0)
 	b.Times = append(b.Times, series.OwnTime{Index: early, Time: 1000})
-	b.Starts = append(b.Starts, series.Start{Index: x, Time: 1}, series.Start{Index: own, Time: 1}, series.Start{Index: ints, Time: 1_600_000_000_456},
-		series.Start{Index: floats, Time: 2}, series.Start{Index: custom, Time: 3}, series.Start{Index: began, Time: 1_600_000_000_123},
+	b.Starts = append(b.Starts, series.Start{Index: x, Time: 1}, series.Start{Index: own, Time: 1},
+		series.Start{Index: ints, Time: 1_600_000_000_456},
+		series.Start{Index: floats, Time: 2}, series.Start{Index: custom, Time: 3}, series.Start{Index: began,
+			Time: 1_600_000_000_123},
 		series.Start{Index: early, Time: 1001}, series.Start{Index: same, Time: b.Time})
 	w.append(&b)
 	ms := w.messages()
 
 	const at = "@1700000000123"
 	want := map[string]string{
-		`{__name__="requests_total", a="1", instance="pod-1", job="envoy", z="ünïcode"}`: `counter "all requests" "requests" 4045000000000000` + at + ` since 1` +
+		`{__name__="requests_total", a="1", instance="pod-1", job="envoy", z="ünïcode"}`: `counter "all requests" ` +
+			`"requests" 4045000000000000` + at + ` since 1` +
 			` # {trace_id="abc"} 0.5 7 # {job="envoy"} 1 1700000000123`,
-		`{__name__="zero", instance="pod-1", job="envoy"}`:        `unknown "" "" 0` + at,
-		`{__name__="minus_zero", instance="pod-1", job="envoy"}`:  `unknown "" "" 8000000000000000` + at,
-		`{__name__="infinite", instance="pod-1", job="envoy"}`:    `unknown "" "" fff0000000000000` + at,
-		`{__name__="nan", instance="pod-1", job="envoy"}`:         `unknown "" "" 7ff8000000000001` + at,
-		`{__name__="stale", instance="pod-1", job="envoy"}`:       `unknown "" "" 7ff0000000000002` + at,
-		`{__name__="own_time", instance="pod-1", job="envoy"}`:    `unknown "" "" 3ff0000000000000@-5`,
-		`{__name__="integer", instance="pod-1", job="envoy"}`:     fmt.Sprintf(`histogram "" "" %v`, integer.ToFloat(nil)) + at + " since 1600000000456",
-		`{__name__="float", instance="pod-1", job="envoy"}`:       fmt.Sprintf(`gaugehistogram "" "" %v`, gauge) + at + " since 2",
-		`{__name__="custom", instance="pod-1", job="envoy"}`:      fmt.Sprintf(`unknown "" "" %v`, nhcb.ToFloat(nil)) + at + " since 3",
-		`{__name__="began", instance="pod-1", job="envoy"}`:       `counter "all requests" "requests" 4014000000000000` + at + " since 1600000000123",
-		`{__name__="began_later", instance="pod-1", job="envoy"}`: `counter "all requests" "requests" 4014000000000000@1000`,
-		`{__name__="began_now", instance="pod-1", job="envoy"}`:   `counter "all requests" "requests" 0` + at + " since 1700000000123",
+		`{__name__="zero", instance="pod-1", job="envoy"}`:       `unknown "" "" 0` + at,
+		`{__name__="minus_zero", instance="pod-1", job="envoy"}`: `unknown "" "" 8000000000000000` + at,
+		`{__name__="infinite", instance="pod-1", job="envoy"}`:   `unknown "" "" fff0000000000000` + at,
+		`{__name__="nan", instance="pod-1", job="envoy"}`:        `unknown "" "" 7ff8000000000001` + at,
+		`{__name__="stale", instance="pod-1", job="envoy"}`:      `unknown "" "" 7ff0000000000002` + at,
+		`{__name__="own_time", instance="pod-1", job="envoy"}`:   `unknown "" "" 3ff0000000000000@-5`,
+		`{__name__="integer", instance="pod-1", job="envoy"}`: fmt.Sprintf(`histogram "" "" %v`,
+			integer.ToFloat(nil)) + at + " since 1600000000456",
+		`{__name__="float", instance="pod-1", job="envoy"}`: fmt.Sprintf(`gaugehistogram "" "" %v`, gauge) +
+			at + " since 2",
+		`{__name__="custom", instance="pod-1", job="envoy"}`: fmt.Sprintf(`unknown "" "" %v`,
+			nhcb.ToFloat(nil)) + at + " since 3",
+		`{__name__="began", instance="pod-1", job="envoy"}`: `counter "all requests" "requests" ` +
+			`4014000000000000` + at + " since 1600000000123",
+		`{__name__="began_later", instance="pod-1", job="envoy"}`: `counter "all requests" "requests" ` +
+			`4014000000000000@1000`,
+		`{__name__="began_now", instance="pod-1", job="envoy"}`: `counter "all requests" "requests" 0` + at +
+			" since 1700000000123",
 	}
 	compare(t, describeV2(t, ms), want)
 
@@ -234,7 +247,8 @@ func TestWhatGoesInComesOut(t *testing.T) {
 			}
 		}
 		if lost != 1 || len(got) != len(want)-1 || histograms != 2 {
-			t.Errorf("lost %d, series %d, histograms %d; want 1 (custom buckets), %d, 2", lost, len(got), histograms, len(want)-1)
+			t.Errorf("lost %d, series %d, histograms %d; want 1 (custom buckets), %d, 2", lost, len(got), histograms,
+				len(want)-1)
 		}
 		ts := got[`{__name__="integer", instance="pod-1", job="envoy"}`]
 		if h := ts.Histograms[0].ToIntHistogram(); !h.Equals(integer) {
@@ -296,21 +310,25 @@ func TestRow38ExternalLabelsAndRules(t *testing.T) {
 		want     []string
 	}{
 		"neither": {want: []string{
-			`{__name__="metric_0", instance="pod-1", job="envoy"}`, `{__name__="metric_1", instance="pod-1", job="envoy"}`}},
+			`{__name__="metric_0", instance="pod-1", job="envoy"}`,
+			`{__name__="metric_1", instance="pod-1", job="envoy"}`}},
 		"external only where absent": {external: external, want: []string{
 			`{__name__="metric_0", a="first", cluster="c1", instance="pod-1", job="envoy", zone="z1"}`,
 			`{__name__="metric_1", a="first", cluster="c1", instance="pod-1", job="envoy", zone="z1"}`}},
 		"rules see external labels": {external: external, rules: rules(
-			&relabel.Config{Action: relabel.Drop, SourceLabels: model.LabelNames{"__name__", "cluster"}, Regex: relabel.MustNewRegexp("metric_0;c1")}),
+			&relabel.Config{Action: relabel.Drop, SourceLabels: model.LabelNames{"__name__", "cluster"},
+				Regex: relabel.MustNewRegexp("metric_0;c1")}),
 			want: []string{`{__name__="metric_1", a="first", cluster="c1", instance="pod-1", job="envoy", zone="z1"}`}},
 		"an external label that a rule dropped stays away": {external: external, rules: rules(
 			&relabel.Config{Action: relabel.LabelDrop, Regex: relabel.MustNewRegexp("zone|a")}),
 			want: []string{`{__name__="metric_0", cluster="c1", instance="pod-1", job="envoy"}`,
 				`{__name__="metric_1", cluster="c1", instance="pod-1", job="envoy"}`}},
 		"series that become one: the first wins": {rules: rules(
-			&relabel.Config{Action: relabel.Replace, TargetLabel: "__name__", Regex: relabel.MustNewRegexp(".*"), Replacement: "one"}),
+			&relabel.Config{Action: relabel.Replace, TargetLabel: "__name__", Regex: relabel.MustNewRegexp(".*"),
+				Replacement: "one"}),
 			want: []string{`{__name__="one", instance="pod-1", job="envoy"}`}},
-		"no name left": {rules: rules(&relabel.Config{Action: relabel.LabelDrop, Regex: relabel.MustNewRegexp("__name__")})},
+		"no name left": {rules: rules(&relabel.Config{Action: relabel.LabelDrop,
+			Regex: relabel.MustNewRegexp("__name__")})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ec := endpointConfig("a")

@@ -36,19 +36,20 @@ type endpoint struct {
 	fillRate fillRate
 
 	desired         atomic.Int64                 // lanes that the load asks for
-	settingsChanged chan struct{}                // the settings may want another number of lanes
+	settingsChanged chan struct{}                // a signal to serve: the number of lanes may have to change
 	answerTimes     map[*pack.Lane]*atomic.Int64 // nanoseconds that lanes waited for answers; owned by run
 
 	life     sync.Mutex // guards the following
-	started  bool       // run has the rest of its life
+	started  bool       // run will end the endpoint
 	retired  bool
 	retiring chan struct{} // closed by retire
 	flushNow chan struct{} // closed when flushing must end at once
 	ended    chan struct{} // closed by end
 }
 
-// newEndpoint makes an endpoint that has no queue yet.
-func newEndpoint(label, identity string, s *settings, lanes int, table *series.Table, log *zap.Logger, m *metrics) *endpoint {
+// newEndpoint returns an endpoint that has no queue yet.
+func newEndpoint(label, identity string, s *settings, lanes int, table *series.Table, log *zap.Logger,
+	m *metrics) *endpoint {
 	log = log.With(zap.String("endpoint", label))
 	e := &endpoint{
 		label: label, identity: identity, log: log, table: table,
@@ -81,7 +82,7 @@ func (e *endpoint) append(b *series.Batch) {
 	e.account.batch(e.packer.Append(b))
 }
 
-// reconfigure goes on under new settings; the backlog stays.
+// reconfigure puts settings into force. The backlog stays.
 func (e *endpoint) reconfigure(s *settings) {
 	old := e.settings.Swap(s)
 	e.packer.Replace(s.packing)
@@ -94,10 +95,11 @@ func (e *endpoint) reconfigure(s *settings) {
 	old.delivery.Client.Close()
 }
 
-// logName tells under which name a renamed endpoint is found in metrics and logs.
+// logName logs that an endpoint has another name: metrics and logs keep the old one.
 func (e *endpoint) logName(next *settings) {
 	if next.Name != e.settings.Load().Name {
-		e.log.Info("remote write endpoint has another name and keeps its backlog; metrics and logs have the label before until a restart",
+		e.log.Info("remote write endpoint was renamed and keeps its backlog; "+
+			"metrics and logs have the old label until a restart",
 			zap.String("name", next.Name))
 	}
 }
@@ -116,7 +118,7 @@ func (e *endpoint) retire() {
 	}
 }
 
-// run delivers until ctx ends or the endpoint is retired, then flushes for at most the flush deadline.
+// run delivers until ctx ends or the endpoint is retired. Then it flushes for at most the flush deadline.
 func (e *endpoint) run(ctx context.Context) {
 	e.life.Lock()
 	if e.retired {
@@ -137,13 +139,13 @@ func (e *endpoint) run(ctx context.Context) {
 			senders.Go(func() { e.send(sending, l, waited, stopping) })
 		}
 	}
-	start(e.packer.Lanes()) // nobody else changes them
+	start(e.packer.Lanes()) // only serve changes their number
 	telling, stopTelling := context.WithCancel(sending)
 	defer stopTelling()
 	senders.Go(func() { e.sendMetadata(telling) })
 	e.serve(ctx, start)
 	close(stopping)
-	stopTelling() // nobody waits for metadata
+	stopTelling() // a stop does not wait for metadata
 	deadline := time.AfterFunc(e.flushTime(), stopSending)
 	flushed := make(chan struct{})
 	go func() { senders.Wait(); close(flushed) }()
@@ -185,7 +187,7 @@ func (e *endpoint) sendMetadata(ctx context.Context) {
 	m.Run(ctx)
 }
 
-// serve returns when ctx ends or the endpoint is retired; until then it sees to the number of lanes.
+// serve adjusts the number of lanes until ctx ends or the endpoint is retired.
 func (e *endpoint) serve(ctx context.Context, start func([]*pack.Lane)) {
 	tick := time.NewTicker(growthCheck)
 	defer tick.Stop()
@@ -206,8 +208,8 @@ func (e *endpoint) serve(ctx context.Context, start func([]*pack.Lane)) {
 	}
 }
 
-// flushTime is how long a stop waits for the endpoint to take what is queued. What a durable queue holds need not
-// be waited for where the endpoint is down.
+// flushTime returns how long a stop waits until queued samples are delivered. If the receiver is down and the queue
+// is durable, there is nothing to wait for.
 func (e *endpoint) flushTime() time.Duration {
 	if e.outlasts() && e.receiver.Unreachable() {
 		return 0
@@ -215,13 +217,13 @@ func (e *endpoint) flushTime() time.Duration {
 	return e.settings.Load().flushDeadline
 }
 
-// outlasts: what is queued is there after the endpoint ends. An endpoint that a reload removed leaves it in the store even
-// if that goes with the process.
+// outlasts reports whether queued samples are kept after the endpoint ends. A removed endpoint leaves them in the
+// store, even if the store is lost with the process.
 func (e *endpoint) outlasts() bool {
 	return e.durable && (isDone(e.retiring) || !e.settings.Load().ephemeral)
 }
 
-// leave ends the flushing of an endpoint that has retired and waits until its queue is closed.
+// abortFlush ends the flushing of a retired endpoint, and waits until its queue is closed.
 func (e *endpoint) abortFlush() {
 	e.life.Lock()
 	if !isDone(e.flushNow) {
@@ -231,7 +233,7 @@ func (e *endpoint) abortFlush() {
 	<-e.ended
 }
 
-// end closes what the endpoint owns and counts what nobody will deliver.
+// end closes what the endpoint owns, and counts samples that are lost with it.
 func (e *endpoint) end() {
 	defer close(e.ended)
 	e.packer.Close()
@@ -242,7 +244,7 @@ func (e *endpoint) end() {
 	if e.durable && !outlasts {
 		lost, requests = left.Samples, left.Requests
 	}
-	if !outlasts { // what was on its way is part of the loss, though the fate of some of it is known
+	if !outlasts { // requests in flight are part of the loss, although some of their samples are settled
 		lost -= int(e.account.inFlight.Load())
 	}
 	if lost > 0 {
@@ -256,7 +258,8 @@ func (e *endpoint) end() {
 
 // wantedLanes returns the number of lanes that the endpoint should have.
 func (e *endpoint) wantedLanes(g *growth) int {
-	s, all, status := e.settings.Load(), e.packer.Lanes(), e.status() // asked regularly, status knows how fast the queue grows
+	// asked regularly, status knows how fast the queue grows
+	s, all, status := e.settings.Load(), e.packer.Lanes(), e.status()
 	is := load{delivered: int(e.account.done.Load()), pending: status.PendingSamples, down: status.Unreachable}
 	maps.DeleteFunc(e.answerTimes, func(l *pack.Lane, _ *atomic.Int64) bool { return !slices.Contains(all, l) })
 	for _, l := range all {
@@ -276,7 +279,8 @@ func (e *endpoint) status() EndpointStatus {
 		PendingSamples: q.Samples, PendingBytes: q.Bytes, PendingLimit: q.MaxBytes,
 		Protocol: r.Protocol.String(), Unreachable: r.Unreachable, Rejected: r.Rejected,
 		LastError: r.LastError, LastErrorTime: r.LastErrorTime, LastSuccess: r.LastSuccess,
-		FullIn: e.fillRate.timeToFull(q.MaxBytes, time.Now(), cmp.Or(q.DiskBytes, q.Bytes)), // the limit is that of the disk, if any
+		// the limit is that of the disk, if any
+		FullIn: e.fillRate.timeToFull(q.MaxBytes, time.Now(), cmp.Or(q.DiskBytes, q.Bytes)),
 	}
 	if q.Requests > 0 {
 		out.OldestPending = time.UnixMilli(q.Oldest)
@@ -284,7 +288,7 @@ func (e *endpoint) status() EndpointStatus {
 	return out
 }
 
-// queueConfig is what the queue of an endpoint is told.
+// queueConfig adds the callbacks of the endpoint to the configuration of its queue.
 func (e *endpoint) queueConfig(cfg queue.Config) queue.Config {
 	cfg.Lost, cfg.Wake, cfg.Log = e.account.lost, e.packer.Wake, e.log
 	cfg.Alloc, cfg.Free = e.packer.Buffers.Get, e.packer.Buffers.Put

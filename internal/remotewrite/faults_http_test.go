@@ -40,7 +40,8 @@ func TestR1Refused(t *testing.T) {
 		l.failing(func(context.Context, string) error {
 			return &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 		})
-		(*f.writers.endpoints.Load())[0].settings.Load().delivery.Client.Close() // what is kept alive goes with its receiver
+		// what is kept alive goes with its receiver
+		(*f.writers.endpoints.Load())[0].settings.Load().delivery.Client.Close()
 		f.keepScraping(time.Second, outage-time.Minute)
 		f.writers.Status()
 		f.keepScraping(time.Second, time.Minute)
@@ -55,12 +56,14 @@ func TestR1Refused(t *testing.T) {
 			}
 		}
 		if late := time.Since(back); late > outage/20+5*time.Second {
-			t.Errorf("caught up in %v after %v, want 20 times the live rate after a backoff of at most 5s", late, outage)
+			t.Errorf("caught up in %v after %v, want 20 times the live rate after a backoff of at most 5s", late,
+				outage)
 		}
 		f.keepScraping(time.Second, 10*time.Second)
 		stop()
 		f.wantNothingLost(db, 0)
-		if !down.Unreachable || down.PendingSamples < 200*590 || time.Since(down.OldestPending) < outage || down.FullIn == 0 {
+		if !down.Unreachable || down.PendingSamples < 200*590 || time.Since(down.OldestPending) < outage ||
+			down.FullIn == 0 {
 			t.Errorf("status when down = %+v", down)
 		}
 		if f.retried() == 0 || f.answered("refused") != f.retried() {
@@ -96,10 +99,11 @@ func TestBytesNeedAConnection(t *testing.T) {
 func TestR2BlackHole(t *testing.T) {
 	hang := func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() }
 	for name, tc := range map[string]struct {
-		hole func(l *pipes, db *tsdb)
-		mend func(l *pipes, db *tsdb)
+		hole   func(l *pipes, db *tsdb)
+		repair func(l *pipes, db *tsdb)
 	}{
-		"no packet comes back": {func(l *pipes, _ *tsdb) { l.failing(hang) }, func(l *pipes, _ *tsdb) { l.failing(nil) }},
+		"no packet comes back": {func(l *pipes, _ *tsdb) { l.failing(hang) },
+			func(l *pipes, _ *tsdb) { l.failing(nil) }},
 		"accepts, never answers": {
 			func(_ *pipes, db *tsdb) { db.set(func(r *tsdbRules) { r.delay = time.Hour }) },
 			func(_ *pipes, db *tsdb) { db.set(func(r *tsdbRules) { r.delay = 0 }) },
@@ -112,7 +116,7 @@ func TestR2BlackHole(t *testing.T) {
 				tc.hole(l, db)
 				(*f.writers.endpoints.Load())[0].settings.Load().delivery.Client.Close()
 				f.keepScraping(10*time.Second, 5*time.Minute)
-				tc.mend(l, db)
+				tc.repair(l, db)
 				f.keepScraping(10*time.Second, 2*time.Minute)
 				lag := f.writers.Status()[0].PendingSamples
 				stop()
@@ -250,7 +254,8 @@ func TestR5SlowReceiver(t *testing.T) {
 }
 
 func TestR7Statuses(t *testing.T) {
-	for code, tc := range map[int]struct{ lost, twice int }{401: {}, 403: {}, 404: {lost: 10 * 20}, 409: {lost: 10 * 20}, 422: {lost: 10 * 20}, 413: {}} {
+	for code, tc := range map[int]struct{ lost, twice int }{401: {}, 403: {}, 404: {lost: 10 * 20},
+		409: {lost: 10 * 20}, 422: {lost: 10 * 20}, 413: {}} {
 		for _, p := range []wire.Protocol{wire.V1, wire.V2} {
 			t.Run(fmt.Sprint(code, " ", p), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -270,7 +275,8 @@ func TestR7Statuses(t *testing.T) {
 					f.keepScraping(10*time.Second, 2*time.Minute)
 					stop()
 					if lost := f.lostAt(db, "a"); lost != tc.lost || db.disorder() != 0 || db.twice != 0 {
-						t.Errorf("lost %d, out of order %d, twice %d; want %d, 0, 0", lost, db.disorder(), db.twice, tc.lost)
+						t.Errorf("lost %d, out of order %d, twice %d; want %d, 0, 0", lost, db.disorder(), db.twice,
+							tc.lost)
 					}
 					if f.answered(fmt.Sprint(code)) == 0 {
 						t.Errorf("no answer %d was counted", code)
@@ -351,7 +357,7 @@ func TestR8OtherProtocol(t *testing.T) {
 	}
 }
 
-// cutConn ends a connection after so many bytes were written to it.
+// cutConn closes a connection after a number of bytes were written to it.
 type cutConn struct {
 	net.Conn
 	left *int // shared by the connections of a test: each cut is a new allowance
@@ -385,7 +391,8 @@ func TestR9Resets(t *testing.T) {
 			}
 		})
 	})
-	for name, keep := range map[string]bool{"before the body is read": false, "after the body, before the answer": true} {
+	for name, keep := range map[string]bool{"before the body is read": false,
+		"after the body, before the answer": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				db, l := newTSDB(t), newPipes()
@@ -430,7 +437,8 @@ func TestR10EndlessAnswer(t *testing.T) {
 		end := l.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
 			a := db.write(body, wire.V2)
-			w.Header().Set("X-Prometheus-Remote-Write-Samples-Written", a.Header.Get("X-Prometheus-Remote-Write-Samples-Written"))
+			w.Header().Set("X-Prometheus-Remote-Write-Samples-Written",
+				a.Header.Get("X-Prometheus-Remote-Write-Samples-Written"))
 			n, _ := io.Copy(w, io.LimitReader(endless{}, 1<<30))
 			wrote.Add(n)
 			answers.Add(1)
@@ -442,7 +450,8 @@ func TestR10EndlessAnswer(t *testing.T) {
 		end()
 		f.wantNothingLost(db, 0)
 		answered := answers.Load()
-		if most := answered * (deliver.MaxAnswerBytes + 16<<10); answered == 0 || wrote.Load() > most { // buffers of both sides
+		// buffers of both sides
+		if most := answered * (deliver.MaxAnswerBytes + 16<<10); answered == 0 || wrote.Load() > most {
 			t.Errorf("%d answers of %d bytes were read, want at most %d", answered, wrote.Load(), most)
 		}
 		if int64(l.dialed) != answered {
@@ -469,7 +478,8 @@ func TestR11RedirectElsewhere(t *testing.T) {
 							http.Redirect(w, r, "http://elsewhere.test/write", code)
 							return
 						}
-						if r.Host == "elsewhere.test" && strings.Contains(fmt.Sprint(r.Header), "secret") || r.Host != "a.test" && r.Header.Get("Authorization") != "" {
+						if r.Host == "elsewhere.test" && strings.Contains(fmt.Sprint(r.Header), "secret") ||
+							r.Host != "a.test" && r.Header.Get("Authorization") != "" {
 							t.Errorf("%s got %v", r.Host, r.Header)
 						}
 						db.ServeHTTP(w, r)
@@ -513,7 +523,8 @@ func TestN2NameMoves(t *testing.T) {
 					w.WriteHeader(204)
 				}))
 				end2 := after.serve(db)
-				f := newFeedVia(t, endpointConfig("a"), over(func(ctx context.Context, network, address string) (net.Conn, error) {
+				f := newFeedVia(t, endpointConfig("a"), over(func(ctx context.Context, network,
+					address string) (net.Conn, error) {
 					switch {
 					case lost.Load():
 						return nil, &net.DNSError{Err: "no such host", Name: address, IsNotFound: true}
@@ -615,7 +626,8 @@ func TestDownForHours(t *testing.T) {
 		lag := f.writers.Status()[0].PendingSamples
 		stop()
 		if lost := f.lostAt(db, "a"); lost == 0 || f.dropped("a", queueFull) != lost || db.disorder() != 0 || lag != 0 {
-			t.Errorf("lost %d, for the full queue %d, out of order %d, pending %d", lost, f.dropped("a", queueFull), db.disorder(), lag)
+			t.Errorf("lost %d, for the full queue %d, out of order %d, pending %d", lost, f.dropped("a", queueFull),
+				db.disorder(), lag)
 		}
 	})
 }

@@ -29,7 +29,7 @@ type feed struct {
 	scrapes int
 }
 
-// newFeed has so many targets of so many series, which go to p.
+// newFeed has a number of targets with size series each, whose samples go to p.
 func newFeed(t *testing.T, ec EndpointConfig, p deliver.Client, targets, size int) *feed {
 	return newFeedVia(t, ec, func(EndpointConfig) (deliver.Client, error) { return p, nil }, targets, size)
 }
@@ -45,7 +45,7 @@ func newFeedVia(t *testing.T, ec EndpointConfig, via clientFunc, targets, size i
 	return f
 }
 
-// logTo makes the endpoint anew with another log.
+// logTo replaces the endpoint by one with another log.
 func (f *feed) logTo(core zapcore.Core) {
 	f.writers.log = zap.New(core)
 	endpoints := f.cfg.Endpoints
@@ -68,7 +68,7 @@ func (f *feed) scrapeAll() {
 	}
 }
 
-// keepScraping scrapes every interval for so long.
+// keepScraping scrapes at an interval for a total time.
 func (f *feed) keepScraping(interval, total time.Duration) {
 	for end := time.Now().Add(total); time.Now().Before(end); {
 		f.scrapeAll()
@@ -146,7 +146,8 @@ func TestQueueThatRefuses(t *testing.T) {
 		}
 		w.stop()
 		r := w.receivers["a"] // has decoded every request: none leaned on a fragment that was refused
-		if want := pods*scrapes*10 - int(failed.Load()); r.total() != want || w.dropped("a", queueError) != int(failed.Load()) {
+		if want := pods*scrapes*10 - int(failed.Load()); r.total() != want ||
+			w.dropped("a", queueError) != int(failed.Load()) {
 			t.Errorf("arrived %d, dropped %d; want %d, %d", r.total(), w.dropped("a", queueError), want, failed.Load())
 		}
 		w.conserved("a", pods*scrapes*10)

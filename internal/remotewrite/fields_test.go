@@ -31,7 +31,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// recorder is a poster that keeps what it gets, decoded.
+// recorder is a client that keeps the requests it gets, decoded.
 type recorder struct {
 	t *testing.T
 
@@ -99,7 +99,8 @@ func (w *world) rich(atMillis int64) *series.Batch {
 	var b series.Batch
 	b.Reset(id, atMillis)
 	x := b.Add(w.series(id, public, "x_total"), 1)
-	b.Exemplars = append(b.Exemplars, series.Exemplar{Index: x, Exemplar: exemplar.Exemplar{Labels: labels.FromStrings("trace_id", "abc"), Value: 0.5}})
+	b.Exemplars = append(b.Exemplars, series.Exemplar{Index: x,
+		Exemplar: exemplar.Exemplar{Labels: labels.FromStrings("trace_id", "abc"), Value: 0.5}})
 	h := b.Add(w.series(id, public, "h"), 0)
 	b.Histograms = append(b.Histograms, series.Histogram{Index: h, Integer: &histogram.Histogram{
 		Schema: 1, Count: 1, Sum: 1, PositiveSpans: []histogram.Span{{Length: 1}}, PositiveBuckets: []int64{1}}})
@@ -140,8 +141,10 @@ func TestEndpointFields(t *testing.T) {
 							metadata = metadata || ts.Metadata.HelpRef != 0
 						}
 					}
-					if exemplars != c.exemplars || histograms != c.histograms || metadata != (c.metadata && p == wire.V2) {
-						t.Errorf("%d exemplars, %d histograms, metadata %v; want %d, %d, %v", exemplars, histograms, metadata, c.exemplars, c.histograms, c.metadata)
+					if exemplars != c.exemplars || histograms != c.histograms ||
+						metadata != (c.metadata && p == wire.V2) {
+						t.Errorf("%d exemplars, %d histograms, metadata %v; want %d, %d, %v", exemplars, histograms,
+							metadata, c.exemplars, c.histograms, c.metadata)
 					}
 					if n := w.dropped("a", deliver.Unsupported); n != 1-c.histograms {
 						t.Errorf("%d samples that could not be carried, want %d", n, 1-c.histograms)
@@ -152,7 +155,7 @@ func TestEndpointFields(t *testing.T) {
 	}
 }
 
-// TestMetadataByItself: in 1.0 families are told of now and then, in requests of their own.
+// TestMetadataByItself: in 1.0 metadata is sent in requests of its own, once per interval.
 func TestMetadataByItself(t *testing.T) {
 	start := func(t *testing.T, change func(*EndpointConfig), p wire.Protocol) (*world, *recorder) {
 		ec := explicit(endpointConfig("a"), p)
@@ -163,15 +166,18 @@ func TestMetadataByItself(t *testing.T) {
 		public := labels.FromStrings("instance", "pod-1", "job", "envoy")
 		id := w.table.AddTarget(public)
 		for name, m := range map[string]series.Meta{
-			"requests_total": {Type: model.MetricTypeCounter, Help: "all", Unit: "requests"}, "h_bucket": {Type: model.MetricTypeHistogram, Help: "times"},
-			"h_sum": {Type: model.MetricTypeHistogram, Help: "times"}, "h_count": {Type: model.MetricTypeHistogram, Help: "times"},
-			"s": {Type: model.MetricTypeSummary}, "s_count": {Type: model.MetricTypeSummary}, "g_count": {Type: model.MetricTypeGauge}, "unknown": {},
+			"requests_total": {Type: model.MetricTypeCounter, Help: "all",
+				Unit: "requests"}, "h_bucket": {Type: model.MetricTypeHistogram, Help: "times"},
+			"h_sum": {Type: model.MetricTypeHistogram, Help: "times"}, "h_count": {Type: model.MetricTypeHistogram,
+				Help: "times"},
+			"s": {Type: model.MetricTypeSummary}, "s_count": {Type: model.MetricTypeSummary},
+			"g_count": {Type: model.MetricTypeGauge}, "unknown": {},
 		} {
 			w.table.Add(id, labels.FromStrings("__name__", name, "instance", "pod-1", "job", "envoy"), m)
 		}
 		return w, r
 	}
-	told := func(r *recorder) (all []string, sizes []int) {
+	sentFamilies := func(r *recorder) (all []string, sizes []int) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		for _, req := range r.v1 {
@@ -184,22 +190,23 @@ func TestMetadataByItself(t *testing.T) {
 		}
 		return all, sizes
 	}
-	want := []string{`g_count GAUGE "" ""`, `h HISTOGRAM "times" ""`, `requests_total COUNTER "all" "requests"`, `s SUMMARY "" ""`}
+	want := []string{`g_count GAUGE "" ""`, `h HISTOGRAM "times" ""`, `requests_total COUNTER "all" "requests"`,
+		`s SUMMARY "" ""`}
 	t.Run("every send_interval", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w, r := start(t, func(*EndpointConfig) {}, wire.V1)
 			time.Sleep(29 * time.Second)
-			if all, _ := told(r); len(all) != 0 {
-				t.Errorf("told of %q before the interval was over", all)
+			if all, _ := sentFamilies(r); len(all) != 0 {
+				t.Errorf("sent %q before the interval was over", all)
 			}
 			time.Sleep(2 * time.Second)
-			if all, _ := told(r); !slices.Equal(all, want) {
-				t.Errorf("told of %q, want %q", all, want)
+			if all, _ := sentFamilies(r); !slices.Equal(all, want) {
+				t.Errorf("sent %q, want %q", all, want)
 			}
 			time.Sleep(60 * time.Second)
 			w.stop()
-			if all, sizes := told(r); len(all) != 3*len(want) || len(sizes) != 3 {
-				t.Errorf("told of %d families in %v requests after three intervals", len(all), sizes)
+			if all, sizes := sentFamilies(r); len(all) != 3*len(want) || len(sizes) != 3 {
+				t.Errorf("sent %d families in %v requests after three intervals", len(all), sizes)
 			}
 			if v := w.metadataCount(deliver.Accepted); v != 3*len(want) {
 				t.Errorf("counted %d", v)
@@ -211,16 +218,17 @@ func TestMetadataByItself(t *testing.T) {
 		p      wire.Protocol
 		sizes  []int
 	}{
-		"max_samples_per_send": {func(ec *EndpointConfig) { ec.MetadataConfig.MaxSamplesPerSend = 3 }, wire.V1, []int{3, 1}},
-		"send: false":          {func(ec *EndpointConfig) { ec.MetadataConfig.Send = false }, wire.V1, nil},
-		"2.0":                  {func(*EndpointConfig) {}, wire.V2, nil},
+		"max_samples_per_send": {func(ec *EndpointConfig) { ec.MetadataConfig.MaxSamplesPerSend = 3 }, wire.V1,
+			[]int{3, 1}},
+		"send: false": {func(ec *EndpointConfig) { ec.MetadataConfig.Send = false }, wire.V1, nil},
+		"2.0":         {func(*EndpointConfig) {}, wire.V2, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w, r := start(t, c.change, c.p)
 				time.Sleep(40 * time.Second)
 				w.stop()
-				if _, sizes := told(r); !slices.Equal(sizes, c.sizes) {
+				if _, sizes := sentFamilies(r); !slices.Equal(sizes, c.sizes) {
 					t.Errorf("families of requests: %v, want %v", sizes, c.sizes)
 				}
 			})
@@ -254,14 +262,15 @@ func TestMetadataByItself(t *testing.T) {
 			})
 			time.Sleep(80 * time.Second)
 			w.stop()
-			if _, sizes := told(r); len(sizes) != 1 {
+			if _, sizes := sentFamilies(r); len(sizes) != 1 {
 				t.Errorf("%d requests within the time that the endpoint had asked for, want one", len(sizes))
 			}
 		})
 	})
 	t.Run("a reload changes it", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w, r := start(t, func(ec *EndpointConfig) { ec.MetadataConfig.SendInterval = model.Duration(24 * time.Hour) }, wire.V1)
+			daily := func(ec *EndpointConfig) { ec.MetadataConfig.SendInterval = model.Duration(24 * time.Hour) }
+			w, r := start(t, daily, wire.V1)
 			time.Sleep(time.Minute)
 			rw := *w.cfg.Endpoints[0].RemoteWriteConfig
 			rw.MetadataConfig.SendInterval = model.Duration(10 * time.Second)
@@ -269,7 +278,7 @@ func TestMetadataByItself(t *testing.T) {
 			w.apply()
 			time.Sleep(11 * time.Second)
 			w.stop()
-			if _, sizes := told(r); len(sizes) != 1 {
+			if _, sizes := sentFamilies(r); len(sizes) != 1 {
 				t.Errorf("%d requests, want one", len(sizes))
 			}
 		})
@@ -309,7 +318,8 @@ func TestFailedRequestsAreLogged(t *testing.T) {
 				}
 				if c.want {
 					text := fmt.Sprint(found[0].ContextMap()["request"])
-					for _, part := range []string{`{__name__="x_total",instance="pod-1",job="envoy",} 1 @ `, "a histogram @ "} {
+					for _, part := range []string{`{__name__="x_total",instance="pod-1",job="envoy",} 1 @ `,
+						"a histogram @ "} {
 						if !strings.Contains(text, part) {
 							t.Errorf("%q does not have %s", text, part)
 						}
@@ -337,7 +347,8 @@ func TestFailedRequestsAreLogged(t *testing.T) {
 func TestBackoffFields(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ec := explicit(endpointConfig("a"), wire.V2)
-		ec.QueueConfig.MinBackoff, ec.QueueConfig.MaxBackoff = model.Duration(time.Second), model.Duration(4*time.Second)
+		ec.QueueConfig.MinBackoff = model.Duration(time.Second)
+		ec.QueueConfig.MaxBackoff = model.Duration(4 * time.Second)
 		ec.QueueConfig.MaxShards = 1
 		w, r := newRecorded(t, zap.NewNop(), ec)
 		r.set(func(wire.Protocol) deliver.Answer { return status(503) })
@@ -362,7 +373,8 @@ func TestBackoffFields(t *testing.T) {
 func TestCustomBucketsAsClassicHistograms(t *testing.T) {
 	ec := explicit(endpointConfig("a"), wire.V2)
 	ec.ConvertNHCBToClassic, ec.SendExemplars, ec.SendNativeHistograms = true, true, true
-	ec.WriteRelabelConfigs = []*relabel.Config{{Action: relabel.Replace, Regex: relabel.MustNewRegexp("(.*)"), TargetLabel: "zone", Replacement: "b", NameValidationScheme: model.UTF8Validation}}
+	ec.WriteRelabelConfigs = []*relabel.Config{{Action: relabel.Replace, Regex: relabel.MustNewRegexp("(.*)"),
+		TargetLabel: "zone", Replacement: "b", NameValidationScheme: model.UTF8Validation}}
 	ec.QueueConfig.MaxShards = 1
 	w := newWorld(t, ec)
 	public := labels.FromStrings("instance", "pod-1", "job", "envoy")
@@ -383,7 +395,8 @@ func TestCustomBucketsAsClassicHistograms(t *testing.T) {
 			_, text, _ = strings.Cut(text, `"help of `) // less the type
 			_, text, _ = strings.Cut(text, `"" `)
 			text, _, _ = strings.Cut(text, "@")
-			got[strings.NewReplacer(`, instance="pod-1", job="envoy"`, "", `, zone="b"`, "", `__name__=`, "").Replace(series)] = text
+			got[strings.NewReplacer(`, instance="pod-1", job="envoy"`, "", `, zone="b"`, "", `__name__=`,
+				"").Replace(series)] = text
 		}
 		return got
 	}
@@ -394,12 +407,14 @@ func TestCustomBucketsAsClassicHistograms(t *testing.T) {
 		b.Add(plain, 1)
 		i := b.Add(h, 0)
 		b.Histograms = append(b.Histograms, series.Histogram{Index: i, Integer: nhcb(1, 2.5)})
-		b.Exemplars = append(b.Exemplars, series.Exemplar{Index: i, Exemplar: exemplar.Exemplar{Labels: labels.FromStrings("t", "a"), Value: 2}})
+		b.Exemplars = append(b.Exemplars, series.Exemplar{Index: i,
+			Exemplar: exemplar.Exemplar{Labels: labels.FromStrings("t", "a"), Value: 2}})
 		j := b.Add(native, 0)
 		b.Histograms = append(b.Histograms, series.Histogram{Index: j, Integer: &histogram.Histogram{Schema: 1}})
 	})
 	for series, want := range map[string]string{
-		`{"x"}`: bits(1), `{"h_bucket", le="1.0"}`: bits(1), `{"h_bucket", le="2.5"}`: bits(3), `{"h_bucket", le="+Inf"}`: bits(6), `{"h_count"}`: bits(6), `{"h_sum"}`: bits(9),
+		`{"x"}`: bits(1), `{"h_bucket", le="1.0"}`: bits(1), `{"h_bucket", le="2.5"}`: bits(3),
+		`{"h_bucket", le="+Inf"}`: bits(6), `{"h_count"}`: bits(6), `{"h_sum"}`: bits(9),
 	} {
 		if got[series] != want {
 			t.Errorf("%s = %s, want %s", series, got[series], want)
@@ -418,7 +433,8 @@ func TestCustomBucketsAsClassicHistograms(t *testing.T) {
 	}
 
 	got = shown(func(b *series.Batch) { b.Add(h, math.Float64frombits(value.StaleNaN)) })
-	for _, series := range []string{`{"h_bucket", le="1.0"}`, `{"h_bucket", le="4.0"}`, `{"h_bucket", le="+Inf"}`, `{"h_count"}`, `{"h_sum"}`} {
+	for _, series := range []string{`{"h_bucket", le="1.0"}`, `{"h_bucket", le="4.0"}`, `{"h_bucket", le="+Inf"}`,
+		`{"h_count"}`, `{"h_sum"}`} {
 		if got[series] != marker {
 			t.Errorf("%s = %s, want a marker", series, got[series])
 		}

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// filling watches how fast a queue grows: between now and a moment one to two minutes ago.
+// fillRate measures how fast a queue grows, between one to two minutes ago and now.
 type fillRate struct {
 	mu         sync.Mutex // guards the following
 	from, next reading
@@ -18,11 +18,12 @@ type reading struct {
 
 const (
 	fillWindow    = time.Minute
-	minFillWindow = 10 * time.Second // less tells nothing
+	minFillWindow = 10 * time.Second // a shorter time means nothing
 	farAway       = 10 * 365 * 24 * time.Hour
 )
 
-// until tells in what time the queue reaches its limit. 0: it does not grow, or so slowly that nobody need know.
+// timeToFull returns the time until the queue reaches its limit; 0 if it does not grow, or reaches it in more than
+// ten years.
 func (f *fillRate) timeToFull(limit int64, now time.Time, bytes int64) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -55,7 +55,8 @@ func TestLabelsStayInOrder(t *testing.T) {
 			}
 			for i := 2; i < len(got); i += 2 {
 				if got[i-2] >= got[i] {
-					t.Fatalf("%v of target %v with external %v is out of order: %v", final, public, w.cfg.ExternalLabels, got)
+					t.Fatalf("%v of target %v with external %v is out of order: %v", final, public,
+						w.cfg.ExternalLabels, got)
 				}
 			}
 		}

@@ -16,7 +16,7 @@ import (
 )
 
 // FuzzHistograms holds decode(encode(batch)) == batch, by Prometheus' own decoder, for native histograms of every
-// kind with exemplars, metadata and starts, in 2.0 and, but for custom buckets and starts, in 1.0.
+// kind with exemplars, metadata and starts, in 2.0, and in 1.0 except for custom buckets and starts.
 func FuzzHistograms(f *testing.F) {
 	for seed := range uint64(8) {
 		f.Add(seed, uint8(5), "trace_id", "abc")
@@ -48,7 +48,8 @@ func FuzzHistograms(f *testing.F) {
 			}
 			exemplars := ""
 			for j := range i % 3 {
-				x := exemplar.Exemplar{Labels: labels.FromStrings(name, value), Value: d.float(), Ts: int64(j + 1), HasTs: true}
+				x := exemplar.Exemplar{Labels: labels.FromStrings(name, value), Value: d.float(), Ts: int64(j + 1),
+					HasTs: true}
 				b.Exemplars = append(b.Exemplars, series.Exemplar{Index: index, Exemplar: x})
 				if x.Labels.IsValid(model.UTF8Validation) && name != "" {
 					exemplars += exemplarText(x)
@@ -73,11 +74,15 @@ func exemplarText(x exemplar.Exemplar) string {
 // histogramText writes every field, so that nothing is taken for equal that is not.
 func histogramText(h *histogram.Histogram, fh *histogram.FloatHistogram) string {
 	if h != nil {
-		return fmt.Sprintf("integer %v %d %x %x %d %d %v %v %v %v %v", h.CounterResetHint, h.Schema, math.Float64bits(h.ZeroThreshold),
-			math.Float64bits(h.Sum), h.ZeroCount, h.Count, h.PositiveSpans, h.PositiveBuckets, h.NegativeSpans, h.NegativeBuckets, h.CustomValues)
+		return fmt.Sprintf("integer %v %d %x %x %d %d %v %v %v %v %v", h.CounterResetHint, h.Schema,
+			math.Float64bits(h.ZeroThreshold),
+			math.Float64bits(h.Sum), h.ZeroCount, h.Count, h.PositiveSpans, h.PositiveBuckets, h.NegativeSpans,
+			h.NegativeBuckets, h.CustomValues)
 	}
-	return fmt.Sprintf("float %v %d %x %x %x %x %v %v %v %v %v", fh.CounterResetHint, fh.Schema, math.Float64bits(fh.ZeroThreshold),
-		math.Float64bits(fh.Sum), math.Float64bits(fh.ZeroCount), math.Float64bits(fh.Count), fh.PositiveSpans, fh.PositiveBuckets,
+	return fmt.Sprintf("float %v %d %x %x %x %x %v %v %v %v %v", fh.CounterResetHint, fh.Schema,
+		math.Float64bits(fh.ZeroThreshold),
+		math.Float64bits(fh.Sum), math.Float64bits(fh.ZeroCount), math.Float64bits(fh.Count), fh.PositiveSpans,
+		fh.PositiveBuckets,
 		fh.NegativeSpans, fh.NegativeBuckets, fh.CustomValues)
 }
 
@@ -158,8 +163,9 @@ func (d histogramDraw) spans() (spans []histogram.Span, buckets int) {
 
 func (d histogramDraw) histogram() series.Histogram {
 	h := &histogram.Histogram{
-		CounterResetHint: histogram.CounterResetHint(d.IntN(4)), Schema: int32(d.IntN(13) - 4), ZeroThreshold: d.float(),
-		ZeroCount: d.Uint64() >> d.IntN(64), Count: d.Uint64() >> d.IntN(64), Sum: d.float(),
+		CounterResetHint: histogram.CounterResetHint(d.IntN(4)), Schema: int32(d.IntN(13) - 4),
+		ZeroThreshold: d.float(),
+		ZeroCount:     d.Uint64() >> d.IntN(64), Count: d.Uint64() >> d.IntN(64), Sum: d.float(),
 	}
 	var n int
 	h.PositiveSpans, n = d.spans()
@@ -179,8 +185,9 @@ func (d histogramDraw) histogram() series.Histogram {
 		return series.Histogram{Integer: h}
 	}
 	fh := &histogram.FloatHistogram{
-		CounterResetHint: h.CounterResetHint, Schema: h.Schema, ZeroThreshold: h.ZeroThreshold, ZeroCount: d.float(), Count: d.float(),
-		Sum: h.Sum, PositiveSpans: h.PositiveSpans, NegativeSpans: h.NegativeSpans,
+		CounterResetHint: h.CounterResetHint, Schema: h.Schema, ZeroThreshold: h.ZeroThreshold, ZeroCount: d.float(),
+		Count: d.float(),
+		Sum:   h.Sum, PositiveSpans: h.PositiveSpans, NegativeSpans: h.NegativeSpans,
 	}
 	for range h.PositiveBuckets {
 		fh.PositiveBuckets = append(fh.PositiveBuckets, d.float())

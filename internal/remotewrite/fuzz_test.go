@@ -39,7 +39,8 @@ func checkLaw(t *testing.T, metric, name, value, help string, bits uint64, at in
 		lb.Set(name, value)
 		lb.Set("i", fmt.Sprint(i)) // a batch holds a series once
 		ls := lb.Labels()
-		index := b.Add(w.table.Add(id, ls, series.Meta{Type: model.MetricTypeGauge, Help: help}), math.Float64frombits(bits+uint64(i)))
+		index := b.Add(w.table.Add(id, ls, series.Meta{Type: model.MetricTypeGauge, Help: help}),
+			math.Float64frombits(bits+uint64(i)))
 		started := ""
 		if start := at/2 + int64(i); i%3 == 1 && start > 0 {
 			b.Starts = append(b.Starts, series.Start{Index: index, Time: start})
@@ -87,7 +88,7 @@ func checkLaw(t *testing.T, metric, name, value, help string, bits uint64, at in
 	}
 }
 
-// valid tells what a receiver would take, said another way than the encoder says it.
+// valid reports whether a receiver would take the labels. It is written in another way than the encoder.
 func valid(ls labels.Labels) bool {
 	ok := ls.Get("__name__") != ""
 	ls.Range(func(l labels.Label) {

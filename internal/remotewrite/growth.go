@@ -7,43 +7,45 @@ import (
 
 const (
 	growthCheck   = 15 * time.Second
-	tooBusy       = 0.8  // share of the time in which a lane waits for answers, from which on it has too much to do
-	catchUpFactor = 1.25 // of the lanes needed to keep up: the backlog has to go, too
+	tooBusy       = 0.8  // a lane that waits for answers for this share of the time is too busy
+	catchUpFactor = 1.25 // more lanes than needed to keep up: the backlog has to shrink
 
-	noBacklogChecks = 20  // checks in a row without a backlog, before lanes are removed: five minutes
-	targetBusy      = 0.4 // share of the time in which the busiest of fewer lanes will wait for answers
-	worthRemoving   = 0.7 // a change is not worth it unless 30 % of the lanes go, as in Prometheus
+	noBacklogChecks = 20 // consecutive checks without a backlog before lanes are removed: five minutes
+	// share of the time for which the busiest lane should wait for answers after lanes are removed
+	targetBusy    = 0.4
+	worthRemoving = 0.7 // lanes are removed only if at most this share of them is left, as in Prometheus
 )
 
-// growth decides on the number of lanes of an endpoint. More are needed when one waits for answers nearly all the time
-// and the backlog grows. Fewer do when there was no backlog for a while. Lanes cost memory: each remembers the
+// growth decides on the number of lanes of an endpoint. It adds lanes if one is busy nearly all the time and the
+// backlog grows. It removes lanes if there was no backlog for a while, because lanes cost memory: each remembers the
 // references of all strings of its requests.
 type growth struct {
 	lanes int
 	at    time.Time
 	load
-	desired   int     // lanes that the load asked for when it was last judged
-	noBacklog int     // checks in a row that found no backlog
-	peak      float64 // busy share of the busiest lane during these
+	desired   int     // number of lanes that the load needs, whatever the limits are
+	noBacklog int     // consecutive checks without a backlog
+	peak      float64 // largest share of the time that a lane was busy during these checks
 }
 
 // load is the work of an endpoint's lanes.
 type load struct {
-	waited    []time.Duration // by lane, for answers that decided what becomes of a request, since the start
-	delivered int             // samples that left the queue
-	pending   int             // samples
-	down      bool            // the endpoint takes nothing at the moment
+	waited    []time.Duration // by lane, since the start: for answers other than those that ask for another try
+	delivered int             // samples that left the queue, since the start
+	pending   int             // samples in the queue
+	down      bool            // the receiver is unreachable
 }
 
-// room is the number of lanes that an endpoint may have, and the backlog that is none: a request of each lane.
+// laneLimits are the smallest and largest number of lanes, and the number of samples up to which there is no backlog:
+// a request for each lane.
 type laneLimits struct{ min, max, backlog int }
 
-// next returns the number of lanes that the endpoint should have, within its room. It asks for all that are needed at
-// once: lanes that are added later have to wait for the present ones to drain.
+// next returns the number of lanes that the endpoint should have. It asks for all that are needed at once, because
+// lanes that are added later have to wait until the present ones are empty.
 func (g *growth) next(now time.Time, lanes int, r laneLimits, is load) int {
 	before := *g
 	g.lanes, g.at, g.load = lanes, now, is
-	if before.lanes != lanes { // the first look at them
+	if before.lanes != lanes { // the first check with this number
 		g.desired, g.noBacklog, g.peak = lanes, 0, 0
 		return lanes
 	}
@@ -56,7 +58,7 @@ func (g *growth) next(now time.Time, lanes int, r laneLimits, is load) int {
 		}
 		g.desired = 2 * lanes
 		if taken > 0 && average >= tooBusy {
-			share := float64(more+taken) / float64(taken) // of what came, to what went
+			share := float64(more+taken) / float64(taken) // of appended to delivered samples
 			g.desired = max(g.desired, int(min(maxDesiredLanes, math.Ceil(catchUpFactor*share*float64(lanes)))))
 		}
 		return min(g.desired, max(lanes, r.max))
@@ -71,11 +73,11 @@ func (g *growth) next(now time.Time, lanes int, r laneLimits, is load) int {
 	if fewer := max(g.desired, r.min); float64(fewer) <= worthRemoving*float64(lanes) {
 		return fewer
 	}
-	g.desired = min(g.desired, lanes) // a lane with little room is not a lane too few
+	g.desired = min(g.desired, lanes) // min_shards keeps more lanes than the load needs
 	return lanes
 }
 
-// maxDesiredLanes bounds what an endpoint that takes next to nothing asks for.
+// maxDesiredLanes bounds the result for a receiver that takes nearly nothing.
 const maxDesiredLanes = 1 << 20
 
 // busy returns the share of the time in which the busiest lane waited for answers, and the average over all lanes.

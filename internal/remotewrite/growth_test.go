@@ -180,7 +180,8 @@ func changeLanes(t *testing.T, chance *rand.Rand) {
 	var pods []target
 	for i := range 5 + chance.IntN(20) {
 		pod := w.target(fmt.Sprintf("pod-%d", i), 10)
-		pod.ids = append(pod.ids, w.table.Add(pod.id, labels.FromStrings("__name__", "unbound", "instance", fmt.Sprintf("pod-%d", i)), series.Meta{}))
+		pod.ids = append(pod.ids, w.table.Add(pod.id, labels.FromStrings("__name__", "unbound", "instance",
+			fmt.Sprintf("pod-%d", i)), series.Meta{}))
 		pods = append(pods, pod)
 	}
 	w.run()
@@ -227,7 +228,8 @@ func TestLanesFollowTheSettings(t *testing.T) {
 		sent := 0
 		for _, lanes := range []int{4, 9, 2, 1, 16, 3} {
 			ec := endpointConfig("a")
-			ec.QueueConfig.MaxSamplesPerSend, ec.QueueConfig.MinShards, ec.QueueConfig.MaxShards = 50, lanes, max(lanes, 1)
+			ec.QueueConfig.MaxSamplesPerSend = 50
+			ec.QueueConfig.MinShards, ec.QueueConfig.MaxShards = lanes, max(lanes, 1)
 			w.cfg.Endpoints = []EndpointConfig{ec}
 			w.apply()
 			for range 5 {
@@ -260,21 +262,26 @@ func TestGrowth(t *testing.T) {
 		want, desired   int
 	}
 	for name, steps := range map[string][]step{
-		"idle half of the time": {{0.5, 0.5, 5000, 1000, false, 1, 40, 40}, {0.5, 0.5, 5000, 100_000, false, 3, 40, 40}},
-		"catches up":            {{1, 1, 50_000, 100_000, false, 1, 40, 40}, {1, 1, 50_000, 90_000, false, 1, 40, 40}},
-		"falls behind":          {{1, 1, 50_000, 90_000, false, 1, 40, 40}, {1, 1, 50_000, 100_000, false, 1, 80, 80}},
+		"idle half of the time": {{0.5, 0.5, 5000, 1000, false, 1, 40, 40},
+			{0.5, 0.5, 5000, 100_000, false, 3, 40, 40}},
+		"catches up":   {{1, 1, 50_000, 100_000, false, 1, 40, 40}, {1, 1, 50_000, 90_000, false, 1, 40, 40}},
+		"falls behind": {{1, 1, 50_000, 90_000, false, 1, 40, 40}, {1, 1, 50_000, 100_000, false, 1, 80, 80}},
 		"takes a quarter of what comes": {{1, 1, 50_000, 100_000, false, 1, 40, 40},
 			{1, 1, 50_000, 250_000, false, 1, 200, 200}}, // four times the lanes, and some to catch up
-		"takes nothing":                {{1, 1, 0, 250_000, false, 1, 40, 40}, {1, 1, 0, 400_000, false, 1, 80, 80}},
-		"takes a hundredth":            {{1, 1, 1000, 0, false, 1, 40, 40}, {1, 1, 1000, 99_000, false, 1, 300, 5000}},
-		"one lane cannot keep up":      {{1, 0.2, 50_000, 90_000, false, 1, 40, 40}, {1, 0.2, 50_000, 100_000, false, 1, 80, 80}},
-		"idle":                         {{0, 0, 0, 0, false, 20, 40, 40}, {0, 0, 0, 0, false, 1, 8, 1}},
-		"an hour without a backlog":    {{0.1, 0.1, 5000, 1000, false, 20, 40, 40}, {0.1, 0.1, 5000, 1000, false, 1, 10, 10}},
+		"takes nothing":     {{1, 1, 0, 250_000, false, 1, 40, 40}, {1, 1, 0, 400_000, false, 1, 80, 80}},
+		"takes a hundredth": {{1, 1, 1000, 0, false, 1, 40, 40}, {1, 1, 1000, 99_000, false, 1, 300, 5000}},
+		"one lane cannot keep up": {{1, 0.2, 50_000, 90_000, false, 1, 40, 40},
+			{1, 0.2, 50_000, 100_000, false, 1, 80, 80}},
+		"idle": {{0, 0, 0, 0, false, 20, 40, 40}, {0, 0, 0, 0, false, 1, 8, 1}},
+		"an hour without a backlog": {{0.1, 0.1, 5000, 1000, false, 20, 40, 40},
+			{0.1, 0.1, 5000, 1000, false, 1, 10, 10}},
 		"one lane has something to do": {{0.3, 0, 5000, 1000, false, 21, 40, 30}},
 		"too few would go":             {{0.29, 0.1, 5000, 1000, false, 21, 40, 29}},
-		"a peak within five minutes": {{0.1, 0.1, 5000, 1000, false, 10, 40, 40}, {0.2, 0.1, 5000, 1000, false, 1, 40, 40},
+		"a peak within five minutes": {{0.1, 0.1, 5000, 1000, false, 10, 40, 40},
+			{0.2, 0.1, 5000, 1000, false, 1, 40, 40},
 			{0.1, 0.1, 5000, 1000, false, 10, 20, 20}},
-		"a backlog within five minutes": {{0.1, 0.1, 5000, 1000, false, 20, 40, 40}, {0.1, 0.1, 5000, 100_000, false, 1, 40, 40},
+		"a backlog within five minutes": {{0.1, 0.1, 5000, 1000, false, 20, 40, 40},
+			{0.1, 0.1, 5000, 100_000, false, 1, 40, 40},
 			{0.1, 0.1, 5000, 1000, false, 19, 40, 40}},
 		"down": {{0, 0, 0, 1000, true, 100, 40, 40}},
 	} {
@@ -288,7 +295,8 @@ func TestGrowth(t *testing.T) {
 				want := 0
 				for range s.times {
 					now = now.Add(growthCheck)
-					is = load{waited: slices.Clone(is.waited), delivered: is.delivered + s.taken, pending: s.waiting, down: s.down}
+					is = load{waited: slices.Clone(is.waited), delivered: is.delivered + s.taken, pending: s.waiting,
+						down: s.down}
 					for l := range is.waited {
 						share := s.others
 						if l == 0 {

@@ -60,9 +60,11 @@ func TestAnAnswerFromBeforeAReloadSaysNothingOfTheNewSettings(t *testing.T) {
 		late          func(p wire.Protocol, samples int) deliver.Answer
 		want          wire.Protocol
 	}{
-		"2.0 taken, 1.0 wanted now":   {"", remoteapi.WriteV1MessageType, fine, wire.V1},
-		"2.0 refused, 2.0 wanted now": {"", remoteapi.WriteV2MessageType, func(wire.Protocol, int) deliver.Answer { return status(415) }, wire.V2},
-		"to be left alone":            {"", "", func(wire.Protocol, int) deliver.Answer { return unavailable }, wire.V2},
+		"2.0 taken, 1.0 wanted now": {"", remoteapi.WriteV1MessageType, fine, wire.V1},
+		"2.0 refused, 2.0 wanted now": {"", remoteapi.WriteV2MessageType,
+			func(wire.Protocol, int) deliver.Answer { return status(415) }, wire.V2},
+		"to be left alone": {"", "", func(wire.Protocol, int) deliver.Answer { return unavailable },
+			wire.V2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

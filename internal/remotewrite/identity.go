@@ -17,8 +17,9 @@ const (
 	unnamedPrefix = "u-"
 )
 
-// identity names the endpoint's queue. It depends on the name or, where there is none, on scheme, host and path of
-// the URL: a query or a secret that changes leaves the backlog where it is.
+// identity returns the name of the queue of the endpoint. It depends on the name or, without one, on scheme, host and
+// path of the URL. A change of the query or of a secret leaves the backlog where it is. Examples:
+// n-prod-0a1b2c3d4e5f, u-host-0a1b2c3d4e5f.
 func (c EndpointConfig) identity() string {
 	if c.Name != "" {
 		return namedPrefix + readable(c.Name) + digest(c.Name)
@@ -26,7 +27,7 @@ func (c EndpointConfig) identity() string {
 	return c.unnamedIdentity()
 }
 
-// unnamedIdentity is the identity that the endpoint has without a name.
+// unnamedIdentity returns the identity that the endpoint has without a name.
 func (c EndpointConfig) unnamedIdentity() string {
 	host := ""
 	if c.URL != nil && c.URL.URL != nil {
@@ -51,7 +52,7 @@ func QueueOf(entry string) (string, error) {
 	return ec.identity(), nil
 }
 
-// isIdentity is for what identity and numbered make, as n-prod-0a1b2c3d4e5f and u-host-0a1b2c3d4e5f-2.
+// isIdentity matches what identity and numbered make: n-prod-0a1b2c3d4e5f, u-host-0a1b2c3d4e5f-2.
 var isIdentity = regexp.MustCompile(`^[nu]-([a-z0-9-]+-)?[0-9a-f]{12}(-[0-9]+)?$`)
 
 func digest(s string) string {
@@ -59,7 +60,7 @@ func digest(s string) string {
 	return fmt.Sprintf("%x", sum[:6])
 }
 
-// readable is what people may recognise an endpoint by in the name of a directory.
+// readable returns the part of an identity by which people recognise the endpoint in the name of a directory.
 func readable(s string) string {
 	const most = 40
 	clean := strings.Map(func(r rune) rune {
@@ -74,7 +75,8 @@ func readable(s string) string {
 	return clean
 }
 
-// identities names the queues of endpoints; of two unnamed ones with one URL, the second has a number.
+// identities returns the names of the queues of all endpoints. The second of two unnamed endpoints with one URL gets
+// a number.
 func identities(endpoints []EndpointConfig) []string {
 	return numbered(len(endpoints), "-", func(i int) string { return endpoints[i].identity() })
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
-// TestIdleTargetIsRememberedFromItsNextBatchOn: a target was silent for hours, and then has two batches within one request.
+// TestIdleTargetIsRememberedFromItsNextBatchOn: a target is silent for hours,
+// and then has two batches within one request.
 func TestIdleTargetIsRememberedFromItsNextBatchOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, oneLane(wire.V2, 100_000))

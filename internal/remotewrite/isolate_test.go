@@ -64,7 +64,8 @@ func TestR6BadSeriesAreIsolated(t *testing.T) {
 				f.keepScraping(15*time.Second, time.Minute)
 				f.stop()
 				if lost := f.lostAt(db, "a"); lost != len(bad)*f.scrapes || f.dropped("a", refusedSample) != lost {
-					t.Errorf("lost %d, refused %d, want %d: the bad series alone", lost, f.dropped("a", refusedSample), len(bad)*f.scrapes)
+					t.Errorf("lost %d, refused %d, want %d: the bad series alone", lost,
+						f.dropped("a", refusedSample), len(bad)*f.scrapes)
 				}
 				if n := rejectedCount(f.world, deliver.OutOfOrder); n != len(bad)*f.scrapes {
 					t.Errorf("out of order = %d, want %d", n, len(bad)*f.scrapes)
@@ -76,7 +77,7 @@ func TestR6BadSeriesAreIsolated(t *testing.T) {
 				}
 				last := db.offered[len(db.offered)-1]
 				if together := max(1, len(bad)-deliver.MaxAlone); last.samples != together || last.status != 400 {
-					t.Errorf("the last request = %+v, want %d offenders", last, together)
+					t.Errorf("the last request = %+v, want %d bad series", last, together)
 				}
 			})
 		})
@@ -107,7 +108,8 @@ func TestR6BadSeriesAreNamed(t *testing.T) {
 			t.Fatalf("lines in three minutes = %d, want one a minute", len(lines))
 		}
 		said := lines[1].ContextMap()
-		if said["instance"] != "pod-0" || said["job"] != "envoy" || said["error"] != r.Error || said["samples"].(int64) < 5 ||
+		if said["instance"] != "pod-0" || said["job"] != "envoy" || said["error"] != r.Error ||
+			said["samples"].(int64) < 5 ||
 			!strings.Contains(fmt.Sprint(said["series"]), "metric_5") {
 			t.Errorf("the line says %v", said)
 		}
@@ -137,7 +139,8 @@ func TestR6TooManyBadSeries(t *testing.T) {
 		if spent == 0 {
 			t.Error("the budget was spent, but nothing was counted")
 		}
-		if r := f.writers.Status()[0].Rejected; len(r) == 0 || r[0].Reason != "isolation_budget" && r[len(r)-1].Reason != "isolation_budget" {
+		if r := f.writers.Status()[0].Rejected; len(r) == 0 || r[0].Reason != "isolation_budget" &&
+			r[len(r)-1].Reason != "isolation_budget" {
 			t.Errorf("rejected = %+v, want something under isolation_budget", r)
 		}
 		f.keepScraping(10*time.Second, 2*time.Minute)
@@ -293,7 +296,8 @@ func TestR6Of20(t *testing.T) {
 		f.keepScraping(10*time.Second, time.Minute)
 		f.stop()
 		if lost := f.lostAt(db, "a"); lost != 2*f.scrapes || rejectedCount(f.world, deliver.OutOfOrder) != lost {
-			t.Errorf("lost %d, counted as out of order %d, want %d", lost, rejectedCount(f.world, deliver.OutOfOrder), 2*f.scrapes)
+			t.Errorf("lost %d, counted as out of order %d, want %d", lost, rejectedCount(f.world, deliver.OutOfOrder),
+				2*f.scrapes)
 		}
 		if n := len(db.offers()); n != f.scrapes {
 			t.Errorf("requests = %d, want %d", n, f.scrapes)
@@ -364,7 +368,8 @@ func TestRequestsThatMayHaveArrived(t *testing.T) {
 				delivered := int(testutil.ToFloat64(f.writers.metrics.delivered.WithLabelValues("a")))
 				refused := f.dropped("a", refusedSample) + f.dropped("a", deliver.IsolationBudget)
 				if delivered != tc.delivered || refused != tc.refused {
-					t.Errorf("already delivered %d, refused %d; want %d, %d", delivered, refused, tc.delivered, tc.refused)
+					t.Errorf("already delivered %d, refused %d; want %d, %d", delivered, refused, tc.delivered,
+						tc.refused)
 				}
 				if n := len(db.offers()); tc.requests != 0 && n != tc.requests {
 					t.Errorf("requests = %d, want %d", n, tc.requests)

@@ -22,7 +22,8 @@ const (
 	abandoned     deliver.Reason = "abandoned"      // not delivered before the flush deadline of a stop or a removal
 )
 
-var reasons = []deliver.Reason{queueFull, diskFull, queueError, refusedSample, deliver.TooOld, notNewer, invalidLabels, relabelled,
+var reasons = []deliver.Reason{queueFull, diskFull, queueError, refusedSample, deliver.TooOld, notNewer,
+	invalidLabels, relabelled,
 	abandoned, deliver.Unsupported, deliver.Damaged, deliver.IsolationBudget}
 
 type metrics struct {
@@ -44,48 +45,59 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg) // a nil reg gives working, unregistered metrics
 	name := func(what string) string { return "envoy_scraper_remotewrite_" + what }
 	counter := func(what, help string, labels ...string) *prometheus.CounterVec {
-		return f.NewCounterVec(prometheus.CounterOpts{Name: name(what), Help: help}, append([]string{"endpoint"}, labels...))
+		return f.NewCounterVec(prometheus.CounterOpts{Name: name(what), Help: help},
+			append([]string{"endpoint"}, labels...))
 	}
 	return &metrics{
-		appended:  counter("samples_total", "Samples that scraping handed over, native histograms and staleness markers included."),
+		appended: counter("samples_total",
+			"Samples that were scraped, including native histograms and staleness markers."),
 		accepted:  counter("samples_accepted_total", "Samples that the endpoint accepted."),
-		dropped:   counter("samples_dropped_total", "Samples that will never arrive, by reason.", "reason"),
-		exemplars: counter("exemplars_total", "Exemplars that were put into requests."),
-		metadata:  counter("metadata_total", "Families whose type, help and unit were sent by themselves, as remote write 1.0 has it, by outcome: accepted, refused.", "outcome"),
-		rejected:  counter("rejected_samples_total", "Samples that the endpoint refused for good, by what it said of them.", "reason"),
-		delivered: counter("samples_already_delivered_total", "Samples of an earlier process that the endpoint refuses because it has had them."),
-		requests:  counter("requests_total", "Requests by what became of them: accepted, retry, slow_retry, refused, split, isolate, other_protocol.", "outcome"),
-		answers:   counter("answers_total", "Answers to requests by status, or what went wrong where none came: timeout, dns, refused, network.", "answer"),
-		retries:   counter("retries_total", "Requests that were sent again after a failure that may pass."),
-		bytes:     counter("sent_bytes_total", "Compressed bytes of request bodies, repetitions included."),
+		dropped:   counter("samples_dropped_total", "Samples that are lost for the endpoint, by reason.", "reason"),
+		exemplars: counter("exemplars_total", "Exemplars that were packed into requests."),
+		metadata: counter("metadata_total",
+			"Metric families whose metadata was sent in requests of its own (remote write 1.0), "+
+				"by outcome: accepted, refused.", "outcome"),
+		rejected: counter("rejected_samples_total",
+			"Samples that the endpoint refused for good, by the reason that it gave.", "reason"),
+		delivered: counter("samples_already_delivered_total",
+			"Samples that the endpoint refused because an earlier process had delivered them."),
+		requests: counter("requests_total",
+			"Requests, by outcome: accepted, retry, slow_retry, refused, split, isolate, other_protocol.",
+			"outcome"),
+		answers: counter("answers_total",
+			"Answers to requests, by status, or by error if there was no answer: timeout, dns, refused, network.",
+			"answer"),
+		retries: counter("retries_total", "Requests that failed and are retried."),
+		bytes:   counter("sent_bytes_total", "Compressed bytes of request bodies, including retries."),
 		duration: f.NewHistogramVec(prometheus.HistogramOpts{Name: name("send_duration_seconds"),
 			Help:    "Time from sending a request to its answer.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}}, []string{"endpoint"}),
 	}
 }
 
-// forget removes all metrics of an endpoint that is gone.
+// forget removes all metrics of a removed endpoint.
 func (m *metrics) forget(label string) {
 	of := prometheus.Labels{"endpoint": label}
-	for _, c := range []*prometheus.CounterVec{m.appended, m.accepted, m.dropped, m.rejected, m.delivered, m.requests, m.answers,
+	for _, c := range []*prometheus.CounterVec{m.appended, m.accepted, m.dropped, m.rejected, m.delivered, m.requests,
+		m.answers,
 		m.retries, m.bytes, m.exemplars, m.metadata} {
 		c.DeletePartialMatch(of)
 	}
 	m.duration.DeletePartialMatch(of)
 }
 
-// keptMetrics is how long the counters of an endpoint that is gone stay in /metrics: some scrapes of it, so that the
-// samples abandoned at last are seen.
+// keptMetrics is how long the counters of a removed endpoint stay in /metrics: long enough for some scrapes, so that
+// abandoned samples are seen.
 const keptMetrics = 15 * time.Minute
 
-// goneMetrics are metrics that nobody counts up any more.
+// removedMetrics are metrics that are not counted up any more.
 type removedMetrics struct {
 	label string
-	ended <-chan struct{} // until then they may still count
-	since time.Time       // that this was seen; zero: not yet
+	ended <-chan struct{} // closed when the endpoint has ended; until then it may still count
+	since time.Time       // when that was noticed; zero: not yet
 }
 
-// endpointMetrics are the metrics of one endpoint, looked up once.
+// endpointMetrics are the metrics of one endpoint. The label is looked up once.
 type endpointMetrics struct {
 	appended, accepted, delivered, exemplars, retries, bytes prometheus.Counter
 	duration                                                 prometheus.Observer
@@ -104,7 +116,8 @@ func (m *metrics) endpoint(label string) *endpointMetrics {
 		bytes: m.bytes.WithLabelValues(label), duration: m.duration.WithLabelValues(label),
 		dropped: map[deliver.Reason]prometheus.Counter{}, rejected: map[deliver.Complaint]prometheus.Counter{},
 		requests: map[deliver.Outcome]prometheus.Counter{}, answers: map[string]prometheus.Counter{},
-		metadataAccepted: m.metadata.WithLabelValues(label, deliver.Accepted.String()), metadataRefused: m.metadata.WithLabelValues(label, deliver.Refused.String()),
+		metadataAccepted: m.metadata.WithLabelValues(label,
+			deliver.Accepted.String()), metadataRefused: m.metadata.WithLabelValues(label, deliver.Refused.String()),
 	}
 	for _, r := range reasons {
 		e.dropped[r] = m.dropped.WithLabelValues(label, string(r))
@@ -128,7 +141,7 @@ func (e *endpointMetrics) drop(r deliver.Reason, n int) {
 	}
 }
 
-// refuse counts n samples that the receiver refused for good, saying so.
+// refuse counts n samples that the receiver refused for good.
 func (e *endpointMetrics) refuse(c deliver.Complaint, n int) {
 	if n > 0 {
 		e.drop(refusedSample, n)
@@ -136,7 +149,7 @@ func (e *endpointMetrics) refuse(c deliver.Complaint, n int) {
 	}
 }
 
-// pendingCollector reads what is pending when somebody asks: the queues know it anyway.
+// pendingCollector reads the state of queues when metrics are collected.
 type pendingCollector struct {
 	status                             func() []EndpointStatus
 	samples, bytes, oldest, full, most *prometheus.Desc
@@ -147,12 +160,14 @@ func newPendingCollector(status func() []EndpointStatus) *pendingCollector {
 		return prometheus.NewDesc("envoy_scraper_remotewrite_"+what, help, []string{"endpoint"}, nil)
 	}
 	return &pendingCollector{
-		status:  status,
-		samples: desc("pending_samples", "Samples that wait for the endpoint, those in flight included."),
-		bytes:   desc("pending_bytes", "Bytes that wait for the endpoint, compressed."),
-		oldest:  desc("pending_oldest_seconds", "Age of the oldest sample that waits; 0 if none does."),
-		most:    desc("pending_limit_bytes", "Bytes that may wait before the oldest make room for the newest."),
-		full:    desc("pending_full_seconds", "Time until the limit is reached, should what waits go on growing as in the last two minutes; +Inf while it does not grow."),
+		status: status,
+		samples: desc("pending_samples",
+			"Samples in the queue of the endpoint, including those of requests in flight."),
+		bytes:  desc("pending_bytes", "Compressed bytes in the queue of the endpoint."),
+		oldest: desc("pending_oldest_seconds", "Age of the oldest sample in the queue; 0 if the queue is empty."),
+		most:   desc("pending_limit_bytes", "Size of the queue above which the oldest samples are dropped."),
+		full: desc("pending_full_seconds",
+			"Time until the queue is full if it grows as in the last two minutes; +Inf if it does not grow."),
 	}
 }
 

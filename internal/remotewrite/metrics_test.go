@@ -93,7 +93,8 @@ func TestMetricsOfARemovedEndpoint(t *testing.T) {
 		pass(10 * time.Second)
 		w.cfg.Endpoints = []EndpointConfig{endpointConfig("a")}
 		w.apply()
-		gauges := []string{"protocol", "highest_accepted_timestamp_seconds", "highest_appended_timestamp_seconds", "pending_samples",
+		gauges := []string{"protocol", "highest_accepted_timestamp_seconds", "highest_appended_timestamp_seconds",
+			"pending_samples",
 			"pending_limit_bytes", "lanes", "lanes_desired"}
 		there := metricsOf(t, reg, "b")
 		for _, name := range gauges {
@@ -164,26 +165,27 @@ func TestMetricsOfLanes(t *testing.T) {
 # HELP envoy_scraper_remotewrite_highest_accepted_timestamp_seconds Newest timestamp that the endpoint accepted.
 # TYPE envoy_scraper_remotewrite_highest_accepted_timestamp_seconds gauge
 envoy_scraper_remotewrite_highest_accepted_timestamp_seconds{endpoint="a"} %v
-# HELP envoy_scraper_remotewrite_highest_appended_timestamp_seconds Newest timestamp that was put into the queue.
+# HELP envoy_scraper_remotewrite_highest_appended_timestamp_seconds Newest timestamp that was appended to the queue.
 # TYPE envoy_scraper_remotewrite_highest_appended_timestamp_seconds gauge
 envoy_scraper_remotewrite_highest_appended_timestamp_seconds{endpoint="a"} %v
-# HELP envoy_scraper_remotewrite_lanes Lanes of the endpoint: the number of requests that can be sent at the same time.
+# HELP envoy_scraper_remotewrite_lanes Lanes of the endpoint: the number of concurrent requests.
 # TYPE envoy_scraper_remotewrite_lanes gauge
 envoy_scraper_remotewrite_lanes{endpoint="a"} 6
-# HELP envoy_scraper_remotewrite_lanes_desired Lanes that the load asks for, whatever the limits allow.
+# HELP envoy_scraper_remotewrite_lanes_desired Lanes that the load needs, without the limits.
 # TYPE envoy_scraper_remotewrite_lanes_desired gauge
 envoy_scraper_remotewrite_lanes_desired{endpoint="a"} 6
-# HELP envoy_scraper_remotewrite_lanes_max Largest number of lanes, by max_shards.
+# HELP envoy_scraper_remotewrite_lanes_max Largest number of lanes (max_shards).
 # TYPE envoy_scraper_remotewrite_lanes_max gauge
 envoy_scraper_remotewrite_lanes_max{endpoint="a"} 9
-# HELP envoy_scraper_remotewrite_lanes_min Smallest number of lanes, by min_shards.
+# HELP envoy_scraper_remotewrite_lanes_min Smallest number of lanes (min_shards).
 # TYPE envoy_scraper_remotewrite_lanes_min gauge
 envoy_scraper_remotewrite_lanes_min{endpoint="a"} 6
-# HELP envoy_scraper_remotewrite_max_samples_per_send Largest number of samples in a request, by max_samples_per_send.
+# HELP envoy_scraper_remotewrite_max_samples_per_send Largest number of samples in a request (max_samples_per_send).
 # TYPE envoy_scraper_remotewrite_max_samples_per_send gauge
 envoy_scraper_remotewrite_max_samples_per_send{endpoint="a"} 100
 `, float64(first)/1000, float64(second)/1000)
-		names := []string{"highest_accepted_timestamp_seconds", "highest_appended_timestamp_seconds", "lanes", "lanes_desired", "lanes_max",
+		names := []string{"highest_accepted_timestamp_seconds", "highest_appended_timestamp_seconds", "lanes",
+			"lanes_desired", "lanes_max",
 			"lanes_min", "max_samples_per_send"}
 		for i := range names {
 			names[i] = "envoy_scraper_remotewrite_" + names[i]
@@ -207,17 +209,18 @@ func TestLimitsOfAQueue(t *testing.T) {
 	w.cfg.Queue = queue.Config{MaxBytes: 1 << 21, MaxMemory: 1 << 20, MaxAge: time.Hour}
 	w.apply()
 	want := `
-# HELP envoy_scraper_queue_age_limit_seconds Age from which on samples that wait are dropped, by max_age; 0: none is too old.
+# HELP envoy_scraper_queue_age_limit_seconds Age at which queued samples are dropped (max_age); 0: never.
 # TYPE envoy_scraper_queue_age_limit_seconds gauge
 envoy_scraper_queue_age_limit_seconds{endpoint="a"} 3600
-# HELP envoy_scraper_queue_memory_limit_bytes Bytes that may wait in memory, by max_memory; four times of it while the disk is slow.
+# HELP envoy_scraper_queue_memory_limit_bytes Limit of memory_bytes (max_memory); 4 times that while the disk is slow.
 # TYPE envoy_scraper_queue_memory_limit_bytes gauge
 envoy_scraper_queue_memory_limit_bytes{endpoint="a"} 1.048576e+06
-# HELP envoy_scraper_remotewrite_pending_limit_bytes Bytes that may wait before the oldest make room for the newest.
+# HELP envoy_scraper_remotewrite_pending_limit_bytes Size of the queue above which the oldest samples are dropped.
 # TYPE envoy_scraper_remotewrite_pending_limit_bytes gauge
 envoy_scraper_remotewrite_pending_limit_bytes{endpoint="a"} 2.097152e+06
 `
-	err := testutil.GatherAndCompare(reg, strings.NewReader(want), "envoy_scraper_queue_age_limit_seconds", "envoy_scraper_queue_memory_limit_bytes",
+	err := testutil.GatherAndCompare(reg, strings.NewReader(want), "envoy_scraper_queue_age_limit_seconds",
+		"envoy_scraper_queue_memory_limit_bytes",
 		"envoy_scraper_remotewrite_pending_limit_bytes")
 	if err != nil {
 		t.Error(err)

@@ -5,14 +5,15 @@ import (
 	"slices"
 )
 
-// step is what Apply does to one endpoint.
+// step is what Apply does with one endpoint.
 type step struct {
 	endpoint *endpoint
-	replace  *settings // nil: leave it alone
+	replace  *settings // nil: the settings stay
 	fresh    bool
 }
 
-// unused makes a label that no endpoint has which stays: one that got another URL keeps that of its first.
+// unused adds a number to a label if an endpoint that stays has it: an endpoint that got another URL keeps its first
+// label.
 func unused(label string, steps []step) string {
 	taken := func(l string) bool {
 		return slices.ContainsFunc(steps, func(s step) bool { return s.endpoint != nil && s.endpoint.label == l })
@@ -24,7 +25,9 @@ func unused(label string, steps []step) string {
 	return free
 }
 
-// match finds the endpoint that each of the wanted settings is for, and those that nobody wants.
+// match finds the running endpoint for each of the wanted settings: by equal settings first, then by name or, without
+// one, by URL, then by receiver, whatever the names are. If one unnamed endpoint is left on each side, they belong
+// together. gone are the endpoints that are not wanted any more.
 func match(wanted []*settings, current []*endpoint) (steps []step, gone []*endpoint) {
 	steps = make([]step, len(wanted))
 	used := map[*endpoint]bool{}
@@ -62,7 +65,7 @@ func match(wanted []*settings, current []*endpoint) (steps []step, gone []*endpo
 	return steps, gone
 }
 
-// labelsOf names endpoints in metrics and logs.
+// labelsOf returns the names of endpoints in metrics and logs.
 func labelsOf(all []*settings) []string {
 	return numbered(len(all), "#", func(i int) string { return all[i].label() })
 }

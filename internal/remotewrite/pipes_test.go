@@ -96,7 +96,8 @@ func (l *pipes) serve(h http.Handler) (stop func()) {
 // over makes clients that dial like this.
 func over(dial promhttp.DialContextFunc) clientFunc {
 	return func(ec EndpointConfig) (deliver.Client, error) {
-		return deliver.NewClient(deliver.Settings{RemoteWriteConfig: ec.RemoteWriteConfig, Negotiate: ec.Negotiate}, promhttp.WithDialContextFunc(dial))
+		return deliver.NewClient(deliver.Settings{RemoteWriteConfig: ec.RemoteWriteConfig, Negotiate: ec.Negotiate},
+			promhttp.WithDialContextFunc(dial))
 	}
 }
 

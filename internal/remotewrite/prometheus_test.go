@@ -43,7 +43,8 @@ type tsdbRules struct {
 }
 
 func newTSDB(t *testing.T) *tsdb {
-	return &tsdb{receiver: newReceiver(t), stored: map[string]map[int64]uint64{}, newest: map[string]point{}, late: map[string]int{}}
+	return &tsdb{receiver: newReceiver(t), stored: map[string]map[int64]uint64{}, newest: map[string]point{},
+		late: map[string]int{}}
 }
 
 func (db *tsdb) set(change func(r *tsdbRules)) {
@@ -52,7 +53,7 @@ func (db *tsdb) set(change func(r *tsdbRules)) {
 	change(&db.rules)
 }
 
-// post implements poster.
+// Post implements deliver.Client.
 func (db *tsdb) Post(ctx context.Context, body []byte, p wire.Protocol, _ int) deliver.Answer {
 	db.mu.Lock()
 	delay := db.rules.delay

@@ -36,7 +36,7 @@ type point struct {
 	bits uint64
 }
 
-// receiver is a poster that decodes what it gets with Prometheus' own types, and takes of a series what Prometheus'
+// receiver is a client that decodes requests with Prometheus' own types, and takes of a series what Prometheus'
 // storage takes: what is newer than its newest sample, and that sample again. A 1.0 request with anything else in it is
 // refused whole, of a 2.0 request the rest is written.
 type receiver struct {
@@ -73,7 +73,7 @@ func (r *receiver) Post(ctx context.Context, body []byte, p wire.Protocol, _ int
 		}
 	}
 	if p == wire.V1 && isMetadata(body) {
-		return fine(p, 0) // told of in fields_test.go
+		return fine(p, 0) // tested in fields_test.go
 	}
 	got := r.decode(body, p)
 	r.mu.Lock()
@@ -136,7 +136,7 @@ func refusal(newest *point, p point) string {
 	return "out of order sample"
 }
 
-// isMetadata tells that a 1.0 request is about families only.
+// isMetadata reports whether a 1.0 request has only metadata.
 func isMetadata(body []byte) bool {
 	plain, err := snappy.Decode(nil, body)
 	var req prompb.WriteRequest
@@ -321,7 +321,7 @@ func (w *world) conserved(endpoint string, appended int) {
 	}
 }
 
-// target is a target with so many series that keep all its labels.
+// target is a target and its series, which have all its labels.
 type target struct {
 	id  series.TargetID
 	ids []series.ID

@@ -108,9 +108,12 @@ func TestRulesAgainstPrometheus(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := rand.New(rand.NewPCG(seed, 1))
 				choices := []*relabel.Config{
-					rule(relabel.LabelDrop, "flag"), rule(relabel.LabelDrop, "job"), rule(relabel.LabelDrop, "instance"),
-					rule(relabel.LabelDrop, "cluster"), rule(relabel.Drop, "metric_[12]", "__name__"), replaceLabel("flag", "z"),
-					replaceLabel("instance", "pod-0"), replaceLabel("cluster", "c2"), rule(relabel.Keep, "metric_.*", "__name__"),
+					rule(relabel.LabelDrop, "flag"), rule(relabel.LabelDrop, "job"), rule(relabel.LabelDrop,
+						"instance"),
+					rule(relabel.LabelDrop, "cluster"), rule(relabel.Drop, "metric_[12]",
+						"__name__"), replaceLabel("flag", "z"),
+					replaceLabel("instance", "pod-0"), replaceLabel("cluster", "c2"), rule(relabel.Keep, "metric_.*",
+						"__name__"),
 				}
 				db := newTSDB(t)
 				w := newWorld(t)
@@ -211,7 +214,8 @@ func TestRulesAgainstPrometheus(t *testing.T) {
 					w.table.Release(slices.Values(p.page))
 				}
 				if n := w.table.Len(); n != 0 {
-					t.Errorf("series left after the stop and the end of all targets = %d (%d before), want 0", n, before)
+					t.Errorf("series left after the stop and the end of all targets = %d (%d before), want 0", n,
+						before)
 				}
 			})
 		})
@@ -303,7 +307,13 @@ func TestRulesOfAReloadKeepTheOrder(t *testing.T) {
 		t.Run(p.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				db := newTSDB(t)
-				down := func(r *tsdbRules) { r.fate = func(wire.Protocol, int) *deliver.Answer { a := status(503); return &a } }
+				down := func(r *tsdbRules) {
+					r.fate = func(wire.Protocol,
+						int) *deliver.Answer {
+						a := status(503)
+						return &a
+					}
+				}
 				up := func(r *tsdbRules) { r.fate, r.delay = nil, 100*time.Millisecond }
 				w := newWorld(t)
 				w.writers.newClient = func(EndpointConfig) (deliver.Client, error) { return db, nil }

@@ -106,7 +106,8 @@ func BenchmarkDeliver(b *testing.B) {
 	}
 }
 
-// BenchmarkCatchUp delivers a backlog over HTTP on loopback, as after an outage: 2,000 samples a request, four lanes. To
+// BenchmarkCatchUp delivers a backlog over HTTP on loopback, as after an outage: 2,000 samples per request, four lanes.
+// To
 // be held against the live rate: 200 sidecars of 2,000 series every 10 s are 40,000 samples a second.
 func BenchmarkCatchUp(b *testing.B) {
 	for _, p := range []wire.Protocol{wire.V2, wire.V1} {
@@ -115,7 +116,8 @@ func BenchmarkCatchUp(b *testing.B) {
 			w := New(table, nil, zap.NewNop(), nil)
 			ec := explicit(endpointConfig("a"), p)
 			ec.URL.Scheme, ec.URL.Host = "http", nullReceiver(b)
-			if err := w.Apply(Config{Endpoints: []EndpointConfig{ec}, Queue: queue.Config{MaxBytes: 1 << 40}, FlushDeadline: time.Hour}); err != nil {
+			if err := w.Apply(Config{Endpoints: []EndpointConfig{ec}, Queue: queue.Config{MaxBytes: 1 << 40},
+				FlushDeadline: time.Hour}); err != nil {
 				b.Fatal(err)
 			}
 			var pods []*series.Batch
@@ -136,7 +138,8 @@ func BenchmarkCatchUp(b *testing.B) {
 				b.Fatal(err)
 			}
 			// A queue in memory has dropped the oldest of a long backlog: with -benchtime 500x it keeps all.
-			b.ReportMetric(testutil.ToFloat64(w.metrics.accepted.WithLabelValues("a"))/b.Elapsed().Seconds(), "samples/s")
+			b.ReportMetric(testutil.ToFloat64(w.metrics.accepted.WithLabelValues("a"))/b.Elapsed().Seconds(),
+				"samples/s")
 		})
 	}
 }
@@ -175,13 +178,14 @@ func serveNull(c net.Conn) {
 		if _, err := r.Discard(n); err != nil {
 			return
 		}
-		if _, err := io.WriteString(c, "HTTP/1.1 204 No Content\r\nX-Prometheus-Remote-Write-Samples-Written: 2000\r\n\r\n"); err != nil {
+		const noContent = "HTTP/1.1 204 No Content\r\nX-Prometheus-Remote-Write-Samples-Written: 2000\r\n\r\n"
+		if _, err := io.WriteString(c, noContent); err != nil {
 			return
 		}
 	}
 }
 
-// meshMessages packs scrapes of so many sidecars of so many series and gives the requests that come of it.
+// meshMessages packs one scrape of each of a number of sidecars, of size series, and returns the requests.
 func meshMessages(t testing.TB, targets, size int) (out []wire.Message) {
 	t.Helper()
 	table := series.NewTable()

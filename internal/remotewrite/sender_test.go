@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -95,7 +96,8 @@ func TestSenderOutlastsAnOutage(t *testing.T) {
 					t.Errorf("first request %v after recovery, want at most max_backoff", late)
 				}
 				if r.requests-r.accepted > 1200 {
-					t.Errorf("failed tries = %d in an hour, want about 720: one lane at max_backoff", r.requests-r.accepted)
+					t.Errorf("failed tries = %d in an hour, want about 720: one lane at max_backoff",
+						r.requests-r.accepted)
 				}
 				w.conserved("a", scrapes*10)
 			})
@@ -108,13 +110,15 @@ func TestRetryAfter(t *testing.T) {
 		value func() string
 		want  time.Duration // 0: the usual backoff
 	}{
-		"seconds":   {func() string { return "30" }, 30 * time.Second},
-		"http date": {func() string { return time.Now().Add(45 * time.Second).UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT") }, 45 * time.Second},
-		"absurd":    {func() string { return "86400" }, 5 * time.Minute},
-		"overflow":  {func() string { return "9223372036854775807" }, 5 * time.Minute},
-		"past":      {func() string { return "Fri, 01 Jan 1999 15:04:05 GMT" }, 0},
-		"nonsense":  {func() string { return "soon" }, 0},
-		"negative":  {func() string { return "-5" }, 0},
+		"seconds": {func() string { return "30" }, 30 * time.Second},
+		"http date": {
+			func() string { return time.Now().Add(45 * time.Second).UTC().Format(http.TimeFormat) }, 45 * time.Second,
+		},
+		"absurd":   {func() string { return "86400" }, 5 * time.Minute},
+		"overflow": {func() string { return "9223372036854775807" }, 5 * time.Minute},
+		"past":     {func() string { return "Fri, 01 Jan 1999 15:04:05 GMT" }, 0},
+		"nonsense": {func() string { return "soon" }, 0},
+		"negative": {func() string { return "-5" }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -195,13 +199,13 @@ func TestRefusedSamplesAreCounted(t *testing.T) {
 		accepted int
 		refused  int
 	}{
-		"1.0 404":                  {explicit(endpointConfig("a"), wire.V1), status(404), 0, 10},
-		"2.0 415 as told":          {explicit(endpointConfig("a"), wire.V2), status(415), 0, 10},
-		"2.0 no headers as told":   {explicit(endpointConfig("a"), wire.V2), status(204), 0, 10},
-		"2.0 400 partly written":   {endpointConfig("a"), partly(400, 7), 7, 3},
-		"2.0 204 partly written":   {endpointConfig("a"), partly(204, 4), 4, 6},
-		"2.0 400 nothing written":  {explicit(endpointConfig("a"), wire.V2), status(400), 0, 10},
-		"2.0 400 all, and then so": {endpointConfig("a"), partly(400, 99), 10, 0},
+		"1.0 404":                    {explicit(endpointConfig("a"), wire.V1), status(404), 0, 10},
+		"2.0 415, configured":        {explicit(endpointConfig("a"), wire.V2), status(415), 0, 10},
+		"2.0 no headers, configured": {explicit(endpointConfig("a"), wire.V2), status(204), 0, 10},
+		"2.0 400 partly written":     {endpointConfig("a"), partly(400, 7), 7, 3},
+		"2.0 204 partly written":     {endpointConfig("a"), partly(204, 4), 4, 6},
+		"2.0 400 nothing written":    {explicit(endpointConfig("a"), wire.V2), status(400), 0, 10},
+		"2.0 400 all, and then so":   {endpointConfig("a"), partly(400, 99), 10, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -249,9 +253,11 @@ func TestPartlyWrittenIsSuccess(t *testing.T) {
 		highest := float64((*w.writers.endpoints.Load())[0].account.highest.Load()) / 1000
 		w.stop()
 		if of20 != 100 || s.Protocol != "2.0" {
-			t.Errorf("requests of 2.0 = %d, protocol %s; want 100, 2.0: the receiver has shown that it knows it", of20, s.Protocol)
+			t.Errorf("requests of 2.0 = %d, protocol %s; want 100, 2.0: the receiver has shown that it knows it",
+				of20, s.Protocol)
 		}
-		if age := time.Since(s.LastSuccess); age > 10*time.Second || time.Since(time.UnixMilli(int64(1000*highest))) > 20*time.Second {
+		if age := time.Since(s.LastSuccess); age > 10*time.Second ||
+			time.Since(time.UnixMilli(int64(1000*highest))) > 20*time.Second {
 			t.Errorf("last success %v ago, highest accepted %v", age, highest)
 		}
 		if a, lost := w.acceptedCount("a"), w.dropped("a", refusedSample); a != 99*9 || lost != 99+10 {
@@ -501,7 +507,8 @@ func TestSizeIsRemembered(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var limit, tooLarge, posts atomic.Int64
 				r := newReceiver(t)
-				limited := clientOf(func(ctx context.Context, body []byte, p wire.Protocol, attempt int) deliver.Answer {
+				limited := clientOf(func(ctx context.Context, body []byte, p wire.Protocol,
+					attempt int) deliver.Answer {
 					if ec.Negotiate && p == wire.V2 {
 						return status(415)
 					}

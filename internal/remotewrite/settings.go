@@ -13,7 +13,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/pack"
 )
 
-// settings is what an endpoint works by; a reload replaces it whole.
+// settings are those of one endpoint. They are immutable; a reload replaces them whole.
 type settings struct {
 	EndpointConfig
 	externalLabels labels.Labels
@@ -25,19 +25,20 @@ type settings struct {
 
 func newSettings(cfg Config, ec EndpointConfig) *settings {
 	return &settings{
-		EndpointConfig: ec, externalLabels: cfg.ExternalLabels, flushDeadline: cfg.FlushDeadline, ephemeral: cfg.Ephemeral,
-		packing: pack.NewSettings(ec.RemoteWriteConfig, cfg.ExternalLabels),
+		EndpointConfig: ec, externalLabels: cfg.ExternalLabels, flushDeadline: cfg.FlushDeadline,
+		ephemeral: cfg.Ephemeral,
+		packing:   pack.NewSettings(ec.RemoteWriteConfig, cfg.ExternalLabels),
 	}
 }
 
-// clientFunc makes the client of an endpoint; tests have their own.
+// clientFunc makes the client of an endpoint. Tests have their own.
 type clientFunc func(EndpointConfig) (deliver.Client, error)
 
 func newClient(ec EndpointConfig) (deliver.Client, error) {
 	return deliver.NewClient(deliver.Settings{RemoteWriteConfig: ec.RemoteWriteConfig, Negotiate: ec.Negotiate})
 }
 
-// withClient builds the client: the only part that can fail.
+// withClient adds the client. Only this can fail.
 func (s *settings) withClient(newClient clientFunc) error {
 	client, err := newClient(s.EndpointConfig)
 	if err != nil {
@@ -47,7 +48,7 @@ func (s *settings) withClient(newClient clientFunc) error {
 	return nil
 }
 
-// same tells that o is the next version of s: the backlog goes on to it.
+// same reports whether o is the next version of s, so that o takes over the backlog.
 func (s *settings) same(o *settings) bool {
 	if s.Name != "" || o.Name != "" {
 		return s.Name == o.Name
@@ -55,8 +56,8 @@ func (s *settings) same(o *settings) bool {
 	return s.identity() == o.identity()
 }
 
-// sameReceiver reports whether o sends to the receiver of s, and for the same tenant: what tells tenants apart is the
-// URL, a header or the credentials.
+// sameReceiver reports whether o sends to the receiver of s, and for the same tenant. Tenants differ in the URL, a
+// header or the credentials.
 func (s *settings) sameReceiver(o *settings) bool {
 	return reflect.DeepEqual(s.URL, o.URL) && maps.Equal(s.Headers, o.Headers) && s.sameCredentials(o)
 }
@@ -69,14 +70,16 @@ func (s *settings) sameCredentials(o *settings) bool {
 		reflect.DeepEqual(a.GoogleIAMConfig, b.GoogleIAMConfig)
 }
 
-// equal tells that nothing of the endpoint changed, secrets included. When in doubt it says no, which costs
-// an endpoint its idle connections, nothing else.
+// equal reports whether s and o say the same, secrets included. In doubt it returns false; then the endpoint only
+// loses its idle connections.
 func (s *settings) equal(o *settings) bool {
-	if s.Negotiate != o.Negotiate || s.flushDeadline != o.flushDeadline || !labels.Equal(s.externalLabels, o.externalLabels) {
+	if s.Negotiate != o.Negotiate || s.flushDeadline != o.flushDeadline ||
+		!labels.Equal(s.externalLabels, o.externalLabels) {
 		return false
 	}
 	a, b := s.RemoteWriteConfig, o.RemoteWriteConfig
-	// YAML hides secrets, which only these may hold; rules hold compiled expressions, which YAML compares best.
+	// YAML hides secrets, so credentials are compared by themselves. Rules hold compiled expressions, which are
+	// compared as YAML.
 	return s.sameCredentials(o) && reflect.DeepEqual(a.URL, b.URL) && yamlEqual(a, b)
 }
 

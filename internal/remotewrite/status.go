@@ -21,8 +21,9 @@ type EndpointStatus struct {
 	LastError      string
 	LastErrorTime  time.Time
 	LastSuccess    time.Time
-	Unreachable    bool          // the last request failed in a way that may pass
-	PendingLimit   int64         // bytes that may be queued; 0: unknown
-	FullIn         time.Duration // until the limit is reached, at the pace of the last minutes; 0: the queue does not grow
-	Rejected       []Rejection   // what was refused for good lately, newest first
+	Unreachable    bool  // the last request failed in a way that may pass
+	PendingLimit   int64 // bytes that may be queued; 0: unknown
+	// until the limit is reached, at the pace of the last minutes; 0: the queue does not grow
+	FullIn   time.Duration
+	Rejected []Rejection // what was refused for good lately, newest first
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 )
 
-// storage is where the queues of all endpoints are: in a store, or in memory only. A queue outlives its endpoint
-// there: after a restart it is found by its identity, and one that no endpoint asks for is an orphan.
+// storage holds the queues of all endpoints: in a store, or in memory only. In a store a queue outlives its endpoint:
+// after a restart it is found by its identity. A queue to which no endpoint belongs is an orphan.
 type storage struct {
 	store *queue.Store // nil: memory only
 	log   *zap.Logger
@@ -33,8 +33,8 @@ func newStorage(store *queue.Store, log *zap.Logger, reg prometheus.Registerer) 
 	}
 	return &storage{
 		store: store, log: log,
-		orphans:     gauge("orphans", "Queues in the storage directory that belong to no remote_write entry any more."),
-		orphanBytes: gauge("orphan_bytes", "Bytes of samples in such queues, which are kept until they are too old."),
+		orphans:     gauge("orphans", "Queues in the storage directory that belong to no remote_write entry."),
+		orphanBytes: gauge("orphan_bytes", "Bytes of samples in these queues. They are kept until they are too old."),
 	}
 }
 
@@ -46,7 +46,7 @@ func (s *storage) open(identity string, lanes int, cfg queue.Config) (queue.Queu
 	return s.store.Open(identity, lanes, cfg)
 }
 
-// rename gives the queue of an endpoint, open as it is, another identity.
+// rename gives an open queue another identity.
 func (s *storage) rename(from, to string) error {
 	if s.store == nil {
 		return nil
@@ -54,18 +54,19 @@ func (s *storage) rename(from, to string) error {
 	return s.store.Rename(from, to)
 }
 
-// names lists the identities of the queues that there are. In memory none is in the way of another.
+// names returns the identities of all queues in the store. Queues in memory have no names.
 func (s *storage) names() []string {
 	if s.store == nil {
 		return nil
 	}
-	names, _ := s.store.Names() // a name that is taken nevertheless is refused
+	names, _ := s.store.Names() // if this fails, Rename refuses a name that is taken
 	return names
 }
 
-// adopt gives the backlogs of endpoints that have another name or URL since the process before to their successors, if
-// there is no doubt. An endpoint that has a name now gets that of the unnamed one of its URL. An unnamed one gets that
-// of another unnamed one if that is the only one that is gone, and itself the only one that is new.
+// adopt gives the backlogs of endpoints whose name or URL has changed since the last process to their successors, if
+// there is no doubt. An endpoint that has a name now gets the queue of the unnamed endpoint with its URL. An unnamed
+// endpoint gets the queue of another unnamed one, if that is the only one that disappeared, and it is the only new
+// one.
 func (s *storage) adopt(endpoints []EndpointConfig, wanted []string) error {
 	if s.store == nil {
 		return nil
@@ -92,14 +93,13 @@ func (s *storage) adopt(endpoints []EndpointConfig, wanted []string) error {
 	if err := s.store.Rename(gone[0], fresh[0]); err != nil {
 		return err
 	}
-	s.log.Info("remote write endpoint goes on with the queue of one whose URL is gone",
+	s.log.Info("remote write endpoint takes over the queue of the endpoint whose URL was removed",
 		zap.String("from", gone[0]), zap.String("to", fresh[0]))
 	return nil
 }
 
-// adoptNamed gives entries that have a name now the queues of unnamed ones of their URL, in the order of the entries.
-// There is doubt, and nothing is given, where there are not as many of the one as of the other: the entries may be of
-// several tenants.
+// adoptNamed gives entries that have a name now the queues of unnamed entries with their URL, in the order of the
+// entries. If their numbers differ, the entries may belong to several tenants, and no queue is given away.
 func (s *storage) adoptNamed(endpoints []EndpointConfig, wanted []string) error {
 	there, err := s.store.Names()
 	if err != nil {
@@ -126,14 +126,14 @@ func (s *storage) adoptNamed(endpoints []EndpointConfig, wanted []string) error 
 			if err := s.store.Rename(from, takers[i]); err != nil {
 				return err
 			}
-			s.log.Info("remote write endpoint that has a name now goes on with the queue of its URL",
+			s.log.Info("remote write endpoint has a name now and takes over the queue of its URL",
 				zap.String("from", from), zap.String("to", takers[i]))
 		}
 	}
 	return nil
 }
 
-// isNumbered reports whether name is an identity, or that of a second endpoint that would have it.
+// isNumbered reports whether name is the identity, or the identity with a number.
 func isNumbered(name, identity string) bool {
 	rest, ok := strings.CutPrefix(name, identity)
 	if number, more := strings.CutPrefix(rest, "-"); ok && more {
@@ -143,8 +143,8 @@ func isNumbered(name, identity string) bool {
 	return ok && rest == ""
 }
 
-// sweep removes the orphans that are too old and counts what is lost with them. It reports the others: by a log line if
-// loud. It returns the orphans for which something was counted.
+// sweep removes orphans that are too old, and counts their samples as lost. It reports the other orphans: in metrics,
+// and in the log if loud. It returns the labels under which it has counted.
 func (s *storage) sweep(maxAge time.Duration, wanted []string, m *metrics, loud bool) (counted []string, err error) {
 	if s.store == nil {
 		return nil, nil
@@ -154,7 +154,7 @@ func (s *storage) sweep(maxAge time.Duration, wanted []string, m *metrics, loud 
 		if id.Samples > 0 {
 			m.dropped.WithLabelValues(id.Name, string(deliver.TooOld)).Add(float64(id.Samples))
 			counted = append(counted, id.Name)
-			s.log.Error("samples of a queue without endpoint are too old, and dropped",
+			s.log.Error("dropped samples of a queue without remote_write entry that were older than max_age",
 				zap.String("queue", id.Name), zap.Int("samples", id.Samples))
 		}
 	}
@@ -169,8 +169,8 @@ func (s *storage) sweep(maxAge time.Duration, wanted []string, m *metrics, loud 
 	for _, id := range all {
 		bytes += id.Bytes
 		if loud {
-			s.log.Warn("a queue belongs to no remote_write entry: envoy-scraper queue rename gives it to one, envoy-scraper queue drop "+
-				"removes it, and it goes by itself when it is older than max_age",
+			s.log.Warn("queue without remote_write entry: give it to an entry with envoy-scraper queue rename, "+
+				"or remove it with envoy-scraper queue drop; it is removed when it is older than max_age",
 				zap.String("queue", id.Name), zap.Int("samples", id.Samples), zap.Int64("bytes", id.Bytes),
 				zap.Time("newest", id.Newest), zap.Duration("max_age", maxAge), zap.NamedError("problem", id.Problem))
 		}

@@ -56,7 +56,8 @@ func unreachable(*receiver, wire.Protocol, int) deliver.Answer {
 	return deliver.Answer{Err: errors.New("connection refused")}
 }
 
-// fillBacklog runs a process whose receivers are down, until it stops with scrapes samples of each of ten targets queued.
+// fillBacklog runs a process whose receivers are down, and then stops with a number of samples of each
+// of ten targets queued.
 func fillBacklog(t *testing.T, dir string, scrapes int, endpoints ...EndpointConfig) {
 	t.Helper()
 	store := openStore(t, dir)
@@ -123,7 +124,8 @@ func TestBacklogFollowsTheEndpoint(t *testing.T) {
 		before, now []string
 		arrives     int
 	}{
-		"query and secret":    {[]string{"http://u:old@one.test/write?token=1"}, []string{"http://u:new@one.test/write?token=2"}, 300},
+		"query and secret": {[]string{"http://u:old@one.test/write?token=1"},
+			[]string{"http://u:new@one.test/write?token=2"}, 300},
 		"another URL":         {[]string{one}, []string{"http://two.test/write"}, 300},
 		"two new ones":        {[]string{one}, []string{"http://two.test/write", "http://three.test/write"}, 0},
 		"two are gone":        {[]string{one, "http://two.test/write"}, []string{"http://three.test/write"}, 0},
@@ -315,7 +317,8 @@ func TestAnUnnamedEndpointThatMoved(t *testing.T) {
 	})
 }
 
-// TestEphemeralStorageIsWaitedFor: where the directory goes with the pod, a stop waits for an endpoint that is down as long
+// TestEphemeralStorageIsWaitedFor: where the directory goes with the pod, a stop waits for an endpoint that is
+// down as long
 // as it may, and what is left then is counted.
 func TestEphemeralStorageIsWaitedFor(t *testing.T) {
 	for _, c := range []struct {
@@ -344,7 +347,8 @@ func TestEphemeralStorageIsWaitedFor(t *testing.T) {
 					defer back.Stop()
 				}
 				w.stop()
-				if lost, arrived := int(w.dropped("a", abandoned)), w.receivers["a"].total(); lost != c.lost || arrived != c.arrived {
+				if lost, arrived := int(w.dropped("a", abandoned)), w.receivers["a"].total(); lost != c.lost ||
+					arrived != c.arrived {
 					t.Errorf("abandoned %d, arrived %d, want %d and %d", lost, arrived, c.lost, c.arrived)
 				}
 			})
@@ -360,7 +364,7 @@ func named(t *testing.T, name, rawURL string) EndpointConfig {
 	return ec
 }
 
-// tenant is an endpoint whose receiver tells tenants apart by a header.
+// tenant is an endpoint whose receiver distinguishes tenants by a header.
 func tenant(ec EndpointConfig, id string) EndpointConfig {
 	ec.Headers = map[string]string{"X-Scope-OrgID": id}
 	return ec
@@ -375,7 +379,8 @@ func TestBacklogFollowsTheURL(t *testing.T) {
 		reload, restart map[string]int // what arrives, by receiver
 	}{
 		"a name is added": {
-			before: []EndpointConfig{at(t, one), named(t, "b", two)}, now: []EndpointConfig{named(t, "a", one), named(t, "b", two)},
+			before: []EndpointConfig{at(t, one), named(t, "b", two)}, now: []EndpointConfig{named(t, "a", one),
+				named(t, "b", two)},
 			reload: map[string]int{"a": 300, "b": 300}, restart: map[string]int{"a": 300, "b": 300},
 		},
 		"another name": {
@@ -387,7 +392,8 @@ func TestBacklogFollowsTheURL(t *testing.T) {
 			reload: map[string]int{"one.test": 300}, restart: map[string]int{"one.test": 0},
 		},
 		"names for two entries of one URL": {
-			before: []EndpointConfig{at(t, one), at(t, one)}, now: []EndpointConfig{named(t, "a", one), named(t, "b", one)},
+			before: []EndpointConfig{at(t, one), at(t, one)}, now: []EndpointConfig{named(t, "a", one),
+				named(t, "b", one)},
 			reload: map[string]int{"a": 300, "b": 300}, restart: map[string]int{"a": 300, "b": 300},
 		},
 		"a name for one of two": {
@@ -395,11 +401,13 @@ func TestBacklogFollowsTheURL(t *testing.T) {
 			reload: map[string]int{"a": 0, "one.test": 300}, restart: map[string]int{"a": 0, "one.test": 300},
 		},
 		"a name, and another entry of the URL": { // a restart cannot know which one it is
-			before: []EndpointConfig{at(t, one)}, now: []EndpointConfig{tenant(named(t, "a", one), "2"), named(t, "b", one)},
+			before: []EndpointConfig{at(t, one)}, now: []EndpointConfig{tenant(named(t, "a", one), "2"),
+				named(t, "b", one)},
 			reload: map[string]int{"a": 0, "b": 300}, restart: map[string]int{"a": 0, "b": 0},
 		},
 		"another tenant of the same receiver": {
-			before: []EndpointConfig{tenant(named(t, "a", one), "1")}, now: []EndpointConfig{tenant(named(t, "b", one), "2")},
+			before: []EndpointConfig{tenant(named(t, "a", one),
+				"1")}, now: []EndpointConfig{tenant(named(t, "b", one), "2")},
 			reload: map[string]int{"b": 0}, restart: map[string]int{"b": 0},
 		},
 	} {
@@ -502,7 +510,8 @@ func TestTheFirstOfTwoEntriesGoesFromMemory(t *testing.T) {
 	w.cfg.Endpoints = []EndpointConfig{second}
 	w.apply()
 	if now := *w.writers.endpoints.Load(); len(now) != 1 || now[0] != kept || kept.identity != second.identity() {
-		t.Errorf("%d endpoints, the first under %s, want the second one under %s", len(now), now[0].identity, second.identity())
+		t.Errorf("%d endpoints, the first under %s, want the second one under %s", len(now), now[0].identity,
+			second.identity())
 	}
 }
 

@@ -15,30 +15,31 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// Writers is all remote write endpoints. New, then Apply, then Run; Apply again at any time.
+// Writers are all remote write endpoints. Call New, then Apply, then Run; Apply again at any time.
 type Writers struct {
 	table     *series.Table
 	log       *zap.Logger
 	metrics   *metrics
 	newClient clientFunc
 	storage   *storage
-	openQueue func(identity string, lanes int, cfg queue.Config) (queue.Queue, error) // storage's; tests have their own
+	// of storage; tests have their own
+	openQueue func(identity string, lanes int, cfg queue.Config) (queue.Queue, error)
 
 	// endpoints is replaced whole, so that Append never waits for Apply.
 	endpoints atomic.Pointer[[]*endpoint]
 
 	mu      sync.Mutex       // guards the following; held by Apply and by the start of Run
-	running context.Context  // Run's; nil before
-	stopped bool             // Run has begun to end
-	adopted bool             // the first Apply is through
-	retired []*endpoint      // may still flush
-	removed []removedMetrics // of endpoints that are not among the endpoints any more
-	maxAge  time.Duration    // of orphans
+	running context.Context  // context of Run; nil before Run
+	stopped bool             // Run is about to return
+	adopted bool             // the first Apply is done
+	retired []*endpoint      // removed endpoints; they may still flush
+	removed []removedMetrics // metrics of removed endpoints
+	maxAge  time.Duration    // of an orphan
 	runners sync.WaitGroup
 }
 
-// New returns Writers without endpoints: they take batches and count nothing. store keeps what is to be delivered,
-// and is the caller's to close after Run; nil: memory does, and what it holds goes with the process.
+// New returns Writers without endpoints, which accept batches and drop them. store keeps undelivered samples; the
+// caller closes it after Run. Without a store (nil) they are kept in memory, and are lost with the process.
 func New(table *series.Table, store *queue.Store, log *zap.Logger, reg prometheus.Registerer) *Writers {
 	w := &Writers{
 		table: table, log: log, metrics: newMetrics(reg), newClient: newClient,
@@ -56,8 +57,8 @@ func New(table *series.Table, store *queue.Store, log *zap.Logger, reg prometheu
 	return w
 }
 
-// Append hands a batch to every endpoint. It keeps nothing of the batch. It never fails for what a receiver
-// does: what cannot be kept is counted.
+// Append gives a batch to every endpoint. It keeps nothing of the batch, and never fails because of a receiver:
+// samples that cannot be kept are counted.
 func (w *Writers) Append(b *series.Batch) error {
 	endpoints := *w.endpoints.Load()
 	if len(endpoints) == 0 || b.Len() == 0 {
@@ -69,7 +70,7 @@ func (w *Writers) Append(b *series.Batch) error {
 	return nil
 }
 
-// sweep looks after the queues of the store that have no endpoint. The caller holds mu.
+// sweep removes or reports queues of the store that have no endpoint. The caller holds mu.
 func (w *Writers) sweep(loud bool) {
 	var wanted []string
 	for _, e := range slices.Concat(*w.endpoints.Load(), w.retired) {
@@ -77,14 +78,14 @@ func (w *Writers) sweep(loud bool) {
 	}
 	dropped, err := w.storage.sweep(w.maxAge, wanted, w.metrics, loud)
 	if err != nil {
-		w.log.Error("look for queues without endpoint", zap.Error(err))
+		w.log.Error("look for queues without remote_write entry", zap.Error(err))
 	}
 	for _, name := range dropped {
 		w.removed = append(w.removed, removedMetrics{label: name, since: time.Now()})
 	}
 }
 
-// hasLabel reports whether an endpoint counts under a label. The caller holds mu.
+// hasLabel reports whether an endpoint has a label. The caller holds mu.
 func (w *Writers) hasLabel(label string) bool {
 	return slices.ContainsFunc(*w.endpoints.Load(), func(e *endpoint) bool { return e.label == label })
 }
@@ -94,7 +95,7 @@ func (w *Writers) forgetMetrics(now time.Time) {
 	kept := w.removed[:0]
 	for _, g := range w.removed {
 		switch {
-		case w.hasLabel(g.label): // it is back
+		case w.hasLabel(g.label): // an endpoint has the label again
 		case g.since.IsZero() && !isDone(g.ended):
 			kept = append(kept, g)
 		case g.since.IsZero():
@@ -109,14 +110,14 @@ func (w *Writers) forgetMetrics(now time.Time) {
 	w.removed = kept
 }
 
-// start runs an endpoint until Run's context ends or it retires. The caller holds mu.
+// start runs an endpoint until the context of Run ends or the endpoint is removed. The caller holds mu.
 func (w *Writers) start(e *endpoint) {
 	ctx := w.running
 	w.runners.Go(func() { e.run(ctx) })
 }
 
-// Run delivers until ctx ends, then flushes for at most the flush deadline, and counts what is abandoned. Stop
-// scraping before: what comes in after that is abandoned too.
+// Run delivers until ctx ends. Then it flushes for at most the flush deadline, and counts the samples that are
+// abandoned. Scraping must stop before: samples that are appended later are abandoned too.
 func (w *Writers) Run(ctx context.Context) error {
 	w.mu.Lock()
 	if w.running != nil {
@@ -130,13 +131,13 @@ func (w *Writers) Run(ctx context.Context) error {
 	w.mu.Unlock()
 	w.maintain(ctx)
 	w.mu.Lock()
-	w.stopped = true // no Apply starts runners behind our back
+	w.stopped = true // from now on Apply fails
 	w.mu.Unlock()
 	w.runners.Wait()
 	return nil
 }
 
-// lookAfterTheGone sees to the queues and metrics that endpoints left behind, and returns when ctx ends.
+// maintain looks after the queues and metrics of removed endpoints until ctx ends.
 func (w *Writers) maintain(ctx context.Context) {
 	orphans, metrics := time.NewTicker(orphanCheck), time.NewTicker(time.Minute)
 	defer orphans.Stop()

@@ -78,7 +78,8 @@ func TestOrderPerSeries(t *testing.T) {
 				for i := range pods {
 					pod := w.target(fmt.Sprintf("pod-%d", i), whole)
 					for j := range unbound { // lost their job label; one of them is the same for all pods
-						ls := labels.FromStrings("__name__", fmt.Sprintf("unbound_%d", j), "instance", fmt.Sprintf("pod-%d", i))
+						ls := labels.FromStrings("__name__", fmt.Sprintf("unbound_%d", j), "instance",
+							fmt.Sprintf("pod-%d", i))
 						if j == 0 {
 							ls = labels.FromStrings("__name__", "shared")
 						}
@@ -322,7 +323,8 @@ func TestStatusHidesSecrets(t *testing.T) {
 	ec.URL.User = nil
 	w := newWorld(t, ec, ec)
 	s := w.writers.Status()
-	if len(s) != 2 || s[0].URL != "http://.test/api/v1/write" || s[0].Name == s[1].Name || s[0].Lanes != 4 || s[0].Protocol != "2.0" {
+	if len(s) != 2 || s[0].URL != "http://.test/api/v1/write" || s[0].Name == s[1].Name || s[0].Lanes != 4 ||
+		s[0].Protocol != "2.0" {
 		t.Errorf("status = %+v", s)
 	}
 }
@@ -382,7 +384,8 @@ func TestAStopWhileLanesChange(t *testing.T) {
 				}
 				w.stop()
 				if took := time.Since(began); r.total() != sent || r.disorder != 0 || took > time.Minute {
-					t.Errorf("%d of %d samples arrived, %d out of order, %d abandoned, after %v", r.total(), sent, r.disorder,
+					t.Errorf("%d of %d samples arrived, %d out of order, %d abandoned, after %v", r.total(), sent,
+						r.disorder,
 						w.dropped("a", abandoned), took)
 				}
 				w.conserved("a", sent)
@@ -391,7 +394,7 @@ func TestAStopWhileLanesChange(t *testing.T) {
 	}
 }
 
-// speaker is a poster that takes one protocol.
+// speaker is a client that takes one protocol.
 type speaker struct {
 	wire.Protocol
 	asked chan<- struct{}

@@ -12,7 +12,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
-// outcome is what an answer means for the request.
+// Outcome is what an answer means for the request.
 type Outcome int
 
 const (
@@ -21,36 +21,38 @@ const (
 	SlowRetry
 	Refused
 	OtherProtocol
-	Split   // too large: in parts
-	Isolate // a 1.0 receiver took nothing of it, because of some: in parts
+	Split   // the request is too large: send it in parts
+	Isolate // a 1.0 receiver rejected the request because of some of its series: find these
 )
 
+// Outcomes are all of them.
 var Outcomes = []Outcome{Accepted, Retry, SlowRetry, Refused, OtherProtocol, Split, Isolate}
 
+// String is the value of the label outcome.
 func (o Outcome) String() string {
 	return [...]string{"accepted", "retry", "slow_retry", "refused", "other_protocol", "split", "isolate"}[o]
 }
 
-// answer is what came back from one POST.
+// Answer is what came back from one POST.
 type Answer struct {
 	Status  int
 	Header  http.Header
-	Message string // the start of the body, for people
-	Err     error  // no answer at all
+	Message string // start of the body, for people
+	Err     error  // set if there was no answer
 	Took    time.Duration
-	Unsent  bool // there was no connection: nothing of the body has left
-	// bodyInUse: the transport has not let go of the request's body yet.
+	Unsent  bool // there was no connection: nothing of the body was sent
+	// BodyInUse: the transport may still read the body of the request.
 	BodyInUse bool
 }
 
-// circumstances are what an answer's meaning depends on beside itself.
+// requestInfo is what the meaning of an answer depends on, beside the answer.
 type requestInfo struct {
 	sent             wire.Protocol
 	retryOnRateLimit bool
-	unproven         bool // 2.0 was our own idea, and this endpoint never confirmed that it knows it
+	unproven         bool // 2.0 was not configured, and the receiver has never confirmed that it knows 2.0
 }
 
-// classify is the only place that gives an answer a meaning.
+// classify returns the meaning of an answer. No other code looks at status codes to decide what happens to a request.
 func classify(a Answer, c requestInfo) Outcome {
 	_, confirmed := Written(a.Header)
 	switch {
@@ -60,11 +62,11 @@ func classify(a Answer, c requestInfo) Outcome {
 		return Retry
 	case a.Status >= 200 && a.Status < 300:
 		if c.sent == wire.V2 && !confirmed {
-			return OtherProtocol // a 1.0 receiver that found nothing it knows in the body, and said fine
+			return OtherProtocol // a 1.0 receiver that found no field it knows, and answered success
 		}
 		return Accepted
 	case a.Status < 400:
-		return SlowRetry // a redirect that must not be followed: the configuration needs a hand
+		return SlowRetry // a redirect that must not be followed: somebody has to correct the configuration
 	case a.Status == http.StatusTooManyRequests && c.retryOnRateLimit:
 		return Retry
 	case a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden:
@@ -82,9 +84,9 @@ func classify(a Answer, c requestInfo) Outcome {
 	}
 }
 
-// vague reports whether the answer to 2.0 leaves open what is wrong. A gateway that does not know the content type of
-// 2.0, or a 1.0 receiver that cannot read the body, may answer so. A wrong path or a broken receiver may, too. So 1.0
-// is tried with the same samples, and only its success turns the endpoint to 1.0.
+// ambiguous reports whether the answer to 2.0 leaves open what is wrong. A gateway that does not know the content
+// type of 2.0 may answer so, or a 1.0 receiver that cannot read the body, but also a wrong path or a broken receiver.
+// So the same samples are sent as 1.0, and only if that succeeds the endpoint changes to 1.0.
 func (a Answer) ambiguous() bool {
 	switch a.Status {
 	case http.StatusNotFound, http.StatusNotAcceptable, http.StatusUnprocessableEntity, http.StatusNotImplemented:
@@ -93,12 +95,12 @@ func (a Answer) ambiguous() bool {
 	return false
 }
 
-// answers names what an answer was, for a counter: statuses that mean something of their own, the classes of all
-// others, and what went wrong where there was no answer.
+// Answers are the values of the label answer: statuses with a meaning of their own, the classes of the other
+// statuses, and what went wrong if there was no answer.
 var Answers = []string{"1xx", "2xx", "3xx", "4xx", "5xx", "400", "401", "403", "404", "409", "413", "415", "422", "429",
 	"timeout", "dns", "refused", "network"}
 
-// kind is the one of answers that a is.
+// kind returns the value of the label answer.
 func (a Answer) kind() string {
 	var dns *net.DNSError
 	var timeout interface{ Timeout() bool }
@@ -121,7 +123,7 @@ func (a Answer) kind() string {
 	return strconv.Itoa(min(max(a.Status/100, 1), 5)) + "xx"
 }
 
-// written is how many samples a 2.0 receiver says it has written, and whether it says anything.
+// Written returns the number of samples that a 2.0 receiver has written, and whether it says so in a header.
 func Written(h http.Header) (samples int, confirmed bool) {
 	for _, name := range []string{"Samples", "Histograms", "Exemplars"} {
 		v := h.Get("X-Prometheus-Remote-Write-" + name + "-Written")
@@ -136,11 +138,11 @@ func Written(h http.Header) (samples int, confirmed bool) {
 	return samples, confirmed
 }
 
-// maxRetryAfter bounds what a receiver may ask for.
+// maxRetryAfter bounds the pause that a receiver may ask for.
 const maxRetryAfter = 5 * time.Minute
 
-// retryAfter is how long the receiver wants to be left alone: seconds or an HTTP date; 0 if it does not say
-// or the date is past.
+// retryAfter returns the pause that the receiver asks for in seconds or with an HTTP date; 0 if it does not, or if
+// the date has passed.
 func retryAfter(h http.Header) time.Duration {
 	v := h.Get("Retry-After")
 	if v == "" {

@@ -28,11 +28,13 @@ func TestClassify(t *testing.T) {
 		c      requestInfo
 		want   Outcome
 	}{
-		"1.0 200":                      {answerOf(200), requestInfo{sent: wire.V1}, Accepted},
-		"1.0 204":                      {answerOf(204), requestInfo{sent: wire.V1}, Accepted},
-		"2.0 204 with samples":         {wrote(204, samples), requestInfo{sent: wire.V2}, Accepted},
-		"2.0 204 with histograms":      {wrote(204, "X-Prometheus-Remote-Write-Histograms-Written"), requestInfo{sent: wire.V2}, Accepted},
-		"2.0 204 with exemplars":       {wrote(204, "X-Prometheus-Remote-Write-Exemplars-Written"), requestInfo{sent: wire.V2}, Accepted},
+		"1.0 200":              {answerOf(200), requestInfo{sent: wire.V1}, Accepted},
+		"1.0 204":              {answerOf(204), requestInfo{sent: wire.V1}, Accepted},
+		"2.0 204 with samples": {wrote(204, samples), requestInfo{sent: wire.V2}, Accepted},
+		"2.0 204 with histograms": {wrote(204, "X-Prometheus-Remote-Write-Histograms-Written"),
+			requestInfo{sent: wire.V2}, Accepted},
+		"2.0 204 with exemplars": {wrote(204, "X-Prometheus-Remote-Write-Exemplars-Written"),
+			requestInfo{sent: wire.V2}, Accepted},
 		"2.0 204 without":              {answerOf(204), requestInfo{sent: wire.V2}, OtherProtocol},
 		"301":                          {answerOf(301), requestInfo{sent: wire.V1}, SlowRetry},
 		"308":                          {answerOf(308), requestInfo{sent: wire.V2}, SlowRetry},
@@ -63,7 +65,8 @@ func TestClassify(t *testing.T) {
 		"503":                          {answerOf(503), requestInfo{sent: wire.V2}, Retry},
 		"503 to a try of 2.0":          {answerOf(503), requestInfo{sent: wire.V2, unproven: true}, Retry},
 		"599":                          {answerOf(599), requestInfo{sent: wire.V2}, Retry},
-		"no answer":                    {Answer{Err: errors.New("connection reset")}, requestInfo{sent: wire.V2}, Retry},
+		"no answer": {Answer{Err: errors.New("connection reset")}, requestInfo{sent: wire.V2},
+			Retry},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := classify(tc.answer, tc.c); got != tc.want {
@@ -75,8 +78,10 @@ func TestClassify(t *testing.T) {
 
 func TestKindsOfAnswers(t *testing.T) {
 	for want, a := range map[string]Answer{
-		"2xx": answerOf(204), "1xx": answerOf(101), "3xx": answerOf(308), "400": answerOf(400), "401": answerOf(401), "403": answerOf(403),
-		"404": answerOf(404), "409": answerOf(409), "413": answerOf(413), "415": answerOf(415), "422": answerOf(422), "429": answerOf(429),
+		"2xx": answerOf(204), "1xx": answerOf(101), "3xx": answerOf(308), "400": answerOf(400), "401": answerOf(401),
+		"403": answerOf(403),
+		"404": answerOf(404), "409": answerOf(409), "413": answerOf(413), "415": answerOf(415), "422": answerOf(422),
+		"429": answerOf(429),
 		"4xx": answerOf(418), "5xx": answerOf(599),
 		"timeout": {Err: context.DeadlineExceeded},
 		"dns":     {Err: &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", IsTimeout: true}}},
@@ -96,8 +101,10 @@ func TestKindsOfAnswers(t *testing.T) {
 
 // FuzzRetryAfter holds the laws of a header that a receiver writes: never negative, never absurd, seconds are seconds.
 func FuzzRetryAfter(f *testing.F) {
-	for _, v := range []string{"", "0", "30", "-5", "-9223372037", "-18446744075", "86400", "9223372036854775807", "99999999999999999999", "1.5", "+7", " 8", "soon",
-		"Fri, 01 Jan 1999 15:04:05 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "Friday, 01-Jan-99 15:04:05 GMT", "Fri Jan  1 15:04:05 1999"} {
+	for _, v := range []string{"", "0", "30", "-5", "-9223372037", "-18446744075", "86400", "9223372036854775807",
+		"99999999999999999999", "1.5", "+7", " 8", "soon",
+		"Fri, 01 Jan 1999 15:04:05 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "Friday, 01-Jan-99 15:04:05 GMT",
+		"Fri Jan  1 15:04:05 1999"} {
 		f.Add(v)
 	}
 	f.Fuzz(func(t *testing.T, v string) {

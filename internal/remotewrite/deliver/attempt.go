@@ -8,24 +8,25 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
-// requester sends one message after another, each until it is decided.
+// requester sends messages, one at a time.
 type requester struct {
 	receiver *Receiver
 	report   func(Fate)
 }
 
-// verdict is what came of a message.
+// verdict is the result for a message.
 type verdict struct {
 	result
-	arrived      bool // settled by being accepted
-	wire.Message      // what is left of it: sample_age_limit may have taken some
+	arrived      bool // it was accepted
+	wire.Message      // without the samples that were too old (sample_age_limit)
 	protocol     wire.Protocol
-	lost         int // of its samples, that the protocol cannot carry
+	lost         int // samples that the protocol cannot carry
 	settings     *Settings
-	bytes        int // of the body that was sent last
+	bytes        int // size of the body that was sent last
 	answer       Answer
 
-	// unsent: its body is larger than one that was refused as too large, and it should be sent in this many pieces.
+	// unsent: the message was not sent, because its body is larger than one that was refused as too large. It should
+	// be sent in this many pieces.
 	unsent bool
 	pieces int
 }
@@ -36,15 +37,15 @@ const (
 	settled     result = iota // each sample was reported with its fate
 	interrupted               // ctx ended; the message is still queued
 	tooLarge
-	rejected // a 1.0 receiver took nothing of it
+	rejected // by a 1.0 receiver, which stores nothing of a request with a bad series
 )
 
-// tries is what a sender remembers from one POST of a message to the next.
+// attempts is what a requester remembers from one POST of a message to the next.
 type attempts struct {
-	settings   *Settings // the rest but attempt belongs to them
+	settings   *Settings // all of the following except made belongs to them
 	made       int
-	declined   [3]bool       // by protocol: the receiver asked for the other one instead
-	instead    wire.Protocol // tried after a vague answer to 2.0; 0: the receiver's negotiation chooses
+	declined   [3]bool       // by protocol: the receiver does not take it
+	instead    wire.Protocol // 1.0 after an ambiguous answer to 2.0; 0: negotiation chooses
 	fast, slow backoff
 }
 
@@ -52,7 +53,8 @@ type attempts struct {
 func (t *attempts) use(cfg *Settings) {
 	if cfg != t.settings {
 		*t = attempts{settings: cfg, made: t.made,
-			fast: backoff{min: time.Duration(cfg.QueueConfig.MinBackoff), max: time.Duration(cfg.QueueConfig.MaxBackoff)},
+			fast: backoff{min: time.Duration(cfg.QueueConfig.MinBackoff),
+				max: time.Duration(cfg.QueueConfig.MaxBackoff)},
 			slow: backoff{min: minSlowBackoff, max: maxSlowBackoff}}
 	}
 }
@@ -65,9 +67,9 @@ func (t *attempts) wait(out Outcome) time.Duration {
 	return t.fast.wait()
 }
 
-// try sends a message, as often as it takes, until the receiver has taken or refused it. The samples of a message that
-// is too large or rejected are not settled: its parts are tried next. A message whose body exceeds maxBody is not sent;
-// 0: no body is too large.
+// send sends a message until the receiver has taken or refused it. The samples of a message that is too large or
+// rejected are not settled: the caller sends its parts. A message whose body is larger than maxBody is not sent;
+// maxBody is 0 if no body is too large.
 func (s *requester) send(ctx context.Context, m wire.Message, maxBody int) verdict {
 	var t attempts
 	for ctx.Err() == nil {
@@ -115,7 +117,7 @@ func (s *requester) send(ctx context.Context, m wire.Message, maxBody int) verdi
 	return verdict{result: interrupted}
 }
 
-// post sends a body, once. The fate has no outcome if ctx ended.
+// post makes one POST. The fate is not Answered if ctx ended.
 func (s *requester) post(ctx context.Context, v *verdict, body []byte, attempt int, unproven bool) Fate {
 	cfg, began := v.settings, time.Now()
 	a := cfg.Client.Post(ctx, body, v.protocol, attempt)
@@ -150,7 +152,7 @@ const (
 	later                 // another POST after a pause
 )
 
-// conclude settles the samples of a message by the outcome of its POST, or tells how the message goes on.
+// conclude settles the samples of a message by the outcome of its POST, or decides how the message goes on.
 func (s *requester) conclude(v *verdict, t *attempts, f Fate) nextStep {
 	p := v.protocol
 	switch f.Outcome {
@@ -194,7 +196,7 @@ func (s *requester) conclude(v *verdict, t *attempts, f Fate) nextStep {
 	return later
 }
 
-// accept settles what arrived. A 2.0 receiver reports how many samples it has written.
+// accept settles a message that arrived. A 2.0 receiver reports how many samples it has written.
 func (s *requester) accept(v *verdict, f Fate) {
 	v.arrived = true
 	left := v.Samples - v.lost
@@ -208,7 +210,7 @@ func (s *requester) accept(v *verdict, f Fate) {
 	s.receiver.succeeded(v.settings, v.protocol, f.Accepted)
 }
 
-// refuse settles what the receiver will never take. A 2.0 receiver may have written a part of the request: then the
+// refuse settles a message that the receiver will never take. A 2.0 receiver may have written a part of it: then the
 // request has succeeded, except for the samples that are missing.
 func (s *requester) refuse(v *verdict, f Fate) {
 	left := v.Samples - v.lost
@@ -221,8 +223,8 @@ func (s *requester) refuse(v *verdict, f Fate) {
 	s.report(f)
 }
 
-// refuseRest adds samples that the receiver has not written to the fate of their POST. A 2.0 receiver that finds
-// samples late which an earlier process may have delivered has them already.
+// refuseRest adds samples that the receiver has not written to the fate of their POST. If an earlier process may have
+// delivered the message, and a 2.0 receiver finds the samples late, it has them already.
 func (s *requester) refuseRest(v *verdict, samples int, f *Fate) {
 	if samples == 0 {
 		return
@@ -244,7 +246,7 @@ func (s *requester) drop(r Reason, n int) {
 	}
 }
 
-// dropOld leaves out what is older than limit; false: nothing is left.
+// dropOld removes samples that are older than limit. It returns false if none is left.
 func (s *requester) dropOld(m wire.Message, limit time.Duration) (wire.Message, bool) {
 	oldest := time.Now().Add(-limit).UnixMilli()
 	if limit == 0 || m.Oldest >= oldest {

@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// Slow retries are for what a person or a token rotation must mend.
+// A slow retry is for what a person has to correct, or for a token that has to rotate.
 const (
 	minSlowBackoff = 30 * time.Second
 	maxSlowBackoff = 5 * time.Minute
 )
 
-// backoff doubles from min to max. The zero value waits nothing.
+// backoff doubles from min to max. The zero value does not wait.
 type backoff struct {
 	min, max, next time.Duration
 }
 
-// wait is how long to wait this time: up to a fifth more or less than the current step, so that lanes and
-// replicas that failed together do not come back together, and never less than min.
+// wait returns the next pause: the current step, up to a fifth more or less, so that lanes and replicas that failed
+// together do not retry together, and never less than min.
 func (b *backoff) wait() time.Duration {
 	if b.next == 0 {
 		b.next = b.min
@@ -31,7 +31,7 @@ func (b *backoff) wait() time.Duration {
 	return max(b.min, min(d, b.max))
 }
 
-// pause waits for d, or until the settings were replaced, and tells whether ctx still lives.
+// pause waits for d, or until the settings are replaced. It reports whether ctx is still alive.
 func pause(ctx context.Context, d time.Duration, replaced <-chan struct{}) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

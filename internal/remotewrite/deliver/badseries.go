@@ -11,13 +11,14 @@ import (
 
 const (
 	badSeriesTime = 10 * time.Minute
-	maxBadSeries  = 2048 // of a lane, and as many suspects: as many series as a request has by default
-	MaxAlone      = 2    // offenders of one message that are sent alone; the others are sent together
+	maxBadSeries  = 2048 // per lane, and as many suspects: the number of series of a request by default
+	MaxAlone      = 2    // bad series of one message that are sent alone; the others are sent together
 )
 
-// offenders are the series of one lane that a 1.0 receiver refused lately, and those that a search did not tell from
-// them in time. They travel apart: a message costs at most one request for what nobody suspects, one for suspects,
-// maxAlone for single offenders and one for all other offenders. The zero value is empty. Owned by the lane's sender.
+// badSeries are the series of one lane that a 1.0 receiver refused lately, and suspects: series of a rejected request
+// that a search did not reach. They are sent apart from other series, so that a message costs at most one request for
+// all other series, one for the suspects, MaxAlone for single bad series, and one for all other bad series. The zero
+// value is empty. Owned by the sender of the lane.
 type badSeries struct {
 	seed     maphash.Seed
 	began    time.Time
@@ -25,25 +26,26 @@ type badSeries struct {
 	suspects int                 // of known
 }
 
-// offence is what is known of a series. Times are since offenders.began.
+// badEntry is what is known of a series. Times are since badSeries.began.
 type badEntry struct {
 	state   badState
-	refused time.Duration // alone, the last time; means nothing of a suspect
-	tried   time.Duration // alone, the last time, whatever the answer
-	seen    time.Duration // in a message, the last time
+	refused time.Duration // when it was last refused alone; not set for a suspect
+	tried   time.Duration // when it was last sent alone
+	seen    time.Duration // when a message last had it
 }
 
 type badState byte
 
 const (
-	suspect      badState = iota // was not told apart; forgotten when it arrives
-	refusedAlone                 // the last time that it was sent alone
-	recovering                   // arrived since it was refused; forgotten when it arrives offenceTime after that
+	suspect      badState = iota // a search did not reach it; forgotten when it arrives
+	refusedAlone                 // when it was last sent alone
+	// it has arrived since it was refused; forgotten when it arrives badSeriesTime after the refusal
+	recovering
 )
 
 func (o *badSeries) now() time.Duration { return time.Since(o.began) }
 
-// add remembers all series of a message: refused alone, or not told apart.
+// add remembers all series of a message as refused alone, or as suspects.
 func (o *badSeries) add(c *wire.Content, alone bool) {
 	if o.known == nil {
 		o.seed, o.began, o.known = maphash.MakeSeed(), time.Now(), map[uint64]badEntry{}
@@ -66,10 +68,10 @@ func (o *badSeries) add(c *wire.Content, alone bool) {
 	}
 }
 
-// full reports whether there is no room for more offenders, or suspects.
-func (o *badSeries) full(offenders bool, more int) bool {
+// full reports whether there is no room for more bad series, or for more suspects.
+func (o *badSeries) full(refused bool, more int) bool {
 	n := o.suspects
-	if offenders {
+	if refused {
 		n = len(o.known) - o.suspects
 	}
 	return n+more > maxBadSeries
@@ -90,8 +92,8 @@ func (o *badSeries) remove(key uint64) {
 	delete(o.known, key)
 }
 
-// clear notes that the series of a message have arrived. A series that was refused alone within offenceTime stays
-// apart: one that offends at every other scrape would otherwise cost a search each time.
+// arrived notes that the series of a message have arrived. A series that was refused alone within badSeriesTime is
+// still sent apart: if it is bad at every other scrape, it would cost a search each time.
 func (o *badSeries) arrived(m wire.Message) {
 	if len(o.known) == 0 {
 		return
@@ -116,7 +118,7 @@ func (o *badSeries) arrived(m wire.Message) {
 	}
 }
 
-// forgetUnseen forgets series that no message has had for offenceTime.
+// forgetUnseen forgets series that were in no message for badSeriesTime.
 func (o *badSeries) forgetUnseen(now time.Duration) {
 	for key, by := range o.known {
 		if now-by.seen >= badSeriesTime {
@@ -137,7 +139,7 @@ func (o *badSeries) key(c *wire.Content, i int) (key uint64, ok bool) {
 	return h.Sum64(), err == nil
 }
 
-// look returns what is known of a series that a message has now.
+// lookUp returns what is known of a series of a message.
 func (o *badSeries) lookUp(c *wire.Content, i int, now time.Duration) (by badEntry, known bool) {
 	key, ok := o.key(c, i)
 	if !ok {
@@ -155,8 +157,8 @@ func (o *badSeries) lookUp(c *wire.Content, i int, now time.Duration) (by badEnt
 	return by, true
 }
 
-// apart divides a message into the series that nobody suspects, the suspects, and the offenders. None: all of it may
-// travel together.
+// divide divides a message into the series that nobody suspects, the suspects, and the bad series. It returns nothing
+// if all series can be sent together.
 func (o *badSeries) divide(m wire.Message) ([]part, error) {
 	if len(o.known) == 0 {
 		return nil, nil

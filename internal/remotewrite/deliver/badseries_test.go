@@ -9,7 +9,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
-func TestOffendersAreBounded(t *testing.T) {
+func TestBadSeriesAreBounded(t *testing.T) {
 	var all []labels.Labels
 	for i := range 3 * maxBadSeries {
 		all = append(all, labels.FromStrings("__name__", fmt.Sprint("metric_", i)))

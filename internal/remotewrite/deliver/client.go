@@ -25,24 +25,25 @@ import (
 )
 
 const (
-	maxMessageBytes = 1 << 10  // of an answer's body, for logs
-	MaxAnswerBytes  = 64 << 10 // of an answer's body, read at all
+	maxMessageBytes = 1 << 10  // of the body of an answer, for logs
+	MaxAnswerBytes  = 64 << 10 // of the body of an answer that are read at all
 )
 
-// httpClient posts over HTTP as the endpoint's configuration says.
+// httpClient is a Client over HTTP, as the settings say.
 type httpClient struct {
 	http     *http.Client
-	requests map[wire.Protocol]*http.Request // without body; each POST has its own copy
+	requests map[wire.Protocol]*http.Request // without body; each POST uses a copy
 	timeout  time.Duration
-	idle     interface{ CloseIdleConnections() } // what is around it may not pass this on
-	renewed  atomic.Int64                        // when that was last called after a failure, Unix nanoseconds
+	idle     interface{ CloseIdleConnections() } // the innermost transport: those around it may not pass the call on
+	// when idle connections were last closed after a failure, Unix nanoseconds
+	renewed atomic.Int64
 }
 
-// renewInterval is how long an endpoint that fails, but answers, is asked over the connections that are there. It
-// and the largest backoff are how long the old address of a name may be used after a failure.
+// renewInterval is how long an endpoint that answers with failures is reached over its old connections. Together with
+// the largest backoff it bounds how long the old address of a name is used after a failure.
 const renewInterval = 10 * time.Second
 
-// NewClient returns a client for what the settings say of HTTP; their Client is not read.
+// NewClient returns a client for the HTTP settings in cfg. cfg.Client is not used.
 func NewClient(cfg Settings, opts ...promhttp.HTTPClientOption) (Client, error) {
 	if cfg.RoundRobinDNS && len(opts) == 0 {
 		opts = append(opts, promhttp.WithDialContextFunc(dialAnyAddress))
@@ -51,7 +52,7 @@ func NewClient(cfg Settings, opts ...promhttp.HTTPClientOption) (Client, error) 
 	if err != nil {
 		return nil, err
 	}
-	if t, ok := c.Transport.(*http.Transport); ok { // no credentials around it
+	if t, ok := c.Transport.(*http.Transport); ok { // no transport with credentials around it
 		t.WriteBufferSize = writeBuffer(cfg)
 	}
 	idle := &http.Client{Transport: c.Transport}
@@ -79,7 +80,7 @@ func NewClient(cfg Settings, opts ...promhttp.HTTPClientOption) (Client, error) 
 		if err != nil {
 			return nil, withoutURL(err)
 		}
-		for name, value := range cfg.Headers { // first: nobody overrides what follows
+		for name, value := range cfg.Headers { // before the headers of the protocol, which they must not override
 			req.Header.Set(name, value)
 		}
 		setProtocolHeaders(req.Header, p)
@@ -88,8 +89,9 @@ func NewClient(cfg Settings, opts ...promhttp.HTTPClientOption) (Client, error) 
 	return &httpClient{http: c, requests: requests, timeout: time.Duration(cfg.RemoteTimeout), idle: idle}, nil
 }
 
-// writeBuffer is room for a whole request and its headers, which then leave in one piece: a third of the cost of a
-// POST. Each connection, and so each lane, has such a buffer: 32 KiB in 2.0, 112 KiB in 1.0.
+// writeBuffer returns the size of a write buffer that holds a whole request and its headers, so that they are written
+// at once: this saves a third of the cost of a POST. Each connection, and so each lane, has one: 32 KiB in 2.0, 112
+// KiB in 1.0.
 func writeBuffer(cfg Settings) int {
 	const headers, least, most = 1 << 10, 4 << 10, 256 << 10
 	bytesPerSample := 16
@@ -99,9 +101,9 @@ func writeBuffer(cfg Settings) int {
 	return max(least, min(headers+bytesPerSample*cfg.QueueConfig.MaxSamplesPerSend, most))
 }
 
-// checkRedirect follows what repeats the POST. It does not follow 301 to 303, which turn a POST into a GET
-// whose success would say nothing, nor out of TLS, nor to another host where more than prometheus/common's own
-// credentials, which it keeps back itself, would travel along.
+// checkRedirect follows redirects that repeat the POST. It does not follow 301 to 303, which turn a POST into a GET
+// whose success would mean nothing, and no redirect from TLS to plain HTTP. It does not follow a redirect to another
+// host if secrets would travel there that prometheus/common does not hold back itself.
 func checkRedirect(cfg Settings) func(*http.Request, []*http.Request) error {
 	secretive := len(cfg.Headers) > 0 || cfg.HTTPClientConfig.HTTPHeaders != nil ||
 		cfg.SigV4Config != nil || cfg.AzureADConfig != nil || cfg.GoogleIAMConfig != nil
@@ -119,7 +121,7 @@ func checkRedirect(cfg Settings) func(*http.Request, []*http.Request) error {
 	}
 }
 
-// post implements poster.
+// Post implements Client.
 func (c *httpClient) Post(ctx context.Context, body []byte, p wire.Protocol, attempt int) Answer {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -147,23 +149,23 @@ func (c *httpClient) Post(ctx context.Context, body []byte, p wire.Protocol, att
 	return a
 }
 
-// readMessage reads what a receiver has to say, and closes the answer.
+// readMessage reads the message of a receiver, and closes the body of the answer.
 func readMessage(resp *http.Response) string {
 	defer func() { _ = resp.Body.Close() }()
 	if resp.ContentLength == 0 {
 		return ""
 	}
 	message, _ := io.ReadAll(io.LimitReader(resp.Body, maxMessageBytes))
-	// What little is left is read so that the connection can be used again; what is much is cut off.
+	// A short rest is read, so that the connection can be used again. A long rest is cut off.
 	_, _ = io.CopyN(io.Discard, resp.Body, MaxAnswerBytes-maxMessageBytes)
 	return strings.ToValidUTF8(strings.TrimSpace(string(message)), "?")
 }
 
-// bodyUse watches whether a transport still reads the body of a POST: it may do so even after the answer has come.
+// bodyUse watches whether a transport still reads the body of a POST, which it may do even after the answer has come.
 type bodyUse struct{ began, ended atomic.Int32 }
 
-// watch makes a context for the POST. How a body is closed would tell more simply, but net/http gathers only what it
-// knows to be in memory, readers of its own kind, into the packet of the headers.
+// watch returns a context for the POST. Watching when the body is closed would be simpler, but net/http puts a body
+// into the packet of the headers only if it is one of its own readers in memory.
 func (u *bodyUse) watch(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn:      func(httptrace.GotConnInfo) { u.began.Add(1) },
@@ -171,14 +173,15 @@ func (u *bodyUse) watch(ctx context.Context) context.Context {
 	})
 }
 
-// over tells that whoever began to send the body has ended. A transport that tells nothing may go on.
+// over reports whether the transport has finished sending the body. It is false for a transport that does not call
+// the trace.
 func (u *bodyUse) over() bool {
 	ended := u.ended.Load()
 	return ended > 0 && ended == u.began.Load()
 }
 
-// renew lets idle connections go, unless that was done less than interval ago: a receiver that moved is found again
-// only by looking its name up.
+// renew closes idle connections, unless that happened less than interval ago: only a new connection looks the name of
+// the receiver up again.
 func (c *httpClient) renew(interval time.Duration) {
 	now, last := time.Now().UnixNano(), c.renewed.Load()
 	if now-last >= int64(interval) && c.renewed.CompareAndSwap(last, now) {
@@ -186,7 +189,7 @@ func (c *httpClient) renew(interval time.Duration) {
 	}
 }
 
-// close lets idle connections go.
+// Close closes idle connections.
 func (c *httpClient) Close() { c.idle.CloseIdleConnections() }
 
 func setProtocolHeaders(h http.Header, p wire.Protocol) {
@@ -201,7 +204,7 @@ func setProtocolHeaders(h http.Header, p wire.Protocol) {
 	h.Set("X-Prometheus-Remote-Write-Version", "2.0.0")
 }
 
-// withoutURL takes the address out of an error: it may hold credentials.
+// withoutURL removes the URL from an error: it may hold credentials.
 func withoutURL(err error) error {
 	if u, ok := err.(interface{ Unwrap() error }); ok {
 		if inner := u.Unwrap(); inner != nil {
@@ -211,7 +214,7 @@ func withoutURL(err error) error {
 	return err
 }
 
-// dialAnyAddress connects to a random one of the addresses that a name has (round_robin_dns).
+// dialAnyAddress connects to a random address of a name (round_robin_dns).
 func dialAnyAddress(ctx context.Context, network, addr string) (net.Conn, error) {
 	var d net.Dialer
 	host, port, err := net.SplitHostPort(addr)

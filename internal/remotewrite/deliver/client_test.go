@@ -55,7 +55,8 @@ func TestHeaders(t *testing.T) {
 	})
 	for p, want := range map[wire.Protocol]map[string]string{
 		wire.V1: {"Content-Type": "application/x-protobuf", "X-Prometheus-Remote-Write-Version": "0.1.0"},
-		wire.V2: {"Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request", "X-Prometheus-Remote-Write-Version": "2.0.0"},
+		wire.V2: {"Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+			"X-Prometheus-Remote-Write-Version": "2.0.0"},
 	} {
 		want["Content-Encoding"] = "snappy"
 		want["X-Scope-OrgID"] = "tenant"
@@ -104,7 +105,8 @@ func TestCredentialsStayWithTheirHost(t *testing.T) {
 		},
 		"header": func(ec *Settings) { ec.Headers = map[string]string{"X-Api-Key": "secret"} },
 		"http header": func(ec *Settings) {
-			ec.HTTPClientConfig.HTTPHeaders = &promhttp.Headers{Headers: map[string]promhttp.Header{"X-Api-Key": {Secrets: []promhttp.Secret{"secret"}}}}
+			headers := map[string]promhttp.Header{"X-Api-Key": {Secrets: []promhttp.Secret{"secret"}}}
+			ec.HTTPClientConfig.HTTPHeaders = &promhttp.Headers{Headers: headers}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -114,7 +116,8 @@ func TestCredentialsStayWithTheirHost(t *testing.T) {
 				t.Fatal(a.Err)
 			}
 			for header, values := range second.Header {
-				if v := strings.Join(values, ","); strings.Contains(v, "secret") || header == "Authorization" || header == "X-Api-Key" {
+				if v := strings.Join(values, ","); strings.Contains(v, "secret") || header == "Authorization" ||
+					header == "X-Api-Key" {
 					t.Errorf("the other host got %s: %s", header, v)
 				}
 			}
@@ -156,7 +159,8 @@ func TestRedirects(t *testing.T) {
 		}
 	}
 	address, _, requests := elsewhere(t, 308)
-	a := clientFor(t, address, func(ec *Settings) { ec.HTTPClientConfig.FollowRedirects = false }).Post(t.Context(), nil, wire.V1, 0)
+	a := clientFor(t, address, func(ec *Settings) { ec.HTTPClientConfig.FollowRedirects = false }).Post(t.Context(),
+		nil, wire.V1, 0)
 	if a.Status != 308 || *requests != 0 {
 		t.Errorf("follow_redirects: false followed: %d", a.Status)
 	}
@@ -188,9 +192,10 @@ func TestTimeout(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hang }))
 	defer srv.Close()
 	defer close(hang)
-	c := clientFor(t, strings.Replace(srv.URL, "http://", "http://user:topsecret@", 1)+"/?token=topsecret", func(ec *Settings) {
-		ec.RemoteTimeout = model.Duration(50 * time.Millisecond)
-	})
+	c := clientFor(t, strings.Replace(srv.URL, "http://", "http://user:topsecret@", 1)+"/?token=topsecret",
+		func(ec *Settings) {
+			ec.RemoteTimeout = model.Duration(50 * time.Millisecond)
+		})
 	a := c.Post(t.Context(), []byte("x"), wire.V2, 0)
 	if a.Err == nil || strings.Contains(a.Err.Error(), "topsecret") {
 		t.Errorf("error = %v, want a timeout without the address", a.Err)
@@ -233,7 +238,7 @@ func TestBodyInUse(t *testing.T) {
 			end(r)
 			return nil, io.ErrUnexpectedEOF
 		}, false},
-		"a transport that tells nothing": {func(*http.Request) (*http.Response, error) { return answer(204) }, true},
+		"a transport without trace": {func(*http.Request) (*http.Response, error) { return answer(204) }, true},
 		"written again": {func(r *http.Request) (*http.Response, error) {
 			begin(r)
 			end(r)
@@ -301,7 +306,8 @@ func TestRequestGoesToTheConfiguredURL(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	defer srv.Close()
-	if a := clientFor(t, srv.URL+"/a/write?tenant=b", nil).Post(t.Context(), []byte("x"), wire.V2, 0); a.Err != nil || got != "POST /a/write?tenant=b" {
+	if a := clientFor(t, srv.URL+"/a/write?tenant=b", nil).Post(t.Context(), []byte("x"), wire.V2, 0); a.Err != nil ||
+		got != "POST /a/write?tenant=b" {
 		t.Errorf("%v: %s", a.Err, got)
 	}
 }
@@ -322,13 +328,14 @@ func TestRoundRobinDNS(t *testing.T) {
 		if i == 0 {
 			_, port, _ = net.SplitHostPort(l.Addr().String())
 		}
-		srv := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.Copy(io.Discard, r.Body)
-			mu.Lock()
-			defer mu.Unlock()
-			got[addr] = true
-			w.WriteHeader(http.StatusNoContent)
-		})}}
+		srv := &httptest.Server{Listener: l,
+			Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				mu.Lock()
+				defer mu.Unlock()
+				got[addr] = true
+				w.WriteHeader(http.StatusNoContent)
+			})}}
 		srv.Start()
 		defer srv.Close()
 	}
@@ -342,7 +349,8 @@ func TestRoundRobinDNS(t *testing.T) {
 	if len(got) != len(addrs) {
 		t.Errorf("connected to %v of %v", got, addrs)
 	}
-	a := clientFor(t, "http://nowhere.invalid/", func(ec *Settings) { ec.RoundRobinDNS = true }).Post(t.Context(), []byte("x"), wire.V2, 0)
+	a := clientFor(t, "http://nowhere.invalid/", func(ec *Settings) { ec.RoundRobinDNS = true }).Post(t.Context(),
+		[]byte("x"), wire.V2, 0)
 	if a.Err == nil || !strings.Contains(a.Err.Error(), "look up nowhere.invalid") {
 		t.Errorf("a name without address: %v, want the look-up of its own to say so", a.Err)
 	}

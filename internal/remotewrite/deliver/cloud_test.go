@@ -63,38 +63,44 @@ func TestSigV4Fields(t *testing.T) {
 	sts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = r.ParseForm()
 		asked = r.Form
-		fmt.Fprint(w, `<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>`+
-			`<AccessKeyId>ROLEKEY</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken><Expiration>2100-01-01T00:00:00Z</Expiration>`+
+		fmt.Fprint(w, `<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">`+
+			`<AssumeRoleResult><Credentials>`+
+			`<AccessKeyId>ROLEKEY</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>`+
+			`<Expiration>2100-01-01T00:00:00Z</Expiration>`+
 			`</Credentials></AssumeRoleResult></AssumeRoleResponse>`)
 	}))
 	defer sts.Close()
 	t.Setenv("AWS_ENDPOINT_URL_STS", sts.URL)
-	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", put(t, "credentials", "[other]\naws_access_key_id = PROFILEKEY\naws_secret_access_key = s\n"))
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", put(t, "credentials",
+		"[other]\naws_access_key_id = PROFILEKEY\naws_secret_access_key = s\n"))
 	t.Setenv("AWS_CONFIG_FILE", put(t, "config", ""))
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	for text, want := range map[string]string{
-		"{region: eu-1, access_key: KEY, secret_key: s}":                   "AWS4-HMAC-SHA256 Credential=KEY/*/eu-1/aps/aws4_request",
-		"{region: eu-1, access_key: KEY, secret_key: s, service_name: es}": "AWS4-HMAC-SHA256 Credential=KEY/*/eu-1/es/aws4_request",
-		"{region: eu-1, profile: other}":                                   "AWS4-HMAC-SHA256 Credential=PROFILEKEY/*/eu-1/aps/aws4_request",
-		"{region: eu-1, access_key: KEY, secret_key: s, role_arn: 'arn:aws:iam::1:role/r', external_id: ext, session_name: ses, tags: {k: v}}": "AWS4-HMAC-SHA256 Credential=ROLEKEY/*/eu-1/aps/aws4_request",
+		"{region: eu-1, access_key: KEY, secret_key: s}":                   "KEY/*/eu-1/aps/aws4_request",
+		"{region: eu-1, access_key: KEY, secret_key: s, service_name: es}": "KEY/*/eu-1/es/aws4_request",
+		"{region: eu-1, profile: other}":                                   "PROFILEKEY/*/eu-1/aps/aws4_request",
+		"{region: eu-1, access_key: KEY, secret_key: s, role_arn: 'arn:aws:iam::1:role/r', external_id: ext, " +
+			"session_name: ses, tags: {k: v}}": "ROLEKEY/*/eu-1/aps/aws4_request",
 	} {
 		var cfg sigv4.SigV4Config
 		if err := yaml.UnmarshalStrict([]byte(text), &cfg); err != nil {
 			t.Fatal(err)
 		}
 		got, err := authorized(t, func(ec *Settings) { ec.SigV4Config = &cfg })
-		before, after, _ := strings.Cut(want, "*")
+		before, after, _ := strings.Cut("AWS4-HMAC-SHA256 Credential="+want, "*")
 		if err != nil || !strings.HasPrefix(got, before) || !strings.Contains(got, after) {
 			t.Errorf("%s: %q, %v; want %s", text, got, err, want)
 		}
 	}
-	for key, want := range map[string]string{"RoleArn": "arn:aws:iam::1:role/r", "ExternalId": "ext", "RoleSessionName": "ses", "Tags.member.1.Key": "k", "Tags.member.1.Value": "v"} {
+	for key, want := range map[string]string{"RoleArn": "arn:aws:iam::1:role/r", "ExternalId": "ext",
+		"RoleSessionName": "ses", "Tags.member.1.Key": "k", "Tags.member.1.Value": "v"} {
 		if got := asked.Get(key); got != want {
 			t.Errorf("%s = %s, want %s", key, got, want)
 		}
 	}
 	_, err := authorized(t, func(ec *Settings) {
-		ec.SigV4Config = &sigv4.SigV4Config{Region: "eu-1", AccessKey: "KEY", SecretKey: "s", RoleARN: "arn:aws:iam::1:role/r", UseFIPSSTSEndpoint: true}
+		ec.SigV4Config = &sigv4.SigV4Config{Region: "eu-1", AccessKey: "KEY", SecretKey: "s",
+			RoleARN: "arn:aws:iam::1:role/r", UseFIPSSTSEndpoint: true}
 	})
 	if err == nil || !strings.Contains(err.Error(), "FIPS") {
 		t.Errorf("use_fips_sts_endpoint beside an endpoint of one's own: %v, want the library to refuse that", err)
@@ -129,7 +135,8 @@ func TestAzureADFields(t *testing.T) {
 		if err != nil || got != "Bearer tok" {
 			t.Errorf("%s: %q, %v", text, got, err)
 		}
-		if asked.Get("client_id") != id || strings.TrimSuffix(asked.Get("resource"), "/") != strings.TrimSuffix(resource, "/") {
+		if asked.Get("client_id") != id || strings.TrimSuffix(asked.Get("resource"),
+			"/") != strings.TrimSuffix(resource, "/") {
 			t.Errorf("%s: asked for %v, want resource %s", text, asked, resource)
 		}
 	}
@@ -142,8 +149,10 @@ func TestAzureADFields(t *testing.T) {
 		"{workload_identity: {client_id: " + id + ", tenant_id: " + id + ", token_file_path: /token}}",
 		"{oauth: {client_id: " + id + ", client_secret: s, tenant_id: " + id + "}}",
 		"{sdk: {tenant_id: " + id + "}}",
-		"{certificate: {client_id: " + id + ", tenant_id: " + id + ", certificate_path: " + both + ", send_certificate_chain: true}}",
-		"{certificate: {client_id: " + id + ", tenant_id: " + id + ", certificate_path: " + cert + ", certificate_key_path: " + keyFile + "}}",
+		"{certificate: {client_id: " + id + ", tenant_id: " + id + ", certificate_path: " + both +
+			", send_certificate_chain: true}}",
+		"{certificate: {client_id: " + id + ", tenant_id: " + id + ", certificate_path: " + cert +
+			", certificate_key_path: " + keyFile + "}}",
 	} {
 		ec := testSettings()
 		ec.AzureADConfig = read(text)
@@ -206,7 +215,8 @@ func TestGoogleIAMFields(t *testing.T) {
 	}))
 	defer tokens.Close()
 	account, err := json.Marshal(map[string]string{
-		"type": "service_account", "client_email": "a@b.test", "private_key_id": "k", "private_key": keyPEM(t, rsaKey(t)), "token_uri": tokens.URL,
+		"type": "service_account", "client_email": "a@b.test", "private_key_id": "k", "private_key": keyPEM(t,
+			rsaKey(t)), "token_uri": tokens.URL,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -217,7 +227,8 @@ func TestGoogleIAMFields(t *testing.T) {
 	if err != nil || got != "Bearer tok" || asked == 0 {
 		t.Errorf("%q, %v, %d tokens asked for", got, err, asked)
 	}
-	if _, err := authorized(t, func(ec *Settings) { ec.GoogleIAMConfig = &googleiam.Config{CredentialsFile: "/gone.json"} }); err == nil {
+	_, err = authorized(t, func(ec *Settings) { ec.GoogleIAMConfig = &googleiam.Config{CredentialsFile: "/gone.json"} })
+	if err == nil {
 		t.Error("a file that is not there was taken")
 	}
 }

@@ -5,9 +5,10 @@ import (
 	"strings"
 )
 
-// complaint is what a receiver has against a sample. A closed set, made of its words.
+// Complaint is why a receiver refused a sample, by its words. A closed set.
 type Complaint string
 
+// The complaints.
 const (
 	OutOfOrder        Complaint = "out_of_order"
 	Duplicate         Complaint = "duplicate"
@@ -17,10 +18,10 @@ const (
 	SomethingElse     Complaint = "other"
 )
 
+// Complaints are all of them.
 var Complaints = []Complaint{OutOfOrder, Duplicate, TooOldForReceiver, BadLabels, OverLimit, SomethingElse}
 
-// complaintWords are how Prometheus, Mimir, Cortex, Thanos and VictoriaMetrics word their complaints; the first hit
-// decides.
+// complaintWords are the words of Prometheus, Mimir, Cortex, Thanos and VictoriaMetrics. The first match decides.
 var complaintWords = []struct {
 	words []string
 	means Complaint
@@ -32,7 +33,7 @@ var complaintWords = []struct {
 	{[]string{"too old", "too-old", "out of bounds", "out-of-bounds", "too far in the past"}, TooOldForReceiver},
 }
 
-// complaintOf reads an answer. Prometheus puts the labels of a series behind its words, in braces: they are not read.
+// complaintOf reads the message of an answer. Prometheus appends the labels of a series in braces: they are skipped.
 func complaintOf(a Answer) Complaint {
 	said := strings.ToLower(a.Message)
 	if open, end := strings.IndexByte(said, '{'), strings.LastIndexByte(said, '}'); open >= 0 && end > open {
@@ -49,6 +50,6 @@ func complaintOf(a Answer) Complaint {
 	return SomethingElse
 }
 
-// late reports whether a receiver that has a sample already may refuse it so: it knows a newer sample of the series, or
-// another one of that time. One that finds a sample too old has not looked at its series.
+// late reports whether a receiver may refuse a sample so because it has the sample already: it knows a newer sample
+// of the series, or another one of that time. A receiver that finds a sample too old has not looked at the series.
 func (c Complaint) late() bool { return c == OutOfOrder || c == Duplicate }

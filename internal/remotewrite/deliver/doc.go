@@ -2,8 +2,9 @@
 // does not know series or what the queue looks like. The way of a request:
 //
 //  1. Sender.Run asks its Lane for the oldest request (sender.go).
-//  2. isolator.deliver sends it whole, or in parts if some of its series were refused lately (isolate.go, badseries.go).
-//  3. requester.try makes a POST, and another one after each answer that asks for that (attempt.go, backoff.go). The
+//  2. isolator.deliver sends it whole, or in parts if some of its series were refused lately (isolate.go,
+//     badseries.go).
+//  3. requester.send makes a POST, and another one after each answer that asks for that (attempt.go, backoff.go). The
 //     Client is HTTP (client.go).
 //  4. classify gives the answer a meaning, an Outcome (answer.go). Only here a status code means something.
 //  5. accept, refuse and drop settle the samples, and report their Fate (fate.go), from which the metrics are made.

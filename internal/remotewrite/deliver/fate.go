@@ -10,7 +10,7 @@ const (
 	TooOld          Reason = "too_old"          // older than sample_age_limit when they were to be sent
 	Unsupported     Reason = "unsupported"      // remote write 1.0 cannot carry them, or send_native_histograms is off
 	Damaged         Reason = "damaged"          // the queue gave back something else than was put in, or nothing
-	IsolationBudget Reason = "isolation_budget" // in a refused request, and not told from the bad ones in time
+	IsolationBudget Reason = "isolation_budget" // in a rejected request, and the search for the bad ones ended before
 )
 
 // Fate is what a sender reports, once for each POST, for each group of samples that is settled without one, and for

@@ -9,7 +9,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
-// The search for the bad series of one message ends after this many requests, or this much waiting for answers.
+// The search for the bad series of one message ends after this many requests, or after this much waiting for answers.
 const (
 	MaxIsolationRequests = 128
 	minIsolationRequests = 8
@@ -22,10 +22,10 @@ type isolator struct {
 	requester
 	badSeries      badSeries
 	budget         searchBudget
-	failedSearches int // searches for bad series in a row that found nothing good
+	failedSearches int // consecutive searches in which no good series arrived
 }
 
-// deliver sends a message until all its samples are settled. False: ctx ended before.
+// deliver sends a message until all its samples are settled. It returns false if ctx ended before.
 func (s *isolator) deliver(ctx context.Context, m wire.Message) bool {
 	parts, err := s.badSeries.divide(m)
 	if err != nil {
@@ -44,27 +44,27 @@ func (s *isolator) deliver(ctx context.Context, m wire.Message) bool {
 	return d.run(ctx)
 }
 
-// division delivers a message in parts, because it is too large or because a 1.0 receiver rejected it. A 1.0 receiver
-// that rejects a request stores nothing of it, and does not say which series are bad. The largest part goes first, so
-// most of the good samples have arrived when the budget of the search ends (but see takeNext). The order of a series is
-// kept, because no message has two samples of one series.
+// division delivers a message in parts, because it is too large, or because a 1.0 receiver rejected it. A 1.0
+// receiver that rejects a request stores nothing of it, and does not say which series are bad. The largest part is
+// sent first, so that most good samples have arrived when the budget of the search ends (but see takeNext). Each
+// series stays in order, because no message has two samples of one series.
 //
-// Answers that ask for another try later are waited for as always, and cost nothing of the budget.
+// An answer that asks for another try later costs nothing of the budget.
 type division struct {
 	*isolator
 	parts        []part
-	searching    bool          // a search
-	requests     int           // of the search
-	waited       time.Duration // waiting for answers to them
-	maxWait      time.Duration // so long at most
-	foundGood    bool          // a searched part arrived
-	badRecovered bool          // an offender that was sent alone arrived
+	searching    bool          // the search for bad series has begun
+	requests     int           // that the search has cost
+	waited       time.Duration // for the answers to them
+	maxWait      time.Duration // limit of waited
+	foundGood    bool          // a part of the search arrived
+	badRecovered bool          // a known bad series that was sent alone arrived
 
 	tooLarge int // bytes of the smallest body that was too large (413); 0: none was
 	fits     int // bytes of the largest smaller body that arrived
 }
 
-// run delivers all parts. False: ctx ended before.
+// run delivers all parts. It returns false if ctx ended before.
 func (d *division) run(ctx context.Context) bool {
 	for len(d.parts) > 0 {
 		p := d.takeNext()
@@ -81,8 +81,8 @@ func (d *division) run(ctx context.Context) bool {
 			return false
 		}
 	}
-	// Where a whole search found nothing good, the next one is shorter: a receiver that refuses everything must not
-	// cost the lane its throughput.
+	// If no good series arrived during a search, the next search is shorter: a receiver that refuses everything must
+	// not cost the lane its throughput.
 	switch {
 	case d.foundGood:
 		d.failedSearches = 0
@@ -92,9 +92,9 @@ func (d *division) run(ctx context.Context) bool {
 	return true
 }
 
-// takeNext takes the largest part. After a search that found nothing good it takes the smallest: a short search by the
-// largest would end before it met a single series, and find nothing again. Offenders that travel together come last,
-// since those that travel alone tell whether a search among them is worth it.
+// takeNext returns the largest part. After a search in which no good series arrived it returns the smallest: a short
+// search among the largest parts would end before it reached single series, and fail again. Known bad series that
+// travel together come last, because those that travel alone show whether a search among the others is worth it.
 func (d *division) takeNext() part {
 	rank := func(p part) int {
 		switch {
@@ -116,7 +116,7 @@ func (d *division) takeNext() part {
 	return p
 }
 
-// spent reports whether the search may ask no more.
+// budgetSpent reports whether the search is over.
 func (d *division) budgetSpent() bool {
 	if !d.searching {
 		d.searching, d.maxWait = true, d.budget.forMessage(time.Now())
@@ -125,7 +125,7 @@ func (d *division) budgetSpent() bool {
 	return d.requests >= most || d.waited >= d.maxWait
 }
 
-// charge counts a request of the search.
+// countSearch counts a request of the search.
 func (d *division) countSearch(v verdict) {
 	d.requests++
 	d.waited += v.answer.Took
@@ -133,20 +133,21 @@ func (d *division) countSearch(v verdict) {
 	d.foundGood = d.foundGood || v.arrived
 }
 
-// A lane searches for at most half of its time, in the long run: receivers that find new bad series at every scrape
-// must not make its backlog grow. What it saves up lets it look into all messages of a scrape when bad series appear.
+// A lane searches for at most half of its time, over a long time: its backlog must not grow because a receiver finds
+// new bad series at every scrape. Saved time is for all messages of a scrape in which bad series appear for the first
+// time.
 const (
 	searchShare = 2 // one half
 	SavedSearch = 5 * time.Minute
 )
 
-// searchTime is how long a lane may still search. The zero value has saved all it can. It may be overdrawn.
+// searchBudget is how much time a lane has for searches. The zero value has saved the maximum. It may be overdrawn.
 type searchBudget struct {
 	left  time.Duration
 	since time.Time
 }
 
-// allowance returns how long the search for the bad series of one message may take.
+// forMessage returns how long the search for the bad series of one message may take.
 func (t *searchBudget) forMessage(now time.Time) time.Duration {
 	if t.since.IsZero() {
 		t.left = SavedSearch
@@ -157,7 +158,7 @@ func (t *searchBudget) forMessage(now time.Time) time.Duration {
 	return min(t.left, maxIsolationTime)
 }
 
-// judge goes on after the verdict on a part. False: ctx ended.
+// proceed continues after the verdict on a part. It returns false if ctx ended.
 func (d *division) proceed(ctx context.Context, p part, v verdict) bool {
 	if p.group == searched {
 		d.countSearch(v)
@@ -187,8 +188,8 @@ func (d *division) arrived(p part, v verdict) {
 	}
 }
 
-// divide goes on with a part that was too large or rejected. Pieces of it take its place, unless it is a single series
-// or a group of known offenders.
+// divide continues with a part that was too large or rejected: it replaces the part by pieces, unless the part is a
+// single series or a group of known bad series.
 func (d *division) divide(p part, v verdict) {
 	if v.result == tooLarge && v.bytes > 0 && (d.tooLarge == 0 || v.bytes < d.tooLarge) {
 		d.tooLarge = v.bytes
@@ -222,8 +223,8 @@ func (d *division) divide(p part, v verdict) {
 	}
 }
 
-// refuseSeries counts, names and remembers the one series of a message. The receiver has the sample already where an
-// earlier process may have delivered it and the receiver now finds it late.
+// refuseSeries settles a message of one series, and remembers the series. If an earlier process may have delivered
+// the sample, and the receiver finds it late, the receiver has it already.
 func (d *division) refuseSeries(c *wire.Content, v verdict) {
 	complaint := complaintOf(v.answer)
 	if v.result == rejected && v.MayHaveArrived && complaint.late() {
@@ -238,8 +239,8 @@ func (d *division) refuseSeries(c *wire.Content, v verdict) {
 	}
 }
 
-// refuseTogether counts known offenders that were refused in one request. It does not search among them: each was
-// refused when it was last sent alone, and so were the offenders of this message that were sent alone before.
+// refuseTogether settles known bad series that were refused in one request. There is no search among them: each was
+// refused when it was last sent alone, and so were the bad series of this message that were sent alone.
 func (d *division) refuseTogether(c *wire.Content, v verdict) {
 	complaint := complaintOf(v.answer)
 	d.report(Fate{Refused: v.Samples - v.lost, Unsupported: v.lost, Complaint: complaint})
@@ -247,7 +248,7 @@ func (d *division) refuseTogether(c *wire.Content, v verdict) {
 		Reason: string(complaint), Error: v.answer.Message})
 }
 
-// giveUp refuses a part for whose search there is no budget left.
+// giveUp drops a part when the budget of the search is spent.
 func (d *division) giveUp(p part) {
 	d.drop(IsolationBudget, p.Samples)
 	c, err := wire.Parse(p.Message)
@@ -259,9 +260,9 @@ func (d *division) giveUp(p part) {
 	d.badSeries.add(&c, false)
 }
 
-// quarter sends a message again in four parts. The receiver found it late, and an earlier process may have delivered
-// it. If all quarters are late, the receiver has it: most series go on, so each quarter holds a sample that is no
-// longer the newest of its series. False: ctx ended.
+// sendInQuarters sends a message again in four parts. The receiver found it late, and an earlier process may have
+// delivered it. If all quarters are late, the receiver has the message: most series go on, so each quarter holds a
+// sample that is no longer the newest of its series. It returns false if ctx ended.
 func (d *division) sendInQuarters(ctx context.Context, p part, v verdict) bool {
 	c, err := wire.Parse(v.Message)
 	if err != nil || c.Len() == 0 {
@@ -269,7 +270,7 @@ func (d *division) sendInQuarters(ctx context.Context, p part, v verdict) bool {
 		return true
 	}
 	verdicts := []verdict{v}
-	if c.Len() > 1 { // a single series must not be repeated as it was
+	if c.Len() > 1 { // the same request of a single series would get the same answer
 		quarters, err := c.Split(4)
 		if err != nil {
 			d.drop(Damaged, v.Samples)

@@ -15,8 +15,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
-// TestRequestsOfASearch counts the POSTs that each of twelve messages of 2,000 series costs, with the same bad series in
-// each. Without what the sender remembers, each message would cost as many as the first.
+// TestRequestsOfASearch counts the POSTs that each of twelve messages of 2,000 series costs, with the same bad series
+// in each. Without what the sender remembers, each message would cost as many as the first.
 func TestRequestsOfASearch(t *testing.T) {
 	for _, tc := range []struct{ bad, first, last, lostAtLast int }{
 		{bad: 1, first: 21, last: 2},
@@ -56,7 +56,8 @@ func TestRequestsOfASearch(t *testing.T) {
 					time.Sleep(15 * time.Second)
 				}
 				if lost := size - tc.bad - accepted; posts != tc.last || lost != tc.lostAtLast {
-					t.Errorf("the twelfth message cost %d requests and %d good samples, want %d and %d", posts, lost, tc.last, tc.lostAtLast)
+					t.Errorf("the twelfth message cost %d requests and %d good samples, want %d and %d", posts, lost,
+						tc.last, tc.lostAtLast)
 				}
 			})
 		})

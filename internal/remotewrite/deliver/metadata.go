@@ -13,11 +13,11 @@ import (
 )
 
 // MetadataSender sends type, help and unit of metric families to a 1.0 receiver (metadata_config). In 2.0 they travel
-// with each series; 1.0 has requests of their own for them. These are not queued: the next ones say the same.
+// with each series; in 1.0 they have requests of their own. These are not queued, because the next ones say the same.
 type MetadataSender struct {
 	Receiver *Receiver
 	Families func() []wire.Family
-	Sent     func(families int, out Outcome) // called with accepted or refused
+	Sent     func(families int, out Outcome) // called with Accepted or Refused
 }
 
 // Run sends all families each send_interval until ctx ends.
@@ -47,7 +47,7 @@ func (m *MetadataSender) sendAll(ctx context.Context, s *Settings, replaced <-ch
 	}
 }
 
-// send sends one request, as often as it takes.
+// send sends one request until the receiver has taken or refused it.
 func (m *MetadataSender) send(ctx context.Context, s *Settings, replaced <-chan struct{}, part []wire.Family) {
 	r := m.Receiver
 	body := snappy.Encode(nil, wire.AppendFamilies(nil, part))

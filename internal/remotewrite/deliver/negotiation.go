@@ -11,7 +11,8 @@ import (
 // probeInterval is the time between attempts at 2.0 with a receiver that turned it down.
 const probeInterval = time.Hour
 
-// negotiation decides between remote write 2.0 and 1.0. Only settings with Negotiate let it change its mind.
+// negotiation decides between remote write 2.0 and 1.0. If the configuration names the protocol (not Negotiate), it
+// stays.
 type negotiation struct {
 	protocol  wire.Protocol
 	confirmed bool      // the receiver has shown that it knows 2.0

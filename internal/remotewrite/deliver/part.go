@@ -2,20 +2,20 @@ package deliver
 
 import "github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 
-// group is why a part of a message travels apart.
+// group is why some series of a message are sent apart.
 type group int
 
 const (
 	unsuspected group = iota
-	suspected         // an earlier search did not tell its series from bad ones
-	knownBad          // each of its series was refused alone, lately
-	searched          // a piece of a part that was rejected just now: the search has a budget
+	suspected         // an earlier search ended before it was known whether its series are bad
+	knownBad          // each of its series was refused alone lately
+	searched          // a piece of a part that was rejected in this delivery: sending it costs the budget of the search
 )
 
 // part is some series of a message.
 type part struct {
 	wire.Message
 	group  group
-	single bool   // a single series: it is sent whatever its size
-	answer Answer // of a searched part: why
+	single bool   // one series: it is sent at any size
+	answer Answer // that rejected the part of which this is a piece
 }

@@ -9,15 +9,16 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
-// Receiver is what all senders of one endpoint know of its receiver: the settings in force, and what answers taught.
-// An answer to a request that was made under older settings teaches nothing: their URL or protocol may be another.
+// Receiver is what all senders of an endpoint share about its receiver: the settings in force, and what answers
+// taught. An answer to a request under older settings changes nothing here, because the URL or the protocol may be
+// another now.
 type Receiver struct {
 	log     *zap.Logger
-	waiting func() (samples int, bytes int64) // in the queue, for the log
+	waiting func() (samples int, bytes int64) // in the queue
 	pool    wire.Pool
 	lines   LogLimit
 
-	mu          sync.Mutex // guards the following; no other lock but that of lines is taken while it is held
+	mu          sync.Mutex // guards the following; only the lock of lines is taken while it is held
 	settings    *Settings
 	replaced    chan struct{} // closed when settings are replaced
 	negotiation negotiation
@@ -26,14 +27,14 @@ type Receiver struct {
 	rejections  rejections
 }
 
-// NewReceiver returns a receiver of which nothing is known yet.
+// NewReceiver returns a receiver about which nothing is known yet. waiting returns what is in the queue, for the log.
 func NewReceiver(s *Settings, waiting func() (samples int, bytes int64), log *zap.Logger) *Receiver {
 	r := &Receiver{log: log, waiting: waiting, settings: s, replaced: make(chan struct{})}
 	r.negotiation = newNegotiation(s)
 	return r
 }
 
-// Replace puts settings into force. What was learned under the old ones is forgotten, and nobody waits by them.
+// Replace puts settings into force. What was learned under the old ones is forgotten, and pauses end.
 func (r *Receiver) Replace(s *Settings) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -87,8 +88,8 @@ func (r *Receiver) Unreachable() bool {
 	return !r.outage.since.IsZero()
 }
 
-// choose returns the protocol of the next request: instead, unless that is 0. The receiver has not confirmed 2.0 where
-// unproven. Not ok: s is no longer in force.
+// choose returns the protocol of the next request: instead, unless it is 0. unproven: the receiver has not confirmed
+// 2.0. Not ok: s is no longer in force.
 func (r *Receiver) choose(s *Settings, instead wire.Protocol) (p wire.Protocol, unproven, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -102,8 +103,8 @@ func (r *Receiver) choose(s *Settings, instead wire.Protocol) (p wire.Protocol, 
 	return p, unproven, true
 }
 
-// leave changes from protocol p, which the receiver does not take, to the other one. False: the configuration names
-// the protocol.
+// leave changes from protocol p, which the receiver does not take, to the other one. It returns false if the
+// configuration names the protocol.
 func (r *Receiver) leave(p wire.Protocol, s *Settings) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -138,7 +139,7 @@ func (r *Receiver) learnMaxBody(s *Settings, bytes, tooLarge int) {
 		return
 	}
 	if r.bodyLimit.bytes == 0 {
-		r.log.Info("remote write endpoint refuses requests as too large, later ones are divided before they are sent",
+		r.log.Info("remote write endpoint refuses requests as too large; later ones are divided before they are sent",
 			zap.Int("bytes", bytes), zap.String("fix", "raise the receiver's limit, or lower max_samples_per_send"))
 	}
 	r.bodyLimit.learn(bytes, tooLarge)
@@ -163,21 +164,21 @@ func (r *Receiver) askedForQuiet(s *Settings, a Answer) {
 // failed notes a request that will be sent again, and logs that once a minute.
 func (r *Receiver) failed(s *Settings, out Outcome, a Answer) {
 	r.askedForQuiet(s, a)
-	samples, bytes := r.waiting() // before mu: a queue may report what it lost while it is locked
+	samples, bytes := r.waiting() // before mu is locked: the queue has a lock too
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	o := &r.outage
 	o.fail(a)
 	if r.lines.Allow("down") {
 		o.logged = true
-		r.log.Warn(whatFailed(out, a)+", trying again until it takes the samples", zap.Int("status", a.Status),
+		r.log.Warn(whatFailed(out, a)+"; retrying until it accepts the samples", zap.Int("status", a.Status),
 			zap.String("error", o.lastError), zap.Duration("for", time.Since(o.since).Round(time.Second)),
 			zap.Int("tries", o.tries), zap.Int("samples_waiting", samples), zap.Int64("bytes_waiting", bytes))
 	}
 }
 
-// succeeded notes a request and how many of its samples the receiver has written. If it wrote none, its answer only
-// proves that it speaks p.
+// succeeded notes a request of which the receiver has written a number of samples. An answer without written samples
+// proves only that the receiver speaks p.
 func (r *Receiver) succeeded(s *Settings, p wire.Protocol, samples int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -190,10 +191,10 @@ func (r *Receiver) succeeded(s *Settings, p wire.Protocol, samples int) {
 	}
 }
 
-// up ends an outage: the receiver has answered. The caller holds mu.
+// up ends an outage, because the receiver has answered. The caller holds mu.
 func (r *Receiver) up() {
 	o := &r.outage
-	if o.logged { // a receiver that fails now and then does not fill the log
+	if o.logged { // a receiver that fails for a moment now and then does not fill the log
 		r.log.Info("remote write endpoint back", zap.Duration("after", time.Since(o.since).Round(time.Millisecond)))
 	}
 	o.since, o.logged = time.Time{}, false
@@ -208,7 +209,8 @@ func (r *Receiver) rejectedSeries(a Answer, x Rejection) {
 	r.rejections.add(x)
 	if r.lines.Allow("rejected") {
 		r.log.Error("remote write endpoint rejects series", zap.Int("samples", r.rejections.samples),
-			zap.String("series", x.Series.String()), zap.Int("others", x.Others), zap.String("job", x.Series.Get("job")),
+			zap.String("series", x.Series.String()), zap.Int("others", x.Others), zap.String("job",
+				x.Series.Get("job")),
 			zap.String("instance", x.Series.Get("instance")), zap.String("reason", x.Reason),
 			zap.Int("status", a.Status), zap.String("error", x.Error))
 		r.rejections.samples = 0
@@ -225,7 +227,8 @@ func (r *Receiver) refusedSamples(a Answer, samples int, out Outcome, p wire.Pro
 	if !r.lines.Allow("refused") {
 		return
 	}
-	fields := []zap.Field{zap.Int("status", a.Status), zap.Int("samples", r.rejections.samples), zap.Stringer("protocol", p),
+	fields := []zap.Field{zap.Int("status", a.Status), zap.Int("samples", r.rejections.samples),
+		zap.Stringer("protocol", p),
 		zap.String("error", a.Message)}
 	if out == OtherProtocol && p == wire.V2 {
 		fields = append(fields, zap.String("fix", "start the receiving Prometheus with "+
@@ -236,14 +239,14 @@ func (r *Receiver) refusedSamples(a Answer, samples int, out Outcome, p wire.Pro
 	r.rejections.samples = 0
 }
 
-// hadAlready notes samples that an earlier process delivered: the receiver refuses them because it has them.
+// alreadyDelivered notes samples that the receiver refuses because an earlier process has delivered them.
 func (r *Receiver) alreadyDelivered(samples int, a Answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.up()
 	if r.lines.Allow("delivered") {
-		r.log.Info("remote write endpoint has had samples that were kept over the start", zap.Int("samples", samples),
-			zap.String("answer", a.Message))
+		r.log.Info("remote write endpoint already has samples that were queued before the restart",
+			zap.Int("samples", samples), zap.String("answer", a.Message))
 	}
 }
 
@@ -259,6 +262,7 @@ func (r *Receiver) logFailed(m wire.Message, a Answer) {
 	if err != nil {
 		return // counted as damaged elsewhere
 	}
-	r.log.Debug("remote write request failed", zap.Int("status", a.Status), zap.String("error", a.Message), zap.NamedError("cause", a.Err),
+	r.log.Debug("remote write request failed", zap.Int("status", a.Status), zap.String("error", a.Message),
+		zap.NamedError("cause", a.Err),
 		zap.Int("samples", m.Samples), zap.String("request", string(c.Describe(maxLoggedRequest))))
 }

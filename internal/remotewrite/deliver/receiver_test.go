@@ -30,16 +30,16 @@ func testSettings() Settings {
 
 func answerOf(code int) Answer { return Answer{Status: code, Header: http.Header{}} }
 
-type posterFunc func(ctx context.Context, body []byte, p wire.Protocol, attempt int) Answer
+type clientFunc func(ctx context.Context, body []byte, p wire.Protocol, attempt int) Answer
 
-func (f posterFunc) Post(ctx context.Context, body []byte, p wire.Protocol, attempt int) Answer {
+func (f clientFunc) Post(ctx context.Context, body []byte, p wire.Protocol, attempt int) Answer {
 	return f(ctx, body, p, attempt)
 }
 
-func (f posterFunc) Close() {}
+func (f clientFunc) Close() {}
 
-// newTestReceiver is a receiver of remote write 1.0 or 2.0 that answers so.
-func newTestReceiver(answer posterFunc, p wire.Protocol) *Receiver {
+// newTestReceiver is a receiver of one protocol whose answers come from a function.
+func newTestReceiver(answer clientFunc, p wire.Protocol) *Receiver {
 	s := testSettings()
 	s.Negotiate, s.Client = false, answer
 	if p == wire.V2 {

@@ -7,26 +7,26 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// Rejection is what an endpoint refused for good, for people.
+// Rejection is one or more samples that a receiver refused for good, for people.
 type Rejection struct {
-	Series  labels.Labels // long values cut; empty if the receiver did not say, or in its own words
-	Others  int           // more series that were refused with it, and not told apart
-	Samples int           // since First
+	Series  labels.Labels // long values are cut; empty if it is not known which series
+	Others  int           // more series that were refused in the same request; some of them may be good
+	Samples int           // refused since First
 	Reason  string        // out_of_order, duplicate, too_old, invalid_labels, limit, other; or isolation_budget
-	Error   string        // the receiver's words
+	Error   string        // message of the receiver
 	First   time.Time
 	Last    time.Time
 }
 
 const maxRejections = 50
 
-// rejections are the last of an endpoint.
+// rejections are the latest rejections of a receiver.
 type rejections struct {
-	list    []Rejection // that of the latest Last at the end
-	samples int         // since the last line in the log
+	list    []Rejection // in ascending order of Last
+	samples int         // refused since the last log line
 }
 
-// add takes a rejection in; one more of a known series takes its place.
+// add adds a rejection. It joins an earlier one of the same series and reason.
 func (r *rejections) add(x Rejection) {
 	r.samples += x.Samples
 	x.First, x.Last = time.Now(), time.Now()
@@ -44,7 +44,7 @@ func (r *rejections) add(x Rejection) {
 	r.list = append(r.list, x)
 }
 
-// newestFirst is a copy for people.
+// newestFirst returns a copy.
 func (r *rejections) newestFirst() []Rejection {
 	out := slices.Clone(r.list)
 	slices.Reverse(out)

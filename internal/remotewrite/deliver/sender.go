@@ -31,7 +31,8 @@ func (r *Receiver) NewSender(lane Lane, report func(Fate)) *Sender {
 	return &Sender{lane: lane, isolator: isolator{requester: requester{receiver: r, report: report}}}
 }
 
-// Run delivers until ctx ends or the lane is empty for good. After stopping is closed it goes on until all is delivered.
+// Run delivers until ctx ends or the lane is empty for good. After stopping is closed it goes on until everything is
+// delivered.
 func (s *Sender) Run(ctx context.Context, stopping <-chan struct{}) {
 	for ctx.Err() == nil {
 		closing := isClosed(stopping)
@@ -53,7 +54,7 @@ func (s *Sender) Run(ctx context.Context, stopping <-chan struct{}) {
 	}
 }
 
-// idle waits for something to do, for at most wait; 0: for ever. A stop ends it unless stopping is nil.
+// idle waits for Wake, for at most wait if that is not 0. A stop ends it, unless stopping is nil.
 func (s *Sender) idle(ctx context.Context, stopping <-chan struct{}, wait time.Duration) {
 	var due <-chan time.Time
 	if wait > 0 {

@@ -15,8 +15,7 @@ type Settings struct {
 	Client    Client
 }
 
-// Client sends one request body and never retries. The body is the caller's again afterwards, unless the answer
-// says that it is still in use.
+// Client sends one request body, once. The body is free again after Post, unless the answer is BodyInUse.
 type Client interface {
 	Post(ctx context.Context, body []byte, p wire.Protocol, attempt int) Answer
 	Close()

@@ -24,7 +24,10 @@ func TestS09TLS12AtLeast(t *testing.T) {
 		"unknown authority": {tls.VersionTLS13, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+			srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter,
+				_ *http.Request) {
+				w.WriteHeader(http.StatusNoContent)
+			}))
 			srv.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: c.most}
 			srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 			srv.StartTLS()

@@ -69,7 +69,8 @@ func (p *Packer) free(s *appendScratch) {
 
 // appendBound appends the rows of bound series, and collects the other rows in unbound. ruled is parallel to the rows
 // of the batch; it is nil if there are no rules.
-func (p *Packer) appendBound(s *Settings, b *series.Batch, hash uint64, ruled []ruledRow, unbound *unboundRows, tally *Tally) {
+func (p *Packer) appendBound(s *Settings, b *series.Batch, hash uint64, ruled []ruledRow, unbound *unboundRows,
+	tally *Tally) {
 	l := p.laneOf(hash)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -148,7 +149,8 @@ func (p *Packer) appendUnbound(s *Settings, target series.TargetID, unbound *unb
 	}
 }
 
-func (p *Packer) appendUnboundTo(l *Lane, s *Settings, target series.TargetID, rows []unboundRow, order []int32, tally *Tally) {
+func (p *Packer) appendUnboundTo(l *Lane, s *Settings, target series.TargetID, rows []unboundRow, order []int32,
+	tally *Tally) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p.table.Read(func(v series.View) { p.appendUnboundRows(l, s, v, target, rows, order, tally) })

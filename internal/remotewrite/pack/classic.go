@@ -34,7 +34,8 @@ type bounds struct {
 
 // expand appends the classic rows for a row, and reports whether they replace it. If the series has no custom buckets
 // any more, the classic rows are staleness markers, and the row itself is still sent, unless it is a marker too.
-func (c *classics) expand(s *Settings, src source, r row, key classicKey, unbound []unboundRow) (_ []unboundRow, taken bool) {
+func (c *classics) expand(s *Settings, src source, r row, key classicKey, unbound []unboundRow) (_ []unboundRow,
+	taken bool) {
 	before, known := c.known[key]
 	known = known && before.gen == src.view.Gen(key.id)
 	nhcb, upper := customBuckets(r.Histogram)

@@ -3,20 +3,21 @@
 //  1. Packer.Append (append.go) takes the settings in force.
 //  2. rules.lookUp looks up what write_relabel_configs make of each series; the rules run once for each series of each
 //     target, not for each sample (rules.go).
-//  3. Each row of the batch (row.go) takes one of two ways. A bound series has all labels of its target, and goes to the
-//     lane of the target (appendBoundRows). Any other series is unbound, and goes to the lane of its own labels
+//  3. Each row of the batch (row.go) takes one of two ways. A bound series has all labels of its target, and goes to
+//     the lane of the target (appendBoundRows). Any other series is unbound, and goes to the lane of its own labels
 //     (appendUnbound, unbound.go).
 //  4. history drops a sample that is not newer than the last one of its series (history.go). classics turns a native
 //     histogram with custom buckets into classic series, if so configured (classic.go).
 //  5. Lane.add encodes the row into the open request, Lane.flush appends what the batch added to the queue (lane.go).
 //  6. The sender of the lane calls Lane.Next and Lane.Ack.
 //
-// Tally tells the caller what became of the samples of a batch.
+// Append returns a Tally: what became of the samples of the batch.
 //
 // What always holds:
 //
-//   - Samples of one series go through one lane, in order. When the number of lanes changes (resize.go), everything that
-//     is queued is delivered before what is appended from then on, and each lane takes over what others remembered.
+//   - Samples of one series go through one lane, in order. When the number of lanes changes (resize.go), everything
+//     that is queued is delivered before what is appended from then on, and each lane takes over what others
+//     remembered.
 //   - No request holds two samples of one series.
 //   - Between two batches a lane has no fragment: everything it encoded is in the queue.
 //

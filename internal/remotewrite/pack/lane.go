@@ -80,7 +80,8 @@ type openRequest struct {
 }
 
 func newLane(o *outlet, index int) *Lane {
-	return &Lane{outlet: o, index: index, wake: make(chan struct{}, 1), ended: make(chan struct{}), open: openRequest{number: 1}}
+	return &Lane{outlet: o, index: index, wake: make(chan struct{}, 1), ended: make(chan struct{}),
+		open: openRequest{number: 1}}
 }
 
 // add puts one row into the open request. The caller holds mu, has looked at the history, and flushes after its batch.
@@ -101,7 +102,7 @@ func (l *Lane) add(s *Settings, src source, r *row, t *Tally) bool {
 	if !src.text.IsEmpty() {
 		exemplars, ok = l.writer.AddText(src.view, src.text, &r.Row, with)
 	} else {
-		f := l.writer.Form(src.view, r.Parts.Stem, src.target, s.added)
+		f := l.writer.Stem(src.view, r.Parts.Stem, src.target, s.added)
 		exemplars, ok = l.writer.Add(src.view, f, &r.Row, with)
 	}
 	if !ok {
@@ -203,7 +204,7 @@ func (l *Lane) Wake() <-chan struct{} { return l.wake }
 // knows a reader by its index, so that there must be one at a time.
 func (l *Lane) Before() <-chan struct{} { return l.before }
 
-// End tells that the lane has no sender any more.
+// End is called when the sender of the lane has ended.
 func (l *Lane) End() { close(l.ended) }
 
 // sealDue seals the open request if its time has come, and returns the time until then otherwise; 0: none is open.

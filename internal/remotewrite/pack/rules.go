@@ -13,7 +13,7 @@ import (
 
 const (
 	ruleSweep = time.Minute
-	ruleIdle  = 5 * time.Minute // results that no batch needed for so long are forgotten
+	ruleIdle  = 5 * time.Minute // results that no batch needed for this time are forgotten
 )
 
 // rules applies the write_relabel_configs of an endpoint once for each series of each target, not once for each

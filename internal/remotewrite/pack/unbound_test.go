@@ -10,10 +10,11 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// TestMetadataOfAUnboundSeriesIsThatOfItsOwnFamily: the table's lock is given up before unbound rows are encoded. Another target
+// TestMetadataOfAnUnboundSeriesIsThatOfItsOwnFamily: the lock of the table is given up before unbound
+// rows are encoded. Another target
 // with the series may change what is known of its family meanwhile, and the number of the old text may go to another
 // family.
-func TestMetadataOfAUnboundSeriesIsThatOfItsOwnFamily(t *testing.T) {
+func TestMetadataOfAnUnboundSeriesIsThatOfItsOwnFamily(t *testing.T) {
 	w := newPacking(t)
 	pod, other := w.target("pod-1", 0), w.target("pod-2", 0)
 	named := func(name string) labels.Labels { return labels.FromStrings("__name__", name, "job", "envoy") }

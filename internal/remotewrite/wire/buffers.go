@@ -5,37 +5,37 @@ import (
 	"sync"
 )
 
-// blocks lends the bytes of fragments: from the lane that writes one, through the queue, to the sender that has
-// delivered it. One that leaves the queue another way is left to the garbage collector. The zero value is ready.
+// Buffers reuses the bytes of fragments: from the lane that writes one, through the queue, to the sender that has
+// delivered it. Bytes that leave the queue another way are freed by the garbage collector. The zero value is ready.
 //
-// Cost: at most maxIdleBlocks bytes that nobody uses now. A block has room for up to a quarter more than what it was
-// made for, and is lent again for no less than a quarter of its room.
+// Cost: at most maxIdleBytes that are not in use. A buffer has room for up to a quarter more than it was made for,
+// and is reused for no less than a quarter of its room.
 type Buffers struct {
 	mu   sync.Mutex // guards the following
-	idle [][]byte   // lent last comes last
+	idle [][]byte   // the one that was put last is at the end
 	size int        // room in all of idle
 }
 
 const (
-	maxIdleBlocks = 2 << 20
-	blockSteps    = 4 // sizes of blocks between two powers of two
+	maxIdleBytes = 2 << 20
+	bufferSteps  = 4 // sizes of buffers between two powers of two
 )
 
-// get returns an empty slice with room for n bytes.
+// Get returns an empty slice with room for n bytes.
 func (b *Buffers) Get(n int) []byte {
 	if kept := b.take(n); kept != nil {
 		return kept[:0]
 	}
-	return make([]byte, 0, blockSize(n))
+	return make([]byte, 0, bufferSize(n))
 }
 
-// blockSize is the room of a new block for n bytes: more than they need, so that it does for the next ones too.
-func blockSize(n int) int {
-	step := max(1, 1<<max(0, bits.Len(uint(n))-1)/blockSteps)
+// bufferSize returns the room of a new buffer for n bytes: a little more, so that it fits the next ones too.
+func bufferSize(n int) int {
+	step := max(1, 1<<max(0, bits.Len(uint(n))-1)/bufferSteps)
 	return (n + step) / step * step
 }
 
-// take returns the idle block that fits best; nil: none does.
+// take returns the idle buffer that fits best, or nil.
 func (b *Buffers) take(n int) []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -53,16 +53,16 @@ func (b *Buffers) take(n int) []byte {
 	return kept
 }
 
-// put takes a block back. Where there is no room for it, those that were not wanted for longest go.
+// Put takes a buffer back. If there is too much, those that were idle for longest are freed.
 func (b *Buffers) Put(data []byte) {
-	if cap(data) == 0 || cap(data) > maxIdleBlocks {
+	if cap(data) == 0 || cap(data) > maxIdleBytes {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.idle = append(b.idle, data)
 	b.size += cap(data)
-	for b.size > maxIdleBlocks {
+	for b.size > maxIdleBytes {
 		b.remove(0)
 	}
 }

@@ -8,13 +8,13 @@ func TestBlocksLendWhatFitsBest(t *testing.T) {
 	b.Put(large)
 	b.Put(small)
 	if got := b.Get(900); cap(got) != cap(small) {
-		t.Errorf("room of %d for 900 bytes, want the smaller block's %d", cap(got), cap(small))
+		t.Errorf("room of %d for 900 bytes, want the smaller buffer of %d", cap(got), cap(small))
 	}
 	if got := b.Get(900); cap(got) == cap(large) {
-		t.Errorf("a block of %d bytes was lent for 900", cap(large))
+		t.Errorf("a buffer of %d bytes was reused for 900", cap(large))
 	}
 	if got := b.Get(cap(large)); cap(got) != cap(large) || len(got) != 0 {
-		t.Errorf("length %d, room %d: want the idle block of %d", len(got), cap(got), cap(large))
+		t.Errorf("length %d, room %d: want the idle buffer of %d", len(got), cap(got), cap(large))
 	}
 }
 
@@ -33,11 +33,11 @@ func TestBlocksKeepABoundedRest(t *testing.T) {
 		b.Put(make([]byte, 0, 1000)) // wanted longest ago, so first to go
 	}
 	const n = 100 << 10
-	lent := make([][]byte, 0, 50)
-	for range cap(lent) {
-		lent = append(lent, b.Get(n))
+	out := make([][]byte, 0, 50)
+	for range cap(out) {
+		out = append(out, b.Get(n))
 	}
-	for _, data := range lent {
+	for _, data := range out {
 		b.Put(data)
 	}
 	if room := 0; true {
@@ -47,13 +47,13 @@ func TestBlocksKeepABoundedRest(t *testing.T) {
 				t.Errorf("kept %d bytes, which nobody wanted for longest", cap(data))
 			}
 		}
-		if room != b.size || room > maxIdleBlocks || room < maxIdleBlocks-2*n {
-			t.Errorf("keeps %d bytes and says %d, want up to %d", room, b.size, maxIdleBlocks)
+		if room != b.size || room > maxIdleBytes || room < maxIdleBytes-2*n {
+			t.Errorf("keeps %d bytes and says %d, want up to %d", room, b.size, maxIdleBytes)
 		}
 	}
 	b.Put(nil)
-	b.Put(make([]byte, 0, maxIdleBlocks+1))
-	if b.size > maxIdleBlocks {
+	b.Put(make([]byte, 0, maxIdleBytes+1))
+	if b.size > maxIdleBytes {
 		t.Errorf("kept %d bytes", b.size)
 	}
 }

@@ -10,11 +10,11 @@ import (
 )
 
 const (
-	maxSeriesBytes = 4 << 10 // of the labels that labels returns
-	maxLabelBytes  = 256     // of each of their values
+	maxSeriesBytes = 4 << 10 // limit of the labels that Labels returns
+	maxLabelBytes  = 256     // limit of each of their values
 )
 
-// labels returns the labels of a series for people: long values are cut, and labels beyond 4 KiB left out.
+// Labels returns the labels of a series for people: long values are cut, and labels beyond 4 KiB are left out.
 func (c *Content) Labels(i int) labels.Labels {
 	b := labels.NewScratchBuilder(16)
 	size := 0
@@ -31,7 +31,7 @@ func (c *Content) Labels(i int) labels.Labels {
 	return b.Labels()
 }
 
-// describe writes the series of a message with their samples, a line each, and about limit bytes of them.
+// Describe returns the series of a message with their samples, one per line, up to about limit bytes.
 func (c *Content) Describe(limit int) []byte {
 	var out []byte
 	for i, body := range c.series {

@@ -27,7 +27,8 @@ func TestLabelsForPeopleAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	ls := c.Labels(0)
-	if n := len(ls.String()); n > 2*maxSeriesBytes || ls.Get("__name__") != "metric_1" || ls.Get("job") != "envoy" || ls.Get("instance") != "pod-1" {
+	if n := len(ls.String()); n > 2*maxSeriesBytes || ls.Get("__name__") != "metric_1" || ls.Get("job") != "envoy" ||
+		ls.Get("instance") != "pod-1" {
 		t.Errorf("a series of %d bytes: %.200s", n, ls)
 	}
 }

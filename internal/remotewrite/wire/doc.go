@@ -4,8 +4,8 @@
 //  1. FragmentWriter (fragment.go) writes it as a TimeSeries of remote write 2.0, into the request that is open. Labels
 //     are numbers of symbols: numbering.go gives each string of a request its number, labels.go writes the labels that
 //     series share (a stem) once for each batch.
-//  2. FragmentWriter.Cut packs what was written since the last Cut into a fragment of two snappy blocks, the new symbols
-//     and the series (packed.go). Fragments are what is queued.
+//  2. FragmentWriter.Cut packs what was written since the last Cut into a fragment of two snappy blocks, the new
+//     symbols and the series (packed.go). Fragments are what is queued.
 //  3. Pool.Body (pool.go) makes the body of a POST of all fragments of a request, a Message. In 2.0 the compressed
 //     blocks are put end to end (message.go). In 1.0 each series has its labels in full (v1.go): they are compressed
 //     while they are written, with copies of what an earlier series has too (v1_compare.go, v1_texts.go, snappy.go).

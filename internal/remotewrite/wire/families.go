@@ -6,13 +6,13 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// family is what is known of the series of one name. Its name is theirs, less what the type adds to it.
+// Family is what is known of a metric family: all series of one name, without the suffix that its type adds.
 type Family struct {
 	Name, Help, Unit string
 	Type             model.MetricType
 }
 
-// appendFamilies appends a prometheus.WriteRequest with nothing but metadata.
+// AppendFamilies appends a prometheus.WriteRequest that has only metadata.
 func AppendFamilies(dst []byte, all []Family) []byte {
 	var m []byte
 	for _, f := range all {

@@ -8,42 +8,42 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// encoder writes the open request of one lane as remote write 2.0: the symbols that are new to the request and
-// its series. Guarded by the lane.
+// FragmentWriter writes the open request of one lane as remote write 2.0: the symbols that are new to the request,
+// and its series. Guarded by the lane.
 //
-// Cost: 16 to 43 bytes a string of a request and a stem of a batch, 24 a kind of metadata that the table has; one
-// fragment.
+// Cost: 16 to 43 bytes per string of a request and per stem of a batch, 24 for each kind of metadata in the table,
+// and one fragment.
 type FragmentWriter struct {
 	numbers numbering
-	forms   forms
-	metas   []metaForm // by series.MetaID
+	forms   stemForms
+	metas   []metaField // by series.MetaID
 
-	series     []byte // since the last cut
+	series     []byte // since the last Cut
 	body, refs []byte // scratch of Add and AddText
 	inner      []byte // scratch of exemplar
 }
 
-// begin starts a request. symbols[0] is the empty string.
+// Begin starts a request. foreignTexts: it may have strings that are not in the table.
 func (e *FragmentWriter) Begin(foreignTexts bool) {
 	e.numbers.begin(foreignTexts)
 	e.series = e.series[:0]
 	e.forms.forget()
 }
 
-// beginBatch starts a batch: what the labels of its target make of a stem is its own.
+// BeginBatch starts a batch. The labels of a stem depend on the target of the batch.
 func (e *FragmentWriter) BeginBatch() { e.forms.forget() }
 
-// Form returns the labels of a stem in the present batch, with the external labels that it lacks.
-func (e *FragmentWriter) Form(
+// Stem returns the labels of a stem in the present batch, with the external labels that it lacks.
+func (e *FragmentWriter) Stem(
 	v series.View, id series.StemID, target series.TargetID, external []labels.Label,
-) *LabelForm {
+) *StemLabels {
 	return e.forms.of(&e.numbers, v, id, target, external)
 }
 
-// size is how many bytes wait to be cut.
+// Size returns the number of bytes since the last Cut, before compression.
 func (e *FragmentWriter) Size() int { return len(e.numbers.fresh) + len(e.series) }
 
-// cut packs what was written since the last cut into a block that b lends.
+// Cut packs what was written since the last Cut into a fragment, in a buffer of b.
 func (e *FragmentWriter) Cut(b *Buffers) []byte {
 	symbols, series := e.numbers.fresh, e.series
 	scratch := appendPacked(b.Get(maxPacked(len(symbols), len(series))), symbols, series)
@@ -53,15 +53,15 @@ func (e *FragmentWriter) Cut(b *Buffers) []byte {
 	return data
 }
 
-// sending is what the settings say of a row besides its value.
+// Options say what is encoded beside the value of a sample.
 type Options struct {
 	Exemplars, Metadata bool
 	External            []labels.Label
 }
 
-// add appends a row of a series whose stem is f. Not ok: its labels must not be sent.
-func (e *FragmentWriter) Add(v series.View, f *LabelForm, r *Row, with Options) (exemplars int, ok bool) {
-	own := ownRefs{nameKey: f.nameKey, name: e.numbers.symbol(v, r.Parts.Name)}
+// Add appends a sample of a series whose stem is f. Not ok: its labels must not be sent.
+func (e *FragmentWriter) Add(v series.View, f *StemLabels, r *Row, with Options) (exemplars int, ok bool) {
+	own := seriesRefs{nameKey: f.nameKey, name: e.numbers.symbol(v, r.Parts.Name)}
 	if r.Parts.Le != 0 {
 		own.leKey, own.le = e.numbers.leKey(v), e.numbers.symbol(v, r.Parts.Le)
 	}
@@ -80,8 +80,8 @@ func (e *FragmentWriter) Add(v series.View, f *LabelForm, r *Row, with Options) 
 	return exemplars, true
 }
 
-// addPlain is add for a row with nothing but a value: nearly every one.
-func (e *FragmentWriter) addPlain(v series.View, f *LabelForm, own *ownRefs, r *Row, sendMetadata bool) {
+// addPlain adds a sample that has only a value, as nearly all have.
+func (e *FragmentWriter) addPlain(v series.View, f *StemLabels, own *seriesRefs, r *Row, sendMetadata bool) {
 	var metadata []byte
 	if sendMetadata {
 		metadata = e.metadata(v, r.Parts.Meta)
@@ -90,7 +90,7 @@ func (e *FragmentWriter) addPlain(v series.View, f *LabelForm, own *ownRefs, r *
 	e.series = append(appendSample(dst, r.Value, r.Time), metadata...)
 }
 
-// addText appends a row with the labels that write_relabel_configs made.
+// AddText appends a sample with labels that are not in the table.
 func (e *FragmentWriter) AddText(v series.View, ls labels.Labels, r *Row, with Options) (exemplars int, sent bool) {
 	var ok bool
 	if e.refs, ok = appendTextRefs(e.refs[:0], &e.numbers, ls); !ok {
@@ -101,8 +101,8 @@ func (e *FragmentWriter) AddText(v series.View, ls labels.Labels, r *Row, with O
 	return exemplars, true
 }
 
-// open begins a series with its labels; rest bytes follow.
-func (e *FragmentWriter) open(f *LabelForm, own *ownRefs, rest int) []byte {
+// open begins a series with its labels. rest is the number of bytes that follow.
+func (e *FragmentWriter) open(f *StemLabels, own *seriesRefs, rest int) []byte {
 	refs := e.forms.refs[f.from:f.to]
 	name, le := f.name-f.from, f.le-f.from
 	dst := appendHead(e.series, len(refs)+own.size(), rest)
@@ -118,14 +118,14 @@ func (e *FragmentWriter) open(f *LabelForm, own *ownRefs, rest int) []byte {
 	return append(dst, refs[le:]...)
 }
 
-// appendHead begins a series with so many bytes of references and so many more.
+// appendHead begins a series that has refs bytes of references and rest more bytes.
 func appendHead(dst []byte, refs, rest int) []byte {
 	size := 1 + uvarintSize(uint64(refs)) + refs + rest
 	dst = appendUvarint(append(dst, tagSeries), uint64(size))
 	return appendUvarint(append(dst, tagLabelRefs), uint64(refs))
 }
 
-// writeBody puts all of a row but its labels into e.body. It tells how many exemplars went along.
+// writeBody writes everything of a sample except its labels into e.body. It returns the number of exemplars.
 func (e *FragmentWriter) writeBody(v series.View, r *Row, with Options) (exemplars int) {
 	b := e.body[:0]
 	if r.Histogram != nil {
@@ -148,7 +148,7 @@ func (e *FragmentWriter) writeBody(v series.View, r *Row, with Options) (exempla
 	return exemplars
 }
 
-// sampleSize is how many bytes the body of a Sample has.
+// sampleSize returns the size of the body of a Sample.
 func sampleSize(value float64, tsMillis int64) (n int) {
 	if math.Float64bits(value) != 0 {
 		n += 9
@@ -159,14 +159,14 @@ func sampleSize(value float64, tsMillis int64) (n int) {
 	return n
 }
 
-// appendSample appends field samples of a TimeSeries; 1.0 and 2.0 agree on it.
+// appendSample appends the field samples of a TimeSeries, which is the same in 1.0 and 2.0.
 func appendSample(dst []byte, value float64, tsMillis int64) []byte {
 	dst = append(dst, tagSample, byte(sampleSize(value, tsMillis)))
 	dst = appendDoubleField(dst, tagSampleValue, value)
 	return appendVarintField(dst, tagSampleTime, uint64(tsMillis))
 }
 
-// appendStarted is appendSample for a sample that may have a start: 0 is none.
+// appendStarted is appendSample for a sample with a start time; 0: none.
 func appendStarted(dst []byte, value float64, tsMillis, startMillis int64) []byte {
 	at := len(dst)
 	dst = appendSample(dst, value, tsMillis)
@@ -176,9 +176,9 @@ func appendStarted(dst []byte, value float64, tsMillis, startMillis int64) []byt
 	return dst
 }
 
-// metaForm is the field of metadata as it stands in one request.
-type metaForm struct {
-	request, gen uint32 // both must be the current ones
+// metaField is the field metadata of a family in one request.
+type metaField struct {
+	request, gen uint32 // the field is valid if both are the current ones
 	size         uint8  // 0: nothing is known of the family
 	bytes        [15]byte
 }
@@ -186,9 +186,9 @@ type metaForm struct {
 // metadata returns the field with type, help and unit of a family. It is valid until the next call.
 func (e *FragmentWriter) metadata(v series.View, id series.MetaID) []byte {
 	if most := v.Metas(); int(id) >= len(e.metas) {
-		e.metas = resized(e.metas, int(id)+1)
+		e.metas = grown(e.metas, int(id)+1)
 	} else if len(e.metas) > 2*most {
-		e.metas = resized(e.metas, most)
+		e.metas = grown(e.metas, most)
 	}
 	m := &e.metas[id]
 	if request, gen := e.numbers.request, v.MetaGen(id); m.request != request || m.gen != gen {
@@ -198,7 +198,7 @@ func (e *FragmentWriter) metadata(v series.View, id series.MetaID) []byte {
 	return m.bytes[:m.size]
 }
 
-// appendMetadata appends at most 15 bytes: a request has fewer symbols than 2^28, each being some bytes of it.
+// appendMetadata appends at most 15 bytes: references of symbols are smaller than 2^28.
 func (e *FragmentWriter) appendMetadata(dst []byte, v series.View, id series.MetaID) []byte {
 	typ, help, unit := v.Meta(id)
 	t, h, u := uint64(series.TypeOf(typ)), e.numbers.symbol(v, help), e.numbers.symbol(v, unit)
@@ -219,7 +219,7 @@ func (e *FragmentWriter) appendMetadata(dst []byte, v series.View, id series.Met
 	return dst
 }
 
-// exemplar appends one exemplar; not ok: its labels cannot be sent.
+// exemplar appends one exemplar. Not ok: its labels must not be sent.
 func (e *FragmentWriter) exemplar(dst []byte, x *series.Exemplar, sampleTime int64) (_ []byte, ok bool) {
 	refs := e.inner[:0]
 	ok = true
@@ -232,7 +232,7 @@ func (e *FragmentWriter) exemplar(dst []byte, x *series.Exemplar, sampleTime int
 	if !ok {
 		return dst, false
 	}
-	at := sampleTime // the specification wants one
+	at := sampleTime // the specification requires a timestamp
 	if x.Exemplar.HasTs {
 		at = x.Exemplar.Ts
 	}

@@ -15,7 +15,7 @@ func TestWriterGivesBackWhatALargePageNeeded(t *testing.T) {
 	table := series.NewTable()
 	external := []labels.Label{{Name: "cluster", Value: "c"}}
 	var e FragmentWriter
-	var lent Buffers
+	var buffers Buffers
 	samples := 0
 	encode := func(b *series.Batch) {
 		table.Read(func(v series.View) {
@@ -23,18 +23,19 @@ func TestWriterGivesBackWhatALargePageNeeded(t *testing.T) {
 			for i, id := range b.Series {
 				if samples%2000 == 0 {
 					if samples > 0 {
-						e.Cut(&lent)
+						e.Cut(&buffers)
 					}
 					e.Begin(true)
 				}
 				samples++
 				r := Row{Parts: v.Parts(id), Value: b.Values[i], Time: b.Time}
-				e.Add(v, e.Form(v, r.Parts.Stem, b.Target, external), &r, Options{Metadata: true, External: external})
+				e.Add(v, e.Stem(v, r.Parts.Stem, b.Target, external), &r, Options{Metadata: true, External: external})
 			}
 		})
 	}
 	held := func() int {
-		return 16*(len(e.numbers.known.slots)+len(e.forms.byStem.slots)) + 24*cap(e.forms.all) + cap(e.forms.refs) + 24*cap(e.metas)
+		return 16*(len(e.numbers.known.slots)+len(e.forms.byStem.slots)) + 24*cap(e.forms.all) + cap(e.forms.refs) +
+			24*cap(e.metas)
 	}
 	const rows = 10_000
 	large := wiretest.DistinctSeries(table, labels.FromStrings("instance", "large"), rows)

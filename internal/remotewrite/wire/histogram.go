@@ -24,8 +24,8 @@ func appendHistogram(dst []byte, tag byte, h *series.Histogram, tsMillis, startM
 	return appendBytesField(dst, tag, m)
 }
 
-// appendIntegerHistogram writes a member of oneof count and zero_count even if it is 0: which one is there
-// tells what kind of histogram it is.
+// appendIntegerHistogram writes count and zero_count even if they are 0: which member of each oneof is there says
+// whether the histogram has integers or floats.
 func appendIntegerHistogram(m []byte, h *histogram.Histogram) []byte {
 	m = appendUvarint(append(m, tagCountInt), h.Count)
 	m = appendDoubleField(m, tagSum, h.Sum)
@@ -101,7 +101,7 @@ func appendDoublesBody(m []byte, values []float64) []byte {
 	return m
 }
 
-// isCustomBuckets tells whether an encoded histogram has custom buckets, which 1.0 knows nothing of.
+// isCustomBuckets reports whether an encoded histogram has custom buckets, which 1.0 does not have.
 func isCustomBuckets(m []byte) (custom bool, err error) {
 	err = eachField(m, func(f field) error {
 		if f.number == fieldSchema {

@@ -7,15 +7,15 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// ownRefs are the references of what the series of a stem differ in: the labels __name__ and le, the latter 0
-// where there is none.
-type ownRefs struct {
+// seriesRefs are the references of the labels in which the series of a stem differ: __name__ and le. le is 0 if there
+// is none.
+type seriesRefs struct {
 	nameKey, name uint32
 	leKey, le     uint32
 }
 
-// size is how many bytes they take.
-func (o *ownRefs) size() int {
+// size returns their size in bytes.
+func (o *seriesRefs) size() int {
 	n := refSize(o.nameKey) + refSize(o.name)
 	if o.le != 0 {
 		n += refSize(o.leKey) + refSize(o.le)
@@ -33,30 +33,33 @@ func refSize(ref uint32) int {
 	return uvarintSize(uint64(ref))
 }
 
-// forms are the stems of one batch in one request, written once each.
-type forms struct {
-	byStem recent // index of a stem's form in all
-	all    []LabelForm
-	refs   []byte        // of all forms
+// stemForms are the stems of one batch in one request. Each is written once, into refs.
+type stemForms struct {
+	byStem refTable // index in all, by series.StemID
+	all    []StemLabels
+	refs   []byte        // of all stems
 	pairs  []series.Pair // scratch
 }
 
-// form is where the labels of a stem stand in refs: [from, name), [name, le), [le, to).
-type LabelForm struct {
+// StemLabels is the place of the labels of a stem in stemForms.refs, as offsets. The references of __name__ and le of
+// a series are written between the three parts [from, name), [name, le) and [le, to). With symbols {0: "", 1: "job",
+// 2: "envoy", 3: "zone", 4: "a"}, the stem {job="envoy", zone="a"} is the bytes 1 2 3 4 with name = 0 and le = 2: the
+// series m_bucket{le="5"} of this stem is __name__, job, le, zone.
+type StemLabels struct {
 	from, name, le, to uint32
 	nameKey            uint32 // reference of __name__
-	bad                bool   // no receiver would take them, or one would drop them silently
+	bad                bool   // a receiver would refuse the labels, or silently drop them
 }
 
-func (f *forms) forget() {
+func (f *stemForms) forget() {
 	f.byStem.begin()
 	f.all, f.refs = emptied(f.all), emptied(f.refs)
 }
 
-// of returns the form of a stem in the present batch.
-func (f *forms) of(
+// of returns the labels of a stem in the present batch.
+func (f *stemForms) of(
 	n *numbering, v series.View, id series.StemID, target series.TargetID, external []labels.Label,
-) *LabelForm {
+) *StemLabels {
 	if at := f.byStem.at(uint64(id)); at.key == uint64(id) && at.round == f.byStem.round { // nearly always
 		return &f.all[at.ref]
 	}
@@ -70,9 +73,9 @@ func (f *forms) of(
 }
 
 // write writes the labels of a stem and the external labels that it lacks.
-func (f *forms) write(
+func (f *stemForms) write(
 	n *numbering, v series.View, id series.StemID, target series.TargetID, external []labels.Label,
-) LabelForm {
+) StemLabels {
 	pairs, name, le := v.StemLabels(f.pairs[:0], id, target)
 	f.pairs = pairs
 	ext := n.externals(external)
@@ -101,15 +104,15 @@ func (f *forms) write(
 	f.refs = w.refs
 	w.to = uint32(len(w.refs))
 	w.nameKey = n.symbol(v, series.SymbolName)
-	return w.LabelForm
+	return w.StemLabels
 }
 
-// labelWriter takes labels in order and checks them as they go by.
+// labelWriter writes labels in order, and checks them.
 type labelWriter struct {
-	LabelForm
+	StemLabels
 	refs          []byte
-	last          uint32 // name
-	named, bucket bool   // the places of __name__ and le are known
+	last          uint32 // name of the last label
+	named, bucket bool   // the places for __name__ and le are known
 }
 
 func (w *labelWriter) nameHere() {
@@ -124,14 +127,14 @@ func (w *labelWriter) leHere() {
 	}
 }
 
-// externals writes the external labels before the next one ("": to the end), and passes over one of its name.
-// afterName and afterLe tell that every label from there on stands behind __name__ or le.
+// externals writes the external labels before the label next ("": to the end). A label of the same name is skipped.
+// afterName and afterLe: next and all later labels sort after __name__ or le.
 func (w *labelWriter) externals(ext []externalRef, next string, afterName, afterLe bool) (rest []externalRef) {
 	for len(ext) > 0 && (next == "" || ext[0].text <= next) {
 		x := ext[0]
 		ext = ext[1:]
 		if x.text == next || x.text == model.MetricNameLabel || x.text == model.BucketLabel {
-			continue // the latter are each series' own affair
+			continue // __name__ and le belong to each series: see addExternal
 		}
 		if afterName && x.text > model.MetricNameLabel {
 			w.nameHere()
@@ -145,14 +148,14 @@ func (w *labelWriter) externals(ext []externalRef, next string, afterName, after
 }
 
 func (w *labelWriter) label(name, value uint32) {
-	// Equal names have equal references, and stand side by side.
+	// Equal names have equal references, and are neighbours.
 	w.bad = w.bad || name == 0 || name == badRef || value == badRef || name == w.last
 	w.last = name
 	w.refs = appendUvarint(appendUvarint(w.refs, uint64(name)), uint64(value))
 }
 
-// addExternal gives a series that has no __name__ or le the external one.
-func (o *ownRefs) addExternal(external []externalRef) {
+// addExternal adds the external __name__ and le to a series without them.
+func (o *seriesRefs) addExternal(external []externalRef) {
 	for _, x := range external {
 		switch {
 		case x.text == model.MetricNameLabel && o.name == 0:
@@ -163,7 +166,7 @@ func (o *ownRefs) addExternal(external []externalRef) {
 	}
 }
 
-// appendTextRefs appends the references of labels that write_relabel_configs made. False: they must not be sent.
+// appendTextRefs appends the references of labels that are not in the table. Not ok: the labels must not be sent.
 func appendTextRefs(dst []byte, n *numbering, ls labels.Labels) (refs []byte, ok bool) {
 	w := labelWriter{refs: dst}
 	named := false

@@ -2,19 +2,19 @@ package wire
 
 import "encoding/binary"
 
-// message is what one POST is to deliver, always as remote write 2.0: packed fragments that end to end are a request.
+// Message is the content of one POST, always as remote write 2.0: fragments that end to end are a request.
 type Message struct {
 	Fragments      [][]byte
 	Samples        int
 	Oldest, Newest int64
-	MayHaveArrived bool // an earlier process may have sent it, and ended before the answer
+	MayHaveArrived bool // an earlier process may have sent it, and ended before the answer came
 }
 
-// encoderV2 makes a compressed 2.0 request of a message: it only puts together what is compressed already.
+// requestJoiner makes a compressed 2.0 request of a message: it joins what is compressed already.
 type requestJoiner struct{ out []byte }
 
-// encode writes the whole message, all symbols before all series: protobuf does not ask for it, but some receivers
-// resolve references while they read. The result is valid until the next call.
+// encode writes all symbols before all series: protobuf does not require it, but some receivers resolve references
+// while they read. The result is valid until the next call.
 func (e *requestJoiner) encode(m Message) ([]byte, error) {
 	plain := 0
 	for _, f := range m.Fragments {
@@ -35,13 +35,14 @@ func (e *requestJoiner) encode(m Message) ([]byte, error) {
 	return e.out, nil
 }
 
-// content is a message taken apart.
+// Content is a message taken apart.
 type Content struct {
 	symbols        [][]byte
-	series         [][]byte // each the body of a TimeSeries
-	mayHaveArrived bool     // as of the message
+	series         [][]byte // the body of each TimeSeries
+	mayHaveArrived bool     // of the message
 }
 
+// Parse takes a message apart.
 func Parse(m Message) (c Content, err error) {
 	c.mayHaveArrived = m.MayHaveArrived
 	fragments, err := new(unpacker).unpack(m.Fragments)
@@ -74,7 +75,7 @@ func Parse(m Message) (c Content, err error) {
 // Len returns the number of series.
 func (c *Content) Len() int { return len(c.series) }
 
-// text returns the symbol that a reference means.
+// text returns the symbol with a reference.
 func (c *Content) text(ref uint64) ([]byte, error) {
 	if ref >= uint64(len(c.symbols)) {
 		return nil, errDamaged
@@ -82,7 +83,7 @@ func (c *Content) text(ref uint64) ([]byte, error) {
 	return c.symbols[ref], nil
 }
 
-// eachLabel calls fn for the name and the value of every label of a series.
+// EachLabel calls fn for the name and the value of every label of a series.
 func (c *Content) EachLabel(i int, fn func(name, value []byte)) error {
 	return eachField(c.series[i], func(f field) error {
 		if f.whole[0] != tagLabelRefs {
@@ -105,7 +106,7 @@ func (c *Content) EachLabel(i int, fn func(name, value []byte)) error {
 	})
 }
 
-// subset makes a message of the series that keep wants, with only the symbols that they use.
+// Subset returns a message with the series for which keep returns true, and only the symbols that they use.
 func (c *Content) Subset(keep func(i int, tsMillis int64) bool) (Message, error) {
 	m := Message{MayHaveArrived: c.mayHaveArrived}
 	s := subsetter{Content: c, refs: make([]uint32, len(c.symbols)), symbols: []byte{tagSymbol, 0}, next: 1}
@@ -130,7 +131,7 @@ func (c *Content) Subset(keep func(i int, tsMillis int64) bool) (Message, error)
 	return m, nil
 }
 
-// split makes n messages of one, or as many as it has series.
+// Split divides a message into n messages, or into as many as it has series.
 func (c *Content) Split(n int) (out []Message, err error) {
 	n = min(n, len(c.series))
 	for i := range n {
@@ -144,10 +145,10 @@ func (c *Content) Split(n int) (out []Message, err error) {
 	return out, nil
 }
 
-// subsetter writes series again with their symbols renumbered.
+// subsetter writes series again, with their symbols renumbered.
 type subsetter struct {
 	*Content
-	refs            []uint32 // old reference to new; 0: not met yet
+	refs            []uint32 // new reference by old one; 0: not used yet
 	next            uint32
 	symbols, series []byte
 	body, inner     []byte // scratch
@@ -245,7 +246,7 @@ func eachRef(packed []byte, fn func(uint64) error) error {
 	return nil
 }
 
-// seriesTime is the time of the one sample, or native histogram, of a series.
+// seriesTime returns the timestamp of the one sample, or native histogram, of a series.
 func seriesTime(body []byte) (tsMillis int64, err error) {
 	err = eachField(body, func(f field) error {
 		var tag byte

@@ -7,7 +7,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// sidecarMessages packs a scrape of each of some sidecars of so many series into requests.
+// sidecarMessages packs one scrape of each of a number of sidecars, of size series, into requests.
 func sidecarMessages(t testing.TB, targets, size int) []Message {
 	t.Helper()
 	table := series.NewTable()
@@ -24,11 +24,11 @@ func messagesOf(t testing.TB, table *series.Table, batches []*series.Batch) (out
 	t.Helper()
 	const samples = 2000
 	var e FragmentWriter
-	var lent Buffers
+	var buffers Buffers
 	var m Message
 	cut := func() {
 		if e.Size() > 0 && m.Samples > 0 {
-			m.Fragments = append(m.Fragments, e.Cut(&lent))
+			m.Fragments = append(m.Fragments, e.Cut(&buffers))
 		}
 	}
 	seal := func() {
@@ -48,7 +48,7 @@ func messagesOf(t testing.TB, table *series.Table, batches []*series.Batch) (out
 					e.Begin(false)
 				}
 				r := Row{Parts: v.Parts(id), Value: b.Values[i], Time: b.Time}
-				f := e.Form(v, r.Parts.Stem, b.Target, nil)
+				f := e.Stem(v, r.Parts.Stem, b.Target, nil)
 				if _, ok := e.Add(v, f, &r, Options{Metadata: true}); !ok {
 					t.Fatalf("series %d of a batch cannot be sent", i)
 				}

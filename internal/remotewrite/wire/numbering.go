@@ -9,17 +9,18 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// badRef stands for a text that must not be sent.
+// badRef is the reference of a text that must not be sent.
 const badRef = math.MaxUint32
 
-// maxKeptTexts is how many texts the map of a request may have that is kept for the next.
+// maxKeptTexts is the size up to which the map of texts is kept for the next request.
 const maxKeptTexts = 1 << 14
 
-// numbering gives the symbols of a request their references.
+// numbering gives each string of a request a reference: its index in the symbols of the request. 0 is the empty
+// string.
 type numbering struct {
-	request uint32            // the round of known; 0: none begun
-	known   recent            // symbols of the table, under their generations
-	texts   map[string]uint32 // every text of the request; nil while all texts come from the table
+	request uint32            // the round of known; 0: no request has begun
+	known   refTable          // references by symbol of the table and its generation
+	texts   map[string]uint32 // references by text; nil if all texts come from the table
 	next    uint32            // reference of the next new symbol
 	le      uint32            // reference of "le"; 0: the request does not have it yet
 	fresh   []byte            // the new symbols, as fields of the request
@@ -78,15 +79,15 @@ func (n *numbering) newSymbol(v series.View, s series.Symbol) (ref uint32) {
 	}
 }
 
-// resized returns a slice of n elements and an eighth to spare: what it is indexed by grows slowly, and append would
-// double it.
-func resized[T any](s []T, n int) []T {
+// grown returns a slice of n elements, with room for an eighth more: append would double it, although its index grows
+// slowly.
+func grown[T any](s []T, n int) []T {
 	out := make([]T, n+n/8)
 	copy(out, s)
 	return out
 }
 
-// text returns the reference of a text from anywhere.
+// text returns the reference of a text that need not be in the table.
 func (n *numbering) text(t string) uint32 {
 	if t == "" {
 		return 0
@@ -115,12 +116,12 @@ func (n *numbering) add(t string) (ref uint32) {
 // externalRefs are the references of the external labels in one request.
 type externalRefs struct {
 	request uint32
-	of      *labels.Label // the first of the labels
+	of      *labels.Label // address of the first label
 	refs    []externalRef
 }
 
 type externalRef struct {
-	text        string // of the name
+	text        string // name of the label
 	name, value uint32
 }
 

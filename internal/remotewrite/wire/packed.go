@@ -6,28 +6,28 @@ import (
 	"github.com/golang/snappy"
 )
 
-// A fragment is packed before it is queued: its symbols and its series, each a snappy block. So what waits, in memory
-// and on disk, is as small as on the wire, and a 2.0 request is made without looking into it: blocks end to end are a
-// block, but for the length of the plain text that each begins with, since a block copies from itself alone.
+// packedFragment is a fragment as it is queued: its symbols and its series, each a snappy block. So it is as small in
+// memory and on disk as on the wire, and a 2.0 request is made without unpacking it: snappy blocks end to end are one
+// block, except for the length of the plain text in front of each, because a block only copies from itself.
 //
 //	uvarint   length of the first block
 //	block     symbols: fields of a 2.0 Request
 //	block     series: likewise, to the end
-type packed struct{ symbols, series snappyBlock }
+type packedFragment struct{ symbols, series snappyBlock }
 
-// block is a snappy block without its head.
+// snappyBlock is a block of the snappy format.
 type snappyBlock struct {
-	plain    int // length of what it unpacks to
+	plain    int // length of the plain text
 	elements []byte
-	whole    []byte // the head included
+	whole    []byte // with the length in front
 }
 
-// maxFragment bounds what a fragment unpacks to: more is damage.
+// maxFragment bounds the plain text of a fragment. A larger length is damage.
 const maxFragment = 128 << 20
 
 // appendPacked packs a fragment.
 func appendPacked(dst, symbols, series []byte) []byte {
-	// The length comes first and is known last: it has room for as much as it may need.
+	// The length stands first, and is known last: there is room for the longest one.
 	head, room := len(dst), snappy.MaxEncodedLen(len(symbols))+snappy.MaxEncodedLen(len(series))
 	dst = append(dst, make([]byte, maxPackedHead+room)...)
 	first := snappy.Encode(dst[head+maxPackedHead:], symbols)
@@ -37,7 +37,7 @@ func appendPacked(dst, symbols, series []byte) []byte {
 	return dst[:head+n+len(second)]
 }
 
-// maxPacked is how much room appendPacked takes for a while.
+// maxPacked returns how many bytes appendPacked writes to, before it moves the blocks together.
 func maxPacked(symbols, series int) int {
 	return maxPackedHead + snappy.MaxEncodedLen(symbols) + snappy.MaxEncodedLen(series)
 }
@@ -45,10 +45,10 @@ func maxPacked(symbols, series int) int {
 const maxPackedHead = binary.MaxVarintLen32
 
 // parsePacked takes a packed fragment apart.
-func parsePacked(data []byte) (p packed, err error) {
+func parsePacked(data []byte) (p packedFragment, err error) {
 	size, n := binary.Uvarint(data)
 	if n <= 0 || size > uint64(len(data)-n) {
-		return packed{}, errDamaged
+		return packedFragment{}, errDamaged
 	}
 	rest := data[n:]
 	if p.symbols, err = parseBlock(rest[:size]); err == nil {
@@ -65,7 +65,7 @@ func parseBlock(b []byte) (snappyBlock, error) {
 	return snappyBlock{plain: int(plain), elements: b[n:], whole: b}, nil
 }
 
-// unpack decompresses a block to the end of dst, which has room for it.
+// unpack decompresses a block behind dst, which must have room for it.
 func (b snappyBlock) unpack(dst []byte) (plain []byte, err error) {
 	plain, err = snappy.Decode(dst[len(dst):len(dst)+b.plain:len(dst)+b.plain], b.whole)
 	if err != nil || len(plain) != b.plain {
@@ -74,10 +74,10 @@ func (b snappyBlock) unpack(dst []byte) (plain []byte, err error) {
 	return plain, nil
 }
 
-// plainFragment is a fragment unpacked.
+// plainFragment is an unpacked fragment.
 type plainFragment struct{ symbols, series []byte }
 
-// unpacker unpacks the fragments of messages. What it returns is valid until its next use. The zero value is ready.
+// unpacker unpacks the fragments of messages. Its result is valid until its next use. The zero value is ready.
 type unpacker struct {
 	fragments []plainFragment
 	text      []byte

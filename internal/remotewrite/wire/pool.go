@@ -24,29 +24,30 @@ func (e *requestEncoder) encode(m Message, p Protocol, histograms bool) (block [
 	return e.v1.finish(), e.v1.unsupported, nil
 }
 
-// size is how much memory the encoder keeps.
+// size returns how much memory the encoder keeps.
 func (e *requestEncoder) size() int {
 	const ofText, ofPair, ofEdge, ofOffset = 40, 16, 8, 4
-	return cap(e.v1.out) + cap(e.v2.out) + cap(e.v1.plain.text) + cap(e.v1.other) + cap(e.v1.texts.said) +
-		ofText*cap(e.v1.texts.of) + ofPair*cap(e.v1.diff.own) + ofEdge*cap(e.v1.base.edges) + ofOffset*cap(e.v1.base.ended)
+	return cap(e.v1.out) + cap(e.v2.out) + cap(e.v1.plain.text) + cap(e.v1.other) + cap(e.v1.texts.written) +
+		ofText*cap(e.v1.texts.of) + ofPair*cap(e.v1.diff.newLabels) + ofEdge*cap(e.v1.base.ends) +
+		ofOffset*cap(e.v1.base.labelsEnded)
 }
 
-// encoders lends requestEncoders to the senders of an endpoint, each for as long as a request is made: a lane that
-// waits, for an answer or for something to send, holds none. Few are kept, and one that has grown far beyond what
-// requests need now is left to the garbage collector. It also lends the bodies of POSTs, which have room for up to
-// twice the request and are out until it is answered. The zero value is ready; nil lends new ones only.
+// Pool makes the bodies of POSTs. It reuses encoders, each only while a request is made: a lane that waits, for an
+// answer or for samples, holds none. It keeps few, and none that has grown far beyond what requests need now. It also
+// reuses bodies, which have room for up to twice the request, and are in use until it is answered. The zero value is
+// ready; a nil Pool reuses nothing.
 type Pool struct {
 	mu   sync.Mutex // guards the following
 	idle []*requestEncoder
-	need int // about the size of the largest request of late
+	need int // about the size of the largest recent request
 
 	bodies Buffers
 }
 
 const (
-	keptEncoders = 2         // of which each keeps so much memory in any case,
-	keptEncoder  = 512 << 10 // and as much as so many requests
-	keptRequests = 8
+	keptEncoders = 2         // idle encoders
+	keptEncoder  = 512 << 10 // bytes that an idle encoder may keep, or
+	keptRequests = 8         // times the size of a request, if that is more
 )
 
 func (p *Pool) get() *requestEncoder {
@@ -64,7 +65,7 @@ func (p *Pool) get() *requestEncoder {
 	return e
 }
 
-// put takes back an encoder whose last request was so long.
+// put takes back an encoder, and notes the size of its last request.
 func (p *Pool) put(e *requestEncoder, request int) {
 	if p == nil {
 		return
@@ -77,7 +78,8 @@ func (p *Pool) put(e *requestEncoder, request int) {
 	}
 }
 
-// body makes the body of a POST, which putBody takes back. lost counts the samples that the protocol cannot carry.
+// Body returns the body of a POST. Release takes it back. lost is the number of samples that the protocol cannot
+// carry.
 func (p *Pool) Body(m Message, to Protocol, histograms bool) (body []byte, lost int, err error) {
 	e := p.get()
 	block, lost, err := e.encode(m, to, histograms)
@@ -94,7 +96,7 @@ func (p *Pool) emptyBody(n int) []byte {
 	return p.bodies.Get(n)
 }
 
-// putBody takes back what body lent and nobody reads any more.
+// Release takes back a body that nobody reads any more.
 func (p *Pool) Release(body []byte) {
 	if p != nil {
 		p.bodies.Put(body)

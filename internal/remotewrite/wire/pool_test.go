@@ -42,11 +42,11 @@ func TestEncodersShrink(t *testing.T) {
 
 func TestEncodersKeepFew(t *testing.T) {
 	var p Pool
-	var lent []*requestEncoder
+	var out []*requestEncoder
 	for range 10 {
-		lent = append(lent, p.get())
+		out = append(out, p.get())
 	}
-	for _, e := range lent {
+	for _, e := range out {
 		p.put(e, 1)
 	}
 	if len(p.idle) != keptEncoders {

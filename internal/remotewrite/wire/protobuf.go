@@ -7,7 +7,7 @@ import (
 	"math/bits"
 )
 
-// errDamaged is bytes that are not what this package wrote.
+// errDamaged is returned for bytes that this package has not written.
 var errDamaged = errors.New("malformed request")
 
 // Wire types of protobuf.
@@ -18,7 +18,7 @@ const (
 	wireFixed32 = 5
 )
 
-// appendUvarint is binary.AppendUvarint with the two shortest forms, nearly all of ours, inlined.
+// appendUvarint is binary.AppendUvarint, with inlined code for the two shortest forms, which are nearly all.
 func appendUvarint(dst []byte, v uint64) []byte {
 	switch {
 	case v < 1<<7:
@@ -40,7 +40,7 @@ func appendVarintField(dst []byte, tag byte, v uint64) []byte {
 	return appendUvarint(append(dst, tag), v)
 }
 
-// appendDoubleField leaves out +0 only: -0 and every NaN keep their bits.
+// appendDoubleField appends nothing for +0. -0 and every NaN keep their bits.
 func appendDoubleField(dst []byte, tag byte, v float64) []byte {
 	u := math.Float64bits(v)
 	if u == 0 {
@@ -54,16 +54,16 @@ func appendBytesField[T string | []byte](dst []byte, tag byte, v T) []byte {
 	return append(dst, v...)
 }
 
-// field is one field of a message; data aliases the message.
+// field is one field of a message. data and whole alias the message.
 type field struct {
 	number uint64
 	wire   byte
-	value  uint64 // varint and fixed
+	value  uint64 // of a varint or a fixed number
 	data   []byte // bytes
-	whole  []byte // tag included
+	whole  []byte // with the tag
 }
 
-// cutField takes the first field off a message.
+// cutField splits the first field off a message.
 func cutField(b []byte) (f field, rest []byte, err error) {
 	tag, n := binary.Uvarint(b)
 	if n <= 0 {
@@ -127,8 +127,8 @@ func appendWithout(dst, message []byte, number uint64) ([]byte, error) {
 	return dst, err
 }
 
-// cutRef takes a varint off a packed list. It is binary.Uvarint with the two shortest forms, nearly all of ours,
-// inlined.
+// cutRef splits a varint off a packed list. It is binary.Uvarint, with inlined code for the two shortest forms, which
+// are nearly all.
 func cutRef(b []byte) (ref uint64, rest []byte, ok bool) {
 	if len(b) > 0 && b[0] < 0x80 {
 		return uint64(b[0]), b[1:], true
@@ -143,9 +143,9 @@ func cutRef(b []byte) (ref uint64, rest []byte, ok bool) {
 	return ref, b[n:], true
 }
 
-// cutRefs takes two varints off a packed list: the references of a label.
+// cutRefs splits the two references of a label off a packed list.
 func cutRefs(b []byte) (name, value uint64, rest []byte, ok bool) {
-	if len(b) >= 3 && b[0] < 0x80 { // names, which come first in a request, have low numbers
+	if len(b) >= 3 && b[0] < 0x80 { // names have low numbers, because they come first in a request
 		if v := b[1]; v < 0x80 {
 			return uint64(b[0]), uint64(v), b[2:], true
 		}
@@ -158,7 +158,7 @@ func cutRefs(b []byte) (name, value uint64, rest []byte, ok bool) {
 	return name, value, rest, ok1 && ok2
 }
 
-// cutBytes takes the content of a field of bytes off, its tag being gone already.
+// cutBytes splits the content off a field of bytes whose tag is gone already.
 func cutBytes(b []byte) (data, rest []byte, ok bool) {
 	if len(b) > 0 && b[0] < 0x80 {
 		n := int(b[0])
@@ -174,7 +174,7 @@ func cutBytes(b []byte) (data, rest []byte, ok bool) {
 	return rest[:n], rest[n:], true
 }
 
-// commonPrefix tells how many bytes a and b both begin with.
+// commonPrefix returns the number of bytes with which both a and b begin.
 func commonPrefix(a, b []byte) (n int) {
 	m := min(len(a), len(b))
 	for n+8 <= m {
@@ -189,7 +189,7 @@ func commonPrefix(a, b []byte) (n int) {
 	return n
 }
 
-// commonSuffix tells how many bytes a and b both end with.
+// commonSuffix returns the number of bytes with which both a and b end.
 func commonSuffix(a, b []byte) (n int) {
 	for len(a) >= 8 && len(b) >= 8 {
 		i, j := len(a)-8, len(b)-8

@@ -1,8 +1,9 @@
 package wire
 
-// protocol is the major version of remote write.
+// Protocol is the major version of remote write.
 type Protocol int32
 
+// The versions.
 const (
 	V1 Protocol = 1
 	V2 Protocol = 2
@@ -16,6 +17,7 @@ func (p Protocol) String() string {
 	return "2.0"
 }
 
+// Other returns the other version.
 func (p Protocol) Other() Protocol {
 	if p == V1 {
 		return V2

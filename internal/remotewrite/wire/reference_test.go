@@ -8,7 +8,7 @@ import (
 	"github.com/klauspost/compress/s2"
 )
 
-// plainV2 is a message as one uncompressed 2.0 request, written the simple way: the twin of encoderV2.
+// plainV2 is a message as one uncompressed 2.0 request, written the simple way: the reference for requestJoiner.
 func plainV2(m Message) (dst []byte, err error) {
 	var series []byte
 	for _, f := range m.Fragments {
@@ -26,7 +26,7 @@ func plainV2(m Message) (dst []byte, err error) {
 	return append(dst, series...), nil
 }
 
-// plainV1 is a message as one uncompressed 1.0 request, written the simple way: the twin of encoderV1.
+// plainV1 is a message as one uncompressed 1.0 request, written the simple way: the reference for v1Writer.
 func plainV1(m Message, histograms bool) (dst []byte, unsupported int, err error) {
 	c, err := Parse(m)
 	if err != nil {
@@ -124,8 +124,7 @@ func decompress(t testing.TB, block []byte) []byte {
 	return plain
 }
 
-// checkRequests compares the requests made of a message with those of the twins, and tells how many bytes a 1.0
-// request is worth.
+// checkRequests compares the requests made of a message with those of the references.
 func checkRequests(t testing.TB, m Message) {
 	t.Helper()
 	e := &requestEncoder{}

@@ -154,7 +154,8 @@ func (p *plainRequest) series(body []byte) {
 		var name, value uint64
 		name, value, rest, _ = cutRefs(rest)
 		out = appendUvarint(append(out, tagLabelV1), uint64(p.labelSize(name, value)))
-		out = appendBytesField(appendBytesField(out, tagLabelNameV1, p.symbols[name]), tagLabelValueV1, p.symbols[value])
+		out = appendBytesField(appendBytesField(out, tagLabelNameV1, p.symbols[name]), tagLabelValueV1,
+			p.symbols[value])
 	}
 	out = append(out, tagSampleV1, byte(sample.head>>8))
 	if sample.valued() {

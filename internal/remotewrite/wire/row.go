@@ -2,7 +2,7 @@ package wire
 
 import "github.com/envoy-scraper/envoy-scraper/internal/series"
 
-// wireRow is one sample with all that is encoded of it.
+// Row is one sample with everything that is encoded of it.
 type Row struct {
 	Parts     series.Parts // of the series
 	Value     float64

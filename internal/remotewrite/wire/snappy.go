@@ -2,18 +2,22 @@ package wire
 
 import "encoding/binary"
 
-// packer writes one snappy block (the format without frames). What repeats in it is not searched for but told by
-// whoever writes, because it knows (literal, word, repeat): so the plain text is never in memory.
+// snappyWriter writes one snappy block (the format without frames). It does not search for repetitions: the caller
+// knows them, and calls literal, word or repeat. So the plain text is never in memory.
 //
-// A block is the length of the plain text and then elements: literals, and copies of what was written before.
-// Positions are those of the plain text. Format: google/snappy, format_description.txt.
-type packer struct {
-	out  []byte // all of its length is room
-	n    int    // bytes of it that are written; the first ones are kept free for the length
+// A block is the length of the plain text, followed by elements: literals, and copies of earlier text. Positions are
+// those of the plain text. Format: google/snappy, format_description.txt. For example, "abcdabcd" is
+//
+//	08              8 bytes of plain text
+//	0c 61 62 63 64  a literal of 4 bytes
+//	01 04           a copy of 4 bytes from 4 bytes before
+type snappyWriter struct {
+	out  []byte // its whole length may be written to
+	n    int    // bytes written; the first ones are kept free for the length
 	at   int    // length of the plain text so far
-	tag  int    // where in out the tag of the literal is that still grows; 0: none does
-	from int    // where the copy that still grows begins
-	run  int    // and how long it is; 0: none does
+	tag  int    // offset in out of the tag of the literal that still grows; 0: none
+	from int    // position of the copy that still grows
+	run  int    // length of that copy; 0: none
 }
 
 const (
@@ -21,9 +25,9 @@ const (
 	maxLiteral    = 60                    // longest literal with a tag of one byte
 	maxCopy       = 64                    // longest copy
 	minCopy       = 4                     // shorter ones are not worth their tag
-	nearOffset    = 1 << 11               // copies of 4 to 11 bytes from less far take two bytes
-	farOffset     = 1 << 16               // and those from as far or farther five; all others three
-	MaxPlainBytes = 1<<31 - 1             // of a block; the format would allow twice as much
+	nearOffset    = 1 << 11               // copies of 4 to 11 bytes from nearer than this take two bytes
+	farOffset     = 1 << 16               // copies from this far or farther take five bytes; all others three
+	MaxPlainBytes = 1<<31 - 1             // limit of a block; the format allows twice as much
 
 	elementLiteral  = 0
 	elementCopyNear = 1
@@ -31,14 +35,14 @@ const (
 	elementCopyFar  = 3
 )
 
-// begin starts a block, in the memory of the one before.
-func (p *packer) begin() {
-	*p = packer{out: p.out, n: packerHead}
+// begin starts a block. It reuses the memory of the last one.
+func (p *snappyWriter) begin() {
+	*p = snappyWriter{out: p.out, n: packerHead}
 	p.room(0)
 }
 
-// finish returns the block. It lies in the packer's memory.
-func (p *packer) finish() []byte {
+// finish returns the block. It is in the memory of the writer.
+func (p *snappyWriter) finish() []byte {
 	p.endRun()
 	p.endLiteral()
 	n := uvarintSize(uint64(p.at))
@@ -47,21 +51,21 @@ func (p *packer) finish() []byte {
 	return block
 }
 
-// room makes sure that n more bytes have a place.
-func (p *packer) room(n int) {
+// room makes room for n more bytes.
+func (p *snappyWriter) room(n int) {
 	if p.n+n > len(p.out) {
 		p.grow(n)
 	}
 }
 
-func (p *packer) grow(n int) {
+func (p *snappyWriter) grow(n int) {
 	out := make([]byte, max(p.n+n, len(p.out)+len(p.out)/2, 4<<10))
 	copy(out, p.out[:min(p.n, len(p.out))])
 	p.out = out
 }
 
 // literal writes bytes as they are.
-func (p *packer) literal(b []byte) {
+func (p *snappyWriter) literal(b []byte) {
 	if len(b) == 0 {
 		return
 	}
@@ -86,8 +90,8 @@ func (p *packer) literal(b []byte) {
 	}
 }
 
-// word writes the first n bytes, one to eight, of a little-endian word as they are.
-func (p *packer) word(w uint64, n int) {
+// word writes the first n bytes, one to eight, of a little-endian word.
+func (p *snappyWriter) word(w uint64, n int) {
 	if p.run > 0 {
 		p.endRun()
 	}
@@ -102,11 +106,11 @@ func (p *packer) word(w uint64, n int) {
 	p.n += n
 }
 
-// maxHead is how much head writes at most.
+// maxHead is the most that head writes.
 const maxHead = 1 + binary.MaxVarintLen64
 
 // head writes tag and length of a field of bytes.
-func (p *packer) head(tag byte, size int) {
+func (p *snappyWriter) head(tag byte, size int) {
 	switch {
 	case size < 1<<7:
 		p.word(uint64(tag)|uint64(size)<<8, 2)
@@ -118,18 +122,18 @@ func (p *packer) head(tag byte, size int) {
 	}
 }
 
-// repeat writes n bytes that stand at from as well. What continues the repetition before it costs nothing.
-func (p *packer) repeat(from, n int) {
+// repeat writes n bytes that are also at from. If that continues the repetition before, it costs nothing.
+func (p *snappyWriter) repeat(from, n int) {
 	if from != p.from+p.run {
-		p.turn(from, n)
+		p.startRun(from, n)
 		return
 	}
 	p.run += n
 	p.at += n
 }
 
-// turn is repeat for what does not continue the repetition before it.
-func (p *packer) turn(from, n int) {
+// startRun is repeat for what does not continue the repetition before.
+func (p *snappyWriter) startRun(from, n int) {
 	if n > 0 {
 		p.endRun()
 		p.from, p.run = from, n
@@ -137,17 +141,17 @@ func (p *packer) turn(from, n int) {
 	}
 }
 
-// repeatsUpTo tells whether the last thing written is a repetition that ends at a position.
-func (p *packer) repeatsUpTo(at int) bool { return p.run > 0 && p.from+p.run == at }
+// repeatsUpTo reports whether the last thing written is a repetition that ends at a position.
+func (p *snappyWriter) repeatsUpTo(at int) bool { return p.run > 0 && p.from+p.run == at }
 
-func (p *packer) endLiteral() {
+func (p *snappyWriter) endLiteral() {
 	if p.tag > 0 {
 		p.out[p.tag] = byte(p.n-p.tag-2)<<2 | elementLiteral
 		p.tag = 0
 	}
 }
 
-func (p *packer) endRun() {
+func (p *snappyWriter) endRun() {
 	n := p.run
 	if n == 0 {
 		return
@@ -163,7 +167,7 @@ func (p *packer) endRun() {
 	p.room(most*3 + 32)
 	i := p.n
 	if most > 0 {
-		// Eight elements of three bytes are three words; what is written too much is written over.
+		// Eight elements of three bytes are three words. Surplus bytes are overwritten.
 		w := uint64((maxCopy-1)<<2 | elementCopy | offset<<8)
 		w |= w << 24
 		w |= w << 48
@@ -188,7 +192,7 @@ func (p *packer) endRun() {
 	p.n = i
 }
 
-func (p *packer) farRun(offset, n int) {
+func (p *snappyWriter) farRun(offset, n int) {
 	for n > 0 {
 		k := min(n, maxCopy)
 		p.room(5)

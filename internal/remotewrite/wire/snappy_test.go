@@ -8,7 +8,7 @@ import (
 
 // transcript writes a block and beside it the plain text that the block must mean.
 type transcript struct {
-	p     packer
+	p     snappyWriter
 	plain []byte
 }
 
@@ -61,7 +61,8 @@ func TestElements(t *testing.T) {
 		s.literal(noise(n))
 		s.check(t)
 	}
-	for _, offset := range []int{1, 3, 63, 64, 65, nearOffset - 1, nearOffset, farOffset - 1, farOffset, farOffset + 1, 3 * farOffset} {
+	for _, offset := range []int{1, 3, 63, 64, 65, nearOffset - 1, nearOffset, farOffset - 1, farOffset,
+		farOffset + 1, 3 * farOffset} {
 		for n := 1; n < 700; n++ {
 			if n > 140 && n%64 > 5 && n%64 < 60 {
 				continue

@@ -47,7 +47,7 @@ const (
 	tagV1MetaUnit   = 5<<3 | wireBytes
 )
 
-// Field tags of Histogram, the same in 1.0 and 2.0 but for the start, which 1.0 does not have.
+// Field tags of Histogram. They are the same in 1.0 and 2.0, except for the start, which 1.0 does not have.
 const (
 	tagCountInt       = 1<<3 | wireVarint
 	tagCountFloat     = 2<<3 | wireFixed64

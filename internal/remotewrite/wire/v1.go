@@ -2,44 +2,45 @@ package wire
 
 import "math"
 
-// encoderV1 makes a compressed 1.0 request of a message. What 1.0 cannot carry is left out and counted.
+// v1Writer makes a compressed 1.0 request of a message. What 1.0 cannot carry is left out and counted.
 //
-// A series in 1.0 is its labels in full: six hundred bytes, nearly all of which stand in a series before as well.
-// So they are neither rendered nor searched for repetitions. The references of a series are compared with those
-// of an earlier one, the base; what both begin and end with becomes copies. Of what is left, usually the name or
-// `le`, the texts know where it was written before.
+// A series in 1.0 has its labels in full: six hundred bytes, nearly all of which are in an earlier series too. So
+// they are neither written out nor searched for repetitions. The references of a series are compared with those of an
+// earlier one, the base, and common labels at the begin and at the end become copies. For the rest, usually the name
+// or le, the textTable knows where it was written before.
 //
-// Cost: the request as it leaves, the message unpacked (60 bytes a sample), 40 bytes a symbol of it, 20 KiB. The plain
-// request, thirteen times as large as what leaves, is never in memory.
+// Cost: the request as it is sent, the unpacked message (60 bytes per sample), 40 bytes per symbol, 20 KiB. The plain
+// request is thirteen times as large as what is sent, and never in memory.
 type v1Writer struct {
-	packer
+	snappyWriter
 	plain       unpacker // of the message
-	texts       texts
+	texts       textTable
 	histograms  bool // send_native_histograms
 	unsupported int
 
-	base  baseSeries
-	sites [32]site   // by size; they share the present base
-	time  shortBytes // of the series before: still to be written
-	clock uint32     // counts the changes of time
-	name  uint32     // value of the last label that stood in the place of the base's first one
-	diff  difference // of the series at hand
-	other []byte     // what follows the labels of the series at hand, unless it is a mere sample
-	inner []byte     // scratch of rareSeries
+	base          baseSeries
+	similarSeries [32]writtenSeries // by size; they share the present base
+	time          shortBytes        // of the series before, not written yet
+	clock         uint32            // number of changes of the timestamp
+	name          uint32            // value of the last label that replaced the first one of the base
+	diff          difference        // of the present series
+	other         []byte            // what follows the labels of the present series, if that is not only a sample
+	inner         []byte            // scratch of otherSeries
 }
 
 // begin starts a request.
 func (e *v1Writer) begin(histograms bool) {
-	e.packer.begin()
+	e.snappyWriter.begin()
 	e.histograms, e.unsupported = histograms, 0
 	e.time, e.clock, e.name = shortBytes{}, 0, 0
-	clear(e.sites[:])
+	clear(e.similarSeries[:])
 	// The first base has no labels and resembles nothing.
-	e.base = baseSeries{site: site{size: math.MaxUint32}, edges: e.base.edges, ended: e.base.ended}
+	e.base = baseSeries{writtenSeries: writtenSeries{size: math.MaxUint32}, ends: e.base.ends,
+		labelsEnded: e.base.labelsEnded}
 	e.base.learn(&e.texts, nil, 0)
 }
 
-// forget lets go of the message.
+// forget drops the references to the message.
 func (e *v1Writer) forget() {
 	e.texts.forget()
 	e.base.refs = nil
@@ -76,7 +77,7 @@ func (e *v1Writer) append(m Message) error {
 			s = rest
 		}
 	}
-	e.short(e.time)
+	e.writeShort(e.time)
 	return nil
 }
 
@@ -84,7 +85,7 @@ func (e *v1Writer) append(m Message) error {
 func (e *v1Writer) series(body []byte) error {
 	refs, s, ok := cutPlainSeries(body)
 	if !ok {
-		return e.rareSeries(body)
+		return e.otherSeries(body)
 	}
 	return e.add(refs, &s, nil)
 }
@@ -100,17 +101,17 @@ func (e *v1Writer) add(refs []byte, s *sample, other []byte) error {
 		return errDamaged
 	}
 	size := int(total)
-	like := e.similar(size)
-	here := site{size: uint32(size), at: uint32(e.at + e.time.n), clock: e.clock}
+	like := e.findSimilar(size)
+	here := writtenSeries{size: uint32(size), at: uint32(e.at + e.time.n), clock: e.clock}
 	if int(like.size) == size {
 		if like.clock == e.clock {
 			e.repeat(int(like.at)-e.time.n, e.time.n)
 		} else {
-			e.short(e.time)
+			e.writeShort(e.time)
 		}
 		e.repeat(int(like.at), int(like.labels-like.at))
 	} else {
-		e.short(e.time)
+		e.writeShort(e.time)
 		e.head(tagSeriesV1, size)
 	}
 	here.labels = uint32(e.at)
@@ -127,34 +128,35 @@ func (e *v1Writer) add(refs []byte, s *sample, other []byte) error {
 	return nil
 }
 
-// similar returns an earlier series that shares with the base what the one at hand shares with it: if there is
-// one, of the same size and therefore with the same head.
-func (e *v1Writer) similar(size int) *site {
-	s := &e.sites[size%len(e.sites)]
+// findSimilar returns an earlier series that shares with the base what the present one shares with it. It has the
+// same size, and so the same head, if there is such a series.
+func (e *v1Writer) findSimilar(size int) *writtenSeries {
+	s := &e.similarSeries[size%len(e.similarSeries)]
 	if int(s.size) != size || s.base != e.base.number || int(s.first) < e.diff.first || int(s.last) > e.diff.last {
-		return &e.base.site
+		return &e.base.writtenSeries
 	}
 	return s
 }
 
-// labels writes the labels of the series at hand.
-func (e *v1Writer) labels(like *site) {
+// labels writes the labels of the present series.
+func (e *v1Writer) labels(like *writtenSeries) {
 	d := &e.diff
-	own := d.own
+	own := d.newLabels
 	if d.skip > 0 {
-		e.texts.label(&e.packer, &own[0])
+		e.texts.writeLabel(&e.snappyWriter, &own[0])
 		own = own[1:]
 	}
 	e.repeat(int(like.labels)+d.from, d.begin)
 	for i := range own {
-		e.texts.label(&e.packer, &own[i])
+		e.texts.writeLabel(&e.snappyWriter, &own[i])
 	}
 	e.repeat(int(like.end)-d.end, d.end)
 }
 
-// sample writes a sample but for its time, which is left until it is known what comes next: both may stand
-// together elsewhere. The value often begins as that of another series does: a small integer begins with zeros.
-func (e *v1Writer) sample(s *sample, like *site) {
+// sample writes a sample without its time. The time is written later, because the time and the head of the next
+// series may be copied together. The value often begins like that of another series: a small integer begins with
+// zeros.
+func (e *v1Writer) sample(s *sample, like *writtenSeries) {
 	if s.head == 0 {
 		return
 	}
@@ -173,41 +175,41 @@ func (e *v1Writer) sample(s *sample, like *site) {
 	}
 }
 
-// A new base is taken when a series has more labels of its own than this, or when the base is so far away that
-// copies of it would soon take five bytes.
+// A series becomes the new base if it has more labels of its own than this, or if the base is so far away that copies
+// of it would soon take five bytes.
 const (
 	mostOwnLabels = 2
 	farBase       = farOffset / 2
 )
 
-// remember keeps the series that was written just now.
-func (e *v1Writer) remember(here site, refs []byte) {
+// remember keeps the series that was just written.
+func (e *v1Writer) remember(here writtenSeries, refs []byte) {
 	d, b := &e.diff, &e.base
-	rebase := len(d.own)-d.skip > mostOwnLabels || here.at-b.at > farBase
+	rebase := len(d.newLabels)-d.skip > mostOwnLabels || here.at-b.at > farBase
 	if d.skip > 0 { // a name for the second time: a family begins
-		name := d.own[0].value
+		name := d.newLabels[0].value
 		rebase = rebase || name == e.name
 		e.name = name
 	}
 	switch {
 	case rebase:
 		b.learn(&e.texts, refs, int(here.labels))
-		here.first, here.base = int32(len(b.edges)-1), b.number
-		b.site = here
+		here.first, here.base = int32(len(b.ends)-1), b.number
+		b.writtenSeries = here
 	case d.skip == 0:
 		here.first, here.last, here.base = int32(d.first), int32(d.last), b.number
-		e.sites[here.size%uint32(len(e.sites))] = here
+		e.similarSeries[here.size%uint32(len(e.similarSeries))] = here
 	}
 }
 
-func (e *v1Writer) short(s shortBytes) {
+func (e *v1Writer) writeShort(s shortBytes) {
 	if s.n > 0 {
 		e.word(s.word, s.n)
 	}
 }
 
-// rareSeries writes any series, or counts it as one whose histogram 1.0 cannot carry.
-func (e *v1Writer) rareSeries(body []byte) error {
+// otherSeries writes a series of any kind, or counts it if 1.0 cannot carry its histogram.
+func (e *v1Writer) otherSeries(body []byte) error {
 	var refs []byte
 	e.other = e.other[:0]
 	carried := true

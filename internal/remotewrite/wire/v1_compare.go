@@ -5,81 +5,81 @@ import (
 	"math/bits"
 )
 
-// baseSeries is the series that the next ones are compared with. Positions are those of the plain request.
+// baseSeries is the series that the following ones are compared with. Positions are those of the plain request.
 type baseSeries struct {
-	site
-	number uint32  // counts the bases of a request
-	refs   []byte  // aliases the message
-	edges  []edge  // before the first label, and behind each
-	ended  []int32 // by offset in refs: how many labels end there or before
+	writtenSeries
+	number      uint32     // number of the base in its request
+	refs        []byte     // aliases the message
+	ends        []labelEnd // positions before the first label, and after each label
+	labelsEnded []int32    // by offset in refs: number of labels that end there or before
 }
 
-// end is behind the last label.
-func (b *baseSeries) end() edge { return b.edges[len(b.edges)-1] }
+// end returns the end of the last label.
+func (b *baseSeries) end() labelEnd { return b.ends[len(b.ends)-1] }
 
-// learn makes a series whose labels stand at a position the base.
-func (b *baseSeries) learn(t *texts, refs []byte, at int) {
+// learn makes a series the base. Its labels are at a position.
+func (b *baseSeries) learn(t *textTable, refs []byte, at int) {
 	b.number++
-	b.refs, b.edges, b.ended = refs, append(b.edges[:0], edge{}), b.ended[:0]
+	b.refs, b.ends, b.labelsEnded = refs, append(b.ends[:0], labelEnd{}), b.labelsEnded[:0]
 	var plain int32
 	for rest := refs; len(rest) > 0; {
 		var known *pair
 		known, rest = t.cutKnown(rest)
 		known.at = uint32(at + int(plain))
 		plain += int32(known.size)
-		for len(b.ended) < len(refs)-len(rest) {
-			b.ended = append(b.ended, int32(len(b.edges)-1))
+		for len(b.labelsEnded) < len(refs)-len(rest) {
+			b.labelsEnded = append(b.labelsEnded, int32(len(b.ends)-1))
 		}
-		b.edges = append(b.edges, edge{int32(len(refs) - len(rest)), plain})
+		b.ends = append(b.ends, labelEnd{int32(len(refs) - len(rest)), plain})
 	}
-	b.ended = append(b.ended, int32(len(b.edges)-1))
+	b.labelsEnded = append(b.labelsEnded, int32(len(b.ends)-1))
 }
 
-// edge is where a label ends: in the references and in the plain labels.
-type edge struct{ refs, plain int32 }
+// labelEnd is where a label ends: in the references, and in the plain labels.
+type labelEnd struct{ refs, plain int32 }
 
-// site is a series that is written already.
-type site struct {
-	at     uint32 // where it begins
-	labels uint32 // where its labels begin
-	end    uint32 // and end
-	size   uint32 // what its length says
-	first  int32  // how many labels it begins with as its base does
-	last   int32  // and with which label of its base those begin that it ends with too
+// writtenSeries is a series that is written already.
+type writtenSeries struct {
+	at     uint32 // position of its begin
+	labels uint32 // position of its labels
+	end    uint32 // position of the end of its labels
+	size   uint32 // its length
+	first  int32  // number of labels with which both it and its base begin
+	last   int32  // index of the first label of its base with which both end
 	base   uint32 // number of its base
-	clock  uint32 // when the time was written that stands right before it
+	clock  uint32 // v1Writer.clock of the timestamp right before it
 
 	valueHead uint32 // of its sample
 	value     uint64
 }
 
-// difference is what a series has of its own, compared with the base: a first label, if skip is 1; then come the
-// labels of the base up to first; then the rest of its own; then those of the base from last on.
+// difference is how a series differs from the base. In order, it has: one label of its own if skip is 1, the labels
+// of the base up to first, the rest of its own labels, the labels of the base from last on.
 type difference struct {
 	skip, first, last int
-	from, begin       int // where in the plain labels what they begin with stands, and how long it is
-	end               int // how long what they end with is
-	own               []ownLabel
+	from, begin       int // offset and length of the common begin in the plain labels
+	end               int // length of the common end
+	newLabels         []newLabel
 }
 
-func (d *difference) compare(t *texts, refs []byte, b *baseSeries) (err error) {
-	d.own = d.own[:0]
+func (d *difference) compare(t *textTable, refs []byte, b *baseSeries) (err error) {
+	d.newLabels = d.newLabels[:0]
 	d.skip = 0
-	d.first = int(b.ended[commonPrefix(refs, b.refs)])
-	rest := refs[b.edges[d.first].refs:]
-	if d.first == 0 && len(b.edges) > 1 && len(refs) > 0 {
+	d.first = int(b.labelsEnded[commonPrefix(refs, b.refs)])
+	rest := refs[b.ends[d.first].refs:]
+	if d.first == 0 && len(b.ends) > 1 && len(refs) > 0 {
 		if rest, err = d.cutOwn(t, refs); err != nil {
 			return err
 		}
-		first := b.edges[1].refs
+		first := b.ends[1].refs
 		n := commonPrefix(rest, b.refs[first:])
-		d.skip, d.first = 1, int(b.ended[int(first)+n])
-		rest = rest[b.edges[d.first].refs-first:]
+		d.skip, d.first = 1, int(b.labelsEnded[int(first)+n])
+		rest = rest[b.ends[d.first].refs-first:]
 	}
-	begin, end := b.edges[d.first], b.end()
+	begin, end := b.ends[d.first], b.end()
 	d.last = b.common(rest, begin)
-	last := b.edges[d.last]
-	d.from = int(b.edges[d.skip].plain)
+	last := b.ends[d.last]
+	d.from = int(b.ends[d.skip].plain)
 	d.begin = int(begin.plain) - d.from
 	d.end = int(end.plain - last.plain)
 	for rest = rest[:len(rest)-int(end.refs-last.refs)]; len(rest) > 0; {
@@ -90,13 +90,14 @@ func (d *difference) compare(t *texts, refs []byte, b *baseSeries) (err error) {
 	return nil
 }
 
-// common tells with which label those of the base behind begin begin that rest ends with too.
-func (b *baseSeries) common(rest []byte, begin edge) (last int) {
+// common returns the index of the first base label of the longest run of labels that ends both rest and the base
+// after begin.
+func (b *baseSeries) common(rest []byte, begin labelEnd) (last int) {
 	n := commonSuffix(rest, b.refs[begin.refs:])
 	from := len(b.refs) - n
-	last = int(b.ended[from])
+	last = int(b.labelsEnded[from])
 	switch mine := len(rest) - n; {
-	case int(b.edges[last].refs) < from:
+	case int(b.ends[last].refs) < from:
 		return last + 1 // within a label
 	case n > 0 && mine > 0 && rest[mine-1] >= 0x80:
 		return last + 1 // the label ends as the base's does, and begins otherwise
@@ -104,30 +105,30 @@ func (b *baseSeries) common(rest []byte, begin edge) (last int) {
 	return last
 }
 
-// cutOwn takes one label off.
-func (d *difference) cutOwn(t *texts, refs []byte) (rest []byte, err error) {
+// cutOwn splits one label off, and adds it to the new labels.
+func (d *difference) cutOwn(t *textTable, refs []byte) (rest []byte, err error) {
 	n, v, rest, ok := cutRefs(refs)
 	if known := t.pair(uint32(n), uint32(v)); ok && known.is(n, v) {
-		d.own = append(d.own, *known)
+		d.newLabels = append(d.newLabels, *known)
 		return rest, nil
 	}
 	if !ok || !t.has(n) || !t.has(v) {
 		return nil, errDamaged
 	}
-	d.own = append(d.own, ownLabel{name: uint32(n), value: uint32(v), size: t.labelSize(n, v)})
+	d.newLabels = append(d.newLabels, newLabel{name: uint32(n), value: uint32(v), size: t.labelSize(n, v)})
 	return rest, nil
 }
 
-// size is that of all labels.
+// size returns the size of all labels.
 func (d *difference) size() int64 {
 	n := int64(d.begin + d.end)
-	for i := range d.own {
-		n += int64(d.own[i].size)
+	for i := range d.newLabels {
+		n += int64(d.newLabels[i].size)
 	}
 	return n
 }
 
-// sample is one sample. No head: something else follows the labels.
+// sample is one sample. head is 0 if something else follows the labels.
 type sample struct {
 	head  uint32 // tag, length, and the tag of the value if there is one: it is left out if it is 0
 	value uint64
@@ -161,11 +162,11 @@ func (s *sample) size() int {
 	return 2 + s.time.n
 }
 
-// commonBytes tells with how many of eight bytes, little-endian, both begin.
+// commonBytes returns the number of equal bytes at the begin of two little-endian words.
 func commonBytes(a, b uint64) int { return bits.TrailingZeros64(a^b) / 8 }
 
-// cutPlainSeries reads a series that has one sample, without a start, and neither histogram nor exemplar, as nearly
-// all have.
+// cutPlainSeries reads a series that has one sample without a start time, no histogram and no exemplar, as nearly all
+// have.
 func cutPlainSeries(body []byte) (refs []byte, s sample, ok bool) {
 	if len(body) == 0 || body[0] != tagLabelRefs {
 		return nil, s, false

@@ -24,7 +24,7 @@ func TestCompare(t *testing.T) {
 		}
 		from = to
 	}
-	var tx texts
+	var tx textTable
 	for range 300 {
 		tx.add([]byte("text"))
 	}
@@ -39,7 +39,8 @@ func TestCompare(t *testing.T) {
 			}
 			skip, first, last := compareLabels(l, base)
 			if d.skip != skip || d.first != first || d.last != last {
-				t.Fatalf("%v after %v: skip %d, first %d, last %d; want %d, %d, %d", l, base, d.skip, d.first, d.last, skip, first, last)
+				t.Fatalf("%v after %v: skip %d, first %d, last %d; want %d, %d, %d", l, base, d.skip, d.first, d.last,
+					skip, first, last)
 			}
 			if got := d.labels(base); !bytes.Equal(packLabels(got), refs) {
 				t.Fatalf("%v after %v is put together as %v", l, base, got)
@@ -78,13 +79,13 @@ func compareLabels(l, base [][2]uint64) (skip, first, last int) {
 // labels puts the labels together that a difference describes.
 func (d *difference) labels(base [][2]uint64) (out [][2]uint64) {
 	own := func(from, to int) {
-		for _, o := range d.own[from:to] {
+		for _, o := range d.newLabels[from:to] {
 			out = append(out, [2]uint64{uint64(o.name), uint64(o.value)})
 		}
 	}
 	own(0, d.skip)
 	out = append(out, base[d.skip:d.first]...)
-	own(d.skip, len(d.own))
+	own(d.skip, len(d.newLabels))
 	return append(out, base[d.last:]...)
 }
 

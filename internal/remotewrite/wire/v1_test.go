@@ -28,7 +28,7 @@ func TestRequestsOfSidecars(t *testing.T) {
 	}
 }
 
-// TestBytesOnTheWire: what is written by being told must not be larger than what a search would find.
+// TestBytesOnTheWire: the bytes of a request must not be more than what a search for repetitions would find.
 func TestBytesOnTheWire(t *testing.T) {
 	var samples, bytes int
 	for _, m := range sidecarMessages(t, 4, 2000) {
@@ -78,7 +78,8 @@ func TestRequestsOfRealPages(t *testing.T) {
 // pageBatch is what Prometheus' parser finds on a page.
 func pageBatch(t *testing.T, table *series.Table, public labels.Labels, page []byte) *series.Batch {
 	t.Helper()
-	p, err := textparse.New(page, "text/plain", labels.NewSymbolTable(), textparse.ParserOptions{FallbackContentType: "text/plain"})
+	p, err := textparse.New(page, "text/plain", labels.NewSymbolTable(),
+		textparse.ParserOptions{FallbackContentType: "text/plain"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,12 +108,18 @@ func pageBatch(t *testing.T, table *series.Table, public labels.Labels, page []b
 
 // FuzzRequests holds the encoders against their twins over messages that the fuzzer draws, series by series.
 func FuzzRequests(f *testing.F) {
-	f.Add([]byte("\x03\x01\x02\x03\x04\x05\x06\x00\x03\x01\x02\x03\x04\x07\x08\x00"), uint64(1), int64(1_700_000_000_000))
+	f.Add([]byte("\x03\x01\x02\x03\x04\x05\x06\x00\x03\x01\x02\x03\x04\x07\x08\x00"), uint64(1),
+		int64(1_700_000_000_000))
 	f.Add([]byte("abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz"), uint64(math.MaxUint64), int64(-1))
-	f.Add([]byte("\x05\x11\x11\x11\x11\x11\x11\x11\x11\x11\x11\xf1\x05\x11\x11\x11\x11\x12\x11\x11\x11\x11\x11\xf1"), uint64(0x4059<<48), int64(0))
-	f.Add([]byte("\x03\x01\x02\x03\x01\x03\x01\x02\x03\x80\x03\x01\x02\x03\x09\x03\x01\x02\x03\x11"), uint64(1), int64(1_700_000_000_000))
-	f.Add([]byte("\x03\x01\x02\x03\x01\x03\x01\x02\x03\x80\x03\x01\x02\x03\x09\x03\x01\x02\x03\x11"), uint64(1), int64(200)) // all in eight bytes
-	f.Add([]byte("\x03\x01\x02\x03\x01\x03\x01\x02\x03\x91\x03\x01\x02\x03\x91"), uint64(0), int64(20_000))                  // and in seven
+	f.Add([]byte("\x05\x11\x11\x11\x11\x11\x11\x11\x11\x11\x11\xf1\x05\x11\x11\x11\x11\x12\x11\x11\x11\x11\x11\xf1"),
+		uint64(0x4059<<48), int64(0))
+	f.Add([]byte("\x03\x01\x02\x03\x01\x03\x01\x02\x03\x80\x03\x01\x02\x03\x09\x03\x01\x02\x03\x11"), uint64(1),
+		int64(1_700_000_000_000))
+	// all in eight bytes
+	f.Add([]byte("\x03\x01\x02\x03\x01\x03\x01\x02\x03\x80\x03\x01\x02\x03\x09\x03\x01\x02\x03\x11"), uint64(1),
+		int64(200))
+	// and in seven
+	f.Add([]byte("\x03\x01\x02\x03\x01\x03\x01\x02\x03\x91\x03\x01\x02\x03\x91"), uint64(0), int64(20_000))
 	f.Fuzz(func(t *testing.T, data []byte, bits uint64, at int64) {
 		d := drawing{data: data, bits: bits, at: at}
 		m := d.message()
@@ -193,7 +200,8 @@ func (d *drawing) series(op int) (body []byte) {
 }
 
 func nativeHistogram(c int) *series.Histogram {
-	h := &histogram.Histogram{Schema: 2, Count: uint64(c), Sum: 3.5, PositiveSpans: []histogram.Span{{Offset: -3, Length: 2}}, PositiveBuckets: []int64{3, -1}}
+	h := &histogram.Histogram{Schema: 2, Count: uint64(c), Sum: 3.5,
+		PositiveSpans: []histogram.Span{{Offset: -3, Length: 2}}, PositiveBuckets: []int64{3, -1}}
 	if c&8 != 0 {
 		h.Schema, h.CustomValues = histogram.CustomBucketsSchema, []float64{0.5, 1}
 	}

@@ -5,25 +5,27 @@ import (
 	"encoding/binary"
 )
 
-// texts are the symbols of one request, and where in its plain 1.0 text they and their pairs were written last.
-// Owned by an encoderV1: 40 bytes a symbol of the request and its text, which do not shrink before the encoder goes, and 32 KiB.
-type texts struct {
-	of    []text
-	pairs [1 << pairBits]pair // by hash; a newer one takes the place of an older
-	said  []byte              // the values written so far, each once
-	words [1 << wordBits]word // by hash: where they are; likewise
+// textTable is the symbols of one request, and where in its plain 1.0 text they and their pairs were written last.
+// Owned by a v1Writer.
+//
+// Cost: 40 bytes per symbol, its text, and 32 KiB. This memory is kept until the encoder is freed.
+type textTable struct {
+	of      []text
+	pairs   [1 << pairBits]pair // by hash; a newer one replaces an older one
+	written []byte              // the values written so far, each once, with textSeparator between them
+	words   [1 << wordBits]word // by hash; likewise
 }
 
 const pairBits = 10
 
 type text struct {
 	text    []byte // aliases the message
-	size    uint32 // with its length before it
-	asName  uint32 // where its tag stands, if it was written as a name; else 0: a request does not begin with labels
+	size    uint32 // with the length in front
+	asName  uint32 // position of its tag when it was last written as a name; 0: never
 	asValue uint32
 }
 
-// pair is a label that is written already.
+// pair is a label that was written before, and its position and size in the plain text.
 type pair struct {
 	name, value uint32
 	at, size    uint32
@@ -33,29 +35,29 @@ func (p *pair) is(name, value uint64) bool {
 	return uint64(p.name) == name && uint64(p.value) == value && p.at != 0
 }
 
-// ownLabel is a label that is to be written. at 0: for the first time, as far as is known.
-type ownLabel = pair
+// newLabel is a label to be written. at is 0 if it was not written before, as far as is known.
+type newLabel = pair
 
-// forget lets go of the message.
-func (t *texts) forget() {
+// forget drops the references to the message.
+func (t *textTable) forget() {
 	clear(t.of)
 	t.of = t.of[:0]
 	clear(t.pairs[:])
-	t.said = t.said[:0]
+	t.written = t.written[:0]
 	clear(t.words[:])
 }
 
-func (t *texts) add(s []byte) {
+func (t *textTable) add(s []byte) {
 	t.of = append(t.of, text{text: s, size: uint32(uvarintSize(uint64(len(s))) + len(s))})
 }
 
-// complete tells whether the symbols begin as those of a request must.
-func (t *texts) complete() bool { return len(t.of) > 0 && len(t.of[0].text) == 0 }
+// complete reports whether the first symbol is the empty string, as it must be.
+func (t *textTable) complete() bool { return len(t.of) > 0 && len(t.of[0].text) == 0 }
 
-func (t *texts) has(ref uint64) bool { return ref < uint64(len(t.of)) }
+func (t *textTable) has(ref uint64) bool { return ref < uint64(len(t.of)) }
 
-// cutLabel takes one label off packed references.
-func (t *texts) cutLabel(refs []byte) (name, value *text, rest []byte, err error) {
+// cutLabel splits one label off packed references.
+func (t *textTable) cutLabel(refs []byte) (name, value *text, rest []byte, err error) {
 	n, v, rest, ok := cutRefs(refs)
 	if !ok || !t.has(n) || !t.has(v) {
 		return nil, nil, nil, errDamaged
@@ -63,33 +65,35 @@ func (t *texts) cutLabel(refs []byte) (name, value *text, rest []byte, err error
 	return &t.of[n], &t.of[v], rest, nil
 }
 
-// labelSize is the size of a plain label.
-func (t *texts) labelSize(name, value uint64) uint32 {
+// labelSize returns the size of a plain label.
+func (t *textTable) labelSize(name, value uint64) uint32 {
 	inner := t.innerSize(name, value)
 	return 1 + uint32(uvarintSize(uint64(inner))) + inner
 }
 
-func (t *texts) innerSize(name, value uint64) uint32 { return 2 + t.of[name].size + t.of[value].size }
+func (t *textTable) innerSize(name, value uint64) uint32 {
+	return 2 + t.of[name].size + t.of[value].size
+}
 
-// pair is the place of a label.
-func (t *texts) pair(name, value uint32) *pair {
+// pair returns the slot of a label.
+func (t *textTable) pair(name, value uint32) *pair {
 	return &t.pairs[(value*0x9e3779b1^name*0x85ebca77)>>(32-pairBits)]
 }
 
-// label writes one label.
-func (t *texts) label(p *packer, o *ownLabel) {
+// writeLabel writes one label.
+func (t *textTable) writeLabel(p *snappyWriter, o *newLabel) {
 	at := p.at
 	if o.at != 0 {
 		p.repeat(int(o.at), int(o.size))
 	} else {
-		t.newLabel(p, o)
+		t.writeNewLabel(p, o)
 	}
 	known := t.pair(o.name, o.value)
 	known.name, known.value, known.at, known.size = o.name, o.value, uint32(at), o.size
 }
 
-// newLabel writes a label that was not written before, though its name or its value may have been.
-func (t *texts) newLabel(p *packer, o *ownLabel) {
+// writeNewLabel writes a label that was not written before, although its name or its value may have been.
+func (t *textTable) writeNewLabel(p *snappyWriter, o *newLabel) {
 	name, value := &t.of[o.name], &t.of[o.value]
 	p.head(tagLabelV1, int(t.innerSize(uint64(o.name), uint64(o.value))))
 	at := p.at
@@ -105,33 +109,33 @@ func (t *texts) newLabel(p *packer, o *ownLabel) {
 		p.repeat(int(value.asValue), 1+int(value.size))
 	} else {
 		p.head(tagLabelValueV1, len(value.text))
-		t.newValue(p, value.text)
+		t.writeNewValue(p, value.text)
 	}
 	value.asValue = uint32(at)
 }
 
-// newValue writes a text that was not written before. Pieces of it often were: hosts, principals and names of metrics
-// are made of the same words.
-func (t *texts) newValue(p *packer, s []byte) {
-	if len(t.said) == 0 {
-		t.said = append(t.said, noText) // no word stands at 0
+// writeNewValue writes a text that was not written before. Parts of it often were: hosts, principals and metric names
+// consist of the same words.
+func (t *textTable) writeNewValue(p *snappyWriter, s []byte) {
+	if len(t.written) == 0 {
+		t.written = append(t.written, textSeparator) // no word stands at 0
 	}
-	if bytes.IndexByte(s, noText) >= 0 { // damaged
+	if bytes.IndexByte(s, textSeparator) >= 0 { // damaged
 		p.literal(s)
 		return
 	}
-	first, at := len(t.said), p.at
-	t.said = append(append(t.said, s...), noText)
-	done := 0 // so much of s is written
+	first, at := len(t.written), p.at
+	t.written = append(append(t.written, s...), textSeparator)
+	done := 0 // bytes of s that are written
 	for i := 0; i+wordBytes <= len(s); i++ {
 		w := &t.words[hashWord(s[i:])]
 		before := *w
 		*w = word{uint32(first + i), uint32(at + i)}
-		if int(before.said) >= first || !bytes.HasPrefix(t.said[before.said:], s[i:i+wordBytes]) {
+		if int(before.said) >= first || !bytes.HasPrefix(t.written[before.said:], s[i:i+wordBytes]) {
 			continue
 		}
-		n := commonPrefix(s[i:], t.said[before.said:first])
-		if n < minPiece || p.at-int(before.at) >= farOffset && n < minFarPiece {
+		n := commonPrefix(s[i:], t.written[before.said:first])
+		if n < minCopied || p.at-int(before.at) >= farOffset && n < minCopiedFar {
 			continue
 		}
 		p.literal(s[done:i])
@@ -142,21 +146,21 @@ func (t *texts) newValue(p *packer, s []byte) {
 	p.literal(s[done:])
 }
 
-// word is where four bytes of a text stand: in said and in the plain request.
+// word is where four bytes of a text are: in written, and in the plain request.
 type word struct{ said, at uint32 }
 
 const (
-	wordBits    = 11
-	wordBytes   = 4
-	minPiece    = 6    // a shorter one saves nothing: a copy takes three bytes, and the literal behind it a tag
-	minFarPiece = 9    // from far away it takes five
-	noText      = 0xff // between texts: no UTF-8 has it, so no piece reaches over it
+	wordBits      = 11
+	wordBytes     = 4
+	minCopied     = 6    // bytes; a shorter copy saves nothing: it takes three bytes, and the literal after it a tag
+	minCopiedFar  = 9    // likewise from far away, where a copy takes five bytes
+	textSeparator = 0xff // not in UTF-8, so no copy goes across two texts
 )
 
 func hashWord(s []byte) uint32 { return binary.LittleEndian.Uint32(s) * 0x9e3779b1 >> (32 - wordBits) }
 
-// cutKnown takes one label off references that were read before, and returns its place.
-func (t *texts) cutKnown(refs []byte) (known *pair, rest []byte) {
+// cutKnown splits one label off references that were read before, and returns its slot.
+func (t *textTable) cutKnown(refs []byte) (known *pair, rest []byte) {
 	name, value, rest, _ := cutRefs(refs)
 	known = t.pair(uint32(name), uint32(value))
 	if !known.is(name, value) {

@@ -26,18 +26,21 @@ var (
 	meshBounds = []string{"0.5", "1", "5", "10", "25", "50", "100", "250", "500", "1000", "2500", "5000", "10000",
 		"30000", "60000", "300000", "600000", "1800000", "3600000", "+Inf"}
 	meshHistograms = []string{"istio_request_bytes", "istio_request_duration_milliseconds", "istio_response_bytes"}
-	meshStats      = []string{"upstream_cx_close_notify", "upstream_cx_connect_attempts_exceeded", "upstream_cx_connect_fail",
+	meshStats      = []string{"upstream_cx_close_notify", "upstream_cx_connect_attempts_exceeded",
+		"upstream_cx_connect_fail",
 		"upstream_cx_destroy", "upstream_cx_destroy_local", "upstream_cx_destroy_remote", "upstream_cx_http2_total",
 		"upstream_cx_overflow", "upstream_cx_rx_bytes_total", "upstream_cx_total", "upstream_cx_tx_bytes_total",
 		"upstream_flow_control_paused_reading_total", "upstream_rq_completed", "upstream_rq_pending_overflow",
-		"upstream_rq_retry", "upstream_rq_retry_success", "upstream_rq_timeout", "upstream_rq_total", "membership_change",
+		"upstream_rq_retry", "upstream_rq_retry_success", "upstream_rq_timeout", "upstream_rq_total",
+		"membership_change",
 		"ssl_handshake", "ssl_session_reused", "update_attempt", "update_success", "lb_healthy_panic"}
 	meshServices = []string{"productpage", "reviews", "details", "ratings", "checkout", "payment", "cart", "shipping"}
 )
 
 // Mesh is the sidecar number pod of a workload; replicas share their series.
 func Mesh(table *series.Table, workload, pod, size int) *series.Batch {
-	public := labels.FromStrings("app", fmt.Sprintf("app-%d", workload), "instance", fmt.Sprintf("10.1.%d.%d:15090", workload, pod),
+	public := labels.FromStrings("app", fmt.Sprintf("app-%d", workload), "instance",
+		fmt.Sprintf("10.1.%d.%d:15090", workload, pod),
 		"job", "envoy-stats", "namespace", "bookinfo", "pod", fmt.Sprintf("app-%d-7d9f8b6c5-%05d", workload, pod))
 	m := &mesh{table: table, public: public, target: table.AddTarget(public), batch: &series.Batch{},
 		random: rand.New(rand.NewPCG(uint64(workload), uint64(pod)))} //nolint:gosec // the same pages at each run
@@ -54,7 +57,8 @@ func Mesh(table *series.Table, workload, pod, size int) *series.Batch {
 		}
 	}
 	for i := 0; m.batch.Len() < size-peers*3*22-clusters*2*22; i++ {
-		m.add(fmt.Sprintf("envoy_cluster_circuit_breakers_default_%d_open", i/clusters), model.MetricTypeGauge, m.cold(), m.cluster(workload, i%clusters))
+		m.add(fmt.Sprintf("envoy_cluster_circuit_breakers_default_%d_open", i/clusters), model.MetricTypeGauge,
+			m.cold(), m.cluster(workload, i%clusters))
 	}
 	for _, name := range []string{"envoy_cluster_upstream_cx_connect_ms", "envoy_cluster_upstream_cx_length_ms"} {
 		for c := range clusters {
@@ -95,7 +99,8 @@ func (m *mesh) histogram(name string, hot bool, own []string) {
 }
 
 func (m *mesh) cluster(workload, n int) []string {
-	return []string{"cluster_name", fmt.Sprintf("outbound|9080|v1|%s-%d.bookinfo.svc.cluster.local", meshServices[n%8], workload*100+n)}
+	return []string{"cluster_name", fmt.Sprintf("outbound|9080|v1|%s-%d.bookinfo.svc.cluster.local",
+		meshServices[n%8], workload*100+n)}
 }
 
 func (m *mesh) istio(workload, peer int) []string {

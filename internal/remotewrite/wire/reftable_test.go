@@ -9,7 +9,7 @@ import (
 // of rounds.
 func TestRecent(t *testing.T) {
 	random := rand.New(rand.NewPCG(9, 10))
-	r := recent{round: 1<<32 - 50}
+	r := refTable{round: 1<<32 - 50}
 	for round := range 100 {
 		r.begin()
 		want := map[uint64]uint32{}
