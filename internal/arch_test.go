@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"go/ast"
 	"go/parser"
+	"go/scanner"
 	"go/token"
 	"io/fs"
 	"os"
@@ -16,16 +17,18 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"unicode/utf8"
 )
 
 const (
-	module     = "github.com/envoy-scraper/envoy-scraper/"
-	ours       = module + "internal/"
-	mostLines  = 500 // of a file that is not a test; the aim is 400
-	mainLines  = 60
-	wiringName = "cmd/envoy-scraper/run.go"
-	mainName   = "cmd/envoy-scraper/main.go"
-	wiring     = 150
+	module      = "github.com/envoy-scraper/envoy-scraper/"
+	ours        = module + "internal/"
+	mostLines   = 500 // of a file that is not a test; the aim is 400
+	mainLines   = 60
+	mostColumns = 120
+	wiringName  = "cmd/envoy-scraper/run.go"
+	mainName    = "cmd/envoy-scraper/main.go"
+	wiring      = 150
 )
 
 // allowed is the architecture: what each package may import of ours.
@@ -67,20 +70,28 @@ func TestImportRuleSeesEveryKindOfEdge(t *testing.T) {
 		file, source string
 		want         string // part of the only problem; empty: none
 	}{
-		"allowed":            {file: good, source: importing(ours + "series")},
-		"of others":          {file: good, source: importing("github.com/prometheus/prometheus/config")},
-		"upwards":            {file: good, source: importing(ours + "web"), want: "scrape may not import web"},
-		"neighbour":          {file: good, source: importing(ours + "remotewrite"), want: "scrape may not import remotewrite"},
-		"in a test":          {file: "internal/queue/queue_test.go", source: importing(ours + "series"), want: "queue may not import series"},
-		"renamed":            {file: good, source: "package scrape\nimport w \"" + ours + "web\"\n", want: "scrape may not import web"},
-		"for its effects":    {file: good, source: "package scrape\nimport _ \"" + ours + "web\"\n", want: "scrape may not import web"},
-		"package below":      {file: good, source: importing(ours + "series/arena"), want: "scrape may not import series/arena"},
-		"not in the table":   {file: "internal/util/x.go", source: "package util\n", want: "util is not in the table"},
-		"nested, not listed": {file: "internal/scrape/fake/x.go", source: "package fake\n", want: "scrape/fake is not in the table"},
-		"of cmd":             {file: good, source: importing(module + "cmd/envoy-scraper"), want: "scrape may not import " + module + "cmd"},
-		"of a test bed":      {file: good, source: importing(module + "e2e/mesh"), want: "scrape may not import " + module + "e2e"},
-		"from cmd":           {file: "cmd/envoy-scraper/run.go", source: importing(ours + "web")},
-		"testdata":           {file: "internal/scrape/testdata/x.go", source: importing(ours + "web")},
+		"allowed":   {file: good, source: importing(ours + "series")},
+		"of others": {file: good, source: importing("github.com/prometheus/prometheus/config")},
+		"upwards":   {file: good, source: importing(ours + "web"), want: "scrape may not import web"},
+		"neighbour": {file: good, source: importing(ours + "remotewrite"),
+			want: "scrape may not import remotewrite"},
+		"in a test": {file: "internal/queue/queue_test.go", source: importing(ours + "series"),
+			want: "queue may not import series"},
+		"renamed": {file: good, source: "package scrape\nimport w \"" + ours + "web\"\n",
+			want: "scrape may not import web"},
+		"for its effects": {file: good, source: "package scrape\nimport _ \"" + ours + "web\"\n",
+			want: "scrape may not import web"},
+		"package below": {file: good, source: importing(ours + "series/arena"),
+			want: "scrape may not import series/arena"},
+		"not in the table": {file: "internal/util/x.go", source: "package util\n", want: "util is not in the table"},
+		"nested, not listed": {file: "internal/scrape/fake/x.go", source: "package fake\n",
+			want: "scrape/fake is not in the table"},
+		"of cmd": {file: good, source: importing(module + "cmd/envoy-scraper"), want: "scrape may not import " +
+			module + "cmd"},
+		"of a test bed": {file: good, source: importing(module + "e2e/mesh"), want: "scrape may not import " + module +
+			"e2e"},
+		"from cmd": {file: "cmd/envoy-scraper/run.go", source: importing(ours + "web")},
+		"testdata": {file: "internal/scrape/testdata/x.go", source: importing(ours + "web")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tree := fstest.MapFS{tc.file: {Data: []byte(tc.source)}}
@@ -144,6 +155,76 @@ func TestFilesStayShort(t *testing.T) {
 	}
 }
 
+// TestLinesStayShort holds lines of code and comments, of the product and of everything around it, to mostColumns. The
+// inside of a raw string is as long as what it quotes.
+func TestLinesStayShort(t *testing.T) {
+	root := os.DirFS("..")
+	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "testdata" || d.Name() == "bin" || d.Name() == ".git"):
+			return fs.SkipDir
+		case d.IsDir() || path.Ext(name) != ".go":
+			return nil
+		}
+		source, err := fs.ReadFile(root, name)
+		for _, problem := range longLines(name, source) {
+			t.Error(problem)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLongLinesAreSeen(t *testing.T) {
+	long := strings.Repeat("x", mostColumns)
+	for name, tc := range map[string]struct {
+		source string
+		want   int
+	}{
+		"code":            {source: "package x\n\nvar a = \"" + long + "\"\n", want: 1},
+		"comment":         {source: "package x\n\n// " + long + "\n", want: 1},
+		"tabs":            {source: "package x\n\nfunc f() {\n\t\t" + long[8:] + "y()\n}\n", want: 1},
+		"just fits":       {source: "package x\n\n//" + long[2:] + "\n"},
+		"raw string":      {source: "package x\n\nvar a = `\n" + long + "y\n`\n"},
+		"runes, not byte": {source: "package x\n\n//" + strings.Repeat("ü", mostColumns-2) + "\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := longLines("x.go", []byte(tc.source)); len(got) != tc.want {
+				t.Errorf("problems = %q, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+// longLines finds lines that end beyond mostColumns. A tab is four columns wide.
+func longLines(name string, source []byte) (problems []string) {
+	fset := token.NewFileSet()
+	file := fset.AddFile(name, -1, len(source))
+	quoted := map[int]bool{} // lines with a part of a raw string
+	var s scanner.Scanner
+	s.Init(file, source, nil, 0)
+	for pos, kind, text := s.Scan(); kind != token.EOF; pos, kind, text = s.Scan() {
+		if kind == token.STRING && text[0] == '`' {
+			first := file.Line(pos)
+			for n := range strings.Count(text, "\n") + 1 {
+				quoted[first+n] = true
+			}
+		}
+	}
+	for i, line := range strings.Split(string(source), "\n") {
+		columns := utf8.RuneCountInString(line) + 3*strings.Count(line, "\t")
+		if columns > mostColumns && !quoted[i+1] {
+			problems = append(problems, fmt.Sprintf("%s:%d: ends at column %d, after %d", name, i+1, columns,
+				mostColumns))
+		}
+	}
+	return problems
+}
+
 func TestNothingIsDoneAtInit(t *testing.T) {
 	for _, f := range goFiles(t, os.DirFS("..")) {
 		for _, problem := range banned(t, f) {
@@ -157,10 +238,12 @@ func TestBannedIsSeen(t *testing.T) {
 		file, source string
 		want         int
 	}{
-		"init":            {file: "x.go", source: "package x\nfunc init() {}\n", want: 1},
-		"method init":     {file: "x.go", source: "package x\ntype t int\nfunc (t) init() {}\n"},
-		"sleep in a test": {file: "x_test.go", source: "package x\nimport \"time\"\nfunc f() { time.Sleep(1) }\n", want: 1},
-		"fake clock":      {file: "x_test.go", source: "package x\nimport \"time\"\nvar _ = synctest.Test(nil, func() { time.Sleep(1) })\n"},
+		"init":        {file: "x.go", source: "package x\nfunc init() {}\n", want: 1},
+		"method init": {file: "x.go", source: "package x\ntype t int\nfunc (t) init() {}\n"},
+		"sleep in a test": {file: "x_test.go", source: "package x\nimport \"time\"\nfunc f() { time.Sleep(1) }\n",
+			want: 1},
+		"fake clock": {file: "x_test.go", source: "package x\nimport \"time\"\nvar _ = synctest.Test(nil, " +
+			"func() { time.Sleep(1) })\n"},
 		"sleep elsewhere": {file: "x.go", source: "package x\nimport \"time\"\nfunc f() { time.Sleep(1) }\n"},
 		"sleep in words":  {file: "x_test.go", source: "package x\n// no time.Sleep(1) here\n"},
 	} {
@@ -220,7 +303,8 @@ func importProblems(t *testing.T, root fs.FS) (problems []string) {
 		if !listed {
 			if !slices.Contains(unlisted, from) {
 				unlisted = append(unlisted, from)
-				problems = append(problems, fmt.Sprintf("%s: package %s is not in the table of allowed imports", f.path, from))
+				problems = append(problems, fmt.Sprintf("%s: package %s is not in the table of allowed imports", f.path,
+					from))
 			}
 			continue
 		}
@@ -233,7 +317,8 @@ func importProblems(t *testing.T, root fs.FS) (problems []string) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if to := strings.TrimPrefix(name, ours); strings.HasPrefix(name, module) && to != from && !slices.Contains(may, to) {
+			if to := strings.TrimPrefix(name, ours); strings.HasPrefix(name, module) && to != from &&
+				!slices.Contains(may, to) {
 				problems = append(problems, fmt.Sprintf("%s: %s may not import %s", f.path, from, to))
 			}
 		}
@@ -258,7 +343,8 @@ func unusedEdges(t *testing.T, root fs.FS) (problems []string) {
 	for from, tos := range allowed {
 		for _, to := range tos {
 			if !used[from+" "+to] {
-				problems = append(problems, fmt.Sprintf("%s may import %s, but does not: remove it from the table", from, to))
+				problems = append(problems, fmt.Sprintf("%s may import %s, but does not: remove it from the table",
+					from, to))
 			}
 		}
 	}
@@ -287,7 +373,8 @@ func banned(t *testing.T, f goFile) (problems []string) {
 		switch n := n.(type) {
 		case *ast.FuncDecl:
 			if n.Name.Name == "init" && n.Recv == nil {
-				problems = append(problems, fmt.Sprintf("%v: func init: nothing is global, let a constructor do it", fset.Position(n.Pos())))
+				problems = append(problems, fmt.Sprintf("%v: func init: nothing is global, let a constructor do it",
+					fset.Position(n.Pos())))
 			}
 		case *ast.CallExpr:
 			if isName(n.Fun, "synctest", "Test") {
@@ -295,7 +382,8 @@ func banned(t *testing.T, f goFile) (problems []string) {
 			}
 		case *ast.SelectorExpr:
 			if f.isTest() && isName(n, "time", "Sleep") {
-				problems = append(problems, fmt.Sprintf("%v: time.Sleep in a test: wait for the event, or use testing/synctest", fset.Position(n.Pos())))
+				problems = append(problems, fmt.Sprintf(
+					"%v: time.Sleep in a test: wait for the event, or use testing/synctest", fset.Position(n.Pos())))
 			}
 		}
 		return true
