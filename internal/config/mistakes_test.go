@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// problemsOf are all that are told of a text, be it good or bad.
+// problemsOf returns all problems of a text, valid or not.
 func problemsOf(t *testing.T, o Options, text string) []string {
 	t.Helper()
 	o.File = write(t, "f.yml", text)
@@ -24,7 +24,7 @@ func problemsOf(t *testing.T, o Options, text string) []string {
 	return out
 }
 
-// TestMistakes: what people do wrong when they write a file for the first time, and exactly what they are told.
+// TestMistakes: the exact messages about common mistakes in a first file.
 func TestMistakes(t *testing.T) {
 	for name, tc := range map[string]struct {
 		opts Options
