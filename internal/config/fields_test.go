@@ -155,7 +155,7 @@ func walkFields(v reflect.Value, typ reflect.Type, prefix string, known map[refl
 		inline := strings.Contains(options, "inline")
 		switch {
 		case inline && known[element] && prefix == "":
-			continue // told in its own table
+			continue // described in its own table
 		case inline && element.Kind() == reflect.Struct && marks == "":
 			walkFields(value, element, prefix, known, out)
 		case element.Kind() != reflect.Struct || known[element] || isOneValue(element):
