@@ -20,7 +20,7 @@ func TestAliasesAreBounded(t *testing.T) {
 	}
 }
 
-// A job of a file that a program wrote: the one bad target among many is named, in time.
+// One bad target among many is located in a short time. Programs write such files.
 func TestManyTargets(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(someRemote + "scrape_configs:\n- job_name: a\n  static_configs:\n")

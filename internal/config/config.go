@@ -1,12 +1,13 @@
 // Package config reads a configuration in Prometheus' format, or uses the built-in one, and returns the settings of the
 // stages. prometheus/config decides what every key means. Load (load.go) takes these steps:
-//   - parse the file, convert a list of jobs to a complete file (document.go, syntax.go, files.go), and replace %{NAME} by
+//   - parse the file, convert a list of jobs to a complete file (document.go, syntax.go), and replace %{NAME} by
 //     environment variables (env.go),
 //   - read our own block envoy_scraper (extension.go, shards.go),
 //   - check global, each job and each remote_write entry on its own, and report every value that prometheus/config
 //     refuses, with line, key and fix (check.go, jobs.go, remote.go; packages locate and hint),
 //   - refuse what an agent does not have (keys.go), and warn about jobs that cannot have the intended effect
 //     (warnings.go, package lint),
+//   - report missing files (files.go),
 //   - pass the whole file to prometheus/config and apply our defaults and flags (limits.go, nodelocal.go,
 //     selfscrape.go). docs/differences.md lists the differences from Prometheus.
 //

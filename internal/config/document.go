@@ -88,10 +88,10 @@ func (l *loader) normalize(src *source) bool {
 		p := Problem{Severity: SeverityError, File: src.name, Line: key.Line, Key: operatorKey}
 		switch {
 		case yamltree.Index(src.root, "scrape_configs") >= 0:
-			p.Why, p.Fix = "the file has scrape_configs too", "move the jobs of one under the other"
+			p.Why, p.Fix = "the file has scrape_configs too", "move all jobs below one of the two keys"
 		case jobs.Kind == yaml.MappingNode:
-			p.Why, p.Fix = "a reference to a Secret; the jobs themselves are needed", "paste the list of jobs "+
-				"from that Secret here"
+			p.Why, p.Fix = "this is a reference to a Secret, not a list of jobs",
+				"copy the list of jobs from the Secret to this file"
 		default:
 			key.Value = "scrape_configs"
 			return true

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestS08S09S12Exposures: credentials that go over plain HTTP, a certificate that nobody verifies and a secret that
-// everybody may read are told.
+// TestS08S09S12Exposures: credentials over plain HTTP, an unverified certificate and a secret that everyone can read
+// are reported.
 func TestS08S09S12Exposures(t *testing.T) {
 	dir := t.TempDir()
 	for name, mode := range map[string]os.FileMode{"open": 0o644, "closed": 0o600, "open.json": 0o644} {

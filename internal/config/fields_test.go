@@ -22,10 +22,10 @@ import (
 	"github.com/prometheus/prometheus/model/relabel"
 )
 
-// fieldsDoc is the page that tells every field, seen from this package.
+// fieldsDoc is the page that lists every field, relative to this package.
 const fieldsDoc = "../../docs/configuration-fields.md"
 
-// fieldRow is a line of a table of that page.
+// fieldRow is a row of a table of that page.
 type fieldRow struct {
 	line      int
 	byDefault string
@@ -40,7 +40,7 @@ var (
 	testFunction = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 )
 
-// readFields reads the page: rows by heading and field.
+// readFields returns the rows of the page by heading and field.
 func readFields(t *testing.T) map[string]map[string]fieldRow {
 	t.Helper()
 	text, err := os.ReadFile(fieldsDoc)
@@ -63,21 +63,21 @@ func readFields(t *testing.T) map[string]map[string]fieldRow {
 			continue
 		}
 		if _, twice := tables[heading][m[1]]; twice {
-			t.Errorf("%s:%d: %s is there twice under %s", fieldsDoc, i+1, m[1], heading)
+			t.Errorf("%s:%d: %s is duplicate under %s", fieldsDoc, i+1, m[1], heading)
 		}
 		tables[heading][m[1]] = fieldRow{line: i + 1, byDefault: m[2], tests: strings.Split(m[4], ", "), text: m[3]}
 	}
 	return tables
 }
 
-// fieldTable is a heading of the page: the value whose type has its fields, with the defaults in force.
+// fieldTable is a heading of the page with a value that has its fields and their defaults.
 type fieldTable struct {
 	heading string
 	of      any
-	inherit any // what "as global" refers to; nil: nothing here does
+	inherit any // the block to which "as global" refers, or nil
 }
 
-// loadedDefaults are the tables with what a file gets that says as little as it may.
+// loadedDefaults returns the tables with the defaults of a minimal file.
 func loadedDefaults(t *testing.T) []fieldTable {
 	t.Helper()
 	t.Setenv("GOGC", "")
@@ -85,7 +85,8 @@ func loadedDefaults(t *testing.T) []fieldTable {
 		t.Fatal(err)
 	}
 	cfg := load(t, Options{}, someRemote+"scrape_configs: [{job_name: a, static_configs: [{targets: []}], "+
-		"kubernetes_sd_configs: [{role: pod}], file_sd_configs: [{files: [a.yml]}], http_sd_configs: [{url: 'http://a'}]}]\n")
+		"kubernetes_sd_configs: [{role: pod}], file_sd_configs: [{files: [a.yml]}], "+
+		"http_sd_configs: [{url: 'http://a'}]}]\n")
 	job := cfg.Jobs[0]
 	tables := []fieldTable{
 		{"Top level", *cfg.Prometheus, nil},
@@ -98,7 +99,7 @@ func loadedDefaults(t *testing.T) []fieldTable {
 		{"tls_config", job.HTTPClientConfig.TLSConfig, nil},
 		{"remote_write", *cfg.RemoteWrite.Endpoints[0].RemoteWriteConfig, nil},
 		{"static_configs", struct {
-			// As targetgroup.Group reads it, whose own fields are what it makes of that.
+			// The keys that targetgroup.Group decodes. Its fields differ from them.
 			Targets []string       `yaml:"targets"`
 			Labels  model.LabelSet `yaml:"labels"`
 		}{}, nil},
@@ -119,12 +120,12 @@ func loadedDefaults(t *testing.T) []fieldTable {
 	return tables
 }
 
-// field is what the types know of one.
+// field is a field of the types.
 type field struct {
-	value reflect.Value // in force where nothing is written; invalid: below something that is not there
+	value reflect.Value // default value; invalid: below an absent block
 }
 
-// walkFields gathers the fields of a struct by the keys of a file. known are the types with a table of their own.
+// walkFields adds the fields of a struct to out, by key. known are the types with a table of their own.
 func walkFields(v reflect.Value, typ reflect.Type, prefix string, known map[reflect.Type]bool, out map[string]field) {
 	for i := range typ.NumField() {
 		f := typ.Field(i)
@@ -137,7 +138,8 @@ func walkFields(v reflect.Value, typ reflect.Type, prefix string, known map[refl
 			value = v.Field(i)
 		}
 		element, marks := f.Type, ""
-		for element.Kind() == reflect.Pointer || element.Kind() == reflect.Slice && element.Elem().Kind() != reflect.Uint8 || element.Kind() == reflect.Map {
+		for element.Kind() == reflect.Pointer || element.Kind() == reflect.Map ||
+			element.Kind() == reflect.Slice && element.Elem().Kind() != reflect.Uint8 {
 			switch element.Kind() {
 			case reflect.Slice:
 				marks += "[]"
@@ -153,7 +155,7 @@ func walkFields(v reflect.Value, typ reflect.Type, prefix string, known map[refl
 		inline := strings.Contains(options, "inline")
 		switch {
 		case inline && known[element] && prefix == "":
-			continue // told in its own table
+			continue // described in its own table
 		case inline && element.Kind() == reflect.Struct && marks == "":
 			walkFields(value, element, prefix, known, out)
 		case element.Kind() != reflect.Struct || known[element] || isOneValue(element):
@@ -169,10 +171,11 @@ func walkFields(v reflect.Value, typ reflect.Type, prefix string, known map[refl
 	}
 }
 
-// isOneValue: a struct that stands as one value in a file, or a part of Prometheus' file that is not told here.
+// isOneValue reports whether a struct is a single value in a file, or a block that the page does not describe.
 func isOneValue(t reflect.Type) bool {
 	switch t {
-	case reflect.TypeFor[promconfig.AlertingConfig](), reflect.TypeFor[promconfig.StorageConfig](), reflect.TypeFor[promconfig.TracingConfig](),
+	case reflect.TypeFor[promconfig.AlertingConfig](), reflect.TypeFor[promconfig.StorageConfig](),
+		reflect.TypeFor[promconfig.TracingConfig](),
 		reflect.TypeFor[promconfig.OTLPConfig](), reflect.TypeFor[promconfig.RemoteReadConfig]():
 		return true
 	}
@@ -184,8 +187,8 @@ func isOneValue(t reflect.Type) bool {
 	return true
 }
 
-// TestFieldTables is the page beside the types: an upgrade of Prometheus cannot add a field, or change a default,
-// without that being told, and every row names a test that there is.
+// TestFieldTables compares the page with the types: an upgrade of Prometheus cannot add a field or change a default
+// without a change of the page. Every row names an existing test.
 func TestFieldTables(t *testing.T) {
 	documented := readFields(t)
 	tables := loadedDefaults(t)
@@ -206,7 +209,7 @@ func TestFieldTables(t *testing.T) {
 		}
 		for name := range fields {
 			if _, ok := rows[name]; !ok {
-				t.Errorf("%s: nothing under %q tells of %s", fieldsDoc, table.heading, name)
+				t.Errorf("%s: %q has no row for %s", fieldsDoc, table.heading, name)
 			}
 		}
 		for name, row := range rows {
@@ -219,7 +222,7 @@ func TestFieldTables(t *testing.T) {
 				t.Errorf("%s:%d: default of %s: %s", fieldsDoc, row.line, name, why)
 			}
 			if row.text == "" {
-				t.Errorf("%s:%d: nothing says what %s does", fieldsDoc, row.line, name)
+				t.Errorf("%s:%d: %s has no description", fieldsDoc, row.line, name)
 			}
 			for _, test := range row.tests {
 				if !testName.MatchString(test) || !tests[test] {
@@ -254,14 +257,14 @@ func TestDocumentedLimits(t *testing.T) {
 	}
 }
 
-// wrongDefault compares a default with the one in force; empty: it is right, or not one value.
+// wrongDefault returns the difference between the default on the page and the actual one, or "".
 func (r fieldRow) wrongDefault(f field, inherited map[string]field, name string) string {
 	if m := literal.FindStringSubmatch(r.byDefault); m != nil {
 		switch {
 		case f.value.IsValid() && shownDefault(f.value) != m[1]:
-			return fmt.Sprintf("%q, and the page says %q", shownDefault(f.value), m[1])
+			return fmt.Sprintf("%q, but the page says %q", shownDefault(f.value), m[1])
 		case !f.value.IsValid() && m[1] != "false":
-			return fmt.Sprintf("%q below something that is not there", m[1])
+			return fmt.Sprintf("%q below an absent block", m[1])
 		}
 		return ""
 	}
@@ -269,8 +272,8 @@ func (r fieldRow) wrongDefault(f field, inherited map[string]field, name string)
 	case "required", "negotiated":
 		return ""
 	case "–":
-		if f.value.IsValid() && !f.value.IsZero() && shownDefault(f.value) != "" && !told(f.value) {
-			return fmt.Sprintf("%q, and the page says nothing", shownDefault(f.value))
+		if f.value.IsValid() && !f.value.IsZero() && shownDefault(f.value) != "" && !hasTable(f.value) {
+			return fmt.Sprintf("%q, but the page has no default", shownDefault(f.value))
 		}
 		return ""
 	case "as global", "as global, at most the interval":
@@ -279,15 +282,15 @@ func (r fieldRow) wrongDefault(f field, inherited map[string]field, name string)
 			return "global has no such field"
 		}
 		if got, want := shownDefault(f.value), shownDefault(global.value); got != want && want != "" {
-			return fmt.Sprintf("%q, and global has %q", got, want)
+			return fmt.Sprintf("%q, but global has %q", got, want)
 		}
 		return ""
 	}
-	return fmt.Sprintf("%q is neither a value in backticks nor a word that is known", r.byDefault)
+	return fmt.Sprintf("%q is neither a value in backticks nor a known word", r.byDefault)
 }
 
-// told: a table of its own has the defaults.
-func told(v reflect.Value) bool { return v.Kind() == reflect.Struct || v.Kind() == reflect.Slice }
+// hasTable reports whether a table of its own has the defaults.
+func hasTable(v reflect.Value) bool { return v.Kind() == reflect.Struct || v.Kind() == reflect.Slice }
 
 func shownDefault(v reflect.Value) string {
 	v = reflect.Indirect(v)
@@ -311,7 +314,7 @@ func shownDefault(v reflect.Value) string {
 	return fmt.Sprint(v.Interface())
 }
 
-// testNames are the tests of the whole repository.
+// testNames returns the names of all tests of the repository.
 func testNames(t *testing.T) map[string]bool {
 	t.Helper()
 	names := map[string]bool{}
@@ -320,7 +323,8 @@ func testNames(t *testing.T) map[string]bool {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && slices.Contains([]string{"testdata", "bin", "node_modules"}, d.Name()), d.IsDir() && path != root && strings.HasPrefix(d.Name(), ".") && d.Name() != "..":
+		case d.IsDir() && slices.Contains([]string{"testdata", "bin", "node_modules"}, d.Name()),
+			d.IsDir() && path != root && strings.HasPrefix(d.Name(), ".") && d.Name() != "..":
 			return fs.SkipDir
 		case d.IsDir() || !strings.HasSuffix(path, "_test.go"):
 			return nil

@@ -12,7 +12,7 @@ import (
 	promconfig "github.com/prometheus/prometheus/config"
 )
 
-// ours: the file may be in one of the forms that are not Prometheus'.
+// ours reports whether the file may have one of the forms that Prometheus does not accept.
 func ours(data []byte) bool {
 	for _, mark := range []string{operatorKey, extensionKey, "%{", "&", "<<"} {
 		if bytes.Contains(data, []byte(mark)) {
@@ -23,8 +23,8 @@ func ours(data []byte) bool {
 	return !strings.Contains(text, "scrape_configs") // a bare list, or nothing
 }
 
-// FuzzLoad: whatever the file, Load ends, does not panic, refuses with at least one error that says why, and accepts
-// nothing in Prometheus' format that Prometheus would not.
+// FuzzLoad: for every file, Load ends without a panic. It refuses a file with at least one error that has a reason, and
+// accepts nothing in Prometheus' format that Prometheus refuses.
 func FuzzLoad(f *testing.F) {
 	full, err := os.ReadFile("testdata/full.yml")
 	if err != nil {

@@ -169,7 +169,7 @@ func (l *loader) checkJobNames() {
 					nameLine(f)), Fix: "rename one of the jobs"})
 		case l.opts.SelfScrape && name == selfJob:
 			l.add(Problem{File: j.src.name, Line: nameLine(j), Job: name, Key: j.path + ".job_name", Value: name,
-				Why: "--self-scrape makes a job of this name", Fix: "rename the job, or leave --self-scrape out"})
+				Why: "--self-scrape makes a job of this name", Fix: "rename the job, or remove --self-scrape"})
 		default:
 			first[name] = j
 		}

@@ -12,7 +12,7 @@ import (
 	promconfig "github.com/prometheus/prometheus/config"
 )
 
-// warned tells that exactly one warning is about a key, and returns it.
+// warned returns the only warning about a key.
 func warned(t *testing.T, cfg *Config, key string) Problem {
 	t.Helper()
 	var found []Problem
@@ -27,7 +27,7 @@ func warned(t *testing.T, cfg *Config, key string) Problem {
 	return found[0]
 }
 
-func TestFieldsWithoutEffectAreSaid(t *testing.T) {
+func TestWarnsAboutFieldsWithoutEffect(t *testing.T) {
 	cfg := load(t, Options{}, `global:
   evaluation_interval: 30s
   rule_query_offset: 1m
@@ -110,7 +110,7 @@ func TestRuntimeFields(t *testing.T) {
 	}
 }
 
-// globals is a block global in which every field that jobs take over has another value than by default.
+// globals is a global block in which every field that jobs inherit differs from its default.
 const globals = `global:
   scrape_interval: 20s
   scrape_timeout: 7s
@@ -131,7 +131,7 @@ const globals = `global:
   extra_scrape_metrics: true
 `
 
-// TestGlobalIsTheDefaultOfJobs: of the file's jobs, of those in other files, and of the program's own.
+// TestGlobalIsTheDefaultOfJobs: for jobs of the file, of other files, and for the self-scrape.
 func TestGlobalIsTheDefaultOfJobs(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
@@ -223,7 +223,7 @@ func TestNamingSchemes(t *testing.T) {
 	}
 }
 
-// TestJobFilePatterns: what scrape_config_files may say, and where what is wrong is said to be.
+// TestJobFilePatterns: valid patterns of scrape_config_files, and the positions of errors.
 func TestJobFilePatterns(t *testing.T) {
 	dir := t.TempDir()
 	put := func(name, text string) string {

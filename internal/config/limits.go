@@ -45,7 +45,7 @@ var limits = []limit{
 		func(c *promconfig.ScrapeConfig) { defaultTo(&c.LabelValueLengthLimit, defaultLabelValueLengthLimit) }},
 }
 
-// limitsIn returns which limits a block sets, be it to 0.
+// limitsIn returns which limits a block sets, even to 0.
 func limitsIn(block *yaml.Node) map[string]bool {
 	written := map[string]bool{}
 	for _, l := range limits {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestS14LimitsNotWritten: every limit of a page holds unless somebody wrote another, or 0.
+// TestS14LimitsNotWritten: every limit of a page has its default unless the file sets another value, or 0.
 func TestS14LimitsNotWritten(t *testing.T) {
 	for _, l := range limits {
 		for name, c := range map[string]struct {

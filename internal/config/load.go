@@ -29,7 +29,7 @@ type loader struct {
 	extFile  string
 	jobs     []*job
 	remotes  []*remote
-	// globalLimits are the limits that global sets, be it to 0.
+	// globalLimits are the limits that global sets, even to 0.
 	globalLimits map[string]bool
 }
 

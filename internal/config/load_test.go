@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/prometheus/discovery/kubernetes"
 )
 
-// write puts a file into a directory of the test and returns its path.
+// write creates a file in a temporary directory and returns its path.
 func write(t *testing.T, name, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -24,7 +24,7 @@ func write(t *testing.T, name, text string) string {
 	return path
 }
 
-// load reads a text that must be good.
+// load loads a valid configuration.
 func load(t *testing.T, o Options, text string) *Config {
 	t.Helper()
 	if text != "" {
@@ -37,7 +37,7 @@ func load(t *testing.T, o Options, text string) *Config {
 	return cfg
 }
 
-// refused reads a text that must be bad.
+// refused returns the problems of an invalid configuration.
 func refused(t *testing.T, o Options, text string) Problems {
 	t.Helper()
 	if text != "" {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// problemsOf are all that are told of a text, be it good or bad.
+// problemsOf returns all problems of a text, valid or not.
 func problemsOf(t *testing.T, o Options, text string) []string {
 	t.Helper()
 	o.File = write(t, "f.yml", text)
@@ -24,7 +24,7 @@ func problemsOf(t *testing.T, o Options, text string) []string {
 	return out
 }
 
-// TestMistakes: what people do wrong when they write a file for the first time, and exactly what they are told.
+// TestMistakes: the exact messages about common mistakes in a first file.
 func TestMistakes(t *testing.T) {
 	for name, tc := range map[string]struct {
 		opts Options
@@ -57,8 +57,8 @@ func TestMistakes(t *testing.T) {
 				"http://a/push\n- url: http://u:secret@a/push?x=2\n  headers: {X-Scope-OrgID: two}\n- url: " +
 				"http://a/other\n" + someJob,
 			want: []string{":6: warning: remote_write[2].url: http://<secret>@a/push?x=<secret>: the entry on " +
-				"line 2 has this URL, and neither has a name: after a restart with the two in another order, or " +
-				"without the first, what waited for the one goes out by the other (give each entry a name)"},
+				"line 2 has this URL, and neither has a name: after a restart with the entries in another order, " +
+				"or without the first one, a backlog may be sent by the wrong entry (give each entry a name)"},
 		},
 		"more shards than a queue can have": {
 			text: "remote_write:\n- url: http://a/push\n  queue_config:\n    max_shards: 10000\n    min_shards: " +
@@ -124,7 +124,7 @@ func TestMistakes(t *testing.T) {
 				"accepts samples at /api/v1/write only (write the complete URL, as " +
 				"http://prometheus:9090/api/v1/write)"},
 		},
-		"a variable that is not set, told once": {
+		"a variable that is not set, reported once": {
 			opts: Options{LookupEnv: envOf("A", "")},
 			text: "remote_write: [{url: '%{NOPE}'}]\n" + someJob,
 			want: []string{":1: remote_write[0].url: %{NOPE}: the environment variable NOPE is not set (set NOPE, " +

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// secretFile has a canary wherever a secret can stand.
+// secretFile has the text canary at every place of a secret.
 const secretFile = `
 scrape_configs:
 - job_name: basic
@@ -46,7 +46,11 @@ remote_write:
 - url: http://r/b
   sigv4: {region: eu, access_key: canary, secret_key: canary}
 - url: http://r/c
-  azuread: {oauth: {client_id: 00000000-0000-0000-0000-000000000000, client_secret: canary, tenant_id: 00000000-0000-0000-0000-000000000000}}
+  azuread:
+    oauth:
+      client_id: 00000000-0000-0000-0000-000000000000
+      client_secret: canary
+      tenant_id: 00000000-0000-0000-0000-000000000000
 `
 
 func TestRedactedHidesEverySecret(t *testing.T) {
@@ -70,10 +74,12 @@ func TestRedactedHidesEverySecret(t *testing.T) {
 	}
 }
 
-// Every secret in turn is put where it does not belong, or under a misspelt key.
+// Each secret is moved to a wrong place, or below a misspelt key.
 func TestProblemsHideEverySecret(t *testing.T) {
 	places := regexp.MustCompile(`canary`).FindAllStringIndex(secretFile, -1)
-	keys := regexp.MustCompile(`(password|credentials|client_secret|bearer_token|secret_key|key|username|secrets|values): `).FindAllStringSubmatchIndex(secretFile, -1)
+	secretKey := regexp.MustCompile(
+		`(password|credentials|client_secret|bearer_token|secret_key|key|username|secrets|values): `)
+	keys := secretKey.FindAllStringSubmatchIndex(secretFile, -1)
 	try := func(what, text string) {
 		t.Helper()
 		_, err := Load(Options{File: write(t, "f.yml", text)})
@@ -113,8 +119,8 @@ func TestRedactURL(t *testing.T) {
 	}
 }
 
-// TestRedactedIsAFile: what is printed, where it holds no secret, is a file that says the same and of which there is nothing
-// to warn, the built-in job's own one included.
+// TestRedactedIsAFile: the printed configuration is a valid file with the same meaning and without warnings, if it has
+// no secret. This includes the built-in job.
 func TestRedactedIsAFile(t *testing.T) {
 	for name, c := range map[string]struct {
 		opts Options

@@ -75,8 +75,8 @@ func (l *loader) lintUnnamed(src *source, r *remote, seen map[string]int) {
 		l.add(Problem{Severity: SeverityWarning, File: src.name, Line: value.Line, Key: r.path + ".url",
 			Value: redactURL(value.Value),
 			Why: fmt.Sprintf("the entry on line %d has this URL, and neither has a name: after a restart with the "+
-				"two in another order, or without "+
-				"the first, what waited for the one goes out by the other", line), Fix: "give each entry a name"})
+				"entries in another order, or without the first one, a backlog may be sent by the wrong entry", line),
+			Fix: "give each entry a name"})
 		return
 	}
 	seen[u.String()] = value.Line
@@ -102,7 +102,7 @@ func (l *loader) checkURL(src *source, value *yaml.Node) {
 	case flag != "" && len(l.remotes) > 0:
 		l.add(Problem{File: src.name, Line: value.Line, Key: "remote_write", Why: "both the file and " +
 			flagRemoteWriteURL + " name a receiver",
-			Fix: "leave the flag out, or remove remote_write from the file"})
+			Fix: "remove the flag, or remove remote_write from the file"})
 	case flag != "":
 		if u, err := url.Parse(flag); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 			l.add(Problem{File: flagRemoteWriteURL, Value: redactURL(flag), Why: "not an http:// or https:// URL",
@@ -183,7 +183,7 @@ func (l *loader) mergeExternalLabels(written labels.Labels, src *source) labels.
 			l.add(Problem{Severity: SeverityWarning, File: src.name,
 				Line: yamltree.Line(src.root, "global", "external_labels", name),
 				Key: "global.external_labels." +
-					name, Value: old, Why: fmt.Sprintf("%s sets it to %s, and wins", flagExternalLabel, value),
+					name, Value: old, Why: fmt.Sprintf("%s overrides it with %s", flagExternalLabel, value),
 				Fix: "remove one of the two"})
 		}
 		b.Set(name, value)

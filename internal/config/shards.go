@@ -89,7 +89,7 @@ func (l *loader) shards() shard.Map {
 	case shared && l.opts.NodeName != "":
 		refuse(flagNodeName, l.opts.NodeName,
 			"each instance scrapes the pods of its own node, so there is nothing to share",
-			"leave "+flagNodeName+" (and NODE_NAME) or the shards out")
+			"remove "+flagNodeName+" (and NODE_NAME), or remove the shards")
 	}
 	if before != l.problems.Errors() || l.opts.ShardIndex == "" {
 		return shard.Map{}
@@ -100,7 +100,7 @@ func (l *loader) shards() shard.Map {
 	}
 	if m.Index >= most {
 		refuse(flagShardIndex, strconv.Itoa(m.Index),
-			fmt.Sprintf("of %d instances the last has index %d", most,
+			fmt.Sprintf("the last of %d instances has index %d", most,
 				most-1), "correct it, or the number of instances")
 	}
 	return m
@@ -123,7 +123,7 @@ func (l *loader) shardPeriods() (periods []shard.Period) {
 	case count < 1:
 		p.Why = "must be at least 1"
 	case len(periods) > 0:
-		p.Why, p.Fix = extensionKey+".shards is set too", "leave one of the two out"
+		p.Why, p.Fix = extensionKey+".shards is set too", "remove one of the two"
 	default:
 		return []shard.Period{{Count: count}}
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
-// TestShards: the map that flags and file make; what is refused, the stories of the commands have.
+// TestShards: the shard map of flags and file. The scripts of the commands test the errors.
 func TestShards(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "map.yml")
 	const text = "envoy_scraper: {shards: [{count: 3}, {count: 5, from: 2026-11-24T15:00:00+01:00}]}\n" +
@@ -47,7 +47,7 @@ func TestShards(t *testing.T) {
 	}
 }
 
-// TestOwnMetricsAreNotShared: only the instance itself knows where they are.
+// TestOwnMetricsAreNotShared: every instance scrapes its own metrics.
 func TestOwnMetricsAreNotShared(t *testing.T) {
 	for _, self := range []bool{true, false} {
 		cfg, err := Load(Options{ShardIndex: "1", ShardCount: "2", SelfScrape: self, ListenAddress: "127.0.0.1:9095",

@@ -1,4 +1,4 @@
-// Package lint warns about jobs that are valid but cannot have the intended effect. It warns only where this is certain:
+// Package lint warns about valid jobs that cannot have the intended effect. It warns only if this is certain:
 //   - rules (rules.go): a rule drops native sidecars, or changes nothing,
 //   - labels (labels.go): a rule reads a label that the job's discovery does not have, or expects a value that the
 //     label cannot have,

@@ -48,7 +48,8 @@ func (l *linter) ports(jobs []Job) {
 			r.warn(m.rule, "", fmt.Sprintf("%s, and job %q scrapes 15090 of the same pods: the page on 15020 "+
 				"repeats Envoy's, "+
 				"so every Envoy series is scraped and stored twice", m.why, o.job.Config.JobName),
-				"keep 15090 only, or drop injected pods here: action: drop, source_labels: ["+annotationLabel+"], regex: 15020")
+				"keep 15090 only, or drop injected pods here: "+
+					"action: drop, source_labels: ["+annotationLabel+"], regex: 15020")
 			break
 		}
 	}
