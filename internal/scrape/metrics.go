@@ -85,14 +85,14 @@ func (e *env) showMemory(reg prometheus.Registerer) {
 }
 
 // showConnections adds the number of open connections to targets, and its bound.
-func (e *env) showConnections(reg prometheus.Registerer, d *descriptors) {
+func (e *env) showConnections(reg prometheus.Registerer, d *connLimit) {
 	f := promauto.With(reg)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "envoy_scraper_scrape_connections", Help: "Open connections to targets, in use or kept between scrapes.",
-	}, func() float64 { held, _ := d.gate.load(); return float64(held) })
+	}, func() float64 { held, _ := d.slots.counts(); return float64(held) })
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "envoy_scraper_scrape_connections_limit", Help: "Connections to targets that may be open: three quarters of the limit of open files.",
-	}, func() float64 { return float64(d.gate.limit) })
+	}, func() float64 { return float64(d.slots.limit) })
 }
 
 // jobMetrics are the metrics of one job, looked up once.

@@ -91,8 +91,8 @@ func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prom
 	e.batches.New = func() any { return new(series.Batch) }
 	e.scratch.New = newScratch
 	e.showMemory(reg)
-	opts.budget = budget{memory: newPageMemory(opts.MaxMemory, m, log), descriptors: newDescriptors(connectionsOf(openFiles()))}
-	e.showConnections(reg, opts.budget.descriptors)
+	opts.budget = budget{memory: newPageMemory(opts.MaxMemory, m, log), connections: newConnLimit(maxConnections(openFiles()))}
+	e.showConnections(reg, opts.budget.connections)
 	return &Pools{
 		env: e, opts: opts, seed: offsetSeed(opts), schedule: newSchedule(m, log),
 		jobs: map[string]*pool{}, held: map[string]bool{}, charted: make(chan struct{}, 1),

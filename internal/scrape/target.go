@@ -55,7 +55,7 @@ func makeTarget(lb *labels.Builder, cfg *promconfig.ScrapeConfig, own model.Labe
 		return nil, err
 	}
 	named := isNamed(cfg, from)
-	socket, err := socketOf(lset, named)
+	socket, err := unixSocket(lset, named)
 	if err != nil {
 		return nil, err
 	}
