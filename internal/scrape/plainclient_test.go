@@ -57,8 +57,8 @@ func TestPlainClientReadsResponsesLikeNetHTTP(t *testing.T) {
 	}{
 		"chunks":         {response: okResponse},
 		"several chunks": {response: head + "Transfer-Encoding: chunked\r\n\r\n" + chunks("x ", "1", "\n")},
-		"Envoy's lower case": {response: "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nserver: " +
-			"envoy\r\ntransfer-encoding: chunked\r\n\r\n" + chunks("x 1\n")},
+		"Envoy's lower case": {response: "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nserver: envoy\r\n" +
+			"transfer-encoding: chunked\r\n\r\n" + chunks("x 1\n")},
 		"length":       {response: head + length + "\r\nx 1\n"},
 		"length twice": {response: head + length + length + "\r\nx 1\n"},
 		"length and chunks": {response: head + "Content-Length: 900\r\nTransfer-Encoding: chunked\r\n\r\n" +
@@ -70,8 +70,8 @@ func TestPlainClientReadsResponsesLikeNetHTTP(t *testing.T) {
 			closed: true},
 		"HTTP/1.0 keep-alive": {response: "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n" + length +
 			"Connection: keep-alive\r\n\r\nx 1\n"},
-		"hints before it": {response: "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: " +
-			"a\r\n\r\n" + okResponse},
+		"hints before it": {response: "HTTP/1.1 100 Continue\r\n\r\n" +
+			"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" + okResponse},
 		"a folded header": {response: head + "X-A: b\r\n c\r\n" + length + "\r\nx 1\n"},
 		"bare newlines":   {response: strings.ReplaceAll(head+length+"\r\n", "\r\n", "\n") + "x 1\n"},
 		"trailer": {response: head +
