@@ -143,13 +143,15 @@ func TestPodsAreFound(t *testing.T) {
 		t.Errorf("status = %+v", st)
 	}
 	want := `
-# HELP envoy_scraper_discovery_api_server_up Whether every Kubernetes API server of the job answers and grants the rights that discovery needs (1) or not (0).
+# HELP envoy_scraper_discovery_api_server_up Whether every Kubernetes API server of the job ` +
+		`answers and grants the rights that discovery needs (1) or not (0).
 # TYPE envoy_scraper_discovery_api_server_up gauge
 envoy_scraper_discovery_api_server_up{job="envoy-stats"} 1
 # HELP envoy_scraper_discovery_groups Number of discovered groups that have targets. A pod is one group.
 # TYPE envoy_scraper_discovery_groups gauge
 envoy_scraper_discovery_groups{job="envoy-stats"} 2
-# HELP envoy_scraper_discovery_synced Whether every discovery of the job has delivered its first complete set of groups (1) or not (0).
+# HELP envoy_scraper_discovery_synced Whether every discovery of the job ` +
+		`has delivered its first complete set of groups (1) or not (0).
 # TYPE envoy_scraper_discovery_synced gauge
 envoy_scraper_discovery_synced{job="envoy-stats"} 1
 `

@@ -206,7 +206,8 @@ func TestLabelsThatNoRuleReadsAreDropped(t *testing.T) {
 	if n := api.count("list pods"); n > 4 {
 		t.Errorf("%d lists", n)
 	}
-	if err := testutil.GatherAndCompare(h.reg, strings.NewReader(`# HELP prometheus_sd_kubernetes_failures_total The number of failed WATCH/LIST requests.
+	if err := testutil.GatherAndCompare(h.reg, strings.NewReader(
+		`# HELP prometheus_sd_kubernetes_failures_total The number of failed WATCH/LIST requests.
 # TYPE prometheus_sd_kubernetes_failures_total counter
 prometheus_sd_kubernetes_failures_total 0
 `), "prometheus_sd_kubernetes_failures_total"); err != nil {

@@ -206,22 +206,22 @@ func TestAProbeEndsWhenTheServerGoesAway(t *testing.T) {
 	for i := range 500 {
 		c.NamespaceDiscovery.Names = append(c.NamespaceDiscovery.Names, fmt.Sprint("n", i))
 	}
-	var asked atomic.Int64
+	var requests atomic.Int64
 	log, _ := observedLog()
 	s := newServer(serverKey{}, fakeClient(func(*http.Request) (int, string, error) {
-		if asked.Add(1) > 100 {
+		if requests.Add(1) > 100 {
 			return 0, "", errors.New("connection refused")
 		}
 		return http.StatusOK, `{"items":[{}]}`, nil
 	}), log, testPace())
 	s.setProviders([]*provider{kubeProvider(c)})
 	s.probe(t.Context())
-	if n := asked.Load(); s.currentState() != StateUnreachable || n > 100+2*concurrentQuestions {
+	if n := requests.Load(); s.currentState() != StateUnreachable || n > 100+2*concurrentQuestions {
 		t.Errorf("state %s after %d requests", s.currentState(), n)
 	}
-	before := asked.Load()
+	before := requests.Load()
 	s.probe(t.Context())
-	if n := asked.Load() - before; n > concurrentQuestions {
+	if n := requests.Load() - before; n > concurrentQuestions {
 		t.Errorf("%d more requests while the server is away", n)
 	}
 }

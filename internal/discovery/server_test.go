@@ -153,7 +153,7 @@ func TestABusyServerIsReachable(t *testing.T) {
 	p.note(nil, time.Now())
 	s.probe(t.Context()) // a request for /version
 	if s.state != StateOK || s.cheap != 1 || p.rights.denied != "" {
-		t.Errorf("state = %s, cheap questions %d, denied %q", s.state, s.cheap, p.rights.denied)
+		t.Errorf("state = %s, requests for /version %d, denied %q", s.state, s.cheap, p.rights.denied)
 	}
 }
 

@@ -185,7 +185,8 @@ func outcome(g *targetgroup.Group, i int, rules []*relabel.Config) string {
 func ruleTexts() []string {
 	return []string{
 		`{source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, regex: '.*-envoy-prom'}`,
-		`{source_labels: [__address__, __meta_kubernetes_pod_annotation_prometheus_io_port], regex: '([^:]+)(?::\d+)?;(\d+)', replacement: '$1:15090', target_label: __address__}`,
+		`{source_labels: [__address__, __meta_kubernetes_pod_annotation_prometheus_io_port], ` +
+			`regex: '([^:]+)(?::\d+)?;(\d+)', replacement: '$1:15090', target_label: __address__}`,
 		`{action: labeldrop, regex: __meta_kubernetes_pod_label_(.+)}`,
 		`{action: labelmap, regex: __meta_kubernetes_pod_label_(.+)}`,
 		`{action: labelmap, regex: '__meta_kubernetes_pod_(annotationpresent|labelpresent)_(.+)', replacement: has_$2}`,
@@ -196,13 +197,17 @@ func ruleTexts() []string {
 		`{source_labels: [__meta_kubernetes_pod_container_init], target_label: init}`,
 		`{source_labels: [__meta_kubernetes_pod_container_id], target_label: id}`,
 		`{source_labels: [__meta_kubernetes_pod_container_image], target_label: image}`,
-		`{source_labels: [__meta_kubernetes_pod_controller_kind, __meta_kubernetes_pod_controller_name], target_label: owner}`,
+		`{source_labels: [__meta_kubernetes_pod_controller_kind, __meta_kubernetes_pod_controller_name], ` +
+			`target_label: owner}`,
 		`{source_labels: [__meta_kubernetes_pod_uid], action: hashmod, modulus: 7, target_label: shard}`,
-		`{source_labels: [__meta_kubernetes_pod_container_port_number], action: keepequal, target_label: __meta_kubernetes_pod_annotation_prometheus_io_port}`,
-		`{source_labels: [__meta_kubernetes_pod_container_port_protocol], action: dropequal, target_label: __meta_kubernetes_pod_label_app}`,
+		`{source_labels: [__meta_kubernetes_pod_container_port_number], action: keepequal, ` +
+			`target_label: __meta_kubernetes_pod_annotation_prometheus_io_port}`,
+		`{source_labels: [__meta_kubernetes_pod_container_port_protocol], action: dropequal, ` +
+			`target_label: __meta_kubernetes_pod_label_app}`,
 		`{source_labels: [__meta_kubernetes_pod_host_ip], action: lowercase, target_label: host}`,
 		`{source_labels: [__meta_kubernetes_pod_label_app], target_label: __meta_kubernetes_pod_phase}`,
-		`{source_labels: [__meta_kubernetes_pod_name], regex: '(.+)', target_label: '__meta_kubernetes_pod_label_$1', replacement: x}`,
+		`{source_labels: [__meta_kubernetes_pod_name], regex: '(.+)', ` +
+			`target_label: '__meta_kubernetes_pod_label_$1', replacement: x}`,
 		`{source_labels: [__meta_kubernetes_pod_annotationpresent_prometheus_io_port], target_label: annotated}`,
 	}
 }

@@ -72,21 +72,21 @@ func listed(source string, addresses ...string) *targetgroup.Group {
 	return g
 }
 
-// withScript runs a manager with a fake clock. Job a, and job b if body adds it, share a discovery. It sends the groups
-// that body sends to says.
-func withScript(t *testing.T, body func(h *harness, says scripted, got *handed, jobs []*promconfig.ScrapeConfig)) {
+// withScript runs a manager with a fake clock. Job a, and job b if body adds it, share a discovery. body
+// chooses the groups that the discovery sends: send <- groups.
+func withScript(t *testing.T, body func(h *harness, send scripted, got *handed, jobs []*promconfig.ScrapeConfig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, zap.NewNop())
 		const shared = "http_sd_configs: [{url: 'http://never.asked/'}]"
 		jobs := []*promconfig.ScrapeConfig{parseJob(t, "a", shared), parseJob(t, "b", shared)}
 		apply(t, h.Manager, jobs[0])
-		says, got := make(scripted), new(handed)
-		h.providers[0].inner = says
+		send, got := make(scripted), new(handed)
+		h.providers[0].inner = send
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- h.Run(ctx, got.note) }()
-		body(h, says, got, jobs)
+		body(h, send, got, jobs)
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -102,32 +102,32 @@ func wait() {
 
 // TestOnlyChangesAreHandedOver: a group that is found again unchanged is not handed over again.
 func TestOnlyChangesAreHandedOver(t *testing.T) {
-	withScript(t, func(h *harness, says scripted, got *handed, _ []*promconfig.ScrapeConfig) {
+	withScript(t, func(h *harness, send scripted, got *handed, _ []*promconfig.ScrapeConfig) {
 		wait()
 		if updates, want := got.take(), "a: whole"; updates != want {
 			t.Errorf("at first: %q, want %q", updates, want)
 		}
-		says <- []*targetgroup.Group{listed("one", "10.0.0.1:1"), listed("two", "10.0.0.2:1")}
+		send <- []*targetgroup.Group{listed("one", "10.0.0.1:1"), listed("two", "10.0.0.2:1")}
 		wait()
 		if updates, want := got.take(), "a: one=10.0.0.1:1 two=10.0.0.2:1"; updates != want {
 			t.Errorf("two groups: %q, want %q", updates, want)
 		}
 		for range 1000 {
-			says <- []*targetgroup.Group{listed("one", "10.0.0.1:1"), nil, listed("two", "10.0.0.2:1"),
+			send <- []*targetgroup.Group{listed("one", "10.0.0.1:1"), nil, listed("two", "10.0.0.2:1"),
 				listed("never there")}
 			<-time.After(5 * time.Second)
 		}
 		if updates := got.take(); updates != "" {
 			t.Errorf("unchanged groups: %q, want nothing", updates)
 		}
-		says <- []*targetgroup.Group{listed("one", "10.0.0.1:1"), listed("two", "10.0.0.2:2")}
+		send <- []*targetgroup.Group{listed("one", "10.0.0.1:1"), listed("two", "10.0.0.2:2")}
 		wait()
 		if updates, want := got.take(), "a: two=10.0.0.2:2"; updates != want {
 			t.Errorf("a change: %q, want %q", updates, want)
 		}
 		relabeled := listed("one", "10.0.0.1:1")
 		relabeled.Labels["zone"] = "b"
-		says <- []*targetgroup.Group{relabeled, listed("two")}
+		send <- []*targetgroup.Group{relabeled, listed("two")}
 		wait()
 		if updates, want := got.take(), "a: one=10.0.0.1:1 two=gone"; updates != want {
 			t.Errorf("a changed label and a removed group: %q, want %q", updates, want)
@@ -141,8 +141,8 @@ func TestOnlyChangesAreHandedOver(t *testing.T) {
 // TestANewJobGetsAllGroups: a new job shares a running discovery with another job. The new job gets all groups, the
 // other job gets no update.
 func TestANewJobGetsAllGroups(t *testing.T) {
-	withScript(t, func(h *harness, says scripted, got *handed, jobs []*promconfig.ScrapeConfig) {
-		says <- []*targetgroup.Group{listed("one", "10.0.0.1:1"), listed("two", "10.0.0.2:1")}
+	withScript(t, func(h *harness, send scripted, got *handed, jobs []*promconfig.ScrapeConfig) {
+		send <- []*targetgroup.Group{listed("one", "10.0.0.1:1"), listed("two", "10.0.0.2:1")}
 		wait()
 		got.take()
 		apply(t, h.Manager, jobs...)
@@ -150,7 +150,7 @@ func TestANewJobGetsAllGroups(t *testing.T) {
 		if updates, want := got.take(), "b: whole one=10.0.0.1:1 two=10.0.0.2:1"; updates != want {
 			t.Errorf("a new job: %q, want %q", updates, want)
 		}
-		says <- []*targetgroup.Group{listed("two", "10.0.0.2:2")}
+		send <- []*targetgroup.Group{listed("two", "10.0.0.2:2")}
 		wait()
 		if updates, want := got.take(), "a: two=10.0.0.2:2; b: two=10.0.0.2:2"; updates != want {
 			t.Errorf("a change: %q, want %q", updates, want)
@@ -170,10 +170,10 @@ func TestANewJobGetsAllGroups(t *testing.T) {
 
 // TestPrometheusMetricsOfDiscovery: the metrics follow the updates, and are deleted with their job.
 func TestPrometheusMetricsOfDiscovery(t *testing.T) {
-	withScript(t, func(h *harness, says scripted, _ *handed, jobs []*promconfig.ScrapeConfig) {
-		says <- []*targetgroup.Group{listed("one", "10.0.0.1:1", "10.0.0.1:2"), listed("two", "10.0.0.2:1")}
+	withScript(t, func(h *harness, send scripted, _ *handed, jobs []*promconfig.ScrapeConfig) {
+		send <- []*targetgroup.Group{listed("one", "10.0.0.1:1", "10.0.0.1:2"), listed("two", "10.0.0.2:1")}
 		wait()
-		says <- []*targetgroup.Group{listed("two", "10.0.0.2:1")}
+		send <- []*targetgroup.Group{listed("two", "10.0.0.2:1")}
 		wait()
 		if n := testutil.ToFloat64(h.prom.DiscoveredTargets.WithLabelValues("a")); n != 3 {
 			t.Errorf("prometheus_sd_discovered_targets = %v, want 3", n)

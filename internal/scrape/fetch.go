@@ -24,7 +24,7 @@ var errBodyLimit = errors.New("body size limit exceeded")
 
 // errZstd says that the response is compressed with zstd. No scrape asks for that. Prometheus does so behind a feature
 // flag.
-var errZstd = errors.New("received a zstd-compressed response, which was not asked for")
+var errZstd = errors.New("received a zstd-compressed response, which was not requested")
 
 // maxDrainBytes limits how much of a failed response is read so that its connection can be kept.
 const maxDrainBytes = 64 << 10

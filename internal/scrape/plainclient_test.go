@@ -173,7 +173,7 @@ func TestPlainClientReusesTheConnection(t *testing.T) {
 
 func TestPlainClientReplacesAConnectionThatEndedWhileIdle(t *testing.T) {
 	for name, c := range map[string]struct {
-		first func(*serverConn) // after the first answer
+		first func(*serverConn) // after the first response
 		early bool              // wait until the client can notice
 	}{
 		"closed": {first: func(*serverConn) {}, early: true},
@@ -460,14 +460,14 @@ func TestConcurrentPlainRequests(t *testing.T) {
 
 func TestPlainClientAllocations(t *testing.T) {
 	w := startRawServer(t, func(_ int, r *serverConn) {
-		answer := []byte("HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=UTF-8\r\nserver: " +
-			"envoy\r\ntransfer-encoding: chunked\r\n\r\n" + chunks(strings.Repeat("x", 1<<20)))
+		response := []byte("HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=UTF-8\r\nserver: envoy\r\n" +
+			"transfer-encoding: chunked\r\n\r\n" + chunks(strings.Repeat("x", 1<<20)))
 		buf := make([]byte, 4<<10)
 		for {
 			if _, err := r.Read(buf); err != nil {
 				return
 			}
-			if _, err := r.Write(answer); err != nil {
+			if _, err := r.Write(response); err != nil {
 				return
 			}
 		}
