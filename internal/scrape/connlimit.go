@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -95,10 +97,7 @@ func (l *connLimit) dial(ctx context.Context, answering bool, connect func() (ne
 // closeIdle closes one or more idle connections. It returns false if there is none.
 func (l *connLimit) closeIdle() bool {
 	l.mu.Lock()
-	fetchers := make([]*fetcher, 0, len(l.fetchers))
-	for f := range l.fetchers {
-		fetchers = append(fetchers, f)
-	}
+	fetchers := slices.Collect(maps.Keys(l.fetchers))
 	l.mu.Unlock()
 	for _, f := range fetchers {
 		if f.plain != nil && f.plain.idle.closeOne() {

@@ -165,10 +165,10 @@ func (g *guard) dial(ctx context.Context, network, addr string) (net.Conn, error
 
 // connect is dial without the limit on open connections. t is nil for a token request.
 func (g *guard) connect(ctx context.Context, network, addr string, t *target) (net.Conn, error) {
-	if g.socket != "" {
-		return dialSocket(ctx, g.socket)
-	}
 	d := net.Dialer{KeepAlive: 30 * time.Second, Resolver: g.resolver}
+	if g.socket != "" { // as in Prometheus, also for redirects and for requests to a proxy
+		return d.DialContext(ctx, "unix", g.socket)
+	}
 	known := canonicalAddr(addr)
 	if g.proxies[known] || t == nil && g.tokenHosts[known] {
 		return d.DialContext(ctx, network, addr) // check refuses forbidden targets behind a proxy

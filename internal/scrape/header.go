@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httputil"
+	"strconv"
 	"strings"
 )
 
@@ -65,11 +66,11 @@ func (h *header) add(name, value []byte) bool {
 		}
 		h.length = chunked
 	case equalFold(name, "content-length"):
-		n, ok := parseLength(value)
-		if h.length != noLength || !ok {
+		n, err := strconv.ParseUint(string(value), 10, 63)
+		if h.length != noLength || err != nil {
 			return false
 		}
-		h.length = n
+		h.length = int64(n)
 	case equalFold(name, "connection"):
 		return equalFold(value, "keep-alive")
 	case equalFold(name, "trailer"):
@@ -116,20 +117,6 @@ func cutField(line []byte) (name, value []byte, ok bool) {
 		}
 	}
 	return name, bytes.Trim(value, " \t"), true
-}
-
-// parseLength parses a Content-Length of at most 15 digits.
-func parseLength(b []byte) (n int64, ok bool) {
-	if len(b) == 0 || len(b) > 15 {
-		return 0, false
-	}
-	for _, c := range b {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = n*10 + int64(c-'0')
-	}
-	return n, true
 }
 
 // framedBody reads the body after a header that parseHeader parsed: chunks, or a known number of bytes.

@@ -1,9 +1,7 @@
 package scrape
 
 import (
-	"context"
 	"fmt"
-	"net"
 	"sync"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -64,11 +62,4 @@ func (s *socketFetchers) close() {
 		f.close()
 		delete(s.byPath, path)
 	}
-}
-
-// dialSocket connects to a Unix socket. As in Prometheus, requests after a redirect and requests to a proxy go through
-// the socket too.
-func dialSocket(ctx context.Context, path string) (net.Conn, error) {
-	var d net.Dialer
-	return d.DialContext(ctx, "unix", path)
 }

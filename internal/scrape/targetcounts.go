@@ -22,9 +22,8 @@ func (s *targetCounts) add(t *target) {
 func (s *targetCounts) remove(t *target) (last bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := s.byAddr[t.hostPort]
-	if n > 1 {
-		s.byAddr[t.hostPort] = n - 1
+	s.byAddr[t.hostPort]--
+	if s.byAddr[t.hostPort] > 0 {
 		return false
 	}
 	delete(s.byAddr, t.hostPort)
