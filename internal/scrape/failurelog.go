@@ -16,7 +16,7 @@ type failureLog struct {
 	job string
 
 	mu   sync.Mutex              // guards the following
-	file *logging.JSONFileLogger // nil: closed
+	file *logging.JSONFileLogger // nil: none configured, or closed
 }
 
 func openFailureLog(cfg *promconfig.ScrapeConfig) (*failureLog, error) {
