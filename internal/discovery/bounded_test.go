@@ -14,8 +14,8 @@ import (
 	promhttp "github.com/prometheus/prometheus/discovery/http"
 )
 
-// TestS13AnswersOfHTTPDiscoveryAreBounded: a list without end is an error, and the next one is read.
-func TestS13AnswersOfHTTPDiscoveryAreBounded(t *testing.T) {
+// TestS13HTTPDiscoveryLimitsTheResponse: a list without end is an error. The next list is read.
+func TestS13HTTPDiscoveryLimitsTheResponse(t *testing.T) {
 	var sent atomic.Int64
 	var endless atomic.Bool
 	endless.Store(true)
@@ -39,14 +39,14 @@ func TestS13AnswersOfHTTPDiscoveryAreBounded(t *testing.T) {
 	sd.URL = srv.URL
 	job := promconfig.DefaultScrapeConfig
 	job.JobName, job.ServiceDiscoveryConfigs = "http", promdiscovery.Configs{&sd}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // an error may pass, so Once waits
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // Once waits, because an error can be temporary
 	defer cancel()
 	if _, err := Once(ctx, []*promconfig.ScrapeConfig{&job}); err == nil ||
 		!strings.Contains(err.Error(), "longer than 64 MiB") {
 		t.Errorf("endless: %v", err)
 	}
-	if most := int64(maxListBytes + 16<<20); sent.Load() > most {
-		t.Errorf("%d bytes were taken, want at most %d and what is on its way", sent.Load(), maxListBytes)
+	if limit := int64(maxListBytes + 16<<20); sent.Load() > limit {
+		t.Errorf("%d bytes were sent, want at most %d and what network buffers hold", sent.Load(), maxListBytes)
 	}
 	endless.Store(false)
 	groups, err := Once(t.Context(), []*promconfig.ScrapeConfig{&job})

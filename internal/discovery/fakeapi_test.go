@@ -21,20 +21,20 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// fakeAPI is as much of a Kubernetes API server as pod discovery needs.
+// fakeAPI serves the part of the Kubernetes API that pod discovery uses.
 type fakeAPI struct {
 	*httptest.Server
 	closing chan struct{}
 
 	mu sync.Mutex // guards the following
-	// down makes the server hang up without an answer.
+	// down makes the server close connections without a response.
 	down     bool
-	before   func(*http.Request) // unless nil
-	expired  bool                // each watch begins with the word that its version is too old
+	before   func(*http.Request) // called before each response; may be nil
+	expired  bool                // each watch begins with the error that its resource version is too old
 	pods     []corev1.Pod
-	refuse   map[string]int  // status by "verb resource"
-	accepted map[string]bool // bearer tokens; empty: everybody
-	requests map[string]int  // by "verb resource"
+	refuse   map[string]int  // error status, by "verb resource"
+	accepted map[string]bool // bearer tokens; empty: all requests
+	requests map[string]int  // counts, by "verb resource"
 }
 
 func newFakeAPI(t *testing.T) *fakeAPI {
@@ -56,6 +56,7 @@ func (f *fakeAPI) set(change func(*fakeAPI)) {
 	change(f)
 }
 
+// count returns the number of requests, such as "list pods".
 func (f *fakeAPI) count(request string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -88,30 +89,30 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case down:
 		hangUp(w)
 	case status != 0:
-		say(w, status, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure",
+		respond(w, status, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure",
 			Code:    int32(status),
 			Message: fmt.Sprintf("%s is forbidden: no right to %s", resource, verb), Reason: "Forbidden"})
 	case verb == "get":
-		say(w, http.StatusOK, map[string]string{"major": "1", "minor": "37"})
+		respond(w, http.StatusOK, map[string]string{"major": "1", "minor": "37"})
 	case expired && verb == "watch":
-		say(w, http.StatusOK, map[string]any{"type": "ERROR", "object": metav1.Status{
+		respond(w, http.StatusOK, map[string]any{"type": "ERROR", "object": metav1.Status{
 			TypeMeta: metav1.TypeMeta{Kind: "Status",
 				APIVersion: "v1"}, Status: "Failure", Code: http.StatusGone, Reason: metav1.StatusReasonExpired,
 		}})
 	case r.URL.Query().Get("sendInitialEvents") != "":
-		say(w, http.StatusUnprocessableEntity, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status",
+		respond(w, http.StatusUnprocessableEntity, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status",
 			APIVersion: "v1"}, Status: "Failure",
 			Code: http.StatusUnprocessableEntity, Reason: metav1.StatusReasonInvalid,
 			Message: "no streaming lists here"})
 	case verb == "watch":
 		f.hold(w, r)
 	default:
-		say(w, http.StatusOK, corev1.PodList{TypeMeta: metav1.TypeMeta{Kind: "PodList", APIVersion: "v1"},
+		respond(w, http.StatusOK, corev1.PodList{TypeMeta: metav1.TypeMeta{Kind: "PodList", APIVersion: "v1"},
 			ListMeta: metav1.ListMeta{ResourceVersion: "1"}, Items: pods})
 	}
 }
 
-// hold keeps a watch open on which nothing happens.
+// hold keeps a watch open and sends no events.
 func (f *fakeAPI) hold(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusOK)
@@ -122,10 +123,11 @@ func (f *fakeAPI) hold(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func say(w http.ResponseWriter, status int, what any) {
+// respond sends a response in JSON.
+func respond(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(what)
+	_ = json.NewEncoder(w).Encode(body)
 }
 
 func hangUp(w http.ResponseWriter) {
@@ -160,7 +162,7 @@ func (f *fakeAPI) podJob(t *testing.T, name string) *promconfig.ScrapeConfig {
 	}}}
 }
 
-// testPace is quick, but leaves a busy machine time.
+// testPace has short intervals that still suit a busy machine.
 func testPace() pace {
 	return pace{
 		settleCheck: 10 * time.Millisecond, quiet: 300 * time.Millisecond, restless: 20 * time.Second,
@@ -169,13 +171,13 @@ func testPace() pace {
 	}
 }
 
-// observedLog is a logger, and what it was told.
+// observedLog returns a logger and its entries.
 func observedLog() (*zap.Logger, *observer.ObservedLogs) {
 	core, logs := observer.New(zap.InfoLevel)
 	return zap.New(core), logs
 }
 
-// eventually waits until ok, or ends the test.
+// eventually waits until ok returns true.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -184,7 +186,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	for !ok() {
 		select {
 		case <-deadline:
-			t.Fatalf("waited in vain: %s", what)
+			t.Fatalf("timeout waiting for: %s", what)
 		case <-tick.C:
 		}
 	}

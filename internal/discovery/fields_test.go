@@ -18,7 +18,7 @@ import (
 	"go.yaml.in/yaml/v2"
 )
 
-// targets are the addresses found for a job, with one of their labels, sorted.
+// targets lists the addresses of a job with one of their labels: "a:1 x, b:1 y".
 func (h *harness) targets(job string, label model.LabelName) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -36,7 +36,7 @@ func (h *harness) targets(job string, label model.LabelName) string {
 	return strings.Join(out, ", ")
 }
 
-// TestListsOfTargets: static_configs, file_sd_configs, http_sd_configs.
+// TestListsOfTargets covers static_configs, file_sd_configs and http_sd_configs.
 func TestListsOfTargets(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) {
@@ -86,21 +86,22 @@ func TestListsOfTargets(t *testing.T) {
 	shows("http", "h:2 w")
 }
 
-// asker is an API server that has nothing, and remembers what it was asked for.
-type asker struct {
+// emptyAPI is an API server without objects. It remembers the requests.
+type emptyAPI struct {
 	*httptest.Server
-	mu    sync.Mutex
-	asked []string
+	mu       sync.Mutex
+	requests []string
 }
 
-func newAsker(t *testing.T) *asker {
-	a := &asker{}
+func newEmptyAPI(t *testing.T) *emptyAPI {
+	a := &emptyAPI{}
 	closing := make(chan struct{})
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		a.mu.Lock()
-		if q.Get("limit") != "1" { // which only asks whether it may ask
-			a.asked = append(a.asked, strings.TrimSpace(fmt.Sprintf("%s %s %s", r.URL.Path, q.Get("labelSelector"),
+		if q.Get("limit") != "1" { // not those that only check a right
+			a.requests = append(a.requests, strings.TrimSpace(fmt.Sprintf("%s %s %s", r.URL.Path,
+				q.Get("labelSelector"),
 				q.Get("fieldSelector"))))
 		}
 		a.mu.Unlock()
@@ -119,13 +120,13 @@ func newAsker(t *testing.T) *asker {
 	return a
 }
 
-func (a *asker) has(want string) bool {
+func (a *emptyAPI) has(want string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return slices.Contains(a.asked, want)
+	return slices.Contains(a.requests, want)
 }
 
-// TestKubernetesFields: what the API server is asked for.
+// TestKubernetesFields covers kubernetes_sd_configs by the requests to the API server.
 func TestKubernetesFields(t *testing.T) {
 	for name, c := range map[string]struct {
 		config string
@@ -146,17 +147,17 @@ func TestKubernetesFields(t *testing.T) {
 		"attach_metadata.cronjob": {"role: pod, attach_metadata: {cronjob: true}", []string{"/apis/batch/v1/jobs"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			api := newAsker(t)
+			api := newEmptyAPI(t)
 			h := newHarness(t, zap.NewNop())
 			apply(t, h.Manager, parseJob(t, "j", "kubernetes_sd_configs: [{api_server: '"+api.URL+"', "+c.config+"}]"))
 			h.start(t)
 			for _, want := range c.want {
-				eventually(t, "asked for "+want, func() bool { return api.has(want) })
+				eventually(t, "a request for "+want, func() bool { return api.has(want) })
 			}
 		})
 	}
 	t.Run("kubeconfig_file", func(t *testing.T) {
-		api := newAsker(t)
+		api := newEmptyAPI(t)
 		file := filepath.Join(t.TempDir(), "kubeconfig")
 		text := "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: '" + api.URL +
 			"'}}]\ncontexts: [{name: x, context: {cluster: c}}]\ncurrent-context: x\n"
@@ -166,9 +167,9 @@ func TestKubernetesFields(t *testing.T) {
 		h := newHarness(t, zap.NewNop())
 		apply(t, h.Manager, parseJob(t, "j", "kubernetes_sd_configs: [{role: pod, kubeconfig_file: '"+file+"'}]"))
 		h.start(t)
-		eventually(t, "asked for pods", func() bool { return api.has("/api/v1/pods") })
+		eventually(t, "a request for pods", func() bool { return api.has("/api/v1/pods") })
 	})
-	t.Run("own_namespace is of a process in the cluster", func(t *testing.T) {
+	t.Run("own_namespace needs a process in the cluster", func(t *testing.T) {
 		var c kubernetes.SDConfig
 		if err := yaml.UnmarshalStrict([]byte("{role: pod, namespaces: {own_namespace: true}}"), &c); err != nil ||
 			!c.NamespaceDiscovery.IncludeOwnNamespace {
@@ -177,14 +178,15 @@ func TestKubernetesFields(t *testing.T) {
 		for _, other := range []string{"api_server: 'http://a'", "kubeconfig_file: k"} {
 			err := yaml.UnmarshalStrict([]byte("{role: pod, namespaces: {own_namespace: true}, "+other+"}"), &c)
 			if err == nil || !strings.Contains(err.Error(), "own_namespace") {
-				t.Errorf("beside %s: %v, want it refused", other, err)
+				t.Errorf("with %s: %v, want an error", other, err)
 			}
 		}
 	})
 }
 
-// TestABadFileThatIsTakenAway is no problem any more, though its discovery never says a word of it again.
-func TestABadFileThatIsTakenAway(t *testing.T) {
+// TestARemovedBadFileIsNoLongerAnError: a file with bad content is removed. The error goes, although discovery never
+// reports the file again.
+func TestARemovedBadFileIsNoLongerAnError(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "bad.json")
 	if err := os.WriteFile(file, []byte("nonsense"), 0o600); err != nil {
@@ -193,12 +195,12 @@ func TestABadFileThatIsTakenAway(t *testing.T) {
 	h := newHarness(t, zap.NewNop())
 	apply(t, h.Manager, parseJob(t, "a", "file_sd_configs: [{files: ['"+filepath.ToSlash(dir)+"/*.json']}]"))
 	h.start(t)
-	eventually(t, "the problem", func() bool { return h.Status()[0].State == StateFailing })
+	eventually(t, "the error", func() bool { return h.Status()[0].State == StateFailing })
 	if st := h.Status()[0]; !strings.Contains(st.Err, "bad.json") {
-		t.Errorf("%q does not say which file", st.Err)
+		t.Errorf("%q does not name the file", st.Err)
 	}
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "no problem", func() bool { return h.Status()[0].State != StateFailing })
+	eventually(t, "no error", func() bool { return h.Status()[0].State != StateFailing })
 }

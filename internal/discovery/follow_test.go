@@ -18,13 +18,14 @@ import (
 	cachetesting "k8s.io/client-go/tools/cache/testing"
 )
 
-// picture is what a discovery has said up to now.
-type picture struct {
+// groupSet holds the groups that a discovery has sent.
+type groupSet struct {
 	mu     sync.Mutex
 	groups map[string]*targetgroup.Group // that have targets
 }
 
-func (p *picture) follow(ctx context.Context, from <-chan []*targetgroup.Group,
+// follow stores groups after change was applied to them, until ctx ends.
+func (p *groupSet) follow(ctx context.Context, from <-chan []*targetgroup.Group,
 	change func(*targetgroup.Group) *targetgroup.Group) {
 	for {
 		select {
@@ -44,13 +45,13 @@ func (p *picture) follow(ctx context.Context, from <-chan []*targetgroup.Group,
 	}
 }
 
-func (p *picture) has(source string) bool {
+func (p *groupSet) has(source string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.groups[source] != nil
 }
 
-func (p *picture) equals(q *picture) bool {
+func (p *groupSet) equals(q *groupSet) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	q.mu.Lock()
@@ -60,7 +61,7 @@ func (p *picture) equals(q *picture) bool {
 
 // discoverFrom runs Prometheus' discovery over an informer of the source.
 func discoverFrom(t *testing.T, source cache.ListerWatcher, transform cache.TransformFunc,
-	change func(*targetgroup.Group) *targetgroup.Group) *picture {
+	change func(*targetgroup.Group) *targetgroup.Group) *groupSet {
 	t.Helper()
 	informer := cache.NewSharedIndexInformer(source, &corev1.Pod{}, 0, cache.Indexers{})
 	seen := informer
@@ -72,7 +73,7 @@ func discoverFrom(t *testing.T, source cache.ListerWatcher, transform cache.Tran
 	}
 	events := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "x"}, []string{"role", "event"})
 	pods := kubernetes.NewPod(nil, seen, nil, nil, nil, nil, false, false, false, events)
-	p := &picture{groups: map[string]*targetgroup.Group{}}
+	p := &groupSet{groups: map[string]*targetgroup.Group{}}
 	up := make(chan []*targetgroup.Group)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
@@ -83,8 +84,9 @@ func discoverFrom(t *testing.T, source cache.ListerWatcher, transform cache.Tran
 	return p
 }
 
-// TestTrimmedPodsFollowTheSame: adding, changing and deleting pods leaves the groups that whole pods leave.
-func TestTrimmedPodsFollowTheSame(t *testing.T) {
+// TestTrimmedPodsFollowChanges: after pods are added, changed and deleted, trimmed pods lead to the same groups as
+// whole pods.
+func TestTrimmedPodsFollowChanges(t *testing.T) {
 	source := cachetesting.NewFakeControllerSource()
 	t.Cleanup(source.Shutdown)
 	var rules []*relabel.Config
@@ -97,7 +99,7 @@ func TestTrimmedPodsFollowTheSame(t *testing.T) {
 		kept := map[string]bool{}
 		for _, l := range append([]model.LabelSet{g.Labels}, g.Targets...) {
 			for name := range l {
-				kept[string(name)] = name == model.AddressLabel || readsByHand(rules, string(name))
+				kept[string(name)] = name == model.AddressLabel || canRead(rules, string(name))
 			}
 		}
 		return restrict(g, kept)
@@ -110,12 +112,11 @@ func TestTrimmedPodsFollowTheSame(t *testing.T) {
 		}
 		return g
 	})
-	for _, name := range []string{"listed", "watched"} { // the source is no good at changes in between
+	for _, name := range []string{"listed", "watched"} { // the source loses changes between its list and its watch
 		pod := sidecarPod(name, "10.0.0.8")
 		source.Add(&pod)
 		eventually(t, "both see the pod", func() bool {
-			return want.has("pod/shop/"+name) &&
-				got.has("pod/shop/"+name)
+			return want.has("pod/shop/"+name) && got.has("pod/shop/"+name)
 		})
 	}
 	rng := rand.New(rand.NewPCG(5, 6))
@@ -137,7 +138,8 @@ func TestTrimmedPodsFollowTheSame(t *testing.T) {
 		}
 		last := sidecarPod("last-"+strconv.Itoa(round), "10.0.0.9")
 		source.Add(&last)
-		eventually(t, "both say the same", func() bool { return want.has("pod/shop/"+last.Name) && got.equals(want) })
+		eventually(t, "both have the same groups",
+			func() bool { return want.has("pod/shop/"+last.Name) && got.equals(want) })
 	}
 	if len(want.groups) < 30 {
 		t.Errorf("only %d groups at the end", len(want.groups))

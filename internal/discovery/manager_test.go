@@ -24,14 +24,14 @@ import (
 	"go.yaml.in/yaml/v2"
 )
 
-// harness is a running manager and what it handed over up to now.
+// harness is a running manager with the groups that it has handed over.
 type harness struct {
 	*Manager
 	reg *prometheus.Registry
 
 	mu     sync.Mutex
 	groups map[string]map[string]*targetgroup.Group // by job, then by discovery and source
-	// is called with each update, before it shows in groups; nil: nobody looks
+	// called with each update before it is stored in groups; may be nil
 	seen func(map[string]Update)
 }
 
@@ -70,7 +70,7 @@ func (h *harness) start(t *testing.T) {
 	})
 }
 
-// addTo makes the groups of a job those that they are after an update.
+// addTo applies an update to the groups of a job.
 func (u Update) addTo(groups map[string]*targetgroup.Group) map[string]*targetgroup.Group {
 	if u.Whole || groups == nil {
 		groups = map[string]*targetgroup.Group{}
@@ -84,7 +84,7 @@ func (u Update) addTo(groups map[string]*targetgroup.Group) map[string]*targetgr
 	return groups
 }
 
-// found is the number of groups of a job that were handed over; -1: there is no such job, or it was not named yet.
+// found returns the number of groups of a job. It returns -1 if there is no such job or it got no update yet.
 func (h *harness) found(job string) int {
 	h.Manager.mu.Lock()
 	_, wanted := h.job(job)
@@ -113,7 +113,7 @@ func apply(t *testing.T, m *Manager, jobs ...*promconfig.ScrapeConfig) {
 	}
 }
 
-// parseJob reads the discoveries of a job as a configuration has them.
+// parseJob returns a job with the service discoveries of a configuration.
 func parseJob(t *testing.T, name, text string) *promconfig.ScrapeConfig {
 	t.Helper()
 	job := &promconfig.ScrapeConfig{JobName: name}
@@ -143,13 +143,15 @@ func TestPodsAreFound(t *testing.T) {
 		t.Errorf("status = %+v", st)
 	}
 	want := `
-# HELP envoy_scraper_discovery_api_server_up Whether every Kubernetes API server of the job answers and grants the rights that discovery needs (1) or not (0).
+# HELP envoy_scraper_discovery_api_server_up Whether every Kubernetes API server of the job ` +
+		`answers and grants the rights that discovery needs (1) or not (0).
 # TYPE envoy_scraper_discovery_api_server_up gauge
 envoy_scraper_discovery_api_server_up{job="envoy-stats"} 1
 # HELP envoy_scraper_discovery_groups Number of discovered groups that have targets. A pod is one group.
 # TYPE envoy_scraper_discovery_groups gauge
 envoy_scraper_discovery_groups{job="envoy-stats"} 2
-# HELP envoy_scraper_discovery_synced Whether every discovery of the job has delivered its first complete set of groups (1) or not (0).
+# HELP envoy_scraper_discovery_synced Whether every discovery of the job ` +
+		`has delivered its first complete set of groups (1) or not (0).
 # TYPE envoy_scraper_discovery_synced gauge
 envoy_scraper_discovery_synced{job="envoy-stats"} 1
 `
@@ -158,7 +160,7 @@ envoy_scraper_discovery_synced{job="envoy-stats"} 1
 		t.Error(err)
 	}
 	if n := logs.FilterLevelExact(zap.WarnLevel).Len() + logs.FilterLevelExact(zap.ErrorLevel).Len(); n != 0 {
-		t.Errorf("complaints in the log: %v", logs.All())
+		t.Errorf("warnings or errors in the log: %v", logs.All())
 	}
 }
 
@@ -176,7 +178,7 @@ func TestAnEmptyClusterIsSynced(t *testing.T) {
 	}
 }
 
-func TestAnUnreachableServerIsSaidOnce(t *testing.T) {
+func TestAnUnreachableServerIsLoggedOnce(t *testing.T) {
 	api := newFakeAPI(t)
 	api.down = true
 	api.pods = append(api.pods, sidecarPod("reviews", "10.0.0.1"))
@@ -184,7 +186,7 @@ func TestAnUnreachableServerIsSaidOnce(t *testing.T) {
 	h := newHarness(t, log)
 	apply(t, h.Manager, api.podJob(t, "envoy-stats"))
 	h.start(t)
-	eventually(t, "several questions", func() bool { return api.count("list pods") > 4 })
+	eventually(t, "several requests", func() bool { return api.count("list pods") > 4 })
 	if h.isSynced() {
 		t.Error("synced without an API server")
 	}
@@ -197,14 +199,14 @@ func TestAnUnreachableServerIsSaidOnce(t *testing.T) {
 	api.set(func(f *fakeAPI) { f.down = true })
 	eventually(t, "unreachable", func() bool { return !h.Status()[0].Reachable })
 	if n := h.found("envoy-stats"); n != 1 {
-		t.Errorf("pods during an outage = %d, want 1: what was found stays", n)
+		t.Errorf("pods during an outage = %d, want 1: groups stay", n)
 	}
 	if unreachable := logs.FilterMessageSnippet("unreachable").All(); len(unreachable) != 2 ||
 		unreachable[0].ContextMap()["server"] != api.URL {
-		t.Errorf("said %d times, want once for each outage: %v", len(unreachable), unreachable)
+		t.Errorf("logged %d times, want once for each outage: %v", len(unreachable), unreachable)
 	}
 	if again := logs.FilterMessageSnippet("reachable again").Len(); again != 1 {
-		t.Errorf("said that it is reachable %d times, want once", again)
+		t.Errorf("logged as reachable %d times, want once", again)
 	}
 }
 
@@ -222,10 +224,10 @@ func TestMissingRightsAreNamed(t *testing.T) {
 				!strings.Contains(st.Err, "may not "+refused+" in all namespaces") {
 				t.Errorf("status = %+v", st)
 			}
-			asked := api.count(refused)
-			eventually(t, "more questions", func() bool { return api.count(refused) > asked+3 })
+			before := api.count(refused)
+			eventually(t, "more requests", func() bool { return api.count(refused) > before+3 })
 			if n := logs.FilterMessageSnippet("refuses rights that discovery needs").Len(); n != 1 {
-				t.Errorf("said %d times, want once", n)
+				t.Errorf("logged %d times, want once", n)
 			}
 			api.set(func(f *fakeAPI) { f.refuse = nil })
 			eventually(t, "allowed", func() bool { return h.Status()[0].State != StateDenied })
@@ -242,14 +244,12 @@ func TestEqualDiscoveriesRunOnceAndSurviveAReload(t *testing.T) {
 	h.start(t)
 	eventually(t, "synced", h.isSynced)
 	eventually(t, "all jobs", func() bool {
-		return h.found("one") == 1 && h.found("two") == 1 &&
-			h.found("fixed") == 1
+		return h.found("one") == 1 && h.found("two") == 1 && h.found("fixed") == 1
 	})
 	running := h.providers[0]
 	apply(t, h.Manager, api.podJob(t, "two"), api.podJob(t, "three"))
 	eventually(t, "the new jobs", func() bool {
-		return h.found("one") == -1 && h.found("two") == 1 &&
-			h.found("three") == 1
+		return h.found("one") == -1 && h.found("two") == 1 && h.found("three") == 1
 	})
 	if len(h.providers) != 1 || h.providers[0] != running || len(h.servers) != 1 {
 		t.Error("the discovery did not keep running")
@@ -257,11 +257,11 @@ func TestEqualDiscoveriesRunOnceAndSurviveAReload(t *testing.T) {
 	apply(t, h.Manager, static)
 	eventually(t, "only the static job", func() bool { return h.found("two") == -1 && h.found("fixed") == 1 })
 	if len(h.servers) != 0 {
-		t.Error("the API server is still asked")
+		t.Error("the API server is still probed")
 	}
 }
 
-func TestWhatCannotWorkIsRefused(t *testing.T) {
+func TestAConfigurationThatCannotWorkIsRefused(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	h := newHarness(t, zap.NewNop())
 	missing := filepath.Join(t.TempDir(), "kubeconfig")
@@ -273,7 +273,7 @@ func TestWhatCannotWorkIsRefused(t *testing.T) {
 	}
 	err := h.Apply(jobs)
 	if err == nil {
-		t.Fatal("Apply took it")
+		t.Fatal("Apply accepted it")
 	}
 	for _, want := range []string{`job "file": kubernetes discovery: kubeconfig ` + missing + " does not exist",
 		`job "pod"`, "--kubeconfig"} {
@@ -290,7 +290,7 @@ func TestOnce(t *testing.T) {
 	api := newFakeAPI(t)
 	api.pods = append(api.pods, sidecarPod("reviews", "10.0.0.1"))
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		say(w, http.StatusOK, []map[string]any{{"targets": []string{"10.0.0.3:1"}}})
+		respond(w, http.StatusOK, []map[string]any{{"targets": []string{"10.0.0.3:1"}}})
 	}))
 	defer web.Close()
 	file := filepath.Join(t.TempDir(), "targets.json")
@@ -316,11 +316,11 @@ func TestOnce(t *testing.T) {
 		}
 	}
 	if len(groups["nofiles"])+len(groups["nothing"]) != 0 {
-		t.Errorf("found something in nothing: %v", groups)
+		t.Errorf("groups of jobs without targets: %v", groups)
 	}
 }
 
-func TestOnceSaysWhyItGaveUp(t *testing.T) {
+func TestOnceReportsWhyItFailed(t *testing.T) {
 	failing := httptest.NewServer(http.NotFoundHandler())
 	defer failing.Close()
 	down, denied, stranger := newFakeAPI(t), newFakeAPI(t), newFakeAPI(t)

@@ -20,10 +20,10 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 )
 
-// emptyNamespaces have no pods. Nothing happens there, and lists are not streamed.
+// emptyNamespaces is a client for namespaces without pods. Watches have no events, and lists are not streamed.
 type emptyNamespaces struct {
 	mu      sync.Mutex
-	watched map[string]bool // after their list
+	watched map[string]bool // namespaces that were listed and are watched
 }
 
 type emptyNamespace struct {
@@ -50,8 +50,8 @@ func (n emptyNamespace) Watch(_ context.Context, o metav1.ListOptions) (watch.In
 	return watch.NewFake(), nil
 }
 
-// TestNamespacesDoNotWaitForEachOther: a job may name many, and each is watched by itself.
-func TestNamespacesDoNotWaitForEachOther(t *testing.T) {
+// TestNamespacesAreListedConcurrently: a job can name many namespaces. Each is listed and watched on its own.
+func TestNamespacesAreListedConcurrently(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, err := newKubeMetrics(prometheus.NewRegistry())
 		if err != nil {
@@ -78,8 +78,8 @@ func TestNamespacesDoNotWaitForEachOther(t *testing.T) {
 	})
 }
 
-// TestManyNamespacesAreListed: the whole way, from the first question to what is found.
-func TestManyNamespacesAreListed(t *testing.T) {
+// TestManyNamespacesAreWatched: a job names 200 namespaces. All are watched, and the pod is found.
+func TestManyNamespacesAreWatched(t *testing.T) {
 	api := newFakeAPI(t)
 	api.pods = append(api.pods, sidecarPod("reviews", "10.0.0.1"))
 	h := newHarness(t, zap.NewNop())
@@ -91,13 +91,13 @@ func TestManyNamespacesAreListed(t *testing.T) {
 	apply(t, h.Manager, j)
 	h.start(t)
 	eventually(t, "all namespaces", func() bool {
-		return h.isSynced() && h.found("a") == 1 &&
-			api.count("watch pods") >= 400
+		return h.isSynced() && h.found("a") == 1 && api.count("watch pods") >= 400
 	})
 }
 
-// TestANamespaceThatIsLate: what the others gave is no whole picture, so new rules that read more wait for it too.
-func TestANamespaceThatIsLate(t *testing.T) {
+// TestNewRulesWaitForEveryNamespace: the groups of some namespaces are not a complete set. New rules that read more
+// labels wait for the last namespace.
+func TestNewRulesWaitForEveryNamespace(t *testing.T) {
 	api := newFakeAPI(t)
 	api.pods = append(api.pods, appPod("reviews", "10.0.0.1"))
 	h := newHarness(t, zap.NewNop())
@@ -128,19 +128,19 @@ func TestANamespaceThatIsLate(t *testing.T) {
 	apply(t, h.Manager, more...)
 	eventually(t, "the first namespace", func() bool { return status(0).Groups == 1 })
 	if status(h.pace.quiet).Synced {
-		t.Error("the picture is taken for whole without the other namespace")
+		t.Error("the set counts as complete without the other namespace")
 	}
 	h.Manager.mu.Lock()
 	released := h.jobIsWhole(time.Now().Add(time.Hour), "a")
 	h.Manager.mu.Unlock()
 	if released {
-		t.Error("the new rules would come into force without the other namespace")
+		t.Error("the new rules would be applied without the other namespace")
 	}
 	close(slow)
 	eventually(t, "the new rules", func() bool { return !h.waiting() })
 }
 
-// jobIsWhole reports whether a held job would be handed over if everything that was found had been.
+// jobIsWhole reports whether discovery has the complete set of groups of a held job.
 func (h *harness) jobIsWhole(now time.Time, job string) bool {
 	j, ok := h.job(job)
 	return ok && h.complete(j, now) && h.whole(j, now)

@@ -26,7 +26,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// requestLog answers with nothing to list and remembers what was asked for.
+// requestLog is an API server without objects. It remembers the requests.
 type requestLog struct {
 	mu   sync.Mutex
 	seen map[string]bool
@@ -34,7 +34,7 @@ type requestLog struct {
 
 func (l *requestLog) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	q.Del("timeoutSeconds") // drawn by lot, as is the next
+	q.Del("timeoutSeconds") // both timeouts are random
 	q.Del("timeout")
 	l.mu.Lock()
 	l.seen[fmt.Sprintf("%s %s %v %s", r.URL.Path, q.Encode(), r.Header["Accept"], r.Header.Get("Authorization"))] = true
@@ -52,7 +52,7 @@ func (l *requestLog) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// watches is how many namespaces are watched, after their list.
+// watches returns the number of namespaces that were listed and are watched.
 func (l *requestLog) watches() (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -64,7 +64,7 @@ func (l *requestLog) watches() (n int) {
 	return n
 }
 
-// requests is what a discovery asks for until every namespace is watched.
+// requests returns the requests of a discovery until every namespace is watched.
 func requests(t *testing.T, text string, namespaces int,
 	make func(*kubernetes.SDConfig, *prometheus.Registry) (promdiscovery.Discoverer, error)) []string {
 	t.Helper()
@@ -84,13 +84,13 @@ func requests(t *testing.T, text string, namespaces int,
 	running.Go(func() { d.Run(ctx, nil) })
 	defer running.Wait()
 	defer cancel()
-	eventually(t, "all is watched", func() bool { return l.watches() == namespaces })
+	eventually(t, "all namespaces are watched", func() bool { return l.watches() == namespaces })
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Sorted(maps.Keys(l.seen))
 }
 
-func TestPodsAreAskedForAsPrometheusDoes(t *testing.T) {
+func TestPodRequestsEqualThoseOfPrometheus(t *testing.T) {
 	ofPrometheus := func(c *kubernetes.SDConfig, reg *prometheus.Registry) (promdiscovery.Discoverer, error) {
 		sd, err := promdiscovery.CreateAndRegisterSDMetrics(reg)
 		if err != nil {
@@ -126,7 +126,7 @@ func TestPodsAreAskedForAsPrometheusDoes(t *testing.T) {
 	}
 }
 
-// withRules gives a job rules.
+// withRules adds rules to a job.
 func withRules(t *testing.T, job *promconfig.ScrapeConfig, rules ...string) *promconfig.ScrapeConfig {
 	t.Helper()
 	for _, text := range rules {
@@ -135,14 +135,14 @@ func withRules(t *testing.T, job *promconfig.ScrapeConfig, rules ...string) *pro
 	return job
 }
 
-// labelNames lists what a job was handed over last.
+// labelNames lists the labels of the groups that a job got last.
 func (h *harness) labelNames(job string) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return namesOf(slices.Collect(maps.Values(h.groups[job])))
 }
 
-// namesOf lists the labels of the only group, and of its first target.
+// namesOf lists the label names of the only group and of its first target.
 func namesOf(groups []*targetgroup.Group) string {
 	if len(groups) != 1 {
 		return fmt.Sprintf("%d groups", len(groups))
@@ -157,7 +157,7 @@ func namesOf(groups []*targetgroup.Group) string {
 	return strings.Join(names, " ")
 }
 
-// watchUpdates notes what is handed over from now on for job a, until the function that it returns is called.
+// watchUpdates records the label names in each update of job a, until the returned function is called.
 func (h *harness) watchUpdates() func() []string {
 	var names []string
 	h.mu.Lock()
@@ -189,14 +189,14 @@ func appPod(name, ip string) corev1.Pod {
 	return pod
 }
 
-func TestLabelsThatNoRuleReadsAreLeftOut(t *testing.T) {
+func TestLabelsThatNoRuleReadsAreDropped(t *testing.T) {
 	api := newFakeAPI(t)
 	api.pods = append(api.pods, appPod("reviews", "10.0.0.1"))
 	h := newHarness(t, zap.NewNop())
 	apply(t, h.Manager, withRules(t, api.podJob(t, "a"), readApp), withRules(t, api.podJob(t, "b"), readPhase))
 	h.start(t)
 	eventually(t, "groups", func() bool { return h.found("a") == 1 && h.found("b") == 1 })
-	// One discovery serves both jobs, so both get what either reads.
+	// One discovery serves both jobs, so both get the labels that either reads.
 	want := strings.Replace(bare, "pod_name", "pod_label_app pod_name pod_phase", 1)
 	for _, job := range []string{"a", "b"} {
 		if got := h.labelNames(job); got != want {
@@ -206,7 +206,8 @@ func TestLabelsThatNoRuleReadsAreLeftOut(t *testing.T) {
 	if n := api.count("list pods"); n > 4 {
 		t.Errorf("%d lists", n)
 	}
-	if err := testutil.GatherAndCompare(h.reg, strings.NewReader(`# HELP prometheus_sd_kubernetes_failures_total The number of failed WATCH/LIST requests.
+	if err := testutil.GatherAndCompare(h.reg, strings.NewReader(
+		`# HELP prometheus_sd_kubernetes_failures_total The number of failed WATCH/LIST requests.
 # TYPE prometheus_sd_kubernetes_failures_total counter
 prometheus_sd_kubernetes_failures_total 0
 `), "prometheus_sd_kubernetes_failures_total"); err != nil {
@@ -226,8 +227,9 @@ func TestOnceKeepsAllLabels(t *testing.T) {
 	}
 }
 
-// TestRulesThatReadMore: until pods were read anew nothing is handed over for the job, for it would lack labels.
-func TestRulesThatReadMore(t *testing.T) {
+// TestNewRulesWaitForTheLabelsThatTheyRead: the job gets no update until the pods have been listed again, because
+// labels would be missing.
+func TestNewRulesWaitForTheLabelsThatTheyRead(t *testing.T) {
 	api := newFakeAPI(t)
 	api.pods = append(api.pods, appPod("reviews", "10.0.0.1"))
 	log, logs := observedLog()
@@ -238,7 +240,7 @@ func TestRulesThatReadMore(t *testing.T) {
 		}}}}
 	apply(t, h.Manager, api.podJob(t, "a"), other)
 	if held := h.Hold([]*promconfig.ScrapeConfig{withRules(t, api.podJob(t, "a"), readApp)}); held != nil {
-		t.Errorf("held %v before anything ran", held)
+		t.Errorf("held %v before Run", held)
 	}
 	h.start(t)
 	eventually(t, "groups", func() bool { return h.labelNames("a") == bare })
@@ -253,30 +255,30 @@ func TestRulesThatReadMore(t *testing.T) {
 	eventually(t, "the new label", func() bool { return h.labelNames("a") == want })
 	for _, names := range updates() {
 		if names != want {
-			t.Errorf("meanwhile the job got %s", names)
+			t.Errorf("the job got an update with %s", names)
 		}
 	}
 	if n := logs.FilterMessageSnippet("listing all pods again").Len(); n != 1 {
 		t.Errorf("logged %d times, want once", n)
 	}
 
-	// Rules that read less, or something else that is there, change nothing.
+	// Rules that read fewer labels, or other labels that were kept, cause no new list.
 	for _, fewer := range [][]string{nil, {readApp}} {
 		jobs := []*promconfig.ScrapeConfig{withRules(t, api.podJob(t, "a"), fewer...), other}
 		if held := h.Hold(jobs); held != nil {
-			t.Errorf("held %v for less", held)
+			t.Errorf("held %v for fewer labels", held)
 		}
 		before := api.count("watch pods")
 		apply(t, h.Manager, jobs...)
 		if after := api.count("watch pods"); after != before {
-			t.Errorf("%d watches more", after-before)
+			t.Errorf("%d more watches", after-before)
 		}
 	}
 }
 
-// TestHoldWaitsForWhatIsBeingHandedOver: an update that was on its way before the job was held must not come after, for
-// whoever gets it would take it for what the job was held for.
-func TestHoldWaitsForWhatIsBeingHandedOver(t *testing.T) {
+// TestHoldWaitsForARunningUpdate: an update that began before Hold must end before Hold returns. After Hold the
+// receiver would take it for the update with the new labels.
+func TestHoldWaitsForARunningUpdate(t *testing.T) {
 	api := newFakeAPI(t)
 	api.pods = append(api.pods, appPod("reviews", "10.0.0.1"))
 	h := newHarness(t, zap.NewNop())
@@ -293,17 +295,18 @@ func TestHoldWaitsForWhatIsBeingHandedOver(t *testing.T) {
 		held <- done.Load()
 	}()
 	if h.handing.TryLock() {
-		t.Error("what is being handed over is not guarded")
+		t.Error("the lock is free while an update is handed over")
 		h.handing.Unlock()
 	}
 	close(proceed)
 	if !<-held {
-		t.Error("held while an update was still on its way")
+		t.Error("Hold returned during an update")
 	}
 }
 
-// TestHeldAgainForMore: a second reload wants still more labels; what the first one waits for must not be taken for it.
-func TestHeldAgainForMore(t *testing.T) {
+// TestASecondReloadWaitsForItsOwnLabels: a second reload reads still more labels. The groups that the first reload
+// waits for do not end the hold.
+func TestASecondReloadWaitsForItsOwnLabels(t *testing.T) {
 	api := newFakeAPI(t)
 	api.pods = append(api.pods, appPod("reviews", "10.0.0.1"))
 	h := newHarness(t, zap.NewNop())
@@ -318,7 +321,7 @@ func TestHeldAgainForMore(t *testing.T) {
 		t.Fatalf("held %v", held)
 	}
 	if h.Manager.mu.Lock(); h.held["a"] {
-		t.Error("the job goes on when what the first reload waits for is there")
+		t.Error("the hold would end with the groups of the first reload")
 	}
 	h.Manager.mu.Unlock()
 	updates := h.watchUpdates()
@@ -327,21 +330,21 @@ func TestHeldAgainForMore(t *testing.T) {
 	eventually(t, "the new labels", func() bool { return h.labelNames("a") == want })
 	for _, names := range updates() {
 		if names != want {
-			t.Errorf("meanwhile the job got %s", names)
+			t.Errorf("the job got an update with %s", names)
 		}
 	}
 }
 
-// TestNothingIsHandedOverBetweenHoldAndAdopt: a job that an earlier reload holds becomes whole while the next reload is
-// under way. Its groups must wait for Adopt: the scrape pools have not the new rules yet, and would never get the
-// groups again.
+// TestNothingIsHandedOverBetweenHoldAndAdopt: an earlier reload holds a job. Its groups become complete during the next
+// reload. They must wait for Adopt, because the scrape pools do not have the new rules yet, and groups are handed over
+// only once.
 func TestNothingIsHandedOverBetweenHoldAndAdopt(t *testing.T) {
 	m, err := New(zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.running = true
-	m.held["a"] = true // no discovery: due would forget it at once
+	m.held["a"] = true // the job has no discovery, so that due would end the hold
 	m.Hold(nil)
 	m.due(time.Now())
 	if applied, held := m.held["a"]; !held || applied {

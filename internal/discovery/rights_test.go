@@ -17,28 +17,28 @@ import (
 	"go.uber.org/zap"
 )
 
-// questionLog is an API server that takes its time, and notes what it is asked.
-type questionLog struct {
-	answer func(r *http.Request) (status int, after time.Duration)
+// slowAPI is an API server with slow responses. It counts the requests.
+type slowAPI struct {
+	respond func(r *http.Request) (status int, after time.Duration)
 
-	mu    sync.Mutex // guards the following
-	asked map[string]int
-	open  int
-	most  int // questions at the same time
+	mu       sync.Mutex     // guards the following
+	requests map[string]int // by path
+	open     int            // concurrent requests
+	maxOpen  int
 }
 
-func (q *questionLog) reply(r *http.Request) (int, string, error) {
+func (q *slowAPI) reply(r *http.Request) (int, string, error) {
 	q.mu.Lock()
-	q.asked[r.URL.Path]++
+	q.requests[r.URL.Path]++
 	q.open++
-	q.most = max(q.most, q.open)
+	q.maxOpen = max(q.maxOpen, q.open)
 	q.mu.Unlock()
 	defer func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		q.open--
 	}()
-	status, after := q.answer(r)
+	status, after := q.respond(r)
 	select {
 	case <-time.After(after):
 		return status, `{"items":[{}]}`, nil
@@ -47,25 +47,25 @@ func (q *questionLog) reply(r *http.Request) (int, string, error) {
 	}
 }
 
-// times is how often the path was asked for: a list and a watch are two.
-func (q *questionLog) times(path string) int {
+// times returns the number of requests for a path. A list and a watch are two.
+func (q *slowAPI) times(path string) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.asked[path]
+	return q.requests[path]
 }
 
-// kubeProvider is a discovery that needs what c says.
+// kubeProvider returns a provider of a Kubernetes discovery.
 func kubeProvider(c kubernetes.SDConfig) *provider {
 	p := podProvider()
 	p.needs = kubernetesNeeds(&c)
 	return p
 }
 
-// withServer runs a watcher over a fake API server in a bubble of fake time.
-func withServer(t *testing.T, q *questionLog, providers []*provider, body func(t *testing.T, s *server)) {
+// withServer runs a server over a fake API server, with a fake clock.
+func withServer(t *testing.T, q *slowAPI, providers []*provider, body func(t *testing.T, s *server)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		q.asked = map[string]int{}
+		q.requests = map[string]int{}
 		s := newServer(serverKey{}, fakeClient(q.reply), zap.NewNop(), defaultPace())
 		s.setProviders(providers)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -97,19 +97,19 @@ func takes(d time.Duration) func(*http.Request) (int, time.Duration) {
 	return func(*http.Request) (int, time.Duration) { return http.StatusOK, d }
 }
 
-// TestDiscoveryStartsWithManyNamespaces: a thousand questions take longer than one may, and discovery does not wait for
-// them.
+// TestDiscoveryStartsWithManyNamespaces: checking the rights for 500 namespaces takes long. Discovery starts after the
+// first responses.
 func TestDiscoveryStartsWithManyNamespaces(t *testing.T) {
 	c := kubernetes.SDConfig{Role: kubernetes.RolePod}
 	for i := range 500 {
 		c.NamespaceDiscovery.Names = append(c.NamespaceDiscovery.Names, fmt.Sprint("n", i))
 	}
-	p, q := kubeProvider(c), &questionLog{answer: takes(300 * time.Millisecond)}
+	p, q := kubeProvider(c), &slowAPI{respond: takes(300 * time.Millisecond)}
 	withServer(t, q, []*provider{p}, func(t *testing.T, s *server) {
 		<-time.After(400 * time.Millisecond)
 		synctest.Wait()
 		if !s.isOpen() || s.currentState() != StateOK {
-			t.Errorf("after the first answers: started %v, state %s", s.isOpen(), s.currentState())
+			t.Errorf("after the first responses: started %v, state %s", s.isOpen(), s.currentState())
 		}
 		<-time.After(time.Minute)
 		synctest.Wait()
@@ -117,15 +117,15 @@ func TestDiscoveryStartsWithManyNamespaces(t *testing.T) {
 			t.Error("the rights are not known after a minute")
 		}
 		if n := q.times("/api/v1/namespaces/n499/pods"); n != 2 {
-			t.Errorf("asked %d times about the last namespace, want a list and a watch", n)
+			t.Errorf("%d requests about the last namespace, want a list and a watch", n)
 		}
-		if q.most > concurrentQuestions {
-			t.Errorf("%d questions at once, want at most %d", q.most, concurrentQuestions)
+		if q.maxOpen > concurrentQuestions {
+			t.Errorf("%d concurrent requests, want at most %d", q.maxOpen, concurrentQuestions)
 		}
 	})
 }
 
-// TestDiscoveryStartsWithManyJobs: questions that several discoveries share are asked once.
+// TestDiscoveryStartsWithManyJobs: a right that several discoveries need is checked once.
 func TestDiscoveryStartsWithManyJobs(t *testing.T) {
 	var providers []*provider
 	for i := range 10 {
@@ -134,12 +134,12 @@ func TestDiscoveryStartsWithManyJobs(t *testing.T) {
 				{Role: kubernetes.RoleEndpoint, Label: fmt.Sprint("app=a", i)},
 			}}))
 	}
-	q := &questionLog{answer: takes(2 * time.Second)}
+	q := &slowAPI{respond: takes(2 * time.Second)}
 	withServer(t, q, providers, func(t *testing.T, s *server) {
 		<-time.After(3 * time.Second)
 		synctest.Wait()
 		if !s.isOpen() {
-			t.Error("not started after the first answers")
+			t.Error("not started after the first responses")
 		}
 		<-time.After(time.Minute)
 		synctest.Wait()
@@ -149,18 +149,18 @@ func TestDiscoveryStartsWithManyJobs(t *testing.T) {
 			}
 		}
 		if n := q.times("/api/v1/pods"); n != 2 {
-			t.Errorf("asked %d times about pods, want a list and a watch for all jobs", n)
+			t.Errorf("%d requests about pods, want a list and a watch for all jobs", n)
 		}
 	})
 }
 
-// TestAQuestionThatIsNeverAnswered keeps neither discovery from starting nor other questions from being asked, and what
-// was answered is not asked again.
-func TestAQuestionThatIsNeverAnswered(t *testing.T) {
-	var mute atomic.Bool
-	mute.Store(true)
-	q := &questionLog{answer: func(r *http.Request) (int, time.Duration) {
-		if mute.Load() && strings.HasSuffix(r.URL.Path, "/services") {
+// TestARightThatCannotBeChecked: requests about one right get no response. Discovery starts, other rights are checked,
+// and each is checked once.
+func TestARightThatCannotBeChecked(t *testing.T) {
+	var silent atomic.Bool
+	silent.Store(true)
+	q := &slowAPI{respond: func(r *http.Request) (int, time.Duration) {
+		if silent.Load() && strings.HasSuffix(r.URL.Path, "/services") {
 			return http.StatusOK, time.Hour
 		}
 		return http.StatusOK, 2 * time.Second
@@ -173,23 +173,23 @@ func TestAQuestionThatIsNeverAnswered(t *testing.T) {
 			t.Errorf("started %v, state %s, rights known %v", s.isOpen(), s.currentState(), p.knowsItsRights())
 		}
 		if n := q.times("/api/v1/pods"); n != 2 {
-			t.Errorf("asked %d times about pods, want a list and a watch", n)
+			t.Errorf("%d requests about pods, want a list and a watch", n)
 		}
 		if n := q.times("/api/v1/services"); n < 3 {
-			t.Errorf("asked %d times about services, want again and again", n)
+			t.Errorf("%d requests about services, want retries", n)
 		}
-		mute.Store(false)
+		silent.Store(false)
 		<-time.After(time.Minute)
 		synctest.Wait()
 		if !p.knowsItsRights() {
-			t.Error("the rights are not known though all was answered")
+			t.Error("the rights are not known after all responses")
 		}
 	})
 }
 
-// TestABusyServerLetsDiscoveryStart: 429 is an answer, though it leaves the right unknown.
+// TestABusyServerLetsDiscoveryStart: status 429 shows that the server is reachable, but not whether a right is granted.
 func TestABusyServerLetsDiscoveryStart(t *testing.T) {
-	q := &questionLog{answer: func(*http.Request) (int, time.Duration) { return http.StatusTooManyRequests, 0 }}
+	q := &slowAPI{respond: func(*http.Request) (int, time.Duration) { return http.StatusTooManyRequests, 0 }}
 	p := podProvider()
 	withServer(t, q, []*provider{p}, func(t *testing.T, s *server) {
 		<-time.After(time.Minute)
@@ -200,34 +200,35 @@ func TestABusyServerLetsDiscoveryStart(t *testing.T) {
 	})
 }
 
-// TestAServerThatGoesAwayIsNotAskedEverything: a thousand questions that nobody answers say no more than one.
-func TestAServerThatGoesAwayIsNotAskedEverything(t *testing.T) {
+// TestAProbeEndsWhenTheServerGoesAway: when requests begin to fail, the probe does not check the remaining rights.
+func TestAProbeEndsWhenTheServerGoesAway(t *testing.T) {
 	c := kubernetes.SDConfig{Role: kubernetes.RolePod}
 	for i := range 500 {
 		c.NamespaceDiscovery.Names = append(c.NamespaceDiscovery.Names, fmt.Sprint("n", i))
 	}
-	var asked atomic.Int64
+	var requests atomic.Int64
 	log, _ := observedLog()
 	s := newServer(serverKey{}, fakeClient(func(*http.Request) (int, string, error) {
-		if asked.Add(1) > 100 {
+		if requests.Add(1) > 100 {
 			return 0, "", errors.New("connection refused")
 		}
 		return http.StatusOK, `{"items":[{}]}`, nil
 	}), log, testPace())
 	s.setProviders([]*provider{kubeProvider(c)})
 	s.probe(t.Context())
-	if n := asked.Load(); s.currentState() != StateUnreachable || n > 100+2*concurrentQuestions {
-		t.Errorf("state %s after %d questions", s.currentState(), n)
+	if n := requests.Load(); s.currentState() != StateUnreachable || n > 100+2*concurrentQuestions {
+		t.Errorf("state %s after %d requests", s.currentState(), n)
 	}
-	before := asked.Load()
+	before := requests.Load()
 	s.probe(t.Context())
-	if n := asked.Load() - before; n > concurrentQuestions {
-		t.Errorf("%d questions more while there is no answer", n)
+	if n := requests.Load() - before; n > concurrentQuestions {
+		t.Errorf("%d more requests while the server is away", n)
 	}
 }
 
-// TestARightThatIsGoneIsAskedFor: the word of a watch counts for more than an old answer.
-func TestARightThatIsGoneIsAskedFor(t *testing.T) {
+// TestARevokedRightIsCheckedAgain: after a watch was refused, the right is checked again although it was granted
+// before.
+func TestARevokedRightIsCheckedAgain(t *testing.T) {
 	var refused atomic.Bool
 	log, logs := observedLog()
 	s := newServer(serverKey{}, fakeClient(func(*http.Request) (int, string, error) {
@@ -253,10 +254,10 @@ func TestARightThatIsGoneIsAskedFor(t *testing.T) {
 	}
 }
 
-// TestAServerThatLeavesOneQuestionOpenIsReachable: all rights but one are known, and objects were found. That the one
-// question is never answered does not make the server unreachable.
-func TestAServerThatLeavesOneQuestionOpenIsReachable(t *testing.T) {
-	q := &questionLog{answer: func(r *http.Request) (int, time.Duration) {
+// TestOneUnansweredRequestDoesNotMakeTheServerUnreachable: all rights except one are known, and objects were found. The
+// requests about that one right get no response.
+func TestOneUnansweredRequestDoesNotMakeTheServerUnreachable(t *testing.T) {
+	q := &slowAPI{respond: func(r *http.Request) (int, time.Duration) {
 		if strings.HasSuffix(r.URL.Path, "/services") {
 			return http.StatusOK, time.Hour
 		}
@@ -269,19 +270,19 @@ func TestAServerThatLeavesOneQuestionOpenIsReachable(t *testing.T) {
 		<-time.After(2 * time.Minute)
 		synctest.Wait()
 		if s.currentState() != StateOK || q.times("/version") == 0 {
-			t.Errorf("state %s, want ok; asked %d times whether it is there", s.currentState(), q.times("/version"))
+			t.Errorf("state %s, want ok; %d requests for /version", s.currentState(), q.times("/version"))
 		}
 	})
 }
 
-// TestAServerThatAnswersListsAloneIsReachable: every watch hangs, so that a probe of many namespaces ends early and no
-// right is known. The server has answered lists and /version, and is reachable.
-func TestAServerThatAnswersListsAloneIsReachable(t *testing.T) {
+// TestAServerThatAnswersOnlyListsIsReachable: every watch hangs, so that a probe of many namespaces ends early and no
+// right is known. The server responds to lists and /version, so it is reachable.
+func TestAServerThatAnswersOnlyListsIsReachable(t *testing.T) {
 	c := kubernetes.SDConfig{Role: kubernetes.RolePod}
 	for i := range 3 * concurrentQuestions {
 		c.NamespaceDiscovery.Names = append(c.NamespaceDiscovery.Names, fmt.Sprint("n", i))
 	}
-	q := &questionLog{answer: func(r *http.Request) (int, time.Duration) {
+	q := &slowAPI{respond: func(r *http.Request) (int, time.Duration) {
 		if r.URL.Query().Get("watch") != "" {
 			return http.StatusOK, time.Hour
 		}
@@ -292,15 +293,15 @@ func TestAServerThatAnswersListsAloneIsReachable(t *testing.T) {
 			<-time.After(2 * time.Second)
 			synctest.Wait()
 			if s.currentState() != StateOK {
-				t.Fatalf("state %s, want ok; /version asked for %d times", s.currentState(), q.times("/version"))
+				t.Fatalf("state %s, want ok; %d requests for /version", s.currentState(), q.times("/version"))
 			}
 		}
 	})
 }
 
-// TestQuestionsAndPagesDoNotWaitForEachOther: a page that shows a discovery locks the discovery before its server.
-// Drawing up the questions of a probe must take the locks in the same order.
-func TestQuestionsAndPagesDoNotWaitForEachOther(t *testing.T) {
+// TestProbeAndStatusTakeLocksInTheSameOrder: Status locks a provider before its server. The probe must do the same, or
+// both could wait for each other forever.
+func TestProbeAndStatusTakeLocksInTheSameOrder(t *testing.T) {
 	s := &server{grants: map[need]grant{}}
 	p := kubeProvider(kubernetes.SDConfig{Role: kubernetes.RolePod})
 	var both sync.WaitGroup
@@ -318,5 +319,5 @@ func TestQuestionsAndPagesDoNotWaitForEachOther(t *testing.T) {
 			s.questions([]*provider{p})
 		}
 	})
-	both.Wait() // for ever if the order is not the same
+	both.Wait() // deadlocks if the order differs
 }

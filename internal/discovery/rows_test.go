@@ -11,8 +11,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// TestRow59UpdatesAreBatched: however often discovery learns something, targets hear of it once in an interval, after a
-// few shorter ones, and then of all of it.
+// TestRow59UpdatesAreBatched: discovery changes often. The changes are handed over together once per updateInterval,
+// after a few shorter intervals.
 func TestRow59UpdatesAreBatched(t *testing.T) {
 	m := newHarness(t, zap.NewNop()).Manager
 	ctx, cancel := context.WithCancel(t.Context())
@@ -38,9 +38,9 @@ func TestRow59UpdatesAreBatched(t *testing.T) {
 		<-time.After(20 * time.Millisecond)
 	}
 	eventually(t, "the last target", func() bool { return last.Load() == newest })
-	if most := int64(time.Since(began)/updateInterval) + 9; handed.Load() > most {
+	if limit := int64(time.Since(began)/updateInterval) + 9; handed.Load() > limit {
 		t.Errorf("%d changes came as %d updates in %v, want at most %d", changes, handed.Load(), time.Since(began),
-			most)
+			limit)
 	}
 	cancel()
 	if err := <-done; err != nil {
@@ -48,8 +48,7 @@ func TestRow59UpdatesAreBatched(t *testing.T) {
 	}
 }
 
-// TestRow58RemovedJobIsGone: targets of a job that is no longer configured, or of a list that is no longer its, are not
-// handed on again.
+// TestRow58RemovedJobIsGone: when a job or one of its lists is removed from the configuration, its targets are gone.
 func TestRow58RemovedJobIsGone(t *testing.T) {
 	h := newHarness(t, zap.NewNop())
 	lists := parseJob(t, "envoy", "static_configs: [{targets: ['10.0.0.1:1']}, {targets: ['10.0.0.2:1']}]")

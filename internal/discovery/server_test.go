@@ -23,12 +23,12 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// answers is an API server without a network.
-type answers func(r *http.Request) (status int, body string, err error)
+// respondFunc is an API server without a network.
+type respondFunc func(r *http.Request) (status int, body string, err error)
 
 // RoundTrip implements http.RoundTripper.
-func (a answers) RoundTrip(r *http.Request) (*http.Response, error) {
-	status, body, err := a(r)
+func (f respondFunc) RoundTrip(r *http.Request) (*http.Response, error) {
+	status, body, err := f(r)
 	if err != nil {
 		return nil, err
 	}
@@ -36,9 +36,9 @@ func (a answers) RoundTrip(r *http.Request) (*http.Response, error) {
 		Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
 }
 
-func fakeClient(a answers) *apiClient {
+func fakeClient(f respondFunc) *apiClient {
 	return &apiClient{host: "https://kube.example", base: &url.URL{Scheme: "https", Host: "kube.example"},
-		http: &http.Client{Transport: a}}
+		http: &http.Client{Transport: f}}
 }
 
 func podProvider() *provider {
@@ -49,17 +49,17 @@ func podProvider() *provider {
 	}
 }
 
-func TestServerOutlastsAnOutage(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // fake clock: an hour of silence costs nothing
+func TestServerLogsAnOutageOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // with a fake clock
 		var down atomic.Bool
-		var questions, cheap atomic.Int64
+		var requests, versions atomic.Int64
 		client := fakeClient(func(r *http.Request) (int, string, error) {
-			questions.Add(1)
+			requests.Add(1)
 			if down.Load() {
 				return 0, "", errors.New("connection refused")
 			}
 			if r.URL.Path == "/version" {
-				cheap.Add(1)
+				versions.Add(1)
 			}
 			return http.StatusOK, `{"kind":"PodList","items":[{}]}`, nil
 		})
@@ -73,8 +73,8 @@ func TestServerOutlastsAnOutage(t *testing.T) {
 		go s.run(ctx)
 
 		<-time.After(time.Hour)
-		if n := questions.Load(); n < 200 || n > 360 || cheap.Load() < n*8/10 {
-			t.Errorf("questions in a healthy hour = %d, of which cheap = %d", n, cheap.Load())
+		if n := requests.Load(); n < 200 || n > 360 || versions.Load() < n*8/10 {
+			t.Errorf("requests in a healthy hour = %d, of which for /version = %d", n, versions.Load())
 		}
 		down.Store(true)
 		<-time.After(time.Hour)
@@ -85,13 +85,14 @@ func TestServerOutlastsAnOutage(t *testing.T) {
 		}
 		again := logs.All()[1]
 		if after := again.ContextMap()["after"].(time.Duration); again.Message != "Kubernetes API server "+
-			"reachable again" || after < 59*time.Minute || after > 61*time.Minute {
+			"reachable again" ||
+			after < 59*time.Minute || after > 61*time.Minute {
 			t.Errorf("second line = %s %v", again.Message, again.ContextMap())
 		}
 	})
 }
 
-func TestServerJudgesAnswers(t *testing.T) {
+func TestWhatResponsesSayOfTheServer(t *testing.T) {
 	list := `{"kind":"PodList","items":[]}`
 	for name, c := range map[string]struct {
 		status int
@@ -101,7 +102,7 @@ func TestServerJudgesAnswers(t *testing.T) {
 		denied string
 		text   string
 
-		unknown bool // whether there are any
+		unknown bool // the response does not say whether objects exist
 	}{
 		"empty":      {status: 200, body: list, want: StateOK},
 		"null items": {status: 200, body: `{"items":null}`, want: StateOK},
@@ -120,8 +121,7 @@ func TestServerJudgesAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			log, _ := observedLog()
 			s := newServer(serverKey{}, fakeClient(func(*http.Request) (int, string, error) {
-				return c.status, c.body,
-					c.err
+				return c.status, c.body, c.err
 			}), log, testPace())
 			p := podProvider()
 			s.setProviders([]*provider{p})
@@ -139,7 +139,7 @@ func TestServerJudgesAnswers(t *testing.T) {
 	}
 }
 
-func TestABusyServerIsThere(t *testing.T) {
+func TestABusyServerIsReachable(t *testing.T) {
 	log, _ := observedLog()
 	s := newServer(serverKey{}, fakeClient(func(r *http.Request) (int, string, error) {
 		if r.URL.Query().Has("limit") {
@@ -151,17 +151,16 @@ func TestABusyServerIsThere(t *testing.T) {
 	s.setProviders([]*provider{p})
 	s.probe(t.Context()) // the watch cache is not full yet
 	p.note(nil, time.Now())
-	s.probe(t.Context()) // the cheap question
+	s.probe(t.Context()) // a request for /version
 	if s.state != StateOK || s.cheap != 1 || p.rights.denied != "" {
-		t.Errorf("state = %s, cheap questions %d, denied %q", s.state, s.cheap, p.rights.denied)
+		t.Errorf("state = %s, requests for /version %d, denied %q", s.state, s.cheap, p.rights.denied)
 	}
 }
 
-func TestServerStopSaysNothing(t *testing.T) {
+func TestStoppingAServerLogsNothing(t *testing.T) {
 	log, logs := observedLog()
 	s := newServer(serverKey{}, fakeClient(func(r *http.Request) (int, string, error) {
-		return 0, "",
-			r.Context().Err()
+		return 0, "", r.Context().Err()
 	}), log, testPace())
 	s.setProviders([]*provider{podProvider()})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -221,7 +220,7 @@ func TestKubernetesNeeds(t *testing.T) {
 	}
 }
 
-func TestClientLogsAreDebugLines(t *testing.T) {
+func TestClientGoLogsAtDebugLevel(t *testing.T) {
 	core, logs := observer.New(zap.DebugLevel)
 	log := slog.New(debugHandler{zapslog.NewHandler(core)}).With("logger", "client-go").WithGroup("g")
 	log.Error("Failed to watch", "err", "refused")
@@ -235,7 +234,7 @@ func TestClientLogsAreDebugLines(t *testing.T) {
 	}
 }
 
-func TestOnceHandlerSaysNewsOnly(t *testing.T) {
+func TestRepeatedWarningsAreLoggedOnce(t *testing.T) {
 	var out bytes.Buffer
 	p := podProvider()
 	log := slog.New(onceHandler{slog.NewTextHandler(&out, nil), p.noteWarning}).With("discovery", "http")
@@ -249,10 +248,10 @@ func TestOnceHandlerSaysNewsOnly(t *testing.T) {
 	p.note(nil, time.Now())
 	log.Error("Unable to refresh", "err", "refused")
 	if got := strings.Count(out.String(), "Unable to refresh"); got != 2 {
-		t.Errorf("said %d times, want 2:\n%s", got, &out)
+		t.Errorf("logged %d times, want 2:\n%s", got, &out)
 	}
 	if got := strings.Count(out.String(), "msg=refreshed"); got != 2 {
-		t.Errorf("information was held back:\n%s", &out)
+		t.Errorf("an info message was dropped:\n%s", &out)
 	}
 	if st := p.status(time.Now(), testPace()); st.State != StateFailing ||
 		st.Err != "Error reading file /a.json: bad; Unable to refresh: refused" {
@@ -264,8 +263,8 @@ func TestOnceHandlerSaysNewsOnly(t *testing.T) {
 	}
 }
 
-// TestTheSameProblemFromAnotherPort is no news: each connection has another.
-func TestTheSameProblemFromAnotherPort(t *testing.T) {
+// TestLocalPortsDoNotMakeAWarningNew: errors that differ only in the local port of the connection are logged once.
+func TestLocalPortsDoNotMakeAWarningNew(t *testing.T) {
 	for _, address := range []string{"10.0.0.1", "[fd00::1]"} {
 		var out bytes.Buffer
 		log := slog.New(onceHandler{slog.NewTextHandler(&out, nil), podProvider().noteWarning})
@@ -274,7 +273,7 @@ func TestTheSameProblemFromAnotherPort(t *testing.T) {
 		}
 		log.Error("Unable to refresh", "err", "read tcp "+address+":41004->10.0.0.2:444: i/o timeout")
 		if got := strings.Count(out.String(), "Unable to refresh"); got != 2 {
-			t.Errorf("said %d times, want 2:\n%s", got, &out)
+			t.Errorf("logged %d times, want 2:\n%s", got, &out)
 		}
 	}
 }

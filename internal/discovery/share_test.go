@@ -47,7 +47,7 @@ func TestReplicasShareLabels(t *testing.T) {
 	}
 }
 
-func TestSharingIsBounded(t *testing.T) {
+func TestSharedLabelSetsAreLimited(t *testing.T) {
 	s := newSharer()
 	for port := range 3 * maxShared {
 		s.share(portGroup("10.0.0.1", "10.0.0.1:"+strconv.Itoa(port)))

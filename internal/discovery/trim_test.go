@@ -25,9 +25,9 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// builder is Prometheus' discovery of pods over a store that the test fills.
+// builder runs Prometheus' discovery of pods over a store that the test fills.
 type builder struct {
-	cache.SharedIndexInformer // nil: what is not defined here is not used
+	cache.SharedIndexInformer // nil: other methods are not called
 	store                     cache.Store
 	handler                   cache.ResourceEventHandler
 	out                       chan []*targetgroup.Group
@@ -40,12 +40,12 @@ func (b *builder) AddEventHandler(h cache.ResourceEventHandler) (cache.ResourceE
 	return nil, nil
 }
 
-// newBuilder runs one; with look the discovery sees the store through it.
-func newBuilder(t testing.TB, look func(cache.SharedIndexInformer) cache.SharedIndexInformer) *builder {
+// newBuilder starts a builder. The discovery sees the store through wrap.
+func newBuilder(t testing.TB, wrap func(cache.SharedIndexInformer) cache.SharedIndexInformer) *builder {
 	b := &builder{store: cache.NewStore(cache.DeletionHandlingMetaNamespaceKeyFunc),
 		out: make(chan []*targetgroup.Group)}
 	events := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "x"}, []string{"role", "event"})
-	pods := kubernetes.NewPod(nil, look(b), nil, nil, nil, nil, false, false, false, events)
+	pods := kubernetes.NewPod(nil, wrap(b), nil, nil, nil, nil, false, false, false, events)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); pods.Run(ctx, b.out) }()
@@ -53,7 +53,7 @@ func newBuilder(t testing.TB, look func(cache.SharedIndexInformer) cache.SharedI
 	return b
 }
 
-// group is what the discovery makes of an object.
+// group returns the target group of an object.
 func (b *builder) group(t testing.TB, object any) *targetgroup.Group {
 	t.Helper()
 	if err := b.store.Add(object); err != nil {
@@ -72,7 +72,7 @@ func (b *builder) group(t testing.TB, object any) *targetgroup.Group {
 	return groups[0]
 }
 
-// pair builds groups of whole pods and of trimmed ones.
+// pair builds groups from whole pods and from trimmed pods.
 type pair struct {
 	whole, trimmed *builder
 	shared         *sharer
@@ -86,7 +86,7 @@ func newPair(t testing.TB) pair {
 	}
 }
 
-// compare fails where trimming changes more than which labels there are, or what the rules make of them.
+// compare fails if trimming drops a label that rules can read, changes one, or changes the result of the rules.
 func (p pair) compare(t testing.TB, pod *corev1.Pod, rules []*relabel.Config) {
 	t.Helper()
 	r := newReads()
@@ -103,22 +103,22 @@ func (p pair) compare(t testing.TB, pod *corev1.Pod, rules []*relabel.Config) {
 	kept := map[string]bool{}
 	for _, l := range append([]model.LabelSet{want.Labels}, want.Targets...) {
 		for name := range l {
-			kept[string(name)] = name == model.AddressLabel || readsByHand(rules, string(name))
+			kept[string(name)] = name == model.AddressLabel || canRead(rules, string(name))
 		}
 	}
 	if only := restrict(want, kept); !reflect.DeepEqual(got, only) {
-		t.Fatalf("got\n%s\nwant\n%s\nby\n%s", describe(got), describe(only), ruleText(rules))
+		t.Fatalf("got\n%s\nwant\n%s\nwith\n%s", describe(got), describe(only), ruleText(rules))
 	}
 	for i := range want.Targets {
 		w, g := outcome(want, i, rules), outcome(got, i, rules)
 		if w != g {
-			t.Fatalf("target %d: trimmed comes to %s, whole to %s, by\n%s", i, g, w, ruleText(rules))
+			t.Fatalf("target %d: trimmed gives %s, whole gives %s, with\n%s", i, g, w, ruleText(rules))
 		}
 	}
 }
 
-// readsByHand says the names that rules can read once more, in other words.
-func readsByHand(rules []*relabel.Config, name string) bool {
+// canRead reports whether rules can read a label. It is written independently of reads.
+func canRead(rules []*relabel.Config, name string) bool {
 	switch strings.TrimPrefix(name, "__meta_kubernetes_") {
 	case "namespace", "pod_name", "pod_ip", "pod_container_name", "pod_container_port_name":
 		return true
@@ -137,7 +137,7 @@ func readsByHand(rules []*relabel.Config, name string) bool {
 	return false
 }
 
-// restrict leaves the kept names that have a value.
+// restrict returns a copy of g with only the kept labels that have a value.
 func restrict(g *targetgroup.Group, kept map[string]bool) *targetgroup.Group {
 	cut := func(l model.LabelSet) model.LabelSet {
 		small := model.LabelSet{}
@@ -170,22 +170,23 @@ func ruleText(rules []*relabel.Config) string {
 	return string(text)
 }
 
-// outcome is what rules make of a target.
+// outcome returns the result of the rules for a target.
 func outcome(g *targetgroup.Group, i int, rules []*relabel.Config) string {
 	cfg := &promconfig.ScrapeConfig{
-		JobName: "job", Scheme: "http", MetricsPath: "/metrics", ScrapeInterval: model.Duration(
-			60e9), ScrapeTimeout: model.Duration(10e9),
+		JobName: "job", Scheme: "http", MetricsPath: "/metrics",
+		ScrapeInterval: model.Duration(60e9), ScrapeTimeout: model.Duration(10e9),
 		RelabelConfigs: rules, MetricNameValidationScheme: model.UTF8Validation,
 	}
 	l, err := promscrape.PopulateLabels(labels.NewBuilder(labels.EmptyLabels()), cfg, g.Targets[i], g.Labels)
 	return fmt.Sprintf("%s (%v)", l, err)
 }
 
-// ruleTexts is what the tests choose rules from.
+// ruleTexts returns rules of all kinds.
 func ruleTexts() []string {
 	return []string{
 		`{source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, regex: '.*-envoy-prom'}`,
-		`{source_labels: [__address__, __meta_kubernetes_pod_annotation_prometheus_io_port], regex: '([^:]+)(?::\d+)?;(\d+)', replacement: '$1:15090', target_label: __address__}`,
+		`{source_labels: [__address__, __meta_kubernetes_pod_annotation_prometheus_io_port], ` +
+			`regex: '([^:]+)(?::\d+)?;(\d+)', replacement: '$1:15090', target_label: __address__}`,
 		`{action: labeldrop, regex: __meta_kubernetes_pod_label_(.+)}`,
 		`{action: labelmap, regex: __meta_kubernetes_pod_label_(.+)}`,
 		`{action: labelmap, regex: '__meta_kubernetes_pod_(annotationpresent|labelpresent)_(.+)', replacement: has_$2}`,
@@ -196,13 +197,17 @@ func ruleTexts() []string {
 		`{source_labels: [__meta_kubernetes_pod_container_init], target_label: init}`,
 		`{source_labels: [__meta_kubernetes_pod_container_id], target_label: id}`,
 		`{source_labels: [__meta_kubernetes_pod_container_image], target_label: image}`,
-		`{source_labels: [__meta_kubernetes_pod_controller_kind, __meta_kubernetes_pod_controller_name], target_label: owner}`,
+		`{source_labels: [__meta_kubernetes_pod_controller_kind, __meta_kubernetes_pod_controller_name], ` +
+			`target_label: owner}`,
 		`{source_labels: [__meta_kubernetes_pod_uid], action: hashmod, modulus: 7, target_label: shard}`,
-		`{source_labels: [__meta_kubernetes_pod_container_port_number], action: keepequal, target_label: __meta_kubernetes_pod_annotation_prometheus_io_port}`,
-		`{source_labels: [__meta_kubernetes_pod_container_port_protocol], action: dropequal, target_label: __meta_kubernetes_pod_label_app}`,
+		`{source_labels: [__meta_kubernetes_pod_container_port_number], action: keepequal, ` +
+			`target_label: __meta_kubernetes_pod_annotation_prometheus_io_port}`,
+		`{source_labels: [__meta_kubernetes_pod_container_port_protocol], action: dropequal, ` +
+			`target_label: __meta_kubernetes_pod_label_app}`,
 		`{source_labels: [__meta_kubernetes_pod_host_ip], action: lowercase, target_label: host}`,
 		`{source_labels: [__meta_kubernetes_pod_label_app], target_label: __meta_kubernetes_pod_phase}`,
-		`{source_labels: [__meta_kubernetes_pod_name], regex: '(.+)', target_label: '__meta_kubernetes_pod_label_$1', replacement: x}`,
+		`{source_labels: [__meta_kubernetes_pod_name], regex: '(.+)', ` +
+			`target_label: '__meta_kubernetes_pod_label_$1', replacement: x}`,
 		`{source_labels: [__meta_kubernetes_pod_annotationpresent_prometheus_io_port], target_label: annotated}`,
 	}
 }
@@ -293,7 +298,7 @@ func TestTrimmedPodsComeToTheSameTargets(t *testing.T) {
 	}
 }
 
-func TestAStoredPodIsStoredOnce(t *testing.T) {
+func TestStoringAStoredPodChangesNothing(t *testing.T) {
 	transform := storing(newReads())
 	stored, err := transform(generatedPod(rand.New(rand.NewPCG(1, 2)), 7))
 	if err != nil {
@@ -309,7 +314,7 @@ func TestAStoredPodIsStoredOnce(t *testing.T) {
 	}
 }
 
-// FuzzTrim: whatever an API server sends as a pod, trimming it changes no target.
+// FuzzTrim: trimming any pod that an API server can send changes no target.
 func FuzzTrim(f *testing.F) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	texts := ruleTexts()
@@ -335,7 +340,7 @@ func FuzzTrim(f *testing.F) {
 	})
 }
 
-// collides reports whether two keys come to one label name: which of them counts is not determined.
+// collides reports whether two keys become the same label name. Which one wins is then random.
 func collides(meta map[string]string) bool {
 	names := map[string]bool{}
 	for key := range meta {

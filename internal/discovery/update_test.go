@@ -17,7 +17,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// scripted is a discoverer that says what a test has it say.
+// scripted is a discoverer that sends the groups that a test sends to it.
 type scripted chan []*targetgroup.Group
 
 // Run implements promdiscovery.Discoverer.
@@ -36,7 +36,7 @@ func (s scripted) Run(ctx context.Context, up chan<- []*targetgroup.Group) {
 	}
 }
 
-// handed is what a manager handed over, an update a line: "a: whole 2", "a: one=10.0.0.1:1 two=gone".
+// handed records the updates that a manager handed over: "a: whole one=10.0.0.1:1", "a: one=10.0.0.1:2 two=gone".
 type handed []string
 
 func (h *handed) note(updates map[string]Update) {
@@ -58,7 +58,7 @@ func (h *handed) note(updates map[string]Update) {
 	slices.Sort(*h)
 }
 
-// take returns what was handed over since the last call.
+// take returns the updates since the last call.
 func (h *handed) take() string {
 	defer func() { *h = nil }()
 	return strings.Join(*h, "; ")
@@ -72,21 +72,21 @@ func listed(source string, addresses ...string) *targetgroup.Group {
 	return g
 }
 
-// withScript runs a manager in a bubble of fake time. Its jobs a and, where body adds it, b share a discovery, which
-// says what body sends.
-func withScript(t *testing.T, body func(h *harness, says scripted, got *handed, jobs []*promconfig.ScrapeConfig)) {
+// withScript runs a manager with a fake clock. Job a, and job b if body adds it, share a discovery. body
+// chooses the groups that the discovery sends: send <- groups.
+func withScript(t *testing.T, body func(h *harness, send scripted, got *handed, jobs []*promconfig.ScrapeConfig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, zap.NewNop())
 		const shared = "http_sd_configs: [{url: 'http://never.asked/'}]"
 		jobs := []*promconfig.ScrapeConfig{parseJob(t, "a", shared), parseJob(t, "b", shared)}
 		apply(t, h.Manager, jobs[0])
-		says, got := make(scripted), new(handed)
-		h.providers[0].inner = says
+		send, got := make(scripted), new(handed)
+		h.providers[0].inner = send
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- h.Run(ctx, got.note) }()
-		body(h, says, got, jobs)
+		body(h, send, got, jobs)
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -94,43 +94,43 @@ func withScript(t *testing.T, body func(h *harness, says scripted, got *handed, 
 	})
 }
 
-// wait lets what was said be handed over.
+// wait waits until all changes have been handed over.
 func wait() {
 	<-time.After(3 * updateInterval)
 	synctest.Wait()
 }
 
-// TestOnlyChangesAreHandedOver: what is found again as it was is no news, however often it is said.
+// TestOnlyChangesAreHandedOver: a group that is found again unchanged is not handed over again.
 func TestOnlyChangesAreHandedOver(t *testing.T) {
-	withScript(t, func(h *harness, says scripted, got *handed, _ []*promconfig.ScrapeConfig) {
+	withScript(t, func(h *harness, send scripted, got *handed, _ []*promconfig.ScrapeConfig) {
 		wait()
-		if news, want := got.take(), "a: whole"; news != want {
-			t.Errorf("at first: %q, want %q", news, want)
+		if updates, want := got.take(), "a: whole"; updates != want {
+			t.Errorf("at first: %q, want %q", updates, want)
 		}
-		says <- []*targetgroup.Group{listed("one", "10.0.0.1:1"), listed("two", "10.0.0.2:1")}
+		send <- []*targetgroup.Group{listed("one", "10.0.0.1:1"), listed("two", "10.0.0.2:1")}
 		wait()
-		if news, want := got.take(), "a: one=10.0.0.1:1 two=10.0.0.2:1"; news != want {
-			t.Errorf("two groups: %q, want %q", news, want)
+		if updates, want := got.take(), "a: one=10.0.0.1:1 two=10.0.0.2:1"; updates != want {
+			t.Errorf("two groups: %q, want %q", updates, want)
 		}
 		for range 1000 {
-			says <- []*targetgroup.Group{listed("one", "10.0.0.1:1"), nil, listed("two", "10.0.0.2:1"),
+			send <- []*targetgroup.Group{listed("one", "10.0.0.1:1"), nil, listed("two", "10.0.0.2:1"),
 				listed("never there")}
 			<-time.After(5 * time.Second)
 		}
-		if news := got.take(); news != "" {
-			t.Errorf("the same again and again: %q, want nothing", news)
+		if updates := got.take(); updates != "" {
+			t.Errorf("unchanged groups: %q, want nothing", updates)
 		}
-		says <- []*targetgroup.Group{listed("one", "10.0.0.1:1"), listed("two", "10.0.0.2:2")}
+		send <- []*targetgroup.Group{listed("one", "10.0.0.1:1"), listed("two", "10.0.0.2:2")}
 		wait()
-		if news, want := got.take(), "a: two=10.0.0.2:2"; news != want {
-			t.Errorf("a change: %q, want %q", news, want)
+		if updates, want := got.take(), "a: two=10.0.0.2:2"; updates != want {
+			t.Errorf("a change: %q, want %q", updates, want)
 		}
 		relabeled := listed("one", "10.0.0.1:1")
 		relabeled.Labels["zone"] = "b"
-		says <- []*targetgroup.Group{relabeled, listed("two")}
+		send <- []*targetgroup.Group{relabeled, listed("two")}
 		wait()
-		if news, want := got.take(), "a: one=10.0.0.1:1 two=gone"; news != want {
-			t.Errorf("another label, and one that is gone: %q, want %q", news, want)
+		if updates, want := got.take(), "a: one=10.0.0.1:1 two=gone"; updates != want {
+			t.Errorf("a changed label and a removed group: %q, want %q", updates, want)
 		}
 		if st := h.Status()[0]; st.Groups != 1 || st.Targets != 1 {
 			t.Errorf("status = %+v, want one group with one target", st)
@@ -138,41 +138,42 @@ func TestOnlyChangesAreHandedOver(t *testing.T) {
 	})
 }
 
-// TestAJobThatIsNewGetsEverything: its discovery may be running for another, which hears nothing of that.
-func TestAJobThatIsNewGetsEverything(t *testing.T) {
-	withScript(t, func(h *harness, says scripted, got *handed, jobs []*promconfig.ScrapeConfig) {
-		says <- []*targetgroup.Group{listed("one", "10.0.0.1:1"), listed("two", "10.0.0.2:1")}
+// TestANewJobGetsAllGroups: a new job shares a running discovery with another job. The new job gets all groups, the
+// other job gets no update.
+func TestANewJobGetsAllGroups(t *testing.T) {
+	withScript(t, func(h *harness, send scripted, got *handed, jobs []*promconfig.ScrapeConfig) {
+		send <- []*targetgroup.Group{listed("one", "10.0.0.1:1"), listed("two", "10.0.0.2:1")}
 		wait()
 		got.take()
 		apply(t, h.Manager, jobs...)
 		wait()
-		if news, want := got.take(), "b: whole one=10.0.0.1:1 two=10.0.0.2:1"; news != want {
-			t.Errorf("a new job: %q, want %q", news, want)
+		if updates, want := got.take(), "b: whole one=10.0.0.1:1 two=10.0.0.2:1"; updates != want {
+			t.Errorf("a new job: %q, want %q", updates, want)
 		}
-		says <- []*targetgroup.Group{listed("two", "10.0.0.2:2")}
+		send <- []*targetgroup.Group{listed("two", "10.0.0.2:2")}
 		wait()
-		if news, want := got.take(), "a: two=10.0.0.2:2; b: two=10.0.0.2:2"; news != want {
-			t.Errorf("a change: %q, want %q", news, want)
+		if updates, want := got.take(), "a: two=10.0.0.2:2; b: two=10.0.0.2:2"; updates != want {
+			t.Errorf("a change: %q, want %q", updates, want)
 		}
 		apply(t, h.Manager, jobs...)
 		wait()
-		if news := got.take(); news != "" {
-			t.Errorf("a reload that changes nothing: %q, want nothing", news)
+		if updates := got.take(); updates != "" {
+			t.Errorf("a reload that changes nothing: %q, want nothing", updates)
 		}
 		apply(t, h.Manager, jobs[1], parseJob(t, "a", "static_configs: [{targets: ['10.0.0.9:1']}]"))
 		wait()
-		if news := got.take(); !strings.Contains(news, "a: whole") || strings.Contains(news, "b:") {
-			t.Errorf("other discoveries of a: %q, want all of a and nothing of b", news)
+		if updates := got.take(); !strings.Contains(updates, "a: whole") || strings.Contains(updates, "b:") {
+			t.Errorf("new discoveries of a: %q, want all groups of a and no update of b", updates)
 		}
 	})
 }
 
-// TestPrometheusMetricsOfDiscovery follow what is handed over, and go with their job.
+// TestPrometheusMetricsOfDiscovery: the metrics follow the updates, and are deleted with their job.
 func TestPrometheusMetricsOfDiscovery(t *testing.T) {
-	withScript(t, func(h *harness, says scripted, _ *handed, jobs []*promconfig.ScrapeConfig) {
-		says <- []*targetgroup.Group{listed("one", "10.0.0.1:1", "10.0.0.1:2"), listed("two", "10.0.0.2:1")}
+	withScript(t, func(h *harness, send scripted, _ *handed, jobs []*promconfig.ScrapeConfig) {
+		send <- []*targetgroup.Group{listed("one", "10.0.0.1:1", "10.0.0.1:2"), listed("two", "10.0.0.2:1")}
 		wait()
-		says <- []*targetgroup.Group{listed("two", "10.0.0.2:1")}
+		send <- []*targetgroup.Group{listed("two", "10.0.0.2:1")}
 		wait()
 		if n := testutil.ToFloat64(h.prom.DiscoveredTargets.WithLabelValues("a")); n != 3 {
 			t.Errorf("prometheus_sd_discovered_targets = %v, want 3", n)
@@ -190,9 +191,9 @@ func TestPrometheusMetricsOfDiscovery(t *testing.T) {
 	})
 }
 
-// TestAnEventAmongManyPods costs what one pod costs.
-func TestAnEventAmongManyPods(t *testing.T) {
-	const pods, events, most = 20_000, 100, 16 << 10
+// TestTheCostOfAnEventDoesNotDependOnTheNumberOfPods measures the memory that a change of one pod among many allocates.
+func TestTheCostOfAnEventDoesNotDependOnTheNumberOfPods(t *testing.T) {
+	const pods, events, limit = 20_000, 100, 16 << 10
 	h := newHarness(t, zap.NewNop())
 	apply(t, h.Manager, parseJob(t, "a", "static_configs: [{targets: ['a:1']}]"))
 	p := h.providers[0]
@@ -211,16 +212,16 @@ func TestAnEventAmongManyPods(t *testing.T) {
 		}
 	}
 	runtime.ReadMemStats(&after)
-	if n := (after.TotalAlloc - before.TotalAlloc) / events; n > most {
-		t.Errorf("an event of one pod among %d allocates %d bytes, want at most %d", pods, n, most)
+	if n := (after.TotalAlloc - before.TotalAlloc) / events; n > limit {
+		t.Errorf("an event of one pod among %d allocates %d bytes, want at most %d", pods, n, limit)
 	}
 	if updates := h.collect(); len(updates) != 0 {
 		t.Errorf("without an event: %v", updates)
 	}
 }
 
-// TestChangesWaitForOthers ever longer while they come, but never longer than updateInterval.
-func TestChangesWaitForOthers(t *testing.T) {
+// TestBatchingWaitsLongerWhileChangesCome: the wait before an update grows while changes come, up to updateInterval.
+func TestBatchingWaitsLongerWhileChangesCome(t *testing.T) {
 	var b batching
 	now := time.Unix(1_700_000_000, 0)
 	var waits []time.Duration

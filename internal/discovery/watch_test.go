@@ -10,8 +10,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// TestABrokenWatchIsLookedInto: what became of the API server, or of a right, is known before the next question is due.
-func TestABrokenWatchIsLookedInto(t *testing.T) {
+// TestABrokenWatchTriggersAProbe: when a watch breaks, the API server and the rights are probed at once, not at the
+// next regular probe.
+func TestABrokenWatchTriggersAProbe(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*fakeAPI)
 		want   State
@@ -29,20 +30,21 @@ func TestABrokenWatchIsLookedInto(t *testing.T) {
 			h.pace.probe = time.Hour
 			apply(t, h.Manager, api.podJob(t, "a"))
 			h.start(t)
-			eventually(t, "the first picture", h.isSynced)
+			eventually(t, "the first groups", h.isSynced)
 			eventually(t, "a watch", func() bool { return api.count("watch pods") > 1 })
 			api.set(c.change)
 			api.CloseClientConnections()
 			eventually(t, string(c.want), func() bool { return h.Status()[0].State == c.want })
 			if h.found("a") != 1 {
-				t.Error("what was found is gone")
+				t.Error("the groups are gone")
 			}
 		})
 	}
 }
 
-// TestWatchesAreBegunSlowly: where each is told at once that its version expired, client-go begins thousands a second.
-func TestWatchesAreBegunSlowly(t *testing.T) {
+// TestNewWatchesAreRateLimited: if each watch fails at once because its resource version expired, client-go would start
+// thousands per second.
+func TestNewWatchesAreRateLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limit := newWatchLimit()
 		began := time.Now()
@@ -58,27 +60,28 @@ func TestWatchesAreBegunSlowly(t *testing.T) {
 			}
 		}
 		if took := time.Since(began); took < (more-1)*time.Second || took > 2*more*time.Second {
-			t.Errorf("%d watches more took %v, want one a second", more, took)
+			t.Errorf("%d more watches took %v, want one per second", more, took)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := limit.pause(ctx); err == nil {
-			t.Error("a discovery that ends waits on")
+			t.Error("pause does not return when its context ends")
 		}
 	})
 }
 
-// TestExpiredWatches: an API server that knows no version that we have is asked again and again, and said to be there.
-func TestExpiredWatches(t *testing.T) {
+// TestExpiredWatchesAreRetried: every watch fails because its resource version expired. Discovery retries at a limited
+// rate.
+func TestExpiredWatchesAreRetried(t *testing.T) {
 	api := newFakeAPI(t)
 	api.set(func(f *fakeAPI) { f.expired = true })
 	h := newHarness(t, zap.NewNop())
 	apply(t, h.Manager, api.podJob(t, "a"))
 	h.start(t)
-	eventually(t, "more watches than may follow each other at once",
+	eventually(t, "more watches than the burst",
 		func() bool { return h.Status()[0].Watches > watchBurst+1 })
 	if n := h.Status()[0].Watches; n > 3*watchBurst {
-		t.Errorf("%d watches at once", n)
+		t.Errorf("%d watches", n)
 	}
 	api.set(func(f *fakeAPI) { f.expired, f.pods = false, append(f.pods, sidecarPod("reviews", "10.0.0.1")) })
 	eventually(t, "the pod", func() bool { return h.found("a") == 1 })

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// hostPort returns the one way in which a place is written here: `LOCALHOST:015090` is `localhost:15090`, `[0::1]:80`
-// is `[::1]:80`. Places are compared by it.
+// hostPort returns host and port in canonical form, for comparing: `LOCALHOST:015090` becomes `localhost:15090`,
+// `[0::1]:80` becomes `[::1]:80`. An empty port becomes the scheme's default.
 func hostPort(scheme, host, port string) string {
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[scheme]
@@ -24,8 +24,8 @@ func hostPort(scheme, host, port string) string {
 	return net.JoinHostPort(strings.ToLower(host), port)
 }
 
-// canonical is hostPort for an address that is about to be dialled.
-func canonical(addr string) string {
+// canonicalAddr is hostPort for an address in the form host:port.
+func canonicalAddr(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return addr
@@ -33,13 +33,14 @@ func canonical(addr string) string {
 	return hostPort("", host, port)
 }
 
-// addressesIn returns the addresses that a host stands for without being looked up: one for an address, none for a
-// name. C libraries, and with them many proxies, take the forms of inet_aton too: 0xa9fea9fe, 2852039166, 169.254.43518
-// and 0251.0376.0251.0376 are 169.254.169.254. A number that begins with 0 is octal to some and decimal to others,
-// hence two addresses.
-func addressesIn(host string) []netip.Addr {
+// literalAddrs returns the IP addresses that a host means without a DNS lookup. It returns none for a DNS name.
+//
+// C libraries, and so many proxies, also accept the forms of inet_aton: 0xa9fea9fe, 2852039166, 169.254.43518 and
+// 0251.0376.0251.0376 all mean 169.254.169.254. A number that begins with 0 is octal for some programs and decimal for
+// others, so there can be two addresses.
+func literalAddrs(host string) []netip.Addr {
 	if !isASCII(host) {
-		if ascii, err := idna.Lookup.ToASCII(host); err == nil { // as net/http sends it: １６９ is 169
+		if ascii, err := idna.Lookup.ToASCII(host); err == nil { // as net/http does: １６９ becomes 169
 			host = ascii
 		}
 	}
@@ -49,16 +50,16 @@ func addressesIn(host string) []netip.Addr {
 	}
 	var ips []netip.Addr
 	for _, base := range []int{8, 10} {
-		if ip, ok := parseNumbers(host, base); ok {
+		if ip, ok := parseInetAton(host, base); ok {
 			ips = append(ips, ip)
 		}
 	}
 	return ips
 }
 
-// parseNumbers reads an IPv4 address as inet_aton does: one to four numbers; the last one fills the rest of the
-// address. zeroBase is the base of a number that begins with 0.
-func parseNumbers(host string, zeroBase int) (ip netip.Addr, ok bool) {
+// parseInetAton parses an IPv4 address as inet_aton does: one to four numbers, of which the last fills the rest of the
+// address. 169.254.43518 is 169.254.169.254. zeroBase is the base of numbers that begin with 0.
+func parseInetAton(host string, zeroBase int) (ip netip.Addr, ok bool) {
 	numbers := strings.Split(host, ".")
 	if len(numbers) > 4 {
 		return ip, false

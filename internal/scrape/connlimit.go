@@ -4,152 +4,153 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 )
 
-// unknownOpenFiles stands for the limit of open files where the system has none that can be asked for.
+// unknownOpenFiles is assumed where the limit on open files cannot be read.
 const unknownOpenFiles = 16384
 
-// connectionsOf returns how many connections to targets may be open under a limit of open files: three quarters. The
-// rest is for the queue's files, connections to endpoints and to API servers, and the own web server.
-func connectionsOf(files int) int { return max(1, files-files/4) }
+// maxConnections returns three quarters of the limit on open files. The last quarter is for the queue's files,
+// connections to receivers and API servers, and the web server.
+func maxConnections(files int) int { return max(1, files-files/4) }
 
-// descriptors bound the open connections to targets, of all jobs: those in use and those kept between scrapes. Near the
-// bound a new connection closes one that is kept, and waits where all are in use. Safe for concurrent use. nil: no
-// bound.
-type descriptors struct {
-	gate *gate
+// connLimit limits the open connections to targets of all jobs, in use and idle. At the limit a new connection closes
+// an idle one. If all are in use, it waits. Safe for concurrent use. A nil connLimit limits nothing.
+type connLimit struct {
+	slots *semaphore
 
-	mu    sync.Mutex // guards the following
-	users map[*fetcher]struct{}
+	mu       sync.Mutex            // guards the following
+	fetchers map[*fetcher]struct{} // owners of idle connections
 }
 
-func newDescriptors(connections int) *descriptors {
-	return &descriptors{gate: newGate(connections), users: map[*fetcher]struct{}{}}
+func newConnLimit(connections int) *connLimit {
+	return &connLimit{slots: newSemaphore(connections), fetchers: map[*fetcher]struct{}{}}
 }
 
-// add notes a fetcher whose kept connections may be closed for others.
-func (d *descriptors) add(f *fetcher) {
-	if d == nil {
+// add registers a fetcher whose idle connections may be closed to make room.
+func (l *connLimit) add(f *fetcher) {
+	if l == nil {
 		return
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.users[f] = struct{}{}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fetchers[f] = struct{}{}
 }
 
-func (d *descriptors) remove(f *fetcher) {
-	if d == nil {
+func (l *connLimit) remove(f *fetcher) {
+	if l == nil {
 		return
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.users, f)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.fetchers, f)
 }
 
-// noDescriptorError is a scrape that could not have a connection in time.
-type noDescriptorError struct{ connections int }
+// connLimitError says that a scrape got no connection within its timeout.
+type connLimitError struct{ connections int }
 
-func (e *noDescriptorError) Error() string {
-	return fmt.Sprintf("no connection within the scrape timeout: %d are in use, as many as the limit of open files leaves for targets; raise it (ulimit -n)", e.connections)
+func (e *connLimitError) Error() string {
+	return fmt.Sprintf("no connection within the scrape timeout: all %d connections that the limit on open "+
+		"files allows "+
+		"are in use; raise it (ulimit -n)", e.connections)
 }
 
-// Unwrap gives the error the reason of a process that has too many files open.
-func (e *noDescriptorError) Unwrap() error { return syscall.EMFILE }
+// Unwrap makes the error count as EMFILE, too many open files.
+func (e *connLimitError) Unwrap() error { return syscall.EMFILE }
 
-// dial connects as soon as there is a descriptor for it.
+// dial calls connect once a connection may be opened.
 //
-// An answering target comes before others, and kept connections are closed for it. One that did not answer its last scrape
-// waits for room: targets that hang must not take the connections of those that answer.
-func (d *descriptors) dial(ctx context.Context, answering bool, connect func() (net.Conn, error)) (net.Conn, error) {
-	if d == nil {
+// A target that answered its last scrape (answering) goes first, and idle connections are closed for it. Other targets
+// wait until a connection is closed: targets that hang must not take the connections of targets that answer.
+func (l *connLimit) dial(ctx context.Context, answering bool, connect func() (net.Conn, error)) (net.Conn, error) {
+	if l == nil {
 		return connect()
 	}
 	makeRoom := func() {
 		if answering {
-			d.closeKept()
+			l.closeIdle()
 		}
 	}
-	if !d.gate.tryEnter() && !d.gate.enter(ctx, answering, makeRoom) {
+	if !l.slots.tryAcquire() && !l.slots.acquire(ctx, answering, makeRoom) {
 		if context.Cause(ctx) == context.DeadlineExceeded {
-			return nil, &noDescriptorError{d.gate.limit}
+			return nil, &connLimitError{l.slots.limit}
 		}
 		return nil, context.Cause(ctx)
 	}
 	c, err := connect()
-	if (errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)) && answering && d.closeKept() { // others hold more than their quarter
+	tooManyFiles := errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+	if tooManyFiles && answering && l.closeIdle() { // the rest of the process uses more than a quarter of the limit
 		c, err = connect()
 	}
 	if err != nil {
-		d.gate.leave()
+		l.slots.release()
 		return nil, err
 	}
-	return &counted{Conn: c, gate: d.gate}, nil
+	return &countedConn{Conn: c, slots: l.slots}, nil
 }
 
-// closeKept closes a connection that is kept between scrapes, or several. It returns false if there is none.
-func (d *descriptors) closeKept() bool {
-	d.mu.Lock()
-	users := make([]*fetcher, 0, len(d.users))
-	for f := range d.users {
-		users = append(users, f)
-	}
-	d.mu.Unlock()
-	for _, f := range users {
+// closeIdle closes one or more idle connections. It returns false if there is none.
+func (l *connLimit) closeIdle() bool {
+	l.mu.Lock()
+	fetchers := slices.Collect(maps.Keys(l.fetchers))
+	l.mu.Unlock()
+	for _, f := range fetchers {
 		if f.plain != nil && f.plain.idle.closeOne() {
 			return true
 		}
 	}
-	before, _ := d.gate.load()
-	for _, f := range users {
+	before, _ := l.slots.counts()
+	for _, f := range fetchers {
 		f.client.CloseIdleConnections()
-		if held, _ := d.gate.load(); held < before {
+		if held, _ := l.slots.counts(); held < before {
 			return true
 		}
 	}
 	return false
 }
 
-// scarce reports whether a connection of net/http should be closed after its scrape: the last sixteenth is for those
-// that are closed after their scrape. net/http cannot close a single one that it keeps.
-func (d *descriptors) scarce() bool {
-	if d == nil {
+// nearLimit reports whether net/http should close a connection after its scrape instead of keeping it. It does so for
+// the last sixteenth of the limit, because net/http can close only all of its idle connections, not one.
+func (l *connLimit) nearLimit() bool {
+	if l == nil {
 		return false
 	}
-	held, waiting := d.gate.load()
-	return waiting > 0 || held >= d.gate.limit-max(1, d.gate.limit/16)
+	held, waiting := l.slots.counts()
+	return waiting > 0 || held >= l.slots.limit-max(1, l.slots.limit/16)
 }
 
-// awaited reports whether somebody waits for a connection to be closed.
-func (d *descriptors) awaited() bool {
-	if d == nil {
+// hasWaiters reports whether a scrape waits for a connection to be closed.
+func (l *connLimit) hasWaiters() bool {
+	if l == nil {
 		return false
 	}
-	_, waiting := d.gate.load()
+	_, waiting := l.slots.counts()
 	return waiting > 0
 }
 
-// counted is a connection that leaves a gate when it is closed.
-type counted struct {
+// countedConn is a connection that releases its slot when it is closed.
+type countedConn struct {
 	net.Conn
-	gate   *gate
+	slots  *semaphore
 	closed atomic.Bool
 }
 
 // Close implements net.Conn.
-func (c *counted) Close() error {
+func (c *countedConn) Close() error {
 	err := c.Conn.Close()
 	if c.closed.CompareAndSwap(false, true) {
-		c.gate.leave()
+		c.slots.release()
 	}
 	return err
 }
 
-// SyscallConn lets quiet look into the socket.
-func (c *counted) SyscallConn() (syscall.RawConn, error) {
+// SyscallConn implements syscall.Conn, for isReusable.
+func (c *countedConn) SyscallConn() (syscall.RawConn, error) {
 	s, ok := c.Conn.(syscall.Conn)
 	if !ok {
 		return nil, errors.ErrUnsupported

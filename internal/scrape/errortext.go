@@ -13,45 +13,45 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// What a target sent, and what a redirect of its own names, ends up in errors, so in logs and on pages. These bound it,
-// and take out what a terminal or a secret-keeper would mind.
+// Errors quote what a target sent and URLs that it redirects to. Logs and web pages show these errors. So errorText
+// limits their length, escapes control characters and masks secrets.
 const (
-	maxQuoted    = 100 // bytes of what a target sent
-	maxErrorURL  = 250
-	maxErrorText = 500
+	maxQuoted    = 100 // bytes that a target sent, in one error
+	maxErrorURL  = 250 // bytes
+	maxErrorText = 500 // bytes
 )
 
-// inWords is an error of a scrape as people read it.
-func inWords(err error) string {
+// errorText returns the text of a scrape's error for logs and web pages.
+func errorText(err error) string {
 	text := ""
 	if ue := (*url.Error)(nil); errors.As(err, &ue) {
-		text = fmt.Sprintf("%s %q: ", ue.Op, cut(MaskURL(ue.URL), maxErrorURL))
+		text = fmt.Sprintf("%s %q: ", ue.Op, truncate(MaskURL(ue.URL), maxErrorURL))
 		err = ue.Err
 	}
-	return cut(printable(text+quoteLittle(WithoutTokens(err.Error()))), maxErrorText)
+	return truncate(escapeUnprintable(text+truncateQuoted(WithoutTokens(err.Error()))), maxErrorText)
 }
 
-// quoteLittle shortens what stands in quotes: of all of it together, maxQuoted bytes stay.
-func quoteLittle(s string) string {
+// truncateQuoted keeps maxQuoted bytes of all quoted parts of s together and replaces the rest of each by …
+func truncateQuoted(s string) string {
 	var b strings.Builder
-	left, quoted, skipped := maxQuoted, false, false
+	left, inQuotes, skipped := maxQuoted, false, false
 	for i := 0; i < len(s); i++ {
 		_, n := utf8.DecodeRuneInString(s[i:])
-		if quoted && s[i] == '\\' && i+1 < len(s) {
+		if inQuotes && s[i] == '\\' && i+1 < len(s) {
 			n = 2
 			if hex := map[byte]int{'x': 4, 'u': 6, 'U': 10}[s[i+1]]; hex > 0 {
 				n = min(hex, len(s)-i)
 			}
 		}
 		if s[i] == '"' {
-			if quoted && skipped {
+			if inQuotes && skipped {
 				b.WriteString("…")
 			}
-			quoted, skipped = !quoted, false
+			inQuotes, skipped = !inQuotes, false
 			b.WriteByte('"')
 			continue
 		}
-		if quoted {
+		if inQuotes {
 			if left -= n; left < 0 {
 				skipped = true
 				i += n - 1
@@ -61,14 +61,14 @@ func quoteLittle(s string) string {
 		b.WriteString(s[i : i+n])
 		i += n - 1
 	}
-	if quoted && skipped {
+	if inQuotes && skipped {
 		b.WriteString("…")
 	}
 	return b.String()
 }
 
-// printable escapes what is not.
-func printable(s string) string {
+// escapeUnprintable replaces unprintable characters by Go escapes, such as \n and \x1b.
+func escapeUnprintable(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); {
 		r, n := utf8.DecodeRuneInString(s[i:])
@@ -86,25 +86,25 @@ func printable(s string) string {
 	return b.String()
 }
 
-// cut bounds a text.
-func cut(s string, most int) string {
-	if len(s) <= most {
+// truncate cuts s after limit bytes and adds how many bytes are missing: `abc… (7 bytes more)`.
+func truncate(s string, limit int) string {
+	if len(s) <= limit {
 		return s
 	}
-	for most > 0 && !utf8.RuneStart(s[most]) {
-		most--
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
 	}
-	return fmt.Sprintf("%s… (%d bytes more)", s[:most], len(s)-most)
+	return fmt.Sprintf("%s… (%d bytes more)", s[:limit], len(s)-limit)
 }
 
 var secretName = regexp.MustCompile(`(?i)token|secret|passw|auth|key|sig|cred`)
 
-// IsSecretParam tells that a parameter of a URL holds a secret, to judge by its name.
+// IsSecretParam reports whether the name of a URL parameter suggests that its value is a secret.
 func IsSecretParam(name string) bool { return secretName.MatchString(name) }
 
 const maskedParam = "<secret>"
 
-// MaskParam returns the value of a label as people may see it: not that of a parameter that is a secret.
+// MaskParam returns value, or `<secret>` if label is a URL parameter (`__param_token`) whose name suggests a secret.
 func MaskParam(label, value string) string {
 	if param, ok := strings.CutPrefix(label, model.ParamLabelPrefix); ok && value != "" && IsSecretParam(param) {
 		return maskedParam
@@ -112,7 +112,8 @@ func MaskParam(label, value string) string {
 	return value
 }
 
-// WithoutTokens takes out of an error what a token endpoint answered, which golang.org/x/oauth2 quotes: it may be a token.
+// WithoutTokens removes the response of an OAuth2 token endpoint from an error text. golang.org/x/oauth2 quotes it, and
+// it may contain a token.
 func WithoutTokens(text string) string {
 	if !strings.Contains(text, "oauth2: ") {
 		return text
@@ -121,7 +122,7 @@ func WithoutTokens(text string) string {
 	return before
 }
 
-// MaskURL hides a password in a target's URL, and the values of its parameters that are secrets.
+// MaskURL masks the password and secret parameters in a target's URL: `http://u:xxxxx@h/p?token=<secret>&a=b`.
 func MaskURL(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -133,7 +134,7 @@ func MaskURL(text string) string {
 	params := strings.Split(u.RawQuery, "&")
 	for i, param := range params {
 		name, _, _ := strings.Cut(param, "=")
-		if plain, err := url.QueryUnescape(name); err != nil || IsSecretParam(plain) {
+		if decoded, err := url.QueryUnescape(name); err != nil || IsSecretParam(decoded) {
 			params[i] = name + "=" + maskedParam
 		}
 	}

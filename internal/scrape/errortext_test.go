@@ -14,9 +14,9 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// TestT4OneLineWithLittleOfThePage: a target that turns bad is one log line, with at most 100 bytes of what it sent,
-// escaped.
-func TestT4OneLineWithLittleOfThePage(t *testing.T) {
+// TestT4ABadPageIsLoggedInOneLine: a target with a bad page is logged in one line. The line quotes at most 100 bytes of
+// the page, escaped.
+func TestT4ABadPageIsLoggedInOneLine(t *testing.T) {
 	long := strings.Repeat("evil", 1000)
 	for name, page := range map[string]string{
 		"binary":            "a 1\n\x01\x00\x02\xff\xfe\x1b[31m" + long,
@@ -46,7 +46,7 @@ func TestT4OneLineWithLittleOfThePage(t *testing.T) {
 			}
 			lines := logs.FilterMessage("target down").All()
 			if len(lines) != 1 || logs.Len() != 1 {
-				t.Fatalf("%d lines, %d of them that it is down; want one", logs.Len(), len(lines))
+				t.Fatalf("%d lines, %d of them \"target down\"; want one", logs.Len(), len(lines))
 			}
 			text := fmt.Sprint(lines[0].ContextMap()["error"])
 			t.Log(text)
@@ -66,25 +66,29 @@ func TestInWords(t *testing.T) {
 		err  error
 		want string
 	}{
-		{errors.New(`expected value after metric, got "a" ("INVALID") while parsing: "x{a"`), `expected value after metric, got "a" ("INVALID") while parsing: "x{a"`},
+		{errors.New(`expected value after metric, got "a" ("INVALID") while parsing: "x{a"`),
+			`expected value after metric, got "a" ("INVALID") while parsing: "x{a"`},
 		{errors.New(`while parsing: "` + long + `"`), `while parsing: "` + long[:100] + `…"`},
-		{errors.New(`got "` + long[:90] + `" while parsing: "` + long + `"`), `got "` + long[:90] + `" while parsing: "` + long[:10] + `…"`},
+		{errors.New(`got "` + long[:90] + `" while parsing: "` + long + `"`), `got "` + long[:90] +
+			`" while parsing: "` + long[:10] + `…"`},
 		{errors.New(`got "` + long[:98] + `\x00\x01"`), `got "` + long[:98] + `…"`},
 		{errors.New(`got "a\"b\\" here`), `got "a\"b\\" here`},
 		{errors.New(`got "a\`), `got "a\`},
 		{errors.New(`got "` + long), `got "` + long[:100] + `…`},
 		{errors.New("a\nb\x1b\xff"), `a\nb\x1b\xff`},
 		{errors.New(long + long), (long + long)[:500] + "… (100 bytes more)"},
-		{&url.Error{Op: "Get", URL: "http://u:canary@h:1/p?token=canary&a=b", Err: errors.New("gone")}, `Get "http://u:xxxxx@h:1/p?token=<secret>&a=b": gone`},
-		{&url.Error{Op: "Get", URL: "http://h/" + long, Err: errors.New("gone")}, `Get "http://h/` + long[:241] + `… (59 bytes more)": gone`},
+		{&url.Error{Op: "Get", URL: "http://u:canary@h:1/p?token=canary&a=b", Err: errors.New("gone")},
+			`Get "http://u:xxxxx@h:1/p?token=<secret>&a=b": gone`},
+		{&url.Error{Op: "Get", URL: "http://h/" + long, Err: errors.New("gone")}, `Get "http://h/` + long[:241] +
+			`… (59 bytes more)": gone`},
 	} {
-		if got := inWords(c.err); got != c.want {
+		if got := errorText(c.err); got != c.want {
 			t.Errorf("got  %s\nwant %s", got, c.want)
 		}
 	}
 }
 
-func TestS11Masks(t *testing.T) {
+func TestS11SecretsAreMasked(t *testing.T) {
 	for in, want := range map[string]string{
 		"oauth2: cannot fetch token: 401\nResponse: {secret}": "oauth2: cannot fetch token: 401",
 		"x\nResponse: y": "x\nResponse: y",
@@ -93,24 +97,27 @@ func TestS11Masks(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", in, got, want)
 		}
 	}
-	for label, want := range map[string]string{"__param_access_token": "<secret>", "__param_usedonly": "v", "access_token": "v"} {
+	for label, want := range map[string]string{"__param_access_token": "<secret>", "__param_usedonly": "v",
+		"access_token": "v"} {
 		if got := MaskParam(label, "v"); got != want {
 			t.Errorf("%s: got %q, want %q", label, got, want)
 		}
 	}
 }
 
-// FuzzInWords: whatever a target sent, what is told of it is short, printable and of valid UTF-8.
+// FuzzErrorText: the text of any error is short, printable and valid UTF-8.
 func FuzzInWords(f *testing.F) {
 	for _, seed := range []string{
-		`expected value after metric, got "a" ("INVALID") while parsing: "x{a"`, "\x00\xff\x1b[31m", `"\`, `"\x0`, `"\U0001F600"`, "\u202e", `""""`,
+		`expected value after metric, got "a" ("INVALID") while parsing: "x{a"`, "\x00\xff\x1b[31m", `"\`, `"\x0`,
+		`"\U0001F600"`, "\u202e", `""""`,
 		strings.Repeat(`\"`, 300), `"` + strings.Repeat("€", 200),
 	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		for _, err := range []error{errors.New(s), &url.Error{Op: "Get", URL: s, Err: errors.New(s)}, fmt.Errorf("while parsing: %q", s)} {
-			text := inWords(err)
+		for _, err := range []error{errors.New(s), &url.Error{Op: "Get", URL: s, Err: errors.New(s)},
+			fmt.Errorf("while parsing: %q", s)} {
+			text := errorText(err)
 			if len(text) > maxErrorText+40 || !utf8.ValidString(text) {
 				t.Errorf("%d bytes: %q", len(text), text)
 			}
@@ -120,8 +127,8 @@ func FuzzInWords(f *testing.F) {
 				}
 			}
 		}
-		if text := inWords(fmt.Errorf("%q", s)); len(text) > maxQuoted+10 {
-			t.Errorf("%d bytes of a quoted text are left: %s", len(text), text)
+		if text := errorText(fmt.Errorf("%q", s)); len(text) > maxQuoted+10 {
+			t.Errorf("%d bytes of quoted text: %s", len(text), text)
 		}
 	})
 }

@@ -8,13 +8,15 @@ import (
 	"github.com/prometheus/prometheus/util/logging"
 )
 
-// failureLog is a job's scrape_failure_log_file: a line of JSON, as Prometheus writes it, for each page that could not
-// be had. Jobs may name the same file: each appends whole lines.
+// failureLog writes a job's scrape_failure_log_file: one line of JSON for each page that could not be fetched, as in
+// Prometheus. Several jobs may use the same file, because each line is appended whole.
+//
+//	{"time":"…","level":"ERROR","msg":"connection refused","job_name":"envoy","target":"http://10.0.0.1:15090/stats"}
 type failureLog struct {
 	job string
 
 	mu   sync.Mutex              // guards the following
-	file *logging.JSONFileLogger // nil: none, or closed
+	file *logging.JSONFileLogger // nil: none configured, or closed
 }
 
 func openFailureLog(cfg *promconfig.ScrapeConfig) (*failureLog, error) {
@@ -33,7 +35,7 @@ func (f *failureLog) write(target, failure string) {
 	}
 }
 
-// reopen goes on in the file that other has open, and leaves it the one that was open here.
+// reopen swaps the open files of f and other.
 func (f *failureLog) reopen(other *failureLog) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -19,46 +19,48 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
 )
 
-// errBodyLimit is a page as long as body_size_limit, or longer, uncompressed.
+// errBodyLimit says that the uncompressed page is as long as body_size_limit, or longer.
 var errBodyLimit = errors.New("body size limit exceeded")
 
-// errZstd is an answer in what no scrape asks for: Prometheus does behind a feature flag.
-var errZstd = errors.New("received a zstd-compressed response, which was not asked for")
+// errZstd says that the response is compressed with zstd. No scrape asks for that. Prometheus does so behind a feature
+// flag.
+var errZstd = errors.New("received a zstd-compressed response, which was not requested")
 
-// maxDrainBytes is how much of a refused answer is read so that its connection can be used again.
+// maxDrainBytes limits how much of a failed response is read so that its connection can be kept.
 const maxDrainBytes = 64 << 10
 
-// fetcher reads pages as one job's configuration says. Immutable, but for the connections it keeps.
+// fetcher sends the requests of one job and reads the pages. It keeps connections between scrapes; nothing else in it
+// changes. Safe for concurrent use.
 type fetcher struct {
 	client         *http.Client
-	guard          *guard // what client and plain dial with
-	plain          *plain // asks where it can; nil: client asks for every page
+	guard          *guard       // dials for client and plain
+	plain          *plainClient // tried first; nil: client sends every request
 	accept         string
 	acceptEncoding string
 	userAgent      string
-	bodyLimit      int64     // 0: none
+	bodyLimit      int64     // 0: no limit
 	unzippers      sync.Pool // of *unzipper
 
 	cfg        *promconfig.ScrapeConfig
 	ownAddress bool
-	sockets    sockets
-	places     places // of the targets that were added
+	sockets    socketFetchers
+	targets    targetCounts
 	closed     atomic.Bool
 }
 
-// budget is what the scrapes of all jobs share. The zero budget bounds nothing.
+// budget holds the limits that all jobs share. The zero budget limits nothing.
 type budget struct {
 	memory      *pageMemory
-	descriptors *descriptors
+	connections *connLimit
 }
 
 func newFetcher(cfg *promconfig.ScrapeConfig, b budget, allowLoopback, ownAddress bool) (*fetcher, error) {
 	g := newGuard(cfg.HTTPClientConfig, allowLoopback)
 	g.budget = b
-	return fetcherThrough(cfg, g, ownAddress)
+	return newFetcherWithGuard(cfg, g, ownAddress)
 }
 
-func fetcherThrough(cfg *promconfig.ScrapeConfig, g *guard, ownAddress bool) (*fetcher, error) {
+func newFetcherWithGuard(cfg *promconfig.ScrapeConfig, g *guard, ownAddress bool) (*fetcher, error) {
 	withoutHeaders := cfg.HTTPClientConfig
 	withoutHeaders.HTTPHeaders = nil
 	client, err := config_util.NewClientFromConfig(withoutHeaders, cfg.JobName, config_util.WithDialContextFunc(g.dial))
@@ -66,11 +68,11 @@ func fetcherThrough(cfg *promconfig.ScrapeConfig, g *guard, ownAddress bool) (*f
 		return nil, err
 	}
 	if t, ok := client.Transport.(*http.Transport); ok {
-		t.MaxIdleConns = 0 // the guard bounds what is open
+		t.MaxIdleConns = 0 // budget.connections limits open connections
 		t.MaxIdleConnsPerHost = 1
-		t.MaxResponseHeaderBytes = maxHeadBytes
+		t.MaxResponseHeaderBytes = maxHeaderBytes
 	}
-	client.Transport = withHeaders(cfg.HTTPClientConfig.HTTPHeaders, client.Transport)
+	client.Transport = withJobHeaders(cfg.HTTPClientConfig.HTTPHeaders, client.Transport)
 	escaping, err := promconfig.ToEscapingScheme(cfg.MetricNameEscapingScheme, cfg.MetricNameValidationScheme)
 	if err != nil {
 		return nil, err
@@ -86,18 +88,18 @@ func fetcherThrough(cfg *promconfig.ScrapeConfig, g *guard, ownAddress bool) (*f
 		ownAddress:     ownAddress,
 	}
 	client.CheckRedirect = f.redirects(client.CheckRedirect, ownAddress)
-	if isPlain(cfg.HTTPClientConfig) {
-		f.plain = newPlain(g.dial, f.request, g.budget.memory)
-		f.plain.idle.awaited = g.budget.descriptors.awaited
+	if canUsePlainClient(cfg.HTTPClientConfig) {
+		f.plain = newPlainClient(g.dial, f.request, g.budget.memory)
+		f.plain.idle.closeAll = g.budget.connections.hasWaiters
 	}
-	g.budget.descriptors.add(f)
+	g.budget.connections.add(f)
 	return f, nil
 }
 
-// close gives back what is kept between scrapes. A scrape that still runs ends as it would have.
+// close closes idle connections. A running scrape is not interrupted; its connection is closed after it.
 func (f *fetcher) close() {
 	f.closed.Store(true)
-	f.guard.budget.descriptors.remove(f)
+	f.guard.budget.connections.remove(f)
 	f.sockets.close()
 	f.client.CloseIdleConnections()
 	if f.plain != nil {
@@ -105,119 +107,120 @@ func (f *fetcher) close() {
 	}
 }
 
-// add tells of a target that will be asked for.
-func (f *fetcher) add(t *target) { f.places.add(t) }
+// add registers a target before its first scrape.
+func (f *fetcher) add(t *target) { f.targets.add(t) }
 
-// forget takes back an add: the target is gone. What is kept for it is closed, unless it is another's too.
+// forget undoes add. It closes the target's idle connection unless another target has the same host and port.
 func (f *fetcher) forget(t *target) {
-	switch last := f.places.remove(t); {
+	switch last := f.targets.remove(t); {
 	case !last:
 	case t.socket != "":
 		f.sockets.forget(t.socket)
 	case f.plain != nil:
 		f.plain.idle.forget(t.hostPort)
-	case f.closed.Load(): // the last scrapes have put their connections back after close
+	case f.closed.Load(): // the last scrapes returned their connections after close
 		f.client.CloseIdleConnections()
 	}
 }
 
-// page is an answer being read. Its owner closes it, once.
+// page is a response whose body is being read. Its owner closes it exactly once.
 type page struct {
 	contentType string
 	body        *limitedBody
-	answer      io.Closer
+	response    io.Closer
 	fetcher     *fetcher
 	unzipper    *unzipper // nil: not compressed
 }
 
 func (p *page) close() {
-	_ = p.answer.Close()
+	_ = p.response.Close()
 	if p.unzipper != nil {
 		p.fetcher.unzippers.Put(p.unzipper)
 	}
 }
 
-// get asks a target for its page. An error is a failed scrape.
+// get requests a target's page. If it returns an error, the scrape has failed.
 func (f *fetcher) get(ctx context.Context, t *target) (*page, error) {
 	if t.socket != "" && f.guard.socket == "" {
-		through, err := f.sockets.through(t.socket, f)
+		forSocket, err := f.sockets.get(t.socket, f)
 		if err != nil {
 			return nil, err
 		}
-		return through.get(ctx, t)
+		return forSocket.get(ctx, t)
 	}
-	a, err := f.ask(ctx, t)
+	resp, err := f.do(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	p := &page{contentType: a.contentType, answer: a.body, fetcher: f}
-	begun := false
+	p := &page{contentType: resp.contentType, response: resp.body, fetcher: f}
+	succeeded := false
 	defer func() {
-		if !begun { // an error, or a panic
+		if !succeeded { // an error, or a panic
 			p.close()
 		}
 	}()
-	if a.code != http.StatusOK {
-		_, _ = io.CopyN(io.Discard, a.body, maxDrainBytes)
-		return nil, fmt.Errorf("server returned HTTP status %s", cut(a.status, maxQuoted))
+	if resp.code != http.StatusOK {
+		_, _ = io.CopyN(io.Discard, resp.body, maxDrainBytes)
+		return nil, fmt.Errorf("server returned HTTP status %s", truncate(resp.status, maxQuoted))
 	}
-	reader := io.Reader(a.body)
-	switch a.encoding {
+	reader := io.Reader(resp.body)
+	switch resp.encoding {
 	case "zstd":
 		return nil, errZstd
 	case "gzip":
 		p.unzipper = f.unzipper()
 		reader = p.unzipper
-		if err := p.unzipper.begin(a.body); err != nil {
-			return nil, a.lease.because(err)
+		if err := p.unzipper.reset(resp.body); err != nil {
+			return nil, resp.lease.explain(err)
 		}
 	}
-	p.body = &limitedBody{r: reader, lease: a.lease, limit: f.bodyLimit}
-	begun = true
+	p.body = &limitedBody{r: reader, lease: resp.lease, limit: f.bodyLimit}
+	succeeded = true
 	return p, nil
 }
 
-// answer is what a scrape wants to know of a response.
-type answer struct {
+// response holds the parts of an HTTP response that a scrape needs.
+type response struct {
 	code        int
-	status      string // as the server put it, "404 Not Found"
+	status      string // such as "404 Not Found"
 	contentType string
 	encoding    string
 	body        io.ReadCloser
-	lease       *lease // of memory; the body's
+	lease       *lease // ends when body is closed
 }
 
-func (f *fetcher) ask(ctx context.Context, t *target) (answer, error) {
+// do sends the request through plain where possible, else through net/http.
+func (f *fetcher) do(ctx context.Context, t *target) (response, error) {
 	if f.plain != nil {
-		if a, err := f.plain.ask(ctx, t); !errors.Is(err, errHandOver) {
-			return a, err
+		if r, err := f.plain.get(ctx, t); !errors.Is(err, errUseNetHTTP) {
+			return r, err
 		}
 	}
-	req, err := f.request(context.WithValue(ctx, asking{}, t), t)
+	req, err := f.request(context.WithValue(ctx, targetKey{}, t), t)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	if err := f.guard.check(req.URL, t); err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	req.Close = f.guard.budget.descriptors.scarce()
+	req.Close = f.guard.budget.connections.nearLimit()
 	resp, err := f.client.Do(req)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	body := resp.Body
 	l, err := f.guard.budget.memory.take(ctx, false, func() { _ = body.Close() })
 	if err != nil {
 		_ = body.Close()
-		return answer{}, err
+		return response{}, err
 	}
 	resp.Body = &leasedBody{body, l}
-	a := answerOf(resp)
-	a.lease = l
-	return a, nil
+	r := responseOf(resp)
+	r.lease = l
+	return r, nil
 }
 
-// leasedBody is a body that gives memory back when it is closed.
+// leasedBody ends its lease of memory when it is closed.
 type leasedBody struct {
 	io.ReadCloser
 	lease *lease
@@ -229,8 +232,8 @@ func (b *leasedBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-func answerOf(resp *http.Response) answer {
-	return answer{
+func responseOf(resp *http.Response) response {
+	return response{
 		code: resp.StatusCode, status: resp.Status, body: resp.Body,
 		contentType: resp.Header.Get("Content-Type"), encoding: resp.Header.Get("Content-Encoding"),
 	}
@@ -248,7 +251,7 @@ func (f *fetcher) request(ctx context.Context, t *target) (*http.Request, error)
 	return req, nil
 }
 
-// unzipper decompresses one page after another: its tables, 40 KB, are worth keeping.
+// unzipper decompresses gzip. It is reused for many pages because it holds 40 KB of tables.
 type unzipper struct {
 	in *bufio.Reader
 	gzip.Reader
@@ -261,25 +264,26 @@ func (f *fetcher) unzipper() *unzipper {
 	return &unzipper{in: bufio.NewReader(nil)}
 }
 
-func (u *unzipper) begin(body io.Reader) error {
+func (u *unzipper) reset(body io.Reader) error {
 	u.in.Reset(body)
 	return u.Reset(u.in)
 }
 
-// limitedBody reads at most limit-1 bytes: a body as long as the limit is already too long, as in Prometheus.
+// limitedBody returns errBodyLimit once limit bytes were read. A body of exactly limit bytes is too long, as in
+// Prometheus.
 type limitedBody struct {
 	r     io.Reader
 	lease *lease
 	limit int64
-	n     int64
-	err   error // that it could not be read to its end for
+	n     int64 // bytes read
+	err   error // other than io.EOF; nil: none so far
 }
 
 func (b *limitedBody) Read(p []byte) (int, error) {
 	n, err := b.read(p)
 	b.lease.progress(n)
 	if err != nil && err != io.EOF {
-		err = b.lease.because(err)
+		err = b.lease.explain(err)
 		b.err = err
 	}
 	return n, err

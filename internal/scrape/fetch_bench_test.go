@@ -19,11 +19,11 @@ import (
 	"time"
 )
 
-// The servers of the benchmarks are processes of their own, so that CPU and memory are the client's alone: this
-// test binary, which serves instead of testing if the environment says so.
+// The servers of the benchmarks run in another process, so that the measured CPU and memory are those of the client.
+// That process is this test binary with these environment variables set.
 const (
-	serveOn    = "ENVOY_SCRAPER_TEST_SERVERS" // how many addresses
-	serveLines = "ENVOY_SCRAPER_TEST_LINES"   // samples on a page
+	serveOn    = "ENVOY_SCRAPER_TEST_SERVERS" // number of servers
+	serveLines = "ENVOY_SCRAPER_TEST_LINES"   // samples per page
 )
 
 func TestMain(m *testing.M) {
@@ -32,7 +32,8 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	lines, _ := strconv.Atoi(os.Getenv(serveLines))
-	answer := []byte("HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=UTF-8\r\ncache-control: no-cache, max-age=0\r\n" +
+	response := []byte("HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=UTF-8\r\ncache-control: no-cache, " +
+		"max-age=0\r\n" +
 		"x-content-type-options: nosniff\r\ndate: Mon, 01 Jan 2024 00:00:00 GMT\r\nserver: envoy\r\n" +
 		"x-envoy-upstream-service-time: 2\r\ntransfer-encoding: chunked\r\n\r\n" +
 		chunks(strings.Repeat(strings.Repeat("x", 509)+" 1\n", lines)))
@@ -43,12 +44,12 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		fmt.Println(l.Addr())
-		go serveForever(l, answer)
+		go serveForever(l, response)
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin) // until the benchmark ends
 }
 
-func serveForever(l net.Listener, answer []byte) {
+func serveForever(l net.Listener, response []byte) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -61,7 +62,7 @@ func serveForever(l net.Listener, answer []byte) {
 				if _, err := c.Read(request); err != nil {
 					return
 				}
-				if _, err := c.Write(answer); err != nil {
+				if _, err := c.Write(response); err != nil {
 					return
 				}
 			}
@@ -69,7 +70,7 @@ func serveForever(l net.Listener, answer []byte) {
 	}
 }
 
-// servers starts servers of pages of so many samples, 512 bytes each, in a process of their own.
+// servers starts n servers in another process. Their pages have the given number of lines, 512 bytes each.
 func servers(b *testing.B, n, lines int) []*target {
 	b.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -87,7 +88,7 @@ func servers(b *testing.B, n, lines int) []*target {
 	var targets []*target
 	hosts := bufio.NewScanner(out)
 	for len(targets) < n && hosts.Scan() {
-		targets = append(targets, (&wire{host: hosts.Text()}).target())
+		targets = append(targets, (&rawServer{host: hosts.Text()}).target())
 	}
 	if len(targets) < n {
 		b.Fatalf("%d servers", len(targets))
@@ -101,7 +102,7 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// readPage reads a page as exposition does, 64 KiB at a time.
+// readPage reads a page like exposition does, with a buffer of 64 KiB.
 func readPage(b *testing.B, f *fetcher, t *target, buf []byte) {
 	ctx, cancel := context.WithTimeout(b.Context(), t.timeout)
 	defer cancel()
@@ -119,16 +120,16 @@ func readPage(b *testing.B, f *fetcher, t *target, buf []byte) {
 }
 
 func clients() map[string]func(testing.TB) *fetcher {
-	return map[string]func(testing.TB) *fetcher{"nethttp": library, "lean": lean}
+	return map[string]func(testing.TB) *fetcher{"nethttp": netHTTPFetcher, "plain": plainFetcher}
 }
 
-// BenchmarkFetch is the client's CPU time for reading pages, parsing excluded: docs/decisions/0004. With a pause
-// between pages, as a scraper has it, caches and cores are cold, which costs the more the more there is to wake.
+// BenchmarkFetch measures the client's CPU time for reading pages without parsing them, see docs/decisions/0004. With a
+// pause between pages, as between scrapes, CPU caches are cold. Waking more goroutines then costs more.
 func BenchmarkFetch(b *testing.B) {
 	for _, lines := range []int{1, 500, 2000} {
 		targets := servers(b, 1, lines)
 		for _, pause := range []time.Duration{0, 3 * time.Millisecond} {
-			for _, name := range []string{"nethttp", "lean"} {
+			for _, name := range []string{"nethttp", "plain"} {
 				b.Run(fmt.Sprintf("samples=%d/pause=%v/%s", lines, pause, name), func(b *testing.B) {
 					f, buf := clients()[name](b), make([]byte, 64<<10)
 					readPage(b, f, targets[0], buf)
@@ -150,11 +151,11 @@ func BenchmarkFetch(b *testing.B) {
 	}
 }
 
-// BenchmarkIdle is what a connection costs between scrapes.
+// BenchmarkIdle measures the memory of an idle connection.
 func BenchmarkIdle(b *testing.B) {
 	const connections = 500
 	targets := servers(b, connections, 1)
-	for _, name := range []string{"nethttp", "lean"} {
+	for _, name := range []string{"nethttp", "plain"} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				f, buf := clients()[name](b), make([]byte, 64<<10)
@@ -170,7 +171,7 @@ func BenchmarkIdle(b *testing.B) {
 	}
 }
 
-// inUse is the memory of heap and stacks in use, in bytes.
+// inUse returns the bytes of heap and stacks in use.
 func inUse() int64 {
 	var m runtime.MemStats
 	for range 3 {

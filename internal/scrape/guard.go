@@ -13,12 +13,12 @@ import (
 	config_util "github.com/prometheus/common/config"
 )
 
-// Whoever may create a pod chooses the addresses that a job of pods dials. The guard stands behind name
-// resolution, at the moment of dialling, so that no name and no redirect leads around it.
+// A user who may create a pod chooses the addresses that a job for pods dials. The guard checks each address when it is
+// dialed, after name resolution, so that neither a DNS name nor a redirect bypasses it.
 
-// metadata are addresses that answer whoever asks from a machine of a cloud, with credentials among other things,
-// beside the link-local ones that most clouds use.
-var metadata = []netip.Prefix{
+// metadataAddresses are the metadata services of clouds that are not link-local. They hand out credentials to any
+// client on a machine of the cloud. The usual address, 169.254.169.254, is link-local.
+var metadataAddresses = []netip.Prefix{
 	netip.MustParsePrefix("fd00:ec2::/32"),      // AWS
 	netip.MustParsePrefix("fd20:ce::254/128"),   // Google Cloud
 	netip.MustParsePrefix("168.63.129.16/32"),   // Azure
@@ -27,8 +27,8 @@ var metadata = []netip.Prefix{
 	netip.MustParsePrefix("fd00:42::42/128"),    // Scaleway
 }
 
-// inIPv6 are prefixes whose addresses hold an address of IPv4 in the four bytes from at.
-var inIPv6 = []struct {
+// embeddedIPv4 are IPv6 prefixes whose addresses contain an IPv4 address in the four bytes from at.
+var embeddedIPv4 = []struct {
 	prefix netip.Prefix
 	at     int
 }{
@@ -38,15 +38,15 @@ var inIPv6 = []struct {
 	{netip.MustParsePrefix("::ffff:0:0:0/96"), 12}, // translated (RFC 2765)
 }
 
-// localNAT64 is the prefix of NAT64 that a network may use as it likes (RFC 8215). The network's own prefix begins so
-// and has 48, 56, 64 or 96 bits. RFC 6052 puts the IPv4 address behind it, but leaves byte 8 out: 169.254.169.254
-// behind 48 bits is 64:ff9b:1:a9fe:a9:fe00::.
+// localNAT64 is the NAT64 prefix for local use (RFC 8215). A network chooses a prefix of 48, 56, 64 or 96 bits within
+// it. RFC 6052 puts the IPv4 address after that prefix and skips byte 8: with 48 bits, 169.254.169.254 is
+// 64:ff9b:1:a9fe:a9:fe00::.
 var localNAT64 = netip.MustParsePrefix("64:ff9b:1::/48")
 
-// localNAT64At are the bytes of the IPv4 address, for each length of the network's prefix.
+// localNAT64At are the indexes of the four bytes of the IPv4 address, for prefixes of 48, 56, 64 and 96 bits.
 var localNAT64At = [4][4]int{{6, 7, 9, 10}, {7, 9, 10, 11}, {9, 10, 11, 12}, {12, 13, 14, 15}}
 
-// forbidden tells why an address is never dialled; empty: it may be.
+// forbidden returns why an address must not be dialed. If it may be dialed, it returns "".
 func forbidden(ip netip.Addr, allowLoopback bool) string {
 	ip = ip.Unmap().WithZone("")
 	switch {
@@ -58,16 +58,17 @@ func forbidden(ip netip.Addr, allowLoopback bool) string {
 		return "the unspecified address is never scraped"
 	case ip.IsLoopback():
 		if !allowLoopback {
-			return "a discovered loopback address is not scraped unless --scrape.allow-loopback is given or a static list or file names it"
+			return "a discovered loopback address is not scraped unless --scrape.allow-loopback is given " +
+				"or a static list or file names it"
 		}
 		return ""
 	}
-	for _, p := range metadata {
+	for _, p := range metadataAddresses {
 		if p.Contains(ip) {
 			return "the cloud metadata address is never scraped"
 		}
 	}
-	for _, in := range inIPv6 {
+	for _, in := range embeddedIPv4 {
 		if in.prefix.Contains(ip) {
 			b := ip.As16()
 			return forbidden(netip.AddrFrom4([4]byte(b[in.at:in.at+4])), allowLoopback)
@@ -79,8 +80,9 @@ func forbidden(ip netip.Addr, allowLoopback bool) string {
 	return ""
 }
 
-// forbiddenBehindNAT64 is forbidden for an address of localNAT64. The length of the prefix is not known, so each is
-// tried. An IPv4 address that begins with a zero byte, or ends in two, is no host: that length is not the one in use.
+// forbiddenBehindNAT64 is forbidden for an address in localNAT64. The length of the network's prefix is not known, so
+// each length is tried. A length is skipped if its IPv4 address begins with a zero byte or ends in two: that is no
+// host.
 func forbiddenBehindNAT64(b [16]byte, allowLoopback bool) string {
 	for _, at := range localNAT64At {
 		v4 := [4]byte{b[at[0]], b[at[1]], b[at[2]], b[at[3]]}
@@ -94,37 +96,37 @@ func forbiddenBehindNAT64(b [16]byte, allowLoopback bool) string {
 	return ""
 }
 
-// forbiddenError is an address that is not dialled, whatever discovery, a name server or a redirect says.
+// forbiddenError says that an address was not dialed, and why.
 type forbiddenError struct{ address, why string }
 
 func (e *forbiddenError) Error() string {
 	return fmt.Sprintf("refused to dial %s: %s", e.address, e.why)
 }
 
-// guard dials what a job's requests need. Immutable.
+// guard dials for the requests of one job and refuses forbidden addresses. Immutable.
 type guard struct {
 	budget        budget
 	allowLoopback bool
-	proxies       map[string]bool // host:port: the configuration names them
-	tokens        map[string]bool // host:port of OAuth2 token URLs, likewise; no target's request goes there
-	resolver      *net.Resolver   // of tests; nil: the usual one
-	socket        string          // what all requests go through, and nothing else is dialled; empty: none
+	proxies       map[string]bool // configured proxies, as host:port; always allowed
+	tokenHosts    map[string]bool // configured OAuth2 token endpoints, as host:port; allowed for token requests only
+	resolver      *net.Resolver   // set by tests; nil: the default resolver
+	socket        string          // Unix socket that is dialed instead of any address; empty: none
 }
 
 func newGuard(cfg config_util.HTTPClientConfig, allowLoopback bool) *guard {
-	g := &guard{allowLoopback: allowLoopback, proxies: proxiesOf(&cfg.ProxyConfig), tokens: map[string]bool{}}
+	g := &guard{allowLoopback: allowLoopback, proxies: proxiesOf(&cfg.ProxyConfig), tokenHosts: map[string]bool{}}
 	if cfg.OAuth2 != nil {
 		if u, err := url.Parse(cfg.OAuth2.TokenURL); err == nil {
-			g.tokens[hostPort(u.Scheme, u.Hostname(), u.Port())] = true
+			g.tokenHosts[hostPort(u.Scheme, u.Hostname(), u.Port())] = true
 		}
 		for proxy := range proxiesOf(&cfg.OAuth2.ProxyConfig) {
-			g.tokens[proxy] = true
+			g.tokenHosts[proxy] = true
 		}
 	}
 	return g
 }
 
-// proxiesOf are the proxies that a configuration, or the environment for it, names.
+// proxiesOf returns the proxies that the configuration names, or the environment if the configuration says so.
 func proxiesOf(cfg *config_util.ProxyConfig) map[string]bool {
 	addrs := map[string]bool{}
 	proxy := cfg.Proxy()
@@ -140,34 +142,38 @@ func proxiesOf(cfg *config_util.ProxyConfig) map[string]bool {
 	return addrs
 }
 
-// asking is the key under which a context has the target that a request is for.
-type asking struct{}
+// targetKey is the context key for the target of a request. A request for an OAuth2 token has no target.
+type targetKey struct{}
 
-// dial connects to what a request for a target needs: the target, where it redirects to, a proxy.
+// dial connects to a target, to the host of a redirect, to a proxy or to a token endpoint. It waits while too many
+// connections are open.
 func (g *guard) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	t, _ := ctx.Value(asking{}).(*target)
-	waiting := ctx
-	if t != nil && t.timeout > 0 { // net/http dials on after the end of the request, so the timeouts are set here
+	t, _ := ctx.Value(targetKey{}).(*target)
+	wait := ctx
+	if t != nil && t.timeout > 0 { // net/http goes on dialing after the request has ended, so the timeouts are set here
 		var cancel, stop func()
 		ctx, cancel = context.WithTimeout(ctx, t.timeout)
 		defer cancel()
-		waiting, stop = context.WithTimeout(ctx, t.timeout-t.timeout/20) // the scrape shall learn why it fails
+		// ends before the scrape, so that its error is seen
+		wait, stop = context.WithTimeout(ctx, t.timeout-t.timeout/20)
 		defer stop()
 	}
-	return g.budget.descriptors.dial(waiting, t == nil || !t.silent.Load(), func() (net.Conn, error) { return g.connect(ctx, network, addr, t) })
+	return g.budget.connections.dial(wait, t == nil || !t.silent.Load(), func() (net.Conn, error) {
+		return g.connect(ctx, network, addr, t)
+	})
 }
 
-// connect is dial without the bound of open files. t is nil where no target's request asks.
+// connect is dial without the limit on open connections. t is nil for a token request.
 func (g *guard) connect(ctx context.Context, network, addr string, t *target) (net.Conn, error) {
-	if g.socket != "" {
-		return dialSocket(ctx, g.socket)
-	}
 	d := net.Dialer{KeepAlive: 30 * time.Second, Resolver: g.resolver}
-	known := canonical(addr)
-	if g.proxies[known] || t == nil && g.tokens[known] {
-		return d.DialContext(ctx, network, addr) // what a proxy dials is its own affair
+	if g.socket != "" { // as in Prometheus, also for redirects and for requests to a proxy
+		return d.DialContext(ctx, "unix", g.socket)
 	}
-	loopback := g.allowLoopback || t != nil && t.named && known == t.hostPort // not where it redirects to
+	known := canonicalAddr(addr)
+	if g.proxies[known] || t == nil && g.tokenHosts[known] {
+		return d.DialContext(ctx, network, addr) // check refuses forbidden targets behind a proxy
+	}
+	loopback := g.allowLoopback || t != nil && t.named && known == t.hostPort // not for redirects
 	d.Control = func(_, address string, _ syscall.RawConn) error {
 		ap, err := netip.ParseAddrPort(address)
 		if err != nil {
@@ -181,12 +187,12 @@ func (g *guard) connect(ctx context.Context, network, addr string, t *target) (n
 	return d.DialContext(ctx, network, addr)
 }
 
-// check refuses an address that a URL names. Requests through a proxy need it: the proxy would dial.
+// check refuses a URL whose host is a forbidden address. Requests through a proxy need it, because the proxy dials.
 func (g *guard) check(u *url.URL, t *target) error {
 	if g.socket != "" {
 		return nil
 	}
-	for _, ip := range addressesIn(u.Hostname()) {
+	for _, ip := range literalAddrs(u.Hostname()) {
 		addr := hostPort(u.Scheme, u.Hostname(), u.Port())
 		if why := forbidden(ip, g.allowLoopback || t.named && addr == t.hostPort); why != "" {
 			return &forbiddenError{addr, why}

@@ -37,7 +37,7 @@ func TestS06ForbiddenAddresses(t *testing.T) {
 		"::":                     {},
 		"169.254.169.254":        {},
 		"169.254.0.1":            {},
-		"169.254.170.2":          {}, // AWS, credentials of a container
+		"169.254.170.2":          {}, // AWS container credentials
 		"::ffff:169.254.169.254": {},
 		"::169.254.169.254":      {},
 		"64:ff9b::169.254.0.1":   {},
@@ -48,7 +48,7 @@ func TestS06ForbiddenAddresses(t *testing.T) {
 		"fe80::a9fe:a9fe":        {},
 		"febf::1":                {},
 		"fd00:ec2::254":          {},
-		"fd00:ec2::23":           {}, // AWS, credentials of a pod
+		"fd00:ec2::23":           {}, // AWS pod credentials
 		"fd00:ec2::254%eth0":     {},
 		"fd20:ce::254":           {},
 		"168.63.129.16":          {},
@@ -64,10 +64,10 @@ func TestS06ForbiddenAddresses(t *testing.T) {
 	} {
 		ip := netip.MustParseAddr(addr)
 		if got := forbidden(ip, false) == ""; got != c.discovered {
-			t.Errorf("%s discovered: allowed %v", addr, got)
+			t.Errorf("%s, discovered: allowed %v", addr, got)
 		}
 		if got := forbidden(ip, true) == ""; got != c.named {
-			t.Errorf("%s named: allowed %v", addr, got)
+			t.Errorf("%s, named by the configuration: allowed %v", addr, got)
 		}
 	}
 }
@@ -76,28 +76,30 @@ func TestS06OnlyThePodsOwnAddress(t *testing.T) {
 	cfg := job(t, "")
 	for name, c := range map[string]struct {
 		address, podIP string
-		refused        string // empty: it is not
+		refused        string // part of the error; empty: none
 	}{
-		"own":                 {"10.0.0.1:15090", "10.0.0.1", ""},
-		"own, IPv6":           {"[fd00::1]:15090", "fd00::1", ""},
-		"own, written else":   {"[fd00:0::1]:15090", "fd00::1", ""},
-		"another pod's":       {"10.0.0.2:15090", "10.0.0.1", "not the pod's own"},
-		"a name":              {"pod.example:15090", "10.0.0.1", "not the pod's own"},
-		"no pod":              {"10.0.0.1:15090", "", "not the address of a pod"},
-		"user info before it": {"10.0.0.1:1@10.0.0.2:15090", "10.0.0.1", "not"},
+		"own":                      {"10.0.0.1:15090", "10.0.0.1", ""},
+		"own, IPv6":                {"[fd00::1]:15090", "fd00::1", ""},
+		"own, written differently": {"[fd00:0::1]:15090", "fd00::1", ""},
+		"another pod's":            {"10.0.0.2:15090", "10.0.0.1", "not the pod's own"},
+		"a name":                   {"pod.example:15090", "10.0.0.1", "not the pod's own"},
+		"no pod":                   {"10.0.0.1:15090", "", "not the address of a pod"},
+		"user info before it":      {"10.0.0.1:1@10.0.0.2:15090", "10.0.0.1", "not"},
 	} {
 		own := model.LabelSet{model.AddressLabel: model.LabelValue(c.address), podIPLabel: model.LabelValue(c.podIP)}
 		m := makeTargets(cfg, []*targetgroup.Group{{Targets: []model.LabelSet{own}}}, true)
-		if c.refused == "" && len(m.targets) != 1 || c.refused != "" && (len(m.targets) != 0 || len(m.errors) != 1 || !strings.Contains(m.errors[0], c.refused)) {
+		if c.refused == "" && len(m.targets) != 1 || c.refused != "" &&
+			(len(m.targets) != 0 || len(m.errors) != 1 || !strings.Contains(m.errors[0], c.refused)) {
 			t.Errorf("%s: %d targets, errors %q", name, len(m.targets), m.errors)
 		}
 	}
 }
 
-func TestS06WhoMayNameLoopback(t *testing.T) {
+func TestS06WhichDiscoveriesMayNameLoopback(t *testing.T) {
 	const static, file = "  static_configs: [{targets: [a]}]\n", "  file_sd_configs: [{files: [a.yml]}]\n"
 	const http = "  http_sd_configs: [{url: 'http://a/'}]\n"
-	path, url := model.LabelSet{"__meta_filepath": "a.yml"}, model.LabelSet{"__meta_filepath": "a.yml", "__meta_url": "http://a/"}
+	path, url := model.LabelSet{"__meta_filepath": "a.yml"}, model.LabelSet{"__meta_filepath": "a.yml",
+		"__meta_url": "http://a/"}
 	for name, c := range map[string]struct {
 		yaml  string
 		group targetgroup.Group
@@ -117,22 +119,22 @@ func TestS06WhoMayNameLoopback(t *testing.T) {
 	}
 }
 
-// TestS06LocalNAT64: a network with its own NAT64 chooses the length of its prefix below 64:ff9b:1::/48. The length
-// decides where the IPv4 address lies.
+// TestS06LocalNAT64: a network with its own NAT64 chooses the length of its prefix within 64:ff9b:1::/48. The position
+// of the IPv4 address depends on the length.
 func TestS06LocalNAT64(t *testing.T) {
 	for addr, want := range map[string]bool{
-		"64:ff9b:1:a9fe:a9:fe00::":      false, // 169.254.169.254 behind 48 bits
-		"64:ff9b:1:a9fe:a9:fe00:1:2":    false, // the bits behind it mean nothing
-		"64:ff9b:1:12a9:fe:a9fe::":      false, // behind 56
-		"64:ff9b:1:1234:a9:fea9:fe00:0": false, // behind 64
-		"64:ff9b:1:1:2:3:a9fe:a9fe":     false, // behind 96
+		"64:ff9b:1:a9fe:a9:fe00::":      false, // 169.254.169.254 after 48 bits
+		"64:ff9b:1:a9fe:a9:fe00:1:2":    false, // the bits after it mean nothing
+		"64:ff9b:1:12a9:fe:a9fe::":      false, // after 56 bits
+		"64:ff9b:1:1234:a9:fea9:fe00:0": false, // after 64 bits
+		"64:ff9b:1:1:2:3:a9fe:a9fe":     false, // after 96 bits
 		"64:ff9b:1:7f00:0:100::":        false, // 127.0.0.1
 		"64:ff9b:1:a83f:81:1000::":      false, // 168.63.129.16
-		"64:ff9b:1:a00:0:100::":         true,  // 10.0.0.1 behind 48 bits
-		"64:ff9b:1:a:0:1::":             true,  // behind 56
-		"64:ff9b:1:0:a:0:100:0":         true,  // behind 64
-		"64:ff9b:1::a00:1":              true,  // behind 96
-		"64:ff9b:1:a9fe::a00:1":         true,  // likewise: 169.254.0.0 is no host
+		"64:ff9b:1:a00:0:100::":         true,  // 10.0.0.1 after 48 bits
+		"64:ff9b:1:a:0:1::":             true,  // after 56 bits
+		"64:ff9b:1:0:a:0:100:0":         true,  // after 64 bits
+		"64:ff9b:1::a00:1":              true,  // after 96 bits
+		"64:ff9b:1:a9fe::a00:1":         true,  // 10.0.0.1 too: 169.254.0.0 is no host
 	} {
 		if got := forbidden(netip.MustParseAddr(addr), false) == ""; got != want {
 			t.Errorf("%s: allowed %v, want %v", addr, got, want)
@@ -140,8 +142,8 @@ func TestS06LocalNAT64(t *testing.T) {
 	}
 }
 
-// fetch asks for a target as a job would.
-func fetch(t *testing.T, yaml string, allowLoopback, ownAddress, named bool, url string) (*fetcher, seen) {
+// fetchURL requests a URL with the fetcher of a job.
+func fetchURL(t *testing.T, yaml string, allowLoopback, ownAddress, named bool, url string) (*fetcher, pageResult) {
 	t.Helper()
 	f, err := newFetcher(job(t, yaml), budget{}, allowLoopback, ownAddress)
 	if err != nil {
@@ -150,23 +152,23 @@ func fetch(t *testing.T, yaml string, allowLoopback, ownAddress, named bool, url
 	t.Cleanup(f.close)
 	_, rest, _ := strings.Cut(url, "://")
 	host, _, _ := strings.Cut(rest, "/")
-	return f, look(t.Context(), f, &target{url: url, hostPort: host, named: named})
+	return f, getPage(t.Context(), f, &target{url: url, hostPort: host, named: named})
 }
 
-// TestS06RebindingNames: what counts is the address that is dialled, not what a name stood for before.
+// TestS06RebindingNames: the address that is dialed is checked, not what the name resolved to before.
 func TestS06RebindingNames(t *testing.T) {
-	page := listen(t, always(ok))
+	page := startRawServer(t, respond(okResponse))
 	_, port, _ := net.SplitHostPort(page.host)
-	for name, ports := range map[string]string{"plain": "", "net/http": "  basic_auth: {username: a, password: b}\n"} {
+	for name, yaml := range map[string]string{"plain": "", "net/http": "  basic_auth: {username: a, password: b}\n"} {
 		t.Run(name, func(t *testing.T) {
-			var asked atomic.Int32
-			f, err := newFetcher(job(t, ports), budget{}, true, false)
+			var lookups atomic.Int32
+			f, err := newFetcher(job(t, yaml), budget{}, true, false)
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(f.close)
 			f.guard.resolver = nameServer(t, func() netip.Addr {
-				if asked.Add(1) == 1 {
+				if lookups.Add(1) == 1 {
 					return netip.MustParseAddr("127.0.0.1")
 				}
 				return netip.MustParseAddr("169.254.169.254")
@@ -177,16 +179,16 @@ func TestS06RebindingNames(t *testing.T) {
 				if f.plain != nil {
 					f.plain.idle.forget(host)
 				}
-				s := look(t.Context(), f, &target{url: "http://" + host + "/", hostPort: host})
+				s := getPage(t.Context(), f, &target{url: "http://" + host + "/", hostPort: host})
 				if (want == "") != (s.err == "") || !strings.Contains(s.err, want) {
-					t.Errorf("name asked %d times: error %q, want %q", asked.Load(), s.err, want)
+					t.Errorf("after %d lookups: error %q, want %q", lookups.Load(), s.err, want)
 				}
 			}
 		})
 	}
 }
 
-// nameServer is a resolver that answers every question for an IPv4 address with what address returns.
+// nameServer returns a resolver. The IPv4 address of every name is the result of address.
 func nameServer(t *testing.T, address func() netip.Addr) *net.Resolver {
 	t.Helper()
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -223,67 +225,76 @@ func nameServer(t *testing.T, address func() netip.Addr) *net.Resolver {
 	}}
 }
 
-// TestS06Proxies: the proxy that the configuration names is dialled wherever it is; what goes around it is guarded.
+// TestS06Proxies: a configured proxy may have any address. Targets behind the proxy and those in no_proxy are checked.
 func TestS06Proxies(t *testing.T) {
-	proxy := listen(t, always(ok)) // on loopback, which no discovered target may be
-	hidden := listen(t, always(ok))
+	proxy := startRawServer(t, respond(okResponse)) // on loopback, where discovered targets are refused
+	hidden := startRawServer(t, respond(okResponse))
 	viaProxy := "  proxy_url: http://" + proxy.host + "\n"
 	for name, c := range map[string]struct {
 		yaml, env, url string
 		want           string // in the error; empty: the page
 	}{
-		"through it":                          {yaml: viaProxy, url: "http://pod.example:15090/"},
-		"an address that is never dialled":    {yaml: viaProxy, url: "http://169.254.169.254/", want: "never scraped"},
-		"a loopback address":                  {yaml: viaProxy, url: "http://" + hidden.host + "/", want: "loopback"},
-		"around it":                           {yaml: viaProxy + "  no_proxy: localhost\n", url: "http://localhost:" + portOf(hidden.host) + "/", want: "loopback"},
-		"from the environment":                {yaml: "  proxy_from_environment: true\n", env: proxy.host, url: "http://pod.example:15090/"},
-		"from an environment that has none":   {yaml: "  proxy_from_environment: true\n", url: "http://localhost:" + portOf(hidden.host) + "/", want: "loopback"},
-		"from the environment, but forbidden": {yaml: "  proxy_from_environment: true\n", env: proxy.host, url: "http://[fd00:ec2::254]/", want: "never scraped"},
-		"one number":                          {yaml: viaProxy, url: "http://2852039166/", want: "never scraped"},
-		"a hexadecimal number":                {yaml: viaProxy, url: "http://0xA9FEa9fe:15090/", want: "never scraped"},
-		"octal numbers":                       {yaml: viaProxy, url: "http://0251.0376.0251.0376/", want: "never scraped"},
-		"numbers filled up with zeros":        {yaml: viaProxy, url: "http://169.254.0169.0254/", want: "never scraped"},
-		"fewer numbers":                       {yaml: viaProxy, url: "http://169.0xfe.43518/", want: "never scraped"},
-		"a dot behind it":                     {yaml: viaProxy, url: "http://169.254.169.254./", want: "never scraped"},
-		"full-width digits":                   {yaml: viaProxy, url: "http://１６９。254.169.254/", want: "never scraped"},
-		"loopback as a number":                {yaml: viaProxy, url: "http://0x7f000001:" + portOf(hidden.host) + "/", want: "loopback"},
-		"a number that is too large":          {yaml: viaProxy, url: "http://4294967296/"},
-		"a name that begins with numbers":     {yaml: viaProxy, url: "http://169.254.example/"},
-		"an ordinary address, as a number":    {yaml: viaProxy, url: "http://0x0a000001/"},
+		"through the proxy": {yaml: viaProxy, url: "http://pod.example:15090/"},
+		"a forbidden address": {yaml: viaProxy, url: "http://169.254.169.254/",
+			want: "never scraped"},
+		"a loopback address": {yaml: viaProxy, url: "http://" + hidden.host + "/",
+			want: "loopback"},
+		"a host in no_proxy": {yaml: viaProxy + "  no_proxy: localhost\n",
+			url: "http://localhost:" + portOf(hidden.host) + "/", want: "loopback"},
+		"proxy from the environment": {yaml: "  proxy_from_environment: true\n", env: proxy.host,
+			url: "http://pod.example:15090/"},
+		"no proxy in the environment": {yaml: "  proxy_from_environment: true\n",
+			url: "http://localhost:" + portOf(hidden.host) + "/", want: "loopback"},
+		"proxy from the environment, forbidden target": {yaml: "  proxy_from_environment: true\n", env: proxy.host,
+			url: "http://[fd00:ec2::254]/", want: "never scraped"},
+		"a decimal number":           {yaml: viaProxy, url: "http://2852039166/", want: "never scraped"},
+		"a hexadecimal number":       {yaml: viaProxy, url: "http://0xA9FEa9fe:15090/", want: "never scraped"},
+		"octal numbers":              {yaml: viaProxy, url: "http://0251.0376.0251.0376/", want: "never scraped"},
+		"numbers with leading zeros": {yaml: viaProxy, url: "http://169.254.0169.0254/", want: "never scraped"},
+		"fewer numbers":              {yaml: viaProxy, url: "http://169.0xfe.43518/", want: "never scraped"},
+		"a trailing dot":             {yaml: viaProxy, url: "http://169.254.169.254./", want: "never scraped"},
+		"full-width digits":          {yaml: viaProxy, url: "http://１６９。254.169.254/", want: "never scraped"},
+		"loopback as a number": {yaml: viaProxy, url: "http://0x7f000001:" + portOf(hidden.host) + "/",
+			want: "loopback"},
+		"a number that is too large":       {yaml: viaProxy, url: "http://4294967296/"},
+		"a name that begins with numbers":  {yaml: viaProxy, url: "http://169.254.example/"},
+		"an ordinary address, as a number": {yaml: viaProxy, url: "http://0x0a000001/"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, key := range []string{"HTTP_PROXY", "http_proxy"} {
 				t.Setenv(key, c.env)
 			}
 			t.Setenv("NO_PROXY", "")
-			_, s := fetch(t, c.yaml, false, false, false, c.url)
+			_, s := fetchURL(t, c.yaml, false, false, false, c.url)
 			if (c.want == "") != (s.err == "") || !strings.Contains(s.err, c.want) {
 				t.Errorf("error %q, want %q", s.err, c.want)
 			}
 		})
 	}
-	if len(hidden.asked()) != 0 {
-		t.Error("a loopback address was asked")
+	if len(hidden.requests()) != 0 {
+		t.Error("a loopback address got a request")
 	}
 }
 
-// TestS06PortsHoweverWritten: a place that the configuration names is that place, however its port and its host are
-// written.
-func TestS06PortsHoweverWritten(t *testing.T) {
-	page := listen(t, always(ok)) // on loopback
+// TestS06AddressesAreComparedInCanonicalForm: the proxy and target that the configuration names are recognized however
+// their host and port are written.
+func TestS06AddressesAreComparedInCanonicalForm(t *testing.T) {
+	page := startRawServer(t, respond(okResponse)) // on loopback
 	port := "0" + portOf(page.host)
-	if _, s := fetch(t, "  proxy_url: http://LOCALHOST:"+port+"\n", false, false, false, "http://pod.example/"); s.err != "" {
+	if _, s := fetchURL(t, "  proxy_url: http://LOCALHOST:"+port+"\n", false, false, false,
+		"http://pod.example/"); s.err != "" {
 		t.Errorf("through a proxy on port %s: %s", port, s.err)
 	}
 	for kind, yaml := range map[string]string{"plain": "", "net/http": "  basic_auth: {username: a, password: b}\n"} {
 		cfg := job(t, yaml+"  static_configs: [{targets: ['LOCALHOST:"+port+"']}]\n")
-		m := makeTargets(cfg, []*targetgroup.Group{{Source: "0", Targets: []model.LabelSet{at("LOCALHOST:" + port)}}}, false)
+		m := makeTargets(cfg, []*targetgroup.Group{{Source: "0", Targets: []model.LabelSet{at("LOCALHOST:" + port)}}},
+			false)
 		f, err := newFetcher(cfg, budget{}, false, false)
 		if err != nil || len(m.targets) != 1 {
 			t.Fatalf("%v, %q", err, m.errors)
 		}
 		t.Cleanup(f.close)
-		if s := look(t.Context(), f, m.targets[0]); s.err != "" {
+		if s := getPage(t.Context(), f, m.targets[0]); s.err != "" {
 			t.Errorf("%s: a target on port %s that a static list names: %s", kind, port, s.err)
 		}
 	}
@@ -294,7 +305,7 @@ func portOf(host string) string {
 	return port
 }
 
-// TestS06TokenURL: the token endpoint that the configuration names is dialled, and by nobody else.
+// TestS06TokenURL: the configured token endpoint may be on loopback, but only for token requests.
 func TestS06TokenURL(t *testing.T) {
 	tokens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -303,23 +314,29 @@ func TestS06TokenURL(t *testing.T) {
 	defer tokens.Close()
 	host := strings.TrimPrefix(tokens.URL, "http://")
 	yaml := "  oauth2: {client_id: a, client_secret: b, token_url: '" + tokens.URL + "/'}\n"
-	// The token is fetched; then the target is dialled, on an address where it may not be.
-	if _, s := fetch(t, yaml, false, false, false, "http://localhost:"+portOf(host)+"/"); !strings.Contains(s.err, "loopback") || strings.Contains(s.err, "oauth2") {
+	// The token is fetched. Then dialing the target on loopback is refused.
+	if _, s := fetchURL(t, yaml, false, false, false, "http://localhost:"+portOf(host)+"/"); !strings.Contains(s.err,
+		"loopback") || strings.Contains(s.err, "oauth2") {
 		t.Errorf("error %q", s.err)
 	}
-	if _, s := fetch(t, yaml, false, false, false, tokens.URL+"/"); !strings.Contains(s.err, "loopback") {
+	if _, s := fetchURL(t, yaml, false, false, false, tokens.URL+"/"); !strings.Contains(s.err, "loopback") {
 		t.Errorf("a target on the address of the token endpoint: error %q", s.err)
 	}
 }
 
-// TestT9Redirects: loops end, and no redirect leads where a target may not be.
+// TestT9Redirects: redirect loops end, and redirects to forbidden addresses are refused.
 func TestT9Redirects(t *testing.T) {
-	hidden := listen(t, always(ok))
+	hidden := startRawServer(t, respond(okResponse))
 	mux := http.NewServeMux()
-	mux.HandleFunc("/loop", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/loop", http.StatusFound) })
+	mux.HandleFunc("/loop", func(w http.ResponseWriter,
+		r *http.Request) {
+		http.Redirect(w, r, "/loop", http.StatusFound)
+	})
 	for path, to := range map[string]string{
-		"/metadata": "http://169.254.169.254/latest", "/metadata6": "http://[fd00:ec2::254]/", "/mapped": "http://[::ffff:169.254.169.254]/",
-		"/any": "http://0.0.0.0:" + portOf(hidden.host) + "/", "/local": "http://" + hidden.host + "/", "/name": "http://localhost:" + portOf(hidden.host) + "/",
+		"/metadata": "http://169.254.169.254/latest", "/metadata6": "http://[fd00:ec2::254]/",
+		"/mapped": "http://[::ffff:169.254.169.254]/",
+		"/any":    "http://0.0.0.0:" + portOf(hidden.host) + "/", "/local": "http://" + hidden.host +
+			"/", "/name": "http://localhost:" + portOf(hidden.host) + "/",
 		"/file": "file:///etc/passwd", "/unix": "unix:///x",
 	} {
 		mux.Handle(path, http.RedirectHandler(to, http.StatusFound))
@@ -327,84 +344,88 @@ func TestT9Redirects(t *testing.T) {
 	srv := httptest.NewServer(mux)
 	defer srv.Close()
 	for path, want := range map[string]string{
-		"/loop": "10 redirects", "/metadata": "never scraped", "/metadata6": "never scraped", "/mapped": "never scraped",
-		"/any": "never scraped", "/local": "loopback", "/name": "loopback", "/file": "unsupported protocol", "/unix": "unsupported protocol",
+		"/loop": "10 redirects", "/metadata": "never scraped", "/metadata6": "never scraped",
+		"/mapped": "never scraped",
+		"/any":    "never scraped", "/local": "loopback", "/name": "loopback", "/file": "unsupported protocol",
+		"/unix": "unsupported protocol",
 	} {
-		for kind, yaml := range map[string]string{"plain": "", "net/http": "  basic_auth: {username: a, password: b}\n"} {
-			// A static list names the server, on loopback; it does not name what the server redirects to.
-			_, s := fetch(t, yaml, false, false, true, srv.URL+path)
+		for kind, yaml := range map[string]string{"plain": "",
+			"net/http": "  basic_auth: {username: a, password: b}\n"} {
+			// A static list names the server on loopback. It does not name the redirect's target.
+			_, s := fetchURL(t, yaml, false, false, true, srv.URL+path)
 			if !strings.Contains(s.err, want) {
 				t.Errorf("%s, %s: error %q, want %q", kind, path, s.err, want)
 			}
 		}
 	}
-	if len(hidden.asked()) != 0 {
-		t.Error("a redirect led to a loopback address")
+	if len(hidden.requests()) != 0 {
+		t.Error("a redirect to a loopback address was followed")
 	}
 	if got := reasonOf(fmt.Errorf("Get: %w", &forbiddenError{})); got != "forbidden_address" {
 		t.Errorf("reason %q", got)
 	}
 	var refused *forbiddenError
 	if _, err := (&guard{}).dial(t.Context(), "tcp", "169.254.169.254:80"); !errors.As(err, &refused) {
-		t.Errorf("dial: %v, want an address that is refused", err)
+		t.Errorf("dial: %v, want the address refused", err)
 	}
 }
 
-// TestS07CredentialsStayWithTheHost: no credential of a job follows a redirect to another host, and none that came
-// back from there.
+// TestS07CredentialsStayWithTheHost: after a redirect to another host no credentials of the job are sent. After a
+// redirect to the same host they are.
 func TestS07CredentialsStayWithTheHost(t *testing.T) {
 	for name, yaml := range map[string]string{
 		"basic_auth":    "  basic_auth: {username: canary, password: canary}\n",
 		"authorization": "  authorization: {credentials: canary}\n",
-		"http_headers":  "  http_headers: {X-Token: {secrets: [canary]}, Cookie: {values: [canary]}, X-Plain: {values: [canary]}}\n",
+		"http_headers": "  http_headers: {X-Token: {secrets: [canary]}, Cookie: {values: [canary]}, X-Plain: " +
+			"{values: [canary]}}\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			other := listen(t, always(ok))
-			var first *wire
-			first = listen(t, func(_ int, r *ring) {
-				for r.hear() {
+			other := startRawServer(t, respond(okResponse))
+			var first *rawServer
+			first = startRawServer(t, func(_ int, r *serverConn) {
+				for r.readRequest() {
 					to := "http://localhost:" + portOf(other.host) + "/"
-					if strings.HasPrefix(first.asked()[len(first.asked())-1], "GET /same ") {
+					if strings.HasPrefix(first.requests()[len(first.requests())-1], "GET /same ") {
 						to = "http://" + first.host + "/page"
 					}
-					if strings.HasPrefix(first.asked()[len(first.asked())-1], "GET /page ") {
-						r.say(ok)
+					if strings.HasPrefix(first.requests()[len(first.requests())-1], "GET /page ") {
+						r.send(okResponse)
 						continue
 					}
-					r.say("HTTP/1.1 302 Found\r\nLocation: " + to + "\r\nContent-Length: 0\r\n\r\n")
+					r.send("HTTP/1.1 302 Found\r\nLocation: " + to + "\r\nContent-Length: 0\r\n\r\n")
 				}
 			})
-			if _, s := fetch(t, yaml, true, false, false, "http://"+first.host+"/other"); s.err != "" {
+			if _, s := fetchURL(t, yaml, true, false, false, "http://"+first.host+"/other"); s.err != "" {
 				t.Fatal(s.err)
 			}
-			if head := other.asked()[0]; hasCredentials(head) {
+			if head := other.requests()[0]; hasCredentials(head) {
 				t.Errorf("the other host got credentials:\n%s", head)
 			}
-			if _, s := fetch(t, yaml, true, false, false, "http://"+first.host+"/same"); s.err != "" {
+			if _, s := fetchURL(t, yaml, true, false, false, "http://"+first.host+"/same"); s.err != "" {
 				t.Fatal(s.err)
 			}
-			for _, head := range first.asked() {
+			for _, head := range first.requests() {
 				if !hasCredentials(head) {
-					t.Errorf("the host itself got no credentials:\n%s", head)
+					t.Errorf("the same host got no credentials:\n%s", head)
 				}
 			}
 		})
 	}
 }
 
-// TestS07NoRedirectOutOfTLS: what a job sends under TLS a target cannot have sent in the clear, to itself or to others.
+// TestS07NoRedirectOutOfTLS: a redirect from https to http is refused, so that nothing is sent unencrypted.
 func TestS07NoRedirectOutOfTLS(t *testing.T) {
-	withoutLog(t)
-	clear := listen(t, always(ok))
+	silenceLog(t)
+	clear := startRawServer(t, respond(okResponse))
 	srv := httptest.NewTLSServer(http.RedirectHandler("http://"+clear.host+"/", http.StatusPermanentRedirect))
 	defer srv.Close()
 	yaml := "  tls_config: {insecure_skip_verify: true}\n  basic_auth: {username: canary, password: canary}\n"
-	_, s := fetch(t, yaml, true, false, false, srv.URL+"/")
+	_, s := fetchURL(t, yaml, true, false, false, srv.URL+"/")
 	if !strings.Contains(s.err, "https to http") {
-		t.Errorf("error %q, want one that tells of the redirect", s.err)
+		t.Errorf("error %q, want one about the redirect", s.err)
 	}
-	if n := len(clear.asked()); n != 0 {
-		t.Errorf("%d requests went out in the clear", n)
+	if n := len(clear.requests()); n != 0 {
+		t.Errorf("%d requests were sent unencrypted", n)
 	}
 }
 
@@ -412,8 +433,9 @@ func hasCredentials(head string) bool {
 	return strings.Contains(head, "canary") || strings.Contains(head, "Y2FuYXJ5OmNhbmFyeQ==")
 }
 
-// TestS06ReloadChangesWhoMayDialWhat: the jobs that may dial a pod's own address only are part of a configuration.
-func TestS06ReloadChangesWhoMayDialWhat(t *testing.T) {
+// TestS06ReloadAppliesOwnAddressOnly: after a reload that restricts a job to pods' own addresses, its other targets are
+// gone.
+func TestS06ReloadAppliesOwnAddressOnly(t *testing.T) {
 	r := newRig()
 	only := false
 	r.opts.OwnAddressOnly = func(string) bool { return only }
@@ -427,6 +449,6 @@ func TestS06ReloadChangesWhoMayDialWhat(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := len(r.Status()[0].Targets); n != 0 {
-		t.Errorf("%d targets of other addresses are left", n)
+		t.Errorf("%d targets with other addresses are left", n)
 	}
 }

@@ -6,21 +6,25 @@ import (
 	"io"
 	"net/http"
 	"net/http/httputil"
+	"strconv"
 	"strings"
 )
 
-// head is what the usual answer says before its body.
-type head struct {
-	contentType []byte // both alias what was parsed
+// header holds the fields of a response header that a scrape needs.
+type header struct {
+	contentType []byte // contentType and encoding alias the parsed bytes
 	encoding    []byte
-	length      int64 // -1: chunked
+	length      int64 // of the body, or chunked
 }
 
-// parseHead reads the head of an answer at the beginning of b and returns its length. 0: it is not all there, or
-// it is not of the form that Envoy and Go servers write (HTTP/1.1 200, plain header lines, one framing, and the
-// connection stays open): http.ReadResponse shall say what it means.
-func parseHead(b []byte) (h head, n int) {
-	h.length = none
+// parseHeader parses the status line and the header at the beginning of b and returns their length n. It knows the form
+// that Envoy and Go servers write: HTTP/1.1 200, plain header lines, one framing, keep-alive.
+//
+//	HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n
+//
+// In any other form, or if b ends within the header, n is 0, and http.ReadResponse must parse it.
+func parseHeader(b []byte) (h header, n int) {
+	h.length = noLength
 	line, rest, ok := cutLine(b)
 	if !ok || !bytes.HasPrefix(line, []byte("HTTP/1.1 200 ")) {
 		return h, 0
@@ -32,51 +36,51 @@ func parseHead(b []byte) (h head, n int) {
 		if len(line) == 0 {
 			break
 		}
-		name, value, ok := cutHeader(line)
+		name, value, ok := cutField(line)
 		if !ok || !h.add(name, value) {
 			return h, 0
 		}
 	}
-	if h.length == none {
+	if h.length == noLength {
 		return h, 0
 	}
 	return h, len(b) - len(rest)
 }
 
-// Values of head.length that are no length.
+// Values of header.length that are no length.
 const (
-	chunked int64 = -1
-	none    int64 = -2
+	chunked  int64 = -1
+	noLength int64 = -2 // no framing was read
 )
 
-// add takes a header line and tells whether it is one that parseHead understands.
-func (h *head) add(name, value []byte) bool {
+// add stores a header field. It returns false if net/http must parse this header.
+func (h *header) add(name, value []byte) bool {
 	switch {
-	case is(name, "content-type"):
-		return first(&h.contentType, value)
-	case is(name, "content-encoding"):
-		return first(&h.encoding, value)
-	case is(name, "transfer-encoding"):
-		if h.length != none || !is(value, "chunked") {
+	case equalFold(name, "content-type"):
+		return setOnce(&h.contentType, value)
+	case equalFold(name, "content-encoding"):
+		return setOnce(&h.encoding, value)
+	case equalFold(name, "transfer-encoding"):
+		if h.length != noLength || !equalFold(value, "chunked") {
 			return false
 		}
 		h.length = chunked
-	case is(name, "content-length"):
-		n, ok := parseLength(value)
-		if h.length != none || !ok {
+	case equalFold(name, "content-length"):
+		n, err := strconv.ParseUint(string(value), 10, 63)
+		if h.length != noLength || err != nil {
 			return false
 		}
-		h.length = n
-	case is(name, "connection"):
-		return is(value, "keep-alive")
-	case is(name, "trailer"):
+		h.length = int64(n)
+	case equalFold(name, "connection"):
+		return equalFold(value, "keep-alive")
+	case equalFold(name, "trailer"):
 		return false
 	}
 	return true
 }
 
-// first sets what a header says for the first time.
-func first(to *[]byte, value []byte) bool {
+// setOnce sets *to and returns true, unless *to is set already or value is empty.
+func setOnce(to *[]byte, value []byte) bool {
 	if *to != nil || len(value) == 0 {
 		return false
 	}
@@ -84,9 +88,9 @@ func first(to *[]byte, value []byte) bool {
 	return true
 }
 
-func is(b []byte, name string) bool { return len(b) == len(name) && strings.EqualFold(string(b), name) }
+func equalFold(b []byte, s string) bool { return len(b) == len(s) && strings.EqualFold(string(b), s) }
 
-// cutLine cuts a line that ends in CRLF and holds nothing but printable ASCII and tabs.
+// cutLine cuts a line that ends in CRLF. It is not ok if the line has bytes other than printable ASCII and tabs.
 func cutLine(b []byte) (line, rest []byte, ok bool) {
 	end := bytes.IndexByte(b, '\n')
 	if end < 1 || b[end-1] != '\r' {
@@ -101,8 +105,8 @@ func cutLine(b []byte) (line, rest []byte, ok bool) {
 	return line, b[end+1:], true
 }
 
-// cutHeader cuts `Name: value`. A line that continues the one before has no name.
-func cutHeader(line []byte) (name, value []byte, ok bool) {
+// cutField cuts `Name: value`. It is not ok for a folded line, which continues the line before it and has no name.
+func cutField(line []byte) (name, value []byte, ok bool) {
 	name, value, ok = bytes.Cut(line, []byte(":"))
 	if !ok || len(name) == 0 {
 		return nil, nil, false
@@ -115,39 +119,23 @@ func cutHeader(line []byte) (name, value []byte, ok bool) {
 	return name, bytes.Trim(value, " \t"), true
 }
 
-// parseLength reads a Content-Length that no answer exceeds.
-func parseLength(b []byte) (n int64, ok bool) {
-	if len(b) == 0 || len(b) > 15 {
-		return 0, false
-	}
-	for _, c := range b {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = n*10 + int64(c-'0')
-	}
-	return n, true
-}
-
-// framed is the body behind a head that parseHead understood: net/http's chunks, or a length.
-type framed struct {
+// framedBody reads the body after a header that parseHeader parsed: chunks, or a known number of bytes.
+type framedBody struct {
 	in      *bufio.Reader
-	chunks  io.Reader // nil: left bytes follow
-	left    int64
-	trailed bool // there was more than an empty line behind the chunks
+	chunks  io.Reader // nil: the body has a known length
+	left    int64     // bytes of the body that were not read, if chunks is nil
+	trailed bool      // a trailer followed the last chunk
 }
 
-func (f *framed) begin(in *bufio.Reader, h head) {
-	*f = framed{in: in, left: h.length}
+func (f *framedBody) reset(in *bufio.Reader, h header) {
+	*f = framedBody{in: in, left: h.length}
 	if h.length == chunked {
 		f.chunks = httputil.NewChunkedReader(in)
 	}
 }
 
-func (f *framed) end() { *f = framed{} }
-
-// Read ends with io.EOF when the body was read to its end, not again after that.
-func (f *framed) Read(p []byte) (int, error) {
+// Read returns io.EOF at the end of the body. It must not be called after that.
+func (f *framedBody) Read(p []byte) (int, error) {
 	if f.chunks != nil {
 		n, err := f.chunks.Read(p)
 		if err == io.EOF {
@@ -172,16 +160,16 @@ func (f *framed) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readTrailer reads what follows the last chunk and returns io.EOF if it is in order. Nobody sends more than an
-// empty line; if somebody does, net/http reads it, behind a head made for it.
-func (f *framed) readTrailer() error {
+// readTrailer reads the trailer after the last chunk and returns io.EOF if it is valid. Usually the trailer is an empty
+// line. Otherwise net/http parses it, after a made-up header.
+func (f *framedBody) readTrailer() error {
 	if end, _ := f.in.Peek(2); string(end) == "\r\n" {
 		_, _ = f.in.Discard(2)
 		return io.EOF
 	}
 	f.trailed = true
-	const before = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
-	resp, err := http.ReadResponse(bufio.NewReader(io.MultiReader(strings.NewReader(before), f.in)), nil)
+	const madeUp = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+	resp, err := http.ReadResponse(bufio.NewReader(io.MultiReader(strings.NewReader(madeUp), f.in)), nil)
 	if err != nil {
 		return err
 	}

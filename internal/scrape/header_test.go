@@ -10,11 +10,12 @@ import (
 	"testing"
 )
 
-func seeds(f *testing.F) []string {
+// responseSeeds are responses in usual and unusual forms.
+func responseSeeds(f *testing.F) []string {
 	f.Helper()
 	const head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 	return []string{
-		ok,
+		okResponse,
 		head + "Content-Length: 4\r\n\r\nx 1\n",
 		head + "content-length: 4\r\nConnection: keep-alive\r\n\r\nx 1\nmore",
 		head + "Content-Length: 4\r\nConnection: close\r\n\r\nx 1\n",
@@ -42,7 +43,7 @@ func seeds(f *testing.F) []string {
 		"HTTP/1.1  200 OK\r\nContent-Length: 4\r\n\r\nx 1\n",
 		"HTTP/1.1 200 \r\nContent-Length: 4\r\n\r\nx 1\n",
 		"HTTP/1.1 2000 OK\r\nContent-Length: 4\r\n\r\nx 1\n",
-		"HTTP/1.1 100 Continue\r\n\r\n" + ok,
+		"HTTP/1.1 100 Continue\r\n\r\n" + okResponse,
 		"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nx",
 		"HTTP/1.1 099 What\r\nContent-Length: 0\r\n\r\n",
 		"HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\n",
@@ -51,38 +52,40 @@ func seeds(f *testing.F) []string {
 	}
 }
 
-// FuzzHead: what parseHead takes means what http.ReadResponse says.
-func FuzzHead(f *testing.F) {
-	for _, s := range seeds(f) {
+// FuzzHeader: if parseHeader accepts a header, http.ReadResponse reads the same from it.
+func FuzzHeader(f *testing.F) {
+	for _, s := range responseSeeds(f) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		h, n := parseHead(b)
+		h, n := parseHeader(b)
 		if n == 0 {
 			return
 		}
 		in := bufio.NewReaderSize(bytes.NewReader(b), len(b)+16)
 		resp, err := http.ReadResponse(in, nil)
 		if err != nil {
-			t.Fatalf("%q was taken, but %v", b[:n], err)
+			t.Fatalf("%q was accepted, but %v", b[:n], err)
 		}
 		length := resp.ContentLength
 		if resp.Body == http.NoBody {
 			length = 0
 		}
 		if resp.StatusCode != http.StatusOK || resp.Close || length != h.length || len(b)-in.Buffered() != n ||
-			resp.Header.Get("Content-Type") != string(h.contentType) || resp.Header.Get("Content-Encoding") != string(h.encoding) {
-			t.Errorf("%q\nwas taken as %q, %q, %d, of %d bytes\nnet/http: %d %v, close %v, length %d, %d bytes", b, h.contentType, h.encoding, h.length, n,
+			resp.Header.Get("Content-Type") != string(h.contentType) ||
+			resp.Header.Get("Content-Encoding") != string(h.encoding) {
+			t.Errorf("%q\nwas parsed as %q, %q, %d, of %d bytes\nnet/http: %d %v, close %v, length %d, %d bytes", b,
+				h.contentType, h.encoding, h.length, n,
 				resp.StatusCode, resp.Header, resp.Close, length, len(b)-in.Buffered())
 		}
 	})
 }
 
-// FuzzAnswer: a server that says anything, in two pieces, and closes yields what it yields through net/http: the
-// same error of the request, or the same page.
-func FuzzAnswer(f *testing.F) {
-	withoutLog(f)
-	for i, s := range seeds(f) {
+// FuzzResponse: a server sends arbitrary bytes in two pieces and closes. Both clients return the same error, or the
+// same page.
+func FuzzResponse(f *testing.F) {
+	silenceLog(f)
+	for i, s := range responseSeeds(f) {
 		f.Add([]byte(s), uint16(0))
 		f.Add([]byte(s), uint16(i*7))
 	}
@@ -102,21 +105,22 @@ func FuzzAnswer(f *testing.F) {
 			return client, nil
 		}
 		tg := &target{url: "http://a:1/stats/prometheus", hostPort: "a:1"}
-		lean, library := lean(t), library(t)
-		lean.plain.dial = dial
-		library.client.Transport.(*http.Transport).DialContext = dial
-		lean.client.Transport = library.client.Transport
-		got, want := look(t.Context(), lean, tg), look(t.Context(), library, tg)
-		if same := errorOf(got.err) == errorOf(want.err) || got.err != "" && ambiguous(b); !same || got.body != want.body || got.contentType != want.contentType {
+		ours, netHTTP := plainFetcher(t), netHTTPFetcher(t)
+		ours.plain.dial = dial
+		netHTTP.client.Transport.(*http.Transport).DialContext = dial
+		ours.client.Transport = netHTTP.client.Transport
+		got, want := getPage(t.Context(), ours, tg), getPage(t.Context(), netHTTP, tg)
+		if same := errorOf(got.err) == errorOf(want.err) || got.err != "" && ambiguous(b); !same ||
+			got.body != want.body || got.contentType != want.contentType {
 			t.Errorf("%q, cut at %d\ngot      %q\nnet/http %q", b, cut, got, want)
 		}
 	})
 }
 
-// errorOf is an error without what only net/http knows: that it gave up the connection.
+// errorOf removes a prefix that only net/http adds to an error.
 func errorOf(s string) string {
 	return strings.Replace(s, "net/http: HTTP/1.x transport connection broken: ", "", 1)
 }
 
-// ambiguous tells of an answer whose error net/http words by chance: it is nothing.
+// ambiguous reports whether the text of net/http's error for a response depends on timing. It does if there is none.
 func ambiguous(b []byte) bool { return len(b) == 0 }

@@ -28,7 +28,7 @@ import (
 	promconfig "github.com/prometheus/prometheus/config"
 )
 
-// server remembers the last request and answers with a page.
+// server serves a page and remembers the last request.
 type server struct {
 	*httptest.Server
 	mu   sync.Mutex
@@ -49,7 +49,7 @@ func startServer(t *testing.T, start func(*httptest.Server)) *server {
 		w.Header().Set("Content-Type", "text/plain")
 		_, _ = io.WriteString(w, "x 1\n")
 	}))
-	s.Config.ErrorLog = log.New(io.Discard, "", 0) // handshakes that fail on purpose
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // some handshakes fail on purpose
 	start(s.Server)
 	t.Cleanup(s.Close)
 	return s
@@ -62,12 +62,12 @@ func (s *server) request(t *testing.T) *http.Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.last == nil {
-		t.Fatal("nobody asked")
+		t.Fatal("no request")
 	}
 	return s.last
 }
 
-// scrapeHost scrapes a host once over the network and returns what the scrape failed with.
+// scrapeHost scrapes a host once over the network and returns the text of the error; empty: none.
 func scrapeHost(t *testing.T, host, yaml string) string {
 	t.Helper()
 	r := newRig()
@@ -92,23 +92,28 @@ func secretFile(t *testing.T, text string) string {
 	return path
 }
 
-// TestHTTPClientFields: what every HTTP client may be told, but for TLS and OAuth.
+// TestHTTPClientFields covers the fields of an HTTP client except TLS and OAuth 2.0.
 func TestHTTPClientFields(t *testing.T) {
 	user, password := secretFile(t, "u\n"), secretFile(t, "p\n")
 	for name, c := range map[string]struct{ yaml, header, value string }{
-		"basic_auth":                           {"  basic_auth: {username: u, password: p}\n", "Authorization", "Basic dTpw"},
-		"basic_auth, files":                    {"  basic_auth: {username_file: " + user + ", password_file: " + password + "}\n", "Authorization", "Basic dTpw"},
-		"authorization":                        {"  authorization: {credentials: c}\n", "Authorization", "Bearer c"},
-		"authorization, type":                  {"  authorization: {type: Token, credentials: c}\n", "Authorization", "Token c"},
-		"authorization, credentials_file":      {"  authorization: {credentials_file: " + password + "}\n", "Authorization", "Bearer p"},
-		"bearer_token":                         {"  bearer_token: c\n", "Authorization", "Bearer c"},
-		"bearer_token_file":                    {"  bearer_token_file: " + password + "\n", "Authorization", "Bearer p"},
-		"http_headers, values":                 {"  http_headers: {X-A: {values: [a, b]}}\n", "X-A", "a|b"},
-		"http_headers, secrets":                {"  http_headers: {X-A: {secrets: [s]}}\n", "X-A", "s"},
-		"http_headers, files":                  {"  http_headers: {X-A: {files: [" + user + "]}}\n", "X-A", "u"},
-		"follow_redirects":                     {"  metrics_path: /elsewhere\n", "", ""},
-		"http_headers, through net/http":       {"  metrics_path: /elsewhere\n  http_headers: {X-A: {values: [a]}}\n", "X-A", "a"},
-		"no_proxy, though the proxy is silent": {"  proxy_url: http://127.0.0.1:1\n  no_proxy: 127.0.0.1\n", "", ""},
+		"basic_auth": {"  basic_auth: {username: u, password: p}\n", "Authorization",
+			"Basic dTpw"},
+		"basic_auth, files": {"  basic_auth: {username_file: " + user + ", password_file: " + password +
+			"}\n", "Authorization", "Basic dTpw"},
+		"authorization": {"  authorization: {credentials: c}\n", "Authorization", "Bearer c"},
+		"authorization, type": {"  authorization: {type: Token, credentials: c}\n", "Authorization",
+			"Token c"},
+		"authorization, credentials_file": {"  authorization: {credentials_file: " + password + "}\n", "Authorization",
+			"Bearer p"},
+		"bearer_token":          {"  bearer_token: c\n", "Authorization", "Bearer c"},
+		"bearer_token_file":     {"  bearer_token_file: " + password + "\n", "Authorization", "Bearer p"},
+		"http_headers, values":  {"  http_headers: {X-A: {values: [a, b]}}\n", "X-A", "a|b"},
+		"http_headers, secrets": {"  http_headers: {X-A: {secrets: [s]}}\n", "X-A", "s"},
+		"http_headers, files":   {"  http_headers: {X-A: {files: [" + user + "]}}\n", "X-A", "u"},
+		"follow_redirects":      {"  metrics_path: /elsewhere\n", "", ""},
+		"http_headers, through net/http": {"  metrics_path: /elsewhere\n  http_headers: {X-A: {values: [a]}}\n", "X-A",
+			"a"},
+		"no_proxy, with a dead proxy": {"  proxy_url: http://127.0.0.1:1\n  no_proxy: 127.0.0.1\n", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := startServer(t, (*httptest.Server).Start)
@@ -141,8 +146,9 @@ func TestHTTPClientFields(t *testing.T) {
 	})
 	t.Run("follow_redirects off", func(t *testing.T) {
 		s := startServer(t, (*httptest.Server).Start)
-		if err := scrapeHost(t, s.host(), "  metrics_path: /elsewhere\n  follow_redirects: false\n"); !strings.Contains(err, "302") {
-			t.Errorf("error %q, want one of the status", err)
+		if err := scrapeHost(t, s.host(), "  metrics_path: /elsewhere\n  follow_redirects: false\n"); !strings.Contains(
+			err, "302") {
+			t.Errorf("error %q, want one with the status", err)
 		}
 	})
 	t.Run("proxy_url", func(t *testing.T) {
@@ -151,7 +157,7 @@ func TestHTTPClientFields(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := proxy.request(t).RequestURI; got != "http://a.test:80/metrics" {
-			t.Errorf("the proxy was asked for %s", got)
+			t.Errorf("request to the proxy: %s", got)
 		}
 	})
 	t.Run("proxy_from_environment", func(t *testing.T) {
@@ -162,15 +168,15 @@ func TestHTTPClientFields(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := proxy.request(t).RequestURI; got != "http://a.test:80/metrics" {
-			t.Errorf("the proxy was asked for %s", got)
+			t.Errorf("request to the proxy: %s", got)
 		}
 		if err := scrapeHost(t, "a.test:80", ""); err == "" {
-			t.Error("the environment counts without being asked")
+			t.Error("the proxy of the environment was used without proxy_from_environment")
 		}
 	})
 }
 
-// certificate is a certificate that signs itself, and its key, in PEM.
+// certificate returns a self-signed certificate and its key in PEM.
 func certificate(t *testing.T) (cert, key string, parsed *x509.Certificate) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -179,7 +185,8 @@ func certificate(t *testing.T) (cert, key string, parsed *x509.Certificate) {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}, DNSNames: []string{"a.test"},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth,
+			x509.ExtKeyUsageServerAuth}, DNSNames: []string{"a.test"},
 		BasicConstraintsValid: true, IsCA: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
@@ -200,10 +207,10 @@ func asPEM(kind string, der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 }
 
-// inline writes a text of several lines as a value between braces.
+// inline quotes a text of several lines for YAML.
 func inline(text string) string { return `"` + strings.ReplaceAll(text, "\n", `\n`) + `"` }
 
-// TestTLSFields: what every HTTP client may be told of TLS.
+// TestTLSFields covers tls_config.
 func TestTLSFields(t *testing.T) {
 	plain := startServer(t, (*httptest.Server).StartTLS) // its certificate is for 127.0.0.1 and example.com
 	ca := asPEM("CERTIFICATE", plain.Certificate().Raw)
@@ -232,23 +239,29 @@ func TestTLSFields(t *testing.T) {
 		tls, fails string // part of the error; empty: none
 		check      func(*http.Request) bool
 	}{
-		"nothing written":      {plain, "", "unknown authority", nil},
+		"default":              {plain, "", "unknown authority", nil},
 		"ca":                   {plain, "ca: " + inline(ca), "", nil},
 		"ca_file":              {plain, "ca_file: " + caFile, "", nil},
 		"insecure_skip_verify": {plain, "insecure_skip_verify: true", "", nil},
-		"server_name":          {plain, "ca_file: " + caFile + ", server_name: example.com", "", func(r *http.Request) bool { return r.TLS.ServerName == "example.com" }},
+		"server_name": {plain, "ca_file: " + caFile + ", server_name: example.com", "",
+			func(r *http.Request) bool { return r.TLS.ServerName == "example.com" }},
 		"server_name, wrong":   {plain, "ca_file: " + caFile + ", server_name: other.test", "other.test", nil},
 		"cert and key missing": {demanding, "ca_file: " + caFile, "certificate", nil},
-		"cert and key":         {demanding, "ca_file: " + caFile + ", cert: " + inline(cert) + ", key: " + inline(key), "", nil},
-		"cert_file and key_file": {demanding, "ca_file: " + caFile + ", cert_file: " + certFile + ", key_file: " + keyFile, "",
+		"cert and key": {demanding, "ca_file: " + caFile + ", cert: " + inline(cert) + ", key: " + inline(key),
+			"", nil},
+		"cert_file and key_file": {demanding, "ca_file: " + caFile + ", cert_file: " + certFile + ", key_file: " +
+			keyFile, "",
 			func(r *http.Request) bool { return r.TLS.PeerCertificates[0].Equal(client) }},
 		"min_version, below":   {old, "insecure_skip_verify: true, min_version: TLS13", "version", nil},
-		"min_version, at":      {old, "insecure_skip_verify: true, min_version: TLS12", "", nil},
-		"least by default":     {ancient, "insecure_skip_verify: true", "version", nil},
+		"min_version, equal":   {old, "insecure_skip_verify: true, min_version: TLS12", "", nil},
+		"default min_version":  {ancient, "insecure_skip_verify: true", "version", nil},
 		"min_version, allowed": {ancient, "insecure_skip_verify: true, min_version: TLS11", "", nil},
-		"max_version":          {plain, "insecure_skip_verify: true, max_version: TLS12", "", func(r *http.Request) bool { return r.TLS.Version == tls.VersionTLS12 }},
-		"enable_http2":         {both, "insecure_skip_verify: true", "", func(r *http.Request) bool { return r.ProtoMajor == 2 }},
-		"enable_http2 off":     {both, "insecure_skip_verify: true}\n  enable_http2: false\n  params: {a: [b]", "", func(r *http.Request) bool { return r.ProtoMajor == 1 }},
+		"max_version": {plain, "insecure_skip_verify: true, max_version: TLS12", "",
+			func(r *http.Request) bool { return r.TLS.Version == tls.VersionTLS12 }},
+		"enable_http2": {both, "insecure_skip_verify: true", "",
+			func(r *http.Request) bool { return r.ProtoMajor == 2 }},
+		"enable_http2 off": {both, "insecure_skip_verify: true}\n  enable_http2: false\n  params: {a: [b]", "",
+			func(r *http.Request) bool { return r.ProtoMajor == 1 }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := scrapeHost(t, c.at.host(), "  scheme: https\n  tls_config: {"+c.tls+"}\n")
@@ -263,16 +276,17 @@ func TestTLSFields(t *testing.T) {
 	t.Run("proxy_connect_header", func(t *testing.T) {
 		var got http.Header
 		tunnel := tunnelTo(t, plain.host(), &got)
-		if err := scrapeHost(t, "a.test:443", "  scheme: https\n  tls_config: {insecure_skip_verify: true}\n  proxy_url: "+tunnel+"\n  proxy_connect_header: {X-A: [a]}\n"); err != "" {
+		if err := scrapeHost(t, "a.test:443", "  scheme: https\n  tls_config: {insecure_skip_verify: true}\n  "+
+			"proxy_url: "+tunnel+"\n  proxy_connect_header: {X-A: [a]}\n"); err != "" {
 			t.Fatal(err)
 		}
 		if got.Get("X-A") != "a" {
-			t.Errorf("the proxy got %v", got)
+			t.Errorf("headers to the proxy: %v", got)
 		}
 	})
 }
 
-// tunnelTo is a proxy whose tunnels all lead to one server.
+// tunnelTo starts a proxy that connects every tunnel to one server.
 func tunnelTo(t *testing.T, host string, got *http.Header) string {
 	t.Helper()
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -296,7 +310,7 @@ func tunnelTo(t *testing.T, host string, got *http.Header) string {
 	return proxy.URL
 }
 
-// TestOAuth2Fields: what a client may be told of how it gets its token.
+// TestOAuth2Fields covers oauth2.
 func TestOAuth2Fields(t *testing.T) {
 	var mu sync.Mutex
 	var asked url.Values
@@ -326,14 +340,18 @@ func TestOAuth2Fields(t *testing.T) {
 		oauth, at string
 		check     func(t *testing.T)
 	}{
-		"client_secret":      {"client_secret: s", issuer.URL, func(t *testing.T) { same(t, basic, "id:s") }},
-		"client_secret_file": {"client_secret_file: " + secretFile(t, "f"), issuer.URL, func(t *testing.T) { same(t, basic, "id:f") }},
-		"scopes":             {"client_secret: s, scopes: [a, b]", issuer.URL, func(t *testing.T) { same(t, asked.Get("scope"), "a b") }},
-		"endpoint_params":    {"client_secret: s, endpoint_params: {p: q}", issuer.URL, func(t *testing.T) { same(t, asked.Get("p"), "q") }},
-		"tls_config":         {"client_secret: s, tls_config: {insecure_skip_verify: true}", secure.URL, nil},
-		"proxy_url":          {"client_secret: s, proxy_url: " + issuer.URL, "http://issuer.test", nil},
-		"no_proxy":           {"client_secret: s, proxy_url: 'http://127.0.0.1:1', no_proxy: 127.0.0.1", issuer.URL, nil},
-		"proxy_connect_header": {"client_secret: s, tls_config: {insecure_skip_verify: true}, proxy_connect_header: {X-A: [a]}, proxy_url: " + tunnelTo(t, secure.Listener.Addr().String(), &connect),
+		"client_secret": {"client_secret: s", issuer.URL, func(t *testing.T) { same(t, basic, "id:s") }},
+		"client_secret_file": {"client_secret_file: " + secretFile(t, "f"), issuer.URL,
+			func(t *testing.T) { same(t, basic, "id:f") }},
+		"scopes": {"client_secret: s, scopes: [a, b]", issuer.URL,
+			func(t *testing.T) { same(t, asked.Get("scope"), "a b") }},
+		"endpoint_params": {"client_secret: s, endpoint_params: {p: q}", issuer.URL,
+			func(t *testing.T) { same(t, asked.Get("p"), "q") }},
+		"tls_config": {"client_secret: s, tls_config: {insecure_skip_verify: true}", secure.URL, nil},
+		"proxy_url":  {"client_secret: s, proxy_url: " + issuer.URL, "http://issuer.test", nil},
+		"no_proxy":   {"client_secret: s, proxy_url: 'http://127.0.0.1:1', no_proxy: 127.0.0.1", issuer.URL, nil},
+		"proxy_connect_header": {"client_secret: s, tls_config: {insecure_skip_verify: true}, proxy_connect_header: " +
+			"{X-A: [a]}, proxy_url: " + tunnelTo(t, secure.Listener.Addr().String(), &connect),
 			"https://issuer.test", func(t *testing.T) { same(t, connect.Get("X-A"), "a") }},
 		"client_certificate_key": {grant + "client_certificate_key: " + inline(key), issuer.URL, func(t *testing.T) {
 			header, claims := jwtOf(t, asked.Get("assertion"))
@@ -341,19 +359,22 @@ func TestOAuth2Fields(t *testing.T) {
 			same(t, claims["iss"], "id")
 			same(t, claims["aud"], issuer.URL)
 		}},
-		"the rest of a JWT": {grant + "client_certificate_key_file: " + secretFile(t, key) + ", client_certificate_key_id: k, signature_algorithm: RS512, iss: i, audience: aud, claims: {c: d}", issuer.URL, func(t *testing.T) {
-			header, claims := jwtOf(t, asked.Get("assertion"))
-			same(t, header["alg"], "RS512")
-			same(t, header["kid"], "k")
-			same(t, claims["iss"], "i")
-			same(t, claims["sub"], "id")
-			same(t, claims["aud"], "aud")
-			same(t, claims["c"], "d")
-		}},
+		"JWT": {grant + "client_certificate_key_file: " + secretFile(t, key) +
+			", client_certificate_key_id: k, signature_algorithm: RS512, iss: i, audience: aud, claims: {c: d}",
+			issuer.URL, func(t *testing.T) {
+				header, claims := jwtOf(t, asked.Get("assertion"))
+				same(t, header["alg"], "RS512")
+				same(t, header["kid"], "k")
+				same(t, claims["iss"], "i")
+				same(t, claims["sub"], "id")
+				same(t, claims["aud"], "aud")
+				same(t, claims["c"], "d")
+			}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := startServer(t, (*httptest.Server).Start)
-			if err := scrapeHost(t, s.host(), "  oauth2: {client_id: id, token_url: '"+c.at+"', "+c.oauth+"}\n"); err != "" {
+			if err := scrapeHost(t, s.host(), "  oauth2: {client_id: id, token_url: '"+c.at+"', "+c.oauth+
+				"}\n"); err != "" {
 				t.Fatal(err)
 			}
 			same(t, s.request(t).Header.Get("Authorization"), "Bearer tok")
@@ -368,7 +389,8 @@ func TestOAuth2Fields(t *testing.T) {
 		t.Setenv("HTTP_PROXY", issuer.URL)
 		t.Setenv("NO_PROXY", "")
 		s := startServer(t, (*httptest.Server).Start)
-		if err := scrapeHost(t, s.host(), "  oauth2: {client_id: id, token_url: 'http://issuer.test', client_secret: s, proxy_from_environment: true}\n"); err != "" {
+		if err := scrapeHost(t, s.host(), "  oauth2: {client_id: id, token_url: 'http://issuer.test', "+
+			"client_secret: s, proxy_from_environment: true}\n"); err != "" {
 			t.Fatal(err)
 		}
 	})
@@ -381,12 +403,12 @@ func same(t *testing.T, got, want any) {
 	}
 }
 
-// jwtOf takes a signed token apart.
+// jwtOf decodes a signed token.
 func jwtOf(t *testing.T, token string) (header, claims map[string]any) {
 	t.Helper()
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
-		t.Fatalf("%q is no JWT", token)
+		t.Fatalf("%q is not a JWT", token)
 	}
 	for i, into := range []*map[string]any{&header, &claims} {
 		text, err := base64.RawURLEncoding.DecodeString(parts[i])

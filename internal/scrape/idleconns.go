@@ -9,27 +9,27 @@ import (
 	config_util "github.com/prometheus/common/config"
 )
 
-// idleTimeout is how long a connection is kept without being used, as in prometheus/common.
+// idleTimeout is how long an idle connection is kept, as in prometheus/common.
 const idleTimeout = 5 * time.Minute
 
 type dialFunc = config_util.DialContextFunc
 
-// conn is a connection to a target, and the request that it sends. It belongs to one exchange, or to conns.
+// conn is a connection to a target and the encoded request for it. It is owned by one exchange or by idleConns.
 //
-// Cost: some 600 bytes with the runtime's share, 300 to 400 of them the request.
+// An idle conn costs about 600 bytes, with the runtime's share. The request takes 300 to 400 of them.
 type conn struct {
 	net.Conn
-	addr    string // host and port
-	url     string // what request asks for
-	timeout time.Duration
+	addr    string        // host and port
+	url     string        // of request
+	timeout time.Duration // of request
 	request []byte
-	used    bool // for one answer at least
-	first   [1]byte
-	since   time.Time
+	used    bool      // a response has begun on it
+	first   [1]byte   // buffer of send
+	since   time.Time // idle since
 }
 
-// ask sends the request and returns the first byte of the answer.
-func (c *conn) ask() (first byte, err error) {
+// send sends the request and returns the first byte of the response.
+func (c *conn) send() (first byte, err error) {
 	if _, err = c.Write(c.request); err != nil {
 		return 0, err
 	}
@@ -37,36 +37,37 @@ func (c *conn) ask() (first byte, err error) {
 	return c.first[0], err
 }
 
-// conns are the connections that a job keeps between scrapes: one a host and port, since scrapes of one never
-// overlap. Nobody watches them: that one was closed is found when it is taken. The zero value is ready.
-type conns struct {
-	awaited func() bool // somebody waits for a connection to be closed; nil: nobody ever does
+// idleConns holds the connections that a job keeps between scrapes. It keeps one for each host and port, because
+// scrapes of the same host and port never overlap. take notices if the target has closed the connection. The zero value
+// is ready.
+type idleConns struct {
+	closeAll func() bool // reports whether put must close connections because a scrape waits for one; nil: never
 
 	mu     sync.Mutex // guards the following
 	idle   map[string]*conn
-	last   string      // whose connection was kept last
-	sweep  *time.Timer // closes what was idle for too long; nil: nothing is
+	last   string      // address of the connection that was put last
+	sweep  *time.Timer // closes connections after idleTimeout; nil: none is idle
 	closed bool
 }
 
-// take returns the connection kept for addr, if it is fit for use, else nil.
-func (s *conns) take(addr string) *conn {
+// take removes and returns the idle connection to addr. It returns nil if there is none or it cannot be reused.
+func (s *idleConns) take(addr string) *conn {
 	s.mu.Lock()
 	c := s.idle[addr]
 	delete(s.idle, addr)
 	s.mu.Unlock()
-	if c != nil && !quiet(c.Conn) {
+	if c != nil && !isReusable(c.Conn) {
 		_ = c.Close()
 		return nil
 	}
 	return c
 }
 
-// put keeps c, unless a connection is kept for its target already or somebody waits for it to be closed.
-func (s *conns) put(c *conn) {
+// put keeps c. It closes c if there is an idle connection to that address already or if closeAll returns true.
+func (s *idleConns) put(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.idle[c.addr] != nil || s.awaited != nil && s.awaited() {
+	if s.closed || s.idle[c.addr] != nil || s.closeAll != nil && s.closeAll() {
 		_ = c.Close()
 		return
 	}
@@ -80,8 +81,8 @@ func (s *conns) put(c *conn) {
 	}
 }
 
-// forget closes the connection kept for addr: its target is gone.
-func (s *conns) forget(addr string) {
+// forget closes the idle connection to addr. Its last target is gone.
+func (s *idleConns) forget(addr string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.idle[addr]; c != nil {
@@ -90,9 +91,9 @@ func (s *conns) forget(addr string) {
 	}
 }
 
-// closeOne closes a connection to make room for another. It takes the one used last, if it can: targets have their
-// turns in a circle, so that one is needed again after all others. false: none is kept.
-func (s *conns) closeOne() bool {
+// closeOne closes one idle connection and returns false if there is none. It prefers the one that was used last.
+// Targets are scraped in the same order each interval, so that connection is needed again after all others.
+func (s *idleConns) closeOne() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	addr := s.last
@@ -110,22 +111,22 @@ func (s *conns) closeOne() bool {
 	return true
 }
 
-// close closes what is kept, and from now on whatever comes back.
-func (s *conns) close() {
+// close closes all idle connections. From then on put closes every connection.
+func (s *idleConns) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
 	s.closeOlder(0)
 }
 
-func (s *conns) expire() {
+func (s *idleConns) expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closeOlder(idleTimeout)
 }
 
-// closeOlder closes what was idle for age, and sees to it that the rest will be in time.
-func (s *conns) closeOlder(age time.Duration) {
+// closeOlder closes connections that have been idle for age. It sets the timer for the next one.
+func (s *idleConns) closeOlder(age time.Duration) {
 	if s.sweep != nil {
 		s.sweep.Stop()
 		s.sweep = nil

@@ -8,21 +8,21 @@ import (
 	"time"
 )
 
-// deaf is a connection that only knows whether it was closed.
-type deaf struct {
+// closeCounter is a connection that counts how often it was closed.
+type closeCounter struct {
 	net.Conn
 	closed atomic.Int32
 }
 
-func (d *deaf) Close() error {
+func (d *closeCounter) Close() error {
 	d.closed.Add(1)
 	return nil
 }
 
-func TestConnectionsExpire(t *testing.T) {
+func TestIdleConnectionsExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var s conns
-		a, b := &deaf{}, &deaf{}
+		var s idleConns
+		a, b := &closeCounter{}, &closeCounter{}
 		s.put(&conn{Conn: a, addr: "a:1"})
 		pass(idleTimeout - time.Minute)
 		s.put(&conn{Conn: b, addr: "b:1"})
@@ -30,10 +30,10 @@ func TestConnectionsExpire(t *testing.T) {
 		if a.closed.Load() != 1 || b.closed.Load() != 0 {
 			t.Fatalf("a closed %d times, b %d", a.closed.Load(), b.closed.Load())
 		}
-		for range 10 { // in use, it stays
+		for range 10 { // a connection that is used stays open
 			c := s.take("b:1")
 			if c == nil || s.take("b:1") != nil {
-				t.Fatal("b is kept once")
+				t.Fatal("want exactly one idle connection to b")
 			}
 			s.put(c)
 			pass(idleTimeout - time.Minute)
@@ -50,37 +50,40 @@ func TestConnectionsExpire(t *testing.T) {
 	})
 }
 
-func TestConnectionsKept(t *testing.T) {
-	awaited := false
-	s := conns{awaited: func() bool { return awaited }}
-	put := func(addr string) *deaf {
-		d := &deaf{}
+func TestWhichIdleConnectionsAreClosed(t *testing.T) {
+	waiting := false
+	s := idleConns{closeAll: func() bool { return waiting }}
+	put := func(addr string) *closeCounter {
+		d := &closeCounter{}
 		s.put(&conn{Conn: d, addr: addr})
 		return d
 	}
 	first, second, third := put("a:1"), put("a:2"), put("a:3")
 	if twice := put("a:1"); twice.closed.Load() != 1 || len(s.idle) != 3 {
-		t.Errorf("a second connection to one place closed %d times, %d kept", twice.closed.Load(), len(s.idle))
+		t.Errorf("a second connection to one address: closed %d times, %d idle", twice.closed.Load(), len(s.idle))
 	}
 	if !s.closeOne() || third.closed.Load() != 1 || len(s.idle) != 2 {
-		t.Errorf("to make room the one used last goes: closed %d times, %d kept", third.closed.Load(), len(s.idle))
+		t.Errorf("closeOne must close the connection used last: closed %d times, %d idle", third.closed.Load(),
+			len(s.idle))
 	}
-	if !s.closeOne() || first.closed.Load()+second.closed.Load() != 1 || !s.closeOne() || s.closeOne() || len(s.idle) != 0 {
-		t.Errorf("then any: closed %d and %d times, %d kept", first.closed.Load(), second.closed.Load(), len(s.idle))
+	if !s.closeOne() || first.closed.Load()+second.closed.Load() != 1 || !s.closeOne() || s.closeOne() ||
+		len(s.idle) != 0 {
+		t.Errorf("then closeOne must close any: closed %d and %d times, %d idle", first.closed.Load(),
+			second.closed.Load(), len(s.idle))
 	}
-	awaited = true
+	waiting = true
 	if d := put("a:4"); d.closed.Load() != 1 {
-		t.Error("a connection was kept although somebody waits for its descriptor")
+		t.Error("a connection was kept although a scrape waits for one to be closed")
 	}
-	awaited = false
+	waiting = false
 	fifth, sixth := put("a:5"), put("a:6")
 	s.forget("a:5")
 	s.forget("a:5")
 	if fifth.closed.Load() != 1 || s.take("a:5") != nil {
-		t.Errorf("forgotten: closed %d times", fifth.closed.Load())
+		t.Errorf("after forget: closed %d times", fifth.closed.Load())
 	}
 	s.close()
 	if late := put("a:6"); sixth.closed.Load() != 1 || late.closed.Load() != 1 || len(s.idle) != 0 || s.sweep != nil {
-		t.Errorf("after close: closed %d and %d times, %d kept", sixth.closed.Load(), late.closed.Load(), len(s.idle))
+		t.Errorf("after close: closed %d and %d times, %d idle", sixth.closed.Load(), late.closed.Load(), len(s.idle))
 	}
 }

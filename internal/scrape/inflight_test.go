@@ -24,19 +24,19 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// stuck is a connection to a target that answers with some bytes and then says nothing more until it is closed.
-type stuck struct {
+// hangingConn is a connection to a target that sends some bytes and then nothing until it is closed.
+type hangingConn struct {
 	net.Conn
-	says   string
-	again  string        // said for each request; empty: says is all
-	stall  func()        // called when everything was said
+	data   string        // still to be sent
+	page   string        // sent for each request, after data; may be empty
+	stall  func()        // called when all of data was sent
 	closed chan struct{} // by Close or a deadline
 	once   sync.Once
 }
 
-func (s *stuck) Read(b []byte) (int, error) {
-	if n := copy(b, s.says); n > 0 {
-		s.says = s.says[n:]
+func (s *hangingConn) Read(b []byte) (int, error) {
+	if n := copy(b, s.data); n > 0 {
+		s.data = s.data[n:]
 		return n, nil
 	}
 	if s.stall != nil {
@@ -47,38 +47,38 @@ func (s *stuck) Read(b []byte) (int, error) {
 	return 0, net.ErrClosed
 }
 
-func (s *stuck) Write(b []byte) (int, error) {
-	s.says += s.again
+func (s *hangingConn) Write(b []byte) (int, error) {
+	s.data += s.page
 	return len(b), nil
 }
 
-func (s *stuck) Close() error {
+func (s *hangingConn) Close() error {
 	s.once.Do(func() { close(s.closed) })
 	return nil
 }
 
-func (s *stuck) SetDeadline(time.Time) error { return s.Close() }
+func (s *hangingConn) SetDeadline(time.Time) error { return s.Close() }
 
-// noSink forgets every batch.
+// noSink discards every batch.
 type noSink struct{}
 
 func (noSink) Append(*series.Batch) error { return nil }
 
-// stuckTargets returns pools with n targets and memory for a number of pages. Each target says the same and then
-// nothing more. stalled counts the connections that have said everything.
-func stuckTargets(t testing.TB, n, pages int, says string, stalled *atomic.Int64) *Pools {
+// hangingTargets returns pools with n targets and memory for a number of pages. Each target sends data and then
+// nothing. stalled counts the connections that have sent all.
+func hangingTargets(t testing.TB, n, pages int, data string, stalled *atomic.Int64) *Pools {
 	t.Helper()
-	return stuckTargetsLogging(t, n, pages, says, stalled, zap.NewNop())
+	return hangingTargetsLogging(t, n, pages, data, stalled, zap.NewNop())
 }
 
-func stuckTargetsLogging(t testing.TB, n, pages int, says string, stalled *atomic.Int64, log *zap.Logger) *Pools {
+func hangingTargetsLogging(t testing.TB, n, pages int, data string, stalled *atomic.Int64, log *zap.Logger) *Pools {
 	t.Helper()
 	ps := New(series.NewTable(), noSink{}, Options{MaxMemory: int64(pages) * pageBytes}, log, nil)
 	if err := ps.Apply([]*promconfig.ScrapeConfig{job(t, "")}); err != nil {
 		t.Fatal(err)
 	}
 	ps.jobs["envoy"].state.fetcher.plain.dial = func(context.Context, string, string) (net.Conn, error) {
-		return &stuck{says: says, stall: func() { stalled.Add(1) }, closed: make(chan struct{})}, nil
+		return &hangingConn{data: data, stall: func() { stalled.Add(1) }, closed: make(chan struct{})}, nil
 	}
 	targets := make([]model.LabelSet, n)
 	for i := range targets {
@@ -88,18 +88,18 @@ func stuckTargetsLogging(t testing.TB, n, pages int, says string, stalled *atomi
 	return ps
 }
 
-// halfAPage is an answer that breaks off.
+// halfAPage is a response that stops within its body.
 func halfAPage() string {
 	return "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1000000\r\n\r\n" + string(pageOf(20))
 }
 
-// TestMemoryOfScrapesInFlight: of a mesh that hangs, a scrape that waits for the first byte holds a goroutine, and
-// pages take no more than their bound.
-func TestMemoryOfScrapesInFlight(t *testing.T) {
+// TestMemoryOfConcurrentScrapes: all targets hang. A scrape that waits for the first byte takes little memory, and
+// pages take no more than their limit.
+func TestMemoryOfConcurrentScrapes(t *testing.T) {
 	const targets, pages, waiting = 2000, 50, 24 << 10
 	for name, c := range map[string]struct {
-		says  string
-		stall int64 // connections that come to say everything
+		data  string
+		stall int64 // connections that send all their data
 		most  int64 // bytes
 	}{
 		"before the first byte":     {"", targets, targets * waiting},
@@ -107,7 +107,7 @@ func TestMemoryOfScrapesInFlight(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stalled atomic.Int64
-			ps := stuckTargets(t, targets, pages, c.says, &stalled)
+			ps := hangingTargets(t, targets, pages, c.data, &stalled)
 			ctx, cancel := context.WithCancel(t.Context())
 			before := inUse()
 			var running sync.WaitGroup
@@ -116,31 +116,31 @@ func TestMemoryOfScrapesInFlight(t *testing.T) {
 				running.Go(func() { l.scrape(ctx, nil) })
 			}
 			memory := ps.opts.budget.memory
-			eventually(t, "all are stuck", func() bool {
-				_, waiting := memory.gate.load()
+			eventually(t, "all scrapes hang", func() bool {
+				_, waiting := memory.slots.counts()
 				return stalled.Load() >= c.stall && stalled.Load()+int64(waiting) >= targets
 			})
 			used := inUse() - before
 			if used > c.most {
-				t.Errorf("%d targets hold %d bytes, %d each, want %d at most", targets, used, used/targets, c.most)
+				t.Errorf("%d targets take %d bytes, %d each, want %d at most", targets, used, used/targets, c.most)
 			}
 			cancel()
 			running.Wait()
-			if held, waiting := memory.gate.load(); held != 0 || waiting != 0 || len(memory.leases) != 0 {
-				t.Errorf("afterwards %d pages hold memory, %d wait for it", held, waiting)
+			if held, waiting := memory.slots.counts(); held != 0 || waiting != 0 || len(memory.leases) != 0 {
+				t.Errorf("afterwards %d leases of memory, %d waiters", held, waiting)
 			}
 		})
 	}
 }
 
-// TestPagesThatStallGiveWay: targets that hang in the middle of their pages fail when others wait for memory. A scrape
-// that waits in vain fails at its timeout, which is counted, and logged once. A target that answers loses nothing.
-func TestPagesThatStallGiveWay(t *testing.T) {
+// TestStalledPagesAreAborted: targets that hang within their pages fail when others wait for memory. A scrape that gets
+// no memory fails at its timeout. This is counted, and logged once. A healthy target is scraped.
+func TestStalledPagesAreAborted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const targets, pages = 100, 10
 		core, logged := observer.New(zap.InfoLevel)
 		var stalled atomic.Int64
-		ps := stuckTargetsLogging(t, targets, pages, halfAPage(), &stalled, zap.New(core))
+		ps := hangingTargetsLogging(t, targets, pages, halfAPage(), &stalled, zap.New(core))
 		var running sync.WaitGroup
 		start := func(l *loop) { running.Go(func() { l.scrape(t.Context(), nil) }) }
 		var healthy *loop
@@ -150,7 +150,7 @@ func TestPagesThatStallGiveWay(t *testing.T) {
 		plain := healthy.job.fetcher.plain
 		stuckDial := plain.dial
 		plain.dial = func(context.Context, string, string) (net.Conn, error) {
-			return &stuck{again: ok, closed: make(chan struct{})}, nil
+			return &hangingConn{page: okResponse, closed: make(chan struct{})}, nil
 		}
 		healthy.scrape(t.Context(), nil)
 		plain.dial = stuckDial
@@ -163,7 +163,7 @@ func TestPagesThatStallGiveWay(t *testing.T) {
 		if n := stalled.Load(); n != pages {
 			t.Errorf("%d pages are being read, want %d", n, pages)
 		}
-		start(healthy) // behind 89 others
+		start(healthy) // 89 others wait already
 		running.Wait()
 		reasons := map[string]int{}
 		for _, l := range ps.jobs["envoy"].loops {
@@ -178,7 +178,7 @@ func TestPagesThatStallGiveWay(t *testing.T) {
 				reasons[err]++
 			}
 		}
-		if healthy.status.err != "" || healthy.status.duration > stallTime+sweepTime {
+		if healthy.status.err != "" || healthy.status.duration > stallTime+sweepInterval {
 			t.Errorf("the healthy target waited %v: %q", healthy.status.duration, healthy.status.err)
 		}
 		if reasons["stalled"] < 3*pages || reasons["no memory"] == 0 {
@@ -186,23 +186,24 @@ func TestPagesThatStallGiveWay(t *testing.T) {
 		}
 		failed := testutil.ToFloat64(ps.env.metrics.failures.WithLabelValues("envoy", "memory"))
 		if want := reasons["stalled"] + reasons["no memory"]; failed != float64(want) || want == 0 {
-			t.Errorf("%v failures counted under memory, want %d", failed, want)
+			t.Errorf("%v failures counted with reason memory, want %d", failed, want)
 		}
 		if n := testutil.ToFloat64(ps.env.metrics.memoryWaits); n != targets-pages {
 			t.Errorf("%v scrapes waited, want %d", n, targets-pages)
 		}
 		if n := logged.FilterMessageSnippet("memory for pages is used up").Len(); n != 1 {
-			t.Errorf("the log said %d times that memory is used up", n)
+			t.Errorf("memory used up is logged %d times", n)
 		}
 		if n := logged.FilterMessageSnippet("free again").Len(); n != 1 {
-			t.Errorf("the log said %d times that it is free again", n)
+			t.Errorf("memory free again is logged %d times", n)
 		}
 	})
 }
 
-// TestPagesThatStallGiveWayOnTheWire is the same over real connections, without net/http and with it.
-func TestPagesThatStallGiveWayOnTheWire(t *testing.T) {
-	for name, fetcherOf := range map[string]func(testing.TB) *fetcher{"plain": lean, "net/http": library} {
+// TestStalledPagesAreAbortedOverTCP is the same over real connections, with both clients.
+func TestStalledPagesAreAbortedOverTCP(t *testing.T) {
+	for name, fetcherOf := range map[string]func(testing.TB) *fetcher{"plain": plainFetcher,
+		"net/http": netHTTPFetcher} {
 		t.Run(name, func(t *testing.T) {
 			f := fetcherOf(t)
 			m := newPageMemory(1, newMetrics(nil), zap.NewNop())
@@ -210,24 +211,24 @@ func TestPagesThatStallGiveWayOnTheWire(t *testing.T) {
 			if f.plain != nil {
 				f.plain.memory = m
 			}
-			m.sweep = time.AfterFunc(time.Hour, m.abortStalled) // only the call below looks for pages that stall
-			hanging := listen(t, func(_ int, c *ring) {
-				c.hear()
-				c.say(halfAPage())
+			m.sweep = time.AfterFunc(time.Hour, m.abortStalled) // only the call below aborts stalled pages
+			hanging := startRawServer(t, func(_ int, c *serverConn) {
+				c.readRequest()
+				c.send(halfAPage())
 				c.wait()
 			})
-			ended := make(chan seen, leastPages)
-			for range leastPages {
-				go func() { ended <- look(t.Context(), f, hanging.target()) }()
+			ended := make(chan pageResult, minPages)
+			for range minPages {
+				go func() { ended <- getPage(t.Context(), f, hanging.target()) }()
 			}
-			eventually(t, "memory is used up", func() bool { held, _ := m.gate.load(); return held == leastPages })
-			other := listen(t, always(ok))
-			got := make(chan seen, 1)
-			go func() { got <- look(t.Context(), f, other.target()) }()
-			eventually(t, "another scrape waits", func() bool { _, waiting := m.gate.load(); return waiting == 1 })
+			eventually(t, "memory is used up", func() bool { held, _ := m.slots.counts(); return held == minPages })
+			other := startRawServer(t, respond(okResponse))
+			got := make(chan pageResult, 1)
+			go func() { got <- getPage(t.Context(), f, other.target()) }()
+			eventually(t, "another scrape waits", func() bool { _, waiting := m.slots.counts(); return waiting == 1 })
 			m.mu.Lock()
-			for l := range m.leases { // as if a second had passed in which nothing came
-				l.checked, l.before = l.checked.Add(-stallTime), int64(len(halfAPage()))
+			for l := range m.leases { // as if nothing had been read for a second
+				l.checked, l.readAtCheck = l.checked.Add(-stallTime), int64(len(halfAPage()))
 			}
 			m.mu.Unlock()
 			m.abortStalled()
@@ -235,24 +236,24 @@ func TestPagesThatStallGiveWayOnTheWire(t *testing.T) {
 				t.Errorf("the scrape that waited got %q, error %q", s.body, s.err)
 			}
 			if s := <-ended; !strings.Contains(s.err, "the page stalled") {
-				t.Errorf("the page that gave way: error %q", s.err)
+				t.Errorf("the aborted page: error %q", s.err)
 			}
-			if held, _ := m.gate.load(); held != leastPages-1 {
-				t.Errorf("%d pages are being read, want %d: one gave way to one", held, leastPages-1)
+			if held, _ := m.slots.counts(); held != minPages-1 {
+				t.Errorf("%d pages are being read, want %d: one was aborted for one waiter", held, minPages-1)
 			}
 		})
 	}
 }
 
-// BenchmarkInFlight is what a scrape costs that waits for the first byte of its answer, and one that has read half of
-// its page, in bytes of heap and stacks. The connection itself is not in it.
+// BenchmarkInFlight measures the heap and stack bytes of a scrape that waits for the first byte of its response, and of
+// one that has read half of its page. The connection itself is not included.
 func BenchmarkInFlight(b *testing.B) {
-	for name, says := range map[string]string{"waiting": "", "reading": halfAPage()} {
+	for name, data := range map[string]string{"waiting": "", "reading": halfAPage()} {
 		for _, n := range []int{2000, 10_000} {
 			b.Run(fmt.Sprintf("%s/targets=%d", name, n), func(b *testing.B) {
 				for b.Loop() {
 					var stalled atomic.Int64
-					ps := stuckTargets(b, n, n, says, &stalled)
+					ps := hangingTargets(b, n, n, data, &stalled)
 					ctx, cancel := context.WithCancel(b.Context())
 					before := inUse()
 					var running sync.WaitGroup

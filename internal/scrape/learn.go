@@ -16,29 +16,29 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// learner makes series of what a target's page prints: its labels, the job's metric rules, the limits, in
-// Prometheus' order. It implements exposition.Learner.
+// learner turns the labels of a new line into a series. In the order of Prometheus it adds the target's labels, applies
+// metric_relabel_configs and checks the label limits. It implements exposition.Learner.
 type learner struct {
 	table   *series.Table
 	target  series.TargetID
 	labels  labels.Labels // of the target
 	cfg     *promconfig.ScrapeConfig
-	scratch *sync.Pool // of *scratch
-	exceed  func()     // counts a label limit that was exceeded
-	late    func(id series.ID, at int64) bool
-	met     func(id series.ID) // hears of each series learned
+	scratch *sync.Pool                        // of *scratch
+	exceed  func()                            // counts an exceeded label limit
+	late    func(id series.ID, at int64) bool // answers Late
+	onLearn func(id series.ID)                // called for each series learned
 }
 
-// scratch is what learning one series needs. It is lent for one Learn.
+// scratch holds the buffers of one call of Learn.
 type scratch struct {
 	builder *labels.Builder
-	merged  merger
+	merger  disjointMerger
 }
 
 func newScratch() any { return &scratch{builder: labels.NewBuilder(labels.EmptyLabels())} }
 
-// maxPrintedLabels is how many labels a line may print before relabeling takes some away, where label_limit is on and
-// not more: some actions take time by the square of it.
+// maxPrintedLabels limits the labels of a line before relabeling, if label_limit is set and not larger. The time of
+// some relabel actions grows with the square of the number of labels.
 const maxPrintedLabels = 1000
 
 var errNoName = errors.New("missing metric name (__name__ label)")
@@ -50,9 +50,9 @@ func (l *learner) Late(id series.ID, at int64) bool { return l.late(id, at) }
 func (l *learner) Learn(lset labels.Labels, m series.Meta) (id series.ID, keep bool, err error) {
 	s := l.scratch.Get().(*scratch)
 	defer l.scratch.Put(s)
-	if n, most := lset.Len(), max(int(l.cfg.LabelLimit), maxPrintedLabels); l.cfg.LabelLimit > 0 && n > most {
+	if n, limit := lset.Len(), max(int(l.cfg.LabelLimit), maxPrintedLabels); l.cfg.LabelLimit > 0 && n > limit {
 		l.exceed()
-		return 0, false, tooManyLabels(lset, n, most)
+		return 0, false, tooManyLabels(lset, n, limit)
 	}
 	final, keep := l.relabel(s, lset)
 	if !keep || final.IsEmpty() {
@@ -62,43 +62,44 @@ func (l *learner) Learn(lset labels.Labels, m series.Meta) (id series.ID, keep b
 		return 0, false, errNoName
 	}
 	if !final.IsValid(l.cfg.MetricNameValidationScheme) {
-		return 0, false, fmt.Errorf("invalid metric name or label names: %s", cut(final.String(), maxQuoted))
+		return 0, false, fmt.Errorf("invalid metric name or label names: %s", truncate(final.String(), maxQuoted))
 	}
 	if err := checkLimits(final, l.cfg); err != nil {
 		l.exceed()
 		return 0, false, err
 	}
-	if name, twice := final.HasDuplicateLabelNames(); twice {
-		return 0, false, fmt.Errorf("%w: %q in %s", exposition.ErrLabelTwice, clip(name), cut(final.String(), 2*maxQuoted/3))
+	if name, duplicate := final.HasDuplicateLabelNames(); duplicate {
+		return 0, false, fmt.Errorf("%w: %q in %s", exposition.ErrLabelTwice, truncateName(name),
+			truncate(final.String(), 2*maxQuoted/3))
 	}
 	id = l.table.Add(l.target, final, m)
-	l.met(id)
+	l.onLearn(id)
 	return id, true, nil
 }
 
-// relabel returns the labels of a series as the target's labels and the rules make them; s owns them.
+// relabel adds the target's labels and applies the rules. The result is owned by s.
 func (l *learner) relabel(s *scratch, lset labels.Labels) (final labels.Labels, keep bool) {
 	if len(l.cfg.MetricRelabelConfigs) == 0 {
-		if final, ok := s.merged.merge(lset, l.labels); ok {
+		if final, ok := s.merger.merge(lset, l.labels); ok {
 			return final, true
 		}
 	}
-	merge(s.builder, lset, l.labels, l.cfg.HonorLabels)
+	addTargetLabels(s.builder, lset, l.labels, l.cfg.HonorLabels)
 	if !promrelabel.ProcessBuilder(s.builder, l.cfg.MetricRelabelConfigs...) {
 		return labels.EmptyLabels(), false
 	}
 	return s.builder.Labels(), true
 }
 
-// merger is merge for a sample that has no label in common with its target: nearly every one.
-type merger struct {
+// disjointMerger is the fast path of addTargetLabels, for a sample that has no label name in common with its target.
+type disjointMerger struct {
 	target []labels.Label
 	build  labels.ScratchBuilder
 	result labels.Labels
 }
 
-// merge returns labels that are valid until the next merge. Not ok: a name is in both, or one is out of order.
-func (m *merger) merge(lset, target labels.Labels) (_ labels.Labels, ok bool) {
+// merge returns labels that are valid until the next call. It is not ok if a name is in both, or lset is not sorted.
+func (m *disjointMerger) merge(lset, target labels.Labels) (_ labels.Labels, ok bool) {
 	m.target = m.target[:0]
 	target.Range(func(l labels.Label) { m.target = append(m.target, l) })
 	m.build.Reset()
@@ -110,7 +111,7 @@ func (m *merger) merge(lset, target labels.Labels) (_ labels.Labels, ok bool) {
 		}
 		ok = ok && l.Name > last && (len(rest) == 0 || rest[0].Name != l.Name)
 		last = l.Name
-		if l.Value != "" { // means no label
+		if l.Value != "" { // an empty value means no label
 			m.build.Add(l.Name, l.Value)
 		}
 	})
@@ -124,9 +125,9 @@ func (m *merger) merge(lset, target labels.Labels) (_ labels.Labels, ok bool) {
 	return m.result, true
 }
 
-// merge puts the target's labels to those of a sample. Where both have one, honor_labels decides: the
-// sample's stays, or it moves to exported_<name>.
-func merge(b *labels.Builder, lset, target labels.Labels, honor bool) {
+// addTargetLabels adds the target's labels to those of a sample. If both have a label of the same name, the sample's
+// label stays with honor_labels; otherwise it becomes exported_<name>.
+func addTargetLabels(b *labels.Builder, lset, target labels.Labels, honor bool) {
 	b.Reset(lset)
 	if honor {
 		target.Range(func(l labels.Label) {
@@ -153,16 +154,17 @@ func merge(b *labels.Builder, lset, target labels.Labels, honor bool) {
 	}
 }
 
-// limitError is a label limit that was exceeded.
+// limitError says that a label limit was exceeded.
 type limitError struct{ text string }
 
 func (e *limitError) Error() string { return e.text }
 
 func tooManyLabels(lset labels.Labels, n, limit int) error {
-	return &limitError{fmt.Sprintf("label_limit exceeded (metric: %s, number of labels: %d, limit: %d)", clip(lset.Get(model.MetricNameLabel)), n, limit)}
+	return &limitError{fmt.Sprintf("label_limit exceeded (metric: %s, number of labels: %d, limit: %d)",
+		truncateName(lset.Get(model.MetricNameLabel)), n, limit)}
 }
 
-// checkLimits counts the target's labels too: Prometheus does.
+// checkLimits checks the label limits of the job. As in Prometheus, the target's labels count too.
 func checkLimits(lset labels.Labels, cfg *promconfig.ScrapeConfig) error {
 	if limit := int(cfg.LabelLimit); limit > 0 {
 		if n := lset.Len(); n > limit {
@@ -175,22 +177,25 @@ func checkLimits(lset labels.Labels, cfg *promconfig.ScrapeConfig) error {
 	}
 	return lset.Validate(func(l labels.Label) error {
 		if nameLimit > 0 && len(l.Name) > nameLimit {
-			return &limitError{fmt.Sprintf("label_name_length_limit exceeded (metric: %s, label name: %s, length: %d, limit: %d)",
-				clip(lset.Get(model.MetricNameLabel)), clip(l.Name), len(l.Name), nameLimit)}
+			return &limitError{fmt.Sprintf(
+				"label_name_length_limit exceeded (metric: %s, label name: %s, length: %d, limit: %d)",
+				truncateName(lset.Get(model.MetricNameLabel)), truncateName(l.Name), len(l.Name), nameLimit)}
 		}
 		if valueLimit > 0 && len(l.Value) > valueLimit {
-			return &limitError{fmt.Sprintf("label_value_length_limit exceeded (metric: %s, label name: %s, value: %q, length: %d, limit: %d)",
-				clip(lset.Get(model.MetricNameLabel)), clip(l.Name), clip(l.Value), len(l.Value), valueLimit)}
+			return &limitError{fmt.Sprintf(
+				"label_value_length_limit exceeded (metric: %s, label name: %s, value: %q, length: %d, limit: %d)",
+				truncateName(lset.Get(model.MetricNameLabel)), truncateName(l.Name), truncateName(l.Value),
+				len(l.Value), valueLimit)}
 		}
 		return nil
 	})
 }
 
-// clip shortens what a page chose, for an error message.
-func clip(s string) string {
-	const most = 30
-	if len(s) <= most {
+// truncateName shortens a name or value from a page to 30 bytes, for an error message.
+func truncateName(s string) string {
+	const limit = 30
+	if len(s) <= limit {
 		return s
 	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
+	return strings.ToValidUTF8(s[:limit], "") + "…"
 }

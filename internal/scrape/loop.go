@@ -101,7 +101,7 @@ func (l *loop) inherit(old *loop) (release func()) {
 func (l *loop) newLearner() *learner {
 	return &learner{
 		table: l.env.table, target: l.id, labels: l.target.labels, cfg: l.job.cfg,
-		scratch: &l.env.scratch, met: l.report.noteNew,
+		scratch: &l.env.scratch, onLearn: l.report.noteNew,
 		exceed: l.job.metrics.labelLimit.Inc,
 		late:   func(id series.ID, at int64) bool { return l.ages.late(l.live, id, at) },
 	}
@@ -186,7 +186,7 @@ func (l *loop) read(process context.Context, start, at time.Time) (
 // in it is not written there. Nor is a scrape that the end of the process cut off.
 func (l *loop) logFailure(process context.Context, err error) {
 	if process.Err() == nil {
-		l.job.failures.write(l.target.shown, inWords(err))
+		l.job.failures.write(l.target.shown, errorText(err))
 	}
 }
 
@@ -265,7 +265,7 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 	if err == nil {
 		l.target.silent.Store(false)
 	} else {
-		health, text = HealthDown, inWords(err)
+		health, text = HealthDown, errorText(err)
 		reason := reasonOf(err)
 		m.failed(reason)
 		if reason != "emfile" { // which says nothing about the target

@@ -96,11 +96,11 @@ func (e *env) showMemory(reg prometheus.Registerer) {
 }
 
 // showConnections adds the number of open connections to targets, and its limit.
-func showConnections(reg prometheus.Registerer, d *descriptors) {
+func showConnections(reg prometheus.Registerer, d *connLimit) {
 	gaugeOf(reg, "connections", "Open connections to targets, in use or kept between scrapes.",
-		func() int { held, _ := d.gate.load(); return held })
+		func() int { held, _ := d.slots.counts(); return held })
 	gaugeOf(reg, "connections_limit", "Maximum number of open connections to targets: three quarters of the limit of "+
-		"open files.", func() int { return d.gate.limit })
+		"open files.", func() int { return d.slots.limit })
 }
 
 // jobMetrics are the metrics of one job, looked up once.

@@ -7,11 +7,11 @@ import (
 	"syscall"
 )
 
-// openFiles is how many files the process may have open. Go raises it to the hard limit when the process starts.
+// openFiles returns the limit on open files of the process. Go raises it to the hard limit at the start.
 func openFiles() int {
 	var r syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
 		return unknownOpenFiles
 	}
-	return int(min(uint64(r.Cur), math.MaxInt32)) //nolint:unconvert // a signed number on some systems
+	return int(min(uint64(r.Cur), math.MaxInt32)) //nolint:unconvert // signed on some systems
 }

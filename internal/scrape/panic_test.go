@@ -14,16 +14,16 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// faultyLibrary asks for pages as usual, but panics for the URLs of a:1 while it is broken.
+// faultyLibrary serves pages. While broken, it panics for the target a:1.
 type faultyLibrary struct {
 	*pages
-	broken   atomic.Bool
-	inAnswer bool // not before the answer, but in the middle of its body
+	broken atomic.Bool
+	inBody bool // it panics in the middle of the body, not before the response
 }
 
 func (f *faultyLibrary) RoundTrip(req *http.Request) (*http.Response, error) {
 	breaks := f.broken.Load() && req.URL.Host == "a:1"
-	if breaks && !f.inAnswer {
+	if breaks && !f.inBody {
 		panic("faulty library")
 	}
 	resp, err := f.pages.RoundTrip(req)
@@ -38,15 +38,17 @@ type faultyReader struct{}
 
 func (faultyReader) Read([]byte) (int, error) { panic("faulty library") }
 
-// TestAPanicFailsOneScrape: a panic in a library costs the scrape, not the process. Other targets go on, the target's
-// series are marked stale, the log has the stack once, and the target is back when the library works again.
+// TestAPanicFailsOneScrape: a panic in a library fails the scrape, not the process. Other targets are scraped, the
+// target's series are marked stale, the log has the stack once, and the target is up again when the library works
+// again.
 func TestAPanicFailsOneScrape(t *testing.T) {
-	for name, inAnswer := range map[string]bool{"while asking": false, "in the middle of a page with new lines": true} {
+	for name, inBody := range map[string]bool{"before the response": false,
+		"in the middle of a page with new lines": true} {
 		t.Run(name, func(t *testing.T) {
 			during(t, func(t *testing.T, r *rig) {
 				core, logged := observer.New(zap.ErrorLevel)
 				r.env.log = zap.New(core)
-				library := &faultyLibrary{pages: r.pages, inAnswer: inAnswer}
+				library := &faultyLibrary{pages: r.pages, inBody: inBody}
 				r.opts.transport = library
 				r.pages.set("a:1", "x 1\ny 1\n")
 				r.pages.set("b:1", "x 1\n")
@@ -64,11 +66,12 @@ func TestAPanicFailsOneScrape(t *testing.T) {
 				if up := r.sink.of(named("up")); len(up) != 5 || up[4].value != "0" {
 					t.Errorf("up is %v, want 1 twice and 0 three times", up)
 				}
-				if other := r.sink.of(strings.Replace(named("up"), "a:1", "b:1", 1)); len(other) != 5 || other[4].value != "1" {
+				if other := r.sink.of(strings.Replace(named("up"), "a:1", "b:1", 1)); len(other) != 5 ||
+					other[4].value != "1" {
 					t.Errorf("up of the other target is %v, want 1 five times", other)
 				}
 				if n := testutil.ToFloat64(r.env.metrics.failures.WithLabelValues("envoy", "panic")); n != 3 {
-					t.Errorf("%v scrapes counted as failed by a panic, want 3", n)
+					t.Errorf("%v scrapes counted with reason panic, want 3", n)
 				}
 				entries := logged.All()
 				if len(entries) != 1 || !strings.Contains(entries[0].ContextMap()["stack"].(string), "panic_test.go") {
@@ -93,7 +96,7 @@ func TestAPanicFailsOneScrape(t *testing.T) {
 	}
 }
 
-// faultyHeader answers compressed pages whose first bytes panic when they are read.
+// faultyHeader serves compressed pages. Reading their first bytes panics.
 type faultyHeader struct{ *pages }
 
 func (f faultyHeader) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -103,9 +106,9 @@ func (f faultyHeader) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// TestAPanicGivesBackTheMemoryOfItsPage: a panic before the first line of a page is read must not keep the page's share
-// of the memory, or the pods of one kind would in time leave none for any other.
-func TestAPanicGivesBackTheMemoryOfItsPage(t *testing.T) {
+// TestAPanicReleasesThePageMemory: a panic before the first line of a page must end the lease of memory. Otherwise such
+// targets would use up the memory for all others.
+func TestAPanicReleasesThePageMemory(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.opts.transport = faultyHeader{r.pages}
 		r.pages.set("a:1", "x 1\n")
@@ -115,8 +118,8 @@ func TestAPanicGivesBackTheMemoryOfItsPage(t *testing.T) {
 		if n := testutil.ToFloat64(r.env.metrics.failures.WithLabelValues("envoy", "panic")); n == 0 {
 			t.Fatal("the test is wrong: no scrape failed by a panic")
 		}
-		if held, _ := r.opts.budget.memory.gate.load(); held != 0 {
-			t.Errorf("%d pages hold memory while none is read", held)
+		if held, _ := r.opts.budget.memory.slots.counts(); held != 0 {
+			t.Errorf("%d leases of memory while no page is read", held)
 		}
 	})
 }

@@ -17,36 +17,37 @@ import (
 	config_util "github.com/prometheus/common/config"
 )
 
-// maxHeadBytes bounds what is read of an answer before its body begins.
-const maxHeadBytes = 1 << 20
+// maxHeaderBytes limits the status line and header of a response.
+const maxHeaderBytes = 1 << 20
 
-// readAheadBytes is how much an exchange reads at once of heads and of small chunks; longer stretches of a body go
-// from the socket to who reads it. A sidecar's proxy passes its pages on in chunks of some 16 KB.
+// readAheadBytes is the size of an exchange's read buffer, for headers and small chunks. Longer reads of the body
+// bypass the buffer. Envoy sends its pages in chunks of about 16 KB.
 const readAheadBytes = 32 << 10
 
-// errHandOver is a request that net/http shall make instead.
-var errHandOver = errors.New("not a plain request")
+// errUseNetHTTP says that net/http must send this request instead.
+var errUseNetHTTP = errors.New("not a plain request")
 
-// plain asks targets over HTTP/1.1 on connections that cost nothing but their descriptor between scrapes:
-// net/http keeps two goroutines and their buffers for each, and wakes both for every request. It is for targets
-// of a job without TLS, proxy or credentials; what it does not do itself, a redirect included, is net/http's.
-// Safe for concurrent use.
-type plain struct {
+// plainClient sends HTTP/1.1 requests without TLS, proxy or credentials. Between scrapes its connections hold a file
+// descriptor and little memory. net/http would keep two goroutines and their buffers for each connection, and wake both
+// for every request. The client returns errUseNetHTTP for all that it does not do itself, such as redirects. Safe for
+// concurrent use.
+type plainClient struct {
 	dial      dialFunc
 	request   func(context.Context, *target) (*http.Request, error)
 	memory    *pageMemory
-	idle      conns
+	idle      idleConns
 	exchanges sync.Pool // of *exchange
 }
 
-// isPlain tells whether a job's requests need nothing but a connection.
-func isPlain(cfg config_util.HTTPClientConfig) bool {
+// canUsePlainClient reports whether a job's requests need no credentials, headers of their own or proxy.
+func canUsePlainClient(cfg config_util.HTTPClientConfig) bool {
 	return cfg.BasicAuth == nil && cfg.Authorization == nil && cfg.OAuth2 == nil && cfg.BearerToken == "" &&
 		cfg.BearerTokenFile == "" && cfg.HTTPHeaders == nil && cfg.ProxyURL.URL == nil && !cfg.ProxyFromEnvironment
 }
 
-func newPlain(dial dialFunc, request func(context.Context, *target) (*http.Request, error), memory *pageMemory) *plain {
-	p := &plain{dial: dial, request: request, memory: memory}
+func newPlainClient(dial dialFunc, request func(context.Context, *target) (*http.Request, error),
+	memory *pageMemory) *plainClient {
+	p := &plainClient{dial: dial, request: request, memory: memory}
 	p.exchanges.New = func() any {
 		x := &exchange{plain: p}
 		x.in = bufio.NewReaderSize(&x.source, readAheadBytes)
@@ -55,54 +56,57 @@ func newPlain(dial dialFunc, request func(context.Context, *target) (*http.Reque
 	return p
 }
 
-// ask sends a target's request and reads the answer up to its body, which the caller reads and closes. An
-// error is errHandOver or a failed scrape, in net/http's words.
-func (p *plain) ask(ctx context.Context, t *target) (answer, error) {
-	x, err := p.exchange(ctx, t)
+// get sends a target's request and reads the response header. The caller reads and closes the body. The error is
+// errUseNetHTTP, or why the scrape failed, with the text that net/http would give.
+func (p *plainClient) get(ctx context.Context, t *target) (response, error) {
+	x, err := p.send(ctx, t)
 	switch {
-	case errors.Is(err, errHandOver):
-		return answer{}, err
+	case errors.Is(err, errUseNetHTTP):
+		return response{}, err
 	case err != nil:
-		return answer{}, &url.Error{Op: "Get", URL: t.url, Err: err}
-	case isRedirect(x.answer.code):
+		return response{}, &url.Error{Op: "Get", URL: t.url, Err: err}
+	case isRedirect(x.response.code):
 		_ = x.Close()
-		return answer{}, errHandOver
+		return response{}, errUseNetHTTP
 	}
-	return x.answer, nil
+	return x.response, nil
 }
 
 func isRedirect(code int) bool {
 	switch code {
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
+		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		return true
 	}
 	return false
 }
 
-// exchange tries a connection that was kept, then a new one.
-func (p *plain) exchange(ctx context.Context, t *target) (*exchange, error) {
+// send sends the request over an idle connection if there is one. If that turns out to be closed, or there is none,
+// send dials a new one.
+func (p *plainClient) send(ctx context.Context, t *target) (*exchange, error) {
 	if !strings.HasPrefix(t.url, "http://") {
-		return nil, errHandOver
+		return nil, errUseNetHTTP
 	}
 	if c := p.idle.take(t.hostPort); c != nil {
-		x, err := p.on(ctx, c, t)
-		if !errors.Is(err, errGone) {
+		x, err := p.sendOn(ctx, c, t)
+		if !errors.Is(err, errClosedWhileIdle) {
 			return x, err
 		}
 	}
 	c := &conn{addr: t.hostPort}
-	if !p.render(c, t) {
-		return nil, errHandOver
+	if !p.encodeRequest(c, t) {
+		return nil, errUseNetHTTP
 	}
 	var err error
-	if c.Conn, err = p.dial(context.WithValue(ctx, asking{}, t), "tcp", t.hostPort); err != nil {
-		return nil, because(ctx, err)
+	if c.Conn, err = p.dial(context.WithValue(ctx, targetKey{}, t), "tcp", t.hostPort); err != nil {
+		return nil, causeOr(ctx, err)
 	}
-	return p.on(ctx, c, t)
+	return p.sendOn(ctx, c, t)
 }
 
-// render writes the request that c will send, unless it is what c has sent before. false: not a plain request.
-func (p *plain) render(c *conn, t *target) bool {
+// encodeRequest sets c.request, unless it holds the request for t already. It returns false if net/http must send the
+// request.
+func (p *plainClient) encodeRequest(c *conn, t *target) bool {
 	if c.url == t.url && c.timeout == t.timeout {
 		return true
 	}
@@ -127,103 +131,105 @@ func isASCII(s string) bool {
 	return true
 }
 
-// because returns the reason for which ctx ended, if it did, else err.
-func because(ctx context.Context, err error) error {
+// causeOr returns the cause of the end of ctx, or err if ctx has not ended.
+func causeOr(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return err
 }
 
-// errGone is a kept connection that turned out to be closed before it answered: worth a second try.
-var errGone = errors.New("connection closed while idle")
+// errClosedWhileIdle says that an idle connection was closed by the target before any byte of a response came. The
+// request is sent again on a new connection.
+var errClosedWhileIdle = errors.New("connection closed while idle")
 
-// on asks over c, which is the exchange's from here on. The exchange, with its buffers, begins with the first byte of
-// the answer: a scrape that waits for it holds a goroutine and a connection.
-func (p *plain) on(ctx context.Context, c *conn, t *target) (*exchange, error) {
-	if !p.render(c, t) {
+// sendOn sends the request over c and takes ownership of c. The exchange and its buffers are taken from the pool when
+// the first byte of the response has come. Until then a scrape holds only a goroutine and a connection.
+func (p *plainClient) sendOn(ctx context.Context, c *conn, t *target) (*exchange, error) {
+	if !p.encodeRequest(c, t) {
 		_ = c.Close()
-		return nil, errHandOver
+		return nil, errUseNetHTTP
 	}
-	stop := func() { _ = c.SetDeadline(time.Unix(1, 0)) }
-	unhook := context.AfterFunc(ctx, stop)
+	abort := func() { _ = c.SetDeadline(time.Unix(1, 0)) }
+	stopAbort := context.AfterFunc(ctx, abort)
 	var x *exchange
-	begun := false
+	succeeded := false
 	defer func() { // after an error, and after a panic
 		switch {
-		case begun:
+		case succeeded:
 		case x != nil:
-			x.keep = false
+			x.reusable = false
 			_ = x.Close()
 		default:
-			unhook()
+			stopAbort()
 			_ = c.Close()
 		}
 	}()
-	l, first, err := p.awaitAnswer(ctx, c, stop)
+	l, first, err := p.awaitResponse(ctx, c, abort)
 	if err != nil {
 		return nil, err
 	}
 	x = p.exchanges.Get().(*exchange)
-	x.begin(ctx, c, first)
-	x.unhook, x.lease = unhook, l
-	if err := x.readHead(); err != nil {
-		return nil, l.because(because(ctx, err))
+	x.reset(ctx, c, first)
+	x.stopAbort, x.lease = stopAbort, l
+	if err := x.readHeader(); err != nil {
+		return nil, l.explain(causeOr(ctx, err))
 	}
-	begun = true
+	succeeded = true
 	return x, nil
 }
 
-// awaitAnswer sends the request of c, waits for the first byte of the answer, and then for memory. stop ends what waits
-// for c.
-func (p *plain) awaitAnswer(ctx context.Context, c *conn, stop func()) (l *lease, first byte, err error) {
-	proven := c.used
-	first, err = c.ask()
+// awaitResponse sends the request of c, waits for the first byte of the response, and then for memory. abort ends the
+// reads and writes of c.
+func (p *plainClient) awaitResponse(ctx context.Context, c *conn, abort func()) (l *lease, first byte, err error) {
+	hadResponse := c.used
+	first, err = c.send()
 	if err != nil {
 		if c.used && ctx.Err() == nil {
-			return nil, 0, errGone
+			return nil, 0, errClosedWhileIdle
 		}
-		return nil, 0, because(ctx, err)
+		return nil, 0, causeOr(ctx, err)
 	}
 	c.used = true
-	l, err = p.memory.take(ctx, proven, stop)
+	l, err = p.memory.take(ctx, hadResponse, abort)
 	return l, first, err
 }
 
-// exchange is one request and its answer. It holds the buffers that an idle connection does without, and comes
-// from a pool.
+// exchange is one request and its response. It holds the buffers for reading the response and comes from a pool. An
+// idle connection has no buffers.
 type exchange struct {
-	plain  *plain
-	ctx    context.Context
-	unhook func() bool // ends the watch over ctx; false: ctx ended before
-	lease  *lease
-	source source
-	in     *bufio.Reader // of source
-	answer answer
-	body   io.Reader
-	framed framed
-	whole  bool // the body was read to its end
-	keep   bool // what was read allows another request on the connection
+	plain     *plainClient
+	ctx       context.Context
+	stopAbort func() bool // the end of ctx no longer aborts; false: ctx has ended already
+	lease     *lease
+	source    connReader
+	in        *bufio.Reader // reads source
+	response  response
+	body      io.Reader
+	framed    framedBody
+	complete  bool // the body was read to its end
+	reusable  bool // by its header and framing, the connection can take another request
 }
 
-// source is a connection being read, with a bound.
-type source struct {
-	conn  *conn
-	left  int64
-	first byte // of the answer
-	ahead bool // first is still to be given out
+// connReader reads at most left bytes of a connection. The first byte of the response was read before, and is given out
+// first.
+type connReader struct {
+	conn      *conn
+	left      int64
+	first     byte
+	haveFirst bool // first has not been given out
 }
 
-func (s *source) Read(p []byte) (int, error) {
+func (s *connReader) Read(p []byte) (int, error) {
 	if s.left <= 0 {
-		return 0, fmt.Errorf("net/http: server response headers exceeded %d bytes; aborted", maxHeadBytes)
+		return 0, fmt.Errorf("net/http: server response headers exceeded %d bytes; aborted", maxHeaderBytes)
 	}
 	if int64(len(p)) > s.left {
 		p = p[:s.left]
 	}
 	n := 0
-	if s.ahead {
-		p[0], s.ahead, n = s.first, false, 1
+	if s.haveFirst {
+		p[0], s.haveFirst, n = s.first, false, 1
 	}
 	read, err := s.conn.Read(p[n:])
 	n += read
@@ -231,53 +237,56 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (x *exchange) begin(ctx context.Context, c *conn, first byte) {
-	x.ctx, x.source = ctx, source{conn: c, left: maxHeadBytes, first: first, ahead: true}
+func (x *exchange) reset(ctx context.Context, c *conn, first byte) {
+	x.ctx, x.source = ctx, connReader{conn: c, left: maxHeaderBytes, first: first, haveFirst: true}
 	x.in.Reset(&x.source)
-	x.whole, x.keep = false, true
+	x.complete, x.reusable = false, true
 }
 
-// readHead reads up to the body. net/http does it, but for the form that nearly every answer has.
-func (x *exchange) readHead() error {
-	_, _ = x.in.Peek(1) // reads what is there; if that fails, readResponse says so
+// readHeader reads the status line and the header. parseHeader reads the form that nearly every response has, net/http
+// the others.
+func (x *exchange) readHeader() error {
+	_, _ = x.in.Peek(1) // fills the buffer; readResponse reports an error
 	buffered, _ := x.in.Peek(x.in.Buffered())
-	if h, n := parseHead(buffered); n > 0 {
+	if h, n := parseHeader(buffered); n > 0 {
 		_, _ = x.in.Discard(n)
-		x.framed.begin(x.in, h)
+		x.framed.reset(x.in, h)
 		x.body = &x.framed
-		x.answer.code, x.answer.status = http.StatusOK, "200 OK"
-		x.answer.contentType = again(x.answer.contentType, h.contentType)
-		x.answer.encoding = again(x.answer.encoding, h.encoding)
+		x.response.code, x.response.status = http.StatusOK, "200 OK"
+		x.response.contentType = reuseString(x.response.contentType, h.contentType)
+		x.response.encoding = reuseString(x.response.encoding, h.encoding)
 	} else {
 		resp, err := x.readResponse()
 		if err != nil {
 			return err
 		}
 		x.body = resp.Body
-		x.whole = resp.Body == http.NoBody
-		x.keep = !resp.Close && resp.StatusCode >= http.StatusOK
-		x.answer = answerOf(resp)
+		x.complete = resp.Body == http.NoBody
+		x.reusable = !resp.Close && resp.StatusCode >= http.StatusOK
+		x.response = responseOf(resp)
 	}
-	x.answer.body, x.answer.lease = x, x.lease
+	x.response.body, x.response.lease = x, x.lease
 	x.source.left = math.MaxInt64
 	return nil
 }
 
-// again returns b as a string: s, if it is the same.
-func again(s string, b []byte) string {
+// reuseString returns string(b). It allocates nothing if that is s.
+func reuseString(s string, b []byte) string {
 	if s == string(b) {
 		return s
 	}
 	return string(b)
 }
 
+// readResponse returns the first response that is not informational (100 Continue, 103 Early Hints).
 func (x *exchange) readResponse() (*http.Response, error) {
 	for {
 		resp, err := http.ReadResponse(x.in, nil)
 		if err != nil {
 			return nil, err
 		}
-		if resp.StatusCode >= http.StatusOK || resp.StatusCode < http.StatusContinue || resp.StatusCode == http.StatusSwitchingProtocols {
+		informational := resp.StatusCode >= http.StatusContinue && resp.StatusCode < http.StatusOK
+		if !informational || resp.StatusCode == http.StatusSwitchingProtocols {
 			return resp, nil
 		}
 	}
@@ -285,29 +294,31 @@ func (x *exchange) readResponse() (*http.Response, error) {
 
 // Read reads the body.
 func (x *exchange) Read(p []byte) (int, error) {
-	if x.whole {
+	if x.complete {
 		return 0, io.EOF
 	}
 	n, err := x.body.Read(p)
 	if err == io.EOF {
-		x.whole = true
+		x.complete = true
 	} else if err != nil {
-		err = because(x.ctx, err)
+		err = causeOr(x.ctx, err)
 	}
 	return n, err
 }
 
-// Close ends the exchange, once. A connection that is in order is kept.
+// Close ends the exchange and is called once. It keeps the connection if another request can be sent on it.
 func (x *exchange) Close() error {
 	c := x.source.conn
-	running, whole := x.unhook(), x.lease.end()
-	if running && whole && x.keep && x.whole && !x.framed.trailed && x.in.Buffered() == 0 {
+	aborted := !x.stopAbort()
+	stalled := !x.lease.end()
+	if !aborted && !stalled && x.reusable && x.complete && !x.framed.trailed && x.in.Buffered() == 0 {
 		x.plain.idle.put(c)
 	} else {
 		_ = c.Close()
 	}
-	x.ctx, x.unhook, x.lease, x.source.conn, x.body, x.answer.body, x.answer.lease = nil, nil, nil, nil, nil, nil, nil
-	x.framed.end()
+	x.ctx, x.stopAbort, x.lease, x.source.conn, x.body = nil, nil, nil, nil, nil
+	x.response.body, x.response.lease = nil, nil
+	x.framed = framedBody{}
 	x.plain.exchanges.Put(x)
 	return nil
 }

@@ -90,9 +90,9 @@ func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prom
 	e.scratch.New = newScratch
 	e.showMemory(reg)
 	opts.budget = budget{
-		memory: newPageMemory(opts.MaxMemory, m, log), descriptors: newDescriptors(connectionsOf(openFiles())),
+		memory: newPageMemory(opts.MaxMemory, m, log), connections: newConnLimit(maxConnections(openFiles())),
 	}
-	showConnections(reg, opts.budget.descriptors)
+	showConnections(reg, opts.budget.connections)
 	ps := &Pools{
 		env: e, opts: opts, seed: offsetSeed(opts),
 		jobs: map[string]*pool{}, held: map[string]bool{}, checkPhase: make(chan struct{}, 1),

@@ -17,31 +17,31 @@ import (
 	"time"
 )
 
-// wire is a target whose every byte the test decides.
-type wire struct {
+// rawServer is a target that sends exactly the bytes that a test chooses.
+type rawServer struct {
 	host     string
 	accepted atomic.Int32
-	open     atomic.Int32 // connections whose other end has not closed
+	open     atomic.Int32 // connections that the client has not closed
 
-	mu    sync.Mutex
-	heads []string // of the requests, as they came
+	mu       sync.Mutex
+	received []string // request headers, in order of arrival
 }
 
-// ring is one connection as its server sees it.
-type ring struct {
+// serverConn is the server's side of one connection.
+type serverConn struct {
 	net.Conn
-	wire *wire
-	in   *bufio.Reader
+	server *rawServer
+	in     *bufio.Reader
 }
 
-// listen serves each connection with talk, which gets its number, from 0, and closes it afterwards.
-func listen(t testing.TB, talk func(n int, c *ring)) *wire {
+// startRawServer calls talk for each connection, with its number from 0 on, and closes the connection afterwards.
+func startRawServer(t testing.TB, talk func(n int, c *serverConn)) *rawServer {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &wire{host: l.Addr().String()}
+	w := &rawServer{host: l.Addr().String()}
 	end, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -55,7 +55,7 @@ func listen(t testing.TB, talk func(n int, c *ring)) *wire {
 			running.Go(func() {
 				defer w.open.Add(-1)
 				defer context.AfterFunc(end, func() { _ = c.Close() })()
-				talk(n, &ring{Conn: c, wire: w, in: bufio.NewReader(c)})
+				talk(n, &serverConn{Conn: c, server: w, in: bufio.NewReader(c)})
 				_ = c.Close()
 			})
 		}
@@ -68,8 +68,8 @@ func listen(t testing.TB, talk func(n int, c *ring)) *wire {
 	return w
 }
 
-// hear reads a request's head; false: there is none.
-func (c *ring) hear() bool {
+// readRequest reads the header of a request. It returns false if the connection ends before.
+func (c *serverConn) readRequest() bool {
 	var head strings.Builder
 	for {
 		line, err := c.in.ReadString('\n')
@@ -78,46 +78,49 @@ func (c *ring) hear() bool {
 		}
 		head.WriteString(line)
 		if line == "\r\n" {
-			c.wire.mu.Lock()
-			defer c.wire.mu.Unlock()
-			c.wire.heads = append(c.wire.heads, head.String())
+			c.server.mu.Lock()
+			defer c.server.mu.Unlock()
+			c.server.received = append(c.server.received, head.String())
 			return true
 		}
 	}
 }
 
-func (c *ring) say(s string) { _, _ = io.WriteString(c, s) }
+func (c *serverConn) send(s string) { _, _ = io.WriteString(c, s) }
 
-// wait returns when the other end has closed.
-func (c *ring) wait() { _, _ = io.Copy(io.Discard, c.in) }
+// wait returns when the client has closed the connection.
+func (c *serverConn) wait() { _, _ = io.Copy(io.Discard, c.in) }
 
-// always answers every request with s.
-func always(s string) func(int, *ring) {
-	return func(_ int, c *ring) {
-		for c.hear() {
-			c.say(s)
+// respond sends s in response to every request.
+func respond(s string) func(int, *serverConn) {
+	return func(_ int, c *serverConn) {
+		for c.readRequest() {
+			c.send(s)
 		}
 	}
 }
 
-func (w *wire) target() *target {
+func (w *rawServer) target() *target {
 	return &target{url: "http://" + w.host + "/stats/prometheus", hostPort: w.host, timeout: 10 * time.Second}
 }
 
-const ok = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nx 1\n\r\n0\r\n\r\n"
+const okResponse = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nx " +
+	"1\n\r\n0\r\n\r\n"
 
-// lean returns a fetcher that asks itself, library one that lets net/http ask. Both may dial loopback addresses.
-func lean(t testing.TB) *fetcher {
+// plainFetcher returns a fetcher that uses plainClient. It may dial loopback addresses.
+func plainFetcher(t testing.TB) *fetcher {
 	t.Helper()
-	f := library(t)
-	f.plain = newPlain(f.guard.dial, f.request, nil)
+	f := netHTTPFetcher(t)
+	f.plain = newPlainClient(f.guard.dial, f.request, nil)
 	return f
 }
 
-func library(t testing.TB) *fetcher {
+// netHTTPFetcher returns a fetcher that uses net/http. It may dial loopback addresses.
+func netHTTPFetcher(t testing.TB) *fetcher {
 	t.Helper()
 	f := &fetcher{
-		client: &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 1, MaxResponseHeaderBytes: maxHeadBytes}},
+		client: &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 1,
+			MaxResponseHeaderBytes: maxHeaderBytes}},
 		guard:  &guard{allowLoopback: true},
 		accept: "text/plain;version=0.0.4;q=0.5,*/*;q=0.1", acceptEncoding: "gzip", userAgent: "envoy-scraper/test",
 	}
@@ -125,53 +128,56 @@ func library(t testing.TB) *fetcher {
 	return f
 }
 
-// seen is what a scrape got to see of an answer.
-type seen struct {
+// pageResult is the outcome of a request: the page, or an error.
+type pageResult struct {
 	contentType, body string
-	err               string // of the request or of the body
+	err               string // of the request or of reading the body
 }
 
-func look(ctx context.Context, f *fetcher, t *target) seen {
+// getPage requests a page and reads it to its end.
+func getPage(ctx context.Context, f *fetcher, t *target) pageResult {
 	p, err := f.get(ctx, t)
 	if err != nil {
-		return seen{err: err.Error()}
+		return pageResult{err: err.Error()}
 	}
 	defer p.close()
 	var body bytes.Buffer
 	_, err = io.Copy(&body, p.body)
-	s := seen{contentType: p.contentType, body: body.String()}
+	s := pageResult{contentType: p.contentType, body: body.String()}
 	if err != nil {
 		s.err = err.Error()
 	}
 	return s
 }
 
-// good asks and fails the test unless that yields the page of ok.
-func good(t *testing.T, f *fetcher, tg *target) {
+// getOKPage requests a page and fails the test if it is not that of okResponse.
+func getOKPage(t *testing.T, f *fetcher, tg *target) {
 	t.Helper()
-	if s := look(t.Context(), f, tg); s.err != "" || s.body != "x 1\n" {
+	if s := getPage(t.Context(), f, tg); s.err != "" || s.body != "x 1\n" {
 		t.Fatalf("got %q, error %q", s.body, s.err)
 	}
 }
 
-func (f *fetcher) kept() int {
+// idleCount returns the number of idle connections.
+func (f *fetcher) idleCount() int {
 	f.plain.idle.mu.Lock()
 	defer f.plain.idle.mu.Unlock()
 	return len(f.plain.idle.idle)
 }
 
-// keptConn is the only connection that f keeps.
-func (f *fetcher) keptConn(t *testing.T) *conn {
+// onlyIdleConn returns the idle connection of f, of which there is one.
+func (f *fetcher) onlyIdleConn(t *testing.T) *conn {
 	t.Helper()
 	f.plain.idle.mu.Lock()
 	defer f.plain.idle.mu.Unlock()
 	for _, c := range f.plain.idle.idle {
 		return c
 	}
-	t.Fatal("no connection was kept")
+	t.Fatal("there is no idle connection")
 	return nil
 }
 
+// eventually waits until ok returns true.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
@@ -180,12 +186,13 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	for !ok() {
 		select {
 		case <-deadline:
-			t.Fatal("never: " + what)
+			t.Fatal("timeout waiting for: " + what)
 		case <-tick.C:
 		}
 	}
 }
 
+// chunks returns a chunked body.
 func chunks(s ...string) string {
 	var b strings.Builder
 	for _, c := range s {
@@ -194,8 +201,8 @@ func chunks(s ...string) string {
 	return b.String() + "0\r\n\r\n"
 }
 
-// withoutLog silences the standard log, which net/http tells of every server that says too much.
-func withoutLog(t testing.TB) {
+// silenceLog discards the standard log. net/http logs there if a server sends bytes that were not requested.
+func silenceLog(t testing.TB) {
 	log.SetOutput(io.Discard)
 	t.Cleanup(func() { log.SetOutput(os.Stderr) })
 }

@@ -4,5 +4,5 @@ package scrape
 
 import "net"
 
-// quiet cannot look into a socket without waiting here, so that no connection is used twice.
-func quiet(net.Conn) bool { return false }
+// isReusable returns false, so that each scrape dials: this system cannot read from a socket without waiting.
+func isReusable(net.Conn) bool { return false }

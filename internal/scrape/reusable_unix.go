@@ -7,23 +7,23 @@ import (
 	"syscall"
 )
 
-// quiet tells whether an idle connection is open and its other end has said nothing: an end of stream makes it
-// useless, and bytes that nobody asked for (a 408, say) would be taken for the next answer.
-func quiet(c net.Conn) bool {
+// isReusable reports whether an idle connection is open and the target has sent nothing on it. Bytes that were not
+// requested, such as a 408 response, would be taken for the next response.
+func isReusable(c net.Conn) bool {
 	s, ok := c.(syscall.Conn)
 	if !ok {
-		return true // no socket: a test's
+		return true // not a socket, only in tests
 	}
 	raw, err := s.SyscallConn()
 	if err != nil {
 		return false
 	}
-	silent := false
+	open := false
 	err = raw.Read(func(fd uintptr) bool {
 		var b [1]byte
 		_, err := syscall.Read(int(fd), b[:])
-		silent = err == syscall.EAGAIN
-		return true // whatever it was: do not wait
+		open = err == syscall.EAGAIN
+		return true // do not wait for bytes
 	})
-	return silent && err == nil
+	return open && err == nil
 }

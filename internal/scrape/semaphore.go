@@ -6,43 +6,43 @@ import (
 	"sync"
 )
 
-// gate bounds how many hold something at the same time. Who comes when it is full waits: those who are preferred come
-// before all others, and otherwise who came first. Safe for concurrent use.
-type gate struct {
+// semaphore limits how many slots are held at the same time. When all are held, callers wait in order of arrival,
+// preferred callers before all others. Safe for concurrent use.
+type semaphore struct {
 	limit int
 
 	mu      sync.Mutex // guards the following
 	held    int
-	waiting [2][]chan struct{} // preferred, and others; each is closed when its turn has come
+	waiting [2][]chan struct{} // preferred callers, other callers; a channel is closed when its caller gets a slot
 }
 
-func newGate(limit int) *gate { return &gate{limit: limit} }
+func newSemaphore(limit int) *semaphore { return &semaphore{limit: limit} }
 
-// tryEnter enters if that needs no waiting.
-func (g *gate) tryEnter() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.held >= g.limit {
+// tryAcquire takes a slot if one is free.
+func (s *semaphore) tryAcquire() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held >= s.limit {
 		return false
 	}
-	g.held++
+	s.held++
 	return true
 }
 
-// enter waits for its turn. It returns false if ctx ended before. makeRoom is called if there is none, with a place in the
-// queue: the room that it makes goes to nobody who comes later; nil: nothing can be done.
-func (g *gate) enter(ctx context.Context, preferred bool, makeRoom func()) bool {
-	turn := make(chan struct{})
-	queue := &g.waiting[1]
+// acquire waits for a slot. It returns false if ctx ended first. If no slot is free, makeRoom is called after the
+// caller has joined the queue, so that a slot which makeRoom frees goes to nobody who came later. makeRoom may be nil.
+func (s *semaphore) acquire(ctx context.Context, preferred bool, makeRoom func()) bool {
+	granted := make(chan struct{})
+	queue := &s.waiting[1]
 	if preferred {
-		queue = &g.waiting[0]
+		queue = &s.waiting[0]
 	}
-	g.mu.Lock()
-	*queue = append(*queue, turn)
-	g.grant() // it may have become free meanwhile
-	g.mu.Unlock()
+	s.mu.Lock()
+	*queue = append(*queue, granted)
+	s.wake() // a slot may have become free since tryAcquire
+	s.mu.Unlock()
 	select {
-	case <-turn:
+	case <-granted:
 		return true
 	default:
 	}
@@ -50,42 +50,42 @@ func (g *gate) enter(ctx context.Context, preferred bool, makeRoom func()) bool 
 		makeRoom()
 	}
 	select {
-	case <-turn:
+	case <-granted:
 		return true
 	case <-ctx.Done():
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if i := slices.Index(*queue, turn); i >= 0 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(*queue, granted); i >= 0 {
 		*queue = slices.Delete(*queue, i, i+1)
-	} else { // its turn came at the same instant
-		g.held--
-		g.grant()
+	} else { // granted just as ctx ended: pass the slot on
+		s.held--
+		s.wake()
 	}
 	return false
 }
 
-// leave makes room for one.
-func (g *gate) leave() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.held--
-	g.grant()
+// release frees a slot.
+func (s *semaphore) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held--
+	s.wake()
 }
 
-// grant lets in who waits. The caller holds the lock.
-func (g *gate) grant() {
-	for i := range g.waiting {
-		for queue := &g.waiting[i]; len(*queue) > 0 && g.held < g.limit; g.held++ {
+// wake gives free slots to waiting callers. The caller holds the lock.
+func (s *semaphore) wake() {
+	for i := range s.waiting {
+		for queue := &s.waiting[i]; len(*queue) > 0 && s.held < s.limit; s.held++ {
 			close((*queue)[0])
 			*queue = (*queue)[1:]
 		}
 	}
 }
 
-// load returns how many hold and how many wait.
-func (g *gate) load() (held, waiting int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.held, len(g.waiting[0]) + len(g.waiting[1])
+// counts returns the number of held slots and of waiting callers.
+func (s *semaphore) counts() (held, waiting int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held, len(s.waiting[0]) + len(s.waiting[1])
 }

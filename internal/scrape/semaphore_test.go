@@ -8,63 +8,63 @@ import (
 	"time"
 )
 
-func TestGate(t *testing.T) {
+func TestSemaphore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(2)
-		entered := 0
-		for g.tryEnter() {
-			entered++
+		g := newSemaphore(2)
+		acquired := 0
+		for g.tryAcquire() {
+			acquired++
 		}
-		if entered != 2 {
-			t.Fatalf("a gate for two lets in %d", entered)
+		if acquired != 2 {
+			t.Fatalf("%d slots of a semaphore of two", acquired)
 		}
 		var order []string
-		enter := func(name string, preferred bool) {
+		acquire := func(name string, preferred bool) {
 			go func() {
-				if g.enter(t.Context(), preferred, nil) {
+				if g.acquire(t.Context(), preferred, nil) {
 					order = append(order, name)
 				}
 			}()
 			synctest.Wait()
 		}
-		enter("a", false)
-		enter("b", false)
-		enter("c", true)
+		acquire("a", false)
+		acquire("b", false)
+		acquire("c", true)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if g.enter(ctx, true, nil) {
-			t.Error("a third was let in")
+		if g.acquire(ctx, true, nil) {
+			t.Error("got a third slot")
 		}
 		for range 3 {
-			g.leave()
+			g.release()
 			synctest.Wait()
 		}
 		if want := []string{"c", "a", "b"}; !slices.Equal(order, want) {
 			t.Errorf("order %v, want %v", order, want)
 		}
-		g.leave()
-		g.leave()
-		if held, waiting := g.load(); held != 0 || waiting != 0 {
-			t.Errorf("in the end %d hold, %d wait", held, waiting)
+		g.release()
+		g.release()
+		if held, waiting := g.counts(); held != 0 || waiting != 0 {
+			t.Errorf("in the end %d slots held, %d waiters", held, waiting)
 		}
 	})
 }
 
-// TestGateLosesNothing: a waiter that gives up just when its turn comes passes the turn on.
-func TestGateLosesNothing(t *testing.T) {
-	g := newGate(1)
+// TestSemaphoreLosesNoSlot: a caller whose context ends just when it gets a slot passes the slot on.
+func TestSemaphoreLosesNoSlot(t *testing.T) {
+	g := newSemaphore(1)
 	for range 200 {
-		g.tryEnter()
+		g.tryAcquire()
 		ctx, cancel := context.WithCancel(t.Context())
-		entered := make(chan bool)
-		go func() { entered <- g.enter(ctx, false, nil) }()
+		acquired := make(chan bool)
+		go func() { acquired <- g.acquire(ctx, false, nil) }()
 		go cancel()
-		g.leave()
-		if <-entered {
-			g.leave()
+		g.release()
+		if <-acquired {
+			g.release()
 		}
-		if held, waiting := g.load(); held != 0 || waiting != 0 {
-			t.Fatalf("%d hold, %d wait", held, waiting)
+		if held, waiting := g.counts(); held != 0 || waiting != 0 {
+			t.Fatalf("%d slots held, %d waiters", held, waiting)
 		}
 	}
 }

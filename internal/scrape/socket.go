@@ -1,73 +1,65 @@
 package scrape
 
 import (
-	"context"
 	"fmt"
-	"net"
 	"sync"
 
 	"github.com/prometheus/prometheus/model/labels"
 	promscrape "github.com/prometheus/prometheus/scrape"
 )
 
-// socketOf returns the Unix socket that a target stands behind; empty: none. Only who writes the configuration chooses
-// what this program opens on its own machine: whoever may create a pod chooses what its labels and annotations say.
-func socketOf(lset labels.Labels, named bool) (path string, err error) {
+// unixSocket returns the path of the Unix socket that a target is scraped through, or "" if it has none. Only targets
+// of static lists and files (named) may have one. A pod's labels must not choose which sockets of this machine are
+// opened.
+func unixSocket(lset labels.Labels, named bool) (path string, err error) {
 	path = lset.Get(promscrape.UnixSocketLabel)
 	if path != "" && !named {
-		return "", fmt.Errorf("%s: %s: only a target of a static list or of a file may stand behind a Unix socket, not a discovered one",
-			promscrape.UnixSocketLabel, path)
+		return "", fmt.Errorf("%s: %s: only targets of a static list or file may use a Unix socket, "+
+			"discovered ones may not", promscrape.UnixSocketLabel, path)
 	}
 	return path, nil
 }
 
-// sockets are a job's fetchers for targets behind Unix sockets, one a socket: connections are kept by host and port,
-// which several sockets may share. The zero value is ready.
-type sockets struct {
-	mu sync.Mutex // guards the following
-	by map[string]*fetcher
+// socketFetchers holds a job's fetchers for targets with Unix sockets, one for each socket. A fetcher keeps connections
+// by host and port, and targets of different sockets can have the same host and port. The zero value is ready.
+type socketFetchers struct {
+	mu     sync.Mutex // guards the following
+	byPath map[string]*fetcher
 }
 
-// through returns the fetcher of a socket.
-func (s *sockets) through(path string, of *fetcher) (*fetcher, error) {
+// get returns the fetcher of a socket. The first time, it makes one with the configuration of parent.
+func (s *socketFetchers) get(path string, parent *fetcher) (*fetcher, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f := s.by[path]; f != nil {
+	if f := s.byPath[path]; f != nil {
 		return f, nil
 	}
-	f, err := fetcherThrough(of.cfg, &guard{socket: path, budget: of.guard.budget}, of.ownAddress)
+	f, err := newFetcherWithGuard(parent.cfg, &guard{socket: path, budget: parent.guard.budget}, parent.ownAddress)
 	if err != nil {
-		return nil, fmt.Errorf("client for the Unix socket %s: %w", path, err)
+		return nil, fmt.Errorf("HTTP client for Unix socket %s: %w", path, err)
 	}
-	if s.by == nil {
-		s.by = map[string]*fetcher{}
+	if s.byPath == nil {
+		s.byPath = map[string]*fetcher{}
 	}
-	s.by[path] = f
+	s.byPath[path] = f
 	return f, nil
 }
 
-// forget closes what is kept for a socket. Another target behind it makes it anew.
-func (s *sockets) forget(path string) {
+// forget closes the fetcher of a socket whose target is gone. If another target uses the socket, get makes a new one.
+func (s *socketFetchers) forget(path string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f := s.by[path]; f != nil {
+	if f := s.byPath[path]; f != nil {
 		f.close()
-		delete(s.by, path)
+		delete(s.byPath, path)
 	}
 }
 
-func (s *sockets) close() {
+func (s *socketFetchers) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for path, f := range s.by {
+	for path, f := range s.byPath {
 		f.close()
-		delete(s.by, path)
+		delete(s.byPath, path)
 	}
-}
-
-// dialSocket connects to a socket whatever the URL says, as Prometheus does: where a redirect leads to, and a proxy,
-// are asked through it too.
-func dialSocket(ctx context.Context, path string) (net.Conn, error) {
-	var d net.Dialer
-	return d.DialContext(ctx, "unix", path)
 }

@@ -61,7 +61,7 @@ func makeTarget(
 		return nil, err
 	}
 	named := isNamed(cfg, from)
-	socket, err := socketOf(lset, named)
+	socket, err := unixSocket(lset, named)
 	if err != nil {
 		return nil, err
 	}

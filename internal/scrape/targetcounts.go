@@ -2,31 +2,30 @@ package scrape
 
 import "sync"
 
-// places count a job's targets by host and port, or by Unix socket. The zero value is ready.
-type places struct {
-	mu sync.Mutex // guards the following
-	by map[string]int
+// targetCounts counts a job's targets by host and port, or by Unix socket. The zero value is ready.
+type targetCounts struct {
+	mu     sync.Mutex // guards the following
+	byAddr map[string]int
 }
 
-// add notes a target.
-func (s *places) add(t *target) {
+// add counts a target.
+func (s *targetCounts) add(t *target) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.by == nil {
-		s.by = map[string]int{}
+	if s.byAddr == nil {
+		s.byAddr = map[string]int{}
 	}
-	s.by[t.hostPort]++
+	s.byAddr[t.hostPort]++
 }
 
-// remove notes that a target is gone, and returns true if it was the last of its place.
-func (s *places) remove(t *target) (last bool) {
+// remove undoes add. It returns true if no other target has that address.
+func (s *targetCounts) remove(t *target) (last bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := s.by[t.hostPort]
-	if n > 1 {
-		s.by[t.hostPort] = n - 1
+	s.byAddr[t.hostPort]--
+	if s.byAddr[t.hostPort] > 0 {
 		return false
 	}
-	delete(s.by, t.hostPort)
+	delete(s.byAddr, t.hostPort)
 	return true
 }
