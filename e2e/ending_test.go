@@ -23,7 +23,7 @@ func (w *world) testNothingLost(t *testing.T) {
 	for _, s := range w.scrapers {
 		for pod, p := range w.pages {
 			w.checkValues(t, s, pod)
-			shown, _ := p.showings(s.header)
+			shown, _ := p.scrapes(s.header)
 			if stored := len(w.samples(t, s, "istio_requests_total", pod)); stored < shown-1 {
 				t.Errorf("%s: the page of %s was read %d times, %d of them are stored", s.name, pod, shown, stored)
 			}

@@ -23,7 +23,7 @@ type page struct {
 
 	mu     sync.Mutex // guards the following
 	server *http.Server
-	shown  map[string]int       // by scraper: how often
+	count  map[string]int       // by scraper: how often
 	first  map[string]time.Time // by scraper: when for the first time
 }
 
@@ -59,28 +59,28 @@ func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
-	_, _ = w.Write([]byte(p.text(p.show(r.Header.Get("X-Prometheus-Scrape-Timeout-Seconds")))))
+	_, _ = w.Write([]byte(p.text(p.countScrape(r.Header.Get("X-Prometheus-Scrape-Timeout-Seconds")))))
 }
 
 // show counts one more showing to a scraper.
-func (p *page) show(scraper string) int {
+func (p *page) countScrape(scraper string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.shown == nil {
-		p.shown, p.first = map[string]int{}, map[string]time.Time{}
+	if p.count == nil {
+		p.count, p.first = map[string]int{}, map[string]time.Time{}
 	}
-	if p.shown[scraper] == 0 {
+	if p.count[scraper] == 0 {
 		p.first[scraper] = time.Now()
 	}
-	p.shown[scraper]++
-	return p.shown[scraper]
+	p.count[scraper]++
+	return p.count[scraper]
 }
 
 // showings returns how often a scraper has read the page, and when it did so first.
-func (p *page) showings(scraper string) (n int, first time.Time) {
+func (p *page) scrapes(scraper string) (n int, first time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.shown[scraper], p.first[scraper]
+	return p.count[scraper], p.first[scraper]
 }
 
 // text is the page's n-th showing, in Envoy's form: no HELP, braces always, a sum with too many digits.

@@ -44,13 +44,13 @@ func (w *world) waitForTargets(t *testing.T, s *scraper, within time.Duration, w
 	})
 }
 
-// waitForShowings waits until the scraper has read the page of the pod n more times.
-func (w *world) waitForShowings(t *testing.T, s *scraper, pod string, n int) {
+// waitForScrapes waits until the scraper has read the page of the pod n more times.
+func (w *world) waitForScrapes(t *testing.T, s *scraper, pod string, n int) {
 	t.Helper()
-	before, _ := w.pages[pod].showings(s.header)
+	before, _ := w.pages[pod].scrapes(s.header)
 	within := time.Duration(n)*interval + 20*time.Second
 	parts.Eventually(t, within, fmt.Sprintf("%s: %d more scrapes of %s", s.name, n, pod), func() error {
-		if now, _ := w.pages[pod].showings(s.header); now < before+n {
+		if now, _ := w.pages[pod].scrapes(s.header); now < before+n {
 			return fmt.Errorf("%d since", now-before)
 		}
 		return nil
@@ -89,7 +89,7 @@ func (w *world) samples(t *testing.T, s *scraper, metric, pod string) []model.Sa
 func (w *world) checkValues(t *testing.T, s *scraper, pod string) {
 	t.Helper()
 	p := w.pages[pod]
-	shown, _ := p.showings(s.header)
+	shown, _ := p.scrapes(s.header)
 	requests := w.samples(t, s, "istio_requests_total", pod)
 	for i, sample := range requests {
 		if want := float64(p.base + i + 1); float64(sample.Value) != want {

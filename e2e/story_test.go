@@ -128,9 +128,9 @@ func (w *world) testDeletedPod(t *testing.T) {
 	w.delete(t, "details")
 	for _, s := range w.scrapers {
 		w.waitUntilStale(t, s, "details")
-		before, _ := w.pages["details"].showings(s.header)
-		w.waitForShowings(t, s, "productpage", 3)
-		if after, _ := w.pages["details"].showings(s.header); after != before {
+		before, _ := w.pages["details"].scrapes(s.header)
+		w.waitForScrapes(t, s, "productpage", 3)
+		if after, _ := w.pages["details"].scrapes(s.header); after != before {
 			t.Errorf("%s: read the page of the deleted pod %d more times", s.name, after-before)
 		}
 		w.checkValues(t, s, "details") // the past is still there
@@ -145,8 +145,8 @@ func (w *world) testNewPod(t *testing.T) {
 	// Prometheus' discovery passes changes on at most every five seconds.
 	within := interval + 5*time.Second
 	for _, s := range w.scrapers {
-		w.waitForShowings(t, s, "newcomer", 1)
-		if _, first := p.showings(s.header); first.Sub(start) > within+3*time.Second {
+		w.waitForScrapes(t, s, "newcomer", 1)
+		if _, first := p.scrapes(s.header); first.Sub(start) > within+3*time.Second {
 			t.Errorf("%s: first read the new pod's page %v after its creation, want at most %v", s.name, first.Sub(start), within)
 		}
 		parts.Eventually(t, 30*time.Second, s.name+": the new pod is stored", func() error {
@@ -178,7 +178,7 @@ func (w *world) testReusedAddress(t *testing.T) {
 	}
 	w.newPage(heir).open(t)
 	for _, s := range w.scrapers {
-		w.waitForShowings(t, s, "heir", 3)
+		w.waitForScrapes(t, s, "heir", 3)
 		w.waitUntilStale(t, s, "wanderer")
 		parts.Eventually(t, 30*time.Second, s.name+": the heir is stored", func() error {
 			vector, err := s.receiver.Query(t.Context(), `istio_requests_total{pod_name="heir",run=""}`)
@@ -197,18 +197,18 @@ func (w *world) testReusedAddress(t *testing.T) {
 func (w *world) testOutage(t *testing.T) {
 	w.cluster.KillServer()
 	for _, s := range w.scrapers {
-		w.waitForShowings(t, s, "productpage", 5)
+		w.waitForScrapes(t, s, "productpage", 5)
 	}
 	if err := w.cluster.StartServer(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range w.scrapers {
-		w.waitForShowings(t, s, "productpage", 3)
+		w.waitForScrapes(t, s, "productpage", 3)
 	}
 	w.add(t, cluster.Pod{Name: "latecomer", IP: "127.0.15.7", Sidecar: cluster.PlainSidecar})
 	for _, s := range w.scrapers {
 		parts.Eventually(t, 2*time.Minute, s.name+": a pod created after the outage is read", func() error {
-			if n, _ := w.pages["latecomer"].showings(s.header); n == 0 {
+			if n, _ := w.pages["latecomer"].scrapes(s.header); n == 0 {
 				return errors.New("not read yet")
 			}
 			return nil

@@ -90,21 +90,21 @@ func scrapeConfig(addresses []string) string {
 
 // measured is what is stored.
 type measured struct {
-	equal             float64 // per cent of the distances between two timestamps that equal the one before
-	growing, standing cost
+	equal            float64 // per cent of the distances between two timestamps that equal the one before
+	rising, constant chunkStats
 }
 
 // cost is the size of chunks.
-type cost struct{ bytes, samples int }
+type chunkStats struct{ bytes, samples int }
 
-func (c cost) perSample() float64 { return float64(c.bytes) / float64(max(c.samples, 1)) }
+func (c chunkStats) perSample() float64 { return float64(c.bytes) / float64(max(c.samples, 1)) }
 
 func (m measured) all() float64 {
-	return cost{m.growing.bytes + m.standing.bytes, m.growing.samples + m.standing.samples}.perSample()
+	return chunkStats{m.rising.bytes + m.constant.bytes, m.rising.samples + m.constant.samples}.perSample()
 }
 
 func (m measured) row(name string) string {
-	return fmt.Sprintf("| %s | %.1f %% | %.2f | %.2f | %.2f |", name, m.equal, m.growing.perSample(), m.standing.perSample(), m.all())
+	return fmt.Sprintf("| %s | %.1f %% | %.2f | %.2f | %.2f |", name, m.equal, m.rising.perSample(), m.constant.perSample(), m.all())
 }
 
 func measure(t *testing.T, r *receiver.Receiver) (m measured) {
@@ -130,9 +130,9 @@ func measure(t *testing.T, r *receiver.Receiver) (m measured) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.growing, m.standing = readChunks(t, folder)
-	if m.growing.samples < targets*series/4 || m.standing.samples < targets*series/4 {
-		t.Fatalf("%d samples that grow and %d that stand still in the blocks", m.growing.samples, m.standing.samples)
+	m.rising, m.constant = readChunks(t, folder)
+	if m.rising.samples < targets*series/4 || m.constant.samples < targets*series/4 {
+		t.Fatalf("%d samples that grow and %d that stand still in the blocks", m.rising.samples, m.constant.samples)
 	}
 	return m
 }

@@ -18,7 +18,7 @@ const (
 
 // readChunks adds up the chunks of all blocks in a folder: those whose values grow, and those whose values stand
 // still. Other chunks, such as of the durations of scrapes, count in neither.
-func readChunks(t *testing.T, folder string) (growing, standing cost) {
+func readChunks(t *testing.T, folder string) (rising, constant chunkStats) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(folder, "*", "chunks", "*"))
 	if err != nil || len(files) == 0 {
@@ -39,14 +39,14 @@ func readChunks(t *testing.T, folder string) (growing, standing cost) {
 				t.Fatal(err)
 			}
 			size := n + 1 + int(length) + checksumBytes
-			count(chunk, size, &growing, &standing)
+			count(chunk, size, &rising, &constant)
 			data = data[size:]
 		}
 	}
-	return growing, standing
+	return rising, constant
 }
 
-func count(chunk chunkenc.Chunk, size int, growing, standing *cost) {
+func count(chunk chunkenc.Chunk, size int, rising, constant *chunkStats) {
 	first, last, rises := 0.0, 0.0, true
 	it := chunk.Iterator(nil)
 	for i := 0; it.Next() == chunkenc.ValFloat; i++ {
@@ -58,10 +58,10 @@ func count(chunk chunkenc.Chunk, size int, growing, standing *cost) {
 		}
 		last = v
 	}
-	into := growing
+	into := rising
 	switch {
 	case first == last:
-		into = standing
+		into = constant
 	case !rises:
 		return
 	}

@@ -30,7 +30,7 @@ var (
 // answers lets the receiver misbehave while the agent runs on.
 func answers(m misbehaviour) func(*world) {
 	return func(w *world) {
-		lasts := pick(w.bench, 8*time.Second, 30*time.Second)
+		lasts := pick(w.suite, 8*time.Second, 30*time.Second)
 		w.more = m.more
 		w.start()
 		w.warm()
@@ -69,14 +69,14 @@ func answers(m misbehaviour) func(*world) {
 
 // twoEndpoints lets one of two endpoints fail for good: the other must not notice.
 func twoEndpoints(w *world) {
-	failing := newReceiver(w.T, w.place, 3)
+	failing := newReceiver(w.T, w.addresses, 3)
 	if err := failing.Set(oracle.Status(http.StatusInternalServerError, "broken")); err != nil {
 		w.Fatal(err)
 	}
 	w.more = fmt.Sprintf("- name: failing\n  url: %s\n", failing.URL)
 	w.start()
 	w.warm()
-	w.pause(pick(w.bench, 8*time.Second, 30*time.Second))
+	w.pause(pick(w.suite, 8*time.Second, 30*time.Second))
 	w.until("the failing endpoint is tried", func() bool { return failing.Answers()[http.StatusInternalServerError] > 0 })
 	w.drain(20 * time.Second)
 	v := w.verdict(allowance{})

@@ -9,19 +9,19 @@ import (
 
 const (
 	slack = 3       // how far a busy machine may miss what is wanted
-	mega  = 1 << 20 // bytes
+	mib   = 1 << 20 // bytes
 
-	wantCatchUp   = 20        // times the live rate
-	wantReplaying = 64 * mega // of memory, more than without a backlog
+	wantCatchUp   = 20       // times the live rate
+	wantReplaying = 64 * mib // of memory, more than without a backlog
 )
 
 // bigBacklog starts the agent on a big queue and watches it catch up while the targets live on.
 func bigBacklog(w *world) {
 	w.start()
-	w.pause(pick(w.bench, warmUp, 25*time.Second)) // until what the start needed is given back
+	w.pause(pick(w.suite, warmUp, 25*time.Second)) // until what the start needed is given back
 	steady := w.resident()
 	w.terminate()
-	size := pick(w.bench, 32*mega, 512*mega)
+	size := pick(w.suite, 32*mib, 512*mib)
 	samples := makeBacklog(w, size)
 
 	w.set(oracle.Refuse())
@@ -42,7 +42,7 @@ func bigBacklog(w *world) {
 	w.drain(20 * time.Second)
 
 	wantReady := 2*time.Second + time.Duration(float64(time.Second)*float64(size)/1e9)
-	if !w.bench.short {
+	if !w.suite.short {
 		if ready > slack*wantReady {
 			w.Errorf("ready after %v, want less than %v", ready, wantReady)
 		}
@@ -59,7 +59,7 @@ func bigBacklog(w *world) {
 	v := w.verdict(allowance{})
 	w.result(v, fmt.Sprintf("%d MiB, %d samples: ready after %.2f s; caught up in %.1f s with %.0f samples a second, %.0f times the live rate; "+
 		"resident memory %.0f MB steady, %.0f MB before and at most %.0f MB during the replay; %d live scrapes late",
-		size/mega, samples, ready.Seconds(), took.Seconds(), rate, rate/live, steady, idle, most, late.Ended()))
+		size/mib, samples, ready.Seconds(), took.Seconds(), rate, rate/live, steady, idle, most, late.Ended()))
 }
 
 // replay waits until a backlog has arrived, and returns the most memory of the agent meanwhile.

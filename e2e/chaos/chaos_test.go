@@ -22,22 +22,22 @@ func TestMain(m *testing.M) {
 }
 
 // A bench is what all scenarios share.
-type bench struct {
+type suite struct {
 	binary  string
 	durable bool // the program knows --storage.path
 	short   bool
 }
 
 // pick chooses between the short and the long form.
-func pick[T any](b bench, short, long T) T {
-	if b.short {
+func pick[T any](s suite, short, long T) T {
+	if s.short {
 		return short
 	}
 	return long
 }
 
 func TestChaos(t *testing.T) {
-	b := bench{binary: parts.Scraper(t), short: testing.Short()}
+	b := suite{binary: parts.Scraper(t), short: testing.Short()}
 	b.durable = agent.Knows(t, b.binary, storageFlag)
 	t.Logf("the program knows --%s: %v", storageFlag, b.durable)
 	for _, s := range []struct {

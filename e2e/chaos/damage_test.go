@@ -16,8 +16,8 @@ import (
 // cutBytes is what the end of a file loses.
 const cutBytes = 1000
 
-// An injury is a way to damage a stopped queue.
-type injury struct {
+// An damageCase is a way to damage a stopped queue.
+type damageCase struct {
 	name    string
 	worst   int  // scrapes that one target may lose; -1: all that the file held
 	total   int  // scrapes that all targets may lose; -1: as many as the file held
@@ -25,8 +25,8 @@ type injury struct {
 	do      func(t *testing.T, dir string)
 }
 
-func injuries(files int, each bool) []injury {
-	list := []injury{
+func damageCases(files int, each bool) []damageCase {
+	list := []damageCase{
 		{name: "none", do: func(*testing.T, string) {}},
 		{name: "tail cut by 1 kB", worst: 1, total: 2, do: onFile(0, cutTail)},
 		{name: "one bit flipped in the middle", worst: 1, total: targets, do: onFile(0, flipBit)},
@@ -41,8 +41,8 @@ func injuries(files int, each bool) []injury {
 	}
 	for i := range files {
 		list = append(list,
-			injury{name: fmt.Sprintf("file %d missing", i), worst: -1, total: -1, do: onFile(i, remove)},
-			injury{name: fmt.Sprintf("file %d zeroed", i), worst: -1, total: -1, do: onFile(i, func(t *testing.T, path string) {
+			damageCase{name: fmt.Sprintf("file %d missing", i), worst: -1, total: -1, do: onFile(i, remove)},
+			damageCase{name: fmt.Sprintf("file %d zeroed", i), worst: -1, total: -1, do: onFile(i, func(t *testing.T, path string) {
 				if err := zero(path); err != nil {
 					t.Fatal(err)
 				}
@@ -51,12 +51,12 @@ func injuries(files int, each bool) []injury {
 	return list
 }
 
-// damage fills a queue during an outage, and starts an agent on a damaged copy of it for each injury.
+// damage fills a queue during an outage, and starts an agent on a damaged copy of it for each damageCase.
 func damage(w *world) {
 	w.start()
 	w.warm()
 	w.set(oracle.Refuse())
-	w.pause(pick(w.bench, 8*time.Second, 30*time.Second))
+	w.pause(pick(w.suite, 8*time.Second, 30*time.Second))
 	w.terminate()
 	w.fleet.Freeze()
 	files := segments(w.T, w.storage)
@@ -64,7 +64,7 @@ func damage(w *world) {
 		w.Fatalf("no *.seg below %s, but:\n%s", w.storage, tree(w.storage))
 	}
 	w.Logf("the queue:\n%s", tree(w.storage))
-	for _, i := range injuries(len(files), !w.bench.short) {
+	for _, i := range damageCases(len(files), !w.suite.short) {
 		w.Run(i.name, func(t *testing.T) {
 			t.Parallel()
 			onDamaged(t, w, i)
@@ -73,10 +73,10 @@ func damage(w *world) {
 }
 
 // onDamaged starts an agent on a damaged copy of the queue, with a receiver and two live targets of its own.
-func onDamaged(t *testing.T, backlog *world, i injury) {
-	w := newWorld(t, backlog.bench)
+func onDamaged(t *testing.T, backlog *world, i damageCase) {
+	w := newWorld(t, backlog.suite)
 	w.fleet.Freeze() // never scraped
-	w.fleet = newFleet(t, w.place, 50, 2)
+	w.fleet = newFleet(t, w.addresses, 50, 2)
 	w.receiver.Ledger = backlog.receiver.Ledger.Clone() // what had arrived before the outage
 	if err := os.CopyFS(w.storage, os.DirFS(backlog.storage)); err != nil {
 		t.Fatal(err)
@@ -93,7 +93,7 @@ func onDamaged(t *testing.T, backlog *world, i injury) {
 	w.until("the live targets are scraped", func() bool { return w.fleet.Served() >= 4 })
 	w.arrive(gone, func() int { return old().Ended() })
 	w.drain(20 * time.Second)
-	noticed := w.notices()
+	noticed := w.evidence()
 	live := w.judge()
 	w.terminate()
 
@@ -113,27 +113,27 @@ func onDamaged(t *testing.T, backlog *world, i injury) {
 	w.result(v, noticed)
 }
 
-// notices lists the counters of damage that are not zero, and the files that were set aside.
-func (w *world) notices() string {
+// evidence lists the counters of damage that are not zero, and the files that were set aside.
+func (w *world) evidence() string {
 	w.Helper()
 	m := w.metrics()
-	var notices []string
+	var evidence []string
 	for _, word := range []string{"corrupt", "damage", "truncated", "torn"} {
 		for name, sum := range m.Matching(word) {
-			notices = append(notices, fmt.Sprintf("%s %v", name, sum))
+			evidence = append(evidence, fmt.Sprintf("%s %v", name, sum))
 		}
 	}
 	err := filepath.WalkDir(w.storage, func(path string, d os.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(path, ".corrupt") {
-			notices = append(notices, "kept aside: "+d.Name())
+			evidence = append(evidence, "kept aside: "+d.Name())
 		}
 		return err
 	})
 	if err != nil {
 		w.Fatal(err)
 	}
-	slices.Sort(notices)
-	return strings.Join(slices.Compact(notices), ", ")
+	slices.Sort(evidence)
+	return strings.Join(slices.Compact(evidence), ", ")
 }
 
 // onFile applies a change to the i-th biggest file of the queue.

@@ -72,9 +72,9 @@ func onSmallDisk(w *world) (filler string) {
 func diskFullWhileUp(w *world) {
 	filler := onSmallDisk(w)
 	fill(w.T, filler, 0)
-	w.pause(pick(w.bench, 8*time.Second, 30*time.Second))
+	w.pause(pick(w.suite, 8*time.Second, 30*time.Second))
 	w.until("the disk refuses", func() bool { return w.metrics().Sum("envoy_scraper_queue_write_errors_total") > 0 })
-	notices := w.diskNotices()
+	evidence := w.diskMetrics()
 	remove(w.T, filler)
 	w.pause(5 * time.Second)
 	w.until("the disk takes writes", func() bool { return w.metrics().Sum("envoy_scraper_queue_disk_failing") == 0 })
@@ -86,7 +86,7 @@ func diskFullWhileUp(w *world) {
 	w.pause(3 * time.Second)
 	w.drain(20 * time.Second)
 	v := w.verdict(allowance{repeats: lanes})
-	w.result(v, notices+"; a kill after space had returned")
+	w.result(v, evidence+"; a kill after space had returned")
 }
 
 // diskFullWhileDown fills the disk during an outage; then space returns, and then the receiver.
@@ -94,29 +94,29 @@ func diskFullWhileDown(w *world) {
 	filler := onSmallDisk(w)
 	w.set(oracle.Refuse())
 	fill(w.T, filler, 128<<10)
-	w.pause(pick(w.bench, 15*time.Second, 45*time.Second))
-	notices := w.diskNotices()
+	w.pause(pick(w.suite, 15*time.Second, 45*time.Second))
+	evidence := w.diskMetrics()
 	remove(w.T, filler)
 	w.pause(3 * time.Second)
 	w.set(oracle.Up())
 	w.pause(3 * time.Second)
 	w.drain(30 * time.Second)
 	v := w.verdict(allowance{ended: w.fleet.Served(), repeats: lanes}) // what had to go is counted
-	w.result(v, notices)
+	w.result(v, evidence)
 }
 
 // diskAndMemoryFull fills the disk during an outage, with little memory: the oldest goes, counted, and the rest arrives.
 func diskAndMemoryFull(w *world) {
 	const memory, scrape = 1 << 20, 4000 // bytes; of a scrape at most
 	w.more = "envoy_scraper:\n  queue:\n    max_memory: 1MiB\n"
-	w.fleet = newFleet(w.T, w.place, 50, 8*targets)
+	w.fleet = newFleet(w.T, w.addresses, 50, 8*targets)
 	filler := onSmallDisk(w)
 	w.set(oracle.Refuse())
 	fill(w.T, filler, 64<<10)
-	outage := pick(w.bench, 20*time.Second, 60*time.Second)
+	outage := pick(w.suite, 20*time.Second, 60*time.Second)
 	w.pause(outage)
-	w.until("something is lost", w.loses)
-	notices := w.diskNotices()
+	w.until("something is lost", w.hasDropped)
+	evidence := w.diskMetrics()
 	remove(w.T, filler)
 	w.set(oracle.Up())
 	w.pause(3 * time.Second)
@@ -125,23 +125,23 @@ func diskAndMemoryFull(w *world) {
 	if most := v.Served - memory/scrape; v.Ended() == 0 || v.Ended() > most {
 		w.Errorf("%d of %d scrapes lost: want some, but at most %d, for memory has room for the others", v.Ended(), v.Served, most)
 	}
-	w.result(v, notices)
+	w.result(v, evidence)
 }
 
 // queueFull lets the backlog of an outage outgrow what it may have of the disk.
 func queueFull(w *world) {
 	const limit, segment = 256 << 10, 64<<10 + 48<<10 // a segment ends with the request that crosses its size
 	w.more = "envoy_scraper:\n  queue:\n    max_bytes: 256KiB\n"
-	w.fleet = newFleet(w.T, w.place, 50, 6*targets)
+	w.fleet = newFleet(w.T, w.addresses, 50, 6*targets)
 	w.start()
 	w.warm()
 	w.set(oracle.Refuse())
 	largest := int64(0)
-	for begin := time.Now(); time.Since(begin) < pick(w.bench, 15*time.Second, 60*time.Second); {
+	for begin := time.Now(); time.Since(begin) < pick(w.suite, 15*time.Second, 60*time.Second); {
 		w.pause(200 * time.Millisecond)
 		largest = max(largest, w.queueBytes())
 	}
-	w.until("something is lost", w.loses)
+	w.until("something is lost", w.hasDropped)
 	w.set(oracle.Up())
 	w.pause(3 * time.Second)
 	w.drain(10 * time.Second)
@@ -156,7 +156,7 @@ func queueFull(w *world) {
 }
 
 // loses tells that the agent counts samples as dropped.
-func (w *world) loses() bool { return w.metrics().Sum(dropped) > 0 }
+func (w *world) hasDropped() bool { return w.metrics().Sum(dropped) > 0 }
 
 // queueBytes is the size of all segments.
 func (w *world) queueBytes() int64 {
@@ -170,20 +170,20 @@ func (w *world) queueBytes() int64 {
 	return sum
 }
 
-// diskNotices tells what the agent's metrics say of the disk, which must be something.
-func (w *world) diskNotices() string {
+// diskMetrics tells what the agent's metrics say of the disk, which must be something.
+func (w *world) diskMetrics() string {
 	w.Helper()
 	m := w.metrics()
-	var notices []string
+	var evidence []string
 	for _, word := range []string{"disk", "write_error", "queue_error", "storage"} {
 		for name, sum := range m.Matching(word) {
-			notices = append(notices, fmt.Sprintf("%s %v", name, sum))
+			evidence = append(evidence, fmt.Sprintf("%s %v", name, sum))
 		}
 	}
-	if len(notices) == 0 {
+	if len(evidence) == 0 {
 		w.Error("no metric tells that the disk is full")
 	}
-	return strings.Join(notices, ", ")
+	return strings.Join(evidence, ", ")
 }
 
 var pid = regexp.MustCompile(`(?:pid|process)\D{1,4}(\d+)`)
@@ -191,7 +191,7 @@ var pid = regexp.MustCompile(`(?:pid|process)\D{1,4}(\d+)`)
 // twoProcesses starts a second agent on the directory of the first: it must refuse, and say who has it.
 func twoProcesses(w *world) {
 	w.start()
-	second := w.launch()
+	second := w.startOnly()
 	select {
 	case <-second.Process.Done():
 	case <-time.After(patience):
@@ -224,7 +224,7 @@ func notWritable(w *world) {
 	} else if err := os.Mkdir(w.storage, 0o500); err != nil {
 		w.Fatal(err)
 	}
-	a := w.launch()
+	a := w.startOnly()
 	select {
 	case <-a.Process.Done():
 	case <-time.After(patience):

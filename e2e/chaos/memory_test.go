@@ -20,7 +20,7 @@ const (
 // tightMemory lets an outage, with targets and series that come and go, meet a limit of memory that is only a little
 // more than the agent needs without an outage.
 func tightMemory(w *world) {
-	fillers, err := oracle.NewFillers(w.place, 100, pick(w.bench, 20, 60), 500)
+	fillers, err := oracle.NewFillers(w.addresses, 100, pick(w.suite, 20, 60), 500)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func tightMemory(w *world) {
 	w.more = "envoy_scraper:\n  queue:\n    max_memory: 1MiB\n"
 
 	w.start()
-	w.pause(pick(w.bench, 2*warmUp, 30*time.Second))
+	w.pause(pick(w.suite, 2*warmUp, 30*time.Second))
 	resident, need := w.resident(), w.goMemory()
 	w.terminate()
 
@@ -43,7 +43,7 @@ func tightMemory(w *world) {
 	before := w.cpu()
 	secondsBefore, runsBefore := gcTime(w.agent.Process.Log())
 	most, spilled, kept := 0.0, 0.0, 0.0
-	outage := pick(w.bench, 20*time.Second, 3*time.Minute)
+	outage := pick(w.suite, 20*time.Second, 3*time.Minute)
 	for begin, turn := time.Now(), 0; time.Since(begin) < outage || spilled <= kept && time.Since(begin) < outage+patience; turn++ {
 		all := fillers.Addresses()
 		w.list(list, all[turn%3*len(all)/4:][:len(all)/2]) // half of them, another one each time
@@ -61,7 +61,7 @@ func tightMemory(w *world) {
 	if spilled <= kept {
 		w.Errorf("%.0f bytes on disk and up to %.0f in memory: nothing was spilled", spilled, kept)
 	}
-	if !w.bench.short && share > wantGCShare*slack {
+	if !w.suite.short && share > wantGCShare*slack {
 		w.Errorf("collecting garbage took %.0f %% of the CPU time, want less than %.0f %%", 100*share, 100*wantGCShare)
 	}
 	w.set(oracle.Up())

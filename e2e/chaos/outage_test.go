@@ -29,9 +29,9 @@ func memoryOnly(w *world) {
 	w.result(v, "the control: no durable queue")
 }
 
-func outageThenKill(w *world) { killAfter(w, pick(w.bench, 8*time.Second, 30*time.Second)) }
+func outageThenKill(w *world) { killAfter(w, pick(w.suite, 8*time.Second, 30*time.Second)) }
 
-func longOutageThenKill(w *world) { killAfter(w, pick(w.bench, 15*time.Second, 10*time.Minute)) }
+func longOutageThenKill(w *world) { killAfter(w, pick(w.suite, 15*time.Second, 10*time.Minute)) }
 
 // killAfter kills the agent at the end of an outage.
 func killAfter(w *world, outage time.Duration) {
@@ -60,7 +60,7 @@ func (w *world) resident() float64 {
 
 // outageThenTerminate stops the agent while the receiver is down.
 func outageThenTerminate(w *world) {
-	outage := pick(w.bench, 8*time.Second, 30*time.Second)
+	outage := pick(w.suite, 8*time.Second, 30*time.Second)
 	w.start()
 	w.warm()
 	w.set(oracle.Refuse())
@@ -88,7 +88,7 @@ func (w *world) restart() (took time.Duration) {
 // terminateWhileUp stops and starts the agent with a receiver that takes everything.
 func terminateWhileUp(w *world) {
 	w.start()
-	for range pick(w.bench, 3, 10) {
+	for range pick(w.suite, 3, 10) {
 		w.warm()
 		w.terminate()
 		w.start()
@@ -105,7 +105,7 @@ func terminateWhileUp(w *world) {
 
 // kills ends the agent at random moments while it delivers.
 func kills(w *world) {
-	n := pick(w.bench, 10, 100)
+	n := pick(w.suite, 10, 100)
 	// Slow enough for some kills to fall between a request's arrival and its answer: those requests come twice.
 	w.set(oracle.Up().Slow(150 * time.Millisecond))
 	w.start()

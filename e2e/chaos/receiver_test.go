@@ -13,7 +13,7 @@ import (
 func terminateWhileHanging(w *world) {
 	w.set(oracle.BlackHole())
 	w.start()
-	w.pause(pick(w.bench, 12*time.Second, 25*time.Second)) // less than remote_timeout, 30 s
+	w.pause(pick(w.suite, 12*time.Second, 25*time.Second)) // less than remote_timeout, 30 s
 	w.until("a request hangs", func() bool { return w.receiver.Hanging() > 0 })
 	took := w.restart()
 	v := w.verdict(allowance{repeats: lanes})
@@ -34,7 +34,7 @@ func otherProtocol(more [2]string) func(*world) {
 		w.pause(warmUp)
 		w.until("a 2.0 request was taken", func() bool { _, two := w.receiver.Messages(); return two > 0 })
 		w.set(oracle.Refuse())
-		outage := pick(w.bench, 8*time.Second, 30*time.Second)
+		outage := pick(w.suite, 8*time.Second, 30*time.Second)
 		w.pause(outage)
 		w.kill()
 		_, before := w.receiver.Messages()
@@ -55,13 +55,13 @@ func otherProtocol(more [2]string) func(*world) {
 
 // growingLanes has a receiver so slow that the lanes of a start cannot carry what comes.
 func growingLanes(w *world) {
-	answer := pick(w.bench, 500*time.Millisecond, 5*time.Second)
+	answer := pick(w.suite, 500*time.Millisecond, 5*time.Second)
 	w.interval = 2 * answer
 	w.more = "  queue_config: {max_shards: 50, max_samples_per_send: 200}\n"
-	w.fleet = newFleet(w.T, w.place, 50, 40) // 1000 series a lane, so five requests an interval, which has room for two
+	w.fleet = newFleet(w.T, w.addresses, 50, 40) // 1000 series a lane, so five requests an interval, which has room for two
 	w.set(oracle.Up().Slow(answer))
 	w.start()
-	w.pause(pick(w.bench, 30*time.Second, 4*time.Minute))
+	w.pause(pick(w.suite, 30*time.Second, 4*time.Minute))
 	w.until("the number of lanes grows", func() bool { return lanesGrew.MatchString(w.agent.Process.Log()) })
 	w.pause(warmUp) // something for the new ones
 	grown := ""

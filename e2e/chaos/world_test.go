@@ -34,17 +34,17 @@ const (
 // A world is one scenario: its targets, its receiver, and the agent in between, process after process.
 type world struct {
 	*testing.T
-	bench    bench
-	place    *oracle.Place
-	fleet    *oracle.Fleet
-	receiver *oracle.Receiver
-	dir      string
-	storage  string
-	interval time.Duration
-	jobs     string // further YAML, after the job
-	more     string // further YAML, after the endpoint
-	memory   bool   // no durable queue
-	env      []string
+	suite     suite
+	addresses *oracle.AddressRange
+	fleet     *oracle.Fleet
+	receiver  *oracle.Receiver
+	dir       string
+	storage   string
+	interval  time.Duration
+	jobs      string // further YAML, after the job
+	more      string // further YAML, after the endpoint
+	memory    bool   // no durable queue
+	env       []string
 
 	agent   *agent.Agent
 	ready   time.Duration // how long its start took
@@ -59,27 +59,27 @@ type world struct {
 	began   time.Time
 }
 
-func newWorld(t *testing.T, b bench) *world {
+func newWorld(t *testing.T, s suite) *world {
 	t.Helper()
-	w := &world{T: t, bench: b, dir: t.TempDir(), interval: interval, counted: map[string]float64{}, began: time.Now()}
+	w := &world{T: t, suite: s, dir: t.TempDir(), interval: interval, counted: map[string]float64{}, began: time.Now()}
 	w.storage = filepath.Join(w.dir, "storage")
-	w.place = newPlace(t)
-	w.fleet = newFleet(t, w.place, 10, targets)
-	w.receiver = newReceiver(t, w.place, 2)
+	w.addresses = newAddressRange(t)
+	w.fleet = newFleet(t, w.addresses, 10, targets)
+	w.receiver = newReceiver(t, w.addresses, 2)
 	return w
 }
 
-func newPlace(t *testing.T) *oracle.Place {
+func newAddressRange(t *testing.T) *oracle.AddressRange {
 	t.Helper()
-	place, err := oracle.NewPlace()
+	addresses, err := oracle.NewAddressRange()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(place.Close)
-	return place
+	t.Cleanup(addresses.Close)
+	return addresses
 }
 
-func newFleet(t *testing.T, at *oracle.Place, first, n int) *oracle.Fleet {
+func newFleet(t *testing.T, at *oracle.AddressRange, first, n int) *oracle.Fleet {
 	t.Helper()
 	fleet, err := oracle.NewFleet(at, first, n, series)
 	if err != nil {
@@ -93,7 +93,7 @@ func newFleet(t *testing.T, at *oracle.Place, first, n int) *oracle.Fleet {
 	return fleet
 }
 
-func newReceiver(t *testing.T, at *oracle.Place, host int) *oracle.Receiver {
+func newReceiver(t *testing.T, at *oracle.AddressRange, host int) *oracle.Receiver {
 	t.Helper()
 	receiver, err := oracle.NewReceiver(at, host)
 	if err != nil {
@@ -118,27 +118,27 @@ scrape_configs:
 %s`, w.interval, w.interval, strings.Join(w.fleet.Addresses(), ", "), w.jobs, endpoint, w.receiver.URL, w.more)
 }
 
-// launch starts a process and does not wait for it.
-func (w *world) launch() *agent.Agent {
+// startOnly starts a process and does not wait for it.
+func (w *world) startOnly() *agent.Agent {
 	w.Helper()
 	w.started++
 	var args []string
 	switch {
-	case !w.bench.durable:
+	case !w.suite.durable:
 	case w.memory:
 		args = append(args, "--"+storageFlag+"=")
 	default:
 		args = append(args, "--"+storageFlag+"="+w.storage)
 	}
 	return agent.Start(w.T, agent.Config{
-		Path: w.bench.binary, Dir: w.dir, Name: fmt.Sprintf("agent-%d", w.started), YAML: w.configuration(), Args: args, Env: w.env,
+		Path: w.suite.binary, Dir: w.dir, Name: fmt.Sprintf("agent-%d", w.started), YAML: w.configuration(), Args: args, Env: w.env,
 	})
 }
 
 // start starts the next process and waits until it is ready.
 func (w *world) start() {
 	w.Helper()
-	w.agent = w.launch()
+	w.agent = w.startOnly()
 	took, err := w.agent.WaitReady(w.Context())
 	if err != nil {
 		w.Fatal(err)
@@ -165,8 +165,8 @@ func (w *world) until(what string, is func() bool) {
 	}
 }
 
-// tally keeps the counters of the process that is about to end.
-func (w *world) tally() {
+// keepCounters keeps the counters of the process that is about to end.
+func (w *world) keepCounters() {
 	w.Helper()
 	m := w.metrics()
 	for reason, n := range m.By(dropped, "reason") {
@@ -193,7 +193,7 @@ func (w *world) metrics() agent.Metrics {
 func (w *world) kill() {
 	w.Helper()
 	begin := time.Now()
-	w.tally()
+	w.keepCounters()
 	end := time.Now()
 	w.stalled += end.Sub(begin)
 	// What kept an answer waiting kept pages waiting, too.
@@ -208,7 +208,7 @@ func (w *world) kill() {
 // terminate asks the process to end, and checks that it does: soon, and content with itself.
 func (w *world) terminate() {
 	w.Helper()
-	w.tally()
+	w.keepCounters()
 	machine := parts.MeasureLateness()
 	begin := time.Now()
 	w.ends = append(w.ends, begin)
@@ -233,7 +233,7 @@ const agentFlush = 4 * time.Second
 // longestStop bounds a stop, whatever the receiver does. Without a durable queue the whole flush deadline is used.
 func (w *world) longestStop() time.Duration {
 	const flushDeadline = 5 * time.Second
-	if w.memory || !w.bench.durable {
+	if w.memory || !w.suite.durable {
 		return flushDeadline + time.Second
 	}
 	return flushDeadline

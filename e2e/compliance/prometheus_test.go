@@ -46,7 +46,7 @@ func TestPrometheus(t *testing.T) {
 // database is a Prometheus that takes both messages.
 type database struct {
 	*receiver.Receiver
-	place *oracle.Place
+	addresses *oracle.AddressRange
 }
 
 func newDatabase(t *testing.T, tools string) database {
@@ -56,12 +56,12 @@ func newDatabase(t *testing.T, tools string) database {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Close)
-	place, err := oracle.NewPlace()
+	addresses, err := oracle.NewAddressRange()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(place.Close)
-	return database{r, place}
+	t.Cleanup(addresses.Close)
+	return database{r, addresses}
 }
 
 // outOfOrder writes a sample of one series some seconds ahead of the first scrape: until then, the program's are out of
@@ -70,7 +70,7 @@ func outOfOrder(t *testing.T, db database, binary, message string) {
 	const ahead = 6 * time.Second
 	var p *page
 	show := numberedRows(nil)
-	p = newPage(t, db.place, 3, func(number int) (string, string) {
+	p = newPage(t, db.addresses, 3, func(number int) (string, string) {
 		if number == 1 {
 			db.push(t, offendingSeries(p.address), time.Now().Add(ahead), -1)
 		}
@@ -105,7 +105,7 @@ func duplicate(t *testing.T, db database, binary, message string) {
 		db.push(t, offendingSeries(p.address), at, float64(-number))
 		return at.UnixMilli()
 	}
-	p = newPage(t, db.place, 3, numberedRows(own))
+	p = newPage(t, db.addresses, 3, numberedRows(own))
 	a := startAgent(t, binary, settings{protocol: message, queue: "    max_shards: 1\n"}.yaml(p.address, db.WriteURL()))
 	served := readTimes(t, p, scrapes)
 	rejected := finish(t, a)

@@ -27,7 +27,7 @@ type page struct {
 }
 
 // newPage starts a target. Its page may be changed at any time.
-func newPage(t *testing.T, at *oracle.Place, host int, render func(number int) (string, string)) *page {
+func newPage(t *testing.T, at *oracle.AddressRange, host int, render func(number int) (string, string)) *page {
 	t.Helper()
 	l, err := at.Listen(host, oracle.StatsPort)
 	if err != nil {
@@ -110,27 +110,27 @@ const (
 // A world is one target, one receiver and the program in between.
 type world struct {
 	*testing.T
-	place    *oracle.Place
-	page     *page
-	receiver *oracle.Receiver
-	agent    *agent.Agent
+	addresses *oracle.AddressRange
+	page      *page
+	receiver  *oracle.Receiver
+	agent     *agent.Agent
 }
 
 // newWorld prepares a receiver that keeps every request.
 func newWorld(t *testing.T, render func(int) (string, string)) *world {
 	t.Helper()
-	place, err := oracle.NewPlace()
+	addresses, err := oracle.NewAddressRange()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(place.Close)
-	receiver, err := oracle.NewReceiver(place, 2)
+	t.Cleanup(addresses.Close)
+	receiver, err := oracle.NewReceiver(addresses, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = receiver.Close() })
 	receiver.Keep()
-	return &world{T: t, place: place, receiver: receiver, page: newPage(t, place, 3, render)}
+	return &world{T: t, addresses: addresses, receiver: receiver, page: newPage(t, addresses, 3, render)}
 }
 
 // start starts the program.

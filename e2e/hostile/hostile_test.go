@@ -32,14 +32,14 @@ const (
 // world is healthy and hostile targets, a receiver and the program between them.
 type world struct {
 	*testing.T
-	place    *oracle.Place
-	fleet    *oracle.Fleet
-	receiver *oracle.Receiver
-	agent    *agent.Agent
-	targets  map[string]*target // by address
-	list     string             // the file that names them
-	began    time.Time
-	base     usage // before the first hostile scrape
+	addresses *oracle.AddressRange
+	fleet     *oracle.Fleet
+	receiver  *oracle.Receiver
+	agent     *agent.Agent
+	targets   map[string]*target // by address
+	list      string             // the file that names them
+	began     time.Time
+	base      usage // before the first hostile scrape
 }
 
 // setting is what a scenario begins with.
@@ -54,17 +54,17 @@ func begin(t *testing.T, s setting) *world {
 	if s.binary == "" {
 		s.binary = parts.Scraper(t)
 	}
-	place, err := oracle.NewPlace()
+	addresses, err := oracle.NewAddressRange()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(place.Close)
-	w := &world{T: t, place: place, targets: map[string]*target{}}
-	if w.fleet, err = oracle.NewFleet(place, 10, healthy, series); err != nil {
+	t.Cleanup(addresses.Close)
+	w := &world{T: t, addresses: addresses, targets: map[string]*target{}}
+	if w.fleet, err = oracle.NewFleet(addresses, 10, healthy, series); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.fleet.Close() })
-	if w.receiver, err = oracle.NewReceiver(place, 2); err != nil {
+	if w.receiver, err = oracle.NewReceiver(addresses, 2); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.receiver.Close() })
@@ -208,8 +208,8 @@ func (w *world) judge() {
 			w.Errorf("%s: unknown target %s", name, s.Labels["instance"])
 			continue
 		}
-		if (s.Health == "up") != h.up || !strings.Contains(s.LastError, h.says) {
-			w.Errorf("%s: %s, %q; want up %v, an error with %q", name, s.Health, s.LastError, h.up, h.says)
+		if (s.Health == "up") != h.up || !strings.Contains(s.LastError, h.lastError) {
+			w.Errorf("%s: %s, %q; want up %v, an error with %q", name, s.Health, s.LastError, h.up, h.lastError)
 		}
 		want := 1
 		if h.up {
@@ -227,7 +227,7 @@ func (w *world) judge() {
 		if sent := h.sent.Load(); sent > most {
 			w.Errorf("%s: %d MB were taken, want at most %d: the limit, and what is on its way", name, sent/mb, most/mb)
 		}
-		if most := h.most.Load(); most > 2 { // one that ends while the next is opened
+		if most := h.maxOpen.Load(); most > 2 { // one that ends while the next is opened
 			w.Errorf("%s: %d connections at once", name, most)
 		}
 	}

@@ -10,11 +10,11 @@ import (
 
 // kind is a way to be hostile, and what becomes of it.
 type kind struct {
-	name    string
-	talk    talk
-	up      bool     // what it says is in order after all
-	reasons []string // one of which its failures are counted under
-	says    string   // in its error
+	name      string
+	respond   responder
+	up        bool     // what it says is in order after all
+	reasons   []string // one of which its failures are counted under
+	lastError string   // in its error
 }
 
 const (
@@ -119,6 +119,6 @@ func labels(n int) string {
 	return b.String()
 }
 
-func page301(to string) talk {
+func page301(to string) responder {
 	return raw("HTTP/1.1 301 Moved Permanently\r\nLocation: " + to + "\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 }

@@ -19,22 +19,22 @@ type target struct {
 	address string
 	sent    atomic.Int64 // bytes of the answer that was longest
 	open    atomic.Int32
-	most    atomic.Int32 // connections at once
+	maxOpen atomic.Int32 // connections at once
 	served  atomic.Int32 // answers begun
 }
 
 // talk answers one request over c. An error is that the other end has gone.
-type talk func(ctx context.Context, c *connection) error
+type responder func(ctx context.Context, c *connection) error
 
 // connection counts what is said.
 type connection struct {
 	net.Conn
-	said int64
+	sent int64
 }
 
-func (c *connection) say(s string) error {
+func (c *connection) send(s string) error {
 	n, err := c.Write([]byte(s))
-	c.said += int64(n)
+	c.sent += int64(n)
 	return err
 }
 
@@ -54,7 +54,7 @@ func listen(t *testing.T, address string, k kind) *target {
 			if err != nil {
 				return
 			}
-			h.most.Store(max(h.most.Load(), h.open.Add(1)))
+			h.maxOpen.Store(max(h.maxOpen.Load(), h.open.Add(1)))
 			running.Go(func() {
 				defer h.open.Add(-1)
 				defer context.AfterFunc(ctx, func() { _ = c.Close() })()
@@ -74,11 +74,11 @@ func listen(t *testing.T, address string, k kind) *target {
 // serve answers what comes over a connection until one end closes it.
 func (h *target) serve(ctx context.Context, c *connection) {
 	in := bufio.NewReader(c)
-	for heard(in) {
-		c.said = 0
+	for readRequest(in) {
+		c.sent = 0
 		h.served.Add(1)
-		err := h.talk(ctx, c)
-		h.sent.Store(max(h.sent.Load(), c.said))
+		err := h.respond(ctx, c)
+		h.sent.Store(max(h.sent.Load(), c.sent))
 		if err != nil {
 			return
 		}
@@ -86,7 +86,7 @@ func (h *target) serve(ctx context.Context, c *connection) {
 }
 
 // heard reads a request's head.
-func heard(in *bufio.Reader) bool {
+func readRequest(in *bufio.Reader) bool {
 	for {
 		line, err := in.ReadString('\n')
 		if err != nil {
@@ -101,58 +101,58 @@ func heard(in *bufio.Reader) bool {
 const plain = "Content-Type: text/plain; version=0.0.4\r\n"
 
 // page answers with a whole page.
-func page(header, body string) talk {
+func page(header, body string) responder {
 	return func(_ context.Context, c *connection) error {
-		return c.say(fmt.Sprintf("HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s", header, len(body), body))
+		return c.send(fmt.Sprintf("HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s", header, len(body), body))
 	}
 }
 
 // raw says something and closes.
-func raw(s string) talk {
+func raw(s string) responder {
 	return func(_ context.Context, c *connection) error {
-		_ = c.say(s)
+		_ = c.send(s)
 		return net.ErrClosed
 	}
 }
 
 // endless begins and then repeats itself for as long as the other end listens.
-func endless(begin, again string) talk {
+func endless(begin, again string) responder {
 	again = strings.Repeat(again, max(1, 64<<10/len(again)))
 	return func(_ context.Context, c *connection) error {
-		err := c.say(begin)
+		err := c.send(begin)
 		for err == nil {
-			err = c.say(again)
+			err = c.send(again)
 		}
 		return err
 	}
 }
 
 // numbered is endless with a number in each line.
-func numbered(begin, format string) talk {
+func numbered(begin, format string) responder {
 	return func(_ context.Context, c *connection) error {
-		err := c.say(begin)
+		err := c.send(begin)
 		for n := 0; err == nil; {
 			var b []byte
 			for len(b) < 64<<10 {
 				b = fmt.Appendf(b, format, n)
 				n++
 			}
-			err = c.say(string(b))
+			err = c.send(string(b))
 		}
 		return err
 	}
 }
 
 // drip says one byte a second.
-func drip(begin, again string) talk {
+func drip(begin, again string) responder {
 	return func(ctx context.Context, c *connection) error {
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()
-		err := c.say(begin)
+		err := c.send(begin)
 		for i := 0; err == nil; i++ {
 			select {
 			case <-tick.C:
-				err = c.say(again[i%len(again) : i%len(again)+1])
+				err = c.send(again[i%len(again) : i%len(again)+1])
 			case <-ctx.Done():
 				return ctx.Err()
 			}
@@ -162,9 +162,9 @@ func drip(begin, again string) talk {
 }
 
 // reset says something and cuts the connection off.
-func reset(s string) talk {
+func reset(s string) responder {
 	return func(_ context.Context, c *connection) error {
-		_ = c.say(s)
+		_ = c.send(s)
 		_ = c.Conn.(*net.TCPConn).SetLinger(0)
 		return net.ErrClosed
 	}

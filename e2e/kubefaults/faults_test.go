@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestFaults(t *testing.T) {
-	p := newBed(t)
+	p := newSuite(t)
 	t.Run("beside each other", func(t *testing.T) {
 		for name, scenario := range map[string]func(*world){
 			"K1 down at start":             downAtStart,

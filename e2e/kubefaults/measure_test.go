@@ -32,7 +32,7 @@ func TestMeasurePods(t *testing.T) {
 			t.Fatalf("KUBE_PODS=%s: a number of pods is wanted", text)
 		}
 	}
-	p := newBed(t)
+	p := newSuite(t)
 	if err := p.cluster.CreateNamespace(t.Context(), "many", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func eachPod(t *testing.T, pods int, do func(n int) error) {
 func podName(n int) string { return fmt.Sprintf("reviews-v1-7f99cc4496-%05d", n) }
 
 // createInjected writes a pod with five ports, one of them its sidecar's, and as much else as injection leaves.
-func (p *bed) createInjected(t *testing.T, n int) error {
+func (p *suite) createInjected(t *testing.T, n int) error {
 	fill := strings.Repeat("x", 5000)
 	port := func(name string, number int32) corev1.ContainerPort {
 		return corev1.ContainerPort{Name: name, ContainerPort: number, Protocol: corev1.ProtocolTCP}
@@ -124,7 +124,7 @@ func (p *bed) createInjected(t *testing.T, n int) error {
 	return err
 }
 
-func (p *bed) relabel(t *testing.T, n int) error {
+func (p *suite) relabel(t *testing.T, n int) error {
 	pod, err := p.cluster.Admin().CoreV1().Pods("many").Get(t.Context(), podName(n), metav1.GetOptions{})
 	if err != nil {
 		return err
@@ -142,18 +142,18 @@ type measured struct {
 	took  time.Duration
 }
 
-func (p *bed) measured(t *testing.T, name, selectors string) *measured {
+func (p *suite) measured(t *testing.T, name, selectors string) *measured {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "token"), []byte(p.cluster.AdminToken()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	place, err := oracle.NewPlace()
+	addresses, err := oracle.NewAddressRange()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(place.Close)
-	receiver, err := oracle.NewReceiver(place, 2)
+	t.Cleanup(addresses.Close)
+	receiver, err := oracle.NewReceiver(addresses, 2)
 	if err != nil {
 		t.Fatal(err)
 	}

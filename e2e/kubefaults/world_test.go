@@ -39,12 +39,12 @@ const (
 )
 
 // bed is what the scenarios share.
-type bed struct {
+type suite struct {
 	cluster *cluster.Cluster
 	binary  string
 }
 
-func newBed(t *testing.T) *bed {
+func newSuite(t *testing.T) *suite {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("real parts are not for -short")
@@ -54,16 +54,16 @@ func newBed(t *testing.T) *bed {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	return &bed{cluster: c, binary: parts.Scraper(t)}
+	return &suite{cluster: c, binary: parts.Scraper(t)}
 }
 
 // world is one scenario: a namespace with two pods, their pages, a proxy before the API server, and the program.
 type world struct {
 	*testing.T
-	*bed
+	*suite
 	namespace string
 	dir       string
-	place     *oracle.Place
+	addresses *oracle.AddressRange
 	fleet     *oracle.Fleet // the pods a and b, and a target that a static list names
 	receiver  *oracle.Receiver
 	proxy     *proxy
@@ -71,19 +71,19 @@ type world struct {
 	began     time.Time
 }
 
-func (p *bed) world(t *testing.T, namespace string) *world {
+func (p *suite) world(t *testing.T, namespace string) *world {
 	t.Helper()
-	w := &world{T: t, bed: p, namespace: namespace, dir: t.TempDir()}
+	w := &world{T: t, suite: p, namespace: namespace, dir: t.TempDir()}
 	var err error
-	if w.place, err = oracle.NewPlace(); err != nil {
+	if w.addresses, err = oracle.NewAddressRange(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.place.Close)
-	if w.fleet, err = oracle.NewFleet(w.place, 10, 3, series); err != nil {
+	t.Cleanup(w.addresses.Close)
+	if w.fleet, err = oracle.NewFleet(w.addresses, 10, 3, series); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.fleet.Close() })
-	if w.receiver, err = oracle.NewReceiver(w.place, 2); err != nil {
+	if w.receiver, err = oracle.NewReceiver(w.addresses, 2); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.receiver.Close() })

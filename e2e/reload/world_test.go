@@ -39,7 +39,7 @@ const (
 type world struct {
 	*testing.T
 	path            string // of the program
-	place           *oracle.Place
+	addresses       *oracle.AddressRange
 	fleet, others   *oracle.Fleet
 	receiver, aside *oracle.Receiver
 	dir, file       string
@@ -53,10 +53,10 @@ func newWorld(t *testing.T, path string) *world {
 	t.Cleanup(w.late.End)
 	w.file = filepath.Join(w.dir, name+".yml")
 	var err error
-	if w.place, err = oracle.NewPlace(); err != nil {
+	if w.addresses, err = oracle.NewAddressRange(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.place.Close)
+	t.Cleanup(w.addresses.Close)
 	w.fleet, w.others = w.newFleet(10, targets), w.newFleet(10+targets, 5)
 	w.receiver, w.aside = w.newReceiver(2), w.newReceiver(3)
 	return w
@@ -64,7 +64,7 @@ func newWorld(t *testing.T, path string) *world {
 
 func (w *world) newFleet(first, n int) *oracle.Fleet {
 	w.Helper()
-	fleet, err := oracle.NewFleet(w.place, first, n, series)
+	fleet, err := oracle.NewFleet(w.addresses, first, n, series)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func (w *world) newFleet(first, n int) *oracle.Fleet {
 
 func (w *world) newReceiver(host int) *oracle.Receiver {
 	w.Helper()
-	receiver, err := oracle.NewReceiver(w.place, host)
+	receiver, err := oracle.NewReceiver(w.addresses, host)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -221,14 +221,14 @@ func (w *world) settle(repeats int) oracle.Verdict {
 		w.Errorf("%v samples dropped: %v", n, w.metrics().By(dropped, "reason"))
 	}
 	w.late.End()
-	w.checkTurns(end)
+	w.checkSchedule(end)
 	return v
 }
 
-// checkTurns looks at the scrapes of the job steady until a time: each target has one an interval, on the grid that it
+// checkSchedule looks at the scrapes of the job steady until a time: each target has one an interval, on the grid that it
 // began with, and nothing was marked stale. A machine that was late by a good part of an interval may have let scrapes
 // fail, which marks their series.
-func (w *world) checkTurns(end time.Time) {
+func (w *world) checkSchedule(end time.Time) {
 	w.Helper()
 	late := w.late.Worst.Milliseconds()
 	until := end.Add(-interval / 2).UnixMilli() // what began later may have met targets that are frozen
@@ -274,7 +274,7 @@ func (w *world) checkTurns(end time.Time) {
 				w.Errorf("%s: %d ms between two scrapes, at %d", name, gap, times[i+1])
 			}
 		}
-		moved := math.Abs(place(times[:len(times)/3]) - place(times[len(times)*2/3:]))
+		moved := math.Abs(phase(times[:len(times)/3]) - phase(times[len(times)*2/3:]))
 		worst = max(worst, min(moved, float64(interval.Milliseconds())-moved)) // the end of the interval is its beginning
 	}
 	if looked != targets {
@@ -287,7 +287,7 @@ func (w *world) checkTurns(end time.Time) {
 }
 
 // place is where in the interval scrapes usually begin, in ms. Half of them begin within some ms of it.
-func place(times []int64) float64 {
+func phase(times []int64) float64 {
 	ms := interval.Milliseconds()
 	// Offsets from the first one, so that none lies across the end of the interval.
 	var offsets []int64

@@ -26,7 +26,7 @@ func TestABacklogAtTheOldOwner(t *testing.T) {
 	w.until(time.Now().Add(3 * interval))
 
 	at := soon()
-	w.plan(fmt.Sprintf("{count: 1}, {count: 2, from: %s}", at.Format(time.RFC3339)))
+	w.writeShards(fmt.Sprintf("{count: 1}, {count: 2, from: %s}", at.Format(time.RFC3339)))
 	w.start(1)
 	gate.closed.Store(true)
 	w.until(at.Add(4 * interval))

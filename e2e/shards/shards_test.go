@@ -28,18 +28,18 @@ func TestThreeBecomeFiveAndThree(t *testing.T) {
 	w.until(time.Now().Add(4 * interval))
 
 	up := soon()
-	w.plan(fmt.Sprintf("{count: 3}, {count: 5, from: %s}", up.Format(time.RFC3339)))
+	w.writeShards(fmt.Sprintf("{count: 3}, {count: 5, from: %s}", up.Format(time.RFC3339)))
 	w.start(3)
 	w.start(4)
 	w.until(up.Add(5 * interval))
-	w.plan("{count: 5}")
+	w.writeShards("{count: 5}")
 
 	down := soon()
-	w.plan(fmt.Sprintf("{count: 5}, {count: 3, from: %s}", down.Format(time.RFC3339)))
+	w.writeShards(fmt.Sprintf("{count: 5}, {count: 3, from: %s}", down.Format(time.RFC3339)))
 	w.until(down.Add(3 * interval))
 	w.stop(4)
 	w.stop(3)
-	w.plan("{count: 3}")
+	w.writeShards("{count: 3}")
 	w.until(down.Add(5 * interval))
 	for index := range 3 {
 		w.stop(index)
@@ -49,8 +49,8 @@ func TestThreeBecomeFiveAndThree(t *testing.T) {
 	if least := targets * 2 / 5; there < least/4 || there > least*7/4 { // they are few, and their addresses others each time
 		t.Errorf("%d of %d targets moved from 3 instances to 5, the least possible being about %d", there, targets, least)
 	}
-	if there != back || w.away != there+back || w.here != there+back {
-		t.Errorf("%d targets moved there, %d back, %d were counted as handed over, %d as taken over", there, back, w.away, w.here)
+	if there != back || w.handedOver != there+back || w.takenOver != there+back {
+		t.Errorf("%d targets moved there, %d back, %d were counted as handed over, %d as taken over", there, back, w.handedOver, w.takenOver)
 	}
 	gaps := w.checkSamples()
 	v := oracle.Judge(w.fleet, w.recorder.Ledger, w.ends)

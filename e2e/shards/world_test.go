@@ -37,19 +37,19 @@ type world struct {
 	shards    string         // the map, as the file has it
 	paths     map[int]string // URLs by which instances reach Prometheus, where it is not its own
 
-	away, here, skipped int                // handed over and taken over, turns passed, of all instances that have ended
-	dropped             map[string]float64 // samples, by reason
+	handedOver, takenOver, skipped int                // handed over and taken over, turns passed, of all instances that have ended
+	dropped                        map[string]float64 // samples, by reason
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{T: t, dir: t.TempDir(), binary: parts.Scraper(t), instances: map[int]*agent.Agent{}, dropped: map[string]float64{}}
-	place, err := oracle.NewPlace()
+	addresses, err := oracle.NewAddressRange()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(place.Close)
-	if w.fleet, err = oracle.NewFleet(place, 10, targets, series); err != nil {
+	t.Cleanup(addresses.Close)
+	if w.fleet, err = oracle.NewFleet(addresses, 10, targets, series); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -57,7 +57,7 @@ func newWorld(t *testing.T) *world {
 			t.Errorf("targets: %v", err)
 		}
 	})
-	if w.recorder, err = oracle.NewReceiver(place, 2); err != nil {
+	if w.recorder, err = oracle.NewReceiver(addresses, 2); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.recorder.Close() })
@@ -98,7 +98,7 @@ func (w *world) start(index int) {
 }
 
 // plan writes another map into the files of all instances and has them read it.
-func (w *world) plan(shards string) {
+func (w *world) writeShards(shards string) {
 	w.Helper()
 	w.shards = shards
 	for index, a := range w.instances {
@@ -125,7 +125,7 @@ func (w *world) stop(index int) {
 		w.Errorf("instance %d refused a configuration:\n%s", index, a.Process.Log())
 	}
 	moves := m.By("envoy_scraper_scrape_handovers_total", "direction")
-	w.away, w.here = w.away+int(moves["away"]), w.here+int(moves["here"])
+	w.handedOver, w.takenOver = w.handedOver+int(moves["away"]), w.takenOver+int(moves["here"])
 	w.skipped += int(m.Sum("envoy_scraper_scrape_skipped_total"))
 	for _, name := range []string{"envoy_scraper_remotewrite_samples_dropped_total", "envoy_scraper_remotewrite_rejected_samples_total"} {
 		for reason, n := range m.By(name, "reason") {

@@ -59,8 +59,8 @@ type Message struct {
 // messageV2 is the parameter of a content type that says remote write 2.0.
 const messageV2 = "io.prometheus.write.v2.Request"
 
-// speaks2 tells which message a content type announces.
-func speaks2(contentType string) (bool, error) {
+// isV2 tells which message a content type announces.
+func isV2(contentType string) (bool, error) {
 	media, params, err := mime.ParseMediaType(contentType)
 	if err != nil {
 		return false, err

@@ -27,16 +27,16 @@ type Fleet struct {
 }
 
 // NewFleet starts n targets at the place, each with so many series, numbered from the first-th address on.
-func NewFleet(at *Place, first, n, series int) (*Fleet, error) {
+func NewFleet(at *AddressRange, first, n, series int) (*Fleet, error) {
 	return newFleet(at, first, n, series, (*Target).page)
 }
 
 // NewFillers starts n targets whose pages only make work. One of fillerChurn series has new labels with each page.
-func NewFillers(at *Place, first, n, series int) (*Fleet, error) {
+func NewFillers(at *AddressRange, first, n, series int) (*Fleet, error) {
 	return newFleet(at, first, n, series, (*Target).filler)
 }
 
-func newFleet(at *Place, first, n, series int, page func(*Target, int) []byte) (*Fleet, error) {
+func newFleet(at *AddressRange, first, n, series int, page func(*Target, int) []byte) (*Fleet, error) {
 	f := &Fleet{series: series, errs: make(chan error, n)}
 	for i := range n {
 		l, err := at.Listen(first+i, StatsPort)

@@ -52,12 +52,12 @@ func TestLedgerKeepsOrderAndDuplicates(t *testing.T) {
 // scraped is a fleet of two targets with two series, each scraped so often.
 func scraped(t *testing.T, times int) *Fleet {
 	t.Helper()
-	place, err := NewPlace()
+	addresses, err := NewAddressRange()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(place.Close)
-	f, err := NewFleet(place, 2, 2, 2)
+	t.Cleanup(addresses.Close)
+	f, err := NewFleet(addresses, 2, 2, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,12 +149,12 @@ func TestJudge(t *testing.T) {
 
 func newTestReceiver(t *testing.T) *Receiver {
 	t.Helper()
-	place, err := NewPlace()
+	addresses, err := NewAddressRange()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(place.Close)
-	r, err := NewReceiver(place, 2)
+	t.Cleanup(addresses.Close)
+	r, err := NewReceiver(addresses, 2)
 	if err != nil {
 		t.Fatal(err)
 	}

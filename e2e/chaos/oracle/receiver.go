@@ -52,7 +52,7 @@ type Receiver struct {
 const ReceiverPort = 15091
 
 // NewReceiver starts a receiver that is up.
-func NewReceiver(at *Place, host int) (*Receiver, error) {
+func NewReceiver(at *AddressRange, host int) (*Receiver, error) {
 	l, err := at.Listen(host, ReceiverPort)
 	if err != nil {
 		return nil, err
@@ -203,7 +203,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 
 // discard takes a 2.0 request of bulk, and only counts what is in it.
 func (r *Receiver) discard(w http.ResponseWriter, h http.Header, body []byte, m Mode) bool {
-	v2, err := speaks2(h.Get("Content-Type"))
+	v2, err := isV2(h.Get("Content-Type"))
 	if err != nil || !v2 {
 		return false
 	}
@@ -227,7 +227,7 @@ func (r *Receiver) discard(w http.ResponseWriter, h http.Header, body []byte, m 
 
 // read decodes a body; content identifies what is in it.
 func (r *Receiver) read(h http.Header, body []byte) (m Message, samples []Sample, content uint64, err error) {
-	v2, err := speaks2(h.Get("Content-Type"))
+	v2, err := isV2(h.Get("Content-Type"))
 	if err != nil {
 		return m, nil, 0, err
 	}
