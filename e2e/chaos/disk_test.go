@@ -16,7 +16,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
 )
 
-// mount puts a small file system at dir. Where that is not allowed the scenario is skipped, loudly.
+// mount mounts a small file system at dir. If that is not allowed, it skips the scenario with a line that begins with
+// SKIPPED.
 func mount(t *testing.T, dir, options string) {
 	t.Helper()
 	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
@@ -35,7 +36,7 @@ func mount(t *testing.T, dir, options string) {
 	})
 }
 
-// fill writes a file until the file system has only so many bytes left.
+// fill writes a file until the file system has only leave bytes left.
 func fill(t *testing.T, path string, leave int64) {
 	t.Helper()
 	f, err := os.Create(path)
@@ -60,7 +61,8 @@ func fill(t *testing.T, path string, leave int64) {
 	}
 }
 
-// onSmallDisk gives the queue a file system of its own, with a start.
+// onSmallDisk mounts a small file system for the queue and starts the agent. It returns the path of the file that fills
+// it.
 func onSmallDisk(w *world) (filler string) {
 	mount(w.T, w.storage, "size=6m,mode=0700")
 	w.start()
@@ -68,7 +70,8 @@ func onSmallDisk(w *world) (filler string) {
 	return filepath.Join(w.storage, "filler")
 }
 
-// diskFullWhileUp fills the disk under a delivering agent; then space returns, and the queue must work again.
+// diskFullWhileUp fills the disk while the agent delivers, then frees it. After that the queue must survive a kill
+// again.
 func diskFullWhileUp(w *world) {
 	filler := onSmallDisk(w)
 	fill(w.T, filler, 0)
@@ -78,7 +81,7 @@ func diskFullWhileUp(w *world) {
 	remove(w.T, filler)
 	w.pause(5 * time.Second)
 	w.until("the disk takes writes", func() bool { return w.metrics().Sum("envoy_scraper_queue_disk_failing") == 0 })
-	w.set(oracle.Refuse()) // from here on only a working queue helps
+	w.set(oracle.Refuse()) // from here on samples survive only in the queue
 	w.pause(5 * time.Second)
 	w.kill()
 	w.start()
@@ -89,7 +92,7 @@ func diskFullWhileUp(w *world) {
 	w.result(v, evidence+"; a kill after space had returned")
 }
 
-// diskFullWhileDown fills the disk during an outage; then space returns, and then the receiver.
+// diskFullWhileDown fills the disk during an outage. Then the disk is freed, and then the receiver returns.
 func diskFullWhileDown(w *world) {
 	filler := onSmallDisk(w)
 	w.set(oracle.Refuse())
@@ -101,13 +104,14 @@ func diskFullWhileDown(w *world) {
 	w.set(oracle.Up())
 	w.pause(3 * time.Second)
 	w.drain(30 * time.Second)
-	v := w.verdict(allowance{ended: w.fleet.Served(), repeats: lanes}) // what had to go is counted
+	v := w.verdict(allowance{ended: w.fleet.Served(), repeats: lanes}) // every dropped sample is counted
 	w.result(v, evidence)
 }
 
-// diskAndMemoryFull fills the disk during an outage, with little memory: the oldest goes, counted, and the rest arrives.
+// diskAndMemoryFull fills the disk during an outage, with little memory. The oldest samples are dropped and counted,
+// the rest arrives.
 func diskAndMemoryFull(w *world) {
-	const memory, scrape = 1 << 20, 4000 // bytes; of a scrape at most
+	const memory, scrape = 1 << 20, 4000 // bytes in memory; bytes per scrape at most
 	w.more = "envoy_scraper:\n  queue:\n    max_memory: 1MiB\n"
 	w.fleet = newFleet(w.T, w.addresses, 50, 8*targets)
 	filler := onSmallDisk(w)
@@ -123,12 +127,12 @@ func diskAndMemoryFull(w *world) {
 	w.drain(10 * time.Second)
 	v := w.verdict(allowance{ended: w.fleet.Served(), repeats: lanes})
 	if most := v.Served - memory/scrape; v.Ended() == 0 || v.Ended() > most {
-		w.Errorf("%d of %d scrapes lost: want some, but at most %d, for memory has room for the others", v.Ended(), v.Served, most)
+		w.Errorf("%d of %d scrapes lost: want some, but at most %d, because the others fit in memory", v.Ended(), v.Served, most)
 	}
 	w.result(v, evidence)
 }
 
-// queueFull lets the backlog of an outage outgrow what it may have of the disk.
+// queueFull makes the backlog of an outage larger than max_bytes.
 func queueFull(w *world) {
 	const limit, segment = 256 << 10, 64<<10 + 48<<10 // a segment ends with the request that crosses its size
 	w.more = "envoy_scraper:\n  queue:\n    max_bytes: 256KiB\n"
@@ -147,7 +151,7 @@ func queueFull(w *world) {
 	w.drain(10 * time.Second)
 	v := w.verdict(allowance{ended: w.fleet.Served(), repeats: lanes})
 	if v.Ended() == 0 {
-		w.Error("nothing was lost: the queue was never full")
+		w.Error("nothing was lost, so the queue was never full")
 	}
 	if largest > limit+segment {
 		w.Errorf("the queue had %d bytes on disk, want at most %d and one segment, %d", largest, limit, segment)
@@ -155,15 +159,15 @@ func queueFull(w *world) {
 	w.result(v, fmt.Sprintf("at most %d bytes on disk, %d allowed", largest, limit))
 }
 
-// loses tells that the agent counts samples as dropped.
+// hasDropped reports whether the agent counts samples as dropped.
 func (w *world) hasDropped() bool { return w.metrics().Sum(dropped) > 0 }
 
-// queueBytes is the size of all segments.
+// queueBytes returns the size of all segments.
 func (w *world) queueBytes() int64 {
 	w.Helper()
 	sum := int64(0)
 	for _, path := range segments(w.T, w.storage) {
-		if info, err := os.Stat(path); err == nil { // else it is gone by now
+		if info, err := os.Stat(path); err == nil { // on error the segment was just deleted
 			sum += info.Size()
 		}
 	}
@@ -181,21 +185,22 @@ func (w *world) diskMetrics() string {
 		}
 	}
 	if len(evidence) == 0 {
-		w.Error("no metric tells that the disk is full")
+		w.Error("no metric reports that the disk is full")
 	}
 	return strings.Join(evidence, ", ")
 }
 
 var pid = regexp.MustCompile(`(?:pid|process)\D{1,4}(\d+)`)
 
-// twoProcesses starts a second agent on the directory of the first: it must refuse, and say who has it.
+// twoProcesses starts a second agent on the storage directory of the first. The second must exit with an error that
+// names the directory and the first process.
 func twoProcesses(w *world) {
 	w.start()
 	second := w.startOnly()
 	select {
 	case <-second.Process.Done():
 	case <-time.After(patience):
-		w.Fatal("the second process runs on the directory of the first")
+		w.Fatal("the second process kept running on the directory of the first")
 	}
 	log := second.Process.Log()
 	if code := second.Process.Stop(0); code <= 0 {
@@ -206,18 +211,18 @@ func twoProcesses(w *world) {
 	}
 	owner := pid.FindStringSubmatch(log)
 	if owner == nil {
-		w.Fatalf("the message does not name the process that has the directory:\n%s", log)
+		w.Fatalf("the message does not name the process that uses the directory:\n%s", log)
 	}
 	if command, err := os.ReadFile("/proc/" + owner[1] + "/cmdline"); err == nil && !strings.Contains(string(command), "agent-1.yml") {
 		w.Errorf("pid %s is %q, not the first process", owner[1], command)
 	}
-	w.pause(5 * time.Second) // the first goes on
+	w.pause(5 * time.Second) // the first process keeps running
 	w.drain(10 * time.Second)
 	v := w.verdict(allowance{})
 	w.result(v, "the second ended, naming directory and pid")
 }
 
-// notWritable starts an agent whose directory it may not write to: it must end before it scrapes.
+// notWritable starts an agent that may not write to its directory. It must exit before the first scrape.
 func notWritable(w *world) {
 	if os.Geteuid() == 0 {
 		mount(w.T, w.storage, "size=1m,ro")
@@ -228,7 +233,7 @@ func notWritable(w *world) {
 	select {
 	case <-a.Process.Done():
 	case <-time.After(patience):
-		w.Fatal("the process runs though its directory cannot be written to")
+		w.Fatal("the process kept running, but its directory is not writable")
 	}
 	if code := a.Process.Stop(0); code <= 0 {
 		w.Errorf("exit code %d, want more than 0", code)

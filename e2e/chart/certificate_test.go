@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// selfSigned returns a certificate and its key.
+// selfSigned returns a self-signed certificate and its key.
 func selfSigned(t *testing.T) (certificate, key []byte) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -10,8 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// testInstall installs a release, changes the number of shards up and down in the three steps of the README, and takes it away. No step
-// may make pods anew: the map of shards is in the configuration, which they read by themselves.
+// testInstall installs a release, changes the number of shards up and down in the three steps of the README, and
+// uninstalls it. No step may replace the pods: the shard map is in the configuration, which running pods reload.
 func (w *world) testInstall(t *testing.T) {
 	w.createNamespace(t, "release", "restricted")
 	helm := func(args ...string) string {
@@ -27,7 +27,7 @@ func (w *world) testInstall(t *testing.T) {
 		t.Helper()
 		out := helm(command, "mesh", chartDir, "--set", "mode=statefulset", "--set", "remoteWrite[0].url=http://x.example/write", "--set-json", "shards="+shards)
 		if want := "port-forward statefulset/mesh-envoy-scraper 9095"; !strings.Contains(out, want) {
-			t.Errorf("helm %s does not say %q:\n%s", command, want, out)
+			t.Errorf("the output of helm %s does not contain %q:\n%s", command, want, out)
 		}
 		set, err := w.cluster.Admin().AppsV1().StatefulSets("release").Get(t.Context(), "mesh-envoy-scraper", metav1.GetOptions{})
 		if err != nil {
@@ -42,7 +42,7 @@ func (w *world) testInstall(t *testing.T) {
 		set := apply("upgrade", shards)
 		replicas = append(replicas, *set.Spec.Replicas)
 		if !reflect.DeepEqual(set.Spec.Template, first.Spec.Template) {
-			t.Errorf("shards=%s makes the pods anew", shards)
+			t.Errorf("shards=%s replaces the pods", shards)
 		}
 	}
 	if want := []int32{3, 5, 5, 5, 2}; !slices.Equal(replicas, want) {

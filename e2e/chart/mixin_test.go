@@ -18,7 +18,8 @@ import (
 
 const mixinDir = "../../deploy/mixin"
 
-// TestRule: the spec of the PrometheusRule is the file of alerts, its templates untouched by Helm's, and passes its tests.
+// TestRule checks that the PrometheusRule holds the alerts file unchanged, with its templates not evaluated by Helm,
+// and that promtool's tests of it pass.
 func TestRule(t *testing.T) {
 	tl := newTools(t, false)
 	promtool := filepath.Join(parts.Tools(t, "prometheus", "promtool"), "promtool")
@@ -61,7 +62,8 @@ func TestRule(t *testing.T) {
 	}
 }
 
-// TestDashboards: each is in a ConfigMap of its own, byte for byte, as the sidecar of Grafana's chart finds it by default.
+// TestDashboards checks that each dashboard is unchanged in its own ConfigMap, with the label that the sidecar of
+// Grafana's chart looks for by default.
 func TestDashboards(t *testing.T) {
 	tl := newTools(t, false)
 	r := tl.render(t, "x", "x", "--set", "remoteWrite[0].url=http://x.example/write", "--set", "dashboards.enabled=true",
@@ -90,7 +92,7 @@ func TestDashboards(t *testing.T) {
 			t.Fatal(err)
 		}
 		if name := filepath.Base(file); got[name] != string(want) {
-			t.Errorf("%s is not what the ConfigMap holds:\n%s", file, got[name])
+			t.Errorf("the ConfigMap's copy of %s differs:\n%s", file, got[name])
 		}
 	}
 	if len(got) != len(files) {

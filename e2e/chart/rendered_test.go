@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// TestRendered: what decides how a mode behaves, and what values have to come out as.
+// TestRendered checks fields that decide how a mode behaves, and that values appear in the right form.
 func TestRendered(t *testing.T) {
 	tl := newTools(t, false)
 	for _, c := range []struct {
@@ -42,25 +42,26 @@ func TestRendered(t *testing.T) {
 			r := tl.render(t, c.name, c.name, "-f", valuesFiles(t, "good")[c.name])
 			for _, want := range c.has {
 				if !strings.Contains(r.text, want) {
-					t.Errorf("%q is not in\n%s", want, r.text)
+					t.Errorf("%q is missing in\n%s", want, r.text)
 				}
 			}
 			for _, not := range c.not {
 				if strings.Contains(r.text, not) {
-					t.Errorf("%q is in\n%s", not, r.text)
+					t.Errorf("%q must not be in\n%s", not, r.text)
 				}
 			}
 		})
 	}
 }
 
-// TestNetworkPolicy: the pods may go to the sidecars, the receivers, the API server and DNS, nowhere else.
+// TestNetworkPolicy checks that the pods may connect to sidecars, receivers, the API server and DNS, and to nothing
+// else.
 func TestNetworkPolicy(t *testing.T) {
 	tl := newTools(t, false)
 	for name, want := range map[string][]string{
 		"receivers":  {"15090 to pods", "9090 443 8443 to all", "443 6443 to all", "53 53 to all"},
-		"static":     {"15090 to pods", "9090 to all", "53 53 to all"},                                  // no job asks the API server
-		"numbers":    {"15090 to pods", "3128 9090 8443 443 to all", "443 6443 to all", "53 53 to all"}, // of a proxy and a login too
+		"static":     {"15090 to pods", "9090 to all", "53 53 to all"},                                  // no job uses the API server
+		"numbers":    {"15090 to pods", "3128 9090 8443 443 to all", "443 6443 to all", "53 53 to all"}, // ports of a proxy and an OAuth2 server too
 		"no-ports":   {"9090 to all", "53 53 to all"},
 		"everything": {"15090 15020 to pods", "9090 to pods", "443 6443 to 10.0.0.1/32", "53 53 to all", "3128 to all"},
 	} {
@@ -78,7 +79,7 @@ func TestNetworkPolicy(t *testing.T) {
 				t.Errorf("egress %q, want %q", got, want)
 			}
 			if in := policy.Spec.Ingress; len(in) != 1 || len(in[0].Ports) != 1 || in[0].Ports[0].Port.String() != "http" {
-				t.Errorf("ingress %v, want the web port alone", in)
+				t.Errorf("ingress %v, want only the web port", in)
 			}
 		})
 	}

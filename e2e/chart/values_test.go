@@ -13,7 +13,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
-// TestBadValues: what cannot work is refused when it is rendered, with the sentence in the first line of its file.
+// TestBadValues checks that helm template refuses values that cannot work, with the message in the first line of the
+// values file.
 func TestBadValues(t *testing.T) {
 	tl := newTools(t, false)
 	for name, file := range valuesFiles(t, "bad") {
@@ -26,13 +27,14 @@ func TestBadValues(t *testing.T) {
 			want := strings.TrimPrefix(first, "# ")
 			out, code := tl.template(t, "x", "x", "-f", file)
 			if code == 0 || !strings.Contains(out, want) {
-				t.Errorf("exit code %d, want a failure that says %q:\n%s", code, want, out)
+				t.Errorf("exit code %d, want an error with %q:\n%s", code, want, out)
 			}
 		})
 	}
 }
 
-// TestGoodValues: the program accepts the configuration that a pod would have, without a warning, and knows its flags.
+// TestGoodValues checks that the program accepts the rendered configuration without a warning and has all flags that
+// the pods use.
 func TestGoodValues(t *testing.T) {
 	tl := newTools(t, false)
 	help, _ := parts.Output(t, nil, tl.scraper, "run", "--help")
@@ -55,31 +57,32 @@ func TestGoodValues(t *testing.T) {
 	}
 }
 
-// checkFlags fails for a flag that the program does not have.
+// checkFlags fails the test if the pods use a flag that the program does not have.
 func checkFlags(t *testing.T, help string, args []string) {
 	t.Helper()
 	for _, arg := range args {
 		flag, _, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
 		if !regexp.MustCompile(`--(\[no-\])?` + regexp.QuoteMeta(flag) + `\b`).MatchString(help) {
-			t.Errorf("the pods are started with %s, which run --help does not know", arg)
+			t.Errorf("the pods use the flag %s, which run --help does not list", arg)
 		}
 	}
 }
 
-// checkSubPaths: a container whose folder depends on a variable has that variable, or the kubelet never starts it.
+// checkSubPaths checks that every variable in a subPathExpr is in the container's environment. Otherwise the kubelet
+// never starts the container.
 func checkSubPaths(t *testing.T, pod corev1.PodTemplateSpec) {
 	t.Helper()
 	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
 		for _, mount := range c.VolumeMounts {
 			name := strings.TrimSuffix(strings.TrimPrefix(mount.SubPathExpr, "$("), ")")
 			if name != "" && !slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool { return e.Name == name }) {
-				t.Errorf("container %s mounts %s, but has no such variable", c.Name, mount.SubPathExpr)
+				t.Errorf("container %s mounts %s, but that variable is not in its environment", c.Name, mount.SubPathExpr)
 			}
 		}
 	}
 }
 
-// checkFlush: a queue that dies with its pod has all of the grace period but 5 s to be delivered.
+// checkFlush checks the flush deadline of a pod whose queue ends with it: the grace period minus 5 s.
 func checkFlush(t *testing.T, pod corev1.PodTemplateSpec) {
 	t.Helper()
 	flush := ""

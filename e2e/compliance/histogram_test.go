@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// nativeHistogram is a page in protobuf with a native histogram and a gauge.
+// nativeHistogram returns a protobuf page with a native histogram and a gauge.
 func nativeHistogram(t *testing.T) func(int) (string, string) {
 	t.Helper()
 	registry := prometheus.NewRegistry()

@@ -1,6 +1,6 @@
-// Command demo runs everything that envoy-scraper needs and envoy-scraper itself on this machine: a simulated
-// mesh, a real Prometheus that receives, and with -kube a real Kubernetes API that lists the pods. demo.sh builds
-// the programs and starts it.
+// Command demo runs envoy-scraper and everything it needs on this machine: a simulated mesh whose sidecars it scrapes,
+// a real Prometheus that receives the samples, and with -kube a real Kubernetes API that lists the pods. It prints what
+// Prometheus has stored. Run it with `make demo`: demo.sh builds the programs and starts this command.
 package main
 
 import (
@@ -13,14 +13,14 @@ import (
 	"syscall"
 )
 
-// options are what the command line says.
+// options holds the command line.
 type options struct {
 	scraper string // path of envoy-scraper
-	tools   string // folder of prometheus and, for kube, of etcd and kube-apiserver
-	kubeBin string // path of the program that runs the Kubernetes API; empty: the pods stand in a list
-	dir     string // for data, configuration and logs; removed at the end
-	once    bool   // end after the first result
-	oneAddr bool   // as where 127.0.0.2 and up are missing
+	tools   string // folder of prometheus and, with -kube, of etcd and kube-apiserver
+	kubeBin string // path of the program that runs the Kubernetes API; empty: pods come from a file
+	dir     string // folder for data, configuration and logs; removed at the end
+	once    bool   // exit after the first result
+	oneAddr bool   // use only 127.0.0.1, as on systems without 127.0.0.2 and up
 }
 
 func main() {
@@ -36,7 +36,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	err := run(ctx, o, os.Stdout, newProgress(os.Stderr))
-	err = errors.Join(err, os.RemoveAll(o.dir)) // the logs that matter are in err
+	err = errors.Join(err, os.RemoveAll(o.dir)) // err already contains the relevant logs
 	if err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 	}

@@ -17,16 +17,16 @@ import (
 )
 
 const (
-	resultDeadline = 90 * time.Second // for envoy-scraper to deliver something of every sidecar
+	resultDeadline = 90 * time.Second // limit for the first samples of every sidecar to arrive
 	query          = `sum by (source_workload, destination_workload, response_code) (istio_requests_total{reporter="source"})`
 )
 
-// querier is what answers: a receiver.
+// querier is the part of receiver.Receiver that the demo needs.
 type querier interface {
 	Query(ctx context.Context, expr string) (model.Vector, error)
 }
 
-// awaitPods waits until istio_requests_total of every pod is in Prometheus, or gone is closed.
+// awaitPods waits until Prometheus has istio_requests_total of every pod. It fails if gone is closed first.
 func awaitPods(ctx context.Context, q querier, sidecars []mesh.Sidecar, gone <-chan struct{}, detail func(string)) error {
 	ctx, cancel := context.WithTimeout(ctx, resultDeadline)
 	defer cancel()
@@ -41,17 +41,17 @@ func awaitPods(ctx context.Context, q querier, sidecars []mesh.Sidecar, gone <-c
 		select {
 		case <-ticker.C:
 		case <-gone:
-			return errors.New("envoy-scraper ended")
+			return errors.New("envoy-scraper exited")
 		case <-ctx.Done():
 			if err == nil {
-				err = fmt.Errorf("istio_requests_total is missing of %s", strings.Join(missing, ", "))
+				err = fmt.Errorf("istio_requests_total is missing for %s", strings.Join(missing, ", "))
 			}
 			return errors.Join(context.Cause(ctx), err)
 		}
 	}
 }
 
-// missingPods names the pods of which Prometheus has no istio_requests_total.
+// missingPods returns the pods for which Prometheus has no istio_requests_total.
 func missingPods(ctx context.Context, q querier, sidecars []mesh.Sidecar) ([]string, error) {
 	answer, err := q.Query(ctx, `count by (namespace, pod_name) (istio_requests_total)`)
 	var missing []string
@@ -65,7 +65,7 @@ func missingPods(ctx context.Context, q querier, sidecars []mesh.Sidecar) ([]str
 	return missing, err
 }
 
-// printResult prints who calls whom, how often, and a few of the series behind it.
+// printResult prints the number of requests between each pair of workloads, and some of the series behind it.
 func printResult(ctx context.Context, w io.Writer, q querier) error {
 	sums, err := q.Query(ctx, query)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/mesh"
 )
 
-// fake answers every query with what it holds.
+// fake is a querier that returns the same answer to every query.
 type fake func() (model.Vector, error)
 
 func (f fake) Query(context.Context, string) (model.Vector, error) { return f() }

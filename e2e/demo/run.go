@@ -12,8 +12,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
 )
 
-// run starts the parts in the order in which they need each other, shows the result and stops them in the
-// opposite order. A ctx that ends after the result is how a demo ends, not an error.
+// run starts the parts in the order of their dependencies, shows the result and stops the parts in the opposite order.
+// When ctx ends after the result, that is the normal end and not an error.
 func run(ctx context.Context, o options, out io.Writer, p progress) (err error) {
 	cfg := mesh.DefaultConfig()
 	cfg.OneAddress = o.oneAddr
@@ -21,7 +21,7 @@ func run(ctx context.Context, o options, out io.Writer, p progress) (err error) 
 	if err := m.Listen(); err != nil {
 		return err
 	}
-	meshCtx, stopMesh := context.WithCancel(context.WithoutCancel(ctx)) // the pages outlive whoever reads them
+	meshCtx, stopMesh := context.WithCancel(context.WithoutCancel(ctx)) // the pages are served until envoy-scraper has stopped
 	meshDone := make(chan error, 1)
 	go func() { meshDone <- m.Run(meshCtx) }()
 	defer func() {
@@ -72,11 +72,12 @@ func run(ctx context.Context, o options, out io.Writer, p progress) (err error) 
 		fmt.Fprintln(out, "\nstopping")
 		return nil
 	case <-s.Done():
-		return nil // stop says why
+		return nil // stop returns the error
 	}
 }
 
-// startPods makes the pods known in the way that the options choose, and returns envoy-scraper's configuration.
+// startPods publishes the pods in a file or in a Kubernetes API, as the options choose. It returns the path of
+// envoy-scraper's configuration.
 func startPods(ctx context.Context, o options, m *mesh.Mesh, p progress) (config string, stop func(), err error) {
 	config = filepath.Join(o.dir, "envoy-scraper.yml")
 	if o.kubeBin == "" {
@@ -84,7 +85,7 @@ func startPods(ctx context.Context, o options, m *mesh.Mesh, p progress) (config
 		return config, func() {}, errors.Join(writePods(list, m.Sidecars()), writeConfig(config, fromList, list))
 	}
 	if m.Shared() {
-		return "", nil, errors.New("a Kubernetes API needs an address for each pod, and 127.0.0.2 and up are missing here")
+		return "", nil, errors.New("-kube needs one address per pod, but this machine has no 127.0.0.2 and up")
 	}
 	var kubeconfig string
 	err = p.during("starting the Kubernetes API", func(func(string)) (err error) {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// explain says why a difference is there on purpose; empty: it is not. Each reason is a row of docs/differences.md.
+// explain returns why a difference is deliberate, or "" if it is not. Each reason is a row of docs/differences.md.
 func explain(name string, d difference) string {
 	metric := func(of string) bool { return strings.Contains(d.series, `__name__="`+of+`"`) }
 	switch {
@@ -21,7 +21,7 @@ func explain(name string, d difference) string {
 	return ""
 }
 
-// explainMetadata says why metadata of remote write 1.0 is only of one agent.
+// explainMetadata returns why only one agent sends some remote write 1.0 metadata, or "".
 func explainMetadata(text string, name agentName) string {
 	family, rest, _ := strings.Cut(text, " ")
 	switch {

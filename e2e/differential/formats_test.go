@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// nativeHistogram is a family in the text form of its message: one histogram whose first bucket is the one at 0.
+// nativeHistogram returns a family in protobuf text form: one native histogram whose first bucket has index 0.
 func nativeHistogram(schema int, deltas ...int) string {
 	var b strings.Builder
 	count := 0
@@ -30,7 +30,7 @@ const bothHistograms = `name: "h" help: "Both." type: HISTOGRAM metric { label {
 const classicHistogram = `name: "c" help: "Classic." type: HISTOGRAM unit: "seconds" metric { histogram { sample_count: 6 sample_sum: 7.5 created_timestamp { %s }
  bucket { cumulative_count: 2 upper_bound: 1 } bucket { cumulative_count: 4 upper_bound: 2.5 } bucket { cumulative_count: 6 upper_bound: inf } } }`
 
-// message is a timestamp as fields of a protobuf message.
+// message returns a timestamp as fields of a protobuf message.
 func message(base time.Time, n float64) string {
 	ms := stamp(base, n)
 	return fmt.Sprintf("seconds: %d nanos: %d000000", ms/1000, ms%1000)

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// writtenJobs are the jobs that somebody thought of. base is the origin of timestamps that pages carry.
+// writtenJobs returns the jobs written by hand. base is the origin of the timestamps on pages.
 func writtenJobs(base time.Time) []job {
 	return append(append(append(staleness(base), limits()...), labelling()...), formats(base)...)
 }
 
-// stamp is a timestamp of a page: they are 10 ms apart, n from 0 to 99.
+// stamp returns the n-th timestamp for pages. They are 10 ms apart, with n from 0 to 99.
 func stamp(base time.Time, n float64) int64 { return base.UnixMilli() + int64(10*n) }
 
-// seconds is the same in OpenMetrics.
+// seconds returns the same timestamp in the form of OpenMetrics.
 func seconds(base time.Time, n float64) string {
 	ms := stamp(base, n)
 	return fmt.Sprintf("%d.%03d", ms/1000, ms%1000)

@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// moves are targets of a file that go, come back and change their address. When that is noticed differs between the
-// agents, so each stretch of scrapes is compared from its beginning, and how it ends.
+// moves tests targets of a file that disappear, return and change their address. The agents notice a change of the file
+// at different times. So the test splits each series at long gaps and compares the stretches: how each begins,
+// continues and ends.
 type moves struct {
 	world *world
 	file  string
@@ -35,7 +36,8 @@ func (m *moves) yaml() string {
 	return "- job_name: moves\n  file_sd_configs:\n  - files: [" + m.file + "]\n  relabel_configs:\n  - {source_labels: [case], target_label: instance}\n"
 }
 
-// set writes the file: address by case. A case is its label up to a slash; what comes after is a label of its own.
+// set writes the file of targets from a map of addresses by case. A key such as "a/b" means the label case="a" and the
+// label extra="b".
 func (m *moves) set(addresses map[string]string) {
 	var entries []string
 	for name, address := range addresses {
@@ -52,7 +54,7 @@ func (m *moves) set(addresses map[string]string) {
 	}
 }
 
-// wait waits until both agents have scraped a target n times more; it gives up when the test ends.
+// wait waits until both agents have scraped a target n more times, or until the test ends.
 func (m *moves) wait(t *target, n int) {
 	from := map[agentName]int{}
 	for _, a := range both {
@@ -69,14 +71,14 @@ func (m *moves) wait(t *target, n int) {
 	}
 }
 
-// play changes the file.
+// play makes the changes of the file.
 func (m *moves) play() {
 	defer close(m.done)
 	for _, t := range []*target{m.goes, m.returns, m.relabelled, m.old} {
 		m.wait(t, 4)
 	}
 	m.set(map[string]string{"relabelled/1": m.relabelled.address, "moved": m.new.address})
-	m.wait(m.new, 12) // longer than until the markers of what is gone
+	m.wait(m.new, 12) // until the removed targets have their staleness markers
 	m.set(map[string]string{"returns": m.returns.address, "moved": m.new.address})
 	m.wait(m.returns, 12)
 }
@@ -90,8 +92,8 @@ func (m *moves) over() bool {
 	}
 }
 
-// stretch is what was written of a case between two long silences: what each scrape said, without
-// repetition, and what came after the last, by intervals.
+// stretch is what was written for a case between two long gaps: the content of each scrape, without repetitions, and
+// what followed the last scrape, by number of intervals.
 type stretch struct {
 	scrapes []string
 	after   map[string]string
@@ -108,7 +110,7 @@ func (s stretch) String() string {
 	return b.String()
 }
 
-// stretches are those of a case.
+// stretches returns the stretches of a case.
 func (r *recorder) stretches(from source, name string) []stretch {
 	times := r.times(from, clockOf(name))
 	if len(times) == 0 {

@@ -16,13 +16,13 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/process"
 )
 
-// interval is that of every scrape; timeout is less, so that a scrape that hangs does not cost the next.
+// interval applies to every scrape. timeout is shorter, so that a hanging scrape does not cost the next one.
 const (
 	interval = 2 * time.Second
 	timeout  = 1500 * time.Millisecond
 )
 
-// A world is both agents, what they scrape and what they write to.
+// A world is both agents, their targets and their receiver.
 type world struct {
 	*testing.T
 	dir      string
@@ -30,7 +30,7 @@ type world struct {
 	agents   map[agentName]*process.Process
 	urls     map[agentName]string
 
-	explained map[string]int // differences, by why they are there
+	explained map[string]int // number of deliberate differences, by reason
 }
 
 // newWorld starts the receiver.
@@ -41,7 +41,8 @@ func newWorld(t *testing.T) *world {
 	}
 }
 
-// settings are the file's global and remote_write sections: both versions of remote write, everything sent.
+// settings returns the sections global and remote_write of the configuration: both versions of remote write, with
+// everything sent.
 func (w *world) settings() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "global:\n  scrape_interval: %v\n  scrape_timeout: %v\n", model.Duration(interval), model.Duration(timeout))
@@ -59,7 +60,7 @@ func (w *world) settings() string {
 	return b.String()
 }
 
-// write puts the configuration where both agents read it.
+// write writes the configuration to the file that both agents read.
 func (w *world) write(yaml string) string {
 	w.Helper()
 	file := filepath.Join(w.dir, "agents.yml")
@@ -69,7 +70,7 @@ func (w *world) write(yaml string) string {
 	return file
 }
 
-// reload gives both agents another configuration.
+// reload makes both agents reload another configuration.
 func (w *world) reload(yaml string) {
 	w.Helper()
 	w.write(yaml)
@@ -80,7 +81,7 @@ func (w *world) reload(yaml string) {
 	}
 }
 
-// start runs both agents with a file.
+// start runs both agents with a configuration.
 func (w *world) start(yaml string) {
 	w.Helper()
 	file := w.write(yaml)
@@ -115,7 +116,7 @@ func (w *world) run(name agentName, path string, port int, args ...string) {
 	}
 }
 
-// until waits for a state of the world.
+// until waits for a condition.
 func (w *world) until(within time.Duration, what string, reached func() bool) {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.Context(), within)
@@ -126,9 +127,9 @@ func (w *world) until(within time.Duration, what string, reached func() bool) {
 		select {
 		case <-tick.C:
 		case <-w.agents[ours].Done():
-			w.Fatalf("envoy-scraper ended before %s", what)
+			w.Fatalf("envoy-scraper exited before %s", what)
 		case <-w.agents[theirs].Done():
-			w.Fatalf("Prometheus ended before %s", what)
+			w.Fatalf("Prometheus exited before %s", what)
 		case <-ctx.Done():
 			w.Fatalf("not within %v: %s", within, what)
 		}

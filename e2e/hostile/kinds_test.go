@@ -8,20 +8,20 @@ import (
 	"testing"
 )
 
-// kind is a way to be hostile, and what becomes of it.
+// kind is a kind of hostile target, and the result that the program must report.
 type kind struct {
 	name      string
 	respond   responder
-	up        bool     // what it says is in order after all
-	reasons   []string // one of which its failures are counted under
-	lastError string   // in its error
+	up        bool     // the page is valid after all
+	reasons   []string // its failures are counted under one of these
+	lastError string   // part of the reported error
 }
 
 const (
 	mb    = 1 << 20
-	limit = 64 * mb // body_size_limit, by default
+	limit = 64 * mb // default body_size_limit
 
-	head     = "HTTP/1.1 200 OK\r\n" + plain + "\r\n" // until the connection ends
+	head     = "HTTP/1.1 200 OK\r\n" + plain + "\r\n" // a body that ends with the connection
 	gzipHead = "HTTP/1.1 200 OK\r\n" + plain + "Content-Encoding: gzip\r\n\r\n"
 )
 
@@ -36,13 +36,13 @@ func zipped(t *testing.T, text string) string {
 	return b.String()
 }
 
-// kinds are the hostile pages that cost next to nothing to read. Each name begins with the row that asks for it.
+// kinds returns the hostile pages that cost little to read. Each name begins with its row in docs/reliability.md.
 func kinds(t *testing.T) []kind {
 	page64 := []string{"body_size_limit"}
 	bad, broken := []string{"page"}, []string{"network", "page"}
 	late := []string{"timeout"}
-	either := []string{"body_size_limit", "timeout"}    // 64 MB are a second's work, more where others work too
-	bomb := zipped(t, strings.Repeat("x 1\n", 10*mb/4)) // members follow one another: gzip allows it
+	either := []string{"body_size_limit", "timeout"}    // reading 64 MB takes a second, or more on a busy machine
+	bomb := zipped(t, strings.Repeat("x 1\n", 10*mb/4)) // a gzip stream may have several members
 	return []kind{
 		{"T1 a byte a second", drip(head, "x 1\n"), false, late, "deadline"},
 		{"T1 a byte of the head a second", drip("HTTP/1.1 200 OK\r\n", "X-A: b\r\n"), false, late, "deadline"},
@@ -60,7 +60,8 @@ func kinds(t *testing.T) []kind {
 		{"T3 gzip in gzip", page(plain+"Content-Encoding: gzip\r\n", zipped(t, bomb)), false, bad, "start token"},
 		{"T3 no gzip", page(plain+"Content-Encoding: gzip\r\n", "x 1\n"), false, bad, ""},
 		{"T3 half a gzip", page(plain+"Content-Encoding: gzip\r\n", bomb[:len(bomb)/2]), false, broken, "unexpected EOF"},
-		// A frame that asks for a window of 2 GB. Nobody asked for zstd, so it is taken for text.
+		// A zstd frame that asks for a window of 2 GB. The program did not ask for zstd, so it parses the frame as
+		// text.
 		{"T3 zstd", page(plain+"Content-Encoding: zstd\r\n", "\x28\xb5\x2f\xfd\x00\xa8\x03\x00\x00\x41"), false, bad, ""},
 		{"T4 binary", page(plain, "x 1\n\x01\x02\xff\xfe"+strings.Repeat("\x80\x1b[31m", 1000)), false, bad, "start token"},
 		{"T4 invalid UTF-8", page(plain, "x{a=\"\xff\"} 1\n"), false, bad, "UTF-8"},
@@ -95,7 +96,7 @@ func kinds(t *testing.T) []kind {
 	}
 }
 
-// heavy are those that cost as much time or memory as they may.
+// heavy returns the kinds that cost the most time or memory that the limits allow.
 func heavy() []kind {
 	tooMuch := []string{"timeout", "sample_limit", "body_size_limit"}
 	return []kind{

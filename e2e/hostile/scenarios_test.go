@@ -20,7 +20,7 @@ func listenAll(t *testing.T, kinds []kind) (targets []*target) {
 	return targets
 }
 
-// TestHostilePages is every hostile page at once, as a job has them by default.
+// TestHostilePages scrapes every hostile page at once, with the default limits.
 func TestHostilePages(t *testing.T) {
 	targets := listenAll(t, kinds(t))
 	w := begin(t, setting{job: "scrape_interval: 8s, scrape_timeout: 7s", targets: targets})
@@ -32,7 +32,7 @@ func TestHostilePages(t *testing.T) {
 	w.ends()
 }
 
-// TestHeavyPages is what costs most: series without end, and pages that are read whole.
+// TestHeavyPages scrapes the most expensive pages: endless series, and pages that are read completely.
 func TestHeavyPages(t *testing.T) {
 	targets := listenAll(t, heavy())
 	w := begin(t, setting{job: "scrape_interval: 10s, scrape_timeout: 9s", targets: targets})
@@ -44,8 +44,8 @@ func TestHeavyPages(t *testing.T) {
 	w.ends()
 }
 
-// TestT1SlowLorisByTheHundred: a hundred targets that take their time hold nobody up, and each is let go when its time
-// is over.
+// TestT1SlowLorisByTheHundred scrapes a hundred targets that send one byte per second. They must not delay other
+// targets, and each scrape must end at its timeout.
 func TestT1SlowLorisByTheHundred(t *testing.T) {
 	var slow []kind
 	for i := range 100 {
@@ -63,8 +63,8 @@ func TestT1SlowLorisByTheHundred(t *testing.T) {
 	w.ends()
 }
 
-// TestM3NoFilesLeft: targets that hold connections take all files that the program may open. What is open goes on, what
-// fails is counted, and when the targets are gone so is the trouble.
+// TestM3NoFilesLeft lets targets hold connections until the program has no file descriptors left. Open connections must
+// keep working, failures must be counted, and the program must recover when the targets are gone.
 func TestM3NoFilesLeft(t *testing.T) {
 	const files = 64
 	script := filepath.Join(t.TempDir(), "envoy-scraper")
@@ -78,7 +78,7 @@ func TestM3NoFilesLeft(t *testing.T) {
 	}
 	w := begin(t, setting{job: "scrape_interval: 4s, scrape_timeout: 3s", targets: listenAll(t, quiet), binary: script})
 	w.wait("no file is left", patience, func() bool { return w.usage().files >= files-1 })
-	w.wait("scrapes fail for it", patience, func() bool { return strings.Contains(w.agent.Process.Log(), "too many open files") })
+	w.wait("scrapes fail because of open files", patience, func() bool { return strings.Contains(w.agent.Process.Log(), "too many open files") })
 	end := time.Now().Add(3 * interval)
 	w.wait("healthy targets are scraped meanwhile", patience, func() bool { return time.Now().After(end) })
 	w.write(nil)
@@ -86,7 +86,7 @@ func TestM3NoFilesLeft(t *testing.T) {
 	failures := w.failures()
 	w.Logf("failures: %v", failures)
 	if failures["emfile"] == 0 {
-		w.Error("nothing is counted under emfile")
+		w.Error("no failure is counted under emfile")
 	}
 	if lines := strings.Count(w.agent.Process.Log(), "\n"); lines > 3*files {
 		w.Errorf("%d log lines:\n%s", lines, tail(w.agent.Process.Log()))
@@ -95,8 +95,8 @@ func TestM3NoFilesLeft(t *testing.T) {
 	w.ends()
 }
 
-// TestM2StarvedOfCPU gives the program a tenth of its time, as a limit of the kernel does: at the beginning of each
-// period. Its scrapes come late, but no target is asked more often than it should be, and nothing is lost.
+// TestM2StarvedOfCPU gives the program a tenth of the CPU time, at the beginning of each period, as a CPU limit of the
+// kernel does. Scrapes may be late, but no target may be scraped too often and no sample may be lost.
 func TestM2StarvedOfCPU(t *testing.T) {
 	w := begin(t, setting{job: "scrape_interval: 4s"})
 	const period, share = 500 * time.Millisecond, 50 * time.Millisecond

@@ -13,20 +13,20 @@ import (
 	"time"
 )
 
-// target is a server that behaves as badly as its talk does.
+// target is a server that answers each request with its responder.
 type target struct {
 	kind
 	address string
-	sent    atomic.Int64 // bytes of the answer that was longest
+	sent    atomic.Int64 // bytes of the longest answer
 	open    atomic.Int32
-	maxOpen atomic.Int32 // connections at once
-	served  atomic.Int32 // answers begun
+	maxOpen atomic.Int32 // highest number of concurrent connections
+	served  atomic.Int32 // number of answers begun
 }
 
-// talk answers one request over c. An error is that the other end has gone.
+// responder answers one request over c. It returns an error when the connection must be closed.
 type responder func(ctx context.Context, c *connection) error
 
-// connection counts what is said.
+// connection counts the bytes that are sent.
 type connection struct {
 	net.Conn
 	sent int64
@@ -38,7 +38,7 @@ func (c *connection) send(s string) error {
 	return err
 }
 
-// listen starts a target at an address; port 0 takes a free one.
+// listen starts a target at an address. Port 0 means a free port.
 func listen(t *testing.T, address string, k kind) *target {
 	t.Helper()
 	l, err := net.Listen("tcp", address)
@@ -71,7 +71,7 @@ func listen(t *testing.T, address string, k kind) *target {
 	return h
 }
 
-// serve answers what comes over a connection until one end closes it.
+// serve answers the requests of a connection until either side closes it.
 func (h *target) serve(ctx context.Context, c *connection) {
 	in := bufio.NewReader(c)
 	for readRequest(in) {
@@ -85,7 +85,7 @@ func (h *target) serve(ctx context.Context, c *connection) {
 	}
 }
 
-// heard reads a request's head.
+// readRequest reads the head of a request and reports whether it was complete.
 func readRequest(in *bufio.Reader) bool {
 	for {
 		line, err := in.ReadString('\n')
@@ -100,14 +100,14 @@ func readRequest(in *bufio.Reader) bool {
 
 const plain = "Content-Type: text/plain; version=0.0.4\r\n"
 
-// page answers with a whole page.
+// page sends a whole page.
 func page(header, body string) responder {
 	return func(_ context.Context, c *connection) error {
 		return c.send(fmt.Sprintf("HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s", header, len(body), body))
 	}
 }
 
-// raw says something and closes.
+// raw sends bytes and closes the connection.
 func raw(s string) responder {
 	return func(_ context.Context, c *connection) error {
 		_ = c.send(s)
@@ -115,7 +115,7 @@ func raw(s string) responder {
 	}
 }
 
-// endless begins and then repeats itself for as long as the other end listens.
+// endless sends begin, and then repeats again for as long as the client reads.
 func endless(begin, again string) responder {
 	again = strings.Repeat(again, max(1, 64<<10/len(again)))
 	return func(_ context.Context, c *connection) error {
@@ -127,7 +127,7 @@ func endless(begin, again string) responder {
 	}
 }
 
-// numbered is endless with a number in each line.
+// numbered is like endless, with a number in each line.
 func numbered(begin, format string) responder {
 	return func(_ context.Context, c *connection) error {
 		err := c.send(begin)
@@ -143,7 +143,7 @@ func numbered(begin, format string) responder {
 	}
 }
 
-// drip says one byte a second.
+// drip sends one byte per second.
 func drip(begin, again string) responder {
 	return func(ctx context.Context, c *connection) error {
 		tick := time.NewTicker(time.Second)
@@ -161,7 +161,7 @@ func drip(begin, again string) responder {
 	}
 }
 
-// reset says something and cuts the connection off.
+// reset sends bytes and resets the connection.
 func reset(s string) responder {
 	return func(_ context.Context, c *connection) error {
 		_ = c.send(s)
@@ -170,7 +170,7 @@ func reset(s string) responder {
 	}
 }
 
-// silent never answers.
+// silent never sends anything.
 func silent(_ context.Context, c *connection) error {
 	_, _ = io.Copy(io.Discard, c)
 	return net.ErrClosed

@@ -49,7 +49,7 @@ func TestLedgerKeepsOrderAndDuplicates(t *testing.T) {
 	}
 }
 
-// scraped is a fleet of two targets with two series, each scraped so often.
+// scraped returns a fleet of two targets with two series each, after the given number of scrapes of each target.
 func scraped(t *testing.T, times int) *Fleet {
 	t.Helper()
 	addresses, err := NewAddressRange()
@@ -70,7 +70,7 @@ func scraped(t *testing.T, times int) *Fleet {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(10 * time.Second)
-	for f.Served() < 2*times { // a page may be read before its target has entered it
+	for f.Served() < 2*times { // a client may have read a page before the target records it
 		select {
 		case <-deadline:
 			t.Fatalf("%d scrapes served, want %d", f.Served(), 2*times)
@@ -162,7 +162,7 @@ func newTestReceiver(t *testing.T) *Receiver {
 	return r
 }
 
-// post sends one sample as the protocol says.
+// post sends one sample as the protocol requires.
 func post(t *testing.T, r *Receiver, v2 bool, number int) (*http.Response, error) {
 	t.Helper()
 	sample := numbered("a", 0, number, int64(number))
@@ -197,7 +197,7 @@ func post(t *testing.T, r *Receiver, v2 bool, number int) (*http.Response, error
 	return resp, err
 }
 
-func TestReceiverTakesWhatItAccepts(t *testing.T) {
+func TestReceiverRecordsOnlyAcceptedSamples(t *testing.T) {
 	const samplesWritten = "X-Prometheus-Remote-Write-Samples-Written"
 	for name, tc := range map[string]struct {
 		mode    Mode
@@ -230,20 +230,20 @@ func TestReceiverTakesWhatItAccepts(t *testing.T) {
 	}
 }
 
-func TestReceiverGoesAwayAndComesBack(t *testing.T) {
+func TestReceiverStopsAndRestarts(t *testing.T) {
 	r := newTestReceiver(t)
 	for range 2 {
 		if err := r.Set(Refuse()); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := post(t, r, false, 1); err == nil {
-			t.Error("a receiver that refuses connections answered")
+			t.Error("a receiver with a closed port answered")
 		}
 		if err := r.Set(Up()); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := post(t, r, false, 1); err != nil {
-			t.Errorf("a receiver that is back: %v", err)
+			t.Errorf("a receiver that is up again: %v", err)
 		}
 	}
 	answer := make(chan error)
@@ -257,10 +257,10 @@ func TestReceiverGoesAwayAndComesBack(t *testing.T) {
 	if err := r.Set(Up()); err != nil {
 		t.Fatal(err)
 	}
-	<-answer // cut off, or answered when it came late
+	<-answer // connection cut, or answered if the request came late
 }
 
-func TestReceiverNoticesWhoComesEarly(t *testing.T) {
+func TestReceiverCountsEarlyRetries(t *testing.T) {
 	for name, tc := range map[string]struct {
 		mode Mode
 		want int
@@ -274,7 +274,7 @@ func TestReceiverNoticesWhoComesEarly(t *testing.T) {
 		if err := r.Set(tc.mode); err != nil {
 			t.Fatal(err)
 		}
-		for _, number := range []int{1, 2, 1} { // another request is not the same again
+		for _, number := range []int{1, 2, 1} { // a different request is not a retry
 			if _, err := post(t, r, true, number); err != nil {
 				t.Fatal(err)
 			}
