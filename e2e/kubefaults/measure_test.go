@@ -18,18 +18,19 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
 )
 
-// podsPerNode is how many pods have the same node.
+// podsPerNode is the number of pods on each node.
 const podsPerNode = 100
 
-// TestMeasurePods tells what a cluster of KUBE_PODS (150) injected pods of 21 KB costs: the time until every sidecar is
-// a target, the heap, the most memory, the changes a second; for the whole cluster, for it after a restart of the API
-// server, and for one node. 10,000 pods take minutes to write, and 3 GB in the API server.
+// TestMeasurePods measures the cost of a cluster of KUBE_PODS (default 150) injected pods of 21 KB each: the time until
+// every sidecar is a target, the heap, the peak memory and the changes per second. It measures the whole cluster, the
+// whole cluster after a restart of the API server, and one node. Writing 10,000 pods takes minutes, and 3 GB in the API
+// server.
 func TestMeasurePods(t *testing.T) {
 	pods := 150
 	if text := os.Getenv("KUBE_PODS"); text != "" {
 		var err error
 		if pods, err = strconv.Atoi(text); err != nil || pods < 1 {
-			t.Fatalf("KUBE_PODS=%s: a number of pods is wanted", text)
+			t.Fatalf("KUBE_PODS=%s: not a number of pods", text)
 		}
 	}
 	p := newSuite(t)
@@ -51,7 +52,7 @@ func TestMeasurePods(t *testing.T) {
 		seen := whole.events() - events
 		return seen >= float64(changed), fmt.Sprint(seen)
 	})
-	t.Logf("%d changes seen in %v of writing them: %.0f a second", changed, time.Since(began).Round(time.Millisecond), float64(changed)/time.Since(began).Seconds())
+	t.Logf("%d changes written and seen in %v: %.0f per second", changed, time.Since(began).Round(time.Millisecond), float64(changed)/time.Since(began).Seconds())
 	whole.report("whole cluster, changed")
 	p.cluster.KillServer()
 	if err := p.cluster.StartServer(t.Context()); err != nil {
@@ -69,7 +70,7 @@ func TestMeasurePods(t *testing.T) {
 	node.report("one node")
 }
 
-// eachPod does something for each pod, eight at a time.
+// eachPod calls do for each pod, with eight concurrent calls.
 func eachPod(t *testing.T, pods int, do func(n int) error) {
 	t.Helper()
 	var next atomic.Int64
@@ -92,7 +93,8 @@ func eachPod(t *testing.T, pods int, do func(n int) error) {
 
 func podName(n int) string { return fmt.Sprintf("reviews-v1-7f99cc4496-%05d", n) }
 
-// createInjected writes a pod with five ports, one of them its sidecar's, and as much else as injection leaves.
+// createInjected creates a pod with five ports, one of them the sidecar's, and with the other fields that injection
+// adds.
 func (p *suite) createInjected(t *testing.T, n int) error {
 	fill := strings.Repeat("x", 5000)
 	port := func(name string, number int32) corev1.ContainerPort {
@@ -116,7 +118,7 @@ func (p *suite) createInjected(t *testing.T, n int) error {
 	if err != nil {
 		return err
 	}
-	// Nobody listens there: a scrape is refused at once.
+	// No server listens on this address, so a scrape is refused at once.
 	ip := fmt.Sprintf("127.200.%d.%d", n/250, n%250+1)
 	made.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: ip, PodIPs: []corev1.PodIP{{IP: ip}}, HostIP: "127.0.0.1",
 		Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
@@ -134,7 +136,7 @@ func (p *suite) relabel(t *testing.T, n int) error {
 	return err
 }
 
-// measured is a program that does nothing but discover: its scrapes are an hour apart.
+// measured is a program that only discovers: its scrape interval is an hour.
 type measured struct {
 	*testing.T
 	agent *agent.Agent
@@ -193,7 +195,7 @@ func (m *measured) await(what string, ok func() (bool, string)) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			m.Fatalf("waited in vain until %s: %s\n%s", what, state, m.agent.Process.Log())
+			m.Fatalf("not in time: %s: %s\n%s", what, state, m.agent.Process.Log())
 		}
 	}
 }
@@ -209,7 +211,7 @@ func (m *measured) awaitTargets(pods int) {
 	}
 }
 
-// metric is zero as long as there is none.
+// metric returns the value of a metric, or 0 if there is none yet.
 func (m *measured) metric(name string) float64 {
 	got, err := m.agent.Metrics(m.Context())
 	if err != nil {
@@ -220,7 +222,8 @@ func (m *measured) metric(name string) float64 {
 
 func (m *measured) events() float64 { return m.metric("prometheus_sd_kubernetes_events_total") }
 
-// report tells what the process takes now; the heap after a collection, which asking for a profile of it makes.
+// report logs the memory and the watches of the process. Requesting a heap profile makes the process collect garbage
+// first.
 func (m *measured) report(when string) {
 	m.Helper()
 	w := &world{T: m.T, agent: m.agent}
@@ -232,7 +235,7 @@ func (m *measured) report(when string) {
 		when, targets, m.took.Round(100*time.Millisecond), heap/(1<<20), peak(m.agent), m.metric("envoy_scraper_discovery_watches_total"))
 }
 
-// peak is the most memory that the process ever had resident.
+// peak returns the highest resident memory of the process so far.
 func peak(a *agent.Agent) string {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.Process.Pid()))
 	if err != nil {

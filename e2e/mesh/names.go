@@ -1,6 +1,6 @@
 package mesh
 
-// The stats that an Envoy shows whether or not anything happened; most of them stay at 0, as in a real one.
+// Names of the stats that an Envoy always shows. Most of them stay at 0, as in a real Envoy.
 var (
 	serverCounters = []string{
 		"envoy_cluster_manager_cds_init_fetch_timeout", "envoy_cluster_manager_cds_update_attempt",

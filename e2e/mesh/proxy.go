@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// proxy is one Envoy: where it stands and what it has counted. The mesh's mutex guards it.
+// proxy is one Envoy: its pod and its stats. The mesh's mutex guards it.
 type proxy struct {
 	sidecar Sidecar
 	stats   stats
 
-	labelSets map[labelKey]string // the printed labels of the tuples seen so far
+	labelSets map[labelKey]string // formatted labels, cached by what they depend on
 }
 
 type labelKey struct {
@@ -19,13 +19,13 @@ type labelKey struct {
 	status                        int
 }
 
-// httpLabels prints Istio's labels of one HTTP request, in Istio's order.
+// httpLabels formats Istio's labels of one HTTP request, in Istio's order.
 func (p *proxy) httpLabels(reporter string, from, to *Sidecar, status int) string {
 	key := labelKey{reporter, from.Workload, to.Workload, status}
 	if known, ok := p.labelSets[key]; ok {
 		return known
 	}
-	security := "unknown" // the source does not know what the destination will make of it
+	security := "unknown" // only the destination knows the policy
 	if reporter == "destination" {
 		security = "mutual_tls"
 	}
@@ -45,7 +45,7 @@ func (p *proxy) httpLabels(reporter string, from, to *Sidecar, status int) strin
 	return l
 }
 
-// tcpLabels prints Istio's labels of a connection that leaves the mesh.
+// tcpLabels formats Istio's labels of a connection that leaves the mesh.
 func (p *proxy) tcpLabels() string {
 	key := labelKey{reporter: "tcp"}
 	if known, ok := p.labelSets[key]; ok {
@@ -67,7 +67,7 @@ func (p *proxy) tcpLabels() string {
 	return l
 }
 
-// newProxy makes a proxy that has just started: the stats that every Envoy shows are there.
+// newProxy returns a proxy that has just started, with the stats that every Envoy has.
 func newProxy(s Sidecar) *proxy {
 	p := &proxy{sidecar: s, labelSets: map[labelKey]string{}}
 	for _, name := range serverCounters {
@@ -86,7 +86,7 @@ func newProxy(s Sidecar) *proxy {
 	return p
 }
 
-// cluster makes sure that the stats of an upstream cluster are there, and returns their label.
+// cluster creates the stats of an upstream cluster if needed, and returns their label.
 func (p *proxy) cluster(name string) string {
 	l := printLabels("cluster_name", name)
 	active := p.stats.gauge("envoy_cluster_upstream_cx_active", l)
@@ -109,10 +109,10 @@ func (p *proxy) cluster(name string) string {
 	return l
 }
 
-// upstream counts one request that the proxy sent on to a cluster.
+// upstream counts one request that the proxy sent to a cluster.
 func (p *proxy) upstream(name string, a answer, requestBytes float64, isNew bool) {
 	l := p.cluster(name)
-	if isNew { // an old connection makes room for it
+	if isNew { // an old connection is closed instead
 		p.stats.counter("envoy_cluster_upstream_cx_total", l).add(1)
 		if active := p.stats.gauge("envoy_cluster_upstream_cx_active", l); active.value < 4 {
 			active.add(1)
@@ -151,7 +151,7 @@ func (p *proxy) downstream(listener, prefix string, a answer, isNew bool) {
 	}
 }
 
-// age moves what depends on time and not on traffic.
+// age changes the stats that depend on time and not on traffic.
 func (p *proxy) age(uptime time.Duration, rng *rand.Rand) {
 	p.stats.gauge("envoy_server_uptime", "").value = uint64(uptime / time.Second)
 	p.stats.gauge("envoy_server_memory_allocated", "").value = 24<<20 + rng.Uint64N(4<<20)
@@ -163,6 +163,6 @@ func (p *proxy) age(uptime time.Duration, rng *rand.Rand) {
 	for _, api := range []string{"envoy_cluster_manager_cds", "envoy_listener_manager_lds"} {
 		p.stats.counter(api+"_update_attempt", "").value = pushes + 1
 		p.stats.counter(api+"_update_success", "").value = pushes
-		p.stats.gauge(api+"_version", "").value = 13313255528978349008 + pushes // a hash in Envoy, and as large
+		p.stats.gauge(api+"_version", "").value = 13313255528978349008 + pushes // a hash in Envoy, of about this size
 	}
 }

@@ -1,5 +1,5 @@
-// Package receiver runs a real Prometheus, which scrapes nothing unless its configuration says so. It receives remote write and
-// answers queries.
+// Package receiver runs a real Prometheus that receives remote write and answers queries. By default it scrapes no
+// targets.
 package receiver
 
 import (
@@ -16,21 +16,21 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/process"
 )
 
-// Protocol says which messages the receiver takes.
+// Protocol is the set of remote write versions that the receiver accepts.
 type Protocol int
 
-// The two kinds of receiver.
+// The two kinds of receivers.
 const (
-	V1Only  Protocol = iota // as Prometheus before 3.16 by default: remote write 2.0 is answered with 415
-	V1AndV2                 // both
+	V1Only  Protocol = iota // answers remote write 2.0 with 415, like Prometheus before 3.16 by default
+	V1AndV2                 // accepts 1.0 and 2.0
 )
 
-// Config says where the binary is and where the receiver may write.
+// Config describes the binary and the folder to write to.
 type Config struct {
-	Bin      string // the folder that holds prometheus
-	Dir      string // data and log; the caller removes it after Close
+	Bin      string // folder of the binary prometheus
+	Dir      string // folder for data and log; the caller removes it after Close
 	Protocol Protocol
-	YAML     string // its configuration; empty: it scrapes nothing
+	YAML     string // Prometheus' configuration; empty: no targets
 }
 
 // Receiver is a running Prometheus.
@@ -41,7 +41,7 @@ type Receiver struct {
 	api    promv1.API
 }
 
-// Start starts Prometheus and returns when it is ready.
+// Start starts Prometheus. It returns when Prometheus is ready.
 func Start(ctx context.Context, cfg Config) (*Receiver, error) {
 	ports, err := process.FreePorts(1)
 	if err != nil {
@@ -64,7 +64,7 @@ func Start(ctx context.Context, cfg Config) (*Receiver, error) {
 	return r, nil
 }
 
-// StartServer starts Prometheus on the same port and data as before, and returns when it is ready.
+// StartServer starts Prometheus with the same port and data as before. It returns when Prometheus is ready.
 func (r *Receiver) StartServer(ctx context.Context) (err error) {
 	args := []string{
 		"--config.file=" + r.file("prometheus.yml"),
@@ -93,7 +93,7 @@ func (r *Receiver) StartServer(ctx context.Context) (err error) {
 	return r.server.WaitReady(ctx, process.Ready(r.URL()))
 }
 
-// Snapshot writes all that is stored into blocks, and returns the folder that has them.
+// Snapshot writes all stored samples into blocks and returns the folder of the blocks.
 func (r *Receiver) Snapshot(ctx context.Context) (string, error) {
 	s, err := r.api.Snapshot(ctx, false)
 	if err != nil {
@@ -102,16 +102,16 @@ func (r *Receiver) Snapshot(ctx context.Context) (string, error) {
 	return filepath.Join(r.file("data"), "snapshots", s.Name), nil
 }
 
-// URL returns the base of its pages and of its API.
+// URL returns the base URL of the pages and the API.
 func (r *Receiver) URL() string { return fmt.Sprintf("http://127.0.0.1:%d", r.port) }
 
-// WriteURL returns where it takes remote write.
+// WriteURL returns the URL of the remote write endpoint.
 func (r *Receiver) WriteURL() string { return r.URL() + "/api/v1/write" }
 
-// Log returns what Prometheus has written so far.
+// Log returns Prometheus' log so far.
 func (r *Receiver) Log() string { return r.server.Log() }
 
-// Close ends Prometheus at once.
+// Close kills Prometheus.
 func (r *Receiver) Close() {
 	if r.server != nil {
 		r.server.Kill()
