@@ -166,8 +166,8 @@ func (w *world) shown() []shown {
 	return answer.Data.ActiveTargets
 }
 
-// scraped waits until every hostile target has been scraped the given number of times, and then judges them.
-func (w *world) scraped(times int) {
+// waitForScrapes waits until every hostile target has been scraped the given number of times, and then judges them.
+func (w *world) waitForScrapes(times int) {
 	w.Helper()
 	w.wait(fmt.Sprintf("every hostile target is scraped %d times", times), patience, func() bool {
 		for _, h := range w.targets {
@@ -200,8 +200,8 @@ func kernelBuffers(t *testing.T) (bytes int64) {
 	return bytes
 }
 
-// judge checks the result for each hostile target: its health, error, log lines, bytes read and connections.
-func (w *world) judge() {
+// checkTargets checks the result for each hostile target: its health, error, log lines, bytes read and connections.
+func (w *world) checkTargets() {
 	w.Helper()
 	log := w.agent.Process.Log()
 	targets, most := w.shown(), limit+kernelBuffers(w.T)
@@ -265,8 +265,8 @@ func (w *world) failures() map[string]float64 {
 	return got
 }
 
-// counted checks that failures are counted, and only under the reasons that the kinds name.
-func (w *world) counted() {
+// checkFailures checks that failures are counted, and only under the reasons that the kinds name.
+func (w *world) checkFailures() {
 	w.Helper()
 	got := w.failures()
 	w.Logf("failures: %v", got)
@@ -286,8 +286,8 @@ func (w *world) counted() {
 	}
 }
 
-// undisturbed checks that each healthy target was scraped in each interval and that every scrape arrived.
-func (w *world) undisturbed() {
+// checkHealthy checks that each healthy target was scraped in each interval and that every scrape arrived.
+func (w *world) checkHealthy() {
 	w.Helper()
 	until := time.Now().Add(-interval)
 	intervals := int(until.Sub(w.began) / interval)
@@ -314,8 +314,8 @@ func (w *world) undisturbed() {
 	}
 }
 
-// ends checks that the program still stops cleanly.
-func (w *world) ends() {
+// checkStop checks that the program still stops cleanly.
+func (w *world) checkStop() {
 	w.Helper()
 	if code := w.agent.Process.Stop(30 * time.Second); code != 0 {
 		w.Errorf("exit code %d:\n%s", code, tail(w.agent.Process.Log()))
@@ -358,9 +358,9 @@ func (w *world) usage() (u usage) {
 	return usage{resident: kilobytes("VmRSS"), peak: kilobytes("VmHWM"), files: len(files)}
 }
 
-// bounded checks that memory grew by at most the given number of bytes, and open files by at most one per target, since
+// checkUsage checks that memory grew by at most the given number of bytes, and open files by at most one per target, since
 // the first hostile scrape.
-func (w *world) bounded(most int) {
+func (w *world) checkUsage(most int) {
 	w.Helper()
 	u := w.usage()
 	w.Logf("resident %d MB before, at most %d MB since, %d now; %d files before, %d now", w.base.resident/mb, u.peak/mb, u.resident/mb, w.base.files, u.files)

@@ -24,24 +24,24 @@ func listenAll(t *testing.T, kinds []kind) (targets []*target) {
 func TestHostilePages(t *testing.T) {
 	targets := listenAll(t, kinds(t))
 	w := begin(t, setting{job: "scrape_interval: 8s, scrape_timeout: 7s", targets: targets})
-	w.scraped(rounds)
-	w.judge()
-	w.counted()
-	w.bounded(limit + mb*len(targets))
-	w.undisturbed()
-	w.ends()
+	w.waitForScrapes(rounds)
+	w.checkTargets()
+	w.checkFailures()
+	w.checkUsage(limit + mb*len(targets))
+	w.checkHealthy()
+	w.checkStop()
 }
 
 // TestHeavyPages scrapes the most expensive pages: endless series, and pages that are read completely.
 func TestHeavyPages(t *testing.T) {
 	targets := listenAll(t, heavy())
 	w := begin(t, setting{job: "scrape_interval: 10s, scrape_timeout: 9s", targets: targets})
-	w.scraped(rounds)
-	w.judge()
-	w.counted()
-	w.bounded(len(targets) * 2 * limit)
-	w.undisturbed()
-	w.ends()
+	w.waitForScrapes(rounds)
+	w.checkTargets()
+	w.checkFailures()
+	w.checkUsage(len(targets) * 2 * limit)
+	w.checkHealthy()
+	w.checkStop()
 }
 
 // TestT1SlowLorisByTheHundred scrapes a hundred targets that send one byte per second. They must not delay other
@@ -53,14 +53,14 @@ func TestT1SlowLorisByTheHundred(t *testing.T) {
 	}
 	targets := listenAll(t, slow)
 	w := begin(t, setting{job: "scrape_interval: 4s, scrape_timeout: 3s", targets: targets})
-	w.scraped(3)
-	w.judge()
-	w.counted()
-	w.bounded(mb * len(targets))
+	w.waitForScrapes(3)
+	w.checkTargets()
+	w.checkFailures()
+	w.checkUsage(mb * len(targets))
 	w.write(nil)
 	w.wait("the slow targets are let go", patience, func() bool { return w.usage().files <= w.base.files+10 })
-	w.undisturbed()
-	w.ends()
+	w.checkHealthy()
+	w.checkStop()
 }
 
 // TestM3NoFilesLeft lets targets hold connections until the program has no file descriptors left. Open connections must
@@ -91,8 +91,8 @@ func TestM3NoFilesLeft(t *testing.T) {
 	if lines := strings.Count(w.agent.Process.Log(), "\n"); lines > 3*files {
 		w.Errorf("%d log lines:\n%s", lines, tail(w.agent.Process.Log()))
 	}
-	w.undisturbed()
-	w.ends()
+	w.checkHealthy()
+	w.checkStop()
 }
 
 // TestM2StarvedOfCPU gives the program a tenth of the CPU time, at the beginning of each period, as a CPU limit of the
@@ -132,6 +132,6 @@ func TestM2StarvedOfCPU(t *testing.T) {
 	w.began = time.Now()
 	end := w.began.Add(4 * interval)
 	w.wait("scrapes are on time again", patience, func() bool { return time.Now().After(end) })
-	w.undisturbed()
-	w.ends()
+	w.checkHealthy()
+	w.checkStop()
 }

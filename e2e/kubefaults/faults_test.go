@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestFaults(t *testing.T) {
-	p := newSuite(t)
+	s := newSuite(t)
 	t.Run("parallel", func(t *testing.T) {
 		for name, scenario := range map[string]func(*world){
 			"K1 down at start":             downAtStart,
@@ -50,11 +50,11 @@ func TestFaults(t *testing.T) {
 					}
 					return r
 				}, strings.ToLower(name))
-				scenario(p.world(t, namespace))
+				scenario(s.world(t, namespace))
 			})
 		}
 	})
-	t.Run("K2 server killed", func(t *testing.T) { serverKilled(p.world(t, "k2-killed")) })
+	t.Run("K2 server killed", func(t *testing.T) { serverKilled(s.world(t, "k2-killed")) })
 }
 
 // downAtStart starts the program without an API server. Jobs that do not need it are scraped, the process is not ready,
@@ -63,10 +63,10 @@ func downAtStart(w *world) {
 	w.proxy.down()
 	w.launch()
 	w.wait("the listed target is read", func() error { return w.arrived(3, "") })
-	w.ready(http.StatusServiceUnavailable)
-	w.serverIs(0)
-	w.shows("unreachable", true)
-	w.said(saidGone, 1)
+	w.checkReady(http.StatusServiceUnavailable)
+	w.waitForServer(0)
+	w.checkPage("unreachable", true)
+	w.checkLogged(logUnreachable, 1)
 	w.proxy.up()
 	w.wait("the pods are targets", func() error { return w.targets("a", "b") })
 	w.wait("the process is ready", func() error {
@@ -75,41 +75,41 @@ func downAtStart(w *world) {
 		}
 		return nil
 	})
-	w.serverIs(1)
-	w.shows("unreachable", false)
-	w.said(saidBack, 1)
-	w.unbroken("")
-	w.follows()
+	w.waitForServer(1)
+	w.checkPage("unreachable", false)
+	w.checkLogged(logReachable, 1)
+	w.checkNoGap("")
+	w.checkChangeIsSeen()
 }
 
 // downWhileRunning stops the API server. The last known targets stay.
 func downWhileRunning(w *world) {
 	w.start()
 	w.proxy.down()
-	w.serverIs(0)
-	w.shows("unreachable", true)
-	w.readOn(3, "a", "b")
-	w.ready(http.StatusOK)
-	w.said(saidGone, 1)
+	w.waitForServer(0)
+	w.checkPage("unreachable", true)
+	w.waitForScrapes(3, "a", "b")
+	w.checkReady(http.StatusOK)
+	w.checkLogged(logUnreachable, 1)
 	w.proxy.up()
-	w.serverIs(1)
-	w.follows()
-	w.said(saidGone, 1)
-	w.said(saidBack, 1)
+	w.waitForServer(1)
+	w.checkChangeIsSeen()
+	w.checkLogged(logUnreachable, 1)
+	w.checkLogged(logReachable, 1)
 }
 
 // serverKilled kills the real API server, whose caches are empty after the restart. The last known targets stay.
 func serverKilled(w *world) {
 	w.start()
 	w.cluster.KillServer()
-	w.serverIs(0)
-	w.readOn(3, "a", "b")
+	w.waitForServer(0)
+	w.waitForScrapes(3, "a", "b")
 	if err := w.cluster.StartServer(w.Context()); err != nil {
 		w.Fatal(err)
 	}
-	w.serverIs(1)
-	w.follows()
-	w.said(saidGone, 1)
+	w.waitForServer(1)
+	w.checkChangeIsSeen()
+	w.checkLogged(logUnreachable, 1)
 }
 
 // closing returns a fault that ends each watch after a while, as a server or a load balancer does.
@@ -128,13 +128,13 @@ func endingWatches(w *world, f fault) {
 	before := w.proxy.requests("watch") + w.proxy.requests("list")
 	w.proxy.set(f)
 	w.proxy.cut()
-	w.readOn(10, "a", "b")
+	w.waitForScrapes(10, "a", "b")
 	if n := w.proxy.requests("watch") + w.proxy.requests("list") - before; n > 60 { // client-go without a limit begins thousands
 		w.Errorf("%d lists and watches in about ten seconds, want at most 60", n)
 	}
 	w.proxy.set(nil)
-	w.ready(http.StatusOK)
-	w.follows()
+	w.checkReady(http.StatusOK)
+	w.checkChangeIsSeen()
 }
 
 // expiredPage lets the version of a paged list expire (410 Gone) between two of its pages.
@@ -167,7 +167,7 @@ func expiredPage(w *world) {
 	if pages.Load() == 0 || refused.Load() == 0 {
 		w.Errorf("%d first pages, %d next pages refused: the fault did not happen", pages.Load(), refused.Load())
 	}
-	w.follows()
+	w.checkChangeIsSeen()
 }
 
 // slowAndBusy delays answers by three seconds, and then answers 429 with Retry-After.
@@ -192,14 +192,14 @@ func slowAndBusy(w *world) {
 		return true
 	})
 	w.proxy.cut()
-	w.readOn(8, "a", "b")
+	w.waitForScrapes(8, "a", "b")
 	if n := asked.Load(); n == 0 || n > 40 {
 		w.Errorf("%d requests in about eight seconds, although each answer has Retry-After: 1", n)
 	}
 	w.proxy.set(nil)
-	w.ready(http.StatusOK)
-	w.said(saidGone, 0)
-	w.follows()
+	w.checkReady(http.StatusOK)
+	w.checkLogged(logUnreachable, 0)
+	w.checkChangeIsSeen()
 }
 
 // rotated replaces the token and then the certificate. The program must read the files again without a restart.
@@ -215,25 +215,25 @@ func rotated(w *world) {
 		return true
 	})
 	w.proxy.cut()
-	w.serverIs(0)
-	w.shows("denied", true)
-	w.readOn(2, "a", "b")
-	w.said(saidUnknown, 1)
+	w.waitForServer(0)
+	w.checkPage("denied", true)
+	w.waitForScrapes(2, "a", "b")
+	w.checkLogged(logUnauthorized, 1)
 	w.write("token", w.cluster.AdminToken())
-	w.serverIs(1)
-	w.follows()
+	w.waitForServer(1)
+	w.checkChangeIsSeen()
 
 	ca := w.proxy.newCertificate()
 	w.proxy.cut()
-	w.serverIs(0)
-	w.shows("certificate", true)
-	w.readOn(2, "a", "b")
-	w.said(saidGone, 1)
+	w.waitForServer(0)
+	w.checkPage("certificate", true)
+	w.waitForScrapes(2, "a", "b")
+	w.checkLogged(logUnreachable, 1)
 	w.write("ca.crt", string(ca))
-	w.serverIs(1)
-	w.ready(http.StatusOK)
-	w.follows()
-	w.said(saidUnknown, 1)
+	w.waitForServer(1)
+	w.checkReady(http.StatusOK)
+	w.checkChangeIsSeen()
+	w.checkLogged(logUnauthorized, 1)
 }
 
 // rightTakenAway deletes the binding of the role and creates it again.
@@ -268,28 +268,28 @@ func rightTakenAway(w *world) {
 		w.Fatal(err)
 	}
 	w.proxy.cut() // a running watch would continue
-	w.serverIs(0)
-	w.shows("may not list pods in namespace "+w.namespace, true)
-	w.readOn(3, "a", "b")
-	w.ready(http.StatusOK)
-	w.said(saidRefused, 1)
+	w.waitForServer(0)
+	w.checkPage("may not list pods in namespace "+w.namespace, true)
+	w.waitForScrapes(3, "a", "b")
+	w.checkReady(http.StatusOK)
+	w.checkLogged(logForbidden, 1)
 	bind()
-	w.serverIs(1)
-	w.follows()
-	w.said(saidRefused, 1)
+	w.waitForServer(1)
+	w.checkChangeIsSeen()
+	w.checkLogged(logForbidden, 1)
 }
 
 // addressUsedAgain deletes a pod. Within a second another pod has its address.
 func addressUsedAgain(w *world) {
 	w.start()
-	w.readOn(2, "a", "b")
+	w.waitForScrapes(2, "a", "b")
 	stop := w.watchTargets()
 	w.remove("a")
-	w.create("heir", w.host(0))
-	w.wait("the heir is a target", func() error { return w.targets("heir", "b") })
-	w.readOn(3, "heir", "b")
+	w.create("successor", w.host(0))
+	w.wait("the successor is a target", func() error { return w.targets("successor", "b") })
+	w.waitForScrapes(3, "successor", "b")
 	stop()
-	w.unbroken("heir", "b")
+	w.checkNoGap("successor", "b")
 
 	w.wait("the old series are marked stale", func() error {
 		if all := w.samples("a"); !value.IsStaleNaN(all[len(all)-1].value) {
@@ -297,8 +297,8 @@ func addressUsedAgain(w *world) {
 		}
 		return nil
 	})
-	w.readOn(3, "heir")
-	old, heir := w.samples("a"), w.samples("heir")
+	w.waitForScrapes(3, "successor")
+	old, successor := w.samples("a"), w.samples("successor")
 	markers := 0
 	for _, s := range old {
 		if value.IsStaleNaN(s.value) {
@@ -309,8 +309,8 @@ func addressUsedAgain(w *world) {
 		w.Errorf("%d staleness markers of the old pod's series, want one: %v", markers, old)
 	}
 	// The page numbers its scrapes. Each scrape belongs to one pod, and the old pod's scrapes come first.
-	if last := old[len(old)-2]; last.value+1 != heir[0].value || last.at >= heir[0].at {
-		w.Errorf("the last scrape of the old pod is %v, the first of the new pod %v", last, heir[0])
+	if last := old[len(old)-2]; last.value+1 != successor[0].value || last.at >= successor[0].at {
+		w.Errorf("the last scrape of the old pod is %v, the first of the new pod %v", last, successor[0])
 	}
 }
 
@@ -339,11 +339,11 @@ func (w *world) watchTargets() (stop func()) {
 func churn(w *world) {
 	w.start()
 	w.comeAndGo(20)
-	w.readOn(3, "a", "b")
+	w.waitForScrapes(3, "a", "b")
 	base := w.usage()
 	w.comeAndGo(200)
 	w.wait("nothing is left of them", func() error { return w.usage().within(base) })
-	w.follows()
+	w.checkChangeIsSeen()
 }
 
 // comeAndGo creates pods, waits until they are targets, and deletes them.

@@ -33,39 +33,39 @@ func TestMeasurePods(t *testing.T) {
 			t.Fatalf("KUBE_PODS=%s: not a number of pods", text)
 		}
 	}
-	p := newSuite(t)
-	if err := p.cluster.CreateNamespace(t.Context(), "many", nil); err != nil {
+	s := newSuite(t)
+	if err := s.cluster.CreateNamespace(t.Context(), "many", nil); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	eachPod(t, pods, func(n int) error { return p.createInjected(t, n) })
+	eachPod(t, pods, func(n int) error { return s.createInjected(t, n) })
 	t.Logf("%d pods written in %v", pods, time.Since(began).Round(100*time.Millisecond))
 
-	whole := p.measured(t, "whole", "")
+	whole := s.measured(t, "whole", "")
 	whole.awaitTargets(pods)
 	whole.report("whole cluster, listed")
 	changed := min(pods, 1000)
 	began = time.Now()
 	events := whole.events()
-	eachPod(t, changed, func(n int) error { return p.relabel(t, n) })
+	eachPod(t, changed, func(n int) error { return s.relabel(t, n) })
 	whole.await("all changes are seen", func() (bool, string) {
 		seen := whole.events() - events
 		return seen >= float64(changed), fmt.Sprint(seen)
 	})
 	t.Logf("%d changes written and seen in %v: %.0f per second", changed, time.Since(began).Round(time.Millisecond), float64(changed)/time.Since(began).Seconds())
 	whole.report("whole cluster, changed")
-	p.cluster.KillServer()
-	if err := p.cluster.StartServer(t.Context()); err != nil {
+	s.cluster.KillServer()
+	if err := s.cluster.StartServer(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.createInjected(t, pods); err != nil {
+	if err := s.createInjected(t, pods); err != nil {
 		t.Fatal(err)
 	}
 	whole.awaitTargets(pods + 1)
 	whole.report("whole cluster, after a restart of the API server")
 	whole.agent.Process.Kill()
 
-	node := p.measured(t, "node", "    selectors: [{role: pod, field: spec.nodeName=node-7}]\n")
+	node := s.measured(t, "node", "    selectors: [{role: pod, field: spec.nodeName=node-7}]\n")
 	node.awaitTargets(min(podsPerNode, pods))
 	node.report("one node")
 }
@@ -95,7 +95,7 @@ func podName(n int) string { return fmt.Sprintf("reviews-v1-7f99cc4496-%05d", n)
 
 // createInjected creates a pod with five ports, one of them the sidecar's, and with the other fields that injection
 // adds.
-func (p *suite) createInjected(t *testing.T, n int) error {
+func (s *suite) createInjected(t *testing.T, n int) error {
 	fill := strings.Repeat("x", 5000)
 	port := func(name string, number int32) corev1.ContainerPort {
 		return corev1.ContainerPort{Name: name, ContainerPort: number, Protocol: corev1.ProtocolTCP}
@@ -113,7 +113,7 @@ func (p *suite) createInjected(t *testing.T, n int) error {
 				Ports: []corev1.ContainerPort{port("http-envoy-prom", 15090), port("status-port", 15021)}},
 		}},
 	}
-	api := p.cluster.Admin().CoreV1().Pods("many")
+	api := s.cluster.Admin().CoreV1().Pods("many")
 	made, err := api.Create(t.Context(), pod, metav1.CreateOptions{})
 	if err != nil {
 		return err
@@ -126,13 +126,13 @@ func (p *suite) createInjected(t *testing.T, n int) error {
 	return err
 }
 
-func (p *suite) relabel(t *testing.T, n int) error {
-	pod, err := p.cluster.Admin().CoreV1().Pods("many").Get(t.Context(), podName(n), metav1.GetOptions{})
+func (s *suite) relabel(t *testing.T, n int) error {
+	pod, err := s.cluster.Admin().CoreV1().Pods("many").Get(t.Context(), podName(n), metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
 	pod.Labels["version"] = "v2"
-	_, err = p.cluster.Admin().CoreV1().Pods("many").Update(t.Context(), pod, metav1.UpdateOptions{})
+	_, err = s.cluster.Admin().CoreV1().Pods("many").Update(t.Context(), pod, metav1.UpdateOptions{})
 	return err
 }
 
@@ -144,10 +144,10 @@ type measured struct {
 	took  time.Duration
 }
 
-func (p *suite) measured(t *testing.T, name, selectors string) *measured {
+func (s *suite) measured(t *testing.T, name, selectors string) *measured {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "token"), []byte(p.cluster.AdminToken()), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "token"), []byte(s.cluster.AdminToken()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	addresses, err := oracle.NewAddressRange()
@@ -176,9 +176,9 @@ scrape_configs:
   - {source_labels: [__meta_kubernetes_namespace], target_label: namespace}
   - {source_labels: [__meta_kubernetes_pod_name], target_label: pod_name}
 remote_write: [{url: %q}]
-`, job, p.cluster.URL(), dir, p.cluster.CAFile(), selectors, receiver.URL)
+`, job, s.cluster.URL(), dir, s.cluster.CAFile(), selectors, receiver.URL)
 	m := &measured{T: t, began: time.Now()}
-	m.agent = agent.Start(t, agent.Config{Path: p.binary, Dir: dir, Name: name, YAML: yaml, Args: []string{"--web.enable-pprof", "--storage.path=" + dir + "/storage"}})
+	m.agent = agent.Start(t, agent.Config{Path: s.binary, Dir: dir, Name: name, YAML: yaml, Args: []string{"--web.enable-pprof", "--storage.path=" + dir + "/storage"}})
 	return m
 }
 

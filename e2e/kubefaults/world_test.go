@@ -31,11 +31,11 @@ const (
 	patience = 90 * time.Second // limit for events that take seconds on an idle machine
 	job      = "envoy-stats"
 
-	saidGone    = "Kubernetes API server unreachable"
-	saidBack    = "Kubernetes API server reachable again"
-	saidUnknown = "Kubernetes API server does not accept our credentials"
-	saidRefused = "Kubernetes API server refuses rights that discovery needs"
-	apiUp       = "envoy_scraper_discovery_api_server_up"
+	logUnreachable  = "Kubernetes API server unreachable"
+	logReachable    = "Kubernetes API server reachable again"
+	logUnauthorized = "Kubernetes API server does not accept our credentials"
+	logForbidden    = "Kubernetes API server refuses rights that discovery needs"
+	apiUp           = "envoy_scraper_discovery_api_server_up"
 )
 
 // suite is what the scenarios share: the API server and the program.
@@ -71,9 +71,9 @@ type world struct {
 	began     time.Time
 }
 
-func (p *suite) world(t *testing.T, namespace string) *world {
+func (s *suite) world(t *testing.T, namespace string) *world {
 	t.Helper()
-	w := &world{T: t, suite: p, namespace: namespace, dir: t.TempDir()}
+	w := &world{T: t, suite: s, namespace: namespace, dir: t.TempDir()}
 	var err error
 	if w.addresses, err = oracle.NewAddressRange(); err != nil {
 		t.Fatal(err)
@@ -87,10 +87,10 @@ func (p *suite) world(t *testing.T, namespace string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.receiver.Close() })
-	w.proxy = newProxy(t, p.cluster.URL(), p.cluster.CAFile())
-	w.write("token", p.cluster.AdminToken())
+	w.proxy = newProxy(t, s.cluster.URL(), s.cluster.CAFile())
+	w.write("token", s.cluster.AdminToken())
 	w.write("ca.crt", string(w.proxy.certificate()))
-	if err := p.cluster.CreateNamespace(t.Context(), namespace, nil); err != nil {
+	if err := s.cluster.CreateNamespace(t.Context(), namespace, nil); err != nil {
 		t.Fatal(err)
 	}
 	for i, name := range []string{"a", "b"} {
@@ -277,8 +277,8 @@ func (w *world) arrived(n int, pods ...string) error {
 	return nil
 }
 
-// readOn waits until n more scrapes of each pod have arrived.
-func (w *world) readOn(n int, pods ...string) {
+// waitForScrapes waits until n more scrapes of each pod have arrived.
+func (w *world) waitForScrapes(n int, pods ...string) {
 	w.Helper()
 	for _, pod := range pods {
 		want := len(w.samples(pod)) + n
@@ -286,9 +286,9 @@ func (w *world) readOn(n int, pods ...string) {
 	}
 }
 
-// unbroken checks that each scrape of the pods arrived once and in order, that there was no staleness marker, and that
+// checkNoGap checks that each scrape of the pods arrived once and in order, that there was no staleness marker, and that
 // there was at most one scrape per interval.
-func (w *world) unbroken(pods ...string) {
+func (w *world) checkNoGap(pods ...string) {
 	w.Helper()
 	for _, pod := range pods {
 		all := w.samples(pod)
@@ -321,8 +321,8 @@ func (w *world) gauge(name string) (float64, error) {
 	return v, nil
 }
 
-// serverIs waits until the gauge reports whether the API server is reachable.
-func (w *world) serverIs(up float64) {
+// waitForServer waits until the gauge reports whether the API server is reachable.
+func (w *world) waitForServer(up float64) {
 	w.Helper()
 	w.wait(fmt.Sprintf("the gauge of the API server is %v", up), func() error {
 		v, err := w.gauge(apiUp)
@@ -333,8 +333,8 @@ func (w *world) serverIs(up float64) {
 	})
 }
 
-// shows checks whether the page /service-discovery contains a word.
-func (w *world) shows(word string, want bool) {
+// checkPage checks whether the page /service-discovery contains a word.
+func (w *world) checkPage(word string, want bool) {
 	w.Helper()
 	_, page, err := w.get("/service-discovery?pool=" + url.QueryEscape(job))
 	if err != nil {
@@ -345,29 +345,29 @@ func (w *world) shows(word string, want bool) {
 	}
 }
 
-// said checks how often the log contains a text.
-func (w *world) said(text string, want int) {
+// checkLogged checks how often the log contains a text.
+func (w *world) checkLogged(text string, want int) {
 	w.Helper()
 	if got := strings.Count(w.agent.Process.Log(), text); got != want {
 		w.Errorf("the log has %q %d times, want %d", text, got, want)
 	}
 }
 
-// ready checks the status of /-/ready.
-func (w *world) ready(want int) {
+// checkReady checks the status of /-/ready.
+func (w *world) checkReady(want int) {
 	w.Helper()
 	if got, body, err := w.get("/-/ready"); err != nil || got != want {
 		w.Errorf("/-/ready: %d %s %v, want %d", got, body, err, want)
 	}
 }
 
-// follows checks that a change is seen now, and that the other pods were scraped without a gap.
-func (w *world) follows(others ...string) {
+// checkChangeIsSeen checks that a change is seen now, and that the other pods were scraped without a gap.
+func (w *world) checkChangeIsSeen(others ...string) {
 	w.Helper()
 	w.create("late", w.elsewhere(99))
 	w.wait("the new pod is a target", func() error { return w.targets(append(others, "late", "a", "b")...) })
 	w.remove("late")
 	w.wait("the pod that went is none", func() error { return w.targets(append(others, "a", "b")...) })
-	w.readOn(2, "a", "b")
-	w.unbroken("a", "b")
+	w.waitForScrapes(2, "a", "b")
+	w.checkNoGap("a", "b")
 }

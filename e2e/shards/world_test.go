@@ -20,7 +20,7 @@ import (
 
 const (
 	targets  = 60
-	series   = 200 // of a target
+	series   = 200 // per target
 	interval = 2 * time.Second
 )
 
@@ -34,11 +34,11 @@ type world struct {
 	real      *receiver.Receiver
 	instances map[int]*agent.Agent
 	ends      []time.Time
-	shards    string         // the map, as the file has it
-	paths     map[int]string // URLs by which instances reach Prometheus, where it is not its own
+	shards    string         // the shard map in the configuration: {count: 3}, {count: 5, from: 2026-01-02T15:04:05Z}
+	paths     map[int]string // URLs by instance, if not Prometheus' own URL
 
-	handedOver, takenOver, skipped int                // handed over and taken over, turns passed, of all instances that have ended
-	dropped                        map[string]float64 // samples, by reason
+	handedOver, takenOver, skipped int                // counters of stopped instances; skipped scrapes
+	dropped                        map[string]float64 // dropped samples of stopped instances, by reason
 }
 
 func newWorld(t *testing.T) *world {
@@ -68,7 +68,8 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// configuration is the file of an instance: the same for all, but for the header by which the targets tell them apart.
+// configuration returns the configuration file of an instance. The files differ only in the header that names the
+// instance to the targets.
 func (w *world) configuration(index int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "envoy_scraper:\n  shards: [%s]\nglobal:\n  scrape_interval: %v\n  scrape_timeout: 1s\n", w.shards, model.Duration(interval))
@@ -97,7 +98,7 @@ func (w *world) start(index int) {
 	}
 }
 
-// plan writes another map into the files of all instances and has them read it.
+// writeShards writes another shard map to the files of all instances and makes them reload.
 func (w *world) writeShards(shards string) {
 	w.Helper()
 	w.shards = shards
@@ -112,7 +113,7 @@ func (w *world) writeShards(shards string) {
 	}
 }
 
-// stop ends an instance as a scale-down does, and keeps what it has counted.
+// stop stops an instance as a scale-down does, and saves its counters.
 func (w *world) stop(index int) {
 	w.Helper()
 	a := w.instances[index]
@@ -140,7 +141,7 @@ func (w *world) stop(index int) {
 	}
 }
 
-// drained waits until nothing waits for an endpoint of an instance.
+// drained waits until an instance has no pending samples.
 func (w *world) drained(index int) {
 	w.Helper()
 	deadline := time.Now().Add(20 * time.Second)
@@ -153,22 +154,23 @@ func (w *world) drained(index int) {
 			return
 		}
 		if time.Now().After(deadline) {
-			w.Fatalf("instance %d still has something to deliver", index)
+			w.Fatalf("instance %d still has pending samples", index)
 		}
 		w.until(time.Now().Add(200 * time.Millisecond))
 	}
 }
 
-// until waits for an instant.
+// until waits until a time.
 func (w *world) until(at time.Time) {
 	w.Helper()
 	ctx, cancel := context.WithDeadline(w.Context(), at)
 	defer cancel()
 	<-ctx.Done()
 	if w.Context().Err() != nil {
-		w.Fatal("the test was ended")
+		w.Fatal("the test ended")
 	}
 }
 
-// soon is an instant, on a whole second as the file writes it, that leaves all instances the time to read of it.
+// soon returns a time, in whole seconds as in the configuration, that is late enough for all instances to reload before
+// it.
 func soon() time.Time { return time.Now().Add(6 * time.Second).Truncate(time.Second) }
