@@ -25,7 +25,8 @@ func (w *world) testNothingLost(t *testing.T) {
 			w.checkValues(t, s, pod)
 			shown, _ := p.scrapes(s.header)
 			if stored := len(w.samples(t, s, "istio_requests_total", pod)); stored < shown-1 {
-				t.Errorf("%s: the page of %s was scraped %d times, but only %d scrapes are stored", s.name, pod, shown, stored)
+				t.Errorf("%s: the page of %s was scraped %d times, but only %d scrapes are stored", s.name, pod, shown,
+					stored)
 			}
 		}
 	}

@@ -59,7 +59,8 @@ func TestEnvoysFormats(t *testing.T) {
 	w.tools = parts.Tools(t, "prometheus")
 	w.scraperPath = parts.Scraper(t)
 	to := w.startReceiver(t, "receiver", receiver.V1AndV2)
-	envoy, err := envoyproxy.Start(t.Context(), envoyproxy.Config{Path: w.envoyPath, Dir: w.subdir(t, "envoy"), Stats: formatsAddr})
+	envoy, err := envoyproxy.Start(t.Context(), envoyproxy.Config{Path: w.envoyPath, Dir: w.subdir(t, "envoy"),
+		Stats: formatsAddr})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,18 +72,22 @@ func TestEnvoysFormats(t *testing.T) {
 	}
 	w.startFormats(t, to)
 
-	parts.Eventually(t, 90*time.Second, "text and protobuf are stored as the same", func() error { return sameSeries(t.Context(), to) })
+	parts.Eventually(t, 90*time.Second, "text and protobuf are stored as the same",
+		func() error { return sameSeries(t.Context(), to) })
 	t.Run("native histograms", func(t *testing.T) {
-		parts.Eventually(t, time.Minute, "they count as the classic ones", func() error { return sameHistograms(t.Context(), to, "native") })
+		parts.Eventually(t, time.Minute, "they count as the classic ones",
+			func() error { return sameHistograms(t.Context(), to, "native") })
 	})
 	t.Run("custom buckets", func(t *testing.T) {
-		parts.Eventually(t, time.Minute, "they count as the classic ones", func() error { return sameHistograms(t.Context(), to, "custom") })
+		parts.Eventually(t, time.Minute, "they count as the classic ones",
+			func() error { return sameHistograms(t.Context(), to, "custom") })
 	})
 	t.Run("an odd label", func(t *testing.T) {
 		// Envoy escapes label values in protobuf too, although protobuf needs no escapes. Prometheus stores them with
 		// the escapes.
 		for job, want := range map[string]string{"text": `we"ird\one`, "protobuf": `we\"ird\\one`} {
-			got, err := to.Query(t.Context(), fmt.Sprintf(`envoy_cluster_membership_total{job=%q,cluster_name=~"we.*"}`, job))
+			got, err := to.Query(t.Context(), fmt.Sprintf(`envoy_cluster_membership_total{job=%q,cluster_name=~"we.*"}`,
+				job))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -165,7 +170,8 @@ func sameHistograms(ctx context.Context, to *receiver.Receiver, job string) erro
 			return err
 		}
 		if float64(sample.Histogram.Count) != count || math.Abs(float64(sample.Histogram.Sum)-sum) > 1e-9*sum {
-			return fmt.Errorf("%s: count %v, sum %v; the text has %v, %v", name, sample.Histogram.Count, sample.Histogram.Sum, count, sum)
+			return fmt.Errorf("%s: count %v, sum %v; the text has %v, %v", name, sample.Histogram.Count,
+				sample.Histogram.Sum, count, sum)
 		}
 		var inBuckets float64
 		for _, b := range sample.Histogram.Buckets {

@@ -42,16 +42,17 @@ func (w *world) testManifests(t *testing.T) {
 // testRights checks that the service account may get, list and watch pods, and otherwise has only the rights of every
 // service account.
 func (w *world) testRights(t *testing.T, token string) {
-	nobody := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "nobody"}}
-	if _, err := w.cluster.Admin().CoreV1().ServiceAccounts(scraperName).Create(t.Context(), nobody, metav1.CreateOptions{}); err != nil {
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "nobody"}}
+	if _, err := w.cluster.Admin().CoreV1().ServiceAccounts(scraperName).Create(t.Context(), account,
+		metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	nobodysToken, err := w.cluster.Token(t.Context(), scraperName, "nobody")
+	plainToken, err := w.cluster.Token(t.Context(), scraperName, "nobody")
 	if err != nil {
 		t.Fatal(err)
 	}
-	everybodys := w.rights(t, nobodysToken)
-	rights := slices.DeleteFunc(w.rights(t, token), func(r string) bool { return slices.Contains(everybodys, r) })
+	defaultRights := w.rights(t, plainToken)
+	rights := slices.DeleteFunc(w.rights(t, token), func(r string) bool { return slices.Contains(defaultRights, r) })
 	if want := []string{"[] [pods] [get list watch] []"}; !slices.Equal(rights, want) {
 		t.Errorf("rights are %q, want %q", rights, want)
 	}
@@ -59,7 +60,8 @@ func (w *world) testRights(t *testing.T, token string) {
 		"list pods -A": "yes", "watch pods -A": "yes", "delete pods -A": "no", "get pods --subresource=log -A": "no",
 		"get secrets -A": "no", "list configmaps -A": "no", "list nodes": "no", "get nodes --subresource=proxy": "no",
 	} {
-		answer, _ := w.kubectl(t, w.kubeconfig, append([]string{"auth", "can-i", "--quiet=false"}, strings.Fields(question)...)...)
+		answer, _ := w.kubectl(t, w.kubeconfig, append([]string{"auth", "can-i", "--quiet=false"},
+			strings.Fields(question)...)...)
 		lines := strings.Split(strings.TrimSpace(answer), "\n")
 		if got := lines[len(lines)-1]; got != want {
 			t.Errorf("can-i %s: %q, want %q", question, answer, want)
@@ -74,7 +76,8 @@ func (w *world) rights(t *testing.T, token string) (rights []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: "default"}}
+	review := &authorizationv1.SelfSubjectRulesReview{
+		Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: "default"}}
 	got, err := client.AuthorizationV1().SelfSubjectRulesReviews().Create(t.Context(), review, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)

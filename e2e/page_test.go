@@ -88,7 +88,8 @@ func (p *page) scrapes(scraper string) (n int, first time.Time) {
 func (p *page) text(n int) string {
 	request := fmt.Sprintf(`reporter="destination",source_workload="productpage-v1",source_workload_namespace="bookinfo",`+
 		`destination_workload=%q,destination_workload_namespace="bookinfo",destination_service="%s.bookinfo.svc.cluster.local",`+
-		`request_protocol="http",response_code="200",response_flags="-",connection_security_policy="mutual_tls"`, p.workload, p.workload)
+		`request_protocol="http",response_code="200",response_flags="-",connection_security_policy="mutual_tls"`,
+		p.workload, p.workload)
 	var b strings.Builder
 	fmt.Fprintf(&b, "# TYPE istio_requests_total counter\nistio_requests_total{%s} %d\n", request, p.base+n)
 	fmt.Fprintf(&b, "# TYPE envoy_server_uptime gauge\nenvoy_server_uptime{} %d\n", n)

@@ -93,7 +93,8 @@ func (w *world) checkValues(t *testing.T, s *scraper, pod string) {
 	requests := w.samples(t, s, "istio_requests_total", pod)
 	for i, sample := range requests {
 		if want := float64(p.base + i + 1); float64(sample.Value) != want {
-			t.Errorf("%s: sample %d of istio_requests_total of %s is %v, the page had %v", s.name, i, pod, sample.Value, want)
+			t.Errorf("%s: sample %d of istio_requests_total of %s is %v, the page had %v", s.name, i, pod, sample.Value,
+				want)
 			return
 		}
 	}
@@ -116,7 +117,8 @@ func (w *world) checkHistogram(t *testing.T, s *scraper, pod string, requests []
 		if _, err := fmt.Sscan(fmt.Sprintf("%v.1", n), &wantSum); err != nil {
 			t.Fatal(err)
 		}
-		if count[i].Timestamp != requests[i].Timestamp || float64(count[i].Value) != n || float64(sum[i].Value) != wantSum {
+		if count[i].Timestamp != requests[i].Timestamp || float64(count[i].Value) != n ||
+			float64(sum[i].Value) != wantSum {
 			t.Errorf("%s: scrape %v of %s at %v is stored as count %v at %v, sum %v; want sum %v", s.name, n, pod,
 				requests[i].Timestamp, count[i].Value, count[i].Timestamp, sum[i].Value, wantSum)
 			return
@@ -130,7 +132,8 @@ func (w *world) checkPace(t *testing.T, s *scraper, pod string) {
 	up := w.samples(t, s, "up", pod)
 	for i := 1; i < len(up); i++ {
 		if gap := up[i].Timestamp.Sub(up[i-1].Timestamp); gap > interval*3/2 || gap < interval/2 {
-			t.Errorf("%s: %v between two samples of up of %s, at %v; want %v", s.name, gap, pod, up[i].Timestamp.Time(), interval)
+			t.Errorf("%s: %v between two samples of up of %s, at %v; want %v", s.name, gap, pod, up[i].Timestamp.Time(),
+				interval)
 		}
 		if up[i].Value != 1 {
 			t.Errorf("%s: up of %s is %v at %v", s.name, pod, up[i].Value, up[i].Timestamp.Time())

@@ -80,7 +80,8 @@ func (w *world) testLabels(t *testing.T) {
 	want := strings.Fields("__name__ connection_security_policy destination_service destination_workload " +
 		"destination_workload_namespace instance job namespace pod_name reporter request_protocol response_code " +
 		"response_flags source_workload source_workload_namespace")
-	instances := map[string]string{"productpage": "127.0.15.1:15090", "reviews": "127.0.15.3:15090", "ratings": "[::1]:15090"}
+	instances := map[string]string{"productpage": "127.0.15.1:15090", "reviews": "127.0.15.3:15090",
+		"ratings": "[::1]:15090"}
 	for _, s := range w.scrapers {
 		vector, err := s.receiver.Query(t.Context(), `istio_requests_total{run=""}`)
 		if err != nil {
@@ -154,7 +155,8 @@ func (w *world) testNewPod(t *testing.T) {
 	for _, s := range w.scrapers {
 		w.waitForScrapes(t, s, "newcomer", 1)
 		if _, first := p.scrapes(s.header); first.Sub(start) > within+3*time.Second {
-			t.Errorf("%s: first scraped the new pod's page %v after its creation, want at most %v", s.name, first.Sub(start), within)
+			t.Errorf("%s: first scraped the new pod's page %v after its creation, want at most %v", s.name,
+				first.Sub(start), within)
 		}
 		parts.Eventually(t, 30*time.Second, s.name+": the new pod is stored", func() error {
 			up, err := w.up(t, s)

@@ -45,7 +45,8 @@ func newWorld(t *testing.T) *world {
 	w.scraperPath = parts.Scraper(t)
 
 	var err error
-	if w.cluster, err = cluster.Start(t.Context(), cluster.Config{Bin: w.tools, Dir: w.subdir(t, "cluster")}); err != nil {
+	if w.cluster, err = cluster.Start(t.Context(),
+		cluster.Config{Bin: w.tools, Dir: w.subdir(t, "cluster")}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.cluster.Close)
@@ -90,7 +91,8 @@ func (w *world) subdir(t *testing.T, name string) string {
 // settle creates the namespace and its pods, and opens their pages.
 func (w *world) settle(t *testing.T) {
 	t.Helper()
-	if err := w.cluster.CreateNamespace(t.Context(), namespace, map[string]string{"istio-injection": "enabled"}); err != nil {
+	if err := w.cluster.CreateNamespace(t.Context(), namespace,
+		map[string]string{"istio-injection": "enabled"}); err != nil {
 		t.Fatal(err)
 	}
 	annotated := map[string]string{"prometheus.io/port": "15020", "prometheus.io/scrape": "true"}
@@ -100,7 +102,8 @@ func (w *world) settle(t *testing.T) {
 	w.add(t, cluster.Pod{Name: "ratings", IP: "::1", Sidecar: cluster.PlainSidecar, Node: "node-b"})
 	w.add(t, cluster.Pod{Name: "wanderer", IP: "127.0.15.5", Sidecar: cluster.PlainSidecar, Annotations: annotated})
 
-	w.create(t, cluster.Pod{Name: "finished", IP: "127.0.15.20", Sidecar: cluster.PlainSidecar, Phase: corev1.PodSucceeded})
+	w.create(t, cluster.Pod{Name: "finished", IP: "127.0.15.20", Sidecar: cluster.PlainSidecar,
+		Phase: corev1.PodSucceeded})
 	w.create(t, cluster.Pod{Name: "no-sidecar", IP: "127.0.15.21", Annotations: annotated})
 	w.create(t, cluster.Pod{Name: "pending", Sidecar: cluster.PlainSidecar, Phase: corev1.PodPending})
 	if w.envoy != nil {

@@ -38,7 +38,8 @@ func TestBytesPerSample(t *testing.T) {
 	binary, tools := parts.Scraper(t), parts.Tools(t, "prometheus")
 	yaml := scrapeConfig(servePages(t))
 	start := func(yaml string) *receiver.Receiver {
-		r, err := receiver.Start(t.Context(), receiver.Config{Bin: tools, Dir: t.TempDir(), Protocol: receiver.V1AndV2, YAML: yaml})
+		r, err := receiver.Start(t.Context(), receiver.Config{Bin: tools, Dir: t.TempDir(), Protocol: receiver.V1AndV2,
+			YAML: yaml})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,7 +48,8 @@ func TestBytesPerSample(t *testing.T) {
 	}
 	fed, alone := start(""), start(yaml)
 	agent.Start(t, agent.Config{
-		Path: binary, Dir: t.TempDir(), Name: "envoy-scraper", YAML: yaml + "remote_write: [{url: '" + fed.WriteURL() + "'}]\n",
+		Path: binary, Dir: t.TempDir(), Name: "envoy-scraper", YAML: yaml + "remote_write: [{url: '" + fed.WriteURL() +
+			"'}]\n",
 		Args: []string{"--storage.path=" + t.TempDir()},
 	})
 	lateness := parts.MeasureLateness()
@@ -62,8 +64,10 @@ func TestBytesPerSample(t *testing.T) {
 	lateness.End()
 
 	ours, theirs := measure(t, fed), measure(t, alone)
-	t.Logf("%d targets with %d series, every %v for %v\n| | timestamp deltas equal to the previous | bytes/sample, rising series | constant series | all |\n%s\n%s",
-		targets, series, interval, takes, ours.row("envoy-scraper, sent to Prometheus"), theirs.row("Prometheus, scraped by itself"))
+	t.Logf("%d targets with %d series, every %v for %v\n| | timestamp deltas equal to the previous | bytes/sample, "+
+		"rising series | constant series | all |\n%s\n%s",
+		targets, series, interval, takes, ours.row("envoy-scraper, sent to Prometheus"), theirs.row(
+			"Prometheus, scraped by itself"))
 	want := wantEqual
 	if lateness.Worst > interval/100 {
 		t.Logf("timers of this machine fired up to %v late", lateness.Worst)
@@ -80,7 +84,8 @@ func TestBytesPerSample(t *testing.T) {
 // scrapeConfig returns the configuration with the targets, for both programs.
 func scrapeConfig(addresses []string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "global: {scrape_interval: %v, scrape_timeout: %v}\n", model.Duration(interval), model.Duration(interval))
+	fmt.Fprintf(&b, "global: {scrape_interval: %v, scrape_timeout: %v}\n", model.Duration(interval),
+		model.Duration(interval))
 	b.WriteString("scrape_configs:\n- job_name: blocks\n  static_configs:\n  - targets:\n")
 	for _, address := range addresses {
 		fmt.Fprintf(&b, "    - %s\n", address)
@@ -104,7 +109,8 @@ func (m measured) all() float64 {
 }
 
 func (m measured) row(name string) string {
-	return fmt.Sprintf("| %s | %.1f %% | %.2f | %.2f | %.2f |", name, m.equal, m.rising.perSample(), m.constant.perSample(), m.all())
+	return fmt.Sprintf("| %s | %.1f %% | %.2f | %.2f | %.2f |", name, m.equal, m.rising.perSample(),
+		m.constant.perSample(), m.all())
 }
 
 func measure(t *testing.T, r *receiver.Receiver) (m measured) {
@@ -132,7 +138,8 @@ func measure(t *testing.T, r *receiver.Receiver) (m measured) {
 	}
 	m.rising, m.constant = readChunks(t, folder)
 	if m.rising.samples < targets*series/4 || m.constant.samples < targets*series/4 {
-		t.Fatalf("the blocks have %d samples of rising series and %d of constant ones", m.rising.samples, m.constant.samples)
+		t.Fatalf("the blocks have %d samples of rising series and %d of constant ones", m.rising.samples,
+			m.constant.samples)
 	}
 	return m
 }

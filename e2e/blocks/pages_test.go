@@ -55,7 +55,8 @@ func servePages(t *testing.T) (addresses []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		server := &http.Server{Handler: &sidecar{random: rand.New(rand.NewPCG(uint64(i), 0)), readers: map[string][]int{}}}
+		server := &http.Server{Handler: &sidecar{random: rand.New(rand.NewPCG(uint64(i), 0)),
+			readers: map[string][]int{}}}
 		go func() { _ = server.Serve(listener) }()
 		t.Cleanup(func() { _ = server.Close() })
 		addresses = append(addresses, fmt.Sprint(listener.Addr()))

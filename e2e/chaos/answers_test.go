@@ -19,12 +19,16 @@ type misbehaviour struct {
 
 var (
 	// Retry-After is longer than the sender's own backoff, so only Retry-After can explain the pause.
-	rateLimited = misbehaviour{mode: oracle.Status(http.StatusTooManyRequests, "slow down").RetryAfter(3), status: 429, within: 20 * time.Second}
-	unavailable = misbehaviour{mode: oracle.Status(http.StatusServiceUnavailable, "starting").RetryAfterDate(3), status: 503, within: 20 * time.Second}
-	blackHole   = misbehaviour{mode: oracle.BlackHole(), within: 20 * time.Second, more: "  remote_timeout: 2s\n"}
-	slow        = misbehaviour{mode: oracle.Up().Slow(5 * time.Second), status: 204, within: 20 * time.Second}
-	lockedOut   = misbehaviour{mode: oracle.Status(http.StatusUnauthorized, "who are you?"), status: 401, within: 90 * time.Second}
-	refused     = misbehaviour{mode: oracle.Status(http.StatusBadRequest, "not like this"), status: 400, within: 20 * time.Second, loses: true}
+	rateLimited = misbehaviour{mode: oracle.Status(http.StatusTooManyRequests, "slow down").RetryAfter(3), status: 429,
+		within: 20 * time.Second}
+	unavailable = misbehaviour{mode: oracle.Status(http.StatusServiceUnavailable, "starting").RetryAfterDate(3),
+		status: 503, within: 20 * time.Second}
+	blackHole = misbehaviour{mode: oracle.BlackHole(), within: 20 * time.Second, more: "  remote_timeout: 2s\n"}
+	slow      = misbehaviour{mode: oracle.Up().Slow(5 * time.Second), status: 204, within: 20 * time.Second}
+	lockedOut = misbehaviour{mode: oracle.Status(http.StatusUnauthorized, "who are you?"), status: 401,
+		within: 90 * time.Second}
+	refused = misbehaviour{mode: oracle.Status(http.StatusBadRequest, "not like this"), status: 400,
+		within: 20 * time.Second, loses: true}
 )
 
 // answers makes the receiver fail while the agent runs.
@@ -38,7 +42,8 @@ func answers(m misbehaviour) func(*world) {
 		before, begin := w.receiver.Answers()[m.status], time.Now()
 		w.pause(lasts)
 		if m.status != 0 {
-			w.until(fmt.Sprintf("a request was answered with %d", m.status), func() bool { return w.receiver.Answers()[m.status] > before })
+			w.until(fmt.Sprintf("a request was answered with %d", m.status),
+				func() bool { return w.receiver.Answers()[m.status] > before })
 		} else {
 			w.until("a request hangs", func() bool { return w.receiver.Hanging() > 0 })
 		}
@@ -58,7 +63,8 @@ func answers(m misbehaviour) func(*world) {
 		// A failed scrape has at most as many samples as a good one, and its page may have been served.
 		want, margin := v.Ended()*(series+perScrape), int(w.failed)*(series+perScrape)
 		if got := int(w.dropped()); m.loses && (got < want-margin || got > want+margin) {
-			w.Errorf("%v samples counted as dropped, want %d, plus or minus %d for %v failed scrapes", w.counted, want, margin, w.failed)
+			w.Errorf("%v samples counted as dropped, want %d, plus or minus %d for %v failed scrapes", w.counted, want,
+				margin, w.failed)
 		}
 		if early := w.receiver.Early(); early > 0 {
 			w.Errorf("%d requests were retried earlier than Retry-After allows", early)
@@ -77,7 +83,9 @@ func twoEndpoints(w *world) {
 	w.start()
 	w.warm()
 	w.pause(pick(w.suite, 8*time.Second, 30*time.Second))
-	w.until("the failing endpoint is tried", func() bool { return failing.Answers()[http.StatusInternalServerError] > 0 })
+	w.until("the failing endpoint is tried", func() bool {
+		return failing.Answers()[http.StatusInternalServerError] > 0
+	})
 	w.drain(20 * time.Second)
 	v := w.verdict(allowance{})
 	w.result(v, "the endpoint that works")

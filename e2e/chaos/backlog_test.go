@@ -47,17 +47,21 @@ func bigBacklog(w *world) {
 			w.Errorf("ready after %v, want less than %v", ready, wantReady)
 		}
 		if more := (most - steady) * 1e6; more > wantReplaying {
-			w.Errorf("memory grew by %.0f bytes over the level before the backlog, want at most %d", more, wantReplaying)
+			w.Errorf("memory grew by %.0f bytes over the level before the backlog, want at most %d", more,
+				wantReplaying)
 		}
 		if rate < wantCatchUp*live/slack {
-			w.Errorf("caught up with %.0f samples per second, want %v times the live rate of %.0f", rate, wantCatchUp, live)
+			w.Errorf("caught up with %.0f samples per second, want %v times the live rate of %.0f", rate, wantCatchUp,
+				live)
 		}
 		if late.Ended() > 0 {
-			w.Errorf("%d live scrapes from before the end of the backlog had not arrived two intervals after it", late.Ended())
+			w.Errorf("%d live scrapes from before the end of the backlog had not arrived two intervals after it",
+				late.Ended())
 		}
 	}
 	v := w.verdict(allowance{})
-	w.result(v, fmt.Sprintf("%d MiB, %d samples: ready after %.2f s; caught up in %.1f s with %.0f samples per second, %.0f times the live rate; "+
+	w.result(v, fmt.Sprintf("%d MiB, %d samples: ready after %.2f s; caught up in %.1f s with %.0f samples per "+
+		"second, %.0f times the live rate; "+
 		"resident memory %.0f MB steady, %.0f MB before and at most %.0f MB during the replay; %d live scrapes late",
 		size/mib, samples, ready.Seconds(), took.Seconds(), rate, rate/live, steady, idle, most, late.Ended()))
 }

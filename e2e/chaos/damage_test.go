@@ -42,11 +42,12 @@ func damageCases(files int, each bool) []damageCase {
 	for i := range files {
 		list = append(list,
 			damageCase{name: fmt.Sprintf("file %d missing", i), worst: -1, total: -1, do: onFile(i, remove)},
-			damageCase{name: fmt.Sprintf("file %d zeroed", i), worst: -1, total: -1, do: onFile(i, func(t *testing.T, path string) {
-				if err := zero(path); err != nil {
-					t.Fatal(err)
-				}
-			})})
+			damageCase{name: fmt.Sprintf("file %d zeroed", i), worst: -1, total: -1,
+				do: onFile(i, func(t *testing.T, path string) {
+					if err := zero(path); err != nil {
+						t.Fatal(err)
+					}
+				})})
 	}
 	return list
 }
@@ -104,10 +105,12 @@ func onDamaged(t *testing.T, backlog *world, i damageCase) {
 		t.Errorf("the live targets: %v", live)
 	}
 	if i.total >= 0 && (v.Ended() > i.total || v.Worst > max(i.worst, v.InFlight)) {
-		t.Errorf("%d scrapes lost, at most %d per target; want %d and %d:\n%s", v.Ended(), v.Worst, i.total, i.worst, strings.Join(v.Gaps, "\n"))
+		t.Errorf("%d scrapes lost, at most %d per target; want %d and %d:\n%s", v.Ended(), v.Worst, i.total, i.worst,
+			strings.Join(v.Gaps, "\n"))
 	}
 	if v.OutOfOrder > 0 || v.Invented > 0 || v.Duplicates > 0 && !i.repeats {
-		t.Errorf("%d samples out of order (%s), %d duplicates, %d invented", v.OutOfOrder, v.Example, v.Duplicates, v.Invented)
+		t.Errorf("%d samples out of order (%s), %d duplicates, %d invented", v.OutOfOrder, v.Example, v.Duplicates,
+			v.Invented)
 	}
 	w.checkExplained(v, 0)
 	w.result(v, noticed)

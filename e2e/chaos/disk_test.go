@@ -26,7 +26,8 @@ func mount(t *testing.T, dir, options string) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", options, "tmpfs", dir).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", options, "tmpfs",
+		dir).CombinedOutput(); err != nil {
 		t.Skipf("SKIPPED: a full disk needs a small file system: mount: %v: %s", err, out)
 	}
 	t.Cleanup(func() {
@@ -76,11 +77,15 @@ func diskFullWhileUp(w *world) {
 	filler := onSmallDisk(w)
 	fill(w.T, filler, 0)
 	w.pause(pick(w.suite, 8*time.Second, 30*time.Second))
-	w.until("the disk refuses", func() bool { return w.metrics().Sum("envoy_scraper_queue_write_errors_total") > 0 })
+	w.until("writes to the disk fail", func() bool {
+		return w.metrics().Sum("envoy_scraper_queue_write_errors_total") > 0
+	})
 	evidence := w.diskMetrics()
 	remove(w.T, filler)
 	w.pause(5 * time.Second)
-	w.until("the disk takes writes", func() bool { return w.metrics().Sum("envoy_scraper_queue_disk_failing") == 0 })
+	w.until("writes to the disk succeed", func() bool {
+		return w.metrics().Sum("envoy_scraper_queue_disk_failing") == 0
+	})
 	w.set(oracle.Refuse()) // from here on samples survive only in the queue
 	w.pause(5 * time.Second)
 	w.kill()
@@ -127,7 +132,8 @@ func diskAndMemoryFull(w *world) {
 	w.drain(10 * time.Second)
 	v := w.verdict(allowance{ended: w.fleet.Served(), repeats: lanes})
 	if most := v.Served - memory/scrape; v.Ended() == 0 || v.Ended() > most {
-		w.Errorf("%d of %d scrapes lost: want some, but at most %d, because the others fit in memory", v.Ended(), v.Served, most)
+		w.Errorf("%d of %d scrapes lost: want some, but at most %d, because the others fit in memory", v.Ended(),
+			v.Served, most)
 	}
 	w.result(v, evidence)
 }
@@ -174,7 +180,7 @@ func (w *world) queueBytes() int64 {
 	return sum
 }
 
-// diskMetrics tells what the agent's metrics say of the disk, which must be something.
+// diskMetrics returns the agent's non-zero metrics about the disk. It fails the test if there are none.
 func (w *world) diskMetrics() string {
 	w.Helper()
 	m := w.metrics()
@@ -213,7 +219,8 @@ func twoProcesses(w *world) {
 	if owner == nil {
 		w.Fatalf("the message does not name the process that uses the directory:\n%s", log)
 	}
-	if command, err := os.ReadFile("/proc/" + owner[1] + "/cmdline"); err == nil && !strings.Contains(string(command), "agent-1.yml") {
+	if command, err := os.ReadFile("/proc/" + owner[1] + "/cmdline"); err == nil &&
+		!strings.Contains(string(command), "agent-1.yml") {
 		w.Errorf("pid %s is %q, not the first process", owner[1], command)
 	}
 	w.pause(5 * time.Second) // the first process keeps running

@@ -44,7 +44,8 @@ func tightMemory(w *world) {
 	secondsBefore, runsBefore := gcTime(w.agent.Process.Log())
 	most, spilled, kept := 0.0, 0.0, 0.0
 	outage := pick(w.suite, 20*time.Second, 3*time.Minute)
-	for begin, turn := time.Now(), 0; time.Since(begin) < outage || spilled <= kept && time.Since(begin) < outage+patience; turn++ {
+	for begin, turn := time.Now(), 0; time.Since(begin) < outage || spilled <= kept &&
+		time.Since(begin) < outage+patience; turn++ {
 		all := fillers.Addresses()
 		w.list(list, all[turn%3*len(all)/4:][:len(all)/2]) // half of the targets, a different half each time
 		w.pause(3 * time.Second)
@@ -68,7 +69,8 @@ func tightMemory(w *world) {
 	w.pause(3 * time.Second)
 	w.drain(time.Minute)
 	v := w.verdict(allowance{repeats: lanes}) // the receiver may go away between taking a request and answering it
-	w.result(v, fmt.Sprintf("outage of %v; GOMEMLIMIT %.1f MB, %v times what Go held; resident memory %.0f MB without it, at most %.0f MB with it; "+
+	w.result(v, fmt.Sprintf("outage of %v; GOMEMLIMIT %.1f MB, %v times what Go held; resident memory %.0f MB "+
+		"without it, at most %.0f MB with it; "+
 		"%.1f MB on disk, at most %.1f MB of that in memory; %d collections, %.1f %% of the CPU time",
 		outage, float64(limit)/1e6, headroom, resident, most, spilled/1e6, kept/1e6, runs-runsBefore, 100*share))
 }

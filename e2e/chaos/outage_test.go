@@ -49,7 +49,8 @@ func killAfter(w *world, outage time.Duration) {
 	w.pause(3 * time.Second)
 	w.drain(30*time.Second + outage/4)
 	v := w.verdict(allowance{repeats: lanes})
-	w.result(v, fmt.Sprintf("outage of %v; resident memory %.0f MB before it, %.0f MB at its end", outage, before, after))
+	w.result(v, fmt.Sprintf("outage of %v; resident memory %.0f MB before it, %.0f MB at its end", outage, before,
+		after))
 }
 
 // resident returns the agent's resident memory in MB.
@@ -121,6 +122,7 @@ func kills(w *world) {
 	w.drain(20 * time.Second)
 	before := w.judge()
 	v := w.verdict(allowance{perKill: 0.2, repeats: lanes})
-	w.result(v, fmt.Sprintf("%d kills: %.3f scrapes lost per target and kill, %.2f requests sent twice per lane and kill",
+	w.result(v, fmt.Sprintf("%d kills: %.3f scrapes lost per target and kill, %.2f requests sent twice per "+
+		"lane and kill",
 		n, before.PerKill(n), float64(before.Repeats)/float64(n*lanes)))
 }

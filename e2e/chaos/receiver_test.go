@@ -23,7 +23,8 @@ func terminateWhileHanging(w *world) {
 // Two ways to change the protocol between two processes while a backlog waits.
 var (
 	learned = [2]string{}
-	written = [2]string{"  protobuf_message: io.prometheus.write.v2.Request\n", "  protobuf_message: prometheus.WriteRequest\n"}
+	written = [2]string{"  protobuf_message: io.prometheus.write.v2.Request\n",
+		"  protobuf_message: prometheus.WriteRequest\n"}
 )
 
 // otherProtocol builds a backlog for a 2.0 receiver. After the restart the receiver accepts only 1.0.

@@ -132,7 +132,8 @@ func (w *world) startOnly() *agent.Agent {
 		args = append(args, "--"+storageFlag+"="+w.storage)
 	}
 	return agent.Start(w.T, agent.Config{
-		Path: w.suite.binary, Dir: w.dir, Name: fmt.Sprintf("agent-%d", w.started), YAML: w.configuration(), Args: args, Env: w.env,
+		Path: w.suite.binary, Dir: w.dir, Name: fmt.Sprintf("agent-%d",
+			w.started), YAML: w.configuration(), Args: args, Env: w.env,
 	})
 }
 
@@ -218,7 +219,8 @@ func (w *world) terminate() {
 	machine.End()
 	late := machine.Total + syncTime(w.T, w.dir)
 	w.receiver.Ledger.NextEpoch()
-	w.Logf("process %d: exit code %d after %v; timers of the machine were late by %v", w.started, code, took.Round(time.Millisecond), late.Round(time.Millisecond))
+	w.Logf("process %d: exit code %d after %v; timers of the machine were late by %v", w.started, code,
+		took.Round(time.Millisecond), late.Round(time.Millisecond))
 	w.cut = w.cut || took > agentFlush
 	if code != 0 {
 		w.Errorf("exit code %d after SIGTERM, want 0; log:\n%s", code, tail(w.agent.Process.Log()))
@@ -309,12 +311,14 @@ func (w *world) verdict(may allowance) oracle.Verdict {
 	w.Helper()
 	w.terminate()
 	v := w.judge()
-	w.Logf("%v; counted as dropped: %v; failed scrapes as the agent counts them: %v; answers: %v", v, w.counted, w.failed, w.receiver.Answers())
+	w.Logf("%v; counted as dropped: %v; failed scrapes as the agent counts them: %v; answers: %v", v, w.counted,
+		w.failed, w.receiver.Answers())
 	if v.Served < targets || v.Arrived == 0 {
 		w.Errorf("%d scrapes served, %d arrived: the scenario tested nothing", v.Served, v.Arrived)
 	}
 	if v.Ended() > may.ended {
-		w.Errorf("%d scrapes lost that had ended, want at most %d:\n%s", v.Ended(), may.ended, strings.Join(v.Gaps, "\n"))
+		w.Errorf("%d scrapes lost that had ended, want at most %d:\n%s", v.Ended(), may.ended,
+			strings.Join(v.Gaps, "\n"))
 	}
 	if most := max(1, len(w.ends)+len(w.slow)) * targets; v.InFlight > most {
 		w.Errorf("%d scrapes lost in flight, want at most one per target and end: %d", v.InFlight, most)
@@ -322,7 +326,8 @@ func (w *world) verdict(may allowance) oracle.Verdict {
 	// A slow agent has more scrapes in flight. How slow it was shows in how late it answered.
 	most := may.perKill + w.stalled.Seconds()/w.interval.Seconds()/float64(len(w.ends))
 	if got := v.PerKill(len(w.ends)); may.perKill > 0 && got > most {
-		w.Errorf("%.2f scrapes lost per target and end, want at most %v, or %v on an idle machine", got, most, may.perKill)
+		w.Errorf("%.2f scrapes lost per target and end, want at most %v, or %v on an idle machine", got, most,
+			may.perKill)
 	}
 	if v.OutOfOrder > 0 || v.Old > 0 {
 		w.Errorf("%d samples out of order, such as %s; %d duplicates of old samples", v.OutOfOrder, v.Example, v.Old)
@@ -344,11 +349,13 @@ func (w *world) checkExplained(v oracle.Verdict, unknown int) {
 	lost := v.Samples - v.InFlight*series
 	unknown += int(w.failed) * series // a scrape that failed late may lose its report series too
 	if missing := lost - int(w.dropped()); missing > unknown {
-		w.Errorf("%d lost samples that no counter explains (lost %d, counted %v), want at most %d", missing, lost, w.counted, unknown)
+		w.Errorf("%d lost samples that no counter explains (lost %d, counted %v), want at most %d", missing, lost,
+			w.counted, unknown)
 	}
 	// A failed scrape was served nothing, or was served too late. Its report series may be lost too.
 	if most := (v.Lost + int(w.failed)) * (series + perScrape); int(w.dropped()) > most {
-		w.Errorf("counted as dropped: %v; but %d scrapes lost and %v failed are at most %d samples", w.counted, v.Lost, w.failed, most)
+		w.Errorf("counted as dropped: %v; but %d scrapes lost and %v failed are at most %d samples", w.counted, v.Lost,
+			w.failed, most)
 	}
 }
 
@@ -365,7 +372,8 @@ func (w *world) dropped() float64 {
 func (w *world) result(v oracle.Verdict, note string) {
 	w.Helper()
 	name := strings.TrimPrefix(w.Name(), "TestChaos/")
-	w.Logf("| %s | %d | %d | %d | %d | %d | %d | %s |", strings.ReplaceAll(name, "_", " "), v.Served, v.Ended(), v.InFlight,
+	w.Logf("| %s | %d | %d | %d | %d | %d | %d | %s |", strings.ReplaceAll(name, "_", " "), v.Served, v.Ended(),
+		v.InFlight,
 		v.OutOfOrder, v.Repeats, int(w.dropped()), note)
 }
 

@@ -58,7 +58,8 @@ func newTools(t *testing.T, real bool) *tools {
 // runHelm runs helm with its own home folder.
 func (tl *tools) runHelm(t *testing.T, args ...string) (string, int) {
 	t.Helper()
-	return parts.Output(t, []string{"HELM_CONFIG_HOME=" + tl.home, "HELM_CACHE_HOME=" + tl.home, "HELM_DATA_HOME=" + tl.home}, tl.helm, args...)
+	return parts.Output(t, []string{"HELM_CONFIG_HOME=" + tl.home, "HELM_CACHE_HOME=" + tl.home, "HELM_DATA_HOME=" +
+		tl.home}, tl.helm, args...)
 }
 
 // template runs helm template.
@@ -129,7 +130,8 @@ func (r *rendered) pod(t *testing.T) (template corev1.PodTemplateSpec, kind stri
 	for _, kind := range []string{"DaemonSet", "StatefulSet", "Deployment"} {
 		if o := r.find(kind); o != nil {
 			spec := map[string]any{"spec": map[string]any{"template": o.Object["spec"].(map[string]any)["template"]}}
-			if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(spec, &set, true); err != nil {
+			if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(spec, &set,
+				true); err != nil {
 				t.Fatalf("the template of %s: %v", kind, err)
 			}
 			return set.Spec.Template, kind
@@ -146,8 +148,12 @@ func (r *rendered) writeConfig(t *testing.T) string {
 	dir := t.TempDir()
 	pod, _ := r.pod(t)
 	mounts := pod.Spec.Containers[0].VolumeMounts
-	name := pod.Spec.Volumes[slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == "config" })].ConfigMap.Name
-	i := slices.IndexFunc(r.objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == "ConfigMap" && o.GetName() == name })
+	name := pod.Spec.Volumes[slices.IndexFunc(pod.Spec.Volumes,
+		func(v corev1.Volume) bool { return v.Name == "config" })].ConfigMap.Name
+	i := slices.IndexFunc(r.objects, func(o *unstructured.Unstructured) bool {
+		return o.GetKind() == "ConfigMap" &&
+			o.GetName() == name
+	})
 	if i < 0 {
 		t.Fatalf("no ConfigMap %s in\n%s", name, r.text)
 	}

@@ -25,11 +25,13 @@ func (w *world) testInstall(t *testing.T) {
 	}
 	apply := func(command, shards string) *appsv1.StatefulSet {
 		t.Helper()
-		out := helm(command, "mesh", chartDir, "--set", "mode=statefulset", "--set", "remoteWrite[0].url=http://x.example/write", "--set-json", "shards="+shards)
+		out := helm(command, "mesh", chartDir, "--set", "mode=statefulset", "--set",
+			"remoteWrite[0].url=http://x.example/write", "--set-json", "shards="+shards)
 		if want := "port-forward statefulset/mesh-envoy-scraper 9095"; !strings.Contains(out, want) {
 			t.Errorf("the output of helm %s does not contain %q:\n%s", command, want, out)
 		}
-		set, err := w.cluster.Admin().AppsV1().StatefulSets("release").Get(t.Context(), "mesh-envoy-scraper", metav1.GetOptions{})
+		set, err := w.cluster.Admin().AppsV1().StatefulSets("release").Get(t.Context(), "mesh-envoy-scraper",
+			metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +39,8 @@ func (w *world) testInstall(t *testing.T) {
 	}
 	replicas := []int32{}
 	first := apply("install", `[{"count":3}]`)
-	for _, shards := range []string{`[{"count":3}]`, `[{"count":3},{"count":5,"from":"2026-01-31T12:00:00Z"}]`, `[{"count":5}]`,
+	for _, shards := range []string{`[{"count":3}]`, `[{"count":3},{"count":5,"from":"2026-01-31T12:00:00Z"}]`,
+		`[{"count":5}]`,
 		`[{"count":5},{"count":2,"from":"2026-02-28T12:00:00+02:00"}]`, `[{"count":2}]`} {
 		set := apply("upgrade", shards)
 		replicas = append(replicas, *set.Spec.Replicas)

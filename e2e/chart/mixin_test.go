@@ -23,7 +23,8 @@ const mixinDir = "../../deploy/mixin"
 func TestRule(t *testing.T) {
 	tl := newTools(t, false)
 	promtool := filepath.Join(parts.Tools(t, "prometheus", "promtool"), "promtool")
-	r := tl.render(t, "x", "x", "-f", valuesFiles(t, "good")["everything"], "--set", "prometheusRule.namespace=monitoring")
+	r := tl.render(t, "x", "x", "-f", valuesFiles(t, "good")["everything"], "--set",
+		"prometheusRule.namespace=monitoring")
 	rule := r.find("PrometheusRule")
 	if got := rule.GetNamespace(); got != "monitoring" || rule.GetLabels()["release"] != "prometheus" {
 		t.Errorf("namespace %q, labels %v", got, rule.GetLabels())
@@ -53,7 +54,8 @@ func TestRule(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, args := range [][]string{{"check", "rules", "--lint-fatal", "alerts.yaml"}, {"test", "rules", "alerts_test.yaml"}} {
+	for _, args := range [][]string{{"check", "rules", "--lint-fatal", "alerts.yaml"},
+		{"test", "rules", "alerts_test.yaml"}} {
 		cmd := exec.CommandContext(t.Context(), promtool, args...)
 		cmd.Dir = dir
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -66,15 +68,18 @@ func TestRule(t *testing.T) {
 // Grafana's chart looks for by default.
 func TestDashboards(t *testing.T) {
 	tl := newTools(t, false)
-	r := tl.render(t, "x", "x", "--set", "remoteWrite[0].url=http://x.example/write", "--set", "dashboards.enabled=true",
+	r := tl.render(t, "x", "x", "--set", "remoteWrite[0].url=http://x.example/write", "--set",
+		"dashboards.enabled=true",
 		"--set", "dashboards.annotations.grafana_folder=Envoy")
 	got := map[string]string{}
 	for _, o := range r.objects {
 		if o.GetKind() != "ConfigMap" || o.GetName() == "x-envoy-scraper" {
 			continue
 		}
-		if o.GetNamespace() != "x" || o.GetLabels()["grafana_dashboard"] != "1" || o.GetAnnotations()["grafana_folder"] != "Envoy" {
-			t.Errorf("%s: namespace %q, labels %v, annotations %v", o.GetName(), o.GetNamespace(), o.GetLabels(), o.GetAnnotations())
+		if o.GetNamespace() != "x" || o.GetLabels()["grafana_dashboard"] != "1" ||
+			o.GetAnnotations()["grafana_folder"] != "Envoy" {
+			t.Errorf("%s: namespace %q, labels %v, annotations %v", o.GetName(), o.GetNamespace(), o.GetLabels(),
+				o.GetAnnotations())
 		}
 		data, _, err := unstructured.NestedStringMap(o.Object, "data")
 		if err != nil || len(data) != 1 {

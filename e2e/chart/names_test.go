@@ -31,14 +31,18 @@ func TestNames(t *testing.T) {
 	} {
 		for _, mode := range []string{"daemonset", "deployment", "statefulset"} {
 			t.Run(fmt.Sprintf("%.12s,%s,%.24s,%s", c.release, c.namespace, c.values, mode), func(t *testing.T) {
-				args := []string{"--set", "remoteWrite[0].url=http://x.example/write", "--set", "mode=" + mode, "--set", "dashboards.enabled=true",
-					"--set", "namespace.create=true", "--set", "networkPolicy.enabled=true", "--set", "rights.namespaces[0]=shop"}
+				args := []string{"--set", "remoteWrite[0].url=http://x.example/write", "--set", "mode=" + mode, "--set",
+					"dashboards.enabled=true",
+					"--set", "namespace.create=true", "--set", "networkPolicy.enabled=true", "--set",
+					"rights.namespaces[0]=shop"}
 				if c.values != "" {
 					args = append(args, "--set-string", c.values)
 				}
-				if text, code := tl.template(t, c.release, c.namespace, args...); code != 0 && mode == "statefulset" && c.release == "123" {
+				if text, code := tl.template(t, c.release, c.namespace, args...); code != 0 && mode == "statefulset" &&
+					c.release == "123" {
 					if want := "fullnameOverride: "; !strings.Contains(text, want) {
-						t.Errorf("the name is not valid for a Service, and the error does not contain %q:\n%s", want, text)
+						t.Errorf("the name is not valid for a Service, and the error does not contain %q:\n%s", want,
+							text)
 					}
 					return
 				}
@@ -96,7 +100,8 @@ func checkSelector(t *testing.T, r *rendered) {
 // cluster-wide or in a common namespace.
 func TestTwoReleasesOfOneName(t *testing.T) {
 	tl := newTools(t, false)
-	values := []string{"--set", "remoteWrite[0].url=http://x.example/write", "--set", "rights.namespaces[0]=shop", "--set", "extraJobs[0].job_name=x",
+	values := []string{"--set", "remoteWrite[0].url=http://x.example/write", "--set", "rights.namespaces[0]=shop",
+		"--set", "extraJobs[0].job_name=x",
 		"--set", "extraJobs[0].kubernetes_sd_configs[0].role=node", "--set", "clusterWideJobs[0]=x"}
 	seen := map[string]string{}
 	for _, namespace := range []string{"a", "b"} {

@@ -51,7 +51,8 @@ func (w *world) writeKubeconfig(t *testing.T, name, token string) string {
 // kubectl runs kubectl with a kubeconfig. The test fails if kubectl fails or warns.
 func (w *world) kubectl(t *testing.T, kubeconfig string, args ...string) string {
 	t.Helper()
-	args = append([]string{"--kubeconfig=" + kubeconfig, "--cache-dir=" + filepath.Join(w.dir, "kubectl-cache")}, args...)
+	args = append([]string{"--kubeconfig=" + kubeconfig, "--cache-dir=" + filepath.Join(w.dir, "kubectl-cache")},
+		args...)
 	out, code := parts.Output(t, nil, filepath.Join(w.bin, "kubectl"), args...)
 	if code != 0 || strings.Contains(out, "Warning") {
 		t.Fatalf("kubectl %s: exit code %d:\n%s", strings.Join(args, " "), code, out)
@@ -90,7 +91,8 @@ func (w *world) token(t *testing.T, namespace, account string) string {
 // rights returns the resources that kubectl auth can-i --list prints, each as "resources [verbs]".
 func (w *world) rights(t *testing.T, kubeconfig, namespace string) (rights []string) {
 	t.Helper()
-	for line := range strings.Lines(w.kubectl(t, kubeconfig, "auth", "can-i", "--list", "--no-headers", "-n", namespace)) {
+	for line := range strings.Lines(w.kubectl(t, kubeconfig, "auth", "can-i", "--list", "--no-headers", "-n",
+		namespace)) {
 		// columns: resources, [URLs], [names], [verbs]
 		resources, rest, _ := strings.Cut(line, " ")
 		columns := strings.SplitN(rest, "]", 3)
@@ -114,12 +116,14 @@ func (w *world) admit(t *testing.T, r *rendered, namespace string) error {
 	t.Helper()
 	template, kind := r.pod(t)
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: r.release + "-", Labels: template.Labels, Annotations: template.Annotations},
-		Spec:       template.Spec,
+		ObjectMeta: metav1.ObjectMeta{GenerateName: r.release + "-", Labels: template.Labels,
+			Annotations: template.Annotations},
+		Spec: template.Spec,
 	}
 	if mounts := pod.Spec.Containers[0].VolumeMounts; kind == "StatefulSet" && r.hasClaims() && len(mounts) > 0 {
 		claim := &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data-0"}
-		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: claim}})
+		pod.Spec.Volumes = append(pod.Spec.Volumes,
+			corev1.Volume{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: claim}})
 	}
 	_, err := w.cluster.Admin().CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{})
 	return err
@@ -135,7 +139,8 @@ func (w *world) defaultRights(t *testing.T) []string {
 	t.Helper()
 	w.createNamespace(t, "nobodys", "restricted")
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "nobody"}}
-	if _, err := w.cluster.Admin().CoreV1().ServiceAccounts("nobodys").Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
+	if _, err := w.cluster.Admin().CoreV1().ServiceAccounts("nobodys").Create(t.Context(), account,
+		metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	return w.rights(t, w.token(t, "nobodys", "nobody"), "default")
@@ -172,8 +177,10 @@ func TestServer(t *testing.T) {
 func (w *world) testValues(t *testing.T) {
 	definitions := parts.Script(t, "e2e/tools/operator/definitions.sh")
 	for _, kind := range []string{"podmonitors", "prometheusrules"} {
-		w.kubectl(t, w.kubeconfig, "apply", "--server-side", "-f", filepath.Join(definitions, "monitoring.coreos.com_"+kind+".yaml"))
-		w.kubectl(t, w.kubeconfig, "wait", "--for=condition=Established", "--timeout=60s", "crd/"+kind+".monitoring.coreos.com")
+		w.kubectl(t, w.kubeconfig, "apply", "--server-side", "-f",
+			filepath.Join(definitions, "monitoring.coreos.com_"+kind+".yaml"))
+		w.kubectl(t, w.kubeconfig, "wait", "--for=condition=Established", "--timeout=60s",
+			"crd/"+kind+".monitoring.coreos.com")
 	}
 	for _, name := range []string{"shop", "bank"} {
 		w.createNamespace(t, name, "restricted")
@@ -204,7 +211,8 @@ func (w *world) testPod(t *testing.T, r *rendered) {
 		return
 	}
 	w.createNamespace(t, r.namespace+"-restricted", "restricted")
-	if err := w.admit(t, r, r.namespace+"-restricted"); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "hostPath") {
+	if err := w.admit(t, r, r.namespace+"-restricted"); !apierrors.IsForbidden(err) ||
+		!strings.Contains(err.Error(), "hostPath") {
 		t.Errorf("a namespace that enforces restricted answers %v to a hostPath, want a refusal", err)
 	}
 }
@@ -213,7 +221,8 @@ func (w *world) testRights(t *testing.T, r *rendered, defaultRights []string) {
 	template, _ := r.pod(t)
 	kubeconfig := w.token(t, r.namespace, template.Spec.ServiceAccountName)
 	beyond := func(namespace string) []string {
-		return slices.DeleteFunc(w.rights(t, kubeconfig, namespace), func(right string) bool { return slices.Contains(defaultRights, right) })
+		return slices.DeleteFunc(w.rights(t, kubeconfig, namespace),
+			func(right string) bool { return slices.Contains(defaultRights, right) })
 	}
 	want, special := wantRights[r.release]
 	if !special {

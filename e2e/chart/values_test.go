@@ -76,7 +76,8 @@ func checkSubPaths(t *testing.T, pod corev1.PodTemplateSpec) {
 		for _, mount := range c.VolumeMounts {
 			name := strings.TrimSuffix(strings.TrimPrefix(mount.SubPathExpr, "$("), ")")
 			if name != "" && !slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool { return e.Name == name }) {
-				t.Errorf("container %s mounts %s, but that variable is not in its environment", c.Name, mount.SubPathExpr)
+				t.Errorf("container %s mounts %s, but that variable is not in its environment", c.Name,
+					mount.SubPathExpr)
 			}
 		}
 	}

@@ -198,7 +198,8 @@ func (c *Cluster) writeKeys() error {
 		return os.WriteFile(filepath.Join(c.cfg.Dir, name), content, 0o600)
 	}
 	return errors.Join(
-		write("sa.key", pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})),
+		write("sa.key", pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY",
+			Bytes: x509.MarshalPKCS1PrivateKey(key)})),
 		write("sa.pub", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})),
 		write("tokens.csv", []byte(c.adminKey+",admin,admin,system:masters\n")),
 	)

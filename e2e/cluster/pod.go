@@ -68,8 +68,9 @@ func (p Pod) object() *corev1.Pod {
 		Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 9080, Protocol: corev1.ProtocolTCP}},
 	}
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, Labels: p.Labels, Annotations: p.Annotations},
-		Spec:       corev1.PodSpec{NodeName: node, Containers: []corev1.Container{app}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, Labels: p.Labels,
+			Annotations: p.Annotations},
+		Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{app}},
 	}
 	proxy := corev1.Container{
 		Name:  "istio-proxy",

@@ -37,7 +37,8 @@ func (w *world) checkEachOnce(pass func(oracle.Request) bool) {
 		for _, s := range samples {
 			key := fmt.Sprint(s.Labels, s.Time)
 			if first, twice := seen[key]; twice {
-				w.Errorf("requests %d and %d (answers %d and %d) both contain %s", first, i, w.receiver.Requests()[first].Status, r.Status, key)
+				w.Errorf("requests %d and %d (answers %d and %d) both contain %s", first, i,
+					w.receiver.Requests()[first].Status, r.Status, key)
 				return
 			}
 			seen[key] = i
@@ -119,7 +120,8 @@ func neverRepeated(t *testing.T, binary string) {
 				w.start(binary, settings{protocol: message})
 				w.requests(2)
 				w.scrapes(3)
-				split := status == http.StatusRequestEntityTooLarge || status == http.StatusBadRequest && message == message1
+				split := status == http.StatusRequestEntityTooLarge || status == http.StatusBadRequest &&
+					message == message1
 				if !split { // a split request may repeat samples, but no request may repeat
 					w.checkEachOnce(func(oracle.Request) bool { return true })
 				}
@@ -127,7 +129,8 @@ func neverRepeated(t *testing.T, binary string) {
 				if len(w.dropped()) == 0 {
 					t.Error("no samples are counted as dropped")
 				}
-				w.until("the receiver's words in the log", func() bool { return strings.Contains(w.agent.Process.Log(), words) })
+				w.until("the log has the receiver's message",
+					func() bool { return strings.Contains(w.agent.Process.Log(), words) })
 			})
 		})
 	}
@@ -178,7 +181,7 @@ func repeatedLater(t *testing.T, binary string) {
 				t.Errorf("six attempts within %v, so there was no backoff", took)
 			}
 			w.answer(oracle.Up())
-			w.until("what was kept arrives", func() bool { return w.receiver.Answers()[http.StatusNoContent] > 0 })
+			w.until("the retried samples arrive", func() bool { return w.receiver.Answers()[http.StatusNoContent] > 0 })
 		})
 	}
 }

@@ -13,7 +13,8 @@ import (
 func nativeHistogram(t *testing.T) func(int) (string, string) {
 	t.Helper()
 	registry := prometheus.NewRegistry()
-	histogram := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "h", Help: "h", NativeHistogramBucketFactor: 1.1})
+	histogram := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "h", Help: "h",
+		NativeHistogramBucketFactor: 1.1})
 	gauge := prometheus.NewGauge(prometheus.GaugeOpts{Name: "g", Help: "g"})
 	registry.MustRegister(histogram, gauge)
 	handler := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})

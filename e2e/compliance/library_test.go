@@ -120,7 +120,8 @@ func TestLibrary(t *testing.T) {
 			t.Parallel()
 			passed, failed, out := insideLibrary(t, kind, binary)
 			t.Logf("passed %q, failed %q", passed, failed)
-			if want := slices.Sorted(slices.Values(want)); !slices.Equal(failed, want) || len(passed)+len(failed) != len(all) {
+			if want := slices.Sorted(slices.Values(want)); !slices.Equal(failed, want) ||
+				len(passed)+len(failed) != len(all) {
 				t.Errorf("want exactly %q of %q to fail:\n%s", want, all, out)
 			}
 		})

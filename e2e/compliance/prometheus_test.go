@@ -93,7 +93,8 @@ func outOfOrder(t *testing.T, db database, binary, message string) {
 		t.Errorf("of the offender, %d samples were stored and %d were not; want some of each", after, late)
 	}
 	checkRejected(t, rejected, late)
-	t.Logf("| %s, a sample out of order in each of %d requests | all %d others stored, of the offender the %d newer ones; counted: %v |",
+	t.Logf("| %s, a sample out of order in each of %d requests | all %d others stored, of the offender the %d newer "+
+		"ones; counted: %v |",
 		message, late, served*(rows-1), after, rejected)
 }
 
@@ -117,7 +118,8 @@ func duplicate(t *testing.T, db database, binary, message string) {
 		}
 	}
 	checkRejected(t, rejected, served)
-	t.Logf("| %s, a duplicate in each of %d requests | all %d others stored; counted: %v |", message, served, served*(rows-1), rejected)
+	t.Logf("| %s, a duplicate in each of %d requests | all %d others stored; counted: %v |", message, served,
+		served*(rows-1), rejected)
 }
 
 // numberedRows returns a page on which every value is the number of the scrape. own, if not nil, returns the timestamp
@@ -221,7 +223,8 @@ func checkOthers(t *testing.T, stored map[int][]model.SamplePair, served int) {
 }
 
 func offendingSeries(instance string) []prompb.Label {
-	return []prompb.Label{{Name: "__name__", Value: oracle.Metric}, {Name: "instance", Value: instance}, {Name: "job", Value: "spec"},
+	return []prompb.Label{{Name: "__name__", Value: oracle.Metric}, {Name: "instance", Value: instance},
+		{Name: "job", Value: "spec"},
 		{Name: "series", Value: fmt.Sprintf("%03d", offender)}}
 }
 

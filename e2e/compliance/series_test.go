@@ -109,17 +109,17 @@ func stalenessMarkers(t *testing.T, binary string) {
 		arrived := func() bool { return len(w.series("b")) > 0 && len(w.series("a")) == 2 }
 		w.until("the page", arrived)
 		w.page.change(fixed(text, strings.SplitAfter(gauges, "# TYPE b")[0][:strings.Index(gauges, "# TYPE b")]))
-		w.until("a marker of the series that left", last("b"))
+		w.until("a staleness marker of the series that left the page", last("b"))
 		if w.endsStale("a") {
 			t.Error("a series that stayed on the page was marked stale")
 		}
 		w.page.change(fixed("", ""))
-		w.until("markers of a page that fails", last("a"))
+		w.until("staleness markers of the page that fails", last("a"))
 		if w.endsStale("up") {
 			t.Error("up was marked stale, but the target still exists")
 		}
 		writeTargets(`[]`)
-		w.until("markers of a target that left", last("up"))
+		w.until("staleness markers of the removed target", last("up"))
 	})
 }
 

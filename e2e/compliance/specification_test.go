@@ -27,16 +27,16 @@ func TestSpecification(t *testing.T) {
 	}{
 		{"headers and body", headersAndBody},
 		{"reserved headers", reservedHeaders},
-		{"the body of a success says nothing", bodyOfSuccess},
-		{"success without Written headers is no success", notWritten},
-		{"what was not written is counted", partlyWritten},
-		{"4xx is never repeated", neverRepeated},
-		{"415 is repeated otherwise", otherMessage},
-		{"5xx and 429 are repeated, later and later", repeatedLater},
-		{"histograms and floats apart", histogramsApart},
-		{"one request a series at a time, in order", oneAtATime},
+		{"the body of a 2xx answer is ignored", bodyOfSuccess},
+		{"2xx to 2.0 without Written headers falls back to 1.0", notWritten},
+		{"samples not written are counted", partlyWritten},
+		{"4xx is not retried", neverRepeated},
+		{"415 falls back to the other message", otherMessage},
+		{"5xx and 429 are retried with backoff", repeatedLater},
+		{"histograms and floats in separate series", histogramsApart},
+		{"one request per series at a time, in order", oneAtATime},
 		{"staleness markers", stalenessMarkers},
-		{"exemplars have a time", exemplarTimes},
+		{"exemplars have a timestamp", exemplarTimes},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -90,7 +90,8 @@ func headersAndBody(t *testing.T, binary string) {
 // checkArrived checks that the series of the page arrived, without labels whose value is empty.
 func checkArrived(t *testing.T, r *oracle.Receiver) {
 	t.Helper()
-	for _, want := range []string{`A="ü",__name__="a",b="2"`, `__name__="a",instance=`, `__name__="b"`, `__name__="up"`} {
+	for _, want := range []string{`A="ü",__name__="a",b="2"`, `__name__="a",instance=`, `__name__="b"`,
+		`__name__="up"`} {
 		if len(r.Ledger.Samples(func(l oracle.Labels) bool { return strings.HasPrefix(l.String(), want) })) == 0 {
 			t.Errorf("no series with %s has arrived", want)
 		}
@@ -156,7 +157,8 @@ func labelProblems(labels oracle.Labels) (problems []string) {
 
 // reservedHeaders checks that the configuration cannot override headers of the protocol and can add others.
 func reservedHeaders(t *testing.T, binary string) {
-	for _, name := range []string{"Content-Encoding", "content-type", "X-Prometheus-Remote-Write-Version", "User-Agent"} {
+	for _, name := range []string{"Content-Encoding", "content-type", "X-Prometheus-Remote-Write-Version",
+		"User-Agent"} {
 		file := filepath.Join(t.TempDir(), "c.yml")
 		yaml := settings{remoteWrite: "  headers:\n    " + name + ": mine\n"}.yaml("127.0.0.1:1", "http://127.0.0.1:1/")
 		if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {

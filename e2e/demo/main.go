@@ -27,7 +27,8 @@ func main() {
 	var o options
 	flag.StringVar(&o.scraper, "scraper", "", "`path` of envoy-scraper")
 	flag.StringVar(&o.tools, "tools", "", "`folder` of the real parts")
-	flag.StringVar(&o.kubeBin, "kube", "", "`path` of the program that runs a Kubernetes API; without it the pods stand in a list")
+	flag.StringVar(&o.kubeBin, "kube", "", "`path` of the program that runs a Kubernetes API; without it the pods "+
+		"stand in a list")
 	flag.StringVar(&o.dir, "dir", "", "`folder` for data, configuration and logs, removed at the end")
 	flag.BoolVar(&o.once, "once", false, "end after the first result")
 	flag.BoolVar(&o.oneAddr, "one-address", false, "let all sidecars share 127.0.0.1, as on macOS")

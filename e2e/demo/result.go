@@ -27,7 +27,8 @@ type querier interface {
 }
 
 // awaitPods waits until Prometheus has istio_requests_total of every pod. It fails if gone is closed first.
-func awaitPods(ctx context.Context, q querier, sidecars []mesh.Sidecar, gone <-chan struct{}, detail func(string)) error {
+func awaitPods(ctx context.Context, q querier, sidecars []mesh.Sidecar, gone <-chan struct{},
+	detail func(string)) error {
 	ctx, cancel := context.WithTimeout(ctx, resultDeadline)
 	defer cancel()
 	ticker := time.NewTicker(500 * time.Millisecond)

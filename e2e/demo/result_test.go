@@ -21,7 +21,8 @@ func (f fake) Query(context.Context, string) (model.Vector, error) { return f() 
 func of(sidecars []mesh.Sidecar) model.Vector {
 	var v model.Vector
 	for _, s := range sidecars {
-		v = append(v, &model.Sample{Metric: model.Metric{"namespace": model.LabelValue(s.Namespace), "pod_name": model.LabelValue(s.Pod)}})
+		v = append(v, &model.Sample{Metric: model.Metric{"namespace": model.LabelValue(s.Namespace),
+			"pod_name": model.LabelValue(s.Pod)}})
 	}
 	return v
 }
@@ -37,9 +38,11 @@ func TestAwaitPods(t *testing.T) {
 		{"all of them after a while", func(after time.Duration) (model.Vector, error) {
 			return of(sidecars[:min(2, int(after/time.Second))]), nil
 		}, 0, ""},
-		{"one never comes", func(time.Duration) (model.Vector, error) { return of(sidecars[:1]), nil }, 0, "missing of two"},
+		{"one never comes", func(time.Duration) (model.Vector, error) { return of(sidecars[:1]), nil }, 0,
+			"missing of two"},
 		{"no answer", func(time.Duration) (model.Vector, error) { return nil, errors.New("refused") }, 0, "refused"},
-		{"envoy-scraper ends", func(time.Duration) (model.Vector, error) { return nil, nil }, time.Second, "envoy-scraper ended"},
+		{"envoy-scraper ends", func(time.Duration) (model.Vector, error) { return nil, nil }, time.Second,
+			"envoy-scraper ended"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

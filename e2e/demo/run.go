@@ -21,7 +21,8 @@ func run(ctx context.Context, o options, out io.Writer, p progress) (err error) 
 	if err := m.Listen(); err != nil {
 		return err
 	}
-	meshCtx, stopMesh := context.WithCancel(context.WithoutCancel(ctx)) // the pages are served until envoy-scraper has stopped
+	// the pages are served until envoy-scraper has stopped
+	meshCtx, stopMesh := context.WithCancel(context.WithoutCancel(ctx))
 	meshDone := make(chan error, 1)
 	go func() { meshDone <- m.Run(meshCtx) }()
 	defer func() {

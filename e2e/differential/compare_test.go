@@ -16,7 +16,8 @@ type difference struct {
 }
 
 func (d difference) String() string {
-	return fmt.Sprintf("%s %s\n\tPrometheus:    %s\n\tenvoy-scraper: %s", d.at, d.series, strings.Join(d.theirs, ", "), strings.Join(d.ours, ", "))
+	return fmt.Sprintf("%s %s\n\tPrometheus:    %s\n\tenvoy-scraper: %s", d.at, d.series, strings.Join(d.theirs, ", "),
+		strings.Join(d.ours, ", "))
 }
 
 // cell identifies a series at a moment. Both agents have the same name for the same moment, although their clocks

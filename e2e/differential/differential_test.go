@@ -49,7 +49,8 @@ func TestDifferential(t *testing.T) {
 	base := time.Now()
 	w.until(time.Minute, "pages may date samples", func() bool { return time.Since(base) > ownRange })
 
-	jobs := append(writtenJobs(base), randomJobs(base, setting(t, "DIFFERENTIAL_SEEDS", 6), setting(t, "DIFFERENTIAL_STEPS", 20))...)
+	jobs := append(writtenJobs(base), randomJobs(base, setting(t, "DIFFERENTIAL_SEEDS", 6),
+		setting(t, "DIFFERENTIAL_STEPS", 20))...)
 	var yaml strings.Builder
 	yaml.WriteString(w.settings() + "scrape_configs:\n")
 	steps := 0

@@ -28,12 +28,14 @@ func newMoves(w *world) *moves {
 		*t = newTarget(w.T, steady)
 	}
 	m.new = newTarget(w.T, []answer{page("a 1", "c 1"), page("a 1", "c 1")})
-	m.set(map[string]string{"goes": m.goes.address, "returns": m.returns.address, "relabelled": m.relabelled.address, "moved": m.old.address})
+	m.set(map[string]string{"goes": m.goes.address, "returns": m.returns.address, "relabelled": m.relabelled.address,
+		"moved": m.old.address})
 	return m
 }
 
 func (m *moves) yaml() string {
-	return "- job_name: moves\n  file_sd_configs:\n  - files: [" + m.file + "]\n  relabel_configs:\n  - {source_labels: [case], target_label: instance}\n"
+	return "- job_name: moves\n  file_sd_configs:\n  - files: [" + m.file +
+		"]\n  relabel_configs:\n  - {source_labels: [case], target_label: instance}\n"
 }
 
 // set writes the file of targets from a map of addresses by case. A key such as "a/b" means the label case="a" and the
@@ -42,7 +44,8 @@ func (m *moves) set(addresses map[string]string) {
 	var entries []string
 	for name, address := range addresses {
 		name, extra, _ := strings.Cut(name, "/")
-		entries = append(entries, fmt.Sprintf(`{"targets": [%q], "labels": {"case": %q, "extra": %q}}`, address, name, extra))
+		entries = append(entries, fmt.Sprintf(`{"targets": [%q], "labels": {"case": %q, "extra": %q}}`, address, name,
+			extra))
 	}
 	slices.Sort(entries)
 	temporary := m.file + ".tmp"
@@ -146,7 +149,8 @@ func (r *recorder) stretches(from source, name string) []stretch {
 		for i := bounds[b]; i < bounds[b+1]; i++ {
 			said := fmt.Sprintf("%03d", i)
 			slices.Sort(cells[said])
-			if text := strings.Join(cells[said], "\n\t\t\t"); len(s.scrapes) == 0 || s.scrapes[len(s.scrapes)-1] != text {
+			if text := strings.Join(cells[said], "\n\t\t\t"); len(s.scrapes) == 0 ||
+				s.scrapes[len(s.scrapes)-1] != text {
 				s.scrapes = append(s.scrapes, text)
 			}
 		}
@@ -166,7 +170,8 @@ func (r *recorder) stretches(from source, name string) []stretch {
 func (m *moves) compare(t *testing.T) {
 	for _, p := range protocols {
 		for _, name := range []string{"goes", "returns", "relabelled", "moved"} {
-			a, b := m.world.recorder.stretches(source{theirs, p}, name), m.world.recorder.stretches(source{ours, p}, name)
+			a, b := m.world.recorder.stretches(source{theirs, p}, name), m.world.recorder.stretches(source{ours, p},
+				name)
 			if x, y := fmt.Sprint(a), fmt.Sprint(b); x != y {
 				t.Errorf("%s %s:\n\tPrometheus: %s\n\tenvoy-scraper: %s", p, name, x, y)
 			}

@@ -10,8 +10,10 @@ import (
 // randomJobs returns jobs with random pages. The same seed gives the same pages.
 func randomJobs(base time.Time, seeds, steps int) []job {
 	keys := []string{
-		"", "  sample_limit: 9\n", "  track_timestamps_staleness: true\n", "  honor_labels: true\n", "  convert_classic_histograms_to_nhcb: true\n",
-		"  metric_relabel_configs:\n  - {source_labels: [x], regex: \"2\", action: drop}\n  - {regex: y, action: labeldrop}\n",
+		"", "  sample_limit: 9\n", "  track_timestamps_staleness: true\n", "  honor_labels: true\n",
+		"  convert_classic_histograms_to_nhcb: true\n",
+		"  metric_relabel_configs:\n  - {source_labels: [x], regex: \"2\", action: drop}\n  - {regex: y, action: " +
+			"labeldrop}\n",
 	}
 	var jobs []job
 	for seed := range seeds {
@@ -63,10 +65,12 @@ func (g generator) answer(step int) answer {
 	}
 	if g.chance(8) {
 		at := g.IntN(len(lines) + 1)
-		lines = append(lines[:at:at], append([]string{g.pick("garbage", "a{", "a{x=1} 2", "{} 1", `a{x="1",x="2"} 1`, "a 1 2 3", "a one")}, lines[at:]...)...)
+		lines = append(lines[:at:at], append([]string{g.pick("garbage", "a{", "a{x=1} 2", "{} 1", `a{x="1",x="2"} 1`,
+			"a 1 2 3", "a one")}, lines[at:]...)...)
 	}
 	if g.chance(8) {
-		lines = append(append(lines, "# TYPE z untyped", "z 1"), lines...) // with a TYPE that changes no label, because of a known difference (explain)
+		// with a TYPE that changes no label, because of a known difference (explain)
+		lines = append(append(lines, "# TYPE z untyped", "z 1"), lines...)
 	}
 	a := page(lines...)
 	if g.chance(15) {

@@ -78,7 +78,8 @@ func (w *world) compareMetadata(t *testing.T) {
 	t.Logf("%d families compared", len(a))
 }
 
-func (w *world) sameSet(t *testing.T, what string, a, b map[string]bool, explain func(text string, only agentName) string) {
+func (w *world) sameSet(t *testing.T, what string, a, b map[string]bool,
+	explain func(text string, only agentName) string) {
 	t.Helper()
 	only := func(a, b map[string]bool, name agentName) {
 		for text := range a {

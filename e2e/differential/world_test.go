@@ -45,7 +45,8 @@ func newWorld(t *testing.T) *world {
 // everything sent.
 func (w *world) settings() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "global:\n  scrape_interval: %v\n  scrape_timeout: %v\n", model.Duration(interval), model.Duration(timeout))
+	fmt.Fprintf(&b, "global:\n  scrape_interval: %v\n  scrape_timeout: %v\n", model.Duration(interval),
+		model.Duration(timeout))
 	b.WriteString("  external_labels: {cluster: one, zone: external}\n")
 	b.WriteString("remote_write:\n")
 	for _, p := range protocols {
@@ -55,7 +56,8 @@ func (w *world) settings() string {
 		}
 		fmt.Fprintf(&b, "- name: %s\n  url: %s%s\n  protobuf_message: %s\n", p[1:], w.recorder.url, p, message)
 		b.WriteString("  send_exemplars: true\n  send_native_histograms: true\n")
-		b.WriteString("  metadata_config: {send: true, send_interval: 2s}\n  queue_config: {batch_send_deadline: 500ms}\n")
+		b.WriteString("  metadata_config: {send: true, send_interval: 2s}\n  queue_config: " +
+			"{batch_send_deadline: 500ms}\n")
 	}
 	return b.String()
 }
@@ -89,8 +91,10 @@ func (w *world) start(yaml string) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.run(theirs, filepath.Join(parts.Tools(w.T, "prometheus"), "prometheus"), ports[0], "--agent", "--config.file="+file, "--storage.agent.path="+filepath.Join(w.dir, "prometheus"))
-	w.run(ours, parts.Scraper(w.T), ports[1], "--config.file="+file, "--storage.path="+filepath.Join(w.dir, "envoy-scraper"))
+	w.run(theirs, filepath.Join(parts.Tools(w.T, "prometheus"), "prometheus"), ports[0], "--agent", "--config.file="+
+		file, "--storage.agent.path="+filepath.Join(w.dir, "prometheus"))
+	w.run(ours, parts.Scraper(w.T), ports[1], "--config.file="+file, "--storage.path="+
+		filepath.Join(w.dir, "envoy-scraper"))
 }
 
 func (w *world) run(name agentName, path string, port int, args ...string) {

@@ -66,7 +66,8 @@ func (p *Proxy) start(ctx context.Context) (err error) {
 		Name:    "envoy",
 		Path:    p.cfg.Path,
 		LogFile: filepath.Join(p.cfg.Dir, "envoy.log"),
-		Args:    []string{"--config-path", file, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"},
+		Args: []string{"--config-path", file, "--disable-hot-restart", "--concurrency", "1", "--log-level",
+			"warning"},
 	})
 	if err != nil {
 		return err

@@ -104,7 +104,8 @@ func (w *world) write(targets []*target) {
 	w.Helper()
 	groups := []any{}
 	for _, h := range targets {
-		groups = append(groups, map[string]any{"targets": []string{h.address}, "labels": map[string]string{"kind": h.name}})
+		groups = append(groups, map[string]any{"targets": []string{h.address},
+			"labels": map[string]string{"kind": h.name}})
 	}
 	text, err := json.Marshal(groups)
 	if err == nil {
@@ -148,7 +149,8 @@ func (w *world) shown() []shown {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.Context(), 20*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.agent.URL+"/api/v1/targets?state=active&scrapePool=hostile", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet,
+		w.agent.URL+"/api/v1/targets?state=active&scrapePool=hostile", nil)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -177,7 +179,7 @@ func (w *world) waitForScrapes(times int) {
 		}
 		return true
 	})
-	w.wait("every hostile target is judged", patience, func() bool {
+	w.wait("every hostile target has a result", patience, func() bool {
 		return !slices.ContainsFunc(w.shown(), func(s shown) bool { return s.Health == "unknown" })
 	})
 }
@@ -216,13 +218,15 @@ func (w *world) checkTargets() {
 			continue
 		}
 		if (s.Health == "up") != h.up || !strings.Contains(s.LastError, h.lastError) {
-			w.Errorf("%s: health %s, error %q; want up %v and an error with %q", name, s.Health, s.LastError, h.up, h.lastError)
+			w.Errorf("%s: health %s, error %q; want up %v and an error with %q", name, s.Health, s.LastError, h.up,
+				h.lastError)
 		}
 		want := 1
 		if h.up {
 			want = 0
 		}
-		lines := regexp.MustCompile(`(?m)^.*target down.*"http://`+regexp.QuoteMeta(h.address)+`/.*$`).FindAllString(log, -1)
+		lines := regexp.MustCompile(`(?m)^.*target down.*"http://`+regexp.QuoteMeta(h.address)+
+			`/.*$`).FindAllString(log, -1)
 		if len(lines) != want {
 			w.Errorf("%s: %d log lines, want %d: %q", name, len(lines), want, lines)
 		}
@@ -232,7 +236,8 @@ func (w *world) checkTargets() {
 			}
 		}
 		if sent := h.sent.Load(); sent > most {
-			w.Errorf("%s: the target could send %d MB, want at most %d: the limit plus the kernel's buffers", name, sent/mb, most/mb)
+			w.Errorf("%s: the target could send %d MB, want at most %d: the limit plus the kernel's buffers", name,
+				sent/mb, most/mb)
 		}
 		if most := h.maxOpen.Load(); most > 2 { // one may still be closing while the next is opened
 			w.Errorf("%s: %d concurrent connections, want at most 2", name, most)
@@ -358,12 +363,13 @@ func (w *world) usage() (u usage) {
 	return usage{resident: kilobytes("VmRSS"), peak: kilobytes("VmHWM"), files: len(files)}
 }
 
-// checkUsage checks that memory grew by at most the given number of bytes, and open files by at most one per target, since
-// the first hostile scrape.
+// checkUsage checks that memory grew by at most the given number of bytes, and open files by at most one per target,
+// since the first hostile scrape.
 func (w *world) checkUsage(most int) {
 	w.Helper()
 	u := w.usage()
-	w.Logf("resident %d MB before, at most %d MB since, %d now; %d files before, %d now", w.base.resident/mb, u.peak/mb, u.resident/mb, w.base.files, u.files)
+	w.Logf("resident %d MB before, at most %d MB since, %d now; %d files before, %d now", w.base.resident/mb, u.peak/mb,
+		u.resident/mb, w.base.files, u.files)
 	if grown := u.peak - w.base.resident; grown > most {
 		w.Errorf("memory grew by %d MB, want at most %d", grown/mb, most/mb)
 	}

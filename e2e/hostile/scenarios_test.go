@@ -49,7 +49,8 @@ func TestHeavyPages(t *testing.T) {
 func TestT1SlowLorisByTheHundred(t *testing.T) {
 	var slow []kind
 	for i := range 100 {
-		slow = append(slow, kind{fmt.Sprintf("T1 slow %d", i), drip(head, "x 1\n"), false, []string{"timeout"}, "deadline"})
+		slow = append(slow, kind{fmt.Sprintf("T1 slow %d", i), drip(head, "x 1\n"), false, []string{"timeout"},
+			"deadline"})
 	}
 	targets := listenAll(t, slow)
 	w := begin(t, setting{job: "scrape_interval: 4s, scrape_timeout: 3s", targets: targets})
@@ -58,7 +59,8 @@ func TestT1SlowLorisByTheHundred(t *testing.T) {
 	w.checkFailures()
 	w.checkUsage(mb * len(targets))
 	w.write(nil)
-	w.wait("the slow targets are let go", patience, func() bool { return w.usage().files <= w.base.files+10 })
+	w.wait("connections to the slow targets are closed", patience,
+		func() bool { return w.usage().files <= w.base.files+10 })
 	w.checkHealthy()
 	w.checkStop()
 }
@@ -77,12 +79,13 @@ func TestM3NoFilesLeft(t *testing.T) {
 		quiet = append(quiet, kind{fmt.Sprintf("T1 silent %d", i), silent, false, []string{"timeout", "emfile"}, ""})
 	}
 	w := begin(t, setting{job: "scrape_interval: 4s, scrape_timeout: 3s", targets: listenAll(t, quiet), binary: script})
-	w.wait("no file is left", patience, func() bool { return w.usage().files >= files-1 })
-	w.wait("scrapes fail because of open files", patience, func() bool { return strings.Contains(w.agent.Process.Log(), "too many open files") })
+	w.wait("no file descriptor is left", patience, func() bool { return w.usage().files >= files-1 })
+	w.wait("scrapes fail because of open files", patience,
+		func() bool { return strings.Contains(w.agent.Process.Log(), "too many open files") })
 	end := time.Now().Add(3 * interval)
 	w.wait("healthy targets are scraped meanwhile", patience, func() bool { return time.Now().After(end) })
 	w.write(nil)
-	w.wait("files are free again", patience, func() bool { return w.usage().files <= w.base.files+10 })
+	w.wait("file descriptors are free again", patience, func() bool { return w.usage().files <= w.base.files+10 })
 	failures := w.failures()
 	w.Logf("failures: %v", failures)
 	if failures["emfile"] == 0 {
@@ -116,7 +119,7 @@ func TestM2StarvedOfCPU(t *testing.T) {
 		<-tick.C
 	}
 	starved := time.Since(w.began)
-	w.wait("it goes on", patience, func() bool { return len(w.shown()) == 0 })
+	w.wait("the program recovers", patience, func() bool { return len(w.shown()) == 0 })
 	most := int(starved/interval) + 2
 	for _, target := range w.fleet.Targets {
 		n := 0

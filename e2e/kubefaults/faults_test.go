@@ -62,7 +62,7 @@ func TestFaults(t *testing.T) {
 func downAtStart(w *world) {
 	w.proxy.down()
 	w.launch()
-	w.wait("the listed target is read", func() error { return w.arrived(3, "") })
+	w.wait("the static target is scraped", func() error { return w.arrived(3, "") })
 	w.checkReady(http.StatusServiceUnavailable)
 	w.waitForServer(0)
 	w.checkPage("unreachable", true)
@@ -129,7 +129,8 @@ func endingWatches(w *world, f fault) {
 	w.proxy.set(f)
 	w.proxy.cut()
 	w.waitForScrapes(10, "a", "b")
-	if n := w.proxy.requests("watch") + w.proxy.requests("list") - before; n > 60 { // client-go without a limit begins thousands
+	// client-go without a limit begins thousands
+	if n := w.proxy.requests("watch") + w.proxy.requests("list") - before; n > 60 {
 		w.Errorf("%d lists and watches in about ten seconds, want at most 60", n)
 	}
 	w.proxy.set(nil)
@@ -239,7 +240,8 @@ func rotated(w *world) {
 // rightTakenAway deletes the binding of the role and creates it again.
 func rightTakenAway(w *world) {
 	ctx, api := w.Context(), w.cluster.Admin()
-	if _, err := api.CoreV1().ServiceAccounts(w.namespace).Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "reader"}}, metav1.CreateOptions{}); err != nil {
+	if _, err := api.CoreV1().ServiceAccounts(w.namespace).Create(ctx,
+		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "reader"}}, metav1.CreateOptions{}); err != nil {
 		w.Fatal(err)
 	}
 	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "reader"}, Rules: []rbacv1.PolicyRule{
@@ -251,7 +253,8 @@ func rightTakenAway(w *world) {
 	bind := func() {
 		w.Helper()
 		if _, err := api.RbacV1().RoleBindings(w.namespace).Create(ctx, &rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: "reader"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "reader"},
+			ObjectMeta: metav1.ObjectMeta{Name: "reader"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName,
+				Kind: "Role", Name: "reader"},
 			Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: w.namespace, Name: "reader"}},
 		}, metav1.CreateOptions{}); err != nil {
 			w.Fatal(err)
@@ -342,7 +345,7 @@ func churn(w *world) {
 	w.waitForScrapes(3, "a", "b")
 	base := w.usage()
 	w.comeAndGo(200)
-	w.wait("nothing is left of them", func() error { return w.usage().within(base) })
+	w.wait("goroutines and files are back to the level before", func() error { return w.usage().within(base) })
 	w.checkChangeIsSeen()
 }
 
@@ -371,7 +374,7 @@ func (w *world) comeAndGo(pods int) {
 		return err
 	})
 	each(func(name, _ string) error { return w.cluster.DeletePod(w.Context(), w.namespace, name, 0) })
-	w.wait("none of them is", func() error { return w.targets("a", "b") })
+	w.wait("none of them is a target", func() error { return w.targets("a", "b") })
 }
 
 // usage is the number of goroutines and open files of the process.

@@ -52,7 +52,8 @@ func TestMeasurePods(t *testing.T) {
 		seen := whole.events() - events
 		return seen >= float64(changed), fmt.Sprint(seen)
 	})
-	t.Logf("%d changes written and seen in %v: %.0f per second", changed, time.Since(began).Round(time.Millisecond), float64(changed)/time.Since(began).Seconds())
+	t.Logf("%d changes written and seen in %v: %.0f per second", changed, time.Since(began).Round(time.Millisecond),
+		float64(changed)/time.Since(began).Seconds())
 	whole.report("whole cluster, changed")
 	s.cluster.KillServer()
 	if err := s.cluster.StartServer(t.Context()); err != nil {
@@ -103,11 +104,14 @@ func (s *suite) createInjected(t *testing.T, n int) error {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "many", Name: podName(n),
-			Labels:      map[string]string{"app": "reviews", "version": "v1", "pod-template-hash": "7f99cc4496", "security.istio.io/tlsMode": "istio"},
-			Annotations: map[string]string{"prometheus.io/port": "15020", "prometheus.io/scrape": "true", "sidecar.istio.io/status": fill},
+			Labels: map[string]string{"app": "reviews", "version": "v1", "pod-template-hash": "7f99cc4496",
+				"security.istio.io/tlsMode": "istio"},
+			Annotations: map[string]string{"prometheus.io/port": "15020", "prometheus.io/scrape": "true",
+				"sidecar.istio.io/status": fill},
 		},
 		Spec: corev1.PodSpec{NodeName: "node-" + strconv.Itoa(n/podsPerNode+7), Containers: []corev1.Container{
-			{Name: "reviews", Image: "docker.io/istio/examples-bookinfo-reviews-v1:1.20.3", Env: []corev1.EnvVar{{Name: "A", Value: fill}},
+			{Name: "reviews", Image: "docker.io/istio/examples-bookinfo-reviews-v1:1.20.3",
+				Env:   []corev1.EnvVar{{Name: "A", Value: fill}},
 				Ports: []corev1.ContainerPort{port("http", 9080), port("grpc", 9081), port("admin", 9082)}},
 			{Name: "istio-proxy", Image: "docker.io/istio/proxyv2:1.30.0", Args: []string{fill, fill},
 				Ports: []corev1.ContainerPort{port("http-envoy-prom", 15090), port("status-port", 15021)}},
@@ -120,7 +124,8 @@ func (s *suite) createInjected(t *testing.T, n int) error {
 	}
 	// No server listens on this address, so a scrape is refused at once.
 	ip := fmt.Sprintf("127.200.%d.%d", n/250, n%250+1)
-	made.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: ip, PodIPs: []corev1.PodIP{{IP: ip}}, HostIP: "127.0.0.1",
+	made.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: ip, PodIPs: []corev1.PodIP{{IP: ip}},
+		HostIP:     "127.0.0.1",
 		Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
 	_, err = api.UpdateStatus(t.Context(), made, metav1.UpdateOptions{})
 	return err
@@ -178,7 +183,8 @@ scrape_configs:
 remote_write: [{url: %q}]
 `, job, s.cluster.URL(), dir, s.cluster.CAFile(), selectors, receiver.URL)
 	m := &measured{T: t, began: time.Now()}
-	m.agent = agent.Start(t, agent.Config{Path: s.binary, Dir: dir, Name: name, YAML: yaml, Args: []string{"--web.enable-pprof", "--storage.path=" + dir + "/storage"}})
+	m.agent = agent.Start(t, agent.Config{Path: s.binary, Dir: dir, Name: name, YAML: yaml,
+		Args: []string{"--web.enable-pprof", "--storage.path=" + dir + "/storage"}})
 	return m
 }
 
@@ -232,7 +238,8 @@ func (m *measured) report(when string) {
 	}
 	targets, heap := m.metric("envoy_scraper_scrape_targets"), m.metric("go_memstats_heap_alloc_bytes")
 	m.Logf("%s: %.0f targets (all %v after the start), heap %.2f MiB, peak RSS %s, %v watches begun",
-		when, targets, m.took.Round(100*time.Millisecond), heap/(1<<20), peak(m.agent), m.metric("envoy_scraper_discovery_watches_total"))
+		when, targets, m.took.Round(100*time.Millisecond), heap/(1<<20), peak(m.agent), m.metric(
+			"envoy_scraper_discovery_watches_total"))
 }
 
 // peak returns the highest resident memory of the process so far.

@@ -81,7 +81,8 @@ func (p *proxy) newCertificate() []byte {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: rand.Text()},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{{127, 0, 0, 1}},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{
+			{127, 0, 0, 1}},
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
@@ -105,12 +106,14 @@ func (p *proxy) serve(l net.Listener) {
 	conns := map[net.Conn]bool{}
 	s := &http.Server{
 		Handler: p, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0),
-		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}, // HTTP/1.1: each watch has its own connection
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			return p.cert, nil
-		}},
+		// HTTP/1.1: each watch has its own connection
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12,
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				return p.cert, nil
+			}},
 		ConnState: func(c net.Conn, state http.ConnState) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
@@ -172,7 +175,8 @@ func (p *proxy) requests(kind string) int {
 func kindOf(r *http.Request) string {
 	q := r.URL.Query()
 	switch {
-	case q.Get("fieldSelector") == "metadata.name=envoy-scraper.none", q.Get("limit") == "1", r.URL.Path == "/version": // the program's own checks
+	// the program's own checks
+	case q.Get("fieldSelector") == "metadata.name=envoy-scraper.none", q.Get("limit") == "1", r.URL.Path == "/version":
 		return "question"
 	case q.Get("watch") != "":
 		return "watch"
@@ -211,6 +215,7 @@ func onWatch(f fault) fault {
 // expired answers a watch with the event that its version is too old.
 func expired(w http.ResponseWriter, _ *http.Request) bool {
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = fmt.Fprintf(w, `{"type":"ERROR","object":%s}`+"\n", status(http.StatusGone, "Expired", "too old resource version: 1 (2)"))
+	_, _ = fmt.Fprintf(w, `{"type":"ERROR","object":%s}`+"\n",
+		status(http.StatusGone, "Expired", "too old resource version: 1 (2)"))
 	return true
 }

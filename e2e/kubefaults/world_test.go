@@ -49,7 +49,8 @@ func newSuite(t *testing.T) *suite {
 	if testing.Short() {
 		t.Skip("skipped with -short: needs the real parts")
 	}
-	c, err := cluster.Start(t.Context(), cluster.Config{Bin: parts.Tools(t, "etcd", "kube-apiserver"), Dir: t.TempDir()})
+	c, err := cluster.Start(t.Context(), cluster.Config{Bin: parts.Tools(t, "etcd", "kube-apiserver"),
+		Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +124,8 @@ func (w *world) elsewhere(n int) string {
 }
 
 func (w *world) pod(name, ip string) cluster.Pod {
-	return cluster.Pod{Namespace: w.namespace, Name: name, IP: ip, Sidecar: cluster.PlainSidecar, Labels: map[string]string{"app": name}}
+	return cluster.Pod{Namespace: w.namespace, Name: name, IP: ip, Sidecar: cluster.PlainSidecar,
+		Labels: map[string]string{"app": name}}
 }
 
 func (w *world) create(name, ip string) {
@@ -166,7 +168,8 @@ func (w *world) launch() {
 	w.Helper()
 	w.began = time.Now()
 	w.agent = agent.Start(w.T, agent.Config{
-		Path: w.binary, Dir: w.dir, Name: "agent", YAML: w.configuration(), Args: []string{"--scrape.allow-loopback", "--storage.path=" + w.dir + "/storage"},
+		Path: w.binary, Dir: w.dir, Name: "agent", YAML: w.configuration(), Args: []string{"--scrape.allow-loopback",
+			"--storage.path=" + w.dir + "/storage"},
 	})
 	w.Cleanup(func() {
 		if w.Failed() {
@@ -182,7 +185,7 @@ func (w *world) start() {
 	if _, err := w.agent.WaitReady(w.Context()); err != nil {
 		w.Fatal(err)
 	}
-	w.wait("both pods are read", func() error { return w.arrived(1, "a", "b") })
+	w.wait("both pods are scraped", func() error { return w.arrived(1, "a", "b") })
 }
 
 // wait polls until check returns nil.
@@ -286,8 +289,8 @@ func (w *world) waitForScrapes(n int, pods ...string) {
 	}
 }
 
-// checkNoGap checks that each scrape of the pods arrived once and in order, that there was no staleness marker, and that
-// there was at most one scrape per interval.
+// checkNoGap checks that each scrape of the pods arrived once and in order, that there was no staleness marker, and
+// that there was at most one scrape per interval.
 func (w *world) checkNoGap(pods ...string) {
 	w.Helper()
 	for _, pod := range pods {

@@ -87,7 +87,8 @@ func TestHistogramsAddUp(t *testing.T) {
 		}
 		for count, values := range buckets {
 			if len(values) != 20 || slices.Max(values) != all[count] {
-				t.Errorf("%s: %s: %d buckets up to %v, want 20 up to %v", s.Pod, count, len(values), slices.Max(values), all[count])
+				t.Errorf("%s: %s: %d buckets up to %v, want 20 up to %v", s.Pod, count, len(values), slices.Max(values),
+					all[count])
 			}
 		}
 	}
@@ -112,7 +113,8 @@ func TestReportersAgree(t *testing.T) {
 	for i := range m.Sidecars() {
 		for series, v := range samples(t, m.AppendPage(nil, i)) {
 			if rest, ok := strings.CutPrefix(series, "istio_requests_total{"); ok {
-				reported[value(rest, "reporter")][hop{value(rest, "source_workload"), value(rest, "destination_workload"), value(rest, "response_code")}] += v
+				reported[value(rest, "reporter")][hop{value(rest, "source_workload"),
+					value(rest, "destination_workload"), value(rest, "response_code")}] += v
 			}
 		}
 	}
@@ -200,7 +202,8 @@ func TestServesLikeEnvoy(t *testing.T) {
 		t.Error("the body is not the page")
 	}
 	if !response.Uncompressed || !slices.Equal(response.TransferEncoding, []string{"chunked"}) {
-		t.Errorf("gzip %v, transfer encoding %v, want gzip and chunked", response.Uncompressed, response.TransferEncoding)
+		t.Errorf("gzip %v, transfer encoding %v, want gzip and chunked", response.Uncompressed,
+			response.TransferEncoding)
 	}
 	if got, want := response.Header.Get("Content-Type"), "text/plain; charset=UTF-8"; got != want {
 		t.Errorf("content type %q, want %q", got, want)

@@ -31,13 +31,17 @@ func (p *proxy) httpLabels(reporter string, from, to *Sidecar, status int) strin
 	}
 	l := printLabels(
 		"reporter", reporter,
-		"source_workload", from.Workload, "source_canonical_service", from.Service, "source_canonical_revision", from.revision(),
+		"source_workload", from.Workload, "source_canonical_service", from.Service, "source_canonical_revision",
+		from.revision(),
 		"source_workload_namespace", from.Namespace, "source_principal", from.Principal,
 		"source_app", from.Service, "source_version", from.Version, "source_cluster", "Kubernetes",
-		"destination_workload", to.Workload, "destination_workload_namespace", to.Namespace, "destination_principal", to.Principal,
+		"destination_workload", to.Workload, "destination_workload_namespace", to.Namespace, "destination_principal",
+		to.Principal,
 		"destination_app", to.Service, "destination_version", to.Version,
-		"destination_service", to.host(), "destination_canonical_service", to.Service, "destination_canonical_revision", to.revision(),
-		"destination_service_name", to.Service, "destination_service_namespace", to.Namespace, "destination_cluster", "Kubernetes",
+		"destination_service", to.host(), "destination_canonical_service", to.Service, "destination_canonical_revision",
+		to.revision(),
+		"destination_service_name", to.Service, "destination_service_namespace", to.Namespace, "destination_cluster",
+		"Kubernetes",
 		"request_protocol", "http", "response_code", strconv.Itoa(status), "grpc_response_status", "",
 		"response_flags", "-", "connection_security_policy", security,
 	)
@@ -57,10 +61,13 @@ func (p *proxy) tcpLabels() string {
 		"source_workload", s.Workload, "source_canonical_service", s.Service, "source_canonical_revision", s.revision(),
 		"source_workload_namespace", s.Namespace, "source_principal", "unknown",
 		"source_app", s.Service, "source_version", s.Version, "source_cluster", "Kubernetes",
-		"destination_workload", "unknown", "destination_workload_namespace", "unknown", "destination_principal", "unknown",
+		"destination_workload", "unknown", "destination_workload_namespace", "unknown", "destination_principal",
+		"unknown",
 		"destination_app", "unknown", "destination_version", "unknown",
-		"destination_service", "mongodb.example.com", "destination_canonical_service", "unknown", "destination_canonical_revision", "latest",
-		"destination_service_name", "PassthroughCluster", "destination_service_namespace", "unknown", "destination_cluster", "unknown",
+		"destination_service", "mongodb.example.com", "destination_canonical_service", "unknown",
+		"destination_canonical_revision", "latest",
+		"destination_service_name", "PassthroughCluster", "destination_service_namespace", "unknown",
+		"destination_cluster", "unknown",
 		"request_protocol", "tcp", "response_flags", "-", "connection_security_policy", "unknown",
 	)
 	p.labelSets[key] = l
@@ -122,8 +129,10 @@ func (p *proxy) upstream(name string, a answer, requestBytes float64, isNew bool
 	}
 	code := strconv.Itoa(a.status)
 	p.stats.counter("envoy_cluster_upstream_rq", printLabels("response_code", code, "cluster_name", name)).add(1)
-	p.stats.counter("envoy_cluster_upstream_rq_xx", printLabels("response_code_class", code[:1]+"xx", "cluster_name", name)).add(1)
-	for _, c := range []string{"envoy_cluster_upstream_rq_total", "envoy_cluster_upstream_rq_completed", "envoy_cluster_default_total_match_count"} {
+	p.stats.counter("envoy_cluster_upstream_rq_xx",
+		printLabels("response_code_class", code[:1]+"xx", "cluster_name", name)).add(1)
+	for _, c := range []string{"envoy_cluster_upstream_rq_total", "envoy_cluster_upstream_rq_completed",
+		"envoy_cluster_default_total_match_count"} {
 		p.stats.counter(c, l).add(1)
 	}
 	p.stats.counter("envoy_cluster_upstream_cx_tx_bytes_total", l).add(uint64(requestBytes))

@@ -69,7 +69,8 @@ func (s *stats) cell(k kind, name, labels string) *cell {
 		s.families = slices.Insert(s.families, i, &family{name: name, kind: k})
 	}
 	f := s.families[i]
-	j, found := slices.BinarySearchFunc(f.cells, labels, func(c *cell, want string) int { return strings.Compare(c.labels, want) })
+	j, found := slices.BinarySearchFunc(f.cells, labels,
+		func(c *cell, want string) int { return strings.Compare(c.labels, want) })
 	if !found {
 		f.cells = slices.Insert(f.cells, j, &cell{labels: labels})
 	}

@@ -67,12 +67,15 @@ func assignRoles(all []*proxy) roles {
 // bookinfo returns Istio's sample application with all common kinds of injection: native and plain sidecars, with the
 // application's own prometheus.io annotations, with Istio's annotations, and with none.
 func bookinfo() []Sidecar {
-	istios := map[string]string{"prometheus.io/scrape": "true", "prometheus.io/path": "/stats/prometheus", "prometheus.io/port": "15020"}
-	apps := map[string]string{"prometheus.io/scrape": "true", "prometheus.io/path": "/metrics", "prometheus.io/port": "9080"}
+	istios := map[string]string{"prometheus.io/scrape": "true", "prometheus.io/path": "/stats/prometheus",
+		"prometheus.io/port": "15020"}
+	apps := map[string]string{"prometheus.io/scrape": "true", "prometheus.io/path": "/metrics",
+		"prometheus.io/port": "9080"}
 
 	gateway := Sidecar{
-		Pod: "istio-ingressgateway-6d8c9f7b5-q7wzn", Namespace: gatewayNamespace, ReplicaSet: "istio-ingressgateway-6d8c9f7b5",
-		UID: "0b8f2f0e-1f0a-4f6e-9d0c-5a7d1c2e0001", Node: "node-a", Annotations: istios,
+		Pod: "istio-ingressgateway-6d8c9f7b5-q7wzn", Namespace: gatewayNamespace,
+		ReplicaSet: "istio-ingressgateway-6d8c9f7b5",
+		UID:        "0b8f2f0e-1f0a-4f6e-9d0c-5a7d1c2e0001", Node: "node-a", Annotations: istios,
 		Labels: map[string]string{
 			"app": "istio-ingressgateway", "istio": "ingressgateway", "pod-template-hash": "6d8c9f7b5",
 			"service.istio.io/canonical-name": "istio-ingressgateway", "service.istio.io/canonical-revision": "latest",

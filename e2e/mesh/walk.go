@@ -21,7 +21,8 @@ func (m *Mesh) visit() {
 	}
 	details := m.hop(r.productpage, r.details, answer{200, m.spend(3), 178})
 	reviews := m.hop(r.productpage, r.reviews[m.rng.IntN(len(r.reviews))], answer{})
-	m.hop(r.gateway, r.productpage, answer{200, m.spend(12) + details + reviews, 4183 + math.Floor(m.rng.Float64()*1500)})
+	m.hop(r.gateway, r.productpage, answer{200, m.spend(12) + details + reviews,
+		4183 + math.Floor(m.rng.Float64()*1500)})
 }
 
 // hop counts one request between two workloads on both sides and returns how long the source waited. If a has no

@@ -97,7 +97,8 @@ func (w *world) listPods(sidecars []mesh.Sidecar) {
 				"__meta_kubernetes_pod_container_port_name": port,
 			}
 			for name, value := range s.Labels {
-				labels["__meta_kubernetes_pod_label_"+strings.NewReplacer("/", "_", ".", "_", "-", "_").Replace(name)] = value
+				labels["__meta_kubernetes_pod_label_"+
+					strings.NewReplacer("/", "_", ".", "_", "-", "_").Replace(name)] = value
 			}
 			if value, ok := s.Annotations["prometheus.io/port"]; ok {
 				labels["__meta_kubernetes_pod_annotation_prometheus_io_port"] = value
@@ -154,7 +155,7 @@ func (w *world) agree(r *receiver.Receiver, new, series, values string) {
 			`(count by (agent) (count_over_time(up{job="envoy-stats"}[5m]) >= 3)) == 7`, 2)
 	})
 	w.until("the same series", func() error { return w.rows(r, series, 0) })
-	w.until("the same series the other way", func() error { return w.rows(r, swap(series), 0) })
+	w.until("the same series in the other direction", func() error { return w.rows(r, swap(series), 0) })
 	w.until("the same values", func() error {
 		vector, err := r.Query(w.Context(), values)
 		if err == nil && len(vector) == 0 {
@@ -167,8 +168,10 @@ func (w *world) agree(r *receiver.Receiver, new, series, values string) {
 		}
 		return err
 	})
-	if vector, err := r.Query(w.Context(), "count("+swapIn(series, "nobody")+")"); err != nil || len(vector) != 1 || vector[0].Value < 1000 {
-		w.Errorf("compared with an agent that does not exist, the query returns %v (%v), want more than a thousand missing series", vector, err)
+	if vector, err := r.Query(w.Context(), "count("+swapIn(series, "no-such-agent")+")"); err != nil ||
+		len(vector) != 1 || vector[0].Value < 1000 {
+		w.Errorf("compared with an agent that does not exist, the query returns %v (%v), want more than a thousand "+
+			"missing series", vector, err)
 	}
 	w.withoutRequests(r, new, series)
 }
@@ -183,7 +186,7 @@ func (w *world) withoutRequests(r *receiver.Receiver, new, series string) {
 	}
 	w.run("partial", w.scraper, text, args...)
 	query := swapIn(series, "partial")
-	w.until("what the rule left out is missing, and nothing else", func() error {
+	w.until("only the dropped family is missing", func() error {
 		return w.rows(r, fmt.Sprintf(`count by (name) (%s) == scalar(count(istio_requests_total{agent=""}))`, query), 1,
 			fmt.Sprintf(`count by (name) (%s)`, query), 1)
 	})
@@ -204,7 +207,8 @@ func (w *world) adapt(text string, r *receiver.Receiver) string {
 	w.Helper()
 	text = strings.ReplaceAll(text, writeURL, r.WriteURL())
 	text = replaceKey(w.T, text, `scrape_interval: 15s`, "scrape_interval: 2s", "scrape_timeout: 2s")
-	return replaceKey(w.T, text, `kubernetes_sd_configs:\n *- role: pod`, "file_sd_configs:", fmt.Sprintf("- files: [%q]", w.pods))
+	return replaceKey(w.T, text, `kubernetes_sd_configs:\n *- role: pod`, "file_sd_configs:",
+		fmt.Sprintf("- files: [%q]", w.pods))
 }
 
 // rows runs queries. Each query is followed by the number of rows that it must return.
@@ -215,7 +219,8 @@ func (w *world) rows(r *receiver.Receiver, queries ...any) error {
 			return err
 		}
 		if len(vector) != queries[i+1].(int) {
-			return fmt.Errorf("%s: %d rows, want %d; %v", queries[i], len(vector), queries[i+1], vector[:min(3, len(vector))])
+			return fmt.Errorf("%s: %d rows, want %d; %v", queries[i], len(vector), queries[i+1],
+				vector[:min(3, len(vector))])
 		}
 	}
 	return nil
@@ -273,7 +278,8 @@ func (w *world) vmagent() {
 	file := filepath.Join(w.dir, "vmagent.yml")
 	w.write(file, printed(w.T, "vmagent.md", "old"))
 	vmagent := filepath.Join(parts.Script(w.T, "bench/peers/build.sh", "vmagent"), "vmagent")
-	dry := exec.CommandContext(w.Context(), vmagent, "-dryRun", "-promscrape.config="+file, "-promscrape.config.strictParse",
+	dry := exec.CommandContext(w.Context(), vmagent, "-dryRun", "-promscrape.config="+file,
+		"-promscrape.config.strictParse",
 		"-remoteWrite.url="+writeURL, "-remoteWrite.tmpDataPath="+w.dir)
 	if said, err := dry.CombinedOutput(); err != nil {
 		w.Errorf("vmagent -dryRun: %v\n%s", err, said)
@@ -281,7 +287,8 @@ func (w *world) vmagent() {
 	// As the guide says, a key that only vmagent has must be an error.
 	own := replace(w.T, printed(w.T, "vmagent.md", "new"), "  metrics_path:", "  stream_parse: true\n  metrics_path:")
 	w.write(file, own)
-	if said, err := exec.CommandContext(w.Context(), w.scraper, "check", file).CombinedOutput(); err == nil || !strings.Contains(string(said), "stream_parse") {
+	if said, err := exec.CommandContext(w.Context(), w.scraper, "check", file).CombinedOutput(); err == nil ||
+		!strings.Contains(string(said), "stream_parse") {
 		w.Errorf("check of stream_parse: %v\n%s", err, said)
 	}
 
@@ -292,9 +299,11 @@ func (w *world) vmagent() {
 	defer r.Close()
 	w.write(file, w.adapt(printed(w.T, "vmagent.md", "old"), r))
 	w.start("old", vmagent, "-httpListenAddr=", []string{
-		"-promscrape.config=" + file, "-remoteWrite.url=" + r.WriteURL(), "-remoteWrite.tmpDataPath=" + filepath.Join(w.dir, "old"),
+		"-promscrape.config=" + file, "-remoteWrite.url=" + r.WriteURL(), "-remoteWrite.tmpDataPath=" +
+			filepath.Join(w.dir, "old"),
 	})
-	w.agree(r, printed(w.T, "vmagent.md", "new"), printed(w.T, "vmagent.md", "series"), printed(w.T, "vmagent.md", "values"))
+	w.agree(r, printed(w.T, "vmagent.md", "new"), printed(w.T, "vmagent.md", "series"),
+		printed(w.T, "vmagent.md", "values"))
 	for theirs, ours := range map[string]string{"1": "1.0", "3600000": "3.6e+06"} { // as the guide says
 		w.until("bounds are spelled otherwise", func() error {
 			const of = `count(istio_request_duration_milliseconds_bucket{agent=%q, le=%q})`

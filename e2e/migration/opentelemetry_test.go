@@ -18,7 +18,8 @@ func (w *world) opentelemetry() {
 	file := printed(w.T, "opentelemetry.md", "new")
 	w.check(file)
 	jobs := file[strings.Index(file, "- job_name"):]
-	if old := printed(w.T, "opentelemetry.md", "old"); !strings.Contains(old, indent(strings.ReplaceAll(jobs, "$1", "$$1"), 6)) {
+	if old := printed(w.T, "opentelemetry.md", "old"); !strings.Contains(old,
+		indent(strings.ReplaceAll(jobs, "$1", "$$1"), 6)) {
 		w.Error("the new job is not the collector's job with $ instead of $$")
 	}
 	if os.Getenv("MIGRATION_OTEL") != "1" {
@@ -34,7 +35,8 @@ func (w *world) collector() {
 	collector := filepath.Join(parts.Script(w.T, "e2e/tools/otelcol/build.sh"), "otelcol")
 	file := filepath.Join(w.dir, "otelcol.yml")
 	w.write(file, printed(w.T, "opentelemetry.md", "old"))
-	if said, err := exec.CommandContext(w.Context(), collector, "validate", "--config="+file).CombinedOutput(); err != nil {
+	if said, err := exec.CommandContext(w.Context(), collector, "validate",
+		"--config="+file).CombinedOutput(); err != nil {
 		w.Errorf("otelcol validate: %v\n%s", err, said)
 	}
 	r, err := receiver.Start(w.Context(), receiver.Config{Bin: w.tools, Dir: w.dir, Protocol: receiver.V1AndV2})
@@ -47,7 +49,7 @@ func (w *world) collector() {
 	w.launch("old", collector, []string{"--config=" + file})
 	series := printed(w.T, "opentelemetry.md", "series")
 	w.agree(r, printed(w.T, "opentelemetry.md", "new"), series, printed(w.T, "README.md", "values"))
-	w.until("what the collector does otherwise", func() error { return w.rows(r, otherwise...) })
+	w.until("the differences that the guide names", func() error { return w.rows(r, otherwise...) })
 	w.plain(r, collector, old)
 	w.podGoes(r)
 }
@@ -90,23 +92,25 @@ func (w *world) plain(r *receiver.Receiver, collector, old string) {
 		return w.rows(r, `count(up{agent="plain"}) == count(up{agent="envoy-scraper"})`, 1, series, 0)
 	})
 	other := strings.NewReplacer(`"plain"`, `"envoy-scraper"`, `"envoy-scraper"`, `"plain"`).Replace(series)
-	w.until("with plain names, the same series the other way", func() error { return w.rows(r, other, 0) })
+	w.until("with plain names, the same series in the other direction", func() error { return w.rows(r, other, 0) })
 }
 
 // podGoes removes a pod from the file. Its series must end with a staleness marker, except those that the guide names.
 func (w *world) podGoes(r *receiver.Receiver) {
 	const pod = "ratings-v1-6b7f9c5d8f-t2gln"
 	of := func(more string) string { return fmt.Sprintf(`{job="envoy-stats", pod_name=%q, %s}`, pod, more) }
-	if err := w.rows(r, `count(`+of(`agent=""`)+`) > 100`, 1, `count(`+of(`agent="envoy-scraper"`)+`) > 100`, 1); err != nil {
+	if err := w.rows(r, `count(`+of(`agent=""`)+`) > 100`, 1, `count(`+of(`agent="envoy-scraper"`)+`) > 100`,
+		1); err != nil {
 		w.Fatal(err)
 	}
 	if err := os.Rename(w.ownPods(pod), w.pods); err != nil {
 		w.Fatal(err)
 	}
-	w.until("what stays of a pod that has gone", func() error {
+	w.until("only the named series of the deleted pod stay", func() error {
 		return w.rows(r, of(`agent="envoy-scraper"`), 0, of(`agent="", __name__!~".*_sum"`), 0)
 	})
-	if err := w.rows(r, `count(`+of(`agent="", __name__=~".*_sum"`)+`) > 1`, 1, fmt.Sprintf(`target_info{agent="", k8s_pod_name=%q}`, pod), 1); err != nil {
+	if err := w.rows(r, `count(`+of(`agent="", __name__=~".*_sum"`)+`) > 1`, 1,
+		fmt.Sprintf(`target_info{agent="", k8s_pod_name=%q}`, pod), 1); err != nil {
 		w.Error(err)
 	}
 }

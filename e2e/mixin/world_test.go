@@ -43,13 +43,15 @@ func newWorld(t *testing.T, tools string) *world {
 		t.Cleanup(w.envoy.Close)
 		groups = append(groups, group{[]string{envoyStats}, map[string]string{"namespace": "real", "pod_name": "real"}})
 	}
-	w.prometheus, err = receiver.Start(t.Context(), receiver.Config{Bin: tools, Dir: t.TempDir(), Protocol: receiver.V1AndV2})
+	w.prometheus, err = receiver.Start(t.Context(),
+		receiver.Config{Bin: tools, Dir: t.TempDir(), Protocol: receiver.V1AndV2})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.prometheus.Close)
 	// No server listens on this address. Its scrapes fail, which the panels about failures need.
-	groups = append(groups, group{[]string{"127.0.17.31:15090"}, map[string]string{"namespace": "gone", "pod_name": "gone"}})
+	groups = append(groups, group{[]string{"127.0.17.31:15090"},
+		map[string]string{"namespace": "gone", "pod_name": "gone"}})
 	startScraper(t, groups, w.prometheus.WriteURL())
 	return w
 }
@@ -72,7 +74,8 @@ func startMesh(t *testing.T) []group {
 	})
 	var groups []group
 	for _, s := range m.Sidecars() {
-		groups = append(groups, group{[]string{s.Addr.String()}, map[string]string{"namespace": s.Namespace, "pod_name": s.Pod}})
+		groups = append(groups, group{[]string{s.Addr.String()},
+			map[string]string{"namespace": s.Namespace, "pod_name": s.Pod}})
 	}
 	return groups
 }
@@ -112,6 +115,7 @@ remote_write:
 	address := fmt.Sprintf("127.0.0.1:%d", ports[0])
 	parts.Run(t, process.Spec{
 		Name: "envoy-scraper", Path: parts.Scraper(t), LogFile: filepath.Join(dir, "log"),
-		Args: []string{"--config.file=" + config, "--web.listen-address=" + address, "--storage.path=" + filepath.Join(dir, "data"), "--self-scrape"},
+		Args: []string{"--config.file=" + config, "--web.listen-address=" + address, "--storage.path=" +
+			filepath.Join(dir, "data"), "--self-scrape"},
 	})
 }

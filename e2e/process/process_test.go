@@ -12,7 +12,8 @@ import (
 
 func start(t *testing.T, script string) *Process {
 	t.Helper()
-	p, err := Start(Spec{Name: "child", Path: "/bin/sh", Args: []string{"-c", script}, LogFile: filepath.Join(t.TempDir(), "log")})
+	p, err := Start(Spec{Name: "child", Path: "/bin/sh", Args: []string{"-c", script},
+		LogFile: filepath.Join(t.TempDir(), "log")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,8 @@ const successful = "envoy_scraper_config_last_reload_successful"
 // TestReload runs the scenarios in parallel, because they mostly wait.
 func TestReload(t *testing.T) {
 	path := parts.Scraper(t)
-	for name, run := range map[string]func(*world){"F1 bad files": badFiles, "F2 a hundred reloads": hundredReloads, "F3 new addresses": newAddresses} {
+	for name, run := range map[string]func(*world){"F1 bad files": badFiles, "F2 a hundred reloads": hundredReloads,
+		"F3 new addresses": newAddresses} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			run(newWorld(t, path))
@@ -37,13 +38,18 @@ func badFiles(w *world) {
 		why        string
 	}{
 		{"not YAML", good + "scrape_configs: [\n", 1 + strings.Count(good, "\n"), "not valid YAML"},
-		{"an invalid regular expression", w.configuration(variant{other: "  metric_relabel_configs:\n  - regex: '('\n"}), 10, "error parsing regexp"},
+		{"an invalid regular expression", w.configuration(
+			variant{other: "  metric_relabel_configs:\n  - regex: '('\n"}), 10, "error parsing regexp"},
 		{"an unknown field", w.configuration(variant{other: "  metric_path: /stats\n"}), 9, "metric_path"},
-		{"a missing file of jobs", good + "scrape_config_files:\n- gone.yml\n", 3 + strings.Count(good, "\n") - 1, "gone.yml"},
-		{"only one job, and it is invalid", "scrape_configs:\n- job_name: new\n  scrape_interval: soon\nremote_write: [{url: 'http://127.0.0.1:1/'}]\n", 3, "soon"},
+		{"a missing file of jobs", good + "scrape_config_files:\n- gone.yml\n", 3 + strings.Count(good, "\n") - 1,
+			"gone.yml"},
+		{"only one job, and it is invalid", "scrape_configs:\n- job_name: new\n  scrape_interval: " +
+			"soon\nremote_write: [{url: 'http://127.0.0.1:1/'}]\n", 3, "soon"},
 		{"no endpoint", "scrape_configs: [{job_name: new}]\n", 0, "remote_write"},
-		{"a missing certificate for a job", "scrape_configs: [{job_name: new, tls_config: {ca_file: gone.pem}}]\nremote_write: [{url: 'http://127.0.0.1:1/'}]\n", 0, "gone.pem"},
-		{"a missing certificate for an endpoint", "scrape_configs: [{job_name: new}]\nremote_write: [{url: 'http://127.0.0.1:1/', tls_config: {ca_file: gone.pem}}]\n", 0, "gone.pem"},
+		{"a missing certificate for a job", "scrape_configs: [{job_name: new, tls_config: {ca_file: " +
+			"gone.pem}}]\nremote_write: [{url: 'http://127.0.0.1:1/'}]\n", 0, "gone.pem"},
+		{"a missing certificate for an endpoint", "scrape_configs: [{job_name: new}]\nremote_write: [{url: " +
+			"'http://127.0.0.1:1/', tls_config: {ca_file: gone.pem}}]\n", 0, "gone.pem"},
 	} {
 		w.write(c.text)
 		logged := len(w.agent.Process.Log())
@@ -55,7 +61,8 @@ func badFiles(w *world) {
 		if status != 500 || !strings.Contains(body, c.why) || c.line > 0 && !strings.Contains(body, position) {
 			w.Errorf("%s: answer %d %q, want 500 with %q and %q", c.what, status, body, position, c.why)
 		}
-		if log := w.agent.Process.Log()[logged:]; !strings.Contains(log, "configuration refused") || !strings.Contains(log, c.why) || c.line > 0 && !strings.Contains(log, position) {
+		if log := w.agent.Process.Log()[logged:]; !strings.Contains(log, "configuration refused") ||
+			!strings.Contains(log, c.why) || c.line > 0 && !strings.Contains(log, position) {
 			w.Errorf("%s: log %q, want the same in it", c.what, log)
 		}
 		if v := w.metrics().Sum(successful); v != 0 {
@@ -83,7 +90,8 @@ func hundredReloads(w *world) {
 		w.Fatal(err)
 	}
 	// The job and the endpoint named steady read a secret from a file that changes all the time.
-	steady := variant{steady: "  authorization: {credentials_file: secret}\n", endpoint: "  authorization: {credentials_file: secret}\n"}
+	steady := variant{steady: "  authorization: {credentials_file: secret}\n",
+		endpoint: "  authorization: {credentials_file: secret}\n"}
 	steady.other = "  metric_relabel_configs: [{target_label: n, replacement: start}]\n"
 	w.start(w.configuration(steady))
 	w.pause(warmUp)
@@ -92,9 +100,11 @@ func hundredReloads(w *world) {
 	for i := range times {
 		p := steady
 		p.comment = fmt.Sprintf("# %d\n", i)
-		p.global = fmt.Sprintf(", evaluation_interval: %ds", 10+i)                                     // no job uses this field
+		// no job uses this field
+		p.global = fmt.Sprintf(", evaluation_interval: %ds", 10+i)
 		p.other = fmt.Sprintf("  metric_relabel_configs: [{target_label: n, replacement: '%d'}]\n", i) // other series
-		p.aside = fmt.Sprintf("  headers: {X-N: '%d'}\n", i)                                           // changes the other endpoint's requests too
+		// changes the other endpoint's requests too
+		p.aside = fmt.Sprintf("  headers: {X-N: '%d'}\n", i)
 		p.more = map[bool]string{true: "runtime: {gogc: 60}\n", false: "runtime: {gogc: 70}\n"}[i%2 == 0]
 		p.backwards = i%4 > 1
 		if i%10 == 5 { // a job that is added and removed
@@ -139,7 +149,8 @@ type resources struct{ goroutines, files, targets, series float64 }
 func (w *world) resources() resources {
 	w.Helper()
 	m := w.metrics()
-	return resources{m.Sum("go_goroutines"), m.Sum("process_open_fds"), m.Sum("envoy_scraper_scrape_targets"), m.Sum("envoy_scraper_scrape_series")}
+	return resources{m.Sum("go_goroutines"), m.Sum("process_open_fds"), m.Sum("envoy_scraper_scrape_targets"),
+		m.Sum("envoy_scraper_scrape_series")}
 }
 
 func (r resources) near(o resources) bool {

@@ -99,7 +99,8 @@ type variant struct {
 
 func (w *world) configuration(p variant) string {
 	job := func(name string, f *oracle.Fleet, more string) string {
-		return fmt.Sprintf("- job_name: %s\n  static_configs:\n  - targets: [%s]\n%s", name, strings.Join(f.Addresses(), ", "), more)
+		return fmt.Sprintf("- job_name: %s\n  static_configs:\n  - targets: [%s]\n%s", name,
+			strings.Join(f.Addresses(), ", "), more)
 	}
 	endpoint := func(name string, r *oracle.Receiver, more string) string {
 		return fmt.Sprintf("- name: %s\n  url: %s\n%s", name, r.URL, more)
@@ -168,7 +169,8 @@ func (w *world) hangUp() {
 	if err := w.agent.Process.Signal(syscall.SIGHUP); err != nil {
 		w.Fatal(err)
 	}
-	w.eventually("the reload by signal is told of", 30*time.Second, func() bool { return w.reloadsLogged() > before })
+	w.eventually("the log reports the reload by signal", 30*time.Second,
+		func() bool { return w.reloadsLogged() > before })
 }
 
 // eventually waits for a condition.
@@ -245,7 +247,10 @@ func (w *world) checkSchedule(end time.Time) {
 			}
 		}
 	}
-	steadyUp := w.receiver.Ledger.Samples(func(l oracle.Labels) bool { return l.Get("job") == "steady" && l.Get("__name__") == "up" })
+	steadyUp := w.receiver.Ledger.Samples(func(l oracle.Labels) bool {
+		return l.Get("job") == "steady" &&
+			l.Get("__name__") == "up"
+	})
 	for _, samples := range steadyUp {
 		for at, v := range samples {
 			if at < until && v == 0 {
@@ -275,12 +280,14 @@ func (w *world) checkSchedule(end time.Time) {
 		for i := range times[1:] {
 			// On a busy machine a scrape is sometimes late, and the next one is in time again. A missing or an
 			// additional scrape changes a gap by at least half an interval.
-			if gap := times[i+1] - times[i]; gap < interval.Milliseconds()/2-late || gap > interval.Milliseconds()*3/2+late {
+			if gap := times[i+1] - times[i]; gap < interval.Milliseconds()/2-late ||
+				gap > interval.Milliseconds()*3/2+late {
 				w.Errorf("%s: %d ms between two scrapes, at %d", name, gap, times[i+1])
 			}
 		}
 		moved := math.Abs(phase(times[:len(times)/3]) - phase(times[len(times)*2/3:]))
-		worst = max(worst, min(moved, float64(interval.Milliseconds())-moved)) // offsets wrap around at the end of the interval
+		// offsets wrap around at the end of the interval
+		worst = max(worst, min(moved, float64(interval.Milliseconds())-moved))
 	}
 	if looked != targets {
 		w.Errorf("checked %d targets, want %d", looked, targets)
@@ -288,7 +295,8 @@ func (w *world) checkSchedule(end time.Time) {
 	if worst > 50+float64(late) {
 		w.Errorf("a target's offset in the interval has moved by %.0f ms", worst)
 	}
-	w.Logf("%d targets; offsets in the interval moved by at most %.0f ms, %d scrapes failed, timers of the machine were late by at most %d ms", looked, worst, failed, late)
+	w.Logf("%d targets; offsets in the interval moved by at most %.0f ms, %d scrapes failed, timers of the machine "+
+		"were late by at most %d ms", looked, worst, failed, late)
 }
 
 // phase returns the offset in the interval, in ms, at which scrapes usually begin. Half of them begin within a few ms

@@ -39,7 +39,8 @@ func TestABacklogAtTheOldOwner(t *testing.T) {
 	var stay, move tally
 	for _, target := range w.fleet.Targets {
 		served := target.Served()
-		stored, err := w.real.Query(t.Context(), fmt.Sprintf("sum(count_over_time(%s{instance=%q}[10m]))", oracle.Metric, target.Address))
+		stored, err := w.real.Query(t.Context(), fmt.Sprintf("sum(count_over_time(%s{instance=%q}[10m]))",
+			oracle.Metric, target.Address))
 		if err != nil || len(stored) != 1 {
 			t.Fatalf("%v: %v", stored, err)
 		}

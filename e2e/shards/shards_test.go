@@ -52,7 +52,8 @@ func TestThreeBecomeFiveAndThree(t *testing.T) {
 	}
 
 	there, back := w.checkOwners(up, down)
-	if least := targets * 2 / 5; there < least/4 || there > least*7/4 { // a wide tolerance: few targets, with different addresses in each run
+	// a wide tolerance: few targets, with different addresses in each run
+	if least := targets * 2 / 5; there < least/4 || there > least*7/4 {
 		t.Errorf("%d of %d targets moved from 3 instances to 5, want about the minimum of %d", there, targets, least)
 	}
 	if there != back || w.handedOver != there+back || w.takenOver != there+back {
@@ -68,7 +69,8 @@ func TestThreeBecomeFiveAndThree(t *testing.T) {
 	}
 	writes := w.checkPrometheus()
 	t.Logf("%d of %d targets moved at each change (least: %d); %v", there, targets, targets*2/5, v)
-	t.Logf("samples missing, by target: %v; answers of Prometheus: %v, of the recorder: %v", gaps, writes, w.recorder.Answers())
+	t.Logf("samples missing, by target: %v; answers of Prometheus: %v, of the recorder: %v", gaps, writes,
+		w.recorder.Answers())
 }
 
 // checkOwners checks which instance scraped each target at which time. It returns how many targets moved at each of the
@@ -84,7 +86,8 @@ func (w *world) checkOwners(up, down time.Time) (there, back int) {
 			}
 			// A page is served at most one timeout after its scrape began. The new owner's first scrape begins at least
 			// one interval after the change, the old owner's last one before it.
-			if index, err := strconv.Atoi(s.By); err != nil || index >= 3 && (s.At.Before(up.Add(interval)) || s.At.After(down.Add(time.Second))) {
+			if index, err := strconv.Atoi(s.By); err != nil || index >= 3 &&
+				(s.At.Before(up.Add(interval)) || s.At.After(down.Add(time.Second))) {
 				w.Errorf("%s: instance %q scraped it at %v", target.Address, s.By, s.At)
 			}
 		}
@@ -133,7 +136,8 @@ func (w *world) checkSamples() (gaps map[int]int) {
 			gap := time.Duration(times[i]-times[i-1]) * time.Millisecond
 			n := int(math.Round(float64(gap)/float64(interval))) - 1
 			if n > 1 && w.skipped == 0 {
-				w.Errorf("%s: a gap of %v from %v on, want at most one missing sample", key, gap, time.UnixMilli(times[i-1]))
+				w.Errorf("%s: a gap of %v from %v on, want at most one missing sample", key, gap,
+					time.UnixMilli(times[i-1]))
 			}
 			missing += n
 		}
@@ -149,7 +153,8 @@ func (w *world) checkSamples() (gaps map[int]int) {
 }
 
 func upOf(address string) string {
-	return oracle.Labels{{Name: "__name__", Value: "up"}, {Name: "instance", Value: address}, {Name: "job", Value: "mesh"}}.String()
+	return oracle.Labels{{Name: "__name__", Value: "up"}, {Name: "instance", Value: address},
+		{Name: "job", Value: "mesh"}}.String()
 }
 
 // checkPrometheus checks that Prometheus refused no request and has the same samples as the recorder.
@@ -165,7 +170,8 @@ func (w *world) checkPrometheus() map[string]int {
 		}
 	}
 	recorded := 0
-	for _, samples := range w.recorder.Ledger.Samples(func(l oracle.Labels) bool { return l.Get("__name__") == oracle.Metric }) {
+	for _, samples := range w.recorder.Ledger.Samples(
+		func(l oracle.Labels) bool { return l.Get("__name__") == oracle.Metric }) {
 		recorded += len(samples)
 	}
 	stored, err := w.real.Query(w.Context(), fmt.Sprintf("sum(count_over_time(%s[10m]))", oracle.Metric))

@@ -43,7 +43,8 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t, dir: t.TempDir(), binary: parts.Scraper(t), instances: map[int]*agent.Agent{}, dropped: map[string]float64{}}
+	w := &world{T: t, dir: t.TempDir(), binary: parts.Scraper(t), instances: map[int]*agent.Agent{},
+		dropped: map[string]float64{}}
 	addresses, err := oracle.NewAddressRange()
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +62,8 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.recorder.Close() })
-	if w.real, err = receiver.Start(t.Context(), receiver.Config{Bin: parts.Tools(t, "prometheus"), Dir: t.TempDir(), Protocol: receiver.V1Only}); err != nil {
+	if w.real, err = receiver.Start(t.Context(), receiver.Config{Bin: parts.Tools(t, "prometheus"), Dir: t.TempDir(),
+		Protocol: receiver.V1Only}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.real.Close)
@@ -72,7 +74,8 @@ func newWorld(t *testing.T) *world {
 // instance to the targets.
 func (w *world) configuration(index int) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "envoy_scraper:\n  shards: [%s]\nglobal:\n  scrape_interval: %v\n  scrape_timeout: 1s\n", w.shards, model.Duration(interval))
+	fmt.Fprintf(&b, "envoy_scraper:\n  shards: [%s]\nglobal:\n  scrape_interval: %v\n  scrape_timeout: 1s\n", w.shards,
+		model.Duration(interval))
 	fmt.Fprintf(&b, "scrape_configs:\n- job_name: mesh\n  http_headers: {%s: {values: ['%d']}}\n", oracle.By, index)
 	fmt.Fprintf(&b, "  static_configs: [{targets: [%s]}]\nremote_write:\n", strings.Join(w.fleet.Addresses(), ", "))
 	prometheus := w.real.WriteURL()
@@ -80,7 +83,8 @@ func (w *world) configuration(index int) string {
 		prometheus = w.paths[index]
 	}
 	for name, url := range map[string]string{"prometheus": prometheus, "recorder": w.recorder.URL} {
-		fmt.Fprintf(&b, "- {name: %s, url: '%s', protobuf_message: prometheus.WriteRequest, queue_config: {batch_send_deadline: 300ms}}\n", name, url)
+		fmt.Fprintf(&b, "- {name: %s, url: '%s', protobuf_message: prometheus.WriteRequest, queue_config: "+
+			"{batch_send_deadline: 300ms}}\n", name, url)
 	}
 	return b.String()
 }
@@ -90,7 +94,8 @@ func (w *world) start(index int) {
 	w.Helper()
 	name := fmt.Sprintf("envoy-scraper-%d", index)
 	w.instances[index] = agent.Start(w.T, agent.Config{
-		Path: w.binary, Dir: w.dir, Name: name, YAML: w.configuration(index), Env: append(os.Environ(), "POD_NAME="+name),
+		Path: w.binary, Dir: w.dir, Name: name, YAML: w.configuration(index), Env: append(os.Environ(),
+			"POD_NAME="+name),
 		Args: []string{"--shard.index=ordinal", "--storage.path=" + filepath.Join(w.dir, name+"-data")},
 	})
 	if _, err := w.instances[index].WaitReady(w.Context()); err != nil {
@@ -128,7 +133,8 @@ func (w *world) stop(index int) {
 	moves := m.By("envoy_scraper_scrape_handovers_total", "direction")
 	w.handedOver, w.takenOver = w.handedOver+int(moves["away"]), w.takenOver+int(moves["here"])
 	w.skipped += int(m.Sum("envoy_scraper_scrape_skipped_total"))
-	for _, name := range []string{"envoy_scraper_remotewrite_samples_dropped_total", "envoy_scraper_remotewrite_rejected_samples_total"} {
+	for _, name := range []string{"envoy_scraper_remotewrite_samples_dropped_total",
+		"envoy_scraper_remotewrite_rejected_samples_total"} {
 		for reason, n := range m.By(name, "reason") {
 			if n > 0 {
 				w.dropped[reason] += n

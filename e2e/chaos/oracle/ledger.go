@@ -69,7 +69,8 @@ func (l *Ledger) enter(s Sample) (duplicate bool) {
 	default:
 		l.outOfOrder++
 		if l.example == "" {
-			l.example = s.Labels.String() + " at " + strconv.FormatInt(s.Time, 10) + " after " + strconv.FormatInt(a.newest, 10)
+			l.example = s.Labels.String() + " at " + strconv.FormatInt(s.Time, 10) + " after " +
+				strconv.FormatInt(a.newest, 10)
 		}
 	}
 	a.taken[s.Time] = s.bits()

@@ -33,7 +33,8 @@ func TestLedgerKeepsOrderAndDuplicates(t *testing.T) {
 		"an older one again":         {numbered("a", 0, 1, 1000), book{duplicates: 1, old: 1}},
 		"older than the newest":      {numbered("a", 0, 9, 1500), book{outOfOrder: 1}},
 		"old, but of another series": {numbered("b", 0, 1, 10), book{}},
-		"a marker":                   {Sample{numbered("a", 0, 0, 0).Labels, 3000, math.Float64frombits(value.StaleNaN)}, book{}},
+		"a marker": {Sample{numbered("a", 0, 0, 0).Labels, 3000,
+			math.Float64frombits(value.StaleNaN)}, book{}},
 	} {
 		first := newLedger()
 		first.take([]Sample{numbered("a", 0, 1, 1000), numbered("a", 0, 2, 2000)})
@@ -111,7 +112,8 @@ func TestJudge(t *testing.T) {
 		var samples []Sample
 		for _, target := range f.Targets {
 			for n := 1; n <= 3; n++ {
-				samples = append(samples, numbered(target.Address, 0, n, int64(n)), numbered(target.Address, 1, n, int64(n)))
+				samples = append(samples, numbered(target.Address, 0, n, int64(n)),
+					numbered(target.Address, 1, n, int64(n)))
 			}
 		}
 		return samples
@@ -122,12 +124,16 @@ func TestJudge(t *testing.T) {
 		want Verdict
 	}{
 		"everything": {take: all, want: Verdict{Served: 6, Arrived: 6}},
-		"nothing":    {take: func(*Fleet) []Sample { return nil }, want: Verdict{Served: 6, Lost: 6, Samples: 12, Worst: 3}},
+		"nothing": {take: func(*Fleet) []Sample { return nil },
+			want: Verdict{Served: 6, Lost: 6, Samples: 12, Worst: 3}},
 		"a part": {take: func(f *Fleet) []Sample { return all(f)[1:] },
 			want: Verdict{Served: 6, Arrived: 5, Lost: 1, Partial: 1, Samples: 1, Worst: 1}},
-		"in flight": {take: func(f *Fleet) []Sample { return all(f)[2:] }, ends: []time.Time{time.Now().Add(time.Hour), time.Now()},
+		"in flight": {take: func(f *Fleet) []Sample { return all(f)[2:] },
+			ends: []time.Time{time.Now().Add(time.Hour), time.Now()},
 			want: Verdict{Served: 6, Arrived: 5, Lost: 1, InFlight: 1, Samples: 2, Worst: 1}},
-		"out of nothing": {take: func(f *Fleet) []Sample { return append(all(f), numbered(f.Targets[0].Address, 0, 4, 4)) },
+		"out of nothing": {take: func(f *Fleet) []Sample {
+			return append(all(f), numbered(f.Targets[0].Address, 0, 4, 4))
+		},
 			want: Verdict{Served: 6, Arrived: 6, Invented: 1}},
 		"twice": {take: func(f *Fleet) []Sample { return append(all(f), all(f)[4:6]...) },
 			want: Verdict{Served: 6, Arrived: 6, Duplicates: 2, Repeats: 1, MostRepeats: 1}},
@@ -206,13 +212,13 @@ func TestReceiverRecordsOnlyAcceptedSamples(t *testing.T) {
 		taken   bool
 		written string
 	}{
-		"1.0":                {mode: Up(), status: 204, taken: true},
-		"2.0":                {mode: Up(), v2: true, status: 204, taken: true, written: "1"},
-		"2.0, told nothing":  {mode: Up().Silent(), v2: true, status: 204, taken: true},
-		"2.0 where only 1.0": {mode: Up().Only1(), v2: true, status: 415},
-		"1.0 where only 1.0": {mode: Up().Only1(), status: 204, taken: true},
-		"refused":            {mode: Status(400, "no"), v2: true, status: 400},
-		"judged":             {mode: Judged(func(Message, []Sample) int { return 418 }), status: 418},
+		"1.0":                     {mode: Up(), status: 204, taken: true},
+		"2.0":                     {mode: Up(), v2: true, status: 204, taken: true, written: "1"},
+		"2.0, no Written headers": {mode: Up().Silent(), v2: true, status: 204, taken: true},
+		"2.0 where only 1.0":      {mode: Up().Only1(), v2: true, status: 415},
+		"1.0 where only 1.0":      {mode: Up().Only1(), status: 204, taken: true},
+		"refused":                 {mode: Status(400, "no"), v2: true, status: 400},
+		"judged":                  {mode: Judged(func(Message, []Sample) int { return 418 }), status: 418},
 	} {
 		r := newTestReceiver(t)
 		if err := r.Set(tc.mode); err != nil {

@@ -122,8 +122,11 @@ func (v Verdict) PerKill(kills int) float64 {
 
 // String formats the verdict for logs.
 func (v Verdict) String() string {
-	return fmt.Sprintf("%d scrapes of %d targets served, %d arrived, %d failed, %d lost (%d of them in flight, %d in part: %d samples), "+
-		"%d invented, %d samples out of order, %d duplicate samples (%d of old ones) in %d requests (most between two ends: %d)",
-		v.Served, v.Targets, v.Arrived, v.Failed, v.Lost, v.InFlight, v.Partial, v.Samples, v.Invented, v.OutOfOrder, v.Duplicates,
+	return fmt.Sprintf("%d scrapes of %d targets served, %d arrived, %d failed, %d lost (%d of them in flight, %d "+
+		"in part: %d samples), "+
+		"%d invented, %d samples out of order, %d duplicate samples (%d of old ones) in %d requests (most between "+
+		"two ends: %d)",
+		v.Served, v.Targets, v.Arrived, v.Failed, v.Lost, v.InFlight, v.Partial, v.Samples, v.Invented, v.OutOfOrder,
+		v.Duplicates,
 		v.Old, v.Repeats, v.MostRepeats)
 }

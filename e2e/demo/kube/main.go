@@ -105,7 +105,8 @@ func createAccount(ctx context.Context, c *cluster.Cluster) (token string, err e
 	}
 	name := metav1.ObjectMeta{Name: account}
 	serviceAccount := &corev1.ServiceAccount{ObjectMeta: name}
-	if _, err := c.Admin().CoreV1().ServiceAccounts(namespace).Create(ctx, serviceAccount, metav1.CreateOptions{}); err != nil {
+	if _, err := c.Admin().CoreV1().ServiceAccounts(namespace).Create(ctx, serviceAccount,
+		metav1.CreateOptions{}); err != nil {
 		return "", err
 	}
 	role := &rbacv1.ClusterRole{ObjectMeta: name, Rules: []rbacv1.PolicyRule{
