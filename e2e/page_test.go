@@ -86,8 +86,10 @@ func (p *page) scrapes(scraper string) (n int, first time.Time) {
 // text returns the page for the n-th scrape, in Envoy's form: no HELP, braces on every sample, and a sum with more
 // digits than a float64 has.
 func (p *page) text(n int) string {
-	request := fmt.Sprintf(`reporter="destination",source_workload="productpage-v1",source_workload_namespace="bookinfo",`+
-		`destination_workload=%q,destination_workload_namespace="bookinfo",destination_service="%s.bookinfo.svc.cluster.local",`+
+	request := fmt.Sprintf(`reporter="destination",source_workload="productpage-v1",`+
+		`source_workload_namespace="bookinfo",`+
+		`destination_workload=%q,`+
+		`destination_workload_namespace="bookinfo",destination_service="%s.bookinfo.svc.cluster.local",`+
 		`request_protocol="http",response_code="200",response_flags="-",connection_security_policy="mutual_tls"`,
 		p.workload, p.workload)
 	var b strings.Builder

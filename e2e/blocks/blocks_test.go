@@ -48,8 +48,8 @@ func TestBytesPerSample(t *testing.T) {
 	}
 	fed, alone := start(""), start(yaml)
 	agent.Start(t, agent.Config{
-		Path: binary, Dir: t.TempDir(), Name: "envoy-scraper", YAML: yaml + "remote_write: [{url: '" + fed.WriteURL() +
-			"'}]\n",
+		Path: binary, Dir: t.TempDir(), Name: "envoy-scraper",
+		YAML: yaml + "remote_write: [{url: '" + fed.WriteURL() + "'}]\n",
 		Args: []string{"--storage.path=" + t.TempDir()},
 	})
 	lateness := parts.MeasureLateness()
@@ -65,9 +65,8 @@ func TestBytesPerSample(t *testing.T) {
 
 	ours, theirs := measure(t, fed), measure(t, alone)
 	t.Logf("%d targets with %d series, every %v for %v\n| | timestamp deltas equal to the previous | bytes/sample, "+
-		"rising series | constant series | all |\n%s\n%s",
-		targets, series, interval, takes, ours.row("envoy-scraper, sent to Prometheus"), theirs.row(
-			"Prometheus, scraped by itself"))
+		"rising series | constant series | all |\n%s\n%s", targets, series, interval, takes,
+		ours.row("envoy-scraper, sent to Prometheus"), theirs.row("Prometheus, scraped by itself"))
 	want := wantEqual
 	if lateness.Worst > interval/100 {
 		t.Logf("timers of this machine fired up to %v late", lateness.Worst)

@@ -26,8 +26,8 @@ func mount(t *testing.T, dir, options string) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", options, "tmpfs",
-		dir).CombinedOutput(); err != nil {
+	cmd := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", options, "tmpfs", dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Skipf("SKIPPED: a full disk needs a small file system: mount: %v: %s", err, out)
 	}
 	t.Cleanup(func() {

@@ -44,8 +44,11 @@ func tightMemory(w *world) {
 	secondsBefore, runsBefore := gcTime(w.agent.Process.Log())
 	most, spilled, kept := 0.0, 0.0, 0.0
 	outage := pick(w.suite, 20*time.Second, 3*time.Minute)
-	for begin, turn := time.Now(), 0; time.Since(begin) < outage || spilled <= kept &&
-		time.Since(begin) < outage+patience; turn++ {
+	begin := time.Now()
+	lasts := func() bool {
+		return time.Since(begin) < outage || spilled <= kept && time.Since(begin) < outage+patience
+	}
+	for turn := 0; lasts(); turn++ {
 		all := fillers.Addresses()
 		w.list(list, all[turn%3*len(all)/4:][:len(all)/2]) // half of the targets, a different half each time
 		w.pause(3 * time.Second)

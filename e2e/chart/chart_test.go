@@ -58,8 +58,8 @@ func newTools(t *testing.T, real bool) *tools {
 // runHelm runs helm with its own home folder.
 func (tl *tools) runHelm(t *testing.T, args ...string) (string, int) {
 	t.Helper()
-	return parts.Output(t, []string{"HELM_CONFIG_HOME=" + tl.home, "HELM_CACHE_HOME=" + tl.home, "HELM_DATA_HOME=" +
-		tl.home}, tl.helm, args...)
+	env := []string{"HELM_CONFIG_HOME=" + tl.home, "HELM_CACHE_HOME=" + tl.home, "HELM_DATA_HOME=" + tl.home}
+	return parts.Output(t, env, tl.helm, args...)
 }
 
 // template runs helm template.
@@ -151,8 +151,7 @@ func (r *rendered) writeConfig(t *testing.T) string {
 	name := pod.Spec.Volumes[slices.IndexFunc(pod.Spec.Volumes,
 		func(v corev1.Volume) bool { return v.Name == "config" })].ConfigMap.Name
 	i := slices.IndexFunc(r.objects, func(o *unstructured.Unstructured) bool {
-		return o.GetKind() == "ConfigMap" &&
-			o.GetName() == name
+		return o.GetKind() == "ConfigMap" && o.GetName() == name
 	})
 	if i < 0 {
 		t.Fatalf("no ConfigMap %s in\n%s", name, r.text)

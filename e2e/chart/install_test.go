@@ -25,8 +25,8 @@ func (w *world) testInstall(t *testing.T) {
 	}
 	apply := func(command, shards string) *appsv1.StatefulSet {
 		t.Helper()
-		out := helm(command, "mesh", chartDir, "--set", "mode=statefulset", "--set",
-			"remoteWrite[0].url=http://x.example/write", "--set-json", "shards="+shards)
+		out := helm(command, "mesh", chartDir, "--set", "mode=statefulset",
+			"--set", "remoteWrite[0].url=http://x.example/write", "--set-json", "shards="+shards)
 		if want := "port-forward statefulset/mesh-envoy-scraper 9095"; !strings.Contains(out, want) {
 			t.Errorf("the output of helm %s does not contain %q:\n%s", command, want, out)
 		}

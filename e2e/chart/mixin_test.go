@@ -23,8 +23,8 @@ const mixinDir = "../../deploy/mixin"
 func TestRule(t *testing.T) {
 	tl := newTools(t, false)
 	promtool := filepath.Join(parts.Tools(t, "prometheus", "promtool"), "promtool")
-	r := tl.render(t, "x", "x", "-f", valuesFiles(t, "good")["everything"], "--set",
-		"prometheusRule.namespace=monitoring")
+	r := tl.render(t, "x", "x", "-f", valuesFiles(t, "good")["everything"],
+		"--set", "prometheusRule.namespace=monitoring")
 	rule := r.find("PrometheusRule")
 	if got := rule.GetNamespace(); got != "monitoring" || rule.GetLabels()["release"] != "prometheus" {
 		t.Errorf("namespace %q, labels %v", got, rule.GetLabels())
@@ -68,8 +68,8 @@ func TestRule(t *testing.T) {
 // Grafana's chart looks for by default.
 func TestDashboards(t *testing.T) {
 	tl := newTools(t, false)
-	r := tl.render(t, "x", "x", "--set", "remoteWrite[0].url=http://x.example/write", "--set",
-		"dashboards.enabled=true",
+	r := tl.render(t, "x", "x", "--set", "remoteWrite[0].url=http://x.example/write",
+		"--set", "dashboards.enabled=true",
 		"--set", "dashboards.annotations.grafana_folder=Envoy")
 	got := map[string]string{}
 	for _, o := range r.objects {

@@ -31,10 +31,9 @@ func TestNames(t *testing.T) {
 	} {
 		for _, mode := range []string{"daemonset", "deployment", "statefulset"} {
 			t.Run(fmt.Sprintf("%.12s,%s,%.24s,%s", c.release, c.namespace, c.values, mode), func(t *testing.T) {
-				args := []string{"--set", "remoteWrite[0].url=http://x.example/write", "--set", "mode=" + mode, "--set",
-					"dashboards.enabled=true",
-					"--set", "namespace.create=true", "--set", "networkPolicy.enabled=true", "--set",
-					"rights.namespaces[0]=shop"}
+				args := []string{"--set", "remoteWrite[0].url=http://x.example/write", "--set", "mode=" + mode,
+					"--set", "dashboards.enabled=true", "--set", "namespace.create=true",
+					"--set", "networkPolicy.enabled=true", "--set", "rights.namespaces[0]=shop"}
 				if c.values != "" {
 					args = append(args, "--set-string", c.values)
 				}

@@ -88,8 +88,7 @@ func (s *sink) take(r *http.Request) error {
 	defer s.mu.Unlock()
 	for _, series := range request.Timeseries {
 		if slices.ContainsFunc(series.Labels, func(l prompb.Label) bool {
-			return l.Name == "__name__" &&
-				l.Value == "envoy_x"
+			return l.Name == "__name__" && l.Value == "envoy_x"
 		}) {
 			for _, sample := range series.Samples {
 				s.times[sample.Timestamp] = true
@@ -115,8 +114,8 @@ func (s *sink) before(at time.Time) (n int64) {
 func (s *sink) to() []string {
 	return []string{
 		"--set", "remoteWrite[0].url=" + s.URL, "--set", "remoteWrite[0].protobuf_message=prometheus.WriteRequest",
-		"--set", "remoteWrite[0].queue_config.max_backoff=1s", "--set", "globalConfig.scrape_interval=1s", "--set",
-		"globalConfig.scrape_timeout=1s",
+		"--set", "remoteWrite[0].queue_config.max_backoff=1s", "--set", "globalConfig.scrape_interval=1s",
+		"--set", "globalConfig.scrape_timeout=1s",
 	}
 }
 
@@ -149,8 +148,8 @@ func (tl *tools) start(t *testing.T, r *rendered, node, pod, storage string, fla
 		args = append(args, arg)
 	}
 	i.Process = parts.Run(t, process.Spec{
-		Name: pod, Path: tl.scraper, Args: args, Env: r.env(t, node, pod), LogFile: filepath.Join(t.TempDir(),
-			pod+".log"),
+		Name: pod, Path: tl.scraper, Args: args, Env: r.env(t, node, pod),
+		LogFile: filepath.Join(t.TempDir(), pod+".log"),
 	})
 	return i
 }

@@ -48,8 +48,8 @@ func (w *world) testModes(t *testing.T) {
 			var pods []*instance
 			for i := range c.pods {
 				pod := fmt.Sprintf("%s-%d", c.name, i)
-				pods = append(pods, w.start(t, r, "node-1", pod, filepath.Join(t.TempDir(), "data"), "--kubeconfig="+
-					kubeconfig))
+				pods = append(pods, w.start(t, r, "node-1", pod, filepath.Join(t.TempDir(), "data"),
+					"--kubeconfig="+kubeconfig))
 			}
 			parts.Eventually(t, time.Minute, "the targets of all pods together", func() error {
 				var got []string

@@ -15,8 +15,8 @@ import (
 func TestUpdateWithKeptQueue(t *testing.T) {
 	page, sink := servePage(t, "127.0.47.9"), newSink(t)
 	tl := newTools(t, false)
-	r := tl.render(t, "kept", "kept", fixedTarget(sink, "--set", "podSecurityLevel=privileged", "--set",
-		"queue.volume.hostPath.path=/x")...)
+	r := tl.render(t, "kept", "kept", fixedTarget(sink,
+		"--set", "podSecurityLevel=privileged", "--set", "queue.volume.hostPath.path=/x")...)
 	storage := filepath.Join(t.TempDir(), "data")
 
 	sink.down.Store(true)
@@ -59,8 +59,8 @@ func TestUpdateWithEmptyDir(t *testing.T) {
 // fixedTarget returns the values of a pod with one job with a static target, which needs no API server.
 func fixedTarget(s *sink, values ...string) []string {
 	return append(append(s.to(),
-		"--set", "sidecarJob.enabled=false", "--set", "clusterWideJobs[0]=fixed", "--set",
-		"extraJobs[0].job_name=fixed",
+		"--set", "sidecarJob.enabled=false", "--set", "clusterWideJobs[0]=fixed",
+		"--set", "extraJobs[0].job_name=fixed",
 		"--set", "extraJobs[0].static_configs[0].targets[0]=127.0.47.9:15090"), values...)
 }
 

@@ -23,7 +23,8 @@ func nativeHistogram(t *testing.T) func(int) (string, string) {
 		gauge.Set(float64(number))
 		answer := httptest.NewRecorder()
 		request := httptest.NewRequest(http.MethodGet, "/metrics", nil)
-		request.Header.Set("Accept", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
+		request.Header.Set("Accept",
+			"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
 		handler.ServeHTTP(answer, request)
 		return answer.Header().Get("Content-Type"), answer.Body.String()
 	}

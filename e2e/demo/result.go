@@ -18,7 +18,8 @@ import (
 
 const (
 	resultDeadline = 90 * time.Second // limit for the first samples of every sidecar to arrive
-	query          = `sum by (source_workload, destination_workload, response_code) (istio_requests_total{reporter="source"})`
+	query          = `sum by (source_workload, destination_workload, response_code) ` +
+		`(istio_requests_total{reporter="source"})`
 )
 
 // querier is the part of receiver.Receiver that the demo needs.

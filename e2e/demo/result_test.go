@@ -39,10 +39,10 @@ func TestAwaitPods(t *testing.T) {
 			return of(sidecars[:min(2, int(after/time.Second))]), nil
 		}, 0, ""},
 		{"one never comes", func(time.Duration) (model.Vector, error) { return of(sidecars[:1]), nil }, 0,
-			"missing of two"},
+			"missing for two"},
 		{"no answer", func(time.Duration) (model.Vector, error) { return nil, errors.New("refused") }, 0, "refused"},
 		{"envoy-scraper ends", func(time.Duration) (model.Vector, error) { return nil, nil }, time.Second,
-			"envoy-scraper ended"},
+			"envoy-scraper exited"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

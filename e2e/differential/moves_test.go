@@ -44,8 +44,8 @@ func (m *moves) set(addresses map[string]string) {
 	var entries []string
 	for name, address := range addresses {
 		name, extra, _ := strings.Cut(name, "/")
-		entries = append(entries, fmt.Sprintf(`{"targets": [%q], "labels": {"case": %q, "extra": %q}}`, address, name,
-			extra))
+		entries = append(entries, fmt.Sprintf(`{"targets": [%q], "labels": {"case": %q, "extra": %q}}`,
+			address, name, extra))
 	}
 	slices.Sort(entries)
 	temporary := m.file + ".tmp"
@@ -170,8 +170,8 @@ func (r *recorder) stretches(from source, name string) []stretch {
 func (m *moves) compare(t *testing.T) {
 	for _, p := range protocols {
 		for _, name := range []string{"goes", "returns", "relabelled", "moved"} {
-			a, b := m.world.recorder.stretches(source{theirs, p}, name), m.world.recorder.stretches(source{ours, p},
-				name)
+			a := m.world.recorder.stretches(source{theirs, p}, name)
+			b := m.world.recorder.stretches(source{ours, p}, name)
 			if x, y := fmt.Sprint(a), fmt.Sprint(b); x != y {
 				t.Errorf("%s %s:\n\tPrometheus: %s\n\tenvoy-scraper: %s", p, name, x, y)
 			}

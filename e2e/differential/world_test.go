@@ -91,10 +91,10 @@ func (w *world) start(yaml string) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.run(theirs, filepath.Join(parts.Tools(w.T, "prometheus"), "prometheus"), ports[0], "--agent", "--config.file="+
-		file, "--storage.agent.path="+filepath.Join(w.dir, "prometheus"))
-	w.run(ours, parts.Scraper(w.T), ports[1], "--config.file="+file, "--storage.path="+
-		filepath.Join(w.dir, "envoy-scraper"))
+	w.run(theirs, filepath.Join(parts.Tools(w.T, "prometheus"), "prometheus"), ports[0], "--agent",
+		"--config.file="+file, "--storage.agent.path="+filepath.Join(w.dir, "prometheus"))
+	w.run(ours, parts.Scraper(w.T), ports[1], "--config.file="+file,
+		"--storage.path="+filepath.Join(w.dir, "envoy-scraper"))
 }
 
 func (w *world) run(name agentName, path string, port int, args ...string) {

@@ -253,9 +253,9 @@ func rightTakenAway(w *world) {
 	bind := func() {
 		w.Helper()
 		if _, err := api.RbacV1().RoleBindings(w.namespace).Create(ctx, &rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: "reader"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName,
-				Kind: "Role", Name: "reader"},
-			Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: w.namespace, Name: "reader"}},
+			ObjectMeta: metav1.ObjectMeta{Name: "reader"},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "reader"},
+			Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: w.namespace, Name: "reader"}},
 		}, metav1.CreateOptions{}); err != nil {
 			w.Fatal(err)
 		}

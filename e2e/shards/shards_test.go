@@ -57,7 +57,8 @@ func TestThreeBecomeFiveAndThree(t *testing.T) {
 		t.Errorf("%d of %d targets moved from 3 instances to 5, want about the minimum of %d", there, targets, least)
 	}
 	if there != back || w.handedOver != there+back || w.takenOver != there+back {
-		t.Errorf("%d targets moved to new instances and %d back, but %d are counted as handed over and %d as taken over", there, back, w.handedOver, w.takenOver)
+		t.Errorf("%d targets moved to new instances and %d back, but %d are counted as handed over and "+
+			"%d as taken over", there, back, w.handedOver, w.takenOver)
 	}
 	gaps := w.checkSamples()
 	v := oracle.Judge(w.fleet, w.recorder.Ledger, w.ends)

@@ -66,8 +66,8 @@ func Start(t *testing.T, cfg Config) *Agent {
 		args = append(args, "--log.level="+cfg.LogLevel)
 	}
 	p, err := process.Start(process.Spec{
-		Name: "envoy-scraper", Path: cfg.Path, Args: args, Env: cfg.Env, LogFile: filepath.Join(cfg.Dir,
-			cfg.Name+".log"),
+		Name: "envoy-scraper", Path: cfg.Path, Args: args, Env: cfg.Env,
+		LogFile: filepath.Join(cfg.Dir, cfg.Name+".log"),
 	})
 	if err != nil {
 		t.Fatal(err)

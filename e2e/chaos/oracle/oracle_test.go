@@ -33,8 +33,9 @@ func TestLedgerKeepsOrderAndDuplicates(t *testing.T) {
 		"an older one again":         {numbered("a", 0, 1, 1000), book{duplicates: 1, old: 1}},
 		"older than the newest":      {numbered("a", 0, 9, 1500), book{outOfOrder: 1}},
 		"old, but of another series": {numbered("b", 0, 1, 10), book{}},
-		"a marker": {Sample{numbered("a", 0, 0, 0).Labels, 3000,
-			math.Float64frombits(value.StaleNaN)}, book{}},
+		"a staleness marker": {
+			Sample{numbered("a", 0, 0, 0).Labels, 3000, math.Float64frombits(value.StaleNaN)}, book{},
+		},
 	} {
 		first := newLedger()
 		first.take([]Sample{numbered("a", 0, 1, 1000), numbered("a", 0, 2, 2000)})
@@ -131,10 +132,10 @@ func TestJudge(t *testing.T) {
 		"in flight": {take: func(f *Fleet) []Sample { return all(f)[2:] },
 			ends: []time.Time{time.Now().Add(time.Hour), time.Now()},
 			want: Verdict{Served: 6, Arrived: 5, Lost: 1, InFlight: 1, Samples: 2, Worst: 1}},
-		"out of nothing": {take: func(f *Fleet) []Sample {
-			return append(all(f), numbered(f.Targets[0].Address, 0, 4, 4))
+		"never served": {
+			take: func(f *Fleet) []Sample { return append(all(f), numbered(f.Targets[0].Address, 0, 4, 4)) },
+			want: Verdict{Served: 6, Arrived: 6, Invented: 1},
 		},
-			want: Verdict{Served: 6, Arrived: 6, Invented: 1}},
 		"twice": {take: func(f *Fleet) []Sample { return append(all(f), all(f)[4:6]...) },
 			want: Verdict{Served: 6, Arrived: 6, Duplicates: 2, Repeats: 1, MostRepeats: 1}},
 	} {
