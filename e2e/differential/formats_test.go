@@ -13,7 +13,9 @@ func nativeHistogram(schema int, deltas ...int) string {
 	for _, d := range deltas {
 		count += d
 	}
-	fmt.Fprintf(&b, `name: "native" help: "Native." type: HISTOGRAM metric { histogram { sample_count: %d sample_sum: 7.5 schema: %d zero_threshold: 0.001 zero_count: 0 positive_span { offset: 0 length: %d }`, count, schema, len(deltas))
+	fmt.Fprintf(&b, `name: "native" help: "Native." type: HISTOGRAM metric { histogram {
+		sample_count: %d sample_sum: 7.5 schema: %d zero_threshold: 0.001 zero_count: 0
+		positive_span { offset: 0 length: %d }`, count, schema, len(deltas))
 	last := 0
 	for _, d := range deltas {
 		fmt.Fprintf(&b, " positive_delta: %d", d-last)
@@ -23,12 +25,17 @@ func nativeHistogram(schema int, deltas ...int) string {
 	return b.String()
 }
 
-const bothHistograms = `name: "h" help: "Both." type: HISTOGRAM metric { label { name: "x" value: "1" } histogram { sample_count: 6 sample_sum: 7.5 schema: 3 zero_threshold: 0.001 zero_count: 1
+const bothHistograms = `name: "h" help: "Both." type: HISTOGRAM metric { label { name: "x" value: "1" } histogram {
+ sample_count: 6 sample_sum: 7.5 schema: 3 zero_threshold: 0.001 zero_count: 1
  positive_span { offset: 0 length: 2 } positive_delta: 2 positive_delta: 1
- bucket { cumulative_count: 2 upper_bound: 1 exemplar { label { name: "trace" value: "abc" } value: 0.5 timestamp { %s } } } bucket { cumulative_count: 6 upper_bound: inf } } }`
+ bucket { cumulative_count: 2 upper_bound: 1
+  exemplar { label { name: "trace" value: "abc" } value: 0.5 timestamp { %s } } }
+ bucket { cumulative_count: 6 upper_bound: inf } } }`
 
-const classicHistogram = `name: "c" help: "Classic." type: HISTOGRAM unit: "seconds" metric { histogram { sample_count: 6 sample_sum: 7.5 created_timestamp { %s }
- bucket { cumulative_count: 2 upper_bound: 1 } bucket { cumulative_count: 4 upper_bound: 2.5 } bucket { cumulative_count: 6 upper_bound: inf } } }`
+const classicHistogram = `name: "c" help: "Classic." type: HISTOGRAM unit: "seconds" metric { histogram {
+ sample_count: 6 sample_sum: 7.5 created_timestamp { %s }
+ bucket { cumulative_count: 2 upper_bound: 1 } bucket { cumulative_count: 4 upper_bound: 2.5 }
+ bucket { cumulative_count: 6 upper_bound: inf } } }`
 
 // message returns a timestamp as fields of a protobuf message.
 func message(base time.Time, n float64) string {
@@ -42,14 +49,20 @@ func formats(base time.Time) []job {
 	proto := []answer{
 		families(`name: "a" help: "A." type: COUNTER metric { counter { value: 1 } }`,
 			`name: "g" type: GAUGE metric { gauge { value: nan } }`),
-		families(`name: "a" help: "A." type: COUNTER metric { counter { value: 2 exemplar { label { name: "t" value: "1" } value: 3 } created_timestamp { seconds: 5 } } }`),
+		families(`name: "a" help: "A." type: COUNTER metric { counter { value: 2
+			exemplar { label { name: "t" value: "1" } value: 3 } created_timestamp { seconds: 5 } } }`),
 		families(fmt.Sprintf(bothHistograms, message(base, 1))),
 		families(fmt.Sprintf(bothHistograms, message(base, 2)), fmt.Sprintf(classicHistogram, message(base, 1))),
 		families(nativeHistogram(0, 1, 2, 1)), families(nativeHistogram(0, 1, 2, 2)),
 		families(nativeHistogram(2, 1, 2, 2, 5)), refused(500), families(nativeHistogram(2, 1, 2, 2, 6)),
-		families(`name: "s" type: SUMMARY metric { summary { sample_count: 2 sample_sum: 3 quantile { quantile: 0.5 value: 1 } quantile { quantile: 1 value: 2 } } }`),
-		families(`name: "u" type: UNTYPED metric { label { name: "x" value: "y" } untyped { value: 4 } timestamp_ms: 0 }`, fmt.Sprintf(`name: "v" type: GAUGE metric { gauge { value: 4 } timestamp_ms: %d }`, stamp(base, 3))),
-		families(`name: "f" type: GAUGE_HISTOGRAM metric { histogram { sample_count_float: 6.5 sample_sum: 7.5 schema: 1 zero_threshold: 0.001 zero_count_float: 0.5 positive_span { offset: 1 length: 2 } positive_count: 2 positive_count: 4 negative_span { offset: 0 length: 1 } negative_count: 1 } }`),
+		families(`name: "s" type: SUMMARY metric { summary { sample_count: 2 sample_sum: 3
+			quantile { quantile: 0.5 value: 1 } quantile { quantile: 1 value: 2 } } }`),
+		families(`name: "u" type: UNTYPED metric { label { name: "x" value: "y" } untyped { value: 4 }
+			timestamp_ms: 0 }`,
+			fmt.Sprintf(`name: "v" type: GAUGE metric { gauge { value: 4 } timestamp_ms: %d }`, stamp(base, 3))),
+		families(`name: "f" type: GAUGE_HISTOGRAM metric { histogram { sample_count_float: 6.5 sample_sum: 7.5
+			schema: 1 zero_threshold: 0.001 zero_count_float: 0.5 positive_span { offset: 1 length: 2 }
+			positive_count: 2 positive_count: 4 negative_span { offset: 0 length: 1 } negative_count: 1 } }`),
 		families(nativeHistogram(0, 1, 2, 2), `name: "bad.name" type: GAUGE metric { gauge { value: 1 } }`),
 		families(`name: "dup" type: GAUGE metric { gauge { value: 1 } } metric { gauge { value: 2 } }`),
 		families(nativeHistogram(0, 1, 2, 2)).cut(3), {contentType: protobuf, body: "not a message"}, families(),
@@ -86,8 +99,8 @@ func formats(base time.Time) []job {
 		eof("# TYPE g gaugehistogram", `g_bucket{le="1"} 1`, `g_bucket{le="+Inf"} 2`, "g_gcount 2", "g_gsum 3"),
 		eof("# TYPE s summary", `s{quantile="1"} 1`, "s_sum 2", "s_count 1", "s_created 3"), eof(),
 	}
-	both := "  scrape_native_histograms: true\n  scrape_protocols: [PrometheusProto, OpenMetricsText1.0.0, " +
-		"PrometheusText0.0.4]\n"
+	both := "  scrape_native_histograms: true\n" +
+		"  scrape_protocols: [PrometheusProto, OpenMetricsText1.0.0, PrometheusText0.0.4]\n"
 	return []job{
 		{name: "protobuf", keys: "  scrape_protocols: [PrometheusProto, PrometheusText0.0.4]\n", script: proto},
 		{name: "protobuf native", keys: both, script: proto},
@@ -96,8 +109,8 @@ func formats(base time.Time) []job {
 		{name: "protobuf everything", keys: both +
 			"  convert_classic_histograms_to_nhcb: true\n  always_scrape_classic_histograms: true\n", script: proto},
 		{name: "text custom buckets", keys: "  convert_classic_histograms_to_nhcb: true\n", script: text},
-		{name: "text custom buckets and classic", keys: "  convert_classic_histograms_to_nhcb: true\n  " +
-			"always_scrape_classic_histograms: true\n", script: text},
+		{name: "text custom buckets and classic", keys: "  convert_classic_histograms_to_nhcb: true\n" +
+			"  always_scrape_classic_histograms: true\n", script: text},
 		{name: "openmetrics", script: open},
 		{name: "openmetrics custom buckets", keys: "  convert_classic_histograms_to_nhcb: true\n", script: open},
 		{name: "content types", script: []answer{

@@ -39,8 +39,8 @@ func staleness(base time.Time) []job {
 			page("a 4"),
 			{raw: "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\na 5\n"},
 			page("a 6", "b 6"),
-			{raw: "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n4\r\na " +
-				"7\n\r\nzz\r\n"},
+			{raw: "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n" +
+				"a 7\n\r\nzz\r\n"},
 			page("a 8"),
 			{contentType: text0, body: "a 9\n", stall: true}, page("a 10"), {raw: "hello\r\n\r\n"}, refused(204),
 			{contentType: text0, status: 206, body: "a 1\n"}, page("a 1", "b 1"),
@@ -90,8 +90,9 @@ func staleness(base time.Time) []job {
 			page(fmt.Sprint("a 1 ", at(1)), "b 1"), page(fmt.Sprint("a 2 ", at(1)), "b 2"), page("b 3"),
 			page("f 1 5000000000000"), page("a 1", fmt.Sprint("a 2 ", at(9))),
 		}},
-		{name: "every other turn", keys: "  relabel_configs:\n  - {target_label: __scrape_interval__, replacement: " +
-			"4s}\n  - {target_label: __scrape_timeout__, replacement: 2500ms}\n  extra_scrape_metrics: true\n",
+		{name: "every other turn", keys: "  relabel_configs:\n" +
+			"  - {target_label: __scrape_interval__, replacement: 4s}\n" +
+			"  - {target_label: __scrape_timeout__, replacement: 2500ms}\n  extra_scrape_metrics: true\n",
 			script: []answer{
 				page("a 1"), page("a 2"), page("b 1"), page("a 3"),
 			}},
@@ -112,8 +113,8 @@ func limits() []job {
 		return a
 	}
 	return []job{
-		{name: "sample limit", keys: "  sample_limit: 3\n  extra_scrape_metrics: true\n  metric_relabel_configs:\n  " +
-			"- {source_labels: [__name__], regex: dropped.*, action: drop}\n", script: []answer{
+		{name: "sample limit", keys: "  sample_limit: 3\n  extra_scrape_metrics: true\n  metric_relabel_configs:\n" +
+			"  - {source_labels: [__name__], regex: dropped.*, action: drop}\n", script: []answer{
 			many(3), many(4), many(3), many(5), many(5), many(2), page("m9 1", "m8 1", "m7 1", "m6 1", "m0 1"), many(3),
 			page("dropped1 1", "dropped2 1", "m1 1", "m2 1", "m3 1"),
 			page("n1 1", "n2 1", "n3 1"), page("m0 1", "m1 1", "m2 1"), page("m0 1", "m0 1", "m1 1", "m2 1"),
@@ -129,19 +130,19 @@ func limits() []job {
 			exactly(99), exactly(100), exactly(99), exactly(101), exactly(5000), exactly(99).gzipped(),
 			exactly(100).gzipped(), exactly(5000).gzipped(), exactly(50),
 		}},
-		{name: "drops", keys: "  relabel_configs:\n  - {source_labels: [case], regex: dropped, action: drop}\n  " +
-			"keep_dropped_targets: 5\n", dropped: 3, script: []answer{page("a 1")}},
+		{name: "drops", keys: "  relabel_configs:\n  - {source_labels: [case], regex: dropped, action: drop}\n" +
+			"  keep_dropped_targets: 5\n", dropped: 3, script: []answer{page("a 1")}},
 		{name: "params", keys: "  params: {x: [\"1\", \"2\"], y: [z]}\n  metrics_path: /m?q=1\n",
 			script: []answer{page("a 1")}},
 		{name: "target limit", keys: "  target_limit: 1\n", targets: 2, script: []answer{page("a 1"), page("a 2")}},
-		{name: "bucket limit", keys: "  scrape_native_histograms: true\n  native_histogram_bucket_limit: 3\n  " +
-			"scrape_protocols: [PrometheusProto]\n", script: []answer{
+		{name: "bucket limit", keys: "  scrape_native_histograms: true\n  native_histogram_bucket_limit: 3\n" +
+			"  scrape_protocols: [PrometheusProto]\n", script: []answer{
 			families(nativeHistogram(3, 1, 1, 1)), families(nativeHistogram(3, 1, 1, 1, 1)),
 			families(nativeHistogram(-4, 1, 1, 1, 1, 1, 1)), families(nativeHistogram(0, 2, 2, 2)),
 			families(nativeHistogram(8, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)), families(nativeHistogram(0, 2, 2, 2)),
 		}},
-		{name: "bucket factor", keys: "  scrape_native_histograms: true\n  native_histogram_min_bucket_factor: " +
-			"1.5\n  scrape_protocols: [PrometheusProto]\n", script: []answer{
+		{name: "bucket factor", keys: "  scrape_native_histograms: true\n" +
+			"  native_histogram_min_bucket_factor: 1.5\n  scrape_protocols: [PrometheusProto]\n", script: []answer{
 			families(nativeHistogram(3, 1, 1, 1)), families(nativeHistogram(0, 1, 2, 1, 1)),
 			families(nativeHistogram(8, 1, 1, 1, 1, 1)),
 		}},
@@ -172,13 +173,15 @@ func labelling() []job {
 			page(`a{kill="1"} 1`), page("a 2"), page("drop_a 1", "drop_b 1"), page("a 2"),
 			page("rename_b 1", "rename_b 2"),
 		}},
-		{name: "rules break names", keys: "  metric_relabel_configs:\n  - {source_labels: [x], target_label: " +
-			"__name__, regex: (.+)}\n  metric_name_validation_scheme: legacy\n", script: []answer{
-			page("a 1"), page(`a{x="b.c"} 1`), page("a 2"), page(`{"b.c"} 1`), page("a 2"), page(`a{"x.y"="1"} 1`),
-			page("a 3"),
-		}},
-		{name: "legacy names", keys: "  metric_name_validation_scheme: legacy\n  metric_name_escaping_scheme: " +
-			"underscores\n", script: []answer{page("a 1"), page(`{"b.c"} 1`), page(`a{"x.y"="1"} 1`), page("a 1")}},
+		{name: "rules break names", keys: "  metric_relabel_configs:\n" +
+			"  - {source_labels: [x], target_label: __name__, regex: (.+)}\n  metric_name_validation_scheme: legacy\n",
+			script: []answer{
+				page("a 1"), page(`a{x="b.c"} 1`), page("a 2"), page(`{"b.c"} 1`), page("a 2"), page(`a{"x.y"="1"} 1`),
+				page("a 3"),
+			}},
+		{name: "legacy names", keys: "  metric_name_validation_scheme: legacy\n" +
+			"  metric_name_escaping_scheme: underscores\n", script: []answer{page("a 1"), page(`{"b.c"} 1`),
+			page(`a{"x.y"="1"} 1`), page("a 1")}},
 		{name: "utf8 names", script: []answer{page(`{"b.c"} 1`), page(`{"b.c",x="1"} 1`, `{"größe","ä ö"="ü"} 2`),
 			page(`{"b.c",} 1`), page(`{x="1","b.c"} 1`), page(`a{"b.c"} 1`), page(`{""} 1`), page("a 1")}},
 		{name: "le and quantile", script: []answer{

@@ -12,8 +12,8 @@ func randomJobs(base time.Time, seeds, steps int) []job {
 	keys := []string{
 		"", "  sample_limit: 9\n", "  track_timestamps_staleness: true\n", "  honor_labels: true\n",
 		"  convert_classic_histograms_to_nhcb: true\n",
-		"  metric_relabel_configs:\n  - {source_labels: [x], regex: \"2\", action: drop}\n  - {regex: y, action: " +
-			"labeldrop}\n",
+		"  metric_relabel_configs:\n  - {source_labels: [x], regex: \"2\", action: drop}\n" +
+			"  - {regex: y, action: labeldrop}\n",
 	}
 	var jobs []job
 	for seed := range seeds {

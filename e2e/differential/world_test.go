@@ -56,8 +56,8 @@ func (w *world) settings() string {
 		}
 		fmt.Fprintf(&b, "- name: %s\n  url: %s%s\n  protobuf_message: %s\n", p[1:], w.recorder.url, p, message)
 		b.WriteString("  send_exemplars: true\n  send_native_histograms: true\n")
-		b.WriteString("  metadata_config: {send: true, send_interval: 2s}\n  queue_config: " +
-			"{batch_send_deadline: 500ms}\n")
+		b.WriteString("  metadata_config: {send: true, send_interval: 2s}\n" +
+			"  queue_config: {batch_send_deadline: 500ms}\n")
 	}
 	return b.String()
 }

@@ -176,7 +176,8 @@ scrape_configs:
     tls_config: {ca_file: %s}
 %s  relabel_configs:
   - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, regex: '.*-envoy-prom'}
-  - {source_labels: [__address__, __meta_kubernetes_pod_annotation_prometheus_io_port], regex: '([^:]+)(?::\d+)?;(\d+)', replacement: '$1:15090', target_label: __address__}
+  - {source_labels: [__address__, __meta_kubernetes_pod_annotation_prometheus_io_port],
+     regex: '([^:]+)(?::\d+)?;(\d+)', replacement: '$1:15090', target_label: __address__}
   - {action: labeldrop, regex: '__meta_kubernetes_pod_label_(.+)'}
   - {source_labels: [__meta_kubernetes_namespace], target_label: namespace}
   - {source_labels: [__meta_kubernetes_pod_name], target_label: pod_name}

@@ -204,7 +204,8 @@ func answer(w http.ResponseWriter, code int, reason, message string) {
 }
 
 func status(code int, reason, message string) string {
-	return fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":%q,"reason":%q,"code":%d}`, message, reason, code)
+	return fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure",`+
+		`"message":%q,"reason":%q,"code":%d}`, message, reason, code)
 }
 
 // onWatch applies a fault to watches only, including those that stream a list.

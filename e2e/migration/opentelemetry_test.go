@@ -58,8 +58,10 @@ func (w *world) collector() {
 // must return.
 var otherwise = []any{
 	// Counters get the suffix _total. A _total inside a name moves to the end.
-	`count(envoy_cluster_upstream_cx_connect_fail_total{agent=""}) == count(envoy_cluster_upstream_cx_connect_fail{agent="envoy-scraper"})`, 1,
-	`count(envoy_cluster_default_match_count_total{agent=""}) == count(envoy_cluster_default_total_match_count{agent="envoy-scraper"})`, 1,
+	`count(envoy_cluster_upstream_cx_connect_fail_total{agent=""})
+	  == count(envoy_cluster_upstream_cx_connect_fail{agent="envoy-scraper"})`, 1,
+	`count(envoy_cluster_default_match_count_total{agent=""})
+	  == count(envoy_cluster_default_total_match_count{agent="envoy-scraper"})`, 1,
 	`{__name__=~"envoy_cluster_upstream_cx_connect_fail|envoy_cluster_default_total_match_count", agent=""}`, 0,
 	// Two families are merged into one.
 	`sum(envoy_cluster_upstream_rq_total{agent=""})

@@ -43,13 +43,13 @@ func badFiles(w *world) {
 		{"an unknown field", w.configuration(variant{other: "  metric_path: /stats\n"}), 9, "metric_path"},
 		{"a missing file of jobs", good + "scrape_config_files:\n- gone.yml\n", 3 + strings.Count(good, "\n") - 1,
 			"gone.yml"},
-		{"only one job, and it is invalid", "scrape_configs:\n- job_name: new\n  scrape_interval: " +
-			"soon\nremote_write: [{url: 'http://127.0.0.1:1/'}]\n", 3, "soon"},
+		{"only one job, and it is invalid", "scrape_configs:\n- job_name: new\n" +
+			"  scrape_interval: soon\nremote_write: [{url: 'http://127.0.0.1:1/'}]\n", 3, "soon"},
 		{"no endpoint", "scrape_configs: [{job_name: new}]\n", 0, "remote_write"},
 		{"a missing certificate for a job", "scrape_configs: [{job_name: new, tls_config: {ca_file: " +
 			"gone.pem}}]\nremote_write: [{url: 'http://127.0.0.1:1/'}]\n", 0, "gone.pem"},
-		{"a missing certificate for an endpoint", "scrape_configs: [{job_name: new}]\nremote_write: [{url: " +
-			"'http://127.0.0.1:1/', tls_config: {ca_file: gone.pem}}]\n", 0, "gone.pem"},
+		{"a missing certificate for an endpoint", "scrape_configs: [{job_name: new}]\n" +
+			"remote_write: [{url: 'http://127.0.0.1:1/', tls_config: {ca_file: gone.pem}}]\n", 0, "gone.pem"},
 	} {
 		w.write(c.text)
 		logged := len(w.agent.Process.Log())

@@ -163,7 +163,7 @@ func (t *Target) filler(number int) []byte {
 		if i%fillerChurn == 0 {
 			born = number
 		}
-		page = fmt.Appendf(page, "%s{cluster_name=\"outbound|8080||filler-%d.mesh.svc.cluster.local\",born=\"%d\"} %d\n",
+		page = fmt.Appendf(page, `%s{cluster_name="outbound|8080||filler-%d.mesh.svc.cluster.local",born="%d"} %d`+"\n",
 			Filler, i, born, number)
 	}
 	return page
