@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs gofmt, go vet and staticcheck on every module of this repository, and govulncheck on the root module.
-# tools/go.mod pins the versions of staticcheck and govulncheck. A step that cannot run here prints a line that begins with SKIPPED.
+# tools/go.mod pins the versions of staticcheck and govulncheck. A step that cannot run prints a line that
+# begins with SKIPPED.
 #
 #   lint.sh [STEP ...]      default: format vet staticcheck vulnerabilities
 set -euo pipefail

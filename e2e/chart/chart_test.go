@@ -1,10 +1,10 @@
 // Package chart renders the Helm chart deploy/helm/envoy-scraper with each values file of its tests and checks the
 // result with the real parts:
 //
-// - envoy-scraper checks the rendered configuration and flags, and runs as the pods of each mode would.
-// - A real kube-apiserver validates and stores the objects, its Pod Security admission judges the pods, and its RBAC
-// decides what the service account may do.
-// - promtool checks the alerting rules.
+//   - envoy-scraper checks the rendered configuration and flags, and runs as the pods of each mode would.
+//   - A real kube-apiserver validates and stores the objects, its Pod Security admission judges the pods, and its RBAC
+//     decides what the service account may do.
+//   - promtool checks the alerting rules.
 //
 // It proves that every mode of the chart installs, updates and scrapes. To run it alone:
 //

@@ -1,8 +1,8 @@
 // Package compliance checks envoy-scraper as a remote write sender, with the real binary:
 //
-// - TestLibrary runs Prometheus' own compliance library against it.
-// - TestSpecification has one test for each requirement of the specification that a receiver can observe.
-// - TestPrometheus writes to a real Prometheus that rejects part of each request.
+//   - TestLibrary runs Prometheus' own compliance library against it.
+//   - TestSpecification has one test for each requirement of the specification that a receiver can observe.
+//   - TestPrometheus writes to a real Prometheus that rejects part of each request.
 //
 // To run it alone:
 //
