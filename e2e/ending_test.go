@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// testStop ends the scrapers as Kubernetes would.
+// testStop stops the scrapers as Kubernetes would.
 func (w *world) testStop(t *testing.T, builtIn *scraper) {
 	for _, s := range append(w.scrapers, builtIn) {
 		start := time.Now()
@@ -17,22 +17,23 @@ func (w *world) testStop(t *testing.T, builtIn *scraper) {
 	}
 }
 
-// testNothingLost compares, with the scrapers gone, all that the pages showed with all that is stored. Only the
-// very last showing may be missing: that scrape was cut off by the stop.
+// testNothingLost runs after the scrapers have stopped. It compares the number of scrapes of each page with the stored
+// samples. Only the last scrape may be missing, because the stop may have cut it off.
 func (w *world) testNothingLost(t *testing.T) {
 	for _, s := range w.scrapers {
 		for pod, p := range w.pages {
 			w.checkValues(t, s, pod)
-			shown, _ := p.showings(s.header)
+			shown, _ := p.scrapes(s.header)
 			if stored := len(w.samples(t, s, "istio_requests_total", pod)); stored < shown-1 {
-				t.Errorf("%s: the page of %s was read %d times, %d of them are stored", s.name, pod, shown, stored)
+				t.Errorf("%s: the page of %s was scraped %d times, but only %d scrapes are stored", s.name, pod, shown,
+					stored)
 			}
 		}
 	}
 }
 
-// testProtocols looks at what the receivers answered: one takes 2.0 from the first request on, the other
-// refuses it at first, and nothing else is ever refused.
+// testProtocols checks the receivers' answers. One receiver accepts 2.0 from the first request on. The other refuses
+// 2.0 at first. No other request may be refused.
 func (w *world) testProtocols(t *testing.T) {
 	v1, err := w.v1.Writes(t.Context())
 	if err != nil {
@@ -44,10 +45,10 @@ func (w *world) testProtocols(t *testing.T) {
 	}
 	t.Logf("answers by status: 1.0 only %v, both %v", v1, both)
 	if v1["415"] == 0 {
-		t.Error("2.0 was never tried against the receiver that takes only 1.0")
+		t.Error("no 2.0 request was sent to the receiver that accepts only 1.0")
 	}
 	if v1["415"] > v1["204"] {
-		t.Error("2.0 is tried again and again")
+		t.Error("2.0 requests are repeated although the receiver refuses them")
 	}
 	for name, writes := range map[string]map[string]int{"1.0 only": v1, "both": both} {
 		for code, n := range writes {

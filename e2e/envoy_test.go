@@ -12,7 +12,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
-// testEnvoy compares what is stored of the real Envoy with the page that it shows itself.
+// testEnvoy compares the stored samples of the real Envoy with its page.
 func (w *world) testEnvoy(t *testing.T) {
 	if w.envoy == nil {
 		t.Skip("NO REAL ENVOY: see above")
@@ -22,7 +22,7 @@ func (w *world) testEnvoy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// The rows of the proxied application: nothing moves them any more, once Envoy has merged its histograms.
+	// Compare the series of the proxied application. They no longer change once Envoy has merged its histograms.
 	const label = `cluster_name="app"`
 	for _, s := range w.scrapers {
 		parts.Eventually(t, time.Minute, s.name+": the real Envoy's page is stored", func() error {
@@ -41,7 +41,7 @@ func (w *world) testEnvoy(t *testing.T) {
 
 var rowLabel = regexp.MustCompile(`(\w+)="([^"]*)"`)
 
-// rows returns the values of the page's rows whose labels contain label, by seriesKey.
+// rows returns the values of the page's series whose labels contain label, by seriesKey.
 func rows(text, label string) map[string]float64 {
 	rows := map[string]float64{}
 	for line := range strings.Lines(text) {
@@ -60,7 +60,7 @@ func rows(text, label string) map[string]float64 {
 	return rows
 }
 
-// seriesKey names a series. Prometheus stores le="1" as le="1.0", so bounds are compared as numbers.
+// seriesKey returns a key for a series. Prometheus stores le="1" as le="1.0", so bounds are compared as numbers.
 func seriesKey(name string, labels map[string]string) string {
 	var pairs []string
 	for name, value := range labels {
@@ -73,7 +73,7 @@ func seriesKey(name string, labels map[string]string) string {
 	return name + "{" + strings.Join(pairs, ",") + "}"
 }
 
-// compareEnvoy compares the stored series of the real Envoy's application with the rows of its page.
+// compareEnvoy compares the stored series of the application's proxy with those on its page.
 func (w *world) compareEnvoy(t *testing.T, s *scraper, shown map[string]float64) error {
 	vector, err := s.receiver.Query(t.Context(), `{cluster_name="app",pod_name="gateway",run=""}`)
 	if err != nil {
@@ -84,7 +84,7 @@ func (w *world) compareEnvoy(t *testing.T, s *scraper, shown map[string]float64)
 		labels := map[string]string{}
 		for name, value := range sample.Metric {
 			switch name {
-			case "__name__", "job", "instance", "namespace", "pod_name": // the target's
+			case "__name__", "job", "instance", "namespace", "pod_name": // labels of the target
 			default:
 				labels[string(name)] = string(value)
 			}
@@ -92,11 +92,11 @@ func (w *world) compareEnvoy(t *testing.T, s *scraper, shown map[string]float64)
 		stored[seriesKey(string(sample.Metric["__name__"]), labels)] = float64(sample.Value)
 	}
 	if len(stored) != len(shown) {
-		return fmt.Errorf("%d series stored, %d rows shown", len(stored), len(shown))
+		return fmt.Errorf("%d series are stored, the page has %d", len(stored), len(shown))
 	}
 	for series, want := range shown {
 		if got, ok := stored[series]; !ok || got != want {
-			return fmt.Errorf("%s is stored as %v (found: %v), the page shows %v", series, got, ok, want)
+			return fmt.Errorf("%s is stored as %v (found: %v), the page has %v", series, got, ok, want)
 		}
 	}
 	return nil

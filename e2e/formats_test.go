@@ -18,9 +18,9 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
 )
 
-const formatsAddr = "127.0.15.31:15090" // of an Envoy that is asked in every format it has
+const formatsAddr = "127.0.15.31:15090" // stats address of an Envoy that is scraped in every format
 
-// formatsFile has one job a format, all of the same Envoy. The verbs are its address and the receiver.
+// formatsFile has one job per format, all with the same Envoy. Its verbs are Envoy's address and the receiver's URL.
 const formatsFile = `global: {scrape_interval: 1s, scrape_timeout: 900ms}
 scrape_configs:
 - job_name: text
@@ -45,11 +45,11 @@ remote_write:
   send_native_histograms: true
 `
 
-// TestEnvoysFormats reads a real Envoy as text, as protobuf, with native histograms, and with its classic ones made
-// into custom buckets, all by the real program and into a real Prometheus, and compares what is stored.
+// TestEnvoysFormats scrapes a real Envoy as text, as protobuf, with native histograms, and with classic histograms
+// converted to custom buckets. envoy-scraper writes to a real Prometheus, and the test compares what is stored.
 func TestEnvoysFormats(t *testing.T) {
 	if testing.Short() {
-		t.Skip("real parts are not for -short")
+		t.Skip("skipped with -short: needs the real parts")
 	}
 	w := &world{dir: t.TempDir()}
 	w.envoyPath = parts.Envoy(t)
@@ -59,7 +59,8 @@ func TestEnvoysFormats(t *testing.T) {
 	w.tools = parts.Tools(t, "prometheus")
 	w.scraperPath = parts.Scraper(t)
 	to := w.startReceiver(t, "receiver", receiver.V1AndV2)
-	envoy, err := envoyproxy.Start(t.Context(), envoyproxy.Config{Path: w.envoyPath, Dir: w.subdir(t, "envoy"), Stats: formatsAddr})
+	envoy, err := envoyproxy.Start(t.Context(), envoyproxy.Config{Path: w.envoyPath, Dir: w.subdir(t, "envoy"),
+		Stats: formatsAddr})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,17 +72,22 @@ func TestEnvoysFormats(t *testing.T) {
 	}
 	w.startFormats(t, to)
 
-	parts.Eventually(t, 90*time.Second, "text and protobuf are stored as the same", func() error { return sameSeries(t.Context(), to) })
+	parts.Eventually(t, 90*time.Second, "text and protobuf are stored as the same",
+		func() error { return sameSeries(t.Context(), to) })
 	t.Run("native histograms", func(t *testing.T) {
-		parts.Eventually(t, time.Minute, "they count as the classic ones", func() error { return sameHistograms(t.Context(), to, "native") })
+		parts.Eventually(t, time.Minute, "they count as the classic ones",
+			func() error { return sameHistograms(t.Context(), to, "native") })
 	})
 	t.Run("custom buckets", func(t *testing.T) {
-		parts.Eventually(t, time.Minute, "they count as the classic ones", func() error { return sameHistograms(t.Context(), to, "custom") })
+		parts.Eventually(t, time.Minute, "they count as the classic ones",
+			func() error { return sameHistograms(t.Context(), to, "custom") })
 	})
 	t.Run("an odd label", func(t *testing.T) {
-		// Envoy escapes label values in protobuf too, where nobody takes the escapes away. Prometheus stores them so.
+		// Envoy escapes label values in protobuf too, although protobuf needs no escapes. Prometheus stores them with
+		// the escapes.
 		for job, want := range map[string]string{"text": `we"ird\one`, "protobuf": `we\"ird\\one`} {
-			got, err := to.Query(t.Context(), fmt.Sprintf(`envoy_cluster_membership_total{job=%q,cluster_name=~"we.*"}`, job))
+			got, err := to.Query(t.Context(), fmt.Sprintf(`envoy_cluster_membership_total{job=%q,cluster_name=~"we.*"}`,
+				job))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -108,7 +114,7 @@ func (w *world) startFormats(t *testing.T, to *receiver.Receiver) {
 	}, nil)
 }
 
-// sameSeries compares what two jobs stored of the proxied application, which nothing moves any more.
+// sameSeries compares the stored series of the proxied application in two jobs. They no longer change.
 func sameSeries(ctx context.Context, to *receiver.Receiver) error {
 	var stored [2]map[string]float64
 	for i, job := range []string{"text", "protobuf"} {
@@ -139,8 +145,8 @@ func sameSeries(ctx context.Context, to *receiver.Receiver) error {
 	return nil
 }
 
-// sameHistograms compares a job's native histograms with the text's classic ones: count, sum, and what Prometheus
-// makes of the buckets.
+// sameHistograms compares a job's native histograms with the classic histograms of the text job: count, sum, and the
+// count in the buckets.
 func sameHistograms(ctx context.Context, to *receiver.Receiver, job string) error {
 	vector, err := to.Query(ctx, fmt.Sprintf(`{cluster_name="app",job=%q}`, job))
 	if err != nil {
@@ -151,7 +157,7 @@ func sameHistograms(ctx context.Context, to *receiver.Receiver, job string) erro
 		name := string(sample.Metric["__name__"])
 		if sample.Histogram == nil {
 			if strings.HasSuffix(name, "_bucket") {
-				return fmt.Errorf("%s is stored, a classic series", name)
+				return fmt.Errorf("the classic series %s is stored, want a native histogram", name)
 			}
 			continue
 		}
@@ -164,7 +170,8 @@ func sameHistograms(ctx context.Context, to *receiver.Receiver, job string) erro
 			return err
 		}
 		if float64(sample.Histogram.Count) != count || math.Abs(float64(sample.Histogram.Sum)-sum) > 1e-9*sum {
-			return fmt.Errorf("%s: count %v, sum %v; the text has %v, %v", name, sample.Histogram.Count, sample.Histogram.Sum, count, sum)
+			return fmt.Errorf("%s: count %v, sum %v; the text has %v, %v", name, sample.Histogram.Count,
+				sample.Histogram.Sum, count, sum)
 		}
 		var inBuckets float64
 		for _, b := range sample.Histogram.Buckets {
@@ -178,12 +185,12 @@ func sameHistograms(ctx context.Context, to *receiver.Receiver, job string) erro
 		}
 	}
 	if compared == 0 {
-		return fmt.Errorf("none of %d series is a native histogram with something in it", len(vector))
+		return fmt.Errorf("none of %d series is a native histogram with observations", len(vector))
 	}
 	return nil
 }
 
-// classic returns the value of the text's series that belongs to a native histogram.
+// classic returns the value of the text job's series that corresponds to a native histogram.
 func classic(ctx context.Context, to *receiver.Receiver, name string, of model.Metric) (float64, error) {
 	matchers := []string{`job="text"`}
 	for label, value := range of {

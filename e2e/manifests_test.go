@@ -16,11 +16,11 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
-// scraperName is what deploy/manifests calls everything.
+// scraperName is the name of all objects in deploy/manifests.
 const scraperName = "envoy-scraper"
 
-// testManifests applies deploy/manifests as a user would, and leaves a kubeconfig with the token of their
-// service account for the chapters that follow.
+// testManifests applies deploy/manifests as a user would. It writes a kubeconfig with a token of their service account
+// for the following steps.
 func (w *world) testManifests(t *testing.T) {
 	admin := w.writeKubeconfig(t, "admin.kubeconfig", w.cluster.AdminToken())
 	out, code := w.kubectl(t, admin, "apply", "-k", "../deploy/manifests")
@@ -39,19 +39,20 @@ func (w *world) testManifests(t *testing.T) {
 	t.Run("configuration is accepted", w.testConfiguration)
 }
 
-// testRights checks that the service account may get, list and watch pods, and nothing more than an account
-// that has been given nothing.
+// testRights checks that the service account may get, list and watch pods, and otherwise has only the rights of every
+// service account.
 func (w *world) testRights(t *testing.T, token string) {
-	nobody := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "nobody"}}
-	if _, err := w.cluster.Admin().CoreV1().ServiceAccounts(scraperName).Create(t.Context(), nobody, metav1.CreateOptions{}); err != nil {
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "nobody"}}
+	if _, err := w.cluster.Admin().CoreV1().ServiceAccounts(scraperName).Create(t.Context(), account,
+		metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	nobodysToken, err := w.cluster.Token(t.Context(), scraperName, "nobody")
+	plainToken, err := w.cluster.Token(t.Context(), scraperName, "nobody")
 	if err != nil {
 		t.Fatal(err)
 	}
-	everybodys := w.rights(t, nobodysToken)
-	rights := slices.DeleteFunc(w.rights(t, token), func(r string) bool { return slices.Contains(everybodys, r) })
+	defaultRights := w.rights(t, plainToken)
+	rights := slices.DeleteFunc(w.rights(t, token), func(r string) bool { return slices.Contains(defaultRights, r) })
 	if want := []string{"[] [pods] [get list watch] []"}; !slices.Equal(rights, want) {
 		t.Errorf("rights are %q, want %q", rights, want)
 	}
@@ -59,7 +60,8 @@ func (w *world) testRights(t *testing.T, token string) {
 		"list pods -A": "yes", "watch pods -A": "yes", "delete pods -A": "no", "get pods --subresource=log -A": "no",
 		"get secrets -A": "no", "list configmaps -A": "no", "list nodes": "no", "get nodes --subresource=proxy": "no",
 	} {
-		answer, _ := w.kubectl(t, w.kubeconfig, append([]string{"auth", "can-i", "--quiet=false"}, strings.Fields(question)...)...)
+		answer, _ := w.kubectl(t, w.kubeconfig, append([]string{"auth", "can-i", "--quiet=false"},
+			strings.Fields(question)...)...)
 		lines := strings.Split(strings.TrimSpace(answer), "\n")
 		if got := lines[len(lines)-1]; got != want {
 			t.Errorf("can-i %s: %q, want %q", question, answer, want)
@@ -67,14 +69,15 @@ func (w *world) testRights(t *testing.T, token string) {
 	}
 }
 
-// rights returns what the token allows.
+// rights returns the rules that apply to the token.
 func (w *world) rights(t *testing.T, token string) (rights []string) {
 	t.Helper()
 	client, err := w.cluster.Client(token)
 	if err != nil {
 		t.Fatal(err)
 	}
-	review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: "default"}}
+	review := &authorizationv1.SelfSubjectRulesReview{
+		Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: "default"}}
 	got, err := client.AuthorizationV1().SelfSubjectRulesReviews().Create(t.Context(), review, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -85,8 +88,8 @@ func (w *world) rights(t *testing.T, token string) (rights []string) {
 	return rights
 }
 
-// testAdmission lets the real admission judge a pod made from the DaemonSet's template, and one that it must
-// refuse, to see that it judges at all.
+// testAdmission checks that the admission accepts a pod of the DaemonSet. It must refuse a privileged pod, which shows
+// that the admission works.
 func (w *world) testAdmission(t *testing.T) {
 	set, err := w.cluster.Admin().AppsV1().DaemonSets(scraperName).Get(t.Context(), scraperName, metav1.GetOptions{})
 	if err != nil {
@@ -99,7 +102,7 @@ func (w *world) testAdmission(t *testing.T) {
 	}
 	pod.Spec.NodeName = "node-a"
 	if _, err := pods.Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
-		t.Errorf("a pod of the DaemonSet is refused: %v", err)
+		t.Errorf("the admission refuses a pod of the DaemonSet: %v", err)
 	}
 
 	privileged, yes := pod.DeepCopy(), true
@@ -110,7 +113,7 @@ func (w *world) testAdmission(t *testing.T) {
 	}
 }
 
-// testFlags checks that every flag in the DaemonSet is one that the program has.
+// testFlags checks that the program has every flag in the DaemonSet.
 func (w *world) testFlags(t *testing.T) {
 	set, err := w.cluster.Admin().AppsV1().DaemonSets(scraperName).Get(t.Context(), scraperName, metav1.GetOptions{})
 	if err != nil {
@@ -120,12 +123,12 @@ func (w *world) testFlags(t *testing.T) {
 	for _, arg := range set.Spec.Template.Spec.Containers[0].Args {
 		flag, _, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
 		if !regexp.MustCompile(`--(\[no-\])?` + regexp.QuoteMeta(flag) + `\b`).MatchString(help) {
-			t.Errorf("the DaemonSet passes %s, which run --help does not know:\n%s", arg, help)
+			t.Errorf("the DaemonSet uses the flag %s, which run --help does not list:\n%s", arg, help)
 		}
 	}
 }
 
-// testConfiguration lets the program check the configuration that the ConfigMap holds, on a node.
+// testConfiguration checks the ConfigMap's configuration with envoy-scraper check, as on a node.
 func (w *world) testConfiguration(t *testing.T) {
 	maps := w.cluster.Admin().CoreV1().ConfigMaps(scraperName)
 	got, err := maps.Get(t.Context(), scraperName, metav1.GetOptions{})

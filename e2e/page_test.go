@@ -10,24 +10,24 @@ import (
 	"time"
 )
 
-// basesApart is the distance between the bases of two pages: a sample's value tells which page it comes from.
+// basesApart is the distance between the bases of two pages, so that the value of a sample identifies its page.
 const basesApart = 1_000_000
 
-// A page is the stats page of one sidecar. The n-th time that a scraper reads it, it shows n requests on top
-// of the page's base, and a histogram of n requests: each stored sample tells which showing it comes from, and
-// a showing that was lost leaves a hole. Scrapers are told apart by the timeout that they send.
+// A page is the stats page of one sidecar. On the n-th scrape by a scraper, its counter is the page's base plus n, and
+// its histogram has n observations. So each stored sample identifies its scrape, and a lost scrape leaves a gap.
+// Scrapers are distinguished by the timeout in their requests.
 type page struct {
 	addr     string
 	workload string
 	base     int
 
-	mu     sync.Mutex // guards the following
+	mu     sync.Mutex // guards the fields below
 	server *http.Server
-	shown  map[string]int       // by scraper: how often
-	first  map[string]time.Time // by scraper: when for the first time
+	count  map[string]int       // number of scrapes, by scraper
+	first  map[string]time.Time // time of the first scrape, by scraper
 }
 
-// open makes the page answer.
+// open starts the page's server.
 func (p *page) open(t *testing.T) {
 	t.Helper()
 	l, err := net.Listen("tcp", p.addr)
@@ -42,7 +42,7 @@ func (p *page) open(t *testing.T) {
 	t.Cleanup(p.close)
 }
 
-// close makes the page vanish as a pod's end does: connections are cut, further ones refused.
+// close stops the page's server, as the end of a pod does: connections are cut and new ones refused.
 func (p *page) close() {
 	p.mu.Lock()
 	server := p.server
@@ -59,35 +59,39 @@ func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
-	_, _ = w.Write([]byte(p.text(p.show(r.Header.Get("X-Prometheus-Scrape-Timeout-Seconds")))))
+	_, _ = w.Write([]byte(p.text(p.countScrape(r.Header.Get("X-Prometheus-Scrape-Timeout-Seconds")))))
 }
 
-// show counts one more showing to a scraper.
-func (p *page) show(scraper string) int {
+// countScrape counts one more scrape by a scraper and returns the number of scrapes so far.
+func (p *page) countScrape(scraper string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.shown == nil {
-		p.shown, p.first = map[string]int{}, map[string]time.Time{}
+	if p.count == nil {
+		p.count, p.first = map[string]int{}, map[string]time.Time{}
 	}
-	if p.shown[scraper] == 0 {
+	if p.count[scraper] == 0 {
 		p.first[scraper] = time.Now()
 	}
-	p.shown[scraper]++
-	return p.shown[scraper]
+	p.count[scraper]++
+	return p.count[scraper]
 }
 
-// showings returns how often a scraper has read the page, and when it did so first.
-func (p *page) showings(scraper string) (n int, first time.Time) {
+// scrapes returns how often a scraper has scraped the page, and the time of the first scrape.
+func (p *page) scrapes(scraper string) (n int, first time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.shown[scraper], p.first[scraper]
+	return p.count[scraper], p.first[scraper]
 }
 
-// text is the page's n-th showing, in Envoy's form: no HELP, braces always, a sum with too many digits.
+// text returns the page for the n-th scrape, in Envoy's form: no HELP, braces on every sample, and a sum with more
+// digits than a float64 has.
 func (p *page) text(n int) string {
-	request := fmt.Sprintf(`reporter="destination",source_workload="productpage-v1",source_workload_namespace="bookinfo",`+
-		`destination_workload=%q,destination_workload_namespace="bookinfo",destination_service="%s.bookinfo.svc.cluster.local",`+
-		`request_protocol="http",response_code="200",response_flags="-",connection_security_policy="mutual_tls"`, p.workload, p.workload)
+	request := fmt.Sprintf(`reporter="destination",source_workload="productpage-v1",`+
+		`source_workload_namespace="bookinfo",`+
+		`destination_workload=%q,`+
+		`destination_workload_namespace="bookinfo",destination_service="%s.bookinfo.svc.cluster.local",`+
+		`request_protocol="http",response_code="200",response_flags="-",connection_security_policy="mutual_tls"`,
+		p.workload, p.workload)
 	var b strings.Builder
 	fmt.Fprintf(&b, "# TYPE istio_requests_total counter\nistio_requests_total{%s} %d\n", request, p.base+n)
 	fmt.Fprintf(&b, "# TYPE envoy_server_uptime gauge\nenvoy_server_uptime{} %d\n", n)

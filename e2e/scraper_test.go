@@ -14,8 +14,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
 )
 
-// referenceJob is the job as the mesh's documentation prints it, for pasting, with an interval that a test can
-// wait for. The verbs are the scrape interval and timeout.
+// referenceJob is the job from the mesh's documentation, with a short interval. Its verbs are the scrape interval and
+// the timeout.
 const referenceJob = `additionalScrapeConfigs:
 - job_name: 'envoy-stats'
   scrape_interval: %v
@@ -42,16 +42,16 @@ const referenceJob = `additionalScrapeConfigs:
     target_label: pod_name
 `
 
-// A scraper is one running envoy-scraper and the receiver that it writes to.
+// A scraper is one running envoy-scraper and its receiver.
 type scraper struct {
 	name     string
-	header   string // the timeout that it sends, by which the pages know it
+	header   string // the scrape timeout in its requests, which identifies it to the pages
 	receiver *receiver.Receiver
 	process  *process.Process
-	url      string // of its own pages
+	url      string // base URL of its own pages
 }
 
-// scraperArgs are the flags that every scraper of the story is started with.
+// scraperArgs returns the flags that all scrapers have.
 func (w *world) scraperArgs(t *testing.T, r *receiver.Receiver) (args []string, url string) {
 	t.Helper()
 	ports, err := process.FreePorts(1)
@@ -64,7 +64,7 @@ func (w *world) scraperArgs(t *testing.T, r *receiver.Receiver) (args []string, 
 		"--storage.path=" + w.subdir(t, fmt.Sprintf("data-%d", ports[0])),
 	}
 	if strings.Contains(w.help(t), "scrape.allow-loopback") {
-		args = append(args, "--scrape.allow-loopback") // the pods of the story live there
+		args = append(args, "--scrape.allow-loopback") // the pods have loopback addresses
 	}
 	return args, "http://" + addr
 }
@@ -83,7 +83,7 @@ func (w *world) startWithFile(t *testing.T, name string, r *receiver.Receiver, t
 	return s
 }
 
-// startBuiltIn starts a scraper without a file, for one node.
+// startBuiltIn starts a scraper without a configuration file, for one node.
 func (w *world) startBuiltIn(t *testing.T, name string, r *receiver.Receiver, node string) *scraper {
 	t.Helper()
 	s := &scraper{name: name, receiver: r}
@@ -106,7 +106,7 @@ func (w *world) start(t *testing.T, s *scraper, args, env []string) {
 	}
 }
 
-// help returns the help of the command that scrapes.
+// help returns the output of envoy-scraper run --help.
 func (w *world) help(t *testing.T) string {
 	t.Helper()
 	text, _ := parts.Output(t, nil, w.scraperPath, "run", "--help")

@@ -1,5 +1,12 @@
-// Package e2e holds the main story of envoy-scraper, told on real parts: etcd, kube-apiserver, Prometheus and
-// Envoy as processes, and the scraper as the binary that users run.
+// Package e2e tests envoy-scraper as a user installs it, on real parts: etcd, kube-apiserver, Prometheus and Envoy as
+// processes, and envoy-scraper as the binary that users run. TestStory applies deploy/manifests, starts scrapers with
+// and without a configuration file, and checks the stored samples while pods come, go and reuse addresses and the API
+// server fails. TestEnvoysFormats compares the formats of a real Envoy. The packages below test one subject each; each
+// package comment says what it proves.
+//
+// `make e2e` runs everything. To run this package alone:
+//
+//	cd e2e && go test -count=1 -v .
 package e2e
 
 import (
@@ -15,14 +22,14 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
-// TestStory runs its chapters in order: each goes on where the one before ended.
+// TestStory runs its steps in order. Each step continues with the state that the previous one left.
 func TestStory(t *testing.T) {
 	if testing.Short() {
-		t.Skip("real parts are not for -short")
+		t.Skip("skipped with -short: needs the real parts")
 	}
 	w := newWorld(t)
 	if !t.Run("manifests", w.testManifests) {
-		t.Fatal("without the manifests there is no service account to go on with")
+		t.Fatal("the manifests are missing, so there is no service account for the other steps")
 	}
 	w.settle(t)
 	w.scrapers = []*scraper{
@@ -31,7 +38,7 @@ func TestStory(t *testing.T) {
 	}
 	builtIn := w.startBuiltIn(t, "builtin", w.both, "node-a")
 
-	for _, chapter := range []struct {
+	for _, step := range []struct {
 		name string
 		run  func(*testing.T)
 	}{
@@ -44,17 +51,17 @@ func TestStory(t *testing.T) {
 		{"reused address", w.testReusedAddress},
 		{"kube-apiserver killed", w.testOutage},
 		{"stopped", func(t *testing.T) { w.testStop(t, builtIn) }},
-		{"everything shown is stored", w.testNothingLost},
+		{"every scrape is stored", w.testNothingLost},
 		{"protocols", w.testProtocols},
 	} {
-		if !t.Run(chapter.name, chapter.run) && chapter.name == "right targets" {
-			t.Fatal("without targets there is nothing to tell")
+		if !t.Run(step.name, step.run) && step.name == "right targets" {
+			t.Fatal("there are no targets, so the other steps cannot run")
 		}
 	}
 }
 
-// targets is what the pasted job makes of the pods that settle creates. The job knows nothing of phases, so
-// the finished pod is a target, and down, as it would be in Prometheus.
+// targets returns the targets, with their value of up, that the pasted job makes of the pods of settle. The job ignores
+// the phase of a pod, so the finished pod is a target that is down, as in Prometheus.
 func (w *world) targets() map[string]float64 {
 	want := map[string]float64{"productpage": 1, "details": 1, "reviews": 1, "ratings": 1, "wanderer": 1, "finished": 0}
 	if w.envoy != nil {
@@ -73,7 +80,8 @@ func (w *world) testLabels(t *testing.T) {
 	want := strings.Fields("__name__ connection_security_policy destination_service destination_workload " +
 		"destination_workload_namespace instance job namespace pod_name reporter request_protocol response_code " +
 		"response_flags source_workload source_workload_namespace")
-	instances := map[string]string{"productpage": "127.0.15.1:15090", "reviews": "127.0.15.3:15090", "ratings": "[::1]:15090"}
+	instances := map[string]string{"productpage": "127.0.15.1:15090", "reviews": "127.0.15.3:15090",
+		"ratings": "[::1]:15090"}
 	for _, s := range w.scrapers {
 		vector, err := s.receiver.Query(t.Context(), `istio_requests_total{run=""}`)
 		if err != nil {
@@ -98,8 +106,8 @@ func (w *world) testLabels(t *testing.T) {
 	}
 }
 
-// testBuiltIn looks at the scraper that was started without a file and for one node: it leaves out the pods of
-// other nodes and the finished one.
+// testBuiltIn checks the scraper that runs without a configuration file and for one node. It must not scrape pods of
+// other nodes or the finished pod.
 func (w *world) testBuiltIn(t *testing.T, s *scraper) {
 	want := map[string]bool{"productpage": true, "details": true, "wanderer": true}
 	if w.envoy != nil {
@@ -115,7 +123,7 @@ func (w *world) testBuiltIn(t *testing.T, s *scraper) {
 			got[string(sample.Metric["pod_name"])] = true
 		}
 		if !maps.Equal(got, want) {
-			return fmt.Errorf("up are %v, want %v", got, want)
+			return fmt.Errorf("targets up: %v, want %v", got, want)
 		}
 		return nil
 	})
@@ -128,12 +136,12 @@ func (w *world) testDeletedPod(t *testing.T) {
 	w.delete(t, "details")
 	for _, s := range w.scrapers {
 		w.waitUntilStale(t, s, "details")
-		before, _ := w.pages["details"].showings(s.header)
-		w.waitForShowings(t, s, "productpage", 3)
-		if after, _ := w.pages["details"].showings(s.header); after != before {
-			t.Errorf("%s: read the page of the deleted pod %d more times", s.name, after-before)
+		before, _ := w.pages["details"].scrapes(s.header)
+		w.waitForScrapes(t, s, "productpage", 3)
+		if after, _ := w.pages["details"].scrapes(s.header); after != before {
+			t.Errorf("%s: scraped the page of the deleted pod %d more times", s.name, after-before)
 		}
-		w.checkValues(t, s, "details") // the past is still there
+		w.checkValues(t, s, "details") // the old samples are still stored
 	}
 }
 
@@ -142,12 +150,13 @@ func (w *world) testNewPod(t *testing.T) {
 	p.open(t)
 	start := time.Now()
 	w.create(t, cluster.Pod{Name: "newcomer", IP: "127.0.15.6", Sidecar: cluster.NativeSidecar})
-	// Prometheus' discovery passes changes on at most every five seconds.
+	// Prometheus' discovery reports changes at most every five seconds.
 	within := interval + 5*time.Second
 	for _, s := range w.scrapers {
-		w.waitForShowings(t, s, "newcomer", 1)
-		if _, first := p.showings(s.header); first.Sub(start) > within+3*time.Second {
-			t.Errorf("%s: first read the new pod's page %v after its creation, want at most %v", s.name, first.Sub(start), within)
+		w.waitForScrapes(t, s, "newcomer", 1)
+		if _, first := p.scrapes(s.header); first.Sub(start) > within+3*time.Second {
+			t.Errorf("%s: first scraped the new pod's page %v after its creation, want at most %v", s.name,
+				first.Sub(start), within)
 		}
 		parts.Eventually(t, 30*time.Second, s.name+": the new pod is stored", func() error {
 			up, err := w.up(t, s)
@@ -159,8 +168,8 @@ func (w *world) testNewPod(t *testing.T) {
 	}
 }
 
-// testReusedAddress lets a pod end and gives its address to another at once, whose page shows the same lines.
-// The new page opens when the scrapers know the new pod: before, none could tell the two apart.
+// testReusedAddress deletes a pod and at once gives its address to another pod with the same series. The new page opens
+// when the scrapers know the new pod, because before that the two pods cannot be distinguished.
 func (w *world) testReusedAddress(t *testing.T) {
 	old := w.pages["wanderer"]
 	old.close()
@@ -171,14 +180,14 @@ func (w *world) testReusedAddress(t *testing.T) {
 		parts.Eventually(t, 40*time.Second, s.name+": the heir is known", func() error {
 			up, err := w.up(t, s)
 			if _, ok := up["heir"]; err == nil && !ok {
-				err = errors.New("no series up of it")
+				err = errors.New("the new pod has no series up")
 			}
 			return err
 		})
 	}
 	w.newPage(heir).open(t)
 	for _, s := range w.scrapers {
-		w.waitForShowings(t, s, "heir", 3)
+		w.waitForScrapes(t, s, "heir", 3)
 		w.waitUntilStale(t, s, "wanderer")
 		parts.Eventually(t, 30*time.Second, s.name+": the heir is stored", func() error {
 			vector, err := s.receiver.Query(t.Context(), `istio_requests_total{pod_name="heir",run=""}`)
@@ -192,24 +201,24 @@ func (w *world) testReusedAddress(t *testing.T) {
 	}
 }
 
-// testOutage kills the API server. Known targets are read on; what changes meanwhile is seen afterwards, which
-// takes client-go's backoff, up to a minute.
+// testOutage kills the API server. Known targets are still scraped. Changes during the outage are seen afterwards,
+// within client-go's backoff of up to a minute.
 func (w *world) testOutage(t *testing.T) {
 	w.cluster.KillServer()
 	for _, s := range w.scrapers {
-		w.waitForShowings(t, s, "productpage", 5)
+		w.waitForScrapes(t, s, "productpage", 5)
 	}
 	if err := w.cluster.StartServer(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range w.scrapers {
-		w.waitForShowings(t, s, "productpage", 3)
+		w.waitForScrapes(t, s, "productpage", 3)
 	}
 	w.add(t, cluster.Pod{Name: "latecomer", IP: "127.0.15.7", Sidecar: cluster.PlainSidecar})
 	for _, s := range w.scrapers {
 		parts.Eventually(t, 2*time.Minute, s.name+": a pod created after the outage is read", func() error {
-			if n, _ := w.pages["latecomer"].showings(s.header); n == 0 {
-				return errors.New("not read yet")
+			if n, _ := w.pages["latecomer"].scrapes(s.header); n == 0 {
+				return errors.New("not scraped yet")
 			}
 			return nil
 		})

@@ -19,24 +19,24 @@ const (
 	namespace = "bookinfo"
 	interval  = 2 * time.Second
 
-	gatewayAddr = "127.0.15.30" // of the real Envoy
+	gatewayAddr = "127.0.15.30" // pod IP of the real Envoy
 )
 
-// A world is everything that the story needs: the real parts, running.
+// A world holds everything that TestStory needs: the running real parts.
 type world struct {
 	dir         string
 	tools       string // folder of the real parts' binaries
 	scraperPath string
-	envoyPath   string // empty: not to be had here
+	envoyPath   string // empty: not available on this machine
 	cluster     *cluster.Cluster
 	v1, both    *receiver.Receiver
-	envoy       *envoyproxy.Proxy // nil without a binary
-	kubeconfig  string            // holds the token of the service account of deploy/manifests, nothing else
-	pages       map[string]*page  // by pod
-	scrapers    []*scraper        // those with the pasted job
+	envoy       *envoyproxy.Proxy // nil if there is no binary
+	kubeconfig  string            // has only the token of the service account of deploy/manifests
+	pages       map[string]*page  // pages by pod
+	scrapers    []*scraper        // the scrapers with the pasted job
 }
 
-// newWorld starts the real parts, with an empty cluster.
+// newWorld starts the real parts with an empty cluster.
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{dir: t.TempDir(), pages: map[string]*page{}}
@@ -45,7 +45,8 @@ func newWorld(t *testing.T) *world {
 	w.scraperPath = parts.Scraper(t)
 
 	var err error
-	if w.cluster, err = cluster.Start(t.Context(), cluster.Config{Bin: w.tools, Dir: w.subdir(t, "cluster")}); err != nil {
+	if w.cluster, err = cluster.Start(t.Context(),
+		cluster.Config{Bin: w.tools, Dir: w.subdir(t, "cluster")}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.cluster.Close)
@@ -90,7 +91,8 @@ func (w *world) subdir(t *testing.T, name string) string {
 // settle creates the namespace and its pods, and opens their pages.
 func (w *world) settle(t *testing.T) {
 	t.Helper()
-	if err := w.cluster.CreateNamespace(t.Context(), namespace, map[string]string{"istio-injection": "enabled"}); err != nil {
+	if err := w.cluster.CreateNamespace(t.Context(), namespace,
+		map[string]string{"istio-injection": "enabled"}); err != nil {
 		t.Fatal(err)
 	}
 	annotated := map[string]string{"prometheus.io/port": "15020", "prometheus.io/scrape": "true"}
@@ -100,7 +102,8 @@ func (w *world) settle(t *testing.T) {
 	w.add(t, cluster.Pod{Name: "ratings", IP: "::1", Sidecar: cluster.PlainSidecar, Node: "node-b"})
 	w.add(t, cluster.Pod{Name: "wanderer", IP: "127.0.15.5", Sidecar: cluster.PlainSidecar, Annotations: annotated})
 
-	w.create(t, cluster.Pod{Name: "finished", IP: "127.0.15.20", Sidecar: cluster.PlainSidecar, Phase: corev1.PodSucceeded})
+	w.create(t, cluster.Pod{Name: "finished", IP: "127.0.15.20", Sidecar: cluster.PlainSidecar,
+		Phase: corev1.PodSucceeded})
 	w.create(t, cluster.Pod{Name: "no-sidecar", IP: "127.0.15.21", Annotations: annotated})
 	w.create(t, cluster.Pod{Name: "pending", Sidecar: cluster.PlainSidecar, Phase: corev1.PodPending})
 	if w.envoy != nil {
@@ -108,7 +111,7 @@ func (w *world) settle(t *testing.T) {
 	}
 }
 
-// add opens the page of a pod and creates the pod.
+// add opens a pod's page and creates the pod.
 func (w *world) add(t *testing.T, p cluster.Pod) *page {
 	t.Helper()
 	page := w.newPage(p)
@@ -117,7 +120,7 @@ func (w *world) add(t *testing.T, p cluster.Pod) *page {
 	return page
 }
 
-// newPage makes the page of a pod, not yet open.
+// newPage returns the page of a pod. It is not open yet.
 func (w *world) newPage(p cluster.Pod) *page {
 	page := &page{addr: address(p.IP), workload: "reviews-v1", base: basesApart * (1 + len(w.pages))}
 	w.pages[p.Name] = page

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Compiles the program for the systems that a release is made for and this machine is not. Its tests are for unix.
+# Compiles the program for every operating system of a release, except that of this machine. Only compiling is checked:
+# the tests need Unix.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 for system in darwin windows linux; do

@@ -1,25 +1,27 @@
 #!/usr/bin/env bash
-# gofmt, go vet and staticcheck over every module of this repository, govulncheck over the product's. The
-# versions of the two tools are pinned in tools/go.mod. Prints a line that begins with SKIPPED for what it could
-# not do.
+# Runs gofmt, go vet and staticcheck on every module of this repository, and govulncheck on the root module.
+# tools/go.mod pins the versions of staticcheck and govulncheck. A step that cannot run prints a line that
+# begins with SKIPPED.
 #
 #   lint.sh [STEP ...]      default: format vet staticcheck vulnerabilities
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-export CGO_ENABLED=0 # what ships, and what the other targets have compiled already
+export CGO_ENABLED=0 # as in a release; the other make targets have compiled the same packages
 bin=$PWD/tools/bin
 database=${GOVULNDB:-https://vuln.go.dev}
-modules=$(git ls-files --cached --others --exclude-standard | grep -E '(^|/)go\.mod$' | grep -v '^tools/\|^e2e/tools/' | xargs -n1 dirname)
+modules=$(git ls-files --cached --others --exclude-standard | grep -E '(^|/)go\.mod$' |
+	grep -v '^tools/\|^e2e/tools/' | xargs -n1 dirname)
 
-tool() { # name, package: built at its first use; go build makes the second use cheap
+tool() { # name, package; go build does nothing if the tool is up to date
 	echo "building $1" >&2
 	(cd tools && go build -o "$bin/$1" "$2")
 }
 
 format() {
 	local unformatted
-	unformatted=$(git ls-files --cached --others --exclude-standard '*.go' | xargs -r ls -d 2>/dev/null | xargs -r gofmt -l)
+	unformatted=$(git ls-files --cached --others --exclude-standard '*.go' |
+		xargs -r ls -d 2>/dev/null | xargs -r gofmt -l)
 	[ -z "$unformatted" ] && return
 	printf 'gofmt would change:\n%s\n' "$unformatted"
 	return 1
@@ -42,7 +44,7 @@ staticcheck() {
 
 vulnerabilities() {
 	if command -v curl >/dev/null && ! curl -fsS -m 15 -o /dev/null "$database/index/db.json"; then
-		echo "SKIPPED govulncheck: the vulnerability database $database cannot be reached from here"
+		echo "SKIPPED govulncheck: the vulnerability database $database is not reachable"
 		return 0
 	fi
 	tool govulncheck golang.org/x/vuln/cmd/govulncheck
@@ -50,7 +52,7 @@ vulnerabilities() {
 	out=$("$bin/govulncheck" -db "$database" ./... 2>&1) || status=$?
 	echo "$out"
 	if [ "$status" != 0 ] && grep -q 'fetching vulnerabilities' <<<"$out"; then
-		echo "SKIPPED govulncheck: the vulnerability database $database cannot be reached from here"
+		echo "SKIPPED govulncheck: the vulnerability database $database is not reachable"
 		status=0
 	fi
 	return "$status"
@@ -60,6 +62,6 @@ vulnerabilities() {
 for step in "$@"; do
 	start=$SECONDS
 	echo "lint: $step"
-	"$step" || { echo "lint: $step found something"; exit 1; }
+	"$step" || { echo "lint: $step found problems"; exit 1; }
 	echo "lint: $step ok after $((SECONDS - start)) s"
 done

@@ -16,17 +16,17 @@ import (
 
 const (
 	targets  = 100
-	series   = 500 // of a page: every second one grows at each scrape, the others stand still
+	series   = 500 // per page: every second one grows at each scrape, the others are constant
 	interval = 5 * time.Second
 
-	wantEqual = 95.0 // per cent of the distances between two timestamps that equal the one before
-	mostBytes = 1.1  // bytes a sample, as a share of what Prometheus needs for its own
+	wantEqual = 95.0 // percentage of timestamp deltas that equal the previous delta
+	mostBytes = 1.1  // bytes per sample, relative to a Prometheus that scrapes by itself
 )
 
-// TestBytesPerSample scrapes the same targets with envoy-scraper, which sends to a Prometheus, and with a Prometheus
-// by itself. The timestamps must be evenly spaced, since that is what makes samples small, and the blocks of about one
-// size. Where the machine itself is later than a timestamp may be off, it suffices to be no worse than Prometheus.
-// BLOCKS_TIME=11m scrapes for that long: chunks are full then, with 120 samples each.
+// TestBytesPerSample scrapes the same targets with envoy-scraper, which writes to a Prometheus, and with a Prometheus
+// alone. Timestamps must be evenly spaced, because even spacing is what makes samples small, and both databases must
+// have about the same size. On a machine that is too busy for even timestamps, envoy-scraper must be no worse than
+// Prometheus. BLOCKS_TIME sets how long the test scrapes. With BLOCKS_TIME=11m chunks are full: 120 samples each.
 func TestBytesPerSample(t *testing.T) {
 	takes := 90 * time.Second
 	if text := os.Getenv("BLOCKS_TIME"); text != "" {
@@ -38,7 +38,8 @@ func TestBytesPerSample(t *testing.T) {
 	binary, tools := parts.Scraper(t), parts.Tools(t, "prometheus")
 	yaml := scrapeConfig(servePages(t))
 	start := func(yaml string) *receiver.Receiver {
-		r, err := receiver.Start(t.Context(), receiver.Config{Bin: tools, Dir: t.TempDir(), Protocol: receiver.V1AndV2, YAML: yaml})
+		r, err := receiver.Start(t.Context(), receiver.Config{Bin: tools, Dir: t.TempDir(), Protocol: receiver.V1AndV2,
+			YAML: yaml})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,7 +48,8 @@ func TestBytesPerSample(t *testing.T) {
 	}
 	fed, alone := start(""), start(yaml)
 	agent.Start(t, agent.Config{
-		Path: binary, Dir: t.TempDir(), Name: "envoy-scraper", YAML: yaml + "remote_write: [{url: '" + fed.WriteURL() + "'}]\n",
+		Path: binary, Dir: t.TempDir(), Name: "envoy-scraper",
+		YAML: yaml + "remote_write: [{url: '" + fed.WriteURL() + "'}]\n",
 		Args: []string{"--storage.path=" + t.TempDir()},
 	})
 	lateness := parts.MeasureLateness()
@@ -62,25 +64,27 @@ func TestBytesPerSample(t *testing.T) {
 	lateness.End()
 
 	ours, theirs := measure(t, fed), measure(t, alone)
-	t.Logf("%d targets with %d series, every %v for %v\n| | distances equal to the one before | bytes/sample that grows | that stands still | all |\n%s\n%s",
-		targets, series, interval, takes, ours.row("envoy-scraper, sent to Prometheus"), theirs.row("Prometheus, scraped by itself"))
+	t.Logf("%d targets with %d series, every %v for %v\n| | timestamp deltas equal to the previous | bytes/sample, "+
+		"rising series | constant series | all |\n%s\n%s", targets, series, interval, takes,
+		ours.row("envoy-scraper, sent to Prometheus"), theirs.row("Prometheus, scraped by itself"))
 	want := wantEqual
 	if lateness.Worst > interval/100 {
-		t.Logf("this machine was late by up to %v", lateness.Worst)
+		t.Logf("timers of this machine fired up to %v late", lateness.Worst)
 		want = min(want, theirs.equal)
 	}
 	if ours.equal < want {
-		t.Errorf("%.1f %% of the distances between two timestamps equal the one before, want %.1f %%", ours.equal, want)
+		t.Errorf("%.1f %% of the timestamp deltas equal the previous one, want %.1f %%", ours.equal, want)
 	}
 	if ours.all() > theirs.all()*mostBytes {
-		t.Errorf("%.2f bytes a sample, Prometheus has %.2f", ours.all(), theirs.all())
+		t.Errorf("%.2f bytes per sample, Prometheus alone has %.2f", ours.all(), theirs.all())
 	}
 }
 
-// scrapeConfig is a configuration with the targets, for both programs.
+// scrapeConfig returns the configuration with the targets, for both programs.
 func scrapeConfig(addresses []string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "global: {scrape_interval: %v, scrape_timeout: %v}\n", model.Duration(interval), model.Duration(interval))
+	fmt.Fprintf(&b, "global: {scrape_interval: %v, scrape_timeout: %v}\n", model.Duration(interval),
+		model.Duration(interval))
 	b.WriteString("scrape_configs:\n- job_name: blocks\n  static_configs:\n  - targets:\n")
 	for _, address := range addresses {
 		fmt.Fprintf(&b, "    - %s\n", address)
@@ -88,23 +92,24 @@ func scrapeConfig(addresses []string) string {
 	return b.String()
 }
 
-// measured is what is stored.
+// measured describes the database of one Prometheus.
 type measured struct {
-	equal             float64 // per cent of the distances between two timestamps that equal the one before
-	growing, standing cost
+	equal            float64 // percentage of timestamp deltas that equal the previous delta
+	rising, constant chunkStats
 }
 
-// cost is the size of chunks.
-type cost struct{ bytes, samples int }
+// chunkStats is the size of a set of chunks.
+type chunkStats struct{ bytes, samples int }
 
-func (c cost) perSample() float64 { return float64(c.bytes) / float64(max(c.samples, 1)) }
+func (c chunkStats) perSample() float64 { return float64(c.bytes) / float64(max(c.samples, 1)) }
 
 func (m measured) all() float64 {
-	return cost{m.growing.bytes + m.standing.bytes, m.growing.samples + m.standing.samples}.perSample()
+	return chunkStats{m.rising.bytes + m.constant.bytes, m.rising.samples + m.constant.samples}.perSample()
 }
 
 func (m measured) row(name string) string {
-	return fmt.Sprintf("| %s | %.1f %% | %.2f | %.2f | %.2f |", name, m.equal, m.growing.perSample(), m.standing.perSample(), m.all())
+	return fmt.Sprintf("| %s | %.1f %% | %.2f | %.2f | %.2f |", name, m.equal, m.rising.perSample(),
+		m.constant.perSample(), m.all())
 }
 
 func measure(t *testing.T, r *receiver.Receiver) (m measured) {
@@ -130,9 +135,10 @@ func measure(t *testing.T, r *receiver.Receiver) (m measured) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.growing, m.standing = readChunks(t, folder)
-	if m.growing.samples < targets*series/4 || m.standing.samples < targets*series/4 {
-		t.Fatalf("%d samples that grow and %d that stand still in the blocks", m.growing.samples, m.standing.samples)
+	m.rising, m.constant = readChunks(t, folder)
+	if m.rising.samples < targets*series/4 || m.constant.samples < targets*series/4 {
+		t.Fatalf("the blocks have %d samples of rising series and %d of constant ones", m.rising.samples,
+			m.constant.samples)
 	}
 	return m
 }

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// sidecar shows a page whose counters grow at each scrape. Each program that reads it has counters of its own, so that
-// what one reads does not change what the other sees.
+// sidecar serves a page whose counters grow at each scrape. Each scraping program has its own counters, so one
+// program's scrapes do not change what the other sees.
 type sidecar struct {
 	mu      sync.Mutex
 	random  *rand.Rand
@@ -47,7 +47,7 @@ func (s *sidecar) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	_, _ = w.Write(page)
 }
 
-// servePages returns the addresses of the targets.
+// servePages starts the targets and returns their addresses.
 func servePages(t *testing.T) (addresses []string) {
 	t.Helper()
 	for i := range targets {
@@ -55,7 +55,8 @@ func servePages(t *testing.T) (addresses []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		server := &http.Server{Handler: &sidecar{random: rand.New(rand.NewPCG(uint64(i), 0)), readers: map[string][]int{}}}
+		server := &http.Server{Handler: &sidecar{random: rand.New(rand.NewPCG(uint64(i), 0)),
+			readers: map[string][]int{}}}
 		go func() { _ = server.Serve(listener) }()
 		t.Cleanup(func() { _ = server.Close() })
 		addresses = append(addresses, fmt.Sprint(listener.Addr()))

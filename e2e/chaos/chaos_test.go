@@ -1,5 +1,12 @@
-// Package chaos ends, starves and damages the running program and counts what that costs. `make chaos` runs it; the
-// short form takes a few minutes, the long one (SHORT=0) more than a quarter of an hour.
+// Package chaos kills, stops and starves the real envoy-scraper binary, damages its queue on disk and makes its
+// receiver fail. Targets number their scrapes and the receiver records what arrives, so each scenario reports exactly
+// which scrapes were lost, repeated or out of order. The scenarios prove the promises of docs/reliability.md, and their
+// result rows are in docs/reliability-runs.md.
+//
+// `make chaos` runs all scenarios in their short form, which takes a few minutes. The long form (SHORT=0) takes more
+// than a quarter of an hour. To run one scenario:
+//
+//	make chaos RUN=kills
 package chaos
 
 import (
@@ -12,37 +19,37 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
-// TestMain keeps the scenarios out of a plain `go test ./...`: they take minutes and want the machine.
+// TestMain skips the scenarios unless CHAOS=1: they take minutes and load the whole machine.
 func TestMain(m *testing.M) {
 	if os.Getenv("CHAOS") != "1" {
-		fmt.Println("chaos: nothing was run; make chaos runs the scenarios")
+		fmt.Println("chaos: skipped; run the scenarios with make chaos")
 		return
 	}
 	os.Exit(m.Run())
 }
 
-// A bench is what all scenarios share.
-type bench struct {
+// A suite is what all scenarios share: the program under test and the form of the run.
+type suite struct {
 	binary  string
-	durable bool // the program knows --storage.path
+	durable bool // the program has --storage.path
 	short   bool
 }
 
-// pick chooses between the short and the long form.
-func pick[T any](b bench, short, long T) T {
-	if b.short {
+// pick returns short in the short form and long in the long form.
+func pick[T any](s suite, short, long T) T {
+	if s.short {
 		return short
 	}
 	return long
 }
 
 func TestChaos(t *testing.T) {
-	b := bench{binary: parts.Scraper(t), short: testing.Short()}
+	b := suite{binary: parts.Scraper(t), short: testing.Short()}
 	b.durable = agent.Knows(t, b.binary, storageFlag)
-	t.Logf("the program knows --%s: %v", storageFlag, b.durable)
+	t.Logf("the program has --%s: %v", storageFlag, b.durable)
 	for _, s := range []struct {
 		name    string
-		durable bool // makes no sense without a durable queue
+		durable bool // needs a durable queue
 		run     func(*world)
 	}{
 		{"memory only loses an outage", false, memoryOnly},
@@ -75,14 +82,14 @@ func TestChaos(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			if s.durable && !b.durable {
-				t.Fatalf("the program has no --%s: nothing survives it", storageFlag)
+				t.Fatalf("the program has no --%s, so nothing survives a kill", storageFlag)
 			}
 			s.run(newWorld(t, b))
 		})
 	}
 }
 
-// pause waits, unless the test ends.
+// pause waits for d, or until the test ends.
 func pause(t *testing.T, d time.Duration) {
 	t.Helper()
 	timer := time.NewTimer(d)

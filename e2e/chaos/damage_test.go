@@ -13,20 +13,20 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
 )
 
-// cutBytes is what the end of a file loses.
+// cutBytes is the number of bytes cut off the end of a file.
 const cutBytes = 1000
 
-// An injury is a way to damage a stopped queue.
-type injury struct {
+// A damageCase is one way to damage the queue of a stopped agent.
+type damageCase struct {
 	name    string
-	worst   int  // scrapes that one target may lose; -1: all that the file held
-	total   int  // scrapes that all targets may lose; -1: as many as the file held
-	repeats bool // what was delivered before may come again
+	worst   int  // scrapes that one target may lose; -1: all scrapes in the file
+	total   int  // scrapes that all targets may lose together; -1: all scrapes in the file
+	repeats bool // samples that were already delivered may be sent again
 	do      func(t *testing.T, dir string)
 }
 
-func injuries(files int, each bool) []injury {
-	list := []injury{
+func damageCases(files int, each bool) []damageCase {
+	list := []damageCase{
 		{name: "none", do: func(*testing.T, string) {}},
 		{name: "tail cut by 1 kB", worst: 1, total: 2, do: onFile(0, cutTail)},
 		{name: "one bit flipped in the middle", worst: 1, total: targets, do: onFile(0, flipBit)},
@@ -41,22 +41,23 @@ func injuries(files int, each bool) []injury {
 	}
 	for i := range files {
 		list = append(list,
-			injury{name: fmt.Sprintf("file %d missing", i), worst: -1, total: -1, do: onFile(i, remove)},
-			injury{name: fmt.Sprintf("file %d zeroed", i), worst: -1, total: -1, do: onFile(i, func(t *testing.T, path string) {
-				if err := zero(path); err != nil {
-					t.Fatal(err)
-				}
-			})})
+			damageCase{name: fmt.Sprintf("file %d missing", i), worst: -1, total: -1, do: onFile(i, remove)},
+			damageCase{name: fmt.Sprintf("file %d zeroed", i), worst: -1, total: -1,
+				do: onFile(i, func(t *testing.T, path string) {
+					if err := zero(path); err != nil {
+						t.Fatal(err)
+					}
+				})})
 	}
 	return list
 }
 
-// damage fills a queue during an outage, and starts an agent on a damaged copy of it for each injury.
+// damage fills a queue during an outage. For each damageCase it starts an agent on a damaged copy of that queue.
 func damage(w *world) {
 	w.start()
 	w.warm()
 	w.set(oracle.Refuse())
-	w.pause(pick(w.bench, 8*time.Second, 30*time.Second))
+	w.pause(pick(w.suite, 8*time.Second, 30*time.Second))
 	w.terminate()
 	w.fleet.Freeze()
 	files := segments(w.T, w.storage)
@@ -64,7 +65,7 @@ func damage(w *world) {
 		w.Fatalf("no *.seg below %s, but:\n%s", w.storage, tree(w.storage))
 	}
 	w.Logf("the queue:\n%s", tree(w.storage))
-	for _, i := range injuries(len(files), !w.bench.short) {
+	for _, i := range damageCases(len(files), !w.suite.short) {
 		w.Run(i.name, func(t *testing.T) {
 			t.Parallel()
 			onDamaged(t, w, i)
@@ -72,12 +73,12 @@ func damage(w *world) {
 	}
 }
 
-// onDamaged starts an agent on a damaged copy of the queue, with a receiver and two live targets of its own.
-func onDamaged(t *testing.T, backlog *world, i injury) {
-	w := newWorld(t, backlog.bench)
+// onDamaged starts an agent on a damaged copy of the queue, with its own receiver and two live targets.
+func onDamaged(t *testing.T, backlog *world, i damageCase) {
+	w := newWorld(t, backlog.suite)
 	w.fleet.Freeze() // never scraped
-	w.fleet = newFleet(t, w.place, 50, 2)
-	w.receiver.Ledger = backlog.receiver.Ledger.Clone() // what had arrived before the outage
+	w.fleet = newFleet(t, w.addresses, 50, 2)
+	w.receiver.Ledger = backlog.receiver.Ledger.Clone() // samples that arrived before the outage
 	if err := os.CopyFS(w.storage, os.DirFS(backlog.storage)); err != nil {
 		t.Fatal(err)
 	}
@@ -86,14 +87,14 @@ func onDamaged(t *testing.T, backlog *world, i injury) {
 	w.start()
 	before := agentLog(w.agent)
 	old := func() oracle.Verdict { return oracle.Judge(backlog.fleet, w.receiver.Ledger, backlog.ends) }
-	gone := 12 * time.Second // what has not come by then, after the last that did
+	gone := 12 * time.Second // after this long without a new sample, the rest is lost
 	if i.total == 0 {
 		gone = patience
 	}
 	w.until("the live targets are scraped", func() bool { return w.fleet.Served() >= 4 })
 	w.arrive(gone, func() int { return old().Ended() })
 	w.drain(20 * time.Second)
-	noticed := w.notices()
+	noticed := w.evidence()
 	live := w.judge()
 	w.terminate()
 
@@ -104,36 +105,38 @@ func onDamaged(t *testing.T, backlog *world, i injury) {
 		t.Errorf("the live targets: %v", live)
 	}
 	if i.total >= 0 && (v.Ended() > i.total || v.Worst > max(i.worst, v.InFlight)) {
-		t.Errorf("%d scrapes lost, at most %d of a target; want %d and %d:\n%s", v.Ended(), v.Worst, i.total, i.worst, strings.Join(v.Gaps, "\n"))
+		t.Errorf("%d scrapes lost, at most %d per target; want %d and %d:\n%s", v.Ended(), v.Worst, i.total, i.worst,
+			strings.Join(v.Gaps, "\n"))
 	}
 	if v.OutOfOrder > 0 || v.Invented > 0 || v.Duplicates > 0 && !i.repeats {
-		t.Errorf("%d samples out of order (%s), %d duplicates, %d invented", v.OutOfOrder, v.Example, v.Duplicates, v.Invented)
+		t.Errorf("%d samples out of order (%s), %d duplicates, %d invented", v.OutOfOrder, v.Example, v.Duplicates,
+			v.Invented)
 	}
 	w.checkExplained(v, 0)
 	w.result(v, noticed)
 }
 
-// notices lists the counters of damage that are not zero, and the files that were set aside.
-func (w *world) notices() string {
+// evidence lists the counters of damage that are not zero, and the files that were set aside.
+func (w *world) evidence() string {
 	w.Helper()
 	m := w.metrics()
-	var notices []string
+	var evidence []string
 	for _, word := range []string{"corrupt", "damage", "truncated", "torn"} {
 		for name, sum := range m.Matching(word) {
-			notices = append(notices, fmt.Sprintf("%s %v", name, sum))
+			evidence = append(evidence, fmt.Sprintf("%s %v", name, sum))
 		}
 	}
 	err := filepath.WalkDir(w.storage, func(path string, d os.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(path, ".corrupt") {
-			notices = append(notices, "kept aside: "+d.Name())
+			evidence = append(evidence, "kept aside: "+d.Name())
 		}
 		return err
 	})
 	if err != nil {
 		w.Fatal(err)
 	}
-	slices.Sort(notices)
-	return strings.Join(slices.Compact(notices), ", ")
+	slices.Sort(evidence)
+	return strings.Join(slices.Compact(evidence), ", ")
 }
 
 // onFile applies a change to the i-th biggest file of the queue.
@@ -202,7 +205,7 @@ func zero(path string) error {
 	return os.WriteFile(path, make([]byte, info.Size()), 0o600)
 }
 
-// noise overwrites a file with something that is no position.
+// noise overwrites a file with bytes that are not a valid position.
 func noise(path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -211,13 +214,13 @@ func noise(path string) error {
 	return os.WriteFile(path, []byte(strings.Repeat("\xa5", int(info.Size()))), 0o600)
 }
 
-// addForeign puts files that are nobody's beside every segment.
+// addForeign puts files that do not belong to the queue beside every segment.
 func addForeign(t *testing.T, dir string) {
 	t.Helper()
 	for _, path := range segments(t, dir) {
 		folder := filepath.Dir(path)
 		for name, content := range map[string]string{
-			"notes.txt": "somebody was here", "99999999999999999999.seg": "not a segment", "zzz.seg": "", ".hidden": "x",
+			"notes.txt": "a note", "99999999999999999999.seg": "not a segment", "zzz.seg": "", ".hidden": "x",
 		} {
 			if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
 				t.Fatal(err)
@@ -229,7 +232,7 @@ func addForeign(t *testing.T, dir string) {
 	}
 }
 
-// private gives a copied queue the rights that the agent's own has.
+// private sets the permissions of a copied queue to those that the agent uses.
 func private(t *testing.T, dir string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
@@ -246,10 +249,10 @@ func private(t *testing.T, dir string) {
 	}
 }
 
-// tree lists the files below a folder with their sizes.
+// tree returns the files below a folder with their sizes.
 func tree(dir string) string {
 	var lines []string
-	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error { // what cannot be read is not there
+	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error { // unreadable files are left out
 		if err == nil && !d.IsDir() {
 			if info, err := d.Info(); err == nil {
 				lines = append(lines, fmt.Sprintf("%s %d", strings.TrimPrefix(path, dir), info.Size()))
@@ -260,5 +263,5 @@ func tree(dir string) string {
 	return strings.Join(lines, "\n")
 }
 
-// agentLog is what an agent has said so far.
+// agentLog returns the end of the agent's log so far.
 func agentLog(a *agent.Agent) string { return tail(a.Process.Log()) }

@@ -16,7 +16,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
 )
 
-// mount puts a small file system at dir. Where that is not allowed the scenario is skipped, loudly.
+// mount mounts a small file system at dir. If that is not allowed, it skips the scenario with a line that begins with
+// SKIPPED.
 func mount(t *testing.T, dir, options string) {
 	t.Helper()
 	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
@@ -25,7 +26,8 @@ func mount(t *testing.T, dir, options string) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", options, "tmpfs", dir).CombinedOutput(); err != nil {
+	cmd := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", options, "tmpfs", dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Skipf("SKIPPED: a full disk needs a small file system: mount: %v: %s", err, out)
 	}
 	t.Cleanup(func() {
@@ -35,7 +37,7 @@ func mount(t *testing.T, dir, options string) {
 	})
 }
 
-// fill writes a file until the file system has only so many bytes left.
+// fill writes a file until the file system has only leave bytes left.
 func fill(t *testing.T, path string, leave int64) {
 	t.Helper()
 	f, err := os.Create(path)
@@ -60,7 +62,8 @@ func fill(t *testing.T, path string, leave int64) {
 	}
 }
 
-// onSmallDisk gives the queue a file system of its own, with a start.
+// onSmallDisk mounts a small file system for the queue and starts the agent. It returns the path of the file that fills
+// it.
 func onSmallDisk(w *world) (filler string) {
 	mount(w.T, w.storage, "size=6m,mode=0700")
 	w.start()
@@ -68,17 +71,22 @@ func onSmallDisk(w *world) (filler string) {
 	return filepath.Join(w.storage, "filler")
 }
 
-// diskFullWhileUp fills the disk under a delivering agent; then space returns, and the queue must work again.
+// diskFullWhileUp fills the disk while the agent delivers, then frees it. After that the queue must survive a kill
+// again.
 func diskFullWhileUp(w *world) {
 	filler := onSmallDisk(w)
 	fill(w.T, filler, 0)
-	w.pause(pick(w.bench, 8*time.Second, 30*time.Second))
-	w.until("the disk refuses", func() bool { return w.metrics().Sum("envoy_scraper_queue_write_errors_total") > 0 })
-	notices := w.diskNotices()
+	w.pause(pick(w.suite, 8*time.Second, 30*time.Second))
+	w.until("writes to the disk fail", func() bool {
+		return w.metrics().Sum("envoy_scraper_queue_write_errors_total") > 0
+	})
+	evidence := w.diskMetrics()
 	remove(w.T, filler)
 	w.pause(5 * time.Second)
-	w.until("the disk takes writes", func() bool { return w.metrics().Sum("envoy_scraper_queue_disk_failing") == 0 })
-	w.set(oracle.Refuse()) // from here on only a working queue helps
+	w.until("writes to the disk succeed", func() bool {
+		return w.metrics().Sum("envoy_scraper_queue_disk_failing") == 0
+	})
+	w.set(oracle.Refuse()) // from here on samples survive only in the queue
 	w.pause(5 * time.Second)
 	w.kill()
 	w.start()
@@ -86,68 +94,70 @@ func diskFullWhileUp(w *world) {
 	w.pause(3 * time.Second)
 	w.drain(20 * time.Second)
 	v := w.verdict(allowance{repeats: lanes})
-	w.result(v, notices+"; a kill after space had returned")
+	w.result(v, evidence+"; a kill after space had returned")
 }
 
-// diskFullWhileDown fills the disk during an outage; then space returns, and then the receiver.
+// diskFullWhileDown fills the disk during an outage. Then the disk is freed, and then the receiver returns.
 func diskFullWhileDown(w *world) {
 	filler := onSmallDisk(w)
 	w.set(oracle.Refuse())
 	fill(w.T, filler, 128<<10)
-	w.pause(pick(w.bench, 15*time.Second, 45*time.Second))
-	notices := w.diskNotices()
+	w.pause(pick(w.suite, 15*time.Second, 45*time.Second))
+	evidence := w.diskMetrics()
 	remove(w.T, filler)
 	w.pause(3 * time.Second)
 	w.set(oracle.Up())
 	w.pause(3 * time.Second)
 	w.drain(30 * time.Second)
-	v := w.verdict(allowance{ended: w.fleet.Served(), repeats: lanes}) // what had to go is counted
-	w.result(v, notices)
+	v := w.verdict(allowance{ended: w.fleet.Served(), repeats: lanes}) // every dropped sample is counted
+	w.result(v, evidence)
 }
 
-// diskAndMemoryFull fills the disk during an outage, with little memory: the oldest goes, counted, and the rest arrives.
+// diskAndMemoryFull fills the disk during an outage, with little memory. The oldest samples are dropped and counted,
+// the rest arrives.
 func diskAndMemoryFull(w *world) {
-	const memory, scrape = 1 << 20, 4000 // bytes; of a scrape at most
+	const memory, scrape = 1 << 20, 4000 // bytes in memory; bytes per scrape at most
 	w.more = "envoy_scraper:\n  queue:\n    max_memory: 1MiB\n"
-	w.fleet = newFleet(w.T, w.place, 50, 8*targets)
+	w.fleet = newFleet(w.T, w.addresses, 50, 8*targets)
 	filler := onSmallDisk(w)
 	w.set(oracle.Refuse())
 	fill(w.T, filler, 64<<10)
-	outage := pick(w.bench, 20*time.Second, 60*time.Second)
+	outage := pick(w.suite, 20*time.Second, 60*time.Second)
 	w.pause(outage)
-	w.until("something is lost", w.loses)
-	notices := w.diskNotices()
+	w.until("something is lost", w.hasDropped)
+	evidence := w.diskMetrics()
 	remove(w.T, filler)
 	w.set(oracle.Up())
 	w.pause(3 * time.Second)
 	w.drain(10 * time.Second)
 	v := w.verdict(allowance{ended: w.fleet.Served(), repeats: lanes})
 	if most := v.Served - memory/scrape; v.Ended() == 0 || v.Ended() > most {
-		w.Errorf("%d of %d scrapes lost: want some, but at most %d, for memory has room for the others", v.Ended(), v.Served, most)
+		w.Errorf("%d of %d scrapes lost: want some, but at most %d, because the others fit in memory", v.Ended(),
+			v.Served, most)
 	}
-	w.result(v, notices)
+	w.result(v, evidence)
 }
 
-// queueFull lets the backlog of an outage outgrow what it may have of the disk.
+// queueFull makes the backlog of an outage larger than max_bytes.
 func queueFull(w *world) {
 	const limit, segment = 256 << 10, 64<<10 + 48<<10 // a segment ends with the request that crosses its size
 	w.more = "envoy_scraper:\n  queue:\n    max_bytes: 256KiB\n"
-	w.fleet = newFleet(w.T, w.place, 50, 6*targets)
+	w.fleet = newFleet(w.T, w.addresses, 50, 6*targets)
 	w.start()
 	w.warm()
 	w.set(oracle.Refuse())
 	largest := int64(0)
-	for begin := time.Now(); time.Since(begin) < pick(w.bench, 15*time.Second, 60*time.Second); {
+	for begin := time.Now(); time.Since(begin) < pick(w.suite, 15*time.Second, 60*time.Second); {
 		w.pause(200 * time.Millisecond)
 		largest = max(largest, w.queueBytes())
 	}
-	w.until("something is lost", w.loses)
+	w.until("something is lost", w.hasDropped)
 	w.set(oracle.Up())
 	w.pause(3 * time.Second)
 	w.drain(10 * time.Second)
 	v := w.verdict(allowance{ended: w.fleet.Served(), repeats: lanes})
 	if v.Ended() == 0 {
-		w.Error("nothing was lost: the queue was never full")
+		w.Error("nothing was lost, so the queue was never full")
 	}
 	if largest > limit+segment {
 		w.Errorf("the queue had %d bytes on disk, want at most %d and one segment, %d", largest, limit, segment)
@@ -155,47 +165,48 @@ func queueFull(w *world) {
 	w.result(v, fmt.Sprintf("at most %d bytes on disk, %d allowed", largest, limit))
 }
 
-// loses tells that the agent counts samples as dropped.
-func (w *world) loses() bool { return w.metrics().Sum(dropped) > 0 }
+// hasDropped reports whether the agent counts samples as dropped.
+func (w *world) hasDropped() bool { return w.metrics().Sum(dropped) > 0 }
 
-// queueBytes is the size of all segments.
+// queueBytes returns the size of all segments.
 func (w *world) queueBytes() int64 {
 	w.Helper()
 	sum := int64(0)
 	for _, path := range segments(w.T, w.storage) {
-		if info, err := os.Stat(path); err == nil { // else it is gone by now
+		if info, err := os.Stat(path); err == nil { // on error the segment was just deleted
 			sum += info.Size()
 		}
 	}
 	return sum
 }
 
-// diskNotices tells what the agent's metrics say of the disk, which must be something.
-func (w *world) diskNotices() string {
+// diskMetrics returns the agent's non-zero metrics about the disk. It fails the test if there are none.
+func (w *world) diskMetrics() string {
 	w.Helper()
 	m := w.metrics()
-	var notices []string
+	var evidence []string
 	for _, word := range []string{"disk", "write_error", "queue_error", "storage"} {
 		for name, sum := range m.Matching(word) {
-			notices = append(notices, fmt.Sprintf("%s %v", name, sum))
+			evidence = append(evidence, fmt.Sprintf("%s %v", name, sum))
 		}
 	}
-	if len(notices) == 0 {
-		w.Error("no metric tells that the disk is full")
+	if len(evidence) == 0 {
+		w.Error("no metric reports that the disk is full")
 	}
-	return strings.Join(notices, ", ")
+	return strings.Join(evidence, ", ")
 }
 
 var pid = regexp.MustCompile(`(?:pid|process)\D{1,4}(\d+)`)
 
-// twoProcesses starts a second agent on the directory of the first: it must refuse, and say who has it.
+// twoProcesses starts a second agent on the storage directory of the first. The second must exit with an error that
+// names the directory and the first process.
 func twoProcesses(w *world) {
 	w.start()
-	second := w.launch()
+	second := w.startOnly()
 	select {
 	case <-second.Process.Done():
 	case <-time.After(patience):
-		w.Fatal("the second process runs on the directory of the first")
+		w.Fatal("the second process kept running on the directory of the first")
 	}
 	log := second.Process.Log()
 	if code := second.Process.Stop(0); code <= 0 {
@@ -206,29 +217,30 @@ func twoProcesses(w *world) {
 	}
 	owner := pid.FindStringSubmatch(log)
 	if owner == nil {
-		w.Fatalf("the message does not name the process that has the directory:\n%s", log)
+		w.Fatalf("the message does not name the process that uses the directory:\n%s", log)
 	}
-	if command, err := os.ReadFile("/proc/" + owner[1] + "/cmdline"); err == nil && !strings.Contains(string(command), "agent-1.yml") {
+	if command, err := os.ReadFile("/proc/" + owner[1] + "/cmdline"); err == nil &&
+		!strings.Contains(string(command), "agent-1.yml") {
 		w.Errorf("pid %s is %q, not the first process", owner[1], command)
 	}
-	w.pause(5 * time.Second) // the first goes on
+	w.pause(5 * time.Second) // the first process keeps running
 	w.drain(10 * time.Second)
 	v := w.verdict(allowance{})
 	w.result(v, "the second ended, naming directory and pid")
 }
 
-// notWritable starts an agent whose directory it may not write to: it must end before it scrapes.
+// notWritable starts an agent that may not write to its directory. It must exit before the first scrape.
 func notWritable(w *world) {
 	if os.Geteuid() == 0 {
 		mount(w.T, w.storage, "size=1m,ro")
 	} else if err := os.Mkdir(w.storage, 0o500); err != nil {
 		w.Fatal(err)
 	}
-	a := w.launch()
+	a := w.startOnly()
 	select {
 	case <-a.Process.Done():
 	case <-time.After(patience):
-		w.Fatal("the process runs though its directory cannot be written to")
+		w.Fatal("the process kept running, but its directory is not writable")
 	}
 	if code := a.Process.Stop(0); code <= 0 {
 		w.Errorf("exit code %d, want more than 0", code)

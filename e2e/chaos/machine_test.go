@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// syncTime is how long the disk takes for a small file: a stop makes some of them durable, one after the other.
+// syncTime returns how long the disk takes to sync the small files of a stop: a segment and a positions file per lane,
+// one after the other.
 func syncTime(t *testing.T, dir string) time.Duration {
 	t.Helper()
 	const files = 2 * lanes // segments and positions

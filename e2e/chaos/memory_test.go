@@ -14,13 +14,13 @@ import (
 
 const (
 	wantGCShare = 0.25
-	headroom    = 1.3 // of a memory limit over what the agent needs
+	headroom    = 1.3 // memory limit, relative to what the agent needs without an outage
 )
 
-// tightMemory lets an outage, with targets and series that come and go, meet a limit of memory that is only a little
-// more than the agent needs without an outage.
+// tightMemory runs an outage with GOMEMLIMIT only a little above what the agent needs without one. Targets and series
+// come and go meanwhile. The garbage collector must not take most of the CPU time.
 func tightMemory(w *world) {
-	fillers, err := oracle.NewFillers(w.place, 100, pick(w.bench, 20, 60), 500)
+	fillers, err := oracle.NewFillers(w.addresses, 100, pick(w.suite, 20, 60), 500)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func tightMemory(w *world) {
 	w.more = "envoy_scraper:\n  queue:\n    max_memory: 1MiB\n"
 
 	w.start()
-	w.pause(pick(w.bench, 2*warmUp, 30*time.Second))
+	w.pause(pick(w.suite, 2*warmUp, 30*time.Second))
 	resident, need := w.resident(), w.goMemory()
 	w.terminate()
 
@@ -43,10 +43,14 @@ func tightMemory(w *world) {
 	before := w.cpu()
 	secondsBefore, runsBefore := gcTime(w.agent.Process.Log())
 	most, spilled, kept := 0.0, 0.0, 0.0
-	outage := pick(w.bench, 20*time.Second, 3*time.Minute)
-	for begin, turn := time.Now(), 0; time.Since(begin) < outage || spilled <= kept && time.Since(begin) < outage+patience; turn++ {
+	outage := pick(w.suite, 20*time.Second, 3*time.Minute)
+	begin := time.Now()
+	lasts := func() bool {
+		return time.Since(begin) < outage || spilled <= kept && time.Since(begin) < outage+patience
+	}
+	for turn := 0; lasts(); turn++ {
 		all := fillers.Addresses()
-		w.list(list, all[turn%3*len(all)/4:][:len(all)/2]) // half of them, another one each time
+		w.list(list, all[turn%3*len(all)/4:][:len(all)/2]) // half of the targets, a different half each time
 		w.pause(3 * time.Second)
 		m := w.metrics()
 		most = max(most, m.Sum("process_resident_memory_bytes")/1e6)
@@ -56,24 +60,25 @@ func tightMemory(w *world) {
 	seconds, runs := gcTime(w.agent.Process.Log())
 	share := (seconds - secondsBefore) / (w.cpu() - before)
 	if runs == runsBefore {
-		w.Error("no garbage was collected")
+		w.Error("the garbage collector never ran")
 	}
 	if spilled <= kept {
-		w.Errorf("%.0f bytes on disk and up to %.0f in memory: nothing was spilled", spilled, kept)
+		w.Errorf("%.0f bytes on disk and up to %.0f in memory: no samples were moved to disk", spilled, kept)
 	}
-	if !w.bench.short && share > wantGCShare*slack {
-		w.Errorf("collecting garbage took %.0f %% of the CPU time, want less than %.0f %%", 100*share, 100*wantGCShare)
+	if !w.suite.short && share > wantGCShare*slack {
+		w.Errorf("garbage collection took %.0f %% of the CPU time, want less than %.0f %%", 100*share, 100*wantGCShare)
 	}
 	w.set(oracle.Up())
 	w.pause(3 * time.Second)
 	w.drain(time.Minute)
-	v := w.verdict(allowance{repeats: lanes}) // the receiver may go between taking a request and its answer
-	w.result(v, fmt.Sprintf("outage of %v; GOMEMLIMIT %.1f MB, %v times what Go held; resident memory %.0f MB without it, at most %.0f MB with it; "+
+	v := w.verdict(allowance{repeats: lanes}) // the receiver may go away between taking a request and answering it
+	w.result(v, fmt.Sprintf("outage of %v; GOMEMLIMIT %.1f MB, %v times what Go held; resident memory %.0f MB "+
+		"without it, at most %.0f MB with it; "+
 		"%.1f MB on disk, at most %.1f MB of that in memory; %d collections, %.1f %% of the CPU time",
 		outage, float64(limit)/1e6, headroom, resident, most, spilled/1e6, kept/1e6, runs-runsBefore, 100*share))
 }
 
-// list writes a file of targets as a whole, so that no half of it is read.
+// list replaces a file of targets atomically, so the agent never reads half a file.
 func (w *world) list(path string, addresses []string) {
 	w.Helper()
 	text := fmt.Sprintf(`[{"targets": ["%s"]}]`, strings.Join(addresses, `", "`))
@@ -85,25 +90,28 @@ func (w *world) list(path string, addresses []string) {
 	}
 }
 
-// cpu is the agent's CPU time in seconds.
+// cpu returns the agent's CPU time in seconds.
 func (w *world) cpu() float64 {
 	w.Helper()
 	m := w.metrics()
 	return m.Sum("process_cpu_seconds_total")
 }
 
-// goMemory is what GOMEMLIMIT would count, in bytes.
+// goMemory returns the memory that GOMEMLIMIT counts, in bytes.
 func (w *world) goMemory() float64 {
 	w.Helper()
 	m := w.metrics()
 	return m.Sum("go_memstats_sys_bytes") - m.Sum("go_memstats_heap_released_bytes")
 }
 
-// gcLine is a line of GODEBUG=gctrace=1: milliseconds of sweep termination, assists, background and idle marking, and
-// mark termination.
+// gcLine matches a line of GODEBUG=gctrace=1. Its times are in milliseconds: sweep termination, assists, background
+// marking, idle marking (not captured) and mark termination. Example:
+//
+//	gc 7 @1.2s 1%: 0.02+1.1+0.03 ms clock, 0.05+0.3/1.0/2.1+0.07 ms cpu, 8->9->4 MB, …
 var gcLine = regexp.MustCompile(`(?m)^gc \d+ @.* ms clock, ([\d.]+)\+([\d.]+)/([\d.]+)/[\d.]+\+([\d.]+) ms cpu`)
 
-// gcTime adds up what a log tells of garbage collections and their CPU time, in seconds, but for what idle processors did.
+// gcTime returns the number of garbage collections in a log and their CPU time in seconds. Marking on idle processors
+// does not count.
 func gcTime(log string) (seconds float64, runs int) {
 	for _, line := range gcLine.FindAllStringSubmatch(log, -1) {
 		runs++

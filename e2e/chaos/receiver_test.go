@@ -8,25 +8,26 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
 )
 
-// terminateWhileHanging stops the agent while its first requests hang in a black hole: nothing has failed yet that
-// could tell it that the receiver is down.
+// terminateWhileHanging stops the agent while its first requests hang in a black hole. No request has failed yet, so
+// the agent does not know that the receiver is down.
 func terminateWhileHanging(w *world) {
 	w.set(oracle.BlackHole())
 	w.start()
-	w.pause(pick(w.bench, 12*time.Second, 25*time.Second)) // less than remote_timeout, 30 s
+	w.pause(pick(w.suite, 12*time.Second, 25*time.Second)) // less than remote_timeout, 30 s
 	w.until("a request hangs", func() bool { return w.receiver.Hanging() > 0 })
 	took := w.restart()
 	v := w.verdict(allowance{repeats: lanes})
 	w.result(v, fmt.Sprintf("stopped in %.1f s", took.Seconds()))
 }
 
-// A change of protocol between two processes, with a backlog in between.
+// Two ways to change the protocol between two processes while a backlog waits.
 var (
 	learned = [2]string{}
-	written = [2]string{"  protobuf_message: io.prometheus.write.v2.Request\n", "  protobuf_message: prometheus.WriteRequest\n"}
+	written = [2]string{"  protobuf_message: io.prometheus.write.v2.Request\n",
+		"  protobuf_message: prometheus.WriteRequest\n"}
 )
 
-// otherProtocol lets a backlog made for a 2.0 receiver meet one that speaks only 1.0.
+// otherProtocol builds a backlog for a 2.0 receiver. After the restart the receiver accepts only 1.0.
 func otherProtocol(more [2]string) func(*world) {
 	return func(w *world) {
 		w.more = more[0]
@@ -34,7 +35,7 @@ func otherProtocol(more [2]string) func(*world) {
 		w.pause(warmUp)
 		w.until("a 2.0 request was taken", func() bool { _, two := w.receiver.Messages(); return two > 0 })
 		w.set(oracle.Refuse())
-		outage := pick(w.bench, 8*time.Second, 30*time.Second)
+		outage := pick(w.suite, 8*time.Second, 30*time.Second)
 		w.pause(outage)
 		w.kill()
 		_, before := w.receiver.Messages()
@@ -46,24 +47,24 @@ func otherProtocol(more [2]string) func(*world) {
 		w.drain(30 * time.Second)
 		one, two := w.receiver.Messages()
 		if one == 0 || two != before {
-			w.Errorf("%d requests of 1.0 and %d of 2.0 were taken after the restart", one, two-before)
+			w.Errorf("after the restart, %d requests of 1.0 and %d of 2.0 were accepted", one, two-before)
 		}
 		v := w.verdict(allowance{repeats: lanes})
 		w.result(v, fmt.Sprintf("outage of %v, kill; then %d requests of 1.0", outage, one))
 	}
 }
 
-// growingLanes has a receiver so slow that the lanes of a start cannot carry what comes.
+// growingLanes uses a receiver so slow that the initial number of lanes cannot keep up.
 func growingLanes(w *world) {
-	answer := pick(w.bench, 500*time.Millisecond, 5*time.Second)
+	answer := pick(w.suite, 500*time.Millisecond, 5*time.Second)
 	w.interval = 2 * answer
 	w.more = "  queue_config: {max_shards: 50, max_samples_per_send: 200}\n"
-	w.fleet = newFleet(w.T, w.place, 50, 40) // 1000 series a lane, so five requests an interval, which has room for two
+	w.fleet = newFleet(w.T, w.addresses, 50, 40) // 1000 series per lane: five requests per interval, with time for two
 	w.set(oracle.Up().Slow(answer))
 	w.start()
-	w.pause(pick(w.bench, 30*time.Second, 4*time.Minute))
+	w.pause(pick(w.suite, 30*time.Second, 4*time.Minute))
 	w.until("the number of lanes grows", func() bool { return lanesGrew.MatchString(w.agent.Process.Log()) })
-	w.pause(warmUp) // something for the new ones
+	w.pause(warmUp) // so that the new lanes get samples
 	grown := ""
 	for _, to := range lanesGrew.FindAllStringSubmatch(w.agent.Process.Log(), -1) {
 		grown += ", " + to[1]
@@ -78,5 +79,5 @@ func growingLanes(w *world) {
 		answer, w.interval, lanes, grown, waiting, took.Seconds()))
 }
 
-// lanesGrew is the agent's log line.
+// lanesGrew matches the agent's log line about a changed number of lanes.
 var lanesGrew = regexp.MustCompile(`remote write lanes.*\bto"?[:=] *(\d+)`)

@@ -13,20 +13,20 @@ import (
 )
 
 const (
-	bulk           = "chaos_bulk" // name of the series of a made backlog
-	bulkSeries     = 2000         // of a request
+	bulk           = "chaos_bulk" // metric name in a generated backlog
+	bulkSeries     = 2000         // per request
 	segmentBytes   = 16 << 20
 	bulkGeneration = 1
-	firstBulk      = 0x1000 // number of a segment, beyond those of the process that made the queue
+	firstBulk      = 0x1000 // first segment number, higher than those that the real process used
 )
 
-// makeBacklog writes about so many bytes of requests into the queue of a stopped agent, as package queue describes its
-// files, and returns how many samples are in it.
+// makeBacklog writes about the given number of bytes of requests into the queue of a stopped agent and returns how many
+// samples they hold. docs/queue-format.md describes the files.
 func makeBacklog(w *world, bytes int) (samples int) {
 	w.Helper()
 	queues, err := filepath.Glob(filepath.Join(w.storage, "q-*"))
 	if err != nil || len(queues) != 1 {
-		w.Fatalf("queues in %s: %v, %v; want one", w.storage, queues, err)
+		w.Fatalf("queues in %s: %v, %v; want one queue", w.storage, queues, err)
 	}
 	request := bulkRequest()
 	at := time.Now().Add(-time.Duration(bytes/(4*bulkSeries)+60) * time.Second).UnixMilli()
@@ -50,7 +50,7 @@ func makeBacklog(w *world, bytes int) (samples int) {
 	return samples
 }
 
-// bulkRequest returns what makes the requests of a lane: always the same series.
+// bulkRequest returns a function that builds the next request of a lane. Every request has the same series.
 func bulkRequest() func(lane int, at int64) []byte {
 	var requests [lanes]writev2.Request
 	for lane := range requests {
@@ -77,21 +77,21 @@ func bulkRequest() func(lane int, at int64) []byte {
 	}
 }
 
-// packed is what the data of a record are: the symbols and the series of a request, a snappy block each, the length of
-// the first before both.
+// packed returns the data of a record: the length of the first block, then the symbols and the series of the request,
+// each as a snappy block.
 func packed(symbols, series *writev2.Request) []byte {
 	var blocks [2][]byte
 	for i, r := range []*writev2.Request{symbols, series} {
 		data, err := r.Marshal()
 		if err != nil {
-			panic(err) // cannot: all of it was made here
+			panic(err) // cannot fail: the message was built here
 		}
 		blocks[i] = snappy.Encode(nil, data)
 	}
 	return append(append(binary.AppendUvarint(nil, uint64(len(blocks[0]))), blocks[0]...), blocks[1]...)
 }
 
-// record is one record that begins a request.
+// record returns one record that begins a request.
 func record(data []byte, before int, at int64) []byte {
 	const headerSize = 48
 	castagnoli := crc32.MakeTable(crc32.Castagnoli)

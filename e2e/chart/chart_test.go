@@ -1,5 +1,14 @@
-// Package chart renders deploy/helm/envoy-scraper with the values of its tests and lets the real parts judge: the program
-// its configurations, a real API server its objects, the admission its pods, and RBAC what their token may do.
+// Package chart renders the Helm chart deploy/helm/envoy-scraper with each values file of its tests and checks the
+// result with the real parts:
+//
+//   - envoy-scraper checks the rendered configuration and flags, and runs as the pods of each mode would.
+//   - A real kube-apiserver validates and stores the objects, its Pod Security admission judges the pods, and its RBAC
+//     decides what the service account may do.
+//   - promtool checks the alerting rules.
+//
+// It proves that every mode of the chart installs, updates and scrapes. To run it alone:
+//
+//	cd e2e && go test -count=1 -v ./chart
 package chart
 
 import (
@@ -26,18 +35,18 @@ const (
 	secrets  = "/run/secrets/envoy-scraper/"
 )
 
-// tools are the programs that the tests run.
+// tools holds the programs that the tests run.
 type tools struct {
 	helm    string
 	bin     string // folder of kubectl and kube-apiserver; empty: not needed
 	scraper string
-	home    string // of Helm, so that nothing of the user's is read
+	home    string // Helm's home, so that the user's own Helm settings are not read
 }
 
 func newTools(t *testing.T, real bool) *tools {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("real parts are not for -short")
+		t.Skip("skipped with -short: needs the real parts")
 	}
 	tl := &tools{helm: parts.Script(t, "tools/helm/build.sh"), scraper: parts.Scraper(t), home: t.TempDir()}
 	if real {
@@ -46,10 +55,11 @@ func newTools(t *testing.T, real bool) *tools {
 	return tl
 }
 
-// runHelm runs helm in a home of its own.
+// runHelm runs helm with its own home folder.
 func (tl *tools) runHelm(t *testing.T, args ...string) (string, int) {
 	t.Helper()
-	return parts.Output(t, []string{"HELM_CONFIG_HOME=" + tl.home, "HELM_CACHE_HOME=" + tl.home, "HELM_DATA_HOME=" + tl.home}, tl.helm, args...)
+	env := []string{"HELM_CONFIG_HOME=" + tl.home, "HELM_CACHE_HOME=" + tl.home, "HELM_DATA_HOME=" + tl.home}
+	return parts.Output(t, env, tl.helm, args...)
 }
 
 // template runs helm template.
@@ -58,7 +68,7 @@ func (tl *tools) template(t *testing.T, release, namespace string, args ...strin
 	return tl.runHelm(t, append([]string{"template", release, chartDir, "--namespace", namespace}, args...)...)
 }
 
-// rendered is what the chart makes of some values.
+// rendered is what the chart renders from some values.
 type rendered struct {
 	release, namespace string
 	text               string
@@ -81,7 +91,7 @@ func (tl *tools) render(t *testing.T, release, namespace string, args ...string)
 			return r
 		}
 		if err != nil {
-			t.Fatalf("what helm template prints is no YAML: %v\n%s", err, text)
+			t.Fatalf("the output of helm template is not YAML: %v\n%s", err, text)
 		}
 		if len(object.Object) > 0 {
 			r.objects = append(r.objects, object)
@@ -89,7 +99,7 @@ func (tl *tools) render(t *testing.T, release, namespace string, args ...string)
 	}
 }
 
-// checkKeys fails for a key that is there twice, of which the decoders of Kubernetes take the last.
+// checkKeys fails the test if a mapping has a key twice. Kubernetes would silently take the last one.
 func checkKeys(t *testing.T, text string) {
 	t.Helper()
 	decoder := strict.NewDecoder(strings.NewReader(text))
@@ -104,7 +114,7 @@ func checkKeys(t *testing.T, text string) {
 	}
 }
 
-// find returns the first object of a kind, nil if there is none.
+// find returns the first object of a kind, or nil.
 func (r *rendered) find(kind string) *unstructured.Unstructured {
 	i := slices.IndexFunc(r.objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == kind })
 	if i < 0 {
@@ -113,14 +123,15 @@ func (r *rendered) find(kind string) *unstructured.Unstructured {
 	return r.objects[i]
 }
 
-// pod returns the template of the pods, and as what they run.
+// pod returns the pod template and the kind of the object that has it.
 func (r *rendered) pod(t *testing.T) (template corev1.PodTemplateSpec, kind string) {
 	t.Helper()
-	var set appsv1.DaemonSet // a Deployment and a StatefulSet have their template in the same place
+	var set appsv1.DaemonSet // a Deployment and a StatefulSet have their template at the same path
 	for _, kind := range []string{"DaemonSet", "StatefulSet", "Deployment"} {
 		if o := r.find(kind); o != nil {
 			spec := map[string]any{"spec": map[string]any{"template": o.Object["spec"].(map[string]any)["template"]}}
-			if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(spec, &set, true); err != nil {
+			if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(spec, &set,
+				true); err != nil {
 				t.Fatalf("the template of %s: %v", kind, err)
 			}
 			return set.Spec.Template, kind
@@ -130,15 +141,18 @@ func (r *rendered) pod(t *testing.T) (template corev1.PodTemplateSpec, kind stri
 	return
 }
 
-// writeConfig writes the files of the ConfigMap as a pod has them, with the secrets at a place of ours, and returns the
-// path of the configuration.
+// writeConfig writes the files of the ConfigMap as a pod has them and returns the path of the configuration. Paths of
+// secrets are changed to a folder of the test.
 func (r *rendered) writeConfig(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	pod, _ := r.pod(t)
 	mounts := pod.Spec.Containers[0].VolumeMounts
-	name := pod.Spec.Volumes[slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == "config" })].ConfigMap.Name
-	i := slices.IndexFunc(r.objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == "ConfigMap" && o.GetName() == name })
+	name := pod.Spec.Volumes[slices.IndexFunc(pod.Spec.Volumes,
+		func(v corev1.Volume) bool { return v.Name == "config" })].ConfigMap.Name
+	i := slices.IndexFunc(r.objects, func(o *unstructured.Unstructured) bool {
+		return o.GetKind() == "ConfigMap" && o.GetName() == name
+	})
 	if i < 0 {
 		t.Fatalf("no ConfigMap %s in\n%s", name, r.text)
 	}
@@ -160,7 +174,7 @@ func (r *rendered) writeConfig(t *testing.T) string {
 	return filepath.Join(dir, "envoy-scraper.yml")
 }
 
-// writeSecret writes every key that the tests' values name.
+// writeSecret writes a file for every secret key in the tests' values.
 func writeSecret(t *testing.T, dir string) {
 	t.Helper()
 	certificate, key := selfSigned(t)
@@ -177,7 +191,7 @@ func writeSecret(t *testing.T, dir string) {
 	}
 }
 
-// env returns the environment that a pod would have, on a node.
+// env returns the environment of a pod on a node.
 func (r *rendered) env(t *testing.T, node, pod string) (env []string) {
 	t.Helper()
 	template, _ := r.pod(t)
@@ -195,12 +209,12 @@ func (r *rendered) env(t *testing.T, node, pod string) (env []string) {
 	return env
 }
 
-// valuesFiles returns the files of a folder of the chart's tests by the name of the case.
+// valuesFiles returns the values files in a folder of the chart's tests, by case name.
 func valuesFiles(t *testing.T, folder string) map[string]string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(chartDir, "tests", folder, "*.yaml"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no values in %s: %v", folder, err)
+		t.Fatalf("no values files in %s: %v", folder, err)
 	}
 	cases := map[string]string{}
 	for _, f := range files {

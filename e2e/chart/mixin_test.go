@@ -18,11 +18,13 @@ import (
 
 const mixinDir = "../../deploy/mixin"
 
-// TestRule: the spec of the PrometheusRule is the file of alerts, its templates untouched by Helm's, and passes its tests.
+// TestRule checks that the PrometheusRule holds the alerts file unchanged, with its templates not evaluated by Helm,
+// and that promtool's tests of it pass.
 func TestRule(t *testing.T) {
 	tl := newTools(t, false)
 	promtool := filepath.Join(parts.Tools(t, "prometheus", "promtool"), "promtool")
-	r := tl.render(t, "x", "x", "-f", valuesFiles(t, "good")["everything"], "--set", "prometheusRule.namespace=monitoring")
+	r := tl.render(t, "x", "x", "-f", valuesFiles(t, "good")["everything"],
+		"--set", "prometheusRule.namespace=monitoring")
 	rule := r.find("PrometheusRule")
 	if got := rule.GetNamespace(); got != "monitoring" || rule.GetLabels()["release"] != "prometheus" {
 		t.Errorf("namespace %q, labels %v", got, rule.GetLabels())
@@ -52,7 +54,8 @@ func TestRule(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, args := range [][]string{{"check", "rules", "--lint-fatal", "alerts.yaml"}, {"test", "rules", "alerts_test.yaml"}} {
+	for _, args := range [][]string{{"check", "rules", "--lint-fatal", "alerts.yaml"},
+		{"test", "rules", "alerts_test.yaml"}} {
 		cmd := exec.CommandContext(t.Context(), promtool, args...)
 		cmd.Dir = dir
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -61,18 +64,22 @@ func TestRule(t *testing.T) {
 	}
 }
 
-// TestDashboards: each is in a ConfigMap of its own, byte for byte, as the sidecar of Grafana's chart finds it by default.
+// TestDashboards checks that each dashboard is unchanged in its own ConfigMap, with the label that the sidecar of
+// Grafana's chart looks for by default.
 func TestDashboards(t *testing.T) {
 	tl := newTools(t, false)
-	r := tl.render(t, "x", "x", "--set", "remoteWrite[0].url=http://x.example/write", "--set", "dashboards.enabled=true",
+	r := tl.render(t, "x", "x", "--set", "remoteWrite[0].url=http://x.example/write",
+		"--set", "dashboards.enabled=true",
 		"--set", "dashboards.annotations.grafana_folder=Envoy")
 	got := map[string]string{}
 	for _, o := range r.objects {
 		if o.GetKind() != "ConfigMap" || o.GetName() == "x-envoy-scraper" {
 			continue
 		}
-		if o.GetNamespace() != "x" || o.GetLabels()["grafana_dashboard"] != "1" || o.GetAnnotations()["grafana_folder"] != "Envoy" {
-			t.Errorf("%s: namespace %q, labels %v, annotations %v", o.GetName(), o.GetNamespace(), o.GetLabels(), o.GetAnnotations())
+		if o.GetNamespace() != "x" || o.GetLabels()["grafana_dashboard"] != "1" ||
+			o.GetAnnotations()["grafana_folder"] != "Envoy" {
+			t.Errorf("%s: namespace %q, labels %v, annotations %v", o.GetName(), o.GetNamespace(), o.GetLabels(),
+				o.GetAnnotations())
 		}
 		data, _, err := unstructured.NestedStringMap(o.Object, "data")
 		if err != nil || len(data) != 1 {
@@ -90,7 +97,7 @@ func TestDashboards(t *testing.T) {
 			t.Fatal(err)
 		}
 		if name := filepath.Base(file); got[name] != string(want) {
-			t.Errorf("%s is not what the ConfigMap holds:\n%s", file, got[name])
+			t.Errorf("the ConfigMap's copy of %s differs:\n%s", file, got[name])
 		}
 	}
 	if len(got) != len(files) {

@@ -13,8 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// TestNames: whatever name a release, its namespace or an override may have, objects have names and labels that an API
-// server takes, and selectors find their pods.
+// TestNames checks that an API server accepts all names and labels and that selectors find their pods, for unusual
+// names of releases, namespaces and overrides.
 func TestNames(t *testing.T) {
 	tl := newTools(t, false)
 	long := strings.Repeat("long-name.", 5)
@@ -31,14 +31,17 @@ func TestNames(t *testing.T) {
 	} {
 		for _, mode := range []string{"daemonset", "deployment", "statefulset"} {
 			t.Run(fmt.Sprintf("%.12s,%s,%.24s,%s", c.release, c.namespace, c.values, mode), func(t *testing.T) {
-				args := []string{"--set", "remoteWrite[0].url=http://x.example/write", "--set", "mode=" + mode, "--set", "dashboards.enabled=true",
-					"--set", "namespace.create=true", "--set", "networkPolicy.enabled=true", "--set", "rights.namespaces[0]=shop"}
+				args := []string{"--set", "remoteWrite[0].url=http://x.example/write", "--set", "mode=" + mode,
+					"--set", "dashboards.enabled=true", "--set", "namespace.create=true",
+					"--set", "networkPolicy.enabled=true", "--set", "rights.namespaces[0]=shop"}
 				if c.values != "" {
 					args = append(args, "--set-string", c.values)
 				}
-				if text, code := tl.template(t, c.release, c.namespace, args...); code != 0 && mode == "statefulset" && c.release == "123" {
+				if text, code := tl.template(t, c.release, c.namespace, args...); code != 0 && mode == "statefulset" &&
+					c.release == "123" {
 					if want := "fullnameOverride: "; !strings.Contains(text, want) {
-						t.Errorf("a Service cannot be called so, and what is said is not %q:\n%s", want, text)
+						t.Errorf("the name is not valid for a Service, and the error does not contain %q:\n%s", want,
+							text)
 					}
 					return
 				}
@@ -59,7 +62,7 @@ func checkName(t *testing.T, o *unstructured.Unstructured) {
 		wrong = validation.IsDNS1035Label(o.GetName())
 	}
 	if strings.HasPrefix(o.GetKind(), "ClusterRole") {
-		wrong = nil // a part of a path
+		wrong = nil // RBAC names are path segments
 	} else if o.GetKind() != "Namespace" && o.GetNamespace() == "" {
 		wrong = append(wrong, "no namespace, or one that is no text")
 	}
@@ -88,26 +91,28 @@ func checkSelector(t *testing.T, r *rendered) {
 		t.Fatal(err)
 	}
 	if !selector.Matches(labels.Set(template.Labels)) {
-		t.Errorf("%s does not find pods with the labels %v", selector, template.Labels)
+		t.Errorf("the selector %s does not match pods with the labels %v", selector, template.Labels)
 	}
 }
 
-// TestTwoReleasesOfOneName: what belongs to no namespace, or to one of several's, does not bear the same name.
+// TestTwoReleasesOfOneName checks that two releases with the same name in different namespaces share no object name,
+// cluster-wide or in a common namespace.
 func TestTwoReleasesOfOneName(t *testing.T) {
 	tl := newTools(t, false)
-	values := []string{"--set", "remoteWrite[0].url=http://x.example/write", "--set", "rights.namespaces[0]=shop", "--set", "extraJobs[0].job_name=x",
+	values := []string{"--set", "remoteWrite[0].url=http://x.example/write", "--set", "rights.namespaces[0]=shop",
+		"--set", "extraJobs[0].job_name=x",
 		"--set", "extraJobs[0].kubernetes_sd_configs[0].role=node", "--set", "clusterWideJobs[0]=x"}
 	seen := map[string]string{}
 	for _, namespace := range []string{"a", "b"} {
 		for _, o := range tl.render(t, "mesh", namespace, values...).objects {
 			key := fmt.Sprintf("%s %s/%s", o.GetKind(), o.GetNamespace(), o.GetName())
 			if other, taken := seen[key]; taken {
-				t.Errorf("%s is of the release in %s and of that in %s", key, other, namespace)
+				t.Errorf("%s is rendered by the release in %s and by the release in %s", key, other, namespace)
 			}
 			seen[key] = namespace
 		}
 	}
 	if len(seen) < 10 {
-		t.Errorf("only %v", seen)
+		t.Errorf("only %v were rendered", seen)
 	}
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/process"
 )
 
-// page is what a sidecar serves.
+// page is the page of a sidecar. Its counter grows by one per scrape.
 type page struct{ scrapes atomic.Int64 }
 
 func servePage(t *testing.T, ip string) *page {
@@ -41,7 +41,7 @@ func servePage(t *testing.T, ip string) *page {
 	return p
 }
 
-// sink is a receiver of remote write 1.0. It keeps the times of the samples of envoy_x.
+// sink is a remote write 1.0 receiver. It records the timestamps of the samples of envoy_x.
 type sink struct {
 	*httptest.Server
 	down  atomic.Bool
@@ -87,7 +87,9 @@ func (s *sink) take(r *http.Request) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, series := range request.Timeseries {
-		if slices.ContainsFunc(series.Labels, func(l prompb.Label) bool { return l.Name == "__name__" && l.Value == "envoy_x" }) {
+		if slices.ContainsFunc(series.Labels, func(l prompb.Label) bool {
+			return l.Name == "__name__" && l.Value == "envoy_x"
+		}) {
 			for _, sample := range series.Samples {
 				s.times[sample.Timestamp] = true
 			}
@@ -96,7 +98,7 @@ func (s *sink) take(r *http.Request) error {
 	return nil
 }
 
-// before counts the scrapes before a time that arrived.
+// before returns how many scrapes from before a time have arrived.
 func (s *sink) before(at time.Time) (n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,21 +110,23 @@ func (s *sink) before(at time.Time) (n int64) {
 	return n
 }
 
-// to are the values of a chart that writes to the sink.
+// to returns the chart values for writing to the sink.
 func (s *sink) to() []string {
 	return []string{
 		"--set", "remoteWrite[0].url=" + s.URL, "--set", "remoteWrite[0].protobuf_message=prometheus.WriteRequest",
-		"--set", "remoteWrite[0].queue_config.max_backoff=1s", "--set", "globalConfig.scrape_interval=1s", "--set", "globalConfig.scrape_timeout=1s",
+		"--set", "remoteWrite[0].queue_config.max_backoff=1s", "--set", "globalConfig.scrape_interval=1s",
+		"--set", "globalConfig.scrape_timeout=1s",
 	}
 }
 
-// instance is a running pod's process.
+// instance is the running process of one pod.
 type instance struct {
 	*process.Process
 	url string
 }
 
-// start runs the program as the pod would, but for its places: the listen address, the configuration, the storage.
+// start runs the program as the pod would. Only the listen address, the configuration's path and the storage path
+// differ.
 func (tl *tools) start(t *testing.T, r *rendered, node, pod, storage string, flags ...string) *instance {
 	t.Helper()
 	ports, err := process.FreePorts(1)
@@ -144,7 +148,8 @@ func (tl *tools) start(t *testing.T, r *rendered, node, pod, storage string, fla
 		args = append(args, arg)
 	}
 	i.Process = parts.Run(t, process.Spec{
-		Name: pod, Path: tl.scraper, Args: args, Env: r.env(t, node, pod), LogFile: filepath.Join(t.TempDir(), pod+".log"),
+		Name: pod, Path: tl.scraper, Args: args, Env: r.env(t, node, pod),
+		LogFile: filepath.Join(t.TempDir(), pod+".log"),
 	})
 	return i
 }

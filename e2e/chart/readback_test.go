@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// testReadBack: every field that was rendered is in what the API server keeps, with the same value.
+// testReadBack checks that the API server stores every rendered field with its value.
 func (w *world) testReadBack(t *testing.T, r *rendered, file string) {
 	t.Helper()
 	out := w.kubectl(t, w.kubeconfig, "get", "-f", file, "-o", "json")
@@ -19,7 +19,7 @@ func (w *world) testReadBack(t *testing.T, r *rendered, file string) {
 		t.Fatalf("%v:\n%s", err, out)
 	}
 	if len(kept.Items) != len(r.objects) {
-		t.Fatalf("%d objects are kept, %d were rendered", len(kept.Items), len(r.objects))
+		t.Fatalf("%d objects are stored, %d were rendered", len(kept.Items), len(r.objects))
 	}
 	for i, want := range r.objects {
 		name := want.GetKind() + " " + want.GetName()
@@ -29,8 +29,8 @@ func (w *world) testReadBack(t *testing.T, r *rendered, file string) {
 	}
 }
 
-// missing tells each place at which got has not what want has. What got has besides, defaults, is let alone, and so is what
-// stands for a null.
+// missing returns every field of want that got lacks or has with another value. Fields that only got has, such as
+// defaults, and fields that are null in want are ignored.
 func missing(path string, want, got any) (differences []string) {
 	switch want := want.(type) {
 	case nil:
@@ -58,7 +58,7 @@ func missing(path string, want, got any) (differences []string) {
 	return differences
 }
 
-// sameQuantity: the API server writes 1024Mi as 1Gi.
+// sameQuantity reports whether two values are the same Kubernetes quantity. The API server writes 1024Mi as 1Gi.
 func sameQuantity(a, b any) bool {
 	x, errX := resource.ParseQuantity(fmt.Sprint(a))
 	y, errY := resource.ParseQuantity(fmt.Sprint(b))

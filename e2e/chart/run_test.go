@@ -11,7 +11,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
-// testModes runs the program as the pods of each mode would, with nothing but the token of their service account.
+// testModes runs the program as the pods of each mode would. Its only credential is the token of the pods' service
+// account.
 func (w *world) testModes(t *testing.T) {
 	w.createNamespace(t, "mesh", "privileged")
 	for i, name := range []string{"a", "b", "c", "d"} {
@@ -47,7 +48,8 @@ func (w *world) testModes(t *testing.T) {
 			var pods []*instance
 			for i := range c.pods {
 				pod := fmt.Sprintf("%s-%d", c.name, i)
-				pods = append(pods, w.start(t, r, "node-1", pod, filepath.Join(t.TempDir(), "data"), "--kubeconfig="+kubeconfig))
+				pods = append(pods, w.start(t, r, "node-1", pod, filepath.Join(t.TempDir(), "data"),
+					"--kubeconfig="+kubeconfig))
 			}
 			parts.Eventually(t, time.Minute, "the targets of all pods together", func() error {
 				var got []string
@@ -56,10 +58,10 @@ func (w *world) testModes(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					got = append(got, up...) // one that two pods scrape is there twice
+					got = append(got, up...) // a target that two pods scrape is in the list twice
 				}
 				if slices.Sort(got); !slices.Equal(got, c.want) {
-					return fmt.Errorf("up are %q, want %q", got, c.want)
+					return fmt.Errorf("targets up: %q, want %q", got, c.want)
 				}
 				return nil
 			})

@@ -16,10 +16,10 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
-// enforce is the label by which a namespace says what its pods may ask for.
+// enforce is the namespace label that selects a Pod Security level.
 const enforce = "pod-security.kubernetes.io/enforce"
 
-// world is a real API server and the programs that speak to it.
+// world is a running kube-apiserver and the programs that talk to it.
 type world struct {
 	*tools
 	cluster    *cluster.Cluster
@@ -48,10 +48,11 @@ func (w *world) writeKubeconfig(t *testing.T, name, token string) string {
 	return path
 }
 
-// kubectl runs kubectl with the kubeconfig and fails the test if it fails or warns.
+// kubectl runs kubectl with a kubeconfig. The test fails if kubectl fails or warns.
 func (w *world) kubectl(t *testing.T, kubeconfig string, args ...string) string {
 	t.Helper()
-	args = append([]string{"--kubeconfig=" + kubeconfig, "--cache-dir=" + filepath.Join(w.dir, "kubectl-cache")}, args...)
+	args = append([]string{"--kubeconfig=" + kubeconfig, "--cache-dir=" + filepath.Join(w.dir, "kubectl-cache")},
+		args...)
 	out, code := parts.Output(t, nil, filepath.Join(w.bin, "kubectl"), args...)
 	if code != 0 || strings.Contains(out, "Warning") {
 		t.Fatalf("kubectl %s: exit code %d:\n%s", strings.Join(args, " "), code, out)
@@ -66,7 +67,7 @@ func (w *world) createNamespace(t *testing.T, name, level string) {
 	}
 }
 
-// apply gives what was rendered to the API server, which validates each field, and returns the file.
+// apply applies the rendered objects with strict validation and returns the file with them.
 func (w *world) apply(t *testing.T, r *rendered) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "rendered.yaml")
@@ -77,7 +78,7 @@ func (w *world) apply(t *testing.T, r *rendered) string {
 	return file
 }
 
-// token returns a kubeconfig with a token of the service account that the pods run as.
+// token returns a kubeconfig with a token of the pods' service account.
 func (w *world) token(t *testing.T, namespace, account string) string {
 	t.Helper()
 	token, err := w.cluster.Token(t.Context(), namespace, account)
@@ -87,18 +88,19 @@ func (w *world) token(t *testing.T, namespace, account string) string {
 	return w.writeKubeconfig(t, namespace+"-"+account+".kubeconfig", token)
 }
 
-// rights returns what kubectl auth can-i --list says of resources, each as "resources [verbs]".
+// rights returns the resources that kubectl auth can-i --list prints, each as "resources [verbs]".
 func (w *world) rights(t *testing.T, kubeconfig, namespace string) (rights []string) {
 	t.Helper()
-	for line := range strings.Lines(w.kubectl(t, kubeconfig, "auth", "can-i", "--list", "--no-headers", "-n", namespace)) {
-		// resources, [URLs], [names], [verbs], in columns
+	for line := range strings.Lines(w.kubectl(t, kubeconfig, "auth", "can-i", "--list", "--no-headers", "-n",
+		namespace)) {
+		// columns: resources, [URLs], [names], [verbs]
 		resources, rest, _ := strings.Cut(line, " ")
 		columns := strings.SplitN(rest, "]", 3)
 		if len(columns) < 3 {
 			t.Fatalf("kubectl auth can-i --list: %q", line)
 		}
 		if strings.TrimSpace(columns[1]) != "[" {
-			resources += "/" + strings.TrimSpace(columns[1]) // of these names only
+			resources += "/" + strings.TrimSpace(columns[1]) // only these names
 		}
 		if resources == "" {
 			resources = strings.TrimSpace(columns[0]) // a URL
@@ -109,17 +111,19 @@ func (w *world) rights(t *testing.T, kubeconfig, namespace string) (rights []str
 	return rights
 }
 
-// admit lets the admission judge a pod made of the template, as the controller would make it.
+// admit creates a pod from the template, as the controller would, and returns the error of the admission.
 func (w *world) admit(t *testing.T, r *rendered, namespace string) error {
 	t.Helper()
 	template, kind := r.pod(t)
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: r.release + "-", Labels: template.Labels, Annotations: template.Annotations},
-		Spec:       template.Spec,
+		ObjectMeta: metav1.ObjectMeta{GenerateName: r.release + "-", Labels: template.Labels,
+			Annotations: template.Annotations},
+		Spec: template.Spec,
 	}
 	if mounts := pod.Spec.Containers[0].VolumeMounts; kind == "StatefulSet" && r.hasClaims() && len(mounts) > 0 {
 		claim := &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data-0"}
-		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: claim}})
+		pod.Spec.Volumes = append(pod.Spec.Volumes,
+			corev1.Volume{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: claim}})
 	}
 	_, err := w.cluster.Admin().CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{})
 	return err
@@ -130,18 +134,19 @@ func (r *rendered) hasClaims() bool {
 	return has
 }
 
-// everybodys rights and those of nobody in particular: what a service account has that was given nothing.
-func (w *world) everybodys(t *testing.T) []string {
+// defaultRights returns the rights that every service account has without any role.
+func (w *world) defaultRights(t *testing.T) []string {
 	t.Helper()
 	w.createNamespace(t, "nobodys", "restricted")
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "nobody"}}
-	if _, err := w.cluster.Admin().CoreV1().ServiceAccounts("nobodys").Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
+	if _, err := w.cluster.Admin().CoreV1().ServiceAccounts("nobodys").Create(t.Context(), account,
+		metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	return w.rights(t, w.token(t, "nobodys", "nobody"), "default")
 }
 
-// reading is the line of a resource that may be read.
+// reading returns the line of rights for resources that may be read.
 func reading(resources ...string) (rights []string) {
 	for _, r := range resources {
 		rights = append(rights, r+" [get list watch]")
@@ -149,18 +154,18 @@ func reading(resources ...string) (rights []string) {
 	return rights
 }
 
-// wantRights is what the service account of a case may do beyond everybody, if that is not to read pods.
+// wantRights holds, by case, what the service account may do beyond defaultRights. By default it may read pods.
 var wantRights = map[string][]string{
 	"static": nil,
 	"pasted": reading("nodes", "pods"), // attach_metadata
 	"roles": reading("endpointslices.discovery.k8s.io", "ingresses.networking.k8s.io", "namespaces", "nodes", "pods",
 		"services"),
-	"namespaced": nil, // in a namespace that it was not given
+	"namespaced": nil, // this namespace is not in rights.namespaces
 	"sizes":      nil, // the same
 	"no-ports":   append(reading("pods"), "services [get]"),
 }
 
-// TestServer is what needs an API server; all of it shares one.
+// TestServer runs the tests that need an API server. They share one.
 func TestServer(t *testing.T) {
 	w := newWorld(t)
 	t.Run("values", w.testValues)
@@ -168,17 +173,19 @@ func TestServer(t *testing.T) {
 	t.Run("install", w.testInstall)
 }
 
-// testValues applies what every file of good values renders, and reads it back.
+// testValues applies the objects of every good values file and reads them back.
 func (w *world) testValues(t *testing.T) {
 	definitions := parts.Script(t, "e2e/tools/operator/definitions.sh")
 	for _, kind := range []string{"podmonitors", "prometheusrules"} {
-		w.kubectl(t, w.kubeconfig, "apply", "--server-side", "-f", filepath.Join(definitions, "monitoring.coreos.com_"+kind+".yaml"))
-		w.kubectl(t, w.kubeconfig, "wait", "--for=condition=Established", "--timeout=60s", "crd/"+kind+".monitoring.coreos.com")
+		w.kubectl(t, w.kubeconfig, "apply", "--server-side", "-f",
+			filepath.Join(definitions, "monitoring.coreos.com_"+kind+".yaml"))
+		w.kubectl(t, w.kubeconfig, "wait", "--for=condition=Established", "--timeout=60s",
+			"crd/"+kind+".monitoring.coreos.com")
 	}
 	for _, name := range []string{"shop", "bank"} {
 		w.createNamespace(t, name, "restricted")
 	}
-	everybodys := w.everybodys(t)
+	defaultRights := w.defaultRights(t)
 	for name, file := range valuesFiles(t, "good") {
 		t.Run(name, func(t *testing.T) {
 			r := w.render(t, name, name, "-f", file)
@@ -189,41 +196,44 @@ func (w *world) testValues(t *testing.T) {
 			w.createNamespace(t, name, level)
 			w.testReadBack(t, r, w.apply(t, r))
 			w.testPod(t, r)
-			w.testRights(t, r, everybodys)
+			w.testRights(t, r, defaultRights)
 		})
 	}
 }
 
-// testPod: the pods are admitted under restricted; those with a hostPath by no other level than the one they ask for.
+// testPod checks that the admission accepts the pods in their namespace, which enforces restricted. A pod with a
+// hostPath needs the level privileged: a namespace that enforces restricted must refuse it.
 func (w *world) testPod(t *testing.T, r *rendered) {
 	if err := w.admit(t, r, r.namespace); err != nil {
-		t.Errorf("the pods are refused: %v", err)
+		t.Errorf("the admission refuses the pods: %v", err)
 	}
 	if !strings.Contains(r.release, "hostpath") {
 		return
 	}
 	w.createNamespace(t, r.namespace+"-restricted", "restricted")
-	if err := w.admit(t, r, r.namespace+"-restricted"); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "hostPath") {
-		t.Errorf("a namespace that enforces restricted says %v to a hostPath", err)
+	if err := w.admit(t, r, r.namespace+"-restricted"); !apierrors.IsForbidden(err) ||
+		!strings.Contains(err.Error(), "hostPath") {
+		t.Errorf("a namespace that enforces restricted answers %v to a hostPath, want a refusal", err)
 	}
 }
 
-func (w *world) testRights(t *testing.T, r *rendered, everybodys []string) {
+func (w *world) testRights(t *testing.T, r *rendered, defaultRights []string) {
 	template, _ := r.pod(t)
 	kubeconfig := w.token(t, r.namespace, template.Spec.ServiceAccountName)
 	beyond := func(namespace string) []string {
-		return slices.DeleteFunc(w.rights(t, kubeconfig, namespace), func(right string) bool { return slices.Contains(everybodys, right) })
+		return slices.DeleteFunc(w.rights(t, kubeconfig, namespace),
+			func(right string) bool { return slices.Contains(defaultRights, right) })
 	}
 	want, special := wantRights[r.release]
 	if !special {
 		want = reading("pods")
 	}
 	if got := beyond("default"); !slices.Equal(got, want) {
-		t.Errorf("the pods may do %q, want %q", got, want)
+		t.Errorf("the service account may %q, want %q", got, want)
 	}
 	if r.release == "namespaced" {
 		if got, want := beyond("bank"), reading("pods"); !slices.Equal(got, want) {
-			t.Errorf("in a namespace of rights.namespaces the pods may do %q, want %q", got, want)
+			t.Errorf("in a namespace of rights.namespaces the service account may %q, want %q", got, want)
 		}
 	}
 	wantToken := r.release != "static"

@@ -10,19 +10,20 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
-// TestUpdateWithKeptQueue: where the volume outlives the pod, the next pod delivers what the last one could not. What
-// kills, full disks and long outages do to a queue is judged sample by sample in e2e/chaos.
+// TestUpdateWithKeptQueue checks that, on a volume that outlives the pod, the next pod delivers the samples that the
+// old pod could not. The package chaos tests kills, full disks and long outages sample by sample.
 func TestUpdateWithKeptQueue(t *testing.T) {
 	page, sink := servePage(t, "127.0.47.9"), newSink(t)
 	tl := newTools(t, false)
-	r := tl.render(t, "kept", "kept", fixedTarget(sink, "--set", "podSecurityLevel=privileged", "--set", "queue.volume.hostPath.path=/x")...)
+	r := tl.render(t, "kept", "kept", fixedTarget(sink,
+		"--set", "podSecurityLevel=privileged", "--set", "queue.volume.hostPath.path=/x")...)
 	storage := filepath.Join(t.TempDir(), "data")
 
 	sink.down.Store(true)
 	old := tl.start(t, r, "node-1", "old", storage)
 	waitForScrapes(t, page, 3)
 	if code := old.Stop(time.Minute); code != 0 {
-		t.Errorf("the old pod ends with exit code %d", code)
+		t.Errorf("the old pod exits with code %d, want 0", code)
 	}
 	scrapes, began := page.scrapes.Load(), time.Now()
 	sink.down.Store(false)
@@ -30,7 +31,7 @@ func TestUpdateWithKeptQueue(t *testing.T) {
 	waitForArrival(t, sink, scrapes, began)
 }
 
-// TestUpdateWithEmptyDir: where it does not, a pod that ends waits for its receiver.
+// TestUpdateWithEmptyDir checks that, on a volume that ends with the pod, the stopping pod waits for its receiver.
 func TestUpdateWithEmptyDir(t *testing.T) {
 	page, sink := servePage(t, "127.0.47.9"), newSink(t)
 	tl := newTools(t, false)
@@ -43,22 +44,23 @@ func TestUpdateWithEmptyDir(t *testing.T) {
 	go func() { ended <- old.Stop(time.Minute) }()
 	tried := sink.tried.Load()
 	parts.Eventually(t, time.Minute, "an attempt of the pod that ends", func() error {
-		if sink.tried.Load() < tried+3 { // of which no more than those on their way are older than its end
-			return errors.New("none yet")
+		if sink.tried.Load() < tried+3 { // at most the requests in flight are older than the end of the pod
+			return errors.New("no request yet")
 		}
 		return nil
 	})
 	sink.down.Store(false)
 	if code := <-ended; code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 	waitForArrival(t, sink, page.scrapes.Load(), time.Now())
 }
 
-// fixedTarget is a node's pod with one job that needs no API server.
+// fixedTarget returns the values of a pod with one job with a static target, which needs no API server.
 func fixedTarget(s *sink, values ...string) []string {
 	return append(append(s.to(),
-		"--set", "sidecarJob.enabled=false", "--set", "clusterWideJobs[0]=fixed", "--set", "extraJobs[0].job_name=fixed",
+		"--set", "sidecarJob.enabled=false", "--set", "clusterWideJobs[0]=fixed",
+		"--set", "extraJobs[0].job_name=fixed",
 		"--set", "extraJobs[0].static_configs[0].targets[0]=127.0.47.9:15090"), values...)
 }
 
@@ -72,7 +74,7 @@ func waitForScrapes(t *testing.T, p *page, n int64) {
 	})
 }
 
-// waitForArrival: every scrape arrives, but for one that the end of the process cut off.
+// waitForArrival waits until every scrape has arrived, except one that the end of the process may have cut off.
 func waitForArrival(t *testing.T, s *sink, scrapes int64, before time.Time) {
 	t.Helper()
 	parts.Eventually(t, time.Minute, "scrapes of the old pod that arrive", func() error {

@@ -14,7 +14,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// Token asks the API server for a token of a service account, valid for an hour.
+// Token requests a token for a service account, valid for an hour.
 func (c *Cluster) Token(ctx context.Context, namespace, account string) (string, error) {
 	seconds := int64(3600)
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}
@@ -25,7 +25,7 @@ func (c *Cluster) Token(ctx context.Context, namespace, account string) (string,
 	return got.Status.Token, nil
 }
 
-// Client returns a client that has only the token.
+// Client returns a client that authenticates with the token only.
 func (c *Cluster) Client(token string) (*kubernetes.Clientset, error) {
 	return kubernetes.NewForConfig(&rest.Config{
 		Host:            c.URL(),
@@ -34,11 +34,10 @@ func (c *Cluster) Client(token string) (*kubernetes.Clientset, error) {
 	})
 }
 
-// AdminToken returns a bearer token that may do everything.
+// AdminToken returns a bearer token with all rights.
 func (c *Cluster) AdminToken() string { return c.adminKey }
 
-// WriteKubeconfig writes a kubeconfig that holds the server, its certificate and the token, and nothing else.
-// It returns the file's path.
+// WriteKubeconfig writes a kubeconfig with only the server, its certificate and the token. It returns the file's path.
 func (c *Cluster) WriteKubeconfig(name, token string) (string, error) {
 	ca, err := os.ReadFile(c.CAFile())
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package cluster runs a real Kubernetes API: etcd and kube-apiserver on free loopback ports, with RBAC,
-// admission and everything else that needs no node. There is no scheduler, no kubelet and no controller:
-// pods are created with their node and given their status by hand, and namespaces never finish deleting.
+// Package cluster runs a real Kubernetes API for tests: etcd and kube-apiserver on free loopback ports, with RBAC and
+// admission. There is no scheduler, no kubelet and no controller. So tests create pods with a node and set their status
+// themselves (pod.go), and deleted namespaces stay in the state Terminating.
 package cluster
 
 import (
@@ -22,13 +22,13 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/process"
 )
 
-// issuer is what the API server writes into service account tokens.
+// issuer is the issuer of service account tokens.
 const issuer = "https://kubernetes.default.svc.cluster.local"
 
-// Config says where the binaries are and where the cluster may write.
+// Config describes where the binaries are and where the cluster may write.
 type Config struct {
-	Bin string // the folder that holds etcd and kube-apiserver
-	Dir string // data, certificates, logs; the caller removes it after Close
+	Bin string // folder of etcd and kube-apiserver
+	Dir string // folder for data, certificates and logs; the caller removes it after Close
 }
 
 // Cluster is a running API.
@@ -40,10 +40,10 @@ type Cluster struct {
 	etcd     *process.Process
 	server   *process.Process
 	admin    *kubernetes.Clientset
-	adminKey string // the bearer token of a member of system:masters
+	adminKey string // bearer token of a member of system:masters
 }
 
-// Start starts etcd and the API server and returns when it is ready.
+// Start starts etcd and the API server. It returns when the API server is ready.
 func Start(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	ports, err := process.FreePorts(3)
 	if err != nil {
@@ -76,22 +76,22 @@ func Start(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	return c, nil
 }
 
-// Admin returns a client that may do everything. It survives restarts of the server.
+// Admin returns a client with all rights. It keeps working when the server is restarted.
 func (c *Cluster) Admin() *kubernetes.Clientset { return c.admin }
 
-// URL returns where the API server listens, or listened.
+// URL returns the address of the API server, also while it is stopped.
 func (c *Cluster) URL() string { return fmt.Sprintf("https://127.0.0.1:%d", c.port) }
 
-// CAFile returns the certificate that clients have to trust.
+// CAFile returns the path of the certificate that clients must trust.
 func (c *Cluster) CAFile() string { return filepath.Join(c.cfg.Dir, "certs", "apiserver.crt") }
 
-// ServerLog returns what the API server has written so far.
+// ServerLog returns the log of the API server so far.
 func (c *Cluster) ServerLog() string { return c.server.Log() }
 
-// KillServer kills the API server, as a crash would, and waits until it is gone. etcd keeps running.
+// KillServer kills the API server, as a crash would, and waits for its end. etcd keeps running.
 func (c *Cluster) KillServer() { c.server.Kill() }
 
-// Close ends both servers. They need no time to say goodbye: nobody reads their data again.
+// Close kills both servers. They need no graceful stop, because their data is not used again.
 func (c *Cluster) Close() {
 	for _, p := range []*process.Process{c.server, c.etcd} {
 		if p != nil {
@@ -125,8 +125,8 @@ func (c *Cluster) startEtcd(ctx context.Context) (err error) {
 	})
 }
 
-// StartServer starts the API server on the same port, certificate and data as before, and returns when it is
-// ready to serve.
+// StartServer starts the API server with the same port, certificate and data as before. It returns when the server is
+// ready.
 func (c *Cluster) StartServer(ctx context.Context) (err error) {
 	file := func(name string) string { return filepath.Join(c.cfg.Dir, name) }
 	c.server, err = process.Start(process.Spec{
@@ -140,7 +140,7 @@ func (c *Cluster) StartServer(ctx context.Context) (err error) {
 			"--cert-dir=" + file("certs"),
 			"--token-auth-file=" + file("tokens.csv"),
 			"--authorization-mode=RBAC",
-			// Pods could not be created without it: no controller makes the default service accounts.
+			// Without this flag pods could not be created, because no controller makes the default service accounts.
 			"--disable-admission-plugins=ServiceAccount",
 			"--service-account-issuer=" + issuer,
 			"--service-account-key-file=" + file("sa.pub"),
@@ -160,7 +160,7 @@ func (c *Cluster) StartServer(ctx context.Context) (err error) {
 	return c.server.WaitReady(ctx, c.ready)
 }
 
-// ready reports whether the API server says that it is. The certificate appears while it starts.
+// ready returns nil when the API server reports that it is ready. Its certificate file appears during the start.
 func (c *Cluster) ready(ctx context.Context) error {
 	if _, err := os.Stat(c.CAFile()); err != nil {
 		return err
@@ -183,8 +183,8 @@ func (c *Cluster) adminConfig() *rest.Config {
 	}
 }
 
-// writeKeys writes what the API server wants to find: the admin's token, and the key pair that signs the
-// tokens of service accounts.
+// writeKeys writes the files that the API server reads at its start: the admin's token and the key pair that signs
+// service account tokens.
 func (c *Cluster) writeKeys() error {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -198,13 +198,14 @@ func (c *Cluster) writeKeys() error {
 		return os.WriteFile(filepath.Join(c.cfg.Dir, name), content, 0o600)
 	}
 	return errors.Join(
-		write("sa.key", pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})),
+		write("sa.key", pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY",
+			Bytes: x509.MarshalPKCS1PrivateKey(key)})),
 		write("sa.pub", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})),
 		write("tokens.csv", []byte(c.adminKey+",admin,admin,system:masters\n")),
 	)
 }
 
-// get is nil for a 200.
+// get returns nil if the answer is 200.
 func get(ctx context.Context, client *http.Client, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

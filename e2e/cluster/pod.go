@@ -8,36 +8,36 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Sidecar says how a pod carries its Envoy.
+// Sidecar is how a pod runs its Envoy.
 type Sidecar int
 
-// The ways.
+// Kinds of sidecars.
 const (
 	NoSidecar     Sidecar = iota
-	PlainSidecar          // one more container
-	NativeSidecar         // an init container that is always restarted, as Istio does it since 1.27
+	PlainSidecar          // an additional container
+	NativeSidecar         // an init container with restartPolicy Always, the default since Istio 1.27
 )
 
-// Pod is a pod as injection and a kubelet would leave it.
+// Pod is a pod after injection, scheduled and started.
 type Pod struct {
 	Namespace   string
 	Name        string
 	Node        string // default: node-a
-	IP          string // of its status
+	IP          string // podIP of the status
 	Labels      map[string]string
 	Annotations map[string]string
 	Sidecar     Sidecar
 	Phase       corev1.PodPhase // default: Running
 }
 
-// CreateNamespace creates a namespace with the labels.
+// CreateNamespace creates a namespace with labels.
 func (c *Cluster) CreateNamespace(ctx context.Context, name string, labels map[string]string) error {
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
 	_, err := c.admin.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{})
 	return err
 }
 
-// CreatePod creates the pod and then, in a second step as a kubelet would, gives it its address and phase.
+// CreatePod creates the pod. Then it sets its address and phase in a second request, as a kubelet would.
 func (c *Cluster) CreatePod(ctx context.Context, p Pod) error {
 	pods := c.admin.CoreV1().Pods(p.Namespace)
 	created, err := pods.Create(ctx, p.object(), metav1.CreateOptions{})
@@ -51,8 +51,8 @@ func (c *Cluster) CreatePod(ctx context.Context, p Pod) error {
 	return nil
 }
 
-// DeletePod deletes the pod with a grace period; zero makes it vanish at once, anything else leaves it
-// terminating, for there is no kubelet that would end it.
+// DeletePod deletes the pod with a grace period. With 0 the pod vanishes at once. Otherwise it stays in the state
+// Terminating, because there is no kubelet to finish the deletion.
 func (c *Cluster) DeletePod(ctx context.Context, namespace, name string, graceSeconds int64) error {
 	return c.admin.CoreV1().Pods(namespace).Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: &graceSeconds})
 }
@@ -68,8 +68,9 @@ func (p Pod) object() *corev1.Pod {
 		Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 9080, Protocol: corev1.ProtocolTCP}},
 	}
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, Labels: p.Labels, Annotations: p.Annotations},
-		Spec:       corev1.PodSpec{NodeName: node, Containers: []corev1.Container{app}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, Labels: p.Labels,
+			Annotations: p.Annotations},
+		Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{app}},
 	}
 	proxy := corev1.Container{
 		Name:  "istio-proxy",

@@ -10,7 +10,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
 )
 
-// bodyOfSuccess: the body of a 2xx is ignored, whatever it says.
+// bodyOfSuccess checks that the body of a 2xx answer is ignored.
 func bodyOfSuccess(t *testing.T, binary string) {
 	w := newWorld(t, fixed(text, gauges))
 	w.answer(oracle.Status(http.StatusOK, "error: out of order sample"))
@@ -22,7 +22,7 @@ func bodyOfSuccess(t *testing.T, binary string) {
 	w.checkEachOnce(func(oracle.Request) bool { return true })
 }
 
-// checkEachOnce checks that no sample stands in two of the requests that pass.
+// checkEachOnce checks that no sample is in two of the requests for which pass is true.
 func (w *world) checkEachOnce(pass func(oracle.Request) bool) {
 	w.Helper()
 	seen := map[string]int{}
@@ -37,7 +37,8 @@ func (w *world) checkEachOnce(pass func(oracle.Request) bool) {
 		for _, s := range samples {
 			key := fmt.Sprint(s.Labels, s.Time)
 			if first, twice := seen[key]; twice {
-				w.Errorf("requests %d and %d (answers %d and %d) both hold %s", first, i, w.receiver.Requests()[first].Status, r.Status, key)
+				w.Errorf("requests %d and %d (answers %d and %d) both contain %s", first, i,
+					w.receiver.Requests()[first].Status, r.Status, key)
 				return
 			}
 			seen[key] = i
@@ -45,8 +46,8 @@ func (w *world) checkEachOnce(pass func(oracle.Request) bool) {
 	}
 }
 
-// notWritten: a 2xx to 2.0 without the headers means that the receiver took the body for an empty 1.0 request: the same
-// samples go again as 1.0.
+// notWritten checks the answer 2xx without the Written headers to a 2.0 request. It means that the receiver read the
+// body as an empty 1.0 request, so the same samples must be sent again as 1.0.
 func notWritten(t *testing.T, binary string) {
 	w := newWorld(t, fixed(text, gauges))
 	w.answer(oracle.Up().Silent())
@@ -55,7 +56,8 @@ func notWritten(t *testing.T, binary string) {
 	checkFallsBack(t, requests)
 }
 
-// checkFallsBack checks that a 2.0 request is followed by the same samples as 1.0, and those by nothing but 1.0.
+// checkFallsBack checks that the first request is 2.0, the second holds the same samples as 1.0, and all later requests
+// are 1.0.
 func checkFallsBack(t *testing.T, requests []oracle.Request) {
 	t.Helper()
 	first, second := requests[0].Message, requests[1].Message
@@ -65,11 +67,11 @@ func checkFallsBack(t *testing.T, requests []oracle.Request) {
 	a, err1 := first.Samples()
 	b, err2 := second.Samples()
 	if err1 != nil || err2 != nil || len(a) == 0 || fmt.Sprint(a) != fmt.Sprint(b) {
-		t.Errorf("2.0 held %v (%v), 1.0 then %v (%v)", a, err1, b, err2)
+		t.Errorf("the 2.0 request had the samples %v (%v), the 1.0 request %v (%v)", a, err1, b, err2)
 	}
 	for _, r := range requests[2:] {
 		if r.Message.V1 == nil {
-			t.Error("2.0 again, right after 1.0 was found to work")
+			t.Error("a 2.0 request followed, although 1.0 had worked")
 		}
 	}
 }
@@ -81,7 +83,7 @@ func otherMessage(t *testing.T, binary string) {
 	checkFallsBack(t, w.requests(4))
 }
 
-// partlyWritten: what a 2.0 receiver says it has not written did not arrive.
+// partlyWritten checks that samples count as dropped if a 2.0 receiver reports that it has not written them.
 func partlyWritten(t *testing.T, binary string) {
 	w := newWorld(t, fixed(text, gauges))
 	w.answer(oracle.Up().Silent().With("X-Prometheus-Remote-Write-Samples-Written", "1"))
@@ -106,7 +108,7 @@ func partlyWritten(t *testing.T, binary string) {
 	}
 }
 
-// neverRepeated: a request that was refused with 4xx does not come again as it was.
+// neverRepeated checks that a request that was refused with 4xx is not sent again unchanged.
 func neverRepeated(t *testing.T, binary string) {
 	for _, status := range []int{400, 404, 406, 409, 410, 413, 422, 451} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
@@ -118,21 +120,23 @@ func neverRepeated(t *testing.T, binary string) {
 				w.start(binary, settings{protocol: message})
 				w.requests(2)
 				w.scrapes(3)
-				split := status == http.StatusRequestEntityTooLarge || status == http.StatusBadRequest && message == message1
-				if !split { // in parts, each sample may come again, but no request
+				split := status == http.StatusRequestEntityTooLarge || status == http.StatusBadRequest &&
+					message == message1
+				if !split { // a split request may repeat samples, but no request may repeat
 					w.checkEachOnce(func(oracle.Request) bool { return true })
 				}
 				w.checkNoBodyTwice()
 				if len(w.dropped()) == 0 {
-					t.Error("nothing is counted as dropped")
+					t.Error("no samples are counted as dropped")
 				}
-				w.until("the receiver's words in the log", func() bool { return strings.Contains(w.agent.Process.Log(), words) })
+				w.until("the log has the receiver's message",
+					func() bool { return strings.Contains(w.agent.Process.Log(), words) })
 			})
 		})
 	}
 }
 
-// checkNoBodyTwice checks that no two requests hold the same samples.
+// checkNoBodyTwice checks that no two requests have the same samples.
 func (w *world) checkNoBodyTwice() {
 	w.Helper()
 	seen := map[string]bool{}
@@ -150,7 +154,7 @@ func (w *world) checkNoBodyTwice() {
 	}
 }
 
-// repeatedLater: 5xx and 429 come again, the same, at growing distances.
+// repeatedLater checks that requests answered with 5xx or 429 are sent again unchanged, with growing pauses.
 func repeatedLater(t *testing.T, binary string) {
 	for _, status := range []int{500, 501, 503, 429} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
@@ -161,23 +165,23 @@ func repeatedLater(t *testing.T, binary string) {
 			requests := w.requests(6)
 			first, err := requests[0].Message.Samples()
 			if err != nil || len(first) == 0 {
-				t.Fatalf("the first request holds %d samples: %v", len(first), err)
+				t.Fatalf("the first request has %d samples: %v", len(first), err)
 			}
 			for i, r := range requests[1:] {
 				again, err := r.Message.Samples()
 				if err != nil || fmt.Sprint(again) != fmt.Sprint(first) {
-					t.Fatalf("try %d holds other samples: %v", i+2, err)
+					t.Fatalf("attempt %d has other samples: %v", i+2, err)
 				}
 				if got := r.Header.Get("Retry-Attempt"); got != fmt.Sprint(i+1) {
-					t.Errorf("try %d has Retry-Attempt %q", i+2, got)
+					t.Errorf("attempt %d has Retry-Attempt %q", i+2, got)
 				}
 			}
-			// Each pause is at least half of 30 ms doubled so often.
+			// The n-th pause is at least half of 30 ms x 2^n.
 			if took, least := requests[5].At.Sub(requests[0].At), 15*31*time.Millisecond; took < least {
-				t.Errorf("six tries within %v: no backing off", took)
+				t.Errorf("six attempts within %v, so there was no backoff", took)
 			}
 			w.answer(oracle.Up())
-			w.until("what was kept arrives", func() bool { return w.receiver.Answers()[http.StatusNoContent] > 0 })
+			w.until("the retried samples arrive", func() bool { return w.receiver.Answers()[http.StatusNoContent] > 0 })
 		})
 	}
 }

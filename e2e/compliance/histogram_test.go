@@ -9,11 +9,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// nativeHistogram is a page in protobuf with a native histogram and a gauge.
+// nativeHistogram returns a protobuf page with a native histogram and a gauge.
 func nativeHistogram(t *testing.T) func(int) (string, string) {
 	t.Helper()
 	registry := prometheus.NewRegistry()
-	histogram := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "h", Help: "h", NativeHistogramBucketFactor: 1.1})
+	histogram := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "h", Help: "h",
+		NativeHistogramBucketFactor: 1.1})
 	gauge := prometheus.NewGauge(prometheus.GaugeOpts{Name: "g", Help: "g"})
 	registry.MustRegister(histogram, gauge)
 	handler := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
@@ -22,7 +23,8 @@ func nativeHistogram(t *testing.T) func(int) (string, string) {
 		gauge.Set(float64(number))
 		answer := httptest.NewRecorder()
 		request := httptest.NewRequest(http.MethodGet, "/metrics", nil)
-		request.Header.Set("Accept", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
+		request.Header.Set("Accept",
+			"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
 		handler.ServeHTTP(answer, request)
 		return answer.Header().Get("Content-Type"), answer.Body.String()
 	}

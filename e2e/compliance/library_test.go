@@ -20,7 +20,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
-// scraper lets the library start the program under test.
+// scraper starts the program under test for Prometheus' compliance library. It implements sender.Sender.
 type scraper struct {
 	t      *testing.T
 	binary string
@@ -32,7 +32,7 @@ func (scraper) Name() string { return "envoy-scraper" }
 func (s scraper) Run(ctx context.Context, opts sender.Options) error {
 	dir := s.t.TempDir()
 	file := filepath.Join(dir, "scraper.yml")
-	// The library's receiver is for one connection; its text is OpenMetrics.
+	// The library's receiver serves only one connection, and its page is OpenMetrics.
 	yaml := fmt.Sprintf(`global:
   scrape_interval: 1s
 scrape_configs:
@@ -56,7 +56,7 @@ remote_write:
 	return sender.RunCommand(ctx, dir, nil, s.binary, args...)
 }
 
-// nullSender stands in for a program that sends nothing, or nonsense.
+// nullSender is a sender that does nothing right: it sends no requests, or only nonsense.
 type nullSender struct{ kind string }
 
 func (n nullSender) Name() string { return n.kind }
@@ -73,7 +73,7 @@ func (n nullSender) Run(ctx context.Context, opts sender.Options) error {
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req) // an empty message, not even compressed
+	resp, err := http.DefaultClient.Do(req) // an empty body, not compressed
 	if err != nil {
 		return err
 	}
@@ -81,14 +81,15 @@ func (n nullSender) Run(ctx context.Context, opts sender.Options) error {
 }
 
 const (
-	senderVariable = "COMPLIANCE_SENDER" // in the environment of the child process: whom to check
-	binaryVariable = "COMPLIANCE_BINARY" // and where the program is
+	senderVariable = "COMPLIANCE_SENDER" // environment variable of the child process: the sender to check
+	binaryVariable = "COMPLIANCE_BINARY" // environment variable of the child process: path of the program
 	theScraper     = "envoy-scraper"
 	sendsNothing   = "nothing"
 	sendsEmpty     = "empty"
 )
 
-// TestInsideLibrary runs the checks of Prometheus' library; only TestLibrary starts it, in a process of its own.
+// TestInsideLibrary runs the checks of Prometheus' library. It does nothing unless TestLibrary starts it in a child
+// process.
 func TestInsideLibrary(t *testing.T) {
 	switch kind := os.Getenv(senderVariable); kind {
 	case "":
@@ -99,8 +100,9 @@ func TestInsideLibrary(t *testing.T) {
 	}
 }
 
-// TestLibrary lets Prometheus' library judge the program, and two senders that do nothing right, so that passing means
-// something. Which checks fail is compared exactly: one that passes from now on has to leave the list.
+// TestLibrary runs Prometheus' compliance library against the program and against two senders that do nothing right, to
+// see that the checks can fail. The list of failing checks must match exactly: a check that begins to pass must be
+// removed from it.
 func TestLibrary(t *testing.T) {
 	all := []string{"_setup"}
 	for _, test := range sender.ComplianceTests() {
@@ -118,8 +120,9 @@ func TestLibrary(t *testing.T) {
 			t.Parallel()
 			passed, failed, out := insideLibrary(t, kind, binary)
 			t.Logf("passed %q, failed %q", passed, failed)
-			if want := slices.Sorted(slices.Values(want)); !slices.Equal(failed, want) || len(passed)+len(failed) != len(all) {
-				t.Errorf("want %q to fail, and the rest of %q to pass:\n%s", want, all, out)
+			if want := slices.Sorted(slices.Values(want)); !slices.Equal(failed, want) ||
+				len(passed)+len(failed) != len(all) {
+				t.Errorf("want exactly %q of %q to fail:\n%s", want, all, out)
 			}
 		})
 	}
@@ -127,7 +130,8 @@ func TestLibrary(t *testing.T) {
 
 var verdict = regexp.MustCompile(`(?m)^ *--- (PASS|FAIL): TestInsideLibrary/\S+/rw2/(\S+)`)
 
-// insideLibrary checks a sender in a process of its own and returns the names of the checks, sorted.
+// insideLibrary runs the library against a sender in a child process. It returns the sorted names of the passed and
+// failed checks.
 func insideLibrary(t *testing.T, kind, binary string) (passed, failed []string, out []byte) {
 	t.Helper()
 	self, err := os.Executable()
@@ -136,7 +140,7 @@ func insideLibrary(t *testing.T, kind, binary string) (passed, failed []string, 
 	}
 	cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestInsideLibrary$", "-test.v", "-test.timeout=1m")
 	cmd.Env = append(os.Environ(), senderVariable+"="+kind, binaryVariable+"="+binary)
-	out, _ = cmd.CombinedOutput() // it fails where a check fails
+	out, _ = cmd.CombinedOutput() // the exit code is not 0 if a check fails
 	for _, m := range verdict.FindAllSubmatch(out, -1) {
 		if name := string(m[2]); string(m[1]) == "PASS" {
 			passed = append(passed, name)

@@ -22,13 +22,13 @@ import (
 )
 
 const (
-	rows     = 50 // of the page
-	offender = 25 // the row that Prometheus will not take: in the middle of the request
+	rows     = 50 // rows of the page
+	offender = 25 // number of the row that Prometheus rejects, in the middle of the request
 	scrapes  = 12
 )
 
-// TestPrometheus gives a real Prometheus reason to reject one series in the middle of each request: everything else of
-// the request must be in its database, and what is not must be counted and named.
+// TestPrometheus makes a real Prometheus reject one series in the middle of each request. All other samples of the
+// request must be in its database. The rejected ones must be counted as dropped and named in the log.
 func TestPrometheus(t *testing.T) {
 	binary, tools := parts.Scraper(t), parts.Tools(t, "prometheus")
 	for _, message := range []string{message1, message2} {
@@ -43,10 +43,10 @@ func TestPrometheus(t *testing.T) {
 	}
 }
 
-// database is a Prometheus that takes both messages.
+// database is a Prometheus that accepts remote write 1.0 and 2.0.
 type database struct {
 	*receiver.Receiver
-	place *oracle.Place
+	addresses *oracle.AddressRange
 }
 
 func newDatabase(t *testing.T, tools string) database {
@@ -56,21 +56,21 @@ func newDatabase(t *testing.T, tools string) database {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Close)
-	place, err := oracle.NewPlace()
+	addresses, err := oracle.NewAddressRange()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(place.Close)
-	return database{r, place}
+	t.Cleanup(addresses.Close)
+	return database{r, addresses}
 }
 
-// outOfOrder writes a sample of one series some seconds ahead of the first scrape: until then, the program's are out of
-// order.
+// outOfOrder writes one sample of a series with a timestamp a few seconds in the future. Until that time, the program's
+// samples of the series are out of order.
 func outOfOrder(t *testing.T, db database, binary, message string) {
 	const ahead = 6 * time.Second
 	var p *page
 	show := numberedRows(nil)
-	p = newPage(t, db.place, 3, func(number int) (string, string) {
+	p = newPage(t, db.addresses, 3, func(number int) (string, string) {
 		if number == 1 {
 			db.push(t, offendingSeries(p.address), time.Now().Add(ahead), -1)
 		}
@@ -84,20 +84,21 @@ func outOfOrder(t *testing.T, db database, binary, message string) {
 
 	after := 0
 	for _, sample := range stored[offender] {
-		if sample.Value > 0 { // not the pushed one
+		if sample.Value > 0 { // not the sample that push wrote
 			after++
 		}
 	}
 	late := served - after
 	if late == 0 || after == 0 {
-		t.Errorf("%d samples of the offender were stored, %d not; want some of each: too late until the time of the pushed one", after, late)
+		t.Errorf("of the offender, %d samples were stored and %d were not; want some of each", after, late)
 	}
 	checkRejected(t, rejected, late)
-	t.Logf("| %s, a sample out of order in each of %d requests | all %d others stored, of the offender the %d newer ones; counted: %v |",
+	t.Logf("| %s, a sample out of order in each of %d requests | all %d others stored, of the offender the %d newer "+
+		"ones; counted: %v |",
 		message, late, served*(rows-1), after, rejected)
 }
 
-// duplicate writes a sample of one series with the timestamp, but not the value, that the page will show.
+// duplicate writes one sample of a series with a timestamp that the page shows later, and with another value.
 func duplicate(t *testing.T, db database, binary, message string) {
 	var p *page
 	own := func(number int) int64 {
@@ -105,7 +106,7 @@ func duplicate(t *testing.T, db database, binary, message string) {
 		db.push(t, offendingSeries(p.address), at, float64(-number))
 		return at.UnixMilli()
 	}
-	p = newPage(t, db.place, 3, numberedRows(own))
+	p = newPage(t, db.addresses, 3, numberedRows(own))
 	a := startAgent(t, binary, settings{protocol: message, queue: "    max_shards: 1\n"}.yaml(p.address, db.WriteURL()))
 	served := readTimes(t, p, scrapes)
 	rejected := finish(t, a)
@@ -113,14 +114,16 @@ func duplicate(t *testing.T, db database, binary, message string) {
 	checkOthers(t, stored, served)
 	for _, sample := range stored[offender] {
 		if sample.Value > 0 {
-			t.Errorf("the offender has %v at %v: the duplicate was stored", sample.Value, sample.Timestamp)
+			t.Errorf("the duplicate was stored: the offender is %v at %v", sample.Value, sample.Timestamp)
 		}
 	}
 	checkRejected(t, rejected, served)
-	t.Logf("| %s, a duplicate in each of %d requests | all %d others stored; counted: %v |", message, served, served*(rows-1), rejected)
+	t.Logf("| %s, a duplicate in each of %d requests | all %d others stored; counted: %v |", message, served,
+		served*(rows-1), rejected)
 }
 
-// numberedRows is a page whose values are the number of the scrape. own gives the offender a timestamp; nil: none.
+// numberedRows returns a page on which every value is the number of the scrape. own, if not nil, returns the timestamp
+// of the offender's sample.
 func numberedRows(own func(number int) int64) func(int) (string, string) {
 	return func(number int) (string, string) {
 		var page strings.Builder
@@ -135,7 +138,7 @@ func numberedRows(own func(number int) int64) func(int) (string, string) {
 	}
 }
 
-// readTimes waits until the page was read n times, closes it, and returns how often it was.
+// readTimes waits until the page was scraped n times, closes it, and returns how often it was scraped.
 func readTimes(t *testing.T, p *page, n int) (served int) {
 	t.Helper()
 	deadline := time.After(time.Minute)
@@ -145,14 +148,14 @@ func readTimes(t *testing.T, p *page, n int) (served int) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("the page was read %d times in a minute, want %d", p.requests(), n)
+			t.Fatalf("the page was scraped %d times in a minute, want %d", p.requests(), n)
 		}
 	}
 	p.change(func(number int) (string, string) { return "", "" })
 	return n
 }
 
-// finish stops the program and returns what it had counted as dropped, once that has settled.
+// finish waits until the drop counters no longer change, stops the program and returns them.
 func finish(t *testing.T, a *agent.Agent) map[string]float64 {
 	t.Helper()
 	const dropped = "envoy_scraper_remotewrite_samples_dropped_total"
@@ -184,20 +187,20 @@ func finish(t *testing.T, a *agent.Agent) map[string]float64 {
 	return last
 }
 
-// checkRejected checks that as many samples are counted as were rejected.
+// checkRejected checks that every rejected sample is counted as dropped.
 func checkRejected(t *testing.T, counted map[string]float64, want int) {
 	t.Helper()
 	sum := 0.0
 	for _, n := range counted {
 		sum += n
 	}
-	// Of the offender there may be a staleness marker too, when its page closed: as late, or a duplicate.
+	// When its page closes, the offender may also get a staleness marker, which is rejected too.
 	if int(sum) < want || int(sum) > want+1 {
-		t.Errorf("counted as dropped: %v, want %d, or one more for a marker", counted, want)
+		t.Errorf("counted as dropped: %v, want %d, or one more for a staleness marker", counted, want)
 	}
 }
 
-// checkOthers checks that every row but the offender has every scrape once.
+// checkOthers checks that every row except the offender has one sample per scrape.
 func checkOthers(t *testing.T, stored map[int][]model.SamplePair, served int) {
 	t.Helper()
 	var want []float64
@@ -220,11 +223,12 @@ func checkOthers(t *testing.T, stored map[int][]model.SamplePair, served int) {
 }
 
 func offendingSeries(instance string) []prompb.Label {
-	return []prompb.Label{{Name: "__name__", Value: oracle.Metric}, {Name: "instance", Value: instance}, {Name: "job", Value: "spec"},
+	return []prompb.Label{{Name: "__name__", Value: oracle.Metric}, {Name: "instance", Value: instance},
+		{Name: "job", Value: "spec"},
 		{Name: "series", Value: fmt.Sprintf("%03d", offender)}}
 }
 
-// push writes one sample past the program.
+// push writes one sample to the database directly.
 func (db database) push(t *testing.T, labels []prompb.Label, at time.Time, value float64) {
 	t.Helper()
 	m := prompb.WriteRequest{Timeseries: []prompb.TimeSeries{{Labels: labels,
@@ -245,7 +249,7 @@ func (db database) push(t *testing.T, labels []prompb.Label, at time.Time, value
 	}
 }
 
-// rows returns what is stored of the page, by row, in order of time.
+// rows returns the stored samples of the page by row, in order of time.
 func (db database) rows(t *testing.T, instance string) map[int][]model.SamplePair {
 	t.Helper()
 	matrix, err := db.Samples(t.Context(), fmt.Sprintf(`%s{instance=%q}[1h]`, oracle.Metric, instance))

@@ -18,14 +18,15 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
 )
 
-// oneAtATime: no series is in flight in two requests, and its samples come in order, however slow the receiver.
+// oneAtATime checks that a series is never in two requests at once and that its samples arrive in order, however slow
+// the receiver is.
 func oneAtATime(t *testing.T, binary string) {
 	bothMessages(t, func(t *testing.T, message string) {
 		w := newWorld(t, func(number int) (string, string) {
 			var page strings.Builder
 			for i := range 200 {
 				fmt.Fprintf(&page, "a{i=\"%d\"} %d\n", i, number)
-				if i%10 == 0 { // these go by the hash of the series
+				if i%10 == 0 { // a sample with a timestamp goes to a lane by the hash of its series
 					fmt.Fprintf(&page, "own{i=\"%d\"} %d %d\n", i, number, time.Now().UnixMilli())
 				}
 			}
@@ -39,18 +40,18 @@ func oneAtATime(t *testing.T, binary string) {
 		overlap.mu.Lock()
 		defer overlap.mu.Unlock()
 		if overlap.problem != "" || overlap.most < 2 {
-			t.Errorf("%s; at most %d requests at once", overlap.problem, overlap.most)
+			t.Errorf("%s; at most %d concurrent requests", overlap.problem, overlap.most)
 		}
 	})
 }
 
-// inFlight watches which series are in requests that have no answer yet.
+// inFlight records which series are in requests that have no answer yet.
 type inFlight struct {
-	mu      sync.Mutex // guards the following
+	mu      sync.Mutex // guards the fields below
 	series  map[string]bool
 	newest  map[string]int64
 	running int
-	most    int // requests at once
+	most    int // highest number of concurrent requests
 	problem string
 }
 
@@ -82,13 +83,14 @@ func (f *inFlight) enter(samples []oracle.Sample) {
 			f.problem = "in two requests at once: " + key
 		}
 		if s.Time <= f.newest[key] {
-			f.problem = fmt.Sprintf("%s: %d after %d", key, s.Time, f.newest[key])
+			f.problem = fmt.Sprintf("%s: timestamp %d arrived after %d", key, s.Time, f.newest[key])
 		}
 		f.series[key], f.newest[key] = true, s.Time
 	}
 }
 
-// stalenessMarkers: a series that leaves its page, a page that fails, and a target that leaves discovery.
+// stalenessMarkers checks for staleness markers when a series leaves its page, a page fails, and a target leaves
+// discovery.
 func stalenessMarkers(t *testing.T, binary string) {
 	bothMessages(t, func(t *testing.T, message string) {
 		w := newWorld(t, fixed(text, gauges))
@@ -107,17 +109,17 @@ func stalenessMarkers(t *testing.T, binary string) {
 		arrived := func() bool { return len(w.series("b")) > 0 && len(w.series("a")) == 2 }
 		w.until("the page", arrived)
 		w.page.change(fixed(text, strings.SplitAfter(gauges, "# TYPE b")[0][:strings.Index(gauges, "# TYPE b")]))
-		w.until("a marker of the series that left", last("b"))
+		w.until("a staleness marker of the series that left the page", last("b"))
 		if w.endsStale("a") {
-			t.Error("a series that stayed was marked")
+			t.Error("a series that stayed on the page was marked stale")
 		}
 		w.page.change(fixed("", ""))
-		w.until("markers of a page that fails", last("a"))
+		w.until("staleness markers of the page that fails", last("a"))
 		if w.endsStale("up") {
-			t.Error("up was marked though the target is there")
+			t.Error("up was marked stale, but the target still exists")
 		}
 		writeTargets(`[]`)
-		w.until("markers of a target that left", last("up"))
+		w.until("staleness markers of the removed target", last("up"))
 	})
 }
 
@@ -125,7 +127,7 @@ func (w *world) series(name string) map[string]map[int64]float64 {
 	return w.receiver.Ledger.Samples(func(l oracle.Labels) bool { return l.Get("__name__") == name })
 }
 
-// endsStale tells that the newest sample of each series of that name is a staleness marker, bit for bit.
+// endsStale reports whether the newest sample of every series with that name is a staleness marker, bit for bit.
 func (w *world) endsStale(name string) bool {
 	series := w.series(name)
 	for _, samples := range series {
@@ -140,7 +142,7 @@ func (w *world) endsStale(name string) bool {
 	return len(series) > 0
 }
 
-// exemplarTimes: an exemplar has a value and a timestamp, also where the page gave it none.
+// exemplarTimes checks that every exemplar has a value and a timestamp, even if the page gave it no timestamp.
 func exemplarTimes(t *testing.T, binary string) {
 	const openMetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 	w := newWorld(t, func(number int) (string, string) {
@@ -165,7 +167,7 @@ func exemplarTimes(t *testing.T, binary string) {
 	}
 }
 
-// histogramsApart: native histograms beside floats, each in series of their own.
+// histogramsApart checks that no series has both native histograms and float samples.
 func histogramsApart(t *testing.T, binary string) {
 	bothMessages(t, func(t *testing.T, message string) {
 		w := newWorld(t, nativeHistogram(t))
@@ -188,7 +190,7 @@ func histogramsApart(t *testing.T, binary string) {
 			}
 		}
 		if histograms == 0 || floats == 0 {
-			t.Errorf("%d series with histograms, %d with floats: want both", histograms, floats)
+			t.Errorf("%d series with histograms and %d with floats, want some of each", histograms, floats)
 		}
 	})
 }

@@ -17,8 +17,8 @@ import (
 
 const gauges = "# TYPE a gauge\na{z=\"1\",b=\"2\",A=\"ü\"} 1\na{z=\"2\",empty=\"\"} 2\n# TYPE b counter\nb 3\n"
 
-// TestSpecification holds the program to the demands of the remote write specification that a receiver can see, each
-// with requests seen. What is done otherwise on purpose is in docs/differences.md.
+// TestSpecification checks each requirement of the remote write specification that a receiver can observe. Deliberate
+// differences are in docs/differences.md.
 func TestSpecification(t *testing.T) {
 	binary := parts.Scraper(t)
 	for _, c := range []struct {
@@ -27,16 +27,16 @@ func TestSpecification(t *testing.T) {
 	}{
 		{"headers and body", headersAndBody},
 		{"reserved headers", reservedHeaders},
-		{"the body of a success says nothing", bodyOfSuccess},
-		{"success without Written headers is no success", notWritten},
-		{"what was not written is counted", partlyWritten},
-		{"4xx is never repeated", neverRepeated},
-		{"415 is repeated otherwise", otherMessage},
-		{"5xx and 429 are repeated, later and later", repeatedLater},
-		{"histograms and floats apart", histogramsApart},
-		{"one request a series at a time, in order", oneAtATime},
+		{"the body of a 2xx answer is ignored", bodyOfSuccess},
+		{"2xx to 2.0 without Written headers falls back to 1.0", notWritten},
+		{"samples not written are counted", partlyWritten},
+		{"4xx is not retried", neverRepeated},
+		{"415 falls back to the other message", otherMessage},
+		{"5xx and 429 are retried with backoff", repeatedLater},
+		{"histograms and floats in separate series", histogramsApart},
+		{"one request per series at a time, in order", oneAtATime},
 		{"staleness markers", stalenessMarkers},
-		{"exemplars have a time", exemplarTimes},
+		{"exemplars have a timestamp", exemplarTimes},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -45,7 +45,7 @@ func TestSpecification(t *testing.T) {
 	}
 }
 
-// bothMessages runs a check with each protocol.
+// bothMessages runs a check with remote write 1.0 and with 2.0.
 func bothMessages(t *testing.T, check func(t *testing.T, message string)) {
 	t.Helper()
 	for _, message := range []string{message1, message2} {
@@ -68,7 +68,7 @@ func headersAndBody(t *testing.T, binary string) {
 			want["X-Prometheus-Remote-Write-Version"] = "2.0.0"
 		}
 		for _, r := range requests {
-			if r.Problem != nil || r.Method != http.MethodPost { // the receiver's own decoding: snappy's block format
+			if r.Problem != nil || r.Method != http.MethodPost { // the receiver has decoded the body as a snappy block
 				t.Errorf("method %s, problem %v", r.Method, r.Problem)
 			}
 			for name, value := range want {
@@ -87,17 +87,18 @@ func headersAndBody(t *testing.T, binary string) {
 	})
 }
 
-// checkArrived looks for the series of the page with the labels that have a value.
+// checkArrived checks that the series of the page arrived, without labels whose value is empty.
 func checkArrived(t *testing.T, r *oracle.Receiver) {
 	t.Helper()
-	for _, want := range []string{`A="ü",__name__="a",b="2"`, `__name__="a",instance=`, `__name__="b"`, `__name__="up"`} {
+	for _, want := range []string{`A="ü",__name__="a",b="2"`, `__name__="a",instance=`, `__name__="b"`,
+		`__name__="up"`} {
 		if len(r.Ledger.Samples(func(l oracle.Labels) bool { return strings.HasPrefix(l.String(), want) })) == 0 {
 			t.Errorf("no series with %s has arrived", want)
 		}
 	}
 }
 
-// wellFormed lists what a message must not be.
+// wellFormed returns what is wrong with a message.
 func wellFormed(m oracle.Message) (problems []string) {
 	complain := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	if m.V2 != nil {
@@ -154,9 +155,10 @@ func labelProblems(labels oracle.Labels) (problems []string) {
 	return problems
 }
 
-// reservedHeaders: a user cannot override what the protocol owns, and may add other headers.
+// reservedHeaders checks that the configuration cannot override headers of the protocol and can add others.
 func reservedHeaders(t *testing.T, binary string) {
-	for _, name := range []string{"Content-Encoding", "content-type", "X-Prometheus-Remote-Write-Version", "User-Agent"} {
+	for _, name := range []string{"Content-Encoding", "content-type", "X-Prometheus-Remote-Write-Version",
+		"User-Agent"} {
 		file := filepath.Join(t.TempDir(), "c.yml")
 		yaml := settings{remoteWrite: "  headers:\n    " + name + ": mine\n"}.yaml("127.0.0.1:1", "http://127.0.0.1:1/")
 		if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
@@ -164,7 +166,7 @@ func reservedHeaders(t *testing.T, binary string) {
 		}
 		out, err := exec.CommandContext(t.Context(), binary, "check", file).CombinedOutput()
 		if err == nil || !strings.Contains(strings.ToLower(string(out)), strings.ToLower(name)) {
-			t.Errorf("%s: error %v, want one that names it:\n%s", name, err, out)
+			t.Errorf("%s: error %v, want an error that names the header:\n%s", name, err, out)
 		}
 	}
 	w := newWorld(t, fixed(text, gauges))

@@ -1,5 +1,12 @@
-// Package compliance checks the program as a remote write sender: with Prometheus' own library for that, with a test for
-// each demand of the specification, and against a real Prometheus that is given reason to reject.
+// Package compliance checks envoy-scraper as a remote write sender, with the real binary:
+//
+//   - TestLibrary runs Prometheus' own compliance library against it.
+//   - TestSpecification has one test for each requirement of the specification that a receiver can observe.
+//   - TestPrometheus writes to a real Prometheus that rejects part of each request.
+//
+// To run it alone:
+//
+//	make compliance
 package compliance
 
 import (
@@ -17,17 +24,17 @@ import (
 
 const text = "text/plain; version=0.0.4"
 
-// A page is a target whose content a test decides.
+// A page is a target whose content the test chooses.
 type page struct {
 	address string
 
-	mu     sync.Mutex // guards the following
-	number int        // of requests so far
+	mu     sync.Mutex // guards the fields below
+	number int        // number of requests so far
 	render func(number int) (contentType, body string)
 }
 
-// newPage starts a target. Its page may be changed at any time.
-func newPage(t *testing.T, at *oracle.Place, host int, render func(number int) (string, string)) *page {
+// newPage starts a target. Its content may be changed at any time.
+func newPage(t *testing.T, at *oracle.AddressRange, host int, render func(number int) (string, string)) *page {
 	t.Helper()
 	l, err := at.Listen(host, oracle.StatsPort)
 	if err != nil {
@@ -46,7 +53,7 @@ func newPage(t *testing.T, at *oracle.Place, host int, render func(number int) (
 	return p
 }
 
-// fixed is a page that is always the same.
+// fixed returns a page that never changes.
 func fixed(contentType, body string) func(int) (string, string) {
 	return func(int) (string, string) { return contentType, body }
 }
@@ -63,7 +70,7 @@ func (p *page) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", contentType)
-	_, _ = w.Write([]byte(body)) // a scraper that went away is told nothing
+	_, _ = w.Write([]byte(body)) // the error is ignored: the scraper closed the connection
 }
 
 func (p *page) change(render func(int) (string, string)) {
@@ -78,12 +85,12 @@ func (p *page) requests() int {
 	return p.number
 }
 
-// settings are the parts of the agent's file that tests change.
+// settings are the parts of the configuration that tests change.
 type settings struct {
-	job         string // further keys of the job, indented by two
-	discovery   string // instead of a static list
-	remoteWrite string // further keys of the endpoint, indented by two
-	queue       string // further keys of queue_config, indented by four
+	job         string // more keys of the job, indented by two
+	discovery   string // replaces the static list
+	remoteWrite string // more keys of the endpoint, indented by two
+	queue       string // more keys of queue_config, indented by four
 	protocol    string // protobuf_message; empty: negotiated
 }
 
@@ -107,30 +114,30 @@ const (
 	message2 = "io.prometheus.write.v2.Request"
 )
 
-// A world is one target, one receiver and the program in between.
+// A world is one target, one receiver and the program between them.
 type world struct {
 	*testing.T
-	place    *oracle.Place
-	page     *page
-	receiver *oracle.Receiver
-	agent    *agent.Agent
+	addresses *oracle.AddressRange
+	page      *page
+	receiver  *oracle.Receiver
+	agent     *agent.Agent
 }
 
 // newWorld prepares a receiver that keeps every request.
 func newWorld(t *testing.T, render func(int) (string, string)) *world {
 	t.Helper()
-	place, err := oracle.NewPlace()
+	addresses, err := oracle.NewAddressRange()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(place.Close)
-	receiver, err := oracle.NewReceiver(place, 2)
+	t.Cleanup(addresses.Close)
+	receiver, err := oracle.NewReceiver(addresses, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = receiver.Close() })
 	receiver.Keep()
-	return &world{T: t, place: place, receiver: receiver, page: newPage(t, place, 3, render)}
+	return &world{T: t, addresses: addresses, receiver: receiver, page: newPage(t, addresses, 3, render)}
 }
 
 // start starts the program.
@@ -152,7 +159,7 @@ func startAgent(t *testing.T, binary, yaml string) *agent.Agent {
 	return a
 }
 
-// answer changes how the receiver behaves.
+// answer changes how the receiver answers.
 func (w *world) answer(m oracle.Mode) {
 	w.Helper()
 	if err := w.receiver.Set(m); err != nil {
@@ -160,7 +167,7 @@ func (w *world) answer(m oracle.Mode) {
 	}
 }
 
-// until waits for a state of the world.
+// until waits up to a minute for a condition.
 func (w *world) until(what string, reached func() bool) {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
@@ -171,14 +178,14 @@ func (w *world) until(what string, reached func() bool) {
 		select {
 		case <-tick.C:
 		case <-w.agent.Process.Done():
-			w.Fatalf("the program ended before %s:\n%s", what, w.agent.Process.Log())
+			w.Fatalf("the program exited before %s:\n%s", what, w.agent.Process.Log())
 		case <-ctx.Done():
 			w.Fatalf("not within a minute: %s; log:\n%s", what, w.agent.Process.Log())
 		}
 	}
 }
 
-// requests waits until n requests have come, and returns all.
+// requests waits until n requests have arrived, and returns all of them.
 func (w *world) requests(n int) []oracle.Request {
 	w.Helper()
 	w.until(fmt.Sprintf("%d requests", n), func() bool { return len(w.receiver.Requests()) >= n })
@@ -192,7 +199,7 @@ func (w *world) scrapes(n int) {
 	w.until(fmt.Sprintf("%d more scrapes", n), func() bool { return w.page.requests() >= last })
 }
 
-// dropped reads how many samples the program counted as dropped, by reason.
+// dropped returns the number of samples that the program counts as dropped, by reason.
 func (w *world) dropped() map[string]float64 {
 	w.Helper()
 	m, err := w.agent.Metrics(w.Context())

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds what the demo needs and runs it; leaves nothing behind but Go's build cache and the real parts in theirs.
-# Everything is built as `make build` does it, so that one compiled package serves all.
+# Builds the demo and the programs it needs, and runs it. Only Go's build cache and the cache of the real parts remain
+# afterwards. All builds use the flags of `make build`, so that they share compiled packages.
 #
-#   ONCE=1 or DEMO_ONCE=1   end after the first result, with exit code 0 if there was one
-#   DEMO_KUBE=1             the pods come from a real kube-apiserver (the first build of it takes ten minutes)
+#   ONCE=1 or DEMO_ONCE=1   exit after the first result: with code 0 if there was one
+#   DEMO_KUBE=1             take the pods from a real kube-apiserver, whose first build takes about ten minutes
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 once=${DEMO_ONCE:-${ONCE:-}} kube=${DEMO_KUBE:-}
@@ -19,7 +19,7 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-show() { # text, whether the next one takes its place: in one line on a terminal
+show() { # text, again: on a terminal, if again is set, the next text replaces this one
 	if [ ! -t 2 ]; then
 		echo "$1" >&2
 	elif [ "${2:-}" ]; then
@@ -29,7 +29,7 @@ show() { # text, whether the next one takes its place: in one line on a terminal
 	fi
 }
 
-elapsed() { # what: shows the seconds that go by, each on a terminal, else every fifteenth
+elapsed() { # what: shows the elapsed time, every second on a terminal, otherwise every 15 seconds
 	local start=$SECONDS next=15 every=15
 	[ ! -t 2 ] || next=1 every=1
 	while sleep 1; do
@@ -40,7 +40,7 @@ elapsed() { # what: shows the seconds that go by, each on a terminal, else every
 	done
 }
 
-step() { # what, command ...: its output is shown only if it fails
+step() { # what, command ...: shows the output of the command only if it fails
 	local what=$1 start=$SECONDS status=0
 	shift
 	elapsed "$what" &

@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// referenceRules are the relabel rules of the job that Alibaba Cloud's service mesh documents for Envoy's pages,
-// word for word.
+// referenceRules holds the relabel rules that Alibaba Cloud's service mesh documents for scraping Envoy, word for word.
 const referenceRules = `  relabel_configs:
   - source_labels: [__meta_kubernetes_pod_container_port_name]
     action: keep
@@ -27,13 +26,13 @@ const referenceRules = `  relabel_configs:
     target_label: pod_name
 `
 
-// Where the job finds its pods: in a list, or in a cluster.
+// The two ways in which the job discovers its pods: from a file or from a Kubernetes API.
 const (
 	fromList    = "  file_sd_configs:\n  - files: [%q]\n"
 	fromCluster = "  kubernetes_sd_configs:\n  - role: pod\n    kubeconfig_file: %q\n"
 )
 
-// writeConfig writes envoy-scraper's configuration. source is fromList or fromCluster, of that file.
+// writeConfig writes envoy-scraper's configuration. source is fromList or fromCluster, and of is the path of its file.
 func writeConfig(file, source, of string) error {
 	var b strings.Builder
 	b.WriteString("global:\n  scrape_interval: 5s\n  scrape_timeout: 4s\n")

@@ -11,8 +11,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/process"
 )
 
-// startKube starts a real Kubernetes API with these pods in it, in a program of its own (demo/kube), so that the
-// usual demo need not compile a Kubernetes client. It returns the kubeconfig of an account that may read pods.
+// startKube starts a real Kubernetes API with the pods of the mesh. It runs as a separate program (demo/kube), so that
+// the usual demo need not compile a Kubernetes client. It returns the kubeconfig of an account that may read pods.
 func startKube(ctx context.Context, o options, sidecars []mesh.Sidecar) (kubeconfig string, stop func(), err error) {
 	dir := filepath.Join(o.dir, "cluster")
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -39,7 +39,7 @@ func startKube(ctx context.Context, o options, sidecars []mesh.Sidecar) (kubecon
 	stop = func() { p.Stop(15 * time.Second) }
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
-	// The file appears, whole, when everything else is there.
+	// The kubeconfig appears when everything else is ready.
 	if err := p.WaitReady(ctx, func(context.Context) error { _, err := os.Stat(kubeconfig); return err }); err != nil {
 		stop()
 		return "", nil, err

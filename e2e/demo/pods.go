@@ -10,7 +10,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/mesh"
 )
 
-// group is one entry of a file_sd list.
+// group is one entry of a file_sd file.
 type group struct {
 	Targets []string          `json:"targets"`
 	Labels  map[string]string `json:"labels"`
@@ -21,14 +21,14 @@ type container struct {
 	name, image string
 	isInit      bool
 	portName    string
-	port        uint16 // 0: it declares none
+	port        uint16 // 0: no declared port
 	id          string
 }
 
 const meta = "__meta_kubernetes_"
 
-// writePods writes the list that pod discovery would make of these pods: a target for each container and port,
-// those that the job's rules drop included.
+// writePods writes the targets that pod discovery would return: one per container and port, including those that the
+// job's rules drop.
 func writePods(file string, sidecars []mesh.Sidecar) error {
 	var groups []group
 	for _, s := range sidecars {
@@ -41,7 +41,7 @@ func writePods(file string, sidecars []mesh.Sidecar) error {
 	return os.WriteFile(file, list, 0o600)
 }
 
-// discovered is one pod as Prometheus' pod discovery shows it.
+// discovered returns the targets of one pod as Prometheus' pod discovery would.
 func discovered(s mesh.Sidecar) []group {
 	var groups []group
 	for _, c := range containers(s) {
@@ -62,7 +62,8 @@ func discovered(s mesh.Sidecar) []group {
 	return groups
 }
 
-// containers lists the pod's containers as discovery does: the plain ones, then the init containers.
+// containers returns the pod's containers in the order of pod discovery: first the regular ones, then the init
+// containers.
 func containers(s mesh.Sidecar) []container {
 	proxy := container{
 		name: "istio-proxy", image: "docker.io/istio/proxyv2:1.27.3", isInit: s.Native,
@@ -82,7 +83,7 @@ func containers(s mesh.Sidecar) []container {
 	return []container{app, proxy, setup}
 }
 
-// podLabels are the labels that all targets of the pod share.
+// podLabels returns the labels that all targets of the pod share.
 func podLabels(s mesh.Sidecar) map[string]string {
 	l := map[string]string{
 		meta + "namespace":           s.Namespace,

@@ -15,7 +15,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/mesh"
 )
 
-// rules reads the relabel rules of the configuration that the demo writes.
+// rules returns the relabel rules of the configuration that the demo writes.
 func rules(t *testing.T) []*relabel.Config {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "envoy-scraper.yml")
@@ -42,7 +42,8 @@ func rules(t *testing.T) []*relabel.Config {
 	return config.Jobs[0].Rules
 }
 
-// The job must choose each sidecar's page once, at the address where it stands, and nothing else.
+// TestTheJobChoosesTheSidecars checks that the job keeps one target per sidecar, with the address of its page, and
+// nothing else.
 func TestTheJobChoosesTheSidecars(t *testing.T) {
 	for _, one := range []bool{false, true} {
 		cfg := mesh.DefaultConfig()
@@ -82,14 +83,14 @@ func testChoice(t *testing.T, m *mesh.Mesh) {
 		want[s.Namespace+"/"+s.Pod] = s.Addr.String()
 	}
 	if !maps.Equal(chosen, want) {
-		t.Errorf("chosen %v, want %v", chosen, want)
+		t.Errorf("kept %v, want %v", chosen, want)
 	}
 	if len(groups) <= len(chosen) {
-		t.Error("the list has nothing that the rules drop")
+		t.Error("the list has no target that the rules drop")
 	}
 }
 
-// Native sidecars are init containers, and the list says so.
+// TestNativeSidecarsAreInitContainers checks that native sidecars are marked as init containers.
 func TestNativeSidecarsAreInitContainers(t *testing.T) {
 	for _, s := range mesh.New(mesh.DefaultConfig()).Sidecars() {
 		for _, c := range containers(s) {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// progress tells what is being waited for, and for how long already: on a terminal in one line that counts the
-// seconds, elsewhere with a line every fifteen.
+// progress shows what the demo waits for and for how long. On a terminal it updates one line every second; otherwise it
+// prints a line every 15 seconds.
 type progress struct {
 	w        io.Writer
 	terminal bool
@@ -20,7 +20,7 @@ func newProgress(f *os.File) progress {
 	return progress{w: f, terminal: err == nil && info.Mode()&os.ModeCharDevice != 0}
 }
 
-// during runs fn and shows the time that it takes. fn may say how far it is.
+// during runs fn and shows how long it takes. fn may report details with detail.
 func (p progress) during(what string, fn func(detail func(string)) error) error {
 	var mu sync.Mutex
 	var state string

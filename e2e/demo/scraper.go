@@ -18,7 +18,7 @@ type scraper struct {
 	address string
 }
 
-// startScraper starts envoy-scraper and returns when it is ready, that is after its first look at the pods.
+// startScraper starts envoy-scraper. It returns when envoy-scraper is ready, which is after its first discovery.
 func startScraper(ctx context.Context, o options, config, writeURL string) (*scraper, error) {
 	address, err := pageAddress()
 	if err != nil {
@@ -31,7 +31,7 @@ func startScraper(ctx context.Context, o options, config, writeURL string) (*scr
 		"--storage.path=" + filepath.Join(o.dir, "data"),
 		"--log.level=info",
 	}
-	if o.kubeBin != "" { // these pods stand on loopback, and only a list may name such addresses
+	if o.kubeBin != "" { // the pods have loopback addresses, which only a file may contain by default
 		args = append(args, "--scrape.allow-loopback")
 	}
 	p, err := process.Start(process.Spec{
@@ -55,20 +55,21 @@ func startScraper(ctx context.Context, o options, config, writeURL string) (*scr
 
 func (s *scraper) url() string { return "http://" + s.address }
 
-// stop lets envoy-scraper send what it still has. An exit code other than 0 is a fault of its own.
+// stop stops envoy-scraper, which delivers its remaining samples first. It returns an error if envoy-scraper has exited
+// by itself or its exit code is not 0.
 func (s *scraper) stop() error {
 	select {
 	case <-s.Done():
-		return fmt.Errorf("envoy-scraper ended by itself:\n%s", s.Log())
+		return fmt.Errorf("envoy-scraper exited by itself:\n%s", s.Log())
 	default:
 	}
 	if code := s.Stop(15 * time.Second); code != 0 {
-		return fmt.Errorf("envoy-scraper ended with exit code %d:\n%s", code, s.Log())
+		return fmt.Errorf("envoy-scraper exited with code %d:\n%s", code, s.Log())
 	}
 	return nil
 }
 
-// pageAddress is the address that the documentation names, or where that is taken a free one.
+// pageAddress returns envoy-scraper's default address, or a free one if the default is in use.
 func pageAddress() (string, error) {
 	l, err := net.Listen("tcp", usualAddress)
 	if err == nil {

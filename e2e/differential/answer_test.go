@@ -25,30 +25,30 @@ const (
 	protobuf   = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
 )
 
-// An answer is what a target says to one scrape.
+// An answer is a target's response to one scrape.
 type answer struct {
 	contentType string
 	status      int // 0: 200
 	body        string
 	header      map[string]string
-	hang        bool   // answers nothing until the scraper gives up
-	stall       bool   // sends the body, but never its end
-	raw         string // these bytes instead of an HTTP answer, then the connection is closed
-	redirect    bool   // to the same page under another path
+	hang        bool   // sends nothing until the scraper gives up
+	stall       bool   // sends the body and never ends it
+	raw         string // sends these bytes instead of an HTTP response and closes the connection
+	redirect    bool   // redirects to the same page under another path
 }
 
-// page is a text answer.
+// page returns a text page.
 func page(lines ...string) answer {
 	return answer{contentType: text0, body: strings.Join(append(lines, ""), "\n")}
 }
 
-// as is the same body under another content type.
+// as returns the answer with another content type.
 func (a answer) as(contentType string) answer {
 	a.contentType = contentType
 	return a
 }
 
-// with adds a header.
+// with returns the answer with one more header.
 func (a answer) with(name, value string) answer {
 	header := map[string]string{name: value}
 	for k, v := range a.header {
@@ -58,26 +58,27 @@ func (a answer) with(name, value string) answer {
 	return a
 }
 
-// gzipped compresses the body.
+// gzipped returns the answer with a compressed body.
 func (a answer) gzipped() answer {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
-	_, _ = io.WriteString(z, a.body) // a buffer takes everything
+	_, _ = io.WriteString(z, a.body) // writing to a buffer cannot fail
 	_ = z.Close()
 	a.body = b.String()
 	return a.with("Content-Encoding", "gzip")
 }
 
-// cut loses the last n bytes of the body.
+// cut returns the answer without the last n bytes of the body.
 func (a answer) cut(n int) answer {
 	a.body = a.body[:len(a.body)-n]
 	return a
 }
 
-// refused is an answer of an error status, with a body that looks like a page.
+// refused returns an error answer whose body looks like a page.
 func refused(status int) answer { return answer{contentType: text0, status: status, body: "a 1\n"} }
 
-// families is a protobuf answer, written in the text form of the message.
+// families returns a protobuf page. Each argument is a metric family in protobuf text form: `name: "u" type: GAUGE
+// metric { gauge { value: 4 } }`.
 func families(texts ...string) answer {
 	var b bytes.Buffer
 	for _, text := range texts {
@@ -85,12 +86,12 @@ func families(texts ...string) answer {
 		if err := prototext.Unmarshal([]byte(text), &f); err != nil {
 			panic(fmt.Sprintf("script: %v in %s", err, text))
 		}
-		_, _ = protodelim.MarshalTo(&b, &f) // a buffer takes everything
+		_, _ = protodelim.MarshalTo(&b, &f) // writing to a buffer cannot fail
 	}
 	return answer{contentType: protobuf, body: b.String()}
 }
 
-// serve answers a request.
+// serve writes the answer to a request.
 func (a answer) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case a.hang:
@@ -109,13 +110,13 @@ func (a answer) serve(w http.ResponseWriter, r *http.Request) {
 	if a.contentType != "" {
 		w.Header().Set("Content-Type", a.contentType)
 	} else {
-		w.Header()["Content-Type"] = nil // else net/http guesses one
+		w.Header()["Content-Type"] = nil // keeps net/http from guessing a type
 	}
 	if !a.stall {
 		w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
 	}
 	w.WriteHeader(max(a.status, http.StatusOK))
-	_, _ = io.WriteString(w, a.body) // a scraper that went away is told nothing
+	_, _ = io.WriteString(w, a.body) // the error is ignored: the scraper closed the connection
 	if a.stall {
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
@@ -125,7 +126,7 @@ func (a answer) serve(w http.ResponseWriter, r *http.Request) {
 func sendRaw(w http.ResponseWriter, raw string) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		panic(err) // the server of this test can
+		panic(err) // cannot happen: this test's server supports it
 	}
 	out := bufio.NewWriter(conn)
 	_, _ = out.WriteString(raw)

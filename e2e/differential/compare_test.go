@@ -9,26 +9,29 @@ import (
 	"time"
 )
 
-// A difference is one place where the agents did not write the same.
+// A difference is one series and moment for which the two agents wrote different values.
 type difference struct {
 	at, series   string
-	theirs, ours []string // what each wrote there
+	theirs, ours []string // what each agent wrote
 }
 
 func (d difference) String() string {
-	return fmt.Sprintf("%s %s\n\tPrometheus:    %s\n\tenvoy-scraper: %s", d.at, d.series, strings.Join(d.theirs, ", "), strings.Join(d.ours, ", "))
+	return fmt.Sprintf("%s %s\n\tPrometheus:    %s\n\tenvoy-scraper: %s", d.at, d.series, strings.Join(d.theirs, ", "),
+		strings.Join(d.ours, ", "))
 }
 
-// cell is a series at a moment, told so that the same moment of both agents has the same name.
+// cell identifies a series at a moment. Both agents have the same name for the same moment, although their clocks
+// differ.
 type cell struct{ at, series string }
 
-// clock names moments by the scrapes of a target.
+// clock names moments by the number of the scrape.
 type clock struct {
 	scrapes []int64 // Unix milliseconds, ascending
-	base    int64   // of the timestamps that pages carry
+	base    int64   // origin of the timestamps on pages
 }
 
-// name is "017" at the time of scrape 17, "017+2" two intervals later, "own+050" for a timestamp from the page.
+// name returns "017" at the time of scrape 17, "017+2" two intervals later, and "own+050" for a timestamp from the
+// page.
 func (c clock) name(ms int64) string {
 	if d := ms - c.base; 0 <= d && d < ownRange.Milliseconds() {
 		return fmt.Sprintf("own+%03d", d)
@@ -48,7 +51,8 @@ func (c clock) name(ms int64) string {
 	return fmt.Sprintf("%03d+%d", i-1, whole)
 }
 
-// cells are what an agent wrote of a case. Of the n-th scrape on nothing counts: the script was over.
+// cells returns what an agent wrote for a case, up to scrape n. Later scrapes do not count, because the script had
+// ended.
 func (r *recorder) cells(from source, name string, n int, base int64) map[cell][]string {
 	clock := clock{scrapes: r.times(from, clockOf(name)), base: base}
 	r.mu.Lock()
@@ -74,7 +78,7 @@ func (r *recorder) cells(from source, name string, n int, base int64) map[cell][
 	return cells
 }
 
-// differ lists where two agents' cells are not the same, in order of time.
+// differ returns the cells that differ between two agents, in order of time.
 func differ(theirs, ours map[cell][]string) []difference {
 	keys := map[cell]bool{}
 	for k := range theirs {
@@ -95,5 +99,5 @@ func differ(theirs, ours map[cell][]string) []difference {
 	return out
 }
 
-// ownRange is how long after the base pages may date their samples: less than a moment before the first scrape.
+// ownRange is the range of the timestamps on pages, counted from the base. It ends before the first scrape.
 const ownRange = time.Second

@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// A job of the file, with one target or more that play the same script.
+// A job is a scrape job of the configuration. All its targets play the same script.
 type job struct {
 	name    string
-	keys    string // further keys of the job, indented by two
+	keys    string // more keys of the job, indented by two
 	script  []answer
-	targets int // 0: one
-	dropped int // further ones, which the job's rules drop by their label case, "dropped"
+	targets int // number of targets; 0: one
+	dropped int // number of additional targets, which the job's rules drop by their label case="dropped"
 }
 
-// cases are the names of the job's targets, the value of their label case.
+// cases returns the names of the job's targets: the values of their label case.
 func (j job) cases() []string {
 	names := []string{j.name}
 	for i := 2; i <= j.targets; i++ {
@@ -26,7 +26,7 @@ func (j job) cases() []string {
 	return names
 }
 
-// yaml is the job as the file has it.
+// yaml returns the job for the configuration file.
 func (j job) yaml(addresses []string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "- job_name: %s\n%s  static_configs:\n", j.name, j.keys)
@@ -39,16 +39,18 @@ func (j job) yaml(addresses []string) string {
 	return b.String()
 }
 
-// TestDifferential compares scrape by scrape. DIFFERENTIAL_SEEDS is how many random jobs run beside the written
-// ones (default 6), DIFFERENTIAL_STEPS how many scrapes each of those has (default 20).
+// TestDifferential compares what both agents wrote, scrape by scrape. DIFFERENTIAL_SEEDS sets the number of random jobs
+// (default 6) and DIFFERENTIAL_STEPS the number of scrapes of each (default 20).
 func TestDifferential(t *testing.T) {
 	w := newWorld(t)
 	w.start(w.settings())
-	// Prometheus sends nothing that is dated before its start, so what pages date lies between the start and the jobs.
+	// Prometheus does not send samples that are dated before its start. So the timestamps on pages lie between the
+	// start and the first scrape.
 	base := time.Now()
 	w.until(time.Minute, "pages may date samples", func() bool { return time.Since(base) > ownRange })
 
-	jobs := append(writtenJobs(base), randomJobs(base, setting(t, "DIFFERENTIAL_SEEDS", 6), setting(t, "DIFFERENTIAL_STEPS", 20))...)
+	jobs := append(writtenJobs(base), randomJobs(base, setting(t, "DIFFERENTIAL_SEEDS", 6),
+		setting(t, "DIFFERENTIAL_STEPS", 20))...)
 	var yaml strings.Builder
 	yaml.WriteString(w.settings() + "scrape_configs:\n")
 	steps := 0
@@ -89,11 +91,11 @@ func TestDifferential(t *testing.T) {
 	t.Run("metadata", w.compareMetadata)
 	t.Run("targets", w.compareTargets)
 	for why, n := range w.explained {
-		t.Logf("%d differences on purpose: %s", n, why)
+		t.Logf("%d deliberate differences: %s", n, why)
 	}
 }
 
-// compare reports every difference between the agents that nothing explains.
+// compare reports every difference between the agents that explain does not explain.
 func (w *world) compare(t *testing.T, p protocol, name string, scrapes int, base time.Time) {
 	t.Helper()
 	a := w.recorder.cells(source{theirs, p}, name, scrapes, base.UnixMilli())
@@ -112,7 +114,7 @@ func (w *world) compare(t *testing.T, p protocol, name string, scrapes int, base
 	const most = 12
 	for i, d := range found {
 		if i == most {
-			t.Errorf("%s %s: and %d differences more", p, name, len(found)-most)
+			t.Errorf("%s %s: and %d more differences", p, name, len(found)-most)
 			break
 		}
 		t.Errorf("%s %s: %v", p, name, d)
@@ -138,7 +140,7 @@ func setting(t *testing.T, name string, otherwise int) int {
 	}
 	var n int
 	if _, err := fmt.Sscanf(text, "%d", &n); err != nil || n < 0 {
-		t.Fatalf("%s=%s: a number is wanted", name, text)
+		t.Fatalf("%s=%s: not a number", name, text)
 	}
 	return n
 }

@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// moves are targets of a file that go, come back and change their address. When that is noticed differs between the
-// agents, so each stretch of scrapes is compared from its beginning, and how it ends.
+// moves tests targets of a file that disappear, return and change their address. The agents notice a change of the file
+// at different times. So the test splits each series at long gaps and compares the stretches: how each begins,
+// continues and ends.
 type moves struct {
 	world *world
 	file  string
@@ -27,20 +28,24 @@ func newMoves(w *world) *moves {
 		*t = newTarget(w.T, steady)
 	}
 	m.new = newTarget(w.T, []answer{page("a 1", "c 1"), page("a 1", "c 1")})
-	m.set(map[string]string{"goes": m.goes.address, "returns": m.returns.address, "relabelled": m.relabelled.address, "moved": m.old.address})
+	m.set(map[string]string{"goes": m.goes.address, "returns": m.returns.address, "relabelled": m.relabelled.address,
+		"moved": m.old.address})
 	return m
 }
 
 func (m *moves) yaml() string {
-	return "- job_name: moves\n  file_sd_configs:\n  - files: [" + m.file + "]\n  relabel_configs:\n  - {source_labels: [case], target_label: instance}\n"
+	return "- job_name: moves\n  file_sd_configs:\n  - files: [" + m.file +
+		"]\n  relabel_configs:\n  - {source_labels: [case], target_label: instance}\n"
 }
 
-// set writes the file: address by case. A case is its label up to a slash; what comes after is a label of its own.
+// set writes the file of targets from a map of addresses by case. A key such as "a/b" means the label case="a" and the
+// label extra="b".
 func (m *moves) set(addresses map[string]string) {
 	var entries []string
 	for name, address := range addresses {
 		name, extra, _ := strings.Cut(name, "/")
-		entries = append(entries, fmt.Sprintf(`{"targets": [%q], "labels": {"case": %q, "extra": %q}}`, address, name, extra))
+		entries = append(entries, fmt.Sprintf(`{"targets": [%q], "labels": {"case": %q, "extra": %q}}`,
+			address, name, extra))
 	}
 	slices.Sort(entries)
 	temporary := m.file + ".tmp"
@@ -52,7 +57,7 @@ func (m *moves) set(addresses map[string]string) {
 	}
 }
 
-// wait waits until both agents have scraped a target n times more; it gives up when the test ends.
+// wait waits until both agents have scraped a target n more times, or until the test ends.
 func (m *moves) wait(t *target, n int) {
 	from := map[agentName]int{}
 	for _, a := range both {
@@ -69,14 +74,14 @@ func (m *moves) wait(t *target, n int) {
 	}
 }
 
-// play changes the file.
+// play makes the changes of the file.
 func (m *moves) play() {
 	defer close(m.done)
 	for _, t := range []*target{m.goes, m.returns, m.relabelled, m.old} {
 		m.wait(t, 4)
 	}
 	m.set(map[string]string{"relabelled/1": m.relabelled.address, "moved": m.new.address})
-	m.wait(m.new, 12) // longer than until the markers of what is gone
+	m.wait(m.new, 12) // until the removed targets have their staleness markers
 	m.set(map[string]string{"returns": m.returns.address, "moved": m.new.address})
 	m.wait(m.returns, 12)
 }
@@ -90,8 +95,8 @@ func (m *moves) over() bool {
 	}
 }
 
-// stretch is what was written of a case between two long silences: what each scrape said, without
-// repetition, and what came after the last, by intervals.
+// stretch is what was written for a case between two long gaps: the content of each scrape, without repetitions, and
+// what followed the last scrape, by number of intervals.
 type stretch struct {
 	scrapes []string
 	after   map[string]string
@@ -108,7 +113,7 @@ func (s stretch) String() string {
 	return b.String()
 }
 
-// stretches are those of a case.
+// stretches returns the stretches of a case.
 func (r *recorder) stretches(from source, name string) []stretch {
 	times := r.times(from, clockOf(name))
 	if len(times) == 0 {
@@ -144,7 +149,8 @@ func (r *recorder) stretches(from source, name string) []stretch {
 		for i := bounds[b]; i < bounds[b+1]; i++ {
 			said := fmt.Sprintf("%03d", i)
 			slices.Sort(cells[said])
-			if text := strings.Join(cells[said], "\n\t\t\t"); len(s.scrapes) == 0 || s.scrapes[len(s.scrapes)-1] != text {
+			if text := strings.Join(cells[said], "\n\t\t\t"); len(s.scrapes) == 0 ||
+				s.scrapes[len(s.scrapes)-1] != text {
 				s.scrapes = append(s.scrapes, text)
 			}
 		}
@@ -164,7 +170,8 @@ func (r *recorder) stretches(from source, name string) []stretch {
 func (m *moves) compare(t *testing.T) {
 	for _, p := range protocols {
 		for _, name := range []string{"goes", "returns", "relabelled", "moved"} {
-			a, b := m.world.recorder.stretches(source{theirs, p}, name), m.world.recorder.stretches(source{ours, p}, name)
+			a := m.world.recorder.stretches(source{theirs, p}, name)
+			b := m.world.recorder.stretches(source{ours, p}, name)
 			if x, y := fmt.Sprint(a), fmt.Sprint(b); x != y {
 				t.Errorf("%s %s:\n\tPrometheus: %s\n\tenvoy-scraper: %s", p, name, x, y)
 			}

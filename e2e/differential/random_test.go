@@ -7,15 +7,17 @@ import (
 	"time"
 )
 
-// randomJobs are jobs with pages that nobody thought of, the same for a seed.
+// randomJobs returns jobs with random pages. The same seed gives the same pages.
 func randomJobs(base time.Time, seeds, steps int) []job {
 	keys := []string{
-		"", "  sample_limit: 9\n", "  track_timestamps_staleness: true\n", "  honor_labels: true\n", "  convert_classic_histograms_to_nhcb: true\n",
-		"  metric_relabel_configs:\n  - {source_labels: [x], regex: \"2\", action: drop}\n  - {regex: y, action: labeldrop}\n",
+		"", "  sample_limit: 9\n", "  track_timestamps_staleness: true\n", "  honor_labels: true\n",
+		"  convert_classic_histograms_to_nhcb: true\n",
+		"  metric_relabel_configs:\n  - {source_labels: [x], regex: \"2\", action: drop}\n" +
+			"  - {regex: y, action: labeldrop}\n",
 	}
 	var jobs []job
 	for seed := range seeds {
-		g := generator{rand.New(rand.NewPCG(uint64(seed), 1)), base} //nolint:gosec // repeatable, no secret
+		g := generator{rand.New(rand.NewPCG(uint64(seed), 1)), base} //nolint:gosec // repeatable test data, no secret
 		j := job{name: fmt.Sprintf("random %d", seed), keys: keys[seed%len(keys)]}
 		for step := range steps {
 			j.script = append(j.script, g.answer(step))
@@ -25,7 +27,7 @@ func randomJobs(base time.Time, seeds, steps int) []job {
 	return jobs
 }
 
-// generator makes pages.
+// generator generates random pages.
 type generator struct {
 	*rand.Rand
 	base time.Time
@@ -35,7 +37,7 @@ func (g generator) chance(percent int) bool { return g.IntN(100) < percent }
 
 func (g generator) pick(of ...string) string { return of[g.IntN(len(of))] }
 
-// answer is mostly a page of a few series, many of which were there in the page before.
+// answer usually returns a page with a few series, many of which were on the previous page.
 func (g generator) answer(step int) answer {
 	if g.chance(6) {
 		return refused(503)
@@ -54,7 +56,7 @@ func (g generator) answer(step int) answer {
 	if g.chance(30) {
 		g.Shuffle(len(lines), func(i, k int) { lines[i], lines[k] = lines[k], lines[i] })
 	}
-	if g.chance(60) { // always under its TYPE: see explain
+	if g.chance(60) { // always with its TYPE, because of a known difference (explain)
 		lines = append(lines, "# TYPE h histogram")
 		for _, le := range []string{"1", "2.5", "+Inf"} {
 			lines = append(lines, fmt.Sprintf("h_bucket{le=%q} %d", le, step))
@@ -63,10 +65,12 @@ func (g generator) answer(step int) answer {
 	}
 	if g.chance(8) {
 		at := g.IntN(len(lines) + 1)
-		lines = append(lines[:at:at], append([]string{g.pick("garbage", "a{", "a{x=1} 2", "{} 1", `a{x="1",x="2"} 1`, "a 1 2 3", "a one")}, lines[at:]...)...)
+		lines = append(lines[:at:at], append([]string{g.pick("garbage", "a{", "a{x=1} 2", "{} 1", `a{x="1",x="2"} 1`,
+			"a 1 2 3", "a one")}, lines[at:]...)...)
 	}
 	if g.chance(8) {
-		lines = append(append(lines, "# TYPE z untyped", "z 1"), lines...) // under a TYPE that changes no label: see explain
+		// with a TYPE that changes no label, because of a known difference (explain)
+		lines = append(append(lines, "# TYPE z untyped", "z 1"), lines...)
 	}
 	a := page(lines...)
 	if g.chance(15) {

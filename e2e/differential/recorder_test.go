@@ -17,10 +17,10 @@ import (
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 )
 
-// protocol is a version of remote write, and the path of its endpoint.
+// protocol is a version of remote write. Its value is the path of that version's endpoint.
 type protocol string
 
-// Both versions are written by both agents.
+// Both agents write both versions.
 const (
 	write1 protocol = "/v1"
 	write2 protocol = "/v2"
@@ -28,28 +28,28 @@ const (
 
 var protocols = []protocol{write1, write2}
 
-// what is one thing received for a series: a sample, a histogram or an exemplar, in words.
+// what is one received value of a series: a sample, a histogram or an exemplar, as text.
 type what struct {
 	time int64 // Unix milliseconds
 	text string
 }
 
-// source is who sent something, and how.
+// source is the agent and the protocol of a request.
 type source struct {
 	agent    agentName
 	protocol protocol
 }
 
-// recorder is the receiver: it takes and keeps everything.
+// recorder is a receiver that accepts and records everything.
 type recorder struct {
 	url string
 
-	mu       sync.Mutex // guards the following
+	mu       sync.Mutex // guards the fields below
 	series   map[source]map[string][]what
-	metadata map[agentName]map[string]bool // of 1.0: it sends metadata apart
+	metadata map[agentName]map[string]bool // 1.0 only, which sends metadata separately
 }
 
-// newRecorder starts the receiver, which ends with the test.
+// newRecorder starts a receiver that runs until the end of the test.
 func newRecorder(t *testing.T) *recorder {
 	t.Helper()
 	r := &recorder{series: map[source]map[string][]what{}, metadata: map[agentName]map[string]bool{}}
@@ -149,7 +149,7 @@ func (r *recorder) take(req *http.Request) (samples, histograms, exemplars int, 
 	return samples, histograms, exemplars, nil
 }
 
-// number tells NaNs apart, which are not equal to themselves.
+// number formats a value. A NaN is formatted with its bits, because a NaN is not equal to itself.
 func number(v float64) string {
 	switch {
 	case value.IsStaleNaN(v):
@@ -160,7 +160,7 @@ func number(v float64) string {
 	return fmt.Sprint(v)
 }
 
-// times are those of the samples of a series that are no markers, in order.
+// times returns the timestamps of the selected series' samples in order, without staleness markers.
 func (r *recorder) times(from source, selects func(series string) bool) []int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -179,7 +179,7 @@ func (r *recorder) times(from source, selects func(series string) bool) []int64 
 	return slices.Compact(times)
 }
 
-// clockOf selects the series of a case that has one sample a scrape and that no page shows.
+// clockOf selects a report series of a case, which has one sample per scrape and is never on a page.
 func clockOf(name string) func(string) bool {
 	return func(series string) bool {
 		return strings.Contains(series, `__name__="scrape_duration_seconds"`) && ofCase(series, name)

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// An agent is one of the two programs.
+// agentName is the name of one of the two programs.
 type agentName string
 
-// The two programs. Requests are told apart by their User-Agent.
+// The two programs. The User-Agent of a request says which one sent it.
 const (
 	theirs agentName = "prometheus"
 	ours   agentName = "envoy-scraper"
@@ -28,22 +28,22 @@ func agentOf(r *http.Request) agentName {
 	return ours
 }
 
-// A target plays a script, once for each agent: the n-th scrape of either gets the n-th answer.
+// A target plays a script separately for each agent: the n-th scrape of either agent gets the n-th answer.
 type target struct {
 	address string
 	script  []answer
 
-	mu    sync.Mutex // guards the following
+	mu    sync.Mutex // guards the fields below
 	plays map[agentName]*play
 }
 
-// play is how far an agent has come.
+// play is an agent's position in the script.
 type play struct {
-	step  int // of the script, from 0
+	step  int // index into the script
 	since time.Time
 }
 
-// newTarget starts a target, which ends with the test.
+// newTarget starts a target that runs until the end of the test.
 func newTarget(t *testing.T, script []answer) *target {
 	t.Helper()
 	tg := &target{script: script, plays: map[agentName]*play{}}
@@ -51,7 +51,7 @@ func newTarget(t *testing.T, script []answer) *target {
 	return tg
 }
 
-// serve serves on a free port until the test ends, and returns the address.
+// serve serves on a free port until the test ends. It returns the address.
 func serve(t *testing.T, handler http.Handler) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -70,8 +70,8 @@ func serve(t *testing.T, handler http.Handler) string {
 	return l.Addr().String()
 }
 
-// ServeHTTP implements http.Handler. Requests shortly after one another are one scrape: a redirect is followed, a
-// connection that was closed is tried again.
+// ServeHTTP implements http.Handler. Requests within sameScrape count as one scrape: an agent may follow a redirect or
+// retry on a closed connection.
 func (tg *target) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	now := time.Now()
 	tg.mu.Lock()
@@ -88,7 +88,7 @@ func (tg *target) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.serve(w, r)
 }
 
-// scrapes is how many an agent has begun.
+// scrapes returns how many scrapes an agent has begun.
 func (tg *target) scrapes(a agentName) int {
 	tg.mu.Lock()
 	defer tg.mu.Unlock()
@@ -98,5 +98,5 @@ func (tg *target) scrapes(a agentName) int {
 	return 0
 }
 
-// sameScrape is far less than the time between two scrapes, also when the first is late.
+// sameScrape is far less than the time between two scrapes, even if the first one is late.
 const sameScrape = 150 * time.Millisecond

@@ -11,15 +11,15 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// knownTarget is a target as the API tells it, without what differs from scrape to scrape, and without the URL for
-// readers elsewhere, in which Prometheus has the name of its host instead of a loopback address.
+// knownTarget is a target as the API shows it, without fields that change with each scrape and without globalUrl, in
+// which Prometheus replaces a loopback address by its host name.
 type knownTarget struct {
 	ScrapePool, ScrapeURL, Health string
 	ScrapeInterval, ScrapeTimeout model.Duration
 	Labels, DiscoveredLabels      map[string]string
 }
 
-// knownTargets asks an agent for its targets, those that rules dropped too.
+// knownTargets returns an agent's active and dropped targets.
 func (w *world) knownTargets(t *testing.T, name agentName) (active, dropped map[string]bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -59,7 +59,7 @@ func (w *world) knownTargets(t *testing.T, name agentName) (active, dropped map[
 	return active, dropped
 }
 
-// compareTargets compares what the agents' APIs tell of targets.
+// compareTargets compares the targets in the agents' APIs.
 func (w *world) compareTargets(t *testing.T) {
 	a, aDropped := w.knownTargets(t, theirs)
 	b, bDropped := w.knownTargets(t, ours)
@@ -69,7 +69,7 @@ func (w *world) compareTargets(t *testing.T) {
 	t.Logf("%d active targets compared, %d dropped ones", len(a), len(aDropped))
 }
 
-// compareMetadata compares what was sent of metric families with remote write 1.0.
+// compareMetadata compares the metadata of metric families in remote write 1.0.
 func (w *world) compareMetadata(t *testing.T) {
 	w.recorder.mu.Lock()
 	defer w.recorder.mu.Unlock()
@@ -78,7 +78,8 @@ func (w *world) compareMetadata(t *testing.T) {
 	t.Logf("%d families compared", len(a))
 }
 
-func (w *world) sameSet(t *testing.T, what string, a, b map[string]bool, explain func(text string, only agentName) string) {
+func (w *world) sameSet(t *testing.T, what string, a, b map[string]bool,
+	explain func(text string, only agentName) string) {
 	t.Helper()
 	only := func(a, b map[string]bool, name agentName) {
 		for text := range a {
@@ -89,7 +90,7 @@ func (w *world) sameSet(t *testing.T, what string, a, b map[string]bool, explain
 				w.explained[why]++
 				continue
 			}
-			t.Errorf("%s only of %s: %s", what, name, text)
+			t.Errorf("%s only from %s: %s", what, name, text)
 		}
 	}
 	only(a, b, theirs)

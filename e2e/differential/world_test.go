@@ -16,13 +16,13 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/process"
 )
 
-// interval is that of every scrape; timeout is less, so that a scrape that hangs does not cost the next.
+// interval applies to every scrape. timeout is shorter, so that a hanging scrape does not cost the next one.
 const (
 	interval = 2 * time.Second
 	timeout  = 1500 * time.Millisecond
 )
 
-// A world is both agents, what they scrape and what they write to.
+// A world is both agents, their targets and their receiver.
 type world struct {
 	*testing.T
 	dir      string
@@ -30,7 +30,7 @@ type world struct {
 	agents   map[agentName]*process.Process
 	urls     map[agentName]string
 
-	explained map[string]int // differences, by why they are there
+	explained map[string]int // number of deliberate differences, by reason
 }
 
 // newWorld starts the receiver.
@@ -41,10 +41,12 @@ func newWorld(t *testing.T) *world {
 	}
 }
 
-// settings are the file's global and remote_write sections: both versions of remote write, everything sent.
+// settings returns the sections global and remote_write of the configuration: both versions of remote write, with
+// everything sent.
 func (w *world) settings() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "global:\n  scrape_interval: %v\n  scrape_timeout: %v\n", model.Duration(interval), model.Duration(timeout))
+	fmt.Fprintf(&b, "global:\n  scrape_interval: %v\n  scrape_timeout: %v\n", model.Duration(interval),
+		model.Duration(timeout))
 	b.WriteString("  external_labels: {cluster: one, zone: external}\n")
 	b.WriteString("remote_write:\n")
 	for _, p := range protocols {
@@ -54,12 +56,13 @@ func (w *world) settings() string {
 		}
 		fmt.Fprintf(&b, "- name: %s\n  url: %s%s\n  protobuf_message: %s\n", p[1:], w.recorder.url, p, message)
 		b.WriteString("  send_exemplars: true\n  send_native_histograms: true\n")
-		b.WriteString("  metadata_config: {send: true, send_interval: 2s}\n  queue_config: {batch_send_deadline: 500ms}\n")
+		b.WriteString("  metadata_config: {send: true, send_interval: 2s}\n" +
+			"  queue_config: {batch_send_deadline: 500ms}\n")
 	}
 	return b.String()
 }
 
-// write puts the configuration where both agents read it.
+// write writes the configuration to the file that both agents read.
 func (w *world) write(yaml string) string {
 	w.Helper()
 	file := filepath.Join(w.dir, "agents.yml")
@@ -69,7 +72,7 @@ func (w *world) write(yaml string) string {
 	return file
 }
 
-// reload gives both agents another configuration.
+// reload makes both agents reload another configuration.
 func (w *world) reload(yaml string) {
 	w.Helper()
 	w.write(yaml)
@@ -80,7 +83,7 @@ func (w *world) reload(yaml string) {
 	}
 }
 
-// start runs both agents with a file.
+// start runs both agents with a configuration.
 func (w *world) start(yaml string) {
 	w.Helper()
 	file := w.write(yaml)
@@ -88,8 +91,10 @@ func (w *world) start(yaml string) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.run(theirs, filepath.Join(parts.Tools(w.T, "prometheus"), "prometheus"), ports[0], "--agent", "--config.file="+file, "--storage.agent.path="+filepath.Join(w.dir, "prometheus"))
-	w.run(ours, parts.Scraper(w.T), ports[1], "--config.file="+file, "--storage.path="+filepath.Join(w.dir, "envoy-scraper"))
+	w.run(theirs, filepath.Join(parts.Tools(w.T, "prometheus"), "prometheus"), ports[0], "--agent",
+		"--config.file="+file, "--storage.agent.path="+filepath.Join(w.dir, "prometheus"))
+	w.run(ours, parts.Scraper(w.T), ports[1], "--config.file="+file,
+		"--storage.path="+filepath.Join(w.dir, "envoy-scraper"))
 }
 
 func (w *world) run(name agentName, path string, port int, args ...string) {
@@ -115,7 +120,7 @@ func (w *world) run(name agentName, path string, port int, args ...string) {
 	}
 }
 
-// until waits for a state of the world.
+// until waits for a condition.
 func (w *world) until(within time.Duration, what string, reached func() bool) {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.Context(), within)
@@ -126,9 +131,9 @@ func (w *world) until(within time.Duration, what string, reached func() bool) {
 		select {
 		case <-tick.C:
 		case <-w.agents[ours].Done():
-			w.Fatalf("envoy-scraper ended before %s", what)
+			w.Fatalf("envoy-scraper exited before %s", what)
 		case <-w.agents[theirs].Done():
-			w.Fatalf("Prometheus ended before %s", what)
+			w.Fatalf("Prometheus exited before %s", what)
 		case <-ctx.Done():
 			w.Fatalf("not within %v: %s", within, what)
 		}

@@ -1,6 +1,6 @@
-// Package envoyproxy runs a real Envoy the way Istio runs it beside an application: its statistics on port
-// 15090 of the pod's address, and a proxied port in front of a small application, so that counters and
-// histograms move.
+// Package envoyproxy runs a real Envoy as Istio runs it beside an application: a statistics page on port 15090 of the
+// pod's address, and a proxied port in front of a small HTTP application, so that requests move counters and
+// histograms. The tests of e2e and e2e/mixin use it.
 package envoyproxy
 
 import (
@@ -24,14 +24,14 @@ import (
 //go:embed bootstrap.yaml.tmpl
 var bootstrap string
 
-// Config says where the binary is, where Envoy may write, and where its statistics shall be.
+// Config describes the binary, the folder to write to, and the address of the statistics page.
 type Config struct {
-	Path  string // of the envoy binary
-	Dir   string // bootstrap and log; the caller removes it after Close
-	Stats string // host:port of the stats listener, as 127.0.15.7:15090
+	Path  string // path of the envoy binary
+	Dir   string // folder for bootstrap and log; the caller removes it after Close
+	Stats string // host:port of the stats listener: 127.0.15.7:15090
 }
 
-// Proxy is a running Envoy with its application.
+// Proxy is a running Envoy and its application.
 type Proxy struct {
 	cfg       Config
 	adminPort int
@@ -40,7 +40,7 @@ type Proxy struct {
 	server    *process.Process
 }
 
-// Start starts the application and Envoy, and returns when both listeners answer.
+// Start starts the application and Envoy. It returns when both listeners answer.
 func Start(ctx context.Context, cfg Config) (*Proxy, error) {
 	ports, err := process.FreePorts(2)
 	if err != nil {
@@ -66,7 +66,8 @@ func (p *Proxy) start(ctx context.Context) (err error) {
 		Name:    "envoy",
 		Path:    p.cfg.Path,
 		LogFile: filepath.Join(p.cfg.Dir, "envoy.log"),
-		Args:    []string{"--config-path", file, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"},
+		Args: []string{"--config-path", file, "--disable-hot-restart", "--concurrency", "1", "--log-level",
+			"warning"},
 	})
 	if err != nil {
 		return err
@@ -112,12 +113,12 @@ func (p *Proxy) Request(ctx context.Context) error {
 	return err
 }
 
-// Page reads the statistics as a scraper would.
+// Page returns the statistics page.
 func (p *Proxy) Page(ctx context.Context) (string, error) {
 	return get(ctx, "http://"+p.cfg.Stats+"/stats/prometheus")
 }
 
-// Close ends Envoy and its application.
+// Close stops Envoy and its application.
 func (p *Proxy) Close() {
 	if p.server != nil {
 		p.server.Kill()

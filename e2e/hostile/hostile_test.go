@@ -1,5 +1,12 @@
-// Package hostile lets targets say whatever a hostile pod could, with limits as they are by default, beside healthy ones
-// whose every scrape has to arrive meanwhile.
+// Package hostile scrapes hostile targets with the real envoy-scraper binary and its default limits: slow, endless,
+// oversized and malformed answers, connection resets, compression bombs. Healthy targets run beside them. The tests
+// prove that each hostile target is reported as down with the right reason, that memory and file descriptors stay
+// bounded, and that every healthy scrape arrives. The numbers in the names, such as T3 and M2, are rows of
+// docs/reliability.md.
+//
+// To run it alone:
+//
+//	cd e2e && go test -count=1 -v ./hostile
 package hostile
 
 import (
@@ -24,29 +31,29 @@ import (
 const (
 	healthy  = 10
 	series   = 100
-	interval = 2 * time.Second // of healthy targets
+	interval = 2 * time.Second // interval of the healthy targets
 	rounds   = 2               // scrapes of each hostile target
 	patience = 75 * time.Second
 )
 
-// world is healthy and hostile targets, a receiver and the program between them.
+// world is the healthy and the hostile targets, a receiver, and the program between them.
 type world struct {
 	*testing.T
-	place    *oracle.Place
-	fleet    *oracle.Fleet
-	receiver *oracle.Receiver
-	agent    *agent.Agent
-	targets  map[string]*target // by address
-	list     string             // the file that names them
-	began    time.Time
-	base     usage // before the first hostile scrape
+	addresses *oracle.AddressRange
+	fleet     *oracle.Fleet
+	receiver  *oracle.Receiver
+	agent     *agent.Agent
+	targets   map[string]*target // by address
+	list      string             // file_sd file with the hostile targets
+	began     time.Time
+	base      usage // usage before the first hostile scrape
 }
 
-// setting is what a scenario begins with.
+// setting configures a scenario.
 type setting struct {
-	job     string // keys of the hostile targets' job
+	job     string // more keys of the hostile targets' job
 	targets []*target
-	binary  string // empty: the program as it is
+	binary  string // path of the program; empty: the program under test
 }
 
 func begin(t *testing.T, s setting) *world {
@@ -54,17 +61,17 @@ func begin(t *testing.T, s setting) *world {
 	if s.binary == "" {
 		s.binary = parts.Scraper(t)
 	}
-	place, err := oracle.NewPlace()
+	addresses, err := oracle.NewAddressRange()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(place.Close)
-	w := &world{T: t, place: place, targets: map[string]*target{}}
-	if w.fleet, err = oracle.NewFleet(place, 10, healthy, series); err != nil {
+	t.Cleanup(addresses.Close)
+	w := &world{T: t, addresses: addresses, targets: map[string]*target{}}
+	if w.fleet, err = oracle.NewFleet(addresses, 10, healthy, series); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.fleet.Close() })
-	if w.receiver, err = oracle.NewReceiver(place, 2); err != nil {
+	if w.receiver, err = oracle.NewReceiver(addresses, 2); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.receiver.Close() })
@@ -92,12 +99,13 @@ remote_write: [{name: chaos, url: %s}]
 	return w
 }
 
-// write makes targets those of the hostile job.
+// write writes the targets to the file of the hostile job.
 func (w *world) write(targets []*target) {
 	w.Helper()
 	groups := []any{}
 	for _, h := range targets {
-		groups = append(groups, map[string]any{"targets": []string{h.address}, "labels": map[string]string{"kind": h.name}})
+		groups = append(groups, map[string]any{"targets": []string{h.address},
+			"labels": map[string]string{"kind": h.name}})
 	}
 	text, err := json.Marshal(groups)
 	if err == nil {
@@ -111,7 +119,7 @@ func (w *world) write(targets []*target) {
 	}
 }
 
-// wait polls until ok. The program must not end meanwhile.
+// wait waits for a condition. The test fails at once if the program exits.
 func (w *world) wait(what string, within time.Duration, ok func() bool) {
 	w.Helper()
 	tick := time.NewTicker(200 * time.Millisecond)
@@ -121,7 +129,7 @@ func (w *world) wait(what string, within time.Duration, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-w.agent.Process.Done():
-			w.Fatalf("the program ended:\n%s", tail(w.agent.Process.Log()))
+			w.Fatalf("the program exited:\n%s", tail(w.agent.Process.Log()))
 		case <-deadline:
 			w.Errorf("not within %v: %s", within, what)
 			return
@@ -129,7 +137,7 @@ func (w *world) wait(what string, within time.Duration, ok func() bool) {
 	}
 }
 
-// shown is a target as the API shows it.
+// shown is a target in the answer of the targets API.
 type shown struct {
 	ScrapeURL string
 	Health    string
@@ -141,7 +149,8 @@ func (w *world) shown() []shown {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.Context(), 20*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.agent.URL+"/api/v1/targets?state=active&scrapePool=hostile", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet,
+		w.agent.URL+"/api/v1/targets?state=active&scrapePool=hostile", nil)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -159,8 +168,8 @@ func (w *world) shown() []shown {
 	return answer.Data.ActiveTargets
 }
 
-// scraped waits until every hostile target was asked a number of times, and judged once more.
-func (w *world) scraped(times int) {
+// waitForScrapes waits until every hostile target has been scraped the given number of times, and then judges them.
+func (w *world) waitForScrapes(times int) {
 	w.Helper()
 	w.wait(fmt.Sprintf("every hostile target is scraped %d times", times), patience, func() bool {
 		for _, h := range w.targets {
@@ -170,14 +179,14 @@ func (w *world) scraped(times int) {
 		}
 		return true
 	})
-	w.wait("every hostile target is judged", patience, func() bool {
+	w.wait("every hostile target has a result", patience, func() bool {
 		return !slices.ContainsFunc(w.shown(), func(s shown) bool { return s.Health == "unknown" })
 	})
 }
 
-// onItsWay is how many bytes the kernel may hold of a connection whose reader closes it: both of its buffers, which grow
-// with the pace of the reader.
-func onItsWay(t *testing.T) (bytes int64) {
+// kernelBuffers returns how many bytes the kernel may hold for one connection: the maximum send and receive buffers,
+// which grow with the speed of the reader.
+func kernelBuffers(t *testing.T) (bytes int64) {
 	t.Helper()
 	for _, name := range []string{"tcp_rmem", "tcp_wmem"} {
 		var least, usual, most int64
@@ -193,11 +202,11 @@ func onItsWay(t *testing.T) (bytes int64) {
 	return bytes
 }
 
-// judge checks what became of each hostile target: its health, its error, its log lines, its connections.
-func (w *world) judge() {
+// checkTargets checks the result for each hostile target: its health, error, log lines, bytes read and connections.
+func (w *world) checkTargets() {
 	w.Helper()
 	log := w.agent.Process.Log()
-	targets, most := w.shown(), limit+onItsWay(w.T)
+	targets, most := w.shown(), limit+kernelBuffers(w.T)
 	if len(targets) != len(w.targets) {
 		w.Errorf("%d hostile targets are shown, want %d", len(targets), len(w.targets))
 	}
@@ -205,17 +214,19 @@ func (w *world) judge() {
 		name := s.Labels["kind"]
 		h := w.targets[s.Labels["instance"]]
 		if h == nil {
-			w.Errorf("%s: unknown target %s", name, s.Labels["instance"])
+			w.Errorf("%s: the API shows an unknown target %s", name, s.Labels["instance"])
 			continue
 		}
-		if (s.Health == "up") != h.up || !strings.Contains(s.LastError, h.says) {
-			w.Errorf("%s: %s, %q; want up %v, an error with %q", name, s.Health, s.LastError, h.up, h.says)
+		if (s.Health == "up") != h.up || !strings.Contains(s.LastError, h.lastError) {
+			w.Errorf("%s: health %s, error %q; want up %v and an error with %q", name, s.Health, s.LastError, h.up,
+				h.lastError)
 		}
 		want := 1
 		if h.up {
 			want = 0
 		}
-		lines := regexp.MustCompile(`(?m)^.*target down.*"http://`+regexp.QuoteMeta(h.address)+`/.*$`).FindAllString(log, -1)
+		lines := regexp.MustCompile(`(?m)^.*target down.*"http://`+regexp.QuoteMeta(h.address)+
+			`/.*$`).FindAllString(log, -1)
 		if len(lines) != want {
 			w.Errorf("%s: %d log lines, want %d: %q", name, len(lines), want, lines)
 		}
@@ -225,15 +236,16 @@ func (w *world) judge() {
 			}
 		}
 		if sent := h.sent.Load(); sent > most {
-			w.Errorf("%s: %d MB were taken, want at most %d: the limit, and what is on its way", name, sent/mb, most/mb)
+			w.Errorf("%s: the target could send %d MB, want at most %d: the limit plus the kernel's buffers", name,
+				sent/mb, most/mb)
 		}
-		if most := h.most.Load(); most > 2 { // one that ends while the next is opened
-			w.Errorf("%s: %d connections at once", name, most)
+		if most := h.maxOpen.Load(); most > 2 { // one may still be closing while the next is opened
+			w.Errorf("%s: %d concurrent connections, want at most 2", name, most)
 		}
 	}
 }
 
-// failures are those of the hostile targets, by reason.
+// failures returns the failed scrapes of the hostile job, by reason.
 func (w *world) failures() map[string]float64 {
 	w.Helper()
 	m, err := w.agent.Metrics(w.Context())
@@ -258,8 +270,8 @@ func (w *world) failures() map[string]float64 {
 	return got
 }
 
-// counted checks that failures are counted, under the reasons that the kinds name.
-func (w *world) counted() {
+// checkFailures checks that failures are counted, and only under the reasons that the kinds name.
+func (w *world) checkFailures() {
 	w.Helper()
 	got := w.failures()
 	w.Logf("failures: %v", got)
@@ -269,18 +281,18 @@ func (w *world) counted() {
 			wanted[reason] = true
 		}
 		if len(h.reasons) > 0 && !slices.ContainsFunc(h.reasons, func(reason string) bool { return got[reason] > 0 }) {
-			w.Errorf("%s: nothing is counted under %v", h.name, h.reasons)
+			w.Errorf("%s: no failure is counted under %v", h.name, h.reasons)
 		}
 	}
 	for reason := range got {
 		if !wanted[reason] {
-			w.Errorf("%v failures are counted under %s, which no target has to do with", got[reason], reason)
+			w.Errorf("%v failures are counted under %s, which no target should cause", got[reason], reason)
 		}
 	}
 }
 
-// undisturbed checks that each healthy target was scraped in each of its intervals, and that every scrape arrived.
-func (w *world) undisturbed() {
+// checkHealthy checks that each healthy target was scraped in each interval and that every scrape arrived.
+func (w *world) checkHealthy() {
 	w.Helper()
 	until := time.Now().Add(-interval)
 	intervals := int(until.Sub(w.began) / interval)
@@ -307,14 +319,14 @@ func (w *world) undisturbed() {
 	}
 }
 
-// ends checks that the program still ends as it should.
-func (w *world) ends() {
+// checkStop checks that the program still stops cleanly.
+func (w *world) checkStop() {
 	w.Helper()
 	if code := w.agent.Process.Stop(30 * time.Second); code != 0 {
 		w.Errorf("exit code %d:\n%s", code, tail(w.agent.Process.Log()))
 	}
 	if log := w.agent.Process.Log(); strings.Contains(log, "panic") || strings.Contains(log, "goroutine ") {
-		w.Errorf("the log tells of a panic:\n%s", tail(log))
+		w.Errorf("the log contains a panic:\n%s", tail(log))
 	}
 }
 
@@ -323,7 +335,7 @@ func tail(log string) string {
 	return strings.Join(lines[max(0, len(lines)-30):], "\n")
 }
 
-// usage is what the kernel says of the program.
+// usage is the program's resource usage as the kernel reports it.
 type usage struct {
 	resident, peak int // bytes
 	files          int
@@ -351,11 +363,13 @@ func (w *world) usage() (u usage) {
 	return usage{resident: kilobytes("VmRSS"), peak: kilobytes("VmHWM"), files: len(files)}
 }
 
-// bounded checks the program's memory and files against what it had before, in bytes and beside one file a target.
-func (w *world) bounded(most int) {
+// checkUsage checks that memory grew by at most the given number of bytes, and open files by at most one per target,
+// since the first hostile scrape.
+func (w *world) checkUsage(most int) {
 	w.Helper()
 	u := w.usage()
-	w.Logf("resident %d MB before, at most %d MB since, %d now; %d files before, %d now", w.base.resident/mb, u.peak/mb, u.resident/mb, w.base.files, u.files)
+	w.Logf("resident %d MB before, at most %d MB since, %d now; %d files before, %d now", w.base.resident/mb, u.peak/mb,
+		u.resident/mb, w.base.files, u.files)
 	if grown := u.peak - w.base.resident; grown > most {
 		w.Errorf("memory grew by %d MB, want at most %d", grown/mb, most/mb)
 	}

@@ -20,51 +20,53 @@ func listenAll(t *testing.T, kinds []kind) (targets []*target) {
 	return targets
 }
 
-// TestHostilePages is every hostile page at once, as a job has them by default.
+// TestHostilePages scrapes every hostile page at once, with the default limits.
 func TestHostilePages(t *testing.T) {
 	targets := listenAll(t, kinds(t))
 	w := begin(t, setting{job: "scrape_interval: 8s, scrape_timeout: 7s", targets: targets})
-	w.scraped(rounds)
-	w.judge()
-	w.counted()
-	w.bounded(limit + mb*len(targets))
-	w.undisturbed()
-	w.ends()
+	w.waitForScrapes(rounds)
+	w.checkTargets()
+	w.checkFailures()
+	w.checkUsage(limit + mb*len(targets))
+	w.checkHealthy()
+	w.checkStop()
 }
 
-// TestHeavyPages is what costs most: series without end, and pages that are read whole.
+// TestHeavyPages scrapes the most expensive pages: endless series, and pages that are read completely.
 func TestHeavyPages(t *testing.T) {
 	targets := listenAll(t, heavy())
 	w := begin(t, setting{job: "scrape_interval: 10s, scrape_timeout: 9s", targets: targets})
-	w.scraped(rounds)
-	w.judge()
-	w.counted()
-	w.bounded(len(targets) * 2 * limit)
-	w.undisturbed()
-	w.ends()
+	w.waitForScrapes(rounds)
+	w.checkTargets()
+	w.checkFailures()
+	w.checkUsage(len(targets) * 2 * limit)
+	w.checkHealthy()
+	w.checkStop()
 }
 
-// TestT1SlowLorisByTheHundred: a hundred targets that take their time hold nobody up, and each is let go when its time
-// is over.
+// TestT1SlowLorisByTheHundred scrapes a hundred targets that send one byte per second. They must not delay other
+// targets, and each scrape must end at its timeout.
 func TestT1SlowLorisByTheHundred(t *testing.T) {
 	var slow []kind
 	for i := range 100 {
-		slow = append(slow, kind{fmt.Sprintf("T1 slow %d", i), drip(head, "x 1\n"), false, []string{"timeout"}, "deadline"})
+		slow = append(slow, kind{fmt.Sprintf("T1 slow %d", i), drip(head, "x 1\n"), false, []string{"timeout"},
+			"deadline"})
 	}
 	targets := listenAll(t, slow)
 	w := begin(t, setting{job: "scrape_interval: 4s, scrape_timeout: 3s", targets: targets})
-	w.scraped(3)
-	w.judge()
-	w.counted()
-	w.bounded(mb * len(targets))
+	w.waitForScrapes(3)
+	w.checkTargets()
+	w.checkFailures()
+	w.checkUsage(mb * len(targets))
 	w.write(nil)
-	w.wait("the slow targets are let go", patience, func() bool { return w.usage().files <= w.base.files+10 })
-	w.undisturbed()
-	w.ends()
+	w.wait("connections to the slow targets are closed", patience,
+		func() bool { return w.usage().files <= w.base.files+10 })
+	w.checkHealthy()
+	w.checkStop()
 }
 
-// TestM3NoFilesLeft: targets that hold connections take all files that the program may open. What is open goes on, what
-// fails is counted, and when the targets are gone so is the trouble.
+// TestM3NoFilesLeft lets targets hold connections until the program has no file descriptors left. Open connections must
+// keep working, failures must be counted, and the program must recover when the targets are gone.
 func TestM3NoFilesLeft(t *testing.T) {
 	const files = 64
 	script := filepath.Join(t.TempDir(), "envoy-scraper")
@@ -77,26 +79,27 @@ func TestM3NoFilesLeft(t *testing.T) {
 		quiet = append(quiet, kind{fmt.Sprintf("T1 silent %d", i), silent, false, []string{"timeout", "emfile"}, ""})
 	}
 	w := begin(t, setting{job: "scrape_interval: 4s, scrape_timeout: 3s", targets: listenAll(t, quiet), binary: script})
-	w.wait("no file is left", patience, func() bool { return w.usage().files >= files-1 })
-	w.wait("scrapes fail for it", patience, func() bool { return strings.Contains(w.agent.Process.Log(), "too many open files") })
+	w.wait("no file descriptor is left", patience, func() bool { return w.usage().files >= files-1 })
+	w.wait("scrapes fail because of open files", patience,
+		func() bool { return strings.Contains(w.agent.Process.Log(), "too many open files") })
 	end := time.Now().Add(3 * interval)
 	w.wait("healthy targets are scraped meanwhile", patience, func() bool { return time.Now().After(end) })
 	w.write(nil)
-	w.wait("files are free again", patience, func() bool { return w.usage().files <= w.base.files+10 })
+	w.wait("file descriptors are free again", patience, func() bool { return w.usage().files <= w.base.files+10 })
 	failures := w.failures()
 	w.Logf("failures: %v", failures)
 	if failures["emfile"] == 0 {
-		w.Error("nothing is counted under emfile")
+		w.Error("no failure is counted under emfile")
 	}
 	if lines := strings.Count(w.agent.Process.Log(), "\n"); lines > 3*files {
 		w.Errorf("%d log lines:\n%s", lines, tail(w.agent.Process.Log()))
 	}
-	w.undisturbed()
-	w.ends()
+	w.checkHealthy()
+	w.checkStop()
 }
 
-// TestM2StarvedOfCPU gives the program a tenth of its time, as a limit of the kernel does: at the beginning of each
-// period. Its scrapes come late, but no target is asked more often than it should be, and nothing is lost.
+// TestM2StarvedOfCPU gives the program a tenth of the CPU time, at the beginning of each period, as a CPU limit of the
+// kernel does. Scrapes may be late, but no target may be scraped too often and no sample may be lost.
 func TestM2StarvedOfCPU(t *testing.T) {
 	w := begin(t, setting{job: "scrape_interval: 4s"})
 	const period, share = 500 * time.Millisecond, 50 * time.Millisecond
@@ -116,7 +119,7 @@ func TestM2StarvedOfCPU(t *testing.T) {
 		<-tick.C
 	}
 	starved := time.Since(w.began)
-	w.wait("it goes on", patience, func() bool { return len(w.shown()) == 0 })
+	w.wait("the program recovers", patience, func() bool { return len(w.shown()) == 0 })
 	most := int(starved/interval) + 2
 	for _, target := range w.fleet.Targets {
 		n := 0
@@ -132,6 +135,6 @@ func TestM2StarvedOfCPU(t *testing.T) {
 	w.began = time.Now()
 	end := w.began.Add(4 * interval)
 	w.wait("scrapes are on time again", patience, func() bool { return time.Now().After(end) })
-	w.undisturbed()
-	w.ends()
+	w.checkHealthy()
+	w.checkStop()
 }

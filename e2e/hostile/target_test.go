@@ -13,32 +13,32 @@ import (
 	"time"
 )
 
-// target is a server that behaves as badly as its talk does.
+// target is a server that answers each request with its responder.
 type target struct {
 	kind
 	address string
-	sent    atomic.Int64 // bytes of the answer that was longest
+	sent    atomic.Int64 // bytes of the longest answer
 	open    atomic.Int32
-	most    atomic.Int32 // connections at once
-	served  atomic.Int32 // answers begun
+	maxOpen atomic.Int32 // highest number of concurrent connections
+	served  atomic.Int32 // number of answers begun
 }
 
-// talk answers one request over c. An error is that the other end has gone.
-type talk func(ctx context.Context, c *connection) error
+// responder answers one request over c. It returns an error when the connection must be closed.
+type responder func(ctx context.Context, c *connection) error
 
-// connection counts what is said.
+// connection counts the bytes that are sent.
 type connection struct {
 	net.Conn
-	said int64
+	sent int64
 }
 
-func (c *connection) say(s string) error {
+func (c *connection) send(s string) error {
 	n, err := c.Write([]byte(s))
-	c.said += int64(n)
+	c.sent += int64(n)
 	return err
 }
 
-// listen starts a target at an address; port 0 takes a free one.
+// listen starts a target at an address. Port 0 means a free port.
 func listen(t *testing.T, address string, k kind) *target {
 	t.Helper()
 	l, err := net.Listen("tcp", address)
@@ -54,7 +54,7 @@ func listen(t *testing.T, address string, k kind) *target {
 			if err != nil {
 				return
 			}
-			h.most.Store(max(h.most.Load(), h.open.Add(1)))
+			h.maxOpen.Store(max(h.maxOpen.Load(), h.open.Add(1)))
 			running.Go(func() {
 				defer h.open.Add(-1)
 				defer context.AfterFunc(ctx, func() { _ = c.Close() })()
@@ -71,22 +71,22 @@ func listen(t *testing.T, address string, k kind) *target {
 	return h
 }
 
-// serve answers what comes over a connection until one end closes it.
+// serve answers the requests of a connection until either side closes it.
 func (h *target) serve(ctx context.Context, c *connection) {
 	in := bufio.NewReader(c)
-	for heard(in) {
-		c.said = 0
+	for readRequest(in) {
+		c.sent = 0
 		h.served.Add(1)
-		err := h.talk(ctx, c)
-		h.sent.Store(max(h.sent.Load(), c.said))
+		err := h.respond(ctx, c)
+		h.sent.Store(max(h.sent.Load(), c.sent))
 		if err != nil {
 			return
 		}
 	}
 }
 
-// heard reads a request's head.
-func heard(in *bufio.Reader) bool {
+// readRequest reads the head of a request and reports whether it was complete.
+func readRequest(in *bufio.Reader) bool {
 	for {
 		line, err := in.ReadString('\n')
 		if err != nil {
@@ -100,59 +100,59 @@ func heard(in *bufio.Reader) bool {
 
 const plain = "Content-Type: text/plain; version=0.0.4\r\n"
 
-// page answers with a whole page.
-func page(header, body string) talk {
+// page sends a whole page.
+func page(header, body string) responder {
 	return func(_ context.Context, c *connection) error {
-		return c.say(fmt.Sprintf("HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s", header, len(body), body))
+		return c.send(fmt.Sprintf("HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s", header, len(body), body))
 	}
 }
 
-// raw says something and closes.
-func raw(s string) talk {
+// raw sends bytes and closes the connection.
+func raw(s string) responder {
 	return func(_ context.Context, c *connection) error {
-		_ = c.say(s)
+		_ = c.send(s)
 		return net.ErrClosed
 	}
 }
 
-// endless begins and then repeats itself for as long as the other end listens.
-func endless(begin, again string) talk {
+// endless sends begin, and then repeats again for as long as the client reads.
+func endless(begin, again string) responder {
 	again = strings.Repeat(again, max(1, 64<<10/len(again)))
 	return func(_ context.Context, c *connection) error {
-		err := c.say(begin)
+		err := c.send(begin)
 		for err == nil {
-			err = c.say(again)
+			err = c.send(again)
 		}
 		return err
 	}
 }
 
-// numbered is endless with a number in each line.
-func numbered(begin, format string) talk {
+// numbered is like endless, with a number in each line.
+func numbered(begin, format string) responder {
 	return func(_ context.Context, c *connection) error {
-		err := c.say(begin)
+		err := c.send(begin)
 		for n := 0; err == nil; {
 			var b []byte
 			for len(b) < 64<<10 {
 				b = fmt.Appendf(b, format, n)
 				n++
 			}
-			err = c.say(string(b))
+			err = c.send(string(b))
 		}
 		return err
 	}
 }
 
-// drip says one byte a second.
-func drip(begin, again string) talk {
+// drip sends one byte per second.
+func drip(begin, again string) responder {
 	return func(ctx context.Context, c *connection) error {
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()
-		err := c.say(begin)
+		err := c.send(begin)
 		for i := 0; err == nil; i++ {
 			select {
 			case <-tick.C:
-				err = c.say(again[i%len(again) : i%len(again)+1])
+				err = c.send(again[i%len(again) : i%len(again)+1])
 			case <-ctx.Done():
 				return ctx.Err()
 			}
@@ -161,16 +161,16 @@ func drip(begin, again string) talk {
 	}
 }
 
-// reset says something and cuts the connection off.
-func reset(s string) talk {
+// reset sends bytes and resets the connection.
+func reset(s string) responder {
 	return func(_ context.Context, c *connection) error {
-		_ = c.say(s)
+		_ = c.send(s)
 		_ = c.Conn.(*net.TCPConn).SetLinger(0)
 		return net.ErrClosed
 	}
 }
 
-// silent never answers.
+// silent never sends anything.
 func silent(_ context.Context, c *connection) error {
 	_, _ = io.Copy(io.Discard, c)
 	return net.ErrClosed

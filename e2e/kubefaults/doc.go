@@ -1,3 +1,9 @@
-// Package kubefaults puts a real kube-apiserver, behind a proxy that lets it fail in every way that matters, before the
-// program: K1 to K9. Known targets have to be read on, each scrape once, and changes to be seen when the fault is over.
+// Package kubefaults runs envoy-scraper against a real kube-apiserver. A proxy between the two makes the API server
+// fail in every relevant way: down, slow, ended watches, expired versions, changed certificates and tokens, missing
+// rights. The scenarios are the rows K1 to K9 of docs/reliability.md. They prove that known targets are still scraped
+// exactly once per interval during a fault, and that changes are seen when it is over.
+//
+// To run it alone:
+//
+//	cd e2e && go test -count=1 -v ./kubefaults
 package kubefaults

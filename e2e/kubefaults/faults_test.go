@@ -18,7 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TestMain lets more scenarios run beside each other than there are processors: they wait, most of the time.
+// TestMain runs more scenarios in parallel than there are processors, because they mostly wait.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if err := flag.Set("test.parallel", "5"); err != nil {
@@ -28,8 +28,8 @@ func TestMain(m *testing.M) {
 }
 
 func TestFaults(t *testing.T) {
-	p := newBed(t)
-	t.Run("beside each other", func(t *testing.T) {
+	s := newSuite(t)
+	t.Run("parallel", func(t *testing.T) {
 		for name, scenario := range map[string]func(*world){
 			"K1 down at start":             downAtStart,
 			"K2 down while running":        downWhileRunning,
@@ -50,22 +50,23 @@ func TestFaults(t *testing.T) {
 					}
 					return r
 				}, strings.ToLower(name))
-				scenario(p.world(t, namespace))
+				scenario(s.world(t, namespace))
 			})
 		}
 	})
-	t.Run("K2 server killed", func(t *testing.T) { serverKilled(p.world(t, "k2-killed")) })
+	t.Run("K2 server killed", func(t *testing.T) { serverKilled(s.world(t, "k2-killed")) })
 }
 
-// downAtStart: what needs no API server is read, the process is not ready, and goes on as soon as the server is there.
+// downAtStart starts the program without an API server. Jobs that do not need it are scraped, the process is not ready,
+// and it continues as soon as the server is there.
 func downAtStart(w *world) {
 	w.proxy.down()
 	w.launch()
-	w.wait("the listed target is read", func() error { return w.arrived(3, "") })
-	w.ready(http.StatusServiceUnavailable)
-	w.serverIs(0)
-	w.shows("unreachable", true)
-	w.said(saidGone, 1)
+	w.wait("the static target is scraped", func() error { return w.arrived(3, "") })
+	w.checkReady(http.StatusServiceUnavailable)
+	w.waitForServer(0)
+	w.checkPage("unreachable", true)
+	w.checkLogged(logUnreachable, 1)
 	w.proxy.up()
 	w.wait("the pods are targets", func() error { return w.targets("a", "b") })
 	w.wait("the process is ready", func() error {
@@ -74,44 +75,44 @@ func downAtStart(w *world) {
 		}
 		return nil
 	})
-	w.serverIs(1)
-	w.shows("unreachable", false)
-	w.said(saidBack, 1)
-	w.unbroken("")
-	w.follows()
+	w.waitForServer(1)
+	w.checkPage("unreachable", false)
+	w.checkLogged(logReachable, 1)
+	w.checkNoGap("")
+	w.checkChangeIsSeen()
 }
 
-// downWhileRunning: the last known targets stay.
+// downWhileRunning stops the API server. The last known targets stay.
 func downWhileRunning(w *world) {
 	w.start()
 	w.proxy.down()
-	w.serverIs(0)
-	w.shows("unreachable", true)
-	w.readOn(3, "a", "b")
-	w.ready(http.StatusOK)
-	w.said(saidGone, 1)
+	w.waitForServer(0)
+	w.checkPage("unreachable", true)
+	w.waitForScrapes(3, "a", "b")
+	w.checkReady(http.StatusOK)
+	w.checkLogged(logUnreachable, 1)
 	w.proxy.up()
-	w.serverIs(1)
-	w.follows()
-	w.said(saidGone, 1)
-	w.said(saidBack, 1)
+	w.waitForServer(1)
+	w.checkChangeIsSeen()
+	w.checkLogged(logUnreachable, 1)
+	w.checkLogged(logReachable, 1)
 }
 
-// serverKilled: the same with the real server, whose caches are empty afterwards.
+// serverKilled kills the real API server, whose caches are empty after the restart. The last known targets stay.
 func serverKilled(w *world) {
 	w.start()
 	w.cluster.KillServer()
-	w.serverIs(0)
-	w.readOn(3, "a", "b")
+	w.waitForServer(0)
+	w.waitForScrapes(3, "a", "b")
 	if err := w.cluster.StartServer(w.Context()); err != nil {
 		w.Fatal(err)
 	}
-	w.serverIs(1)
-	w.follows()
-	w.said(saidGone, 1)
+	w.waitForServer(1)
+	w.checkChangeIsSeen()
+	w.checkLogged(logUnreachable, 1)
 }
 
-// closing ends each watch after a while, as a server or a load balancer does.
+// closing returns a fault that ends each watch after a while, as a server or a load balancer does.
 func (w *world) closing(after time.Duration) fault {
 	return func(rw http.ResponseWriter, r *http.Request) bool {
 		timer := time.AfterFunc(after, w.proxy.cut)
@@ -121,22 +122,23 @@ func (w *world) closing(after time.Duration) fault {
 	}
 }
 
-// endingWatches: no watch lasts, for ten seconds.
+// endingWatches ends every watch for ten seconds. The program must not send too many new requests.
 func endingWatches(w *world, f fault) {
 	w.start()
 	before := w.proxy.requests("watch") + w.proxy.requests("list")
 	w.proxy.set(f)
 	w.proxy.cut()
-	w.readOn(10, "a", "b")
-	if n := w.proxy.requests("watch") + w.proxy.requests("list") - before; n > 60 { // client-go alone begins thousands
-		w.Errorf("%d lists and watches in some ten seconds", n)
+	w.waitForScrapes(10, "a", "b")
+	// client-go without a limit begins thousands
+	if n := w.proxy.requests("watch") + w.proxy.requests("list") - before; n > 60 {
+		w.Errorf("%d lists and watches in about ten seconds, want at most 60", n)
 	}
 	w.proxy.set(nil)
-	w.ready(http.StatusOK)
-	w.follows()
+	w.checkReady(http.StatusOK)
+	w.checkChangeIsSeen()
 }
 
-// expiredPage: the server forgets the version of a list between two of its pages.
+// expiredPage lets the version of a paged list expire (410 Gone) between two of its pages.
 func expiredPage(w *world) {
 	var pages, refused atomic.Int32
 	w.proxy.set(func(rw http.ResponseWriter, r *http.Request) bool {
@@ -144,7 +146,7 @@ func expiredPage(w *world) {
 		switch {
 		case kindOf(r) == "question":
 			return false
-		case q.Get("sendInitialEvents") != "": // an old server
+		case q.Get("sendInitialEvents") != "": // an old server does not support streamed lists
 			answer(rw, http.StatusUnprocessableEntity, "Invalid", "sendInitialEvents is forbidden for watch")
 			return true
 		case q.Get("watch") != "":
@@ -156,7 +158,7 @@ func expiredPage(w *world) {
 		case q.Get("limit") != "":
 			pages.Add(1)
 			q.Set("limit", "1")
-			q.Del("resourceVersion") // a list of any version comes from a cache, and whole
+			q.Del("resourceVersion") // the server answers a list with a version from its cache, without pages
 			q.Del("resourceVersionMatch")
 			r.URL.RawQuery = q.Encode()
 		}
@@ -164,12 +166,12 @@ func expiredPage(w *world) {
 	})
 	w.start()
 	if pages.Load() == 0 || refused.Load() == 0 {
-		w.Errorf("%d first pages, %d following ones refused: the fault did not happen", pages.Load(), refused.Load())
+		w.Errorf("%d first pages, %d next pages refused: the fault did not happen", pages.Load(), refused.Load())
 	}
-	w.follows()
+	w.checkChangeIsSeen()
 }
 
-// slowAndBusy: answers take three seconds, then the server has too much to do.
+// slowAndBusy delays answers by three seconds, and then answers 429 with Retry-After.
 func slowAndBusy(w *world) {
 	w.proxy.set(func(_ http.ResponseWriter, r *http.Request) bool {
 		select {
@@ -191,17 +193,17 @@ func slowAndBusy(w *world) {
 		return true
 	})
 	w.proxy.cut()
-	w.readOn(8, "a", "b")
+	w.waitForScrapes(8, "a", "b")
 	if n := asked.Load(); n == 0 || n > 40 {
-		w.Errorf("%d requests in some eight seconds of answers that say to wait one", n)
+		w.Errorf("%d requests in about eight seconds, although each answer has Retry-After: 1", n)
 	}
 	w.proxy.set(nil)
-	w.ready(http.StatusOK)
-	w.said(saidGone, 0)
-	w.follows()
+	w.checkReady(http.StatusOK)
+	w.checkLogged(logUnreachable, 0)
+	w.checkChangeIsSeen()
 }
 
-// rotated: the token is replaced, then the certificate. Files are read again; nobody restarts anything.
+// rotated replaces the token and then the certificate. The program must read the files again without a restart.
 func rotated(w *world) {
 	w.start()
 	next := "Bearer " + w.cluster.AdminToken()
@@ -214,31 +216,32 @@ func rotated(w *world) {
 		return true
 	})
 	w.proxy.cut()
-	w.serverIs(0)
-	w.shows("denied", true)
-	w.readOn(2, "a", "b")
-	w.said(saidUnknown, 1)
+	w.waitForServer(0)
+	w.checkPage("denied", true)
+	w.waitForScrapes(2, "a", "b")
+	w.checkLogged(logUnauthorized, 1)
 	w.write("token", w.cluster.AdminToken())
-	w.serverIs(1)
-	w.follows()
+	w.waitForServer(1)
+	w.checkChangeIsSeen()
 
 	ca := w.proxy.newCertificate()
 	w.proxy.cut()
-	w.serverIs(0)
-	w.shows("certificate", true)
-	w.readOn(2, "a", "b")
-	w.said(saidGone, 1)
+	w.waitForServer(0)
+	w.checkPage("certificate", true)
+	w.waitForScrapes(2, "a", "b")
+	w.checkLogged(logUnreachable, 1)
 	w.write("ca.crt", string(ca))
-	w.serverIs(1)
-	w.ready(http.StatusOK)
-	w.follows()
-	w.said(saidUnknown, 1)
+	w.waitForServer(1)
+	w.checkReady(http.StatusOK)
+	w.checkChangeIsSeen()
+	w.checkLogged(logUnauthorized, 1)
 }
 
-// rightTakenAway: the role stays, its binding goes and comes back.
+// rightTakenAway deletes the binding of the role and creates it again.
 func rightTakenAway(w *world) {
 	ctx, api := w.Context(), w.cluster.Admin()
-	if _, err := api.CoreV1().ServiceAccounts(w.namespace).Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "reader"}}, metav1.CreateOptions{}); err != nil {
+	if _, err := api.CoreV1().ServiceAccounts(w.namespace).Create(ctx,
+		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "reader"}}, metav1.CreateOptions{}); err != nil {
 		w.Fatal(err)
 	}
 	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "reader"}, Rules: []rbacv1.PolicyRule{
@@ -250,8 +253,9 @@ func rightTakenAway(w *world) {
 	bind := func() {
 		w.Helper()
 		if _, err := api.RbacV1().RoleBindings(w.namespace).Create(ctx, &rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: "reader"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "reader"},
-			Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: w.namespace, Name: "reader"}},
+			ObjectMeta: metav1.ObjectMeta{Name: "reader"},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "reader"},
+			Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: w.namespace, Name: "reader"}},
 		}, metav1.CreateOptions{}); err != nil {
 			w.Fatal(err)
 		}
@@ -266,38 +270,38 @@ func rightTakenAway(w *world) {
 	if err := api.RbacV1().RoleBindings(w.namespace).Delete(ctx, "reader", metav1.DeleteOptions{}); err != nil {
 		w.Fatal(err)
 	}
-	w.proxy.cut() // a watch that runs would go on
-	w.serverIs(0)
-	w.shows("may not list pods in namespace "+w.namespace, true)
-	w.readOn(3, "a", "b")
-	w.ready(http.StatusOK)
-	w.said(saidRefused, 1)
+	w.proxy.cut() // a running watch would continue
+	w.waitForServer(0)
+	w.checkPage("may not list pods in namespace "+w.namespace, true)
+	w.waitForScrapes(3, "a", "b")
+	w.checkReady(http.StatusOK)
+	w.checkLogged(logForbidden, 1)
 	bind()
-	w.serverIs(1)
-	w.follows()
-	w.said(saidRefused, 1)
+	w.waitForServer(1)
+	w.checkChangeIsSeen()
+	w.checkLogged(logForbidden, 1)
 }
 
-// addressUsedAgain: one pod goes, and within a second another has its address.
+// addressUsedAgain deletes a pod. Within a second another pod has its address.
 func addressUsedAgain(w *world) {
 	w.start()
-	w.readOn(2, "a", "b")
+	w.waitForScrapes(2, "a", "b")
 	stop := w.watchTargets()
 	w.remove("a")
-	w.create("heir", w.host(0))
-	w.wait("the heir is a target", func() error { return w.targets("heir", "b") })
-	w.readOn(3, "heir", "b")
+	w.create("successor", w.host(0))
+	w.wait("the successor is a target", func() error { return w.targets("successor", "b") })
+	w.waitForScrapes(3, "successor", "b")
 	stop()
-	w.unbroken("heir", "b")
+	w.checkNoGap("successor", "b")
 
 	w.wait("the old series are marked stale", func() error {
 		if all := w.samples("a"); !value.IsStaleNaN(all[len(all)-1].value) {
-			return fmt.Errorf("the last is %v", all[len(all)-1])
+			return fmt.Errorf("the last sample is %v", all[len(all)-1])
 		}
 		return nil
 	})
-	w.readOn(3, "heir")
-	old, heir := w.samples("a"), w.samples("heir")
+	w.waitForScrapes(3, "successor")
+	old, successor := w.samples("a"), w.samples("successor")
 	markers := 0
 	for _, s := range old {
 		if value.IsStaleNaN(s.value) {
@@ -305,15 +309,16 @@ func addressUsedAgain(w *world) {
 		}
 	}
 	if markers != 1 {
-		w.Errorf("%d markers of the old series, want one: %v", markers, old)
+		w.Errorf("%d staleness markers of the old pod's series, want one: %v", markers, old)
 	}
-	// The page numbers its scrapes: each belongs to one pod, and the old one's come before.
-	if last := old[len(old)-2]; last.value+1 != heir[0].value || last.at >= heir[0].at {
-		w.Errorf("the old pod's last scrape is %v, the new one's first %v", last, heir[0])
+	// The page numbers its scrapes. Each scrape belongs to one pod, and the old pod's scrapes come first.
+	if last := old[len(old)-2]; last.value+1 != successor[0].value || last.at >= successor[0].at {
+		w.Errorf("the last scrape of the old pod is %v, the first of the new pod %v", last, successor[0])
 	}
 }
 
-// watchTargets looks at the targets until the function that it returns is called; active complains of doubles.
+// watchTargets polls the targets until the returned function is called. active fails the test if an address has two
+// targets.
 func (w *world) watchTargets() (stop func()) {
 	quit := make(chan struct{})
 	var looking sync.WaitGroup
@@ -332,18 +337,19 @@ func (w *world) watchTargets() (stop func()) {
 	return func() { close(quit); looking.Wait() }
 }
 
-// churn: pods come and go, a few at first, for what is opened once for all, and then two hundred.
+// churn creates and deletes two hundred pods. A few pods come and go before that, so that resources opened only once do
+// not count as a leak.
 func churn(w *world) {
 	w.start()
 	w.comeAndGo(20)
-	w.readOn(3, "a", "b")
+	w.waitForScrapes(3, "a", "b")
 	base := w.usage()
 	w.comeAndGo(200)
-	w.wait("nothing is left of them", func() error { return w.usage().within(base) })
-	w.follows()
+	w.wait("goroutines and files are back to the level before", func() error { return w.usage().within(base) })
+	w.checkChangeIsSeen()
 }
 
-// comeAndGo lets pods become targets and vanish.
+// comeAndGo creates pods, waits until they are targets, and deletes them.
 func (w *world) comeAndGo(pods int) {
 	w.Helper()
 	each := func(do func(name, ip string) error) {
@@ -360,7 +366,7 @@ func (w *world) comeAndGo(pods int) {
 		workers.Wait()
 	}
 	each(func(name, ip string) error { return w.cluster.CreatePod(w.Context(), w.pod(name, ip)) })
-	w.wait(fmt.Sprintf("%d more are targets", pods), func() error {
+	w.wait(fmt.Sprintf("%d more pods are targets", pods), func() error {
 		got, err := w.active()
 		if err == nil && len(got) != pods+2 {
 			err = fmt.Errorf("%d targets", len(got))
@@ -368,10 +374,10 @@ func (w *world) comeAndGo(pods int) {
 		return err
 	})
 	each(func(name, _ string) error { return w.cluster.DeletePod(w.Context(), w.namespace, name, 0) })
-	w.wait("none of them is", func() error { return w.targets("a", "b") })
+	w.wait("none of them is a target", func() error { return w.targets("a", "b") })
 }
 
-// usage is what the process has open.
+// usage is the number of goroutines and open files of the process.
 type usage struct{ goroutines, files float64 }
 
 func (w *world) usage() usage {
@@ -382,7 +388,7 @@ func (w *world) usage() usage {
 	return usage{m.Sum("go_goroutines"), m.Sum("process_open_fds")}
 }
 
-// within tells that there is no more than before, but for a twentieth and what comes and goes.
+// within returns an error if the usage is higher than base by more than a twentieth plus a small tolerance.
 func (u usage) within(base usage) error {
 	if u.goroutines > base.goroutines*1.05+5 || u.files > base.files*1.05+5 {
 		return fmt.Errorf("%+v, before %+v", u, base)

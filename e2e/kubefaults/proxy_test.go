@@ -22,21 +22,22 @@ import (
 	"time"
 )
 
-// A fault answers a request instead of the API server; false: it lets the request pass, changed perhaps.
+// A fault answers a request instead of the API server and returns true. If it returns false, the request goes to the
+// API server; the fault may have changed it.
 type fault func(w http.ResponseWriter, r *http.Request) bool
 
-// proxy stands before the API server, with a certificate of its own.
+// proxy is a reverse proxy before the API server, with its own certificate.
 type proxy struct {
 	t        *testing.T
 	address  string
 	upstream *httputil.ReverseProxy
 
-	mu     sync.Mutex // guards the following
+	mu     sync.Mutex // guards the fields below
 	fault  fault
 	cert   *tls.Certificate
-	server *http.Server // nil: connections are refused
+	server *http.Server // nil: the port is closed
 	conns  map[net.Conn]bool
-	seen   map[string]int // requests, by kind
+	seen   map[string]int // number of requests, by kind
 }
 
 func newProxy(t *testing.T, server, caFile string) *proxy {
@@ -72,7 +73,7 @@ func newProxy(t *testing.T, server, caFile string) *proxy {
 
 func (p *proxy) url() string { return "https://" + p.address }
 
-// newCertificate makes the certificate that new connections get, and returns it as clients have to trust it.
+// newCertificate creates the certificate for new connections and returns it in PEM form.
 func (p *proxy) newCertificate() []byte {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -80,7 +81,8 @@ func (p *proxy) newCertificate() []byte {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: rand.Text()},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{{127, 0, 0, 1}},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{
+			{127, 0, 0, 1}},
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
@@ -93,7 +95,7 @@ func (p *proxy) newCertificate() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// certificate is what clients have to trust.
+// certificate returns the certificate that clients must trust.
 func (p *proxy) certificate() []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -104,12 +106,14 @@ func (p *proxy) serve(l net.Listener) {
 	conns := map[net.Conn]bool{}
 	s := &http.Server{
 		Handler: p, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0),
-		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}, // a connection for each watch
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			return p.cert, nil
-		}},
+		// HTTP/1.1: each watch has its own connection
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12,
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				return p.cert, nil
+			}},
 		ConnState: func(c net.Conn, state http.ConnState) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
@@ -121,10 +125,10 @@ func (p *proxy) serve(l net.Listener) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.server, p.conns = s, conns
-	go func() { _ = s.ServeTLS(l, "", "") }() // ends by Close
+	go func() { _ = s.ServeTLS(l, "", "") }() // returns after Close
 }
 
-// down refuses connections, those that are open included.
+// down closes the port and every open connection.
 func (p *proxy) down() {
 	p.mu.Lock()
 	s := p.server
@@ -135,7 +139,7 @@ func (p *proxy) down() {
 	}
 }
 
-// up takes connections again.
+// up opens the port again.
 func (p *proxy) up() {
 	p.t.Helper()
 	l, err := net.Listen("tcp", p.address)
@@ -145,7 +149,7 @@ func (p *proxy) up() {
 	p.serve(l)
 }
 
-// cut breaks every connection: watches have to be begun again.
+// cut closes every connection, so that clients must begin their watches again.
 func (p *proxy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -154,14 +158,14 @@ func (p *proxy) cut() {
 	}
 }
 
-// set changes how requests fail from now on; nil: they do not.
+// set sets the fault for requests from now on. nil means no fault.
 func (p *proxy) set(f fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.fault = f
 }
 
-// requests is how many requests of a kind there were: watch, list or other.
+// requests returns the number of requests of a kind: watch, list or other.
 func (p *proxy) requests(kind string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -171,7 +175,8 @@ func (p *proxy) requests(kind string) int {
 func kindOf(r *http.Request) string {
 	q := r.URL.Query()
 	switch {
-	case q.Get("fieldSelector") == "metadata.name=envoy-scraper.none", q.Get("limit") == "1", r.URL.Path == "/version": // the program's own
+	// the program's own checks
+	case q.Get("fieldSelector") == "metadata.name=envoy-scraper.none", q.Get("limit") == "1", r.URL.Path == "/version":
 		return "question"
 	case q.Get("watch") != "":
 		return "watch"
@@ -191,7 +196,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// answer is an API server's refusal.
+// answer writes an error in the API server's form.
 func answer(w http.ResponseWriter, code int, reason, message string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
@@ -199,17 +204,19 @@ func answer(w http.ResponseWriter, code int, reason, message string) {
 }
 
 func status(code int, reason, message string) string {
-	return fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":%q,"reason":%q,"code":%d}`, message, reason, code)
+	return fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure",`+
+		`"message":%q,"reason":%q,"code":%d}`, message, reason, code)
 }
 
-// onWatch fails watches alone, those of a streamed list included.
+// onWatch applies a fault to watches only, including those that stream a list.
 func onWatch(f fault) fault {
 	return func(w http.ResponseWriter, r *http.Request) bool { return kindOf(r) == "watch" && f(w, r) }
 }
 
-// expired begins a watch whose first event says that its version is too old.
+// expired answers a watch with the event that its version is too old.
 func expired(w http.ResponseWriter, _ *http.Request) bool {
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = fmt.Fprintf(w, `{"type":"ERROR","object":%s}`+"\n", status(http.StatusGone, "Expired", "too old resource version: 1 (2)"))
+	_, _ = fmt.Fprintf(w, `{"type":"ERROR","object":%s}`+"\n",
+		status(http.StatusGone, "Expired", "too old resource version: 1 (2)"))
 	return true
 }

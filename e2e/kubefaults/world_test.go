@@ -28,69 +28,70 @@ import (
 const (
 	interval = time.Second
 	series   = 3
-	patience = 90 * time.Second // for what a fault's bound says in seconds: the machine may be busy
+	patience = 90 * time.Second // limit for events that take seconds on an idle machine
 	job      = "envoy-stats"
 
-	saidGone    = "Kubernetes API server unreachable"
-	saidBack    = "Kubernetes API server reachable again"
-	saidUnknown = "Kubernetes API server does not accept our credentials"
-	saidRefused = "Kubernetes API server refuses rights that discovery needs"
-	apiUp       = "envoy_scraper_discovery_api_server_up"
+	logUnreachable  = "Kubernetes API server unreachable"
+	logReachable    = "Kubernetes API server reachable again"
+	logUnauthorized = "Kubernetes API server does not accept our credentials"
+	logForbidden    = "Kubernetes API server refuses rights that discovery needs"
+	apiUp           = "envoy_scraper_discovery_api_server_up"
 )
 
-// bed is what the scenarios share.
-type bed struct {
+// suite is what the scenarios share: the API server and the program.
+type suite struct {
 	cluster *cluster.Cluster
 	binary  string
 }
 
-func newBed(t *testing.T) *bed {
+func newSuite(t *testing.T) *suite {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("real parts are not for -short")
+		t.Skip("skipped with -short: needs the real parts")
 	}
-	c, err := cluster.Start(t.Context(), cluster.Config{Bin: parts.Tools(t, "etcd", "kube-apiserver"), Dir: t.TempDir()})
+	c, err := cluster.Start(t.Context(), cluster.Config{Bin: parts.Tools(t, "etcd", "kube-apiserver"),
+		Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	return &bed{cluster: c, binary: parts.Scraper(t)}
+	return &suite{cluster: c, binary: parts.Scraper(t)}
 }
 
 // world is one scenario: a namespace with two pods, their pages, a proxy before the API server, and the program.
 type world struct {
 	*testing.T
-	*bed
+	*suite
 	namespace string
 	dir       string
-	place     *oracle.Place
-	fleet     *oracle.Fleet // the pods a and b, and a target that a static list names
+	addresses *oracle.AddressRange
+	fleet     *oracle.Fleet // the pods a and b, and one static target
 	receiver  *oracle.Receiver
 	proxy     *proxy
 	agent     *agent.Agent
 	began     time.Time
 }
 
-func (p *bed) world(t *testing.T, namespace string) *world {
+func (s *suite) world(t *testing.T, namespace string) *world {
 	t.Helper()
-	w := &world{T: t, bed: p, namespace: namespace, dir: t.TempDir()}
+	w := &world{T: t, suite: s, namespace: namespace, dir: t.TempDir()}
 	var err error
-	if w.place, err = oracle.NewPlace(); err != nil {
+	if w.addresses, err = oracle.NewAddressRange(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.place.Close)
-	if w.fleet, err = oracle.NewFleet(w.place, 10, 3, series); err != nil {
+	t.Cleanup(w.addresses.Close)
+	if w.fleet, err = oracle.NewFleet(w.addresses, 10, 3, series); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.fleet.Close() })
-	if w.receiver, err = oracle.NewReceiver(w.place, 2); err != nil {
+	if w.receiver, err = oracle.NewReceiver(w.addresses, 2); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.receiver.Close() })
-	w.proxy = newProxy(t, p.cluster.URL(), p.cluster.CAFile())
-	w.write("token", p.cluster.AdminToken())
+	w.proxy = newProxy(t, s.cluster.URL(), s.cluster.CAFile())
+	w.write("token", s.cluster.AdminToken())
 	w.write("ca.crt", string(w.proxy.certificate()))
-	if err := p.cluster.CreateNamespace(t.Context(), namespace, nil); err != nil {
+	if err := s.cluster.CreateNamespace(t.Context(), namespace, nil); err != nil {
 		t.Fatal(err)
 	}
 	for i, name := range []string{"a", "b"} {
@@ -110,20 +111,21 @@ func (w *world) write(name, content string) {
 	}
 }
 
-// host is the address of the i-th page.
+// host returns the address of the i-th page.
 func (w *world) host(i int) string {
 	host, _, _ := strings.Cut(w.fleet.Targets[i].Address, ":")
 	return host
 }
 
-// elsewhere is an address of the scenario where nobody listens.
+// elsewhere returns an address of the scenario on which no server listens.
 func (w *world) elsewhere(n int) string {
 	host := w.host(0)
 	return host[:strings.LastIndexByte(host, '.')+1] + strconv.Itoa(n)
 }
 
 func (w *world) pod(name, ip string) cluster.Pod {
-	return cluster.Pod{Namespace: w.namespace, Name: name, IP: ip, Sidecar: cluster.PlainSidecar, Labels: map[string]string{"app": name}}
+	return cluster.Pod{Namespace: w.namespace, Name: name, IP: ip, Sidecar: cluster.PlainSidecar,
+		Labels: map[string]string{"app": name}}
 }
 
 func (w *world) create(name, ip string) {
@@ -166,7 +168,8 @@ func (w *world) launch() {
 	w.Helper()
 	w.began = time.Now()
 	w.agent = agent.Start(w.T, agent.Config{
-		Path: w.binary, Dir: w.dir, Name: "agent", YAML: w.configuration(), Args: []string{"--scrape.allow-loopback", "--storage.path=" + w.dir + "/storage"},
+		Path: w.binary, Dir: w.dir, Name: "agent", YAML: w.configuration(), Args: []string{"--scrape.allow-loopback",
+			"--storage.path=" + w.dir + "/storage"},
 	})
 	w.Cleanup(func() {
 		if w.Failed() {
@@ -175,17 +178,17 @@ func (w *world) launch() {
 	})
 }
 
-// start starts the program and waits until both pods are read.
+// start starts the program and waits until both pods are scraped.
 func (w *world) start() {
 	w.Helper()
 	w.launch()
 	if _, err := w.agent.WaitReady(w.Context()); err != nil {
 		w.Fatal(err)
 	}
-	w.wait("both pods are read", func() error { return w.arrived(1, "a", "b") })
+	w.wait("both pods are scraped", func() error { return w.arrived(1, "a", "b") })
 }
 
-// wait polls until check is content.
+// wait polls until check returns nil.
 func (w *world) wait(what string, check func() error) {
 	w.Helper()
 	parts.Eventually(w.T, patience, what, check)
@@ -207,7 +210,7 @@ func (w *world) get(path string) (int, []byte, error) {
 	return resp.StatusCode, body, err
 }
 
-// active lists the targets of the job by pod. One address with two identities is an error.
+// active returns the scrape URLs of the job's targets by pod. It fails the test if an address has two targets.
 func (w *world) active() (map[string]string, error) {
 	_, body, err := w.get("/api/v1/targets?state=active&scrapePool=" + job)
 	if err != nil {
@@ -228,14 +231,14 @@ func (w *world) active() (map[string]string, error) {
 	for _, target := range list.Data.ActiveTargets {
 		pod := target.Labels["pod_name"]
 		if other, twice := urls[target.ScrapeURL]; twice {
-			w.Errorf("%s is a target twice: of pod %s and of pod %s", target.ScrapeURL, other, pod)
+			w.Errorf("%s is a target of both pod %s and pod %s", target.ScrapeURL, other, pod)
 		}
 		urls[target.ScrapeURL], pods[pod] = pod, target.ScrapeURL
 	}
 	return pods, nil
 }
 
-// targets is nil when the job's targets are those of the pods.
+// targets returns nil if the job's targets are exactly the given pods.
 func (w *world) targets(pods ...string) error {
 	got, err := w.active()
 	if err != nil {
@@ -253,7 +256,7 @@ type seen struct {
 	value float64
 }
 
-// samples are those of a pod, or of the listed target (empty name), in order.
+// samples returns the samples of a pod in order. The empty name means the static target.
 func (w *world) samples(pod string) []seen {
 	var all []seen
 	for _, taken := range w.receiver.Ledger.Samples(func(l oracle.Labels) bool {
@@ -267,7 +270,7 @@ func (w *world) samples(pod string) []seen {
 	return all
 }
 
-// arrived is nil when n more scrapes than at the start of the wait, or since the beginning, came from each of the pods.
+// arrived returns nil if at least n scrapes of each pod have arrived.
 func (w *world) arrived(n int, pods ...string) error {
 	for _, pod := range pods {
 		if got := len(w.samples(pod)); got < n {
@@ -277,18 +280,18 @@ func (w *world) arrived(n int, pods ...string) error {
 	return nil
 }
 
-// readOn waits until each pod was read n times more.
-func (w *world) readOn(n int, pods ...string) {
+// waitForScrapes waits until n more scrapes of each pod have arrived.
+func (w *world) waitForScrapes(n int, pods ...string) {
 	w.Helper()
 	for _, pod := range pods {
 		want := len(w.samples(pod)) + n
-		w.wait(fmt.Sprintf("pod %q was read %d times more", pod, n), func() error { return w.arrived(want, pod) })
+		w.wait(fmt.Sprintf("pod %q was scraped %d more times", pod, n), func() error { return w.arrived(want, pod) })
 	}
 }
 
-// unbroken checks that each scrape of the pods arrived once, in order, without a marker, and that there were no more
-// than one an interval.
-func (w *world) unbroken(pods ...string) {
+// checkNoGap checks that each scrape of the pods arrived once and in order, that there was no staleness marker, and
+// that there was at most one scrape per interval.
+func (w *world) checkNoGap(pods ...string) {
 	w.Helper()
 	for _, pod := range pods {
 		all := w.samples(pod)
@@ -303,12 +306,12 @@ func (w *world) unbroken(pods ...string) {
 			}
 		}
 		if most := int(time.Since(w.began)/interval) + 2; len(all) > most {
-			w.Errorf("pod %q was read %d times, more than %d, once each %v", pod, len(all), most, interval)
+			w.Errorf("pod %q was scraped %d times, want at most %d: one per %v", pod, len(all), most, interval)
 		}
 	}
 }
 
-// gauge is what a metric of the job says.
+// gauge returns the value of one of the job's metrics.
 func (w *world) gauge(name string) (float64, error) {
 	m, err := w.agent.Metrics(w.Context())
 	if err != nil {
@@ -321,8 +324,8 @@ func (w *world) gauge(name string) (float64, error) {
 	return v, nil
 }
 
-// serverIs waits until the gauge says whether the API server is there.
-func (w *world) serverIs(up float64) {
+// waitForServer waits until the gauge reports whether the API server is reachable.
+func (w *world) waitForServer(up float64) {
 	w.Helper()
 	w.wait(fmt.Sprintf("the gauge of the API server is %v", up), func() error {
 		v, err := w.gauge(apiUp)
@@ -333,41 +336,41 @@ func (w *world) serverIs(up float64) {
 	})
 }
 
-// shows checks that the page of what was discovered says a word, or does not.
-func (w *world) shows(word string, want bool) {
+// checkPage checks whether the page /service-discovery contains a word.
+func (w *world) checkPage(word string, want bool) {
 	w.Helper()
 	_, page, err := w.get("/service-discovery?pool=" + url.QueryEscape(job))
 	if err != nil {
 		w.Fatal(err)
 	}
 	if got := strings.Contains(string(page), word); got != want {
-		w.Errorf("the page says %q: %v, want %v", word, got, want)
+		w.Errorf("the page contains %q: %v, want %v", word, got, want)
 	}
 }
 
-// said checks how often the log says something.
-func (w *world) said(text string, want int) {
+// checkLogged checks how often the log contains a text.
+func (w *world) checkLogged(text string, want int) {
 	w.Helper()
 	if got := strings.Count(w.agent.Process.Log(), text); got != want {
-		w.Errorf("the log says %q %d times, want %d", text, got, want)
+		w.Errorf("the log has %q %d times, want %d", text, got, want)
 	}
 }
 
-// ready checks what /-/ready says.
-func (w *world) ready(want int) {
+// checkReady checks the status of /-/ready.
+func (w *world) checkReady(want int) {
 	w.Helper()
 	if got, body, err := w.get("/-/ready"); err != nil || got != want {
 		w.Errorf("/-/ready: %d %s %v, want %d", got, body, err, want)
 	}
 }
 
-// follows checks that a change is seen now, and that what was there was read without a break.
-func (w *world) follows(others ...string) {
+// checkChangeIsSeen checks that a change is seen now, and that the other pods were scraped without a gap.
+func (w *world) checkChangeIsSeen(others ...string) {
 	w.Helper()
 	w.create("late", w.elsewhere(99))
 	w.wait("the new pod is a target", func() error { return w.targets(append(others, "late", "a", "b")...) })
 	w.remove("late")
 	w.wait("the pod that went is none", func() error { return w.targets(append(others, "a", "b")...) })
-	w.readOn(2, "a", "b")
-	w.unbroken("a", "b")
+	w.waitForScrapes(2, "a", "b")
+	w.checkNoGap("a", "b")
 }

@@ -1,10 +1,11 @@
-// Package mesh simulates Istio's Bookinfo: an ingress gateway, productpage, details, three versions of reviews
-// and ratings, each with the stats page that its Envoy sidecar would show. Requests walk through the mesh, so
-// what one sidecar reports as the source another reports as the destination. The same seed and the same Advance
-// calls give the same pages, byte for byte.
+// Package mesh simulates Istio's Bookinfo: an ingress gateway, productpage, details, three versions of reviews, and
+// ratings, each with the stats page of its Envoy sidecar. Each simulated request passes through the mesh (walk.go), so
+// every request that one sidecar reports as the source, another reports as the destination. The demo and the tests of
+// e2e/migration and e2e/mixin scrape it.
 //
-// Invariants: counters never fall, both reporters of a hop always agree, and a page lists its families and
-// series in one order, into which new ones are inserted.
+// Invariants: counters never fall. Both reporters of a hop always agree. A page lists families and series in a fixed
+// order, and new ones are inserted into it. The same seed and the same calls of Advance give the same pages, byte for
+// byte.
 package mesh
 
 import (
@@ -16,42 +17,42 @@ import (
 	"time"
 )
 
-// Config is what a test or the demo may choose.
+// Config holds what a test or the demo may choose.
 type Config struct {
 	Seed              uint64
 	RequestsPerSecond float64 // through the ingress gateway
-	// Still makes Run serve the pages and leave the values alone: they move by Advance only.
+	// Still makes Run serve the pages without changing values. Only Advance changes them.
 	Still bool
-	// OneAddress makes all sidecars share 127.0.0.1 also where each could have an address of its own.
+	// OneAddress makes all sidecars share 127.0.0.1, even where each could have its own address.
 	OneAddress bool
 }
 
-// DefaultConfig is a small mesh under light load.
+// DefaultConfig returns a small mesh under light load.
 func DefaultConfig() Config {
 	return Config{Seed: 1, RequestsPerSecond: 20}
 }
 
 const (
-	history = 2 * time.Minute        // mesh time that has passed when a Mesh is new: no page starts at zero
-	tick    = 100 * time.Millisecond // how often Run moves the values
+	history = 2 * time.Minute        // simulated before New returns, so that no page starts at zero
+	tick    = 100 * time.Millisecond // how often Run changes the values
 )
 
-// Mesh is the sidecars and the traffic between them.
+// Mesh holds the sidecars and the traffic between them.
 type Mesh struct {
 	cfg Config
 
 	listeners []net.Listener // set by Listen, before Run
 
-	// mu guards the following, and what is in the proxies.
+	// mu guards the fields below and the contents of the proxies.
 	mu      sync.Mutex
 	rng     *rand.Rand
 	uptime  time.Duration
-	due     float64 // requests that are due, the fraction of the next one included
+	due     float64 // requests still to simulate, including the fraction of the next one
 	proxies []*proxy
 	roles   roles
 }
 
-// New makes a mesh with two minutes of history. It listens nowhere yet.
+// New returns a mesh with two minutes of history. It does not listen yet.
 func New(cfg Config) *Mesh {
 	m := &Mesh{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x626f6f6b696e666f))}
 	for _, s := range bookinfo() {
@@ -62,7 +63,7 @@ func New(cfg Config) *Mesh {
 	return m
 }
 
-// Advance lets d of mesh time pass: the requests that fall into it walk through the mesh.
+// Advance simulates the requests of the next d.
 func (m *Mesh) Advance(d time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -75,7 +76,7 @@ func (m *Mesh) Advance(d time.Duration) {
 	}
 }
 
-// Sidecars lists the pods. Their addresses are set once Listen has returned.
+// Sidecars returns the pods. They have addresses after Listen.
 func (m *Mesh) Sidecars() []Sidecar {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -86,15 +87,15 @@ func (m *Mesh) Sidecars() []Sidecar {
 	return all
 }
 
-// AppendPage appends what the i-th sidecar's /stats/prometheus shows now.
+// AppendPage appends the current page /stats/prometheus of the i-th sidecar.
 func (m *Mesh) AppendPage(dst []byte, i int) []byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.proxies[i].stats.appendPage(dst)
 }
 
-// Run serves the pages, and moves their values unless the mesh is still, until ctx ends, which is not an error.
-// It listens first if Listen was not called.
+// Run serves the pages until ctx ends, which is not an error, and changes their values unless the mesh is still. It
+// calls Listen first if that was not done.
 func (m *Mesh) Run(ctx context.Context) error {
 	if m.listeners == nil {
 		if err := m.Listen(); err != nil {
@@ -129,7 +130,7 @@ func (m *Mesh) Run(ctx context.Context) error {
 	}
 }
 
-// Workloads lists the names of the workloads, as Istio's labels call them.
+// Workloads returns the names of the workloads as in Istio's labels.
 func (m *Mesh) Workloads() []string {
 	var names []string
 	for _, s := range m.Sidecars() {

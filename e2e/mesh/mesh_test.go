@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/prometheus/model/textparse"
 )
 
-// samples parses a page as Prometheus would and fails where it would refuse, or where a series comes twice.
+// samples parses a page with Prometheus' parser. It fails the test on an error or a duplicate series.
 func samples(t *testing.T, page []byte) map[string]float64 {
 	t.Helper()
 	p, err := textparse.New(page, "text/plain; charset=UTF-8", labels.NewSymbolTable(), textparse.ParserOptions{})
@@ -38,7 +38,7 @@ func samples(t *testing.T, page []byte) map[string]float64 {
 				t.Errorf("%s has a timestamp", series)
 			}
 			if _, twice := all[string(series)]; twice {
-				t.Errorf("%s comes twice", series)
+				t.Errorf("the page has %s twice", series)
 			}
 			all[string(series)] = v
 		default:
@@ -53,7 +53,7 @@ func TestPagesLookLikeEnvoys(t *testing.T) {
 		page := m.AppendPage(nil, i)
 		all := samples(t, page)
 		if len(all) < 200 {
-			t.Errorf("%s: %d series, want a page as large as a sidecar's", s.Pod, len(all))
+			t.Errorf("%s: %d series, want as many as on a sidecar's page", s.Pod, len(all))
 		}
 		for line := range strings.Lines(string(page)) {
 			name, rest, found := strings.Cut(line, "{")
@@ -87,7 +87,8 @@ func TestHistogramsAddUp(t *testing.T) {
 		}
 		for count, values := range buckets {
 			if len(values) != 20 || slices.Max(values) != all[count] {
-				t.Errorf("%s: %s: %d buckets up to %v, want 20 up to %v", s.Pod, count, len(values), slices.Max(values), all[count])
+				t.Errorf("%s: %s: %d buckets up to %v, want 20 up to %v", s.Pod, count, len(values), slices.Max(values),
+					all[count])
 			}
 		}
 	}
@@ -103,7 +104,7 @@ func TestSumsHaveEnvoysDigits(t *testing.T) {
 	}
 }
 
-// Every request that a source reports, its destination reports too.
+// TestReportersAgree checks that the destination reports every request that the source reports.
 func TestReportersAgree(t *testing.T) {
 	m := New(DefaultConfig())
 	m.Advance(time.Minute)
@@ -112,7 +113,8 @@ func TestReportersAgree(t *testing.T) {
 	for i := range m.Sidecars() {
 		for series, v := range samples(t, m.AppendPage(nil, i)) {
 			if rest, ok := strings.CutPrefix(series, "istio_requests_total{"); ok {
-				reported[value(rest, "reporter")][hop{value(rest, "source_workload"), value(rest, "destination_workload"), value(rest, "response_code")}] += v
+				reported[value(rest, "reporter")][hop{value(rest, "source_workload"),
+					value(rest, "destination_workload"), value(rest, "response_code")}] += v
 			}
 		}
 	}
@@ -187,7 +189,7 @@ func TestServesLikeEnvoy(t *testing.T) {
 	server := httptest.NewServer(m.Handler(0))
 	defer server.Close()
 
-	response, err := server.Client().Get(server.URL + "/stats/prometheus") // asks for gzip and undoes it
+	response, err := server.Client().Get(server.URL + "/stats/prometheus") // the client requests gzip and decompresses
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +202,8 @@ func TestServesLikeEnvoy(t *testing.T) {
 		t.Error("the body is not the page")
 	}
 	if !response.Uncompressed || !slices.Equal(response.TransferEncoding, []string{"chunked"}) {
-		t.Errorf("gzip %v, transfer encoding %v, want gzip and chunked", response.Uncompressed, response.TransferEncoding)
+		t.Errorf("gzip %v, transfer encoding %v, want gzip and chunked", response.Uncompressed,
+			response.TransferEncoding)
 	}
 	if got, want := response.Header.Get("Content-Type"), "text/plain; charset=UTF-8"; got != want {
 		t.Errorf("content type %q, want %q", got, want)
@@ -217,19 +220,19 @@ func TestEachSidecarHasItsOwnPage(t *testing.T) {
 		}
 		defer m.Close()
 		if one && !m.Shared() {
-			t.Error("asked for one address, got several")
+			t.Error("got several addresses, want one")
 		}
 		seen := map[string]bool{}
 		for _, s := range m.Sidecars() {
 			if seen[s.Addr.String()] {
-				t.Errorf("%s stands at %s, as another does", s.Pod, s.Addr)
+				t.Errorf("%s has the address %s of another sidecar", s.Pod, s.Addr)
 			}
 			seen[s.Addr.String()] = true
 			if !m.Shared() && s.Addr.Port() != StatsPort {
-				t.Errorf("%s stands at %s, want port %d", s.Pod, s.Addr, StatsPort)
+				t.Errorf("%s has the address %s, want port %d", s.Pod, s.Addr, StatsPort)
 			}
 			if m.Shared() && s.Annotations["prometheus.io/port"] != "" {
-				t.Errorf("%s has an annotation that leads away from its port", s.Pod)
+				t.Errorf("%s has an annotation with another port than its page", s.Pod)
 			}
 		}
 	}

@@ -1,6 +1,6 @@
 package mesh
 
-// The stats that an Envoy shows whether or not anything happened; most of them stay at 0, as in a real one.
+// Names of the stats that an Envoy always shows. Most of them stay at 0, as in a real Envoy.
 var (
 	serverCounters = []string{
 		"envoy_cluster_manager_cds_init_fetch_timeout", "envoy_cluster_manager_cds_update_attempt",
@@ -32,24 +32,35 @@ var (
 	}
 	clusterCounters = []string{
 		"envoy_cluster_assignment_stale", "envoy_cluster_assignment_timeout_received", "envoy_cluster_bind_errors",
-		"envoy_cluster_default_total_match_count", "envoy_cluster_lb_healthy_panic", "envoy_cluster_lb_local_cluster_not_ok",
-		"envoy_cluster_lb_recalculate_zone_structures", "envoy_cluster_lb_subsets_created", "envoy_cluster_lb_subsets_fallback",
+		"envoy_cluster_default_total_match_count", "envoy_cluster_lb_healthy_panic",
+		"envoy_cluster_lb_local_cluster_not_ok",
+		"envoy_cluster_lb_recalculate_zone_structures", "envoy_cluster_lb_subsets_created",
+		"envoy_cluster_lb_subsets_fallback",
 		"envoy_cluster_lb_subsets_removed", "envoy_cluster_lb_subsets_selected", "envoy_cluster_membership_change",
-		"envoy_cluster_original_dst_host_invalid", "envoy_cluster_retry_or_shadow_abandoned", "envoy_cluster_update_attempt",
+		"envoy_cluster_original_dst_host_invalid", "envoy_cluster_retry_or_shadow_abandoned",
+		"envoy_cluster_update_attempt",
 		"envoy_cluster_update_empty", "envoy_cluster_update_failure", "envoy_cluster_update_success",
-		"envoy_cluster_upstream_cx_connect_fail", "envoy_cluster_upstream_cx_connect_timeout", "envoy_cluster_upstream_cx_destroy",
-		"envoy_cluster_upstream_cx_destroy_local", "envoy_cluster_upstream_cx_destroy_remote", "envoy_cluster_upstream_cx_http1_total",
-		"envoy_cluster_upstream_cx_http2_total", "envoy_cluster_upstream_cx_overflow", "envoy_cluster_upstream_cx_protocol_error",
-		"envoy_cluster_upstream_cx_rx_bytes_total", "envoy_cluster_upstream_cx_total", "envoy_cluster_upstream_cx_tx_bytes_total",
-		"envoy_cluster_upstream_rq_cancelled", "envoy_cluster_upstream_rq_completed", "envoy_cluster_upstream_rq_maintenance_mode",
+		"envoy_cluster_upstream_cx_connect_fail", "envoy_cluster_upstream_cx_connect_timeout",
+		"envoy_cluster_upstream_cx_destroy",
+		"envoy_cluster_upstream_cx_destroy_local", "envoy_cluster_upstream_cx_destroy_remote",
+		"envoy_cluster_upstream_cx_http1_total",
+		"envoy_cluster_upstream_cx_http2_total", "envoy_cluster_upstream_cx_overflow",
+		"envoy_cluster_upstream_cx_protocol_error",
+		"envoy_cluster_upstream_cx_rx_bytes_total", "envoy_cluster_upstream_cx_total",
+		"envoy_cluster_upstream_cx_tx_bytes_total",
+		"envoy_cluster_upstream_rq_cancelled", "envoy_cluster_upstream_rq_completed",
+		"envoy_cluster_upstream_rq_maintenance_mode",
 		"envoy_cluster_upstream_rq_pending_failure_eject", "envoy_cluster_upstream_rq_pending_overflow",
-		"envoy_cluster_upstream_rq_pending_total", "envoy_cluster_upstream_rq_per_try_timeout", "envoy_cluster_upstream_rq_retry",
-		"envoy_cluster_upstream_rq_retry_overflow", "envoy_cluster_upstream_rq_retry_success", "envoy_cluster_upstream_rq_rx_reset",
+		"envoy_cluster_upstream_rq_pending_total", "envoy_cluster_upstream_rq_per_try_timeout",
+		"envoy_cluster_upstream_rq_retry",
+		"envoy_cluster_upstream_rq_retry_overflow", "envoy_cluster_upstream_rq_retry_success",
+		"envoy_cluster_upstream_rq_rx_reset",
 		"envoy_cluster_upstream_rq_timeout", "envoy_cluster_upstream_rq_total", "envoy_cluster_upstream_rq_tx_reset",
 	}
 	clusterGauges = []string{
 		"envoy_cluster_circuit_breakers_default_cx_open", "envoy_cluster_circuit_breakers_default_rq_open",
-		"envoy_cluster_circuit_breakers_default_rq_pending_open", "envoy_cluster_circuit_breakers_default_rq_retry_open",
+		"envoy_cluster_circuit_breakers_default_rq_pending_open",
+		"envoy_cluster_circuit_breakers_default_rq_retry_open",
 		"envoy_cluster_circuit_breakers_high_cx_open", "envoy_cluster_circuit_breakers_high_rq_open",
 		"envoy_cluster_lb_subsets_active", "envoy_cluster_max_host_weight", "envoy_cluster_membership_degraded",
 		"envoy_cluster_membership_excluded", "envoy_cluster_membership_healthy", "envoy_cluster_membership_total",

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// proxy is one Envoy: where it stands and what it has counted. The mesh's mutex guards it.
+// proxy is one Envoy: its pod and its stats. The mesh's mutex guards it.
 type proxy struct {
 	sidecar Sidecar
 	stats   stats
 
-	labelSets map[labelKey]string // the printed labels of the tuples seen so far
+	labelSets map[labelKey]string // formatted labels, cached by what they depend on
 }
 
 type labelKey struct {
@@ -19,25 +19,29 @@ type labelKey struct {
 	status                        int
 }
 
-// httpLabels prints Istio's labels of one HTTP request, in Istio's order.
+// httpLabels formats Istio's labels of one HTTP request, in Istio's order.
 func (p *proxy) httpLabels(reporter string, from, to *Sidecar, status int) string {
 	key := labelKey{reporter, from.Workload, to.Workload, status}
 	if known, ok := p.labelSets[key]; ok {
 		return known
 	}
-	security := "unknown" // the source does not know what the destination will make of it
+	security := "unknown" // only the destination knows the policy
 	if reporter == "destination" {
 		security = "mutual_tls"
 	}
 	l := printLabels(
 		"reporter", reporter,
-		"source_workload", from.Workload, "source_canonical_service", from.Service, "source_canonical_revision", from.revision(),
+		"source_workload", from.Workload, "source_canonical_service", from.Service, "source_canonical_revision",
+		from.revision(),
 		"source_workload_namespace", from.Namespace, "source_principal", from.Principal,
 		"source_app", from.Service, "source_version", from.Version, "source_cluster", "Kubernetes",
-		"destination_workload", to.Workload, "destination_workload_namespace", to.Namespace, "destination_principal", to.Principal,
+		"destination_workload", to.Workload, "destination_workload_namespace", to.Namespace, "destination_principal",
+		to.Principal,
 		"destination_app", to.Service, "destination_version", to.Version,
-		"destination_service", to.host(), "destination_canonical_service", to.Service, "destination_canonical_revision", to.revision(),
-		"destination_service_name", to.Service, "destination_service_namespace", to.Namespace, "destination_cluster", "Kubernetes",
+		"destination_service", to.host(), "destination_canonical_service", to.Service, "destination_canonical_revision",
+		to.revision(),
+		"destination_service_name", to.Service, "destination_service_namespace", to.Namespace, "destination_cluster",
+		"Kubernetes",
 		"request_protocol", "http", "response_code", strconv.Itoa(status), "grpc_response_status", "",
 		"response_flags", "-", "connection_security_policy", security,
 	)
@@ -45,7 +49,7 @@ func (p *proxy) httpLabels(reporter string, from, to *Sidecar, status int) strin
 	return l
 }
 
-// tcpLabels prints Istio's labels of a connection that leaves the mesh.
+// tcpLabels formats Istio's labels of a connection that leaves the mesh.
 func (p *proxy) tcpLabels() string {
 	key := labelKey{reporter: "tcp"}
 	if known, ok := p.labelSets[key]; ok {
@@ -57,17 +61,20 @@ func (p *proxy) tcpLabels() string {
 		"source_workload", s.Workload, "source_canonical_service", s.Service, "source_canonical_revision", s.revision(),
 		"source_workload_namespace", s.Namespace, "source_principal", "unknown",
 		"source_app", s.Service, "source_version", s.Version, "source_cluster", "Kubernetes",
-		"destination_workload", "unknown", "destination_workload_namespace", "unknown", "destination_principal", "unknown",
+		"destination_workload", "unknown", "destination_workload_namespace", "unknown", "destination_principal",
+		"unknown",
 		"destination_app", "unknown", "destination_version", "unknown",
-		"destination_service", "mongodb.example.com", "destination_canonical_service", "unknown", "destination_canonical_revision", "latest",
-		"destination_service_name", "PassthroughCluster", "destination_service_namespace", "unknown", "destination_cluster", "unknown",
+		"destination_service", "mongodb.example.com", "destination_canonical_service", "unknown",
+		"destination_canonical_revision", "latest",
+		"destination_service_name", "PassthroughCluster", "destination_service_namespace", "unknown",
+		"destination_cluster", "unknown",
 		"request_protocol", "tcp", "response_flags", "-", "connection_security_policy", "unknown",
 	)
 	p.labelSets[key] = l
 	return l
 }
 
-// newProxy makes a proxy that has just started: the stats that every Envoy shows are there.
+// newProxy returns a proxy that has just started, with the stats that every Envoy has.
 func newProxy(s Sidecar) *proxy {
 	p := &proxy{sidecar: s, labelSets: map[labelKey]string{}}
 	for _, name := range serverCounters {
@@ -86,7 +93,7 @@ func newProxy(s Sidecar) *proxy {
 	return p
 }
 
-// cluster makes sure that the stats of an upstream cluster are there, and returns their label.
+// cluster creates the stats of an upstream cluster if needed, and returns their label.
 func (p *proxy) cluster(name string) string {
 	l := printLabels("cluster_name", name)
 	active := p.stats.gauge("envoy_cluster_upstream_cx_active", l)
@@ -109,10 +116,10 @@ func (p *proxy) cluster(name string) string {
 	return l
 }
 
-// upstream counts one request that the proxy sent on to a cluster.
+// upstream counts one request that the proxy sent to a cluster.
 func (p *proxy) upstream(name string, a answer, requestBytes float64, isNew bool) {
 	l := p.cluster(name)
-	if isNew { // an old connection makes room for it
+	if isNew { // an old connection is closed instead
 		p.stats.counter("envoy_cluster_upstream_cx_total", l).add(1)
 		if active := p.stats.gauge("envoy_cluster_upstream_cx_active", l); active.value < 4 {
 			active.add(1)
@@ -122,8 +129,10 @@ func (p *proxy) upstream(name string, a answer, requestBytes float64, isNew bool
 	}
 	code := strconv.Itoa(a.status)
 	p.stats.counter("envoy_cluster_upstream_rq", printLabels("response_code", code, "cluster_name", name)).add(1)
-	p.stats.counter("envoy_cluster_upstream_rq_xx", printLabels("response_code_class", code[:1]+"xx", "cluster_name", name)).add(1)
-	for _, c := range []string{"envoy_cluster_upstream_rq_total", "envoy_cluster_upstream_rq_completed", "envoy_cluster_default_total_match_count"} {
+	p.stats.counter("envoy_cluster_upstream_rq_xx",
+		printLabels("response_code_class", code[:1]+"xx", "cluster_name", name)).add(1)
+	for _, c := range []string{"envoy_cluster_upstream_rq_total", "envoy_cluster_upstream_rq_completed",
+		"envoy_cluster_default_total_match_count"} {
 		p.stats.counter(c, l).add(1)
 	}
 	p.stats.counter("envoy_cluster_upstream_cx_tx_bytes_total", l).add(uint64(requestBytes))
@@ -151,7 +160,7 @@ func (p *proxy) downstream(listener, prefix string, a answer, isNew bool) {
 	}
 }
 
-// age moves what depends on time and not on traffic.
+// age changes the stats that depend on time and not on traffic.
 func (p *proxy) age(uptime time.Duration, rng *rand.Rand) {
 	p.stats.gauge("envoy_server_uptime", "").value = uint64(uptime / time.Second)
 	p.stats.gauge("envoy_server_memory_allocated", "").value = 24<<20 + rng.Uint64N(4<<20)
@@ -163,6 +172,6 @@ func (p *proxy) age(uptime time.Duration, rng *rand.Rand) {
 	for _, api := range []string{"envoy_cluster_manager_cds", "envoy_listener_manager_lds"} {
 		p.stats.counter(api+"_update_attempt", "").value = pushes + 1
 		p.stats.counter(api+"_update_success", "").value = pushes
-		p.stats.gauge(api+"_version", "").value = 13313255528978349008 + pushes // a hash in Envoy, and as large
+		p.stats.gauge(api+"_version", "").value = 13313255528978349008 + pushes // a hash in Envoy, of about this size
 	}
 }

@@ -15,11 +15,11 @@ import (
 const (
 	pagePath  = "/stats/prometheus"
 	chunkSize = 16 << 10
-	maxTaken  = 64 // addresses that may be missing or taken before the sidecars share one
+	maxTaken  = 64 // after so many unavailable addresses, the sidecars share one
 )
 
-// Listen gives each sidecar a loopback address of its own, 127.0.0.2 and up, port 15090. Where those are missing
-// (macOS) or taken, all share 127.0.0.1 and each has a port of its own.
+// Listen opens port 15090 on a separate loopback address for each sidecar, from 127.0.0.2 up. If those addresses are
+// missing (macOS) or in use, all sidecars share 127.0.0.1 and have different ports.
 func (m *Mesh) Listen() error {
 	n := len(m.proxies)
 	var err error
@@ -36,20 +36,20 @@ func (m *Mesh) Listen() error {
 	defer m.mu.Unlock()
 	for i, p := range m.proxies {
 		p.sidecar.Addr = netip.MustParseAddrPort(m.listeners[i].Addr().String())
-		if p.sidecar.Addr.Port() != StatsPort { // where the reference job sends annotated pods
+		if p.sidecar.Addr.Port() != StatsPort { // annotated pods need an annotation with their real port
 			delete(p.sidecar.Annotations, "prometheus.io/port")
 		}
 	}
 	return nil
 }
 
-// Shared says that the sidecars share one address and differ in port. True only after Listen.
+// Shared reports, after Listen, whether the sidecars share one address and differ in port.
 func (m *Mesh) Shared() bool {
 	sidecars := m.Sidecars()
 	return sidecars[0].Addr.Addr() == sidecars[1].Addr.Addr()
 }
 
-// listenApart skips addresses whose port somebody else holds, such as a second demo.
+// listenApart listens on n different addresses. It skips addresses whose port is in use, by a second demo for example.
 func listenApart(n int) ([]net.Listener, error) {
 	var listeners []net.Listener
 	var errs []error
@@ -87,10 +87,10 @@ func closeAll(listeners []net.Listener) {
 	}
 }
 
-// Close gives the addresses back. Run does it too.
+// Close closes the listeners. Run does it too.
 func (m *Mesh) Close() { closeAll(m.listeners) }
 
-// serve starts one server for each sidecar. A server that fails says so on errs.
+// serve starts one server per sidecar. A server that fails sends its error to errs.
 func (m *Mesh) serve(errs chan<- error) []*http.Server {
 	var servers []*http.Server
 	for i, l := range m.listeners {
@@ -105,8 +105,8 @@ func (m *Mesh) serve(errs chan<- error) []*http.Server {
 	return servers
 }
 
-// Handler serves the i-th sidecar's page as Envoy does behind Istio's stats listener: chunked, compressed
-// where the scraper asks for gzip, text whatever the scraper would rather have.
+// Handler serves the i-th sidecar's page as Istio's stats listener does: chunked, with gzip if requested, and always as
+// text.
 func (m *Mesh) Handler(i int) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Server", "envoy")
@@ -122,7 +122,7 @@ func (m *Mesh) Handler(i int) http.Handler {
 	})
 }
 
-// writePage ignores write errors: the scraper went away, and there is nobody to tell.
+// writePage writes the page. It ignores errors: the scraper closed the connection.
 func writePage(w http.ResponseWriter, r *http.Request, page []byte) {
 	var out io.Writer = w
 	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
@@ -139,6 +139,6 @@ func writePage(w http.ResponseWriter, r *http.Request, page []byte) {
 			return
 		}
 		page = page[n:]
-		_ = flush.Flush() // without it a small page would get a Content-Length
+		_ = flush.Flush() // without Flush a small page would get a Content-Length
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// kind is the order of the sections of a page.
+// kind is the type of a stat, and the order of the sections of a page.
 type kind int
 
 const (
@@ -17,24 +17,24 @@ const (
 
 func (k kind) String() string { return [...]string{"counter", "gauge", "histogram"}[k] }
 
-// bounds are the upper bounds of Envoy's default histogram buckets; the twentieth bucket is +Inf.
+// bounds are the upper bounds of Envoy's default histogram buckets, without the last bucket, +Inf.
 var bounds = [...]float64{
 	0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000,
 }
 
-// cell is one stat: a number, or for a histogram a distribution.
+// cell is one stat: a number, or the distribution of a histogram.
 type cell struct {
-	labels string // as printed, without the braces
+	labels string // as on the page, without the braces: cluster_name="app"
 	value  uint64
 
-	buckets [len(bounds) + 1]uint64 // each on its own, not yet summed up
+	buckets [len(bounds) + 1]uint64 // counts per bucket, not cumulative
 	sum     float64
 }
 
-// add counts n more.
+// add adds n to a counter.
 func (c *cell) add(n uint64) { c.value += n }
 
-// observe puts v into a histogram.
+// observe adds v to a histogram.
 func (c *cell) observe(v float64) {
 	i, _ := slices.BinarySearch(bounds[:], v)
 	c.buckets[i]++
@@ -48,12 +48,12 @@ type family struct {
 	cells []*cell // sorted by labels
 }
 
-// stats is what one proxy counts, in the order of its page.
+// stats holds everything that one proxy counts, in the order of its page.
 type stats struct {
 	families []*family
 }
 
-// counter, gauge and histogram return the cell of that name and these labels, a new one at 0 where there is none.
+// counter, gauge and histogram return the cell with a name and labels. They create it with value 0 if needed.
 func (s *stats) counter(name, labels string) *cell   { return s.cell(counter, name, labels) }
 func (s *stats) gauge(name, labels string) *cell     { return s.cell(gauge, name, labels) }
 func (s *stats) histogram(name, labels string) *cell { return s.cell(histogram, name, labels) }
@@ -69,14 +69,18 @@ func (s *stats) cell(k kind, name, labels string) *cell {
 		s.families = slices.Insert(s.families, i, &family{name: name, kind: k})
 	}
 	f := s.families[i]
-	j, found := slices.BinarySearchFunc(f.cells, labels, func(c *cell, want string) int { return strings.Compare(c.labels, want) })
+	j, found := slices.BinarySearchFunc(f.cells, labels,
+		func(c *cell, want string) int { return strings.Compare(c.labels, want) })
 	if !found {
 		f.cells = slices.Insert(f.cells, j, &cell{labels: labels})
 	}
 	return f.cells[j]
 }
 
-// appendPage prints the page as Envoy does: TYPE lines and samples, nothing else, braces always.
+// appendPage appends the page in Envoy's form: TYPE lines and samples only, with braces on every sample. Example:
+//
+//	# TYPE envoy_cluster_upstream_rq counter
+//	envoy_cluster_upstream_rq{cluster_name="app"} 7
 func (s *stats) appendPage(dst []byte) []byte {
 	for _, f := range s.families {
 		dst = append(dst, "# TYPE "...)
@@ -117,7 +121,7 @@ func appendHistogram(dst []byte, name string, c *cell) []byte {
 	return append(dst, '\n')
 }
 
-// appendSample prints everything up to the value.
+// appendSample appends a sample up to its value.
 func appendSample(dst []byte, name, suffix, labels, le string) []byte {
 	dst = append(dst, name...)
 	dst = append(dst, suffix...)
@@ -134,10 +138,10 @@ func appendSample(dst []byte, name, suffix, labels, le string) []byte {
 	return append(dst, "} "...)
 }
 
-// appendFloat prints up to 32 significant digits, as Envoy does for sums and bounds.
+// appendFloat appends a number with up to 32 significant digits, as Envoy does for sums and bounds.
 func appendFloat(dst []byte, v float64) []byte { return strconv.AppendFloat(dst, v, 'g', 32, 64) }
 
-// appendLabel appends one label to a list of them, its value escaped.
+// appendLabel appends one label with its value escaped.
 func appendLabel(dst []byte, name, value string) []byte {
 	if len(dst) > 0 {
 		dst = append(dst, ',')
@@ -159,7 +163,7 @@ func appendLabel(dst []byte, name, value string) []byte {
 	return append(dst, '"')
 }
 
-// printLabels prints name and value pairs as the inside of the braces.
+// printLabels formats pairs of names and values as the inside of the braces.
 func printLabels(pairs ...string) string {
 	var dst []byte
 	for i := 0; i < len(pairs); i += 2 {

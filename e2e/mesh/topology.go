@@ -5,12 +5,12 @@ import (
 	"net/netip"
 )
 
-// StatsPort is where an Istio sidecar shows its page.
+// StatsPort is the port of an Istio sidecar's stats page.
 const StatsPort = 15090
 
 // Sidecar is one pod with an Envoy proxy in it.
 type Sidecar struct {
-	Addr        netip.AddrPort // of the page; its address is the pod's
+	Addr        netip.AddrPort // address of the page, with the pod's IP
 	Pod         string
 	Namespace   string
 	UID         string
@@ -19,10 +19,10 @@ type Sidecar struct {
 	Labels      map[string]string
 	Annotations map[string]string
 
-	// The application's container, "" for a gateway, which is nothing but a proxy.
+	// App is the name of the application's container, or "" for a gateway, which has only a proxy.
 	App     string
 	AppPort uint16
-	// Native says that the proxy is an init container that stays, as Istio does it since about 1.27.
+	// Native means that the proxy is an init container with restartPolicy Always, the default since Istio 1.27.
 	Native bool
 
 	Workload, Version, Service, Principal string
@@ -39,10 +39,10 @@ const (
 	appPort          = 9080
 )
 
-// roles are the proxies by the part that they play in a request.
+// roles groups the proxies by what they do with a request.
 type roles struct {
 	gateway, productpage, details, ratings *proxy
-	reviews                                []*proxy // v1 shows no stars, v2 and v3 ask ratings
+	reviews                                []*proxy // v1 shows no stars, v2 and v3 call ratings
 }
 
 func assignRoles(all []*proxy) roles {
@@ -64,15 +64,18 @@ func assignRoles(all []*proxy) roles {
 	return r
 }
 
-// bookinfo is Istio's sample application, injected in all the ways that clusters show: native and plain
-// sidecars, with the application's own prometheus.io annotations, with Istio's, and with none.
+// bookinfo returns Istio's sample application with all common kinds of injection: native and plain sidecars, with the
+// application's own prometheus.io annotations, with Istio's annotations, and with none.
 func bookinfo() []Sidecar {
-	istios := map[string]string{"prometheus.io/scrape": "true", "prometheus.io/path": "/stats/prometheus", "prometheus.io/port": "15020"}
-	apps := map[string]string{"prometheus.io/scrape": "true", "prometheus.io/path": "/metrics", "prometheus.io/port": "9080"}
+	istios := map[string]string{"prometheus.io/scrape": "true", "prometheus.io/path": "/stats/prometheus",
+		"prometheus.io/port": "15020"}
+	apps := map[string]string{"prometheus.io/scrape": "true", "prometheus.io/path": "/metrics",
+		"prometheus.io/port": "9080"}
 
 	gateway := Sidecar{
-		Pod: "istio-ingressgateway-6d8c9f7b5-q7wzn", Namespace: gatewayNamespace, ReplicaSet: "istio-ingressgateway-6d8c9f7b5",
-		UID: "0b8f2f0e-1f0a-4f6e-9d0c-5a7d1c2e0001", Node: "node-a", Annotations: istios,
+		Pod: "istio-ingressgateway-6d8c9f7b5-q7wzn", Namespace: gatewayNamespace,
+		ReplicaSet: "istio-ingressgateway-6d8c9f7b5",
+		UID:        "0b8f2f0e-1f0a-4f6e-9d0c-5a7d1c2e0001", Node: "node-a", Annotations: istios,
 		Labels: map[string]string{
 			"app": "istio-ingressgateway", "istio": "ingressgateway", "pod-template-hash": "6d8c9f7b5",
 			"service.istio.io/canonical-name": "istio-ingressgateway", "service.istio.io/canonical-revision": "latest",
@@ -110,10 +113,10 @@ func workload(app, version, hash, suffix, uid string, annotations map[string]str
 	}
 }
 
-// host is the service's name in the cluster's DNS.
+// host returns the service's DNS name in the cluster.
 func (s *Sidecar) host() string { return s.Service + "." + s.Namespace + ".svc.cluster.local" }
 
-// revision is what Istio calls the canonical revision.
+// revision returns Istio's canonical revision.
 func (s *Sidecar) revision() string {
 	if s.Version == "unknown" {
 		return "latest"

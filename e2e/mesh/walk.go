@@ -5,47 +5,48 @@ import (
 	"strconv"
 )
 
-// answer is how a workload answered one request.
+// answer is a workload's response to one request.
 type answer struct {
 	status int
-	millis float64 // in the workload, what it waited for others included
-	bytes  float64 // of the response
+	millis float64 // time in the workload, including calls to other workloads
+	bytes  float64 // size of the response
 }
 
-// visit sends one request from the ingress gateway through the mesh.
+// visit simulates one request from the ingress gateway through the mesh.
 func (m *Mesh) visit() {
 	r := &m.roles
-	if m.rng.Float64() < 0.02 { // a page that productpage does not have: nobody else is asked
+	if m.rng.Float64() < 0.02 { // 404: productpage calls no other workload
 		m.hop(r.gateway, r.productpage, answer{404, m.spend(2), 232})
 		return
 	}
 	details := m.hop(r.productpage, r.details, answer{200, m.spend(3), 178})
 	reviews := m.hop(r.productpage, r.reviews[m.rng.IntN(len(r.reviews))], answer{})
-	m.hop(r.gateway, r.productpage, answer{200, m.spend(12) + details + reviews, 4183 + math.Floor(m.rng.Float64()*1500)})
+	m.hop(r.gateway, r.productpage, answer{200, m.spend(12) + details + reviews,
+		4183 + math.Floor(m.rng.Float64()*1500)})
 }
 
-// hop records one request from one workload to another on both sides and returns how long the source waited.
-// Without a status, the destination is a reviews, which decides by itself what to answer.
+// hop counts one request between two workloads on both sides and returns how long the source waited. If a has no
+// status, the destination is a reviews pod, which determines its own answer.
 func (m *Mesh) hop(from, to *proxy, a answer) (millis float64) {
 	if a.status == 0 {
 		a = m.review(to)
 	}
 	requestBytes := 590 + math.Floor(m.rng.Float64()*400)
 	waited := a.millis + 0.3 + m.rng.Float64()
-	isNew := m.rng.IntN(40) == 0 // else a kept connection is used
+	isNew := m.rng.IntN(40) == 0 // otherwise an idle connection is used
 
 	from.outbound(to, a, requestBytes, waited, isNew)
 	to.inbound(from, a, requestBytes, isNew)
 	return waited
 }
 
-// review is what a reviews pod does: v1 has its texts only, v2 and v3 ask ratings for the stars.
+// review simulates a reviews pod: v1 returns only its texts, v2 and v3 call ratings for the stars.
 func (m *Mesh) review(to *proxy) answer {
 	if to == m.roles.reviews[0] {
 		return answer{200, m.spend(5), 295}
 	}
 	stars := answer{200, m.spend(2), 48}
-	if m.rng.Float64() < 0.01 { // the page is shown without stars then
+	if m.rng.Float64() < 0.01 { // the page is then shown without stars
 		stars = answer{500, m.spend(20), 67}
 	}
 	m.roles.ratings.query(m.rng.IntN(50) == 0)
@@ -53,12 +54,12 @@ func (m *Mesh) review(to *proxy) answer {
 	return answer{200, m.spend(5) + waited, 375}
 }
 
-// spend is a duration in milliseconds: usually near the median, now and then far above.
+// spend returns a random duration in milliseconds, usually near the median and sometimes far above.
 func (m *Mesh) spend(median float64) float64 {
 	return median * math.Exp(m.rng.NormFloat64()*0.6)
 }
 
-// outbound is what the source's proxy counts.
+// outbound counts a request in the source's proxy.
 func (p *proxy) outbound(to *proxy, a answer, requestBytes, waited float64, isNew bool) {
 	p.standard(p.httpLabels("source", &p.sidecar, &to.sidecar, a.status), a, requestBytes, waited)
 	p.upstream("outbound|"+strconv.Itoa(appPort)+"||"+to.sidecar.host(), a, requestBytes, isNew)
@@ -67,7 +68,7 @@ func (p *proxy) outbound(to *proxy, a answer, requestBytes, waited float64, isNe
 	}
 }
 
-// inbound is what the destination's proxy counts.
+// inbound counts a request in the destination's proxy.
 func (p *proxy) inbound(from *proxy, a answer, requestBytes float64, isNew bool) {
 	p.standard(p.httpLabels("destination", &from.sidecar, &p.sidecar, a.status), a, requestBytes, a.millis)
 	p.upstream("inbound|"+strconv.Itoa(appPort)+"||", a, requestBytes, isNew)
@@ -82,7 +83,8 @@ func (p *proxy) standard(labels string, a answer, requestBytes, millis float64) 
 	p.stats.histogram("istio_response_bytes", labels).observe(a.bytes)
 }
 
-// query is ratings asking its database, which has no sidecar: only the source reports, and knows little.
+// query counts a request of ratings to its database. The database has no sidecar, so only the source reports it, with
+// few labels.
 func (p *proxy) query(isNew bool) {
 	labels := p.tcpLabels()
 	opened := p.stats.counter("istio_tcp_connections_opened_total", labels)
@@ -97,7 +99,7 @@ func (p *proxy) query(isNew bool) {
 	p.stats.counter("istio_tcp_received_bytes_total", labels).add(897)
 }
 
-// roundMillis keeps the precision that Envoy's histograms have, two digits, so that sums look as theirs do.
+// roundMillis rounds to two digits, the precision of Envoy's histograms, so that sums look like Envoy's.
 func roundMillis(v float64) float64 {
 	if v < 10 {
 		return math.Round(v*10)/10 + 0.05

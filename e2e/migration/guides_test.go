@@ -12,10 +12,10 @@ import (
 
 const (
 	guides   = "../../docs/migration"
-	writeURL = "http://prometheus-server.monitoring.svc:9090/api/v1/write" // as the guides print it
+	writeURL = "http://prometheus-server.monitoring.svc:9090/api/v1/write" // as in the guides
 )
 
-// printed returns the fenced block that a guide prints under a name, the second word of its fence.
+// printed returns the fenced block with a name in a guide. The name is the second word of the fence: ```yaml option-a
 func printed(t *testing.T, guide, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(guides, guide))
@@ -30,7 +30,7 @@ func printed(t *testing.T, guide, name string) string {
 	return string(found[0][1])
 }
 
-// secretJobs is what the Secret of the Operator's guide holds.
+// secretJobs returns the content of the Secret in the Operator's guide.
 func secretJobs(t *testing.T) string {
 	t.Helper()
 	var secret struct {
@@ -42,21 +42,22 @@ func secretJobs(t *testing.T) string {
 	return secret.StringData["envoy.yaml"]
 }
 
-// replace replaces what must be there.
+// replace replaces old, which must be in the text.
 func replace(t *testing.T, text, old, with string) string {
 	t.Helper()
 	if !strings.Contains(text, old) {
-		t.Fatalf("not found in what the guide prints: %q in\n%s", old, text)
+		t.Fatalf("the guide's text does not contain %q:\n%s", old, text)
 	}
 	return strings.ReplaceAll(text, old, with)
 }
 
-// replaceKey replaces a key of a YAML file, given with its value as a regular expression, by lines at the same depth.
+// replaceKey replaces a key of a YAML file by lines with the same indent. key is a regular expression for the key and
+// its value.
 func replaceKey(t *testing.T, text, key string, lines ...string) string {
 	t.Helper()
 	found := regexp.MustCompile("(?m)^( *)" + key + "$")
 	if !found.MatchString(text) {
-		t.Fatalf("not found in what the guide prints: %s in\n%s", key, text)
+		t.Fatalf("the guide's text does not match %s:\n%s", key, text)
 	}
 	return found.ReplaceAllStringFunc(text, func(old string) string {
 		pad := old[:len(old)-len(strings.TrimLeft(old, " "))]

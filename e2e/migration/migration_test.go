@@ -1,4 +1,11 @@
-// Package migration tries the guides of docs/migration: what they print is what runs here.
+// Package migration tests the guides of docs/migration. It takes the configurations and queries from the documents and
+// runs them: the old scraper (Prometheus, vmagent, the OpenTelemetry collector) and envoy-scraper read the same
+// simulated mesh and write to one real Prometheus. It proves that the guides' files work as printed and that their
+// queries find differences.
+//
+// To run it alone:
+//
+//	make migration
 package migration
 
 import (
@@ -19,16 +26,16 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
 )
 
-// A world is a mesh that stands still, a list of its pods, and what reads it.
+// A world is a mesh with constant values, a file with its pods, and the programs that scrape it.
 type world struct {
 	*testing.T
 	dir     string
-	pods    string // a file for file_sd_configs
-	scraper string // the programs
+	pods    string // path of a file for file_sd_configs
+	scraper string // paths of the programs
 	tools   string
 }
 
-// TestGuides runs the old job and each new file, and asks the comparison's queries.
+// TestGuides runs the old job and each new file of the guides, and the queries that compare them.
 func TestGuides(t *testing.T) {
 	w := newWorld(t)
 	t.Run("prometheus, option A", func(t *testing.T) {
@@ -54,7 +61,7 @@ func newWorld(t *testing.T) *world {
 	w.tools = parts.Tools(t, "prometheus")
 
 	cfg := mesh.DefaultConfig()
-	cfg.Still = true // so that two who read at different instants read the same
+	cfg.Still = true // so that scrapes at different times read the same values
 	m := mesh.New(cfg)
 	if err := m.Listen(); err != nil {
 		t.Fatal(err)
@@ -73,8 +80,8 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// listPods writes the pods as Kubernetes discovery would tell of them: of each, the stats port and another one, which
-// the guides' rules leave out.
+// listPods writes the file of pods with the labels of Kubernetes discovery. Each pod has two ports: the stats port and
+// one that the guides' rules drop.
 func (w *world) listPods(sidecars []mesh.Sidecar) {
 	w.Helper()
 	type group struct {
@@ -90,7 +97,8 @@ func (w *world) listPods(sidecars []mesh.Sidecar) {
 				"__meta_kubernetes_pod_container_port_name": port,
 			}
 			for name, value := range s.Labels {
-				labels["__meta_kubernetes_pod_label_"+strings.NewReplacer("/", "_", ".", "_", "-", "_").Replace(name)] = value
+				labels["__meta_kubernetes_pod_label_"+
+					strings.NewReplacer("/", "_", ".", "_", "-", "_").Replace(name)] = value
 			}
 			if value, ok := s.Annotations["prometheus.io/port"]; ok {
 				labels["__meta_kubernetes_pod_annotation_prometheus_io_port"] = value
@@ -105,7 +113,7 @@ func (w *world) listPods(sidecars []mesh.Sidecar) {
 	w.write(w.pods, string(content))
 }
 
-// at is the same world in a subtest, with a folder of its own.
+// at returns the same world for a subtest, with its own folder.
 func (w *world) at(t *testing.T) *world {
 	sub := *w
 	sub.T, sub.dir = t, t.TempDir()
@@ -119,7 +127,7 @@ func (w *world) write(path, content string) {
 	}
 }
 
-// compare runs the old file in a Prometheus agent and the new one in envoy-scraper, both into one Prometheus.
+// compare runs the old file in a Prometheus agent and the new one in envoy-scraper. Both write to one Prometheus.
 func (w *world) compare(old, new string) {
 	w.check(new)
 	r, err := receiver.Start(w.Context(), receiver.Config{Bin: w.tools, Dir: w.dir, Protocol: receiver.V1AndV2})
@@ -133,7 +141,7 @@ func (w *world) compare(old, new string) {
 	w.agree(r, new, printed(w.T, "README.md", "series"), printed(w.T, "README.md", "values"))
 }
 
-// agree runs the new file beside what runs already, until the guide's queries show that both write the same.
+// agree runs the new file beside the old scraper, until the guide's queries find no difference.
 func (w *world) agree(r *receiver.Receiver, new, series, values string) {
 	w.Helper()
 	args := []string{"--storage.path=" + filepath.Join(w.dir, "new"), "--external-label=agent=envoy-scraper"}
@@ -147,7 +155,7 @@ func (w *world) agree(r *receiver.Receiver, new, series, values string) {
 			`(count by (agent) (count_over_time(up{job="envoy-stats"}[5m]) >= 3)) == 7`, 2)
 	})
 	w.until("the same series", func() error { return w.rows(r, series, 0) })
-	w.until("the same series the other way", func() error { return w.rows(r, swap(series), 0) })
+	w.until("the same series in the other direction", func() error { return w.rows(r, swap(series), 0) })
 	w.until("the same values", func() error {
 		vector, err := r.Query(w.Context(), values)
 		if err == nil && len(vector) == 0 {
@@ -160,13 +168,15 @@ func (w *world) agree(r *receiver.Receiver, new, series, values string) {
 		}
 		return err
 	})
-	if vector, err := r.Query(w.Context(), "count("+swapIn(series, "nobody")+")"); err != nil || len(vector) != 1 || vector[0].Value < 1000 {
-		w.Errorf("beside nobody's series the old ones are %v (%v), want more than a thousand missing", vector, err)
+	if vector, err := r.Query(w.Context(), "count("+swapIn(series, "no-such-agent")+")"); err != nil ||
+		len(vector) != 1 || vector[0].Value < 1000 {
+		w.Errorf("compared with an agent that does not exist, the query returns %v (%v), want more than a thousand "+
+			"missing series", vector, err)
 	}
 	w.withoutRequests(r, new, series)
 }
 
-// withoutRequests runs the new file with a rule that leaves a family out: the comparison must show that.
+// withoutRequests runs the new file with a rule that drops a family. The guide's queries must find that difference.
 func (w *world) withoutRequests(r *receiver.Receiver, new, series string) {
 	rule := "  metric_relabel_configs:\n  - {source_labels: [__name__], regex: istio_requests_total, action: drop}\n"
 	text := replace(w.T, w.adapt(new, r), "  relabel_configs:\n", rule+"  relabel_configs:\n")
@@ -176,31 +186,32 @@ func (w *world) withoutRequests(r *receiver.Receiver, new, series string) {
 	}
 	w.run("partial", w.scraper, text, args...)
 	query := swapIn(series, "partial")
-	w.until("what the rule left out is missing, and nothing else", func() error {
+	w.until("only the dropped family is missing", func() error {
 		return w.rows(r, fmt.Sprintf(`count by (name) (%s) == scalar(count(istio_requests_total{agent=""}))`, query), 1,
 			fmt.Sprintf(`count by (name) (%s)`, query), 1)
 	})
 }
 
-// swap turns the sides of a comparison round.
+// swap exchanges the two sides of a comparison.
 func swap(query string) string {
 	return strings.NewReplacer(`agent=""`, `agent="envoy-scraper"`, `agent="envoy-scraper"`, `agent=""`).Replace(query)
 }
 
-// swapIn compares with another agent.
+// swapIn changes the agent that a query compares with.
 func swapIn(query, agent string) string {
 	return strings.ReplaceAll(query, `agent="envoy-scraper"`, `agent="`+agent+`"`)
 }
 
-// adapt puts this machine's addresses, and an interval that a test can wait for, into what a guide prints.
+// adapt replaces the addresses in a guide's file by those of this machine, and the interval by a shorter one.
 func (w *world) adapt(text string, r *receiver.Receiver) string {
 	w.Helper()
 	text = strings.ReplaceAll(text, writeURL, r.WriteURL())
 	text = replaceKey(w.T, text, `scrape_interval: 15s`, "scrape_interval: 2s", "scrape_timeout: 2s")
-	return replaceKey(w.T, text, `kubernetes_sd_configs:\n *- role: pod`, "file_sd_configs:", fmt.Sprintf("- files: [%q]", w.pods))
+	return replaceKey(w.T, text, `kubernetes_sd_configs:\n *- role: pod`, "file_sd_configs:",
+		fmt.Sprintf("- files: [%q]", w.pods))
 }
 
-// rows asks queries, each followed by how many rows it must return.
+// rows runs queries. Each query is followed by the number of rows that it must return.
 func (w *world) rows(r *receiver.Receiver, queries ...any) error {
 	for i := 0; i < len(queries); i += 2 {
 		vector, err := r.Query(w.Context(), queries[i].(string))
@@ -208,13 +219,14 @@ func (w *world) rows(r *receiver.Receiver, queries ...any) error {
 			return err
 		}
 		if len(vector) != queries[i+1].(int) {
-			return fmt.Errorf("%s: %d rows, want %d; %v", queries[i], len(vector), queries[i+1], vector[:min(3, len(vector))])
+			return fmt.Errorf("%s: %d rows, want %d; %v", queries[i], len(vector), queries[i+1],
+				vector[:min(3, len(vector))])
 		}
 	}
 	return nil
 }
 
-// run starts a program with a configuration, and waits until it is ready.
+// run starts a program with a configuration and waits until it is ready.
 func (w *world) run(name, path, config string, args ...string) {
 	w.Helper()
 	file := filepath.Join(w.dir, name+".yml")
@@ -222,7 +234,7 @@ func (w *world) run(name, path, config string, args ...string) {
 	w.start(name, path, "--web.listen-address=", append([]string{"--config.file=" + file}, args...))
 }
 
-// start starts a program, whose flag listen takes an address, and waits until it is ready.
+// start starts a program and waits until it is ready. listen is its flag for the listen address.
 func (w *world) start(name, path, listen string, args []string) {
 	w.Helper()
 	ports, err := process.FreePorts(1)
@@ -238,19 +250,19 @@ func (w *world) start(name, path, listen string, args []string) {
 	}
 }
 
-// launch starts a program that ends with the test.
+// launch starts a program that runs until the end of the test.
 func (w *world) launch(name, path string, args []string) *process.Process {
 	w.Helper()
 	return parts.Run(w.T, process.Spec{Name: name, Path: path, LogFile: filepath.Join(w.dir, name+".log"), Args: args})
 }
 
-// until waits for a state of the world.
+// until waits for a condition.
 func (w *world) until(what string, reached func() error) {
 	w.Helper()
 	parts.Eventually(w.T, time.Minute, what, reached)
 }
 
-// check lets envoy-scraper read a file exactly as it is printed.
+// check runs envoy-scraper's check on a file exactly as printed.
 func (w *world) check(text string) {
 	w.Helper()
 	file := filepath.Join(w.dir, "printed.yml")
@@ -260,21 +272,23 @@ func (w *world) check(text string) {
 	}
 }
 
-// vmagent lets both programs read the file that they get, and run it.
+// vmagent checks and runs the guide's files in vmagent and in envoy-scraper.
 func (w *world) vmagent() {
 	w.check(printed(w.T, "vmagent.md", "new"))
 	file := filepath.Join(w.dir, "vmagent.yml")
 	w.write(file, printed(w.T, "vmagent.md", "old"))
 	vmagent := filepath.Join(parts.Script(w.T, "bench/peers/build.sh", "vmagent"), "vmagent")
-	dry := exec.CommandContext(w.Context(), vmagent, "-dryRun", "-promscrape.config="+file, "-promscrape.config.strictParse",
+	dry := exec.CommandContext(w.Context(), vmagent, "-dryRun", "-promscrape.config="+file,
+		"-promscrape.config.strictParse",
 		"-remoteWrite.url="+writeURL, "-remoteWrite.tmpDataPath="+w.dir)
 	if said, err := dry.CombinedOutput(); err != nil {
 		w.Errorf("vmagent -dryRun: %v\n%s", err, said)
 	}
-	// A key that only vmagent has must not pass, as the guide says.
+	// As the guide says, a key that only vmagent has must be an error.
 	own := replace(w.T, printed(w.T, "vmagent.md", "new"), "  metrics_path:", "  stream_parse: true\n  metrics_path:")
 	w.write(file, own)
-	if said, err := exec.CommandContext(w.Context(), w.scraper, "check", file).CombinedOutput(); err == nil || !strings.Contains(string(said), "stream_parse") {
+	if said, err := exec.CommandContext(w.Context(), w.scraper, "check", file).CombinedOutput(); err == nil ||
+		!strings.Contains(string(said), "stream_parse") {
 		w.Errorf("check of stream_parse: %v\n%s", err, said)
 	}
 
@@ -285,9 +299,11 @@ func (w *world) vmagent() {
 	defer r.Close()
 	w.write(file, w.adapt(printed(w.T, "vmagent.md", "old"), r))
 	w.start("old", vmagent, "-httpListenAddr=", []string{
-		"-promscrape.config=" + file, "-remoteWrite.url=" + r.WriteURL(), "-remoteWrite.tmpDataPath=" + filepath.Join(w.dir, "old"),
+		"-promscrape.config=" + file, "-remoteWrite.url=" + r.WriteURL(), "-remoteWrite.tmpDataPath=" +
+			filepath.Join(w.dir, "old"),
 	})
-	w.agree(r, printed(w.T, "vmagent.md", "new"), printed(w.T, "vmagent.md", "series"), printed(w.T, "vmagent.md", "values"))
+	w.agree(r, printed(w.T, "vmagent.md", "new"), printed(w.T, "vmagent.md", "series"),
+		printed(w.T, "vmagent.md", "values"))
 	for theirs, ours := range map[string]string{"1": "1.0", "3600000": "3.6e+06"} { // as the guide says
 		w.until("bounds are spelled otherwise", func() error {
 			const of = `count(istio_request_duration_milliseconds_bucket{agent=%q, le=%q})`

@@ -12,17 +12,18 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
 )
 
-// opentelemetry checks the guide's files, and runs them where MIGRATION_OTEL=1 asks for it: the collector takes minutes
-// to build the first time.
+// opentelemetry checks the guide's files. With MIGRATION_OTEL=1 it runs them too; the first build of the collector
+// takes minutes.
 func (w *world) opentelemetry() {
 	file := printed(w.T, "opentelemetry.md", "new")
 	w.check(file)
 	jobs := file[strings.Index(file, "- job_name"):]
-	if old := printed(w.T, "opentelemetry.md", "old"); !strings.Contains(old, indent(strings.ReplaceAll(jobs, "$1", "$$1"), 6)) {
-		w.Error("the new job is not the collector's, with one $ for two")
+	if old := printed(w.T, "opentelemetry.md", "old"); !strings.Contains(old,
+		indent(strings.ReplaceAll(jobs, "$1", "$$1"), 6)) {
+		w.Error("the new job is not the collector's job with $ instead of $$")
 	}
 	if os.Getenv("MIGRATION_OTEL") != "1" {
-		w.Log("THE COLLECTOR IS NOT RUN: that is asked for with MIGRATION_OTEL=1")
+		w.Log("THE COLLECTOR IS NOT RUN: set MIGRATION_OTEL=1 to run it")
 		return
 	}
 	w.pods = w.ownPods("")
@@ -34,7 +35,8 @@ func (w *world) collector() {
 	collector := filepath.Join(parts.Script(w.T, "e2e/tools/otelcol/build.sh"), "otelcol")
 	file := filepath.Join(w.dir, "otelcol.yml")
 	w.write(file, printed(w.T, "opentelemetry.md", "old"))
-	if said, err := exec.CommandContext(w.Context(), collector, "validate", "--config="+file).CombinedOutput(); err != nil {
+	if said, err := exec.CommandContext(w.Context(), collector, "validate",
+		"--config="+file).CombinedOutput(); err != nil {
 		w.Errorf("otelcol validate: %v\n%s", err, said)
 	}
 	r, err := receiver.Start(w.Context(), receiver.Config{Bin: w.tools, Dir: w.dir, Protocol: receiver.V1AndV2})
@@ -47,34 +49,37 @@ func (w *world) collector() {
 	w.launch("old", collector, []string{"--config=" + file})
 	series := printed(w.T, "opentelemetry.md", "series")
 	w.agree(r, printed(w.T, "opentelemetry.md", "new"), series, printed(w.T, "README.md", "values"))
-	w.until("what the collector does otherwise", func() error { return w.rows(r, otherwise...) })
+	w.until("the differences that the guide names", func() error { return w.rows(r, otherwise...) })
 	w.plain(r, collector, old)
 	w.podGoes(r)
 }
 
-// otherwise is what the guide says of the collector's series, as queries and how many rows they have.
+// otherwise holds the guide's statements about the collector's series, as queries with the number of rows that each
+// must return.
 var otherwise = []any{
-	// Names get _total, and _total in a name moves to its end.
-	`count(envoy_cluster_upstream_cx_connect_fail_total{agent=""}) == count(envoy_cluster_upstream_cx_connect_fail{agent="envoy-scraper"})`, 1,
-	`count(envoy_cluster_default_match_count_total{agent=""}) == count(envoy_cluster_default_total_match_count{agent="envoy-scraper"})`, 1,
+	// Counters get the suffix _total. A _total inside a name moves to the end.
+	`count(envoy_cluster_upstream_cx_connect_fail_total{agent=""})
+	  == count(envoy_cluster_upstream_cx_connect_fail{agent="envoy-scraper"})`, 1,
+	`count(envoy_cluster_default_match_count_total{agent=""})
+	  == count(envoy_cluster_default_total_match_count{agent="envoy-scraper"})`, 1,
 	`{__name__=~"envoy_cluster_upstream_cx_connect_fail|envoy_cluster_default_total_match_count", agent=""}`, 0,
-	// Two families become one.
+	// Two families are merged into one.
 	`sum(envoy_cluster_upstream_rq_total{agent=""})
 	  == sum({__name__=~"envoy_cluster_upstream_rq|envoy_cluster_upstream_rq_total", agent="envoy-scraper"})
 	  > sum(envoy_cluster_upstream_rq_total{agent="envoy-scraper"})`, 1,
-	// More labels, more series.
+	// The collector adds labels and series.
 	`count by (otel_scope_name) ({job="envoy-stats", agent="", __name__!="target_info"})`, 1,
 	`{job="envoy-stats", agent="", __name__!="target_info", otel_scope_name=""}`, 0,
 	`count(target_info{agent="", k8s_pod_name!=""}) == count(up{agent=""})`, 1,
-	// Bounds.
+	// Bounds are formatted differently.
 	`count(istio_request_duration_milliseconds_bucket{agent="", le="1"})
 	  == count(istio_request_duration_milliseconds_bucket{agent="envoy-scraper", le="1.0"})`, 1,
 	`count(istio_request_duration_milliseconds_bucket{agent="", le="3600000"})
 	  == count(istio_request_duration_milliseconds_bucket{agent="envoy-scraper", le="3.6e+06"})`, 1,
 }
 
-// plain runs the collector with the exporter's settings that leave names alone: the queries of every guide then find
-// nothing but the bounds. Its rules have one $, which is as good.
+// plain runs the collector with the exporter's settings that keep names. Then the queries of the other guides find only
+// different bounds. Its rules have $ instead of $$, which works too.
 func (w *world) plain(r *receiver.Receiver, collector, old string) {
 	settings := strings.ReplaceAll(printed(w.T, "opentelemetry.md", "plain"), writeURL, r.WriteURL())
 	old = replace(w.T, old, "$$1", "$1")
@@ -89,28 +94,30 @@ func (w *world) plain(r *receiver.Receiver, collector, old string) {
 		return w.rows(r, `count(up{agent="plain"}) == count(up{agent="envoy-scraper"})`, 1, series, 0)
 	})
 	other := strings.NewReplacer(`"plain"`, `"envoy-scraper"`, `"envoy-scraper"`, `"plain"`).Replace(series)
-	w.until("with plain names, the same series the other way", func() error { return w.rows(r, other, 0) })
+	w.until("with plain names, the same series in the other direction", func() error { return w.rows(r, other, 0) })
 }
 
-// podGoes takes a pod out of the list: its series end with a marker, but for those that the guide names.
+// podGoes removes a pod from the file. Its series must end with a staleness marker, except those that the guide names.
 func (w *world) podGoes(r *receiver.Receiver) {
 	const pod = "ratings-v1-6b7f9c5d8f-t2gln"
 	of := func(more string) string { return fmt.Sprintf(`{job="envoy-stats", pod_name=%q, %s}`, pod, more) }
-	if err := w.rows(r, `count(`+of(`agent=""`)+`) > 100`, 1, `count(`+of(`agent="envoy-scraper"`)+`) > 100`, 1); err != nil {
+	if err := w.rows(r, `count(`+of(`agent=""`)+`) > 100`, 1, `count(`+of(`agent="envoy-scraper"`)+`) > 100`,
+		1); err != nil {
 		w.Fatal(err)
 	}
 	if err := os.Rename(w.ownPods(pod), w.pods); err != nil {
 		w.Fatal(err)
 	}
-	w.until("what stays of a pod that has gone", func() error {
+	w.until("only the named series of the deleted pod stay", func() error {
 		return w.rows(r, of(`agent="envoy-scraper"`), 0, of(`agent="", __name__!~".*_sum"`), 0)
 	})
-	if err := w.rows(r, `count(`+of(`agent="", __name__=~".*_sum"`)+`) > 1`, 1, fmt.Sprintf(`target_info{agent="", k8s_pod_name=%q}`, pod), 1); err != nil {
+	if err := w.rows(r, `count(`+of(`agent="", __name__=~".*_sum"`)+`) > 1`, 1,
+		fmt.Sprintf(`target_info{agent="", k8s_pod_name=%q}`, pod), 1); err != nil {
 		w.Error(err)
 	}
 }
 
-// ownPods writes the list of pods without one of them to a file that no other test reads, and returns its path.
+// ownPods writes the pods except one to a separate file and returns its path.
 func (w *world) ownPods(without string) string {
 	w.Helper()
 	content, err := os.ReadFile(w.pods)

@@ -1,5 +1,10 @@
-// Package mixin runs what deploy/mixin holds on a real Prometheus: promtool's checks and unit tests of the alerts, and
-// every query of every alert, panel and variable.
+// Package mixin tests deploy/mixin, the alerts and dashboards. promtool checks the alerts and runs their unit tests.
+// Then envoy-scraper scrapes the simulated mesh and a real Envoy into a real Prometheus, and every query of every
+// alert, panel and dashboard variable must return data.
+//
+// To run it alone:
+//
+//	cd e2e && go test -count=1 -v ./mixin
 package mixin
 
 import (
@@ -23,13 +28,14 @@ import (
 
 const folder = "../../deploy/mixin"
 
-// mayBeEmpty are the panels and alerts that have nothing to show in a world where all is well, and why.
+// mayBeEmpty holds the panels and alerts that return no data when everything works, with the reason.
 var mayBeEmpty = map[string]string{
-	"envoy-scraper/Time to full":                   "the queue does not grow, or only at first",
-	"envoy-scraper-service/TCP received (servers)": "the mesh has TCP to a service outside alone, which no server reports",
+	"envoy-scraper/Time to full": "the queue does not grow, or only at first",
+	"envoy-scraper-service/TCP received (servers)": "the mesh has TCP to a service outside alone, which no " +
+		"server reports",
 }
 
-// needEnvoy are the panels for which the simulated mesh has nothing.
+// needEnvoy holds the panels for which the simulated mesh has no data.
 var needEnvoy = map[string]bool{"envoy-scraper-envoy/Connections from clients": true}
 
 func TestPromtool(t *testing.T) {
@@ -49,10 +55,10 @@ func TestPromtool(t *testing.T) {
 	}
 }
 
-// ask is something to be asked of Prometheus.
+// ask is a query that must return data.
 type ask struct {
 	name string
-	// exprs are the same expression for each choice of the dashboard's variables: one must have an answer.
+	// exprs holds the same expression for each value of the dashboard's variables. At least one must return data.
 	exprs []string
 }
 
@@ -73,18 +79,18 @@ func TestQueries(t *testing.T) {
 	for _, a := range unanswered {
 		switch why, may := mayBeEmpty[a.name]; {
 		case w.envoy == nil && needEnvoy[a.name]:
-			t.Logf("%s: no answer without a real Envoy", a.name)
+			t.Logf("%s: no data without a real Envoy", a.name)
 		case may:
-			t.Logf("%s: no answer, because %s", a.name, why)
+			t.Logf("%s: no data, because %s", a.name, why)
 		default:
-			t.Errorf("%s: no answer to %s", a.name, a.exprs[0])
+			t.Errorf("%s: no data for %s", a.name, a.exprs[0])
 		}
 	}
 	t.Logf("%d queries, %d of them with data", len(asks), len(asks)-len(unanswered))
 }
 
-// askAll asks until all have an answer but those that may have none, for at most two minutes: a rate needs two
-// samples of a series that may have begun just now, and a busy machine misses scrapes. It returns those without an answer.
+// askAll repeats the queries until all have data, except those that may be empty, for at most two minutes. A rate needs
+// two samples of a series that may be new, and a busy machine misses scrapes. askAll returns the queries without data.
 func (w *world) askAll(t *testing.T, asks []ask) []ask {
 	t.Helper()
 	deadline := time.NewTimer(2 * time.Minute)
@@ -115,7 +121,7 @@ func (w *world) askAll(t *testing.T, asks []ask) []ask {
 	}
 }
 
-// answers says whether one of a's expressions finds a series whose value is a number.
+// answers reports whether one of a's expressions returns a number.
 func (w *world) answers(t *testing.T, a ask) (bool, error) {
 	for _, expr := range a.exprs {
 		vector, err := w.prometheus.Query(t.Context(), expr)
@@ -131,7 +137,7 @@ func (w *world) answers(t *testing.T, a ask) (bool, error) {
 	return false, nil
 }
 
-// await waits until expr has an answer, while the real Envoy serves a request at each look.
+// await waits until expr has data. Each poll sends a request through the real Envoy.
 func (w *world) await(t *testing.T, expr string) {
 	t.Helper()
 	deadline := time.NewTimer(2 * time.Minute)
@@ -156,7 +162,8 @@ func (w *world) await(t *testing.T, expr string) {
 	}
 }
 
-// alertAsks are the alerts' expressions without their comparisons: what is compared must be there, the outcome not.
+// alertAsks returns the alerts' expressions without their comparisons: the compared series must exist, whether or not
+// the alert fires.
 func alertAsks(t *testing.T) []ask {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(folder, "alerts.yaml"))
@@ -190,7 +197,7 @@ func alertAsks(t *testing.T) []ask {
 	return asks
 }
 
-// compared takes comparisons and what joins them apart.
+// compared splits an expression into the sides of its comparisons.
 func compared(name string, expr parser.Expr) []ask {
 	switch e := expr.(type) {
 	case *parser.ParenExpr:
@@ -242,7 +249,7 @@ func readDashboards(t *testing.T) []dashboard {
 	return ds
 }
 
-// asks are the queries of all panels, for each choice of the variables that Grafana would offer.
+// asks returns the queries of all panels, for each value of the variables that Grafana would offer.
 func (d dashboard) asks(t *testing.T, w *world) []ask {
 	choices := []map[string]string{{"__rate_interval": "1m"}}
 	for _, v := range d.Templating.List {
@@ -266,7 +273,7 @@ func (d dashboard) asks(t *testing.T, w *world) []ask {
 			}
 		}
 		if len(offered) == 0 {
-			t.Fatalf("%s: the variable %s offers nothing: %s", d.UID, v.Name, v.Query)
+			t.Fatalf("%s: the variable %s has no values: %s", d.UID, v.Name, v.Query)
 		}
 		choices = more
 	}
@@ -294,7 +301,7 @@ var (
 	queryResult = regexp.MustCompile(`^query_result\((.+)\)$`)
 )
 
-// values are those that Grafana would offer for a variable's query.
+// values returns the values that Grafana would offer for a variable's query.
 func (w *world) values(t *testing.T, query, regex string) (values []string) {
 	t.Helper()
 	var expr string
@@ -312,7 +319,7 @@ func (w *world) values(t *testing.T, query, regex string) (values []string) {
 			return ""
 		}
 	} else {
-		t.Fatalf("not a variable's query: %s", query)
+		t.Fatalf("unsupported variable query: %s", query)
 	}
 	vector, err := w.prometheus.Query(t.Context(), expr)
 	if err != nil {

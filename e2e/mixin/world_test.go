@@ -16,15 +16,15 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
 )
 
-const envoyStats = "127.0.17.30:15090" // of the real Envoy
+const envoyStats = "127.0.17.30:15090" // stats address of the real Envoy
 
-// world is a mesh with a real Envoy in it, scraped and delivered to a real Prometheus.
+// world is a simulated mesh and a real Envoy, scraped into a real Prometheus.
 type world struct {
 	prometheus *receiver.Receiver
 	envoy      *envoyproxy.Proxy // nil without a binary
 }
 
-// group is an entry of a file_sd list.
+// group is an entry of a file_sd file.
 type group struct {
 	Targets []string          `json:"targets"`
 	Labels  map[string]string `json:"labels"`
@@ -43,13 +43,15 @@ func newWorld(t *testing.T, tools string) *world {
 		t.Cleanup(w.envoy.Close)
 		groups = append(groups, group{[]string{envoyStats}, map[string]string{"namespace": "real", "pod_name": "real"}})
 	}
-	w.prometheus, err = receiver.Start(t.Context(), receiver.Config{Bin: tools, Dir: t.TempDir(), Protocol: receiver.V1AndV2})
+	w.prometheus, err = receiver.Start(t.Context(),
+		receiver.Config{Bin: tools, Dir: t.TempDir(), Protocol: receiver.V1AndV2})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.prometheus.Close)
-	// Nobody listens there: a few scrapes fail, as the panels of failures need it.
-	groups = append(groups, group{[]string{"127.0.17.31:15090"}, map[string]string{"namespace": "gone", "pod_name": "gone"}})
+	// No server listens on this address. Its scrapes fail, which the panels about failures need.
+	groups = append(groups, group{[]string{"127.0.17.31:15090"},
+		map[string]string{"namespace": "gone", "pod_name": "gone"}})
 	startScraper(t, groups, w.prometheus.WriteURL())
 	return w
 }
@@ -72,7 +74,8 @@ func startMesh(t *testing.T) []group {
 	})
 	var groups []group
 	for _, s := range m.Sidecars() {
-		groups = append(groups, group{[]string{s.Addr.String()}, map[string]string{"namespace": s.Namespace, "pod_name": s.Pod}})
+		groups = append(groups, group{[]string{s.Addr.String()},
+			map[string]string{"namespace": s.Namespace, "pod_name": s.Pod}})
 	}
 	return groups
 }
@@ -85,7 +88,8 @@ func startScraper(t *testing.T, groups []group, writeURL string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The second job exceeds its limit; the third is there for its discovery's own metrics: no API server answers.
+	// The second job exceeds its limit. The third job only provides metrics of Kubernetes discovery: no API server
+	// answers it.
 	text := fmt.Sprintf(`global: {scrape_interval: 2s, scrape_timeout: 2s}
 scrape_configs:
 - job_name: envoy-stats
@@ -111,6 +115,7 @@ remote_write:
 	address := fmt.Sprintf("127.0.0.1:%d", ports[0])
 	parts.Run(t, process.Spec{
 		Name: "envoy-scraper", Path: parts.Scraper(t), LogFile: filepath.Join(dir, "log"),
-		Args: []string{"--config.file=" + config, "--web.listen-address=" + address, "--storage.path=" + filepath.Join(dir, "data"), "--self-scrape"},
+		Args: []string{"--config.file=" + config, "--web.listen-address=" + address, "--storage.path=" +
+			filepath.Join(dir, "data"), "--self-scrape"},
 	})
 }

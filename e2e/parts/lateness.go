@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// Lateness is by how much this machine is late with what is due, from MeasureLateness to End: what a busy machine may take
-// longer than an idle one for the same.
+// Lateness is how late timers fire on this machine between MeasureLateness and End. Tests add it to their time limits,
+// because a busy machine may take that much longer than an idle one.
 type Lateness struct {
-	Worst time.Duration // of one wait of a hundredth of a second
-	Total time.Duration // of all of them
+	Worst time.Duration // the latest timer
+	Total time.Duration // sum over all timers
 
 	stop chan struct{}
 	done sync.WaitGroup
@@ -17,10 +17,10 @@ type Lateness struct {
 
 const (
 	latenessStep = 10 * time.Millisecond
-	usualLate    = latenessStep // of a timer on an idle machine, at most
+	usualLate    = latenessStep // the latest that a timer fires on an idle machine
 )
 
-// MeasureLateness begins to measure. End must be called; only then the figures may be read.
+// MeasureLateness starts the measurement. The figures may be read only after End.
 func MeasureLateness() *Lateness {
 	l := &Lateness{stop: make(chan struct{})}
 	l.done.Go(func() {
@@ -41,7 +41,7 @@ func MeasureLateness() *Lateness {
 	return l
 }
 
-// End ends the measurement. A second one does nothing.
+// End ends the measurement. Calling it again has no effect.
 func (l *Lateness) End() {
 	select {
 	case <-l.stop:

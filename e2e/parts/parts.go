@@ -1,5 +1,7 @@
-// Package parts has what the end-to-end tests share: the programs that they run, built from pinned sources by scripts, which
-// keep them in a cache, or from the module above e2e; how they run and end, and how a test waits.
+// Package parts is shared by the end-to-end tests. It builds the real programs (etcd, kube-apiserver, Prometheus,
+// Envoy) from pinned sources with the scripts of e2e/tools, which cache them, and envoy-scraper from the root module.
+// It also starts and stops them (run.go), waits for conditions (wait.go), and measures how busy the machine is
+// (lateness.go).
 package parts
 
 import (
@@ -14,7 +16,7 @@ import (
 	"time"
 )
 
-// exitUnavailable is envoy.sh's way to say that Envoy cannot be had on this machine.
+// exitUnavailable is envoy.sh's exit code if Envoy is not available on this machine.
 const exitUnavailable = 3
 
 // Tools builds programs of e2e/tools, or finds them in the cache. It returns their folder.
@@ -23,8 +25,8 @@ func Tools(t *testing.T, names ...string) string {
 	return Script(t, "e2e/tools/build.sh", names...)
 }
 
-// Envoy returns the path of a real Envoy. Where it cannot be had it returns "", loudly, and fails the test where
-// E2E_NO_SKIP says that nothing may be skipped.
+// Envoy returns the path of a real Envoy. If Envoy is not available, it logs that and returns "". With E2E_NO_SKIP it
+// fails the test instead.
 func Envoy(t *testing.T) string {
 	t.Helper()
 	path, err := run(t, "e2e/tools/envoy.sh")
@@ -41,7 +43,7 @@ func Envoy(t *testing.T) string {
 	}
 }
 
-// Scraper builds the program under test. E2E_SCRAPER names a binary that is there already.
+// Scraper builds the program under test and returns its path. E2E_SCRAPER may name an existing binary instead.
 func Scraper(t *testing.T) string {
 	t.Helper()
 	if path := os.Getenv("E2E_SCRAPER"); path != "" {
@@ -57,7 +59,7 @@ func Scraper(t *testing.T) string {
 	return path
 }
 
-// Script runs a script of the repository, by its path there, that prints where it has put what it built.
+// Script runs a build script of the repository and returns the path that the script prints.
 func Script(t *testing.T, path string, args ...string) string {
 	t.Helper()
 	out, err := run(t, path, args...)
@@ -67,8 +69,8 @@ func Script(t *testing.T, path string, args ...string) string {
 	return out
 }
 
-// run runs a script whose progress, on standard error, the reader of the test may watch. It returns the standard
-// output, trimmed.
+// run runs a script and returns its standard output, trimmed. The script's progress on standard error is shown to the
+// user.
 func run(t *testing.T, path string, args ...string) (string, error) {
 	t.Helper()
 	var stdout bytes.Buffer
@@ -78,7 +80,7 @@ func run(t *testing.T, path string, args ...string) (string, error) {
 	return strings.TrimSpace(stdout.String()), err
 }
 
-// Output runs a short program and returns what it wrote, standard error too, and its exit code.
+// Output runs a short program. It returns its output, including standard error, and its exit code.
 func Output(t *testing.T, env []string, path string, args ...string) (string, int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -93,7 +95,7 @@ func Output(t *testing.T, env []string, path string, args ...string) (string, in
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-// root is the first folder upwards that holds the program.
+// root returns the repository's root folder.
 func root(t *testing.T) string {
 	t.Helper()
 	dir, err := os.Getwd()
@@ -106,7 +108,7 @@ func root(t *testing.T) string {
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			t.Fatal("no folder above holds cmd/envoy-scraper")
+			t.Fatal("no parent folder contains cmd/envoy-scraper")
 		}
 		dir = parent
 	}

@@ -6,7 +6,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/process"
 )
 
-// Run starts a program that ends with the test, which prints the program's log if it failed.
+// Run starts a program and kills it at the end of the test. If the test failed, it logs the program's log.
 func Run(t *testing.T, spec process.Spec) *process.Process {
 	t.Helper()
 	p, err := process.Start(spec)

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Eventually calls check until it returns nil, says how long that took, and fails the test when it has not within the time.
+// Eventually calls check until it returns nil, and logs how long that took. If that takes longer than within, the test
+// fails.
 func Eventually(t *testing.T, within time.Duration, what string, check func() error) {
 	t.Helper()
 	start := time.Now()

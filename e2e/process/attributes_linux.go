@@ -2,8 +2,8 @@ package process
 
 import "syscall"
 
-// childAttributes gives the child its own process group, and lets the kernel kill it when the thread that
-// started it ends. The Go runtime ends a thread only with a goroutine that locked it, which nobody here does.
+// childAttributes puts the child in its own process group, and makes the kernel kill it when the thread that started it
+// ends. The Go runtime ends a thread only if a goroutine that locked it returns, which does not happen here.
 func childAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

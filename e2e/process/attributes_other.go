@@ -4,5 +4,5 @@ package process
 
 import "syscall"
 
-// childAttributes gives the child its own process group.
+// childAttributes puts the child in its own process group.
 func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

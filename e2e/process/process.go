@@ -1,6 +1,8 @@
-// Package process runs the real servers of the end-to-end tests as child processes: each in a process group
-// of its own, its output in a file, stopped by its id. On Linux the kernel also kills a child when the
-// process that started it dies, so a test that panics or runs into its timeout leaves nothing behind.
+// Package process runs the real servers of the end-to-end tests as child processes. Each child has its own process
+// group and writes its output to a file. On Linux the kernel also kills a child when the process that started it dies,
+// so a test that panics or times out leaves no processes behind. To run its tests:
+//
+//	cd e2e && go test ./process
 package process
 
 import (
@@ -15,10 +17,10 @@ import (
 	"time"
 )
 
-// Spec says what to start.
+// Spec describes the child to start.
 type Spec struct {
-	Name    string // for messages
-	Path    string // of the binary
+	Name    string // name in messages
+	Path    string // path of the binary
 	Args    []string
 	Env     []string // added to the environment of this process
 	LogFile string   // standard output and error are appended to it
@@ -61,14 +63,14 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 // Signal sends a signal to the child alone.
 func (p *Process) Signal(sig os.Signal) error { return p.cmd.Process.Signal(sig) }
 
-// Kill ends the child and whatever it started, at once, and waits until it is gone.
+// Kill kills the child's process group and waits until the child is gone.
 func (p *Process) Kill() {
 	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 	<-p.done
 }
 
-// Stop asks the child to end, and kills it when it has not after grace. It returns the child's exit code;
-// -1 means that a signal ended it.
+// Stop sends SIGTERM to the child, and kills it if it still runs after grace. It returns the exit code, or -1 if a
+// signal ended the child.
 func (p *Process) Stop(grace time.Duration) int {
 	_ = p.Signal(syscall.SIGTERM)
 	timeout := time.NewTimer(grace)
@@ -81,7 +83,7 @@ func (p *Process) Stop(grace time.Duration) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// Log returns what the child has written so far.
+// Log returns the child's output so far.
 func (p *Process) Log() string {
 	b, err := os.ReadFile(p.spec.LogFile)
 	if err != nil {
@@ -90,8 +92,8 @@ func (p *Process) Log() string {
 	return string(b)
 }
 
-// WaitReady calls check until it returns nil, the child ends or ctx does. The error then carries check's last
-// complaint and the end of the child's log.
+// WaitReady calls check until it returns nil. If the child exits or ctx ends first, it returns an error with check's
+// last error and the end of the child's log.
 func (p *Process) WaitReady(ctx context.Context, check func(context.Context) error) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -103,7 +105,7 @@ func (p *Process) WaitReady(ctx context.Context, check func(context.Context) err
 		select {
 		case <-tick.C:
 		case <-p.done:
-			return fmt.Errorf("%s ended (%v) before it was ready:\n%s", p.spec.Name, p.err, p.logTail())
+			return fmt.Errorf("%s exited (%v) before it was ready:\n%s", p.spec.Name, p.err, p.logTail())
 		case <-ctx.Done():
 			return fmt.Errorf("wait for %s: %w:\n%s", p.spec.Name, errors.Join(ctx.Err(), err), p.logTail())
 		}
@@ -119,8 +121,7 @@ func (p *Process) logTail() []byte {
 	return bytes.TrimSpace(b)
 }
 
-// FreePorts returns n TCP ports of 127.0.0.1 that nobody listens on. They are free, not reserved: start what
-// needs them at once.
+// FreePorts returns n free TCP ports of 127.0.0.1. They are not reserved, so use them at once.
 func FreePorts(n int) ([]int, error) {
 	ports := make([]int, n)
 	for i := range ports {
@@ -128,11 +129,11 @@ func FreePorts(n int) ([]int, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close() // all of them stay open until every port is known, else one could come twice
+		defer l.Close() // all stay open until every port is known, so that no port is returned twice
 		ports[i] = l.Addr().(*net.TCPAddr).Port
 	}
 	return ports, nil
 }
 
-// Pid is the child's process id.
+// Pid returns the child's process id.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }

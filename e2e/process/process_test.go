@@ -12,7 +12,8 @@ import (
 
 func start(t *testing.T, script string) *Process {
 	t.Helper()
-	p, err := Start(Spec{Name: "child", Path: "/bin/sh", Args: []string{"-c", script}, LogFile: filepath.Join(t.TempDir(), "log")})
+	p, err := Start(Spec{Name: "child", Path: "/bin/sh", Args: []string{"-c", script},
+		LogFile: filepath.Join(t.TempDir(), "log")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,12 +57,12 @@ func TestStopKillsAStubbornChildAndItsChildren(t *testing.T) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatal("the process group outlived Stop")
+			t.Fatal("the process group still runs after Stop")
 		}
 	}
 }
 
-func TestWaitReadyTellsWhyAChildEnded(t *testing.T) {
+func TestWaitReadyReturnsWhyTheChildExited(t *testing.T) {
 	p := start(t, `echo no such luck; exit 3`)
 	err := p.WaitReady(t.Context(), func(context.Context) error { return errors.New("not yet") })
 	if err == nil || !strings.Contains(err.Error(), "no such luck") || !strings.Contains(err.Error(), "exit status 3") {

@@ -6,7 +6,7 @@ import (
 	"net/http"
 )
 
-// Ready is a check for WaitReady: base answers 200 on /-/ready, as Prometheus and envoy-scraper do.
+// Ready returns a check for WaitReady: GET /-/ready must answer 200, as in Prometheus and envoy-scraper.
 func Ready(base string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/-/ready", nil)

@@ -14,7 +14,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Query evaluates an expression now.
+// Query evaluates an instant query.
 func (r *Receiver) Query(ctx context.Context, expr string) (model.Vector, error) {
 	value, err := r.query(ctx, expr)
 	if err != nil {
@@ -27,8 +27,7 @@ func (r *Receiver) Query(ctx context.Context, expr string) (model.Vector, error)
 	return vector, nil
 }
 
-// Samples returns the stored samples of every series that the range selector, as in `up[10m]`, matches.
-// Staleness markers are not among them.
+// Samples returns the stored samples of a range selector, such as `up[10m]`, without staleness markers.
 func (r *Receiver) Samples(ctx context.Context, selector string) (model.Matrix, error) {
 	value, err := r.query(ctx, selector)
 	if err != nil {
@@ -51,7 +50,7 @@ func (r *Receiver) query(ctx context.Context, expr string) (model.Value, error) 
 	return value, nil
 }
 
-// Writes returns how many remote write requests the receiver has answered, by status code.
+// Writes returns the number of answered remote write requests, by status code.
 func (r *Receiver) Writes(ctx context.Context) (map[string]int, error) {
 	family, err := r.ownMetric(ctx, "prometheus_http_requests_total")
 	if err != nil {

@@ -1,5 +1,10 @@
-// Package reload changes the configuration of the running program under load, well and badly, and looks at what that
-// costs: nothing.
+// Package reload changes the configuration of the running envoy-scraper binary under load: with bad files, a hundred
+// times in a row, and with new addresses of receivers. Targets that number their scrapes and a recording receiver prove
+// that unchanged jobs and endpoints lose no scrape and no sample, keep their schedule and get no staleness markers.
+//
+// To run it alone:
+//
+//	cd e2e && go test -count=1 -v ./reload
 package reload
 
 import (
@@ -30,21 +35,21 @@ const (
 	series   = 20
 	interval = time.Second
 	warmUp   = 5 * time.Second
-	name     = "reload" // of the agent's files
+	name     = "reload" // base name of the agent's files
 	dropped  = "envoy_scraper_remotewrite_samples_dropped_total"
 )
 
-// world is a hundred targets of the job steady, a few of another job, a receiver for the endpoint steady, and one for
-// another endpoint.
+// world has a hundred targets of the job steady, a few targets of another job, a receiver for the endpoint steady, and
+// a receiver for another endpoint.
 type world struct {
 	*testing.T
-	path            string // of the program
-	place           *oracle.Place
+	path            string // path of the program
+	addresses       *oracle.AddressRange
 	fleet, others   *oracle.Fleet
 	receiver, aside *oracle.Receiver
 	dir, file       string
 	agent           *agent.Agent
-	late            *parts.Lateness // of the machine
+	late            *parts.Lateness // lateness of the machine
 }
 
 func newWorld(t *testing.T, path string) *world {
@@ -53,10 +58,10 @@ func newWorld(t *testing.T, path string) *world {
 	t.Cleanup(w.late.End)
 	w.file = filepath.Join(w.dir, name+".yml")
 	var err error
-	if w.place, err = oracle.NewPlace(); err != nil {
+	if w.addresses, err = oracle.NewAddressRange(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.place.Close)
+	t.Cleanup(w.addresses.Close)
 	w.fleet, w.others = w.newFleet(10, targets), w.newFleet(10+targets, 5)
 	w.receiver, w.aside = w.newReceiver(2), w.newReceiver(3)
 	return w
@@ -64,7 +69,7 @@ func newWorld(t *testing.T, path string) *world {
 
 func (w *world) newFleet(first, n int) *oracle.Fleet {
 	w.Helper()
-	fleet, err := oracle.NewFleet(w.place, first, n, series)
+	fleet, err := oracle.NewFleet(w.addresses, first, n, series)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -78,7 +83,7 @@ func (w *world) newFleet(first, n int) *oracle.Fleet {
 
 func (w *world) newReceiver(host int) *oracle.Receiver {
 	w.Helper()
-	receiver, err := oracle.NewReceiver(w.place, host)
+	receiver, err := oracle.NewReceiver(w.addresses, host)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -86,7 +91,7 @@ func (w *world) newReceiver(host int) *oracle.Receiver {
 	return receiver
 }
 
-// variant is what differs between configurations. What is empty is as it always is.
+// variant holds the parts of a configuration that tests change. Empty fields keep the default.
 type variant struct {
 	comment, global, steady, other, endpoint, aside, more string
 	backwards                                             bool // jobs and endpoints in the other order
@@ -94,7 +99,8 @@ type variant struct {
 
 func (w *world) configuration(p variant) string {
 	job := func(name string, f *oracle.Fleet, more string) string {
-		return fmt.Sprintf("- job_name: %s\n  static_configs:\n  - targets: [%s]\n%s", name, strings.Join(f.Addresses(), ", "), more)
+		return fmt.Sprintf("- job_name: %s\n  static_configs:\n  - targets: [%s]\n%s", name,
+			strings.Join(f.Addresses(), ", "), more)
 	}
 	endpoint := func(name string, r *oracle.Receiver, more string) string {
 		return fmt.Sprintf("- name: %s\n  url: %s\n%s", name, r.URL, more)
@@ -109,7 +115,7 @@ func (w *world) configuration(p variant) string {
 		p.comment, interval, interval, p.global, strings.Join(jobs, ""), strings.Join(endpoints, ""), p.more)
 }
 
-// write replaces the file as an editor or a ConfigMap does.
+// write replaces the file atomically, as an editor or a ConfigMap does.
 func (w *world) write(text string) {
 	w.Helper()
 	if err := os.WriteFile(w.file+".new", []byte(text), 0o600); err != nil {
@@ -131,7 +137,7 @@ func (w *world) start(yaml string) {
 	}
 }
 
-// reload asks for a reload over HTTP and returns the answer.
+// reload requests a reload over HTTP and returns the answer.
 func (w *world) reload() (status int, body string) {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.Context(), 30*time.Second)
@@ -154,19 +160,20 @@ func (w *world) reload() (status int, body string) {
 
 var reloads = regexp.MustCompile(`configuration (reloaded|refused)`)
 
-func (w *world) reloadsSaid() int { return len(reloads.FindAllString(w.agent.Process.Log(), -1)) }
+func (w *world) reloadsLogged() int { return len(reloads.FindAllString(w.agent.Process.Log(), -1)) }
 
-// hangUp asks for a reload by signal and waits until it is through.
+// hangUp requests a reload by SIGHUP and waits until it is done.
 func (w *world) hangUp() {
 	w.Helper()
-	before := w.reloadsSaid()
+	before := w.reloadsLogged()
 	if err := w.agent.Process.Signal(syscall.SIGHUP); err != nil {
 		w.Fatal(err)
 	}
-	w.eventually("the reload by signal is told of", 30*time.Second, func() bool { return w.reloadsSaid() > before })
+	w.eventually("the log reports the reload by signal", 30*time.Second,
+		func() bool { return w.reloadsLogged() > before })
 }
 
-// eventually polls until ok.
+// eventually waits for a condition.
 func (w *world) eventually(what string, within time.Duration, ok func() bool) {
 	w.Helper()
 	deadline := time.Now().Add(within)
@@ -184,7 +191,7 @@ func (w *world) pause(d time.Duration) {
 	select {
 	case <-timer.C:
 	case <-w.agent.Process.Done():
-		w.Fatalf("the agent ended by itself; log:\n%s", tail(w.agent.Process.Log()))
+		w.Fatalf("the agent exited by itself; log:\n%s", tail(w.agent.Process.Log()))
 	}
 }
 
@@ -202,8 +209,8 @@ func (w *world) metrics() agent.Metrics {
 	return m
 }
 
-// settle ends the load, and checks that nothing of the job steady was lost, marked, late or twice on its way to the
-// endpoint steady, but for as many requests as repeats says.
+// settle ends the load. It checks that no sample of the job steady was lost, marked stale or late on its way to the
+// endpoint steady, and that at most repeats requests were sent twice.
 func (w *world) settle(repeats int) oracle.Verdict {
 	w.Helper()
 	end := time.Now()
@@ -221,17 +228,17 @@ func (w *world) settle(repeats int) oracle.Verdict {
 		w.Errorf("%v samples dropped: %v", n, w.metrics().By(dropped, "reason"))
 	}
 	w.late.End()
-	w.checkTurns(end)
+	w.checkSchedule(end)
 	return v
 }
 
-// checkTurns looks at the scrapes of the job steady until a time: each target has one an interval, on the grid that it
-// began with, and nothing was marked stale. A machine that was late by a good part of an interval may have let scrapes
-// fail, which marks their series.
-func (w *world) checkTurns(end time.Time) {
+// checkSchedule checks the scrapes of the job steady until a time. Each target must have one scrape per interval, at
+// the offset that it had at first, and no staleness marker. If timers of the machine were late by a large part of an
+// interval, failed scrapes are allowed, and so are their staleness markers.
+func (w *world) checkSchedule(end time.Time) {
 	w.Helper()
 	late := w.late.Worst.Milliseconds()
-	until := end.Add(-interval / 2).UnixMilli() // what began later may have met targets that are frozen
+	until := end.Add(-interval / 2).UnixMilli() // later scrapes may have met frozen targets
 	stale, failed := 0, 0
 	for _, samples := range w.receiver.Ledger.Samples(func(l oracle.Labels) bool { return l.Get("job") == "steady" }) {
 		for at, v := range samples {
@@ -240,7 +247,10 @@ func (w *world) checkTurns(end time.Time) {
 			}
 		}
 	}
-	steadyUp := w.receiver.Ledger.Samples(func(l oracle.Labels) bool { return l.Get("job") == "steady" && l.Get("__name__") == "up" })
+	steadyUp := w.receiver.Ledger.Samples(func(l oracle.Labels) bool {
+		return l.Get("job") == "steady" &&
+			l.Get("__name__") == "up"
+	})
 	for _, samples := range steadyUp {
 		for at, v := range samples {
 			if at < until && v == 0 {
@@ -249,10 +259,10 @@ func (w *world) checkTurns(end time.Time) {
 		}
 	}
 	if failed > 0 && w.late.Worst < interval/10 {
-		w.Errorf("%d scrapes failed, and the machine was late by %d ms at most", failed, late)
+		w.Errorf("%d scrapes failed, but timers of the machine were late by at most %d ms", failed, late)
 	}
 	if stale > failed*series {
-		w.Errorf("%d staleness markers of targets that were there all the time, of which %d scrapes failed", stale, failed)
+		w.Errorf("%d staleness markers of targets that existed all the time, with %d failed scrapes", stale, failed)
 	}
 	looked, worst := 0, 0.0
 	for name, samples := range steadyUp {
@@ -268,28 +278,32 @@ func (w *world) checkTurns(end time.Time) {
 		}
 		looked++
 		for i := range times[1:] {
-			// A busy machine is late now and then, and in time again the next time: a turn that is missing, or one
-			// that is too many, is half an interval off.
-			if gap := times[i+1] - times[i]; gap < interval.Milliseconds()/2-late || gap > interval.Milliseconds()*3/2+late {
+			// On a busy machine a scrape is sometimes late, and the next one is in time again. A missing or an
+			// additional scrape changes a gap by at least half an interval.
+			if gap := times[i+1] - times[i]; gap < interval.Milliseconds()/2-late ||
+				gap > interval.Milliseconds()*3/2+late {
 				w.Errorf("%s: %d ms between two scrapes, at %d", name, gap, times[i+1])
 			}
 		}
-		moved := math.Abs(place(times[:len(times)/3]) - place(times[len(times)*2/3:]))
-		worst = max(worst, min(moved, float64(interval.Milliseconds())-moved)) // the end of the interval is its beginning
+		moved := math.Abs(phase(times[:len(times)/3]) - phase(times[len(times)*2/3:]))
+		// offsets wrap around at the end of the interval
+		worst = max(worst, min(moved, float64(interval.Milliseconds())-moved))
 	}
 	if looked != targets {
-		w.Errorf("looked at %d targets, want %d", looked, targets)
+		w.Errorf("checked %d targets, want %d", looked, targets)
 	}
 	if worst > 50+float64(late) {
-		w.Errorf("a target has another place in its interval than at first: %.0f ms away", worst)
+		w.Errorf("a target's offset in the interval has moved by %.0f ms", worst)
 	}
-	w.Logf("%d targets; places in the interval moved by at most %.0f ms, %d scrapes failed, the machine was late by %d ms at most", looked, worst, failed, late)
+	w.Logf("%d targets; offsets in the interval moved by at most %.0f ms, %d scrapes failed, timers of the machine "+
+		"were late by at most %d ms", looked, worst, failed, late)
 }
 
-// place is where in the interval scrapes usually begin, in ms. Half of them begin within some ms of it.
-func place(times []int64) float64 {
+// phase returns the offset in the interval, in ms, at which scrapes usually begin. Half of them begin within a few ms
+// of it.
+func phase(times []int64) float64 {
 	ms := interval.Milliseconds()
-	// Offsets from the first one, so that none lies across the end of the interval.
+	// Offsets are relative to the first scrape, so that none crosses the end of the interval.
 	var offsets []int64
 	for _, at := range times {
 		offsets = append(offsets, (at-times[0]+ms/2)%ms-ms/2)

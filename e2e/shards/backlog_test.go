@@ -13,9 +13,9 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
 )
 
-// TestABacklogAtTheOldOwner: instance 0 cannot reach Prometheus, which has no out_of_order_time_window, while half of its
-// targets move to instance 1. What it has of them arrives after the newer samples and is refused: that is found, counted,
-// and costs no other sample.
+// TestABacklogAtTheOldOwner moves half of the targets of instance 0 to instance 1 while instance 0 cannot reach
+// Prometheus, which has no out_of_order_time_window. Instance 0's backlog of those targets arrives after newer samples
+// and is refused. The refused samples must be counted, and no other sample may be lost.
 func TestABacklogAtTheOldOwner(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -26,7 +26,7 @@ func TestABacklogAtTheOldOwner(t *testing.T) {
 	w.until(time.Now().Add(3 * interval))
 
 	at := soon()
-	w.plan(fmt.Sprintf("{count: 1}, {count: 2, from: %s}", at.Format(time.RFC3339)))
+	w.writeShards(fmt.Sprintf("{count: 1}, {count: 2, from: %s}", at.Format(time.RFC3339)))
 	w.start(1)
 	gate.closed.Store(true)
 	w.until(at.Add(4 * interval))
@@ -39,7 +39,8 @@ func TestABacklogAtTheOldOwner(t *testing.T) {
 	var stay, move tally
 	for _, target := range w.fleet.Targets {
 		served := target.Served()
-		stored, err := w.real.Query(t.Context(), fmt.Sprintf("sum(count_over_time(%s{instance=%q}[10m]))", oracle.Metric, target.Address))
+		stored, err := w.real.Query(t.Context(), fmt.Sprintf("sum(count_over_time(%s{instance=%q}[10m]))",
+			oracle.Metric, target.Address))
 		if err != nil || len(stored) != 1 {
 			t.Fatalf("%v: %v", stored, err)
 		}
@@ -55,26 +56,26 @@ func TestABacklogAtTheOldOwner(t *testing.T) {
 	for _, n := range w.dropped {
 		counted += n
 	}
-	t.Logf("targets that stay: %+v; that move: %+v; counted as dropped: %v", stay, move, w.dropped)
+	t.Logf("targets that stay: %+v; targets that move: %+v; counted as dropped: %v", stay, move, w.dropped)
 	if stay.targets == 0 || move.targets == 0 || w.dropped["out_of_order"]+w.dropped["isolation_budget"] == 0 {
-		t.Error("nothing was tried")
+		t.Error("no target stays or no target moves: the test tested nothing")
 	}
 	if share := float64(stay.stored) / float64(stay.served); share < 0.95 {
-		t.Errorf("%.2f of the samples of targets that stay arrived, want nearly all", share)
+		t.Errorf("a share of %.2f of the samples of targets that stay arrived, want nearly all", share)
 	}
 	if since := move.served - move.stored; since > move.served/2 {
-		t.Errorf("%d of %d samples of targets that move are missing: more than what waited", since, move.served)
+		t.Errorf("%d of %d samples of targets that move are missing: more than the backlog", since, move.served)
 	}
-	// What is counted has the series of reports too; what is served may have been on its way at the end.
+	// The counters include the report series, and some served samples may have been in flight at the end.
 	if missing := stay.served + move.served - stay.stored - move.stored; float64(missing) > counted+targets*series {
 		t.Errorf("%d samples are missing, %v were counted", missing, counted)
 	}
 }
 
-// tally is what was served, and what of it is in Prometheus, in samples.
+// tally counts served samples, and how many of them Prometheus has.
 type tally struct{ targets, served, stored int }
 
-// gate passes requests on to a receiver, or answers 503.
+// gate forwards requests to a receiver, or answers 503.
 type gate struct {
 	url    string
 	closed atomic.Bool

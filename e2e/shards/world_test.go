@@ -20,7 +20,7 @@ import (
 
 const (
 	targets  = 60
-	series   = 200 // of a target
+	series   = 200 // per target
 	interval = 2 * time.Second
 )
 
@@ -34,22 +34,23 @@ type world struct {
 	real      *receiver.Receiver
 	instances map[int]*agent.Agent
 	ends      []time.Time
-	shards    string         // the map, as the file has it
-	paths     map[int]string // URLs by which instances reach Prometheus, where it is not its own
+	shards    string         // the shard map in the configuration: {count: 3}, {count: 5, from: 2026-01-02T15:04:05Z}
+	paths     map[int]string // URLs by instance, if not Prometheus' own URL
 
-	away, here, skipped int                // handed over and taken over, turns passed, of all instances that have ended
-	dropped             map[string]float64 // samples, by reason
+	handedOver, takenOver, skipped int                // counters of stopped instances; skipped scrapes
+	dropped                        map[string]float64 // dropped samples of stopped instances, by reason
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t, dir: t.TempDir(), binary: parts.Scraper(t), instances: map[int]*agent.Agent{}, dropped: map[string]float64{}}
-	place, err := oracle.NewPlace()
+	w := &world{T: t, dir: t.TempDir(), binary: parts.Scraper(t), instances: map[int]*agent.Agent{},
+		dropped: map[string]float64{}}
+	addresses, err := oracle.NewAddressRange()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(place.Close)
-	if w.fleet, err = oracle.NewFleet(place, 10, targets, series); err != nil {
+	t.Cleanup(addresses.Close)
+	if w.fleet, err = oracle.NewFleet(addresses, 10, targets, series); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -57,21 +58,24 @@ func newWorld(t *testing.T) *world {
 			t.Errorf("targets: %v", err)
 		}
 	})
-	if w.recorder, err = oracle.NewReceiver(place, 2); err != nil {
+	if w.recorder, err = oracle.NewReceiver(addresses, 2); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.recorder.Close() })
-	if w.real, err = receiver.Start(t.Context(), receiver.Config{Bin: parts.Tools(t, "prometheus"), Dir: t.TempDir(), Protocol: receiver.V1Only}); err != nil {
+	if w.real, err = receiver.Start(t.Context(), receiver.Config{Bin: parts.Tools(t, "prometheus"), Dir: t.TempDir(),
+		Protocol: receiver.V1Only}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.real.Close)
 	return w
 }
 
-// configuration is the file of an instance: the same for all, but for the header by which the targets tell them apart.
+// configuration returns the configuration file of an instance. The files differ only in the header that names the
+// instance to the targets.
 func (w *world) configuration(index int) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "envoy_scraper:\n  shards: [%s]\nglobal:\n  scrape_interval: %v\n  scrape_timeout: 1s\n", w.shards, model.Duration(interval))
+	fmt.Fprintf(&b, "envoy_scraper:\n  shards: [%s]\nglobal:\n  scrape_interval: %v\n  scrape_timeout: 1s\n", w.shards,
+		model.Duration(interval))
 	fmt.Fprintf(&b, "scrape_configs:\n- job_name: mesh\n  http_headers: {%s: {values: ['%d']}}\n", oracle.By, index)
 	fmt.Fprintf(&b, "  static_configs: [{targets: [%s]}]\nremote_write:\n", strings.Join(w.fleet.Addresses(), ", "))
 	prometheus := w.real.WriteURL()
@@ -79,7 +83,8 @@ func (w *world) configuration(index int) string {
 		prometheus = w.paths[index]
 	}
 	for name, url := range map[string]string{"prometheus": prometheus, "recorder": w.recorder.URL} {
-		fmt.Fprintf(&b, "- {name: %s, url: '%s', protobuf_message: prometheus.WriteRequest, queue_config: {batch_send_deadline: 300ms}}\n", name, url)
+		fmt.Fprintf(&b, "- {name: %s, url: '%s', protobuf_message: prometheus.WriteRequest, queue_config: "+
+			"{batch_send_deadline: 300ms}}\n", name, url)
 	}
 	return b.String()
 }
@@ -89,7 +94,8 @@ func (w *world) start(index int) {
 	w.Helper()
 	name := fmt.Sprintf("envoy-scraper-%d", index)
 	w.instances[index] = agent.Start(w.T, agent.Config{
-		Path: w.binary, Dir: w.dir, Name: name, YAML: w.configuration(index), Env: append(os.Environ(), "POD_NAME="+name),
+		Path: w.binary, Dir: w.dir, Name: name, YAML: w.configuration(index), Env: append(os.Environ(),
+			"POD_NAME="+name),
 		Args: []string{"--shard.index=ordinal", "--storage.path=" + filepath.Join(w.dir, name+"-data")},
 	})
 	if _, err := w.instances[index].WaitReady(w.Context()); err != nil {
@@ -97,8 +103,8 @@ func (w *world) start(index int) {
 	}
 }
 
-// plan writes another map into the files of all instances and has them read it.
-func (w *world) plan(shards string) {
+// writeShards writes another shard map to the files of all instances and makes them reload.
+func (w *world) writeShards(shards string) {
 	w.Helper()
 	w.shards = shards
 	for index, a := range w.instances {
@@ -112,7 +118,7 @@ func (w *world) plan(shards string) {
 	}
 }
 
-// stop ends an instance as a scale-down does, and keeps what it has counted.
+// stop stops an instance as a scale-down does, and saves its counters.
 func (w *world) stop(index int) {
 	w.Helper()
 	a := w.instances[index]
@@ -125,9 +131,10 @@ func (w *world) stop(index int) {
 		w.Errorf("instance %d refused a configuration:\n%s", index, a.Process.Log())
 	}
 	moves := m.By("envoy_scraper_scrape_handovers_total", "direction")
-	w.away, w.here = w.away+int(moves["away"]), w.here+int(moves["here"])
+	w.handedOver, w.takenOver = w.handedOver+int(moves["away"]), w.takenOver+int(moves["here"])
 	w.skipped += int(m.Sum("envoy_scraper_scrape_skipped_total"))
-	for _, name := range []string{"envoy_scraper_remotewrite_samples_dropped_total", "envoy_scraper_remotewrite_rejected_samples_total"} {
+	for _, name := range []string{"envoy_scraper_remotewrite_samples_dropped_total",
+		"envoy_scraper_remotewrite_rejected_samples_total"} {
 		for reason, n := range m.By(name, "reason") {
 			if n > 0 {
 				w.dropped[reason] += n
@@ -140,7 +147,7 @@ func (w *world) stop(index int) {
 	}
 }
 
-// drained waits until nothing waits for an endpoint of an instance.
+// drained waits until an instance has no pending samples.
 func (w *world) drained(index int) {
 	w.Helper()
 	deadline := time.Now().Add(20 * time.Second)
@@ -153,22 +160,23 @@ func (w *world) drained(index int) {
 			return
 		}
 		if time.Now().After(deadline) {
-			w.Fatalf("instance %d still has something to deliver", index)
+			w.Fatalf("instance %d still has pending samples", index)
 		}
 		w.until(time.Now().Add(200 * time.Millisecond))
 	}
 }
 
-// until waits for an instant.
+// until waits until a time.
 func (w *world) until(at time.Time) {
 	w.Helper()
 	ctx, cancel := context.WithDeadline(w.Context(), at)
 	defer cancel()
 	<-ctx.Done()
 	if w.Context().Err() != nil {
-		w.Fatal("the test was ended")
+		w.Fatal("the test ended")
 	}
 }
 
-// soon is an instant, on a whole second as the file writes it, that leaves all instances the time to read of it.
+// soon returns a time, in whole seconds as in the configuration, that is late enough for all instances to reload before
+// it.
 func soon() time.Time { return time.Now().Add(6 * time.Second).Truncate(time.Second) }

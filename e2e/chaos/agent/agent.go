@@ -1,4 +1,5 @@
-// Package agent runs the program under test for tests that end it, starve it and read its counters.
+// Package agent starts the envoy-scraper binary under test and reads its metrics. The packages chaos, hostile,
+// kubefaults, reload, shards, blocks and compliance use it to run the real program as a child process.
 package agent
 
 import (
@@ -20,7 +21,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/process"
 )
 
-// Knows tells that the program has a flag.
+// Knows reports whether the program has a flag.
 func Knows(t *testing.T, path, flag string) bool {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), path, "run", "--help").CombinedOutput()
@@ -30,15 +31,15 @@ func Knows(t *testing.T, path, flag string) bool {
 	return bytes.Contains(out, []byte("--"+flag))
 }
 
-// Config says how to start an agent.
+// Config describes the process to start.
 type Config struct {
-	Path     string   // of the binary
-	Dir      string   // for its files
-	Name     string   // of its files
-	YAML     string   // the configuration
-	Args     []string // further flags
+	Path     string   // path of the binary
+	Dir      string   // folder for the process's files
+	Name     string   // base name of its files
+	YAML     string   // content of the configuration file
+	Args     []string // more flags
 	Env      []string
-	LogLevel string // empty: info
+	LogLevel string // default: info
 }
 
 // Agent is a process of the program under test.
@@ -48,7 +49,7 @@ type Agent struct {
 	started time.Time
 }
 
-// Start starts the program and returns at once. It is killed at the end of the test, if it still runs.
+// Start starts the program and returns at once. If the process still runs at the end of the test, it is killed.
 func Start(t *testing.T, cfg Config) *Agent {
 	t.Helper()
 	file := filepath.Join(cfg.Dir, cfg.Name+".yml")
@@ -65,7 +66,8 @@ func Start(t *testing.T, cfg Config) *Agent {
 		args = append(args, "--log.level="+cfg.LogLevel)
 	}
 	p, err := process.Start(process.Spec{
-		Name: "envoy-scraper", Path: cfg.Path, Args: args, Env: cfg.Env, LogFile: filepath.Join(cfg.Dir, cfg.Name+".log"),
+		Name: "envoy-scraper", Path: cfg.Path, Args: args, Env: cfg.Env,
+		LogFile: filepath.Join(cfg.Dir, cfg.Name+".log"),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +76,7 @@ func Start(t *testing.T, cfg Config) *Agent {
 	return &Agent{Process: p, URL: "http://" + address, started: time.Now()}
 }
 
-// WaitReady waits until the agent says that it is ready, and returns how long that took since its start.
+// WaitReady waits until the process reports that it is ready. It returns the time since the process was started.
 func (a *Agent) WaitReady(ctx context.Context) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -100,10 +102,10 @@ func (a *Agent) Metrics(ctx context.Context) (Metrics, error) {
 	return families, err
 }
 
-// Metrics are the families of a page, by name.
+// Metrics holds the metric families of one page, by name.
 type Metrics map[string]*dto.MetricFamily
 
-// By sums the values of a family by one of its labels; empty: all in one.
+// By sums the values of a family by one of its labels. With an empty label, all values are summed under "".
 func (m Metrics) By(name, label string) map[string]float64 {
 	sums := map[string]float64{}
 	for _, metric := range m[name].GetMetric() {
@@ -118,10 +120,10 @@ func (m Metrics) By(name, label string) map[string]float64 {
 	return sums
 }
 
-// Sum adds up a family.
+// Sum returns the sum of a family's values.
 func (m Metrics) Sum(name string) float64 { return m.By(name, "")[""] }
 
-// Matching lists the names that contain a word and the sum of each that is not zero.
+// Matching returns the families whose name contains word and whose sum is not zero.
 func (m Metrics) Matching(word string) map[string]float64 {
 	sums := map[string]float64{}
 	for name := range m {

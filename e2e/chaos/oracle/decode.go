@@ -13,13 +13,13 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Label is a name and a value.
+// Label is one label: a name and a value.
 type Label struct{ Name, Value string }
 
-// Labels are those of one series, in the order in which they were sent.
+// Labels holds the labels of one series in the order in which they were sent.
 type Labels []Label
 
-// Get returns the value of a label; empty if it is not there.
+// Get returns the value of a label, or "" if the series does not have it.
 func (l Labels) Get(name string) string {
 	for _, label := range l {
 		if label.Name == name {
@@ -29,7 +29,7 @@ func (l Labels) Get(name string) string {
 	return ""
 }
 
-// String writes them as a selector, which identifies a series.
+// String returns the labels as a selector, which identifies the series: {__name__="up",job="mesh",}
 func (l Labels) String() string {
 	var s strings.Builder
 	for _, label := range l {
@@ -45,22 +45,22 @@ type Sample struct {
 	Value  float64
 }
 
-// Stale tells that the sample is Prometheus' staleness marker.
+// Stale reports whether the sample is a staleness marker.
 func (s Sample) Stale() bool { return value.IsStaleNaN(s.Value) }
 
 func (s Sample) bits() uint64 { return math.Float64bits(s.Value) }
 
-// Message is the content of a request: one of the two.
+// Message is the content of one request: either a remote write 1.0 or a 2.0 message.
 type Message struct {
 	V1 *prompb.WriteRequest
 	V2 *writev2.Request
 }
 
-// messageV2 is the parameter of a content type that says remote write 2.0.
+// messageV2 is the proto parameter of the Content-Type of remote write 2.0.
 const messageV2 = "io.prometheus.write.v2.Request"
 
-// speaks2 tells which message a content type announces.
-func speaks2(contentType string) (bool, error) {
+// isV2 reports whether a Content-Type announces remote write 2.0.
+func isV2(contentType string) (bool, error) {
 	media, params, err := mime.ParseMediaType(contentType)
 	if err != nil {
 		return false, err
@@ -77,7 +77,7 @@ func speaks2(contentType string) (bool, error) {
 	return false, fmt.Errorf("proto %q", params["proto"])
 }
 
-// decode takes a compressed body apart with Prometheus' own messages.
+// decode decompresses a body and unmarshals it with Prometheus' own message types.
 func decode(body []byte, v2 bool) (Message, []byte, error) {
 	plain, err := snappy.Decode(nil, body)
 	if err != nil {
@@ -94,7 +94,7 @@ func decode(body []byte, v2 bool) (Message, []byte, error) {
 	return m, plain, err
 }
 
-// Samples lists the float samples of a message in the order in which they stand there.
+// Samples returns the float samples of a message in the order of the message.
 func (m Message) Samples() ([]Sample, error) {
 	var samples []Sample
 	if m.V1 != nil {
@@ -121,28 +121,28 @@ func (m Message) Samples() ([]Sample, error) {
 	return samples, nil
 }
 
-// resolve turns references into labels.
+// resolve looks up the labels that a 2.0 message refers to by symbol number.
 func resolve(refs []uint32, symbols []string) (Labels, error) {
 	if len(refs)%2 != 0 {
-		return nil, fmt.Errorf("%d references to symbols: not pairs", len(refs))
+		return nil, fmt.Errorf("%d symbol references: want an even number, a name and a value each", len(refs))
 	}
 	labels := make(Labels, 0, len(refs)/2)
 	for i := 0; i < len(refs); i += 2 {
 		if int(refs[i]) >= len(symbols) || int(refs[i+1]) >= len(symbols) {
-			return nil, fmt.Errorf("reference to a symbol beyond the last of %d", len(symbols))
+			return nil, fmt.Errorf("symbol reference out of range: the message has %d symbols", len(symbols))
 		}
 		labels = append(labels, Label{symbols[refs[i]], symbols[refs[i+1]]})
 	}
 	return labels, nil
 }
 
-// Fields of the 2.0 message.
+// Field numbers of the 2.0 message.
 const (
 	fieldSeries  = 5 // of a request
 	fieldSamples = 2 // of a series
 )
 
-// countSamples counts the float samples of a 2.0 message without taking it apart.
+// countSamples counts the float samples of a 2.0 message without unmarshalling it.
 func countSamples(plain []byte) (n int, err error) {
 	err = eachField(plain, fieldSeries, func(series []byte) error {
 		return eachField(series, fieldSamples, func([]byte) error { n++; return nil })
@@ -150,7 +150,7 @@ func countSamples(plain []byte) (n int, err error) {
 	return n, err
 }
 
-// eachField visits the embedded messages of one number.
+// eachField calls visit for each embedded message with the given field number.
 func eachField(b []byte, number protowire.Number, visit func([]byte) error) error {
 	for len(b) > 0 {
 		got, kind, n := protowire.ConsumeTag(b)

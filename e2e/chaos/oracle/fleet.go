@@ -12,7 +12,7 @@ import (
 const (
 	// Metric is the name of the series on the pages.
 	Metric = "chaos_scrape_number"
-	// Filler is the name of series that only make work: ledgers do not keep them.
+	// Filler is the name of series that only cause load. Ledgers do not record them.
 	Filler = "chaos_filler"
 	// StatsPort is the port of the targets.
 	StatsPort = 15090
@@ -26,17 +26,18 @@ type Fleet struct {
 	errs    chan error
 }
 
-// NewFleet starts n targets at the place, each with so many series, numbered from the first-th address on.
-func NewFleet(at *Place, first, n, series int) (*Fleet, error) {
+// NewFleet starts n targets with the given number of series each, at the addresses first, first+1, … of the range.
+func NewFleet(at *AddressRange, first, n, series int) (*Fleet, error) {
 	return newFleet(at, first, n, series, (*Target).page)
 }
 
-// NewFillers starts n targets whose pages only make work. One of fillerChurn series has new labels with each page.
-func NewFillers(at *Place, first, n, series int) (*Fleet, error) {
+// NewFillers starts n targets whose pages only cause load. One in fillerChurn of their series has new labels on each
+// page.
+func NewFillers(at *AddressRange, first, n, series int) (*Fleet, error) {
 	return newFleet(at, first, n, series, (*Target).filler)
 }
 
-func newFleet(at *Place, first, n, series int, page func(*Target, int) []byte) (*Fleet, error) {
+func newFleet(at *AddressRange, first, n, series int, page func(*Target, int) []byte) (*Fleet, error) {
 	f := &Fleet{series: series, errs: make(chan error, n)}
 	for i := range n {
 		l, err := at.Listen(first+i, StatsPort)
@@ -55,7 +56,7 @@ func newFleet(at *Place, first, n, series int, page func(*Target, int) []byte) (
 	return f, nil
 }
 
-// Addresses lists the targets.
+// Addresses returns the addresses of the targets.
 func (f *Fleet) Addresses() []string {
 	var addresses []string
 	for _, t := range f.Targets {
@@ -64,7 +65,7 @@ func (f *Fleet) Addresses() []string {
 	return addresses
 }
 
-// Freeze makes every target answer 503 from now on: the set of served scrapes is complete.
+// Freeze makes every target answer 503 from now on, so that the set of served scrapes no longer changes.
 func (f *Fleet) Freeze() {
 	for _, t := range f.Targets {
 		t.mu.Lock()
@@ -73,7 +74,7 @@ func (f *Fleet) Freeze() {
 	}
 }
 
-// Served is how many scrapes all targets served in full.
+// Served returns how many scrapes all targets have served completely.
 func (f *Fleet) Served() int {
 	n := 0
 	for _, t := range f.Targets {
@@ -82,7 +83,7 @@ func (f *Fleet) Served() int {
 	return n
 }
 
-// Close ends the targets and tells what one of them failed with.
+// Close stops the targets and returns their errors.
 func (f *Fleet) Close() error {
 	for _, s := range f.servers {
 		_ = s.Close()
@@ -95,26 +96,28 @@ func (f *Fleet) Close() error {
 	}
 }
 
-// Target serves a page whose every value is the number of the scrape, from 1.
+// Target serves a page on which every value is the number of the scrape, counted from 1. Page 3:
+//
+//	chaos_scrape_number{series="000"} 3
 type Target struct {
 	Address string
 	series  int
 	render  func(*Target, int) []byte
 
-	mu     sync.Mutex // guards the following
+	mu     sync.Mutex // guards the fields below
 	begun  int
 	served []Scrape
 	frozen bool
 }
 
-// Scrape is one page that was handed to the kernel whole.
+// Scrape is one page that was written to the kernel completely.
 type Scrape struct {
 	Number int
-	At     time.Time // when its last byte was written
-	By     string    // what the agent calls itself in the header that is named By; empty: nothing
+	At     time.Time // when the last byte was written
+	By     string    // value of the request header By, which names the agent; empty: no header
 }
 
-// By is the header by which a target tells several agents apart.
+// By is the request header by which a target distinguishes several agents.
 const By = "X-Scraped-By"
 
 // ServeHTTP implements http.Handler.
@@ -160,12 +163,13 @@ func (t *Target) filler(number int) []byte {
 		if i%fillerChurn == 0 {
 			born = number
 		}
-		page = fmt.Appendf(page, "%s{cluster_name=\"outbound|8080||filler-%d.mesh.svc.cluster.local\",born=\"%d\"} %d\n", Filler, i, born, number)
+		page = fmt.Appendf(page, `%s{cluster_name="outbound|8080||filler-%d.mesh.svc.cluster.local",born="%d"} %d`+"\n",
+			Filler, i, born, number)
 	}
 	return page
 }
 
-// Served lists what was served in full so far.
+// Served returns the scrapes that were served completely so far.
 func (t *Target) Served() []Scrape {
 	t.mu.Lock()
 	defer t.mu.Unlock()

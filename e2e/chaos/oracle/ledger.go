@@ -8,29 +8,29 @@ import (
 	"time"
 )
 
-// Ledger keeps what a receiver took, by series.
+// Ledger records the samples that a receiver accepted, by series.
 type Ledger struct {
-	mu         sync.Mutex // guards the following
+	mu         sync.Mutex // guards the fields below
 	series     map[string]*account
 	outOfOrder int
 	duplicates int
-	old        int   // duplicates of a sample that is not the newest of its series any more
-	repeats    []int // requests with a duplicate, by epoch
+	old        int   // duplicates of a sample that is no longer the newest of its series
+	repeats    []int // requests with a duplicate, per epoch
 	example    string
 }
 
-// account is one series.
+// account records one series.
 type account struct {
 	labels Labels
 	newest int64
-	taken  map[int64]uint64 // bits of the value by timestamp
+	taken  map[int64]uint64 // bits of the value, by timestamp
 }
 
 func newLedger() *Ledger {
 	return &Ledger{series: map[string]*account{}, repeats: []int{0}}
 }
 
-// take enters the samples of one accepted request.
+// take records the samples of one accepted request.
 func (l *Ledger) take(samples []Sample) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -46,8 +46,9 @@ func (l *Ledger) take(samples []Sample) {
 	}
 }
 
-// enter takes one sample and tells that it is an exact duplicate. One of the newest sample of its series a Prometheus
-// takes, one of an older sample it refuses. Another sample that is not newer than the newest is out of order.
+// enter records one sample and reports whether it is an exact duplicate. Prometheus accepts a duplicate of the newest
+// sample of a series and refuses a duplicate of an older one. Any other sample that is not newer than the newest is out
+// of order.
 func (l *Ledger) enter(s Sample) (duplicate bool) {
 	key := s.Labels.String()
 	a := l.series[key]
@@ -68,14 +69,15 @@ func (l *Ledger) enter(s Sample) (duplicate bool) {
 	default:
 		l.outOfOrder++
 		if l.example == "" {
-			l.example = s.Labels.String() + " at " + strconv.FormatInt(s.Time, 10) + " after " + strconv.FormatInt(a.newest, 10)
+			l.example = s.Labels.String() + " at " + strconv.FormatInt(s.Time, 10) + " after " +
+				strconv.FormatInt(a.newest, 10)
 		}
 	}
 	a.taken[s.Time] = s.bits()
 	return false
 }
 
-// Clone is a ledger of its own with the same entries, for another receiver to go on with; counts begin anew.
+// Clone returns a copy of the ledger for another receiver. The copy has the same samples and its counters are zero.
 func (l *Ledger) Clone() *Ledger {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -86,14 +88,14 @@ func (l *Ledger) Clone() *Ledger {
 	return c
 }
 
-// NextEpoch starts a new count of repeated requests.
+// NextEpoch begins a new epoch. A scenario begins one each time it ends a process.
 func (l *Ledger) NextEpoch() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.repeats = append(l.repeats, 0)
 }
 
-// arrived counts the series of each numbered scrape of an instance that were taken.
+// arrived returns, by instance and number of the scrape, how many series of that scrape arrived.
 func (l *Ledger) arrived() map[string]map[int]int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -108,7 +110,7 @@ func (l *Ledger) arrived() map[string]map[int]int {
 			byInstance[a.labels.Get("instance")] = numbers
 		}
 		for _, bits := range a.taken {
-			if v := math.Float64frombits(bits); v == math.Trunc(v) { // not a marker
+			if v := math.Float64frombits(bits); v == math.Trunc(v) { // not a staleness marker
 				numbers[int(v)]++
 			}
 		}
@@ -116,7 +118,7 @@ func (l *Ledger) arrived() map[string]map[int]int {
 	return byInstance
 }
 
-// failures lists, by instance, the times of the scrapes that the agent itself says have failed.
+// failures returns, by instance, the times of the scrapes that the agent reports as failed (up is 0).
 func (l *Ledger) failures() map[string][]time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -135,7 +137,7 @@ func (l *Ledger) failures() map[string][]time.Time {
 	return times
 }
 
-// Samples lists what was taken of the series whose labels pass, by time for each.
+// Samples returns the samples of all series whose labels pass, by series and timestamp.
 func (l *Ledger) Samples(pass func(Labels) bool) map[string]map[int64]float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// Mode is a way for a receiver to behave.
+// Mode is how a receiver behaves.
 type Mode struct {
-	refuse     bool   // nobody listens
-	hole       bool   // accepts connections, never answers
-	only1      bool   // 2.0 is answered with 415
-	bulk       string // name of metrics of which samples are only counted; empty: none
-	silent     bool   // no Written headers
+	refuse     bool   // the port is closed
+	hole       bool   // accepts connections and never answers
+	only1      bool   // answers 2.0 with 415
+	bulk       string // samples of this metric are counted, not recorded; empty: none
+	silent     bool   // answers without X-Prometheus-Remote-Write-*-Written
 	status     int
 	delay      time.Duration
 	body       string
@@ -21,7 +21,7 @@ type Mode struct {
 	judge      func(Message, []Sample) int
 }
 
-// Up takes everything.
+// Up accepts every request.
 func Up() Mode { return Mode{status: http.StatusNoContent} }
 
 // Refuse closes the port and every connection.
@@ -30,13 +30,13 @@ func Refuse() Mode { return Mode{refuse: true} }
 // BlackHole accepts connections and never answers.
 func BlackHole() Mode { return Mode{hole: true} }
 
-// Status answers every request with a status and takes nothing unless that is 2xx.
+// Status answers every request with a status. Only a 2xx accepts the samples.
 func Status(status int, body string) Mode { return Mode{status: status, body: body} }
 
-// Judged answers each request with what judge says of it.
+// Judged answers each request with the status that judge returns for it.
 func Judged(judge func(Message, []Sample) int) Mode { return Mode{judge: judge} }
 
-// Slow takes everything, after a while.
+// Slow delays every answer by d.
 func (m Mode) Slow(d time.Duration) Mode {
 	m.delay = d
 	return m
@@ -48,31 +48,32 @@ func (m Mode) Only1() Mode {
 	return m
 }
 
-// Silent leaves out the headers that tell how much of a 2.0 request was written.
+// Silent leaves out the headers that say how many samples of a 2.0 request were written.
 func (m Mode) Silent() Mode {
 	m.silent = true
 	return m
 }
 
-// Bulk only counts the samples of 2.0 requests in which a name is: keeping millions would tell of the receiver.
+// Bulk makes the receiver count the samples of 2.0 requests that contain the metric name, and not record them.
+// Recording millions of samples would measure the receiver instead of the agent.
 func (m Mode) Bulk(name string) Mode {
 	m.bulk = name
 	return m
 }
 
-// With adds a header to the answers.
+// With adds a header to every answer.
 func (m Mode) With(name, value string) Mode {
 	m.header = map[string]string{name: value}
 	return m
 }
 
-// RetryAfter adds a Retry-After in seconds.
+// RetryAfter adds the header Retry-After in seconds.
 func (m Mode) RetryAfter(seconds int) Mode {
 	m.retryAfter = func(time.Time) string { return strconv.Itoa(seconds) }
 	return m
 }
 
-// RetryAfterDate adds a Retry-After as a date, so many seconds from each answer.
+// RetryAfterDate adds the header Retry-After as a date, the given number of seconds after each answer.
 func (m Mode) RetryAfterDate(seconds int) Mode {
 	m.retryAfter = func(now time.Time) string {
 		return now.Add(time.Duration(seconds) * time.Second).UTC().Format(http.TimeFormat)
@@ -80,7 +81,7 @@ func (m Mode) RetryAfterDate(seconds int) Mode {
 	return m
 }
 
-// until is when a request that was answered at now may come again.
+// until returns the earliest time for a retry of a request that was answered at now.
 func (m Mode) until(now time.Time) time.Time {
 	v := m.retryAfter(now)
 	if seconds, err := strconv.Atoi(v); err == nil {

@@ -33,7 +33,9 @@ func TestLedgerKeepsOrderAndDuplicates(t *testing.T) {
 		"an older one again":         {numbered("a", 0, 1, 1000), book{duplicates: 1, old: 1}},
 		"older than the newest":      {numbered("a", 0, 9, 1500), book{outOfOrder: 1}},
 		"old, but of another series": {numbered("b", 0, 1, 10), book{}},
-		"a marker":                   {Sample{numbered("a", 0, 0, 0).Labels, 3000, math.Float64frombits(value.StaleNaN)}, book{}},
+		"a staleness marker": {
+			Sample{numbered("a", 0, 0, 0).Labels, 3000, math.Float64frombits(value.StaleNaN)}, book{},
+		},
 	} {
 		first := newLedger()
 		first.take([]Sample{numbered("a", 0, 1, 1000), numbered("a", 0, 2, 2000)})
@@ -49,15 +51,15 @@ func TestLedgerKeepsOrderAndDuplicates(t *testing.T) {
 	}
 }
 
-// scraped is a fleet of two targets with two series, each scraped so often.
+// scraped returns a fleet of two targets with two series each, after the given number of scrapes of each target.
 func scraped(t *testing.T, times int) *Fleet {
 	t.Helper()
-	place, err := NewPlace()
+	addresses, err := NewAddressRange()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(place.Close)
-	f, err := NewFleet(place, 2, 2, 2)
+	t.Cleanup(addresses.Close)
+	f, err := NewFleet(addresses, 2, 2, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +72,7 @@ func scraped(t *testing.T, times int) *Fleet {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(10 * time.Second)
-	for f.Served() < 2*times { // a page may be read before its target has entered it
+	for f.Served() < 2*times { // a client may have read a page before the target records it
 		select {
 		case <-deadline:
 			t.Fatalf("%d scrapes served, want %d", f.Served(), 2*times)
@@ -111,7 +113,8 @@ func TestJudge(t *testing.T) {
 		var samples []Sample
 		for _, target := range f.Targets {
 			for n := 1; n <= 3; n++ {
-				samples = append(samples, numbered(target.Address, 0, n, int64(n)), numbered(target.Address, 1, n, int64(n)))
+				samples = append(samples, numbered(target.Address, 0, n, int64(n)),
+					numbered(target.Address, 1, n, int64(n)))
 			}
 		}
 		return samples
@@ -122,13 +125,17 @@ func TestJudge(t *testing.T) {
 		want Verdict
 	}{
 		"everything": {take: all, want: Verdict{Served: 6, Arrived: 6}},
-		"nothing":    {take: func(*Fleet) []Sample { return nil }, want: Verdict{Served: 6, Lost: 6, Samples: 12, Worst: 3}},
+		"nothing": {take: func(*Fleet) []Sample { return nil },
+			want: Verdict{Served: 6, Lost: 6, Samples: 12, Worst: 3}},
 		"a part": {take: func(f *Fleet) []Sample { return all(f)[1:] },
 			want: Verdict{Served: 6, Arrived: 5, Lost: 1, Partial: 1, Samples: 1, Worst: 1}},
-		"in flight": {take: func(f *Fleet) []Sample { return all(f)[2:] }, ends: []time.Time{time.Now().Add(time.Hour), time.Now()},
+		"in flight": {take: func(f *Fleet) []Sample { return all(f)[2:] },
+			ends: []time.Time{time.Now().Add(time.Hour), time.Now()},
 			want: Verdict{Served: 6, Arrived: 5, Lost: 1, InFlight: 1, Samples: 2, Worst: 1}},
-		"out of nothing": {take: func(f *Fleet) []Sample { return append(all(f), numbered(f.Targets[0].Address, 0, 4, 4)) },
-			want: Verdict{Served: 6, Arrived: 6, Invented: 1}},
+		"never served": {
+			take: func(f *Fleet) []Sample { return append(all(f), numbered(f.Targets[0].Address, 0, 4, 4)) },
+			want: Verdict{Served: 6, Arrived: 6, Invented: 1},
+		},
 		"twice": {take: func(f *Fleet) []Sample { return append(all(f), all(f)[4:6]...) },
 			want: Verdict{Served: 6, Arrived: 6, Duplicates: 2, Repeats: 1, MostRepeats: 1}},
 	} {
@@ -149,12 +156,12 @@ func TestJudge(t *testing.T) {
 
 func newTestReceiver(t *testing.T) *Receiver {
 	t.Helper()
-	place, err := NewPlace()
+	addresses, err := NewAddressRange()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(place.Close)
-	r, err := NewReceiver(place, 2)
+	t.Cleanup(addresses.Close)
+	r, err := NewReceiver(addresses, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +169,7 @@ func newTestReceiver(t *testing.T) *Receiver {
 	return r
 }
 
-// post sends one sample as the protocol says.
+// post sends one sample as the protocol requires.
 func post(t *testing.T, r *Receiver, v2 bool, number int) (*http.Response, error) {
 	t.Helper()
 	sample := numbered("a", 0, number, int64(number))
@@ -197,7 +204,7 @@ func post(t *testing.T, r *Receiver, v2 bool, number int) (*http.Response, error
 	return resp, err
 }
 
-func TestReceiverTakesWhatItAccepts(t *testing.T) {
+func TestReceiverRecordsOnlyAcceptedSamples(t *testing.T) {
 	const samplesWritten = "X-Prometheus-Remote-Write-Samples-Written"
 	for name, tc := range map[string]struct {
 		mode    Mode
@@ -206,13 +213,13 @@ func TestReceiverTakesWhatItAccepts(t *testing.T) {
 		taken   bool
 		written string
 	}{
-		"1.0":                {mode: Up(), status: 204, taken: true},
-		"2.0":                {mode: Up(), v2: true, status: 204, taken: true, written: "1"},
-		"2.0, told nothing":  {mode: Up().Silent(), v2: true, status: 204, taken: true},
-		"2.0 where only 1.0": {mode: Up().Only1(), v2: true, status: 415},
-		"1.0 where only 1.0": {mode: Up().Only1(), status: 204, taken: true},
-		"refused":            {mode: Status(400, "no"), v2: true, status: 400},
-		"judged":             {mode: Judged(func(Message, []Sample) int { return 418 }), status: 418},
+		"1.0":                     {mode: Up(), status: 204, taken: true},
+		"2.0":                     {mode: Up(), v2: true, status: 204, taken: true, written: "1"},
+		"2.0, no Written headers": {mode: Up().Silent(), v2: true, status: 204, taken: true},
+		"2.0 where only 1.0":      {mode: Up().Only1(), v2: true, status: 415},
+		"1.0 where only 1.0":      {mode: Up().Only1(), status: 204, taken: true},
+		"refused":                 {mode: Status(400, "no"), v2: true, status: 400},
+		"judged":                  {mode: Judged(func(Message, []Sample) int { return 418 }), status: 418},
 	} {
 		r := newTestReceiver(t)
 		if err := r.Set(tc.mode); err != nil {
@@ -230,20 +237,20 @@ func TestReceiverTakesWhatItAccepts(t *testing.T) {
 	}
 }
 
-func TestReceiverGoesAwayAndComesBack(t *testing.T) {
+func TestReceiverStopsAndRestarts(t *testing.T) {
 	r := newTestReceiver(t)
 	for range 2 {
 		if err := r.Set(Refuse()); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := post(t, r, false, 1); err == nil {
-			t.Error("a receiver that refuses connections answered")
+			t.Error("a receiver with a closed port answered")
 		}
 		if err := r.Set(Up()); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := post(t, r, false, 1); err != nil {
-			t.Errorf("a receiver that is back: %v", err)
+			t.Errorf("a receiver that is up again: %v", err)
 		}
 	}
 	answer := make(chan error)
@@ -257,10 +264,10 @@ func TestReceiverGoesAwayAndComesBack(t *testing.T) {
 	if err := r.Set(Up()); err != nil {
 		t.Fatal(err)
 	}
-	<-answer // cut off, or answered when it came late
+	<-answer // connection cut, or answered if the request came late
 }
 
-func TestReceiverNoticesWhoComesEarly(t *testing.T) {
+func TestReceiverCountsEarlyRetries(t *testing.T) {
 	for name, tc := range map[string]struct {
 		mode Mode
 		want int
@@ -274,7 +281,7 @@ func TestReceiverNoticesWhoComesEarly(t *testing.T) {
 		if err := r.Set(tc.mode); err != nil {
 			t.Fatal(err)
 		}
-		for _, number := range []int{1, 2, 1} { // another request is not the same again
+		for _, number := range []int{1, 2, 1} { // a different request is not a retry
 			if _, err := post(t, r, true, number); err != nil {
 				t.Fatal(err)
 			}

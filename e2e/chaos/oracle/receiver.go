@@ -15,18 +15,19 @@ import (
 	"github.com/golang/snappy"
 )
 
-// Request is one POST as the receiver saw it.
+// Request is one POST that the receiver got.
 type Request struct {
 	At      time.Time
 	Method  string
 	Header  http.Header
-	Bytes   int // compressed
-	Status  int // of the answer
+	Bytes   int // size of the compressed body
+	Status  int // status of the answer
 	Message Message
-	Problem error // it could not be decoded
+	Problem error // why the body could not be decoded
 }
 
-// Receiver is a remote write endpoint for 1.0 and 2.0. What it answers with 2xx it enters into its Ledger.
+// Receiver is a remote write endpoint for 1.0 and 2.0. It records the samples of requests that it answers with 2xx in
+// its Ledger.
 type Receiver struct {
 	Ledger *Ledger
 	URL    string
@@ -34,25 +35,25 @@ type Receiver struct {
 	address string
 	seed    maphash.Seed
 
-	mu        sync.Mutex // guards the following
+	mu        sync.Mutex // guards the fields below
 	mode      Mode
 	changed   chan struct{} // closed when the mode changes
-	server    *http.Server  // nil: refusing
+	server    *http.Server  // nil: the port is closed
 	keep      bool
 	requests  []Request
 	statuses  map[int]int
-	notBefore map[uint64]time.Time // by content: until when the sender was asked to wait
+	notBefore map[uint64]time.Time // earliest time for a retry, by hash of the content
 	early     int
 	hanging   int
-	messages  [2]int // taken, of 1.0 and of 2.0
+	messages  [2]int // accepted requests of 1.0 and of 2.0
 	discarded int
 }
 
 // ReceiverPort is the port of the receivers.
 const ReceiverPort = 15091
 
-// NewReceiver starts a receiver that is up.
-func NewReceiver(at *Place, host int) (*Receiver, error) {
+// NewReceiver starts a receiver that accepts every request.
+func NewReceiver(at *AddressRange, host int) (*Receiver, error) {
 	l, err := at.Listen(host, ReceiverPort)
 	if err != nil {
 		return nil, err
@@ -66,13 +67,13 @@ func NewReceiver(at *Place, host int) (*Receiver, error) {
 	return r, nil
 }
 
-// serve starts a server; the caller holds mu or is alone.
+// serve starts a server on l. The caller holds mu, or no other goroutine knows the receiver yet.
 func (r *Receiver) serve(l net.Listener) {
 	r.server = &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second}
-	go func(s *http.Server) { _ = s.Serve(l) }(r.server) // ends by Close
+	go func(s *http.Server) { _ = s.Serve(l) }(r.server) // returns after Close
 }
 
-// Set changes how the receiver behaves. Requests that a black hole holds are cut off.
+// Set changes the mode. Connections that a black hole holds open are closed.
 func (r *Receiver) Set(m Mode) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -94,21 +95,21 @@ func (r *Receiver) Set(m Mode) error {
 	return nil
 }
 
-// Keep makes the receiver keep whole requests from now on.
+// Keep makes the receiver keep whole requests from now on, for Requests.
 func (r *Receiver) Keep() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.keep = true
 }
 
-// Requests lists what was kept.
+// Requests returns the kept requests.
 func (r *Receiver) Requests() []Request {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return append([]Request(nil), r.requests...)
 }
 
-// Answers counts the requests by the status that they were answered with.
+// Answers returns the number of requests by the status of their answer.
 func (r *Receiver) Answers() map[int]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -119,14 +120,14 @@ func (r *Receiver) Answers() map[int]int {
 	return counts
 }
 
-// Early is how many requests came again before the time that the receiver had asked for.
+// Early returns how many requests were retried earlier than Retry-After allows.
 func (r *Receiver) Early() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.early
 }
 
-// Hanging is how many requests a black hole holds.
+// Hanging returns how many requests a black hole holds open.
 func (r *Receiver) Hanging() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -139,21 +140,21 @@ func (r *Receiver) hangs(more int) {
 	r.hanging += more
 }
 
-// Messages is how many requests of 1.0 and of 2.0 were taken.
+// Messages returns how many requests of 1.0 and of 2.0 were accepted.
 func (r *Receiver) Messages() (one, two int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.messages[0], r.messages[1]
 }
 
-// Discarded is how many samples of Bulk were taken.
+// Discarded returns how many samples were counted and not recorded because of Bulk.
 func (r *Receiver) Discarded() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.discarded
 }
 
-// Close ends the receiver.
+// Close stops the receiver.
 func (r *Receiver) Close() error { return r.Set(Refuse()) }
 
 // ServeHTTP implements http.Handler.
@@ -170,7 +171,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	seen := Request{At: time.Now(), Method: req.Method, Header: req.Header.Clone()}
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
-		return // the sender went away
+		return // the sender closed the connection
 	}
 	seen.Bytes = len(body)
 	if mode.bulk != "" && r.discard(w, req.Header, body, mode) {
@@ -201,9 +202,9 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	answer(w, seen, samples, mode)
 }
 
-// discard takes a 2.0 request of bulk, and only counts what is in it.
+// discard handles a 2.0 request with Bulk samples: it counts the samples and accepts the request.
 func (r *Receiver) discard(w http.ResponseWriter, h http.Header, body []byte, m Mode) bool {
-	v2, err := speaks2(h.Get("Content-Type"))
+	v2, err := isV2(h.Get("Content-Type"))
 	if err != nil || !v2 {
 		return false
 	}
@@ -225,9 +226,9 @@ func (r *Receiver) discard(w http.ResponseWriter, h http.Header, body []byte, m 
 	return true
 }
 
-// read decodes a body; content identifies what is in it.
+// read decodes a body. content is a hash of its samples, which identifies a retry.
 func (r *Receiver) read(h http.Header, body []byte) (m Message, samples []Sample, content uint64, err error) {
-	v2, err := speaks2(h.Get("Content-Type"))
+	v2, err := isV2(h.Get("Content-Type"))
 	if err != nil {
 		return m, nil, 0, err
 	}
@@ -239,7 +240,7 @@ func (r *Receiver) read(h http.Header, body []byte) (m Message, samples []Sample
 	return m, samples, maphash.Bytes(r.seed, plain), err
 }
 
-// note keeps books of a request.
+// note records a request in the counters.
 func (r *Receiver) note(seen Request, content uint64, m Mode) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -263,7 +264,7 @@ func (r *Receiver) note(seen Request, content uint64, m Mode) {
 	}
 }
 
-// answer writes the answer, with what was written of a 2.0 request.
+// answer writes the answer. For a 2.0 request it includes the Written headers.
 func answer(w http.ResponseWriter, seen Request, samples []Sample, m Mode) {
 	if m.retryAfter != nil && seen.Status == m.status {
 		w.Header().Set("Retry-After", m.retryAfter(seen.At))
@@ -282,7 +283,7 @@ func answer(w http.ResponseWriter, seen Request, samples []Sample, m Mode) {
 		text = seen.Problem.Error()
 	}
 	if seen.Status != http.StatusNoContent && text != "" {
-		_, _ = io.Copy(w, bytes.NewReader([]byte(text))) // a sender that went away is told nothing
+		_, _ = io.Copy(w, bytes.NewReader([]byte(text))) // the error is ignored: the sender closed the connection
 	}
 }
 
@@ -294,9 +295,9 @@ func exemplars(m Message) int {
 	return n
 }
 
-var errNoRequest = errors.New("no request has come")
+var errNoRequest = errors.New("no request arrived")
 
-// Problems joins what could not be decoded of the kept requests; no request at all is a problem too.
+// Problems returns the decoding errors of the kept requests. It is an error too if there are no requests.
 func (r *Receiver) Problems() error {
 	requests := r.Requests()
 	if len(requests) == 0 {

@@ -6,38 +6,39 @@ import (
 	"time"
 )
 
-// InFlight is how long before the end of a process a page may have been served and still be on its way to the
-// queue: the agent has to be scheduled, to read it and to append it, on a machine that has other things to do.
+// InFlight is how long before the end of a process a served page may still be on its way to the queue. On a busy
+// machine the agent needs that long to be scheduled, to read the page and to append it.
 const InFlight = 500 * time.Millisecond
 
-// Verdict is the cost of a fault. Scrapes are counted, not samples, unless the name says so.
+// Verdict is the cost of a fault. The figures count scrapes, unless the name or the comment says samples or requests.
 type Verdict struct {
 	Targets     int
 	Served      int
-	Arrived     int // whole
-	Failed      int // served in full, but too slowly for the agent, which says so by up
-	Lost        int // nothing or only a part arrived, and they have not failed
-	InFlight    int // of Lost: served at most InFlight before the end of a process
-	Samples     int // lost ones of the pages' series
-	Partial     int // of Lost: a part arrived
-	Worst       int // most that one target lost
-	Invented    int // arrived, but never served
+	Arrived     int // all series of the scrape arrived
+	Failed      int // served, but too slowly for the agent, which reported up 0
+	Lost        int // not all series arrived, and the scrape did not fail
+	InFlight    int // part of Lost: served at most InFlight before the end of a process
+	Samples     int // lost samples of the series on the pages
+	Partial     int // part of Lost: some series arrived
+	Worst       int // the most scrapes that one target lost
+	Invented    int // arrived, but were never served
 	OutOfOrder  int // samples
-	Duplicates  int // samples that were taken twice with the same value
-	Old         int // of Duplicates: of a sample that was not the newest of its series any more
+	Duplicates  int // samples accepted twice with the same value
+	Old         int // part of Duplicates: the sample was no longer the newest of its series
 	Repeats     int // requests with a duplicate
-	MostRepeats int // of them, between two ends of processes
+	MostRepeats int // the most Repeats between two ends of processes
 
-	Example string // of a sample out of order
+	Example string // one sample out of order
 	Gaps    []string
 }
 
-// Judge compares what the fleet served with what arrived. ends are the times at which processes were told to end.
+// Judge compares the scrapes that the fleet served with those that arrived. ends are the times at which processes were
+// stopped or killed.
 func Judge(f *Fleet, l *Ledger, ends []time.Time) Verdict {
 	return JudgeUntil(f, l, ends, time.Now())
 }
 
-// JudgeUntil leaves out what was served after a time.
+// JudgeUntil is like Judge and ignores scrapes that were served after until.
 func JudgeUntil(f *Fleet, l *Ledger, ends []time.Time, until time.Time) Verdict {
 	v := Verdict{Targets: len(f.Targets)}
 	arrived, failures := l.arrived(), l.failures()
@@ -54,7 +55,7 @@ func JudgeUntil(f *Fleet, l *Ledger, ends []time.Time, until time.Time) Verdict 
 	return v
 }
 
-// judge compares one target.
+// judge adds the result of one target.
 func (v *Verdict) judge(t *Target, arrived map[int]int, failures, ends []time.Time, until time.Time) {
 	t.mu.Lock()
 	begun := t.begun
@@ -94,11 +95,11 @@ func (v *Verdict) judge(t *Target, arrived map[int]int, failures, ends []time.Ti
 	}
 }
 
-// longestScrape is how long the agents wait for a page.
+// longestScrape is the agents' scrape timeout.
 const longestScrape = time.Second
 
-// failed tells that a page was the answer to a scrape that failed: on a busy machine the agent may give up on a page
-// that is already on its way.
+// failed reports whether a page that was served at the given time belongs to a failed scrape. On a busy machine the
+// agent may time out on a page that is already on its way.
 func failed(at time.Time, failures []time.Time) bool {
 	return slices.ContainsFunc(failures, func(begin time.Time) bool {
 		return !at.Before(begin) && at.Before(begin.Add(longestScrape+InFlight))
@@ -111,18 +112,21 @@ func nearAnEnd(at time.Time, ends []time.Time) bool {
 	})
 }
 
-// Ended is how many scrapes are lost that had ended before the process did: those a queue has to keep.
+// Ended returns the number of lost scrapes that had ended before the process did. A durable queue must keep those.
 func (v Verdict) Ended() int { return v.Lost - v.InFlight }
 
-// PerKill is the number of scrapes lost for each target and kill.
+// PerKill returns the number of lost scrapes per target and kill.
 func (v Verdict) PerKill(kills int) float64 {
 	return float64(v.Lost) / float64(max(1, kills*v.Targets))
 }
 
-// String is for logs.
+// String formats the verdict for logs.
 func (v Verdict) String() string {
-	return fmt.Sprintf("%d scrapes of %d targets served, %d arrived, %d failed, %d lost (%d of them in flight, %d in part: %d samples), "+
-		"%d invented, %d samples out of order, %d duplicate samples (%d of old ones) in %d requests (most between two ends: %d)",
-		v.Served, v.Targets, v.Arrived, v.Failed, v.Lost, v.InFlight, v.Partial, v.Samples, v.Invented, v.OutOfOrder, v.Duplicates,
+	return fmt.Sprintf("%d scrapes of %d targets served, %d arrived, %d failed, %d lost (%d of them in flight, %d "+
+		"in part: %d samples), "+
+		"%d invented, %d samples out of order, %d duplicate samples (%d of old ones) in %d requests (most between "+
+		"two ends: %d)",
+		v.Served, v.Targets, v.Arrived, v.Failed, v.Lost, v.InFlight, v.Partial, v.Samples, v.Invented, v.OutOfOrder,
+		v.Duplicates,
 		v.Old, v.Repeats, v.MostRepeats)
 }

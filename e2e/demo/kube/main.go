@@ -1,6 +1,6 @@
-// Command kube runs a real Kubernetes API for the demo: etcd and kube-apiserver, the pods of a list in it, and a
-// service account that may do nothing but read pods. It writes that account's kubeconfig when all of it is there,
-// and ends with everything that it started on an interrupt.
+// Command kube runs a real Kubernetes API for the demo: etcd, kube-apiserver, the pods of a list, and a service account
+// that may only read pods. It writes that account's kubeconfig when everything is ready. On an interrupt it stops
+// everything that it started.
 package main
 
 import (
@@ -74,7 +74,7 @@ func run(ctx context.Context, tools, dir, pods, kubeconfig string) error {
 	return nil
 }
 
-// createPods creates the pods, their namespaces, and one pod without a sidecar that has to be left out.
+// createPods creates the pods and their namespaces. It adds one pod without a sidecar, which the job must not scrape.
 func createPods(ctx context.Context, c *cluster.Cluster, sidecars []mesh.Sidecar) error {
 	var namespaces []string
 	for _, s := range sidecars {
@@ -98,14 +98,15 @@ func createPods(ctx context.Context, c *cluster.Cluster, sidecars []mesh.Sidecar
 	return c.CreatePod(ctx, cluster.Pod{Namespace: namespaces[0], Name: "without-a-sidecar", IP: "127.0.0.1"})
 }
 
-// createAccount creates a service account that may read pods, and returns a token of it.
+// createAccount creates a service account that may read pods, and returns a token for it.
 func createAccount(ctx context.Context, c *cluster.Cluster) (token string, err error) {
 	if err := c.CreateNamespace(ctx, namespace, nil); err != nil {
 		return "", err
 	}
 	name := metav1.ObjectMeta{Name: account}
 	serviceAccount := &corev1.ServiceAccount{ObjectMeta: name}
-	if _, err := c.Admin().CoreV1().ServiceAccounts(namespace).Create(ctx, serviceAccount, metav1.CreateOptions{}); err != nil {
+	if _, err := c.Admin().CoreV1().ServiceAccounts(namespace).Create(ctx, serviceAccount,
+		metav1.CreateOptions{}); err != nil {
 		return "", err
 	}
 	role := &rbacv1.ClusterRole{ObjectMeta: name, Rules: []rbacv1.PolicyRule{

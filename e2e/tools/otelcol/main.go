@@ -38,13 +38,16 @@ func main() {
 }
 
 func factories() (factories otelcol.Factories, err error) {
-	if factories.Receivers, err = otelcol.MakeFactoryMap[receiver.Factory](prometheusreceiver.NewFactory()); err != nil {
+	if factories.Receivers, err = otelcol.MakeFactoryMap[receiver.Factory](
+		prometheusreceiver.NewFactory()); err != nil {
 		return factories, err
 	}
-	if factories.Exporters, err = otelcol.MakeFactoryMap[exporter.Factory](prometheusremotewriteexporter.NewFactory()); err != nil {
+	if factories.Exporters, err = otelcol.MakeFactoryMap[exporter.Factory](
+		prometheusremotewriteexporter.NewFactory()); err != nil {
 		return factories, err
 	}
-	factories.Telemetry = telemetry.NewFactory(func() component.Config { return &struct{}{} }, telemetry.WithCreateLogger(logger))
+	factories.Telemetry = telemetry.NewFactory(func() component.Config { return &struct{}{} },
+		telemetry.WithCreateLogger(logger))
 	return factories, nil
 }
 
