@@ -68,7 +68,8 @@ func report() runner.Report {
 	for i, name := range order {
 		r.Rows = append(r.Rows, runner.Row{
 			Name: name, Peer: !strings.HasPrefix(name, "envoy"), Fleet: shape, WarmupCPU: 5,
-			Windows: []runner.Window{window(float64(i)+0.5, 20), window(float64(i)+0.7, 24), window(float64(i)+0.6, 22)},
+			Windows: []runner.Window{window(float64(i)+0.5, 20), window(float64(i)+0.7, 24),
+				window(float64(i)+0.6, 22)},
 		})
 	}
 	return r

@@ -61,11 +61,12 @@ func TestFilesThatGuidesNameExist(t *testing.T) {
 
 func TestNamedFiles(t *testing.T) {
 	for line, want := range map[string][]string{
-		"| due times | `internal/scrape/schedule.go`, `life.go` |": {"internal/scrape/schedule.go", "internal/scrape/life.go"},
-		"| pages | `internal/web`, `Status()`, `series.Batch` |":   {"internal/web"},
-		"| the chart | `deploy/helm` (`_pod.tpl`) |":               {"deploy/helm", "deploy/helm/_pod.tpl"},
-		"its order is in its `doc.go`":                             {"internal/*/doc.go"},
-		"`CHANGELOG.md` and `make test`":                           {"CHANGELOG.md"},
+		"| due times | `internal/scrape/schedule.go`, `life.go` |": {"internal/scrape/schedule.go",
+			"internal/scrape/life.go"},
+		"| pages | `internal/web`, `Status()`, `series.Batch` |": {"internal/web"},
+		"| the chart | `deploy/helm` (`_pod.tpl`) |":             {"deploy/helm", "deploy/helm/_pod.tpl"},
+		"its order is in its `doc.go`":                           {"internal/*/doc.go"},
+		"`CHANGELOG.md` and `make test`":                         {"CHANGELOG.md"},
 	} {
 		if got := namedFiles(line); !slices.Equal(got, want) {
 			t.Errorf("%s: got %v, want %v", line, got, want)

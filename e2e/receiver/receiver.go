@@ -1,5 +1,5 @@
-// Package receiver runs a real Prometheus, which scrapes nothing unless its configuration says so. It receives remote write and
-// answers queries.
+// Package receiver runs a real Prometheus, which scrapes nothing unless its configuration says so. It receives remote
+// write and answers queries.
 package receiver
 
 import (

@@ -59,9 +59,11 @@ func (s *whole) Append(b *series.Batch) error {
 		}
 		for _, h := range b.Histograms {
 			if h.Integer != nil {
-				s.got[names[h.Index]] = fmt.Sprintf("schema %d, %d buckets", h.Integer.Schema, len(h.Integer.PositiveBuckets))
+				s.got[names[h.Index]] = fmt.Sprintf("schema %d, %d buckets", h.Integer.Schema,
+					len(h.Integer.PositiveBuckets))
 			} else {
-				s.got[names[h.Index]] = fmt.Sprintf("float, schema %d, %d buckets", h.Float.Schema, len(h.Float.PositiveBuckets))
+				s.got[names[h.Index]] = fmt.Sprintf("float, schema %d, %d buckets", h.Float.Schema,
+					len(h.Float.PositiveBuckets))
 			}
 		}
 	})
@@ -101,15 +103,20 @@ func TestRequestFields(t *testing.T) {
 		"scheme":          {"scheme: https", "https://a:1/metrics", "", ""},
 		"params":          {"params: {b: [x], a: ['1', '2 3']}", "http://a:1/metrics?a=1&a=2+3&b=x", "", ""},
 		"nothing written": {"", "http://a:1/metrics", "Accept-Encoding", "gzip"},
-		"scrape_timeout":  {"scrape_timeout: 1500ms", "http://a:1/metrics", "X-Prometheus-Scrape-Timeout-Seconds", "1.5"},
+		"scrape_timeout": {"scrape_timeout: 1500ms", "http://a:1/metrics", "X-Prometheus-Scrape-Timeout-Seconds",
+			"1.5"},
 		"scrape_protocols": {"scrape_protocols: [PrometheusText0.0.4, PrometheusProto]", "http://a:1/metrics", "Accept",
-			"text/plain;version=0.0.4;q=0.7,application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,*/*;q=0.5"},
-		"metric_name_escaping_scheme": {"scrape_protocols: [PrometheusText1.0.0], metric_name_escaping_scheme: dots", "http://a:1/metrics", "Accept",
+			"text/plain;version=0.0.4;q=0.7,application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;" +
+				"encoding=delimited;q=0.6,*/*;q=0.5"},
+		"metric_name_escaping_scheme": {"scrape_protocols: [PrometheusText1.0.0], metric_name_escaping_scheme: dots",
+			"http://a:1/metrics", "Accept",
 			"text/plain;version=1.0.0;escaping=dots;q=0.7,*/*;q=0.6"},
-		"metric_name_validation_scheme": {"scrape_protocols: [PrometheusText1.0.0], metric_name_validation_scheme: legacy", "http://a:1/metrics", "Accept",
+		"metric_name_validation_scheme": {"scrape_protocols: [PrometheusText1.0.0], " +
+			"metric_name_validation_scheme: legacy", "http://a:1/metrics", "Accept",
 			"text/plain;version=1.0.0;escaping=underscores;q=0.7,*/*;q=0.6"},
-		"scrape_native_histograms": {"scrape_native_histograms: true", "http://a:1/metrics", "Accept", "application/vnd.google.protobuf;"},
-		"enable_compression":       {"enable_compression: false", "http://a:1/metrics", "Accept-Encoding", "identity"},
+		"scrape_native_histograms": {"scrape_native_histograms: true", "http://a:1/metrics", "Accept",
+			"application/vnd.google.protobuf;"},
+		"enable_compression": {"enable_compression: false", "http://a:1/metrics", "Accept-Encoding", "identity"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			page := text("x 1\n")
@@ -117,7 +124,8 @@ func TestRequestFields(t *testing.T) {
 			if got := page.asked.URL.String(); got != c.url {
 				t.Errorf("asked for %s, want %s", got, c.url)
 			}
-			if got := page.asked.Header.Get(c.header); !strings.HasPrefix(got, c.value) || c.header != "Accept" && got != c.value {
+			if got := page.asked.Header.Get(c.header); !strings.HasPrefix(got, c.value) || c.header != "Accept" &&
+				got != c.value {
 				t.Errorf("%s: %s, want %s", c.header, got, c.value)
 			}
 		})
@@ -138,26 +146,36 @@ func TestPageFields(t *testing.T) {
 		want  map[string]string // less up
 		up    string
 	}{
-		"honor_timestamps":           {"", []*onePage{text("x 1 1700000000000\n")}, map[string]string{"x": "1 at 1700000000000"}, "1"},
-		"honor_timestamps off":       {"honor_timestamps: false", []*onePage{text("x 1 1700000000000\n")}, map[string]string{"x": "1"}, "1"},
-		"no marker for own times":    {"", []*onePage{text("x 1 1700000000000\n"), text("y 1\n")}, map[string]string{"y": "1"}, "1"},
-		"track_timestamps_staleness": {"track_timestamps_staleness: true", []*onePage{text("x 1 1700000000000\n"), text("y 1\n")}, map[string]string{"x": "NaN", "y": "1"}, "1"},
-		"an unknown type":            {"", []*onePage{{contentType: unknownType, body: "x 1\n"}}, nil, "0"},
-		"fallback_scrape_protocol":   {"fallback_scrape_protocol: PrometheusText0.0.4", []*onePage{{contentType: unknownType, body: "x 1\n"}}, map[string]string{"x": "1"}, "1"},
-		"another fallback":           {"fallback_scrape_protocol: OpenMetricsText1.0.0", []*onePage{{contentType: unknownType, body: "x 1\n"}}, nil, "0"}, // no # EOF
-		"honor_labels":               {"honor_labels: true", []*onePage{text("x{job=\"mine\"} 1\n")}, map[string]string{"x": "1"}, "1"},
-		"sample_limit":               {"sample_limit: 1", []*onePage{text("x 1\n")}, map[string]string{"x": "1"}, "1"},
-		"more samples":               {"sample_limit: 1", []*onePage{text("x 1\ny 1\n")}, nil, "0"},
-		"label_limit":                {"label_limit: 3", []*onePage{text("x 1\n")}, map[string]string{"x": "1"}, "1"},
-		"more labels":                {"label_limit: 3", []*onePage{text("x{a=\"1\"} 1\n")}, nil, "0"},
-		"label_value_length_limit":   {"label_value_length_limit: 5", []*onePage{text("abcde 1\n")}, map[string]string{"abcde": "1"}, "1"},
-		"a longer value":             {"label_value_length_limit: 5", []*onePage{text("abcdef 1\n")}, nil, "0"},
-		"body_size_limit":            {"body_size_limit: 5B", []*onePage{text("x 1\n")}, map[string]string{"x": "1"}, "1"},
-		"a longer page":              {"body_size_limit: 4B", []*onePage{text("x 1\n")}, nil, "0"},
-		"label_name_length_limit":    {"label_name_length_limit: 8", []*onePage{text("x{abcdefgh=\"\"} 1\n")}, map[string]string{"x": "1"}, "1"},
-		"longer than that":           {"label_name_length_limit: 8", []*onePage{text("x{abcdefghi=\"1\"} 1\n")}, nil, "0"},
-		"utf8 names":                 {"", []*onePage{text("{\"a.b\"} 1\n")}, map[string]string{"a.b": "1"}, "1"},
-		"legacy names":               {"metric_name_validation_scheme: legacy", []*onePage{text("{\"a.b\"} 1\n")}, nil, "0"},
+		"honor_timestamps": {"", []*onePage{text("x 1 1700000000000\n")},
+			map[string]string{"x": "1 at 1700000000000"}, "1"},
+		"honor_timestamps off": {"honor_timestamps: false", []*onePage{text("x 1 1700000000000\n")},
+			map[string]string{"x": "1"}, "1"},
+		"no marker for own times": {"", []*onePage{text("x 1 1700000000000\n"), text("y 1\n")},
+			map[string]string{"y": "1"}, "1"},
+		"track_timestamps_staleness": {"track_timestamps_staleness: true",
+			[]*onePage{text("x 1 1700000000000\n"), text("y 1\n")}, map[string]string{"x": "NaN", "y": "1"}, "1"},
+		"an unknown type": {"", []*onePage{{contentType: unknownType, body: "x 1\n"}}, nil, "0"},
+		"fallback_scrape_protocol": {"fallback_scrape_protocol: PrometheusText0.0.4",
+			[]*onePage{{contentType: unknownType, body: "x 1\n"}}, map[string]string{"x": "1"}, "1"},
+		// no # EOF
+		"another fallback": {"fallback_scrape_protocol: OpenMetricsText1.0.0",
+			[]*onePage{{contentType: unknownType, body: "x 1\n"}}, nil, "0"},
+		"honor_labels": {"honor_labels: true", []*onePage{text("x{job=\"mine\"} 1\n")},
+			map[string]string{"x": "1"}, "1"},
+		"sample_limit": {"sample_limit: 1", []*onePage{text("x 1\n")}, map[string]string{"x": "1"}, "1"},
+		"more samples": {"sample_limit: 1", []*onePage{text("x 1\ny 1\n")}, nil, "0"},
+		"label_limit":  {"label_limit: 3", []*onePage{text("x 1\n")}, map[string]string{"x": "1"}, "1"},
+		"more labels":  {"label_limit: 3", []*onePage{text("x{a=\"1\"} 1\n")}, nil, "0"},
+		"label_value_length_limit": {"label_value_length_limit: 5", []*onePage{text("abcde 1\n")},
+			map[string]string{"abcde": "1"}, "1"},
+		"a longer value":  {"label_value_length_limit: 5", []*onePage{text("abcdef 1\n")}, nil, "0"},
+		"body_size_limit": {"body_size_limit: 5B", []*onePage{text("x 1\n")}, map[string]string{"x": "1"}, "1"},
+		"a longer page":   {"body_size_limit: 4B", []*onePage{text("x 1\n")}, nil, "0"},
+		"label_name_length_limit": {"label_name_length_limit: 8", []*onePage{text("x{abcdefgh=\"\"} 1\n")},
+			map[string]string{"x": "1"}, "1"},
+		"longer than that": {"label_name_length_limit: 8", []*onePage{text("x{abcdefghi=\"1\"} 1\n")}, nil, "0"},
+		"utf8 names":       {"", []*onePage{text("{\"a.b\"} 1\n")}, map[string]string{"a.b": "1"}, "1"},
+		"legacy names":     {"metric_name_validation_scheme: legacy", []*onePage{text("{\"a.b\"} 1\n")}, nil, "0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := map[string]string{`{__name__="up"}`: c.up}
@@ -177,11 +195,14 @@ func nativePage(t *testing.T) *onePage {
 	var b bytes.Buffer
 	format := expfmt.NewFormat(expfmt.TypeProtoDelim)
 	if err := expfmt.NewEncoder(&b, format).Encode(&dto.MetricFamily{
-		Name: proto.String("h"), Type: dto.MetricType_HISTOGRAM.Enum(), Metric: []*dto.Metric{{Histogram: &dto.Histogram{
-			SampleCount: proto.Uint64(8), SampleSum: proto.Float64(20), Bucket: []*dto.Bucket{{CumulativeCount: proto.Uint64(8), UpperBound: proto.Float64(5)}},
-			Schema: proto.Int32(3), ZeroThreshold: proto.Float64(0.001), ZeroCount: proto.Uint64(0),
-			PositiveSpan: []*dto.BucketSpan{{Offset: proto.Int32(0), Length: proto.Uint32(8)}}, PositiveDelta: []int64{1, 0, 0, 0, 0, 0, 0, 0},
-		}}},
+		Name: proto.String("h"), Type: dto.MetricType_HISTOGRAM.Enum(), Metric: []*dto.Metric{
+			{Histogram: &dto.Histogram{
+				SampleCount: proto.Uint64(8), SampleSum: proto.Float64(20), Bucket: []*dto.Bucket{
+					{CumulativeCount: proto.Uint64(8), UpperBound: proto.Float64(5)}},
+				Schema: proto.Int32(3), ZeroThreshold: proto.Float64(0.001), ZeroCount: proto.Uint64(0),
+				PositiveSpan: []*dto.BucketSpan{{Offset: proto.Int32(0),
+					Length: proto.Uint32(8)}}, PositiveDelta: []int64{1, 0, 0, 0, 0, 0, 0, 0},
+			}}},
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -199,12 +220,17 @@ func TestHistogramFields(t *testing.T) {
 	}{
 		"nothing written":          {"", nativePage(t), "", []string{"h_bucket", "h_count", "h_sum"}},
 		"scrape_native_histograms": {"scrape_native_histograms: true", nativePage(t), "schema 3, 8 buckets", nil},
-		"always_scrape_classic_histograms": {"scrape_native_histograms: true, always_scrape_classic_histograms: true", nativePage(t), "schema 3, 8 buckets",
+		"always_scrape_classic_histograms": {"scrape_native_histograms: true, always_scrape_classic_histograms: true",
+			nativePage(t), "schema 3, 8 buckets",
 			[]string{"h_bucket", "h_count", "h_sum"}},
-		"native_histogram_bucket_limit":      {"scrape_native_histograms: true, native_histogram_bucket_limit: 4", nativePage(t), "schema 1, 3 buckets", nil},
-		"native_histogram_min_bucket_factor": {"scrape_native_histograms: true, native_histogram_min_bucket_factor: 1.9", nativePage(t), "schema 0, 2 buckets", nil},
-		"classic":                            {"", classic, "", []string{"h_bucket", "h_count", "h_sum"}},
-		"convert_classic_histograms_to_nhcb": {"convert_classic_histograms_to_nhcb: true", classic, "schema -53, 2 buckets", nil},
+		"native_histogram_bucket_limit": {"scrape_native_histograms: true, native_histogram_bucket_limit: 4",
+			nativePage(t), "schema 1, 3 buckets", nil},
+		"native_histogram_min_bucket_factor": {"scrape_native_histograms: true,
+			native_histogram_min_bucket_factor: 1.9",
+			nativePage(t), "schema 0, 2 buckets", nil},
+		"classic": {"", classic, "", []string{"h_bucket", "h_count", "h_sum"}},
+		"convert_classic_histograms_to_nhcb": {"convert_classic_histograms_to_nhcb: true", classic,
+			"schema -53, 2 buckets", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := scrapePages(t, "  "+strings.ReplaceAll(c.job, ", ", "\n  ")+"\n", c.page)
@@ -227,11 +253,13 @@ func TestHistogramFields(t *testing.T) {
 func TestKeepDroppedTargets(t *testing.T) {
 	for limit, want := range map[string]int{"0": 3, "1": 1, "2": 2, "7": 3} {
 		r := newRig()
-		r.apply(t, job(t, "  keep_dropped_targets: "+limit+"\n  relabel_configs: [{source_labels: [__address__], regex: 'a.*', action: drop}]\n"))
+		r.apply(t, job(t, "  keep_dropped_targets: "+limit+
+			"\n  relabel_configs: [{source_labels: [__address__], regex: 'a.*', action: drop}]\n"))
 		r.discover(at("a1:1"), at("b:1"), at("a2:1"), at("a3:1"))
 		s := r.Status()[0]
 		if len(s.Dropped) != want || s.DroppedCount != 3 || len(s.Targets) != 1 {
-			t.Errorf("limit %s: %d dropped targets kept, %d counted, %d others; want %d, 3, 1", limit, len(s.Dropped), s.DroppedCount, len(s.Targets), want)
+			t.Errorf("limit %s: %d dropped targets kept, %d counted, %d others; want %d, 3, 1", limit, len(s.Dropped),
+				s.DroppedCount, len(s.Targets), want)
 		}
 		for _, d := range s.Dropped {
 			if !strings.HasPrefix(d.Discovered().Get(model.AddressLabel), "a") {
@@ -248,26 +276,29 @@ func TestRuleFields(t *testing.T) {
 		"{source_labels: [a, b], target_label: d}":                                      `a=One b=two c=One d=One;two`,
 		"{source_labels: [a, b], separator: '', target_label: d}":                       `a=One b=two c=One d=Onetwo`,
 		"{source_labels: [a], regex: '(O)(.*)', replacement: '$2-$1', target_label: d}": `a=One b=two c=One d=ne-O`,
-		"{source_labels: [a], regex: 'n', target_label: d}":                             `a=One b=two c=One`, // the whole has to match
-		"{source_labels: [a], regex: 'O(.*)', replacement: x, target_label: '${1}_'}":   `a=One b=two c=One ne_=x`,
-		"{source_labels: [a], replacement: '', target_label: b}":                        `a=One c=One`,
-		"{source_labels: [a], regex: O.*, action: keep}":                                `a=One b=two c=One`,
-		"{source_labels: [a], regex: t.*, action: keep}":                                ``,
-		"{source_labels: [a], regex: O.*, action: drop}":                                ``,
-		"{source_labels: [a], target_label: c, action: keepequal}":                      `a=One b=two c=One`,
-		"{source_labels: [a], target_label: b, action: keepequal}":                      ``,
-		"{source_labels: [a], target_label: c, action: dropequal}":                      ``,
-		"{source_labels: [a], target_label: b, action: dropequal}":                      `a=One b=two c=One`,
-		"{source_labels: [a], modulus: 1, target_label: d, action: hashmod}":            `a=One b=two c=One d=0`,
-		"{source_labels: [a, b], modulus: 1000, target_label: d, action: hashmod}":      `a=One b=two c=One d=` + hashMod("One;two", 1000),
-		"{regex: '([ab])', replacement: 'x_$1', action: labelmap}":                      `a=One b=two c=One x_a=One x_b=two`,
-		"{regex: '[ac]', action: labeldrop}":                                            `b=two`,
-		"{regex: '[a_].*|job|instance', action: labelkeep}":                             `a=One`,
-		"{source_labels: [a], target_label: a, action: lowercase}":                      `a=one b=two c=One`,
-		"{source_labels: [a], target_label: a, action: uppercase}":                      `a=ONE b=two c=One`,
+		// the whole has to match
+		"{source_labels: [a], regex: 'n', target_label: d}":                           `a=One b=two c=One`,
+		"{source_labels: [a], regex: 'O(.*)', replacement: x, target_label: '${1}_'}": `a=One b=two c=One ne_=x`,
+		"{source_labels: [a], replacement: '', target_label: b}":                      `a=One c=One`,
+		"{source_labels: [a], regex: O.*, action: keep}":                              `a=One b=two c=One`,
+		"{source_labels: [a], regex: t.*, action: keep}":                              ``,
+		"{source_labels: [a], regex: O.*, action: drop}":                              ``,
+		"{source_labels: [a], target_label: c, action: keepequal}":                    `a=One b=two c=One`,
+		"{source_labels: [a], target_label: b, action: keepequal}":                    ``,
+		"{source_labels: [a], target_label: c, action: dropequal}":                    ``,
+		"{source_labels: [a], target_label: b, action: dropequal}":                    `a=One b=two c=One`,
+		"{source_labels: [a], modulus: 1, target_label: d, action: hashmod}":          `a=One b=two c=One d=0`,
+		"{source_labels: [a, b], modulus: 1000, target_label: d, action: hashmod}": `a=One b=two c=One d=` +
+			hashMod("One;two", 1000),
+		"{regex: '([ab])', replacement: 'x_$1', action: labelmap}": `a=One b=two c=One x_a=One x_b=two`,
+		"{regex: '[ac]', action: labeldrop}":                       `b=two`,
+		"{regex: '[a_].*|job|instance', action: labelkeep}":        `a=One`,
+		"{source_labels: [a], target_label: a, action: lowercase}": `a=one b=two c=One`,
+		"{source_labels: [a], target_label: a, action: uppercase}": `a=ONE b=two c=One`,
 	} {
 		t.Run(rule, func(t *testing.T) {
-			got := scrapePages(t, "  metric_relabel_configs: ["+rule+"]\n", text("x{a=\"One\",b=\"two\",c=\"One\"} 1\n"))
+			got := scrapePages(t, "  metric_relabel_configs: ["+rule+"]\n",
+				text("x{a=\"One\",b=\"two\",c=\"One\"} 1\n"))
 			delete(got, `{__name__="up"}`)
 			var series string
 			for key := range got {

@@ -31,7 +31,8 @@ func formats() map[string]format {
 		"Envoy's text":      {"text/plain; charset=UTF-8", text},
 		"OpenMetrics 0.0.1": {"application/openmetrics-text; version=0.0.1; charset=utf-8", open},
 		"OpenMetrics 1.0.0": {"application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8", open},
-		"protobuf":          {"application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited", printProtobuf},
+		"protobuf": {"application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; " +
+			"encoding=delimited", printProtobuf},
 	}
 }
 
@@ -41,14 +42,18 @@ func formatJobs() []string {
 		"", "  scrape_native_histograms: true\n",
 		"  scrape_native_histograms: true\n  always_scrape_classic_histograms: true\n",
 		"  convert_classic_histograms_to_nhcb: true\n",
-		"  convert_classic_histograms_to_nhcb: true\n  always_scrape_classic_histograms: true\n  scrape_native_histograms: true\n",
-		"  scrape_native_histograms: true\n  native_histogram_bucket_limit: 4\n  convert_classic_histograms_to_nhcb: true\n",
+		"  convert_classic_histograms_to_nhcb: true\n  always_scrape_classic_histograms: true\n  " +
+			"scrape_native_histograms: true\n",
+		"  scrape_native_histograms: true\n  native_histogram_bucket_limit: 4\n  " +
+			"convert_classic_histograms_to_nhcb: true\n",
 		"  scrape_native_histograms: true\n  native_histogram_min_bucket_factor: 1.5\n",
-		"  scrape_native_histograms: true\n  native_histogram_min_bucket_factor: 20\n  native_histogram_bucket_limit: 2\n  sample_limit: 12\n",
+		"  scrape_native_histograms: true\n  native_histogram_min_bucket_factor: 20\n  " +
+			"native_histogram_bucket_limit: 2\n  sample_limit: 12\n",
 		"  honor_timestamps: false\n  scrape_native_histograms: true\n",
 		"  track_timestamps_staleness: true\n  sample_limit: 25\n  convert_classic_histograms_to_nhcb: true\n",
 		"  metric_name_validation_scheme: legacy\n  metric_name_escaping_scheme: underscores\n",
-		"  metric_relabel_configs: [{source_labels: [__name__, le], regex: 'm1.*|.*;1.0', action: drop}, {regex: x, action: labeldrop}]\n  scrape_native_histograms: true\n",
+		"  metric_relabel_configs: [{source_labels: [__name__, le], regex: 'm1.*|.*;1.0', action: drop}, {regex: x, " +
+			"action: labeldrop}]\n  scrape_native_histograms: true\n",
 	}
 }
 
@@ -163,7 +168,8 @@ func FuzzFormats(f *testing.F) {
 
 // somePage makes families of every type, most of them with every feature.
 func somePage(r *rand.Rand, now int64) []*dto.MetricFamily {
-	types := []dto.MetricType{dto.MetricType_COUNTER, dto.MetricType_GAUGE, dto.MetricType_UNTYPED, dto.MetricType_SUMMARY, dto.MetricType_HISTOGRAM, dto.MetricType_GAUGE_HISTOGRAM}
+	types := []dto.MetricType{dto.MetricType_COUNTER, dto.MetricType_GAUGE, dto.MetricType_UNTYPED,
+		dto.MetricType_SUMMARY, dto.MetricType_HISTOGRAM, dto.MetricType_GAUGE_HISTOGRAM}
 	var families []*dto.MetricFamily
 	for i := range 1 + r.IntN(6) {
 		typ := types[(i+r.IntN(2)*r.IntN(len(types)))%len(types)]
@@ -200,7 +206,8 @@ func fill(r *rand.Rand, m *dto.Metric, typ dto.MetricType, now int64) {
 	case dto.MetricType_COUNTER:
 		m.Counter = &dto.Counter{Value: v, Exemplar: someExemplar(r, now), StartTimestamp: start}
 	case dto.MetricType_GAUGE:
-		m.Gauge = &dto.Gauge{Value: []float64{v, -v, math.NaN(), math.Inf(1), math.Float64frombits(0x7ff0000000000002)}[r.IntN(5)]}
+		m.Gauge = &dto.Gauge{Value: []float64{v, -v, math.NaN(), math.Inf(1),
+			math.Float64frombits(0x7ff0000000000002)}[r.IntN(5)]}
 	case dto.MetricType_UNTYPED:
 		m.Untyped = &dto.Untyped{Value: v}
 	case dto.MetricType_SUMMARY:
@@ -359,7 +366,8 @@ func printMetric(b *strings.Builder, f *dto.MetricFamily, m *dto.Metric, openMet
 			sum, count = "_gsum", "_gcount"
 		}
 		for _, bucket := range m.Histogram.Bucket {
-			line("_bucket", fmt.Sprintf(",le=\"%v\"", bucket.UpperBound), float64(bucket.CumulativeCount), bucket.Exemplar)
+			line("_bucket", fmt.Sprintf(",le=\"%v\"", bucket.UpperBound), float64(bucket.CumulativeCount),
+				bucket.Exemplar)
 		}
 		line("_bucket", ",le=\"+Inf\"", float64(m.Histogram.SampleCount), nil)
 		line(sum, "", m.Histogram.SampleSum, nil)

@@ -60,14 +60,20 @@ istio_request_duration_milliseconds_bucket{reporter="destination",source_workloa
 istio_request_duration_milliseconds_sum{reporter="destination",source_workload="a"} 309.89999999999997726263245567679
 istio_request_duration_milliseconds_count{reporter="destination",source_workload="a"} 17
 `,
-		"# TYPE a gauge\na{x=\"1\"} 1\n\n# TYPE b counter\nb 18446744073709551615\na{x=\"2\"} 2\n\nb{x=\"1\",instance=\"z\",job=\"y\"} 3\n",
-		"# TYPE s summary\ns{quantile=\"0\"} nan\ns{quantile=\"1\"} 2\ns_sum 1\ns_count 1\n# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"1.0\"} 2\ns{quantile=\"1\"} 3\n",
-		"x{instance=\"i\"} 1\nx{instance=\"i\",exported_instance=\"e\"} 2\nx{job=\"\"} 3\nx{exported_job=\"b:1\",job=\"j\"} 4\nx 5\n",
+		"# TYPE a gauge\na{x=\"1\"} 1\n\n# TYPE b counter\nb 18446744073709551615\na{x=\"2\"} " +
+			"2\n\nb{x=\"1\",instance=\"z\",job=\"y\"} 3\n",
+		"# TYPE s summary\ns{quantile=\"0\"} nan\ns{quantile=\"1\"} 2\ns_sum 1\ns_count 1\n# TYPE h " +
+			"histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"1.0\"} 2\ns{quantile=\"1\"} 3\n",
+		"x{instance=\"i\"} 1\nx{instance=\"i\",exported_instance=\"e\"} 2\nx{job=\"\"} " +
+			"3\nx{exported_job=\"b:1\",job=\"j\"} 4\nx 5\n",
 		"a 1 1000\na 2 2000\na 3\nb 4 1000\na{} 5\nc 6 99999999999999\nc 7\n",
-		"a{v=\"q\\\"uote\"} 1\na{v=\"back\\\\slash\"} 2\na{v=\"new\\nline\"} 3\na{v=\"two\nlines\"} 4\na{v=\"\"} 5\na 6\n{\"utf8.name\",x=\"1\"} 1\n",
+		"a{v=\"q\\\"uote\"} 1\na{v=\"back\\\\slash\"} 2\na{v=\"new\\nline\"} 3\na{v=\"two\nlines\"} 4\na{v=\"\"} " +
+			"5\na 6\n{\"utf8.name\",x=\"1\"} 1\n",
 		"# HELP a what it is\n# TYPE a counter\na 1\n# TYPE a counter\n# TYPE a gauge\na 2\n# EOF\n",
-		"# TYPE a counter\na_total{x=\"1\"} 1\na_created{x=\"1\"} 5\na_created{x=\"1\"} 6\n# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_created 7\nh_sum 2\nh_sum 3\n# EOF\n",
-		"istio_build{tag=\"1.24\"} 1\nistio_xds_total{url=\"A\"} 2\nistio_xds_total{url=\"B\"} 3\nprocess_cpu_seconds 1.5\n",
+		"# TYPE a counter\na_total{x=\"1\"} 1\na_created{x=\"1\"} 5\na_created{x=\"1\"} 6\n# TYPE h " +
+			"histogram\nh_bucket{le=\"1\"} 1\nh_created 7\nh_sum 2\nh_sum 3\n# EOF\n",
+		"istio_build{tag=\"1.24\"} 1\nistio_xds_total{url=\"A\"} 2\nistio_xds_total{url=\"B\"} " +
+			"3\nprocess_cpu_seconds 1.5\n",
 	}
 }
 
@@ -189,7 +195,8 @@ func newPair(t *testing.T, jobs *fuzzJobs, config, reloaded uint32) *pair {
 }
 
 func fuzzTarget(instance, pod, more string) *target {
-	b := labels.NewBuilder(labels.FromStrings("instance", instance, "job", "envoy", "namespace", "default", "pod_name", pod))
+	b := labels.NewBuilder(labels.FromStrings("instance", instance, "job", "envoy", "namespace", "default", "pod_name",
+		pod))
 	if more != "" {
 		b.Set(more, "the target's")
 	}
@@ -242,15 +249,18 @@ func (p *pair) scrape(target int, page []byte) (good bool) {
 	got, report := p.readBody(p.loops[target], &trickle{rest: page, most: p.chunk})
 	if diff := want.diff(got); diff != "" {
 		cfg := p.refs[target].cfg
-		p.t.Fatalf("target %d: %s\n%q\nsample_limit %d, honor_labels %v, honor_timestamps %v, track %v, rules %+v", target, diff, page,
-			cfg.SampleLimit, cfg.HonorLabels, cfg.HonorTimestamps, cfg.TrackTimestampsStaleness, cfg.MetricRelabelConfigs)
+		p.t.Fatalf("target %d: %s\n%q\nsample_limit %d, honor_labels %v, honor_timestamps %v, track %v, rules %+v",
+			target, diff, page,
+			cfg.SampleLimit, cfg.HonorLabels, cfg.HonorTimestamps, cfg.TrackTimestampsStaleness,
+			cfg.MetricRelabelConfigs)
 	}
 	up := 1.0
 	if want.failed {
 		up = 0
 	}
 	c := want.counts
-	if wanted := []float64{up, 0, float64(c.Scraped), float64(c.Kept), float64(c.Added)}; !slices.Equal(report, wanted) {
+	if wanted := []float64{up, 0, float64(c.Scraped), float64(c.Kept), float64(c.Added)}; !slices.Equal(report,
+		wanted) {
 		p.t.Fatalf("report %v, want %v", report, wanted)
 	}
 	return !want.failed
@@ -285,7 +295,8 @@ func (p *pair) readBody(l *loop, body io.Reader) (out outcome, report []float64)
 	report = b.Values[len(b.Values)-len(l.report.ids):]
 	b.Series, b.Values = b.Series[:len(b.Series)-len(report)], b.Values[:len(b.Values)-len(report)]
 	for i, s := range b.Starts { // whose they are is compared in exposition
-		if s.Index >= len(b.Series) || i > 0 && s.Index <= b.Starts[i-1].Index || value.IsStaleNaN(b.Values[s.Index]) || s.Time <= 0 {
+		if s.Index >= len(b.Series) || i > 0 && s.Index <= b.Starts[i-1].Index || value.IsStaleNaN(b.Values[s.Index]) ||
+			s.Time <= 0 {
 			p.t.Fatalf("start %d of %v, of %d samples", i, b.Starts, len(b.Series))
 		}
 	}
@@ -417,9 +428,11 @@ func editLine(lines [][]byte, op, at, arg int) [][]byte {
 		return put(string(line) + " " + pick([]string{"1000", "2000", "0", "-5", "99999999999999", "1e3"}, arg))
 	case 11:
 		name, _, _ := strings.Cut(string(text), "{")
-		return slices.Insert(lines, at, fmt.Appendf(nil, "# TYPE %s %s\n", name, pick([]string{"counter", "gauge", "histogram", "summary", "untyped", "unknown"}, arg)))
+		return slices.Insert(lines, at, fmt.Appendf(nil, "# TYPE %s %s\n", name,
+			pick([]string{"counter", "gauge", "histogram", "summary", "untyped", "unknown"}, arg)))
 	case 12:
-		return slices.Insert(lines, at, []byte(pick([]string{"\n", " \n", "#\n", "# c\n", "\n\n", "# HELP a b\n"}, arg)))
+		return slices.Insert(lines, at, []byte(pick([]string{"\n", " \n", "#\n", "# c\n", "\n\n", "# HELP a b\n"},
+			arg)))
 	case 13:
 		if brace > 0 {
 			return put(string(line[:brace+1]) + pick(oddLabels(), arg) + string(line[brace+1:]))
@@ -442,25 +455,35 @@ func pick(of []string, n int) string { return of[n%len(of)] }
 
 func oddValues() []string {
 	return []string{
-		"0", "1", "2", "17", "999999999999999", "9007199254740993", "18446744073709551615", "309.89999999999997726263245567679",
-		"nan", "NaN", "+Inf", "-Inf", "-0", "-5", ".5", "1e3", "1E-400", "1e999", "0x10", "1_0", "", "1 ", "1\t1000", "{", "5{x=\"1\"}",
+		"0", "1", "2", "17", "999999999999999", "9007199254740993", "18446744073709551615",
+		"309.89999999999997726263245567679",
+		"nan", "NaN", "+Inf", "-Inf", "-0", "-5", ".5", "1e3", "1E-400", "1e999", "0x10", "1_0", "", "1 ", "1\t1000",
+		"{", "5{x=\"1\"}",
 	}
 }
 
 func oddLabels() []string {
 	return []string{
-		`x="1",`, `x="2",`, `x="",`, `instance="mine",`, `exported_instance="e",`, `job="j",`, `job="",`, `le="1",`, `le="1.0",`, `le="a",`,
-		`quantile="0",`, `quantile="0.50",`, `__name__="other",`, `v="\\\"\n",`, `"quoted"="1",`, `"n.a-me",`, `reporter="twice",`,
-		`pod_name="pod-1",`, "v=\"\xff\",", "v=\"\x00\",", `,`, ` x = "1" , `, `a:b="1",`, `a_long_label_name="1",`, `v="a long label value",`,
+		`x="1",`, `x="2",`, `x="",`, `instance="mine",`, `exported_instance="e",`, `job="j",`, `job="",`, `le="1",`,
+		`le="1.0",`, `le="a",`,
+		`quantile="0",`, `quantile="0.50",`, `__name__="other",`, `v="\\\"\n",`, `"quoted"="1",`, `"n.a-me",`,
+		`reporter="twice",`,
+		`pod_name="pod-1",`, "v=\"\xff\",", "v=\"\x00\",", `,`, ` x = "1" , `, `a:b="1",`, `a_long_label_name="1",`,
+		`v="a long label value",`,
 	}
 }
 
 func oddLines() []string {
 	lines := []string{
-		"a 1", "a{} 2", "a{x=\"1\"} 3", "a{x=\"1\",} 3", "a {x=\"1\"} 4", " a 5", "a  6", "a 7 1000", "a 8 1000", "a{x=\"\"} 9", "b 1 99999999999999",
-		"h_bucket{le=\"1\"} 1", "h_bucket{le=\"1.0\"} 2", "h_bucket{le=\"+Inf\"} 3", "s{quantile=\"0.5\"} 1", "s{quantile=\"0.50\"} 2", "s{le=\"1\"} 3",
-		"a_total{x=\"1\"} 1", "a_created{x=\"1\"} 1", "h_created 2.5", "s_created nan", "# TYPE a counter", "# TYPE a histogram", "# TYPE h_bucket histogram", "# TYPE s summary", "# TYPE s gauge", "# TYPE", "# EOF", "<html>", "\x00", "a\x001",
-		"envoy_x{} 1", "istio_x{reporter=\"source\"} 1", "{\"utf8.name\"} 1", "{x=\"1\"} 1", "new 1", "z 1", "a{v=\"open", "close\"} 1", "\"", "# TYPE \"open",
+		"a 1", "a{} 2", "a{x=\"1\"} 3", "a{x=\"1\",} 3", "a {x=\"1\"} 4", " a 5", "a  6", "a 7 1000", "a 8 1000",
+		"a{x=\"\"} 9", "b 1 99999999999999",
+		"h_bucket{le=\"1\"} 1", "h_bucket{le=\"1.0\"} 2", "h_bucket{le=\"+Inf\"} 3", "s{quantile=\"0.5\"} 1",
+		"s{quantile=\"0.50\"} 2", "s{le=\"1\"} 3",
+		"a_total{x=\"1\"} 1", "a_created{x=\"1\"} 1", "h_created 2.5", "s_created nan", "# TYPE a counter",
+		"# TYPE a histogram", "# TYPE h_bucket histogram", "# TYPE s summary", "# TYPE s gauge", "# TYPE", "# EOF",
+		"<html>", "\x00", "a\x001",
+		"envoy_x{} 1", "istio_x{reporter=\"source\"} 1", "{\"utf8.name\"} 1", "{x=\"1\"} 1", "new 1", "z 1",
+		"a{v=\"open", "close\"} 1", "\"", "# TYPE \"open",
 	}
 	for i := range 8 {
 		lines = append(lines, fmt.Sprintf("new_%d{x=\"%d\"} %d", i, i, i))

@@ -30,8 +30,10 @@ func TestRealPagesUnderTheReferenceJob(t *testing.T) {
 				}
 				for i, pod := range []string{"productpage-v1-7d6c", "reviews-v1-5f8b"} {
 					l := p.loops[i]
-					referenced := &target{labels: labels.FromStrings("instance", pod+":15090", "job", "envoy-stats", "namespace", "default", "pod_name", pod)}
-					p.loops[i], p.refs[i] = newLoop(p.env, l.job, referenced), newReference(referenced.labels, l.job.cfg)
+					referenced := &target{labels: labels.FromStrings("instance", pod+":15090", "job", "envoy-stats",
+						"namespace", "default", "pod_name", pod)}
+					p.loops[i], p.refs[i] = newLoop(p.env, l.job, referenced), newReference(referenced.labels,
+						l.job.cfg)
 					l.release()
 				}
 				changed := bytes.ReplaceAll(page, []byte("} 1"), []byte("} 2"))

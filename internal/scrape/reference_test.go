@@ -103,7 +103,8 @@ func diffLists[T comparable](got, want []T) string {
 }
 
 func newReference(target labels.Labels, cfg *promconfig.ScrapeConfig) *reference {
-	return &reference{target: target, cfg: cfg, known: map[pageText]*appended{}, latest: map[string]exemplar.Exemplar{}, newest: map[string]int64{}}
+	return &reference{target: target, cfg: cfg, known: map[pageText]*appended{}, latest: map[string]exemplar.Exemplar{},
+		newest: map[string]int64{}}
 }
 
 // reload is a new configuration. The series may look different now.
@@ -146,8 +147,8 @@ func (r *reference) scrape(page []byte, contentType string, now, maxTime int64) 
 	return out
 }
 
-// age notes what a storage would remember of a scrape. Unlike it, this one forgets series without timestamps of their own
-// when they are gone.
+// age notes what a storage would remember of a scrape. Unlike it, this one forgets series without timestamps of their
+// own when they are gone.
 func (r *reference) age(out outcome, vanished []string, now int64) {
 	if !out.failed {
 		r.good = now
@@ -366,7 +367,8 @@ func (h anyHistogram) text() string {
 
 // exemplarsOf are those of a sample that the agent's storage takes: not twice the same one in a row. Of a native
 // histogram they are those that the server's storage takes: none that is older than the newest one.
-func exemplarsOf(parser textparse.Parser, latest map[string]exemplar.Exemplar, text string, at int64, h anyHistogram) string {
+func exemplarsOf(parser textparse.Parser, latest map[string]exemplar.Exemplar, text string, at int64,
+	h anyHistogram) string {
 	native := h.integer != nil || h.float != nil
 	var found []exemplar.Exemplar
 	for e := (exemplar.Exemplar{}); parser.Exemplar(&e); e = (exemplar.Exemplar{}) {
