@@ -168,7 +168,7 @@ func (w *world) shown() []shown {
 	return answer.Data.ActiveTargets
 }
 
-// waitForScrapes waits until every hostile target has been scraped the given number of times, and then judges them.
+// waitForScrapes waits until every hostile target has been scraped the given number of times and has a result.
 func (w *world) waitForScrapes(times int) {
 	w.Helper()
 	w.wait(fmt.Sprintf("every hostile target is scraped %d times", times), patience, func() bool {

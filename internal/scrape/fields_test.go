@@ -225,9 +225,10 @@ func TestHistogramFields(t *testing.T) {
 			[]string{"h_bucket", "h_count", "h_sum"}},
 		"native_histogram_bucket_limit": {"scrape_native_histograms: true, native_histogram_bucket_limit: 4",
 			nativePage(t), "schema 1, 3 buckets", nil},
-		"native_histogram_min_bucket_factor": {"scrape_native_histograms: true,
-			native_histogram_min_bucket_factor: 1.9",
-			nativePage(t), "schema 0, 2 buckets", nil},
+		"native_histogram_min_bucket_factor": {
+			"scrape_native_histograms: true, native_histogram_min_bucket_factor: 1.9",
+			nativePage(t), "schema 0, 2 buckets", nil,
+		},
 		"classic": {"", classic, "", []string{"h_bucket", "h_count", "h_sum"}},
 		"convert_classic_histograms_to_nhcb": {"convert_classic_histograms_to_nhcb: true", classic,
 			"schema -53, 2 buckets", nil},
