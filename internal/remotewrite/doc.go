@@ -22,6 +22,8 @@
 //   - Samples of one series go through one lane, in order; no request holds two samples of one series.
 //   - What is queued is always remote write 2.0; a body in 1.0 is made of it when it is sent.
 //   - Every sample that does not arrive is counted under a reason.
+//   - A reload replaces the settings of the receiver before those of the packer. So a sample is never sent under older
+//     settings than it was packed under; a backlog is sent under newer ones.
 //
 // Lock order, outermost first; nobody takes a lock to the left of one that they hold:
 //

@@ -82,11 +82,12 @@ func (e *endpoint) append(b *series.Batch) {
 	e.account.batch(e.packer.Append(b))
 }
 
-// reconfigure puts settings into force. The backlog stays.
+// reconfigure puts settings into force. The backlog stays. The receiver is first: samples that are packed under s, for
+// example with the external labels of another tenant, must not be sent to the URL of the old settings.
 func (e *endpoint) reconfigure(s *settings) {
 	old := e.settings.Swap(s)
-	e.packer.Replace(s.packing)
 	e.receiver.Replace(s.delivery)
+	e.packer.Replace(s.packing)
 	e.packer.Wake(-1)
 	select {
 	case e.settingsChanged <- struct{}{}:
