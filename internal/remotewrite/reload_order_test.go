@@ -19,8 +19,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
-// generationClient is the client of one generation of the settings. It counts samples that have the external labels of a later
-// generation.
+// generationClient is the client of one generation of the settings. It counts samples that have the external labels of
+// a later generation.
 type generationClient struct {
 	t          *testing.T
 	generation int
