@@ -251,7 +251,7 @@ func TestRow49OffsetsAreStableAndSpread(t *testing.T) {
 	}
 }
 
-// TestStatusWhileALoopInherits: a page reads the status of a loop while the loop takes over that of its predecessor. The
+// TestStatusWhileALoopInherits: a page may read the status of a loop while the loop takes over its predecessor's. The
 // race detector holds this.
 func TestStatusWhileALoopInherits(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {

@@ -297,8 +297,8 @@ func TestATargetLostAtTheInstantIsMarked(t *testing.T) {
 	})
 }
 
-// TestAReloadAtTheInstantMarksNothing: a reload that replaces loops which the schedule has stopped at the instant, before
-// the pools have noticed it, does not send markers. Discovery still finds the targets, and their next owner goes on.
+// TestAReloadAtTheInstantMarksNothing: the schedule stops scraping targets at the instant. A reload that replaces their
+// loops before the pools have noticed the instant sends no markers: discovery still finds the targets.
 func TestAReloadAtTheInstantMarksNothing(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		var found []model.LabelSet
