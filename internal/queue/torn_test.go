@@ -1,7 +1,9 @@
 package queue
 
 import (
+	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 )
@@ -85,6 +87,45 @@ func TestCloseCutsATornSegment(t *testing.T) {
 		got := reopen(t, fs, quiet())
 		if !slices.Equal(got.requests, []string{"a", "bc"}) || got.lost != (Loss{}) || got.stats.TruncatedBytes != 0 {
 			t.Errorf("%q, lost %+v, truncated %d bytes", got.requests, got.lost, got.stats.TruncatedBytes)
+		}
+	})
+}
+
+// TestCloseThatGaveUpKeepsTheBeginningOfARequest: the disk hangs for longer than Close waits, and then tears a segment
+// behind the first record of a request. Close has counted only the second record as lost, so the first one stays.
+func TestCloseThatGaveUpKeepsTheBeginningOfARequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newFakeFS()
+		q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
+		sealed(t, q, 0, "a")
+		mustAppend(t, q, 0, record("b", true))
+		synctest.Wait()
+		hang, cut := make(chan struct{}), false
+		fs.mu.Lock()
+		fs.writing = hang
+		fs.fail = func(call, name string, _ int) error {
+			first := call == "truncate" && !cut
+			cut = cut || first
+			if strings.HasSuffix(name, segmentSuffix) && (call == "write" || first) {
+				return errShort
+			}
+			return nil
+		}
+		fs.mu.Unlock()
+		mustAppend(t, q, 0, record("c", false))
+		q.Seal(0)
+		synctest.Wait()
+		if loss, err := q.Close(); !errors.Is(err, errSlowDisk) || loss != (Loss{1, 1}) {
+			t.Errorf("Close = %+v, %v", loss, err)
+		}
+		close(hang)
+		synctest.Wait()
+		fs.mu.Lock()
+		fs.fail, fs.writing = nil, nil
+		fs.mu.Unlock()
+		got := reopen(t, fs.kill(), quiet())
+		if !slices.Equal(got.requests, []string{"a", "b"}) || got.lost != (Loss{}) {
+			t.Errorf("after the restart: %q, lost %+v; want a and b", got.requests, got.lost)
 		}
 	})
 }

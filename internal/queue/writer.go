@@ -291,8 +291,10 @@ func (q *FIFO) writeFailed(l *lane, s *segment, err error) {
 
 // abandon seals a segment whose torn end could not be cut off. A request that began in it is written to the next
 // segment as a whole. After a crash before Close cuts the end off, the beginning of that request is delivered twice.
+// After a Close that gave up nothing is written any more, so the beginning stays in the torn segment: Close has counted
+// only the rest as lost.
 func (q *FIFO) abandon(l *lane, s *segment) {
-	if i := l.firstPending(); i < len(l.requests) {
+	if i := l.firstPending(); i < len(l.requests) && !q.gaveUp {
 		if r := l.requests[i]; r.segment == s {
 			s.live--
 			l.pending += r.written

@@ -79,14 +79,14 @@ func (ps *Pools) predecessors(p *pool, targets []*target) []*loop {
 	return before
 }
 
-// retire has a loop leave that has lost its target, or that another loop is to replace.
-func (ps *Pools) retire(p *pool, l *loop) {
+// retire has a loop leave: why is eventLose if its target is lost, or eventOutdate if another loop is to replace it.
+func (ps *Pools) retire(p *pool, l *loop, why eventKind) {
 	if ps.isTheirs(p, l.target.shardKey) {
 		ps.handOver(p, l)
 		return
 	}
 	p.departing.add(l)
-	ps.schedule.send(l, event{kind: eventLose})
+	ps.schedule.send(l, event{kind: why})
 }
 
 // handOver has a loop leave whose target another instance has now.

@@ -81,7 +81,8 @@ const (
 	eventPlanMove                  // the map of shards says when the target moves
 
 	// The loop has to leave.
-	eventLose     // discovery lost the target, or its rules changed
+	eventLose     // discovery lost the target
+	eventOutdate  // the job has other rules, and a new loop will replace this one
 	eventHandOver // another instance has the target now
 	eventReplace  // a new loop has the same labels
 	eventStop     // the job was removed
@@ -164,7 +165,8 @@ func (l life) leave(e event, now time.Time) (life, effects) {
 		// The other instance has not scraped the target, so has nothing to mark. Markers that are sent now are older
 		// than any sample of the other instance, should the target come back.
 		l.exit, l.ends = exitMark, now
-	case e.kind == eventLose:
+	case e.kind == eventOutdate && l.exit == exitHandOver: // discovery still finds the target
+	case e.kind == eventLose, e.kind == eventOutdate:
 		l.exit = exitMark
 	}
 	if l.state == stateNew || l.state == stateScraping {

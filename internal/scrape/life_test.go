@@ -9,7 +9,7 @@ import (
 
 // TestLifeOfALoop walks every state and every event. A row names a state and lists what the events lead to:
 //
-//	start, due, hostFree, finish, planMove, lose, handOver, replace, stop
+//	start, due, hostFree, finish, planMove, lose, outdate, handOver, replace, stop
 //
 // in this order, and what the schedule then does. "." is an event that changes nothing.
 func TestLifeOfALoop(t *testing.T) {
@@ -18,29 +18,31 @@ func TestLifeOfALoop(t *testing.T) {
 		from string
 		to   [eventStop + 1]string
 	}{
-		{"new", [...]string{"idle", ".", ".", ".", ".", "new mark", "new handOver", "new replace", "new stop"}},
-		{"new mark", [...]string{"departing mark", ".", ".", ".", ".", ".", "new handOver", "new replace", "new stop"}},
-		{"new handOver", [...]string{"departing handOver", ".", ".", ".", ".", "new mark", ".", "new replace",
+		{"new", [...]string{"idle", ".", ".", ".", ".", "new mark", "new mark", "new handOver", "new replace",
 			"new stop"}},
-		{"new replace", [...]string{"gone inherit", ".", ".", ".", ".", ".", ".", ".", "."}},
-		{"new stop", [...]string{"gone release", ".", ".", ".", ".", ".", ".", ".", "."}},
+		{"new mark", [...]string{"departing mark", ".", ".", ".", ".", ".", ".", "new handOver", "new replace",
+			"new stop"}},
+		{"new handOver", [...]string{"departing handOver", ".", ".", ".", ".", "new mark", ".", ".", "new replace",
+			"new stop"}},
+		{"new replace", [...]string{"gone inherit", ".", ".", ".", ".", ".", ".", ".", ".", "."}},
+		{"new stop", [...]string{"gone release", ".", ".", ".", ".", ".", ".", ".", ".", "."}},
 		{"idle", [...]string{".", "queued", ".", ".", ".",
-			"departing mark", "departing handOver", "gone inherit", "gone release"}},
+			"departing mark", "departing mark", "departing handOver", "gone inherit", "gone release"}},
 		{"queued", [...]string{".", ".", "scraping", ".", ".",
-			"departing mark", "departing handOver", "gone inherit", "gone release"}},
+			"departing mark", "departing mark", "departing handOver", "gone inherit", "gone release"}},
 		{"scraping", [...]string{".", ".", ".", "idle", ".",
-			"scraping mark", "scraping handOver", "scraping replace", "scraping stop"}},
+			"scraping mark", "scraping mark", "scraping handOver", "scraping replace", "scraping stop"}},
 		{"scraping mark", [...]string{".", ".", ".", "departing mark", ".",
-			".", "scraping handOver", "scraping replace", "scraping stop"}},
+			".", ".", "scraping handOver", "scraping replace", "scraping stop"}},
 		{"scraping handOver", [...]string{".", ".", ".", "departing handOver", ".",
-			"scraping mark", ".", "scraping replace", "scraping stop"}},
-		{"scraping replace", [...]string{".", ".", ".", "gone inherit", ".", ".", ".", ".", "."}},
-		{"scraping stop", [...]string{".", ".", ".", "gone release", ".", ".", ".", ".", "."}},
+			"scraping mark", ".", ".", "scraping replace", "scraping stop"}},
+		{"scraping replace", [...]string{".", ".", ".", "gone inherit", ".", ".", ".", ".", ".", "."}},
+		{"scraping stop", [...]string{".", ".", ".", "gone release", ".", ".", ".", ".", ".", "."}},
 		{"departing mark", [...]string{".", "gone markers", ".", ".", ".",
-			".", "departing handOver", "gone inherit", "gone release"}},
+			".", ".", "departing handOver", "gone inherit", "gone release"}},
 		{"departing handOver", [...]string{".", "gone release", ".", ".", ".",
-			"departing mark", ".", "gone inherit", "gone release"}},
-		{"gone", [...]string{".", ".", ".", ".", ".", ".", ".", ".", "."}},
+			"departing mark", ".", ".", "gone inherit", "gone release"}},
+		{"gone", [...]string{".", ".", ".", ".", ".", ".", ".", ".", ".", "."}},
 	} {
 		rows[row.from] = true
 		for kind, want := range row.to {
@@ -67,7 +69,7 @@ func stateNames() []string { return []string{"new", "idle", "queued", "scraping"
 func exitNames() []string  { return []string{"", " mark", " handOver", " replace", " stop"} }
 func doNames() []string    { return []string{"", " markers", " release", " inherit"} }
 func eventNames() []string {
-	return []string{"start", "due", "hostFree", "finish", "planMove", "lose", "handOver", "replace", "stop"}
+	return []string{"start", "due", "hostFree", "finish", "planMove", "lose", "outdate", "handOver", "replace", "stop"}
 }
 
 // nameOf is a life as the rows of TestLifeOfALoop name it.

@@ -88,8 +88,11 @@ func (l *loop) inherit(old *loop) (release func()) {
 		l.page.Rebind(l.newLearner(), l.job.pageOptionsOf(l.target))
 	}
 	old.mu.Lock()
-	l.status = old.status
+	status := old.status
 	old.mu.Unlock()
+	l.mu.Lock() // pages already show l if old was being scraped
+	l.status = status
+	l.mu.Unlock()
 	l.report.inherit(l.env.table, old.report)
 	return func() {
 		left.Forget()

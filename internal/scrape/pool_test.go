@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -248,4 +249,27 @@ func TestRow49OffsetsAreStableAndSpread(t *testing.T) {
 	if len(seen) < 8 {
 		t.Errorf("offsets fall into %d of 10 seconds", len(seen))
 	}
+}
+
+// TestStatusWhileALoopInherits: a page may read the status of a loop while the loop takes over its predecessor's. The
+// race detector holds this.
+func TestStatusWhileALoopInherits(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "x 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(60 * time.Second)
+		var old *loop
+		for _, l := range r.jobs["envoy"].loops {
+			old = l
+		}
+		l := newLoop(r.env, old.job, old.target)
+		var reading sync.WaitGroup
+		reading.Go(func() { l.asStatus() })
+		l.inherit(old)
+		reading.Wait()
+		if s := l.asStatus(); s.Health != HealthUp {
+			t.Errorf("health %s, want that of the predecessor", s.Health)
+		}
+	})
 }

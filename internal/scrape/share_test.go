@@ -297,6 +297,38 @@ func TestATargetLostAtTheInstantIsMarked(t *testing.T) {
 	})
 }
 
+// TestAReloadAtTheInstantMarksNothing: the schedule stops scraping targets at the instant. A reload that replaces their
+// loops before the pools have noticed the instant sends no markers: discovery still finds the targets.
+func TestAReloadAtTheInstantMarksNothing(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		var found []model.LabelSet
+		for n := range 3 * maxChunk {
+			host := fmt.Sprintf("h%d:1", n)
+			r.pages.set(host, "x 1\n")
+			found = append(found, at(host))
+		}
+		r.apply(t, job(t, ""))
+		r.discover(found...)
+		pass(60 * time.Second)
+		instant := time.Now().Round(0)
+		for _, l := range r.jobs["envoy"].loops {
+			r.schedule.send(l, event{kind: eventPlanMove,
+				move: move{at: instant, first: instant.Add(30 * time.Second)}})
+		}
+		pass(15 * time.Second) // the next scrapes are due, and the targets move instead
+		r.apply(t, job(t, "  sample_limit: 50\n"))
+		pass(60 * time.Second)
+		for n := range r.batches() {
+			for series, v := range r.values(t, n) {
+				if v == "stale" {
+					t.Errorf("batch %d of %d marks %s", n, r.batches(), series)
+					return
+				}
+			}
+		}
+	})
+}
+
 // TestTargetsOfOtherShardsAreCounted: targets of other instances are neither dropped nor invalid. A job can be
 // exempt from sharing.
 func TestTargetsOfOtherShardsAreCounted(t *testing.T) {

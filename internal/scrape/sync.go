@@ -177,7 +177,7 @@ func (ps *Pools) retireAll(p *pool, all []touched) []*target {
 		case !wanted || ps.isOthers(p, o.shardKey):
 			if l != nil {
 				delete(p.loops, hash)
-				ps.retire(p, l)
+				ps.retire(p, l, eventLose)
 			}
 		case l != nil && l.job == p.state:
 			l.rediscovered(o.found())
@@ -185,7 +185,7 @@ func (ps *Pools) retireAll(p *pool, all []touched) []*target {
 		case !starting[hash]:
 			starting[hash] = true
 			if l != nil { // it stays in loops until its successor starts
-				ps.retire(p, l)
+				ps.retire(p, l, eventOutdate)
 			}
 			fresh = append(fresh, all[i].make(maker, o))
 		}
