@@ -1,92 +1,43 @@
 package remotewrite
 
 import (
-	"context"
-	"fmt"
-	"net/url"
-	"strconv"
-	"sync"
-	"sync/atomic"
 	"testing"
 
-	"github.com/golang/snappy"
-	promhttp "github.com/prometheus/common/config"
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/relabel"
-	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 
-	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
-// generationClient is the client of one generation of the settings. It counts samples that have the external labels of
-// a later generation.
-type generationClient struct {
-	t          *testing.T
-	generation int
-	early      *atomic.Int64
+// resizeWatcher is a queue that calls a function before each Resize.
+type resizeWatcher struct {
+	queue.Queue
+	resized func()
 }
 
-func (c generationClient) Post(_ context.Context, body []byte, p wire.Protocol, _ int) deliver.Answer {
-	plain, err := snappy.Decode(nil, body)
-	var req writev2.Request
-	if err != nil || req.Unmarshal(plain) != nil {
-		c.t.Error("not a 2.0 request")
-		return status(400)
-	}
-	var b labels.ScratchBuilder
-	for _, ts := range req.Timeseries {
-		ls, err := ts.ToLabels(&b, req.Symbols)
-		if err != nil {
-			c.t.Error(err)
-			continue
-		}
-		if of, err := strconv.Atoi(ls.Get("tenant")); err != nil || of > c.generation {
-			c.early.Add(1)
-		}
-	}
-	return fine(p, len(req.Timeseries))
+func (q resizeWatcher) Resize(lanes int) {
+	q.resized()
+	q.Queue.Resize(lanes)
 }
 
-func (c generationClient) Close() {}
-
-// TestSamplesOfTheNewSettingsDoNotGoToTheOldReceiver: a reload changes the URL together with an external label. Samples
-// that have the new label belong to the new URL.
-func TestSamplesOfTheNewSettingsDoNotGoToTheOldReceiver(t *testing.T) {
+// TestAReloadReachesTheReceiverBeforeThePacker: samples that are packed under new settings, for example with the
+// external labels of another tenant, must not be sent to the URL of the old settings. The packer calls Resize when it
+// gets rules that change labels, before it packs anything under them. By then the receiver has the new protocol.
+func TestAReloadReachesTheReceiverBeforeThePacker(t *testing.T) {
 	w := newWorld(t)
-	var early atomic.Int64
-	w.writers.newClient = func(ec EndpointConfig) (deliver.Client, error) {
-		generation, err := strconv.Atoi(ec.URL.Path[1:])
-		return generationClient{t, generation, &early}, err
+	var protocols []string
+	w.writers.openQueue = func(_ string, lanes int, cfg queue.Config) (queue.Queue, error) {
+		return resizeWatcher{queue.NewMemory(cfg, lanes), func() {
+			protocols = append(protocols, w.writers.Status()[0].Protocol)
+		}}, nil
 	}
-	apply := func(generation int) {
-		ec := explicit(endpointConfig("a"), wire.V2)
-		ec.URL = &promhttp.URL{URL: &url.URL{Scheme: "http", Host: "a.test", Path: fmt.Sprintf("/%d", generation)}}
-		ec.QueueConfig.MaxSamplesPerSend = 10
-		ec.WriteRelabelConfigs = []*relabel.Config{rule(relabel.Drop, "nothing", "__name__")}
-		w.cfg.Endpoints = []EndpointConfig{ec}
-		w.cfg.ExternalLabels = labels.FromStrings("tenant", strconv.Itoa(generation))
-		w.apply()
-	}
-	apply(0)
-	w.run()
-	done := make(chan struct{})
-	var scraping sync.WaitGroup
-	for i := range 4 {
-		pod := w.target(fmt.Sprintf("pod-%d", i), 200)
-		scraping.Go(func() {
-			for at := nowMillis(); !isDone(done); at++ {
-				w.append(w.scrape(pod, at))
-			}
-		})
-	}
-	for i := range 100 {
-		apply(i + 1)
-	}
-	close(done)
-	scraping.Wait()
-	w.stop()
-	if n := early.Load(); n > 0 {
-		t.Errorf("%d samples of new settings went to the receiver of the old ones", n)
+	w.cfg.Endpoints = []EndpointConfig{explicit(endpointConfig("a"), wire.V2)}
+	w.apply()
+	next := explicit(endpointConfig("a"), wire.V1)
+	next.WriteRelabelConfigs = []*relabel.Config{rule(relabel.LabelDrop, "pod")}
+	w.cfg.Endpoints = []EndpointConfig{next}
+	w.apply()
+	if len(protocols) != 1 || protocols[0] != "1.0" {
+		t.Errorf("when the packer got its settings, the receiver was sent remote write %q, want 1.0", protocols)
 	}
 }
