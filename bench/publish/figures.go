@@ -51,10 +51,10 @@ type Agent struct {
 
 // titles are the agents that documents show, with what they are called there. Others in a report are left out.
 var titles = map[string]string{
-	"envoy-scraper-2.0": "envoy-scraper, 2.0",
-	"envoy-scraper-1.0": "envoy-scraper, 1.0",
-	"vmagent":           "vmagent 1.151, 1.0",
-	"prometheus-2.0":    "Prometheus 3.16 agent, 2.0",
+	"envoy-scraper-2.0": "envoy-scraper (remote write 2.0)",
+	"envoy-scraper-1.0": "envoy-scraper (remote write 1.0)",
+	"vmagent":           "vmagent 1.151 (remote write 1.0)",
+	"prometheus-2.0":    "Prometheus 3.16 agent (remote write 2.0)",
 }
 
 // order is the order of columns and bars.

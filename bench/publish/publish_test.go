@@ -159,7 +159,7 @@ func TestWriteChangesOnlyTheBlocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"Commit abc1234", "| envoy-scraper, 2.0 | 0.60 | 22.0 MiB | 32.0 MiB |", "\n# envoy-scraper\n",
+		"Commit abc1234", "| envoy-scraper (remote write 2.0) | 0.60 | 22.0 MiB | 32.0 MiB |", "\n# envoy-scraper\n",
 	} {
 		if !strings.Contains("\n"+string(text), want) {
 			t.Errorf("README lacks %q", want)

@@ -7,11 +7,15 @@ import (
 	"strings"
 )
 
-// shortTable is README's: an agent a row, the figures that decide.
+// shortTable is README's: the note, then an agent a row with the figures that decide.
 func (f Figures) shortTable() string {
 	var b strings.Builder
+	if f.Note != "" {
+		b.WriteString(wrap(f.Note, 120) + "\n\n")
+		f.Note = ""
+	}
 	b.WriteString("| | CPU seconds per million samples | anonymous memory | resident memory (RSS)" +
-		" | sent, bytes per sample | lost |\n")
+		" | sent, bytes per sample | lost samples |\n")
 	b.WriteString("|---|---|---|---|---|---|\n")
 	for _, a := range f.Agents {
 		fmt.Fprintf(&b, "| %s | %s | %s MiB | %s MiB | %s | %d |\n",

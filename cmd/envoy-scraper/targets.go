@@ -247,7 +247,7 @@ func (l targetList) writeTable(w io.Writer, dropped bool) error {
 	}
 	if dropped && len(l.Dropped) > 0 {
 		fmt.Fprint(w, "\nLeft out by relabeling:\n")
-		t := newTable(w, "JOB", "DISCOVERED", "RULE", "WHICH SAW")
+		t := newTable(w, "JOB", "DISCOVERED", "RULE", "VALUE")
 		for _, d := range l.Dropped {
 			t.row(d.Job, discoveredName(d.Discovered), fmt.Sprintf("%d: %s", d.Rule, d.Words), d.Saw)
 		}

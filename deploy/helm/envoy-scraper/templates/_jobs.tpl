@@ -10,7 +10,7 @@
 {{- dict "jobs" (ternary $jobs list (kindIs "slice" $jobs)) | toJson }}
 {{- end }}
 
-{{- /* `config` as a map, JSON. The program refuses text that is none. */}}
+{{- /* `config` as a map, JSON. If it is not a map, the program reports it. */}}
 {{- define "envoy-scraper.whole" -}}
 {{- $config := .Values.config }}
 {{- if kindIs "string" $config }}{{ $config = fromYaml $config }}{{ end }}
@@ -18,7 +18,7 @@
 {{- end }}
 
 {{- /* All Kubernetes discoveries that use the pod's own service account, as JSON {"sd": [...]}, each with the name of its
-       job. The program refuses jobs and discoveries that are no maps. */}}
+       job. The program reports jobs and discoveries that are not maps. */}}
 {{- define "envoy-scraper.discoveries" -}}
 {{- $jobs := list }}
 {{- if .Values.config }}
