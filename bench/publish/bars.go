@@ -8,8 +8,8 @@ import (
 // The picture's measures, in pixels.
 const (
 	barsWidth = 760
-	nameWidth = 290
-	barLength = 350 // of the largest value
+	nameWidth = 310
+	barLength = 330 // of the largest value
 	barHeight = 18
 	barStep   = 28
 )

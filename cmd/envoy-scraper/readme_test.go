@@ -1,15 +1,15 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -162,32 +162,38 @@ func knownElsewhere(command string) bool {
 }
 
 // checkTyped runs one command and returns its output, as README should show it. The main command, which has no end, is
-// stopped as soon as it is ready.
+// stopped as soon as it is ready. Each command has a process of its own, as a user's has: client-go has one log for the
+// whole process, which a second command must not set while the goroutines of the first may read it.
 func checkTyped(t *testing.T, c typed, args []string) string {
 	t.Helper()
 	if strings.HasPrefix(args[0], "--") {
 		runUntilReady(t, args)
 		return c.output
 	}
-	code, stdout, stderr := runCommand(t, args...)
-	if code != exitOK || stderr != "" {
-		t.Errorf("%s: exit code %d, %s", c.command, code, stderr)
+	var stdout, stderr strings.Builder
+	cmd := exec.CommandContext(t.Context(), "envoy-scraper", args...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil || stderr.Len() > 0 {
+		t.Errorf("%s: %v, %s", c.command, err, stderr.String())
 	}
-	if os.Getenv("GOLDEN") == "" && strings.TrimSpace(stdout) != strings.TrimSpace(c.output) {
-		t.Errorf("%s prints\n%s\nREADME shows\n%s", c.command, stdout, c.output)
+	if os.Getenv("GOLDEN") == "" && strings.TrimSpace(stdout.String()) != strings.TrimSpace(c.output) {
+		t.Errorf("%s prints\n%s\nREADME shows\n%s", c.command, stdout.String(), c.output)
 	}
-	return stdout
+	return stdout.String()
 }
 
-// runUntilReady runs the main command on a free port.
+// runUntilReady runs the main command on a free port, and stops it with SIGTERM.
 func runUntilReady(t *testing.T, args []string) {
 	t.Helper()
 	var stderr log
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	code := make(chan int, 1)
 	args = append(args, "--web.listen-address=127.0.0.1:0", "--storage.remote.flush-deadline=1s")
-	go func() { code <- execute(ctx, args, io.Discard, &stderr) }()
+	cmd := exec.CommandContext(t.Context(), "envoy-scraper", args...)
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
 	eventually(t, "the address in the log", func() bool { return served.MatchString(stderr.String()) })
 	ready := "http://" + served.FindStringSubmatch(stderr.String())[1] + "/-/ready"
 	eventually(t, ready, func() bool {
@@ -197,11 +203,13 @@ func runUntilReady(t *testing.T, args []string) {
 		}
 		return resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
 	})
-	stop()
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
 	select {
-	case c := <-code:
-		if c != exitOK {
-			t.Errorf("%s: exit code %d\n%s", strings.Join(args, " "), c, stderr.String())
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("%s: %v\n%s", strings.Join(args, " "), err, stderr.String())
 		}
 	case <-time.After(30 * time.Second):
 		t.Fatal("did not stop")
