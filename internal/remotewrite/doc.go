@@ -16,7 +16,7 @@
 //	remotewrite -> pack    -> wire
 //	remotewrite -> deliver -> wire
 //
-// What always holds:
+// Invariants:
 //
 //   - Append never waits for a network.
 //   - Samples of one series go through one lane, in order; no request holds two samples of one series.
