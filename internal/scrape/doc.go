@@ -21,7 +21,7 @@
 //	Pools.changing   during a change of jobs, targets or shards; held for seconds
 //	Pools.mu         pages and ends of loops wait for it; held for milliseconds
 //	schedule.mu      the heap of due times and the life of every loop; scrapes that begin and end wait for it
-//	loop.mu, releaser.mu, pool.limit and the locks of series.Table, each by itself
+//	loop.mu, releaser.mu, pool.limit and the lock of series.Table, each by itself
 package scrape
 
 import "github.com/envoy-scraper/envoy-scraper/internal/series"
