@@ -22,7 +22,8 @@ type Config struct {
 	// FsyncInterval limits what a power cut takes: the records of that time. 0: sync after each write.
 	FsyncInterval time.Duration
 
-	// Lost is called with losses that Append and Close do not return; for a queue on disk, with all but those of Close.
+	// Lost is called with losses that Append and Close do not return; for a queue on disk, with all except those of
+	// Close.
 	Lost func(Reason, Loss) `yaml:"-"`
 	// Wake is called when Next may return a request after it returned none, without an Append or a Seal; -1: of any
 	// lane.
