@@ -86,8 +86,8 @@ func (q *FIFO) free(r *request) {
 	}
 }
 
-// limitDisk drops the oldest segments until more bytes fit on disk, or until no segment may be dropped. It returns
-// false while files of dropped segments still take the space.
+// limitDisk drops the oldest segments until MaxBytes has room for another `more` bytes, or until no segment may be
+// dropped. It returns false while files of dropped segments still take the space.
 func (q *FIFO) limitDisk(more int64) bool {
 	d := q.disk
 	for d.bytes+more > q.cfg.MaxBytes {

@@ -27,8 +27,7 @@ type verdict struct {
 
 	// unsent: the message was not sent, because its body is larger than one that was refused as too large.
 	unsent bool
-	// pieces is the number of parts to send an unsent message in. Example: a body of 2.5 MB, and 1 MB is not too large:
-	// 3.
+	// pieces is the number of parts in which to send an unsent message. Example: body 2.5 MB, limit 1 MB: 3.
 	pieces int
 }
 
