@@ -13,8 +13,8 @@
 //
 // Redacted (redact.go) prints the effective configuration, Exposures (exposure.go) its insecure settings.
 //
-// Load changes nothing outside its result. It reads the file, its scrape_config_files, and whether the files exist that
-// the configuration names.
+// Load changes nothing outside its result. It reads the file, its scrape_config_files, environment variables and the
+// name of the host, and checks whether the files exist that the configuration names.
 package config
 
 import (

@@ -45,7 +45,7 @@ func defaultQueue() QueueConfig {
 	}
 }
 
-// UnmarshalYAML starts from the defaults, so that an explicit zero survives.
+// UnmarshalYAML starts from the defaults: an explicit 0 stays 0; a missing key gets the default.
 func (q *QueueConfig) UnmarshalYAML(decode func(any) error) error {
 	*q = defaultQueue()
 	type plain QueueConfig
@@ -64,7 +64,7 @@ func DefaultExtension() Extension {
 	return Extension{Queue: defaultQueue()}
 }
 
-// UnmarshalYAML starts from the defaults, so that an explicit zero survives.
+// UnmarshalYAML starts from the defaults: an explicit 0 stays 0; a missing key gets the default.
 func (e *Extension) UnmarshalYAML(decode func(any) error) error {
 	*e = DefaultExtension()
 	type plain Extension // drops this method, so that decode does not recurse

@@ -80,7 +80,7 @@ func (l *loader) load() *Config {
 	l.checkKeys(src)
 	if l.problems.Errors() > 0 {
 		l.checkFiles(src)
-		l.lint()
+		l.warn()
 		return nil
 	}
 	cfg := l.assemble(src)
@@ -204,7 +204,7 @@ func (l *loader) assemble(src *source) *Config {
 	}
 	l.nodeLocal()
 	l.checkFiles(src)
-	l.lint()
+	l.warn()
 	if l.opts.SelfScrape {
 		l.addSelf(cfg)
 	}

@@ -9,8 +9,9 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 )
 
-// lint warns about what is valid but cannot have the intended effect.
-func (l *loader) lint() {
+// warn warns about settings that are valid but cannot have the intended effect: those of jobs (package lint), and those
+// of the whole file. lintShards (shards.go) has the warnings about shards.
+func (l *loader) warn() {
 	var jobs []lint.Job
 	for _, j := range l.jobs {
 		if j.cfg != nil && j.clean {

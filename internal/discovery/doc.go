@@ -24,4 +24,5 @@
 //   - Every goroutine that this package starts has ended when Run returns.
 //
 // Locks are taken in this order: Manager.handing, Manager.mu, provider.mu, server.mu.
+// No lock of this package is taken while podDiscovery.mu or round.mu is held.
 package discovery

@@ -14,7 +14,7 @@ import "github.com/envoy-scraper/envoy-scraper/internal/hashindex"
 // layout. If the next page shows a, b and c, it adds three series.
 type additions struct {
 	counted hashindex.Set // number+1 of each line of the layout that was uncounted until this page
-	learned int           // the first so many lines that this page taught are counted
+	learned int           // of the lines that this page taught, the first ones up to this number are counted
 }
 
 // reset forgets what the page has counted: it begins, or its body could not be read to the end.

@@ -17,6 +17,6 @@
 //     layout (layouts.go).
 //
 // Invariants: samples and errors are those that textparse alone would yield. The expected order of lines changes only
-// in Commit, after a page that was good from its first to its last line. Nothing of a page's text is kept except the
-// texts of HELP and UNIT.
+// in Commit, after a page that was good from its first to its last line. Nothing of a page's text is kept here, except
+// HELP, UNIT and the exemplars that were sent last (exemplars.go).
 package exposition

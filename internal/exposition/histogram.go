@@ -5,11 +5,11 @@ import "github.com/prometheus/prometheus/model/histogram"
 // histogramCheck is what is wrong with the native histogram being taken, which only matters if relabeling keeps it. It
 // is zero for other samples.
 //
-// Prometheus looks at unlimited first, then at sample_limit, then at invalid.
+// Prometheus looks at overBuckets first, then at sample_limit, then at invalid.
 type histogramCheck struct {
-	unlimited error // why its resolution could not be lowered to the limits
-	invalid   error // why its buckets are wrong
-	refused   error // one of the two, if the scrape fails because of it
+	overBuckets error // why its resolution could not be lowered to the limits
+	invalid     error // why its buckets are wrong
+	refused     error // one of the two, if the scrape fails because of it
 }
 
 // validate returns an error if the buckets of a histogram contradict its count or its schema.

@@ -44,7 +44,7 @@ func (r *reading) expectedLine(text []byte) (n int) {
 	return size
 }
 
-// miss notes that expectedLine has hashed so many bytes without a match.
+// miss notes that expectedLine has hashed size bytes without a match.
 func (c *cursor) miss(size int) (n int) {
 	if c.missed += size; c.missed > c.read {
 		c.fast = 0
@@ -120,7 +120,7 @@ func (r *reading) knownComment(line []byte) (taken bool) {
 	}
 	plainly := isPlainComment(line)
 	if plainly && r.tooManyUnlimited() {
-		r.limits.unlimited++
+		r.limits.unlimitedLines++
 		return true
 	}
 	n, known := r.find(hash)
@@ -128,7 +128,7 @@ func (r *reading) knownComment(line []byte) (taken bool) {
 	case known:
 		r.comment(r.draft.known.at(n), r.draft.families)
 	case plainly:
-		r.limits.unlimited++
+		r.limits.unlimitedLines++
 		n = r.draft.known.learn(hash, refComment, lengthOf(line))
 	default:
 		return false
@@ -148,7 +148,7 @@ func isPlainComment(line []byte) bool {
 
 // comment takes a known comment line: a TYPE or HELP puts its family in force.
 func (r *reading) comment(ref lineRef, families []family) {
-	r.limits.unlimited++
+	r.limits.unlimitedLines++
 	if ref.kind() != refFamily {
 		return
 	}
@@ -163,12 +163,12 @@ func (r *reading) comment(ref lineRef, families []family) {
 func (r *reading) sample(ref lineRef, v float64) {
 	r.counts.Scraped++
 	if ref.kind() == refDropped {
-		r.limits.unlimited++
+		r.limits.unlimitedLines++
 		return
 	}
 	r.counts.Kept++
 	if ref.mark() == markRepeated {
-		r.limits.unlimited++
+		r.limits.unlimitedLines++
 		r.counts.Duplicates++
 		return
 	}

@@ -104,8 +104,8 @@ type layout struct {
 	lines
 	families []family // of the lines of kind refFamily
 
-	expected int // the first so many lines are the next page if it is like the last: shown, or 0
-	shown    int // the first so many lines are the last good page
+	expected int // lines[:expected] are the next page if it is like the last: shown, or 0
+	shown    int // lines[:shown] are the last good page
 
 	users int // pages and Shown that have the layout; guarded by the mutex of Layouts
 

@@ -7,17 +7,21 @@ import (
 	"io"
 )
 
-// maxUnlimitedLines is how many lines of a page that sample_limit does not bound are learned.
+// maxUnlimitedLines is the maximum number of lines of a page that are learned although sample_limit does not count
+// them.
 const maxUnlimitedLines = 1 << 19
 
-// limits counts what bounds a page. A layout costs 14 bytes per line, and a line can be as short as two bytes:
-// sample_limit bounds samples. Comments, dropped series and repeated lines have a bound of their own,
+// limits counts what is limited on a page. A layout costs 14 bytes per line, and a line can be as short as two bytes.
+// sample_limit limits samples. Comments, dropped series and repeated lines have a limit of their own,
 // maxUnlimitedLines, which no page of a mesh reaches. Lines behind it are read and counted like the others, but not
 // learned.
+//
+// Samples beyond sample_limit fail the page and are not in the batch. Which of their series get a staleness marker, and
+// when: Page.ShownBeforeFailure, and finishBatch in package scrape.
 type limits struct {
-	samples   int   // that count for sample_limit
-	exceeded  error // ErrSampleLimit or ErrBucketLimit: fails the page when everything was counted
-	unlimited int   // lines that sample_limit does not bound
+	samples        int   // that count for sample_limit
+	exceeded       error // ErrSampleLimit or ErrBucketLimit: fails the page when everything was counted
+	unlimitedLines int   // lines that sample_limit does not count
 }
 
 // countSample counts towards sample_limit and reports whether the sample is within.
@@ -30,9 +34,9 @@ func (r *reading) countSample() bool {
 	return true
 }
 
-// withinLimits is countSample for a sample that may be a histogram, whose limits come first.
+// withinLimits checks the bucket limit if the sample is a histogram, then the sample limit.
 func (r *reading) withinLimits() bool {
-	switch err := r.histogram.unlimited; {
+	switch err := r.histogram.overBuckets; {
 	case err == nil:
 		return r.countSample()
 	case !errors.Is(err, ErrBucketLimit):
@@ -47,7 +51,7 @@ func (r *reading) withinLimits() bool {
 func (r *reading) overSampleLimit() bool { return errors.Is(r.limits.exceeded, ErrSampleLimit) }
 
 // tooManyUnlimited reports whether the page is beyond maxUnlimitedLines.
-func (r *reading) tooManyUnlimited() bool { return r.limits.unlimited > r.page.maxUnlimited }
+func (r *reading) tooManyUnlimited() bool { return r.limits.unlimitedLines > r.page.maxUnlimited }
 
 // countRepeated counts a sample without a timestamp of its own whose line the page has shown before, and leaves it out
 // of the draft. If the page has not shown the line, countRepeated does nothing and returns false.
@@ -58,7 +62,7 @@ func (r *reading) countRepeated(n int) bool {
 	}
 	ref := d.known.at(n)
 	r.counts.Scraped++
-	r.limits.unlimited++
+	r.limits.unlimitedLines++
 	if ref.kind() != refDropped {
 		r.counts.Kept++
 		r.counts.Duplicates++

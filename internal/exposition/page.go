@@ -90,7 +90,7 @@ func (p *Page) Read(body io.Reader, contentType string, maxTime int64, b *series
 		}
 		return r.cutOff(err)
 	}
-	unknownFormat := p.negotiate(contentType)
+	unknownFormat := p.setFormat(contentType)
 	r := p.begin(maxTime, b)
 	switch {
 	case unknownFormat != nil:
@@ -108,9 +108,9 @@ type format struct {
 	plain       bool // text that is read line by line
 }
 
-// negotiate finds out what the content type means, once for each that a target sends. What is known of the lines is
-// forgotten if the same text may mean something else now.
-func (p *Page) negotiate(contentType string) error {
+// setFormat finds out what the content type means, once for each that a target sends. If the same text may mean
+// something else now, the page forgets its lines.
+func (p *Page) setFormat(contentType string) error {
 	if p.format.contentType == contentType && contentType != "" {
 		return nil
 	}
@@ -200,9 +200,9 @@ func (p *Page) end() {
 	}
 }
 
-// ShownBeforeFailure returns the series that the page just read showed before it failed. Its samples are lost, but
-// staleness treats the series as shown, as Prometheus does: those that the page showed get their marker when the next
-// page does not show them. A body that could not be read showed nothing.
+// ShownBeforeFailure returns the series that the page just read showed before it failed. Their samples are lost. They
+// get no marker now, but one if the next page lacks them, as in Prometheus. Example: with sample_limit 4, a page with
+// the series a to f fails: a to d count as shown, e and f do not. A body that could not be read showed nothing.
 func (p *Page) ShownBeforeFailure() Shown {
 	r := &p.reading
 	if r.cut {
@@ -234,7 +234,7 @@ func (p *Page) Forget() {
 	p.texts = familyTexts{}
 }
 
-// Rebind gives a page to a loop whose configuration leaves every series as it is. What the page knows stays true.
+// Rebind gives a page to a loop whose configuration leaves every series as it is. So the page keeps the lines it knows.
 func (p *Page) Rebind(learner Learner, opts Options) {
 	p.learner, p.opts, p.format.contentType = learner, opts, ""
 }

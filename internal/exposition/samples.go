@@ -13,8 +13,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// ErrLabelTwice is a Learner's error for a series that has a label name twice. In Prometheus its storage finds that,
-// behind the limits: a sample that they keep out does not fail the page.
+// ErrLabelTwice is a Learner's error for a series that has a label name twice. Prometheus finds this only when it
+// stores a sample. So a sample that a limit leaves out does not fail the page.
 var ErrLabelTwice = errors.New("label name is not unique")
 
 var errTooMany = fmt.Errorf("more than %d series in this process", numberMask)
@@ -51,7 +51,7 @@ func (r *reading) parsedSample(parser textparse.Parser, text []byte, own *int64,
 		parser.Labels(&lset)
 		r.updateMeta(n, lset.Get(model.MetricNameLabel))
 	}
-	over := r.histogram.unlimited != nil
+	over := r.histogram.overBuckets != nil
 	if !known || isNew && (over || own != nil && r.isRefused(d.known.at(n), *own)) {
 		var lset labels.Labels
 		parser.Labels(&lset)
@@ -94,8 +94,8 @@ func (r *reading) learn(hash uint64, lset labels.Labels, length uint16, own *int
 	return r.draft.known.learn(hash, refSeries|lineRef(id), length), nil
 }
 
-// addSample counts one sample of a known line, which isNew if it counts as added, and adds it to the batch. It returns
-// its index there, or -1 if it is not there.
+// addSample counts one sample of a known line, and adds it to the batch. It returns its index there, or -1 if it is not
+// there. isNew: no earlier page counted the line. Compare fresh: this page shows the line for the first time.
 func (r *reading) addSample(n int, isNew bool, own *int64, v float64) (index int) {
 	d := r.draft
 	if own == nil && r.tooManyUnlimited() && r.countRepeated(n) {
@@ -105,12 +105,12 @@ func (r *reading) addSample(n int, isNew bool, own *int64, v float64) (index int
 	fresh := r.show(n)
 	ref := d.last()
 	if ref.kind() == refDropped {
-		r.limits.unlimited++
+		r.limits.unlimitedLines++
 		return -1
 	}
 	r.counts.Kept++
 	if !fresh && own == nil {
-		r.limits.unlimited++
+		r.limits.unlimitedLines++
 		r.counts.Duplicates++
 		*ref |= markRepeated
 		return -1

@@ -97,7 +97,7 @@ func (r *reading) takeHistogram(parser textparse.Parser, s *starts) error {
 	text, own, h, fh := parser.Histogram()
 	s.observe(0)
 	before := r.counts
-	r.histogram = histogramCheck{unlimited: r.page.opts.limitHistogram(h, fh), invalid: validate(h, fh)}
+	r.histogram = histogramCheck{overBuckets: r.page.opts.limitHistogram(h, fh), invalid: validate(h, fh)}
 	index, err := r.parsedSample(parser, text, own, 0)
 	refused := r.histogram.refused
 	r.histogram = histogramCheck{}

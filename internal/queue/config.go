@@ -13,16 +13,17 @@ type Config struct {
 	// MaxBytes limits the bytes on disk: when they exceed it, the oldest segments are dropped. A queue in memory holds
 	// at most MaxBytes, and never more than 64 MiB.
 	MaxBytes int64
-	// MaxMemory limits the memory for requests that are on disk as a whole (kept so that they need not be read back) or
-	// not at all yet. The limit is four times as high while the disk is only slow. Open requests and those in flight
-	// are kept in any case.
+	// MaxMemory limits the memory for two kinds of requests: those that are written completely but kept for speed, and
+	// those that are not written yet. The limit is four times as high while the disk is only slow. Open requests and
+	// those in flight are kept in any case.
 	MaxMemory int64
 	// MaxAge drops segments whose newest sample is older; 0: none is too old.
 	MaxAge time.Duration
 	// FsyncInterval limits what a power cut takes: the records of that time. 0: sync after each write.
 	FsyncInterval time.Duration
 
-	// Lost is called with losses that Append and Close do not return; for a queue on disk, with all but those of Close.
+	// Lost is called with losses that Append and Close do not return; for a queue on disk, with all except those of
+	// Close.
 	Lost func(Reason, Loss) `yaml:"-"`
 	// Wake is called when Next may return a request after it returned none, without an Append or a Seal; -1: of any
 	// lane.
@@ -38,7 +39,8 @@ type Config struct {
 	segment int64 // tests: the size of a segment
 }
 
-// DefaultConfig is the only place where the queue's defaults are written down.
+// DefaultConfig returns the defaults of the program. The Helm chart has its own: queue in its values.yaml, and
+// templates/_size.tpl.
 func DefaultConfig() Config {
 	return Config{MaxBytes: 1 << 30, MaxMemory: 16 << 20, MaxAge: 7 * 24 * time.Hour, FsyncInterval: time.Second}
 }

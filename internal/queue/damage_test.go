@@ -332,8 +332,8 @@ func TestStalePositionLosesNothing(t *testing.T) {
 	}
 }
 
-// TestTheNoteOfAStopHoldsForOneStart: the count of undelivered samples in a position is right for one start. What the
-// next process delivers is not missing, even after a power cut takes all that it had not synced.
+// TestTheNoteOfAStopHoldsForOneStart: the count of undelivered samples in a position is right for one start.
+// Samples that the next process delivers are not missing, even after a power cut takes all that it had not synced.
 func TestTheNoteOfAStopHoldsForOneStart(t *testing.T) {
 	for name, crash := range map[string]func(*fakeFS) *fakeFS{
 		"killed": (*fakeFS).kill,

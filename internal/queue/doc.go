@@ -1,5 +1,5 @@
-// Package queue keeps records in order until they are delivered, in memory or on disk. What the bytes of a record
-// mean is not this package's business.
+// Package queue keeps records in order until they are delivered, in memory or on disk. It does not interpret the bytes
+// of a record.
 //
 // A queue has lanes. A lane is a FIFO of requests, and a request is one or more records that were appended one after
 // another. A request is open (it may still grow), sealed, or in flight (Next returned it, Ack has not come).
@@ -30,8 +30,8 @@
 //     number of lanes, the lanes of the older generation are drained before anything newer.
 //   - A record may depend on the earlier records of its request, never on another request. Records leave the queue in
 //     whole requests, or without the damaged end of one.
-//   - Append never waits for the disk; Next and Ack never wait for a sync. What memory holds is returned whether or
-//     not it is written, so a failing disk stops nothing. Nothing is read back that memory still holds.
+//   - Append never waits for the disk; Next and Ack never wait for a sync. Records in memory are returned
+//     whether or not they are written, so a failing disk stops nothing. They are never read back from the disk.
 //   - Every sample is acknowledged, reported as lost under one Reason, or kept for the next process.
 //
 // # Locks

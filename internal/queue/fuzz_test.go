@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// FuzzSegment: a queue starts and ends with any bytes in a segment. What it delivers is in the segment with valid
-// checksums, and begins with the first record of a request. A queue is refused only for a header of another version,
-// and then its file is unchanged. With fixSums, the checksums of headers are corrected first, since no fuzzer guesses
-// them.
+// FuzzSegment: a queue starts and ends with any bytes in a segment. Every record it delivers is in the segment with
+// valid checksums, and each delivery begins with the first record of a request. A queue is refused only for a header of
+// another version, and then its file is unchanged. With fixSums, the checksums of headers are corrected first, since no
+// fuzzer guesses them.
 func FuzzSegment(f *testing.F) {
 	seg := appendSample(nil, "one", true, 0)
 	seg = appendSample(seg, "two", false, 1)

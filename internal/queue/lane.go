@@ -9,7 +9,7 @@ import (
 // by FIFO.mu.
 type lane struct {
 	requests []*request // in memory, oldest first; only the last can be open
-	front    int        // number of them before the cold ones; unused while none is cold
+	front    int        // requests[:front] are older than the cold ones, requests[front:] newer; unused if none is cold
 
 	memory  int64
 	pending int // records that are not on disk

@@ -86,8 +86,8 @@ func (q *FIFO) free(r *request) {
 	}
 }
 
-// limitDisk drops the oldest segments until as many more bytes fit on disk. It reports whether they may be written now:
-// they may not while the files of dropped segments are still there.
+// limitDisk drops the oldest segments until MaxBytes has room for another `more` bytes, or until no segment may be
+// dropped. It returns false while files of dropped segments still take the space.
 func (q *FIFO) limitDisk(more int64) bool {
 	d := q.disk
 	for d.bytes+more > q.cfg.MaxBytes {

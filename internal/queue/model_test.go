@@ -223,7 +223,7 @@ func (w *world) cutPower(lanes int) {
 	}
 }
 
-// die ends the goroutines of a killed process. What it reports is ignored.
+// die ends the goroutines of a killed process. Its reports are ignored.
 func (w *world) die(after *fakeFS) *fakeFS {
 	_, _ = w.q.Close()
 	w.hear(true)

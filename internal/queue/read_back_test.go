@@ -297,8 +297,8 @@ func reopenIn(t *testing.T, s *Store, cfg Config) []string {
 	return drained(q, 0)
 }
 
-// TestUnreadablePositionHidesNothing: a position that could not be read is behind segments with higher numbers. What is
-// appended meanwhile must not be taken for delivered when the position can be read again.
+// TestUnreadablePositionHidesNothing: a position that could not be read is behind segments with higher numbers.
+// Records appended meanwhile must not be taken for delivered when the position can be read again.
 func TestUnreadablePositionHidesNothing(t *testing.T) {
 	for _, stays := range []bool{false, true} { // it cannot be removed either
 		synctest.Test(t, func(t *testing.T) {

@@ -82,8 +82,8 @@ func (f countingFile) ReadAt(b []byte, at int64) (int, error) {
 	return n, err
 }
 
-// TestHolesAreNotRead: a file that has grown by a mistake or in a power cut does not delay the start. What is before
-// and behind the hole is delivered.
+// TestHolesAreNotRead: a file that has grown by a mistake or in a power cut does not delay the start. The records
+// before and behind the hole are delivered.
 func TestHolesAreNotRead(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only there the queue sees holes")

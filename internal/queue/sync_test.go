@@ -32,8 +32,8 @@ func numbered(n int) (texts []string) {
 	return texts
 }
 
-// TestFailedSyncIsNotTrusted: the kernel does not write again what a sync could not write. What memory holds is written
-// to a new file, until the disk has it.
+// TestFailedSyncIsNotTrusted: the kernel does not write again what a sync could not write. The records in memory are
+// written to a new file, until the disk has it.
 func TestFailedSyncIsNotTrusted(t *testing.T) {
 	for _, interval := range []time.Duration{0, time.Second} {
 		for _, evict := range []bool{false, true} {
@@ -85,7 +85,7 @@ func TestFailedSyncOfCloseIsNotTrusted(t *testing.T) {
 }
 
 // TestWritesAndReadsGoOnWhileSyncsFail: the kernel has what is written, so a kill loses nothing and repeats nothing.
-// What memory does not hold is read back.
+// Records that are not in memory are read back.
 func TestWritesAndReadsGoOnWhileSyncsFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
@@ -164,9 +164,9 @@ func TestKilledWhileASegmentIsRenewed(t *testing.T) {
 	})
 }
 
-// TestRenewedWithoutTheOldFile: the old file of a segment cannot be opened. What memory holds is written to the new one
-// nevertheless, and what was delivered is not needed. What only the old file has is given up after ten tries, and
-// counted.
+// TestRenewedWithoutTheOldFile: the old file of a segment cannot be opened. The records in memory are written to the
+// new one nevertheless, and delivered ones are not needed. Records that only the old file has are given up after ten
+// tries, and counted.
 func TestRenewedWithoutTheOldFile(t *testing.T) {
 	const n = 10
 	for name, tc := range map[string]struct {

@@ -32,7 +32,7 @@ func Words(rule *promrelabel.Config) string {
 	}
 }
 
-// replaceWords returns a replace rule in words. What has its default value is left out.
+// replaceWords returns a replace rule in words. It leaves out fields that have their default value.
 func replaceWords(rule *promrelabel.Config, source string) string {
 	always := rule.Regex.String() == promrelabel.DefaultRelabelConfig.Regex.String()
 	condition := ""

@@ -6,7 +6,7 @@
 //  3. The fragment is a record in the endpoint's queue (package queue), on disk or in memory. A request is sealed when
 //     it has max_samples_per_send samples, or after batch_send_deadline.
 //  4. deliver.Sender, one for each lane, takes the oldest sealed request, makes the body of a POST of it
-//     (wire.Pool) and sends it, as often as it takes.
+//     (wire.Pool) and sends it until the receiver has accepted or refused it.
 //  5. The sender reports each fate to account.fate, which counts it (account.go).
 //
 // This package holds what is left: configuration (config.go, settings.go), where queues are (storage.go, identity.go),
@@ -16,7 +16,7 @@
 //	remotewrite -> pack    -> wire
 //	remotewrite -> deliver -> wire
 //
-// What always holds:
+// Invariants:
 //
 //   - Append never waits for a network.
 //   - Samples of one series go through one lane, in order; no request holds two samples of one series.

@@ -40,7 +40,7 @@ func TestR1Refused(t *testing.T) {
 		l.failing(func(context.Context, string) error {
 			return &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 		})
-		// what is kept alive goes with its receiver
+		// the idle connections go with their receiver
 		(*f.writers.endpoints.Load())[0].settings.Load().delivery.Client.Close()
 		f.keepScraping(time.Second, outage-time.Minute)
 		f.writers.Status()
@@ -541,11 +541,11 @@ func TestN2NameMoves(t *testing.T) {
 				lost.Store(true)
 				f.keepScraping(10*time.Second, 2*time.Minute)
 				lost.Store(false)
-				mended := time.Now()
-				for db.distinct() == 0 && time.Since(mended) < time.Minute {
+				repaired := time.Now()
+				for db.distinct() == 0 && time.Since(repaired) < time.Minute {
 					time.Sleep(time.Second)
 				}
-				if late := time.Since(mended); late > 30*time.Second {
+				if late := time.Since(repaired); late > 30*time.Second {
 					t.Errorf("the new address was found after %v", late)
 				}
 				f.keepScraping(10*time.Second, time.Minute)

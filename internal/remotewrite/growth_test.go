@@ -43,7 +43,7 @@ func TestSlowReceiverGetsMoreLanes(t *testing.T) {
 				}
 				sent, most := 0, 0
 				e := (*w.writers.endpoints.Load())[0]
-				for range 90 { // 200 samples a second; four lanes carry 80
+				for range 90 { // 200 samples per second; four lanes carry 80
 					for _, pod := range pods {
 						w.append(w.scrape(pod, nowMillis()))
 						sent += 100

@@ -151,8 +151,8 @@ func (e *endpointMetrics) refuse(c deliver.Complaint, n int) {
 
 // pendingCollector reads the state of queues when metrics are collected.
 type pendingCollector struct {
-	status                             func() []EndpointStatus
-	samples, bytes, oldest, full, most *prometheus.Desc
+	status                                func() []EndpointStatus
+	samples, bytes, oldest, fullIn, limit *prometheus.Desc
 }
 
 func newPendingCollector(status func() []EndpointStatus) *pendingCollector {
@@ -165,8 +165,8 @@ func newPendingCollector(status func() []EndpointStatus) *pendingCollector {
 			"Samples in the queue of the endpoint, including those of requests in flight."),
 		bytes:  desc("pending_bytes", "Compressed bytes in the queue of the endpoint."),
 		oldest: desc("pending_oldest_seconds", "Age of the oldest sample in the queue; 0 if the queue is empty."),
-		most:   desc("pending_limit_bytes", "Size of the queue above which the oldest samples are dropped."),
-		full: desc("pending_full_seconds",
+		limit:  desc("pending_limit_bytes", "Size of the queue above which the oldest samples are dropped."),
+		fullIn: desc("pending_full_seconds",
 			"Time until the queue is full if it grows as in the last two minutes; +Inf if it does not grow."),
 	}
 }
@@ -176,8 +176,8 @@ func (c *pendingCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.samples
 	ch <- c.bytes
 	ch <- c.oldest
-	ch <- c.most
-	ch <- c.full
+	ch <- c.limit
+	ch <- c.fullIn
 }
 
 // Collect implements prometheus.Collector.
@@ -200,7 +200,7 @@ func (c *pendingCollector) Collect(ch chan<- prometheus.Metric) {
 		if s.FullIn > 0 {
 			full = s.FullIn.Seconds()
 		}
-		gauge(c.most, float64(s.PendingLimit), s.Name)
-		gauge(c.full, full, s.Name)
+		gauge(c.limit, float64(s.PendingLimit), s.Name)
+		gauge(c.fullIn, full, s.Name)
 	}
 }

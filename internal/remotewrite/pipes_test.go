@@ -48,7 +48,7 @@ func (l *pipes) Close() error {
 // Addr implements net.Listener.
 func (l *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 80} }
 
-// failing makes dials fail; nil mends them.
+// failing makes dials fail; with nil they succeed again.
 func (l *pipes) failing(before func(ctx context.Context, address string) error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -107,8 +107,7 @@ func BenchmarkDeliver(b *testing.B) {
 }
 
 // BenchmarkCatchUp delivers a backlog over HTTP on loopback, as after an outage: 2,000 samples per request, four lanes.
-// To
-// be held against the live rate: 200 sidecars of 2,000 series every 10 s are 40,000 samples a second.
+// Compare with the live rate: 200 sidecars of 2,000 series every 10 s are 40,000 samples per second.
 func BenchmarkCatchUp(b *testing.B) {
 	for _, p := range []wire.Protocol{wire.V2, wire.V1} {
 		b.Run(p.String(), func(b *testing.B) {

@@ -32,9 +32,9 @@ const maxDrainBytes = 64 << 10
 // fetcher sends the requests of one job and reads the pages. It keeps connections between scrapes; nothing else in it
 // changes. Safe for concurrent use.
 type fetcher struct {
-	client         *http.Client
-	guard          *guard       // dials for client and plain
-	plain          *plainClient // tried first; nil: client sends every request
+	client         *http.Client // used if plain cannot send the request
+	guard          *guard       // opens the connections of client and plain
+	plain          *plainClient // used for simple requests; nil: client is used for all
 	accept         string
 	acceptEncoding string
 	userAgent      string
@@ -276,7 +276,7 @@ type limitedBody struct {
 	lease *lease
 	limit int64
 	n     int64 // bytes read
-	err   error // other than io.EOF; nil: none so far
+	err   error // why the body could not be read to its end; nil: no error so far
 }
 
 func (b *limitedBody) Read(p []byte) (int, error) {

@@ -112,7 +112,7 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-// TestEditedPages is TestFormats with pages that are damaged and mended, so that good scrapes follow bad ones.
+// TestEditedPages is TestFormats with pages that are damaged and repaired, so that good scrapes follow bad ones.
 func TestEditedPages(t *testing.T) {
 	m := newMetrics(nil)
 	r := rand.New(rand.NewPCG(79, 4))

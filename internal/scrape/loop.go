@@ -31,7 +31,7 @@ type loop struct {
 	ages    ages
 	report  report
 	stamps  stamps
-	due     time.Time // of the scrape that runs; the schedule sets it before
+	due     time.Time // due time of the running scrape, copied from life.due
 	scraped bool      // at least once: otherwise there is nothing to mark
 
 	// The following are guarded by the schedule's lock.
@@ -78,8 +78,8 @@ func newLoop(e *env, job *jobState, t *target) *loop {
 
 // inherit takes over the series of a loop whose target had the same labels: after a reload, or when a target came back
 // before its markers were sent. The first scrape marks the series that old had and its page has not. A page under
-// another URL is learned again, so that scrape_series_added counts all its series, as in Prometheus. The caller calls
-// release, for what was not taken over, without the schedule's lock: a large page takes time.
+// another URL is learned again, so that scrape_series_added counts all its series, as in Prometheus. release frees the
+// rest. Call it without the schedule's lock, since that can be slow.
 func (l *loop) inherit(old *loop) (release func()) {
 	l.live, l.ages, l.stamps, l.scraped = old.live, old.ages, old.stamps, old.scraped
 	left := old.page
@@ -202,6 +202,9 @@ func (l *loop) shownBeforeFailure(read bool, err error) exposition.Shown {
 }
 
 // finishBatch adds staleness markers to the batch, then the report. shown is the result of shownBeforeFailure.
+//
+// If a page exceeds sample_limit, a live series beyond the limit gets its marker now, and a series within the limit,
+// live or new, gets it at the next page that lacks the series. A new series beyond the limit never gets one.
 func (l *loop) finishBatch(
 	b *series.Batch, c exposition.Counts, took time.Duration, size int64, shown exposition.Shown, err error,
 ) {

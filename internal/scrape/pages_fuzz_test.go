@@ -368,7 +368,7 @@ func (p *pair) end() {
 	}
 }
 
-// trickle yields at most so many bytes a read.
+// trickle returns at most `most` bytes per read.
 type trickle struct {
 	rest []byte
 	most int

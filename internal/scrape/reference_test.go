@@ -24,7 +24,7 @@ import (
 )
 
 // reference is a target as Prometheus' scrape loop treats it (scrape/scrape.go: scrapeLoopAppender.append,
-// mutateSampleLabels, scrapeCache), told anew with textparse, labels.Builder and relabel alone, and without any of
+// mutateSampleLabels, scrapeCache), written again with textparse, labels.Builder and relabel alone, and without any of
 // this program's code. Its storage takes whatever is not a second sample of a series without a timestamp of its own.
 //
 // One thing is as decided here instead: what a text means follows the TYPE in force, where Prometheus keeps what the
@@ -168,7 +168,7 @@ func (r *reference) age(out outcome, vanished []string, now int64) {
 	}
 }
 
-// late tells that a sample is not newer than the last of its series.
+// late reports whether a sample is not newer than the last of its series.
 func (r *reference) late(series string, at int64) bool {
 	if newest, timed := r.newest[series]; timed {
 		return at <= newest

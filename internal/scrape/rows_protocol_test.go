@@ -154,7 +154,7 @@ func TestRow34NameSchemes(t *testing.T) {
 		"legacy":        {"  metric_name_validation_scheme: legacy\n", page, "0"},
 		"legacy, good":  {"  metric_name_validation_scheme: legacy\n", "without_dots 1\n", "1"},
 		"legacy, label": {"  metric_name_validation_scheme: legacy\n", "x{\"a.b\"=\"1\"} 1\n", "0"},
-		"legacy, rule mends": {"  metric_name_validation_scheme: legacy\n" +
+		"legacy, rule fixes": {"  metric_name_validation_scheme: legacy\n" +
 			"  metric_relabel_configs: [{target_label: __name__, replacement: x}]\n", page, "1"},
 		"escaping asks only": {"  metric_name_escaping_scheme: underscores\n", page, "1"},
 		"a rule breaks a name": {"  metric_name_validation_scheme: legacy\n" +

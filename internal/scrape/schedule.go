@@ -11,7 +11,7 @@ import (
 )
 
 // schedule runs loops at their due times: one heap of due times, one goroutine for each running scrape, none for a loop
-// that waits. What a loop does next is decided in life.go; the schedule carries it out.
+// that waits. life.go decides what a loop does next; the schedule carries it out.
 type schedule struct {
 	metrics  *metrics
 	log      *zap.Logger
@@ -26,11 +26,10 @@ type schedule struct {
 	running    sync.WaitGroup
 }
 
-// Scrapes of a wave begin maxConcurrentScrapes at a time: each running scrape holds memory, and so does what it hands
-// on. A scrape that runs for slowScrape counts no longer. No scrape begins more than maxWait after its due time because
-// of others.
+// At most maxConcurrentScrapes scrapes run that began less than slowScrape ago, to save memory. A scrape that waited
+// for maxWait after its due time starts anyway.
 const (
-	maxConcurrentScrapes = 2
+	maxConcurrentScrapes = 2 // not a hard limit: slow scrapes do not count; pageMemory limits the memory of all
 	slowScrape           = 5 * time.Millisecond
 	maxWait              = 2 * waveLength
 )

@@ -6,8 +6,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// markVanished appends a marker for each live series that b does not show. A sample with a timestamp of its own does
-// not count as shown, since its series never becomes stale, unless track_timestamps_staleness is set.
+// markVanished appends a marker for each live series that b does not show. Series with their own timestamps are not
+// tracked, unless track_timestamps_staleness is set: they are never in live, and such a sample does not count as shown.
 func markVanished(b *series.Batch, live exposition.Shown, trackTimestamps bool) {
 	var shown hashindex.Set
 	shown.Reset(len(b.Series))

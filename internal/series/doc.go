@@ -16,8 +16,8 @@
 // garbage collector. The labels of stems are in an arena (arena.go).
 //
 // Invariants: everything is reference counted, and every Add needs a Release. An id is given to another series once its
-// count is 0. Whoever keeps something under an id either holds a reference or compares generations (Gen, SymbolGen): if
-// id 4711 had generation 3 when a request was encoded and has 4 now, it is another series.
+// count is 0. Code that keeps data under an id either holds a reference or compares generations (Gen, SymbolGen): if id
+// 4711 had generation 3 when a request was encoded and has 4 now, it is another series.
 //
 // LOCK ORDER: the table has one lock, and takes no other lock under it. A function given to Read runs under it.
 package series

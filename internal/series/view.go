@@ -101,8 +101,8 @@ func (v View) mergeByName(dst, own []Pair, mask uint64, pairs []Pair) (out []Pai
 // String returns the text of a symbol. The caller may keep it.
 func (v View) String(s Symbol) string { return v.t.text(s) }
 
-// SymbolGen returns the generation of a symbol, which changes when the number is given to another string. Whoever keeps
-// something under a symbol for longer than one Read, without a reference, must compare it.
+// SymbolGen returns the generation of a symbol, which changes when the number is given to another string. Code
+// that keeps data under a symbol for longer than one Read, without a reference, must compare it.
 func (v View) SymbolGen(s Symbol) uint32 { return v.t.strings.gen(uint32(s)) }
 
 // Valid reports whether the text of a symbol is valid UTF-8.

@@ -2,8 +2,9 @@
 // JSON (api.go, remotewrite.go), its own metrics, health, readiness and reload (lifecycle.go). routes.go lists all
 // paths.
 //
-// The package only reads. Each request calls the functions in Sources, fills a struct, and renders it with a template
-// (render.go, templates) or as JSON. Nothing is kept between requests. Three rules hold for every response:
+// Except for /-/reload, the package only reads. Each request calls the functions in Sources, fills a struct, and
+// renders it with a template (render.go, templates) or as JSON. Nothing is kept between requests. Three rules hold for
+// every response:
 //   - Labels, errors and URLs come from targets and may be hostile. Only html/template makes HTML, the pages allow no
 //     script, and long values are cut.
 //   - No credential is shown. User names, passwords and query values in URLs are masked everywhere (mask.go).

@@ -72,7 +72,8 @@ func parseTemplates() *template.Template {
 
 type link struct{ Path, Text string }
 
-// navigation is constant. Its links are relative, so that a proxy may serve the pages under any prefix.
+// navigation is the menu; a new page gets a line here. Its links are relative, so that a proxy may serve the pages
+// under any prefix.
 var navigation = []link{
 	{"./", "Overview"},
 	{"targets", "Targets"},

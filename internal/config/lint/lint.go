@@ -2,7 +2,11 @@
 //   - rules (rules.go): a rule drops native sidecars, or changes nothing,
 //   - labels (labels.go): a rule reads a label that the job's discovery does not have, or expects a value that the
 //     label cannot have,
-//   - ports (ports.go): a sidecar is scraped on port 15090 and on port 15020, whose page repeats the first.
+//   - ports (ports.go): a sidecar is scraped on port 15090 and on port 15020, whose page repeats the first,
+//   - discovery (Jobs): a job has none, so it finds no targets.
+//
+// A matter of taste or of cost, such as a short interval, is no warning. A new warning about a job as a whole belongs
+// in Jobs, one about anything except jobs in package config (warnings.go).
 package lint
 
 import (

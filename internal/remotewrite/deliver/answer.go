@@ -52,7 +52,8 @@ type requestInfo struct {
 	unproven         bool // 2.0 was not configured, and the receiver has never confirmed that it knows 2.0
 }
 
-// classify returns the meaning of an answer. No other code looks at status codes to decide what happens to a request.
+// classify returns the meaning of an answer, which decides what happens next to the request. Other code that looks at a
+// status: conclude calls ambiguous, refuseRest looks for 400, and complaintOf for 413.
 func classify(a Answer, c requestInfo) Outcome {
 	_, confirmed := Written(a.Header)
 	switch {

@@ -25,9 +25,9 @@ type verdict struct {
 	bytes        int // size of the body that was sent last
 	answer       Answer
 
-	// unsent: the message was not sent, because its body is larger than one that was refused as too large. It should
-	// be sent in this many pieces.
+	// unsent: the message was not sent, because its body is larger than one that was refused as too large.
 	unsent bool
+	// pieces is the number of parts in which to send an unsent message. Example: body 2.5 MB, limit 1 MB: 3.
 	pieces int
 }
 
@@ -44,7 +44,7 @@ const (
 type attempts struct {
 	settings   *Settings // all of the following except made belongs to them
 	made       int
-	declined   [3]bool       // by protocol: the receiver does not take it
+	declined   [3]bool       // the receiver does not take the protocol; index: wire.V1, wire.V2; 0 is unused
 	instead    wire.Protocol // 1.0 after an ambiguous answer to 2.0; 0: negotiation chooses
 	fast, slow backoff
 }
@@ -210,8 +210,8 @@ func (s *requester) accept(v *verdict, f Fate) {
 	s.receiver.succeeded(v.settings, v.protocol, f.Accepted)
 }
 
-// refuse settles a message that the receiver will never take. A 2.0 receiver may have written a part of it: then the
-// request has succeeded, except for the samples that are missing.
+// refuse settles a message that the receiver will never take, and reports its samples as refused. If a 2.0 receiver
+// wrote some of them, these count as accepted.
 func (s *requester) refuse(v *verdict, f Fate) {
 	left := v.Samples - v.lost
 	f.Unsupported = v.lost
@@ -239,7 +239,7 @@ func (s *requester) refuseRest(v *verdict, samples int, f *Fate) {
 	s.receiver.refusedSamples(v.answer, samples, f.Outcome, v.protocol)
 }
 
-// drop settles samples without asking the receiver.
+// drop settles samples that the program drops itself.
 func (s *requester) drop(r Reason, n int) {
 	if n > 0 {
 		s.report(Fate{Dropped: n, Reason: r})

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// A slow retry is for what a person has to correct, or for a token that has to rotate.
+// Pauses of a slow retry, which is for a mistake that a person has to correct, or for a token that has to rotate. The
+// other pauses are queue_config.min_backoff and max_backoff: see attempts.use.
 const (
 	minSlowBackoff = 30 * time.Second
 	maxSlowBackoff = 5 * time.Minute

@@ -6,7 +6,7 @@
 //     badseries.go).
 //  3. requester.send makes a POST, and another one after each answer that asks for that (attempt.go, backoff.go). The
 //     Client is HTTP (client.go).
-//  4. classify gives the answer a meaning, an Outcome (answer.go). Only here a status code means something.
+//  4. classify gives the answer a meaning, an Outcome, which decides what happens next (answer.go).
 //  5. accept, refuse and drop settle the samples, and report their Fate (fate.go), from which the metrics are made.
 //  6. A message that is too large, or that a 1.0 receiver rejects, is divided, and its parts go through 3 (isolate.go).
 //
@@ -14,7 +14,7 @@
 // (bodylimit.go), whether the receiver can be reached (outage.go), what it refused (rejections.go). Each of these types
 // is guarded by Receiver.mu. MetadataSender sends metadata to a 1.0 receiver (metadata.go).
 //
-// What always holds:
+// Invariants:
 //
 //   - A sender has one request under way. It acknowledges it after all its samples are settled: a stop in between sends
 //     it again, and loses nothing.

@@ -2,15 +2,16 @@ package deliver
 
 import "time"
 
-// Reason is why samples were settled without asking the receiver. A closed set.
+// Reason is why the program dropped samples itself, without an answer of the receiver about them. A closed set.
 type Reason string
 
 // Reasons of senders.
 const (
-	TooOld          Reason = "too_old"          // older than sample_age_limit when they were to be sent
-	Unsupported     Reason = "unsupported"      // remote write 1.0 cannot carry them, or send_native_histograms is off
-	Damaged         Reason = "damaged"          // the queue gave back something else than was put in, or nothing
-	IsolationBudget Reason = "isolation_budget" // in a rejected request, and the search for the bad ones ended before
+	TooOld      Reason = "too_old"     // older than sample_age_limit when they were to be sent
+	Unsupported Reason = "unsupported" // remote write 1.0 cannot carry them, or send_native_histograms is off
+	Damaged     Reason = "damaged"     // the queue gave back something else than was put in, or nothing
+	// In a rejected request; the search for its bad series ended before it reached them.
+	IsolationBudget Reason = "isolation_budget"
 )
 
 // Fate is what a sender reports, once for each POST, for each group of samples that is settled without one, and for
@@ -31,7 +32,7 @@ type Fate struct {
 	Delivered   int   // the receiver had them from an earlier process
 	Refused     int   // for good
 	Unsupported int   // the protocol cannot carry them
-	Dropped     int   // without asking the receiver, for Reason
+	Dropped     int   // by the program itself, for Reason
 	Newest      int64 // newest timestamp of the accepted samples, Unix milliseconds
 	Complaint   Complaint
 	Reason      Reason
@@ -42,7 +43,7 @@ type Fate struct {
 // Settled returns the number of samples that are settled by this report.
 func (f *Fate) Settled() int { return f.Accepted + f.Delivered + f.Refused + f.Unsupported + f.Dropped }
 
-// DecidesRequest reports whether an answer ended the wait for a request: any outcome but another try later.
+// DecidesRequest reports whether an answer ended the wait for a request: any outcome except Retry and SlowRetry.
 func (f *Fate) DecidesRequest() bool {
 	return f.Answered && f.Outcome != Retry && f.Outcome != SlowRetry
 }

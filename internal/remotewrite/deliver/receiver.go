@@ -34,7 +34,7 @@ func NewReceiver(s *Settings, waiting func() (samples int, bytes int64), log *za
 	return r
 }
 
-// Replace puts settings into force. What was learned under the old ones is forgotten, and pauses end.
+// Replace puts settings into force. It forgets everything that was learned under the old ones, and ends pauses.
 func (r *Receiver) Replace(s *Settings) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

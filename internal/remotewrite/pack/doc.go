@@ -13,7 +13,7 @@
 //
 // Append returns a Tally: what became of the samples of the batch.
 //
-// What always holds:
+// Invariants:
 //
 //   - Samples of one series go through one lane, in order. When the number of lanes changes (resize.go), everything
 //     that is queued is delivered before what is appended from then on, and each lane takes over what others

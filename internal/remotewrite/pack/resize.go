@@ -6,8 +6,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// Resize changes the number of lanes. It returns the new lanes, which have no sender yet. What is queued is delivered
-// before what is appended from now on, so each series stays in order even if its lane changes.
+// Resize changes the number of lanes. It returns the new lanes, which have no sender yet. Queued samples are
+// delivered before those appended from now on, so each series stays in order even if its lane changes.
 func (p *Packer) Resize(n int) (fresh []*Lane) {
 	p.shape.Lock()
 	defer p.shape.Unlock()
