@@ -109,7 +109,8 @@ func (n need) url() string {
 	return path.Join(root, n.resource)
 }
 
-// listQuery asks for at most one object: enough to learn whether there are any.
+// listQuery asks for at most one object: enough to learn whether there are any. This is a question about rights; the
+// list of pods is in pods.go.
 func (n need) listQuery() url.Values {
 	q := url.Values{"limit": {"1"}}
 	if n.label != "" {

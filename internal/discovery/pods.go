@@ -195,7 +195,7 @@ func (l watchLimit) pause(ctx context.Context) error {
 }
 
 // informer returns an informer for the pods of a namespace. Pods are trimmed as soon as they are decoded: only the list
-// response that is being read holds whole pods.
+// response that is being read holds whole pods. client-go sets the page size of lists.
 func (d *podDiscovery) informer(namespace string) (cache.SharedIndexInformer, error) {
 	pods, limit := d.client.Pods(namespace), newWatchLimit()
 	selected := func(o metav1.ListOptions) metav1.ListOptions {

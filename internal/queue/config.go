@@ -17,7 +17,8 @@ type Config struct {
 	// those that are not written yet. The limit is four times as high while the disk is only slow. Open requests and
 	// those in flight are kept in any case.
 	MaxMemory int64
-	// MaxAge drops segments whose newest sample is older; 0: none is too old.
+	// MaxAge is the age at which whole segments are dropped, counted from their newest sample. Older samples beside
+	// newer ones stay. 0: never.
 	MaxAge time.Duration
 	// FsyncInterval limits what a power cut takes: the records of that time. 0: sync after each write.
 	FsyncInterval time.Duration

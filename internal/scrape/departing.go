@@ -8,8 +8,8 @@ import (
 )
 
 // departing holds the loops of a job that are not scraped any more, or are about to be replaced, and are not gone yet,
-// by the hash of their targets' labels. A new target may inherit from one of them: a target's series are made of its
-// labels, so markers that the old loop sent later would be older than the new loop's samples, and dropped.
+// by the hash of their targets' labels. A new target with the same labels has the same series. Markers that the old
+// loop sent later would be older than the new loop's samples, and dropped. So the new loop takes the series over.
 type departing map[uint64][]*loop
 
 func (d departing) add(l *loop) {

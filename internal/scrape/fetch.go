@@ -29,8 +29,8 @@ var errZstd = errors.New("received a zstd-compressed response, which was not req
 // maxDrainBytes limits how much of a failed response is read so that its connection can be kept.
 const maxDrainBytes = 64 << 10
 
-// fetcher sends the requests of one job and reads the pages. It keeps connections between scrapes; nothing else in it
-// changes. Safe for concurrent use.
+// fetcher sends the requests of one job and reads the pages. Between scrapes it keeps connections, unzippers
+// and counts of targets. Safe for concurrent use.
 type fetcher struct {
 	client         *http.Client // used if plain cannot send the request
 	guard          *guard       // opens the connections of client and plain

@@ -50,7 +50,8 @@ type idleConns struct {
 	closed bool
 }
 
-// take removes and returns the idle connection to addr. It returns nil if there is none or it cannot be reused.
+// take removes and returns the idle connection to addr. It returns nil if there is none, or if the target has
+// closed it or sent bytes on it.
 func (s *idleConns) take(addr string) *conn {
 	s.mu.Lock()
 	c := s.idle[addr]

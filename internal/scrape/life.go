@@ -27,7 +27,7 @@ type life struct {
 	interval  time.Duration // of the target
 	due       time.Time     // of the next scrape; of the present one while scraping; when departing ends
 	began     time.Time     // when the last scrape began
-	missed    time.Time     // while departing: when the first scrape was due that did not happen
+	missed    time.Time     // while departing: due time of the first scrape that did not happen
 	ends      time.Time     // when departing is to end; zero: when Prometheus would send markers
 	move      move          // when the target moves to another instance; zero: it does not
 	successor *loop         // with exitReplace: the loop that inherits

@@ -240,8 +240,8 @@ func (l *loop) commit(b *series.Batch, read bool, shown exposition.Shown, err er
 	l.scraped = true
 }
 
-// end sends a marker for every series of the target, which is gone. missed is when the first scrape was due that did
-// not happen.
+// end sends a marker for every series of the target, which is gone. missed is the due time of the first
+// scrape that did not happen.
 func (l *loop) end(missed time.Time) {
 	if l.scraped {
 		b := l.env.batches.Get().(*series.Batch)

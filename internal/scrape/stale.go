@@ -7,7 +7,8 @@ import (
 )
 
 // markVanished appends a marker for each live series that b does not show. Series with their own timestamps are not
-// tracked, unless track_timestamps_staleness is set: they are never in live, and such a sample does not count as shown.
+// tracked, unless track_timestamps_staleness is set. Such series are never live, and a sample with its own timestamp
+// does not keep a series live.
 func markVanished(b *series.Batch, live exposition.Shown, trackTimestamps bool) {
 	var shown hashindex.Set
 	shown.Reset(len(b.Series))

@@ -3,7 +3,7 @@ package scrape
 import "time"
 
 // stamps gives the batches of a target their times: those of its scrapes, and that of the markers at its end. No other
-// code does, so the last markers are always newer than the last sample. The zero value is ready.
+// code that sends does, so the last markers are always newer than the last sample. The zero value is ready.
 type stamps struct {
 	newest int64 // of all batches so far, Unix milliseconds
 }
@@ -29,8 +29,8 @@ func (s *stamps) scrape(now, due time.Time, interval time.Duration) time.Time {
 	return at
 }
 
-// markers returns the timestamp of the markers at the end of a target, in Unix milliseconds: when the first scrape was
-// due that it missed, or just after the newest sample if that is later.
+// markers returns the timestamp of the markers at the end of a target, in Unix milliseconds: missed, the due time of
+// the first scrape that did not happen, or just after the newest sample if that is later.
 func (s *stamps) markers(now, missed time.Time) int64 {
 	return max(onWallClock(missed, now).UnixMilli(), s.newest+1)
 }

@@ -53,7 +53,8 @@ type requestInfo struct {
 }
 
 // classify returns the meaning of an answer, which decides what happens next to the request. Other code that looks at a
-// status: conclude calls ambiguous, refuseRest looks for 400, and complaintOf for 413.
+// status: conclude calls ambiguous, refuseRest looks for 400, complaintOf for 413, Post for 3xx and 5xx,
+// and the log for 3xx.
 func classify(a Answer, c requestInfo) Outcome {
 	_, confirmed := Written(a.Header)
 	switch {

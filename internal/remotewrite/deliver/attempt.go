@@ -42,7 +42,7 @@ const (
 
 // attempts is what a requester remembers from one POST of a message to the next.
 type attempts struct {
-	settings   *Settings // all of the following except made belongs to them
+	settings   *Settings // in force; new settings reset the fields below, except made
 	made       int
 	declined   [3]bool       // the receiver does not take the protocol; index: wire.V1, wire.V2; 0 is unused
 	instead    wire.Protocol // 1.0 after an ambiguous answer to 2.0; 0: negotiation chooses

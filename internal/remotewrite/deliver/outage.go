@@ -36,7 +36,7 @@ func (o *outage) fail(a Answer) {
 	o.tries++
 }
 
-// quiet returns how long no request must be sent yet.
+// quiet returns how long to wait before the next request. 0 or less: not at all.
 func (o *outage) quiet() time.Duration {
 	if o.quietUntil.IsZero() {
 		return 0
@@ -44,7 +44,7 @@ func (o *outage) quiet() time.Duration {
 	return time.Until(o.quietUntil)
 }
 
-// askedForQuiet keeps the Retry-After of an answer. The longest counts.
+// askedForQuiet keeps the Retry-After of an answer. If several answers ask, the latest end counts.
 func (o *outage) askedForQuiet(a Answer) {
 	if wait := retryAfter(a.Header); wait > 0 {
 		if until := time.Now().Add(wait); until.After(o.quietUntil) {

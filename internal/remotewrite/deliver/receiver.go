@@ -145,7 +145,7 @@ func (r *Receiver) learnMaxBody(s *Settings, bytes, tooLarge int) {
 	r.bodyLimit.learn(bytes, tooLarge)
 }
 
-// quiet returns how long no lane must send a request yet.
+// quiet returns how long all lanes have to wait before the next request. 0 or less: not at all.
 func (r *Receiver) quiet() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()

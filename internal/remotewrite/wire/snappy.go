@@ -2,7 +2,8 @@ package wire
 
 import "encoding/binary"
 
-// snappyWriter writes one snappy block (the format without frames). It does not search for repetitions: the caller
+// snappyWriter writes the body of a 1.0 request as one snappy block (the format without frames); packed.go has those of
+// 2.0. It does not search for repetitions: the caller
 // knows them, and calls literal, word or repeat. So the plain text is never in memory.
 //
 // A block is the length of the plain text, followed by elements: literals, and copies of earlier text. Positions are
