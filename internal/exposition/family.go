@@ -19,12 +19,12 @@ type family struct {
 
 // familyInForce is what the comments read so far say about the samples that follow.
 //
-// parseType is the TYPE line read last: it decides how le and quantile are printed. A HELP of another family puts that
-// family in force and leaves parseType as it is, as textparse does.
+// parseType is the type in the last TYPE line. It decides how le and quantile are printed. A HELP of another family
+// changes family, but not parseType, as in textparse.
 type familyInForce struct {
 	family
 	parseType model.MetricType
-	changed   bool // the page says of the family what it did not say before
+	changed   bool // the page gives the family another TYPE, HELP or UNIT than before
 }
 
 // moveTo puts the family with this hash in force. If it is another one, its type is unknown until a TYPE.
@@ -99,8 +99,8 @@ func (t *familyTexts) update(hash uint64, set func(*series.Meta)) (changed bool)
 	return m != before
 }
 
-// updateText keeps what a HELP or UNIT says of the family in force; in other formats than plain text a TYPE too, whose
-// lines are not in the layout.
+// updateText stores the HELP or UNIT of the family in force. For pages in other formats than plain text it also stores
+// the TYPE, because no layout holds it.
 func (r *reading) updateText(set func(*series.Meta)) {
 	if r.page.texts.update(r.family.hash, set) {
 		r.family.changed = true

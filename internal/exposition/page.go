@@ -108,8 +108,8 @@ type format struct {
 	plain       bool // text that is read line by line
 }
 
-// setFormat finds out what the content type means, once for each that a target sends. If the same text may mean
-// something else now, the page forgets its lines.
+// setFormat finds out what the content type means. It asks textparse only if the type differs from that of the last
+// page. If the same text may mean something else now, the page forgets its lines.
 func (p *Page) setFormat(contentType string) error {
 	if p.format.contentType == contentType && contentType != "" {
 		return nil

@@ -49,8 +49,8 @@ func DefaultConfig() Config {
 const (
 	maxMemoryOnly   = 64 << 20 // of a queue without a disk
 	minSegmentBytes = 64 << 10
-	maxSegmentBytes = 16 << 20
-	minMemoryBytes  = 1 << 20 // a few requests: with less, each is read back, and a failing disk loses samples at once
+	maxSegmentBytes = 16 << 20 // of segmentBytes; a file may be longer by one request
+	minMemoryBytes  = 1 << 20  // a few requests: with less, each is read back, and a failing disk loses samples at once
 )
 
 // FieldError is a value that a field of Config cannot have.
@@ -82,7 +82,7 @@ func (c Config) impossible() (errs []error) {
 	return errs
 }
 
-// segmentBytes is the size of a segment from which on the next request begins a new one.
+// segmentBytes returns the size from which on a segment gets no further request: the next one begins a new file.
 func (c Config) segmentBytes() int64 {
 	if c.segment > 0 {
 		return c.segment

@@ -150,11 +150,11 @@ type targetKey struct{}
 func (g *guard) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	t, _ := ctx.Value(targetKey{}).(*target)
 	wait := ctx
-	if t != nil && t.timeout > 0 { // net/http goes on dialing after the request has ended, so the timeouts are set here
+	if t != nil && t.timeout > 0 { // net/http dials with a context that outlives the request
 		var cancel, stop func()
 		ctx, cancel = context.WithTimeout(ctx, t.timeout)
 		defer cancel()
-		// ends before the scrape, so that its error is seen
+		// The wait ends at 95 % of the timeout, so that the scrape fails with connLimitError and not with a timeout.
 		wait, stop = context.WithTimeout(ctx, t.timeout-t.timeout/20)
 		defer stop()
 	}
@@ -163,7 +163,8 @@ func (g *guard) dial(ctx context.Context, network, addr string) (net.Conn, error
 	})
 }
 
-// connect is dial without the limit on open connections. t is nil for a token request.
+// connect opens the connection, once dial has found that one more may be open. A timeout of the connect alone belongs
+// in its Dialer. t is nil for a token request.
 func (g *guard) connect(ctx context.Context, network, addr string, t *target) (net.Conn, error) {
 	d := net.Dialer{KeepAlive: 30 * time.Second, Resolver: g.resolver}
 	if g.socket != "" { // as in Prometheus, also for redirects and for requests to a proxy

@@ -26,8 +26,8 @@ type schedule struct {
 	running    sync.WaitGroup
 }
 
-// At most maxConcurrentScrapes scrapes run that began less than slowScrape ago, to save memory. A scrape that waited
-// for maxWait after its due time starts anyway.
+// To save memory, at most maxConcurrentScrapes scrapes run that began less than slowScrape ago. Older ones do not
+// count. A scrape that has waited for maxWait after its due time starts anyway.
 const (
 	maxConcurrentScrapes = 2 // not a hard limit: slow scrapes do not count; pageMemory limits the memory of all
 	slowScrape           = 5 * time.Millisecond
@@ -147,7 +147,8 @@ func (s *schedule) runDue(ctx context.Context) time.Duration {
 	return time.Hour
 }
 
-// untilSlot returns how long it is until fewer than maxConcurrentScrapes scrapes count, if none of them ends before.
+// untilSlot returns how long until a slot is free, even if no scrape ends: a running scrape stops counting after
+// slowScrape. 0: a slot is free.
 func (s *schedule) untilSlot(now time.Time) time.Duration {
 	for len(s.concurrent) > 0 && now.Sub(s.concurrent[0].life.began) >= slowScrape {
 		s.concurrent = slices.Delete(s.concurrent, 0, 1)

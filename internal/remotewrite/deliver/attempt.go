@@ -223,8 +223,9 @@ func (s *requester) refuse(v *verdict, f Fate) {
 	s.report(f)
 }
 
-// refuseRest adds samples that the receiver has not written to the fate of their POST. If an earlier process may have
-// delivered the message, and a 2.0 receiver finds the samples late, it has them already.
+// refuseRest adds samples that the receiver has not written to the fate of their POST. They count as delivered if an
+// earlier process may have sent the message and a 2.0 receiver answers 400 in words that mean late (Complaint.late),
+// otherwise as refused.
 func (s *requester) refuseRest(v *verdict, samples int, f *Fate) {
 	if samples == 0 {
 		return

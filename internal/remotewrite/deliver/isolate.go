@@ -261,8 +261,8 @@ func (d *division) giveUp(p part) {
 }
 
 // sendInQuarters sends a message again in four parts. The receiver found it late, and an earlier process may have
-// delivered it. If all quarters are late, the receiver has the message: most series go on, so each quarter holds a
-// sample that is no longer the newest of its series. It returns false if ctx ended.
+// delivered it. If only some series are late, a quarter without them is accepted. If all four quarters are late,
+// the receiver has the whole message. It returns false if ctx ended.
 func (d *division) sendInQuarters(ctx context.Context, p part, v verdict) bool {
 	c, err := wire.Parse(v.Message)
 	if err != nil || c.Len() == 0 {
