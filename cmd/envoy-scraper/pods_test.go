@@ -29,6 +29,16 @@ const maxPodBytes = 4096
 type podPages int
 
 func (n podPages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	answerAPI(w, r, func() {
+		q := r.URL.Query()
+		from, _ := strconv.Atoi(q.Get("continue"))
+		limit, _ := strconv.Atoi(q.Get("limit"))
+		n.list(w, from, min(from+limit, int(n)))
+	})
+}
+
+// answerAPI answers as an API server that has only pods, which list writes. Nothing happens on its watches.
+func answerAPI(w http.ResponseWriter, r *http.Request, list func()) {
 	w.Header().Set("Content-Type", "application/json")
 	q := r.URL.Query()
 	switch {
@@ -40,9 +50,7 @@ func (n podPages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	default:
-		from, _ := strconv.Atoi(q.Get("continue"))
-		limit, _ := strconv.Atoi(q.Get("limit"))
-		n.list(w, from, min(from+limit, int(n)))
+		list()
 	}
 }
 

@@ -225,19 +225,7 @@ current-context: small
 
 // smallCluster is an API server that knows three pods: one with a sidecar, one with a native sidecar, one with none.
 func smallCluster(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	q := r.URL.Query()
-	switch {
-	case strings.HasSuffix(r.URL.Path, "/version"):
-		_, _ = w.Write([]byte("{}"))
-	case q.Has("sendInitialEvents"):
-		w.WriteHeader(http.StatusUnprocessableEntity)
-	case q.Has("watch"):
-		_ = http.NewResponseController(w).Flush()
-		<-r.Context().Done()
-	default:
-		_, _ = w.Write([]byte(smallClusterPods))
-	}
+	answerAPI(w, r, func() { _, _ = w.Write([]byte(smallClusterPods)) })
 }
 
 const smallClusterPods = `{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"1"},"items":[

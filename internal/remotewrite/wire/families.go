@@ -16,11 +16,11 @@ type Family struct {
 func AppendFamilies(dst []byte, all []Family) []byte {
 	var m []byte
 	for _, f := range all {
-		m = appendVarintField(m[:0], tagV1MetaType, uint64(series.TypeOf(f.Type)))
-		m = appendBytesField(m, tagV1MetaFamily, f.Name)
-		m = appendBytesField(m, tagV1MetaHelp, f.Help)
-		m = appendBytesField(m, tagV1MetaUnit, f.Unit)
-		dst = appendBytesField(dst, tagV1Metadata, m)
+		m = appendVarintField(m[:0], tagMetaTypeV1, uint64(series.TypeOf(f.Type)))
+		m = appendBytesField(m, tagMetaFamilyV1, f.Name)
+		m = appendBytesField(m, tagMetaHelpV1, f.Help)
+		m = appendBytesField(m, tagMetaUnitV1, f.Unit)
+		dst = appendBytesField(dst, tagMetadataV1, m)
 	}
 	return dst
 }

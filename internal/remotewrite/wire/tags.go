@@ -40,11 +40,11 @@ const (
 
 // Field tags of prometheus.WriteRequest and prometheus.MetricMetadata, remote write 1.0.
 const (
-	tagV1Metadata   = 3<<3 | wireBytes
-	tagV1MetaType   = 1<<3 | wireVarint
-	tagV1MetaFamily = 2<<3 | wireBytes
-	tagV1MetaHelp   = 4<<3 | wireBytes
-	tagV1MetaUnit   = 5<<3 | wireBytes
+	tagMetadataV1   = 3<<3 | wireBytes
+	tagMetaTypeV1   = 1<<3 | wireVarint
+	tagMetaFamilyV1 = 2<<3 | wireBytes
+	tagMetaHelpV1   = 4<<3 | wireBytes
+	tagMetaUnitV1   = 5<<3 | wireBytes
 )
 
 // Field tags of Histogram. They are the same in 1.0 and 2.0, except for the start, which 1.0 does not have.
