@@ -15,7 +15,7 @@ import (
 const (
 	pagePath  = "/stats/prometheus"
 	chunkSize = 16 << 10
-	maxTaken  = 64 // after so many unavailable addresses, the sidecars share one
+	maxTaken  = 64 // unavailable addresses, after which all sidecars share one
 )
 
 // Listen opens port 15090 on a separate loopback address for each sidecar, from 127.0.0.2 up. If those addresses are

@@ -35,9 +35,9 @@ func canonicalAddr(addr string) string {
 
 // literalAddrs returns the IP addresses that a host means without a DNS lookup. It returns none for a DNS name.
 //
-// C libraries, and so many proxies, also accept the forms of inet_aton: 0xa9fea9fe, 2852039166, 169.254.43518 and
-// 0251.0376.0251.0376 all mean 169.254.169.254. A number that begins with 0 is octal for some programs and decimal for
-// others, so there can be two addresses.
+// C libraries, and therefore proxies built on them, also accept the forms of inet_aton: 0xa9fea9fe, 2852039166,
+// 169.254.43518 and 0251.0376.0251.0376 all mean 169.254.169.254. A number that begins with 0 is octal for some
+// programs and decimal for others, so there can be two addresses.
 func literalAddrs(host string) []netip.Addr {
 	if !isASCII(host) {
 		if ascii, err := idna.Lookup.ToASCII(host); err == nil { // as net/http does: １６９ becomes 169
