@@ -91,7 +91,8 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 		{name: "remote write", run: writers.Run, outlives: "scrape"},
 		{name: "pages", run: server.Run},
 		{name: "reloads", run: r.Run},
-		{name: "memory", run: footprint.Run},
+		{name: "memory", run: footprint.ReleaseMemory},
+		{name: "processors", run: footprint.RunProcessors},
 	})
 	log.Info("stopped")
 	return err

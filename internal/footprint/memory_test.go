@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-func TestRunEndsAfterTheStart(t *testing.T) {
+func TestMemoryIsReleasedAfterTheStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		if err := Run(t.Context()); err != nil || time.Since(began) != startTime {
+		if err := ReleaseMemory(t.Context()); err != nil || time.Since(began) != startTime {
 			t.Errorf("ended after %v with %v, want after %v without an error", time.Since(began), err, startTime)
 		}
 	})
 }
 
-func TestRunEndsWithItsContext(t *testing.T) {
+func TestReleaseMemoryEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		began := time.Now()
-		if err := Run(ctx); err != nil || time.Since(began) != 0 {
+		if err := ReleaseMemory(ctx); err != nil || time.Since(began) != 0 {
 			t.Errorf("ended after %v with %v, want at once without an error", time.Since(began), err)
 		}
 	})
