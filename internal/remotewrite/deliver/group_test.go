@@ -181,18 +181,21 @@ func (l *groups) Next(bool) ([]queue.Request, queue.State, time.Duration) {
 func (l *groups) Ack(group []queue.Request) { l.requests = l.requests[len(group):] }
 func (l *groups) Wake() <-chan struct{}     { return nil }
 
-const scrapeInterval = 15_000
+// The fake clock of synctest begins at lastScrape.
+var lastScrape = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
 
-// backlog is scrapes of series metric_0, metric_1 and so on, the last one now. Series 2 ends with a staleness marker
-// after the second scrape, series 3 begins with the third one, series 4 has native histograms.
+const scrapeInterval = 15_000 // milliseconds
+
+// backlog is scrapes of series metric_0, metric_1 and so on, the last one at lastScrape. Series 2 ends with a staleness marker
+// as its third sample, series 3 begins after that, series 4 has native histograms.
 func backlog(t *testing.T, scrapes, series int) (out []queue.Request) {
 	t.Helper()
 	for k := range scrapes {
-		at := time.Now().UnixMilli() - int64(scrapes-1-k)*scrapeInterval
+		at := lastScrape - int64(scrapes-1-k)*scrapeInterval
 		table := writev2.NewSymbolTable()
 		var req writev2.Request
 		for i := range series {
-			if i == 2 && k > 2 || i == 3 && k < 2 {
+			if i == 2 && k > 2 || i == 3 && k < 3 {
 				continue
 			}
 			ts := writev2.TimeSeries{LabelsRefs: table.SymbolizeLabels(labels.FromStrings("__name__",
@@ -257,7 +260,7 @@ func TestGroups(t *testing.T) {
 			}
 		}
 	}
-	at := func(scrape int) int64 { return time.Now().UnixMilli() - int64(scrapes-1-scrape)*scrapeInterval }
+	at := func(scrape int) int64 { return lastScrape - int64(scrapes-1-scrape)*scrapeInterval }
 	for name, tc := range map[string]struct {
 		receiver func(*storage)
 		settings func(*Settings)
