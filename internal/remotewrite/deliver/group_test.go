@@ -350,7 +350,11 @@ func TestGroups(t *testing.T) {
 							t.Errorf("groups of %d: %+v\nalone: %+v", n, got, want)
 						}
 						if !maps.EqualFunc(s.arrived, wantStorage.arrived, slices.Equal) {
-							t.Errorf("groups of %d: %v\nalone: %v", n, s.arrived, wantStorage.arrived)
+							for of, points := range wantStorage.arrived {
+								if got := s.arrived[of]; !slices.Equal(got, points) {
+									t.Errorf("groups of %d: %s arrived as %v, alone as %v", n, of, got, points)
+								}
+							}
 						}
 					}
 				})

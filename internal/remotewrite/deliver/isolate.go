@@ -218,9 +218,11 @@ func (d *division) proceed(ctx context.Context, p part, v verdict) bool {
 		return true
 	}
 	complaint := complaintOf(v.answer)
+	// Known bad series that are late at each scrape stay together.
+	hopeless := p.group == knownBad && !d.badRecovered && !v.MayHaveArrived
 	switch {
 	case v.result != rejected || p.group == searched:
-	case complaint.aboutTime() && c.Samples() > c.Len() && c.Len() > 1 && (p.group != knownBad || v.MayHaveArrived):
+	case complaint.aboutTime() && c.Samples() > c.Len() && c.Len() > 1 && !hopeless:
 		return d.byTime(ctx, &c, v)
 	case complaint.late() && v.MayHaveArrived && c.Samples() == c.Len():
 		return d.sendInQuarters(ctx, &c, p, v)

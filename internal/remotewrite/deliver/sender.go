@@ -75,8 +75,8 @@ func (s *Sender) idle(ctx context.Context, stopping <-chan struct{}, wait time.D
 	}
 }
 
-// maxMessageBytes is about the largest plain text of a message that is made of several requests.
-const maxMessageBytes = 8 << 20
+// maxMergedBytes is about the largest plain text of a message that is made of several requests.
+const maxMergedBytes = 8 << 20
 
 // deliverGroup sends the requests of a group until all their samples are settled. Several requests are merged, so that
 // the receiver reads the labels of a series once for all its samples. It returns false if ctx ended before.
@@ -89,7 +89,7 @@ func (s *Sender) deliverGroup(ctx context.Context, group []queue.Request) bool {
 	messages := s.messages
 	if len(group) > 1 {
 		cfg, _ := s.receiver.current()
-		most := wire.Limits{Samples: cfg.QueueConfig.MaxSamplesPerSend, Bytes: maxMessageBytes}
+		most := wire.Limits{Samples: cfg.QueueConfig.MaxSamplesPerSend, Bytes: maxMergedBytes}
 		merged, err := s.receiver.pool.Merge(messages, most)
 		if err == nil { // otherwise each request is sent alone, and the damage costs only its own samples
 			defer s.receiver.pool.ReleaseMerged(merged)

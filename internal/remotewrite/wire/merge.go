@@ -44,10 +44,10 @@ type merger struct {
 	rows   []mergeRow
 	next   uint32 // number of the series that the next row probably has
 
-	set        uint32 // of the message that is read
-	renumber   renumberer
-	refs       []byte                           // written by renumber; keys has parts of it
-	number     func(old uint64) (uint64, error) // inSet, bound once
+	set      uint32 // of the message that is read
+	renumber renumberer
+	refs     []byte                           // written by renumber; keys has parts of it
+	number   func(old uint64) (uint64, error) // inSet, bound once
 
 	write mergeWriter
 }
