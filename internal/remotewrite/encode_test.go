@@ -27,16 +27,16 @@ import (
 func (w *world) messages() (out []wire.Message) {
 	for _, l := range (*w.writers.endpoints.Load())[0].packer.Lanes() {
 		for {
-			r, state, _ := l.Next(true)
+			group, state, _ := l.Next(true)
 			if state != queue.Ready {
 				break
 			}
-			m := requestMessage(r)
+			m := requestMessage(group[0])
 			for i, f := range m.Fragments { // the lane takes them back
 				m.Fragments[i] = bytes.Clone(f)
 			}
 			out = append(out, m)
-			l.Ack(r)
+			l.Ack(group)
 		}
 	}
 	return out

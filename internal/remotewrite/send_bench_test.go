@@ -63,21 +63,23 @@ type repeating struct {
 	messages []wire.Message
 	at, left int
 	records  []queue.Record
+	group    [1]queue.Request
 }
 
-func (l *repeating) Next(bool) (queue.Request, queue.State, time.Duration) {
+func (l *repeating) Next(bool) ([]queue.Request, queue.State, time.Duration) {
 	if l.left == 0 {
-		return queue.Request{}, queue.Empty, 0
+		return nil, queue.Empty, 0
 	}
 	m := l.messages[l.at%len(l.messages)]
 	l.records = l.records[:0]
 	for _, f := range m.Fragments {
 		l.records = append(l.records, queue.Record{Data: f})
 	}
-	return queue.Request{Records: l.records, Samples: m.Samples, Oldest: m.Oldest, Newest: m.Newest}, queue.Ready, 0
+	l.group[0] = queue.Request{Records: l.records, Samples: m.Samples, Oldest: m.Oldest, Newest: m.Newest}
+	return l.group[:], queue.Ready, 0
 }
 
-func (l *repeating) Ack(queue.Request)     { l.at, l.left = l.at+1, l.left-1 }
+func (l *repeating) Ack([]queue.Request)   { l.at, l.left = l.at+1, l.left-1 }
 func (l *repeating) Wake() <-chan struct{} { return nil }
 
 // BenchmarkDeliver is what a sender does for a request that is accepted, HTTP left out.

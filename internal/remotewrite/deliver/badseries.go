@@ -193,21 +193,21 @@ func (o *badSeries) divide(m wire.Message) ([]part, error) {
 	alone := bad[:min(MaxAlone, len(bad))]
 	isAlone := func(i int) bool { return slices.ContainsFunc(alone, func(x found) bool { return x.at == i }) }
 	var parts []part
-	take := func(g group, keep func(i int) bool) {
-		m, e := c.Subset(func(i int, _ int64) bool { return groups[i] == g && keep(i) })
+	take := func(p part, keep func(i int) bool) {
+		m, e := c.Subset(func(i int, _ int64) bool { return groups[i] == p.group && keep(i) })
 		if err == nil {
 			err = e
 		}
-		if m.Samples > 0 {
-			parts = append(parts, part{Message: m, group: g})
+		if p.Message = m; m.Samples > 0 {
+			parts = append(parts, p)
 		}
 	}
 	every := func(int) bool { return true }
-	take(unsuspected, every)
-	take(suspected, every)
-	take(knownBad, func(i int) bool { return !isAlone(i) })
+	take(part{group: unsuspected}, every)
+	take(part{group: suspected}, every)
+	take(part{group: knownBad, together: len(bad)-len(alone) > 1}, func(i int) bool { return !isAlone(i) })
 	for _, x := range alone {
-		take(knownBad, func(i int) bool { return i == x.at })
+		take(part{group: knownBad}, func(i int) bool { return i == x.at })
 	}
 	return parts, err
 }

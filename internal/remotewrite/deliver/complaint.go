@@ -53,3 +53,6 @@ func complaintOf(a Answer) Complaint {
 // late reports whether a receiver may refuse a sample so because it has the sample already: it knows a newer sample
 // of the series, or another one of that time. A receiver that finds a sample too old has not looked at the series.
 func (c Complaint) late() bool { return c == OutOfOrder || c == Duplicate }
+
+// aboutTime reports whether a receiver refuses a sample because of its time, and may take a newer one of its series.
+func (c Complaint) aboutTime() bool { return c.late() || c == TooOldForReceiver }

@@ -45,9 +45,12 @@ func (s *isolator) deliver(ctx context.Context, m wire.Message) bool {
 }
 
 // division delivers a message in parts, because it is too large, or because a 1.0 receiver rejected it. A 1.0
-// receiver that rejects a request stores nothing of it, and does not say which series are bad. The largest part is
-// sent first, so that most good samples have arrived when the budget of the search ends (but see takeNext). Each
-// series stays in order, because no message has two samples of one series.
+// receiver that rejects a request stores nothing of it, and does not say which series are bad. The message is divided
+// by series, the series that are left alone by time (inOrder). If the receiver rejects the time of samples, the message
+// is divided by time first (byTime), because a late scrape has late samples in all its series.
+//
+// The largest part is sent first, so that most good samples have arrived when the budget of the search ends (but see
+// takeNext). Each series stays in order: parts have no series in common, and pieces that do are sent by inOrder.
 //
 // An answer that asks for another try later costs nothing of the budget.
 type division struct {
@@ -66,6 +69,22 @@ type division struct {
 
 // run delivers all parts. It returns false if ctx ended before.
 func (d *division) run(ctx context.Context) bool {
+	if !d.deliverParts(ctx) {
+		return false
+	}
+	// If no good series arrived during a search, the next search is shorter: a receiver that refuses everything must
+	// not cost the lane its throughput.
+	switch {
+	case d.foundGood:
+		d.failedSearches = 0
+	case d.requests > 0:
+		d.failedSearches++
+	}
+	return true
+}
+
+// deliverParts delivers all parts. It returns false if ctx ended before.
+func (d *division) deliverParts(ctx context.Context) bool {
 	for len(d.parts) > 0 {
 		p := d.takeNext()
 		if p.group == searched && d.budgetSpent() {
@@ -81,13 +100,37 @@ func (d *division) run(ctx context.Context) bool {
 			return false
 		}
 	}
-	// If no good series arrived during a search, the next search is shorter: a receiver that refuses everything must
-	// not cost the lane its throughput.
-	switch {
-	case d.foundGood:
-		d.failedSearches = 0
-	case d.requests > 0:
-		d.failedSearches++
+	return true
+}
+
+// inOrder delivers messages with samples of the same series, the oldest first: each with all its pieces before the
+// next one. like is the part that they are pieces of. It returns false if ctx ended before.
+func (d *division) inOrder(ctx context.Context, messages []wire.Message, like part) bool {
+	others := d.parts
+	defer func() { d.parts = others }()
+	for _, m := range messages {
+		like.Message = m
+		d.parts = []part{like}
+		if !d.deliverParts(ctx) {
+			return false
+		}
+	}
+	return true
+}
+
+// byTime delivers a message that the receiver rejected because of the time of some samples as it would have been
+// delivered unmerged: one message for each scrape, from the oldest to the newest. So the samples of one scrape that
+// are late do not take those of the next one with them. It returns false if ctx ended before.
+func (d *division) byTime(ctx context.Context, c *wire.Content, v verdict) bool {
+	scrapes, err := c.SplitTimes()
+	if err != nil {
+		d.drop(Damaged, v.Samples)
+		return true
+	}
+	for _, m := range scrapes {
+		if !d.deliver(ctx, m) {
+			return false
+		}
 	}
 	return true
 }
@@ -98,7 +141,7 @@ func (d *division) run(ctx context.Context) bool {
 func (d *division) takeNext() part {
 	rank := func(p part) int {
 		switch {
-		case p.group == knownBad && p.Samples > 1:
+		case p.together:
 			return math.MinInt
 		case d.failedSearches > 0:
 			return -p.Samples
@@ -166,14 +209,25 @@ func (d *division) proceed(ctx context.Context, p part, v verdict) bool {
 	if v.arrived {
 		d.arrived(p, v)
 	}
-	switch {
-	case v.result == settled:
-	case v.result == rejected && v.MayHaveArrived && p.group != searched && complaintOf(v.answer).late():
-		return d.sendInQuarters(ctx, p, v)
-	default:
-		d.divide(p, v)
+	if v.result == settled {
+		return true
 	}
-	return true
+	c, err := wire.Parse(v.Message)
+	if err != nil || c.Samples() == 0 {
+		d.drop(Damaged, v.Samples)
+		return true
+	}
+	complaint := complaintOf(v.answer)
+	// Known bad series that are late at each scrape stay together.
+	hopeless := p.group == knownBad && !d.badRecovered && !v.MayHaveArrived
+	switch {
+	case v.result != rejected || p.group == searched:
+	case complaint.aboutTime() && c.Samples() > c.Len() && c.Len() > 1 && !hopeless:
+		return d.byTime(ctx, &c, v)
+	case complaint.late() && v.MayHaveArrived && c.Samples() == c.Len():
+		return d.sendInQuarters(ctx, &c, p, v)
+	}
+	return d.divide(ctx, &c, p, v)
 }
 
 // arrived learns from a part that was accepted.
@@ -189,43 +243,60 @@ func (d *division) arrived(p part, v verdict) {
 }
 
 // divide continues with a part that was too large or rejected: it replaces the part by pieces, unless the part is a
-// single series or a group of known bad series.
-func (d *division) divide(p part, v verdict) {
+// single sample or a group of known bad series. It returns false if ctx ended.
+func (d *division) divide(ctx context.Context, c *wire.Content, p part, v verdict) bool {
 	if v.result == tooLarge && v.bytes > 0 && (d.tooLarge == 0 || v.bytes < d.tooLarge) {
 		d.tooLarge = v.bytes
 	}
-	c, err := wire.Parse(v.Message)
 	switch {
-	case err != nil || c.Len() == 0:
-		d.drop(Damaged, v.Samples)
-		return
-	case c.Len() == 1 && v.unsent:
+	case c.Samples() == 1 && v.unsent:
 		d.parts = append(d.parts, part{Message: v.Message, group: p.group, answer: p.answer, single: true})
-		return
+		return true
+	case c.Samples() == 1:
+		d.refuseSample(c, v)
+		return true
 	case c.Len() == 1:
-		d.refuseSeries(&c, v)
-		return
-	case p.group == knownBad && v.result == rejected && !d.badRecovered:
-		d.refuseTogether(&c, v)
-		return
+		return d.divideSeries(ctx, c, p, v)
+	case p.together && v.result == rejected && !d.badRecovered:
+		d.refuseTogether(c, v)
+		return true
 	}
 	pieces, err := c.Split(max(2, v.pieces))
 	if err != nil {
 		d.drop(Damaged, v.Samples)
-		return
+		return true
 	}
 	for _, m := range pieces {
-		q := part{Message: m, group: p.group, answer: p.answer}
+		q := part{Message: m, group: p.group, together: p.together, answer: p.answer}
 		if v.result == rejected {
-			q.group, q.answer = searched, v.answer
+			q = part{Message: m, group: searched, answer: v.answer}
 		}
 		d.parts = append(d.parts, q)
 	}
+	return true
 }
 
-// refuseSeries settles a message of one series, and remembers the series. If an earlier process may have delivered
-// the sample, and the receiver finds it late, the receiver has it already.
-func (d *division) refuseSeries(c *wire.Content, v verdict) {
+// divideSeries delivers a series with several samples in pieces, from the oldest to the newest. If it was rejected,
+// each sample is a piece: a late sample does not take the newer ones with it. It returns false if ctx ended.
+func (d *division) divideSeries(ctx context.Context, c *wire.Content, p part, v verdict) bool {
+	n, like := max(2, v.pieces), part{group: p.group, answer: p.answer}
+	if v.result == rejected {
+		n, like.answer = c.Samples(), v.answer
+		if p.group != knownBad {
+			like.group = searched
+		}
+	}
+	pieces, err := c.SplitSeries(n)
+	if err != nil {
+		d.drop(Damaged, v.Samples)
+		return true
+	}
+	return d.inOrder(ctx, pieces, like)
+}
+
+// refuseSample settles a message of one sample, and remembers its series. If an earlier process may have delivered the
+// sample, and the receiver finds it late, the receiver has it already.
+func (d *division) refuseSample(c *wire.Content, v verdict) {
 	complaint := complaintOf(v.answer)
 	if v.result == rejected && v.MayHaveArrived && complaint.late() {
 		d.delivered(v.Samples, 0, v.answer)
@@ -261,14 +332,9 @@ func (d *division) giveUp(p part) {
 }
 
 // sendInQuarters sends a message again in four parts. The receiver found it late, and an earlier process may have
-// delivered it. If only some series are late, a quarter without them is accepted. If all four quarters are late,
-// the receiver has the whole message. It returns false if ctx ended.
-func (d *division) sendInQuarters(ctx context.Context, p part, v verdict) bool {
-	c, err := wire.Parse(v.Message)
-	if err != nil || c.Len() == 0 {
-		d.drop(Damaged, v.Samples)
-		return true
-	}
+// delivered it. Each series has one sample. If only some series are late, a quarter without them is accepted. If all
+// four quarters are late, the receiver has the whole message. It returns false if ctx ended.
+func (d *division) sendInQuarters(ctx context.Context, c *wire.Content, p part, v verdict) bool {
 	verdicts := []verdict{v}
 	if c.Len() > 1 { // the same request of a single series would get the same answer
 		quarters, err := c.Split(4)
@@ -297,8 +363,16 @@ func (d *division) sendInQuarters(ctx context.Context, p part, v verdict) bool {
 		return true
 	}
 	for _, w := range verdicts {
-		if w.result != settled {
-			d.divide(part{group: p.group}, w)
+		if w.result == settled {
+			continue
+		}
+		c, err := wire.Parse(w.Message)
+		if err != nil || c.Samples() == 0 {
+			d.drop(Damaged, w.Samples)
+			continue
+		}
+		if !d.divide(ctx, &c, part{group: p.group}, w) {
+			return false
 		}
 	}
 	return true

@@ -15,7 +15,8 @@ const (
 // part is some series of a message.
 type part struct {
 	wire.Message
-	group  group
-	single bool   // one series: it is sent at any size
-	answer Answer // that rejected the part of which this is a piece
+	group    group
+	together bool   // knownBad series that were not sent alone
+	single   bool   // one sample: it is sent at any size
+	answer   Answer // that rejected the part of which this is a piece
 }

@@ -10,20 +10,21 @@ import (
 
 // Lane is where a sender takes requests from.
 type Lane interface {
-	// Next returns the oldest request of the lane, the same one until Ack (Ready). Later: the sender asks again after a
-	// Wake, or after wait if that is not 0. Empty: the lane has no more requests and gets none. Where closing, no more
-	// samples are appended.
-	Next(closing bool) (r queue.Request, state queue.State, wait time.Duration)
-	// Ack removes the request that Next gave. Its bytes are the lane's from then on.
-	Ack(r queue.Request)
+	// Next returns the requests that are to be delivered next, in order, and the same group until Ack (Ready). Later:
+	// the sender asks again after a Wake, or after wait if that is not 0. Empty: the lane has no more requests and gets
+	// none. Where closing, no more samples are appended.
+	Next(closing bool) (group []queue.Request, state queue.State, wait time.Duration)
+	// Ack removes the group that Next gave. Its bytes are the lane's from then on.
+	Ack(group []queue.Request)
 	// Wake receives when Next may give something.
 	Wake() <-chan struct{}
 }
 
-// Sender delivers the requests of one lane, one at a time and in order.
+// Sender delivers the requests of one lane in order, one group at a time.
 type Sender struct {
 	lane Lane
 	isolator
+	messages []wire.Message // of the group
 }
 
 // NewSender returns a sender that reports each Fate once, from the goroutine of Run.
@@ -36,14 +37,18 @@ func (r *Receiver) NewSender(lane Lane, report func(Fate)) *Sender {
 func (s *Sender) Run(ctx context.Context, stopping <-chan struct{}) {
 	for ctx.Err() == nil {
 		closing := isClosed(stopping)
-		r, state, wait := s.lane.Next(closing)
+		group, state, wait := s.lane.Next(closing)
 		switch {
 		case state == queue.Ready:
-			if !s.deliver(ctx, messageOf(r)) {
+			if !s.deliverGroup(ctx, group) {
 				return // still queued
 			}
-			s.lane.Ack(r)
-			s.report(Fate{Done: r.Samples})
+			samples := 0
+			for _, r := range group {
+				samples += r.Samples
+			}
+			s.lane.Ack(group)
+			s.report(Fate{Done: samples})
 		case state == queue.Empty:
 			return
 		case closing:
@@ -68,6 +73,35 @@ func (s *Sender) idle(ctx context.Context, stopping <-chan struct{}, wait time.D
 	case <-s.lane.Wake():
 	case <-due:
 	}
+}
+
+// maxMergedBytes is about the largest plain text of a message that is made of several requests.
+const maxMergedBytes = 8 << 20
+
+// deliverGroup sends the requests of a group until all their samples are settled. Several requests are merged, so that
+// the receiver reads the labels of a series once for all its samples. It returns false if ctx ended before.
+func (s *Sender) deliverGroup(ctx context.Context, group []queue.Request) bool {
+	defer func() { clear(s.messages) }()
+	s.messages = s.messages[:0]
+	for _, r := range group {
+		s.messages = append(s.messages, messageOf(r))
+	}
+	messages := s.messages
+	if len(group) > 1 {
+		cfg, _ := s.receiver.current()
+		most := wire.Limits{Samples: cfg.QueueConfig.MaxSamplesPerSend, Bytes: maxMergedBytes}
+		merged, err := s.receiver.pool.Merge(messages, most)
+		if err == nil { // otherwise each request is sent alone, and the damage costs only its own samples
+			defer s.receiver.pool.ReleaseMerged(merged)
+			messages = merged
+		}
+	}
+	for _, m := range messages {
+		if !s.deliver(ctx, m) {
+			return false
+		}
+	}
+	return true
 }
 
 func messageOf(r queue.Request) wire.Message {

@@ -60,6 +60,8 @@ type Lane struct {
 	// knows a reader by its index, so there must be one at a time.
 	before <-chan struct{}
 
+	group [1]queue.Request // that Next gave; owned by the sender
+
 	mu       sync.Mutex // guards the following
 	writer   wire.FragmentWriter
 	fragment queue.Record // the fragment that writer holds, without its bytes
@@ -171,30 +173,33 @@ func (l *Lane) seal() {
 // wakes the others, but a queue also loses requests, to its limit or to damage, and then wakes no sender.
 const drainCheck = time.Second
 
-// Next seals the open request if it is due, or at any age where closing. It returns the oldest sealed request, if there
-// is one (Ready), and the same one until Ack. Later: the caller asks again after Wake, or after wait if that is not 0.
+// Next seals the open request if it is due, or at any age where closing. It returns the oldest sealed request, alone, if
+// there is one (Ready), and the same one until Ack. Later: the caller asks again after Wake, or after wait if that is not 0.
 // Empty: there will be no more, since the lane was removed or, where closing, nothing is queued in any lane. Requests
 // of other lanes count, since this one may have to take them over.
-func (l *Lane) Next(closing bool) (r queue.Request, state queue.State, wait time.Duration) {
+func (l *Lane) Next(closing bool) (group []queue.Request, state queue.State, wait time.Duration) {
 	wait = l.sealDue(closing)
-	if r, state = l.outlet.queue.Next(l.index); state == queue.Ready {
-		return r, state, 0
+	if l.group[0], state = l.outlet.queue.Next(l.index); state == queue.Ready {
+		return l.group[:], state, 0
 	}
 	switch {
 	case l.gone.Load() || closing && l.outlet.queue.Stats().Requests == 0:
-		return r, queue.Empty, 0
+		return nil, queue.Empty, 0
 	case closing:
-		return r, queue.Later, drainCheck
+		return nil, queue.Later, drainCheck
 	}
-	return r, queue.Later, wait
+	return nil, queue.Later, wait
 }
 
-// Ack removes the request that Next gave, and takes its bytes back.
-func (l *Lane) Ack(r queue.Request) {
+// Ack removes the group that Next gave, and takes its bytes back.
+func (l *Lane) Ack(group []queue.Request) {
 	l.outlet.queue.Ack(l.index)
-	for _, rec := range r.Records {
-		l.outlet.Buffers.Put(rec.Data)
+	for i := range group {
+		for _, rec := range group[i].Records {
+			l.outlet.Buffers.Put(rec.Data)
+		}
 	}
+	l.group[0] = queue.Request{}
 }
 
 // Wake receives when Next may give something.

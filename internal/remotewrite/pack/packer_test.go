@@ -76,12 +76,12 @@ func (p *packing) drain() (out []writev2.Request) {
 	p.t.Helper()
 	for _, l := range p.packer.Lanes() {
 		for {
-			r, state, _ := l.Next(true)
+			group, state, _ := l.Next(true)
 			if state != queue.Ready {
 				break
 			}
 			var m wire.Message
-			for _, rec := range r.Records {
+			for _, rec := range group[0].Records {
 				m.Fragments = append(m.Fragments, rec.Data)
 			}
 			body, _, err := (*wire.Pool)(nil).Body(m, wire.V2, true)
@@ -97,7 +97,7 @@ func (p *packing) drain() (out []writev2.Request) {
 				p.t.Fatal(err)
 			}
 			out = append(out, req)
-			l.Ack(r)
+			l.Ack(group)
 		}
 	}
 	return out

@@ -8,6 +8,7 @@ func FuzzDamaged(f *testing.F) {
 	f.Add([]byte{tagSymbol, 0, tagSeries, 2, tagHistogram, 0})
 	f.Add([]byte{tagSymbol, 0, tagSeries, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
 	f.Fuzz(func(t *testing.T, data []byte) {
+		var pool Pool
 		half := len(data) / 2
 		for _, fragments := range [][][]byte{
 			{data, data[:half]}, {appendPacked(nil, data[:half], data[half:]), appendPacked(nil, nil, data)},
@@ -21,8 +22,16 @@ func FuzzDamaged(f *testing.F) {
 			if err == nil && parseErr == nil {
 				decompress(t, block)
 			}
-			if parseErr == nil {
-				_, _ = c.Subset(func(int, int64) bool { return true })
+			checkDamagedMerge(t, &pool, []Message{m, m}, Limits{})
+			if parseErr != nil {
+				continue
+			}
+			m.Samples = c.Samples()
+			checkDamagedMerge(t, &pool, []Message{m, m}, Limits{Samples: 2})
+			_, _ = c.Subset(func(int, int64) bool { return true })
+			_, _ = c.SplitTimes()
+			if c.Len() == 1 {
+				_, _ = c.SplitSeries(2)
 			}
 		}
 	})

@@ -31,7 +31,9 @@ func (c *Content) Labels(i int) labels.Labels {
 	return b.Labels()
 }
 
-// Describe returns the series of a message with their samples, one per line, up to about limit bytes.
+// Describe returns the series of a message, one per line, each with its samples, up to about limit bytes. For example:
+//
+//	{__name__="up",job="envoy",} 1 @ 1700000000000 0 @ 1700000015000
 func (c *Content) Describe(limit int) []byte {
 	var out []byte
 	for i, body := range c.series {
@@ -44,20 +46,20 @@ func (c *Content) Describe(limit int) []byte {
 			out = append(strconv.AppendQuote(out, string(value)), ',')
 		})
 		out = append(out, '}')
-		at, err := seriesTime(body)
-		if err != nil {
-			continue
-		}
 		_ = eachField(body, func(f field) error {
 			switch f.whole[0] {
 			case tagSample:
 				out = strconv.AppendFloat(append(out, ' '), sampleValue(f.data), 'g', -1, 64)
 			case tagHistogram:
 				out = append(out, " a histogram"...)
+			default:
+				return nil
 			}
-			return nil
+			at, err := sampleTime(f)
+			out = strconv.AppendInt(append(out, " @ "...), at, 10)
+			return err
 		})
-		out = append(strconv.AppendInt(append(out, " @ "...), at, 10), '\n')
+		out = append(out, '\n')
 	}
 	return out
 }

@@ -6,13 +6,15 @@
 //     series share (a stem) once for each batch.
 //  2. FragmentWriter.Cut packs what was written since the last Cut into a fragment of two snappy blocks, the new
 //     symbols and the series (packed.go). Fragments are what is queued.
-//  3. Pool.Body (pool.go) makes the body of a POST of all fragments of a request, a Message. In 2.0 the compressed
-//     blocks are put end to end (message.go). In 1.0 each series has its labels in full (v1.go): they are compressed
-//     while they are written, with copies of what an earlier series has too (v1_compare.go, v1_texts.go, snappy.go).
+//  3. Pool.Merge (pool.go) makes messages of several requests, so that each series has all its samples in one place
+//     (merge.go, merge_write.go). A request that is sent alone is a Message as it is: its fragments.
+//  4. Pool.Body makes the body of a POST of a Message. In 2.0 the compressed blocks are put end to end (message.go). In
+//     1.0 each series has its labels in full (v1.go): they are compressed while they are written, with copies of what an
+//     earlier series has too (v1_compare.go, v1_texts.go, snappy.go).
 //
-// A message can be read back: Parse takes it apart, Content.Split and Content.Subset make smaller messages of it,
-// Content.Describe and Content.Labels show it to people (message.go, describe.go). AppendFamilies encodes metadata for
-// 1.0 (families.go).
+// A message can be read back: Parse takes it apart (message.go). Content.Subset makes a smaller message of it,
+// Content.Split divides it by series, Content.SplitTimes and Content.SplitSeries by time (subset.go). Content.Describe
+// and Content.Labels show it to people (describe.go). AppendFamilies encodes metadata for 1.0 (families.go).
 //
 // Everything that is read back may be damaged: lengths are checked before they are used, and errDamaged is returned.
 package wire

@@ -35,11 +35,12 @@ func (e *requestJoiner) encode(m Message) ([]byte, error) {
 	return e.out, nil
 }
 
-// Content is a message taken apart.
+// Content is a message taken apart. A series has one sample, or several in ascending order of time (Pool.Merge).
 type Content struct {
 	symbols        [][]byte
 	series         [][]byte // the body of each TimeSeries
-	mayHaveArrived bool     // of the message
+	samples        int
+	mayHaveArrived bool // of the message
 }
 
 // Parse takes a message apart.
@@ -69,11 +70,19 @@ func Parse(m Message) (c Content, err error) {
 	if len(c.symbols) == 0 || len(c.symbols[0]) != 0 {
 		return Content{}, errDamaged
 	}
+	for _, body := range c.series {
+		if err := eachSample(body, func(int64) { c.samples++ }); err != nil {
+			return Content{}, err
+		}
+	}
 	return c, nil
 }
 
 // Len returns the number of series.
 func (c *Content) Len() int { return len(c.series) }
+
+// Samples returns the number of samples and native histograms of all series.
+func (c *Content) Samples() int { return c.samples }
 
 // text returns the symbol with a reference.
 func (c *Content) text(ref uint64) ([]byte, error) {
@@ -106,164 +115,31 @@ func (c *Content) EachLabel(i int, fn func(name, value []byte)) error {
 	})
 }
 
-// Subset returns a message with the series for which keep returns true, and only the symbols that they use.
-func (c *Content) Subset(keep func(i int, tsMillis int64) bool) (Message, error) {
-	m := Message{MayHaveArrived: c.mayHaveArrived}
-	s := subsetter{Content: c, refs: make([]uint32, len(c.symbols)), symbols: []byte{tagSymbol, 0}, next: 1}
-	for i, body := range c.series {
-		at, err := seriesTime(body)
-		if err != nil {
-			return Message{}, err
-		}
-		if !keep(i, at) {
-			continue
-		}
-		if err := s.add(body); err != nil {
-			return Message{}, err
-		}
-		if m.Samples == 0 {
-			m.Oldest, m.Newest = at, at
-		}
-		m.Samples++
-		m.Oldest, m.Newest = min(m.Oldest, at), max(m.Newest, at)
-	}
-	m.Fragments = [][]byte{appendPacked(nil, s.symbols, s.series)}
-	return m, nil
-}
-
-// Split divides a message into n messages, or into as many as it has series.
-func (c *Content) Split(n int) (out []Message, err error) {
-	n = min(n, len(c.series))
-	for i := range n {
-		from, to := i*len(c.series)/n, (i+1)*len(c.series)/n
-		m, err := c.Subset(func(j int, _ int64) bool { return from <= j && j < to })
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, m)
-	}
-	return out, nil
-}
-
-// subsetter writes series again, with their symbols renumbered.
-type subsetter struct {
-	*Content
-	refs            []uint32 // new reference by old one; 0: not used yet
-	next            uint32
-	symbols, series []byte
-	body, inner     []byte // scratch
-}
-
-func (s *subsetter) ref(old uint64) (uint64, error) {
-	if old == 0 {
-		return 0, nil
-	}
-	text, err := s.text(old)
-	if err != nil {
-		return 0, err
-	}
-	if s.refs[old] == 0 {
-		s.refs[old] = s.next
-		s.next++
-		s.symbols = appendBytesField(s.symbols, tagSymbol, text)
-	}
-	return uint64(s.refs[old]), nil
-}
-
-func (s *subsetter) add(body []byte) error {
-	s.body = s.body[:0]
-	err := eachField(body, func(f field) (err error) {
-		switch f.whole[0] {
-		case tagLabelRefs:
-			if s.inner, err = s.appendRefs(s.inner[:0], f.data); err == nil {
-				s.body = appendBytesField(s.body, tagLabelRefs, s.inner)
-			}
-		case tagExemplar:
-			s.inner, err = s.appendExemplar(s.inner[:0], f.data)
-			s.body = appendBytesField(s.body, tagExemplar, s.inner)
-		case tagMetadata:
-			s.inner, err = s.appendMetadata(s.inner[:0], f.data)
-			s.body = appendBytesField(s.body, tagMetadata, s.inner)
-		default:
-			s.body = append(s.body, f.whole...)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	s.series = appendBytesField(s.series, tagSeries, s.body)
-	return nil
-}
-
-func (s *subsetter) appendRefs(dst, packed []byte) ([]byte, error) {
-	err := eachRef(packed, func(old uint64) error {
-		ref, err := s.ref(old)
-		dst = appendUvarint(dst, ref)
-		return err
-	})
-	return dst, err
-}
-
-func (s *subsetter) appendExemplar(dst, body []byte) ([]byte, error) {
-	err := eachField(body, func(f field) error {
-		if f.whole[0] != tagExemplarLabels {
-			dst = append(dst, f.whole...)
+// eachSample calls fn with the timestamp of each sample and native histogram of a series, in their order.
+func eachSample(body []byte, fn func(tsMillis int64)) error {
+	return eachField(body, func(f field) error {
+		if f.whole[0] != tagSample && f.whole[0] != tagHistogram {
 			return nil
 		}
-		refs, err := s.appendRefs(nil, f.data)
-		dst = appendBytesField(dst, tagExemplarLabels, refs)
+		at, err := sampleTime(f)
+		if err == nil {
+			fn(at)
+		}
 		return err
 	})
-	return dst, err
 }
 
-func (s *subsetter) appendMetadata(dst, body []byte) ([]byte, error) {
-	err := eachField(body, func(f field) error {
-		if tag := f.whole[0]; tag == tagMetaHelp || tag == tagMetaUnit {
-			ref, err := s.ref(f.value)
-			dst = appendVarintField(dst, tag, ref)
-			return err
+// sampleTime returns the timestamp of a field tagSample or tagHistogram.
+func sampleTime(sample field) (tsMillis int64, err error) {
+	tag := byte(tagSampleTime)
+	if sample.whole[0] == tagHistogram {
+		tag = tagHistogramTime
+	}
+	err = eachField(sample.data, func(f field) error {
+		if f.whole[0] == tag {
+			tsMillis = int64(f.value)
 		}
-		dst = append(dst, f.whole...)
 		return nil
-	})
-	return dst, err
-}
-
-// eachRef calls fn for every reference of a packed list.
-func eachRef(packed []byte, fn func(uint64) error) error {
-	for len(packed) > 0 {
-		ref, n := binary.Uvarint(packed)
-		if n <= 0 {
-			return errDamaged
-		}
-		if err := fn(ref); err != nil {
-			return err
-		}
-		packed = packed[n:]
-	}
-	return nil
-}
-
-// seriesTime returns the timestamp of the one sample, or native histogram, of a series.
-func seriesTime(body []byte) (tsMillis int64, err error) {
-	err = eachField(body, func(f field) error {
-		var tag byte
-		switch f.whole[0] {
-		case tagSample:
-			tag = tagSampleTime
-		case tagHistogram:
-			tag = tagHistogramTime
-		default:
-			return nil
-		}
-		return eachField(f.data, func(f field) error {
-			if f.whole[0] == tag {
-				tsMillis = int64(f.value)
-			}
-			return nil
-		})
 	})
 	return tsMillis, err
 }

@@ -80,9 +80,11 @@ type plainFragment struct{ symbols, series []byte }
 // unpacker unpacks the fragments of messages. Its result is valid until its next use. The zero value is ready.
 type unpacker struct {
 	fragments []plainFragment
-	text      []byte
+	text      []byte // length 0; the unpacked text is in its memory
+	size      int    // of the unpacked text
 }
 
+// unpack unpacks fragments: the symbols and the series of each fragment, end to end in text.
 func (u *unpacker) unpack(fragments [][]byte) ([]plainFragment, error) {
 	u.fragments = u.fragments[:0]
 	size := 0
@@ -92,6 +94,7 @@ func (u *unpacker) unpack(fragments [][]byte) ([]plainFragment, error) {
 			return nil, errDamaged
 		}
 	}
+	u.size = size
 	if cap(u.text) < size {
 		u.text = make([]byte, 0, size+size/4)
 	}

@@ -26,20 +26,22 @@ func (e *requestEncoder) encode(m Message, p Protocol, histograms bool) (block [
 
 // size returns how much memory the encoder keeps.
 func (e *requestEncoder) size() int {
-	const ofText, ofPair, ofEdge, ofOffset = 40, 16, 8, 4
+	const ofText, ofPair, ofEdge, ofOffset, ofSample = 40, 16, 8, 4, 40
 	return cap(e.v1.out) + cap(e.v2.out) + cap(e.v1.plain.text) + cap(e.v1.other) + cap(e.v1.texts.written) +
 		ofText*cap(e.v1.texts.of) + ofPair*cap(e.v1.diff.newLabels) + ofEdge*cap(e.v1.base.ends) +
-		ofOffset*cap(e.v1.base.labelsEnded)
+		ofOffset*cap(e.v1.base.labelsEnded) + ofSample*(cap(e.v1.more)+cap(e.v1.later))
 }
 
-// Pool makes the bodies of POSTs. It reuses encoders, each only while a request is made: a lane that waits, for an
-// answer or for samples, holds none. It keeps few, and none that has grown far beyond what requests need now. It also
-// reuses bodies, which have room for up to twice the request, and are in use until it is answered. The zero value is
-// ready; a nil Pool reuses nothing.
+// Pool merges messages and makes the bodies of POSTs. It reuses encoders and mergers, each only while a request is made:
+// a lane that waits, for an answer or for samples, holds none. It keeps few, and none that has grown far beyond what
+// requests need now. It also reuses bodies, which have room for up to twice the request, and are in use until it is
+// answered. The zero value is ready; a nil Pool reuses nothing.
 type Pool struct {
-	mu   sync.Mutex // guards the following
-	idle []*requestEncoder
-	need int // about the size of the largest recent request
+	mu        sync.Mutex // guards the following
+	idle      []*requestEncoder
+	need      int     // about the size of the largest recent request
+	merger    *merger // idle; nil: there is none
+	mergeNeed int     // about the size of the largest recent group, unpacked
 
 	bodies Buffers
 }
@@ -48,6 +50,8 @@ const (
 	keptEncoders = 2         // idle encoders
 	keptEncoder  = 512 << 10 // bytes that an idle encoder may keep, or
 	keptRequests = 8         // times the size of a request, if that is more
+	keptMerger   = 1 << 20   // bytes that an idle merger may keep, or
+	keptGroups   = 4         // times the size of a group, if that is more
 )
 
 func (p *Pool) get() *requestEncoder {
@@ -100,5 +104,55 @@ func (p *Pool) emptyBody(n int) []byte {
 func (p *Pool) Release(body []byte) {
 	if p != nil {
 		p.bodies.Put(body)
+	}
+}
+
+// Merge makes messages of a group of messages, which are in the order of delivery: each series, by the texts of its
+// labels, has all its samples in one TimeSeries of one message. The samples of a series must be in ascending order of
+// time. A change between floats and native histograms within a series begins another message. The result is to be sent
+// in its order. MayHaveArrived of a message: it has samples of a message that may have arrived. Oldest and Newest are
+// those of the messages that its samples come from.
+//
+// An error means that a message is damaged, or does not have as many samples as it says. ReleaseMerged takes the
+// result back.
+func (p *Pool) Merge(group []Message, most Limits) ([]Message, error) {
+	m := p.takeMerger()
+	out, err := m.merge(group, most, p)
+	p.putMerger(m)
+	return out, err
+}
+
+func (p *Pool) takeMerger() *merger {
+	if p == nil {
+		return &merger{}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := p.merger
+	if p.merger = nil; m == nil {
+		m = &merger{}
+	}
+	return m
+}
+
+// putMerger takes back a merger, and notes the size of its last group.
+func (p *Pool) putMerger(m *merger) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mergeNeed = max(m.plain.size, p.mergeNeed-p.mergeNeed/16)
+	if m.size() <= max(keptMerger, keptGroups*p.mergeNeed) {
+		p.merger = m
+	}
+}
+
+// ReleaseMerged takes back messages that Merge has made and that nobody reads any more.
+func (p *Pool) ReleaseMerged(merged []Message) {
+	for _, m := range merged {
+		for _, f := range m.Fragments {
+			p.Release(f)
+		}
 	}
 }

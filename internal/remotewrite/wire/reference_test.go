@@ -33,18 +33,23 @@ func plainV1(m Message, histograms bool) (dst []byte, unsupported int, err error
 		return nil, 0, err
 	}
 	for _, series := range c.series {
-		carried := true
+		carried, lost := 0, 0
 		var labels, rest []byte
 		err := eachField(series, func(f field) (err error) {
 			switch f.whole[0] {
 			case tagLabelRefs:
 				labels, err = c.appendPlainLabels(labels, f.data)
 			case tagSample:
+				carried++
 				rest = appendBytesField(rest, tagSampleV1, fieldsUpTo(2, f.data)) // start_timestamp is 2.0's
 			case tagHistogram:
 				var custom bool
 				custom, err = isCustomBuckets(f.data)
-				carried = histograms && !custom
+				if err != nil || !histograms || custom {
+					lost++
+					return err
+				}
+				carried++
 				rest = appendBytesField(rest, tagHistogramV1, fieldsUpTo(16, f.data))
 			case tagExemplar:
 				var x []byte
@@ -63,8 +68,7 @@ func plainV1(m Message, histograms bool) (dst []byte, unsupported int, err error
 		if err != nil {
 			return nil, 0, err
 		}
-		if !carried {
-			unsupported++
+		if unsupported += lost; lost > 0 && carried == 0 {
 			continue
 		}
 		dst = appendBytesField(dst, tagSeriesV1, append(labels, rest...))

@@ -138,8 +138,8 @@ func (p *plainRequest) render(m Message) []byte {
 }
 
 func (p *plainRequest) series(body []byte) {
-	refs, sample, ok := cutPlainSeries(body)
-	if !ok {
+	refs, sample, more, ok := cutPlainSeries(body, nil)
+	if !ok || len(more) > 0 {
 		panic("a series with more than a sample")
 	}
 	size := sample.size()

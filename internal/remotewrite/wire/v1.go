@@ -20,10 +20,12 @@ type v1Writer struct {
 
 	base          baseSeries
 	similarSeries [32]writtenSeries // by size; they share the present base
-	time          shortBytes        // of the series before, not written yet
+	time          shortBytes        // of the last sample of the series before, not written yet
 	clock         uint32            // number of changes of the timestamp
 	name          uint32            // value of the last label that replaced the first one of the base
 	diff          difference        // of the present series
+	more          []sample          // of the present series, after the first one
+	later         []laterSample     // of the last series that had them, by number, from the second sample on
 	other         []byte            // what follows the labels of the present series, if that is not only a sample
 	inner         []byte            // scratch of otherSeries
 }
@@ -33,6 +35,7 @@ func (e *v1Writer) begin(histograms bool) {
 	e.snappyWriter.begin()
 	e.histograms, e.unsupported = histograms, 0
 	e.time, e.clock, e.name = shortBytes{}, 0, 0
+	e.later = e.later[:0]
 	clear(e.similarSeries[:])
 	// The first base has no labels and resembles nothing.
 	e.base = baseSeries{writtenSeries: writtenSeries{size: math.MaxUint32}, ends: e.base.ends,
@@ -83,20 +86,24 @@ func (e *v1Writer) append(m Message) error {
 
 // series writes one series.
 func (e *v1Writer) series(body []byte) error {
-	refs, s, ok := cutPlainSeries(body)
+	refs, s, more, ok := cutPlainSeries(body, e.more[:0])
+	e.more = more
 	if !ok {
 		return e.otherSeries(body)
 	}
-	return e.add(refs, &s, nil)
+	return e.add(refs, &s, more, nil)
 }
 
-// add writes a series: its labels, then a sample, then anything else.
-func (e *v1Writer) add(refs []byte, s *sample, other []byte) error {
+// add writes a series: its labels, then its samples, then anything else.
+func (e *v1Writer) add(refs []byte, s *sample, more []sample, other []byte) error {
 	d, b := &e.diff, &e.base
 	if err := d.compare(&e.texts, refs, b); err != nil {
 		return err
 	}
 	total := d.size() + int64(s.size()+len(other))
+	for i := range more {
+		total += int64(more[i].size())
+	}
 	if total+int64(e.at)+maxHead+maxShort > MaxPlainBytes {
 		return errDamaged
 	}
@@ -120,8 +127,12 @@ func (e *v1Writer) add(refs []byte, s *sample, other []byte) error {
 	e.sample(s, like)
 	e.literal(other)
 	here.valueHead, here.value = s.head, s.value
-	if e.time != s.time {
-		e.time = s.time
+	last := s
+	if len(more) > 0 {
+		last = e.laterSamples(s, int(here.end), more)
+	}
+	if e.time != last.time {
+		e.time = last.time
 		e.clock++
 	}
 	e.remember(here, refs)
@@ -208,11 +219,83 @@ func (e *v1Writer) writeShort(s shortBytes) {
 	}
 }
 
-// otherSeries writes a series of any kind, or counts it if 1.0 cannot carry its histogram.
+// laterSample is a sample after the first one of a series that is written already, with the time of the sample before.
+type laterSample struct {
+	time  shortBytes // of the sample before
+	at    uint32     // position of that time; head and value follow
+	head  uint32
+	value uint64
+}
+
+// laterSamples writes the samples of a series after the first one, which is at a position, each without its time, as
+// sample does. It returns the last sample. Times repeat those of the series before, and values are often those of the
+// sample before:
+//
+//	series before   … 10 80 e4 8f dc bc 31  12 10 09 00 00 00 00 00 00 10 40  …
+//	this series     … 10 80 e4 8f dc bc 31  12 10 09 00 00 00 00 00 00 14 40  …
+//	                  copy of the bytes above                          literal
+func (e *v1Writer) laterSamples(first *sample, at int, more []sample) (last *sample) {
+	last = first
+	for i := range more {
+		next := &more[i]
+		here := laterSample{time: last.time, at: uint32(e.at), head: next.head, value: next.value}
+		above := laterSample{}
+		if i < len(e.later) {
+			above = e.later[i]
+		}
+		var from int // position of an equal head; 0: there is none
+		var same int // bytes of the value after it that are equal
+		if above.at != 0 && above.time == last.time {
+			e.repeat(int(above.at), last.time.n)
+			if above.head == next.head {
+				from, same = int(above.at)+last.time.n, commonBytes(next.value, above.value)
+			}
+		} else {
+			e.writeShort(last.time)
+		}
+		headAt := e.at
+		e.laterValue(next, last, at, from, same)
+		if i < len(e.later) {
+			e.later[i] = here
+		} else {
+			e.later = append(e.later, here)
+		}
+		last, at = next, headAt
+	}
+	return last
+}
+
+// laterValue writes head and value of a sample. The sample before in its series is at a position. from is the position
+// of another equal head, or 0; after it, same bytes of the value are equal, too.
+func (e *v1Writer) laterValue(s, before *sample, at, from, same int) {
+	if from == 0 && s.head == before.head {
+		from, same = at, commonBytes(s.value, before.value)
+	}
+	switch {
+	case from == 0 || !s.valued() && !e.repeatsUpTo(from): // too short for a copy
+		e.word(uint64(s.head), s.headSize())
+		same = 0
+	default:
+		e.repeat(from, s.headSize())
+		from += s.headSize()
+		if s.valued() && same < 8 && s.value == before.value && s.head == before.head {
+			from, same = at+s.headSize(), 8
+		}
+	}
+	if !s.valued() {
+		return
+	}
+	e.repeat(from, same)
+	if same < 8 {
+		e.word(s.value>>(8*same), 8-same)
+	}
+}
+
+// otherSeries writes a series of any kind. It counts and leaves out the histograms that 1.0 cannot carry.
 func (e *v1Writer) otherSeries(body []byte) error {
 	var refs []byte
 	e.other = e.other[:0]
-	carried := true
+	carried, lost := 0, 0 // samples
 	err := eachField(body, func(f field) (err error) {
 		switch f.whole[0] {
 		case tagLabelRefs:
@@ -221,6 +304,7 @@ func (e *v1Writer) otherSeries(body []byte) error {
 			}
 			refs = f.data
 		case tagSample:
+			carried++
 			e.inner, err = appendWithout(e.inner[:0], f.data, tagSampleStart>>3)
 			e.other = appendBytesField(e.other, tagSampleV1, e.inner)
 		case tagHistogram:
@@ -228,10 +312,13 @@ func (e *v1Writer) otherSeries(body []byte) error {
 			if custom, err = isCustomBuckets(f.data); err != nil {
 				return err
 			}
-			if carried = e.histograms && !custom; carried {
-				e.inner, err = appendWithout(e.inner[:0], f.data, fieldStart)
-				e.other = appendBytesField(e.other, tagHistogramV1, e.inner)
+			if !e.histograms || custom {
+				lost++
+				return nil
 			}
+			carried++
+			e.inner, err = appendWithout(e.inner[:0], f.data, fieldStart)
+			e.other = appendBytesField(e.other, tagHistogramV1, e.inner)
 		case tagExemplar:
 			var inner []byte
 			if inner, err = e.appendExemplar(nil, f.data); err == nil {
@@ -243,11 +330,11 @@ func (e *v1Writer) otherSeries(body []byte) error {
 	if err != nil {
 		return err
 	}
-	if !carried {
-		e.unsupported++
+	e.unsupported += lost
+	if carried == 0 && lost > 0 {
 		return nil
 	}
-	return e.add(refs, &sample{}, e.other)
+	return e.add(refs, &sample{}, nil, e.other)
 }
 
 func (e *v1Writer) appendExemplar(dst, body []byte) ([]byte, error) {

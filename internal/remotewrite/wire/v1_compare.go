@@ -165,27 +165,46 @@ func (s *sample) size() int {
 // commonBytes returns the number of equal bytes at the begin of two little-endian words.
 func commonBytes(a, b uint64) int { return bits.TrailingZeros64(a^b) / 8 }
 
-// cutPlainSeries reads a series that has one sample without a start time, no histogram and no exemplar, as nearly all
-// have.
-func cutPlainSeries(body []byte) (refs []byte, s sample, ok bool) {
+// cutPlainSeries reads a series that has samples without a start time, no histogram and no exemplar, as nearly all have.
+// The samples after the first one are appended to more.
+func cutPlainSeries(body []byte, more []sample) (refs []byte, s sample, _ []sample, ok bool) {
 	if len(body) == 0 || body[0] != tagLabelRefs {
-		return nil, s, false
+		return nil, s, more, false
 	}
 	refs, rest, ok := cutBytes(body[1:])
-	if !ok || len(rest) < 2 || rest[0] != tagSample || int(rest[1]) > len(rest)-2 {
-		return nil, s, false
+	if !ok {
+		return nil, s, more, false
 	}
-	inner, behind := rest[2:2+rest[1]], rest[2+rest[1]:]
-	if len(behind) > 0 && (len(behind) < 2 || behind[0] != tagMetadata || int(behind[1]) != len(behind)-2) {
-		return nil, s, false
+	if s, rest, ok = cutSample(rest); !ok {
+		return nil, s, more, false
 	}
-	s.head = tagSampleV1 | uint32(rest[1])<<8
+	for len(rest) > 0 && rest[0] == tagSample {
+		var next sample
+		if next, rest, ok = cutSample(rest); !ok {
+			return nil, s, more, false
+		}
+		more = append(more, next)
+	}
+	if len(rest) > 0 && (len(rest) < 2 || rest[0] != tagMetadata || int(rest[1]) != len(rest)-2) {
+		return nil, s, more, false
+	}
+	return refs, s, more, true
+}
+
+// cutSample splits a sample without a start time off the fields of a series.
+func cutSample(fields []byte) (s sample, rest []byte, ok bool) {
+	if len(fields) < 2 || fields[0] != tagSample || int(fields[1]) > len(fields)-2 {
+		return s, nil, false
+	}
+	inner, rest := fields[2:2+fields[1]], fields[2+fields[1]:]
+	s.head = tagSampleV1 | uint32(fields[1])<<8
 	if len(inner) >= 9 && inner[0] == tagSampleValue {
 		s.head |= tagSampleValue << 16
 		s.value = binary.LittleEndian.Uint64(inner[1:])
 		inner = inner[9:]
 	}
 	// A time is a tag and a varint: all bytes between the first and the last are marked, or a start follows.
+	ok = true
 	switch n := len(inner); {
 	case n == 7: // milliseconds of this and the next centuries
 		const marks = 0x8080808080 << 8
@@ -199,7 +218,7 @@ func cutPlainSeries(body []byte) (refs []byte, s sample, ok bool) {
 		}
 		s.time.n = n
 	default:
-		return nil, s, false
+		return s, nil, false
 	}
-	return refs, s, ok
+	return s, rest, ok
 }

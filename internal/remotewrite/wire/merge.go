@@ -1,0 +1,344 @@
+package wire
+
+import (
+	"bytes"
+	"math"
+)
+
+// Limits bound the messages that Merge makes. 0: no limit.
+type Limits struct {
+	Samples int // of a message, unless it has only one series
+	Bytes   int // about: of the plain text of a message. It may be larger by one series.
+}
+
+// merger makes messages in which each series has all its samples, so that a receiver reads the labels of a series once.
+// The way of a group of messages:
+//
+//  1. read unpacks them all. readSymbols gives the symbols of each message numbers that are the same in the group.
+//  2. row finds the series of each TimeSeries, a row, and appends it to the rows of the series. If the messages are
+//     scrapes of one target, the symbols of a scrape are nearly always those of the scrape before, and so is the order
+//     of the series: next finds the series by comparing bytes. Any other row has its labels renumbered and looked up.
+//  3. mergeWriter writes the series with the samples of their rows (merge_write.go).
+//
+// Two scrapes of {__name__="up", job="envoy"}, and what is written, with symbols 1: "__name__", 2: "up", 3: "job",
+// 4: "envoy":
+//
+//	labels 1 2 3 4   samples 1 @ 10:00:00
+//	labels 1 2 3 4   samples 0 @ 10:00:15
+//
+//	labels 1 2 3 4   samples 1 @ 10:00:00, 0 @ 10:00:15
+//
+// Cost: the unpacked messages (60 bytes per sample), 20 bytes per sample, 150 per series, and the result unpacked.
+type merger struct {
+	plain     unpacker
+	text      []byte // all messages, unpacked
+	fragments [][]byte
+	inputs    []mergeInput
+	sets      []symbolSet
+	symbols   textNumbers // of the group
+	keys      textNumbers // the labels of the series: references with the numbers of the group
+
+	series []mergedSeries // by number in keys
+	later  []mergedSeries // samples of a series after the first change between floats and native histograms
+	rounds uint32         // largest mergedSeries.round
+	rows   []mergeRow
+	next   uint32 // number of the series that the next row probably has
+
+	set      uint32 // of the message that is read
+	renumber renumberer
+	refs     []byte                           // written by renumber; keys has parts of it
+	number   func(old uint64) (uint64, error) // inSet, bound once
+
+	write mergeWriter
+}
+
+// mergeInput is a message of the group.
+type mergeInput struct {
+	set            uint32 // of symbols
+	oldest, newest int64
+	mayHaveArrived bool
+}
+
+// symbolSet is the symbols of one or more messages.
+type symbolSet struct {
+	fragments []plainFragment // that have the symbols
+	numbers   []uint32        // in the group, by reference
+}
+
+// mergedSeries is a series with its samples, either floats or native histograms.
+type mergedSeries struct {
+	key         uint32 // its number in keys
+	set         uint32 // symbols of the last row, and
+	refs        []byte // its references to them
+	first, last uint32 // rows; their numbers + 1
+	later       uint32 // the same series in later; its number + 1; 0: none
+	round       uint32 // number of changes between floats and native histograms before
+	samples     uint32
+	size        uint32 // bytes of the samples
+	histograms  bool
+	exemplars   bool // a row has more than samples and metadata
+}
+
+// mergeRow is a TimeSeries of one message without its labels, as offsets in merger.text: the samples are [from, rest),
+// the other fields [rest, to).
+type mergeRow struct {
+	from, rest, to uint32
+	next           uint32 // row of the same series; its number + 1; 0: none
+	input          uint32
+}
+
+// merge is Pool.Merge.
+func (m *merger) merge(group []Message, most Limits, p *Pool) ([]Message, error) {
+	defer m.forget()
+	if err := m.read(group); err != nil {
+		return nil, err
+	}
+	return m.write.all(m, most, p)
+}
+
+// forget drops the references to the messages and to the result.
+func (m *merger) forget() {
+	clear(m.fragments)
+	clear(m.series)
+	m.symbols.forget()
+	m.keys.forget()
+}
+
+// read reads the messages of a group.
+func (m *merger) read(group []Message) error {
+	if m.number == nil {
+		m.number = m.inSet
+	}
+	m.fragments, m.inputs, m.sets = m.fragments[:0], m.inputs[:0], m.sets[:0]
+	m.symbols.begin()
+	m.symbols.number(nil) // a reference of 0 is the empty string in every message
+	m.keys.begin()
+	m.series, m.later, m.rows = m.series[:0], m.later[:0], m.rows[:0]
+	m.rounds, m.next, m.refs = 0, 0, m.refs[:0]
+	for _, g := range group {
+		m.fragments = append(m.fragments, g.Fragments...)
+	}
+	plain, err := m.plain.unpack(m.fragments)
+	if err != nil {
+		return err
+	}
+	m.text = m.plain.text[:cap(m.plain.text)]
+	at := 0 // offset in text
+	for i, g := range group {
+		own := plain[:len(g.Fragments)]
+		plain = plain[len(g.Fragments):]
+		if m.set, err = m.readSymbols(own); err != nil {
+			return err
+		}
+		m.inputs = append(m.inputs, mergeInput{m.set, g.Oldest, g.Newest, g.MayHaveArrived})
+		m.renumber.begin()
+		samples := 0
+		for _, f := range own {
+			n, err := m.readSeries(f.series, at+len(f.symbols), uint32(i))
+			if err != nil {
+				return err
+			}
+			samples += n
+			at += len(f.symbols) + len(f.series)
+		}
+		if samples != g.Samples {
+			return errDamaged
+		}
+	}
+	return nil
+}
+
+// readSymbols returns the set that has the symbols of a message. A new set gets its numbers.
+func (m *merger) readSymbols(fragments []plainFragment) (set uint32, err error) {
+	for i := len(m.sets) - 1; i >= 0; i-- {
+		if sameSymbols(m.sets[i].fragments, fragments) {
+			return uint32(i), nil
+		}
+	}
+	n := len(m.sets)
+	if n < cap(m.sets) {
+		m.sets = m.sets[:n+1] // with the memory that it has
+	} else {
+		m.sets = append(m.sets, symbolSet{})
+	}
+	s := &m.sets[n]
+	s.fragments, s.numbers = fragments, s.numbers[:0]
+	for _, f := range fragments {
+		for symbols := f.symbols; len(symbols) > 0; {
+			text, rest, ok := cutBytes(symbols[1:])
+			if !ok || symbols[0] != tagSymbol || len(s.numbers) == 0 && len(text) > 0 {
+				return 0, errDamaged
+			}
+			number, _ := m.symbols.number(text)
+			s.numbers, symbols = append(s.numbers, number), rest
+		}
+	}
+	if len(s.numbers) == 0 {
+		return 0, errDamaged
+	}
+	return uint32(n), nil
+}
+
+func sameSymbols(a, b []plainFragment) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if !bytes.Equal(a[i].symbols, b[i].symbols) {
+			return false
+		}
+	}
+	return true
+}
+
+// inSet returns the number of a symbol of the present message.
+func (m *merger) inSet(ref uint64) (uint64, error) { return m.sets[m.set].number(ref) }
+
+func (s *symbolSet) number(ref uint64) (uint64, error) {
+	if ref >= uint64(len(s.numbers)) {
+		return 0, errDamaged
+	}
+	return uint64(s.numbers[ref]), nil
+}
+
+// readSeries reads the series of a fragment, which are at an offset in text. It returns the number of samples.
+func (m *merger) readSeries(series []byte, at int, input uint32) (samples int, err error) {
+	for rest := series; len(rest) > 0; {
+		body, behind, ok := cutBytes(rest[1:])
+		if !ok || rest[0] != tagSeries {
+			return 0, errDamaged
+		}
+		end := at + len(series) - len(behind)
+		n, err := m.row(body, end, input)
+		if err != nil {
+			return 0, err
+		}
+		samples += n
+		rest = behind
+	}
+	return samples, nil
+}
+
+// row appends a TimeSeries, which ends at an offset in text, to its series. It returns the number of samples.
+func (m *merger) row(body []byte, end int, input uint32) (samples int, err error) {
+	var refs []byte
+	if len(body) > 0 && body[0] == tagLabelRefs {
+		var ok bool
+		if refs, body, ok = cutBytes(body[1:]); !ok {
+			return 0, errDamaged
+		}
+	}
+	k, err := m.find(refs)
+	if err != nil {
+		return 0, err
+	}
+	m.next = k + 1
+	r, err := scanRow(body)
+	if err != nil {
+		return 0, err
+	}
+	s := &m.series[k]
+	if s.samples == 0 {
+		s.histograms = r.histograms
+	}
+	for s.histograms != r.histograms || s.later != 0 {
+		s = m.laterOf(s, r.histograms)
+	}
+	begin := end - len(body)
+	m.rows = append(m.rows, mergeRow{uint32(begin), uint32(begin + r.size), uint32(end), 0, input})
+	number := uint32(len(m.rows))
+	if s.last == 0 {
+		s.first = number
+	} else {
+		m.rows[s.last-1].next = number
+	}
+	s.last = number
+	s.samples += uint32(r.samples)
+	if r.size > math.MaxUint32-int(s.size) {
+		return 0, errDamaged
+	}
+	s.size += uint32(r.size)
+	s.exemplars = s.exemplars || r.exemplars
+	return r.samples, nil
+}
+
+// find returns the number of the series that has these labels.
+func (m *merger) find(refs []byte) (k uint32, err error) {
+	if m.next < uint32(len(m.series)) {
+		if s := &m.series[m.next]; s.set == m.set && bytes.Equal(s.refs, refs) {
+			return m.next, nil
+		}
+	}
+	begin := len(m.refs)
+	if m.refs, err = m.renumber.append(m.refs, refs, m.number); err != nil {
+		return 0, err
+	}
+	k, isNew := m.keys.number(m.refs[begin:])
+	if isNew {
+		m.series = append(m.series, mergedSeries{key: k})
+	} else {
+		m.refs = m.refs[:begin]
+	}
+	s := &m.series[k]
+	s.set, s.refs = m.set, refs
+	return k, nil
+}
+
+// laterOf returns the part of a series after s.
+func (m *merger) laterOf(s *mergedSeries, histograms bool) *mergedSeries {
+	if s.later == 0 {
+		s.later = uint32(len(m.later)) + 1
+		m.rounds = max(m.rounds, s.round+1)
+		m.later = append(m.later, mergedSeries{key: s.key, round: s.round + 1, histograms: histograms})
+	}
+	return &m.later[s.later-1]
+}
+
+// scannedRow is what scanRow finds in a TimeSeries.
+type scannedRow struct {
+	samples    int
+	size       int // bytes of the samples, which come first
+	histograms bool
+	exemplars  bool // there is more than samples and metadata
+}
+
+// scanRow looks at what follows the labels of a TimeSeries: samples or native histograms, then exemplars and metadata.
+func scanRow(body []byte) (r scannedRow, err error) {
+	rest := body
+	for len(rest) > 0 && (rest[0] == tagSample || rest[0] == tagHistogram) {
+		histogram := rest[0] == tagHistogram
+		_, behind, ok := cutBytes(rest[1:])
+		if !ok || r.samples > 0 && histogram != r.histograms {
+			return r, errDamaged
+		}
+		r.histograms, rest = histogram, behind
+		r.samples++
+	}
+	r.size = len(body) - len(rest)
+	if r.samples == 0 {
+		return r, errDamaged
+	}
+	if len(rest) == 0 || len(rest) >= 2 && rest[0] == tagMetadata && rest[1] < 0x80 && int(rest[1]) == len(rest)-2 {
+		return r, nil // nearly always
+	}
+	r.exemplars = true
+	err = eachField(rest, func(f field) error {
+		switch f.whole[0] {
+		case tagLabelRefs, tagSample, tagHistogram:
+			return errDamaged
+		}
+		return nil
+	})
+	return r, err
+}
+
+// size returns how much memory the merger keeps.
+func (m *merger) size() int {
+	const ofSeries, ofRow, ofInput = 80, 20, 32
+	n := cap(m.plain.text) + 24*cap(m.fragments) + m.symbols.size() + m.keys.size() + m.renumber.size() + cap(m.refs) +
+		ofSeries*(cap(m.series)+cap(m.later)) + ofRow*cap(m.rows) + ofInput*cap(m.inputs) + m.write.size()
+	for _, s := range m.sets[:cap(m.sets)] {
+		n += 4 * cap(s.numbers)
+	}
+	return n
+}

@@ -1,0 +1,231 @@
+package wire
+
+import "bytes"
+
+// mergeWriter writes the messages of a merger, one after the other. A series is never in two of them, unless it has
+// floats and native histograms: each change between the two begins another message, because receivers differ in how
+// they order them within one.
+type mergeWriter struct {
+	*merger
+	most Limits
+	pool *Pool
+	out  []Message
+
+	numbers  []uint32 // reference in the present message, by number of the symbol in the group; 0: not used yet
+	used     uint32
+	fresh    []byte // symbols of the present message
+	series   []byte
+	message  Message // the present one; it has no fragment yet
+	renumber renumberer
+	refs     []byte // of the present series
+	body     []byte // exemplars of the present series, and scratch
+	metadata mergedMetadata
+
+	input     *mergeInput                      // of the row whose references inInput reads
+	fromGroup func(old uint64) (uint64, error) // inGroup and inInput, bound once
+	fromInput func(old uint64) (uint64, error)
+}
+
+// mergedMetadata is the field metadata that was written last.
+type mergedMetadata struct {
+	set     uint32
+	read    []byte // as it was read, with references to the symbols of set
+	written []byte
+}
+
+// all writes all series.
+func (w *mergeWriter) all(m *merger, most Limits, p *Pool) (out []Message, err error) {
+	if w.fromGroup == nil {
+		w.fromGroup, w.fromInput = w.inGroup, w.inInput
+	}
+	w.merger, w.most, w.pool = m, most, p
+	defer w.forget()
+	w.begin()
+	for i := range m.series {
+		if err := w.add(&m.series[i]); err != nil {
+			return nil, err
+		}
+	}
+	for round := uint32(1); round <= m.rounds; round++ {
+		w.finish()
+		for i := range m.later {
+			if s := &m.later[i]; s.round == round {
+				if err := w.add(s); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	w.finish()
+	return w.out, nil
+}
+
+// forget drops the references to the messages.
+func (w *mergeWriter) forget() {
+	w.merger, w.pool, w.out, w.input = nil, nil, nil, nil
+	w.renumber.begin()
+	w.metadata.read = nil
+}
+
+// begin begins a message.
+func (w *mergeWriter) begin() {
+	w.message = Message{}
+	n := len(w.symbols.texts)
+	if cap(w.numbers) < n {
+		w.numbers = make([]uint32, n+n/4)
+	}
+	w.numbers = w.numbers[:n]
+	clear(w.numbers)
+	w.used = 0
+	w.fresh, w.series = append(w.fresh[:0], tagSymbol, 0), w.series[:0]
+	w.renumber.begin()
+	w.metadata.read = nil
+}
+
+// finish packs the present message, if it has samples, and begins the next one.
+func (w *mergeWriter) finish() {
+	if w.message.Samples == 0 {
+		return
+	}
+	scratch := appendPacked(w.pool.emptyBody(maxPacked(len(w.fresh), len(w.series))), w.fresh, w.series)
+	w.message.Fragments = [][]byte{append(w.pool.emptyBody(len(scratch)), scratch...)}
+	w.pool.Release(scratch)
+	w.out = append(w.out, w.message)
+	w.begin()
+}
+
+// add writes a series.
+func (w *mergeWriter) add(s *mergedSeries) (err error) {
+	m := &w.message
+	if most := w.most; m.Samples > 0 && (most.Samples > 0 && m.Samples+int(s.samples) > most.Samples ||
+		most.Bytes > 0 && len(w.fresh)+len(w.series) >= most.Bytes) {
+		w.finish()
+	}
+	if w.refs, err = w.renumber.append(w.refs[:0], w.keys.texts[s.key], w.fromGroup); err != nil {
+		return err
+	}
+	w.body = w.body[:0]
+	if s.exemplars {
+		if err := w.addOthers(s); err != nil {
+			return err
+		}
+	}
+	metadata, err := w.metadataOf(s)
+	if err != nil {
+		return err
+	}
+	dst := appendHead(w.series, len(w.refs), int(s.size)+len(w.body)+len(metadata))
+	dst = append(dst, w.refs...)
+	for at := s.first; at != 0; {
+		r := &w.rows[at-1]
+		dst = append(dst, w.text[r.from:r.rest]...)
+		from := &w.inputs[r.input]
+		if m.Samples == 0 && at == s.first {
+			m.Oldest, m.Newest = from.oldest, from.newest
+		}
+		m.Oldest, m.Newest = min(m.Oldest, from.oldest), max(m.Newest, from.newest)
+		m.MayHaveArrived = m.MayHaveArrived || from.mayHaveArrived
+		at = r.next
+	}
+	w.series = append(append(dst, w.body...), metadata...)
+	m.Samples += int(s.samples)
+	return nil
+}
+
+// inGroup returns the reference in the present message of a symbol of the group.
+func (w *mergeWriter) inGroup(number uint64) (uint64, error) {
+	if number == 0 {
+		return 0, nil
+	}
+	if number >= uint64(len(w.numbers)) {
+		return 0, errDamaged
+	}
+	ref := &w.numbers[number]
+	if *ref == 0 {
+		w.used++
+		*ref = w.used
+		w.fresh = appendBytesField(w.fresh, tagSymbol, w.symbols.texts[number])
+	}
+	return uint64(*ref), nil
+}
+
+// inInput returns the reference in the present message of a symbol of w.input.
+func (w *mergeWriter) inInput(ref uint64) (uint64, error) {
+	number, err := w.sets[w.input.set].number(ref)
+	if err != nil {
+		return 0, err
+	}
+	return w.inGroup(number)
+}
+
+// metadataOf returns the newest field metadata of a series. It is valid until the next call.
+func (w *mergeWriter) metadataOf(s *mergedSeries) ([]byte, error) {
+	r := &w.rows[s.last-1]
+	field := w.text[r.rest:r.to]
+	if s.exemplars || len(field) == 0 {
+		if r, field = w.findMetadata(s); field == nil {
+			return nil, nil
+		}
+	}
+	known := &w.metadata
+	if w.input = &w.inputs[r.input]; known.set == w.input.set && bytes.Equal(known.read, field) {
+		return known.written, nil
+	}
+	f, _, err := cutField(field)
+	if err != nil {
+		return nil, err
+	}
+	at := len(w.body)
+	w.body, err = appendMetadata(w.body, f.data, w.fromInput)
+	known.set, known.read = w.input.set, field
+	known.written = appendBytesField(known.written[:0], tagMetadata, w.body[at:])
+	w.body = w.body[:at]
+	return known.written, err
+}
+
+// findMetadata returns the last field metadata of the rows of a series that have other fields too.
+func (w *mergeWriter) findMetadata(s *mergedSeries) (in *mergeRow, metadata []byte) {
+	for at := s.first; at != 0; {
+		r := &w.rows[at-1]
+		_ = eachField(w.text[r.rest:r.to], func(f field) error { // read before, by scanRow
+			if f.whole[0] == tagMetadata {
+				in, metadata = r, f.whole
+			}
+			return nil
+		})
+		at = r.next
+	}
+	return in, metadata
+}
+
+// addOthers appends the exemplars of a series to w.body, in the order of its rows.
+func (w *mergeWriter) addOthers(s *mergedSeries) error {
+	for at := s.first; at != 0; {
+		r := &w.rows[at-1]
+		w.input = &w.inputs[r.input]
+		err := eachField(w.text[r.rest:r.to], func(f field) error {
+			switch f.whole[0] {
+			case tagMetadata:
+			case tagExemplar:
+				x, err := appendExemplar(nil, f.data, w.fromInput)
+				if err != nil {
+					return err
+				}
+				w.body = appendBytesField(w.body, tagExemplar, x)
+			default:
+				w.body = append(w.body, f.whole...)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		at = r.next
+	}
+	return nil
+}
+
+// size returns how much memory the writer keeps.
+func (w *mergeWriter) size() int {
+	return 4*cap(w.numbers) + cap(w.fresh) + cap(w.series) + cap(w.refs) + cap(w.body) + w.renumber.size()
+}
