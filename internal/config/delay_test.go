@@ -143,7 +143,8 @@ func TestMaxDelayMistakes(t *testing.T) {
 					"remote_write this name)"}},
 		"one name twice": {
 			delayFile("\n  endpoints:\n  - {name: prod, max_delay: 30s}\n  - {name: prod, max_delay: 1m}", ""),
-			[]string{":4: envoy_scraper.endpoints[1].name: prod: endpoints[0] has this name too (remove one of the two)"}},
+			[]string{":4: envoy_scraper.endpoints[1].name: prod: endpoints[0] has this name too (remove one of the " +
+				"two)"}},
 		"no name": {delayFile("\n  endpoints:\n  - max_delay: 30s\n  - null", ""), []string{
 			":3: envoy_scraper.endpoints[0]: the name is missing (add the name of an entry of remote_write, as name: " +
 				"prod)",
