@@ -211,7 +211,7 @@ func (l *loader) lintNoEffect(d delay, jobs []*promconfig.ScrapeConfig, shortest
 		return
 	}
 	fix := "remove it"
-	if 2*shortest <= longestDelay {
+	if shortest <= longestDelay/2 {
 		fix = fmt.Sprintf("write at least %v, or remove it", 2*shortest)
 	}
 	l.add(d.warning(fmt.Sprintf("has no effect: a request holds two scrapes of a target only if it is scraped "+
