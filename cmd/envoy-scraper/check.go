@@ -32,6 +32,9 @@ func newCheckCommand(app *kingpin.Application) command {
 			problems = cfg.Warnings
 		}
 		printProblems(stdout, problems)
+		if err == nil {
+			printProblems(stdout, cfg.Notes)
+		}
 		failures, warnings := problems.Errors(), len(problems)-problems.Errors()
 		switch {
 		case err != nil:

@@ -82,7 +82,7 @@ func TestDocumentedFlags(t *testing.T) {
 // othersFlags are flags of Prometheus that our documents mention, and an example of CONTRIBUTING.md.
 var othersFlags = []string{
 	"web.enable-remote-write-receiver", "web.remote-write-receiver.accepted-protobuf-messages", "web.cors.origin",
-	"part.what",
+	"query.lookback-delta", "part.what",
 	"scrape.timestamp-tolerance",
 }
 

@@ -57,7 +57,7 @@ func scraperDashboard() dashboard {
 		quantiles("endpoint", write("remotewrite_send_duration_seconds_bucket"), 1)...)
 	d.graph("Bytes sent", "Bps", "Compressed, retries included.",
 		query{rate("endpoint", write("remotewrite_sent_bytes_total")), "{{endpoint}}"})
-	d.graph("Lag", "s", "Age of the newest timestamp that the endpoint accepted.",
+	d.graph("Lag", "s", "Age of the newest timestamp that the endpoint accepted. Samples may wait for max_delay.",
 		query{"time() - " + write("remotewrite_highest_accepted_timestamp_seconds"), "{{instance}} {{endpoint}}"})
 	d.graph("Protocol", "none", "Major version of remote write.",
 		query{write("remotewrite_protocol"), "{{instance}} {{endpoint}}"})
@@ -66,7 +66,7 @@ func scraperDashboard() dashboard {
 	d.graph("Bytes waiting, and their limit", "bytes", "",
 		query{write("remotewrite_pending_bytes"), "{{instance}} {{endpoint}}"},
 		query{write("remotewrite_pending_limit_bytes"), "{{instance}} {{endpoint}} limit"})
-	d.graph("Age of the oldest sample waiting", "s", "",
+	d.graph("Age of the oldest sample waiting", "s", "Up to max_delay is no backlog.",
 		query{write("remotewrite_pending_oldest_seconds"), "{{instance}} {{endpoint}}"})
 	d.graph("Time to full", "s", "Shown only while the queue grows.",
 		query{write("remotewrite_pending_full_seconds") + " < +Inf", "{{instance}} {{endpoint}}"})

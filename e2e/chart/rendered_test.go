@@ -20,7 +20,9 @@ func TestRendered(t *testing.T) {
 		{"daemonset", []string{
 			"enable_compression: false", "fieldPath: spec.nodeName", "operator: Exists", "maxUnavailable: 10%",
 			"sizeLimit: 1536Mi", "--storage.ephemeral",
-		}, []string{"--shard", "kind: Service\n", "kind: PrometheusRule", "dashboard"}},
+		}, []string{"--shard", "kind: Service\n", "kind: PrometheusRule", "dashboard", "max_delay"}},
+		{"economical", []string{"      max_delay: 30s\n"}, []string{"batch_send_deadline"}},
+		{"delay", []string{"      max_delay: 1m\n"}, []string{"max_delay: 30s"}},
 		{"deployment", []string{"replicas: 1", "type: Recreate"},
 			[]string{"NODE_NAME", "enable_compression", "tolerations", "--shard"}},
 		{"statefulset", []string{

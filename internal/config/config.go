@@ -2,14 +2,14 @@
 // stages. prometheus/config decides what every key means. Load (load.go) takes these steps:
 //   - parse the file, convert a list of jobs to a complete file (document.go, syntax.go), and replace %{NAME} by
 //     environment variables (env.go),
-//   - read our own block envoy_scraper (extension.go, shards.go),
+//   - read our own block envoy_scraper (extension.go, shards.go, delay.go),
 //   - check global, each job and each remote_write entry on its own, and report every value that prometheus/config
 //     refuses, with line, key and fix (check.go, jobs.go, remote.go; packages locate and hint),
 //   - refuse what an agent does not have (keys.go), and warn about jobs that cannot have the intended effect
 //     (warnings.go, package lint),
 //   - report missing files (files.go),
-//   - pass the whole file to prometheus/config and apply our defaults and flags (limits.go, nodelocal.go,
-//     selfscrape.go). docs/differences.md lists the differences from Prometheus.
+//   - pass the whole file to prometheus/config and apply our defaults, flags and max_delay (limits.go, nodelocal.go,
+//     selfscrape.go, delay.go). docs/differences.md lists the differences from Prometheus.
 //
 // Redacted (redact.go) prints the effective configuration, Exposures (exposure.go) its insecure settings.
 //
@@ -41,6 +41,7 @@ type Severity = problem.Severity
 const (
 	SeverityError   = problem.Error
 	SeverityWarning = problem.Warning
+	SeverityNote    = problem.Note
 )
 
 // Options are the settings of the command line and the environment.
@@ -78,6 +79,7 @@ type Config struct {
 	Extension   Extension
 	Shards      shard.Map // zero: this instance scrapes all targets
 	Warnings    []Problem
+	Notes       []Problem // what settings do: how many scrapes a request holds
 
 	// BuiltinJob is the name of the built-in job; empty: a file was given.
 	BuiltinJob string

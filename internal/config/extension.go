@@ -27,6 +27,10 @@ type Extension struct {
 	Queue QueueConfig `yaml:"queue,omitempty"`
 	// Shards is the number of instances that share the targets, over time.
 	Shards []ShardPeriod `yaml:"shards,omitempty"`
+	// MaxDelay is how long a sample may wait, for every entry of remote_write; nil: batch_send_deadline applies.
+	MaxDelay *model.Duration `yaml:"max_delay,omitempty"`
+	// Endpoints are settings of single entries of remote_write.
+	Endpoints []EndpointExtension `yaml:"endpoints,omitempty"`
 }
 
 // QueueConfig is queue.Config as written in a file.
@@ -71,8 +75,9 @@ func (e *Extension) UnmarshalYAML(decode func(any) error) error {
 	return decode((*plain)(e))
 }
 
-// Validate returns every problem, each with its key.
-func (e Extension) Validate(jobs []string) error {
+// Validate returns every problem, each with its key. jobs and endpoints are the names of the jobs and of the entries of
+// remote_write.
+func (e Extension) Validate(jobs, endpoints []string) error {
 	var errs []error
 	known := map[string]bool{}
 	for _, job := range jobs {
@@ -86,28 +91,33 @@ func (e Extension) Validate(jobs []string) error {
 		for i, job := range list.jobs {
 			switch {
 			case !known[job]:
-				errs = append(errs, keyError{fmt.Sprintf("%s[%d]", list.key, i), job, "no job has this name"})
+				errs = append(errs, keyError{fmt.Sprintf("%s[%d]", list.key, i), job, "no job has this name",
+					correctIt})
 			case seen[job]:
-				errs = append(errs, keyError{fmt.Sprintf("%s[%d]", list.key, i), job, "listed twice"})
+				errs = append(errs, keyError{fmt.Sprintf("%s[%d]", list.key, i), job, "listed twice", correctIt})
 			}
 			seen[job] = true
 		}
 	}
 	errs = append(errs, validateShards(e.Shards)...)
+	errs = append(errs, e.validateDelays(endpoints)...)
 	var joined interface{ Unwrap() []error }
 	if errors.As(e.Queue.queue().Validate(), &joined) {
 		for _, err := range joined.Unwrap() {
 			var fe *queue.FieldError
 			if errors.As(err, &fe) {
-				errs = append(errs, keyError{"queue." + fe.Key, fe.Value, fe.Why})
+				errs = append(errs, keyError{"queue." + fe.Key, fe.Value, fe.Why, correctIt})
 			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
+// correctIt is the fix of a problem whose reason says what to do.
+const correctIt = "correct it, or remove it"
+
 // keyError is a problem of one key below envoy_scraper.
-type keyError struct{ key, value, why string }
+type keyError struct{ key, value, why, fix string }
 
 func (e keyError) Error() string { return fmt.Sprintf("%s: %s: %s", e.key, e.value, e.why) }
 
@@ -129,20 +139,25 @@ func (l *loader) checkExtension() {
 	if l.extPart == nil {
 		return
 	}
-	var names []string
+	var jobs, endpoints []string
 	for _, j := range l.jobs {
-		names = append(names, jobName(j.node))
+		jobs = append(jobs, jobName(j.node))
+	}
+	for _, r := range l.remotes {
+		if name := yamltree.Get(r.node, "name"); !yamltree.IsEmpty(name) && name.Value != "" {
+			endpoints = append(endpoints, name.Value)
+		}
 	}
 	var joined interface{ Unwrap() []error }
-	if !errors.As(l.ext.Validate(names), &joined) {
+	if !errors.As(l.ext.Validate(jobs, endpoints), &joined) {
 		return
 	}
 	for _, err := range joined.Unwrap() {
 		p := Problem{File: l.extFile, Line: l.extPart.LineOf(extensionKey), Key: extensionKey, Why: err.Error(),
-			Fix: "correct it, or remove it"}
+			Fix: correctIt}
 		var ke keyError
 		if errors.As(err, &ke) {
-			p.Key, p.Value, p.Why = extensionKey+"."+ke.key, ke.value, ke.why
+			p.Key, p.Value, p.Why, p.Fix = extensionKey+"."+ke.key, ke.value, ke.why, ke.fix
 			p.Line = l.extPart.LineOf(p.Key)
 		}
 		l.add(p)

@@ -209,7 +209,7 @@ func (l *loader) assemble(src *source) *Config {
 		l.addSelf(cfg)
 	}
 	l.remoteWrite(cfg, src)
-	l.lintShards(prom)
+	l.lintShards(l.applyDelays(cfg, src))
 	return cfg
 }
 

@@ -1,15 +1,14 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/prometheus/common/model"
-	promconfig "github.com/prometheus/prometheus/config"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
@@ -50,18 +49,20 @@ func validateShards(periods []ShardPeriod) (errs []error) {
 	for i, p := range periods {
 		key := fmt.Sprintf("shards[%d]", i)
 		if p.Count < 1 {
-			errs = append(errs, keyError{key + ".count", strconv.Itoa(p.Count), "must be at least 1"})
+			errs = append(errs, keyError{key + ".count", strconv.Itoa(p.Count), "must be at least 1", correctIt})
 		}
 		from := p.From.Format(time.RFC3339)
 		switch {
 		case i == 0 && !p.From.IsZero():
 			errs = append(errs, keyError{key + ".from", from,
-				"the first entry has no start: remove from, or insert the entry that holds until then"})
+				"the first entry has no start: remove from, or insert the entry that holds until then", correctIt})
 		case i > 0 && p.From.IsZero():
 			errs = append(errs, keyError{key, fmt.Sprintf("count: %d", p.Count),
-				"from is missing: every entry after the first needs the time at which all instances change to it"})
+				"from is missing: every entry after the first needs the time at which all instances change to it",
+				correctIt})
 		case i > 0 && !p.From.After(periods[i-1].From.Time):
-			errs = append(errs, keyError{key + ".from", from, "must be later than from of the entry before"})
+			errs = append(errs, keyError{key + ".from", from, "must be later than from of the entry before",
+				correctIt})
 		}
 	}
 	return errs
@@ -132,23 +133,22 @@ func (l *loader) shardPeriods() (periods []shard.Period) {
 }
 
 // lintShards warns about jobs whose samples can arrive out of order when a target moves to another instance.
-func (l *loader) lintShards(prom *promconfig.Config) {
-	if len(l.ext.Shards) < 2 {
+func (l *loader) lintShards(delays []delay) {
+	if len(l.ext.Shards) < 2 || len(delays) == 0 {
 		return
 	}
-	var deadline model.Duration
-	for _, r := range prom.RemoteWriteConfigs {
-		deadline = max(deadline, r.QueueConfig.BatchSendDeadline)
+	longest := slices.MaxFunc(delays, func(a, b delay) int { return cmp.Compare(a.time, b.time) })
+	key := "queue_config.batch_send_deadline"
+	if longest.isMaxDelay {
+		key = longest.key
 	}
 	for _, j := range l.jobs {
-		if interval := j.cfg.ScrapeInterval; interval <= deadline {
+		if interval := j.cfg.ScrapeInterval; interval <= longest.time {
 			l.add(Problem{Severity: SeverityWarning, File: j.src.name, Line: j.node.Line, Job: j.cfg.JobName,
 				Key: yamltree.Join(j.path, "scrape_interval"), Value: interval.String(),
-				Why: fmt.Sprintf("not longer than batch_send_deadline, %v: when a target moves to another shard, "+
-					"its last sample "+
-					"may arrive after the next one", deadline),
-				Fix: "set queue_config.batch_send_deadline to less than half the interval until the number of " +
-					"shards has changed"})
+				Why: fmt.Sprintf("not longer than %s, %v: when a target moves to another shard, its last sample "+
+					"may arrive after the next one", longest.word(), longest.time),
+				Fix: "set " + key + " to less than half the interval until the number of shards has changed"})
 		}
 	}
 }

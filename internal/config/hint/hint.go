@@ -23,6 +23,7 @@ var unknownField = regexp.MustCompile(`^field (.+) not found in type `)
 // fixes has a fix for each message that contains message. The first match counts.
 var fixes = []struct{ message, fix string }{
 	{"error parsing regexp", "correct the regular expression (RE2 syntax)"},
+	{`not a valid duration string: "-`, "remove the sign: a time cannot be negative"},
 	{"not a valid duration", "write a number and a unit, as 15s or 1m30s"},
 	{"unit \"", "write a number and a unit, as 15s or 1m30s"},
 	{"in duration", "write a number and a unit, as 15s or 1m30s"},

@@ -9,13 +9,14 @@ import (
 // Severity says whether a configuration with this problem can run.
 type Severity string
 
-// The severities. A configuration with an Error does not run.
+// The severities. A configuration with an Error does not run. A Note says what a setting does: nothing is to be changed.
 const (
 	Error   Severity = "error"
 	Warning Severity = "warning"
+	Note    Severity = "note"
 )
 
-// Problem is one thing that the user should change. No field holds a secret.
+// Problem is one thing that the user should change or, as a Note, know. No field holds a secret.
 type Problem struct {
 	Severity Severity
 	File     string // as the user named it, or the name of the flag that is the cause
@@ -34,8 +35,8 @@ func (p Problem) String() string {
 	if p.Line > 0 {
 		fmt.Fprintf(&b, ":%d", p.Line)
 	}
-	if p.Severity == Warning {
-		b.WriteString(": warning")
+	if p.Severity == Warning || p.Severity == Note {
+		b.WriteString(": " + string(p.Severity))
 	}
 	if p.Job != "" {
 		fmt.Fprintf(&b, ": job %q", p.Job)

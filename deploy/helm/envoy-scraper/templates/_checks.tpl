@@ -32,6 +32,9 @@
 {{- fail (printf "config: replaces %s, which would be ignored; move its content into config" $key) }}
 {{- end }}
 {{- end }}
+{{- if and $v.config (include "envoy-scraper.maxDelay" .) }}
+{{- fail "config: replaces delivery, which would be ignored; write envoy_scraper.max_delay into config" }}
+{{- end }}
 {{- if not (or $v.config $v.remoteWrite) }}
 {{- fail "remoteWrite: is empty, so there is no receiver for the samples; add one, as remoteWrite[0].url=http://prometheus-server.monitoring.svc:9090/api/v1/write" }}
 {{- end }}

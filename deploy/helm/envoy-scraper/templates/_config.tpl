@@ -87,6 +87,12 @@
 {{- range $name, $text := . }}{{ dict $name ($text | replace "\r\n" "\n") | toYaml }}{{ end }}
 {{- end }}
 
+{{- /* How long a sample may wait: delivery.maxDelay, else that of delivery.preset. Empty: the program's default. */}}
+{{- define "envoy-scraper.maxDelay" -}}
+{{- $delivery := default dict .Values.delivery }}
+{{- default (ternary "30s" "" (eq (default "fresh" $delivery.preset) "economical")) $delivery.maxDelay }}
+{{- end }}
+
 {{- define "envoy-scraper.config" -}}
 {{- with .Values.globalConfig }}
 global:
@@ -99,6 +105,10 @@ remote_write:
 {{- end }}
 
 envoy_scraper:
+  {{- with include "envoy-scraper.maxDelay" . }}
+  # A request holds all scrapes of a target in this time: cheaper for the receiver, and as much later.
+  max_delay: {{ toYaml . }}
+  {{- end }}
   queue:
     max_bytes: {{ .Values.queue.maxBytes | toYaml }}
     max_memory: {{ .Values.queue.maxMemory | toYaml }}
