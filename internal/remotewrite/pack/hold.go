@@ -7,7 +7,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// Stream mode. If batch_send_deadline (the delay) is longer than Prometheus' default of 5 s, each scrape of a target
+// Stream mode. If batch_send_deadline (the delay) is at least two scrape intervals of some job, each scrape of a target
 // becomes a request of its own, of the target's stream, and waits in the queue for the next scrapes of the target.
 // The sender merges the requests of a stream, so that each series is sent once with several samples. A delay of 30 s
 // and an interval of 10 s give three scrapes:
@@ -17,12 +17,10 @@ import (
 //
 // Without stream mode a lane has one open request, with samples of all its targets (stream 0).
 
-// minStreamDelay is the longest delay without stream mode.
-const minStreamDelay = 5 * time.Second
-
-// ScrapesPerRequest returns how many scrapes of a target one request holds.
+// ScrapesPerRequest returns how many scrapes of a target one request holds: as many intervals as fit into the delay, and
+// at least one. An interval of 0 is not known.
 func ScrapesPerRequest(delay, interval time.Duration) int {
-	if delay <= minStreamDelay || interval <= 0 {
+	if interval <= 0 {
 		return 1
 	}
 	return max(1, int(delay/interval))

@@ -14,7 +14,7 @@ func TestScrapesPerRequest(t *testing.T) {
 		want            int
 	}{
 		{5 * time.Second, 10 * time.Second, 1},
-		{5 * time.Second, time.Second, 1}, // Prometheus' default: no stream mode
+		{5 * time.Second, time.Second, 5},
 		{10 * time.Second, 10 * time.Second, 1},
 		{30 * time.Second, 10 * time.Second, 3},
 		{30 * time.Second, 15 * time.Second, 2},

@@ -21,11 +21,10 @@ type Settings struct {
 	streams bool          // stream mode (hold.go)
 }
 
-// NewSettings returns settings for an entry of remote_write and external labels.
-func NewSettings(rw *promconfig.RemoteWriteConfig, external labels.Labels) *Settings {
+// NewSettings returns settings for an entry of remote_write and external labels. streams turns stream mode on (hold.go).
+func NewSettings(rw *promconfig.RemoteWriteConfig, external labels.Labels, streams bool) *Settings {
 	s := &Settings{RemoteWriteConfig: rw, rulesChangeLabels: canChangeLabels(rw.WriteRelabelConfigs)}
-	s.delay = time.Duration(rw.QueueConfig.BatchSendDeadline)
-	s.streams = s.delay > minStreamDelay
+	s.delay, s.streams = time.Duration(rw.QueueConfig.BatchSendDeadline), streams
 	external.Range(func(l labels.Label) {
 		if l.Value != "" {
 			s.external = append(s.external, l)
