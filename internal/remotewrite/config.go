@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/pack"
 )
 
 // EndpointConfig is one entry of remote_write.
@@ -15,7 +16,13 @@ type EndpointConfig struct {
 	*promconfig.RemoteWriteConfig
 	// Negotiate: protobuf_message is not configured. 2.0 is tried first, then 1.0.
 	Negotiate bool
+	// Streams: batch_send_deadline is at least two scrape intervals of some job, so that requests hold several scrapes
+	// of a target.
+	Streams bool
 }
+
+// ScrapesPerRequest returns how many scrapes of a target one request holds, at least one.
+func ScrapesPerRequest(delay, interval time.Duration) int { return pack.ScrapesPerRequest(delay, interval) }
 
 // Config is the wanted state of all endpoints.
 type Config struct {

@@ -4,9 +4,11 @@
 //  2. pack.Packer applies write_relabel_configs, chooses a lane by the labels, and encodes each sample into the open
 //     request of its lane (wire.FragmentWriter). The piece that a batch adds to a request is a fragment.
 //  3. The fragment is a record in the endpoint's queue (package queue), on disk or in memory. A request is sealed when
-//     it has max_samples_per_send samples, or after batch_send_deadline.
-//  4. deliver.Sender, one for each lane, takes the oldest sealed request, makes the body of a POST of it
-//     (wire.Pool) and sends it until the receiver has accepted or refused it.
+//     it has max_samples_per_send samples, or after batch_send_deadline. If two scrape intervals fit into that, each
+//     scrape is a request, and the queue holds it for the next scrapes of the target (stream mode: pack/hold.go).
+//  4. deliver.Sender, one for each lane, takes the oldest request that is due, or several scrapes of a target, which it
+//     merges (wire.Merge), makes the body of a POST of it (wire.Pool) and sends it until the receiver has accepted or
+//     refused it.
 //  5. The sender reports each fate to account.fate, which counts it (account.go).
 //
 // This package holds what is left: configuration (config.go, settings.go), where queues are (storage.go, identity.go),
@@ -19,7 +21,7 @@
 // Invariants:
 //
 //   - Append never waits for a network.
-//   - Samples of one series go through one lane, in order; no request holds two samples of one series.
+//   - Samples of one series go through one lane, in order; no request of the queue holds two samples of one series.
 //   - What is queued is always remote write 2.0; a body in 1.0 is made of it when it is sent.
 //   - Every sample that does not arrive is counted under a reason.
 //   - A reload replaces the settings of the receiver before those of the packer. So a sample is never sent under older

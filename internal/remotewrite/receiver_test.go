@@ -158,14 +158,20 @@ func (r *receiver) decode(body []byte, p wire.Protocol) (out []arrival) {
 		return nil
 	}
 	seen := map[string]bool{}
-	add := func(ls labels.Labels, at int64, v float64) {
+	add := func(ls labels.Labels, samples []point) {
 		key := ls.String()
 		if seen[key] {
-			r.t.Errorf("two samples of %s in one request", key)
+			r.t.Errorf("two TimeSeries of %s in one request", key)
 		}
 		seen[key] = true
-		out = append(out, arrival{key, point{at, math.Float64bits(v)}})
+		for i, p := range samples {
+			if i > 0 && p.at <= samples[i-1].at {
+				r.t.Errorf("%s: %d after %d in one request", key, p.at, samples[i-1].at)
+			}
+			out = append(out, arrival{key, p})
+		}
 	}
+	var samples []point
 	var b labels.ScratchBuilder
 	if p == wire.V1 {
 		var req prompb.WriteRequest
@@ -173,9 +179,11 @@ func (r *receiver) decode(body []byte, p wire.Protocol) (out []arrival) {
 			r.t.Errorf("1.0: %v", err)
 		}
 		for _, ts := range req.Timeseries {
+			samples = samples[:0]
 			for _, s := range ts.Samples {
-				add(ts.ToLabels(&b, nil), s.Timestamp, s.Value)
+				samples = append(samples, point{s.Timestamp, math.Float64bits(s.Value)})
 			}
+			add(ts.ToLabels(&b, nil), samples)
 		}
 		return out
 	}
@@ -189,9 +197,11 @@ func (r *receiver) decode(body []byte, p wire.Protocol) (out []arrival) {
 		if err != nil {
 			r.t.Errorf("labels: %v", err)
 		}
+		samples = samples[:0]
 		for _, s := range ts.Samples {
-			add(ls, s.Timestamp, s.Value)
+			samples = append(samples, point{s.Timestamp, math.Float64bits(s.Value)})
 		}
+		add(ls, samples)
 	}
 	return out
 }

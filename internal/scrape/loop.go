@@ -157,6 +157,7 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 func (l *loop) batch(at time.Time) *series.Batch {
 	b := l.env.batches.Get().(*series.Batch)
 	b.Reset(l.id, at.UnixMilli())
+	b.Interval = l.target.interval
 	return b
 }
 
@@ -212,7 +213,9 @@ func (l *loop) finishBatch(
 	if err != nil {
 		up = 0
 		b.Reset(b.Target, b.Time)
+		b.Interval = l.target.interval
 		markMissing(b, l.live, shown)
+		b.Urgent = b.Len() > 0
 	} else if !c.Unchanged || !l.page.Shows(l.live) {
 		markVanished(b, l.live, l.job.cfg.TrackTimestampsStaleness)
 	}
@@ -246,6 +249,7 @@ func (l *loop) end(missed time.Time) {
 	if l.scraped {
 		b := l.env.batches.Get().(*series.Batch)
 		b.Reset(l.id, l.stamps.markers(time.Now(), missed))
+		b.Interval, b.Urgent = l.target.interval, true
 		markAll(b, l.live)
 		l.report.end(b)
 		if err := l.env.sink.Append(b); err != nil {

@@ -1,6 +1,8 @@
 package series
 
 import (
+	"time"
+
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
 )
@@ -11,6 +13,11 @@ import (
 type Batch struct {
 	Target TargetID // the target, whose labels the series of the batch have
 	Time   int64    // of every sample without a timestamp of its own, in Unix milliseconds
+
+	// Interval is the time between two scrapes of the target; 0: not known.
+	Interval time.Duration
+	// Urgent: a receiver should get the batch at once, since the target has ended or was lost.
+	Urgent bool
 
 	// Series and Values are parallel: Values[i] is the sample of Series[i]. A staleness marker is a value
 	// (value.StaleNaN), not a flag.

@@ -1,6 +1,8 @@
 package pack
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
@@ -43,7 +45,7 @@ func (p *Packer) appendBy(s *Settings, b *series.Batch, tally *Tally) bool {
 	}
 	p.appendBound(s, b, hash, ruled, &scratch.unbound, tally)
 	if len(scratch.unbound.rows) > 0 {
-		p.appendUnbound(s, b.Target, &scratch.unbound, tally)
+		p.appendUnbound(s, b, hash, &scratch.unbound, tally)
 	}
 	return true
 }
@@ -85,7 +87,7 @@ func (p *Packer) appendBoundRows(
 	added := false
 	src := source{view: v, target: b.Target}
 	cursor := openRows(v, b)
-	l.writer.BeginBatch()
+	l.beginBatch(s, b, hash)
 	for r := (row{}); cursor.next(&r); {
 		var own uint64
 		if ruled != nil {
@@ -134,53 +136,98 @@ func (p *Packer) appendBoundRows(
 			added = l.add(s, src, &r, tally) || added
 		}
 	}
-	l.flush(tally)
-	t.batch(b.Time, added, l.open.number)
+	number := l.open.number
+	l.endBatch(s, tally)
+	t.batch(b.Time, added, number)
 }
 
 // appendUnbound appends each row through the lane of its labels.
-func (p *Packer) appendUnbound(s *Settings, target series.TargetID, unbound *unboundRows, tally *Tally) {
+func (p *Packer) appendUnbound(s *Settings, b *series.Batch, hash uint64, unbound *unboundRows, tally *Tally) {
 	all := p.Lanes()
 	unbound.sort(len(all))
 	for i, l := range all {
-		if own := unbound.order[unbound.starts[i]:unbound.starts[i+1]]; len(own) > 0 {
-			p.appendUnboundTo(l, s, target, unbound.rows, own, tally)
-		}
-	}
-}
-
-func (p *Packer) appendUnboundTo(l *Lane, s *Settings, target series.TargetID, rows []unboundRow, order []int32,
-	tally *Tally) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	p.table.Read(func(v series.View) { p.appendUnboundRows(l, s, v, target, rows, order, tally) })
-}
-
-func (p *Packer) appendUnboundRows(
-	l *Lane, s *Settings, v series.View, target series.TargetID, rows []unboundRow, order []int32,
-	tally *Tally,
-) {
-	now := time.Now()
-	l.history.sweep(now)
-	minutes := unixMinutes(now)
-	l.writer.BeginBatch()
-	for n, i := range order {
-		if n > 0 && n%rowsPerLock == 0 {
-			v.Pause()
-		}
-		r := &rows[i]
-		r.Parts.Meta = v.Parts(r.shown).Meta // another target may have changed it since
-		h := l.history.unbound.of(r.hash, minutes)
-		if r.Time <= h.newest {
-			tally.NotNewer++
+		own := unbound.order[unbound.starts[i]:unbound.starts[i+1]]
+		if len(own) == 0 {
 			continue
 		}
-		if h.request == uint32(l.open.number) {
-			l.finish(tally)
-		}
-		if l.add(s, source{view: v, target: target, text: r.text}, &r.row, tally) {
-			h.newest, h.request = r.Time, uint32(l.open.number)
-		}
+		l.mu.Lock()
+		p.table.Read(func(v series.View) {
+			a := unboundAppend{lane: l, settings: s, view: v, batch: b, rows: unbound.rows, tally: tally, now: time.Now()}
+			a.run(own, hash)
+		})
+		l.mu.Unlock()
 	}
-	l.flush(tally)
+}
+
+// unboundAppend appends unbound rows of a batch to one lane. The caller holds its mu.
+type unboundAppend struct {
+	lane     *Lane
+	settings *Settings
+	view     series.View
+	batch    *series.Batch
+	rows     []unboundRow
+	tally    *Tally
+	now      time.Time
+	done     int // rows, to give up the table's lock now and then
+}
+
+// run appends the rows in order. In stream mode, a series goes through the stream of the target that had it first, its
+// home, because its samples must stay in order whichever target has them. Nearly always that is the present target;
+// the rows with another home come afterwards, home by home.
+func (a *unboundAppend) run(order []int32, hash uint64) {
+	l := a.lane
+	l.history.sweep(a.now)
+	l.beginBatch(a.settings, a.batch, hash)
+	own := streamOf(hash)
+	var away []int32 // rows whose home is another target
+	for _, i := range order {
+		h := a.historyOf(i, own)
+		if a.settings.streams && h.home != own {
+			away = append(away, i)
+			continue
+		}
+		a.add(i, h)
+	}
+	l.endBatch(a.settings, a.tally)
+	if len(away) == 0 {
+		return
+	}
+	slices.SortStableFunc(away, func(x, y int32) int {
+		return cmp.Compare(a.historyOf(x, own).home, a.historyOf(y, own).home)
+	})
+	for len(away) > 0 {
+		home := a.historyOf(away[0], own).home
+		l.to = destination{home, l.history.holds.more(home, a.settings.delay, a.now)}
+		for ; len(away) > 0; away = away[1:] {
+			h := a.historyOf(away[0], own)
+			if h.home != home {
+				break
+			}
+			a.add(away[0], h)
+		}
+		l.endBatch(a.settings, a.tally)
+	}
+}
+
+func (a *unboundAppend) historyOf(i int32, own uint32) *unboundHistory {
+	return a.lane.history.unbound.of(a.rows[i].hash, unixMinutes(a.now), own)
+}
+
+// add appends one row, unless a newer sample of its series was appended before.
+func (a *unboundAppend) add(i int32, h *unboundHistory) {
+	if a.done++; a.done%rowsPerLock == 0 {
+		a.view.Pause()
+	}
+	l, r := a.lane, &a.rows[i]
+	r.Parts.Meta = a.view.Parts(r.shown).Meta // another target may have changed it since
+	if r.Time <= h.newest {
+		a.tally.NotNewer++
+		return
+	}
+	if h.request == uint32(l.open.number) {
+		l.finish(a.tally)
+	}
+	if l.add(a.settings, source{view: a.view, target: a.batch.Target, text: r.text}, &r.row, a.tally) {
+		h.newest, h.request = r.Time, uint32(l.open.number)
+	}
 }

@@ -9,13 +9,15 @@
 //  4. history drops a sample that is not newer than the last one of its series (history.go). classics turns a native
 //     histogram with custom buckets into classic series, if so configured (classic.go).
 //  5. Lane.add encodes the row into the open request, Lane.flush appends what the batch added to the queue (lane.go).
+//     In stream mode, which a long batch_send_deadline turns on, the batch is a request of its own, and waits for later
+//     scrapes of the target (hold.go).
 //  6. The sender of the lane calls Lane.Next and Lane.Ack.
 //
 // Append returns a Tally: what became of the samples of the batch.
 //
 // Invariants:
 //
-//   - Samples of one series go through one lane, in order. When the number of lanes changes (resize.go), everything
+//   - Samples of one series go through one lane and, in stream mode, one stream, in order. When the number of lanes changes (resize.go), everything
 //     that is queued is delivered before what is appended from then on, and each lane takes over what others
 //     remembered.
 //   - No request holds two samples of one series.

@@ -23,6 +23,7 @@ const (
 type history struct {
 	targets map[uint64]*targetHistory // by the stable hash of the labels: ids are reused
 	unbound unboundHistories
+	holds   holds
 	swept   time.Time
 }
 
@@ -147,6 +148,7 @@ func (h *history) sweep(now time.Time) {
 		}
 	}
 	h.unbound.forget(now.Add(-historyIdle))
+	h.holds.forget(now.Add(-historyIdle))
 	if len(h.unbound.all) >= maxHistory {
 		h.unbound = unboundHistories{}
 	}
@@ -178,7 +180,7 @@ func (t *targetHistory) setTimed(v series.View, id series.ID, batch int64) {
 
 // unboundHistories are the histories of unbound series, found by the stable hash of their labels.
 //
-// Cost: 24 bytes per series, and about 7 for the index.
+// Cost: 32 bytes per series, and about 7 for the index.
 type unboundHistories struct {
 	all   []unboundHistory
 	index hashindex.Index // of all
@@ -190,19 +192,21 @@ type unboundHistory struct {
 	newest  int64
 	request uint32 // low bits of the number of the request that has it
 	used    uint32 // when, in minutes since 1970
+	home    uint32 // stream of the target that had the series first
 }
 
 func (h *unboundHistories) hashOf(n uint32) uint64 { return h.all[n].hash }
 
-// of returns the history of a series. It makes a new one if there is none. The result is valid until the next call.
-func (h *unboundHistories) of(hash uint64, nowMinutes uint32) *unboundHistory {
+// of returns the history of a series. It makes a new one with this home if there is none. The result is valid until the
+// next call.
+func (h *unboundHistories) of(hash uint64, nowMinutes, home uint32) *unboundHistory {
 	n, ok := h.next, true
 	if int(n) >= len(h.all) || h.all[n].hash != hash {
 		n, ok = h.index.Find(hash, func(n uint32) bool { return h.all[n].hash == hash })
 	}
 	if !ok {
 		n = uint32(len(h.all))
-		h.all = append(h.all, unboundHistory{hash: hash, newest: minTime})
+		h.all = append(h.all, unboundHistory{hash: hash, newest: minTime, home: home})
 		h.index.Add(hash, n, h.hashOf)
 	}
 	h.next = n + 1

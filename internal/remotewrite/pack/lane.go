@@ -14,7 +14,8 @@ import (
 type Queue interface {
 	Append(lane int, r queue.Record) (queue.Loss, error)
 	Seal(lane int)
-	Next(lane int) (queue.Request, queue.State)
+	Flush(lane int)
+	Next(lane int, most queue.Limit) (group []queue.Request, state queue.State, wait time.Duration)
 	Ack(lane int)
 	Resize(lanes int)
 	Stats() queue.Stats
@@ -56,6 +57,8 @@ type Lane struct {
 	gone   atomic.Bool   // the lane was removed: its sender ends
 	ended  chan struct{} // closed when its sender has ended
 
+	mostScrapes atomic.Int64 // of a target in one request, so far
+
 	// before is the channel ended of the removed lane that had this index before; nil if there was none. The queue
 	// knows a reader by its index, so there must be one at a time.
 	before <-chan struct{}
@@ -66,9 +69,17 @@ type Lane struct {
 	writer   wire.FragmentWriter
 	fragment queue.Record // the fragment that writer holds, without its bytes
 	open     openRequest
+	to       destination // of the next request
 	history  history
 	classics classics
 	pairs    []series.Pair // scratch
+}
+
+// destination is the stream of a request, and until when it may wait there. The zero value is stream 0, which does not
+// wait.
+type destination struct {
+	stream uint32
+	due    time.Time
 }
 
 // openRequest is the request that still grows. None is open if it has no samples.
@@ -89,14 +100,13 @@ func newLane(o *outlet, index int) *Lane {
 // add puts one row into the open request. The caller holds mu, has looked at the history, and flushes after its batch.
 // False: the row was dropped, and counted.
 func (l *Lane) add(s *Settings, src source, r *row, t *Tally) bool {
-	full := l.open.samples >= s.QueueConfig.MaxSamplesPerSend || l.open.bytes+l.writer.Size() >= maxRequestBytes
-	if full || l.open.settings != s {
+	if l.full(s) || l.open.settings != s {
 		l.finish(t)
 	}
 	if l.open.samples == 0 {
 		l.open.settings = s
 		l.writer.Begin(len(s.added) > 0 || s.SendExemplars || s.ConvertNHCBToClassic)
-		l.fragment = queue.Record{First: true}
+		l.fragment = queue.Record{First: true, Stream: uint64(l.to.stream), Due: l.to.due}
 	}
 	with := wire.Options{Exemplars: s.SendExemplars, Metadata: s.MetadataConfig.Send, External: s.added}
 	var exemplars int
@@ -124,6 +134,13 @@ func (l *Lane) add(s *Settings, src source, r *row, t *Tally) bool {
 	f.Oldest, f.Newest = min(f.Oldest, r.Time), max(f.Newest, r.Time)
 	l.open.samples++
 	return true
+}
+
+// full reports whether the open request takes no more samples. In stream mode max_samples_per_send is a matter of the
+// sender, which divides what it merges.
+func (l *Lane) full(s *Settings) bool {
+	return !s.streams && l.open.samples >= s.QueueConfig.MaxSamplesPerSend ||
+		l.open.bytes+l.writer.Size() >= maxRequestBytes
 }
 
 // flush appends the fragment to the queue. Symbols without a series wait for the next fragment.
@@ -173,29 +190,41 @@ func (l *Lane) seal() {
 // wakes the others, but a queue also loses requests, to its limit or to damage, and then wakes no sender.
 const drainCheck = time.Second
 
-// Next seals the open request if it is due, or at any age where closing. It returns the oldest sealed request, alone, if
-// there is one (Ready), and the same one until Ack. Later: the caller asks again after Wake, or after wait if that is not 0.
-// Empty: there will be no more, since the lane was removed or, where closing, nothing is queued in any lane. Requests
-// of other lanes count, since this one may have to take them over.
+// maxGroup limits what is merged at once: 8 scrapes of a target to catch up, more if the delay holds more; samples and
+// bytes bound the memory of the merge.
+var maxGroup = queue.Limit{Requests: 8, Samples: 20_000, Bytes: maxRequestBytes}
+
+// Next seals the open request if it is due, or at any age where closing. It returns the oldest requests that are due
+// and may be merged, if there are any (Ready), and the same ones until Ack. Later: the caller asks again after Wake, or
+// after wait if that is not 0. Empty: there will be no more, since the lane was removed or, where closing, nothing is
+// queued in any lane. Requests of other lanes count, since this one may have to take them over.
 func (l *Lane) Next(closing bool) (group []queue.Request, state queue.State, wait time.Duration) {
 	wait = l.sealDue(closing)
-	if l.group[0], state = l.outlet.queue.Next(l.index); state == queue.Ready {
-		return l.group[:], state, 0
+	if closing {
+		l.outlet.queue.Flush(l.index)
+	}
+	most := maxGroup
+	most.Requests = max(most.Requests, int(l.mostScrapes.Load()))
+	group, state, due := l.outlet.queue.Next(l.index, most)
+	if state == queue.Ready {
+		return group, state, 0
 	}
 	switch {
 	case l.gone.Load() || closing && l.outlet.queue.Stats().Requests == 0:
 		return nil, queue.Empty, 0
 	case closing:
 		return nil, queue.Later, drainCheck
+	case wait == 0 || due > 0 && due < wait:
+		wait = due
 	}
 	return nil, queue.Later, wait
 }
 
-// Ack removes the group that Next gave, and takes its bytes back.
+// Ack removes the requests that Next gave, and takes their bytes back.
 func (l *Lane) Ack(group []queue.Request) {
 	l.outlet.queue.Ack(l.index)
-	for i := range group {
-		for _, rec := range group[i].Records {
+	for _, r := range group {
+		for _, rec := range r.Records {
 			l.outlet.Buffers.Put(rec.Data)
 		}
 	}

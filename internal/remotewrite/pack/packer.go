@@ -58,16 +58,19 @@ func (p *Packer) Wake(lane int) {
 	}
 }
 
-// Replace puts settings into force between two batches. Where series change their lanes by that, what is queued is
-// delivered before what is appended from now on.
+// Replace puts settings into force between two batches. Requests that wait for later scrapes are sent at once. Where
+// series change their lanes or streams, what is queued is delivered before what is appended from now on.
 func (p *Packer) Replace(s *Settings) {
 	defer p.rules.clear(p.table, false) // after the unlock: an append locks a target of the rules first
 	p.shape.Lock()
 	defer p.shape.Unlock()
-	if old := p.settings.Swap(s); old.rulesChangeLabels != s.rulesChangeLabels {
-		lanes := p.Lanes()
+	old, lanes := p.settings.Swap(s), p.Lanes()
+	if old.rulesChangeLabels != s.rulesChangeLabels || old.streams != s.streams {
 		sealAll(lanes)
 		p.queue.Resize(len(lanes))
+	}
+	for i := range lanes {
+		p.queue.Flush(i)
 	}
 }
 

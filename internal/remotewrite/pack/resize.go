@@ -70,7 +70,7 @@ func (p *Packer) spread(old []*Lane) {
 		for _, s := range h.unbound.all {
 			l := p.laneOf(s.hash)
 			l.mu.Lock()
-			to := l.history.unbound.of(s.hash, s.used)
+			to := l.history.unbound.of(s.hash, s.used, s.home)
 			to.newest = max(to.newest, s.newest)
 			l.mu.Unlock()
 		}

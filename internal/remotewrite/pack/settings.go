@@ -2,6 +2,7 @@ package pack
 
 import (
 	"slices"
+	"time"
 
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
@@ -15,11 +16,15 @@ type Settings struct {
 	added    []labels.Label // those that the encoder adds: none where rules have made them part of each series
 
 	rulesChangeLabels bool // write_relabel_configs do more than keep and drop whole series
+
+	delay   time.Duration // how long a sample may wait: batch_send_deadline
+	streams bool          // stream mode (hold.go)
 }
 
-// NewSettings returns settings for an entry of remote_write and external labels.
-func NewSettings(rw *promconfig.RemoteWriteConfig, external labels.Labels) *Settings {
+// NewSettings returns settings for an entry of remote_write and external labels. streams turns stream mode on (hold.go).
+func NewSettings(rw *promconfig.RemoteWriteConfig, external labels.Labels, streams bool) *Settings {
 	s := &Settings{RemoteWriteConfig: rw, rulesChangeLabels: canChangeLabels(rw.WriteRelabelConfigs)}
+	s.delay, s.streams = time.Duration(rw.QueueConfig.BatchSendDeadline), streams
 	external.Range(func(l labels.Label) {
 		if l.Value != "" {
 			s.external = append(s.external, l)

@@ -1,0 +1,262 @@
+package remotewrite
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/relabel"
+	"github.com/prometheus/prometheus/model/value"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// mesh is a few targets whose pages change: series come and go, scrapes fail, targets end. Two targets have the same
+// labels except for their address, so some of their series are the same. It is the same for equal seeds.
+type mesh struct {
+	*world
+	rnd      *rand.Rand
+	interval time.Duration
+	pods     []*meshPod
+	appended int
+}
+
+type meshPod struct {
+	id     series.TargetID
+	all    []series.ID
+	shown  map[int]bool // of all
+	failed bool
+	gone   bool
+}
+
+func newMesh(w *world, seed uint64, interval time.Duration) *mesh {
+	m := &mesh{world: w, rnd: rand.New(rand.NewPCG(seed, 7)), interval: interval}
+	for i := range 6 {
+		public := labels.FromStrings("instance", fmt.Sprint("pod-", i), "job", "envoy")
+		p := &meshPod{id: w.table.AddTarget(public), shown: map[int]bool{}}
+		for n := range 12 {
+			p.all = append(p.all, w.series(p.id, public, fmt.Sprintf("metric_%d", n)))
+		}
+		for n := range 4 { // unbound, and the same on two pods
+			shared := labels.FromStrings("__name__", "shared", "pair", fmt.Sprint(i/2), "n", fmt.Sprint(n))
+			p.all = append(p.all, w.table.Add(p.id, shared, series.Meta{Type: model.MetricTypeGauge}))
+		}
+		m.pods = append(m.pods, p)
+	}
+	return m
+}
+
+// scrapeAll appends one scrape of each pod, at times that differ by some milliseconds.
+func (m *mesh) scrapeAll() {
+	for i, p := range m.pods {
+		if p.gone {
+			continue
+		}
+		var b series.Batch
+		b.Reset(p.id, time.Now().UnixMilli()+int64(i))
+		b.Interval = m.interval
+		ends, fails := m.rnd.IntN(40) == 0, m.rnd.IntN(12) == 0
+		b.Urgent = ends || fails && !p.failed
+		for n, id := range p.all {
+			shows := m.rnd.IntN(10) > 0 && !ends && !fails
+			switch {
+			case shows:
+				b.Add(id, float64(m.rnd.IntN(1000)))
+			case p.shown[n]:
+				b.Add(id, staleNaN)
+			}
+			p.shown[n] = shows
+		}
+		p.failed, p.gone = fails, ends
+		m.appended += b.Len()
+		m.append(&b)
+	}
+}
+
+var staleNaN = math.Float64frombits(value.StaleNaN)
+
+// meshRun is what a receiver got of a mesh.
+type meshRun struct {
+	arrived  map[string][]point
+	requests int
+	accepted int
+	dropped  map[string]int
+}
+
+func runMesh(t *testing.T, seed uint64, p wire.Protocol, scrapesPerRequest int, rules bool) (run meshRun) {
+	synctest.Test(t, func(t *testing.T) {
+		const interval = 10 * time.Second
+		ec := explicit(endpointConfig("n"), p)
+		if scrapesPerRequest > 1 {
+			ec.QueueConfig.BatchSendDeadline = model.Duration(time.Duration(scrapesPerRequest) * interval)
+			ec.Streams = true
+		}
+		if rules {
+			ec.WriteRelabelConfigs = []*relabel.Config{{
+				SourceLabels: model.LabelNames{"job"}, TargetLabel: "team", Regex: relabel.MustNewRegexp("(.*)"),
+				Replacement: "of-$1", Action: relabel.Replace, Separator: ";", NameValidationScheme: model.UTF8Validation,
+			}}
+		}
+		w := newWorld(t, ec)
+		w.run()
+		m := newMesh(w, seed, interval)
+		for range 30 {
+			m.scrapeAll()
+			time.Sleep(interval)
+		}
+		w.stop()
+		w.conserved("n", m.appended)
+		r := w.receivers["n"]
+		run = meshRun{arrived: r.arrived, requests: r.requests, accepted: w.acceptedCount("n"), dropped: map[string]int{}}
+		for _, reason := range reasons {
+			run.dropped[string(reason)] = w.dropped("n", reason)
+		}
+		if r.disorder > 0 {
+			t.Errorf("%d samples arrived out of order", r.disorder)
+		}
+	})
+	return run
+}
+
+// TestSeveralScrapesInARequestArriveAsSingleOnes compares everything that a receiver gets, sample for sample, with what
+// it gets if each request has one scrape.
+func TestSeveralScrapesInARequestArriveAsSingleOnes(t *testing.T) {
+	for _, p := range []wire.Protocol{wire.V1, wire.V2} {
+		for _, rules := range []bool{false, true} {
+			for seed := range uint64(4) {
+				want := runMesh(t, seed, p, 1, rules)
+				for _, n := range []int{2, 3, 5} {
+					name := fmt.Sprintf("%v, rules %v, seed %d, %d scrapes", p, rules, seed, n)
+					got := runMesh(t, seed, p, n, rules)
+					if got.accepted != want.accepted || !maps.Equal(got.dropped, want.dropped) {
+						t.Errorf("%s: accepted %d, dropped %v; want %d, %v", name, got.accepted, got.dropped,
+							want.accepted, want.dropped)
+					}
+					if !maps.EqualFunc(got.arrived, want.arrived, slices.Equal) {
+						t.Errorf("%s: other samples arrived", name)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestRequestsHoldAsManyScrapesAsTheDelayAllows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ec := endpointConfig("n")
+		ec.QueueConfig.BatchSendDeadline = model.Duration(30 * time.Second)
+		ec.Streams = true
+		w := newWorld(t, ec)
+		w.run()
+		pod := w.target("pod", 7)
+		for range 30 {
+			b := w.scrape(pod, nowMillis())
+			b.Interval = 10 * time.Second
+			w.append(b)
+			time.Sleep(10 * time.Second)
+		}
+		w.stop()
+		sizes := w.receivers["n"].sizes
+		if len(sizes) < 10 || len(sizes) > 11 {
+			t.Errorf("%d requests of %v samples, want 10 or 11", len(sizes), sizes)
+		}
+		for _, n := range sizes[1 : len(sizes)-1] {
+			if n != 3*7 {
+				t.Errorf("a request of %d samples, want three scrapes of 7", n)
+			}
+		}
+	})
+}
+
+func TestASampleWaitsAtMostForTheDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ec := endpointConfig("n")
+		ec.QueueConfig.BatchSendDeadline = model.Duration(30 * time.Second)
+		ec.Streams = true
+		w := newWorld(t, ec)
+		w.run()
+		defer w.stop()
+		pod := w.target("pod", 7)
+		for range 2 { // the second of a stream's groups never is a short one
+			for range 3 {
+				b := w.scrape(pod, nowMillis())
+				b.Interval = 10 * time.Second
+				w.append(b)
+				time.Sleep(10 * time.Second)
+			}
+		}
+		synctest.Wait()
+		before := w.receivers["n"].total()
+		b := w.scrape(pod, nowMillis())
+		b.Interval = 10 * time.Second
+		w.append(b) // the last scrape before the target hangs
+		time.Sleep(30*time.Second - time.Millisecond)
+		synctest.Wait()
+		early := w.receivers["n"].total() - before
+		time.Sleep(2 * time.Millisecond)
+		synctest.Wait()
+		if got := w.receivers["n"].total() - before; got == 0 || got < early {
+			t.Errorf("%d samples arrived after the delay, %d before", got, early)
+		}
+	})
+}
+
+func TestWhatIsSentAtOnce(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		do   func(w *world, pod target)
+	}{
+		{"the target ends", func(w *world, pod target) {
+			var b series.Batch
+			b.Reset(pod.id, nowMillis())
+			b.Interval, b.Urgent = 10*time.Second, true
+			for _, id := range pod.ids {
+				b.Add(id, staleNaN)
+			}
+			w.append(&b)
+		}},
+		{"a reload", func(w *world, pod target) {
+			w.cfg.Endpoints[0].QueueConfig.MaxShards = 7
+			w.apply()
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ec := endpointConfig("n")
+				ec.QueueConfig.BatchSendDeadline = model.Duration(time.Minute)
+				ec.Streams = true
+				w := newWorld(t, ec)
+				w.run()
+				defer w.stop()
+				pod := w.target("pod", 7)
+				scrape := func() {
+					b := w.scrape(pod, nowMillis())
+					b.Interval = 10 * time.Second
+					w.append(b)
+					time.Sleep(10 * time.Second)
+					synctest.Wait()
+				}
+				scrape()
+				for n := 0; w.writers.Status()[0].PendingSamples < 2*len(pod.ids); n++ {
+					if scrape(); n > 12 {
+						t.Fatal("no scrapes wait")
+					}
+				}
+				c.do(w, pod)
+				time.Sleep(time.Millisecond)
+				synctest.Wait()
+				if left := w.writers.Status()[0].PendingSamples; left != 0 {
+					t.Errorf("%d samples wait still", left)
+				}
+			})
+		})
+	}
+}
