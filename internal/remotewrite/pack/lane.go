@@ -14,7 +14,7 @@ import (
 type Queue interface {
 	Append(lane int, r queue.Record) (queue.Loss, error)
 	Seal(lane int)
-	Next(lane int) (queue.Request, queue.State)
+	Next(lane int, most queue.Limit) (group []queue.Request, state queue.State, wait time.Duration)
 	Ack(lane int)
 	Resize(lanes int)
 	Stats() queue.Stats
@@ -177,8 +177,12 @@ const drainCheck = time.Second
 // of other lanes count, since this one may have to take them over.
 func (l *Lane) Next(closing bool) (r queue.Request, state queue.State, wait time.Duration) {
 	wait = l.sealDue(closing)
-	if r, state = l.outlet.queue.Next(l.index); state == queue.Ready {
-		return r, state, 0
+	group, state, due := l.outlet.queue.Next(l.index, queue.Limit{Requests: 1, Samples: 1}) // one request
+	if state == queue.Ready {
+		return group[0], state, 0
+	}
+	if due > 0 && (wait == 0 || due < wait) {
+		wait = due
 	}
 	switch {
 	case l.gone.Load() || closing && l.outlet.queue.Stats().Requests == 0:
