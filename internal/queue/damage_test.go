@@ -289,19 +289,19 @@ func TestPosition(t *testing.T) {
 		content func(now []byte) []byte
 		want    []string
 	}{
-		"as it was": {func(now []byte) []byte { return now }, rest},
-		"missing":   {func([]byte) []byte { return nil }, all},
-		"zeros":     {func(now []byte) []byte { clear(now); return now }, all},
-		"newer slot torn": {func([]byte) []byte { return two(at(slotAt(1, 49, 2)), torn(at(slotAt(1, 98, 3)))) }, less},
-		"older slot torn": {func([]byte) []byte { return two(torn(at(slotAt(1, 49, 2))), at(slotAt(1, 98, 3))) }, rest},
+		"as it was":        {func(now []byte) []byte { return now }, rest},
+		"missing":          {func([]byte) []byte { return nil }, all},
+		"zeros":            {func(now []byte) []byte { clear(now); return now }, all},
+		"newer slot torn":  {func([]byte) []byte { return two(at(slotAt(1, 49, 2)), torn(at(slotAt(1, 98, 3)))) }, less},
+		"older slot torn":  {func([]byte) []byte { return two(torn(at(slotAt(1, 49, 2))), at(slotAt(1, 98, 3))) }, rest},
 		"newer slot first": {func([]byte) []byte { return two(at(slotAt(1, 98, 4)), at(slotAt(1, 49, 3))) }, rest},
-		"cut off":         {func(now []byte) []byte { return now[:10] }, all},
-		"later segment":   {func([]byte) []byte { return at(slotAt(9, 0, 7)) }, nil},
-		"beyond the end":  {func([]byte) []byte { return at(slotAt(1, 1000, 7)) }, all},
-		"within a record": {func([]byte) []byte { return at(slotAt(1, 60, 7)) }, all},
-		"negative":        {func([]byte) []byte { return at(slotAt(1, -1, 7)) }, all},
-		"at the end":      {func([]byte) []byte { return at(slotAt(1, 4*49, 7)) }, nil},
-		"newer one wrong": {func([]byte) []byte { return two(at(slotAt(1, 98, 6)), at(slotAt(1, 1000, 7))) }, rest},
+		"cut off":          {func(now []byte) []byte { return now[:10] }, all},
+		"later segment":    {func([]byte) []byte { return at(slotAt(9, 0, 7)) }, nil},
+		"beyond the end":   {func([]byte) []byte { return at(slotAt(1, 1000, 7)) }, all},
+		"within a record":  {func([]byte) []byte { return at(slotAt(1, 60, 7)) }, all},
+		"negative":         {func([]byte) []byte { return at(slotAt(1, -1, 7)) }, all},
+		"at the end":       {func([]byte) []byte { return at(slotAt(1, 4*49, 7)) }, nil},
+		"newer one wrong":  {func([]byte) []byte { return two(at(slotAt(1, 98, 6)), at(slotAt(1, 1000, 7))) }, rest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs := halfDelivered(t)

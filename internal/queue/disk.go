@@ -23,7 +23,7 @@ type disk struct {
 
 	// guarded by FIFO.mu
 	batch        *batch // being written; nil: none
-	bytes        int64 // of all segments but those to remove
+	bytes        int64  // of all segments but those to remove
 	toRemove     []*segment
 	drainedLanes []*lane // of drained generations: their positions are removed after their segments
 	newName      bool    // a file was made since the last sync of the directory

@@ -651,7 +651,7 @@ func BenchmarkAppendAck(b *testing.B) {
 					runtime.Gosched()
 				}
 				for i := range together {
-					q.Next(i % 4, Limit{})
+					q.Next(i%4, Limit{})
 					q.Ack(i % 4)
 				}
 			}

@@ -3,13 +3,13 @@ package queue
 import "time"
 
 // Next implements Queue.
-func (q *FIFO) Next(lane int, most Limit) (group []Request, state State, wait time.Duration) {
+func (q *FIFO) Next(reader int, most Limit) (group []Request, state State, wait time.Duration) {
 	q.mu.Lock()
 	var read []*lane
-	if l := q.inFlight[lane]; l != nil && !q.closed {
+	if l := q.inFlight[reader]; l != nil && !q.closed {
 		group, state = l.given, Ready
 	} else {
-		group, state, wait, read = q.next(lane, most)
+		group, state, wait, read = q.next(reader, most)
 	}
 	q.unlock()
 	for _, l := range read { // what is in flight, and what was lost to damage
@@ -20,7 +20,7 @@ func (q *FIFO) Next(lane int, most Limit) (group []Request, state State, wait ti
 
 // next implements Next for a reader that has nothing in flight. It also returns the lanes whose positions may have
 // changed.
-func (q *FIFO) next(lane int, most Limit) (group []Request, state State, wait time.Duration, read []*lane) {
+func (q *FIFO) next(reader int, most Limit) (group []Request, state State, wait time.Duration, read []*lane) {
 	if q.closed {
 		return nil, Empty, 0, nil
 	}
@@ -28,19 +28,19 @@ func (q *FIFO) next(lane int, most Limit) (group []Request, state State, wait ti
 		q.dropOld(time.Now())
 	}
 	for {
-		l, state := q.laneOf(lane)
+		l, state := q.laneOf(reader)
 		if l == nil {
 			return nil, state, 0, read
 		}
-		l.reader = lane
+		l.reader = reader
 		read = append(read, l)
 		state, wait := q.take(l, most)
 		if state == Ready {
-			q.inFlight[lane] = l
+			q.inFlight[reader] = l
 			return l.given, Ready, 0, read
 		}
 		l.reader = noReader
-		q.wakeIfOther(l, lane)
+		q.wakeIfOther(l, reader)
 		if state == Later || q.closed || q.isNewest(l) {
 			return nil, state, wait, read
 		}

@@ -8,11 +8,11 @@ import (
 // lane is a list of requests. The oldest part of it is in memory, if only by its headers; then some requests may be on
 // disk only (cold); then come newer ones in memory. Guarded by FIFO.mu.
 type lane struct {
-	requests requestList // in memory, oldest first; only the last can be open
-	front    *request    // the last request that is older than the cold ones; nil: there is none, or none is cold
-	fronts   int         // how many are older than the cold ones
-	coldAge  uint64      // where some are cold: they are younger than this, and what is older than them is not
-	held     heldList
+	requests  requestList // in memory, oldest first; only the last can be open
+	front     *request    // the last request that is older than the cold ones; nil: there is none, or none is cold
+	fronts    int         // how many are older than the cold ones
+	coldAge   uint64      // where some are cold: they are younger than this, and what is older than them is not
+	held      heldList
 	unwritten *request // the oldest request with a record that is not on disk
 
 	streams streams  // of what may be given out

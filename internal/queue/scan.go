@@ -34,7 +34,7 @@ type cursor struct {
 
 	inRequest bool   // the record at offset at may continue a request
 	intact    bool   // a header of this version was found, so the segment is of this version
-	counted   uint64 // samples of the segment before at
+	counted   uint32 // samples of the segment before at
 	counts    bool   // counted is known
 
 	from int64  // offset of data
@@ -304,7 +304,7 @@ type entry struct {
 // headersResult is the result of readHeaders.
 type headersResult struct {
 	entries []entry
-	to      int64  // where the next request begins
+	to      int64 // where the next request begins
 	damage  []span
 }
 
