@@ -26,22 +26,20 @@ func (q *FIFO) Close() (Loss, error) {
 	q.gaveUp = err != nil
 	var loss Loss
 	for l := range q.lanes {
-		var kept []*request // on disk; a segment whose sync failed is still renewed from them
-		for _, r := range l.requests {
-			if r.written < len(r.Records) || q.disk == nil {
+		for r := range l.requests.all {
+			if r.written < r.records || q.disk == nil {
 				loss.Requests++
-			}
-			for _, rec := range r.Records[r.written:] {
-				loss.Samples += rec.Samples
-			}
-			if q.gaveUp && (r.writing || r.written > 0) {
-				if l.inFlight(r) {
-					r.ownData()
+				for _, rec := range r.Records[r.written:] {
+					loss.Samples += rec.Samples
 				}
-				kept = append(kept, r)
+			}
+			if !q.gaveUp || !r.writing && r.written == 0 {
+				l.requests.remove(r)
+			} else if r.taken && r.inMemory() {
+				r.ownData() // a segment whose sync failed is still renewed from it
 			}
 		}
-		l.requests, l.memory, l.pending = kept, 0, 0
+		l.memory, l.pending = 0, 0
 	}
 	q.memory = 0
 	clear(q.inFlight)

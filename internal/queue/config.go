@@ -13,9 +13,10 @@ type Config struct {
 	// MaxBytes limits the bytes on disk: when they exceed it, the oldest segments are dropped. A queue in memory holds
 	// at most MaxBytes, and never more than 64 MiB.
 	MaxBytes int64
-	// MaxMemory limits the memory for two kinds of requests: those that are written completely but kept for speed, and
-	// those that are not written yet. The limit is four times as high while the disk is only slow. Open requests and
-	// those in flight are kept in any case.
+	// MaxMemory limits the memory for the data of two kinds of requests: those that are written completely but kept for
+	// speed, and those that are not written yet. The limit is four times as high while the disk is only slow. Open
+	// requests and those in flight are kept in any case. A lane also has about 200 bytes for each of up to 8,192
+	// requests that wait.
 	MaxMemory int64
 	// MaxAge is the age at which whole segments are dropped, counted from their newest sample. Older samples beside
 	// newer ones stay. 0: never.
@@ -37,7 +38,8 @@ type Config struct {
 	// Log may be nil.
 	Log *zap.Logger `yaml:"-"`
 
-	segment int64 // tests: the size of a segment
+	segment  int64 // tests: the size of a segment
+	requests int   // tests: maxRequests
 }
 
 // DefaultConfig returns the defaults of the program. The Helm chart has its own: queue in its values.yaml, and

@@ -265,42 +265,43 @@ func halfDelivered(t *testing.T) *fakeFS {
 		sealed(t, q, 0, "0", "1", "2", "3")
 		eventually(t, "all is written", func() bool { return q.Stats().WrittenRecords == 4 })
 		for range 2 {
-			q.Next(0)
+			q.Next(0, Limit{})
 			q.Ack(0)
 		}
 	})
 }
 
+func slotAt(seq uint32, offset int64, counter uint64) slot {
+	return slot{position: position{seq, offset}, counter: counter}
+}
+
+// pad makes the second slot of a position file follow the first.
+func pad(slot []byte) []byte { return append(slot, make([]byte, slotStride-len(slot))...) }
+
 func TestPosition(t *testing.T) {
 	all, rest, less := []string{"0", "1", "2", "3"}, []string{"2", "3"}, []string{"1", "2", "3"}
 	at := func(s slot) []byte {
-		b := make([]byte, slotStride+slotSize)
-		s.put(b)
-		return b
+		return s.append(nil)
 	}
+	two := func(first, second []byte) []byte { return append(append(make([]byte, 0), pad(first)...), second...) }
+	torn := func(b []byte) []byte { b[20]++; return b }
 	for name, tc := range map[string]struct {
 		content func(now []byte) []byte
 		want    []string
 	}{
-		"as it was": {func(now []byte) []byte { return now }, rest},
-		"missing":   {func([]byte) []byte { return nil }, all},
-		"zeros":     {func(now []byte) []byte { clear(now); return now }, all},
-		"newer slot torn": {func(now []byte) []byte {
-			slot{position{1, 49}, 2, 0}.put(now)
-			now[slotStride+20]++ // counter 3: the same place as 2, and what the stop left
-			return now
-		}, less},
-		"older slot torn": {func(now []byte) []byte { now[0]++; return now }, rest},
-		"cut off":         {func(now []byte) []byte { return now[:10] }, all},
-		"later segment":   {func([]byte) []byte { return at(slot{position{9, 0}, 7, 0}) }, nil},
-		"beyond the end":  {func([]byte) []byte { return at(slot{position{1, 1000}, 7, 0}) }, all},
-		"within a record": {func([]byte) []byte { return at(slot{position{1, 60}, 7, 0}) }, all},
-		"negative":        {func([]byte) []byte { return at(slot{position{1, -1}, 7, 0}) }, all},
-		"at the end":      {func([]byte) []byte { return at(slot{position{1, 4 * 49}, 7, 0}) }, nil},
-		"newer one wrong": {func(now []byte) []byte {
-			slot{position{1, 1000}, 7, 0}.put(now[slotStride:])
-			return now
-		}, rest},
+		"as it was":        {func(now []byte) []byte { return now }, rest},
+		"missing":          {func([]byte) []byte { return nil }, all},
+		"zeros":            {func(now []byte) []byte { clear(now); return now }, all},
+		"newer slot torn":  {func([]byte) []byte { return two(at(slotAt(1, 49, 2)), torn(at(slotAt(1, 98, 3)))) }, less},
+		"older slot torn":  {func([]byte) []byte { return two(torn(at(slotAt(1, 49, 2))), at(slotAt(1, 98, 3))) }, rest},
+		"newer slot first": {func([]byte) []byte { return two(at(slotAt(1, 98, 4)), at(slotAt(1, 49, 3))) }, rest},
+		"cut off":          {func(now []byte) []byte { return now[:10] }, all},
+		"later segment":    {func([]byte) []byte { return at(slotAt(9, 0, 7)) }, nil},
+		"beyond the end":   {func([]byte) []byte { return at(slotAt(1, 1000, 7)) }, all},
+		"within a record":  {func([]byte) []byte { return at(slotAt(1, 60, 7)) }, all},
+		"negative":         {func([]byte) []byte { return at(slotAt(1, -1, 7)) }, all},
+		"at the end":       {func([]byte) []byte { return at(slotAt(1, 4*49, 7)) }, nil},
+		"newer one wrong":  {func([]byte) []byte { return two(at(slotAt(1, 98, 6)), at(slotAt(1, 1000, 7))) }, rest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs := halfDelivered(t)

@@ -22,7 +22,8 @@ type disk struct {
 	onClose  func() // called when the last goroutine has ended
 
 	// guarded by FIFO.mu
-	bytes        int64 // of all segments but those to remove
+	batch        *batch // being written; nil: none
+	bytes        int64  // of all segments but those to remove
 	toRemove     []*segment
 	drainedLanes []*lane // of drained generations: their positions are removed after their segments
 	newName      bool    // a file was made since the last sync of the directory
@@ -53,7 +54,7 @@ func (q *FIFO) endUse(l *lane, s *segment) {
 	if s.uses > 0 {
 		return
 	}
-	if s.file != nil && !s.dirty && !s.torn && s != l.active && (s.cold.empty() || l.firstCold() != s) {
+	if s.file != nil && !s.dirty && !s.torn && s != l.active {
 		_ = s.file.Close()
 		s.file = nil
 	}
@@ -80,15 +81,20 @@ func (q *FIFO) putPosition(l *lane, last bool) (written bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	q.mu.Lock()
-	at, left := l.acked, uint32(0)
+	changes, left := l.changes, uint32(0)
 	if last {
 		left = uint32(min(uint64(l.samplesOnDisk()), math.MaxUint32))
 	}
-	q.mu.Unlock()
-	if p.gone || at == p.written && left == 0 {
+	if p.gone || changes == p.written && left == 0 {
+		q.mu.Unlock()
 		return false
 	}
-	created, err := p.write(q.disk.fs, at, left)
+	p.encode(l.slot(q.disk.batch, left))
+	q.mu.Unlock()
+	created, err := p.write(q.disk.fs)
+	if err == nil {
+		p.written = changes
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.disk.newName = q.disk.newName || created

@@ -302,7 +302,7 @@ func TestDiskIsBounded(t *testing.T) {
 			q.Seal(i % 2)
 			synctest.Wait()
 			if i == 1 {
-				q.Next(0) // stays in flight
+				q.Next(0, Limit{}) // stays in flight
 			}
 			var onDisk int64
 			fs.mu.Lock()
@@ -357,7 +357,7 @@ func TestOldSegmentsAreDropped(t *testing.T) {
 		}
 		q := openQueue(t, s, "x", 1, cfg)
 		add(q, "a")
-		q.Next(0) // stays in flight
+		q.Next(0, Limit{}) // stays in flight
 		add(q, "b")
 		pass(50 * time.Minute)
 		add(q, "c")
@@ -439,7 +439,7 @@ func TestFewerLanesWithOneInFlight(t *testing.T) {
 	woken := 0
 	q := NewMemory(Config{Wake: func(int) { woken++ }}, 3)
 	sealed(t, q, 2, "a", "b")
-	q.Next(2)
+	q.Next(2, Limit{})
 	q.Resize(1)
 	if r, ok := next(q, 0); ok {
 		t.Errorf("lane 0 gives %q, whose forerunner is in flight", text(r))
@@ -651,7 +651,7 @@ func BenchmarkAppendAck(b *testing.B) {
 					runtime.Gosched()
 				}
 				for i := range together {
-					q.Next(i % 4)
+					q.Next(i%4, Limit{})
 					q.Ack(i % 4)
 				}
 			}

@@ -1,20 +1,27 @@
 // Package queue keeps records in order until they are delivered, in memory or on disk. It does not interpret the bytes
 // of a record.
 //
-// A queue has lanes. A lane is a FIFO of requests, and a request is one or more records that were appended one after
-// another. A request is open (it may still grow), sealed, or in flight (Next returned it, Ack has not come).
+// A queue has lanes. A lane is a list of requests, and a request is one or more records that were appended one after
+// another. A request is open (it may still grow), sealed, or in flight (Next returned it, Ack has not come). It belongs
+// to a stream, and may wait for later requests of its stream until it is due. Next returns the oldest requests of one or
+// more streams that are due, as a group.
+//
+// For example, a lane has the requests 7a 9a 7b 9b of the streams 7 and 9, and 7b is due. The first group is 7a 7b, since
+// a stream is due when one of its requests is. Then 9a 9b wait until one of them is due.
 //
 // # The way of a record
 //
-//  1. Append adds the record to the open request of a lane, in memory (fifo.go, lane.go). Seal ends the request.
+//  1. Append adds the record to the open request of a lane, in memory (fifo.go, lane.go, request.go). Seal ends the
+//     request, and adds it to its stream (streams.go).
 //  2. The writer copies a batch of records into the lane's active segment, a file (writer.go, record.go).
 //  3. The syncer syncs segments, then positions, within Config.FsyncInterval (sync.go). A segment whose sync failed
 //     is written to a new file (renew.go).
-//  4. When memory is full, requests that are on disk leave it; when the disk is full or samples are too old, the
-//     oldest segments are dropped (limits.go).
-//  5. Next returns the oldest sealed request of a lane, from memory or read back from its segment (read_back.go,
-//     scan.go).
-//  6. Ack removes the request, and the lane's position moves behind it (disk.go, position.go).
+//  4. The data of requests that are on disk leaves memory, at once if they are not due soon, else when memory is full.
+//     When there are very many requests, their headers leave it, too: they are cold. When the disk is full or samples
+//     are too old, the oldest segments are dropped (limits.go).
+//  5. Next makes a group (group.go): the headers of cold requests are read ahead, a window of some thousand, and the data
+//     of the group is read back as far as memory does not have it (read_back.go, scan.go).
+//  6. Ack removes the group, and the lane's position notes it (disk.go, position.go, extents.go).
 //  7. A segment of which everything is delivered or dropped is removed (remove.go).
 //  8. Close writes and syncs the rest, and returns what only memory had (close.go).
 //  9. The next start rebuilds the lanes from the directory (store.go, open.go, recover.go). Damage is cut off or
@@ -22,12 +29,16 @@
 //
 // In layers, from the top: the store (store.go, queue_lock.go, renamable_fs.go); open.go; the methods of FIFO (steps 1
 // to 8), which call each other; recover.go; the state (lane.go, segment.go); and the leaves, which know neither lanes
-// nor the queue: record.go, scan.go, position.go, names.go, quarantine.go, repair.go, health.go, age.go, fs.go.
+// nor the queue: record.go, scan.go, position.go, names.go, extents.go, quarantine.go, repair.go, health.go, age.go,
+// fs.go.
 //
 // # Invariants
 //
-//   - The order within a lane never changes; between lanes there is none. After Resize, or a start with another
-//     number of lanes, the lanes of the older generation are drained before anything newer.
+//   - The order within a stream of a lane never changes; between streams and between lanes there is none. After Resize,
+//     or a start with another number of lanes, the lanes of the older generation are drained before anything newer.
+//   - A lane has one group in flight. A request of stream 0 is alone in its group.
+//   - What a start found in a lane is due, and is drained before anything that is appended to the lane later.
+//   - Requests behind cold ones are not given out, since a cold one may be of the same stream.
 //   - A record may depend on the earlier records of its request, never on another request. Records leave the queue in
 //     whole requests, or without the damaged end of one.
 //   - Append never waits for the disk; Next and Ack never wait for a sync. Records in memory are returned
@@ -69,35 +80,58 @@
 //
 //	offset  size                                                                   for example
 //	     0     4  "EsqR"                                                           45 73 71 52
-//	     4     1  version, 1                                                       01
+//	     4     1  version, 2                                                       02
 //	     5     1  flags; bit 0, first: the record begins a request                 01
 //	     6     2  kind of the data; 0: a packed fragment of remote write           00 00
 //	     8     4  length of the data, at most 256 MiB                              04 00 00 00
 //	    12     4  CRC of the data                                                  d1 7d d8 ae
-//	    16     8  samples of the segment before this record, so that the number    e8 03 00 00 00 00 00 00
-//	              of samples in damage before it is known
-//	    24     8  oldest timestamp, Unix milliseconds                              00 a8 da 76 9b 01 00 00
-//	    32     8  newest timestamp                                                 98 e2 da 76 9b 01 00 00
+//	    16     4  the lower 32 bits of the samples of the segment before this      e8 03 00 00
+//	              record, so that the number of samples in damage before it is
+//	              known
+//	    20     6  oldest timestamp, Unix milliseconds                              00 a8 da 76 9b 01
+//	    26     6  newest timestamp                                                 98 e2 da 76 9b 01
+//	    32     8  stream of the request that the record begins; else 0             ef cd ab 89 67 45 23 01
 //	    40     4  samples                                                          07 00 00 00
-//	    44     4  CRC of the bytes 0 to 43                                         12 b3 cf 4a
+//	    44     4  CRC of the bytes 0 to 43                                         25 d7 39 d6
 //	    48        the data                                                         64 61 74 61
 //
-// A position file has two slots, at 0 and at 512, written in turn. The valid slot with the higher counter is the
-// position:
+// Records of version 1 are read, too. They have 8 bytes each for the samples before, at 16, the oldest timestamp, at 24,
+// and the newest, at 32. Their stream is 0.
+//
+// A position file has two slots, at 0 and at 65536, written in turn. The valid slot with the higher counter is the
+// position. Behind the 48 bytes of its header it has a list of extents, which are parts of segments: first those behind
+// the position that are delivered, then those in which a request begins that may have arrived. These are the group in
+// flight, and what earlier processes had in flight:
 //
 //	offset  size                                                                   for example
 //	     0     4  "EsqQ"                                                           45 73 71 51
-//	     4     4  version, 1                                                       01 00 00 00
+//	     4     4  version, 2                                                       02 00 00 00
 //	     8     4  segment                                                          03 00 00 00
 //	    12     4  samples of the lane that the stop left undelivered, so that      00 00 00 00
 //	              the next start finds out what is missing; 0: not known
 //	    16     8  counter                                                          09 00 00 00 00 00 00 00
 //	    24     8  offset: everything before it in that segment, and all earlier    34 00 00 00 00 00 00 00
 //	              segments, are delivered
-//	    32     4  0                                                                00 00 00 00
-//	    36     4  CRC of the bytes 0 to 35                                         c4 eb 5d e3
+//	    32     2  number of extents that are delivered                             01 00
+//	    34     2  number of extents that may have arrived                          01 00
+//	    36     4  CRC of the bytes 0 to 35                                         56 a8 51 6b
+//	    40     4  the highest number of a segment so far, which is not used again  04 00 00 00
+//	    44     4  CRC of the extents                                               d1 82 17 6c
+//	    48     8  extent: offset                                                   68 00 00 00 00 00 00 00
+//	    56     4  segment                                                          03 00 00 00
+//	    60     4  length                                                           34 00 00 00
+//	    64        the other extents                                                00 00 00 00 00 00 00 00
+//	                                                                               04 00 00 00
+//	                                                                               34 00 00 00
 //
-// Slots that begin with "EsqP" were written before slots had a version. They are still read (position.go).
+// In the example everything before offset 52 of segment 3 is delivered, and the bytes 104 to 155. A request that begins
+// in the bytes 0 to 51 of segment 4 may have arrived.
+//
+// A slot has room for 4,093 extents. If there are more, the newest delivered ones are left out, and are among those that
+// may have arrived.
+//
+// Slots of version 1 are at 0 and 512. They have 40 bytes and no extents. Slots that begin with "EsqP" were written
+// before slots had a version. Both are still read (position.go).
 //
 // A header or a slot that has a valid CRC and another version, unknown flags or an unknown kind was written by
 // another version of this program. The queue is then refused with a FormatError and left as it is. All versions keep
@@ -112,7 +146,9 @@
 // could not be removed.
 //
 //   - A killed process loses what it had not yet handed to the kernel, which it does at once. It repeats at most one
-//     request per lane, since the position is handed over before Ack returns.
+//     group per lane, since the position is handed over before Ack returns. The repeated requests are marked as
+//     MayHaveArrived, since what is in flight is handed over before Next returns it, or before it is written. If a
+//     position cannot be written, a killed process repeats more, without the mark.
 //   - A power cut loses at most what was written within the sync interval, and may repeat what was delivered before.
 //   - After a failed sync the kernel regards the pages as written: a second sync would succeed without writing them.
 //     So the segment is written to a new file, from memory as far as possible. The new file is synced and renamed to

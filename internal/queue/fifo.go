@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -22,10 +23,11 @@ type FIFO struct {
 	log   *zap.Logger
 	limit int64 // of memory
 	disk  *disk // nil: in memory only
+	began time.Time
 
 	mu       sync.Mutex    // guards the following, and all lanes and segments; never held over a call of the FS
 	gens     []*generation // oldest first; Append goes to the last
-	inFlight map[int]*lane // by reader: the lane whose oldest request it has in flight
+	inFlight map[int]*lane // by reader: the lane whose group it has in flight
 	memory   int64
 	age      uint64
 	closed   bool
@@ -44,8 +46,8 @@ type notices struct {
 	wake   bool
 }
 
-// NewMemory returns an empty queue that is in memory only. Open requests and requests in flight are never dropped, so
-// the queue may exceed its limit by them, at most two per lane.
+// NewMemory returns an empty queue that is in memory only. Open requests and groups in flight are never dropped, so the
+// queue may exceed its limit by them.
 func NewMemory(cfg Config, lanes int) *FIFO {
 	limit := min(cfg.MaxBytes, maxMemoryOnly)
 	if limit <= 0 {
@@ -63,8 +65,13 @@ func newFIFO(cfg Config, limit int64) *FIFO {
 	if cfg.Alloc == nil {
 		cfg.Alloc = func(n int) []byte { return make([]byte, 0, n) }
 	}
-	return &FIFO{cfg: cfg, log: cfg.Log, limit: limit, inFlight: map[int]*lane{}}
+	return &FIFO{
+		cfg: cfg, log: cfg.Log, limit: limit, began: time.Now(), inFlight: map[int]*lane{}, age: foundAges,
+	}
 }
+
+// foundAges is the number of ages that are left for the requests that a start finds.
+const foundAges = 1 << 40
 
 func newGeneration(dir string, number uint32, lanes int) *generation {
 	g := &generation{lanes: make([]*lane, lanes)}
@@ -131,14 +138,18 @@ func (q *FIFO) Append(lane int, r Record) (Loss, error) {
 		if !r.First {
 			return Loss{}, errors.New("record depends on a request that is sealed")
 		}
-		if open != nil {
-			open.sealed = true
-		}
+		q.seal(l)
 		q.age++
-		open = &request{age: q.age, Request: Request{Oldest: r.Oldest, Newest: r.Newest}}
-		l.requests = append(l.requests, open)
+		open = &request{age: q.age, due: q.dueOf(r), Request: Request{Oldest: r.Oldest, Newest: r.Newest, Stream: r.Stream}}
+		l.requests.insert(l.requests.last, open)
+		if l.hidden == nil {
+			l.hidden = open
+		}
 	}
 	open.add(r)
+	if l.unwritten == nil {
+		l.unwritten = open
+	}
 	q.account(l, int64(len(r.Data))+recordOverhead)
 	if q.disk == nil {
 		q.limitMemory()
@@ -148,15 +159,17 @@ func (q *FIFO) Append(lane int, r Record) (Loss, error) {
 	}
 	l.pending++
 	q.limitMemory()
+	q.limitRequests(l)
 	q.disk.writer.wakeUp()
 	return Loss{}, nil
 }
 
-func (r *request) add(rec Record) {
-	r.Records = append(r.Records, rec)
-	r.Samples += rec.Samples
-	r.Bytes += int64(len(rec.Data)) + recordOverhead
-	r.Oldest, r.Newest = min(r.Oldest, rec.Oldest), max(r.Newest, rec.Newest)
+// dueOf returns when a record's request is due.
+func (q *FIFO) dueOf(r Record) time.Duration {
+	if r.Due.IsZero() {
+		return 0
+	}
+	return max(0, r.Due.Sub(q.began))
 }
 
 func (q *FIFO) account(l *lane, bytes int64) {
@@ -172,54 +185,54 @@ func (q *FIFO) Seal(lane int) {
 }
 
 func (q *FIFO) seal(l *lane) {
-	if open := l.open(); open != nil {
-		open.sealed = true
+	r := l.open()
+	if r == nil {
+		return
+	}
+	r.sealed = true
+	l.reveal()
+	q.nowOnDisk(l, r)
+}
+
+// nowOnDisk is called when all of a request may be on disk. The data of one that is not due soon leaves memory; it is
+// read back when its group is taken.
+func (q *FIFO) nowOnDisk(l *lane, r *request) {
+	if q.disk == nil || !r.onDisk() || r.taken {
+		return
+	}
+	if l.held.add(r); !l.streams.isDueBy(r, time.Since(q.began)+dueSoon) {
+		q.free(l, r)
 	}
 }
 
-// Next implements Queue.
-func (q *FIFO) Next(lane int) (Request, State) {
+// dueSoon is the time for which the data of a request that is on disk is kept in memory until the request is due.
+const dueSoon = time.Second
+
+// Flush implements Queue.
+func (q *FIFO) Flush(lane int) {
 	q.mu.Lock()
-	r, state, damaged := q.next(lane)
-	q.unlock()
-	for _, l := range damaged {
-		q.writePosition(l, false)
+	defer q.unlock()
+	if lane == noReader {
+		q.flush()
+	} else if lanes := q.newest().lanes; lane < len(lanes) {
+		q.flushLane(lanes[lane])
 	}
-	return r, state
 }
 
-// next implements Next. It also returns the lanes whose oldest request was lost to damage: their positions move.
-func (q *FIFO) next(lane int) (r Request, state State, damaged []*lane) {
-	if q.closed {
-		return Request{}, Empty, nil
+// flush makes everything due that is sealed.
+func (q *FIFO) flush() {
+	for l := range q.lanes {
+		q.flushLane(l)
 	}
-	if l := q.inFlight[lane]; l != nil {
-		return l.requests[0].Request, Ready, nil
+}
+
+func (q *FIFO) flushLane(l *lane) {
+	age := q.age
+	if open := l.open(); open != nil {
+		age = open.age - 1
 	}
-	if q.disk != nil {
-		q.dropOld(time.Now())
-	}
-	for {
-		l, state := q.laneOf(lane)
-		if l == nil {
-			return Request{}, state, damaged
-		}
-		l.reader = lane
-		acked := l.acked
-		r, state := q.oldestRequest(l)
-		if l.acked != acked {
-			damaged = append(damaged, l)
-		}
-		if r != nil {
-			q.inFlight[lane] = l
-			return r.Request, Ready, damaged
-		}
-		l.reader = noReader
-		q.wakeIfOther(l, lane)
-		if state == Later || q.closed || q.isNewest(l) {
-			return Request{}, state, damaged
-		}
-		q.endGenerations() // all of l was damaged: the next lane may have a request
+	if l.streams.flush(age) {
+		q.notices.wake = true
 	}
 }
 
@@ -241,7 +254,7 @@ func (q *FIFO) laneOf(lane int) (*lane, State) {
 			if l.reader == noReader {
 				return l, Ready
 			}
-			break // another reader has its oldest request since before the Resize
+			break // another reader has a group of it since before the Resize
 		}
 	}
 	for l := range q.lanes {
@@ -257,56 +270,8 @@ func (q *FIFO) isNewest(l *lane) bool {
 	return l.name.lane < len(lanes) && lanes[l.name.lane] == l
 }
 
-// readerOf returns the reader of a lane, unless another one has had its oldest request since before a Resize.
+// readerOf returns the reader of a lane, unless another one has had a group of it since before a Resize.
 func (q *FIFO) readerOf(l *lane) int { return l.name.lane % len(q.newest().lanes) }
-
-// oldestRequest returns the oldest request of a lane if it is sealed, read from disk if memory does not have it.
-func (q *FIFO) oldestRequest(l *lane) (*request, State) {
-	for !q.closed {
-		s := l.firstCold()
-		if s == nil || l.front > 0 {
-			if len(l.requests) == 0 || !l.requests[0].sealed {
-				return nil, Empty
-			}
-			return l.requests[0], Ready
-		}
-		if !q.readCold(l, s) {
-			return nil, Later
-		}
-	}
-	return nil, Empty
-}
-
-// Ack implements Queue.
-func (q *FIFO) Ack(lane int) {
-	q.mu.Lock()
-	l := q.inFlight[lane]
-	if l == nil || q.closed {
-		if l != nil {
-			l.requests[0].ownData()
-		}
-		q.unlock()
-		return
-	}
-	delete(q.inFlight, lane)
-	l.reader = noReader
-	r := q.remove(l, 0)
-	r.gone = true
-	write := r.segment != nil
-	if write {
-		r.segment.live--
-		l.acked = position{r.segment.seq, r.end}
-		q.removeIfDelivered(l, r.segment)
-	}
-	if len(q.gens) > 1 {
-		q.endGenerations()
-		q.wakeIfOther(l, lane)
-	}
-	q.unlock()
-	if write {
-		q.writePosition(l, false)
-	}
-}
 
 // wakeIfOther wakes the readers if the rest of a lane is assigned to another one after a Resize.
 func (q *FIFO) wakeIfOther(l *lane, by int) {
@@ -316,19 +281,34 @@ func (q *FIFO) wakeIfOther(l *lane, by int) {
 }
 
 // remove takes a request out of a lane.
-func (q *FIFO) remove(l *lane, at int) *request {
-	r := l.requests[at]
-	copy(l.requests[at:], l.requests[at+1:])
-	l.requests[len(l.requests)-1] = nil
-	l.requests = l.requests[:len(l.requests)-1]
-	if at < l.front {
-		l.front--
+func (q *FIFO) remove(l *lane, r *request) {
+	if l.front != nil && r.age <= l.front.age {
+		l.fronts--
 	}
-	q.account(l, -r.Bytes)
+	if l.front == r {
+		l.front = r.prev
+	}
+	if l.hidden == r {
+		l.hidden = r.next
+	}
+	if l.unwritten == r {
+		l.unwritten = r.next
+	}
+	if r.found {
+		l.found--
+	}
+	l.streams.remove(r)
+	l.held.remove(r)
+	l.requests.remove(r)
+	if r.segment != nil && r.taken {
+		r.segment.taken--
+	}
+	if r.inMemory() {
+		q.account(l, -r.Bytes)
+	}
 	if q.disk != nil {
-		l.pending -= len(r.Records) - r.written
+		l.pending -= r.records - r.written
 	}
-	return r
 }
 
 // Resize implements Queue.
@@ -342,6 +322,7 @@ func (q *FIFO) Resize(lanes int) {
 	}
 	for _, l := range old.lanes {
 		q.seal(l)
+		l.streams.flush(math.MaxUint64) // also what is read back later
 	}
 	dir := ""
 	if q.disk != nil {

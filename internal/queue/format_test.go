@@ -42,7 +42,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 		spoil  func([]byte)
 		want   string
 	}{
-		"version":         {segmentSuffix, record(oneAt, 4, 2), "version 2"},
+		"version":         {segmentSuffix, record(oneAt, 4, 3), "version 3"},
 		"version 0":       {segmentSuffix, record(oneAt, 4, 0), "version 0"},
 		"flag":            {segmentSuffix, record(oneAt, 5, flagFirst|0x80), "flags 0x81"},
 		"kind of data":    {segmentSuffix, record(oneAt, 6, 1), "kind 1"},
@@ -51,18 +51,21 @@ func TestNewerFormatIsRefused(t *testing.T) {
 		"last record":     {segmentSuffix, record(threeAt, 4, 3), "version 3"},
 		"behind damage": {segmentSuffix, func(b []byte) {
 			b[oneAt] ^= 1
-			record(threeAt, 4, 2)(b)
-		}, "version 2"},
-		"of a position":     {positionSuffix, newerSlot(0), "version 2"},
-		"in the other slot": {positionSuffix, newerSlot(slotStride), "version 2"},
+			record(threeAt, 4, 3)(b)
+		}, "version 3"},
+		"of a position":     {positionSuffix, newerSlot(0), "version 3"},
+		"in the other slot": {positionSuffix, newerSlot(slotStride), "version 3"},
 		"of a position, later": {positionSuffix, func(b []byte) {
 			b[0], b[slotStride] = 0, 0
 			newerSlot(0)(b)
-		}, "version 2"},
+		}, "version 3"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs := backlog(t, quiet(), threeRecords(t))
 			_, d := fs.file(t, tc.suffix)
+			if tc.suffix == positionSuffix {
+				d.content = append(d.content, make([]byte, slotStride+slotSize)...)
+			}
 			tc.spoil(d.content)
 			before := content(fs, join("data", queuePrefix+"x"))
 			s := openStore(t, "data", fs)
@@ -96,7 +99,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 // newerSlot makes the slot at an offset one of the next version.
 func newerSlot(at int) func([]byte) {
 	return func(b []byte) {
-		slot{position: position{1, 0}, counter: 9}.put(b[at:])
+		copy(b[at:], slotAt(1, 0, 9).append(nil))
 		b[at+4] = slotVersion + 1
 		binary.LittleEndian.PutUint32(b[at+36:], checksum(b[at:at+36]))
 	}
@@ -136,10 +139,10 @@ func TestOldPositionsAreRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			fs := halfDelivered(t)
 			_, d := fs.file(t, positionSuffix)
-			d.content = make([]byte, slotStride+oldSlotSize)
+			d.content = make([]byte, oldSlotStride+firstSlotSize)
 			for i, s := range at {
 				if s.counter > 0 {
-					old(d.content[i*slotStride:], s)
+					old(d.content[i*oldSlotStride:], s)
 				}
 			}
 			got := reopen(t, fs, quiet())
@@ -194,11 +197,11 @@ func TestTheFormatPage(t *testing.T) {
 	newer[4] = headerVersion + 1
 	refusal := &FormatError{File: dir + "/00000001-0001-0000-00000001.seg", Unknown: unknown(newer)}
 	for _, want := range []string{
-		fmt.Sprintf("| version of a record | byte 4 of a record's header, in `%s` files | %d | %d |",
-			segmentSuffix, headerVersion, headerVersion),
+		fmt.Sprintf("| version of a record | byte 4 of a record's header, in `%s` files | %d | %d and %d |",
+			segmentSuffix, headerVersion, headerVersion, oldHeaderVersion),
 		fmt.Sprintf("| version of a position | bytes 4 to 7 of a slot, in `%s` files "+
-			"| %d | %d, and slots without a version (`%s`) |",
-			positionSuffix, slotVersion, slotVersion, oldPositionMagic),
+			"| %d | %d, %d and slots without a version (`%s`) |",
+			positionSuffix, slotVersion, slotVersion, oldSlotVersion, oldPositionMagic),
 		"queue n-prod-0a1b2c3d4e5f: " + filepath.ToSlash(refusal.Error()) + "\n",
 	} {
 		if !strings.Contains(string(page), want) {
@@ -210,12 +213,15 @@ func TestTheFormatPage(t *testing.T) {
 // TestDrawnBytes: the examples in doc.go are what this program writes.
 func TestDrawnBytes(t *testing.T) {
 	data, at := []byte("data"), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	rec := Record{Data: data, Samples: 7, Oldest: at.UnixMilli(), First: true}
+	rec := Record{Data: data, Samples: 7, Oldest: at.UnixMilli(), First: true, Stream: 0x0123456789abcdef}
 	rec.Newest = at.Add(15 * time.Second).UnixMilli()
 	record := appendRecord(nil, rec, 1000)
 	addChecksums(record)
-	drawnSlot := make([]byte, slotSize)
-	slot{position: position{3, int64(len(record))}, counter: 9}.put(drawnSlot)
+	drawn9 := slotAt(3, int64(len(record)), 9)
+	drawn9.last = 4
+	drawn9.delivered.add(extent{3, span{104, 156}})
+	drawn9.doubtful.add(extent{4, span{0, 52}})
+	drawnSlot := drawn9.append(nil)
 	doc, err := os.ReadFile("doc.go")
 	if err != nil {
 		t.Fatal(err)
@@ -242,7 +248,7 @@ func lastColumn(line string) string {
 
 // TestLeavesKnowNoQueue: doc.go promises which files know neither lanes nor the queue.
 func TestLeavesKnowNoQueue(t *testing.T) {
-	leaves := []string{"record", "scan", "position", "names", "quarantine", "repair", "health", "age", "fs"}
+	leaves := []string{"record", "scan", "position", "names", "quarantine", "repair", "health", "age", "fs", "extents"}
 	for _, name := range leaves {
 		file, err := parser.ParseFile(token.NewFileSet(), name+".go", nil, 0)
 		if err != nil {

@@ -23,7 +23,8 @@ func FuzzSegment(f *testing.F) {
 		if fixSums {
 			for i := 0; i+headerSize <= len(content); i++ {
 				if bytes.Equal(content[i:i+4], magic[:]) {
-					content[i+4], content[i+5], content[i+6], content[i+7] = headerVersion, content[i+5]&flagFirst, 0, 0
+					version := byte(oldHeaderVersion) + content[i+4]&1
+					content[i+4], content[i+5], content[i+6], content[i+7] = version, content[i+5]&flagFirst, 0, 0
 					binary.LittleEndian.PutUint32(content[i+44:], checksum(content[i:i+44]))
 				}
 			}
@@ -77,7 +78,7 @@ func FuzzSegment(f *testing.F) {
 	})
 }
 
-func appendSample(b []byte, data string, first bool, before uint64) []byte {
+func appendSample(b []byte, data string, first bool, before uint32) []byte {
 	h := header{first: first, length: uint32(len(data)), crc: checksum([]byte(data)), before: before, samples: 1}
 	var hb [headerSize]byte
 	h.put(hb[:])

@@ -5,24 +5,36 @@ import (
 	"time"
 )
 
-// lane is a FIFO of requests: first some in memory, then some on disk only (cold), then some in memory again. Guarded
-// by FIFO.mu.
+// lane is a list of requests. The oldest part of it is in memory, if only by its headers; then some requests may be on
+// disk only (cold); then come newer ones in memory. Guarded by FIFO.mu.
 type lane struct {
-	requests []*request // in memory, oldest first; only the last can be open
-	front    int        // requests[:front] are older than the cold ones, requests[front:] newer; unused if none is cold
+	requests  requestList // in memory, oldest first; only the last can be open
+	front     *request    // the last request that is older than the cold ones; nil: there is none, or none is cold
+	fronts    int         // how many are older than the cold ones
+	coldAge   uint64      // where some are cold: they are younger than this, and what is older than them is not
+	held      heldList
+	unwritten *request // the oldest request with a record that is not on disk
+
+	streams streams  // of what may be given out
+	hidden  *request // the oldest request that is not in streams and was not taken from there
+	found   int      // requests in memory that the start found: what was appended later waits for them
 
 	memory  int64
-	pending int // records that are not on disk
-	reader  int // the reader that has requests[0], or reads it from disk; noReader: none
+	pending int        // records that are not on disk
+	reader  int        // the reader that has group, or reads it from disk; noReader: none
+	group   []*request // in flight
+	given   []Request  // group, as Next returned it
 
 	segments []*segment // oldest first
 	active   *segment   // the last one, while it may grow; nil: the next write begins one
 	nextSeq  uint32
-	acked    position // everything before it is delivered
-	posDirty bool     // the position was written since the last sync
+	end      position // of what is written
 
-	// firstFound is the begin of the first request that the start found behind acked. The zero value: it found none.
-	firstFound position
+	acked     position // everything before it is delivered
+	delivered extents  // behind acked
+	doubtful  extents  // a request that the start found and that begins in one of them may have arrived
+	changes   uint64   // of the three above and of what is in flight, from 1
+	posDirty  bool     // the position was written since the last sync
 
 	name       laneName
 	pos        positionFile
@@ -33,35 +45,17 @@ type lane struct {
 
 const noReader = -1
 
-// request is a request in memory.
-type request struct {
-	Request
-	age     uint64 // number of the request in the queue: lower is older
-	sealed  bool
-	written int  // records on disk
-	writing bool // some records are being written
-	gone    bool // delivered while they were written
-
-	segment    *segment // the segment with its written records; nil: none is written
-	start, end int64    // offsets there; end: of the last written record
-	before     uint64   // samples of the segment before start
-	readBack   bool     // read back from the segment: before is not known
-}
-
-// onDisk reports whether all of r is on disk, so that memory is not needed for it.
-func (r *request) onDisk() bool { return r.sealed && !r.writing && r.written == len(r.Records) }
-
-// onlyInMemory reports whether r is sealed and nothing of it is on disk.
-func (r *request) onlyInMemory() bool { return r.sealed && !r.writing && r.written == 0 }
-
 func newLane(dir string, name laneName) *lane {
-	return &lane{name: name, nextSeq: 1, reader: noReader, pos: positionFile{name: join(dir, name.position())}}
+	return &lane{
+		name: name, nextSeq: 1, changes: 1, reader: noReader, streams: newStreams(),
+		pos: positionFile{name: join(dir, name.position()), written: 1},
+	}
 }
 
 // open returns the request that may still grow, or nil.
 func (l *lane) open() *request {
-	if n := len(l.requests); n > 0 && !l.requests[n-1].sealed {
-		return l.requests[n-1]
+	if r := l.requests.last; r != nil && !r.sealed {
+		return r
 	}
 	return nil
 }
@@ -69,10 +63,6 @@ func (l *lane) open() *request {
 // syncFailed reports whether a segment of the lane has failed, so that the disk may not have its samples.
 func (l *lane) syncFailed() bool {
 	return slices.ContainsFunc(l.segments, func(s *segment) bool { return s.failed })
-}
-
-func (l *lane) inFlight(r *request) bool {
-	return l.reader != noReader && len(l.requests) > 0 && l.requests[0] == r
 }
 
 // firstCold returns the segment to read from next, or nil.
@@ -86,49 +76,91 @@ func (l *lane) firstCold() *segment {
 }
 
 func (l *lane) empty() bool {
-	return len(l.requests) == 0 && l.reader == noReader && l.firstCold() == nil
+	return l.requests.n == 0 && l.reader == noReader && l.firstCold() == nil
 }
 
-// evictable returns the index of a request that may leave memory, or -1: it is on disk, and next to the cold ones. The
-// newer side comes first, since the requests on the older side are read next.
-func (l *lane) evictable() int {
-	may := func(i int) bool {
-		return i >= 0 && i < len(l.requests) && l.requests[i].onDisk() && !l.inFlight(l.requests[i])
+// reveal adds requests to streams that may be given out. Requests behind cold ones may not, since a cold one may be of
+// the same stream; and what was appended in this process not before what the start found.
+func (l *lane) reveal() {
+	if l.hidden == nil {
+		return
 	}
+	cold := l.firstCold() != nil
+	for r := l.hidden; r != nil && r.sealed; r = r.next {
+		if cold && r.age > l.coldAge || l.found > 0 && !r.found {
+			return
+		}
+		if !r.taken {
+			l.streams.add(r)
+		}
+		l.hidden = r.next
+	}
+}
+
+// hide takes a request and all newer ones out of streams.
+func (l *lane) hide(from *request) {
+	for r := l.requests.last; r != from.prev; r = r.prev {
+		l.streams.remove(r)
+	}
+	if l.hidden == nil || l.hidden.age > from.age {
+		l.hidden = from
+	}
+}
+
+// putBack puts a request that was taken, and is not given out now, back into streams.
+func (l *lane) putBack(r *request) {
+	r.taken = false
+	if r.segment != nil {
+		r.segment.taken--
+	}
+	if l.hidden == nil || r.age < l.hidden.age {
+		l.streams.add(r)
+	}
+	if r.inMemory() && r.onDisk() {
+		l.held.add(r)
+	}
+}
+
+// coldest returns the request that becomes cold next, or nil: it is on disk, and next to the cold ones. The newer side
+// comes first, since the requests on the older side are given out next; of those a window stays.
+func (l *lane) coldest(window int) *request {
+	may := func(r *request) bool { return r != nil && r.onDisk() && !r.taken }
 	if l.firstCold() != nil {
-		if may(l.front) {
+		newer := l.requests.first
+		if l.front != nil {
+			newer = l.front.next
+		}
+		if may(newer) {
+			return newer
+		}
+		if l.fronts > window && may(l.front) {
 			return l.front
 		}
-		if may(l.front - 1) {
-			return l.front - 1
-		}
-		return -1
+		return nil
 	}
-	for i := len(l.requests) - 1; i >= 0; i-- {
-		if may(i) {
-			return i
-		}
+	r := l.requests.last
+	if l.unwritten != nil {
+		r = l.unwritten.prev
 	}
-	return -1
+	for r != nil && !may(r) { // open, or in flight
+		r = r.prev
+	}
+	return r
 }
 
-// droppable returns the index of the oldest request that is in memory only, or -1.
-func (l *lane) droppable() int {
-	return slices.IndexFunc(l.requests, func(r *request) bool { return r.onlyInMemory() && !l.inFlight(r) })
-}
-
-// firstPending returns the index of the request whose records are written next.
-func (l *lane) firstPending() (at int) {
-	at = len(l.requests)
-	for at > 0 && l.requests[at-1].written < len(l.requests[at-1].Records) {
-		at--
+// droppable returns the oldest request that is in memory only, or nil.
+func (l *lane) droppable() *request {
+	for r := l.unwritten; r != nil; r = r.next {
+		if r.onlyInMemory() && !r.taken {
+			return r
+		}
 	}
-	return at
+	return nil
 }
 
 // pendingBytes returns the number of bytes that are to be written, counted up to about most.
 func (l *lane) pendingBytes(most int64) (n int64) {
-	for _, r := range l.requests[l.firstPending():] {
+	for r := l.unwritten; r != nil && n < most; r = r.next {
 		for i := r.written; i < len(r.Records) && n < most; i++ {
 			n += headerSize + int64(len(r.Records[i].Data))
 		}
@@ -138,9 +170,11 @@ func (l *lane) pendingBytes(most int64) (n int64) {
 
 // samplesOnDisk returns the number of samples that are written and not delivered.
 func (l *lane) samplesOnDisk() (n int) {
-	for _, r := range l.requests {
-		for _, rec := range r.Records[:r.written] {
-			n += rec.Samples
+	for r := range l.requests.all {
+		if n += r.Samples; r.written < r.records {
+			for _, rec := range r.Records[r.written:] {
+				n -= rec.Samples
+			}
 		}
 	}
 	for _, s := range l.segments {
@@ -154,12 +188,9 @@ func (l *lane) mayDrop(s *segment) bool {
 	if s.uses > 0 || s.size == 0 {
 		return false
 	}
-	if s.live == 0 {
-		return true
-	}
-	return !slices.ContainsFunc(l.requests, func(r *request) bool {
-		return r.segment == s && (!r.onDisk() || l.inFlight(r))
-	})
+	half := l.unwritten != nil && l.unwritten.segment == s
+	open := l.open() != nil && l.open().segment == s
+	return s.live == 0 || s.taken == 0 && !half && !open
 }
 
 // oldestDroppable returns the segment of the lane that is dropped first when the disk is full, or nil.

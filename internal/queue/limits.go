@@ -9,8 +9,21 @@ import (
 // burst or a slow disk.
 const slowDiskFactor = 4
 
-// limitMemory keeps memory within its limit. First requests that are on disk leave memory, then the oldest of the
-// others are dropped.
+// maxRequests is the number of requests of a lane in memory, if only by their headers, from which on some become cold.
+const maxRequests = 8192
+
+// window returns how many requests of a lane are read ahead of those to give out, so that several of a stream are found.
+func (q *FIFO) window() int { return q.maxRequests() / 2 }
+
+func (q *FIFO) maxRequests() int {
+	if q.cfg.requests > 0 {
+		return q.cfg.requests
+	}
+	return maxRequests
+}
+
+// limitMemory keeps memory within its limit. First the data of requests that are on disk leaves memory. When it is
+// nearly full nevertheless, requests no longer wait for later ones of their streams. Then the oldest are dropped.
 func (q *FIFO) limitMemory() {
 	most := q.limit
 	if q.disk != nil {
@@ -20,28 +33,54 @@ func (q *FIFO) limitMemory() {
 			most *= slowDiskFactor
 		}
 	}
+	if q.memory > most/4*3 {
+		q.flush()
+	}
 	for q.memory > most && q.drop() {
 	}
 }
 
-// evict removes one request that is on disk from memory, of the lane with the most in memory.
+// evict removes the data of one request that is on disk from memory, of the lane with the most in memory. The newest
+// comes first, since older requests are given out before it.
 func (q *FIFO) evict() bool {
 	var from *lane
-	at := -1
 	for l := range q.lanes {
-		if from == nil || l.memory > from.memory {
-			if i := l.evictable(); i >= 0 {
-				from, at = l, i
-			}
+		if l.held.last != nil && (from == nil || l.memory > from.memory) {
+			from = l
 		}
 	}
 	if from == nil {
 		return false
 	}
-	if from.firstCold() == nil {
-		from.front = at
+	q.free(from, from.held.last)
+	return true
+}
+
+// limitRequests makes requests of a lane cold while it has too many.
+func (q *FIFO) limitRequests(l *lane) {
+	for l.requests.n > q.maxRequests() {
+		r := l.coldest(q.window())
+		if r == nil {
+			return
+		}
+		q.makeCold(l, r)
 	}
-	r := q.remove(from, at)
+}
+
+// makeCold takes a request that is on disk, and next to the cold ones, out of memory.
+func (q *FIFO) makeCold(l *lane, r *request) {
+	if l.firstCold() == nil {
+		l.hide(r)
+		l.front, l.fronts = r, l.requests.n
+		for x := l.requests.last; x != r; x = x.prev {
+			l.fronts--
+		}
+	}
+	if l.front == r {
+		l.coldAge = r.age - 1
+	}
+	q.remove(l, r)
+	q.freeData(r)
 	s := r.segment
 	s.live--
 	if s.cold.empty() {
@@ -50,40 +89,45 @@ func (q *FIFO) evict() bool {
 	s.cold.from, s.cold.to = min(s.cold.from, r.start), max(s.cold.to, r.end)
 	s.cold.requests++
 	s.cold.samples += r.Samples
-	q.free(r)
-	return true
 }
 
 // drop drops the oldest sealed request of all lanes that is in memory only.
 func (q *FIFO) drop() bool {
 	var from *lane
-	at := -1
+	var oldest *request
 	for l := range q.lanes {
-		if i := l.droppable(); i >= 0 && (from == nil || l.requests[i].age < from.requests[at].age) {
-			from, at = l, i
+		if r := l.droppable(); r != nil && (oldest == nil || r.age < oldest.age) {
+			from, oldest = l, r
 		}
 	}
-	if from == nil {
+	if oldest == nil {
 		return false
 	}
-	r := q.remove(from, at)
+	q.remove(from, oldest)
 	reason := QueueFull
 	if q.disk != nil {
 		reason = DiskFull
 	}
-	q.lose(reason, 1, r.Samples)
-	q.free(r)
+	q.lose(reason, 1, oldest.Samples)
+	q.freeData(oldest)
 	q.endGenerations()
 	return true
 }
 
-func (q *FIFO) free(r *request) {
-	if q.cfg.Free == nil {
-		return
+// free removes the data of a request from memory. The request stays in its lane.
+func (q *FIFO) free(l *lane, r *request) {
+	l.held.remove(r)
+	q.account(l, -r.Bytes)
+	q.freeData(r)
+}
+
+func (q *FIFO) freeData(r *request) {
+	if q.cfg.Free != nil {
+		for i := range r.Records {
+			q.cfg.Free(r.Records[i].Data)
+		}
 	}
-	for i := range r.Records {
-		q.cfg.Free(r.Records[i].Data)
-	}
+	r.Records = nil
 }
 
 // limitDisk drops the oldest segments until MaxBytes has room for another `more` bytes, or until no segment may be
@@ -128,19 +172,30 @@ func (q *FIFO) dropOld(now time.Time) {
 
 // dropSegment drops what is undelivered in a segment for which mayDrop is true.
 func (q *FIFO) dropSegment(l *lane, s *segment, reason Reason) {
-	for i := len(l.requests) - 1; i >= 0; i-- {
-		if r := l.requests[i]; r.segment == s {
-			q.remove(l, i)
+	for r := range l.requests.all {
+		if r.segment == s {
+			q.remove(l, r)
 			s.live--
 			q.lose(reason, 1, r.Samples)
-			q.free(r)
+			q.freeData(r)
 		}
 	}
 	q.lose(reason, s.cold.requests, q.missing(l, s))
 	s.cold = cold{}
+	l.passed(s, span{0, s.size})
 	if l.active == s {
 		l.active = nil
 	}
 	q.removeIfDelivered(l, s)
+	q.coldChanged(l)
 	q.endGenerations()
+}
+
+// coldChanged is called when requests of a lane are no longer cold.
+func (q *FIFO) coldChanged(l *lane) {
+	if l.firstCold() == nil {
+		l.front, l.fronts = nil, 0
+	}
+	l.reveal()
+	q.advance(l)
 }

@@ -21,8 +21,17 @@ func mustAppend(t *testing.T, q *FIFO, lane int, r Record) Loss {
 
 // next is Next for tests that care only whether there is a request.
 func next(q *FIFO, lane int) (Request, bool) {
-	r, state := q.Next(lane)
+	r, state := nextState(q, lane)
 	return r, state == Ready
+}
+
+// nextState is Next for groups of one request.
+func nextState(q *FIFO, lane int) (Request, State) {
+	group, state, _ := q.Next(lane, Limit{Requests: 1, Samples: 1})
+	if state != Ready {
+		return Request{}, state
+	}
+	return group[0], state
 }
 
 func text(r Request) (s string) {

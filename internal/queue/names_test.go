@@ -88,7 +88,7 @@ func TestNamesThatAreTaken(t *testing.T) {
 					if st := q.Stats(); st.DiskError != "" || st.WriteErrors != 0 {
 						t.Errorf("stats: %+v", st)
 					}
-					if r, _ := q.Next(0); text(r) != want[0] {
+					if r, _ := nextState(q, 0); text(r) != want[0] {
 						t.Errorf("Next = %q, want %q", text(r), want[0])
 					}
 					q.Ack(0)

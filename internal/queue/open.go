@@ -31,9 +31,15 @@ func openFIFO(fs FS, dir string, lanes int, cfg Config, onClose func()) (*FIFO, 
 		corrupt: quarantine{fs: fs, dir: dir, files: r.corrupt.files, bytes: r.corrupt.bytes},
 	}
 	for _, s := range r.delivered {
-		q.disk.scheduleRemoval(s)
+		q.disk.scheduleRemoval(s.lane, s.segment)
 	}
 	q.mu.Lock()
+	for l := range q.lanes {
+		if l.end.compare(l.acked) < 0 {
+			l.end = l.acked
+		}
+		q.advance(l)
+	}
 	q.newLanes(lanes, r.ended)
 	q.endGenerations()
 	q.lose(Damaged, r.loss.Requests, r.loss.Samples)

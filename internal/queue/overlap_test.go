@@ -67,7 +67,7 @@ func TestARenewedSegmentIsOpenedOnce(t *testing.T) {
 		if opens != 1 {
 			t.Fatalf("opens %d", opens)
 		}
-		q.Next(0) // reads from disk
+		q.Next(0, Limit{}) // reads from disk
 		close(go1)
 		synctest.Wait()
 		n := 0

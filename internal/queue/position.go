@@ -1,20 +1,27 @@
 package queue
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 )
 
 const (
-	slotSize    = 40
-	slotVersion = 1
-	slotStride  = 512 // a sector each: a torn write hits one of them
+	slotSize    = 48 // without the extents behind it
+	slotVersion = 2
+	slotStride  = 64 << 10 // a torn write hits one of the two slots
+	extentSize  = 16
+	maxExtents  = (slotStride - slotSize) / extentSize
 
-	oldSlotSize = 32 // of a slot without a version, which is read, not written any more
+	oldSlotVersion = 1
+	oldSlotStride  = 512
+	oldSlotSize    = 40 // of version 1
+	firstSlotSize  = 32 // of a slot without a version
 )
 
 var (
@@ -22,29 +29,78 @@ var (
 	oldPositionMagic = [4]byte{'E', 's', 'q', 'P'}
 )
 
-// position is a point in a lane up to which everything is delivered. {3, 52} is offset 52 of segment 3.
+// position is a point in a lane. {3, 52} is offset 52 of segment 3.
 type position struct {
 	seq    uint32
 	offset int64
 }
 
-// slot is a position as one of the two slots of a file has it. doc.go draws it.
-type slot struct {
-	position
-	counter uint64
-	left    uint32 // samples that a stop left undelivered on disk; 0: not known
+func (p position) compare(o position) int {
+	return cmp.Or(cmp.Compare(p.seq, o.seq), cmp.Compare(p.offset, o.offset))
 }
 
-func (s slot) put(b []byte) {
+// slot is what one of the two slots of a position file says. doc.go draws it.
+type slot struct {
+	position          // everything before it is delivered
+	delivered extents // behind the position
+	doubtful  extents // a request that begins in one of them may have arrived
+	left      uint32  // samples that a stop left undelivered on disk; 0: not known
+	last      uint32  // the highest number of a segment of the lane so far
+	counter   uint64
+	old       bool // of an earlier version: doubtful is not known
+	place     int  // 0 or 1: where in the file it is
+}
+
+// append appends the slot in the format of a position file.
+func (s slot) append(dst []byte) []byte {
+	s.cut()
 	le := binary.LittleEndian
-	copy(b, positionMagic[:])
-	b[4], b[5], b[6], b[7] = slotVersion, 0, 0, 0
+	var b [slotSize]byte
+	copy(b[:], positionMagic[:])
+	le.PutUint32(b[4:], slotVersion)
 	le.PutUint32(b[8:], s.seq)
 	le.PutUint32(b[12:], s.left)
 	le.PutUint64(b[16:], s.counter)
 	le.PutUint64(b[24:], uint64(s.offset))
-	le.PutUint32(b[32:], 0)
+	le.PutUint16(b[32:], uint16(len(s.delivered)))
+	le.PutUint16(b[34:], uint16(len(s.doubtful)))
 	le.PutUint32(b[36:], checksum(b[:36]))
+	le.PutUint32(b[40:], s.last)
+	begin := len(dst)
+	dst = append(dst, b[:]...)
+	for _, list := range []extents{s.delivered, s.doubtful} {
+		for _, x := range list {
+			dst = le.AppendUint64(dst, uint64(x.from))
+			dst = le.AppendUint32(dst, x.seq)
+			dst = le.AppendUint32(dst, uint32(x.to-x.from))
+		}
+	}
+	le.PutUint32(dst[begin+44:], checksum(dst[begin+slotSize:]))
+	return dst
+}
+
+// cut leaves out extents that have no room. Delivered requests that are not listed are delivered again after a kill,
+// so the doubtful ones include them.
+func (s *slot) cut() {
+	tooLong := func(x extent) bool { return x.to-x.from > 1<<32-1 }
+	if slices.ContainsFunc(s.delivered, tooLong) || slices.ContainsFunc(s.doubtful, tooLong) {
+		s.delivered = slices.DeleteFunc(slices.Clone(s.delivered), tooLong)
+		s.doubtful = slices.DeleteFunc(slices.Clone(s.doubtful), tooLong)
+	}
+	if len(s.doubtful) > maxExtents/2 {
+		s.doubtful = s.doubtful.hulls()
+		s.doubtful = s.doubtful[:min(len(s.doubtful), maxExtents/2)]
+	}
+	if len(s.delivered)+len(s.doubtful) <= maxExtents {
+		return
+	}
+	most := maxExtents - len(s.doubtful) - maxExtents/8
+	hulls := s.delivered[most:].hulls()
+	s.delivered = s.delivered[:most]
+	s.doubtful = slices.Clone(s.doubtful)
+	for _, x := range hulls[:min(len(hulls), maxExtents/8)] {
+		s.doubtful.add(x)
+	}
 }
 
 // parseSlot returns false for bytes that are no slot, and a *FormatError without a file name for a slot of another
@@ -52,28 +108,56 @@ func (s slot) put(b []byte) {
 func parseSlot(b []byte) (s slot, ok bool, err error) {
 	le := binary.LittleEndian
 	switch {
-	case len(b) >= slotSize && [4]byte(b[:4]) == positionMagic && le.Uint32(b[36:]) == checksum(b[:36]):
-		if le.Uint32(b[4:]) != slotVersion {
-			return s, false, &FormatError{Unknown: fmt.Sprintf(
-				"version %d of a position, where this program knows version %d", b[4], slotVersion)}
-		}
+	case len(b) >= oldSlotSize && [4]byte(b[:4]) == positionMagic && le.Uint32(b[36:]) == checksum(b[:36]):
 		s = slot{
 			position: position{seq: le.Uint32(b[8:]), offset: int64(le.Uint64(b[24:]))},
 			counter:  le.Uint64(b[16:]), left: le.Uint32(b[12:]),
 		}
-	case len(b) >= oldSlotSize && [4]byte(b[:4]) == oldPositionMagic && le.Uint32(b[28:]) == checksum(b[:28]):
+		switch le.Uint32(b[4:]) {
+		case slotVersion:
+			ok = s.parseExtents(b)
+		case oldSlotVersion:
+			s.old, s.last, ok = true, s.seq, true
+		default:
+			return s, false, &FormatError{Unknown: fmt.Sprintf(
+				"version %d of a position, where this program knows version %d", b[4], slotVersion)}
+		}
+	case len(b) >= firstSlotSize && [4]byte(b[:4]) == oldPositionMagic && le.Uint32(b[28:]) == checksum(b[:28]):
 		s = slot{
 			position: position{seq: le.Uint32(b[4:]), offset: int64(le.Uint64(b[16:]))},
-			counter:  le.Uint64(b[8:]), left: le.Uint32(b[24:]),
+			counter:  le.Uint64(b[8:]), left: le.Uint32(b[24:]), old: true,
 		}
-	default:
-		return s, false, nil
+		s.last, ok = s.seq, true
 	}
-	return s, s.offset >= 0, nil
+	return s, ok && s.offset >= 0, nil
 }
 
-// readSlots returns the valid slots of a position file, the newest first. Damaged or missing slots are left out. An
-// error means that the file could not be read, or a *FormatError.
+// parseExtents parses what follows the header of a slot. It returns false if that is damaged.
+func (s *slot) parseExtents(b []byte) bool {
+	le := binary.LittleEndian
+	delivered, doubtful := int(le.Uint16(b[32:])), int(le.Uint16(b[34:]))
+	end := slotSize + (delivered+doubtful)*extentSize
+	if len(b) < end || le.Uint32(b[44:]) != checksum(b[slotSize:end]) {
+		return false
+	}
+	s.last = le.Uint32(b[40:])
+	for i := range delivered + doubtful {
+		x := b[slotSize+i*extentSize:]
+		from, n := int64(le.Uint64(x)), int64(le.Uint32(x[12:]))
+		if from < 0 || from+n < from {
+			return false
+		}
+		list := &s.delivered
+		if i >= delivered {
+			list = &s.doubtful
+		}
+		list.add(extent{le.Uint32(x[8:]), span{from, from + n}})
+	}
+	return true
+}
+
+// readSlots returns the valid slots of a position file, the newest first. Damaged or missing slots are left out. The
+// result is nil if there is no file. An error means that the file could not be read, or a *FormatError.
 func readSlots(fs FS, name string) (slots []slot, err error) {
 	f, err := fs.Open(name, false)
 	if errors.Is(err, os.ErrNotExist) {
@@ -83,9 +167,10 @@ func readSlots(fs FS, name string) (slots []slot, err error) {
 		return nil, err
 	}
 	defer f.Close()
-	for i := range int64(2) {
-		var b [slotSize]byte
-		n, err := f.ReadAt(b[:], i*slotStride)
+	slots = []slot{}
+	b := make([]byte, slotStride)
+	for place := range 2 {
+		n, err := f.ReadAt(b, int64(place)*slotStride)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, err
 		}
@@ -93,13 +178,17 @@ func readSlots(fs FS, name string) (slots []slot, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if ok {
+		if s.place = place; ok {
+			slots = append(slots, s)
+		}
+		if place > 0 || n < oldSlotStride {
+			continue
+		}
+		if s, ok, _ := parseSlot(b[oldSlotStride:n]); ok && s.old { // the second slot of an earlier version
 			slots = append(slots, s)
 		}
 	}
-	if len(slots) == 2 && slots[1].counter > slots[0].counter {
-		slots[0], slots[1] = slots[1], slots[0]
-	}
+	slices.SortFunc(slots, func(a, b slot) int { return cmp.Compare(b.counter, a.counter) })
 	return slots, nil
 }
 
@@ -111,25 +200,37 @@ type positionFile struct {
 	mu      sync.Mutex // guards the following; taken before the queue's
 	file    File       // nil: not open
 	counter uint64
-	written position
-	gone    bool // removed, or the queue is closed: nothing is written any more
+	place   int    // where the next slot goes, 0 or 1
+	written uint64 // lane.changes of the last slot; 0: none is written
+	gone    bool   // removed, or the queue is closed: nothing is written any more
+	buf     []byte // the slot to write
 }
 
-// write writes a position into the slot that does not have the last one; left is as in slot. The caller holds mu.
-func (p *positionFile) write(fs FS, at position, left uint32) (created bool, err error) {
+// follow makes the next slot follow one that was read. The slots of an earlier version are both in the first place.
+func (p *positionFile) follow(s slot) {
+	p.counter = s.counter
+	p.place = 1 - s.place
+}
+
+// encode prepares a slot for write. The caller holds mu.
+func (p *positionFile) encode(s slot) {
+	s.counter = p.counter + 1
+	p.buf = s.append(p.buf[:0])
+}
+
+// write writes the prepared slot to the place that does not have the last one. The caller holds mu.
+func (p *positionFile) write(fs FS) (created bool, err error) {
 	if p.file == nil {
 		if p.file, created, err = openOrCreate(fs, p.name); err != nil {
 			p.file = nil
 			return false, err
 		}
 	}
-	var b [slotSize]byte
-	slot{position: at, counter: p.counter + 1, left: left}.put(b[:])
-	if _, err := p.file.WriteAt(b[:], int64((p.counter+1)%2)*slotStride); err != nil {
+	if _, err := p.file.WriteAt(p.buf, int64(p.place)*slotStride); err != nil {
 		return created, err
 	}
 	p.counter++
-	p.written = at
+	p.place = 1 - p.place
 	return created, nil
 }
 
@@ -144,7 +245,7 @@ func (p *positionFile) open() File {
 func (p *positionFile) rewrite() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.written = position{}
+	p.written = 0
 }
 
 // remove removes the file. The segments of the lane must be gone: without a position they are delivered again.

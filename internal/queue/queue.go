@@ -1,6 +1,9 @@
 package queue
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // ErrClosed is the error of an Append after Close.
 var ErrClosed = errors.New("queue is closed")
@@ -11,6 +14,11 @@ type Record struct {
 	Samples        int
 	Oldest, Newest int64 // Unix milliseconds
 	First          bool  // begins a request: depends on no earlier record
+
+	// Of a First record:
+
+	Stream uint64    // of the request
+	Due    time.Time // until then the request may wait for later ones of its stream; zero: not at all. Not on disk.
 }
 
 // Request is one or more records, in order, that are delivered together.
@@ -19,9 +27,21 @@ type Request struct {
 	Samples        int
 	Bytes          int64
 	Oldest, Newest int64
-	// MayHaveArrived marks the first request after the position that a lane had acknowledged when the queue was opened.
-	// An earlier process may have sent it and ended before the answer came. It had sent no later request of the lane.
+	Stream         uint64
+	// MayHaveArrived marks the requests that an earlier process had in flight when it ended: it may have sent them, and
+	// ended before the answer came. All requests of a group are marked, or none.
 	MayHaveArrived bool
+}
+
+// Limit bounds a group of requests. A field that is 0 bounds nothing. A group has at least one request in any case.
+type Limit struct {
+	Requests int // of one stream
+	Samples  int
+	Bytes    int64 // as in Request
+}
+
+func (l Limit) allows(samples int, bytes int64) bool {
+	return (l.Samples <= 0 || samples <= l.Samples) && (l.Bytes <= 0 || bytes <= l.Bytes)
 }
 
 // State says whether Next has a request.
@@ -31,7 +51,7 @@ type State int
 const (
 	Ready State = iota
 	Empty       // nothing is sealed: Append and Seal change that
-	Later       // something waits that cannot be given out now: Config.Wake is called when Next should be tried again
+	Later       // something waits that is not given out now: Next should be tried again after Config.Wake, or in a while
 )
 
 // Loss is requests and samples that left a queue undelivered.
@@ -87,6 +107,9 @@ type Stats struct {
 
 // Queue is a set of lanes. Its methods are safe for concurrent use, but a lane has one reader: Next and Ack
 // of one lane are not called concurrently.
+//
+// Requests of one stream leave a lane in the order in which they were appended. Requests of different streams leave it
+// in any order. Requests of stream 0 leave it one by one, as soon as they are sealed if their Due is zero.
 type Queue interface {
 	// Append adds a record at the end of a lane. A record that is First seals the open request. Append never waits for
 	// a disk. When a queue in memory exceeds its limit, Append drops the oldest sealed requests that are not in flight,
@@ -94,14 +117,21 @@ type Queue interface {
 	Append(lane int, r Record) (Loss, error)
 	// Seal ends the open request of a lane, if there is one; the next record must be First.
 	Seal(lane int)
-	// Next returns the oldest sealed request of a lane, and the same request again until Ack. If the state is not
-	// Ready, there is none.
-	Next(lane int) (Request, State)
-	// Ack removes the request that Next returned. The data of its records belongs to the caller from then on.
+	// Next returns a group of requests of a lane, and the same group again until Ack. If the state is not Ready, there
+	// is none; Later with a wait that is not 0: no stream is due before.
+	//
+	// A stream is due when one of its sealed requests is. A group has the oldest sealed requests of one or more due
+	// streams, stream after stream, as many as the limit allows, whether or not each of them is due. The stream whose
+	// oldest request is the oldest comes first. A further stream is in the group only if all the requests that it would
+	// have alone fit. A request of stream 0 is alone in its group.
+	Next(lane int, most Limit) (group []Request, state State, wait time.Duration)
+	// Ack removes the group that Next returned. The data of its records belongs to the caller from then on.
 	Ack(lane int)
-	// Resize sets the number of lanes. Open requests are sealed. All queued requests are delivered before any that is
-	// appended later: the old lane i by the reader of lane i modulo the new number. A request in flight stays with its
-	// reader, which calls Ack with the lane that it passed to Next, even if there is no such lane any more.
+	// Flush makes everything due that is sealed in a lane; lane -1: in all lanes.
+	Flush(lane int)
+	// Resize sets the number of lanes. Open requests are sealed. All queued requests are due, and are delivered before
+	// any that is appended later: the old lane i by the reader of lane i modulo the new number. A group in flight stays
+	// with its reader, which calls Ack with the lane that it passed to Next, even if there is no such lane any more.
 	Resize(lanes int)
 	// Stats is cheap enough for every page view.
 	Stats() Stats

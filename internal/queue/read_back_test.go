@@ -21,7 +21,7 @@ func killed(t *testing.T, n int) *fakeFS {
 		sealed(t, q, 0, fmt.Sprint(i))
 	}
 	eventually(t, "all is written", func() bool { return q.Stats().WrittenRecords == n })
-	q.Next(0)
+	q.Next(0, Limit{})
 	q.Ack(0)
 	after := fs.kill()
 	if _, err := q.Close(); err != nil {

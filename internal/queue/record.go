@@ -9,9 +9,10 @@ import (
 )
 
 const (
-	headerSize    = 48
-	headerVersion = 1
-	flagFirst     = 1
+	headerSize       = 48
+	headerVersion    = 2
+	oldHeaderVersion = 1 // without a stream
+	flagFirst        = 1
 )
 
 // magic begins every header. A search after damage looks for it.
@@ -31,9 +32,11 @@ type header struct {
 	first          bool
 	length         uint32
 	crc            uint32 // of the data
-	before         uint64 // samples of the segment before this record, so that the loss in a damaged part is known
+	before         uint32 // samples of the segment before this record, so that the loss in a damaged part is known
 	oldest, newest int64
+	stream         uint64 // of the request that the record begins
 	samples        uint32
+	old            bool // of version 1: stream is 0
 }
 
 func (h *header) size() int64 { return headerSize + int64(h.length) }
@@ -47,11 +50,27 @@ func (h *header) put(b []byte) {
 	le := binary.LittleEndian
 	le.PutUint32(b[8:], h.length)
 	le.PutUint32(b[12:], h.crc)
-	le.PutUint64(b[16:], h.before)
-	le.PutUint64(b[24:], uint64(h.oldest))
-	le.PutUint64(b[32:], uint64(h.newest))
+	le.PutUint32(b[16:], h.before)
+	putInt48(b[20:], h.oldest)
+	putInt48(b[26:], h.newest)
+	le.PutUint64(b[32:], h.stream)
 	le.PutUint32(b[40:], h.samples)
 	le.PutUint32(b[44:], checksum(b[:44]))
+}
+
+// maxInt48 is the last timestamp that 6 bytes can have. It is in the year 6429.
+const maxInt48 = 1<<47 - 1
+
+// putInt48 puts the lower 6 bytes of a timestamp. A timestamp that has more becomes the nearest that has not.
+func putInt48(b []byte, v int64) {
+	v = max(-maxInt48, min(maxInt48, v))
+	binary.LittleEndian.PutUint32(b, uint32(v))
+	binary.LittleEndian.PutUint16(b[4:], uint16(v>>32))
+}
+
+func int48(b []byte) int64 {
+	low, high := binary.LittleEndian.Uint32(b), int16(binary.LittleEndian.Uint16(b[4:]))
+	return int64(high)<<32 | int64(low)
 }
 
 // intact reports whether b begins with a header, of any version: all versions keep the magic, the size of the header
@@ -64,7 +83,7 @@ func intact(b []byte) bool {
 // unknown describes the part of an intact header that this version does not know. It is empty if there is none.
 func unknown(b []byte) string {
 	switch {
-	case b[4] != headerVersion:
+	case b[4] != headerVersion && b[4] != oldHeaderVersion:
 		return fmt.Sprintf("version %d of the records, where this program knows version %d", b[4], headerVersion)
 	case b[5]&^flagFirst != 0:
 		return fmt.Sprintf("flags %#02x of a record, where this program knows %#02x", b[5], flagFirst)
@@ -81,18 +100,27 @@ func parseHeader(b []byte) (h header, ok bool) {
 	if !intact(b) || unknown(b) != "" || le.Uint32(b[8:]) > maxRecordBytes {
 		return h, false
 	}
-	return header{
-		first: b[5]&flagFirst != 0, length: le.Uint32(b[8:]), crc: le.Uint32(b[12:]), before: le.Uint64(b[16:]),
-		oldest: int64(le.Uint64(b[24:])), newest: int64(le.Uint64(b[32:])), samples: le.Uint32(b[40:]),
-	}, true
+	h = header{
+		first: b[5]&flagFirst != 0, length: le.Uint32(b[8:]), crc: le.Uint32(b[12:]), before: le.Uint32(b[16:]),
+		samples: le.Uint32(b[40:]), old: b[4] == oldHeaderVersion,
+	}
+	if h.old { // before has 8 bytes; the lower 4 suffice, since only differences are needed
+		h.oldest, h.newest = int64(le.Uint64(b[24:])), int64(le.Uint64(b[32:]))
+		return h, true
+	}
+	h.oldest, h.newest, h.stream = int48(b[20:]), int48(b[26:]), le.Uint64(b[32:])
+	return h, true
 }
 
 // appendRecord appends a record in the format of a segment, without the checksum of its data. before is the number of
 // samples in the segment before the record.
 func appendRecord(dst []byte, rec Record, before uint64) []byte {
 	h := header{
-		first: rec.First, length: uint32(len(rec.Data)), before: before,
+		first: rec.First, length: uint32(len(rec.Data)), before: uint32(before),
 		oldest: rec.Oldest, newest: rec.Newest, samples: uint32(rec.Samples),
+	}
+	if rec.First {
+		h.stream = rec.Stream
 	}
 	var b [headerSize]byte
 	h.put(b[:])

@@ -22,7 +22,7 @@ type recovery struct {
 	gens            []*generation // oldest first, with those lanes that have a file
 	corrupt         quarantine
 	bytes           int64
-	delivered       []*segment // or empty
+	delivered       []laneSegment // or empty
 	damaged         []damagedSegment
 	stopCounts      []stopCount
 	unreadPositions []*lane         // lanes whose position could not be read
@@ -126,7 +126,8 @@ func (r *recovery) lane(l *lane) error {
 	if err := inFile(err, l.pos.name); err != nil {
 		return err
 	}
-	if err != nil && !l.pos.foreign {
+	unread := err != nil
+	if unread && !l.pos.foreign {
 		r.log.Warn("position cannot be read: its lane is delivered from its start", zap.Error(err))
 		r.unreadPositions = append(r.unreadPositions, l)
 		r.ended[l.name.generation] = true // a later start that can read it must not take new segments for delivered
@@ -136,18 +137,14 @@ func (r *recovery) lane(l *lane) error {
 	}
 	for _, s := range slots { // the number of a delivered segment is not used again
 		r.passed(l, s.seq)
-		l.pos.counter = max(l.pos.counter, s.counter)
+		r.passed(l, s.last)
 	}
-	for _, s := range slots {
-		fits, err := r.fits(l, s.position)
-		if err != nil {
-			return err
-		}
-		if fits {
-			l.acked, l.pos.written = s.position, s.position
-			break
-		}
-		r.log.Warn("position does not fit its lane", zap.String("file", l.pos.name))
+	if len(slots) > 0 {
+		l.pos.follow(slots[0])
+	}
+	at, err := r.position(l, slots)
+	if err != nil {
+		return err
 	}
 	n := stopCount{lane: l}
 	if len(slots) > 0 {
@@ -160,27 +157,50 @@ func (r *recovery) lane(l *lane) error {
 			from = l.acked.offset
 		}
 		r.bytes += s.size
+		l.end = position{s.seq, s.size}
 		if s.seq >= l.acked.seq && from < s.size {
-			found, err := r.segment(s, from)
+			found, err := r.segment(l, s, from)
 			if err != nil {
 				return err
 			}
 			n.found += found
 		}
 		if s.delivered() {
-			r.delivered = append(r.delivered, s)
+			r.delivered = append(r.delivered, laneSegment{l, s})
 		} else {
 			kept = append(kept, s)
 		}
 	}
 	l.segments = kept
-	if s := l.firstCold(); s != nil {
-		l.firstFound = position{s.seq, s.cold.from}
+	if s := l.firstCold(); s != nil && (at == nil && (slots != nil || unread || s.old) || at != nil && at.old) {
+		l.doubtful.add(extent{s.seq, span{s.cold.from, s.cold.from + 1}}) // which ones may have arrived is not known
 	}
 	if n.left > 0 {
 		r.stopCounts = append(r.stopCounts, n)
 	}
 	return nil
+}
+
+// position gives a lane the newest slot of its position file that fits, and returns that; nil: none does.
+func (r *recovery) position(l *lane, slots []slot) (*slot, error) {
+	for _, s := range slots {
+		fits, err := r.fits(l, s.position)
+		if err != nil {
+			return nil, err
+		}
+		if !fits {
+			r.log.Warn("position does not fit its lane", zap.String("file", l.pos.name))
+			continue
+		}
+		l.acked, l.delivered, l.doubtful = s.position, s.delivered, s.doubtful
+		l.delivered.passed(l.acked)
+		l.doubtful.passed(l.acked)
+		l.delivered = slices.DeleteFunc(l.delivered, func(x extent) bool {
+			return !slices.ContainsFunc(l.segments, func(s *segment) bool { return s.seq == x.seq })
+		})
+		return &s, nil
+	}
+	return nil, nil
 }
 
 // passed makes the number of the lane's next segment higher than seq.
@@ -201,7 +221,7 @@ func (r *recovery) fits(l *lane, at position) (bool, error) {
 		return true, nil
 	}
 	s := l.segments[i]
-	if s.seq != at.seq || at.offset == 0 || at.offset == s.size {
+	if s.seq != at.seq || at.offset == 0 || at.offset == s.size || s.size == 0 { // 0: it was dropped
 		return true, nil
 	}
 	if at.offset > s.size {
@@ -229,12 +249,12 @@ func (r *recovery) fits(l *lane, at position) (bool, error) {
 }
 
 // segment scans a segment from an offset on, and returns the number of samples that its headers account for.
-func (r *recovery) segment(s *segment, from int64) (samples int, err error) {
+func (r *recovery) segment(l *lane, s *segment, from int64) (samples int, err error) {
 	name := join(r.dir, s.name)
 	var found scanResult
 	f, err := r.fs.Open(name, false)
 	if err == nil {
-		found, err = scan(f, from, s.size)
+		found, err = scan(f, from, s.size, l.delivered.of(s.seq))
 		_ = f.Close()
 	}
 	if err := inFile(err, name); err != nil {
@@ -322,7 +342,8 @@ func (r *recovery) missing(n stopCount) {
 	}
 	l.pos.mu.Lock()
 	defer l.pos.mu.Unlock()
-	_, err := l.pos.write(r.fs, l.acked, 0)
+	l.pos.encode(l.slot(nil, 0))
+	_, err := l.pos.write(r.fs)
 	if err == nil {
 		err = l.pos.file.Sync()
 	}

@@ -12,16 +12,14 @@ import (
 // removeIfDelivered schedules the removal of a segment that is delivered or dropped and not active.
 func (q *FIFO) removeIfDelivered(l *lane, s *segment) {
 	if s.delivered() && s != l.active {
-		if s.unreadable && s.seq == l.acked.seq {
-			l.acked.offset = s.size // the end was counted as lost: the next start must not deliver it
-		}
 		l.segments = slices.DeleteFunc(l.segments, func(o *segment) bool { return o == s })
-		q.disk.scheduleRemoval(s)
+		q.disk.scheduleRemoval(l, s)
 	}
 }
 
 // scheduleRemoval has the writer remove a segment.
-func (d *disk) scheduleRemoval(s *segment) {
+func (d *disk) scheduleRemoval(l *lane, s *segment) {
+	s.lane = l
 	d.bytes -= s.size
 	d.toRemove = append(d.toRemove, s)
 	d.writer.wakeUp()
@@ -31,7 +29,7 @@ func (d *disk) scheduleRemoval(s *segment) {
 func (d *disk) removeGeneration(g *generation) {
 	for _, l := range g.lanes {
 		for _, s := range l.segments {
-			d.scheduleRemoval(s)
+			d.scheduleRemoval(l, s)
 		}
 		l.segments, l.active, l.drained = nil, nil, true
 	}
@@ -107,6 +105,7 @@ func (q *FIFO) removeSegment(s *segment) {
 		return
 	}
 	d.toRemove = slices.DeleteFunc(d.toRemove, func(o *segment) bool { return o == s })
+	s.lane.delivered.forget(s.seq)
 }
 
 func (d *disk) empty(name string) error {

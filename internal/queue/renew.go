@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -51,16 +52,11 @@ func (q *FIFO) renewSegments(again bool) (renewed bool) {
 	return renewed
 }
 
-type failedSegment struct {
-	lane    *lane
-	segment *segment
-}
-
-func (q *FIFO) failedSegments() (all []failedSegment) {
+func (q *FIFO) failedSegments() (all []laneSegment) {
 	for l := range q.lanes {
 		for _, s := range l.segments {
 			if s.failed {
-				all = append(all, failedSegment{l, s})
+				all = append(all, laneSegment{l, s})
 			}
 		}
 	}
@@ -107,18 +103,23 @@ func (q *FIFO) copySegment(to File, l *lane, s *segment) error {
 	old := oldFile{fs: q.disk.fs, name: join(q.disk.dir, s.name)}
 	defer old.close()
 	q.mu.Lock()
-	delivered, last := l.delivered(s), q.disk.renewalRetry.runs >= maxReadTries
+	last := q.disk.renewalRetry.runs >= maxReadTries
+	delivered := slices.Clone(l.delivered.of(s.seq))
+	if s.seq == l.acked.seq {
+		delivered.add(extent{s.seq, span{0, l.acked.offset}})
+	}
 	q.mu.Unlock()
 	for at := int64(0); at < s.size; {
 		q.mu.Lock()
 		data, begin := l.recordsFrom(s, at)
 		q.mu.Unlock()
-		for _, part := range []span{{at, min(delivered, begin)}, {max(at, delivered), begin}} {
+		parts, done := delivered.pieces(s.seq, span{at, begin})
+		for i, part := range parts {
 			unread, err := old.copyTo(to, part)
 			if err != nil {
 				return err
 			}
-			if unread == nil || part.to <= delivered {
+			if unread == nil || done[i] {
 				continue
 			}
 			if !last {
@@ -175,19 +176,11 @@ func (o *oldFile) close() {
 	}
 }
 
-// delivered returns the offset in a segment before which everything is delivered.
-func (l *lane) delivered(s *segment) int64 {
-	if s.seq == l.acked.seq {
-		return l.acked.offset
-	}
-	return 0
-}
-
-// recordsFrom returns the records of the first request in memory that begins in a segment at or after an offset, and
-// where it begins. The records lack their checksums. If there is none, recordsFrom returns the end of the segment.
+// recordsFrom returns the records of the first request that begins in a segment at or after an offset and whose data is
+// in memory, and where it begins. The records lack their checksums. If there is none, recordsFrom returns the end of the segment.
 func (l *lane) recordsFrom(s *segment, at int64) (data []byte, begin int64) {
-	for _, r := range l.requests {
-		if r.segment != s || r.start < at || r.readBack {
+	for r := range l.requests.all {
+		if r.segment != s || r.start < at || r.readBack || !r.inMemory() {
 			continue
 		}
 		before := r.before

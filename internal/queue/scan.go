@@ -34,7 +34,7 @@ type cursor struct {
 
 	inRequest bool   // the record at offset at may continue a request
 	intact    bool   // a header of this version was found, so the segment is of this version
-	counted   uint64 // samples of the segment before at
+	counted   uint32 // samples of the segment before at
 	counts    bool   // counted is known
 
 	from int64  // offset of data
@@ -80,7 +80,7 @@ func (c *cursor) next() (p part, ok bool, err error) {
 		p = part{span: span{c.at, c.end}, header: h, damage: true, torn: true, lost: int(h.samples)}
 	case ok && (h.first || c.inRequest):
 		p = part{span: span{c.at, c.at + h.size()}, header: h}
-		c.inRequest, c.intact, c.counts, c.counted = true, true, true, h.before+uint64(h.samples)
+		c.inRequest, c.intact, c.counts, c.counted = true, true, true, h.before+h.samples
 	case !ok && intact(b) && unknown(b) != "":
 		return part{}, false, &FormatError{Unknown: unknown(b)}
 	default:
@@ -100,10 +100,49 @@ func (c *cursor) damaged() (part, error) {
 		return part{}, err
 	}
 	p := part{span: span{c.at, next}, damage: true, torn: next == c.end && c.end-c.at < headerSize}
-	if c.counts && next < c.end && h.before >= c.counted && h.before-c.counted < math.MaxInt32 {
+	if c.counts && next < c.end && h.before-c.counted < math.MaxInt32 { // else it is less than counted
 		p.lost = int(h.before - c.counted)
 	}
 	return p, nil
+}
+
+// jump moves the cursor to the begin of a request.
+func (c *cursor) jump(to int64) {
+	c.at = to
+	c.inRequest, c.counts = false, false
+}
+
+// undelivered goes through the parts of a segment that are not delivered, without those in skips.
+type undelivered struct {
+	*cursor
+	done      extents         // of the segment: delivered
+	skips     map[int64]int64 // damage that is known: from, to
+	delivered bool            // the part before the cursor is delivered
+}
+
+// next is cursor.next for the parts that are not delivered.
+func (u *undelivered) next() (p part, ok bool, err error) {
+	for {
+		if to, known := u.skips[u.at]; known {
+			u.jump(to)
+			continue
+		}
+		for len(u.done) > 0 && u.done[0].to <= u.at {
+			u.done = u.done[1:]
+		}
+		begun := len(u.done) > 0 && u.done[0].from <= u.at
+		if p, ok, err = u.cursor.next(); err != nil && begun {
+			u.jump(u.done[0].to) // nothing in it is needed
+			continue
+		}
+		if !ok || err != nil {
+			return p, ok, err
+		}
+		u.delivered = begun && p.to <= u.done[0].to || u.delivered && !p.first && !p.damage
+		if !u.delivered {
+			return p, true, nil
+		}
+	}
 }
 
 // search finds the next header that begins a request and whose data are there. If there is none, it returns the end.
@@ -162,22 +201,25 @@ type scanResult struct {
 	period
 	requests, samples int
 	damage            []part
+	old               bool // the first request has no stream
 }
 
-// scan reads the headers of a segment from an offset on. After an error it returns what is before the bytes that could
-// not be read.
-func scan(r io.ReaderAt, from, end int64) (scanResult, error) {
+// scan reads the headers of what is not delivered in a segment, from an offset on. After an error it returns what is
+// before the bytes that could not be read.
+func scan(r io.ReaderAt, from, end int64, done extents) (scanResult, error) {
 	found := scanResult{span: span{from, from}, period: noPeriod()}
-	c, now := newCursor(r, from, end, windowBytes), time.Now()
-	for {
-		p, ok, err := c.next()
+	u, now := undelivered{cursor: newCursor(r, from, end, windowBytes), done: done}, time.Now()
+	for begun := false; ; begun = true {
+		p, ok, err := u.next()
 		if err == nil && p.damage && !p.torn && p.to == end {
 			p.torn, err = onlyZeros(r, p.span)
 		}
 		if !ok || err != nil {
 			return found, err
 		}
-		found.to = p.to
+		if found.to = p.to; !begun {
+			found.from, found.old = p.from, !p.damage && p.old
+		}
 		if p.damage {
 			found.damage = append(found.damage, p)
 			continue
@@ -245,9 +287,73 @@ func readRequest(r io.ReaderAt, from, end int64, skips map[int64]int64, alloc fu
 		}
 		got.samples += int(p.samples)
 		got.records = append(got.records, Record{
-			Data: data, Samples: int(p.samples), Oldest: p.oldest, Newest: p.newest, First: p.first,
+			Data: data, Samples: int(p.samples), Oldest: p.oldest, Newest: p.newest, First: p.first, Stream: p.stream,
 		})
 	}
+}
+
+// entry is a request in a segment, without its data.
+type entry struct {
+	span
+	records, samples int
+	bytes            int64 // as in Request
+	oldest, newest   int64
+	stream           uint64
+}
+
+// headersResult is the result of readHeaders.
+type headersResult struct {
+	entries []entry
+	to      int64 // where the next request begins
+	damage  []span
+}
+
+// readHeaders reads the headers of at most so many undelivered requests in a part of a segment. An error that comes
+// behind a request is not returned: the next call meets it.
+func readHeaders(u undelivered, most int) (got headersResult, err error) {
+	open := false // the last entry may go on
+	for got.to = u.at; ; {
+		p, ok, err := u.next()
+		switch last := len(got.entries) - 1; {
+		case err != nil && len(got.entries) == 0 && len(got.damage) == 0:
+			return got, err
+		case err != nil && open && last >= 0 && u.inRequest: // its end is not known
+			got.to, got.entries = got.entries[last].from, got.entries[:last]
+			if last == 0 && len(got.damage) == 0 {
+				return got, err
+			}
+			return got, nil
+		case err != nil:
+			return got, nil
+		case !ok:
+			got.to = u.end
+			return got, nil
+		case p.damage:
+			got.damage = append(got.damage, p.span)
+			open = false
+		case p.first && len(got.entries) == most:
+			got.to = p.from
+			return got, nil
+		case p.first:
+			got.entries = append(got.entries, entry{
+				span: p.span, oldest: p.oldest, newest: p.newest, stream: p.stream,
+			})
+			open = true
+			got.entries[last+1].add(p)
+		default:
+			got.entries[last].add(p)
+		}
+		got.to = p.to
+	}
+}
+
+// add adds a record to an entry.
+func (e *entry) add(p part) {
+	e.to = p.to
+	e.records++
+	e.samples += int(p.samples)
+	e.bytes += int64(p.length) + recordOverhead
+	e.oldest, e.newest = min(e.oldest, p.oldest), max(e.newest, p.newest)
 }
 
 // checkFirst is the length above which the checksum is verified before memory is taken for the data.

@@ -27,6 +27,7 @@ type segment struct {
 	replayed bool            // was found at the start
 	skips    map[int64]int64 // damage found at the start: from to
 
+	old        bool // its first undelivered request is of a version without streams
 	unreadable bool // a part could not be read and was given up: the file gets a .corrupt name
 
 	torn          bool // a write failed: the file is cut to size before the next
@@ -35,11 +36,20 @@ type segment struct {
 	removalFailed bool // a removal failed
 	uses          int  // calls that use the file without mu: it is neither closed nor removed meanwhile
 
-	live int // undelivered requests in memory that have records here
-	cold cold
+	live  int // undelivered requests in memory that have records here
+	taken int // of them: in flight
+	cold  cold
+	lane  *lane // nil until it is to be removed
 }
 
-// cold is the requests of a segment that are not in memory. They are contiguous.
+// laneSegment is a segment and its lane.
+type laneSegment struct {
+	lane    *lane
+	segment *segment
+}
+
+// cold is the requests of a segment that are not in memory, not even by their headers. None between from and to is,
+// but some may be delivered (lane.delivered).
 type cold struct {
 	span
 	requests, samples int
@@ -56,7 +66,7 @@ func newSegment(name string, seq uint32) *segment {
 func (s *segment) take(found *repaired) (cut int64) {
 	cut = s.size - found.end
 	s.size, s.skips = found.end, found.skips
-	s.period = found.period
+	s.period, s.old = found.period, found.old
 	s.cold = cold{requests: found.requests, samples: found.samples}
 	if found.requests > 0 {
 		s.cold.span = span{found.from, min(found.to, found.end)}

@@ -22,9 +22,12 @@ func (q *FIFO) Stats() Stats {
 	}
 	for l := range q.lanes {
 		s.Segments += len(l.segments)
-		for _, r := range l.requests {
+		for r := range l.requests.all {
 			s.Requests++
 			s.Samples += r.Samples
+			if !r.inMemory() {
+				s.Bytes += r.end - r.start
+			}
 			older(r.Oldest)
 		}
 		for i, seg := range l.segments {
@@ -34,7 +37,7 @@ func (q *FIFO) Stats() Stats {
 			s.Requests += seg.cold.requests
 			s.Samples += seg.cold.samples
 			s.Bytes += seg.cold.to - seg.cold.from
-			if i > 0 || l.front == 0 {
+			if i > 0 || l.front == nil {
 				older(seg.oldest)
 			}
 		}

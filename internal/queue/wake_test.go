@@ -39,17 +39,17 @@ func TestDamagedLaneDoesNotHideTheNext(t *testing.T) {
 	q = openQueue(t, s, "x", 2, quiet())
 	defer q.Close()
 	sealed(t, q, 1, "new")
-	if r, state := q.Next(1); state != Later {
+	if r, state := nextState(q, 1); state != Later {
 		t.Errorf("lane 1 gives %q (state %d) while lane 0 has older requests", text(r), state)
 	}
-	if r, state := q.Next(0); state != Ready || text(r) != "two" {
+	if r, state := nextState(q, 0); state != Ready || text(r) != "two" {
 		t.Errorf("lane 0 gives %q (state %d), want two", text(r), state)
 	}
 	q.Ack(0)
-	if r, state := q.Next(1); state != Ready || text(r) != "new" {
+	if r, state := nextState(q, 1); state != Ready || text(r) != "new" {
 		t.Errorf("lane 1 gives %q (state %d), want new", text(r), state)
 	}
-	if _, state := q.Next(0); state != Empty {
+	if _, state := nextState(q, 0); state != Empty {
 		t.Errorf("lane 0 has state %d with nothing left", state)
 	}
 }
@@ -68,7 +68,7 @@ func TestReadErrorWakesTheReaderAfterAResize(t *testing.T) {
 		cfg.Wake = func(lane int) { woken <- lane }
 		q = openQueue(t, s, "x", 3, cfg)
 		fs.breakWith(syscall.EIO, "read")
-		if _, state := q.Next(2); state != Later {
+		if _, state := nextState(q, 2); state != Later {
 			t.Errorf("lane 2 has state %d, and cannot be read", state)
 		}
 		fs.breakWith(nil)
@@ -78,7 +78,7 @@ func TestReadErrorWakesTheReaderAfterAResize(t *testing.T) {
 		if lane := <-woken; lane != 0 {
 			t.Errorf("reader %d is woken, want 0", lane)
 		}
-		if r, state := q.Next(0); state != Ready || text(r) != "two" {
+		if r, state := nextState(q, 0); state != Ready || text(r) != "two" {
 			t.Errorf("lane 0 gives %q (state %d), want two", text(r), state)
 		}
 		mustClose(t, q)
@@ -152,7 +152,7 @@ func (s *sleepers) run(patient bool) {
 }
 
 func (s *sleepers) look(lane int, patient bool) (more bool) {
-	r, state := s.q.Next(lane)
+	r, state := nextState(s.q, lane)
 	if state != Ready {
 		return false
 	}

@@ -24,6 +24,17 @@ type batch struct {
 	oldest, newest int64 // of the request
 }
 
+// begin returns where the request of a batch begins.
+func (b *batch) begin() position {
+	if b.request.segment != nil {
+		return position{b.segment.seq, b.request.start}
+	}
+	return position{b.segment.seq, b.start}
+}
+
+// extent returns the part of the segment that has the request, up to the end of the batch.
+func (b *batch) extent() extent { return extent{b.segment.seq, span{b.begin().offset, b.end}} }
+
 // writeLoop writes what was appended, until Close and then once more.
 func (q *FIFO) writeLoop() {
 	d := q.disk
@@ -92,7 +103,7 @@ func (q *FIFO) retryIn(now time.Time) (wait time.Duration) {
 		}
 	}
 	first(d.removalRetry)
-	unused := func(f failedSegment) bool { return f.segment.uses == 0 }
+	unused := func(f laneSegment) bool { return f.segment.uses == 0 }
 	if d.renewalRetry.runs > 0 && slices.ContainsFunc(q.failedSegments(), unused) {
 		first(d.renewalRetry) // while a segment is in use, endUse wakes the writer instead
 	}
@@ -137,9 +148,8 @@ func (q *FIFO) nextBatch(may func(*lane) bool) *batch {
 
 // fillBatch copies records of a lane's first pending request, and begins a new segment if that is due.
 func (q *FIFO) fillBatch(l *lane) *batch {
-	d := q.disk
-	first := l.firstPending()
-	if s := l.active; s != nil && (s.size >= d.segBytes || s.failed) && l.requests[first].written == 0 {
+	d, r := q.disk, l.unwritten
+	if s := l.active; s != nil && (s.size >= d.segBytes || s.failed) && r.written == 0 {
 		l.active = nil
 		q.removeIfDelivered(l, s)
 		if s.uses == 0 && !s.dirty && s.file != nil {
@@ -156,7 +166,7 @@ func (q *FIFO) fillBatch(l *lane) *batch {
 	s.uses++
 	// A batch has records of one request only: a request that is delivered while it is written is delivered again if
 	// the process is killed before the position moves.
-	r, before := l.requests[first], s.samples
+	before := s.samples
 	b := &batch{
 		lane: l, segment: s, request: r, data: d.buf[:0], start: s.size, oldest: r.Oldest, newest: r.Newest,
 	}
@@ -171,6 +181,7 @@ func (q *FIFO) fillBatch(l *lane) *batch {
 	}
 	b.end = b.start + int64(len(b.data))
 	r.writing = true
+	d.batch = b
 	return b
 }
 
@@ -200,6 +211,15 @@ func (q *FIFO) write(b *batch) error {
 			return err
 		}
 		s.torn = false
+	}
+	q.mu.Lock()
+	given := b.request.taken // a kill must not find it on disk and not in flight
+	if given {
+		b.lane.changes++
+	}
+	q.mu.Unlock()
+	if given {
+		q.putPosition(b.lane, false)
 	}
 	if _, err := s.file.WriteAt(b.data, b.start); err != nil {
 		s.torn = true
@@ -237,12 +257,20 @@ func (q *FIFO) written(b *batch, err error) (moved bool) {
 	}
 	q.mu.Lock()
 	defer q.unlock()
-	l, s := b.lane, b.segment
+	l, s, r := b.lane, b.segment, b.request
 	defer q.endUse(l, s)
-	b.request.writing = false
+	r.writing = false
+	d.batch = nil
 	if err != nil {
+		if r.gone { // what is written of it is delivered
+			q.passed(l, r)
+			q.advance(l)
+		}
+		if r.taken {
+			l.changes++ // it is not where the position says
+		}
 		q.writeFailed(l, s, err)
-		return false
+		return r.taken
 	}
 	l.writeRetry = backoff{}
 	q.wrote()
@@ -255,26 +283,36 @@ func (q *FIFO) written(b *batch, err error) (moved bool) {
 	moved = q.count(b)
 	q.stats.WrittenBytes += int64(len(b.data))
 	q.limitMemory()
+	q.limitRequests(l)
 	return moved
 }
 
-// count adds a written batch to its segment and to its request. It reports whether the request was delivered meanwhile.
+// count adds a written batch to its segment and to its request. It reports whether the request was acknowledged
+// meanwhile.
 func (q *FIFO) count(b *batch) (delivered bool) {
 	l, s, r := b.lane, b.segment, b.request
 	q.stats.WrittenRecords += b.records
 	s.samples += uint64(b.samples)
 	s.include(b.oldest, b.newest, q.disk.clock.now())
-	if r.gone {
-		l.acked = position{s.seq, b.end}
-		return true
-	}
+	l.end = position{s.seq, b.end}
 	if r.written == 0 {
 		r.segment, r.start, r.before = s, b.start, s.samples-uint64(b.samples)
 		s.live++
+		if r.taken && !r.gone {
+			s.taken++
+		}
 	}
-	r.written += b.records
 	r.end = b.end
+	if r.gone {
+		q.passed(l, r)
+		q.advance(l)
+		return true
+	}
+	if r.written += b.records; r.written == r.records {
+		l.unwritten = r.next
+	}
 	l.pending -= b.records
+	q.nowOnDisk(l, r)
 	return false
 }
 
@@ -294,14 +332,17 @@ func (q *FIFO) writeFailed(l *lane, s *segment, err error) {
 // After a Close that gave up nothing is written any more, so the beginning stays in the torn segment: Close has counted
 // only the rest as lost.
 func (q *FIFO) abandon(l *lane, s *segment) {
-	if i := l.firstPending(); i < len(l.requests) && !q.gaveUp {
-		if r := l.requests[i]; r.segment == s {
-			s.live--
-			l.pending += r.written
-			q.disk.bytes -= s.size - r.start
-			s.size = r.start
-			r.written, r.segment = 0, nil
+	if r := l.unwritten; r != nil && r.segment == s && !q.gaveUp {
+		s.live--
+		if r.taken {
+			s.taken--
 		}
+		l.pending += r.written
+		q.disk.bytes -= s.size - r.start
+		s.size = r.start
+		r.written, r.segment = 0, nil
+		l.end = position{s.seq, r.start}
+		l.changes++
 	}
 	l.active = nil
 	q.removeIfDelivered(l, s)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
@@ -25,12 +26,17 @@ func (q *swallow) Append(_ int, r queue.Record) (queue.Loss, error) {
 	q.open = append(q.open, r)
 	return queue.Loss{}, nil
 }
-func (q *swallow) Seal(int)                              {}
-func (q *swallow) Next(int) (queue.Request, queue.State) { return queue.Request{}, queue.Empty }
-func (q *swallow) Ack(int)                               {}
-func (q *swallow) Resize(int)                            {}
-func (q *swallow) Stats() queue.Stats                    { return queue.Stats{} }
-func (q *swallow) Close() (queue.Loss, error)            { return queue.Loss{}, nil }
+
+func (q *swallow) Next(int, queue.Limit) ([]queue.Request, queue.State, time.Duration) {
+	return nil, queue.Empty, 0
+}
+
+func (q *swallow) Seal(int)                   {}
+func (q *swallow) Ack(int)                    {}
+func (q *swallow) Flush(int)                  {}
+func (q *swallow) Resize(int)                 {}
+func (q *swallow) Stats() queue.Stats         { return queue.Stats{} }
+func (q *swallow) Close() (queue.Loss, error) { return queue.Loss{}, nil }
 
 const benchSeries, benchTargets = 2000, 20
 

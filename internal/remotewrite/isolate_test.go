@@ -315,10 +315,12 @@ func foundBacklog(lanes int, cfg queue.Config) queue.Queue {
 	return found{queue.NewMemory(cfg, lanes), &[64]bool{}}
 }
 
-func (q found) Next(lane int) (queue.Request, queue.State) {
-	r, ok := q.Queue.Next(lane)
-	r.MayHaveArrived = !q.acked[lane]
-	return r, ok
+func (q found) Next(lane int, most queue.Limit) ([]queue.Request, queue.State, time.Duration) {
+	group, state, wait := q.Queue.Next(lane, most)
+	for i := range group {
+		group[i].MayHaveArrived = !q.acked[lane]
+	}
+	return group, state, wait
 }
 
 func (q found) Ack(lane int) {

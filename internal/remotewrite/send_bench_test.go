@@ -209,11 +209,11 @@ func meshMessages(t testing.TB, targets, size int) (out []wire.Message) {
 	}
 	q.Seal(0)
 	for {
-		r, state := q.Next(0)
+		group, state, _ := q.Next(0, queue.Limit{Requests: 1})
 		if state != queue.Ready {
 			return out
 		}
-		out = append(out, requestMessage(r))
+		out = append(out, requestMessage(group[0]))
 		q.Ack(0)
 	}
 }
