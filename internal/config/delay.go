@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/prometheus/discovery"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 )
 
 // EndpointExtension has the settings of one entry of remote_write.
@@ -34,7 +35,7 @@ const (
 // Example: with a delay of 30s, a target that is scraped every 10s has 3 scrapes in a request. The first of them waits
 // for 20s, until the third has ended.
 func scrapesPerRequest(delay, interval model.Duration) int {
-	return max(1, int(delay/max(1, interval)))
+	return remotewrite.ScrapesPerRequest(time.Duration(delay), time.Duration(interval))
 }
 
 // validateDelays returns every problem of max_delay and of endpoints. names are the names in remote_write.
@@ -109,6 +110,7 @@ func (l *loader) applyDelays(cfg *Config, src *source) []delay {
 			l.lintOverridden(d, src, l.remotes[i])
 			e.QueueConfig.BatchSendDeadline = d.time
 		}
+		cfg.RemoteWrite.Endpoints[i].Streams = len(intervals) > 0 && scrapesPerRequest(d.time, intervals[0]) > 1
 		cfg.noteDelay(d, "remote_write "+cmp.Or(e.Name, redactURL(e.URL.String())), intervals)
 		all = append(all, d)
 	}

@@ -63,7 +63,6 @@ type Lane struct {
 	// knows a reader by its index, so there must be one at a time.
 	before <-chan struct{}
 
-	group [1]queue.Request // that Next gave; owned by the sender
 
 	mu       sync.Mutex // guards the following
 	writer   wire.FragmentWriter
@@ -228,7 +227,6 @@ func (l *Lane) Ack(group []queue.Request) {
 			l.outlet.Buffers.Put(rec.Data)
 		}
 	}
-	l.group[0] = queue.Request{}
 }
 
 // Wake receives when Next may give something.

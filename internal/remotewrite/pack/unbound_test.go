@@ -30,7 +30,7 @@ func TestMetadataOfAnUnboundSeriesIsThatOfItsOwnFamily(t *testing.T) {
 	p.appendBound(p.settings.Load(), b, hash, nil, &unbound, &w.tally)
 	w.table.Add(other.id, named("unbound"), counter("new help"))
 	w.table.Add(other.id, named("another"), series.Meta{Type: model.MetricTypeGauge, Help: "help of another"})
-	p.appendUnbound(p.settings.Load(), b.Target, &unbound, &w.tally)
+	p.appendUnbound(p.settings.Load(), b, hash, &unbound, &w.tally)
 
 	for _, req := range w.drain() {
 		for _, ts := range req.Timeseries {
