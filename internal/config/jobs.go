@@ -183,7 +183,8 @@ func nameLine(j *job) int {
 	return j.line
 }
 
-// fillKubeconfig sets --kubeconfig for discoveries that do not name an API server.
+// fillKubeconfig gives the file of --kubeconfig to each Kubernetes discovery that has neither api_server nor
+// kubeconfig_file.
 func (l *loader) fillKubeconfig(j *job) {
 	if l.opts.Kubeconfig == "" {
 		return

@@ -46,7 +46,8 @@ const (
 	answerOK
 )
 
-// restConfig returns the client configuration that Prometheus' discovery would use.
+// restConfig returns the client configuration for probes and for podDiscovery. Its address and credentials are those
+// that Prometheus uses for other roles.
 func restConfig(c *kubernetes.SDConfig, name string) (*rest.Config, error) {
 	var cfg *rest.Config
 	var err error

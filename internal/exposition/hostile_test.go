@@ -72,7 +72,7 @@ func TestT5HostilePagesCostLinearly(t *testing.T) {
 			cost := func(bytes int) (allocated, kept float64) {
 				l := newLearner()
 				p := NewPage(l.layouts, l, c.opts)
-				p.maxUnlimited = fewLines
+				p.maxExempt = fewLines
 				var b series.Batch
 				before := memory()
 				got, err := p.Read(&endless{left: bytes, line: c.line}, plain, math.MaxInt64, &b)
@@ -200,7 +200,7 @@ func TestT5BeyondTheLimitsCountsStay(t *testing.T) {
 			}
 			l := newLearner()
 			p := NewPage(l.layouts, l, c.opts)
-			p.maxUnlimited = fewLines
+			p.maxExempt = fewLines
 			for round := range 3 {
 				var b series.Batch
 				b.Reset(l.target, 1)

@@ -84,7 +84,7 @@ func (r *reading) knownSample(n int, text []byte, v float64) {
 		r.addSample(n, true, nil, canonical(v))
 		return
 	}
-	if r.tooManyUnlimited() && r.countRepeated(n) {
+	if r.tooManyExempt() && r.countRepeated(n) {
 		return
 	}
 	fresh := r.show(n)
@@ -119,8 +119,8 @@ func (r *reading) knownComment(line []byte) (taken bool) {
 		return true
 	}
 	plainly := isPlainComment(line)
-	if plainly && r.tooManyUnlimited() {
-		r.limits.unlimitedLines++
+	if plainly && r.tooManyExempt() {
+		r.limits.exemptLines++
 		return true
 	}
 	n, known := r.find(hash)
@@ -128,12 +128,12 @@ func (r *reading) knownComment(line []byte) (taken bool) {
 	case known:
 		r.comment(r.draft.known.at(n), r.draft.families)
 	case plainly:
-		r.limits.unlimitedLines++
+		r.limits.exemptLines++
 		n = r.draft.known.learn(hash, refComment, lengthOf(line))
 	default:
 		return false
 	}
-	if !r.tooManyUnlimited() {
+	if !r.tooManyExempt() {
 		r.show(n)
 	}
 	return true
@@ -148,7 +148,7 @@ func isPlainComment(line []byte) bool {
 
 // comment takes a known comment line: a TYPE or HELP puts its family in force.
 func (r *reading) comment(ref lineRef, families []family) {
-	r.limits.unlimitedLines++
+	r.limits.exemptLines++
 	if ref.kind() != refFamily {
 		return
 	}
@@ -163,12 +163,12 @@ func (r *reading) comment(ref lineRef, families []family) {
 func (r *reading) sample(ref lineRef, v float64) {
 	r.counts.Scraped++
 	if ref.kind() == refDropped {
-		r.limits.unlimitedLines++
+		r.limits.exemptLines++
 		return
 	}
 	r.counts.Kept++
 	if ref.mark() == markRepeated {
-		r.limits.unlimitedLines++
+		r.limits.exemptLines++
 		r.counts.Duplicates++
 		return
 	}

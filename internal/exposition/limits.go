@@ -7,21 +7,21 @@ import (
 	"io"
 )
 
-// maxUnlimitedLines is the maximum number of lines of a page that are learned although sample_limit does not count
-// them.
-const maxUnlimitedLines = 1 << 19
+// sample_limit counts samples only. maxExemptLines is the maximum number of lines of a page that are learned although
+// sample_limit does not count them.
+const maxExemptLines = 1 << 19
 
 // limits counts what is limited on a page. A layout costs 14 bytes per line, and a line can be as short as two bytes.
-// sample_limit limits samples. Comments, dropped series and repeated lines have a limit of their own,
-// maxUnlimitedLines, which no page of a mesh reaches. Lines behind it are read and counted like the others, but not
-// learned.
+// sample_limit limits samples. Comments, dropped series and repeated lines are exempt from it. They have a limit of
+// their own, maxExemptLines, which no page of a mesh reaches. Lines behind it are read and counted like the others, but
+// not learned.
 //
 // Samples beyond sample_limit fail the page and are not in the batch. Which of their series get a staleness marker, and
 // when: Page.ShownBeforeFailure, and finishBatch in package scrape.
 type limits struct {
-	samples        int   // that count for sample_limit
-	exceeded       error // ErrSampleLimit or ErrBucketLimit: fails the page when everything was counted
-	unlimitedLines int   // lines that sample_limit does not count
+	samples     int   // that count for sample_limit
+	exceeded    error // ErrSampleLimit or ErrBucketLimit: fails the page when everything was counted
+	exemptLines int   // lines that sample_limit does not count
 }
 
 // countSample counts towards sample_limit and reports whether the sample is within.
@@ -50,8 +50,8 @@ func (r *reading) withinLimits() bool {
 // overSampleLimit reports whether the page is beyond sample_limit. New lines are no longer learned then.
 func (r *reading) overSampleLimit() bool { return errors.Is(r.limits.exceeded, ErrSampleLimit) }
 
-// tooManyUnlimited reports whether the page is beyond maxUnlimitedLines.
-func (r *reading) tooManyUnlimited() bool { return r.limits.unlimitedLines > r.page.maxUnlimited }
+// tooManyExempt reports whether the page is beyond maxExemptLines.
+func (r *reading) tooManyExempt() bool { return r.limits.exemptLines > r.page.maxExempt }
 
 // countRepeated counts a sample without a timestamp of its own whose line the page has shown before, and leaves it out
 // of the draft. If the page has not shown the line, countRepeated does nothing and returns false.
@@ -62,7 +62,7 @@ func (r *reading) countRepeated(n int) bool {
 	}
 	ref := d.known.at(n)
 	r.counts.Scraped++
-	r.limits.unlimitedLines++
+	r.limits.exemptLines++
 	if ref.kind() != refDropped {
 		r.counts.Kept++
 		r.counts.Duplicates++

@@ -53,10 +53,10 @@ type Counts struct {
 //
 // Cost: half a kilobyte, and a share of its layout. The layout shrinks when a good page no longer shows a line.
 type Page struct {
-	layouts      *Layouts
-	learner      Learner
-	opts         Options
-	maxUnlimited int // maxUnlimitedLines, except in tests
+	layouts   *Layouts
+	learner   Learner
+	opts      Options
+	maxExempt int // maxExemptLines, except in tests
 
 	layout    *layout       // the lines that the target prints
 	format    format        // of the last page
@@ -69,7 +69,7 @@ type Page struct {
 // NewPage returns a page that knows no line yet.
 func NewPage(layouts *Layouts, learner Learner, opts Options) *Page {
 	return &Page{
-		layouts: layouts, learner: learner, opts: opts, maxUnlimited: maxUnlimitedLines, layout: &layout{users: 1},
+		layouts: layouts, learner: learner, opts: opts, maxExempt: maxExemptLines, layout: &layout{users: 1},
 	}
 }
 
@@ -129,8 +129,8 @@ func (p *Page) setFormat(contentType string) error {
 	return nil
 }
 
-// Commit makes the page just read the one expected next, and forgets what it no longer showed. before is what
-// the last good page showed, or the zero Shown. Commit releases it and returns what this page showed.
+// Commit ends a good page. Its lines are the ones expected on the next page; lines that it did not show are forgotten.
+// before is what the last good page showed, or the zero Shown. Commit releases it and returns what this page showed.
 //
 // An empty page ends every series but teaches nothing: the lines stay known.
 func (p *Page) Commit(before Shown) Shown {
@@ -161,7 +161,8 @@ func (p *Page) layoutRead() *layout {
 	d.numberFamilies()
 	d.expected, d.shown = d.lines.len(), d.lines.len()
 	if d.timed {
-		d.expected = 0 // a series may be on the page twice: no line tells what to expect next
+		// With timestamps of its own a page may show a series twice, so the order of its lines predicts nothing.
+		d.expected = 0
 		d.markDuplicates()
 	}
 	if d.layout.same(p.layout) {
@@ -200,9 +201,10 @@ func (p *Page) end() {
 	}
 }
 
-// ShownBeforeFailure returns the series that the page just read showed before it failed. Their samples are lost. They
-// get no marker now, but one if the next page lacks them, as in Prometheus. Example: with sample_limit 4, a page with
-// the series a to f fails: a to d count as shown, e and f do not. A body that could not be read showed nothing.
+// ShownBeforeFailure returns the series that the page just read showed before it failed. Their samples are lost. These
+// series get no marker now. A series gets one when the next page lacks it, as in Prometheus. Example: with sample_limit
+// 4, a page with the series a to f fails: a to d count as shown, e and f do not. A body that could not be read showed
+// nothing.
 func (p *Page) ShownBeforeFailure() Shown {
 	r := &p.reading
 	if r.cut {

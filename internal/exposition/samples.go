@@ -79,7 +79,7 @@ func (r *reading) learn(hash uint64, lset labels.Labels, length uint16, own *int
 	switch {
 	case err != nil:
 		return -1, r.unlessLimited(err, own)
-	case !keep && r.tooManyUnlimited():
+	case !keep && r.tooManyExempt():
 		return -1, nil
 	case !keep:
 		return r.draft.known.learn(hash, refDropped, length), nil
@@ -98,19 +98,19 @@ func (r *reading) learn(hash uint64, lset labels.Labels, length uint16, own *int
 // there. isNew: no earlier page counted the line. Compare fresh: this page shows the line for the first time.
 func (r *reading) addSample(n int, isNew bool, own *int64, v float64) (index int) {
 	d := r.draft
-	if own == nil && r.tooManyUnlimited() && r.countRepeated(n) {
+	if own == nil && r.tooManyExempt() && r.countRepeated(n) {
 		return -1
 	}
 	r.counts.Scraped++
 	fresh := r.show(n)
 	ref := d.last()
 	if ref.kind() == refDropped {
-		r.limits.unlimitedLines++
+		r.limits.exemptLines++
 		return -1
 	}
 	r.counts.Kept++
 	if !fresh && own == nil {
-		r.limits.unlimitedLines++
+		r.limits.exemptLines++
 		r.counts.Duplicates++
 		*ref |= markRepeated
 		return -1

@@ -63,9 +63,9 @@ func (r *reading) slowComment(parser textparse.Parser, entry textparse.Entry, te
 		r.updateText(func(m *series.Meta) { m.Help = strings.Clone(string(help)) })
 		learn = func() lineRef { return d.learnFamily(family{hash: r.family.hash, help: true}) }
 	}
-	r.limits.unlimitedLines++
+	r.limits.exemptLines++
 	text = bytes.TrimSuffix(text, []byte("\n"))
-	if r.tooManyUnlimited() || !simple || len(text) == 0 || text[0] != '#' || bytes.IndexByte(text, 0) >= 0 {
+	if r.tooManyExempt() || !simple || len(text) == 0 || text[0] != '#' || bytes.IndexByte(text, 0) >= 0 {
 		return // knownComment could not recognise it
 	}
 	hash := r.hashComment(text)

@@ -14,8 +14,8 @@ import (
 // entriesPerCheck is after how many entries the memory of new series is looked at.
 const entriesPerCheck = 256
 
-// whole reads a page that is not plain text (OpenMetrics, protobuf) or is to be converted: textparse reads all of it at
-// once.
+// whole reads a page that is not plain text (OpenMetrics, protobuf) or whose classic histograms become custom buckets:
+// textparse reads all of it at once.
 func (r *reading) whole(body io.Reader, contentType string) (Counts, error) {
 	text, err := readAll(body)
 	if err != nil {
@@ -85,7 +85,7 @@ func (r *reading) entry(parser textparse.Parser, entry textparse.Entry, s *start
 	return nil
 }
 
-// turnTo puts a family in force. If it is another one, the page has said nothing new of it yet.
+// turnTo makes name the current family. For another family it clears changed.
 func (r *reading) turnTo(name []byte) {
 	hash := r.hashFamily(name)
 	r.family.changed = r.family.changed && r.family.hash == hash

@@ -24,8 +24,8 @@ type Config struct {
 	// FsyncInterval limits what a power cut takes: the records of that time. 0: sync after each write.
 	FsyncInterval time.Duration
 
-	// Lost is called with losses that Append and Close do not return; for a queue on disk, with all except those of
-	// Close.
+	// A queue in memory calls Lost with the losses that neither Append nor Close returns. A queue on disk calls it with
+	// all losses except those that Close returns.
 	Lost func(Reason, Loss) `yaml:"-"`
 	// Wake is called when Next may return a request after it returned none, without an Append or a Seal; -1: of any
 	// lane.
@@ -51,7 +51,7 @@ func DefaultConfig() Config {
 const (
 	maxMemoryOnly   = 64 << 20 // of a queue without a disk
 	minSegmentBytes = 64 << 10
-	maxSegmentBytes = 16 << 20 // of segmentBytes; a file may be longer by one request
+	maxSegmentBytes = 16 << 20 // largest result of segmentBytes; a file may be one request longer
 	minMemoryBytes  = 1 << 20  // a few requests: with less, each is read back, and a failing disk loses samples at once
 )
 

@@ -59,14 +59,14 @@ func (s *storage) names() []string {
 	if s.store == nil {
 		return nil
 	}
-	names, _ := s.store.Names() // if this fails, Rename refuses a name that is taken
+	// An error is ignored: Rename refuses the name of a queue that is open or has a backlog.
+	names, _ := s.store.Names()
 	return names
 }
 
 // adopt gives the backlogs of endpoints whose name or URL has changed since the last process to their successors, if
-// there is no doubt. An endpoint that has a name now gets the queue of the unnamed endpoint with its URL. An unnamed
-// endpoint gets the queue of another unnamed one, if that is the only one that disappeared, and it is the only new
-// one.
+// there is no doubt. An endpoint that has a name now gets the queue of the unnamed endpoint with its URL. If exactly
+// one unnamed queue has lost its endpoint, and exactly one unnamed endpoint is new, the new endpoint gets that queue.
 func (s *storage) adopt(endpoints []EndpointConfig, wanted []string) error {
 	if s.store == nil {
 		return nil

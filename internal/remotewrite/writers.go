@@ -22,7 +22,7 @@ type Writers struct {
 	metrics   *metrics
 	newClient clientFunc
 	storage   *storage
-	// of storage; tests have their own
+	// openQueue is storage.open; tests replace it.
 	openQueue func(identity string, lanes int, cfg queue.Config) (queue.Queue, error)
 
 	// endpoints is replaced whole, so that Append never waits for Apply.

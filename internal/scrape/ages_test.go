@@ -38,7 +38,8 @@ func TestRow14SamplesOutOfOrderAreNotShown(t *testing.T) {
 		pass(10 * time.Second)
 		want(t, r.values(t, -1), named("x"), "3 @"+ms(begin.Add(time.Second)), named("z"), "1", named("up"), "1")
 		added(0)
-		if n := testutil.ToFloat64(r.Pools.env.metrics.dropped.WithLabelValues("envoy", "out_of_order")); n != 2 {
+		dropped := r.Pools.env.metrics.droppedSamples
+		if n := testutil.ToFloat64(dropped.WithLabelValues("envoy", "out_of_order")); n != 2 {
 			t.Errorf("%v samples out of order, want 2", n)
 		}
 	})

@@ -15,18 +15,18 @@ import (
 )
 
 type metrics struct {
-	scrapes  *prometheus.CounterVec
-	failures *prometheus.CounterVec
-	samples  *prometheus.CounterVec
-	dropped  *prometheus.CounterVec
-	duration *prometheus.HistogramVec
-	targets  *prometheus.GaugeVec
-	others   *prometheus.GaugeVec
-	unwanted *prometheus.GaugeVec
-	invalid  *prometheus.GaugeVec
-	limited  *prometheus.CounterVec
-	skipped  prometheus.Counter
-	running  prometheus.Gauge
+	scrapes        *prometheus.CounterVec
+	failures       *prometheus.CounterVec
+	samples        *prometheus.CounterVec
+	droppedSamples *prometheus.CounterVec
+	duration       *prometheus.HistogramVec
+	targets        *prometheus.GaugeVec
+	others         *prometheus.GaugeVec
+	droppedTargets *prometheus.GaugeVec
+	invalid        *prometheus.GaugeVec
+	limited        *prometheus.CounterVec
+	skipped        prometheus.Counter
+	running        prometheus.Gauge
 
 	reading, readingLimit prometheus.Gauge
 	memoryWaits           prometheus.Counter
@@ -55,16 +55,17 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		scrapes:  counters("scrapes_total", "Scrapes that ended, successful or failed.", "job"),
 		failures: counters("failures_total", "Scrapes that failed, by reason.", "job", "reason"),
 		samples:  counters("samples_total", "Samples read from pages, before metric relabeling.", "job"),
-		dropped: counters("dropped_samples_total", "Samples read from pages but not sent, by reason.", "job",
+		droppedSamples: counters("dropped_samples_total", "Samples read from pages but not sent, by reason.", "job",
 			"reason"),
 		duration: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name: metricPrefix + "duration_seconds", Help: "How long scrapes took.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"job"}),
-		targets:  gauges("targets", "Targets that this instance scrapes."),
-		others:   gauges("other_shards_targets", "Targets that other instances scrape."),
-		unwanted: gauges("dropped_targets", "Discovered targets that relabeling left out."),
-		invalid:  gauges("invalid_targets", "Discovered targets that cannot be scraped (no address, a bad interval)."),
+		targets:        gauges("targets", "Targets that this instance scrapes."),
+		others:         gauges("other_shards_targets", "Targets that other instances scrape."),
+		droppedTargets: gauges("dropped_targets", "Discovered targets that relabeling left out."),
+		invalid: gauges("invalid_targets",
+			"Discovered targets that cannot be scraped (no address, a bad interval)."),
 		limited: counters("label_limit_exceeded_total",
 			"Scrapes that failed because a label limit was exceeded.", "job"),
 		skipped: counter("skipped_total",
@@ -122,7 +123,7 @@ func (m *jobMetrics) failed(reason string) {
 }
 
 func (m *metrics) of(job string) *jobMetrics {
-	dropped := func(reason string) prometheus.Counter { return m.dropped.WithLabelValues(job, reason) }
+	dropped := func(reason string) prometheus.Counter { return m.droppedSamples.WithLabelValues(job, reason) }
 	return &jobMetrics{
 		scrapes: m.scrapes.WithLabelValues(job), samples: m.samples.WithLabelValues(job),
 		droppedByRules: dropped("metric_relabeling"), duplicates: dropped("duplicate"),
@@ -137,7 +138,8 @@ func (m *metrics) forget(job string) {
 	by := prometheus.Labels{"job": job}
 	for _, v := range []interface {
 		DeletePartialMatch(prometheus.Labels) int
-	}{m.scrapes, m.failures, m.samples, m.dropped, m.duration, m.targets, m.others, m.unwanted, m.invalid, m.limited} {
+	}{m.scrapes, m.failures, m.samples, m.droppedSamples, m.duration, m.targets, m.others, m.droppedTargets, m.invalid,
+		m.limited} {
 		v.DeletePartialMatch(by)
 	}
 }

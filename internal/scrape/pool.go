@@ -49,9 +49,9 @@ type Pools struct {
 	// changing is locked during each change of jobs or targets, for seconds if all targets are relabeled. It is locked
 	// before mu. Jobs, their configurations and groups, the map of shards and its phase change only while both are
 	// locked, so either lock is enough to read them. Loops and departing loops change under mu alone.
-	changing sync.Mutex
-	held     map[string]bool // jobs whose next Apply waits for an Update, see Hold; guarded by changing
-	lastLook time.Time       // when the phase was last computed, by the wall clock; guarded by changing
+	changing      sync.Mutex
+	held          map[string]bool // jobs whose next Apply waits for an Update, see Hold; guarded by changing
+	phaseComputed time.Time       // when the phase was last computed, by the wall clock; guarded by changing
 
 	// mu is locked for milliseconds at a time: pages and ends of loops wait for it.
 	mu       sync.Mutex // guards the following
@@ -76,7 +76,9 @@ type pool struct {
 	}
 }
 
-func (p *pool) forced() error {
+// targetLimitError returns the error with which every scrape of the job fails while the job has more targets than
+// target_limit; nil: it has not.
+func (p *pool) targetLimitError() error {
 	p.limit.Lock()
 	defer p.limit.Unlock()
 	return p.limit.err

@@ -14,12 +14,12 @@ const maxRedirects = 10
 // redirectPolicy is http.Client.CheckRedirect: an error means that the redirect is not followed.
 type redirectPolicy = func(req *http.Request, via []*http.Request) error
 
-// redirects returns the redirect policy of a job. next is an additional policy; nil: none. With sameHost, redirects to
-// another host are refused.
-func (f *fetcher) redirects(next redirectPolicy, sameHost bool) redirectPolicy {
+// redirects returns the redirect policy of a job. first is asked before the rules here; nil: none. With sameHost,
+// redirects to another host are refused.
+func (f *fetcher) redirects(first redirectPolicy, sameHost bool) redirectPolicy {
 	return func(req *http.Request, via []*http.Request) error {
-		if next != nil {
-			if err := next(req, via); err != nil {
+		if first != nil {
+			if err := first(req, via); err != nil {
 				return err
 			}
 		}

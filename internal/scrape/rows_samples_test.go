@@ -30,7 +30,7 @@ func scrapeOnce(t *testing.T, yaml, text string) (*rig, map[string]string) {
 // scrapeAll scrapes each target of a job once, now.
 func (r *rig) scrapeAll(ctx context.Context, job string) {
 	for _, l := range r.jobs[job].loops {
-		l.scrape(ctx, r.jobs[job].forced())
+		l.scrape(ctx, r.jobs[job].targetLimitError())
 	}
 }
 

@@ -27,7 +27,8 @@ type schedule struct {
 }
 
 // To save memory, at most maxConcurrentScrapes scrapes run that began less than slowScrape ago. Older ones do not
-// count. A scrape that has waited for maxWait after its due time starts anyway.
+// count. A scrape that has waited for maxWait after its due time starts anyway: two waves (waveLength in target.go),
+// that is, 100 ms.
 const (
 	maxConcurrentScrapes = 2 // not a hard limit: slow scrapes do not count; pageMemory limits the memory of all
 	slowScrape           = 5 * time.Millisecond
@@ -174,7 +175,7 @@ func (s *schedule) tryScrape(ctx context.Context, l *loop, now time.Time) bool {
 	s.hosts[l.target.hostPort] = nil
 	s.metrics.running.Inc()
 	s.running.Go(func() {
-		l.scrape(ctx, l.pool.forced())
+		l.scrape(ctx, l.pool.targetLimitError())
 		s.metrics.running.Dec()
 		s.finish(ctx, l)
 	})

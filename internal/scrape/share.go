@@ -128,10 +128,10 @@ func (ps *Pools) applyPhase(now time.Time) (wait time.Duration, pending bool) {
 // clock was set back by less than minStepBack. The caller holds changing.
 func (ps *Pools) mapTime(now time.Time) time.Time {
 	now = now.Round(0)
-	if back := ps.lastLook.Sub(now); back > 0 && back < minStepBack {
-		now = ps.lastLook
+	if back := ps.phaseComputed.Sub(now); back > 0 && back < minStepBack {
+		now = ps.phaseComputed
 	}
-	ps.lastLook = now
+	ps.phaseComputed = now
 	return now
 }
 

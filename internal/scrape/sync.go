@@ -149,7 +149,7 @@ func (ps *Pools) updateLoops(p *pool, all []touched) {
 	job, m := p.state.cfg.JobName, ps.env.metrics
 	m.targets.WithLabelValues(job).Set(float64(len(p.loops)))
 	m.others.WithLabelValues(job).Set(float64(p.wanted.others))
-	m.unwanted.WithLabelValues(job).Set(float64(p.wanted.dropped))
+	m.droppedTargets.WithLabelValues(job).Set(float64(p.wanted.dropped))
 	m.invalid.WithLabelValues(job).Set(float64(p.wanted.invalid))
 }
 

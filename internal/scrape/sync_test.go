@@ -81,7 +81,7 @@ func (r *rig) shown() picture {
 	for _, d := range s.Dropped {
 		p.dropped = append(p.dropped, d.Discovered().String())
 	}
-	p.overLimit = r.jobs["envoy"].forced() != nil
+	p.overLimit = r.jobs["envoy"].targetLimitError() != nil
 	slices.Sort(p.targets)
 	return p
 }

@@ -189,7 +189,7 @@ func (s *requester) conclude(v *verdict, t *attempts, f Fate) nextStep {
 		return done
 	}
 	s.report(f)
-	if t.instead != 0 {
+	if t.instead != 0 { // 1.0 did not get a final answer: negotiation chooses the protocol again
 		t.declined, t.instead = [3]bool{}, 0
 	}
 	s.receiver.failed(v.settings, f.Outcome, v.answer)

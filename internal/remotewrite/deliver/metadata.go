@@ -71,7 +71,7 @@ func (m *MetadataSender) send(ctx context.Context, s *Settings, replaced <-chan 
 			pause(ctx, t.wait(out), replaced)
 		default:
 			m.Sent(len(part), Refused)
-			if r.lines.Allow("metadata") {
+			if r.logLimit.Allow(lineMetadata) {
 				r.log.Warn("remote write endpoint refuses metadata", zap.Int("status", a.Status),
 					zap.Int("families", len(part)), zap.String("error", a.Message))
 			}

@@ -13,12 +13,12 @@ import (
 // taught. An answer to a request under older settings changes nothing here, because the URL or the protocol may be
 // another now.
 type Receiver struct {
-	log     *zap.Logger
-	waiting func() (samples int, bytes int64) // in the queue
-	pool    wire.Pool
-	lines   LogLimit
+	log      *zap.Logger
+	waiting  func() (samples int, bytes int64) // in the queue
+	pool     wire.Pool
+	logLimit LogLimit
 
-	mu          sync.Mutex // guards the following; only the lock of lines is taken while it is held
+	mu          sync.Mutex // guards the following; only the lock of logLimit is taken while it is held
 	settings    *Settings
 	replaced    chan struct{} // closed when settings are replaced
 	negotiation negotiation
@@ -26,6 +26,15 @@ type Receiver struct {
 	outage      outage
 	rejections  rejections
 }
+
+// Kinds of log lines about a receiver.
+const (
+	lineDown      = "down"
+	lineRejected  = "rejected"  // series of a request
+	lineRefused   = "refused"   // samples of a request
+	lineDelivered = "delivered" // by an earlier process
+	lineMetadata  = "metadata"  // refused
+)
 
 // NewReceiver returns a receiver about which nothing is known yet. waiting returns what is in the queue, for the log.
 func NewReceiver(s *Settings, waiting func() (samples int, bytes int64), log *zap.Logger) *Receiver {
@@ -169,7 +178,7 @@ func (r *Receiver) failed(s *Settings, out Outcome, a Answer) {
 	defer r.mu.Unlock()
 	o := &r.outage
 	o.fail(a)
-	if r.lines.Allow("down") {
+	if r.logLimit.Allow(lineDown) {
 		o.logged = true
 		r.log.Warn(whatFailed(out, a)+"; retrying until it accepts the samples", zap.Int("status", a.Status),
 			zap.String("error", o.lastError), zap.Duration("for", time.Since(o.since).Round(time.Second)),
@@ -207,7 +216,7 @@ func (r *Receiver) rejectedSeries(a Answer, x Rejection) {
 	r.outage.note(a)
 	r.up()
 	r.rejections.add(x)
-	if r.lines.Allow("rejected") {
+	if r.logLimit.Allow(lineRejected) {
 		r.log.Error("remote write endpoint rejects series", zap.Int("samples", r.rejections.samples),
 			zap.String("series", x.Series.String()), zap.Int("others", x.Others), zap.String("job",
 				x.Series.Get("job")),
@@ -224,7 +233,7 @@ func (r *Receiver) refusedSamples(a Answer, samples int, out Outcome, p wire.Pro
 	r.outage.note(a)
 	r.up()
 	r.rejections.add(Rejection{Samples: samples, Reason: string(complaintOf(a)), Error: a.Message})
-	if !r.lines.Allow("refused") {
+	if !r.logLimit.Allow(lineRefused) {
 		return
 	}
 	fields := []zap.Field{zap.Int("status", a.Status), zap.Int("samples", r.rejections.samples),
@@ -244,7 +253,7 @@ func (r *Receiver) alreadyDelivered(samples int, a Answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.up()
-	if r.lines.Allow("delivered") {
+	if r.logLimit.Allow(lineDelivered) {
 		r.log.Info("remote write endpoint already has samples that were queued before the restart",
 			zap.Int("samples", samples), zap.String("answer", a.Message))
 	}

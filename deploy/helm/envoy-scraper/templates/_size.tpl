@@ -4,7 +4,7 @@
 {{- end }}
 
 {{- /* The largest size of all queues in MiB. The configuration writes sizes with a B, and K is 1024. The program refuses a
-       max_bytes of `config` that is not a size. */}}
+       max_bytes of `config` that is not a size. 1GiB is the program's default of max_bytes (DefaultConfig). */}}
 {{- define "envoy-scraper.queueMebibytes" -}}
 {{- $each := .Values.queue.maxBytes }}
 {{- if .Values.config }}
