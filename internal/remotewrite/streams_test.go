@@ -224,7 +224,9 @@ func TestWhatIsSentAtOnce(t *testing.T) {
 			w.append(&b)
 		}},
 		{"a reload", func(w *world, pod target) {
-			w.cfg.Endpoints[0].QueueConfig.MaxShards = 7
+			rw := *w.cfg.Endpoints[0].RemoteWriteConfig
+			rw.QueueConfig.MaxShards = 7
+			w.cfg.Endpoints = []EndpointConfig{{RemoteWriteConfig: &rw, Negotiate: true, Streams: true}}
 			w.apply()
 		}},
 	} {
