@@ -173,10 +173,10 @@ func (l *Lane) seal() {
 // wakes the others, but a queue also loses requests, to its limit or to damage, and then wakes no sender.
 const drainCheck = time.Second
 
-// Next seals the open request if it is due, or at any age where closing. It returns the oldest sealed request, alone, if
-// there is one (Ready), and the same one until Ack. Later: the caller asks again after Wake, or after wait if that is not 0.
-// Empty: there will be no more, since the lane was removed or, where closing, nothing is queued in any lane. Requests
-// of other lanes count, since this one may have to take them over.
+// Next seals the open request if it is due, or at any age where closing. It returns the oldest sealed request, alone,
+// if there is one (Ready), and the same one until Ack. Later: the caller asks again after Wake, or after wait if that
+// is not 0. Empty: there will be no more, since the lane was removed or, where closing, nothing is queued in any lane.
+// Requests of other lanes count, since this one may have to take them over.
 func (l *Lane) Next(closing bool) (group []queue.Request, state queue.State, wait time.Duration) {
 	wait = l.sealDue(closing)
 	if l.group[0], state = l.outlet.queue.Next(l.index); state == queue.Ready {
