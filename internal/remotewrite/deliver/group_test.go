@@ -45,9 +45,9 @@ type storage struct {
 
 func (s *storage) Close() {}
 
-func (s *storage) Post(_ context.Context, body []byte, p wire.Protocol, _ int) Answer {
+func (s *storage) Post(ctx context.Context, body []byte, p wire.Protocol, _ int) Answer {
 	s.posts++
-	time.Sleep(time.Millisecond)
+	pause(ctx, time.Millisecond, nil)
 	if s.flaky && s.posts%3 != 0 {
 		return answerOf(503)
 	}
@@ -121,13 +121,16 @@ func (s *storage) read(body []byte, p wire.Protocol) (out []sampleOf, ok bool) {
 	}
 	seen := map[string]bool{}
 	var b labels.ScratchBuilder
-	add := func(ls labels.Labels, add func(of string)) {
+	add := func(key string, ls labels.Labels, at int64, bits uint64) {
+		out = append(out, sampleOf{key, ls.Get("__name__"), point{at, bits}})
+	}
+	once := func(ls labels.Labels, addSamples func(key string)) {
 		key := ls.String()
 		if seen[key] {
 			s.t.Errorf("%s stands twice in a request", key)
 		}
 		seen[key] = true
-		add(key)
+		addSamples(key)
 	}
 	if p == wire.V1 {
 		var req prompb.WriteRequest
@@ -136,9 +139,9 @@ func (s *storage) read(body []byte, p wire.Protocol) (out []sampleOf, ok bool) {
 		}
 		for _, ts := range req.Timeseries {
 			ls := ts.ToLabels(&b, nil)
-			add(ls, func(key string) {
+			once(ls, func(key string) {
 				for _, x := range ts.Samples {
-					out = append(out, sampleOf{key, ls.Get("__name__"), point{x.Timestamp, math.Float64bits(x.Value)}})
+					add(key, ls, x.Timestamp, math.Float64bits(x.Value))
 				}
 			})
 		}
@@ -153,12 +156,12 @@ func (s *storage) read(body []byte, p wire.Protocol) (out []sampleOf, ok bool) {
 		if err != nil {
 			return nil, false
 		}
-		add(ls, func(key string) {
+		once(ls, func(key string) {
 			for _, x := range ts.Samples {
-				out = append(out, sampleOf{key, ls.Get("__name__"), point{x.Timestamp, math.Float64bits(x.Value)}})
+				add(key, ls, x.Timestamp, math.Float64bits(x.Value))
 			}
 			for _, h := range ts.Histograms {
-				out = append(out, sampleOf{key, ls.Get("__name__"), point{h.Timestamp, h.GetCountInt()}})
+				add(key, ls, h.Timestamp, h.GetCountInt())
 			}
 		})
 	}
@@ -269,8 +272,10 @@ func TestGroups(t *testing.T) {
 		"good":            {},
 		"flaky":           {receiver: func(s *storage) { s.flaky = true }},
 		"no histograms":   {settings: func(s *Settings) { s.SendNativeHistograms = false }},
-		"bad labels":      {receiver: func(s *storage) { s.bad = map[string]string{"metric_7": "label value too long"} }},
-		"bad histograms":  {receiver: func(s *storage) { s.bad = map[string]string{"metric_4": "something else"} }},
+		"bad labels": {receiver: func(s *storage) {
+			s.bad = map[string]string{"metric_7": "label value too long"}
+		}},
+		"bad histograms":  {receiver: badMetrics("metric_4")},
 		"five bad series": {receiver: badMetrics("metric_1", "metric_3", "metric_9", "metric_10", "metric_59")},
 		"late sample of one series": {receiver: func(s *storage) {
 			all(8, 9, point{at: at(1)})(s)
@@ -331,8 +336,7 @@ func TestGroups(t *testing.T) {
 						began := time.Now()
 						r.NewSender(&groups{requests, n}, sum.add).Run(t.Context(), nil)
 						if sum.done != total || sum.settled() != total {
-							t.Errorf("groups of %d: done %d, settled %d, want %d: %+v", n, sum.done, sum.settled(), total,
-								sum)
+							t.Errorf("groups of %d: done %d, settled %d, want %d", n, sum.done, sum.settled(), total)
 						}
 						for of, points := range s.arrived {
 							if !slices.IsSortedFunc(points, func(a, b point) int { return int(a.at - b.at) }) {

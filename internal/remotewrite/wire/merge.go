@@ -44,10 +44,10 @@ type merger struct {
 	rows   []mergeRow
 	next   uint32 // number of the series that the next row probably has
 
-	set      uint32 // of the message that is read
+	set      uint32  // of the message that is read
+	inGroup  newRefs // numbers in the group of its references
 	renumber renumberer
-	refs     []byte                           // written by renumber; keys has parts of it
-	number   func(old uint64) (uint64, error) // inSet, bound once
+	refs     []byte // written by renumber; keys has parts of it
 
 	write mergeWriter
 }
@@ -63,6 +63,7 @@ type mergeInput struct {
 type symbolSet struct {
 	fragments []plainFragment // that have the symbols
 	numbers   []uint32        // in the group, by reference
+	same      bool            // each number is the reference, and there is no other set
 }
 
 // mergedSeries is a series with its samples, either floats or native histograms.
@@ -106,9 +107,6 @@ func (m *merger) forget() {
 
 // read reads the messages of a group.
 func (m *merger) read(group []Message) error {
-	if m.number == nil {
-		m.number = m.inSet
-	}
 	m.fragments, m.inputs, m.sets = m.fragments[:0], m.inputs[:0], m.sets[:0]
 	m.symbols.begin()
 	m.symbols.number(nil) // a reference of 0 is the empty string in every message
@@ -132,6 +130,7 @@ func (m *merger) read(group []Message) error {
 		}
 		m.inputs = append(m.inputs, mergeInput{m.set, g.Oldest, g.Newest, g.MayHaveArrived})
 		m.renumber.begin()
+		m.inGroup = newRefs{m.sets[m.set].numbers, m.sets[m.set].number}
 		samples := 0
 		for _, f := range own {
 			n, err := m.readSeries(f.series, at+len(f.symbols), uint32(i))
@@ -156,13 +155,18 @@ func (m *merger) readSymbols(fragments []plainFragment) (set uint32, err error) 
 		}
 	}
 	n := len(m.sets)
+	if n == 1 && m.sets[0].same {
+		if err := m.checkKeys(); err != nil {
+			return 0, err
+		}
+	}
 	if n < cap(m.sets) {
 		m.sets = m.sets[:n+1] // with the memory that it has
 	} else {
 		m.sets = append(m.sets, symbolSet{})
 	}
 	s := &m.sets[n]
-	s.fragments, s.numbers = fragments, s.numbers[:0]
+	s.fragments, s.numbers, s.same = fragments, s.numbers[:0], n == 0
 	for _, f := range fragments {
 		for symbols := f.symbols; len(symbols) > 0; {
 			text, rest, ok := cutBytes(symbols[1:])
@@ -170,6 +174,7 @@ func (m *merger) readSymbols(fragments []plainFragment) (set uint32, err error) 
 				return 0, errDamaged
 			}
 			number, _ := m.symbols.number(text)
+			s.same = s.same && number == uint32(len(s.numbers))
 			s.numbers, symbols = append(s.numbers, number), rest
 		}
 	}
@@ -177,6 +182,23 @@ func (m *merger) readSymbols(fragments []plainFragment) (set uint32, err error) 
 		return 0, errDamaged
 	}
 	return uint32(n), nil
+}
+
+// checkKeys is called before a second set of symbols is added. The keys so far are references to the first set, which
+// nobody has looked at: one that is not in the set would be a symbol of the second.
+func (m *merger) checkKeys() error {
+	first := &m.sets[0]
+	first.same = false
+	for _, key := range m.keys.texts {
+		for len(key) > 0 {
+			ref, rest, ok := cutRef(key)
+			if !ok || ref >= uint64(len(first.numbers)) {
+				return errDamaged
+			}
+			key = rest
+		}
+	}
+	return nil
 }
 
 func sameSymbols(a, b []plainFragment) bool {
@@ -190,9 +212,6 @@ func sameSymbols(a, b []plainFragment) bool {
 	}
 	return true
 }
-
-// inSet returns the number of a symbol of the present message.
-func (m *merger) inSet(ref uint64) (uint64, error) { return m.sets[m.set].number(ref) }
 
 func (s *symbolSet) number(ref uint64) (uint64, error) {
 	if ref >= uint64(len(s.numbers)) {
@@ -269,11 +288,14 @@ func (m *merger) find(refs []byte) (k uint32, err error) {
 			return m.next, nil
 		}
 	}
-	begin := len(m.refs)
-	if m.refs, err = m.renumber.append(m.refs, refs, m.number); err != nil {
-		return 0, err
+	key, begin := refs, len(m.refs)
+	if !m.sets[m.set].same { // otherwise mergeWriter finds damage
+		if m.refs, err = m.renumber.append(m.refs, refs, &m.inGroup); err != nil {
+			return 0, err
+		}
+		key = m.refs[begin:]
 	}
-	k, isNew := m.keys.number(m.refs[begin:])
+	k, isNew := m.keys.number(key)
 	if isNew {
 		m.series = append(m.series, mergedSeries{key: k})
 	} else {

@@ -54,7 +54,8 @@ func TestMerge(t *testing.T) {
 		"a float becomes a histogram, and a float again": {
 			group: [][]testRow{{{labels: up, value: 1, at: 1}, {labels: job, value: 7, at: 1}},
 				{{labels: up, histogram: integer, at: 2}, {labels: job, value: 8, at: 2}},
-				{{labels: up, histogram: integer, at: 3}, {labels: job, value: 9, at: 3}}, {{labels: up, value: 4, at: 4}}},
+				{{labels: up, histogram: integer, at: 3}, {labels: job, value: 9, at: 3}},
+				{{labels: up, value: 4, at: 4}}},
 			want: []string{"up envoy: 1@1; up other: 7@1 8@2 9@3", "up envoy: histogram 3@2 histogram 3@3",
 				"up envoy: 4@4"},
 		},
@@ -131,7 +132,8 @@ func TestMergeFindsDamage(t *testing.T) {
 		return Message{Samples: 1, Fragments: [][]byte{appendPacked(nil, symbols,
 			appendBytesField(nil, tagSeries, bytes.Join(fields, nil)))}}
 	}
-	if _, err := (*Pool)(nil).Merge([]Message{good, of(symbols, []byte{tagLabelRefs, 2, 1, 1}, float)}, Limits{}); err != nil {
+	undamaged := of(symbols, []byte{tagLabelRefs, 2, 1, 1}, float)
+	if _, err := (*Pool)(nil).Merge([]Message{good, undamaged}, Limits{}); err != nil {
 		t.Fatal("undamaged: ", err)
 	}
 	lies := good
@@ -273,7 +275,7 @@ func checkMerge(t testing.TB, name string, p *Pool, group []Message, most Limits
 		case n != m.Samples || len(m.Fragments) != 1:
 			t.Errorf("%s: %d samples in %d fragments, want %d in one", name, n, len(m.Fragments), m.Samples)
 		case most.Samples > 0 && n > most.Samples && len(read.series) > 1:
-			t.Errorf("%s: %d samples of %d series in a message, want at most %d", name, n, len(read.series), most.Samples)
+			t.Errorf("%s: %d samples in a message, want at most %d", name, n, most.Samples)
 		case len(read.series) != len(read.byLabels):
 			t.Errorf("%s: %d series, %d label sets", name, len(read.series), len(read.byLabels))
 		case read.unused > 0 || read.repeated > 0:
@@ -326,8 +328,9 @@ func (d *drawing) scrapes() (group []Message) {
 				continue
 			}
 			seen[n] = true
-			r := testRow{labels: []string{"__name__", fmt.Sprint("metric_", n/2), "job", fmt.Sprint("target_", target),
-				"n", strings.Repeat("long", n%2*(target+1)) + fmt.Sprint(n)}, at: at + int64(how&1), value: float64(how >> 4)}
+			r := testRow{at: at + int64(how&1), value: float64(how >> 4),
+				labels: []string{"__name__", fmt.Sprint("metric_", n/2), "job", fmt.Sprint("target_", target),
+					"n", strings.Repeat("long", n%2*(target+1)) + fmt.Sprint(n)}}
 			switch how >> 1 & 7 {
 			case 0:
 				r.histogram = nativeHistogram(how)

@@ -11,9 +11,8 @@ type mergeWriter struct {
 	pool *Pool
 	out  []Message
 
-	numbers  []uint32 // reference in the present message, by number of the symbol in the group; 0: not used yet
-	used     uint32
-	fresh    []byte // symbols of the present message
+	used     uint32 // symbols of the present message
+	fresh    []byte // these symbols
 	series   []byte
 	message  Message // the present one; it has no fragment yet
 	renumber renumberer
@@ -22,8 +21,8 @@ type mergeWriter struct {
 	metadata mergedMetadata
 
 	input     *mergeInput                      // of the row whose references inInput reads
-	fromGroup func(old uint64) (uint64, error) // inGroup and inInput, bound once
-	fromInput func(old uint64) (uint64, error)
+	fromInput func(old uint64) (uint64, error) // inInput, bound once
+	inMessage newRefs                          // numbers in the present message, by number in the group
 }
 
 // mergedMetadata is the field metadata that was written last.
@@ -35,8 +34,8 @@ type mergedMetadata struct {
 
 // all writes all series.
 func (w *mergeWriter) all(m *merger, most Limits, p *Pool) (out []Message, err error) {
-	if w.fromGroup == nil {
-		w.fromGroup, w.fromInput = w.inGroup, w.inInput
+	if w.fromInput == nil {
+		w.fromInput, w.inMessage.ask = w.inInput, w.use
 	}
 	w.merger, w.most, w.pool = m, most, p
 	defer w.forget()
@@ -71,11 +70,11 @@ func (w *mergeWriter) forget() {
 func (w *mergeWriter) begin() {
 	w.message = Message{}
 	n := len(w.symbols.texts)
-	if cap(w.numbers) < n {
-		w.numbers = make([]uint32, n+n/4)
+	if cap(w.inMessage.known) < n {
+		w.inMessage.known = make([]uint32, n+n/4)
 	}
-	w.numbers = w.numbers[:n]
-	clear(w.numbers)
+	w.inMessage.known = w.inMessage.known[:n]
+	clear(w.inMessage.known)
 	w.used = 0
 	w.fresh, w.series = append(w.fresh[:0], tagSymbol, 0), w.series[:0]
 	w.renumber.begin()
@@ -101,7 +100,7 @@ func (w *mergeWriter) add(s *mergedSeries) (err error) {
 		most.Bytes > 0 && len(w.fresh)+len(w.series) >= most.Bytes) {
 		w.finish()
 	}
-	if w.refs, err = w.renumber.append(w.refs[:0], w.keys.texts[s.key], w.fromGroup); err != nil {
+	if w.refs, err = w.renumber.append(w.refs[:0], w.keys.texts[s.key], &w.inMessage); err != nil {
 		return err
 	}
 	w.body = w.body[:0]
@@ -132,21 +131,18 @@ func (w *mergeWriter) add(s *mergedSeries) (err error) {
 	return nil
 }
 
-// inGroup returns the reference in the present message of a symbol of the group.
-func (w *mergeWriter) inGroup(number uint64) (uint64, error) {
+// use gives a symbol of the group, which the present message does not have yet, a reference there.
+func (w *mergeWriter) use(number uint64) (uint64, error) {
 	if number == 0 {
 		return 0, nil
 	}
-	if number >= uint64(len(w.numbers)) {
+	if number >= uint64(len(w.symbols.texts)) {
 		return 0, errDamaged
 	}
-	ref := &w.numbers[number]
-	if *ref == 0 {
-		w.used++
-		*ref = w.used
-		w.fresh = appendBytesField(w.fresh, tagSymbol, w.symbols.texts[number])
-	}
-	return uint64(*ref), nil
+	w.used++
+	w.inMessage.known[number] = w.used
+	w.fresh = appendBytesField(w.fresh, tagSymbol, w.symbols.texts[number])
+	return uint64(w.used), nil
 }
 
 // inInput returns the reference in the present message of a symbol of w.input.
@@ -155,7 +151,7 @@ func (w *mergeWriter) inInput(ref uint64) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return w.inGroup(number)
+	return w.inMessage.of(number)
 }
 
 // metadataOf returns the newest field metadata of a series. It is valid until the next call.
@@ -227,5 +223,5 @@ func (w *mergeWriter) addOthers(s *mergedSeries) error {
 
 // size returns how much memory the writer keeps.
 func (w *mergeWriter) size() int {
-	return 4*cap(w.numbers) + cap(w.fresh) + cap(w.series) + cap(w.refs) + cap(w.body) + w.renumber.size()
+	return 4*cap(w.inMessage.known) + cap(w.fresh) + cap(w.series) + cap(w.refs) + cap(w.body) + w.renumber.size()
 }

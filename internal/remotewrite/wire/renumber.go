@@ -29,29 +29,41 @@ func (r *renumberer) begin() {
 	r.ended = append(r.ended[:0], 0)
 }
 
-// append appends the references of a series with the numbers that ref gives. refs must stay as they are until the next
-// begin.
-func (r *renumberer) append(dst, refs []byte, ref func(old uint64) (uint64, error)) (_ []byte, err error) {
+// newRefs are the new numbers of references.
+type newRefs struct {
+	known []uint32 // by old number; 0: ask
+	ask   func(old uint64) (uint64, error)
+}
+
+func (n *newRefs) of(old uint64) (uint64, error) {
+	if old < uint64(len(n.known)) && n.known[old] != 0 {
+		return uint64(n.known[old]), nil
+	}
+	return n.ask(old)
+}
+
+// append appends the references of a series with new numbers. refs must stay as they are until the next begin.
+func (r *renumberer) append(dst, refs []byte, to *newRefs) (_ []byte, err error) {
 	begin := len(dst)
 	rest, skip := refs, 0
 	r.lookedUp = 0
 	first := int(r.ended[commonPrefix(refs, r.base)])
 	if first == 0 && len(r.ends) > 1 && len(refs) > 0 { // usually another name
-		if dst, rest, err = r.label(dst, refs, ref); err != nil {
+		if dst, rest, err = r.label(dst, refs, to); err != nil {
 			return dst, err
 		}
 		r.lookedUp, skip = 0, 1
 		second := int(r.ends[1].base)
 		first = int(r.ended[second+commonPrefix(rest, r.base[second:])])
 	}
-	from, to := r.ends[skip], r.ends[first]
-	dst = append(dst, r.out[from.out:to.out]...)
-	rest = rest[to.base-from.base:]
+	from, until := r.ends[skip], r.ends[first]
+	dst = append(dst, r.out[from.out:until.out]...)
+	rest = rest[until.base-from.base:]
 
-	last := r.ends[r.common(rest, int(to.base))]
+	last := r.ends[r.common(rest, int(until.base))]
 	end := len(rest) - (len(r.base) - int(last.base))
 	for own := rest[:end]; len(own) > 0; {
-		if dst, own, err = r.label(dst, own, ref); err != nil {
+		if dst, own, err = r.label(dst, own, to); err != nil {
 			return dst, err
 		}
 	}
@@ -78,15 +90,15 @@ func (r *renumberer) common(rest []byte, begin int) (label int) {
 }
 
 // label looks one label up.
-func (r *renumberer) label(dst, refs []byte, ref func(old uint64) (uint64, error)) (_, rest []byte, err error) {
+func (r *renumberer) label(dst, refs []byte, to *newRefs) (_, rest []byte, err error) {
 	name, value, rest, ok := cutRefs(refs)
 	if !ok {
 		return dst, nil, errDamaged
 	}
-	if name, err = ref(name); err != nil {
+	if name, err = to.of(name); err != nil {
 		return dst, nil, err
 	}
-	if value, err = ref(value); err != nil {
+	if value, err = to.of(value); err != nil {
 		return dst, nil, err
 	}
 	r.lookedUp++

@@ -59,7 +59,8 @@ func messageOfRows(rows []testRow, unused int) (m Message) {
 			body = appendStarted(body, r.value, r.at, r.start)
 		}
 		if r.exemplar != "" {
-			x := appendBytesField(nil, tagExemplarLabels, appendUvarint(appendUvarint(nil, ref("trace")), ref(r.exemplar)))
+			trace := appendUvarint(appendUvarint(nil, ref("trace")), ref(r.exemplar))
+			x := appendBytesField(nil, tagExemplarLabels, trace)
 			body = appendBytesField(body, tagExemplar, appendVarintField(x, tagExemplarTime, uint64(r.at)))
 		}
 		if r.help != "" {
@@ -166,7 +167,8 @@ func readV2(t testing.TB, m Message) (r readMessage) {
 			r.oldest, r.newest = min(r.oldest, x.Timestamp), max(r.newest, x.Timestamp)
 		}
 		for _, h := range ts.Histograms {
-			s.samples = append(s.samples, timeText(fmt.Sprint("histogram ", h.GetCountInt()), h.Timestamp, h.StartTimestamp))
+			text := fmt.Sprint("histogram ", h.GetCountInt())
+			s.samples = append(s.samples, timeText(text, h.Timestamp, h.StartTimestamp))
 			r.oldest, r.newest = min(r.oldest, h.Timestamp), max(r.newest, h.Timestamp)
 		}
 		for _, x := range ts.Exemplars {

@@ -165,8 +165,8 @@ func (s *sample) size() int {
 // commonBytes returns the number of equal bytes at the begin of two little-endian words.
 func commonBytes(a, b uint64) int { return bits.TrailingZeros64(a^b) / 8 }
 
-// cutPlainSeries reads a series that has samples without a start time, no histogram and no exemplar, as nearly all have.
-// The samples after the first one are appended to more.
+// cutPlainSeries reads a series that has samples without a start time, no histogram and no exemplar, as nearly all
+// have. The samples after the first one are appended to more.
 func cutPlainSeries(body []byte, more []sample) (refs []byte, s sample, _ []sample, ok bool) {
 	if len(body) == 0 || body[0] != tagLabelRefs {
 		return nil, s, more, false
