@@ -158,12 +158,12 @@ func TestMaxDelayMistakes(t *testing.T) {
 			[]string{":4: envoy_scraper.endpoints[0].max_dely: 30s: unknown key (did you mean max_delay? otherwise " +
 				"remove it)"}},
 
-		"two keys that differ": {delayFile("\n  max_delay: 30s", "batch_send_deadline: 10s"), []string{":6: warning: " +
+		"two keys that differ": {delayFile("\n  max_delay: 30s", "batch_send_deadline: 10s"), []string{":7: warning: " +
 			"remote_write[0].queue_config.batch_send_deadline: 10s: envoy_scraper.max_delay on line 2 overrides it " +
 			"with 30s (remove one of the two)"}},
 		"two keys that differ, of an entry": {
 			delayFile("\n  endpoints:\n  - name: prod\n    max_delay: 1m", "batch_send_deadline: 10s"), []string{
-				":8: warning: remote_write[0].queue_config.batch_send_deadline: 10s: " +
+				":9: warning: remote_write[0].queue_config.batch_send_deadline: 10s: " +
 					"envoy_scraper.endpoints[0].max_delay on line 4 overrides it with 1m (remove one of the two)"}},
 		"two keys that agree": {delayFile("\n  max_delay: 60s", "batch_send_deadline: 1m"), nil},
 		"no interval fits twice": {delayFile("\n  max_delay: 19s", ""), []string{
@@ -188,7 +188,7 @@ func TestMaxDelayMistakes(t *testing.T) {
 			"4m40s old when the next request leaves" + leaves}},
 		"just as long as queries look back": {delayFile("\n  max_delay: 4m39s", ""), nil},
 		"longer than queries look back, by Prometheus' key": {delayFile("", "batch_send_deadline: 6m"), []string{
-			":4: warning: remote_write[0].queue_config.batch_send_deadline: 6m: 36 scrapes of 10s take 6m, so the " +
+			":6: warning: remote_write[0].queue_config.batch_send_deadline: 6m: 36 scrapes of 10s take 6m, so the " +
 				"newest sample of a series is up to 6m old when the next request leaves" + leaves}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 // Severity says whether a configuration with this problem can run.
 type Severity string
 
-// The severities. A configuration with an Error does not run. A Note says what a setting does: nothing is to be changed.
+// The severities. A configuration with an Error does not run. A Note says what a setting does, and needs no change.
 const (
 	Error   Severity = "error"
 	Warning Severity = "warning"
