@@ -27,19 +27,26 @@ type world struct {
 	records  []modelRecord
 	epoch    int         // the generation of lanes
 	open     map[int]int // lane: the number of its open request's first record, plus 1
-	order    map[[2]int]int
+	order    map[[3]int]int
 	reached  int        // the epoch of what was delivered last in this life
 	mu       sync.Mutex // guards the next two, until the queue is closed or idle
 	lost     Loss
 	deaf     bool
-	dups     map[[2]int]int // in this life: requests that were delivered in an earlier one
+	dups     int // in this life: requests that were delivered in an earlier one
 	inFlight map[int][]int
-	given    map[int]Request
+	given    map[int][]Request
+	life     int  // the number of the process
+	strict   bool // nothing fails: groups are compared with what they have to have
 	evicts   bool // failed syncs take what was written from readers, too
 }
 
 type modelRecord struct {
 	lane, epoch, samples int
+	stream               uint64
+	life                 int
+	due                  time.Time
+	first, sealed        bool // sealed: of first ones
+	taken                int  // the last life that had it in flight at its end; 0: none
 	delivered            bool
 	excused              bool // a crash took it, or may have
 	written, synced      bool // a kill, a power cut may not take it
@@ -48,6 +55,7 @@ type modelRecord struct {
 func newWorld(t *testing.T, seed uint64, cfg Config, lanes int) *world {
 	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), fs: newFakeFS(), cfg: cfg, lanes: lanes, open: map[int]int{}}
 	w.evicts = seed/4%2 == 0
+	w.cfg.requests = []int{0, 0, 8, 30}[seed%4]
 	w.cfg.Free = func(data []byte) { clear(data) }
 	w.cfg.Lost = func(_ Reason, l Loss) {
 		w.mu.Lock()
@@ -74,8 +82,17 @@ func (w *world) start(lanes int) {
 	w.store, w.q = store, q
 	clear(w.open)
 	w.lanes, w.epoch = lanes, generationOf(q)
-	w.order, w.reached, w.dups = map[[2]int]int{}, 0, map[[2]int]int{}
-	w.inFlight, w.given = map[int][]int{}, map[int]Request{}
+	w.order, w.reached, w.dups = map[[3]int]int{}, 0, 0
+	w.life++
+	for _, ids := range w.inFlight {
+		for _, id := range ids {
+			w.records[id].taken = w.life
+		}
+	}
+	for i := range w.records {
+		w.records[i].due, w.records[i].sealed = time.Time{}, true
+	}
+	w.inFlight, w.given = map[int][]int{}, map[int][]Request{}
 }
 
 func (w *world) append() {
@@ -85,15 +102,23 @@ func (w *world) append() {
 	lane := w.rnd.IntN(w.lanes)
 	id := len(w.records)
 	first := w.open[lane] == 0 || w.rnd.IntN(3) == 0
+	r := modelRecord{lane: lane, epoch: w.epoch, life: w.life, samples: 1 + w.rnd.IntN(4), first: first}
 	if first {
+		w.sealed(lane)
 		w.open[lane] = id + 1
+		if r.stream = uint64(w.rnd.IntN(6)); w.rnd.IntN(3) > 0 {
+			r.due = time.Now().Add(time.Duration(w.rnd.IntN(20_000)) * time.Millisecond)
+		}
+	} else {
+		r.stream = w.records[w.open[lane]-1].stream
 	}
-	r := modelRecord{lane: lane, epoch: w.epoch, samples: 1 + w.rnd.IntN(4)}
 	w.records = append(w.records, r)
 	pad := bytes.Repeat([]byte{'.'}, w.rnd.IntN(6000))
 	data := append(fmt.Appendf(nil, "%d %d ", id, w.open[lane]-1), pad...)
 	at := time.Now().UnixMilli()
-	rec := Record{Data: data, Samples: r.samples, Oldest: at, Newest: at, First: first}
+	rec := Record{
+		Data: data, Samples: r.samples, Oldest: at, Newest: at, First: first, Stream: r.stream, Due: r.due,
+	}
 	if _, err := w.q.Append(lane, rec); err != nil {
 		w.t.Fatal(err)
 	}
@@ -102,18 +127,52 @@ func (w *world) append() {
 func (w *world) seal() {
 	lane := w.rnd.IntN(w.lanes)
 	w.q.Seal(lane)
+	w.sealed(lane)
 	delete(w.open, lane)
 }
 
-// next takes a request, if there is one, and compares it with the model.
+func (w *world) sealed(lane int) {
+	if w.open[lane] > 0 {
+		w.records[w.open[lane]-1].sealed = true
+	}
+}
+
+func (w *world) flush() {
+	w.q.Flush(noReader)
+	for i := range w.records {
+		if m := &w.records[i]; m.sealed {
+			m.due = time.Time{}
+		}
+	}
+}
+
+// next takes a group, if there is one, and compares it with the model.
 func (w *world) next(lane int) bool {
 	w.t.Helper()
-	r, ok := next(w.q, lane)
-	if !ok {
+	most := Limit{Requests: w.rnd.IntN(5), Samples: w.rnd.IntN(40), Bytes: int64(w.rnd.IntN(30_000))}
+	group, state, wait := w.q.Next(lane, most)
+	if state != Ready {
+		if wait < 0 || wait > 0 && state != Later {
+			w.t.Errorf("lane %d has state %d, and Next is to be called after %v", lane, state, wait)
+		}
 		return false
 	}
 	again := w.inFlight[lane]
-	w.inFlight[lane], w.given[lane] = nil, r
+	w.inFlight[lane], w.given[lane] = nil, group
+	for _, r := range group {
+		w.nextRequest(lane, r, again != nil)
+	}
+	if again != nil && fmt.Sprint(again) != fmt.Sprint(w.inFlight[lane]) {
+		w.t.Errorf("lane %d gives %v, then %v", lane, again, w.inFlight[lane])
+	}
+	if again == nil {
+		w.checkGroup(lane, group, most)
+	}
+	return true
+}
+
+// nextRequest compares a request of a group with the model.
+func (w *world) nextRequest(lane int, r Request, again bool) {
 	samples := 0
 	for i, rec := range r.Records {
 		fields := strings.Fields(string(rec.Data[:min(40, len(rec.Data))]))
@@ -123,34 +182,96 @@ func (w *world) next(lane int) bool {
 			w.t.Fatalf("lane %d gives %q", lane, rec.Data[:20])
 		}
 		m := &w.records[id]
-		if (i == 0) != rec.First || (i == 0) != (begin == id) || m.samples != rec.Samples {
+		if (i == 0) != rec.First || (i == 0) != (begin == id) || m.samples != rec.Samples || m.stream != r.Stream {
 			w.t.Errorf("record %d is not whole, or not where it belongs", id)
 		}
-		w.inFlight[lane] = append(w.inFlight[lane], id)
 		samples += rec.Samples
-		if again != nil {
-			continue
+		if i == 0 && !again {
+			w.checkRequest(id, r)
 		}
-		key := [2]int{m.epoch, m.lane}
-		if id < w.order[key] {
-			w.t.Errorf("record %d of lane %v came after %d", id, key, w.order[key])
-		}
-		w.order[key] = id
-		if m.epoch < w.reached {
-			w.t.Errorf("record %d of epoch %d came after epoch %d", id, m.epoch, w.reached)
-		}
-		w.reached = m.epoch
-		if i == 0 && m.delivered {
-			w.dups[key]++
-		}
+		w.inFlight[lane] = append(w.inFlight[lane], id)
 	}
 	if samples != r.Samples {
 		w.t.Errorf("request has %d samples, its records %d", r.Samples, samples)
 	}
-	if again != nil && fmt.Sprint(again) != fmt.Sprint(w.inFlight[lane]) {
-		w.t.Errorf("lane %d gives %v, then %v", lane, again, w.inFlight[lane])
+}
+
+// checkRequest compares the begin of a request that is given out with what was given out before.
+func (w *world) checkRequest(id int, r Request) {
+	m := &w.records[id]
+	key := [3]int{m.epoch, m.lane, int(m.stream)}
+	if id < w.order[key] {
+		w.t.Errorf("record %d of lane %v came after %d", id, key, w.order[key])
 	}
-	return true
+	w.order[key] = id
+	if m.epoch < w.reached {
+		w.t.Errorf("record %d of epoch %d came after epoch %d", id, m.epoch, w.reached)
+	}
+	w.reached = m.epoch
+	if !w.strict {
+		return
+	}
+	if m.delivered {
+		w.dups++
+	}
+	if m.delivered && !r.MayHaveArrived || r.MayHaveArrived && m.life == w.life {
+		w.t.Errorf("record %d: delivered %v, may have arrived %v", id, m.delivered, r.MayHaveArrived)
+	}
+	if !m.delivered && r.MayHaveArrived != (m.taken > 0) {
+		w.t.Errorf("record %d: may have arrived %v, in flight when life %d began", id, r.MayHaveArrived, m.taken)
+	}
+	flying := map[int]bool{}
+	for _, ids := range w.inFlight {
+		for _, id := range ids {
+			flying[id] = true
+		}
+	}
+	for i, o := range w.records {
+		switch same := o.lane == m.lane && o.epoch == m.epoch; {
+		case !same || !o.first || o.delivered || o.excused || flying[i] || i == id:
+		case i < id && o.stream == m.stream:
+			w.t.Errorf("record %d came before %d, of the same stream", id, i)
+		case o.life < w.life && m.life == w.life:
+			w.t.Errorf("record %d came before %d, which the start found", id, i)
+		}
+	}
+}
+
+// checkGroup compares a group with the limit and the times at which its streams are due.
+func (w *world) checkGroup(lane int, group []Request, most Limit) {
+	samples, bytes := 0, int64(0)
+	perStream := map[uint64]int{}
+	for _, r := range group {
+		samples, bytes = samples+r.Samples, bytes+r.Bytes
+		perStream[r.Stream]++
+		if n := perStream[r.Stream]; most.Requests > 0 && n > most.Requests || r.Stream == 0 && len(group) > 1 {
+			w.t.Errorf("%d requests of stream %d in a group of %d, limit %+v", n, r.Stream, len(group), most)
+		}
+		if r.MayHaveArrived != group[0].MayHaveArrived {
+			w.t.Error("some of a group may have arrived, some not")
+		}
+	}
+	if len(group) > 1 && !most.allows(samples, bytes) {
+		w.t.Errorf("group of %d samples, %d bytes: limit %+v", samples, bytes, most)
+	}
+	if !w.strict || w.cfg.requests > 0 { // cold requests are due
+		return
+	}
+	for _, id := range w.inFlight[lane] {
+		m := &w.records[id]
+		if !m.first || m.epoch < w.epoch {
+			continue
+		}
+		due := false
+		for _, o := range w.records {
+			if o.first && o.lane == m.lane && o.epoch == m.epoch && o.stream == m.stream && !o.delivered && o.sealed {
+				due = due || !o.due.After(time.Now())
+			}
+		}
+		if !due {
+			w.t.Errorf("record %d of stream %d was given out before it was due", id, m.stream)
+		}
+	}
 }
 
 func (w *world) ack(lane int) {
@@ -159,8 +280,10 @@ func (w *world) ack(lane int) {
 	}
 	delete(w.inFlight, lane)
 	w.q.Ack(lane)
-	for _, rec := range w.given[lane].Records {
-		clear(rec.Data) // ours now
+	for _, r := range w.given[lane] {
+		for _, rec := range r.Records {
+			clear(rec.Data) // ours now
+		}
 	}
 }
 
@@ -190,6 +313,9 @@ func (w *world) settle(sync bool) {
 }
 
 func (w *world) resize(lanes int) {
+	for lane := range w.open {
+		w.sealed(lane)
+	}
 	clear(w.open)
 	w.q.Resize(lanes)
 	w.lanes, w.epoch = lanes, generationOf(w.q)
@@ -260,8 +386,10 @@ func (w *world) drain() {
 	w.t.Helper()
 	for lane := range w.lanes {
 		w.q.Seal(lane)
+		w.sealed(lane)
 	}
 	clear(w.open)
+	w.flush()
 	for progress := true; progress; {
 		progress = false
 		for lane := range max(w.lanes, 8) {
@@ -296,7 +424,13 @@ func (w *world) end() {
 // step does something at random that a sender or a scrape does.
 func (w *world) step() {
 	lane := w.rnd.IntN(w.lanes)
-	switch w.rnd.IntN(12) {
+	switch w.rnd.IntN(14) {
+	case 12:
+		pass(time.Duration(w.rnd.IntN(10_000)) * time.Millisecond)
+	case 13:
+		if w.rnd.IntN(5) == 0 {
+			w.flush()
+		}
 	case 0, 1, 2, 3, 4:
 		w.append()
 	case 5:
@@ -345,6 +479,7 @@ func overSeeds(t *testing.T, cfg Config, steps int, story func(w *world, step in
 
 func TestModelWithoutFaults(t *testing.T) {
 	overSeeds(t, smallConfig(), 300, func(w *world, _ int) {
+		w.strict = true
 		switch w.rnd.IntN(40) {
 		case 0:
 			w.restart(1 + w.rnd.IntN(4))
@@ -362,6 +497,7 @@ func TestModelWithoutFaults(t *testing.T) {
 
 func TestModelKilled(t *testing.T) {
 	overSeeds(t, smallConfig(), 300, func(w *world, _ int) {
+		w.strict = true
 		switch w.rnd.IntN(40) {
 		case 0, 1:
 		case 2:
@@ -373,10 +509,8 @@ func TestModelKilled(t *testing.T) {
 		if w.rnd.IntN(2) == 0 {
 			w.settle(false)
 		}
-		for key, n := range w.dups {
-			if n > 1 {
-				w.t.Errorf("%d requests of lane %v came twice over a kill", n, key)
-			}
+		if w.dups > 1 { // one was being written when it was acknowledged
+			w.t.Errorf("%d requests came twice over a kill", w.dups)
 		}
 		w.kill(1 + w.rnd.IntN(4))
 	}, func(w *world) {

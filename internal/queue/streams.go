@@ -143,6 +143,12 @@ func (s *streams) isDueBy(r *request, at time.Duration) bool {
 
 // pick takes the requests of the next group out of their streams, or none if no stream is ready.
 func (s *streams) pick(most Limit) (group []*request) {
+	var later []*stream // the rest of streams in the group
+	defer func() {
+		for _, st := range later {
+			s.place(st)
+		}
+	}()
 	samples, bytes := 0, int64(0)
 	for len(s.ready.all) > 0 {
 		st := s.ready.all[0]
@@ -154,13 +160,15 @@ func (s *streams) pick(most Limit) (group []*request) {
 			}
 			n++
 		}
-		first := len(group) == 0
-		if !first && (!whole || !group[0].mayShareWith(st.first)) {
+		if len(group) > 0 && (!whole || !group[0].mayShareWith(st.first)) {
 			return group // it is first in a later one
 		}
-		group = append(group, s.take(st, n)...)
-		if !whole || group[0].Stream == 0 {
+		if group = append(group, s.take(st, n)...); !whole || group[0].Stream == 0 {
 			return group
+		}
+		if st.first != nil && st.heap == &s.ready {
+			heap.Remove(st.heap, st.at)
+			later = append(later, st)
 		}
 	}
 	return group
