@@ -122,11 +122,11 @@ func TestFromReportRefusesWhatDocumentsShouldNotShow(t *testing.T) {
 func TestReplaceBlock(t *testing.T) {
 	const marker = "<!-- make bench FLEET=S writes this: "
 	const text = "a\n" + marker + "begin -->\nold\n" + marker + "end -->\nb\n"
-	got, err := replaceBlock(text, "S", "new\n")
+	got, err := replaceBlock(text, fleetMarker("S"), "new\n")
 	if want := strings.Replace(text, "old", "new", 1); got != want || err != nil {
 		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
-	if _, err := replaceBlock(text, "L", "new\n"); err == nil {
+	if _, err := replaceBlock(text, fleetMarker("L"), "new\n"); err == nil {
 		t.Error("no error where the markers are missing")
 	}
 }

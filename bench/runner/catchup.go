@@ -1,0 +1,121 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// CatchUp measures for each way how fast the agent's queue drains after the receiver was down: it stops the store for
+// c.Outage while scraping goes on, then starts it again with the same address and database.
+func CatchUp(ctx context.Context, c WholeConfig, progress io.Writer) (CatchUpReport, error) {
+	c = c.fit()
+	report := CatchUpReport{WholeReport: newWholeReport(c), Outage: c.Outage.String()}
+	for _, w := range c.Ways {
+		if w.Agent == nil {
+			return report, fmt.Errorf("%s: without an agent nothing is queued while the receiver is down", w.Name)
+		}
+		_, _ = fmt.Fprintf(progress, "%s: %s every %v; warm-up %v, then the receiver is down for %v\n",
+			w.Name, describe(c.Fleet), c.Interval, c.Warmup, c.Outage)
+		row, err := catchUpWay(ctx, c, w)
+		if err != nil {
+			return report, fmt.Errorf("%s: %w", w.Name, err)
+		}
+		_, _ = fmt.Fprintf(progress, "  %s\n", row)
+		report.CatchUps = append(report.CatchUps, row)
+	}
+	return report, nil
+}
+
+func catchUpWay(ctx context.Context, c WholeConfig, w Way) (row CatchUpRow, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.bound(w)+catchUpTimeout)
+	defer cancel()
+	b, err := newWholeBed(ctx, c, w)
+	defer func() { err = errors.Join(err, b.stop()) }()
+	if err != nil {
+		return row, err
+	}
+	row.WholeRow = newWholeRow(c, w)
+	usual, err := b.usualBacklog(ctx)
+	if err != nil {
+		return row, err
+	}
+	down, err := b.outage(ctx)
+	if err != nil {
+		return row, err
+	}
+	looks, err := b.drainBacklog(ctx, down.stored, usual)
+	if err != nil {
+		return row, err
+	}
+	row.between(down, looks, usual)
+	row.Account, err = b.account(ctx)
+	return row, err
+}
+
+// usualBacklog watches for the time of the warm-up, and returns the most samples that were scraped and not yet stored
+// in the last part of it: a delay, or an interval if that is longer.
+func (b *wholeBed) usualBacklog(ctx context.Context) (most float64, err error) {
+	part := max(b.way.delay(b.config.Interval), b.config.Interval)
+	if err := b.rest(ctx, max(0, b.config.Warmup-part)); err != nil {
+		return 0, err
+	}
+	for end := time.Now().Add(part); time.Now().Before(end); {
+		s, err := b.snapshot(ctx)
+		if err != nil {
+			return 0, err
+		}
+		most = max(most, b.backlog(s, 0))
+		if err := b.rest(ctx, b.config.Interval/20); err != nil {
+			return 0, err
+		}
+	}
+	return most, nil
+}
+
+// backlog is the number of samples that were served and are not stored, those in synthetic series included. stored is
+// what the store had stored before it was started again.
+func (b *wholeBed) backlog(s wholeSnapshot, stored float64) float64 {
+	return float64(s.served.Scrapes)*float64(b.fleetConfig.Series+b.way.Agent.Synthetic) - s.stored - stored
+}
+
+// outage stops the store and starts it again. It returns the counters from before.
+func (b *wholeBed) outage(ctx context.Context) (before wholeSnapshot, err error) {
+	if before, err = b.snapshot(ctx); err != nil {
+		return before, err
+	}
+	if err := b.stopStore(); err != nil {
+		return before, fmt.Errorf("stop the receiver: %w", err)
+	}
+	if err := b.rest(ctx, b.config.Outage); err != nil {
+		return before, err
+	}
+	return before, b.startStore(ctx)
+}
+
+// catchUpTimeout is how long a backlog may take to drain.
+const catchUpTimeout = 10 * time.Minute
+
+// drainBacklog looks until the backlog is as usual: the first look is at the ready store, the last at the drained
+// queue. Samples of one second more are tolerated, since some were stored after the last look at the old process.
+func (b *wholeBed) drainBacklog(ctx context.Context, stored, usual float64) (looks []wholeSnapshot, err error) {
+	usual += float64(b.fleetConfig.Targets*b.fleetConfig.Series) / b.config.Interval.Seconds()
+	for deadline := time.Now().Add(catchUpTimeout); time.Now().Before(deadline); {
+		s, err := b.snapshot(ctx)
+		if err != nil {
+			return nil, err
+		}
+		s.backlog = b.backlog(s, stored)
+		looks = append(looks, s)
+		if s.backlog <= usual {
+			return looks, nil
+		}
+		if err := b.rest(ctx, b.config.Interval/50); err != nil {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("%.0f samples are still queued after %v, usual are %.0f: the receiver is too slow",
+		looks[len(looks)-1].backlog, catchUpTimeout, usual)
+}
