@@ -131,9 +131,10 @@ func TestReplaceBlock(t *testing.T) {
 	}
 }
 
-// TestWriteChangesOnlyTheBlocks runs the whole way on a copy of the documents.
-func TestWriteChangesOnlyTheBlocks(t *testing.T) {
-	root := t.TempDir()
+// copyOfDocuments returns the root of a copy of all documents and figures.
+func copyOfDocuments(t *testing.T) (root string) {
+	t.Helper()
+	root = t.TempDir()
 	for _, name := range []string{
 		"README.md", "docs/performance.md", "docs/images/cost.svg",
 		"bench/figures/S.json", "bench/figures/L.json", "bench/figures/M.json",
@@ -147,6 +148,12 @@ func TestWriteChangesOnlyTheBlocks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	return root
+}
+
+// TestWriteChangesOnlyTheBlocks runs on a copy of the documents.
+func TestWriteChangesOnlyTheBlocks(t *testing.T) {
+	root := copyOfDocuments(t)
 	f, err := FromReport(report(), "S", "abc1234")
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/bench/fleet"
 	"github.com/envoy-scraper/envoy-scraper/bench/runner"
@@ -61,12 +62,13 @@ func wholeTitle(row runner.WholeRow) string {
 	return title
 }
 
-// delay writes 30s as 30 s, and 1m0s as 60 s.
-func delay(d string) string {
-	if d == "1m0s" {
-		d = "60s"
+// delay writes 30s as 30 s, and 2m0s as 120 s.
+func delay(text string) string {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return text
 	}
-	return seconds(d)
+	return decimals(d.Seconds(), 0) + " s"
 }
 
 // FromWholeReport reduces a report. It refuses one that the document should not show: not fleet S, ways missing, few

@@ -46,7 +46,7 @@ func catchUpWay(ctx context.Context, c WholeConfig, w Way) (row CatchUpRow, err 
 	if err != nil {
 		return row, err
 	}
-	looks, err := b.drainBacklog(ctx, down.stored, usual)
+	looks, err := b.drainBacklog(ctx, usual)
 	if err != nil {
 		return row, err
 	}
@@ -67,7 +67,7 @@ func (b *wholeBed) usualBacklog(ctx context.Context) (most float64, err error) {
 		if err != nil {
 			return 0, err
 		}
-		most = max(most, b.backlog(s, 0))
+		most = max(most, b.backlog(s))
 		if err := b.rest(ctx, b.config.Interval/20); err != nil {
 			return 0, err
 		}
@@ -75,17 +75,12 @@ func (b *wholeBed) usualBacklog(ctx context.Context) (most float64, err error) {
 	return most, nil
 }
 
-// backlog is the number of samples that were served and are not stored, those in synthetic series included. stored is
-// what the store had stored before it was started again.
-func (b *wholeBed) backlog(s wholeSnapshot, stored float64) float64 {
-	return float64(s.served.Scrapes)*float64(b.fleetConfig.Series+b.way.Agent.Synthetic) - s.stored - stored
-}
-
 // outage stops the store and starts it again. It returns the counters from before.
 func (b *wholeBed) outage(ctx context.Context) (before wholeSnapshot, err error) {
 	if before, err = b.snapshot(ctx); err != nil {
 		return before, err
 	}
+	b.before = before.stored
 	if err := b.stopStore(); err != nil {
 		return before, fmt.Errorf("stop the receiver: %w", err)
 	}
@@ -100,14 +95,14 @@ const catchUpTimeout = 10 * time.Minute
 
 // drainBacklog looks until the backlog is as usual: the first look is at the ready store, the last at the drained
 // queue. Samples of one second more are tolerated, since some were stored after the last look at the old process.
-func (b *wholeBed) drainBacklog(ctx context.Context, stored, usual float64) (looks []wholeSnapshot, err error) {
+func (b *wholeBed) drainBacklog(ctx context.Context, usual float64) (looks []wholeSnapshot, err error) {
 	usual += float64(b.fleetConfig.Targets*b.fleetConfig.Series) / b.config.Interval.Seconds()
 	for deadline := time.Now().Add(catchUpTimeout); time.Now().Before(deadline); {
 		s, err := b.snapshot(ctx)
 		if err != nil {
 			return nil, err
 		}
-		s.backlog = b.backlog(s, stored)
+		s.backlog = b.backlog(s)
 		looks = append(looks, s)
 		if s.backlog <= usual {
 			return looks, nil

@@ -65,25 +65,37 @@ func freeBase(t *testing.T) netip.AddrPort {
 	return base
 }
 
-// poster is the smallest agent: each page once an interval, posted at once. Its arguments are the targets' file, which
-// it reads each time, the receiver, and where it shows its own metrics and profiles.
+// poster is the smallest agent: each page once an interval, posted at once; it keeps what the receiver did not answer.
+// Its arguments are the targets' file, which it reads each time, the receiver, and where it shows its own metrics and
+// profiles.
 func poster(ctx context.Context, args []string) error {
 	targetsFile, url, web := args[0], args[1], args[2]
 	var read atomic.Int64
 	if web != "" {
 		go func() { _ = http.ListenAndServe(web, posterPages(&read)) }() // the test fails at its first question
 	}
+	var queue [][]byte
 	for tick := time.NewTicker(posterInterval); ; {
 		targets, err := posterTargets(targetsFile)
 		if err != nil {
 			return err
 		}
 		for _, target := range targets {
-			n, err := forward(ctx, target, url)
-			if err != nil && ctx.Err() == nil {
+			body, n, err := requestOf(ctx, target)
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
 				return err
 			}
 			read.Add(int64(n))
+			queue = append(queue, body)
+			for len(queue) > 0 {
+				if _, err := exchange(ctx, http.MethodPost, url, queue[0]); err != nil {
+					break
+				}
+				queue = queue[1:]
+			}
 		}
 		select {
 		case <-tick.C:
@@ -121,11 +133,11 @@ func posterTargets(file string) (targets []string, err error) {
 	return targets, err
 }
 
-// forward reads the target's page, sends it on, and says how many samples it had.
-func forward(ctx context.Context, target, url string) (int, error) {
+// requestOf reads the target's page, and returns it as a request body and how many samples it has.
+func requestOf(ctx context.Context, target string) (body []byte, samples int, err error) {
 	page, err := exchange(ctx, http.MethodGet, "http://"+target+fleet.Path, nil)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	p := textparse.NewPromParser(page, labels.NewSymbolTable(), false)
 	st, now := writev2.NewSymbolTable(), time.Now().UnixMilli()
@@ -136,7 +148,7 @@ func forward(ctx context.Context, target, url string) (int, error) {
 			break
 		}
 		if err != nil {
-			return 0, err
+			return nil, 0, err
 		}
 		if entry != textparse.EntrySeries {
 			continue
@@ -151,11 +163,7 @@ func forward(ctx context.Context, target, url string) (int, error) {
 	}
 	req.Symbols = st.Symbols()
 	raw, err := req.Marshal()
-	if err != nil {
-		return 0, err
-	}
-	_, err = exchange(ctx, http.MethodPost, url, snappy.Encode(nil, raw))
-	return len(req.Timeseries), err
+	return snappy.Encode(nil, raw), len(req.Timeseries), err
 }
 
 func exchange(ctx context.Context, method, url string, body []byte) ([]byte, error) {

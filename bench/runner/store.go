@@ -19,6 +19,7 @@ type wholeBed struct {
 	way    Way
 	store  child  // how the store is run, each time
 	folder string // the store's
+	before float64 // samples that the store had stored before it was started again
 }
 
 // newWholeBed starts a fleet, a store with an empty database and the agent, if the way has one. The caller calls stop,
@@ -95,16 +96,19 @@ func (b *wholeBed) account(ctx context.Context) (a Stored, err error) {
 	if err := call(ctx, http.MethodPost, b.fleetURL+"/drain", nil); err != nil {
 		return a, err
 	}
-	const settled = 8 * time.Second // as drain: less than a usual scrape timeout
-	wait := b.way.delay(b.config.Interval) + min(settled, b.config.Interval)
-	if err := b.rest(ctx, wait); err != nil {
-		return a, err
+	const arrivalTimeout = 8 * time.Second // less than a usual scrape timeout
+	for deadline := time.Now().Add(b.way.delay(b.config.Interval) + arrivalTimeout); ; {
+		s, err := b.snapshot(ctx)
+		if err != nil {
+			return a, err
+		}
+		if a.Served = s.served.Samples; b.backlog(s) <= 0 || time.Now().After(deadline) {
+			break
+		}
+		if err := b.rest(ctx, 100*time.Millisecond); err != nil {
+			return a, err
+		}
 	}
-	s, err := b.snapshotWithoutReceived(ctx)
-	if err != nil {
-		return a, err
-	}
-	a.Served = s.served.Samples
 	if b.agent != nil {
 		stopped, err := b.stopAgent()
 		a.StopSeconds = stopped.Seconds()
@@ -114,6 +118,11 @@ func (b *wholeBed) account(ctx context.Context) (a Stored, err error) {
 	}
 	a.Stored, err = b.storedSamples(ctx)
 	return a, err
+}
+
+// backlog is the number of samples that were served and are not stored, those in synthetic series included.
+func (b *wholeBed) backlog(s wholeSnapshot) float64 {
+	return float64(s.served.Scrapes)*float64(b.fleetConfig.Series+b.synthetic) - b.before - s.stored
 }
 
 // Stored compares what the fleet served in the whole run with what the store has of it.
