@@ -51,7 +51,9 @@ func Documents(root string) (map[string]string, error) {
 }
 
 // Write keeps the figures of a fleet and writes all documents. It returns the names of the files.
-func Write(root, fleet string, f Figures) ([]string, error) { return write(root, figuresFile(root, fleet), f) }
+func Write(root, fleet string, f Figures) ([]string, error) {
+	return write(root, figuresFile(root, fleet), f)
+}
 
 // write keeps figures in a file and writes all documents.
 func write(root, file string, figures any) ([]string, error) {

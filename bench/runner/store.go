@@ -17,8 +17,8 @@ type wholeBed struct {
 	*bed
 	config WholeConfig
 	way    Way
-	store  child  // how the store is run, each time
-	folder string // the store's
+	store  child   // how the store is run, each time
+	folder string  // the store's
 	before float64 // samples that the store had stored before it was started again
 }
 

@@ -101,7 +101,9 @@ func (r WholeReport) table() [][]string {
 		"queue B/sample", "disk B/sample", "receiver disk B/sample", "others' cores",
 	}}
 	for _, row := range r.Ways {
-		of := func(f func(WholeWindow) float64, form func(float64) string) string { return orDash(row.Median(f), form) }
+		of := func(f func(WholeWindow) float64, form func(float64) string) string {
+			return orDash(row.Median(f), form)
+		}
 		low, high := row.Range(WholeWindow.Both)
 		_, noise := row.Range(func(w WholeWindow) float64 { return w.Noise() })
 		cells = append(cells, []string{
@@ -167,7 +169,9 @@ func (r WholeRow) head(warmup string) string {
 func (r WholeReport) WriteText(w io.Writer) error { return writeTextTable(w, r.head(), r.table()) }
 
 // WriteMarkdown prints the report for a document.
-func (r WholeReport) WriteMarkdown(w io.Writer) error { return writeMarkdownTable(w, r.head(), r.table()) }
+func (r WholeReport) WriteMarkdown(w io.Writer) error {
+	return writeMarkdownTable(w, r.head(), r.table())
+}
 
 // WriteJSON keeps everything, each window included.
 func (r WholeReport) WriteJSON(w io.Writer) error { return writeJSON(w, r) }

@@ -67,4 +67,3 @@ func catchUp(ctx context.Context, args []string) error {
 	}
 	return errors.Join(err, write(report, c.Out))
 }
-
