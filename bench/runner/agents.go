@@ -24,9 +24,10 @@ type Agent struct {
 	Tuned     bool // runs with other than its default settings
 	Synthetic int  // samples that it adds to each scrape
 
-	// Counters among its own metrics. Without a name, the report has no such figure.
+	// Its own metrics of these. Without a name, the report has no such figure.
 	SentBytes  string // compressed bodies of requests
 	QueueBytes string // written to the files of its queue
+	Pending    string // samples that are queued at present
 }
 
 // Setup is the environment of one agent.
@@ -68,6 +69,7 @@ func ours(name string, accept receiver.Accept, message string, more ...string) A
 	return Agent{
 		Name: name, Program: "envoy-scraper", Accept: accept, Prepare: envoyScraper(message, more...), Synthetic: 5,
 		SentBytes: "envoy_scraper_remotewrite_sent_bytes_total", QueueBytes: "envoy_scraper_queue_written_bytes_total",
+		Pending: "envoy_scraper_remotewrite_pending_samples",
 	}
 }
 

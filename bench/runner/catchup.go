@@ -14,8 +14,8 @@ func CatchUp(ctx context.Context, c WholeConfig, progress io.Writer) (CatchUpRep
 	c = c.fit()
 	report := CatchUpReport{WholeReport: newWholeReport(c), Outage: c.Outage.String()}
 	for _, w := range c.Ways {
-		if w.Agent == nil {
-			return report, fmt.Errorf("%s: without an agent nothing is queued while the receiver is down", w.Name)
+		if w.Agent == nil || w.Agent.Pending == "" {
+			return report, fmt.Errorf("%s: no agent that says how many samples it has queued", w.Name)
 		}
 		_, _ = fmt.Fprintf(progress, "%s: %s every %v; warm-up %v, then the receiver is down for %v\n",
 			w.Name, describe(c.Fleet), c.Interval, c.Warmup, c.Outage)
@@ -42,7 +42,11 @@ func catchUpWay(ctx context.Context, c WholeConfig, w Way) (row CatchUpRow, err 
 	if err != nil {
 		return row, err
 	}
-	down, err := b.outage(ctx)
+	stopped, err := b.snapshot(ctx)
+	if err != nil {
+		return row, err
+	}
+	started, err := b.outage(ctx, stopped)
 	if err != nil {
 		return row, err
 	}
@@ -50,61 +54,60 @@ func catchUpWay(ctx context.Context, c WholeConfig, w Way) (row CatchUpRow, err 
 	if err != nil {
 		return row, err
 	}
-	row.between(down, looks, usual)
+	row.between(stopped, started, looks, usual)
 	row.Account, err = b.account(ctx)
 	return row, err
 }
 
-// usualBacklog watches for the time of the warm-up, and returns the most samples that were scraped and not yet stored
-// in the last part of it: a delay, or an interval if that is longer.
-func (b *wholeBed) usualBacklog(ctx context.Context) (most float64, err error) {
+// usualBacklog rests for the warm-up, and returns the median of the queued samples in the last part of it: a delay, or
+// an interval if that is longer.
+func (b *wholeBed) usualBacklog(ctx context.Context) (usual float64, err error) {
 	part := max(b.way.delay(b.config.Interval), b.config.Interval)
 	if err := b.rest(ctx, max(0, b.config.Warmup-part)); err != nil {
 		return 0, err
 	}
+	var queued []float64
 	for end := time.Now().Add(part); time.Now().Before(end); {
 		s, err := b.snapshot(ctx)
 		if err != nil {
 			return 0, err
 		}
-		most = max(most, b.backlog(s))
+		queued = append(queued, s.pending)
 		if err := b.rest(ctx, b.config.Interval/20); err != nil {
 			return 0, err
 		}
 	}
-	return most, nil
+	return median(queued), nil
 }
 
-// outage stops the store and starts it again. It returns the counters from before.
-func (b *wholeBed) outage(ctx context.Context) (before wholeSnapshot, err error) {
-	if before, err = b.snapshot(ctx); err != nil {
-		return before, err
-	}
-	b.before = before.stored
+// outage stops the store and starts it again. It returns the counters from just before the start.
+func (b *wholeBed) outage(ctx context.Context, stopped wholeSnapshot) (started wholeSnapshot, err error) {
+	b.before = stopped.stored
 	if err := b.stopStore(); err != nil {
-		return before, fmt.Errorf("stop the receiver: %w", err)
+		return started, fmt.Errorf("stop the receiver: %w", err)
 	}
 	if err := b.rest(ctx, b.config.Outage); err != nil {
-		return before, err
+		return started, err
 	}
-	return before, b.startStore(ctx)
+	if started, err = b.snapshot(ctx); err != nil {
+		return started, err
+	}
+	return started, b.startStore(ctx)
 }
 
 // catchUpTimeout is how long a backlog may take to drain.
 const catchUpTimeout = 10 * time.Minute
 
-// drainBacklog looks until the backlog is as usual: the first look is at the ready store, the last at the drained
-// queue. Samples of one second more are tolerated, since some were stored after the last look at the old process.
+// drainBacklog looks until no more samples are queued than usual: the first look is at the ready store, the last at the
+// drained queue.
 func (b *wholeBed) drainBacklog(ctx context.Context, usual float64) (looks []wholeSnapshot, err error) {
-	usual += float64(b.fleetConfig.Targets*b.fleetConfig.Series) / b.config.Interval.Seconds()
 	for deadline := time.Now().Add(catchUpTimeout); time.Now().Before(deadline); {
 		s, err := b.snapshot(ctx)
 		if err != nil {
 			return nil, err
 		}
-		s.backlog = b.backlog(s)
 		looks = append(looks, s)
-		if s.backlog <= usual {
+		if s.pending <= usual {
 			return looks, nil
 		}
 		if err := b.rest(ctx, b.config.Interval/50); err != nil {
@@ -112,5 +115,5 @@ func (b *wholeBed) drainBacklog(ctx context.Context, usual float64) (looks []who
 		}
 	}
 	return nil, fmt.Errorf("%.0f samples are still queued after %v, usual are %.0f: the receiver is too slow",
-		looks[len(looks)-1].backlog, catchUpTimeout, usual)
+		looks[len(looks)-1].pending, catchUpTimeout, usual)
 }

@@ -16,9 +16,9 @@ type CatchUpReport struct {
 type CatchUpRow struct {
 	WholeRow
 	Down               float64 `json:"down_seconds"`          // from the stop of the receiver until it was ready again
-	Usual              float64 `json:"usual_backlog_samples"` // before, at most
-	Backlog            float64 `json:"backlog_samples"`       // when it was ready
-	First              float64 `json:"first_sample_seconds"`  // from ready to the first stored sample
+	Usual              float64 `json:"usual_backlog_samples"` // queued before: the median
+	Backlog            float64 `json:"backlog_samples"`       // queued when it was started
+	First              float64 `json:"first_sample_seconds"`  // from its start to the first stored sample
 	Drain              float64 `json:"drain_seconds"`         // from there until the backlog was as usual
 	Stored             float64 `json:"samples_stored"`        // meanwhile: the backlog and what was scraped
 	AgentPerMillion    float64 `json:"cpu_seconds_per_million_samples"`
@@ -29,18 +29,18 @@ type CatchUpRow struct {
 // PerSecond is the number of samples stored per second during the drain.
 func (r CatchUpRow) PerSecond() float64 { return ratio(r.Stored, r.Drain) }
 
-// between fills in the figures: down has the counters before the outage, the first look those when the receiver was
-// ready, the last those when the queue was drained.
-func (r *CatchUpRow) between(down wholeSnapshot, looks []wholeSnapshot, usual float64) {
+// between fills in the figures from the counters before the receiver was stopped and before it was started, and from
+// looks: the first when it was ready, the last when the queue was drained.
+func (r *CatchUpRow) between(stopped, started wholeSnapshot, looks []wholeSnapshot, usual float64) {
 	ready, end := looks[0], looks[len(looks)-1]
-	first := ready // the last look without a sample
+	first := started // the last look without a sample
 	for _, s := range looks {
 		if s.stored == 0 {
 			first = s
 		}
 	}
-	r.Down, r.Usual, r.Backlog = ready.at.Sub(down.at).Seconds(), usual, ready.backlog
-	r.First, r.Drain = first.at.Sub(ready.at).Seconds(), end.at.Sub(first.at).Seconds()
+	r.Down, r.Usual, r.Backlog = ready.at.Sub(stopped.at).Seconds(), usual, started.pending
+	r.First, r.Drain = first.at.Sub(started.at).Seconds(), end.at.Sub(first.at).Seconds()
 	r.Stored = end.stored - first.stored
 	agent, store := end.agentCPU-first.agentCPU, end.receiverCPU-first.receiverCPU
 	r.AgentPerMillion = ratio(agent.Seconds()*1e6, r.Stored)

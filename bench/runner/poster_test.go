@@ -27,7 +27,10 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/bench/receiver"
 )
 
-const posterInterval = 250 * time.Millisecond
+const (
+	posterInterval = 250 * time.Millisecond
+	queuedMetric   = "poster_queued_requests"
+)
 
 // posterConfig is a short run of the poster with a small fleet.
 func posterConfig(t *testing.T, form fleet.Page) Config {
@@ -70,9 +73,9 @@ func freeBase(t *testing.T) netip.AddrPort {
 // profiles.
 func poster(ctx context.Context, args []string) error {
 	targetsFile, url, web := args[0], args[1], args[2]
-	var read atomic.Int64
+	var read, queued atomic.Int64
 	if web != "" {
-		go func() { _ = http.ListenAndServe(web, posterPages(&read)) }() // the test fails at its first question
+		go func() { _ = http.ListenAndServe(web, posterPages(&read, &queued)) }() // the test fails at its first question
 	}
 	var queue [][]byte
 	for tick := time.NewTicker(posterInterval); ; {
@@ -90,11 +93,13 @@ func poster(ctx context.Context, args []string) error {
 			}
 			read.Add(int64(n))
 			queue = append(queue, body)
+			queued.Store(int64(len(queue)))
 			for len(queue) > 0 {
 				if _, err := exchange(ctx, http.MethodPost, url, queue[0]); err != nil {
 					break
 				}
 				queue = queue[1:]
+				queued.Store(int64(len(queue)))
 			}
 		}
 		select {
@@ -105,12 +110,13 @@ func poster(ctx context.Context, args []string) error {
 	}
 }
 
-func posterPages(read *atomic.Int64) http.Handler {
+func posterPages(read, queued *atomic.Int64) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/metrics", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, "# TYPE %s counter\n%s{job=\"a\"} %d\n# TYPE go_goroutines gauge\ngo_goroutines 7\n", readMetric,
 			readMetric, read.Load())
 		fmt.Fprintf(w, "# TYPE %s gauge\n%s 1000\n", soakSeries, soakSeries)
+		fmt.Fprintf(w, "# TYPE %s gauge\n%s %d\n", queuedMetric, queuedMetric, queued.Load())
 	})
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)

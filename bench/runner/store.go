@@ -96,7 +96,7 @@ func (b *wholeBed) account(ctx context.Context) (a Stored, err error) {
 	if err := call(ctx, http.MethodPost, b.fleetURL+"/drain", nil); err != nil {
 		return a, err
 	}
-	const arrivalTimeout = 8 * time.Second // less than a usual scrape timeout
+	arrivalTimeout := min(8*time.Second, 10*b.config.Interval) // less than a usual scrape timeout
 	for deadline := time.Now().Add(b.way.delay(b.config.Interval) + arrivalTimeout); ; {
 		s, err := b.snapshot(ctx)
 		if err != nil {

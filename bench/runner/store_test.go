@@ -22,7 +22,7 @@ func posterWhole(t *testing.T) WholeConfig {
 	t.Helper()
 	c := posterConfig(t, fleet.Page{})
 	agent := c.Cases[0].Agent
-	agent.SentBytes = readMetric
+	agent.SentBytes, agent.Pending = readMetric, queuedMetric
 	return WholeConfig{
 		Config: c, Fleet: c.Cases[0].Fleet,
 		Ways: []Way{{Name: Direct}, {Name: "poster-n2", Agent: &agent, Scrapes: 2}},

@@ -57,30 +57,32 @@ func TestCatchUp(t *testing.T) {
 	}
 	row := r.CatchUps[0]
 	if row.Down < c.Outage.Seconds() || row.Backlog == 0 || row.Account.Lost() != 0 || row.Account.Served == 0 {
-		t.Errorf("row = %+v, want an outage, a backlog, and all samples stored in the end", row)
+		t.Errorf("%.2f s down, backlog %.0f, account %+v; want an outage, a backlog, and all samples stored in the end",
+			row.Down, row.Backlog, row.Account)
 	}
 	written(t, r)
 }
 
 func TestCatchUpNeedsAnAgent(t *testing.T) {
 	c := WholeConfig{Ways: []Way{{Name: Direct}}}
-	if _, err := CatchUp(t.Context(), c, t.Output()); err == nil || !strings.Contains(err.Error(), "without an agent") {
+	if _, err := CatchUp(t.Context(), c, t.Output()); err == nil || !strings.Contains(err.Error(), "no agent") {
 		t.Errorf("error = %v, want one that says that there is no agent", err)
 	}
 }
 
 func TestCatchUpFigures(t *testing.T) {
-	look := func(at int64, stored, backlog float64, agent, store time.Duration) wholeSnapshot {
-		s := wholeSnapshot{stored: stored, backlog: backlog}
+	look := func(at int64, stored, pending float64, agent, store time.Duration) wholeSnapshot {
+		s := wholeSnapshot{stored: stored, pending: pending}
 		s.at, s.agentCPU, s.receiverCPU, s.busy = time.Unix(at, 0), agent, store, agent+2*store
 		return s
 	}
 	var row CatchUpRow
-	row.between(look(100, 5000, 10, 0, 0), []wholeSnapshot{ // 60 s down, 2 s of waiting, 4 s of draining
-		look(160, 0, 6000, time.Second, time.Second), look(162, 0, 6200, time.Second, 2*time.Second),
+	stopped, started := look(100, 5000, 10, 0, 0), look(159, 0, 6000, time.Second, 0)
+	row.between(stopped, started, []wholeSnapshot{ // 60 s down, a sample 3 s after the start, 4 s of draining
+		look(160, 0, 6100, time.Second, time.Second), look(162, 0, 6200, time.Second, 2*time.Second),
 		look(164, 4000, 3000, 2*time.Second, 4*time.Second), look(166, 8000, 100, 3*time.Second, 6*time.Second),
 	}, 500)
-	if row.Down != 60 || row.Usual != 500 || row.Backlog != 6000 || row.First != 2 || row.Drain != 4 ||
+	if row.Down != 60 || row.Usual != 500 || row.Backlog != 6000 || row.First != 3 || row.Drain != 4 ||
 		row.Stored != 8000 || row.PerSecond() != 2000 || row.AgentPerMillion != 250 || row.ReceiverPerMillion != 500 ||
 		row.Others != 1 {
 		t.Errorf("row = %+v", row)

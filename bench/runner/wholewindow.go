@@ -20,7 +20,7 @@ var rejectedMetrics = []string{
 type wholeSnapshot struct {
 	snapshot
 	stored, rejected     float64
-	backlog              float64 // filled in by drainBacklog
+	pending              float64 // samples in the agent's queue
 	sent, queued         float64 // bytes, by the agent's own counters
 	written, storeOnDisk int64   // bytes to disk: of the agent, of the store
 }
@@ -29,26 +29,36 @@ func (b *wholeBed) snapshot(ctx context.Context) (s wholeSnapshot, err error) {
 	if s.snapshot, err = b.snapshotWithoutReceived(ctx); err != nil {
 		return s, err
 	}
+	if b.receiver != nil { // else it is down
+		if err = b.storeCounters(ctx, &s); err != nil {
+			return s, err
+		}
+	}
+	if b.agent != nil {
+		err = b.agentCounters(ctx, &s)
+	}
+	return s, err
+}
+
+func (b *wholeBed) storeCounters(ctx context.Context, s *wholeSnapshot) (err error) {
 	if s.storeOnDisk, err = writtenToDisk(b.receiver.pid()); err != nil {
-		return s, err
+		return err
 	}
 	store, err := metricsOf(ctx, b.receiverURL)
-	if err != nil {
-		return s, err
-	}
 	s.stored = store[storedMetric]
 	for _, name := range rejectedMetrics {
 		s.rejected += store[name]
 	}
-	if b.agent == nil {
-		return s, nil
-	}
+	return err
+}
+
+func (b *wholeBed) agentCounters(ctx context.Context, s *wholeSnapshot) (err error) {
 	if s.written, err = writtenToDisk(b.agent.pid()); err != nil {
-		return s, err
+		return err
 	}
 	agent, err := b.metrics(ctx)
-	s.sent, s.queued = agent[b.way.Agent.SentBytes], agent[b.way.Agent.QueueBytes]
-	return s, err
+	s.sent, s.queued, s.pending = agent[b.way.Agent.SentBytes], agent[b.way.Agent.QueueBytes], agent[b.way.Agent.Pending]
+	return err
 }
 
 // WholeWindow is the figures of a window. In Window, the agent's are 0 if there is none, and delivered samples are those
