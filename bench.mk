@@ -1,7 +1,7 @@
 # The bench: how much CPU and memory a fleet of sidecars costs. Included by Makefile.
 #
 # Variables: DURATION (all windows together), WARMUP, FLEET (S, L or M), AGENTS, BENCH_FLAGS (see bench/bin/bench run -h);
-# bench-diff: BASE and NEW (commits; NEW=. is the tree as it is), WINDOW, AGENT.
+# bench-diff: BASE and NEW (commits; NEW=. is the tree as it is), WINDOW, AGENT; bench-whole: WAYS, CATCHUP, OUTAGE.
 
 DURATION    ?= 5m
 WARMUP      ?= 40s
@@ -11,7 +11,11 @@ AGENT       ?= envoy-scraper-2.0
 BENCH_FLAGS ?=
 BENCH_OUT   ?= bench/out
 NEW         ?= HEAD
+WAYS        ?= $(if $(CATCHUP),ours,all)
+CATCHUP     ?=
+OUTAGE      ?= 60s
 BENCH_PEERS  = $(strip $(if $(findstring prometheus,$(AGENTS)),prometheus) $(if $(findstring vmagent,$(AGENTS)),vmagent))
+bench-commit = $$(git rev-parse --short HEAD)$$(git diff --quiet HEAD -- cmd internal bench/runner go.mod go.sum || echo -dirty)
 bench        = bench/bin/bench $(1) -programs $(DIST) -build '$(COMMIT)' -warmup $(WARMUP) -duration $(DURATION)
 
 .PHONY: bench-build
@@ -28,7 +32,7 @@ bench: bench-build ## Measure AGENTS (default: ours and the peers) with fleet S,
 	$(call bench,run) -fleet $(FLEET) -agents $(AGENTS) $(if $(BENCH_PEERS),-peers "$$(bench/peers/build.sh $(BENCH_PEERS))") \
 		-out $(BENCH_OUT)/$(FLEET) $(BENCH_FLAGS)
 	@bench/bin/bench publish -fleet $(FLEET) -report $(BENCH_OUT)/$(FLEET)/report.json \
-		-commit "$$(git rev-parse --short HEAD)$$(git diff --quiet HEAD -- cmd internal bench/runner go.mod go.sum || echo -dirty)"
+		-commit "$(bench-commit)"
 
 .PHONY: bench-baseline
 bench-baseline: bench-build ## 200 targets x 2,000 series every 10 s for DURATION (5m): is every sample delivered, at what CPU and memory
@@ -42,6 +46,16 @@ bench-idle: bench-build ## Memory without targets after 30 s; time from the star
 bench-scale: DURATION = 3m
 bench-scale: bench-build ## 100, 300, 1,000 and 2,000 targets x 200 series, DURATION (3m) each: is the CPU of a sample the same
 	$(call bench,scale) -agents $(AGENT) -out $(BENCH_OUT)/scale $(BENCH_FLAGS)
+
+.PHONY: bench-whole
+bench-whole: DURATION = 3m
+bench-whole: WARMUP = 60s
+bench-whole: WHOLE_PEERS = prometheus $(if $(findstring vmagent,$(WAYS))$(findstring all,$(WAYS)),vmagent)
+bench-whole: bench-build ## Agent and a real Prometheus as the receiver together, WAYS (default: all) for DURATION (3m) each, fleet S; CATCHUP=1: how fast a queue drains after the receiver was down for OUTAGE (60s)
+	@bench/peers/build.sh $(WHOLE_PEERS) >/dev/null
+	$(call bench,$(if $(CATCHUP),catchup -outage $(OUTAGE),whole)) -fleet $(FLEET) -ways $(WAYS) \
+		-peers "$$(bench/peers/build.sh $(WHOLE_PEERS))" -out $(BENCH_OUT)/$(if $(CATCHUP),catchup,whole) $(BENCH_FLAGS)
+	$(if $(CATCHUP),,@bench/bin/bench publish-whole -report $(BENCH_OUT)/whole/report.json -commit "$(bench-commit)")
 
 .PHONY: bench-diff
 bench-diff: DURATION = 2m

@@ -17,16 +17,20 @@ func Documents(root string) (map[string]string, error) {
 		return nil, err
 	}
 	out := map[string]string{filepath.Join(root, "docs/images/cost.svg"): s.bars()}
-	blocks := map[string]map[string]string{
-		"README.md":           {"S": s.shortTable()},
-		"docs/performance.md": {"S": s.fullTable()},
+	whole, err := readWhole(root)
+	if err != nil {
+		return nil, err
+	}
+	blocks := map[string]map[string]string{ // document, then the command that writes the block
+		"README.md":           {fleetMarker("S"): s.shortTable()},
+		"docs/performance.md": {fleetMarker("S"): s.fullTable(), wholeMarker: whole.table()},
 	}
 	for _, fleet := range []string{"L", "M"} {
 		f, err := Read(figuresFile(root, fleet))
 		if err != nil {
 			return nil, err
 		}
-		blocks["docs/performance.md"][fleet] = f.fullTable()
+		blocks["docs/performance.md"][fleetMarker(fleet)] = f.fullTable()
 	}
 	var errs []error
 	for name, blocks := range blocks {
@@ -36,8 +40,8 @@ func Documents(root string) (map[string]string, error) {
 			return nil, err
 		}
 		replaced := string(text)
-		for fleet, block := range blocks {
-			if replaced, err = replaceBlock(replaced, fleet, block); err != nil {
+		for command, block := range blocks {
+			if replaced, err = replaceBlock(replaced, command, block); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", file, err))
 			}
 		}
@@ -48,14 +52,19 @@ func Documents(root string) (map[string]string, error) {
 
 // Write keeps the figures of a fleet and writes all documents. It returns the names of the files.
 func Write(root, fleet string, f Figures) ([]string, error) {
+	return write(root, figuresFile(root, fleet), f)
+}
+
+// write keeps figures in a file and writes all documents.
+func write(root, file string, figures any) ([]string, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
-	if err := e.Encode(f); err != nil {
+	if err := e.Encode(figures); err != nil {
 		return nil, err
 	}
-	names := []string{figuresFile(root, fleet)}
-	if err := os.WriteFile(names[0], b.Bytes(), 0o644); err != nil {
+	names := []string{file}
+	if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
 		return nil, err
 	}
 	documents, err := Documents(root)
@@ -75,12 +84,15 @@ func figuresFile(root, fleet string) string {
 	return filepath.Join(root, "bench/figures", fleet+".json")
 }
 
-// replaceBlock puts block between the two markers of a fleet:
+// fleetMarker is the command in the markers of a fleet's block.
+func fleetMarker(fleet string) string { return "make bench FLEET=" + fleet }
+
+// replaceBlock puts block between the two markers that name the command which writes it:
 //
 //	<!-- make bench FLEET=S writes this: begin -->
 //	<!-- make bench FLEET=S writes this: end -->
-func replaceBlock(text, fleet, block string) (string, error) {
-	marker := "<!-- make bench FLEET=" + fleet + " writes this: "
+func replaceBlock(text, command, block string) (string, error) {
+	marker := "<!-- " + command + " writes this: "
 	before, rest, found := strings.Cut(text, marker+"begin -->\n")
 	_, after, ended := strings.Cut(rest, marker+"end -->\n")
 	if !found || !ended {

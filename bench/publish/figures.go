@@ -3,6 +3,7 @@
 //
 // The steps: figures.go reduces a report to the numbers that documents show, which are kept as bench/figures/S.json;
 // tables.go and bars.go turn them into Markdown and SVG; documents.go puts these between the markers of a document.
+// whole.go does the first two steps for a report of the whole way.
 package publish
 
 import (

@@ -122,18 +122,19 @@ func TestFromReportRefusesWhatDocumentsShouldNotShow(t *testing.T) {
 func TestReplaceBlock(t *testing.T) {
 	const marker = "<!-- make bench FLEET=S writes this: "
 	const text = "a\n" + marker + "begin -->\nold\n" + marker + "end -->\nb\n"
-	got, err := replaceBlock(text, "S", "new\n")
+	got, err := replaceBlock(text, fleetMarker("S"), "new\n")
 	if want := strings.Replace(text, "old", "new", 1); got != want || err != nil {
 		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
-	if _, err := replaceBlock(text, "L", "new\n"); err == nil {
+	if _, err := replaceBlock(text, fleetMarker("L"), "new\n"); err == nil {
 		t.Error("no error where the markers are missing")
 	}
 }
 
-// TestWriteChangesOnlyTheBlocks runs the whole way on a copy of the documents.
-func TestWriteChangesOnlyTheBlocks(t *testing.T) {
-	root := t.TempDir()
+// copyOfDocuments returns the root of a copy of all documents and figures.
+func copyOfDocuments(t *testing.T) (root string) {
+	t.Helper()
+	root = t.TempDir()
 	for _, name := range []string{
 		"README.md", "docs/performance.md", "docs/images/cost.svg",
 		"bench/figures/S.json", "bench/figures/L.json", "bench/figures/M.json",
@@ -147,6 +148,12 @@ func TestWriteChangesOnlyTheBlocks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	return root
+}
+
+// TestWriteChangesOnlyTheBlocks runs on a copy of the documents.
+func TestWriteChangesOnlyTheBlocks(t *testing.T) {
+	root := copyOfDocuments(t)
 	f, err := FromReport(report(), "S", "abc1234")
 	if err != nil {
 		t.Fatal(err)

@@ -23,6 +23,11 @@ type Agent struct {
 	Peer      bool // not ours: what ours is compared with
 	Tuned     bool // runs with other than its default settings
 	Synthetic int  // samples that it adds to each scrape
+
+	// Its own metrics of these. Without a name, the report has no such figure.
+	SentBytes  string // compressed bodies of requests
+	QueueBytes string // written to the files of its queue
+	Pending    string // samples that are queued at present
 }
 
 // Setup is the environment of one agent.
@@ -33,6 +38,8 @@ type Setup struct {
 	WriteURL    string
 	Interval    time.Duration
 	Web         string // address for its own pages
+	// Delay is batch_send_deadline: how long a sample may wait for a request to fill; 0: the agent's default.
+	Delay time.Duration
 }
 
 // Command is how an agent runs, in its default settings.
@@ -50,15 +57,20 @@ const (
 // Agents lists what can be measured, ours first.
 func Agents() []Agent {
 	return append([]Agent{
-		{Name: "envoy-scraper", Program: "envoy-scraper", Accept: receiver.AcceptBoth, Prepare: envoyScraper(""),
-			Synthetic: 5},
-		{Name: "envoy-scraper-2.0", Program: "envoy-scraper", Accept: receiver.Accept2, Prepare: envoyScraper(message2),
-			Synthetic: 5},
-		{Name: "envoy-scraper-bare-2.0", Program: "envoy-scraper", Accept: receiver.Accept2,
-			Prepare: envoyScraper(message2, withoutMetadata), Synthetic: 5},
-		{Name: "envoy-scraper-1.0", Program: "envoy-scraper", Accept: receiver.Accept1, Prepare: envoyScraper(message1),
-			Synthetic: 5},
+		ours("envoy-scraper", receiver.AcceptBoth, ""),
+		ours("envoy-scraper-2.0", receiver.Accept2, message2),
+		ours("envoy-scraper-bare-2.0", receiver.Accept2, message2, withoutMetadata),
+		ours("envoy-scraper-1.0", receiver.Accept1, message1),
 	}, peers()...)
+}
+
+// ours is our own program; without a message the protocol is negotiated. more is added to the endpoint.
+func ours(name string, accept receiver.Accept, message string, more ...string) Agent {
+	return Agent{
+		Name: name, Program: "envoy-scraper", Accept: accept, Prepare: envoyScraper(message, more...), Synthetic: 5,
+		SentBytes: "envoy_scraper_remotewrite_sent_bytes_total", QueueBytes: "envoy_scraper_queue_written_bytes_total",
+		Pending: "envoy_scraper_remotewrite_pending_samples",
+	}
 }
 
 // FindAgents resolves names separated by commas.
@@ -85,7 +97,6 @@ func agentNames(agents []Agent) []string {
 
 const withoutMetadata = "  metadata_config: {send: false}\n"
 
-// envoyScraper runs our own binary; without a message the protocol is negotiated. more is added to the endpoint.
 func envoyScraper(message string, more ...string) func(Setup) (Command, error) {
 	return func(s Setup) (Command, error) {
 		file, err := s.writeConfig("envoy-scraper.yml", s.scrapeConfig()+s.remoteWrite(message)+strings.Join(more, ""))
@@ -114,6 +125,9 @@ func (s Setup) remoteWrite(message string) string {
 	text := "remote_write:\n- url: " + s.WriteURL + "\n"
 	if message != "" {
 		text += "  protobuf_message: " + message + "\n"
+	}
+	if s.Delay > 0 {
+		text += "  queue_config: {batch_send_deadline: " + milliseconds(s.Delay) + "}\n"
 	}
 	return text
 }

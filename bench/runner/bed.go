@@ -34,8 +34,7 @@ type bed struct {
 // newBed starts a fleet and a receiver and waits until both listen. The caller
 // calls stop, whatever happens.
 func newBed(ctx context.Context, c Config, f fleet.Config, accept receiver.Accept, dir string) (b *bed, err error) {
-	b = &bed{config: c, fleetConfig: f, dir: dir}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if b, err = newFleetBed(ctx, c, f, dir); err != nil {
 		return b, err
 	}
 	b.receiver, err = start(child{
@@ -43,6 +42,19 @@ func newBed(ctx context.Context, c Config, f fleet.Config, accept receiver.Accep
 		args: []string{"receiver", "-until-eof", "-accept=" + string(accept), fmt.Sprint("-checks=", c.Checks)},
 	})
 	if err != nil {
+		return b, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	address, err := b.receiver.announced(ctx, receiverReady)
+	b.receiverURL = "http://" + address
+	return b, err
+}
+
+// newFleetBed starts a fleet only and waits until it listens. The caller calls stop, whatever happens.
+func newFleetBed(ctx context.Context, c Config, f fleet.Config, dir string) (b *bed, err error) {
+	b = &bed{config: c, fleetConfig: f, dir: dir}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return b, err
 	}
 	b.fleet, err = start(child{
@@ -54,46 +66,43 @@ func newBed(ctx context.Context, c Config, f fleet.Config, accept receiver.Accep
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	address, err := b.receiver.announced(ctx, receiverReady)
-	if err != nil {
-		return b, err
-	}
-	b.receiverURL = "http://" + address
-	if address, err = b.fleet.announced(ctx, fleetReady); err != nil {
-		return b, err
-	}
+	address, err := b.fleet.announced(ctx, fleetReady)
 	b.fleetURL = "http://" + address
-	return b, nil
+	return b, err
+}
+
+// prepare returns the setup of a program that runs in an empty folder of its own and has an address of its own. With
+// targets, that folder has the file of them.
+func (b *bed) prepare(folder string, targets []fleet.Target) (s Setup, err error) {
+	s = Setup{MetricsPath: fleet.Path, Interval: b.config.Interval}
+	if s.Dir, err = filepath.Abs(filepath.Join(b.dir, folder)); err != nil {
+		return s, err
+	}
+	if err = errors.Join(os.RemoveAll(s.Dir), os.MkdirAll(s.Dir, 0o755)); err != nil {
+		return s, err
+	}
+	if s.Web, err = freeAddress(); err != nil || targets == nil {
+		return s, err
+	}
+	s.TargetsFile = filepath.Join(s.Dir, "targets.json")
+	return s, writeTargets(s.TargetsFile, targets)
 }
 
 // startAgent starts the case's agent in an empty folder.
 func (b *bed) startAgent(c Case, targets []fleet.Target) error {
-	dir, err := filepath.Abs(filepath.Join(b.dir, "run"))
+	s, err := b.prepare("run", targets)
 	if err != nil {
 		return err
 	}
-	if err = errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
-		return err
-	}
-	if b.web, err = freeAddress(); err != nil {
-		return err
-	}
-	s := Setup{Dir: dir, MetricsPath: fleet.Path, WriteURL: b.receiverURL + receiver.WritePath,
-		Interval: b.config.Interval, Web: b.web}
-	if targets != nil {
-		s.TargetsFile = filepath.Join(dir, "targets.json")
-		b.targetsFile = s.TargetsFile
-		if err := writeTargets(s.TargetsFile, targets); err != nil {
-			return err
-		}
-	}
+	b.web, b.targetsFile = s.Web, s.TargetsFile
+	s.WriteURL, s.Delay = b.receiverURL+receiver.WritePath, c.Delay
 	command, err := c.Agent.Prepare(s)
 	if err != nil {
 		return err
 	}
 	b.synthetic = c.Agent.Synthetic
 	b.agent, err = start(child{
-		name: c.Agent.Name, log: filepath.Join(b.dir, "agent.log"), dir: dir, program: b.config.program(c),
+		name: c.Agent.Name, log: filepath.Join(b.dir, "agent.log"), dir: s.Dir, program: b.config.program(c),
 		args: append(command.Args, c.Args...), env: command.Env,
 	})
 	return err
@@ -104,14 +113,19 @@ func (b *bed) stopAgent() (time.Duration, error) {
 	took, err := b.agent.stop()
 	dir := b.agent.cmd.Dir
 	b.agent = nil
-	entries, readErr := os.ReadDir(dir)
-	errs := []error{err, readErr}
+	return took, errors.Join(err, removeFolders(dir))
+}
+
+// removeFolders removes the folders in dir, but not its files.
+func removeFolders(dir string) error {
+	entries, err := os.ReadDir(dir)
+	errs := []error{err}
 	for _, e := range entries {
 		if e.IsDir() {
 			errs = append(errs, os.RemoveAll(filepath.Join(dir, e.Name())))
 		}
 	}
-	return took, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
 // freeAddress returns a loopback address where no process listens.
@@ -149,9 +163,12 @@ func writeTargets(path string, targets []fleet.Target) error {
 
 // rest waits. If one of the processes ends meanwhile, it returns an error that names the process.
 func (b *bed) rest(ctx context.Context, d time.Duration) error {
-	var agentDone chan struct{}
+	var agentDone, receiverDone chan struct{} // nil: does not run at present
 	if b.agent != nil {
 		agentDone = b.agent.done
+	}
+	if b.receiver != nil {
+		receiverDone = b.receiver.done
 	}
 	select {
 	case <-time.After(d):
@@ -162,7 +179,7 @@ func (b *bed) rest(ctx context.Context, d time.Duration) error {
 		return b.agent.ended()
 	case <-b.fleet.done:
 		return b.fleet.ended()
-	case <-b.receiver.done:
+	case <-receiverDone:
 		return b.receiver.ended()
 	}
 }

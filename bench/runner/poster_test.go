@@ -27,7 +27,10 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/bench/receiver"
 )
 
-const posterInterval = 250 * time.Millisecond
+const (
+	posterInterval = 250 * time.Millisecond
+	queuedMetric   = "poster_queued_requests"
+)
 
 // posterConfig is a short run of the poster with a small fleet.
 func posterConfig(t *testing.T, form fleet.Page) Config {
@@ -65,25 +68,39 @@ func freeBase(t *testing.T) netip.AddrPort {
 	return base
 }
 
-// poster is the smallest agent: each page once an interval, posted at once. Its arguments are the targets' file, which
-// it reads each time, the receiver, and where it shows its own metrics and profiles.
+// poster is the smallest agent: each page once an interval, posted at once; it keeps what the receiver did not answer.
+// Its arguments are the targets' file, which it reads each time, the receiver, and where it shows its own metrics and
+// profiles.
 func poster(ctx context.Context, args []string) error {
 	targetsFile, url, web := args[0], args[1], args[2]
-	var read atomic.Int64
+	var read, queued atomic.Int64
 	if web != "" {
-		go func() { _ = http.ListenAndServe(web, posterPages(&read)) }() // the test fails at its first question
+		go func() { _ = http.ListenAndServe(web, posterPages(&read, &queued)) }() // the test fails at its first question
 	}
+	var queue [][]byte
 	for tick := time.NewTicker(posterInterval); ; {
 		targets, err := posterTargets(targetsFile)
 		if err != nil {
 			return err
 		}
 		for _, target := range targets {
-			n, err := forward(ctx, target, url)
-			if err != nil && ctx.Err() == nil {
+			body, n, err := requestOf(ctx, target)
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
 				return err
 			}
 			read.Add(int64(n))
+			queue = append(queue, body)
+			queued.Store(int64(len(queue)))
+			for len(queue) > 0 {
+				if _, err := exchange(ctx, http.MethodPost, url, queue[0]); err != nil {
+					break
+				}
+				queue = queue[1:]
+				queued.Store(int64(len(queue)))
+			}
 		}
 		select {
 		case <-tick.C:
@@ -93,12 +110,13 @@ func poster(ctx context.Context, args []string) error {
 	}
 }
 
-func posterPages(read *atomic.Int64) http.Handler {
+func posterPages(read, queued *atomic.Int64) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/metrics", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, "# TYPE %s counter\n%s{job=\"a\"} %d\n# TYPE go_goroutines gauge\ngo_goroutines 7\n", readMetric,
 			readMetric, read.Load())
 		fmt.Fprintf(w, "# TYPE %s gauge\n%s 1000\n", soakSeries, soakSeries)
+		fmt.Fprintf(w, "# TYPE %s gauge\n%s %d\n", queuedMetric, queuedMetric, queued.Load())
 	})
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
@@ -121,11 +139,11 @@ func posterTargets(file string) (targets []string, err error) {
 	return targets, err
 }
 
-// forward reads the target's page, sends it on, and says how many samples it had.
-func forward(ctx context.Context, target, url string) (int, error) {
+// requestOf reads the target's page, and returns it as a request body and how many samples it has.
+func requestOf(ctx context.Context, target string) (body []byte, samples int, err error) {
 	page, err := exchange(ctx, http.MethodGet, "http://"+target+fleet.Path, nil)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	p := textparse.NewPromParser(page, labels.NewSymbolTable(), false)
 	st, now := writev2.NewSymbolTable(), time.Now().UnixMilli()
@@ -136,7 +154,7 @@ func forward(ctx context.Context, target, url string) (int, error) {
 			break
 		}
 		if err != nil {
-			return 0, err
+			return nil, 0, err
 		}
 		if entry != textparse.EntrySeries {
 			continue
@@ -151,11 +169,7 @@ func forward(ctx context.Context, target, url string) (int, error) {
 	}
 	req.Symbols = st.Symbols()
 	raw, err := req.Marshal()
-	if err != nil {
-		return 0, err
-	}
-	_, err = exchange(ctx, http.MethodPost, url, snappy.Encode(nil, raw))
-	return len(req.Timeseries), err
+	return snappy.Encode(nil, raw), len(req.Timeseries), err
 }
 
 func exchange(ctx context.Context, method, url string, body []byte) ([]byte, error) {

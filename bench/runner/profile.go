@@ -12,11 +12,13 @@ import (
 	"time"
 )
 
-// pprofTexts are the outputs of `go tool pprof` that are kept: file, arguments, profile.
-var pprofTexts = []struct {
+// pprofText is an output of `go tool pprof` that is kept.
+type pprofText struct {
 	file, profile string
 	args          []string
-}{
+}
+
+var pprofTexts = []pprofText{
 	{"cpu-top.txt", "cpu.pb.gz", []string{"-top", "-nodecount=80"}},
 	{"cpu-cum.txt", "cpu.pb.gz", []string{"-top", "-cum", "-nodecount=120"}},
 	{"heap-top.txt", "heap.pb.gz", []string{"-top", "-sample_index=inuse_space", "-nodecount=60"}},
@@ -61,7 +63,7 @@ func Profile(ctx context.Context, c Config, progress io.Writer) (top string, err
 	if _, err := b.stopAgent(); err != nil {
 		return "", err
 	}
-	return writePprofTexts(ctx, c.Out)
+	return writePprofTexts(ctx, c.Out, pprofTexts)
 }
 
 func (b *bed) keepProfiles(ctx context.Context) error {
@@ -69,20 +71,26 @@ func (b *bed) keepProfiles(ctx context.Context) error {
 		{"cpu.pb.gz", fmt.Sprintf("profile?seconds=%d", max(1, int(b.config.Window/time.Second)))},
 		{"heap.pb.gz", "heap?gc=1"},
 	} {
-		body, err := fetchSlow(ctx, http.MethodGet, "http://"+b.web+"/debug/pprof/"+p.path)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(b.config.Out, p.file), body, 0o644); err != nil {
+		url := "http://" + b.web + "/debug/pprof/" + p.path
+		if err := keepProfile(ctx, url, filepath.Join(b.config.Out, p.file)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// keepProfile writes the profile that a program shows at url to a file.
+func keepProfile(ctx context.Context, url, file string) error {
+	body, err := fetchSlow(ctx, http.MethodGet, url)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, body, 0o644)
+}
+
 // writePprofTexts returns the first text.
-func writePprofTexts(ctx context.Context, dir string) (first string, err error) {
-	for _, t := range pprofTexts {
+func writePprofTexts(ctx context.Context, dir string, texts []pprofText) (first string, err error) {
+	for _, t := range texts {
 		args := append([]string{"tool", "pprof"}, t.args...)
 		text, err := exec.CommandContext(ctx, "go", append(args, filepath.Join(dir, t.profile))...).Output()
 		if err != nil {

@@ -33,8 +33,9 @@ type Case struct {
 	Name    string
 	Agent   Agent
 	Fleet   fleet.Config
-	Program string   // path; empty: where the agent's program is by its kind
-	Args    []string // beside those of the agent
+	Program string        // path; empty: where the agent's program is by its kind
+	Args    []string      // beside those of the agent
+	Delay   time.Duration // batch_send_deadline; 0: the agent's default
 }
 
 // Cases gives each agent the same fleet.

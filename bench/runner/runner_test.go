@@ -33,6 +33,8 @@ func TestMain(m *testing.M) {
 		err = ReceiverMain(ctx, os.Args[2:], os.Stdin, os.Stdout)
 	case "poster":
 		err = poster(ctx, os.Args[2:])
+	case "store":
+		err = testStore(ctx, os.Args[2:])
 	default:
 		os.Exit(m.Run())
 	}
@@ -118,6 +120,13 @@ func TestParseProc(t *testing.T) {
 	}
 	if _, err := parseStatus([]byte("Name:\tx\nThreads:\t1\n")); err == nil {
 		t.Error("no error for a process without memory")
+	}
+	written, err := parseWritten([]byte("rchar: 7\nread_bytes: 8\nwrite_bytes: 4096\ncancelled_write_bytes: 9\n"))
+	if err != nil || written != 4096 {
+		t.Errorf("written = %d, %v; want 4096", written, err)
+	}
+	if _, err := parseWritten([]byte("rchar: 7\n")); err == nil {
+		t.Error("no error for a kernel that does not count what it writes")
 	}
 	busy, stolen, err := parseSystemCPU([]byte("cpu  100 200 300 999 999 10 20 40 0 0\ncpu0 1\n"))
 	if err != nil || busy != 6300*time.Millisecond || stolen != 400*time.Millisecond {

@@ -145,7 +145,12 @@ func (b *bed) settle(ctx context.Context, r *SoakReport, end snapshot) (err erro
 
 // metrics asks the agent for its own.
 func (b *bed) metrics(ctx context.Context) (ownMetrics, error) {
-	text, err := fetch(ctx, http.MethodGet, "http://"+b.web+"/metrics")
+	return metricsOf(ctx, "http://"+b.web)
+}
+
+// metricsOf asks a program for its own metrics.
+func metricsOf(ctx context.Context, url string) (ownMetrics, error) {
+	text, err := fetch(ctx, http.MethodGet, url+"/metrics")
 	if err != nil {
 		return nil, err
 	}

@@ -35,14 +35,14 @@ const (
 	sendMetric = "envoy_scraper_remotewrite_samples_dropped_total"
 )
 
-// ownMetrics are an agent's own metrics, each summed over its labels.
+// ownMetrics are a program's own metrics, each summed over its labels.
 type ownMetrics map[string]float64
 
 func parseMetrics(text []byte) (ownMetrics, error) {
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
 	if err != nil {
-		return nil, fmt.Errorf("metrics of the agent: %w", err)
+		return nil, fmt.Errorf("read metrics: %w", err)
 	}
 	m := ownMetrics{}
 	for name, f := range families {

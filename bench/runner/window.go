@@ -22,25 +22,35 @@ type snapshot struct {
 }
 
 func (b *bed) snapshot(ctx context.Context) (s snapshot, err error) {
+	if s, err = b.snapshotWithoutReceived(ctx); err != nil {
+		return s, err
+	}
+	return s, call(ctx, http.MethodGet, b.receiverURL+"/stats", &s.received)
+}
+
+// snapshotWithoutReceived is a snapshot where the receiver is not ours. A process that does not run has used nothing.
+func (b *bed) snapshotWithoutReceived(ctx context.Context) (s snapshot, err error) {
 	s.at = time.Now()
 	for _, p := range []struct {
-		pid  int
-		into *time.Duration
+		process *process
+		into    *time.Duration
 	}{
-		{b.agent.pid(), &s.agentCPU}, {b.fleet.pid(), &s.fleetCPU}, {b.receiver.pid(), &s.receiverCPU},
-		{os.Getpid(), &s.runnerCPU},
+		{b.agent, &s.agentCPU}, {b.fleet, &s.fleetCPU}, {b.receiver, &s.receiverCPU},
 	} {
-		if *p.into, err = processCPU(p.pid); err != nil {
+		if p.process == nil {
+			continue
+		}
+		if *p.into, err = processCPU(p.process.pid()); err != nil {
 			return s, err
 		}
+	}
+	if s.runnerCPU, err = processCPU(os.Getpid()); err != nil {
+		return s, err
 	}
 	if s.busy, s.stolen, err = systemCPU(); err != nil {
 		return s, err
 	}
-	if err = call(ctx, http.MethodGet, b.fleetURL+"/stats", &s.served); err != nil {
-		return s, err
-	}
-	return s, call(ctx, http.MethodGet, b.receiverURL+"/stats", &s.received)
+	return s, call(ctx, http.MethodGet, b.fleetURL+"/stats", &s.served)
 }
 
 // Window is the figures of one window.

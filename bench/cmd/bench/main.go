@@ -53,6 +53,6 @@ func dispatch(ctx context.Context, args []string) error {
 func commands() map[string]func(context.Context, []string) error {
 	return map[string]func(context.Context, []string) error{
 		"run": run, "scale": scale, "idle": idle, "diff": diff, "soak": soak, "profile": profile,
-		"publish": publishReport,
+		"whole": whole, "catchup": catchUp, "publish": publishReport, "publish-whole": publishWhole,
 	}
 }

@@ -34,14 +34,46 @@ func publishReport(_ context.Context, args []string) error {
 	}
 	figures, err := publish.FromReport(report, *fleet, *commit)
 	if err != nil {
-		fmt.Printf("The documents keep their figures: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+		sayKept(err)
 		return nil
 	}
-	names, err := publish.Write(*root, *fleet, figures)
+	return sayWritten(publish.Write(*root, *fleet, figures))
+}
+
+// publishWhole writes the figures of a report of the whole way into docs/performance.md, as publishReport does.
+func publishWhole(_ context.Context, args []string) error {
+	flags := flag.NewFlagSet("publish-whole", flag.ContinueOnError)
+	root := flags.String("root", ".", "folder of the repository")
+	file := flags.String("report", "bench/out/whole/report.json", "report of bench whole")
+	commit := flags.String("commit", "", "commit of the program that was measured")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	text, err := os.ReadFile(*file)
+	if err != nil {
+		return err
+	}
+	var report runner.WholeReport
+	if err := json.Unmarshal(text, &report); err != nil {
+		return fmt.Errorf("%s: %w", *file, err)
+	}
+	figures, err := publish.FromWholeReport(report, *commit)
+	if err != nil {
+		sayKept(err)
+		return nil
+	}
+	return sayWritten(publish.WriteWhole(*root, figures))
+}
+
+func sayKept(why error) {
+	fmt.Printf("The documents keep their figures: %s\n", strings.ReplaceAll(why.Error(), "\n", "; "))
+}
+
+func sayWritten(names []string, err error) error {
 	if err != nil {
 		return err
 	}
 	slices.Sort(names)
-	fmt.Printf("Wrote %s\n", strings.Join(names, ", "))
-	return nil
+	_, err = fmt.Printf("Wrote %s\n", strings.Join(names, ", "))
+	return err
 }
