@@ -189,8 +189,8 @@ var lastScrape = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
 
 const scrapeInterval = 15_000 // milliseconds
 
-// backlog is scrapes of series metric_0, metric_1 and so on, the last one at lastScrape. Series 2 ends with a staleness marker
-// as its third sample, series 3 begins after that, series 4 has native histograms.
+// backlog is scrapes of series metric_0, metric_1 and so on, the last one at lastScrape. Series 2 ends with a staleness
+// marker as its third sample, series 3 begins after that, series 4 has native histograms.
 func backlog(t *testing.T, scrapes, series int) (out []queue.Request) {
 	t.Helper()
 	for k := range scrapes {
@@ -269,9 +269,9 @@ func TestGroups(t *testing.T) {
 		settings func(*Settings)
 		requests func([]queue.Request)
 	}{
-		"good":            {},
-		"flaky":           {receiver: func(s *storage) { s.flaky = true }},
-		"no histograms":   {settings: func(s *Settings) { s.SendNativeHistograms = false }},
+		"good":          {},
+		"flaky":         {receiver: func(s *storage) { s.flaky = true }},
+		"no histograms": {settings: func(s *Settings) { s.SendNativeHistograms = false }},
 		"bad labels": {receiver: func(s *storage) {
 			s.bad = map[string]string{"metric_7": "label value too long"}
 		}},

@@ -196,6 +196,20 @@ func TestMergeKeepsMemory(t *testing.T) {
 	}
 }
 
+// TestMergeOfDrawnScrapes is FuzzMerge with drawings of its own.
+func TestMergeOfDrawnScrapes(t *testing.T) {
+	var p Pool
+	for seed := range uint64(200) {
+		data := noise(50 + int(seed)*3)
+		data[0] ^= byte(seed)
+		d := drawing{data: data}
+		checkMerge(t, fmt.Sprint("seed ", seed), &p, d.scrapes(), Limits{Samples: int(seed % 40)})
+		if t.Failed() {
+			return
+		}
+	}
+}
+
 // FuzzMerge merges scrapes that the fuzzer draws. Read by Prometheus' types in both protocols, the result is the union
 // of the scrapes, sample for sample.
 func FuzzMerge(f *testing.F) {

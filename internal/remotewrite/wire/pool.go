@@ -34,8 +34,8 @@ func (e *requestEncoder) size() int {
 
 // Pool merges messages and makes the bodies of POSTs. It reuses encoders and mergers, each only while a request is
 // made: a lane that waits, for an answer or for samples, holds none. It keeps few, and none that has grown far beyond
-// what requests need now. It also reuses bodies, which have room for up to twice the request, and are in use until it is
-// answered. The zero value is ready; a nil Pool reuses nothing.
+// what requests need now. It also reuses bodies, which have room for up to twice the request, and are in use until it
+// is answered. The zero value is ready; a nil Pool reuses nothing.
 type Pool struct {
 	mu        sync.Mutex // guards the following
 	idle      []*requestEncoder

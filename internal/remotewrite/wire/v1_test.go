@@ -118,6 +118,9 @@ func FuzzRequests(f *testing.F) {
 	// all in eight bytes
 	f.Add([]byte("\x03\x01\x02\x03\x01\x03\x01\x02\x03\x80\x03\x01\x02\x03\x09\x03\x01\x02\x03\x11"), uint64(1),
 		int64(200))
+	// series with several samples
+	f.Add([]byte("\x0b\x01\x02\x03\x13\x1c\x1c\x1c\x0b\x01\x02\x04\x13\x1c\x24\x1d\x0b\x01\x02\x03\x13\x04\x1c\x00"),
+		uint64(0x4059<<48), int64(1_700_000_000_000))
 	// and in seven
 	f.Add([]byte("\x03\x01\x02\x03\x01\x03\x01\x02\x03\x91\x03\x01\x02\x03\x91"), uint64(0), int64(20_000))
 	f.Fuzz(func(t *testing.T, data []byte, bits uint64, at int64) {
@@ -155,8 +158,9 @@ func (d *drawing) message() (m Message) {
 	var series []byte
 	for len(d.data) > 0 {
 		op := d.next()
-		series = appendBytesField(series, tagSeries, d.series(op))
-		m.Samples++
+		body, samples := d.series(op)
+		series = appendBytesField(series, tagSeries, body)
+		m.Samples += samples
 		if op&0xf0 == 0xf0 {
 			m.Fragments = append(m.Fragments, appendPacked(nil, symbols, series))
 			symbols, series = appendBytesField(nil, tagSymbol, fmt.Sprint("late ", m.Samples)), nil
@@ -166,7 +170,8 @@ func (d *drawing) message() (m Message) {
 	return m
 }
 
-func (d *drawing) series(op int) (body []byte) {
+// series draws a series with one sample, or with up to four.
+func (d *drawing) series(op int) (body []byte, samples int) {
 	var refs []byte
 	for range op % 8 {
 		c := d.next()
@@ -188,6 +193,20 @@ func (d *drawing) series(op int) (body []byte) {
 	default:
 		body = appendSample(body, math.Float64frombits(d.bits*uint64(c>>3)), at)
 	}
+	for samples = 1; op&0x08 != 0 && samples < 4; samples++ {
+		next := d.next()
+		at += int64(1 + next>>5)
+		switch next & 7 {
+		case 0:
+			return body, samples
+		case 1:
+			body = appendHistogram(body, tagHistogram, nativeHistogram(next), at, start)
+		case 2:
+			body = appendStarted(body, math.Float64frombits(d.bits*uint64(next>>3)), at, start)
+		default:
+			body = appendSample(body, math.Float64frombits(d.bits*uint64(next>>3)), at)
+		}
+	}
 	if c&0x60 == 0x60 {
 		x := appendBytesField(nil, tagExemplarLabels, refs)
 		x = appendDoubleField(x, tagExemplarValue, 1.5)
@@ -196,7 +215,7 @@ func (d *drawing) series(op int) (body []byte) {
 	if c&0x10 != 0 {
 		body = appendBytesField(body, tagMetadata, appendVarintField(nil, tagMetaType, 3))
 	}
-	return body
+	return body, samples
 }
 
 func nativeHistogram(c int) *series.Histogram {
