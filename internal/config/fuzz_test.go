@@ -36,6 +36,7 @@ func FuzzLoad(f *testing.F) {
 			"{url: ':'}]",
 		"global: {scrape_interval: -1s, external_labels: {a: '%{HOME}'}}", "additionalScrapeConfigs: 1",
 		"envoy_scraper: {cluster_wide_jobs: {a: b}}", "scrape_configs: [{job_name: !!binary aGk=, regex: '\\'}]",
+		"envoy_scraper: {max_delay: 1m, endpoints: [null, {name: a, max_delay: -1s}]}\nremote_write: [{name: a}]",
 		string(full), secretFile,
 	} {
 		f.Add([]byte(seed))
