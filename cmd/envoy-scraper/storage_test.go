@@ -38,7 +38,7 @@ func TestStorageOfANewerVersion(t *testing.T) {
 	}
 	segment := filepath.Join(queues[0], "00000001-0004-0000-00000001.seg")
 	header := make([]byte, 48)
-	copy(header, "EsqR\x02\x01")
+	copy(header, "EsqR\x03\x01")
 	binary.LittleEndian.PutUint32(header[44:], crc32.Checksum(header[:44], crc32.MakeTable(crc32.Castagnoli)))
 	if err := os.WriteFile(segment, header, 0o600); err != nil {
 		t.Fatal(err)
@@ -48,7 +48,7 @@ func TestStorageOfANewerVersion(t *testing.T) {
 		if code != exitRefused {
 			t.Errorf("exit code %d, want %d", code, exitRefused)
 		}
-		for _, want := range []string{segment, "version 2", "left as it is", "move the directory " + queues[0]} {
+		for _, want := range []string{segment, "version 3", "left as it is", "move the directory " + queues[0]} {
 			if !strings.Contains(stderr, want) {
 				t.Errorf("%q does not say %q", stderr, want)
 			}

@@ -271,8 +271,8 @@ func halfDelivered(t *testing.T) *fakeFS {
 	})
 }
 
-func slotAt(seq uint32, offset int64, counter uint64) slot {
-	return slot{position: position{seq, offset}, counter: counter}
+func slotAt(seq uint32, offset int64, counter uint64) []byte {
+	return slot{position: position{seq, offset}, counter: counter}.append(nil)
 }
 
 // pad makes the second slot of a position file follow the first.
@@ -280,9 +280,6 @@ func pad(slot []byte) []byte { return append(slot, make([]byte, slotStride-len(s
 
 func TestPosition(t *testing.T) {
 	all, rest, less := []string{"0", "1", "2", "3"}, []string{"2", "3"}, []string{"1", "2", "3"}
-	at := func(s slot) []byte {
-		return s.append(nil)
-	}
 	two := func(first, second []byte) []byte { return append(append(make([]byte, 0), pad(first)...), second...) }
 	torn := func(b []byte) []byte { b[20]++; return b }
 	for name, tc := range map[string]struct {
@@ -292,16 +289,16 @@ func TestPosition(t *testing.T) {
 		"as it was":        {func(now []byte) []byte { return now }, rest},
 		"missing":          {func([]byte) []byte { return nil }, all},
 		"zeros":            {func(now []byte) []byte { clear(now); return now }, all},
-		"newer slot torn":  {func([]byte) []byte { return two(at(slotAt(1, 49, 2)), torn(at(slotAt(1, 98, 3)))) }, less},
-		"older slot torn":  {func([]byte) []byte { return two(torn(at(slotAt(1, 49, 2))), at(slotAt(1, 98, 3))) }, rest},
-		"newer slot first": {func([]byte) []byte { return two(at(slotAt(1, 98, 4)), at(slotAt(1, 49, 3))) }, rest},
+		"newer slot torn":  {func([]byte) []byte { return two(slotAt(1, 49, 2), torn(slotAt(1, 98, 3))) }, less},
+		"older slot torn":  {func([]byte) []byte { return two(torn(slotAt(1, 49, 2)), slotAt(1, 98, 3)) }, rest},
+		"newer slot first": {func([]byte) []byte { return two(slotAt(1, 98, 4), slotAt(1, 49, 3)) }, rest},
 		"cut off":          {func(now []byte) []byte { return now[:10] }, all},
-		"later segment":    {func([]byte) []byte { return at(slotAt(9, 0, 7)) }, nil},
-		"beyond the end":   {func([]byte) []byte { return at(slotAt(1, 1000, 7)) }, all},
-		"within a record":  {func([]byte) []byte { return at(slotAt(1, 60, 7)) }, all},
-		"negative":         {func([]byte) []byte { return at(slotAt(1, -1, 7)) }, all},
-		"at the end":       {func([]byte) []byte { return at(slotAt(1, 4*49, 7)) }, nil},
-		"newer one wrong":  {func([]byte) []byte { return two(at(slotAt(1, 98, 6)), at(slotAt(1, 1000, 7))) }, rest},
+		"later segment":    {func([]byte) []byte { return slotAt(9, 0, 7) }, nil},
+		"beyond the end":   {func([]byte) []byte { return slotAt(1, 1000, 7) }, all},
+		"within a record":  {func([]byte) []byte { return slotAt(1, 60, 7) }, all},
+		"negative":         {func([]byte) []byte { return slotAt(1, -1, 7) }, all},
+		"at the end":       {func([]byte) []byte { return slotAt(1, 4*49, 7) }, nil},
+		"newer one wrong":  {func([]byte) []byte { return two(slotAt(1, 98, 6), slotAt(1, 1000, 7)) }, rest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs := halfDelivered(t)

@@ -3,11 +3,11 @@
 //
 // A queue has lanes. A lane is a list of requests, and a request is one or more records that were appended one after
 // another. A request is open (it may still grow), sealed, or in flight (Next returned it, Ack has not come). It belongs
-// to a stream, and may wait for later requests of its stream until it is due. Next returns the oldest requests of one or
-// more streams that are due, as a group.
+// to a stream, and may wait for later requests of its stream until it is due. Next returns the oldest requests of one
+// or more streams that are due, as a group.
 //
-// For example, a lane has the requests 7a 9a 7b 9b of the streams 7 and 9, and 7b is due. The first group is 7a 7b, since
-// a stream is due when one of its requests is. Then 9a 9b wait until one of them is due.
+// For example, a lane has the requests 7a 9a 7b 9b of the streams 7 and 9, and 7b is due. The first group is 7a 7b,
+// since a stream is due when one of its requests is. Then 9a 9b wait until one of them is due.
 //
 // # The way of a record
 //
@@ -19,8 +19,8 @@
 //  4. The data of requests that are on disk leaves memory, at once if they are not due soon, else when memory is full.
 //     When there are very many requests, their headers leave it, too: they are cold. When the disk is full or samples
 //     are too old, the oldest segments are dropped (limits.go).
-//  5. Next makes a group (group.go): the headers of cold requests are read ahead, a window of some thousand, and the data
-//     of the group is read back as far as memory does not have it (read_back.go, scan.go).
+//  5. Next makes a group (group.go): the headers of cold requests are read ahead, a window of some thousand, and the
+//     data of the group is read back as far as memory does not have it (read_back.go, scan.go).
 //  6. Ack removes the group, and the lane's position notes it (disk.go, position.go, extents.go).
 //  7. A segment of which everything is delivered or dropped is removed (remove.go).
 //  8. Close writes and syncs the rest, and returns what only memory had (close.go).

@@ -140,7 +140,8 @@ func (q *FIFO) Append(lane int, r Record) (Loss, error) {
 		}
 		q.seal(l)
 		q.age++
-		open = &request{age: q.age, due: q.dueOf(r), Request: Request{Oldest: r.Oldest, Newest: r.Newest, Stream: r.Stream}}
+		open = &request{age: q.age, due: q.dueOf(r)}
+		open.Oldest, open.Newest, open.Stream = r.Oldest, r.Newest, r.Stream
 		l.requests.insert(l.requests.last, open)
 		if l.hidden == nil {
 			l.hidden = open

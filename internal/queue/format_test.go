@@ -99,7 +99,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 // newerSlot makes the slot at an offset one of the next version.
 func newerSlot(at int) func([]byte) {
 	return func(b []byte) {
-		copy(b[at:], slotAt(1, 0, 9).append(nil))
+		copy(b[at:], slotAt(1, 0, 9))
 		b[at+4] = slotVersion + 1
 		binary.LittleEndian.PutUint32(b[at+36:], checksum(b[at:at+36]))
 	}
@@ -217,11 +217,10 @@ func TestDrawnBytes(t *testing.T) {
 	rec.Newest = at.Add(15 * time.Second).UnixMilli()
 	record := appendRecord(nil, rec, 1000)
 	addChecksums(record)
-	drawn9 := slotAt(3, int64(len(record)), 9)
-	drawn9.last = 4
-	drawn9.delivered.add(extent{3, span{104, 156}})
-	drawn9.doubtful.add(extent{4, span{0, 52}})
-	drawnSlot := drawn9.append(nil)
+	drawnSlot := slot{
+		position: position{3, int64(len(record))}, counter: 9, last: 4,
+		delivered: extents{{3, span{104, 156}}}, doubtful: extents{{4, span{0, 52}}},
+	}.append(nil)
 	doc, err := os.ReadFile("doc.go")
 	if err != nil {
 		t.Fatal(err)

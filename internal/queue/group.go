@@ -180,8 +180,8 @@ func (q *FIFO) advance(l *lane) {
 	}
 }
 
-// slot returns what the position file of a lane has to say. It shares memory with the lane. The batch is the one that is
-// being written, or nil.
+// slot returns what the position file of a lane has to say. It shares memory with the lane. The batch is the one that
+// is being written, or nil.
 func (l *lane) slot(b *batch, left uint32) slot {
 	s := slot{position: l.acked, delivered: l.delivered, left: left, last: max(l.end.seq, l.nextSeq-1)}
 	s.doubtful = append(s.doubtful, l.doubtful...)

@@ -12,7 +12,7 @@ const slowDiskFactor = 4
 // maxRequests is the number of requests of a lane in memory, if only by their headers, from which on some become cold.
 const maxRequests = 8192
 
-// window returns how many requests of a lane are read ahead of those to give out, so that several of a stream are found.
+// window returns how many requests of a lane are read ahead, so that several of a stream are found.
 func (q *FIFO) window() int { return q.maxRequests() / 2 }
 
 func (q *FIFO) maxRequests() int {

@@ -51,7 +51,7 @@ type State int
 const (
 	Ready State = iota
 	Empty       // nothing is sealed: Append and Seal change that
-	Later       // something waits that is not given out now: Next should be tried again after Config.Wake, or in a while
+	Later       // something waits that is not given out now: try again after Config.Wake, or when Next says
 )
 
 // Loss is requests and samples that left a queue undelivered.

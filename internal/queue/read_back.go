@@ -265,8 +265,8 @@ func (q *FIFO) takeData(l *lane, r *request, got readResult) bool {
 	return true
 }
 
-// giveUpFrom counts the first of some requests of a group as lost, since it cannot be read, with all that is behind it in
-// its segment and was not read. It returns the rest of the group.
+// giveUpFrom counts the first of some requests of a group as lost, since it cannot be read, with all that is behind it
+// in its segment and was not read. It returns the rest of the group.
 func (q *FIFO) giveUpFrom(l *lane, group, unread []*request, err error) []*request {
 	s := unread[0].segment
 	at := span{unread[0].start, s.cold.to}

@@ -177,7 +177,8 @@ func (o *oldFile) close() {
 }
 
 // recordsFrom returns the records of the first request that begins in a segment at or after an offset and whose data is
-// in memory, and where it begins. The records lack their checksums. If there is none, recordsFrom returns the end of the segment.
+// in memory, and where it begins. The records lack their checksums. If there is none, recordsFrom returns the end of
+// the segment.
 func (l *lane) recordsFrom(s *segment, at int64) (data []byte, begin int64) {
 	for r := range l.requests.all {
 		if r.segment != s || r.start < at || r.readBack || !r.inMemory() {

@@ -21,8 +21,8 @@ func (s *repaired) count(to *Stats) {
 	to.TruncatedBytes += s.truncated
 }
 
-// scan scans a part of a segment that could not be read before, except what is delivered of it, and repairs it. If last is true, an error only ends the
-// scan: what is before it is used, and the rest is given up.
+// scan scans a part of a segment that could not be read before, and repairs it. done is delivered. If last is true, an
+// error only ends the scan: what is before it is used, and the rest is given up.
 func (c *quarantine) scan(
 	log *zap.Logger, f File, segment string, at span, done extents, last bool,
 ) (*repaired, error) {
