@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -54,6 +55,9 @@ func testStore(ctx context.Context, args []string) error {
 	mux.HandleFunc("/-/ready", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("/metrics", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, "# TYPE %s counter\n%s{type=\"float\"} %d\n", storedMetric, storedMetric, count())
+	})
+	mux.HandleFunc("/api/v1/label/__name__/values", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"data":["istio_requests_total","scrape_samples_scraped","up"]}`)
 	})
 	mux.HandleFunc("/api/v1/query", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"data":{"result":[{"value":[1.5,"%d"]}]}}`, before+count())

@@ -132,6 +132,6 @@ func prometheusStore(s Setup) (Command, error) {
 	return Command{Args: []string{
 		"--config.file=" + file, "--storage.tsdb.path=" + filepath.Join(s.Dir, "data"),
 		"--web.listen-address=" + s.Web, "--web.enable-remote-write-receiver",
-		"--query.max-samples=1000000000", // for the count at the end: all samples of the run
+		"--query.max-samples=1000000000", // for the count at the end
 	}}, err
 }
