@@ -35,8 +35,8 @@ type Request struct {
 
 // Limit bounds a group of requests. A field that is 0 bounds nothing. A group has at least one request in any case.
 type Limit struct {
-	Requests int // of one stream
-	Samples  int
+	Requests int   // of one stream
+	Samples  int   // of a group of several streams: so a group has all requests of its first stream, however large
 	Bytes    int64 // as in Request
 }
 

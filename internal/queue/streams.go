@@ -154,7 +154,8 @@ func (s *streams) pick(most Limit) (group []*request) {
 		st := s.ready.all[0]
 		n, whole := 0, true
 		for r := st.first; r != nil && st.goesOn(r, n, most); r = r.newer {
-			if samples, bytes = samples+r.Samples, bytes+r.Bytes; len(group)+n > 0 && !most.allows(samples, bytes) {
+			samples, bytes = samples+r.Samples, bytes+r.Bytes
+			if len(group)+n > 0 && !most.allows(samples, bytes) && (len(group) > 0 || !most.allows(0, bytes)) {
 				whole = false
 				break
 			}

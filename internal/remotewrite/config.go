@@ -22,7 +22,9 @@ type EndpointConfig struct {
 }
 
 // ScrapesPerRequest returns how many scrapes of a target one request holds, at least one.
-func ScrapesPerRequest(delay, interval time.Duration) int { return pack.ScrapesPerRequest(delay, interval) }
+func ScrapesPerRequest(delay, interval time.Duration) int {
+	return pack.ScrapesPerRequest(delay, interval)
+}
 
 // Config is the wanted state of all endpoints.
 type Config struct {

@@ -223,6 +223,7 @@ func TestWhatIsSentAtOnce(t *testing.T) {
 			}
 			w.append(&b)
 		}},
+		{"targets move to another instance", func(w *world, _ target) { w.writers.Flush() }},
 		{"a reload", func(w *world, pod target) {
 			rw := *w.cfg.Endpoints[0].RemoteWriteConfig
 			rw.QueueConfig.MaxShards = 7

@@ -70,6 +70,13 @@ func (w *Writers) Append(b *series.Batch) error {
 	return nil
 }
 
+// Flush sends at once what waits for later scrapes of its target (batch_send_deadline).
+func (w *Writers) Flush() {
+	for _, e := range *w.endpoints.Load() {
+		e.packer.Flush()
+	}
+}
+
 // sweep removes or reports queues of the store that have no endpoint. The caller holds mu.
 func (w *Writers) sweep(loud bool) {
 	var wanted []string

@@ -29,4 +29,6 @@ import "github.com/envoy-scraper/envoy-scraper/internal/series"
 // Sink takes what a scrape yields. It must not keep the batch after Append returned.
 type Sink interface {
 	Append(*series.Batch) error
+	// Flush sends what waits for later scrapes, since targets have moved to another instance.
+	Flush()
 }

@@ -34,6 +34,14 @@ type sink struct {
 	look  func(*series.Batch) // unless nil
 	mu    sync.Mutex
 	got   []got
+
+	flushes int
+}
+
+func (s *sink) Flush() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flushes++
 }
 
 func (s *sink) Append(b *series.Batch) error {

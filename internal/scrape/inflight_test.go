@@ -63,6 +63,7 @@ func (s *hangingConn) SetDeadline(time.Time) error { return s.Close() }
 type noSink struct{}
 
 func (noSink) Append(*series.Batch) error { return nil }
+func (noSink) Flush()                     {}
 
 // hangingTargets returns pools with n targets and memory for a number of pages. Each target sends data and then
 // nothing. stalled counts the connections that have sent all.

@@ -390,6 +390,27 @@ func TestAPlannedChangeOfShardsIsReplaced(t *testing.T) {
 	})
 }
 
+// TestWhatWaitsIsSentWhenTargetsMove: the new owner's samples must not arrive before those that wait at the old one.
+func TestWhatWaitsIsSentWhenTargetsMove(t *testing.T) {
+	host := movingHost(t)
+	fleetDuring(t, 2, changes(1, 2), func(t *testing.T, f *fleet) {
+		f.pages.set(host, "x 1\n")
+		f.discover(at(host))
+		flushes := func() int {
+			s := f.instances[0].sink
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.flushes
+		}
+		pass(f.maps[1].From.Sub(time.Now()) - time.Second)
+		before := flushes()
+		pass(2 * time.Second)
+		if flushes() == before {
+			t.Error("the sink was not told to send what waits")
+		}
+	})
+}
+
 // TestASmallStepBackOfTheClockKeepsThePhase: the other instances have changed to the new phase.
 func TestASmallStepBackOfTheClockKeepsThePhase(t *testing.T) {
 	fleetDuring(t, 2, changes(1, 2), func(t *testing.T, f *fleet) {

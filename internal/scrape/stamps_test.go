@@ -74,6 +74,8 @@ type slowReader struct {
 	times  map[series.TargetID][]int64
 }
 
+func (s *slowReader) Flush() {}
+
 func (s *slowReader) Append(b *series.Batch) error {
 	s.mu.Lock()
 	delay := time.Duration(s.random.IntN(9000)) * time.Microsecond

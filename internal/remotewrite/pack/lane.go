@@ -63,7 +63,6 @@ type Lane struct {
 	// knows a reader by its index, so there must be one at a time.
 	before <-chan struct{}
 
-
 	mu       sync.Mutex // guards the following
 	writer   wire.FragmentWriter
 	fragment queue.Record // the fragment that writer holds, without its bytes
@@ -189,9 +188,9 @@ func (l *Lane) seal() {
 // wakes the others, but a queue also loses requests, to its limit or to damage, and then wakes no sender.
 const drainCheck = time.Second
 
-// maxGroup limits what is merged at once: 8 scrapes of a target to catch up, more if the delay holds more; samples and
-// bytes bound the memory of the merge.
-var maxGroup = queue.Limit{Requests: 8, Samples: 20_000, Bytes: maxRequestBytes}
+// maxGroup limits what is merged at once: 8 scrapes of a target to catch up, more if the delay holds more. Samples and
+// bytes bound the memory of the merge: 2 MiB are about 150,000 samples, which take 12 MiB while they are merged.
+var maxGroup = queue.Limit{Requests: 8, Samples: 20_000, Bytes: 2 << 20}
 
 // Next seals the open request if it is due, or at any age where closing. It returns the oldest requests that are due
 // and may be merged, if there are any (Ready), and the same ones until Ack. Later: the caller asks again after Wake, or

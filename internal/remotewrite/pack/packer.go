@@ -69,7 +69,18 @@ func (p *Packer) Replace(s *Settings) {
 		sealAll(lanes)
 		p.queue.Resize(len(lanes))
 	}
-	for i := range lanes {
+	p.flush()
+}
+
+// Flush makes everything due that waits for later scrapes.
+func (p *Packer) Flush() {
+	p.shape.RLock()
+	defer p.shape.RUnlock()
+	p.flush()
+}
+
+func (p *Packer) flush() {
+	for i := range p.Lanes() {
 		p.queue.Flush(i)
 	}
 }
