@@ -47,8 +47,8 @@ func textOf(t *testing.T, ms []Message, err error) (out []string) {
 			n += len(s.samples)
 		}
 		if n != m.Samples || n > 0 && (m.Oldest != r.oldest || m.Newest != r.newest) || r.unused > 0 {
-			t.Errorf("%d samples from %d to %d, says %d from %d to %d; %d unused symbols", n, r.oldest, r.newest, m.Samples,
-				m.Oldest, m.Newest, r.unused)
+			t.Errorf("%d samples from %d to %d, says %d from %d to %d; %d unused symbols", n, r.oldest, r.newest,
+				m.Samples, m.Oldest, m.Newest, r.unused)
 		}
 		out = append(out, strings.Join(r.texts(), "; "))
 	}
