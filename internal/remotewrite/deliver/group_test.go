@@ -268,10 +268,11 @@ func TestGroups(t *testing.T) {
 		receiver func(*storage)
 		settings func(*Settings)
 		requests func([]queue.Request)
+		posts    int // for each group; 0: not checked
 	}{
-		"good":          {},
+		"good":          {posts: 1},
 		"flaky":         {receiver: func(s *storage) { s.flaky = true }},
-		"no histograms": {settings: func(s *Settings) { s.SendNativeHistograms = false }},
+		"no histograms": {settings: func(s *Settings) { s.SendNativeHistograms = false }, posts: 1},
 		"bad labels": {receiver: func(s *storage) {
 			s.bad = map[string]string{"metric_7": "label value too long"}
 		}},
@@ -350,6 +351,9 @@ func TestGroups(t *testing.T) {
 					wantStorage, want := run(1)
 					for _, n := range []int{2, 5} {
 						s, got := run(n)
+						if tc.posts > 0 && s.posts != tc.posts*scrapes/n {
+							t.Errorf("groups of %d: %d posts, want %d", n, s.posts, tc.posts*scrapes/n)
+						}
 						if fmt.Sprint(got) != fmt.Sprint(want) {
 							t.Errorf("groups of %d: %+v\nalone: %+v", n, got, want)
 						}

@@ -17,7 +17,8 @@ type Limits struct {
 //  1. read unpacks them all. readSymbols gives the symbols of each message numbers that are the same in the group.
 //  2. row finds the series of each TimeSeries, a row, and appends it to the rows of the series. If the messages are
 //     scrapes of one target, the symbols of a scrape are nearly always those of the scrape before, and so is the order
-//     of the series: next finds the series by comparing bytes. Any other row has its labels renumbered and looked up.
+//     of the series: next finds the series by comparing bytes. Any other row has its labels renumbered and looked up,
+//     except in the first message, in which all series are new.
 //  3. mergeWriter writes the series with the samples of their rows (merge_write.go).
 //
 // Two scrapes of {__name__="up", job="envoy"}, and what is written, with symbols 1: "__name__", 2: "up", 3: "job",
@@ -64,6 +65,7 @@ type symbolSet struct {
 	fragments []plainFragment // that have the symbols
 	numbers   []uint32        // in the group, by reference
 	same      bool            // each number is the reference, and there is no other set
+	first     uint32          // series of the first row of a message with these symbols
 }
 
 // mergedSeries is a series with its samples, either floats or native histograms.
@@ -131,6 +133,7 @@ func (m *merger) read(group []Message) error {
 		m.inputs = append(m.inputs, mergeInput{m.set, g.Oldest, g.Newest, g.MayHaveArrived})
 		m.renumber.begin()
 		m.inGroup = newRefs{m.sets[m.set].numbers, m.sets[m.set].number}
+		m.next = m.sets[m.set].first
 		samples := 0
 		for _, f := range own {
 			n, err := m.readSeries(f.series, at+len(f.symbols), uint32(i))
@@ -166,7 +169,7 @@ func (m *merger) readSymbols(fragments []plainFragment) (set uint32, err error) 
 		m.sets = append(m.sets, symbolSet{})
 	}
 	s := &m.sets[n]
-	s.fragments, s.numbers, s.same = fragments, s.numbers[:0], n == 0
+	s.fragments, s.numbers, s.same, s.first = fragments, s.numbers[:0], n == 0, uint32(len(m.series))
 	for _, f := range fragments {
 		for symbols := f.symbols; len(symbols) > 0; {
 			text, rest, ok := cutBytes(symbols[1:])
@@ -295,7 +298,12 @@ func (m *merger) find(refs []byte) (k uint32, err error) {
 		}
 		key = m.refs[begin:]
 	}
-	k, isNew := m.keys.number(key)
+	var isNew bool
+	if first := len(m.inputs) == 1; first {
+		k, isNew = m.keys.add(key), true
+	} else {
+		k, isNew = m.keys.number(key)
+	}
 	if isNew {
 		m.series = append(m.series, mergedSeries{key: k})
 	} else {

@@ -47,7 +47,7 @@ func textOf(t *testing.T, ms []Message, err error) (out []string) {
 			n += len(s.samples)
 		}
 		if n != m.Samples || n > 0 && (m.Oldest != r.oldest || m.Newest != r.newest) || r.unused > 0 {
-			t.Errorf("message of %d samples from %d to %d, says %d from %d to %d; %d unused symbols", n, r.oldest, r.newest,
+			t.Errorf("%d samples from %d to %d, says %d from %d to %d; %d unused symbols", n, r.oldest, r.newest,
 				m.Samples, m.Oldest, m.Newest, r.unused)
 		}
 		out = append(out, strings.Join(r.texts(), "; "))
@@ -74,7 +74,8 @@ func TestSubsets(t *testing.T) {
 	}{
 		"younger":   {[]Message{younger, none}, []string{"a: 30@3 exemplar x3@3 help help; c: 30@3", ""}},
 		"by series": {series, []string{a, "c: 10@1 30@3", "b: 20@2"}},
-		"by time": {times, []string{"a: 10@1 exemplar x1@1 help help; c: 10@1", "a: 20@2 exemplar x2@2 help help; b: 20@2",
+		"by time": {times, []string{"a: 10@1 exemplar x1@1 help help; c: 10@1",
+			"a: 20@2 exemplar x2@2 help help; b: 20@2",
 			"a: 30@3 exemplar x3@3 help help; c: 30@3"}},
 		"two halves": {halves, []string{"a: 10@1 exemplar x1@1 help help",
 			"a: 20@2 30@3 exemplar x2@2 exemplar x3@3 help help"}},

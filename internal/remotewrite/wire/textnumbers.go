@@ -9,7 +9,8 @@ import (
 // the next begin.
 type textNumbers struct {
 	seed   maphash.Seed
-	byHash refTable
+	byHash refTable // of the first texts
+	hashed int      // their number
 	texts  [][]byte
 }
 
@@ -25,22 +26,39 @@ func (t *textNumbers) begin() {
 // forget drops the references to the texts.
 func (t *textNumbers) forget() {
 	clear(t.texts)
-	t.texts = t.texts[:0]
+	t.texts, t.hashed = t.texts[:0], 0
+}
+
+// add gives the next number to a text that is new. Its hash is computed when number is called, if ever.
+func (t *textNumbers) add(text []byte) (n uint32) {
+	t.texts = append(t.texts, text)
+	return uint32(len(t.texts) - 1)
 }
 
 // number returns the number of a text. A text that is new gets the next number.
 func (t *textNumbers) number(text []byte) (n uint32, isNew bool) {
-	key := maphash.Bytes(t.seed, text)
+	for ; t.hashed < len(t.texts); t.hashed++ {
+		if key, _, known := t.find(t.texts[t.hashed]); !known {
+			t.byHash.add(key, uint32(t.hashed))
+		}
+	}
+	key, n, known := t.find(text)
+	if known {
+		return n, false
+	}
+	n = t.add(text)
+	t.byHash.add(key, n)
+	t.hashed++
+	return n, true
+}
+
+// find returns the number of a text, or the key under which it may be added.
+func (t *textNumbers) find(text []byte) (key uint64, n uint32, known bool) {
+	key = maphash.Bytes(t.seed, text)
 	for {
-		n, known := t.byHash.find(key)
-		switch {
-		case !known:
-			n = uint32(len(t.texts))
-			t.byHash.add(key, n)
-			t.texts = append(t.texts, text)
-			return n, true
-		case bytes.Equal(t.texts[n], text):
-			return n, false
+		n, known = t.byHash.find(key)
+		if !known || bytes.Equal(t.texts[n], text) {
+			return key, n, known
 		}
 		key++ // two texts with one hash
 	}

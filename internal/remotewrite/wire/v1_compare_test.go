@@ -8,22 +8,7 @@ import (
 // TestCompare compares every list of up to three labels, of a small choice with references of one byte and of two,
 // with every other, and puts each together again from what the difference says.
 func TestCompare(t *testing.T) {
-	var labels [][2]uint64
-	for _, name := range []uint64{1, 129} { // in two bytes, of which the second is the first alone
-		for _, value := range []uint64{3, 130, 131, 258} { // 130, 131 and 258 have bytes in common
-			labels = append(labels, [2]uint64{name, value})
-		}
-	}
-	lists := [][][2]uint64{nil}
-	for from := 0; len(lists[len(lists)-1]) < 3; {
-		to := len(lists)
-		for _, l := range lists[from:to] {
-			for _, next := range labels {
-				lists = append(lists, append(l[:len(l):len(l)], next))
-			}
-		}
-		from = to
-	}
+	lists := labelLists()
 	var tx textTable
 	for range 300 {
 		tx.add([]byte("text"))

@@ -44,6 +44,29 @@ func TestBytesOnTheWire(t *testing.T) {
 	}
 }
 
+// TestBytesOfMergedRequests: so few are left if each series has its labels once.
+func TestBytesOfMergedRequests(t *testing.T) {
+	group := scrapesOf(t, 1, 3, 2000)[0]
+	merged, err := (*Pool)(nil).Merge(group, Limits{Samples: 2000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p, most := range map[Protocol]float64{V1: 20, V2: 7} {
+		var samples, bytes int
+		for _, m := range merged {
+			body, _, err := (&requestEncoder{}).encode(m, p, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			samples += m.Samples
+			bytes += len(body)
+		}
+		if mean := float64(bytes) / float64(samples); samples != 6000 || mean > most {
+			t.Errorf("%s: %.1f bytes for each of %d samples, want at most %v for 6,000", p, mean, samples, most)
+		}
+	}
+}
+
 // TestRequestsOfRealPages sends the pages of real proxies, two scrapes of two targets each.
 func TestRequestsOfRealPages(t *testing.T) {
 	files, _ := filepath.Glob("../../../shared/data/envoy/*.txt")
