@@ -78,10 +78,11 @@ const (
 
 // Stats is what a queue holds, requests in flight included, and what happened to it.
 type Stats struct {
-	Requests int
-	Samples  int
-	Bytes    int64
-	Oldest   int64 // Unix milliseconds of the oldest sample, or of its segment if it is on disk only; 0: none
+	Requests    int
+	Samples     int
+	HeldSamples int // of Samples: in requests that are not due yet
+	Bytes       int64
+	Oldest      int64 // Unix milliseconds of the oldest sample, or of its segment if it is on disk only; 0: none
 
 	MemoryBytes int64 // of Bytes
 	DiskBytes   int64 // of all segments, including what is delivered

@@ -1,5 +1,7 @@
 package queue
 
+import "time"
+
 // Stats implements Queue.
 func (q *FIFO) Stats() Stats {
 	q.mu.Lock()
@@ -20,11 +22,15 @@ func (q *FIFO) Stats() Stats {
 			s.Oldest = at
 		}
 	}
+	now := time.Since(q.began)
 	for l := range q.lanes {
 		s.Segments += len(l.segments)
 		for r := range l.requests.all {
 			s.Requests++
 			s.Samples += r.Samples
+			if r.sealed && !r.taken && !l.streams.isDueBy(r, now) {
+				s.HeldSamples += r.Samples
+			}
 			if !r.inMemory() {
 				s.Bytes += r.end - r.start
 			}

@@ -261,7 +261,8 @@ func (e *endpoint) end() {
 func (e *endpoint) wantedLanes(g *growth) int {
 	// asked regularly, status knows how fast the queue grows
 	s, all, status := e.settings.Load(), e.packer.Lanes(), e.status()
-	is := load{delivered: int(e.account.done.Load()), pending: status.PendingSamples, down: status.Unreachable}
+	backlog := status.PendingSamples - e.queue.Stats().HeldSamples
+	is := load{delivered: int(e.account.done.Load()), pending: backlog, down: status.Unreachable}
 	maps.DeleteFunc(e.answerTimes, func(l *pack.Lane, _ *atomic.Int64) bool { return !slices.Contains(all, l) })
 	for _, l := range all {
 		is.waited = append(is.waited, time.Duration(e.answerTimes[l].Load()))

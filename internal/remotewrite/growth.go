@@ -32,7 +32,7 @@ type growth struct {
 type load struct {
 	waited    []time.Duration // by lane, since the start: for answers other than those that ask for another try
 	delivered int             // samples that left the queue, since the start
-	pending   int             // samples in the queue
+	pending   int             // samples in the queue that are due
 	down      bool            // the receiver is unreachable
 }
 
