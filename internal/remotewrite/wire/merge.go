@@ -1,9 +1,6 @@
 package wire
 
-import (
-	"bytes"
-	"math"
-)
+import "bytes"
 
 // Limits bound the messages that Merge makes. 0: no limit.
 type Limits struct {
@@ -17,7 +14,7 @@ type Limits struct {
 //  1. read unpacks them all. readSymbols gives the symbols of each message numbers that are the same in the group.
 //  2. row finds the series of each TimeSeries, a row, and appends it to the rows of the series. If the messages are
 //     scrapes of one target, the symbols of a scrape are nearly always those of the scrape before, and so is the order
-//     of the series: next finds the series by comparing bytes. Any other row has its labels renumbered and looked up,
+//     of the series: expectedRow finds it by comparing bytes. Any other row has its labels renumbered and looked up,
 //     except in the first message, in which all series are new.
 //  3. mergeWriter writes the series with the samples of their rows (merge_write.go).
 //
@@ -72,7 +69,7 @@ type symbolSet struct {
 type mergedSeries struct {
 	key         uint32 // its number in keys
 	set         uint32 // symbols of the last row, and
-	refs        []byte // its references to them
+	head        []byte // its field tagLabelRefs, with references to them
 	first, last uint32 // rows; their numbers + 1
 	later       uint32 // the same series in later; its number + 1; 0: none
 	round       uint32 // number of changes between floats and native histograms before
@@ -230,30 +227,71 @@ func (m *merger) readSeries(series []byte, at int, input uint32) (samples int, e
 		if !ok || rest[0] != tagSeries {
 			return 0, errDamaged
 		}
+		rest = behind
 		end := at + len(series) - len(behind)
+		if m.expectedRow(body, end, input) { // nearly always
+			samples++
+			continue
+		}
 		n, err := m.row(body, end, input)
 		if err != nil {
 			return 0, err
 		}
 		samples += n
-		rest = behind
 	}
 	return samples, nil
 }
 
+// expectedRow is row for what is expected: the series after the one before, with one float, and then at most metadata.
+// It returns false, and has done nothing, for any other row.
+func (m *merger) expectedRow(body []byte, end int, input uint32) bool {
+	if m.next >= uint32(len(m.series)) {
+		return false
+	}
+	s := &m.series[m.next]
+	if s.set != m.set || !bytes.HasPrefix(body, s.head) || s.later != 0 || s.histograms || s.last == 0 {
+		return false
+	}
+	fields := body[len(s.head):]
+	if len(fields) < 2 || fields[0] != tagSample || fields[1] >= 0x80 || int(fields[1]) > len(fields)-2 {
+		return false
+	}
+	size := 2 + int(fields[1])
+	if rest := fields[size:]; len(rest) > 0 && !isMetadata(rest) {
+		return false
+	}
+	begin := uint32(end - len(fields))
+	m.rows = append(m.rows, mergeRow{begin, begin + uint32(size), uint32(end), 0, input})
+	number := uint32(len(m.rows))
+	m.rows[s.last-1].next = number
+	s.last = number
+	s.samples++
+	s.size += uint32(size)
+	m.next++
+	return true
+}
+
+// isMetadata reports whether fields are one field tagMetadata, as far as its length shows that.
+func isMetadata(fields []byte) bool {
+	return len(fields) >= 2 && fields[0] == tagMetadata && fields[1] < 0x80 && int(fields[1]) == len(fields)-2
+}
+
 // row appends a TimeSeries, which ends at an offset in text, to its series. It returns the number of samples.
 func (m *merger) row(body []byte, end int, input uint32) (samples int, err error) {
-	var refs []byte
+	var refs, head []byte
 	if len(body) > 0 && body[0] == tagLabelRefs {
+		all := body
 		var ok bool
 		if refs, body, ok = cutBytes(body[1:]); !ok {
 			return 0, errDamaged
 		}
+		head = all[:len(all)-len(body)]
 	}
 	k, err := m.find(refs)
 	if err != nil {
 		return 0, err
 	}
+	m.series[k].set, m.series[k].head = m.set, head
 	m.next = k + 1
 	r, err := scanRow(body)
 	if err != nil {
@@ -276,9 +314,6 @@ func (m *merger) row(body []byte, end int, input uint32) (samples int, err error
 	}
 	s.last = number
 	s.samples += uint32(r.samples)
-	if r.size > math.MaxUint32-int(s.size) {
-		return 0, errDamaged
-	}
 	s.size += uint32(r.size)
 	s.exemplars = s.exemplars || r.exemplars
 	return r.samples, nil
@@ -286,11 +321,6 @@ func (m *merger) row(body []byte, end int, input uint32) (samples int, err error
 
 // find returns the number of the series that has these labels.
 func (m *merger) find(refs []byte) (k uint32, err error) {
-	if m.next < uint32(len(m.series)) {
-		if s := &m.series[m.next]; s.set == m.set && bytes.Equal(s.refs, refs) {
-			return m.next, nil
-		}
-	}
 	key, begin := refs, len(m.refs)
 	if !m.sets[m.set].same { // otherwise mergeWriter finds damage
 		if m.refs, err = m.renumber.append(m.refs, refs, &m.inGroup); err != nil {
@@ -309,8 +339,6 @@ func (m *merger) find(refs []byte) (k uint32, err error) {
 	} else {
 		m.refs = m.refs[:begin]
 	}
-	s := &m.series[k]
-	s.set, s.refs = m.set, refs
 	return k, nil
 }
 
@@ -348,8 +376,8 @@ func scanRow(body []byte) (r scannedRow, err error) {
 	if r.samples == 0 {
 		return r, errDamaged
 	}
-	if len(rest) == 0 || len(rest) >= 2 && rest[0] == tagMetadata && rest[1] < 0x80 && int(rest[1]) == len(rest)-2 {
-		return r, nil // nearly always
+	if len(rest) == 0 || isMetadata(rest) {
+		return r, nil
 	}
 	r.exemplars = true
 	err = eachField(rest, func(f field) error {
