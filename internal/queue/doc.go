@@ -95,8 +95,8 @@
 //	    44     4  CRC of the bytes 0 to 43                                         25 d7 39 d6
 //	    48        the data                                                         64 61 74 61
 //
-// Records of version 1 are read, too. They have 8 bytes each for the samples before, at 16, the oldest timestamp, at 24,
-// and the newest, at 32. Their stream is 0.
+// Records of version 1 are read, too. They have 8 bytes each for the samples before, at 16, the oldest timestamp, at
+// 24, and the newest, at 32. Their stream is 0.
 //
 // A position file has two slots, at 0 and at 65536, written in turn. The valid slot with the higher counter is the
 // position. Behind the 48 bytes of its header it has a list of extents, which are parts of segments: first those behind
@@ -127,8 +127,8 @@
 // In the example everything before offset 52 of segment 3 is delivered, and the bytes 104 to 155. A request that begins
 // in the bytes 0 to 51 of segment 4 may have arrived.
 //
-// A slot has room for 4,093 extents. If there are more, the newest delivered ones are left out, and are among those that
-// may have arrived.
+// A slot has room for 4,093 extents. If there are more, the newest delivered ones are left out, and are among those
+// that may have arrived.
 //
 // Slots of version 1 are at 0 and 512. They have 40 bytes and no extents. Slots that begin with "EsqP" were written
 // before slots had a version. Both are still read (position.go).

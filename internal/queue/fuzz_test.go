@@ -15,6 +15,7 @@ func FuzzSegment(f *testing.F) {
 	seg := appendSample(nil, "one", true, 0)
 	seg = appendSample(seg, "two", false, 1)
 	f.Add(seg, false)
+	f.Add(streamSample(streamSample(streamSample(seg, "7a", 7), "9a", 9), "7b", 7), true)
 	f.Add(appendSample(seg, "", true, 2), true)
 	f.Add(append(seg[:70:70], seg...), false)
 	f.Add(bytes.Repeat(magic[:], 100), true)
@@ -56,12 +57,14 @@ func FuzzSegment(f *testing.F) {
 			t.Fatal(err)
 		}
 		given := 0
-		for r, ok := next(q, 0); ok; r, ok = next(q, 0) {
-			for i, rec := range r.Records {
-				if !valid[string(rec.Data)] || rec.First != (i == 0) {
-					t.Fatalf("gives %q, first: %v", rec.Data, rec.First)
+		for g, state, _ := q.Next(0, Limit{Requests: 2}); state == Ready; g, state, _ = q.Next(0, Limit{Requests: 2}) {
+			for _, r := range g {
+				for i, rec := range r.Records {
+					if !valid[string(rec.Data)] || rec.First != (i == 0) {
+						t.Fatalf("gives %q, first: %v", rec.Data, rec.First)
+					}
+					given += headerSize + len(rec.Data)
 				}
-				given += headerSize + len(rec.Data)
 			}
 			q.Ack(0)
 		}
@@ -76,6 +79,15 @@ func FuzzSegment(f *testing.F) {
 			t.Errorf("%s is left", left)
 		}
 	})
+}
+
+func streamSample(b []byte, data string, stream uint64) []byte {
+	r := record(data, true)
+	r.Stream = stream
+	at := len(b)
+	b = appendRecord(b, r, 2)
+	addChecksums(b[at:])
+	return b
 }
 
 func appendSample(b []byte, data string, first bool, before uint32) []byte {

@@ -64,13 +64,14 @@ func TestKilledBetweenGroups(t *testing.T) {
 					after := fs.kill()
 					_, _ = q.Close()
 					again := fs.kill()
-					if got, stats := lives(t, after, cfg); !slices.Equal(got, tc.want) || stats.Samples != samplesOf(tc.want) {
+					got, stats := lives(t, after, cfg)
+					if !slices.Equal(got, tc.want) || stats.Samples != samplesOf(tc.want) {
 						t.Errorf("after a kill %q, %d samples, want %q", got, stats.Samples, tc.want)
 					}
 					if left := segments(after); len(left) > 0 {
 						t.Errorf("left: %q", left)
 					}
-					q = openQueue(t, openStore(t, "data", again), "x", 1, cfg) // and killed before it gives anything out
+					q = openQueue(t, openStore(t, "data", again), "x", 1, cfg) // and killed at once
 					third := again.kill()
 					mustClose(t, q)
 					if got, _ := lives(t, third, cfg); !slices.Equal(got, tc.want) {
@@ -361,7 +362,7 @@ func TestTheFirstSlotAfterAnUpgrade(t *testing.T) {
 	})
 }
 
-// TestDamageInGroups: damage costs the requests that it hits, not the others of a group, and is counted once over kills.
+// TestDamageInGroups: damage costs the requests that it hits, not the others of a group, and is counted once.
 func TestDamageInGroups(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var reported losses

@@ -209,7 +209,7 @@ func (r *recovery) passed(l *lane, seq uint32) {
 	r.ended[l.name.generation] = r.ended[l.name.generation] || seq >= halfSeq
 }
 
-// fits reports whether a position can be one of this lane: a request or damage begins there, or the position is in a
+// fits reports whether a position can be one of this lane: a request begins there, or the position is in damage or in a
 // segment that is gone. A position behind all segments fits, since a position moves only behind what was delivered or
 // counted as lost: the segments before it are there because they could not be removed.
 func (r *recovery) fits(l *lane, at position) (bool, error) {
@@ -239,7 +239,7 @@ func (r *recovery) fits(l *lane, at position) (bool, error) {
 		if err != nil {
 			return true, inFile(err, name)
 		}
-		if p.from == at.offset && (p.first || p.damage) || p.damage && p.to == at.offset {
+		if p.from == at.offset && p.first || p.damage && p.from <= at.offset && at.offset <= p.to {
 			return true, nil
 		}
 		if !ok || p.to > at.offset {

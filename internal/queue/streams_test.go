@@ -84,21 +84,34 @@ func TestGroups(t *testing.T) {
 		most  Limit
 		want  []string
 	}{
-		"one stream":                   {now: []string{"7a", "7b"}, want: []string{"7a 7b"}},
-		"stream after stream":          {now: []string{"7a", "9a", "7b", "9b"}, want: []string{"7a 7b 9a 9b"}},
-		"nothing is due":               {later: []string{"7a", "7b"}},
-		"one makes its stream due":     {later: []string{"7a", "9a", "7b"}, now: []string{"7c"}, want: []string{"7a 7b 7c"}},
-		"the oldest stream first":      {later: []string{"7a", "9a"}, now: []string{"9b", "7b"}, want: []string{"7a 7b 9a 9b"}},
-		"stream 0 is alone":            {now: []string{"0a", "0b", "7a", "0c"}, want: []string{"0a", "0b", "7a", "0c"}},
-		"stream 0 ends a group":        {now: []string{"7a", "0a", "9a"}, want: []string{"7a", "0a", "9a"}},
-		"limit of requests":            {now: []string{"7a", "7b", "7c", "9a"}, most: Limit{Requests: 2}, want: []string{"7a 7b 9a", "7c"}},
-		"limit of samples":             {now: []string{"7a", "7b", "7c"}, most: Limit{Samples: 2}, want: []string{"7a 7b", "7c"}},
-		"limit of bytes":               {now: []string{"7a", "7b", "7c"}, most: Limit{Bytes: 2*recordOverhead + 4}, want: []string{"7a 7b", "7c"}},
-		"at least one":                 {now: []string{"7a", "7b"}, most: Limit{Samples: 1, Bytes: 1}, want: []string{"7a", "7b"}},
-		"a further stream comes whole": {now: []string{"7a", "7b", "9a", "9b"}, most: Limit{Samples: 3}, want: []string{"7a 7b", "9a 9b"}},
-		"a further one within its limit": {now: []string{"7a", "7b", "9a", "9b"}, most: Limit{Requests: 1, Samples: 3},
-			want: []string{"7a 9a", "7b 9b"}},
-		"the rest waits": {later: []string{"7a", "7b", "7c"}, now: nil, most: Limit{Requests: 2}},
+		"one stream":          {now: []string{"7a", "7b"}, want: []string{"7a 7b"}},
+		"stream after stream": {now: []string{"7a", "9a", "7b", "9b"}, want: []string{"7a 7b 9a 9b"}},
+		"nothing is due":      {later: []string{"7a", "7b"}},
+		"one makes its stream due": {
+			later: []string{"7a", "9a", "7b"}, now: []string{"7c"}, want: []string{"7a 7b 7c"},
+		},
+		"the oldest stream first": {
+			later: []string{"7a", "9a"}, now: []string{"9b", "7b"}, want: []string{"7a 7b 9a 9b"},
+		},
+		"stream 0 is alone":     {now: []string{"0a", "0b", "7a", "0c"}, want: []string{"0a", "0b", "7a", "0c"}},
+		"stream 0 ends a group": {now: []string{"7a", "0a", "9a"}, want: []string{"7a", "0a", "9a"}},
+		"limit of requests": {
+			now: []string{"7a", "7b", "7c", "9a"}, most: Limit{Requests: 2}, want: []string{"7a 7b 9a", "7c"},
+		},
+		"limit of samples": {
+			now: []string{"7a", "7b", "7c"}, most: Limit{Samples: 2}, want: []string{"7a 7b", "7c"},
+		},
+		"limit of bytes": {
+			now: []string{"7a", "7b", "7c"}, most: Limit{Bytes: 2*recordOverhead + 4}, want: []string{"7a 7b", "7c"},
+		},
+		"at least one": {now: []string{"7a", "7b"}, most: Limit{Samples: 1, Bytes: 1}, want: []string{"7a", "7b"}},
+		"a further stream comes whole": {
+			now: []string{"7a", "7b", "9a", "9b"}, most: Limit{Samples: 3}, want: []string{"7a 7b", "9a 9b"},
+		},
+		"a further one within its limit": {
+			now: []string{"7a", "7b", "9a", "9b"}, most: Limit{Requests: 1, Samples: 3}, want: []string{"7a 9a", "7b 9b"},
+		},
+		"the rest waits": {later: []string{"7a", "7b", "7c"}, most: Limit{Requests: 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachKind(t, func(t *testing.T, q *FIFO) {
@@ -126,7 +139,8 @@ func TestDueTimes(t *testing.T) {
 			t.Errorf("groups %q", got)
 		}
 		waits(t, q, 0, 30*time.Second, "8a")
-		mustAppend(t, q, 0, Record{Data: []byte("8b"), Samples: 1, First: true, Stream: 8, Due: time.Now().Add(time.Hour)})
+		later := time.Now().Add(time.Hour)
+		mustAppend(t, q, 0, Record{Data: []byte("8b"), Samples: 1, First: true, Stream: 8, Due: later})
 		if got := group(q, 0, Limit{}); got != "-" {
 			t.Errorf("group %q, and nothing is due", got)
 		}

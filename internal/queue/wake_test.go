@@ -97,8 +97,8 @@ func (fs *fakeFS) breakWith(err error, calls ...string) {
 	}
 }
 
-// sleepers are readers that call Next as senders do: after an Append or a Seal of their lane, after their own Ack, and
-// when they are woken, and at no other time.
+// sleepers are readers that call Next as senders do: after an Append or a Seal of their lane, after their own Ack, when
+// they are woken, and when Next says, and at no other time.
 type sleepers struct {
 	t     *testing.T
 	rnd   *rand.Rand
@@ -107,7 +107,7 @@ type sleepers struct {
 
 	mu       sync.Mutex   // guards the following
 	awake    map[int]bool // by reader
-	inFlight map[int]Request
+	inFlight map[int]bool
 	got      int // samples
 }
 
@@ -152,15 +152,20 @@ func (s *sleepers) run(patient bool) {
 }
 
 func (s *sleepers) look(lane int, patient bool) (more bool) {
-	r, state := nextState(s.q, lane)
+	group, state, wait := s.q.Next(lane, Limit{Requests: 3, Samples: 5})
+	if wait > 0 {
+		time.AfterFunc(wait, func() { s.wake(lane) })
+	}
 	if state != Ready {
 		return false
 	}
-	s.inFlight[lane] = r
+	s.inFlight[lane] = true
 	if patient && s.rnd.IntN(3) == 0 {
 		return false // it takes a while
 	}
-	s.got += r.Samples
+	for _, r := range group {
+		s.got += r.Samples
+	}
 	delete(s.inFlight, lane)
 	s.q.Ack(lane)
 	return true
@@ -177,10 +182,11 @@ func TestModelReadersThatSleep(t *testing.T) {
 }
 
 func readersThatSleep(t *testing.T, seed uint64) {
-	s := &sleepers{t: t, rnd: rand.New(rand.NewPCG(seed, 2)), awake: map[int]bool{}, inFlight: map[int]Request{}}
+	s := &sleepers{t: t, rnd: rand.New(rand.NewPCG(seed, 2)), awake: map[int]bool{}, inFlight: map[int]bool{}}
 	var reported losses
 	cfg := quiet()
 	cfg.MaxMemory, cfg.segment, cfg.Wake, cfg.Lost = 3000, 1000, s.wake, reported.take
+	cfg.requests = []int{0, 6, 20}[seed%3]
 	fs, appended := newFakeFS(), 0
 	store := openStore(t, "data", fs)
 	start := func() {
@@ -195,7 +201,9 @@ func readersThatSleep(t *testing.T, seed uint64) {
 		switch s.rnd.IntN(12) {
 		default:
 			for range s.rnd.IntN(10) {
-				sealed(t, s.q, lane, string(bytes.Repeat([]byte("x"), 1+s.rnd.IntN(400))))
+				due := time.Duration(s.rnd.IntN(3)) * time.Duration(s.rnd.IntN(60)) * time.Second
+				stream := string('0' + byte(s.rnd.IntN(4)))
+				waits(t, s.q, lane, due, stream+strings.Repeat("x", s.rnd.IntN(400)))
 				appended++
 			}
 			s.wake(lane)
@@ -223,7 +231,7 @@ func readersThatSleep(t *testing.T, seed uint64) {
 		synctest.Wait()
 	}
 	fs.breakWith(nil)
-	for range 5 {
+	for range 5 { // nothing waits for longer than two minutes
 		s.run(false)
 		pass(maxBackoff)
 		synctest.Wait()
