@@ -110,7 +110,13 @@ func (l *loader) applyDelays(cfg *Config, src *source) []delay {
 			l.lintOverridden(d, src, l.remotes[i])
 			e.QueueConfig.BatchSendDeadline = d.time
 		}
-		cfg.RemoteWrite.Endpoints[i].Streams = len(intervals) > 0 && scrapesPerRequest(d.time, intervals[0]) > 1
+		if len(intervals) > 0 {
+			n := scrapesPerRequest(d.time, intervals[0])
+			cfg.RemoteWrite.Endpoints[i].Streams = n > 1
+			if yamltree.IsEmpty(yamltree.Get(l.remotes[i].node, "queue_config", "max_samples_per_send")) {
+				e.QueueConfig.MaxSamplesPerSend *= n // the default: as many series as with one scrape
+			}
+		}
 		cfg.noteDelay(d, "remote_write "+cmp.Or(e.Name, redactURL(e.URL.String())), intervals)
 		all = append(all, d)
 	}

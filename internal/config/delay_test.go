@@ -258,3 +258,23 @@ func TestRedactedKeepsTheDelay(t *testing.T) {
 		t.Errorf("loaded again: %s, warnings %v", got, again.Warnings)
 	}
 }
+
+// TestRequestsOfSeveralScrapesAreLarger: the default of max_samples_per_send is for one scrape, and a written value is
+// for the request.
+func TestRequestsOfSeveralScrapesAreLarger(t *testing.T) {
+	for name, c := range map[string]struct {
+		deadline string
+		want     int
+		streams  bool
+	}{
+		"one scrape a request":    {"batch_send_deadline: 19s", 2000, false},
+		"three scrapes a request": {"batch_send_deadline: 30s", 6000, true},
+		"written":                 {"batch_send_deadline: 30s, max_samples_per_send: 4000", 4000, true},
+	} {
+		cfg := load(t, Options{}, delayFile("", c.deadline))
+		e := cfg.RemoteWrite.Endpoints[0]
+		if got := e.QueueConfig.MaxSamplesPerSend; got != c.want || e.Streams != c.streams {
+			t.Errorf("%s: max_samples_per_send %d, streams %v; want %d, %v", name, got, e.Streams, c.want, c.streams)
+		}
+	}
+}

@@ -79,7 +79,8 @@ func (s *Sender) idle(ctx context.Context, stopping <-chan struct{}, wait time.D
 const maxMergedBytes = 8 << 20
 
 // deliverGroup sends the requests of a group until all their samples are settled. Several requests are merged, so that
-// the receiver reads the labels of a series once for all its samples. It returns false if ctx ended before.
+// the receiver reads the labels of a series once for all its samples, and divided by max_samples_per_send, as is the
+// request of a large scrape. It returns false if ctx ended before.
 func (s *Sender) deliverGroup(ctx context.Context, group []queue.Request) bool {
 	defer func() { clear(s.messages) }()
 	s.messages = s.messages[:0]
@@ -87,9 +88,9 @@ func (s *Sender) deliverGroup(ctx context.Context, group []queue.Request) bool {
 		s.messages = append(s.messages, messageOf(r))
 	}
 	messages := s.messages
-	if len(group) > 1 {
-		cfg, _ := s.receiver.current()
-		most := wire.Limits{Samples: cfg.QueueConfig.MaxSamplesPerSend, Bytes: maxMergedBytes}
+	cfg, _ := s.receiver.current()
+	most := wire.Limits{Samples: cfg.QueueConfig.MaxSamplesPerSend, Bytes: maxMergedBytes}
+	if len(group) > 1 || group[0].Stream != 0 && group[0].Samples > most.Samples {
 		merged, err := s.receiver.pool.Merge(messages, most)
 		if err == nil { // otherwise each request is sent alone, and the damage costs only its own samples
 			defer s.receiver.pool.ReleaseMerged(merged)
