@@ -371,6 +371,44 @@ func TestGroups(t *testing.T) {
 	}
 }
 
+// TestInterruptedGroup: a stop between two messages of a group leaves the whole group in the lane.
+func TestInterruptedGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const scrapes, series = 3, 10
+		s := &storage{t: t, newest: map[string]point{}, arrived: map[string][]point{}}
+		ctx, cancel := context.WithCancel(t.Context())
+		r := newTestReceiver(func(_ context.Context, body []byte, p wire.Protocol, attempt int) Answer {
+			if s.posts == 1 {
+				cancel()
+				return Answer{Err: ctx.Err()}
+			}
+			return s.Post(ctx, body, p, attempt)
+		}, wire.V2)
+		rw := *r.settings.RemoteWriteConfig
+		rw.QueueConfig.MaxSamplesPerSend = 15 // half of the group
+		r.Replace(&Settings{RemoteWriteConfig: &rw, Client: r.settings.Client})
+		lane := &groups{backlog(t, scrapes, series), scrapes}
+		sum := fates{dropped: map[Reason]int{}}
+		r.NewSender(lane, sum.add).Run(ctx, nil)
+		if len(lane.requests) != scrapes || sum.done != 0 || sum.accepted == 0 {
+			t.Errorf("%d requests left, %+v; want all, and some samples accepted", len(lane.requests), sum)
+		}
+		for i := range lane.requests { // as the queue does after a start
+			lane.requests[i].MayHaveArrived = true
+		}
+		s.posts = 2
+		total := fates{dropped: map[Reason]int{}}
+		r.NewSender(lane, total.add).Run(t.Context(), nil)
+		arrived := 0
+		for _, points := range s.arrived {
+			arrived += len(points)
+		}
+		if total.refused > 0 || total.delivered == 0 || total.settled() != total.done || arrived != total.done {
+			t.Errorf("%d samples arrived, then %+v; want all, and some already delivered", arrived, total)
+		}
+	})
+}
+
 func badMetrics(names ...string) func(*storage) {
 	return func(s *storage) {
 		s.bad = map[string]string{}
