@@ -109,7 +109,8 @@ func TestGroups(t *testing.T) {
 			now: []string{"7a", "7b", "9a", "9b"}, most: Limit{Samples: 3}, want: []string{"7a 7b", "9a 9b"},
 		},
 		"a further one within its limit": {
-			now: []string{"7a", "7b", "9a", "9b"}, most: Limit{Requests: 1, Samples: 3}, want: []string{"7a 9a", "7b 9b"},
+			now: []string{"7a", "7b", "9a", "9b"}, most: Limit{Requests: 1, Samples: 3},
+			want: []string{"7a 9a", "7b 9b"},
 		},
 		"the rest waits": {later: []string{"7a", "7b", "7c"}, most: Limit{Requests: 2}},
 	} {
