@@ -102,7 +102,8 @@ func runMesh(t *testing.T, seed uint64, p wire.Protocol, scrapesPerRequest int, 
 		if rules {
 			ec.WriteRelabelConfigs = []*relabel.Config{{
 				SourceLabels: model.LabelNames{"job"}, TargetLabel: "team", Regex: relabel.MustNewRegexp("(.*)"),
-				Replacement: "of-$1", Action: relabel.Replace, Separator: ";", NameValidationScheme: model.UTF8Validation,
+				Replacement: "of-$1", Action: relabel.Replace, Separator: ";",
+				NameValidationScheme: model.UTF8Validation,
 			}}
 		}
 		w := newWorld(t, ec)
@@ -115,7 +116,8 @@ func runMesh(t *testing.T, seed uint64, p wire.Protocol, scrapesPerRequest int, 
 		w.stop()
 		w.conserved("n", m.appended)
 		r := w.receivers["n"]
-		run = meshRun{arrived: r.arrived, requests: r.requests, accepted: w.acceptedCount("n"), dropped: map[string]int{}}
+		run = meshRun{arrived: r.arrived, requests: r.requests, accepted: w.acceptedCount("n"),
+			dropped: map[string]int{}}
 		for _, reason := range reasons {
 			run.dropped[string(reason)] = w.dropped("n", reason)
 		}

@@ -17,8 +17,8 @@ import (
 //
 // Without stream mode a lane has one open request, with samples of all its targets (stream 0).
 
-// ScrapesPerRequest returns how many scrapes of a target one request holds: as many intervals as fit into the delay, and
-// at least one. An interval of 0 is not known.
+// ScrapesPerRequest returns how many scrapes of a target one request holds: as many intervals as fit into the delay,
+// and at least one. An interval of 0 is not known.
 func ScrapesPerRequest(delay, interval time.Duration) int {
 	if interval <= 0 {
 		return 1

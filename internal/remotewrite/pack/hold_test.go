@@ -60,7 +60,8 @@ func TestTheLastOfSeveralScrapesIsDueAtOnce(t *testing.T) {
 		{"three scrapes", 2, nil, []int{30, 30, 0, 60, 60, 0, 90}},
 		{"first group of two", 1, nil, []int{30, 0, 50, 50, 0, 80, 80}},
 		{"first group of one", 3, nil, []int{0, 40, 40, 0, 70, 70, 0}},
-		{"an urgent scrape takes the waiting ones along", 2, map[int]bool{1: true, 4: true}, []int{30, 0, 50, 50, 0, 80, 80}},
+		{"an urgent scrape takes the waiting ones along", 2, map[int]bool{1: true, 4: true},
+			[]int{30, 0, 50, 50, 0, 80, 80}},
 	} {
 		if got := scrapes(c.stream, 3, delay, c.urgent, len(c.want)); !slices.Equal(got, c.want) {
 			t.Errorf("%s: due after %v s, want %v", c.name, got, c.want)

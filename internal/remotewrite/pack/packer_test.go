@@ -28,7 +28,8 @@ func newPacking(t *testing.T) *packing {
 	rw := promconfig.DefaultRemoteWriteConfig
 	rw.QueueConfig.MaxSamplesPerSend = 100_000
 	table := series.NewTable()
-	p := &packing{t: t, table: table, packer: New(table, NewSettings(&rw, labels.EmptyLabels(), false), 1, zap.NewNop())}
+	p := &packing{t: t, table: table, packer: New(table, NewSettings(&rw, labels.EmptyLabels(), false), 1,
+		zap.NewNop())}
 	p.packer.Use(queue.NewMemory(queue.DefaultConfig(), 1))
 	return p
 }

@@ -21,7 +21,8 @@ type Settings struct {
 	streams bool          // stream mode (hold.go)
 }
 
-// NewSettings returns settings for an entry of remote_write and external labels. streams turns stream mode on (hold.go).
+// NewSettings returns settings for an entry of remote_write and external labels. streams turns stream mode on
+// (hold.go).
 func NewSettings(rw *promconfig.RemoteWriteConfig, external labels.Labels, streams bool) *Settings {
 	s := &Settings{RemoteWriteConfig: rw, rulesChangeLabels: canChangeLabels(rw.WriteRelabelConfigs)}
 	s.delay, s.streams = time.Duration(rw.QueueConfig.BatchSendDeadline), streams
