@@ -17,9 +17,9 @@
 //
 // Invariants:
 //
-//   - Samples of one series go through one lane and, in stream mode, one stream, in order. When the number of lanes changes (resize.go), everything
-//     that is queued is delivered before what is appended from then on, and each lane takes over what others
-//     remembered.
+//   - Samples of one series go through one lane and, in stream mode, one stream, in order. When the number of lanes
+//     changes (resize.go), everything that is queued is delivered before what is appended from then on, and each lane
+//     takes over what others remembered.
 //   - No request holds two samples of one series.
 //   - Between two batches a lane has no fragment: everything it encoded is in the queue.
 //
