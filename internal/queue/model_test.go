@@ -251,6 +251,9 @@ func (w *world) checkGroup(lane int, group []Request, most Limit) {
 			w.t.Error("some of a group may have arrived, some not")
 		}
 	}
+	if len(perStream) == 1 {
+		samples = 0 // not limited
+	}
 	if len(group) > 1 && !most.allows(samples, bytes) {
 		w.t.Errorf("group of %d samples, %d bytes: limit %+v", samples, bytes, most)
 	}
