@@ -443,7 +443,7 @@ func TestEveryFateOfGroupsIsCounted(t *testing.T) {
 			if random.IntN(3) == 0 {
 				for i := range 40 {
 					s.newest[fmt.Sprintf(`{__name__="metric_%d", job="envoy"}`, i)] =
-						point{at: lastScrape - int64(random.IntN(14))*scrapeInterval}
+						point{at: lastScrape - int64(random.IntN(14))*scrapeInterval, bits: 1}
 				}
 			}
 			whims := []int{503, 429, 401, 413, 400, 409}
