@@ -15,7 +15,8 @@ const (
 )
 
 // Fate is what a sender reports, once for each POST, for each group of samples that is settled without one, and for
-// each request that leaves the queue. Fields that do not apply are zero. A 2.0 receiver that wrote 3 of 5 samples:
+// each group of requests that leaves the queue. Fields that do not apply are zero. A 2.0 receiver that wrote 3 of 5
+// samples:
 //
 //	Fate{Posted: true, Answered: true, Outcome: Refused, Answer: "400", Bytes: 310, Took: 12 * time.Millisecond,
 //		Accepted: 3, Refused: 2, Complaint: "out_of_order"}
@@ -37,7 +38,7 @@ type Fate struct {
 	Complaint   Complaint
 	Reason      Reason
 
-	Done int // samples of a request that has left the queue, all settled before
+	Done int // samples of a group of requests that has left the queue, all settled before
 }
 
 // Settled returns the number of samples that are settled by this report.

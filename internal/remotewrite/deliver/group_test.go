@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strconv"
@@ -36,6 +37,7 @@ type storage struct {
 	from    int64             // older samples are out of bounds
 	maxBody int               // bytes; 0: no limit
 	flaky   bool              // two of three requests fail with 503
+	whim    func() int        // status instead of all else; 0: none
 
 	posts   int
 	single  int // posts of one sample
@@ -50,6 +52,11 @@ func (s *storage) Post(ctx context.Context, body []byte, p wire.Protocol, _ int)
 	pause(ctx, time.Millisecond, nil)
 	if s.flaky && s.posts%3 != 0 {
 		return answerOf(503)
+	}
+	if s.whim != nil {
+		if code := s.whim(); code != 0 {
+			return answerOf(code)
+		}
 	}
 	got, ok := s.read(body, p)
 	if len(got) == 1 {
@@ -142,6 +149,9 @@ func (s *storage) read(body []byte, p wire.Protocol) (out []sampleOf, ok bool) {
 			once(ls, func(key string) {
 				for _, x := range ts.Samples {
 					add(key, ls, x.Timestamp, math.Float64bits(x.Value))
+				}
+				for _, h := range ts.Histograms {
+					add(key, ls, h.Timestamp, h.GetCountInt())
 				}
 			})
 		}
@@ -407,6 +417,77 @@ func TestInterruptedGroup(t *testing.T) {
 			t.Errorf("%d samples arrived, then %+v; want all, and some already delivered", arrived, total)
 		}
 	})
+}
+
+// TestEveryFateOfGroupsIsCounted holds the law of delivery against receivers that answer at random: each sample of a
+// group arrived, or was delivered before, or is counted under one reason, and no series comes out of order.
+func TestEveryFateOfGroupsIsCounted(t *testing.T) {
+	seeds := uint64(100)
+	if testing.Short() {
+		seeds = 10
+	}
+	for seed := range seeds {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 7))
+			s := &storage{t: t, newest: map[string]point{}, arrived: map[string][]point{}, bad: map[string]string{}}
+			words := []string{"something bad", "out of order sample", "duplicate sample", "label value too long"}
+			for range random.IntN(12) {
+				s.bad[fmt.Sprint("metric_", random.IntN(40))] = words[random.IntN(len(words))]
+			}
+			if random.IntN(2) == 0 {
+				s.maxBody = 40 + random.IntN(800)
+			}
+			if random.IntN(2) == 0 {
+				s.from = lastScrape - int64(random.IntN(12))*scrapeInterval
+			}
+			if random.IntN(3) == 0 {
+				for i := range 40 {
+					s.newest[fmt.Sprintf(`{__name__="metric_%d", job="envoy"}`, i)] =
+						point{at: lastScrape - int64(random.IntN(14))*scrapeInterval, bits: 1}
+				}
+			}
+			whims := []int{503, 429, 401, 413, 400, 409}
+			often := []int{0, 5, 30}[random.IntN(3)]
+			s.whim = func() int {
+				if often == 0 || random.IntN(often) > 0 {
+					return 0
+				}
+				return whims[random.IntN(len(whims))]
+			}
+			p := wire.Protocol(1 + random.IntN(2))
+			r := newTestReceiver(s.Post, p)
+			rw := *r.settings.RemoteWriteConfig
+			rw.SendNativeHistograms = random.IntN(2) == 0
+			rw.QueueConfig.MaxSamplesPerSend = 1 + random.IntN(300)
+			r.Replace(&Settings{RemoteWriteConfig: &rw, Client: r.settings.Client})
+			requests := backlog(t, 12, 40)
+			total := 0
+			for i := range requests {
+				total += requests[i].Samples
+				requests[i].MayHaveArrived = i < random.IntN(6)
+			}
+			sum := fates{dropped: map[Reason]int{}}
+			r.NewSender(&groups{requests, 1 + random.IntN(8)}, sum.add).Run(t.Context(), nil)
+			if sum.done != total || sum.settled() != total {
+				t.Errorf("done %d, settled %d, want %d: %+v", sum.done, sum.settled(), total, sum)
+			}
+			arrived := 0
+			for of, points := range s.arrived {
+				arrived += len(points)
+				for i := 1; i < len(points); i++ {
+					if points[i].at <= points[i-1].at {
+						t.Errorf("%s arrived in the order %v", of, points)
+					}
+				}
+			}
+			if arrived != sum.accepted {
+				t.Errorf("%d samples arrived, %d are counted as accepted", arrived, sum.accepted)
+			}
+		})
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
 }
 
 func badMetrics(names ...string) func(*storage) {

@@ -371,7 +371,7 @@ func (d *division) sendInQuarters(ctx context.Context, c *wire.Content, p part, 
 			d.drop(Damaged, w.Samples)
 			continue
 		}
-		if !d.divide(ctx, &c, part{group: p.group}, w) {
+		if !d.divide(ctx, &c, part{group: p.group, together: p.together}, w) {
 			return false
 		}
 	}

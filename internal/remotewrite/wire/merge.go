@@ -21,10 +21,9 @@ type Limits struct {
 // Two scrapes of {__name__="up", job="envoy"}, and what is written, with symbols 1: "__name__", 2: "up", 3: "job",
 // 4: "envoy":
 //
-//	labels 1 2 3 4   samples 1 @ 10:00:00
-//	labels 1 2 3 4   samples 0 @ 10:00:15
-//
-//	labels 1 2 3 4   samples 1 @ 10:00:00, 0 @ 10:00:15
+//	read     labels 1 2 3 4   samples 1 @ 10:00:00
+//	read     labels 1 2 3 4   samples 0 @ 10:00:15
+//	written  labels 1 2 3 4   samples 1 @ 10:00:00, 0 @ 10:00:15
 //
 // Cost: the unpacked messages (60 bytes per sample), 20 bytes per sample, 150 per series, and the result unpacked.
 type merger struct {
@@ -62,7 +61,7 @@ type symbolSet struct {
 	fragments []plainFragment // that have the symbols
 	numbers   []uint32        // in the group, by reference
 	same      bool            // each number is the reference, and there is no other set
-	first     uint32          // series of the first row of a message with these symbols
+	first     uint32          // number of the series that a message with these symbols probably begins with
 }
 
 // mergedSeries is a series with its samples, either floats or native histograms.
@@ -112,6 +111,9 @@ func (m *merger) read(group []Message) error {
 	m.keys.begin()
 	m.series, m.later, m.rows = m.series[:0], m.later[:0], m.rows[:0]
 	m.rounds, m.next, m.refs = 0, 0, m.refs[:0]
+	if m.inGroup.ask == nil {
+		m.inGroup.ask = m.numberOf
+	}
 	for _, g := range group {
 		m.fragments = append(m.fragments, g.Fragments...)
 	}
@@ -129,7 +131,7 @@ func (m *merger) read(group []Message) error {
 		}
 		m.inputs = append(m.inputs, mergeInput{m.set, g.Oldest, g.Newest, g.MayHaveArrived})
 		m.renumber.begin()
-		m.inGroup = newRefs{m.sets[m.set].numbers, m.sets[m.set].number}
+		m.inGroup.known = m.sets[m.set].numbers
 		m.next = m.sets[m.set].first
 		samples := 0
 		for _, f := range own {
@@ -212,6 +214,9 @@ func sameSymbols(a, b []plainFragment) bool {
 	}
 	return true
 }
+
+// numberOf returns the number of a symbol of the present message.
+func (m *merger) numberOf(ref uint64) (uint64, error) { return m.sets[m.set].number(ref) }
 
 func (s *symbolSet) number(ref uint64) (uint64, error) {
 	if ref >= uint64(len(s.numbers)) {

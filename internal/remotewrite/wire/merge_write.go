@@ -11,7 +11,7 @@ type mergeWriter struct {
 	pool *Pool
 	out  []Message
 
-	used     uint32 // symbols of the present message
+	used     uint32 // number of symbols of the present message
 	fresh    []byte // these symbols
 	series   []byte
 	message  Message // the present one; it has no fragment yet
