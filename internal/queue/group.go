@@ -77,6 +77,8 @@ func (q *FIFO) take(l *lane, most Limit) (State, time.Duration) {
 		if group, readable = q.load(l, group); q.closed {
 			break
 		}
+		l.reveal() // some may be lost to damage
+		q.advance(l)
 		if len(group) > 0 {
 			l.group = group
 			q.give(l)
