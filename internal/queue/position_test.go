@@ -97,6 +97,12 @@ func TestKilledWhileARequestInFlightIsWritten(t *testing.T) {
 		"given out and acknowledged at once": func(next, ack, goOn func()) { next(); ack() },
 		"given out while it is written":      func(next, ack, goOn func()) { synctest.Wait(); next(); goOn() },
 		"acknowledged while it is written":   func(next, ack, goOn func()) { synctest.Wait(); next(); ack(); goOn() },
+		"acknowledged while its end is written": func(next, ack, goOn func()) {
+			synctest.Wait()
+			next()
+			ack()
+			goOn()
+		},
 	} {
 		for _, size := range []int{1, batchBytes * 2 / 3} { // the requests have two records each, in one batch or two
 			t.Run(fmt.Sprint(name, ", ", size), func(t *testing.T) {
@@ -108,6 +114,13 @@ func TestKilledWhileARequestInFlightIsWritten(t *testing.T) {
 
 // killStory gives out and acknowledges a request. Writes hang until goOn, in the stories that have "while" in their names.
 type killStory func(next, ack, goOn func())
+
+// hang makes writes of segments wait until a channel is closed.
+func (fs *fakeFS) hang(until chan struct{}) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.writing = until
+}
 
 func killedAtEachCall(t *testing.T, size int, story killStory) {
 	type end struct {
@@ -133,9 +146,7 @@ func killedAtEachCall(t *testing.T, size int, story killStory) {
 	for i := range 3 {
 		hanging := make(chan struct{})
 		goOn := func() {
-			fs.mu.Lock()
-			fs.writing = nil
-			fs.mu.Unlock()
+			fs.hang(nil)
 			close(hanging)
 			synctest.Wait()
 		}
@@ -145,12 +156,14 @@ func killedAtEachCall(t *testing.T, size int, story killStory) {
 			given = i + 1
 			fs.mu.Unlock()
 		}
-		if strings.Contains(t.Name(), "while") {
-			fs.mu.Lock()
-			fs.writing = hanging
-			fs.mu.Unlock()
+		if while := strings.Contains(t.Name(), "while"); while && !strings.Contains(t.Name(), "its_end") {
+			fs.hang(hanging)
 		}
 		for first := range 2 {
+			if strings.Contains(t.Name(), "its_end") && first == 1 {
+				synctest.Wait() // the first record is written
+				fs.hang(hanging)
+			}
 			data := append(fmt.Append(nil, i), make([]byte, size)...)
 			r := Record{Data: data, Samples: 1, Oldest: 1, Newest: 1, First: first == 0, Stream: 7}
 			mustAppend(t, q, 0, r)
@@ -163,6 +176,12 @@ func killedAtEachCall(t *testing.T, size int, story killStory) {
 		if s := q.Stats(); s.Samples != 0 || s.Requests != 0 {
 			t.Fatalf("%+v", s)
 		}
+		q.mu.Lock()
+		l := q.newest().lanes[0]
+		if a := l.active; a != nil && (!a.delivered() || a.taken != 0 || l.acked != l.end) {
+			t.Errorf("all is delivered, the position is %v of %v: %+v", l.acked, l.end, a)
+		}
+		q.mu.Unlock()
 	}
 	after := fs.kill()
 	_, _ = q.Close()
@@ -238,6 +257,11 @@ func TestNumbersOfDeliveredSegmentsAreNotUsedAgain(t *testing.T) {
 			t.Fatalf("groups %q", got)
 		}
 		synctest.Wait()
+		q.mu.Lock()
+		if l := q.newest().lanes[0]; len(l.delivered) != 1 {
+			t.Errorf("extents of segments that are removed: %v", l.delivered)
+		}
+		q.mu.Unlock()
 		for i := range 4 {
 			after := fs.kill()
 			_, _ = q.Close()
