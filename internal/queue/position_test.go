@@ -112,7 +112,7 @@ func TestKilledWhileARequestInFlightIsWritten(t *testing.T) {
 	}
 }
 
-// killStory gives out and acknowledges a request. Writes hang until goOn, in the stories that have "while" in their names.
+// killStory gives out and acknowledges a request. In the stories with "while" in their names, writes hang until goOn.
 type killStory func(next, ack, goOn func())
 
 // hang makes writes of segments wait until a channel is closed.

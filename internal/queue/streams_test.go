@@ -303,8 +303,8 @@ func TestFoundRequestsAreABarrier(t *testing.T) {
 	})
 }
 
-// TestDamageEndsTheBarrier: the last request that the start found is damaged. What was appended meanwhile is given out at
-// once, and the position moves.
+// TestDamageEndsTheBarrier: the last request that the start found is damaged. What was appended meanwhile is given out
+// at once.
 func TestDamageEndsTheBarrier(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
