@@ -42,7 +42,8 @@
 //   - A record may depend on the earlier records of its request, never on another request. Records leave the queue in
 //     whole requests, or without the damaged end of one.
 //   - Append never waits for the disk; Next and Ack never wait for a sync. Records in memory are returned
-//     whether or not they are written, so a failing disk stops nothing. They are never read back from the disk.
+//     whether or not they are written, so a disk that takes no writes stops nothing. They are never read back from the
+//     disk.
 //   - Every sample is acknowledged, reported as lost under one Reason, or kept for the next process.
 //
 // # Locks

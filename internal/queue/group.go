@@ -57,7 +57,7 @@ func (q *FIFO) take(l *lane, most Limit) (State, time.Duration) {
 		}
 		now := time.Since(q.began)
 		l.streams.pass(now)
-		group := l.streams.pick(most)
+		group := l.streams.pick(l.group[:0], most)
 		if len(group) == 0 {
 			switch {
 			case !readable:
@@ -77,6 +77,8 @@ func (q *FIFO) take(l *lane, most Limit) (State, time.Duration) {
 		if group, readable = q.load(l, group); q.closed {
 			break
 		}
+		l.reveal() // some may be lost to damage
+		q.advance(l)
 		if len(group) > 0 {
 			l.group = group
 			q.give(l)
@@ -115,8 +117,9 @@ func (q *FIFO) Ack(lane int) {
 	}
 	delete(q.inFlight, lane)
 	group := l.group
-	l.reader, l.group, l.given = noReader, nil, nil
-	for _, r := range group {
+	l.reader, l.group, l.given = noReader, l.group[:0], nil
+	for i, r := range group {
+		group[i] = nil
 		q.remove(l, r)
 		r.gone = true
 		if !r.writing { // else it is delivered when it is written

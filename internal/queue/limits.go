@@ -70,6 +70,7 @@ func (q *FIFO) limitRequests(l *lane) {
 // makeCold takes a request that is on disk, and next to the cold ones, out of memory.
 func (q *FIFO) makeCold(l *lane, r *request) {
 	if l.firstCold() == nil {
+		q.flushLane(l) // cold requests cannot make their streams due
 		l.hide(r)
 		l.front, l.fronts = r, l.requests.n
 		for x := l.requests.last; x != r; x = x.prev {

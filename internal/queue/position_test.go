@@ -88,63 +88,126 @@ func TestKilledBetweenGroups(t *testing.T) {
 
 func samplesOf(groups []string) int { return len(strings.Fields(strings.Join(groups, " "))) }
 
-// TestKilledWhileARequestInFlightIsWritten ends the process before each call of the file system, from an Append to the
-// Ack: if the request is delivered again, it is marked.
+// TestKilledWhileARequestInFlightIsWritten ends the process before each call of the file system, from an Append until
+// after the Ack: if a request is delivered again, it is marked.
 func TestKilledWhileARequestInFlightIsWritten(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		fs := newFakeFS()
-		q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
-		waits(t, q, 0, 0, "7a")
-		synctest.Wait()
-		if got := groups(q, 0, Limit{}); !slices.Equal(got, []string{"7a"}) {
-			t.Fatalf("groups %q", got)
-		}
-		var killed []*fakeFS
-		var given []bool
-		next := false
-		fs.mu.Lock()
-		fs.fail = func(string, string, int) error {
-			after := newFakeFS()
-			after.dirs = maps.Clone(fs.dirs)
-			for name, d := range fs.names {
-				after.names[name] = &fakeData{content: slices.Clone(d.content)}
-			}
-			killed, given = append(killed, after), append(given, next)
-			return nil
-		}
-		fs.mu.Unlock()
-		for i := range 9 {
-			waits(t, q, 0, 0, fmt.Sprint("8", i))
-			fs.mu.Lock()
-			next = true
-			fs.mu.Unlock()
-			if got := group(q, 0, Limit{}); got != fmt.Sprint("8", i) {
-				t.Fatalf("group %q", got)
-			}
-			if i%2 == 0 {
-				synctest.Wait() // it is written while it is in flight, else perhaps while it is acknowledged
-			}
-			q.Ack(0)
-			fs.mu.Lock()
-			next = false
-			fs.mu.Unlock()
+	for name, story := range map[string]killStory{
+		"written, given out":                 func(next, ack, goOn func()) { synctest.Wait(); next() },
+		"given out at once":                  func(next, ack, goOn func()) { next(); synctest.Wait() },
+		"given out and acknowledged at once": func(next, ack, goOn func()) { next(); ack() },
+		"given out while it is written":      func(next, ack, goOn func()) { synctest.Wait(); next(); goOn() },
+		"acknowledged while it is written":   func(next, ack, goOn func()) { synctest.Wait(); next(); ack(); goOn() },
+		"acknowledged while its end is written": func(next, ack, goOn func()) {
 			synctest.Wait()
+			next()
+			ack()
+			goOn()
+		},
+	} {
+		for _, size := range []int{1, batchBytes * 2 / 3} { // the requests have two records each, in one batch or two
+			t.Run(fmt.Sprint(name, ", ", size), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { killedAtEachCall(t, size, story) })
+			})
 		}
-		_, _ = q.Close()
-		if len(killed) < 15 {
-			t.Fatalf("%d calls", len(killed))
-		}
-		for i, fs := range killed {
-			for _, g := range lives1(t, fs) {
-				if given[i] && !strings.HasSuffix(g, "?") {
-					t.Errorf("killed before call %d: %q was in flight and is not marked", i, g)
-				}
-			}
-		}
-	})
+	}
 }
 
-func lives1(t *testing.T, fs *fakeFS) []string { got, _ := lives(t, fs, quiet()); return got }
+// killStory gives out and acknowledges a request. In the stories with "while" in their names, writes hang until goOn.
+type killStory func(next, ack, goOn func())
+
+// hang makes writes of segments wait until a channel is closed.
+func (fs *fakeFS) hang(until chan struct{}) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.writing = until
+}
+
+func killedAtEachCall(t *testing.T, size int, story killStory) {
+	type end struct {
+		fs    *fakeFS
+		given int // requests
+	}
+	var ends []end
+	given := 0
+	fs := newFakeFS()
+	q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
+	synctest.Wait()
+	fs.mu.Lock()
+	fs.fail = func(string, string, int) error {
+		after := newFakeFS()
+		after.dirs = maps.Clone(fs.dirs)
+		for name, d := range fs.names {
+			after.names[name] = &fakeData{content: slices.Clone(d.content)}
+		}
+		ends = append(ends, end{after, given})
+		return nil
+	}
+	fs.mu.Unlock()
+	for i := range 3 {
+		hanging := make(chan struct{})
+		goOn := func() {
+			fs.hang(nil)
+			close(hanging)
+			synctest.Wait()
+		}
+		next := func() {
+			q.Next(0, Limit{})
+			fs.mu.Lock()
+			given = i + 1
+			fs.mu.Unlock()
+		}
+		if while := strings.Contains(t.Name(), "while"); while && !strings.Contains(t.Name(), "its_end") {
+			fs.hang(hanging)
+		}
+		for first := range 2 {
+			if strings.Contains(t.Name(), "its_end") && first == 1 {
+				synctest.Wait() // the first record is written
+				fs.hang(hanging)
+			}
+			data := append(fmt.Append(nil, i), make([]byte, size)...)
+			r := Record{Data: data, Samples: 1, Oldest: 1, Newest: 1, First: first == 0, Stream: 7}
+			mustAppend(t, q, 0, r)
+		}
+		q.Seal(0)
+		story(next, func() { q.Ack(0) }, goOn)
+		synctest.Wait()
+		q.Ack(0)
+		synctest.Wait()
+		if s := q.Stats(); s.Samples != 0 || s.Requests != 0 {
+			t.Fatalf("%+v", s)
+		}
+		q.mu.Lock()
+		l := q.newest().lanes[0]
+		if a := l.active; a != nil && (!a.delivered() || a.taken != 0 || l.acked != l.end) {
+			t.Errorf("all is delivered, the position is %v of %v: %+v", l.acked, l.end, a)
+		}
+		q.mu.Unlock()
+	}
+	after := fs.kill()
+	_, _ = q.Close()
+	ends = append(ends, end{after, given})
+	if got, _ := lives(t, after, quiet()); len(got) > 0 {
+		t.Errorf("delivered again: %d groups", len(got))
+	}
+	for i, e := range ends[:len(ends)-1] {
+		var lost losses
+		cfg := quiet()
+		cfg.Lost = lost.take
+		q := openQueue(t, openStore(t, "data", e.fs), "x", 1, cfg)
+		for g, state, _ := q.Next(0, Limit{}); state == Ready; g, state, _ = q.Next(0, Limit{}) {
+			for _, r := range g {
+				if n := int(r.Records[0].Data[0] - '0'); n < e.given && !r.MayHaveArrived {
+					t.Errorf("killed before call %d: request %d is not marked", i, n)
+				}
+			}
+			q.Ack(0)
+		}
+		if got := lost.of(Damaged); got != (Loss{}) {
+			t.Errorf("killed before call %d: reported %+v", i, got)
+		}
+		mustClose(t, q)
+	}
+}
 
 // TestStoppedWithAGroupInFlight: a stop in order leaves what was in flight in doubt, and the count of the samples that
 // it left is right.
@@ -194,12 +257,19 @@ func TestNumbersOfDeliveredSegmentsAreNotUsedAgain(t *testing.T) {
 			t.Fatalf("groups %q", got)
 		}
 		synctest.Wait()
-		for range 3 {
+		q.mu.Lock()
+		if l := q.newest().lanes[0]; len(l.delivered) != 1 {
+			t.Errorf("extents of segments that are removed: %v", l.delivered)
+		}
+		q.mu.Unlock()
+		for i := range 4 {
 			after := fs.kill()
 			_, _ = q.Close()
 			fs = after
 			q = openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
-			waits(t, q, 0, 0, "8a", "8b", "8c")
+			if i > 0 { // else it removes the last delivered segment, and is killed
+				waits(t, q, 0, 0, "8a", "8b", "8c")
+			}
 			synctest.Wait()
 		}
 		var got []string

@@ -20,6 +20,7 @@ type streams struct {
 	ready    streamHeap // due, by the age of the oldest request
 	waiting  streamHeap // by the time when they are due
 	flushed  uint64     // the age up to which requests are due
+	spare    *stream    // the one that was empty last, to be used again; or nil
 }
 
 func newStreams() streams {
@@ -35,7 +36,10 @@ func (s *streams) add(r *request) {
 	st := s.byNumber[r.Stream]
 	switch {
 	case st == nil:
-		st = &stream{first: r, last: r}
+		if st, s.spare = s.spare, nil; st == nil {
+			st = &stream{}
+		}
+		st.first, st.last = r, r
 		s.byNumber[r.Stream] = st
 	case r.age < st.first.age:
 		r.newer, st.first.older = st.first, r
@@ -71,30 +75,34 @@ func (s *streams) remove(r *request) {
 		r.newer.older = r.older
 	}
 	r.stream, r.older, r.newer = nil, nil, nil
-	if st.first == nil {
-		heap.Remove(st.heap, st.at)
-		delete(s.byNumber, r.Stream)
-		return
-	}
-	s.place(st)
+	s.shrunk(st, r.Stream)
 }
 
-// take takes the n oldest requests out of a stream.
-func (s *streams) take(st *stream, n int) (taken []*request) {
+// shrunk puts a stream into its place, or away if it is empty.
+func (s *streams) shrunk(st *stream, number uint64) {
+	if st.first != nil {
+		s.place(st)
+		return
+	}
+	heap.Remove(st.heap, st.at)
+	delete(s.byNumber, number)
+	s.spare, st.last = st, nil
+}
+
+// take moves the n oldest requests of a stream to a group.
+func (s *streams) take(group []*request, st *stream, n int) []*request {
+	number := st.first.Stream
 	for range n {
 		r := st.first
 		st.first = r.newer
 		r.stream, r.older, r.newer = nil, nil, nil
-		taken = append(taken, r)
+		group = append(group, r)
 	}
-	if st.first == nil {
-		heap.Remove(st.heap, st.at)
-		delete(s.byNumber, taken[0].Stream)
-		return taken
+	if st.first != nil {
+		st.first.older = nil
 	}
-	st.first.older = nil
-	s.place(st)
-	return taken
+	s.shrunk(st, number)
+	return group
 }
 
 // place puts a stream into the heap and the order that its oldest request demands.
@@ -141,8 +149,9 @@ func (s *streams) isDueBy(r *request, at time.Duration) bool {
 	return r.due <= at || r.age <= s.flushed
 }
 
-// pick takes the requests of the next group out of their streams, or none if no stream is ready.
-func (s *streams) pick(most Limit) (group []*request) {
+// pick takes the requests of the next group out of their streams, or none if no stream is ready. It appends them to an
+// empty slice.
+func (s *streams) pick(group []*request, most Limit) []*request {
 	var later []*stream // the rest of streams in the group
 	defer func() {
 		for _, st := range later {
@@ -164,7 +173,7 @@ func (s *streams) pick(most Limit) (group []*request) {
 		if len(group) > 0 && (!whole || !group[0].mayShareWith(st.first)) {
 			return group // it is first in a later one
 		}
-		if group = append(group, s.take(st, n)...); !whole || group[0].Stream == 0 {
+		if group = s.take(group, st, n); !whole || group[0].Stream == 0 {
 			return group
 		}
 		if st.first != nil && st.heap == &s.ready {

@@ -251,10 +251,18 @@ func TestManyRequestsAreCold(t *testing.T) {
 		}
 		fill := func() {
 			for i := range n {
+				if i == cfg.requests {
+					if due := group(q, 0, Limit{}); due != "-" {
+						t.Fatalf("group %q with %d requests", due, i)
+					}
+				}
 				waits(t, q, 0, time.Hour, fmt.Sprintf("%d-%05d", 1+i%5, i))
 				if synctest.Wait(); inMemory() > cfg.requests+1 {
 					t.Fatalf("%d requests in memory", inMemory())
 				}
+			}
+			if due := group(q, 0, Limit{Requests: 2, Samples: 8}); due == "-" {
+				t.Error("nothing is due, and there are too many requests to wait")
 			}
 			q.Flush(0)
 		}
@@ -289,6 +297,31 @@ func TestFoundRequestsAreABarrier(t *testing.T) {
 		}
 		if want := []string{"7a", "9a", "7b", "5a", "7c"}; !slices.Equal(got, want) {
 			t.Errorf("groups %q, want %q", got, want)
+		}
+		mustClose(t, q)
+	})
+}
+
+// TestDamageEndsTheBarrier: the last request that the start found is damaged. What was appended meanwhile is given out
+// at once.
+func TestDamageEndsTheBarrier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newFakeFS()
+		s := openStore(t, "data", fs)
+		q := openQueue(t, s, "x", 1, quiet())
+		waits(t, q, 0, 0, "7a")
+		mustClose(t, q)
+		_, d := fs.file(t, segmentSuffix)
+		d.content[headerSize] ^= 1
+		q = openQueue(t, s, "x", 1, quiet())
+		waits(t, q, 0, 0, "9a")
+		synctest.Wait()
+		if got := group(q, 0, Limit{}); got != "9a" {
+			t.Errorf("group %q", got)
+		}
+		q.Ack(0)
+		if s := q.Stats(); s.Samples != 0 || s.CorruptRecords != 1 {
+			t.Errorf("%+v", s)
 		}
 		mustClose(t, q)
 	})
