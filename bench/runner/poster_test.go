@@ -29,7 +29,7 @@ import (
 
 const (
 	posterInterval = 250 * time.Millisecond
-	queuedMetric   = "poster_queued_requests"
+	queuedMetric   = "poster_queued_samples"
 )
 
 // posterConfig is a short run of the poster with a small fleet.
@@ -93,13 +93,13 @@ func poster(ctx context.Context, args []string) error {
 			}
 			read.Add(int64(n))
 			queue = append(queue, body)
-			queued.Store(int64(len(queue)))
+			queued.Store(int64(len(queue) * n))
 			for len(queue) > 0 {
 				if _, err := exchange(ctx, http.MethodPost, url, queue[0]); err != nil {
 					break
 				}
 				queue = queue[1:]
-				queued.Store(int64(len(queue)))
+				queued.Store(int64(len(queue) * n))
 			}
 		}
 		select {
