@@ -163,8 +163,8 @@ func (f Whole) table() string {
 		b.WriteString("| " + strings.Join(cells, " | ") + " |\n")
 	}
 	source := fmt.Sprintf("%s; %s; the receiver is %s. Commit %s, %s, %s. Measure it again: `%s`. %s "+
-		"Other programs used at most %s cores in a window.", f.Fleet, f.Windows, f.Receiver, f.Commit, f.Machine, f.Date,
-		f.Command, f.Note, f.Others)
+		"Other programs used at most %s cores in a window.", f.Fleet, f.Windows, f.Receiver, f.Commit, f.Machine,
+		f.Date, f.Command, f.Note, f.Others)
 	b.WriteString("\n" + wrap(source, 120) + "\n")
 	return b.String()
 }

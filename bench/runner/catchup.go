@@ -60,8 +60,8 @@ func catchUpWay(ctx context.Context, c WholeConfig, w Way) (row CatchUpRow, err 
 }
 
 // usualBacklog rests for the warm-up, and returns what is queued without an outage: the median in the last part of the
-// warm-up, a delay or an interval, and a quarter of the samples of an interval. An agent that has learned to send more at
-// once afterwards has more requests that are not yet full.
+// warm-up, a delay or an interval, and a quarter of the samples of an interval. An agent that has learned to send more
+// requests at once has more that are not yet full.
 func (b *wholeBed) usualBacklog(ctx context.Context) (usual float64, err error) {
 	part := max(b.way.delay(b.config.Interval), b.config.Interval)
 	if err := b.rest(ctx, max(0, b.config.Warmup-part)); err != nil {

@@ -75,7 +75,8 @@ func poster(ctx context.Context, args []string) error {
 	targetsFile, url, web := args[0], args[1], args[2]
 	var read, queued atomic.Int64
 	if web != "" {
-		go func() { _ = http.ListenAndServe(web, posterPages(&read, &queued)) }() // the test fails at its first question
+		pages := posterPages(&read, &queued)
+		go func() { _ = http.ListenAndServe(web, pages) }() // the test fails at its first question
 	}
 	var queue [][]byte
 	for tick := time.NewTicker(posterInterval); ; {
