@@ -116,7 +116,7 @@ func wholeRefusal(row runner.WholeRow) error {
 		return fmt.Errorf("%s: %d windows of %.0f s, want at least 3 of 60 s: set DURATION=3m or more", row.Name, n, s)
 	case row.Peer:
 		return nil
-	case row.StoredPerDue() < 0.99 || row.Account.Lost() > 0:
+	case row.StoredPerDue() < 0.95 || row.StoredPerDue() > 1.05 || row.Account.Lost() > 0:
 		return fmt.Errorf("%s: %.4f of the due samples stored in the windows, %d served samples not stored at the end",
 			row.Name, row.StoredPerDue(), row.Account.Lost())
 	}
@@ -163,8 +163,8 @@ func (f Whole) table() string {
 		b.WriteString("| " + strings.Join(cells, " | ") + " |\n")
 	}
 	source := fmt.Sprintf("%s; %s; the receiver is %s. Commit %s, %s, %s. Measure it again: `%s`. %s "+
-		"Other programs used at most %s cores in a window.", f.Fleet, f.Windows, f.Receiver, f.Commit, f.Machine, f.Date,
-		f.Command, f.Note, f.Others)
+		"Other programs used at most %s cores in a window.", f.Fleet, f.Windows, f.Receiver, f.Commit, f.Machine,
+		f.Date, f.Command, f.Note, f.Others)
 	b.WriteString("\n" + wrap(source, 120) + "\n")
 	return b.String()
 }

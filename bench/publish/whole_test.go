@@ -50,8 +50,10 @@ func TestFromWholeReportRefusesWhatDocumentsShouldNotShow(t *testing.T) {
 		want   string
 	}{
 		"uncommitted changes": {"abc1234-dirty", func(*runner.WholeReport) {}, "not committed"},
-		"a missing way":       {"abc1234", func(r *runner.WholeReport) { r.Ways = r.Ways[:8] }, "way vmagent is missing"},
-		"lost samples":        {"abc1234", func(r *runner.WholeReport) { r.Ways[1].Account.Stored-- }, "1 served samples not"},
+		"a missing way":       {"abc1234", func(r *runner.WholeReport) { r.Ways = r.Ways[:8] }, "vmagent is missing"},
+		"lost samples": {"abc1234", func(r *runner.WholeReport) {
+			r.Ways[1].Account.Stored--
+		}, "1 served samples not"},
 		"late samples": {"abc1234", func(r *runner.WholeReport) {
 			for i := range r.Ways[2].Windows {
 				r.Ways[2].Windows[i].DeliveredPerDue = 0.9

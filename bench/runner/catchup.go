@@ -59,8 +59,9 @@ func catchUpWay(ctx context.Context, c WholeConfig, w Way) (row CatchUpRow, err 
 	return row, err
 }
 
-// usualBacklog rests for the warm-up, and returns the median of the queued samples in the last part of it: a delay, or
-// an interval if that is longer.
+// usualBacklog rests for the warm-up, and returns what is queued without an outage: the median in the last part of the
+// warm-up, a delay or an interval, and a quarter of the samples of an interval. An agent that has learned to send more
+// requests at once has more that are not yet full.
 func (b *wholeBed) usualBacklog(ctx context.Context) (usual float64, err error) {
 	part := max(b.way.delay(b.config.Interval), b.config.Interval)
 	if err := b.rest(ctx, max(0, b.config.Warmup-part)); err != nil {
@@ -77,7 +78,7 @@ func (b *wholeBed) usualBacklog(ctx context.Context) (usual float64, err error) 
 			return 0, err
 		}
 	}
-	return median(queued), nil
+	return median(queued) + float64(b.fleetConfig.Targets*b.fleetConfig.Series)/4, nil
 }
 
 // outage stops the store and starts it again. It returns the counters from just before the start.

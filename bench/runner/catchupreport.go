@@ -16,7 +16,7 @@ type CatchUpReport struct {
 type CatchUpRow struct {
 	WholeRow
 	Down               float64 `json:"down_seconds"`          // from the stop of the receiver until it was ready again
-	Usual              float64 `json:"usual_backlog_samples"` // queued before: the median
+	Usual              float64 `json:"usual_backlog_samples"` // queued before: see usualBacklog
 	Backlog            float64 `json:"backlog_samples"`       // queued when it was started
 	First              float64 `json:"first_sample_seconds"`  // from its start to the first stored sample
 	Drain              float64 `json:"drain_seconds"`         // from there until the backlog was as usual

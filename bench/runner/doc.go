@@ -2,4 +2,8 @@
 // of their own, one agent at a time between them, and reads from /proc what
 // each of them used. Linux only in effect: elsewhere /proc is missing and a run
 // ends with that error.
+//
+// Measurements of the whole way (ways.go) have a real Prometheus as the receiver,
+// the store: Whole measures agent and store together (whole.go), CatchUp how fast
+// a queue drains after the store was down (catchup.go).
 package runner

@@ -29,7 +29,7 @@ import (
 
 const (
 	posterInterval = 250 * time.Millisecond
-	queuedMetric   = "poster_queued_requests"
+	queuedMetric   = "poster_queued_samples"
 )
 
 // posterConfig is a short run of the poster with a small fleet.
@@ -75,7 +75,8 @@ func poster(ctx context.Context, args []string) error {
 	targetsFile, url, web := args[0], args[1], args[2]
 	var read, queued atomic.Int64
 	if web != "" {
-		go func() { _ = http.ListenAndServe(web, posterPages(&read, &queued)) }() // the test fails at its first question
+		pages := posterPages(&read, &queued)
+		go func() { _ = http.ListenAndServe(web, pages) }() // the test fails at its first question
 	}
 	var queue [][]byte
 	for tick := time.NewTicker(posterInterval); ; {
@@ -93,13 +94,13 @@ func poster(ctx context.Context, args []string) error {
 			}
 			read.Add(int64(n))
 			queue = append(queue, body)
-			queued.Store(int64(len(queue)))
+			queued.Store(int64(len(queue) * n))
 			for len(queue) > 0 {
 				if _, err := exchange(ctx, http.MethodPost, url, queue[0]); err != nil {
 					break
 				}
 				queue = queue[1:]
-				queued.Store(int64(len(queue)))
+				queued.Store(int64(len(queue) * n))
 			}
 		}
 		select {

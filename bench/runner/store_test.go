@@ -96,8 +96,8 @@ func testScrape(ctx context.Context, targetsFile string, scraped *atomic.Uint64)
 
 func TestParseCount(t *testing.T) {
 	for body, want := range map[string]uint64{
-		`{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1764417600.1,"24000000"]}]}}`: 24_000_000,
-		`{"status":"success","data":{"resultType":"vector","result":[]}}`:                                                0,
+		`{"status":"success","data":{"result":[{"metric":{},"value":[1764417600.1,"24000000"]}]}}`: 24_000_000,
+		`{"status":"success","data":{"result":[]}}`:                                                0,
 	} {
 		if got, err := parseCount([]byte(body)); err != nil || got != want {
 			t.Errorf("count = %d, %v; want %d", got, err, want)

@@ -161,7 +161,8 @@ func (r WholeRow) head(warmup string) string {
 		parts = append(parts, fmt.Sprintf("%d windows of %.0f s", len(r.Windows),
 			r.Median(func(w WholeWindow) float64 { return w.Seconds })))
 	}
-	parts = append(parts, "after "+warmup, fmt.Sprintf("served %d page samples, stored %d of them", r.Account.Served, r.Account.Stored))
+	parts = append(parts, "after "+warmup,
+		fmt.Sprintf("served %d page samples, stored %d of them", r.Account.Served, r.Account.Stored))
 	return r.Name + ": " + strings.Join(parts, "; ")
 }
 

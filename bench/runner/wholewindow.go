@@ -6,14 +6,15 @@ import (
 	"time"
 )
 
-// storedMetric counts the samples that a Prometheus has stored, since it started.
+// storedMetric counts the samples that a Prometheus has stored since it started.
 const storedMetric = "prometheus_tsdb_head_samples_appended_total"
 
 // rejectedMetrics count what it did not store, sent or scraped.
 var rejectedMetrics = []string{
 	"prometheus_tsdb_out_of_order_samples_total", "prometheus_tsdb_too_old_samples_total",
 	"prometheus_tsdb_out_of_bound_samples_total", "prometheus_target_scrapes_sample_out_of_order_total",
-	"prometheus_target_scrapes_sample_duplicate_timestamp_total", "prometheus_target_scrapes_sample_out_of_bounds_total",
+	"prometheus_target_scrapes_sample_duplicate_timestamp_total",
+	"prometheus_target_scrapes_sample_out_of_bounds_total",
 }
 
 // wholeSnapshot is all counters of a way at one moment.
@@ -57,12 +58,13 @@ func (b *wholeBed) agentCounters(ctx context.Context, s *wholeSnapshot) (err err
 		return err
 	}
 	agent, err := b.metrics(ctx)
-	s.sent, s.queued, s.pending = agent[b.way.Agent.SentBytes], agent[b.way.Agent.QueueBytes], agent[b.way.Agent.Pending]
+	of := b.way.Agent
+	s.sent, s.queued, s.pending = agent[of.SentBytes], agent[of.QueueBytes], agent[of.Pending]
 	return err
 }
 
-// WholeWindow is the figures of a window. In Window, the agent's are 0 if there is none, and delivered samples are those
-// that the store stored, synthetic ones included.
+// WholeWindow is the figures of a window. In Window, the agent's are 0 if there is none, and delivered samples are
+// those that the store stored, synthetic ones included.
 type WholeWindow struct {
 	Window
 	ReceiverPerMillion float64 `json:"receiver_cpu_seconds_per_million_samples"`

@@ -41,7 +41,7 @@ func (o *wholeOptions) parse(args []string) (c runner.WholeConfig, err error) {
 // whole measures agent and receiver together, with a real Prometheus as the receiver.
 func whole(ctx context.Context, args []string) error {
 	o := newWholeOptions("whole", "all")
-	o.BoolVar(&o.profile, "receiver-profile", false, "CPU profile of the receiver in one more window; its top functions")
+	o.BoolVar(&o.profile, "receiver-profile", false, "profile the receiver's CPU in one more window")
 	c, err := o.parse(args)
 	if err != nil {
 		return err
