@@ -92,6 +92,7 @@ func (ps *Pools) retire(p *pool, l *loop, why eventKind) {
 // handOver has a loop leave whose target another instance has now.
 func (ps *Pools) handOver(p *pool, l *loop) {
 	ps.env.metrics.moves.WithLabelValues(movedAway).Inc()
+	l.moved.Store(true)
 	if p.departing.hasHanded(l.target) { // both have the same series
 		ps.schedule.send(l, event{kind: eventStop})
 		return

@@ -36,12 +36,14 @@ type sink struct {
 	got   []got
 
 	flushes int
+	flushed int // batches before the last Flush
 }
 
 func (s *sink) Flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.flushes++
+	s.flushed = len(s.got)
 }
 
 func (s *sink) Append(b *series.Batch) error {

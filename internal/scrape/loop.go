@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -38,7 +39,8 @@ type loop struct {
 	life      life
 	heapIndex int // in the heap of due times; -1: not there
 
-	handed bool // another instance has the target; guarded by Pools.mu
+	handed bool        // another instance has the target; guarded by Pools.mu
+	moved  atomic.Bool // handed was set: the samples of a scrape that still runs must not wait in the sink
 
 	mu     sync.Mutex // guards the following
 	status scrapeStatus
@@ -148,6 +150,9 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 	l.finishBatch(b, counts, took, size, shown, err)
 	if appendErr := l.env.sink.Append(b); appendErr != nil {
 		l.env.log.Error("samples not taken", l.logFields(zap.Error(appendErr))...)
+	}
+	if l.moved.Load() {
+		l.env.sink.Flush()
 	}
 	l.commit(b, read, shown, err)
 	l.remember(ts, took, counts, err)

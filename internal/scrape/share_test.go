@@ -161,15 +161,24 @@ func TestShardsHandOver(t *testing.T) {
 // movingHost returns a target that moves from instance 0 to instance 1 when one instance becomes two.
 func movingHost(t *testing.T) string {
 	t.Helper()
+	return movingHosts(t, 1)[0]
+}
+
+// movingHosts returns n such targets.
+func movingHosts(t *testing.T, n int) (names []string) {
+	t.Helper()
 	for i := range 100 {
 		name := fmt.Sprintf("m%d:1", i)
 		made := makeTargets(job(t, ""), []*targetgroup.Group{{Source: "0", Targets: []model.LabelSet{at(name)}}}, false)
 		if tg := made.targets[0]; shard.Owner(shard.Key(tg.labels, tg.url), 2) == 1 {
-			return name
+			names = append(names, name)
+		}
+		if len(names) == n {
+			return names
 		}
 	}
-	t.Fatal("none of 100 targets moves")
-	return ""
+	t.Fatalf("%d of 100 targets move, want %d", len(names), n)
+	return nil
 }
 
 // TestATargetThatEndsWhileItMoves: one instance sends its markers, once, and after its last sample.
@@ -407,6 +416,36 @@ func TestWhatWaitsIsSentWhenTargetsMove(t *testing.T) {
 		pass(2 * time.Second)
 		if flushes() == before {
 			t.Error("the sink was not told to send what waits")
+		}
+	})
+}
+
+// TestScrapesThatRunWhenTheirTargetsMoveDoNotWait: they end after the instant. Their samples must not wait until those of
+// the new owner have arrived.
+func TestScrapesThatRunWhenTheirTargetsMoveDoNotWait(t *testing.T) {
+	hosts := movingHosts(t, 10)
+	fleetDuring(t, 2, changes(1, 2), func(t *testing.T, f *fleet) {
+		f.pages.slow(4900 * time.Millisecond)
+		var found []model.LabelSet
+		for _, host := range hosts {
+			f.pages.set(host, "x 1\n")
+			found = append(found, at(host))
+		}
+		f.discover(found...)
+		state := func() (batches, flushed int) {
+			s := f.instances[0].sink
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return len(s.got), s.flushed
+		}
+		pass(f.maps[1].From.Sub(time.Now()) + time.Millisecond)
+		atInstant, _ := state()
+		pass(5 * time.Second)
+		switch batches, flushed := state(); {
+		case batches == atInstant:
+			t.Fatal("no scrape ended after the instant")
+		case flushed != batches:
+			t.Errorf("the sink was not told to send %d of the last scrapes of the old owner", batches-flushed)
 		}
 	})
 }

@@ -30,6 +30,10 @@ func ScrapesPerRequest(delay, interval time.Duration) int {
 // stricter.
 func streamOf(targetHash uint64) uint32 { return max(1, uint32(targetHash)) }
 
+// firstGroup returns how many scrapes the first group of a stream has, between 1 and n. The lower bits of the stream
+// choose its lane, so the upper ones are used: otherwise the targets of a lane have the same number.
+func firstGroup(stream uint32, n int) int { return 1 + int(stream>>16)%n }
+
 // holds are the scrapes of a lane that wait in the queue, by stream. Guarded by Lane.mu. The zero value is empty.
 type holds struct{ of map[uint32]*hold }
 
@@ -55,15 +59,17 @@ func (h *holds) scrape(stream uint32, b *series.Batch, n int, delay time.Duratio
 		if h.of == nil {
 			h.of = map[uint32]*hold{}
 		}
-		w = &hold{most: 1 + int(stream)%n}
+		w = &hold{most: firstGroup(stream, n)}
 		h.of[stream] = w
 	case w.at == b.Time:
 		return w.due
 	case w.scrapes == 0:
 		w.most = n
+	case !w.until.After(now): // what waited was sent
+		w.scrapes, w.most = 0, n
 	}
-	if w.scrapes == 0 {
-		w.until = now.Add(delay)
+	if until := now.Add(delay); w.scrapes == 0 || until.Before(w.until) { // a reload can shorten the delay
+		w.until = until
 	}
 	w.scrapes++
 	w.at, w.due = b.Time, w.until
@@ -75,10 +81,11 @@ func (h *holds) scrape(stream uint32, b *series.Batch, n int, delay time.Duratio
 
 // more returns until when samples may wait that another target adds to a stream. They make it due no earlier.
 func (h *holds) more(stream uint32, delay time.Duration, now time.Time) (due time.Time) {
-	if w := h.of[stream]; w != nil && w.scrapes > 0 {
+	until := now.Add(delay)
+	if w := h.of[stream]; w != nil && w.scrapes > 0 && w.until.After(now) && w.until.Before(until) {
 		return w.until
 	}
-	return now.Add(delay)
+	return until
 }
 
 // forget drops streams that had no scrape since then.

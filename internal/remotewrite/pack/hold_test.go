@@ -53,7 +53,7 @@ func TestTheLastOfSeveralScrapesIsDueAtOnce(t *testing.T) {
 	const delay = 30 * time.Second
 	for _, c := range []struct {
 		name   string
-		stream uint32 // its first group has 1 + stream%3 scrapes
+		stream uint32 // its upper half; the first group has 1 + stream%3 scrapes
 		urgent map[int]bool
 		want   []int
 	}{
@@ -63,7 +63,7 @@ func TestTheLastOfSeveralScrapesIsDueAtOnce(t *testing.T) {
 		{"an urgent scrape takes the waiting ones along", 2, map[int]bool{1: true, 4: true},
 			[]int{30, 0, 50, 50, 0, 80, 80}},
 	} {
-		if got := scrapes(c.stream, 3, delay, c.urgent, len(c.want)); !slices.Equal(got, c.want) {
+		if got := scrapes(c.stream<<16, 3, delay, c.urgent, len(c.want)); !slices.Equal(got, c.want) {
 			t.Errorf("%s: due after %v s, want %v", c.name, got, c.want)
 		}
 	}
@@ -72,9 +72,9 @@ func TestTheLastOfSeveralScrapesIsDueAtOnce(t *testing.T) {
 func TestSamplesOfAnotherTargetDoNotMakeAStreamDue(t *testing.T) {
 	var h holds
 	now := time.Unix(1_700_000_000, 0)
-	due := h.scrape(2, &series.Batch{Time: 1}, 3, 30*time.Second, now)
+	due := h.scrape(2<<16, &series.Batch{Time: 1}, 3, 30*time.Second, now)
 	later := now.Add(7 * time.Second)
-	if got := h.more(2, 30*time.Second, later); got != due {
+	if got := h.more(2<<16, 30*time.Second, later); got != due {
 		t.Errorf("added to a waiting stream: due %v, want %v", got, due)
 	}
 	if got, want := h.more(5, 30*time.Second, later), later.Add(30*time.Second); got != want {

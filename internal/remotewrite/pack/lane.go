@@ -188,7 +188,7 @@ func (l *Lane) seal() {
 // wakes the others, but a queue also loses requests, to its limit or to damage, and then wakes no sender.
 const drainCheck = time.Second
 
-// maxGroup limits what is merged at once: 8 scrapes of a target to catch up, more if the delay holds more. Samples and
+// maxGroup limits what is merged at once: 8 requests of a target to catch up, more if the delay holds more. Samples and
 // bytes bound the memory of the merge: 2 MiB are about 150,000 samples, which take 12 MiB while they are merged.
 var maxGroup = queue.Limit{Requests: 8, Samples: 20_000, Bytes: 2 << 20}
 
@@ -202,7 +202,8 @@ func (l *Lane) Next(closing bool) (group []queue.Request, state queue.State, wai
 		l.outlet.queue.Flush(l.index)
 	}
 	most := maxGroup
-	most.Requests = max(most.Requests, int(l.mostScrapes.Load()))
+	// A scrape of a target that has both bound and unbound series is two requests.
+	most.Requests = max(most.Requests, 2*int(l.mostScrapes.Load()))
 	group, state, due := l.outlet.queue.Next(l.index, most)
 	if state == queue.Ready {
 		return group, state, 0

@@ -72,10 +72,11 @@ func (p *Packer) Replace(s *Settings) {
 	p.flush()
 }
 
-// Flush makes everything due that waits for later scrapes.
+// Flush sends what waits for later scrapes, and the open requests.
 func (p *Packer) Flush() {
 	p.shape.RLock()
 	defer p.shape.RUnlock()
+	sealAll(p.Lanes())
 	p.flush()
 }
 
