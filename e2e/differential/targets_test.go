@@ -69,13 +69,36 @@ func (w *world) compareTargets(t *testing.T) {
 	t.Logf("%d active targets compared, %d dropped ones", len(a), len(aDropped))
 }
 
-// compareMetadata compares the metadata of metric families in remote write 1.0.
+// compareMetadata compares the metadata of metric families in remote write 1.0, and that of series in 2.0. In 2.0 the
+// agent sends none without a feature flag, so what is compared are the endpoints of envoy-scraper: with several scrapes
+// a request, a series has the metadata of the newest of them.
 func (w *world) compareMetadata(t *testing.T) {
 	w.recorder.mu.Lock()
 	defer w.recorder.mu.Unlock()
-	a, b := w.recorder.metadata[theirs], w.recorder.metadata[ours]
-	w.sameSet(t, "metadata", a, b, explainMetadata)
-	t.Logf("%d families compared", len(a))
+	var first source
+	for _, e := range w.endpoints {
+		a, b := w.recorder.metadata[source{theirs, e}], w.recorder.metadata[source{ours, e}]
+		if e.version == 1 {
+			w.sameSet(t, "metadata", a, b, explainMetadata)
+			t.Logf("%v: %d families compared", e, len(a))
+			continue
+		}
+		if first.endpoint.version == 0 {
+			first = source{ours, e}
+		}
+		for text := range b {
+			if !w.recorder.metadata[first][text] {
+				t.Errorf("%v: metadata that %v has not: %s", e, first.endpoint, text)
+			}
+		}
+		current := w.recorder.current[source{ours, e}]
+		for series, want := range w.recorder.current[first] {
+			if got := current[series]; got != want {
+				t.Errorf("%v: the metadata of %s is %s at last; %v: %s", e, series, got, first.endpoint, want)
+			}
+		}
+		t.Logf("%v: the metadata of %d series compared", e, len(current))
+	}
 }
 
 func (w *world) sameSet(t *testing.T, what string, a, b map[string]bool,
