@@ -52,7 +52,9 @@ func (c clock) name(ms int64) string {
 }
 
 // after reports whether a moment is that of scrape n or a later one.
-func after(at string, n int) bool { return !strings.HasPrefix(at, "own") && at >= fmt.Sprintf("%03d", n) }
+func after(at string, n int) bool {
+	return !strings.HasPrefix(at, "own") && at >= fmt.Sprintf("%03d", n)
+}
 
 // cells returns what an agent wrote for a case, up to scrape n. Later scrapes do not count, because the script had
 // ended.

@@ -92,6 +92,7 @@ func TestDifferential(t *testing.T) {
 	}
 	t.Run("moves", moves.compare)
 	t.Run("metadata", w.compareMetadata)
+	t.Run("metadata of series", w.compareSeriesMetadata)
 	t.Run("requests", w.compareRequests)
 	t.Run("targets", w.compareTargets)
 	for why, n := range w.explained {

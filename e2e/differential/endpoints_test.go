@@ -41,7 +41,9 @@ func (e endpoint) delay() time.Duration {
 }
 
 // String names the endpoint in reports.
-func (e endpoint) String() string { return fmt.Sprintf("%d.0, %d scrapes a request", e.version, e.scrapes) }
+func (e endpoint) String() string {
+	return fmt.Sprintf("%d.0, %d scrapes a request", e.version, e.scrapes)
+}
 
 // endpoints returns those that DIFFERENTIAL_SCRAPES asks for: each number of scrapes a request, in both versions.
 func endpoints(t *testing.T) (all []endpoint) {

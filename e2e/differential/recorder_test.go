@@ -35,12 +35,12 @@ type source struct {
 type recorder struct {
 	url string
 
-	mu       sync.Mutex // guards the fields below
+	mu       sync.Mutex                   // guards the fields below
 	series   map[source]map[string][]what // in the order of arrival
 	metadata map[source]map[string]bool   // 1.0: of families; 2.0: of series, all that they had
 	current  map[source]map[string]string // 2.0: the newest metadata of each series
 	posts    map[source]int
-	most     map[source]int // the most samples of a series in one request
+	most     map[source]int      // the most samples of a series in one request
 	repeated map[source][]string // series that a request had twice
 }
 
