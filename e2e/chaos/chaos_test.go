@@ -78,6 +78,19 @@ func TestChaos(t *testing.T) {
 		{"queue full", true, queueFull},
 		{"two processes, one directory", true, twoProcesses},
 		{"directory not writable", true, notWritable},
+		{"3 scrapes a request: outage, kill", true, delayed(outageThenKill)},
+		{"3 scrapes a request: outage, terminate", true, delayed(outageThenTerminate)},
+		{"3 scrapes a request: terminate, receiver up", true, delayed(terminateWhileUp)},
+		{"3 scrapes a request: kills", true, delayed(kills)},
+		{"3 scrapes a request: backlog of 2.0, receiver of 1.0", true, delayed(otherProtocol(learned))},
+		{"3 scrapes a request: 400", true, delayed(answers(refused))},
+		{"3 scrapes a request: disk full, receiver up", true, delayed(diskFullWhileUp)},
+		{"3 scrapes a request: queue full", true, delayed(queueFull)},
+		{"3 scrapes a request: damaged files", true, delayed(damage)},
+		{"kill while scrapes wait", true, killWhileWaiting},
+		{"catch up in groups", true, delayed(catchUp)},
+		{"reloads from 1 scrape a request to 3 and back", true, changedDelay},
+		{"two endpoints with different delays", true, twoDelays},
 	} {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()

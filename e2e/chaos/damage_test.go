@@ -76,6 +76,7 @@ func damage(w *world) {
 // onDamaged starts an agent on a damaged copy of the queue, with its own receiver and two live targets.
 func onDamaged(t *testing.T, backlog *world, i damageCase) {
 	w := newWorld(t, backlog.suite)
+	w.delay = backlog.delay
 	w.fleet.Freeze() // never scraped
 	w.fleet = newFleet(t, w.addresses, 50, 2)
 	w.receiver.Ledger = backlog.receiver.Ledger.Clone() // samples that arrived before the outage

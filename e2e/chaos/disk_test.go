@@ -117,7 +117,7 @@ func diskFullWhileDown(w *world) {
 // the rest arrives.
 func diskAndMemoryFull(w *world) {
 	const memory, scrape = 1 << 20, 4000 // bytes in memory; bytes per scrape at most
-	w.more = "envoy_scraper:\n  queue:\n    max_memory: 1MiB\n"
+	w.extension = "  queue:\n    max_memory: 1MiB\n"
 	w.fleet = newFleet(w.T, w.addresses, 50, 8*targets)
 	filler := onSmallDisk(w)
 	w.set(oracle.Refuse())
@@ -141,7 +141,7 @@ func diskAndMemoryFull(w *world) {
 // queueFull makes the backlog of an outage larger than max_bytes.
 func queueFull(w *world) {
 	const limit, segment = 256 << 10, 64<<10 + 48<<10 // a segment ends with the request that crosses its size
-	w.more = "envoy_scraper:\n  queue:\n    max_bytes: 256KiB\n"
+	w.extension = "  queue:\n    max_bytes: 256KiB\n"
 	w.fleet = newFleet(w.T, w.addresses, 50, 6*targets)
 	w.start()
 	w.warm()

@@ -28,7 +28,7 @@ func tightMemory(w *world) {
 	list := filepath.Join(w.dir, "fillers.json")
 	w.list(list, fillers.Addresses())
 	w.jobs = fmt.Sprintf("- job_name: filler\n  file_sd_configs: [{files: [%s]}]\n", list)
-	w.more = "envoy_scraper:\n  queue:\n    max_memory: 1MiB\n"
+	w.extension = "  queue:\n    max_memory: 1MiB\n"
 
 	w.start()
 	w.pause(pick(w.suite, 2*warmUp, 30*time.Second))

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -42,9 +43,11 @@ type world struct {
 	dir       string
 	storage   string
 	interval  time.Duration
-	jobs      string // more YAML, after the job
-	more      string // more YAML, after the endpoint
-	memory    bool   // run without a durable queue
+	delay     time.Duration // max_delay; 0: one interval, so that a request has one scrape of a target
+	jobs      string        // more YAML, after the job
+	more      string        // more YAML, after the endpoint
+	extension string        // more YAML of envoy_scraper
+	memory    bool          // run without a durable queue
 	env       []string
 
 	agent   *agent.Agent
@@ -116,7 +119,10 @@ scrape_configs:
 %sremote_write:
 - name: %s
   url: %s
-%s`, w.interval, w.interval, strings.Join(w.fleet.Addresses(), ", "), w.jobs, endpoint, w.receiver.URL, w.more)
+%senvoy_scraper:
+  max_delay: %v
+%s`, w.interval, w.interval, strings.Join(w.fleet.Addresses(), ", "), w.jobs, endpoint, w.receiver.URL, w.more,
+		cmp.Or(w.delay, w.interval), w.extension)
 }
 
 // startOnly starts the next process and does not wait for it.

@@ -51,6 +51,11 @@ func (c clock) name(ms int64) string {
 	return fmt.Sprintf("%03d+%d", i-1, whole)
 }
 
+// after reports whether a moment is that of scrape n or a later one.
+func after(at string, n int) bool {
+	return !strings.HasPrefix(at, "own") && at >= fmt.Sprintf("%03d", n)
+}
+
 // cells returns what an agent wrote for a case, up to scrape n. Later scrapes do not count, because the script had
 // ended.
 func (r *recorder) cells(from source, name string, n int, base int64) map[cell][]string {
@@ -64,7 +69,7 @@ func (r *recorder) cells(from source, name string, n int, base int64) map[cell][
 		}
 		for _, w := range items {
 			at := clock.name(w.time)
-			if !strings.HasPrefix(at, "own") && at >= fmt.Sprintf("%03d", n) {
+			if after(at, n) {
 				continue
 			}
 			text := w.text

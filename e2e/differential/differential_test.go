@@ -40,7 +40,8 @@ func (j job) yaml(addresses []string) string {
 }
 
 // TestDifferential compares what both agents wrote, scrape by scrape. DIFFERENTIAL_SEEDS sets the number of random jobs
-// (default 6) and DIFFERENTIAL_STEPS the number of scrapes of each (default 20).
+// (default 6) and DIFFERENTIAL_STEPS the number of scrapes of each (default 20). DIFFERENTIAL_SCRAPES sets the numbers
+// of scrapes of a target in a request (default 1,3; all that are of interest: 1,2,3,5).
 func TestDifferential(t *testing.T) {
 	w := newWorld(t)
 	w.start(w.settings())
@@ -69,8 +70,9 @@ func TestDifferential(t *testing.T) {
 	w.until(time.Duration(steps)*interval+90*time.Second, "the scripts are over", func() bool {
 		for _, j := range jobs {
 			for _, name := range j.cases() {
-				for _, from := range sources() {
-					if len(w.recorder.times(from, clockOf(name))) <= len(j.script) {
+				for _, from := range w.sources() {
+					// Series of a target may wait one delay longer than the others.
+					if len(w.recorder.times(from, clockOf(name))) <= len(j.script)+from.endpoint.scrapes {
 						return false
 					}
 				}
@@ -81,14 +83,17 @@ func TestDifferential(t *testing.T) {
 	for _, j := range jobs {
 		t.Run(j.name, func(t *testing.T) {
 			for _, name := range j.cases() {
-				for _, p := range protocols {
-					w.compare(t, p, name, len(j.script), base)
+				for _, e := range w.endpoints {
+					w.compare(t, e, name, len(j.script), base)
+					w.compareOrder(t, e, name, len(j.script), base)
 				}
 			}
 		})
 	}
 	t.Run("moves", moves.compare)
 	t.Run("metadata", w.compareMetadata)
+	t.Run("metadata of series", w.compareSeriesMetadata)
+	t.Run("requests", w.compareRequests)
 	t.Run("targets", w.compareTargets)
 	for why, n := range w.explained {
 		t.Logf("%d deliberate differences: %s", n, why)
@@ -96,12 +101,12 @@ func TestDifferential(t *testing.T) {
 }
 
 // compare reports every difference between the agents that explain does not explain.
-func (w *world) compare(t *testing.T, p protocol, name string, scrapes int, base time.Time) {
+func (w *world) compare(t *testing.T, e endpoint, name string, scrapes int, base time.Time) {
 	t.Helper()
-	a := w.recorder.cells(source{theirs, p}, name, scrapes, base.UnixMilli())
-	b := w.recorder.cells(source{ours, p}, name, scrapes, base.UnixMilli())
+	a := w.recorder.cells(source{theirs, e}, name, scrapes, base.UnixMilli())
+	b := w.recorder.cells(source{ours, e}, name, scrapes, base.UnixMilli())
 	if len(a) == 0 {
-		t.Errorf("%s %s: Prometheus wrote nothing", p, name)
+		t.Errorf("%v %s: Prometheus wrote nothing", e, name)
 	}
 	var found []difference
 	for _, d := range differ(a, b) {
@@ -114,19 +119,19 @@ func (w *world) compare(t *testing.T, p protocol, name string, scrapes int, base
 	const most = 12
 	for i, d := range found {
 		if i == most {
-			t.Errorf("%s %s: and %d more differences", p, name, len(found)-most)
+			t.Errorf("%v %s: and %d more differences", e, name, len(found)-most)
 			break
 		}
-		t.Errorf("%s %s: %v", p, name, d)
+		t.Errorf("%v %s: %v", e, name, d)
 	}
-	t.Logf("%s %s: %d values compared", p, name, len(a))
+	t.Logf("%v %s: %d values compared", e, name, len(a))
 }
 
-func sources() []source {
+func (w *world) sources() []source {
 	var all []source
 	for _, a := range both {
-		for _, p := range protocols {
-			all = append(all, source{a, p})
+		for _, e := range w.endpoints {
+			all = append(all, source{a, e})
 		}
 	}
 	return all

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ type moves struct {
 	world *world
 	file  string
 	done  chan struct{}
+	ended int64 // Unix milliseconds; set before done is closed
 
 	goes, returns, relabelled, old, new *target
 }
@@ -84,15 +86,23 @@ func (m *moves) play() {
 	m.wait(m.new, 12) // until the removed targets have their staleness markers
 	m.set(map[string]string{"returns": m.returns.address, "moved": m.new.address})
 	m.wait(m.returns, 12)
+	m.ended = time.Now().UnixMilli()
 }
 
+// over reports whether everything has arrived that was written before the last change was seen.
 func (m *moves) over() bool {
 	select {
 	case <-m.done:
-		return true
 	default:
 		return false
 	}
+	for _, from := range m.world.sources() {
+		times := m.world.recorder.times(from, clockOf("returns"))
+		if len(times) == 0 || times[len(times)-1] < m.ended+from.endpoint.delay().Milliseconds() {
+			return false
+		}
+	}
+	return true
 }
 
 // stretch is what was written for a case between two long gaps: the content of each scrape, without repetitions, and
@@ -113,9 +123,10 @@ func (s stretch) String() string {
 	return b.String()
 }
 
-// stretches returns the stretches of a case.
-func (r *recorder) stretches(from source, name string) []stretch {
+// stretches returns the stretches of a case up to a time.
+func (r *recorder) stretches(from source, name string, until int64) []stretch {
 	times := r.times(from, clockOf(name))
+	times = times[:sort.Search(len(times), func(i int) bool { return times[i] > until })]
 	if len(times) == 0 {
 		return nil
 	}
@@ -134,6 +145,9 @@ func (r *recorder) stretches(from source, name string) []stretch {
 			continue
 		}
 		for _, w := range items {
+			if w.time > until {
+				continue
+			}
 			text := w.text
 			if strings.Contains(series, `__name__="scrape_duration_seconds"`) && text != "stale" {
 				text = "some time"
@@ -168,12 +182,12 @@ func (r *recorder) stretches(from source, name string) []stretch {
 
 // compare compares the stretches of every case.
 func (m *moves) compare(t *testing.T) {
-	for _, p := range protocols {
+	for _, e := range m.world.endpoints {
 		for _, name := range []string{"goes", "returns", "relabelled", "moved"} {
-			a := m.world.recorder.stretches(source{theirs, p}, name)
-			b := m.world.recorder.stretches(source{ours, p}, name)
+			a := m.world.recorder.stretches(source{theirs, e}, name, m.ended)
+			b := m.world.recorder.stretches(source{ours, e}, name, m.ended)
 			if x, y := fmt.Sprint(a), fmt.Sprint(b); x != y {
-				t.Errorf("%s %s:\n\tPrometheus: %s\n\tenvoy-scraper: %s", p, name, x, y)
+				t.Errorf("%v %s:\n\tPrometheus: %s\n\tenvoy-scraper: %s", e, name, x, y)
 			}
 		}
 	}

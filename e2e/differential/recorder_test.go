@@ -17,48 +17,39 @@ import (
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 )
 
-// protocol is a version of remote write. Its value is the path of that version's endpoint.
-type protocol string
-
-// Both agents write both versions.
-const (
-	write1 protocol = "/v1"
-	write2 protocol = "/v2"
-)
-
-var protocols = []protocol{write1, write2}
-
 // what is one received value of a series: a sample, a histogram or an exemplar, as text.
 type what struct {
 	time int64 // Unix milliseconds
 	text string
 }
 
-// source is the agent and the protocol of a request.
+func (w what) isExemplar() bool { return strings.HasPrefix(w.text, "exemplar") }
+
+// source is the agent and the endpoint of a request.
 type source struct {
 	agent    agentName
-	protocol protocol
+	endpoint endpoint
 }
 
 // recorder is a receiver that accepts and records everything.
 type recorder struct {
 	url string
 
-	mu       sync.Mutex // guards the fields below
-	series   map[source]map[string][]what
-	metadata map[agentName]map[string]bool // 1.0 only, which sends metadata separately
+	mu       sync.Mutex                   // guards the fields below
+	series   map[source]map[string][]what // in the order of arrival
+	metadata map[source]map[string]bool   // 1.0: of families; 2.0: of series, all that they had
+	current  map[source]map[string]string // 2.0: the newest metadata of each series
+	posts    map[source]int
+	most     map[source]int      // the most samples of a series in one request
+	repeated map[source][]string // series that a request had twice
 }
 
 // newRecorder starts a receiver that runs until the end of the test.
 func newRecorder(t *testing.T) *recorder {
 	t.Helper()
-	r := &recorder{series: map[source]map[string][]what{}, metadata: map[agentName]map[string]bool{}}
-	for _, a := range both {
-		r.metadata[a] = map[string]bool{}
-		for _, p := range protocols {
-			r.series[source{a, p}] = map[string][]what{}
-		}
-	}
+	r := &recorder{series: map[source]map[string][]what{}, metadata: map[source]map[string]bool{},
+		current: map[source]map[string]string{}, posts: map[source]int{}, most: map[source]int{},
+		repeated: map[source][]string{}}
 	r.url = "http://" + serve(t, r)
 	return r
 }
@@ -86,25 +77,42 @@ func (r *recorder) take(req *http.Request) (samples, histograms, exemplars int, 
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	from := source{agentOf(req), protocol(req.URL.Path)}
+	to, err := endpointOf(req.URL.Path)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	from := source{agentOf(req), to}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := r.series[from]
+	if r.series[from] == nil {
+		r.series[from], r.metadata[from] = map[string][]what{}, map[string]bool{}
+		r.current[from] = map[string]string{}
+	}
+	r.posts[from]++
+	all, seen := r.series[from], map[string]bool{}
+	begin := func(ls labels.Labels, samples int) {
+		if seen[ls.String()] {
+			r.repeated[from] = append(r.repeated[from], ls.String())
+		}
+		seen[ls.String()] = true
+		r.most[from] = max(r.most[from], samples)
+	}
 	add := func(ls labels.Labels, count *int, time int64, text string) {
 		all[ls.String()] = append(all[ls.String()], what{time, text})
 		*count++
 	}
-	if from.protocol == write1 {
+	if to.version == 1 {
 		var m prompb.WriteRequest
 		if err := m.Unmarshal(plain); err != nil {
 			return 0, 0, 0, err
 		}
 		for _, md := range m.Metadata {
-			r.metadata[from.agent][fmt.Sprintf("%s %s %q %q", md.MetricFamilyName, md.Type, md.Help, md.Unit)] = true
+			r.metadata[from][fmt.Sprintf("%s %s %q %q", md.MetricFamilyName, md.Type, md.Help, md.Unit)] = true
 		}
 		b := labels.NewScratchBuilder(0)
 		for _, ts := range m.Timeseries {
 			ls := ts.ToLabels(&b, nil)
+			begin(ls, len(ts.Samples)+len(ts.Histograms))
 			for _, s := range ts.Samples {
 				add(ls, &samples, s.Timestamp, number(s.Value))
 			}
@@ -129,6 +137,16 @@ func (r *recorder) take(req *http.Request) (samples, histograms, exemplars int, 
 		ls, err := ts.ToLabels(&b, m.Symbols)
 		if err != nil {
 			return 0, 0, 0, err
+		}
+		begin(ls, len(ts.Samples)+len(ts.Histograms))
+		md, err := ts.ToMetadata(m.Symbols)
+		if err != nil {
+			return 0, 0, 0, err
+		}
+		text := fmt.Sprintf("%s %q %q", md.Type, md.Help, md.Unit)
+		r.metadata[from][ls.String()+" "+text] = true
+		if text != `unknown "" ""` { // there is none
+			r.current[from][ls.String()] = text
 		}
 		for _, s := range ts.Samples {
 			add(ls, &samples, s.Timestamp, number(s.Value))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,9 +74,44 @@ func (w *world) compareTargets(t *testing.T) {
 func (w *world) compareMetadata(t *testing.T) {
 	w.recorder.mu.Lock()
 	defer w.recorder.mu.Unlock()
-	a, b := w.recorder.metadata[theirs], w.recorder.metadata[ours]
-	w.sameSet(t, "metadata", a, b, explainMetadata)
-	t.Logf("%d families compared", len(a))
+	for _, e := range w.endpoints {
+		if e.version == 1 {
+			a, b := w.recorder.metadata[source{theirs, e}], w.recorder.metadata[source{ours, e}]
+			w.sameSet(t, "metadata", a, b, explainMetadata)
+			t.Logf("%v: %d families compared", e, len(a))
+		}
+	}
+}
+
+// compareSeriesMetadata compares the metadata of series in remote write 2.0, of which the agent sends none without a
+// feature flag, between the endpoints of envoy-scraper. If a request has several scrapes, a series has the metadata of
+// the newest that has some.
+func (w *world) compareSeriesMetadata(t *testing.T) {
+	w.recorder.mu.Lock()
+	defer w.recorder.mu.Unlock()
+	const byChance = 3 // series with metadata of another target, whose page gave the metric another TYPE at that moment
+	first := source{ours, endpoint{2, w.endpoints[0].scrapes}}
+	for _, e := range w.endpoints {
+		if e.version == 1 {
+			continue
+		}
+		from, differences := source{ours, e}, []string(nil)
+		for text := range w.recorder.metadata[from] {
+			if !w.recorder.metadata[first][text] {
+				differences = append(differences, "only here: "+text)
+			}
+		}
+		current := w.recorder.current[from]
+		for series, want := range w.recorder.current[first] {
+			if got := current[series]; got != want {
+				differences = append(differences, fmt.Sprintf("%s at last: %s, want %s", series, got, want))
+			}
+		}
+		if len(differences) > byChance {
+			t.Errorf("%v: metadata that differs from that of %v:\n%s", e, first.endpoint, strings.Join(differences, "\n"))
+		}
+		t.Logf("%v: the metadata of %d series compared, differences: %q", e, len(current), differences)
+	}
 }
 
 func (w *world) sameSet(t *testing.T, what string, a, b map[string]bool,

@@ -30,34 +30,31 @@ type world struct {
 	agents   map[agentName]*process.Process
 	urls     map[agentName]string
 
+	endpoints []endpoint
 	explained map[string]int // number of deliberate differences, by reason
 }
 
 // newWorld starts the receiver.
 func newWorld(t *testing.T) *world {
 	return &world{
-		T: t, dir: t.TempDir(), recorder: newRecorder(t),
+		T: t, dir: t.TempDir(), recorder: newRecorder(t), endpoints: endpoints(t),
 		agents: map[agentName]*process.Process{}, urls: map[agentName]string{}, explained: map[string]int{},
 	}
 }
 
-// settings returns the sections global and remote_write of the configuration: both versions of remote write, with
-// everything sent.
+// settings returns the sections global and remote_write of the configuration: every endpoint, with everything sent.
 func (w *world) settings() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "global:\n  scrape_interval: %v\n  scrape_timeout: %v\n", model.Duration(interval),
 		model.Duration(timeout))
 	b.WriteString("  external_labels: {cluster: one, zone: external}\n")
 	b.WriteString("remote_write:\n")
-	for _, p := range protocols {
-		message := "prometheus.WriteRequest"
-		if p == write2 {
-			message = "io.prometheus.write.v2.Request"
-		}
-		fmt.Fprintf(&b, "- name: %s\n  url: %s%s\n  protobuf_message: %s\n", p[1:], w.recorder.url, p, message)
-		b.WriteString("  send_exemplars: true\n  send_native_histograms: true\n")
-		b.WriteString("  metadata_config: {send: true, send_interval: 2s}\n" +
-			"  queue_config: {batch_send_deadline: 500ms}\n")
+	for _, e := range w.endpoints {
+		fmt.Fprintf(&b, "- name: v%d-%d\n  url: %s%s\n  protobuf_message: %s\n", e.version, e.scrapes, w.recorder.url,
+			e.path(), e.message())
+		b.WriteString("  send_exemplars: true\n  send_native_histograms: true\n" +
+			"  metadata_config: {send: true, send_interval: 2s}\n")
+		fmt.Fprintf(&b, "  queue_config: {batch_send_deadline: %v}\n", model.Duration(e.delay()))
 	}
 	return b.String()
 }

@@ -69,6 +69,18 @@ func (r *Receiver) Writes(ctx context.Context) (map[string]int, error) {
 	return writes, nil
 }
 
+// Metric returns the sum of the values of one of Prometheus' own metrics. A metric that does not exist is an error.
+func (r *Receiver) Metric(ctx context.Context, name string) (sum float64, err error) {
+	family, err := r.ownMetric(ctx, name)
+	if err == nil && family == nil {
+		err = fmt.Errorf("no metric %s", name)
+	}
+	for _, m := range family.GetMetric() {
+		sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+	}
+	return sum, err
+}
+
 // ownMetric returns a family of Prometheus' own metrics.
 func (r *Receiver) ownMetric(ctx context.Context, name string) (*dto.MetricFamily, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.URL()+"/metrics", nil)

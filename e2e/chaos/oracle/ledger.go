@@ -14,7 +14,7 @@ type Ledger struct {
 	series     map[string]*account
 	outOfOrder int
 	duplicates int
-	old        int   // duplicates of a sample that is no longer the newest of its series
+	old        int   // duplicates in requests without the newest sample of the series, or a newer one
 	repeats    []int // requests with a duplicate, per epoch
 	example    string
 }
@@ -35,21 +35,41 @@ func (l *Ledger) take(samples []Sample) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	repeated := false
+	newest := map[string]int64{} // of the request, by series
+	for _, s := range samples {
+		key := s.Labels.String()
+		if at, known := newest[key]; !known || s.Time > at {
+			newest[key] = s.Time
+		}
+	}
+	late := l.late(newest)
 	for _, s := range samples {
 		if s.Labels.Get("__name__") == Filler {
 			continue
 		}
-		repeated = l.enter(s) || repeated
+		repeated = l.enter(s, late) || repeated
 	}
 	if repeated {
 		l.repeats[len(l.repeats)-1]++
 	}
 }
 
-// enter records one sample and reports whether it is an exact duplicate. Prometheus accepts a duplicate of the newest
-// sample of a series and refuses a duplicate of an older one. Any other sample that is not newer than the newest is out
-// of order.
-func (l *Ledger) enter(s Sample) (duplicate bool) {
+// late returns the series of a request that have a newer sample than the request. If the request repeats the one
+// before, there are none.
+func (l *Ledger) late(newest map[string]int64) map[string]bool {
+	late := map[string]bool{}
+	for key, at := range newest {
+		if a := l.series[key]; a != nil && at < a.newest {
+			late[key] = true
+		}
+	}
+	return late
+}
+
+// enter records one sample and reports whether it is an exact duplicate. A request may be repeated, with all samples of
+// its series, until the next request of the series has arrived: a duplicate after that is old. Any other sample that is
+// not newer than the newest is out of order.
+func (l *Ledger) enter(s Sample, late map[string]bool) (duplicate bool) {
 	key := s.Labels.String()
 	a := l.series[key]
 	if a == nil {
@@ -62,7 +82,7 @@ func (l *Ledger) enter(s Sample) (duplicate bool) {
 		a.newest = s.Time
 	case known && before == s.bits():
 		l.duplicates++
-		if s.Time < a.newest {
+		if late[key] {
 			l.old++
 		}
 		return true

@@ -23,29 +23,37 @@ func numbered(instance string, series, number int, at int64) Sample {
 
 func TestLedgerKeepsOrderAndDuplicates(t *testing.T) {
 	type book struct{ outOfOrder, duplicates, old int }
+	again := func(numbers ...int) (samples []Sample) {
+		for _, n := range numbers {
+			samples = append(samples, numbered("a", 0, n, int64(n)*1000))
+		}
+		return samples
+	}
 	for name, tc := range map[string]struct {
-		next Sample
+		next []Sample
 		want book
 	}{
-		"newer":                      {numbered("a", 0, 3, 3000), book{}},
-		"the newest again":           {numbered("a", 0, 2, 2000), book{duplicates: 1}},
-		"the newest, another value":  {numbered("a", 0, 7, 2000), book{outOfOrder: 1}},
-		"an older one again":         {numbered("a", 0, 1, 1000), book{duplicates: 1, old: 1}},
-		"older than the newest":      {numbered("a", 0, 9, 1500), book{outOfOrder: 1}},
-		"old, but of another series": {numbered("b", 0, 1, 10), book{}},
+		"newer":                      {again(3), book{}},
+		"the newest again":           {again(2), book{duplicates: 1}},
+		"the newest, another value":  {[]Sample{numbered("a", 0, 7, 2000)}, book{outOfOrder: 1}},
+		"an older one again":         {again(1), book{duplicates: 1, old: 1}},
+		"both again":                 {again(1, 2), book{duplicates: 2}},
+		"both again, and a newer":    {again(1, 2, 3), book{duplicates: 2}},
+		"older than the newest":      {[]Sample{numbered("a", 0, 9, 1500)}, book{outOfOrder: 1}},
+		"old, but of another series": {[]Sample{numbered("b", 0, 1, 10)}, book{}},
 		"a staleness marker": {
-			Sample{numbered("a", 0, 0, 0).Labels, 3000, math.Float64frombits(value.StaleNaN)}, book{},
+			[]Sample{{numbered("a", 0, 0, 0).Labels, 3000, math.Float64frombits(value.StaleNaN)}}, book{},
 		},
 	} {
 		first := newLedger()
 		first.take([]Sample{numbered("a", 0, 1, 1000), numbered("a", 0, 2, 2000)})
 		l := first.Clone()
 		l.NextEpoch()
-		l.take([]Sample{tc.next})
+		l.take(tc.next)
 		if got := (book{l.outOfOrder, l.duplicates, l.old}); got != tc.want {
 			t.Errorf("%s: %+v, want %+v", name, got, tc.want)
 		}
-		if got, want := l.repeats[1], tc.want.duplicates; got != want || l.repeats[0] != 0 {
+		if got, want := l.repeats[1], min(1, tc.want.duplicates); got != want || l.repeats[0] != 0 {
 			t.Errorf("%s: repeated requests %v, want %d in the second epoch", name, l.repeats, want)
 		}
 	}

@@ -24,7 +24,7 @@ type Verdict struct {
 	Invented    int // arrived, but were never served
 	OutOfOrder  int // samples
 	Duplicates  int // samples accepted twice with the same value
-	Old         int // part of Duplicates: the sample was no longer the newest of its series
+	Old         int // part of Duplicates: newer samples of the series had arrived in another request
 	Repeats     int // requests with a duplicate
 	MostRepeats int // the most Repeats between two ends of processes
 
