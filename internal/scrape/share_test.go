@@ -411,7 +411,7 @@ func TestWhatWaitsIsSentWhenTargetsMove(t *testing.T) {
 			defer s.mu.Unlock()
 			return s.flushes
 		}
-		pass(f.maps[1].From.Sub(time.Now()) - time.Second)
+		pass(time.Until(f.maps[1].From) - time.Second)
 		before := flushes()
 		pass(2 * time.Second)
 		if flushes() == before {
@@ -420,8 +420,8 @@ func TestWhatWaitsIsSentWhenTargetsMove(t *testing.T) {
 	})
 }
 
-// TestScrapesThatRunWhenTheirTargetsMoveDoNotWait: they end after the instant. Their samples must not wait until those of
-// the new owner have arrived.
+// TestScrapesThatRunWhenTheirTargetsMoveDoNotWait: they end after the instant. Their samples must not wait until those
+// of the new owner have arrived.
 func TestScrapesThatRunWhenTheirTargetsMoveDoNotWait(t *testing.T) {
 	hosts := movingHosts(t, 10)
 	fleetDuring(t, 2, changes(1, 2), func(t *testing.T, f *fleet) {
@@ -438,7 +438,7 @@ func TestScrapesThatRunWhenTheirTargetsMoveDoNotWait(t *testing.T) {
 			defer s.mu.Unlock()
 			return len(s.got), s.flushed
 		}
-		pass(f.maps[1].From.Sub(time.Now()) + time.Millisecond)
+		pass(time.Until(f.maps[1].From) + time.Millisecond)
 		atInstant, _ := state()
 		pass(5 * time.Second)
 		switch batches, flushed := state(); {
