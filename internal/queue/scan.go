@@ -241,7 +241,6 @@ type readResult struct {
 	lost    int    // samples of damaged records and of the records after them in the request
 	damage  []span // to be copied aside
 	broken  int    // records and headers that are damaged
-	scanned *repaired
 }
 
 // readRequest reads the request at an offset and verifies its checksums. skips are damaged parts that are counted
