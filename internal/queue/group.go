@@ -60,10 +60,10 @@ func (q *FIFO) take(l *lane, most Limit) (State, time.Duration) {
 		group := l.streams.pick(l.group[:0], most)
 		if len(group) == 0 {
 			switch {
-			case !readable:
-				return Later, 0
 			case len(l.streams.waiting.all) > 0:
 				return Later, l.streams.waiting.all[0].first.due - now
+			case !readable:
+				return Later, 0
 			}
 			return Empty, 0
 		}

@@ -283,6 +283,42 @@ func TestNumbersOfDeliveredSegmentsAreNotUsedAgain(t *testing.T) {
 	})
 }
 
+// TestAnEmptiedSegmentKeepsThePosition: a dropped segment that could not be removed was emptied, and the process was
+// killed before the position moved on. What is delivered behind it is not delivered again.
+func TestAnEmptiedSegmentKeepsThePosition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := quiet()
+		cfg.segment = headerSize + 3 // two requests each
+		fs := newFakeFS()
+		q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
+		waits(t, q, 0, 0, "9a")
+		waits(t, q, 0, time.Hour, "7a")
+		waits(t, q, 0, 0, "9b")
+		waits(t, q, 0, time.Hour, "7b")
+		synctest.Wait()
+		if got := groups(q, 0, Limit{}); !slices.Equal(got, []string{"9a 9b"}) {
+			t.Fatalf("groups %q", got)
+		}
+		after := fs.kill()
+		_, _ = q.Close()
+		after.names[segments(after)[0]].content = nil
+		if got, _ := lives(t, after, cfg); !slices.Equal(got, []string{"7b"}) {
+			t.Errorf("groups %q, want 7b", got)
+		}
+	})
+}
+
+// TestAnExtentThatFitsNoRequest: a position says that the first record of a request is delivered. The others depend on
+// it, so they are not delivered either.
+func TestAnExtentThatFitsNoRequest(t *testing.T) {
+	fs := backlog(t, quiet(), threeRecords(t))
+	_, d := fs.file(t, positionSuffix)
+	d.content = slot{counter: 9, delivered: extents{{1, span{oneAt, twoAt}}}}.append(nil)
+	if got := reopen(t, fs, quiet()); !slices.Equal(got.requests, []string{"three"}) || got.lost != (Loss{}) {
+		t.Errorf("delivered %q, reported %+v", got.requests, got.lost)
+	}
+}
+
 // TestMoreExtentsThanASlotHas: what a position has no room for is delivered again after a kill, and is marked.
 func TestMoreExtentsThanASlotHas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -328,9 +328,9 @@ func TestDamageEndsTheBarrier(t *testing.T) {
 }
 
 // BenchmarkWaiting has about 3,000 waiting requests of 1,000 streams in a lane. Each step appends a request and calls
-// Next; each sixth request of a stream makes it due, and its group is delivered.
+// Next; each seventh request of a stream makes it due, and its group is delivered.
 func BenchmarkWaiting(b *testing.B) {
-	const streams, together, size = 1000, 6, 1 << 10
+	const streams, together, size = 1000, 7, 1 << 10
 	for _, kind := range []string{"memory", "disk"} {
 		b.Run(kind, func(b *testing.B) {
 			q := NewMemory(DefaultConfig(), 1)
