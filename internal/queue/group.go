@@ -41,7 +41,7 @@ func (q *FIFO) next(reader int, most Limit) (group []Request, state State, wait 
 		}
 		l.reader = noReader
 		q.wakeIfOther(l, reader)
-		if state == Later || q.closed || q.isNewest(l) {
+		if state == Later || q.closed || q.isNewest(l) || !l.empty() {
 			return nil, state, wait, read
 		}
 		q.endGenerations() // all of l was damaged: the next lane may have a request
@@ -85,6 +85,7 @@ func (q *FIFO) take(l *lane, most Limit) (State, time.Duration) {
 		if !readable {
 			return Later, 0
 		}
+		q.coldChanged(l) // all of the group was damaged: what was appended may have waited for it
 	}
 	return Empty, 0
 }

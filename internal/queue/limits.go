@@ -191,7 +191,7 @@ func (q *FIFO) dropSegment(l *lane, s *segment, reason Reason) {
 	q.endGenerations()
 }
 
-// coldChanged is called when requests of a lane are no longer cold.
+// coldChanged is called when requests of a lane are no longer cold, or were lost.
 func (q *FIFO) coldChanged(l *lane) {
 	if l.firstCold() == nil {
 		l.front, l.fronts = nil, 0
