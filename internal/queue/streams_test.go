@@ -98,8 +98,8 @@ func TestGroups(t *testing.T) {
 		"limit of requests": {
 			now: []string{"7a", "7b", "7c", "9a"}, most: Limit{Requests: 2}, want: []string{"7a 7b 9a", "7c"},
 		},
-		"limit of samples": {
-			now: []string{"7a", "7b", "7c"}, most: Limit{Samples: 2}, want: []string{"7a 7b", "7c"},
+		"limit of samples": { // not of the first stream
+			now: []string{"7a", "7b", "7c", "9a"}, most: Limit{Samples: 2}, want: []string{"7a 7b 7c", "9a"},
 		},
 		"limit of bytes": {
 			now: []string{"7a", "7b", "7c"}, most: Limit{Bytes: 2*recordOverhead + 4}, want: []string{"7a 7b", "7c"},
