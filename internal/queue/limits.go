@@ -188,6 +188,7 @@ func (q *FIFO) dropSegment(l *lane, s *segment, reason Reason) {
 	}
 	q.removeIfDelivered(l, s)
 	q.coldChanged(l)
+	q.notices.wake = true // requests that are due may have waited for what is dropped
 	q.endGenerations()
 }
 
