@@ -104,6 +104,7 @@ func (q *FIFO) drop() bool {
 		return false
 	}
 	q.remove(from, oldest)
+	q.passed(from, oldest)
 	reason := QueueFull
 	if q.disk != nil {
 		reason = DiskFull
