@@ -41,7 +41,7 @@ func (q *FIFO) next(reader int, most Limit) (group []Request, state State, wait 
 		}
 		l.reader = noReader
 		q.wakeIfOther(l, reader)
-		if state == Later || q.closed || q.isNewest(l) {
+		if state == Later || q.closed || q.isNewest(l) || !l.empty() {
 			return nil, state, wait, read
 		}
 		q.endGenerations() // all of l was damaged: the next lane may have a request
@@ -87,6 +87,7 @@ func (q *FIFO) take(l *lane, most Limit) (State, time.Duration) {
 		if !readable {
 			return Later, 0
 		}
+		q.coldChanged(l) // all of the group was damaged: what was appended may have waited for it
 	}
 	return Empty, 0
 }
@@ -96,7 +97,7 @@ func (q *FIFO) give(l *lane) {
 	l.given = make([]Request, len(l.group))
 	for i, r := range l.group {
 		l.given[i] = r.Request
-		if r.segment != nil || r.writing {
+		if r.segment != nil || r.writing || r.torn != nil {
 			l.changes++
 		}
 	}
@@ -140,6 +141,10 @@ func (q *FIFO) Ack(lane int) {
 
 // passed marks a request that is delivered or lost as such on disk. The request is removed from its lane.
 func (q *FIFO) passed(l *lane, r *request) {
+	for _, x := range r.torn {
+		l.delivered.add(x)
+		l.changes++
+	}
 	s := r.segment
 	if s == nil {
 		return
@@ -189,6 +194,9 @@ func (l *lane) slot(b *batch, left uint32) slot {
 	s := slot{position: l.acked, delivered: l.delivered, left: left, last: max(l.end.seq, l.nextSeq-1)}
 	s.doubtful = append(s.doubtful, l.doubtful...)
 	for _, r := range l.group {
+		for _, x := range r.torn {
+			s.doubtful.add(x)
+		}
 		if r.segment != nil {
 			s.doubtful.add(extent{r.segment.seq, span{r.start, r.end}})
 		} else if b != nil && b.request == r {

@@ -105,6 +105,7 @@ func (q *FIFO) drop() bool {
 		return false
 	}
 	q.remove(from, oldest)
+	q.passed(from, oldest)
 	reason := QueueFull
 	if q.disk != nil {
 		reason = DiskFull
@@ -189,10 +190,11 @@ func (q *FIFO) dropSegment(l *lane, s *segment, reason Reason) {
 	}
 	q.removeIfDelivered(l, s)
 	q.coldChanged(l)
+	q.notices.wake = true // requests that are due may have waited for what is dropped
 	q.endGenerations()
 }
 
-// coldChanged is called when requests of a lane are no longer cold.
+// coldChanged is called when requests of a lane are no longer cold, or were lost.
 func (q *FIFO) coldChanged(l *lane) {
 	if l.firstCold() == nil {
 		l.front, l.fronts = nil, 0

@@ -251,10 +251,7 @@ func (w *world) checkGroup(lane int, group []Request, most Limit) {
 			w.t.Error("some of a group may have arrived, some not")
 		}
 	}
-	if len(perStream) == 1 {
-		samples = 0 // not limited
-	}
-	if len(group) > 1 && !most.allows(samples, bytes) {
+	if len(group) > 1 && (!most.allows(0, bytes) || len(perStream) > 1 && !most.allows(samples, 0)) {
 		w.t.Errorf("group of %d samples, %d bytes: limit %+v", samples, bytes, most)
 	}
 	if !w.strict || w.cfg.requests > 0 { // cold requests are due
@@ -465,7 +462,9 @@ func overSeeds(t *testing.T, cfg Config, steps int, story func(w *world, step in
 				w := newWorld(t, seed, cfg, 1+int(seed%4))
 				for i := range steps {
 					w.step()
+					w.q.checkState(t.Errorf)
 					story(w, i)
+					w.q.checkState(t.Errorf)
 					if t.Failed() {
 						break
 					}

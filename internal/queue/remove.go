@@ -9,9 +9,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// removeIfDelivered schedules the removal of a segment that is delivered or dropped and not active.
+// removeIfDelivered schedules the removal of a segment that is delivered or dropped and not active, once.
 func (q *FIFO) removeIfDelivered(l *lane, s *segment) {
-	if s.delivered() && s != l.active {
+	if s.delivered() && s != l.active && s.lane == nil {
 		l.segments = slices.DeleteFunc(l.segments, func(o *segment) bool { return o == s })
 		q.disk.scheduleRemoval(l, s)
 	}

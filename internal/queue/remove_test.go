@@ -197,3 +197,71 @@ func TestDiskErrorEndsWithTheNextWrite(t *testing.T) {
 		mustClose(t, q)
 	})
 }
+
+// TestBytesOnDiskOfASegmentThatIsGivenUp: a segment that cannot be read leaves the queue once.
+func TestBytesOnDiskOfASegmentThatIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := quiet()
+		cfg.segment = 100 // two requests each
+		cfg.Wake = func(int) {}
+		fs := newFakeFS()
+		q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
+		waits(t, q, 0, time.Minute, "7a", "9a", "7b", "9b", "7c", "9c")
+		synctest.Wait()
+		bad := segments(fs)[0]
+		fs.failing(bad[strings.LastIndex(bad, "/")+1:], syscall.EIO, func(call string, _ int) bool { return call == "read" })
+		q.Flush(0)
+		for range 2 * maxReadTries {
+			group(q, 0, Limit{})
+			pass(maxBackoff)
+		}
+		synctest.Wait()
+		if got, want := q.Stats().DiskBytes, fs.segmentBytes(); got != want {
+			t.Errorf("%d bytes on disk, want %d", got, want)
+		}
+		fs.heal()
+		groups(q, 0, Limit{})
+		mustClose(t, q)
+	})
+}
+
+// TestBytesOnDiskOfAGenerationThatEndsWhileItIsWritten: the last request of a generation is acknowledged while it is
+// being written. Its segment leaves the queue once.
+func TestBytesOnDiskOfAGenerationThatEndsWhileItIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newFakeFS()
+		q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
+		waits(t, q, 0, 0, "7a")
+		synctest.Wait()
+		if got := groups(q, 0, Limit{}); !slices.Equal(got, []string{"7a"}) {
+			t.Fatalf("groups %q", got)
+		}
+		arrived, hold := make(chan bool), make(chan bool)
+		done := false
+		fs.mu.Lock()
+		fs.fail = func(call, name string, _ int) error {
+			if call == "write" && strings.HasSuffix(name, segmentSuffix) && !done {
+				done = true
+				fs.mu.Unlock()
+				arrived <- true
+				<-hold
+				fs.mu.Lock()
+			}
+			return nil
+		}
+		fs.mu.Unlock()
+		waits(t, q, 0, 0, "7b")
+		<-arrived
+		if got := group(q, 0, Limit{}); got != "7b" {
+			t.Errorf("group %q, want 7b", got)
+		}
+		q.Resize(1)
+		q.Ack(0)
+		close(hold)
+		synctest.Wait()
+		if got, want := q.Stats().DiskBytes, fs.segmentBytes(); got != want || got != 0 {
+			t.Errorf("%d bytes on disk, want %d", got, want)
+		}
+		mustClose(t, q)
+	})
+}

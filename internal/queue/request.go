@@ -20,6 +20,7 @@ type request struct {
 	segment    *segment // the segment with its written records; nil: none is written
 	start, end int64    // offsets there; end: of the last written record
 	before     uint64   // samples of the segment before start
+	torn       extents  // parts of abandoned segments that still have the beginning of the request
 
 	prev, next         *request // in the lane
 	older, newer       *request // in the stream

@@ -98,8 +98,9 @@ func TestGroups(t *testing.T) {
 		"limit of requests": {
 			now: []string{"7a", "7b", "7c", "9a"}, most: Limit{Requests: 2}, want: []string{"7a 7b 9a", "7c"},
 		},
-		"the first stream comes whole": {now: []string{"7a", "7b", "7c"}, most: Limit{Samples: 2},
-			want: []string{"7a 7b 7c"}},
+		"limit of samples": { // not of the first stream
+			now: []string{"7a", "7b", "7c", "9a"}, most: Limit{Samples: 2}, want: []string{"7a 7b 7c", "9a"},
+		},
 		"limit of bytes": {
 			now: []string{"7a", "7b", "7c"}, most: Limit{Bytes: 2*recordOverhead + 4}, want: []string{"7a 7b", "7c"},
 		},
@@ -251,18 +252,10 @@ func TestManyRequestsAreCold(t *testing.T) {
 		}
 		fill := func() {
 			for i := range n {
-				if i == cfg.requests {
-					if due := group(q, 0, Limit{}); due != "-" {
-						t.Fatalf("group %q with %d requests", due, i)
-					}
-				}
 				waits(t, q, 0, time.Hour, fmt.Sprintf("%d-%05d", 1+i%5, i))
 				if synctest.Wait(); inMemory() > cfg.requests+1 {
 					t.Fatalf("%d requests in memory", inMemory())
 				}
-			}
-			if due := group(q, 0, Limit{Requests: 2, Samples: 8}); due == "-" {
-				t.Error("nothing is due, and there are too many requests to wait")
 			}
 			q.Flush(0)
 		}
@@ -302,35 +295,10 @@ func TestFoundRequestsAreABarrier(t *testing.T) {
 	})
 }
 
-// TestDamageEndsTheBarrier: the last request that the start found is damaged. What was appended meanwhile is given out
-// at once.
-func TestDamageEndsTheBarrier(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		fs := newFakeFS()
-		s := openStore(t, "data", fs)
-		q := openQueue(t, s, "x", 1, quiet())
-		waits(t, q, 0, 0, "7a")
-		mustClose(t, q)
-		_, d := fs.file(t, segmentSuffix)
-		d.content[headerSize] ^= 1
-		q = openQueue(t, s, "x", 1, quiet())
-		waits(t, q, 0, 0, "9a")
-		synctest.Wait()
-		if got := group(q, 0, Limit{}); got != "9a" {
-			t.Errorf("group %q", got)
-		}
-		q.Ack(0)
-		if s := q.Stats(); s.Samples != 0 || s.CorruptRecords != 1 {
-			t.Errorf("%+v", s)
-		}
-		mustClose(t, q)
-	})
-}
-
 // BenchmarkWaiting has about 3,000 waiting requests of 1,000 streams in a lane. Each step appends a request and calls
-// Next; each seventh request of a stream makes it due, and its group is delivered.
+// Next; each sixth request of a stream makes it due, and its group is delivered.
 func BenchmarkWaiting(b *testing.B) {
-	const streams, together, size = 1000, 7, 1 << 10
+	const streams, together, size = 1000, 6, 1 << 10
 	for _, kind := range []string{"memory", "disk"} {
 		b.Run(kind, func(b *testing.B) {
 			q := NewMemory(DefaultConfig(), 1)

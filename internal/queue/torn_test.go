@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // torn is a queue whose first segment holds the request "a", the record "b" of the next one, and half of its record
@@ -77,6 +78,45 @@ func TestTornSegmentIsAbandoned(t *testing.T) {
 			t.Errorf("delivered again: %q", got.requests)
 		}
 	})
+}
+
+// TestTornRequestIsNotDeliveredAgain: a request that waits keeps the torn segment. The beginning of the request that was
+// delivered from the next segment is still in it. A killed process repeats it only if it was in flight, and marks it.
+func TestTornRequestIsNotDeliveredAgain(t *testing.T) {
+	for _, flying := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			fs := newFakeFS()
+			q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
+			waits(t, q, 0, time.Hour, "7a")
+			r := record("9b", true)
+			r.Stream = 9
+			mustAppend(t, q, 0, r)
+			synctest.Wait()
+			fs.breakWith(errShort, "write", "truncate")
+			mustAppend(t, q, 0, record("c", false))
+			q.Seal(0)
+			synctest.Wait()
+			fs.heal()
+			pass(2 * minBackoff)
+			synctest.Wait()
+			if got := group(q, 0, Limit{}); got != "9bc" {
+				t.Errorf("group %q, want 9bc", got)
+			}
+			want := []string{"9b? 9bc?", "7a"}
+			if !flying {
+				q.Ack(0)
+				want = []string{"7a"}
+			}
+			after := fs.kill()
+			_, _ = q.Close()
+			got, _ := lives(t, after, quiet())
+			slices.Sort(want)
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				t.Errorf("in flight %v: after a kill %q, want %q", flying, got, want)
+			}
+		})
+	}
 }
 
 // TestCloseCutsATornSegment: the next process finds neither the half record nor the request that began before it twice.

@@ -229,6 +229,7 @@ func readersThatSleep(t *testing.T, seed uint64) {
 			start()
 		}
 		synctest.Wait()
+		s.q.checkState(t.Errorf)
 	}
 	fs.breakWith(nil)
 	for range 5 { // nothing waits for longer than two minutes

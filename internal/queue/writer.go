@@ -262,6 +262,9 @@ func (q *FIFO) written(b *batch, err error) (moved bool) {
 	r.writing = false
 	d.batch = nil
 	if err != nil {
+		if s.torn {
+			r.torn.add(b.extent())
+		}
 		if r.gone { // what is written of it is delivered
 			q.passed(l, r)
 			q.advance(l)
