@@ -17,10 +17,10 @@ import (
 //
 // The old owner scrapes it last at a, before T. The new owner scrapes it first at b: the first of the target's due
 // times, which are the same in all instances, that is at least one interval after T. So b is two intervals after a, and
-// one sample is missing. Samples stay in order even if a delivery is late, or clocks differ, by up to one interval: what
-// waits for later scrapes is sent at T, and the samples of a scrape that runs at T are sent when it ends. The new owner
-// waits for nothing but the clock. No instance sends markers, unless discovery loses the target before b:
-// then the old owner sends them, since the new one never scraped it.
+// one sample is missing. Samples stay in order even if a delivery is late, or clocks differ, by up to one interval:
+// what waits for later scrapes is sent at T, and the samples of a scrape that runs at T are sent when it ends. The new
+// owner waits for nothing but the clock. No instance sends markers, unless discovery loses the target before b: then
+// the old owner sends them, since the new one never scraped it.
 
 // Values of the label direction of envoy_scraper_scrape_handovers_total.
 const (

@@ -420,8 +420,8 @@ func TestWhatWaitsIsSentWhenTargetsMove(t *testing.T) {
 	})
 }
 
-// TestScrapesThatRunWhenTheirTargetsMoveDoNotWait: they end after the instant. Their samples must not wait until those of
-// the new owner have arrived.
+// TestScrapesThatRunWhenTheirTargetsMoveDoNotWait: they end after the instant. Their samples must not wait until those
+// of the new owner have arrived.
 func TestScrapesThatRunWhenTheirTargetsMoveDoNotWait(t *testing.T) {
 	hosts := movingHosts(t, 10)
 	fleetDuring(t, 2, changes(1, 2), func(t *testing.T, f *fleet) {

@@ -164,8 +164,8 @@ func (p *Packer) appendUnbound(s *Settings, b *series.Batch, hash uint64, unboun
 	}
 }
 
-// movedWait is how long, in stream mode, the first samples of a series wait in their lane at least after the series came
-// from the lane of its target: meanwhile its earlier samples are sent.
+// movedWait is how long, in stream mode, the first samples of a series wait at least after it has left the lane of its
+// target. Meanwhile its earlier samples are sent.
 const movedWait = 5 * time.Second
 
 // unboundAppend appends unbound rows of a batch to one lane. The caller holds its mu.
