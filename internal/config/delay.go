@@ -113,6 +113,11 @@ func (l *loader) applyDelays(cfg *Config, src *source) []delay {
 		if len(intervals) > 0 {
 			n := scrapesPerRequest(d.time, intervals[0])
 			cfg.RemoteWrite.Endpoints[i].Streams = n > 1
+			if limit := e.QueueConfig.SampleAgeLimit; n > 1 && limit > 0 && limit < d.time {
+				l.add(d.warning(fmt.Sprintf("samples wait that long, and %s.queue_config.sample_age_limit drops those "+
+					"older than %v", l.remotes[i].path, limit),
+					fmt.Sprintf("write at most %v, or raise sample_age_limit", limit)))
+			}
 			if yamltree.IsEmpty(yamltree.Get(l.remotes[i].node, "queue_config", "max_samples_per_send")) {
 				e.QueueConfig.MaxSamplesPerSend *= n // the default: as many series as with one scrape
 			}

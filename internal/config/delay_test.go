@@ -190,6 +190,13 @@ func TestMaxDelayMistakes(t *testing.T) {
 		"longer than queries look back, by Prometheus' key": {delayFile("", "batch_send_deadline: 6m"), []string{
 			":6: warning: remote_write[0].queue_config.batch_send_deadline: 6m: 36 scrapes of 10s take 6m, so the " +
 				"newest sample of a series is up to 6m old when the next request leaves" + leaves}},
+		"longer than sample_age_limit": {delayFile("\n  max_delay: 1m", "sample_age_limit: 30s"), []string{":2: " +
+			"warning: envoy_scraper.max_delay: 1m: samples wait that long, and remote_write[0].queue_config." +
+			"sample_age_limit drops those older than 30s (write at most 30s, or raise sample_age_limit)"}},
+		"shorter than sample_age_limit": {
+			delayFile("\n  max_delay: 1m", "sample_age_limit: 2m"), nil},
+		"longer than sample_age_limit, with one scrape": {
+			delayFile("", "batch_send_deadline: 15s, sample_age_limit: 10s"), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, want := strings.Join(problemsOf(t, Options{}, c.text), "\n"), strings.Join(c.want, "\n")

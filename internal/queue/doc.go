@@ -35,7 +35,8 @@
 // # Invariants
 //
 //   - The order within a stream of a lane never changes; between streams and between lanes there is none. After Resize,
-//     or a start with another number of lanes, the lanes of the older generation are drained before anything newer.
+//     or a start that finds a backlog or has another number of lanes, the lanes of the older generation are drained
+//     before anything newer.
 //   - A lane has one group in flight. A request of stream 0 is alone in its group.
 //   - What a start found in a lane is due, and is drained before anything that is appended to the lane later.
 //   - Requests behind cold ones are not given out, since a cold one may be of the same stream.

@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -55,14 +56,15 @@ func openFIFO(fs FS, dir string, lanes int, cfg Config, onClose func()) (*FIFO, 
 }
 
 // newLanes makes the lanes that records are appended to. The newest generation is continued if it has that number of
-// lanes and has not ended. The caller holds mu.
+// lanes, has not ended and has no backlog. With a backlog it is not, since the next process would find requests of two
+// processes in one lane, and they may have divided their series otherwise into streams. The caller holds mu.
 func (q *FIFO) newLanes(lanes int, ended map[uint32]bool) {
 	number := uint32(1)
 	if len(q.gens) > 0 {
 		last := q.newest()
 		name := last.lanes[0].name
 		number = name.generation + 1
-		if !ended[name.generation] && name.lanes == lanes {
+		if !ended[name.generation] && name.lanes == lanes && !slices.ContainsFunc(last.lanes, hasBacklog) {
 			whole := newGeneration(q.disk.dir, name.generation, lanes)
 			for _, l := range last.lanes {
 				whole.lanes[l.name.lane] = l
@@ -73,6 +75,8 @@ func (q *FIFO) newLanes(lanes int, ended map[uint32]bool) {
 	}
 	q.gens = append(q.gens, newGeneration(q.disk.dir, number, lanes))
 }
+
+func hasBacklog(l *lane) bool { return !l.empty() }
 
 // scratchName is a file that exists for a moment only. After a crash the next start removes it.
 const scratchName = "probe"

@@ -151,6 +151,39 @@ func TestSeveralScrapesInARequestArriveAsSingleOnes(t *testing.T) {
 	}
 }
 
+// TestASeriesThatGetsTimestampsOfItsOwnStaysInOrder: it changes from the lane of its target to the lane of its own
+// labels, while earlier scrapes wait in the former.
+func TestASeriesThatGetsTimestampsOfItsOwnStaysInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ec := explicit(endpointConfig("n"), wire.V2)
+		ec.QueueConfig.BatchSendDeadline = model.Duration(30 * time.Second)
+		ec.Streams = true
+		w := newWorld(t, ec)
+		w.run()
+		var pods []target
+		for i := range 20 {
+			pods = append(pods, w.target(fmt.Sprint("pod-", i), 4))
+		}
+		appended := 0
+		for n := range 20 {
+			for _, pod := range pods {
+				b := w.scrape(pod, nowMillis())
+				b.Interval = 10 * time.Second
+				for i := 0; n >= 8 && i < 2; i++ {
+					b.Times = append(b.Times, series.OwnTime{Index: i, Time: b.Time - 1000})
+				}
+				appended += b.Len()
+				w.append(b)
+			}
+			time.Sleep(10 * time.Second)
+		}
+		w.stop()
+		if r := w.receivers["n"]; r.disorder > 0 || r.total() != appended {
+			t.Errorf("%d of %d samples arrived, %d out of order", r.total(), appended, r.disorder)
+		}
+	})
+}
+
 func TestRequestsHoldAsManyScrapesAsTheDelayAllows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ec := endpointConfig("n")

@@ -40,7 +40,7 @@ type loop struct {
 	heapIndex int // in the heap of due times; -1: not there
 
 	handed bool        // another instance has the target; guarded by Pools.mu
-	moved  atomic.Bool // handed was set: the samples of a scrape that still runs must not wait in the sink
+	moved  atomic.Bool // another instance got the target: the samples of a scrape that still runs must not wait
 
 	mu     sync.Mutex // guards the following
 	status scrapeStatus

@@ -117,7 +117,6 @@ func TestAGroupHasAllScrapesOfATargetWithUnboundSeries(t *testing.T) {
 		l.Ack(group)
 	}
 	if want := scrapes * len(pod.ids); samples != want {
-		t.Errorf("the last group has %d samples, want %d: %d scrapes of %d series", samples, want, scrapes,
-			len(pod.ids))
+		t.Errorf("the last group has %d samples, want %d: %d scrapes", samples, want, scrapes)
 	}
 }

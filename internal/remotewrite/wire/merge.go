@@ -149,9 +149,13 @@ func (m *merger) read(group []Message) error {
 	return nil
 }
 
+// comparedSets is the number of sets that the symbols of a message are compared with, the newest ones. The scrapes of a
+// target follow each other, and each is one or two requests. A group of many small requests has thousands of sets.
+const comparedSets = 8
+
 // readSymbols returns the set that has the symbols of a message. A new set gets its numbers.
 func (m *merger) readSymbols(fragments []plainFragment) (set uint32, err error) {
-	for i := len(m.sets) - 1; i >= 0; i-- {
+	for i := len(m.sets) - 1; i >= max(0, len(m.sets)-comparedSets); i-- {
 		if sameSymbols(m.sets[i].fragments, fragments) {
 			return uint32(i), nil
 		}

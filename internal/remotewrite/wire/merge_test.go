@@ -123,6 +123,30 @@ func TestMergeOfSidecars(t *testing.T) {
 	}
 }
 
+// TestMergeOfManyTargets: the scrapes of a target are far apart in the group.
+func TestMergeOfManyTargets(t *testing.T) {
+	const targets = 3 * comparedSets
+	var group []Message
+	for at := range int64(3) {
+		for n := range targets {
+			pod := fmt.Sprint("pod-", n)
+			group = append(group, messageOfRows([]testRow{
+				{labels: []string{"__name__", "up", "pod", pod}, value: 1, at: at},
+				{labels: []string{"__name__", "requests", "pod", pod}, value: float64(at), at: at},
+			}, 0))
+		}
+	}
+	merged, err := new(Pool).Merge(group, Limits{})
+	if err != nil || len(merged) != 1 {
+		t.Fatalf("%d messages, %v", len(merged), err)
+	}
+	c, err := Parse(merged[0])
+	if err != nil || c.Len() != 2*targets || c.Samples() != 3*c.Len() {
+		t.Errorf("%d series, %d samples, %v; want %d series with 3 samples each", c.Len(), c.Samples(), err, 2*targets)
+	}
+	checkMerge(t, "many targets", new(Pool), group, Limits{})
+}
+
 // TestMergeFindsDamage: what Merge refuses is sent unmerged.
 func TestMergeFindsDamage(t *testing.T) {
 	good := messageOfRows([]testRow{{labels: []string{"__name__", "up"}, value: 1, at: 1}}, 0)
