@@ -88,7 +88,6 @@ func (p *Packer) appendBoundRows(
 	src := source{view: v, target: b.Target}
 	cursor := openRows(v, b)
 	l.beginBatch(s, b, hash)
-	unbound.moved = false
 	for r := (row{}); cursor.next(&r); {
 		var own uint64
 		if ruled != nil {
@@ -121,8 +120,8 @@ func (p *Packer) appendBoundRows(
 			unbound.rows = append(unbound.rows, unboundRow{row: r, hash: own})
 			continue
 		}
-		if r.ownTime && t.setTimed(v, r.id, b.Time) {
-			unbound.moved = true
+		if r.ownTime {
+			t.setTimed(v, r.id, b.Time)
 		}
 		switch {
 		case r.ownTime || !v.Whole(r.Parts.Stem) || t.isTimed(v, r.id):
@@ -138,9 +137,6 @@ func (p *Packer) appendBoundRows(
 		}
 	}
 	number := l.open.number
-	if unbound.moved {
-		l.fragment.Due = time.Time{} // earlier samples of the series must not arrive after those in the other lane
-	}
 	l.endBatch(s, tally)
 	t.batch(b.Time, added, number)
 }
@@ -156,18 +152,15 @@ func (p *Packer) appendUnbound(s *Settings, b *series.Batch, hash uint64, unboun
 		}
 		l.mu.Lock()
 		p.table.Read(func(v series.View) {
-			a := unboundAppend{lane: l, settings: s, view: v, batch: b, rows: unbound.rows, moved: unbound.moved,
-				tally: tally, now: time.Now()}
+			a := unboundAppend{lane: l, settings: s, view: v, batch: b, rows: unbound.rows, tally: tally, now: time.Now()}
 			a.run(own, hash)
 		})
 		l.mu.Unlock()
 	}
 }
 
-// movedWait is how long, in stream mode, the first samples of a series wait at least after it has left the lane of its
-// target. Meanwhile its earlier samples are sent.
-const movedWait = 5 * time.Second
-
+			a := unboundAppend{lane: l, settings: s, view: v, batch: b, rows: unbound.rows, tally: tally,
+				now: time.Now()}
 // unboundAppend appends unbound rows of a batch to one lane. The caller holds its mu.
 type unboundAppend struct {
 	lane     *Lane
@@ -175,7 +168,6 @@ type unboundAppend struct {
 	view     series.View
 	batch    *series.Batch
 	rows     []unboundRow
-	moved    bool // see unboundRows
 	tally    *Tally
 	now      time.Time
 	done     int // rows, to give up the table's lock now and then
@@ -188,9 +180,6 @@ func (a *unboundAppend) run(order []int32, hash uint64) {
 	l := a.lane
 	l.history.sweep(a.now)
 	l.beginBatch(a.settings, a.batch, hash)
-	if earliest := a.now.Add(min(movedWait, a.settings.delay)); a.moved && l.to.due.Before(earliest) {
-		l.to.due = earliest
-	}
 	own := streamOf(hash)
 	var away []int32 // rows whose home is another target
 	for _, i := range order {

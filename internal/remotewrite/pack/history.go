@@ -168,18 +168,14 @@ func (t *targetHistory) isTimed(v series.View, id series.ID) bool {
 	return ok
 }
 
-// setTimed notes that a series came with a timestamp of its own. isNew: it did not, lately.
-func (t *targetHistory) setTimed(v series.View, id series.ID, batch int64) (isNew bool) {
+func (t *targetHistory) setTimed(v series.View, id series.ID, batch int64) {
 	if t.timed == nil {
 		t.timed = map[uint64]int64{}
 	}
 	if len(t.timed) >= maxHistory {
 		clear(t.timed)
 	}
-	key := idKey(v, id)
-	_, known := t.timed[key]
-	t.timed[key] = batch
-	return !known
+	t.timed[idKey(v, id)] = batch
 }
 
 // unboundHistories are the histories of unbound series, found by the stable hash of their labels.

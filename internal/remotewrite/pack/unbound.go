@@ -18,7 +18,6 @@ type unboundRows struct {
 	rows   []unboundRow
 	order  []int32 // indices of rows, by lane
 	starts []int32 // where in order the rows of each lane begin; one more than there are lanes
-	moved  bool    // some series had no timestamps of their own before, so they may have been bound
 }
 
 // sort groups the rows by lane. The rows of a lane keep the order of the page.
