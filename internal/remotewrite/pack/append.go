@@ -84,7 +84,7 @@ func (p *Packer) appendBoundRows(
 	tally *Tally,
 ) {
 	t := l.history.target(hash)
-	added := false
+	added, split := false, false
 	src := source{view: v, target: b.Target}
 	cursor := openRows(v, b)
 	l.beginBatch(s, b, hash)
@@ -121,7 +121,7 @@ func (p *Packer) appendBoundRows(
 			continue
 		}
 		if r.ownTime {
-			t.setTimed(v, r.id, b.Time)
+			split = t.setTimed(v, r.id, b.Time) || split
 		}
 		switch {
 		case r.ownTime || !v.Whole(r.Parts.Stem) || t.isTimed(v, r.id):
@@ -137,7 +137,11 @@ func (p *Packer) appendBoundRows(
 		}
 	}
 	number := l.open.number
-	l.endBatch(s, tally)
+	if split {
+		l.finish(tally) // it may have the series that is timed from now on, as a bound one
+	} else {
+		l.endBatch(s, tally)
+	}
 	t.batch(b.Time, added, number)
 }
 

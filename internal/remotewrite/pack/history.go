@@ -168,14 +168,18 @@ func (t *targetHistory) isTimed(v series.View, id series.ID) bool {
 	return ok
 }
 
-func (t *targetHistory) setTimed(v series.View, id series.ID, batch int64) {
+// setTimed notes that a series came with a timestamp of its own, and reports whether that is new.
+func (t *targetHistory) setTimed(v series.View, id series.ID, batch int64) (isNew bool) {
 	if t.timed == nil {
 		t.timed = map[uint64]int64{}
 	}
 	if len(t.timed) >= maxHistory {
 		clear(t.timed)
 	}
-	t.timed[idKey(v, id)] = batch
+	key := idKey(v, id)
+	_, known := t.timed[key]
+	t.timed[key] = batch
+	return !known
 }
 
 // unboundHistories are the histories of unbound series, found by the stable hash of their labels.
