@@ -81,8 +81,7 @@ func (w *world) compareRequests(t *testing.T) {
 }
 
 // compareOrder compares the order in which the values of each series arrived. Only values that both agents wrote count:
-// compare reports the others. Exemplars are compared by themselves. So are samples with a timestamp from the page: a
-// series that gets such timestamps goes through another lane from then on.
+// compare reports the others. Exemplars are compared by themselves.
 func (w *world) compareOrder(t *testing.T, e endpoint, name string, scrapes int, base time.Time) {
 	t.Helper()
 	a := w.recorder.order(source{theirs, e}, name, scrapes, base.UnixMilli())
@@ -112,8 +111,6 @@ func (r *recorder) order(from source, name string, n int, base int64) map[string
 				continue
 			case w.isExemplar():
 				key = "exemplars of " + series
-			case strings.HasPrefix(at, "own"):
-				key = "dated samples of " + series
 			}
 			order[key] = append(order[key], at)
 		}

@@ -36,3 +36,21 @@ func TestASeriesIsOnceInARequestAlsoWhenItGetsATimestamp(t *testing.T) {
 		t.Errorf("%d samples, want 3", samples)
 	}
 }
+
+func TestATimestampOfItsOwnIsRememberedWhenTheLanesChange(t *testing.T) {
+	p := newPacking(t)
+	page := p.target("pod", 8)
+	timed := func(at int64) *series.Batch {
+		b := p.scrape(page, at)
+		for i := range page.ids {
+			b.Times = append(b.Times, series.OwnTime{Index: i, Time: 1500})
+		}
+		return b
+	}
+	p.append(timed(2000))
+	p.packer.Resize(4)
+	p.append(timed(3000))
+	if got, want := p.tally.NotNewer, len(page.ids); got != want {
+		t.Errorf("%d samples were not newer, want %d", got, want)
+	}
+}
