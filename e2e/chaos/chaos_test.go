@@ -85,6 +85,7 @@ func TestChaos(t *testing.T) {
 		{"3 scrapes a request: backlog of 2.0, receiver of 1.0", true, delayed(otherProtocol(learned))},
 		{"3 scrapes a request: 400", true, delayed(answers(refused))},
 		{"3 scrapes a request: disk full, receiver up", true, delayed(diskFullWhileUp)},
+		{"3 scrapes a request: disk and memory full, receiver down", true, delayed(diskAndMemoryFull)},
 		{"3 scrapes a request: queue full", true, delayed(queueFull)},
 		{"3 scrapes a request: damaged files", true, delayed(damage)},
 		{"kill while scrapes wait", true, killWhileWaiting},

@@ -95,14 +95,23 @@ func (w *world) reload(delay time.Duration) {
 	}
 }
 
-// changedDelay reloads with other delays while samples flow.
+// sameLabels is a rule that may change labels, for all the program knows, so that series go through other lanes. It
+// changes none.
+const sameLabels = "  write_relabel_configs: [{source_labels: [job], target_label: job}]\n"
+
+// changedDelay reloads with other delays while samples flow, and with and without a rule while scrapes wait.
 func changedDelay(w *world) {
 	w.receiver.Keep()
 	w.start()
 	w.warm()
 	rounds := pick(w.suite, 3, 20)
 	for range rounds {
-		for _, scrapes := range []int{columns, 1} {
+		for _, to := range []struct {
+			scrapes int
+			more    string
+		}{{columns, ""}, {columns, sameLabels}, {1, ""}} {
+			scrapes := to.scrapes
+			w.more = to.more
 			w.reload(time.Duration(scrapes) * w.interval)
 			before := len(w.receiver.Requests())
 			w.until(fmt.Sprintf("requests have %d scrapes", scrapes), func() bool {
@@ -114,7 +123,7 @@ func changedDelay(w *world) {
 	}
 	w.drain(20 * time.Second)
 	v := w.verdict(allowance{})
-	w.result(v, fmt.Sprintf("%d reloads", 2*rounds))
+	w.result(v, fmt.Sprintf("%d reloads", 3*rounds))
 }
 
 // twoDelays has an endpoint with a delay and one without. A kill, and an outage of the first one, must cost neither of

@@ -45,8 +45,9 @@ func TestDelay(t *testing.T) {
 	}
 }
 
-// TestKillBeforeTheAnswer kills the agent while Prometheus has stored a request and the agent does not know it. The next
-// process repeats it, with newer samples in the same request: these must be stored, and nothing counted as dropped.
+// TestKillBeforeTheAnswer kills the agent while Prometheus has stored a request and the agent does not know it. The
+// next process repeats it, with newer samples in the same request: these must be stored, and nothing counted as
+// dropped.
 func TestKillBeforeTheAnswer(t *testing.T) {
 	for version := 1; version <= 2; version++ {
 		t.Run(fmt.Sprintf("%d.0", version), func(t *testing.T) {
@@ -79,7 +80,8 @@ func TestKillBeforeTheAnswer(t *testing.T) {
 // stored returns the stored samples of one series of a target.
 func (w *world) stored(db *database, instance, number string) []model.SamplePair {
 	w.Helper()
-	matrix, err := db.Samples(w.Context(), fmt.Sprintf("%s{instance=%q, series=%q}[1h]", oracle.Metric, instance, number))
+	matrix, err := db.Samples(w.Context(), fmt.Sprintf("%s{instance=%q, series=%q}[1h]", oracle.Metric, instance,
+		number))
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -115,7 +117,8 @@ func match(samples []model.SamplePair, served []oracle.Scrape) error {
 		at := s.Timestamp.Time()
 		if int(s.Value) != served[i].Number || at.After(served[i].At.Add(alignment)) ||
 			i > 0 && at.Before(served[i-1].At) {
-			return fmt.Errorf("scrape %d, served at %v, is stored as %v at %v", served[i].Number, served[i].At, s.Value, at)
+			return fmt.Errorf("scrape %d, served at %v, is stored as %v at %v", served[i].Number, served[i].At, s.Value,
+				at)
 		}
 	}
 	return nil

@@ -80,8 +80,8 @@ func (w *world) compareRequests(t *testing.T) {
 	}
 }
 
-// compareOrder compares the order in which the values of each series arrived, samples and exemplars each by themselves.
-// Only values that both agents wrote count: compare reports the others.
+// compareOrder compares the order in which the values of each series arrived. Only values that both agents wrote count:
+// compare reports the others. Exemplars are compared by themselves.
 func (w *world) compareOrder(t *testing.T, e endpoint, name string, scrapes int, base time.Time) {
 	t.Helper()
 	a := w.recorder.order(source{theirs, e}, name, scrapes, base.UnixMilli())
@@ -89,7 +89,7 @@ func (w *world) compareOrder(t *testing.T, e endpoint, name string, scrapes int,
 	for series := range a {
 		x, y := common(a[series], b[series]), common(b[series], a[series])
 		if got, want := strings.Join(y, " "), strings.Join(x, " "); got != want {
-			t.Errorf("%v %s: the values of %s arrived in the order\n\t%s\n\tPrometheus: %s", e, name, series, got, want)
+			t.Errorf("%v %s: %s arrived in the order\n\t%s\n\tPrometheus: %s", e, name, series, got, want)
 		}
 	}
 }
@@ -105,13 +105,14 @@ func (r *recorder) order(from source, name string, n int, base int64) map[string
 			continue
 		}
 		for _, w := range items {
-			key := series
-			if w.isExemplar() {
+			at, key := clock.name(w.time), series
+			switch {
+			case after(at, n):
+				continue
+			case w.isExemplar():
 				key = "exemplars of " + series
 			}
-			if at := clock.name(w.time); !after(at, n) {
-				order[key] = append(order[key], at)
-			}
+			order[key] = append(order[key], at)
 		}
 	}
 	return order

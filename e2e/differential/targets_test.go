@@ -108,7 +108,8 @@ func (w *world) compareSeriesMetadata(t *testing.T) {
 			}
 		}
 		if len(differences) > byChance {
-			t.Errorf("%v: metadata that differs from that of %v:\n%s", e, first.endpoint, strings.Join(differences, "\n"))
+			t.Errorf("%v: metadata that differs from that of %v:\n%s", e, first.endpoint,
+				strings.Join(differences, "\n"))
 		}
 		t.Logf("%v: the metadata of %d series compared, differences: %q", e, len(current), differences)
 	}

@@ -13,7 +13,8 @@ import (
 // A series is bound if it has all labels of its target. It goes through the lane of its target, and one timestamp is
 // remembered for all bound series of the target. Any other series is unbound, because two targets may have it: it
 // goes through the lane of its own labels, and its own last timestamp is remembered. Where rules can change labels,
-// every series is unbound: a rule may turn a series into another one that is on the page too.
+// every series is unbound: a rule may turn a series into another one that is on the page too. A series that would be
+// bound, but comes with timestamps of its own, is unbound in the lane of its target: its earlier samples are there.
 //
 // The owner of the batch holds a reference of each of its series until Append returns.
 func (p *Packer) Append(b *series.Batch) (t Tally) {
@@ -84,7 +85,7 @@ func (p *Packer) appendBoundRows(
 	tally *Tally,
 ) {
 	t := l.history.target(hash)
-	added := false
+	added, split := false, false
 	src := source{view: v, target: b.Target}
 	cursor := openRows(v, b)
 	l.beginBatch(s, b, hash)
@@ -117,16 +118,19 @@ func (p *Packer) appendBoundRows(
 			continue
 		}
 		if s.rulesChangeLabels {
-			unbound.rows = append(unbound.rows, unboundRow{row: r, hash: own})
+			unbound.rows = append(unbound.rows, unboundRow{row: r, hash: own, route: own})
 			continue
-		}
-		if r.ownTime {
-			t.setTimed(v, r.id, b.Time)
 		}
 		switch {
 		case r.ownTime || !v.Whole(r.Parts.Stem) || t.isTimed(v, r.id):
 			l.pairs = v.Labels(l.pairs[:0], r.id, b.Target)
-			unbound.rows = append(unbound.rows, unboundRow{row: r, hash: hashSeries(v, l.pairs)})
+			own = hashSeries(v, l.pairs)
+			route := own
+			if v.Whole(r.Parts.Stem) {
+				route = hash
+				split = r.ownTime && t.setTimed(v, r.id, b.Time, own) || split
+			}
+			unbound.rows = append(unbound.rows, unboundRow{row: r, hash: own, route: route})
 		case !t.accepts(v, r.id, b.Time):
 			tally.NotNewer++
 		default:
@@ -137,11 +141,15 @@ func (p *Packer) appendBoundRows(
 		}
 	}
 	number := l.open.number
-	l.endBatch(s, tally)
+	if split {
+		l.finish(tally) // it may have the series that is timed from now on, as a bound one
+	} else {
+		l.endBatch(s, tally)
+	}
 	t.batch(b.Time, added, number)
 }
 
-// appendUnbound appends each row through the lane of its labels.
+// appendUnbound appends each row through the lane of its route.
 func (p *Packer) appendUnbound(s *Settings, b *series.Batch, hash uint64, unbound *unboundRows, tally *Tally) {
 	all := p.Lanes()
 	unbound.sort(len(all))

@@ -147,5 +147,6 @@ func (x *expansion) put(suffix, le string, v float64, start int64, exemplars []s
 	ls := x.builder.Labels()
 	r := *x.row
 	r.Value, r.Start, r.Histogram, r.Exemplars = v, start, nil, exemplars
-	x.unbound = append(x.unbound, unboundRow{row: r, hash: hashLabels(ls), text: ls})
+	hash := hashLabels(ls)
+	x.unbound = append(x.unbound, unboundRow{row: r, hash: hash, route: hash, text: ls})
 }

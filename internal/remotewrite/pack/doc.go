@@ -5,7 +5,7 @@
 //     target, not for each sample (rules.go).
 //  3. Each row of the batch (row.go) takes one of two ways. A bound series has all labels of its target, and goes to
 //     the lane of the target (appendBoundRows). Any other series is unbound, and goes to the lane of its own labels
-//     (appendUnbound, unbound.go).
+//     (appendUnbound, unbound.go). So does, in the lane of its target, a series with timestamps of its own.
 //  4. history drops a sample that is not newer than the last one of its series (history.go). classics turns a native
 //     histogram with custom buckets into classic series, if so configured (classic.go).
 //  5. Lane.add encodes the row into the open request, Lane.flush appends what the batch added to the queue (lane.go).

@@ -31,10 +31,9 @@ type targetHistory struct {
 	newest  int64
 	request uint64 // number of the request that has it
 	used    time.Time
-	// timed are the series that came with timestamps of their own, by id and generation, with the time of the batch
-	// that had them last. They stay unbound, so that a staleness marker without a timestamp cannot overtake them in
-	// another lane. Usually nil.
-	timed map[uint64]int64
+	// timed are the series that came with timestamps of their own, by id and generation. They stay unbound, so that a
+	// staleness marker without a timestamp is compared with their own last timestamps. Usually nil.
+	timed map[uint64]timedSeries
 	// perSeries is the newest timestamp of each series, by id and generation. It is kept after a batch that was not
 	// newer than the one before: two targets that differ only in their address share their labels, and their scrapes
 	// may end in another order than they began. A series that is not in it is as old as since. Nil as long as batches
@@ -110,8 +109,8 @@ func (t *targetHistory) prune(at int64) {
 	}
 	t.pruned = at
 	oldest := at - span
-	for key, last := range t.timed {
-		if last < oldest {
+	for key, s := range t.timed {
+		if s.last < oldest {
 			delete(t.timed, key)
 		}
 	}
@@ -168,14 +167,24 @@ func (t *targetHistory) isTimed(v series.View, id series.ID) bool {
 	return ok
 }
 
-func (t *targetHistory) setTimed(v series.View, id series.ID, batch int64) {
+// timedSeries is a series of a target that came with a timestamp of its own.
+type timedSeries struct {
+	last int64  // time of the last batch that had it
+	hash uint64 // of its labels
+}
+
+// setTimed notes that a series came with a timestamp of its own, and reports whether that is new.
+func (t *targetHistory) setTimed(v series.View, id series.ID, batch int64, hash uint64) (isNew bool) {
 	if t.timed == nil {
-		t.timed = map[uint64]int64{}
+		t.timed = map[uint64]timedSeries{}
 	}
 	if len(t.timed) >= maxHistory {
 		clear(t.timed)
 	}
-	t.timed[idKey(v, id)] = batch
+	key := idKey(v, id)
+	_, known := t.timed[key]
+	t.timed[key] = timedSeries{batch, hash}
+	return !known
 }
 
 // unboundHistories are the histories of unbound series, found by the stable hash of their labels.

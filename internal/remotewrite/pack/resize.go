@@ -60,15 +60,23 @@ func (p *Packer) spread(old []*Lane) {
 		}
 	}
 	for _, h := range histories {
+		routes := map[uint64]uint64{} // of the series with timestamps of their own, by the hash of their labels
 		for hash, t := range h.targets {
 			t.request = 0 // that request is sealed
+			for _, s := range t.timed {
+				routes[s.hash] = hash
+			}
 			l := p.laneOf(hash)
 			l.mu.Lock()
 			l.history.keep(hash, t)
 			l.mu.Unlock()
 		}
 		for _, s := range h.unbound.all {
-			l := p.laneOf(s.hash)
+			route, ok := routes[s.hash]
+			if !ok {
+				route = s.hash
+			}
+			l := p.laneOf(route)
 			l.mu.Lock()
 			to := l.history.unbound.of(s.hash, s.used, s.home)
 			to.newest = max(to.newest, s.newest)

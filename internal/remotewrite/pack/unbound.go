@@ -6,11 +6,12 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// unboundRow is a row that goes through the lane of its own labels.
+// unboundRow is a row whose last timestamp is remembered by itself.
 type unboundRow struct {
 	row
-	hash uint64        // of its labels, the same in every process
-	text labels.Labels // its labels, where they are not the table's
+	hash  uint64        // of its labels, the same in every process
+	route uint64        // chooses the lane: hash, or the hash of its target
+	text  labels.Labels // its labels, where they are not the table's
 }
 
 // unboundRows are the unbound rows of one batch.
@@ -25,14 +26,14 @@ func (l *unboundRows) sort(lanes int) {
 	l.starts = slices.Grow(l.starts[:0], lanes+1)[:lanes+1]
 	clear(l.starts)
 	for i := range l.rows {
-		l.starts[l.rows[i].hash%uint64(lanes)+1]++
+		l.starts[l.rows[i].route%uint64(lanes)+1]++
 	}
 	for i := range lanes {
 		l.starts[i+1] += l.starts[i]
 	}
 	l.order = slices.Grow(l.order[:0], len(l.rows))[:len(l.rows)]
 	for i := range l.rows {
-		next := &l.starts[l.rows[i].hash%uint64(lanes)]
+		next := &l.starts[l.rows[i].route%uint64(lanes)]
 		l.order[*next] = int32(i)
 		*next++
 	}
