@@ -50,8 +50,8 @@ func TestADropWakesReaders(t *testing.T) {
 		fs.breakWith(syscall.ENOSPC, "open", "write")
 		waits(t, q, 0, 0, "9a")
 		synctest.Wait()
-		if got := group(q, 0, Limit{}); got != "-" {
-			t.Fatalf("group %q", got)
+		if got := group(q, 0, Limit{}); got == "9a" {
+			t.Errorf("group %q, although older requests of its stream may be on disk", got)
 		}
 		woken = 0
 		q.mu.Lock()

@@ -160,15 +160,14 @@ func (p *Packer) appendUnbound(s *Settings, b *series.Batch, hash uint64, unboun
 		}
 		l.mu.Lock()
 		p.table.Read(func(v series.View) {
-			a := unboundAppend{lane: l, settings: s, view: v, batch: b, rows: unbound.rows, tally: tally, now: time.Now()}
+			a := unboundAppend{lane: l, settings: s, view: v, batch: b, rows: unbound.rows, tally: tally,
+				now: time.Now()}
 			a.run(own, hash)
 		})
 		l.mu.Unlock()
 	}
 }
 
-			a := unboundAppend{lane: l, settings: s, view: v, batch: b, rows: unbound.rows, tally: tally,
-				now: time.Now()}
 // unboundAppend appends unbound rows of a batch to one lane. The caller holds its mu.
 type unboundAppend struct {
 	lane     *Lane
