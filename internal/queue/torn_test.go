@@ -80,8 +80,9 @@ func TestTornSegmentIsAbandoned(t *testing.T) {
 	})
 }
 
-// TestTornRequestIsNotDeliveredAgain: a request that waits keeps the torn segment. The beginning of the request that was
-// delivered from the next segment is still in it. A killed process repeats it only if it was in flight, and marks it.
+// TestTornRequestIsNotDeliveredAgain: a request that waits keeps the torn segment. The beginning of the request that
+// was delivered from the next segment is still in it. A killed process repeats it only if it was in flight, and marks
+// it.
 func TestTornRequestIsNotDeliveredAgain(t *testing.T) {
 	for _, flying := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
