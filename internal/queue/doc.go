@@ -17,8 +17,8 @@
 //  3. The syncer syncs segments, then positions, within Config.FsyncInterval (sync.go). A segment whose sync failed
 //     is written to a new file (renew.go).
 //  4. The data of requests that are on disk leaves memory, at once if they are not due soon, else when memory is full.
-//     When there are very many requests, their headers leave it, too: they are cold. When the disk is full or samples
-//     are too old, the oldest segments are dropped (limits.go).
+//     When there are very many requests, their headers leave it, too: they are cold, and all in the lane are due. When
+//     the disk is full or samples are too old, the oldest segments are dropped (limits.go).
 //  5. Next makes a group (group.go): the headers of cold requests are read ahead, a window of some thousand, and the
 //     data of the group is read back as far as memory does not have it (read_back.go, scan.go).
 //  6. Ack removes the group, and the lane's position notes it (disk.go, position.go, extents.go).

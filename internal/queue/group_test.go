@@ -34,8 +34,36 @@ func TestDamageOfFoundRequestsEndsTheBarrier(t *testing.T) {
 	}
 }
 
-// TestADropWakesReaders: a stream is due, but hidden behind requests that are on disk only. When those are dropped,
-// its reader is woken.
+// TestWhatIsDueDoesNotWaitForColdRequests: a stream is due, but hidden behind requests that are on disk only. Nothing
+// in its lane waits then.
+func TestWhatIsDueDoesNotWaitForColdRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		woken := 0
+		cfg := quiet()
+		cfg.requests, cfg.Wake = 8, func(int) { woken++ }
+		q := openQueue(t, openStore(t, "data", newFakeFS()), "x", 1, cfg)
+		for i := range 12 {
+			waits(t, q, 0, time.Hour, fmt.Sprint(1+i%5, "x"))
+			synctest.Wait()
+		}
+		if woken == 0 {
+			t.Error("not woken")
+		}
+		waits(t, q, 0, 0, "9a")
+		synctest.Wait()
+		if got := samplesOf(groups(q, 0, Limit{})); got != 13 {
+			t.Errorf("%d samples are due, want 13", got)
+		}
+		waits(t, q, 0, time.Hour, "9b")
+		if got := group(q, 0, Limit{}); got != "-" {
+			t.Errorf("group %q, want none: few requests wait", got)
+		}
+		mustClose(t, q)
+	})
+}
+
+// TestADropWakesReaders: a stream is due, but hidden behind requests that are on disk only and cannot be read now. When
+// those are dropped, its reader is woken.
 func TestADropWakesReaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		woken := 0
@@ -50,8 +78,8 @@ func TestADropWakesReaders(t *testing.T) {
 		fs.breakWith(syscall.ENOSPC, "open", "write")
 		waits(t, q, 0, 0, "9a")
 		synctest.Wait()
-		if got := group(q, 0, Limit{}); got == "9a" {
-			t.Errorf("group %q, although older requests of its stream may be on disk", got)
+		if got := group(q, 0, Limit{}); got != "read error" {
+			t.Fatalf("group %q", got)
 		}
 		woken = 0
 		q.mu.Lock()

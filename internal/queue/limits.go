@@ -56,7 +56,8 @@ func (q *FIFO) evict() bool {
 	return true
 }
 
-// limitRequests makes requests of a lane cold while it has too many.
+// limitRequests makes requests of a lane cold while it has too many. Then nothing in the lane waits for later requests
+// of its stream any more: a stream that is due may be hidden behind the cold ones.
 func (q *FIFO) limitRequests(l *lane) {
 	for l.requests.n > q.maxRequests() {
 		r := l.coldest(q.window())
@@ -64,6 +65,7 @@ func (q *FIFO) limitRequests(l *lane) {
 			return
 		}
 		q.makeCold(l, r)
+		q.flushLane(l)
 	}
 }
 

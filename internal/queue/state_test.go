@@ -41,8 +41,8 @@ func (q *FIFO) checkState(fail func(string, ...any)) {
 				}
 			}
 			if r.held != (r.onDisk() && r.inMemory() && !r.taken) {
-				fail("held %v of request %d: onDisk %v inMemory %v taken %v", r.held, r.age, r.onDisk(), r.inMemory(),
-					r.taken)
+				fail("request %d: held %v, on disk %v, in memory %v, taken %v",
+					r.age, r.held, r.onDisk(), r.inMemory(), r.taken)
 			}
 			if !r.inMemory() && !r.onDisk() {
 				fail("data gone")
@@ -85,8 +85,8 @@ func (q *FIFO) checkState(fail func(string, ...any)) {
 			fail("hidden is not in the list")
 		}
 		if n != l.requests.n || pending != l.pending || found != l.found || lm != l.memory {
-			fail("n %d %d pending %d %d found %d %d memory %d %d", n, l.requests.n, pending, l.pending, found, l.found,
-				lm, l.memory)
+			fail("requests %d %d, pending %d %d, found %d %d, memory %d %d",
+				n, l.requests.n, pending, l.pending, found, l.found, lm, l.memory)
 		}
 		if l.front != nil && fronts != l.fronts || l.front == nil && l.fronts != 0 {
 			fail("fronts %d %d", fronts, l.fronts)
