@@ -209,12 +209,7 @@ func TestBytesOnDiskOfASegmentThatIsGivenUp(t *testing.T) {
 		waits(t, q, 0, time.Minute, "7a", "9a", "7b", "9b", "7c", "9c")
 		synctest.Wait()
 		bad := segments(fs)[0]
-<<<<<<< HEAD
-		fs.failing(bad[strings.LastIndex(bad, "/")+1:], syscall.EIO,
-			func(call string, _ int) bool { return call == "read" })
-=======
 		fs.failing(bad, syscall.EIO, func(call string, _ int) bool { return call == "read" })
->>>>>>> col/rev1
 		q.Flush(0)
 		for range 2 * maxReadTries {
 			group(q, 0, Limit{})
