@@ -126,7 +126,7 @@ compliance: ## Test remote write against Prometheus' library, the specification 
 	cd e2e && $(GO) test -count=1 -timeout 10m -v ./compliance/...
 
 .PHONY: differential
-differential: ## Compare with a Prometheus agent that has the same file and pages (DIFFERENTIAL_SEEDS=40: more random jobs, DIFFERENTIAL_STEPS=100: longer)
+differential: ## Compare with a Prometheus agent that has the same file and pages (DIFFERENTIAL_SEEDS=40: more random jobs, DIFFERENTIAL_STEPS=100: longer, DIFFERENTIAL_SCRAPES=1,2,3,5: scrapes a request)
 	@e2e/tools/build.sh prometheus >/dev/null # not within the timeout of the tests
 	cd e2e && $(GO) test -count=1 -timeout 20m -v ./differential
 

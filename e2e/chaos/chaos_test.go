@@ -1,6 +1,7 @@
 // Package chaos kills, stops and starves the real envoy-scraper binary, damages its queue on disk and makes its
 // receiver fail. Targets number their scrapes and the receiver records what arrives, so each scenario reports exactly
-// which scrapes were lost, repeated or out of order. The scenarios prove the promises of docs/reliability.md, and their
+// which scrapes were lost, repeated or out of order. A request has one scrape of a target, or three where the name of a
+// scenario says so, or as delay_test.go says. The scenarios prove the promises of docs/reliability.md, and their
 // result rows are in docs/reliability-runs.md.
 //
 // `make chaos` runs all scenarios in their short form, which takes a few minutes. The long form (SHORT=0) takes more
