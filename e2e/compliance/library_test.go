@@ -32,8 +32,8 @@ func (scraper) Name() string { return "envoy-scraper" }
 func (s scraper) Run(ctx context.Context, opts sender.Options) error {
 	dir := s.t.TempDir()
 	file := filepath.Join(dir, "scraper.yml")
-	// The library's receiver serves only one connection, its page is OpenMetrics, and it wants one sample of a series in
-	// a request.
+	// The library's receiver serves only one connection and wants one sample of a series in a request. Its page is
+	// OpenMetrics.
 	yaml := fmt.Sprintf(`global:
   scrape_interval: 1s
 scrape_configs:
