@@ -32,7 +32,8 @@ func (scraper) Name() string { return "envoy-scraper" }
 func (s scraper) Run(ctx context.Context, opts sender.Options) error {
 	dir := s.t.TempDir()
 	file := filepath.Join(dir, "scraper.yml")
-	// The library's receiver serves only one connection, and its page is OpenMetrics.
+	// The library's receiver serves only one connection and wants one sample of a series in a request. Its page is
+	// OpenMetrics.
 	yaml := fmt.Sprintf(`global:
   scrape_interval: 1s
 scrape_configs:
@@ -45,6 +46,7 @@ remote_write:
   send_exemplars: true
   queue_config:
     max_shards: 1
+    batch_send_deadline: 1s
 `, opts.ScrapeTargetJobName, opts.ScrapeTargetHostPort, opts.RemoteWriteEndpointURL, opts.RemoteWriteMessage)
 	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
 		return err

@@ -26,15 +26,16 @@ func oneAtATime(t *testing.T, binary string) {
 			var page strings.Builder
 			for i := range 200 {
 				fmt.Fprintf(&page, "a{i=\"%d\"} %d\n", i, number)
-				if i%10 == 0 { // a sample with a timestamp goes to a lane by the hash of its series
-					fmt.Fprintf(&page, "own{i=\"%d\"} %d %d\n", i, number, time.Now().UnixMilli())
+				if i%10 == 0 { // a series without a label of its target goes to a lane by the hash of its labels
+					fmt.Fprintf(&page, "own{i=\"%d\",job=\"other\"} %d\n", i, number)
 				}
 			}
 			return text, page.String()
 		})
 		var overlap inFlight
 		w.answer(oracle.Judged(overlap.judge))
-		w.start(binary, settings{protocol: message, queue: "    max_samples_per_send: 50\n    min_shards: 8\n"})
+		w.start(binary, settings{protocol: message, job: "  honor_labels: true\n",
+			queue: "    max_samples_per_send: 50\n    min_shards: 8\n"})
 		w.scrapes(4)
 		w.requests(20)
 		overlap.mu.Lock()
