@@ -211,6 +211,40 @@ func TestRequestsHoldAsManyScrapesAsTheDelayAllows(t *testing.T) {
 	})
 }
 
+// TestSmallPagesShareRequests: 40 targets of 5 series are scraped within 40 ms. Their groups are due together.
+func TestSmallPagesShareRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ec := endpointConfig("n")
+		ec.QueueConfig.BatchSendDeadline = model.Duration(30 * time.Second)
+		ec.Streams = true
+		w := newWorld(t, ec)
+		w.run()
+		var pods []target
+		for i := range 40 {
+			pods = append(pods, w.target(fmt.Sprint("pod-", i), 5))
+		}
+		const rounds = 30
+		for range rounds {
+			for _, pod := range pods {
+				b := w.scrape(pod, nowMillis())
+				b.Interval = 10 * time.Second
+				w.append(b)
+				time.Sleep(time.Millisecond)
+				synctest.Wait()
+			}
+			time.Sleep(10*time.Second - 40*time.Millisecond)
+		}
+		w.stop()
+		r := w.receivers["n"]
+		if want := rounds * len(pods) * 5; r.total() != want {
+			t.Errorf("%d samples arrived, want %d", r.total(), want)
+		}
+		if most := (rounds + 1) * minLanes; r.requests > most {
+			t.Errorf("%d requests, want at most one for each lane and second: %d", r.requests, most)
+		}
+	})
+}
+
 func TestASampleWaitsAtMostForTheDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ec := endpointConfig("n")

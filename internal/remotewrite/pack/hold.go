@@ -104,8 +104,25 @@ func (l *Lane) beginBatch(s *Settings, b *series.Batch, targetHash uint64) {
 	if int64(n) > l.mostScrapes.Load() {
 		l.mostScrapes.Store(int64(n))
 	}
-	stream := streamOf(targetHash)
-	l.to = destination{stream, l.history.holds.scrape(stream, b, n, s.delay, time.Now())}
+	stream, now := streamOf(targetHash), time.Now()
+	l.to = destination{stream, l.history.holds.scrape(stream, b, n, s.delay, now)}
+	if l.to.due.IsZero() && !b.Urgent && n*b.Len() < s.QueueConfig.MaxSamplesPerSend {
+		l.to.due = nextCollection(now, b.Interval)
+	}
+}
+
+// maxCollection is the longest time for which the last scrape of a group waits for groups of other targets, if the
+// group does not fill a POST: small pages share POSTs.
+const maxCollection = time.Second
+
+// nextCollection returns the next of the instants at which all small groups are due. They are a second apart, or half
+// an interval if that is less, so the delay holds: a group is complete one interval before it has passed.
+func nextCollection(now time.Time, interval time.Duration) time.Time {
+	if interval <= 0 {
+		return time.Time{}
+	}
+	step := min(maxCollection, interval/2)
+	return now.Truncate(step).Add(step)
 }
 
 // endBatch appends what is left of the batch to the queue.

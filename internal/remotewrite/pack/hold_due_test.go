@@ -96,6 +96,7 @@ func TestAGroupHasAllScrapesOfATargetWithUnboundSeries(t *testing.T) {
 	table := series.NewTable()
 	rw := promconfig.DefaultRemoteWriteConfig
 	rw.QueueConfig.BatchSendDeadline = model.Duration(scrapes * 10 * time.Second)
+	rw.QueueConfig.MaxSamplesPerSend = scrapes // a group fills a POST, and waits for no other target
 	p := &packing{t: t, table: table, packer: New(table, NewSettings(&rw, labels.EmptyLabels(), true), 1, zap.NewNop())}
 	p.packer.Use(queue.NewMemory(queue.DefaultConfig(), 1))
 	pod := p.target("pod-1", 3)
