@@ -150,6 +150,9 @@ func (w *world) finish() {
 				if got, want := len(w.stored(db, t.Address, "000")), len(t.Served()); got < want {
 					return fmt.Errorf("%s has %d of %d scrapes of %s", db.name, got, want, t.Address)
 				}
+				if !w.down(db, t.Address) {
+					return fmt.Errorf("%s does not have the scrape of %s that failed", db.name, t.Address)
+				}
 			}
 		}
 		return nil
@@ -160,6 +163,16 @@ func (w *world) finish() {
 	if code := w.agent.Process.Stop(patience); code != 0 {
 		w.Errorf("exit code %d; log:\n%s", code, w.agent.Process.Log())
 	}
+}
+
+// down reports whether a database has up = 0 for a target. It comes with the staleness markers.
+func (w *world) down(db *database, instance string) bool {
+	w.Helper()
+	matrix, err := db.Samples(w.Context(), fmt.Sprintf("up{instance=%q}[1h]", instance))
+	if err != nil {
+		w.Fatal(err)
+	}
+	return len(matrix) == 1 && matrix[0].Values[len(matrix[0].Values)-1].Value == 0
 }
 
 // dropped returns the samples that the process counts as dropped.
