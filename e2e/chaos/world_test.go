@@ -57,6 +57,8 @@ type world struct {
 	slow    []time.Time   // more ends: the agent was slow then, so pages it had read were still in flight
 	stalled time.Duration // how long it was slow in total before kills
 	failed  float64       // failed scrapes, as the agent counts them, before the targets were frozen
+	atDrain float64       // those of them that the process at that time counted
+	refused float64       // failed scrapes afterwards; only their markers and report series can be lost
 	frozen  bool
 	cut     bool               // a stop took the whole flush deadline: requests may have been in flight
 	counted map[string]float64 // dropped samples of ended processes, by reason
@@ -184,6 +186,9 @@ func (w *world) keepCounters() {
 	}
 	if !w.frozen {
 		w.failed += m.Sum(failures)
+	} else {
+		w.refused += m.Sum(failures) - w.atDrain
+		w.atDrain = 0
 	}
 }
 
@@ -279,7 +284,8 @@ func gone(a *agent.Agent) bool {
 func (w *world) drain(within time.Duration) {
 	w.Helper()
 	if !w.frozen {
-		w.failed += w.metrics().Sum(failures)
+		w.atDrain = w.metrics().Sum(failures)
+		w.failed += w.atDrain
 		w.frozen = true
 	}
 	w.fleet.Freeze()
@@ -359,9 +365,14 @@ func (w *world) checkExplained(v oracle.Verdict, unknown int) {
 			w.counted, unknown)
 	}
 	// A failed scrape was served nothing, or was served too late. Its report series may be lost too.
-	if most := (v.Lost + int(w.failed)) * (series + perScrape); int(w.dropped()) > most {
-		w.Errorf("counted as dropped: %v; but %d scrapes lost and %v failed are at most %d samples", w.counted, v.Lost,
-			w.failed, most)
+	most := (v.Lost+int(w.failed))*(series+perScrape) + int(w.refused)*perScrape
+	if w.refused > 0 {
+		most += len(w.fleet.Targets) * series // markers, once for each target
+	}
+	if int(w.dropped()) > most {
+		w.Errorf("counted as dropped: %v; but %d scrapes lost, %v failed and %v failed at the end are at most "+
+			"%d samples",
+			w.counted, v.Lost, w.failed, w.refused, most)
 	}
 }
 
