@@ -86,17 +86,28 @@ func build(c Config, k Case) string {
 }
 
 // Median is the median of a figure over all windows.
-func (r Row) Median(of func(Window) float64) float64 {
+func (r Row) Median(of func(Window) float64) float64 { return medianOf(r.Windows, of) }
+
+// spread returns the smallest and the largest value of all windows.
+func (r Row) spread(of func(Window) float64) (low, high float64) { return rangeOf(r.Windows, of) }
+
+// delivered returns the share of the due samples that arrived, in all windows together.
+func (r Row) delivered() float64 {
+	return deliveredPerDue(r.Windows, func(w Window) Window { return w })
+}
+
+// medianOf returns the median of a figure over windows.
+func medianOf[W any](windows []W, of func(W) float64) float64 {
 	var values []float64
-	for _, w := range r.Windows {
+	for _, w := range windows {
 		values = append(values, of(w))
 	}
 	return median(values)
 }
 
-// spread returns the smallest and the largest value of all windows.
-func (r Row) spread(of func(Window) float64) (low, high float64) {
-	for i, w := range r.Windows {
+// rangeOf returns the smallest and the largest value of a figure over windows.
+func rangeOf[W any](windows []W, of func(W) float64) (low, high float64) {
+	for i, w := range windows {
 		v := of(w)
 		if i == 0 {
 			low, high = v, v
@@ -106,10 +117,11 @@ func (r Row) spread(of func(Window) float64) (low, high float64) {
 	return low, high
 }
 
-// delivered returns the share of the due samples that arrived, in all windows together.
-func (r Row) delivered() float64 {
+// deliveredPerDue returns the share of the due samples that arrived, in all windows together.
+func deliveredPerDue[W any](windows []W, of func(W) Window) float64 {
 	var share, seconds float64
-	for _, w := range r.Windows {
+	for i := range windows {
+		w := of(windows[i])
 		share += w.DeliveredPerDue * w.Seconds
 		seconds += w.Seconds
 	}

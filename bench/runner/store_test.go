@@ -110,7 +110,7 @@ func TestParseCount(t *testing.T) {
 	}
 }
 
-// TestPrometheusStore: the one that scrapes by itself is told the same as the agents.
+// TestPrometheusStore: the Prometheus that scrapes by itself has the scrape configuration of the agents.
 func TestPrometheusStore(t *testing.T) {
 	s := Setup{Dir: t.TempDir(), MetricsPath: fleet.Path, Interval: 10 * time.Second, Web: "127.0.0.1:2"}
 	for _, targets := range []string{"", "/x/targets.json"} {

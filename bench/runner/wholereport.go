@@ -45,34 +45,16 @@ func newWholeRow(c WholeConfig, w Way) WholeRow {
 }
 
 // Median is the median of a figure over all windows.
-func (r WholeRow) Median(of func(WholeWindow) float64) float64 {
-	var values []float64
-	for _, w := range r.Windows {
-		values = append(values, of(w))
-	}
-	return median(values)
-}
+func (r WholeRow) Median(of func(WholeWindow) float64) float64 { return medianOf(r.Windows, of) }
 
 // Range returns the smallest and the largest value of all windows.
 func (r WholeRow) Range(of func(WholeWindow) float64) (low, high float64) {
-	for i, w := range r.Windows {
-		v := of(w)
-		if i == 0 {
-			low, high = v, v
-		}
-		low, high = min(low, v), max(high, v)
-	}
-	return low, high
+	return rangeOf(r.Windows, of)
 }
 
 // StoredPerDue is the share of the due samples that were stored in all windows together.
 func (r WholeRow) StoredPerDue() float64 {
-	var share, seconds float64
-	for _, w := range r.Windows {
-		share += w.DeliveredPerDue * w.Seconds
-		seconds += w.Seconds
-	}
-	return ratio(share, seconds)
+	return deliveredPerDue(r.Windows, func(w WholeWindow) Window { return w.Window })
 }
 
 // Rejected is the number of samples that the store rejected in all windows together.

@@ -49,19 +49,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{T: t, dir: t.TempDir(), binary: parts.Scraper(t)}
-	addresses, err := oracle.NewAddressRange()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(addresses.Close)
-	if w.fleet, err = oracle.NewFleet(addresses, 10, targets, series); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := w.fleet.Close(); err != nil {
-			t.Errorf("targets: %v", err)
-		}
-	})
+	w.fleet, _ = parts.Fleet(t, 10, targets, series)
 	return w
 }
 

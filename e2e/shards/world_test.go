@@ -45,19 +45,9 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{T: t, dir: t.TempDir(), binary: parts.Scraper(t), instances: map[int]*agent.Agent{},
 		dropped: map[string]float64{}}
-	addresses, err := oracle.NewAddressRange()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(addresses.Close)
-	if w.fleet, err = oracle.NewFleet(addresses, 10, targets, series); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := w.fleet.Close(); err != nil {
-			t.Errorf("targets: %v", err)
-		}
-	})
+	fleet, addresses := parts.Fleet(t, 10, targets, series)
+	w.fleet = fleet
+	var err error
 	if w.recorder, err = oracle.NewReceiver(addresses, 2); err != nil {
 		t.Fatal(err)
 	}

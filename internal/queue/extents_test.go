@@ -78,8 +78,8 @@ func TestSlotsComeBack(t *testing.T) {
 	}
 }
 
-// TestLongListsAreCut: a slot has room for so many extents. The newest delivered ones are left out. They are delivered
-// again after a kill, so they may have arrived.
+// TestLongListsAreCut: a slot has room for maxExtents extents. The newest delivered ones are left out. They are
+// delivered again after a kill, so they may have arrived.
 func TestLongListsAreCut(t *testing.T) {
 	var s slot
 	for i := range int64(3 * maxExtents) {

@@ -307,8 +307,8 @@ type headersResult struct {
 	damage  []span
 }
 
-// readHeaders reads the headers of at most so many undelivered requests in a part of a segment. An error that comes
-// behind a request is not returned: the next call meets it.
+// readHeaders reads the headers of undelivered requests in a part of a segment, at most `most` of them. An error behind
+// a request is not returned: the next call meets it.
 func readHeaders(u undelivered, most int) (got headersResult, err error) {
 	open := false // the last entry may go on
 	for got.to = u.at; ; {

@@ -7,8 +7,8 @@
 //     it has max_samples_per_send samples, or after batch_send_deadline. If two scrape intervals fit into that, each
 //     scrape is a request, and the queue holds it for the next scrapes of the target (stream mode: pack/hold.go).
 //  4. deliver.Sender, one for each lane, takes the oldest request that is due, or several scrapes of a target, which it
-//     merges (wire.Merge), makes the body of a POST of it (wire.Pool) and sends it until the receiver has accepted or
-//     refused it.
+//     merges (wire.Pool.Merge). It makes the body of a POST of it (wire.Pool.Body) and sends it until the receiver has
+//     accepted or refused it.
 //  5. The sender reports each fate to account.fate, which counts it (account.go).
 //
 // This package holds what is left: configuration (config.go, settings.go), where queues are (storage.go, identity.go),

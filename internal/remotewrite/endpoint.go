@@ -261,7 +261,7 @@ func (e *endpoint) end() {
 func (e *endpoint) wantedLanes(g *growth) int {
 	// asked regularly, status knows how fast the queue grows
 	s, all, status := e.settings.Load(), e.packer.Lanes(), e.status()
-	backlog := status.PendingSamples - e.queue.Stats().HeldSamples
+	backlog := status.PendingSamples - status.HeldSamples
 	is := load{delivered: int(e.account.done.Load()), pending: backlog, down: status.Unreachable}
 	maps.DeleteFunc(e.answerTimes, func(l *pack.Lane, _ *atomic.Int64) bool { return !slices.Contains(all, l) })
 	for _, l := range all {
@@ -278,7 +278,7 @@ func (e *endpoint) status() EndpointStatus {
 	q, r := e.queue.Stats(), e.receiver.Status()
 	out := EndpointStatus{
 		Name: e.label, URL: e.settings.Load().redactedURL(), Lanes: len(e.packer.Lanes()),
-		PendingSamples: q.Samples, PendingBytes: q.Bytes, PendingLimit: q.MaxBytes,
+		PendingSamples: q.Samples, HeldSamples: q.HeldSamples, PendingBytes: q.Bytes, PendingLimit: q.MaxBytes,
 		Protocol: r.Protocol.String(), Unreachable: r.Unreachable, Rejected: r.Rejected,
 		LastError: r.LastError, LastErrorTime: r.LastErrorTime, LastSuccess: r.LastSuccess,
 		// the limit is that of the disk, if any

@@ -16,6 +16,7 @@ type EndpointStatus struct {
 	Protocol       string // "2.0" or "1.0"
 	Lanes          int
 	PendingSamples int
+	HeldSamples    int // of PendingSamples: they wait for later scrapes
 	PendingBytes   int64
 	OldestPending  time.Time // zero: nothing is queued
 	LastError      string

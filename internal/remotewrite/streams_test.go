@@ -184,18 +184,30 @@ func TestASeriesThatGetsTimestampsOfItsOwnStaysInOrder(t *testing.T) {
 	})
 }
 
+// newDelayedWorld returns a running world whose endpoint has a delay, for targets that are scraped every 10 s.
+func newDelayedWorld(t *testing.T, delay time.Duration) *world {
+	ec := endpointConfig("n")
+	ec.QueueConfig.BatchSendDeadline = model.Duration(delay)
+	ec.Streams = true
+	w := newWorld(t, ec)
+	w.run()
+	return w
+}
+
+// appendEvery10s appends a scrape of a target that is scraped every 10 s.
+func (w *world) appendEvery10s(t target) {
+	w.t.Helper()
+	b := w.scrape(t, nowMillis())
+	b.Interval = 10 * time.Second
+	w.append(b)
+}
+
 func TestRequestsHoldAsManyScrapesAsTheDelayAllows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ec := endpointConfig("n")
-		ec.QueueConfig.BatchSendDeadline = model.Duration(30 * time.Second)
-		ec.Streams = true
-		w := newWorld(t, ec)
-		w.run()
+		w := newDelayedWorld(t, 30*time.Second)
 		pod := w.target("pod", 7)
 		for range 30 {
-			b := w.scrape(pod, nowMillis())
-			b.Interval = 10 * time.Second
-			w.append(b)
+			w.appendEvery10s(pod)
 			time.Sleep(10 * time.Second)
 		}
 		w.stop()
@@ -214,11 +226,7 @@ func TestRequestsHoldAsManyScrapesAsTheDelayAllows(t *testing.T) {
 // TestSmallPagesShareRequests: 40 targets of 5 series are scraped within 40 ms. Their groups are due together.
 func TestSmallPagesShareRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ec := endpointConfig("n")
-		ec.QueueConfig.BatchSendDeadline = model.Duration(30 * time.Second)
-		ec.Streams = true
-		w := newWorld(t, ec)
-		w.run()
+		w := newDelayedWorld(t, 30*time.Second)
 		var pods []target
 		for i := range 40 {
 			pods = append(pods, w.target(fmt.Sprint("pod-", i), 5))
@@ -226,9 +234,7 @@ func TestSmallPagesShareRequests(t *testing.T) {
 		const rounds = 30
 		for range rounds {
 			for _, pod := range pods {
-				b := w.scrape(pod, nowMillis())
-				b.Interval = 10 * time.Second
-				w.append(b)
+				w.appendEvery10s(pod)
 				time.Sleep(time.Millisecond)
 				synctest.Wait()
 			}
@@ -247,26 +253,18 @@ func TestSmallPagesShareRequests(t *testing.T) {
 
 func TestASampleWaitsAtMostForTheDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ec := endpointConfig("n")
-		ec.QueueConfig.BatchSendDeadline = model.Duration(30 * time.Second)
-		ec.Streams = true
-		w := newWorld(t, ec)
-		w.run()
+		w := newDelayedWorld(t, 30*time.Second)
 		defer w.stop()
 		pod := w.target("pod", 7)
 		for range 2 { // the second of a stream's groups never is a short one
 			for range 3 {
-				b := w.scrape(pod, nowMillis())
-				b.Interval = 10 * time.Second
-				w.append(b)
+				w.appendEvery10s(pod)
 				time.Sleep(10 * time.Second)
 			}
 		}
 		synctest.Wait()
 		before := w.receivers["n"].total()
-		b := w.scrape(pod, nowMillis())
-		b.Interval = 10 * time.Second
-		w.append(b) // the last scrape before the target hangs
+		w.appendEvery10s(pod) // the last scrape before the target hangs
 		time.Sleep(30*time.Second - time.Millisecond)
 		synctest.Wait()
 		early := w.receivers["n"].total() - before
@@ -302,17 +300,11 @@ func TestWhatIsSentAtOnce(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				ec := endpointConfig("n")
-				ec.QueueConfig.BatchSendDeadline = model.Duration(time.Minute)
-				ec.Streams = true
-				w := newWorld(t, ec)
-				w.run()
+				w := newDelayedWorld(t, time.Minute)
 				defer w.stop()
 				pod := w.target("pod", 7)
 				scrape := func() {
-					b := w.scrape(pod, nowMillis())
-					b.Interval = 10 * time.Second
-					w.append(b)
+					w.appendEvery10s(pod)
 					time.Sleep(10 * time.Second)
 					synctest.Wait()
 				}

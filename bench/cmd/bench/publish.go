@@ -24,13 +24,9 @@ func publishReport(_ context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	text, err := os.ReadFile(*file)
+	report, err := readReport[runner.Report](*file)
 	if err != nil {
 		return err
-	}
-	var report runner.Report
-	if err := json.Unmarshal(text, &report); err != nil {
-		return fmt.Errorf("%s: %w", *file, err)
 	}
 	figures, err := publish.FromReport(report, *fleet, *commit)
 	if err != nil {
@@ -49,13 +45,9 @@ func publishWhole(_ context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	text, err := os.ReadFile(*file)
+	report, err := readReport[runner.WholeReport](*file)
 	if err != nil {
 		return err
-	}
-	var report runner.WholeReport
-	if err := json.Unmarshal(text, &report); err != nil {
-		return fmt.Errorf("%s: %w", *file, err)
 	}
 	figures, err := publish.FromWholeReport(report, *commit)
 	if err != nil {
@@ -63,6 +55,18 @@ func publishWhole(_ context.Context, args []string) error {
 		return nil
 	}
 	return sayWritten(publish.WriteWhole(*root, figures))
+}
+
+// readReport reads a report of bench run or bench whole.
+func readReport[R any](file string) (report R, err error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return report, err
+	}
+	if err := json.Unmarshal(text, &report); err != nil {
+		return report, fmt.Errorf("%s: %w", file, err)
+	}
+	return report, nil
 }
 
 func sayKept(why error) {

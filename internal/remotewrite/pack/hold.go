@@ -40,7 +40,7 @@ type holds struct{ of map[uint32]*hold }
 // hold is what one stream has waiting. Example: {scrapes: 2, most: 3, until: 12:00:30}: the next scrape makes it due.
 type hold struct {
 	scrapes int
-	most    int       // with so many scrapes the stream is due
+	most    int       // number of scrapes that makes the stream due
 	until   time.Time // due time of the scrapes that wait
 
 	at  int64     // timestamp of the last scrape

@@ -50,7 +50,7 @@ func TestAStreamThatWasSentBeginsAGroup(t *testing.T) {
 	}
 }
 
-// streamWithFirstGroup returns a stream whose first group has so many scrapes of n.
+// streamWithFirstGroup returns a stream for which firstGroup(stream, n) is scrapes.
 func streamWithFirstGroup(scrapes, n int) uint32 {
 	for stream := uint32(1); ; stream += 1<<16 + 1 {
 		if firstGroup(stream, n) == scrapes {
