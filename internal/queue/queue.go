@@ -14,12 +14,18 @@ type Record struct {
 	Samples        int
 	Oldest, Newest int64 // Unix milliseconds
 	First          bool  // begins a request: depends on no earlier record
+	// Layout is what the reader needs beside Data; nil: nothing. A record with a Layout is alone in its request.
+	Layout *Layout
 
 	// Of a First record:
 
 	Stream uint64    // of the request
 	Due    time.Time // until then the request may wait for later ones of its stream; zero: not at all. Not on disk.
 }
+
+// Layout is bytes that many records have in common: each of them needs it to be read. It does not change. On disk a
+// segment has a copy for every layoutUses records, in memory it is there once. The garbage collector frees it.
+type Layout struct{ Data []byte }
 
 // Request is one or more records, in order, that are delivered together.
 type Request struct {
