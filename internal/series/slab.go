@@ -32,6 +32,12 @@ type slabChunk[T any] struct {
 // at returns the value of a number that has one. The pointer is valid until the value is removed.
 func (s *slab[T]) at(n uint32) *T { return &s.chunks[n>>slabBits].slots[n%slabLen] }
 
+// both returns the generation and the value of a number that has one.
+func (s *slab[T]) both(n uint32) (gen uint32, value *T) {
+	c := s.chunks[n>>slabBits]
+	return c.gens[n%slabLen], &c.slots[n%slabLen]
+}
+
 // gen returns the generation of a number, whether it has a value or not.
 func (s *slab[T]) gen(n uint32) uint32 {
 	if i := n >> slabBits; int(i) < len(s.chunks) {

@@ -31,6 +31,12 @@ func (v View) Parts(id ID) Parts {
 	return Parts{e.name, e.le, e.stem, e.meta}
 }
 
+// GenAndMeta returns Gen of a series and the ID of its metadata, which changes when a page gives it other metadata.
+func (v View) GenAndMeta(id ID) (gen uint32, meta MetaID) {
+	gen, e := v.t.entries.both(uint32(id))
+	return gen, e.meta
+}
+
 // Labels appends the whole label set of a series of a target to dst, sorted by name.
 func (v View) Labels(dst []Pair, id ID, target TargetID) []Pair {
 	e := v.t.entries.at(uint32(id))

@@ -84,20 +84,36 @@ const maxMergedBytes = 8 << 20
 func (s *Sender) deliverGroup(ctx context.Context, group []queue.Request) bool {
 	defer func() { clear(s.messages) }()
 	s.messages = s.messages[:0]
+	columns := false
 	for _, r := range group {
-		s.messages = append(s.messages, messageOf(r))
+		m := messageOf(r)
+		s.messages = append(s.messages, m)
+		columns = columns || m.Layout != nil
 	}
-	messages := s.messages
 	cfg, _ := s.receiver.current()
 	most := wire.Limits{Samples: cfg.QueueConfig.MaxSamplesPerSend, Bytes: maxMergedBytes}
-	if len(group) > 1 || group[0].Stream != 0 && group[0].Samples > most.Samples {
-		merged, err := s.receiver.pool.Merge(messages, most)
-		if err == nil { // otherwise each request is sent alone, and the damage costs only its own samples
-			defer s.receiver.pool.ReleaseMerged(merged)
-			messages = merged
+	if !columns && len(group) == 1 && (group[0].Stream == 0 || group[0].Samples <= most.Samples) {
+		return s.deliver(ctx, s.messages[0])
+	}
+	merged, err := s.receiver.pool.Merge(s.messages, most)
+	if err == nil {
+		return s.deliverMerged(ctx, merged)
+	}
+	for i := range s.messages { // each request alone: the damage costs only its own samples
+		merged, err := s.receiver.pool.Merge(s.messages[i:i+1], most)
+		if err != nil {
+			s.drop(Damaged, s.messages[i].Samples)
+		} else if !s.deliverMerged(ctx, merged) {
+			return false
 		}
 	}
-	for _, m := range messages {
+	return true
+}
+
+// deliverMerged sends messages that Merge has made. It returns false if ctx ended before.
+func (s *Sender) deliverMerged(ctx context.Context, merged []wire.Message) bool {
+	defer s.receiver.pool.ReleaseMerged(merged)
+	for _, m := range merged {
 		if !s.deliver(ctx, m) {
 			return false
 		}
@@ -109,6 +125,9 @@ func messageOf(r queue.Request) wire.Message {
 	m := wire.Message{Samples: r.Samples, Oldest: r.Oldest, Newest: r.Newest, MayHaveArrived: r.MayHaveArrived}
 	for _, rec := range r.Records {
 		m.Fragments = append(m.Fragments, rec.Data)
+		if rec.Layout != nil {
+			m.Layout = rec.Layout.Data
+		}
 	}
 	return m
 }

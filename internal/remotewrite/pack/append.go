@@ -77,7 +77,11 @@ func (p *Packer) appendBound(s *Settings, b *series.Batch, hash uint64, ruled []
 	l := p.laneOf(hash)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p.table.Read(func(v series.View) { p.appendBoundRows(l, s, v, b, hash, ruled, unbound, tally) })
+	p.table.Read(func(v series.View) {
+		if !l.appendColumn(s, v, b, hash, ruled, tally) {
+			p.appendBoundRows(l, s, v, b, hash, ruled, unbound, tally)
+		}
+	})
 }
 
 func (p *Packer) appendBoundRows(

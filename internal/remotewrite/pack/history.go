@@ -10,6 +10,7 @@ import (
 const (
 	historySweep = 10 * time.Minute
 	historyIdle  = 3 * time.Hour
+	layoutIdle   = 10 * time.Minute // a layout is about as large as a scrape
 	maxHistory   = 1 << 20 // entries of one kind per lane
 
 	// disorderMemory is how long, in the time of samples, a target remembers that its batches came out of order, and
@@ -42,6 +43,8 @@ type targetHistory struct {
 	since     int64
 	disorder  int64 // value of newest when the last late batch came
 	pruned    int64 // time of the batch at which vanished series were forgotten last
+
+	rows pageRows // of the last scrape (column.go)
 }
 
 // target returns the history of a target. It makes a new one if there is none.
@@ -142,8 +145,11 @@ func (h *history) sweep(now time.Time) {
 	}
 	h.swept = now
 	for k, t := range h.targets {
-		if now.Sub(t.used) > historyIdle {
+		switch idle := now.Sub(t.used); {
+		case idle > historyIdle:
 			delete(h.targets, k)
+		case idle > layoutIdle:
+			t.rows = pageRows{}
 		}
 	}
 	h.unbound.forget(now.Add(-historyIdle))

@@ -70,6 +70,7 @@ type Lane struct {
 	to       destination // of the next request
 	history  history
 	classics classics
+	column   columnScratch
 	pairs    []series.Pair // scratch
 }
 
@@ -146,23 +147,31 @@ func (l *Lane) flush(t *Tally) {
 	if l.fragment.Samples == 0 {
 		return
 	}
-	o, r := l.outlet, l.fragment
+	r := l.fragment
 	l.open.bytes += l.writer.Size()
-	r.Data = l.writer.Cut(&o.Buffers)
+	r.Data = l.writer.Cut(&l.outlet.Buffers)
 	l.fragment = queue.Record{}
 	l.open.record = true
+	if !l.append(r, t) {
+		l.seal() // later fragments would refer to symbols that are not there
+	}
+}
+
+// append appends a record to the queue. It returns false if the queue refused it.
+func (l *Lane) append(r queue.Record, t *Tally) bool {
+	o := l.outlet
 	loss, err := o.queue.Append(l.index, r)
 	t.QueueFull.Requests += loss.Requests
 	t.QueueFull.Samples += loss.Samples
 	if err != nil {
 		t.QueueRefused += r.Samples
 		t.QueueError = err
-		l.seal() // later fragments would refer to symbols that are not there
-		return
+		return false
 	}
 	for before := o.newest.Load(); r.Newest > before && !o.newest.CompareAndSwap(before, r.Newest); {
 		before = o.newest.Load()
 	}
+	return true
 }
 
 // finish flushes and seals, while a batch is appended.

@@ -85,21 +85,25 @@ func (p *packing) drain() (out []writev2.Request) {
 			for _, rec := range group[0].Records {
 				m.Fragments = append(m.Fragments, rec.Data)
 			}
-			body, _, err := (*wire.Pool)(nil).Body(m, wire.V2, true)
-			if err != nil {
-				p.t.Fatal(err)
-			}
-			plain, err := snappy.Decode(nil, body)
-			if err != nil {
-				p.t.Fatal(err)
-			}
-			var req writev2.Request
-			if err := req.Unmarshal(plain); err != nil {
-				p.t.Fatal(err)
-			}
-			out = append(out, req)
+			out = append(out, decode(p.t, m))
 			l.Ack(group)
 		}
 	}
 	return out
+}
+
+func decode(t *testing.T, m wire.Message) (req writev2.Request) {
+	t.Helper()
+	body, _, err := (*wire.Pool)(nil).Body(m, wire.V2, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := snappy.Decode(nil, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := req.Unmarshal(plain); err != nil {
+		t.Fatal(err)
+	}
+	return req
 }

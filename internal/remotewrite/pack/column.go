@@ -1,0 +1,141 @@
+package pack
+
+import (
+	"bytes"
+	"math/bits"
+	"math/rand/v2"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// Columns. In stream mode, a scrape with the same rows as the scrape of its target before, in the same order, is a
+// column: the values of these rows, about two bytes each. The labels and the metadata of the rows are its layout, which
+// the queue stores once for many columns. Three scrapes with the same rows, then one with a series more:
+//
+//	scrape 1    a fragment: labels and values, because its rows are new
+//	scrape 2    the layout of its rows, and a column
+//	scrape 3    a column
+//	scrape 4    a fragment
+//
+// So a page that changes at every scrape costs no layout. A scrape that has more than one value for each row (timestamps
+// of its own, exemplars, native histograms) or an unbound series is a fragment, too.
+
+// pageRows is what a lane remembers of the rows of a target's last scrape. The zero value fits no scrape.
+type pageRows struct {
+	settings *Settings // the layout is written under them
+	hash     uint64    // of the rows; see gather
+	layout   *queue.Layout
+	unfit    bool // these rows have no layout
+}
+
+// columnScratch is the memory in which a lane gathers a column: its values, then its bytes.
+type columnScratch struct {
+	values []float64
+	data   []byte
+}
+
+// appendColumn appends a batch as a column. If that is not possible, it does nothing and returns false. The caller
+// holds mu.
+func (l *Lane) appendColumn(
+	s *Settings, v series.View, b *series.Batch, hash uint64, ruled []ruledRow, tally *Tally,
+) bool {
+	t := l.history.target(hash)
+	if !s.streams || s.rulesChangeLabels || s.ConvertNHCBToClassic || !onlyValues(b) || !t.inOrder(b.Time) {
+		t.rows = pageRows{}
+		return false
+	}
+	rows, dropped := l.gather(v, b, ruled)
+	if r := &t.rows; r.settings != s || r.hash != rows {
+		*r = pageRows{settings: s, hash: rows}
+		return false
+	}
+	if t.rows.layout == nil && !t.rows.unfit {
+		t.rows.layout = l.writeLayout(s, v, b, ruled)
+		t.rows.unfit = t.rows.layout == nil
+	}
+	if t.rows.unfit || len(l.column.values) == 0 {
+		return false
+	}
+	tally.Relabelled += dropped
+	l.beginBatch(s, b, hash)
+	o := l.outlet
+	l.column.data = wire.AppendColumn(l.column.data[:0], b.Time, l.column.values)
+	l.append(queue.Record{
+		Data:    append(o.Buffers.Get(len(l.column.data)), l.column.data...),
+		Samples: len(l.column.values), Oldest: b.Time, Newest: b.Time,
+		First: true, Stream: uint64(l.to.stream), Due: l.to.due, Layout: t.rows.layout,
+	}, tally)
+	o.queue.Seal(l.index)
+	t.batch(b.Time, true, l.open.number)
+	l.open.number++
+	l.notify()
+	if b.Urgent {
+		t.rows = pageRows{} // the target has ended, or was lost
+	}
+	return true
+}
+
+// onlyValues reports whether each sample of a batch is a float with the time of the batch.
+func onlyValues(b *series.Batch) bool {
+	return len(b.Times)+len(b.Starts)+len(b.Histograms)+len(b.Exemplars) == 0
+}
+
+// inOrder reports whether every bound series of a batch is newer than its last sample.
+func (t *targetHistory) inOrder(at int64) bool {
+	return t.perSeries == nil && len(t.timed) == 0 && at > t.newest
+}
+
+// gather puts the values that the rules keep into l.column. It returns a hash of their rows, and the number of samples
+// that the rules drop.
+func (l *Lane) gather(v series.View, b *series.Batch, ruled []ruledRow) (rows uint64, dropped int) {
+	values := l.column.values[:0]
+	h, meta, metaVersion := rowSeeds[0], series.MetaID(0), uint64(0)
+	for i, id := range b.Series {
+		if i%rowsPerLock == 0 && i > 0 {
+			v.Pause()
+		}
+		if ruled != nil && ruled[i].series == 0 {
+			dropped++
+			continue
+		}
+		gen, m := v.GenAndMeta(id)
+		if m != meta || i == 0 { // the series of a family have the same, and come together
+			meta, metaVersion = m, rowSeeds[1]^(uint64(m)<<32|uint64(v.MetaGen(m)))
+		}
+		high, low := bits.Mul64(h^(uint64(id)<<32|uint64(gen)), metaVersion)
+		h = high ^ low
+		values = append(values, b.Values[i])
+	}
+	l.column.values = values
+	return h, dropped
+}
+
+// rowSeeds make hashes of rows differ from process to process, so that no page can be made to have the hash of another.
+var rowSeeds = [2]uint64{rand.Uint64() | 1, rand.Uint64() | 1}
+
+// writeLayout returns the layout of the rows of a batch; nil: one of them cannot be a row of a column.
+func (l *Lane) writeLayout(s *Settings, v series.View, b *series.Batch, ruled []ruledRow) *queue.Layout {
+	l.writer.Begin(len(s.added) > 0)
+	l.writer.BeginBatch()
+	with := wire.Options{Metadata: s.MetadataConfig.Send, External: s.added}
+	r := wire.Row{}
+	for i, id := range b.Series {
+		if i%rowsPerLock == 0 && i > 0 {
+			v.Pause()
+		}
+		if ruled != nil && ruled[i].series == 0 {
+			continue
+		}
+		r.Parts = v.Parts(id)
+		f := l.writer.Stem(v, r.Parts.Stem, b.Target, s.added)
+		if !v.Whole(r.Parts.Stem) || !l.writer.AddLabels(v, f, &r, with) || l.writer.Size() >= maxRequestBytes {
+			return nil
+		}
+	}
+	o := l.outlet
+	data := l.writer.Cut(&o.Buffers)
+	defer o.Buffers.Put(data)
+	return &queue.Layout{Data: bytes.Clone(data)}
+}
