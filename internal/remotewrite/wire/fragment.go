@@ -61,14 +61,8 @@ type Options struct {
 
 // Add appends a sample of a series whose stem is f. Not ok: its labels must not be sent.
 func (e *FragmentWriter) Add(v series.View, f *StemLabels, r *Row, with Options) (exemplars int, ok bool) {
-	own := seriesRefs{nameKey: f.nameKey, name: e.numbers.symbol(v, r.Parts.Name)}
-	if r.Parts.Le != 0 {
-		own.leKey, own.le = e.numbers.leKey(v), e.numbers.symbol(v, r.Parts.Le)
-	}
-	if len(with.External) > 0 {
-		own.addExternal(e.numbers.externals(with.External))
-	}
-	if f.bad || own.name == 0 || own.name == badRef || own.le == badRef {
+	own, ok := e.ownRefs(v, f, r, with.External)
+	if !ok {
 		return 0, false
 	}
 	if r.Histogram == nil && len(r.Exemplars) == 0 && r.Start == 0 {
@@ -78,6 +72,35 @@ func (e *FragmentWriter) Add(v series.View, f *StemLabels, r *Row, with Options)
 	exemplars = e.writeBody(v, r, with)
 	e.series = append(e.open(f, &own, len(e.body)), e.body...)
 	return exemplars, true
+}
+
+// AddLabels appends a series without a sample, for a layout: its labels, and its metadata if with.Metadata. Its stem is
+// f. Not ok: its labels must not be sent.
+func (e *FragmentWriter) AddLabels(v series.View, f *StemLabels, r *Row, with Options) (ok bool) {
+	own, ok := e.ownRefs(v, f, r, with.External)
+	if !ok {
+		return false
+	}
+	var metadata []byte
+	if with.Metadata {
+		metadata = e.metadata(v, r.Parts.Meta)
+	}
+	e.series = append(e.open(f, &own, len(metadata)), metadata...)
+	return true
+}
+
+// ownRefs returns the references of __name__ and le of a series whose stem is f. Not ok: its labels must not be sent.
+func (e *FragmentWriter) ownRefs(
+	v series.View, f *StemLabels, r *Row, external []labels.Label,
+) (own seriesRefs, ok bool) {
+	own = seriesRefs{nameKey: f.nameKey, name: e.numbers.symbol(v, r.Parts.Name)}
+	if r.Parts.Le != 0 {
+		own.leKey, own.le = e.numbers.leKey(v), e.numbers.symbol(v, r.Parts.Le)
+	}
+	if len(external) > 0 {
+		own.addExternal(e.numbers.externals(external))
+	}
+	return own, !f.bad && own.name != 0 && own.name != badRef && own.le != badRef
 }
 
 // addPlain adds a sample that has only a value, as nearly all have.

@@ -3,7 +3,11 @@ package wire
 import "encoding/binary"
 
 // Message is the content of one POST, always as remote write 2.0: fragments that end to end are a request.
+//
+// A message with a Layout is one scrape whose rows are those of other scrapes: its only fragment is a column
+// (AppendColumn), with a value for each series of the layout. Only Pool.Merge reads such messages.
 type Message struct {
+	Layout         []byte // nil: none. A fragment whose series have labels and metadata, and no sample
 	Fragments      [][]byte
 	Samples        int
 	Oldest, Newest int64
@@ -16,6 +20,9 @@ type requestJoiner struct{ out []byte }
 // encode writes all symbols before all series: protobuf does not require it, but some receivers resolve references
 // while they read. The result is valid until the next call.
 func (e *requestJoiner) encode(m Message) ([]byte, error) {
+	if m.Layout != nil {
+		return nil, errColumn
+	}
 	plain := 0
 	for _, f := range m.Fragments {
 		p, err := parsePacked(f)
@@ -45,6 +52,9 @@ type Content struct {
 
 // Parse takes a message apart.
 func Parse(m Message) (c Content, err error) {
+	if m.Layout != nil {
+		return Content{}, errColumn
+	}
 	c.mayHaveArrived = m.MayHaveArrived
 	fragments, err := new(unpacker).unpack(m.Fragments)
 	if err != nil {

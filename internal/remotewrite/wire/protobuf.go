@@ -10,6 +10,9 @@ import (
 // errDamaged is returned for bytes that this package has not written.
 var errDamaged = errors.New("malformed request")
 
+// errColumn is returned for a message with a Layout by everything except Pool.Merge.
+var errColumn = errors.New("message is a column of a layout, which only Merge can read")
+
 // Wire types of protobuf.
 const (
 	wireVarint  = 0
@@ -32,6 +35,8 @@ func appendUvarint(dst []byte, v uint64) []byte {
 func uvarintSize(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
 
 func zigzag(v int64) uint64 { return uint64(v)<<1 ^ uint64(v>>63) }
+
+func unzigzag(z uint64) int64 { return int64(z>>1) ^ -int64(z&1) }
 
 func appendVarintField(dst []byte, tag byte, v uint64) []byte {
 	if v == 0 {

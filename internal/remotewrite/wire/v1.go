@@ -51,6 +51,9 @@ func (e *v1Writer) forget() {
 
 // append writes the whole message.
 func (e *v1Writer) append(m Message) error {
+	if m.Layout != nil {
+		return errColumn
+	}
 	fragments, err := e.plain.unpack(m.Fragments)
 	if err != nil {
 		return err
