@@ -47,7 +47,7 @@ func kinds(t *testing.T, segment []byte) (s string) {
 	return s
 }
 
-// TestLayoutIsWrittenOncePerSegment: and again after layoutUses records.
+// TestLayoutIsWrittenOncePerSegment: a layout is written once to a segment, and again after layoutUses records.
 func TestLayoutIsWrittenOncePerSegment(t *testing.T) {
 	cfg := quiet()
 	cfg.segment = 12_000
@@ -137,10 +137,12 @@ func TestDeliveredLayoutIsStillRead(t *testing.T) {
 			if _, d := fs.file(t, segmentSuffix); kinds(t, d.content) != "Lrrr" {
 				t.Errorf("segment %q", kinds(t, d.content))
 			}
-			after := fs.kill()
-			mustClose(t, q)
-			if !killed {
-				after = fs
+			after := fs
+			if killed {
+				after = fs.kill()
+				_, _ = q.Close()
+			} else {
+				mustClose(t, q)
 				mustDo(t, s.Close())
 			}
 			if got, stats := lives(t, after, quiet()); !slices.Equal(got, []string{"7b+L 7c+L"}) || stats.Samples != 2 {

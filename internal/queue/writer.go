@@ -17,8 +17,8 @@ type batch struct {
 	lane           *lane
 	segment        *segment
 	request        *request
-	data           []byte // headers without checksums, and copied data, since a reader may own the records meanwhile
-	start, end     int64  // in the segment
+	data           []byte      // headers without checksums, and copied data, since a reader may own the records meanwhile
+	start, end     int64       // in the segment
 	layoutCopy     *layoutCopy // in the segment; nil: the record has no layout
 	records        int
 	samples        int
