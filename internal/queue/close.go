@@ -40,6 +40,7 @@ func (q *FIFO) Close() (Loss, error) {
 			}
 		}
 		l.memory, l.pending = 0, 0
+		clear(l.layouts)
 	}
 	q.memory = 0
 	clear(q.inFlight)

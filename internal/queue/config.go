@@ -14,9 +14,9 @@ type Config struct {
 	// at most MaxBytes, and never more than 64 MiB.
 	MaxBytes int64
 	// MaxMemory limits the memory for the data of two kinds of requests: those that are written completely but kept for
-	// speed, and those that are not written yet. The limit is four times as high while the disk is only slow. Open
-	// requests and those in flight are kept in any case. A lane also has about 200 bytes for each of up to 8,192
-	// requests that wait.
+	// speed, and those that are not written yet. A layout counts once in a lane. The limit is four times as high
+	// while the disk is only slow. Open requests and those in flight are kept in any case. A lane also has about 200
+	// bytes for each of up to 8,192 requests that wait.
 	MaxMemory int64
 	// MaxAge is the age at which whole segments are dropped, counted from their newest sample. Older samples beside
 	// newer ones stay. 0: never.

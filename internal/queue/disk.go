@@ -54,9 +54,8 @@ func (q *FIFO) endUse(l *lane, s *segment) {
 	if s.uses > 0 {
 		return
 	}
-	if s.file != nil && !s.dirty && !s.torn && s != l.active {
-		_ = s.file.Close()
-		s.file = nil
+	if s != l.active {
+		s.retire()
 	}
 	if s.failed || slices.Contains(q.disk.toRemove, s) {
 		q.disk.writer.wakeUp() // the writer waits for that

@@ -16,7 +16,9 @@ import (
 // is lost.
 func TestErrorAtEachCall(t *testing.T) {
 	for _, failure := range []error{syscall.ENOSPC, syscall.EIO, errShort} {
-		for _, lasting := range []bool{false, true} {
+		for i := range 6 {
+			lasting, segment := i%2 == 1, []int64{100, 100, 400}[i/2]
+			layout := []*Layout{nil, {Data: []byte("L")}}[min(i/2, 1)]
 			for n, reached := 1, true; reached; n++ {
 				reached = false
 				synctest.Test(t, func(t *testing.T) {
@@ -34,17 +36,19 @@ func TestErrorAtEachCall(t *testing.T) {
 						defer fs.mu.Unlock()
 						broken = false
 					}
-					errorStory(t, fs, heal, fmt.Sprintf("%v at call %d, lasting: %v", failure, n, lasting))
+					doing := fmt.Sprintf("%v at call %d, lasting: %v, layout %v", failure, n, lasting, layout)
+					errorStory(t, fs, heal, layout, segment, doing)
 				})
 			}
 		}
 	}
 }
 
-// errorStory appends, delivers, stops and starts. The disk fails somewhere until heal is called.
-func errorStory(t *testing.T, fs *fakeFS, heal func(), doing string) {
+// errorStory appends, delivers, stops and starts. The disk fails somewhere until heal is called. The requests have one
+// record with a layout, or two records without.
+func errorStory(t *testing.T, fs *fakeFS, heal func(), layout *Layout, segment int64, doing string) {
 	cfg := quiet()
-	cfg.segment = 100
+	cfg.segment = segment
 	cfg.Lost = func(r Reason, l Loss) { t.Errorf("%s: reported %s %+v", doing, r, l) }
 	open := func() (*Store, *FIFO) {
 		s, err := OpenStore("data", fs)
@@ -76,9 +80,13 @@ func errorStory(t *testing.T, fs *fakeFS, heal func(), doing string) {
 	}
 	s, q := open()
 	for i := range 3 {
-		mustAppend(t, q, 0, record(fmt.Sprint(i, "a"), true))
+		r := record(fmt.Sprint(i, "a"), true)
+		r.Layout = layout
+		mustAppend(t, q, 0, r)
 		synctest.Wait()
-		mustAppend(t, q, 0, record(fmt.Sprint(i, "b"), false))
+		if layout == nil {
+			mustAppend(t, q, 0, record(fmt.Sprint(i, "b"), false))
+		}
 		q.Seal(0)
 		synctest.Wait()
 		pass(cfg.FsyncInterval)
@@ -99,7 +107,11 @@ func errorStory(t *testing.T, fs *fakeFS, heal func(), doing string) {
 	for q.Stats().Requests > 0 {
 		deliver(q)
 	}
-	if !slices.Equal(got, []string{"0a0b", "1a1b", "2a2b"}) {
+	want := []string{"0a0b", "1a1b", "2a2b"}
+	if layout != nil {
+		want = []string{"0a+L", "1a+L", "2a+L"}
+	}
+	if !slices.Equal(got, want) {
 		t.Errorf("%s: delivered %q", doing, got)
 	}
 	mustClose(t, q)

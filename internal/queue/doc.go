@@ -9,18 +9,22 @@
 // For example, a lane has the requests 7a 9a 7b 9b of the streams 7 and 9, and 7b is due. The first group is 7a 7b,
 // since a stream is due when one of its requests is. Then 9a 9b wait until one of them is due.
 //
+// A record may have a layout: bytes that many records have in common. For example, the layout is the series of a page,
+// and each record has the values of one scrape. Such records are alone in their requests.
+//
 // # The way of a record
 //
 //  1. Append adds the record to the open request of a lane, in memory (fifo.go, lane.go, request.go). Seal ends the
 //     request, and adds it to its stream (streams.go).
-//  2. The writer copies a batch of records into the lane's active segment, a file (writer.go, record.go).
+//  2. The writer copies a batch of records into the lane's active segment, a file (writer.go, record.go), and a layout
+//     where the segment needs a copy of it (layout.go).
 //  3. The syncer syncs segments, then positions, within Config.FsyncInterval (sync.go). A segment whose sync failed
 //     is written to a new file (renew.go).
 //  4. The data of requests that are on disk leaves memory, at once if they are not due soon, else when memory is full.
 //     When there are very many requests, their headers leave it, too: they are cold, and all in the lane are due. When
 //     the disk is full or samples are too old, the oldest segments are dropped (limits.go).
 //  5. Next makes a group (group.go): the headers of cold requests are read ahead, a window of some thousand, and the
-//     data of the group is read back as far as memory does not have it (read_back.go, scan.go).
+//     data of the group is read back as far as memory does not have it (read_back.go, scan.go), each layout once.
 //  6. Ack removes the group, and the lane's position notes it (disk.go, position.go, extents.go).
 //  7. A segment of which everything is delivered or dropped is removed (remove.go).
 //  8. Close writes and syncs the rest, and returns what only memory had (close.go).
@@ -29,8 +33,8 @@
 //
 // In layers, from the top: the store (store.go, queue_lock.go, renamable_fs.go); open.go; the methods of FIFO (steps 1
 // to 8), which call each other; recover.go; the state (lane.go, segment.go); and the leaves, which know neither lanes
-// nor the queue: record.go, scan.go, position.go, names.go, extents.go, quarantine.go, repair.go, health.go, age.go,
-// fs.go.
+// nor the queue: record.go, layout.go, scan.go, position.go, names.go, extents.go, quarantine.go, repair.go, health.go,
+// age.go, fs.go.
 //
 // # Invariants
 //
@@ -40,8 +44,8 @@
 //   - A lane has one group in flight. A request of stream 0 is alone in its group.
 //   - What a start found in a lane is due, and is drained before anything that is appended to the lane later.
 //   - Requests behind cold ones are not given out, since a cold one may be of the same stream.
-//   - A record may depend on the earlier records of its request, never on another request. Records leave the queue in
-//     whole requests, or without the damaged end of one.
+//   - A record may depend on the earlier records of its request and on its layout, never on another request. Records
+//     leave the queue in whole requests, or without the damaged end of one.
 //   - Append never waits for the disk; Next and Ack never wait for a sync. Records in memory are returned
 //     whether or not they are written, so a disk that takes no writes stops nothing. They are never read back from the
 //     disk.
@@ -84,7 +88,7 @@
 //	     0     4  "EsqR"                                                           45 73 71 52
 //	     4     1  version, 2                                                       02
 //	     5     1  flags; bit 0, first: the record begins a request                 01
-//	     6     2  kind of the data; 0: a packed fragment of remote write           00 00
+//	     6     2  kind of the data                                                 00 00
 //	     8     4  length of the data, at most 256 MiB                              04 00 00 00
 //	    12     4  CRC of the data                                                  d1 7d d8 ae
 //	    16     4  the lower 32 bits of the samples of the segment before this      e8 03 00 00
@@ -97,8 +101,29 @@
 //	    44     4  CRC of the bytes 0 to 43                                         25 d7 39 d6
 //	    48        the data                                                         64 61 74 61
 //
+// The kinds of data:
+//
+//	0  a packed fragment of remote write
+//	1  a copy of a layout; the record begins a request and has no samples
+//	2  data that needs a layout, then a reference to a copy of it in the same segment
+//
+// The reference is the last 8 bytes of the data:
+//
+//	offset  size                                                                   for example
+//	     0     4  offset of the copy                                               f8 00 00 00
+//	     4     4  CRC of the data of the copy                                      d1 7d d8 ae
+//
+// A copy is directly before the first record of the segment that refers to it, in the same request. After 64 records
+// the next one gets a new copy. For example, with a layout of 1,000 bytes and records of 44 bytes a segment begins with
+// two requests, and the second still refers to offset 0 when the first is delivered:
+//
+//	offset  kind  first  bytes
+//	     0     1    yes   1048  the layout
+//	  1048     2     no    100  a record that refers to offset 0
+//	  1148     2    yes    100  a record that refers to offset 0
+//
 // Records of version 1 are read, too. They have 8 bytes each for the samples before, at 16, the oldest timestamp, at
-// 24, and the newest, at 32. Their stream is 0.
+// 24, and the newest, at 32. Their stream and their kind are 0.
 //
 // A position file has two slots, at 0 and at 65536, written in turn. The valid slot with the higher counter is the
 // position. Behind the 48 bytes of its header it has a list of extents, which are parts of segments: first those behind
@@ -154,11 +179,13 @@
 //   - A power cut loses at most what was written within the sync interval, and may repeat what was delivered before.
 //   - After a failed sync the kernel regards the pages as written: a second sync would succeed without writing them.
 //     So the segment is written to a new file, from memory as far as possible. The new file is synced and renamed to
-//     the old name. Until then positions of the lane are not synced, and a power cut may take the segment.
+//     the old name. Until then positions of the lane are not synced, and a power cut may take the segment. Copies of
+//     layouts keep their places in the new file, since undelivered records may refer to delivered ones.
 //   - A dropped segment whose file cannot be removed is emptied, so that it is not delivered by the next process.
 //   - Half a record at the end of a segment is cut off. A record with a bad CRC is skipped, with the records of its
-//     request after it; those before it are delivered. After a bad header the scan searches for a record that begins
-//     a request. Both kinds of damage are counted, logged and copied aside; the start never fails for them.
+//     request after it; those before it are delivered. A damaged copy of a layout costs the records that refer to it,
+//     when they are read from disk. After a bad header the scan searches for a record that begins a request. Both kinds
+//     of damage are counted, logged and copied aside; the start never fails for them.
 //
 // # What cannot be read
 //

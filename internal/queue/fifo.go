@@ -2,7 +2,6 @@ package queue
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"sync"
 	"time"
@@ -129,8 +128,8 @@ func (q *FIFO) Append(lane int, r Record) (Loss, error) {
 	if q.closed {
 		return Loss{}, ErrClosed
 	}
-	if len(r.Data) > maxRecordBytes {
-		return Loss{}, fmt.Errorf("record of %d bytes, at most %d are possible", len(r.Data), maxRecordBytes)
+	if err := r.check(); err != nil {
+		return Loss{}, err
 	}
 	l := q.newest().lanes[lane]
 	open := l.open()
@@ -152,6 +151,10 @@ func (q *FIFO) Append(lane int, r Record) (Loss, error) {
 		l.unwritten = open
 	}
 	q.account(l, int64(len(r.Data))+recordOverhead)
+	q.accountLayout(l, r.Layout, 1)
+	if r.Layout != nil { // it is alone
+		q.seal(l)
+	}
 	if q.disk == nil {
 		q.limitMemory()
 		full := q.notices.losses[QueueFull]
@@ -176,6 +179,30 @@ func (q *FIFO) dueOf(r Record) time.Duration {
 func (q *FIFO) account(l *lane, bytes int64) {
 	q.memory += bytes
 	l.memory += bytes
+}
+
+// accountLayout adds n to the number of requests in memory that have a layout. The layout counts as memory of a lane
+// while one of its requests has it.
+func (q *FIFO) accountLayout(l *lane, layout *Layout, n int) {
+	if layout == nil {
+		return
+	}
+	before := l.layouts[layout]
+	if before == 0 {
+		q.account(l, int64(len(layout.Data)))
+	}
+	if before+n > 0 {
+		l.layouts[layout] = before + n
+		return
+	}
+	delete(l.layouts, layout)
+	q.account(l, -int64(len(layout.Data)))
+}
+
+// leaveMemory is called before the data of a request leaves memory.
+func (q *FIFO) leaveMemory(l *lane, r *request) {
+	q.account(l, -r.Bytes)
+	q.accountLayout(l, r.layout(), -1)
 }
 
 // Seal implements Queue.
@@ -305,7 +332,7 @@ func (q *FIFO) remove(l *lane, r *request) {
 		r.segment.taken--
 	}
 	if r.inMemory() {
-		q.account(l, -r.Bytes)
+		q.leaveMemory(l, r)
 	}
 	if q.disk != nil {
 		l.pending -= r.records - r.written

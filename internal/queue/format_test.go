@@ -45,7 +45,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 		"version":         {segmentSuffix, record(oneAt, 4, 3), "version 3"},
 		"version 0":       {segmentSuffix, record(oneAt, 4, 0), "version 0"},
 		"flag":            {segmentSuffix, record(oneAt, 5, flagFirst|0x80), "flags 0x81"},
-		"kind of data":    {segmentSuffix, record(oneAt, 6, 1), "kind 1"},
+		"kind of data":    {segmentSuffix, record(oneAt, 6, 3), "kind 3"},
 		"kind, high byte": {segmentSuffix, record(oneAt, 7, 1), "kind 256"},
 		"second record":   {segmentSuffix, record(twoAt, 4, 3), "version 3"},
 		"last record":     {segmentSuffix, record(threeAt, 4, 3), "version 3"},
@@ -199,6 +199,8 @@ func TestTheFormatPage(t *testing.T) {
 	for _, want := range []string{
 		fmt.Sprintf("| version of a record | byte 4 of a record's header, in `%s` files | %d | %d and %d |",
 			segmentSuffix, headerVersion, headerVersion, oldHeaderVersion),
+		fmt.Sprintf("| kind of the data | bytes 6 and 7 of a record's header "+
+			"| %[1]d, %[2]d and %[3]d | %[1]d, %[2]d and %[3]d |", kindPlain, kindLayout, kindWithLayout),
 		fmt.Sprintf("| version of a position | bytes 4 to 7 of a slot, in `%s` files "+
 			"| %d | %d, %d and slots without a version (`%s`) |",
 			positionSuffix, slotVersion, slotVersion, oldSlotVersion, oldPositionMagic),
@@ -215,8 +217,9 @@ func TestDrawnBytes(t *testing.T) {
 	data, at := []byte("data"), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	rec := Record{Data: data, Samples: 7, Oldest: at.UnixMilli(), First: true, Stream: 0x0123456789abcdef}
 	rec.Newest = at.Add(15 * time.Second).UnixMilli()
-	record := appendRecord(nil, rec, 1000)
+	record := appendRecord(nil, rec, 0, 1000, nil)
 	addChecksums(record)
+	reference := layoutRef{at: 248, crc: checksum(data)}.append(nil)
 	drawnSlot := slot{
 		position: position{3, int64(len(record))}, counter: 9, last: 4,
 		delivered: extents{{3, span{104, 156}}}, doubtful: extents{{4, span{0, 52}}},
@@ -231,7 +234,7 @@ func TestDrawnBytes(t *testing.T) {
 			drawn = append(drawn, b...)
 		}
 	}
-	if want := append(record, drawnSlot...); !bytes.Equal(drawn, want) {
+	if want := slices.Concat(record, reference, drawnSlot); !bytes.Equal(drawn, want) {
 		t.Errorf("doc.go shows\n% x, want\n% x", drawn, want)
 	}
 }
@@ -247,7 +250,9 @@ func lastColumn(line string) string {
 
 // TestLeavesKnowNoQueue: doc.go promises which files know neither lanes nor the queue.
 func TestLeavesKnowNoQueue(t *testing.T) {
-	leaves := []string{"record", "scan", "position", "names", "quarantine", "repair", "health", "age", "fs", "extents"}
+	leaves := []string{
+		"record", "layout", "scan", "position", "names", "quarantine", "repair", "health", "age", "fs", "extents",
+	}
 	for _, name := range leaves {
 		file, err := parser.ParseFile(token.NewFileSet(), name+".go", nil, 0)
 		if err != nil {

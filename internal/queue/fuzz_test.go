@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"testing"
 )
 
 // FuzzSegment: a queue starts and ends with any bytes in a segment. Every record it delivers is in the segment with
-// valid checksums, and each delivery begins with the first record of a request. A queue is refused only for a header of
-// another version, and then its file is unchanged. With fixSums, the checksums of headers are corrected first, since no
-// fuzzer guesses them.
+// valid checksums, so is its layout, and each delivery begins with the first record of a request. A queue is refused
+// only for a header of another version, and then its file is unchanged. With fixSums, the checksums of headers are
+// corrected first, since no fuzzer guesses them.
 func FuzzSegment(f *testing.F) {
 	seg := appendSample(nil, "one", true, 0)
 	seg = appendSample(seg, "two", false, 1)
@@ -19,18 +20,27 @@ func FuzzSegment(f *testing.F) {
 	f.Add(appendSample(seg, "", true, 2), true)
 	f.Add(append(seg[:70:70], seg...), false)
 	f.Add(bytes.Repeat(magic[:], 100), true)
+	withLayouts := layoutSample(nil, &Layout{Data: []byte("a layout")}, "one", "two", "three")
+	withLayouts = layoutSample(append(withLayouts, seg...), &Layout{Data: []byte("another")}, "four")
+	f.Add(withLayouts, false)
+	f.Add(withLayouts, true)
+	f.Add(withLayouts[2*headerSize:], true)
+	f.Add(slices.Concat(withLayouts[:headerSize+8], withLayouts), true)
 	f.Fuzz(func(t *testing.T, content []byte, fixSums bool) {
 		content = bytes.Clone(content)
 		if fixSums {
 			for i := 0; i+headerSize <= len(content); i++ {
 				if bytes.Equal(content[i:i+4], magic[:]) {
-					version := byte(oldHeaderVersion) + content[i+4]&1
-					content[i+4], content[i+5], content[i+6], content[i+7] = version, content[i+5]&flagFirst, 0, 0
+					version, kind := byte(oldHeaderVersion), byte(kindPlain)
+					if content[i+4]&1 == 0 {
+						version, kind = headerVersion, content[i+6]%byte(kindWithLayout+1)
+					}
+					content[i+4], content[i+5], content[i+6], content[i+7] = version, content[i+5]&flagFirst, kind, 0
 					binary.LittleEndian.PutUint32(content[i+44:], checksum(content[i:i+44]))
 				}
 			}
 		}
-		valid := map[string]bool{}
+		valid, layouts := map[string]bool{}, map[string]bool{}
 		mayRefuse := false
 		for i := range content {
 			mayRefuse = mayRefuse || intact(content[i:]) && unknown(content[i:]) != ""
@@ -38,8 +48,13 @@ func FuzzSegment(f *testing.F) {
 			if !ok || int64(len(content)-i) < h.size() {
 				continue
 			}
-			if data := content[i+headerSize:][:h.length]; checksum(data) == h.crc {
-				valid[string(data)] = true
+			data := content[i+headerSize:][:h.length]
+			switch {
+			case checksum(data) != h.crc:
+			case h.kind == kindLayout:
+				layouts[string(data)] = true
+			default:
+				valid[string(data[:h.dataBytes()])] = true
 			}
 		}
 		fs := newFakeFS()
@@ -63,6 +78,9 @@ func FuzzSegment(f *testing.F) {
 					if !valid[string(rec.Data)] || rec.First != (i == 0) {
 						t.Fatalf("gives %q, first: %v", rec.Data, rec.First)
 					}
+					if rec.Layout != nil && (!layouts[string(rec.Layout.Data)] || len(r.Records) > 1) {
+						t.Fatalf("gives %q with layout %q, %d records", rec.Data, rec.Layout.Data, len(r.Records))
+					}
 					given += headerSize + len(rec.Data)
 				}
 			}
@@ -85,8 +103,23 @@ func streamSample(b []byte, data string, stream uint64) []byte {
 	r := record(data, true)
 	r.Stream = stream
 	at := len(b)
-	b = appendRecord(b, r, 2)
+	b = appendRecord(b, r, int64(at), 2, nil)
 	addChecksums(b[at:])
+	return b
+}
+
+// layoutSample appends records with a layout.
+func layoutSample(b []byte, layout *Layout, texts ...string) []byte {
+	var written layouts
+	for i, text := range texts {
+		r := record(text, true)
+		r.Stream, r.Layout = 7, layout
+		at := len(b)
+		c := written.copyFor(r, int64(at), uint64(i))
+		b = appendRecord(b, r, int64(at), uint64(i), c)
+		written.add(c)
+		addChecksums(b[at:])
+	}
 	return b
 }
 

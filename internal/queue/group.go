@@ -1,6 +1,10 @@
 package queue
 
-import "time"
+import (
+	"bytes"
+	"slices"
+	"time"
+)
 
 // Next implements Queue.
 func (q *FIFO) Next(reader int, most Limit) (group []Request, state State, wait time.Duration) {
@@ -81,6 +85,7 @@ func (q *FIFO) take(l *lane, most Limit) (State, time.Duration) {
 		q.advance(l)
 		if len(group) > 0 {
 			l.group = group
+			q.shareLayouts(l)
 			q.give(l)
 			return Ready, 0
 		}
@@ -90,6 +95,25 @@ func (q *FIFO) take(l *lane, most Limit) (State, time.Duration) {
 		q.coldChanged(l) // all of the group was damaged: what was appended may have waited for it
 	}
 	return Empty, 0
+}
+
+// shareLayouts gives the records of a group whose layouts are equal the same one.
+func (q *FIFO) shareLayouts(l *lane) {
+	var seen []*Layout
+	for _, r := range l.group {
+		layout := r.layout()
+		if layout == nil || slices.Contains(seen, layout) {
+			continue
+		}
+		i := slices.IndexFunc(seen, func(o *Layout) bool { return bytes.Equal(o.Data, layout.Data) })
+		if i < 0 {
+			seen = append(seen, layout)
+			continue
+		}
+		q.accountLayout(l, layout, -1)
+		q.accountLayout(l, seen[i], 1)
+		r.Records[0].Layout = seen[i]
+	}
 }
 
 // give fills in what Next returns.

@@ -19,11 +19,12 @@ type lane struct {
 	hidden  *request // the oldest request that is not in streams and was not taken from there
 	found   int      // requests in memory that the start found: what was appended later waits for them
 
-	memory  int64
-	pending int        // records that are not on disk
-	reader  int        // the reader that has group, or reads it from disk; noReader: none
-	group   []*request // in flight
-	given   []Request  // group, as Next returned it
+	memory  int64           // of requests and layouts
+	layouts map[*Layout]int // how many requests in memory have it
+	pending int             // records that are not on disk
+	reader  int             // the reader that has group, or reads it from disk; noReader: none
+	group   []*request      // in flight
+	given   []Request       // group, as Next returned it
 
 	segments []*segment // oldest first
 	active   *segment   // the last one, while it may grow; nil: the next write begins one
@@ -48,7 +49,7 @@ const noReader = -1
 func newLane(dir string, name laneName) *lane {
 	return &lane{
 		name: name, nextSeq: 1, changes: 1, reader: noReader, streams: newStreams(),
-		pos: positionFile{name: join(dir, name.position()), written: 1},
+		pos: positionFile{name: join(dir, name.position()), written: 1}, layouts: map[*Layout]int{},
 	}
 }
 
@@ -158,11 +159,15 @@ func (l *lane) droppable() *request {
 	return nil
 }
 
-// pendingBytes returns the number of bytes that are to be written, counted up to about most.
+// pendingBytes returns the number of bytes that are to be written, counted up to about most. Layouts count as if each
+// were to be written.
 func (l *lane) pendingBytes(most int64) (n int64) {
 	for r := l.unwritten; r != nil && n < most; r = r.next {
 		for i := r.written; i < len(r.Records) && n < most; i++ {
 			n += headerSize + int64(len(r.Records[i].Data))
+			if layout := r.Records[i].Layout; layout != nil {
+				n += headerSize + int64(len(layout.Data)) + layoutRefSize
+			}
 		}
 	}
 	return n

@@ -121,7 +121,7 @@ func (q *FIFO) drop() bool {
 // free removes the data of a request from memory. The request stays in its lane.
 func (q *FIFO) free(l *lane, r *request) {
 	l.held.remove(r)
-	q.account(l, -r.Bytes)
+	q.leaveMemory(l, r)
 	q.freeData(r)
 }
 

@@ -34,9 +34,12 @@ func nextState(q *FIFO, lane int) (Request, State) {
 	return group[0], state
 }
 
+// text returns the data of the records, each with + and its layout if it has one.
 func text(r Request) (s string) {
 	for _, rec := range r.Records {
-		s += string(rec.Data)
+		if s += string(rec.Data); rec.Layout != nil {
+			s += "+" + string(rec.Layout.Data)
+		}
 	}
 	return s
 }

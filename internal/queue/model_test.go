@@ -35,13 +35,16 @@ type world struct {
 	dups     int // in this life: requests that were delivered in an earlier one
 	inFlight map[int][]int
 	given    map[int][]Request
-	life     int  // the number of the process
-	strict   bool // nothing fails: groups are compared with what they have to have
-	evicts   bool // failed syncs take what was written from readers, too
+	layouts  []string  // what they have; modelRecord.layout is the index of one, plus 1
+	recent   []*Layout // the last of them, as targets would keep them
+	life     int       // the number of the process
+	strict   bool      // nothing fails: groups are compared with what they have to have
+	evicts   bool      // failed syncs take what was written from readers, too
 }
 
 type modelRecord struct {
 	lane, epoch, samples int
+	layout               int // 0: none
 	stream               uint64
 	life                 int
 	due                  time.Time
@@ -112,16 +115,44 @@ func (w *world) append() {
 	} else {
 		r.stream = w.records[w.open[lane]-1].stream
 	}
+	most := 6000
+	var layout *Layout
+	if first && w.rnd.IntN(2) == 0 {
+		most = 200
+		layout, r.layout = w.layout()
+		r.sealed = true
+	}
 	w.records = append(w.records, r)
-	pad := bytes.Repeat([]byte{'.'}, w.rnd.IntN(6000))
+	pad := bytes.Repeat([]byte{'.'}, w.rnd.IntN(most))
 	data := append(fmt.Appendf(nil, "%d %d ", id, w.open[lane]-1), pad...)
 	at := time.Now().UnixMilli()
 	rec := Record{
 		Data: data, Samples: r.samples, Oldest: at, Newest: at, First: first, Stream: r.stream, Due: r.due,
+		Layout: layout,
 	}
 	if _, err := w.q.Append(lane, rec); err != nil {
 		w.t.Fatal(err)
 	}
+	if layout != nil {
+		delete(w.open, lane)
+	}
+}
+
+// layout returns one of the last few layouts, a new one, or one with the same content as the last.
+func (w *world) layout() (layout *Layout, number int) {
+	n := len(w.layouts)
+	switch i := w.rnd.IntN(12); {
+	case i < 10 && n > 0:
+		i %= len(w.recent)
+		return w.recent[len(w.recent)-1-i], n - i
+	case i < 11 && n > 0:
+		w.layouts = append(w.layouts, w.layouts[n-1])
+	default:
+		w.layouts = append(w.layouts, fmt.Sprint("layout ", n, strings.Repeat(".", w.rnd.IntN(3000))))
+	}
+	layout = &Layout{Data: []byte(w.layouts[n])}
+	w.recent = append(w.recent[max(0, len(w.recent)-2):], layout)
+	return layout, n + 1
 }
 
 func (w *world) seal() {
@@ -162,6 +193,17 @@ func (w *world) next(lane int) bool {
 	for _, r := range group {
 		w.nextRequest(lane, r, again != nil)
 	}
+	same := map[string]*Layout{}
+	for _, r := range group {
+		layout := r.Records[0].Layout
+		if layout == nil {
+			continue
+		}
+		if o := same[string(layout.Data)]; o != nil && o != layout {
+			w.t.Errorf("lane %d gives a layout twice in a group", lane)
+		}
+		same[string(layout.Data)] = layout
+	}
 	if again != nil && fmt.Sprint(again) != fmt.Sprint(w.inFlight[lane]) {
 		w.t.Errorf("lane %d gives %v, then %v", lane, again, w.inFlight[lane])
 	}
@@ -184,6 +226,10 @@ func (w *world) nextRequest(lane int, r Request, again bool) {
 		m := &w.records[id]
 		if (i == 0) != rec.First || (i == 0) != (begin == id) || m.samples != rec.Samples || m.stream != r.Stream {
 			w.t.Errorf("record %d is not whole, or not where it belongs", id)
+		}
+		if rec.Layout == nil && m.layout > 0 ||
+			rec.Layout != nil && (m.layout == 0 || string(rec.Layout.Data) != w.layouts[m.layout-1]) {
+			w.t.Errorf("record %d has another layout", id)
 		}
 		samples += rec.Samples
 		if i == 0 && !again {

@@ -106,7 +106,11 @@ func TestKilledWhileARequestInFlightIsWritten(t *testing.T) {
 	} {
 		for _, size := range []int{1, batchBytes * 2 / 3} { // the requests have two records each, in one batch or two
 			t.Run(fmt.Sprint(name, ", ", size), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) { killedAtEachCall(t, size, story) })
+				synctest.Test(t, func(t *testing.T) { killedAtEachCall(t, size, nil, story) })
+			})
+			t.Run(fmt.Sprint(name, ", with a layout, ", size), func(t *testing.T) {
+				layout := &Layout{Data: make([]byte, size)}
+				synctest.Test(t, func(t *testing.T) { killedAtEachCall(t, size, layout, story) })
 			})
 		}
 	}
@@ -122,7 +126,7 @@ func (fs *fakeFS) hang(until chan struct{}) {
 	fs.writing = until
 }
 
-func killedAtEachCall(t *testing.T, size int, story killStory) {
+func killedAtEachCall(t *testing.T, size int, layout *Layout, story killStory) {
 	type end struct {
 		fs    *fakeFS
 		given int // requests
@@ -165,8 +169,10 @@ func killedAtEachCall(t *testing.T, size int, story killStory) {
 				fs.hang(hanging)
 			}
 			data := append(fmt.Append(nil, i), make([]byte, size)...)
-			r := Record{Data: data, Samples: 1, Oldest: 1, Newest: 1, First: first == 0, Stream: 7}
-			mustAppend(t, q, 0, r)
+			r := Record{Data: data, Samples: 1, Oldest: 1, Newest: 1, First: first == 0, Stream: 7, Layout: layout}
+			if mustAppend(t, q, 0, r); layout != nil {
+				break
+			}
 		}
 		q.Seal(0)
 		story(next, func() { q.Ack(0) }, goOn)

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -14,7 +15,8 @@ type Record struct {
 	Samples        int
 	Oldest, Newest int64 // Unix milliseconds
 	First          bool  // begins a request: depends on no earlier record
-	// Layout is what the reader needs beside Data; nil: nothing. A record with a Layout is alone in its request.
+	// Layout is what the reader needs beside Data; nil: nothing. A record with a Layout is First, and alone in its
+	// request: Append seals it.
 	Layout *Layout
 
 	// Of a First record:
@@ -23,15 +25,30 @@ type Record struct {
 	Due    time.Time // until then the request may wait for later ones of its stream; zero: not at all. Not on disk.
 }
 
-// Layout is bytes that many records have in common: each of them needs it to be read. It does not change. On disk a
-// segment has a copy for every layoutUses records, in memory it is there once. The garbage collector frees it.
+// Layout is bytes that many records have in common. It is never changed. A lane has it once in memory, and once in each
+// segment for up to layoutUses records. The garbage collector frees it, not Config.Free.
 type Layout struct{ Data []byte }
+
+// check returns why a record cannot be appended.
+func (r *Record) check() error {
+	size := len(r.Data)
+	if r.Layout != nil {
+		if !r.First {
+			return errors.New("record with a layout is not first")
+		}
+		size = max(size+layoutRefSize, len(r.Layout.Data))
+	}
+	if size > maxRecordBytes {
+		return fmt.Errorf("record or layout of %d bytes, at most %d are possible", size, maxRecordBytes)
+	}
+	return nil
+}
 
 // Request is one or more records, in order, that are delivered together.
 type Request struct {
 	Records        []Record
 	Samples        int
-	Bytes          int64
+	Bytes          int64 // without layouts
 	Oldest, Newest int64
 	Stream         uint64
 	// MayHaveArrived marks the requests that an earlier process had in flight when it ended: it may have sent them, and
@@ -124,7 +141,8 @@ type Queue interface {
 	Append(lane int, r Record) (Loss, error)
 	// Seal ends the open request of a lane, if there is one; the next record must be First.
 	Seal(lane int)
-	// Next returns a group of requests of a lane, and the same group again until Ack. If the state is not Ready, there
+	// Next returns a group of requests of a lane, and the same group again until Ack. Layouts of a group that are equal
+	// are the same Layout. If the state is not Ready, there
 	// is none; Later with a wait that is not 0: no stream is due before.
 	//
 	// A stream is due when one of its sealed requests is. A group has the oldest sealed requests of one or more due

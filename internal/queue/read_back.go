@@ -189,10 +189,14 @@ func (q *FIFO) load(l *lane, group []*request) (loaded []*request, ok bool) {
 // readData reads requests from their segments. After an error the results are of the requests before the one that could
 // not be read.
 func (q *FIFO) readData(l *lane, requests []*request) (got []readResult, err error) {
-	files := map[*segment]File{}
+	type file struct {
+		File
+		layouts foundLayouts
+	}
+	files := map[*segment]*file{}
 	for _, r := range requests {
-		if _, used := files[r.segment]; !used {
-			files[r.segment] = nil
+		if files[r.segment] == nil {
+			files[r.segment] = &file{layouts: foundLayouts{}}
 			r.segment.uses++
 		}
 	}
@@ -200,13 +204,14 @@ func (q *FIFO) readData(l *lane, requests []*request) (got []readResult, err err
 	for _, r := range requests {
 		var x readResult
 		f := files[r.segment]
-		if f == nil {
-			if f, err = q.disk.fs.Open(join(q.disk.dir, r.segment.name), false); err == nil {
-				files[r.segment] = f
+		if f.File == nil {
+			var opened File
+			if opened, err = q.disk.fs.Open(join(q.disk.dir, r.segment.name), false); err == nil {
+				f.File = opened
 			}
 		}
 		if err == nil {
-			x, err = readRequest(f, r.start, r.end, nil, q.cfg.Alloc)
+			x, err = readRequest(f, r.start, r.end, nil, f.layouts, q.cfg.Alloc)
 		}
 		if errors.Is(err, os.ErrNotExist) {
 			x, err = readResult{}, nil // somebody removed the file
@@ -220,7 +225,7 @@ func (q *FIFO) readData(l *lane, requests []*request) (got []readResult, err err
 		}
 	}
 	for _, f := range files {
-		if f != nil {
+		if f.File != nil {
 			_ = f.Close()
 		}
 	}
@@ -257,6 +262,7 @@ func (q *FIFO) takeData(l *lane, r *request, got readResult) bool {
 	}
 	r.written, r.readBack = r.records, true
 	q.account(l, r.Bytes)
+	q.accountLayout(l, r.layout(), 1)
 	q.stats.ReadRecords += r.records
 	if r.found {
 		q.stats.ReplayedRecords += r.records

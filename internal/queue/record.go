@@ -15,6 +15,15 @@ const (
 	flagFirst        = 1
 )
 
+// kind says what the data of a record is.
+type kind uint16
+
+const (
+	kindPlain      kind = iota // Record.Data; the record has no layout
+	kindLayout                 // Layout.Data; the record that follows has this layout
+	kindWithLayout             // Record.Data, then a layoutRef
+)
+
 // magic begins every header. A search after damage looks for it.
 var magic = [4]byte{'E', 's', 'q', 'R'}
 
@@ -30,6 +39,7 @@ const maxRecordBytes = 256 << 20
 // header is before the data of a record. doc.go draws it.
 type header struct {
 	first          bool
+	kind           kind
 	length         uint32
 	crc            uint32 // of the data
 	before         uint32 // samples of the segment before this record, so that the loss in a damaged part is known
@@ -41,13 +51,29 @@ type header struct {
 
 func (h *header) size() int64 { return headerSize + int64(h.length) }
 
+// dataBytes returns the length of Record.Data.
+func (h *header) dataBytes() int64 {
+	if h.kind == kindWithLayout {
+		return int64(h.length) - layoutRefSize
+	}
+	return int64(h.length)
+}
+
+// append appends the header and the data.
+func (h *header) append(dst, data []byte) []byte {
+	var b [headerSize]byte
+	h.put(b[:])
+	return append(append(dst, b[:]...), data...)
+}
+
 func (h *header) put(b []byte) {
 	copy(b, magic[:])
-	b[4], b[5], b[6], b[7] = headerVersion, 0, 0, 0
+	b[4], b[5] = headerVersion, 0
 	if h.first {
 		b[5] = flagFirst
 	}
 	le := binary.LittleEndian
+	le.PutUint16(b[6:], uint16(h.kind))
 	le.PutUint32(b[8:], h.length)
 	le.PutUint32(b[12:], h.crc)
 	le.PutUint32(b[16:], h.before)
@@ -82,14 +108,18 @@ func intact(b []byte) bool {
 
 // unknown describes the part of an intact header that this version does not know. It is empty if there is none.
 func unknown(b []byte) string {
+	is, known := kind(binary.LittleEndian.Uint16(b[6:])), kindWithLayout
+	if b[4] == oldHeaderVersion {
+		known = kindPlain
+	}
 	switch {
 	case b[4] != headerVersion && b[4] != oldHeaderVersion:
 		return fmt.Sprintf("version %d of the records, where this program knows version %d", b[4], headerVersion)
 	case b[5]&^flagFirst != 0:
 		return fmt.Sprintf("flags %#02x of a record, where this program knows %#02x", b[5], flagFirst)
-	case b[6] != 0 || b[7] != 0:
-		kind := binary.LittleEndian.Uint16(b[6:])
-		return fmt.Sprintf("kind %d of a record's data, where this program knows kind 0", kind)
+	case is > known:
+		return fmt.Sprintf("kind %d of the data in a record of version %d, where this program knows kinds up to %d",
+			is, b[4], known)
 	}
 	return ""
 }
@@ -101,20 +131,29 @@ func parseHeader(b []byte) (h header, ok bool) {
 		return h, false
 	}
 	h = header{
-		first: b[5]&flagFirst != 0, length: le.Uint32(b[8:]), crc: le.Uint32(b[12:]), before: le.Uint32(b[16:]),
-		samples: le.Uint32(b[40:]), old: b[4] == oldHeaderVersion,
+		first: b[5]&flagFirst != 0, kind: kind(le.Uint16(b[6:])), length: le.Uint32(b[8:]), crc: le.Uint32(b[12:]),
+		before: le.Uint32(b[16:]), samples: le.Uint32(b[40:]), old: b[4] == oldHeaderVersion,
 	}
 	if h.old { // before has 8 bytes; the lower 4 suffice, since only differences are needed
 		h.oldest, h.newest = int64(le.Uint64(b[24:])), int64(le.Uint64(b[32:]))
 		return h, true
 	}
 	h.oldest, h.newest, h.stream = int48(b[20:]), int48(b[26:]), le.Uint64(b[32:])
-	return h, true
+	switch h.kind {
+	case kindLayout:
+		ok = h.first && h.samples == 0
+	case kindWithLayout:
+		ok = h.length >= layoutRefSize
+	default:
+		ok = true
+	}
+	return h, ok
 }
 
-// appendRecord appends a record in the format of a segment, without the checksum of its data. before is the number of
-// samples in the segment before the record.
-func appendRecord(dst []byte, rec Record, before uint64) []byte {
+// appendRecord appends a record in the format of a segment, without the checksum of its data. at is its offset, and
+// before the number of samples in the segment before it. c is the copy of its layout in the segment, if it has one; a
+// copy at the same offset is appended first.
+func appendRecord(dst []byte, rec Record, at int64, before uint64, c *layoutCopy) []byte {
 	h := header{
 		first: rec.First, length: uint32(len(rec.Data)), before: uint32(before),
 		oldest: rec.Oldest, newest: rec.Newest, samples: uint32(rec.Samples),
@@ -122,9 +161,16 @@ func appendRecord(dst []byte, rec Record, before uint64) []byte {
 	if rec.First {
 		h.stream = rec.Stream
 	}
-	var b [headerSize]byte
-	h.put(b[:])
-	return append(append(dst, b[:]...), rec.Data...)
+	if rec.Layout == nil {
+		return h.append(dst, rec.Data)
+	}
+	if c.at == at {
+		dst = c.append(dst, rec.Layout.Data)
+		h.first, h.stream = false, 0
+	}
+	h.kind = kindWithLayout
+	h.length += layoutRefSize
+	return c.ref().append(h.append(dst, rec.Data))
 }
 
 // addChecksums completes records that appendRecord appended. It is called without mu, since it takes a while.

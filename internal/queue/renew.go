@@ -96,9 +96,9 @@ func (q *FIFO) renew(l *lane, s *segment) (err error) {
 }
 
 // copySegment copies a segment, at the same offsets. Requests that memory holds are written from memory, since the
-// kernel may have dropped their pages. The rest is read from the old file, which may fail: what is delivered already is
-// then left out at once, the rest after maxReadTries renewals. Damage, and what was left out, is found and counted when
-// it is read.
+// kernel may have dropped their pages, and so are layouts, even of requests that are delivered. The rest is read from
+// the old file, which may fail: what is delivered already is then left out at once, the rest after maxReadTries
+// renewals. Damage, and what was left out, is found and counted when it is read.
 func (q *FIFO) copySegment(to File, l *lane, s *segment) error {
 	old := oldFile{fs: q.disk.fs, name: join(q.disk.dir, s.name)}
 	defer old.close()
@@ -133,6 +133,18 @@ func (q *FIFO) copySegment(to File, l *lane, s *segment) error {
 			return err
 		}
 		at = begin + int64(len(data))
+	}
+	q.mu.Lock()
+	copies := slices.Clone(s.layouts.copies)
+	q.mu.Unlock()
+	for _, c := range copies {
+		layout := c.layout.Value()
+		if layout == nil {
+			continue // no longer in memory
+		}
+		if _, err := to.WriteAt(c.append(nil, layout.Data), c.at); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -186,7 +198,7 @@ func (l *lane) recordsFrom(s *segment, at int64) (data []byte, begin int64) {
 		}
 		before := r.before
 		for _, rec := range r.Records[:r.written] {
-			data = appendRecord(data, rec, before)
+			data = appendRecord(data, rec, r.start+int64(len(data)), before, r.layoutCopy)
 			before += uint64(rec.Samples)
 		}
 		return data, r.start

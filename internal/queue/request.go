@@ -17,10 +17,11 @@ type request struct {
 	found    bool // was found by the start
 	readBack bool // Records were read from the segment: before is not known
 
-	segment    *segment // the segment with its written records; nil: none is written
-	start, end int64    // offsets there; end: of the last written record
-	before     uint64   // samples of the segment before start
-	torn       extents  // parts of abandoned segments that still have the beginning of the request
+	segment    *segment    // the segment with its written records; nil: none is written
+	start, end int64       // offsets there; end: of the last written record
+	before     uint64      // samples of the segment before start
+	layoutCopy *layoutCopy // there, of its layout; nil: it has none, or was found by the start
+	torn       extents     // parts of abandoned segments that still have the beginning of the request
 
 	prev, next         *request // in the lane
 	older, newer       *request // in the stream
@@ -36,6 +37,9 @@ func (r *request) onDisk() bool { return r.sealed && !r.writing && r.written == 
 func (r *request) onlyInMemory() bool { return r.sealed && !r.writing && r.written == 0 }
 
 func (r *request) inMemory() bool { return r.Records != nil }
+
+// layout returns the layout of r, which is in memory, or nil.
+func (r *request) layout() *Layout { return r.Records[0].Layout }
 
 func (r *request) add(rec Record) {
 	r.Records = append(r.Records, rec)

@@ -14,10 +14,11 @@ type span struct{ from, to int64 }
 
 func (s span) empty() bool { return s.from >= s.to }
 
-// part is a record of a segment, or the damage up to the next record that begins a request.
+// part is a record of a segment, with the copy of its layout if that is directly before it, or the damage up to the
+// next record that begins a request.
 type part struct {
 	span
-	header
+	header // of the record; first and stream: of the request
 	damage bool
 	torn   bool // the damage is the end of the segment, and is cut off
 	lost   int  // samples in the damage, if the headers around it say so
@@ -48,19 +49,19 @@ func newCursor(r io.ReaderAt, from, end int64, window int) *cursor {
 }
 
 // peek returns the bytes at an offset, fewer than headerSize only at the end.
-func (c *cursor) peek() ([]byte, error) {
-	n := min(headerSize, c.end-c.at)
-	if c.at < c.from || c.at+n > c.from+int64(len(c.data)) {
-		got, err := c.r.ReadAt(c.buf[:min(int64(len(c.buf)), c.end-c.at)], c.at)
+func (c *cursor) peek(at int64) ([]byte, error) {
+	n := min(headerSize, c.end-at)
+	if at < c.from || at+n > c.from+int64(len(c.data)) {
+		got, err := c.r.ReadAt(c.buf[:min(int64(len(c.buf)), c.end-at)], at)
 		if err != nil && !errors.Is(err, io.EOF) && got < int(n) { // a bad sector may be behind the header
-			got, err = c.r.ReadAt(c.buf[:n], c.at)
+			got, err = c.r.ReadAt(c.buf[:n], at)
 		}
 		if got < int(n) && err != nil && !errors.Is(err, io.EOF) {
 			return nil, err
 		}
-		c.from, c.data = c.at, c.buf[:got]
+		c.from, c.data = at, c.buf[:got]
 	}
-	b := c.data[c.at-c.from:]
+	b := c.data[at-c.from:]
 	return b[:min(int64(len(b)), n)], nil
 }
 
@@ -70,17 +71,28 @@ func (c *cursor) next() (p part, ok bool, err error) {
 	if c.at >= c.end {
 		return part{}, false, nil
 	}
-	b, err := c.peek()
+	b, err := c.peek(c.at)
 	if err != nil {
 		return part{}, false, err
 	}
 	h, ok := parseHeader(b)
+	to := c.at + h.size()
+	if ok && h.kind == kindLayout && to+headerSize <= c.end {
+		stream := h.stream
+		if b, err = c.peek(to); err != nil {
+			return part{}, false, err
+		}
+		h, ok = parseHeader(b)
+		to, ok = to+h.size(), ok && h.kind == kindWithLayout && !h.first
+		h.first, h.stream = true, stream
+	}
 	switch {
-	case ok && c.at+h.size() > c.end:
+	case ok && (to > c.end || h.kind == kindLayout):
 		p = part{span: span{c.at, c.end}, header: h, damage: true, torn: true, lost: int(h.samples)}
-	case ok && (h.first || c.inRequest):
-		p = part{span: span{c.at, c.at + h.size()}, header: h}
-		c.inRequest, c.intact, c.counts, c.counted = true, true, true, h.before+h.samples
+	case ok && (h.first || c.inRequest && h.kind == kindPlain):
+		p = part{span: span{c.at, to}, header: h}
+		c.inRequest = h.kind == kindPlain // a record with a layout is alone in its request
+		c.intact, c.counts, c.counted = true, true, h.before+h.samples
 	case !ok && intact(b) && unknown(b) != "":
 		return part{}, false, &FormatError{Unknown: unknown(b)}
 	default:
@@ -244,8 +256,11 @@ type readResult struct {
 }
 
 // readRequest reads the request at an offset and verifies its checksums. skips are damaged parts that are counted
-// already. A damaged record is left out with the records of the request after it; those before it are returned.
-func readRequest(r io.ReaderAt, from, end int64, skips map[int64]int64, alloc func(int) []byte) (readResult, error) {
+// already. A damaged record is left out with the records of the request after it; those before it are returned. A
+// record whose layout is damaged is damaged.
+func readRequest(
+	r io.ReaderAt, from, end int64, skips map[int64]int64, layouts foundLayouts, alloc func(int) []byte,
+) (readResult, error) {
 	got := readResult{span: span{from, from}}
 	c := newCursor(r, from, end, headerSize)
 	broken := false
@@ -269,11 +284,20 @@ func readRequest(r io.ReaderAt, from, end int64, skips map[int64]int64, alloc fu
 		}
 		got.began = true
 		var data []byte
+		var layout *Layout
 		if !broken {
-			if data, err = readData(r, p.from+headerSize, p.header, alloc); err != nil {
+			if data, err = readData(r, p.to-int64(p.length), p.header, alloc); err != nil {
 				return got, err
 			}
 			broken = data == nil
+		}
+		if !broken && p.kind == kindWithLayout {
+			var ref layoutRef
+			data, ref = cutLayoutRef(data)
+			if layout, err = layouts.read(r, ref); err != nil {
+				return got, err
+			}
+			broken = layout == nil
 		}
 		if broken {
 			if len(got.damage) == 0 {
@@ -287,6 +311,7 @@ func readRequest(r io.ReaderAt, from, end int64, skips map[int64]int64, alloc fu
 		got.samples += int(p.samples)
 		got.records = append(got.records, Record{
 			Data: data, Samples: int(p.samples), Oldest: p.oldest, Newest: p.newest, First: p.first, Stream: p.stream,
+			Layout: layout,
 		})
 	}
 }
@@ -351,7 +376,7 @@ func (e *entry) add(p part) {
 	e.to = p.to
 	e.records++
 	e.samples += int(p.samples)
-	e.bytes += int64(p.length) + recordOverhead
+	e.bytes += p.dataBytes() + recordOverhead
 	e.oldest, e.newest = min(e.oldest, p.oldest), max(e.newest, p.newest)
 }
 

@@ -26,6 +26,7 @@ type segment struct {
 	period                   // of its samples; newest is never in the future, since it is the age of the segment
 	replayed bool            // was found at the start
 	skips    map[int64]int64 // damage found at the start: from to
+	layouts  layouts         // of a segment that this process made, until it is sealed and synced
 
 	old        bool // its first undelivered request is of a version without streams
 	unreadable bool // a part could not be read and was given up: the file gets a .corrupt name
@@ -60,6 +61,20 @@ func (s *segment) delivered() bool { return s.live == 0 && s.cold.empty() }
 
 func newSegment(name string, seq uint32) *segment {
 	return &segment{name: name, seq: seq, period: noPeriod()}
+}
+
+// retire closes the file of a sealed segment, and forgets its layouts, if nothing is to be written or synced any more.
+func (s *segment) retire() {
+	if s.uses > 0 || s.dirty || s.torn {
+		return
+	}
+	if s.file != nil {
+		_ = s.file.Close()
+		s.file = nil
+	}
+	if !s.failed { // else they are needed to renew it
+		s.layouts = layouts{}
+	}
 }
 
 // take records the result of a scan. It returns how many bytes were cut off the segment.

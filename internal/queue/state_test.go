@@ -1,5 +1,7 @@
 package queue
 
+import "maps"
+
 // checkState compares the state of a queue, while no call is under way, with what its fields are documented to have:
 // counts and sums are right, the requests are in their streams in order, and nothing undelivered is in a part of a lane
 // that its position says is delivered.
@@ -18,6 +20,7 @@ func (q *FIFO) checkState(fail func(string, ...any)) {
 		seenHidden := false
 		n := 0
 		dues := map[uint64]*request{}
+		layouts := map[*Layout]int{}
 		for r := range l.requests.all {
 			n++
 			if last != nil && last.age >= r.age {
@@ -25,9 +28,13 @@ func (q *FIFO) checkState(fail func(string, ...any)) {
 			}
 			last = r
 			if r.inMemory() {
-				lm += r.Bytes
+				if lm += r.Bytes; r.layout() != nil {
+					layouts[r.layout()]++
+				}
 			}
-			pending += r.records - r.written
+			if q.disk != nil {
+				pending += r.records - r.written
+			}
 			if r.found {
 				found++
 			}
@@ -80,6 +87,12 @@ func (q *FIFO) checkState(fail func(string, ...any)) {
 					fail("position %v behind %d %d", l.acked, r.segment.seq, r.start)
 				}
 			}
+		}
+		if !maps.Equal(layouts, l.layouts) {
+			fail("layouts %v %v", layouts, l.layouts)
+		}
+		for layout := range layouts {
+			lm += int64(len(layout.Data))
 		}
 		if l.hidden != nil && !seenHidden {
 			fail("hidden is not in the list")

@@ -14,9 +14,15 @@ import (
 // wait for that long; 0: not at all.
 func waits(t testing.TB, q *FIFO, lane int, wait time.Duration, texts ...string) {
 	t.Helper()
+	waitsWith(t, q, lane, wait, nil, texts...)
+}
+
+// waitsWith is waits for requests with a layout.
+func waitsWith(t testing.TB, q *FIFO, lane int, wait time.Duration, layout *Layout, texts ...string) {
+	t.Helper()
 	for _, text := range texts {
 		r := record(text, true)
-		r.Stream = uint64(text[0] - '0')
+		r.Stream, r.Layout = uint64(text[0]-'0'), layout
 		if wait > 0 {
 			r.Due = time.Now().Add(wait)
 		}

@@ -188,6 +188,7 @@ func readersThatSleep(t *testing.T, seed uint64) {
 	cfg.MaxMemory, cfg.segment, cfg.Wake, cfg.Lost = 3000, 1000, s.wake, reported.take
 	cfg.requests = []int{0, 6, 20}[seed%3]
 	fs, appended := newFakeFS(), 0
+	layouts := []*Layout{nil, {Data: make([]byte, 200)}, {Data: make([]byte, 20)}}
 	store := openStore(t, "data", fs)
 	start := func() {
 		s.lanes = 1 + s.rnd.IntN(5)
@@ -203,7 +204,7 @@ func readersThatSleep(t *testing.T, seed uint64) {
 			for range s.rnd.IntN(10) {
 				due := time.Duration(s.rnd.IntN(3)) * time.Duration(s.rnd.IntN(60)) * time.Second
 				stream := string('0' + byte(s.rnd.IntN(4)))
-				waits(t, s.q, lane, due, stream+strings.Repeat("x", s.rnd.IntN(400)))
+				waitsWith(t, s.q, lane, due, layouts[s.rnd.IntN(3)], stream+strings.Repeat("x", s.rnd.IntN(400)))
 				appended++
 			}
 			s.wake(lane)
@@ -244,7 +245,7 @@ func readersThatSleep(t *testing.T, seed uint64) {
 	mustClose(t, s.q)
 }
 
-// damage flips a bit in the data of some record on disk.
+// damage flips a bit in the data of some record or layout on disk.
 func (fs *fakeFS) damage(rnd *rand.Rand) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -254,7 +255,7 @@ func (fs *fakeFS) damage(rnd *rand.Rand) {
 			c := newCursor(bytes.NewReader(d.content), 0, int64(len(d.content)), headerSize)
 			for p, ok, _ := c.next(); ok; p, ok, _ = c.next() {
 				if !p.damage {
-					at = append(at, &d.content[p.from+headerSize])
+					at = append(at, &d.content[p.from+headerSize], &d.content[p.to-1])
 				}
 			}
 		}

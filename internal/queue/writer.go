@@ -17,8 +17,9 @@ type batch struct {
 	lane           *lane
 	segment        *segment
 	request        *request
-	data           []byte // headers without checksums, and copied data, since a reader may own the records meanwhile
-	start, end     int64  // in the segment
+	data           []byte      // headers without checksums, and copied data, since a reader may own the records meanwhile
+	start, end     int64       // in the segment
+	layoutCopy     *layoutCopy // in the segment; nil: the record has no layout
 	records        int
 	samples        int
 	oldest, newest int64 // of the request
@@ -152,10 +153,7 @@ func (q *FIFO) fillBatch(l *lane) *batch {
 	if s := l.active; s != nil && (s.size >= d.segBytes || s.failed) && r.written == 0 {
 		l.active = nil
 		q.removeIfDelivered(l, s)
-		if s.uses == 0 && !s.dirty && s.file != nil {
-			_ = s.file.Close()
-			s.file = nil
-		}
+		s.retire()
 	}
 	if l.active == nil {
 		l.active = newSegment(l.name.segment(l.nextSeq), l.nextSeq)
@@ -176,7 +174,11 @@ func (q *FIFO) fillBatch(l *lane) *batch {
 		}
 		b.records++
 		b.samples += rec.Samples
-		b.data = appendRecord(b.data, rec, before)
+		at := b.start + int64(len(b.data))
+		if rec.Layout != nil {
+			b.layoutCopy = s.layouts.copyFor(rec, at, before)
+		}
+		b.data = appendRecord(b.data, rec, at, before, b.layoutCopy)
 		before += uint64(rec.Samples)
 	}
 	b.end = b.start + int64(len(b.data))
@@ -298,6 +300,9 @@ func (q *FIFO) count(b *batch) (delivered bool) {
 	s.samples += uint64(b.samples)
 	s.include(b.oldest, b.newest, q.disk.clock.now())
 	l.end = position{s.seq, b.end}
+	if r.layoutCopy = b.layoutCopy; r.layoutCopy != nil {
+		s.layouts.add(r.layoutCopy)
+	}
 	if r.written == 0 {
 		r.segment, r.start, r.before = s, b.start, s.samples-uint64(b.samples)
 		s.live++

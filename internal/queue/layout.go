@@ -1,0 +1,96 @@
+package queue
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"weak"
+)
+
+// layoutUses is the number of records that refer to one copy of a layout in a segment. The next record gets a new copy,
+// so damage to a copy costs at most layoutUses records.
+const layoutUses = 64
+
+// layoutCopy is a record of kindLayout in a segment.
+type layoutCopy struct {
+	header
+	at     int64                // its offset
+	layout weak.Pointer[Layout] // a segment is no reason to keep a layout in memory
+	uses   int                  // records that refer to it
+}
+
+func (c *layoutCopy) ref() layoutRef { return layoutRef{uint32(c.at), c.crc} }
+
+// layouts are the copies of layouts in a segment to which something may still be written.
+type layouts struct {
+	copies []*layoutCopy
+	last   map[weak.Pointer[Layout]]*layoutCopy // the last copy of each
+}
+
+// copyFor returns the copy to which a record refers that is to be written at an offset. A new copy is at that offset.
+// When the record is written, add has to be called.
+func (l *layouts) copyFor(rec Record, at int64, before uint64) *layoutCopy {
+	layout := weak.Make(rec.Layout)
+	if c := l.last[layout]; c != nil && c.uses < layoutUses {
+		return c
+	}
+	return &layoutCopy{at: at, layout: layout, header: header{
+		first: true, kind: kindLayout, length: uint32(len(rec.Layout.Data)), crc: checksum(rec.Layout.Data),
+		before: uint32(before), oldest: rec.Oldest, newest: rec.Newest, stream: rec.Stream,
+	}}
+}
+
+// add counts a written record that refers to a copy.
+func (l *layouts) add(c *layoutCopy) {
+	if c.uses++; c.uses > 1 {
+		return
+	}
+	if l.last == nil {
+		l.last = map[weak.Pointer[Layout]]*layoutCopy{}
+	}
+	l.copies = append(l.copies, c)
+	l.last[c.layout] = c
+}
+
+// layoutRef refers to a copy of a layout in the same segment. For example, f8 00 00 00 d1 7d d8 ae: the copy at offset
+// 248, whose data has the CRC aed87dd1.
+type layoutRef struct{ at, crc uint32 }
+
+const layoutRefSize = 8
+
+func (r layoutRef) append(dst []byte) []byte {
+	return binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(dst, r.at), r.crc)
+}
+
+// cutLayoutRef splits the data of a record of kindWithLayout.
+func cutLayoutRef(data []byte) (record []byte, ref layoutRef) {
+	n := len(data) - layoutRefSize
+	return data[:n], layoutRef{binary.LittleEndian.Uint32(data[n:]), binary.LittleEndian.Uint32(data[n+4:])}
+}
+
+// foundLayouts are the layouts that were read from a segment. nil: it is damaged.
+type foundLayouts map[layoutRef]*Layout
+
+// read returns the layout to which ref refers, or nil if that is damaged. It reads each layout once.
+func (f foundLayouts) read(r io.ReaderAt, ref layoutRef) (*Layout, error) {
+	layout, known := f[ref]
+	if known {
+		return layout, nil
+	}
+	b := make([]byte, headerSize)
+	n, err := r.ReadAt(b, int64(ref.at))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if h, ok := parseHeader(b[:n]); ok && h.kind == kindLayout && h.crc == ref.crc {
+		data, err := readData(r, int64(ref.at)+headerSize, h, func(n int) []byte { return make([]byte, 0, n) })
+		if err != nil {
+			return nil, err
+		}
+		if data != nil {
+			layout = &Layout{Data: data}
+		}
+	}
+	f[ref] = layout
+	return layout, nil
+}

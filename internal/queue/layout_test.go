@@ -1,0 +1,623 @@
+package queue
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// withLayout is a record of stream 7 with a layout.
+func withLayout(data string, layout *Layout) Record {
+	r := record(data, true)
+	r.Stream, r.Layout = 7, layout
+	return r
+}
+
+// kinds returns the records of a segment: L for a copy of a layout, r for a record that refers to the last copy before
+// it, p for a record without a layout.
+func kinds(t *testing.T, segment []byte) (s string) {
+	t.Helper()
+	last := layoutRef{}
+	for at := 0; at < len(segment); {
+		h, ok := parseHeader(segment[at:])
+		if !ok {
+			t.Fatalf("no header at %d of %q", at, segment)
+		}
+		data := segment[at+headerSize:][:h.length]
+		switch h.kind {
+		case kindLayout:
+			s, last = s+"L", layoutRef{uint32(at), h.crc}
+		case kindWithLayout:
+			if _, ref := cutLayoutRef(data); ref != last {
+				t.Errorf("the record at %d refers to %+v, want %+v", at, ref, last)
+			}
+			s += "r"
+		default:
+			s += "p"
+		}
+		at += int(h.size())
+	}
+	return s
+}
+
+// TestLayoutIsWrittenOncePerSegment: a layout is written once to a segment, and again after layoutUses records.
+func TestLayoutIsWrittenOncePerSegment(t *testing.T) {
+	cfg := quiet()
+	cfg.segment = 12_000
+	layout := &Layout{Data: bytes.Repeat([]byte("L"), 1000)}
+	const n = 200
+	fs := backlog(t, cfg, func(q *FIFO) {
+		for i := range n {
+			mustAppend(t, q, 0, withLayout(fmt.Sprintf("%03d", i), layout))
+		}
+		eventually(t, "all is written", func() bool { return q.Stats().WrittenRecords == n })
+		if s := q.Stats(); s.WrittenBytes != s.DiskBytes || s.Samples != n || s.Requests != n {
+			t.Errorf("%+v", s)
+		}
+	})
+	var got []string
+	for _, name := range segments(fs) {
+		got = append(got, kinds(t, fs.names[name].content))
+	}
+	r := strings.Repeat("r", layoutUses)
+	if want := []string{"L" + r + "L" + r + "L" + r[:23], "L" + r[:n-2*layoutUses-23]}; !slices.Equal(got, want) {
+		t.Errorf("segments %q, want %q", got, want)
+	}
+	q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
+	if s := q.Stats(); s.Requests != n || s.Samples != n {
+		t.Errorf("after the start: %+v", s)
+	}
+	g, state, _ := q.Next(0, Limit{})
+	if state != Ready || len(g) != n {
+		t.Fatalf("%d requests, state %v", len(g), state)
+	}
+	for i, r := range g {
+		rec := r.Records[0]
+		if string(rec.Data) != fmt.Sprintf("%03d", i) || rec.Layout != g[0].Records[0].Layout || !rec.First ||
+			len(r.Records) != 1 || r.Stream != 7 || r.Bytes != int64(len(rec.Data))+recordOverhead {
+			t.Errorf("request %d: %+v", i, r)
+		}
+	}
+	if got := g[0].Records[0].Layout; !bytes.Equal(got.Data, layout.Data) {
+		t.Errorf("layout %q", got.Data)
+	}
+	if s := q.Stats(); s.MemoryBytes != n*(recordOverhead+3)+1000 || s.ReadRecords != n {
+		t.Errorf("%+v", s)
+	}
+	q.Ack(0)
+	if s := q.Stats(); s.MemoryBytes != 0 || s.Bytes != 0 {
+		t.Errorf("after Ack: %+v", s)
+	}
+	mustClose(t, q)
+}
+
+// TestLayoutsOfManyStreamsAndRecordsWithout: each record gets its own layout back, whatever is between.
+func TestLayoutsOfManyStreamsAndRecordsWithout(t *testing.T) {
+	a, b := &Layout{Data: []byte("A")}, &Layout{Data: []byte{}}
+	fs := backlog(t, quiet(), func(q *FIFO) {
+		waitsWith(t, q, 0, 0, a, "7a")
+		waitsWith(t, q, 0, 0, b, "9b")
+		waits(t, q, 0, 0, "7c")
+		waitsWith(t, q, 0, 0, b, "7d")
+		waitsWith(t, q, 0, 0, a, "9e")
+	})
+	_, d := fs.file(t, segmentSuffix)
+	h, _ := parseHeader(d.content)
+	if h.stream != 7 || h.kind != kindLayout {
+		t.Errorf("the first header: %+v", h)
+	}
+	got, _ := lives(t, fs, quiet())
+	if want := []string{"7a+A 7c 7d+ 9b+ 9e+A"}; !slices.Equal(got, want) {
+		t.Errorf("groups %q, want %q", got, want)
+	}
+}
+
+// TestDeliveredLayoutIsStillRead: the request that has the copy of a layout is delivered before the process ends.
+func TestDeliveredLayoutIsStillRead(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			fs := newFakeFS()
+			layout := &Layout{Data: []byte("L")}
+			s := openStore(t, "data", fs)
+			q := openQueue(t, s, "x", 1, quiet())
+			waitsWith(t, q, 0, 0, layout, "9a")
+			synctest.Wait()
+			if got := groups(q, 0, Limit{}); !slices.Equal(got, []string{"9a+L"}) {
+				t.Errorf("groups %q", got)
+			}
+			waitsWith(t, q, 0, time.Hour, layout, "7b", "7c")
+			synctest.Wait()
+			if _, d := fs.file(t, segmentSuffix); kinds(t, d.content) != "Lrrr" {
+				t.Errorf("segment %q", kinds(t, d.content))
+			}
+			after := fs
+			if killed {
+				after = fs.kill()
+				_, _ = q.Close()
+			} else {
+				mustClose(t, q)
+				mustDo(t, s.Close())
+			}
+			if got, stats := lives(t, after, quiet()); !slices.Equal(got, []string{"7b+L 7c+L"}) || stats.Samples != 2 {
+				t.Errorf("killed %v: groups %q, %+v", killed, got, stats)
+			}
+		})
+	}
+}
+
+// TestDamagedLayoutCostsItsRecords: of three copies of a layout the second is damaged.
+func TestDamagedLayoutCostsItsRecords(t *testing.T) {
+	const n = 3 * layoutUses
+	layout := &Layout{Data: []byte("layout")}
+	files := backlog(t, quiet(), func(q *FIFO) {
+		for i := range n {
+			mustAppend(t, q, 0, withLayout(fmt.Sprintf("%03d", i), layout))
+		}
+	})
+	name, _ := files.file(t, segmentSuffix)
+	const perRecord = headerSize + 3 + layoutRefSize
+	second := headerSize + len(layout.Data) + layoutUses*perRecord
+	for _, at := range []int{second, second + headerSize, second + headerSize + len(layout.Data) - 1} {
+		for _, requests := range []int{0, 10} { // in memory
+			fs := files.kill()
+			fs.names[name].content[at] ^= 1
+			cfg := quiet()
+			cfg.requests = requests
+			got := reopen(t, fs, cfg)
+			var want []string
+			for i := range n {
+				if i/layoutUses != 1 {
+					want = append(want, fmt.Sprintf("%03d+layout", i))
+				}
+			}
+			if !slices.Equal(got.requests, want) || got.lost.Samples != layoutUses {
+				t.Errorf("byte %d: delivered %q, reported %+v", at, got.requests, got.lost)
+			}
+			if got.stats.CorruptRecords != layoutUses || got.stats.Samples != 0 {
+				t.Errorf("byte %d: %+v", at, got.stats)
+			}
+		}
+	}
+}
+
+// TestDamagedLayoutWhileRunning: records in memory have their layout, whatever happens to the disk.
+func TestDamagedLayoutWhileRunning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var reported losses
+		cfg := quiet()
+		cfg.Lost = reported.take
+		fs := newFakeFS()
+		q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
+		layout := &Layout{Data: []byte("L")}
+		waitsWith(t, q, 0, time.Hour, layout, "7a", "7b") // leave memory
+		waitsWith(t, q, 0, 0, layout, "9a", "9b")
+		synctest.Wait()
+		fs.mu.Lock()
+		_, d := fs.file(t, segmentSuffix)
+		d.content[headerSize] ^= 1
+		fs.mu.Unlock()
+		q.Flush(0)
+		if got := groups(q, 0, Limit{}); !slices.Equal(got, []string{"9a+L 9b+L"}) {
+			t.Errorf("groups %q", got)
+		}
+		if got := reported.of(Damaged); got != (Loss{2, 2}) {
+			t.Errorf("reported %+v", got)
+		}
+		mustClose(t, q)
+	})
+}
+
+// layoutStory is the requests "one" and "two" with a layout, "three" with another, and "four" without.
+func layoutStory(t *testing.T) func(*FIFO) {
+	return func(q *FIFO) {
+		l, m := &Layout{Data: []byte("LL")}, &Layout{Data: []byte("M")}
+		for _, r := range []Record{
+			{Data: []byte("one"), Samples: 1, Layout: l}, {Data: []byte("two"), Samples: 20, Layout: l},
+			{Data: []byte("three"), Samples: 300, Layout: m}, {Data: []byte("four"), Samples: 4000},
+		} {
+			r.First, r.Oldest, r.Newest = true, 10, 20
+			mustAppend(t, q, 0, r)
+		}
+	}
+}
+
+// The parts of its segment.
+const (
+	oneEnd   = headerSize + 2 + headerSize + 3 + layoutRefSize
+	twoEnd   = oneEnd + headerSize + 3 + layoutRefSize
+	threeEnd = twoEnd + headerSize + 1 + headerSize + 5 + layoutRefSize
+	fourEnd  = threeEnd + headerSize + 4
+)
+
+// TestEveryByteFlippedWithLayouts is TestEveryByteFlipped for records with layouts.
+func TestEveryByteFlippedWithLayouts(t *testing.T) {
+	files := backlog(t, quiet(), layoutStory(t))
+	name, whole := files.file(t, segmentSuffix)
+	if len(whole.content) != fourEnd || kinds(t, whole.content) != "LrrLrp" {
+		t.Fatalf("%s has %d bytes: %q", name, len(whole.content), kinds(t, whole.content))
+	}
+	for at := range fourEnd {
+		for _, flip := range []byte{1, 2, 0x80, 0xff} {
+			fs := files.kill()
+			fs.names[name].content[at] ^= flip
+			got := reopen(t, fs, quiet())
+			want, samples := []string{"three+M", "four"}, 21
+			switch {
+			case at >= threeEnd:
+				want, samples = []string{"one+LL", "two+LL", "three+M"}, 4000
+			case at >= twoEnd:
+				want, samples = []string{"one+LL", "two+LL", "four"}, 300
+			case at >= oneEnd:
+				want, samples = []string{"one+LL", "three+M", "four"}, 20
+			case at >= headerSize+2: // the layout is whole
+				want, samples = []string{"two+LL", "three+M", "four"}, 1
+			}
+			if !slices.Equal(got.requests, want) || got.lost.Samples != samples {
+				t.Errorf("byte %d ^ %#x: delivered %q, want %q; reported %+v, want %d samples",
+					at, flip, got.requests, want, got.lost, samples)
+			}
+			if got.stats.CorruptRecords == 0 || got.stats.SkippedBytes == 0 || got.stats.Samples != 0 {
+				t.Errorf("byte %d ^ %#x: not counted: %+v", at, flip, got.stats)
+			}
+			kept := false
+			for name, d := range got.fs.names {
+				kept = kept || strings.HasSuffix(name, corruptSuffix) &&
+					bytes.Contains(d.content, []byte{whole.content[at] ^ flip})
+			}
+			if !kept {
+				t.Errorf("byte %d ^ %#x was not kept aside", at, flip)
+			}
+		}
+	}
+}
+
+// TestEveryLengthTruncatedWithLayouts is TestEveryLengthTruncated for records with layouts. A layout without the record
+// behind it is cut off, too. After a stop in order all samples are counted, after a kill those in whole headers.
+func TestEveryLengthTruncatedWithLayouts(t *testing.T) {
+	files := backlog(t, quiet(), layoutStory(t))
+	name, _ := files.file(t, segmentSuffix)
+	position, _ := files.file(t, positionSuffix)
+	for length := range fourEnd {
+		var want []string
+		good, left, next := 0, 0, oneEnd
+		header := headerSize + 2 + headerSize // the end of the header that has the samples
+		samples := []int{1, 20, 300, 4000}
+		for i, end := range []int{oneEnd, twoEnd, threeEnd} {
+			if length < end {
+				break
+			}
+			want = append(want, []string{"one+LL", "two+LL", "three+M"}[i])
+			good, left, next = end, left+samples[i], []int{twoEnd, threeEnd, fourEnd}[i]
+			header = end + []int{headerSize, headerSize + 1 + headerSize, headerSize}[i]
+		}
+		for _, killed := range []bool{false, true} {
+			fs := files.kill()
+			fs.names[name].content = fs.names[name].content[:length]
+			lost := 4321 - left
+			if killed {
+				delete(fs.names, position)
+				if lost = 0; length >= header && length < next {
+					lost = samples[len(want)]
+				}
+			}
+			got := reopen(t, fs, quiet())
+			if !slices.Equal(got.requests, want) || got.lost.Samples != lost {
+				t.Errorf("length %d, killed %v: delivered %q, want %q; reported %+v, want %d samples",
+					length, killed, got.requests, want, got.lost, lost)
+			}
+			if got.stats.TruncatedBytes != int64(length-good) || got.stats.CorruptRecords != 0 {
+				t.Errorf("length %d: %+v, want %d bytes truncated, none corrupt", length, got.stats, length-good)
+			}
+		}
+	}
+}
+
+// TestRenewedLayouts: a sync fails and takes what was written from readers, including a layout whose request is
+// delivered. The new file has it, from memory, and a record that refers to it.
+func TestRenewedLayouts(t *testing.T) {
+	for _, evict := range []bool{false, true} {
+		for _, kept := range []bool{false, true} { // 7b, in memory
+			synctest.Test(t, func(t *testing.T) {
+				fs := newFakeFS()
+				fs.evict = evict
+				cfg := quiet()
+				q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
+				layout := &Layout{Data: []byte("layout")}
+				waitsWith(t, q, 0, 0, layout, "9a")
+				synctest.Wait()
+				if got := groups(q, 0, Limit{}); !slices.Equal(got, []string{"9a+layout"}) {
+					t.Errorf("groups %q", got)
+				}
+				fs.failSyncs(segmentSuffix, 2)
+				wait := time.Duration(0)
+				if !kept {
+					wait = time.Hour
+				}
+				waitsWith(t, q, 0, wait, layout, "7b")
+				synctest.Wait()
+				name, _ := fs.file(t, segmentSuffix)
+				before := slices.Clone(fs.names[name].content)
+				pass(time.Minute)
+				synctest.Wait()
+				if s := q.Stats(); s.DiskError != "" || s.SyncErrors != 2 {
+					t.Errorf("%+v", s)
+				}
+				runtime.KeepAlive(layout)
+				same := bytes.Equal(fs.names[name].content, before)
+				after := fs.cutPower(rand.New(rand.NewPCG(1, 2)))
+				_, _ = q.Close()
+				got, _ := lives(t, after, cfg)
+				switch want := []string{"7b+layout"}; {
+				case evict && !kept: // only the layout is there
+					if len(got) > 0 {
+						t.Errorf("groups %q", got)
+					}
+				case !slices.Equal(got, want):
+					t.Errorf("evict %v: groups %q, want %q", evict, got, want)
+				case !evict && !same:
+					t.Error("the new file is not as the old one")
+				}
+			})
+		}
+	}
+}
+
+// TestRenewedWithoutALayout: a layout whose request is delivered left memory, and a failed sync took it from the disk.
+// The record that refers to it left memory, too, but was synced. It is counted as lost.
+func TestRenewedWithoutALayout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newFakeFS()
+		cfg := quiet()
+		q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
+		waitsWith(t, q, 0, time.Hour, &Layout{Data: []byte("layout")}, "7a", "7b")
+		synctest.Wait()
+		runtime.GC() // the layout
+		pass(2 * cfg.FsyncInterval)
+		fs.mu.Lock()
+		_, d := fs.file(t, segmentSuffix)
+		clear(d.content[:headerSize]) // a bad sector
+		fs.mu.Unlock()
+		fs.failSyncs(segmentSuffix, 1)
+		waits(t, q, 0, time.Hour, "7c")
+		synctest.Wait()
+		pass(time.Minute)
+		synctest.Wait()
+		if s := q.Stats(); s.DiskError != "" || s.SyncErrors != 1 {
+			t.Errorf("%+v", s)
+		}
+		after := fs.kill()
+		_, _ = q.Close()
+		if got := reopen(t, after, cfg); !slices.Equal(got.requests, []string{"7c"}) || got.lost.Samples != 2 {
+			t.Errorf("delivered %q, reported %+v", got.requests, got.lost)
+		}
+	})
+}
+
+// TestKilledWhileLayoutsAreRenewed ends the process before each call of the file system: everything is delivered once.
+func TestKilledWhileLayoutsAreRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newFakeFS()
+		q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
+		layout := &Layout{Data: []byte("L")}
+		var want []string
+		for i := range 2 * layoutUses {
+			mustAppend(t, q, 0, withLayout(fmt.Sprint(i), layout))
+			want = append(want, fmt.Sprint(i, "+L"))
+		}
+		synctest.Wait()
+		q.Next(0, Limit{Requests: 1})
+		q.Ack(0)
+		var killed []*fakeFS
+		failed := false
+		fs.mu.Lock()
+		fs.fail = func(call, _ string, _ int) error {
+			killed = append(killed, newFakeFS())
+			for name, d := range fs.names {
+				killed[len(killed)-1].names[name] = &fakeData{content: slices.Clone(d.content)}
+			}
+			if call == "sync" && !failed {
+				failed = true
+				return errShort
+			}
+			return nil
+		}
+		fs.mu.Unlock()
+		pass(2 * maxBackoff)
+		synctest.Wait()
+		if fs.calls["rename"] == 0 || q.Stats().DiskError != "" {
+			t.Fatalf("no segment was renewed: %+v", q.Stats())
+		}
+		killed = append(killed, fs.kill())
+		_, _ = q.Close()
+		for i, fs := range killed {
+			if got := reopen(t, fs, quiet()); !slices.Equal(got.requests, want[1:]) || got.lost != (Loss{}) {
+				t.Errorf("killed before call %d: %q, reported %+v", i, got.requests, got.lost)
+			}
+		}
+	})
+}
+
+// TestEarlierDirectoryIsDrained: a directory that has only records of kind 0 is delivered before anything that this
+// process appends. doc.go has the bytes.
+func TestEarlierDirectoryIsDrained(t *testing.T) {
+	drawn := "45737152 02 01 0000 04000000 d17dd8ae e8030000 " +
+		"00a8da769b01 98e2da769b01 efcdab8967452301 07000000 25d739d6"
+	b, err := hex.DecodeString(strings.ReplaceAll(drawn, " ", ""))
+	mustDo(t, err)
+	b = append(b, "data"...)
+	fs := newFakeFS()
+	name := join(join("data", queuePrefix+"x"), laneName{1, 1, 0}.segment(1))
+	fs.names[name] = &fakeData{content: b}
+	q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
+	mustAppend(t, q, 0, withLayout("new", &Layout{Data: []byte("L")}))
+	if got := drained(q, 0); !slices.Equal(got, []string{"data", "new+L"}) {
+		t.Errorf("delivered %q", got)
+	}
+	mustClose(t, q)
+}
+
+// TestRecordsWithoutLayoutAreAsBefore: an earlier version reads a segment that has no layout.
+func TestRecordsWithoutLayoutAreAsBefore(t *testing.T) {
+	fs := backlog(t, quiet(), threeRecords(t))
+	_, d := fs.file(t, segmentSuffix)
+	if kinds(t, d.content) != "ppp" || len(d.content) != endAt {
+		t.Errorf("%q, %d bytes", kinds(t, d.content), len(d.content))
+	}
+}
+
+// TestMemoryCountsALayoutOnce: a layout counts in each lane that has a record with it in memory.
+func TestMemoryCountsALayoutOnce(t *testing.T) {
+	eachKind(t, func(t *testing.T, q *FIFO) {
+		const size = 1000
+		layout := &Layout{Data: make([]byte, size)}
+		want := int64(0)
+		check := func(when string) {
+			t.Helper()
+			if got := q.Stats().MemoryBytes; got != want {
+				t.Errorf("%s: %d bytes in memory, want %d", when, got, want)
+			}
+			q.checkState(t.Errorf)
+		}
+		for i, text := range []string{"7a", "7b", "7c"} {
+			waitsWith(t, q, 0, 0, layout, text)
+			if want += recordOverhead + 2; i == 0 {
+				want += size
+			}
+			check(text)
+		}
+		q.Next(0, Limit{Requests: 2})
+		check("in flight")
+		q.Ack(0)
+		want -= 2 * (recordOverhead + 2)
+		check("acknowledged")
+		q.Resize(2)
+		waitsWith(t, q, 1, 0, layout, "9a")
+		want += recordOverhead + 2 + size
+		check("in another lane")
+		q.Next(0, Limit{})
+		q.Ack(0)
+		want -= recordOverhead + 2 + size
+		check("the first lane is empty")
+		q.Next(1, Limit{})
+		q.Ack(1)
+		want = 0
+		check("at the end")
+	})
+}
+
+// TestMemoryLimitWithLayouts: a queue in memory drops the oldest requests, and their layouts with them.
+func TestMemoryLimitWithLayouts(t *testing.T) {
+	const size = 1000
+	q := NewMemory(Config{MaxBytes: 2*size + 4*(recordOverhead+1)}, 1)
+	a, b, c := &Layout{Data: make([]byte, size)}, &Layout{Data: make([]byte, size)}, &Layout{Data: make([]byte, size)}
+	for i, layout := range []*Layout{a, a, b, b} {
+		if loss := mustAppend(t, q, 0, withLayout(fmt.Sprint(i), layout)); loss != (Loss{}) {
+			t.Errorf("record %d: lost %+v", i, loss)
+		}
+	}
+	if loss := mustAppend(t, q, 0, withLayout("4", c)); loss != (Loss{2, 2}) { // both, since only that frees a layout
+		t.Errorf("lost %+v", loss)
+	}
+	q.checkState(t.Errorf)
+	if got := q.Stats().MemoryBytes; got != 2*size+3*(recordOverhead+1) {
+		t.Errorf("%d bytes in memory", got)
+	}
+}
+
+// TestLayoutsLeaveMemory: a request that is not due soon leaves memory when it is written, and its layout with it.
+func TestLayoutsLeaveMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := openQueue(t, openStore(t, "data", newFakeFS()), "x", 1, quiet())
+		waitsWith(t, q, 0, time.Minute, &Layout{Data: make([]byte, 1000)}, "7a", "7b")
+		synctest.Wait()
+		if s := q.Stats(); s.MemoryBytes != 0 {
+			t.Errorf("%d bytes in memory", s.MemoryBytes)
+		}
+		q.checkState(t.Errorf)
+		mustClose(t, q)
+	})
+}
+
+// TestEqualLayoutsOfAGroupAreOne: whether they come from two segments, from two copies, or from memory.
+func TestEqualLayoutsOfAGroupAreOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := quiet()
+		cfg.segment = 150 // a layout and a record
+		q := openQueue(t, openStore(t, "data", newFakeFS()), "x", 1, cfg)
+		equal := func() *Layout { return &Layout{Data: []byte("equal")} }
+		waitsWith(t, q, 0, time.Hour, equal(), "7a", "9b", "7c")
+		synctest.Wait()
+		waitsWith(t, q, 0, 0, equal(), "7d")
+		waitsWith(t, q, 0, 0, &Layout{Data: []byte("other")}, "7e")
+		waitsWith(t, q, 0, 0, equal(), "9f")
+		q.Flush(0)
+		g, state, _ := q.Next(0, Limit{})
+		if state != Ready || len(g) != 6 {
+			t.Fatalf("%d requests, state %v", len(g), state)
+		}
+		for _, r := range g {
+			layout := r.Records[0].Layout
+			if other := strings.HasPrefix(text(r), "7e"); (layout == g[0].Records[0].Layout) == other {
+				t.Errorf("%s has layout %p, the first %p", text(r), layout, g[0].Records[0].Layout)
+			}
+		}
+		q.checkState(t.Errorf)
+		q.Ack(0)
+		if s := q.Stats(); s.MemoryBytes != 0 {
+			t.Errorf("%d bytes in memory", s.MemoryBytes)
+		}
+		mustClose(t, q)
+	})
+}
+
+// TestARecordWithALayoutIsAlone: Append seals its request.
+func TestARecordWithALayoutIsAlone(t *testing.T) {
+	eachKind(t, func(t *testing.T, q *FIFO) {
+		layout := &Layout{Data: []byte("L")}
+		mustAppend(t, q, 0, record("a", true))
+		r := withLayout("b", layout)
+		r.First = false
+		if _, err := q.Append(0, r); err == nil {
+			t.Error("a record with a layout joined a request")
+		}
+		mustAppend(t, q, 0, record("c", false))
+		mustAppend(t, q, 0, withLayout("d", layout))
+		if _, err := q.Append(0, record("e", false)); err == nil {
+			t.Error("a record joined the request of a record with a layout")
+		}
+		if got := drained(q, 0); !slices.Equal(got, []string{"ac", "d+L"}) {
+			t.Errorf("delivered %q", got)
+		}
+		r = withLayout("f", &Layout{Data: make([]byte, maxRecordBytes+1)})
+		if _, err := q.Append(0, r); err == nil {
+			t.Error("a layout was taken that is too large to come back")
+		}
+	})
+}
+
+// TestLayoutsAreReadOnce: one call of Next reads a copy once, and does not read it for records in memory.
+func TestLayoutsAreReadOnce(t *testing.T) {
+	layout := &Layout{Data: make([]byte, 10_000)}
+	fs := backlog(t, quiet(), func(q *FIFO) {
+		for i := range layoutUses {
+			mustAppend(t, q, 0, withLayout(fmt.Sprint(i), layout))
+		}
+	})
+	counting := &countingFS{FS: fs}
+	s := openStore(t, "data", counting)
+	q := openQueue(t, s, "x", 1, quiet())
+	if g, _, _ := q.Next(0, Limit{}); len(g) != layoutUses {
+		t.Errorf("%d requests", len(g))
+	}
+	if counting.read > 4*10_000+layoutUses*1000 {
+		t.Errorf("%d bytes were read", counting.read)
+	}
+	mustClose(t, q)
+}
