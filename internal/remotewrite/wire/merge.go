@@ -41,6 +41,7 @@ type merger struct {
 	rows   []mergeRow
 	next   uint32 // number of the series that the next row probably has
 
+	alone      bool // the group is columns of one layout: there are no series, keys and rows
 	layouts    []mergeLayout
 	layoutRows []layoutRow // of all layouts
 	runs       []columnRun
@@ -133,6 +134,7 @@ func (m *merger) read(group []Message) error {
 			m.fragments = append(m.fragments, g.Layout)
 		}
 	}
+	m.alone = m.isAlone(group)
 	plain, err := m.plain.unpack(m.fragments)
 	if err != nil {
 		return err
@@ -471,7 +473,7 @@ func scanRow(body []byte) (r scannedRow, err error) {
 
 // size returns how much memory the merger keeps.
 func (m *merger) size() int {
-	const ofSeries, ofRow, ofInput, ofLayoutRow, ofColumn = 80, 20, 32, 12, 24
+	const ofSeries, ofRow, ofInput, ofLayoutRow, ofColumn = 88, 20, 32, 16, 24
 	n := cap(m.plain.text) + 24*cap(m.fragments) + m.symbols.size() + m.keys.size() + m.renumber.size() + cap(m.refs) +
 		ofSeries*(cap(m.series)+cap(m.later)) + ofRow*cap(m.rows) + ofInput*cap(m.inputs) + m.write.size() +
 		8*cap(m.values) + ofLayoutRow*cap(m.layoutRows) + ofColumn*cap(m.columns)

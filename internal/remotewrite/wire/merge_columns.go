@@ -12,10 +12,11 @@ type mergeLayout struct {
 	run        uint32 // to which its next column belongs; its number + 1; 0: none
 }
 
-// layoutRow is a TimeSeries of a layout.
+// layoutRow is a TimeSeries of a layout, as offsets in merger.text: the references are [from, metadata), the metadata is
+// [metadata, to).
 type layoutRow struct {
-	series   uint32
-	from, to uint32 // its metadata, as offsets in merger.text
+	from, metadata, to uint32
+	series             uint32
 }
 
 // columnRun is columns of one layout, such that no message between them has a sample of a series of the layout. Each
@@ -62,6 +63,12 @@ func (m *merger) readLayout(layout uint32, own plainFragment, at int) (err error
 		if !ok || len(metadata) > 0 && !isMetadata(metadata) {
 			return errDamaged
 		}
+		end := at + len(own.series) - len(rest)
+		row := layoutRow{from: uint32(end - len(metadata) - len(refs)), metadata: uint32(end - len(metadata)), to: uint32(end)}
+		if m.alone {
+			m.layoutRows = append(m.layoutRows, row)
+			continue
+		}
 		head := body[:len(body)-len(metadata)]
 		k := m.next
 		if !m.isExpected(k, head) {
@@ -76,8 +83,8 @@ func (m *merger) readLayout(layout uint32, own plainFragment, at int) (err error
 			m.layouts[other-1].shared, l.shared = true, true
 		}
 		s.layout = layout + 1
-		end := at + len(own.series) - len(rest)
-		m.layoutRows = append(m.layoutRows, layoutRow{k, uint32(end - len(metadata)), uint32(end)})
+		row.series = k
+		m.layoutRows = append(m.layoutRows, row)
 	}
 	l.end = uint32(len(m.layoutRows))
 	return nil
@@ -118,9 +125,12 @@ func (m *merger) readColumn(layout uint32, g *Message) error {
 	}
 	m.runs = append(m.runs, columnRun{layout, n, n, 1})
 	l.run = uint32(len(m.runs))
+	if m.alone {
+		return nil
+	}
 	for i, row := range m.layoutRows[l.first:l.end] {
 		s := m.part(row.series, false)
-		m.link(s, mergeRow{uint32(i), row.from, row.to, 0, inRun | (l.run - 1)})
+		m.link(s, mergeRow{uint32(i), row.metadata, row.to, 0, inRun | (l.run - 1)})
 	}
 	return nil
 }
@@ -185,4 +195,22 @@ func (m *merger) readScrape(g *Message, layout uint32, own []plainFragment, at i
 		return err
 	}
 	return m.readColumn(layout, g)
+}
+
+// isAlone reports whether a group is columns of one layout. Then nothing is looked up: each row is a series.
+func (m *merger) isAlone(group []Message) bool {
+	if len(m.layouts) != 1 {
+		return false
+	}
+	for i := range group {
+		g := &group[i]
+		if g.Layout == nil || len(g.Fragments) != 1 {
+			return false
+		}
+		c, err := parseColumn(g.Fragments[0])
+		if _, ok := timeField(c.time); err != nil || !ok {
+			return false
+		}
+	}
+	return true
 }

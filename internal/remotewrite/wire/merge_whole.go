@@ -27,18 +27,24 @@ func (w *mergeWriter) useAll() {
 	for i := range w.inMessage.known {
 		w.inMessage.known[i] = uint32(i)
 	}
-	if w.packedSymbols() == nil {
+	if !w.asPacked {
 		for _, text := range w.symbols.texts[1:] {
 			w.fresh = appendBytesField(w.fresh, tagSymbol, text)
 		}
 	}
 }
 
-// packedSymbols returns the symbols of the message as they are in a layout, or nil.
-func (w *mergeWriter) packedSymbols() []byte {
-	if w.whole && len(w.sets) == 1 && w.sets[0].same {
-		return w.sets[0].packed
+// addAlone writes the series of the only layout.
+func (w *mergeWriter) addAlone() error {
+	w.direct.beginRun(w.merger, 0)
+	set := &w.inputs[0]
+	for i := range w.layoutRows {
+		r := &w.layoutRows[i]
+		if err := w.addRow(0, i, w.text[r.from:r.metadata], w.text[r.metadata:r.to], set); err != nil {
+			return err
+		}
 	}
+	w.finish()
 	return nil
 }
 
@@ -48,38 +54,41 @@ func (w *mergeWriter) addDirect(s *mergedSeries) (done bool, err error) {
 	if s.first != s.last || r.input&inRun == 0 || s.later != 0 {
 		return false, nil
 	}
-	number := r.input &^ inRun
-	if d := &w.direct; d.run != number+1 && !d.beginRun(w.merger, number) {
+	run := r.input &^ inRun
+	if d := &w.direct; d.run != run+1 && !d.beginRun(w.merger, run) {
 		d.run = 0
 		return false, nil
 	}
-	columns := int(w.runs[number].columns)
+	s.written = true
+	return true, w.addRow(run, int(r.from), w.keys.texts[s.key], w.text[r.rest:r.to], w.inputOf(r))
+}
+
+// addRow writes the series of a row of a run. refs have the numbers of the group, metadata those of its message.
+func (w *mergeWriter) addRow(run uint32, row int, refs, metadata []byte, from *mergeInput) (err error) {
+	columns := len(w.direct.columns)
 	w.makeRoom(columns)
-	refs, metadata := w.keys.texts[s.key], w.text[r.rest:r.to]
-	if w.packedSymbols() == nil {
+	if !w.asPacked {
 		if !w.whole {
 			w.refs, w.refsThen = w.refsThen, w.refs
 			if w.refs, err = w.renumber.append(w.refs[:0], refs, &w.inMessage); err != nil {
-				return false, err
+				return err
 			}
 			refs = w.refs
 		}
-		if metadata, err = w.metadataOf(s); err != nil {
-			return false, err
+		if metadata, err = w.renumbered(metadata, from); err != nil {
+			return err
 		}
 	}
-	w.direct.add(int(r.from), refs, metadata)
+	w.direct.add(row, refs, metadata)
 	w.message.Samples += columns
-	w.noteRun(number)
-	s.written = true
-	return true, nil
+	if w.notedRun != run+1 {
+		w.noteRun(run)
+	}
+	return nil
 }
 
 // noteRun is note for all columns of a run.
 func (w *mergeWriter) noteRun(number uint32) {
-	if w.notedRun == number+1 {
-		return
-	}
 	w.notedRun = number + 1
 	run := &w.runs[number]
 	for n, left := run.first, run.columns; left > 0; left-- {
@@ -91,11 +100,11 @@ func (w *mergeWriter) noteRun(number uint32) {
 
 // pack packs the present message.
 func (w *mergeWriter) pack() []byte {
-	symbols := w.packedSymbols()
 	scratch := w.pool.emptyBody(snappy.MaxEncodedLen(len(w.fresh)) + snappy.MaxEncodedLen(len(w.series)))
 	defer w.pool.Release(scratch)
 	room := scratch[:cap(scratch)]
-	if symbols == nil {
+	symbols := w.sets[0].packed
+	if !w.asPacked {
 		symbols = snappy.Encode(room, w.fresh)
 		room = room[len(symbols):]
 	}

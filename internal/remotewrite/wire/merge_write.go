@@ -14,6 +14,7 @@ type mergeWriter struct {
 	used     uint32 // number of symbols of the present message
 	fresh    []byte // these symbols
 	whole    bool   // one message has all series and symbols, with the numbers of the group
+	asPacked bool   // likewise, and these are the symbols of a layout, packed already
 	direct   columnWriter
 	series   []byte  // those that direct does not write
 	message  Message // the present one; it has no fragment yet
@@ -45,7 +46,12 @@ func (w *mergeWriter) all(m *merger, most Limits, p *Pool) (out []Message, err e
 	w.merger, w.most, w.pool = m, most, p
 	defer w.forget()
 	w.whole = w.isWhole()
+	w.asPacked = w.whole && len(w.sets) == 1 && w.sets[0].same
 	w.begin()
+	if m.alone {
+		err := w.addAlone()
+		return w.out, err
+	}
 	left := 0
 	for i := range m.series {
 		s := &m.series[i]
@@ -224,8 +230,17 @@ func (w *mergeWriter) metadataOf(s *mergedSeries) ([]byte, error) {
 			return nil, nil
 		}
 	}
+	return w.renumbered(field, w.inputOf(r))
+}
+
+// renumbered returns the field metadata of a message with the numbers of the present message. It is valid until the
+// next call.
+func (w *mergeWriter) renumbered(field []byte, from *mergeInput) ([]byte, error) {
 	known := &w.metadata
-	if w.input = w.inputOf(r); known.set == w.input.set && bytes.Equal(known.read, field) {
+	if len(field) == 0 {
+		return nil, nil
+	}
+	if w.input = from; known.set == from.set && bytes.Equal(known.read, field) {
 		return known.written, nil
 	}
 	f, _, err := cutField(field)
@@ -234,7 +249,7 @@ func (w *mergeWriter) metadataOf(s *mergedSeries) ([]byte, error) {
 	}
 	at := len(w.body)
 	w.body, err = appendMetadata(w.body, f.data, w.fromInput)
-	known.set, known.read = w.input.set, field
+	known.set, known.read = from.set, field
 	known.written = appendBytesField(known.written[:0], tagMetadata, w.body[at:])
 	w.body = w.body[:at]
 	return known.written, err
