@@ -32,12 +32,12 @@ import (
 // Nothing of an earlier scrape is needed to read it. Values keep their bits: -0, staleness markers and any other NaN.
 
 const (
-	columnRun     = 1 // the two lower bits of the first byte
-	columnLong    = 3
-	columnRaw     = 7<<2 | columnLong
-	columnBefore  = 1<<5 | columnRaw
-	columnMostRun = 63 // the n of a run with a uvarint
-	columnBits    = 51 // of the largest zigzag form of an integer
+	columnRepeat     = 1 // the two lower bits of the first byte
+	columnLong       = 3
+	columnRaw        = 7<<2 | columnLong
+	columnBefore     = 1<<5 | columnRaw
+	columnMostRepeat = 63 // the n of a run with a uvarint
+	columnBits       = 51 // of the largest zigzag form of an integer
 )
 
 // AppendColumn appends a column.
@@ -54,7 +54,7 @@ func AppendColumn(dst []byte, timeMillis int64, values []float64) []byte {
 				i++
 			}
 			twoBefore = b
-			dst = appendColumnRun(dst, uint64(i-from))
+			dst = appendColumnRepeat(dst, uint64(i-from))
 			continue
 		}
 		whole := int64(v)
@@ -85,12 +85,12 @@ func AppendColumn(dst []byte, timeMillis int64, values []float64) []byte {
 	return dst
 }
 
-// appendColumnRun appends more+1 values equal to the one before.
-func appendColumnRun(dst []byte, more uint64) []byte {
-	if more < columnMostRun {
-		return append(dst, byte(more)<<2|columnRun)
+// appendColumnRepeat appends more+1 values equal to the one before.
+func appendColumnRepeat(dst []byte, more uint64) []byte {
+	if more < columnMostRepeat {
+		return append(dst, byte(more)<<2|columnRepeat)
 	}
-	return binary.AppendUvarint(append(dst, columnMostRun<<2|columnRun), more-columnMostRun)
+	return binary.AppendUvarint(append(dst, columnMostRepeat<<2|columnRepeat), more-columnMostRepeat)
 }
 
 // appendLow appends the n lower bytes of a word, at most 7.
@@ -139,9 +139,9 @@ func (c *parsedColumn) read(dst []float64) error {
 			i++
 			continue
 		}
-		if head&3 == columnRun {
+		if head&3 == columnRepeat {
 			n := uint64(head >> 2)
-			if n == columnMostRun {
+			if n == columnMostRepeat {
 				more, size := binary.Uvarint(data)
 				if size <= 0 || more > uint64(len(dst)) {
 					return errDamaged

@@ -97,9 +97,9 @@ func TestDamagedColumns(t *testing.T) {
 		"no such value":           {3, 0, 2, 2, 0x5f},
 		"half a value":            {3, 0, 2, 2, 0x1f, 1},
 		"half an integer":         {3, 0, 2, 2, 0x07},
-		"a run is longer":         {3, 0, 3<<2 | columnRun},
-		"a run is far too long":   {3, 0, columnMostRun<<2 | columnRun, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1},
-		"a run without its count": {3, 0, columnMostRun<<2 | columnRun},
+		"a run is longer":         {3, 0, 3<<2 | columnRepeat},
+		"a run is far too long":   {3, 0, columnMostRepeat<<2 | columnRepeat, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1},
+		"a run without its count": {3, 0, columnMostRepeat<<2 | columnRepeat},
 	} {
 		if c, err := readColumn(data, 3); err == nil {
 			t.Errorf("%s: read %v", name, c.values)

@@ -41,6 +41,13 @@ type merger struct {
 	rows   []mergeRow
 	next   uint32 // number of the series that the next row probably has
 
+	alone      bool // the group is columns of one layout: there are no series, keys and rows
+	layouts    []mergeLayout
+	layoutRows []layoutRow // of all layouts
+	runs       []columnRun
+	columns    []mergeColumn
+	values     []float64 // of all columns
+
 	set      uint32  // of the message that is read
 	inGroup  newRefs // numbers in the group of its references
 	renumber renumberer
@@ -59,6 +66,7 @@ type mergeInput struct {
 // symbolSet is the symbols of one or more messages.
 type symbolSet struct {
 	fragments []plainFragment // that have the symbols
+	packed    []byte          // as they are in a layout, or nil
 	numbers   []uint32        // in the group, by reference
 	same      bool            // each number is the reference, and there is no other set
 	first     uint32          // number of the series that a message with these symbols probably begins with
@@ -70,16 +78,18 @@ type mergedSeries struct {
 	set         uint32 // symbols of the last row, and
 	head        []byte // its field tagLabelRefs, with references to them
 	first, last uint32 // rows; their numbers + 1
+	layout      uint32 // the last one that has it; its number + 1; 0: none
 	later       uint32 // the same series in later; its number + 1; 0: none
 	round       uint32 // number of changes between floats and native histograms before
-	samples     uint32
-	size        uint32 // bytes of the samples
+	samples     uint32 // those of columns aside, and
+	size        uint32 // their bytes
 	histograms  bool
 	exemplars   bool // a row has more than samples and metadata
+	written     bool
 }
 
 // mergeRow is a TimeSeries of one message without its labels, as offsets in merger.text: the samples are [from, rest),
-// the other fields [rest, to).
+// the other fields [rest, to). If input is that of a run, it is a row of a layout, and its samples are in columns.
 type mergeRow struct {
 	from, rest, to uint32
 	next           uint32 // row of the same series; its number + 1; 0: none
@@ -99,6 +109,7 @@ func (m *merger) merge(group []Message, most Limits, p *Pool) ([]Message, error)
 func (m *merger) forget() {
 	clear(m.fragments)
 	clear(m.series)
+	clear(m.layouts)
 	m.symbols.forget()
 	m.keys.forget()
 }
@@ -110,53 +121,90 @@ func (m *merger) read(group []Message) error {
 	m.symbols.number(nil) // a reference of 0 is the empty string in every message
 	m.keys.begin()
 	m.series, m.later, m.rows = m.series[:0], m.later[:0], m.rows[:0]
+	m.layouts, m.layoutRows, m.runs = m.layouts[:0], m.layoutRows[:0], m.runs[:0]
+	m.columns, m.values = m.columns[:0], m.values[:0]
 	m.rounds, m.next, m.refs = 0, 0, m.refs[:0]
 	if m.inGroup.ask == nil {
 		m.inGroup.ask = m.numberOf
 	}
 	for _, g := range group {
-		m.fragments = append(m.fragments, g.Fragments...)
+		if g.Layout == nil {
+			m.fragments = append(m.fragments, g.Fragments...)
+		} else if _, isNew := m.layoutOf(g.Layout); isNew {
+			m.fragments = append(m.fragments, g.Layout)
+		}
 	}
+	m.alone = m.isAlone(group)
 	plain, err := m.plain.unpack(m.fragments)
 	if err != nil {
 		return err
 	}
 	m.text = m.plain.text[:cap(m.plain.text)]
 	at := 0 // offset in text
-	for i, g := range group {
-		own := plain[:len(g.Fragments)]
-		plain = plain[len(g.Fragments):]
-		if m.set, err = m.readSymbols(own); err != nil {
+	for i := range group {
+		g := &group[i]
+		used := len(g.Fragments)
+		if g.Layout != nil {
+			layout, _ := m.layoutOf(g.Layout)
+			if used = 0; !m.layouts[layout].read {
+				used = 1
+			}
+			err = m.readScrape(g, layout, plain[:used], at)
+		} else {
+			err = m.readMessage(g, plain[:used], at)
+		}
+		if err != nil {
 			return err
 		}
-		m.inputs = append(m.inputs, mergeInput{m.set, g.Oldest, g.Newest, g.MayHaveArrived})
-		m.renumber.begin()
-		m.inGroup.known = m.sets[m.set].numbers
-		m.next = m.sets[m.set].first
-		samples := 0
-		for _, f := range own {
-			n, err := m.readSeries(f.series, at+len(f.symbols), uint32(i))
-			if err != nil {
-				return err
-			}
-			samples += n
+		for _, f := range plain[:used] {
 			at += len(f.symbols) + len(f.series)
 		}
-		if samples != g.Samples {
-			return errDamaged
-		}
+		plain = plain[used:]
 	}
 	return nil
+}
+
+// readMessage reads a message without a layout. own are its fragments, which are at an offset in text.
+func (m *merger) readMessage(g *Message, own []plainFragment, at int) (err error) {
+	if m.set, err = m.readSymbols(own, nil); err != nil {
+		return err
+	}
+	m.begin(g)
+	samples := 0
+	for _, f := range own {
+		n, err := m.readSeries(f.series, at+len(f.symbols), uint32(len(m.inputs)-1))
+		if err != nil {
+			return err
+		}
+		samples += n
+		at += len(f.symbols) + len(f.series)
+	}
+	if samples != g.Samples {
+		return errDamaged
+	}
+	return nil
+}
+
+// begin begins a message with the symbols m.set.
+func (m *merger) begin(g *Message) {
+	m.inputs = append(m.inputs, mergeInput{m.set, g.Oldest, g.Newest, g.MayHaveArrived})
+	m.renumber.begin()
+	m.inGroup.known = m.sets[m.set].numbers
+	m.next = m.sets[m.set].first
 }
 
 // comparedSets is the number of sets that the symbols of a message are compared with, the newest ones. The scrapes of a
 // target follow each other, and each is one or two requests. A group of many small requests has thousands of sets.
 const comparedSets = 8
 
-// readSymbols returns the set that has the symbols of a message. A new set gets its numbers.
-func (m *merger) readSymbols(fragments []plainFragment) (set uint32, err error) {
+// readSymbols returns the set that has the symbols of a message. A new set gets its numbers. packed are the symbols of
+// a layout, or nil.
+func (m *merger) readSymbols(fragments []plainFragment, packed []byte) (set uint32, err error) {
 	for i := len(m.sets) - 1; i >= max(0, len(m.sets)-comparedSets); i-- {
-		if sameSymbols(m.sets[i].fragments, fragments) {
+		if s := &m.sets[i]; sameSymbols(s.fragments, fragments) {
+			if s.packed == nil {
+				s.packed = packed
+			}
 			return uint32(i), nil
 		}
 	}
@@ -172,14 +220,20 @@ func (m *merger) readSymbols(fragments []plainFragment) (set uint32, err error) 
 		m.sets = append(m.sets, symbolSet{})
 	}
 	s := &m.sets[n]
-	s.fragments, s.numbers, s.same, s.first = fragments, s.numbers[:0], n == 0, uint32(len(m.series))
+	s.fragments, s.packed, s.numbers, s.same, s.first = fragments, packed, s.numbers[:0], n == 0, uint32(len(m.series))
 	for _, f := range fragments {
 		for symbols := f.symbols; len(symbols) > 0; {
 			text, rest, ok := cutBytes(symbols[1:])
 			if !ok || symbols[0] != tagSymbol || len(s.numbers) == 0 && len(text) > 0 {
 				return 0, errDamaged
 			}
-			number, _ := m.symbols.number(text)
+			number := uint32(0)
+			switch {
+			case n > 0 || packed == nil:
+				number, _ = m.symbols.number(text)
+			case len(text) > 0: // a layout has each symbol once, and the group may have no other set
+				number = m.symbols.add(text)
+			}
 			s.same = s.same && number == uint32(len(s.numbers))
 			s.numbers, symbols = append(s.numbers, number), rest
 		}
@@ -195,6 +249,9 @@ func (m *merger) readSymbols(fragments []plainFragment) (set uint32, err error) 
 func (m *merger) checkKeys() error {
 	first := &m.sets[0]
 	first.same = false
+	if !m.symbols.distinct() {
+		return errDamaged
+	}
 	for _, key := range m.keys.texts {
 		for len(key) > 0 {
 			ref, rest, ok := cutRef(key)
@@ -269,6 +326,9 @@ func (m *merger) expectedRow(body []byte, end int, input uint32) bool {
 	if rest := fields[size:]; len(rest) > 0 && !isMetadata(rest) {
 		return false
 	}
+	if s.layout != 0 {
+		m.touch(s)
+	}
 	begin := uint32(end - len(fields))
 	m.rows = append(m.rows, mergeRow{begin, begin + uint32(size), uint32(end), 0, input})
 	number := uint32(len(m.rows))
@@ -306,15 +366,31 @@ func (m *merger) row(body []byte, end int, input uint32) (samples int, err error
 	if err != nil {
 		return 0, err
 	}
-	s := &m.series[k]
-	if s.samples == 0 {
-		s.histograms = r.histograms
-	}
-	for s.histograms != r.histograms || s.later != 0 {
-		s = m.laterOf(s, r.histograms)
-	}
+	m.touch(&m.series[k])
+	s := m.part(k, r.histograms)
 	begin := end - len(body)
-	m.rows = append(m.rows, mergeRow{uint32(begin), uint32(begin + r.size), uint32(end), 0, input})
+	m.link(s, mergeRow{uint32(begin), uint32(begin + r.size), uint32(end), 0, input})
+	s.samples += uint32(r.samples)
+	s.size += uint32(r.size)
+	s.exemplars = s.exemplars || r.exemplars
+	return r.samples, nil
+}
+
+// part returns the part of a series that gets its next row, of floats or native histograms.
+func (m *merger) part(k uint32, histograms bool) *mergedSeries {
+	s := &m.series[k]
+	if s.last == 0 {
+		s.histograms = histograms
+	}
+	for s.histograms != histograms || s.later != 0 {
+		s = m.laterOf(s, histograms)
+	}
+	return s
+}
+
+// link appends a row to a part of a series.
+func (m *merger) link(s *mergedSeries, r mergeRow) {
+	m.rows = append(m.rows, r)
 	number := uint32(len(m.rows))
 	if s.last == 0 {
 		s.first = number
@@ -322,10 +398,6 @@ func (m *merger) row(body []byte, end int, input uint32) (samples int, err error
 		m.rows[s.last-1].next = number
 	}
 	s.last = number
-	s.samples += uint32(r.samples)
-	s.size += uint32(r.size)
-	s.exemplars = s.exemplars || r.exemplars
-	return r.samples, nil
 }
 
 // find returns the number of the series that has these labels.
@@ -401,9 +473,10 @@ func scanRow(body []byte) (r scannedRow, err error) {
 
 // size returns how much memory the merger keeps.
 func (m *merger) size() int {
-	const ofSeries, ofRow, ofInput = 80, 20, 32
+	const ofSeries, ofRow, ofInput, ofLayoutRow, ofColumn = 88, 20, 32, 16, 24
 	n := cap(m.plain.text) + 24*cap(m.fragments) + m.symbols.size() + m.keys.size() + m.renumber.size() + cap(m.refs) +
-		ofSeries*(cap(m.series)+cap(m.later)) + ofRow*cap(m.rows) + ofInput*cap(m.inputs) + m.write.size()
+		ofSeries*(cap(m.series)+cap(m.later)) + ofRow*cap(m.rows) + ofInput*cap(m.inputs) + m.write.size() +
+		8*cap(m.values) + ofLayoutRow*cap(m.layoutRows) + ofColumn*cap(m.columns)
 	for _, s := range m.sets[:cap(m.sets)] {
 		n += 4 * cap(s.numbers)
 	}

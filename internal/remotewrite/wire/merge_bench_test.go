@@ -78,3 +78,58 @@ func BenchmarkMerge(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkMergeColumns merges groups of columns ("columns") and of the same scrapes as plain messages ("plain").
+func BenchmarkMergeColumns(b *testing.B) {
+	for _, shape := range []struct {
+		name                   string
+		targets, scrapes, size int
+		first                  int // the first scrape of a target that is a column
+		most                   Limits
+	}{
+		{"1x1x2000", 1, 1, 2000, 0, Limits{}},
+		{"1x3x2000", 1, 3, 2000, 0, Limits{}},
+		{"1x8x2000", 1, 8, 2000, 0, Limits{}},
+		{"1x8x2000 in parts of 6000", 1, 8, 2000, 0, Limits{Samples: 6000}},
+		{"4x3x500", 4, 3, 500, 0, Limits{}},
+		{"1x3x2000 after a plain one", 1, 4, 2000, 1, Limits{}},
+	} {
+		columns, plain := columnsOf(b, shape.targets, shape.scrapes, shape.size)
+		var groups [2][]Message
+		samples := 0
+		for i, of := range columns {
+			groups[0] = append(append(groups[0], plain[i][:shape.first]...), of[shape.first:]...)
+			groups[1] = append(groups[1], plain[i]...)
+		}
+		for _, m := range groups[0] {
+			samples += m.Samples
+		}
+		for i, name := range []string{"columns", "plain"} {
+			b.Run(shape.name+" "+name, func(b *testing.B) {
+				var pool Pool
+				b.ReportAllocs()
+				report := cpuPerSample(b, samples)
+				for b.Loop() {
+					merged, err := pool.Merge(groups[i], shape.most)
+					if err != nil {
+						b.Fatal(err)
+					}
+					pool.ReleaseMerged(merged)
+				}
+				report()
+				merged, _ := pool.Merge(groups[i], shape.most)
+				for _, p := range []Protocol{V2, V1} {
+					bytes := 0
+					for _, m := range merged {
+						body, _, err := pool.Body(m, p, true)
+						if err != nil {
+							b.Fatal(err)
+						}
+						bytes += len(body)
+					}
+					b.ReportMetric(float64(bytes)/float64(samples), p.String()+"-B/sample")
+				}
+			})
+		}
+	}
+}

@@ -290,7 +290,13 @@ func checkDamagedMerge(t testing.TB, p *Pool, group []Message, most Limits) {
 // checkMerge merges a group and compares the result with the group.
 func checkMerge(t testing.TB, name string, p *Pool, group []Message, most Limits) {
 	t.Helper()
-	merged, err := p.Merge(group, most)
+	checkMergeOf(t, name, p, group, group, most)
+}
+
+// checkMergeOf merges columns and compares the result with the group, which has the same samples without layouts.
+func checkMergeOf(t testing.TB, name string, p *Pool, columns, group []Message, most Limits) {
+	t.Helper()
+	merged, err := p.Merge(columns, most)
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
@@ -356,33 +362,23 @@ func checkMerge(t testing.TB, name string, p *Pool, group []Message, most Limits
 
 // scrapes draws scrapes of up to three targets with up to 16 series each.
 func (d *drawing) scrapes() (group []Message) {
+	group, _ = d.scrapesAndColumns()
+	return group
+}
+
+// scrapesAndColumns also returns the same scrapes with columns of layouts in the place of some of them.
+func (d *drawing) scrapesAndColumns() (group, columns []Message) {
+	var last [3][]testRow // of a target that are a column
 	for at := int64(1); len(d.data) > 0 && len(group) < 24; at++ {
 		op := d.next()
 		target, rows, seen := op%3, []testRow{}, map[int]bool{}
-		for range d.next() % 16 {
-			c := d.next()
-			n, how := c%16, d.next()
-			if seen[n] {
-				continue
+		if op&0x20 != 0 && len(last[target]) > 0 {
+			for _, r := range last[target] {
+				r.value, r.at = float64(d.next()>>4), at
+				rows = append(rows, r)
 			}
-			seen[n] = true
-			r := testRow{at: at + int64(how&1), value: float64(how >> 4),
-				labels: []string{"__name__", fmt.Sprint("metric_", n/2), "job", fmt.Sprint("target_", target),
-					"n", strings.Repeat("long", n%2*(target+1)) + fmt.Sprint(n)}}
-			switch how >> 1 & 7 {
-			case 0:
-				r.histogram = nativeHistogram(how)
-			case 1:
-				r.value = math.Float64frombits(value.StaleNaN)
-			case 2:
-				r.start = at
-			case 3:
-				r.exemplar = fmt.Sprint("trace ", c)
-			case 4:
-				r.help = fmt.Sprint("help ", c>>6)
-			}
-			rows = append(rows, r)
-			at = max(at, r.at)
+		} else {
+			rows = d.rows(target, &at, seen)
 		}
 		if len(rows) == 0 {
 			continue
@@ -390,6 +386,42 @@ func (d *drawing) scrapes() (group []Message) {
 		m := messageOfRows(rows, op>>2&3)
 		m.MayHaveArrived = op&0x80 != 0
 		group = append(group, m)
+		if op&0x40 != 0 && isColumn(rows) {
+			m = columnOfRows(rows, m)
+			last[target] = rows
+		}
+		columns = append(columns, m)
 	}
-	return group
+	return group, columns
+}
+
+// rows draws the rows of a scrape.
+func (d *drawing) rows(target int, at *int64, seen map[int]bool) (rows []testRow) {
+	began := *at
+	for range d.next() % 16 {
+		c := d.next()
+		n, how := c%16, d.next()
+		if seen[n] {
+			continue
+		}
+		seen[n] = true
+		r := testRow{at: began + int64(how&1), value: float64(how >> 4),
+			labels: []string{"__name__", fmt.Sprint("metric_", n/2), "job", fmt.Sprint("target_", target),
+				"n", strings.Repeat("long", n%2*(target+1)) + fmt.Sprint(n)}}
+		switch how >> 1 & 7 {
+		case 0:
+			r.histogram = nativeHistogram(how)
+		case 1:
+			r.value = math.Float64frombits(value.StaleNaN)
+		case 2:
+			r.start = began
+		case 3:
+			r.exemplar = fmt.Sprint("trace ", c)
+		case 4:
+			r.help = fmt.Sprint("help ", c>>6)
+		}
+		rows = append(rows, r)
+		*at = max(*at, r.at)
+	}
+	return rows
 }

@@ -13,10 +13,16 @@ type mergeWriter struct {
 
 	used     uint32 // number of symbols of the present message
 	fresh    []byte // these symbols
-	series   []byte
+	whole    bool   // one message has all series and symbols, with the numbers of the group
+	asPacked bool   // likewise, and these are the symbols of a layout, packed already
+	direct   columnWriter
+	series   []byte  // those that direct does not write
 	message  Message // the present one; it has no fragment yet
+	noted    bool    // its times are set
+	notedRun uint32  // the run whose times it has; its number + 1
 	renumber renumberer
 	refs     []byte // of the present series
+	refsThen []byte // of the series before
 	body     []byte // exemplars of the present series, and scratch
 	metadata mergedMetadata
 
@@ -39,10 +45,31 @@ func (w *mergeWriter) all(m *merger, most Limits, p *Pool) (out []Message, err e
 	}
 	w.merger, w.most, w.pool = m, most, p
 	defer w.forget()
+	w.whole = w.isWhole()
+	w.asPacked = w.whole && len(w.sets) == 1 && w.sets[0].same
 	w.begin()
+	if m.alone {
+		err := w.addAlone()
+		return w.out, err
+	}
+	left := 0
 	for i := range m.series {
-		if err := w.add(&m.series[i]); err != nil {
+		s := &m.series[i]
+		switch done, err := w.addDirect(s); {
+		case err != nil:
 			return nil, err
+		case !done:
+			left++
+		}
+	}
+	for i := range m.series {
+		if left == 0 {
+			break
+		}
+		if s := &m.series[i]; !s.written {
+			if err := w.add(s); err != nil {
+				return nil, err
+			}
 		}
 	}
 	for round := uint32(1); round <= m.rounds; round++ {
@@ -62,21 +89,27 @@ func (w *mergeWriter) all(m *merger, most Limits, p *Pool) (out []Message, err e
 // forget drops the references to the messages.
 func (w *mergeWriter) forget() {
 	w.merger, w.pool, w.out, w.input = nil, nil, nil, nil
+	w.direct.forget()
 	w.renumber.begin()
 	w.metadata.read = nil
 }
 
 // begin begins a message.
 func (w *mergeWriter) begin() {
-	w.message = Message{}
+	w.message, w.noted, w.notedRun = Message{}, false, 0
 	n := len(w.symbols.texts)
 	if cap(w.inMessage.known) < n {
 		w.inMessage.known = make([]uint32, n+n/4)
 	}
 	w.inMessage.known = w.inMessage.known[:n]
-	clear(w.inMessage.known)
-	w.used = 0
+	w.direct.beginBlock()
 	w.fresh, w.series = append(w.fresh[:0], tagSymbol, 0), w.series[:0]
+	if w.whole {
+		w.useAll()
+	} else {
+		clear(w.inMessage.known)
+		w.used = 0
+	}
 	w.renumber.begin()
 	w.metadata.read = nil
 }
@@ -86,9 +119,7 @@ func (w *mergeWriter) finish() {
 	if w.message.Samples == 0 {
 		return
 	}
-	scratch := appendPacked(w.pool.emptyBody(maxPacked(len(w.fresh), len(w.series))), w.fresh, w.series)
-	w.message.Fragments = [][]byte{append(w.pool.emptyBody(len(scratch)), scratch...)}
-	w.pool.Release(scratch)
+	w.message.Fragments = [][]byte{w.pack()}
 	w.out = append(w.out, w.message)
 	w.begin()
 }
@@ -96,10 +127,8 @@ func (w *mergeWriter) finish() {
 // add writes a series.
 func (w *mergeWriter) add(s *mergedSeries) (err error) {
 	m := &w.message
-	if most := w.most; m.Samples > 0 && (most.Samples > 0 && m.Samples+int(s.samples) > most.Samples ||
-		most.Bytes > 0 && len(w.fresh)+len(w.series) >= most.Bytes) {
-		w.finish()
-	}
+	samples, size := w.measure(s)
+	w.makeRoom(samples)
 	if w.refs, err = w.renumber.append(w.refs[:0], w.keys.texts[s.key], &w.inMessage); err != nil {
 		return err
 	}
@@ -113,22 +142,60 @@ func (w *mergeWriter) add(s *mergedSeries) (err error) {
 	if err != nil {
 		return err
 	}
-	dst := appendHead(w.series, len(w.refs), int(s.size)+len(w.body)+len(metadata))
+	dst := appendHead(w.series, len(w.refs), size+len(w.body)+len(metadata))
 	dst = append(dst, w.refs...)
 	for at := s.first; at != 0; {
 		r := &w.rows[at-1]
-		dst = append(dst, w.text[r.from:r.rest]...)
-		from := &w.inputs[r.input]
-		if m.Samples == 0 && at == s.first {
-			m.Oldest, m.Newest = from.oldest, from.newest
+		if at = r.next; r.input&inRun != 0 {
+			w.eachColumn(r, func(c *mergeColumn, value float64) {
+				dst = appendSample(dst, value, c.time)
+				w.note(&w.inputs[c.input])
+			})
+			continue
 		}
-		m.Oldest, m.Newest = min(m.Oldest, from.oldest), max(m.Newest, from.newest)
-		m.MayHaveArrived = m.MayHaveArrived || from.mayHaveArrived
-		at = r.next
+		dst = append(dst, w.text[r.from:r.rest]...)
+		w.note(&w.inputs[r.input])
 	}
 	w.series = append(append(dst, w.body...), metadata...)
-	m.Samples += int(s.samples)
+	m.Samples += samples
 	return nil
+}
+
+// measure returns the number of samples of a series, and their size.
+func (w *mergeWriter) measure(s *mergedSeries) (samples, size int) {
+	samples, size = int(s.samples), int(s.size)
+	if len(w.runs) == 0 {
+		return samples, size
+	}
+	for at := s.first; at != 0; {
+		r := &w.rows[at-1]
+		if at = r.next; r.input&inRun != 0 {
+			w.eachColumn(r, func(c *mergeColumn, value float64) {
+				samples++
+				size += 2 + sampleSize(value, c.time)
+			})
+		}
+	}
+	return samples, size
+}
+
+// makeRoom ends the present message if it has no room for a series with so many samples.
+func (w *mergeWriter) makeRoom(samples int) {
+	m, most := &w.message, w.most
+	if m.Samples > 0 && (most.Samples > 0 && m.Samples+samples > most.Samples ||
+		most.Bytes > 0 && len(w.fresh)+len(w.series)+w.direct.at >= most.Bytes) {
+		w.finish()
+	}
+}
+
+// note is called for each message that the present one has a sample of.
+func (w *mergeWriter) note(from *mergeInput) {
+	m := &w.message
+	if !w.noted {
+		m.Oldest, m.Newest, w.noted = from.oldest, from.newest, true
+	}
+	m.Oldest, m.Newest = min(m.Oldest, from.oldest), max(m.Newest, from.newest)
+	m.MayHaveArrived = m.MayHaveArrived || from.mayHaveArrived
 }
 
 // use gives a symbol of the group, which the present message does not have yet, a reference there.
@@ -163,8 +230,17 @@ func (w *mergeWriter) metadataOf(s *mergedSeries) ([]byte, error) {
 			return nil, nil
 		}
 	}
+	return w.renumbered(field, w.inputOf(r))
+}
+
+// renumbered returns the field metadata of a message with the numbers of the present message. It is valid until the
+// next call.
+func (w *mergeWriter) renumbered(field []byte, from *mergeInput) ([]byte, error) {
 	known := &w.metadata
-	if w.input = &w.inputs[r.input]; known.set == w.input.set && bytes.Equal(known.read, field) {
+	if len(field) == 0 {
+		return nil, nil
+	}
+	if w.input = from; known.set == from.set && bytes.Equal(known.read, field) {
 		return known.written, nil
 	}
 	f, _, err := cutField(field)
@@ -173,7 +249,7 @@ func (w *mergeWriter) metadataOf(s *mergedSeries) ([]byte, error) {
 	}
 	at := len(w.body)
 	w.body, err = appendMetadata(w.body, f.data, w.fromInput)
-	known.set, known.read = w.input.set, field
+	known.set, known.read = from.set, field
 	known.written = appendBytesField(known.written[:0], tagMetadata, w.body[at:])
 	w.body = w.body[:at]
 	return known.written, err
@@ -198,7 +274,7 @@ func (w *mergeWriter) findMetadata(s *mergedSeries) (in *mergeRow, metadata []by
 func (w *mergeWriter) addOthers(s *mergedSeries) error {
 	for at := s.first; at != 0; {
 		r := &w.rows[at-1]
-		w.input = &w.inputs[r.input]
+		w.input = w.inputOf(r)
 		err := eachField(w.text[r.rest:r.to], func(f field) error {
 			switch f.whole[0] {
 			case tagMetadata:
@@ -223,5 +299,6 @@ func (w *mergeWriter) addOthers(s *mergedSeries) error {
 
 // size returns how much memory the writer keeps.
 func (w *mergeWriter) size() int {
-	return 4*cap(w.inMessage.known) + cap(w.fresh) + cap(w.series) + cap(w.refs) + cap(w.body) + w.renumber.size()
+	return 4*cap(w.inMessage.known) + cap(w.fresh) + cap(w.series) + cap(w.refs) + cap(w.body) + w.renumber.size() +
+		cap(w.refsThen) + len(w.direct.out)
 }

@@ -52,6 +52,13 @@ func (p *snappyWriter) finish() []byte {
 	return block
 }
 
+// elements returns the block without the length. It is in the memory of the writer.
+func (p *snappyWriter) elements() []byte {
+	p.endRun()
+	p.endLiteral()
+	return p.out[packerHead:p.n]
+}
+
 // room makes room for n more bytes.
 func (p *snappyWriter) room(n int) {
 	if p.n+n > len(p.out) {

@@ -37,11 +37,7 @@ func (t *textNumbers) add(text []byte) (n uint32) {
 
 // number returns the number of a text. A text that is new gets the next number.
 func (t *textNumbers) number(text []byte) (n uint32, isNew bool) {
-	for ; t.hashed < len(t.texts); t.hashed++ {
-		if key, _, known := t.find(t.texts[t.hashed]); !known {
-			t.byHash.add(key, uint32(t.hashed))
-		}
-	}
+	t.hashAll()
 	key, n, known := t.find(text)
 	if known {
 		return n, false
@@ -50,6 +46,21 @@ func (t *textNumbers) number(text []byte) (n uint32, isNew bool) {
 	t.byHash.add(key, n)
 	t.hashed++
 	return n, true
+}
+
+// hashAll computes the hashes that are missing.
+func (t *textNumbers) hashAll() {
+	for ; t.hashed < len(t.texts); t.hashed++ {
+		if key, _, known := t.find(t.texts[t.hashed]); !known {
+			t.byHash.add(key, uint32(t.hashed))
+		}
+	}
+}
+
+// distinct reports whether no text was added twice.
+func (t *textNumbers) distinct() bool {
+	t.hashAll()
+	return t.byHash.n == len(t.texts)
 }
 
 // find returns the number of a text, or the key under which it may be added.

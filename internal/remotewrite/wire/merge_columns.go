@@ -1,0 +1,216 @@
+package wire
+
+import "slices"
+
+// mergeLayout is a layout of the group. Its rows are read once, whatever number of columns it has.
+type mergeLayout struct {
+	data       []byte
+	set        uint32 // of symbols
+	first, end uint32 // its rows in merger.layoutRows
+	read       bool
+	shared     bool   // it has a series of another layout
+	run        uint32 // to which its next column belongs; its number + 1; 0: none
+}
+
+// layoutRow is a TimeSeries of a layout, as offsets in merger.text: the references are [from, metadata), the metadata is
+// [metadata, to).
+type layoutRow struct {
+	from, metadata, to uint32
+	series             uint32
+}
+
+// columnRun is columns of one layout, such that no message between them has a sample of a series of the layout. Each
+// series of the layout has one mergeRow for all of them.
+type columnRun struct {
+	layout      uint32
+	first, last uint32 // columns
+	columns     uint32 // their number
+}
+
+// mergeColumn is one scrape: its values are in merger.values, in the order of the rows of its layout.
+type mergeColumn struct {
+	from  int // offset of the first value
+	time  int64
+	input uint32
+	next  uint32 // column of the same run; 0: none, since the first column is not the next of any
+}
+
+// inRun marks mergeRow.input as the number of a run. mergeRow.from is then the row of the layout.
+const inRun = 1 << 31
+
+// layoutOf returns the number of a layout. isNew: it was not in the group before.
+func (m *merger) layoutOf(data []byte) (n uint32, isNew bool) {
+	for i := len(m.layouts) - 1; i >= max(0, len(m.layouts)-comparedSets); i-- {
+		if string(m.layouts[i].data) == string(data) { // one comparison of pointers, as a rule
+			return uint32(i), false
+		}
+	}
+	m.layouts = append(m.layouts, mergeLayout{data: data})
+	return uint32(len(m.layouts) - 1), true
+}
+
+// readLayout reads the rows of a layout, whose series are at an offset in text.
+func (m *merger) readLayout(layout uint32, own plainFragment, at int) (err error) {
+	l := &m.layouts[layout]
+	l.read, l.set, l.first = true, m.set, uint32(len(m.layoutRows))
+	for rest := own.series; len(rest) > 0; {
+		body, behind, ok := cutBytes(rest[1:])
+		if !ok || rest[0] != tagSeries || len(body) == 0 || body[0] != tagLabelRefs {
+			return errDamaged
+		}
+		rest = behind
+		refs, metadata, ok := cutBytes(body[1:])
+		if !ok || len(metadata) > 0 && !isMetadata(metadata) {
+			return errDamaged
+		}
+		end := at + len(own.series) - len(rest)
+		row := layoutRow{from: uint32(end - len(metadata) - len(refs)), metadata: uint32(end - len(metadata)), to: uint32(end)}
+		if m.alone {
+			m.layoutRows = append(m.layoutRows, row)
+			continue
+		}
+		head := body[:len(body)-len(metadata)]
+		k := m.next
+		if !m.isExpected(k, head) {
+			if k, err = m.find(refs); err != nil {
+				return err
+			}
+		}
+		m.next = k + 1
+		s := &m.series[k]
+		s.set, s.head = m.set, head
+		if other := s.layout; other != 0 && other != layout+1 {
+			m.layouts[other-1].shared, l.shared = true, true
+		}
+		s.layout = layout + 1
+		row.series = k
+		m.layoutRows = append(m.layoutRows, row)
+	}
+	l.end = uint32(len(m.layoutRows))
+	return nil
+}
+
+// isExpected reports whether the labels of a series are the field head of the present message.
+func (m *merger) isExpected(k uint32, head []byte) bool {
+	return k < uint32(len(m.series)) && m.series[k].set == m.set && string(m.series[k].head) == string(head)
+}
+
+// readColumn reads a message with a layout that is read already.
+func (m *merger) readColumn(layout uint32, g *Message) error {
+	l := &m.layouts[layout]
+	rows := int(l.end - l.first)
+	if len(g.Fragments) != 1 || rows != g.Samples || rows == 0 {
+		return errDamaged
+	}
+	parsed, err := parseColumn(g.Fragments[0])
+	if err != nil || parsed.count != uint64(rows) {
+		return errDamaged
+	}
+	from := len(m.values)
+	m.values = slices.Grow(m.values, rows)[:from+rows]
+	if err := parsed.read(m.values[from:]); err != nil {
+		return err
+	}
+	n := uint32(len(m.columns))
+	m.columns = append(m.columns, mergeColumn{from: from, time: parsed.time, input: uint32(len(m.inputs) - 1)})
+	if l.shared {
+		m.endSharedRuns(layout)
+	}
+	if l.run != 0 {
+		r := &m.runs[l.run-1]
+		m.columns[r.last].next = n
+		r.last = n
+		r.columns++
+		return nil
+	}
+	m.runs = append(m.runs, columnRun{layout, n, n, 1})
+	l.run = uint32(len(m.runs))
+	if m.alone {
+		return nil
+	}
+	for i, row := range m.layoutRows[l.first:l.end] {
+		s := m.part(row.series, false)
+		m.link(s, mergeRow{uint32(i), row.metadata, row.to, 0, inRun | (l.run - 1)})
+	}
+	return nil
+}
+
+// touch is called for a TimeSeries of a plain message: the columns after it belong to another run.
+func (m *merger) touch(s *mergedSeries) {
+	if s.layout == 0 {
+		return
+	}
+	l := &m.layouts[s.layout-1]
+	if l.run = 0; l.shared {
+		m.endSharedRuns(s.layout - 1)
+	}
+}
+
+// endSharedRuns ends the runs of all other layouts that share series.
+func (m *merger) endSharedRuns(except uint32) {
+	for i := range m.layouts {
+		if l := &m.layouts[i]; l.shared && uint32(i) != except {
+			l.run = 0
+		}
+	}
+}
+
+// inputOf returns the message of a row, or the first one of its run.
+func (m *merger) inputOf(r *mergeRow) *mergeInput {
+	if r.input&inRun != 0 {
+		return &m.inputs[m.columns[m.runs[r.input&^inRun].first].input]
+	}
+	return &m.inputs[r.input]
+}
+
+// eachColumn calls fn for each column of a row that is in a run.
+func (m *merger) eachColumn(r *mergeRow, fn func(c *mergeColumn, value float64)) {
+	run := &m.runs[r.input&^inRun]
+	for n := run.first; ; n = m.columns[n].next {
+		c := &m.columns[n]
+		fn(c, m.values[c.from+int(r.from)])
+		if n == run.last {
+			return
+		}
+	}
+}
+
+// readScrape reads a message with a layout. own is the layout, at an offset in text, if it is the first message of the
+// layout.
+func (m *merger) readScrape(g *Message, layout uint32, own []plainFragment, at int) (err error) {
+	if len(own) == 0 {
+		m.set = m.layouts[layout].set
+		m.begin(g)
+		return m.readColumn(layout, g)
+	}
+	p, err := parsePacked(m.layouts[layout].data)
+	if err != nil {
+		return err
+	}
+	if m.set, err = m.readSymbols(own, p.symbols.whole); err != nil {
+		return err
+	}
+	m.begin(g)
+	if err := m.readLayout(layout, own[0], at+len(own[0].symbols)); err != nil {
+		return err
+	}
+	return m.readColumn(layout, g)
+}
+
+// isAlone reports whether a group is columns of one layout. Then nothing is looked up: each row is a series.
+func (m *merger) isAlone(group []Message) bool {
+	if len(m.layouts) != 1 {
+		return false
+	}
+	for i := range group {
+		g := &group[i]
+		if g.Layout == nil || len(g.Fragments) != 1 {
+			return false
+		}
+		c, err := parseColumn(g.Fragments[0])
+		if _, ok := timeField(c.time); err != nil || !ok {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,301 @@
+package wire
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/prometheus/model/value"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire/wiretest"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// isColumn reports whether rows can be a column of a layout.
+func isColumn(rows []testRow) bool {
+	return !slices.ContainsFunc(rows, func(r testRow) bool {
+		return r.histogram != nil || r.exemplar != "" || r.start != 0 || r.at != rows[0].at
+	})
+}
+
+// columnOfRows writes rows, whose plain message is m, as a column of a layout.
+func columnOfRows(rows []testRow, m Message) Message {
+	bare := slices.Clone(rows)
+	var values []float64
+	for i := range bare {
+		values = append(values, bare[i].value)
+		bare[i].value, bare[i].at = 0, 0
+	}
+	fragments, err := new(unpacker).unpack(messageOfRows(bare, 0).Fragments)
+	if err != nil {
+		panic(err)
+	}
+	var symbols, all []byte
+	empty := appendSample(nil, 0, 0)
+	for _, f := range fragments {
+		symbols = append(symbols, f.symbols...)
+		for s := f.series; len(s) > 0; {
+			var body []byte
+			body, s, _ = cutBytes(s[1:])
+			all = appendBytesField(all, tagSeries, bytes.Replace(body, empty, nil, 1))
+		}
+	}
+	m.Layout = appendPacked(nil, symbols, all)
+	m.Fragments = [][]byte{AppendColumn(nil, rows[0].at, values)}
+	return m
+}
+
+// TestMergeOfColumns gives groups in which scrapes of one time are columns, and says what the messages of the result
+// have. "plain" in front of a time: a plain message.
+func TestMergeOfColumns(t *testing.T) {
+	up, job := []string{"__name__", "up", "job", "envoy"}, []string{"__name__", "up", "job", "other"}
+	stale := math.Float64frombits(value.StaleNaN)
+	row := func(labels []string, at int64, value float64) testRow {
+		return testRow{labels: labels, value: value, at: at}
+	}
+	help := func(r testRow, help string) testRow {
+		r.help = help
+		return r
+	}
+	for name, tc := range map[string]struct {
+		group [][]testRow
+		plain []int // messages that are not columns
+		most  Limits
+		want  []string
+	}{
+		"one column": {
+			group: [][]testRow{{row(up, 1, 1), row(job, 1, 2)}},
+			want:  []string{"up envoy: 1@1; up other: 2@1"},
+		},
+		"three columns of a layout": {
+			group: [][]testRow{{row(up, 1, 1), row(job, 1, 0)}, {row(up, 2, 0), row(job, 2, 5)}, {row(up, 3, 4), row(job, 3, 4)}},
+			want:  []string{"up envoy: 1@1 0@2 4@3; up other: 0@1 5@2 4@3"},
+		},
+		"two targets in turns": {
+			group: [][]testRow{{row(up, 1, 1)}, {row(job, 2, 2)}, {row(up, 3, 3)}, {row(job, 4, 4)}},
+			want:  []string{"up envoy: 1@1 3@3; up other: 2@2 4@4"},
+		},
+		"a series comes, and is first": {
+			group: [][]testRow{{row(up, 1, 1)}, {row(up, 2, 2)}, {row(job, 3, 3), row(up, 3, 4)}, {row(up, 4, 5)}},
+			want:  []string{"up other: 3@3; up envoy: 1@1 2@2 4@3 5@4"}, // first those of one run of columns
+		},
+		"plain, then columns": {
+			group: [][]testRow{{row(up, 1, 1), row(job, 1, 1)}, {row(up, 2, 2), row(job, 2, 3)}, {row(up, 3, 2), row(job, 3, 3)}},
+			plain: []int{0},
+			want:  []string{"up envoy: 1@1 2@2 2@3; up other: 1@1 3@2 3@3"},
+		},
+		"plain between columns": {
+			group: [][]testRow{{row(up, 1, 1), row(job, 1, 1)}, {row(job, 2, 3)}, {row(up, 3, 2), row(job, 3, 3)}},
+			plain: []int{1},
+			want:  []string{"up envoy: 1@1 2@3; up other: 1@1 3@2 3@3"},
+		},
+		"a staleness marker": {
+			group: [][]testRow{{row(up, 1, 1)}, {row(up, 2, stale)}},
+			want:  []string{"up envoy: 1@1 stale@2"},
+		},
+		"the newest metadata": {
+			group: [][]testRow{{help(row(up, 1, 1), "old")}, {help(row(up, 2, 1), "new")}, {row(up, 3, 1)}},
+			plain: []int{2},
+			want:  []string{"up envoy: 1@1 1@2 1@3 help new"},
+		},
+		"at most three samples": {
+			group: [][]testRow{{row(up, 1, 1), row(job, 1, 2)}, {row(up, 2, 3), row(job, 2, 4)}},
+			most:  Limits{Samples: 3},
+			want:  []string{"up envoy: 1@1 3@2", "up other: 2@1 4@2"},
+		},
+		"at most some bytes": {
+			group: [][]testRow{{row(up, 1, 1), row(job, 1, 2)}, {row(up, 2, 3), row(job, 2, 4)}},
+			most:  Limits{Bytes: 1},
+			want:  []string{"up envoy: 1@1 3@2", "up other: 2@1 4@2"},
+		},
+		"times that no clock gives": {
+			group: [][]testRow{{row(up, math.MinInt64, 1)}, {row(up, -1, 3)}, {row(up, 0, 4)}, {row(up, math.MaxInt64, 5)}},
+			want:  []string{"up envoy: 1@-9223372036854775808 3@-1 4@0 5@9223372036854775807"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var group, plain []Message
+			for i, rows := range tc.group {
+				m := messageOfRows(rows, 0)
+				plain = append(plain, m)
+				if !slices.Contains(tc.plain, i) {
+					m = columnOfRows(rows, m)
+				}
+				group = append(group, m)
+			}
+			var p Pool
+			for range 2 { // the second time in memory that is used already
+				merged, err := p.Merge(group, tc.most)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var got []string
+				for _, m := range merged {
+					checkRequests(t, m)
+					got = append(got, strings.Join(readV2(t, m).texts(), "; "))
+				}
+				if !slices.Equal(got, tc.want) {
+					t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tc.want, "\n"))
+				}
+				p.ReleaseMerged(merged)
+				checkMergeOf(t, "checked", &p, group, plain, tc.most)
+			}
+		})
+	}
+}
+
+// columnsOf packs scrapes as scrapesOf does, and as columns of a layout for each target.
+func columnsOf(t testing.TB, targets, scrapes, size int) (columns, plain [][]Message) {
+	t.Helper()
+	table := series.NewTable()
+	for i, of := range scrapesOf(t, targets, scrapes, size) {
+		b := wiretest.Mesh(table, i/10, i, size)
+		layout := layoutOf(t, table, b)
+		var cs []Message
+		for _, m := range of {
+			c, err := Parse(m)
+			if err != nil || len(of) != scrapes {
+				t.Fatalf("%d messages: %v", len(of), err)
+			}
+			var values []float64
+			for _, body := range c.series {
+				_, s, _, ok := cutPlainSeries(body, nil)
+				if !ok {
+					t.Fatal("not plain")
+				}
+				values = append(values, math.Float64frombits(s.value))
+			}
+			m.Layout, m.Fragments = layout, [][]byte{AppendColumn(nil, m.Oldest, values)}
+			cs = append(cs, m)
+		}
+		columns, plain = append(columns, cs), append(plain, of)
+	}
+	return columns, plain
+}
+
+// layoutOf writes the layout of a batch.
+func layoutOf(t testing.TB, table *series.Table, b *series.Batch) []byte {
+	t.Helper()
+	var e FragmentWriter
+	e.Begin(false)
+	e.BeginBatch()
+	table.Read(func(v series.View) {
+		for i, id := range b.Series {
+			r := Row{Parts: v.Parts(id)}
+			if !e.AddLabels(v, e.Stem(v, r.Parts.Stem, b.Target, nil), &r, Options{Metadata: true}) {
+				t.Fatalf("series %d of a batch cannot be sent", i)
+			}
+		}
+	})
+	return e.Cut(new(Buffers))
+}
+
+// TestMergeOfColumnsOfSidecars merges three scrapes of sidecars as columns, in both orders in which targets may come,
+// and with plain messages among them.
+func TestMergeOfColumnsOfSidecars(t *testing.T) {
+	const targets, scrapes = 5, 3
+	columns, plain := columnsOf(t, targets, scrapes, 300)
+	orders := map[string]func(n int) (target, scrape int){
+		"by target": func(n int) (target, scrape int) { return n / scrapes, n % scrapes },
+		"by scrape": func(n int) (target, scrape int) { return n % targets, n / targets },
+	}
+	var p Pool
+	for name, of := range orders {
+		for _, first := range []int{0, 1, 2} { // columns of a target from this scrape on
+			var group, same []Message
+			for n := range targets * scrapes {
+				i, k := of(n)
+				same = append(same, plain[i][k])
+				if m := plain[i][k]; k < first {
+					group = append(group, m)
+				} else {
+					group = append(group, columns[i][k])
+				}
+			}
+			for _, most := range []Limits{{}, {Samples: 1000}, {Bytes: 20_000}} {
+				checkMergeOf(t, fmt.Sprint(name, " from ", first, most), &p, group, same, most)
+			}
+		}
+	}
+	checkMergeOf(t, "alone", &p, columns[0][1:2], plain[0][1:2], Limits{})
+	checkMergeOf(t, "one target", &p, columns[0], plain[0], Limits{})
+	checkMergeOf(t, "one target, in parts", &p, columns[0], plain[0], Limits{Samples: 400})
+	checkMergeOf(t, "columns, then plain", &p, append(columns[0][:2:2], plain[0][2]), plain[0], Limits{})
+}
+
+// TestMergeOfDrawnColumns is FuzzMergeColumns with drawings of its own.
+func TestMergeOfDrawnColumns(t *testing.T) {
+	var p Pool
+	for seed := range uint64(300) {
+		data := noise(50 + int(seed)*3)
+		data[0] ^= byte(seed)
+		d := drawing{data: data}
+		plain, columns := d.scrapesAndColumns()
+		checkMergeOf(t, fmt.Sprint("seed ", seed), &p, columns, plain, Limits{Samples: int(seed % 40)})
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// FuzzMergeColumns merges scrapes that the fuzzer draws, some of them as columns. Read by Prometheus' types in both
+// protocols, the result is the union of the scrapes. With a damaged layout or column, it is an error, or has as many
+// samples.
+func FuzzMergeColumns(f *testing.F) {
+	f.Add([]byte("\x40\x03\x01\x0a\x02\x1b\x03\x0a\x60\x11\x22\x33\x60\x44\x55\x66"), uint16(0), uint16(0))
+	f.Add([]byte("\x00\x03\x01\x0a\x02\x1a\x03\x0a\x40\x03\x01\x0a\x02\x1a\x03\x0a\x60\x11\x22\x33\x61\x44"), uint16(5), uint16(3))
+	f.Add(bytes.Repeat([]byte("\x42\x04\x53\x6a\x75\x8a\x97\xaa\xb9\xca\x62\x10\x20\x30\x40"), 6), uint16(0), uint16(77))
+	f.Add(bytes.Repeat([]byte{0x40, 0x02, 0x81, 0x3a, 0x70, 0xfa, 0x61, 0x51, 0x01, 0x0b}, 9), uint16(17), uint16(300))
+	f.Fuzz(func(t *testing.T, data []byte, samples, damaged uint16) {
+		d := drawing{data: data}
+		plain, columns := d.scrapesAndColumns()
+		most := Limits{Samples: int(samples % 32)}
+		var p Pool
+		checkMergeOf(t, "drawn", &p, columns, plain, most)
+		if damaged == 0 || len(columns) == 0 {
+			return
+		}
+		m := &columns[int(damaged)%len(columns)]
+		if m.Layout == nil {
+			return
+		}
+		switch damaged >> 3 % 3 {
+		case 0:
+			column := bytes.Clone(m.Fragments[0])
+			column[int(damaged)%len(column)] ^= 1 << (damaged % 8)
+			m.Fragments = [][]byte{column}
+		case 1:
+			m.Layout = bytes.Clone(m.Layout)
+			m.Layout[int(damaged)%len(m.Layout)] ^= 1 << (damaged % 8)
+		case 2:
+			fragments, err := new(unpacker).unpack([][]byte{m.Layout})
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := append(bytes.Clone(fragments[0].symbols), fragments[0].series...)
+			text[int(damaged)%len(text)] ^= 1 << (damaged % 8)
+			n := len(fragments[0].symbols)
+			m.Layout = appendPacked(nil, text[:n], text[n:])
+		}
+		merged, err := p.Merge(columns, most)
+		if err != nil {
+			return
+		}
+		left := 0
+		for _, m := range columns {
+			left += m.Samples
+		}
+		for _, m := range merged {
+			left -= m.Samples
+			if c, err := Parse(m); err != nil || c.Samples() != m.Samples {
+				t.Errorf("%d samples, error %v; want %d", c.Samples(), err, m.Samples)
+			}
+		}
+		if left != 0 {
+			t.Errorf("%d samples too few", left)
+		}
+	})
+}
