@@ -319,53 +319,158 @@ func TestEveryLengthTruncatedWithLayouts(t *testing.T) {
 	}
 }
 
-// TestRenewedLayouts: a sync fails and takes what was written from readers, including a layout whose request is
-// delivered. The new file has it, from memory, and a record that refers to it.
-func TestRenewedLayouts(t *testing.T) {
-	for _, evict := range []bool{false, true} {
-		for _, kept := range []bool{false, true} { // 7b, in memory
-			synctest.Test(t, func(t *testing.T) {
-				fs := newFakeFS()
-				fs.evict = evict
-				cfg := quiet()
-				q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
-				layout := &Layout{Data: []byte("layout")}
-				waitsWith(t, q, 0, 0, layout, "9a")
-				synctest.Wait()
-				if got := groups(q, 0, Limit{}); !slices.Equal(got, []string{"9a+layout"}) {
-					t.Errorf("groups %q", got)
-				}
-				fs.failSyncs(segmentSuffix, 2)
-				wait := time.Duration(0)
-				if !kept {
-					wait = time.Hour
-				}
-				waitsWith(t, q, 0, wait, layout, "7b")
-				synctest.Wait()
-				name, _ := fs.file(t, segmentSuffix)
-				before := slices.Clone(fs.names[name].content)
-				pass(time.Minute)
-				synctest.Wait()
-				if s := q.Stats(); s.DiskError != "" || s.SyncErrors != 2 {
-					t.Errorf("%+v", s)
-				}
-				runtime.KeepAlive(layout)
-				same := bytes.Equal(fs.names[name].content, before)
-				after := fs.cutPower(rand.New(rand.NewPCG(1, 2)))
-				_, _ = q.Close()
-				got, _ := lives(t, after, cfg)
-				switch want := []string{"7b+layout"}; {
-				case evict && !kept: // only the layout is there
-					if len(got) > 0 {
-						t.Errorf("groups %q", got)
-					}
-				case !slices.Equal(got, want):
-					t.Errorf("evict %v: groups %q, want %q", evict, got, want)
-				case !evict && !same:
-					t.Error("the new file is not as the old one")
-				}
-			})
+// TestLayoutsThatNobodyWrites: headers are right, but the records are not as appendRecord writes them. That is damage.
+func TestLayoutsThatNobodyWrites(t *testing.T) {
+	before := uint32(0)
+	put := func(kind kind, first bool, samples uint32, data string) []byte {
+		h := header{
+			first: first, kind: kind, length: uint32(len(data)), crc: checksum([]byte(data)), before: before,
+			samples: samples, oldest: 1, newest: 1,
 		}
+		before += samples
+		return h.append(nil, []byte(data))
+	}
+	to := func(at uint32, layout string) string {
+		return string(layoutRef{at, checksum([]byte(layout))}.append(nil))
+	}
+	layout := func() []byte { return put(kindLayout, true, 0, "L") }
+	const behind = headerSize + 1 // the layout
+	for name, tc := range map[string]struct {
+		segment func() [][]byte
+		want    []string
+		lost    int // samples
+		corrupt int
+	}{
+		"as it is written": {func() [][]byte {
+			return [][]byte{layout(), put(kindWithLayout, false, 1, "a"+to(0, "L"))}
+		}, []string{"a+L"}, 0, 0},
+		"a layout without its record": {func() [][]byte {
+			return [][]byte{layout(), put(kindWithLayout, true, 1, "a"+to(0, "L"))}
+		}, []string{"a+L"}, 0, 1},
+		"a plain record behind a layout": {func() [][]byte {
+			return [][]byte{layout(), put(kindPlain, false, 1, "a"), put(kindPlain, true, 1, "b")}
+		}, []string{"b"}, 1, 1},
+		"two layouts": {func() [][]byte {
+			return [][]byte{layout(), layout(), put(kindWithLayout, false, 1, "a"+to(0, "L"))}
+		}, []string{"a+L"}, 0, 1},
+		"a request of two records": {func() [][]byte {
+			return [][]byte{
+				layout(), put(kindWithLayout, false, 1, "a"+to(0, "L")), put(kindWithLayout, false, 1, "b"+to(0, "L")),
+				put(kindPlain, true, 1, "c"),
+			}
+		}, []string{"a+L", "c"}, 1, 1},
+		"a plain record in its request": {func() [][]byte {
+			return [][]byte{
+				layout(), put(kindWithLayout, false, 1, "a"+to(0, "L")), put(kindPlain, false, 1, "b"),
+				put(kindPlain, true, 1, "c"),
+			}
+		}, []string{"a+L", "c"}, 1, 1},
+		"in the request of a plain record": {func() [][]byte {
+			return [][]byte{
+				layout(), put(kindWithLayout, false, 1, "a"+to(0, "L")), put(kindPlain, true, 1, "b"),
+				put(kindWithLayout, false, 1, "c"+to(0, "L")), put(kindPlain, true, 1, "d"),
+			}
+		}, []string{"a+L", "b", "d"}, 1, 1},
+		"a layout with samples": {func() [][]byte {
+			return [][]byte{
+				put(kindLayout, true, 3, "L"), put(kindWithLayout, false, 1, "a"+to(0, "L")),
+				put(kindPlain, true, 1, "b"),
+			}
+		}, []string{"b"}, 4, 1},
+		"a layout that is not first": {func() [][]byte {
+			return [][]byte{
+				put(kindPlain, true, 1, "a"), put(kindLayout, false, 0, "L"),
+				put(kindWithLayout, false, 1, "b"+to(behind, "L")), put(kindPlain, true, 1, "c"),
+			}
+		}, []string{"a", "c"}, 1, 1},
+		"no room for a reference": {func() [][]byte {
+			return [][]byte{layout(), put(kindWithLayout, false, 1, "1234567"), put(kindPlain, true, 1, "b")}
+		}, []string{"b"}, 1, 1},
+		"a reference to another layout": {func() [][]byte {
+			return [][]byte{layout(), put(kindWithLayout, false, 1, "a"+to(0, "M")), put(kindPlain, true, 1, "b")}
+		}, []string{"b"}, 1, 1},
+		"a reference to a plain record": {func() [][]byte {
+			return [][]byte{put(kindPlain, true, 1, "a"), put(kindWithLayout, true, 1, "b"+to(0, "a"))}
+		}, []string{"a"}, 1, 1},
+		"a reference into a record": {func() [][]byte {
+			return [][]byte{layout(), put(kindWithLayout, false, 1, "a"+to(3, "L"))}
+		}, nil, 1, 1},
+		"a reference behind the end": {func() [][]byte {
+			return [][]byte{layout(), put(kindWithLayout, false, 1, "a"+to(1<<32-1, "L"))}
+		}, nil, 1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before = 0
+			fs := newFakeFS()
+			file := join(join("data", queuePrefix+"x"), laneName{1, 1, 0}.segment(1))
+			fs.names[file] = &fakeData{content: slices.Concat(tc.segment()...)}
+			got := reopen(t, fs, quiet())
+			if !slices.Equal(got.requests, tc.want) || got.lost.Samples != tc.lost ||
+				got.stats.CorruptRecords != tc.corrupt || got.stats.Samples != 0 {
+				t.Errorf("delivered %q, want %q; reported %+v, want %d samples; %d corrupt, want %d",
+					got.requests, tc.want, got.lost, tc.lost, got.stats.CorruptRecords, tc.corrupt)
+			}
+		})
+	}
+}
+
+// TestRenewedLayouts: a sync fails and takes what was written from readers, including a layout whose request is
+// delivered. The new file has it, from memory, and a record that refers to it, whether or not the segment is sealed.
+func TestRenewedLayouts(t *testing.T) {
+	for i := range 8 {
+		evict, kept, isSealed := i&1 > 0, i&2 > 0, i&4 > 0 // kept: 7b, in memory
+		synctest.Test(t, func(t *testing.T) {
+			fs := newFakeFS()
+			fs.evict = evict
+			cfg := quiet()
+			if isSealed {
+				cfg.segment = 120 // two requests
+			}
+			q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
+			layout := &Layout{Data: []byte("layout")}
+			waitsWith(t, q, 0, 0, layout, "9a")
+			synctest.Wait()
+			if got := groups(q, 0, Limit{}); !slices.Equal(got, []string{"9a+layout"}) {
+				t.Errorf("groups %q", got)
+			}
+			fs.failSyncs(segmentSuffix, 2)
+			wait := time.Duration(0)
+			if !kept {
+				wait = time.Hour
+			}
+			waitsWith(t, q, 0, wait, layout, "7b")
+			synctest.Wait()
+			name := segments(fs)[0]
+			if isSealed {
+				waits(t, q, 0, 0, "8c")
+				synctest.Wait()
+			}
+			before := slices.Clone(fs.names[name].content)
+			pass(time.Minute)
+			synctest.Wait()
+			if s := q.Stats(); s.DiskError != "" || s.SyncErrors != 2 {
+				t.Errorf("%+v", s)
+			}
+			runtime.KeepAlive(layout)
+			same := bytes.Equal(fs.names[name].content, before)
+			after := fs.cutPower(rand.New(rand.NewPCG(1, 2)))
+			_, _ = q.Close()
+			got, _ := lives(t, after, cfg)
+			var want []string
+			if kept || !evict { // else only the layout is there
+				want = append(want, "7b+layout")
+			}
+			if isSealed {
+				want = append(want, "8c")
+			}
+			got = strings.Fields(strings.Join(got, " "))
+			switch {
+			case !slices.Equal(got, want):
+				t.Errorf("evict %v, kept %v, sealed %v: delivered %q, want %q", evict, kept, isSealed, got, want)
+			case !evict && !same:
+				t.Error("the new file is not as the old one")
+			}
+		})
 	}
 }
 
@@ -541,6 +646,52 @@ func TestLayoutsLeaveMemory(t *testing.T) {
 			t.Errorf("%d bytes in memory", s.MemoryBytes)
 		}
 		q.checkState(t.Errorf)
+		mustClose(t, q)
+	})
+}
+
+// TestLayoutsAreForgottenWithTheirSegment: what a segment knows of its layouts is gone when it is sealed and synced.
+func TestLayoutsAreForgottenWithTheirSegment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := quiet()
+		cfg.segment = 120 // two requests
+		q := openQueue(t, openStore(t, "data", newFakeFS()), "x", 1, cfg)
+		waitsWith(t, q, 0, time.Hour, &Layout{Data: []byte("layout")}, "7a", "7b", "7c")
+		synctest.Wait()
+		copies := func() (n []int) {
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			for _, s := range q.newest().lanes[0].segments {
+				n = append(n, len(s.layouts.copies))
+			}
+			return n
+		}
+		if got := copies(); !slices.Equal(got, []int{1, 1}) {
+			t.Errorf("written: %d copies", got)
+		}
+		pass(2 * cfg.FsyncInterval)
+		synctest.Wait()
+		if got := copies(); !slices.Equal(got, []int{0, 1}) {
+			t.Errorf("synced: %d copies", got)
+		}
+		mustClose(t, q)
+	})
+}
+
+// TestDiskIsBoundedWithLayouts: the limit in bytes holds for copies of layouts, too.
+func TestDiskIsBoundedWithLayouts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := quiet()
+		cfg.MaxBytes, cfg.segment = minSegmentBytes, 4096
+		fs := newFakeFS()
+		q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
+		for range 40 {
+			waitsWith(t, q, 0, time.Hour, &Layout{Data: make([]byte, 5000)}, "7a")
+			synctest.Wait()
+			if n := fs.segmentBytes(); n > cfg.MaxBytes {
+				t.Fatalf("%d bytes on disk", n)
+			}
+		}
 		mustClose(t, q)
 	})
 }

@@ -17,7 +17,7 @@ type batch struct {
 	lane           *lane
 	segment        *segment
 	request        *request
-	data           []byte      // headers without checksums, and copied data, since a reader may own the records meanwhile
+	data           []byte      // headers without checksums, and copies of data, since a reader may own it meanwhile
 	start, end     int64       // in the segment
 	layoutCopy     *layoutCopy // in the segment; nil: the record has no layout
 	records        int
