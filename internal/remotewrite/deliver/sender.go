@@ -99,10 +99,16 @@ func (s *Sender) deliverGroup(ctx context.Context, group []queue.Request) bool {
 	if err == nil {
 		return s.deliverMerged(ctx, merged)
 	}
-	for i := range s.messages { // each request alone: the damage costs only its own samples
+	for i, m := range s.messages { // each request alone: the damage costs only its own samples
+		if m.Layout == nil {
+			if !s.deliver(ctx, m) {
+				return false
+			}
+			continue
+		}
 		merged, err := s.receiver.pool.Merge(s.messages[i:i+1], most)
 		if err != nil {
-			s.drop(Damaged, s.messages[i].Samples)
+			s.drop(Damaged, m.Samples)
 		} else if !s.deliverMerged(ctx, merged) {
 			return false
 		}
