@@ -84,34 +84,50 @@ const maxMergedBytes = 8 << 20
 func (s *Sender) deliverGroup(ctx context.Context, group []queue.Request) bool {
 	defer func() { clear(s.messages) }()
 	s.messages = s.messages[:0]
-	columns := false
 	for _, r := range group {
-		m := messageOf(r)
-		s.messages = append(s.messages, m)
-		columns = columns || m.Layout != nil
+		s.messages = append(s.messages, messageOf(r))
 	}
 	cfg, _ := s.receiver.current()
 	most := wire.Limits{Samples: cfg.QueueConfig.MaxSamplesPerSend, Bytes: maxMergedBytes}
-	if !columns && len(group) == 1 && (group[0].Stream == 0 || group[0].Samples <= most.Samples) {
-		return s.deliver(ctx, s.messages[0])
-	}
-	merged, err := s.receiver.pool.Merge(s.messages, most)
-	if err == nil {
-		return s.deliverMerged(ctx, merged)
-	}
-	for i, m := range s.messages { // each request alone: the damage costs only its own samples
-		if m.Layout == nil {
-			if !s.deliver(ctx, m) {
-				return false
-			}
-			continue
+	var shared []wire.Message
+	for from := 0; from < len(group); {
+		to, samples := from, 0
+		for ; to < len(group) && group[to].Stream == group[from].Stream; to++ {
+			samples += group[to].Samples
 		}
-		merged, err := s.receiver.pool.Merge(s.messages[i:i+1], most)
-		if err != nil {
-			s.drop(Damaged, m.Samples)
-		} else if !s.deliverMerged(ctx, merged) {
+		if own := s.messages[from:to]; 2*samples < most.Samples {
+			shared = append(shared, own...) // small pages share a POST
+		} else if !s.deliverTogether(ctx, own, most, group[from].Stream == 0) {
 			return false
 		}
+		from = to
+	}
+	return s.deliverTogether(ctx, shared, most, false)
+}
+
+// deliverTogether merges messages and sends the result. One message that fits is sent as it is, and so is one in any
+// case if it is complete already. It returns false if ctx ended before.
+func (s *Sender) deliverTogether(ctx context.Context, together []wire.Message, most wire.Limits, complete bool) bool {
+	if len(together) == 0 {
+		return true
+	}
+	if m := together[0]; len(together) == 1 && m.Layout == nil && (complete || m.Samples <= most.Samples) {
+		return s.deliver(ctx, m)
+	}
+	merged, err := s.receiver.pool.Merge(together, most)
+	switch {
+	case err == nil:
+		return s.deliverMerged(ctx, merged)
+	case len(together) > 1: // each alone: the damage costs only its own samples
+		for i := range together {
+			if !s.deliverTogether(ctx, together[i:i+1], most, true) {
+				return false
+			}
+		}
+	case together[0].Layout == nil:
+		return s.deliver(ctx, together[0])
+	default:
+		s.drop(Damaged, together[0].Samples)
 	}
 	return true
 }
