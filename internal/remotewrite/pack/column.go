@@ -34,7 +34,11 @@ type pageRows struct {
 type columnScratch struct {
 	values []float64
 	data   []byte
+	inRow  int // columns since the last fragment or layout
 }
+
+// keptWriter is the number of columns in a row after which a lane gives up the memory of its FragmentWriter.
+const keptWriter = 64
 
 // appendColumn appends a batch as a column. If that is not possible, it does nothing and returns false. The caller
 // holds mu.
@@ -71,6 +75,9 @@ func (l *Lane) appendColumn(
 	t.batch(b.Time, true, l.open.number)
 	l.open.number++
 	l.notify()
+	if l.column.inRow++; l.column.inRow == keptWriter {
+		l.writer = wire.FragmentWriter{}
+	}
 	if b.Urgent {
 		t.rows = pageRows{} // the target has ended, or was lost
 	}
@@ -115,9 +122,15 @@ func (l *Lane) gather(v series.View, b *series.Batch, ruled []ruledRow) (rows ui
 // rowSeeds make hashes of rows differ from process to process, so that no page can be made to have the hash of another.
 var rowSeeds = [2]uint64{rand.Uint64() | 1, rand.Uint64() | 1}
 
+// beginWriter begins a request or a layout.
+func (l *Lane) beginWriter(foreignTexts bool) {
+	l.column.inRow = 0
+	l.writer.Begin(foreignTexts)
+}
+
 // writeLayout returns the layout of the rows of a batch; nil: one of them cannot be a row of a column.
 func (l *Lane) writeLayout(s *Settings, v series.View, b *series.Batch, ruled []ruledRow) *queue.Layout {
-	l.writer.Begin(len(s.added) > 0)
+	l.beginWriter(len(s.added) > 0)
 	l.writer.BeginBatch()
 	with := wire.Options{Metadata: s.MetadataConfig.Send, External: s.added}
 	r := wire.Row{}

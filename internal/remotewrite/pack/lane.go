@@ -104,7 +104,7 @@ func (l *Lane) add(s *Settings, src source, r *row, t *Tally) bool {
 	}
 	if l.open.samples == 0 {
 		l.open.settings = s
-		l.writer.Begin(len(s.added) > 0 || s.SendExemplars || s.ConvertNHCBToClassic)
+		l.beginWriter(len(s.added) > 0 || s.SendExemplars || s.ConvertNHCBToClassic)
 		l.fragment = queue.Record{First: true, Stream: uint64(l.to.stream), Due: l.to.due}
 	}
 	with := wire.Options{Exemplars: s.SendExemplars, Metadata: s.MetadataConfig.Send, External: s.added}
