@@ -52,6 +52,7 @@ func columnOfRows(rows []testRow, m Message) Message {
 // have. "plain" in front of a time: a plain message.
 func TestMergeOfColumns(t *testing.T) {
 	up, job := []string{"__name__", "up", "job", "envoy"}, []string{"__name__", "up", "job", "other"}
+	third, fourth := []string{"__name__", "up", "job", "third"}, []string{"__name__", "up", "job", "fourth"}
 	stale := math.Float64frombits(value.StaleNaN)
 	row := func(labels []string, at int64, value float64) testRow {
 		return testRow{labels: labels, value: value, at: at}
@@ -100,6 +101,13 @@ func TestMergeOfColumns(t *testing.T) {
 			group: [][]testRow{{help(row(up, 1, 1), "old")}, {help(row(up, 2, 1), "new")}, {row(up, 3, 1)}},
 			plain: []int{2},
 			want:  []string{"up envoy: 1@1 1@2 1@3 help new"},
+		},
+		"two targets whose series have their own metadata": {
+			group: [][]testRow{
+				{help(row(up, 1, 1), "a"), help(row(job, 1, 2), "b")},
+				{help(row(third, 1, 3), "c"), help(row(fourth, 1, 4), "d")},
+			},
+			want: []string{"up envoy: 1@1 help a; up other: 2@1 help b; up third: 3@1 help c; up fourth: 4@1 help d"},
 		},
 		"at most three samples": {
 			group: [][]testRow{{row(up, 1, 1), row(job, 1, 2)}, {row(up, 2, 3), row(job, 2, 4)}},
