@@ -31,6 +31,9 @@ func kinds(t *testing.T, segment []byte) (s string) {
 			t.Fatalf("no header at %d of %q", at, segment)
 		}
 		data := segment[at+headerSize:][:h.length]
+		if !h.first && h.stream != 0 {
+			t.Errorf("the record at %d is not first, and has stream %d", at, h.stream)
+		}
 		switch h.kind {
 		case kindLayout:
 			s, last = s+"L", layoutRef{uint32(at), h.crc}
@@ -153,6 +156,56 @@ func TestLayoutsOfManyStreamsAndRecordsWithout(t *testing.T) {
 	if want := []string{"7a+A 7c 7d+ 9b+ 9e+A"}; !slices.Equal(got, want) {
 		t.Errorf("groups %q, want %q", got, want)
 	}
+}
+
+// TestLimitInBytesWithLayouts: requests that a start found are as large as they were before, without their layouts.
+func TestLimitInBytesWithLayouts(t *testing.T) {
+	layout := &Layout{Data: make([]byte, 1000)}
+	fill := func(q *FIFO) { waitsWith(t, q, 0, 0, layout, "7a", "7b", "7c") }
+	most := Limit{Bytes: 2 * (recordOverhead + 2)}
+	found := openQueue(t, openStore(t, "data", backlog(t, quiet(), fill)), "x", 1, quiet())
+	appended := NewMemory(quiet(), 1)
+	fill(appended)
+	for _, q := range []*FIFO{found, appended} {
+		for _, want := range []int{2, 1} {
+			if g, _, _ := q.Next(0, most); len(g) != want {
+				t.Errorf("%d requests, want %d", len(g), want)
+			}
+			q.Ack(0)
+		}
+		mustClose(t, q)
+	}
+}
+
+// TestLayoutDeliveredWhileItIsWritten: the next record refers to the copy of a request that was acknowledged before its
+// write ended.
+func TestLayoutDeliveredWhileItIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newFakeFS()
+		q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
+		synctest.Wait()
+		hanging := make(chan struct{})
+		fs.hang(hanging)
+		layout := &Layout{Data: []byte("L")}
+		waitsWith(t, q, 0, 0, layout, "7a")
+		synctest.Wait()
+		if got := groups(q, 0, Limit{}); !slices.Equal(got, []string{"7a+L"}) {
+			t.Errorf("groups %q", got)
+		}
+		fs.hang(nil)
+		close(hanging)
+		synctest.Wait()
+		waitsWith(t, q, 0, time.Hour, layout, "7b")
+		synctest.Wait()
+		after := fs.kill()
+		_, _ = q.Close()
+		if _, d := after.file(t, segmentSuffix); kinds(t, d.content) != "Lrr" {
+			t.Errorf("segment %q", kinds(t, d.content))
+		}
+		if got, _ := lives(t, after, quiet()); !slices.Equal(got, []string{"7b+L"}) {
+			t.Errorf("after a kill %q", got)
+		}
+	})
 }
 
 // TestDeliveredLayoutIsStillRead: the request that has the copy of a layout is delivered before the process ends.
