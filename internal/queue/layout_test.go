@@ -3,6 +3,7 @@ package queue
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -73,7 +74,11 @@ func TestLayoutIsWrittenOncePerSegment(t *testing.T) {
 	if want := []string{"L" + r + "L" + r + "L" + r[:23], "L" + r[:n-2*layoutUses-23]}; !slices.Equal(got, want) {
 		t.Errorf("segments %q, want %q", got, want)
 	}
-	q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
+	store := openStore(t, "data", fs)
+	if ids, err := store.Identities(); err != nil || len(ids) != 1 || ids[0].Requests != n || ids[0].Samples != n {
+		t.Errorf("identities %+v, %v", ids, err)
+	}
+	q := openQueue(t, store, "x", 1, cfg)
 	if s := q.Stats(); s.Requests != n || s.Samples != n {
 		t.Errorf("after the start: %+v", s)
 	}
@@ -504,6 +509,35 @@ func TestLayoutsThatNobodyWrites(t *testing.T) {
 				got.stats.CorruptRecords != tc.corrupt || got.stats.Samples != 0 {
 				t.Errorf("delivered %q, want %q; reported %+v, want %d samples; %d corrupt, want %d",
 					got.requests, tc.want, got.lost, tc.lost, got.stats.CorruptRecords, tc.corrupt)
+			}
+		})
+	}
+}
+
+// TestNewerFormatBesideLayouts: a header of a later version refuses the queue, also directly behind a layout. Records of
+// version 1 have no other kind than 0.
+func TestNewerFormatBesideLayouts(t *testing.T) {
+	const record = headerSize + len("LL") // behind the layout
+	for name, tc := range map[string]struct {
+		at, offset int
+		value      byte
+		want       string
+	}{
+		"the layout":            {0, 6, 3, "kind 3"},
+		"the layout, version 1": {0, 4, oldHeaderVersion, "kind 1"},
+		"behind it, kind":       {record, 6, 3, "kind 3"},
+		"behind it, version":    {record, 4, 3, "version 3"},
+		"a later record":        {oneEnd, 4, 3, "version 3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs := backlog(t, quiet(), layoutStory(t))
+			_, d := fs.file(t, segmentSuffix)
+			d.content[tc.at+tc.offset] = tc.value
+			reseal(d.content[tc.at:])
+			_, err := openStore(t, "data", fs).Open("x", 1, quiet())
+			var format *FormatError
+			if !errors.As(err, &format) || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("opened: %v, want %s", err, tc.want)
 			}
 		})
 	}
