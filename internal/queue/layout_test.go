@@ -514,7 +514,7 @@ func TestLayoutsThatNobodyWrites(t *testing.T) {
 	}
 }
 
-// TestNewerFormatBesideLayouts: a header of a later version refuses the queue, also directly behind a layout. Records of
+// TestNewerFormatBesideLayouts: a header of a later version refuses the queue, also behind a layout. Records of
 // version 1 have no other kind than 0.
 func TestNewerFormatBesideLayouts(t *testing.T) {
 	const record = headerSize + len("LL") // behind the layout
