@@ -40,7 +40,6 @@ func (q *FIFO) Close() (Loss, error) {
 			}
 		}
 		l.memory, l.pending = 0, 0
-		clear(l.layouts)
 	}
 	q.memory = 0
 	clear(q.inFlight)

@@ -51,7 +51,8 @@ func DefaultConfig() Config {
 const (
 	maxMemoryOnly   = 64 << 20 // of a queue without a disk
 	minSegmentBytes = 64 << 10
-	maxSegmentBytes = 16 << 20 // largest result of segmentBytes; a file may be one request longer
+	maxSegmentBytes = 16 << 20 // where a segment ends at the latest; a file may be one request longer
+	layoutsGrow     = 4        // how many times larger a segment with many layouts may become
 	minMemoryBytes  = 1 << 20  // a few requests: with less, each is read back, and a failing disk loses samples at once
 )
 
@@ -84,10 +85,12 @@ func (c Config) impossible() (errs []error) {
 	return errs
 }
 
-// segmentBytes returns the size from which on a segment gets no further request: the next one begins a new file.
-func (c Config) segmentBytes() int64 {
+// segmentBytes returns the size from which on a segment gets no further request: the next one begins a new file. A
+// segment with many layouts ends at most bytes instead, so that more records use each of them.
+func (c Config) segmentBytes() (size, most int64) {
 	if c.segment > 0 {
-		return c.segment
+		return c.segment, c.segment
 	}
-	return max(minSegmentBytes, min(maxSegmentBytes, c.MaxBytes/64))
+	size = max(minSegmentBytes, min(maxSegmentBytes, c.MaxBytes/64))
+	return size, max(size, min(layoutsGrow*maxSegmentBytes, c.MaxBytes/64*layoutsGrow))
 }

@@ -11,15 +11,15 @@ import (
 
 // disk is the part of a queue that is on disk.
 type disk struct {
-	fs       FS
-	dir      string
-	segBytes int64
-	corrupt  quarantine
-	closing  chan struct{}
-	loops    sync.WaitGroup
-	writer   signal
-	syncer   signal
-	onClose  func() // called when the last goroutine has ended
+	fs                    FS
+	segBytes, maxSegBytes int64 // Config.segmentBytes
+	dir                   string
+	corrupt               quarantine
+	closing               chan struct{}
+	loops                 sync.WaitGroup
+	writer                signal
+	syncer                signal
+	onClose               func() // called when the last goroutine has ended
 
 	// guarded by FIFO.mu
 	batch        *batch // being written; nil: none
@@ -46,6 +46,12 @@ func (s signal) wakeUp() {
 	case s <- struct{}{}:
 	default:
 	}
+}
+
+// isFull reports whether no further request begins in a segment. While layouts are more than a quarter of it, it grows
+// beyond the usual size.
+func (d *disk) isFull(s *segment) bool {
+	return s.size >= d.segBytes && (4*s.layouts.bytes <= s.size || s.size >= d.maxSegBytes)
 }
 
 // endUse ends a use of a segment's file without mu, and closes the file if nobody needs it soon.

@@ -24,6 +24,7 @@ func (c *layoutCopy) ref() layoutRef { return layoutRef{uint32(c.at), c.crc} }
 // layouts are the copies of layouts in a segment to which something may still be written.
 type layouts struct {
 	copies []*layoutCopy
+	bytes  int64                                // of the copies
 	last   map[weak.Pointer[Layout]]*layoutCopy // the last copy of each
 }
 
@@ -49,6 +50,7 @@ func (l *layouts) add(c *layoutCopy) {
 		l.last = map[weak.Pointer[Layout]]*layoutCopy{}
 	}
 	l.copies = append(l.copies, c)
+	l.bytes += c.size()
 	l.last[c.layout] = c
 }
 
@@ -68,8 +70,15 @@ func cutLayoutRef(data []byte) (record []byte, ref layoutRef) {
 	return data[:n], layoutRef{binary.LittleEndian.Uint32(data[n:]), binary.LittleEndian.Uint32(data[n+4:])}
 }
 
-// foundLayouts are the layouts that were read from a segment. nil: it is damaged.
+// foundLayouts are layouts of a segment, in memory or read from there. nil: it is damaged.
 type foundLayouts map[layoutRef]*Layout
+
+// add adds the layout of a copy if it is still in memory, so that it need not be read.
+func (f foundLayouts) add(c *layoutCopy) {
+	if layout := c.layout.Value(); layout != nil {
+		f[c.ref()] = layout
+	}
+}
 
 // read returns the layout to which ref refers, or nil if that is damaged. It reads each layout once.
 func (f foundLayouts) read(r io.ReaderAt, ref layoutRef) (*Layout, error) {

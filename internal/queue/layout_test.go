@@ -3,6 +3,7 @@ package queue
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -31,6 +32,9 @@ func kinds(t *testing.T, segment []byte) (s string) {
 			t.Fatalf("no header at %d of %q", at, segment)
 		}
 		data := segment[at+headerSize:][:h.length]
+		if !h.first && h.stream != 0 {
+			t.Errorf("the record at %d is not first, and has stream %d", at, h.stream)
+		}
 		switch h.kind {
 		case kindLayout:
 			s, last = s+"L", layoutRef{uint32(at), h.crc}
@@ -70,7 +74,11 @@ func TestLayoutIsWrittenOncePerSegment(t *testing.T) {
 	if want := []string{"L" + r + "L" + r + "L" + r[:23], "L" + r[:n-2*layoutUses-23]}; !slices.Equal(got, want) {
 		t.Errorf("segments %q, want %q", got, want)
 	}
-	q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
+	store := openStore(t, "data", fs)
+	if ids, err := store.Identities(); err != nil || len(ids) != 1 || ids[0].Requests != n || ids[0].Samples != n {
+		t.Errorf("identities %+v, %v", ids, err)
+	}
+	q := openQueue(t, store, "x", 1, cfg)
 	if s := q.Stats(); s.Requests != n || s.Samples != n {
 		t.Errorf("after the start: %+v", s)
 	}
@@ -98,6 +106,42 @@ func TestLayoutIsWrittenOncePerSegment(t *testing.T) {
 	mustClose(t, q)
 }
 
+// TestSegmentsWithManyLayoutsGrow: a segment ends at its usual size if layouts are at most a quarter of it, else later.
+func TestSegmentsWithManyLayoutsGrow(t *testing.T) {
+	const mib = 4
+	usual, most := Config{MaxBytes: mib << 20}.segmentBytes()
+	if usual != minSegmentBytes || most != mib<<20/16 {
+		t.Fatalf("segments of %d bytes, at most %d", usual, most)
+	}
+	for name, tc := range map[string]struct {
+		layout, data int
+		want         int64 // of the first segment
+	}{
+		"no layout": {0, 1000, usual},
+		"small":     {4000, 1000, usual},
+		"large":     {30_000, 2000, 4 * (30_000 + headerSize)},
+		"huge":      {100_000, 100, most},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := quiet()
+			cfg.MaxBytes = mib << 20
+			var layout *Layout
+			if tc.layout > 0 {
+				layout = &Layout{Data: make([]byte, tc.layout)}
+			}
+			fs := backlog(t, cfg, func(q *FIFO) {
+				for range 400 {
+					waitsWith(t, q, 0, 0, layout, "7"+strings.Repeat("x", tc.data))
+				}
+			})
+			got := int64(len(fs.names[segments(fs)[0]].content))
+			if last := int64(tc.layout + tc.data + 3*headerSize); got < tc.want || got > tc.want+last {
+				t.Errorf("the first segment has %d bytes, want %d and a request at most", got, tc.want)
+			}
+		})
+	}
+}
+
 // TestLayoutsOfManyStreamsAndRecordsWithout: each record gets its own layout back, whatever is between.
 func TestLayoutsOfManyStreamsAndRecordsWithout(t *testing.T) {
 	a, b := &Layout{Data: []byte("A")}, &Layout{Data: []byte{}}
@@ -117,6 +161,56 @@ func TestLayoutsOfManyStreamsAndRecordsWithout(t *testing.T) {
 	if want := []string{"7a+A 7c 7d+ 9b+ 9e+A"}; !slices.Equal(got, want) {
 		t.Errorf("groups %q, want %q", got, want)
 	}
+}
+
+// TestLimitInBytesWithLayouts: requests that a start found are as large as they were before, without their layouts.
+func TestLimitInBytesWithLayouts(t *testing.T) {
+	layout := &Layout{Data: make([]byte, 1000)}
+	fill := func(q *FIFO) { waitsWith(t, q, 0, 0, layout, "7a", "7b", "7c") }
+	most := Limit{Bytes: 2 * (recordOverhead + 2)}
+	found := openQueue(t, openStore(t, "data", backlog(t, quiet(), fill)), "x", 1, quiet())
+	appended := NewMemory(quiet(), 1)
+	fill(appended)
+	for _, q := range []*FIFO{found, appended} {
+		for _, want := range []int{2, 1} {
+			if g, _, _ := q.Next(0, most); len(g) != want {
+				t.Errorf("%d requests, want %d", len(g), want)
+			}
+			q.Ack(0)
+		}
+		mustClose(t, q)
+	}
+}
+
+// TestLayoutDeliveredWhileItIsWritten: the next record refers to the copy of a request that was acknowledged before its
+// write ended.
+func TestLayoutDeliveredWhileItIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newFakeFS()
+		q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
+		synctest.Wait()
+		hanging := make(chan struct{})
+		fs.hang(hanging)
+		layout := &Layout{Data: []byte("L")}
+		waitsWith(t, q, 0, 0, layout, "7a")
+		synctest.Wait()
+		if got := groups(q, 0, Limit{}); !slices.Equal(got, []string{"7a+L"}) {
+			t.Errorf("groups %q", got)
+		}
+		fs.hang(nil)
+		close(hanging)
+		synctest.Wait()
+		waitsWith(t, q, 0, time.Hour, layout, "7b")
+		synctest.Wait()
+		after := fs.kill()
+		_, _ = q.Close()
+		if _, d := after.file(t, segmentSuffix); kinds(t, d.content) != "Lrr" {
+			t.Errorf("segment %q", kinds(t, d.content))
+		}
+		if got, _ := lives(t, after, quiet()); !slices.Equal(got, []string{"7b+L"}) {
+			t.Errorf("after a kill %q", got)
+		}
+	})
 }
 
 // TestDeliveredLayoutIsStillRead: the request that has the copy of a layout is delivered before the process ends.
@@ -187,31 +281,37 @@ func TestDamagedLayoutCostsItsRecords(t *testing.T) {
 	}
 }
 
-// TestDamagedLayoutWhileRunning: records in memory have their layout, whatever happens to the disk.
+// TestDamagedLayoutWhileRunning: a layout that is in memory is not read, so damage to its copy costs nothing.
 func TestDamagedLayoutWhileRunning(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var reported losses
-		cfg := quiet()
-		cfg.Lost = reported.take
-		fs := newFakeFS()
-		q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
-		layout := &Layout{Data: []byte("L")}
-		waitsWith(t, q, 0, time.Hour, layout, "7a", "7b") // leave memory
-		waitsWith(t, q, 0, 0, layout, "9a", "9b")
-		synctest.Wait()
-		fs.mu.Lock()
-		_, d := fs.file(t, segmentSuffix)
-		d.content[headerSize] ^= 1
-		fs.mu.Unlock()
-		q.Flush(0)
-		if got := groups(q, 0, Limit{}); !slices.Equal(got, []string{"9a+L 9b+L"}) {
-			t.Errorf("groups %q", got)
-		}
-		if got := reported.of(Damaged); got != (Loss{2, 2}) {
-			t.Errorf("reported %+v", got)
-		}
-		mustClose(t, q)
-	})
+	for _, kept := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			var reported losses
+			cfg := quiet()
+			cfg.Lost = reported.take
+			fs := newFakeFS()
+			q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
+			layout := &Layout{Data: []byte("L")}
+			waitsWith(t, q, 0, time.Hour, layout, "7a", "7b") // leave memory
+			waits(t, q, 0, time.Hour, "9a")
+			synctest.Wait()
+			fs.mu.Lock()
+			_, d := fs.file(t, segmentSuffix)
+			d.content[headerSize] ^= 1
+			fs.mu.Unlock()
+			q.Flush(0)
+			want, lost := []string{"7a+L 7b+L 9a"}, Loss{}
+			if !kept {
+				layout = nil
+				runtime.GC()
+				want, lost = []string{"9a"}, Loss{2, 2}
+			}
+			if got := groups(q, 0, Limit{}); !slices.Equal(got, want) || reported.of(Damaged) != lost {
+				t.Errorf("layout in memory: %v: groups %q, reported %+v", kept, got, reported.of(Damaged))
+			}
+			runtime.KeepAlive(layout)
+			mustClose(t, q)
+		})
+	}
 }
 
 // layoutStory is the requests "one" and "two" with a layout, "three" with another, and "four" without.
@@ -414,6 +514,35 @@ func TestLayoutsThatNobodyWrites(t *testing.T) {
 	}
 }
 
+// TestNewerFormatBesideLayouts: a header of a later version refuses the queue, also behind a layout. Records of
+// version 1 have no other kind than 0.
+func TestNewerFormatBesideLayouts(t *testing.T) {
+	const record = headerSize + len("LL") // behind the layout
+	for name, tc := range map[string]struct {
+		at, offset int
+		value      byte
+		want       string
+	}{
+		"the layout":            {0, 6, 3, "kind 3"},
+		"the layout, version 1": {0, 4, oldHeaderVersion, "kind 1"},
+		"behind it, kind":       {record, 6, 3, "kind 3"},
+		"behind it, version":    {record, 4, 3, "version 3"},
+		"a later record":        {oneEnd, 4, 3, "version 3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs := backlog(t, quiet(), layoutStory(t))
+			_, d := fs.file(t, segmentSuffix)
+			d.content[tc.at+tc.offset] = tc.value
+			reseal(d.content[tc.at:])
+			_, err := openStore(t, "data", fs).Open("x", 1, quiet())
+			var format *FormatError
+			if !errors.As(err, &format) || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("opened: %v, want %s", err, tc.want)
+			}
+		})
+	}
+}
+
 // TestRenewedLayouts: a sync fails and takes what was written from readers, including a layout whose request is
 // delivered. The new file has it, from memory, and a record that refers to it, whether or not the segment is sealed.
 func TestRenewedLayouts(t *testing.T) {
@@ -440,19 +569,23 @@ func TestRenewedLayouts(t *testing.T) {
 			}
 			waitsWith(t, q, 0, wait, layout, "7b")
 			synctest.Wait()
-			name := segments(fs)[0]
 			if isSealed {
 				waits(t, q, 0, 0, "8c")
 				synctest.Wait()
 			}
-			before := slices.Clone(fs.names[name].content)
+			first := func() []byte { // the segment
+				fs.mu.Lock()
+				defer fs.mu.Unlock()
+				return slices.Clone(fs.names[segments(fs)[0]].content)
+			}
+			before := first()
 			pass(time.Minute)
 			synctest.Wait()
 			if s := q.Stats(); s.DiskError != "" || s.SyncErrors != 2 {
 				t.Errorf("%+v", s)
 			}
 			runtime.KeepAlive(layout)
-			same := bytes.Equal(fs.names[name].content, before)
+			same := bytes.Equal(first(), before)
 			after := fs.cutPower(rand.New(rand.NewPCG(1, 2)))
 			_, _ = q.Close()
 			got, _ := lives(t, after, cfg)
@@ -696,6 +829,25 @@ func TestDiskIsBoundedWithLayouts(t *testing.T) {
 	})
 }
 
+// TestALayoutInMemoryIsNotRead: a record that left memory comes back with the layout that it was appended with.
+func TestALayoutInMemoryIsNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := openQueue(t, openStore(t, "data", newFakeFS()), "x", 1, quiet())
+		layout := &Layout{Data: []byte("L")}
+		waitsWith(t, q, 0, time.Hour, layout, "7a", "7b")
+		synctest.Wait()
+		q.Flush(0)
+		g, _, _ := q.Next(0, Limit{})
+		if len(g) != 2 || g[0].Records[0].Layout != layout || g[1].Records[0].Layout != layout {
+			t.Errorf("%+v", g)
+		}
+		if s := q.Stats(); s.ReadRecords != 2 {
+			t.Errorf("%d records were read", s.ReadRecords)
+		}
+		mustClose(t, q)
+	})
+}
+
 // TestEqualLayoutsOfAGroupAreOne: whether they come from two segments, from two copies, or from memory.
 func TestEqualLayoutsOfAGroupAreOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -771,4 +923,58 @@ func TestLayoutsAreReadOnce(t *testing.T) {
 		t.Errorf("%d bytes were read", counting.read)
 	}
 	mustClose(t, q)
+}
+
+// BenchmarkLayouts appends scrapes of 2,000 series, each with the layout of its target, and takes them in groups of
+// three of a target. Layouts have 28 KB, as the fragment of a whole scrape has, and columns 2 bytes a sample.
+func BenchmarkLayouts(b *testing.B) {
+	const samples, targets = 2000, 250
+	for _, mib := range []int64{1024, 512, 256, 64} { // of the disk
+		b.Run(fmt.Sprint(mib, " MiB"), func(b *testing.B) {
+			cfg := DefaultConfig()
+			cfg.MaxBytes = mib << 20
+			s, err := OpenStore(b.TempDir(), OS())
+			if err != nil {
+				b.Fatal(err)
+			}
+			q, err := s.Open("x", 1, cfg)
+			if err != nil {
+				b.Fatal(err)
+			}
+			shared := make([]*Layout, targets)
+			for i := range shared {
+				shared[i] = &Layout{Data: make([]byte, 28<<10)}
+			}
+			data := make([]byte, 2*samples)
+			b.ReportAllocs()
+			n := 0
+			for ; b.Loop(); n++ {
+				at := time.Now().UnixMilli()
+				target := n % targets
+				r := Record{
+					Data: data, Samples: samples, Oldest: at, Newest: at, First: true, Stream: uint64(target + 1),
+					Layout: shared[target],
+				}
+				if n/targets%3 < 2 {
+					r.Due = time.Now().Add(time.Hour)
+				}
+				if _, err := q.Append(0, r); err != nil {
+					b.Fatal(err)
+				}
+				for q.Stats().WrittenRecords < n-targets { // an Ack before would spare the write
+					runtime.Gosched()
+				}
+				if r.Due.IsZero() {
+					q.Next(0, Limit{Requests: 3})
+					q.Ack(0)
+				}
+			}
+			st := q.Stats()
+			b.ReportMetric(float64(st.WrittenBytes)/float64(st.WrittenRecords*samples), "disk-B/sample")
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n*samples), "ns/sample")
+			if _, err := q.Close(); err != nil {
+				b.Error(err)
+			}
+		})
+	}
 }

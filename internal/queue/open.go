@@ -26,11 +26,12 @@ func openFIFO(fs FS, dir string, lanes int, cfg Config, onClose func()) (*FIFO, 
 	r.repair()
 	q.stats, q.gens = r.stats, r.gens
 	q.disk = &disk{
-		fs: fs, dir: dir, segBytes: cfg.segmentBytes(), closing: make(chan struct{}), onClose: onClose, bytes: r.bytes,
+		fs: fs, dir: dir, closing: make(chan struct{}), onClose: onClose, bytes: r.bytes,
 		writer: make(signal, 1), syncer: make(signal, 1), newName: true, health: health{log: q.log},
 		clock:   newAgeClock(time.Now),
 		corrupt: quarantine{fs: fs, dir: dir, files: r.corrupt.files, bytes: r.corrupt.bytes},
 	}
+	q.disk.segBytes, q.disk.maxSegBytes = cfg.segmentBytes()
 	for _, s := range r.delivered {
 		q.disk.scheduleRemoval(s.lane, s.segment)
 	}

@@ -199,6 +199,9 @@ func (q *FIFO) readData(l *lane, requests []*request) (got []readResult, err err
 			files[r.segment] = &file{layouts: foundLayouts{}}
 			r.segment.uses++
 		}
+		if c := r.layoutCopy; c != nil {
+			files[r.segment].layouts.add(c)
+		}
 	}
 	q.mu.Unlock()
 	for _, r := range requests {

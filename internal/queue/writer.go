@@ -150,7 +150,7 @@ func (q *FIFO) nextBatch(may func(*lane) bool) *batch {
 // fillBatch copies records of a lane's first pending request, and begins a new segment if that is due.
 func (q *FIFO) fillBatch(l *lane) *batch {
 	d, r := q.disk, l.unwritten
-	if s := l.active; s != nil && (s.size >= d.segBytes || s.failed) && r.written == 0 {
+	if s := l.active; s != nil && (d.isFull(s) || s.failed) && r.written == 0 {
 		l.active = nil
 		q.removeIfDelivered(l, s)
 		s.retire()
