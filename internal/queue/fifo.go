@@ -189,14 +189,14 @@ func (q *FIFO) accountLayout(l *lane, layout *Layout, n int) {
 	}
 	before := l.layouts[layout]
 	if before == 0 {
-		q.account(l, int64(len(layout.Data)))
+		q.account(l, int64(layout.Len()))
 	}
 	if before+n > 0 {
 		l.layouts[layout] = before + n
 		return
 	}
 	delete(l.layouts, layout)
-	q.account(l, -int64(len(layout.Data)))
+	q.account(l, -int64(layout.Len()))
 }
 
 // leaveMemory is called before the data of a request leaves memory.

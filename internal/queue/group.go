@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"bytes"
 	"slices"
 	"time"
 )
@@ -105,7 +104,7 @@ func (q *FIFO) shareLayouts(l *lane) {
 		if layout == nil || slices.Contains(seen, layout) {
 			continue
 		}
-		i := slices.IndexFunc(seen, func(o *Layout) bool { return bytes.Equal(o.Data, layout.Data) })
+		i := slices.IndexFunc(seen, func(o *Layout) bool { return o.equal(layout) })
 		if i < 0 {
 			seen = append(seen, layout)
 			continue

@@ -1,11 +1,50 @@
 package queue
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"io"
+	"unique"
 	"weak"
 )
+
+// Layout is bytes that many records have in common. It is never changed. A lane has it once in memory, and once in each
+// segment for up to layoutUses records. The garbage collector frees it, not Config.Free.
+//
+// Its bytes are Data, then Shared. Many layouts can have the same Shared, which is then in memory once (NewLayout).
+type Layout struct {
+	Data   []byte
+	Shared string
+	handle unique.Handle[string] // of Shared
+}
+
+// NewLayout returns a layout. Nobody may change data from then on.
+func NewLayout(data, shared []byte) *Layout {
+	h := unique.Make(string(shared))
+	return &Layout{Data: data, Shared: h.Value(), handle: h}
+}
+
+// Len returns the number of bytes.
+func (l *Layout) Len() int { return len(l.Data) + len(l.Shared) }
+
+// Append appends the bytes.
+func (l *Layout) Append(dst []byte) []byte { return append(append(dst, l.Data...), l.Shared...) }
+
+func (l *Layout) equal(o *Layout) bool {
+	switch {
+	case l.Len() != o.Len():
+		return false
+	case len(l.Data) == len(o.Data):
+		return bytes.Equal(l.Data, o.Data) && l.Shared == o.Shared
+	}
+	return bytes.Equal(l.Append(nil), o.Append(nil)) // one of them was read from disk
+}
+
+func (l *Layout) checksum() uint32 {
+	return crc32.Update(checksum(l.Data), castagnoli, []byte(l.Shared))
+}
 
 // layoutUses is the number of records that refer to one copy of a layout in a segment. The next record gets a new copy,
 // so damage to a copy costs at most layoutUses records.
@@ -36,7 +75,7 @@ func (l *layouts) copyFor(rec Record, at int64, before uint64) *layoutCopy {
 		return c
 	}
 	return &layoutCopy{at: at, layout: layout, header: header{
-		first: true, kind: kindLayout, length: uint32(len(rec.Layout.Data)), crc: checksum(rec.Layout.Data),
+		first: true, kind: kindLayout, length: uint32(rec.Layout.Len()), crc: rec.Layout.checksum(),
 		before: uint32(before), oldest: rec.Oldest, newest: rec.Newest, stream: rec.Stream,
 	}}
 }

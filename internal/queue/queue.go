@@ -25,10 +25,6 @@ type Record struct {
 	Due    time.Time // until then the request may wait for later ones of its stream; zero: not at all. Not on disk.
 }
 
-// Layout is bytes that many records have in common. It is never changed. A lane has it once in memory, and once in each
-// segment for up to layoutUses records. The garbage collector frees it, not Config.Free.
-type Layout struct{ Data []byte }
-
 // check returns why a record cannot be appended.
 func (r *Record) check() error {
 	size := len(r.Data)
@@ -36,7 +32,7 @@ func (r *Record) check() error {
 		if !r.First {
 			return errors.New("record with a layout is not first")
 		}
-		size = max(size+layoutRefSize, len(r.Layout.Data))
+		size = max(size+layoutRefSize, r.Layout.Len())
 	}
 	if size > maxRecordBytes {
 		return fmt.Errorf("record or layout of %d bytes, at most %d are possible", size, maxRecordBytes)

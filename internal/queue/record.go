@@ -165,7 +165,7 @@ func appendRecord(dst []byte, rec Record, at int64, before uint64, c *layoutCopy
 		return h.append(dst, rec.Data)
 	}
 	if c.at == at {
-		dst = c.append(dst, rec.Layout.Data)
+		dst = c.append(dst, rec.Layout.Append(nil))
 		h.first, h.stream = false, 0
 	}
 	h.kind = kindWithLayout

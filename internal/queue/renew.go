@@ -142,7 +142,7 @@ func (q *FIFO) copySegment(to File, l *lane, s *segment) error {
 		if layout == nil {
 			continue // no longer in memory
 		}
-		if _, err := to.WriteAt(c.append(nil, layout.Data), c.at); err != nil {
+		if _, err := to.WriteAt(c.append(nil, layout.Append(nil)), c.at); err != nil {
 			return err
 		}
 	}

@@ -84,8 +84,17 @@ const maxMergedBytes = 8 << 20
 func (s *Sender) deliverGroup(ctx context.Context, group []queue.Request) bool {
 	defer func() { clear(s.messages) }()
 	s.messages = s.messages[:0]
+	var layout *queue.Layout
+	var data []byte // of layout
 	for _, r := range group {
-		s.messages = append(s.messages, messageOf(r))
+		m := messageOf(r)
+		if l := r.Records[0].Layout; l != nil {
+			if l != layout {
+				layout, data = l, l.Append(nil)
+			}
+			m.Layout = data
+		}
+		s.messages = append(s.messages, m)
 	}
 	cfg, _ := s.receiver.current()
 	most := wire.Limits{Samples: cfg.QueueConfig.MaxSamplesPerSend, Bytes: maxMergedBytes}
@@ -147,9 +156,6 @@ func messageOf(r queue.Request) wire.Message {
 	m := wire.Message{Samples: r.Samples, Oldest: r.Oldest, Newest: r.Newest, MayHaveArrived: r.MayHaveArrived}
 	for _, rec := range r.Records {
 		m.Fragments = append(m.Fragments, rec.Data)
-		if rec.Layout != nil {
-			m.Layout = rec.Layout.Data
-		}
 	}
 	return m
 }

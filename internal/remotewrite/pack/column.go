@@ -150,5 +150,6 @@ func (l *Lane) writeLayout(s *Settings, v series.View, b *series.Batch, ruled []
 	o := l.outlet
 	data := l.writer.Cut(&o.Buffers)
 	defer o.Buffers.Put(data)
-	return &queue.Layout{Data: bytes.Clone(data)}
+	symbols, rows := wire.SplitFragment(data)
+	return queue.NewLayout(bytes.Clone(symbols), rows) // replicas of a workload have the same rows
 }

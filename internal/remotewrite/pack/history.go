@@ -11,7 +11,7 @@ const (
 	historySweep = 10 * time.Minute
 	historyIdle  = 3 * time.Hour
 	layoutIdle   = 10 * time.Minute // a layout is about as large as a scrape
-	maxHistory   = 1 << 20 // entries of one kind per lane
+	maxHistory   = 1 << 20          // entries of one kind per lane
 
 	// disorderMemory is how long, in the time of samples, a target remembers that its batches came out of order, and
 	// the timestamps of series that were in no batch.

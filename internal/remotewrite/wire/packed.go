@@ -57,6 +57,12 @@ func parsePacked(data []byte) (p packedFragment, err error) {
 	return p, err
 }
 
+// SplitFragment divides a fragment that Cut returned into its symbols, with their length, and its series.
+func SplitFragment(data []byte) (symbols, series []byte) {
+	size, n := binary.Uvarint(data)
+	return data[:n+int(size)], data[n+int(size):]
+}
+
 func parseBlock(b []byte) (snappyBlock, error) {
 	plain, n := binary.Uvarint(b)
 	if n <= 0 || plain > maxFragment {
