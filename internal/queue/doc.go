@@ -180,7 +180,7 @@
 //   - After a failed sync the kernel regards the pages as written: a second sync would succeed without writing them.
 //     So the segment is written to a new file, from memory as far as possible. The new file is synced and renamed to
 //     the old name. Until then positions of the lane are not synced, and a power cut may take the segment. Copies of
-//     layouts keep their places in the new file, since undelivered records may refer to delivered ones.
+//     layouts keep their places in the new file, those in delivered requests too.
 //   - A dropped segment whose file cannot be removed is emptied, so that it is not delivered by the next process.
 //   - Half a record at the end of a segment is cut off. A record with a bad CRC is skipped, with the records of its
 //     request after it; those before it are delivered. A damaged copy of a layout costs the records that refer to it,
