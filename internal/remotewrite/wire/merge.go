@@ -41,12 +41,13 @@ type merger struct {
 	rows   []mergeRow
 	next   uint32 // number of the series that the next row probably has
 
-	alone      bool // the group is columns of one layout: there are no series, keys and rows
-	layouts    []mergeLayout
-	layoutRows []layoutRow // of all layouts
-	runs       []columnRun
-	columns    []mergeColumn
-	values     []float64 // of all columns
+	alone       bool // the group is columns of one layout: there are no series, keys and rows
+	onlyColumns bool // there is no message without a layout
+	layouts     []mergeLayout
+	layoutRows  []layoutRow // of all layouts
+	runs        []columnRun
+	columns     []mergeColumn
+	values      []float64 // of all columns
 
 	set      uint32  // of the message that is read
 	inGroup  newRefs // numbers in the group of its references
@@ -116,30 +117,29 @@ func (m *merger) forget() {
 
 // read reads the messages of a group.
 func (m *merger) read(group []Message) error {
-	m.fragments, m.inputs, m.sets = m.fragments[:0], m.inputs[:0], m.sets[:0]
-	m.symbols.begin()
-	m.symbols.number(nil) // a reference of 0 is the empty string in every message
-	m.keys.begin()
-	m.series, m.later, m.rows = m.series[:0], m.later[:0], m.rows[:0]
-	m.layouts, m.layoutRows, m.runs = m.layouts[:0], m.layoutRows[:0], m.runs[:0]
-	m.columns, m.values = m.columns[:0], m.values[:0]
-	m.rounds, m.next, m.refs = 0, 0, m.refs[:0]
-	if m.inGroup.ask == nil {
-		m.inGroup.ask = m.numberOf
-	}
+	m.reset()
+	m.fragments, m.layouts = m.fragments[:0], m.layouts[:0]
+	m.onlyColumns = true
 	for _, g := range group {
 		if g.Layout == nil {
+			m.onlyColumns = false
 			m.fragments = append(m.fragments, g.Fragments...)
 		} else if _, isNew := m.layoutOf(g.Layout); isNew {
 			m.fragments = append(m.fragments, g.Layout)
 		}
 	}
-	m.alone = m.isAlone(group)
 	plain, err := m.plain.unpack(m.fragments)
 	if err != nil {
 		return err
 	}
 	m.text = m.plain.text[:cap(m.plain.text)]
+	if m.alone = m.readAlone(group, plain); m.alone {
+		return nil
+	}
+	m.reset()
+	for i := range m.layouts {
+		m.layouts[i] = mergeLayout{data: m.layouts[i].data}
+	}
 	at := 0 // offset in text
 	for i := range group {
 		g := &group[i]
@@ -162,6 +162,21 @@ func (m *merger) read(group []Message) error {
 		plain = plain[used:]
 	}
 	return nil
+}
+
+// reset forgets what was read, except the fragments and the layouts.
+func (m *merger) reset() {
+	m.inputs, m.sets = m.inputs[:0], m.sets[:0]
+	m.symbols.begin()
+	m.symbols.number(nil) // a reference of 0 is the empty string in every message
+	m.keys.begin()
+	m.series, m.later, m.rows = m.series[:0], m.later[:0], m.rows[:0]
+	m.layoutRows, m.runs = m.layoutRows[:0], m.runs[:0]
+	m.columns, m.values = m.columns[:0], m.values[:0]
+	m.rounds, m.next, m.refs = 0, 0, m.refs[:0]
+	if m.inGroup.ask == nil {
+		m.inGroup.ask = m.numberOf
+	}
 }
 
 // readMessage reads a message without a layout. own are its fragments, which are at an offset in text.
@@ -473,7 +488,7 @@ func scanRow(body []byte) (r scannedRow, err error) {
 
 // size returns how much memory the merger keeps.
 func (m *merger) size() int {
-	const ofSeries, ofRow, ofInput, ofLayoutRow, ofColumn = 88, 20, 32, 16, 24
+	const ofSeries, ofRow, ofInput, ofLayoutRow, ofColumn = 88, 20, 32, 20, 24
 	n := cap(m.plain.text) + 24*cap(m.fragments) + m.symbols.size() + m.keys.size() + m.renumber.size() + cap(m.refs) +
 		ofSeries*(cap(m.series)+cap(m.later)) + ofRow*cap(m.rows) + ofInput*cap(m.inputs) + m.write.size() +
 		8*cap(m.values) + ofLayoutRow*cap(m.layoutRows) + ofColumn*cap(m.columns)

@@ -21,6 +21,7 @@ type columnWriter struct {
 	columns []writtenColumn
 	timed   int      // bytes of the samples of a series, without the values
 	values  []uint64 // bits of the values of the present series
+	symbols uint64   // references from this one on are damage; 0: they are checked already
 
 	before    columnSeries       // the series that was written last
 	valued    columnRow          // the last one without a value of 0
@@ -122,7 +123,7 @@ const (
 )
 
 // add writes the series of a row of the layout.
-func (w *columnWriter) add(row int, refs, metadata []byte) {
+func (w *columnWriter) add(row int, refs, metadata []byte) error {
 	b := &w.before
 	valued, hash, asBefore := 0, uint64(0), b.row > 0
 	for i := range w.columns {
@@ -138,7 +139,9 @@ func (w *columnWriter) add(row int, refs, metadata []byte) {
 	samples := w.timed + valued*valuedSize
 	size := 1 + uvarintSize(uint64(len(refs))) + len(refs) + samples + len(metadata)
 	labels := w.head(columnHead{w.at, size, len(refs)})
-	w.labels(refs)
+	if err := w.labels(refs); err != nil {
+		return err
+	}
 	here := columnRow{hash: hash, shortMetadata: shortWord(metadata), samples: w.at, row: row + 1}
 
 	from := &b.columnRow // where the samples are, or similar ones
@@ -174,6 +177,7 @@ func (w *columnWriter) add(row int, refs, metadata []byte) {
 		w.valued = here
 	}
 	b.refs, b.labels, b.metadata, b.columnRow = refs, labels, metadata, here
+	return nil
 }
 
 // shortWord returns a text that is shorter than a word as a word, and 0 for any other.
@@ -231,10 +235,13 @@ func (w *columnWriter) head(h columnHead) (labels int) {
 }
 
 // labels writes the references of a series.
-func (w *columnWriter) labels(refs []byte) {
+func (w *columnWriter) labels(refs []byte) error {
 	b := &w.before
 	begin := commonPrefix(refs, b.refs)
 	end := commonSuffix(refs[begin:], b.refs[begin:])
+	if w.symbols > 0 && !validRefs(refs, b.refs, begin, end, w.symbols) {
+		return errDamaged
+	}
 	if begin < minCopy && !w.repeatsUpTo(b.labels) {
 		begin = 0
 	}
@@ -248,6 +255,7 @@ func (w *columnWriter) labels(refs []byte) {
 		w.longTexts.write(&w.snappyWriter, own)
 	}
 	w.repeat(b.labels+len(b.refs)-end, end)
+	return nil
 }
 
 // firstSamples writes the samples of a series for which there is none to compare with.
@@ -307,49 +315,4 @@ func (w *columnWriter) samples(from *columnRow) {
 		w.repeat(above-tail, tail)
 		last = v
 	}
-}
-
-// columnLabels finds parts of the references of a series that an earlier series has, too. It is asked for long texts
-// only: the labels of a series in which it differs from the series before.
-type columnLabels struct {
-	written []byte // the texts so far
-	words   [1 << wordBits]columnWord
-}
-
-// columnWord is where four bytes of a text are: in columnLabels.written, and in the plain request.
-type columnWord struct {
-	said, end uint32 // end of the text in written
-	at        uint32
-}
-
-const longText = 12 // bytes
-
-func (t *columnLabels) begin() {
-	t.written = t.written[:0]
-	clear(t.words[:])
-}
-
-// write writes a text.
-func (t *columnLabels) write(p *snappyWriter, s []byte) {
-	first, at := len(t.written), p.at
-	t.written = append(t.written, s...)
-	end := uint32(len(t.written))
-	done := 0 // bytes of s that are written
-	for i := 0; i+wordBytes <= len(s); i++ {
-		w := &t.words[hashWord(s[i:])]
-		before := *w
-		*w = columnWord{uint32(first + i), end, uint32(at + i)}
-		if before.end == 0 || int(before.said) >= first {
-			continue
-		}
-		n := commonPrefix(s[i:], t.written[before.said:before.end])
-		if n < minCopied || p.at-int(before.at) >= farOffset && n < minCopiedFar {
-			continue
-		}
-		p.literal(s[done:i])
-		p.repeat(int(before.at), n)
-		done = i + n
-		i = done - 1
-	}
-	p.literal(s[done:])
 }

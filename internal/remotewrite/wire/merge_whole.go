@@ -3,23 +3,18 @@ package wire
 import "github.com/golang/snappy"
 
 // isWhole reports whether the symbols of the group can be sent as they are: all come from layouts, in which each is
-// used, and one message has all samples.
+// used, and one message has all samples. If a series is in two layouts, the metadata of one of them is left out.
 func (w *mergeWriter) isWhole() bool {
-	if len(w.layouts) == 0 || w.rounds > 0 {
-		return false
-	}
-	for i := range w.sets {
-		if w.sets[i].packed == nil {
+	for i := range w.layouts {
+		if w.layouts[i].shared {
 			return false
 		}
 	}
-	samples := len(w.values)
-	for i := range w.merger.series {
-		samples += int(w.merger.series[i].samples)
-	}
 	const mostOfSample = 32 // about the largest size of a sample
+	samples := len(w.values)
 	bytes := w.plain.size + mostOfSample*samples
-	return (w.most.Samples == 0 || samples <= w.most.Samples) && (w.most.Bytes == 0 || bytes < w.most.Bytes)
+	return (w.alone || w.onlyColumns) && (w.most.Samples == 0 || samples <= w.most.Samples) &&
+		(w.most.Bytes == 0 || bytes < w.most.Bytes)
 }
 
 // useAll gives all symbols of the group their numbers in the group.
@@ -32,20 +27,6 @@ func (w *mergeWriter) useAll() {
 			w.fresh = appendBytesField(w.fresh, tagSymbol, text)
 		}
 	}
-}
-
-// addAlone writes the series of the only layout.
-func (w *mergeWriter) addAlone() error {
-	w.direct.beginRun(w.merger, 0)
-	set := &w.inputs[0]
-	for i := range w.layoutRows {
-		r := &w.layoutRows[i]
-		if err := w.addRow(0, i, w.text[r.from:r.metadata], w.text[r.metadata:r.to], set); err != nil {
-			return err
-		}
-	}
-	w.finish()
-	return nil
 }
 
 // addDirect writes a series if all its samples are in one run.
@@ -79,7 +60,9 @@ func (w *mergeWriter) addRow(run uint32, row int, refs, metadata []byte, from *m
 			return err
 		}
 	}
-	w.direct.add(row, refs, metadata)
+	if err := w.direct.add(row, refs, metadata); err != nil {
+		return err
+	}
 	w.message.Samples += columns
 	if w.notedRun != run+1 {
 		w.noteRun(run)

@@ -47,6 +47,10 @@ func (w *mergeWriter) all(m *merger, most Limits, p *Pool) (out []Message, err e
 	defer w.forget()
 	w.whole = w.isWhole()
 	w.asPacked = w.whole && len(w.sets) == 1 && w.sets[0].same
+	w.direct.symbols = 0
+	if w.asPacked {
+		w.direct.symbols = uint64(len(w.symbols.texts))
+	}
 	w.begin()
 	if m.alone {
 		err := w.addAlone()
