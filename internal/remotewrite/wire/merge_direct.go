@@ -24,6 +24,7 @@ type columnWriter struct {
 	symbols uint64   // references from this one on are damage; 0: they are checked already
 
 	before    columnSeries       // the series that was written last
+	metadata  []byte             // of before
 	valued    columnRow          // the last one without a value of 0
 	byValues  [1 << 8]columnRow  // by a hash of their values; a newer one replaces an older one
 	byHead    [1 << 6]columnHead // by a hash; likewise
@@ -39,9 +40,8 @@ type writtenColumn struct {
 // columnSeries is a series that is written already, with positions in the plain text.
 type columnSeries struct {
 	columnHead
-	refs     []byte
-	labels   int // position of the references
-	metadata []byte
+	refs   []byte
+	labels int // position of the references
 	columnRow
 }
 
@@ -64,7 +64,7 @@ type columnRow struct {
 // beginBlock begins a message.
 func (w *columnWriter) beginBlock() {
 	w.snappyWriter.begin()
-	w.before = columnSeries{}
+	w.before, w.metadata = columnSeries{}, w.metadata[:0]
 	clear(w.byHead[:])
 	w.longTexts.begin()
 	w.forgetSamples()
@@ -166,17 +166,18 @@ func (w *columnWriter) add(row int, refs, metadata []byte) error {
 	case n == 0:
 	case here.shortMetadata != 0 && here.shortMetadata == from.shortMetadata:
 		w.repeat(from.end-n, n)
-	case n >= minCopy && bytes.Equal(metadata, b.metadata):
+	case n >= minCopy && bytes.Equal(metadata, w.metadata):
 		w.repeat(b.end-n, n)
 	default:
 		w.literal(metadata)
 	}
+	w.metadata = append(w.metadata[:0], metadata...)
 	here.end = w.at
 	*equal = here
 	if valued == len(w.columns) {
 		w.valued = here
 	}
-	b.refs, b.labels, b.metadata, b.columnRow = refs, labels, metadata, here
+	b.refs, b.labels, b.columnRow = refs, labels, here
 	return nil
 }
 
