@@ -14,27 +14,33 @@ func validRefs(refs, other []byte, begin, end int, symbols uint64) bool {
 		}
 		to, otherTo = to+1, otherTo+1
 	}
-	n := 0
-	for own := refs[from:to]; len(own) > 0; n++ {
-		ref, rest, ok := cutRef(own)
-		if !ok || ref >= symbols {
+	var n, shift int
+	var ref uint64
+	for _, c := range refs[from:to] {
+		ref |= uint64(c&0x7f) << shift
+		if c >= 0x80 {
+			shift += 7
+			continue
+		}
+		if ref >= symbols || shift > maxRefBits {
 			return false
 		}
-		own = rest
+		n, ref, shift = n+1, 0, 0
 	}
 	for _, c := range other[from:otherTo] {
-		if c < 0x80 {
-			n++
-		}
+		n += int(c>>7 ^ 1)
 	}
-	return n%2 == 0
+	return shift == 0 && n%2 == 0
 }
+
+// maxRefBits is more than a reference needs, which is smaller than 2^32.
+const maxRefBits = 28
 
 // columnLabels finds parts of the references of a series that an earlier series has, too. It is asked for long texts
 // only: the labels of a series in which it differs from the series before.
 type columnLabels struct {
 	written []byte // the texts so far
-	words   [1 << wordBits]columnWord
+	words   [1 << (wordBits - 2)]columnWord
 }
 
 // columnWord is where four bytes of a text are: in columnLabels.written, and in the plain request.
@@ -57,7 +63,7 @@ func (t *columnLabels) write(p *snappyWriter, s []byte) {
 	end := uint32(len(t.written))
 	done := 0 // bytes of s that are written
 	for i := 0; i+wordBytes <= len(s); i++ {
-		w := &t.words[hashWord(s[i:])]
+		w := &t.words[hashWord(s[i:])>>2]
 		before := *w
 		*w = columnWord{uint32(first + i), end, uint32(at + i)}
 		if before.end == 0 || int(before.said) >= first {
