@@ -1,6 +1,9 @@
 package wire
 
-import "slices"
+import (
+	"bytes"
+	"slices"
+)
 
 // mergeLayout is a layout of the group. Its rows are read once, whatever number of columns it has.
 type mergeLayout struct {
@@ -42,13 +45,45 @@ const inRun = 1 << 31
 
 // layoutOf returns the number of a layout. isNew: it was not in the group before.
 func (m *merger) layoutOf(data []byte) (n uint32, isNew bool) {
+	for i := len(m.layouts) - 1; i >= 0; i-- { // the columns of a target nearly always share their layout
+		if known := m.layouts[i].data; len(known) == len(data) && len(data) > 0 && &known[0] == &data[0] {
+			return uint32(i), false
+		}
+	}
 	for i := len(m.layouts) - 1; i >= max(0, len(m.layouts)-comparedSets); i-- {
-		if string(m.layouts[i].data) == string(data) { // one comparison of pointers, as a rule
+		if bytes.Equal(m.layouts[i].data, data) {
 			return uint32(i), false
 		}
 	}
 	m.layouts = append(m.layouts, mergeLayout{data: data})
 	return uint32(len(m.layouts) - 1), true
+}
+
+// readScrape reads a message with a layout. own is the layout, at an offset in text, if it is the first message of the
+// layout.
+func (m *merger) readScrape(g *Message, layout uint32, own []plainFragment, at int) (err error) {
+	l := &m.layouts[layout]
+	m.set = l.set
+	if len(own) > 0 {
+		p, err := parsePacked(l.data)
+		if err != nil {
+			return err
+		}
+		if m.set, err = m.readSymbols(own, p.symbols.whole); err != nil {
+			return err
+		}
+	}
+	m.begin(g)
+	if len(own) > 0 {
+		if err := m.readLayout(layout, own[0], at+len(own[0].symbols)); err != nil {
+			return err
+		}
+	}
+	newRun, err := m.readColumn(layout, g)
+	if newRun {
+		m.linkRun(layout)
+	}
+	return err
 }
 
 // readLayout reads the rows of a layout, whose series are at an offset in text.
@@ -188,31 +223,4 @@ func (m *merger) eachColumn(r *mergeRow, fn func(c *mergeColumn, value float64))
 			return
 		}
 	}
-}
-
-// readScrape reads a message with a layout. own is the layout, at an offset in text, if it is the first message of the
-// layout.
-func (m *merger) readScrape(g *Message, layout uint32, own []plainFragment, at int) (err error) {
-	l := &m.layouts[layout]
-	m.set = l.set
-	if len(own) > 0 {
-		p, err := parsePacked(l.data)
-		if err != nil {
-			return err
-		}
-		if m.set, err = m.readSymbols(own, p.symbols.whole); err != nil {
-			return err
-		}
-	}
-	m.begin(g)
-	if len(own) > 0 {
-		if err := m.readLayout(layout, own[0], at+len(own[0].symbols)); err != nil {
-			return err
-		}
-	}
-	newRun, err := m.readColumn(layout, g)
-	if newRun {
-		m.linkRun(layout)
-	}
-	return err
 }
