@@ -280,12 +280,16 @@ func (m *merger) checkKeys() error {
 		return errDamaged
 	}
 	for _, key := range m.keys.texts {
-		for len(key) > 0 {
+		n := 0
+		for ; len(key) > 0; n++ {
 			ref, rest, ok := cutRef(key)
 			if !ok || ref >= uint64(len(first.numbers)) {
 				return errDamaged
 			}
 			key = rest
+		}
+		if n%2 != 0 {
+			return errDamaged
 		}
 	}
 	return nil

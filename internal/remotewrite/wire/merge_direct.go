@@ -55,8 +55,8 @@ func (w *mergeWriter) addRow(run uint32, row int, refs, metadata []byte, from *m
 		}
 		refs = w.refs
 	}
-	// Most series have the metadata of the one before. If the symbols are as packed, it stays as it is, once it is known
-	// that it is not damaged.
+	// Most series have the metadata of the one before. If the symbols are as packed, it stays as it is, once it is
+	// known that it is not damaged.
 	if word := shortWord(metadata); !w.asPacked || word == 0 || word != w.checked {
 		if metadata, err = w.renumbered(metadata, from); err != nil {
 			return err
