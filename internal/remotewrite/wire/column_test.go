@@ -2,9 +2,9 @@ package wire
 
 import (
 	"encoding/hex"
-	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/prometheus/model/value"
@@ -37,7 +37,7 @@ func TestColumnIsWhatItsCommentSays(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			data := AppendColumn([]byte("before"), tc.at, tc.values)[len("before"):]
-			want, err := hex.DecodeString(string(slices.DeleteFunc([]byte(tc.want), func(c byte) bool { return c == ' ' })))
+			want, err := hex.DecodeString(strings.ReplaceAll(tc.want, " ", ""))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -87,18 +87,19 @@ func readColumn(data []byte, n int) (c testColumn, err error) {
 
 func TestDamagedColumns(t *testing.T) {
 	for name, data := range map[string][]byte{
-		"empty":                   {},
-		"no time":                 {3},
-		"half a time":             {3, 0x80},
-		"no values":               {3, 0},
-		"a value is missed":       {3, 0, 2, 2},
-		"a value too many":        {3, 0, 2, 2, 2, 2},
-		"another number":          {4, 0, 2, 2, 2, 2},
-		"no such value":           {3, 0, 2, 2, 0x5f},
-		"half a value":            {3, 0, 2, 2, 0x1f, 1},
-		"half an integer":         {3, 0, 2, 2, 0x07},
-		"a run is longer":         {3, 0, 3<<2 | columnRepeat},
-		"a run is far too long":   {3, 0, columnMostRepeat<<2 | columnRepeat, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1},
+		"empty":             {},
+		"no time":           {3},
+		"half a time":       {3, 0x80},
+		"no values":         {3, 0},
+		"a value is missed": {3, 0, 2, 2},
+		"a value too many":  {3, 0, 2, 2, 2, 2},
+		"another number":    {4, 0, 2, 2, 2, 2},
+		"no such value":     {3, 0, 2, 2, 0x5f},
+		"half a value":      {3, 0, 2, 2, 0x1f, 1},
+		"half an integer":   {3, 0, 2, 2, 0x07},
+		"a run is longer":   {3, 0, 3<<2 | columnRepeat},
+		"a run is far too long": {3, 0, columnMostRepeat<<2 | columnRepeat, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+			0xff, 0xff, 1},
 		"a run without its count": {3, 0, columnMostRepeat<<2 | columnRepeat},
 	} {
 		if c, err := readColumn(data, 3); err == nil {
@@ -111,7 +112,8 @@ func TestDamagedColumns(t *testing.T) {
 func FuzzColumn(f *testing.F) {
 	f.Add([]byte("\x00\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f"), int64(0))
 	f.Add([]byte{0x42, 0, 0x1c, 0xfd, 1}, int64(-1))
-	f.Add([]byte("\x03\x01\x02\x03\x04\x05\x06\x07\x08\x03\x08\x07\x06\x05\x04\x03\x02\x01\x02\xff"), int64(1_700_000_000_000))
+	f.Add([]byte("\x03\x01\x02\x03\x04\x05\x06\x07\x08\x03\x08\x07\x06\x05\x04\x03\x02\x01\x02\xff"),
+		int64(1_700_000_000_000))
 	f.Fuzz(func(t *testing.T, data []byte, at int64) {
 		checkColumn(t, at, drawnValues(data))
 		c, err := readColumn(data, len(data))
@@ -157,36 +159,5 @@ func TestColumnsAreSmall(t *testing.T) {
 		if perSample > 2.5 {
 			t.Errorf("%d series: %.2f bytes a sample, want at most 2.5", size, perSample)
 		}
-	}
-}
-
-func BenchmarkAppendColumn(b *testing.B) {
-	table := series.NewTable()
-	for _, size := range []int{500, 2000} {
-		batch := wiretest.Mesh(table, 1, 1, size)
-		b.Run(fmt.Sprint("append ", size), func(b *testing.B) {
-			var out []byte
-			report := cpuPerSample(b, batch.Len())
-			for b.Loop() {
-				out = AppendColumn(out[:0], batch.Time, batch.Values)
-			}
-			report()
-			b.ReportMetric(float64(len(out))/float64(batch.Len()), "B/sample")
-		})
-		b.Run(fmt.Sprint("read ", size), func(b *testing.B) {
-			data := AppendColumn(nil, batch.Time, batch.Values)
-			values := make([]float64, batch.Len())
-			report := cpuPerSample(b, batch.Len())
-			for b.Loop() {
-				c, err := parseColumn(data)
-				if err == nil {
-					err = c.read(values)
-				}
-				if err != nil {
-					b.Fatal(err)
-				}
-			}
-			report()
-		})
 	}
 }

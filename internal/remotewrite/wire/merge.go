@@ -12,11 +12,14 @@ type Limits struct {
 // The way of a group of messages:
 //
 //  1. read unpacks them all. readSymbols gives the symbols of each message numbers that are the same in the group.
+//     If all messages have the rows of one layout, readAlone reads them, and 2 is left out (merge_alone.go).
 //  2. row finds the series of each TimeSeries, a row, and appends it to the rows of the series. If the messages are
 //     scrapes of one target, the symbols of a scrape are nearly always those of the scrape before, and so is the order
 //     of the series: expectedRow finds it by comparing bytes. Any other row has its labels renumbered and looked up,
-//     except in the first message, in which all series are new.
-//  3. mergeWriter writes the series with the samples of their rows (merge_write.go).
+//     except in the first message, in which all series are new (merge_rows.go). The rows of a layout are looked up
+//     once for all its columns (merge_columns.go).
+//  3. mergeWriter writes the series with the samples of their rows (merge_write.go). Series that have only samples of
+//     columns are written another way, which costs less (merge_direct.go).
 //
 // Two scrapes of {__name__="up", job="envoy"}, and what is written, with symbols 1: "__name__", 2: "up", 3: "job",
 // 4: "envoy":
@@ -26,6 +29,7 @@ type Limits struct {
 //	written  labels 1 2 3 4   samples 1 @ 10:00:00, 0 @ 10:00:15
 //
 // Cost: the unpacked messages (60 bytes per sample), 20 bytes per sample, 150 per series, and the result unpacked.
+// Columns: the unpacked layouts, 8 bytes per sample, 20 per row of a layout, and the result as it is sent.
 type merger struct {
 	plain     unpacker
 	text      []byte // all messages, unpacked
@@ -41,12 +45,14 @@ type merger struct {
 	rows   []mergeRow
 	next   uint32 // number of the series that the next row probably has
 
-	alone      bool // the group is columns of one layout: there are no series, keys and rows
-	layouts    []mergeLayout
-	layoutRows []layoutRow // of all layouts
-	runs       []columnRun
-	columns    []mergeColumn
-	values     []float64 // of all columns
+	alone       bool // the group is columns of one layout: there are no series, keys and rows
+	onlyColumns bool // there is no message without a layout
+	layouts     []mergeLayout
+	layoutBy    []uint32    // number of the layout by message
+	layoutRows  []layoutRow // of all layouts
+	runs        []columnRun
+	columns     []mergeColumn
+	values      []float64 // of all columns
 
 	set      uint32  // of the message that is read
 	inGroup  newRefs // numbers in the group of its references
@@ -110,42 +116,45 @@ func (m *merger) forget() {
 	clear(m.fragments)
 	clear(m.series)
 	clear(m.layouts)
+	for i := range m.sets {
+		m.sets[i].packed = nil
+	}
 	m.symbols.forget()
 	m.keys.forget()
 }
 
 // read reads the messages of a group.
 func (m *merger) read(group []Message) error {
-	m.fragments, m.inputs, m.sets = m.fragments[:0], m.inputs[:0], m.sets[:0]
-	m.symbols.begin()
-	m.symbols.number(nil) // a reference of 0 is the empty string in every message
-	m.keys.begin()
-	m.series, m.later, m.rows = m.series[:0], m.later[:0], m.rows[:0]
-	m.layouts, m.layoutRows, m.runs = m.layouts[:0], m.layoutRows[:0], m.runs[:0]
-	m.columns, m.values = m.columns[:0], m.values[:0]
-	m.rounds, m.next, m.refs = 0, 0, m.refs[:0]
-	if m.inGroup.ask == nil {
-		m.inGroup.ask = m.numberOf
-	}
-	for _, g := range group {
+	m.fragments, m.layouts, m.layoutBy = m.fragments[:0], m.layouts[:0], m.layoutBy[:0]
+	m.onlyColumns = true
+	for i := range group {
+		g := &group[i]
 		if g.Layout == nil {
-			m.fragments = append(m.fragments, g.Fragments...)
-		} else if _, isNew := m.layoutOf(g.Layout); isNew {
+			m.onlyColumns = false
+			m.fragments, m.layoutBy = append(m.fragments, g.Fragments...), append(m.layoutBy, 0)
+			continue
+		}
+		layout, isNew := m.layoutOf(g.Layout)
+		if m.layoutBy = append(m.layoutBy, layout); isNew {
 			m.fragments = append(m.fragments, g.Layout)
 		}
 	}
-	m.alone = m.isAlone(group)
 	plain, err := m.plain.unpack(m.fragments)
 	if err != nil {
 		return err
 	}
 	m.text = m.plain.text[:cap(m.plain.text)]
+	m.reset()
+	if m.alone = m.readAlone(group, plain); m.alone {
+		return nil
+	}
+	m.reset()
 	at := 0 // offset in text
 	for i := range group {
 		g := &group[i]
 		used := len(g.Fragments)
 		if g.Layout != nil {
-			layout, _ := m.layoutOf(g.Layout)
+			layout := m.layoutBy[i]
 			if used = 0; !m.layouts[layout].read {
 				used = 1
 			}
@@ -162,6 +171,24 @@ func (m *merger) read(group []Message) error {
 		plain = plain[used:]
 	}
 	return nil
+}
+
+// reset forgets what was read, except the fragments and the layouts.
+func (m *merger) reset() {
+	m.inputs, m.sets = m.inputs[:0], m.sets[:0]
+	m.symbols.begin()
+	m.symbols.number(nil) // a reference of 0 is the empty string in every message
+	m.keys.begin()
+	m.series, m.later, m.rows = m.series[:0], m.later[:0], m.rows[:0]
+	for i := range m.layouts {
+		m.layouts[i] = mergeLayout{data: m.layouts[i].data}
+	}
+	m.layoutRows, m.runs = m.layoutRows[:0], m.runs[:0]
+	m.columns, m.values = m.columns[:0], m.values[:0]
+	m.rounds, m.next, m.refs = 0, 0, m.refs[:0]
+	if m.inGroup.ask == nil {
+		m.inGroup.ask = m.numberOf
+	}
 }
 
 // readMessage reads a message without a layout. own are its fragments, which are at an offset in text.
@@ -253,12 +280,16 @@ func (m *merger) checkKeys() error {
 		return errDamaged
 	}
 	for _, key := range m.keys.texts {
-		for len(key) > 0 {
+		n := 0
+		for ; len(key) > 0; n++ {
 			ref, rest, ok := cutRef(key)
 			if !ok || ref >= uint64(len(first.numbers)) {
 				return errDamaged
 			}
 			key = rest
+		}
+		if n%2 != 0 {
+			return errDamaged
 		}
 	}
 	return nil
@@ -286,194 +317,9 @@ func (s *symbolSet) number(ref uint64) (uint64, error) {
 	return uint64(s.numbers[ref]), nil
 }
 
-// readSeries reads the series of a fragment, which are at an offset in text. It returns the number of samples.
-func (m *merger) readSeries(series []byte, at int, input uint32) (samples int, err error) {
-	for rest := series; len(rest) > 0; {
-		body, behind, ok := cutBytes(rest[1:])
-		if !ok || rest[0] != tagSeries {
-			return 0, errDamaged
-		}
-		rest = behind
-		end := at + len(series) - len(behind)
-		if m.expectedRow(body, end, input) { // nearly always
-			samples++
-			continue
-		}
-		n, err := m.row(body, end, input)
-		if err != nil {
-			return 0, err
-		}
-		samples += n
-	}
-	return samples, nil
-}
-
-// expectedRow is row for what is expected: the series after the one before, with one float, and then at most metadata.
-// It returns false, and has done nothing, for any other row.
-func (m *merger) expectedRow(body []byte, end int, input uint32) bool {
-	if m.next >= uint32(len(m.series)) {
-		return false
-	}
-	s := &m.series[m.next]
-	if s.set != m.set || !bytes.HasPrefix(body, s.head) || s.later != 0 || s.histograms || s.last == 0 {
-		return false
-	}
-	fields := body[len(s.head):]
-	if len(fields) < 2 || fields[0] != tagSample || fields[1] >= 0x80 || int(fields[1]) > len(fields)-2 {
-		return false
-	}
-	size := 2 + int(fields[1])
-	if rest := fields[size:]; len(rest) > 0 && !isMetadata(rest) {
-		return false
-	}
-	if s.layout != 0 {
-		m.touch(s)
-	}
-	begin := uint32(end - len(fields))
-	m.rows = append(m.rows, mergeRow{begin, begin + uint32(size), uint32(end), 0, input})
-	number := uint32(len(m.rows))
-	m.rows[s.last-1].next = number
-	s.last = number
-	s.samples++
-	s.size += uint32(size)
-	m.next++
-	return true
-}
-
-// isMetadata reports whether fields are one field tagMetadata, as far as its length shows that.
-func isMetadata(fields []byte) bool {
-	return len(fields) >= 2 && fields[0] == tagMetadata && fields[1] < 0x80 && int(fields[1]) == len(fields)-2
-}
-
-// row appends a TimeSeries, which ends at an offset in text, to its series. It returns the number of samples.
-func (m *merger) row(body []byte, end int, input uint32) (samples int, err error) {
-	var refs, head []byte
-	if len(body) > 0 && body[0] == tagLabelRefs {
-		all := body
-		var ok bool
-		if refs, body, ok = cutBytes(body[1:]); !ok {
-			return 0, errDamaged
-		}
-		head = all[:len(all)-len(body)]
-	}
-	k, err := m.find(refs)
-	if err != nil {
-		return 0, err
-	}
-	m.series[k].set, m.series[k].head = m.set, head
-	m.next = k + 1
-	r, err := scanRow(body)
-	if err != nil {
-		return 0, err
-	}
-	m.touch(&m.series[k])
-	s := m.part(k, r.histograms)
-	begin := end - len(body)
-	m.link(s, mergeRow{uint32(begin), uint32(begin + r.size), uint32(end), 0, input})
-	s.samples += uint32(r.samples)
-	s.size += uint32(r.size)
-	s.exemplars = s.exemplars || r.exemplars
-	return r.samples, nil
-}
-
-// part returns the part of a series that gets its next row, of floats or native histograms.
-func (m *merger) part(k uint32, histograms bool) *mergedSeries {
-	s := &m.series[k]
-	if s.last == 0 {
-		s.histograms = histograms
-	}
-	for s.histograms != histograms || s.later != 0 {
-		s = m.laterOf(s, histograms)
-	}
-	return s
-}
-
-// link appends a row to a part of a series.
-func (m *merger) link(s *mergedSeries, r mergeRow) {
-	m.rows = append(m.rows, r)
-	number := uint32(len(m.rows))
-	if s.last == 0 {
-		s.first = number
-	} else {
-		m.rows[s.last-1].next = number
-	}
-	s.last = number
-}
-
-// find returns the number of the series that has these labels.
-func (m *merger) find(refs []byte) (k uint32, err error) {
-	key, begin := refs, len(m.refs)
-	if !m.sets[m.set].same { // otherwise mergeWriter finds damage
-		if m.refs, err = m.renumber.append(m.refs, refs, &m.inGroup); err != nil {
-			return 0, err
-		}
-		key = m.refs[begin:]
-	}
-	var isNew bool
-	if first := len(m.inputs) == 1; first {
-		k, isNew = m.keys.add(key), true
-	} else {
-		k, isNew = m.keys.number(key)
-	}
-	if isNew {
-		m.series = append(m.series, mergedSeries{key: k})
-	} else {
-		m.refs = m.refs[:begin]
-	}
-	return k, nil
-}
-
-// laterOf returns the part of a series after s.
-func (m *merger) laterOf(s *mergedSeries, histograms bool) *mergedSeries {
-	if s.later == 0 {
-		s.later = uint32(len(m.later)) + 1
-		m.rounds = max(m.rounds, s.round+1)
-		m.later = append(m.later, mergedSeries{key: s.key, round: s.round + 1, histograms: histograms})
-	}
-	return &m.later[s.later-1]
-}
-
-// scannedRow is what scanRow finds in a TimeSeries.
-type scannedRow struct {
-	samples    int
-	size       int // bytes of the samples, which come first
-	histograms bool
-	exemplars  bool // there is more than samples and metadata
-}
-
-// scanRow looks at what follows the labels of a TimeSeries: samples or native histograms, then exemplars and metadata.
-func scanRow(body []byte) (r scannedRow, err error) {
-	rest := body
-	for len(rest) > 0 && (rest[0] == tagSample || rest[0] == tagHistogram) {
-		histogram := rest[0] == tagHistogram
-		_, behind, ok := cutBytes(rest[1:])
-		if !ok || r.samples > 0 && histogram != r.histograms {
-			return r, errDamaged
-		}
-		r.histograms, rest = histogram, behind
-		r.samples++
-	}
-	r.size = len(body) - len(rest)
-	if r.samples == 0 {
-		return r, errDamaged
-	}
-	if len(rest) == 0 || isMetadata(rest) {
-		return r, nil
-	}
-	r.exemplars = true
-	err = eachField(rest, func(f field) error {
-		switch f.whole[0] {
-		case tagLabelRefs, tagSample, tagHistogram:
-			return errDamaged
-		}
-		return nil
-	})
-	return r, err
-}
-
 // size returns how much memory the merger keeps.
 func (m *merger) size() int {
-	const ofSeries, ofRow, ofInput, ofLayoutRow, ofColumn = 88, 20, 32, 16, 24
+	const ofSeries, ofRow, ofInput, ofLayoutRow, ofColumn = 88, 20, 32, 20, 24
 	n := cap(m.plain.text) + 24*cap(m.fragments) + m.symbols.size() + m.keys.size() + m.renumber.size() + cap(m.refs) +
 		ofSeries*(cap(m.series)+cap(m.later)) + ofRow*cap(m.rows) + ofInput*cap(m.inputs) + m.write.size() +
 		8*cap(m.values) + ofLayoutRow*cap(m.layoutRows) + ofColumn*cap(m.columns)

@@ -1,6 +1,9 @@
 package wire
 
-import "slices"
+import (
+	"bytes"
+	"slices"
+)
 
 // mergeLayout is a layout of the group. Its rows are read once, whatever number of columns it has.
 type mergeLayout struct {
@@ -12,11 +15,13 @@ type mergeLayout struct {
 	run        uint32 // to which its next column belongs; its number + 1; 0: none
 }
 
-// layoutRow is a TimeSeries of a layout, as offsets in merger.text: the references are [from, metadata), the metadata is
-// [metadata, to).
+func (l *mergeLayout) rows() int { return int(l.end - l.first) }
+
+// layoutRow is a TimeSeries of a layout, as offsets in merger.text: the field tagLabelRefs is [head, metadata) with
+// its content from from on, the metadata is [metadata, to).
 type layoutRow struct {
-	from, metadata, to uint32
-	series             uint32
+	head, from, metadata, to uint32
+	series                   uint32
 }
 
 // columnRun is columns of one layout, such that no message between them has a sample of a series of the layout. Each
@@ -40,8 +45,13 @@ const inRun = 1 << 31
 
 // layoutOf returns the number of a layout. isNew: it was not in the group before.
 func (m *merger) layoutOf(data []byte) (n uint32, isNew bool) {
+	for i := len(m.layouts) - 1; i >= 0; i-- { // the columns of a target nearly always share their layout
+		if known := m.layouts[i].data; len(known) == len(data) && len(data) > 0 && &known[0] == &data[0] {
+			return uint32(i), false
+		}
+	}
 	for i := len(m.layouts) - 1; i >= max(0, len(m.layouts)-comparedSets); i-- {
-		if string(m.layouts[i].data) == string(data) { // one comparison of pointers, as a rule
+		if bytes.Equal(m.layouts[i].data, data) {
 			return uint32(i), false
 		}
 	}
@@ -49,9 +59,61 @@ func (m *merger) layoutOf(data []byte) (n uint32, isNew bool) {
 	return uint32(len(m.layouts) - 1), true
 }
 
+// readScrape reads a message with a layout. own is the layout, at an offset in text, if it is the first message of the
+// layout.
+func (m *merger) readScrape(g *Message, layout uint32, own []plainFragment, at int) (err error) {
+	l := &m.layouts[layout]
+	m.set = l.set
+	if len(own) > 0 {
+		p, err := parsePacked(l.data)
+		if err != nil {
+			return err
+		}
+		if m.set, err = m.readSymbols(own, p.symbols.whole); err != nil {
+			return err
+		}
+	}
+	m.begin(g)
+	if len(own) > 0 {
+		if err := m.readLayout(layout, own[0], at+len(own[0].symbols)); err != nil {
+			return err
+		}
+	}
+	newRun, err := m.readColumn(layout, g)
+	if newRun {
+		m.linkRun(layout)
+	}
+	return err
+}
+
 // readLayout reads the rows of a layout, whose series are at an offset in text.
 func (m *merger) readLayout(layout uint32, own plainFragment, at int) (err error) {
 	l := &m.layouts[layout]
+	if err := m.readRows(l, own, at); err != nil {
+		return err
+	}
+	for i := range m.layoutRows[l.first:l.end] {
+		r := &m.layoutRows[int(l.first)+i]
+		k, head := m.next, m.text[r.head:r.metadata]
+		if !m.isExpected(k, head) {
+			if k, err = m.find(m.text[r.from:r.metadata]); err != nil {
+				return err
+			}
+		}
+		m.next = k + 1
+		s := &m.series[k]
+		s.set, s.head = m.set, head
+		if other := s.layout; other != 0 && other != layout+1 {
+			m.layouts[other-1].shared, l.shared = true, true
+		}
+		s.layout = layout + 1
+		r.series = k
+	}
+	return nil
+}
+
+// readRows finds the rows of a layout, whose series are at an offset in text.
+func (m *merger) readRows(l *mergeLayout, own plainFragment, at int) error {
 	l.read, l.set, l.first = true, m.set, uint32(len(m.layoutRows))
 	for rest := own.series; len(rest) > 0; {
 		body, behind, ok := cutBytes(rest[1:])
@@ -64,29 +126,13 @@ func (m *merger) readLayout(layout uint32, own plainFragment, at int) (err error
 			return errDamaged
 		}
 		end := at + len(own.series) - len(rest)
-		row := layoutRow{from: uint32(end - len(metadata) - len(refs)), metadata: uint32(end - len(metadata)), to: uint32(end)}
-		if m.alone {
-			m.layoutRows = append(m.layoutRows, row)
-			continue
-		}
-		head := body[:len(body)-len(metadata)]
-		k := m.next
-		if !m.isExpected(k, head) {
-			if k, err = m.find(refs); err != nil {
-				return err
-			}
-		}
-		m.next = k + 1
-		s := &m.series[k]
-		s.set, s.head = m.set, head
-		if other := s.layout; other != 0 && other != layout+1 {
-			m.layouts[other-1].shared, l.shared = true, true
-		}
-		s.layout = layout + 1
-		row.series = k
-		m.layoutRows = append(m.layoutRows, row)
+		r := layoutRow{head: uint32(end - len(body)), metadata: uint32(end - len(metadata)), to: uint32(end)}
+		r.from = r.metadata - uint32(len(refs))
+		m.layoutRows = append(m.layoutRows, r)
 	}
-	l.end = uint32(len(m.layoutRows))
+	if l.end = uint32(len(m.layoutRows)); l.rows() == 0 {
+		return errDamaged
+	}
 	return nil
 }
 
@@ -96,43 +142,47 @@ func (m *merger) isExpected(k uint32, head []byte) bool {
 }
 
 // readColumn reads a message with a layout that is read already.
-func (m *merger) readColumn(layout uint32, g *Message) error {
+func (m *merger) readColumn(layout uint32, g *Message) (newRun bool, err error) {
 	l := &m.layouts[layout]
-	rows := int(l.end - l.first)
-	if len(g.Fragments) != 1 || rows != g.Samples || rows == 0 {
-		return errDamaged
+	if len(g.Fragments) != 1 || g.Samples != l.rows() {
+		return false, errDamaged
 	}
 	parsed, err := parseColumn(g.Fragments[0])
-	if err != nil || parsed.count != uint64(rows) {
-		return errDamaged
+	if err != nil || parsed.count != uint64(l.rows()) {
+		return false, errDamaged
 	}
-	from := len(m.values)
-	m.values = slices.Grow(m.values, rows)[:from+rows]
-	if err := parsed.read(m.values[from:]); err != nil {
-		return err
-	}
-	n := uint32(len(m.columns))
-	m.columns = append(m.columns, mergeColumn{from: from, time: parsed.time, input: uint32(len(m.inputs) - 1)})
 	if l.shared {
 		m.endSharedRuns(layout)
 	}
-	if l.run != 0 {
-		r := &m.runs[l.run-1]
-		m.columns[r.last].next = n
-		r.last = n
-		r.columns++
-		return nil
-	}
-	m.runs = append(m.runs, columnRun{layout, n, n, 1})
-	l.run = uint32(len(m.runs))
-	if m.alone {
-		return nil
-	}
+	values, newRun := m.addColumn(layout, parsed.time)
+	return newRun, parsed.read(values)
+}
+
+// linkRun gives each series of a layout its row in the present run.
+func (m *merger) linkRun(layout uint32) {
+	l := &m.layouts[layout]
 	for i, row := range m.layoutRows[l.first:l.end] {
 		s := m.part(row.series, false)
 		m.link(s, mergeRow{uint32(i), row.metadata, row.to, 0, inRun | (l.run - 1)})
 	}
-	return nil
+}
+
+// addColumn adds a column of the present message to the run of its layout. The caller fills in the values.
+func (m *merger) addColumn(layout uint32, tsMillis int64) (values []float64, newRun bool) {
+	l := &m.layouts[layout]
+	from, n := len(m.values), uint32(len(m.columns))
+	m.values = slices.Grow(m.values, l.rows())[:from+l.rows()]
+	m.columns = append(m.columns, mergeColumn{from: from, time: tsMillis, input: uint32(len(m.inputs) - 1)})
+	if newRun = l.run == 0; newRun {
+		m.runs = append(m.runs, columnRun{layout, n, n, 1})
+		l.run = uint32(len(m.runs))
+	} else {
+		r := &m.runs[l.run-1]
+		m.columns[r.last].next = n
+		r.last = n
+		r.columns++
+	}
+	return m.values[from:], newRun
 }
 
 // touch is called for a TimeSeries of a plain message: the columns after it belong to another run.
@@ -173,44 +223,4 @@ func (m *merger) eachColumn(r *mergeRow, fn func(c *mergeColumn, value float64))
 			return
 		}
 	}
-}
-
-// readScrape reads a message with a layout. own is the layout, at an offset in text, if it is the first message of the
-// layout.
-func (m *merger) readScrape(g *Message, layout uint32, own []plainFragment, at int) (err error) {
-	if len(own) == 0 {
-		m.set = m.layouts[layout].set
-		m.begin(g)
-		return m.readColumn(layout, g)
-	}
-	p, err := parsePacked(m.layouts[layout].data)
-	if err != nil {
-		return err
-	}
-	if m.set, err = m.readSymbols(own, p.symbols.whole); err != nil {
-		return err
-	}
-	m.begin(g)
-	if err := m.readLayout(layout, own[0], at+len(own[0].symbols)); err != nil {
-		return err
-	}
-	return m.readColumn(layout, g)
-}
-
-// isAlone reports whether a group is columns of one layout. Then nothing is looked up: each row is a series.
-func (m *merger) isAlone(group []Message) bool {
-	if len(m.layouts) != 1 {
-		return false
-	}
-	for i := range group {
-		g := &group[i]
-		if g.Layout == nil || len(g.Fragments) != 1 {
-			return false
-		}
-		c, err := parseColumn(g.Fragments[0])
-		if _, ok := timeField(c.time); err != nil || !ok {
-			return false
-		}
-	}
-	return true
 }

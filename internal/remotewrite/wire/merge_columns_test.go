@@ -72,8 +72,9 @@ func TestMergeOfColumns(t *testing.T) {
 			want:  []string{"up envoy: 1@1; up other: 2@1"},
 		},
 		"three columns of a layout": {
-			group: [][]testRow{{row(up, 1, 1), row(job, 1, 0)}, {row(up, 2, 0), row(job, 2, 5)}, {row(up, 3, 4), row(job, 3, 4)}},
-			want:  []string{"up envoy: 1@1 0@2 4@3; up other: 0@1 5@2 4@3"},
+			group: [][]testRow{{row(up, 1, 1), row(job, 1, 0)}, {row(up, 2, 0), row(job, 2, 5)},
+				{row(up, 3, 4), row(job, 3, 4)}},
+			want: []string{"up envoy: 1@1 0@2 4@3; up other: 0@1 5@2 4@3"},
 		},
 		"two targets in turns": {
 			group: [][]testRow{{row(up, 1, 1)}, {row(job, 2, 2)}, {row(up, 3, 3)}, {row(job, 4, 4)}},
@@ -84,7 +85,8 @@ func TestMergeOfColumns(t *testing.T) {
 			want:  []string{"up other: 3@3; up envoy: 1@1 2@2 4@3 5@4"}, // first those of one run of columns
 		},
 		"plain, then columns": {
-			group: [][]testRow{{row(up, 1, 1), row(job, 1, 1)}, {row(up, 2, 2), row(job, 2, 3)}, {row(up, 3, 2), row(job, 3, 3)}},
+			group: [][]testRow{{row(up, 1, 1), row(job, 1, 1)}, {row(up, 2, 2), row(job, 2, 3)},
+				{row(up, 3, 2), row(job, 3, 3)}},
 			plain: []int{0},
 			want:  []string{"up envoy: 1@1 2@2 2@3; up other: 1@1 3@2 3@3"},
 		},
@@ -120,8 +122,9 @@ func TestMergeOfColumns(t *testing.T) {
 			want:  []string{"up envoy: 1@1 3@2", "up other: 2@1 4@2"},
 		},
 		"times that no clock gives": {
-			group: [][]testRow{{row(up, math.MinInt64, 1)}, {row(up, -1, 3)}, {row(up, 0, 4)}, {row(up, math.MaxInt64, 5)}},
-			want:  []string{"up envoy: 1@-9223372036854775808 3@-1 4@0 5@9223372036854775807"},
+			group: [][]testRow{{row(up, math.MinInt64, 1)}, {row(up, -1, 3)}, {row(up, 0, 4)},
+				{row(up, math.MaxInt64, 5)}},
+			want: []string{"up envoy: 1@-9223372036854775808 3@-1 4@0 5@9223372036854775807"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -254,8 +257,10 @@ func TestMergeOfDrawnColumns(t *testing.T) {
 // samples.
 func FuzzMergeColumns(f *testing.F) {
 	f.Add([]byte("\x40\x03\x01\x0a\x02\x1b\x03\x0a\x60\x11\x22\x33\x60\x44\x55\x66"), uint16(0), uint16(0))
-	f.Add([]byte("\x00\x03\x01\x0a\x02\x1a\x03\x0a\x40\x03\x01\x0a\x02\x1a\x03\x0a\x60\x11\x22\x33\x61\x44"), uint16(5), uint16(3))
-	f.Add(bytes.Repeat([]byte("\x42\x04\x53\x6a\x75\x8a\x97\xaa\xb9\xca\x62\x10\x20\x30\x40"), 6), uint16(0), uint16(77))
+	f.Add([]byte("\x00\x03\x01\x0a\x02\x1a\x03\x0a\x40\x03\x01\x0a\x02\x1a\x03\x0a\x60\x11\x22\x33\x61\x44"), uint16(5),
+		uint16(3))
+	f.Add(bytes.Repeat([]byte("\x42\x04\x53\x6a\x75\x8a\x97\xaa\xb9\xca\x62\x10\x20\x30\x40"), 6), uint16(0),
+		uint16(77))
 	f.Add(bytes.Repeat([]byte{0x40, 0x02, 0x81, 0x3a, 0x70, 0xfa, 0x61, 0x51, 0x01, 0x0b}, 9), uint16(17), uint16(300))
 	f.Fuzz(func(t *testing.T, data []byte, samples, damaged uint16) {
 		d := drawing{data: data}
@@ -306,4 +311,103 @@ func FuzzMergeColumns(f *testing.F) {
 			t.Errorf("%d samples too few", left)
 		}
 	})
+}
+
+// TestMergeFindsDamagedColumns: a layout or a column that is damaged is refused, alone and after a good one.
+func TestMergeFindsDamagedColumns(t *testing.T) {
+	rows := []testRow{{labels: []string{"__name__", "up"}, value: 1, at: 1},
+		{labels: []string{"__name__", "up", "x", "y"}, value: 1, at: 1}}
+	good := columnOfRows(rows, messageOfRows(rows, 0))
+	symbols := []byte{tagSymbol, 0, tagSymbol, 1, 'a'}
+	refs := []byte{tagLabelRefs, 2, 1, 1}
+	of := func(symbols []byte, series ...[]byte) Message {
+		var all []byte
+		for _, fields := range series {
+			all = appendBytesField(all, tagSeries, fields)
+		}
+		return Message{Layout: appendPacked(nil, symbols, all), Samples: len(series),
+			Fragments: [][]byte{AppendColumn(nil, 2, make([]float64, len(series)))}}
+	}
+	with := func(change func(m *Message)) Message {
+		m := good
+		change(&m)
+		return m
+	}
+	undamaged := of(symbols, refs, append(bytes.Clone(refs), tagMetadata, 2, tagMetaHelp, 1))
+	if _, err := new(Pool).Merge([]Message{good, undamaged}, Limits{}); err != nil {
+		t.Fatal("undamaged: ", err)
+	}
+	for name, m := range map[string]Message{
+		"empty layout":         with(func(m *Message) { m.Layout = []byte{} }),
+		"half a layout":        with(func(m *Message) { m.Layout = m.Layout[:len(m.Layout)/2] }),
+		"no column":            with(func(m *Message) { m.Fragments = nil }),
+		"two columns":          with(func(m *Message) { m.Fragments = append(m.Fragments[:1:1], m.Fragments[0]) }),
+		"half a column":        with(func(m *Message) { m.Fragments = [][]byte{m.Fragments[0][:2]} }),
+		"fewer values":         with(func(m *Message) { m.Fragments = [][]byte{AppendColumn(nil, 2, []float64{1})} }),
+		"another number":       with(func(m *Message) { m.Samples = 3 }),
+		"no series":            of(symbols),
+		"a sample":             of(symbols, append(bytes.Clone(refs), appendSample(nil, 1, 1)...)),
+		"no labels":            of(symbols, []byte{tagMetadata, 2, tagMetaHelp, 1}),
+		"unknown symbol":       of(symbols, []byte{tagLabelRefs, 2, 1, 2}),
+		"unknown in a second":  of(symbols, refs, []byte{tagLabelRefs, 4, 1, 1, 1, 2}),
+		"half a label":         of(symbols, []byte{tagLabelRefs, 1, 1}),
+		"half a second label":  of(symbols, refs, []byte{tagLabelRefs, 3, 1, 1, 1}),
+		"half a reference":     of(symbols, []byte{tagLabelRefs, 2, 1, 0x81}),
+		"unknown HELP":         of(symbols, append(bytes.Clone(refs), tagMetadata, 2, tagMetaHelp, 9)),
+		"no symbols":           of(nil, refs),
+		"first symbol is long": of(symbols[2:], []byte{tagLabelRefs, 2, 0, 0}),
+	} {
+		for i, group := range [][]Message{{m}, {good, m}, {m, good}} {
+			if out, err := new(Pool).Merge(group, Limits{}); err == nil {
+				t.Errorf("%s: group %d merged to %d messages", name, i, len(out))
+			}
+		}
+	}
+}
+
+// TestColumnsAreForMergeOnly: nothing else takes a column for a request.
+func TestColumnsAreForMergeOnly(t *testing.T) {
+	rows := []testRow{{labels: []string{"__name__", "up"}, value: 1, at: 1}}
+	m := columnOfRows(rows, messageOfRows(rows, 0))
+	if _, err := Parse(m); err == nil {
+		t.Error("parsed")
+	}
+	for _, p := range []Protocol{V1, V2} {
+		if _, _, err := new(Pool).Body(m, p, true); err == nil {
+			t.Errorf("%s: there is a body", p)
+		}
+	}
+}
+
+// TestMergeOfManyLayouts: the columns of a target are far apart in the group.
+func TestMergeOfManyLayouts(t *testing.T) {
+	var columns, plain []Message
+	for at := range int64(2) {
+		for n := range 2 * comparedSets {
+			rows := []testRow{{labels: []string{"__name__", "up", "pod", fmt.Sprint(n)}, value: float64(n), at: at}}
+			m := messageOfRows(rows, 0)
+			plain, columns = append(plain, m), append(columns, columnOfRows(rows, m))
+			if at > 0 { // layouts with equal bytes share their memory
+				columns[len(columns)-1].Layout = columns[n].Layout
+			}
+		}
+	}
+	checkMergeOf(t, "many layouts", new(Pool), columns, plain, Limits{})
+}
+
+// TestMergeOfColumnsKeepsMemory: a merge costs a handful of allocations.
+func TestMergeOfColumnsKeepsMemory(t *testing.T) {
+	columns, _ := columnsOf(t, 1, 3, 2000)
+	var p Pool
+	n := testing.AllocsPerRun(20, func() {
+		merged, err := p.Merge(columns[0], Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.ReleaseMerged(merged)
+	})
+	if n > 4 {
+		t.Errorf("allocations for 6,000 samples = %v, want at most 4", n)
+	}
+	t.Logf("%v allocations, %d bytes kept", n, p.merger.size())
 }

@@ -15,6 +15,7 @@ type mergeWriter struct {
 	fresh    []byte // these symbols
 	whole    bool   // one message has all series and symbols, with the numbers of the group
 	asPacked bool   // likewise, and these are the symbols of a layout, packed already
+	checked  uint64 // metadata that is not damaged (shortWord)
 	direct   columnWriter
 	series   []byte  // those that direct does not write
 	message  Message // the present one; it has no fragment yet
@@ -47,6 +48,10 @@ func (w *mergeWriter) all(m *merger, most Limits, p *Pool) (out []Message, err e
 	defer w.forget()
 	w.whole = w.isWhole()
 	w.asPacked = w.whole && len(w.sets) == 1 && w.sets[0].same
+	w.direct.symbols, w.checked = 0, 0
+	if w.asPacked {
+		w.direct.symbols = uint64(len(w.symbols.texts))
+	}
 	w.begin()
 	if m.alone {
 		err := w.addAlone()
@@ -300,5 +305,5 @@ func (w *mergeWriter) addOthers(s *mergedSeries) error {
 // size returns how much memory the writer keeps.
 func (w *mergeWriter) size() int {
 	return 4*cap(w.inMessage.known) + cap(w.fresh) + cap(w.series) + cap(w.refs) + cap(w.body) + w.renumber.size() +
-		cap(w.refsThen) + len(w.direct.out)
+		cap(w.refsThen) + len(w.direct.out) + cap(w.direct.longTexts.written)
 }

@@ -109,9 +109,9 @@ func (p *Pool) Release(body []byte) {
 
 // Merge makes messages of a group of messages, which are in the order of delivery: each series, by the texts of its
 // labels, has all its samples in one TimeSeries of one message. The samples of a series must be in ascending order of
-// time. A change between floats and native histograms within a series begins another message. The result is to be sent
-// in its order. MayHaveArrived of a message: it has samples of a message that may have arrived. Oldest and Newest are
-// those of the messages that its samples come from.
+// time. Messages may have a Layout; those of the result do not. A change between floats and native histograms within a
+// series begins another message. The result is to be sent in its order. MayHaveArrived of a message: it has samples of
+// a message that may have arrived. Oldest and Newest are those of the messages that its samples come from.
 //
 // An error means that a message is damaged, or does not have as many samples as it says. ReleaseMerged takes the
 // result back.
