@@ -19,8 +19,8 @@ import (
 //	scrape 3    a column
 //	scrape 4    a fragment
 //
-// So a page that changes at every scrape costs no layout. A scrape that has more than one value for each row (timestamps
-// of its own, exemplars, native histograms) or an unbound series is a fragment, too.
+// So a page that changes at every scrape costs no layout. A scrape that has more than a value for a row (a timestamp of
+// its own, an exemplar, a native histogram) or an unbound series is a fragment, too.
 
 // pageRows is what a lane remembers of the rows of a target's last scrape. The zero value fits no scrape.
 type pageRows struct {

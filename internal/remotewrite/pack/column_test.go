@@ -201,7 +201,8 @@ func TestRowsThatAreNoColumns(t *testing.T) {
 			}
 			for n := int64(1); n <= 4; n++ {
 				kinds, samples := p.take(p.scrape(pod, n*1000))
-				if n > 1 && !slices.Contains(kinds, c.want) || n > 1 && c.want == "fragment" && slices.Contains(kinds, "column") {
+				columns := slices.Contains(kinds, "column")
+				if want := c.want == "column"; n > 1 && columns != want {
 					t.Errorf("scrape %d: %v, want %s", n, kinds, c.want)
 				}
 				if len(samples) != c.samples {
