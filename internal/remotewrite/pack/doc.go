@@ -11,6 +11,8 @@
 //  5. Lane.add encodes the row into the open request, Lane.flush appends what the batch added to the queue (lane.go).
 //     In stream mode, which a long batch_send_deadline turns on, the batch is a request of its own, and waits for later
 //     scrapes of the target (hold.go).
+//     A batch with the rows of the one before is a column: its values only. It takes a way of its own, without 3 to 5
+//     (column.go).
 //  6. The sender of the lane calls Lane.Next and Lane.Ack.
 //
 // Append returns a Tally: what became of the samples of the batch.
