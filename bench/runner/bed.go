@@ -2,6 +2,7 @@ package runner
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -95,7 +96,7 @@ func (b *bed) startAgent(c Case, targets []fleet.Target) error {
 		return err
 	}
 	b.web, b.targetsFile = s.Web, s.TargetsFile
-	s.WriteURL, s.Delay = b.receiverURL+receiver.WritePath, c.Delay
+	s.WriteURL, s.Delay = b.receiverURL+receiver.WritePath, cmp.Or(c.Delay, b.config.Delay)
 	command, err := c.Agent.Prepare(s)
 	if err != nil {
 		return err

@@ -21,6 +21,7 @@ type Config struct {
 	Build    string // version of our own program; without it the report has what the program says of itself
 
 	Interval time.Duration
+	Delay    time.Duration // batch_send_deadline of cases without one of their own; 0: the agent's default
 	Warmup   time.Duration
 	Window   time.Duration
 	Windows  int
@@ -35,7 +36,7 @@ type Case struct {
 	Fleet   fleet.Config
 	Program string        // path; empty: where the agent's program is by its kind
 	Args    []string      // beside those of the agent
-	Delay   time.Duration // batch_send_deadline; 0: the agent's default
+	Delay   time.Duration // batch_send_deadline; 0: Config.Delay
 }
 
 // Cases gives each agent the same fleet.

@@ -41,6 +41,7 @@ func newOptions(name, agents string, f fleet.Config) *options {
 	o.StringVar(&c.Peers, "peers", "bin", "folder of the peers' programs")
 	o.StringVar(&c.Out, "out", "out", "folder for logs, configurations and the report")
 	o.DurationVar(&c.Interval, "interval", 10*time.Second, "scrape interval")
+	o.DurationVar(&c.Delay, "delay", 0, "batch_send_deadline; 0: the agent's default")
 	o.DurationVar(&c.Warmup, "warmup", 40*time.Second, "time before the first window")
 	o.DurationVar(&c.Window, "window", time.Minute, "length of a window")
 	o.DurationVar(&o.duration, "duration", 5*time.Minute, "length of all windows together")
