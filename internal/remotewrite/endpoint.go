@@ -193,6 +193,7 @@ func (e *endpoint) serve(ctx context.Context, start func([]*pack.Lane)) {
 	tick := time.NewTicker(growthCheck)
 	defer tick.Stop()
 	var g growth
+	var mode byTarget
 	for {
 		select {
 		case <-ctx.Done():
@@ -204,7 +205,9 @@ func (e *endpoint) serve(ctx context.Context, start func([]*pack.Lane)) {
 			start(e.packer.Resize(max(s.lanes(), min(len(e.packer.Lanes()), s.maxLanes()))))
 		case <-tick.C:
 			e.packer.Sweep(time.Now())
-			start(e.packer.Resize(e.wantedLanes(&g)))
+			is, limits := e.load()
+			e.packByTarget(mode.next(is, limits.backlog))
+			start(e.packer.Resize(e.wantedLanes(&g, is, limits)))
 		}
 	}
 }
@@ -257,8 +260,8 @@ func (e *endpoint) end() {
 	}
 }
 
-// wantedLanes returns the number of lanes that the endpoint should have.
-func (e *endpoint) wantedLanes(g *growth) int {
+// load returns the work of the endpoint's lanes, and the limits that apply to it.
+func (e *endpoint) load() (load, laneLimits) {
 	// asked regularly, status knows how fast the queue grows
 	s, all, status := e.settings.Load(), e.packer.Lanes(), e.status()
 	backlog := status.PendingSamples - status.HeldSamples
@@ -267,10 +270,25 @@ func (e *endpoint) wantedLanes(g *growth) int {
 	for _, l := range all {
 		is.waited = append(is.waited, time.Duration(e.answerTimes[l].Load()))
 	}
-	r := laneLimits{min: s.lanes(), max: s.maxLanes(), backlog: len(all) * s.QueueConfig.MaxSamplesPerSend}
-	want := g.next(time.Now(), len(all), r, is)
+	return is, laneLimits{min: s.lanes(), max: s.maxLanes(), backlog: len(all) * s.QueueConfig.MaxSamplesPerSend}
+}
+
+// wantedLanes returns the number of lanes that the endpoint should have.
+func (e *endpoint) wantedLanes(g *growth, is load, r laneLimits) int {
+	want := g.next(time.Now(), len(is.waited), r, is)
 	e.desired.Store(int64(g.desired))
 	return want
+}
+
+// packByTarget turns packing by target on or off. A long delay packs by target in any case.
+func (e *endpoint) packByTarget(on bool) {
+	switch changed := e.packer.PackByTarget(on); {
+	case !changed:
+	case on:
+		e.log.Info("remote write requests hold scrapes of one target while the receiver is behind")
+	default:
+		e.log.Info("remote write requests hold samples of many targets again")
+	}
 }
 
 // status returns the state of the endpoint. Regular calls tell it how fast the queue grows.
@@ -278,6 +296,7 @@ func (e *endpoint) status() EndpointStatus {
 	q, r := e.queue.Stats(), e.receiver.Status()
 	out := EndpointStatus{
 		Name: e.label, URL: e.settings.Load().redactedURL(), Lanes: len(e.packer.Lanes()),
+		ByTarget:       e.packer.ByTarget(),
 		PendingSamples: q.Samples, HeldSamples: q.HeldSamples, PendingBytes: q.Bytes, PendingLimit: q.MaxBytes,
 		Protocol: r.Protocol.String(), Unreachable: r.Unreachable, Rejected: r.Rejected,
 		LastError: r.LastError, LastErrorTime: r.LastErrorTime, LastSuccess: r.LastSuccess,

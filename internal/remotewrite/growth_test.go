@@ -138,8 +138,8 @@ func weakLanes(e *endpoint) (all []weak.Pointer[pack.Lane]) {
 	return all
 }
 
-// TestOrderWhileLanesChange: whatever the receiver answers, and however often the number of lanes changes, each series
-// arrives in order and whole, also the ones that do not go with their target.
+// TestOrderWhileLanesChange: whatever the receiver answers, and however often the number of lanes or the mode changes,
+// each series arrives in order and whole, also the ones that do not go with their target.
 func TestOrderWhileLanesChange(t *testing.T) {
 	for seed := range uint64(40) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -197,9 +197,14 @@ func changeLanes(t *testing.T, chance *rand.Rand) {
 			w.cfg.Endpoints = []EndpointConfig{with(1 + steps[1]%16)}
 			w.apply()
 		}
+		if steps[0]%7 == 0 {
+			(*w.writers.endpoints.Load())[0].packer.PackByTarget(steps[1]%3 == 0)
+		}
 		for i, pod := range pods {
 			if (steps[2]>>(i%16))&1 == 0 {
-				w.append(w.scrape(pod, nowMillis()))
+				b := w.scrape(pod, nowMillis())
+				b.Interval = time.Duration(steps[0]%2) * 10 * time.Second
+				w.append(b)
 				sent += len(pod.ids)
 			}
 		}

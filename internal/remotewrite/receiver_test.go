@@ -48,7 +48,8 @@ type receiver struct {
 	arrived  map[string][]point // by labels, in order of arrival
 	requests int                // all, refused ones included
 	accepted int
-	sizes    []int // series of each accepted request
+	sizes    []int // samples of each accepted request
+	series   int   // TimeSeries of the accepted requests
 	disorder int   // samples that were not newer than the one before of their series, refused or not
 }
 
@@ -108,7 +109,10 @@ func (r *receiver) Post(ctx context.Context, body []byte, p wire.Protocol, _ int
 	}
 	r.accepted++
 	r.sizes = append(r.sizes, len(good))
-	for _, s := range good {
+	for i, s := range good {
+		if i == 0 || good[i-1].labels != s.labels {
+			r.series++
+		}
 		if newest := r.newest(s.labels); newest != nil && newest.at == s.at {
 			r.disorder++
 		}
@@ -230,6 +234,13 @@ func (r *receiver) total() (n int) {
 		n += len(ps)
 	}
 	return n
+}
+
+// taken returns the number of TimeSeries that were accepted.
+func (r *receiver) taken() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.series
 }
 
 func (r *receiver) tried() int {

@@ -15,6 +15,7 @@ type EndpointStatus struct {
 	URL            string // without user info and query
 	Protocol       string // "2.0" or "1.0"
 	Lanes          int
+	ByTarget       bool // each request has samples of one target: stream mode (package pack)
 	PendingSamples int
 	HeldSamples    int // of PendingSamples: they wait for later scrapes
 	PendingBytes   int64

@@ -91,15 +91,24 @@ type meshRun struct {
 	dropped  map[string]int
 }
 
-func runMesh(t *testing.T, seed uint64, p wire.Protocol, scrapesPerRequest int, rules bool) (run meshRun) {
+// meshCase is how a mesh is delivered.
+type meshCase struct {
+	seed     uint64
+	protocol wire.Protocol
+	scrapes  int  // a request
+	rules    bool // that change labels
+	switches bool // to packing by target and back, with a slow receiver
+}
+
+func runMesh(t *testing.T, c meshCase) (run meshRun) {
 	synctest.Test(t, func(t *testing.T) {
 		const interval = 10 * time.Second
-		ec := explicit(endpointConfig("n"), p)
-		if scrapesPerRequest > 1 {
-			ec.QueueConfig.BatchSendDeadline = model.Duration(time.Duration(scrapesPerRequest) * interval)
+		ec := explicit(endpointConfig("n"), c.protocol)
+		if c.scrapes > 1 {
+			ec.QueueConfig.BatchSendDeadline = model.Duration(time.Duration(c.scrapes) * interval)
 			ec.Streams = true
 		}
-		if rules {
+		if c.rules {
 			ec.WriteRelabelConfigs = []*relabel.Config{{
 				SourceLabels: model.LabelNames{"job"}, TargetLabel: "team", Regex: relabel.MustNewRegexp("(.*)"),
 				Replacement: "of-$1", Action: relabel.Replace, Separator: ";",
@@ -107,9 +116,17 @@ func runMesh(t *testing.T, seed uint64, p wire.Protocol, scrapesPerRequest int, 
 			}}
 		}
 		w := newWorld(t, ec)
+		if w.cfg.FlushDeadline = time.Hour; c.switches {
+			w.receivers["n"].delay = 7 * time.Second
+		}
+		w.apply()
 		w.run()
-		m := newMesh(w, seed, interval)
+		m := newMesh(w, c.seed, interval)
+		chance := rand.New(rand.NewPCG(c.seed, 8))
 		for range 30 {
+			if c.switches && chance.IntN(3) == 0 {
+				(*w.writers.endpoints.Load())[0].packer.PackByTarget(chance.IntN(2) == 0)
+			}
 			m.scrapeAll()
 			time.Sleep(interval)
 		}
@@ -128,23 +145,28 @@ func runMesh(t *testing.T, seed uint64, p wire.Protocol, scrapesPerRequest int, 
 	return run
 }
 
+func (want meshRun) compare(t *testing.T, got meshRun, name string) {
+	t.Helper()
+	if got.accepted != want.accepted || !maps.Equal(got.dropped, want.dropped) {
+		t.Errorf("%s: accepted %d, dropped %v; want %d, %v", name, got.accepted, got.dropped, want.accepted,
+			want.dropped)
+	}
+	if !maps.EqualFunc(got.arrived, want.arrived, slices.Equal) {
+		t.Errorf("%s: other samples arrived", name)
+	}
+}
+
 // TestSeveralScrapesInARequestArriveAsSingleOnes compares everything that a receiver gets, sample for sample, with what
 // it gets if each request has one scrape.
 func TestSeveralScrapesInARequestArriveAsSingleOnes(t *testing.T) {
 	for _, p := range []wire.Protocol{wire.V1, wire.V2} {
 		for _, rules := range []bool{false, true} {
 			for seed := range uint64(4) {
-				want := runMesh(t, seed, p, 1, rules)
+				want := runMesh(t, meshCase{seed: seed, protocol: p, scrapes: 1, rules: rules})
 				for _, n := range []int{2, 3, 5} {
 					name := fmt.Sprintf("%v, rules %v, seed %d, %d scrapes", p, rules, seed, n)
-					got := runMesh(t, seed, p, n, rules)
-					if got.accepted != want.accepted || !maps.Equal(got.dropped, want.dropped) {
-						t.Errorf("%s: accepted %d, dropped %v; want %d, %v", name, got.accepted, got.dropped,
-							want.accepted, want.dropped)
-					}
-					if !maps.EqualFunc(got.arrived, want.arrived, slices.Equal) {
-						t.Errorf("%s: other samples arrived", name)
-					}
+					got := runMesh(t, meshCase{seed: seed, protocol: p, scrapes: n, rules: rules})
+					want.compare(t, got, name)
 				}
 			}
 		}

@@ -195,7 +195,7 @@ func (a *unboundAppend) run(order []int32, hash uint64) {
 	var away []int32 // rows whose home is another target
 	for _, i := range order {
 		h := a.historyOf(i, own)
-		if a.settings.streams && h.home != own {
+		if l.outlet.streams(a.settings) && h.home != own {
 			away = append(away, i)
 			continue
 		}

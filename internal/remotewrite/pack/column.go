@@ -46,7 +46,7 @@ func (l *Lane) appendColumn(
 	s *Settings, v series.View, b *series.Batch, hash uint64, ruled []ruledRow, tally *Tally,
 ) bool {
 	t := l.history.target(hash)
-	if !s.streams || s.rulesChangeLabels || s.ConvertNHCBToClassic || !onlyValues(b) || !t.inOrder(b.Time) {
+	if !l.outlet.streams(s) || s.rulesChangeLabels || s.ConvertNHCBToClassic || !onlyValues(b) || !t.inOrder(b.Time) {
 		t.rows = pageRows{}
 		return false
 	}

@@ -7,13 +7,18 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// Stream mode. If batch_send_deadline (the delay) is at least two scrape intervals of some job, each scrape of a target
-// becomes a request of its own, of the target's stream, and waits in the queue for the next scrapes of the target.
-// The sender merges the requests of a stream, so that each series is sent once with several samples. A delay of 30 s
-// and an interval of 10 s give three scrapes:
+// Stream mode. Each scrape of a target becomes a request of its own, of the target's stream. The sender merges the
+// requests of a stream, so that each series is sent once with several samples. There are two reasons for the mode.
+//
+// First, batch_send_deadline (the delay) is at least two scrape intervals of some job. Then a request waits in the
+// queue for the next scrapes of the target. A delay of 30 s and an interval of 10 s give three scrapes:
 //
 //	scrape at    0 s   10 s   20 s  | 30 s   40 s   50 s
 //	due at      30 s   30 s   now   | 60 s   60 s   now
+//
+// Second, the receiver is unreachable or behind (Packer.PackByTarget). With a delay that holds one scrape, a request is
+// due at once, or within a second if the page is small. The scrapes that the receiver does not take pile up in the
+// queue, most of them as columns (column.go), and are merged when it takes more.
 //
 // Without stream mode a lane has one open request, with samples of all its targets (stream 0).
 
@@ -97,7 +102,7 @@ func (h *holds) forget(then time.Time) {
 func (l *Lane) beginBatch(s *Settings, b *series.Batch, targetHash uint64) {
 	l.writer.BeginBatch()
 	l.to = destination{}
-	if !s.streams {
+	if !l.outlet.streams(s) {
 		return
 	}
 	n := ScrapesPerRequest(s.delay, b.Interval)
@@ -107,7 +112,7 @@ func (l *Lane) beginBatch(s *Settings, b *series.Batch, targetHash uint64) {
 	stream, now := streamOf(targetHash), time.Now()
 	l.to = destination{stream, l.history.holds.scrape(stream, b, n, s.delay, now)}
 	if l.to.due.IsZero() && !b.Urgent && n*b.Len() < s.QueueConfig.MaxSamplesPerSend {
-		l.to.due = nextCollection(now, b.Interval)
+		l.to.due = nextCollection(now, b.Interval, s.delay)
 	}
 }
 
@@ -115,20 +120,31 @@ func (l *Lane) beginBatch(s *Settings, b *series.Batch, targetHash uint64) {
 // group does not fill a POST: small pages share POSTs.
 const maxCollection = time.Second
 
-// nextCollection returns the next of the instants at which all small groups are due. They are a second apart, or half
-// an interval if that is less, so the delay holds: a group is complete one interval before it has passed.
-func nextCollection(now time.Time, interval time.Duration) time.Time {
-	if interval <= 0 {
+// nextCollection returns the next of the instants at which all small groups are due; zero: they are due at once, since
+// the interval is not known. The instants are a second apart, or half an interval or the delay if that is less. So the
+// delay holds: a group of one scrape waits for no longer, and one of several is complete an interval earlier.
+func nextCollection(now time.Time, interval, delay time.Duration) time.Time {
+	step := min(maxCollection, interval/2, delay)
+	if step <= 0 {
 		return time.Time{}
 	}
-	step := min(maxCollection, interval/2)
 	return now.Truncate(step).Add(step)
+}
+
+// leaveStreams forgets what only stream mode needs.
+func (l *Lane) leaveStreams() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.history.holds, l.column = holds{}, columnScratch{}
+	for _, t := range l.history.targets {
+		t.rows = pageRows{}
+	}
 }
 
 // endBatch appends what is left of the batch to the queue.
 func (l *Lane) endBatch(s *Settings, t *Tally) {
 	l.flush(t)
-	if s.streams {
+	if l.outlet.streams(s) {
 		l.seal()
 	}
 }

@@ -26,10 +26,14 @@ type outlet struct {
 	queue    Queue
 	settings atomic.Pointer[Settings] // in force
 	newest   atomic.Int64
+	byTarget bool // stream mode, whatever the settings say; guarded by Packer.shape
 
 	// Buffers hold the bytes of records on their way from a lane through the queue to the sender, and back.
 	Buffers wire.Buffers
 }
+
+// streams reports whether stream mode is on under s (hold.go). The caller holds Packer.shape.
+func (o *outlet) streams(s *Settings) bool { return s.streams || o.byTarget }
 
 // Tally is what became of the samples of a batch.
 type Tally struct {
@@ -138,7 +142,7 @@ func (l *Lane) add(s *Settings, src source, r *row, t *Tally) bool {
 // full reports whether the open request takes no more samples. In stream mode max_samples_per_send is a matter of the
 // sender, which divides what it merges.
 func (l *Lane) full(s *Settings) bool {
-	return !s.streams && l.open.samples >= s.QueueConfig.MaxSamplesPerSend ||
+	return !l.outlet.streams(s) && l.open.samples >= s.QueueConfig.MaxSamplesPerSend ||
 		l.open.bytes+l.writer.Size() >= maxRequestBytes
 }
 

@@ -59,17 +59,52 @@ func (p *Packer) Wake(lane int) {
 }
 
 // Replace puts settings into force between two batches. Requests that wait for later scrapes are sent at once. Where
-// series change their lanes or streams, what is queued is delivered before what is appended from now on.
+// series change their lanes or streams, what is queued is delivered before what is appended from now on. PackByTarget
+// stays in force.
 func (p *Packer) Replace(s *Settings) {
 	defer p.rules.clear(p.table, false) // after the unlock: an append locks a target of the rules first
 	p.shape.Lock()
 	defer p.shape.Unlock()
-	old, lanes := p.settings.Swap(s), p.Lanes()
-	if old.rulesChangeLabels != s.rulesChangeLabels || old.streams != s.streams {
-		sealAll(lanes)
-		p.queue.Resize(len(lanes))
+	old := p.settings.Swap(s)
+	if old.rulesChangeLabels != s.rulesChangeLabels || p.streams(old) != p.streams(s) {
+		p.beginGeneration()
 	}
 	p.flush()
+}
+
+// PackByTarget turns stream mode on, whatever the delay is, or leaves it to the delay again. It reports whether that
+// changes the mode. Then what is queued is delivered before what is appended from now on.
+func (p *Packer) PackByTarget(on bool) (changed bool) {
+	p.shape.Lock()
+	defer p.shape.Unlock()
+	s := p.settings.Load()
+	before := p.streams(s)
+	p.byTarget = on
+	if p.streams(s) == before {
+		return false
+	}
+	p.beginGeneration()
+	if !on {
+		for _, l := range p.Lanes() {
+			l.leaveStreams()
+		}
+	}
+	return true
+}
+
+// ByTarget reports whether each request has samples of one target: stream mode is on.
+func (p *Packer) ByTarget() bool {
+	p.shape.RLock()
+	defer p.shape.RUnlock()
+	return p.streams(p.settings.Load())
+}
+
+// beginGeneration has everything that is queued delivered before what is appended from now on. The caller holds shape
+// for writing.
+func (p *Packer) beginGeneration() {
+	lanes := p.Lanes()
+	sealAll(lanes)
+	p.queue.Resize(len(lanes))
 }
 
 // Flush sends what waits for later scrapes, and the open requests.

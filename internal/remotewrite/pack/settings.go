@@ -18,10 +18,10 @@ type Settings struct {
 	rulesChangeLabels bool // write_relabel_configs do more than keep and drop whole series
 
 	delay   time.Duration // how long a sample may wait: batch_send_deadline
-	streams bool          // stream mode (hold.go)
+	streams bool          // the delay asks for stream mode (hold.go)
 }
 
-// NewSettings returns settings for an entry of remote_write and external labels. streams turns stream mode on
+// NewSettings returns settings for an entry of remote_write and external labels. streams turns stream mode on for good
 // (hold.go).
 func NewSettings(rw *promconfig.RemoteWriteConfig, external labels.Labels, streams bool) *Settings {
 	s := &Settings{RemoteWriteConfig: rw, rulesChangeLabels: canChangeLabels(rw.WriteRelabelConfigs)}
