@@ -98,7 +98,7 @@ func (t *targetHistory) inOrder(at int64) bool {
 // that the rules drop.
 func (l *Lane) gather(v series.View, b *series.Batch, ruled []ruledRow) (rows uint64, dropped int) {
 	values := l.column.values[:0]
-	h, meta, metaVersion := rowSeeds[0], series.MetaID(0), uint64(0)
+	h, meta, metaVersion := rowSeeds[0], series.MetaID(0), rowSeeds[1]^uint64(v.MetaGen(0))
 	for i, id := range b.Series {
 		if i%rowsPerLock == 0 && i > 0 {
 			v.Pause()
@@ -108,7 +108,7 @@ func (l *Lane) gather(v series.View, b *series.Batch, ruled []ruledRow) (rows ui
 			continue
 		}
 		gen, m := v.GenAndMeta(id)
-		if m != meta || i == 0 { // the series of a family have the same, and come together
+		if m != meta { // the series of a family have the same, and come together
 			meta, metaVersion = m, rowSeeds[1]^(uint64(m)<<32|uint64(v.MetaGen(m)))
 		}
 		high, low := bits.Mul64(h^(uint64(id)<<32|uint64(gen)), metaVersion)

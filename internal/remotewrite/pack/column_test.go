@@ -68,6 +68,12 @@ func (p *packing) take(b *series.Batch) (kinds []string, samples map[string][]fl
 	return kinds, samples
 }
 
+// takeBare is take for series without metadata.
+func (p *packing) takeBare(b *series.Batch) (kinds []string, samples map[string][]float64) {
+	p.bare = true
+	return p.take(b)
+}
+
 // read adds the samples of a message, by the name of their series.
 func (p *packing) read(m wire.Message, to map[string][]float64) {
 	p.t.Helper()
@@ -89,7 +95,7 @@ func (p *packing) read(m wire.Message, to map[string][]float64) {
 			for range ts.Histograms {
 				to[ls.Get("__name__")] = append(to[ls.Get("__name__")], -1)
 			}
-			if ls.Get("cluster") != "a" || ls.Get("instance") != "pod" || ts.Metadata.HelpRef == 0 {
+			if ls.Get("cluster") != "a" || ls.Get("instance") != "pod" || ts.Metadata.HelpRef == 0 && !p.bare {
 				p.t.Errorf("%v lacks labels or metadata", ls)
 			}
 		}

@@ -22,6 +22,7 @@ type packing struct {
 	table  *series.Table
 	packer *Packer
 	tally  Tally // of all batches
+	bare   bool  // the series have no metadata
 }
 
 func newPacking(t *testing.T) *packing {

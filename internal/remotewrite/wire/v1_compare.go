@@ -193,7 +193,7 @@ func cutPlainSeries(body []byte, more []sample) (refs []byte, s sample, _ []samp
 
 // cutSample splits a sample without a start time off the fields of a series.
 func cutSample(fields []byte) (s sample, rest []byte, ok bool) {
-	if len(fields) < 2 || fields[0] != tagSample || int(fields[1]) > len(fields)-2 {
+	if len(fields) < 2 || fields[0] != tagSample || fields[1] >= 0x80 || int(fields[1]) > len(fields)-2 {
 		return s, nil, false
 	}
 	inner, rest := fields[2:2+fields[1]], fields[2+fields[1]:]

@@ -1,0 +1,195 @@
+package deliver
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/queue"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
+)
+
+// drawnGroups is a lane that gives groups of requests of several streams.
+type drawnGroups struct{ groups [][]queue.Request }
+
+func (l *drawnGroups) Next(bool) ([]queue.Request, queue.State, time.Duration) {
+	if len(l.groups) == 0 {
+		return nil, queue.Empty, 0
+	}
+	return l.groups[0], queue.Ready, 0
+}
+
+func (l *drawnGroups) Ack([]queue.Request)   { l.groups = l.groups[1:] }
+func (l *drawnGroups) Wake() <-chan struct{} { return nil }
+
+// scrapeOf is one scrape of a page with a number of series, as a column or as a fragment.
+func scrapeOf(t *testing.T, stream uint64, series int, at int64, layout *queue.Layout, damaged bool) queue.Request {
+	r := queue.Request{Stream: stream, Samples: series, Oldest: at, Newest: at}
+	if layout != nil {
+		values := make([]float64, series)
+		for i := range values {
+			values[i] = float64(at + int64(i))
+		}
+		data := wire.AppendColumn(nil, at, values)
+		if damaged {
+			data = data[:1]
+		}
+		r.Records = []queue.Record{{Data: data, Layout: layout}}
+		return r
+	}
+	symbols, body := pageOf(t, stream, series, at)
+	if damaged {
+		body = body[:len(body)-1]
+	}
+	r.Records = []queue.Record{{Data: fragmentOf(symbols, body)}}
+	return r
+}
+
+// pageOf writes the symbols and the series of a page; at 0: without samples.
+func pageOf(t *testing.T, stream uint64, series int, at int64) (symbols, body []byte) {
+	table := writev2.NewSymbolTable()
+	var req writev2.Request
+	for i := range series {
+		ts := writev2.TimeSeries{LabelsRefs: table.SymbolizeLabels(labels.FromStrings("__name__",
+			fmt.Sprint("metric_", i), "job", fmt.Sprint(stream)), nil)}
+		if at != 0 {
+			ts.Samples = []writev2.Sample{{Value: float64(at + int64(i)), Timestamp: at}}
+		}
+		req.Timeseries = append(req.Timeseries, ts)
+	}
+	symbols, err := (&writev2.Request{Symbols: table.Symbols()}).Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at != 0 {
+		body, err = req.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return symbols, body
+	}
+	// A TimeSeries of writev2 always has the field metadata, which may be empty: such a field is left out.
+	for _, ts := range req.Timeseries {
+		var refs []byte
+		for _, ref := range ts.LabelsRefs {
+			refs = append(refs, byte(ref))
+			if ref >= 0x80 {
+				t.Fatal("too many symbols")
+			}
+		}
+		fields := append([]byte{0x0a, byte(len(refs))}, refs...)
+		body = append(append(body, 0x2a, byte(len(fields))), fields...)
+	}
+	return symbols, body
+}
+
+// TestGroupsOfSeveralStreams delivers groups of pages of all sizes, as columns and as fragments, some of them damaged:
+// each sample arrives once and in order, or is counted as damaged.
+func TestGroupsOfSeveralStreams(t *testing.T) {
+	for seed := range uint64(100) {
+		synctest.Test(t, func(t *testing.T) {
+			rnd := rand.New(rand.NewPCG(seed, 2))
+			most := 20
+			lane, at, total, broken := &drawnGroups{}, lastScrape, 0, 0
+			layouts := map[string]*queue.Layout{}
+			for range 1 + rnd.IntN(4) {
+				var group []queue.Request
+				first := uint64(rnd.IntN(3))
+				for stream := first; stream < first+1+uint64(rnd.IntN(4)); stream++ {
+					scrapes := 1 + rnd.IntN(5)
+					if stream == 0 {
+						scrapes = 1
+					}
+					series := 1 + rnd.IntN(25)
+					for range scrapes {
+						if rnd.IntN(6) == 0 {
+							series = 1 + rnd.IntN(25)
+						}
+						at++
+						var layout *queue.Layout
+						if stream > 0 && rnd.IntN(3) > 0 {
+							key := fmt.Sprint(stream, " ", series)
+							if layout = layouts[key]; layout == nil {
+								symbols, body := pageOf(t, stream, series, 0)
+								layout = &queue.Layout{Data: fragmentOf(symbols, body)}
+								layouts[key] = layout
+							}
+						}
+						damaged := rnd.IntN(25) == 0
+						group = append(group, scrapeOf(t, stream, series, at, layout, damaged))
+						if total += series; damaged {
+							broken += series
+						}
+					}
+					if stream == 0 {
+						break
+					}
+				}
+				lane.groups = append(lane.groups, group)
+			}
+			s := &storage{t: t, newest: map[string]point{}, arrived: map[string][]point{}}
+			s.flaky = rnd.IntN(3) == 0
+			ctx, cancel := context.WithCancel(t.Context())
+			stopAt := rnd.IntN(12)
+			posts := 0
+			post := func(c context.Context, body []byte, p wire.Protocol, n int) Answer {
+				if posts++; posts == stopAt {
+					cancel()
+					return Answer{Err: context.Canceled}
+				}
+				return s.Post(c, body, p, n)
+			}
+			p := wire.V1
+			if rnd.IntN(2) == 0 {
+				p = wire.V2
+			}
+			r := newTestReceiver(post, p)
+			rw := *r.settings.RemoteWriteConfig
+			rw.QueueConfig.MaxSamplesPerSend = most
+			r.Replace(&Settings{RemoteWriteConfig: &rw, Client: r.settings.Client})
+			sum := fates{dropped: map[Reason]int{}}
+			sender := r.NewSender(lane, sum.add)
+			sender.Run(ctx, nil)
+			if ctx.Err() != nil && len(lane.groups) > 0 {
+				for i := range lane.groups[0] {
+					lane.groups[0][i].MayHaveArrived = true
+				}
+				left := 0
+				for _, group := range lane.groups {
+					for _, r := range group {
+						left += r.Samples
+					}
+				}
+				sum = fates{dropped: map[Reason]int{}, done: total - left}
+				r.NewSender(lane, sum.add).Run(t.Context(), nil)
+				if got := sum.settled(); got != left {
+					t.Errorf("seed %d: %d samples settled after the stop, want %d: %+v", seed, got, left, sum)
+				}
+			} else if sum.settled() != total || sum.dropped[Damaged]+sum.refused != broken {
+				t.Errorf("seed %d: settled %d, want %d; %d damaged, %d refused, want %d", seed, sum.settled(), total,
+					sum.dropped[Damaged], sum.refused, broken) // a 2.0 receiver refuses what is damaged
+			}
+			cancel()
+			if sum.done != total || sum.refused > broken {
+				t.Errorf("seed %d: %+v, want %d done", seed, sum, total)
+			}
+			arrived := 0
+			for of, points := range s.arrived {
+				arrived += len(points)
+				if !slices.IsSortedFunc(points, func(a, b point) int { return int(a.at - b.at) }) {
+					t.Errorf("seed %d: %s arrived in the order %v", seed, of, points)
+				}
+			}
+			if arrived != total-broken {
+				t.Errorf("seed %d: %d samples arrived, want %d", seed, arrived, total-broken)
+			}
+		})
+	}
+}
