@@ -34,6 +34,7 @@ type load struct {
 	delivered int             // samples that left the queue, since the start
 	pending   int             // samples in the queue that are due
 	down      bool            // the receiver is unreachable
+	rejects   bool            // the receiver is a 1.0 one, and rejected samples lately
 }
 
 // laneLimits are the smallest and largest number of lanes, and the number of samples up to which there is no backlog:

@@ -26,14 +26,14 @@ type outlet struct {
 	queue    Queue
 	settings atomic.Pointer[Settings] // in force
 	newest   atomic.Int64
-	byTarget bool // stream mode, whatever the settings say; guarded by Packer.shape
+	byTarget atomic.Bool // stream mode, whatever the settings say; changed under Packer.shape
 
 	// Buffers hold the bytes of records on their way from a lane through the queue to the sender, and back.
 	Buffers wire.Buffers
 }
 
-// streams reports whether stream mode is on under s (hold.go). The caller holds Packer.shape.
-func (o *outlet) streams(s *Settings) bool { return s.streams || o.byTarget }
+// streams reports whether stream mode is on under s (hold.go). It stays so while Packer.shape is held.
+func (o *outlet) streams(s *Settings) bool { return s.streams || o.byTarget.Load() }
 
 // Tally is what became of the samples of a batch.
 type Tally struct {

@@ -79,7 +79,7 @@ func (p *Packer) PackByTarget(on bool) (changed bool) {
 	defer p.shape.Unlock()
 	s := p.settings.Load()
 	before := p.streams(s)
-	p.byTarget = on
+	p.byTarget.Store(on)
 	if p.streams(s) == before {
 		return false
 	}
@@ -93,11 +93,7 @@ func (p *Packer) PackByTarget(on bool) (changed bool) {
 }
 
 // ByTarget reports whether each request has samples of one target: stream mode is on.
-func (p *Packer) ByTarget() bool {
-	p.shape.RLock()
-	defer p.shape.RUnlock()
-	return p.streams(p.settings.Load())
-}
+func (p *Packer) ByTarget() bool { return p.streams(p.settings.Load()) }
 
 // beginGeneration has everything that is queued delivered before what is appended from now on. The caller holds shape
 // for writing.
