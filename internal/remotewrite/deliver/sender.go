@@ -90,7 +90,7 @@ func (s *Sender) deliverGroup(ctx context.Context, group []queue.Request) bool {
 		m := messageOf(r)
 		if l := r.Records[0].Layout; l != nil {
 			if l != layout {
-				layout, data = l, l.Append(nil)
+				layout, data = l, l.Append([]byte{}) // not nil, even if it is damaged and empty
 			}
 			m.Layout = data
 		}
