@@ -25,11 +25,19 @@ type damageCase struct {
 	do      func(t *testing.T, dir string)
 }
 
-func damageCases(files int, each bool) []damageCase {
+// damageCases returns the ways to damage so many files, each file or only one. columns: the queue may have scrapes that
+// are columns, of which cutBytes have several, and which a damaged layout takes along.
+func damageCases(files int, each, columns bool) []damageCase {
+	cut, flip := damageCase{worst: 1, total: 2}, damageCase{worst: 1, total: targets}
+	if columns {
+		const smallest, ofLayout = 60, 64 // bytes of a column with its header; columns that need one copy of a layout
+		cut = damageCase{worst: cutBytes / smallest, total: cutBytes / smallest}
+		flip = damageCase{worst: ofLayout, total: ofLayout}
+	}
 	list := []damageCase{
 		{name: "none", do: func(*testing.T, string) {}},
-		{name: "tail cut by 1 kB", worst: 1, total: 2, do: onFile(0, cutTail)},
-		{name: "one bit flipped in the middle", worst: 1, total: targets, do: onFile(0, flipBit)},
+		{name: "tail cut by 1 kB", worst: cut.worst, total: cut.total, do: onFile(0, cutTail)},
+		{name: "one bit flipped in the middle", worst: flip.worst, total: flip.total, do: onFile(0, flipBit)},
 		{name: "foreign files", do: addForeign},
 		{name: "positions missing", repeats: true, do: everyFile(positions, os.Remove)},
 		{name: "positions of noise", repeats: true, do: everyFile(positions, noise)},
@@ -65,7 +73,8 @@ func damage(w *world) {
 		w.Fatalf("no *.seg below %s, but:\n%s", w.storage, tree(w.storage))
 	}
 	w.Logf("the queue:\n%s", tree(w.storage))
-	for _, i := range damageCases(len(files), !w.suite.short) {
+	columns := w.delay > w.interval || !w.suite.short // a long outage has columns, whatever the delay
+	for _, i := range damageCases(len(files), !w.suite.short, columns) {
 		w.Run(i.name, func(t *testing.T) {
 			t.Parallel()
 			onDamaged(t, w, i)

@@ -118,6 +118,7 @@ func diskFullWhileDown(w *world) {
 func diskAndMemoryFull(w *world) {
 	const memory, scrape = 1 << 20, 4000 // bytes in memory; bytes per scrape at most
 	w.extension = "  queue:\n    max_memory: 1MiB\n"
+	w.more = sameLabels // no scrape is a column, of which memory has room for thousands
 	w.fleet = newFleet(w.T, w.addresses, 50, 8*targets)
 	filler := onSmallDisk(w)
 	w.set(oracle.Refuse())

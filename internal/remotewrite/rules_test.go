@@ -294,7 +294,8 @@ func TestWhatRulesCost(t *testing.T) {
 			at += 1000
 			appendAll(t, w, pages, at)
 		})
-		if most := 0.01 * float64(n); allocations > most { // requests end, and so do their blocks
+		// Requests end, and so do their blocks. The race detector makes pools forget some of what they get.
+		if most := 0.02 * float64(n); allocations > most {
 			t.Errorf("%s: %.0f allocations for %d known samples, want at most %.0f", c.name, allocations, n, most)
 		}
 		runtime.KeepAlive(w)
