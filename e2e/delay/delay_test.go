@@ -42,8 +42,8 @@ func TestDelay(t *testing.T) {
 		t.Logf("%d scrapes; %d requests to %s, %d to %s", scrapes, one, w.databases[i].name, several,
 			w.databases[i+1].name)
 		if several*2 >= scrapes || several >= one {
-			t.Errorf("%d requests with %d scrapes of %d, and %d with one; want about a third", several, columns, scrapes,
-				one)
+			t.Errorf("%d scrapes: %d requests with %d each, and %d with one; want about a third", scrapes, several,
+				columns, one)
 		}
 	}
 }
