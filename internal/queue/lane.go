@@ -166,7 +166,7 @@ func (l *lane) pendingBytes(most int64) (n int64) {
 		for i := r.written; i < len(r.Records) && n < most; i++ {
 			n += headerSize + int64(len(r.Records[i].Data))
 			if layout := r.Records[i].Layout; layout != nil {
-				n += headerSize + int64(len(layout.Data)) + layoutRefSize
+				n += headerSize + int64(layout.Len()) + layoutRefSize
 			}
 		}
 	}

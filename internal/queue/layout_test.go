@@ -680,3 +680,40 @@ func BenchmarkLayouts(b *testing.B) {
 		})
 	}
 }
+
+// TestBothPartsOfALayoutNeedRoom: the room that is made on disk for a record includes the part of its layout that is
+// shared in memory.
+func TestBothPartsOfALayoutNeedRoom(t *testing.T) {
+	data, shared := bytes.Repeat([]byte{1}, 100), bytes.Repeat([]byte{2}, 5000)
+	l := newLane("", laneName{lanes: 1})
+	r := &request{}
+	r.add(Record{Data: []byte{3}, First: true, Layout: NewLayout(data, shared)})
+	l.requests.insert(nil, r)
+	l.unwritten = r
+	want := int64(2*headerSize + 1 + layoutRefSize + len(data) + len(shared))
+	if got := l.pendingBytes(1 << 20); got != want {
+		t.Errorf("%d bytes to be written, want %d", got, want)
+	}
+}
+
+// TestALayoutOfTwoPartsIsReadBack compares what is read back from disk with what was appended.
+func TestALayoutOfTwoPartsIsReadBack(t *testing.T) {
+	a, b := NewLayout([]byte("own a, "), []byte("rows")), NewLayout([]byte("own a, "), []byte("rows"))
+	if !a.equal(b) || !a.equal(&Layout{Data: []byte("own a, rows")}) || a.equal(NewLayout([]byte("own a, "), nil)) ||
+		a.equal(NewLayout([]byte("own b, "), []byte("rows"))) {
+		t.Error("layouts are compared by something else than their bytes")
+	}
+	whole := &Layout{Data: a.Append(nil)}
+	if got, want := a.checksum(), whole.checksum(); got != want {
+		t.Errorf("checksum %x in two parts, %x in one", got, want)
+	}
+	rec := Record{Data: []byte("x"), Samples: 1, First: true, Layout: a}
+	c := (&layouts{}).copyFor(rec, 0, 0)
+	file := appendRecord(nil, rec, 0, 0, c)
+	addChecksums(file)
+	got, err := readRequest(bytes.NewReader(file), 0, int64(len(file)), nil, foundLayouts{},
+		func(n int) []byte { return make([]byte, 0, n) })
+	if err != nil || len(got.records) != 1 || !a.equal(got.records[0].Layout) {
+		t.Errorf("read back: %v, %+v", err, got.records)
+	}
+}

@@ -20,7 +20,7 @@ type kind uint16
 
 const (
 	kindPlain      kind = iota // Record.Data; the record has no layout
-	kindLayout                 // Layout.Data; the record that follows has this layout
+	kindLayout                 // the bytes of a Layout; the record that follows has it
 	kindWithLayout             // Record.Data, then a layoutRef
 )
 
