@@ -25,8 +25,8 @@ type damageCase struct {
 	do      func(t *testing.T, dir string)
 }
 
-// damageCases returns the ways to damage so many files, each file or only one. columns: the queue may have scrapes that
-// are columns, of which cutBytes have several, and which a damaged layout takes along.
+// damageCases returns the ways to damage a queue of this many files: each file in turn, or only one. columns: scrapes
+// may be columns. Then cutBytes has several of them, and a damaged layout costs those that need it.
 func damageCases(files int, each, columns bool) []damageCase {
 	cut, flip := damageCase{worst: 1, total: 2}, damageCase{worst: 1, total: targets}
 	if columns {

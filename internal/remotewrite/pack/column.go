@@ -71,7 +71,6 @@ func (l *Lane) appendColumn(
 		Samples: len(l.column.values), Oldest: b.Time, Newest: b.Time,
 		First: true, Stream: uint64(l.to.stream), Due: l.to.due, Layout: t.rows.layout,
 	}, tally)
-	o.queue.Seal(l.index)
 	t.batch(b.Time, true, l.open.number)
 	l.open.number++
 	l.notify()

@@ -25,7 +25,7 @@ type rows struct {
 }
 
 func openRows(v series.View, b *series.Batch) rows {
-	return rows{view: v, batch: b, plain: len(b.Times)+len(b.Starts)+len(b.Histograms)+len(b.Exemplars) == 0}
+	return rows{view: v, batch: b, plain: onlyValues(b)}
 }
 
 // rowsPerLock is the number of rows that are read before the lock of the table is given up: some tenths of a

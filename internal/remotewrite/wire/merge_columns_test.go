@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/prometheus/prometheus/model/value"
@@ -138,20 +137,8 @@ func TestMergeOfColumns(t *testing.T) {
 				group = append(group, m)
 			}
 			var p Pool
-			for range 2 { // the second time in memory that is used already
-				merged, err := p.Merge(group, tc.most)
-				if err != nil {
-					t.Fatal(err)
-				}
-				var got []string
-				for _, m := range merged {
-					checkRequests(t, m)
-					got = append(got, strings.Join(readV2(t, m).texts(), "; "))
-				}
-				if !slices.Equal(got, tc.want) {
-					t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tc.want, "\n"))
-				}
-				p.ReleaseMerged(merged)
+			checkMerged(t, &p, group, tc.most, tc.want)
+			for range 2 {
 				checkMergeOf(t, "checked", &p, group, plain, tc.most)
 			}
 		})

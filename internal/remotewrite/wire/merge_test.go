@@ -83,23 +83,28 @@ func TestMerge(t *testing.T) {
 			for _, rows := range tc.group {
 				group = append(group, messageOfRows(rows, 0))
 			}
-			var p Pool
-			for range 2 { // the second time in memory that is used already
-				merged, err := p.Merge(group, tc.most)
-				if err != nil {
-					t.Fatal(err)
-				}
-				var got []string
-				for _, m := range merged {
-					checkRequests(t, m)
-					got = append(got, strings.Join(readV2(t, m).texts(), "; "))
-				}
-				if !slices.Equal(got, tc.want) {
-					t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tc.want, "\n"))
-				}
-				p.ReleaseMerged(merged)
-			}
+			checkMerged(t, new(Pool), group, tc.most, tc.want)
 		})
+	}
+}
+
+// checkMerged merges a group twice, the second time in memory that is used already, and checks what the messages have.
+func checkMerged(t *testing.T, p *Pool, group []Message, most Limits, want []string) {
+	t.Helper()
+	for range 2 {
+		merged, err := p.Merge(group, most)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, m := range merged {
+			checkRequests(t, m)
+			got = append(got, strings.Join(readV2(t, m).texts(), "; "))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		p.ReleaseMerged(merged)
 	}
 }
 

@@ -184,7 +184,7 @@ func (w *mergeWriter) measure(s *mergedSeries) (samples, size int) {
 	return samples, size
 }
 
-// makeRoom ends the present message if it has no room for a series with so many samples.
+// makeRoom finishes the present message if a series with this many samples no longer fits.
 func (w *mergeWriter) makeRoom(samples int) {
 	m, most := &w.message, w.most
 	if m.Samples > 0 && (most.Samples > 0 && m.Samples+samples > most.Samples ||
