@@ -28,7 +28,7 @@ type columnWriter struct {
 	valued    columnRow          // the last one without a value of 0
 	byValues  [1 << 8]columnRow  // by a hash of their values; a newer one replaces an older one
 	byHead    [1 << 6]columnHead // by a hash; likewise
-	longTexts columnLabels
+	longTexts writtenTexts       // labels of series in which they differ from the one before
 }
 
 // writtenColumn is a column of the present run.
@@ -82,6 +82,9 @@ func (w *columnWriter) forget() {
 	w.columns, w.run, w.before = w.columns[:0], 0, columnSeries{}
 	w.forgetSamples()
 }
+
+// longText is the number of bytes from which on labels are searched for what was written before.
+const longText = 12
 
 // timeField returns the field time of a Sample. Not ok: it is longer than the time of a scrape ever is.
 func timeField(tsMillis int64) (f shortBytes, ok bool) {

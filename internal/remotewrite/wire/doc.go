@@ -12,11 +12,11 @@
 //  3. Pool.Merge (pool.go) makes messages of several requests, so that each series has all its samples in one place
 //     (merge.go, merge_rows.go, merge_write.go), and of columns, even of one (merge_columns.go). If all of them are of
 //     one layout, no series is looked up (merge_alone.go). Series that have only samples of columns are compressed
-//     while they are written (merge_direct.go, columnwriter.go, columnlabels.go).
+//     while they are written (merge_direct.go, columnwriter.go, columnrefs.go).
 //     A request without a layout that is sent alone is a Message as it is: its fragments.
 //  4. Pool.Body makes the body of a POST of a Message. In 2.0 the compressed blocks are put end to end (message.go). In
 //     1.0 each series has its labels in full (v1.go): they are compressed while they are written, with copies of what
-//     an earlier series has too (v1_compare.go, v1_texts.go, snappy.go).
+//     an earlier series has too (v1_compare.go, v1_texts.go, writtentexts.go, snappy.go).
 //
 // A message can be read back: Parse takes it apart (message.go). Content.Subset makes a smaller message of it,
 // Content.Split divides it by series, Content.SplitTimes and Content.SplitSeries by time (subset.go). Content.Describe

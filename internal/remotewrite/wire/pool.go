@@ -27,7 +27,7 @@ func (e *requestEncoder) encode(m Message, p Protocol, histograms bool) (block [
 // size returns how much memory the encoder keeps.
 func (e *requestEncoder) size() int {
 	const ofText, ofPair, ofEdge, ofOffset, ofSample = 40, 16, 8, 4, 40
-	return cap(e.v1.out) + cap(e.v2.out) + cap(e.v1.plain.text) + cap(e.v1.other) + cap(e.v1.texts.written) +
+	return cap(e.v1.out) + cap(e.v2.out) + cap(e.v1.plain.text) + cap(e.v1.other) + cap(e.v1.texts.values.written) +
 		ofText*cap(e.v1.texts.of) + ofPair*cap(e.v1.diff.newLabels) + ofEdge*cap(e.v1.base.ends) +
 		ofOffset*cap(e.v1.base.labelsEnded) + ofSample*(cap(e.v1.more)+cap(e.v1.later))
 }

@@ -1,19 +1,13 @@
 package wire
 
-import (
-	"bytes"
-	"encoding/binary"
-)
-
 // textTable is the symbols of one request, and where in its plain 1.0 text they and their pairs were written last.
 // Owned by a v1Writer.
 //
-// Cost: 40 bytes per symbol, its text, and 32 KiB. This memory is kept until the encoder is freed.
+// Cost: 40 bytes per symbol, its text, and 40 KiB. This memory is kept until the encoder is freed.
 type textTable struct {
-	of      []text
-	pairs   [1 << pairBits]pair // by hash; a newer one replaces an older one
-	written []byte              // the values written so far, each once, with textSeparator between them
-	words   [1 << wordBits]word // by hash; likewise
+	of     []text
+	pairs  [1 << pairBits]pair // by hash; a newer one replaces an older one
+	values writtenTexts        // each once
 }
 
 const pairBits = 10
@@ -43,8 +37,7 @@ func (t *textTable) forget() {
 	clear(t.of)
 	t.of = t.of[:0]
 	clear(t.pairs[:])
-	t.written = t.written[:0]
-	clear(t.words[:])
+	t.values.begin()
 }
 
 func (t *textTable) add(s []byte) {
@@ -109,55 +102,10 @@ func (t *textTable) writeNewLabel(p *snappyWriter, o *newLabel) {
 		p.repeat(int(value.asValue), 1+int(value.size))
 	} else {
 		p.head(tagLabelValueV1, len(value.text))
-		t.writeNewValue(p, value.text)
+		t.values.write(p, value.text)
 	}
 	value.asValue = uint32(at)
 }
-
-// writeNewValue writes a text that was not written before. Parts of it often were: hosts, principals and metric names
-// consist of the same words.
-func (t *textTable) writeNewValue(p *snappyWriter, s []byte) {
-	if len(t.written) == 0 {
-		t.written = append(t.written, textSeparator) // no word stands at 0
-	}
-	if bytes.IndexByte(s, textSeparator) >= 0 { // damaged
-		p.literal(s)
-		return
-	}
-	first, at := len(t.written), p.at
-	t.written = append(append(t.written, s...), textSeparator)
-	done := 0 // bytes of s that are written
-	for i := 0; i+wordBytes <= len(s); i++ {
-		w := &t.words[hashWord(s[i:])]
-		before := *w
-		*w = word{uint32(first + i), uint32(at + i)}
-		if int(before.said) >= first || !bytes.HasPrefix(t.written[before.said:], s[i:i+wordBytes]) {
-			continue
-		}
-		n := commonPrefix(s[i:], t.written[before.said:first])
-		if n < minCopied || p.at-int(before.at) >= farOffset && n < minCopiedFar {
-			continue
-		}
-		p.literal(s[done:i])
-		p.repeat(int(before.at), n)
-		done = i + n
-		i = done - 1
-	}
-	p.literal(s[done:])
-}
-
-// word is where four bytes of a text are: in written, and in the plain request.
-type word struct{ said, at uint32 }
-
-const (
-	wordBits      = 11
-	wordBytes     = 4
-	minCopied     = 6    // bytes; a shorter copy saves nothing: it takes three bytes, and the literal after it a tag
-	minCopiedFar  = 9    // likewise from far away, where a copy takes five bytes
-	textSeparator = 0xff // not in UTF-8, so no copy goes across two texts
-)
-
-func hashWord(s []byte) uint32 { return binary.LittleEndian.Uint32(s) * 0x9e3779b1 >> (32 - wordBits) }
 
 // cutKnown splits one label off references that were read before, and returns its slot.
 func (t *textTable) cutKnown(refs []byte) (known *pair, rest []byte) {
