@@ -119,7 +119,9 @@ func (l *loader) applyDelays(cfg *Config, src *source) []delay {
 					fmt.Sprintf("write at most %v, or raise sample_age_limit", limit)))
 			}
 			if yamltree.IsEmpty(yamltree.Get(l.remotes[i].node, "queue_config", "max_samples_per_send")) {
-				e.QueueConfig.MaxSamplesPerSend *= n // the default: as many series as with one scrape
+				// the default: as many series as with one scrape
+				e.QueueConfig.MaxSamplesPerSend *= n
+				cfg.RemoteWrite.Endpoints[i].SeriesPerSend = remotewrite.DefaultSeriesPerSend
 			}
 		}
 		cfg.noteDelay(d, "remote_write "+cmp.Or(e.Name, redactURL(e.URL.String())), intervals)

@@ -273,15 +273,18 @@ func TestRequestsOfSeveralScrapesAreLarger(t *testing.T) {
 		deadline string
 		want     int
 		streams  bool
+		series   int
 	}{
-		"one scrape a request":    {"batch_send_deadline: 19s", 2000, false},
-		"three scrapes a request": {"batch_send_deadline: 30s", 6000, true},
-		"written":                 {"batch_send_deadline: 30s, max_samples_per_send: 4000", 4000, true},
+		"one scrape a request":    {"batch_send_deadline: 19s", 2000, false, 2500},
+		"three scrapes a request": {"batch_send_deadline: 30s", 6000, true, 2500},
+		"written":                 {"batch_send_deadline: 30s, max_samples_per_send: 4000", 4000, true, 0},
 	} {
 		cfg := load(t, Options{}, delayFile("", c.deadline))
 		e := cfg.RemoteWrite.Endpoints[0]
-		if got := e.QueueConfig.MaxSamplesPerSend; got != c.want || e.Streams != c.streams {
-			t.Errorf("%s: max_samples_per_send %d, streams %v; want %d, %v", name, got, e.Streams, c.want, c.streams)
+		got := e.QueueConfig.MaxSamplesPerSend
+		if got != c.want || e.Streams != c.streams || e.SeriesPerSend != c.series {
+			t.Errorf("%s: max_samples_per_send %d, streams %v, series %d; want %d, %v, %d", name, got, e.Streams,
+				e.SeriesPerSend, c.want, c.streams, c.series)
 		}
 	}
 }

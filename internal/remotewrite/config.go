@@ -19,7 +19,14 @@ type EndpointConfig struct {
 	// Streams: batch_send_deadline is at least two scrape intervals of some job, so that requests hold several scrapes
 	// of a target.
 	Streams bool
+	// SeriesPerSend is the number of series of a request that holds several scrapes. It is DefaultSeriesPerSend if
+	// max_samples_per_send is not configured, else 0: then that key counts all samples.
+	SeriesPerSend int
 }
+
+// DefaultSeriesPerSend has room for a page of 2,000 series, the default of max_samples_per_send, and what is added to
+// it: without that room, a request with the last 15 samples would follow each one with 6,000.
+const DefaultSeriesPerSend = 2500
 
 // ScrapesPerRequest returns how many scrapes of a target one request holds, at least one.
 func ScrapesPerRequest(delay, interval time.Duration) int {

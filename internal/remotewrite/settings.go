@@ -35,7 +35,7 @@ func newSettings(cfg Config, ec EndpointConfig) *settings {
 type clientFunc func(EndpointConfig) (deliver.Client, error)
 
 func newClient(ec EndpointConfig) (deliver.Client, error) {
-	return deliver.NewClient(deliver.Settings{RemoteWriteConfig: ec.RemoteWriteConfig, Negotiate: ec.Negotiate})
+	return deliver.NewClient(ec.delivery(nil))
 }
 
 // withClient adds the client. Only this can fail.
@@ -44,8 +44,14 @@ func (s *settings) withClient(newClient clientFunc) error {
 	if err != nil {
 		return fmt.Errorf("remote_write %s: %w", s.label(), err)
 	}
-	s.delivery = &deliver.Settings{RemoteWriteConfig: s.RemoteWriteConfig, Negotiate: s.Negotiate, Client: client}
+	d := s.EndpointConfig.delivery(client)
+	s.delivery = &d
 	return nil
+}
+
+func (c EndpointConfig) delivery(client deliver.Client) deliver.Settings {
+	return deliver.Settings{RemoteWriteConfig: c.RemoteWriteConfig, Negotiate: c.Negotiate,
+		SeriesPerSend: c.SeriesPerSend, Client: client}
 }
 
 // same reports whether o is the next version of s, so that o takes over the backlog.
@@ -73,7 +79,8 @@ func (s *settings) sameCredentials(o *settings) bool {
 // equal reports whether s and o say the same, secrets included. In doubt it returns false; then the endpoint only
 // loses its idle connections.
 func (s *settings) equal(o *settings) bool {
-	if s.Negotiate != o.Negotiate || s.Streams != o.Streams || s.flushDeadline != o.flushDeadline ||
+	if s.Negotiate != o.Negotiate || s.Streams != o.Streams || s.SeriesPerSend != o.SeriesPerSend ||
+		s.flushDeadline != o.flushDeadline ||
 		!labels.Equal(s.externalLabels, o.externalLabels) {
 		return false
 	}

@@ -74,9 +74,10 @@ func (s *requester) send(ctx context.Context, m wire.Message, maxBody int) verdi
 	var t attempts
 	for ctx.Err() == nil {
 		cfg, replaced := s.receiver.current()
+		back := s.receiver.recovery() // before the POST: the receiver may be back before it fails
 		t.use(cfg)
 		if quiet := s.receiver.quiet(); quiet > 0 {
-			pause(ctx, quiet, replaced)
+			pause(ctx, quiet, replaced, nil)
 			continue
 		}
 		var left bool
@@ -111,7 +112,7 @@ func (s *requester) send(ctx context.Context, m wire.Message, maxBody int) verdi
 		case done:
 			return v
 		case later:
-			pause(ctx, t.wait(f.Outcome), replaced)
+			pause(ctx, t.wait(f.Outcome), replaced, back)
 		}
 	}
 	return verdict{result: interrupted}

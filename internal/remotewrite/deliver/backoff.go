@@ -32,13 +32,15 @@ func (b *backoff) wait() time.Duration {
 	return max(b.min, min(d, b.max))
 }
 
-// pause waits for d, or until the settings are replaced. It reports whether ctx is still alive.
-func pause(ctx context.Context, d time.Duration, replaced <-chan struct{}) bool {
+// pause waits for d, or until one of the channels is closed: the settings are replaced, or the receiver is back. It
+// reports whether ctx is still alive.
+func pause(ctx context.Context, d time.Duration, replaced, back <-chan struct{}) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
 	case <-replaced:
+	case <-back:
 	case <-t.C:
 	}
 	return ctx.Err() == nil

@@ -49,7 +49,7 @@ func (s *storage) Close() {}
 
 func (s *storage) Post(ctx context.Context, body []byte, p wire.Protocol, _ int) Answer {
 	s.posts++
-	pause(ctx, time.Millisecond, nil)
+	pause(ctx, time.Millisecond, nil, nil)
 	if s.flaky && s.posts%3 != 0 {
 		return answerOf(503)
 	}
@@ -417,6 +417,30 @@ func TestInterruptedGroup(t *testing.T) {
 			t.Errorf("%d samples arrived, then %+v; want all, and some already delivered", arrived, total)
 		}
 	})
+}
+
+// TestLimitFollowsTheScrapes: without a written max_samples_per_send, a message has a number of series, whatever the
+// number of their samples. The scrapes of a single one are left as they are packed.
+func TestLimitFollowsTheScrapes(t *testing.T) {
+	const series = 100
+	for _, c := range []struct{ scrapes, limit, perSend, posts int }{
+		{8, 200, 0, 4}, // 800 samples
+		{8, 200, 100, 1},
+		{8, 200, 50, 2},
+		{3, 200, 75, 2},
+		{1, 200, 50, 1},
+	} {
+		s := &storage{t: t, newest: map[string]point{}, arrived: map[string][]point{}}
+		r := newTestReceiver(s.Post, wire.V2)
+		rw := *r.settings.RemoteWriteConfig
+		rw.QueueConfig.MaxSamplesPerSend = c.limit
+		r.Replace(&Settings{RemoteWriteConfig: &rw, SeriesPerSend: c.perSend, Client: r.settings.Client})
+		sum := fates{dropped: map[Reason]int{}}
+		r.NewSender(&groups{backlog(t, c.scrapes, series), c.scrapes}, sum.add).Run(t.Context(), nil)
+		if s.posts != c.posts || sum.accepted != sum.done {
+			t.Errorf("%+v: %d POSTs, %+v", c, s.posts, sum)
+		}
+	}
 }
 
 // TestEveryFateOfGroupsIsCounted holds the law of delivery against receivers that answer at random: each sample of a

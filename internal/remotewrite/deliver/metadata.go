@@ -28,7 +28,7 @@ func (m *MetadataSender) Run(ctx context.Context) {
 		if !s.MetadataConfig.Send || interval <= 0 {
 			interval = math.MaxInt64
 		}
-		if !pause(ctx, interval, replaced) || isClosed(replaced) {
+		if !pause(ctx, interval, replaced, nil) || isClosed(replaced) {
 			continue
 		}
 		if m.Receiver.Protocol() == wire.V1 {
@@ -55,7 +55,7 @@ func (m *MetadataSender) send(ctx context.Context, s *Settings, replaced <-chan 
 	t.use(s)
 	for ; ctx.Err() == nil && !isClosed(replaced); t.made++ {
 		if quiet := r.quiet(); quiet > 0 {
-			pause(ctx, quiet, replaced)
+			pause(ctx, quiet, replaced, nil)
 			continue
 		}
 		a := s.Client.Post(ctx, body, wire.V1, t.made)
@@ -68,7 +68,7 @@ func (m *MetadataSender) send(ctx context.Context, s *Settings, replaced <-chan 
 			return
 		case Retry, SlowRetry:
 			r.askedForQuiet(s, a)
-			pause(ctx, t.wait(out), replaced)
+			pause(ctx, t.wait(out), replaced, nil)
 		default:
 			m.Sent(len(part), Refused)
 			if r.logLimit.Allow(lineMetadata) {

@@ -21,6 +21,7 @@ type Receiver struct {
 	mu          sync.Mutex // guards the following; only the lock of logLimit is taken while it is held
 	settings    *Settings
 	replaced    chan struct{} // closed when settings are replaced
+	back        chan struct{} // closed when the receiver is back: see up
 	negotiation negotiation
 	bodyLimit   bodyLimit
 	outage      outage
@@ -38,7 +39,7 @@ const (
 
 // NewReceiver returns a receiver about which nothing is known yet. waiting returns what is in the queue, for the log.
 func NewReceiver(s *Settings, waiting func() (samples int, bytes int64), log *zap.Logger) *Receiver {
-	r := &Receiver{log: log, waiting: waiting, settings: s, replaced: make(chan struct{})}
+	r := &Receiver{log: log, waiting: waiting, settings: s, replaced: make(chan struct{}), back: make(chan struct{})}
 	r.negotiation = newNegotiation(s)
 	return r
 }
@@ -59,6 +60,13 @@ func (r *Receiver) current() (*Settings, <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.settings, r.replaced
+}
+
+// recovery returns a channel that is closed when the receiver is back after an outage.
+func (r *Receiver) recovery() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.back
 }
 
 // Status is the state of a receiver for people.
@@ -201,8 +209,15 @@ func (r *Receiver) succeeded(s *Settings, p wire.Protocol, samples int) {
 }
 
 // up ends an outage, because the receiver has answered. The caller holds mu.
+//
+// After an outage of max_backoff or longer, the pauses of all lanes end. For example, a lane that has paused for 1 s of
+// 5 goes on when another lane gets through. A receiver that fails for a moment now and then ends no pause.
 func (r *Receiver) up() {
 	o := &r.outage
+	if !o.since.IsZero() && time.Since(o.since) >= time.Duration(r.settings.QueueConfig.MaxBackoff) {
+		close(r.back)
+		r.back = make(chan struct{})
+	}
 	if o.logged { // a receiver that fails for a moment now and then does not fill the log
 		r.log.Info("remote write endpoint back", zap.Duration("after", time.Since(o.since).Round(time.Millisecond)))
 	}

@@ -97,7 +97,7 @@ func (s *Sender) deliverGroup(ctx context.Context, group []queue.Request) bool {
 		s.messages = append(s.messages, m)
 	}
 	cfg, _ := s.receiver.current()
-	most := wire.Limits{Samples: cfg.QueueConfig.MaxSamplesPerSend, Bytes: maxMergedBytes}
+	most := wire.Limits{Samples: cfg.samplesPerSend(mostScrapes(group)), Bytes: maxMergedBytes}
 	var shared []wire.Message
 	for from := 0; from < len(group); {
 		to, samples := from, 0
@@ -112,6 +112,16 @@ func (s *Sender) deliverGroup(ctx context.Context, group []queue.Request) bool {
 		from = to
 	}
 	return s.deliverTogether(ctx, shared, most, false)
+}
+
+// mostScrapes returns the largest number of requests of one stream in a group.
+func mostScrapes(group []queue.Request) (most int) {
+	for from, r := range group {
+		for most < len(group)-from && group[from+most].Stream == r.Stream {
+			most++
+		}
+	}
+	return most
 }
 
 // deliverTogether merges messages and sends the result. One message that fits is sent as it is, and so is one in any

@@ -12,7 +12,18 @@ import (
 type Settings struct {
 	*promconfig.RemoteWriteConfig
 	Negotiate bool // protobuf_message is not configured: 2.0 is tried first, then 1.0
-	Client    Client
+	// SeriesPerSend is the number of series of a request that holds several scrapes of a target; 0:
+	// max_samples_per_send counts all samples.
+	SeriesPerSend int
+	Client        Client
+}
+
+// samplesPerSend returns the limit of a message that holds a number of scrapes of a target.
+func (s *Settings) samplesPerSend(scrapes int) int {
+	if s.SeriesPerSend > 0 && scrapes > 1 {
+		return s.SeriesPerSend * scrapes
+	}
+	return s.QueueConfig.MaxSamplesPerSend
 }
 
 // Client sends one request body, once. The body is free again after Post, unless the answer is BodyInUse.
