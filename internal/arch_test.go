@@ -53,6 +53,7 @@ var allowed = map[string][]string{
 	"config/hint":     {},
 	"config/problem":  {},
 	"config/yamltree": {},
+	"diagnose":        {},
 	"web":             {"config", "discovery", "relabel", "scrape", "remotewrite"}, // reads their Status()
 }
 

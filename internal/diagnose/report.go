@@ -1,0 +1,94 @@
+package diagnose
+
+import "time"
+
+// Verdict says whether a pod's Envoy is scraped, and if not, what kind of reason there is.
+type Verdict string
+
+// The verdicts, the worst first. That is the order of Report.Rows.
+const (
+	Down       Verdict = "DOWN"         // it is a target, and the last scrape failed
+	Cut        Verdict = "CUT"          // the last scrape exceeded a limit of its job
+	NotATarget Verdict = "NOT A TARGET" // the rules of every job left it out, or made an invalid target of it
+	NotSeen    Verdict = "NOT SEEN"     // no job looks where it is: namespace, selector, rights
+	NoSidecar  Verdict = "NO SIDECAR"   // it asks for a sidecar, and has none
+	NotReady   Verdict = "NOT READY"    // it has no address yet, or was not scraped yet
+	Duplicate  Verdict = "DUPLICATE"    // another target of the same job has the same URL and labels
+	Elsewhere  Verdict = "ELSEWHERE"    // another shard scrapes it, or the instance of another node
+	Finished   Verdict = "FINISHED"     // its phase is Succeeded or Failed
+	Scraped    Verdict = "SCRAPED"
+)
+
+// Report is what is known of all pods that have an Envoy or should have one, at one moment.
+type Report struct {
+	At      time.Time
+	Rows    []Row    // one for each pod: worst verdict first, then by namespace and name
+	Causes  []Cause  // of the rows that are not scraped, the most frequent first
+	Funnels []Funnel // one for each job, in the order of the configuration
+	Notes   []string // what the report cannot know, such as namespaces that may not be listed; one sentence each
+}
+
+// Row is a pod.
+type Row struct {
+	Namespace string
+	Pod       string
+	Node      string // empty: not known
+	IP        string // empty: it has none yet
+	Workload  string // the controller in the words of kubectl, such as ReplicaSet/reviews-v1-7f9c; empty: not known
+	Verdict   Verdict
+	Reason    Reason
+	Target    *Target // the target that the verdict is about; nil: there is none
+	Targets   int     // how many targets of all jobs the pod has
+}
+
+// Reason says why a pod has its verdict.
+type Reason struct {
+	Sentence string // for people, one sentence: it names job, rule, value and expression where there are such
+	Hint     string // the nearest miss, or what to do; empty: none
+	Cause    string // a short key, the same for all pods with the same cause, such as rule:envoy-stats:1
+
+	// The rule that left it out. Rule counts from 1; 0: it was no rule.
+	Job      string
+	Rule     int
+	RuleText string // in words (relabel.Words)
+	Value    string // of the rule's source labels
+	Regex    string
+}
+
+// Target is the state of a target.
+type Target struct {
+	Job          string
+	URL          string
+	LastScrape   time.Time // zero: none yet
+	Duration     time.Duration
+	PageBytes    int64 // of the last page, uncompressed; 0: not known
+	WireBytes    int64 // of the last page as it was sent
+	Samples      int   // on the page
+	Kept         int   // what metric relabeling left
+	Err          string
+	FailingSince time.Time // zero: the last scrape was good
+	Failures     int       // scrapes in a row that failed
+}
+
+// Cause is a group of rows that have one cause.
+type Cause struct {
+	Key     string // Reason.Cause
+	Verdict Verdict
+	Words   string // the sentence of the example, without what is only about the example
+	Count   int
+	Example string // namespace/pod
+}
+
+// Funnel says what became of the discovered targets of a job.
+type Funnel struct {
+	Job   string
+	Steps []FunnelStep
+}
+
+// FunnelStep is one step: discovered, each rule that left something out, invalid, duplicates, shards, scraped.
+type FunnelStep struct {
+	Words string // such as: rule 1: keep __meta_kubernetes_pod_container_port_name =~ ".*-envoy-prom"
+	Out   int    // targets that leave here
+	Left  int    // targets that go on
+	Cause string // Reason.Cause of the pods that leave here; empty: none leave
+}
