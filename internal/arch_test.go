@@ -54,7 +54,9 @@ var allowed = map[string][]string{
 	"config/problem":  {},
 	"config/yamltree": {},
 	"diagnose":        {},
-	"web":             {"config", "discovery", "relabel", "scrape", "remotewrite"}, // reads their Status()
+	"diagnose/show":   {"diagnose", "config/hint"}, // hint: the distance of two names
+	// web reads the Status() of the others, and shows a diagnose.Report
+	"web": {"config", "diagnose", "diagnose/show", "discovery", "relabel", "scrape", "remotewrite"},
 }
 
 // TestImportsPointDown reads the files itself instead of asking `go list`: the test cache sees what a test opens,

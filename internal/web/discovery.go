@@ -233,15 +233,20 @@ func (s *Server) chosen(pools []scrape.PoolStatus, q url.Values) *stepsView {
 		if l.Hash() != hash {
 			continue
 		}
-		view.Name, view.Before, view.After = nameOf(l), l, l
-		rules := s.src.Rules(job)
-		steps := s.src.Explain(l, rules)
-		view.Unused = len(rules) - len(steps)
-		for _, step := range steps {
-			view.Kept, view.After = step.Kept, step.After
-			view.Steps = append(view.Steps, describe(step))
-		}
-		break
+		return s.steps(job, l)
+	}
+	return view
+}
+
+// steps returns what the rules of a job do to the labels of a discovered target.
+func (s *Server) steps(job string, l labels.Labels) *stepsView {
+	view := &stepsView{Job: job, Kept: true, Name: nameOf(l), Before: l, After: l}
+	rules := s.src.Rules(job)
+	steps := s.src.Explain(l, rules)
+	view.Unused = len(rules) - len(steps)
+	for _, step := range steps {
+		view.Kept, view.After = step.Kept, step.After
+		view.Steps = append(view.Steps, describe(step))
 	}
 	return view
 }

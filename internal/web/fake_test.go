@@ -18,6 +18,8 @@ import (
 	"go.uber.org/zap"
 	"go.yaml.in/yaml/v2"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/diagnose"
+	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
@@ -51,6 +53,9 @@ type fakeMesh struct {
 	notReady  string
 	loaded    Loaded
 	flags     map[string]string
+	pods      diagnose.Report
+	podNow    func(ctx context.Context, namespace, pod string) ([]show.Fact, error)
+	preview   func(ctx context.Context, job, url string) (*scrape.Preview, error)
 }
 
 func newFakeMesh(t *testing.T) *fakeMesh {
@@ -94,6 +99,7 @@ func newFakeMesh(t *testing.T) *fakeMesh {
 			}},
 	}
 	m.addJob(t, "envoy-stats", fakeRules)
+	m.addPods()
 	return m
 }
 
@@ -191,6 +197,13 @@ func (m *fakeMesh) sources() Sources {
 		ConfigYAML: func() (string, error) { return m.yaml, m.yamlErr },
 		Loaded:     func() Loaded { return m.loaded },
 		Endpoints:  func() []remotewrite.EndpointStatus { return m.endpoints },
+		Pods:       func() diagnose.Report { return m.pods },
+		PodNow: func(ctx context.Context, namespace, pod string) ([]show.Fact, error) {
+			return m.podNow(ctx, namespace, pod)
+		},
+		Preview: func(ctx context.Context, job, url string) (*scrape.Preview, error) {
+			return m.preview(ctx, job, url)
+		},
 		Ready:      func() (bool, string) { return m.notReady == "", m.notReady },
 		Reload:     func(ctx context.Context) error { return m.reload(ctx) },
 		Build: Build{Version: "0.1.0", Revision: "abcdef", Branch: "main", BuildUser: "ci",

@@ -19,6 +19,7 @@ type overviewPage struct {
 	Total     tally
 	Dropped   int
 	Others    int // targets that other shards scrape
+	Pods      *podCounts
 	Endpoints []endpointRow
 	Flags     []pair
 }
@@ -30,6 +31,7 @@ func (s *Server) overview(w http.ResponseWriter, _ *http.Request) {
 		Build:     s.src.Build,
 		Jobs:      summarize(s.pools(), selection{}),
 		Endpoints: s.endpoints(),
+		Pods:      s.countPods(),
 	}
 	for _, j := range p.Jobs {
 		p.Total.Up += j.Tally.Up

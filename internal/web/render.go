@@ -65,6 +65,7 @@ func parseTemplates() *template.Template {
 				return "down"
 			}
 		},
+		"seconds":  func(s float64) string { return brief(time.Duration(s * float64(time.Second))) },
 		"nav":      func() []link { return navigation },
 		"progress": func(part, whole int) int { return part * 100 / max(whole, 1) },
 	}).ParseFS(templates, "templates/*.html"))
@@ -76,6 +77,7 @@ type link struct{ Path, Text string }
 // under any prefix.
 var navigation = []link{
 	{"./", "Overview"},
+	{"pods", "Pods"},
 	{"targets", "Targets"},
 	{"service-discovery", "Service discovery"},
 	{"config", "Configuration"},

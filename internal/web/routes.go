@@ -27,11 +27,13 @@ func (s *Server) handler() http.Handler {
 		mux.Handle("GET "+path, httputil.CompressionHandler{Handler: h})
 	}
 	page("/{$}", s.overview)
+	page("/pods", s.podsPage)
 	page("/targets", s.targets)
 	page("/service-discovery", s.serviceDiscovery)
 	page("/config", s.config)
 	page("/static/", s.asset)
 
+	page("/api/v1/pods", s.apiPods)
 	page("/api/v1/targets", s.apiTargets)
 	page("/api/v1/targets/relabel_steps", s.apiRelabelSteps)
 	page("/api/v1/scrape_pools", s.apiScrapePools)

@@ -18,6 +18,8 @@ import (
 	"go.uber.org/zap/exp/zapslog"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/diagnose"
+	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
@@ -52,12 +54,24 @@ type Sources struct {
 	ConfigYAML func() (string, error) // the configuration in force, without secrets
 	Loaded     func() Loaded
 	Endpoints  func() []remotewrite.EndpointStatus
+	Pods       PodSources
 	Ready      func() (ok bool, why string) // why: the reason if not ok
 	Reload     func(context.Context) error
 	Build      Build
 	Flags      map[string]string // values by the name of the flag
 	Started    time.Time
 	Gatherer   prometheus.Gatherer
+}
+
+// PodSources is the data of /pods. Report may be nil: then there is no report. The others may be nil, too: then the
+// evidence of a pod lacks what they return.
+type PodSources struct {
+	Report func() diagnose.Report
+	// Ask asks the API server for one pod. It returns a report on that pod alone, also if no job discovers it, and what
+	// the API server says of it. If there is no such pod, the report has no row, and the error says why.
+	Ask func(ctx context.Context, namespace, pod string) (diagnose.Report, []show.Fact, error)
+	// Preview fetches the page of a running target.
+	Preview func(ctx context.Context, job, url string) (*scrape.Preview, error)
 }
 
 // Loaded is the result of the last reloads.
@@ -86,12 +100,15 @@ type Server struct {
 	tmpl *template.Template
 	http *http.Server
 
+	previews chan struct{} // holds an element for each page that is being fetched for a person
+
 	listener net.Listener // owned by Listen until Run, then by Run
 }
 
 // New returns a server that has not opened its port.
 func New(cfg Config, src Sources, log *zap.Logger) *Server {
-	s := &Server{cfg: cfg, src: src, log: log, now: time.Now, tmpl: parseTemplates()}
+	s := &Server{cfg: cfg, src: src, log: log, now: time.Now, tmpl: parseTemplates(),
+		previews: make(chan struct{}, maxPreviews)}
 	s.http = &http.Server{
 		Handler:           s.handler(),
 		ReadHeaderTimeout: readHeaderTimeout,

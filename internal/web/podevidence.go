@@ -1,0 +1,248 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/diagnose"
+	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
+)
+
+// A person who looks at the evidence of a pod causes two requests, one to the target and one to the API server. These
+// limits hold for both.
+const (
+	maxPreviews     = 2 // pages that are being fetched for people at the same time
+	evidenceTimeout = 10 * time.Second
+)
+
+// maxExplained is how many discovered targets of a pod are explained. A pod has one for each port of each job.
+const maxExplained = 50
+
+// podPage shows a pod with its evidence.
+type podPage struct {
+	frame
+	Query    show.Query
+	Back     string // link to the list
+	Pod      *podView
+	Nearest  []pair // names and links, if there is no such pod
+	Steps    []*stepsView
+	Evidence *show.Evidence
+}
+
+func (s *Server) podPage(w http.ResponseWriter, r *http.Request, q show.Query) {
+	report := s.report()
+	p := podPage{frame: s.frame("Pod "+cut(q.Pod), "pods"), Query: q, Back: q.WithPod("").Link()}
+	row := rowOf(&report, q.Pod)
+	if row == nil {
+		for _, name := range nearest(&report, q.Pod) {
+			p.Nearest = append(p.Nearest, pair{name, q.WithPod(name).Link()})
+		}
+		w.WriteHeader(http.StatusNotFound)
+		s.render(w, "pod.html", p)
+		return
+	}
+	p.Pod = &podView{Pod: show.NewPod(row, hide), Look: lookOf(row.Verdict)}
+	p.Evidence, p.Steps = s.evidence(r.Context(), row, !isCrossSite(r))
+	s.render(w, "pod.html", p)
+}
+
+// Pods returns what /api/v1/pods answers: the pods that the query chooses, or one pod with its evidence. The error says
+// that there is no such pod. If fetch is false, no page is fetched for the evidence.
+func (s *Server) Pods(ctx context.Context, q show.Query, fetch bool) (show.Answer, error) {
+	report := s.report()
+	if q.Pod != "" {
+		row := rowOf(&report, q.Pod)
+		if row == nil {
+			return show.Answer{}, unknownPod(&report, q.Pod)
+		}
+		a := show.NewAnswer(&diagnose.Report{At: report.At}, hide)
+		a.Total, a.Pods = 1, append(a.Pods, show.NewPod(row, hide))
+		a.Evidence, _ = s.evidence(ctx, row, fetch)
+		return a, nil
+	}
+	a := show.NewAnswer(&report, hide)
+	rows := q.Select(&report).Rows
+	a.Total = len(rows)
+	if q.Rows != 0 {
+		rows, _ = pageOf(rows, q)
+	}
+	a.Pods = make([]show.Pod, 0, len(rows))
+	for _, row := range rows {
+		a.Pods = append(a.Pods, show.NewPod(row, hide))
+	}
+	return a, nil
+}
+
+func rowOf(report *diagnose.Report, name string) *diagnose.Row {
+	namespace, pod, _ := strings.Cut(name, "/")
+	for i := range report.Rows {
+		if r := &report.Rows[i]; r.Pod == pod && r.Namespace == namespace {
+			return r
+		}
+	}
+	return nil
+}
+
+func nearest(report *diagnose.Report, name string) []string {
+	pods := make([]show.Pod, 0, len(report.Rows))
+	for i := range report.Rows {
+		pods = append(pods, show.Pod{Namespace: report.Rows[i].Namespace, Name: report.Rows[i].Pod})
+	}
+	return show.Nearest(pods, name)
+}
+
+func unknownPod(report *diagnose.Report, name string) error {
+	text := fmt.Sprintf("no pod %s has an Envoy or should have one", cut(name))
+	if names := nearest(report, name); len(names) > 0 {
+		text += "; the nearest names: " + strings.Join(names, ", ")
+	}
+	return errors.New(text)
+}
+
+// isCrossSite reports whether another web site made the browser send the request. Such a request must not cause
+// requests to pods.
+func isCrossSite(r *http.Request) bool { return r.Header.Get("Sec-Fetch-Site") == "cross-site" }
+
+// evidence returns what the verdict about a pod rests on, also as pages show it.
+func (s *Server) evidence(ctx context.Context, row *diagnose.Row, fetch bool) (*show.Evidence, []*stepsView) {
+	ctx, cancel := context.WithTimeout(ctx, evidenceTimeout)
+	defer cancel()
+	e := &show.Evidence{Relabeling: []show.Relabeling{}, Kubectl: []string{}}
+	views := s.stepsOf(row.Namespace, row.Pod)
+	for _, v := range views {
+		e.Relabeling = append(e.Relabeling, relabelingOf(v))
+	}
+	if line := kubectlLine(row); line != "" {
+		e.Kubectl = append(e.Kubectl, line)
+	}
+	if row.Target != nil && fetch && s.src.Preview != nil {
+		e.Page = s.preview(ctx, row.Target)
+	}
+	if s.src.PodNow != nil {
+		facts, err := s.src.PodNow(ctx, row.Namespace, row.Pod)
+		if err != nil {
+			e.NowError = cut(hide(err.Error()))
+		}
+		for _, f := range facts {
+			e.Now = append(e.Now, show.Fact{Name: cut(f.Name), Value: cut(hide(f.Value))})
+		}
+	}
+	return e, views
+}
+
+// preview fetches the page of a target for a person. If other people's pages take too long, it gives up.
+func (s *Server) preview(ctx context.Context, t *diagnose.Target) *show.Page {
+	p := &show.Page{Job: t.Job, URL: hide(t.URL)}
+	select {
+	case s.previews <- struct{}{}:
+		defer func() { <-s.previews }()
+	case <-ctx.Done():
+		p.Err = fmt.Sprintf("%d other pages are being fetched; try again", maxPreviews)
+		return p
+	}
+	got, err := s.src.Preview(ctx, t.Job, t.URL)
+	if err != nil {
+		p.Err = hide(err.Error())
+	}
+	if got == nil {
+		return p
+	}
+	p.Status, p.Seconds, p.Cut = got.Status, got.Took.Seconds(), got.Cut
+	p.Body = hide(strings.ToValidUTF8(string(got.Body), "\uFFFD"))
+	for _, name := range slices.Sorted(maps.Keys(got.Header)) {
+		for _, value := range got.Header[name] {
+			p.Header = append(p.Header, show.Header{Name: cut(name), Value: cut(hide(value))})
+		}
+	}
+	return p
+}
+
+// stepsOf returns the steps of each discovered target of a pod, by job.
+func (s *Server) stepsOf(namespace, pod string) []*stepsView {
+	const prefix = model.MetaLabelPrefix + "kubernetes_"
+	var views []*stepsView
+	add := func(job string, l labels.Labels) {
+		if len(views) < maxExplained && l.Get(prefix+"pod_name") == pod && l.Get(prefix+"namespace") == namespace {
+			views = append(views, s.steps(job, l))
+		}
+	}
+	for _, p := range s.pools() {
+		for _, t := range p.Targets {
+			add(p.Job, t.Discovered())
+		}
+		for _, d := range p.Dropped {
+			add(p.Job, d.Discovered())
+		}
+	}
+	return views
+}
+
+func relabelingOf(v *stepsView) show.Relabeling {
+	r := show.Relabeling{Job: v.Job, Name: v.Name, Kept: v.Kept, Steps: []show.Step{}, Before: labelMap(v.Before)}
+	if v.Kept {
+		r.After = labelMap(v.After)
+	}
+	for i, row := range v.Steps {
+		step := show.Step{Rule: i + 1, Words: row.Words, Kept: row.Kept}
+		for _, c := range row.Diff {
+			step.Changes = append(step.Changes, show.Change(c))
+		}
+		r.Steps = append(r.Steps, step)
+	}
+	return r
+}
+
+func labelMap(l labels.Labels) map[string]string {
+	m := make(map[string]string, l.Len())
+	for _, p := range pairs(l) {
+		m[p.Name] = p.Value
+	}
+	return m
+}
+
+// kubectlLine returns a command that fetches a pod's page through the API server. It returns nothing if the target is
+// not at the pod's address. Without a target it is Envoy's page on the port that Istio adds.
+func kubectlLine(row *diagnose.Row) string {
+	scheme, port, path := "", "15090", "stats/prometheus"
+	if row.Target != nil {
+		u, err := url.Parse(row.Target.URL)
+		if err != nil || row.IP != "" && u.Hostname() != row.IP {
+			return ""
+		}
+		if u.Scheme == "https" {
+			scheme, port = "https:", "443"
+		} else if u.Scheme == "http" {
+			port = "80"
+		}
+		if u.Port() != "" {
+			port = u.Port()
+		}
+		if path = strings.TrimPrefix(u.EscapedPath(), "/"); u.RawQuery != "" {
+			path += "?" + u.RawQuery
+		}
+	}
+	return "kubectl get --raw " + shellQuote(fmt.Sprintf("/api/v1/namespaces/%s/pods/%s%s:%s/proxy/%s", row.Namespace,
+		scheme, row.Pod, port, path))
+}
+
+// shellQuote quotes a word for a shell if it has other characters than those of a plain path. Annotations of a pod can
+// choose the path.
+func shellQuote(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/.:_-", r)
+	}
+	if strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
