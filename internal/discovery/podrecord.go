@@ -101,15 +101,18 @@ func newPodRecord(pod *corev1.Pod) *podRecord {
 			r.phase = podPhase(i)
 		}
 	}
-	for flag, set := range map[podFlags]bool{
-		flagReady: isReady(pod), flagHostNetwork: pod.Spec.HostNetwork, flagInjected: injected, flagAsks: asks,
-		flagProxyInit: init,
-	} {
-		if set {
-			r.flags |= flag
-		}
-	}
+	r.set(flagReady, isReady(pod))
+	r.set(flagHostNetwork, pod.Spec.HostNetwork)
+	r.set(flagInjected, injected)
+	r.set(flagAsks, asks)
+	r.set(flagProxyInit, init)
 	return r
+}
+
+func (r *podRecord) set(f podFlags, on bool) {
+	if on {
+		r.flags |= f
+	}
 }
 
 // RecordOf returns the record of a whole pod, whether or not it has an Envoy.
