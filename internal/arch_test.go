@@ -36,7 +36,7 @@ var allowed = map[string][]string{
 	"footprint": {}, "hashindex": {}, "queue": {}, "relabel": {}, "discovery": {}, "shard": {},
 	"series":     {"hashindex"},
 	"exposition": {"hashindex", "series"},
-	"scrape":     {"hashindex", "series", "exposition", "discovery", "shard"},
+	"scrape":     {"envoy", "hashindex", "series", "exposition", "discovery", "shard"},
 	"remotewrite": {
 		"series", "queue", "remotewrite/deliver", "remotewrite/pack", "remotewrite/wire", "remotewrite/wire/wiretest",
 	},
@@ -53,7 +53,8 @@ var allowed = map[string][]string{
 	"config/hint":     {},
 	"config/problem":  {},
 	"config/yamltree": {},
-	"diagnose":        {},
+	"envoy":           {},
+	"diagnose":        {"discovery", "envoy", "relabel", "scrape"}, // reads what they know of pods and targets
 	"web":             {"config", "discovery", "relabel", "scrape", "remotewrite"}, // reads their Status()
 }
 
