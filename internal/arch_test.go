@@ -36,7 +36,7 @@ var allowed = map[string][]string{
 	"footprint": {}, "hashindex": {}, "queue": {}, "relabel": {}, "discovery": {}, "shard": {},
 	"series":     {"hashindex"},
 	"exposition": {"hashindex", "series"},
-	"scrape":     {"hashindex", "series", "exposition", "discovery", "shard"},
+	"scrape":     {"envoy", "hashindex", "series", "exposition", "discovery", "shard"},
 	"remotewrite": {
 		"series", "queue", "remotewrite/deliver", "remotewrite/pack", "remotewrite/wire", "remotewrite/wire/wiretest",
 	},
@@ -53,8 +53,9 @@ var allowed = map[string][]string{
 	"config/hint":     {},
 	"config/problem":  {},
 	"config/yamltree": {},
-	"diagnose":        {},
-	"diagnose/show":   {"diagnose", "config/hint"}, // hint: the distance of two names
+	"envoy":           {},
+	"diagnose":        {"discovery", "envoy", "relabel", "scrape"}, // reads what they know of pods and targets
+	"diagnose/show":   {"diagnose", "config/hint"},                 // hint: the distance of two names
 	// web reads the Status() of the others, and shows a diagnose.Report
 	"web": {"config", "diagnose", "diagnose/show", "discovery", "relabel", "scrape", "remotewrite"},
 }

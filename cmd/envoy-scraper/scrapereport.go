@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
@@ -54,15 +55,6 @@ type istioReport struct {
 	Shown  bool           `json:"shown"`
 	Series map[string]int `json:"series"`
 	Words  string         `json:"words"`
-}
-
-// istioTraffic returns the names of Istio's standard metrics.
-func istioTraffic() []string {
-	return []string{
-		"istio_requests_total", "istio_request_duration_milliseconds", "istio_request_bytes", "istio_response_bytes",
-		"istio_request_messages_total", "istio_response_messages_total", "istio_tcp_sent_bytes_total",
-		"istio_tcp_received_bytes_total", "istio_tcp_connections_opened_total", "istio_tcp_connections_closed_total",
-	}
 }
 
 // newPageReport scrapes a page and reports on it. If the scrape fails before the page is known, it returns the reason.
@@ -184,30 +176,28 @@ func (rep *pageReport) finish() {
 func istioWords(families []*familyReport) istioReport {
 	rep := istioReport{Series: map[string]int{}}
 	var shown []string
-	envoy, istio := 0, 0
+	var signs envoy.Signs
 	for _, f := range families {
-		switch {
-		case slices.Contains(istioTraffic(), f.Name):
+		signs |= envoy.SignOf(f.Name)
+		if envoy.IsStandard(f.Name) {
 			rep.Series[f.Name] = f.Series
 			shown = append(shown, fmt.Sprintf("%s (%d series)", f.Name, f.Series))
-		case strings.HasPrefix(f.Name, "istio_"):
-			istio++
-		case strings.HasPrefix(f.Name, "envoy_"):
-			envoy++
 		}
 	}
 	rep.Shown = len(shown) > 0
+	list, why := strings.Join(shown, ", "), signs.WhyNoRequests()
 	switch {
-	case rep.Series["istio_requests_total"] > 0:
-		rep.Words = "yes: " + strings.Join(shown, ", ")
+	case signs.Has(envoy.Requests):
+		rep.Words = "yes: " + list
 	case rep.Shown:
-		rep.Words = "yes, but no HTTP requests, as istio_requests_total is not there: " + strings.Join(shown, ", ")
-	case istio > 0:
-		rep.Words = "not yet: this is a part of Istio, but it shows no traffic; send a request through it and look " +
-			"again"
-	case envoy > 0:
-		rep.Words = "no: this is an Envoy, but it shows none of Istio's metrics; either nothing went through it yet, " +
-			"or Istio's telemetry is off for it"
+		rep.Words = "yes, but no HTTP requests, as istio_requests_total is not there: " + list
+		if why != "" {
+			rep.Words += "; " + why
+		}
+	case signs.Class() == envoy.ClassIdle:
+		rep.Words = "not yet: " + why
+	case signs.Class() == envoy.ClassEnvoy:
+		rep.Words = "no: " + why
 	default:
 		rep.Words = "no, and it does not look like the page of an Envoy either"
 	}

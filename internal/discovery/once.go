@@ -29,6 +29,25 @@ func Once(ctx context.Context, jobs []*promconfig.ScrapeConfig) (map[string][]*t
 	return m.once(ctx, jobs)
 }
 
+// Look discovers like Once. It returns the groups of each job as the update that Run hands over first, and the manager,
+// which does not run any more: its Pods, Scopes and Pod answer as of then.
+func Look(ctx context.Context, jobs []*promconfig.ScrapeConfig) (*Manager, map[string]Update, error) {
+	m, err := New(zap.NewNop(), prometheus.NewRegistry())
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := m.once(ctx, jobs); err != nil {
+		return nil, nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	updates := map[string]Update{}
+	for _, j := range m.jobs {
+		updates[j.name] = j.whole()
+	}
+	return m, updates, nil
+}
+
 func (m *Manager) once(ctx context.Context, jobs []*promconfig.ScrapeConfig) (map[string][]*targetgroup.Group, error) {
 	m.wholePods = true // people want to see all labels that a rule could read
 	m.pace.retry = min(m.pace.retry, time.Second)

@@ -194,7 +194,7 @@ func (l watchLimit) pause(ctx context.Context) error {
 	}
 }
 
-// informer returns an informer for the pods of a namespace. Pods are trimmed as soon as they are decoded: only the list
+// informer returns an informer for the pods of a namespace. Pods are stored as soon as they are decoded: only the list
 // response that is being read holds whole pods. client-go sets the page size of lists.
 func (d *podDiscovery) informer(namespace string) (cache.SharedIndexInformer, error) {
 	pods, limit := d.client.Pods(namespace), newWatchLimit()
@@ -209,10 +209,7 @@ func (d *podDiscovery) informer(namespace string) (cache.SharedIndexInformer, er
 				d.events.watchFailed(err)
 				return nil, err
 			}
-			for i := range list.Items {
-				list.Items[i] = *trimPod(&list.Items[i], d.reads)
-			}
-			return list, nil
+			return storeAll(list, d.reads)
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			if err := limit.pause(ctx); err != nil {

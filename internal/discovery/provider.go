@@ -81,7 +81,9 @@ func (m *Manager) newProvider(id uint64, job string, c promdiscovery.Config, r *
 	}
 	log := slog.New(onceHandler{Handler: m.slog.Handler(), report: p.noteWarning}).With("discovery", p.kind, "job", job)
 	var err error
-	if k, ok := trimmable(c); ok && r != nil {
+	if k, ok := trimmable(c); ok && m.wholePods {
+		p.inner, err = newPodDiscovery(log, k, everything(), m.kube, p)
+	} else if ok && r != nil {
 		p.inner, err = newPodDiscovery(log, k, r, m.kube, p)
 	} else {
 		p.inner, err = c.NewDiscoverer(promdiscovery.DiscovererOptions{

@@ -33,6 +33,13 @@ func newReads() *reads {
 	return r
 }
 
+// everything returns the set of all labels.
+func everything() *reads {
+	r := newReads()
+	r.patterns[".*"] = relabel.MustNewRegexp(".*")
+	return r
+}
+
 // add adds the labels that rules read.
 func (r *reads) add(rules []*relabel.Config) {
 	for _, rule := range rules {

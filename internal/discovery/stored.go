@@ -5,23 +5,56 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
 )
 
 // storedPod is a trimmed pod in an informer's store, in protobuf form. The Go structures of a pod and its containers
-// would take several times the memory, although most of their fields are empty.
+// would take several times the memory, although most of their fields are empty. Immutable.
 type storedPod struct {
 	namespace, name, version string
 	body                     []byte
+	record                   *podRecord // of the whole pod; nil: it neither has an Envoy nor asks for one
 }
 
-// store encodes a trimmed pod.
-func store(pod *corev1.Pod) (*storedPod, error) {
-	body, err := pod.Marshal()
+// store trims a whole pod, and encodes it.
+func store(pod *corev1.Pod, r *reads) (*storedPod, error) {
+	body, err := trimPod(pod, r).Marshal()
 	if err != nil {
 		return nil, fmt.Errorf("pack pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
-	return &storedPod{namespace: pod.Namespace, name: pod.Name, version: pod.ResourceVersion, body: body}, nil
+	return &storedPod{namespace: pod.Namespace, name: pod.Name, version: pod.ResourceVersion, body: body,
+		record: newPodRecord(pod)}, nil
+}
+
+// GetObjectKind implements runtime.Object.
+func (s *storedPod) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
+
+// DeepCopyObject implements runtime.Object.
+func (s *storedPod) DeepCopyObject() runtime.Object { return s }
+
+// storedPods is the answer to a list request, of which each pod was stored as soon as the answer was decoded.
+type storedPods struct {
+	metav1.TypeMeta
+	metav1.ListMeta
+	Items []*storedPod
+}
+
+// DeepCopyObject implements runtime.Object.
+func (l *storedPods) DeepCopyObject() runtime.Object { return l }
+
+// storeAll stores the pods of a list, and lets go of each whole pod.
+func storeAll(list *corev1.PodList, r *reads) (*storedPods, error) {
+	all := &storedPods{ListMeta: list.ListMeta, Items: make([]*storedPod, len(list.Items))}
+	for i := range list.Items {
+		var err error
+		if all.Items[i], err = store(&list.Items[i], r); err != nil {
+			return nil, err
+		}
+		list.Items[i] = corev1.Pod{}
+	}
+	return all, nil
 }
 
 // GetObjectMeta implements metav1.ObjectMetaAccessor, which informers use.
@@ -46,7 +79,7 @@ func storing(r *reads) cache.TransformFunc {
 		if !ok {
 			return object, nil
 		}
-		return store(trimPod(pod, r))
+		return store(pod, r)
 	}
 }
 

@@ -139,6 +139,14 @@ func (p *page) close() {
 	}
 }
 
+// wireBytes returns how many bytes of the page were read as they were sent.
+func (p *page) wireBytes() int64 {
+	if p.unzipper != nil {
+		return p.unzipper.sent.n
+	}
+	return p.body.n
+}
+
 // get requests a target's page. If it returns an error, the scrape has failed.
 func (f *fetcher) get(ctx context.Context, t *target) (*page, error) {
 	if t.socket != "" && f.guard.socket == "" {
@@ -169,7 +177,7 @@ func (f *fetcher) get(ctx context.Context, t *target) (*page, error) {
 		return nil, errZstd
 	case "gzip":
 		p.unzipper = f.unzipper()
-		reader = p.unzipper
+		reader = p.unzipper // which counts what it reads
 		if err := p.unzipper.reset(resp.body); err != nil {
 			return nil, resp.lease.explain(err)
 		}
@@ -253,8 +261,22 @@ func (f *fetcher) request(ctx context.Context, t *target) (*http.Request, error)
 
 // unzipper decompresses gzip. It is reused for many pages because it holds 40 KB of tables.
 type unzipper struct {
-	in *bufio.Reader
+	sent countingReader
+	in   *bufio.Reader
 	gzip.Reader
+}
+
+// countingReader counts the bytes that are read from r.
+type countingReader struct {
+	r io.Reader
+	n int64
+}
+
+// Read implements io.Reader.
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
 }
 
 func (f *fetcher) unzipper() *unzipper {
@@ -265,7 +287,8 @@ func (f *fetcher) unzipper() *unzipper {
 }
 
 func (u *unzipper) reset(body io.Reader) error {
-	u.in.Reset(body)
+	u.sent = countingReader{r: body}
+	u.in.Reset(&u.sent)
 	return u.Reset(u.in)
 }
 

@@ -27,6 +27,8 @@ type learner struct {
 	exceed  func()                            // counts an exceeded label limit
 	late    func(id series.ID, at int64) bool // answers Late
 	onLearn func(id series.ID)                // called for each series learned
+	// notice is called for each series that is new on the page, with the labels on the page.
+	notice func(printed labels.Labels, id series.ID, kept bool)
 }
 
 // scratch holds the buffers of one call of Learn.
@@ -56,6 +58,7 @@ func (l *learner) Learn(lset labels.Labels, m series.Meta) (id series.ID, keep b
 	}
 	final, keep := l.relabel(s, lset)
 	if !keep || final.IsEmpty() {
+		l.notice(lset, 0, false)
 		return 0, false, nil
 	}
 	if !final.Has(model.MetricNameLabel) {
@@ -73,6 +76,7 @@ func (l *learner) Learn(lset labels.Labels, m series.Meta) (id series.ID, keep b
 			truncate(final.String(), 2*maxQuoted/3))
 	}
 	id = l.table.Add(l.target, final, m)
+	l.notice(lset, id, true)
 	l.onLearn(id)
 	return id, true, nil
 }

@@ -32,6 +32,7 @@ type loop struct {
 	ages    ages
 	report  report
 	stamps  stamps
+	traits  traits    // of the pages so far
 	due     time.Time // due time of the running scrape, copied from life.due
 	scraped bool      // at least once: otherwise there is nothing to mark
 
@@ -55,6 +56,16 @@ type scrapeStatus struct {
 	err      string
 	counts   exposition.Counts
 	since    time.Time // when health became what it is
+	bytes    pageBytes
+	failure  string // as in TargetStatus
+	failures int    // in a row
+	traits   traits
+}
+
+// pageBytes are the sizes of a page, as far as it was read.
+type pageBytes struct {
+	page, wire int64 // uncompressed, and as it was sent
+	reported   int64 // the value of scrape_body_size_bytes
 }
 
 // env is what all loops of a process share.
@@ -83,11 +94,13 @@ func newLoop(e *env, job *jobState, t *target) *loop {
 // another URL is learned again, so that scrape_series_added counts all its series, as in Prometheus. release frees the
 // rest. Call it without the schedule's lock, since that can be slow.
 func (l *loop) inherit(old *loop) (release func()) {
-	l.live, l.ages, l.stamps, l.scraped = old.live, old.ages, old.stamps, old.scraped
+	l.live, l.ages, l.stamps, l.scraped, l.traits = old.live, old.ages, old.stamps, old.scraped, old.traits
 	left := old.page
 	if l.job.seriesText == old.job.seriesText && l.target.hasPageOf(old.target) {
 		left, l.page = l.page, old.page
 		l.page.Rebind(l.newLearner(), l.job.pageOptionsOf(l.target))
+	} else {
+		l.traits.forgetSeries()
 	}
 	old.mu.Lock()
 	status := old.status
@@ -107,7 +120,7 @@ func (l *loop) newLearner() *learner {
 	return &learner{
 		table: l.env.table, target: l.id, labels: l.target.labels, cfg: l.job.cfg,
 		scratch: &l.env.scratch, onLearn: l.report.noteNew,
-		exceed: l.job.metrics.labelLimit.Inc,
+		exceed: l.job.metrics.labelLimit.Inc, notice: l.traits.notice,
 		late:   func(id series.ID, at int64) bool { return l.ages.late(l.live, id, at) },
 	}
 }
@@ -128,7 +141,7 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 	start := time.Now()
 	ts := l.stamps.scrape(start, l.due, l.target.interval)
 
-	counts, size, err := exposition.Counts{}, int64(0), forced
+	counts, size, err := exposition.Counts{}, pageBytes{}, forced
 	var b *series.Batch
 	if forced == nil {
 		b, counts, size, err = l.readOrFail(ctx, start, ts)
@@ -147,7 +160,8 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 	defer l.env.batches.Put(b)
 	took := time.Since(start)
 	shown := l.shownBeforeFailure(read, err)
-	l.finishBatch(b, counts, took, size, shown, err)
+	l.traits.note(b, err == nil)
+	l.finishBatch(b, counts, took, size.reported, shown, err)
 	if appendErr := l.env.sink.Append(b); appendErr != nil {
 		l.env.log.Error("samples not taken", l.logFields(zap.Error(appendErr))...)
 	}
@@ -155,7 +169,7 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 		l.env.sink.Flush()
 	}
 	l.commit(b, read, shown, err)
-	l.remember(ts, took, counts, err)
+	l.remember(ts, took, counts, size, err)
 }
 
 // batch takes an empty batch from the pool.
@@ -169,23 +183,23 @@ func (l *loop) batch(at time.Time) *series.Batch {
 // read fetches the page into a batch, which it takes from the pool when the page begins. The caller commits or abandons
 // the page then. Without a page the batch is nil.
 func (l *loop) read(process context.Context, start, at time.Time) (
-	b *series.Batch, c exposition.Counts, size int64, err error,
+	b *series.Batch, c exposition.Counts, size pageBytes, err error,
 ) {
 	ctx, cancel := context.WithTimeout(process, l.target.timeout)
 	defer cancel()
 	p, err := l.job.fetcher.get(ctx, l.target)
 	if err != nil {
 		l.logFailure(process, err)
-		return nil, c, 0, err
+		return nil, c, size, err
 	}
 	defer p.close()
 	b = l.batch(at)
 	c, err = l.page.Read(p.body, p.contentType, start.Add(maxAhead).UnixMilli(), b)
-	size = p.body.n
+	size = pageBytes{page: p.body.n, wire: p.wireBytes(), reported: p.body.n}
 	if p.body.err != nil {
 		l.logFailure(process, err)
-		if size = 0; errors.Is(err, errBodyLimit) {
-			size = -1
+		if size.reported = 0; errors.Is(err, errBodyLimit) {
+			size.reported = -1
 		}
 	}
 	return b, c, size, err
@@ -266,7 +280,7 @@ func (l *loop) end(missed time.Time) {
 }
 
 // remember keeps the status of the target, counts, and logs a change of its health.
-func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts, err error) {
+func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts, size pageBytes, err error) {
 	m := l.job.metrics
 	m.scrapes.Inc()
 	m.samples.Add(float64(c.Scraped))
@@ -276,12 +290,11 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 	m.outOfBounds.Add(float64(c.OutOfBounds))
 	m.outOfOrder.Add(float64(c.OutOfOrder))
 
-	health, text := HealthUp, ""
+	health, text, reason := HealthUp, "", ""
 	if err == nil {
 		l.target.silent.Store(false)
 	} else {
-		health, text = HealthDown, errorText(err)
-		reason := reasonOf(err)
+		health, text, reason = HealthDown, errorText(err), reasonOf(err)
 		m.failed(reason)
 		if reason != "emfile" { // which says nothing about the target
 			l.target.silent.Store(reason == "timeout")
@@ -294,7 +307,12 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 	if before.health != health {
 		now = start
 	}
-	l.status = scrapeStatus{health: health, last: start, duration: took, err: text, counts: c, since: now}
+	failures := 0
+	if err != nil {
+		failures = before.failures + 1
+	}
+	l.status = scrapeStatus{health: health, last: start, duration: took, err: text, counts: c, since: now,
+		bytes: size, failure: reason, failures: failures, traits: l.traits}
 	l.mu.Unlock()
 
 	switch {
@@ -318,16 +336,4 @@ func (l *loop) rediscovered(found foundTarget) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.found = found
-}
-
-func (l *loop) asStatus() TargetStatus {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	t, s, cfg, found := l.target, l.status, l.job.cfg, l.found
-	return TargetStatus{
-		Job: cfg.JobName, URL: t.shown, Labels: t.labels,
-		Discovered: func() labels.Labels { return discovered(cfg, found.own, found.group) },
-		Health:     s.health, LastScrape: s.last, Duration: s.duration, Err: s.err,
-		Interval: t.interval, Timeout: t.timeout, Samples: s.counts.Scraped, Kept: s.counts.Kept,
-	}
 }

@@ -68,6 +68,7 @@ func (o *Once) Run(ctx context.Context) error {
 	l := &onceLearner{once: o, learner: learner{
 		table: table, target: id, labels: t.labels, cfg: &cfg, scratch: &sync.Pool{New: newScratch},
 		exceed: func() {}, late: func(series.ID, int64) bool { return false }, onLearn: func(series.ID) {},
+		notice: func(labels.Labels, series.ID, bool) {},
 	}}
 	reader := exposition.NewPage(exposition.NewLayouts(table), l, job.pageOptionsOf(t))
 	batch := new(series.Batch)

@@ -305,12 +305,20 @@ func (ps *Pools) remove(name string, p *pool) {
 }
 
 // Status returns what every job's targets are doing now, by job.
-func (ps *Pools) Status() []PoolStatus {
-	jobs := ps.statusJobs()
+func (ps *Pools) Status() []PoolStatus { return ps.status(false) }
+
+// status is Status or, if full, FullStatus.
+func (ps *Pools) status(full bool) []PoolStatus {
+	jobs := ps.statusJobs(full)
 	out := make([]PoolStatus, 0, len(jobs))
 	for _, j := range jobs {
+		var rules *ruleFinder
+		if full {
+			rules = newRuleFinder(j.cfg)
+			j.describeAll()
+		}
 		s := j.status
-		s.Dropped, s.Errors = describe(j.cfg, j.unwanted)
+		s.Dropped, s.Errors = describe(j.cfg, j.unwanted, rules)
 		s.Targets = make([]TargetStatus, 0, len(j.loops))
 		for _, l := range j.loops {
 			s.Targets = append(s.Targets, l.asStatus())
@@ -329,11 +337,12 @@ type statusJob struct {
 	cfg      *promconfig.ScrapeConfig
 	loops    []*loop
 	unwanted []*relabeled // groups of which not all targets are scraped
-	status   PoolStatus
+	fullJob
+	status PoolStatus
 }
 
 // statusJobs copies under the lock what Status describes without it.
-func (ps *Pools) statusJobs() []statusJob {
+func (ps *Pools) statusJobs(full bool) []statusJob {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	all := make([]statusJob, 0, len(ps.jobs))
@@ -342,6 +351,9 @@ func (ps *Pools) statusJobs() []statusJob {
 			cfg: p.state.cfg, loops: slices.Collect(maps.Values(p.loops)), unwanted: p.wanted.unwanted(),
 			status: PoolStatus{Job: name, DroppedCount: p.wanted.dropped, Others: p.wanted.others},
 		})
+		if full {
+			all[len(all)-1].collectAll(ps, p)
+		}
 	}
 	return all
 }

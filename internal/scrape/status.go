@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
 )
 
 // Health says how the last scrape of a target ended.
@@ -30,12 +32,53 @@ type TargetStatus struct {
 	Timeout    time.Duration
 	Samples    int // read by the last scrape, before metric relabeling
 	Kept       int // what metric relabeling left of them
+	Duplicates int // of the kept ones, those of a series that the page had already shown; the first of each counts
+
+	Pod          Pod         // that discovery found the target in; zero: it is not a pod's
+	PageBytes    int64       // of the last page, uncompressed, as far as it was read
+	WireBytes    int64       // of the last page, as it was sent
+	Failure      string      // why the last scrape failed: a reason of envoy_scraper_scrape_failures_total
+	FailingSince time.Time   // start of the first of the scrapes in a row that failed; zero: the last did not fail
+	Failures     int         // scrapes in a row that failed
+	Signs        envoy.Signs // kinds of metrics that the target's pages have shown
+	// Started is when the Envoy behind the page started, by its uptime. Zero: not known, or rules drop the uptime.
+	Started time.Time
+	// Restarted is when a scrape first saw a smaller uptime than the one before. Zero: none did.
+	Restarted time.Time
+}
+
+// Pod names a pod. The zero value names none.
+type Pod struct{ Namespace, Name string }
+
+// String returns namespace/name.
+func (p Pod) String() string { return p.Namespace + "/" + p.Name }
+
+// IsLimit reports whether a reason of envoy_scraper_scrape_failures_total is a limit of the job or of the process.
+func IsLimit(failure string) bool {
+	switch failure {
+	case "label_limit", "memory", "body_size_limit", "sample_limit", "bucket_limit", "growth_limit", "target_limit":
+		return true
+	default:
+		return false
+	}
 }
 
 // DroppedTarget is a discovered target that relabeling left out.
 type DroppedTarget struct {
 	Job        string
 	Discovered func() labels.Labels // before relabeling
+	Pod        Pod                  // that it was found in; zero: it is not a pod's
+	Rule       int                  // that left it out, from 1. Only FullStatus finds it out; otherwise 0
+}
+
+// FoundTarget is a discovered target that is not scraped from here for another reason than a rule.
+type FoundTarget struct {
+	Job        string
+	Discovered func() labels.Labels // before relabeling
+	Pod        Pod                  // that it was found in; zero: it is not a pod's
+	Reason     string               // why it is invalid
+	Same       Pod                  // that the equal target was found in
+	Shard      int                  // index of the instance that scrapes it
 }
 
 // PoolStatus is one job: the targets that discovery found, by what relabeling and sharding made of them.
@@ -46,4 +89,10 @@ type PoolStatus struct {
 	DroppedCount int             // all of them
 	Others       int             // targets that other instances scrape, see Pools.Shard
 	Errors       []string        // why discovered targets are invalid: no address, a bad interval
+
+	// Only FullStatus lists the following.
+	Invalid    []FoundTarget // discovered targets that cannot be scraped, with Reason
+	Duplicates []FoundTarget // targets that equal another one of the job, which is scraped; with Same
+	Elsewhere  []FoundTarget // targets that other instances scrape, with Shard
+	Shards     int           // number of instances that share the targets; 0: they do not
 }

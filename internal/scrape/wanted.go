@@ -183,20 +183,26 @@ func (w *wanted) unwanted() (all []*relabeled) {
 }
 
 // describe lists dropped and invalid targets for pages, in the order of discovery and source. It lists at most
-// keep_dropped_targets dropped ones.
-func describe(cfg *promconfig.ScrapeConfig, groups []*relabeled) (dropped []DroppedTarget, invalid []string) {
+// keep_dropped_targets dropped ones, or, with rules, all of them with the rule that dropped each.
+func describe(cfg *promconfig.ScrapeConfig, groups []*relabeled, rules *ruleFinder) (
+	dropped []DroppedTarget, invalid []string,
+) {
 	slices.SortFunc(groups, func(a, b *relabeled) int { return a.key.compare(b.key) })
 	for _, r := range groups {
 		for _, i := range r.invalid {
 			invalid = append(invalid, fmt.Sprintf("target %d of %s: %s", i.index, r.key.source, i.reason))
 		}
 		for index, own := range r.group.Targets {
-			if cfg.KeepDroppedTargets != 0 && len(dropped) >= int(cfg.KeepDroppedTargets) {
+			if rules == nil && cfg.KeepDroppedTargets != 0 && len(dropped) >= int(cfg.KeepDroppedTargets) {
 				break
 			}
 			if r.isDropped(index) {
-				found := func() labels.Labels { return discovered(cfg, own, r.group.Labels) }
-				dropped = append(dropped, DroppedTarget{cfg.JobName, found})
+				t := DroppedTarget{Job: cfg.JobName, Pod: podOf(own, r.group.Labels),
+					Discovered: func() labels.Labels { return discovered(cfg, own, r.group.Labels) }}
+				if rules != nil {
+					t.Rule = rules.rule(own, r.group.Labels)
+				}
+				dropped = append(dropped, t)
 			}
 		}
 	}

@@ -54,7 +54,7 @@ type fakeMesh struct {
 	loaded    Loaded
 	flags     map[string]string
 	pods      diagnose.Report
-	podNow    func(ctx context.Context, namespace, pod string) ([]show.Fact, error)
+	podFacts  func() ([]show.Fact, error)
 	preview   func(ctx context.Context, job, url string) (*scrape.Preview, error)
 }
 
@@ -129,7 +129,7 @@ func (m *fakeMesh) discover(job string, health scrape.Health, found labels.Label
 	}
 	b := labels.NewBuilder(found)
 	if !promrelabel.ProcessBuilder(b, m.rules[job]...) {
-		pool.Dropped = append(pool.Dropped, scrape.DroppedTarget{Job: job,
+		pool.Dropped = append(pool.Dropped, scrape.DroppedTarget{Job: job, Pod: podIn(found),
 			Discovered: func() labels.Labels { return found }})
 		pool.DroppedCount++
 		return nil
@@ -143,7 +143,7 @@ func (m *fakeMesh) discover(job string, health scrape.Health, found labels.Label
 	})
 	t := scrape.TargetStatus{
 		Job: job, URL: "http://" + address + found.Get("__metrics_path__"), Labels: b.Labels(),
-		Discovered: func() labels.Labels { return found },
+		Discovered: func() labels.Labels { return found }, Pod: podIn(found),
 		Health:     health, Interval: 15 * time.Second, Timeout: 10 * time.Second,
 	}
 	if health != scrape.HealthUnknown {
@@ -155,6 +155,10 @@ func (m *fakeMesh) discover(job string, health scrape.Health, found labels.Label
 	}
 	pool.Targets = append(pool.Targets, t)
 	return &pool.Targets[len(pool.Targets)-1]
+}
+
+func podIn(found labels.Labels) scrape.Pod {
+	return scrape.Pod{Namespace: found.Get("__meta_kubernetes_namespace"), Name: found.Get("__meta_kubernetes_pod_name")}
 }
 
 // pod returns the labels that Kubernetes discovery gives a container port.
@@ -197,12 +201,15 @@ func (m *fakeMesh) sources() Sources {
 		ConfigYAML: func() (string, error) { return m.yaml, m.yamlErr },
 		Loaded:     func() Loaded { return m.loaded },
 		Endpoints:  func() []remotewrite.EndpointStatus { return m.endpoints },
-		Pods:       func() diagnose.Report { return m.pods },
-		PodNow: func(ctx context.Context, namespace, pod string) ([]show.Fact, error) {
-			return m.podNow(ctx, namespace, pod)
-		},
-		Preview: func(ctx context.Context, job, url string) (*scrape.Preview, error) {
-			return m.preview(ctx, job, url)
+		Pods: PodSources{
+			Report: func() diagnose.Report { return m.pods },
+			Ask: func(context.Context, string, string) (diagnose.Report, []show.Fact, error) {
+				facts, err := m.podFacts()
+				return m.pods, facts, err
+			},
+			Preview: func(ctx context.Context, job, url string) (*scrape.Preview, error) {
+				return m.preview(ctx, job, url)
+			},
 		},
 		Ready:      func() (bool, string) { return m.notReady == "", m.notReady },
 		Reload:     func(ctx context.Context) error { return m.reload(ctx) },

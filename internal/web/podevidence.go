@@ -11,11 +11,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose"
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
+	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
 // A person who looks at the evidence of a pod causes two requests, one to the target and one to the API server. These
@@ -34,42 +35,41 @@ type podPage struct {
 	Query    show.Query
 	Back     string // link to the list
 	Pod      *podView
+	Unknown  string // if there is no such pod, a sentence
 	Nearest  []pair // names and links, if there is no such pod
 	Steps    []*stepsView
 	Evidence *show.Evidence
 }
 
 func (s *Server) podPage(w http.ResponseWriter, r *http.Request, q show.Query) {
-	report := s.report()
 	p := podPage{frame: s.frame("Pod "+cut(q.Pod), "pods"), Query: q, Back: q.WithPod("").Link()}
-	row := rowOf(&report, q.Pod)
-	if row == nil {
-		for _, name := range nearest(&report, q.Pod) {
+	e := s.examine(r.Context(), q.Pod, !isCrossSite(r))
+	p.Evidence, p.Steps = e.evidence, e.steps
+	if e.row == nil {
+		for _, name := range e.nearest {
 			p.Nearest = append(p.Nearest, pair{name, q.WithPod(name).Link()})
 		}
+		p.Unknown = e.unknown()
 		w.WriteHeader(http.StatusNotFound)
-		s.render(w, "pod.html", p)
-		return
+	} else {
+		p.Pod = &podView{Pod: show.NewPod(e.row, hide), Look: lookOf(e.row.Verdict)}
 	}
-	p.Pod = &podView{Pod: show.NewPod(row, hide), Look: lookOf(row.Verdict)}
-	p.Evidence, p.Steps = s.evidence(r.Context(), row, !isCrossSite(r))
 	s.render(w, "pod.html", p)
 }
 
 // Pods returns what /api/v1/pods answers: the pods that the query chooses, or one pod with its evidence. The error says
 // that there is no such pod. If fetch is false, no page is fetched for the evidence.
 func (s *Server) Pods(ctx context.Context, q show.Query, fetch bool) (show.Answer, error) {
-	report := s.report()
 	if q.Pod != "" {
-		row := rowOf(&report, q.Pod)
-		if row == nil {
-			return show.Answer{}, unknownPod(&report, q.Pod)
+		e := s.examine(ctx, q.Pod, fetch)
+		if e.row == nil {
+			return show.Answer{}, errors.New(e.unknown() + e.suggestion())
 		}
-		a := show.NewAnswer(&diagnose.Report{At: report.At}, hide)
-		a.Total, a.Pods = 1, append(a.Pods, show.NewPod(row, hide))
-		a.Evidence, _ = s.evidence(ctx, row, fetch)
+		a := show.NewAnswer(&diagnose.Report{At: e.at}, hide)
+		a.Total, a.Pods, a.Evidence = 1, append(a.Pods, show.NewPod(e.row, hide)), e.evidence
 		return a, nil
 	}
+	report := s.report()
 	a := show.NewAnswer(&report, hide)
 	rows := q.Select(&report).Rows
 	a.Total = len(rows)
@@ -81,6 +81,74 @@ func (s *Server) Pods(ctx context.Context, q show.Query, fetch bool) (show.Answe
 		a.Pods = append(a.Pods, show.NewPod(row, hide))
 	}
 	return a, nil
+}
+
+// examined is a pod that somebody asks for.
+type examined struct {
+	at       time.Time
+	name     string
+	row      *diagnose.Row // nil: there is no such pod
+	err      error         // of the API server
+	nearest  []string      // names, if there is no such pod
+	evidence *show.Evidence
+	steps    []*stepsView // of the evidence, as pages show them
+}
+
+// examine asks the API server and the target of a pod, and says what the rules did to it.
+func (s *Server) examine(ctx context.Context, name string, fetch bool) examined {
+	ctx, cancel := context.WithTimeout(ctx, evidenceTimeout)
+	defer cancel()
+	namespace, pod, _ := strings.Cut(name, "/")
+	e := examined{name: name}
+	var report diagnose.Report
+	var facts []show.Fact
+	if s.src.Pods.Ask != nil {
+		report, facts, e.err = s.src.Pods.Ask(ctx, namespace, pod)
+	} else {
+		report = s.report()
+	}
+	e.at = report.At
+	if e.row = rowOf(&report, name); e.row == nil {
+		e.nearest = nearest(&report, name)
+		return e
+	}
+	e.evidence = &show.Evidence{Relabeling: []show.Relabeling{}, Kubectl: []string{}}
+	e.steps = s.stepsOf(scrape.Pod{Namespace: namespace, Name: pod})
+	for _, v := range e.steps {
+		e.evidence.Relabeling = append(e.evidence.Relabeling, relabelingOf(v))
+	}
+	if line := kubectlLine(e.row); line != "" {
+		e.evidence.Kubectl = append(e.evidence.Kubectl, line)
+	}
+	if e.err != nil {
+		e.evidence.NowError = cut(hide(e.err.Error()))
+	}
+	for _, f := range facts {
+		e.evidence.Now = append(e.evidence.Now, show.Fact{Name: cut(f.Name), Value: cut(hide(f.Value))})
+	}
+	if e.row.Target != nil && fetch && s.src.Pods.Preview != nil {
+		e.evidence.Page = s.preview(ctx, e.row.Target)
+	}
+	return e
+}
+
+// unknown says that there is no such pod.
+func (e *examined) unknown() string {
+	text := fmt.Sprintf("no pod %s has an Envoy or should have one", cut(e.name))
+	switch {
+	case errors.Is(e.err, discovery.ErrNoPod):
+		return fmt.Sprintf("there is no pod %s", cut(e.name))
+	case e.err != nil:
+		return text + ", as far as is known: " + cut(hide(e.err.Error()))
+	}
+	return text
+}
+
+func (e *examined) suggestion() string {
+	if len(e.nearest) == 0 {
+		return ""
+	}
+	return "; the nearest names: " + strings.Join(e.nearest, ", ")
 }
 
 func rowOf(report *diagnose.Report, name string) *diagnose.Row {
@@ -101,44 +169,9 @@ func nearest(report *diagnose.Report, name string) []string {
 	return show.Nearest(pods, name)
 }
 
-func unknownPod(report *diagnose.Report, name string) error {
-	text := fmt.Sprintf("no pod %s has an Envoy or should have one", cut(name))
-	if names := nearest(report, name); len(names) > 0 {
-		text += "; the nearest names: " + strings.Join(names, ", ")
-	}
-	return errors.New(text)
-}
-
 // isCrossSite reports whether another web site made the browser send the request. Such a request must not cause
 // requests to pods.
 func isCrossSite(r *http.Request) bool { return r.Header.Get("Sec-Fetch-Site") == "cross-site" }
-
-// evidence returns what the verdict about a pod rests on, also as pages show it.
-func (s *Server) evidence(ctx context.Context, row *diagnose.Row, fetch bool) (*show.Evidence, []*stepsView) {
-	ctx, cancel := context.WithTimeout(ctx, evidenceTimeout)
-	defer cancel()
-	e := &show.Evidence{Relabeling: []show.Relabeling{}, Kubectl: []string{}}
-	views := s.stepsOf(row.Namespace, row.Pod)
-	for _, v := range views {
-		e.Relabeling = append(e.Relabeling, relabelingOf(v))
-	}
-	if line := kubectlLine(row); line != "" {
-		e.Kubectl = append(e.Kubectl, line)
-	}
-	if row.Target != nil && fetch && s.src.Preview != nil {
-		e.Page = s.preview(ctx, row.Target)
-	}
-	if s.src.PodNow != nil {
-		facts, err := s.src.PodNow(ctx, row.Namespace, row.Pod)
-		if err != nil {
-			e.NowError = cut(hide(err.Error()))
-		}
-		for _, f := range facts {
-			e.Now = append(e.Now, show.Fact{Name: cut(f.Name), Value: cut(hide(f.Value))})
-		}
-	}
-	return e, views
-}
 
 // preview fetches the page of a target for a person. If other people's pages take too long, it gives up.
 func (s *Server) preview(ctx context.Context, t *diagnose.Target) *show.Page {
@@ -150,7 +183,7 @@ func (s *Server) preview(ctx context.Context, t *diagnose.Target) *show.Page {
 		p.Err = fmt.Sprintf("%d other pages are being fetched; try again", maxPreviews)
 		return p
 	}
-	got, err := s.src.Preview(ctx, t.Job, t.URL)
+	got, err := s.src.Pods.Preview(ctx, t.Job, t.URL)
 	if err != nil {
 		p.Err = hide(err.Error())
 	}
@@ -168,20 +201,19 @@ func (s *Server) preview(ctx context.Context, t *diagnose.Target) *show.Page {
 }
 
 // stepsOf returns the steps of each discovered target of a pod, by job.
-func (s *Server) stepsOf(namespace, pod string) []*stepsView {
-	const prefix = model.MetaLabelPrefix + "kubernetes_"
+func (s *Server) stepsOf(pod scrape.Pod) []*stepsView {
 	var views []*stepsView
-	add := func(job string, l labels.Labels) {
-		if len(views) < maxExplained && l.Get(prefix+"pod_name") == pod && l.Get(prefix+"namespace") == namespace {
-			views = append(views, s.steps(job, l))
+	add := func(of scrape.Pod, job string, discovered func() labels.Labels) {
+		if of == pod && len(views) < maxExplained {
+			views = append(views, s.steps(job, discovered()))
 		}
 	}
 	for _, p := range s.pools() {
 		for _, t := range p.Targets {
-			add(p.Job, t.Discovered())
+			add(t.Pod, p.Job, t.Discovered)
 		}
 		for _, d := range p.Dropped {
-			add(p.Job, d.Discovered())
+			add(d.Pod, p.Job, d.Discovered)
 		}
 	}
 	return views

@@ -111,10 +111,10 @@ func lookOf(v diagnose.Verdict) verdictLook {
 
 // report returns the report on pods. It is empty if there is none.
 func (s *Server) report() diagnose.Report {
-	if s.src.Pods == nil {
+	if s.src.Pods.Report == nil {
 		return diagnose.Report{At: s.now()}
 	}
-	return s.src.Pods()
+	return s.src.Pods.Report()
 }
 
 // hide removes credentials from a text of a report.
@@ -209,10 +209,6 @@ func pageOf(rows []*diagnose.Row, q show.Query) ([]*diagnose.Row, pager) {
 	return rows[from:to], p
 }
 
-// verdictOrder lists the verdicts, the worst first.
-var verdictOrder = []diagnose.Verdict{diagnose.Down, diagnose.Cut, diagnose.NotATarget, diagnose.NotSeen,
-	diagnose.NoSidecar, diagnose.NotReady, diagnose.Duplicate, diagnose.Elsewhere, diagnose.Finished, diagnose.Scraped}
-
 // verdictChoices returns the links to the pods of one verdict. Verdicts that no pod has are left out.
 func verdictChoices(q show.Query, counts map[string]int) []choice {
 	all := 0
@@ -220,7 +216,7 @@ func verdictChoices(q show.Query, counts map[string]int) []choice {
 		all += n
 	}
 	choices := []choice{{"All", q.WithVerdict("").Link(), all, q.Verdict == ""}}
-	for _, v := range verdictOrder {
+	for _, v := range diagnose.Verdicts() {
 		if n, current := counts[string(v)], q.Verdict == string(v); n > 0 || current {
 			text := lookOf(v).Symbol + " " + string(v)
 			choices = append(choices, choice{text, q.WithVerdict(string(v)).Link(), n, current})
@@ -359,11 +355,11 @@ type podCounts struct {
 
 // countPods returns nil if there is no report.
 func (s *Server) countPods() *podCounts {
-	if s.src.Pods == nil {
+	if s.src.Pods.Report == nil {
 		return nil
 	}
 	c := &podCounts{}
-	report := s.src.Pods()
+	report := s.src.Pods.Report()
 	for i := range report.Rows {
 		switch v := report.Rows[i].Verdict; {
 		case v == diagnose.Scraped:

@@ -66,7 +66,7 @@ func (m *fakeMesh) addPods() {
 		}}},
 		Notes: []string{"namespace kube-system may not be listed, so its pods are not known"},
 	}
-	m.podNow = func(context.Context, string, string) ([]show.Fact, error) {
+	m.podFacts = func() ([]show.Fact, error) {
 		return []show.Fact{{Name: "Phase", Value: "Running"}, {Name: "istio-proxy", Value: "ready, restarted 3 times"}}, nil
 	}
 	m.preview = func(_ context.Context, job, url string) (*scrape.Preview, error) {
@@ -188,7 +188,7 @@ func TestHostilePodsStayText(t *testing.T) {
 	row.Target = &diagnose.Target{Job: evil, URL: "javascript:" + evil, LastScrape: fakeNow, Err: evil}
 	m.pods.Causes[0] = diagnose.Cause{Key: evil, Words: evil, Example: evil, Count: 1}
 	m.pods.Funnels[0].Steps[0].Words, m.pods.Notes = evil, []string{evil}
-	m.podNow = func(context.Context, string, string) ([]show.Fact, error) {
+	m.podFacts = func() ([]show.Fact, error) {
 		return []show.Fact{{Name: evil, Value: evil}}, errors.New(evil)
 	}
 	m.preview = func(context.Context, string, string) (*scrape.Preview, error) {
@@ -216,7 +216,7 @@ func TestNoCredentialIsShownOfPods(t *testing.T) {
 	row.Reason.Sentence, row.Reason.Hint, row.Reason.Value, row.Reason.RuleText = secret, secret, secret, secret
 	row.Target.Err, row.Target.URL = secret, "http://me:canary-url@10.0.0.2:15090/x"
 	m.pods.Causes[0].Words, m.pods.Funnels[0].Steps[1].Words, m.pods.Notes[0] = secret, secret, secret
-	m.podNow = func(context.Context, string, string) ([]show.Fact, error) {
+	m.podFacts = func() ([]show.Fact, error) {
 		return []show.Fact{{Name: "Message", Value: secret}}, errors.New(secret)
 	}
 	m.preview = func(context.Context, string, string) (*scrape.Preview, error) {

@@ -63,12 +63,12 @@ type Sources struct {
 	Gatherer   prometheus.Gatherer
 }
 
-// PodSources is the data of /pods. Report may be nil: then there is no report. The others may be nil, too: then the
-// evidence of a pod lacks what they return.
+// PodSources is the data of /pods. Each function may be nil; then the pages lack what it returns.
 type PodSources struct {
 	Report func() diagnose.Report
-	// Ask asks the API server for one pod. It returns a report on that pod alone, also if no job discovers it, and what
-	// the API server says of it. If there is no such pod, the report has no row, and the error says why.
+	// Ask asks the API server for one pod. It returns a report of now that has the pod even if no job looks at it, and
+	// what the API server says of it. If the API server does not answer, the error says why, and the report is as
+	// without asking.
 	Ask func(ctx context.Context, namespace, pod string) (diagnose.Report, []show.Fact, error)
 	// Preview fetches the page of a running target.
 	Preview func(ctx context.Context, job, url string) (*scrape.Preview, error)

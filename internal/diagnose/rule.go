@@ -1,0 +1,96 @@
+package diagnose
+
+import (
+	"fmt"
+	"strings"
+
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/labels"
+	promrelabel "github.com/prometheus/prometheus/model/relabel"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
+)
+
+// leftOut is about a pod whose targets rules have dropped. Of several dropped targets it takes the one that came
+// nearest: of a job that looks for Envoys, of the proxy's port, of the proxy container, and there of the latest rule.
+func (b *builder) leftOut(p *pod) finding {
+	var nearest *scrape.DroppedTarget
+	var found labels.Labels
+	best := -1
+	for _, t := range p.dropped {
+		l := t.Discovered()
+		if n := b.nearness(p, t, l); n > best {
+			best, nearest, found = n, t, l
+		}
+	}
+	job := b.jobs[nearest.Job]
+	if job == nil {
+		return movedOn(nearest.Job)
+	}
+	step, ok := relabel.Dropped(relabel.Explain(found, job.RelabelConfigs))
+	if !ok {
+		return movedOn(nearest.Job)
+	}
+	r := Reason{Job: nearest.Job, Rule: step.Index + 1, RuleText: step.String(), Value: sourceValue(step)}
+	if step.Rule.Action == promrelabel.Keep || step.Rule.Action == promrelabel.Drop {
+		r.Regex = step.Rule.Regex.String()
+	}
+	r.Cause = fmt.Sprintf("%s:%s:%d", causeRule, r.Job, r.Rule)
+	words := fmt.Sprintf("Rule %d of job %s leaves it out: %s", r.Rule, r.Job, r.RuleText)
+	r.Sentence = fmt.Sprintf("%s, and the value is %q.", words, r.Value)
+	r.Hint = b.miss(p, step, found)
+	return finding{verdict: NotATarget, reason: r, words: words + "."}
+}
+
+// movedOn is about a target that a former rule dropped.
+func movedOn(job string) finding {
+	f := same(NotReady, causeNotReady+":no-target-yet", fmt.Sprintf("Former rules of job %s left it out; "+
+		"those of now do not.", job), "Look again in a second.")
+	f.reason.Job = job
+	return f
+}
+
+// nearness says how near a dropped target came to be the target of the pod's Envoy.
+func (b *builder) nearness(p *pod, t *scrape.DroppedTarget, l labels.Labels) int {
+	n := min(t.Rule, 99)
+	if p.record.Proxy != "" && l.Get(podPrefix+"container_name") == p.record.Proxy {
+		n += 100
+	}
+	number := l.Get(podPrefix + "container_port_number")
+	if strings.HasSuffix(l.Get(podPrefix+"container_port_name"), portSuffix) || number == envoyPort {
+		n += 200
+	}
+	if wantsEnvoys(b.jobs[t.Job]) {
+		n += 1000
+	}
+	return n
+}
+
+// wantsEnvoys reports whether a job looks for Envoys, by its path and its rules.
+func wantsEnvoys(job *promconfig.ScrapeConfig) bool {
+	if job == nil {
+		return false
+	}
+	if job.MetricsPath == statsPath {
+		return true
+	}
+	for _, rule := range job.RelabelConfigs {
+		text := rule.Regex.String() + " " + rule.Replacement
+		for _, word := range []string{"envoy", proxyName, envoyPort, mergedPort} {
+			if strings.Contains(text, word) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sourceValue returns the value that a rule looked at: its source labels, joined.
+func sourceValue(s relabel.Step) string {
+	values := make([]string, len(s.Rule.SourceLabels))
+	for i, name := range s.Rule.SourceLabels {
+		values[i] = s.Before.Get(string(name))
+	}
+	return strings.Join(values, s.Rule.Separator)
+}

@@ -1,0 +1,116 @@
+package scrape
+
+import (
+	"slices"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// asStatus returns the state of the loop's target.
+func (l *loop) asStatus() TargetStatus {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t, s, cfg, found := l.target, l.status, l.job.cfg, l.found
+	status := TargetStatus{
+		Job: cfg.JobName, URL: t.shown, Labels: t.labels,
+		Discovered: func() labels.Labels { return discovered(cfg, found.own, found.group) },
+		Health:     s.health, LastScrape: s.last, Duration: s.duration, Err: s.err,
+		Interval: t.interval, Timeout: t.timeout,
+		Samples: s.counts.Scraped, Kept: s.counts.Kept, Duplicates: s.counts.Duplicates,
+		Pod:       podOf(found.own, found.group),
+		PageBytes: s.bytes.page, WireBytes: s.bytes.wire, Failure: s.failure, Failures: s.failures,
+		Signs: s.traits.signs, Started: timeOf(s.traits.started), Restarted: timeOf(s.traits.restarted),
+	}
+	if s.health == HealthDown {
+		status.FailingSince = s.since
+	}
+	return status
+}
+
+const (
+	namespaceLabel = model.MetaLabelPrefix + "kubernetes_namespace"
+	podNameLabel   = model.MetaLabelPrefix + "kubernetes_pod_name"
+)
+
+// podOf returns the pod that a target was found in.
+func podOf(own, group model.LabelSet) Pod {
+	label := func(name model.LabelName) string {
+		if v, ok := own[name]; ok {
+			return string(v)
+		}
+		return string(group[name])
+	}
+	if name := label(podNameLabel); name != "" {
+		return Pod{label(namespaceLabel), name}
+	}
+	return Pod{}
+}
+
+// traits are what the pages of a target say about the process behind it. They hold no reference to a series: uptime is
+// valid as long as the page has the line, and note forgets it with the first page that lacks it.
+type traits struct {
+	signs     envoy.Signs
+	hasUptime bool
+	learned   bool      // the page that is being read showed the uptime as a new series
+	uptime    series.ID // of envoy_server_uptime, if hasUptime
+	index     int32     // where the last batch had it
+	started   int64     // of the Envoy, Unix milliseconds; 0: not known
+	restarted int64     // when a scrape saw that it had started again; 0: none did
+}
+
+const uptimeName = "envoy_server_uptime"
+
+// notice takes a series that is new on the page. printed are the labels on the page. id is that of the series, and kept
+// is false if rules drop it.
+func (t *traits) notice(printed labels.Labels, id series.ID, kept bool) {
+	name := printed.Get(model.MetricNameLabel)
+	t.signs |= envoy.SignsOf(name, printed.Get("source_workload"), printed.Get("destination_workload"))
+	if name == uptimeName && kept {
+		t.uptime, t.hasUptime, t.learned = id, true, true
+	}
+}
+
+// forgetSeries forgets the ID, for a page that is learned again.
+func (t *traits) forgetSeries() { t.hasUptime, t.index = false, 0 }
+
+// restartTolerance is by how many milliseconds the start of an Envoy may seem to move without a restart: its uptime has
+// whole seconds, and a page may be late.
+const restartTolerance = 30_000
+
+// note reads the uptime of the Envoy from the samples of a page. good reports whether the page is kept.
+func (t *traits) note(b *series.Batch, good bool) {
+	learned := t.learned
+	t.learned = false
+	switch {
+	case !good && learned: // the page is abandoned, and its new series with it
+		t.forgetSeries()
+		return
+	case !good || !t.hasUptime:
+		return
+	case int(t.index) >= len(b.Series) || b.Series[t.index] != t.uptime:
+		index := slices.Index(b.Series, t.uptime)
+		if index < 0 {
+			t.forgetSeries()
+			return
+		}
+		t.index = int32(index)
+	}
+	started := b.Time - int64(b.Values[t.index]*1000)
+	if t.started != 0 && started-t.started > restartTolerance {
+		t.restarted = b.Time
+	}
+	t.started = started
+}
+
+// timeOf returns a time of Unix milliseconds; 0 is the zero time.
+func timeOf(millis int64) time.Time {
+	if millis == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(millis)
+}
