@@ -69,6 +69,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 		Targets: pools.Status, Providers: found.Status, Rules: r.rules, Explain: relabel.Explain,
 		ConfigYAML: func() (string, error) { return r.config().Redacted() }, Loaded: r.state,
 		Endpoints: writers.Status, Ready: ready(found), Reload: r.Reload,
+		Pods:  podSources(r, pools, found),
 		Build: build(), Flags: flagValues(app), Started: time.Now(), Gatherer: reg,
 	}, log.Named("web"))
 	addr, err := server.Listen()

@@ -26,6 +26,8 @@ type whyCommand struct {
 	url       string
 	output    string
 	timeout   time.Duration
+
+	allowLoopback bool
 }
 
 func newWhyCommand(app *kingpin.Application) command {
@@ -40,6 +42,8 @@ func newWhyCommand(app *kingpin.Application) command {
 		"and password belong in the URL. Without it, discover once and scrape once from here.").
 		PlaceHolder("URL").StringVar(&c.url)
 	c.config = addConfigFlags(clause)
+	clause.Flag("scrape.allow-loopback", "Allow targets with loopback addresses from discoveries other than static "+
+		"lists and files. Without --url.").BoolVar(&c.allowLoopback)
 	clause.Flag("output", "Output format: text or json.").Default(outputText).EnumVar(&c.output, outputText, outputJSON)
 	clause.Flag("timeout", "Timeout of the request to --url, or of the discovery and the scrapes.").
 		Default("30s").DurationVar(&c.timeout)
@@ -97,7 +101,7 @@ func (c *whyCommand) source(ctx context.Context) (podSource, error) {
 	if c.url != "" {
 		return newRunningProcess(c.url)
 	}
-	return discoverOnce(ctx, c.config.options())
+	return discoverOnce(ctx, c.config.options(), c.allowLoopback)
 }
 
 // ask returns the pods that the command line names. A single pod has its evidence.
@@ -109,6 +113,9 @@ func (c *whyCommand) ask(ctx context.Context, source podSource) (show.Answer, er
 	found := show.Find(all.Pods, c.name, c.namespace)
 	switch {
 	case len(found) == 0 && (c.name != "" || c.namespace != ""):
+		if full := show.FullName(c.name, c.namespace); full != "" {
+			return source.pod(ctx, full) // asks the API server, which may know a pod that no job looks at
+		}
 		return all, c.unknown(&all)
 	case len(found) == 1 && c.name != "" && !show.IsGroup(c.name):
 		return source.pod(ctx, found[0].FullName())

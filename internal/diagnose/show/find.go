@@ -31,6 +31,26 @@ func IsGroup(name string) bool {
 	return slash && full != "" && full != "Pod"
 }
 
+// FullName returns namespace/pod if the name says both or namespace is not empty, or "".
+func FullName(name, namespace string) string {
+	kind, rest, slash := strings.Cut(name, "/")
+	switch {
+	case name == "" || IsGroup(name):
+		return ""
+	case slash && kindOf(kind) == "Pod":
+		name = rest
+	case slash:
+		return name
+	}
+	if namespace != "" {
+		return namespace + "/" + name
+	}
+	if dot := strings.LastIndexByte(name, '.'); dot > 0 {
+		return name[dot+1:] + "/" + name[:dot]
+	}
+	return ""
+}
+
 // kindOf returns the kind that a word means, or "". A group of the API may follow: deployment.apps.
 func kindOf(word string) string {
 	word, _, _ = strings.Cut(strings.ToLower(word), ".")

@@ -90,3 +90,15 @@ func TestNearest(t *testing.T) {
 		t.Errorf("%d names, want %d", len(got), maxNearest)
 	}
 }
+
+func TestFullName(t *testing.T) {
+	for _, c := range [][3]string{
+		{"shop/cart-0", "", "shop/cart-0"}, {"cart-0.shop", "", "shop/cart-0"}, {"pod/cart-0", "shop", "shop/cart-0"},
+		{"pod/cart-0.shop", "", "shop/cart-0"}, {"cart-0", "shop", "shop/cart-0"}, {"a.b", "shop", "shop/a.b"},
+		{"cart-0", "", ""}, {"", "shop", ""}, {"deploy/cart", "shop", ""}, {"ns/shop", "", ""},
+	} {
+		if got := FullName(c[0], c[1]); got != c[2] {
+			t.Errorf("FullName(%q, %q) = %q, want %q", c[0], c[1], got, c[2])
+		}
+	}
+}
