@@ -180,7 +180,7 @@ func (s *Server) listPods(q show.Query) podsPage {
 	p.Notes = beside.Notes
 	for _, c := range beside.Causes {
 		p.Causes = append(p.Causes, causeView{Cause: c, Look: lookOf(c.Verdict), Current: c.Key == q.Cause,
-			Link: show.Query{Cause: c.Key}.Link(), Example: show.Query{Pod: c.Example}.Link()})
+			Link: show.Query{Cause: c.Key, Verdict: string(c.Verdict)}.Link(), Example: show.Query{Pod: c.Example}.Link()})
 	}
 	p.Funnels = funnels(&report, beside.Funnels)
 	rows, where := pageOf(selected.Rows, q)
