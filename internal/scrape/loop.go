@@ -155,7 +155,7 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 		l.env.sink.Flush()
 	}
 	l.commit(b, read, shown, err)
-	l.remember(ts, took, counts, err)
+	l.remember(ts, took, counts, size, err)
 }
 
 // batch takes an empty batch from the pool.
@@ -265,11 +265,13 @@ func (l *loop) end(missed time.Time) {
 	l.release()
 }
 
-// remember keeps the status of the target, counts, and logs a change of its health.
-func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts, err error) {
+// remember keeps the status of the target, counts, and logs a change of its health. size is that of the page, or -1 if
+// it exceeded body_size_limit.
+func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts, size int64, err error) {
 	m := l.job.metrics
 	m.scrapes.Inc()
 	m.samples.Add(float64(c.Scraped))
+	m.pageBytes.Add(float64(max(0, size)))
 	m.duration.Observe(took.Seconds())
 	m.droppedByRules.Add(float64(c.Scraped - c.Kept))
 	m.duplicates.Add(float64(c.Duplicates))
