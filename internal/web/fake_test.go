@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"go.yaml.in/yaml/v2"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/history"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
@@ -50,10 +52,11 @@ type fakeMesh struct {
 	reload    func(context.Context) error
 	notReady  string
 	loaded    Loaded
+	lines     []history.Line
 	flags     map[string]string
 }
 
-func newFakeMesh(t *testing.T) *fakeMesh {
+func newFakeMesh(t testing.TB) *fakeMesh {
 	t.Helper()
 	m := &fakeMesh{
 		loaded: Loaded{At: fakeNow.Add(-3 * time.Hour)},
@@ -93,11 +96,19 @@ func newFakeMesh(t *testing.T) *fakeMesh {
 					Last: fakeNow.Add(-time.Hour)},
 			}},
 	}
+	m.lines = []history.Line{
+		{Quantity: history.Samples, Values: []float64{0, 2148, math.NaN(), 4296.4}},
+		{Quantity: history.BytesRead, Values: []float64{0, 1 << 20, 2 << 20, 1 << 20}},
+		{Quantity: history.BytesWritten, Values: []float64{0, 100, 200, math.NaN()}},
+		{Quantity: history.Backlog, Values: []float64{0, 0, 0, 0}},
+		{Quantity: history.Failures, Values: []float64{0, 0, 4, 0.25}},
+		{Quantity: history.Duration, Values: []float64{math.NaN(), math.NaN(), math.NaN(), math.NaN()}},
+	}
 	m.addJob(t, "envoy-stats", fakeRules)
 	return m
 }
 
-func (m *fakeMesh) addJob(t *testing.T, job, rules string) *scrape.PoolStatus {
+func (m *fakeMesh) addJob(t testing.TB, job, rules string) *scrape.PoolStatus {
 	t.Helper()
 	var parsed []*promrelabel.Config
 	if err := yaml.Unmarshal([]byte(rules), &parsed); err != nil {
@@ -191,6 +202,7 @@ func (m *fakeMesh) sources() Sources {
 		ConfigYAML: func() (string, error) { return m.yaml, m.yamlErr },
 		Loaded:     func() Loaded { return m.loaded },
 		Endpoints:  func() []remotewrite.EndpointStatus { return m.endpoints },
+		History:    func() []history.Line { return m.lines },
 		Ready:      func() (bool, string) { return m.notReady == "", m.notReady },
 		Reload:     func(ctx context.Context) error { return m.reload(ctx) },
 		Build: Build{Version: "0.1.0", Revision: "abcdef", Branch: "main", BuildUser: "ci",

@@ -90,6 +90,12 @@
     else focused()?.blur();
   };
 
+  const search = () => {
+    const field = find('input[type=search]');
+    field?.focus();
+    field?.select();
+  };
+
   const showKeys = () => {
     const keys = find('#keys');
     keys.open = true;
@@ -105,7 +111,7 @@
     afterG = event.key === 'g' && !page ? event.timeStamp + 1500 : 0;
     const row = focused()?.matches('tr') ? focused() : null;
     if (page) page.click();
-    else if (event.key === '/') find('input[type=search]')?.select();
+    else if (event.key === '/') search();
     else if (event.key === 'j') moveBy(1);
     else if (event.key === 'k') moveBy(-1);
     else if (event.key === '?') showKeys();
