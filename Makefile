@@ -1,7 +1,7 @@
 # The tasks of this repository. `make help` lists the targets.
 #
 # Variables: FUZZTIME (make fuzz), PKG and RUN (make test), DIST (output folder of make build), SHORT (make chaos),
-# CHROMIUM (make screenshots).
+# CHROMIUM (make screenshots, make e2e: path of the browser).
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -95,16 +95,13 @@ release: ## Build archives for linux, darwin and windows, with checksums, in bin
 mixin: ## Generate the dashboards of deploy/mixin, and the chart's copies of dashboards and alerts
 	$(GO) run ./deploy/mixin deploy/mixin/dashboards deploy/helm/envoy-scraper/files
 
-# The program is called chromium in Debian, elsewhere chromium-browser or google-chrome.
-CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
-
 .PHONY: screenshots
-screenshots: ## Take screenshots of the pages with sample data, for docs/images (needs Chromium)
-	$(if $(CHROMIUM),SCREENSHOTS_CHROMIUM='$(CHROMIUM)' $(GO) test -count=1 -run TestScreenshots ./internal/web,\
-		@echo "make screenshots: SKIPPED: no Chromium here (CHROMIUM=path names one)" >&2)
+screenshots: ## Take screenshots of the pages in both themes, with sample data, for docs/images (needs Chromium)
+	@SCREENSHOTS_CHROMIUM="$$(e2e/tools/chromium.sh)" $(GO) test -count=1 -run TestScreenshots ./internal/web
 
 .PHONY: e2e
-e2e: ## End-to-end tests with real etcd, kube-apiserver, Prometheus and Envoy: the chart, faults, hostile pages (E2E_NO_SKIP=1: a skipped test fails)
+e2e: ## End-to-end tests with real etcd, kube-apiserver, Prometheus, Envoy and Chromium: the chart, faults, hostile pages (E2E_NO_SKIP=1: a skipped test fails)
+	@e2e/tools/chromium.sh >/dev/null || [ $$? = 3 ] # installs it where that is possible; 3: the tests of the pages skip
 	@e2e/tools/build.sh >/dev/null # not within the timeout of the tests: the first build takes long
 	@tools/helm/build.sh >/dev/null
 	cd e2e && $(GO) test -count=1 -timeout 20m -v ./...

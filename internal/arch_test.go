@@ -33,7 +33,7 @@ const (
 
 // allowed is the architecture: what each package may import of ours.
 var allowed = map[string][]string{
-	"footprint": {}, "hashindex": {}, "queue": {}, "relabel": {}, "discovery": {}, "shard": {},
+	"footprint": {}, "hashindex": {}, "queue": {}, "relabel": {}, "discovery": {}, "shard": {}, "history": {},
 	"series":     {"hashindex"},
 	"exposition": {"hashindex", "series"},
 	"scrape":     {"envoy", "hashindex", "series", "exposition", "discovery", "shard"},
@@ -56,8 +56,10 @@ var allowed = map[string][]string{
 	"envoy":           {},
 	"diagnose":        {"discovery", "envoy", "relabel", "scrape"}, // reads what they know of pods and targets
 	"diagnose/show":   {"diagnose", "config/hint"},                 // hint: the distance of two names
-	// web reads the Status() of the others, and shows a diagnose.Report
-	"web": {"config", "diagnose", "diagnose/show", "discovery", "relabel", "scrape", "remotewrite"},
+	// web reads their Status() and the lines of history, and shows reports of diagnose
+	"web": {
+		"config", "diagnose", "diagnose/show", "discovery", "history", "relabel", "scrape", "remotewrite",
+	},
 }
 
 // TestImportsPointDown reads the files itself instead of asking `go list`: the test cache sees what a test opens,

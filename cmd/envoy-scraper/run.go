@@ -13,6 +13,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/footprint"
+	"github.com/envoy-scraper/envoy-scraper/internal/history"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
@@ -65,10 +66,11 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	if err != nil {
 		return err
 	}
+	lastHour := history.New(reg)
 	server := web.New(f.webConfig(), web.Sources{
 		Targets: pools.Status, Providers: found.Status, Rules: r.rules, Explain: relabel.Explain,
 		ConfigYAML: func() (string, error) { return r.config().Redacted() }, Loaded: r.state,
-		Endpoints: writers.Status, Ready: ready(found), Reload: r.Reload,
+		Endpoints: writers.Status, History: lastHour.Lines, Ready: ready(found), Reload: r.Reload,
 		Pods:  podSources(r, pools, found),
 		Build: build(), Flags: flagValues(app), Started: time.Now(), Gatherer: reg,
 	}, log.Named("web"))
@@ -91,6 +93,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 		{name: "scrape", run: pools.Run},
 		{name: "remote write", run: writers.Run, outlives: "scrape"},
 		{name: "pages", run: server.Run},
+		{name: "history", run: lastHour.Run},
 		{name: "reloads", run: r.Run},
 		{name: "memory", run: footprint.ReleaseMemory},
 		{name: "processors", run: footprint.RunProcessors},

@@ -86,7 +86,7 @@ func (l *oneLook) look(ctx context.Context, choose func(scrape.TargetStatus) boo
 		return show.Answer{}, fmt.Errorf("scrape_configs: %w", err)
 	}
 	l.pools = pools
-	return l.server.Pods(context.WithoutCancel(ctx), show.Query{}, false)
+	return l.server.AllPods(), nil
 }
 
 // answerTime is how long the API server may take to say something of a pod after the scrapes.
@@ -95,5 +95,5 @@ const answerTime = 10 * time.Second
 func (l *oneLook) pod(ctx context.Context, fullName string) (show.Answer, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
 	defer cancel()
-	return l.server.Pods(ctx, show.Query{Pod: fullName}, false)
+	return l.server.OnePod(ctx, fullName, false)
 }

@@ -284,6 +284,7 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 	m := l.job.metrics
 	m.scrapes.Inc()
 	m.samples.Add(float64(c.Scraped))
+	m.pageBytes.Add(float64(max(0, size.reported)))
 	m.duration.Observe(took.Seconds())
 	m.droppedByRules.Add(float64(c.Scraped - c.Kept))
 	m.duplicates.Add(float64(c.Duplicates))

@@ -18,6 +18,7 @@ type metrics struct {
 	scrapes        *prometheus.CounterVec
 	failures       *prometheus.CounterVec
 	samples        *prometheus.CounterVec
+	pageBytes      *prometheus.CounterVec
 	droppedSamples *prometheus.CounterVec
 	duration       *prometheus.HistogramVec
 	targets        *prometheus.GaugeVec
@@ -55,6 +56,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		scrapes:  counters("scrapes_total", "Scrapes that ended, successful or failed.", "job"),
 		failures: counters("failures_total", "Scrapes that failed, by reason.", "job", "reason"),
 		samples:  counters("samples_total", "Samples read from pages, before metric relabeling.", "job"),
+		pageBytes: counters("page_bytes_total", "Bytes of the pages that were read whole, uncompressed.", "job"),
 		droppedSamples: counters("dropped_samples_total", "Samples read from pages but not sent, by reason.", "job",
 			"reason"),
 		duration: f.NewHistogramVec(prometheus.HistogramOpts{
@@ -106,8 +108,8 @@ func showConnections(reg prometheus.Registerer, d *connLimit) {
 
 // jobMetrics are the metrics of one job, looked up once.
 type jobMetrics struct {
-	scrapes, samples, droppedByRules, duplicates prometheus.Counter
-	outOfBounds, outOfOrder, lost, labelLimit    prometheus.Counter
+	scrapes, samples, pageBytes, droppedByRules       prometheus.Counter
+	duplicates, outOfBounds, outOfOrder, lost, labelLimit prometheus.Counter
 
 	duration prometheus.Observer
 	failures *prometheus.CounterVec // of all jobs
@@ -126,6 +128,7 @@ func (m *metrics) of(job string) *jobMetrics {
 	dropped := func(reason string) prometheus.Counter { return m.droppedSamples.WithLabelValues(job, reason) }
 	return &jobMetrics{
 		scrapes: m.scrapes.WithLabelValues(job), samples: m.samples.WithLabelValues(job),
+		pageBytes:      m.pageBytes.WithLabelValues(job),
 		droppedByRules: dropped("metric_relabeling"), duplicates: dropped("duplicate"),
 		outOfBounds: dropped("too_far_ahead"), outOfOrder: dropped("out_of_order"), lost: dropped("failed_scrape"),
 		labelLimit: m.limited.WithLabelValues(job), duration: m.duration.WithLabelValues(job),
@@ -138,7 +141,7 @@ func (m *metrics) forget(job string) {
 	by := prometheus.Labels{"job": job}
 	for _, v := range []interface {
 		DeletePartialMatch(prometheus.Labels) int
-	}{m.scrapes, m.failures, m.samples, m.droppedSamples, m.duration, m.targets, m.others, m.droppedTargets, m.invalid,
+	}{m.scrapes, m.failures, m.samples, m.pageBytes, m.droppedSamples, m.duration, m.targets, m.others, m.droppedTargets, m.invalid,
 		m.limited} {
 		v.DeletePartialMatch(by)
 	}

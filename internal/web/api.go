@@ -91,19 +91,6 @@ func (s *Server) apiTargets(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// named returns the pool of a name, or all pools if name is empty.
-func named(pools []scrape.PoolStatus, name string) []scrape.PoolStatus {
-	if name == "" {
-		return pools
-	}
-	for i := range pools {
-		if pools[i].Job == name {
-			return pools[i : i+1]
-		}
-	}
-	return nil
-}
-
 func (s *Server) apiTarget(pool string, t scrape.TargetStatus) apiTarget {
 	address := maskURLs(t.URL)
 	return apiTarget{

@@ -1,15 +1,14 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
-	"net/url"
-	"strconv"
+	"strings"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	promrelabel "github.com/prometheus/prometheus/model/relabel"
-	"go.yaml.in/yaml/v2"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
@@ -27,12 +26,9 @@ const (
 // discoveryPage lists the discovered targets, kept or dropped, and the rule that dropped them.
 type discoveryPage struct {
 	frame
-	Sel       selection
+	List      listView[*foundRow]
 	Providers []discovery.ProviderStatus
 	Jobs      []jobSummary
-	States    []choice
-	Groups    []group[foundRow]
-	Pager     pager
 	DroppedBy *droppedBy
 	Steps     *stepsView
 }
@@ -51,76 +47,97 @@ type droppingRule struct {
 	Count int
 }
 
-// foundRow is a discovered target, kept or dropped.
+// foundRow is a discovered target, kept or dropped. fill sets what is expensive.
 type foundRow struct {
-	Job      string
-	Kept     bool
-	Name     string // see nameOf
-	Before   labels.Labels
-	After    labels.Labels // if kept
-	Rule     int           // the rule that dropped it, from 1; 0: kept, or no current rule drops it
-	RuleText string
-	Link     string // to the page that shows each step
+	Job   string
+	Kept  bool
+	After labels.Labels // if kept
 
 	before func() labels.Labels
+
+	// Set by fill.
+	Name     string // see nameOf
+	Before   labels.Labels
+	Rule     int // the rule that dropped it, from 1; 0: kept, or no current rule drops it
+	RuleText string
+	Link     string // to the page that shows each step
+}
+
+func (f *foundRow) state() string {
+	if f.Kept {
+		return stateKept
+	}
+	return stateDropped
+}
+
+// foundList describes the list of the discovered targets: what was dropped first.
+func foundList() list[*foundRow] {
+	states := []string{stateDropped, stateKept}
+	byState := func(a, b *foundRow) int { return order(states, a.state(), b.state()) }
+	byJob := func(a, b *foundRow) int { return strings.Compare(a.Job, b.Job) }
+	return list[*foundRow]{
+		Noun: "discovered targets", Hint: "pod, node, address, label=value",
+		Facets: []facet[*foundRow]{
+			{Key: "state", Text: "Outcome", Values: states, Value: (*foundRow).state},
+			{Key: "job", Text: "Job", Value: func(f *foundRow) string { return f.Job }},
+		},
+		Columns: []column[*foundRow]{
+			{Text: "Outcome", Key: "state", Compare: byState},
+			{Text: "Discovered"},
+			{Text: "The rule that dropped it, or the labels"},
+			{Text: "Job", Key: "job", Compare: byJob},
+		},
+		Order: func(a, b *foundRow) int { return cmp.Or(byState(a, b), byJob(a, b)) },
+		Search: func(f *foundRow) searchable {
+			before := maskLabels(f.before())
+			return searchable{Texts: []string{nameOf(before)}, Labels: []labels.Labels{maskLabels(f.After), before}}
+		},
+	}
 }
 
 func (s *Server) serviceDiscovery(w http.ResponseWriter, r *http.Request) {
-	sel := parseSelection(r, stateKept, stateDropped)
-	pools := s.pools()
-	rows, kept, dropped := selectFound(pools, sel)
-	rows, where := paginate(rows, sel)
-	for i := range rows {
-		s.fill(&rows[i])
+	format, ok := s.format(w, r)
+	if !ok {
+		return
+	}
+	described, pools := foundList(), s.pools()
+	view, found := described.show(foundRows(pools), parseSelection(r, described.keys()...))
+	switch format {
+	case formatJSON:
+		writeJSON(s, w, view, found, s.foundJSON)
+		return
+	case formatText:
+		writeText(s, w, view, found, foundHeading, s.foundLine)
+		return
+	}
+	for _, row := range view.Rows {
+		s.fill(row)
 	}
 	s.render(w, "discovery.html", discoveryPage{
-		frame:     s.frame("Service discovery", "service-discovery"),
-		Sel:       sel,
+		frame:     s.frame(r, "Service discovery", "service-discovery"),
+		List:      view,
 		Providers: s.src.Providers(),
-		Jobs:      summarize(pools, sel),
-		States: []choice{
-			{"All", sel.WithState(""), kept + dropped, sel.State == ""},
-			{"Kept", sel.WithState(stateKept), kept, sel.State == stateKept},
-			{"Dropped", sel.WithState(stateDropped), dropped, sel.State == stateDropped},
-		},
-		Groups:    byJob(rows, func(f foundRow) string { return f.Job }),
-		Pager:     where,
-		DroppedBy: s.droppedBy(pools, sel.Job),
+		Jobs:      summarize(pools),
+		DroppedBy: s.droppedBy(pools, view.Sel.Chosen["job"]),
 		Steps:     s.chosen(pools, r.URL.Query()),
 	})
 }
 
-// selectFound returns the rows of the selection, without the fields that are expensive: fill adds them to the rows of a
-// page.
-func selectFound(pools []scrape.PoolStatus, sel selection) (rows []foundRow, kept, dropped int) {
-	match := sel.matcher()
+// foundRows returns the discovered targets of all jobs.
+func foundRows(pools []scrape.PoolStatus) []*foundRow {
+	var rows []*foundRow
 	for _, p := range pools {
-		if sel.Job != "" && sel.Job != p.Job {
-			continue
-		}
 		for _, t := range p.Targets {
-			if sel.Search != "" && !match(t.URL, t.Discovered().String()) {
-				continue
-			}
-			kept++
-			if sel.State != stateDropped {
-				rows = append(rows, foundRow{Job: p.Job, Kept: true, After: t.Labels, before: t.Discovered})
-			}
+			rows = append(rows, &foundRow{Job: p.Job, Kept: true, After: t.Labels, before: t.Discovered})
 		}
 		for _, d := range p.Dropped {
-			if sel.Search != "" && !match(d.Discovered().String()) {
-				continue
-			}
-			dropped++
-			if sel.State != stateKept {
-				rows = append(rows, foundRow{Job: p.Job, before: d.Discovered})
-			}
+			rows = append(rows, &foundRow{Job: p.Job, before: d.Discovered})
 		}
 	}
-	return rows, kept, dropped
+	return rows
 }
 
-// fill sets the fields of a row that selectFound left empty.
+// fill sets the fields of a row that foundRows left empty.
 func (s *Server) fill(row *foundRow) {
 	row.Before = row.before()
 	row.Name = nameOf(row.Before)
@@ -131,6 +148,39 @@ func (s *Server) fill(row *foundRow) {
 	if step, ok := relabel.Dropped(s.src.Explain(row.Before, s.src.Rules(row.Job))); ok {
 		row.Rule, row.RuleText = step.Index+1, step.String()
 	}
+}
+
+// foundFields is a discovered target in JSON.
+type foundFields struct {
+	Job        string         `json:"job"`
+	Name       string         `json:"name"`
+	State      string         `json:"state"`
+	Rule       int            `json:"rule,omitempty"`
+	RuleText   string         `json:"ruleText,omitempty"`
+	Discovered labels.Labels  `json:"discoveredLabels"`
+	Labels     *labels.Labels `json:"labels,omitempty"`
+}
+
+func (s *Server) foundJSON(f *foundRow) any {
+	s.fill(f)
+	fields := foundFields{Job: f.Job, Name: maskURLs(f.Name), State: f.state(), Rule: f.Rule,
+		RuleText: maskURLs(f.RuleText), Discovered: maskLabels(f.Before)}
+	if f.Kept {
+		after := maskLabels(f.After)
+		fields.Labels = &after
+	}
+	return fields
+}
+
+const foundHeading = "OUTCOME  JOB, DISCOVERED, RULE"
+
+func (s *Server) foundLine(f *foundRow) string {
+	s.fill(f)
+	line := fmt.Sprintf("%-7s  %s  %s", f.state(), f.Job, maskURLs(f.Name))
+	if f.Rule > 0 {
+		line += fmt.Sprintf("  rule %d: %s", f.Rule, maskURLs(f.RuleText))
+	}
+	return line
 }
 
 // droppedBy counts for the selected job, or for the only job. It returns nil if there are several jobs, or if nothing
@@ -184,115 +234,4 @@ func nameOf(l labels.Labels) string {
 		}
 	}
 	return name
-}
-
-// stepsView shows what each rule did to a discovered target.
-type stepsView struct {
-	Job    string
-	Name   string // empty: discovery no longer finds it
-	Kept   bool
-	Before labels.Labels
-	After  labels.Labels
-	Steps  []stepRow
-	Unused int // number of rules after the one that dropped it
-}
-
-type stepRow struct {
-	Words   string
-	YAML    string
-	Chooses bool // the action keeps or drops, and changes no label
-	Kept    bool
-	Diff    []change
-}
-
-// change is the change of a label by a rule.
-type change struct {
-	Kind string // added, changed, removed
-	Name string
-	Old  string
-	New  string
-}
-
-func stepsLink(job string, l labels.Labels) string {
-	q := url.Values{"job": {job}, "explain": {strconv.FormatUint(l.Hash(), 16)}}
-	return "service-discovery?" + q.Encode() + "#steps"
-}
-
-// chosen returns the steps of the target that the query names by the hash of its discovered labels, or nil if it names
-// none.
-func (s *Server) chosen(pools []scrape.PoolStatus, q url.Values) *stepsView {
-	job := q.Get("job")
-	hash, err := strconv.ParseUint(q.Get("explain"), 16, 64)
-	if err != nil {
-		return nil
-	}
-	view := &stepsView{Job: job, Kept: true}
-	rows, _, _ := selectFound(pools, selection{Job: job})
-	for _, row := range rows {
-		l := row.before()
-		if l.Hash() != hash {
-			continue
-		}
-		return s.steps(job, l)
-	}
-	return view
-}
-
-// steps returns what the rules of a job do to the labels of a discovered target.
-func (s *Server) steps(job string, l labels.Labels) *stepsView {
-	view := &stepsView{Job: job, Kept: true, Name: nameOf(l), Before: l, After: l}
-	rules := s.src.Rules(job)
-	steps := s.src.Explain(l, rules)
-	view.Unused = len(rules) - len(steps)
-	for _, step := range steps {
-		view.Kept, view.After = step.Kept, step.After
-		view.Steps = append(view.Steps, describe(step))
-	}
-	return view
-}
-
-func describe(step relabel.Step) stepRow {
-	text, err := yaml.Marshal(step.Rule)
-	if err != nil {
-		text = fmt.Appendf(nil, "# %v", err)
-	}
-	return stepRow{
-		Words:   step.String(),
-		YAML:    string(text),
-		Chooses: chooses(step.Rule.Action),
-		Kept:    step.Kept,
-		Diff:    diff(maskLabels(step.Before), maskLabels(step.After)),
-	}
-}
-
-func chooses(a promrelabel.Action) bool {
-	switch a {
-	case promrelabel.Keep, promrelabel.Drop, promrelabel.KeepEqual, promrelabel.DropEqual:
-		return true
-	default:
-		return false
-	}
-}
-
-// diff returns the changed labels, sorted by name.
-func diff(before, after labels.Labels) []change {
-	var out []change
-	names := labels.NewBuilder(before)
-	after.Range(func(l labels.Label) { names.Set(l.Name, l.Value) })
-	names.Labels().Range(func(l labels.Label) {
-		old, now := before.Get(l.Name), after.Get(l.Name)
-		c := change{Name: cut(l.Name), Old: cut(old), New: cut(now)}
-		switch {
-		case old == now:
-			return
-		case !before.Has(l.Name):
-			c.Kind = "added"
-		case !after.Has(l.Name):
-			c.Kind = "removed"
-		default:
-			c.Kind = "changed"
-		}
-		out = append(out, c)
-	})
-	return out
 }

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -21,6 +22,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose"
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/history"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
@@ -52,13 +54,14 @@ type fakeMesh struct {
 	reload    func(context.Context) error
 	notReady  string
 	loaded    Loaded
+	lines     []history.Line
 	flags     map[string]string
 	pods      diagnose.Report
 	podFacts  func() ([]show.Fact, error)
 	preview   func(ctx context.Context, job, url string) (*scrape.Preview, error)
 }
 
-func newFakeMesh(t *testing.T) *fakeMesh {
+func newFakeMesh(t testing.TB) *fakeMesh {
 	t.Helper()
 	m := &fakeMesh{
 		loaded: Loaded{At: fakeNow.Add(-3 * time.Hour)},
@@ -98,12 +101,20 @@ func newFakeMesh(t *testing.T) *fakeMesh {
 					Last: fakeNow.Add(-time.Hour)},
 			}},
 	}
+	m.lines = []history.Line{
+		{Quantity: history.Samples, Values: []float64{0, 2148, math.NaN(), 4296.4}},
+		{Quantity: history.BytesRead, Values: []float64{0, 1 << 20, 2 << 20, 1 << 20}},
+		{Quantity: history.BytesWritten, Values: []float64{0, 100, 200, math.NaN()}},
+		{Quantity: history.Backlog, Values: []float64{0, 0, 0, 0}},
+		{Quantity: history.Failures, Values: []float64{0, 0, 4, 0.25}},
+		{Quantity: history.Duration, Values: []float64{math.NaN(), math.NaN(), math.NaN(), math.NaN()}},
+	}
 	m.addJob(t, "envoy-stats", fakeRules)
 	m.addPods()
 	return m
 }
 
-func (m *fakeMesh) addJob(t *testing.T, job, rules string) *scrape.PoolStatus {
+func (m *fakeMesh) addJob(t testing.TB, job, rules string) *scrape.PoolStatus {
 	t.Helper()
 	var parsed []*promrelabel.Config
 	if err := yaml.Unmarshal([]byte(rules), &parsed); err != nil {
@@ -201,6 +212,7 @@ func (m *fakeMesh) sources() Sources {
 		ConfigYAML: func() (string, error) { return m.yaml, m.yamlErr },
 		Loaded:     func() Loaded { return m.loaded },
 		Endpoints:  func() []remotewrite.EndpointStatus { return m.endpoints },
+		History:    func() []history.Line { return m.lines },
 		Pods: PodSources{
 			Report: func() diagnose.Report { return m.pods },
 			Ask: func(context.Context, string, string) (diagnose.Report, []show.Fact, error) {

@@ -1,33 +1,42 @@
 package web
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
 const (
-	pageSize  = 200 // rows on a page
-	maxSearch = 256 // bytes of a search text; the rest is ignored
+	pageSize  = 100 // rows on a page
+	largePage = 500 // the other choice
 )
 
-// selection is the part of a list that a page shows. It comes from the query of the URL.
+// refreshes are the seconds between two refreshes of a page that may be chosen; 0: never.
+var refreshes = []int{0, 5, 15, 60}
+
+// selection is the part of a list that a page shows, and how. It comes from the query of the URL and goes into every
+// link, so that an address shows the same rows to whoever gets it.
 type selection struct {
-	State  string // empty: all
-	Job    string // empty: all
-	Search string
-	Page   int // from 1
+	Chosen  map[string]string // the chosen value of each facet, by its key; not in it: all values
+	Search  string
+	Sort    string // the key of a column; with "-" before it, descending; empty: in the list's own order
+	Rows    int    // on a page: pageSize or largePage
+	Page    int    // from 1
+	Refresh int    // one of refreshes
 }
 
-func parseSelection(r *http.Request, states ...string) selection {
+// parseSelection reads a selection. keys are the keys of the list's facets.
+func parseSelection(r *http.Request, keys ...string) selection {
 	q := r.URL.Query()
-	sel := selection{State: q.Get("state"), Job: q.Get("job"), Search: strings.TrimSpace(q.Get("search")), Page: 1}
-	if !slices.Contains(states, sel.State) {
-		sel.State = ""
+	sel := selection{Chosen: map[string]string{}, Search: strings.TrimSpace(q.Get("search")), Sort: q.Get("sort"),
+		Rows: pageSize, Page: 1, Refresh: refreshOf(q)}
+	for _, key := range keys {
+		if value := q.Get(key); value != "" {
+			sel.Chosen[key] = value
+		}
 	}
 	if len(sel.Search) > maxSearch {
 		sel.Search = strings.ToValidUTF8(sel.Search[:maxSearch], "")
@@ -35,50 +44,76 @@ func parseSelection(r *http.Request, states ...string) selection {
 	if n, err := strconv.Atoi(q.Get("page")); err == nil && n > 1 {
 		sel.Page = n
 	}
+	if q.Get("rows") == strconv.Itoa(largePage) {
+		sel.Rows = largePage
+	}
 	return sel
 }
 
-// link returns the query of the selection: ?job=envoy-stats&state=down.
-func (s selection) link() string {
+// refreshOf returns the seconds between refreshes that a query asks for.
+func refreshOf(q url.Values) int {
+	n, err := strconv.Atoi(q.Get("refresh"))
+	if err != nil || !slices.Contains(refreshes, n) {
+		return 0
+	}
+	return n
+}
+
+// query returns the selection as it is written in a URL, without what is the default.
+func (s selection) query() url.Values {
 	q := url.Values{}
-	set := func(key, value string) {
+	for key, value := range s.Chosen {
+		q.Set(key, value)
+	}
+	for key, value := range map[string]string{"search": s.Search, "sort": s.Sort} {
 		if value != "" {
 			q.Set(key, value)
 		}
 	}
-	set("state", s.State)
-	set("job", s.Job)
-	set("search", s.Search)
-	if s.Page > 1 {
-		q.Set("page", strconv.Itoa(s.Page))
+	for key, n := range map[string]struct{ value, usual int }{
+		"rows": {s.Rows, pageSize}, "page": {s.Page, 1}, "refresh": {s.Refresh, 0},
+	} {
+		if n.value > n.usual {
+			q.Set(key, strconv.Itoa(n.value))
+		}
 	}
-	return "?" + q.Encode()
+	return q
 }
 
-// WithState, WithJob and WithPage return the link to a selection that differs only in the state, the job or the page.
-func (s selection) WithState(state string) string { s.State, s.Page = state, 1; return s.link() }
-func (s selection) WithJob(job string) string     { s.Job, s.Page = job, 1; return s.link() }
-func (s selection) WithPage(page int) string      { s.Page = page; return s.link() }
+// Link returns the query of the selection: ?job=envoy-stats&state=down.
+func (s selection) Link() string { return "?" + s.query().Encode() }
+
+// With returns the link to a selection that differs only in the value of a facet; an empty value: all.
+func (s selection) With(key, value string) string {
+	s.Chosen = maps.Clone(s.Chosen)
+	if s.Page = 1; value == "" {
+		delete(s.Chosen, key)
+	} else if s.Chosen == nil {
+		s.Chosen = map[string]string{key: value}
+	} else {
+		s.Chosen[key] = value
+	}
+	return s.Link()
+}
+
+// WithPage, WithRows and WithSort return the link to a selection that differs only in that.
+func (s selection) WithPage(page int) string    { s.Page = page; return s.Link() }
+func (s selection) WithRows(rows int) string    { s.Rows, s.Page = rows, 1; return s.Link() }
+func (s selection) WithSort(sort string) string { s.Sort, s.Page = sort, 1; return s.Link() }
+
+// All returns the link to the list without facets and search.
+func (s selection) All() string {
+	s.Chosen, s.Search, s.Page = nil, "", 1
+	return s.Link()
+}
 
 // Narrowed reports whether the selection is less than everything.
-func (s selection) Narrowed() bool { return s.State != "" || s.Job != "" || s.Search != "" }
+func (s selection) Narrowed() bool { return len(s.Chosen) > 0 || s.Search != "" }
 
-// matcher returns a function that reports whether a text contains the search text. Case does not matter.
-func (s selection) matcher() func(texts ...string) bool {
-	want := strings.ToLower(s.Search)
-	return func(texts ...string) bool {
-		for _, t := range texts {
-			if strings.Contains(strings.ToLower(t), want) {
-				return true
-			}
-		}
-		return want == ""
-	}
-}
-
-// choice is a link to the targets of one state.
+// choice is a link to the rows with one value of a facet.
 type choice struct {
 	Text    string
+	Value   string
 	Link    string
 	Count   int
 	Current bool
@@ -90,14 +125,16 @@ type pager struct {
 	From, To, Total int // From counts from 1
 	Prev, Next      string
 	First, Last     string
+	Sizes           []choice // how many rows a page may have; empty: all rows fit on the smallest page
 }
 
 // paginate returns the rows of the selected page. If the list has fewer pages, that is the last one.
 func paginate[T any](rows []T, sel selection) ([]T, pager) {
-	p := pager{Total: len(rows), Pages: max(1, (len(rows)+pageSize-1)/pageSize)}
-	p.Page = min(sel.Page, p.Pages)
-	from := (p.Page - 1) * pageSize
-	to := min(from+pageSize, len(rows))
+	size := max(sel.Rows, pageSize)
+	p := pager{Total: len(rows), Pages: max(1, (len(rows)+size-1)/size)}
+	p.Page = min(max(1, sel.Page), p.Pages)
+	from := (p.Page - 1) * size
+	to := min(from+size, len(rows))
 	p.From, p.To = from+1, to
 	if p.Page > 1 {
 		p.First, p.Prev = sel.WithPage(1), sel.WithPage(p.Page-1)
@@ -105,56 +142,10 @@ func paginate[T any](rows []T, sel selection) ([]T, pager) {
 	if p.Page < p.Pages {
 		p.Next, p.Last = sel.WithPage(p.Page+1), sel.WithPage(p.Pages)
 	}
+	if len(rows) > pageSize {
+		for _, n := range []int{pageSize, largePage} {
+			p.Sizes = append(p.Sizes, choice{Text: strconv.Itoa(n), Link: sel.WithRows(n), Current: n == size})
+		}
+	}
 	return rows[from:to], p
-}
-
-// group is the rows of a job on a page.
-type group[T any] struct {
-	Job  string
-	Rows []T
-}
-
-// byJob splits rows, which are sorted by job, into one group per job.
-func byJob[T any](rows []T, job func(T) string) []group[T] {
-	var out []group[T]
-	for _, row := range rows {
-		if n := len(out); n == 0 || out[n-1].Job != job(row) {
-			out = append(out, group[T]{Job: job(row)})
-		}
-		last := &out[len(out)-1]
-		last.Rows = append(last.Rows, row)
-	}
-	return out
-}
-
-// jobSummary is a job's row above a list and on the overview.
-type jobSummary struct {
-	Job     string
-	Tally   tally
-	Dropped int
-	Others  int      // scraped by other shards
-	Hidden  int      // dropped targets beyond keep_dropped_targets, whose labels are not kept
-	Errors  []string // why discovered targets are not valid
-	Link    string
-	Current bool
-}
-
-func summarize(pools []scrape.PoolStatus, sel selection) []jobSummary {
-	out := make([]jobSummary, 0, len(pools))
-	for _, p := range pools {
-		j := jobSummary{Job: p.Job, Dropped: p.DroppedCount, Hidden: max(0, p.DroppedCount-len(p.Dropped)),
-			Others: p.Others, Errors: p.Errors, Link: sel.WithJob(p.Job), Current: sel.Job == p.Job}
-		for i := range p.Targets {
-			j.Tally.add(p.Targets[i].Health)
-		}
-		out = append(out, j)
-	}
-	return out
-}
-
-// pools returns the status of the pools, sorted by job.
-func (s *Server) pools() []scrape.PoolStatus {
-	pools := slices.Clone(s.src.Targets())
-	slices.SortStableFunc(pools, func(a, b scrape.PoolStatus) int { return strings.Compare(a.Job, b.Job) })
-	return pools
 }

@@ -3,6 +3,7 @@ package web
 import (
 	"net/url"
 	"regexp"
+	"strings"
 
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -16,6 +17,9 @@ var userinfo = regexp.MustCompile(`(://)[^/?#\s"'<>]*@`)
 
 // maskURLs hides the user name and password of every URL in a text, such as the error of an HTTP client.
 func maskURLs(text string) string {
+	if !strings.Contains(text, "://") {
+		return text
+	}
 	return userinfo.ReplaceAllString(text, "${1}"+masked+"@")
 }
 

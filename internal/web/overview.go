@@ -20,16 +20,18 @@ type overviewPage struct {
 	Dropped   int
 	Others    int // targets that other shards scrape
 	Pods      *podCounts
+	Sparks    []spark // the last hour
 	Endpoints []endpointRow
 	Flags     []pair
 }
 
-func (s *Server) overview(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) overview(w http.ResponseWriter, r *http.Request) {
 	p := overviewPage{
-		frame:     s.frame("Overview", "./"),
+		frame:     s.frame(r, "Overview", "./"),
 		Started:   s.src.Started,
 		Build:     s.src.Build,
-		Jobs:      summarize(s.pools(), selection{}),
+		Jobs:      summarize(s.pools()),
+		Sparks:    sparks(s.src.History()),
 		Endpoints: s.endpoints(),
 		Pods:      s.countPods(),
 	}
@@ -95,8 +97,8 @@ type configPage struct {
 	Err  string
 }
 
-func (s *Server) config(w http.ResponseWriter, _ *http.Request) {
-	p := configPage{frame: s.frame("Configuration", "config")}
+func (s *Server) config(w http.ResponseWriter, r *http.Request) {
+	p := configPage{frame: s.frame(r, "Configuration", "config")}
 	text, err := s.src.ConfigYAML()
 	if err != nil {
 		p.Err = maskURLs(err.Error())

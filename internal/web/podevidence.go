@@ -32,54 +32,41 @@ const maxExplained = 50
 // podPage shows a pod with its evidence.
 type podPage struct {
 	frame
-	Query    show.Query
 	Back     string // link to the list
-	Pod      *podView
+	Pod      *podRow
 	Unknown  string // if there is no such pod, a sentence
 	Nearest  []pair // names and links, if there is no such pod
 	Steps    []*stepsView
 	Evidence *show.Evidence
 }
 
-func (s *Server) podPage(w http.ResponseWriter, r *http.Request, q show.Query) {
-	p := podPage{frame: s.frame("Pod "+cut(q.Pod), "pods"), Query: q, Back: q.WithPod("").Link()}
-	e := s.examine(r.Context(), q.Pod, !isCrossSite(r))
+func (s *Server) podPage(w http.ResponseWriter, r *http.Request) {
+	described := podList()
+	sel, name := parseSelection(r, described.keys()...), r.URL.Query().Get("pod")
+	p := podPage{frame: s.frame(r, "Pod "+cut(name), "pods"), Back: sel.Link()}
+	e := s.examine(r.Context(), name, !isCrossSite(r))
 	p.Evidence, p.Steps = e.evidence, e.steps
 	if e.row == nil {
 		for _, name := range e.nearest {
-			p.Nearest = append(p.Nearest, pair{name, q.WithPod(name).Link()})
+			p.Nearest = append(p.Nearest, pair{name, podLink(sel, name)})
 		}
 		p.Unknown = e.unknown()
 		w.WriteHeader(http.StatusNotFound)
 	} else {
-		p.Pod = &podView{Pod: show.NewPod(e.row, hide), Look: lookOf(e.row.Verdict)}
+		p.Pod = &podRow{Row: e.row, Shown: show.NewPod(e.row, hide), Look: lookOf(e.row.Verdict)}
 	}
 	s.render(w, "pod.html", p)
 }
 
-// Pods returns what /api/v1/pods answers: the pods that the query chooses, or one pod with its evidence. The error says
-// that there is no such pod. If fetch is false, no page is fetched for the evidence.
-func (s *Server) Pods(ctx context.Context, q show.Query, fetch bool) (show.Answer, error) {
-	if q.Pod != "" {
-		e := s.examine(ctx, q.Pod, fetch)
-		if e.row == nil {
-			return show.Answer{}, errors.New(e.unknown() + e.suggestion())
-		}
-		a := show.NewAnswer(&diagnose.Report{At: e.at}, hide)
-		a.Total, a.Pods, a.Evidence = 1, append(a.Pods, show.NewPod(e.row, hide)), e.evidence
-		return a, nil
+// OnePod returns what /api/v1/pods answers for a pod, namespace/name: the pod with its evidence. The error says that
+// there is no such pod. If fetch is false, no page is fetched for the evidence.
+func (s *Server) OnePod(ctx context.Context, name string, fetch bool) (show.Answer, error) {
+	e := s.examine(ctx, name, fetch)
+	if e.row == nil {
+		return show.Answer{}, errors.New(e.unknown() + e.suggestion())
 	}
-	report := s.report()
-	a := show.NewAnswer(&report, hide)
-	rows := q.Select(&report).Rows
-	a.Total = len(rows)
-	if q.Rows != 0 {
-		rows, _ = pageOf(rows, q)
-	}
-	a.Pods = make([]show.Pod, 0, len(rows))
-	for _, row := range rows {
-		a.Pods = append(a.Pods, show.NewPod(row, hide))
-	}
+	a := show.NewAnswer(&diagnose.Report{At: e.at}, hide)
+	a.Total, a.Pods, a.Evidence = 1, append(a.Pods, show.NewPod(e.row, hide)), e.evidence
 	return a, nil
 }
 
@@ -151,6 +138,7 @@ func (e *examined) suggestion() string {
 	return "; the nearest names: " + strings.Join(e.nearest, ", ")
 }
 
+// rowOf returns the row of a pod, namespace/name, or nil.
 func rowOf(report *diagnose.Report, name string) *diagnose.Row {
 	namespace, pod, _ := strings.Cut(name, "/")
 	for i := range report.Rows {
@@ -205,7 +193,9 @@ func (s *Server) stepsOf(pod scrape.Pod) []*stepsView {
 	var views []*stepsView
 	add := func(of scrape.Pod, job string, discovered func() labels.Labels) {
 		if of == pod && len(views) < maxExplained {
-			views = append(views, s.steps(job, discovered()))
+			v := s.steps(job, discovered())
+			v.Anchor = fmt.Sprintf("target-%d-", len(views)+1)
+			views = append(views, v)
 		}
 	}
 	for _, p := range s.pools() {

@@ -4,12 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
-	"maps"
 	"net/http"
-	"slices"
 	"strings"
 
+	"github.com/prometheus/prometheus/model/labels"
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose"
@@ -17,50 +18,28 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
-// maxOptions is how many values of a field a select on the page offers: those of most pods.
-const maxOptions = 200
-
 // podsPage lists the pods that have an Envoy or should have one, and says why they are not scraped.
 type podsPage struct {
 	frame
-	Query    show.Query
-	Of       int // pods of the report
-	Verdicts []choice
-	Facets   []facet
-	Causes   []causeView
-	Funnels  []funnelView
-	Columns  []columnView
-	Rows     []podView
-	Pager    pager
-	Notes    []string
+	List    listView[*podRow]
+	Causes  []causeView
+	Funnels []funnelView
+	Notes   []string
 }
 
-// podView is a row of the list.
-type podView struct {
-	show.Pod
-	Look verdictLook
-	Link string // to the evidence
-}
-
-// facet is a select of the form: the values of a field, with the number of pods of each.
-type facet struct {
-	Name, Label string
-	Options     []option
-	Hidden      int // values that are not offered
-}
-
-type option struct {
-	Value   string
-	Count   int
-	Current bool
+// podRow is a row of the list. Only rows of the page have the fields that are not in the report.
+type podRow struct {
+	*diagnose.Row
+	Shown show.Pod
+	Look  verdictLook
+	Link  string // to the evidence
 }
 
 type causeView struct {
 	show.Cause
-	Look    verdictLook
-	Link    string // to the pods with this cause
-	Example string // link to the evidence of the example
-	Current bool
+	Look        verdictLook
+	Link        string // to the pods with this cause
+	ExampleLink string // to the evidence of the example
 }
 
 type funnelView struct {
@@ -72,13 +51,6 @@ type funnelView struct {
 type funnelStepView struct {
 	show.FunnelStep
 	OutLink, LeftLink string
-}
-
-// columnView is the head of a column that can be sorted.
-type columnView struct {
-	Text string
-	Sort string // value of aria-sort: ascending, descending, none
-	Link string // sorts by this column
 }
 
 // verdictLook is how a verdict looks: a class of style.css and a symbol, so that its colour is not all there is.
@@ -97,16 +69,75 @@ func lookOf(v diagnose.Verdict) verdictLook {
 	case diagnose.NotSeen:
 		return verdictLook{"down", "?"}
 	case diagnose.NoSidecar:
-		return verdictLook{"", "○"}
+		return verdictLook{"off", "○"}
 	case diagnose.NotReady:
-		return verdictLook{"", "…"}
+		return verdictLook{"off", "…"}
 	case diagnose.Duplicate:
-		return verdictLook{"", "≡"}
+		return verdictLook{"off", "≡"}
 	case diagnose.Elsewhere:
-		return verdictLook{"", "→"}
+		return verdictLook{"off", "→"}
 	default:
-		return verdictLook{"", "■"}
+		return verdictLook{"off", "■"}
 	}
+}
+
+// podList describes the list of the pods: the worst first.
+func podList() list[*podRow] {
+	var verdicts []string
+	rank := map[diagnose.Verdict]int{}
+	for i, v := range diagnose.Verdicts() {
+		verdicts, rank[v] = append(verdicts, string(v)), i
+	}
+	byName := func(a, b *podRow) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Pod, b.Pod))
+	}
+	byVerdict := func(a, b *podRow) int { return cmp.Compare(rank[a.Verdict], rank[b.Verdict]) }
+	number := func(text, key string, of func(*diagnose.Target) int64) column[*podRow] {
+		value := func(r *podRow) int64 {
+			if r.Target == nil || r.Target.LastScrape.IsZero() {
+				return -1 << 62
+			}
+			return of(r.Target)
+		}
+		return column[*podRow]{Text: text, Key: key, Number: true,
+			Compare: func(a, b *podRow) int { return cmp.Compare(value(a), value(b)) }}
+	}
+	return list[*podRow]{
+		Noun: "pods", Hint: "pod, namespace, node, address, label=value",
+		Facets: []facet[*podRow]{
+			{Key: "verdict", Text: "Verdict", Values: verdicts, Value: func(r *podRow) string { return string(r.Verdict) }},
+			{Key: "namespace", Text: "Namespace", Value: func(r *podRow) string { return r.Namespace }},
+			{Key: "node", Text: "Node", Value: func(r *podRow) string { return r.Node }},
+			{Key: "job", Text: "Job", Value: jobOf},
+			{Key: "cause", Text: "Cause", Value: func(r *podRow) string { return r.Reason.Cause }},
+		},
+		Columns: []column[*podRow]{
+			{Text: "Verdict", Key: "verdict", Compare: byVerdict},
+			{Text: "Pod", Key: "pod", Compare: byName},
+			{Text: "Why"},
+			// The larger the number, the longer ago.
+			number("Last scrape", "last", func(t *diagnose.Target) int64 { return -t.LastScrape.UnixNano() }),
+			number("Took", "took", func(t *diagnose.Target) int64 { return int64(t.Duration) }),
+			number("Bytes", "bytes", func(t *diagnose.Target) int64 { return t.PageBytes }),
+			number("Samples", "samples", func(t *diagnose.Target) int64 { return int64(t.Samples) }),
+		},
+		Order: func(a, b *podRow) int { return cmp.Or(byVerdict(a, b), byName(a, b)) },
+		Search: func(r *podRow) searchable {
+			return searchable{
+				Texts: []string{r.Namespace + "/" + r.Pod, r.Node, r.IP, r.Workload},
+				Labels: []labels.Labels{labels.FromStrings("namespace", r.Namespace, "pod", r.Pod, "node", r.Node, "ip",
+					r.IP, "workload", r.Workload, "job", jobOf(r))},
+			}
+		},
+	}
+}
+
+// jobOf returns the job that a row speaks of; empty: none.
+func jobOf(r *podRow) string {
+	if r.Target != nil {
+		return r.Target.Job
+	}
+	return r.Reason.Job
 }
 
 // report returns the report on pods. It is empty if there is none.
@@ -125,166 +156,88 @@ func hide(text string) string {
 	return maskURLs(scrape.WithoutTokens(text))
 }
 
-// podsPage serves /pods as a page for browsers, or as text or JSON if the request asks for that.
+func rowsOf(report *diagnose.Report) []*podRow {
+	all, rows := make([]podRow, len(report.Rows)), make([]*podRow, len(report.Rows))
+	for i := range report.Rows {
+		all[i].Row = &report.Rows[i]
+		rows[i] = &all[i]
+	}
+	return rows
+}
+
+// podsPage serves /pods: the list, or the evidence of the pod that the request names.
 func (s *Server) podsPage(w http.ResponseWriter, r *http.Request) {
-	q := show.ParseQuery(r.URL.Query())
-	switch format := formatOf(r); {
-	case format == "text":
-		s.podsText(w, r, q)
-	case format == "json":
+	format, ok := s.format(w, r)
+	switch {
+	case !ok:
+	case format == formatJSON:
 		s.apiPods(w, r)
-	case q.Pod != "":
-		s.podPage(w, r, q)
+	case format == formatText:
+		s.podsText(w, r)
+	case r.URL.Query().Get("pod") != "":
+		s.podPage(w, r)
 	default:
-		s.render(w, "pods.html", s.listPods(q))
+		s.podListPage(w, r)
 	}
 }
 
-// formatOf returns html, text or json: the parameter format, or the first type of the Accept header that is one of them.
-func formatOf(r *http.Request) string {
-	switch f := r.URL.Query().Get("format"); f {
-	case "text", "json":
-		return f
-	}
-	for part := range strings.SplitSeq(r.Header.Get("Accept"), ",") {
-		mediaType, _, _ := strings.Cut(strings.TrimSpace(part), ";")
-		switch mediaType {
-		case "text/html":
-			return "html"
-		case "text/plain":
-			return "text"
-		case "application/json":
-			return "json"
-		}
-	}
-	return "html"
-}
-
-func (s *Server) listPods(q show.Query) podsPage {
+func (s *Server) podListPage(w http.ResponseWriter, r *http.Request) {
 	report := s.report()
-	if q.Rows == 0 {
-		q.Rows = show.FewRows
+	view, _ := selectPods(&report, r)
+	for _, row := range view.Rows {
+		row.Shown, row.Look = show.NewPod(row.Row, hide), lookOf(row.Verdict)
+		row.Link = podLink(view.Sel, row.Shown.FullName())
 	}
-	selected := q.Select(&report)
-	p := podsPage{
-		frame: s.frame("Pods", "pods"), Query: q, Of: len(report.Rows),
-		Verdicts: verdictChoices(q, selected.Verdicts),
-		Facets: []facet{
-			newFacet("namespace", "Namespace", q.Namespace, selected.Namespaces),
-			newFacet("node", "Node", q.Node, selected.Nodes),
-			newFacet("job", "Job", q.Job, selected.Jobs),
-		},
-		Columns: columns(q),
-	}
+	p := podsPage{frame: s.frame(r, "Pods", "pods"), List: view}
 	beside := show.NewAnswer(&report, hide)
-	p.Notes = beside.Notes
+	p.Notes, p.Funnels = beside.Notes, funnels(beside.Funnels)
 	for _, c := range beside.Causes {
-		p.Causes = append(p.Causes, causeView{Cause: c, Look: lookOf(c.Verdict), Current: c.Key == q.Cause,
-			Link: show.Query{Cause: c.Key, Verdict: string(c.Verdict)}.Link(), Example: show.Query{Pod: c.Example}.Link()})
+		p.Causes = append(p.Causes, causeView{Cause: c, Look: lookOf(c.Verdict),
+			Link:        withValues("cause", c.Key, "verdict", string(c.Verdict)),
+			ExampleLink: podLink(selection{}, c.Example)})
 	}
-	p.Funnels = funnels(&report, beside.Funnels)
-	rows, where := pageOf(selected.Rows, q)
-	p.Pager = where
-	for _, row := range rows {
-		v := podView{Pod: show.NewPod(row, hide), Look: lookOf(row.Verdict)}
-		v.Link = q.WithPod(v.FullName()).Link()
-		p.Rows = append(p.Rows, v)
-	}
-	return p
+	s.render(w, "pods.html", p)
 }
 
-// pageOf returns the rows of the query's page. If the list has fewer pages, that is the last one.
-func pageOf(rows []*diagnose.Row, q show.Query) ([]*diagnose.Row, pager) {
-	p := pager{Total: len(rows), Pages: max(1, (len(rows)+q.Rows-1)/q.Rows)}
-	p.Page = min(q.Page, p.Pages)
-	from := (p.Page - 1) * q.Rows
-	to := min(from+q.Rows, len(rows))
-	p.From, p.To = from+1, to
-	if p.Page > 1 {
-		p.First, p.Prev = q.WithPage(1).Link(), q.WithPage(p.Page-1).Link()
-	}
-	if p.Page < p.Pages {
-		p.Next, p.Last = q.WithPage(p.Page+1).Link(), q.WithPage(p.Pages).Link()
-	}
-	return rows[from:to], p
+// selectPods returns the page of the list that a request asks for, and the selected rows of all pages.
+func selectPods(report *diagnose.Report, r *http.Request) (listView[*podRow], []*podRow) {
+	described := podList()
+	return described.show(rowsOf(report), parseSelection(r, described.keys()...))
 }
 
-// verdictChoices returns the links to the pods of one verdict. Verdicts that no pod has are left out.
-func verdictChoices(q show.Query, counts map[string]int) []choice {
-	all := 0
-	for _, n := range counts {
-		all += n
+// withValues returns the link to the rows with some values of facets: withValues("job", "app", "verdict", "DOWN").
+func withValues(keysAndValues ...string) string {
+	sel := selection{Chosen: map[string]string{}}
+	for i := 0; i+1 < len(keysAndValues); i += 2 {
+		sel.Chosen[keysAndValues[i]] = keysAndValues[i+1]
 	}
-	choices := []choice{{"All", q.WithVerdict("").Link(), all, q.Verdict == ""}}
-	for _, v := range diagnose.Verdicts() {
-		if n, current := counts[string(v)], q.Verdict == string(v); n > 0 || current {
-			text := lookOf(v).Symbol + " " + string(v)
-			choices = append(choices, choice{text, q.WithVerdict(string(v)).Link(), n, current})
-		}
-	}
-	return choices
+	return sel.Link()
 }
 
-func newFacet(name, label, current string, counts map[string]int) facet {
-	f := facet{Name: name, Label: label}
-	values := slices.Collect(maps.Keys(counts))
-	if counts[current] == 0 && current != "" {
-		values = append(values, current)
-	}
-	slices.SortFunc(values, func(a, b string) int {
-		return cmp.Or(cmp.Compare(counts[b], counts[a]), strings.Compare(a, b))
-	})
-	if len(values) > maxOptions {
-		f.Hidden = len(values) - maxOptions
-		rest := values[maxOptions:]
-		if values = values[:maxOptions]; slices.Contains(rest, current) {
-			values = append(values, current)
-		}
-	}
-	slices.Sort(values)
-	for _, v := range values {
-		f.Options = append(f.Options, option{v, counts[v], v == current})
-	}
-	return f
-}
-
-func columns(q show.Query) []columnView {
-	all := []columnView{}
-	for _, c := range []struct{ name, text string }{
-		{show.ByLast, "Last scrape"}, {show.ByTook, "Took"}, {show.ByBytes, "Bytes"}, {show.BySamples, "Samples"},
-	} {
-		v := columnView{Text: c.text, Sort: "none", Link: q.WithSort(c.name).Link()}
-		if q.Sort == c.name {
-			if v.Sort = "descending"; q.Ascending {
-				v.Sort = "ascending"
-			}
-		}
-		all = append(all, v)
-	}
-	return all
+// podLink returns the link to the evidence of a pod. It keeps the selection for the way back.
+func podLink(sel selection, name string) string {
+	q := sel.query()
+	q.Set("pod", name)
+	return "?" + q.Encode()
 }
 
 // funnels adds links to the numbers of funnels: to the pods that a step leaves out, to all pods of the job at the first
 // step, and to those that are scraped at the last one.
-func funnels(report *diagnose.Report, all []show.Funnel) []funnelView {
-	known := map[string]bool{} // causes that rows have
-	for i := range report.Rows {
-		known[report.Rows[i].Reason.Cause] = true
-	}
+func funnels(all []show.Funnel) []funnelView {
 	var views []funnelView
 	for _, f := range all {
 		v := funnelView{Job: f.Job}
 		for i, step := range f.Steps {
 			sv := funnelStepView{FunnelStep: step}
-			if step.Cause != "" && known[step.Cause] {
-				sv.OutLink = show.Query{Cause: step.Cause}.Link()
+			if step.Cause != "" {
+				sv.OutLink = withValues("cause", step.Cause)
 			}
 			switch {
 			case step.Left == 0:
 			case i == len(f.Steps)-1:
-				sv.LeftLink = show.Query{Job: f.Job, Verdict: string(diagnose.Scraped)}.Link()
+				sv.LeftLink = withValues("job", f.Job, "verdict", string(diagnose.Scraped))
 			case i == 0:
-				sv.LeftLink = show.Query{Job: f.Job}.Link()
+				sv.LeftLink = withValues("job", f.Job)
 			}
 			v.Steps = append(v.Steps, sv)
 		}
@@ -293,11 +246,56 @@ func funnels(report *diagnose.Report, all []show.Funnel) []funnelView {
 	return views
 }
 
-// podsText serves the list, or the evidence of a pod, as plain text. The list is complete unless the query has rows.
-func (s *Server) podsText(w http.ResponseWriter, r *http.Request, q show.Query) {
-	a, err := s.Pods(r.Context(), q, !isCrossSite(r))
+// AllPods returns what /api/v1/pods answers without parameters.
+func (s *Server) AllPods() show.Answer {
+	report := s.report()
+	return answerOf(&report, rowsOf(&report))
+}
+
+func answerOf(report *diagnose.Report, rows []*podRow) show.Answer {
+	a := show.NewAnswer(report, hide)
+	a.Total = len(rows)
+	for _, row := range rows {
+		a.Pods = append(a.Pods, show.NewPod(row.Row, hide))
+	}
+	return a
+}
+
+var errBadSearch = errors.New("search")
+
+// answer returns what a request for text or JSON asks for: one pod with its evidence, or the selected rows. They are
+// complete unless the request asks for a page of them.
+func (s *Server) answer(ctx context.Context, r *http.Request) (show.Answer, error) {
+	q := r.URL.Query()
+	if name := q.Get("pod"); name != "" {
+		return s.OnePod(ctx, name, !isCrossSite(r))
+	}
+	report := s.report()
+	view, rows := selectPods(&report, r)
+	if view.Problem != "" {
+		return show.Answer{}, fmt.Errorf("%w: %s", errBadSearch, view.Problem)
+	}
+	if q.Has("rows") || q.Has("page") {
+		rows = view.Rows
+	}
+	a := answerOf(&report, rows)
+	a.Total = view.Found
+	return a, nil
+}
+
+// statusOf returns the status code for an error of answer.
+func statusOf(err error) int {
+	if errors.Is(err, errBadSearch) {
+		return http.StatusBadRequest
+	}
+	return http.StatusNotFound
+}
+
+// podsText serves the list, or the evidence of a pod, as plain text.
+func (s *Server) podsText(w http.ResponseWriter, r *http.Request) {
+	a, err := s.answer(r.Context(), r)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusNotFound)
+		http.Error(w, err.Error(), statusOf(err))
 		return
 	}
 	var b bytes.Buffer
@@ -317,9 +315,13 @@ func (s *Server) podsText(w http.ResponseWriter, r *http.Request, q show.Query) 
 
 // apiPods serves the list, or one pod with its evidence, as JSON. It writes one pod at a time.
 func (s *Server) apiPods(w http.ResponseWriter, r *http.Request) {
-	a, err := s.Pods(r.Context(), show.ParseQuery(r.URL.Query()), !isCrossSite(r))
+	a, err := s.answer(r.Context(), r)
 	if err != nil {
-		s.apiError(w, http.StatusNotFound, "not_found", err)
+		kind := "not_found"
+		if errors.Is(err, errBadSearch) {
+			kind = "bad_data"
+		}
+		s.apiError(w, statusOf(err), kind, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -16,7 +16,6 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
-	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
 //go:embed templates
@@ -25,22 +24,8 @@ var templates embed.FS
 // maxShown is how many bytes of a value a page shows: a hostile target must not make the page huge.
 const maxShown = 400
 
-// frame is the data of the head that every page has.
-type frame struct {
-	Title    string
-	Path     string // of the page, as in navigation
-	Version  string
-	Ready    bool
-	NotReady string // why the process is not ready
-	Loaded   Loaded
-	Now      time.Time
-}
-
-func (s *Server) frame(title, path string) frame {
-	f := frame{Title: title, Path: path, Version: s.src.Build.Version, Loaded: s.src.Loaded(), Now: s.now()}
-	f.Ready, f.NotReady = s.src.Ready()
-	return f
-}
+// maxLabels is how many labels of a row a page shows.
+const maxLabels = 40
 
 func parseTemplates() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
@@ -65,23 +50,26 @@ func parseTemplates() *template.Template {
 				return "down"
 			}
 		},
-		"seconds":  func(s float64) string { return brief(time.Duration(s * float64(time.Second))) },
-		"nav":      func() []link { return navigation },
-		"progress": func(part, whole int) int { return part * 100 / max(whole, 1) },
+		"seconds":   func(s float64) string { return brief(time.Duration(s * float64(time.Second))) },
+		"nav":       func() []link { return navigation },
+		"progress":  func(part, whole int) int { return part * 100 / max(whole, 1) },
+		"refreshes": func() []int { return refreshes },
+		"themes":    func() []choice { return themes },
 	}).ParseFS(templates, "templates/*.html"))
 }
 
-type link struct{ Path, Text string }
+// link is a line of the menu. Key is what opens it after g.
+type link struct{ Path, Text, Key string }
 
 // navigation is the menu; a new page gets a line here. Its links are relative, so that a proxy may serve the pages
 // under any prefix.
 var navigation = []link{
-	{"./", "Overview"},
-	{"pods", "Pods"},
-	{"targets", "Targets"},
-	{"service-discovery", "Service discovery"},
-	{"config", "Configuration"},
-	{"metrics", "Metrics"},
+	{"./", "Overview", "o"},
+	{"pods", "Pods", "p"},
+	{"targets", "Targets", "t"},
+	{"service-discovery", "Service discovery", "d"},
+	{"config", "Configuration", "f"},
+	{"metrics", "Metrics", "m"},
 }
 
 // render writes a page. If the template fails, it writes an error and no part of the page.
@@ -102,17 +90,26 @@ type pair struct {
 }
 
 func pairs(l labels.Labels) []pair {
-	out := make([]pair, 0, l.Len())
-	maskLabels(l).Range(func(l labels.Label) { out = append(out, pair{cut(l.Name), cut(l.Value)}) })
+	out := make([]pair, 0, min(l.Len(), maxLabels+1))
+	maskLabels(l).Range(func(l labels.Label) {
+		if len(out) < maxLabels {
+			out = append(out, pair{cut(l.Name), cut(l.Value)})
+		}
+	})
+	if n := l.Len() - maxLabels; n > 0 {
+		out = append(out, pair{"…", count(n) + " more"})
+	}
 	return out
 }
 
 // cut shortens a text to maxShown bytes.
-func cut(text string) string {
-	if len(text) <= maxShown {
+func cut(text string) string { return cutAt(text, maxShown) }
+
+// cutAt shortens a text to some bytes, and says how long it is.
+func cutAt(text string, end int) string {
+	if len(text) <= end {
 		return text
 	}
-	end := maxShown
 	for end > 0 && !utf8.RuneStart(text[end]) {
 		end--
 	}
@@ -175,21 +172,3 @@ func ago(t, now time.Time) string {
 	}
 	return brief(now.Sub(t)) + " ago"
 }
-
-// tally counts targets by health.
-type tally struct {
-	Up, Down, Unknown int
-}
-
-func (t *tally) add(h scrape.Health) {
-	switch h {
-	case scrape.HealthUp:
-		t.Up++
-	case scrape.HealthDown:
-		t.Down++
-	default:
-		t.Unknown++
-	}
-}
-
-func (t tally) Total() int { return t.Up + t.Down + t.Unknown }

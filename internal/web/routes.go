@@ -15,10 +15,11 @@ import (
 //go:embed static
 var static embed.FS
 
-// contentSecurityPolicy allows a page to load its style sheet and icon and to send its search form, all from this
-// server, and nothing else.
-const contentSecurityPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri " +
-	"'none'; frame-ancestors 'none'"
+// contentSecurityPolicy allows a page to load its style sheet, its script and its icon, to load itself again, and to
+// send its search form, all from this server, and nothing else. In particular it forbids scripts and styles inside a
+// page, where a label of a target might get to.
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; " +
+	"img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // handler serves all paths. The mux answers 405 if a path exists, but not for the method.
 func (s *Server) handler() http.Handler {
@@ -26,11 +27,11 @@ func (s *Server) handler() http.Handler {
 	page := func(path string, h http.HandlerFunc) {
 		mux.Handle("GET "+path, httputil.CompressionHandler{Handler: h})
 	}
-	page("/{$}", s.overview)
-	page("/pods", s.podsPage)
-	page("/targets", s.targets)
-	page("/service-discovery", s.serviceDiscovery)
-	page("/config", s.config)
+	page("/{$}", withTheme(s.overview))
+	page("/pods", withTheme(s.podsPage))
+	page("/targets", withTheme(s.targets))
+	page("/service-discovery", withTheme(s.serviceDiscovery))
+	page("/config", withTheme(s.config))
 	page("/static/", s.asset)
 
 	page("/api/v1/pods", s.apiPods)

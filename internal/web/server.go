@@ -21,6 +21,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose"
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/history"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
@@ -54,6 +55,7 @@ type Sources struct {
 	ConfigYAML func() (string, error) // the configuration in force, without secrets
 	Loaded     func() Loaded
 	Endpoints  func() []remotewrite.EndpointStatus
+	History    func() []history.Line // the last hour
 	Pods       PodSources
 	Ready      func() (ok bool, why string) // why: the reason if not ok
 	Reload     func(context.Context) error

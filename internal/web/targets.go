@@ -1,7 +1,12 @@
 package web
 
 import (
+	"cmp"
+	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -11,68 +16,125 @@ import (
 // targetsPage lists the running targets.
 type targetsPage struct {
 	frame
-	Sel    selection
+	List   listView[*targetRow]
 	Jobs   []jobSummary
-	States []choice
-	Groups []group[targetRow]
 	Others int // number of targets of the selected jobs that other shards scrape
-	Pager  pager
 }
 
+// targetRow is a target without credentials.
 type targetRow struct {
 	scrape.TargetStatus
-	Before labels.Labels
-	Steps  string // link to the page that explains its labels
+	ID    string // anchor of the row; only rows of the page have it and Steps
+	Steps string // link to the page that explains its labels
+}
+
+// targetList describes the list of the targets: the failed ones first.
+func targetList() list[*targetRow] {
+	health := []string{string(scrape.HealthDown), string(scrape.HealthUnknown), string(scrape.HealthUp)}
+	byState := func(a, b *targetRow) int { return order(health, string(a.Health), string(b.Health)) }
+	byJob := func(a, b *targetRow) int { return strings.Compare(a.Job, b.Job) }
+	byURL := func(a, b *targetRow) int { return strings.Compare(a.URL, b.URL) }
+	return list[*targetRow]{
+		Noun: "targets", Hint: "address, error, label=value",
+		Facets: []facet[*targetRow]{
+			{Key: "state", Text: "State", Values: health, Value: func(t *targetRow) string { return string(t.Health) }},
+			{Key: "job", Text: "Job", Value: func(t *targetRow) string { return t.Job }},
+			{Key: "namespace", Text: "Namespace", Value: func(t *targetRow) string {
+				return t.Labels.Get("namespace")
+			}},
+		},
+		Columns: []column[*targetRow]{
+			{Text: "State", Key: "state", Compare: byState},
+			{Text: "Target", Key: "target", Compare: byURL},
+			{Text: "Last scrape", Key: "last", Number: true, Compare: func(a, b *targetRow) int {
+				return b.LastScrape.Compare(a.LastScrape) // sorted by age
+			}},
+			{Text: "Took", Key: "took", Number: true, Compare: func(a, b *targetRow) int {
+				return cmp.Compare(a.Duration, b.Duration)
+			}},
+			{Text: "Samples", Key: "samples", Number: true, Compare: func(a, b *targetRow) int {
+				return cmp.Compare(a.Samples, b.Samples)
+			}},
+			{Text: "Job", Key: "job", Compare: byJob},
+			{Text: "Labels"},
+		},
+		Order: func(a, b *targetRow) int { return cmp.Or(byState(a, b), byJob(a, b), byURL(a, b)) },
+		Search: func(t *targetRow) searchable {
+			return searchable{Texts: []string{t.URL, t.Err}, Labels: []labels.Labels{t.Labels}}
+		},
+	}
 }
 
 func (s *Server) targets(w http.ResponseWriter, r *http.Request) {
-	sel := parseSelection(r, string(scrape.HealthUp), string(scrape.HealthDown), string(scrape.HealthUnknown))
-	pools := s.pools()
-	rows, found := selectTargets(pools, sel)
-	rows, where := paginate(rows, sel)
-	jobs, others := summarize(pools, sel), 0
-	for _, j := range jobs {
-		if sel.Job == "" || j.Current {
-			others += j.Others
+	format, ok := s.format(w, r)
+	if !ok {
+		return
+	}
+	described, pools := targetList(), s.pools()
+	view, found := described.show(targetRows(pools), parseSelection(r, described.keys()...))
+	switch format {
+	case formatJSON:
+		writeJSON(s, w, view, found, targetJSON)
+		return
+	case formatText:
+		writeText(s, w, view, found, targetHeading, s.targetLine)
+		return
+	}
+	page := targetsPage{frame: s.frame(r, "Targets", "targets"), List: view, Jobs: summarize(pools)}
+	for _, j := range page.Jobs {
+		if job := view.Sel.Chosen["job"]; job == "" || job == j.Job {
+			page.Others += j.Others
 		}
 	}
-	for i := range rows { // only for the rows of the page: Discovered computes the labels
-		rows[i].Before = rows[i].Discovered()
-		rows[i].Steps = stepsLink(rows[i].Job, rows[i].Before)
+	for _, row := range view.Rows { // only for the rows of the page: Discovered computes the labels
+		found := row.Discovered()
+		row.ID, row.Steps = "target-"+strconv.FormatUint(found.Hash(), 16), stepsLink(row.Job, found)
 	}
-	s.render(w, "targets.html", targetsPage{
-		frame: s.frame("Targets", "targets"),
-		Sel:   sel,
-		Jobs:  jobs,
-		States: []choice{
-			{"All", sel.WithState(""), found.Total(), sel.State == ""},
-			{"Down", sel.WithState("down"), found.Down, sel.State == "down"},
-			{"Unknown", sel.WithState("unknown"), found.Unknown, sel.State == "unknown"},
-			{"Up", sel.WithState("up"), found.Up, sel.State == "up"},
-		},
-		Groups: byJob(rows, func(t targetRow) string { return t.Job }),
-		Others: others,
-		Pager:  where,
-	})
+	s.render(w, "targets.html", page)
 }
 
-// selectTargets returns the selected targets. found counts the targets of every state, not only of the selected one.
-func selectTargets(pools []scrape.PoolStatus, sel selection) (rows []targetRow, found tally) {
-	match := sel.matcher()
+// targetRows returns all targets without credentials.
+func targetRows(pools []scrape.PoolStatus) []*targetRow {
+	n := 0
 	for _, p := range pools {
-		if sel.Job != "" && sel.Job != p.Job {
-			continue
-		}
+		n += len(p.Targets)
+	}
+	all, rows := make([]targetRow, 0, n), make([]*targetRow, 0, n)
+	for _, p := range pools {
 		for _, t := range p.Targets {
-			if sel.Search != "" && !match(t.URL, t.Err, t.Labels.String()) {
-				continue
-			}
-			found.add(t.Health)
-			if sel.State == "" || sel.State == string(t.Health) {
-				t.Job = p.Job
-				rows = append(rows, targetRow{TargetStatus: t})
-			}
+			t.Job, t.URL, t.Err, t.Labels = p.Job, maskURLs(t.URL), maskURLs(t.Err), maskLabels(t.Labels)
+			all = append(all, targetRow{TargetStatus: t})
+			rows = append(rows, &all[len(all)-1])
 		}
 	}
-	return rows, found
+	return rows
+}
+
+// targetFields is a target in JSON.
+type targetFields struct {
+	Job             string        `json:"job"`
+	URL             string        `json:"url"`
+	State           scrape.Health `json:"state"`
+	Error           string        `json:"error"`
+	LastScrape      *time.Time    `json:"lastScrape,omitempty"`
+	DurationSeconds float64       `json:"durationSeconds"`
+	Samples         int           `json:"samples"`
+	Kept            int           `json:"kept"`
+	Labels          labels.Labels `json:"labels"`
+}
+
+func targetJSON(t *targetRow) any {
+	return targetFields{t.Job, t.URL, t.Health, t.Err, ever(t.LastScrape), t.Duration.Seconds(), t.Samples, t.Kept,
+		t.Labels}
+}
+
+const targetHeading = "STATE    LAST          TOOK     SAMPLES  JOB, TARGET, ERROR"
+
+func (s *Server) targetLine(t *targetRow) string {
+	line := fmt.Sprintf("%-8s %-13s %-8s %7d  %s  %s", t.Health, ago(t.LastScrape, s.now()), brief(t.Duration),
+		t.Samples, t.Job, t.URL)
+	if t.Err != "" {
+		line += "  " + t.Err
+	}
+	return line
 }

@@ -2,7 +2,7 @@
 // command `envoy-scraper why` all use it, so that they say the same in the same words:
 //
 //   - Answer is the JSON of /api/v1/pods (answer.go). `why` reads it from a running process.
-//   - Query selects, counts and sorts rows by the parameters of a URL (query.go).
+//   - Facts is what an API server says of a pod, as far as it matters (facts.go).
 //   - Find and Nearest look pods up by the names that people type, such as cart-0 or deploy/reviews (find.go).
 //   - WriteTable and WritePod write plain text for terminals, curl and grep (text.go).
 //

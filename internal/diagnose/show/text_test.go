@@ -8,6 +8,23 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose"
 )
 
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func someRows() diagnose.Report {
+	target := func(job string, ago, took time.Duration, bytes int64, samples int) *diagnose.Target {
+		return &diagnose.Target{Job: job, LastScrape: noon.Add(-ago), Duration: took, PageBytes: bytes,
+			Samples: samples}
+	}
+	return diagnose.Report{At: noon, Rows: []diagnose.Row{
+		{Namespace: "shop", Pod: "cart-1", Verdict: diagnose.Down, Target: target("mesh", time.Minute, 1, 0, 0)},
+		{Namespace: "pay", Pod: "api-0", Verdict: diagnose.NotATarget},
+		{Namespace: "pay", Pod: "api-1", Verdict: diagnose.NotReady, Target: &diagnose.Target{Job: "mesh"}},
+		{Namespace: "shop", Pod: "cart-0", Verdict: diagnose.Scraped, Target: target("mesh", time.Second, 30, 900, 100)},
+		{Namespace: "shop", Pod: "cart-2", Verdict: diagnose.Scraped, Target: target("other", 2*time.Second, 20, 1000,
+			50)},
+	}}
+}
+
 func same(text string) string { return text }
 
 func answerOf(report diagnose.Report) *Answer {
