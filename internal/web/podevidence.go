@@ -40,9 +40,9 @@ type podPage struct {
 	Evidence *show.Evidence
 }
 
-func (s *Server) podPage(w http.ResponseWriter, r *http.Request) {
-	described := podList()
-	sel, name := parseSelection(r, described.keys()...), r.URL.Query().Get("pod")
+func (s *Server) podPage(w http.ResponseWriter, r *http.Request, name string) {
+	described := listOfPods()
+	sel := parseSelection(r, described.keys()...)
 	p := podPage{frame: s.frame(r, "Pod "+cut(name), "pods"), Back: sel.Link()}
 	e := s.examine(r.Context(), name, !isCrossSite(r))
 	p.Evidence, p.Steps = e.evidence, e.steps
@@ -53,7 +53,7 @@ func (s *Server) podPage(w http.ResponseWriter, r *http.Request) {
 		p.Unknown = e.unknown()
 		w.WriteHeader(http.StatusNotFound)
 	} else {
-		p.Pod = &podRow{Row: e.row, Shown: show.NewPod(e.row, hide), Look: lookOf(e.row.Verdict)}
+		p.Pod = &podRow{Row: e.row, Shown: show.NewPod(e.row, hide)}
 	}
 	s.render(w, "pod.html", p)
 }

@@ -31,13 +31,11 @@ type podsPage struct {
 type podRow struct {
 	*diagnose.Row
 	Shown show.Pod
-	Look  verdictLook
 	Link  string // to the evidence
 }
 
 type causeView struct {
 	show.Cause
-	Look        verdictLook
 	Link        string // to the pods with this cause
 	ExampleLink string // to the evidence of the example
 }
@@ -53,36 +51,24 @@ type funnelStepView struct {
 	OutLink, LeftLink string
 }
 
-// verdictLook is how a verdict looks: a class of style.css and a symbol, so that its colour is not all there is.
-type verdictLook struct{ Class, Symbol string }
-
-func lookOf(v diagnose.Verdict) verdictLook {
+// verdictClass returns the class of a verdict in style.css, which has a sign and a colour for it.
+func verdictClass(v diagnose.Verdict) string {
 	switch v {
 	case diagnose.Scraped:
-		return verdictLook{"up", "✓"}
-	case diagnose.Down:
-		return verdictLook{"down", "✗"}
+		return "up"
+	case diagnose.Down, diagnose.NotATarget, diagnose.NotSeen:
+		return "down"
 	case diagnose.Cut:
-		return verdictLook{"down", "✂"}
-	case diagnose.NotATarget:
-		return verdictLook{"down", "⊘"}
-	case diagnose.NotSeen:
-		return verdictLook{"down", "?"}
-	case diagnose.NoSidecar:
-		return verdictLook{"off", "○"}
+		return "warn"
 	case diagnose.NotReady:
-		return verdictLook{"off", "…"}
-	case diagnose.Duplicate:
-		return verdictLook{"off", "≡"}
-	case diagnose.Elsewhere:
-		return verdictLook{"off", "→"}
+		return "unknown"
 	default:
-		return verdictLook{"off", "■"}
+		return "off"
 	}
 }
 
-// podList describes the list of the pods: the worst first.
-func podList() list[*podRow] {
+// listOfPods describes the list of the pods: the worst first.
+func listOfPods() list[*podRow] {
 	var verdicts []string
 	rank := map[diagnose.Verdict]int{}
 	for i, v := range diagnose.Verdicts() {
@@ -168,40 +154,68 @@ func rowsOf(report *diagnose.Report) []*podRow {
 // podsPage serves /pods: the list, or the evidence of the pod that the request names.
 func (s *Server) podsPage(w http.ResponseWriter, r *http.Request) {
 	format, ok := s.format(w, r)
+	name := r.URL.Query().Get("pod")
 	switch {
 	case !ok:
-	case format == formatJSON:
+	case name != "" && format == formatJSON:
 		s.apiPods(w, r)
-	case format == formatText:
-		s.podsText(w, r)
-	case r.URL.Query().Get("pod") != "":
-		s.podPage(w, r)
+	case name != "" && format == formatText:
+		s.podText(w, r, name)
+	case name != "":
+		s.podPage(w, r, name)
 	default:
-		s.podListPage(w, r)
+		s.podList(w, r, format)
 	}
 }
 
-func (s *Server) podListPage(w http.ResponseWriter, r *http.Request) {
+func (s *Server) podList(w http.ResponseWriter, r *http.Request, format string) {
 	report := s.report()
-	view, _ := selectPods(&report, r)
+	view, found := selectPods(&report, r)
+	switch format {
+	case formatJSON:
+		writeJSON(s, w, view, found, podJSON)
+		return
+	case formatText:
+		writeText(s, w, view, found, podHeading, s.podLine)
+		return
+	}
 	for _, row := range view.Rows {
-		row.Shown, row.Look = show.NewPod(row.Row, hide), lookOf(row.Verdict)
+		row.Shown = show.NewPod(row.Row, hide)
 		row.Link = podLink(view.Sel, row.Shown.FullName())
 	}
 	p := podsPage{frame: s.frame(r, "Pods", "pods"), List: view}
 	beside := show.NewAnswer(&report, hide)
 	p.Notes, p.Funnels = beside.Notes, funnels(beside.Funnels)
 	for _, c := range beside.Causes {
-		p.Causes = append(p.Causes, causeView{Cause: c, Look: lookOf(c.Verdict),
+		p.Causes = append(p.Causes, causeView{Cause: c,
 			Link:        withValues("cause", c.Key, "verdict", string(c.Verdict)),
 			ExampleLink: podLink(selection{}, c.Example)})
 	}
 	s.render(w, "pods.html", p)
 }
 
+// podJSON returns a row for JSON.
+func podJSON(r *podRow) any {
+	pod := show.NewPod(r.Row, hide)
+	return struct {
+		Name string `json:"name"` // namespace/pod
+		show.Pod
+	}{pod.FullName(), pod}
+}
+
+const podHeading = "VERDICT       LAST     TOOK         BYTES  SAMPLES  POD, WHY"
+
+// podLine returns a row for text.
+func (s *Server) podLine(r *podRow) string {
+	pod := show.NewPod(r.Row, hide)
+	n := show.NumbersOf(&pod, s.now())
+	return fmt.Sprintf("%-13s %-8s %-8s %9s %8s  %s  %s", r.Verdict, n.Last, n.Took, n.Bytes, n.Samples, pod.FullName(),
+		show.Why(&pod))
+}
+
 // selectPods returns the page of the list that a request asks for, and the selected rows of all pages.
 func selectPods(report *diagnose.Report, r *http.Request) (listView[*podRow], []*podRow) {
-	described := podList()
+	described := listOfPods()
 	return described.show(rowsOf(report), parseSelection(r, described.keys()...))
 }
 
@@ -261,53 +275,37 @@ func answerOf(report *diagnose.Report, rows []*podRow) show.Answer {
 	return a
 }
 
-var errBadSearch = errors.New("search")
-
-// answer returns what a request for text or JSON asks for: one pod with its evidence, or the selected rows. They are
-// complete unless the request asks for a page of them.
-func (s *Server) answer(ctx context.Context, r *http.Request) (show.Answer, error) {
+// answer returns what a request to the API asks for: one pod with its evidence, or the selected rows. They are complete
+// unless the request asks for a page of them. If it cannot be answered, it returns the status code and why.
+func (s *Server) answer(ctx context.Context, r *http.Request) (show.Answer, int, error) {
 	q := r.URL.Query()
 	if name := q.Get("pod"); name != "" {
-		return s.OnePod(ctx, name, !isCrossSite(r))
+		a, err := s.OnePod(ctx, name, !isCrossSite(r))
+		return a, http.StatusNotFound, err
 	}
 	report := s.report()
 	view, rows := selectPods(&report, r)
 	if view.Problem != "" {
-		return show.Answer{}, fmt.Errorf("%w: %s", errBadSearch, view.Problem)
+		return show.Answer{}, http.StatusBadRequest, errors.New("search: " + view.Problem)
 	}
 	if q.Has("rows") || q.Has("page") {
 		rows = view.Rows
 	}
 	a := answerOf(&report, rows)
 	a.Total = view.Found
-	return a, nil
+	return a, http.StatusOK, nil
 }
 
-// statusOf returns the status code for an error of answer.
-func statusOf(err error) int {
-	if errors.Is(err, errBadSearch) {
-		return http.StatusBadRequest
-	}
-	return http.StatusNotFound
-}
-
-// podsText serves the list, or the evidence of a pod, as plain text.
-func (s *Server) podsText(w http.ResponseWriter, r *http.Request) {
-	a, err := s.answer(r.Context(), r)
+// podText serves the evidence of a pod as plain text.
+func (s *Server) podText(w http.ResponseWriter, r *http.Request, name string) {
+	a, err := s.OnePod(r.Context(), name, !isCrossSite(r))
 	if err != nil {
-		http.Error(w, err.Error(), statusOf(err))
+		http.Error(w, err.Error(), http.StatusNotFound)
 		return
 	}
 	var b bytes.Buffer
-	if a.Evidence != nil {
-		err = show.WritePod(&b, &a.Pods[0], a.Evidence, s.now())
-	} else {
-		err = show.WriteTable(&b, &a, s.now())
-	}
-	if err != nil {
-		s.log.Error("write pods as text", zap.Error(err))
-		http.Error(w, "the pods could not be written; the log says why", http.StatusInternalServerError)
-		return
+	if err := show.WritePod(&b, &a.Pods[0], a.Evidence, s.now()); err != nil {
+		s.log.Debug("write a pod as text", zap.Error(err))
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Write(b.Bytes())
@@ -315,13 +313,9 @@ func (s *Server) podsText(w http.ResponseWriter, r *http.Request) {
 
 // apiPods serves the list, or one pod with its evidence, as JSON. It writes one pod at a time.
 func (s *Server) apiPods(w http.ResponseWriter, r *http.Request) {
-	a, err := s.answer(r.Context(), r)
+	a, code, err := s.answer(r.Context(), r)
 	if err != nil {
-		kind := "not_found"
-		if errors.Is(err, errBadSearch) {
-			kind = "bad_data"
-		}
-		s.apiError(w, statusOf(err), kind, err)
+		s.apiError(w, code, map[int]string{http.StatusNotFound: "not_found", http.StatusBadRequest: "bad_data"}[code], err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

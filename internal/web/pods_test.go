@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -79,7 +80,7 @@ func TestPodsPages(t *testing.T) {
 	s := newFakeMesh(t).shop().server(Config{})
 	for name, path := range map[string]string{
 		"pods":          "/pods",
-		"pods-filtered": "/pods?verdict=DOWN&namespace=shop&sort=took&order=asc&rows=500",
+		"pods-filtered": "/pods?verdict=DOWN&namespace=shop&sort=-took&rows=500",
 		"pods-none":     "/pods?search=nothing-has-this",
 		"pods-cause":    "/pods?cause=rule:envoy-stats:2",
 		"pod":           "/pods?pod=shop/cart-1",
@@ -98,18 +99,14 @@ func TestPodsPages(t *testing.T) {
 
 func TestPodsAsTextAndJSON(t *testing.T) {
 	s := newFakeMesh(t).shop().server(Config{})
-	for name, path := range map[string]string{"pods": "/pods", "pod": "/pods?pod=shop/cart-1"} {
+	for name, path := range map[string]string{"pods": "/pods?", "pod": "/pods?pod=shop/cart-1"} {
 		w := ask(s, "GET", path, "Accept", "text/plain")
 		wantStatus(t, w, http.StatusOK)
 		if got := w.Header().Get("Content-Type"); got != "text/plain; charset=utf-8" {
 			t.Errorf("%s: content type %q", path, got)
 		}
 		golden(t, name+".txt.golden", w.Body.Bytes())
-		join := "?"
-		if strings.Contains(path, "?") {
-			join = "&"
-		}
-		if again := ask(s, "GET", path+join+"format=text"); !bytes.Equal(again.Body.Bytes(), w.Body.Bytes()) {
+		if again := ask(s, "GET", path+"&format=text"); !bytes.Equal(again.Body.Bytes(), w.Body.Bytes()) {
 			t.Errorf("%s: format=text differs:\n%s", path, again.Body)
 		}
 		w = ask(s, "GET", "/api/v1"+path)
@@ -119,17 +116,15 @@ func TestPodsAsTextAndJSON(t *testing.T) {
 			t.Fatalf("%v in %s", err, w.Body)
 		}
 		golden(t, "api-"+name+".json.golden", append(pretty.Bytes(), '\n'))
-		if again := ask(s, "GET", path, "Accept", "application/json"); !bytes.Equal(again.Body.Bytes(), w.Body.Bytes()) {
-			t.Errorf("%s: Accept: application/json differs", path)
-		}
 	}
-	for accept, want := range map[string]string{
-		"": "text/html", "*/*": "text/html", "text/html,application/xhtml+xml,*/*;q=0.8": "text/html",
-		"text/plain;q=0.5": "text/plain", "image/png, application/json": "application/json",
-	} {
-		if got := ask(s, "GET", "/pods", "Accept", accept).Header().Get("Content-Type"); !strings.HasPrefix(got, want) {
-			t.Errorf("Accept: %s: got %s, want %s", accept, got, want)
-		}
+	w := ask(s, "GET", "/pods?verdict=DOWN", "Accept", "application/json")
+	var list struct {
+		List struct{ Found, Total int }
+		Data []struct{ Name, Pod string }
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &list); err != nil || list.List.Found != 1 || list.List.Total != 5 ||
+		list.Data[0].Name != "shop/cart-1" || list.Data[0].Pod != "cart-1" {
+		t.Errorf("the list as JSON: %v in %s", err, w.Body)
 	}
 }
 
@@ -145,6 +140,29 @@ func TestUnknownPod(t *testing.T) {
 	wantStatus(t, w, http.StatusNotFound)
 	if w.Body.String() != want+"\n" {
 		t.Errorf("got %s", w.Body)
+	}
+}
+
+// TestRowsOfTheAPI: JSON and text have all rows unless a page of them is asked for.
+func TestRowsOfTheAPI(t *testing.T) {
+	m := newFakeMesh(t)
+	m.pods = manyPods(1000)
+	s := m.server(Config{})
+	for query, want := range map[string]int{"": 1000, "?rows=100": 100, "?page=10&rows=100": 100, "?verdict=SCRAPED": 900,
+		"?search=node%3Dnone": 0} {
+		var got struct {
+			Data show.Answer `json:"data"`
+		}
+		w := ask(s, "GET", "/api/v1/pods"+query)
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		if len(got.Data.Pods) != want || got.Data.Pods == nil {
+			t.Errorf("%s: %d rows, want %d", query, len(got.Data.Pods), want)
+		}
+	}
+	for _, path := range []string{"/api/v1/pods?", "/pods?format=text&"} {
+		wantStatus(t, ask(s, "GET", path+"search=node%3D~("), http.StatusBadRequest)
 	}
 }
 
@@ -172,7 +190,8 @@ func TestNumbersOfPodsLeadToThem(t *testing.T) {
 	}
 	for _, m := range found {
 		list := ask(s, "GET", "/pods"+strings.ReplaceAll(m[1], "&amp;", "&")).Body.String()
-		if rows := strings.Count(list, `<tr id="`); m[2] != "1998" && fmt.Sprint(rows) != m[2] {
+		// 1,998 targets are left out by a rule, of pods that are scraped through another target.
+		if rows := strings.Count(list, `<tr id="`); m[2] != "998" && fmt.Sprint(rows) != m[2] {
 			t.Errorf("%s: %d rows, want %s", m[1], rows, m[2])
 		}
 	}
@@ -199,7 +218,8 @@ func TestHostilePodsStayText(t *testing.T) {
 		"/pods?pod=" + url.QueryEscape(evil), "/pods?node=" + url.QueryEscape(evil) + "&search=" + url.QueryEscape(evil),
 		"/api/v1/pods", "/api/v1/pods?pod=shop/cart-1"} {
 		w := ask(s, "GET", path)
-		if hit := regexp.MustCompile(`<script|<img|href="javascript`).FindString(w.Body.String()); hit != "" {
+		body := strings.Replace(w.Body.String(), `<script src="static/app.js" defer></script>`, "", 1)
+		if hit := regexp.MustCompile(`<script|<img|href="javascript`).FindString(body); hit != "" {
 			t.Errorf("%s: got markup %s: %s", path, hit, w.Body)
 		}
 	}
@@ -259,12 +279,18 @@ func TestOtherSitesCauseNoFetch(t *testing.T) {
 func TestPreviewsAreFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newFakeMesh(t).shop()
+		var mu sync.Mutex
 		running, most := 0, 0
-		m.preview = func(ctx context.Context, _, _ string) (*scrape.Preview, error) {
-			running++
+		count := func(by int) {
+			mu.Lock()
+			defer mu.Unlock()
+			running += by
 			most = max(most, running)
+		}
+		m.preview = func(ctx context.Context, _, _ string) (*scrape.Preview, error) {
+			count(1)
+			defer count(-1)
 			<-ctx.Done()
-			running--
 			return nil, ctx.Err()
 		}
 		s := m.server(Config{})
@@ -351,10 +377,11 @@ func TestTenThousandPodsComeInPages(t *testing.T) {
 	}{
 		{"/pods", "1–100 of 10,000", 100},
 		{"/pods?rows=500", "1–500 of 10,000", 500},
-		{"/pods?rows=500&page=20&sort=samples", "9,501–10,000 of 10,000", 500},
+		{"/pods?rows=500&page=20&sort=-samples", "9,501–10,000 of 10,000", 500},
 		{"/pods?rows=1000000", "1–100 of 10,000", 100},
 		{"/pods?page=999999999", "9,901–10,000 of 10,000", 100},
-		{"/pods?search=00017&rows=500", "1–1 of 1", 1},
+		{"/pods?search=00017&rows=500", "Showing 1 of 10,000 pods, filtered by search “00017”", 1},
+		{"/pods?search=node%3Dip-10-0-3-17.eu-central-1.compute.internal", "Showing 50 of 10,000 pods", 50},
 	} {
 		body := ask(s, "GET", c.path).Body
 		if body.Len() > 1_000_000 {
@@ -370,7 +397,7 @@ func BenchmarkTenThousandPods(b *testing.B) {
 	report := manyPods(10_000)
 	m := &fakeMesh{pods: report, loaded: Loaded{At: fakeNow}}
 	s := m.server(Config{})
-	for _, path := range []string{"/pods", "/pods?rows=500&sort=bytes&search=reviews", "/api/v1/pods", "/pods?format=text"} {
+	for _, path := range []string{"/pods", "/pods?rows=500&sort=-bytes&search=reviews", "/api/v1/pods", "/pods?format=text"} {
 		b.Run(path, func(b *testing.B) {
 			size := 0
 			for b.Loop() {

@@ -55,6 +55,8 @@ func parseTemplates() *template.Template {
 		"progress":  func(part, whole int) int { return part * 100 / max(whole, 1) },
 		"refreshes": func() []int { return refreshes },
 		"themes":    func() []choice { return themes },
+
+		"verdictClass": verdictClass,
 	}).ParseFS(templates, "templates/*.html"))
 }
 

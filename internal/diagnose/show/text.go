@@ -26,9 +26,9 @@ func WriteTable(w io.Writer, a *Answer, now time.Time) error {
 	}
 	for i := range a.Pods {
 		p := &a.Pods[i]
-		last, took, bytes, samples := numbers(p, now)
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Verdict, plain(p.FullName()), last, took, bytes, samples,
-			plain(why(p)))
+		n := NumbersOf(p, now)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Verdict, plain(p.FullName()), n.Last, n.Took, n.Bytes,
+			n.Samples, plain(Why(p)))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -37,29 +37,32 @@ func WriteTable(w io.Writer, a *Answer, now time.Time) error {
 	return err
 }
 
-// why returns the sentence of a pod with its hint.
-func why(p *Pod) string {
+// Why returns the sentence of a pod with its hint.
+func Why(p *Pod) string {
 	if p.Reason.Hint == "" {
 		return p.Reason.Sentence
 	}
 	return p.Reason.Sentence + " (" + p.Reason.Hint + ")"
 }
 
-// numbers returns the cells of the columns that are numbers, - where there is none.
-func numbers(p *Pod, now time.Time) (last, took, bytes, samples string) {
-	last, took, bytes, samples = "-", "-", "-", "-"
+// Numbers are the columns of a pod that are numbers, - where there is none.
+type Numbers struct{ Last, Took, Bytes, Samples string }
+
+// NumbersOf returns the numbers of a pod. Last is the time since the last scrape.
+func NumbersOf(p *Pod, now time.Time) Numbers {
+	n := Numbers{"-", "-", "-", "-"}
 	t := p.Target
 	if t == nil || t.LastScrape == nil {
-		return last, took, bytes, samples
+		return n
 	}
-	last, took = Brief(now.Sub(*t.LastScrape)), Brief(seconds(t.Seconds))
+	n.Last, n.Took = Brief(now.Sub(*t.LastScrape)), Brief(seconds(t.Seconds))
 	if t.PageBytes > 0 {
-		bytes = strconv.FormatInt(t.PageBytes, 10)
+		n.Bytes = strconv.FormatInt(t.PageBytes, 10)
 	}
 	if t.Err == "" {
-		samples = strconv.Itoa(t.Samples)
+		n.Samples = strconv.Itoa(t.Samples)
 	}
-	return last, took, bytes, samples
+	return n
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
