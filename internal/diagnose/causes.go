@@ -59,6 +59,10 @@ func (b *builder) funnels() []Funnel {
 
 func (b *builder) funnel(pool *scrape.PoolStatus) Funnel {
 	job := b.jobs[pool.Job]
+	causes := map[string]bool{}
+	for _, p := range b.pods {
+		causes[p.found.reason.Cause] = true
+	}
 	byRule := make([]int, len(job.RelabelConfigs)+1) // the first: dropped by former rules
 	for _, t := range pool.Dropped {
 		if t.Rule < len(byRule) {
@@ -70,6 +74,9 @@ func (b *builder) funnel(pool *scrape.PoolStatus) Funnel {
 	leave := func(words string, out int, cause string) {
 		if out > 0 {
 			left -= out
+			if !causes[cause] { // only targets of pods that are scraped otherwise leave here
+				cause = ""
+			}
 			f.Steps = append(f.Steps, FunnelStep{Words: words, Out: out, Left: left, Cause: cause})
 		}
 	}

@@ -51,14 +51,15 @@ type builder struct {
 	order  map[string]int // of the jobs
 	pods   []*pod
 	byName map[scrape.Pod]*pod
+	wants  map[string]bool // jobs that look for Envoys
 	misses map[missKey]string
 }
 
 func newBuilder(in Input) *builder {
 	b := &builder{in: in, jobs: map[string]*promconfig.ScrapeConfig{}, order: map[string]int{},
-		byName: make(map[scrape.Pod]*pod, len(in.Pods)), misses: map[missKey]string{}}
+		byName: make(map[scrape.Pod]*pod, len(in.Pods)), wants: map[string]bool{}, misses: map[missKey]string{}}
 	for i, job := range in.Jobs {
-		b.jobs[job.JobName], b.order[job.JobName] = job, i
+		b.jobs[job.JobName], b.order[job.JobName], b.wants[job.JobName] = job, i, wantsEnvoys(job)
 	}
 	for _, r := range in.Pods {
 		b.add(r).seen = true
@@ -107,7 +108,7 @@ func (b *builder) gather() {
 		found := func(all []scrape.FoundTarget, list func(*pod) *[]*scrape.FoundTarget) {
 			for j := range all {
 				t := &all[j]
-				if p := of(t.Pod, t.Discovered, 0); p != nil {
+				if p := of(t.Pod, t.Discovered, 0); p != nil && (b.wants[pool.Job] || p.isProxys(t.Discovered())) {
 					*list(p) = append(*list(p), t)
 					p.shards = max(p.shards, pool.Shards)
 				}
@@ -178,7 +179,11 @@ func (p *pod) isEnvoys(t *scrape.TargetStatus) bool {
 	if isOfEnvoy(t.Signs) || port == envoyPort || port == mergedPort || path == statsPath {
 		return true
 	}
-	l := t.Discovered()
+	return p.isProxys(t.Discovered())
+}
+
+// isProxys reports whether a target was found in the proxy container, or by the name of a port of Envoy's metrics.
+func (p *pod) isProxys(l labels.Labels) bool {
 	return p.record.Proxy != "" && l.Get(podPrefix+"container_name") == p.record.Proxy ||
 		strings.HasSuffix(l.Get(podPrefix+"container_port_name"), portSuffix)
 }

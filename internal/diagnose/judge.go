@@ -48,7 +48,7 @@ func (b *builder) judge(p *pod) finding {
 		return b.otherShard(p)
 	case len(p.duplicates) > 0:
 		return duplicate(p)
-	case !p.seen:
+	case !p.seen && len(p.invalid)+len(p.dropped) == 0:
 		return b.notSeen(p)
 	case r.Proxy == "":
 		return noSidecar(p)
