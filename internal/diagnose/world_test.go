@@ -27,7 +27,7 @@ import (
 // world is a cluster in one test: pods as the API server has them, servers on their addresses, and jobs. Its report is
 // made from real relabeling and real scrapes.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	jobs   []*promconfig.ScrapeConfig
 	pods   []*corev1.Pod
 	asked  []*corev1.Pod
@@ -38,7 +38,7 @@ type world struct {
 }
 
 // builtin is the job that runs without a file.
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	text, err := os.ReadFile("../config/builtin.yml")
 	if err != nil {
@@ -48,7 +48,7 @@ func newWorld(t *testing.T) *world {
 }
 
 // newWorldOf returns a world with the jobs of a configuration.
-func newWorldOf(t *testing.T, config string) *world {
+func newWorldOf(t testing.TB, config string) *world {
 	t.Helper()
 	cfg, err := promconfig.Load(config, slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 
 // The tests of this file are named after the reasons that people meet, one for each.
 
-func TestRow01AllTargetsShowThePageOfOneEnvoy(t *testing.T) {
+func TestReason01AllTargetsShowThePageOfOneEnvoy(t *testing.T) {
 	w := newWorld(t)
 	began := time.Now().Add(-time.Hour)
 	captured := func(rw http.ResponseWriter, r *http.Request) {
@@ -43,7 +43,7 @@ func TestRow01AllTargetsShowThePageOfOneEnvoy(t *testing.T) {
 	w.report().row(t, "cart").want(t, Scraped, "scraped", "scrapes it", "")
 }
 
-func TestRow02NativeSidecarsAreInitContainers(t *testing.T) {
+func TestReason02NativeSidecarsAreInitContainers(t *testing.T) {
 	w := newWorldOf(t, jobWith("", keepEnvoys+
 		"  - {source_labels: [__meta_kubernetes_pod_container_init], action: drop, regex: \"true\"}\n"))
 	w.pod("shop", "cart")
@@ -56,7 +56,7 @@ func TestRow02NativeSidecarsAreInitContainers(t *testing.T) {
 	}
 }
 
-func TestRow03Port15020IsNotDeclared(t *testing.T) {
+func TestReason03Port15020IsNotDeclared(t *testing.T) {
 	w := newWorldOf(t, jobWith("",
 		"  - {source_labels: [__meta_kubernetes_pod_container_port_number], action: keep, regex: \"15020\"}\n"))
 	w.pod("shop", "cart")
@@ -64,7 +64,7 @@ func TestRow03Port15020IsNotDeclared(t *testing.T) {
 		"15020 is not a declared port of this container, and Istio never declares it")
 }
 
-func TestRow03TheMergedPageIsNamed(t *testing.T) {
+func TestReason03TheMergedPageIsNamed(t *testing.T) {
 	w := newWorldOf(t, annotated("envoy-stats", "15020"))
 	w.serve(w.pod("shop", "cart"), 15020, page("istio_agent_scrapes_total 1\n"+goodPage))
 	w.report().row(t, "cart").want(t, Scraped, "scraped:merged", "scrapes it every", "merged one of port 15020")
@@ -86,7 +86,7 @@ func annotatedJob(name, port string) string {
 `, name, port)
 }
 
-func TestRow04ScrapedTwice(t *testing.T) {
+func TestReason04ScrapedTwice(t *testing.T) {
 	w := newWorldOf(t, "scrape_configs:\n"+annotatedJob("merged", "15020")+annotatedJob("envoy-stats", "15090"))
 	p := w.pod("shop", "cart")
 	w.serve(p, 15090, page(goodPage))
@@ -98,7 +98,7 @@ func TestRow04ScrapedTwice(t *testing.T) {
 	}
 }
 
-func TestRow05FinishedPodsAndReusedAddresses(t *testing.T) {
+func TestReason05FinishedPodsAndReusedAddresses(t *testing.T) {
 	w := newWorldOf(t, jobWith("", keepEnvoys)) // no rule drops finished pods
 	w.pod("shop", "import", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded })
 	heir := w.pod("shop", "web", func(p *corev1.Pod) { p.Status.PodIP = w.pods[0].Status.PodIP })
@@ -111,7 +111,7 @@ func TestRow05FinishedPodsAndReusedAddresses(t *testing.T) {
 	w.report().row(t, "import").want(t, Finished, "finished", "Its phase is Failed", "")
 }
 
-func TestRow06MutualTLSResetsPlainConnections(t *testing.T) {
+func TestReason06MutualTLSResetsPlainConnections(t *testing.T) {
 	w := newWorldOf(t, annotated("envoy-stats", "8080"))
 	l := w.listen(w.pod("shop", "cart"), 8080)
 	go func() {
@@ -129,7 +129,7 @@ func TestRow06MutualTLSResetsPlainConnections(t *testing.T) {
 		"wants mutual TLS there (PeerAuthentication STRICT)")
 }
 
-func TestRow06StatusesOfSidecars(t *testing.T) {
+func TestReason06StatusesOfSidecars(t *testing.T) {
 	for status, want := range map[int]string{
 		403: "An AuthorizationPolicy forbids it (RBAC)", 503: "the application behind it does not",
 		404: "Envoy's is /stats/prometheus", 401: "It wants credentials",
@@ -141,7 +141,7 @@ func TestRow06StatusesOfSidecars(t *testing.T) {
 	}
 }
 
-func TestRow07OnlyThePodItselfMayRead(t *testing.T) {
+func TestReason07OnlyThePodItselfMayRead(t *testing.T) {
 	w := newWorldOf(t, "scrape_configs:\n"+annotatedJob("merged", "15020")+annotatedJob("envoy-stats", "15090"))
 	w.serve(w.pod("shop", "cart"), 15020, answer(403)) // and nothing listens on 15090
 	row := w.report().row(t, "cart")
@@ -170,7 +170,7 @@ func silence(pools []scrape.PoolStatus, is func(scrape.Pod) bool) []scrape.PoolS
 	return pools
 }
 
-func TestRow08ANamespaceThatNeverAnswers(t *testing.T) {
+func TestReason08ANamespaceThatNeverAnswers(t *testing.T) {
 	w := newWorld(t)
 	for _, name := range []string{"a", "b", "c"} {
 		w.pod("pay", "pay-"+name)
@@ -191,7 +191,7 @@ func TestRow08ANamespaceThatNeverAnswers(t *testing.T) {
 	w.reportOf(all).row(t, "shop-a").want(t, Down, "down:timeout", "no answer", "NetworkPolicy")
 }
 
-func TestRow09PagesThatAreTooSlowOrTooLarge(t *testing.T) {
+func TestReason09PagesThatAreTooSlowOrTooLarge(t *testing.T) {
 	w := newWorld(t)
 	w.serve(w.pod("shop", "cart"), 15090, answer(504))
 	w.report().row(t, "cart").want(t, Down, "down:status:504", "answers 504 Gateway Timeout", "15 s in Envoy")
@@ -222,7 +222,7 @@ func TestRow09PagesThatAreTooSlowOrTooLarge(t *testing.T) {
 		"Raise scrape_timeout")
 }
 
-func TestRow10AMergedPageDoesNotParse(t *testing.T) {
+func TestReason10AMergedPageDoesNotParse(t *testing.T) {
 	w := newWorldOf(t, annotated("envoy-stats", "15020"))
 	w.serve(w.pod("shop", "cart"), 15020, page(goodPage+"app_requests 1 2 3 four\n"))
 	w.report().row(t, "cart").want(t, Down, "down:merged-page", "not in a format of Prometheus",
@@ -242,7 +242,7 @@ func TestRow10AMergedPageDoesNotParse(t *testing.T) {
 	w.report().row(t, "cart").want(t, Scraped, "scraped:collisions", "scrapes it", "samples of its page are lost")
 }
 
-func TestRow11UpWithoutRequests(t *testing.T) {
+func TestReason11UpWithoutRequests(t *testing.T) {
 	for name, c := range map[string]struct{ page, want string }{
 		"tcp":   {"istio_tcp_sent_bytes_total{} 1\nenvoy_server_live{} 1\n", "Istio takes the traffic for TCP"},
 		"envoy": {"envoy_server_live{} 1\n", "telemetry is off"},
@@ -266,14 +266,14 @@ func TestRow11UpWithoutRequests(t *testing.T) {
 	w.report().row(t, "cart").want(t, Scraped, "scraped:no-requests", "", "telemetry is off")
 }
 
-func TestRow12UnknownPeers(t *testing.T) {
+func TestReason12UnknownPeers(t *testing.T) {
 	w := newWorld(t)
 	w.serve(w.pod("shop", "cart"), 15090, page(strings.Replace(goodPage, `source_workload="a"`,
 		`source_workload="unknown"`, 1)))
 	w.report().row(t, "cart").want(t, Scraped, "scraped:unknown-peer", "scrapes it", "a workload named unknown")
 }
 
-func TestRow13ADroppedLabelMakesSeriesCollide(t *testing.T) {
+func TestReason13ADroppedLabelMakesSeriesCollide(t *testing.T) {
 	w := newWorldOf(t, jobWith("  metric_relabel_configs: [{action: labeldrop, regex: destination_.*}]\n", keepEnvoys))
 	w.serve(w.pod("shop", "cart"), 15090, page(goodPage+
 		`istio_requests_total{reporter="destination",source_workload="a",destination_workload="c"} 7`+"\n"))
@@ -281,7 +281,7 @@ func TestRow13ADroppedLabelMakesSeriesCollide(t *testing.T) {
 		"1 samples of its page are lost: metric_relabel_configs of job envoy-stats remove the label")
 }
 
-func TestRow13TargetsThatAreEqual(t *testing.T) {
+func TestReason13TargetsThatAreEqual(t *testing.T) {
 	w := newWorldOf(t, jobWith("", keepEnvoys)) // no label of the pod
 	first := w.pod("shop", "cart")
 	w.serve(first, 15090, page(goodPage))
@@ -290,7 +290,7 @@ func TestRow13TargetsThatAreEqual(t *testing.T) {
 		"keep a label that differs")
 }
 
-func TestRow14RulesThatBreakIPv6(t *testing.T) {
+func TestReason14RulesThatBreakIPv6(t *testing.T) {
 	w := newWorldOf(t, jobWith("", keepEnvoys+"  - {source_labels: [__meta_kubernetes_pod_ip], "+
 		"replacement: '$1:15090', target_label: __address__}\n"))
 	w.pod("shop", "cart", func(p *corev1.Pod) { p.Status.PodIP = "fd00:41::7" })
@@ -300,7 +300,7 @@ func TestRow14RulesThatBreakIPv6(t *testing.T) {
 	}
 }
 
-func TestRow15AnEnvoyThatStartedAgain(t *testing.T) {
+func TestReason15AnEnvoyThatStartedAgain(t *testing.T) {
 	w := newWorld(t)
 	w.serve(w.pod("shop", "cart"), 15090, page(goodPage))
 	pools := w.status()
@@ -310,14 +310,14 @@ func TestRow15AnEnvoyThatStartedAgain(t *testing.T) {
 	w.reportOf(pools).row(t, "cart").want(t, Scraped, "scraped", "scrapes it", "")
 }
 
-func TestRow16ALabelThatIsNotUTF8(t *testing.T) {
+func TestReason16ALabelThatIsNotUTF8(t *testing.T) {
 	w := newWorld(t)
 	w.serve(w.pod("shop", "cart"), 15090, page(goodPage+"istio_requests_total{request_host=\"a\xff\"} 1\n"))
 	w.report().row(t, "cart").want(t, Down, "down:utf-8", "is not valid UTF-8, so the whole scrape fails",
 		"Remove that dimension")
 }
 
-func TestRow17AGatewayThatDeclaresNoPort(t *testing.T) {
+func TestReason17AGatewayThatDeclaresNoPort(t *testing.T) {
 	w := newWorld(t)
 	w.pod("edge", "gateway", func(p *corev1.Pod) {
 		p.Spec.InitContainers = nil
