@@ -33,6 +33,7 @@ type pod struct {
 	record     discovery.PodRecord
 	whole      *corev1.Pod            // if it was asked for
 	seen       bool                   // a discovery lists it
+	byLabels   bool                   // there is no record of it: record holds what the labels of a target say
 	targets    []*scrape.TargetStatus // of all jobs
 	envoys     []*scrape.TargetStatus // those of its Envoy, by job and URL
 	dropped    []*scrape.DroppedTarget
@@ -157,14 +158,14 @@ func (b *builder) addByLabels(name scrape.Pod, l labels.Labels, signs envoy.Sign
 	}
 	r := discovery.PodRecord{
 		Namespace: name.Namespace, Name: name.Name, IP: l.Get(podPrefix + "ip"), Node: l.Get(podPrefix + "node_name"),
-		Phase: l.Get(podPrefix + "phase"), Ready: l.Get(podPrefix+"ready") == "true", Proxy: container,
+		Phase: l.Get(podPrefix + "phase"), Ready: l.Get(podPrefix+"ready") != "false", Proxy: container,
 		ProxyInit: l.Get(podPrefix+"container_init") == "true",
 	}
 	if kind := l.Get(podPrefix + "controller_kind"); kind != "" {
 		r.Controller = kind + "/" + l.Get(podPrefix+"controller_name")
 	}
 	p := b.add(r)
-	p.seen = true
+	p.seen, p.byLabels = true, true
 	return p
 }
 

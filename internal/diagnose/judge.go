@@ -59,9 +59,8 @@ func (b *builder) judge(p *pod) finding {
 	case len(p.dropped) > 0:
 		return b.leftOut(p)
 	default:
-		f := same(NotReady, causeNotReady+":no-target-yet", "Discovery has seen it, and no job has a target of it yet.",
+		return same(NotReady, causeNotReady+":no-target-yet", "Discovery has seen it, and no job has a target of it yet.",
 			"New pods become targets within about a second. If it stays like this, look at the discoveries' errors.")
-		return f
 	}
 }
 

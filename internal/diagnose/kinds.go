@@ -53,6 +53,7 @@ func Kinds() []Kind {
 		{Scraped, "scraped:twice", "two jobs or two ports scrape the same metrics"},
 		{Scraped, "scraped:no-requests", "istio_requests_total is not on the page"},
 		{Scraped, "scraped:collisions", "samples are lost, since rules remove the label that tells series apart"},
+		{Scraped, "scraped:repeated", "the page shows some series twice; the first of each counts"},
 		{Scraped, "scraped:slow", "the last scrape took most of its timeout"},
 		{Scraped, "scraped:restarted", "the Envoy started again in the last hour"},
 		{Scraped, "scraped:unknown-peer", "some requests have a workload named unknown"},

@@ -26,7 +26,7 @@ func TestReason01AllTargetsShowThePageOfOneEnvoy(t *testing.T) {
 	for _, name := range []string{"cart", "web", "pay"} {
 		w.serve(w.pod("shop", name), 15090, captured)
 	}
-	scraper := w.pod("monitoring", "envoy-scraper", func(p *corev1.Pod) { p.Spec.HostNetwork = false })
+	scraper := w.pod("monitoring", "envoy-scraper")
 	w.serve(scraper, 15090, captured)
 	w.self = scrape.Pod{Namespace: "monitoring", Name: "envoy-scraper"}
 	r := w.report()
@@ -36,9 +36,6 @@ func TestReason01AllTargetsShowThePageOfOneEnvoy(t *testing.T) {
 	}
 
 	// Without a sidecar of its own, equal pages mean nothing.
-	w.pods[3].Spec.InitContainers, w.pods[3].Annotations = nil, nil
-	w.pods[3].Spec.Containers[0].Ports[0].Name = "http-envoy-prom"
-	w.pods[3].Labels["x"] = "y"
 	w.pods = w.pods[:3]
 	w.report().row(t, "cart").want(t, Scraped, "scraped", "scrapes it", "")
 }
@@ -54,6 +51,9 @@ func TestReason02NativeSidecarsAreInitContainers(t *testing.T) {
 	if row.Reason.Rule != 2 || row.Reason.Value != "true" || row.Reason.Regex != "true" || row.Workload != "ReplicaSet/cart-7f9c" {
 		t.Errorf("row = %+v", row)
 	}
+	w.jobs = newWorldOf(t, jobWith("", keepEnvoys+
+		"  - {source_labels: [__meta_kubernetes_pod_container_init], action: keep, regex: \"false\"}\n")).jobs
+	w.report().row(t, "cart").want(t, NotATarget, "rule:envoy-stats:2", "leaves it out: keep", "keeps others only")
 }
 
 func TestReason03Port15020IsNotDeclared(t *testing.T) {
@@ -239,7 +239,7 @@ func TestReason10AMergedPageDoesNotParse(t *testing.T) {
 	}
 	w = newWorldOf(t, annotated("envoy-stats", "15020"))
 	w.serve(w.pod("shop", "cart"), 15020, page(string(text)))
-	w.report().row(t, "cart").want(t, Scraped, "scraped:collisions", "scrapes it", "samples of its page are lost")
+	w.report().row(t, "cart").want(t, Scraped, "scraped:repeated", "scrapes it", "Its page shows 2 samples of series")
 }
 
 func TestReason11UpWithoutRequests(t *testing.T) {
