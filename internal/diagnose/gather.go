@@ -52,13 +52,15 @@ type builder struct {
 	order  map[string]int // of the jobs
 	pods   []*pod
 	byName map[scrape.Pod]*pod
+	byIP   map[string]*pod // one that has not finished
 	wants  map[string]bool // jobs that look for Envoys
 	misses map[missKey]string
 }
 
 func newBuilder(in Input) *builder {
 	b := &builder{in: in, jobs: map[string]*promconfig.ScrapeConfig{}, order: map[string]int{},
-		byName: make(map[scrape.Pod]*pod, len(in.Pods)), wants: map[string]bool{}, misses: map[missKey]string{}}
+		byName: make(map[scrape.Pod]*pod, len(in.Pods)), byIP: make(map[string]*pod, len(in.Pods)),
+		wants: map[string]bool{}, misses: map[missKey]string{}}
 	for i, job := range in.Jobs {
 		b.jobs[job.JobName], b.order[job.JobName], b.wants[job.JobName] = job, i, wantsEnvoys(job)
 	}
@@ -73,6 +75,11 @@ func newBuilder(in Input) *builder {
 		p.whole = whole
 	}
 	b.gather()
+	for _, p := range b.pods {
+		if !p.record.Finished() && p.record.IP != "" {
+			b.byIP[p.record.IP] = p
+		}
+	}
 	return b
 }
 

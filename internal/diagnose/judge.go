@@ -77,10 +77,8 @@ func (b *builder) finished(p *pod) finding {
 	f.reason.Cause = causeFinished + ":still-a-target"
 	f.words = fmt.Sprintf("Its containers have ended for good, but job %s still scrapes its address.", t.Job)
 	owner := ""
-	for _, other := range b.pods {
-		if other.record.IP == r.IP && r.IP != "" && other != p && !other.record.Finished() {
-			owner = fmt.Sprintf(", which pod %s/%s has now", other.record.Namespace, other.record.Name)
-		}
+	if heir := b.byIP[r.IP]; heir != nil {
+		owner = fmt.Sprintf(", which pod %s/%s has now", heir.record.Namespace, heir.record.Name)
 	}
 	f.reason.Sentence = fmt.Sprintf("Its phase is %s, but job %s still scrapes its address %s%s.", r.Phase, t.Job, r.IP,
 		owner)

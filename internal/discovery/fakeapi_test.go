@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -33,7 +34,7 @@ type fakeAPI struct {
 	expired  bool                // each watch begins with the error that its resource version is too old
 	pods     []corev1.Pod
 	one      *corev1.Pod     // the answer to a request for one pod
-	refuse   map[string]int  // error status, by "verb resource"
+	refuse   map[string]int  // error status, by "verb resource" or by path
 	accepted map[string]bool // bearer tokens; empty: all requests
 	requests map[string]int  // counts, by "verb resource"
 }
@@ -75,7 +76,7 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		verb = "watch"
 	}
 	f.mu.Lock()
-	down, expired, pods, one, status := f.down, f.expired, f.pods, f.one, f.refuse[verb+" "+resource]
+	down, expired, pods, one, status := f.down, f.expired, f.pods, f.one, cmp.Or(f.refuse[verb+" "+resource], f.refuse[r.URL.Path])
 	if token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "); len(f.accepted) > 0 &&
 		!f.accepted[token] {
 		status = http.StatusUnauthorized

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery/kubernetes"
 )
 
 // injectedPod is a pod with a native sidecar, as Istio's injector makes it.
@@ -105,6 +106,31 @@ func TestLookAnswersAfterwards(t *testing.T) {
 	}
 	if s := m.Scopes(); len(s) != 1 || !s[0].Records {
 		t.Errorf("scopes = %+v", s)
+	}
+}
+
+// TestLookGoesOnWithoutSomeNamespaces: what may not be listed is said, and the rest is shown.
+func TestLookGoesOnWithoutSomeNamespaces(t *testing.T) {
+	api := newFakeAPI(t)
+	api.pods = append(api.pods, injectedPod("web-1", "10.0.0.1"))
+	api.refuse["/api/v1/namespaces/pay/pods"] = http.StatusForbidden
+	job := api.podJob(t, "a")
+	job.ServiceDiscoveryConfigs[0].(*kubernetes.SDConfig).NamespaceDiscovery.Names = []string{"shop", "pay"}
+	jobs := []*promconfig.ScrapeConfig{job}
+	m, _, err := Look(t.Context(), jobs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := m.Scopes()[0]
+	if len(m.Pods()) != 1 || !strings.Contains(s.Denied["pay"], "may not list pods in namespace pay") || s.Denied["shop"] != "" {
+		t.Errorf("pods %+v, scope %+v", m.Pods(), s)
+	}
+	if _, err := Once(t.Context(), jobs); err == nil {
+		t.Error("Once went on")
+	}
+	api.set(func(f *fakeAPI) { f.refuse["/api/v1/namespaces/shop/pods"] = http.StatusForbidden })
+	if _, _, err := Look(t.Context(), jobs); err == nil || !strings.Contains(err.Error(), "may not list pods in namespace") {
+		t.Errorf("no namespace may be listed: %v", err)
 	}
 }
 
