@@ -48,16 +48,21 @@ func (b *builder) funnels() []Funnel {
 	for i := range b.in.Pools {
 		pools[b.in.Pools[i].Job] = &b.in.Pools[i]
 	}
+	causes := map[string]bool{}
+	for _, p := range b.pods {
+		causes[p.found.reason.Cause] = true
+	}
 	var all []Funnel
 	for _, job := range b.in.Jobs {
 		if pool := pools[job.JobName]; pool != nil {
-			all = append(all, b.funnel(pool))
+			all = append(all, b.funnel(pool, causes))
 		}
 	}
 	return all
 }
 
-func (b *builder) funnel(pool *scrape.PoolStatus) Funnel {
+// funnel makes the funnel of a job. causes are those of all pods.
+func (b *builder) funnel(pool *scrape.PoolStatus, causes map[string]bool) Funnel {
 	job := b.jobs[pool.Job]
 	byRule := make([]int, len(job.RelabelConfigs)+1) // the first: dropped by former rules
 	for _, t := range pool.Dropped {
@@ -70,6 +75,9 @@ func (b *builder) funnel(pool *scrape.PoolStatus) Funnel {
 	leave := func(words string, out int, cause string) {
 		if out > 0 {
 			left -= out
+			if !causes[cause] { // only targets of pods that are scraped otherwise leave here
+				cause = ""
+			}
 			f.Steps = append(f.Steps, FunnelStep{Words: words, Out: out, Left: left, Cause: cause})
 		}
 	}

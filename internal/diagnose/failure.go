@@ -84,7 +84,7 @@ func (b *builder) explain(p *pod, t *scrape.TargetStatus) explanation {
 			"Please report it, with the page and the log."}
 	case has("connection reset"):
 		return explanation{"reset", fmt.Sprintf("port %s ends the connection (reset)", port), "", resetHint(port)}
-	case has("too many colons in address", "missing port in address", "invalid port"):
+	case has("too many colons in address", "missing port in address", "invalid port", "in host name", "invalid host"):
 		return explanation{"address", "its address is not valid", err, addressHint}
 	case has("no such host", "server misbehaving"):
 		return explanation{"host", "its host name is not known", err, "A rule makes this name: check __address__."}
@@ -180,16 +180,15 @@ func explainStatus(err, port string) explanation {
 
 func explainPage(err, port string) explanation {
 	e := explanation{"page", "its page is not in a format of Prometheus, so the whole scrape fails", err, ""}
-	lower := strings.ToLower(err)
 	switch {
-	case strings.Contains(lower, "eof"):
+	case strings.HasSuffix(err, "EOF"):
 		return explanation{"cut-off", "the connection ends before the page does", err, "The Envoy restarts, or a proxy " +
 			"between here and the pod limits the size or the time of an answer."}
-	case strings.Contains(lower, "utf-8") || strings.Contains(lower, "utf8"):
+	case strings.Contains(err, "UTF-8"):
 		return explanation{"utf-8", "a label on its page is not valid UTF-8, so the whole scrape fails", err,
 			"A request's data has become a label, such as a host or a header. Remove that dimension in Istio's " +
 				"Telemetry (tagOverrides)."}
-	case strings.Contains(lower, "content-type"):
+	case strings.Contains(err, "Content-Type"):
 		e.words = "its answer is not a page of metrics"
 		e.hint = "Check the path and the port: Envoy's are " + statsPath + " and 15090 in Istio's pods."
 	case port == mergedPort:

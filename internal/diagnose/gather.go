@@ -33,6 +33,7 @@ type pod struct {
 	record     discovery.PodRecord
 	whole      *corev1.Pod            // if it was asked for
 	seen       bool                   // a discovery lists it
+	byLabels   bool                   // there is no record of it: record holds what the labels of a target say
 	targets    []*scrape.TargetStatus // of all jobs
 	envoys     []*scrape.TargetStatus // those of its Envoy, by job and URL
 	dropped    []*scrape.DroppedTarget
@@ -51,14 +52,17 @@ type builder struct {
 	order  map[string]int // of the jobs
 	pods   []*pod
 	byName map[scrape.Pod]*pod
+	byIP   map[string]*pod // one that has not finished
+	wants  map[string]bool // jobs that look for Envoys
 	misses map[missKey]string
 }
 
 func newBuilder(in Input) *builder {
 	b := &builder{in: in, jobs: map[string]*promconfig.ScrapeConfig{}, order: map[string]int{},
-		byName: make(map[scrape.Pod]*pod, len(in.Pods)), misses: map[missKey]string{}}
+		byName: make(map[scrape.Pod]*pod, len(in.Pods)), byIP: make(map[string]*pod, len(in.Pods)),
+		wants: map[string]bool{}, misses: map[missKey]string{}}
 	for i, job := range in.Jobs {
-		b.jobs[job.JobName], b.order[job.JobName] = job, i
+		b.jobs[job.JobName], b.order[job.JobName], b.wants[job.JobName] = job, i, wantsEnvoys(job)
 	}
 	for _, r := range in.Pods {
 		b.add(r).seen = true
@@ -71,6 +75,11 @@ func newBuilder(in Input) *builder {
 		p.whole = whole
 	}
 	b.gather()
+	for _, p := range b.pods {
+		if !p.record.Finished() && p.record.IP != "" {
+			b.byIP[p.record.IP] = p
+		}
+	}
 	return b
 }
 
@@ -107,7 +116,7 @@ func (b *builder) gather() {
 		found := func(all []scrape.FoundTarget, list func(*pod) *[]*scrape.FoundTarget) {
 			for j := range all {
 				t := &all[j]
-				if p := of(t.Pod, t.Discovered, 0); p != nil {
+				if p := of(t.Pod, t.Discovered, 0); p != nil && (b.wants[pool.Job] || p.isProxys(t.Discovered())) {
 					*list(p) = append(*list(p), t)
 					p.shards = max(p.shards, pool.Shards)
 				}
@@ -156,14 +165,14 @@ func (b *builder) addByLabels(name scrape.Pod, l labels.Labels, signs envoy.Sign
 	}
 	r := discovery.PodRecord{
 		Namespace: name.Namespace, Name: name.Name, IP: l.Get(podPrefix + "ip"), Node: l.Get(podPrefix + "node_name"),
-		Phase: l.Get(podPrefix + "phase"), Ready: l.Get(podPrefix+"ready") == "true", Proxy: container,
+		Phase: l.Get(podPrefix + "phase"), Ready: l.Get(podPrefix+"ready") != "false", Proxy: container,
 		ProxyInit: l.Get(podPrefix+"container_init") == "true",
 	}
 	if kind := l.Get(podPrefix + "controller_kind"); kind != "" {
 		r.Controller = kind + "/" + l.Get(podPrefix+"controller_name")
 	}
 	p := b.add(r)
-	p.seen = true
+	p.seen, p.byLabels = true, true
 	return p
 }
 
@@ -178,7 +187,11 @@ func (p *pod) isEnvoys(t *scrape.TargetStatus) bool {
 	if isOfEnvoy(t.Signs) || port == envoyPort || port == mergedPort || path == statsPath {
 		return true
 	}
-	l := t.Discovered()
+	return p.isProxys(t.Discovered())
+}
+
+// isProxys reports whether a target was found in the proxy container, or by the name of a port of Envoy's metrics.
+func (p *pod) isProxys(l labels.Labels) bool {
 	return p.record.Proxy != "" && l.Get(podPrefix+"container_name") == p.record.Proxy ||
 		strings.HasSuffix(l.Get(podPrefix+"container_port_name"), portSuffix)
 }

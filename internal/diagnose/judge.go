@@ -48,7 +48,7 @@ func (b *builder) judge(p *pod) finding {
 		return b.otherShard(p)
 	case len(p.duplicates) > 0:
 		return duplicate(p)
-	case !p.seen:
+	case !p.seen && len(p.invalid)+len(p.dropped) == 0:
 		return b.notSeen(p)
 	case r.Proxy == "":
 		return noSidecar(p)
@@ -59,9 +59,8 @@ func (b *builder) judge(p *pod) finding {
 	case len(p.dropped) > 0:
 		return b.leftOut(p)
 	default:
-		f := same(NotReady, causeNotReady+":no-target-yet", "Discovery has seen it, and no job has a target of it yet.",
+		return same(NotReady, causeNotReady+":no-target-yet", "Discovery has seen it, and no job has a target of it yet.",
 			"New pods become targets within about a second. If it stays like this, look at the discoveries' errors.")
-		return f
 	}
 }
 
@@ -78,10 +77,8 @@ func (b *builder) finished(p *pod) finding {
 	f.reason.Cause = causeFinished + ":still-a-target"
 	f.words = fmt.Sprintf("Its containers have ended for good, but job %s still scrapes its address.", t.Job)
 	owner := ""
-	for _, other := range b.pods {
-		if other.record.IP == r.IP && r.IP != "" && other != p && !other.record.Finished() {
-			owner = fmt.Sprintf(", which pod %s/%s has now", other.record.Namespace, other.record.Name)
-		}
+	if heir := b.byIP[r.IP]; heir != nil {
+		owner = fmt.Sprintf(", which pod %s/%s has now", heir.record.Namespace, heir.record.Name)
 	}
 	f.reason.Sentence = fmt.Sprintf("Its phase is %s, but job %s still scrapes its address %s%s.", r.Phase, t.Job, r.IP,
 		owner)

@@ -39,7 +39,7 @@ func (b *builder) miss(p *pod, step relabel.Step, found labels.Labels) string {
 	case rule.Action != promrelabel.Keep || len(rule.SourceLabels) == 0:
 		return ""
 	case reads("container_port_name"), reads("container_port_number"):
-		return b.missPort(p.record, rule, step)
+		return b.missPort(p, rule, step)
 	}
 	for _, name := range rule.SourceLabels {
 		if hint := missLabel(string(name), step.Before.Get(string(name)), p.record); hint != "" {
@@ -50,16 +50,19 @@ func (b *builder) miss(p *pod, step relabel.Step, found labels.Labels) string {
 }
 
 // missPort is about a rule that keeps ports by name or number.
-func (b *builder) missPort(r discovery.PodRecord, rule *promrelabel.Config, step relabel.Step) string {
+func (b *builder) missPort(p *pod, rule *promrelabel.Config, step relabel.Step) string {
+	r := p.record
 	name, number := step.Before.Get(podPrefix+"container_port_name"), step.Before.Get(podPrefix+"container_port_number")
 	byNumber := !slices.ContainsFunc(rule.SourceLabels, func(l model.LabelName) bool {
 		return string(l) == podPrefix+"container_port_name"
 	})
 	switch {
+	case p.byLabels: // its other ports are not known
+		return b.missText(rule, sourceValue(step), "the port")
 	case byNumber && rule.Regex.MatchString(mergedPort) && !r.Declares(15020):
 		return "15020 is not a declared port of this container, and Istio never declares it: it sets the annotation " +
 			"prometheus.io/port. Take the address from the annotation, or scrape 15090."
-	case byNumber && r.Declares(15090) && number != envoyPort:
+	case byNumber && r.Declares(15090):
 		return fmt.Sprintf("The rule wants another number than those that %s declares: %s.", r.Proxy, portList(r))
 	case byNumber && !r.Declares(15090):
 		return undeclared(r)
@@ -138,7 +141,7 @@ func compareText(re promrelabel.Regexp, value, subject string) string {
 	case ignoring.MatchString(value):
 		return upperFirst(named) + ", which differs from what the rule wants in upper and lower case only."
 	case bare.MatchString(value):
-		return upperFirst(named) + fmt.Sprintf(", of which the expression matches a part. It has to match the whole: .*%s.*",
+		return upperFirst(named) + fmt.Sprintf(", of which the expression matches a part. It has to match the whole: .*%s.*.",
 			strings.Trim(text, "^$"))
 	}
 	return ""

@@ -90,5 +90,5 @@ type FunnelStep struct {
 	Words string // such as: rule 1: keep __meta_kubernetes_pod_container_port_name =~ ".*-envoy-prom"
 	Out   int    // targets that leave here
 	Left  int    // targets that go on
-	Cause string // Reason.Cause of the pods that leave here; empty: none leave
+	Cause string // Reason.Cause of the pods that leave here; empty: none leave, or with several causes
 }

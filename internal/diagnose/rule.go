@@ -61,7 +61,7 @@ func (b *builder) nearness(p *pod, t *scrape.DroppedTarget, l labels.Labels) int
 	if strings.HasSuffix(l.Get(podPrefix+"container_port_name"), portSuffix) || number == envoyPort {
 		n += 200
 	}
-	if wantsEnvoys(b.jobs[t.Job]) {
+	if b.wants[t.Job] {
 		n += 1000
 	}
 	return n
@@ -69,9 +69,6 @@ func (b *builder) nearness(p *pod, t *scrape.DroppedTarget, l labels.Labels) int
 
 // wantsEnvoys reports whether a job looks for Envoys, by its path and its rules.
 func wantsEnvoys(job *promconfig.ScrapeConfig) bool {
-	if job == nil {
-		return false
-	}
 	if job.MetricsPath == statsPath {
 		return true
 	}

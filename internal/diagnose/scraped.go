@@ -37,6 +37,9 @@ func (b *builder) remark(p *pod, t *scrape.TargetStatus) (kind, hint string) {
 	switch why := t.Signs.WhyNoRequests(); {
 	case why != "":
 		return "no-requests", "istio_requests_total is not on its page: " + why + "."
+	case t.Duplicates > 0 && len(b.jobs[t.Job].MetricRelabelConfigs) == 0:
+		return "repeated", fmt.Sprintf("Its page shows %d samples of series that it has already shown; the first of each "+
+			"counts. On the merged page of port 15020 the application may show what the agent shows too.", t.Duplicates)
 	case t.Duplicates > 0:
 		return "collisions", fmt.Sprintf("%d samples of its page are lost: metric_relabel_configs of job %s remove the "+
 			"label that tells their series apart, and only the first counts. Sum them at the receiver instead.",

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -32,7 +33,8 @@ type fakeAPI struct {
 	before   func(*http.Request) // called before each response; may be nil
 	expired  bool                // each watch begins with the error that its resource version is too old
 	pods     []corev1.Pod
-	refuse   map[string]int  // error status, by "verb resource"
+	one      *corev1.Pod     // the answer to a request for one pod
+	refuse   map[string]int  // error status, by "verb resource" or by path
 	accepted map[string]bool // bearer tokens; empty: all requests
 	requests map[string]int  // counts, by "verb resource"
 }
@@ -74,7 +76,7 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		verb = "watch"
 	}
 	f.mu.Lock()
-	down, expired, pods, status := f.down, f.expired, f.pods, f.refuse[verb+" "+resource]
+	down, expired, pods, one, status := f.down, f.expired, f.pods, f.one, cmp.Or(f.refuse[verb+" "+resource], f.refuse[r.URL.Path])
 	if token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "); len(f.accepted) > 0 &&
 		!f.accepted[token] {
 		status = http.StatusUnauthorized
@@ -106,6 +108,8 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			Message: "no streaming lists here"})
 	case verb == "watch":
 		f.hold(w, r)
+	case one != nil && resource == one.Name:
+		respond(w, http.StatusOK, one)
 	default:
 		respond(w, http.StatusOK, corev1.PodList{TypeMeta: metav1.TypeMeta{Kind: "PodList", APIVersion: "v1"},
 			ListMeta: metav1.ListMeta{ResourceVersion: "1"}, Items: pods})

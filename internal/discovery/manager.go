@@ -36,6 +36,8 @@ type Manager struct {
 
 	// wholePods keeps all labels of pods, also those that no rule reads. Immutable after the first Apply.
 	wholePods bool
+	// partly lets Look go on without the namespaces that may not be listed. Immutable after the first Apply.
+	partly bool
 
 	handing sync.Mutex // held while changes are collected and handed over; taken before mu
 

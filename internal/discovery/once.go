@@ -29,13 +29,14 @@ func Once(ctx context.Context, jobs []*promconfig.ScrapeConfig) (map[string][]*t
 	return m.once(ctx, jobs)
 }
 
-// Look discovers like Once. It returns the groups of each job as the update that Run hands over first, and the manager,
+// Look discovers like Once, but does not give up if only some namespaces may not be listed. It returns the groups of each job as the update that Run hands over first, and the manager,
 // which does not run any more: its Pods, Scopes and Pod answer as of then.
 func Look(ctx context.Context, jobs []*promconfig.ScrapeConfig) (*Manager, map[string]Update, error) {
 	m, err := New(zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {
 		return nil, nil, err
 	}
+	m.partly = true
 	if _, err := m.once(ctx, jobs); err != nil {
 		return nil, nil, err
 	}
@@ -108,7 +109,22 @@ func (m *Manager) hopeless() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, p := range m.providers {
-		if st := p.status(time.Now(), m.pace); st.State == StateDenied || p.failedFor() >= onceFailures {
+		st := p.status(time.Now(), m.pace)
+		if st.State == StateDenied && !(m.partly && p.mayListSome()) || p.failedFor() >= onceFailures {
+			return true
+		}
+	}
+	return false
+}
+
+// mayListSome reports whether the API server accepts our credentials and has not refused the objects of the role in
+// every namespace.
+func (p *provider) mayListSome() bool {
+	if p.server == nil || p.server.currentState() == StateDenied {
+		return false
+	}
+	for _, n := range p.needs {
+		if n.primary && p.server.denied(n) == "" {
 			return true
 		}
 	}

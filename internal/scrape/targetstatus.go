@@ -69,7 +69,11 @@ const uptimeName = "envoy_server_uptime"
 // is false if rules drop it.
 func (t *traits) notice(printed labels.Labels, id series.ID, kept bool) {
 	name := printed.Get(model.MetricNameLabel)
-	t.signs |= envoy.SignsOf(name, printed.Get("source_workload"), printed.Get("destination_workload"))
+	sign := envoy.SignOf(name)
+	if sign == envoy.Requests {
+		sign = envoy.SignsOf(name, printed.Get("source_workload"), printed.Get("destination_workload"))
+	}
+	t.signs |= sign
 	if name == uptimeName && kept {
 		t.uptime, t.hasUptime, t.learned = id, true, true
 	}

@@ -1,0 +1,51 @@
+package diagnose
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestTroubleshootingListsAllKinds compares the table of docs/troubleshooting.md with Kinds.
+func TestTroubleshootingListsAllKinds(t *testing.T) {
+	text, err := os.ReadFile("../../docs/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const head = "| verdict | cause | means |\n|---|---|---|\n"
+	_, table, ok := strings.Cut(string(text), head)
+	table, _, _ = strings.Cut(table, "\n\n")
+	var want strings.Builder
+	for _, k := range Kinds() {
+		fmt.Fprintf(&want, "| %s | `%s` | %s |\n", k.Verdict, k.Cause, k.Means)
+	}
+	if got := table + "\n"; !ok || got != want.String() {
+		t.Errorf("docs/troubleshooting.md has\n%s\nwant\n%s%s", got, head, want.String())
+	}
+}
+
+func TestKindOf(t *testing.T) {
+	for _, k := range Kinds() {
+		if got, ok := KindOf(k.Verdict, k.Cause); !ok || got != k {
+			t.Errorf("kind of %s = %+v", k.Cause, got)
+		}
+		if rank(k.Verdict) < 0 {
+			t.Errorf("%s is not among Verdicts", k.Verdict)
+		}
+	}
+	for cause, want := range map[string]string{
+		"down:status:503": "down:status:CODE", "down:timeout:namespace:pay": "down:timeout:namespace:NAMESPACE",
+		"down:refused": "down:refused", "cut:sample_limit": "", "down:strange": "",
+	} {
+		if got, _ := KindOf(Down, cause); got.Cause != want {
+			t.Errorf("kind of %s = %q, want %q", cause, got.Cause, want)
+		}
+	}
+	if k, ok := KindOf(NotATarget, "rule:a:b:7"); !ok || k.Cause != "rule:JOB:NUMBER" {
+		t.Errorf("a job with a colon: %+v", k)
+	}
+	if k, ok := KindOf(Duplicate, "duplicate:a:b"); !ok || k.Cause != "duplicate:JOB" {
+		t.Errorf("a job with a colon: %+v", k)
+	}
+}

@@ -1,0 +1,171 @@
+package scrape
+
+import (
+	"compress/gzip"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"github.com/prometheus/prometheus/model/relabel"
+	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+	"github.com/envoy-scraper/envoy-scraper/internal/shard"
+)
+
+// lookJob is a job that keeps the targets with the label keep="yes" and drops those of phase Failed.
+func lookJob() *promconfig.ScrapeConfig {
+	job := promconfig.DefaultScrapeConfig
+	job.JobName, job.MetricsPath, job.Scheme = "envoy-stats", "/stats/prometheus", "http"
+	job.ScrapeInterval, job.ScrapeTimeout = model.Duration(15*time.Second), model.Duration(10*time.Second)
+	job.ScrapeProtocols = promconfig.DefaultScrapeProtocols
+	job.MetricNameValidationScheme, job.MetricNameEscapingScheme = model.UTF8Validation, model.AllowUTF8
+	job.EnableCompression = true
+	job.KeepDroppedTargets = 1
+	rule := func(action relabel.Action, label, regex string) *relabel.Config {
+		r := relabel.DefaultRelabelConfig
+		r.Action, r.SourceLabels, r.Regex = action, model.LabelNames{model.LabelName(label)}, relabel.MustNewRegexp(regex)
+		r.NameValidationScheme = model.UTF8Validation
+		return &r
+	}
+	job.RelabelConfigs = []*relabel.Config{
+		rule(relabel.Drop, "__meta_kubernetes_pod_phase", "Failed"), rule(relabel.Keep, "__meta_keep", "yes"),
+	}
+	return &job
+}
+
+// lookGroup is a pod with one target.
+func lookGroup(pod, address string, more model.LabelSet) discovery.Group {
+	return discovery.Group{Group: &targetgroup.Group{
+		Source:  "pod/shop/" + pod,
+		Labels:  model.LabelSet{namespaceLabel: "shop", podNameLabel: model.LabelValue(pod), "__meta_keep": "yes"}.Merge(more),
+		Targets: []model.LabelSet{{model.AddressLabel: model.LabelValue(address)}},
+	}}
+}
+
+func look(t *testing.T, shards shard.Map, groups ...discovery.Group) PoolStatus {
+	t.Helper()
+	status, err := Look(t.Context(), []*promconfig.ScrapeConfig{lookJob()},
+		map[string]discovery.Update{"envoy-stats": {Whole: true, Groups: groups}}, Options{AllowLoopback: true}, shards,
+		func(TargetStatus) bool { return true })
+	if err != nil || len(status) != 1 {
+		t.Fatalf("status %+v, error %v", status, err)
+	}
+	return status[0]
+}
+
+func TestFullStatusListsEveryDiscoveredTarget(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		w.Header().Set("Content-Encoding", "gzip")
+		z := gzip.NewWriter(w)
+		_, _ = z.Write([]byte(strings.Repeat("# a comment\n", 100) +
+			"istio_requests_total{source_workload=\"unknown\"} 1\nenvoy_server_uptime{} 3600\n"))
+		_ = z.Close()
+	}))
+	defer s.Close()
+	address := strings.TrimPrefix(s.URL, "http://")
+	p := look(t, shard.Map{},
+		lookGroup("cart", address, nil), lookGroup("same", address, nil),
+		lookGroup("failed", "10.0.0.1:1", model.LabelSet{"__meta_kubernetes_pod_phase": "Failed"}),
+		lookGroup("other", "10.0.0.2:1", model.LabelSet{"__meta_keep": "no"}),
+		lookGroup("bad", "10.0.0.3:1/path", nil))
+	if len(p.Targets) != 1 || len(p.Dropped) != 2 || len(p.Invalid) != 1 || len(p.Duplicates) != 1 || p.Shards != 0 {
+		t.Fatalf("status = %+v", p)
+	}
+	up := p.Targets[0]
+	if up.Pod != (Pod{"shop", "cart"}) || up.Health != HealthUp || up.PageBytes < 1200 || up.WireBytes == 0 ||
+		up.WireBytes > 300 || up.Failures != 0 || up.Failure != "" || !up.FailingSince.IsZero() {
+		t.Errorf("target = %+v", up)
+	}
+	if up.Signs != envoy.Requests|envoy.Unknown|envoy.Envoy {
+		t.Errorf("signs = %b", up.Signs)
+	}
+	if age := time.Since(up.Started); age < time.Hour || age > time.Hour+5*time.Minute {
+		t.Errorf("started %v ago, want an hour", age)
+	}
+	if d := p.Dropped; d[0].Pod.Name != "failed" || d[0].Rule != 1 || d[1].Pod.Name != "other" || d[1].Rule != 2 {
+		t.Errorf("dropped = %+v", d)
+	}
+	if i := p.Invalid[0]; i.Pod.Name != "bad" || i.Reason == "" || i.Discovered().Get(podNameLabel) != "bad" {
+		t.Errorf("invalid = %+v", i)
+	}
+	if d := p.Duplicates[0]; d.Pod.Name != "same" || d.Same.Name != "cart" {
+		t.Errorf("duplicate = %+v", d)
+	}
+}
+
+func TestFullStatusListsTargetsOfOtherShards(t *testing.T) {
+	var groups []discovery.Group
+	for i := range 20 {
+		groups = append(groups, lookGroup(fmt.Sprintf("cart-%d", i), fmt.Sprintf("127.0.0.1:%d", i+1), nil))
+	}
+	p := look(t, shard.Map{Index: 2, Periods: []shard.Period{{Count: 3}}}, groups...)
+	if len(p.Targets)+len(p.Elsewhere) != 20 || len(p.Targets) == 0 || len(p.Elsewhere) == 0 || p.Shards != 3 {
+		t.Fatalf("%d here, %d elsewhere, of %d shards", len(p.Targets), len(p.Elsewhere), p.Shards)
+	}
+	for _, e := range p.Elsewhere {
+		if e.Shard == 2 || e.Shard > 2 || e.Pod.Namespace != "shop" {
+			t.Errorf("elsewhere = %+v", e)
+		}
+	}
+	for _, here := range p.Targets {
+		if here.Failure != "refused" || here.Failures != 1 || here.FailingSince.IsZero() {
+			t.Errorf("target = %+v", here)
+		}
+	}
+}
+
+// TestFailuresInARow scrapes one target that fails, comes back, and starts again.
+func TestFailuresInARow(t *testing.T) {
+	var uptime, status atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		if code := status.Load(); code != 0 {
+			w.WriteHeader(int(code))
+			return
+		}
+		fmt.Fprintf(w, "a 1\nenvoy_server_uptime{} %d\n", uptime.Load())
+	}))
+	defer s.Close()
+	jobs := []*promconfig.ScrapeConfig{lookJob()}
+	e := New(series.NewTable(), noSink{}, Options{AllowLoopback: true}, zap.NewNop(), prometheus.NewRegistry())
+	if err := e.Apply(jobs); err != nil {
+		t.Fatal(err)
+	}
+	e.Update(map[string]discovery.Update{"envoy-stats": {Whole: true, Groups: []discovery.Group{
+		lookGroup("cart", strings.TrimPrefix(s.URL, "http://"), nil)}}})
+	scrape := func(code, up int64) TargetStatus {
+		status.Store(code)
+		uptime.Store(up)
+		for _, l := range e.jobs["envoy-stats"].loops {
+			l.scrape(t.Context(), nil)
+		}
+		return e.FullStatus()[0].Targets[0]
+	}
+	first := scrape(0, 7200)
+	if first.Failures != 0 || !first.Restarted.IsZero() || first.Started.IsZero() {
+		t.Errorf("after a good scrape: %+v", first)
+	}
+	down := scrape(503, 0)
+	again := scrape(503, 0)
+	if down.Failures != 1 || again.Failures != 2 || !again.FailingSince.Equal(down.LastScrape) || again.Failure != "status" {
+		t.Errorf("after two failures: %+v, then %+v", down, again)
+	}
+	if back := scrape(0, 7200); back.Failures != 0 || !back.FailingSince.IsZero() || !back.Restarted.IsZero() {
+		t.Errorf("back: %+v", back)
+	}
+	if restarted := scrape(0, 3); restarted.Restarted.IsZero() {
+		t.Errorf("restarted: %+v", restarted)
+	}
+}
