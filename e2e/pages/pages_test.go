@@ -256,7 +256,7 @@ func testSorting(t *testing.T, w *world, p page) {
 			const values = [...document.querySelectorAll('table.rows tbody tr')].map(
 				r => Number(r.cells[4].textContent.replaceAll(',', '')));
 			return values.length === %d && values.every((v, i) => i === 0 || (%v ? v <= values[i-1] : v >= values[i-1]))
-		})()`, sidecars, want == "descending"))
+		})()`, w.sidecars, want == "descending"))
 		if !falls {
 			t.Errorf("sort=%s: the values are %q", sort, texts(tab, "table.rows tbody td:nth-child(5)"))
 		}
