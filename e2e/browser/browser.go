@@ -67,7 +67,8 @@ func (b *Browser) Open(t *testing.T) *Page {
 	p := &Page{t: t, ctx: ctx}
 	chromedp.ListenTarget(ctx, p.note)
 	// The first Run binds the page to its context, which therefore has no time limit.
-	if err := chromedp.Run(ctx, network.Enable(), chromedp.EmulateViewport(1280, 800)); err != nil {
+	if err := chromedp.Run(ctx, network.Enable(), emulation.SetFocusEmulationEnabled(true),
+		chromedp.EmulateViewport(1280, 800)); err != nil {
 		t.Fatalf("open a page: %v", err)
 	}
 	return p

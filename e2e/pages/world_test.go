@@ -22,8 +22,7 @@ import (
 )
 
 const (
-	sidecars = 7   // of the mesh
-	absent   = 150 // targets at which nothing listens: more than a page shows
+	absent = 150 // targets at which nothing listens: more than a page shows
 
 	canary = "canary-secret" // is in every secret of the configuration, and must be on no page
 	evil   = `"><script>alert(1)</script><img src=https://evil.example/x onerror=alert(1)>`
@@ -31,8 +30,9 @@ const (
 
 // world is an envoy-scraper that scrapes a simulated mesh, and a browser.
 type world struct {
-	base    string // URL of the pages, with / at its end
-	browser *browser.Browser
+	base     string // URL of the pages, with / at its end
+	sidecars int    // of the mesh
+	browser  *browser.Browser
 }
 
 func newWorld(t *testing.T) *world {
@@ -40,7 +40,9 @@ func newWorld(t *testing.T) *world {
 	w := &world{browser: browser.Start(t)}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "config.yml")
-	if err := os.WriteFile(file, []byte(configuration(startMesh(t), startReceiver(t))), 0o600); err != nil {
+	sidecars := startMesh(t)
+	w.sidecars = len(sidecars)
+	if err := os.WriteFile(file, []byte(configuration(sidecars, startReceiver(t))), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ports, err := process.FreePorts(1)

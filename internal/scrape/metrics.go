@@ -56,7 +56,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		scrapes:  counters("scrapes_total", "Scrapes that ended, successful or failed.", "job"),
 		failures: counters("failures_total", "Scrapes that failed, by reason.", "job", "reason"),
 		samples:  counters("samples_total", "Samples read from pages, before metric relabeling.", "job"),
-		pageBytes: counters("page_bytes_total", "Bytes of the pages that were read whole, uncompressed.", "job"),
+		pageBytes: counters("page_bytes_total", "Bytes of the pages that were read, uncompressed.", "job"),
 		droppedSamples: counters("dropped_samples_total", "Samples read from pages but not sent, by reason.", "job",
 			"reason"),
 		duration: f.NewHistogramVec(prometheus.HistogramOpts{

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"net/url"
 	"slices"
 	"strings"
@@ -30,6 +31,29 @@ func summarize(pools []scrape.PoolStatus) []jobSummary {
 		out = append(out, j)
 	}
 	return out
+}
+
+// jobList describes the list of the jobs: those with failed targets first.
+func jobList() list[jobSummary] {
+	by := func(text, key string, number func(jobSummary) int) column[jobSummary] {
+		return column[jobSummary]{Text: text, Key: key, Number: true, Compare: func(a, b jobSummary) int {
+			return cmp.Compare(number(a), number(b))
+		}}
+	}
+	byJob := func(a, b jobSummary) int { return strings.Compare(a.Job, b.Job) }
+	return list[jobSummary]{
+		Noun: "jobs",
+		Columns: []column[jobSummary]{
+			{Text: "Job", Key: "job", Compare: byJob},
+			by("Targets", "targets", func(j jobSummary) int { return j.Tally.Total() }),
+			by("Up", "up", func(j jobSummary) int { return j.Tally.Up }),
+			by("Down", "down", func(j jobSummary) int { return j.Tally.Down }),
+			by("Not scraped yet", "unknown", func(j jobSummary) int { return j.Tally.Unknown }),
+			by("Dropped", "dropped", func(j jobSummary) int { return j.Dropped }),
+			{Text: "Health"},
+		},
+		Order: func(a, b jobSummary) int { return cmp.Or(b.Tally.Down-a.Tally.Down, byJob(a, b)) },
+	}
 }
 
 // pools returns the status of the pools, sorted by job.

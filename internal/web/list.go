@@ -19,7 +19,7 @@ type list[T any] struct {
 	Facets  []facet[T]
 	Columns []column[T]
 	Order   func(a, b T) int   // the order if no column is chosen: the worst first
-	Search  func(T) searchable // called only for a page that is searched
+	Search  func(T) searchable // called only for a page that is searched; nil: the list has no search
 }
 
 // facet is a property by which a list can be narrowed, such as the state of a target.
@@ -107,7 +107,7 @@ func (l list[T]) narrow(rows []T, sel selection, find search) (found []T, counts
 	}
 	values := make([]string, len(l.Facets))
 	for _, row := range rows {
-		if len(find) > 0 && !find.matches(l.Search(row)) {
+		if len(find) > 0 && l.Search != nil && !find.matches(l.Search(row)) {
 			continue
 		}
 		misses, missed := 0, 0
