@@ -51,6 +51,7 @@ func (s *Server) podPage(w http.ResponseWriter, r *http.Request, name string) {
 			p.Nearest = append(p.Nearest, pair{name, podLink(sel, name)})
 		}
 		p.Unknown = e.unknown()
+		w.Header().Set("Content-Type", "text/html; charset=utf-8") // render is too late for it
 		w.WriteHeader(http.StatusNotFound)
 	} else {
 		p.Pod = &podRow{Row: e.row, Shown: show.NewPod(e.row, hide)}
