@@ -70,7 +70,8 @@ func (b *builder) explain(p *pod, t *scrape.TargetStatus) explanation {
 			fmt.Sprintf("%d bytes were read", t.PageBytes), slowHint}
 	case t.Failure == "timeout":
 		return explanation{"timeout", fmt.Sprintf("there is no answer from port %s within %v", port, t.Timeout), "",
-			fmt.Sprintf("A NetworkPolicy keeps port %s closed, or the node does not answer, or the pod has no CPU.", port)}
+			fmt.Sprintf("A NetworkPolicy keeps port %s closed, or the node does not answer, or the pod has no CPU.",
+				port)}
 	case t.Failure == "status":
 		return explainStatus(err, port)
 	case t.Failure == "forbidden_address":
@@ -104,8 +105,8 @@ func (b *builder) explain(p *pod, t *scrape.TargetStatus) explanation {
 const (
 	localhostOnly = "METRICS_LOCALHOST_ACCESS_ONLY lets only the pod itself read its metrics: remove it from the " +
 		"pod's proxyMetadata."
-	slowHint = "Raise scrape_timeout, or have the Envoy show fewer metrics (proxyStatsMatcher, Telemetry): its main " +
-		"thread writes the page."
+	slowHint = "Raise scrape_timeout, or have the Envoy show fewer metrics (proxyStatsMatcher, Telemetry): its " +
+		"main thread writes the page."
 	addressHint = "IPv6 addresses need brackets: a rule with ([^:]+) or $1:$2 breaks them. " +
 		`Use (\[.+\]|[^:]+)(?::\d+)?;(\d+) as the built-in job does.`
 )
@@ -125,8 +126,8 @@ func explainRefused(p *pod, port string) explanation {
 	case p.record.Ready:
 		e.hint = "The pod is ready, so its Envoy runs. " + localhostOnly
 	default:
-		e.hint = fmt.Sprintf("The pod is not ready: its Envoy has not started yet, or it has ended. "+
-			"kubectl logs -n %s %s -c istio-proxy.", p.record.Namespace, p.record.Name)
+		e.hint = fmt.Sprintf("The pod is not ready: its Envoy has not started yet, or it has ended. kubectl logs " +
+			"-n %s %s -c istio-proxy.", p.record.Namespace, p.record.Name)
 	}
 	return e
 }
@@ -146,7 +147,7 @@ func resetHint(port string) string {
 		return "The Envoy restarts, or something between here and the pod ends connections. Istio does not capture " +
 			"this port unless the pod's annotations say so."
 	}
-	return fmt.Sprintf("The sidecar captures port %s and wants mutual TLS there (PeerAuthentication STRICT). "+
+	return fmt.Sprintf("The sidecar captures port %s and wants mutual TLS there (PeerAuthentication STRICT). " +
 		"Scrape 15090, which is plain HTTP and not captured.", port)
 }
 
@@ -171,7 +172,8 @@ func explainStatus(err, port string) explanation {
 		e.hint = "The sidecar answers, and the application behind it does not, or mutual TLS is expected there. " +
 			"Envoy's own page is on 15090."
 	case code == "504":
-		e.hint = "The route to the page ends after a timeout of its own (15 s in Envoy): the page takes longer. " + slowHint
+		e.hint = "The route to the page ends after a timeout of its own (15 s in Envoy): the page takes longer. " +
+			slowHint
 	case strings.HasPrefix(code, "3"):
 		e.hint = "It redirects, and the job does not follow: check scheme and path."
 	}
@@ -182,19 +184,19 @@ func explainPage(err, port string) explanation {
 	e := explanation{"page", "its page is not in a format of Prometheus, so the whole scrape fails", err, ""}
 	switch {
 	case strings.HasSuffix(err, "EOF"):
-		return explanation{"cut-off", "the connection ends before the page does", err, "The Envoy restarts, or a proxy " +
-			"between here and the pod limits the size or the time of an answer."}
+		return explanation{"cut-off", "the connection ends before the page does", err, "The Envoy restarts, or a " +
+			"proxy between here and the pod limits the size or the time of an answer."}
 	case strings.Contains(err, "UTF-8"):
 		return explanation{"utf-8", "a label on its page is not valid UTF-8, so the whole scrape fails", err,
 			"A request's data has become a label, such as a host or a header. Remove that dimension in Istio's " +
-				"Telemetry (tagOverrides)."}
+			"Telemetry (tagOverrides)."}
 	case strings.Contains(err, "Content-Type"):
 		e.words = "its answer is not a page of metrics"
 		e.hint = "Check the path and the port: Envoy's are " + statsPath + " and 15090 in Istio's pods."
 	case port == mergedPort:
 		e.cause = "merged-page"
-		e.hint = "Port 15020 merges the pages of the agent, of Envoy and of the application, and one of them breaks it, " +
-			"mostly the application's. Scrape 15090 for Envoy alone, or switch merging off " +
+		e.hint = "Port 15020 merges the pages of the agent, of Envoy and of the application, and one of them " +
+			"breaks it, mostly the application's. Scrape 15090 for Envoy alone, or switch merging off " +
 			"(prometheus.istio.io/merge-metrics: \"false\")."
 	}
 	return e
@@ -221,8 +223,8 @@ func (b *builder) cut(t *scrape.TargetStatus) finding {
 		what = fmt.Sprintf("Job %s has more targets than its target_limit, so all its scrapes fail", t.Job)
 		hint = "Raise target_limit, or let rules choose fewer targets."
 	case "growth_limit":
-		hint = "A page whose new series need that much is broken or hostile: look at it. Otherwise raise body_size_limit, " +
-			"from which the limit follows."
+		hint = "A page whose new series need that much is broken or hostile: look at it. Otherwise raise " +
+			"body_size_limit, from which the limit follows."
 	case "label_limit":
 		detail = t.Err // it names the limit, the metric and the label
 	case "sample_limit":

@@ -20,16 +20,17 @@ type missKey struct {
 	value string
 }
 
-// miss returns the nearest miss: what would have to differ for the rule not to leave the pod out. It is empty if nothing
-// is near.
+// miss returns the nearest miss: what would have to differ for the rule not to leave the pod out. It is empty if
+// nothing is near.
 func (b *builder) miss(p *pod, step relabel.Step, found labels.Labels) string {
 	rule := step.Rule
 	reads := func(name string) bool {
-		return slices.ContainsFunc(rule.SourceLabels, func(l model.LabelName) bool { return string(l) == podPrefix+name })
+		return slices.ContainsFunc(rule.SourceLabels,
+			func(l model.LabelName) bool { return string(l) == podPrefix+name })
 	}
 	switch {
 	case rule.Action == promrelabel.Drop && reads("container_init") && found.Get(podPrefix+"container_init") == "true":
-		return fmt.Sprintf("The sidecar is an init container, as native sidecars are, and rule %d drops those. "+
+		return fmt.Sprintf("The sidecar is an init container, as native sidecars are, and rule %d drops those. " +
 			"Remove the rule: a keep on the port's name is enough.", step.Index+1)
 	case rule.Action == promrelabel.Keep && reads("container_init") && found.Get(podPrefix+"container_init") == "true":
 		return fmt.Sprintf("The sidecar is an init container, as native sidecars are, and rule %d keeps others only.",
@@ -60,8 +61,8 @@ func (b *builder) missPort(p *pod, rule *promrelabel.Config, step relabel.Step) 
 	case p.byLabels: // its other ports are not known
 		return b.missText(rule, sourceValue(step), "the port")
 	case byNumber && rule.Regex.MatchString(mergedPort) && !r.Declares(15020):
-		return "15020 is not a declared port of this container, and Istio never declares it: it sets the annotation " +
-			"prometheus.io/port. Take the address from the annotation, or scrape 15090."
+		return "15020 is not a declared port of this container, and Istio never declares it: it sets the " +
+			"annotation prometheus.io/port. Take the address from the annotation, or scrape 15090."
 	case byNumber && r.Declares(15090):
 		return fmt.Sprintf("The rule wants another number than those that %s declares: %s.", r.Proxy, portList(r))
 	case byNumber && !r.Declares(15090):
@@ -91,7 +92,7 @@ func undeclared(r discovery.PodRecord) string {
 	if len(r.Ports) > 0 {
 		declares = "it declares " + portList(r)
 	}
-	return fmt.Sprintf("15090 is not a declared port of this container (%s: %s). Declare it in the pod as "+
+	return fmt.Sprintf("15090 is not a declared port of this container (%s: %s). Declare it in the pod as " +
 		"http-envoy-prom, or take the pod by its annotations.", r.Proxy, declares)
 }
 
@@ -141,7 +142,8 @@ func compareText(re promrelabel.Regexp, value, subject string) string {
 	case ignoring.MatchString(value):
 		return upperFirst(named) + ", which differs from what the rule wants in upper and lower case only."
 	case bare.MatchString(value):
-		return upperFirst(named) + fmt.Sprintf(", of which the expression matches a part. It has to match the whole: .*%s.*.",
+		return upperFirst(named) + fmt.Sprintf(", of which the expression matches a part. It has to match the " +
+			"whole: .*%s.*.",
 			strings.Trim(text, "^$"))
 	}
 	return ""

@@ -76,7 +76,8 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		verb = "watch"
 	}
 	f.mu.Lock()
-	down, expired, pods, one, status := f.down, f.expired, f.pods, f.one, cmp.Or(f.refuse[verb+" "+resource], f.refuse[r.URL.Path])
+	down, expired, pods, one, status := f.down, f.expired, f.pods, f.one, cmp.Or(f.refuse[verb+" "+resource],
+		f.refuse[r.URL.Path])
 	if token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "); len(f.accepted) > 0 &&
 		!f.accepted[token] {
 		status = http.StatusUnauthorized

@@ -34,7 +34,8 @@ func lookJob() *promconfig.ScrapeConfig {
 	job.KeepDroppedTargets = 1
 	rule := func(action relabel.Action, label, regex string) *relabel.Config {
 		r := relabel.DefaultRelabelConfig
-		r.Action, r.SourceLabels, r.Regex = action, model.LabelNames{model.LabelName(label)}, relabel.MustNewRegexp(regex)
+		r.Action, r.SourceLabels, r.Regex = action, model.LabelNames{model.LabelName(label)},
+			relabel.MustNewRegexp(regex)
 		r.NameValidationScheme = model.UTF8Validation
 		return &r
 	}
@@ -48,7 +49,8 @@ func lookJob() *promconfig.ScrapeConfig {
 func lookGroup(pod, address string, more model.LabelSet) discovery.Group {
 	return discovery.Group{Group: &targetgroup.Group{
 		Source:  "pod/shop/" + pod,
-		Labels:  model.LabelSet{namespaceLabel: "shop", podNameLabel: model.LabelValue(pod), "__meta_keep": "yes"}.Merge(more),
+		Labels:  model.LabelSet{namespaceLabel: "shop", podNameLabel: model.LabelValue(pod),
+			"__meta_keep": "yes"}.Merge(more),
 		Targets: []model.LabelSet{{model.AddressLabel: model.LabelValue(address)}},
 	}}
 }
@@ -159,7 +161,8 @@ func TestFailuresInARow(t *testing.T) {
 	}
 	down := scrape(503, 0)
 	again := scrape(503, 0)
-	if down.Failures != 1 || again.Failures != 2 || !again.FailingSince.Equal(down.LastScrape) || again.Failure != "status" {
+	if down.Failures != 1 || again.Failures != 2 || !again.FailingSince.Equal(down.LastScrape) ||
+		again.Failure != "status" {
 		t.Errorf("after two failures: %+v, then %+v", down, again)
 	}
 	if back := scrape(0, 7200); back.Failures != 0 || !back.FailingSince.IsZero() || !back.Restarted.IsZero() {

@@ -17,9 +17,9 @@ import (
 // concurrentLooks is how many scrapes of Look run at the same time.
 const concurrentLooks = 32
 
-// Look makes the targets of the jobs from what discovery has found, scrapes once each one for which choose returns true,
-// and returns FullStatus. It sends nothing and keeps nothing. The targets of other instances by the map of shards are
-// not scraped. If ctx ends, the targets that are left stay unscraped. The error names a job that cannot run.
+// Look makes the targets of the jobs from what discovery has found, scrapes once each one for which choose returns
+// true, and returns FullStatus. It sends nothing and keeps nothing. The targets of other instances by the map of
+// shards are not scraped. If ctx ends, the targets that are left stay unscraped. The error names a job that cannot run.
 func Look(ctx context.Context, jobs []*promconfig.ScrapeConfig, found map[string]discovery.Update, opts Options,
 	shards shard.Map, choose func(TargetStatus) bool) ([]PoolStatus, error) {
 	own := make([]*promconfig.ScrapeConfig, len(jobs))
