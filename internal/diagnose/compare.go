@@ -64,9 +64,8 @@ func (b *builder) findOwnPage() {
 	}
 }
 
-const ownPageHint = "All targets show one and the same page, as if one Envoy answered for all: envoy-scraper " +
-	"itself has a " +
-	`sidecar that captures its traffic. Give its pods the label sidecar.istio.io/inject: "false".`
+const ownPageHint = "All targets show one and the same page, as if one Envoy answered for all: envoy-scraper itself " +
+	`has a sidecar that captures its traffic. Give its pods the label sidecar.istio.io/inject: "false".`
 
 // seesAll reports whether the records are of all namespaces, so that a pod without a record has no sidecar.
 func (b *builder) seesAll() bool {

@@ -168,6 +168,17 @@ func TestNearestMiss(t *testing.T) {
 	}
 }
 
+func TestLongAndSecretValuesAreNotShown(t *testing.T) {
+	w := newWorldOf(t, jobWith("  params: {token: [\"secret\"]}\n",
+		"  - {source_labels: [__param_token, __meta_kubernetes_pod_annotation_note], action: keep, regex: x}\n"))
+	w.pod("shop", "cart", func(p *corev1.Pod) { p.Annotations["note"] = strings.Repeat("é", 100_000) })
+	row := w.report().row(t, "cart")
+	if r := row.Reason; strings.Contains(r.Value+r.Sentence, ";secret") || len(r.Sentence) > 1000 ||
+		!strings.HasPrefix(r.Value, "<secret>;éé") || !strings.HasSuffix(r.Value, "é…") {
+		t.Errorf("reason = %+v", r)
+	}
+}
+
 func TestTheRuleThatGotFurthestCounts(t *testing.T) {
 	w := newWorldOf(t, "scrape_configs:\n- job_name: apps\n  kubernetes_sd_configs: [{role: pod}]\n  " +
 		"relabel_configs:\n"+

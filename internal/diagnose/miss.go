@@ -122,9 +122,9 @@ func (b *builder) missText(rule *promrelabel.Config, value, subject string) stri
 
 func compareText(re promrelabel.Regexp, value, subject string) string {
 	text := re.String()
-	named := fmt.Sprintf("%s is %q", subject, value)
+	named := fmt.Sprintf("%s is %q", subject, shorten(value))
 	if subject == "the port" {
-		named = fmt.Sprintf("the port is named %s", value)
+		named = "the port is named " + shorten(value)
 	}
 	bare, err := regexp.Compile(text)
 	ignoring, errIgnoring := regexp.Compile("(?i)^(?s:" + text + ")$")

@@ -32,7 +32,8 @@ func (b *builder) leftOut(p *pod) finding {
 	if !ok {
 		return movedOn(nearest.Job)
 	}
-	r := Reason{Job: nearest.Job, Rule: step.Index + 1, RuleText: step.String(), Value: sourceValue(step)}
+	r := Reason{Job: nearest.Job, Rule: step.Index + 1, RuleText: step.String(),
+		Value: shorten(sourceValue(step))}
 	if step.Rule.Action == promrelabel.Keep || step.Rule.Action == promrelabel.Drop {
 		r.Regex = step.Rule.Regex.String()
 	}
@@ -87,7 +88,17 @@ func wantsEnvoys(job *promconfig.ScrapeConfig) bool {
 func sourceValue(s relabel.Step) string {
 	values := make([]string, len(s.Rule.SourceLabels))
 	for i, name := range s.Rule.SourceLabels {
-		values[i] = s.Before.Get(string(name))
+		values[i] = scrape.MaskParam(string(name), s.Before.Get(string(name)))
 	}
 	return strings.Join(values, s.Rule.Separator)
+}
+
+// mostShown is how many bytes of a value a reason shows. An annotation may have 256 KiB.
+const mostShown = 200
+
+func shorten(value string) string {
+	if len(value) <= mostShown {
+		return value
+	}
+	return strings.ToValidUTF8(value[:mostShown], "") + "…"
 }
