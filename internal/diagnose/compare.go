@@ -96,8 +96,8 @@ func (b *builder) findSilentNamespaces() {
 			p.found.reason.Cause = causeDown + ":timeout:namespace:" + namespace
 			p.found.words = fmt.Sprintf("No pod of namespace %s answers in time, and pods of other namespaces do.",
 				namespace)
-			p.found.reason.Hint = fmt.Sprintf("None of the %d pods of namespace %s answers, and those of other " +
-				"namespaces do: a NetworkPolicy of %s keeps port %s closed. Allow it from the namespace of " +
+			p.found.reason.Hint = fmt.Sprintf("None of the %d pods of namespace %s answers, and those of other "+
+				"namespaces do: a NetworkPolicy of %s keeps port %s closed. Allow it from the namespace of "+
 				"envoy-scraper.",
 				len(pods), namespace, namespace, port)
 		}
@@ -121,7 +121,7 @@ func (b *builder) notes() []string {
 				where))
 		}
 		if !s.Records {
-			notes = append(notes, fmt.Sprintf("Job %s discovers with the role %s or with attach_metadata, so of " +
+			notes = append(notes, fmt.Sprintf("Job %s discovers with the role %s or with attach_metadata, so of "+
 				"its pods only the labels of their targets are known.", s.Job, s.Role))
 		}
 	}

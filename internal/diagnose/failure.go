@@ -126,7 +126,7 @@ func explainRefused(p *pod, port string) explanation {
 	case p.record.Ready:
 		e.hint = "The pod is ready, so its Envoy runs. " + localhostOnly
 	default:
-		e.hint = fmt.Sprintf("The pod is not ready: its Envoy has not started yet, or it has ended. kubectl logs " +
+		e.hint = fmt.Sprintf("The pod is not ready: its Envoy has not started yet, or it has ended. kubectl logs "+
 			"-n %s %s -c istio-proxy.", p.record.Namespace, p.record.Name)
 	}
 	return e
@@ -147,7 +147,7 @@ func resetHint(port string) string {
 		return "The Envoy restarts, or something between here and the pod ends connections. Istio does not capture " +
 			"this port unless the pod's annotations say so."
 	}
-	return fmt.Sprintf("The sidecar captures port %s and wants mutual TLS there (PeerAuthentication STRICT). " +
+	return fmt.Sprintf("The sidecar captures port %s and wants mutual TLS there (PeerAuthentication STRICT). "+
 		"Scrape 15090, which is plain HTTP and not captured.", port)
 }
 
@@ -189,7 +189,7 @@ func explainPage(err, port string) explanation {
 	case strings.Contains(err, "UTF-8"):
 		return explanation{"utf-8", "a label on its page is not valid UTF-8, so the whole scrape fails", err,
 			"A request's data has become a label, such as a host or a header. Remove that dimension in Istio's " +
-			"Telemetry (tagOverrides)."}
+				"Telemetry (tagOverrides)."}
 	case strings.Contains(err, "Content-Type"):
 		e.words = "its answer is not a page of metrics"
 		e.hint = "Check the path and the port: Envoy's are " + statsPath + " and 15090 in Istio's pods."

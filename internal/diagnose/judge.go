@@ -59,7 +59,7 @@ func (b *builder) judge(p *pod) finding {
 	case len(p.dropped) > 0:
 		return b.leftOut(p)
 	default:
-		return same(NotReady, causeNotReady+":no-target-yet", "Discovery has seen it, and no job has a target of " +
+		return same(NotReady, causeNotReady+":no-target-yet", "Discovery has seen it, and no job has a target of "+
 			"it yet.",
 			"New pods become targets within about a second. If it stays like this, look at the discoveries' errors.")
 	}
@@ -111,7 +111,7 @@ func (b *builder) judgeTargets(p *pod) finding {
 	case 2:
 		f = b.cut(t)
 	case 1:
-		f = same(NotReady, causeNotReady+":first-scrape", fmt.Sprintf("It is a target of job %s, which has not " +
+		f = same(NotReady, causeNotReady+":first-scrape", fmt.Sprintf("It is a target of job %s, which has not "+
 			"scraped it yet: the first scrape begins within %v.", t.Job, t.Interval), "")
 	default:
 		f = b.scraped(p, t)
@@ -133,9 +133,9 @@ func duplicate(p *pod) finding {
 	t := p.duplicates[0]
 	f := same(Duplicate, causeDuplicate+":"+t.Job,
 		fmt.Sprintf("Its target of job %s equals that of another pod: URL and labels are the same.", t.Job),
-		"The other one is scraped. Pods with the network of their node have one address: keep a label that " +
-		"differs, such as the pod's name.")
-	f.reason.Sentence = fmt.Sprintf("Its target of job %s equals that of pod %s, which is scraped: URL and labels " +
+		"The other one is scraped. Pods with the network of their node have one address: keep a label that "+
+			"differs, such as the pod's name.")
+	f.reason.Sentence = fmt.Sprintf("Its target of job %s equals that of pod %s, which is scraped: URL and labels "+
 		"are the same.", t.Job, t.Same)
 	f.reason.Job = t.Job
 	return f
@@ -145,8 +145,8 @@ func duplicate(p *pod) finding {
 func noSidecar(p *pod) finding {
 	r := &p.record
 	if !r.Asks && !r.Injected {
-		return same(NoSidecar, causeNoSidecar+":none", "It has no container istio-proxy and no port whose name " +
-			"ends in envoy-prom, and it asks for no sidecar.", "A label of its namespace may ask for one: kubectl " +
+		return same(NoSidecar, causeNoSidecar+":none", "It has no container istio-proxy and no port whose name "+
+			"ends in envoy-prom, and it asks for no sidecar.", "A label of its namespace may ask for one: kubectl "+
 			"get namespace "+r.Namespace+" --show-labels.")
 	}
 	hint := "It was made before injection was switched on, or the injector did not answer then. Delete it, so that " +

@@ -51,9 +51,9 @@ func TestPodsThatAreNotReady(t *testing.T) {
 	r := w.reportOf(pools)
 	r.row(t, "waits").want(t, NotReady, "not-ready:no-address", "It has no address yet", "not scheduled")
 	r.row(t, "starts").want(t, NotReady, "not-ready:no-address", "It has no address yet", "Its node has not given")
-	r.row(t, "fresh").want(t, NotReady, "not-ready:first-scrape", "not scraped it yet: the first scrape begins " +
+	r.row(t, "fresh").want(t, NotReady, "not-ready:first-scrape", "not scraped it yet: the first scrape begins "+
 		"within 15s", "")
-	pools[0].Targets = nil
+	pools[0].Targets, pools[0].Dropped = nil, nil
 	w.reportOf(pools).row(t, "fresh").want(t, NotReady, "not-ready:no-target-yet", "no job has a target of it yet", "")
 }
 
@@ -89,9 +89,9 @@ func TestPodsOfOtherShards(t *testing.T) {
 
 func TestPodsThatNoJobSees(t *testing.T) {
 	for name, c := range map[string]struct {
-		scope                          discovery.PodScope
-		verdict                        Verdict
-		cause, sentence, hint          string
+		scope                 discovery.PodScope
+		verdict               Verdict
+		cause, sentence, hint string
 	}{
 		"namespace": {discovery.PodScope{Namespaces: []string{"pay", "web"}}, NotSeen, "not-seen:namespace",
 			"No job sees it: job envoy-stats looks in namespaces pay, web only.", "Add the namespace"},
@@ -138,13 +138,13 @@ func TestNearestMiss(t *testing.T) {
 			"The port is named envoy-prom, the rule wants something before the hyphen."},
 		"part": {keep(portName, "envoy-prom"), named("http-envoy-prom"), "It has to match the whole: .*envoy-prom.*."},
 		"case": {keep(portName, "HTTP-Envoy-Prom"), noEdit, "differs from what the rule wants in upper and lower " +
-		"case only."},
+			"case only."},
 		"another name": {keep(portName, ".*-envoy-prom"), named("metrics"),
 			"istio-proxy declares port 15090 under another name than the rule wants: 15090 (metrics)."},
-		"undeclared":        {keep(portName, ".*-envoy-prom"), proxyPorts(), "15090 is not a declared port of this " +
-		"container"},
-		"number":            {keep(number, "9901"), noEdit, "another number than those that istio-proxy declares: " +
-		"15090"},
+		"undeclared": {keep(portName, ".*-envoy-prom"), proxyPorts(), "15090 is not a declared port of this " +
+			"container"},
+		"number": {keep(number, "9901"), noEdit, "another number than those that istio-proxy declares: " +
+			"15090"},
 		"number undeclared": {keep(number, "15090"), proxyPorts(), "15090 is not a declared port"},
 		"annotation absent": {keep(podPrefix+"annotation_prometheus_io_scrape", "true"),
 			func(p *corev1.Pod) { delete(p.Annotations, "prometheus.io/scrape") },
@@ -153,8 +153,8 @@ func TestNearestMiss(t *testing.T) {
 			func(p *corev1.Pod) { p.Annotations["prometheus.io/scrape"] = "false" },
 			"The pod's annotation prometheus.io/scrape is false."},
 		"label absent": {keep(podPrefix+"label_team", "blue"), noEdit, "The pod has no label team."},
-		"namespace":    {keep(kubePrefix+"namespace", "ho"), noEdit, "The value is \"shop\", of which the " +
-		"expression matches a part."},
+		"namespace": {keep(kubePrefix+"namespace", "ho"), noEdit, "The value is \"shop\", of which the " +
+			"expression matches a part."},
 		"mistyped": {keep(podPrefix+"container_port_nam", ".*-envoy-prom"), noEdit,
 			"No pod has the label __meta_kubernetes_pod_container_port_nam: its name may be mistyped."},
 	} {
@@ -180,7 +180,7 @@ func TestLongAndSecretValuesAreNotShown(t *testing.T) {
 }
 
 func TestTheRuleThatGotFurthestCounts(t *testing.T) {
-	w := newWorldOf(t, "scrape_configs:\n- job_name: apps\n  kubernetes_sd_configs: [{role: pod}]\n  " +
+	w := newWorldOf(t, "scrape_configs:\n- job_name: apps\n  kubernetes_sd_configs: [{role: pod}]\n  "+
 		"relabel_configs:\n"+
 		"  - {source_labels: [__meta_kubernetes_pod_phase], action: drop, regex: Failed}\n"+
 		"  - {source_labels: [__meta_kubernetes_pod_label_app], action: keep, regex: none}\n"+
@@ -254,7 +254,7 @@ func TestJobsWithoutRecordsShowWhatLabelsSay(t *testing.T) {
 		t.Errorf("row = %+v", row)
 	}
 	notes := strings.Join(r.Notes, "\n")
-	if !strings.Contains(notes, "role endpointslice") || !strings.Contains(notes, "Job other may not list pods in " +
+	if !strings.Contains(notes, "role endpointslice") || !strings.Contains(notes, "Job other may not list pods in "+
 		"namespace pay") {
 		t.Errorf("notes = %q", r.Notes)
 	}

@@ -30,7 +30,7 @@ func (b *builder) miss(p *pod, step relabel.Step, found labels.Labels) string {
 	}
 	switch {
 	case rule.Action == promrelabel.Drop && reads("container_init") && found.Get(podPrefix+"container_init") == "true":
-		return fmt.Sprintf("The sidecar is an init container, as native sidecars are, and rule %d drops those. " +
+		return fmt.Sprintf("The sidecar is an init container, as native sidecars are, and rule %d drops those. "+
 			"Remove the rule: a keep on the port's name is enough.", step.Index+1)
 	case rule.Action == promrelabel.Keep && reads("container_init") && found.Get(podPrefix+"container_init") == "true":
 		return fmt.Sprintf("The sidecar is an init container, as native sidecars are, and rule %d keeps others only.",
@@ -92,7 +92,7 @@ func undeclared(r discovery.PodRecord) string {
 	if len(r.Ports) > 0 {
 		declares = "it declares " + portList(r)
 	}
-	return fmt.Sprintf("15090 is not a declared port of this container (%s: %s). Declare it in the pod as " +
+	return fmt.Sprintf("15090 is not a declared port of this container (%s: %s). Declare it in the pod as "+
 		"http-envoy-prom, or take the pod by its annotations.", r.Proxy, declares)
 }
 
@@ -135,14 +135,14 @@ func compareText(re promrelabel.Regexp, value, subject string) string {
 		return upperFirst(named) + ", the rule wants something before the hyphen."
 	case re.MatchString("x" + value):
 		return upperFirst(named) + ", the rule wants something before it."
-	case re.MatchString(value+"-x"), re.MatchString(value+"x"):
+	case re.MatchString(value + "-x"), re.MatchString(value + "x"):
 		return upperFirst(named) + ", the rule wants something after it."
 	case re.MatchString(strings.TrimSpace(value)):
 		return upperFirst(named) + ", with spaces around it."
 	case ignoring.MatchString(value):
 		return upperFirst(named) + ", which differs from what the rule wants in upper and lower case only."
 	case bare.MatchString(value):
-		return upperFirst(named) + fmt.Sprintf(", of which the expression matches a part. It has to match the " +
+		return upperFirst(named) + fmt.Sprintf(", of which the expression matches a part. It has to match the "+
 			"whole: .*%s.*.",
 			strings.Trim(text, "^$"))
 	}

@@ -30,7 +30,7 @@ func TestReason01AllTargetsShowThePageOfOneEnvoy(t *testing.T) {
 	w.serve(scraper, 15090, captured)
 	w.self = scrape.Pod{Namespace: "monitoring", Name: "envoy-scraper"}
 	r := w.report()
-	r.row(t, "cart").want(t, Scraped, "scraped:own-page", "Job envoy-stats scrapes it", "envoy-scraper itself has " +
+	r.row(t, "cart").want(t, Scraped, "scraped:own-page", "Job envoy-stats scrapes it", "envoy-scraper itself has "+
 		"a sidecar")
 	if len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "one and the same page") {
 		t.Errorf("notes = %q", r.Notes)
@@ -164,7 +164,7 @@ func silence(pools []scrape.PoolStatus, is func(scrape.Pod) bool) []scrape.PoolS
 	for i := range pools {
 		for j := range pools[i].Targets {
 			if t := &pools[i].Targets[j]; is(t.Pod) {
-				t.Health, t.Failure, t.Failures = scrape.HealthDown, "timeout", 7
+				t.Health, t.Failure, t.Failures, t.PageBytes = scrape.HealthDown, "timeout", 7, 0
 				t.Err = fmt.Sprintf("Get %q: context deadline exceeded", t.URL)
 			}
 		}
@@ -199,11 +199,11 @@ func TestReason09PagesThatAreTooSlowOrTooLarge(t *testing.T) {
 	w.report().row(t, "cart").want(t, Down, "down:status:504", "answers 504 Gateway Timeout", "15 s in Envoy")
 
 	for setting, c := range map[string]struct{ cause, sentence string }{
-		"sample_limit: 1":       {"cut:sample_limit", "sample_limit of job envoy-stats, so none of its samples are " +
-		"taken"},
-		"body_size_limit: 10B":  {"cut:body_size_limit", "(the limit is 10B)"},
-		"label_limit: 2":        {"cut:label_limit", "label_limit exceeded"},
-		"target_limit: 1":       {"cut:target_limit", "more targets than its target_limit"},
+		"sample_limit: 1": {"cut:sample_limit", "sample_limit of job envoy-stats, so none of its samples are " +
+			"taken"},
+		"body_size_limit: 10B":       {"cut:body_size_limit", "(the limit is 10B)"},
+		"label_limit: 2":             {"cut:label_limit", "label_limit exceeded"},
+		"target_limit: 1":            {"cut:target_limit", "more targets than its target_limit"},
 		"label_name_length_limit: 3": {"cut:label_limit", "label_name_length_limit exceeded"},
 	} {
 		w = newWorldOf(t, jobWith("  "+setting+"\n", keepEnvoys))
@@ -218,11 +218,11 @@ func TestReason09PagesThatAreTooSlowOrTooLarge(t *testing.T) {
 	w.serve(w.pod("shop", "cart"), 15090, page(goodPage))
 	slow := w.status()
 	slow[0].Targets[0].Duration = 9 * time.Second
-	w.reportOf(slow).row(t, "cart").want(t, Scraped, "scraped:slow", "scrapes it every", "took 9s of its timeout " +
+	w.reportOf(slow).row(t, "cart").want(t, Scraped, "scraped:slow", "scrapes it every", "took 9s of its timeout "+
 		"of 10s")
 	half := silence(slow, func(scrape.Pod) bool { return true })
 	half[0].Targets[0].PageBytes = 1 << 20
-	w.reportOf(half).row(t, "cart").want(t, Down, "down:slow", "the page does not end within 10s (1048576 bytes " +
+	w.reportOf(half).row(t, "cart").want(t, Down, "down:slow", "the page does not end within 10s (1048576 bytes "+
 		"were read)",
 		"Raise scrape_timeout")
 }
@@ -291,17 +291,17 @@ func TestReason13TargetsThatAreEqual(t *testing.T) {
 	first := w.pod("shop", "cart")
 	w.serve(first, 15090, page(goodPage))
 	w.pod("shop", "web", func(p *corev1.Pod) { p.Status.PodIP = first.Status.PodIP }) // both in the node's network
-	w.report().row(t, "web").want(t, Duplicate, "duplicate:envoy-stats", "equals that of pod shop/cart, which is " +
+	w.report().row(t, "web").want(t, Duplicate, "duplicate:envoy-stats", "equals that of pod shop/cart, which is "+
 		"scraped",
 		"keep a label that differs")
 }
 
 func TestReason14RulesThatBreakIPv6(t *testing.T) {
-	w := newWorldOf(t, jobWith("", keepEnvoys+"  - {source_labels: [__meta_kubernetes_pod_ip], replacement: " +
+	w := newWorldOf(t, jobWith("", keepEnvoys+"  - {source_labels: [__meta_kubernetes_pod_ip], replacement: "+
 		"'$1:15090', target_label: __address__}\n"))
 	w.pod("shop", "cart", func(p *corev1.Pod) { p.Status.PodIP = "fd00:41::7" })
 	row := w.report().row(t, "cart")
-	if row.Verdict != Down && row.Verdict != NotATarget || !strings.Contains(row.Reason.Hint, "IPv6 addresses need " +
+	if row.Verdict != Down && row.Verdict != NotATarget || !strings.Contains(row.Reason.Hint, "IPv6 addresses need "+
 		"brackets") {
 		t.Errorf("row = %+v", row)
 	}

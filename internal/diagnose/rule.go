@@ -46,7 +46,7 @@ func (b *builder) leftOut(p *pod) finding {
 
 // movedOn is about a target that a former rule dropped.
 func movedOn(job string) finding {
-	f := same(NotReady, causeNotReady+":no-target-yet", fmt.Sprintf("Former rules of job %s left it out; those of " +
+	f := same(NotReady, causeNotReady+":no-target-yet", fmt.Sprintf("Former rules of job %s left it out; those of "+
 		"now do not.", job), "Look again in a second.")
 	f.reason.Job = job
 	return f

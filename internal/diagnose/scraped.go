@@ -30,7 +30,7 @@ func (b *builder) scraped(p *pod, t *scrape.TargetStatus) finding {
 // remark returns what is odd about a pod that is scraped.
 func (b *builder) remark(p *pod, t *scrape.TargetStatus) (kind, hint string) {
 	if other := secondPage(p, t); other != nil {
-		return "twice", fmt.Sprintf("It is scraped twice, by job %s at %s and by job %s at %s: both pages have " +
+		return "twice", fmt.Sprintf("It is scraped twice, by job %s at %s and by job %s at %s: both pages have "+
 			"Envoy's metrics. Drop one of them.", t.Job, t.URL, other.Job, other.URL)
 	}
 	_, port, _ := cutURL(t.URL)
@@ -38,11 +38,11 @@ func (b *builder) remark(p *pod, t *scrape.TargetStatus) (kind, hint string) {
 	case why != "":
 		return "no-requests", "istio_requests_total is not on its page: " + why + "."
 	case t.Duplicates > 0 && len(b.jobs[t.Job].MetricRelabelConfigs) == 0:
-		return "repeated", fmt.Sprintf("Its page shows %d samples of series that it has already shown; the first " +
+		return "repeated", fmt.Sprintf("Its page shows %d samples of series that it has already shown; the first "+
 			"of each counts. On the merged page of port 15020 the application may show what the agent shows too.",
-				t.Duplicates)
+			t.Duplicates)
 	case t.Duplicates > 0:
-		return "collisions", fmt.Sprintf("%d samples of its page are lost: metric_relabel_configs of job %s remove " +
+		return "collisions", fmt.Sprintf("%d samples of its page are lost: metric_relabel_configs of job %s remove "+
 			"the label that tells their series apart, and only the first counts. Sum them at the receiver instead.",
 			t.Duplicates, t.Job)
 	case t.Timeout > 0 && t.Duration.Seconds() >= slowShare*t.Timeout.Seconds():
@@ -50,7 +50,7 @@ func (b *builder) remark(p *pod, t *scrape.TargetStatus) (kind, hint string) {
 			t.Duration.Round(time.Millisecond),
 			t.Timeout, slowHint)
 	case !t.Restarted.IsZero() && b.in.At.Sub(t.Restarted) < recently:
-		return "restarted", fmt.Sprintf("Its Envoy has started again: the uptime fell at %s, so its counters began " +
+		return "restarted", fmt.Sprintf("Its Envoy has started again: the uptime fell at %s, so its counters began "+
 			"at 0 and series may be missing until there is traffic.", t.Restarted.UTC().Format(time.RFC3339))
 	case t.Signs.Has(envoy.Unknown):
 		return "unknown-peer", "Some of its requests have a workload named unknown: peers without a sidecar, such " +

@@ -208,7 +208,7 @@ func (r *podRecord) public(namespace, name string) PodRecord {
 		Namespace: namespace, Name: name, IP: r.ip, Node: r.node.Value(), Controller: r.controller.Value(),
 		Phase: string(phases()[r.phase]), Ready: r.has(flagReady), HostNetwork: r.has(flagHostNetwork),
 		Injected: r.has(flagInjected), Asks: r.has(flagAsks), Proxy: proxy, ProxyInit: r.has(flagProxyInit),
-			Ports: ports,
+		Ports: ports,
 	}
 }
 

@@ -48,20 +48,22 @@ func TestWhichPodsHaveARecord(t *testing.T) {
 		change func(*corev1.Pod)
 		want   bool
 	}{
-		"no sidecar":     {func(p *corev1.Pod) {}, false},
-		"istio-proxy":    {func(p *corev1.Pod) { p.Spec.Containers[0].Name = "istio-proxy" }, true},
+		"no sidecar":  {func(p *corev1.Pod) {}, false},
+		"istio-proxy": {func(p *corev1.Pod) { p.Spec.Containers[0].Name = "istio-proxy" }, true},
 		"init container": {func(p *corev1.Pod) { p.Spec.InitContainers = []corev1.Container{{Name: "istio-proxy"}} },
 			true},
 		"named port": {func(p *corev1.Pod) {
 			p.Spec.Containers[0].Ports = []corev1.ContainerPort{{Name: "envoy-prom"}}
 		}, true},
-		"asks by a label":          {func(p *corev1.Pod) { p.Labels = map[string]string{injectKey: "true"} }, true},
-		"asks by an annotation":    {func(p *corev1.Pod) { p.Annotations = map[string]string{injectKey: "true"} },
+		"asks by a label": {func(p *corev1.Pod) { p.Labels = map[string]string{injectKey: "true"} }, true},
+		"asks by an annotation": {func(p *corev1.Pod) { p.Annotations = map[string]string{injectKey: "true"} },
 			true},
-		"asks for a revision":      {func(p *corev1.Pod) { p.Labels = map[string]string{revisionKey: "canary"} }, true},
-		"refuses, with a revision": {func(p *corev1.Pod) { p.Labels = map[string]string{revisionKey: "x",
-			injectKey: "false"} }, false},
-		"was injected":             {func(p *corev1.Pod) { p.Annotations = map[string]string{statusKey: "{}"} }, true},
+		"asks for a revision": {func(p *corev1.Pod) { p.Labels = map[string]string{revisionKey: "canary"} }, true},
+		"refuses, with a revision": {func(p *corev1.Pod) {
+			p.Labels = map[string]string{revisionKey: "x",
+				injectKey: "false"}
+		}, false},
+		"was injected": {func(p *corev1.Pod) { p.Annotations = map[string]string{statusKey: "{}"} }, true},
 	} {
 		pod := corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}}}
 		c.change(&pod)

@@ -48,8 +48,8 @@ func lookJob() *promconfig.ScrapeConfig {
 // lookGroup is a pod with one target.
 func lookGroup(pod, address string, more model.LabelSet) discovery.Group {
 	return discovery.Group{Group: &targetgroup.Group{
-		Source:  "pod/shop/" + pod,
-		Labels:  model.LabelSet{namespaceLabel: "shop", podNameLabel: model.LabelValue(pod),
+		Source: "pod/shop/" + pod,
+		Labels: model.LabelSet{namespaceLabel: "shop", podNameLabel: model.LabelValue(pod),
 			"__meta_keep": "yes"}.Merge(more),
 		Targets: []model.LabelSet{{model.AddressLabel: model.LabelValue(address)}},
 	}}
@@ -141,7 +141,7 @@ func TestFailuresInARow(t *testing.T) {
 	}))
 	defer s.Close()
 	jobs := []*promconfig.ScrapeConfig{lookJob()}
-	e := New(series.NewTable(), noSink{}, Options{AllowLoopback: true}, zap.NewNop(), prometheus.NewRegistry())
+	e := New(series.NewTable(), dropSink{}, Options{AllowLoopback: true}, zap.NewNop(), prometheus.NewRegistry())
 	if err := e.Apply(jobs); err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ func Look(ctx context.Context, jobs []*promconfig.ScrapeConfig, found map[string
 		own[i] = &cfg
 	}
 	opts.Sharded = shards.On()
-	ps := New(series.NewTable(), noSink{}, opts, zap.NewNop(), prometheus.NewRegistry())
+	ps := New(series.NewTable(), dropSink{}, opts, zap.NewNop(), prometheus.NewRegistry())
 	if err := ps.Apply(own); err != nil {
 		return nil, err
 	}
@@ -78,11 +78,11 @@ func (ps *Pools) closeJobs() {
 	}
 }
 
-// noSink takes batches and drops them.
-type noSink struct{}
+// dropSink takes batches and drops them.
+type dropSink struct{}
 
 // Append implements Sink.
-func (noSink) Append(*series.Batch) error { return nil }
+func (dropSink) Append(*series.Batch) error { return nil }
 
 // Flush implements Sink.
-func (noSink) Flush() {}
+func (dropSink) Flush() {}
