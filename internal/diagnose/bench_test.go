@@ -35,6 +35,7 @@ func tenThousandPods(b *testing.B, scraped bool) Input {
 	return in
 }
 
+// BenchmarkReportOf10000Pods leaves out Pools.FullStatus: see BenchmarkFullStatus in internal/scrape.
 func BenchmarkReportOf10000Pods(b *testing.B) {
 	for name, scraped := range map[string]bool{"nine-in-ten-scraped": true, "nine-in-ten-left-out": false} {
 		b.Run(name, func(b *testing.B) {

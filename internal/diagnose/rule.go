@@ -1,11 +1,12 @@
 package diagnose
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	promconfig "github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/model/labels"
 	promrelabel "github.com/prometheus/prometheus/model/relabel"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
@@ -15,16 +16,10 @@ import (
 // leftOut is about a pod whose targets rules have dropped. Of several dropped targets it takes the one that came
 // nearest: of a job that looks for Envoys, of the proxy's port, of the proxy container, and there of the latest rule.
 func (b *builder) leftOut(p *pod) finding {
-	var nearest *scrape.DroppedTarget
-	var found labels.Labels
-	best := -1
-	for _, t := range p.dropped {
-		l := t.Discovered()
-		if n := b.nearness(p, t, l); n > best {
-			best, nearest, found = n, t, l
-		}
-	}
-	job := b.jobs[nearest.Job]
+	nearest := slices.MaxFunc(p.dropped, func(x, y *scrape.DroppedTarget) int {
+		return cmp.Compare(b.nearness(p, x), b.nearness(p, y))
+	})
+	found, job := nearest.Discovered(), b.jobs[nearest.Job]
 	if job == nil {
 		return movedOn(nearest.Job)
 	}
@@ -53,13 +48,12 @@ func movedOn(job string) finding {
 }
 
 // nearness says how near a dropped target came to be the target of the pod's Envoy.
-func (b *builder) nearness(p *pod, t *scrape.DroppedTarget, l labels.Labels) int {
+func (b *builder) nearness(p *pod, t *scrape.DroppedTarget) int {
 	n := min(t.Rule, 99)
-	if p.record.Proxy != "" && l.Get(podPrefix+"container_name") == p.record.Proxy {
+	if p.record.Proxy != "" && t.Port.Container == p.record.Proxy {
 		n += 100
 	}
-	number := l.Get(podPrefix + "container_port_number")
-	if strings.HasSuffix(l.Get(podPrefix+"container_port_name"), portSuffix) || number == envoyPort {
+	if strings.HasSuffix(t.Port.Name, portSuffix) || t.Port.Number == envoyPort {
 		n += 200
 	}
 	if b.wants[t.Job] {

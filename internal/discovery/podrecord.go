@@ -56,7 +56,7 @@ const (
 )
 
 // podRecord is a PodRecord in memory, without the names, which its storedPod has. Pods of one workload share all
-// strings but the address, so it takes about a hundred bytes.
+// strings but the address, so it takes about 80 bytes.
 type podRecord struct {
 	ip         string
 	node       unique.Handle[string]

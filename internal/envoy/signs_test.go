@@ -16,7 +16,7 @@ func TestClassOfAPage(t *testing.T) {
 		"requests": {"# TYPE istio_requests_total counter\nistio_requests_total{a=\"b\"} 1\nenvoy_server_live 1\n",
 			ClassIstio, ""},
 		"durations only": {"istio_request_duration_milliseconds_bucket{le=\"1\"} 1\n", ClassIstio, ""},
-		"tcp only":       {"istio_tcp_sent_bytes_total{} 1\nenvoy_server_live{} 1\n", ClassTCP, "name the Service's port"},
+		"tcp only":       {"istio_tcp_sent_bytes_total{} 1\nenvoy_server_live{} 1\n", ClassTCP, "the Service's port"},
 		"ztunnel":        {"istio_tcp_sent_bytes_total{} 1\nistio_build{} 1\n", ClassTCP, "ztunnel"},
 		"idle":           {"istio_build{component=\"proxy\"} 1\nenvoy_server_live 1\n", ClassIdle, "shows no traffic"},
 		"agent":          {"istio_agent_scrapes_total 1\n", ClassIdle, "shows no traffic"},

@@ -128,6 +128,32 @@ func TestFullStatusListsTargetsOfOtherShards(t *testing.T) {
 	}
 }
 
+// BenchmarkFullStatus lists 10,000 pods of 5 discovered targets each, of which rules keep one.
+func BenchmarkFullStatus(b *testing.B) {
+	ps := New(series.NewTable(), dropSink{}, Options{}, zap.NewNop(), prometheus.NewRegistry())
+	job := lookJob()
+	job.KeepDroppedTargets = 0
+	if err := ps.Apply([]*promconfig.ScrapeConfig{job}); err != nil {
+		b.Fatal(err)
+	}
+	u := discovery.Update{Whole: true}
+	for i := range 10_000 {
+		g := lookGroup(fmt.Sprintf("cart-%d", i), fmt.Sprintf("10.0.%d.%d:15090", i/250, i%250), nil)
+		for port := range 4 {
+			g.Targets = append(g.Targets, model.LabelSet{"__meta_keep": "no",
+				model.AddressLabel: model.LabelValue(fmt.Sprintf("10.0.%d.%d:%d", i/250, i%250, port+1))})
+		}
+		u.Groups = append(u.Groups, g)
+	}
+	ps.Update(map[string]discovery.Update{"envoy-stats": u})
+	b.ReportAllocs()
+	for b.Loop() {
+		if p := ps.FullStatus()[0]; len(p.Targets) != 10_000 || len(p.Dropped) != 40_000 {
+			b.Fatalf("%d targets, %d dropped", len(p.Targets), len(p.Dropped))
+		}
+	}
+}
+
 // TestFailuresInARow scrapes one target that fails, comes back, and starts again.
 func TestFailuresInARow(t *testing.T) {
 	var uptime, status atomic.Int64

@@ -68,8 +68,14 @@ type DroppedTarget struct {
 	Job        string
 	Discovered func() labels.Labels // before relabeling
 	Pod        Pod                  // that it was found in; zero: it is not a pod's
-	Rule       int                  // that left it out, from 1. Only FullStatus finds it out; otherwise 0
+
+	// Only FullStatus sets the following.
+	Rule int  // that left it out, from 1; 0: a rule of before the last reload
+	Port Port // that it was found by
 }
+
+// Port is a port of a container of a pod. Fields that discovery did not keep are empty.
+type Port struct{ Container, Name, Number string }
 
 // FoundTarget is a discovered target that is not scraped from here for another reason than a rule.
 type FoundTarget struct {

@@ -51,6 +51,12 @@ func podOf(own, group model.LabelSet) Pod {
 	return Pod{}
 }
 
+// containerPort returns the port of a container that a target was found by.
+func containerPort(own model.LabelSet) Port {
+	const prefix = model.MetaLabelPrefix + "kubernetes_pod_container_"
+	return Port{string(own[prefix+"name"]), string(own[prefix+"port_name"]), string(own[prefix+"port_number"])}
+}
+
 // traits are what the pages of a target say about the process behind it. They hold no reference to a series: uptime is
 // valid as long as the page has the line, and note forgets it with the first page that lacks it.
 type traits struct {
