@@ -75,7 +75,14 @@ func TestWhichPodsHaveARecord(t *testing.T) {
 
 // TestRecordsAreOfWholePods: the rules of the job read nothing of what a record holds.
 func TestRecordsAreOfWholePods(t *testing.T) {
+	for name, streams := range map[string]bool{"listed": false, "streamed": true} {
+		t.Run(name, func(t *testing.T) { checkRecords(t, streams) })
+	}
+}
+
+func checkRecords(t *testing.T, streams bool) {
 	api := newFakeAPI(t)
+	api.streams = streams
 	bare := sidecarPod("bare", "10.0.0.3")
 	bare.Spec.Containers[0] = corev1.Container{Name: "app"}
 	api.pods = append(api.pods, injectedPod("web-2", "10.0.0.2"), injectedPod("web-1", "10.0.0.1"), bare)
@@ -88,6 +95,9 @@ func TestRecordsAreOfWholePods(t *testing.T) {
 		if want := RecordOf(&whole); !reflect.DeepEqual(r, want) {
 			t.Errorf("record = %+v\nwant %+v", r, want)
 		}
+	}
+	if n := api.count("list pods"); streams && n > 2 {
+		t.Errorf("%d lists: the pods were not streamed", n)
 	}
 	scopes := h.Scopes()
 	if len(scopes) != 2 || !scopes[0].Records || scopes[0].Job != "a" || len(scopes[0].Denied) != 0 {
