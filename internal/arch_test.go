@@ -54,7 +54,7 @@ var allowed = map[string][]string{
 	"config/problem":  {},
 	"config/yamltree": {},
 	"envoy":           {},
-	"diagnose":        {"discovery", "envoy", "relabel", "scrape", "shard"},        // reads their state; shard: in tests
+	"diagnose":        {"discovery", "envoy", "relabel", "scrape", "shard"},        // shard: in tests
 	"web":             {"config", "discovery", "relabel", "scrape", "remotewrite"}, // reads their Status()
 }
 

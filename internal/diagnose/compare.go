@@ -42,10 +42,10 @@ func (b *builder) findOwnPage() {
 	if len(up) < fewestOwnPages || len(workloads) < 2 {
 		return
 	}
-	first, last, samples := up[0].found.target.Started, up[0].found.target.Started, up[0].found.target.Samples
+	first, last, shape := up[0].found.target.Started, up[0].found.target.Started, up[0].found.target.Shape
 	for _, p := range up {
 		t := p.found.target
-		if t.Samples != samples {
+		if t.Shape != shape {
 			return
 		}
 		if t.Started.Before(first) {

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
@@ -66,10 +69,11 @@ func (b *builder) explain(p *pod, t *scrape.TargetStatus) explanation {
 	case t.Failure == "refused":
 		return explainRefused(p, port)
 	case t.Failure == "timeout" && t.PageBytes > 0:
-		return explanation{"slow", fmt.Sprintf("the page does not end within %v", t.Timeout),
-			fmt.Sprintf("%d bytes were read", t.PageBytes), slowHint}
+		return explanation{"slow", fmt.Sprintf("the page does not end within %s", span(t.Timeout)),
+			counted(int(t.PageBytes), "byte") + " read", slowHint}
 	case t.Failure == "timeout":
-		return explanation{"timeout", fmt.Sprintf("there is no answer from port %s within %v", port, t.Timeout), "",
+		return explanation{"timeout", fmt.Sprintf("there is no answer from port %s within %s", port, span(t.Timeout)),
+			"",
 			fmt.Sprintf("A NetworkPolicy keeps port %s closed, or the node does not answer, or the pod has no CPU.",
 				port)}
 	case t.Failure == "status":
@@ -96,15 +100,16 @@ func (b *builder) explain(p *pod, t *scrape.TargetStatus) explanation {
 		return explanation{"unreachable", "there is no way to its address", err,
 			"The pod may have gone, or the network of the pods cannot be reached from here."}
 	case t.Failure == "page":
-		return explainPage(err, port)
+		return explainPage(t, port)
 	default:
 		return explanation{"network", "the connection fails", err, ""}
 	}
 }
 
 const (
-	localhostOnly = "METRICS_LOCALHOST_ACCESS_ONLY lets only the pod itself read its metrics: remove it from the " +
-		"pod's proxyMetadata."
+	localhostOnly = "If METRICS_LOCALHOST_ACCESS_ONLY is in the pod's proxyMetadata, only the pod itself may read " +
+		"its " +
+		"metrics: remove it."
 	slowHint = "Raise scrape_timeout, or have the Envoy show fewer metrics (proxyStatsMatcher, Telemetry): its " +
 		"main thread writes the page."
 	addressHint = "IPv6 addresses need brackets: a rule with ([^:]+) or $1:$2 breaks them. " +
@@ -180,8 +185,10 @@ func explainStatus(err, port string) explanation {
 	return e
 }
 
-func explainPage(err, port string) explanation {
-	e := explanation{"page", "its page is not in a format of Prometheus, so the whole scrape fails", err, ""}
+func explainPage(t *scrape.TargetStatus, port string) explanation {
+	err := t.Err
+	e := explanation{"page", "its page is not in a format of Prometheus, so the whole scrape fails", err,
+		fmt.Sprintf("Look at it: envoy-scraper scrape %s. Envoy's is %s.", t.URL, statsPath)}
 	switch {
 	case strings.HasSuffix(err, "EOF"):
 		return explanation{"cut-off", "the connection ends before the page does", err, "The Envoy restarts, or a " +
@@ -200,6 +207,17 @@ func explainPage(err, port string) explanation {
 			"(prometheus.istio.io/merge-metrics: \"false\")."
 	}
 	return e
+}
+
+// span writes a duration as configurations do: 1m instead of 1m0s.
+func span(d time.Duration) string { return model.Duration(d).String() }
+
+// counted writes a number of things: 1 sample, 2 samples.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // cut is about a target whose last scrape exceeded a limit.
@@ -228,7 +246,7 @@ func (b *builder) cut(t *scrape.TargetStatus) finding {
 	case "label_limit":
 		detail = t.Err // it names the limit, the metric and the label
 	case "sample_limit":
-		detail = fmt.Sprintf("%d samples were read, the limit is %v", t.Samples, limit)
+		detail = fmt.Sprintf("%s read, the limit is %v", counted(t.Samples, "sample"), limit)
 	case "body_size_limit":
 		detail = fmt.Sprintf("the limit is %v", limit)
 	}

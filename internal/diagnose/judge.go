@@ -112,7 +112,7 @@ func (b *builder) judgeTargets(p *pod) finding {
 		f = b.cut(t)
 	case 1:
 		f = same(NotReady, causeNotReady+":first-scrape", fmt.Sprintf("It is a target of job %s, which has not "+
-			"scraped it yet: the first scrape begins within %v.", t.Job, t.Interval), "")
+			"scraped it yet: the first scrape begins within %s.", t.Job, span(t.Interval)), "")
 	default:
 		f = b.scraped(p, t)
 	}

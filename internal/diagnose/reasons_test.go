@@ -37,8 +37,18 @@ func TestReason01AllTargetsShowThePageOfOneEnvoy(t *testing.T) {
 	}
 
 	// Without a sidecar of its own, equal pages mean nothing.
-	w.pods = w.pods[:3]
+	three := w.pods[:3]
+	w.pods = three
 	w.report().row(t, "cart").want(t, Scraped, "scraped", "scrapes it", "")
+
+	// If it is not known where envoy-scraper runs, equal pages do, and equal starts alone do not.
+	w.self = scrape.Pod{}
+	w.report().row(t, "cart").want(t, Scraped, "scraped:own-page", "", "")
+	w.serve(w.pod("shop", "other"), 15090, func(rw http.ResponseWriter, r *http.Request) {
+		page(strings.ReplaceAll(goodPage, `"b"`, `"other"`)+fmt.Sprintf("envoy_server_uptime{} %d\n",
+			int(time.Since(began).Seconds())))(rw, r)
+	})
+	w.report().row(t, "cart").want(t, Scraped, "scraped", "", "")
 }
 
 func TestReason02NativeSidecarsAreInitContainers(t *testing.T) {
@@ -154,7 +164,7 @@ func TestReason07OnlyThePodItselfMayRead(t *testing.T) {
 	w = newWorld(t) // which has no target on 15020
 	w.pod("shop", "cart")
 	w.report().row(t, "cart").want(t, Down, "down:refused", "nothing listens on port 15090 (connection refused)",
-		"The pod is ready, so its Envoy runs. METRICS_LOCALHOST_ACCESS_ONLY")
+		"The pod is ready, so its Envoy runs. If METRICS_LOCALHOST_ACCESS_ONLY")
 	w.pods[0].Status.Conditions = nil
 	w.report().row(t, "cart").want(t, Down, "down:refused", "nothing listens", "The pod is not ready")
 }
@@ -283,7 +293,7 @@ func TestReason13ADroppedLabelMakesSeriesCollide(t *testing.T) {
 	w.serve(w.pod("shop", "cart"), 15090, page(goodPage+
 		`istio_requests_total{reporter="destination",source_workload="a",destination_workload="c"} 7`+"\n"))
 	w.report().row(t, "cart").want(t, Scraped, "scraped:collisions", "scrapes it",
-		"1 samples of its page are lost: metric_relabel_configs of job envoy-stats remove the label")
+		"1 sample of its page is lost: metric_relabel_configs of job envoy-stats remove the label")
 }
 
 func TestReason13TargetsThatAreEqual(t *testing.T) {

@@ -24,7 +24,8 @@ func (l *loop) asStatus() TargetStatus {
 		Samples: s.counts.Scraped, Kept: s.counts.Kept, Duplicates: s.counts.Duplicates,
 		Pod:       podOf(found.own, found.group),
 		PageBytes: s.bytes.page, WireBytes: s.bytes.wire, Failure: s.failure, Failures: s.failures,
-		Signs: s.traits.signs, Started: timeOf(s.traits.started), Restarted: timeOf(s.traits.restarted),
+		Signs: s.traits.signs, Shape: s.traits.shape, Started: timeOf(s.traits.started),
+		Restarted: timeOf(s.traits.restarted),
 	}
 	if s.health == HealthDown {
 		status.FailingSince = s.since
@@ -65,6 +66,7 @@ type traits struct {
 	learned   bool      // the page that is being read showed the uptime as a new series
 	uptime    series.ID // of envoy_server_uptime, if hasUptime
 	index     int32     // where the last batch had it
+	shape     uint64    // XOR of the hashes of all series that were new on a page
 	started   int64     // of the Envoy, Unix milliseconds; 0: not known
 	restarted int64     // when a scrape saw that it had started again; 0: none did
 }
@@ -80,6 +82,7 @@ func (t *traits) notice(printed labels.Labels, id series.ID, kept bool) {
 		sign = envoy.SignsOf(name, printed.Get("source_workload"), printed.Get("destination_workload"))
 	}
 	t.signs |= sign
+	t.shape ^= printed.Hash()
 	if name == uptimeName && kept {
 		t.uptime, t.hasUptime, t.learned = id, true, true
 	}
