@@ -10,8 +10,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
-// tenThousandPods returns the input for a report on 10,000 pods, of which a tenth are scraped and the others left out by
-// a rule, the most expensive verdict, or the other way around.
+// tenThousandPods returns the input for a report on 10,000 pods, of which a tenth are scraped and the others left
+// out by a rule, the most expensive verdict, or the other way around.
 func tenThousandPods(b *testing.B, scraped bool) Input {
 	w := newWorld(b)
 	updates := discovery.Update{Whole: true}
@@ -35,6 +35,7 @@ func tenThousandPods(b *testing.B, scraped bool) Input {
 	return in
 }
 
+// BenchmarkReportOf10000Pods leaves out Pools.FullStatus: see BenchmarkFullStatus in internal/scrape.
 func BenchmarkReportOf10000Pods(b *testing.B) {
 	for name, scraped := range map[string]bool{"nine-in-ten-scraped": true, "nine-in-ten-left-out": false} {
 		b.Run(name, func(b *testing.B) {

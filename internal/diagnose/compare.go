@@ -24,8 +24,8 @@ func (b *builder) compare() {
 	b.findSilentNamespaces()
 }
 
-// findOwnPage finds out whether all targets show one page. This happens if envoy-scraper has a sidecar that captures its
-// traffic: the sidecar answers all requests to port 15090 itself.
+// findOwnPage finds out whether all targets show one page. This happens if envoy-scraper has a sidecar that captures
+// its traffic: the sidecar answers all requests to port 15090 itself.
 func (b *builder) findOwnPage() {
 	self := b.byName[b.in.Self]
 	if self != nil && self.record.Proxy == "" || b.in.Self != (scrape.Pod{}) && self == nil && b.seesAll() {
@@ -42,10 +42,10 @@ func (b *builder) findOwnPage() {
 	if len(up) < fewestOwnPages || len(workloads) < 2 {
 		return
 	}
-	first, last, samples := up[0].found.target.Started, up[0].found.target.Started, up[0].found.target.Samples
+	first, last, shape := up[0].found.target.Started, up[0].found.target.Started, up[0].found.target.Shape
 	for _, p := range up {
 		t := p.found.target
-		if t.Samples != samples {
+		if t.Shape != shape {
 			return
 		}
 		if t.Started.Before(first) {
@@ -64,8 +64,8 @@ func (b *builder) findOwnPage() {
 	}
 }
 
-const ownPageHint = "All targets show one and the same page, as if one Envoy answered for all: envoy-scraper itself has a " +
-	`sidecar that captures its traffic. Give its pods the label sidecar.istio.io/inject: "false".`
+const ownPageHint = "All targets show one and the same page, as if one Envoy answered for all: envoy-scraper itself " +
+	`has a sidecar that captures its traffic. Give its pods the label sidecar.istio.io/inject: "false".`
 
 // seesAll reports whether the records are of all namespaces, so that a pod without a record has no sidecar.
 func (b *builder) seesAll() bool {
@@ -94,9 +94,11 @@ func (b *builder) findSilentNamespaces() {
 		for _, p := range pods {
 			_, port, _ := cutURL(p.found.target.URL)
 			p.found.reason.Cause = causeDown + ":timeout:namespace:" + namespace
-			p.found.words = fmt.Sprintf("No pod of namespace %s answers in time, and pods of other namespaces do.", namespace)
-			p.found.reason.Hint = fmt.Sprintf("None of the %d pods of namespace %s answers, and those of other namespaces do: "+
-				"a NetworkPolicy of %s keeps port %s closed. Allow it from the namespace of envoy-scraper.",
+			p.found.words = fmt.Sprintf("No pod of namespace %s answers in time, and pods of other namespaces do.",
+				namespace)
+			p.found.reason.Hint = fmt.Sprintf("None of the %d pods of namespace %s answers, and those of other "+
+				"namespaces do: a NetworkPolicy of %s keeps port %s closed. Allow it from the namespace of "+
+				"envoy-scraper.",
 				len(pods), namespace, namespace, port)
 		}
 	}
@@ -114,12 +116,13 @@ func (b *builder) notes() []string {
 			if namespace == "" {
 				where = "all namespaces"
 			}
-			notes = append(notes, fmt.Sprintf("Job %s %s, so pods of %s may be missing here.", s.Job, s.Denied[namespace],
+			notes = append(notes, fmt.Sprintf("Job %s %s, so pods of %s may be missing here.", s.Job,
+				s.Denied[namespace],
 				where))
 		}
 		if !s.Records {
-			notes = append(notes, fmt.Sprintf("Job %s discovers with the role %s or with attach_metadata, so of its pods only "+
-				"the labels of their targets are known.", s.Job, s.Role))
+			notes = append(notes, fmt.Sprintf("Job %s discovers with the role %s or with attach_metadata, so of "+
+				"its pods only the labels of their targets are known.", s.Job, s.Role))
 		}
 	}
 	for _, p := range b.pods {

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
@@ -66,11 +69,13 @@ func (b *builder) explain(p *pod, t *scrape.TargetStatus) explanation {
 	case t.Failure == "refused":
 		return explainRefused(p, port)
 	case t.Failure == "timeout" && t.PageBytes > 0:
-		return explanation{"slow", fmt.Sprintf("the page does not end within %v", t.Timeout),
-			fmt.Sprintf("%d bytes were read", t.PageBytes), slowHint}
+		return explanation{"slow", fmt.Sprintf("the page does not end within %s", span(t.Timeout)),
+			counted(int(t.PageBytes), "byte") + " read", slowHint}
 	case t.Failure == "timeout":
-		return explanation{"timeout", fmt.Sprintf("there is no answer from port %s within %v", port, t.Timeout), "",
-			fmt.Sprintf("A NetworkPolicy keeps port %s closed, or the node does not answer, or the pod has no CPU.", port)}
+		return explanation{"timeout", fmt.Sprintf("there is no answer from port %s within %s", port, span(t.Timeout)),
+			"",
+			fmt.Sprintf("A NetworkPolicy keeps port %s closed, or the node does not answer, or the pod has no CPU.",
+				port)}
 	case t.Failure == "status":
 		return explainStatus(err, port)
 	case t.Failure == "forbidden_address":
@@ -95,17 +100,18 @@ func (b *builder) explain(p *pod, t *scrape.TargetStatus) explanation {
 		return explanation{"unreachable", "there is no way to its address", err,
 			"The pod may have gone, or the network of the pods cannot be reached from here."}
 	case t.Failure == "page":
-		return explainPage(err, port)
+		return explainPage(t, port)
 	default:
 		return explanation{"network", "the connection fails", err, ""}
 	}
 }
 
 const (
-	localhostOnly = "METRICS_LOCALHOST_ACCESS_ONLY lets only the pod itself read its metrics: remove it from the " +
-		"pod's proxyMetadata."
-	slowHint = "Raise scrape_timeout, or have the Envoy show fewer metrics (proxyStatsMatcher, Telemetry): its main " +
-		"thread writes the page."
+	localhostOnly = "If METRICS_LOCALHOST_ACCESS_ONLY is in the pod's proxyMetadata, only the pod itself may read " +
+		"its " +
+		"metrics: remove it."
+	slowHint = "Raise scrape_timeout, or have the Envoy show fewer metrics (proxyStatsMatcher, Telemetry): its " +
+		"main thread writes the page."
 	addressHint = "IPv6 addresses need brackets: a rule with ([^:]+) or $1:$2 breaks them. " +
 		`Use (\[.+\]|[^:]+)(?::\d+)?;(\d+) as the built-in job does.`
 )
@@ -125,8 +131,8 @@ func explainRefused(p *pod, port string) explanation {
 	case p.record.Ready:
 		e.hint = "The pod is ready, so its Envoy runs. " + localhostOnly
 	default:
-		e.hint = fmt.Sprintf("The pod is not ready: its Envoy has not started yet, or it has ended. "+
-			"kubectl logs -n %s %s -c istio-proxy.", p.record.Namespace, p.record.Name)
+		e.hint = fmt.Sprintf("The pod is not ready: its Envoy has not started yet, or it has ended. kubectl logs "+
+			"-n %s %s -c istio-proxy.", p.record.Namespace, p.record.Name)
 	}
 	return e
 }
@@ -171,19 +177,22 @@ func explainStatus(err, port string) explanation {
 		e.hint = "The sidecar answers, and the application behind it does not, or mutual TLS is expected there. " +
 			"Envoy's own page is on 15090."
 	case code == "504":
-		e.hint = "The route to the page ends after a timeout of its own (15 s in Envoy): the page takes longer. " + slowHint
+		e.hint = "The route to the page ends after a timeout of its own (15 s in Envoy): the page takes longer. " +
+			slowHint
 	case strings.HasPrefix(code, "3"):
 		e.hint = "It redirects, and the job does not follow: check scheme and path."
 	}
 	return e
 }
 
-func explainPage(err, port string) explanation {
-	e := explanation{"page", "its page is not in a format of Prometheus, so the whole scrape fails", err, ""}
+func explainPage(t *scrape.TargetStatus, port string) explanation {
+	err := t.Err
+	e := explanation{"page", "its page is not in a format of Prometheus, so the whole scrape fails", err,
+		fmt.Sprintf("Look at it: envoy-scraper scrape %s. Envoy's is %s.", t.URL, statsPath)}
 	switch {
 	case strings.HasSuffix(err, "EOF"):
-		return explanation{"cut-off", "the connection ends before the page does", err, "The Envoy restarts, or a proxy " +
-			"between here and the pod limits the size or the time of an answer."}
+		return explanation{"cut-off", "the connection ends before the page does", err, "The Envoy restarts, or a " +
+			"proxy between here and the pod limits the size or the time of an answer."}
 	case strings.Contains(err, "UTF-8"):
 		return explanation{"utf-8", "a label on its page is not valid UTF-8, so the whole scrape fails", err,
 			"A request's data has become a label, such as a host or a header. Remove that dimension in Istio's " +
@@ -193,11 +202,22 @@ func explainPage(err, port string) explanation {
 		e.hint = "Check the path and the port: Envoy's are " + statsPath + " and 15090 in Istio's pods."
 	case port == mergedPort:
 		e.cause = "merged-page"
-		e.hint = "Port 15020 merges the pages of the agent, of Envoy and of the application, and one of them breaks it, " +
-			"mostly the application's. Scrape 15090 for Envoy alone, or switch merging off " +
+		e.hint = "Port 15020 merges the pages of the agent, of Envoy and of the application, and one of them " +
+			"breaks it, mostly the application's. Scrape 15090 for Envoy alone, or switch merging off " +
 			"(prometheus.istio.io/merge-metrics: \"false\")."
 	}
 	return e
+}
+
+// span writes a duration as configurations do: 1m instead of 1m0s.
+func span(d time.Duration) string { return model.Duration(d).String() }
+
+// counted writes a number of things: 1 sample, 2 samples.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // cut is about a target whose last scrape exceeded a limit.
@@ -221,12 +241,12 @@ func (b *builder) cut(t *scrape.TargetStatus) finding {
 		what = fmt.Sprintf("Job %s has more targets than its target_limit, so all its scrapes fail", t.Job)
 		hint = "Raise target_limit, or let rules choose fewer targets."
 	case "growth_limit":
-		hint = "A page whose new series need that much is broken or hostile: look at it. Otherwise raise body_size_limit, " +
-			"from which the limit follows."
+		hint = "A page whose new series need that much is broken or hostile: look at it. Otherwise raise " +
+			"body_size_limit, from which the limit follows."
 	case "label_limit":
 		detail = t.Err // it names the limit, the metric and the label
 	case "sample_limit":
-		detail = fmt.Sprintf("%d samples were read, the limit is %v", t.Samples, limit)
+		detail = fmt.Sprintf("%s read, the limit is %v", counted(t.Samples, "sample"), limit)
 	case "body_size_limit":
 		detail = fmt.Sprintf("the limit is %v", limit)
 	}

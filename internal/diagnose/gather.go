@@ -157,7 +157,8 @@ func (b *builder) blindJobs() map[string]bool {
 	return blind
 }
 
-// addByLabels adds a pod of which only the labels of a target are known. It returns nil unless the target is an Envoy's.
+// addByLabels adds a pod of which only the labels of a target are known. It returns nil unless the target is an
+// Envoy's.
 func (b *builder) addByLabels(name scrape.Pod, l labels.Labels, signs envoy.Signs) *pod {
 	container, port := l.Get(podPrefix+"container_name"), l.Get(podPrefix+"container_port_name")
 	if container != proxyName && !strings.HasSuffix(port, portSuffix) && !isOfEnvoy(signs) {

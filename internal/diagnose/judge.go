@@ -59,7 +59,8 @@ func (b *builder) judge(p *pod) finding {
 	case len(p.dropped) > 0:
 		return b.leftOut(p)
 	default:
-		return same(NotReady, causeNotReady+":no-target-yet", "Discovery has seen it, and no job has a target of it yet.",
+		return same(NotReady, causeNotReady+":no-target-yet", "Discovery has seen it, and no job has a target of "+
+			"it yet.",
 			"New pods become targets within about a second. If it stays like this, look at the discoveries' errors.")
 	}
 }
@@ -82,8 +83,8 @@ func (b *builder) finished(p *pod) finding {
 	}
 	f.reason.Sentence = fmt.Sprintf("Its phase is %s, but job %s still scrapes its address %s%s.", r.Phase, t.Job, r.IP,
 		owner)
-	f.reason.Hint = "Add a rule that drops finished pods: source_labels: [__meta_kubernetes_pod_phase], action: drop, " +
-		"regex: Succeeded|Failed."
+	f.reason.Hint = "Add a rule that drops finished pods: source_labels: [__meta_kubernetes_pod_phase], action: " +
+		"drop, regex: Succeeded|Failed."
 	f.reason.Job = t.Job
 	return f
 }
@@ -110,8 +111,8 @@ func (b *builder) judgeTargets(p *pod) finding {
 	case 2:
 		f = b.cut(t)
 	case 1:
-		f = same(NotReady, causeNotReady+":first-scrape", fmt.Sprintf("It is a target of job %s, which has not scraped it "+
-			"yet: the first scrape begins within %v.", t.Job, t.Interval), "")
+		f = same(NotReady, causeNotReady+":first-scrape", fmt.Sprintf("It is a target of job %s, which has not "+
+			"scraped it yet: the first scrape begins within %s.", t.Job, span(t.Interval)), "")
 	default:
 		f = b.scraped(p, t)
 	}
@@ -132,10 +133,10 @@ func duplicate(p *pod) finding {
 	t := p.duplicates[0]
 	f := same(Duplicate, causeDuplicate+":"+t.Job,
 		fmt.Sprintf("Its target of job %s equals that of another pod: URL and labels are the same.", t.Job),
-		"The other one is scraped. Pods with the network of their node have one address: keep a label that differs, "+
-			"such as the pod's name.")
-	f.reason.Sentence = fmt.Sprintf("Its target of job %s equals that of pod %s, which is scraped: URL and labels are the "+
-		"same.", t.Job, t.Same)
+		"The other one is scraped. Pods with the network of their node have one address: keep a label that "+
+			"differs, such as the pod's name.")
+	f.reason.Sentence = fmt.Sprintf("Its target of job %s equals that of pod %s, which is scraped: URL and labels "+
+		"are the same.", t.Job, t.Same)
 	f.reason.Job = t.Job
 	return f
 }
@@ -144,9 +145,9 @@ func duplicate(p *pod) finding {
 func noSidecar(p *pod) finding {
 	r := &p.record
 	if !r.Asks && !r.Injected {
-		return same(NoSidecar, causeNoSidecar+":none", "It has no container istio-proxy and no port whose name ends in "+
-			"envoy-prom, and it asks for no sidecar.", "A label of its namespace may ask for one: "+
-			"kubectl get namespace "+r.Namespace+" --show-labels.")
+		return same(NoSidecar, causeNoSidecar+":none", "It has no container istio-proxy and no port whose name "+
+			"ends in envoy-prom, and it asks for no sidecar.", "A label of its namespace may ask for one: kubectl "+
+			"get namespace "+r.Namespace+" --show-labels.")
 	}
 	hint := "It was made before injection was switched on, or the injector did not answer then. Delete it, so that " +
 		"its controller makes a new one."
@@ -164,7 +165,8 @@ func noAddress(p *pod) finding {
 	if p.record.Node == "" {
 		hint = "It is not scheduled to a node yet: kubectl describe pod shows why."
 	}
-	return same(NotReady, causeNotReady+":no-address", "It has no address yet, so no job can have a target of it.", hint)
+	return same(NotReady, causeNotReady+":no-address", "It has no address yet, so no job can have a target of it.",
+		hint)
 }
 
 func (b *builder) invalid(p *pod) finding {

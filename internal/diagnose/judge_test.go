@@ -28,7 +28,8 @@ func TestPodsWithoutASidecar(t *testing.T) {
 		p.Labels["sidecar.istio.io/inject"], p.Labels["istio.io/rev"] = "false", "canary"
 	})
 	r := w.report()
-	for name, hint := range map[string]string{"asks": "Delete it", "revision": "Delete it", "host": "network of its node",
+	for name, hint := range map[string]string{"asks": "Delete it", "revision": "Delete it", "host": "network of " +
+		"its node",
 		"lost": "removed the container"} {
 		r.row(t, name).want(t, NoSidecar, "sidecar:missing", "It asks for a sidecar", hint)
 	}
@@ -50,8 +51,9 @@ func TestPodsThatAreNotReady(t *testing.T) {
 	r := w.reportOf(pools)
 	r.row(t, "waits").want(t, NotReady, "not-ready:no-address", "It has no address yet", "not scheduled")
 	r.row(t, "starts").want(t, NotReady, "not-ready:no-address", "It has no address yet", "Its node has not given")
-	r.row(t, "fresh").want(t, NotReady, "not-ready:first-scrape", "not scraped it yet: the first scrape begins within 15s", "")
-	pools[0].Targets = nil
+	r.row(t, "fresh").want(t, NotReady, "not-ready:first-scrape", "not scraped it yet: the first scrape begins "+
+		"within 15s", "")
+	pools[0].Targets, pools[0].Dropped = nil, nil
 	w.reportOf(pools).row(t, "fresh").want(t, NotReady, "not-ready:no-target-yet", "no job has a target of it yet", "")
 }
 
@@ -69,7 +71,8 @@ func TestPodsOfOtherShards(t *testing.T) {
 			here++
 		case Elsewhere:
 			there++
-			row.want(t, Elsewhere, "elsewhere:shard", "Shard 0 of 2 scrapes it for job envoy-stats; this is shard 1.", "")
+			row.want(t, Elsewhere, "elsewhere:shard", "Shard 0 of 2 scrapes it for job envoy-stats; this is shard 1.",
+				"")
 		default:
 			t.Errorf("row = %+v", row)
 		}
@@ -86,9 +89,9 @@ func TestPodsOfOtherShards(t *testing.T) {
 
 func TestPodsThatNoJobSees(t *testing.T) {
 	for name, c := range map[string]struct {
-		scope                          discovery.PodScope
-		verdict                        Verdict
-		cause, sentence, hint          string
+		scope                 discovery.PodScope
+		verdict               Verdict
+		cause, sentence, hint string
 	}{
 		"namespace": {discovery.PodScope{Namespaces: []string{"pay", "web"}}, NotSeen, "not-seen:namespace",
 			"No job sees it: job envoy-stats looks in namespaces pay, web only.", "Add the namespace"},
@@ -98,7 +101,8 @@ func TestPodsThatNoJobSees(t *testing.T) {
 			NotSeen, "not-seen:rights", "job envoy-stats may not list pods in namespace shop (403)", "Grant get, list"},
 		"node": {discovery.PodScope{Field: "spec.nodeName=node-2"}, Elsewhere, "elsewhere:node",
 			"It runs on node node-1, whose own instance scrapes it; this one scrapes node node-2.", ""},
-		"not yet listed": {discovery.PodScope{}, NotReady, "not-ready:no-target-yet", "has not listed it yet", "Look again"},
+		"not yet listed": {discovery.PodScope{}, NotReady, "not-ready:no-target-yet", "has not listed it yet",
+			"Look again"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -133,11 +137,14 @@ func TestNearestMiss(t *testing.T) {
 		"before the hyphen": {keep(portName, ".*-envoy-prom"), named("envoy-prom"),
 			"The port is named envoy-prom, the rule wants something before the hyphen."},
 		"part": {keep(portName, "envoy-prom"), named("http-envoy-prom"), "It has to match the whole: .*envoy-prom.*."},
-		"case": {keep(portName, "HTTP-Envoy-Prom"), noEdit, "differs from what the rule wants in upper and lower case only."},
+		"case": {keep(portName, "HTTP-Envoy-Prom"), noEdit, "differs from what the rule wants in upper and lower " +
+			"case only."},
 		"another name": {keep(portName, ".*-envoy-prom"), named("metrics"),
 			"istio-proxy declares port 15090 under another name than the rule wants: 15090 (metrics)."},
-		"undeclared":        {keep(portName, ".*-envoy-prom"), proxyPorts(), "15090 is not a declared port of this container"},
-		"number":            {keep(number, "9901"), noEdit, "another number than those that istio-proxy declares: 15090"},
+		"undeclared": {keep(portName, ".*-envoy-prom"), proxyPorts(), "15090 is not a declared port of this " +
+			"container"},
+		"number": {keep(number, "9901"), noEdit, "another number than those that istio-proxy declares: " +
+			"15090"},
 		"number undeclared": {keep(number, "15090"), proxyPorts(), "15090 is not a declared port"},
 		"annotation absent": {keep(podPrefix+"annotation_prometheus_io_scrape", "true"),
 			func(p *corev1.Pod) { delete(p.Annotations, "prometheus.io/scrape") },
@@ -146,7 +153,8 @@ func TestNearestMiss(t *testing.T) {
 			func(p *corev1.Pod) { p.Annotations["prometheus.io/scrape"] = "false" },
 			"The pod's annotation prometheus.io/scrape is false."},
 		"label absent": {keep(podPrefix+"label_team", "blue"), noEdit, "The pod has no label team."},
-		"namespace":    {keep(kubePrefix+"namespace", "ho"), noEdit, "The value is \"shop\", of which the expression matches a part."},
+		"namespace": {keep(kubePrefix+"namespace", "ho"), noEdit, "The value is \"shop\", of which the " +
+			"expression matches a part."},
 		"mistyped": {keep(podPrefix+"container_port_nam", ".*-envoy-prom"), noEdit,
 			"No pod has the label __meta_kubernetes_pod_container_port_nam: its name may be mistyped."},
 	} {
@@ -160,8 +168,20 @@ func TestNearestMiss(t *testing.T) {
 	}
 }
 
+func TestLongAndSecretValuesAreNotShown(t *testing.T) {
+	w := newWorldOf(t, jobWith("  params: {token: [\"secret\"]}\n",
+		"  - {source_labels: [__param_token, __meta_kubernetes_pod_annotation_note], action: keep, regex: x}\n"))
+	w.pod("shop", "cart", func(p *corev1.Pod) { p.Annotations["note"] = strings.Repeat("é", 100_000) })
+	row := w.report().row(t, "cart")
+	if r := row.Reason; strings.Contains(r.Value+r.Sentence, ";secret") || len(r.Sentence) > 1000 ||
+		!strings.HasPrefix(r.Value, "<secret>;éé") || !strings.HasSuffix(r.Value, "é…") {
+		t.Errorf("reason = %+v", r)
+	}
+}
+
 func TestTheRuleThatGotFurthestCounts(t *testing.T) {
-	w := newWorldOf(t, "scrape_configs:\n- job_name: apps\n  kubernetes_sd_configs: [{role: pod}]\n  relabel_configs:\n"+
+	w := newWorldOf(t, "scrape_configs:\n- job_name: apps\n  kubernetes_sd_configs: [{role: pod}]\n  "+
+		"relabel_configs:\n"+
 		"  - {source_labels: [__meta_kubernetes_pod_phase], action: drop, regex: Failed}\n"+
 		"  - {source_labels: [__meta_kubernetes_pod_label_app], action: keep, regex: none}\n"+
 		strings.TrimPrefix(jobWith("", keepEnvoys+
@@ -234,7 +254,8 @@ func TestJobsWithoutRecordsShowWhatLabelsSay(t *testing.T) {
 		t.Errorf("row = %+v", row)
 	}
 	notes := strings.Join(r.Notes, "\n")
-	if !strings.Contains(notes, "role endpointslice") || !strings.Contains(notes, "Job other may not list pods in namespace pay") {
+	if !strings.Contains(notes, "role endpointslice") || !strings.Contains(notes, "Job other may not list pods in "+
+		"namespace pay") {
 		t.Errorf("notes = %q", r.Notes)
 	}
 }

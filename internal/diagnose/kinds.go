@@ -47,7 +47,8 @@ func Kinds() []Kind {
 		{Elsewhere, "elsewhere:shard", "another shard scrapes it"},
 		{Elsewhere, "elsewhere:node", "the instance of its node scrapes it"},
 		{Finished, "finished", "its containers have ended for good"},
-		{Finished, "finished:still-a-target", "they have, but a job still scrapes its address, which another pod may have"},
+		{Finished, "finished:still-a-target", "they have, but a job still scrapes its address, which another pod " +
+			"may have"},
 		{Scraped, "scraped", "all is well"},
 		{Scraped, "scraped:own-page", "all targets show one page: envoy-scraper has a sidecar of its own"},
 		{Scraped, "scraped:twice", "two jobs or two ports scrape the same metrics"},

@@ -20,12 +20,13 @@ type missKey struct {
 	value string
 }
 
-// miss returns the nearest miss: what would have to differ for the rule not to leave the pod out. It is empty if nothing
-// is near.
+// miss returns the nearest miss: what would have to differ for the rule not to leave the pod out. It is empty if
+// nothing is near.
 func (b *builder) miss(p *pod, step relabel.Step, found labels.Labels) string {
 	rule := step.Rule
 	reads := func(name string) bool {
-		return slices.ContainsFunc(rule.SourceLabels, func(l model.LabelName) bool { return string(l) == podPrefix+name })
+		return slices.ContainsFunc(rule.SourceLabels,
+			func(l model.LabelName) bool { return string(l) == podPrefix+name })
 	}
 	switch {
 	case rule.Action == promrelabel.Drop && reads("container_init") && found.Get(podPrefix+"container_init") == "true":
@@ -60,8 +61,8 @@ func (b *builder) missPort(p *pod, rule *promrelabel.Config, step relabel.Step) 
 	case p.byLabels: // its other ports are not known
 		return b.missText(rule, sourceValue(step), "the port")
 	case byNumber && rule.Regex.MatchString(mergedPort) && !r.Declares(15020):
-		return "15020 is not a declared port of this container, and Istio never declares it: it sets the annotation " +
-			"prometheus.io/port. Take the address from the annotation, or scrape 15090."
+		return "15020 is not a declared port of this container, and Istio never declares it: it sets the " +
+			"annotation prometheus.io/port. Take the address from the annotation, or scrape 15090."
 	case byNumber && r.Declares(15090):
 		return fmt.Sprintf("The rule wants another number than those that %s declares: %s.", r.Proxy, portList(r))
 	case byNumber && !r.Declares(15090):
@@ -121,9 +122,9 @@ func (b *builder) missText(rule *promrelabel.Config, value, subject string) stri
 
 func compareText(re promrelabel.Regexp, value, subject string) string {
 	text := re.String()
-	named := fmt.Sprintf("%s is %q", subject, value)
+	named := fmt.Sprintf("%s is %q", subject, shorten(value))
 	if subject == "the port" {
-		named = fmt.Sprintf("the port is named %s", value)
+		named = "the port is named " + shorten(value)
 	}
 	bare, err := regexp.Compile(text)
 	ignoring, errIgnoring := regexp.Compile("(?i)^(?s:" + text + ")$")
@@ -134,14 +135,15 @@ func compareText(re promrelabel.Regexp, value, subject string) string {
 		return upperFirst(named) + ", the rule wants something before the hyphen."
 	case re.MatchString("x" + value):
 		return upperFirst(named) + ", the rule wants something before it."
-	case re.MatchString(value+"-x"), re.MatchString(value+"x"):
+	case re.MatchString(value + "-x"), re.MatchString(value + "x"):
 		return upperFirst(named) + ", the rule wants something after it."
 	case re.MatchString(strings.TrimSpace(value)):
 		return upperFirst(named) + ", with spaces around it."
 	case ignoring.MatchString(value):
 		return upperFirst(named) + ", which differs from what the rule wants in upper and lower case only."
 	case bare.MatchString(value):
-		return upperFirst(named) + fmt.Sprintf(", of which the expression matches a part. It has to match the whole: .*%s.*.",
+		return upperFirst(named) + fmt.Sprintf(", of which the expression matches a part. It has to match the "+
+			"whole: .*%s.*.",
 			strings.Trim(text, "^$"))
 	}
 	return ""

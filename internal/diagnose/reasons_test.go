@@ -30,14 +30,25 @@ func TestReason01AllTargetsShowThePageOfOneEnvoy(t *testing.T) {
 	w.serve(scraper, 15090, captured)
 	w.self = scrape.Pod{Namespace: "monitoring", Name: "envoy-scraper"}
 	r := w.report()
-	r.row(t, "cart").want(t, Scraped, "scraped:own-page", "Job envoy-stats scrapes it", "envoy-scraper itself has a sidecar")
+	r.row(t, "cart").want(t, Scraped, "scraped:own-page", "Job envoy-stats scrapes it", "envoy-scraper itself has "+
+		"a sidecar")
 	if len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "one and the same page") {
 		t.Errorf("notes = %q", r.Notes)
 	}
 
 	// Without a sidecar of its own, equal pages mean nothing.
-	w.pods = w.pods[:3]
+	three := w.pods[:3]
+	w.pods = three
 	w.report().row(t, "cart").want(t, Scraped, "scraped", "scrapes it", "")
+
+	// If it is not known where envoy-scraper runs, equal pages do, and equal starts alone do not.
+	w.self = scrape.Pod{}
+	w.report().row(t, "cart").want(t, Scraped, "scraped:own-page", "", "")
+	w.serve(w.pod("shop", "other"), 15090, func(rw http.ResponseWriter, r *http.Request) {
+		page(strings.ReplaceAll(goodPage, `"b"`, `"other"`)+fmt.Sprintf("envoy_server_uptime{} %d\n",
+			int(time.Since(began).Seconds())))(rw, r)
+	})
+	w.report().row(t, "cart").want(t, Scraped, "scraped", "", "")
 }
 
 func TestReason02NativeSidecarsAreInitContainers(t *testing.T) {
@@ -48,7 +59,8 @@ func TestReason02NativeSidecarsAreInitContainers(t *testing.T) {
 	row.want(t, NotATarget, "rule:envoy-stats:2",
 		`Rule 2 of job envoy-stats leaves it out: drop __meta_kubernetes_pod_container_init =~ "true", and the value is "true".`,
 		"The sidecar is an init container, as native sidecars are, and rule 2 drops those.")
-	if row.Reason.Rule != 2 || row.Reason.Value != "true" || row.Reason.Regex != "true" || row.Workload != "ReplicaSet/cart-7f9c" {
+	if row.Reason.Rule != 2 || row.Reason.Value != "true" || row.Reason.Regex != "true" ||
+		row.Workload != "ReplicaSet/cart-7f9c" {
 		t.Errorf("row = %+v", row)
 	}
 	w.jobs = newWorldOf(t, jobWith("", keepEnvoys+
@@ -152,7 +164,7 @@ func TestReason07OnlyThePodItselfMayRead(t *testing.T) {
 	w = newWorld(t) // which has no target on 15020
 	w.pod("shop", "cart")
 	w.report().row(t, "cart").want(t, Down, "down:refused", "nothing listens on port 15090 (connection refused)",
-		"The pod is ready, so its Envoy runs. METRICS_LOCALHOST_ACCESS_ONLY")
+		"The pod is ready, so its Envoy runs. If METRICS_LOCALHOST_ACCESS_ONLY")
 	w.pods[0].Status.Conditions = nil
 	w.report().row(t, "cart").want(t, Down, "down:refused", "nothing listens", "The pod is not ready")
 }
@@ -162,7 +174,7 @@ func silence(pools []scrape.PoolStatus, is func(scrape.Pod) bool) []scrape.PoolS
 	for i := range pools {
 		for j := range pools[i].Targets {
 			if t := &pools[i].Targets[j]; is(t.Pod) {
-				t.Health, t.Failure, t.Failures = scrape.HealthDown, "timeout", 7
+				t.Health, t.Failure, t.Failures, t.PageBytes = scrape.HealthDown, "timeout", 7, 0
 				t.Err = fmt.Sprintf("Get %q: context deadline exceeded", t.URL)
 			}
 		}
@@ -197,10 +209,11 @@ func TestReason09PagesThatAreTooSlowOrTooLarge(t *testing.T) {
 	w.report().row(t, "cart").want(t, Down, "down:status:504", "answers 504 Gateway Timeout", "15 s in Envoy")
 
 	for setting, c := range map[string]struct{ cause, sentence string }{
-		"sample_limit: 1":       {"cut:sample_limit", "sample_limit of job envoy-stats, so none of its samples are taken"},
-		"body_size_limit: 10B":  {"cut:body_size_limit", "(the limit is 10B)"},
-		"label_limit: 2":        {"cut:label_limit", "label_limit exceeded"},
-		"target_limit: 1":       {"cut:target_limit", "more targets than its target_limit"},
+		"sample_limit: 1": {"cut:sample_limit", "sample_limit of job envoy-stats, so none of its samples are " +
+			"taken"},
+		"body_size_limit: 10B":       {"cut:body_size_limit", "(the limit is 10B)"},
+		"label_limit: 2":             {"cut:label_limit", "label_limit exceeded"},
+		"target_limit: 1":            {"cut:target_limit", "more targets than its target_limit"},
 		"label_name_length_limit: 3": {"cut:label_limit", "label_name_length_limit exceeded"},
 	} {
 		w = newWorldOf(t, jobWith("  "+setting+"\n", keepEnvoys))
@@ -215,10 +228,12 @@ func TestReason09PagesThatAreTooSlowOrTooLarge(t *testing.T) {
 	w.serve(w.pod("shop", "cart"), 15090, page(goodPage))
 	slow := w.status()
 	slow[0].Targets[0].Duration = 9 * time.Second
-	w.reportOf(slow).row(t, "cart").want(t, Scraped, "scraped:slow", "scrapes it every", "took 9s of its timeout of 10s")
+	w.reportOf(slow).row(t, "cart").want(t, Scraped, "scraped:slow", "scrapes it every", "took 9s of its timeout "+
+		"of 10s")
 	half := silence(slow, func(scrape.Pod) bool { return true })
 	half[0].Targets[0].PageBytes = 1 << 20
-	w.reportOf(half).row(t, "cart").want(t, Down, "down:slow", "the page does not end within 10s (1048576 bytes were read)",
+	w.reportOf(half).row(t, "cart").want(t, Down, "down:slow", "the page does not end within 10s (1048576 bytes "+
+		"were read)",
 		"Raise scrape_timeout")
 }
 
@@ -278,7 +293,7 @@ func TestReason13ADroppedLabelMakesSeriesCollide(t *testing.T) {
 	w.serve(w.pod("shop", "cart"), 15090, page(goodPage+
 		`istio_requests_total{reporter="destination",source_workload="a",destination_workload="c"} 7`+"\n"))
 	w.report().row(t, "cart").want(t, Scraped, "scraped:collisions", "scrapes it",
-		"1 samples of its page are lost: metric_relabel_configs of job envoy-stats remove the label")
+		"1 sample of its page is lost: metric_relabel_configs of job envoy-stats remove the label")
 }
 
 func TestReason13TargetsThatAreEqual(t *testing.T) {
@@ -286,16 +301,18 @@ func TestReason13TargetsThatAreEqual(t *testing.T) {
 	first := w.pod("shop", "cart")
 	w.serve(first, 15090, page(goodPage))
 	w.pod("shop", "web", func(p *corev1.Pod) { p.Status.PodIP = first.Status.PodIP }) // both in the node's network
-	w.report().row(t, "web").want(t, Duplicate, "duplicate:envoy-stats", "equals that of pod shop/cart, which is scraped",
+	w.report().row(t, "web").want(t, Duplicate, "duplicate:envoy-stats", "equals that of pod shop/cart, which is "+
+		"scraped",
 		"keep a label that differs")
 }
 
 func TestReason14RulesThatBreakIPv6(t *testing.T) {
-	w := newWorldOf(t, jobWith("", keepEnvoys+"  - {source_labels: [__meta_kubernetes_pod_ip], "+
-		"replacement: '$1:15090', target_label: __address__}\n"))
+	w := newWorldOf(t, jobWith("", keepEnvoys+"  - {source_labels: [__meta_kubernetes_pod_ip], replacement: "+
+		"'$1:15090', target_label: __address__}\n"))
 	w.pod("shop", "cart", func(p *corev1.Pod) { p.Status.PodIP = "fd00:41::7" })
 	row := w.report().row(t, "cart")
-	if row.Verdict != Down && row.Verdict != NotATarget || !strings.Contains(row.Reason.Hint, "IPv6 addresses need brackets") {
+	if row.Verdict != Down && row.Verdict != NotATarget || !strings.Contains(row.Reason.Hint, "IPv6 addresses need "+
+		"brackets") {
 		t.Errorf("row = %+v", row)
 	}
 }

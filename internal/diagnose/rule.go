@@ -1,11 +1,12 @@
 package diagnose
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	promconfig "github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/model/labels"
 	promrelabel "github.com/prometheus/prometheus/model/relabel"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
@@ -15,16 +16,10 @@ import (
 // leftOut is about a pod whose targets rules have dropped. Of several dropped targets it takes the one that came
 // nearest: of a job that looks for Envoys, of the proxy's port, of the proxy container, and there of the latest rule.
 func (b *builder) leftOut(p *pod) finding {
-	var nearest *scrape.DroppedTarget
-	var found labels.Labels
-	best := -1
-	for _, t := range p.dropped {
-		l := t.Discovered()
-		if n := b.nearness(p, t, l); n > best {
-			best, nearest, found = n, t, l
-		}
-	}
-	job := b.jobs[nearest.Job]
+	nearest := slices.MaxFunc(p.dropped, func(x, y *scrape.DroppedTarget) int {
+		return cmp.Compare(b.nearness(p, x), b.nearness(p, y))
+	})
+	found, job := nearest.Discovered(), b.jobs[nearest.Job]
 	if job == nil {
 		return movedOn(nearest.Job)
 	}
@@ -32,7 +27,8 @@ func (b *builder) leftOut(p *pod) finding {
 	if !ok {
 		return movedOn(nearest.Job)
 	}
-	r := Reason{Job: nearest.Job, Rule: step.Index + 1, RuleText: step.String(), Value: sourceValue(step)}
+	r := Reason{Job: nearest.Job, Rule: step.Index + 1, RuleText: step.String(),
+		Value: shorten(sourceValue(step))}
 	if step.Rule.Action == promrelabel.Keep || step.Rule.Action == promrelabel.Drop {
 		r.Regex = step.Rule.Regex.String()
 	}
@@ -45,20 +41,19 @@ func (b *builder) leftOut(p *pod) finding {
 
 // movedOn is about a target that a former rule dropped.
 func movedOn(job string) finding {
-	f := same(NotReady, causeNotReady+":no-target-yet", fmt.Sprintf("Former rules of job %s left it out; "+
-		"those of now do not.", job), "Look again in a second.")
+	f := same(NotReady, causeNotReady+":no-target-yet", fmt.Sprintf("Former rules of job %s left it out; those of "+
+		"now do not.", job), "Look again in a second.")
 	f.reason.Job = job
 	return f
 }
 
 // nearness says how near a dropped target came to be the target of the pod's Envoy.
-func (b *builder) nearness(p *pod, t *scrape.DroppedTarget, l labels.Labels) int {
+func (b *builder) nearness(p *pod, t *scrape.DroppedTarget) int {
 	n := min(t.Rule, 99)
-	if p.record.Proxy != "" && l.Get(podPrefix+"container_name") == p.record.Proxy {
+	if p.record.Proxy != "" && t.Port.Container == p.record.Proxy {
 		n += 100
 	}
-	number := l.Get(podPrefix + "container_port_number")
-	if strings.HasSuffix(l.Get(podPrefix+"container_port_name"), portSuffix) || number == envoyPort {
+	if strings.HasSuffix(t.Port.Name, portSuffix) || t.Port.Number == envoyPort {
 		n += 200
 	}
 	if b.wants[t.Job] {
@@ -87,7 +82,17 @@ func wantsEnvoys(job *promconfig.ScrapeConfig) bool {
 func sourceValue(s relabel.Step) string {
 	values := make([]string, len(s.Rule.SourceLabels))
 	for i, name := range s.Rule.SourceLabels {
-		values[i] = s.Before.Get(string(name))
+		values[i] = scrape.MaskParam(string(name), s.Before.Get(string(name)))
 	}
 	return strings.Join(values, s.Rule.Separator)
+}
+
+// mostShown is how many bytes of a value a reason shows. An annotation may have 256 KiB.
+const mostShown = 200
+
+func shorten(value string) string {
+	if len(value) <= mostShown {
+		return value
+	}
+	return strings.ToValidUTF8(value[:mostShown], "") + "…"
 }

@@ -71,11 +71,11 @@ func jobWith(settings, rules string) string {
 		settings + "  kubernetes_sd_configs: [{role: pod}]\n  relabel_configs:\n" + rules
 }
 
-const keepEnvoys = "  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, " +
-	"regex: .*-envoy-prom}\n"
+const keepEnvoys = "  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, regex: " +
+	".*-envoy-prom}\n"
 
-// pod adds a running pod with an application and Istio's native sidecar, as the injector makes it. Its address is one of
-// this machine.
+// pod adds a running pod with an application and Istio's native sidecar, as the injector makes it. Its address is
+// one of this machine.
 func (w *world) pod(namespace, name string, edits ...func(*corev1.Pod)) *corev1.Pod {
 	always, yes := corev1.ContainerRestartPolicyAlways, true
 	p := &corev1.Pod{

@@ -31,6 +31,7 @@ type fakeAPI struct {
 	// down makes the server close connections without a response.
 	down     bool
 	before   func(*http.Request) // called before each response; may be nil
+	streams  bool                // lists are streamed as events of a watch
 	expired  bool                // each watch begins with the error that its resource version is too old
 	pods     []corev1.Pod
 	one      *corev1.Pod     // the answer to a request for one pod
@@ -76,13 +77,14 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		verb = "watch"
 	}
 	f.mu.Lock()
-	down, expired, pods, one, status := f.down, f.expired, f.pods, f.one, cmp.Or(f.refuse[verb+" "+resource], f.refuse[r.URL.Path])
+	down, expired, pods, one, status := f.down, f.expired, f.pods, f.one, cmp.Or(f.refuse[verb+" "+resource],
+		f.refuse[r.URL.Path])
 	if token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "); len(f.accepted) > 0 &&
 		!f.accepted[token] {
 		status = http.StatusUnauthorized
 	}
 	f.requests[verb+" "+resource]++
-	before := f.before
+	before, streams := f.before, f.streams
 	f.mu.Unlock()
 	if before != nil {
 		before(r)
@@ -101,6 +103,8 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			TypeMeta: metav1.TypeMeta{Kind: "Status",
 				APIVersion: "v1"}, Status: "Failure", Code: http.StatusGone, Reason: metav1.StatusReasonExpired,
 		}})
+	case r.URL.Query().Get("sendInitialEvents") != "" && streams:
+		f.stream(w, r, pods)
 	case r.URL.Query().Get("sendInitialEvents") != "":
 		respond(w, http.StatusUnprocessableEntity, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status",
 			APIVersion: "v1"}, Status: "Failure",
@@ -116,10 +120,27 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// stream sends the pods as events, then a bookmark that ends the list, and keeps the watch open.
+func (f *fakeAPI) stream(w http.ResponseWriter, r *http.Request, pods []corev1.Pod) {
+	w.Header().Set("Content-Type", "application/json")
+	for _, pod := range pods {
+		_ = json.NewEncoder(w).Encode(map[string]any{"type": "ADDED", "object": pod})
+	}
+	end := corev1.Pod{TypeMeta: metav1.TypeMeta{Kind: "Pod", APIVersion: "v1"}, ObjectMeta: metav1.ObjectMeta{
+		ResourceVersion: "1", Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"}}}
+	_ = json.NewEncoder(w).Encode(map[string]any{"type": "BOOKMARK", "object": end})
+	f.wait(w, r)
+}
+
 // hold keeps a watch open and sends no events.
 func (f *fakeAPI) hold(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusOK)
+	f.wait(w, r)
+}
+
+// wait sends what was written, and returns when the client or the server ends the watch.
+func (f *fakeAPI) wait(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).Flush()
 	select {
 	case <-r.Context().Done():

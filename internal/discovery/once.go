@@ -29,8 +29,9 @@ func Once(ctx context.Context, jobs []*promconfig.ScrapeConfig) (map[string][]*t
 	return m.once(ctx, jobs)
 }
 
-// Look discovers like Once, but does not give up if only some namespaces may not be listed. It returns the groups of each job as the update that Run hands over first, and the manager,
-// which does not run any more: its Pods, Scopes and Pod answer as of then.
+// Look discovers like Once, but does not give up if only some namespaces may not be listed. It returns the groups of
+// each job as the update that Run hands over first, and the manager, which does not run any more: its Pods, Scopes
+// and Pod answer as of then.
 func Look(ctx context.Context, jobs []*promconfig.ScrapeConfig) (*Manager, map[string]Update, error) {
 	m, err := New(zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 )
 
 // ErrNoPod is the error of Pod for a pod that no API server knows.
@@ -20,7 +20,7 @@ var ErrNoPod = errors.New("there is no such pod")
 // what to do: ErrNoPod, or a right that is missing, or a server that does not answer.
 func (m *Manager) Pod(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
 	for _, part := range []string{namespace, name} {
-		if problems := path.IsValidPathSegmentName(part); part == "" || len(problems) > 0 {
+		if problems := content.IsPathSegmentName(part); part == "" || len(problems) > 0 {
 			return nil, fmt.Errorf("%q is not the name of a pod or of a namespace", part)
 		}
 	}

@@ -55,8 +55,8 @@ const (
 	statusKey   = "sidecar.istio.io/status" // an annotation that the injector sets
 )
 
-// podRecord is a PodRecord in memory, without the names, which its storedPod has. Pods of one workload share all strings
-// but the address, so it takes about a hundred bytes.
+// podRecord is a PodRecord in memory, without the names, which its storedPod has. Pods of one workload share all
+// strings but the address, so it takes about 80 bytes.
 type podRecord struct {
 	ip         string
 	node       unique.Handle[string]
@@ -207,7 +207,8 @@ func (r *podRecord) public(namespace, name string) PodRecord {
 	return PodRecord{
 		Namespace: namespace, Name: name, IP: r.ip, Node: r.node.Value(), Controller: r.controller.Value(),
 		Phase: string(phases()[r.phase]), Ready: r.has(flagReady), HostNetwork: r.has(flagHostNetwork),
-		Injected: r.has(flagInjected), Asks: r.has(flagAsks), Proxy: proxy, ProxyInit: r.has(flagProxyInit), Ports: ports,
+		Injected: r.has(flagInjected), Asks: r.has(flagAsks), Proxy: proxy, ProxyInit: r.has(flagProxyInit),
+		Ports: ports,
 	}
 }
 

@@ -8,12 +8,11 @@ import (
 	"strings"
 	"testing"
 
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery/kubernetes"
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	promconfig "github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/discovery/kubernetes"
 )
 
 // injectedPod is a pod with a native sidecar, as Istio's injector makes it.
@@ -49,17 +48,22 @@ func TestWhichPodsHaveARecord(t *testing.T) {
 		change func(*corev1.Pod)
 		want   bool
 	}{
-		"no sidecar":     {func(p *corev1.Pod) {}, false},
-		"istio-proxy":    {func(p *corev1.Pod) { p.Spec.Containers[0].Name = "istio-proxy" }, true},
-		"init container": {func(p *corev1.Pod) { p.Spec.InitContainers = []corev1.Container{{Name: "istio-proxy"}} }, true},
+		"no sidecar":  {func(p *corev1.Pod) {}, false},
+		"istio-proxy": {func(p *corev1.Pod) { p.Spec.Containers[0].Name = "istio-proxy" }, true},
+		"init container": {func(p *corev1.Pod) { p.Spec.InitContainers = []corev1.Container{{Name: "istio-proxy"}} },
+			true},
 		"named port": {func(p *corev1.Pod) {
 			p.Spec.Containers[0].Ports = []corev1.ContainerPort{{Name: "envoy-prom"}}
 		}, true},
-		"asks by a label":          {func(p *corev1.Pod) { p.Labels = map[string]string{injectKey: "true"} }, true},
-		"asks by an annotation":    {func(p *corev1.Pod) { p.Annotations = map[string]string{injectKey: "true"} }, true},
-		"asks for a revision":      {func(p *corev1.Pod) { p.Labels = map[string]string{revisionKey: "canary"} }, true},
-		"refuses, with a revision": {func(p *corev1.Pod) { p.Labels = map[string]string{revisionKey: "x", injectKey: "false"} }, false},
-		"was injected":             {func(p *corev1.Pod) { p.Annotations = map[string]string{statusKey: "{}"} }, true},
+		"asks by a label": {func(p *corev1.Pod) { p.Labels = map[string]string{injectKey: "true"} }, true},
+		"asks by an annotation": {func(p *corev1.Pod) { p.Annotations = map[string]string{injectKey: "true"} },
+			true},
+		"asks for a revision": {func(p *corev1.Pod) { p.Labels = map[string]string{revisionKey: "canary"} }, true},
+		"refuses, with a revision": {func(p *corev1.Pod) {
+			p.Labels = map[string]string{revisionKey: "x",
+				injectKey: "false"}
+		}, false},
+		"was injected": {func(p *corev1.Pod) { p.Annotations = map[string]string{statusKey: "{}"} }, true},
 	} {
 		pod := corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}}}
 		c.change(&pod)
@@ -71,7 +75,14 @@ func TestWhichPodsHaveARecord(t *testing.T) {
 
 // TestRecordsAreOfWholePods: the rules of the job read nothing of what a record holds.
 func TestRecordsAreOfWholePods(t *testing.T) {
+	for name, streams := range map[string]bool{"listed": false, "streamed": true} {
+		t.Run(name, func(t *testing.T) { checkRecords(t, streams) })
+	}
+}
+
+func checkRecords(t *testing.T, streams bool) {
 	api := newFakeAPI(t)
+	api.streams = streams
 	bare := sidecarPod("bare", "10.0.0.3")
 	bare.Spec.Containers[0] = corev1.Container{Name: "app"}
 	api.pods = append(api.pods, injectedPod("web-2", "10.0.0.2"), injectedPod("web-1", "10.0.0.1"), bare)
@@ -84,6 +95,9 @@ func TestRecordsAreOfWholePods(t *testing.T) {
 		if want := RecordOf(&whole); !reflect.DeepEqual(r, want) {
 			t.Errorf("record = %+v\nwant %+v", r, want)
 		}
+	}
+	if n := api.count("list pods"); streams && n > 2 {
+		t.Errorf("%d lists: the pods were not streamed", n)
 	}
 	scopes := h.Scopes()
 	if len(scopes) != 2 || !scopes[0].Records || scopes[0].Job != "a" || len(scopes[0].Denied) != 0 {
@@ -122,14 +136,16 @@ func TestLookGoesOnWithoutSomeNamespaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := m.Scopes()[0]
-	if len(m.Pods()) != 1 || !strings.Contains(s.Denied["pay"], "may not list pods in namespace pay") || s.Denied["shop"] != "" {
+	if len(m.Pods()) != 1 || !strings.Contains(s.Denied["pay"], "may not list pods in namespace pay") ||
+		s.Denied["shop"] != "" {
 		t.Errorf("pods %+v, scope %+v", m.Pods(), s)
 	}
 	if _, err := Once(t.Context(), jobs); err == nil {
 		t.Error("Once went on")
 	}
 	api.set(func(f *fakeAPI) { f.refuse["/api/v1/namespaces/shop/pods"] = http.StatusForbidden })
-	if _, _, err := Look(t.Context(), jobs); err == nil || !strings.Contains(err.Error(), "may not list pods in namespace") {
+	if _, _, err := Look(t.Context(), jobs); err == nil || !strings.Contains(err.Error(), "may not list pods in "+
+		"namespace") {
 		t.Errorf("no namespace may be listed: %v", err)
 	}
 }
@@ -137,7 +153,8 @@ func TestLookGoesOnWithoutSomeNamespaces(t *testing.T) {
 func TestAskingForOnePod(t *testing.T) {
 	api := newFakeAPI(t)
 	h := newHarness(t, zap.NewNop())
-	if _, err := h.Pod(t.Context(), "shop", "web-1"); err == nil || !strings.Contains(err.Error(), "no API server to ask") {
+	if _, err := h.Pod(t.Context(), "shop", "web-1"); err == nil || !strings.Contains(err.Error(), "no API server "+
+		"to ask") {
 		t.Errorf("without a job: %v", err)
 	}
 	apply(t, h.Manager, api.podJob(t, "a"))

@@ -74,8 +74,8 @@ func (s *server) denied(n need) string {
 	return s.grants[n.question()].denied
 }
 
-// Misses says why a discovery does not see a pod: "looks in namespaces shop, pay". It is empty if the discovery sees the
-// pod.
+// Misses says why a discovery does not see a pod: "looks in namespaces shop, pay". It is empty if the discovery sees
+// the pod.
 func (s PodScope) Misses(pod *corev1.Pod) string {
 	if len(s.Namespaces) > 0 && !slices.Contains(s.Namespaces, pod.Namespace) {
 		return "looks in " + plural(len(s.Namespaces), "namespace") + " " + strings.Join(s.Namespaces, ", ") + " only"

@@ -59,8 +59,8 @@ func SignsOf(name, source, destination string) Signs {
 	return s
 }
 
-// Read returns the kinds of metrics on a page in one of the text formats, or on a part of one. It reads the beginning of
-// each line only, so what follows a name need not be well formed.
+// Read returns the kinds of metrics on a page in one of the text formats, or on a part of one. It reads the
+// beginning of each line only, so what follows a name need not be well formed.
 func Read(page []byte) (all Signs) {
 	for line := range bytes.Lines(page) {
 		name := bytes.TrimLeft(line, " \t")
@@ -123,14 +123,14 @@ func (s Signs) Class() Class {
 // and those of the application.
 func (s Signs) IsMerged() bool { return s.Has(Agent) }
 
-// WhyNoRequests returns the likeliest reason why a page lacks Istio's metrics of requests, and what to do: a clause that
-// begins in lower case and has no full stop. It is empty if the page has them or if it has no metrics.
+// WhyNoRequests returns the likeliest reason why a page lacks Istio's metrics of requests, and what to do: a clause
+// that begins in lower case and has no full stop. It is empty if the page has them or if it has no metrics.
 func (s Signs) WhyNoRequests() string {
 	switch s.Class() {
 	case ClassTCP:
 		if !s.Has(Envoy | Agent) {
-			return "the page counts TCP connections only and is not an Envoy's; ztunnel's is like that, and waypoints " +
-				"count the requests"
+			return "the page counts TCP connections only and is not an Envoy's; ztunnel's is like that, and " +
+				"waypoints count the requests"
 		}
 		return "Istio takes the traffic for TCP; name the Service's port http-… or grpc-…, or set its appProtocol"
 	case ClassIdle:

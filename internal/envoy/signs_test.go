@@ -16,16 +16,16 @@ func TestClassOfAPage(t *testing.T) {
 		"requests": {"# TYPE istio_requests_total counter\nistio_requests_total{a=\"b\"} 1\nenvoy_server_live 1\n",
 			ClassIstio, ""},
 		"durations only": {"istio_request_duration_milliseconds_bucket{le=\"1\"} 1\n", ClassIstio, ""},
-		"tcp only": {"istio_tcp_sent_bytes_total{} 1\nenvoy_server_live{} 1\n", ClassTCP, "name the Service's port"},
-		"ztunnel":  {"istio_tcp_sent_bytes_total{} 1\nistio_build{} 1\n", ClassTCP, "ztunnel"},
-		"idle":     {"istio_build{component=\"proxy\"} 1\nenvoy_server_live 1\n", ClassIdle, "shows no traffic"},
-		"agent":    {"istio_agent_scrapes_total 1\n", ClassIdle, "shows no traffic"},
-		"envoy":    {"envoy_server_live{} 1\n", ClassEnvoy, "telemetry is off"},
-		"other":    {"go_goroutines 7\n", ClassOther, "not look like"},
-		"empty":    {"", ClassEmpty, ""},
-		"comments": {"# HELP istio_requests_total x\n\n  \n", ClassEmpty, ""},
-		"utf-8":    {"{\"istio_requests_total\",a=\"b\"} 1\n", ClassIstio, ""},
-		"cut":      {"envoy_server_live 1\nenvoy_serv", ClassEnvoy, "telemetry is off"},
+		"tcp only":       {"istio_tcp_sent_bytes_total{} 1\nenvoy_server_live{} 1\n", ClassTCP, "the Service's port"},
+		"ztunnel":        {"istio_tcp_sent_bytes_total{} 1\nistio_build{} 1\n", ClassTCP, "ztunnel"},
+		"idle":           {"istio_build{component=\"proxy\"} 1\nenvoy_server_live 1\n", ClassIdle, "shows no traffic"},
+		"agent":          {"istio_agent_scrapes_total 1\n", ClassIdle, "shows no traffic"},
+		"envoy":          {"envoy_server_live{} 1\n", ClassEnvoy, "telemetry is off"},
+		"other":          {"go_goroutines 7\n", ClassOther, "not look like"},
+		"empty":          {"", ClassEmpty, ""},
+		"comments":       {"# HELP istio_requests_total x\n\n  \n", ClassEmpty, ""},
+		"utf-8":          {"{\"istio_requests_total\",a=\"b\"} 1\n", ClassIstio, ""},
+		"cut":            {"envoy_server_live 1\nenvoy_serv", ClassEnvoy, "telemetry is off"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := Read([]byte(c.page))
@@ -59,12 +59,12 @@ func TestRecordedPages(t *testing.T) {
 		want   Class
 		merged bool
 	}{
-		"istio-proxy-1.5.txt":       {ClassIstio, false},
-		"istio-merged-15020.txt":    {ClassIstio, true},
-		"envoy-front-proxy.txt":     {ClassEnvoy, false},
-		"ztunnel-1.24-excerpt.txt":  {ClassTCP, false},
-		"sidecar-blank-lines.txt":   {ClassEnvoy, false},
-		"non-conforming.txt":        {ClassOther, false},
+		"istio-proxy-1.5.txt":         {ClassIstio, false},
+		"istio-merged-15020.txt":      {ClassIstio, true},
+		"envoy-front-proxy.txt":       {ClassEnvoy, false},
+		"ztunnel-1.24-excerpt.txt":    {ClassTCP, false},
+		"sidecar-blank-lines.txt":     {ClassEnvoy, false},
+		"non-conforming.txt":          {ClassOther, false},
 		"envoy-front-proxy-older.txt": {ClassEnvoy, false},
 	} {
 		page, err := os.ReadFile(filepath.Join(folder, file))

@@ -34,7 +34,8 @@ func lookJob() *promconfig.ScrapeConfig {
 	job.KeepDroppedTargets = 1
 	rule := func(action relabel.Action, label, regex string) *relabel.Config {
 		r := relabel.DefaultRelabelConfig
-		r.Action, r.SourceLabels, r.Regex = action, model.LabelNames{model.LabelName(label)}, relabel.MustNewRegexp(regex)
+		r.Action, r.SourceLabels, r.Regex = action, model.LabelNames{model.LabelName(label)},
+			relabel.MustNewRegexp(regex)
 		r.NameValidationScheme = model.UTF8Validation
 		return &r
 	}
@@ -47,8 +48,9 @@ func lookJob() *promconfig.ScrapeConfig {
 // lookGroup is a pod with one target.
 func lookGroup(pod, address string, more model.LabelSet) discovery.Group {
 	return discovery.Group{Group: &targetgroup.Group{
-		Source:  "pod/shop/" + pod,
-		Labels:  model.LabelSet{namespaceLabel: "shop", podNameLabel: model.LabelValue(pod), "__meta_keep": "yes"}.Merge(more),
+		Source: "pod/shop/" + pod,
+		Labels: model.LabelSet{namespaceLabel: "shop", podNameLabel: model.LabelValue(pod),
+			"__meta_keep": "yes"}.Merge(more),
 		Targets: []model.LabelSet{{model.AddressLabel: model.LabelValue(address)}},
 	}}
 }
@@ -126,6 +128,32 @@ func TestFullStatusListsTargetsOfOtherShards(t *testing.T) {
 	}
 }
 
+// BenchmarkFullStatus lists 10,000 pods of 5 discovered targets each, of which rules keep one.
+func BenchmarkFullStatus(b *testing.B) {
+	ps := New(series.NewTable(), dropSink{}, Options{}, zap.NewNop(), prometheus.NewRegistry())
+	job := lookJob()
+	job.KeepDroppedTargets = 0
+	if err := ps.Apply([]*promconfig.ScrapeConfig{job}); err != nil {
+		b.Fatal(err)
+	}
+	u := discovery.Update{Whole: true}
+	for i := range 10_000 {
+		g := lookGroup(fmt.Sprintf("cart-%d", i), fmt.Sprintf("10.0.%d.%d:15090", i/250, i%250), nil)
+		for port := range 4 {
+			g.Targets = append(g.Targets, model.LabelSet{"__meta_keep": "no",
+				model.AddressLabel: model.LabelValue(fmt.Sprintf("10.0.%d.%d:%d", i/250, i%250, port+1))})
+		}
+		u.Groups = append(u.Groups, g)
+	}
+	ps.Update(map[string]discovery.Update{"envoy-stats": u})
+	b.ReportAllocs()
+	for b.Loop() {
+		if p := ps.FullStatus()[0]; len(p.Targets) != 10_000 || len(p.Dropped) != 40_000 {
+			b.Fatalf("%d targets, %d dropped", len(p.Targets), len(p.Dropped))
+		}
+	}
+}
+
 // TestFailuresInARow scrapes one target that fails, comes back, and starts again.
 func TestFailuresInARow(t *testing.T) {
 	var uptime, status atomic.Int64
@@ -139,7 +167,7 @@ func TestFailuresInARow(t *testing.T) {
 	}))
 	defer s.Close()
 	jobs := []*promconfig.ScrapeConfig{lookJob()}
-	e := New(series.NewTable(), noSink{}, Options{AllowLoopback: true}, zap.NewNop(), prometheus.NewRegistry())
+	e := New(series.NewTable(), dropSink{}, Options{AllowLoopback: true}, zap.NewNop(), prometheus.NewRegistry())
 	if err := e.Apply(jobs); err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +187,8 @@ func TestFailuresInARow(t *testing.T) {
 	}
 	down := scrape(503, 0)
 	again := scrape(503, 0)
-	if down.Failures != 1 || again.Failures != 2 || !again.FailingSince.Equal(down.LastScrape) || again.Failure != "status" {
+	if down.Failures != 1 || again.Failures != 2 || !again.FailingSince.Equal(down.LastScrape) ||
+		again.Failure != "status" {
 		t.Errorf("after two failures: %+v, then %+v", down, again)
 	}
 	if back := scrape(0, 7200); back.Failures != 0 || !back.FailingSince.IsZero() || !back.Restarted.IsZero() {

@@ -17,9 +17,9 @@ import (
 // concurrentLooks is how many scrapes of Look run at the same time.
 const concurrentLooks = 32
 
-// Look makes the targets of the jobs from what discovery has found, scrapes once each one for which choose returns true,
-// and returns FullStatus. It sends nothing and keeps nothing. The targets of other instances by the map of shards are
-// not scraped. If ctx ends, the targets that are left stay unscraped. The error names a job that cannot run.
+// Look makes the targets of the jobs from what discovery has found, scrapes once each one for which choose returns
+// true, and returns FullStatus. It sends nothing and keeps nothing. The targets of other instances by the map of
+// shards are not scraped. If ctx ends, the targets that are left stay unscraped. The error names a job that cannot run.
 func Look(ctx context.Context, jobs []*promconfig.ScrapeConfig, found map[string]discovery.Update, opts Options,
 	shards shard.Map, choose func(TargetStatus) bool) ([]PoolStatus, error) {
 	own := make([]*promconfig.ScrapeConfig, len(jobs))
@@ -29,7 +29,7 @@ func Look(ctx context.Context, jobs []*promconfig.ScrapeConfig, found map[string
 		own[i] = &cfg
 	}
 	opts.Sharded = shards.On()
-	ps := New(series.NewTable(), noSink{}, opts, zap.NewNop(), prometheus.NewRegistry())
+	ps := New(series.NewTable(), dropSink{}, opts, zap.NewNop(), prometheus.NewRegistry())
 	if err := ps.Apply(own); err != nil {
 		return nil, err
 	}
@@ -78,11 +78,11 @@ func (ps *Pools) closeJobs() {
 	}
 }
 
-// noSink takes batches and drops them.
-type noSink struct{}
+// dropSink takes batches and drops them.
+type dropSink struct{}
 
 // Append implements Sink.
-func (noSink) Append(*series.Batch) error { return nil }
+func (dropSink) Append(*series.Batch) error { return nil }
 
 // Flush implements Sink.
-func (noSink) Flush() {}
+func (dropSink) Flush() {}

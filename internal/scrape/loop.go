@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/prometheus/model/labels"
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
@@ -56,14 +55,14 @@ type scrapeStatus struct {
 	err      string
 	counts   exposition.Counts
 	since    time.Time // when health became what it is
-	bytes    pageBytes
+	bytes    pageSize
 	failure  string // as in TargetStatus
 	failures int    // in a row
 	traits   traits
 }
 
-// pageBytes are the sizes of a page, as far as it was read.
-type pageBytes struct {
+// pageSize are the sizes of a page, as far as it was read.
+type pageSize struct {
 	page, wire int64 // uncompressed, and as it was sent
 	reported   int64 // the value of scrape_body_size_bytes
 }
@@ -121,7 +120,7 @@ func (l *loop) newLearner() *learner {
 		table: l.env.table, target: l.id, labels: l.target.labels, cfg: l.job.cfg,
 		scratch: &l.env.scratch, onLearn: l.report.noteNew,
 		exceed: l.job.metrics.labelLimit.Inc, notice: l.traits.notice,
-		late:   func(id series.ID, at int64) bool { return l.ages.late(l.live, id, at) },
+		late: func(id series.ID, at int64) bool { return l.ages.late(l.live, id, at) },
 	}
 }
 
@@ -141,7 +140,7 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 	start := time.Now()
 	ts := l.stamps.scrape(start, l.due, l.target.interval)
 
-	counts, size, err := exposition.Counts{}, pageBytes{}, forced
+	counts, size, err := exposition.Counts{}, pageSize{}, forced
 	var b *series.Batch
 	if forced == nil {
 		b, counts, size, err = l.readOrFail(ctx, start, ts)
@@ -183,7 +182,7 @@ func (l *loop) batch(at time.Time) *series.Batch {
 // read fetches the page into a batch, which it takes from the pool when the page begins. The caller commits or abandons
 // the page then. Without a page the batch is nil.
 func (l *loop) read(process context.Context, start, at time.Time) (
-	b *series.Batch, c exposition.Counts, size pageBytes, err error,
+	b *series.Batch, c exposition.Counts, size pageSize, err error,
 ) {
 	ctx, cancel := context.WithTimeout(process, l.target.timeout)
 	defer cancel()
@@ -195,7 +194,7 @@ func (l *loop) read(process context.Context, start, at time.Time) (
 	defer p.close()
 	b = l.batch(at)
 	c, err = l.page.Read(p.body, p.contentType, start.Add(maxAhead).UnixMilli(), b)
-	size = pageBytes{page: p.body.n, wire: p.wireBytes(), reported: p.body.n}
+	size = pageSize{page: p.body.n, wire: p.wireBytes(), reported: p.body.n}
 	if p.body.err != nil {
 		l.logFailure(process, err)
 		if size.reported = 0; errors.Is(err, errBodyLimit) {
@@ -280,7 +279,7 @@ func (l *loop) end(missed time.Time) {
 }
 
 // remember keeps the status of the target, counts, and logs a change of its health.
-func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts, size pageBytes, err error) {
+func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts, size pageSize, err error) {
 	m := l.job.metrics
 	m.scrapes.Inc()
 	m.samples.Add(float64(c.Scraped))

@@ -50,14 +50,14 @@ func (p *panics) isNew(at stackKey) bool {
 // readOrFail is read with a recover: a panic fails this scrape only. It also replaces the page, because the panic may
 // have left the page half changed.
 func (l *loop) readOrFail(ctx context.Context, start, at time.Time) (
-	b *series.Batch, c exposition.Counts, size int64, err error,
+	b *series.Batch, c exposition.Counts, size pageSize, err error,
 ) {
 	defer func() {
 		value := recover()
 		if value == nil {
 			return
 		}
-		b, c, size, err = nil, exposition.Counts{}, 0, &panicError{value}
+		b, c, size, err = nil, exposition.Counts{}, pageSize{}, &panicError{value}
 		var stack stackKey
 		runtime.Callers(1, stack[:])
 		if l.env.panics.isNew(stack) {
@@ -72,6 +72,7 @@ func (l *loop) readOrFail(ctx context.Context, start, at time.Time) (
 
 // forgetPage replaces the page by an empty one. It releases the series of the old page, unless that panics too.
 func (l *loop) forgetPage() {
+	l.traits.forgetSeries()
 	old := l.page
 	l.page = exposition.NewPage(l.env.layouts, l.newLearner(), l.job.pageOptionsOf(l.target))
 	defer func() { _ = recover() }()

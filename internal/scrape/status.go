@@ -41,6 +41,9 @@ type TargetStatus struct {
 	FailingSince time.Time   // start of the first of the scrapes in a row that failed; zero: the last did not fail
 	Failures     int         // scrapes in a row that failed
 	Signs        envoy.Signs // kinds of metrics that the target's pages have shown
+	// Shape is a hash of the series that the target's pages have shown. Targets that show one and the same page have one
+	// Shape, unless series came and went between their scrapes.
+	Shape uint64
 	// Started is when the Envoy behind the page started, by its uptime. Zero: not known, or rules drop the uptime.
 	Started time.Time
 	// Restarted is when a scrape first saw a smaller uptime than the one before. Zero: none did.
@@ -68,8 +71,14 @@ type DroppedTarget struct {
 	Job        string
 	Discovered func() labels.Labels // before relabeling
 	Pod        Pod                  // that it was found in; zero: it is not a pod's
-	Rule       int                  // that left it out, from 1. Only FullStatus finds it out; otherwise 0
+
+	// Only FullStatus sets the following.
+	Rule int  // that left it out, from 1; 0: a rule of before the last reload
+	Port Port // that it was found by
 }
+
+// Port is a port of a container of a pod. Fields that discovery did not keep are empty.
+type Port struct{ Container, Name, Number string }
 
 // FoundTarget is a discovered target that is not scraped from here for another reason than a rule.
 type FoundTarget struct {

@@ -24,7 +24,8 @@ func (l *loop) asStatus() TargetStatus {
 		Samples: s.counts.Scraped, Kept: s.counts.Kept, Duplicates: s.counts.Duplicates,
 		Pod:       podOf(found.own, found.group),
 		PageBytes: s.bytes.page, WireBytes: s.bytes.wire, Failure: s.failure, Failures: s.failures,
-		Signs: s.traits.signs, Started: timeOf(s.traits.started), Restarted: timeOf(s.traits.restarted),
+		Signs: s.traits.signs, Shape: s.traits.shape, Started: timeOf(s.traits.started),
+		Restarted: timeOf(s.traits.restarted),
 	}
 	if s.health == HealthDown {
 		status.FailingSince = s.since
@@ -51,6 +52,12 @@ func podOf(own, group model.LabelSet) Pod {
 	return Pod{}
 }
 
+// containerPort returns the port of a container that a target was found by.
+func containerPort(own model.LabelSet) Port {
+	const prefix = model.MetaLabelPrefix + "kubernetes_pod_container_"
+	return Port{string(own[prefix+"name"]), string(own[prefix+"port_name"]), string(own[prefix+"port_number"])}
+}
+
 // traits are what the pages of a target say about the process behind it. They hold no reference to a series: uptime is
 // valid as long as the page has the line, and note forgets it with the first page that lacks it.
 type traits struct {
@@ -59,6 +66,7 @@ type traits struct {
 	learned   bool      // the page that is being read showed the uptime as a new series
 	uptime    series.ID // of envoy_server_uptime, if hasUptime
 	index     int32     // where the last batch had it
+	shape     uint64    // XOR of the hashes of all series that were new on a page
 	started   int64     // of the Envoy, Unix milliseconds; 0: not known
 	restarted int64     // when a scrape saw that it had started again; 0: none did
 }
@@ -74,6 +82,7 @@ func (t *traits) notice(printed labels.Labels, id series.ID, kept bool) {
 		sign = envoy.SignsOf(name, printed.Get("source_workload"), printed.Get("destination_workload"))
 	}
 	t.signs |= sign
+	t.shape ^= printed.Hash()
 	if name == uptimeName && kept {
 		t.uptime, t.hasUptime, t.learned = id, true, true
 	}

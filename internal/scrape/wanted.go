@@ -200,7 +200,7 @@ func describe(cfg *promconfig.ScrapeConfig, groups []*relabeled, rules *ruleFind
 				t := DroppedTarget{Job: cfg.JobName, Pod: podOf(own, r.group.Labels),
 					Discovered: func() labels.Labels { return discovered(cfg, own, r.group.Labels) }}
 				if rules != nil {
-					t.Rule = rules.rule(own, r.group.Labels)
+					t.Rule, t.Port = rules.rule(own, r.group.Labels), containerPort(own)
 				}
 				dropped = append(dropped, t)
 			}
