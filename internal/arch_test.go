@@ -54,9 +54,8 @@ var allowed = map[string][]string{
 	"config/problem":  {},
 	"config/yamltree": {},
 	"envoy":           {},
-	"envoy":           {},
-	"diagnose":        {"discovery", "envoy", "relabel", "scrape"}, // reads what they know of pods and targets
-	"diagnose/show":   {"diagnose", "config/hint"},                 // hint: the distance of two names
+	"diagnose":        {"discovery", "envoy", "relabel", "scrape", "shard"}, // shard: in tests
+	"diagnose/show":   {"diagnose", "config/hint"},                          // hint: the distance of two names
 	// web reads their Status() and the lines of history, and shows reports of diagnose
 	"web": {
 		"config", "diagnose", "diagnose/show", "discovery", "history", "relabel", "scrape", "remotewrite",

@@ -155,7 +155,7 @@ func (m *fakeMesh) discover(job string, health scrape.Health, found labels.Label
 	t := scrape.TargetStatus{
 		Job: job, URL: "http://" + address + found.Get("__metrics_path__"), Labels: b.Labels(),
 		Discovered: func() labels.Labels { return found }, Pod: podIn(found),
-		Health:     health, Interval: 15 * time.Second, Timeout: 10 * time.Second,
+		Health: health, Interval: 15 * time.Second, Timeout: 10 * time.Second,
 	}
 	if health != scrape.HealthUnknown {
 		t.LastScrape, t.Duration, t.Samples, t.Kept = fakeNow.Add(-4321*time.Millisecond), 12*time.Millisecond, 2148,
@@ -223,8 +223,8 @@ func (m *fakeMesh) sources() Sources {
 				return m.preview(ctx, job, url)
 			},
 		},
-		Ready:      func() (bool, string) { return m.notReady == "", m.notReady },
-		Reload:     func(ctx context.Context) error { return m.reload(ctx) },
+		Ready:  func() (bool, string) { return m.notReady == "", m.notReady },
+		Reload: func(ctx context.Context) error { return m.reload(ctx) },
 		Build: Build{Version: "0.1.0", Revision: "abcdef", Branch: "main", BuildUser: "ci",
 			BuildDate: "20260301-11:00:00", GoVersion: "go1.26.8"},
 		Flags:    m.flags,

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -62,7 +63,7 @@ func (m *fakeMesh) addPods() {
 		Funnels: []diagnose.Funnel{{Job: job, Steps: []diagnose.FunnelStep{
 			{Words: "discovered", Left: 2410},
 			{Words: "rule 2: " + keep, Out: 1998, Left: 412, Cause: "rule:envoy-stats:2"},
-			{Words: "scraped by other shards", Out: 274, Left: 138, Cause: "shard"},
+			{Words: "scraped by other shards", Out: 274, Left: 138},
 			{Words: "scraped", Left: 138},
 		}}},
 		Notes: []string{"namespace kube-system may not be listed, so its pods are not known"},
@@ -189,7 +190,7 @@ func TestNumbersOfPodsLeadToThem(t *testing.T) {
 		t.Fatalf("%d links: %v", len(found), found)
 	}
 	for _, m := range found {
-		list := ask(s, "GET", "/pods"+strings.ReplaceAll(m[1], "&amp;", "&")).Body.String()
+		list := ask(s, "GET", "/pods"+html.UnescapeString(m[1])).Body.String()
 		// 1,998 targets are left out by a rule, of pods that are scraped through another target.
 		if rows := strings.Count(list, `<tr id="`); m[2] != "998" && fmt.Sprint(rows) != m[2] {
 			t.Errorf("%s: %d rows, want %s", m[1], rows, m[2])
@@ -319,7 +320,7 @@ func TestKubectlLine(t *testing.T) {
 		{"fd00::1", "http://[fd00::1]:15090/stats/prometheus", "…cart-0:15090/proxy/stats/prometheus"},
 		{"10.0.0.1", "https://10.0.0.1/m", "…https:cart-0:443/proxy/m"},
 		{"10.0.0.1", "http://10.0.0.1/m?a=b", "'…cart-0:80/proxy/m?a=b'"},
-		{"10.0.0.1", "http://10.0.0.1:1/$(reboot)';x", `'…cart-0:1/proxy/$%28reboot%29%27;x'`},
+		{"10.0.0.1", "http://10.0.0.1:1/$(reboot)';x", `'…cart-0:1/proxy/$(reboot)'\'';x'`},
 		{"10.0.0.1", "http://10.0.0.9:15090/", ""}, // not the pod's address
 		{"10.0.0.1", "", "…cart-0:15090/proxy/stats/prometheus"},
 	} {

@@ -75,6 +75,8 @@ func Find(pods []Pod, name, namespace string) []Pod {
 	switch full := kindOf(kind); {
 	case !slash:
 		return named(pods, name)
+	case rest == "":
+		return nil
 	case full == "Pod":
 		found = named(pods, rest)
 	case full == "Namespace":
@@ -160,7 +162,7 @@ func Nearest(pods []Pod, name string) []string {
 		if strings.Contains(full, name) {
 			distance = min(distance, 1)
 		}
-		if distance <= 1+len(name)/4 {
+		if distance <= max(2, len(name)/4) {
 			found = append(found, near{full, distance})
 		}
 	}

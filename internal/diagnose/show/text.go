@@ -85,7 +85,7 @@ func summary(a *Answer) string {
 			if s.Out > 0 {
 				out = "-" + Count(s.Out)
 			}
-			fmt.Fprintf(t, "  %s\t%s\t  %s\n", out, Count(s.Left), plain(s.Words))
+			fmt.Fprintf(t, "%s\t%s\t  %s\n", out, Count(s.Left), plain(s.Words))
 		}
 		_ = t.Flush()
 	}

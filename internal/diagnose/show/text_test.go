@@ -62,8 +62,8 @@ Why pods are not scraped, the most frequent cause first:
       for example shop/cart-1
 
 Targets of job mesh:
-          2,410    discovered
-  -2,000    410    rule 1: keep x
+          2,410  discovered
+  -2,000    410  rule 1: keep x
 
 Note: namespace secret may not be listed
 
