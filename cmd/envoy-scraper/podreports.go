@@ -17,8 +17,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/web"
 )
 
-// podReports makes the reports on pods that pages and `why` show. It keeps nothing: a report is made when somebody looks.
-// People who look at the same time get the same report.
+// podReports makes the reports on pods that pages and `why` show. It keeps nothing: a report is made when somebody
+// looks. People who look at the same time get the same report.
 type podReports struct {
 	config func() *config.Config // in force
 	pools  func() []scrape.PoolStatus

@@ -81,8 +81,9 @@ func (p *runningProcess) ask(ctx context.Context, query url.Values) (show.Answer
 	case err == nil && answer.Status == "error" && answer.Error != "" && query.Has("pod"):
 		return show.Answer{}, errors.New(answer.Error)
 	case err != nil || answer.Data == nil || answer.Data.Pods == nil:
-		return show.Answer{}, fmt.Errorf("%s is not an envoy-scraper that knows pods: it answers %s (give --url the URL "+
-			"of its pages, such as http://127.0.0.1:9095)", p, resp.Status)
+		return show.Answer{},
+			fmt.Errorf("%s is not an envoy-scraper that knows pods: it answers %s (give --url the URL "+
+				"of its pages, such as http://127.0.0.1:9095)", p, resp.Status)
 	}
 	answer.Data.Answer.Pods = *answer.Data.Pods
 	return answer.Data.Answer, nil

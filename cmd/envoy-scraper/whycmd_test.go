@@ -21,7 +21,8 @@ func servePods(t *testing.T) string {
 			Reason: show.Reason{Sentence: "its phase is Succeeded"}},
 		{Namespace: "shop", Name: "cart-0", Workload: "StatefulSet/cart", Verdict: diagnose.Scraped,
 			Reason: show.Reason{Sentence: "scraped every 15s"}},
-		{Namespace: "pay", Name: "api-0", Verdict: diagnose.Scraped, Reason: show.Reason{Sentence: "scraped every 15s"}},
+		{Namespace: "pay", Name: "api-0", Verdict: diagnose.Scraped,
+			Reason: show.Reason{Sentence: "scraped every 15s"}},
 	}
 	s := serveFunc(t, func(w http.ResponseWriter, r *http.Request) {
 		if user, password, _ := r.BasicAuth(); user != "me" || password != "canary" {
@@ -52,7 +53,8 @@ func TestWhyAsksARunningProcess(t *testing.T) {
 		want []string // parts of the output
 		not  string   // that the output must not have
 	}{
-		{nil, 1, []string{"DOWN", "shop/cart-1", "4 pods: 1 DOWN, 1 FINISHED, 2 SCRAPED.", "1 × DOWN: nothing listens"}, ""},
+		{nil, 1, []string{"DOWN", "shop/cart-1", "4 pods: 1 DOWN, 1 FINISHED, 2 SCRAPED.", "1 × DOWN: nothing listens"},
+			""},
 		{[]string{"cart-0"}, 0, []string{"SCRAPED  shop/cart-0\nscraped every 15s\n", "kubectl get --raw"}, "cart-1"},
 		{[]string{"pod/cart-1"}, 1, []string{"DOWN  shop/cart-1\nnothing listens on 10.0.0.2:15090\n"}, "cart-0"},
 		{[]string{"cart-1.shop"}, 1, []string{"DOWN  shop/cart-1\n"}, ""},
@@ -100,21 +102,31 @@ func TestWhySaysWhatIsWrong(t *testing.T) {
 		code int
 		want string
 	}{
-		"unknown pod":       {[]string{"--url", base, "crt-0"}, 1, "no pod crt-0 has an Envoy or should have one; the nearest names: shop/cart-0"},
-		"unknown workload":  {[]string{"--url", base, "deploy/zzzzzzz"}, 1, "no pod of deploy/zzzzzzz has an Envoy or should have one; envoy-scraper why lists the 4 pods"},
-		"unknown namespace": {[]string{"--url", base, "-n", "ship"}, 1, "no pod in namespace ship has an Envoy or should have one; namespaces with such pods: pay, shop"},
-		"no password":       {[]string{"--url", strings.Replace(base, "me:canary@", "", 1)}, 1, "asks for a user name and a password"},
-		"wrong password":    {[]string{"--url", strings.Replace(base, "me:", "you:", 1)}, 1, "asks for a user name and a password"},
-		"wrong path":        {[]string{"--url", base + "/deeper"}, 1, "is not an envoy-scraper that knows pods: it answers 404 Not Found"},
-		"another program":   {[]string{"--url", prometheus.URL}, 1, "is not an envoy-scraper that knows pods: it answers 200 OK"},
-		"a web page":        {[]string{"--url", page.URL}, 1, "is not an envoy-scraper that knows pods"},
-		"gigabytes":         {[]string{"--url", endless.URL}, 1, "the answer is longer than 64.0 MiB; this is not an envoy-scraper"},
-		"no answer":         {[]string{"--url", silent.URL, "--timeout=100ms"}, 1, "did not answer in time (--timeout)"},
-		"nothing listens":   {[]string{"--url", gone.URL}, 1, "nothing listens there"},
-		"not a URL":         {[]string{"--url", "ftp://x"}, 1, "--url: not an http URL (give the URL of the pages, such as http://127.0.0.1:9095)"},
-		"two sources":       {[]string{"--url", base, "--config.file=x.yml"}, 2, "leave out --config.file"},
-		"no time":           {[]string{"--url", base, "--timeout=0s"}, 2, "--timeout: 0s: give more than 0s"},
-		"two pods":          {[]string{"--url", base, "a", "b"}, 2, "unexpected b"},
+		"unknown pod": {[]string{"--url", base, "crt-0"}, 1,
+			"no pod crt-0 has an Envoy or should have one; the nearest names: shop/cart-0"},
+		"unknown workload": {[]string{"--url", base, "deploy/zzzzzzz"}, 1,
+			"no pod of deploy/zzzzzzz has an Envoy or should have one; envoy-scraper why lists the 4 pods"},
+		"unknown namespace": {[]string{"--url", base, "-n", "ship"}, 1,
+			"no pod in namespace ship has an Envoy or should have one; namespaces with such pods: pay, shop"},
+		"no password": {[]string{"--url", strings.Replace(base, "me:canary@", "", 1)}, 1,
+			"asks for a user name and a password"},
+		"wrong password": {[]string{"--url", strings.Replace(base, "me:", "you:", 1)}, 1,
+			"asks for a user name and a password"},
+		"wrong path": {[]string{"--url", base + "/deeper"}, 1,
+			"is not an envoy-scraper that knows pods: it answers 404 Not Found"},
+		"another program": {[]string{"--url", prometheus.URL}, 1,
+			"is not an envoy-scraper that knows pods: it answers 200 OK"},
+		"a web page": {[]string{"--url", page.URL}, 1, "is not an envoy-scraper that knows pods"},
+		"gigabytes": {[]string{"--url", endless.URL}, 1,
+			"the answer is longer than 64.0 MiB; this is not an envoy-scraper"},
+		"no answer": {[]string{"--url", silent.URL, "--timeout=100ms"}, 1,
+			"did not answer in time (--timeout)"},
+		"nothing listens": {[]string{"--url", gone.URL}, 1, "nothing listens there"},
+		"not a URL": {[]string{"--url", "ftp://x"}, 1,
+			"--url: not an http URL (give the URL of the pages, such as http://127.0.0.1:9095)"},
+		"two sources": {[]string{"--url", base, "--config.file=x.yml"}, 2, "leave out --config.file"},
+		"no time":     {[]string{"--url", base, "--timeout=0s"}, 2, "--timeout: 0s: give more than 0s"},
+		"two pods":    {[]string{"--url", base, "a", "b"}, 2, "unexpected b"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, out, errs := runCommand(t, append([]string{"why"}, c.args...)...)

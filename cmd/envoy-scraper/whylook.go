@@ -74,7 +74,8 @@ func (l *oneLook) pods(ctx context.Context, name, namespace string) (show.Answer
 	}
 	answer, err := l.look(ctx, chosen)
 	if err == nil && ctx.Err() != nil {
-		answer.Notes = append(answer.Notes, "Not every target could be scraped in time: a longer --timeout allows more.")
+		answer.Notes = append(answer.Notes,
+			"Not every target could be scraped in time: a longer --timeout allows more.")
 	}
 	return answer, err
 }

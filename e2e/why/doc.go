@@ -1,5 +1,5 @@
-// Package why asks envoy-scraper about pods of a real kube-apiserver: which are scraped, and why the others are not. Each
-// pod is one reason that people meet: a rule, a port, a phase, an address, an answer, a limit, another instance, a
+// Package why asks envoy-scraper about pods of a real kube-apiserver: which are scraped, and why the others are not.
+// Each pod is one reason that people meet: a rule, a port, a phase, an address, an answer, a limit, another instance, a
 // missing right. The command `why` beside a process, `why` without one, the page /pods, its text and its JSON must all
 // say the same.
 //

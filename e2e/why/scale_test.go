@@ -32,9 +32,11 @@ func TestManyPods(t *testing.T) {
 	w.createMany(n, address)
 	// All pods have one address. The path differs, so that they are different targets.
 	a := w.start("many", fmt.Sprintf("global: {scrape_interval: 1m, scrape_timeout: 10s}\nscrape_configs:\n"+
-		"- job_name: envoy-stats\n  kubernetes_sd_configs: [{role: pod, kubeconfig_file: %s, namespaces: {names: [%s]}}]\n"+
+		"- job_name: envoy-stats\n  kubernetes_sd_configs: [{role: pod, kubeconfig_file: %s, namespaces: {names: "+
+		"[%s]}}]\n"+
 		"  relabel_configs:\n  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, "+
-		"regex: '.*-envoy-prom'}\n  - {source_labels: [__meta_kubernetes_pod_name], regex: '(.*)', replacement: '/stats/$1', "+
+		"regex: '.*-envoy-prom'}\n  - {source_labels: [__meta_kubernetes_pod_name], regex: '(.*)', replacement: "+
+		"'/stats/$1', "+
 		"target_label: __metrics_path__}\n  - {source_labels: [__meta_kubernetes_pod_name], target_label: pod_name}\n"+
 		"remote_write: [{url: 'http://127.0.0.1:1/'}]\n", w.kubeconfig, shop))
 	parts.Eventually(t, 5*time.Minute, "all pods are listed and scraped", func() error {
@@ -44,7 +46,8 @@ func TestManyPods(t *testing.T) {
 		}
 		return err
 	})
-	for _, path := range []string{"/pods", "/pods?rows=500", "/pods?rows=500&sort=bytes&search=reviews", "/pods?pod=" + shop +
+	for _, path := range []string{"/pods", "/pods?rows=500", "/pods?rows=500&sort=bytes&search=reviews", "/pods?pod=" +
+		shop +
 		"/reviews-00000", "/pods?format=text", "/api/v1/pods", "/"} {
 		const times = 5
 		size, began := 0, time.Now()
@@ -64,7 +67,8 @@ func TestManyPods(t *testing.T) {
 // createMany creates n pods. Every tenth has a port whose name no rule wants.
 func (w *world) createMany(n int, address string) {
 	w.Helper()
-	api, err := kubernetes.NewForConfig(&rest.Config{Host: w.cluster.URL(), BearerToken: w.cluster.AdminToken(), QPS: -1,
+	api, err := kubernetes.NewForConfig(&rest.Config{Host: w.cluster.URL(), BearerToken: w.cluster.AdminToken(),
+		QPS:             -1,
 		TLSClientConfig: rest.TLSClientConfig{CAFile: w.cluster.CAFile()}})
 	w.must(err)
 	pods, ctx := api.CoreV1().Pods(shop), w.Context()

@@ -24,21 +24,25 @@ type want struct {
 // configuration has the job of the mesh's documentation with the rule that loses native sidecars, a second job for the
 // same pods by annotation, and one whose rule breaks IPv6 addresses.
 func (w *world) configuration() string {
-	const keep = "  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, regex: '.*-envoy-prom'}\n"
+	const keep = "  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, regex: " +
+		"'.*-envoy-prom'}\n"
 	const names = "  - {source_labels: [__meta_kubernetes_namespace], target_label: namespace}\n" +
 		"  - {source_labels: [__meta_kubernetes_pod_name], target_label: pod_name}\n"
 	discovery := func(namespace string) string {
-		return fmt.Sprintf("  metrics_path: /stats/prometheus\n  kubernetes_sd_configs: [{role: pod, kubeconfig_file: %s, "+
+		return fmt.Sprintf("  metrics_path: /stats/prometheus\n  kubernetes_sd_configs: [{role: pod, "+
+			"kubeconfig_file: %s, "+
 			"namespaces: {names: [%s]}}]\n  relabel_configs:\n", w.kubeconfig, namespace)
 	}
 	return "global: {scrape_interval: 1s, scrape_timeout: 700ms}\nscrape_configs:\n" +
 		"- job_name: envoy-stats\n  sample_limit: 100\n" + discovery(shop) +
 		"  - {source_labels: [__meta_kubernetes_pod_container_init], action: drop, regex: 'true'}\n" + keep + names +
 		"- job_name: annotated\n" + discovery(shop) +
-		"  - {source_labels: [__meta_kubernetes_pod_annotation_prometheus_io_scrape], action: keep, regex: 'true'}\n" + keep +
+		"  - {source_labels: [__meta_kubernetes_pod_annotation_prometheus_io_scrape], action: keep, regex: 'true'}\n" +
+		keep +
 		names +
 		"- job_name: broken-six\n" + discovery(six) + keep +
-		"  - {source_labels: [__meta_kubernetes_pod_ip], regex: '(.*)', replacement: '$1:15090', target_label: __address__}\n" +
+		"  - {source_labels: [__meta_kubernetes_pod_ip], regex: '(.*)', replacement: '$1:15090', target_label: " +
+		"__address__}\n" +
 		"remote_write: [{url: 'http://127.0.0.1:1/'}]\n"
 }
 
@@ -76,22 +80,30 @@ func (w *world) createPods() map[string]want {
 	w.pod(dark, "unwatched", w.serve(sidecarPage), nil)
 	w.pod(secret, "hidden", w.serve(sidecarPage), nil)
 	return map[string]want{
-		"shop/good":        {"SCRAPED", "scraped", "Job envoy-stats scrapes it every 1s", ""},
-		"shop/native":      {"NOT A TARGET", "rule:" + job + ":1", "Rule 1 of job envoy-stats leaves it out", "is an init container"},
-		"shop/undeclared":  {"NOT A TARGET", "rule:" + job + ":2", `the value is ""`, "15090 is not a declared port of this container"},
-		"shop/misnamed":    {"NOT A TARGET", "rule:" + job + ":2", `the value is "envoy-prom"`, "the rule wants something before the hyphen"},
-		"shop/finished":    {"FINISHED", "finished:still-a-target", "Its phase is Succeeded", "drops finished pods"},
-		"shop/pending":     {"NOT READY", "not-ready:no-address", "It has no address yet", ""},
-		"shop/refused":     {"DOWN", "down:refused", "nothing listens on port 15090", "METRICS_LOCALHOST_ACCESS_ONLY"},
-		"shop/silent":      {"DOWN", "down:timeout", "there is no answer from port 15090 within 700ms", "NetworkPolicy"},
+		"shop/good": {"SCRAPED", "scraped", "Job envoy-stats scrapes it every 1s", ""},
+		"shop/native": {"NOT A TARGET", "rule:" + job + ":1", "Rule 1 of job envoy-stats leaves it out",
+			"is an init container"},
+		"shop/undeclared": {"NOT A TARGET", "rule:" + job + ":2", `the value is ""`,
+			"15090 is not a declared port of this container"},
+		"shop/misnamed": {"NOT A TARGET", "rule:" + job + ":2", `the value is "envoy-prom"`,
+			"the rule wants something before the hyphen"},
+		"shop/finished": {"FINISHED", "finished:still-a-target", "Its phase is Succeeded", "drops finished pods"},
+		"shop/pending":  {"NOT READY", "not-ready:no-address", "It has no address yet", ""},
+		"shop/refused":  {"DOWN", "down:refused", "nothing listens on port 15090", "METRICS_LOCALHOST_ACCESS_ONLY"},
+		"shop/silent": {"DOWN", "down:timeout", "there is no answer from port 15090 within 700ms",
+			"NetworkPolicy"},
 		"shop/answers-403": {"DOWN", "down:status:403", "port 15090 answers 403 Forbidden", "AuthorizationPolicy"},
 		"shop/answers-503": {"DOWN", "down:status:503", "port 15090 answers 503 Service Unavailable", ""},
-		"shop/answers-504": {"DOWN", "down:status:504", "port 15090 answers 504 Gateway Timeout", "Raise scrape_timeout"},
-		"shop/garbage":     {"DOWN", "down:page", "its page is not in a format of Prometheus", ""},
-		"shop/large":       {"CUT", "cut:sample_limit", "the limit is 100", "Raise sample_limit"},
-		"shop/twice":       {"SCRAPED", "scraped:twice", "scrapes it every 1s", "It is scraped twice, by job envoy-stats"},
-		"shop/uninjected":  {"NO SIDECAR", "sidecar:missing", "It asks for a sidecar, and has no container istio-proxy", ""},
-		"six/ipv6":         {"NOT A TARGET", "invalid:" + third, "Job broken-six makes an invalid target of it", "IPv6 addresses need brackets"},
+		"shop/answers-504": {"DOWN", "down:status:504", "port 15090 answers 504 Gateway Timeout",
+			"Raise scrape_timeout"},
+		"shop/garbage": {"DOWN", "down:page", "its page is not in a format of Prometheus", ""},
+		"shop/large":   {"CUT", "cut:sample_limit", "the limit is 100", "Raise sample_limit"},
+		"shop/twice": {"SCRAPED", "scraped:twice", "scrapes it every 1s",
+			"It is scraped twice, by job envoy-stats"},
+		"shop/uninjected": {"NO SIDECAR", "sidecar:missing", "It asks for a sidecar, and has no container istio-proxy",
+			""},
+		"six/ipv6": {"NOT A TARGET", "invalid:" + third, "Job broken-six makes an invalid target of it",
+			"IPv6 addresses need brackets"},
 	}
 }
 
@@ -193,12 +205,14 @@ func TestWhy(t *testing.T) {
 			code int
 			pods int
 		}{
-			{[]string{"ns/six"}, 1, 1}, {[]string{"-n", "shop"}, 1, len(wants) - 1}, {[]string{"-n", "shop", "good"}, 0, 1},
+			{[]string{"ns/six"}, 1, 1}, {[]string{"-n", "shop"}, 1, len(wants) - 1}, {[]string{"-n", "shop", "good"}, 0,
+				1},
 		} {
 			for _, from := range [][]string{{"--url", a.URL}, local} {
 				got, code := w.whyJSON(append(slices.Clone(from), c.args...)...)
 				if code != c.code || len(got.Pods) != c.pods {
-					t.Errorf("why %v: exit %d with %d pods, want %d and %d", c.args, code, len(got.Pods), c.code, c.pods)
+					t.Errorf("why %v: exit %d with %d pods, want %d and %d", c.args, code, len(got.Pods), c.code,
+						c.pods)
 				}
 			}
 		}
@@ -264,7 +278,8 @@ func (w *world) testOnePod(t *testing.T, a *agent.Agent, local []string) {
 		}
 	}
 	got, _ := w.whyJSON("--url", a.URL, "shop/answers-403")
-	if p := got.Evidence.Page; p == nil || p.Status != "403 Forbidden" || !strings.Contains(p.Body, "RBAC: access denied") {
+	if p := got.Evidence.Page; p == nil || p.Status != "403 Forbidden" || !strings.Contains(p.Body,
+		"RBAC: access denied") {
 		t.Errorf("the page of answers-403 is %+v", p)
 	}
 	got, _ = w.whyJSON("--url", a.URL, "shop/native")
@@ -279,7 +294,8 @@ func TestMissingRights(t *testing.T) {
 	w.grant(map[string][]string{secret: {"get"}})
 	w.pod(secret, "hidden", w.serve(sidecarPage), nil)
 	yaml := fmt.Sprintf("scrape_configs:\n- job_name: envoy-stats\n  kubernetes_sd_configs: [{role: pod, "+
-		"kubeconfig_file: %s, namespaces: {names: [%s]}}]\nremote_write: [{url: 'http://127.0.0.1:1/'}]\n", w.kubeconfig,
+		"kubeconfig_file: %s, namespaces: {names: [%s]}}]\nremote_write: [{url: 'http://127.0.0.1:1/'}]\n",
+		w.kubeconfig,
 		secret)
 	a := w.start("secret", yaml)
 	want := want{"NOT SEEN", "not-seen:rights", "may not list pods", "Grant get, list and watch on pods"}
@@ -311,14 +327,17 @@ func TestInstances(t *testing.T) {
 	for _, name := range names {
 		w.pod(shop, name, w.serve(sidecarPage), func(p *corev1.Pod) { p.Spec.NodeName = "node-" + name })
 	}
-	yaml := fmt.Sprintf("global: {scrape_interval: 1s, scrape_timeout: 700ms}\nscrape_configs:\n- job_name: envoy-stats\n"+
-		"  metrics_path: /stats/prometheus\n  kubernetes_sd_configs: [{role: pod, kubeconfig_file: %s, namespaces: {names: "+
+	yaml := fmt.Sprintf("global: {scrape_interval: 1s, scrape_timeout: 700ms}\nscrape_configs:\n- job_name: "+
+		"envoy-stats\n"+
+		"  metrics_path: /stats/prometheus\n  kubernetes_sd_configs: [{role: pod, kubeconfig_file: %s, namespaces: "+
+		"{names: "+
 		"[%s]}}]\n  relabel_configs:\n  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, "+
 		"regex: '.*-envoy-prom'}\n  - {source_labels: [__meta_kubernetes_pod_name], target_label: pod_name}\n"+
 		"remote_write: [{url: 'http://127.0.0.1:1/'}]\n", w.kubeconfig, shop)
 	var shards []*agent.Agent
 	for i := range 2 {
-		shards = append(shards, w.start(fmt.Sprint("shard-", i), yaml, fmt.Sprint("--shard.index=", i), "--shard.count=2"))
+		shards = append(shards, w.start(fmt.Sprint("shard-", i), yaml, fmt.Sprint("--shard.index=", i),
+			"--shard.count=2"))
 	}
 	parts.Eventually(t, patience, "each pod is scraped by one shard, and the other says by which", func() error {
 		for _, name := range names {
@@ -336,8 +355,9 @@ func TestInstances(t *testing.T) {
 					scraped++
 					continue
 				}
-				want := want{"ELSEWHERE", "elsewhere:shard", fmt.Sprintf("Shard %d of 2 scrapes it for job envoy-stats; this "+
-					"is shard %d", 1-i, i), ""}
+				want := want{"ELSEWHERE", "elsewhere:shard",
+					fmt.Sprintf("Shard %d of 2 scrapes it for job envoy-stats; this "+
+						"is shard %d", 1-i, i), ""}
 				if err := want.check(r); err != nil {
 					return fmt.Errorf("shard %d, pod %s: %w", i, name, err)
 				}

@@ -27,7 +27,8 @@ type Preview struct {
 }
 
 // Preview fetches the page of a running target now, with the headers, credentials and checks of a scrape. shown is the
-// URL as TargetStatus has it. The texts of its errors hold no credentials. It blocks until ctx ends or the page is read.
+// URL as TargetStatus has it. The texts of its errors hold no credentials. It blocks until ctx ends or the page is
+// read.
 func (ps *Pools) Preview(ctx context.Context, job, shown string) (*Preview, error) {
 	t, f := ps.running(job, shown)
 	if t == nil {

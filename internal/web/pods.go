@@ -91,7 +91,8 @@ func listOfPods() list[*podRow] {
 	return list[*podRow]{
 		Noun: "pods", Hint: "pod, namespace, node, address, label=value",
 		Facets: []facet[*podRow]{
-			{Key: "verdict", Text: "Verdict", Values: verdicts, Value: func(r *podRow) string { return string(r.Verdict) }},
+			{Key: "verdict", Text: "Verdict", Values: verdicts,
+				Value: func(r *podRow) string { return string(r.Verdict) }},
 			{Key: "namespace", Text: "Namespace", Value: func(r *podRow) string { return r.Namespace }},
 			{Key: "node", Text: "Node", Value: func(r *podRow) string { return r.Node }},
 			{Key: "job", Text: "Job", Value: jobOf},
@@ -315,7 +316,8 @@ func (s *Server) podText(w http.ResponseWriter, r *http.Request, name string) {
 func (s *Server) apiPods(w http.ResponseWriter, r *http.Request) {
 	a, code, err := s.answer(r.Context(), r)
 	if err != nil {
-		s.apiError(w, code, map[int]string{http.StatusNotFound: "not_found", http.StatusBadRequest: "bad_data"}[code], err)
+		s.apiError(w, code, map[int]string{http.StatusNotFound: "not_found", http.StatusBadRequest: "bad_data"}[code],
+			err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -42,8 +42,9 @@ func (m *fakeMesh) addPods() {
 					Hint: "METRICS_LOCALHOST_ACCESS_ONLY makes the port local"}},
 			{Namespace: "shop", Pod: "web-0", Node: "node-2", IP: "10.0.0.6", Verdict: diagnose.NotATarget,
 				Reason: diagnose.Reason{
-					Sentence: `rule 2 of job envoy-stats keeps only ports named ".*-envoy-prom", and this one is "envoy-prom"`,
-					Hint:     "the rule wants something before the hyphen", Cause: "rule:envoy-stats:2", Job: job, Rule: 2,
+					Sentence: `rule 2 of job envoy-stats keeps ports named ".*-envoy-prom", this one is "envoy-prom"`,
+					Hint:     "the rule wants something before the hyphen", Cause: "rule:envoy-stats:2", Job: job,
+					Rule:     2,
 					RuleText: keep, Value: "envoy-prom", Regex: ".*-envoy-prom"}},
 			{Namespace: "shop", Pod: "pay-0", Node: "node-1", IP: "fd00::3", Verdict: diagnose.NotReady,
 				Target: &diagnose.Target{Job: job, URL: "http://[fd00::3]:15090/stats/prometheus"}, Targets: 1,
@@ -69,10 +70,12 @@ func (m *fakeMesh) addPods() {
 		Notes: []string{"namespace kube-system may not be listed, so its pods are not known"},
 	}
 	m.podFacts = func() ([]show.Fact, error) {
-		return []show.Fact{{Name: "Phase", Value: "Running"}, {Name: "istio-proxy", Value: "ready, restarted 3 times"}}, nil
+		return []show.Fact{{Name: "Phase", Value: "Running"}, {Name: "istio-proxy", Value: "ready, restarted 3 times"}},
+			nil
 	}
 	m.preview = func(_ context.Context, job, url string) (*scrape.Preview, error) {
-		return &scrape.Preview{Status: "200 OK", Header: http.Header{"Content-Type": {"text/plain"}, "Server": {"envoy"}},
+		return &scrape.Preview{Status: "200 OK", Header: http.Header{"Content-Type": {"text/plain"},
+			"Server": {"envoy"}},
 			Body: []byte("# TYPE envoy_server_live gauge\nenvoy_server_live{} 1\n"), Took: 3 * time.Millisecond}, nil
 	}
 }
@@ -149,7 +152,8 @@ func TestRowsOfTheAPI(t *testing.T) {
 	m := newFakeMesh(t)
 	m.pods = manyPods(1000)
 	s := m.server(Config{})
-	for query, want := range map[string]int{"": 1000, "?rows=100": 100, "?page=10&rows=100": 100, "?verdict=SCRAPED": 900,
+	for query, want := range map[string]int{"": 1000, "?rows=100": 100, "?page=10&rows=100": 100,
+		"?verdict=SCRAPED":    900,
 		"?search=node%3Dnone": 0} {
 		var got struct {
 			Data show.Answer `json:"data"`
@@ -184,7 +188,8 @@ func TestLinksOfPodsAreRelative(t *testing.T) {
 func TestNumbersOfPodsLeadToThem(t *testing.T) {
 	s := newFakeMesh(t).shop().server(Config{})
 	body := ask(s, "GET", "/pods").Body.String()
-	links := regexp.MustCompile(`<a href="(\?(?:cause|verdict)[^"]*)"[^>]*>[^<]*?(?:<span class="num">)?(\d+)(?:</span>)?</a>`)
+	links := regexp.MustCompile(`<a href="(\?(?:cause|verdict)[^"]*)"[^>]*>[^<]*?` +
+		`(?:<span class="num">)?(\d+)(?:</span>)?</a>`)
 	found := links.FindAllStringSubmatch(body, -1)
 	if len(found) < 7 {
 		t.Fatalf("%d links: %v", len(found), found)
@@ -216,7 +221,8 @@ func TestHostilePodsStayText(t *testing.T) {
 	}
 	s := m.server(Config{})
 	for _, path := range []string{"/pods", "/pods?pod=shop/cart-1", "/pods?cause=" + url.QueryEscape(evil),
-		"/pods?pod=" + url.QueryEscape(evil), "/pods?node=" + url.QueryEscape(evil) + "&search=" + url.QueryEscape(evil),
+		"/pods?pod=" + url.QueryEscape(evil), "/pods?node=" + url.QueryEscape(evil) + "&search=" +
+			url.QueryEscape(evil),
 		"/api/v1/pods", "/api/v1/pods?pod=shop/cart-1"} {
 		w := ask(s, "GET", path)
 		body := strings.Replace(w.Body.String(), `<script src="static/app.js" defer></script>`, "", 1)
@@ -349,17 +355,20 @@ func manyPods(n int) diagnose.Report {
 			Node: fmt.Sprintf("ip-10-0-%d-17.eu-central-1.compute.internal", i%200), IP: fmt.Sprintf("10.1.%d.%d",
 				i/250, i%250),
 			Workload: "ReplicaSet/reviews-v1-7f99cc4496", Verdict: diagnose.Scraped, Targets: 1,
-			Reason: diagnose.Reason{Sentence: "scraped by job envoy-stats every 15s", Cause: "scraped", Job: "envoy-stats"},
+			Reason: diagnose.Reason{Sentence: "scraped by job envoy-stats every 15s", Cause: "scraped",
+				Job: "envoy-stats"},
 			Target: &diagnose.Target{Job: "envoy-stats", URL: "http://10.1.0.1:15090/stats/prometheus",
-				LastScrape: fakeNow.Add(-time.Duration(i) * time.Millisecond), Duration: time.Duration(i) * time.Microsecond,
-				PageBytes: int64(270_000 + i), Samples: i, Kept: i},
+				LastScrape: fakeNow.Add(-time.Duration(i) * time.Millisecond),
+				Duration:   time.Duration(i) * time.Microsecond,
+				PageBytes:  int64(270_000 + i), Samples: i, Kept: i},
 		}
 		if i < n/10 {
 			row.Verdict, row.Target = diagnose.NotATarget, nil
 			row.Reason = diagnose.Reason{Sentence: "rule 1 of job envoy-stats keeps only ports whose name matches " +
 				`".*-envoy-prom"; the names of this pod's ports are "http", "grpc" and "envoy-prom"`,
-				Hint: "the port is named envoy-prom, the rule wants something before the hyphen", Cause: "rule:envoy-stats:1",
-				Job: "envoy-stats", Rule: 1}
+				Hint:  "the port is named envoy-prom, the rule wants something before the hyphen",
+				Cause: "rule:envoy-stats:1",
+				Job:   "envoy-stats", Rule: 1}
 		}
 		report.Rows = append(report.Rows, row)
 	}
@@ -388,7 +397,8 @@ func TestTenThousandPodsComeInPages(t *testing.T) {
 		if body.Len() > 1_000_000 {
 			t.Errorf("%s: %d bytes, want less than 1 MB", c.path, body.Len())
 		}
-		if rows := strings.Count(body.String(), `<tr id="`); rows != c.rows || !strings.Contains(body.String(), c.want) {
+		if rows := strings.Count(body.String(), `<tr id="`); rows != c.rows || !strings.Contains(body.String(),
+			c.want) {
 			t.Errorf("%s: %d rows, want %d and %q", c.path, rows, c.rows, c.want)
 		}
 	}
@@ -398,7 +408,8 @@ func BenchmarkTenThousandPods(b *testing.B) {
 	report := manyPods(10_000)
 	m := &fakeMesh{pods: report, loaded: Loaded{At: fakeNow}}
 	s := m.server(Config{})
-	for _, path := range []string{"/pods", "/pods?rows=500&sort=-bytes&search=reviews", "/api/v1/pods", "/pods?format=text"} {
+	for _, path := range []string{"/pods", "/pods?rows=500&sort=-bytes&search=reviews", "/api/v1/pods",
+		"/pods?format=text"} {
 		b.Run(path, func(b *testing.B) {
 			size := 0
 			for b.Loop() {

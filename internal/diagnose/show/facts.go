@@ -10,8 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// meshKeys begin the labels and annotations that decide whether a pod has an Envoy and how it is scraped. Only these are
-// shown: others may be anything.
+// meshKeys begin the labels and annotations that decide whether a pod has an Envoy and how it is scraped. Only these
+// are shown: others may be anything.
 var meshKeys = []string{"sidecar.istio.io/inject", "istio.io/rev", "prometheus.io/", "prometheus.istio.io/",
 	"traffic.sidecar.istio.io/excludeInboundPorts", "traffic.sidecar.istio.io/includeInboundPorts",
 	"istio-injection"}

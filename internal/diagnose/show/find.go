@@ -113,8 +113,8 @@ func where(pods []Pod, is func(*Pod) bool) (found []Pod) {
 }
 
 // belongsTo reports whether the pod is of a workload. The controller of a Deployment's pod is a ReplicaSet, whose name
-// has a hash at its end: ReplicaSet/reviews-v1-7f9c is of the Deployment reviews-v1. If the controller is not known, the
-// name of the pod has to do.
+// has a hash at its end: ReplicaSet/reviews-v1-7f9c is of the Deployment reviews-v1. If the controller is not known,
+// the name of the pod has to do.
 func (p *Pod) belongsTo(kind, name string) bool {
 	owner, controller, known := strings.Cut(p.Workload, "/")
 	if !known {

@@ -27,7 +27,8 @@ func namesOf(pods []Pod) (names []string) {
 func TestFind(t *testing.T) {
 	pods := mesh(
 		"shop/cart-0 StatefulSet/cart", "shop/cart-1 StatefulSet/cart", "pay/cart-0 StatefulSet/cart",
-		"shop/reviews-v1-7f9c-abcde ReplicaSet/reviews-v1-7f9c", "shop/reviews-v2-55d4-fghij ReplicaSet/reviews-v2-55d4",
+		"shop/reviews-v1-7f9c-abcde ReplicaSet/reviews-v1-7f9c",
+		"shop/reviews-v2-55d4-fghij ReplicaSet/reviews-v2-55d4",
 		"shop/unknown-7f9c-abcde", "shop/nightly-29-x2x2x Job/nightly-29", "shop/a.b-0", "job/alone",
 	)
 	for _, c := range []struct {

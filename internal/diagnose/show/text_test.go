@@ -19,7 +19,8 @@ func someRows() diagnose.Report {
 		{Namespace: "shop", Pod: "cart-1", Verdict: diagnose.Down, Target: target("mesh", time.Minute, 1, 0, 0)},
 		{Namespace: "pay", Pod: "api-0", Verdict: diagnose.NotATarget},
 		{Namespace: "pay", Pod: "api-1", Verdict: diagnose.NotReady, Target: &diagnose.Target{Job: "mesh"}},
-		{Namespace: "shop", Pod: "cart-0", Verdict: diagnose.Scraped, Target: target("mesh", time.Second, 30, 900, 100)},
+		{Namespace: "shop", Pod: "cart-0", Verdict: diagnose.Scraped, Target: target("mesh", time.Second, 30, 900,
+			100)},
 		{Namespace: "shop", Pod: "cart-2", Verdict: diagnose.Scraped, Target: target("other", 2*time.Second, 20, 1000,
 			50)},
 	}}
@@ -78,8 +79,9 @@ func TestPodWithEvidence(t *testing.T) {
 	since := noon.Add(-14 * time.Minute)
 	last := noon.Add(-4 * time.Second)
 	p := &Pod{Namespace: "shop", Name: "cart-0", Node: "node-1", IP: "10.0.0.1", Verdict: diagnose.Down,
-		Reason: Reason{Sentence: "connect: refused", Hint: "is the port right?", Job: "mesh", Rule: 2, RuleText: "keep x",
-			Value: "http"},
+		Reason: Reason{Sentence: "connect: refused", Hint: "is the port right?", Job: "mesh", Rule: 2,
+			RuleText: "keep x",
+			Value:    "http"},
 		Target: &Target{Job: "mesh", URL: "http://10.0.0.1:15090/stats/prometheus", LastScrape: &last, Seconds: .012,
 			PageBytes: 270336, WireBytes: 5530, Err: "connection refused", FailingSince: &since, Failures: 57}}
 	e := &Evidence{
