@@ -30,6 +30,8 @@ type podsPage struct {
 // podRow is a row of the list. Only rows of the page have the fields that are not in the report.
 type podRow struct {
 	*diagnose.Row
+	place int // in the report, where the worst come first
+	rank  int // of the verdict; 0 is the worst
 	Shown show.Pod
 	Link  string // to the evidence
 }
@@ -70,14 +72,12 @@ func verdictClass(v diagnose.Verdict) string {
 // listOfPods describes the list of the pods: the worst first.
 func listOfPods() list[*podRow] {
 	var verdicts []string
-	rank := map[diagnose.Verdict]int{}
-	for i, v := range diagnose.Verdicts() {
-		verdicts, rank[v] = append(verdicts, string(v)), i
+	for _, v := range diagnose.Verdicts() {
+		verdicts = append(verdicts, string(v))
 	}
 	byName := func(a, b *podRow) int {
 		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Pod, b.Pod))
 	}
-	byVerdict := func(a, b *podRow) int { return cmp.Compare(rank[a.Verdict], rank[b.Verdict]) }
 	number := func(text, key string, of func(*diagnose.Target) int64) column[*podRow] {
 		value := func(r *podRow) int64 {
 			if r.Target == nil || r.Target.LastScrape.IsZero() {
@@ -99,7 +99,7 @@ func listOfPods() list[*podRow] {
 			{Key: "cause", Text: "Cause", Value: func(r *podRow) string { return r.Reason.Cause }},
 		},
 		Columns: []column[*podRow]{
-			{Text: "Verdict", Key: "verdict", Compare: byVerdict},
+			{Text: "Verdict", Key: "verdict", Compare: func(a, b *podRow) int { return cmp.Compare(a.rank, b.rank) }},
 			{Text: "Pod", Key: "pod", Compare: byName},
 			{Text: "Why"},
 			// The larger the number, the longer ago.
@@ -108,7 +108,7 @@ func listOfPods() list[*podRow] {
 			number("Bytes", "bytes", func(t *diagnose.Target) int64 { return t.PageBytes }),
 			number("Samples", "samples", func(t *diagnose.Target) int64 { return int64(t.Samples) }),
 		},
-		Order: func(a, b *podRow) int { return cmp.Or(byVerdict(a, b), byName(a, b)) },
+		Order: func(a, b *podRow) int { return cmp.Compare(a.place, b.place) },
 		Search: func(r *podRow) searchable {
 			return searchable{
 				Texts: []string{r.Namespace + "/" + r.Pod, r.Node, r.IP, r.Workload},
@@ -144,9 +144,13 @@ func hide(text string) string {
 }
 
 func rowsOf(report *diagnose.Report) []*podRow {
+	rank := map[diagnose.Verdict]int{}
+	for i, v := range diagnose.Verdicts() {
+		rank[v] = i
+	}
 	all, rows := make([]podRow, len(report.Rows)), make([]*podRow, len(report.Rows))
 	for i := range report.Rows {
-		all[i].Row = &report.Rows[i]
+		all[i] = podRow{Row: &report.Rows[i], place: i, rank: rank[report.Rows[i].Verdict]}
 		rows[i] = &all[i]
 	}
 	return rows
