@@ -182,7 +182,11 @@ func writeTarget(fact func(name, value string), t *Target, now time.Time) {
 	fact("Last scrape", text)
 	fact("Last error", t.Err)
 	if t.FailingSince != nil {
-		fact("Failing", fmt.Sprintf("for %s, %s scrapes in a row", Brief(now.Sub(*t.FailingSince)), Count(t.Failures)))
+		scrapes := "1 scrape"
+		if t.Failures != 1 {
+			scrapes = Count(t.Failures) + " scrapes in a row"
+		}
+		fact("Failing", fmt.Sprintf("for %s, %s", Brief(now.Sub(*t.FailingSince)), scrapes))
 	}
 }
 
@@ -244,6 +248,9 @@ func writePage(b *strings.Builder, p *Page) {
 	}
 	for _, h := range p.Header {
 		fmt.Fprintf(b, "  %s: %s\n", plain(h.Name), plain(h.Value))
+	}
+	if p.Body == "" {
+		return
 	}
 	lines := strings.Split(strings.TrimRight(p.Body, "\n"), "\n")
 	for _, line := range lines[:min(len(lines), maxBodyLines)] {
