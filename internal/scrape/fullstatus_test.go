@@ -128,6 +128,39 @@ func TestFullStatusListsTargetsOfOtherShards(t *testing.T) {
 	}
 }
 
+// TestFullStatusWhileTargetsChange is for the race detector.
+func TestFullStatusWhileTargetsChange(t *testing.T) {
+	ps := New(series.NewTable(), dropSink{}, Options{AllowLoopback: true, Sharded: true}, zap.NewNop(),
+		prometheus.NewRegistry())
+	if err := ps.Apply([]*promconfig.ScrapeConfig{lookJob()}); err != nil {
+		t.Fatal(err)
+	}
+	ps.Shard(shard.Map{Periods: []shard.Period{{Count: 2}}})
+	changed := make(chan struct{})
+	go func() {
+		defer close(changed)
+		for i := range 100 {
+			keep := model.LabelValue([]string{"yes", "no"}[i/10%2])
+			ps.Update(map[string]discovery.Update{"envoy-stats": {Groups: []discovery.Group{
+				lookGroup(fmt.Sprint(i%10), fmt.Sprintf("10.0.0.%d:1", i%10), model.LabelSet{"__meta_keep": keep})}}})
+		}
+	}()
+	for running := true; running; {
+		select {
+		case <-changed:
+			running = false
+		default:
+		}
+		p := ps.FullStatus()[0]
+		for _, d := range p.Dropped {
+			_ = d.Discovered()
+		}
+		if n := len(p.Targets) + len(p.Dropped) + len(p.Duplicates) + len(p.Elsewhere); n > 10 {
+			t.Fatalf("%d targets of 10: %+v", n, p)
+		}
+	}
+}
+
 // BenchmarkFullStatus lists 10,000 pods of 5 discovered targets each, of which rules keep one.
 func BenchmarkFullStatus(b *testing.B) {
 	ps := New(series.NewTable(), dropSink{}, Options{}, zap.NewNop(), prometheus.NewRegistry())

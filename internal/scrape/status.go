@@ -41,8 +41,8 @@ type TargetStatus struct {
 	FailingSince time.Time   // start of the first of the scrapes in a row that failed; zero: the last did not fail
 	Failures     int         // scrapes in a row that failed
 	Signs        envoy.Signs // kinds of metrics that the target's pages have shown
-	// Shape is a hash of the series that the target's pages have shown. Targets that show one and the same page have one
-	// Shape, unless series came and went between their scrapes.
+	// Shape is a hash of the series that the target's pages have shown. Targets that show one and the same page have
+	// one Shape, unless series came and went between their scrapes.
 	Shape uint64
 	// Started is when the Envoy behind the page started, by its uptime. Zero: not known, or rules drop the uptime.
 	Started time.Time
