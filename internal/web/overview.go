@@ -19,7 +19,7 @@ type overviewPage struct {
 	List      listView[jobSummary] // of Jobs
 	Total     tally
 	Dropped   int
-	Others    int // targets that other shards scrape
+	Others    int     // targets that other shards scrape
 	Sparks    []spark // the last hour
 	Endpoints []endpointRow
 	Flags     []pair

@@ -53,7 +53,7 @@ type Sources struct {
 	ConfigYAML func() (string, error) // the configuration in force, without secrets
 	Loaded     func() Loaded
 	Endpoints  func() []remotewrite.EndpointStatus
-	History    func() []history.Line // the last hour
+	History    func() []history.Line        // the last hour
 	Ready      func() (ok bool, why string) // why: the reason if not ok
 	Reload     func(context.Context) error
 	Build      Build
