@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/chromedp"
-
 	"github.com/envoy-scraper/envoy-scraper/e2e/browser"
 )
 
@@ -75,7 +73,9 @@ func texts(p *browser.Page, selector string) []string {
 }
 
 // rows returns the names of the rows.
-func rows(p *browser.Page) []string { return texts(p, "table.rows > tbody > tr > th[scope=row] > :first-child") }
+func rows(p *browser.Page) []string {
+	return texts(p, "table.rows > tbody > tr > th[scope=row] > :first-child")
+}
 
 func location(p *browser.Page) string { return browser.Eval[string](p, "location.href") }
 
@@ -106,10 +106,13 @@ func testClean(t *testing.T, w *world, p page) {
 		}
 	}
 	// The policy is in force: what a label could contain if it were not escaped would not run.
-	tab.Do(chromedp.Evaluate(`{const s = document.createElement('script'); s.textContent = 'window.ran = true';
-		document.body.append(s)}`, nil))
+	tab.Do(browser.Script(`{const s = document.createElement('script'); s.textContent = 'window.ran = true';
+		document.body.append(s)}`))
 	if browser.Eval[bool](tab, "window.ran === true") {
 		t.Error("an inline script ran")
+	}
+	if problems := tab.Problems(); len(problems) != 1 || !strings.Contains(problems[0], "Content Security Policy") {
+		t.Errorf("the browser reports %q, want the violation of the policy", problems)
 	}
 }
 
@@ -117,20 +120,20 @@ func testClean(t *testing.T, w *world, p page) {
 func testStructure(t *testing.T, w *world, p page) {
 	tab := w.open(t, p.path)
 	for what, wrong := range map[string]string{
-		"a page without one h1":         `document.querySelectorAll('h1').length === 1 ? [] : ['h1']`,
-		"a language":                    `document.documentElement.lang === 'en' ? [] : ['html']`,
-		"tables without a caption":      missing("table", "e.caption && e.caption.textContent"),
-		"head cells without scope":      missing("th", "e.scope"),
-		"tables without head cells":     missing("table", "e.tHead && e.tHead.rows[0].cells.length === e.tBodies[0].rows[0].cells.length"),
-		"rows without a name":           missing("tbody > tr", "e.querySelector('th[scope=row]')"),
-		"fields without a label":        missing("input:not([type=hidden]), select", "e.labels.length === 1"),
-		"pictures without a text":       missing("svg, img", "e.getAttribute('aria-label')"),
-		"navigations without a name":    missing("nav", "e.getAttribute('aria-label')"),
-		"links without a text":          missing("a", "e.textContent.trim() && e.getAttribute('href')"),
-		"styles inside the page":        missing("[style], style", "false"),
-		"scripts inside the page":       missing("script", "e.src && !e.textContent"),
-		"absolute links of our own":     missing("a, link, script, form", "!(e.getAttribute('href') ?? e.getAttribute('src') ?? e.getAttribute('action') ?? '').startsWith('/')"),
-		"identifiers that occur twice":  missing("[id]", "document.querySelectorAll('#' + CSS.escape(e.id)).length === 1"),
+		"a page without one h1":        `document.querySelectorAll('h1').length === 1 ? [] : ['h1']`,
+		"a language":                   `document.documentElement.lang === 'en' ? [] : ['html']`,
+		"tables without a caption":     missing("table", "e.caption && e.caption.textContent"),
+		"head cells without scope":     missing("th", "e.scope"),
+		"tables without head cells":    missing("table", "e.tHead && e.tHead.rows[0].cells.length === e.tBodies[0].rows[0].cells.length"),
+		"rows without a name":          missing("tbody > tr", "e.querySelector('th[scope=row]')"),
+		"fields without a label":       missing("input:not([type=hidden]), select", "e.labels.length === 1"),
+		"pictures without a text":      missing("svg, img", "e.getAttribute('aria-label')"),
+		"navigations without a name":   missing("nav", "e.getAttribute('aria-label')"),
+		"links without a text":         missing("a", "e.textContent.trim() && e.getAttribute('href')"),
+		"styles inside the page":       missing("[style], style", "false"),
+		"scripts inside the page":      missing("script", "e.src && !e.textContent"),
+		"absolute links of our own":    missing("a, link, script, form", "!(e.getAttribute('href') ?? e.getAttribute('src') ?? e.getAttribute('action') ?? '').startsWith('/')"),
+		"identifiers that occur twice": missing("[id]", "document.querySelectorAll('#' + CSS.escape(e.id)).length === 1"),
 		"headings that leave out a level": `(() => { let last = 0; return [...document.querySelectorAll('h1,h2,h3')].filter(
 			h => { const skips = Number(h.tagName[1]) > last + 1; last = Number(h.tagName[1]); return skips })
 			.map(h => h.textContent) })()`,
@@ -164,7 +167,7 @@ func (p page) narrowed() string {
 func testAddress(t *testing.T, w *world, p page) {
 	tab := w.open(t, p.path)
 	tab.Click(".choices a:nth-child(2)")
-	tab.Do(chromedp.SetValue("input[type=search]", "1", chromedp.ByQuery))
+	tab.Do(browser.Set("input[type=search]", "1"))
 	tab.Click("form.filter button")
 	tab.Click("thead th a")
 	address, want := location(tab), rows(tab)
@@ -238,7 +241,7 @@ func testSorting(t *testing.T, w *world, p page) {
 		nth := fmt.Sprintf(`[...document.querySelectorAll('table.rows thead th a')][%d].click()`, i)
 		var seen []string
 		for range 2 {
-			tab.Follow(chromedp.Evaluate(nth, nil))
+			tab.Follow(browser.Script(nth))
 			sorted := browser.Eval[string](tab, `(() => { const th = document.querySelectorAll('[aria-sort]');
 				return th.length === 1 ? th[0].textContent.trim() + ' ' + th[0].ariaSort : th.length + ' columns' })()`)
 			seen = append(seen, sorted)
@@ -278,8 +281,7 @@ func testBounds(t *testing.T, w *world, p page) {
 	if again := rows(tab); fmt.Sprint(again) != fmt.Sprint(first) {
 		t.Error("the previous page is not the first one")
 	}
-	tab.Follow(chromedp.Evaluate(`[...document.querySelectorAll('.pager a')].find(a => a.textContent === '500').click()`,
-		nil))
+	tab.Follow(browser.Script(`[...document.querySelectorAll('.pager a')].find(a => a.textContent === '500').click()`))
 	if got := len(rows(tab)); got <= absent || !strings.Contains(location(tab), "rows=500") {
 		t.Errorf("got %d rows with 500 chosen", got)
 	}
@@ -362,7 +364,7 @@ func (w *world) testSteps(t *testing.T) {
 	if !has(colleague, "#step-2:target") {
 		t.Errorf("%s leads to no step", address)
 	}
-	colleague.Follow(chromedp.KeyEvent("\u001b"))
+	colleague.Follow(browser.Keys("\u001b"))
 	if has(colleague, "#steps") {
 		t.Error("Esc did not close the steps")
 	}

@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/chromedp"
-
 	"github.com/envoy-scraper/envoy-scraper/e2e/browser"
 )
 
@@ -85,7 +83,7 @@ func testContrast(t *testing.T, w *world, p page) {
 		tab.Prefer(scheme)
 		for _, state := range []string{`0`, `document.querySelectorAll('details').forEach(d => d.open = true)`,
 			`document.querySelector('tbody tr')?.focus()`} {
-			tab.Do(chromedp.Evaluate(state, nil))
+			tab.Do(browser.Script(state))
 			for _, low := range browser.Eval[[]string](tab, lowContrast) {
 				t.Errorf("%s, %s", scheme, low)
 			}
@@ -117,7 +115,7 @@ func testStates(t *testing.T, w *world, p page) {
 func testKeys(t *testing.T, w *world, p page) {
 	tab := w.open(t, p.path)
 	for _, other := range pages {
-		tab.Follow(chromedp.KeyEvent("g" + other.key))
+		tab.Follow(browser.Keys("g" + other.key))
 		if got := browser.Eval[string](tab, "document.querySelector('header nav [aria-current=page]').getAttribute('href')"); got != other.path {
 			t.Errorf("g %s leads to %s, want %s", other.key, got, other.path)
 		}
@@ -165,7 +163,7 @@ func testRows(t *testing.T, w *world, p page) {
 		}
 	}
 	want := browser.Eval[string](tab, "document.activeElement.querySelector('a.open').href")
-	tab.Follow(chromedp.KeyEvent("\r"))
+	tab.Follow(browser.Keys("\r"))
 	if got := location(tab); got != want {
 		t.Errorf("Enter opens %s, want %s", got, want)
 	}
@@ -178,8 +176,8 @@ func testTab(t *testing.T, w *world, p page) {
 		address = p.narrowed() // fewer rows
 	}
 	tab := w.open(t, address)
-	const usable = `[...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, summary,
-		[tabindex="0"]')].filter(e => e.checkVisibility())`
+	const usable = `[...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, summary, '
+		+ '[tabindex="0"]')].filter(e => e.checkVisibility())`
 	all := browser.Eval[int](tab, usable+".length")
 	reached := map[int]bool{}
 	for i := range all + 10 { // some stops are for what scrolls
@@ -219,7 +217,7 @@ const wide = `document.documentElement.scrollWidth <= innerWidth ? [] : [...docu
 // testNarrow: on a telephone, the page itself does not scroll to the side, and what matters most is visible.
 func testNarrow(t *testing.T, w *world, p page) {
 	tab := w.open(t, p.path)
-	tab.Do(chromedp.EmulateViewport(360, 740))
+	tab.Do(browser.Viewport(360, 740, 1))
 	if got := browser.Eval[[]string](tab, wide); len(got) > 0 {
 		t.Errorf("wider than 360 px: %q", got)
 	}
@@ -237,13 +235,13 @@ func testNarrow(t *testing.T, w *world, p page) {
 // testZoom: at 200 %, of the page or of the text alone, nothing is cut off.
 func testZoom(t *testing.T, w *world, p page) {
 	tab := w.open(t, p.path)
-	tab.Do(chromedp.EmulateViewport(640, 400, chromedp.EmulateScale(2))) // 1280 x 800 at 200 %
+	tab.Do(browser.Viewport(640, 400, 2)) // 1280 x 800 at 200 %
 	if got := browser.Eval[[]string](tab, wide); len(got) > 0 {
 		t.Errorf("at 200 %%: %q", got)
 	}
-	tab.Do(chromedp.EmulateViewport(1280, 800))
+	tab.Do(browser.Viewport(1280, 800, 1))
 	before := browser.Eval[float64](tab, "document.querySelector('h1').getBoundingClientRect().height")
-	tab.Do(chromedp.Evaluate(`document.documentElement.style.fontSize = '200%'`, nil))
+	tab.Do(browser.Script(`document.documentElement.style.fontSize = '200%'`))
 	if after := browser.Eval[float64](tab, "document.querySelector('h1').getBoundingClientRect().height"); after < 1.9*before {
 		t.Errorf("text of 200 %%: the heading grew from %v to %v", before, after)
 	}
@@ -261,14 +259,14 @@ func testWithoutScript(t *testing.T, w *world, p page) {
 		t.Fatal("the script ran")
 	}
 	all := rows(tab)
-	tab.Do(chromedp.SendKeys("input[type=search]", "bookinfo", chromedp.ByQuery))
-	tab.Follow(chromedp.SendKeys("input[type=search]", "\r", chromedp.ByQuery))
+	tab.Do(browser.Type("input[type=search]", "bookinfo"))
+	tab.Follow(browser.Type("input[type=search]", "\r"))
 	found := rows(tab)
 	if len(found) == 0 || len(found) >= len(all) {
 		t.Errorf("search: %d rows of %d", len(found), len(all))
 	}
 	tab.Go(w.base + p.path)
-	tab.Do(chromedp.SetValue("select[name=job]", "absent", chromedp.ByQuery))
+	tab.Do(browser.Set("select[name=job]", "absent"))
 	tab.Click("form.filter button")
 	if got := texts(tab, ".shown")[0]; !strings.HasPrefix(got, fmt.Sprintf("Showing %d of", absent)) {
 		t.Errorf("job: %q", got)
@@ -358,14 +356,14 @@ func testRefresh(t *testing.T, w *world, p page) {
 			`document.querySelector('main details').open = false`, "a fold is open"})
 	}
 	for _, c := range pauses {
-		tab.Do(chromedp.Evaluate(mark, nil), chromedp.Evaluate(c.begin, nil), chromedp.Evaluate(late, nil))
+		tab.Do(browser.Script(mark), browser.Script(c.begin), browser.Script(late))
 		tab.Until(c.name+": the page says so", fmt.Sprintf(
 			`document.querySelector('#refreshing').textContent === 'paused: %s'`, c.why))
 		// Two turns of the script later it has not changed.
 		if !browser.Eval[bool](tab, `new Promise(done => setTimeout(() => done(`+unchanged+`), 1200))`) {
 			t.Errorf("%s: the page changed", c.name)
 		}
-		tab.Do(chromedp.Evaluate(c.end, nil))
+		tab.Do(browser.Script(c.end))
 		tab.Until(c.name+": refreshed afterwards", "!("+unchanged+")")
 	}
 	if problems := tab.Problems(); len(problems) > 0 {

@@ -53,9 +53,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		return f.NewGauge(prometheus.GaugeOpts{Name: metricPrefix + name, Help: help})
 	}
 	return &metrics{
-		scrapes:  counters("scrapes_total", "Scrapes that ended, successful or failed.", "job"),
-		failures: counters("failures_total", "Scrapes that failed, by reason.", "job", "reason"),
-		samples:  counters("samples_total", "Samples read from pages, before metric relabeling.", "job"),
+		scrapes:   counters("scrapes_total", "Scrapes that ended, successful or failed.", "job"),
+		failures:  counters("failures_total", "Scrapes that failed, by reason.", "job", "reason"),
+		samples:   counters("samples_total", "Samples read from pages, before metric relabeling.", "job"),
 		pageBytes: counters("page_bytes_total", "Bytes of the pages that were read, uncompressed.", "job"),
 		droppedSamples: counters("dropped_samples_total", "Samples read from pages but not sent, by reason.", "job",
 			"reason"),
@@ -108,7 +108,7 @@ func showConnections(reg prometheus.Registerer, d *connLimit) {
 
 // jobMetrics are the metrics of one job, looked up once.
 type jobMetrics struct {
-	scrapes, samples, pageBytes, droppedByRules       prometheus.Counter
+	scrapes, samples, pageBytes, droppedByRules           prometheus.Counter
 	duplicates, outOfBounds, outOfOrder, lost, labelLimit prometheus.Counter
 
 	duration prometheus.Observer

@@ -243,4 +243,6 @@ func (v listView[T]) Twin(format string) string {
 }
 
 // order compares by the places of two values in a list; a value that is not in it comes first.
-func order(values []string, a, b string) int { return slices.Index(values, a) - slices.Index(values, b) }
+func order(values []string, a, b string) int {
+	return slices.Index(values, a) - slices.Index(values, b)
+}

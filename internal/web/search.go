@@ -46,8 +46,9 @@ func parseSearch(text string) (search, error) {
 		if strings.HasSuffix(m[2], "~") {
 			var err error
 			if w.regex, err = regexp.Compile("^(?s:" + w.value + ")$"); err != nil {
+				plain := strings.NewReplacer("=~", "=", "!~", "!=").Replace(m[2])
 				return nil, fmt.Errorf("%s: %q is no regular expression; for a plain value write %s%s%s", field,
-					w.value, w.name, strings.TrimSuffix(m[2], "~")+"=", w.value)
+					w.value, w.name, plain, w.value)
 			}
 		}
 		s = append(s, w)
