@@ -20,6 +20,7 @@ type page struct {
 // pages are all pages for people. A new page gets a line here.
 var pages = []page{
 	{path: "./", key: "o"},
+	{path: "pods", key: "p", list: true},
 	{path: "targets", key: "t", list: true},
 	{path: "service-discovery", key: "d", list: true},
 	{path: "config", key: "f"},
@@ -160,6 +161,9 @@ func (p page) narrowed() string {
 	if p.path == "targets" {
 		search = "namespace=bookinfo"
 	}
+	if p.path == "pods" {
+		return "pods?sort=-pod&verdict=SCRAPED&search=bookinfo"
+	}
 	return p.path + "?sort=-job&state=" + state + "&search=" + url.QueryEscape(search)
 }
 
@@ -171,7 +175,11 @@ func testAddress(t *testing.T, w *world, p page) {
 	tab.Click("form.filter button")
 	tab.Click("thead th a")
 	address, want := location(tab), rows(tab)
-	for _, part := range []string{"state=", "search=1", "sort="} {
+	first := "state="
+	if p.path == "pods" {
+		first = "verdict="
+	}
+	for _, part := range []string{first, "search=1", "sort="} {
 		if !strings.Contains(address, part) {
 			t.Errorf("address %s, want %s in it", address, part)
 		}
@@ -185,7 +193,7 @@ func testAddress(t *testing.T, w *world, p page) {
 		t.Errorf("a colleague sees %v, want %v", got, want)
 	}
 	// Each row has an address of its own.
-	if p.path == "targets" {
+	if p.path == "targets" || p.path == "pods" {
 		id := browser.Eval[string](colleague, "document.querySelector('table.rows tbody tr').id")
 		colleague.Go(address + "#" + id)
 		if !has(colleague, "tbody tr:target") {

@@ -169,7 +169,8 @@ func (m *fakeMesh) discover(job string, health scrape.Health, found labels.Label
 }
 
 func podIn(found labels.Labels) scrape.Pod {
-	return scrape.Pod{Namespace: found.Get("__meta_kubernetes_namespace"), Name: found.Get("__meta_kubernetes_pod_name")}
+	return scrape.Pod{Namespace: found.Get("__meta_kubernetes_namespace"),
+		Name: found.Get("__meta_kubernetes_pod_name")}
 }
 
 // pod returns the labels that Kubernetes discovery gives a container port.
