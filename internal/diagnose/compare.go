@@ -45,7 +45,7 @@ func (b *builder) findOwnPage() {
 	first, last, shape := up[0].found.target.Started, up[0].found.target.Started, up[0].found.target.Shape
 	for _, p := range up {
 		t := p.found.target
-		if t.Shape != shape {
+		if t.Shape != shape || shape == 0 {
 			return
 		}
 		if t.Started.Before(first) {

@@ -59,8 +59,8 @@ func (b *builder) judge(p *pod) finding {
 	case len(p.dropped) > 0:
 		return b.leftOut(p)
 	default:
-		return same(NotReady, causeNotReady+":no-target-yet", "Discovery has seen it, and no job has a target of "+
-			"it yet.",
+		return same(NotReady, causeNotReady+":no-target-yet",
+			"Discovery has seen it, and no job has a target of it yet.",
 			"New pods become targets within about a second. If it stays like this, look at the discoveries' errors.")
 	}
 }
@@ -135,8 +135,10 @@ func duplicate(p *pod) finding {
 		fmt.Sprintf("Its target of job %s equals that of another pod: URL and labels are the same.", t.Job),
 		"The other one is scraped. Pods with the network of their node have one address: keep a label that "+
 			"differs, such as the pod's name.")
-	f.reason.Sentence = fmt.Sprintf("Its target of job %s equals that of pod %s, which is scraped: URL and labels "+
-		"are the same.", t.Job, t.Same)
+	if t.Same != (scrape.Pod{}) {
+		f.reason.Sentence = fmt.Sprintf("Its target of job %s equals that of pod %s, which is scraped: URL and labels "+
+			"are the same.", t.Job, t.Same)
+	}
 	f.reason.Job = t.Job
 	return f
 }
@@ -173,7 +175,7 @@ func (b *builder) invalid(p *pod) finding {
 	t := p.invalid[0]
 	f := same(NotATarget, causeInvalid+":"+t.Job, fmt.Sprintf("Job %s makes an invalid target of it.", t.Job),
 		invalidHint(t.Reason))
-	f.reason.Sentence = fmt.Sprintf("Job %s makes an invalid target of it: %s.", t.Job, t.Reason)
+	f.reason.Sentence = fmt.Sprintf("Job %s makes an invalid target of it: %s.", t.Job, shorten(t.Reason))
 	f.reason.Job = t.Job
 	return f
 }

@@ -27,7 +27,7 @@ type ownedTarget struct {
 	owner int
 }
 
-// FullStatus reads the following of a job, beside what Status reads.
+// fullJob is what FullStatus reads of a job, beside what Status reads.
 type fullJob struct {
 	equals    []equalTarget
 	elsewhere []ownedTarget

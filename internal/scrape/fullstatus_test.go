@@ -3,6 +3,7 @@ package scrape
 import (
 	"compress/gzip"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -124,6 +125,23 @@ func TestFullStatusListsTargetsOfOtherShards(t *testing.T) {
 	for _, here := range p.Targets {
 		if here.Failure != "refused" || here.Failures != 1 || here.FailingSince.IsZero() {
 			t.Errorf("target = %+v", here)
+		}
+	}
+}
+
+// TestUptimesThatCannotBe: a page may show any number.
+func TestUptimesThatCannotBe(t *testing.T) {
+	for _, uptime := range []float64{math.NaN(), math.Inf(1), -1, 1e300} {
+		tr := traits{hasUptime: true, uptime: 7, started: 1}
+		b := &series.Batch{Time: time.Now().UnixMilli()}
+		b.Add(3, 0)
+		b.Add(7, uptime)
+		if tr.note(b, true); tr.started != 0 || tr.restarted != 0 || !tr.hasUptime {
+			t.Errorf("uptime %v: %+v", uptime, tr)
+		}
+		b.Reset(b.Target, b.Time)
+		if tr.note(b, true); tr.hasUptime {
+			t.Error("a series that the page no longer shows is remembered")
 		}
 	}
 }

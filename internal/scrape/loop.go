@@ -99,7 +99,7 @@ func (l *loop) inherit(old *loop) (release func()) {
 		left, l.page = l.page, old.page
 		l.page.Rebind(l.newLearner(), l.job.pageOptionsOf(l.target))
 	} else {
-		l.traits.forgetSeries()
+		l.traits.learnAnew()
 	}
 	old.mu.Lock()
 	status := old.status

@@ -72,7 +72,7 @@ func (l *loop) readOrFail(ctx context.Context, start, at time.Time) (
 
 // forgetPage replaces the page by an empty one. It releases the series of the old page, unless that panics too.
 func (l *loop) forgetPage() {
-	l.traits.forgetSeries()
+	l.traits.learnAnew()
 	old := l.page
 	l.page = exposition.NewPage(l.env.layouts, l.newLearner(), l.job.pageOptionsOf(l.target))
 	defer func() { _ = recover() }()

@@ -66,7 +66,7 @@ type traits struct {
 	learned   bool      // the page that is being read showed the uptime as a new series
 	uptime    series.ID // of envoy_server_uptime, if hasUptime
 	index     int32     // where the last batch had it
-	shape     uint64    // XOR of the hashes of all series that were new on a page
+	shape     uint64    // sum of the hashes of all series that were new on a page
 	started   int64     // of the Envoy, Unix milliseconds; 0: not known
 	restarted int64     // when a scrape saw that it had started again; 0: none did
 }
@@ -82,18 +82,27 @@ func (t *traits) notice(printed labels.Labels, id series.ID, kept bool) {
 		sign = envoy.SignsOf(name, printed.Get("source_workload"), printed.Get("destination_workload"))
 	}
 	t.signs |= sign
-	t.shape ^= printed.Hash()
+	t.shape += printed.Hash()
 	if name == uptimeName && kept {
 		t.uptime, t.hasUptime, t.learned = id, true, true
 	}
 }
 
-// forgetSeries forgets the ID, for a page that is learned again.
+// forgetSeries forgets the ID.
 func (t *traits) forgetSeries() { t.hasUptime, t.index = false, 0 }
+
+// learnAnew forgets what follows from single lines: they are learned again.
+func (t *traits) learnAnew() {
+	t.forgetSeries()
+	t.shape = 0
+}
 
 // restartTolerance is by how many milliseconds the start of an Envoy may seem to move without a restart: its uptime has
 // whole seconds, and a page may be late.
 const restartTolerance = 30_000
+
+// longestUptime is how many seconds of uptime are taken for one: 30 years.
+const longestUptime = 30 * 365 * 24 * 3600
 
 // note reads the uptime of the Envoy from the samples of a page. good reports whether the page is kept.
 func (t *traits) note(b *series.Batch, good bool) {
@@ -113,7 +122,12 @@ func (t *traits) note(b *series.Batch, good bool) {
 		}
 		t.index = int32(index)
 	}
-	started := b.Time - int64(b.Values[t.index]*1000)
+	uptime := b.Values[t.index]
+	if !(uptime >= 0 && uptime < longestUptime) { // or NaN
+		t.started = 0
+		return
+	}
+	started := b.Time - int64(uptime*1000)
 	if t.started != 0 && started-t.started > restartTolerance {
 		t.restarted = b.Time
 	}
