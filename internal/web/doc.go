@@ -3,8 +3,8 @@
 // paths.
 //
 // A page is whole without a script: search, facets, order and pages of a list are links and forms, whose state is in
-// the address (listing.go). list.go describes a list once, and templates/list.html draws it. static/app.js adds keys and
-// a refresh that waits while somebody reads.
+// the address (listing.go). list.go describes a list once, and templates/list.html draws it. static/app.js adds keys
+// and a refresh that waits while somebody reads.
 //
 // Except for /-/reload, the package only reads. Each request calls the functions in Sources, fills a struct, and
 // renders it with a template (render.go, templates) or as JSON. Nothing is kept between requests. Three rules hold for
