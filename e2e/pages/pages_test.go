@@ -121,20 +121,23 @@ func testClean(t *testing.T, w *world, p page) {
 func testStructure(t *testing.T, w *world, p page) {
 	tab := w.open(t, p.path)
 	for what, wrong := range map[string]string{
-		"a page without one h1":        `document.querySelectorAll('h1').length === 1 ? [] : ['h1']`,
-		"a language":                   `document.documentElement.lang === 'en' ? [] : ['html']`,
-		"tables without a caption":     missing("table", "e.caption && e.caption.textContent"),
-		"head cells without scope":     missing("th", "e.scope"),
-		"tables without head cells":    missing("table", "e.tHead && e.tHead.rows[0].cells.length === e.tBodies[0].rows[0].cells.length"),
-		"rows without a name":          missing("tbody > tr", "e.querySelector('th[scope=row]')"),
-		"fields without a label":       missing("input:not([type=hidden]), select", "e.labels.length === 1"),
-		"pictures without a text":      missing("svg, img", "e.getAttribute('aria-label')"),
-		"navigations without a name":   missing("nav", "e.getAttribute('aria-label')"),
-		"links without a text":         missing("a", "e.textContent.trim() && e.getAttribute('href')"),
-		"styles inside the page":       missing("[style], style", "false"),
-		"scripts inside the page":      missing("script", "e.src && !e.textContent"),
-		"absolute links of our own":    missing("a, link, script, form", "!(e.getAttribute('href') ?? e.getAttribute('src') ?? e.getAttribute('action') ?? '').startsWith('/')"),
-		"identifiers that occur twice": missing("[id]", "document.querySelectorAll('#' + CSS.escape(e.id)).length === 1"),
+		"a page without one h1":    `document.querySelectorAll('h1').length === 1 ? [] : ['h1']`,
+		"a language":               `document.documentElement.lang === 'en' ? [] : ['html']`,
+		"tables without a caption": missing("table", "e.caption && e.caption.textContent"),
+		"head cells without scope": missing("th", "e.scope"),
+		"tables without head cells": missing("table", "e.tHead && e.tHead.rows[0].cells.length === "+
+			"e.tBodies[0].rows[0].cells.length"),
+		"rows without a name":        missing("tbody > tr", "e.querySelector('th[scope=row]')"),
+		"fields without a label":     missing("input:not([type=hidden]), select", "e.labels.length === 1"),
+		"pictures without a text":    missing("svg, img", "e.getAttribute('aria-label')"),
+		"navigations without a name": missing("nav", "e.getAttribute('aria-label')"),
+		"links without a text":       missing("a", "e.textContent.trim() && e.getAttribute('href')"),
+		"styles inside the page":     missing("[style], style", "false"),
+		"scripts inside the page":    missing("script", "e.src && !e.textContent"),
+		"absolute links of our own": missing("a, link, script, form", "!(e.getAttribute('href') ?? "+
+			"e.getAttribute('src') ?? e.getAttribute('action') ?? '').startsWith('/')"),
+		"identifiers that occur twice": missing("[id]", "document.querySelectorAll('#' + "+
+			"CSS.escape(e.id)).length === 1"),
 		"headings that leave out a level": `(() => { let last = 0; return [...document.querySelectorAll('h1,h2,h3')].filter(
 			h => { const skips = Number(h.tagName[1]) > last + 1; last = Number(h.tagName[1]); return skips })
 			.map(h => h.textContent) })()`,

@@ -116,7 +116,9 @@ func testKeys(t *testing.T, w *world, p page) {
 	tab := w.open(t, p.path)
 	for _, other := range pages {
 		tab.Follow(browser.Keys("g" + other.key))
-		if got := browser.Eval[string](tab, "document.querySelector('header nav [aria-current=page]').getAttribute('href')"); got != other.path {
+		got := browser.Eval[string](tab,
+			"document.querySelector('header nav [aria-current=page]').getAttribute('href')")
+		if got != other.path {
 			t.Errorf("g %s leads to %s, want %s", other.key, got, other.path)
 		}
 	}
@@ -240,9 +242,10 @@ func testZoom(t *testing.T, w *world, p page) {
 		t.Errorf("at 200 %%: %q", got)
 	}
 	tab.Do(browser.Viewport(1280, 800, 1))
-	before := browser.Eval[float64](tab, "document.querySelector('h1').getBoundingClientRect().height")
+	const height = "document.querySelector('h1').getBoundingClientRect().height"
+	before := browser.Eval[float64](tab, height)
 	tab.Do(browser.Script(`document.documentElement.style.fontSize = '200%'`))
-	if after := browser.Eval[float64](tab, "document.querySelector('h1').getBoundingClientRect().height"); after < 1.9*before {
+	if after := browser.Eval[float64](tab, height); after < 1.9*before {
 		t.Errorf("text of 200 %%: the heading grew from %v to %v", before, after)
 	}
 	if got := browser.Eval[[]string](tab, wide); len(got) > 0 {

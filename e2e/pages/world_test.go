@@ -106,8 +106,9 @@ func startReceiver(t *testing.T) string {
 func configuration(sidecars []mesh.Sidecar, receiver string) string {
 	const meta = "__meta_kubernetes_"
 	group := func(address, namespace, pod, port string, more map[string]string) map[string]any {
-		labels := map[string]string{meta + "namespace": namespace, meta + "pod_name": pod, meta + "pod_phase": "Running",
-			meta + "pod_container_name": "istio-proxy", meta + "pod_container_port_name": port}
+		labels := map[string]string{meta + "namespace": namespace, meta + "pod_name": pod,
+			meta + "pod_phase": "Running", meta + "pod_container_name": "istio-proxy",
+			meta + "pod_container_port_name": port}
 		for name, value := range more {
 			labels[name] = value
 		}

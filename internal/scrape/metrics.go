@@ -141,8 +141,8 @@ func (m *metrics) forget(job string) {
 	by := prometheus.Labels{"job": job}
 	for _, v := range []interface {
 		DeletePartialMatch(prometheus.Labels) int
-	}{m.scrapes, m.failures, m.samples, m.pageBytes, m.droppedSamples, m.duration, m.targets, m.others, m.droppedTargets, m.invalid,
-		m.limited} {
+	}{m.scrapes, m.failures, m.samples, m.pageBytes, m.droppedSamples, m.duration, m.targets, m.others,
+		m.droppedTargets, m.invalid, m.limited} {
 		v.DeletePartialMatch(by)
 	}
 }

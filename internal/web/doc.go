@@ -3,8 +3,8 @@
 // all paths.
 //
 // A page is whole without a script: search, facets, order and pages of a list are links and forms, whose state is in
-// the address (listing.go). list.go describes a list once, and templates/list.html draws it. static/app.js adds keys and
-// a refresh that waits while somebody reads.
+// the address (listing.go). list.go describes a list once, and templates/list.html draws it. static/app.js adds keys
+// and a refresh that waits while somebody reads.
 //
 // Except for /-/reload, and for the page of a pod, which asks the pod and the API server (podevidence.go), the package
 // only reads. Each request calls the functions in Sources, fills a struct, and

@@ -39,7 +39,7 @@ var screenshots = []struct {
 	{"overview", "/", 1200, 1000},
 	{"targets", "/targets", 1200, 760},
 	{"service-discovery", "/service-discovery?state=dropped", 1200, 720},
-	{"relabel-steps", "", 1200, 900}, // of the pod that payments lost
+	{"relabel-steps", "", 1200, 800}, // of one pod
 	{"config", "/config", 1200, 420},
 }
 
