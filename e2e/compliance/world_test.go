@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -106,7 +107,16 @@ func (s settings) yaml(target, url string) string {
 	return "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n" +
 		"scrape_configs:\n- job_name: spec\n" + discovery + s.job +
 		"remote_write:\n- name: spec\n  url: " + url + "\n" + protocol + s.remoteWrite +
-		"  queue_config:\n    batch_send_deadline: 100ms\n" + s.queue
+		"  queue_config:\n    batch_send_deadline: " + deadline() + "\n" + s.queue
+}
+
+// deadline returns the delay of samples: 100ms, or as many seconds as COMPLIANCE_SCRAPES says. Then a request holds
+// that many scrapes.
+func deadline() string {
+	if n := os.Getenv("COMPLIANCE_SCRAPES"); n != "" {
+		return n + "s"
+	}
+	return "100ms"
 }
 
 const (
