@@ -10,11 +10,13 @@
 package compliance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -110,11 +112,19 @@ func (s settings) yaml(target, url string) string {
 		"  queue_config:\n    batch_send_deadline: " + deadline() + "\n" + s.queue
 }
 
-// deadline returns the delay of samples: 100ms, or as many seconds as COMPLIANCE_SCRAPES says. Then a request holds
-// that many scrapes.
+// scrapesPerRequest returns how many scrapes of a target a request may hold: COMPLIANCE_SCRAPES, or 1.
+func scrapesPerRequest() int {
+	n, err := strconv.Atoi(cmp.Or(os.Getenv("COMPLIANCE_SCRAPES"), "1"))
+	if err != nil {
+		panic("COMPLIANCE_SCRAPES is no number: " + err.Error())
+	}
+	return n
+}
+
+// deadline returns the time that a sample may wait, in which scrapesPerRequest scrapes fit.
 func deadline() string {
-	if n := os.Getenv("COMPLIANCE_SCRAPES"); n != "" {
-		return n + "s"
+	if n := scrapesPerRequest(); n > 1 {
+		return fmt.Sprintf("%ds", n)
 	}
 	return "100ms"
 }
