@@ -4,6 +4,7 @@
 #
 #   SHORT=0 tools/chaos.sh     the long form, which takes more than a quarter of an hour
 #   RUN=kills tools/chaos.sh   one scenario
+#   CHAOS_SCRAPES=5 tools/chaos.sh   5 instead of 3 scrapes a request in the scenarios with several
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../e2e"
 

@@ -48,6 +48,7 @@ func TestChaos(t *testing.T) {
 	b := suite{binary: parts.Scraper(t), short: testing.Short()}
 	b.durable = agent.Knows(t, b.binary, storageFlag)
 	t.Logf("the program has --%s: %v", storageFlag, b.durable)
+	several := fmt.Sprintf("%d scrapes a request: ", columns(t))
 	for _, s := range []struct {
 		name    string
 		durable bool // needs a durable queue
@@ -79,16 +80,16 @@ func TestChaos(t *testing.T) {
 		{"queue full", true, queueFull},
 		{"two processes, one directory", true, twoProcesses},
 		{"directory not writable", true, notWritable},
-		{"3 scrapes a request: outage, kill", true, delayed(outageThenKill)},
-		{"3 scrapes a request: outage, terminate", true, delayed(outageThenTerminate)},
-		{"3 scrapes a request: terminate, receiver up", true, delayed(terminateWhileUp)},
-		{"3 scrapes a request: kills", true, delayed(kills)},
-		{"3 scrapes a request: backlog of 2.0, receiver of 1.0", true, delayed(otherProtocol(learned))},
-		{"3 scrapes a request: 400", true, delayed(answers(refused))},
-		{"3 scrapes a request: disk full, receiver up", true, delayed(diskFullWhileUp)},
-		{"3 scrapes a request: disk and memory full, receiver down", true, delayed(diskAndMemoryFull)},
-		{"3 scrapes a request: queue full", true, delayed(queueFull)},
-		{"3 scrapes a request: damaged files", true, delayed(damage)},
+		{several + "outage, kill", true, delayed(outageThenKill)},
+		{several + "outage, terminate", true, delayed(outageThenTerminate)},
+		{several + "terminate, receiver up", true, delayed(terminateWhileUp)},
+		{several + "kills", true, delayed(kills)},
+		{several + "backlog of 2.0, receiver of 1.0", true, delayed(otherProtocol(learned))},
+		{several + "400", true, delayed(answers(refused))},
+		{several + "disk full, receiver up", true, delayed(diskFullWhileUp)},
+		{several + "disk and memory full, receiver down", true, delayed(diskAndMemoryFull)},
+		{several + "queue full", true, delayed(queueFull)},
+		{several + "damaged files", true, delayed(damage)},
 		{"kill while scrapes wait", true, killWhileWaiting},
 		{"catch up in groups", true, delayed(catchUp)},
 		{"reloads from 1 scrape a request to 3 and back", true, changedDelay},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -11,13 +12,24 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
 )
 
-// columns is the number of scrapes of a target in one request of the delayed scenarios.
-const columns = 3
+// columns returns the number of scrapes of a target in one request of the delayed scenarios: CHAOS_SCRAPES, or 3.
+func columns(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("CHAOS_SCRAPES")
+	if text == "" {
+		return 3
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 2 || n > 8 {
+		t.Fatalf("CHAOS_SCRAPES=%s: write a number from 2 to 8", text)
+	}
+	return n
+}
 
 // delayed runs a scenario with a delay into which several scrapes fit.
 func delayed(scenario func(*world)) func(*world) {
 	return func(w *world) {
-		w.delay = columns * w.interval
+		w.delay = time.Duration(columns(w.T)) * w.interval
 		scenario(w)
 	}
 }
@@ -75,8 +87,8 @@ func catchUp(w *world) {
 	w.drain(30 * time.Second)
 	requests := w.receiver.Requests()
 	most := mostSamples(w.T, requests)
-	if most <= columns {
-		w.Errorf("after the outage, a series had at most %d samples in a request, want more than %d", most, columns)
+	if usual := columns(w.T); most <= usual {
+		w.Errorf("after the outage, a series had at most %d samples in a request, want more than %d", most, usual)
 	}
 	v := w.verdict(allowance{repeats: lanes})
 	w.result(v, fmt.Sprintf("%d requests afterwards, with at most %d samples of a series", len(requests), most))
@@ -109,7 +121,7 @@ func changedDelay(w *world) {
 		for _, to := range []struct {
 			scrapes int
 			more    string
-		}{{columns, ""}, {columns, sameLabels}, {1, ""}} {
+		}{{columns(w.T), ""}, {columns(w.T), sameLabels}, {1, ""}} {
 			scrapes := to.scrapes
 			w.more = to.more
 			w.reload(time.Duration(scrapes) * w.interval)
@@ -131,14 +143,16 @@ func changedDelay(w *world) {
 func twoDelays(w *world) {
 	const name = "fresh"
 	fresh := newReceiver(w.T, w.addresses, 3)
-	w.delay = columns * w.interval
+	w.delay = time.Duration(columns(w.T)) * w.interval
 	w.more = fmt.Sprintf("- name: %s\n  url: %s\n", name, fresh.URL)
 	w.extension = fmt.Sprintf("  endpoints: [{name: %s, max_delay: %v}]\n", name, w.interval)
 	w.receiver.Keep()
 	fresh.Keep()
 	w.start()
 	w.warm()
-	w.until("requests have several scrapes", func() bool { return mostSamples(w.T, w.receiver.Requests()) == columns })
+	w.until("requests have several scrapes", func() bool {
+		return mostSamples(w.T, w.receiver.Requests()) == columns(w.T)
+	})
 	w.kill()
 	fresh.Ledger.NextEpoch()
 	w.start()

@@ -79,10 +79,12 @@ func (f *inFlight) enter(samples []oracle.Sample) {
 	f.running++
 	f.most = max(f.most, f.running)
 	for _, s := range samples {
-		key := s.Labels.String()
-		if f.series[key] {
+		if key := s.Labels.String(); f.series[key] {
 			f.problem = "in two requests at once: " + key
 		}
+	}
+	for _, s := range samples {
+		key := s.Labels.String()
 		if s.Time <= f.newest[key] {
 			f.problem = fmt.Sprintf("%s: timestamp %d arrived after %d", key, s.Time, f.newest[key])
 		}
@@ -152,6 +154,7 @@ func exemplarTimes(t *testing.T, binary string) {
 	})
 	w.start(binary, settings{protocol: message2, remoteWrite: "  send_exemplars: true\n"})
 	w.scrapes(4)
+	w.requests(2)
 	seen := map[string]bool{}
 	for _, r := range w.receiver.Requests() {
 		for _, ts := range r.Message.V2.Timeseries {

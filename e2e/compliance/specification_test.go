@@ -125,13 +125,14 @@ func wellFormed(m oracle.Message) (problems []string) {
 	if err != nil {
 		complain("%v", err)
 	}
-	once := map[string]bool{}
+	times := map[string][]int64{}
 	for _, s := range samples {
 		key := s.Labels.String()
-		if once[key] {
-			complain("two samples of %s in one request", key)
+		before := times[key]
+		if n := len(before); n >= scrapesPerRequest() || n > 0 && before[n-1] >= s.Time {
+			complain("another sample of %s in one request, with the time %d after %d", key, s.Time, before)
 		}
-		once[key] = true
+		times[key] = append(before, s.Time)
 		if s.Time == 0 {
 			complain("%s has no timestamp", key)
 		}

@@ -10,10 +10,13 @@
 package compliance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -106,7 +109,24 @@ func (s settings) yaml(target, url string) string {
 	return "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n" +
 		"scrape_configs:\n- job_name: spec\n" + discovery + s.job +
 		"remote_write:\n- name: spec\n  url: " + url + "\n" + protocol + s.remoteWrite +
-		"  queue_config:\n    batch_send_deadline: 100ms\n" + s.queue
+		"  queue_config:\n    batch_send_deadline: " + deadline() + "\n" + s.queue
+}
+
+// scrapesPerRequest returns how many scrapes of a target a request may hold: COMPLIANCE_SCRAPES, or 1.
+func scrapesPerRequest() int {
+	n, err := strconv.Atoi(cmp.Or(os.Getenv("COMPLIANCE_SCRAPES"), "1"))
+	if err != nil {
+		panic("COMPLIANCE_SCRAPES is no number: " + err.Error())
+	}
+	return n
+}
+
+// deadline returns the time that a sample may wait, in which scrapesPerRequest scrapes fit.
+func deadline() string {
+	if n := scrapesPerRequest(); n > 1 {
+		return fmt.Sprintf("%ds", n)
+	}
+	return "100ms"
 }
 
 const (
