@@ -132,6 +132,14 @@ type page struct {
 	unzipper    *unzipper // nil: not compressed
 }
 
+// wireBytes returns how many bytes of the body were read so far, as they were sent.
+func (p *page) wireBytes() int64 {
+	if p.unzipper != nil {
+		return p.unzipper.sent.n
+	}
+	return p.body.n
+}
+
 func (p *page) close() {
 	_ = p.response.Close()
 	if p.unzipper != nil {
@@ -253,8 +261,22 @@ func (f *fetcher) request(ctx context.Context, t *target) (*http.Request, error)
 
 // unzipper decompresses gzip. It is reused for many pages because it holds 40 KB of tables.
 type unzipper struct {
-	in *bufio.Reader
+	in   *bufio.Reader
+	sent countedReader
 	gzip.Reader
+}
+
+// countedReader counts the bytes read from r.
+type countedReader struct {
+	r io.Reader
+	n int64
+}
+
+// Read implements io.Reader.
+func (c *countedReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
 }
 
 func (f *fetcher) unzipper() *unzipper {
@@ -265,7 +287,8 @@ func (f *fetcher) unzipper() *unzipper {
 }
 
 func (u *unzipper) reset(body io.Reader) error {
-	u.in.Reset(body)
+	u.sent = countedReader{r: body}
+	u.in.Reset(&u.sent)
 	return u.Reset(u.in)
 }
 

@@ -34,6 +34,7 @@ type loop struct {
 	stamps  stamps
 	due     time.Time // due time of the running scrape, copied from life.due
 	scraped bool      // at least once: otherwise there is nothing to mark
+	wire    int64     // bytes of the last page as it was sent
 
 	// The following are guarded by the schedule's lock.
 	life      life
@@ -55,6 +56,11 @@ type scrapeStatus struct {
 	err      string
 	counts   exposition.Counts
 	since    time.Time // when health became what it is
+
+	// The last page if it was good, otherwise zero. shown is not held: see lastPage.
+	bytes, wire int64 // of the page; wire: as it was sent
+	series      int
+	shown       exposition.Shown
 }
 
 // env is what all loops of a process share.
@@ -114,6 +120,10 @@ func (l *loop) newLearner() *learner {
 
 // release gives back everything that the loop holds. It is not used afterwards.
 func (l *loop) release() {
+	l.mu.Lock()
+	l.job.metrics.series.Sub(float64(l.status.series))
+	l.status.series, l.status.shown = 0, exposition.Shown{}
+	l.mu.Unlock()
 	l.page.Forget()
 	l.live.Release()
 	l.ages.forget(l.env.table)
@@ -126,6 +136,7 @@ func (l *loop) release() {
 // request. A scrape that the end of ctx cut off yields nothing: no up=0, no marker.
 func (l *loop) scrape(ctx context.Context, forced error) {
 	start := time.Now()
+	l.wire = 0
 	ts := l.stamps.scrape(start, l.due, l.target.interval)
 
 	counts, size, err := exposition.Counts{}, int64(0), forced
@@ -155,7 +166,7 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 		l.env.sink.Flush()
 	}
 	l.commit(b, read, shown, err)
-	l.remember(ts, took, counts, err)
+	l.remember(ts, took, counts, size, err)
 }
 
 // batch takes an empty batch from the pool.
@@ -181,7 +192,7 @@ func (l *loop) read(process context.Context, start, at time.Time) (
 	defer p.close()
 	b = l.batch(at)
 	c, err = l.page.Read(p.body, p.contentType, start.Add(maxAhead).UnixMilli(), b)
-	size = p.body.n
+	size, l.wire = p.body.n, p.wireBytes()
 	if p.body.err != nil {
 		l.logFailure(process, err)
 		if size = 0; errors.Is(err, errBodyLimit) {
@@ -266,7 +277,7 @@ func (l *loop) end(missed time.Time) {
 }
 
 // remember keeps the status of the target, counts, and logs a change of its health.
-func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts, err error) {
+func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts, size int64, err error) {
 	m := l.job.metrics
 	m.scrapes.Inc()
 	m.samples.Add(float64(c.Scraped))
@@ -275,6 +286,8 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 	m.duplicates.Add(float64(c.Duplicates))
 	m.outOfBounds.Add(float64(c.OutOfBounds))
 	m.outOfOrder.Add(float64(c.OutOfOrder))
+	m.pageBytes.Add(float64(max(size, 0)))
+	m.wireBytes.Add(float64(l.wire))
 
 	health, text := HealthUp, ""
 	if err == nil {
@@ -295,6 +308,10 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 		now = start
 	}
 	l.status = scrapeStatus{health: health, last: start, duration: took, err: text, counts: c, since: now}
+	if err == nil {
+		l.status.bytes, l.status.wire, l.status.series, l.status.shown = size, l.wire, c.Kept-c.Duplicates, l.live
+	}
+	m.series.Add(float64(l.status.series - before.series))
 	l.mu.Unlock()
 
 	switch {

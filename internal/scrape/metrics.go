@@ -18,6 +18,9 @@ type metrics struct {
 	scrapes        *prometheus.CounterVec
 	failures       *prometheus.CounterVec
 	samples        *prometheus.CounterVec
+	pageBytes      *prometheus.CounterVec
+	wireBytes      *prometheus.CounterVec
+	jobSeries      *prometheus.GaugeVec
 	droppedSamples *prometheus.CounterVec
 	duration       *prometheus.HistogramVec
 	targets        *prometheus.GaugeVec
@@ -55,6 +58,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		scrapes:  counters("scrapes_total", "Scrapes that ended, successful or failed.", "job"),
 		failures: counters("failures_total", "Scrapes that failed, by reason.", "job", "reason"),
 		samples:  counters("samples_total", "Samples read from pages, before metric relabeling.", "job"),
+		pageBytes: counters("page_bytes_total", "Bytes of the pages that were read, uncompressed.", "job"),
+		wireBytes: counters("wire_bytes_total",
+			"Bytes of the pages that were read, as the targets sent them, without headers.", "job"),
+		jobSeries: gauges("job_series", "Series on the last page of each target of the job, after metric relabeling, "+
+			"counted for each target. Targets whose last scrape failed have none."),
 		droppedSamples: counters("dropped_samples_total", "Samples read from pages but not sent, by reason.", "job",
 			"reason"),
 		duration: f.NewHistogramVec(prometheus.HistogramOpts{
@@ -108,6 +116,8 @@ func showConnections(reg prometheus.Registerer, d *connLimit) {
 type jobMetrics struct {
 	scrapes, samples, droppedByRules, duplicates prometheus.Counter
 	outOfBounds, outOfOrder, lost, labelLimit    prometheus.Counter
+	pageBytes, wireBytes                         prometheus.Counter
+	series                                       prometheus.Gauge
 
 	duration prometheus.Observer
 	failures *prometheus.CounterVec // of all jobs
@@ -129,6 +139,8 @@ func (m *metrics) of(job string) *jobMetrics {
 		droppedByRules: dropped("metric_relabeling"), duplicates: dropped("duplicate"),
 		outOfBounds: dropped("too_far_ahead"), outOfOrder: dropped("out_of_order"), lost: dropped("failed_scrape"),
 		labelLimit: m.limited.WithLabelValues(job), duration: m.duration.WithLabelValues(job),
+		pageBytes: m.pageBytes.WithLabelValues(job), wireBytes: m.wireBytes.WithLabelValues(job),
+		series: m.jobSeries.WithLabelValues(job),
 		failures: m.failures, job: job,
 	}
 }
@@ -139,7 +151,7 @@ func (m *metrics) forget(job string) {
 	for _, v := range []interface {
 		DeletePartialMatch(prometheus.Labels) int
 	}{m.scrapes, m.failures, m.samples, m.droppedSamples, m.duration, m.targets, m.others, m.droppedTargets, m.invalid,
-		m.limited} {
+		m.limited, m.pageBytes, m.wireBytes, m.jobSeries} {
 		v.DeletePartialMatch(by)
 	}
 }
