@@ -73,6 +73,15 @@ func (s Shown) Hold() bool {
 // Same reports whether two pages have the same lines, values apart.
 func (s Shown) Same(other Shown) bool { return s.layout == other.layout }
 
+// Order returns a number that is the same for pages with the same lines, and rarely for others. Sorting by it brings
+// pages with the same lines together.
+func (s Shown) Order() uint64 {
+	if s.layout == nil {
+		return 0
+	}
+	return s.layout.key
+}
+
 // FamilyName returns the name of a family by Line.Family; "" if it is not known.
 func (s Shown) FamilyName(family uint64) string {
 	if s.from == nil {
