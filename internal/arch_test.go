@@ -54,7 +54,10 @@ var allowed = map[string][]string{
 	"config/problem":  {},
 	"config/yamltree": {},
 	"diagnose":        {},
-	"web":             {"config", "discovery", "relabel", "scrape", "remotewrite"}, // reads their Status()
+	"cost":            {"exposition", "scrape", "series"}, // counts the series of the last pages of the targets
+	"web": { // reads their Status(), and asks cost for reports
+		"config", "cost", "discovery", "relabel", "scrape", "remotewrite",
+	},
 }
 
 // TestImportsPointDown reads the files itself instead of asking `go list`: the test cache sees what a test opens,

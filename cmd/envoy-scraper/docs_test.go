@@ -20,6 +20,7 @@ func theApp() *kingpin.Application {
 	newConfigCommand(app)
 	newTargetsCommand(app)
 	newScrapeCommand(app)
+	newCostCommand(app)
 	return app
 }
 

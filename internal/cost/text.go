@@ -21,8 +21,14 @@ func (r *Report) WriteText(w io.Writer) error {
 		r.WhatIf[i].write(&b)
 	}
 	r.writeTable(&b)
+	for i := range r.Advice {
+		r.Advice[i].write(&b)
+	}
+	if len(r.Advice) > 0 {
+		b.WriteString("\n")
+	}
 	for _, note := range r.Notes {
-		fmt.Fprintf(&b, "%s\n", note)
+		fmt.Fprintf(&b, "%s\n", plain(note))
 	}
 	_, err := w.Write(b.Bytes())
 	return err

@@ -118,12 +118,14 @@ func (u *Usage) walk(file, where string, node any, depth int) {
 func (u *Usage) text(file, where, key, text string, parent map[string]any, depth int) {
 	switch key {
 	case "expr":
-		u.expr(file, where, text)
+		if !ofOtherSource(parent) {
+			u.expr(file, where, text)
+		}
 	case "query", "definition":
 		u.variable(file, where, text, parent)
 	case "legendFormat":
 		for _, m := range regexp.MustCompile(`\{\{\s*([\w.]+)\s*\}\}`).FindAllStringSubmatch(text, -1) {
-			u.Labels = appendNew(u.Labels, m[1])
+			u.addLabels(m[1])
 		}
 	default:
 		if strings.HasSuffix(key, ".json") { // of a ConfigMap
@@ -139,6 +141,13 @@ func (u *Usage) text(file, where, key, text string, parent map[string]any, depth
 			}
 		}
 	}
+}
+
+// ofOtherSource reports whether a query is for a data source that does not speak PromQL.
+func ofOtherSource(query map[string]any) bool {
+	source, _ := query["datasource"].(map[string]any)
+	kind, _ := source["type"].(string)
+	return slices.Contains([]string{"loki", "tempo", "elasticsearch", "influxdb", "graphite", "jaeger", "zipkin"}, kind)
 }
 
 // variable takes the query of a variable: label_values(METRIC, LABEL), label_values(LABEL), query_result(EXPR) or
@@ -159,7 +168,7 @@ func (u *Usage) variable(file, where, text string, parent map[string]any) {
 		if i >= 0 && !strings.ContainsAny(arguments[i:], `{}"`) {
 			u.expr(file, where, arguments[:i])
 		}
-		u.Labels = appendNew(u.Labels, strings.TrimSpace(arguments[i+1:]))
+		u.addLabels(strings.TrimSpace(arguments[i+1:]))
 		u.exprs++
 	case "query_result":
 		u.expr(file, where, arguments)
@@ -275,7 +284,9 @@ func (u *Usage) call(c *parser.Call) {
 
 func (u *Usage) addLabels(names ...string) {
 	for _, name := range names {
-		u.Labels = appendNew(u.Labels, name)
+		if !strings.Contains(name, variableMark) && len(u.Labels) < maxNames {
+			u.Labels = appendNew(u.Labels, name)
+		}
 	}
 }
 
@@ -308,7 +319,7 @@ func usageOf(v url.Values) (*Usage, error) {
 	}
 	u := &Usage{Files: v["used_file"], Names: v["used"], Patterns: v["used_pattern"], Labels: v["used_label"],
 		Recorded: v["used_recorded"], Problems: v["used_problem"]}
-	if len(u.Names) > maxNames || len(u.Patterns) > maxPatterns+1 {
+	if max(len(u.Names), len(u.Recorded), len(u.Labels)) > maxNames || len(u.Patterns) > maxPatterns+1 {
 		return nil, fmt.Errorf("used, used_pattern: at most %d names and %d patterns", maxNames, maxPatterns)
 	}
 	if _, err := u.matcher(); err != nil {
@@ -327,7 +338,12 @@ type usageMatcher struct {
 func (u *Usage) matcher() (*usageMatcher, error) {
 	m := &usageMatcher{names: make(map[string]bool, len(u.Names)), met: make([]bool, len(u.Patterns))}
 	for _, name := range u.Names {
-		m.names[name] = slices.Contains(u.Recorded, name) || slices.Contains(reported(), name)
+		m.names[name] = false
+	}
+	for _, name := range append(reported(), u.Recorded...) { // no target need show these
+		if _, used := m.names[name]; used {
+			m.names[name] = true
+		}
 	}
 	for _, p := range u.Patterns {
 		re, err := regexp.Compile("^(?s:" + p + ")$")

@@ -50,6 +50,8 @@ func parseTemplates() *template.Template {
 		"bytes":  byteSize,
 		"count":  count,
 		"cut":    cut,
+		"number": func(f float64) string { return strconv.FormatFloat(f, 'f', 3, 64) },
+		"round":  func(f float64) int64 { return int64(f + 0.5) },
 		"mask":   maskURLs,
 		"redact": config.RedactURLs,
 		"pairs":  pairs,
@@ -78,6 +80,7 @@ var navigation = []link{
 	{"./", "Overview"},
 	{"targets", "Targets"},
 	{"service-discovery", "Service discovery"},
+	{"cost", "Cost"},
 	{"config", "Configuration"},
 	{"metrics", "Metrics"},
 }

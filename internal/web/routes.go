@@ -29,6 +29,7 @@ func (s *Server) handler() http.Handler {
 	page("/{$}", s.overview)
 	page("/targets", s.targets)
 	page("/service-discovery", s.serviceDiscovery)
+	page("/cost", s.cost)
 	page("/config", s.config)
 	page("/static/", s.asset)
 
@@ -39,6 +40,8 @@ func (s *Server) handler() http.Handler {
 	page("/api/v1/status/buildinfo", s.apiBuild)
 	page("/api/v1/status/flags", s.apiFlags)
 	page("/api/v1/status/remote_write", s.apiRemoteWrite)
+	page("/api/v1/cost", s.apiCost)
+	mux.HandleFunc("POST /api/v1/cost", s.apiCost) // changes nothing: what dashboards use may be longer than a URL
 
 	mux.HandleFunc("GET /-/healthy", s.healthy)
 	mux.HandleFunc("GET /-/ready", s.ready)

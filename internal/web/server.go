@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/exp/zapslog"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/cost"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
@@ -52,6 +53,7 @@ type Sources struct {
 	ConfigYAML func() (string, error) // the configuration in force, without secrets
 	Loaded     func() Loaded
 	Endpoints  func() []remotewrite.EndpointStatus
+	Cost       func(context.Context, cost.Query) (*cost.Report, error)
 	Ready      func() (ok bool, why string) // why: the reason if not ok
 	Reload     func(context.Context) error
 	Build      Build
