@@ -42,24 +42,27 @@ type costCommand struct {
 
 func newCostCommand(app *kingpin.Application) command {
 	c := &costCommand{}
-	clause := app.Command("cost", "Print what the series cost, by family, label, pod, workload, namespace or job, and what "+
-		"would change without some of them. Asks a running process with --url; otherwise scrapes each target once.")
+	clause := app.Command("cost", "Print what the series cost, by family, label, pod, workload, namespace or job, and "+
+		"what would change without some of them. Asks a running process with --url; otherwise scrapes each target "+
+		"once.")
 	c.config = addConfigFlags(clause)
-	clause.Flag("url", "URL of the pages of a running process, such as http://127.0.0.1:9095. Without it, the targets of "+
-		"the configuration are discovered and scraped once.").PlaceHolder("URL").StringVar(&c.url)
+	clause.Flag("url", "URL of the pages of a running process, such as http://127.0.0.1:9095. Without it, the "+
+		"targets of the configuration are discovered and scraped once.").PlaceHolder("URL").StringVar(&c.url)
 	clause.Flag("by", "Table to print: family, label, pod, workload, namespace, job or dropped.").
 		Default(string(cost.ByFamily)).StringVar(&c.by)
-	clause.Flag("sort", "Column to sort by: name, series, share, samples, bytes or pods. Tables have further ones: values, "+
-		"buckets, zero, change, took.").Default("series").StringVar(&c.sort)
+	clause.Flag("sort", "Column to sort by: name, series, share, samples, bytes or pods. Tables have further "+
+		"ones: values, buckets, zero, change, took.").Default("series").StringVar(&c.sort)
 	clause.Flag("search", "Print only rows whose name has this text in it.").PlaceHolder("TEXT").StringVar(&c.search)
 	clause.Flag("rows", "How many rows to print.").Default("40").IntVar(&c.rows)
-	clause.Flag("drop-family", "What if this metric family were not there?").PlaceHolder("NAME").StringVar(&c.dropFamily)
+	clause.Flag("drop-family", "What if this metric family were not there?").PlaceHolder("NAME").
+		StringVar(&c.dropFamily)
 	clause.Flag("drop-label", "What if this label were not there? Counts the series that would have the same labels.").
 		PlaceHolder("NAME").StringVar(&c.dropLabel)
-	clause.Flag("used-by", "What if only the metrics stayed that this file uses? A Grafana dashboard (JSON) or a file of "+
-		"rules. Repeatable.").PlaceHolder("FILE").StringsVar(&c.usedBy)
+	clause.Flag("used-by", "What if only the metrics stayed that this file uses? A Grafana dashboard (JSON) or a "+
+		"file of rules. Repeatable.").PlaceHolder("FILE").StringsVar(&c.usedBy)
 	clause.Flag("limit", "Scrape at most this many targets; 0 means all. Not with --url.").Default("0").IntVar(&c.limit)
-	clause.Flag("concurrency", "How many targets to scrape at a time. Not with --url.").Default("8").IntVar(&c.concurrency)
+	clause.Flag("concurrency", "How many targets to scrape at a time. Not with --url.").Default("8").
+		IntVar(&c.concurrency)
 	clause.Flag("timeout", "Timeout of the whole command.").Default("2m").DurationVar(&c.timeout)
 	clause.Flag("output", "Output format: text or json.").Default(outputText).EnumVar(&c.output, outputText, outputJSON)
 	return command{clause: clause, run: c.run}

@@ -19,12 +19,14 @@ import (
 // maxAnswer is how large an answer of a running process may be.
 const maxAnswer = 64 << 20
 
+const wayOut = "give the address of the pages of a running envoy-scraper, such as http://127.0.0.1:9095"
+
 // askForCost asks a running process for a report. The error says in one sentence what is wrong with the URL, and what
 // to give instead.
 func askForCost(ctx context.Context, address string, values url.Values) (*cost.Report, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, errors.New("--url: give the address of the pages of a running process, such as http://127.0.0.1:9095")
+		return nil, errors.New("--url: this is no URL; " + wayOut)
 	}
 	shown := u.Redacted()
 	u = u.JoinPath("api/v1/cost")
@@ -43,7 +45,8 @@ func askForCost(ctx context.Context, address string, values url.Values) (*cost.R
 			err = ue.Err // the URL may have a password
 		}
 		if errors.Is(err, syscall.ECONNREFUSED) {
-			return nil, fmt.Errorf("--url: %s: nothing listens there; without --url the targets are scraped once", shown)
+			return nil, fmt.Errorf("--url: %s: nothing listens there; without --url the targets are scraped once",
+				shown)
 		}
 		return nil, fmt.Errorf("--url: %s: %w", shown, err)
 	}
@@ -74,16 +77,14 @@ func readCost(resp *http.Response, body []byte) (*cost.Report, error) {
 	case resp.StatusCode == http.StatusUnauthorized:
 		return nil, errors.New("it wants a password: give http://USER:PASSWORD@HOST:PORT")
 	case kind != "application/json":
-		return nil, fmt.Errorf("this is no envoy-scraper, or an older one: it answers %s and %q instead of JSON; give the "+
-			"address of its pages, such as http://127.0.0.1:9095", resp.Status, kind)
+		return nil, fmt.Errorf("this is no envoy-scraper, or an older one: it answers %s and %q instead of JSON; "+
+			wayOut, resp.Status, kind)
 	case json.Unmarshal(body, &answer) != nil:
-		return nil, errors.New("this is no envoy-scraper: its answer is not the JSON of a report; give the address of its " +
-			"pages, such as http://127.0.0.1:9095")
+		return nil, errors.New("this is no envoy-scraper: its answer is not the JSON of a report; " + wayOut)
 	case answer.Status == "error" && answer.Error != "":
 		return nil, fmt.Errorf("it refuses the question: %.300s", answer.Error)
-	case resp.StatusCode != http.StatusOK || answer.Status != "success" || answer.Data == nil || answer.Data.At.IsZero():
-		return nil, fmt.Errorf("this is no envoy-scraper: it answers %s, without a report; give the address of its pages, "+
-			"such as http://127.0.0.1:9095", resp.Status)
+	case resp.StatusCode != http.StatusOK, answer.Status != "success", answer.Data == nil, answer.Data.At.IsZero():
+		return nil, fmt.Errorf("this is no envoy-scraper: it answers %s, without a report; "+wayOut, resp.Status)
 	}
 	return answer.Data, nil
 }

@@ -114,13 +114,13 @@ func (r *Report) addNotes(t *tally) {
 	if n := r.Totals.Without; n > 0 {
 		note("%d targets are in no figure: they were not scraped yet, or their last scrape failed.", n)
 	}
-	note("The lengths of lines are known, those of values are not: what the page has beyond its lines is divided among " +
-		"its samples.")
+	note("The lengths of lines are known, those of values are not: what the page has beyond its lines is divided " +
+		"among its samples.")
 	if r.Query.By == ByDropped && r.Totals.Dropped > 0 {
 		note("Of a line that rules dropped, its length is known and the TYPE line before it, which names the family.")
 		for i := range t.tables[ByDropped] {
 			if t.tables[ByDropped][i].Name == unknownFamily {
-				note("Lines without a TYPE line before them, and those of pages that are not plain text, are counted as %s.",
+				note("Lines without a TYPE line before them, and pages that are not plain text, are counted as %s.",
 					unknownFamily)
 			}
 		}

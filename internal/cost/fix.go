@@ -60,7 +60,8 @@ func pageSaves(a Amount) string { return size(a.PageBytes) + " less in each roun
 // ruleFix is a rule of metric_relabel_configs: the sidecar prints, and the network carries, what it always did.
 func (t *tally) ruleFix(r rule, jobs jobSet, gone Amount) Fix {
 	return Fix{
-		Title: "Add to " + t.ofJobs(jobs) + " of the configuration (at the end of metric_relabel_configs)", YAML: r.text(),
+		Title: "Add to " + t.ofJobs(jobs) + " of the configuration (at the end of metric_relabel_configs)",
+		YAML:  r.text(),
 		Receiver: receiverSaves(gone),
 	}
 }
@@ -71,15 +72,15 @@ func (t *tally) familyFixes(name string, f *family, gone Amount) []Fix {
 	everywhere := Fix{Sidecar: pageSaves(gone), Network: pageSaves(gone), Receiver: receiverSaves(gone)}
 	switch metric := istioMetric(name); {
 	case metric != "":
-		everywhere.Title = "Or switch it off in the sidecars: a Telemetry of Istio, in Istio's root namespace for the whole " +
-			"mesh"
+		everywhere.Title = "Or switch it off in the sidecars: a Telemetry of Istio, in Istio's root namespace for " +
+			"the whole mesh"
 		everywhere.YAML = telemetry("    - match:\n        metric: " + metric + "\n        mode: CLIENT_AND_SERVER\n" +
 			"      disabled: true\n")
 		fixes = append(fixes, everywhere)
 	case strings.HasPrefix(name, "envoy_"):
-		everywhere.Title = "Or switch it off in the sidecars: take the entry that lets it in out of proxyStatsMatcher in " +
-			"Istio's meshConfig.defaultConfig, or out of the pods' annotations sidecar.istio.io/statsInclusionPrefixes, " +
-			"…Suffixes and …Regexps. The pods must be restarted"
+		everywhere.Title = "Or switch it off in the sidecars: take the entry that lets it in out of " +
+			"proxyStatsMatcher in Istio's meshConfig.defaultConfig, or out of the pods' annotations " +
+			"sidecar.istio.io/statsInclusionPrefixes, …Suffixes and …Regexps. The pods must be restarted"
 		fixes = append(fixes, everywhere)
 	}
 	if z := f.row.Zero; z != nil && *z == f.row.Series && strings.HasPrefix(name, "envoy_") {
@@ -101,7 +102,8 @@ func (t *tally) labelFixes(label string, w WhatIf) []Fix {
 	}
 	if slices.Contains(istioTags(), label) {
 		fixes = append(fixes, Fix{
-			Title: "Have the sidecars add the series up: a Telemetry of Istio, in Istio's root namespace for the whole mesh",
+			Title: "Have the sidecars add the series up: a Telemetry of Istio, in Istio's root namespace for the whole " +
+				"mesh",
 			YAML: telemetry("    - match:\n        metric: ALL_METRICS\n        mode: CLIENT_AND_SERVER\n" +
 				"      tagOverrides:\n        " + label + ":\n          operation: REMOVE\n"),
 			Sidecar: pageSaves(w.Gone), Network: pageSaves(w.Gone), Receiver: receiverSaves(w.Gone),
@@ -109,8 +111,8 @@ func (t *tally) labelFixes(label string, w WhatIf) []Fix {
 	}
 	if !w.Safe && len(fixes) == 0 {
 		fixes = append(fixes, Fix{
-			Title: "Nothing before the receiver can add these series up. There, a recording rule can: sum without (" + label +
-				") (rate(METRIC[5m])). It saves queries time, and no storage",
+			Title: "Nothing before the receiver can add these series up. There, a recording rule can: sum without (" +
+				label + ") (rate(METRIC[5m])). It saves queries time, and no storage",
 		})
 	}
 	return fixes
@@ -134,10 +136,11 @@ func (t *tally) usedFixes(u *Usage, gone Amount) []Fix {
 // delayFix makes requests of several scrapes.
 func delayFix(perSecond float64) Fix {
 	return Fix{
-		Title: "If samples may wait: put several scrapes into a request (docs/operations.md says what that means for alerts)",
-		YAML:  "envoy_scraper:\n  max_delay: 30s\n",
-		Receiver: fmt.Sprintf("%s per second are sent now; with several scrapes in a request the labels of a series are "+
-			"sent, and read, once for all of them", size(int64(perSecond))),
+		Title: "If samples may wait: put several scrapes into a request (docs/operations.md says what that means for " +
+			"alerts)",
+		YAML: "envoy_scraper:\n  max_delay: 30s\n",
+		Receiver: fmt.Sprintf("%s per second are sent now; with several scrapes in a request the labels of a series "+
+			"are sent, and read, once for all of them", size(int64(perSecond))),
 	}
 }
 
@@ -152,7 +155,8 @@ func anyOf(names []string) string {
 
 func telemetry(overrides string) string {
 	return "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata:\n  name: fewer-series\n" +
-		"  namespace: istio-system\nspec:\n  metrics:\n  - providers:\n    - name: prometheus\n    overrides:\n" + overrides
+		"  namespace: istio-system\nspec:\n  metrics:\n  - providers:\n    - name: prometheus\n    overrides:\n" +
+		overrides
 }
 
 // istioMetric returns how Istio's Telemetry names a metric of its own; "" for others.

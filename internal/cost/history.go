@@ -96,7 +96,9 @@ func (h *history) key(by By, name string) uint64 {
 
 // of returns the series of a row at a count. If the count was cut, small rows are not known.
 func (one *counted) of(key uint64) (series int, known bool) {
-	i, ok := slices.BinarySearchFunc(one.rows, key, func(r countedRow, key uint64) int { return cmp.Compare(r.key, key) })
+	i, ok := slices.BinarySearchFunc(one.rows, key, func(r countedRow, key uint64) int {
+		return cmp.Compare(r.key, key)
+	})
 	if !ok {
 		return 0, len(one.rows) < maxCounted
 	}

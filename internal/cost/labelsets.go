@@ -36,11 +36,12 @@ func (c *setCounts) add(sorted []uint64) {
 	}
 }
 
-// countSets counts the label sets of the series of all pages without one label, over all targets. Labels are compared by
-// their symbols, as a hash of 64 bits: with a million series two different sets have the same hash once in 30 million
-// reports.
-func countSets(ctx context.Context, pages []scrape.LastPage, r *tableReader, without series.Symbol, total int) (setCounts,
-	error) {
+// countSets counts the label sets of the series of all pages without one label, over all targets. Labels are compared
+// by their symbols, as a hash of 64 bits: with a million series, two different sets have the same hash once in 30
+// million reports.
+func countSets(
+	ctx context.Context, pages []scrape.LastPage, r *tableReader, without series.Symbol, total int,
+) (setCounts, error) {
 	return countSetsIn(ctx, pages, r, without, uint64(total/maxHashes+1))
 }
 
@@ -67,8 +68,8 @@ func countSetsIn(ctx context.Context, pages []scrape.LastPage, r *tableReader, w
 	return c, nil
 }
 
-// setHasher computes hashes of the label sets of the series of a page. The hash of a set is the sum of the hashes of its
-// labels, so the labels of a stem, which hundreds of series share, are added once.
+// setHasher computes hashes of the label sets of the series of a page. The hash of a set is the sum of the hashes of
+// its labels, so the labels of a stem, which hundreds of series share, are added once.
 type setHasher struct {
 	reader  *tableReader
 	without series.Symbol

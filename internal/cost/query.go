@@ -88,7 +88,8 @@ func title(by By) string {
 // parameter, its value and what it may be.
 func ParseQuery(v url.Values) (Query, error) {
 	q := Query{
-		By: By(v.Get("by")), Sort: v.Get("sort"), Search: strings.TrimSpace(v.Get("search")), Page: 1, Rows: defaultRows,
+		By: By(v.Get("by")), Sort: v.Get("sort"), Search: strings.TrimSpace(v.Get("search")),
+		Page: 1, Rows: defaultRows,
 		DropFamily: strings.TrimSpace(v.Get("drop_family")), DropLabel: strings.TrimSpace(v.Get("drop_label")),
 	}
 	if q.By == "" {
@@ -105,7 +106,8 @@ func ParseQuery(v url.Values) (Query, error) {
 		q.Sort = "series"
 	}
 	if !slices.Contains(keys, q.Sort) {
-		return q, fmt.Errorf("sort=%.40q: the table by %s has no such column; give one of %s", q.Sort, q.By, words(keys))
+		return q, fmt.Errorf("sort=%.40q: the table by %s has no such column; give one of %s", q.Sort, q.By,
+			words(keys))
 	}
 	switch order := v.Get("order"); order {
 	case "":

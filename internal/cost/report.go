@@ -58,7 +58,7 @@ type Totals struct {
 	// nil: nothing was sent yet.
 	WrittenBytesPerSecond *float64 `json:"written_bytes_per_second"`
 
-	Zero      *int       `json:"zero"`         // series that were zero at every scrape since ZeroSince; nil: not known yet
+	Zero      *int       `json:"zero"`         // series that were zero at every scrape since ZeroSince; nil: not known
 	ZeroSince *time.Time `json:"zero_since"`   // nil: nobody has asked before
 	Change    *int       `json:"change"`       // series more than at ChangedSince; nil: not known yet
 	Since     *time.Time `json:"change_since"` // about an hour ago, or the start
@@ -72,7 +72,7 @@ type Row struct {
 	Series           int     `json:"series"` // of ByDropped: samples of a page that are left out
 	Share            float64 `json:"share"`  // of all series, 0 to 1
 	SamplesPerSecond float64 `json:"samples_per_second"`
-	PageBytes        int64   `json:"page_bytes"` // of one scrape of each target, values estimated; of a label: its own bytes
+	PageBytes        int64   `json:"page_bytes"` // in one scrape of each target, values estimated; a label: its own
 	Pods             int     `json:"pods"`       // targets that have it
 	Buckets          int     `json:"buckets"`    // of Series: buckets of classic histograms
 	Values           int     `json:"values"`     // of a label: distinct values

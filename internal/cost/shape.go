@@ -122,7 +122,8 @@ func (s *shaper) add() {
 func (s *shaper) lookUp() {
 	s.parts, s.leLens = grown(s.parts, len(s.chunk)), grown(s.leLens, len(s.chunk))
 	s.reader.read(func(v series.View) int {
-		s.names, s.byName, s.byStem = grown(s.names, v.Symbols()), grown(s.byName, v.Symbols()), grown(s.byStem, v.Stems())
+		s.names, s.byName = grown(s.names, v.Symbols()), grown(s.byName, v.Symbols())
+		s.byStem = grown(s.byStem, v.Stems())
 		for i, line := range s.chunk {
 			if line.Kind != exposition.LineSeries {
 				continue

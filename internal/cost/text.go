@@ -38,19 +38,18 @@ func (r *Report) writeTotals(b *bytes.Buffer) {
 	t := &r.Totals
 	fmt.Fprintf(b, "%s series of %s targets, %s samples per second", number(t.Series), number(t.Targets),
 		decimal(t.SamplesPerSecond))
-	if t.Change != nil && t.Since != nil {
-		fmt.Fprintf(b, " (%s since %s)", signed(*t.Change), t.Since.UTC().Format("15:04 UTC"))
+	if t.Change != nil {
+		fmt.Fprintf(b, " (%s since %s)", t.Cell("change"), t.Cell("since"))
 	}
 	fmt.Fprintf(b, "\nRead: %s of pages per second, %s on the wire. ", size(int64(t.PageBytesPerSecond)),
 		size(int64(t.WireBytesPerSecond)))
 	if t.WrittenBytesPerSecond != nil {
-		fmt.Fprintf(b, "Written: %s per second. ", size(int64(*t.WrittenBytesPerSecond)))
+		fmt.Fprintf(b, "Written: %s per second. ", t.Cell("written"))
 	}
 	fmt.Fprintf(b, "Sidecars spend %s s per second on scrapes.\n", decimal(t.ScrapeSecondsPerSecond))
 	fmt.Fprintf(b, "Buckets of histograms: %s of the series.", percent(share(t.Buckets, t.Series)))
-	if t.Zero != nil && t.ZeroSince != nil {
-		fmt.Fprintf(b, " Zero at every scrape since %s: %s.", t.ZeroSince.UTC().Format("15:04 UTC"),
-			percent(share(*t.Zero, t.Series)))
+	if t.Zero != nil {
+		fmt.Fprintf(b, " Zero at every scrape since %s: %s.", t.Cell("zero_since"), percent(share(*t.Zero, t.Series)))
 	}
 	if t.Dropped > 0 {
 		fmt.Fprintf(b, " Rules drop %s more samples of each round of scrapes.", number(t.Dropped))
@@ -151,6 +150,24 @@ func (r *Row) Cell(column string) string {
 		if r.Change != nil {
 			return signed(*r.Change)
 		}
+	}
+	return "–"
+}
+
+// Cell returns a figure as text; "–" if it is not known.
+func (t *Totals) Cell(key string) string {
+	const clock = "15:04 UTC"
+	switch {
+	case key == "change" && t.Change != nil:
+		return signed(*t.Change)
+	case key == "since" && t.Since != nil:
+		return t.Since.UTC().Format(clock)
+	case key == "zero" && t.Zero != nil:
+		return number(*t.Zero)
+	case key == "zero_since" && t.ZeroSince != nil:
+		return t.ZeroSince.UTC().Format(clock)
+	case key == "written" && t.WrittenBytesPerSecond != nil:
+		return size(int64(*t.WrittenBytesPerSecond))
 	}
 	return "–"
 }

@@ -37,8 +37,8 @@ type Usage struct {
 }
 
 // ParseUsage adds what a file uses: a Grafana dashboard (JSON, also as the API wraps it), Prometheus' rules, a
-// PrometheusRule, or a ConfigMap with such files. The error says in one sentence why the file is none of these, and what
-// to give instead.
+// PrometheusRule, or a ConfigMap with such files. The error says in one sentence why the file is none of these, and
+// what to give instead.
 func (u *Usage) ParseUsage(file string, content []byte) error {
 	if len(content) > MaxUsageFile {
 		return fmt.Errorf("%s is larger than %s: give a dashboard or rules", file, size(MaxUsageFile))

@@ -34,9 +34,9 @@ func variablePattern() *regexp.Regexp {
 	return regexp.MustCompile(`\$\{([\w.]+)(?::[^}]*)?\}|\[\[([\w.]+)(?::[^\]]*)?\]\]|\$([A-Za-z_]\w*)`)
 }
 
-// parseFilled parses an expression of a dashboard. What a variable stands for is not known: a duration, a number, a name
-// or a part of one. Within brackets it is a duration and within quotes a text; elsewhere the first of the three that
-// gives a valid expression is taken. Names with a variable hold variableMark.
+// parseFilled parses an expression of a dashboard. What a variable stands for is not known: a duration, a number, a
+// name or a part of one. Within brackets it is a duration and within quotes a text; elsewhere the first of the three
+// that gives a valid expression is taken. Names with a variable hold variableMark.
 func parseFilled(text string) (parser.Expr, error) {
 	f := cutVariables(text)
 	p := parser.NewParser(parser.Options{EnableExperimentalFunctions: true})

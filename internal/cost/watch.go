@@ -135,8 +135,8 @@ func (w *Watch) Start(now time.Time) (since time.Time) {
 	return since
 }
 
-// zero returns a function that reports whether a series was seen, and was zero whenever it was seen. It is nil without a
-// watch.
+// zero returns a function that reports whether a series was seen, and was zero whenever it was seen. It is nil without
+// a watch.
 func (w *Watch) zero() func(series.ID) bool {
 	if w == nil {
 		return nil

@@ -80,8 +80,8 @@ func (t *tally) dropFamily(name string) WhatIf {
 	}
 	w.Gone = t.amount(func(n *nameTotal) bool { return n.family == name })
 	w.Left, w.Safe = t.whole().minus(w.Gone), true
-	w.Answer = fmt.Sprintf("Without the family %s there are %s series less (%s of all), %s samples per second less, and "+
-		"its %s need not be on the pages.", name, number(w.Gone.Series), percent(f.row.Share),
+	w.Answer = fmt.Sprintf("Without the family %s there are %s series less (%s of all), %s samples per second less, "+
+		"and its %s need not be on the pages.", name, number(w.Gone.Series), percent(f.row.Share),
 		decimal(w.Gone.SamplesPerSecond), size(w.Gone.PageBytes))
 	w.Fixes = t.familyFixes(name, f, w.Gone)
 	return w
@@ -117,12 +117,12 @@ func (t *tally) dropLabel(ctx context.Context, label string, pages []scrape.Last
 	w.Gone.PageBytes = row.PageBytes + int64(part*float64(t.totals.PageBytes-row.PageBytes))
 	w.Left = t.whole().minus(w.Gone)
 	if w.Safe {
-		w.Answer = fmt.Sprintf("%s series have the label %s. Without it all %s series stay different, and its %s need not "+
-			"be on the pages.", number(row.Series), label, number(t.totals.Series), size(row.PageBytes))
+		w.Answer = fmt.Sprintf("%s series have the label %s. Without it all %s series stay different, and its %s need "+
+			"not be on the pages.", number(row.Series), label, number(t.totals.Series), size(row.PageBytes))
 	} else {
-		w.Answer = fmt.Sprintf("Without the label %s %s of %s series remain. %s series would have the labels of another "+
-			"one, so they must be summed, not dropped.", label, number(w.Left.Series), number(t.totals.Series),
-			number(w.Colliding))
+		w.Answer = fmt.Sprintf("Without the label %s %s of %s series remain. %s series would have the labels of "+
+			"another one, so they must be summed, not dropped.", label, number(w.Left.Series),
+			number(t.totals.Series), number(w.Colliding))
 	}
 	w.Fixes = t.labelFixes(label, w)
 	return w, nil
@@ -194,7 +194,9 @@ func similar(name string, all []string) string {
 			best = append(best, candidate{other, rank})
 		}
 	}
-	slices.SortFunc(best, func(a, b candidate) int { return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(a.name, b.name)) })
+	slices.SortFunc(best, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(a.name, b.name))
+	})
 	var names []string
 	for _, c := range best[:min(len(best), 3)] {
 		names = append(names, c.name)

@@ -110,7 +110,9 @@ func (ps *Pools) inTurn() []*loop {
 			turns = append(turns, turn{rank, j.cfg.JobName, l})
 		}
 	}
-	slices.SortFunc(turns, func(a, b turn) int { return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.job, b.job)) })
+	slices.SortFunc(turns, func(a, b turn) int {
+		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.job, b.job))
+	})
 	loops := make([]*loop, len(turns))
 	for i, t := range turns {
 		loops[i] = t.loop

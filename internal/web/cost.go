@@ -148,7 +148,8 @@ func costLink(q cost.Query) string {
 
 func (p *costPage) addTabs(q cost.Query) {
 	for _, by := range cost.Tables() {
-		other := cost.Query{By: by, Sort: "series", Page: 1, Rows: q.Rows, DropFamily: q.DropFamily, DropLabel: q.DropLabel}
+		other := cost.Query{By: by, Sort: "series", Page: 1, Rows: q.Rows}
+		other.DropFamily, other.DropLabel = q.DropFamily, q.DropLabel
 		p.Tabs = append(p.Tabs, costTab{Text: tabText(by), Link: costLink(other), Current: by == q.By})
 	}
 	plain := q

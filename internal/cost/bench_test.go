@@ -1,0 +1,77 @@
+package cost
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// largeMesh is 1,000 targets with 2,000 series each, no two of which have the same page: every page names its own
+// workload.
+func largeMesh(b *testing.B) *mesh {
+	pages := map[string]string{}
+	for i := range 1000 {
+		pages[fmt.Sprintf("ns%d/app-%d", i%20, i)] = largePage(i)
+	}
+	m := newMesh(b, "", pages)
+	if r := m.report(b, Query{}); r.Totals.Series != 1000*2000 {
+		b.Fatalf("%d series, want 2 million", r.Totals.Series)
+	}
+	return m
+}
+
+// largePage has 25 sets of tags, each with 2 counters and 3 histograms of 24 buckets: 2,000 series.
+func largePage(n int) string {
+	var page strings.Builder
+	set := func(s int) string {
+		return fmt.Sprintf(`reporter="destination",source_workload="source-%d",source_workload_namespace="ns%d",`+
+			`source_principal="spiffe://cluster.local/ns/ns%d/sa/source-%d",source_app="source-%d",source_version="v1",`+
+			`source_cluster="Kubernetes",destination_workload="app-%d",destination_workload_namespace="ns%d",`+
+			`destination_principal="spiffe://cluster.local/ns/ns%d/sa/app-%d",destination_app="app-%d",`+
+			`destination_version="v1",destination_service="app-%d.ns%d.svc.cluster.local",request_protocol="http",`+
+			`response_code="200",response_flags="-",connection_security_policy="mutual_tls"`,
+			s, s%20, s%20, s, s, n, n%20, n%20, n, n, n, n%20)
+	}
+	for c := range 2 {
+		fmt.Fprintf(&page, "# TYPE istio_counter_%d_total counter\n", c)
+		for s := range 25 {
+			fmt.Fprintf(&page, "istio_counter_%d_total{%s} %d\n", c, set(s), 1000+s)
+		}
+	}
+	for h := range 3 {
+		fmt.Fprintf(&page, "# TYPE istio_histogram_%d histogram\n", h)
+		for s := range 25 {
+			for le := range 24 {
+				fmt.Fprintf(&page, "istio_histogram_%d_bucket{%s,le=\"%d\"} %d\n", h, set(s), le*10, le)
+			}
+			fmt.Fprintf(&page, "istio_histogram_%d_sum{%s} 12345\nistio_histogram_%d_count{%s} 23\n", h, set(s), h, set(s))
+		}
+	}
+	return page.String()
+}
+
+// BenchmarkReport computes reports on 1,000 targets x 2,000 series, all different: the tables, the tables with what a
+// label would change, and a count for the history. lock-us is the longest time that the table's lock was held.
+func BenchmarkReport(b *testing.B) {
+	m := largeMesh(b)
+	for name, q := range map[string]Query{
+		"tables": {}, "drop-family": {DropFamily: "istio_histogram_0"}, "drop-label-safe": {DropLabel: "source_principal"},
+		"drop-label-colliding": {DropLabel: "le"},
+	} {
+		b.Run(name, func(b *testing.B) {
+			longest := 0.0
+			b.ReportAllocs()
+			for b.Loop() {
+				longest = max(longest, m.report(b, q).Lock)
+			}
+			b.ReportMetric(longest*1e6, "lock-us")
+		})
+	}
+	b.Run("history", func(b *testing.B) {
+		c := m.costs()
+		b.ReportAllocs()
+		for b.Loop() {
+			c.count(b.Context())
+		}
+	})
+}
