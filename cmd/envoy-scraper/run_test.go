@@ -180,6 +180,11 @@ remote_write:
 		}
 	}
 
+	if r := costOf(t, "--url="+base, "--drop-family=istio_requests_total"); r.Totals.Series != 1 ||
+		r.WhatIf[0].Gone.Series != 1 || r.Totals.WrittenBytesPerSecond == nil {
+		t.Errorf("cost of the running process: %+v", r)
+	}
+
 	write("two", "") // it notices by itself
 	eventually(t, "the new external label", func() bool { return rcv.saw("cluster=two") })
 

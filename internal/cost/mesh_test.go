@@ -25,8 +25,8 @@ type mesh struct {
 	pages map[string]string // by namespace/pod
 }
 
-// newMesh scrapes each page once, with a job that has the given rules of metric_relabel_configs. Targets have the labels
-// namespace and pod.
+// newMesh scrapes each page once, with a job that has the given rules of metric_relabel_configs. Targets have the
+// labels namespace and pod.
 func newMesh(tb testing.TB, rules string, pages map[string]string) *mesh {
 	tb.Helper()
 	m := &mesh{table: series.NewTable(), watch: &Watch{}, pages: pages}
@@ -129,7 +129,8 @@ func sidecarPage(workload string, sources int) string {
 		for _, le := range []string{"1", "10", "+Inf"} {
 			fmt.Fprintf(&b, "istio_request_bytes_bucket{%s,le=%q} %d\n", tags(s), le, 7)
 		}
-		fmt.Fprintf(&b, "istio_request_bytes_sum{%s} %d\nistio_request_bytes_count{%s} %d\n", tags(s), 12345, tags(s), 7)
+		fmt.Fprintf(&b, "istio_request_bytes_sum{%s} 12345\n", tags(s))
+		fmt.Fprintf(&b, "istio_request_bytes_count{%s} 7\n", tags(s))
 	}
 	b.WriteString("# TYPE envoy_cluster_upstream_rq_timeout counter\n")
 	b.WriteString("envoy_cluster_upstream_rq_timeout{envoy_cluster_name=\"x\"} 0\n")

@@ -66,6 +66,8 @@ type shaper struct {
 	leLens []int
 	byName []int32 // index in shape.names plus one, by Symbol
 	byStem []int32 // index in shape.stems plus one, by StemID
+	leSeen []bool  // by Symbol: the value of le was on a page
+	les    int     // number of those
 	shape  *shape
 
 	family        uint64 // of the last TYPE or HELP line
@@ -123,7 +125,7 @@ func (s *shaper) lookUp() {
 	s.parts, s.leLens = grown(s.parts, len(s.chunk)), grown(s.leLens, len(s.chunk))
 	s.reader.read(func(v series.View) int {
 		s.names, s.byName = grown(s.names, v.Symbols()), grown(s.byName, v.Symbols())
-		s.byStem = grown(s.byStem, v.Stems())
+		s.byStem, s.leSeen = grown(s.byStem, v.Stems()), grown(s.leSeen, v.Symbols())
 		for i, line := range s.chunk {
 			if line.Kind != exposition.LineSeries {
 				continue
@@ -163,6 +165,10 @@ func (s *shaper) addSeries(line exposition.Line, p series.Parts, leLen int) {
 		n.le++
 		n.leText += labelText(len(model.BucketLabel), leLen)
 		s.names[p.Name].bucket = true
+		if !s.leSeen[p.Le] {
+			s.leSeen[p.Le] = true
+			s.les++
+		}
 		if isBucket(s.names[p.Name].text) {
 			sh.buckets++
 		}

@@ -279,6 +279,9 @@ func (c *counter) addLabel(v series.View, n int32, pair series.Pair, count int, 
 // finish makes the rows of all tables.
 func (c *counter) finish() {
 	c.finishFamilies()
+	if at := c.labelAt; len(at) > 0 && at[series.SymbolLe] > 0 {
+		c.labelRows[at[series.SymbolLe]-1].Values = c.shaper.les
+	}
 	c.out.tables[ByLabel] = c.labelRows
 	for i, by := range groupings() {
 		for _, row := range c.groups[i] {

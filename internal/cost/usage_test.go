@@ -38,8 +38,8 @@ func TestVariablesAreFilledIn(t *testing.T) {
 		slices.Sort(u.Names)
 		if names, patterns := strings.Join(u.Names, " "), strings.Join(u.Patterns, " "); names != want.names ||
 			patterns != want.patterns || len(u.Problems) > 0 {
-			t.Errorf("%s: names %q, patterns %q, problems %q; want %q, %q", expr, names, patterns, u.Problems, want.names,
-				want.patterns)
+			t.Errorf("%s: names %q, patterns %q, problems %q; want %q, %q", expr, names, patterns, u.Problems,
+				want.names, want.patterns)
 		}
 	}
 }
@@ -113,8 +113,9 @@ func TestBadUsage(t *testing.T) {
 		}
 	}
 	var u Usage
-	if err := u.ParseUsage("f", []byte(`{"panels": [{"title": "p", "targets": [{"expr": "sum("}, {"expr": "a"}]}]}`)); err !=
-		nil || len(u.Problems) != 1 || !strings.Contains(u.Problems[0], "f, p: sum(") {
+	broken := `{"panels": [{"title": "p", "targets": [{"expr": "sum("}, {"expr": "a"}]}]}`
+	if err := u.ParseUsage("f", []byte(broken)); err != nil || len(u.Problems) != 1 ||
+		!strings.Contains(u.Problems[0], "f, p: sum(") {
 		t.Errorf("%v, problems %q, want the place of the expression", err, u.Problems)
 	}
 	big := make([]byte, MaxUsageFile+1)
@@ -147,7 +148,8 @@ func TestKeepUsed(t *testing.T) {
 	for file, text := range map[string]string{
 		"board.json": `{"panels": [{"targets": [{"expr": "rate(istio_requests_total{response_code=\"$c\"}[5m])"},
 			{"expr": "rate(istio_request_bytes_sum[5m]) + container_memory + up"}]}]}`,
-		"rules.yml": "groups: [{rules: [{record: 'a:b', expr: 'sum(envoy_server_uptime)'}, {alert: A, expr: 'a:b > 1'}]}]",
+		"rules.yml": "groups: [{rules: [{record: 'a:b', expr: 'sum(envoy_server_uptime)'}, " +
+			"{alert: A, expr: 'a:b > 1'}]}]",
 	} {
 		if err := u.ParseUsage(file, []byte(text)); err != nil {
 			t.Fatal(err)

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	"go.uber.org/zap"
 	"go.yaml.in/yaml/v2"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/cost"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
@@ -51,6 +54,8 @@ type fakeMesh struct {
 	notReady  string
 	loaded    Loaded
 	flags     map[string]string
+	costRows  []cost.Row
+	costErr   error
 }
 
 func newFakeMesh(t *testing.T) *fakeMesh {
@@ -191,6 +196,7 @@ func (m *fakeMesh) sources() Sources {
 		ConfigYAML: func() (string, error) { return m.yaml, m.yamlErr },
 		Loaded:     func() Loaded { return m.loaded },
 		Endpoints:  func() []remotewrite.EndpointStatus { return m.endpoints },
+		Cost:       m.cost,
 		Ready:      func() (bool, string) { return m.notReady == "", m.notReady },
 		Reload:     func(ctx context.Context) error { return m.reload(ctx) },
 		Build: Build{Version: "0.1.0", Revision: "abcdef", Branch: "main", BuildUser: "ci",
@@ -213,6 +219,15 @@ func ask(s *Server, method, target string, headers ...string) *httptest.Response
 	for i := 0; i+1 < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
+	w := httptest.NewRecorder()
+	s.http.Handler.ServeHTTP(w, r)
+	return w
+}
+
+// askForm sends a form through the whole handler.
+func askForm(s *Server, target string, form url.Values) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodPost, target, strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	w := httptest.NewRecorder()
 	s.http.Handler.ServeHTTP(w, r)
 	return w
