@@ -55,7 +55,8 @@ func costTarget(t *testing.T) (config func(rules string) (file string)) {
 func costOf(t *testing.T, args ...string) *cost.Report {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	if code := execute(t.Context(), append([]string{"cost", "--output=json"}, args...), &stdout, &stderr); code != exitOK {
+	args = append([]string{"cost", "--output=json"}, args...)
+	if code := execute(t.Context(), args, &stdout, &stderr); code != exitOK {
 		t.Fatalf("%q: exit code %d: %s", args, code, stderr.String())
 	}
 	r := &cost.Report{}
@@ -151,8 +152,8 @@ func TestCostOfOtherPrograms(t *testing.T) {
 	} {
 		server := httptest.NewServer(tc.answer)
 		var stdout, stderr bytes.Buffer
-		code := execute(t.Context(), []string{"cost", "--url=" + strings.Replace(server.URL, "://", "://me:canary@", 1)},
-			&stdout, &stderr)
+		address := strings.Replace(server.URL, "://", "://me:canary@", 1)
+		code := execute(t.Context(), []string{"cost", "--url=" + address}, &stdout, &stderr)
 		if said := stderr.String(); code != exitRefused || !strings.Contains(said, tc.want) ||
 			strings.Count(said, "\n") != 1 || strings.Contains(said, "canary") || stdout.Len() > 0 {
 			t.Errorf("%s: exit code %d, %q, want one line with %q", name, code, said, tc.want)

@@ -217,6 +217,8 @@ func sayScraped(stderr io.Writer, pools []scrape.PoolStatus, scraped, limit int)
 	switch {
 	case targets == 0:
 		return errors.New("no targets were found; envoy-scraper targets --dropped shows what was left out, and why")
+	case failed == 1 && scraped == 1:
+		return fmt.Errorf("the only target could not be scraped: %s", first)
 	case failed > 0 && failed == scraped:
 		return fmt.Errorf("none of %d targets could be scraped. The first one: %s", failed, first)
 	case failed > 0:
