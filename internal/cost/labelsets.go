@@ -48,7 +48,8 @@ func countSets(
 func countSetsIn(ctx context.Context, pages []scrape.LastPage, r *tableReader, without series.Symbol, parts uint64) (
 	c setCounts, err error,
 ) {
-	h := &setHasher{reader: r, without: without}
+	_, stems := r.sizes()
+	h := &setHasher{reader: r, without: without, stems: make([]stemHash, stems)}
 	var hashes []uint64
 	for part := range parts {
 		hashes = hashes[:0]
@@ -75,6 +76,7 @@ type setHasher struct {
 	without series.Symbol
 
 	chunk []series.ID
+	sums  []uint64   // of the series of chunk
 	stems []stemHash // by StemID
 	page  uint32     // number of the page that stems are of
 }
@@ -99,9 +101,9 @@ func (h *setHasher) each(p *scrape.LastPage, fn func(hash uint64)) {
 }
 
 func (h *setHasher) hashChunk(p *scrape.LastPage, fn func(hash uint64)) {
+	h.sums = grown(h.sums, len(h.chunk))
 	for i := 0; i < len(h.chunk); {
 		h.reader.read(func(v series.View) (steps int) {
-			h.stems = grown(h.stems, v.Stems())
 			for ; i < len(h.chunk) && steps < maxWork; i++ {
 				parts := v.Parts(h.chunk[i])
 				stem := &h.stems[parts.Stem]
@@ -116,10 +118,13 @@ func (h *setHasher) hashChunk(p *scrape.LastPage, fn func(hash uint64)) {
 				if parts.Le != 0 {
 					sum += h.hash(series.Pair{Name: series.SymbolLe, Value: parts.Le})
 				}
-				fn(mix(sum))
+				h.sums[i] = mix(sum)
 			}
 			return steps
 		})
+	}
+	for _, sum := range h.sums[:len(h.chunk)] {
+		fn(sum)
 	}
 	h.chunk = h.chunk[:0]
 }

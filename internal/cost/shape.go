@@ -29,7 +29,7 @@ type shape struct {
 }
 
 type nameCount struct {
-	name   series.Symbol
+	name   int // index in shaper.names
 	series int
 	text   int64 // bytes of the lines without values
 	le     int   // series with the label le
@@ -50,7 +50,7 @@ type droppedCount struct {
 
 // nameFacts are what a report needs to know of a metric name.
 type nameFacts struct {
-	text   string // ""; not known yet
+	text   string
 	typ    model.MetricType
 	bucket bool // its series have le
 }
@@ -59,12 +59,13 @@ type nameFacts struct {
 type shaper struct {
 	reader *tableReader
 	zero   func(series.ID) bool // nil: not known
-	names  []nameFacts          // by Symbol
+	names  []nameFacts          // of all pages so far
+	nameAt []int32              // index in names plus one, by Symbol
 
 	chunk  []exposition.Line
 	parts  []series.Parts // of the lines of chunk, and the length of their le
 	leLens []int
-	byName []int32 // index in shape.names plus one, by Symbol
+	byName []int32 // index in shape.names plus one, by index in names
 	byStem []int32 // index in shape.stems plus one, by StemID
 	leSeen []bool  // by Symbol: the value of le was on a page
 	les    int     // number of those
@@ -75,8 +76,13 @@ type shaper struct {
 	droppedFamily map[uint64]int
 }
 
+// newShaper returns a shaper for pages that are held already.
 func newShaper(r *tableReader, zero func(series.ID) bool) *shaper {
-	return &shaper{reader: r, zero: zero, droppedFamily: map[uint64]int{}}
+	symbols, stems := r.sizes()
+	return &shaper{
+		reader: r, zero: zero, droppedFamily: map[uint64]int{},
+		nameAt: make([]int32, symbols), byStem: make([]int32, stems), leSeen: make([]bool, symbols),
+	}
 }
 
 // shapeOf adds up the lines of a page, which the caller holds.
@@ -124,21 +130,21 @@ func (s *shaper) add() {
 func (s *shaper) lookUp() {
 	s.parts, s.leLens = grown(s.parts, len(s.chunk)), grown(s.leLens, len(s.chunk))
 	s.reader.read(func(v series.View) int {
-		s.names, s.byName = grown(s.names, v.Symbols()), grown(s.byName, v.Symbols())
-		s.byStem, s.leSeen = grown(s.byStem, v.Stems()), grown(s.leSeen, v.Symbols())
 		for i, line := range s.chunk {
 			if line.Kind != exposition.LineSeries {
 				continue
 			}
 			p := v.Parts(line.Series)
 			s.parts[i], s.leLens[i] = p, len(v.String(p.Le))
-			if facts := &s.names[p.Name]; facts.text == "" {
-				facts.text = v.String(p.Name)
-				facts.typ, _, _ = v.Meta(p.Meta)
+			if s.nameAt[p.Name] == 0 {
+				typ, _, _ := v.Meta(p.Meta)
+				s.names = append(s.names, nameFacts{text: v.String(p.Name), typ: typ})
+				s.nameAt[p.Name] = int32(len(s.names))
 			}
 		}
 		return len(s.chunk)
 	})
+	s.byName = grown(s.byName, len(s.names))
 }
 
 func (s *shaper) addSeries(line exposition.Line, p series.Parts, leLen int) {
@@ -148,11 +154,12 @@ func (s *shaper) addSeries(line exposition.Line, p series.Parts, leLen int) {
 	sh.text += text
 	text += s.familyText
 	s.familyText = 0
-	at := s.byName[p.Name]
+	name := int(s.nameAt[p.Name] - 1)
+	at := s.byName[name]
 	if at == 0 {
-		sh.names = append(sh.names, nameCount{name: p.Name})
+		sh.names = append(sh.names, nameCount{name: name})
 		at = int32(len(sh.names))
-		s.byName[p.Name] = at
+		s.byName[name] = at
 	}
 	n := &sh.names[at-1]
 	n.text += text
@@ -164,12 +171,12 @@ func (s *shaper) addSeries(line exposition.Line, p series.Parts, leLen int) {
 	if p.Le != 0 {
 		n.le++
 		n.leText += labelText(len(model.BucketLabel), leLen)
-		s.names[p.Name].bucket = true
+		s.names[name].bucket = true
 		if !s.leSeen[p.Le] {
 			s.leSeen[p.Le] = true
 			s.les++
 		}
-		if isBucket(s.names[p.Name].text) {
+		if isBucket(s.names[name].text) {
 			sh.buckets++
 		}
 	}

@@ -22,6 +22,16 @@ type tableReader struct {
 	longest  time.Duration // the longest hold of the lock
 }
 
+// sizes returns the lengths that arrays by Symbol and by StemID need for the series that are there now. Arrays are
+// made without the lock.
+func (r *tableReader) sizes() (symbols, stems int) {
+	r.read(func(v series.View) int {
+		symbols, stems = v.Symbols(), v.Stems()
+		return 1
+	})
+	return symbols, stems
+}
+
 // read calls look under the table's lock. look returns how many steps it made, about maxWork at most. Afterwards
 // goroutines that wait for a processor run first.
 func (r *tableReader) read(look func(v series.View) (steps int)) {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/prometheus/common/model"
 
@@ -37,6 +36,9 @@ type nameTotal struct {
 	rate   float64 // samples per second
 	bytes  float64 // on the pages, with the values as estimated
 	jobs   jobSet
+
+	pods, zero, buckets int
+	page                int32 // the last one that had the name
 }
 
 // jobSet has a bit for each of the first 64 jobs, in the order of their names.
@@ -50,9 +52,7 @@ type counter struct {
 	out    *tally
 
 	jobs      []string
-	names     []nameTotal // by Symbol; series 0: not seen
-	nameRows  []Row       // by Symbol: pods, zero and buckets of a name
-	lastPod   []int32     // by Symbol: the last page that had the name
+	names     []nameTotal // by index in shaper.names
 	labelAt   []int32     // index in labelRows plus one, by Symbol of the label's name
 	labelRows []Row
 	labelPage []int32 // by index in labelRows: the last page that had the label
@@ -81,6 +81,7 @@ func count(pages []scrape.LastPage, without int, r *tableReader, zero func(serie
 	for i := range c.groups {
 		c.groups[i] = map[string]*Row{}
 	}
+	c.labelAt, c.stemSeen = make([]int32, len(c.shaper.nameAt)), make([]bool, len(c.shaper.byStem))
 	c.out.totals.Without = without
 	var sh *shape
 	for i := range pages {
@@ -180,21 +181,19 @@ func (c *counter) addPage(n int32, p *scrape.LastPage, sh *shape) {
 
 func (c *counter) addNames(n int32, sh *shape, value valueSize, perSecond float64, job jobSet) {
 	c.names = grown(c.names, len(c.shaper.names))
-	c.nameRows = grown(c.nameRows, len(c.shaper.names))
-	c.lastPod = grown(c.lastPod, len(c.shaper.names))
 	for _, name := range sh.names {
-		total, row := &c.names[name.name], &c.nameRows[name.name]
+		total := &c.names[name.name]
 		total.series += name.series
 		total.rate += float64(name.series) * perSecond
 		total.bytes += value.of(name.text, name.series)
 		total.jobs |= job
-		row.zero += name.zero
-		if facts := &c.shaper.names[name.name]; facts.bucket && isBucket(facts.text) {
-			row.Buckets += name.le
+		total.zero += name.zero
+		if isBucket(c.shaper.names[name.name].text) {
+			total.buckets += name.le
 		}
-		if c.lastPod[name.name] != n {
-			c.lastPod[name.name] = n
-			row.Pods++
+		if total.page != n {
+			total.page = n
+			total.pods++
 		}
 	}
 }
@@ -204,12 +203,14 @@ func (c *counter) addLabels(n int32, p *scrape.LastPage, sh *shape, perSecond fl
 	var byBit [64]int // series that have the target's label of this bit
 	for i := 0; i < len(sh.stems); {
 		c.reader.read(func(v series.View) (steps int) {
-			c.labelAt, c.stemSeen = grown(c.labelAt, v.Symbols()), grown(c.stemSeen, v.Stems())
 			for ; i < len(sh.stems) && steps < maxWork; i++ {
 				stem := sh.stems[i]
 				own, mask := v.OwnLabels(stem.stem)
 				for _, pair := range own {
 					c.addLabel(v, n, pair, stem.series, true, perSecond)
+					if !c.brief && !c.stemSeen[stem.stem] {
+						c.addValue(pair)
+					}
 				}
 				c.stemSeen[stem.stem] = true
 				for bit := 0; mask != 0; bit, mask = bit+1, mask>>1 {
@@ -228,6 +229,7 @@ func (c *counter) addLabels(n int32, p *scrape.LastPage, sh *shape, perSecond fl
 		for bit, pair := range pairs[:min(len(pairs), len(byBit))] {
 			if byBit[bit] > 0 {
 				c.addLabel(v, n, pair, byBit[bit], false, perSecond)
+				c.addValue(pair)
 			}
 		}
 		return len(pairs)
@@ -267,12 +269,13 @@ func (c *counter) addLabel(v series.View, n int32, pair series.Pair, count int, 
 		c.labelPage[at-1] = n
 		row.Pods++
 	}
-	if c.brief || pair.Value == series.SymbolEmpty {
-		return
-	}
+}
+
+// addValue counts the value of a label if it is a new one.
+func (c *counter) addValue(pair series.Pair) {
 	if _, known := c.values[pair]; !known {
 		c.values[pair] = struct{}{}
-		row.Values++
+		c.labelRows[c.labelAt[pair.Name]-1].Values++
 	}
 }
 
@@ -307,8 +310,8 @@ func (c *counter) finish() {
 
 func (c *counter) finishFamilies() {
 	histograms := map[string]bool{}
-	for sym := range c.names {
-		if facts := c.shaper.names[sym]; c.names[sym].series > 0 && facts.bucket {
+	for _, facts := range c.shaper.names {
+		if facts.bucket {
 			if base, ok := strings.CutSuffix(facts.text, "_bucket"); ok {
 				histograms[base] = true
 			}
@@ -316,12 +319,11 @@ func (c *counter) finishFamilies() {
 	}
 	rows := make([]Row, 0, len(histograms))
 	at := map[string]int{}
-	for sym := range c.names {
-		total := &c.names[sym]
+	for i := range c.names {
+		total, facts := &c.names[i], &c.shaper.names[i]
 		if total.series == 0 {
 			continue
 		}
-		facts, more := c.shaper.names[sym], &c.nameRows[sym]
 		total.name = facts.text
 		total.family = familyOf(facts.text, facts.typ, func(base string) bool { return histograms[base] })
 		c.out.byName = append(c.out.byName, *total)
@@ -336,9 +338,9 @@ func (c *counter) finishFamilies() {
 		row.Series += total.series
 		row.SamplesPerSecond += total.rate
 		row.bytes += total.bytes
-		row.zero += more.zero
-		row.Buckets += more.Buckets
-		row.Pods = max(row.Pods, more.Pods)
+		row.zero += total.zero
+		row.Buckets += total.buckets
+		row.Pods = max(row.Pods, total.pods)
 		fam.names = append(fam.names, total.name)
 		fam.jobs |= total.jobs
 	}

@@ -18,7 +18,7 @@ func TestVariablesAreFilledIn(t *testing.T) {
 		`rate(a_total{x=~"$x"}[$__rate_interval])`:                   {names: "a_total"},
 		`rate(a_total[$__interval]) > $threshold`:                    {names: "a_total"},
 		`sum by ($group) (rate(a_total[${window}]))`:                 {names: "a_total"},
-		`topk($n, a) offset $before`:                                 {names: "a"},
+		`topk($n, a offset $before)`:                                 {names: "a"},
 		`histogram_quantile($q, sum by (le) (rate(a_bucket[5m])))`:   {names: "a_bucket"},
 		`${prefix}_requests_total{x="[[y:regex]]"}`:                  {patterns: ".*_requests_total"},
 		`$metric{a="b"}`:                                             {patterns: ".*"},
