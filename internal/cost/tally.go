@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/prometheus/common/model"
-
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
@@ -65,7 +63,6 @@ type counter struct {
 type droppedRow struct {
 	Row
 	page int32
-	jobs jobSet
 }
 
 // groupings are the tables in the order of counter.groups.
@@ -136,7 +133,6 @@ func (c *counter) addPage(n int32, p *scrape.LastPage, sh *shape) {
 		row.Series += d.lines
 		row.SamplesPerSecond += float64(d.lines) * perSecond
 		row.bytes += value.of(d.text, d.lines)
-		row.jobs |= job
 		if row.page != n {
 			row.page = n
 			row.Pods++
@@ -198,87 +194,6 @@ func (c *counter) addNames(n int32, sh *shape, value valueSize, perSecond float6
 	}
 }
 
-// addLabels adds the labels of a page: those of its stems, of the target, and le.
-func (c *counter) addLabels(n int32, p *scrape.LastPage, sh *shape, perSecond float64) {
-	var byBit [64]int // series that have the target's label of this bit
-	for i := 0; i < len(sh.stems); {
-		c.reader.read(func(v series.View) (steps int) {
-			for ; i < len(sh.stems) && steps < maxWork; i++ {
-				stem := sh.stems[i]
-				own, mask := v.OwnLabels(stem.stem)
-				for _, pair := range own {
-					c.addLabel(v, n, pair, stem.series, true, perSecond)
-					if !c.brief && !c.stemSeen[stem.stem] {
-						c.addValue(pair)
-					}
-				}
-				c.stemSeen[stem.stem] = true
-				for bit := 0; mask != 0; bit, mask = bit+1, mask>>1 {
-					if mask&1 != 0 {
-						byBit[bit] += stem.series
-						steps++
-					}
-				}
-				steps += 1 + len(own)
-			}
-			return steps
-		})
-	}
-	c.reader.read(func(v series.View) int {
-		pairs := v.TargetPairs(p.Target)
-		for bit, pair := range pairs[:min(len(pairs), len(byBit))] {
-			if byBit[bit] > 0 {
-				c.addLabel(v, n, pair, byBit[bit], false, perSecond)
-				c.addValue(pair)
-			}
-		}
-		return len(pairs)
-	})
-	le, text := 0, int64(0)
-	for _, name := range sh.names {
-		le += name.le
-		text += name.leText
-	}
-	if le > 0 {
-		c.reader.read(func(v series.View) int {
-			c.addLabel(v, n, series.Pair{Name: series.SymbolLe}, le, false, perSecond)
-			return 1
-		})
-		c.labelRows[c.labelAt[series.SymbolLe]-1].bytes += float64(text)
-	}
-}
-
-// addLabel adds a label that many series of a page have. printed says that its bytes are on the page.
-func (c *counter) addLabel(v series.View, n int32, pair series.Pair, count int, printed bool, perSecond float64) {
-	at := c.labelAt[pair.Name]
-	if at == 0 {
-		name := v.String(pair.Name)
-		c.labelRows = append(c.labelRows, Row{Name: name})
-		c.labelPage = append(c.labelPage, 0)
-		at = int32(len(c.labelRows))
-		c.labelAt[pair.Name] = at
-		c.out.labels[name] = pair.Name
-	}
-	row := &c.labelRows[at-1]
-	row.Series += count
-	row.SamplesPerSecond += float64(count) * perSecond
-	if printed {
-		row.bytes += float64(labelText(len(row.Name), len(v.String(pair.Value)))) * float64(count)
-	}
-	if c.labelPage[at-1] != n {
-		c.labelPage[at-1] = n
-		row.Pods++
-	}
-}
-
-// addValue counts the value of a label if it is a new one.
-func (c *counter) addValue(pair series.Pair) {
-	if _, known := c.values[pair]; !known {
-		c.values[pair] = struct{}{}
-		c.labelRows[c.labelAt[pair.Name]-1].Values++
-	}
-}
-
 // finish makes the rows of all tables.
 func (c *counter) finish() {
 	c.finishFamilies()
@@ -327,14 +242,14 @@ func (c *counter) finishFamilies() {
 		total.name = facts.text
 		total.family = familyOf(facts.text, facts.typ, func(base string) bool { return histograms[base] })
 		c.out.byName = append(c.out.byName, *total)
-		i, ok := at[total.family]
+		n, ok := at[total.family]
 		if !ok {
-			i = len(rows)
-			at[total.family] = i
+			n = len(rows)
+			at[total.family] = n
 			rows = append(rows, Row{Name: total.family})
 			c.out.families[total.family] = &family{}
 		}
-		row, fam := &rows[i], c.out.families[total.family]
+		row, fam := &rows[n], c.out.families[total.family]
 		row.Series += total.series
 		row.SamplesPerSecond += total.rate
 		row.bytes += total.bytes
@@ -344,9 +259,9 @@ func (c *counter) finishFamilies() {
 		fam.names = append(fam.names, total.name)
 		fam.jobs |= total.jobs
 	}
-	for name, i := range at {
+	for name, n := range at {
 		slices.Sort(c.out.families[name].names)
-		c.out.families[name].row = &rows[i]
+		c.out.families[name].row = &rows[n]
 	}
 	slices.SortFunc(c.out.byName, func(a, b nameTotal) int { return cmp.Compare(a.name, b.name) })
 	c.out.tables[ByFamily] = rows
@@ -381,56 +296,6 @@ func share(part, whole int) float64 {
 	}
 	return float64(part) / float64(whole)
 }
-
-const (
-	unknownFamily = "(family not known)"
-	noPlace       = "(not a pod)"
-
-	podMeta = model.MetaLabelPrefix + "kubernetes_"
-)
-
-// placeOf returns the names of the pod, the namespace and the workload that a page belongs to. A target that is no pod
-// goes by its label instance.
-func placeOf(p *scrape.LastPage) (pod, namespace, workload string) {
-	found := p.Discovered()
-	name := found.Get(podMeta + "pod_name")
-	if name == "" {
-		return p.Labels.Get(model.InstanceLabel), noPlace, noPlace
-	}
-	namespace = found.Get(podMeta + "namespace")
-	return namespace + "/" + name, namespace, namespace + "/" + workloadOf(name)
-}
-
-// workloadOf returns the name of the workload that a pod's name begins with: reviews-v1-6c9f8bcb9d-mm6jd is a pod of
-// the Deployment reviews-v1, postgres-0 of the StatefulSet postgres, and node-agent-x7k2p of the DaemonSet node-agent.
-func workloadOf(pod string) string {
-	rest, last, ok := cutLast(pod)
-	switch {
-	case !ok:
-		return pod
-	case isNumber(last):
-		return rest
-	case len(last) != 5 || !isRandom(last):
-		return pod
-	}
-	if deployment, hash, ok := cutLast(rest); ok && len(hash) >= 8 && len(hash) <= 10 && isRandom(hash) {
-		return deployment
-	}
-	return rest
-}
-
-func cutLast(s string) (rest, last string, ok bool) {
-	i := strings.LastIndexByte(s, '-')
-	if i <= 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+1:], true
-}
-
-func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
-
-// isRandom reports whether Kubernetes may have made s: it uses no vowels, and not the digits 0, 1 and 3.
-func isRandom(s string) bool { return strings.Trim(s, "bcdfghjklmnpqrstvwxz2456789") == "" }
 
 // sortPages puts pages with the same lines together.
 func sortPages(pages []scrape.LastPage) {

@@ -141,10 +141,11 @@ func (w *Watch) zero() func(series.ID) bool {
 	if w == nil {
 		return nil
 	}
+	w.mu.RLock()
+	seen, other := w.seen, w.other
+	w.mu.RUnlock()
 	return func(id series.ID) bool {
-		w.mu.RLock()
-		defer w.mu.RUnlock()
 		word, bit := int(id/64), uint64(1)<<(id%64)
-		return word < len(w.seen) && w.seen[word].Load()&bit != 0 && w.other[word].Load()&bit == 0
+		return word < len(seen) && seen[word].Load()&bit != 0 && other[word].Load()&bit == 0
 	}
 }
