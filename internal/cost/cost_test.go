@@ -3,6 +3,7 @@ package cost
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -63,7 +64,7 @@ func TestTables(t *testing.T) {
 	}
 	families, labelRows := m.report(t, Query{}), m.report(t, Query{By: ByLabel})
 	bytes := families.row(t, "istio_request_bytes")
-	if bytes.Pods != 4 || bytes.Buckets != 33 || bytes.SamplesPerSecond != 5.5 {
+	if bytes.Pods != 4 || bytes.Buckets != 33 || math.Abs(bytes.SamplesPerSecond-5.5) > 1e-9 {
 		t.Errorf("istio_request_bytes: %+v, want 4 pods, 33 buckets, 5.5 samples per second", bytes)
 	}
 	if row := labelRows.row(t, "source_workload"); row.Values != 4 || row.Pods != 4 {
@@ -371,9 +372,6 @@ func TestPagesThatGoMeanwhile(t *testing.T) {
 	}
 	if n := m.report(t, Query{}).Totals.Series; n != 4 {
 		t.Errorf("%d series now, want 4", n)
-	}
-	if n := m.table.Len(); n != 4*5+1 { // the report series of 4 targets are shared, but for pod and namespace
-		t.Logf("%d series in the table", n)
 	}
 }
 
