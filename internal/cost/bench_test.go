@@ -26,7 +26,8 @@ func largePage(n int) string {
 	set := func(s int) string {
 		return fmt.Sprintf(`reporter="destination",source_workload="source-%d",source_workload_namespace="ns%d",`+
 			`source_principal="spiffe://cluster.local/ns/ns%d/sa/source-%d",source_app="source-%d",`+
-			`source_version="v1",source_cluster="Kubernetes",destination_workload="app-%d",destination_workload_namespace="ns%d",`+
+			`source_version="v1",source_cluster="Kubernetes",destination_workload="app-%d",`+
+			`destination_workload_namespace="ns%d",`+
 			`destination_principal="spiffe://cluster.local/ns/ns%d/sa/app-%d",destination_app="app-%d",`+
 			`destination_version="v1",destination_service="app-%d.ns%d.svc.cluster.local",request_protocol="http",`+
 			`response_code="200",response_flags="-",connection_security_policy="mutual_tls"`,

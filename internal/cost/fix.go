@@ -60,8 +60,8 @@ func pageSaves(a Amount) string { return size(a.PageBytes) + " less in each roun
 // ruleFix is a rule of metric_relabel_configs: the sidecar prints, and the network carries, what it always did.
 func (t *tally) ruleFix(r rule, jobs jobSet, gone Amount) Fix {
 	return Fix{
-		Title: "Add to " + t.ofJobs(jobs) + " of the configuration (at the end of metric_relabel_configs)",
-		YAML:  r.text(),
+		Title:    "Add to " + t.ofJobs(jobs) + " of the configuration (at the end of metric_relabel_configs)",
+		YAML:     r.text(),
 		Receiver: receiverSaves(gone),
 	}
 }
@@ -102,8 +102,8 @@ func (t *tally) labelFixes(label string, w WhatIf) []Fix {
 	}
 	if slices.Contains(istioTags(), label) {
 		fixes = append(fixes, Fix{
-			Title: "Have the sidecars add the series up: a Telemetry of Istio, in Istio's root namespace for the whole " +
-				"mesh",
+			Title: "Have the sidecars add the series up: a Telemetry of Istio, in Istio's root namespace for the " +
+				"whole mesh",
 			YAML: telemetry("    - match:\n        metric: ALL_METRICS\n        mode: CLIENT_AND_SERVER\n" +
 				"      tagOverrides:\n        " + label + ":\n          operation: REMOVE\n"),
 			Sidecar: pageSaves(w.Gone), Network: pageSaves(w.Gone), Receiver: receiverSaves(w.Gone),

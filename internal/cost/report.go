@@ -26,14 +26,14 @@ type Report struct {
 	At     time.Time `json:"at"`
 	Query  Query     `json:"query"`
 	Totals Totals    `json:"totals"`
-	Rows   []Row     `json:"rows"`           // the chosen part of the table
-	Found  int       `json:"found"`          // rows of the table that match Query.Search
-	All    int       `json:"all"`            // rows of the table
-	WhatIf []WhatIf  `json:"what_if"`        // one for each question of the query
-	Advice []Fix     `json:"advice"`         // what makes everything cheaper
-	Notes  []string  `json:"notes"`          // what the figures leave out; one sentence each
-	Took   float64   `json:"took_seconds"`   // to compute the report
-	Lock   float64   `json:"lock_seconds"`   // the longest time that scrapes could have waited for it
+	Rows   []Row     `json:"rows"`         // the chosen part of the table
+	Found  int       `json:"found"`        // rows of the table that match Query.Search
+	All    int       `json:"all"`          // rows of the table
+	WhatIf []WhatIf  `json:"what_if"`      // one for each question of the query
+	Advice []Fix     `json:"advice"`       // what makes everything cheaper
+	Notes  []string  `json:"notes"`        // what the figures leave out; one sentence each
+	Took   float64   `json:"took_seconds"` // to compute the report
+	Lock   float64   `json:"lock_seconds"` // the longest time that scrapes could have waited for it
 }
 
 // Totals are the sums over all targets.

@@ -15,18 +15,18 @@ func parseForm(text string) (url.Values, error) { return url.ParseQuery(text) }
 // TestVariablesAreFilledIn: what a variable of Grafana stands for follows from its place.
 func TestVariablesAreFilledIn(t *testing.T) {
 	for expr, want := range map[string]struct{ names, patterns string }{
-		`rate(a_total{x=~"$x"}[$__rate_interval])`:                   {names: "a_total"},
-		`rate(a_total[$__interval]) > $threshold`:                    {names: "a_total"},
-		`sum by ($group) (rate(a_total[${window}]))`:                 {names: "a_total"},
-		`topk($n, a offset $before)`:                                 {names: "a"},
-		`histogram_quantile($q, sum by (le) (rate(a_bucket[5m])))`:   {names: "a_bucket"},
-		`${prefix}_requests_total{x="[[y:regex]]"}`:                  {patterns: ".*_requests_total"},
-		`$metric{a="b"}`:                                             {patterns: ".*"},
-		`sum($metric)`:                                               {patterns: ".*"},
-		`[[metric]]{a="b"}`:                                          {patterns: ".*"},
-		`{__name__=~"istio_.*|$more"}`:                               {patterns: "istio_.*|.*"},
-		`{__name__="x"}`:                                             {names: "x"},
-		`{job="a"}`:                                                  {patterns: ".+"},
+		`rate(a_total{x=~"$x"}[$__rate_interval])`:                 {names: "a_total"},
+		`rate(a_total[$__interval]) > $threshold`:                  {names: "a_total"},
+		`sum by ($group) (rate(a_total[${window}]))`:               {names: "a_total"},
+		`topk($n, a offset $before)`:                               {names: "a"},
+		`histogram_quantile($q, sum by (le) (rate(a_bucket[5m])))`: {names: "a_bucket"},
+		`${prefix}_requests_total{x="[[y:regex]]"}`:                {patterns: ".*_requests_total"},
+		`$metric{a="b"}`:               {patterns: ".*"},
+		`sum($metric)`:                 {patterns: ".*"},
+		`[[metric]]{a="b"}`:            {patterns: ".*"},
+		`{__name__=~"istio_.*|$more"}`: {patterns: "istio_.*|.*"},
+		`{__name__="x"}`:               {names: "x"},
+		`{job="a"}`:                    {patterns: ".+"},
 		`a{b="$c$d"} / on(e) group_left(f) g{b!~'[[c]]'}`:            {names: "a g"},
 		`label_replace(a, "x", "$1", "y", "(.*)")`:                   {names: "a"},
 		`rate(a[$__range]) * $__range_s + b @ ${__from}`:             {names: "a b"},
@@ -72,11 +72,11 @@ const configMap = "apiVersion: v1\nkind: ConfigMap\ndata:\n  board.json: |\n    
 
 func TestUsageOfFiles(t *testing.T) {
 	for name, tc := range map[string]struct{ text, names, labels string }{
-		"classic rows":    {classicRows, "a_total b c", "code only_label place x zone"},
-		"nested panels":   {nestedPanels, "d", ""},
-		"rules":           {ruleFile, "a_total e job:a:rate5m up", "job"},
-		"a ConfigMap":     {configMap, "f", ""},
-		"with a BOM":      {"\ufeff" + nestedPanels, "d", ""},
+		"classic rows":     {classicRows, "a_total b c", "code only_label place x zone"},
+		"nested panels":    {nestedPanels, "d", ""},
+		"rules":            {ruleFile, "a_total e job:a:rate5m up", "job"},
+		"a ConfigMap":      {configMap, "f", ""},
+		"with a BOM":       {"\ufeff" + nestedPanels, "d", ""},
 		"a list of panels": {"[" + nestedPanels + "]", "d", ""},
 	} {
 		var u Usage

@@ -55,9 +55,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		return f.NewGauge(prometheus.GaugeOpts{Name: metricPrefix + name, Help: help})
 	}
 	return &metrics{
-		scrapes:  counters("scrapes_total", "Scrapes that ended, successful or failed.", "job"),
-		failures: counters("failures_total", "Scrapes that failed, by reason.", "job", "reason"),
-		samples:  counters("samples_total", "Samples read from pages, before metric relabeling.", "job"),
+		scrapes:   counters("scrapes_total", "Scrapes that ended, successful or failed.", "job"),
+		failures:  counters("failures_total", "Scrapes that failed, by reason.", "job", "reason"),
+		samples:   counters("samples_total", "Samples read from pages, before metric relabeling.", "job"),
 		pageBytes: counters("page_bytes_total", "Bytes of the pages that were read, uncompressed.", "job"),
 		wireBytes: counters("wire_bytes_total",
 			"Bytes of the pages that were read, as the targets sent them, without headers.", "job"),
@@ -140,7 +140,7 @@ func (m *metrics) of(job string) *jobMetrics {
 		outOfBounds: dropped("too_far_ahead"), outOfOrder: dropped("out_of_order"), lost: dropped("failed_scrape"),
 		labelLimit: m.limited.WithLabelValues(job), duration: m.duration.WithLabelValues(job),
 		pageBytes: m.pageBytes.WithLabelValues(job), wireBytes: m.wireBytes.WithLabelValues(job),
-		series: m.jobSeries.WithLabelValues(job),
+		series:   m.jobSeries.WithLabelValues(job),
 		failures: m.failures, job: job,
 	}
 }

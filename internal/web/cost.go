@@ -23,6 +23,7 @@ type costPage struct {
 	Query   cost.Query
 	Hidden  []pair // the query as fields of the forms, without what the forms ask
 	Without string // link to the same table without questions
+	JSON    string // link to the same report
 	Tabs    []costTab
 	Columns []costColumn
 	Rows    []costRow
@@ -152,6 +153,7 @@ func (p *costPage) addTabs(q cost.Query) {
 		other.DropFamily, other.DropLabel = q.DropFamily, q.DropLabel
 		p.Tabs = append(p.Tabs, costTab{Text: tabText(by), Link: costLink(other), Current: by == q.By})
 	}
+	p.JSON = "api/v1/" + costLink(q)
 	plain := q
 	plain.DropFamily, plain.DropLabel = "", ""
 	p.Without = costLink(plain)
@@ -194,10 +196,10 @@ func (p *costPage) addTable(q cost.Query) {
 		asked := q
 		switch q.By {
 		case cost.ByFamily:
-			asked.DropFamily = r.Name
+			asked.DropFamily, asked.DropLabel = r.Name, ""
 			row.Link = costLink(asked)
 		case cost.ByLabel:
-			asked.DropLabel = r.Name
+			asked.DropLabel, asked.DropFamily = r.Name, ""
 			row.Link = costLink(asked)
 		}
 		for _, c := range columns[1:] {
