@@ -2,8 +2,15 @@ package cost
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
 // largeMesh is 1,000 targets with 2,000 series each, no two of which have the same page: every page names its own
@@ -76,4 +83,39 @@ func BenchmarkReport(b *testing.B) {
 			c.count(b.Context())
 		}
 	})
+}
+
+// BenchmarkWaitForTheTable measures how long a scrape waits to add a series to the table, alone and while one report
+// after another is computed: the median, and the wait that one in a thousand exceeds.
+func BenchmarkWaitForTheTable(b *testing.B) {
+	m := largeMesh(b)
+	target := m.table.AddTarget(labels.FromStrings("instance", "x"))
+	for _, beside := range []bool{false, true} {
+		b.Run(fmt.Sprint("reports=", beside), func(b *testing.B) {
+			var stop atomic.Bool
+			done := make(chan int)
+			go func() {
+				reports := 0
+				for ; beside && !stop.Load(); reports++ {
+					m.report(b, Query{DropLabel: "le"})
+				}
+				done <- reports
+			}()
+			waits := make([]time.Duration, 0, 1<<20)
+			chunk := time.NewTicker(100 * time.Microsecond) // of a page
+			defer chunk.Stop()
+			for b.Loop() {
+				began := time.Now()
+				id := m.table.Intern(target, labels.FromStrings("__name__", "new"))
+				waits = append(waits, time.Since(began))
+				m.table.Release(slices.Values([]series.ID{id}))
+				<-chunk.C
+			}
+			stop.Store(true)
+			b.ReportMetric(float64(<-done), "reports")
+			slices.Sort(waits)
+			b.ReportMetric(float64(waits[len(waits)/2].Nanoseconds())/1e3, "p50-us")
+			b.ReportMetric(float64(waits[len(waits)*999/1000].Nanoseconds())/1e3, "p999-us")
+		})
+	}
 }

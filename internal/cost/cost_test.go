@@ -219,11 +219,11 @@ func TestManySetsAreCountedInParts(t *testing.T) {
 	r := &tableReader{table: m.table}
 	tally := count(pages, 0, r, nil, false)
 	for _, label := range []string{"le", "source_workload", "pod"} {
-		one, err := countSetsIn(t.Context(), pages, r, tally.labels[label], 1)
+		one, err := countSetsIn(t.Context(), pages, r, tally.labels[label], 74, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if many, _ := countSetsIn(t.Context(), pages, r, tally.labels[label], 5); many != one {
+		if many, _ := countSetsIn(t.Context(), pages, r, tally.labels[label], 74, 5); many != one {
 			t.Errorf("without %s: %+v in five parts, %+v in one", label, many, one)
 		}
 	}

@@ -42,15 +42,15 @@ func (c *setCounts) add(sorted []uint64) {
 func countSets(
 	ctx context.Context, pages []scrape.LastPage, r *tableReader, without series.Symbol, total int,
 ) (setCounts, error) {
-	return countSetsIn(ctx, pages, r, without, uint64(total/maxHashes+1))
+	return countSetsIn(ctx, pages, r, without, total, uint64(total/maxHashes+1))
 }
 
-func countSetsIn(ctx context.Context, pages []scrape.LastPage, r *tableReader, without series.Symbol, parts uint64) (
-	c setCounts, err error,
-) {
+func countSetsIn(
+	ctx context.Context, pages []scrape.LastPage, r *tableReader, without series.Symbol, total int, parts uint64,
+) (c setCounts, err error) {
 	_, stems := r.sizes()
 	h := &setHasher{reader: r, without: without, stems: make([]stemHash, stems)}
-	var hashes []uint64
+	hashes := make([]uint64, 0, total/int(parts)+total/int(parts)/8+chunkLines)
 	for part := range parts {
 		hashes = hashes[:0]
 		for i := range pages {
