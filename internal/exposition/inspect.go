@@ -91,7 +91,7 @@ func (s Shown) FamilyName(family uint64) string {
 }
 
 const (
-	maxFamilyNames     = 1 << 13 // a mesh has some hundreds
+	maxFamilyNames     = 1 << 11 // a mesh has some hundreds
 	maxFamilyNameBytes = 256
 )
 
@@ -99,7 +99,7 @@ const (
 // hash; the name says to people to which family a line belongs that metric relabeling left out.
 //
 // Names are noted when a TYPE line is learned, never when it is read again. They stay until the process ends: at most
-// 2 MiB and the map, and some 30 KiB for a mesh.
+// 700 KiB, and some 30 KiB for a mesh.
 type familyNames struct {
 	mu     sync.Mutex // guards the following
 	byHash map[uint64]string
