@@ -69,7 +69,7 @@ func (c *Costs) Report(ctx context.Context, q Query) (*Report, error) {
 	}
 	r.Rows, r.Found = q.choose(t.tables[q.By])
 	r.All = len(t.tables[q.By])
-	r.addNotes(t)
+	r.addNotes(t, c.src.Sent != nil)
 	r.Took, r.Lock = c.now().Sub(began).Seconds(), reader.longest.Seconds()
 	return r, nil
 }
@@ -108,8 +108,8 @@ func (r *Report) addWritten(sent func() []Sent) {
 	}
 }
 
-// addNotes says what the figures leave out.
-func (r *Report) addNotes(t *tally) {
+// addNotes says what the figures leave out. running says that there will be a history.
+func (r *Report) addNotes(t *tally, running bool) {
 	note := func(format string, args ...any) { r.Notes = append(r.Notes, fmt.Sprintf(format, args...)) }
 	if n := r.Totals.Without; n > 0 {
 		note("%d targets are in no figure: they were not scraped yet, or their last scrape failed.", n)
@@ -128,7 +128,7 @@ func (r *Report) addNotes(t *tally) {
 	if r.Totals.Zero == nil && hasZero(r.Query.By) {
 		note("Which series are always zero is noted from now on: ask again after some scrapes.")
 	}
-	if r.Totals.Since == nil {
+	if r.Totals.Since == nil && running {
 		note("There is nothing to compare with yet: the first count is made some minutes after the start.")
 	}
 }

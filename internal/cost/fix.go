@@ -1,6 +1,7 @@
 package cost
 
 import (
+	"bytes"
 	"fmt"
 	"regexp"
 	"slices"
@@ -21,11 +22,13 @@ type rule struct {
 }
 
 func (r rule) text() string {
-	text, err := yaml.Marshal(ruleBlock{[]rule{r}})
-	if err != nil {
+	var text bytes.Buffer
+	enc := yaml.NewEncoder(&text)
+	enc.SetIndent(2)
+	if err := enc.Encode(ruleBlock{[]rule{r}}); err != nil {
 		return "# " + err.Error()
 	}
-	return string(text)
+	return text.String()
 }
 
 // ofJobs names jobs: job envoy-stats, jobs a and b.
@@ -52,6 +55,9 @@ func (t *tally) allJobs() jobSet {
 
 // receiverSaves and pageSaves say what a fix saves.
 func receiverSaves(a Amount) string {
+	if a.Series == 0 {
+		return "a label less for each series that has it; no series less"
+	}
 	return fmt.Sprintf("%s series and %s samples per second less", number(a.Series), decimal(a.SamplesPerSecond))
 }
 
@@ -96,9 +102,7 @@ func (t *tally) familyFixes(name string, f *family, gone Amount) []Fix {
 func (t *tally) labelFixes(label string, w WhatIf) []Fix {
 	fixes := []Fix{}
 	if w.Safe {
-		fix := t.ruleFix(rule{Regex: regexp.QuoteMeta(label), Action: "labeldrop"}, t.allJobs(), w.Gone)
-		fix.Receiver = "a label less for each series that has it; no series less"
-		fixes = append(fixes, fix)
+		fixes = append(fixes, t.ruleFix(rule{Regex: regexp.QuoteMeta(label), Action: "labeldrop"}, t.allJobs(), w.Gone))
 	}
 	if slices.Contains(istioTags(), label) {
 		fixes = append(fixes, Fix{
@@ -130,7 +134,9 @@ func (t *tally) usedFixes(u *Usage, gone Amount) []Fix {
 		}
 		regex += "(?:" + p + ")"
 	}
-	return []Fix{t.ruleFix(rule{[]string{"__name__"}, regex, "keep"}, t.allJobs(), gone)}
+	fix := t.ruleFix(rule{[]string{"__name__"}, regex, "keep"}, t.allJobs(), gone)
+	fix.Title += ". It drops what anything else uses: give all dashboards and rules that matter"
+	return []Fix{fix}
 }
 
 // delayFix makes requests of several scrapes.

@@ -298,12 +298,12 @@ func appendNew(list []string, text string) []string {
 	return append(list, text)
 }
 
-// sources says whose usage it is.
+// sources begins a sentence that says how much is used.
 func (u *Usage) sources() string {
 	if len(u.Files) == 1 {
-		return u.Files[0] + " alone"
+		return u.Files[0] + " uses"
 	}
-	return fmt.Sprintf("%d files together", len(u.Files))
+	return fmt.Sprintf("%d files use", len(u.Files))
 }
 
 // Values returns the usage as parameters of a form, for another process.

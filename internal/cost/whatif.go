@@ -165,7 +165,7 @@ func (t *tally) keepUsed(u *Usage) (WhatIf, error) {
 	}
 	slices.Sort(w.UnusedLabels)
 	w.Safe = len(u.Problems) == 0
-	w.Answer = fmt.Sprintf("%s use %s metrics. %s of %s series would go (%s), and %s samples per second.",
+	w.Answer = fmt.Sprintf("%s %s metrics. %s of %s series would go (%s), and %s samples per second.",
 		u.sources(), number(len(u.Names)+len(u.Patterns)), number(w.Gone.Series), number(t.totals.Series),
 		percent(share(w.Gone.Series, t.totals.Series)), decimal(w.Gone.SamplesPerSecond))
 	if n := len(w.Missing); n > 0 {
