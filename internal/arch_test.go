@@ -56,9 +56,10 @@ var allowed = map[string][]string{
 	"envoy":           {},
 	"diagnose":        {"discovery", "envoy", "relabel", "scrape", "shard"}, // shard: in tests
 	"diagnose/show":   {"diagnose", "config/hint"},                          // hint: the distance of two names
-	// web reads their Status() and the lines of history, and shows reports of diagnose
+	"cost":            {"exposition", "scrape", "series", "discovery"},      // discovery: in tests
+	// web reads their Status() and the lines of history, shows reports of diagnose, and asks cost for reports
 	"web": {
-		"config", "diagnose", "diagnose/show", "discovery", "history", "relabel", "scrape", "remotewrite",
+		"config", "cost", "diagnose", "diagnose/show", "discovery", "history", "relabel", "scrape", "remotewrite",
 	},
 }
 

@@ -21,6 +21,7 @@ func theApp() *kingpin.Application {
 	newTargetsCommand(app)
 	newScrapeCommand(app)
 	newWhyCommand(app)
+	newCostCommand(app)
 	return app
 }
 

@@ -44,7 +44,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 	commands := map[string]command{}
 	all := []command{newRunCommand(app), newCheckCommand(app), newConfigCommand(app), newTargetsCommand(app),
-		newScrapeCommand(app), newWhyCommand(app)}
+		newScrapeCommand(app), newWhyCommand(app), newCostCommand(app)}
 	for _, c := range append(all, newQueueCommands(app)...) {
 		commands[c.clause.FullCommand()] = c
 	}

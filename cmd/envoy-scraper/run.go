@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
+	"github.com/envoy-scraper/envoy-scraper/internal/cost"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/footprint"
 	"github.com/envoy-scraper/envoy-scraper/internal/history"
@@ -60,18 +61,20 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	table := series.NewTable()
 	writers := remotewrite.New(table, store, log.Named("remotewrite"), reg)
 	r := newReloader(f.options(), cfg, log, level, reg)
-	pools := scrape.New(table, writers, f.scrapeOptions(cfg, r.ownAddressOnly), log.Named("scrape"), reg)
+	watch := &cost.Watch{}
+	pools := scrape.New(table, watch.Sink(writers), f.scrapeOptions(cfg, r.ownAddressOnly), log.Named("scrape"), reg)
 	discovery.TakeClientLogs(log.Named("kubernetes"))
 	found, err := discovery.New(log.Named("discovery"), reg)
 	if err != nil {
 		return err
 	}
 	lastHour := history.New(reg)
+	costs := cost.New(cost.Source{Table: table, Pages: pools.LastPages, Sent: sent(writers), Watch: watch})
 	server := web.New(f.webConfig(), web.Sources{
 		Targets: pools.Status, Providers: found.Status, Rules: r.rules, Explain: relabel.Explain,
 		ConfigYAML: func() (string, error) { return r.config().Redacted() }, Loaded: r.state,
 		Endpoints: writers.Status, History: lastHour.Lines, Ready: ready(found), Reload: r.Reload,
-		Pods:  podSources(r, pools, found),
+		Pods: podSources(r, pools, found), Cost: costs.Report,
 		Build: build(), Flags: flagValues(app), Started: time.Now(), Gatherer: reg,
 	}, log.Named("web"))
 	addr, err := server.Listen()
@@ -94,6 +97,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 		{name: "remote write", run: writers.Run, outlives: "scrape"},
 		{name: "pages", run: server.Run},
 		{name: "history", run: lastHour.Run},
+		{name: "costs", run: costs.Run},
 		{name: "reloads", run: r.Run},
 		{name: "memory", run: footprint.ReleaseMemory},
 		{name: "processors", run: footprint.RunProcessors},

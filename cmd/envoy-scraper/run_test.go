@@ -180,6 +180,11 @@ remote_write:
 		}
 	}
 
+	eventually(t, "the cost of what is written", func() bool {
+		r := costOf(t, "--url="+base, "--drop-family=istio_requests_total")
+		return r.Totals.Series == 1 && r.WhatIf[0].Gone.Series == 1 && r.Totals.WrittenBytesPerSecond != nil
+	})
+
 	write("two", "") // it notices by itself
 	eventually(t, "the new external label", func() bool { return rcv.saw("cluster=two") })
 

@@ -15,7 +15,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 )
 
-// outputText is the output format of why that is not JSON.
+// outputText is the output format of why and cost that is not JSON.
 const outputText = "text"
 
 // whyCommand says of pods whether their Envoy is scraped, and if not, why.

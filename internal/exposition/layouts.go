@@ -17,6 +17,7 @@ type Layouts struct {
 	table  *series.Table
 	seed   maphash.Seed // of the hashes of lines
 	drafts sync.Pool    // of *draft
+	names  familyNames
 
 	mu    sync.Mutex // guards the following, and the users of all layouts
 	byKey map[uint64][]*layout

@@ -55,7 +55,10 @@ func (r *reading) slowComment(parser textparse.Parser, entry textparse.Entry, te
 	case textparse.EntryType:
 		name, typ := parser.Type()
 		r.family = familyInForce{family{hash: r.hashFamily(name), typ: series.TypeOf(typ)}, typ, true}
-		learn = func() lineRef { return d.learnFamily(r.family.family) }
+		learn = func() lineRef {
+			r.page.layouts.names.note(r.family.hash, name)
+			return d.learnFamily(r.family.family)
+		}
 	case textparse.EntryHelp:
 		name, help := parser.Help()
 		r.family.changed = true

@@ -20,6 +20,8 @@ type account struct {
 	done     atomic.Int64 // samples that left the queue; growth compares them with appended samples
 	inFlight atomic.Int64 // settled samples of requests in flight: they are not lost if the process ends now
 	highest  atomic.Int64 // newest timestamp that the receiver accepted, Unix milliseconds
+
+	sentBytes, sentSamples atomic.Int64 // as in EndpointStatus
 }
 
 // fate counts the fate that a sender reports. waited is the time that its lane waited for answers, in nanoseconds.
@@ -27,6 +29,7 @@ func (a *account) fate(f deliver.Fate, waited *atomic.Int64) {
 	m := a.metrics
 	if f.Posted {
 		m.bytes.Add(float64(f.Bytes))
+		a.sentBytes.Add(int64(f.Bytes))
 		m.duration.Observe(f.Took.Seconds())
 	}
 	if f.Answered {
@@ -40,6 +43,7 @@ func (a *account) fate(f deliver.Fate, waited *atomic.Int64) {
 	}
 	if f.Accepted > 0 {
 		m.accepted.Add(float64(f.Accepted))
+		a.sentSamples.Add(int64(f.Accepted))
 		advance(&a.highest, f.Newest)
 	}
 	m.delivered.Add(float64(f.Delivered))

@@ -302,7 +302,8 @@ func (e *endpoint) status() EndpointStatus {
 		Protocol: r.Protocol.String(), Unreachable: r.Unreachable, Rejected: r.Rejected,
 		LastError: r.LastError, LastErrorTime: r.LastErrorTime, LastSuccess: r.LastSuccess,
 		// the limit is that of the disk, if any
-		FullIn: e.fillRate.timeToFull(q.MaxBytes, time.Now(), cmp.Or(q.DiskBytes, q.Bytes)),
+		FullIn:    e.fillRate.timeToFull(q.MaxBytes, time.Now(), cmp.Or(q.DiskBytes, q.Bytes)),
+		SentBytes: e.account.sentBytes.Load(), SentSamples: e.account.sentSamples.Load(),
 	}
 	if q.Requests > 0 {
 		out.OldestPending = time.UnixMilli(q.Oldest)

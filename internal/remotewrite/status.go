@@ -25,6 +25,8 @@ type EndpointStatus struct {
 	LastSuccess    time.Time
 	Unreachable    bool  // the last request failed in a way that may pass
 	PendingLimit   int64 // bytes that may be queued; 0: unknown
+	SentBytes      int64 // of requests since the start, compressed, with those of retries
+	SentSamples    int64 // since the start, that the receiver accepted
 	// until the limit is reached, at the pace of the last minutes; 0: the queue does not grow
 	FullIn   time.Duration
 	Rejected []Rejection // what was refused for good lately, newest first

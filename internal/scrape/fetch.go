@@ -132,19 +132,19 @@ type page struct {
 	unzipper    *unzipper // nil: not compressed
 }
 
-func (p *page) close() {
-	_ = p.response.Close()
-	if p.unzipper != nil {
-		p.fetcher.unzippers.Put(p.unzipper)
-	}
-}
-
-// wireBytes returns how many bytes of the page were read as they were sent.
+// wireBytes returns how many bytes of the body were read so far, as they were sent.
 func (p *page) wireBytes() int64 {
 	if p.unzipper != nil {
 		return p.unzipper.sent.n
 	}
 	return p.body.n
+}
+
+func (p *page) close() {
+	_ = p.response.Close()
+	if p.unzipper != nil {
+		p.fetcher.unzippers.Put(p.unzipper)
+	}
 }
 
 // get requests a target's page. If it returns an error, the scrape has failed.

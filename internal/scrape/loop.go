@@ -59,6 +59,10 @@ type scrapeStatus struct {
 	failure  string // as in TargetStatus
 	failures int    // in a row
 	traits   traits
+
+	// The last page if it was good, otherwise zero. shown is not held: see lastPage.
+	series int
+	shown  exposition.Shown
 }
 
 // pageSize are the sizes of a page, as far as it was read.
@@ -126,6 +130,10 @@ func (l *loop) newLearner() *learner {
 
 // release gives back everything that the loop holds. It is not used afterwards.
 func (l *loop) release() {
+	l.mu.Lock()
+	l.job.metrics.series.Sub(float64(l.status.series))
+	l.status.series, l.status.shown = 0, exposition.Shown{}
+	l.mu.Unlock()
 	l.page.Forget()
 	l.live.Release()
 	l.ages.forget(l.env.table)
@@ -289,6 +297,7 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 	m.duplicates.Add(float64(c.Duplicates))
 	m.outOfBounds.Add(float64(c.OutOfBounds))
 	m.outOfOrder.Add(float64(c.OutOfOrder))
+	m.wireBytes.Add(float64(size.wire))
 
 	health, text, reason := HealthUp, "", ""
 	if err == nil {
@@ -313,6 +322,10 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 	}
 	l.status = scrapeStatus{health: health, last: start, duration: took, err: text, counts: c, since: now,
 		bytes: size, failure: reason, failures: failures, traits: l.traits}
+	if err == nil {
+		l.status.series, l.status.shown = c.Kept-c.Duplicates, l.live
+	}
+	m.series.Add(float64(l.status.series - before.series))
 	l.mu.Unlock()
 
 	switch {

@@ -19,6 +19,8 @@ type metrics struct {
 	failures       *prometheus.CounterVec
 	samples        *prometheus.CounterVec
 	pageBytes      *prometheus.CounterVec
+	wireBytes      *prometheus.CounterVec
+	jobSeries      *prometheus.GaugeVec
 	droppedSamples *prometheus.CounterVec
 	duration       *prometheus.HistogramVec
 	targets        *prometheus.GaugeVec
@@ -57,6 +59,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		failures:  counters("failures_total", "Scrapes that failed, by reason.", "job", "reason"),
 		samples:   counters("samples_total", "Samples read from pages, before metric relabeling.", "job"),
 		pageBytes: counters("page_bytes_total", "Bytes of the pages that were read, uncompressed.", "job"),
+		wireBytes: counters("wire_bytes_total",
+			"Bytes of the pages that were read, as the targets sent them, without headers.", "job"),
+		jobSeries: gauges("job_series", "Series on the last page of each target of the job, after metric relabeling, "+
+			"counted for each target. Targets whose last scrape failed have none."),
 		droppedSamples: counters("dropped_samples_total", "Samples read from pages but not sent, by reason.", "job",
 			"reason"),
 		duration: f.NewHistogramVec(prometheus.HistogramOpts{
@@ -108,8 +114,9 @@ func showConnections(reg prometheus.Registerer, d *connLimit) {
 
 // jobMetrics are the metrics of one job, looked up once.
 type jobMetrics struct {
-	scrapes, samples, pageBytes, droppedByRules           prometheus.Counter
-	duplicates, outOfBounds, outOfOrder, lost, labelLimit prometheus.Counter
+	scrapes, samples, pageBytes, wireBytes, droppedByRules prometheus.Counter
+	duplicates, outOfBounds, outOfOrder, lost, labelLimit  prometheus.Counter
+	series                                                 prometheus.Gauge
 
 	duration prometheus.Observer
 	failures *prometheus.CounterVec // of all jobs
@@ -128,10 +135,11 @@ func (m *metrics) of(job string) *jobMetrics {
 	dropped := func(reason string) prometheus.Counter { return m.droppedSamples.WithLabelValues(job, reason) }
 	return &jobMetrics{
 		scrapes: m.scrapes.WithLabelValues(job), samples: m.samples.WithLabelValues(job),
-		pageBytes:      m.pageBytes.WithLabelValues(job),
 		droppedByRules: dropped("metric_relabeling"), duplicates: dropped("duplicate"),
 		outOfBounds: dropped("too_far_ahead"), outOfOrder: dropped("out_of_order"), lost: dropped("failed_scrape"),
 		labelLimit: m.limited.WithLabelValues(job), duration: m.duration.WithLabelValues(job),
+		pageBytes: m.pageBytes.WithLabelValues(job), wireBytes: m.wireBytes.WithLabelValues(job),
+		series:   m.jobSeries.WithLabelValues(job),
 		failures: m.failures, job: job,
 	}
 }
@@ -141,8 +149,8 @@ func (m *metrics) forget(job string) {
 	by := prometheus.Labels{"job": job}
 	for _, v := range []interface {
 		DeletePartialMatch(prometheus.Labels) int
-	}{m.scrapes, m.failures, m.samples, m.pageBytes, m.droppedSamples, m.duration, m.targets, m.others,
-		m.droppedTargets, m.invalid, m.limited} {
+	}{m.scrapes, m.failures, m.samples, m.pageBytes, m.wireBytes, m.jobSeries, m.droppedSamples, m.duration, m.targets,
+		m.others, m.droppedTargets, m.invalid, m.limited} {
 		v.DeletePartialMatch(by)
 	}
 }

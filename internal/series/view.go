@@ -80,6 +80,23 @@ func (v View) StemLabels(dst []Pair, id StemID, target TargetID) (out []Pair, na
 	return append(dst, own[from:]...), name, le
 }
 
+// OwnLabels returns the labels of a stem that are not the target's, sorted by name, and a mask: bit i is set if the
+// series also have the label i of their target (TargetPairs), unchanged. The slice is valid until Pause, or until fn of
+// Read returns.
+func (v View) OwnLabels(id StemID) (own []Pair, target uint64) {
+	s := v.t.stems.at(id)
+	return v.t.stems.own(s), s.mask
+}
+
+// TargetPairs returns the labels of a target, sorted by name. They stay the same while the target has a reference.
+func (v View) TargetPairs(id TargetID) []Pair { return v.t.targets.entries[id].pairs }
+
+// Symbols returns the length that an array by Symbol needs.
+func (v View) Symbols() int { return v.t.strings.size() }
+
+// Stems returns the length that an array by StemID needs.
+func (v View) Stems() int { return v.t.stems.all.size() }
+
 // mergeByName is StemLabels for more labels than a plan has room for.
 func (v View) mergeByName(dst, own []Pair, mask uint64, pairs []Pair) (out []Pair, name, le int) {
 	first := len(dst)

@@ -6,8 +6,10 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +21,7 @@ import (
 	"go.uber.org/zap"
 	"go.yaml.in/yaml/v2"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/cost"
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose"
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
@@ -59,6 +62,8 @@ type fakeMesh struct {
 	pods      diagnose.Report
 	podFacts  func() ([]show.Fact, error)
 	preview   func(ctx context.Context, job, url string) (*scrape.Preview, error)
+	costRows  []cost.Row
+	costErr   error
 }
 
 func newFakeMesh(t testing.TB) *fakeMesh {
@@ -213,6 +218,7 @@ func (m *fakeMesh) sources() Sources {
 		ConfigYAML: func() (string, error) { return m.yaml, m.yamlErr },
 		Loaded:     func() Loaded { return m.loaded },
 		Endpoints:  func() []remotewrite.EndpointStatus { return m.endpoints },
+		Cost:       m.cost,
 		History:    func() []history.Line { return m.lines },
 		Pods: PodSources{
 			Report: func() diagnose.Report { return m.pods },
@@ -246,6 +252,15 @@ func ask(s *Server, method, target string, headers ...string) *httptest.Response
 	for i := 0; i+1 < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
+	w := httptest.NewRecorder()
+	s.http.Handler.ServeHTTP(w, r)
+	return w
+}
+
+// askForm sends a form through the whole handler.
+func askForm(s *Server, target string, form url.Values) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodPost, target, strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	w := httptest.NewRecorder()
 	s.http.Handler.ServeHTTP(w, r)
 	return w

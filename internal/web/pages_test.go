@@ -48,14 +48,14 @@ func TestARefusedConfigurationShows(t *testing.T) {
 	m := newFakeMesh(t).shop()
 	s := m.server(Config{})
 	const refused = "Configuration refused"
-	for _, path := range []string{"/", "/targets", "/service-discovery", "/config"} {
+	for _, path := range []string{"/", "/targets", "/service-discovery", "/cost", "/config"} {
 		if body := ask(s, "GET", path).Body.String(); strings.Contains(body, refused) {
 			t.Errorf("%s: %q, though none was", path, refused)
 		}
 	}
 	m.loaded.Refused, m.loaded.Why = fakeNow.Add(-time.Minute), errors.New("f.yml:3: job_name: <b>: "+
 		"https://me:canary-password@x/?token=canary-token")
-	for _, path := range []string{"/", "/targets", "/service-discovery", "/config"} {
+	for _, path := range []string{"/", "/targets", "/service-discovery", "/cost", "/config"} {
 		body := ask(s, "GET", path).Body.String()
 		for _, want := range []string{refused, "1m ago", "loaded 3h ago", "f.yml:3: job_name: &lt;b&gt;"} {
 			if !strings.Contains(body, want) {
@@ -132,7 +132,7 @@ func TestHostileLabelsStayText(t *testing.T) {
 	steps, _, _ := strings.Cut("/"+stepsLink(evil, target.Discovered()), "#")
 	markup := regexp.MustCompile(`<script|<img|javascript:`)
 	const own = `<script src="static/app.js" defer></script>`
-	for _, path := range []string{"/", "/targets", "/service-discovery", "/config", steps,
+	for _, path := range []string{"/", "/targets", "/service-discovery", "/cost", "/config", steps,
 		"/targets?search=%22%3E%3Cscript%3E&job=%22%3E%3Cscript%3E"} {
 		w := ask(s, "GET", path)
 		wantStatus(t, w, http.StatusOK)
@@ -189,7 +189,8 @@ func TestNoCredentialIsShown(t *testing.T) {
 	m.reload = func(ctx context.Context) error { return errors.New(`http_sd: Get "http://me:canary-reload@x": EOF`) }
 	s := m.server(Config{EnableLifecycle: true})
 	steps, _, _ := strings.Cut("/"+stepsLink("http", target.Discovered()), "#")
-	for _, path := range []string{"/", "/targets", "/service-discovery", "/config", steps, "/targets?format=json",
+	for _, path := range []string{"/", "/targets", "/service-discovery", "/cost", "/config", steps,
+		"/targets?format=json",
 		"/targets?format=text", "/service-discovery?format=json", "/service-discovery?format=text", "/api/v1/targets",
 		"/api/v1/status/flags", "/api/v1/status/config", "/api/v1/status/remote_write", "/metrics"} {
 		if body := ask(s, "GET", path).Body.String(); strings.Contains(body, "canary") {

@@ -35,6 +35,8 @@ func parseTemplates() *template.Template {
 		"bytes":  byteSize,
 		"count":  count,
 		"cut":    cut,
+		"number": func(f float64) string { return strconv.FormatFloat(f, 'f', 3, 64) },
+		"round":  func(f float64) int64 { return int64(f + 0.5) },
 		"mask":   maskURLs,
 		"redact": config.RedactURLs,
 		"pairs":  pairs,
@@ -70,6 +72,7 @@ var navigation = []link{
 	{"pods", "Pods", "p"},
 	{"targets", "Targets", "t"},
 	{"service-discovery", "Service discovery", "d"},
+	{"cost", "Cost", "c"},
 	{"config", "Configuration", "f"},
 	{"metrics", "Metrics", "m"},
 }

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/exp/zapslog"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/cost"
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose"
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
@@ -57,6 +58,7 @@ type Sources struct {
 	Endpoints  func() []remotewrite.EndpointStatus
 	History    func() []history.Line // the last hour
 	Pods       PodSources
+	Cost       func(context.Context, cost.Query) (*cost.Report, error)
 	Ready      func() (ok bool, why string) // why: the reason if not ok
 	Reload     func(context.Context) error
 	Build      Build

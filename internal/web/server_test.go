@@ -73,8 +73,8 @@ func TestReload(t *testing.T) {
 
 func TestMethodsAndHeaders(t *testing.T) {
 	s := newFakeMesh(t).server(Config{EnableLifecycle: true})
-	for _, path := range []string{"/", "/targets", "/service-discovery", "/config", "/metrics", "/static/style.css",
-		"/static/app.js", "/static/icon.svg", "/api/v1/targets", "/-/healthy"} {
+	for _, path := range []string{"/", "/targets", "/service-discovery", "/cost", "/config", "/metrics",
+		"/static/style.css", "/static/app.js", "/static/icon.svg", "/api/v1/targets", "/-/healthy"} {
 		wantStatus(t, ask(s, "POST", path), http.StatusMethodNotAllowed)
 		wantStatus(t, ask(s, "DELETE", path), http.StatusMethodNotAllowed)
 		w := ask(s, "GET", path, "Origin", "https://elsewhere.example")

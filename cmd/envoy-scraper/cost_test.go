@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/cost"
+)
+
+const costPage = `# TYPE istio_requests_total counter
+istio_requests_total{source_workload="a",source_principal="spiffe://a",response_code="200"} 1
+istio_requests_total{source_workload="b",source_principal="spiffe://b",response_code="200"} 2
+istio_requests_total{source_workload="b",source_principal="spiffe://b",response_code="404"} 3
+# TYPE istio_request_bytes histogram
+istio_request_bytes_bucket{source_workload="a",source_principal="spiffe://a",le="1"} 0
+istio_request_bytes_bucket{source_workload="a",source_principal="spiffe://a",le="+Inf"} 4
+istio_request_bytes_sum{source_workload="a",source_principal="spiffe://a"} 400
+istio_request_bytes_count{source_workload="a",source_principal="spiffe://a"} 4
+# TYPE istio_request_bytes_more gauge
+istio_request_bytes_more{} 1
+# TYPE envoy_server_uptime gauge
+envoy_server_uptime{} 7
+`
+
+// costTarget serves a sidecar's page, and returns a configuration that scrapes it, with rules.
+func costTarget(t *testing.T) (config func(rules string) (file string)) {
+	t.Helper()
+	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		_, _ = io.WriteString(w, costPage)
+	}))
+	t.Cleanup(page.Close)
+	return func(rules string) string {
+		file := filepath.Join(t.TempDir(), "config.yml")
+		text := fmt.Sprintf("scrape_configs:\n- job_name: envoy\n  static_configs: [{targets: ['%s']}]\n",
+			strings.TrimPrefix(page.URL, "http://"))
+		for line := range strings.Lines(rules) {
+			text += "  " + line
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+}
+
+func costOf(t *testing.T, args ...string) *cost.Report {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	args = append([]string{"cost", "--output=json"}, args...)
+	if code := execute(t.Context(), args, &stdout, &stderr); code != exitOK {
+		t.Fatalf("%q: exit code %d: %s", args, code, stderr.String())
+	}
+	r := &cost.Report{}
+	if err := json.Unmarshal(stdout.Bytes(), r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestRulesOfCostDoWhatTheySay adds the rule of each answer to the configuration, and counts again.
+func TestRulesOfCostDoWhatTheySay(t *testing.T) {
+	config := costTarget(t)
+	board := filepath.Join(t.TempDir(), "board.json")
+	if err := os.WriteFile(board, []byte(`{"panels": [{"targets": [{"expr": "istio_request_bytes_sum / $x"},
+		{"expr": "{__name__=~\"istio_req.*_total\"}"}]}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		args []string
+		gone int
+	}{
+		"family":          {[]string{"--drop-family=istio_request_bytes"}, 4},
+		"family of one":   {[]string{"--drop-family=envoy_server_uptime"}, 1},
+		"label":           {[]string{"--drop-label=source_principal"}, 0},
+		"only what shows": {[]string{"--used-by=" + board}, 5},
+	} {
+		before := costOf(t, append(tc.args, "--config.file="+config(""))...)
+		w := before.WhatIf[0]
+		if before.Totals.Series != 9 || w.Gone.Series != tc.gone || w.Left.Series != 9-tc.gone || !w.Safe {
+			t.Errorf("%s: %d series, answer %+v, want %d gone", name, before.Totals.Series, w, tc.gone)
+		}
+		rule := w.Fixes[0].YAML
+		after := costOf(t, "--config.file="+config(rule), "--by=label")
+		if after.Totals.Series != w.Left.Series || after.Totals.Dropped != tc.gone {
+			t.Errorf("%s: with the rule\n%sthere are %d series and %d dropped, the answer was %d and %d", name, rule,
+				after.Totals.Series, after.Totals.Dropped, w.Left.Series, tc.gone)
+		}
+		for _, row := range after.Rows {
+			if name == "label" && row.Name == "source_principal" {
+				t.Errorf("%s: the label is still there", name)
+			}
+		}
+	}
+	// A label whose series must be summed gets no rule.
+	for _, f := range costOf(t, "--drop-label=response_code", "--config.file="+config("")).WhatIf[0].Fixes {
+		if strings.Contains(f.YAML, "labeldrop") {
+			t.Errorf("a rule drops response_code: %s", f.YAML)
+		}
+	}
+}
+
+// TestCostOfOtherPrograms: what answers at --url may be anything.
+func TestCostOfOtherPrograms(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answer http.HandlerFunc
+		want   string
+	}{
+		"a web page": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			_, _ = io.WriteString(w, "<html>")
+		}, `this is no envoy-scraper, or an older one: it answers 200 OK and "text/html" instead of JSON`},
+		"Prometheus": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, `{"status":"error"}`)
+		}, "this is no envoy-scraper: it answers 404"},
+		"other JSON": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, `{"status":"success","data":{"rows":[{"name":"x"}]}}`)
+		}, "without a report"},
+		"no JSON": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, `[`)
+		}, "its answer is not the JSON of a report"},
+		"a password": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) },
+			"it wants a password"},
+		"endless": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			for part := make([]byte, 1<<20); ; {
+				if _, err := w.Write(part); err != nil {
+					return
+				}
+			}
+		}, "the answer is larger than 64.0 MiB"},
+		"an error": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, `{"status":"error","error":"there is no such table"}`)
+		}, "it refuses the question: there is no such table"},
+		"elsewhere": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://169.254.169.254/", http.StatusFound)
+		}, "this is no envoy-scraper, or an older one: it answers 302"},
+	} {
+		server := httptest.NewServer(tc.answer)
+		var stdout, stderr bytes.Buffer
+		address := strings.Replace(server.URL, "://", "://me:canary@", 1)
+		code := execute(t.Context(), []string{"cost", "--url=" + address}, &stdout, &stderr)
+		if said := stderr.String(); code != exitRefused || !strings.Contains(said, tc.want) ||
+			strings.Count(said, "\n") != 1 || strings.Contains(said, "canary") || stdout.Len() > 0 {
+			t.Errorf("%s: exit code %d, %q, want one line with %q", name, code, said, tc.want)
+		}
+		server.Close()
+	}
+}

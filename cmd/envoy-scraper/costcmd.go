@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/config"
+	"github.com/envoy-scraper/envoy-scraper/internal/cost"
+	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// costCommand prints what series cost: those of a running process, or those of one scrape of each target.
+type costCommand struct {
+	config *configFlags
+	url    string
+
+	by, sort              string
+	search                string
+	rows                  int
+	dropFamily, dropLabel string
+	usedBy                []string
+
+	limit, concurrency int
+	timeout            time.Duration
+	output             string
+}
+
+func newCostCommand(app *kingpin.Application) command {
+	c := &costCommand{}
+	clause := app.Command("cost", "Print what the series cost, by family, label, pod, workload, namespace or job, and "+
+		"what would change without some of them. Asks a running process with --url; otherwise scrapes each target "+
+		"once.")
+	c.config = addConfigFlags(clause)
+	clause.Flag("url", "URL of the pages of a running process, such as http://127.0.0.1:9095. Without it, the "+
+		"targets of the configuration are discovered and scraped once.").PlaceHolder("URL").StringVar(&c.url)
+	clause.Flag("by", "Table to print: family, label, pod, workload, namespace, job or dropped.").
+		Default(string(cost.ByFamily)).StringVar(&c.by)
+	clause.Flag("sort", "Column to sort by: name, series, share, samples, bytes or pods. Tables have further "+
+		"ones: values, buckets, zero, change, took.").Default("series").StringVar(&c.sort)
+	clause.Flag("search", "Print only rows whose name has this text in it.").PlaceHolder("TEXT").StringVar(&c.search)
+	clause.Flag("rows", "How many rows to print.").Default("40").IntVar(&c.rows)
+	clause.Flag("drop-family", "What if this metric family were not there?").PlaceHolder("NAME").
+		StringVar(&c.dropFamily)
+	clause.Flag("drop-label", "What if this label were not there? Counts the series that would have the same labels.").
+		PlaceHolder("NAME").StringVar(&c.dropLabel)
+	clause.Flag("used-by", "What if only the metrics stayed that this file uses? A Grafana dashboard (JSON) or a "+
+		"file of rules. Repeatable.").PlaceHolder("FILE").StringsVar(&c.usedBy)
+	clause.Flag("limit", "Scrape at most this many targets; 0 means all. Not with --url.").Default("0").IntVar(&c.limit)
+	clause.Flag("concurrency", "How many targets to scrape at a time. Not with --url.").Default("8").
+		IntVar(&c.concurrency)
+	clause.Flag("timeout", "Timeout of the whole command.").Default("2m").DurationVar(&c.timeout)
+	clause.Flag("output", "Output format: text or json.").Default(outputText).EnumVar(&c.output, outputText, outputJSON)
+	return command{clause: clause, run: c.run}
+}
+
+func (c *costCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
+	refuse := func(err error, code int) int {
+		fmt.Fprintf(stderr, "envoy-scraper cost: %s\n", config.RedactURLs(err.Error()))
+		return code
+	}
+	values, err := c.values()
+	if err != nil {
+		return refuse(err, exitUsage)
+	}
+	if err := c.addUsage(values); err != nil {
+		return refuse(err, exitRefused)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	var report *cost.Report
+	if c.url != "" {
+		report, err = askForCost(ctx, c.url, values)
+	} else {
+		report, err = c.scrape(ctx, values, stderr)
+	}
+	if err != nil {
+		return refuse(err, exitRefused)
+	}
+	write := report.WriteText
+	if c.output == outputJSON {
+		write = func(w io.Writer) error { return printJSON(w, report) }
+	}
+	if err := write(stdout); err != nil {
+		return refuse(err, exitRefused)
+	}
+	for i := range report.WhatIf {
+		if report.WhatIf[i].Unknown {
+			return exitRefused
+		}
+	}
+	return exitOK
+}
+
+// values returns the query of the flags. The error names the flag.
+func (c *costCommand) values() (url.Values, error) {
+	switch {
+	case c.limit < 0:
+		return nil, fmt.Errorf("--limit: %d: give 0 for all targets, or a number above", c.limit)
+	case c.concurrency < 1 || c.concurrency > 256:
+		return nil, fmt.Errorf("--concurrency: %d: give a number from 1 to 256", c.concurrency)
+	}
+	v := url.Values{"by": {c.by}, "sort": {c.sort}, "search": {c.search}, "rows": {fmt.Sprint(c.rows)},
+		"drop_family": {c.dropFamily}, "drop_label": {c.dropLabel}}
+	if _, err := cost.ParseQuery(v); err != nil {
+		return nil, fmt.Errorf("--%w", err)
+	}
+	return v, nil
+}
+
+// addUsage reads the files of --used-by.
+func (c *costCommand) addUsage(v url.Values) error {
+	if len(c.usedBy) == 0 {
+		return nil
+	}
+	var u cost.Usage
+	for _, file := range c.usedBy {
+		content, err := readUpTo(file, cost.MaxUsageFile+1)
+		if err != nil {
+			return fmt.Errorf("--used-by: %w", err)
+		}
+		if err := u.ParseUsage(file, content); err != nil {
+			return fmt.Errorf("--used-by: %w", err)
+		}
+	}
+	for key, list := range u.Values() {
+		v[key] = list
+	}
+	return nil
+}
+
+func readUpTo(file string, limit int64) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // it was only read
+	return io.ReadAll(io.LimitReader(f, limit))
+}
+
+// scrape discovers the targets, scrapes each of them once, and computes the report from that.
+func (c *costCommand) scrape(ctx context.Context, values url.Values, stderr io.Writer) (*cost.Report, error) {
+	query, err := cost.ParseQuery(values)
+	if err != nil {
+		return nil, err
+	}
+	opts := c.config.options()
+	opts.Check = true // nothing is sent, so no remote_write is needed
+	cfg, err := config.Load(opts)
+	if err != nil {
+		return nil, err
+	}
+	discovery.TakeClientLogs(zap.NewNop()) // the error of Once is enough
+	groups, err := discovery.Once(ctx, cfg.Jobs)
+	if err != nil {
+		return nil, err
+	}
+	table, watch := series.NewTable(), &cost.Watch{}
+	watch.Start(time.Now())
+	pools := scrape.New(table, watch.Sink(nowhere{}), scrape.Options{
+		OwnAddressOnly: cfg.OwnAddressOnly, Sharded: cfg.Shards.On(), Unsharded: cfg.Unsharded,
+	}, zap.NewNop(), nil)
+	pools.Shard(cfg.Shards)
+	if err := pools.Apply(cfg.Jobs); err != nil {
+		return nil, err
+	}
+	pools.Update(allGroups(groups))
+	scraped := pools.ScrapeOnce(ctx, c.limit, c.concurrency)
+	if err := sayScraped(stderr, pools.Status(), scraped, c.limit); err != nil {
+		return nil, err
+	}
+	costs := cost.New(cost.Source{Table: table, Pages: pools.LastPages, Watch: watch})
+	return costs.Report(ctx, query)
+}
+
+// allGroups makes an update of everything that was discovered.
+func allGroups(groups map[string][]*targetgroup.Group) map[string]discovery.Update {
+	updates := map[string]discovery.Update{}
+	for job, list := range groups {
+		u := discovery.Update{Whole: true}
+		for i, g := range list { // a number each, since two discoveries of a job may have found the same source
+			u.Groups = append(u.Groups, discovery.Group{Discovery: uint64(i), Group: g})
+		}
+		updates[job] = u
+	}
+	return updates
+}
+
+// sayScraped says on stderr what is not in the figures. It returns an error if nothing is.
+func sayScraped(stderr io.Writer, pools []scrape.PoolStatus, scraped, limit int) error {
+	targets, failed, first := 0, 0, ""
+	for _, p := range pools {
+		targets += len(p.Targets)
+		for _, t := range p.Targets {
+			if t.Health != scrape.HealthDown {
+				continue
+			}
+			if failed++; first == "" {
+				first = fmt.Sprintf("%s: %s", t.URL, t.Err)
+			}
+		}
+	}
+	switch {
+	case targets == 0:
+		return errors.New("no targets were found; envoy-scraper targets --dropped shows what was left out, and why")
+	case failed == 1 && scraped == 1:
+		return fmt.Errorf("the only target could not be scraped: %s", first)
+	case failed > 0 && failed == scraped:
+		return fmt.Errorf("none of %d targets could be scraped. The first one: %s", failed, first)
+	case failed > 0:
+		fmt.Fprintf(stderr, "%d of %d targets could not be scraped. The first one: %s\n", failed, scraped,
+			config.RedactURLs(first))
+	}
+	if scraped < targets && limit > 0 {
+		fmt.Fprintf(stderr, "%d of %d targets were scraped (--limit).\n", scraped, targets)
+	} else if scraped < targets {
+		fmt.Fprintf(stderr, "%d of %d targets were scraped within the timeout; --timeout gives more time.\n", scraped,
+			targets)
+	}
+	return nil
+}
+
+// sent returns what the endpoints of remote write have sent.
+func sent(writers *remotewrite.Writers) func() []cost.Sent {
+	return func() (all []cost.Sent) {
+		for _, e := range writers.Status() {
+			all = append(all, cost.Sent{Samples: e.SentSamples, Bytes: e.SentBytes})
+		}
+		return all
+	}
+}

@@ -1,0 +1,137 @@
+package cost
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// Source is what reports are computed from. The functions must be safe for concurrent calls.
+type Source struct {
+	Table *series.Table
+	Pages func() (pages []scrape.LastPage, without int) // scrape.Pools.LastPages
+	Sent  func() []Sent                                 // by each endpoint of remote write; nil: nothing is sent
+	Watch *Watch                                        // nil: what is always zero is not known
+}
+
+// Sent is what an endpoint of remote write has sent since the start.
+type Sent struct {
+	Samples int64 // accepted by the receiver
+	Bytes   int64 // compressed, with those of retries
+}
+
+// Costs makes reports. One is made at a time; others wait. Safe for concurrent use.
+type Costs struct {
+	src Source
+	now func() time.Time
+
+	making  chan struct{} // holds one token while a report is made
+	mu      sync.Mutex    // guards history
+	history history
+}
+
+// New returns Costs without a history. Run keeps one.
+func New(src Source) *Costs {
+	return &Costs{src: src, now: time.Now, making: make(chan struct{}, 1)}
+}
+
+// Report answers a query. It waits for a report that is being made, until ctx ends. Its error says what the query asks
+// for that is not there, and what there is instead.
+func (c *Costs) Report(ctx context.Context, q Query) (*Report, error) {
+	select {
+	case c.making <- struct{}{}:
+		defer func() { <-c.making }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for another report: %w", ctx.Err())
+	}
+	began := c.now()
+	since := c.src.Watch.Start(began)
+	pages, without := c.src.Pages()
+	defer func() {
+		for i := range pages {
+			pages[i].Release()
+		}
+	}()
+	sortPages(pages)
+	reader := &tableReader{table: c.src.Table}
+	t := count(pages, without, reader, c.src.Watch.zero(), false)
+	r := &Report{At: began, Query: q, Totals: t.totals, WhatIf: []WhatIf{}, Advice: []Fix{}, Notes: []string{}}
+	c.addZero(t, r, since)
+	c.addChange(t, r)
+	r.addWritten(c.src.Sent)
+	var err error
+	if r.WhatIf, err = answer(ctx, q, t, pages, reader); err != nil {
+		return nil, err
+	}
+	r.Rows, r.Found = q.choose(t.tables[q.By])
+	r.All = len(t.tables[q.By])
+	r.addNotes(t, c.src.Sent != nil)
+	r.Took, r.Lock = c.now().Sub(began).Seconds(), reader.longest.Seconds()
+	return r, nil
+}
+
+// addZero sets what was always zero, if somebody has asked before.
+func (c *Costs) addZero(t *tally, r *Report, since time.Time) {
+	if since.IsZero() {
+		return
+	}
+	r.Totals.ZeroSince, r.Totals.Zero = &since, &t.totals.zero
+	for by, rows := range t.tables {
+		if !hasZero(by) {
+			continue
+		}
+		for i := range rows {
+			rows[i].Zero = &rows[i].zero
+		}
+	}
+}
+
+// addWritten estimates the bytes that are sent per second.
+func (r *Report) addWritten(sent func() []Sent) {
+	if sent == nil {
+		return
+	}
+	perSecond, known := 0.0, false
+	for _, s := range sent() {
+		if s.Samples > 0 {
+			known = true
+			perSecond += r.Totals.SamplesPerSecond * float64(s.Bytes) / float64(s.Samples)
+		}
+	}
+	if known {
+		r.Totals.WrittenBytesPerSecond = &perSecond
+		r.Advice = append(r.Advice, delayFix(perSecond))
+	}
+}
+
+// addNotes says what the figures leave out. running says that there will be a history.
+func (r *Report) addNotes(t *tally, running bool) {
+	note := func(format string, args ...any) { r.Notes = append(r.Notes, fmt.Sprintf(format, args...)) }
+	if n := r.Totals.Without; n > 0 {
+		note("%d targets are in no figure: they were not scraped yet, or their last scrape failed.", n)
+	}
+	note("The lengths of lines are known, those of values are not: what the page has beyond its lines is divided " +
+		"among its samples.")
+	if r.Query.By == ByDropped && r.Totals.Dropped > 0 {
+		note("Of a line that rules dropped, its length is known and the TYPE line before it, which names the family.")
+		for i := range t.tables[ByDropped] {
+			if t.tables[ByDropped][i].Name == unknownFamily {
+				note("Lines without a TYPE line before them, and pages that are not plain text, are counted as %s.",
+					unknownFamily)
+			}
+		}
+	}
+	if r.Totals.Zero == nil && hasZero(r.Query.By) {
+		note("Which series are always zero is noted from now on: ask again after some scrapes.")
+	}
+	if r.Totals.Since == nil && running {
+		note("There is nothing to compare with yet: the first count is made some minutes after the start.")
+	}
+}
+
+// hasZero reports whether a table has the column of series that are always zero.
+func hasZero(by By) bool { return by != ByLabel && by != ByDropped }

@@ -1,0 +1,194 @@
+package cost
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// ruleBlock is the part of a job that a fix shows.
+type ruleBlock struct {
+	Rules []rule `yaml:"metric_relabel_configs"`
+}
+
+type rule struct {
+	SourceLabels []string `yaml:"source_labels,flow,omitempty"`
+	Regex        string   `yaml:"regex"`
+	Action       string   `yaml:"action"`
+}
+
+func (r rule) text() string {
+	var text bytes.Buffer
+	enc := yaml.NewEncoder(&text)
+	enc.SetIndent(2)
+	if err := enc.Encode(ruleBlock{[]rule{r}}); err != nil {
+		return "# " + err.Error()
+	}
+	return text.String()
+}
+
+// ofJobs names jobs: job envoy-stats, jobs a and b.
+func (t *tally) ofJobs(set jobSet) string {
+	var names []string
+	for i, job := range t.totals.Jobs {
+		if i < 64 && set&(1<<i) != 0 {
+			names = append(names, job)
+		}
+	}
+	switch len(names) {
+	case 0:
+		return "each job"
+	case 1:
+		return "the job " + names[0]
+	default:
+		return "the jobs " + strings.Join(names, ", ")
+	}
+}
+
+func (t *tally) allJobs() jobSet {
+	return jobSet(1)<<min(len(t.totals.Jobs), 63) - 1
+}
+
+// receiverSaves and pageSaves say what a fix saves.
+func receiverSaves(a Amount) string {
+	if a.Series == 0 {
+		return "a label less for each series that has it; no series less"
+	}
+	return fmt.Sprintf("%s series and %s samples per second less", number(a.Series), decimal(a.SamplesPerSecond))
+}
+
+func pageSaves(a Amount) string { return size(a.PageBytes) + " less in each round of scrapes" }
+
+// ruleFix is a rule of metric_relabel_configs: the sidecar prints, and the network carries, what it always did.
+func (t *tally) ruleFix(r rule, jobs jobSet, gone Amount) Fix {
+	return Fix{
+		Title:    "Add to " + t.ofJobs(jobs) + " of the configuration (at the end of metric_relabel_configs)",
+		YAML:     r.text(),
+		Receiver: receiverSaves(gone),
+	}
+}
+
+// familyFixes are the ways to do without a family.
+func (t *tally) familyFixes(name string, f *family, gone Amount) []Fix {
+	fixes := []Fix{t.ruleFix(rule{[]string{"__name__"}, anyOf(f.names), "drop"}, f.jobs, gone)}
+	everywhere := Fix{Sidecar: pageSaves(gone), Network: pageSaves(gone), Receiver: receiverSaves(gone)}
+	switch metric := istioMetric(name); {
+	case metric != "":
+		everywhere.Title = "Or switch it off in the sidecars: a Telemetry of Istio, in Istio's root namespace for " +
+			"the whole mesh"
+		everywhere.YAML = telemetry("    - match:\n        metric: " + metric + "\n        mode: CLIENT_AND_SERVER\n" +
+			"      disabled: true\n")
+		fixes = append(fixes, everywhere)
+	case strings.HasPrefix(name, "envoy_"):
+		everywhere.Title = "Or switch it off in the sidecars: take the entry that lets it in out of " +
+			"proxyStatsMatcher in Istio's meshConfig.defaultConfig, or out of the pods' annotations " +
+			"sidecar.istio.io/statsInclusionPrefixes, …Suffixes and …Regexps. The pods must be restarted"
+		fixes = append(fixes, everywhere)
+	}
+	if z := f.row.Zero; z != nil && *z == f.row.Series && strings.HasPrefix(name, "envoy_") {
+		everywhere.Title = "Or have Envoy leave out everything that was never used: add to " + t.ofJobs(f.jobs)
+		everywhere.YAML = "params:\n  usedonly: ['']\n"
+		fixes = append(fixes, everywhere)
+	}
+	return fixes
+}
+
+// labelFixes are the ways to do without a label. A rule that drops a label is offered only where all series stay
+// different: the receiver would refuse, or mix up, series with the same labels.
+func (t *tally) labelFixes(label string, w WhatIf) []Fix {
+	fixes := []Fix{}
+	if w.Safe {
+		fixes = append(fixes, t.ruleFix(rule{Regex: regexp.QuoteMeta(label), Action: "labeldrop"}, t.allJobs(), w.Gone))
+	}
+	if slices.Contains(istioTags(), label) {
+		fixes = append(fixes, Fix{
+			Title: "Have the sidecars add the series up: a Telemetry of Istio, in Istio's root namespace for the " +
+				"whole mesh",
+			YAML: telemetry("    - match:\n        metric: ALL_METRICS\n        mode: CLIENT_AND_SERVER\n" +
+				"      tagOverrides:\n        " + label + ":\n          operation: REMOVE\n"),
+			Sidecar: pageSaves(w.Gone), Network: pageSaves(w.Gone), Receiver: receiverSaves(w.Gone),
+		})
+	}
+	if !w.Safe && len(fixes) == 0 {
+		fixes = append(fixes, Fix{
+			Title: "Nothing before the receiver can add these series up. There, a recording rule can: sum without (" +
+				label + ") (rate(METRIC[5m])). It saves queries time, and no storage",
+		})
+	}
+	return fixes
+}
+
+// usedFixes keeps only what is used. The rule names all metrics used, also those that no target shows now.
+func (t *tally) usedFixes(u *Usage, gone Amount) []Fix {
+	if len(u.Names)+len(u.Patterns) == 0 || gone.Series == 0 {
+		return []Fix{}
+	}
+	regex := anyOf(u.Names)
+	for _, p := range u.Patterns {
+		if regex != "" {
+			regex += "|"
+		}
+		regex += "(?:" + p + ")"
+	}
+	fix := t.ruleFix(rule{[]string{"__name__"}, regex, "keep"}, t.allJobs(), gone)
+	fix.Title += ". It drops what anything else uses: give all dashboards and rules that matter"
+	return []Fix{fix}
+}
+
+// delayFix makes requests of several scrapes.
+func delayFix(perSecond float64) Fix {
+	return Fix{
+		Title: "If samples may wait: put several scrapes into a request (docs/operations.md says what that means for " +
+			"alerts)",
+		YAML: "envoy_scraper:\n  max_delay: 30s\n",
+		Receiver: fmt.Sprintf("%s per second are sent now; with several scrapes in a request the labels of a series "+
+			"are sent, and read, once for all of them", size(int64(perSecond))),
+	}
+}
+
+// anyOf returns a regular expression that matches the names and nothing else.
+func anyOf(names []string) string {
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = regexp.QuoteMeta(name)
+	}
+	return strings.Join(quoted, "|")
+}
+
+func telemetry(overrides string) string {
+	return "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata:\n  name: fewer-series\n" +
+		"  namespace: istio-system\nspec:\n  metrics:\n  - providers:\n    - name: prometheus\n    overrides:\n" +
+		overrides
+}
+
+// istioMetric returns how Istio's Telemetry names a metric of its own; "" for others.
+func istioMetric(family string) string {
+	return map[string]string{
+		"istio_requests_total":                "REQUEST_COUNT",
+		"istio_request_duration_milliseconds": "REQUEST_DURATION",
+		"istio_request_bytes":                 "REQUEST_SIZE",
+		"istio_response_bytes":                "RESPONSE_SIZE",
+		"istio_tcp_connections_opened_total":  "TCP_OPENED_CONNECTIONS",
+		"istio_tcp_connections_closed_total":  "TCP_CLOSED_CONNECTIONS",
+		"istio_tcp_sent_bytes_total":          "TCP_SENT_BYTES",
+		"istio_tcp_received_bytes_total":      "TCP_RECEIVED_BYTES",
+		"istio_request_messages_total":        "GRPC_REQUEST_MESSAGES",
+		"istio_response_messages_total":       "GRPC_RESPONSE_MESSAGES",
+	}[family]
+}
+
+// istioTags are the labels of Istio's own metrics that a Telemetry can remove.
+func istioTags() []string {
+	return []string{
+		"source_workload", "source_workload_namespace", "source_principal", "source_app", "source_version",
+		"source_canonical_service", "source_canonical_revision", "source_cluster",
+		"destination_workload", "destination_workload_namespace", "destination_principal", "destination_app",
+		"destination_version", "destination_service", "destination_service_name", "destination_service_namespace",
+		"destination_canonical_service", "destination_canonical_revision", "destination_cluster",
+		"request_protocol", "response_code", "response_flags", "connection_security_policy", "grpc_response_status",
+	}
+}

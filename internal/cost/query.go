@@ -1,0 +1,193 @@
+package cost
+
+import (
+	"cmp"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	defaultRows = 100
+	maxRows     = 10_000
+	maxSearch   = 256 // bytes of a search text; the rest is ignored
+	maxName     = 1024
+)
+
+// Query says what a report shows. The zero Query is the table of families, the largest first.
+type Query struct {
+	By        By     `json:"by"`
+	Sort      string `json:"sort"` // a column, see Columns
+	Ascending bool   `json:"ascending"`
+	Search    string `json:"search"` // part of the name; case does not matter
+	Page      int    `json:"page"`   // from 1
+	Rows      int    `json:"rows"`   // of a page
+
+	DropFamily string `json:"drop_family"` // what if this family were not there?
+	DropLabel  string `json:"drop_label"`  // what if this label were not there?
+	Used       *Usage `json:"-"`           // what if only this were kept? nil: not asked
+}
+
+// Column is a column of a table.
+type Column struct {
+	Key  string // in Query.Sort
+	Text string
+	less func(a, b *Row) int
+}
+
+// Columns returns the columns of a table. The first is the name.
+func Columns(by By) []Column {
+	numbers := func(key, text string, of func(r *Row) float64) Column {
+		return Column{key, text, func(a, b *Row) int { return cmp.Compare(of(a), of(b)) }}
+	}
+	all := []Column{
+		{"name", title(by), func(a, b *Row) int { return cmp.Compare(a.Name, b.Name) }},
+		numbers("series", "Series", func(r *Row) float64 { return float64(r.Series) }),
+		numbers("share", "Share", func(r *Row) float64 { return r.Share }),
+		numbers("samples", "Samples/s", func(r *Row) float64 { return r.SamplesPerSecond }),
+		numbers("bytes", "On the pages", func(r *Row) float64 { return r.bytesOf() }),
+		numbers("pods", "Pods", func(r *Row) float64 { return float64(r.Pods) }),
+	}
+	zero := numbers("zero", "Always zero", func(r *Row) float64 { return orZero(r.Zero) })
+	change := numbers("change", "Change", func(r *Row) float64 { return orZero(r.Change) })
+	buckets := numbers("buckets", "Buckets", func(r *Row) float64 { return float64(r.Buckets) })
+	switch by {
+	case ByLabel:
+		return append(all, numbers("values", "Values", func(r *Row) float64 { return float64(r.Values) }), change)
+	case ByDropped:
+		all[1].Text = "Samples"
+		return append(all, change)
+	case ByFamily:
+		return append(all, buckets, zero, change)
+	default:
+		took := numbers("took", "Scrape s/s", func(r *Row) float64 { return r.ScrapeSeconds })
+		return append(all, took, buckets, zero, change)
+	}
+}
+
+func (r *Row) bytesOf() float64 { return float64(r.PageBytes) }
+
+func orZero(n *int) float64 {
+	if n == nil {
+		return 0
+	}
+	return float64(*n)
+}
+
+// title is the head of the first column.
+func title(by By) string {
+	if by == ByDropped {
+		return "Family"
+	}
+	return strings.ToUpper(string(by[:1])) + string(by[1:])
+}
+
+// ParseQuery reads a query from the parameters of a URL or a form, and fills in what is missing. The error names the
+// parameter, its value and what it may be.
+func ParseQuery(v url.Values) (Query, error) {
+	q := Query{
+		By: By(v.Get("by")), Sort: v.Get("sort"), Search: strings.TrimSpace(v.Get("search")),
+		Page: 1, Rows: defaultRows,
+		DropFamily: strings.TrimSpace(v.Get("drop_family")), DropLabel: strings.TrimSpace(v.Get("drop_label")),
+	}
+	if q.By == "" {
+		q.By = ByFamily
+	}
+	if !slices.Contains(Tables(), q.By) {
+		return q, fmt.Errorf("by=%.40q: there is no such table; give one of %s", q.By, words(Tables()))
+	}
+	keys := make([]string, 0, 10)
+	for _, c := range Columns(q.By) {
+		keys = append(keys, c.Key)
+	}
+	if q.Sort == "" {
+		q.Sort = "series"
+	}
+	if !slices.Contains(keys, q.Sort) {
+		return q, fmt.Errorf("sort=%.40q: the table by %s has no such column; give one of %s", q.Sort, q.By,
+			words(keys))
+	}
+	switch order := v.Get("order"); order {
+	case "":
+		q.Ascending = q.Sort == "name"
+	case "asc", "desc":
+		q.Ascending = order == "asc"
+	default:
+		return q, fmt.Errorf("order=%.40q: give asc or desc", order)
+	}
+	if len(q.Search) > maxSearch {
+		q.Search = strings.ToValidUTF8(q.Search[:maxSearch], "")
+	}
+	if len(q.DropFamily) > maxName || len(q.DropLabel) > maxName {
+		return q, fmt.Errorf("drop_family, drop_label: a name may have %d bytes at most", maxName)
+	}
+	if n, err := strconv.Atoi(v.Get("page")); err == nil && n > 1 {
+		q.Page = n
+	}
+	if text := v.Get("rows"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > maxRows {
+			return q, fmt.Errorf("rows=%.40q: give a number from 1 to %d", text, maxRows)
+		}
+		q.Rows = n
+	}
+	var err error
+	q.Used, err = usageOf(v)
+	return q, err
+}
+
+// Values returns the parameters of a URL that ask for the query again, without defaults. Used is not among them.
+func (q Query) Values() url.Values {
+	v := url.Values{}
+	set := func(key, value, byDefault string) {
+		if value != byDefault {
+			v.Set(key, value)
+		}
+	}
+	set("by", string(q.By), string(ByFamily))
+	set("sort", q.Sort, "series")
+	if q.Ascending != (q.Sort == "name") {
+		v.Set("order", map[bool]string{true: "asc", false: "desc"}[q.Ascending])
+	}
+	set("search", q.Search, "")
+	set("page", strconv.Itoa(max(q.Page, 1)), "1")
+	set("rows", strconv.Itoa(q.Rows), strconv.Itoa(defaultRows))
+	set("drop_family", q.DropFamily, "")
+	set("drop_label", q.DropLabel, "")
+	return v
+}
+
+// choose returns the rows of the query's page, and how many rows match the search.
+func (q Query) choose(rows []Row) (page []Row, found int) {
+	want := strings.ToLower(q.Search)
+	chosen := make([]Row, 0, len(rows))
+	for _, r := range rows {
+		if want == "" || strings.Contains(strings.ToLower(r.Name), want) {
+			chosen = append(chosen, r)
+		}
+	}
+	for _, c := range Columns(q.By) {
+		if c.Key != q.Sort {
+			continue
+		}
+		slices.SortFunc(chosen, func(a, b Row) int {
+			order := c.less(&a, &b)
+			if !q.Ascending {
+				order = -order
+			}
+			return cmp.Or(order, cmp.Compare(a.Name, b.Name))
+		})
+	}
+	from := min((max(q.Page, 1)-1)*q.Rows, len(chosen))
+	return chosen[from:min(from+q.Rows, len(chosen))], len(chosen)
+}
+
+func words[T ~string](list []T) string {
+	texts := make([]string, len(list))
+	for i, t := range list {
+		texts[i] = string(t)
+	}
+	return strings.Join(texts, ", ")
+}
