@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -58,7 +59,10 @@ func TestPages(t *testing.T) {
 		t.Run(part.name, func(t *testing.T) {
 			for _, p := range pages {
 				if p.list || !part.lists {
-					t.Run(strings.Trim(p.path, "./"), func(t *testing.T) { part.test(t, w, p) })
+					t.Run(cmp.Or(strings.Trim(p.path, "./"), "overview"), func(t *testing.T) {
+						t.Parallel() // each has a tab of its own
+						part.test(t, w, p)
+					})
 				}
 			}
 		})

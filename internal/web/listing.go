@@ -18,7 +18,7 @@ const (
 var refreshes = []int{0, 5, 15, 60}
 
 // selection is the part of a list that a page shows, and how. It comes from the query of the URL and goes into every
-// link, so that an address shows the same rows to whoever gets it.
+// link, so that an address shows the same rows to everybody.
 type selection struct {
 	Chosen  map[string]string // the chosen value of each facet, by its key; not in it: all values
 	Search  string
