@@ -28,17 +28,21 @@ func TestManyPods(t *testing.T) {
 		n, err = strconv.Atoi(text)
 		w.must(err)
 	}
+	interval := "5s"
+	if n > 2000 {
+		interval = "1m"
+	}
 	address := w.serve(sidecarPage)
 	w.createMany(n, address)
 	// All pods have one address. The path differs, so that they are different targets.
-	a := w.start("many", fmt.Sprintf("global: {scrape_interval: 1m, scrape_timeout: 10s}\nscrape_configs:\n"+
+	a := w.start("many", fmt.Sprintf("global: {scrape_interval: %s, scrape_timeout: 5s}\nscrape_configs:\n"+
 		"- job_name: envoy-stats\n  kubernetes_sd_configs: [{role: pod, kubeconfig_file: %s, namespaces: {names: "+
 		"[%s]}}]\n"+
 		"  relabel_configs:\n  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, "+
 		"regex: '.*-envoy-prom'}\n  - {source_labels: [__meta_kubernetes_pod_name], regex: '(.*)', replacement: "+
 		"'/stats/$1', "+
 		"target_label: __metrics_path__}\n  - {source_labels: [__meta_kubernetes_pod_name], target_label: pod_name}\n"+
-		"remote_write: [{url: 'http://127.0.0.1:1/'}]\n", w.kubeconfig, shop))
+		"remote_write: [{url: 'http://127.0.0.1:1/'}]\n", interval, w.kubeconfig, shop))
 	parts.Eventually(t, 5*time.Minute, "all pods are listed and scraped", func() error {
 		got, err := w.ask(a, "?verdict=SCRAPED")
 		if err == nil && len(got.Pods) != n-n/10 {

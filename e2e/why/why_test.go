@@ -36,7 +36,7 @@ func (w *world) configuration() string {
 	return "global: {scrape_interval: 1s, scrape_timeout: 700ms}\nscrape_configs:\n" +
 		"- job_name: envoy-stats\n  sample_limit: 100\n" + discovery(shop) +
 		"  - {source_labels: [__meta_kubernetes_pod_container_init], action: drop, regex: 'true'}\n" + keep + names +
-		"- job_name: annotated\n" + discovery(shop) +
+		"- job_name: second\n" + discovery(shop) +
 		"  - {source_labels: [__meta_kubernetes_pod_annotation_prometheus_io_scrape], action: keep, regex: 'true'}\n" +
 		keep +
 		names +
@@ -48,7 +48,7 @@ func (w *world) configuration() string {
 
 // createPods creates one pod for each reason, and returns what must be said of each.
 func (w *world) createPods() map[string]want {
-	const job, third = "envoy-stats", "broken-six"
+	const job = "envoy-stats"
 	only := func(c corev1.Container) func(*corev1.Pod) {
 		return func(p *corev1.Pod) { p.Spec.Containers = append(p.Spec.Containers[:1], c) }
 	}
@@ -102,8 +102,7 @@ func (w *world) createPods() map[string]want {
 			"It is scraped twice, by job envoy-stats"},
 		"shop/uninjected": {"NO SIDECAR", "sidecar:missing", "It asks for a sidecar, and has no container istio-proxy",
 			""},
-		"six/ipv6": {"NOT A TARGET", "invalid:" + third, "Job broken-six makes an invalid target of it",
-			"IPv6 addresses need brackets"},
+		"six/ipv6": {"DOWN", "down:address", "its address is not valid", "IPv6 addresses need brackets"},
 	}
 }
 
