@@ -59,8 +59,12 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	table := series.NewTable()
 	writers := remotewrite.New(table, store, log.Named("remotewrite"), reg)
 	r := newReloader(f.options(), cfg, log, level, reg)
-	pools := scrape.New(table, writers, f.scrapeOptions(cfg, r.ownAddressOnly), log.Named("scrape"), reg)
 	discovery.TakeClientLogs(log.Named("kubernetes"))
+	proxies, err := f.via.openForRun(ctx, cfg, f.allowLoopback, log, reg)
+	if err != nil {
+		return err
+	}
+	pools := scrape.New(table, writers, f.scrapeOptions(cfg, proxies, r.ownAddressOnly), log.Named("scrape"), reg)
 	found, err := discovery.New(log.Named("discovery"), reg)
 	if err != nil {
 		return err
@@ -69,7 +73,8 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 		Targets: pools.Status, Providers: found.Status, Rules: r.rules, Explain: relabel.Explain,
 		ConfigYAML: func() (string, error) { return r.config().Redacted() }, Loaded: r.state,
 		Endpoints: writers.Status, Ready: ready(found), Reload: r.Reload,
-		Build: build(), Flags: flagValues(app), Started: time.Now(), Gatherer: reg,
+		Notice: proxies.Notice(),
+		Build:  build(), Flags: flagValues(app), Started: time.Now(), Gatherer: reg,
 	}, log.Named("web"))
 	addr, err := server.Listen()
 	if err != nil {

@@ -208,6 +208,7 @@ type relabeler struct {
 	cfg        *promconfig.ScrapeConfig
 	ownAddress bool // a pod's target must have the pod's own address
 	keyed      bool // instances can share the targets, so each needs a shard key
+	viaPods    bool // pods are read through their API server
 	builder    *labels.Builder
 	scratch    model.LabelSet
 }
@@ -235,6 +236,11 @@ func (r *relabeler) target(group *targetgroup.Group, index int) (*target, error)
 	t, err := makeTarget(r.builder, r.cfg, own, group, r.ownAddress)
 	if t != nil && r.keyed {
 		t.shardKey = shard.Key(t.labels, t.url)
+	}
+	if t != nil && r.viaPods {
+		if err := t.readThroughPod(r.cfg, own, group.Labels); err != nil {
+			return nil, err
+		}
 	}
 	return t, err
 }

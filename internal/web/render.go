@@ -32,12 +32,14 @@ type frame struct {
 	Version  string
 	Ready    bool
 	NotReady string // why the process is not ready
+	Notice   string // see Sources
 	Loaded   Loaded
 	Now      time.Time
 }
 
 func (s *Server) frame(title, path string) frame {
-	f := frame{Title: title, Path: path, Version: s.src.Build.Version, Loaded: s.src.Loaded(), Now: s.now()}
+	f := frame{Title: title, Path: path, Version: s.src.Build.Version, Loaded: s.src.Loaded(), Now: s.now(),
+		Notice: s.src.Notice}
 	f.Ready, f.NotReady = s.src.Ready()
 	return f
 }
