@@ -78,7 +78,7 @@ func TestPodIsReadThroughTheAPIServer(t *testing.T) {
 	}
 }
 
-func TestTargetsThatAreNotReadThroughTheAPIServer(t *testing.T) {
+func TestS15OnlyThePodItself(t *testing.T) {
 	static := &targetgroup.Group{Source: "0", Targets: []model.LabelSet{at("10.0.0.9:80")}}
 	for name, tc := range map[string]struct {
 		yaml  string
@@ -108,7 +108,7 @@ func TestTargetsThatAreNotReadThroughTheAPIServer(t *testing.T) {
 	}
 }
 
-func TestJobWithCredentialsIsRefusedThroughTheAPIServer(t *testing.T) {
+func TestS15CredentialsDoNotReachTheAPIServer(t *testing.T) {
 	cfg := apiServer(t, "  basic_auth: {username: u, password: hunter2}\n", func(http.ResponseWriter, *http.Request) {})
 	r := newRig()
 	r.opts.Via = throughAPIServer(via.DefaultLimits())

@@ -81,9 +81,9 @@ func TestRequestBecomesOneToTheAPIServer(t *testing.T) {
 	}
 }
 
-// TestPodsChooseNoPathOfTheAPIServer holds that neither a pod's annotations, which may choose the path of its page,
+// TestS15PodsChooseNoPathOfTheAPIServer holds that neither a pod's annotations, which may choose the path of its page,
 // nor a discovery that lies about names, reach another path of the API server.
-func TestPodsChooseNoPathOfTheAPIServer(t *testing.T) {
+func TestS15PodsChooseNoPathOfTheAPIServer(t *testing.T) {
 	p := through(t, DefaultLimits(), func(_ http.ResponseWriter, r *http.Request) { t.Errorf("asked for %s", r.URL) })
 	for _, page := range []string{
 		"http://10.0.0.7:15090/../../../secrets", "http://10.0.0.7:15090/a/%2e%2e/b", "http://10.0.0.7:15090/a%2f..%2fb",
