@@ -18,8 +18,10 @@ import (
 	"github.com/alecthomas/units"
 	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
+	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
+	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 	"github.com/envoy-scraper/envoy-scraper/internal/via"
 )
@@ -116,6 +118,7 @@ func (c *scrapeCommand) reportOnURL(ctx context.Context, job *promconfig.ScrapeC
 }
 
 func (c *scrapeCommand) reportOnPod(ctx context.Context, job *promconfig.ScrapeConfig) (*pageReport, error) {
+	discovery.TakeClientLogs(zap.NewNop()) // its errors are returned, too
 	p, err := c.podPage(ctx, job)
 	if err != nil {
 		return nil, err
