@@ -33,7 +33,9 @@ func (p Pod) check() error {
 type podKey struct{}
 
 // WithPod returns a context for a request for a page of the pod. Proxy.RoundTrip needs it.
-func WithPod(ctx context.Context, pod Pod) context.Context { return context.WithValue(ctx, podKey{}, pod) }
+func WithPod(ctx context.Context, pod Pod) context.Context {
+	return context.WithValue(ctx, podKey{}, pod)
+}
 
 // Proxy sends requests for pages of pods through one API server. It is an http.RoundTripper. Safe for concurrent use.
 type Proxy struct {

@@ -263,12 +263,12 @@ func TestJobsThatCannotBeReadSo(t *testing.T) {
 	server := &kubernetes.SDConfig{Role: kubernetes.RolePod, APIServer: config_util.URL{URL: &url.URL{Scheme: "http",
 		Host: "127.0.0.1:1"}}}
 	for want, job := range map[string]*promconfig.ScrapeConfig{
-		"basic_auth: a request through the API server cannot have it":          jobWith(basic),
+		"basic_auth: a request through the API server cannot have it":           jobWith(basic),
 		"tls_config.cert_file: a request through the API server cannot have it": jobWith(certificate),
-		"http_headers: a request through the API server cannot have it":        jobWith(headers),
-		"proxy_url: a request through the API server cannot have it":           jobWith(proxied),
-		"one API server, and this job has kubernetes_sd_configs of two":        jobWith(config_util.HTTPClientConfig{}, "a", "b"),
-		"kubeconfig a does not exist":                                          jobWith(config_util.HTTPClientConfig{}, "a"),
+		"http_headers: a request through the API server cannot have it":         jobWith(headers),
+		"proxy_url: a request through the API server cannot have it":            jobWith(proxied),
+		"one API server, and this job has kubernetes_sd_configs of two":         jobWith(config_util.HTTPClientConfig{}, "a", "b"),
+		"kubeconfig a does not exist":                                           jobWith(config_util.HTTPClientConfig{}, "a"),
 	} {
 		if len(job.ServiceDiscoveryConfigs) == 0 {
 			job.ServiceDiscoveryConfigs = append(job.ServiceDiscoveryConfigs, server)
