@@ -48,8 +48,8 @@ func newScrapeCommand(app *kingpin.Application) command {
 	c := &scrapeCommand{}
 	clause := app.Command("scrape", "Scrape one page once, by its URL or the name of its pod, and print its metric "+
 		"families, whether Istio's metrics are among them, and what metric relabeling keeps.")
-	clause.Arg("page", "URL of the page (host:port is short for http://host:port"+defaultStatsPath+"), or the name of a "+
-		"pod or of a workload, such as details-v1-7f9c-x2lq or deploy/details.").
+	clause.Arg("page", "URL of the page (host:port is short for http://host:port"+defaultStatsPath+"), or the name of "+
+		"a pod or of a workload, such as details-v1-7f9c-x2lq or deploy/details.").
 		StringVar(&c.target)
 	c.pod = addPodFlags(clause)
 	c.via = addViaFlag(clause, via.Auto)
@@ -69,8 +69,8 @@ func (c *scrapeCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
 		return exitRefused
 	}
 	if c.target == "" && c.pod.selector == "" {
-		fmt.Fprintln(stderr, "envoy-scraper scrape: give a URL, the name of a pod (-n NAMESPACE POD or deploy/NAME), or "+
-			"labels (-l app=NAME)")
+		fmt.Fprintln(stderr, "envoy-scraper scrape: give a URL, the name of a pod (-n NAMESPACE POD or deploy/NAME), "+
+			"or labels (-l app=NAME)")
 		return exitUsage
 	}
 	job, err := c.pickJob()

@@ -61,7 +61,7 @@ func TestScrapeAPodByName(t *testing.T) {
 		t.Fatalf("exit %d: %v, %s", code, err, errs)
 	}
 	if rep.URL != "http://127.0.0.1:1/stats/prometheus" || rep.Pod != "shop/details-v1-a" || rep.Via == nil ||
-		rep.Via.Way != "apiserver" || rep.Via.Why != "127.0.0.1:1 did not answer directly within 2s" || !rep.Istio.Shown {
+		rep.Via.Way != "apiserver" || rep.Via.Why != "127.0.0.1:1 showed no page directly within 2s" || !rep.Istio.Shown {
 		t.Errorf("report = %+v, via %+v", rep, rep.Via)
 	}
 }
@@ -76,7 +76,8 @@ func TestScrapeAPodAsAJob(t *testing.T) {
 		"  static_configs: [{targets: [a]}]\n")
 	code, _, errs := runCommand(t, "scrape", "--kubeconfig="+kubeconfig, "-n", "shop", "--via=apiserver",
 		"--config.file="+file, "details-v1-a")
-	if want := "/api/v1/namespaces/shop/pods/details-v1-a:15090/proxy/stats?filter=istio"; code != exitOK || asked != want {
+	want := "/api/v1/namespaces/shop/pods/details-v1-a:15090/proxy/stats?filter=istio"
+	if code != exitOK || asked != want {
 		t.Errorf("exit %d: %s; asked for %s, want %s", code, errs, asked, want)
 	}
 }
@@ -88,15 +89,15 @@ func TestScrapeAPodThatDoesNotAnswer(t *testing.T) {
 		want         string
 	}{
 		"no sidecar": {`{"containers":[{"name":"app"},{"name":"db"}]}`, runningPod, unreachable,
-			"the pod has no container istio-proxy and declares no port 1, so it has no sidecar (its containers: app, db)"},
+			"no container istio-proxy and declares no port 1, so it has no sidecar (its containers: app, db)"},
 		"not ready": {withSidecar, strings.Replace(runningPod, "true", "false", 1), unreachable,
 			"its container istio-proxy is not ready"},
 		"another port": {withSidecar, runningPod, unreachable, "is 1 the port of its page (--port)"},
-		"no address":   {withSidecar, `{"phase":"Pending"}`, unreachable, "pod shop/details-v1-a has no address yet (Pending)"},
+		"no address": {withSidecar, `{"phase":"Pending"}`, unreachable,
+			"pod shop/details-v1-a has no address yet (Pending)"},
 		"finished": {withSidecar, `{"phase":"Succeeded","podIP":"127.0.0.1"}`, unreachable,
 			"pod shop/details-v1-a has finished (Succeeded)"},
-		"its own error": {withSidecar, runningPod, func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) },
-			"pod shop/details-v1-a answers, but: the target answers 404"},
+		"its own error": {withSidecar, runningPod, http.NotFound, "pod shop/details-v1-a answers, but: the target answers 404"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			kubeconfig := podCluster(t, tc.spec, tc.status, tc.page)

@@ -34,8 +34,8 @@ func addViaFlag(cmd *kingpin.CmdClause, standard via.Way) *viaFlags {
 	f := &viaFlags{limits: via.DefaultLimits()}
 	f.limits.Targets = 0 // nothing is scraped again and again
 	f.rate = units.Base2Bytes(f.limits.BytesPerSecond)
-	cmd.Flag("via", "How to read pages of pods: direct, apiserver (through the API server's proxy, which needs the right "+
-		"to get pods/proxy), or auto (apiserver if no pod answers directly within 2s).").
+	cmd.Flag("via", "How to read pages of pods: direct, apiserver (through the API server's proxy, which needs the "+
+		"right to get pods/proxy), or auto (apiserver if no pod shows its page directly within 2s).").
 		Default(string(standard)).
 		EnumVar(&f.way, string(via.Direct), string(via.APIServer), string(via.Auto))
 	return f
@@ -54,8 +54,8 @@ func addViaFlags(cmd *kingpin.CmdClause, standard via.Way) *viaFlags {
 
 // addViaLimit adds the flag that only run has, because only run scrapes again and again.
 func (f *viaFlags) addViaLimit(cmd *kingpin.CmdClause) {
-	cmd.Flag("via.limit", "Targets that may be scraped through the API server. With more targets, all of these scrapes "+
-		"fail. 0: no limit.").
+	cmd.Flag("via.limit", "Targets that may be scraped through the API server. With more targets, all of these "+
+		"scrapes fail. 0: no limit.").
 		Default(fmt.Sprint(via.DefaultLimits().Targets)).IntVar(&f.limits.Targets)
 }
 
@@ -100,9 +100,10 @@ func (f *viaFlags) choose(ctx context.Context, pages []*scrape.Once) chosenWay {
 		return chosenWay{via.APIServer, "there is no pod to try yet, and this process does not run in a pod"}
 	}
 	if page := scrape.AnswersDirectly(ctx, pages); page != nil {
-		return chosenWay{via.Direct, page.URL.Host + " answers"}
+		return chosenWay{via.Direct, page.URL.Host + " shows its page"}
 	}
-	return chosenWay{via.APIServer, fmt.Sprintf("%s did not answer directly within %v", hosts(pages), scrape.ReachTimeout)}
+	return chosenWay{via.APIServer, fmt.Sprintf("%s showed no page directly within %v", hosts(pages),
+		scrape.ReachTimeout)}
 }
 
 // hosts names the first of the pages' addresses.

@@ -9,6 +9,9 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
+// lifetime is how many seconds the kernel keeps the addresses at most.
+const lifetime = 3600
+
 // addAddresses adds n addresses that are not loopback to this machine, until the test ends. They are on an interface of
 // their own, or on lo if the kernel has no dummy interfaces.
 func addAddresses(t *testing.T, n int) ([]string, error) {
@@ -39,6 +42,7 @@ func addAddresses(t *testing.T, n int) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
+		address.ValidLft, address.PreferedLft = lifetime, lifetime // a test that is killed removes nothing
 		if err := netlink.AddrAdd(link, address); err != nil {
 			return nil, fmt.Errorf("add address %s to %s: %w", ip, link.Attrs().Name, err)
 		}

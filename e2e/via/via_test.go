@@ -59,8 +59,8 @@ func (w *world) check(out string, code, wantCode int, want ...string) {
 func sameSeries(w *world) {
 	began := time.Now()
 	direct := w.run("direct", w.admin, "app in (details,reviews)")
-	through := w.run("through", w.kubeconfig("viewer", w.account("viewer", "pods", "pods/proxy")), "app in (details,reviews)",
-		"--via=apiserver")
+	through := w.run("through", w.kubeconfig("viewer", w.account("viewer", "pods", "pods/proxy")),
+		"app in (details,reviews)", "--via=apiserver")
 	for _, pod := range []string{podNames[details], podNames[reviews]} {
 		w.waitUp(direct, pod, 1, began)
 		w.waitUp(through, pod, 1, began)
@@ -118,10 +118,10 @@ func auto(w *world) {
 	w.check(out, code, 1, "namespace shop has no deploy/details")
 	out, code = w.scrape(w.admin, "-l", "app=details")
 	w.check(out, code, 0, "http://"+w.ips[details]+":15090/stats/prometheus", "shop/details-v1-a",
-		"directly: "+w.ips[details]+":15090 answers", "yes: istio_requests_total (1 series)")
+		"directly: "+w.ips[details]+":15090 shows its page", "yes: istio_requests_total (1 series)")
 	out, code = w.scrape(w.admin, podNames[distant])
 	w.check(out, code, 0, "http://"+w.ips[distant]+":15090/stats/prometheus",
-		"through the API server: "+w.ips[distant]+":15090 did not answer directly within 2s",
+		"through the API server: "+w.ips[distant]+":15090 showed no page directly within 2s",
 		"yes: istio_requests_total (1 series)")
 
 	began := time.Now()
@@ -166,7 +166,7 @@ func rotatingToken(w *world) {
 		metav1.DeleteOptions{}); err != nil {
 		w.Fatal(err)
 	}
-	// The API server remembers a token for some seconds, the program one of a file for a minute or until it is refused.
+	// The API server remembers a token for some seconds, the program for a minute or until it is refused.
 	w.waitUp(r, podNames[details], 1, time.Now().Add(20*time.Second))
 }
 
@@ -226,7 +226,8 @@ func strictTLS(w *world) {
 	trusting := w.write("trusting.yml", job+"  tls_config: {insecure_skip_verify: true}\n")
 	out, code = w.scrape(w.admin, "--via=apiserver", fmt.Sprintf("--port=%d", tlsPort), "--config.file="+trusting,
 		podNames[secure])
-	w.check(out, code, 0, fmt.Sprintf("https://%s:%d/stats/prometheus", w.ips[secure], tlsPort), "yes: istio_requests_total")
+	w.check(out, code, 0, fmt.Sprintf("https://%s:%d/stats/prometheus", w.ips[secure], tlsPort),
+		"yes: istio_requests_total")
 	withPassword := w.write("password.yml", strings.Replace(job, "https", "http", 1)+
 		"  basic_auth: {username: u, password: hunter2}\n")
 	out, code = w.scrape(w.admin, "--via=apiserver", "--config.file="+withPassword, podNames[details])

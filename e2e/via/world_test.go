@@ -45,8 +45,8 @@ const (
 	podCount
 )
 
-var podNames = [podCount]string{"details-v1-a", "reviews-v1-a", "ratings-v1-a", "lost-v1-a", "busy-v1-a", "distant-v1-a",
-	"dead-v1-a", "secure-v1-a"}
+var podNames = [podCount]string{"details-v1-a", "reviews-v1-a", "ratings-v1-a", "lost-v1-a", "busy-v1-a",
+	"distant-v1-a", "dead-v1-a", "secure-v1-a"}
 
 const tlsPort = 15443
 
@@ -190,14 +190,16 @@ users: [{name: e2e, user: %s}]
 func (w *world) write(name, content string) string {
 	w.Helper()
 	path := filepath.Join(w.dir, name)
-	if err := errors.Join(os.WriteFile(path+".new", []byte(content), 0o700), os.Rename(path+".new", path)); err != nil { //nolint:gosec // one file is a program
+	if err := os.WriteFile(path+".new", []byte(content), 0o700); err != nil { //nolint:gosec // one file is a program
+		w.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
 		w.Fatal(err)
 	}
 	return path
 }
 
-// account makes a service account that may get the resources in the namespace, and list and watch pods if they are among
-// them. It returns a token of the account.
+// account makes a service account that may read the resources in the namespace. It returns a token of the account.
 func (w *world) account(name string, resources ...string) string {
 	w.Helper()
 	ctx, api := w.Context(), w.cluster.Admin()
@@ -206,7 +208,8 @@ func (w *world) account(name string, resources ...string) string {
 		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 	errs = append(errs, err)
 	_, err = api.RbacV1().Roles(namespace).Create(ctx, &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: name},
-		Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: resources, Verbs: []string{"get", "list", "watch"}}},
+		Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: resources,
+			Verbs: []string{"get", "list", "watch"}}},
 	}, metav1.CreateOptions{})
 	errs = append(errs, err)
 	_, err = api.RbacV1().RoleBindings(namespace).Create(ctx, &rbacv1.RoleBinding{

@@ -70,8 +70,8 @@ func restConfig(c *kubernetes.SDConfig, name string) (*rest.Config, error) {
 	return cfg, nil
 }
 
-// RESTConfig returns the client configuration for the API server of a discovery, with the credentials that the discovery
-// uses. The error says what to change.
+// RESTConfig returns the client configuration for the API server of a discovery, with the credentials that the
+// discovery uses. The error says what to change.
 func RESTConfig(c *kubernetes.SDConfig) (*rest.Config, error) {
 	cfg, err := restConfig(c, "kubernetes_pod_proxy")
 	if err != nil {

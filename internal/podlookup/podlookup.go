@@ -101,7 +101,8 @@ func (c *Cluster) Find(ctx context.Context, q Query) (Found, error) {
 		if err != nil {
 			return Found{}, err
 		}
-		return c.first(ctx, q.Namespace, selector, fmt.Sprintf("%s in namespace %s has no pods", q.Name, q.Namespace))
+		return c.first(ctx, q.Namespace, selector,
+			fmt.Sprintf("%s in namespace %s has no pods", q.Name, q.Namespace))
 	case q.Name != "":
 		return c.named(ctx, q.Namespace, q.Name)
 	default:
@@ -120,13 +121,15 @@ func (c *Cluster) named(ctx context.Context, namespace, name string) (Found, err
 	case err == nil:
 		return Found{Pod: *pod}, nil
 	case apierrors.IsForbidden(err):
-		return Found{Pod: corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}, Unseen: true}, nil
+		named := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+		return Found{Pod: named, Unseen: true}, nil
 	case !apierrors.IsNotFound(err):
 		return Found{}, explain(err, "get", "pods", namespace)
 	}
 	pods, err := c.pods(ctx, namespace, "")
 	if err != nil || len(pods) == 0 {
-		return Found{}, fmt.Errorf("namespace %s has no pod %s: is it the right namespace (-n) and cluster?", namespace, name)
+		return Found{}, fmt.Errorf("namespace %s has no pod %s: is it the right namespace (-n) and cluster?", namespace,
+			name)
 	}
 	return Found{}, fmt.Errorf("namespace %s has no pod %s; the nearest names are %s", namespace, name,
 		strings.Join(nearest(name, pods), ", "))
@@ -148,7 +151,8 @@ func (c *Cluster) first(ctx context.Context, namespace, selector, none string) (
 }
 
 func (c *Cluster) pods(ctx context.Context, namespace, selector string) ([]corev1.Pod, error) {
-	list, err := c.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector, Limit: maxPods})
+	list, err := c.client.CoreV1().Pods(namespace).List(ctx,
+		metav1.ListOptions{LabelSelector: selector, Limit: maxPods})
 	if err != nil {
 		return nil, explain(err, "list", "pods", namespace)
 	}
@@ -213,7 +217,8 @@ func (c *Cluster) selector(ctx context.Context, namespace, kind, name string) (s
 	}
 	switch {
 	case apierrors.IsNotFound(err):
-		return "", fmt.Errorf("namespace %s has no %s/%s: is it the right namespace (-n) and cluster?", namespace, kind, name)
+		return "", fmt.Errorf("namespace %s has no %s/%s: is it the right namespace (-n) and cluster?", namespace, kind,
+			name)
 	case err != nil:
 		return "", explain(err, "get", plural, namespace)
 	}
@@ -228,11 +233,11 @@ func (c *Cluster) selector(ctx context.Context, namespace, kind, name string) (s
 func explain(err error, verb, objects, namespace string) error {
 	switch {
 	case apierrors.IsUnauthorized(err):
-		return errors.New("the API server does not accept your credentials (401): log in again; kubectl auth whoami asks " +
-			"it who you are")
+		return errors.New("the API server does not accept your credentials (401): log in again; kubectl auth whoami " +
+			"asks it who you are")
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("the API server does not let you %s %s in namespace %s (403): check with kubectl auth can-i %s "+
-			"%s -n %s", verb, objects, namespace, verb, objects, namespace)
+		return fmt.Errorf("the API server does not let you %s %s in namespace %s (403): check with kubectl auth can-i "+
+			"%s %s -n %s", verb, objects, namespace, verb, objects, namespace)
 	default:
 		return fmt.Errorf("%s %s in namespace %s: %w", verb, objects, namespace, err)
 	}
@@ -251,6 +256,8 @@ func nearest(name string, pods []corev1.Pod) []string {
 	for i := range pods {
 		names[i] = pods[i].Name
 	}
-	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(distance(a), distance(b)), cmp.Compare(a, b)) })
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(distance(a), distance(b)), cmp.Compare(a, b))
+	})
 	return names[:min(len(names), maxNearest)]
 }

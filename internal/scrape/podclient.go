@@ -93,8 +93,8 @@ func checkPodScheme(scheme string, cfg *promconfig.ScrapeConfig) error {
 // isPodAddress is isOwnAddress in words about --via.
 func isPodAddress(host, podIP string) error {
 	if isOwnAddress(host, podIP) != nil {
-		return fmt.Errorf("address %s is not that of the pod, %s, and the API server reads a pod at no other: read the "+
-			"job directly (--via=direct)", host, podIP)
+		return fmt.Errorf("address %s is not that of the pod, %s, and the API server reads a pod at no other: read "+
+			"the job directly (--via=direct)", host, podIP)
 	}
 	return nil
 }

@@ -52,7 +52,8 @@ func TestPodIsReadThroughTheAPIServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(state.close)
-	r := &relabeler{cfg: cfg, builder: labels.NewBuilder(labels.EmptyLabels()), scratch: model.LabelSet{}, viaPods: true}
+	r := &relabeler{cfg: cfg, builder: labels.NewBuilder(labels.EmptyLabels()), scratch: model.LabelSet{},
+		viaPods: true}
 	_, targets := r.relabel(groupKey{}, podGroup("cart-0", "10.0.0.7", "15090"))
 	if len(targets) != 1 || *targets[0].pod != (via.Pod{Namespace: "shop", Name: "cart-0"}) {
 		t.Fatalf("targets = %+v", targets)
@@ -66,7 +67,8 @@ func TestPodIsReadThroughTheAPIServer(t *testing.T) {
 	}
 	want := "/api/v1/namespaces/shop/pods/cart-0:15090/proxy/stats/prometheus?filter=istio.%2A"
 	if asked.RequestURI != want || asked.Header.Get("Accept") != state.fetcher.accept ||
-		asked.Header.Get("Accept-Encoding") != "gzip" || asked.Header.Get("X-Prometheus-Scrape-Timeout-Seconds") != "5" ||
+		asked.Header.Get("Accept-Encoding") != "gzip" ||
+		asked.Header.Get("X-Prometheus-Scrape-Timeout-Seconds") != "5" ||
 		!strings.HasPrefix(asked.Header.Get("User-Agent"), "envoy-scraper/") {
 		t.Errorf("asked for %s with %v, want %s", asked.RequestURI, asked.Header, want)
 	}
@@ -121,7 +123,7 @@ func TestS15CredentialsDoNotReachTheAPIServer(t *testing.T) {
 
 func TestReasonsOfRefusedReads(t *testing.T) {
 	refusal := &url.Error{Op: "Get", URL: "http://10.0.0.7:15090/", Err: &via.Refusal{Reason: "forbidden"}}
-	tooMany := &url.Error{Op: "Get", URL: "http://10.0.0.7:15090/", Err: &via.TooManyTargetsError{Targets: 3, Limit: 2}}
+	tooMany := &url.Error{Op: "Get", URL: "http://10.0.0.7/", Err: &via.TooManyTargetsError{Targets: 3, Limit: 2}}
 	for want, err := range map[string]error{"api_server": refusal, "via_limit": tooMany,
 		"timeout": &url.Error{Op: "Get", URL: "http://10.0.0.7/", Err: fmt.Errorf("busy: %w", context.DeadlineExceeded)}} {
 		if got := reasonOf(err); got != want {
@@ -162,12 +164,19 @@ func TestOnceThroughTheAPIServer(t *testing.T) {
 
 func TestAnswersDirectly(t *testing.T) {
 	var asked atomic.Int32
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
-		w.WriteHeader(http.StatusNotFound) // an answer, too
+		switch r.URL.Path {
+		case "/metrics":
+			w.Header().Set("Content-Type", "text/plain")
+		case "/login":
+			w.Header().Set("Content-Type", "text/html")
+		default:
+			w.WriteHeader(http.StatusNotFound)
+		}
 	}))
 	t.Cleanup(s.Close)
-	up, err := url.Parse(s.URL)
+	up, err := url.Parse(s.URL + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,12 +187,19 @@ func TestAnswersDirectly(t *testing.T) {
 	if got := AnswersDirectly(t.Context(), []*Once{page(down), page(down), page(down), page(down), good}); got != good {
 		t.Errorf("answered: %v", got)
 	}
+	// What a proxy answers in the place of a pod does not count.
+	for _, path := range []string{"/gone", "/login"} {
+		if got := AnswersDirectly(t.Context(), []*Once{page(up.JoinPath("..", path))}); got != nil {
+			t.Errorf("%s answered", got.URL)
+		}
+	}
+	asked.Store(0)
 	if got := AnswersDirectly(t.Context(), []*Once{page(down)}); got != nil {
 		t.Errorf("answered: %v", got)
 	}
 	refusing := page(up)
 	refusing.RefuseLoopback = true
-	if got := AnswersDirectly(t.Context(), []*Once{refusing}); got != nil || asked.Load() != 1 {
+	if got := AnswersDirectly(t.Context(), []*Once{refusing}); got != nil || asked.Load() != 0 {
 		t.Errorf("a loopback address that is refused: %v after %d requests", got, asked.Load())
 	}
 	if got := AnswersDirectly(t.Context(), nil); got != nil {

@@ -2,6 +2,7 @@ package scrape
 
 import (
 	"context"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -23,8 +24,8 @@ const (
 	maxReachPages = 3
 )
 
-// PagesOfPods returns the pages of the pods among a job's groups, by URL, as scrapes that have not run. Their Timeout is
-// that of the job, and Via is not set.
+// PagesOfPods returns the pages of the pods among a job's groups, by URL, as scrapes that have not run. Their Timeout
+// is that of the job, and Via is not set.
 func PagesOfPods(job *promconfig.ScrapeConfig, groups []*targetgroup.Group) []*Once {
 	lb := labels.NewBuilder(labels.EmptyLabels())
 	var pages []*Once
@@ -48,8 +49,9 @@ func PagesOfPods(job *promconfig.ScrapeConfig, groups []*targetgroup.Group) []*O
 	return slices.CompactFunc(pages, byURL)
 }
 
-// AnswersDirectly asks for up to three of the pages, at once and directly, and returns the first that answers within
-// ReachTimeout. Any answer counts, also an error of the page. If none answers, it returns nil.
+// AnswersDirectly asks for up to three of the pages, at once and directly, and returns the first that is there within
+// ReachTimeout. If none is, it returns nil. An error or a web page does not count: VPN clients and proxies answer for
+// addresses that they cannot reach.
 func AnswersDirectly(ctx context.Context, pages []*Once) *Once {
 	ctx, cancel := context.WithTimeout(ctx, ReachTimeout)
 	defer cancel()
@@ -62,7 +64,7 @@ func AnswersDirectly(ctx context.Context, pages []*Once) *Once {
 		try := &Once{Job: page.Job, URL: page.URL, Timeout: ReachTimeout, Pod: page.Pod,
 			RefuseLoopback: page.RefuseLoopback}
 		running.Go(func() {
-			if _ = try.Run(ctx); try.Response != nil {
+			if _ = try.Run(ctx); isPage(try.Response) {
 				answered <- page
 				cancel() // one is enough
 			}
@@ -75,4 +77,10 @@ func AnswersDirectly(ctx context.Context, pages []*Once) *Once {
 	default:
 		return nil
 	}
+}
+
+// isPage reports whether a response may be a page of metrics, perhaps a long one that was not read to its end.
+func isPage(resp *http.Response) bool {
+	return resp != nil && resp.StatusCode == http.StatusOK &&
+		!strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html")
 }

@@ -48,8 +48,8 @@ func (l *limiter) acquire(ctx context.Context) (release func(), err error) {
 	case l.slots <- struct{}{}:
 		return sync.OnceFunc(func() { <-l.slots }), nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("all %d requests that may run through the API server (--via.max-in-flight) were busy: %w",
-			cap(l.slots), ctx.Err())
+		return nil, fmt.Errorf("all %d requests that may run through the API server (--via.max-in-flight) were busy: "+
+			"%w", cap(l.slots), ctx.Err())
 	}
 }
 

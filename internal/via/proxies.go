@@ -79,8 +79,8 @@ func (ps *Proxies) Notice() string {
 	if l.Targets > 0 {
 		targets = fmt.Sprintf("at most %d targets", l.Targets)
 	}
-	return fmt.Sprintf("Pages of pods are read through the API server (--via=apiserver), which is for a look and not for "+
-		"production: %d requests at the same time, %.1f MiB per second, %s.", l.InFlight,
+	return fmt.Sprintf("Pages of pods are read through the API server (--via=apiserver), which is for a look and not "+
+		"for production: %d requests at the same time, %.1f MiB per second, %s.", l.InFlight,
 		float64(l.BytesPerSecond)/(1<<20), targets)
 }
 

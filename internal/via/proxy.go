@@ -83,8 +83,8 @@ func (p *Proxy) RoundTrip(page *http.Request) (*http.Response, error) {
 		return nil, errors.New("only pages of pods can be read through the API server")
 	}
 	if page.Header.Get("Authorization") != "" {
-		return nil, errors.New("the API server does not pass on credentials to a pod: leave them out, or read the page " +
-			"directly (--via=direct)")
+		return nil, errors.New("the API server does not pass on credentials to a pod: leave them out, or read the " +
+			"page directly (--via=direct)")
 	}
 	req, err := p.request(page, pod)
 	if err != nil {
@@ -132,7 +132,8 @@ func (p *Proxy) request(page *http.Request, pod Pod) (*http.Request, error) {
 	if err := pod.check(); err != nil {
 		return nil, err
 	}
-	if segments := strings.Split(page.URL.Path, "/"); slices.Contains(segments, "..") || slices.Contains(segments, ".") {
+	segments := strings.Split(page.URL.Path, "/")
+	if slices.Contains(segments, "..") || slices.Contains(segments, ".") {
 		return nil, fmt.Errorf("path %q: a path with . or .. is not read through the API server", page.URL.Path)
 	}
 	rest := page.URL.EscapedPath()

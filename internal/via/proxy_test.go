@@ -52,8 +52,8 @@ func get(ctx context.Context, p *Proxy, pod Pod, page string) (*http.Response, s
 
 func TestRequestBecomesOneToTheAPIServer(t *testing.T) {
 	for page, want := range map[string]string{
-		"http://10.0.0.7:15090/stats/prometheus?filter=a%2Bb&usedonly": "/api/v1/namespaces/shop/pods/cart-0:15090/proxy/" +
-			"stats/prometheus?filter=a%2Bb&usedonly",
+		"http://10.0.0.7:15090/stats/prometheus?filter=a%2Bb&usedonly": "/api/v1/namespaces/shop/pods/" +
+			"cart-0:15090/proxy/stats/prometheus?filter=a%2Bb&usedonly",
 		"https://10.0.0.7:8443/metrics": "/api/v1/namespaces/shop/pods/https:cart-0:8443/proxy/metrics",
 		"http://10.0.0.7/metrics":       "/api/v1/namespaces/shop/pods/cart-0:80/proxy/metrics",
 		"https://[fd00::7]/metrics":     "/api/v1/namespaces/shop/pods/https:cart-0:443/proxy/metrics",
@@ -89,11 +89,13 @@ func TestS15PodsChooseNoPathOfTheAPIServer(t *testing.T) {
 		"http://10.0.0.7:15090/../../../secrets", "http://10.0.0.7:15090/a/%2e%2e/b", "http://10.0.0.7:15090/a%2f..%2fb",
 		"http://10.0.0.7:15090/./a",
 	} {
-		if _, _, err := get(t.Context(), p, cart, page); err == nil || !strings.Contains(err.Error(), "a path with . or ..") {
+		_, _, err := get(t.Context(), p, cart, page)
+		if err == nil || !strings.Contains(err.Error(), "a path with . or ..") {
 			t.Errorf("%s: error = %v", page, err)
 		}
 	}
-	for _, pod := range []Pod{{"shop", "x/../../secrets"}, {"shop/pods", "x"}, {"", "x"}, {"shop", "x%2fy"}, {"..", "x"}} {
+	for _, pod := range []Pod{{"shop", "x/../../secrets"}, {"shop/pods", "x"}, {"", "x"}, {"shop", "x%2fy"},
+		{"..", "x"}} {
 		if _, _, err := get(t.Context(), p, pod, "http://10.0.0.7/"); err == nil ||
 			!strings.Contains(err.Error(), "is not the name of a pod or namespace") {
 			t.Errorf("%s: error = %v", pod, err)
@@ -115,17 +117,19 @@ func TestRefusalsInWords(t *testing.T) {
 		reason, want string // want: part of the text
 	}{
 		"401": {401, status("Unauthorized"), reasonUnauthorized, "log in again"},
-		"403": {403, status(`pods "cart-0:15090" is forbidden: User "eve" cannot get resource "pods/proxy"`), reasonForbidden,
-			"kubectl auth can-i get pods/proxy -n shop"},
-		"404":     {404, status(`pods "cart-0" not found`), reasonGone, "does not know pod shop/cart-0 any more"},
-		"400":     {400, status("address not allowed"), reasonAddress, "loopback or link-local"},
-		"429":     {429, status("slow down"), reasonBusy, "overloaded"},
-		"refused": {503, status("error trying to reach service: dial tcp 10.0.0.7:15090: connect: connection refused"), ReasonUnreachable, "nothing listens on port 15090 of pod shop/cart-0"},
-		"timeout": {503, status("error trying to reach service: dial tcp 10.0.0.7:15090: i/o timeout"), ReasonUnreachable,
-			"kubectl port-forward -n shop pod/cart-0 15090 may still work"},
-		"broken": {503, status("error trying to reach service: EOF"), ReasonUnreachable, "got no answer from port 15090"},
-		"down":   {503, status("etcd is away"), reasonOther, "not available"},
-		"other":  {500, status(strings.Repeat("x", 1000)), reasonOther, "answers 500: xxx"},
+		"403": {403, status(`pods "cart-0:15090" is forbidden: User "eve" cannot get resource "pods/proxy"`),
+			reasonForbidden, "kubectl auth can-i get pods/proxy -n shop"},
+		"404": {404, status(`pods "cart-0" not found`), reasonGone, "does not know pod shop/cart-0 any more"},
+		"400": {400, status("address not allowed"), reasonAddress, "loopback or link-local"},
+		"429": {429, status("slow down"), reasonBusy, "overloaded"},
+		"refused": {503, status("error trying to reach service: dial tcp 10.0.0.7:15090: connect: connection refused"),
+			ReasonUnreachable, "nothing listens on port 15090 of pod shop/cart-0"},
+		"timeout": {503, status("error trying to reach service: dial tcp 10.0.0.7:15090: i/o timeout"),
+			ReasonUnreachable, "kubectl port-forward -n shop pod/cart-0 15090 may still work"},
+		"broken": {503, status("error trying to reach service: EOF"), ReasonUnreachable,
+			"got no answer from port 15090"},
+		"down":  {503, status("etcd is away"), reasonOther, "not available"},
+		"other": {500, status(strings.Repeat("x", 1000)), reasonOther, "answers 500: xxx"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := through(t, DefaultLimits(), func(w http.ResponseWriter, _ *http.Request) {
@@ -255,6 +259,7 @@ func jobWith(http config_util.HTTPClientConfig, kubeconfigs ...string) *promconf
 
 func TestJobsThatCannotBeReadSo(t *testing.T) {
 	proxies := New(APIServer, DefaultLimits(), nil)
+	plain := config_util.HTTPClientConfig{}
 	basic := config_util.HTTPClientConfig{BasicAuth: &config_util.BasicAuth{Username: "u"}}
 	certificate := config_util.HTTPClientConfig{TLSConfig: config_util.TLSConfig{CertFile: "c"}}
 	headers := config_util.HTTPClientConfig{HTTPHeaders: &config_util.Headers{}}
@@ -267,8 +272,8 @@ func TestJobsThatCannotBeReadSo(t *testing.T) {
 		"tls_config.cert_file: a request through the API server cannot have it": jobWith(certificate),
 		"http_headers: a request through the API server cannot have it":         jobWith(headers),
 		"proxy_url: a request through the API server cannot have it":            jobWith(proxied),
-		"one API server, and this job has kubernetes_sd_configs of two":         jobWith(config_util.HTTPClientConfig{}, "a", "b"),
-		"kubeconfig a does not exist":                                           jobWith(config_util.HTTPClientConfig{}, "a"),
+		"one API server, and this job has kubernetes_sd_configs of two":         jobWith(plain, "a", "b"),
+		"kubeconfig a does not exist":                                           jobWith(plain, "a"),
 	} {
 		if len(job.ServiceDiscoveryConfigs) == 0 {
 			job.ServiceDiscoveryConfigs = append(job.ServiceDiscoveryConfigs, server)

@@ -77,13 +77,13 @@ func newRefusal(code int, message string, pod Pod, port string) *Refusal {
 	switch code {
 	case http.StatusUnauthorized:
 		r.Reason = reasonUnauthorized
-		r.text = "the API server does not accept your credentials (401): log in again; kubectl auth whoami asks it who " +
-			"you are"
+		r.text = "the API server does not accept your credentials (401): log in again; kubectl auth whoami asks it " +
+			"who you are"
 	case http.StatusForbidden:
 		r.Reason = reasonForbidden
 		r.text = fmt.Sprintf("the API server does not let you read pages of pods in namespace %s (403): check with "+
-			"kubectl auth can-i get pods/proxy -n %s, and ask for a role that has it (%s)", pod.Namespace, pod.Namespace,
-			said)
+			"kubectl auth can-i get pods/proxy -n %s, and ask for a role that has it (%s)", pod.Namespace,
+			pod.Namespace, said)
 	case http.StatusNotFound:
 		r.Reason = reasonGone
 		r.text = fmt.Sprintf("the API server does not know pod %s any more (404): it was deleted", pod)
@@ -93,7 +93,8 @@ func newRefusal(code int, message string, pod Pod, port string) *Refusal {
 			"link-local, or the pod has none yet", pod, said)
 	case http.StatusTooManyRequests:
 		r.Reason = reasonBusy
-		r.text = fmt.Sprintf("the API server is overloaded (429: %s): lower --via.max-in-flight or scrape less often", said)
+		r.text = fmt.Sprintf("the API server is overloaded (429: %s): lower --via.max-in-flight or scrape less often",
+			said)
 	case http.StatusServiceUnavailable:
 		r.Reason, r.text = unavailable(said, pod, port)
 	default:
@@ -109,16 +110,16 @@ func unavailable(said string, pod Pod, port string) (reason, text string) {
 	case !dialed:
 		return reasonOther, fmt.Sprintf("the API server is not available (503: %s)", said)
 	case strings.Contains(cause, "connection refused"):
-		return ReasonUnreachable, fmt.Sprintf("nothing listens on port %s of pod %s, says the API server (503: %s)", port,
-			pod, cause)
+		return ReasonUnreachable, fmt.Sprintf("nothing listens on port %s of pod %s, says the API server (503: %s)",
+			port, pod, cause)
 	case strings.Contains(cause, "timeout"), strings.Contains(cause, "no route"),
 		strings.Contains(cause, "unreachable"), strings.Contains(cause, "deadline exceeded"),
 		strings.Contains(cause, "No agent available"):
 		return ReasonUnreachable, fmt.Sprintf("the API server has no route to pod %s (503: %s): a NetworkPolicy may "+
-			"forbid it, or it runs outside of the pod network; kubectl port-forward -n %s pod/%s %s may still work", pod,
-			cause, pod.Namespace, pod.Name, port)
+			"forbid it, or it runs outside of the pod network; kubectl port-forward -n %s pod/%s %s may still work",
+			pod, cause, pod.Namespace, pod.Name, port)
 	default:
-		return ReasonUnreachable, fmt.Sprintf("the API server got no answer from port %s of pod %s (503: %s)", port, pod,
-			cause)
+		return ReasonUnreachable, fmt.Sprintf("the API server got no answer from port %s of pod %s (503: %s)", port,
+			pod, cause)
 	}
 }

@@ -73,7 +73,8 @@ func TestANoticeIsOnEveryPage(t *testing.T) {
 	s.src.Notice = "Pages of pods are read through the API server <1>."
 	for _, path := range []string{"/", "/targets", "/service-discovery", "/config"} {
 		w := ask(s, http.MethodGet, path)
-		if !strings.Contains(w.Body.String(), `<p class="note">Pages of pods are read through the API server &lt;1&gt;.</p>`) {
+		want := `<p class="note">Pages of pods are read through the API server &lt;1&gt;.</p>`
+		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("%s has no notice:\n%s", path, w.Body)
 		}
 	}
