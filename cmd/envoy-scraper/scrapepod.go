@@ -148,8 +148,8 @@ func (c *scrapeCommand) wayTo(ctx context.Context, p *podPage) (chosenWay, error
 		return c.via.choose(ctx, []*scrape.Once{p.once}), nil
 	}
 	if c.via.way == string(via.Direct) {
-		return chosenWay{}, fmt.Errorf("the API server does not let you get pods in namespace %s (403), so the address "+
-			"of %s is not known: leave out --via=direct", p.found.Pod.Namespace, p.name())
+		return chosenWay{}, fmt.Errorf("the API server does not let you get pods in namespace %s (403), so the "+
+			"address of %s is not known: leave out --via=direct", p.found.Pod.Namespace, p.name())
 	}
 	return chosenWay{via.APIServer, "you may not get pods, so the pod's address is not known"}, nil
 }
@@ -180,8 +180,8 @@ func (p *podPage) likely() string {
 			func(port corev1.ContainerPort) bool { return port.ContainerPort == p.port })
 	}
 	if !slices.Contains(names, sidecarContainer) && !declared {
-		return fmt.Sprintf("the pod has no container %s and declares no port %d, so it has no sidecar (its containers: "+
-			"%s)", sidecarContainer, p.port, strings.Join(names, ", "))
+		return fmt.Sprintf("the pod has no container %s and declares no port %d, so it has no sidecar (its "+
+			"containers: %s)", sidecarContainer, p.port, strings.Join(names, ", "))
 	}
 	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if s.Name == sidecarContainer && !s.Ready {

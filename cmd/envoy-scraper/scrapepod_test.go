@@ -61,7 +61,8 @@ func TestScrapeAPodByName(t *testing.T) {
 		t.Fatalf("exit %d: %v, %s", code, err, errs)
 	}
 	if rep.URL != "http://127.0.0.1:1/stats/prometheus" || rep.Pod != "shop/details-v1-a" || rep.Via == nil ||
-		rep.Via.Way != "apiserver" || rep.Via.Why != "127.0.0.1:1 showed no page directly within 2s" || !rep.Istio.Shown {
+		rep.Via.Way != "apiserver" || rep.Via.Why != "127.0.0.1:1 showed no page directly within 2s" ||
+		!rep.Istio.Shown {
 		t.Errorf("report = %+v, via %+v", rep, rep.Via)
 	}
 }
@@ -97,7 +98,8 @@ func TestScrapeAPodThatDoesNotAnswer(t *testing.T) {
 			"pod shop/details-v1-a has no address yet (Pending)"},
 		"finished": {withSidecar, `{"phase":"Succeeded","podIP":"127.0.0.1"}`, unreachable,
 			"pod shop/details-v1-a has finished (Succeeded)"},
-		"its own error": {withSidecar, runningPod, http.NotFound, "pod shop/details-v1-a answers, but: the target answers 404"},
+		"its own error": {withSidecar, runningPod, http.NotFound,
+			"pod shop/details-v1-a answers, but: the target answers 404"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			kubeconfig := podCluster(t, tc.spec, tc.status, tc.page)

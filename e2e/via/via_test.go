@@ -148,8 +148,8 @@ func execPlugin(w *world) {
 	out, code := w.scrape(config, "--via=apiserver", podNames[details])
 	w.check(out, code, 0, "through the API server", "yes: istio_requests_total (1 series)")
 
-	config = w.kubeconfigWith("no-exec", "{exec: {apiVersion: client.authentication.k8s.io/v1, command: no-such-plugin, "+
-		"interactiveMode: Never}}", w.cluster.CAFile())
+	config = w.kubeconfigWith("no-exec", "{exec: {apiVersion: client.authentication.k8s.io/v1, "+
+		"command: no-such-plugin, interactiveMode: Never}}", w.cluster.CAFile())
 	out, code = w.scrape(config, "--via=apiserver", podNames[details])
 	w.check(out, code, 1, "no-such-plugin")
 }

@@ -59,10 +59,11 @@ func TestFind(t *testing.T) {
 		"a prefix": {query: Query{Name: "postgres"}, err: "the nearest names are postgres-0, "},
 		"no such namespace": {query: Query{Namespace: "shpo", Name: "postgres-0"},
 			err: "namespace shpo has no pod postgres-0"},
-		"no such workload":      {query: Query{Name: "deploy/detail"}, err: "namespace shop has no deploy/detail"},
-		"no such kind":          {query: Query{Name: "cronjob/x"}, err: `kind "cronjob" is not known`},
-		"no pod has the labels": {query: Query{Selector: "app=x"}, err: "no pod in namespace shop has the labels app=x"},
-		"a bad selector":        {query: Query{Selector: "app in details"}, err: "-l app in details: "},
+		"no such workload": {query: Query{Name: "deploy/detail"}, err: "namespace shop has no deploy/detail"},
+		"no such kind":     {query: Query{Name: "cronjob/x"}, err: `kind "cronjob" is not known`},
+		"no pod has the labels": {query: Query{Selector: "app=x"},
+			err: "no pod in namespace shop has the labels app=x"},
+		"a bad selector": {query: Query{Selector: "app in details"}, err: "-l app in details: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			found, err := c.Find(t.Context(), tc.query)

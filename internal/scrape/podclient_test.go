@@ -125,7 +125,8 @@ func TestReasonsOfRefusedReads(t *testing.T) {
 	refusal := &url.Error{Op: "Get", URL: "http://10.0.0.7:15090/", Err: &via.Refusal{Reason: "forbidden"}}
 	tooMany := &url.Error{Op: "Get", URL: "http://10.0.0.7/", Err: &via.TooManyTargetsError{Targets: 3, Limit: 2}}
 	for want, err := range map[string]error{"api_server": refusal, "via_limit": tooMany,
-		"timeout": &url.Error{Op: "Get", URL: "http://10.0.0.7/", Err: fmt.Errorf("busy: %w", context.DeadlineExceeded)}} {
+		"timeout": &url.Error{Op: "Get", URL: "http://10.0.0.7/", Err: fmt.Errorf("busy: %w",
+			context.DeadlineExceeded)}} {
 		if got := reasonOf(err); got != want {
 			t.Errorf("reason of %v = %s, want %s", err, got, want)
 		}
