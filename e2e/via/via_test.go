@@ -166,7 +166,7 @@ func rotatingToken(w *world) {
 		metav1.DeleteOptions{}); err != nil {
 		w.Fatal(err)
 	}
-	// The API server remembers a token for some seconds, the program for a minute or until it is refused.
+	// The API server remembers a token for some seconds, client-go for up to a minute.
 	w.waitUp(r, podNames[details], 1, time.Now().Add(20*time.Second))
 }
 
