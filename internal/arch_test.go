@@ -36,7 +36,9 @@ var allowed = map[string][]string{
 	"footprint": {}, "hashindex": {}, "queue": {}, "relabel": {}, "discovery": {}, "shard": {}, "history": {},
 	"series":     {"hashindex"},
 	"exposition": {"hashindex", "series"},
-	"scrape":     {"envoy", "hashindex", "series", "exposition", "discovery", "shard"},
+	"scrape":     {"envoy", "hashindex", "series", "exposition", "discovery", "shard", "via"},
+	"via":        {"discovery"},                // its client of an API server
+	"podlookup":  {"config/hint", "discovery"}, // nearest names; contexts of a kubeconfig
 	"remotewrite": {
 		"series", "queue", "remotewrite/deliver", "remotewrite/pack", "remotewrite/wire", "remotewrite/wire/wiretest",
 	},

@@ -39,7 +39,7 @@ type flagGroup struct {
 
 // groups puts flags into groups. The first group has the flags without a known word.
 func groups(flags []*kingpin.FlagModel) []flagGroup {
-	titles := []string{"Flags", "config", "remote-write", "scrape", "storage", "web", "memory", "log"}
+	titles := []string{"Flags", "config", "remote-write", "scrape", "via", "storage", "web", "memory", "log"}
 	out := make([]flagGroup, len(titles))
 	for i, title := range titles {
 		out[i].Title = title

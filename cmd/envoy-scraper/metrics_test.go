@@ -16,6 +16,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
+	"github.com/envoy-scraper/envoy-scraper/internal/via"
 )
 
 // TestOwnMetrics compares the names, labels and help of all metrics with a golden file, because renaming a metric
@@ -31,6 +32,7 @@ func TestOwnMetrics(t *testing.T) {
 	writers := remotewrite.New(table, store, zap.NewNop(), reg)
 	scrape.New(table, writers, scrape.Options{}, zap.NewNop(), reg)
 	newReloader(config.Options{}, nil, zap.NewNop(), zap.NewAtomicLevel(), reg)
+	via.New(via.Direct, via.DefaultLimits(), reg)
 	if _, err := discovery.New(zap.NewNop(), reg); err != nil {
 		t.Fatal(err)
 	}

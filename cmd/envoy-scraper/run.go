@@ -62,8 +62,13 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	writers := remotewrite.New(table, store, log.Named("remotewrite"), reg)
 	r := newReloader(f.options(), cfg, log, level, reg)
 	watch := &cost.Watch{}
-	pools := scrape.New(table, watch.Sink(writers), f.scrapeOptions(cfg, r.ownAddressOnly), log.Named("scrape"), reg)
 	discovery.TakeClientLogs(log.Named("kubernetes"))
+	proxies, err := f.via.openForRun(ctx, cfg, f.allowLoopback, log, reg)
+	if err != nil {
+		return err
+	}
+	pools := scrape.New(table, watch.Sink(writers), f.scrapeOptions(cfg, proxies, r.ownAddressOnly),
+		log.Named("scrape"), reg)
 	found, err := discovery.New(log.Named("discovery"), reg)
 	if err != nil {
 		return err
@@ -74,7 +79,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 		Targets: pools.Status, Providers: found.Status, Rules: r.rules, Explain: relabel.Explain,
 		ConfigYAML: func() (string, error) { return r.config().Redacted() }, Loaded: r.state,
 		Endpoints: writers.Status, History: lastHour.Lines, Ready: ready(found), Reload: r.Reload,
-		Pods: podSources(r, pools, found), Cost: costs.Report,
+		Pods: podSources(r, pools, found), Cost: costs.Report, Notice: proxies.Notice(),
 		Build: build(), Flags: flagValues(app), Started: time.Now(), Gatherer: reg,
 	}, log.Named("web"))
 	addr, err := server.Listen()

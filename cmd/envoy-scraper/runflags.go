@@ -9,12 +9,14 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
+	"github.com/envoy-scraper/envoy-scraper/internal/via"
 	"github.com/envoy-scraper/envoy-scraper/internal/web"
 )
 
 // runFlags are the flags of the run command.
 type runFlags struct {
 	config *configFlags
+	via    *viaFlags
 
 	autoReload         bool
 	autoReloadInterval time.Duration
@@ -35,7 +37,8 @@ type runFlags struct {
 }
 
 func addRunFlags(cmd *kingpin.CmdClause) *runFlags {
-	f := &runFlags{config: addConfigFlags(cmd)}
+	f := &runFlags{config: addConfigFlags(cmd), via: addViaFlags(cmd, via.Direct)}
+	f.via.addViaLimit(cmd)
 	cmd.Flag("config.auto-reload", "Reload the configuration when its file, or a file that it includes, has changed.").
 		BoolVar(&f.autoReload)
 	cmd.Flag("config.auto-reload-interval", "How often to check for changes of the file.").
@@ -86,8 +89,10 @@ func (f *runFlags) options() config.Options {
 
 // scrapeOptions returns the options of scraping. They depend on the flags and the first configuration, and no reload
 // changes them.
-func (f *runFlags) scrapeOptions(cfg *config.Config, ownAddressOnly func(job string) bool) scrape.Options {
+func (f *runFlags) scrapeOptions(cfg *config.Config, proxies *via.Proxies,
+	ownAddressOnly func(job string) bool) scrape.Options {
 	return scrape.Options{
+		Via:           proxies,
 		AllowLoopback: f.allowLoopback, MaxMemory: scrapeMemory(int64(f.scrapeMemory)),
 		OwnAddressOnly: ownAddressOnly,
 		ExternalLabels: cfg.RemoteWrite.ExternalLabels,
@@ -118,7 +123,7 @@ func (f *runFlags) values() error {
 	case !(f.memoryRatio >= 0 && f.memoryRatio <= 1): // also false for NaN
 		return fmt.Errorf("--memory.limit-ratio: %v: give a share from 0 to 1, such as 0.9", f.memoryRatio)
 	}
-	return nil
+	return f.via.values()
 }
 
 // check checks flags that depend on each other.

@@ -18,9 +18,12 @@ import (
 	"github.com/alecthomas/units"
 	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
+	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
+	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
+	"github.com/envoy-scraper/envoy-scraper/internal/via"
 )
 
 const (
@@ -37,14 +40,19 @@ type scrapeCommand struct {
 	job        string
 	output     string
 	timeout    time.Duration
+	pod        *podFlags
+	via        *viaFlags
 }
 
 func newScrapeCommand(app *kingpin.Application) command {
 	c := &scrapeCommand{}
-	clause := app.Command("scrape", "Scrape one page once and print its metric families, whether Istio's metrics are "+
-		"among them, and what metric relabeling keeps.")
-	clause.Arg("url", "URL of the page. host:port is short for http://host:port"+defaultStatsPath+".").Required().
+	clause := app.Command("scrape", "Scrape one page once, by its URL or the name of its pod, and print its metric "+
+		"families, whether Istio's metrics are among them, and what metric relabeling keeps.")
+	clause.Arg("page", "URL of the page (host:port is short for http://host:port"+defaultStatsPath+"), or the name of "+
+		"a pod or of a workload, such as details-v1-7f9c-x2lq or deploy/details.").
 		StringVar(&c.target)
+	c.pod = addPodFlags(clause)
+	c.via = addViaFlag(clause, via.Auto)
 	clause.Flag("config.file", "Scrape the page as a job of this file does: with its credentials, limits and "+
 		"metric_relabel_configs.").PlaceHolder("FILE").StringVar(&c.configFile)
 	clause.Flag("job", "Name of the job in --config.file. Not needed if the file has only one job.").StringVar(&c.job)
@@ -60,9 +68,10 @@ func (c *scrapeCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "envoy-scraper scrape: %v\n", err)
 		return exitRefused
 	}
-	u, err := pageURL(c.target)
-	if err != nil {
-		return refuse(err)
+	if c.target == "" && c.pod.selector == "" {
+		fmt.Fprintln(stderr, "envoy-scraper scrape: give a URL, the name of a pod (-n NAMESPACE POD or deploy/NAME), "+
+			"or labels (-l app=NAME)")
+		return exitUsage
 	}
 	job, err := c.pickJob()
 	if err != nil {
@@ -71,9 +80,14 @@ func (c *scrapeCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
 	if c.timeout <= 0 {
 		c.timeout = time.Duration(job.ScrapeTimeout)
 	}
-	report, err := newPageReport(ctx, &scrape.Once{Job: job, URL: u, Timeout: c.timeout})
+	var report *pageReport
+	if c.pod.name(c.target) {
+		report, err = c.reportOnPod(ctx, job)
+	} else {
+		report, err = c.reportOnURL(ctx, job)
+	}
 	if err != nil {
-		return refuse(fmt.Errorf("%s: %w", u.Redacted(), err))
+		return refuse(err)
 	}
 	write := report.writeTable
 	if c.output == outputJSON {
@@ -86,6 +100,35 @@ func (c *scrapeCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
 		return exitRefused
 	}
 	return exitOK
+}
+
+func (c *scrapeCommand) reportOnURL(ctx context.Context, job *promconfig.ScrapeConfig) (*pageReport, error) {
+	u, err := pageURL(c.target)
+	if err != nil {
+		return nil, err
+	}
+	if c.via.way == string(via.APIServer) {
+		return nil, errors.New("--via=apiserver reads pages of pods: give the name of a pod instead of a URL")
+	}
+	report, err := newPageReport(ctx, &scrape.Once{Job: job, URL: u, Timeout: c.timeout})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", u.Redacted(), err)
+	}
+	return report, nil
+}
+
+func (c *scrapeCommand) reportOnPod(ctx context.Context, job *promconfig.ScrapeConfig) (*pageReport, error) {
+	discovery.TakeClientLogs(zap.NewNop()) // its errors are returned, too
+	p, err := c.podPage(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	report, err := newPageReport(ctx, p.once)
+	if err != nil {
+		return nil, p.explain(err)
+	}
+	report.Pod, report.OtherPods, report.Via = p.name(), p.found.Others, &p.way
+	return report, nil
 }
 
 // pageURL parses a URL, and adds the scheme and the path if they are missing.

@@ -22,6 +22,9 @@ import (
 // pageReport is what scrape prints about a page.
 type pageReport struct {
 	URL         string          `json:"url"`
+	Pod         string          `json:"pod,omitempty"`        // namespace/name
+	OtherPods   int             `json:"other_pods,omitempty"` // that the command line names, too
+	Via         *chosenWay      `json:"via,omitempty"`        // how the pod was read
 	Redirected  string          `json:"redirected_to,omitempty"`
 	ContentType string          `json:"content_type"`
 	Encoding    string          `json:"content_encoding,omitempty"`
@@ -215,6 +218,14 @@ func printJSON(w io.Writer, v any) error {
 // writeTable prints the report as tables.
 func (rep *pageReport) writeTable(w io.Writer) error {
 	head := newTable(w, "Page", rep.URL)
+	if rep.Pod != "" {
+		pod := rep.Pod
+		if rep.OtherPods > 0 {
+			pod += fmt.Sprintf(" (and %d more, which were not read)", rep.OtherPods)
+		}
+		head.row("Pod", pod)
+		head.row("Read", rep.Via.String())
+	}
 	if rep.Redirected != "" {
 		head.row("Redirected to", rep.Redirected)
 	}

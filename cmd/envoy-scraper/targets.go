@@ -24,6 +24,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
+	"github.com/envoy-scraper/envoy-scraper/internal/via"
 )
 
 // Output formats of targets and scrape.
@@ -35,6 +36,7 @@ const (
 // targetsCommand runs discovery once and prints the targets.
 type targetsCommand struct {
 	config  *configFlags
+	via     *viaFlags
 	dropped bool
 	output  string
 	timeout time.Duration
@@ -45,6 +47,7 @@ func newTargetsCommand(app *kingpin.Application) command {
 	clause := app.Command("targets", "Run discovery once and print the targets with their labels. With --dropped, "+
 		"also print what was dropped, and by which rule.")
 	c.config = addConfigFlags(clause)
+	c.via = addViaFlag(clause, via.Auto)
 	clause.Flag("dropped", "Also print what relabeling dropped and by which rule, targets that are not valid, and "+
 		"targets of other shards.").BoolVar(&c.dropped)
 	clause.Flag("output", "Output format: table or json.").Default(outputTable).
@@ -70,6 +73,9 @@ func (c *targetsCommand) run(ctx context.Context, stdout, stderr io.Writer) int 
 		return exitRefused
 	}
 	list := listTargets(cfg, groups, time.Now())
+	if pages := pagesOfPods(cfg, groups); len(pages) > 0 {
+		list.Via = new(c.via.choose(ctx, pages))
+	}
 	write := list.writeTable
 	if c.output == outputJSON {
 		write = list.writeJSON
@@ -88,6 +94,7 @@ type targetList struct {
 	Invalid []invalidTarget `json:"invalid,omitempty"`
 	Others  []otherTarget   `json:"other_shards,omitempty"`
 	Counts  targetCounts    `json:"counts"`
+	Via     *chosenWay      `json:"via,omitempty"` // how the pages of pods can be read from here; nil: there are none
 }
 
 // targetCounts counts the targets, printed or not.
@@ -289,6 +296,9 @@ func (l targetList) writeSummary(w io.Writer, dropped bool) error {
 	}
 	_, err := fmt.Fprintf(w, "\nTargets: %d.%s Discovered but left out by relabeling: %d, not valid: %d%s.\n",
 		l.Counts.Targets, others, l.Counts.Dropped, l.Counts.Invalid, hint)
+	if l.Via != nil && err == nil {
+		_, err = fmt.Fprintf(w, "Pages of pods are read from here %s.\n", l.Via)
+	}
 	return err
 }
 

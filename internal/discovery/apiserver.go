@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	commonconfig "github.com/prometheus/common/config"
@@ -17,6 +19,7 @@ import (
 	"github.com/prometheus/prometheus/discovery/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
 const (
@@ -64,6 +67,16 @@ func restConfig(c *kubernetes.SDConfig, name string) (*rest.Config, error) {
 		return nil, err
 	}
 	cfg.UserAgent = version.PrometheusUserAgent()
+	return cfg, nil
+}
+
+// RESTConfig returns the client configuration for the API server of a discovery, with the credentials that the
+// discovery uses. The error says what to change.
+func RESTConfig(c *kubernetes.SDConfig) (*rest.Config, error) {
+	cfg, err := restConfig(c, "kubernetes_pod_proxy")
+	if err != nil {
+		return nil, explainConfig(c, err)
+	}
 	return cfg, nil
 }
 
@@ -199,11 +212,28 @@ func explainConfig(c promdiscovery.Config, err error) error {
 	case k.KubeConfig != "" && errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("kubeconfig %s does not exist", k.KubeConfig)
 	case k.KubeConfig != "" && clientcmd.IsContextNotFound(err):
-		return fmt.Errorf("kubeconfig %s: %w: choose another context with kubectl config use-context", k.KubeConfig,
-			err)
+		return fmt.Errorf("kubeconfig %s: %w: choose another context with kubectl config use-context%s", k.KubeConfig,
+			err, contextsOf(k.KubeConfig))
 	case k.KubeConfig != "":
 		return fmt.Errorf("kubeconfig %s: %w", k.KubeConfig, err)
 	default:
 		return err
 	}
+}
+
+// contextsOf returns the contexts of a kubeconfig in the form of ContextWords.
+func contextsOf(kubeconfig string) string {
+	cfg, err := clientcmd.LoadFromFile(kubeconfig)
+	if err != nil {
+		return ""
+	}
+	return ContextWords(*cfg)
+}
+
+// ContextWords returns ": " and the names of the contexts of a kubeconfig, or "" if it has none.
+func ContextWords(cfg clientcmdapi.Config) string {
+	if len(cfg.Contexts) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(slices.Sorted(maps.Keys(cfg.Contexts)), ", ")
 }

@@ -35,6 +35,7 @@ type fetcher struct {
 	client         *http.Client // used if plain cannot send the request
 	guard          *guard       // opens the connections of client and plain
 	plain          *plainClient // used for simple requests; nil: client is used for all
+	pods           *podClient   // used for targets of pods that are read through an API server; nil: there are none
 	accept         string
 	acceptEncoding string
 	userAgent      string
@@ -105,13 +106,24 @@ func (f *fetcher) close() {
 	if f.plain != nil {
 		f.plain.idle.close()
 	}
+	if f.pods != nil {
+		f.pods.http.CloseIdleConnections()
+	}
 }
 
 // add registers a target before its first scrape.
-func (f *fetcher) add(t *target) { f.targets.add(t) }
+func (f *fetcher) add(t *target) {
+	f.targets.add(t)
+	if t.pod != nil {
+		f.pods.proxy.Add()
+	}
+}
 
 // forget undoes add. It closes the target's idle connection unless another target has the same host and port.
 func (f *fetcher) forget(t *target) {
+	if t.pod != nil {
+		f.pods.proxy.Remove()
+	}
 	switch last := f.targets.remove(t); {
 	case !last:
 	case t.socket != "":
@@ -197,9 +209,10 @@ type response struct {
 	lease       *lease // ends when body is closed
 }
 
-// do sends the request through plain where possible, else through net/http.
+// do sends the request through the API server if the target is a pod that is read so, else through plain where
+// possible, else through net/http.
 func (f *fetcher) do(ctx context.Context, t *target) (response, error) {
-	if f.plain != nil {
+	if f.plain != nil && t.pod == nil {
 		if r, err := f.plain.get(ctx, t); !errors.Is(err, errUseNetHTTP) {
 			return r, err
 		}
@@ -211,8 +224,13 @@ func (f *fetcher) do(ctx context.Context, t *target) (response, error) {
 	if err := f.guard.check(req.URL, t); err != nil {
 		return response{}, err
 	}
-	req.Close = f.guard.budget.connections.nearLimit()
-	resp, err := f.client.Do(req)
+	client := f.client
+	if t.pod != nil {
+		client, req = f.pods.http, f.pods.withPod(req, t)
+	} else {
+		req.Close = f.guard.budget.connections.nearLimit()
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return response{}, err
 	}

@@ -58,7 +58,7 @@ func (j *statusJob) describeAll() {
 	of := func(o origin) FoundTarget {
 		found := o.found()
 		return FoundTarget{
-			Job: j.status.Job, Pod: podOf(found.own, found.group),
+			Job: j.status.Job, Pod: podIn(found.own, found.group),
 			Discovered: func() labels.Labels { return discovered(j.cfg, found.own, found.group) },
 		}
 	}

@@ -87,7 +87,8 @@ func TestFullStatusListsEveryDiscoveredTarget(t *testing.T) {
 		t.Fatalf("status = %+v", p)
 	}
 	up := p.Targets[0]
-	if up.Pod != (Pod{"shop", "cart"}) || up.Health != HealthUp || up.PageBytes < 1200 || up.WireBytes == 0 ||
+	if up.Pod != (Pod{Namespace: "shop", Name: "cart"}) || up.Health != HealthUp ||
+		up.PageBytes < 1200 || up.WireBytes == 0 ||
 		up.WireBytes > 300 || up.Failures != 0 || up.Failure != "" || !up.FailingSince.IsZero() {
 		t.Errorf("target = %+v", up)
 	}

@@ -33,6 +33,12 @@ func newJobState(cfg *promconfig.ScrapeConfig, opts Options) (*jobState, error) 
 	if opts.transport != nil {
 		f.client.Transport, f.plain = opts.transport, nil
 	}
+	proxy, err := opts.Via.Of(cfg)
+	if err != nil {
+		f.close()
+		return nil, err
+	}
+	f.readPodsThrough(proxy)
 	j := &jobState{
 		cfg: cfg, fetcher: f, ownAddress: own,
 		pageOptions: exposition.Options{

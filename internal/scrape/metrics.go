@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
+	"github.com/envoy-scraper/envoy-scraper/internal/via"
 )
 
 type metrics struct {
@@ -162,6 +163,8 @@ func reasonOf(err error) string {
 	var labelLimit *limitError
 	var panicked *panicError
 	var noMemory *memoryError
+	var apiServer *via.Refusal
+	var tooMany *via.TooManyTargetsError
 	switch {
 	case errors.As(err, &panicked):
 		return "panic"
@@ -171,6 +174,10 @@ func reasonOf(err error) string {
 		return "memory"
 	case errors.As(err, &refused):
 		return "forbidden_address"
+	case errors.As(err, &apiServer):
+		return "api_server"
+	case errors.As(err, &tooMany):
+		return "via_limit"
 	case errors.Is(err, errBodyLimit):
 		return "body_size_limit"
 	case errors.Is(err, exposition.ErrSampleLimit):

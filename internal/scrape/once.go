@@ -16,6 +16,7 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
+	"github.com/envoy-scraper/envoy-scraper/internal/via"
 )
 
 // Once is one scrape of one page, for a person who asks what a scrape would read. It uses the same fetcher, page reader
@@ -24,8 +25,14 @@ type Once struct {
 	Job     *promconfig.ScrapeConfig
 	URL     *url.URL
 	Timeout time.Duration
+
+	Pod *via.Pod   // whose page the URL is; nil: not known
+	Via *via.Proxy // reads the page of Pod; nil: the page is read directly
+	// RefuseLoopback refuses a loopback address, as the scrapes of a job do with a discovered one.
+	RefuseLoopback bool
+
 	// Series is called for each series when the page shows it for the first time. kept is false if metric relabeling
-	// drops it. printed is valid until Series returns.
+	// drops it. printed is valid until Series returns. nil: nobody wants to know.
 	Series func(printed labels.Labels, typ model.MetricType, kept bool)
 
 	Response  *http.Response // the last one, of which the body is closed; nil: nothing answered
@@ -45,13 +52,20 @@ var ErrBodyLimit = errBodyLimit
 func (o *Once) Run(ctx context.Context) error {
 	cfg := *o.Job
 	cfg.ScrapeFailureLogFile = "" // the log is of real scrapes
-	job, err := newJobState(&cfg, Options{AllowLoopback: true})
+	job, err := newJobState(&cfg, Options{AllowLoopback: !o.RefuseLoopback})
 	if err != nil {
 		return err
 	}
 	defer job.close()
 	job.fetcher.plain = nil // net/http shows the response
 	job.fetcher.client.Transport = &onceTransport{job.fetcher.client.Transport, o}
+	if o.Via != nil {
+		if err := checkPodScheme(o.URL.Scheme, &cfg); err != nil {
+			return err
+		}
+		job.fetcher.readPodsThrough(o.Via)
+		job.fetcher.pods.http.Transport = &onceTransport{o.Via, o}
+	}
 
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
@@ -83,15 +97,19 @@ func (o *Once) Run(ctx context.Context) error {
 
 // target returns the target whose page the URL is, with the labels that its series get.
 func (o *Once) target() *target {
-	return &target{
+	t := &target{
 		url: o.URL.String(), shown: MaskURL(o.URL.String()),
 		hostPort: hostPort(o.URL.Scheme, o.URL.Hostname(), o.URL.Port()),
 		labels:   labels.FromStrings(model.InstanceLabel, o.URL.Host, model.JobLabel, o.Job.JobName),
-		timeout:  o.Timeout, named: true,
+		timeout:  o.Timeout, named: !o.RefuseLoopback,
 		nativeHistograms: o.Job.ScrapeNativeHistogramsEnabled(),
 		classicToo:       o.Job.AlwaysScrapeClassicHistogramsEnabled(),
 		toCustomBuckets:  o.Job.ConvertClassicHistogramsToNHCBEnabled(),
 	}
+	if o.Via != nil {
+		t.pod = o.Pod
+	}
+	return t
 }
 
 // onceLearner is a learner that shows what it learns.
@@ -104,7 +122,9 @@ type onceLearner struct {
 func (l *onceLearner) Learn(lset labels.Labels, m series.Meta) (id series.ID, keep bool, err error) {
 	id, keep, err = l.learner.Learn(lset, m)
 	l.once.Limited = l.once.Limited || err != nil
-	l.once.Series(lset, m.Type, keep)
+	if l.once.Series != nil {
+		l.once.Series(lset, m.Type, keep)
+	}
 	return id, keep, err
 }
 

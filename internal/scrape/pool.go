@@ -22,6 +22,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
+	"github.com/envoy-scraper/envoy-scraper/internal/via"
 )
 
 // Options are the settings of scraping that the command line gives.
@@ -32,6 +33,7 @@ type Options struct {
 	Sharded        bool                  // instances share the targets and scrape at the same times, see Pools.Shard
 	Unsharded      func(job string) bool // jobs whose targets every instance scrapes; nil: none
 	MaxMemory      int64                 // for pages that are being read, in bytes; 0: 256 MiB
+	Via            *via.Proxies          // reads pods through their API servers; nil: every target is read directly
 
 	budget    budget            // New computes it from MaxMemory and the limit of open files
 	transport http.RoundTripper // tests set it, instead of a network

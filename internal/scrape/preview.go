@@ -74,9 +74,14 @@ func (f *fetcher) preview(ctx context.Context, t *target) (*Preview, error) {
 	if err := f.guard.check(req.URL, t); err != nil {
 		return nil, err
 	}
-	req.Close = true
 	began := time.Now()
-	resp, err := f.client.Do(req)
+	client := f.client
+	if t.pod != nil {
+		client, req = f.pods.http, f.pods.withPod(req, t)
+	} else {
+		req.Close = true
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}

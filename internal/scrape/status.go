@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
+	"github.com/envoy-scraper/envoy-scraper/internal/via"
 )
 
 // Health says how the last scrape of a target ended.
@@ -51,10 +52,7 @@ type TargetStatus struct {
 }
 
 // Pod names a pod. The zero value names none.
-type Pod struct{ Namespace, Name string }
-
-// String returns namespace/name.
-func (p Pod) String() string { return p.Namespace + "/" + p.Name }
+type Pod = via.Pod
 
 // IsLimit reports whether a reason of envoy_scraper_scrape_failures_total is a limit of the job or of the process.
 func IsLimit(failure string) bool {

@@ -17,6 +17,7 @@ import (
 	promscrape "github.com/prometheus/prometheus/scrape"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/via"
 )
 
 // target is one page to scrape. Immutable: replaced, never edited.
@@ -30,7 +31,8 @@ type target struct {
 	shardKey uint64        // the same in all instances that share the targets, see shard.Key; 0: they do not
 	interval time.Duration
 	timeout  time.Duration
-	named    bool // by a static list or a file of the user
+	named    bool     // by a static list or a file of the user
+	pod      *via.Pod // read through its API server; nil: directly
 
 	// The job's histogram settings, as relabeling may have changed them.
 	nativeHistograms, classicToo, toCustomBuckets bool

@@ -22,7 +22,7 @@ func (l *loop) asStatus() TargetStatus {
 		Health:     s.health, LastScrape: s.last, Duration: s.duration, Err: s.err,
 		Interval: t.interval, Timeout: t.timeout,
 		Samples: s.counts.Scraped, Kept: s.counts.Kept, Duplicates: s.counts.Duplicates,
-		Pod:       podOf(found.own, found.group),
+		Pod:       podIn(found.own, found.group),
 		PageBytes: s.bytes.page, WireBytes: s.bytes.wire, Failure: s.failure, Failures: s.failures,
 		Signs: s.traits.signs, Shape: s.traits.shape, Started: timeOf(s.traits.started),
 		Restarted: timeOf(s.traits.restarted),
@@ -33,21 +33,10 @@ func (l *loop) asStatus() TargetStatus {
 	return status
 }
 
-const (
-	namespaceLabel = model.MetaLabelPrefix + "kubernetes_namespace"
-	podNameLabel   = model.MetaLabelPrefix + "kubernetes_pod_name"
-)
-
-// podOf returns the pod that a target was found in.
-func podOf(own, group model.LabelSet) Pod {
-	label := func(name model.LabelName) string {
-		if v, ok := own[name]; ok {
-			return string(v)
-		}
-		return string(group[name])
-	}
-	if name := label(podNameLabel); name != "" {
-		return Pod{label(namespaceLabel), name}
+// podIn returns the pod that a target was found in, or none.
+func podIn(own, group model.LabelSet) Pod {
+	if p := podOf(own, group); p != nil {
+		return *p
 	}
 	return Pod{}
 }

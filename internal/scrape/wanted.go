@@ -197,7 +197,7 @@ func describe(cfg *promconfig.ScrapeConfig, groups []*relabeled, rules *ruleFind
 				break
 			}
 			if r.isDropped(index) {
-				t := DroppedTarget{Job: cfg.JobName, Pod: podOf(own, r.group.Labels),
+				t := DroppedTarget{Job: cfg.JobName, Pod: podIn(own, r.group.Labels),
 					Discovered: func() labels.Labels { return discovered(cfg, own, r.group.Labels) }}
 				if rules != nil {
 					t.Rule, t.Port = rules.rule(own, r.group.Labels), containerPort(own)
@@ -214,6 +214,7 @@ type relabeler struct {
 	cfg        *promconfig.ScrapeConfig
 	ownAddress bool // a pod's target must have the pod's own address
 	keyed      bool // instances can share the targets, so each needs a shard key
+	viaPods    bool // pods are read through their API server
 	builder    *labels.Builder
 	scratch    model.LabelSet
 }
@@ -241,6 +242,11 @@ func (r *relabeler) target(group *targetgroup.Group, index int) (*target, error)
 	t, err := makeTarget(r.builder, r.cfg, own, group, r.ownAddress)
 	if t != nil && r.keyed {
 		t.shardKey = shard.Key(t.labels, t.url)
+	}
+	if t != nil && r.viaPods {
+		if err := t.readThroughPod(r.cfg, own, group.Labels); err != nil {
+			return nil, err
+		}
 	}
 	return t, err
 }

@@ -15,6 +15,7 @@ type frame struct {
 	Version  string
 	Ready    bool
 	NotReady string // why the process is not ready
+	Notice   string // see Sources
 	Loaded   Loaded
 	Now      time.Time
 	Theme    string // one of themes
@@ -26,7 +27,7 @@ type frame struct {
 func (s *Server) frame(r *http.Request, title, path string) frame {
 	q := r.URL.Query()
 	f := frame{Title: title, Path: path, Version: s.src.Build.Version, Loaded: s.src.Loaded(), Now: s.now(),
-		Theme: themeOf(r), Refresh: refreshOf(q), query: q}
+		Notice: s.src.Notice, Theme: themeOf(r), Refresh: refreshOf(q), query: q}
 	f.Ready, f.NotReady = s.src.Ready()
 	return f
 }

@@ -68,6 +68,18 @@ func TestARefusedConfigurationShows(t *testing.T) {
 	}
 }
 
+func TestANoticeIsOnEveryPage(t *testing.T) {
+	s := newFakeMesh(t).shop().server(Config{})
+	s.src.Notice = "Pages of pods are read through the API server <1>."
+	for _, path := range []string{"/", "/targets", "/service-discovery", "/config"} {
+		w := ask(s, http.MethodGet, path)
+		want := `<p class="note">Pages of pods are read through the API server &lt;1&gt;.</p>`
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s has no notice:\n%s", path, w.Body)
+		}
+	}
+}
+
 func TestPagesOfAnEmptyMesh(t *testing.T) {
 	m := newFakeMesh(t)
 	m.pools, m.endpoints, m.notReady = nil, nil, "waiting for Kubernetes"

@@ -61,6 +61,7 @@ type Sources struct {
 	Cost       func(context.Context, cost.Query) (*cost.Report, error)
 	Ready      func() (ok bool, why string) // why: the reason if not ok
 	Reload     func(context.Context) error
+	Notice     string // a sentence that every page shows; empty: none
 	Build      Build
 	Flags      map[string]string // values by the name of the flag
 	Started    time.Time

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/alecthomas/units"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/config"
+	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
+	"github.com/envoy-scraper/envoy-scraper/internal/via"
+)
+
+// autoTimeout limits the discovery of --via=auto before a run.
+const autoTimeout = 30 * time.Second
+
+// viaFlags are the flags that say how pages of pods are read.
+type viaFlags struct {
+	way    string
+	limits via.Limits
+	rate   units.Base2Bytes
+}
+
+// addViaFlag adds --via alone, for commands that read a few pages. standard is its default.
+func addViaFlag(cmd *kingpin.CmdClause, standard via.Way) *viaFlags {
+	f := &viaFlags{limits: via.DefaultLimits()}
+	f.limits.Targets = 0 // nothing is scraped again and again
+	f.rate = units.Base2Bytes(f.limits.BytesPerSecond)
+	cmd.Flag("via", "How to read pages of pods: direct, apiserver (through the API server's proxy, which needs the "+
+		"right to get pods/proxy), or auto (apiserver if no pod shows its page directly within 2s).").
+		Default(string(standard)).
+		EnumVar(&f.way, string(via.Direct), string(via.APIServer), string(via.Auto))
+	return f
+}
+
+// addViaFlags adds --via and its limits, for commands that read the pages of all targets.
+func addViaFlags(cmd *kingpin.CmdClause, standard via.Way) *viaFlags {
+	f := addViaFlag(cmd, standard)
+	cmd.Flag("via.max-in-flight", "Requests through the API server that run at the same time.").
+		Default(fmt.Sprint(f.limits.InFlight)).IntVar(&f.limits.InFlight)
+	cmd.Flag("via.max-rate", "Bytes per second that are read through the API server, as they are sent. Pages that do "+
+		"not end in time at this rate fail.").
+		Default(f.rate.String()).BytesVar(&f.rate)
+	return f
+}
+
+// addViaLimit adds the flag that only run has, because only run scrapes again and again.
+func (f *viaFlags) addViaLimit(cmd *kingpin.CmdClause) {
+	cmd.Flag("via.limit", "Targets that may be scraped through the API server. With more targets, all of these "+
+		"scrapes fail. 0: no limit.").
+		Default(fmt.Sprint(via.DefaultLimits().Targets)).IntVar(&f.limits.Targets)
+}
+
+// values checks the range of each flag.
+func (f *viaFlags) values() error {
+	switch {
+	case f.limits.InFlight < 1:
+		return fmt.Errorf("--via.max-in-flight: %d: give 1 or more, such as 4", f.limits.InFlight)
+	case f.rate < via.MinBytesPerSecond:
+		return fmt.Errorf("--via.max-rate: %v: give %v or more, such as 5MiB", f.rate,
+			units.Base2Bytes(via.MinBytesPerSecond))
+	case f.limits.Targets < 0:
+		return fmt.Errorf("--via.limit: %d: give a number of targets, such as 200, or 0 for no limit", f.limits.Targets)
+	}
+	f.limits.BytesPerSecond = int64(f.rate)
+	return nil
+}
+
+// chosenWay is how pages of pods are read, and why.
+type chosenWay struct {
+	Way via.Way `json:"way"` // Direct or APIServer
+	Why string  `json:"why"`
+}
+
+// String returns the way and the reason as a part of a sentence.
+func (w chosenWay) String() string {
+	if w.Way == via.APIServer {
+		return "through the API server: " + w.Why
+	}
+	return "directly: " + w.Why
+}
+
+// choose resolves --via=auto by asking for a few of the pages directly, which takes 2 s at most.
+func (f *viaFlags) choose(ctx context.Context, pages []*scrape.Once) chosenWay {
+	if f.way != string(via.Auto) {
+		return chosenWay{via.Way(f.way), "as --via=" + f.way + " says"}
+	}
+	if len(pages) == 0 {
+		if os.Getenv("KUBERNETES_SERVICE_HOST") != "" {
+			return chosenWay{via.Direct, "there is no pod to try yet, and this process runs in a pod itself"}
+		}
+		return chosenWay{via.APIServer, "there is no pod to try yet, and this process does not run in a pod"}
+	}
+	if page := scrape.AnswersDirectly(ctx, pages); page != nil {
+		return chosenWay{via.Direct, page.URL.Host + " shows its page"}
+	}
+	return chosenWay{via.APIServer, fmt.Sprintf("%s showed no page directly within %v", hosts(pages),
+		scrape.ReachTimeout)}
+}
+
+// hosts names the first of the pages' addresses.
+func hosts(pages []*scrape.Once) string {
+	if len(pages) == 1 {
+		return pages[0].URL.Host
+	}
+	return fmt.Sprintf("%s and other pods", pages[0].URL.Host)
+}
+
+// pagesOfPods returns the pages of the pods that the jobs have found.
+func pagesOfPods(cfg *config.Config, groups map[string][]*targetgroup.Group) (pages []*scrape.Once) {
+	for _, job := range cfg.Jobs {
+		pages = append(pages, scrape.PagesOfPods(job, groups[job.JobName])...)
+	}
+	return pages
+}
+
+// proxies returns how to read pods the chosen way. Give them to scrape.Options.Via; Of(job) is for scrape.Once.Via.
+func (f *viaFlags) proxies(way chosenWay, reg prometheus.Registerer) *via.Proxies {
+	return via.New(way.Way, f.limits, reg)
+}
+
+// openForRun returns the proxies of a run, and logs the way unless it is the default. With --via=auto it discovers once
+// before the run begins.
+func (f *viaFlags) openForRun(ctx context.Context, cfg *config.Config, allowLoopback bool, log *zap.Logger,
+	reg prometheus.Registerer) (*via.Proxies, error) {
+	way := chosenWay{Way: via.Way(f.way)}
+	if f.way == string(via.Auto) {
+		ctx, cancel := context.WithTimeout(ctx, autoTimeout)
+		defer cancel()
+		groups, err := discovery.Once(ctx, cfg.Jobs)
+		if err != nil {
+			return nil, fmt.Errorf("--via=auto found no pods to try (give --via=direct or --via=apiserver): %s",
+				config.RedactURLs(err.Error()))
+		}
+		pages := pagesOfPods(cfg, groups)
+		for _, page := range pages {
+			page.RefuseLoopback = !allowLoopback
+		}
+		way = f.choose(ctx, pages)
+		log.Info("--via=auto: pages of pods are read " + way.String())
+	}
+	proxies := f.proxies(way, reg)
+	if notice := proxies.Notice(); notice != "" {
+		log.Warn(strings.TrimSuffix(notice, "."))
+	}
+	return proxies, nil
+}

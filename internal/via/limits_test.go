@@ -1,0 +1,49 @@
+package via
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// paced returns a body of n bytes that is read at 100 KiB per second.
+func paced(ctx context.Context, n int) *pacedBody {
+	l := newLimiter(Limits{InFlight: 1, BytesPerSecond: 100 << 10})
+	return &pacedBody{io.NopCloser(strings.NewReader(strings.Repeat("x", n))), ctx, l, func(int) {}, func() {}}
+}
+
+func TestBytesPerSecondAreLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		n, err := io.Copy(io.Discard, paced(t.Context(), 600<<10))
+		took := time.Since(began).Round(time.Second)
+		if err != nil || n != 600<<10 || took != 5*time.Second {
+			t.Errorf("%d bytes in %v, %v; want 600 KiB in 5 s: the first 100 KiB at once", n, took, err)
+		}
+	})
+}
+
+func TestPageThatDoesNotEndInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		_, err := io.Copy(io.Discard, paced(ctx, 600<<10))
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "--via.max-rate") {
+			t.Errorf("error = %v", err)
+		}
+	})
+}
+
+func TestBodyWhoseRequestIsCanceled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		if _, err := io.Copy(io.Discard, paced(ctx, 600<<10)); !errors.Is(err, context.Canceled) {
+			t.Errorf("error = %v", err)
+		}
+	})
+}

@@ -1,0 +1,123 @@
+package via
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	config_util "github.com/prometheus/common/config"
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+)
+
+// Proxies makes the proxies of jobs. They share the limits and the metrics. Safe for concurrent use.
+type Proxies struct {
+	way     Way
+	limiter *limiter
+	metrics *metrics
+}
+
+// New returns Proxies for Direct, which make no proxy, or for APIServer. reg may be nil.
+func New(way Way, limits Limits, reg prometheus.Registerer) *Proxies {
+	l := newLimiter(limits)
+	return &Proxies{way: way, limiter: l, metrics: newMetrics(reg, way, l)}
+}
+
+// Of returns the proxy for the pods that a job discovers. It is nil if they are read directly: --via says so, or the
+// job discovers no pods. The error says why the job cannot be read through an API server, and what to change.
+func (ps *Proxies) Of(job *promconfig.ScrapeConfig) (*Proxy, error) {
+	if ps == nil || ps.way != APIServer {
+		return nil, nil
+	}
+	var from *kubernetes.SDConfig
+	for _, sd := range job.ServiceDiscoveryConfigs {
+		k, ok := sd.(*kubernetes.SDConfig)
+		if !ok {
+			continue
+		}
+		if from != nil && !haveOneServer(from, k) {
+			return nil, errors.New("--via=apiserver reads the pods of a job through one API server, and this job has " +
+				"kubernetes_sd_configs of two: write a job for each")
+		}
+		from = k
+	}
+	if from == nil {
+		return nil, nil
+	}
+	cfg, err := discovery.RESTConfig(from)
+	if err != nil {
+		return nil, fmt.Errorf("--via=apiserver: %w", err)
+	}
+	return ps.Through(cfg, job)
+}
+
+// Through returns a proxy for the pods of an API server, which are read as the job says. The error is as that of Of.
+func (ps *Proxies) Through(cfg *rest.Config, job *promconfig.ScrapeConfig) (*Proxy, error) {
+	if err := checkClient(job.HTTPClientConfig); err != nil {
+		return nil, err
+	}
+	p, err := newProxy(cfg, ps.limiter, ps.metrics)
+	if err != nil {
+		return nil, fmt.Errorf("--via=apiserver: %w", err)
+	}
+	return p, nil
+}
+
+// Notice returns a sentence for people who look at the pages of a run: that pods are read through the API server, and
+// within which limits. It is empty if they are read directly.
+func (ps *Proxies) Notice() string {
+	if ps.way != APIServer {
+		return ""
+	}
+	l := ps.limiter.limits
+	targets := "any number of targets"
+	if l.Targets > 0 {
+		targets = fmt.Sprintf("at most %d targets", l.Targets)
+	}
+	return fmt.Sprintf("Pages of pods are read through the API server (--via=apiserver), which is for a look and not "+
+		"for production: %d requests at the same time, %.1f MiB per second, %s.", l.InFlight,
+		float64(l.BytesPerSecond)/(1<<20), targets)
+}
+
+// haveOneServer reports whether two discoveries ask the same API server with the same credentials.
+func haveOneServer(a, b *kubernetes.SDConfig) bool {
+	return a.KubeConfig == b.KubeConfig && reflect.DeepEqual(a.APIServer, b.APIServer) &&
+		reflect.DeepEqual(a.HTTPClientConfig, b.HTTPClientConfig)
+}
+
+// checkClient returns an error if a job needs an HTTP client that the API server cannot stand in for. It removes
+// Authorization, takes some headers for its own, such as Impersonate-User, has no client certificate for pods, and
+// chooses its own way to them.
+func checkClient(c config_util.HTTPClientConfig) error {
+	var keys []string
+	for _, k := range []struct {
+		key string
+		set bool
+	}{
+		{"basic_auth", c.BasicAuth != nil},
+		{"authorization", c.Authorization != nil},
+		{"bearer_token", c.BearerToken != ""},
+		{"bearer_token_file", c.BearerTokenFile != ""},
+		{"oauth2", c.OAuth2 != nil},
+		{"http_headers", c.HTTPHeaders != nil},
+		{"proxy_url", c.ProxyURL.URL != nil},
+		{"proxy_from_environment", c.ProxyFromEnvironment},
+		{"tls_config.cert_file", c.TLSConfig.CertFile != ""},
+		{"tls_config.cert", c.TLSConfig.Cert != ""},
+		{"tls_config.cert_ref", c.TLSConfig.CertRef != ""},
+	} {
+		if k.set {
+			keys = append(keys, k.key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: a request through the API server cannot have it: remove it from the job, or read the pods "+
+		"directly (--via=direct)", strings.Join(keys, ", "))
+}
