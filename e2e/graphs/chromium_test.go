@@ -67,7 +67,7 @@ func testChromium(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	ctx := newBrowser(t)
-	if err := chromedp.Run(ctx, chromedp.Navigate(w.page), chromedp.WaitVisible(tab)); err != nil {
+	if err := chromedp.Run(ctx, chromedp.Navigate(w.page), chromedp.WaitVisible(tab, chromedp.ByQuery)); err != nil {
 		t.Fatal(err)
 	}
 	var tabs []string
@@ -94,7 +94,8 @@ func testTab(ctx context.Context, t *testing.T, i int, d Dashboard) {
 	}
 	var got []shown
 	if err := chromedp.Run(ctx,
-		chromedp.Click(fmt.Sprintf("%s:nth-child(%d)", tab, i+1)), chromedp.WaitVisible(".vm-predefined-panel"),
+		chromedp.Click(fmt.Sprintf("%s:nth-child(%d)", tab, i+1), chromedp.ByQuery),
+		chromedp.WaitVisible(".vm-predefined-panel", chromedp.ByQuery),
 		evaluate(fmt.Sprintf(panels, most), &got),
 	); err != nil {
 		t.Fatal(err)
@@ -155,8 +156,8 @@ func newBrowser(t *testing.T) context.Context {
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true))
 	t.Cleanup(stop)
-	ctx, cancel := chromedp.NewContext(ctx, chromedp.WithErrorf(t.Logf))
-	t.Cleanup(cancel) // waits until the browser is gone
+	ctx, cancel := chromedp.NewContext(ctx, chromedp.WithErrorf(func(string, ...any) {}))
+	t.Cleanup(cancel) // waits until the browser is gone; the errors not shown are events that chromedp does not know
 	ctx, cancel = context.WithTimeout(ctx, 4*time.Minute)
 	t.Cleanup(cancel)
 	return ctx

@@ -22,7 +22,13 @@ type Config struct {
 // looks for its server under /prometheus.
 func Handler(cfg Config) http.Handler {
 	files := http.FileServer(http.Dir(cfg.UI))
-	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(cfg.Prometheus) }}
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(cfg.Prometheus) },
+		// The default would log each request that the browser gives up.
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+		},
+	}
 
 	mux := http.NewServeMux()
 	mux.Handle("GET /{$}", http.RedirectHandler(Page, http.StatusFound))

@@ -106,8 +106,8 @@ func (c choice) with(name, value string) choice {
 
 // several returns a regular expression for the options that Grafana selects at first.
 func (v *variable) several(options []string) string {
-	selected := v.current()
-	if len(selected) == 0 || slices.Contains(selected, "$__all") {
+	selected := slices.DeleteFunc(v.current(), func(s string) bool { return !slices.Contains(options, s) })
+	if len(selected) == 0 { // "$__all", or values of the data that the file's author had
 		if v.AllValue != "" {
 			return v.AllValue
 		}
