@@ -53,7 +53,7 @@ const panels = `(async (most) => {
       Title: panel.querySelector("h3").textContent.trim(),
       Lines: panel.querySelectorAll(".vm-legend-item").length,
       Pixels: pixels,
-      Error: [...panel.querySelectorAll(".vm-alert")].map(a => a.textContent).join(" "),
+      Error: [...panel.querySelectorAll(".vm-alert_error")].map(a => a.textContent).join(" "),
     });
   }
   window.scrollTo(0, 0);
