@@ -81,7 +81,7 @@ func TestConvert(t *testing.T) {
 			model.Metric{"workload": "cart"}, model.Metric{}),
 		`group by (source) (requests{workload="web"})`: metrics(model.Metric{"source": "a.b"},
 			model.Metric{"source": "c"}),
-		`100 * (ok{workload="web"})`: metrics(model.Metric{}),
+		`100 * (ok{workload="web"})`:                                      metrics(model.Metric{}),
 		`rate(requests{source=~"(a\\.b|c)",reporter=~"destination"}[1m])`: metrics(model.Metric{}),
 		"median": metrics(model.Metric{}), // without a workload, so of both
 	}

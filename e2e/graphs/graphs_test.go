@@ -18,6 +18,10 @@ var mayBeEmpty = []struct {
 	{"Istio Workload Dashboard", "", []string{`reporter="source"`, `connection_security_policy="mutual_tls"`},
 		"a client does not know the policy and reports it as unknown, in real meshes too"},
 	{"Istio Ztunnel Dashboard", "", nil, "the demo's mesh has sidecars, no ztunnels"},
+	{"envoy-scraper", "Failed scrapes by reason", nil, "no scrape fails"},
+	{"envoy-scraper", "Kubernetes API server answers", nil, "a file lists the demo's pods, unless DEMO_KUBE=1"},
+	{"envoy-scraper", "Time to full", nil, "the queue does not grow, or only at first"},
+	{"Envoy", "Connections from clients", nil, "the simulated sidecars do not show envoy_http_downstream_cx_active"},
 }
 
 // TestGraphs runs what the demo runs, and checks that each query of each dashboard has data, and that a browser draws it.

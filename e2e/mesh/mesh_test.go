@@ -154,7 +154,8 @@ func TestSidesWithoutASidecar(t *testing.T) {
 				}
 			case value(rest, "destination_workload") == "unknown":
 				found["outside"]++
-				if value(rest, "reporter") != "source" || security != "unknown" {
+				if value(rest, "reporter") != "source" || security != "unknown" ||
+					strings.HasPrefix(value(rest, "destination_principal"), "spiffe") {
 					t.Errorf("a service outside: %s", series)
 				}
 			case strings.HasPrefix(name, "istio_") && value(rest, "reporter") == "destination":

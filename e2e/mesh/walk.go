@@ -20,9 +20,8 @@ func (m *Mesh) visit() {
 		return
 	}
 	details := m.hop(r.productpage, r.details, answer{200, m.spend(3), 178})
-	if m.rng.IntN(5) == 0 { // the details of some books are outside the mesh
-		r.details.tcp("source", &r.details.sidecar, nil,
-			exchange{request: 640, response: 5210, isNew: m.rng.IntN(10) == 0})
+	if m.rng.IntN(5) == 0 {
+		m.lookUp()
 	}
 	if m.rng.IntN(20) == 0 {
 		m.backup()
@@ -104,6 +103,16 @@ func (m *Mesh) query(isNew bool) {
 	from.stream("outbound|"+strconv.Itoa(databasePort)+"||"+to.sidecar.host(), e)
 	to.tcp("destination", &from.sidecar, &to.sidecar, e)
 	to.stream("inbound|"+strconv.Itoa(databasePort)+"||", e)
+}
+
+// lookUp counts what details asks a service outside the mesh: one request in plain HTTP, and some bytes by TLS, which its
+// proxy passes on as TCP. Only the source reports it.
+func (m *Mesh) lookUp() {
+	p := m.roles.details
+	a := answer{200, m.spend(40), 1320}
+	p.standard(p.labels("source", &p.sidecar, nil, a.status), a, 410, a.millis)
+	p.upstream("PassthroughCluster", a, 410, m.rng.IntN(10) == 0)
+	p.tcp("source", &p.sidecar, nil, exchange{request: 640, response: 5210, isNew: m.rng.IntN(10) == 0})
 }
 
 // backup counts what a client without a sidecar does: it reads the details and the database, in plaintext. Only the

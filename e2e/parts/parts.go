@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// exitUnavailable is envoy.sh's exit code if Envoy is not available on this machine.
+// exitUnavailable is the exit code of envoy.sh and chromium.sh if the program is not available on this machine.
 const exitUnavailable = 3
 
 // Tools builds programs of e2e/tools, or finds them in the cache. It returns their folder.
