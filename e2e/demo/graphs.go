@@ -25,8 +25,8 @@ const notCached = 3
 // errNotCached says that ONCE=1 downloads nothing for the graphs.
 var errNotCached = errors.New("the web UI is not in Go's module cache")
 
-// graphsPage serves the graphs. It answers from the start, and shows graphs when the web UI has been found or downloaded
-// and Prometheus has enough samples for a line.
+// graphsPage serves the graphs. It answers from the start. It shows graphs when the web UI has been found or
+// downloaded, and Prometheus has enough samples for a line.
 type graphsPage struct {
 	options options
 	url     string
@@ -192,7 +192,7 @@ func findUI(ctx context.Context, o options) (folder string, err error) {
 	return last, err
 }
 
-// awaitLines waits until each sidecar has three samples in Prometheus, and envoy-scraper too, so that rates have values.
+// awaitLines waits until Prometheus has three samples of each sidecar and of envoy-scraper, so that rates have values.
 func awaitLines(ctx context.Context, q querier, sidecars int) error {
 	for _, expr := range []string{
 		fmt.Sprintf(`count(count_over_time(istio_build[1m]) >= 3) >= %d`, sidecars),

@@ -30,9 +30,9 @@ type Panel struct {
 	Width       int      `json:"width"` // of 12 columns
 }
 
-// Dashboards reads the Grafana dashboards of the folders and converts them. Panels without data are left out: a workload
-// without TCP has no TCP panels, a mesh without ztunnels has no dashboard of them. Of the rows that differ only in the
-// values of variables, the one with the most panels is the first.
+// Dashboards reads the Grafana dashboards of the folders and converts them. It leaves out panels without data: a
+// workload without TCP has no TCP panels, a mesh without ztunnels has no dashboard of them. Of the rows that differ
+// only in the values of variables, the one with the most panels is the first.
 func Dashboards(ctx context.Context, q Querier, folders []string) ([]Dashboard, error) {
 	read, err := readFolders(folders)
 	if err != nil {

@@ -131,9 +131,9 @@ remote_write:
 }
 
 // await waits until expr has data.
-func (w *world) await(t *testing.T, expr string) {
+func (w *world) await(t *testing.T, within time.Duration, expr string) {
 	t.Helper()
-	parts.Eventually(t, 2*time.Minute, expr, func() error {
+	parts.Eventually(t, within, expr, func() error {
 		vector, err := w.prometheus.Query(t.Context(), expr)
 		if err == nil && len(vector) == 0 {
 			err = errors.New("no data")

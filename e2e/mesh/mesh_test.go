@@ -149,7 +149,8 @@ func TestSidesWithoutASidecar(t *testing.T) {
 			case value(rest, "source_workload") == "unknown":
 				found[name]++
 				if value(rest, "reporter") != "destination" || security != "none" ||
-					value(rest, "source_principal") != "unknown" || value(rest, "source_canonical_revision") != "latest" {
+					value(rest, "source_principal") != "unknown" ||
+					value(rest, "source_canonical_revision") != "latest" {
 					t.Errorf("a client without a sidecar: %s", series)
 				}
 			case value(rest, "destination_workload") == "unknown":

@@ -105,7 +105,7 @@ func (m *Mesh) query(isNew bool) {
 	to.stream("inbound|"+strconv.Itoa(databasePort)+"||", e)
 }
 
-// lookUp counts what details asks a service outside the mesh: one request in plain HTTP, and some bytes by TLS, which its
+// lookUp counts what details asks a service outside the mesh: a request in plain HTTP, and some bytes by TLS, which the
 // proxy passes on as TCP. Only the source reports it.
 func (m *Mesh) lookUp() {
 	p := m.roles.details
