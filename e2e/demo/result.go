@@ -49,7 +49,7 @@ func awaitPods(ctx context.Context, q querier, sidecars []mesh.Sidecar, gone <-c
 			return errors.New("envoy-scraper ended")
 		case <-ctx.Done():
 			if err == nil {
-				err = fmt.Errorf("Istio's metrics are missing of %s", strings.Join(missing, ", "))
+				err = fmt.Errorf("no Istio metrics of %s", strings.Join(missing, ", "))
 			}
 			return errors.Join(context.Cause(ctx), err)
 		}
