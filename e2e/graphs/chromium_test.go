@@ -67,7 +67,7 @@ func testChromium(t *testing.T, w *world) {
 	for i, d := range want {
 		t.Run(d.Title, func(t *testing.T) {
 			page := b.Open(t)
-			page.Go(w.page)
+			page.Go(strings.TrimSuffix(w.page, "&refresh=10s")) // so that nothing changes while it is looked at
 			page.Until("a tab for each dashboard",
 				fmt.Sprintf("document.querySelectorAll(%q).length === %d", tab, len(want)))
 			page.Do(browser.Click(fmt.Sprintf("%s:nth-child(%d)", tab, i+1)))
@@ -103,11 +103,10 @@ func testTab(t *testing.T, page *browser.Page, d Dashboard, most int) {
 // screenshot writes what the first panels look like.
 func screenshot(t *testing.T, page *browser.Page, file string) {
 	t.Helper()
-	page.Do(browser.Viewport(1900, 1500, 0.55), browser.Script("window.scrollTo(0, 0)"))
-	for i := range 5 { // they are drawn anew for the larger window
-		browser.Eval[shown](page, fmt.Sprintf(look, i))
-	}
+	page.Do(browser.Viewport(1800, 1000, 0.6), browser.Script("window.scrollTo(0, 0)"))
+	browser.Eval[shown](page, fmt.Sprintf(look, 0)) // it is drawn anew for the larger window
 	page.Do(browser.Script("window.scrollTo(0, 0)"))
+	page.Until("nothing more to load", "!document.querySelector('.vm-spinner')")
 	picture := page.Picture()
 	if len(picture) > maxScreenshotBytes {
 		t.Errorf("the picture has %d bytes, want at most %d", len(picture), maxScreenshotBytes)
