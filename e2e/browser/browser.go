@@ -4,14 +4,17 @@
 package browser
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
@@ -116,11 +119,32 @@ func (p *Page) Requests() []string {
 // Action is what a reader does on a page.
 type Action = chromedp.Action[chromedp.Void]
 
-// Click, Type and Keys are actions: a click on the first element that a CSS selector finds, text typed into it, keys
-// pressed one after the other.
+// Click and Type are actions: a click on the first element that a CSS selector finds, and text typed into it.
 func Click(selector string) Action      { return chromedp.Click(chromedp.CSS(selector)) }
 func Type(selector, text string) Action { return chromedp.SendKeys(chromedp.CSS(selector), text) }
-func Keys(keys string) Action           { return chromedp.KeyEvent(keys) }
+
+// Keys presses keys, one after the other. As on a keyboard, and other than with chromedp.KeyEvent, a key that the page
+// takes for itself writes no text.
+func Keys(keys string) Action {
+	var steps []Action
+	for _, key := range keys {
+		name := map[rune]string{'\t': "Tab", '\r': "Enter", '\u001b': "Escape"}[key]
+		down := input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyDown, Key: cmp.Or(name, string(key))}
+		switch name {
+		case "":
+			down.Text = string(key)
+		case "Enter":
+			down.Text = "\r"
+		}
+		if down.WindowsVirtualKeyCode = int64(unicode.ToUpper(key)); unicode.IsPunct(key) {
+			down.WindowsVirtualKeyCode = 0
+		}
+		up := down
+		up.Type, up.Text = input.DispatchKeyEventTypeKeyUp, ""
+		steps = append(steps, call(input.DispatchKeyEvent, down), call(input.DispatchKeyEvent, up))
+	}
+	return chromedp.Steps(steps...)
+}
 
 // Set sets the value of a field.
 func Set(selector, value string) Action { return chromedp.SetValue(chromedp.CSS(selector), value) }

@@ -103,7 +103,7 @@ func testTab(t *testing.T, page *browser.Page, d Dashboard, most int) {
 // screenshot writes what the first panels look like.
 func screenshot(t *testing.T, page *browser.Page, file string) {
 	t.Helper()
-	page.Do(browser.Viewport(1800, 1000, 0.6), browser.Script("window.scrollTo(0, 0)"))
+	page.Do(browser.Viewport(1800, 780, 0.5), browser.Script("window.scrollTo(0, 0)"))
 	browser.Eval[shown](page, fmt.Sprintf(look, 0)) // it is drawn anew for the larger window
 	page.Do(browser.Script("window.scrollTo(0, 0)"))
 	page.Until("nothing more to load", "!document.querySelector('.vm-spinner')")
