@@ -45,8 +45,10 @@ func newWorld(t *testing.T) *world {
 	if folder := meshDashboards(); folder != "" {
 		w.folders = []string{folder, ownDashboards}
 	} else {
-		t.Log("SKIPPED: the mesh's own dashboards are not beside the checkout (../shared/data/dashboards), " +
-			"and DEMO_DASHBOARDS names no folder with them")
+		t.Run("the mesh's own dashboards", func(t *testing.T) {
+			t.Skip("SKIPPED: they are not beside the checkout (../shared/data/dashboards), and DEMO_DASHBOARDS " +
+				"names no folder with them")
+		})
 	}
 	var err error
 	w.prometheus, err = receiver.Start(t.Context(), receiver.Config{
