@@ -103,6 +103,7 @@ screenshots: ## Take screenshots of the pages in both themes, with sample data, 
 e2e: ## End-to-end tests with real etcd, kube-apiserver, Prometheus, Envoy and Chromium: the chart, faults, hostile pages (E2E_NO_SKIP=1: a skipped test fails)
 	@e2e/tools/chromium.sh >/dev/null || [ $$? = 3 ] # installs it where that is possible; 3: the tests of the pages skip
 	@e2e/tools/build.sh >/dev/null # not within the timeout of the tests: the first build takes long
+	@e2e/tools/vmui.sh >/dev/null
 	@tools/helm/build.sh >/dev/null
 	cd e2e && $(GO) test -count=1 -timeout 20m -v ./...
 

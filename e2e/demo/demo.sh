@@ -4,6 +4,7 @@
 #
 #   ONCE=1 or DEMO_ONCE=1   exit after the first result: with code 0 if there was one
 #   DEMO_KUBE=1             take the pods from a real kube-apiserver, whose first build takes about ten minutes
+#   DEMO_DASHBOARDS=FOLDER  show the Grafana dashboards of this folder, too: those that the mesh's project publishes
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 once=${DEMO_ONCE:-${ONCE:-}} kube=${DEMO_KUBE:-}
@@ -73,4 +74,6 @@ if [ "$once" ] && [ -z "$kube" ] && [ "$(uname)" = Linux ]; then # elsewhere all
 	readme=$root/README.md
 fi
 exec "$dir/demo" -scraper="$dir/bin/envoy-scraper" -tools="$(cat "$dir/tools")" -dir="$dir" \
+	-vmui="$root/e2e/tools/vmui.sh" -dashboards="$root/deploy/mixin/dashboards" \
+	-mesh-dashboards="${DEMO_DASHBOARDS:-$(dirname "$root")/shared/data/dashboards}" \
 	${once:+-once} ${readme:+-readme="$readme"} ${kube:+-kube="$dir/kube"}

@@ -24,6 +24,10 @@ type options struct {
 	once    bool   // end after the first result
 	readme  string // path of README.md, whose output of the demo must be what is printed; empty: not compared
 	oneAddr bool   // as where 127.0.0.2 and up are missing
+
+	vmui           string // path of e2e/tools/vmui.sh, which finds or downloads the web UI of the graphs
+	dashboards     string // folder of envoy-scraper's Grafana dashboards
+	meshDashboards string // folder of the mesh's Grafana dashboards, which may be missing
 }
 
 func main() {
@@ -35,6 +39,9 @@ func main() {
 	flag.BoolVar(&o.once, "once", false, "end after the first result")
 	flag.StringVar(&o.readme, "readme", "", "`path` of README.md: fail unless it shows what the demo prints")
 	flag.BoolVar(&o.oneAddr, "one-address", false, "let all sidecars share 127.0.0.1, as on macOS")
+	flag.StringVar(&o.vmui, "vmui", "", "`path` of e2e/tools/vmui.sh")
+	flag.StringVar(&o.dashboards, "dashboards", "", "`folder` of envoy-scraper's Grafana dashboards")
+	flag.StringVar(&o.meshDashboards, "mesh-dashboards", "", "`folder` of the mesh's own Grafana dashboards")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)

@@ -27,7 +27,10 @@ type querier interface {
 	Query(ctx context.Context, expr string) (model.Vector, error)
 }
 
-// awaitPods waits until istio_requests_total of every pod is in Prometheus, or gone is closed.
+// everyPod counts Istio's series by pod. The database's sidecar has no requests, only TCP.
+const everyPod = `count by (namespace, pod_name) ({__name__=~"istio_requests_total|istio_tcp_sent_bytes_total"})`
+
+// awaitPods waits until every pod's Istio metrics are in Prometheus, or gone is closed.
 func awaitPods(ctx context.Context, q querier, sidecars []mesh.Sidecar, gone <-chan struct{},
 	detail func(string)) error {
 	ctx, cancel := context.WithTimeout(ctx, resultDeadline)
@@ -46,16 +49,16 @@ func awaitPods(ctx context.Context, q querier, sidecars []mesh.Sidecar, gone <-c
 			return errors.New("envoy-scraper ended")
 		case <-ctx.Done():
 			if err == nil {
-				err = fmt.Errorf("istio_requests_total is missing of %s", strings.Join(missing, ", "))
+				err = fmt.Errorf("no Istio metrics of %s", strings.Join(missing, ", "))
 			}
 			return errors.Join(context.Cause(ctx), err)
 		}
 	}
 }
 
-// missingPods names the pods of which Prometheus has no istio_requests_total.
+// missingPods names the pods of which Prometheus has no Istio metrics.
 func missingPods(ctx context.Context, q querier, sidecars []mesh.Sidecar) ([]string, error) {
-	answer, err := q.Query(ctx, `count by (namespace, pod_name) (istio_requests_total)`)
+	answer, err := q.Query(ctx, everyPod)
 	var missing []string
 	for _, s := range sidecars {
 		if !slices.ContainsFunc(answer, func(v *model.Sample) bool {

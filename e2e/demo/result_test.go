@@ -39,7 +39,7 @@ func TestAwaitPods(t *testing.T) {
 			return of(sidecars[:min(2, int(after/time.Second))]), nil
 		}, 0, ""},
 		{"one never comes", func(time.Duration) (model.Vector, error) { return of(sidecars[:1]), nil }, 0,
-			"missing of two"},
+			"no Istio metrics of two"},
 		{"no answer", func(time.Duration) (model.Vector, error) { return nil, errors.New("refused") }, 0, "refused"},
 		{"envoy-scraper ends", func(time.Duration) (model.Vector, error) { return nil, nil }, time.Second,
 			"envoy-scraper ended"},

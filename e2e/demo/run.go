@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/mesh"
 	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
@@ -56,23 +57,35 @@ func run(ctx context.Context, o options, out io.Writer, p progress) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
-	printPlaces(out, m.Sidecars(), prometheus, s)
+	g, err := startGraphs(ctx, o, prometheus, len(m.Sidecars()))
+	if err != nil {
+		return err
+	}
+	defer g.close()
+	printPlaces(out, m.Sidecars(), prometheus, s, g)
 
 	if err := p.during("waiting for istio_requests_total", func(detail func(string)) error {
 		return awaitPods(ctx, prometheus, m.Sidecars(), s.Done(), detail)
 	}); err != nil {
 		return fmt.Errorf("no result: %w\nenvoy-scraper's log:\n%s", err, s.Log())
 	}
-	if err := printResult(ctx, out, prometheus); err != nil || o.once {
+	if err := printResult(ctx, out, prometheus); err != nil {
 		return err
 	}
+	if o.once {
+		return g.once(ctx, out, prometheus)
+	}
 	fmt.Fprintln(out, "\nThe mesh goes on. Ctrl-C ends everything.")
-	select {
-	case <-ctx.Done():
-		fmt.Fprintln(out, "\nstopping")
-		return nil
-	case <-s.Done():
-		return nil // stop says why
+	for {
+		select {
+		case err := <-g.ready:
+			g.printReady(out, err)
+		case <-ctx.Done():
+			fmt.Fprintln(out, "\nstopping")
+			return nil
+		case <-s.Done():
+			return nil // stop says why
+		}
 	}
 }
 
@@ -98,9 +111,11 @@ func startPods(ctx context.Context, o options, m *mesh.Mesh, p progress) (config
 	return config, stop, writeConfig(config, fromCluster, kubeconfig)
 }
 
-func printPlaces(w io.Writer, sidecars []mesh.Sidecar, prometheus *receiver.Receiver, s *scraper) {
-	page := sidecars[len(sidecars)-1]
+func printPlaces(w io.Writer, sidecars []mesh.Sidecar, prometheus *receiver.Receiver, s *scraper, g *graphsPage) {
+	page := sidecars[slices.IndexFunc(sidecars, func(s mesh.Sidecar) bool { return s.Service == "ratings" })]
 	fmt.Fprintf(w, "\n  a sidecar's page     http://%s/stats/prometheus  (%s)\n", page.Addr, page.Pod)
 	fmt.Fprintf(w, "  envoy-scraper        %s/  (/targets, /service-discovery, /config, /metrics)\n", s.url())
-	fmt.Fprintf(w, "  Prometheus           %s/api/v1/query?query=istio_requests_total\n\n", prometheus.URL())
+	fmt.Fprintf(w, "  Prometheus           %s/api/v1/query?query=istio_requests_total\n", prometheus.URL())
+	g.printPlace(w)
+	fmt.Fprintln(w)
 }

@@ -30,6 +30,7 @@ func startScraper(ctx context.Context, o options, config, writeURL string) (*scr
 		"--web.listen-address=" + address,
 		"--storage.path=" + filepath.Join(o.dir, "data"),
 		"--log.level=info",
+		"--self-scrape", // for its own dashboard
 	}
 	if o.kubeBin != "" { // the pods have loopback addresses, which only a file may contain by default
 		args = append(args, "--scrape.allow-loopback")

@@ -19,57 +19,64 @@ type labelKey struct {
 	status                        int
 }
 
-// httpLabels formats Istio's labels of one HTTP request, in Istio's order.
-func (p *proxy) httpLabels(reporter string, from, to *Sidecar, status int) string {
-	key := labelKey{reporter, from.Workload, to.Workload, status}
+// outsideHost is the service outside the mesh that details asks.
+const outsideHost = "books.example.com"
+
+// peer is what Istio's labels say about one side of a hop.
+type peer struct {
+	workload, namespace, principal, app, version, service, revision, cluster string
+}
+
+// peerOf returns the labels of a side. A side without a sidecar is nil.
+func peerOf(s *Sidecar) peer {
+	const no = "unknown"
+	if s == nil {
+		return peer{no, no, no, no, no, no, "latest", no}
+	}
+	return peer{s.Workload, s.Namespace, s.Principal, s.Service, s.Version, s.Service, s.revision(), "Kubernetes"}
+}
+
+// labels formats Istio's labels of an HTTP request, or of a TCP connection if status is 0, in Istio's order. A side
+// without a sidecar is nil: a client that sends plaintext, or a service outside the mesh.
+func (p *proxy) labels(reporter string, from, to *Sidecar, status int) string {
+	source, destination := peerOf(from), peerOf(to)
+	key := labelKey{reporter, source.workload, destination.workload, status}
 	if known, ok := p.labelSets[key]; ok {
 		return known
 	}
 	security := "unknown" // only the destination knows the policy
 	if reporter == "destination" {
 		security = "mutual_tls"
+		if from == nil {
+			security, destination.principal = "none", "unknown" // no certificates are exchanged
+		}
 	}
-	l := printLabels(
+	service, serviceName := outsideHost, "PassthroughCluster"
+	if to != nil {
+		service, serviceName = to.host(), to.Service
+	}
+	pairs := []string{
 		"reporter", reporter,
-		"source_workload", from.Workload, "source_canonical_service", from.Service, "source_canonical_revision",
-		from.revision(),
-		"source_workload_namespace", from.Namespace, "source_principal", from.Principal,
-		"source_app", from.Service, "source_version", from.Version, "source_cluster", "Kubernetes",
-		"destination_workload", to.Workload, "destination_workload_namespace", to.Namespace, "destination_principal",
-		to.Principal,
-		"destination_app", to.Service, "destination_version", to.Version,
-		"destination_service", to.host(), "destination_canonical_service", to.Service, "destination_canonical_revision",
-		to.revision(),
-		"destination_service_name", to.Service, "destination_service_namespace", to.Namespace, "destination_cluster",
-		"Kubernetes",
-		"request_protocol", "http", "response_code", strconv.Itoa(status), "grpc_response_status", "",
-		"response_flags", "-", "connection_security_policy", security,
-	)
-	p.labelSets[key] = l
-	return l
-}
-
-// tcpLabels formats Istio's labels of a connection that leaves the mesh.
-func (p *proxy) tcpLabels() string {
-	key := labelKey{reporter: "tcp"}
-	if known, ok := p.labelSets[key]; ok {
-		return known
+		"source_workload", source.workload, "source_canonical_service", source.service,
+		"source_canonical_revision", source.revision, "source_workload_namespace", source.namespace,
+		"source_principal", source.principal, "source_app", source.app, "source_version", source.version,
+		"source_cluster", source.cluster,
+		"destination_workload", destination.workload, "destination_workload_namespace", destination.namespace,
+		"destination_principal", destination.principal, "destination_app", destination.app,
+		"destination_version", destination.version, "destination_service", service,
+		"destination_canonical_service", destination.service,
+		"destination_canonical_revision", destination.revision,
+		"destination_service_name", serviceName, "destination_service_namespace", destination.namespace,
+		"destination_cluster", destination.cluster,
 	}
-	s := &p.sidecar
-	l := printLabels(
-		"reporter", "source",
-		"source_workload", s.Workload, "source_canonical_service", s.Service, "source_canonical_revision", s.revision(),
-		"source_workload_namespace", s.Namespace, "source_principal", "unknown",
-		"source_app", s.Service, "source_version", s.Version, "source_cluster", "Kubernetes",
-		"destination_workload", "unknown", "destination_workload_namespace", "unknown", "destination_principal",
-		"unknown",
-		"destination_app", "unknown", "destination_version", "unknown",
-		"destination_service", "mongodb.example.com", "destination_canonical_service", "unknown",
-		"destination_canonical_revision", "latest",
-		"destination_service_name", "PassthroughCluster", "destination_service_namespace", "unknown",
-		"destination_cluster", "unknown",
-		"request_protocol", "tcp", "response_flags", "-", "connection_security_policy", "unknown",
-	)
+	if status == 0 {
+		pairs = append(pairs, "request_protocol", "tcp")
+	} else {
+		pairs = append(pairs, "request_protocol", "http", "response_code", strconv.Itoa(status),
+			"grpc_response_status", "")
+	}
+	pairs = append(pairs, "response_flags", "-", "connection_security_policy", security)
+	l := printLabels(pairs...)
 	p.labelSets[key] = l
 	return l
 }
@@ -116,17 +123,25 @@ func (p *proxy) cluster(name string) string {
 	return l
 }
 
+// connection counts a connection to a cluster if it is new, and returns the cluster's label. Beyond four, an old
+// connection is closed instead.
+func (p *proxy) connection(cluster string, isNew bool) (label string) {
+	l := p.cluster(cluster)
+	if !isNew {
+		return l
+	}
+	p.stats.counter("envoy_cluster_upstream_cx_total", l).add(1)
+	if active := p.stats.gauge("envoy_cluster_upstream_cx_active", l); active.value < 4 {
+		active.add(1)
+	} else {
+		p.stats.counter("envoy_cluster_upstream_cx_destroy", l).add(1)
+	}
+	return l
+}
+
 // upstream counts one request that the proxy sent to a cluster.
 func (p *proxy) upstream(name string, a answer, requestBytes float64, isNew bool) {
-	l := p.cluster(name)
-	if isNew { // an old connection is closed instead
-		p.stats.counter("envoy_cluster_upstream_cx_total", l).add(1)
-		if active := p.stats.gauge("envoy_cluster_upstream_cx_active", l); active.value < 4 {
-			active.add(1)
-		} else {
-			p.stats.counter("envoy_cluster_upstream_cx_destroy", l).add(1)
-		}
-	}
+	l := p.connection(name, isNew)
 	code := strconv.Itoa(a.status)
 	p.stats.counter("envoy_cluster_upstream_rq", printLabels("response_code", code, "cluster_name", name)).add(1)
 	p.stats.counter("envoy_cluster_upstream_rq_xx",

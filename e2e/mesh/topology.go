@@ -37,12 +37,14 @@ const (
 	appNamespace     = "bookinfo"
 	gatewayNamespace = "istio-system"
 	appPort          = 9080
+	databasePort     = 27017
 )
 
 // roles groups the proxies by what they do with a request.
 type roles struct {
-	gateway, productpage, details, ratings *proxy
-	reviews                                []*proxy // v1 shows no stars, v2 and v3 call ratings
+	gateway, productpage, details, ratings, database *proxy
+
+	reviews []*proxy // v1 shows no stars, v2 and v3 call ratings
 }
 
 func assignRoles(all []*proxy) roles {
@@ -57,6 +59,8 @@ func assignRoles(all []*proxy) roles {
 			r.details = p
 		case "ratings":
 			r.ratings = p
+		case "mongodb":
+			r.database = p
 		case "reviews":
 			r.reviews = append(r.reviews, p)
 		}
@@ -83,6 +87,8 @@ func bookinfo() []Sidecar {
 		Workload: "istio-ingressgateway", Version: "unknown", Service: "istio-ingressgateway",
 		Principal: "spiffe://cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account",
 	}
+	database := workload("mongodb", "v1", "5d6c9b7f44", "p9xvd", "0008", nil, true)
+	database.AppPort = databasePort
 	return []Sidecar{
 		gateway.clone(),
 		workload("productpage", "v1", "7c5b8d9f6b", "x2k4q", "0002", apps, false),
@@ -91,6 +97,7 @@ func bookinfo() []Sidecar {
 		workload("reviews", "v2", "84f4b9c7d8", "z9s5c", "0005", istios, true),
 		workload("reviews", "v3", "79b8d6f5c4", "k4pwx", "0006", nil, true),
 		workload("ratings", "v1", "6b7f9c5d8f", "t2gln", "0007", nil, false),
+		database,
 	}
 }
 

@@ -31,8 +31,6 @@ const folder = "../../deploy/mixin"
 // mayBeEmpty holds the panels and alerts that return no data when everything works, with the reason.
 var mayBeEmpty = map[string]string{
 	"envoy-scraper/Time to full": "the queue does not grow, or only at first",
-	"envoy-scraper-service/TCP received (servers)": "the mesh has TCP to a service outside alone, which no " +
-		"server reports",
 }
 
 // needEnvoy holds the panels for which the simulated mesh has no data.
