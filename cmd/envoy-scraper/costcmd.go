@@ -19,11 +19,13 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
+	"github.com/envoy-scraper/envoy-scraper/internal/via"
 )
 
 // costCommand prints what series cost: those of a running process, or those of one scrape of each target.
 type costCommand struct {
 	config *configFlags
+	via    *viaFlags
 	url    string
 
 	by, sort              string
@@ -43,6 +45,7 @@ func newCostCommand(app *kingpin.Application) command {
 		"what would change without some of them. Asks a running process with --url; otherwise scrapes each target "+
 		"once.")
 	c.config = addConfigFlags(clause)
+	c.via = addViaFlags(clause, via.Auto)
 	clause.Flag("url", "URL of the pages of a running process, such as http://127.0.0.1:9095. Without it, the "+
 		"targets of the configuration are discovered and scraped once.").PlaceHolder("URL").StringVar(&c.url)
 	clause.Flag("by", "Table to print: family, label, pod, workload, namespace, job or dropped.").
@@ -111,6 +114,9 @@ func (c *costCommand) values() (url.Values, error) {
 	case c.concurrency < 1 || c.concurrency > 256:
 		return nil, fmt.Errorf("--concurrency: %d: give a number from 1 to 256", c.concurrency)
 	}
+	if err := c.via.values(); err != nil {
+		return nil, err
+	}
 	v := url.Values{"by": {c.by}, "sort": {c.sort}, "search": {c.search}, "rows": {fmt.Sprint(c.rows)},
 		"drop_family": {c.dropFamily}, "drop_label": {c.dropLabel}}
 	if _, err := cost.ParseQuery(v); err != nil {
@@ -166,16 +172,18 @@ func (c *costCommand) scrape(ctx context.Context, values url.Values, stderr io.W
 	if err != nil {
 		return nil, err
 	}
+	found := allGroups(groups)
 	table, watch := series.NewTable(), &cost.Watch{}
 	watch.Start(time.Now())
 	pools := scrape.New(table, watch.Sink(nowhere{}), scrape.Options{
 		OwnAddressOnly: cfg.OwnAddressOnly, Sharded: cfg.Shards.On(), Unsharded: cfg.Unsharded,
+		Via: c.via.forOnce(ctx, cfg, found, false, stderr),
 	}, zap.NewNop(), nil)
 	pools.Shard(cfg.Shards)
 	if err := pools.Apply(cfg.Jobs); err != nil {
 		return nil, err
 	}
-	pools.Update(allGroups(groups))
+	pools.Update(found)
 	scraped := pools.ScrapeOnce(ctx, c.limit, c.concurrency)
 	if err := sayScraped(stderr, pools.Status(), scraped, c.limit); err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -125,6 +126,30 @@ func pagesOfPods(cfg *config.Config, groups map[string][]*targetgroup.Group) (pa
 // proxies returns how to read pods the chosen way. Give them to scrape.Options.Via; Of(job) is for scrape.Once.Via.
 func (f *viaFlags) proxies(way chosenWay, reg prometheus.Registerer) *via.Proxies {
 	return via.New(way.Way, f.limits, reg)
+}
+
+// forOnce returns the proxies of a command that reads the pages of all targets once. It says on stderr if they are read
+// through the API server.
+func (f *viaFlags) forOnce(ctx context.Context, cfg *config.Config, found map[string]discovery.Update,
+	allowLoopback bool, stderr io.Writer) *via.Proxies {
+	groups := map[string][]*targetgroup.Group{}
+	for job, u := range found {
+		for _, g := range u.Groups {
+			groups[job] = append(groups[job], g.Group)
+		}
+	}
+	pages := pagesOfPods(cfg, groups)
+	if len(pages) == 0 {
+		return nil
+	}
+	for _, page := range pages {
+		page.RefuseLoopback = !allowLoopback
+	}
+	way := f.choose(ctx, pages)
+	if way.Way == via.APIServer {
+		fmt.Fprintf(stderr, "Pages of pods are read %v.\n", way)
+	}
+	return f.proxies(way, prometheus.NewRegistry())
 }
 
 // openForRun returns the proxies of a run, and logs the way unless it is the default. With --via=auto it discovers once

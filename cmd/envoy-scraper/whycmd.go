@@ -13,6 +13,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose"
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
+	"github.com/envoy-scraper/envoy-scraper/internal/via"
 )
 
 // outputText is the output format of why and cost that is not JSON.
@@ -21,6 +22,7 @@ const outputText = "text"
 // whyCommand says of pods whether their Envoy is scraped, and if not, why.
 type whyCommand struct {
 	config    *configFlags
+	via       *viaFlags
 	name      string
 	namespace string
 	url       string
@@ -42,6 +44,7 @@ func newWhyCommand(app *kingpin.Application) command {
 		"and password belong in the URL. Without it, discover once and scrape once from here.").
 		PlaceHolder("URL").StringVar(&c.url)
 	c.config = addConfigFlags(clause)
+	c.via = addViaFlags(clause, via.Auto)
 	clause.Flag("scrape.allow-loopback", "Allow targets with loopback addresses from discoveries other than static "+
 		"lists and files. Without --url.").BoolVar(&c.allowLoopback)
 	clause.Flag("output", "Output format: text or json.").Default(outputText).EnumVar(&c.output, outputText, outputJSON)
@@ -68,7 +71,7 @@ func (c *whyCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	source, err := c.source(ctx)
+	source, err := c.source(ctx, stderr)
 	if err != nil {
 		return fail(exitRefused, err)
 	}
@@ -94,14 +97,19 @@ func (c *whyCommand) check() error {
 	case c.url != "" && c.config.file != "":
 		return fmt.Errorf("--url asks a running process, which has its own configuration: leave out --config.file")
 	}
-	return nil
+	return c.via.values()
 }
 
-func (c *whyCommand) source(ctx context.Context) (podSource, error) {
+func (c *whyCommand) source(ctx context.Context, stderr io.Writer) (podSource, error) {
 	if c.url != "" {
 		return newRunningProcess(c.url)
 	}
-	return discoverOnce(ctx, c.config.options(), c.allowLoopback)
+	look, err := discoverOnce(ctx, c.config.options(), c.allowLoopback)
+	if err != nil {
+		return nil, err
+	}
+	look.opts.Via = c.via.forOnce(ctx, look.cfg, look.found, c.allowLoopback, stderr)
+	return look, nil
 }
 
 // ask returns the pods that the command line names. A single pod has its evidence.

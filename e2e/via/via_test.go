@@ -137,6 +137,14 @@ func auto(w *world) {
 	}
 	out, code = parts.Output(w.T, []string{"KUBERNETES_SERVICE_HOST="}, w.binary, "targets", "--kubeconfig="+w.admin)
 	w.check(out, code, 0, "Pages of pods are read from here directly: ")
+	for command, want := range map[string]string{"why": "SCRAPED", "cost": "istio_requests_total"} {
+		args := []string{command, "--kubeconfig=" + w.admin, "--via=apiserver"}
+		if command == "why" {
+			args = append(args, namespace+"/"+podNames[distant])
+		}
+		out, code = parts.Output(w.T, nil, w.binary, args...)
+		w.check(out, code, 0, "Pages of pods are read through the API server: as --via=apiserver says", want)
+	}
 }
 
 // execPlugin has a program print the token, as managed clusters do.
