@@ -198,6 +198,7 @@ func TestAnUnreachableServerIsLoggedOnce(t *testing.T) {
 	eventually(t, "synced", h.isSynced)
 	api.set(func(f *fakeAPI) { f.down = true })
 	eventually(t, "unreachable", func() bool { return !h.Status()[0].Reachable })
+	eventually(t, "a second line", func() bool { return logs.FilterMessageSnippet("unreachable").Len() > 1 })
 	if n := h.found("envoy-stats"); n != 1 {
 		t.Errorf("pods during an outage = %d, want 1: groups stay", n)
 	}
