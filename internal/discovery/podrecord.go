@@ -149,7 +149,7 @@ func proxyContainer(pod *corev1.Pod) (c *corev1.Container, init bool) {
 	return nil, false
 }
 
-// isZtunnel reports whether a container is Istio's ztunnel, which is no Envoy. Istio names its container istio-proxy, too.
+// isZtunnel reports whether a container is Istio's ztunnel, which is no Envoy although it is named istio-proxy.
 func isZtunnel(c *corev1.Container) bool {
 	return slices.Contains(c.Args, "ztunnel") ||
 		slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool { return p.Name == ZtunnelPort })
