@@ -83,7 +83,7 @@ func (t *traits) forgetSeries() { t.hasUptime, t.index = false, 0 }
 // learnAnew forgets what follows from single lines: they are learned again.
 func (t *traits) learnAnew() {
 	t.forgetSeries()
-	t.shape = 0
+	t.shape, t.signs = 0, 0
 }
 
 // restartTolerance is by how many milliseconds the start of an Envoy may seem to move without a restart: its uptime has
