@@ -107,7 +107,7 @@ func (b *builder) findSilentNamespaces() {
 	}
 }
 
-// answers reports whether the pod has answered, so that no NetworkPolicy keeps envoy-scraper away from all of its ports.
+// answers reports whether the pod has answered: no NetworkPolicy keeps envoy-scraper away from all of its ports.
 func (p *pod) answers() bool {
 	switch p.found.verdict {
 	case Scraped:
