@@ -37,11 +37,13 @@ func TestReportsAreKeptForAShortTime(t *testing.T) {
 			}
 		}
 		time.Sleep(reportAge)
+		synctest.Wait()
 		if later := p.report(); made != 3 || !later.At.After(first.At) {
 			t.Errorf("%d reports made, of %v and %v", made, first.At, later.At)
 		}
 		p.maxAge = 0
 		time.Sleep(reportAge)
+		synctest.Wait()
 		p.report()
 		if p.report(); made != 5 || len(p.kept) != 0 {
 			t.Errorf("%d reports made, %d kept", made, len(p.kept))

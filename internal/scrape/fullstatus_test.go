@@ -206,7 +206,7 @@ func BenchmarkFullStatus(b *testing.B) {
 	}
 }
 
-// TestTheStartIsLearnedFromAFailedPage: the lines of a failed page stay known, so a good page does not teach them again.
+// TestTheStartIsLearnedFromAFailedPage: its lines stay known, so a good page does not teach them again.
 func TestTheStartIsLearnedFromAFailedPage(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.apply(t, job(t, ""))
