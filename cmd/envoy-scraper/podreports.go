@@ -4,9 +4,9 @@ import (
 	"context"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
-	"golang.org/x/sync/singleflight"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
@@ -17,25 +17,53 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/web"
 )
 
-// podReports makes the reports on pods that pages and `why` show. It keeps nothing: a report is made when somebody
-// looks. People who look at the same time get the same report.
+// reportAge is how long people who look one after another get the same report. At 10,000 pods a report takes a few
+// tenths of a second.
+const reportAge = 2 * time.Second
+
+// podReports makes the reports on pods that pages and `why` show. A report is made when somebody looks, one at a time,
+// and is kept for a short time.
 type podReports struct {
 	config func() *config.Config // in force
 	pools  func() []scrape.PoolStatus
 	found  *discovery.Manager
 
-	looking singleflight.Group
+	maxAge time.Duration // of a report; 0: none is kept
+
+	mu   sync.Mutex
+	kept map[string]*diagnose.Report // by the pod that was asked for; empty: none was
 }
 
 // podSources returns the functions of a running process.
 func podSources(r *reloader, pools *scrape.Pools, found *discovery.Manager) web.PodSources {
-	p := &podReports{config: r.config, pools: pools.FullStatus, found: found}
-	return web.PodSources{Report: p.report, Ask: p.ask, Preview: pools.Preview}
+	p := &podReports{config: r.config, pools: pools.FullStatus, found: found, maxAge: reportAge}
+	return web.PodSources{Report: p.report, Ask: p.ask, Targets: pools.FullStatus, Preview: pools.Preview}
 }
 
 func (p *podReports) report() diagnose.Report {
-	report, _, _ := p.looking.Do("", func() (any, error) { return p.make(), nil })
-	return report.(diagnose.Report)
+	return p.recent("")
+}
+
+// recent returns the report that is kept under a key, or else a new one. Callers must not change its rows.
+func (p *podReports) recent(key string, asked ...*corev1.Pod) diagnose.Report {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r := p.kept[key]; r != nil {
+		return *r
+	}
+	r := p.make(asked...)
+	if p.maxAge > 0 {
+		if p.kept == nil {
+			p.kept = map[string]*diagnose.Report{}
+		}
+		p.kept[key] = &r
+		time.AfterFunc(p.maxAge, func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			delete(p.kept, key)
+		})
+	}
+	return r
 }
 
 // ask is web.PodSources.Ask.
@@ -44,7 +72,7 @@ func (p *podReports) ask(ctx context.Context, namespace, name string) (diagnose.
 	if err != nil {
 		return p.report(), nil, err
 	}
-	return p.make(pod), show.Facts(pod), nil
+	return p.recent(namespace+"/"+name, pod), show.Facts(pod), nil
 }
 
 // make makes a report that has the pods that are asked for, even if no job looks at them.
@@ -53,6 +81,7 @@ func (p *podReports) make(asked ...*corev1.Pod) diagnose.Report {
 	return diagnose.New(diagnose.Input{
 		At: time.Now(), Jobs: cfg.Jobs, Pools: p.pools(), Pods: p.found.Pods(), Scopes: p.found.Scopes(), Asked: asked,
 		Shard: cfg.Shards.Index, Self: ownPod(),
+		Outside: os.Getenv("KUBERNETES_SERVICE_HOST") == "", // which each container of a pod has
 	})
 }
 

@@ -41,7 +41,12 @@ func (p *runningProcess) pods(ctx context.Context, _, _ string) (show.Answer, er
 }
 
 func (p *runningProcess) pod(ctx context.Context, fullName string) (show.Answer, error) {
-	return p.ask(ctx, url.Values{"pod": {fullName}})
+	a, err := p.ask(ctx, url.Values{"pod": {fullName}})
+	if err == nil && len(a.Pods) != 1 {
+		return a, fmt.Errorf("%s is not an envoy-scraper that knows pods: it answers with %d pods when asked for one",
+			p, len(a.Pods))
+	}
+	return a, err
 }
 
 // ask gets /api/v1/pods.

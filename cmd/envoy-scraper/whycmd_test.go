@@ -86,6 +86,9 @@ func TestWhySaysWhatIsWrong(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprint(w, `{"status":"success","data":{"resultType":"vector"}}`)
 	})
+	none := serveFunc(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, `{"status":"success","data":{"pods":[],"evidence":{}}}`)
+	})
 	page := serveFunc(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>hello") })
 	endless := serveFunc(t, func(w http.ResponseWriter, r *http.Request) {
 		for block := make([]byte, 1<<20); ; {
@@ -116,6 +119,8 @@ func TestWhySaysWhatIsWrong(t *testing.T) {
 			"is not an envoy-scraper that knows pods: it answers 404 Not Found"},
 		"another program": {[]string{"--url", prometheus.URL}, 1,
 			"is not an envoy-scraper that knows pods: it answers 200 OK"},
+		"no pod": {[]string{"--url", none.URL, "shop/cart-0"}, 1,
+			"is not an envoy-scraper that knows pods: it answers with 0 pods when asked for one"},
 		"a web page": {[]string{"--url", page.URL}, 1, "is not an envoy-scraper that knows pods"},
 		"gigabytes": {[]string{"--url", endless.URL}, 1,
 			"the answer is longer than 64.0 MiB; this is not an envoy-scraper"},
@@ -134,5 +139,41 @@ func TestWhySaysWhatIsWrong(t *testing.T) {
 				t.Errorf("exit %d, %q %q, want exit %d, %q", code, out, errs, c.code, c.want)
 			}
 		})
+	}
+}
+
+// TestWhyScrapesAPodWithoutARecord: a gateway whose container and port have names of their own is known to be an Envoy
+// by its page only.
+func TestWhyScrapesAPodWithoutARecord(t *testing.T) {
+	envoy := serveFunc(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		fmt.Fprint(w, "istio_requests_total{} 1\nenvoy_server_live{} 1\n")
+	})
+	_, port, _ := strings.Cut(strings.TrimPrefix(envoy.URL, "http://"), ":")
+	pod := fmt.Sprintf(`{"kind":"Pod","apiVersion":"v1","metadata":{"name":"eg-0","namespace":"edge","uid":"1",
+"resourceVersion":"1"},"spec":{"nodeName":"node-1","containers":[{"name":"envoy","ports":[{"name":"metrics",
+"containerPort":%s,"protocol":"TCP"}]}]},"status":{"phase":"Running","podIP":"127.0.0.1"}}`, port)
+	api := serveFunc(t, func(w http.ResponseWriter, r *http.Request) {
+		answerAPI(w, r, func() {
+			if strings.HasSuffix(r.URL.Path, "/pods/eg-0") {
+				fmt.Fprint(w, pod)
+				return
+			}
+			fmt.Fprintf(w, `{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"1"},"items":[%s]}`, pod)
+		})
+	})
+	file := writeFile(t, fmt.Sprintf(`
+scrape_configs:
+- job_name: gateways
+  metrics_path: /stats/prometheus
+  kubernetes_sd_configs: [{role: pod, api_server: %q}]
+  relabel_configs:
+  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, regex: metrics}
+`, api.URL))
+	for _, name := range []string{"edge/eg-0", "eg-0", "pod/eg-0"} {
+		code, out, errs := runCommand(t, "why", "--config.file="+file, "--scrape.allow-loopback", "--via=direct", name)
+		if code != 0 || !strings.HasPrefix(out, "SCRAPED  edge/eg-0\n") {
+			t.Errorf("why %s: exit %d, %s%s", name, code, out, errs)
+		}
 	}
 }

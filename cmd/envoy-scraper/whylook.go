@@ -44,7 +44,8 @@ func discoverOnce(ctx context.Context, opts config.Options, allowLoopback bool) 
 		pools: func() []scrape.PoolStatus { return l.pools }}
 	l.server = web.New(web.Config{}, web.Sources{
 		Targets: func() []scrape.PoolStatus { return l.pools }, Rules: l.rules, Explain: relabel.Explain,
-		Pods: web.PodSources{Report: reports.report, Ask: reports.ask}, Gatherer: prometheus.NewRegistry(),
+		Pods: web.PodSources{Report: reports.report, Ask: reports.ask,
+			Targets: reports.pools}, Gatherer: prometheus.NewRegistry(),
 	}, zap.NewNop())
 	return l, nil
 }
@@ -70,7 +71,12 @@ func (l *oneLook) pods(ctx context.Context, name, namespace string) (show.Answer
 		for _, p := range show.Find(all.Pods, name, namespace) {
 			wanted[scrape.Pod{Namespace: p.Namespace, Name: p.Name}] = true
 		}
-		chosen = func(t scrape.TargetStatus) bool { return wanted[t.Pod] }
+		one := name != "" && !show.IsGroup(name)
+		chosen = func(t scrape.TargetStatus) bool {
+			pod := []show.Pod{{Namespace: t.Pod.Namespace, Name: t.Pod.Name}}
+			// Only its page may show that a pod has an Envoy.
+			return wanted[t.Pod] || one && t.Pod != (scrape.Pod{}) && len(show.Find(pod, name, namespace)) > 0
+		}
 	}
 	answer, err := l.look(ctx, chosen)
 	if err == nil && ctx.Err() != nil {
@@ -96,5 +102,5 @@ const answerTime = 10 * time.Second
 func (l *oneLook) pod(ctx context.Context, fullName string) (show.Answer, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
 	defer cancel()
-	return l.server.OnePod(ctx, fullName, false)
+	return l.server.OnePod(ctx, fullName, true)
 }

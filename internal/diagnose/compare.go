@@ -27,6 +27,9 @@ func (b *builder) compare() {
 // findOwnPage finds out whether all targets show one page. This happens if envoy-scraper has a sidecar that captures
 // its traffic: the sidecar answers all requests to port 15090 itself.
 func (b *builder) findOwnPage() {
+	if b.in.Outside {
+		return
+	}
 	self := b.byName[b.in.Self]
 	if self != nil && self.record.Proxy == "" || b.in.Self != (scrape.Pod{}) && self == nil && b.seesAll() {
 		return // it has no sidecar
@@ -79,10 +82,10 @@ func (b *builder) findSilentNamespaces() {
 	silent, answers := map[string][]*pod{}, map[string]int{}
 	for _, p := range b.pods {
 		switch {
+		case p.answers():
+			answers[p.record.Namespace]++
 		case p.found.reason.Cause == causeDown+":timeout":
 			silent[p.record.Namespace] = append(silent[p.record.Namespace], p)
-		case p.found.target != nil && p.found.verdict != NotReady:
-			answers[p.record.Namespace]++
 		}
 	}
 	others := len(answers) > 0
@@ -101,6 +104,25 @@ func (b *builder) findSilentNamespaces() {
 				"envoy-scraper.",
 				len(pods), namespace, namespace, port)
 		}
+	}
+}
+
+// answers reports whether the pod has answered: no NetworkPolicy keeps envoy-scraper away from all of its ports.
+func (p *pod) answers() bool {
+	switch p.found.verdict {
+	case Scraped:
+		return true
+	case Cut: // these two limits may apply before a connection
+		return p.found.reason.Cause != causeCut+":target_limit" && p.found.reason.Cause != causeCut+":memory"
+	case Down:
+		if upTarget(p) != nil {
+			return true
+		}
+		kind, _, _ := strings.Cut(strings.TrimPrefix(p.found.reason.Cause, causeDown+":"), ":")
+		return slices.Contains([]string{"refused", "reset", "status", "page", "merged-page", "utf-8", "cut-off",
+			"slow"}, kind)
+	default: // such as a finished pod, whose address may be another pod's
+		return false
 	}
 }
 

@@ -96,7 +96,8 @@ func (b *builder) gather() {
 	for i := range b.in.Pools {
 		pool := &b.in.Pools[i]
 		of := func(name scrape.Pod, discovered func() labels.Labels, signs envoy.Signs) *pod {
-			if p := b.byName[name]; p != nil || name == (scrape.Pod{}) || !blind[pool.Job] {
+			p := b.byName[name]
+			if p != nil || name == (scrape.Pod{}) || !blind[pool.Job] && !isOfEnvoy(signs) {
 				return p
 			}
 			return b.addByLabels(name, discovered(), signs)
@@ -161,7 +162,8 @@ func (b *builder) blindJobs() map[string]bool {
 // Envoy's.
 func (b *builder) addByLabels(name scrape.Pod, l labels.Labels, signs envoy.Signs) *pod {
 	container, port := l.Get(podPrefix+"container_name"), l.Get(podPrefix+"container_port_name")
-	if container != proxyName && !strings.HasSuffix(port, portSuffix) && !isOfEnvoy(signs) {
+	isEnvoy := container == proxyName || strings.HasSuffix(port, portSuffix) || isOfEnvoy(signs)
+	if !isEnvoy || port == discovery.ZtunnelPort {
 		return nil
 	}
 	r := discovery.PodRecord{

@@ -24,6 +24,8 @@ type Input struct {
 	Asked  []*corev1.Pod              // whole pods that somebody asks for, whether or not a job looks at them
 	Shard  int                        // index of this instance, if instances share the targets
 	Self   scrape.Pod                 // the pod that this process runs in; zero: not known
+
+	Outside bool // this process does not run in a pod, so it has no sidecar
 }
 
 // New makes a report. For 10,000 pods it takes a few tenths of a second.

@@ -20,7 +20,7 @@ type finding struct {
 const (
 	causeRule      = "rule"      // rule:JOB:NUMBER
 	causeInvalid   = "invalid"   // invalid:JOB
-	causeNotSeen   = "not-seen"  // not-seen:namespace, …:selector, …:rights, …:no-job
+	causeNotSeen   = "not-seen"  // not-seen:namespace, …:selector, …:rights, …:no-service, …:no-job
 	causeNoSidecar = "sidecar"   // sidecar:missing, …:none
 	causeNotReady  = "not-ready" // not-ready:no-address, …:first-scrape, …:no-target-yet
 	causeDuplicate = "duplicate" // duplicate:JOB
@@ -190,13 +190,16 @@ func (b *builder) notSeen(p *pod) finding {
 		return same(NotSeen, causeNotSeen+":no-job", "No job discovers pods in Kubernetes.",
 			"Add kubernetes_sd_configs with role: pod to a job, or run without --config.file.")
 	}
-	var missed, node, cause, job string
+	var missed, node, cause, job, byServices string
 	for _, s := range b.in.Scopes {
 		why, kind := s.Misses(p.whole), "selector"
 		switch {
 		case why == "" && r.IP == "":
 			return noAddress(p)
 		case why == "":
+			if byServices == "" && s.Role != "pod" {
+				byServices = s.Job
+			}
 			continue
 		case len(s.Namespaces) > 0 && !slices.Contains(s.Namespaces, r.Namespace):
 			kind = "namespace"
@@ -214,6 +217,11 @@ func (b *builder) notSeen(p *pod) finding {
 		f := same(Elsewhere, causeElsewhere+":node", "The instance of another node scrapes it.", "")
 		f.reason.Sentence = fmt.Sprintf("It runs on node %s, whose own instance scrapes it; this one scrapes node %s.",
 			cmp.Or(r.Node, "(none yet)"), node)
+		return f
+	case missed == "" && byServices != "":
+		f := same(NotSeen, causeNotSeen+":no-service", fmt.Sprintf("No job sees it: job %s finds only pods that a "+
+			"Service selects.", byServices), "Give the pod the labels that a Service selects, or the job role: pod.")
+		f.reason.Job = byServices
 		return f
 	case missed == "":
 		return same(NotReady, causeNotReady+":no-target-yet", "Discovery should see it, and has not listed it yet.",

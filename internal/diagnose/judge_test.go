@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	promrelabel "github.com/prometheus/prometheus/model/relabel"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
@@ -101,12 +102,15 @@ func TestPodsThatNoJobSees(t *testing.T) {
 			NotSeen, "not-seen:rights", "job envoy-stats may not list pods in namespace shop (403)", "Grant get, list"},
 		"node": {discovery.PodScope{Field: "spec.nodeName=node-2"}, Elsewhere, "elsewhere:node",
 			"It runs on node node-1, whose own instance scrapes it; this one scrapes node node-2.", ""},
+		"services": {discovery.PodScope{Role: "endpointslice"}, NotSeen, "not-seen:no-service",
+			"No job sees it: job envoy-stats finds only pods that a Service selects.", "role: pod"},
 		"not yet listed": {discovery.PodScope{}, NotReady, "not-ready:no-target-yet", "has not listed it yet",
 			"Look again"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			c.scope.Job, c.scope.Role, c.scope.Records = "envoy-stats", "pod", true
+			c.scope.Job, c.scope.Role = "envoy-stats", cmp.Or(c.scope.Role, "pod")
+			c.scope.Records = c.scope.Role == "pod"
 			w.scopes = []discovery.PodScope{c.scope}
 			w.asked = []*corev1.Pod{w.pod("shop", "cart")}
 			w.pods = nil
@@ -137,6 +141,10 @@ func TestNearestMiss(t *testing.T) {
 		"before the hyphen": {keep(portName, ".*-envoy-prom"), named("envoy-prom"),
 			"The port is named envoy-prom, the rule wants something before the hyphen."},
 		"part": {keep(portName, "envoy-prom"), named("http-envoy-prom"), "It has to match the whole: .*envoy-prom.*."},
+		"part of an alternative": {keep(kubePrefix+"namespace", "ho|pay"), noEdit,
+			"It has to match the whole: .*(?:ho|pay).*."},
+		"two labels": {keep(portName+", "+podPrefix+"label_team", "http-envoy-prom;.+"), noEdit,
+			"The value is \"http-envoy-prom;\", the rule wants something after it."},
 		"case": {keep(portName, "HTTP-Envoy-Prom"), noEdit, "differs from what the rule wants in upper and lower " +
 			"case only."},
 		"another name": {keep(portName, ".*-envoy-prom"), named("metrics"),
@@ -165,6 +173,58 @@ func TestNearestMiss(t *testing.T) {
 			row := w.report().row(t, "cart")
 			row.want(t, NotATarget, "rule:envoy-stats:1", "Rule 1 of job envoy-stats leaves it out: keep ", c.want)
 		})
+	}
+}
+
+// TestHintsOfTheOtherLabel: a rule with several labels says nothing about one of them.
+func TestHintsOfTheOtherLabel(t *testing.T) {
+	w := newWorldOf(t, jobWith("", fmt.Sprintf("  - {source_labels: [%s, %s, %s], action: keep, regex: '%s'}\n",
+		podPrefix+"annotation_note", podPrefix+"container_port_name", kubePrefix+"namespace",
+		";.*-envoy-prom;pay")))
+	w.pod("shop", "cart")
+	row := w.report().row(t, "cart")
+	row.want(t, NotATarget, "rule:envoy-stats:1", `and the value is ";http-envoy-prom;shop"`, "")
+	if row.Reason.Hint != "" {
+		t.Errorf("hint = %q", row.Reason.Hint)
+	}
+}
+
+func TestSuggestedExpressionsMatch(t *testing.T) {
+	for _, c := range []struct{ text, value string }{
+		{"envoy", "http-envoy-prom"}, {"x|envoy|y", "http-envoy-prom"}, {"^http|z", "http-envoy-prom"},
+		{"envoy|prom$", "http-envoy-prom"}, {`a\$`, "b-a$-b"},
+	} {
+		suggested, err := promrelabel.NewRegexp(matchingPart(c.text))
+		if err != nil || !suggested.MatchString(c.value) {
+			t.Errorf("%s does not match %s: %v", matchingPart(c.text), c.value, err)
+		}
+		re := promrelabel.MustNewRegexp(c.text)
+		if hint := compareText(re, c.value, "the port"); !strings.Contains(hint, matchingPart(c.text)) {
+			t.Errorf("%s: hint = %q", c.text, hint)
+		}
+	}
+	for _, vague := range []string{"", "a?", "(x|)"} {
+		if hint := compareText(promrelabel.MustNewRegexp(vague), "http-envoy-prom", "the port"); hint != "" {
+			t.Errorf("%q: hint = %q", vague, hint)
+		}
+	}
+}
+
+// TestScrapedEnvoysWithoutARecord: other meshes and gateways name container and port as they like.
+func TestScrapedEnvoysWithoutARecord(t *testing.T) {
+	w := newWorldOf(t, jobWith("", "  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, "+
+		"regex: metrics}\n"))
+	gateway := func(p *corev1.Pod) {
+		p.Annotations, p.Spec.InitContainers = nil, nil
+		p.Spec.Containers = []corev1.Container{{Name: "envoy",
+			Ports: []corev1.ContainerPort{{Name: "metrics", ContainerPort: 19001}}}}
+	}
+	w.serve(w.pod("edge", "gateway", gateway), 19001, page(goodPage))
+	w.serve(w.pod("shop", "app", gateway), 19001, page("go_goroutines 1\n"))
+	r := w.report()
+	r.row(t, "gateway").want(t, Scraped, "scraped", "scrapes it", "")
+	if len(r.Rows) != 1 {
+		t.Errorf("rows = %+v", r.Rows)
 	}
 }
 

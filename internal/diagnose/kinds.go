@@ -37,6 +37,7 @@ func Kinds() []Kind {
 		{NotSeen, "not-seen:namespace", "no job looks in its namespace"},
 		{NotSeen, "not-seen:selector", "the selectors of the jobs do not match it"},
 		{NotSeen, "not-seen:rights", "the API server refuses the list of its namespace"},
+		{NotSeen, "not-seen:no-service", "the jobs that look in its namespace find only pods that a Service selects"},
 		{NotSeen, "not-seen:no-job", "no job discovers pods in Kubernetes"},
 		{NoSidecar, "sidecar:missing", "it asks for a sidecar and has none"},
 		{NoSidecar, "sidecar:none", "it has no Envoy and asks for none"},

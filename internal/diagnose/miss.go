@@ -32,6 +32,8 @@ func (b *builder) miss(p *pod, step relabel.Step, found labels.Labels) string {
 	case rule.Action == promrelabel.Drop && reads("container_init") && found.Get(podPrefix+"container_init") == "true":
 		return fmt.Sprintf("The sidecar is an init container, as native sidecars are, and rule %d drops those. "+
 			"Remove the rule: a keep on the port's name is enough.", step.Index+1)
+	case rule.Action == promrelabel.Keep && len(rule.SourceLabels) > 1: // any of them may be what differs
+		return b.missText(rule, sourceValue(step), "the value")
 	case rule.Action == promrelabel.Keep && reads("container_init") && found.Get(podPrefix+"container_init") == "true":
 		return fmt.Sprintf("The sidecar is an init container, as native sidecars are, and rule %d keeps others only.",
 			step.Index+1)
@@ -42,10 +44,9 @@ func (b *builder) miss(p *pod, step relabel.Step, found labels.Labels) string {
 	case reads("container_port_name"), reads("container_port_number"):
 		return b.missPort(p, rule, step)
 	}
-	for _, name := range rule.SourceLabels {
-		if hint := missLabel(string(name), step.Before.Get(string(name)), p.record); hint != "" {
-			return hint
-		}
+	name := string(rule.SourceLabels[0])
+	if hint := missLabel(name, step.Before.Get(name), p.record); hint != "" {
+		return hint
 	}
 	return b.missText(rule, sourceValue(step), "the value")
 }
@@ -141,12 +142,19 @@ func compareText(re promrelabel.Regexp, value, subject string) string {
 		return upperFirst(named) + ", with spaces around it."
 	case ignoring.MatchString(value):
 		return upperFirst(named) + ", which differs from what the rule wants in upper and lower case only."
-	case bare.MatchString(value):
-		return upperFirst(named) + fmt.Sprintf(", of which the expression matches a part. It has to match the "+
-			"whole: .*%s.*.",
-			strings.Trim(text, "^$"))
+	case bare.MatchString(value) && !bare.MatchString(""):
+		return upperFirst(named) + ", of which the expression matches a part. It has to match the whole: " +
+			matchingPart(text) + "."
 	}
 	return ""
+}
+
+// matchingPart returns an expression that matches each text of which re matches a part: a|b becomes .*(?:a|b).*
+func matchingPart(re string) string {
+	if strings.Contains(re, "|") {
+		re = "(?:" + re + ")"
+	}
+	return ".*" + re + ".*"
 }
 
 // missLabel is about a label of the pod that a keep rule reads, if its value says enough by itself.

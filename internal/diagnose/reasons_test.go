@@ -41,8 +41,12 @@ func TestReason01AllTargetsShowThePageOfOneEnvoy(t *testing.T) {
 	w.pods = three
 	w.report().row(t, "cart").want(t, Scraped, "scraped", "scrapes it", "")
 
+	// Nor do they outside of a pod.
+	w.self, w.outside = scrape.Pod{}, true
+	w.report().row(t, "cart").want(t, Scraped, "scraped", "scrapes it", "")
+	w.outside = false
+
 	// If it is not known where envoy-scraper runs, equal pages do, and equal starts alone do not.
-	w.self = scrape.Pod{}
 	w.report().row(t, "cart").want(t, Scraped, "scraped:own-page", "", "")
 	w.serve(w.pod("shop", "other"), 15090, func(rw http.ResponseWriter, r *http.Request) {
 		page(strings.ReplaceAll(goodPage, `"b"`, `"other"`)+fmt.Sprintf("envoy_server_uptime{} %d\n",
@@ -201,6 +205,48 @@ func TestReason08ANamespaceThatNeverAnswers(t *testing.T) {
 	w.reportOf(one).row(t, "shop-a").want(t, Down, "down:timeout", "no answer", "NetworkPolicy")
 	all := silence(w.status(), func(scrape.Pod) bool { return true })
 	w.reportOf(all).row(t, "shop-a").want(t, Down, "down:timeout", "no answer", "NetworkPolicy")
+}
+
+// TestReason08WhatCountsAsAnAnswer: an answer of a pod, on whichever port, and no failure before one.
+func TestReason08WhatCountsAsAnAnswer(t *testing.T) {
+	w := newWorldOf(t, "scrape_configs:\n"+annotatedJob("merged", "15020")+annotatedJob("envoy-stats", "15090"))
+	for _, name := range []string{"shop-a", "shop-b", "pay-a"} {
+		namespace, _, _ := strings.Cut(name, "-")
+		p := w.pod(namespace, name)
+		w.serve(p, 15090, page(goodPage))
+		w.serve(p, 15020, page(goodPage))
+	}
+	pools := w.status()
+	for i := range pools[1].Targets { // one port of shop is silent, the other is not
+		if t := &pools[1].Targets[i]; t.Pod.Namespace == "shop" {
+			t.Health, t.Failure, t.PageBytes = scrape.HealthDown, "timeout", 0
+		}
+	}
+	w.reportOf(pools).row(t, "shop-a").want(t, Down, "down:timeout", "no answer", "does scrape it, at ")
+
+	for failure, silent := range map[[2]string]bool{
+		{"network", "no route to host"}: false, {"network", "no such host"}: false, {"emfile", ""}: false,
+		{"forbidden_address", ""}: false, {"panic", ""}: false, {"refused", ""}: true,
+		{"network", "connection reset by peer"}: true, {"status", "server returned HTTP status 403 Forbidden"}: true,
+		{"page", "x"}: true, {"sample_limit", ""}: true, {"target_limit", ""}: false,
+	} {
+		for i := range pools {
+			for j := range pools[i].Targets {
+				t := &pools[i].Targets[j]
+				t.Health, t.Failure, t.PageBytes, t.Err = scrape.HealthDown, "timeout", 0, ""
+				if t.Pod.Namespace == "pay" {
+					t.Failure, t.Err = failure[0], failure[1]
+				}
+			}
+		}
+		cause := "down:timeout"
+		if silent {
+			cause = "down:timeout:namespace:shop"
+		}
+		if got := w.reportOf(pools).row(t, "shop-a").Reason.Cause; got != cause {
+			t.Errorf("the other namespace fails by %s: %s, want %s", failure, got, cause)
+		}
+	}
 }
 
 func TestReason09PagesThatAreTooSlowOrTooLarge(t *testing.T) {

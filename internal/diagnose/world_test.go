@@ -35,6 +35,8 @@ type world struct {
 	shards shard.Map
 	self   scrape.Pod
 	now    time.Time
+
+	outside bool
 }
 
 // builtin is the job that runs without a file.
@@ -172,7 +174,7 @@ func (w *world) report() Report { return w.reportOf(w.status()) }
 
 func (w *world) reportOf(pools []scrape.PoolStatus) Report {
 	in := Input{At: w.now, Jobs: w.jobs, Pools: pools, Scopes: w.scopes, Asked: w.asked, Shard: w.shards.Index,
-		Self: w.self}
+		Self: w.self, Outside: w.outside}
 	for _, p := range w.pods {
 		if r := discovery.RecordOf(p); r.Proxy != "" || r.Asks || r.Injected {
 			in.Pods = append(in.Pods, r)

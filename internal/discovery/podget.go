@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -65,16 +64,6 @@ func (s *server) pod(ctx context.Context, namespace, name string) (*corev1.Pod, 
 	default:
 		return nil, fmt.Errorf("ask the API server %s for pod %s: %w", s.client.host, what, err)
 	}
-}
-
-// Self returns the pod that the process runs in; empty: it does not run in a pod, as far as can be told.
-func Self() (namespace, name string) {
-	namespace = ownNamespace()
-	name, err := os.Hostname()
-	if namespace == "" || err != nil {
-		return "", ""
-	}
-	return namespace, name
 }
 
 func firstLine(err error) string {

@@ -46,6 +46,9 @@ func (r PodRecord) Declares(number int32) bool {
 	return slices.ContainsFunc(r.Ports, func(p ProxyPort) bool { return p.Number == number })
 }
 
+// ZtunnelPort is the name of the port with the metrics of Istio's ztunnel.
+const ZtunnelPort = "ztunnel-stats"
+
 const (
 	proxyName  = "istio-proxy" // Istio's name for the container of a sidecar or gateway
 	portSuffix = "envoy-prom"  // of the name of the port with Envoy's metrics: http-envoy-prom
@@ -130,7 +133,7 @@ func RecordOf(pod *corev1.Pod) PodRecord {
 // proxyContainer returns the container named istio-proxy, or else the first one with a port of Envoy's metrics; nil:
 // there is none. init reports whether it is an init container.
 func proxyContainer(pod *corev1.Pod) (c *corev1.Container, init bool) {
-	isProxy := func(c corev1.Container) bool { return c.Name == proxyName }
+	isProxy := func(c corev1.Container) bool { return c.Name == proxyName && !isZtunnel(&c) }
 	hasPort := func(c corev1.Container) bool {
 		return slices.ContainsFunc(c.Ports,
 			func(p corev1.ContainerPort) bool { return strings.HasSuffix(p.Name, portSuffix) })
@@ -144,6 +147,12 @@ func proxyContainer(pod *corev1.Pod) (c *corev1.Container, init bool) {
 		}
 	}
 	return nil, false
+}
+
+// isZtunnel reports whether a container is Istio's ztunnel, which is no Envoy although it is named istio-proxy.
+func isZtunnel(c *corev1.Container) bool {
+	return slices.Contains(c.Args, "ztunnel") ||
+		slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool { return p.Name == ZtunnelPort })
 }
 
 // asksForSidecar reports whether labels or annotations of the pod itself ask Istio for a sidecar. A label of its

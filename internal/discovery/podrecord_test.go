@@ -63,6 +63,13 @@ func TestWhichPodsHaveARecord(t *testing.T) {
 			p.Labels = map[string]string{revisionKey: "x",
 				injectKey: "false"}
 		}, false},
+		"ztunnel, by its port": {func(p *corev1.Pod) {
+			p.Spec.Containers[0] = corev1.Container{Name: "istio-proxy",
+				Ports: []corev1.ContainerPort{{Name: "ztunnel-stats", ContainerPort: 15020}}}
+		}, false},
+		"ztunnel, by its arguments": {func(p *corev1.Pod) {
+			p.Spec.Containers[0] = corev1.Container{Name: "istio-proxy", Args: []string{"proxy", "ztunnel"}}
+		}, false},
 		"was injected": {func(p *corev1.Pod) { p.Annotations = map[string]string{statusKey: "{}"} }, true},
 	} {
 		pod := corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}}}

@@ -229,6 +229,16 @@ func (p *Page) ShownBeforeFailure() Shown {
 // Shows reports whether the page just read, if it was Unchanged, showed exactly the series of s.
 func (p *Page) Shows(s Shown) bool { return !p.reading.empty && s.layout == p.layout }
 
+// Knows reports whether one of the lines that the page knows is of a series. It looks at each line.
+func (p *Page) Knows(id series.ID) bool {
+	for known := range p.layout.series() {
+		if known == id {
+			return true
+		}
+	}
+	return false
+}
+
 // Forget gives back everything that the page knows: the target is gone, or prints another format now.
 func (p *Page) Forget() {
 	p.replaceLayout(&layout{users: 1})

@@ -62,6 +62,7 @@ func (j *statusJob) describeAll() {
 			Discovered: func() labels.Labels { return discovered(j.cfg, found.own, found.group) },
 		}
 	}
+	sortGroups(j.unwanted)
 	for _, r := range j.unwanted {
 		for _, bad := range r.invalid {
 			t := of(origin{from: r, index: bad.index})

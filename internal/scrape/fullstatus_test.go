@@ -206,6 +206,34 @@ func BenchmarkFullStatus(b *testing.B) {
 	}
 }
 
+// TestTheStartIsLearnedFromAFailedPage: its lines stay known, so a good page does not teach them again.
+func TestTheStartIsLearnedFromAFailedPage(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.apply(t, job(t, ""))
+		r.pages.set("a:1", "envoy_server_uptime{} 7200\nx one\n")
+		r.discover(at("a:1"))
+		pass(60 * time.Second)
+		target := func() TargetStatus { return r.FullStatus()[0].Targets[0] }
+		if down := target(); down.Failure != "page" || !down.Started.IsZero() {
+			t.Errorf("after a failed page: %+v", down)
+		}
+		r.pages.set("a:1", "envoy_server_uptime{} 7200\nx 1\n")
+		pass(60 * time.Second)
+		if up := target(); up.Health != HealthUp || up.Started.IsZero() {
+			t.Errorf("after a good page: %+v", up)
+		}
+		r.pages.set("a:1", "x 1\ny one\n")
+		pass(60 * time.Second)
+		r.pages.set("a:1", "x 1\n")
+		pass(60 * time.Second)
+		for _, l := range r.jobs["envoy"].loops {
+			if l.traits.hasUptime {
+				t.Error("a series that the page no longer shows is remembered")
+			}
+		}
+	})
+}
+
 // TestFailuresInARow scrapes one target that fails, comes back, and starts again.
 func TestFailuresInARow(t *testing.T) {
 	var uptime, status atomic.Int64

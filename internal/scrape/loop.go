@@ -154,7 +154,7 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 		b, counts, size, err = l.readOrFail(ctx, start, ts)
 		if err != nil && ctx.Err() != nil {
 			if b != nil {
-				l.page.Abandon()
+				l.abandon()
 				l.env.batches.Put(b)
 			}
 			return
@@ -260,13 +260,21 @@ func (l *loop) commit(b *series.Batch, read bool, shown exposition.Shown, err er
 		l.live = l.page.Commit(l.live)
 	} else {
 		if read {
-			l.page.Abandon()
+			l.abandon()
 		}
 		l.live.Release()
 		l.live = shown
 	}
 	l.report.releaseMarked(l.env.table)
 	l.scraped = true
+}
+
+// abandon leaves the page just read, which failed. The page may forget lines that only failed pages have shown.
+func (l *loop) abandon() {
+	l.page.Abandon()
+	if l.traits.hasUptime && !l.page.Knows(l.traits.uptime) {
+		l.traits.forgetSeries()
+	}
 }
 
 // end sends a marker for every series of the target, which is gone. missed is the due time of the first

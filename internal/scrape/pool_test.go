@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/common/model"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
 )
 
 // during runs the pools in a bubble of fake time while body looks on.
@@ -270,6 +272,28 @@ func TestStatusWhileALoopInherits(t *testing.T) {
 		reading.Wait()
 		if s := l.asStatus(); s.Health != HealthUp {
 			t.Errorf("health %s, want that of the predecessor", s.Health)
+		}
+	})
+}
+
+// TestSignsOfAnotherPageAreForgotten: what the page of another URL showed says nothing about this one.
+func TestSignsOfAnotherPageAreForgotten(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.set("a:1", "istio_agent_scrapes_total 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(60 * time.Second)
+		for _, old := range r.jobs["envoy"].loops {
+			if old.traits.signs != envoy.Agent {
+				t.Errorf("signs = %b", old.traits.signs)
+			}
+			other := &target{url: "http://a:2/metrics", hostPort: "a:2", labels: old.target.labels,
+				interval: old.target.interval, timeout: old.target.timeout}
+			l := newLoop(r.env, old.job, other)
+			l.inherit(old)
+			if l.traits.signs != 0 {
+				t.Errorf("signs of another page = %b", l.traits.signs)
+			}
 		}
 	})
 }

@@ -48,11 +48,11 @@ func containerPort(own model.LabelSet) Port {
 }
 
 // traits are what the pages of a target say about the process behind it. They hold no reference to a series: uptime is
-// valid as long as the page has the line, and note forgets it with the first page that lacks it.
+// valid as long as the page knows the line. note forgets it with the first good page that lacks it, and loop.abandon
+// with the failed page after which its line is not known.
 type traits struct {
 	signs     envoy.Signs
 	hasUptime bool
-	learned   bool      // the page that is being read showed the uptime as a new series
 	uptime    series.ID // of envoy_server_uptime, if hasUptime
 	index     int32     // where the last batch had it
 	shape     uint64    // sum of the hashes of all series that were new on a page
@@ -73,7 +73,7 @@ func (t *traits) notice(printed labels.Labels, id series.ID, kept bool) {
 	t.signs |= sign
 	t.shape += printed.Hash()
 	if name == uptimeName && kept {
-		t.uptime, t.hasUptime, t.learned = id, true, true
+		t.uptime, t.hasUptime = id, true
 	}
 }
 
@@ -83,7 +83,7 @@ func (t *traits) forgetSeries() { t.hasUptime, t.index = false, 0 }
 // learnAnew forgets what follows from single lines: they are learned again.
 func (t *traits) learnAnew() {
 	t.forgetSeries()
-	t.shape = 0
+	t.shape, t.signs = 0, 0
 }
 
 // restartTolerance is by how many milliseconds the start of an Envoy may seem to move without a restart: its uptime has
@@ -95,12 +95,7 @@ const longestUptime = 30 * 365 * 24 * 3600
 
 // note reads the uptime of the Envoy from the samples of a page. good reports whether the page is kept.
 func (t *traits) note(b *series.Batch, good bool) {
-	learned := t.learned
-	t.learned = false
 	switch {
-	case !good && learned: // the page is abandoned, and its new series with it
-		t.forgetSeries()
-		return
 	case !good || !t.hasUptime:
 		return
 	case int(t.index) >= len(b.Series) || b.Series[t.index] != t.uptime:

@@ -182,12 +182,16 @@ func (w *wanted) unwanted() (all []*relabeled) {
 	return all
 }
 
+func sortGroups(groups []*relabeled) {
+	slices.SortFunc(groups, func(a, b *relabeled) int { return a.key.compare(b.key) })
+}
+
 // describe lists dropped and invalid targets for pages, in the order of discovery and source. It lists at most
 // keep_dropped_targets dropped ones, or, with rules, all of them with the rule that dropped each.
 func describe(cfg *promconfig.ScrapeConfig, groups []*relabeled, rules *ruleFinder) (
 	dropped []DroppedTarget, invalid []string,
 ) {
-	slices.SortFunc(groups, func(a, b *relabeled) int { return a.key.compare(b.key) })
+	sortGroups(groups)
 	for _, r := range groups {
 		for _, i := range r.invalid {
 			invalid = append(invalid, fmt.Sprintf("target %d of %s: %s", i.index, r.key.source, i.reason))

@@ -19,11 +19,12 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
-// A person who looks at the evidence of a pod causes two requests, one to the target and one to the API server. These
-// limits hold for both.
+// A person who looks at the evidence of a pod causes one request to the API server and then one to the target. The
+// limits hold for all people together.
 const (
-	maxPreviews     = 2 // pages that are being fetched for people at the same time
-	evidenceTimeout = 10 * time.Second
+	maxPreviews     = 2                // people for whom such requests run at the same time
+	slotTimeout     = 5 * time.Second  // of the wait until it is a person's turn
+	evidenceTimeout = 10 * time.Second // of each of the two requests
 )
 
 // maxExplained is how many discovered targets of a pod are explained. A pod has one for each port of each job.
@@ -60,7 +61,7 @@ func (s *Server) podPage(w http.ResponseWriter, r *http.Request, name string) {
 }
 
 // OnePod returns what /api/v1/pods answers for a pod, namespace/name: the pod with its evidence. The error says that
-// there is no such pod. If fetch is false, no page is fetched for the evidence.
+// there is no such pod. If fetch is false, neither the API server nor the target is asked for the evidence.
 func (s *Server) OnePod(ctx context.Context, name string, fetch bool) (show.Answer, error) {
 	e := s.examine(ctx, name, fetch)
 	if e.row == nil {
@@ -84,14 +85,22 @@ type examined struct {
 
 // examine asks the API server and the target of a pod, and says what the rules did to it.
 func (s *Server) examine(ctx context.Context, name string, fetch bool) examined {
-	ctx, cancel := context.WithTimeout(ctx, evidenceTimeout)
-	defer cancel()
+	var busy error
+	if fetch {
+		var leave func()
+		if leave, busy = s.takeSlot(ctx); busy == nil {
+			defer leave()
+		}
+		fetch = busy == nil
+	}
 	namespace, pod, _ := strings.Cut(name, "/")
 	e := examined{name: name}
 	var report diagnose.Report
 	var facts []show.Fact
-	if s.src.Pods.Ask != nil {
-		report, facts, e.err = s.src.Pods.Ask(ctx, namespace, pod)
+	if fetch && s.src.Pods.Ask != nil {
+		asking, cancel := context.WithTimeout(ctx, evidenceTimeout)
+		report, facts, e.err = s.src.Pods.Ask(asking, namespace, pod)
+		cancel()
 	} else {
 		report = s.report()
 	}
@@ -114,10 +123,29 @@ func (s *Server) examine(ctx context.Context, name string, fetch bool) examined 
 	for _, f := range facts {
 		e.evidence.Now = append(e.evidence.Now, show.Fact{Name: cut(f.Name), Value: cut(hide(f.Value))})
 	}
-	if e.row.Target != nil && fetch && s.src.Pods.Preview != nil {
-		e.evidence.Page = s.preview(ctx, e.row.Target)
+	switch t := e.row.Target; {
+	case t == nil || s.src.Pods.Preview == nil:
+	case busy != nil:
+		e.evidence.Page = &show.Page{Job: t.Job, URL: hide(t.URL), Err: busy.Error()}
+	case fetch:
+		e.evidence.Page = s.preview(ctx, t)
 	}
 	return e
+}
+
+// takeSlot waits until fewer than maxPreviews other people are being served. The caller calls leave at the end.
+func (s *Server) takeSlot(ctx context.Context) (leave func(), err error) {
+	waiting, cancel := context.WithTimeout(ctx, slotTimeout)
+	defer cancel()
+	select {
+	case s.previews <- struct{}{}:
+		return func() { <-s.previews }, nil
+	case <-waiting.Done():
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, fmt.Errorf("%d other pages are being fetched; try again", maxPreviews)
+	}
 }
 
 // unknown says that there is no such pod.
@@ -159,19 +187,14 @@ func nearest(report *diagnose.Report, name string) []string {
 }
 
 // isCrossSite reports whether another web site made the browser send the request. Such a request must not cause
-// requests to pods.
+// requests to pods or to the API server.
 func isCrossSite(r *http.Request) bool { return r.Header.Get("Sec-Fetch-Site") == "cross-site" }
 
-// preview fetches the page of a target for a person. If other people's pages take too long, it gives up.
+// preview fetches the page of a target for a person.
 func (s *Server) preview(ctx context.Context, t *diagnose.Target) *show.Page {
+	ctx, cancel := context.WithTimeout(ctx, evidenceTimeout)
+	defer cancel()
 	p := &show.Page{Job: t.Job, URL: hide(t.URL)}
-	select {
-	case s.previews <- struct{}{}:
-		defer func() { <-s.previews }()
-	case <-ctx.Done():
-		p.Err = fmt.Sprintf("%d other pages are being fetched; try again", maxPreviews)
-		return p
-	}
 	got, err := s.src.Pods.Preview(ctx, t.Job, t.URL)
 	if err != nil {
 		p.Err = hide(err.Error())
@@ -189,29 +212,53 @@ func (s *Server) preview(ctx context.Context, t *diagnose.Target) *show.Page {
 	return p
 }
 
-// stepsOf returns the steps of each discovered target of a pod, by job.
+// stepsOf returns the steps of each discovered target of a pod, by job. Without PodSources.Targets it returns only
+// those of running and of dropped targets.
 func (s *Server) stepsOf(pod scrape.Pod) []*stepsView {
 	var views []*stepsView
-	add := func(of scrape.Pod, job string, discovered func() labels.Labels) {
+	add := func(of scrape.Pod, job string, discovered func() labels.Labels, note func() string) {
 		if of == pod && len(views) < maxExplained {
 			v := s.steps(job, discovered())
+			v.Note = note()
 			v.Anchor = fmt.Sprintf("target-%d-", len(views)+1)
 			views = append(views, v)
 		}
 	}
-	for _, p := range s.pools() {
+	pools := s.pools
+	if s.src.Pods.Targets != nil {
+		pools = s.src.Pods.Targets
+	}
+	none := func() string { return "" }
+	for _, p := range pools() {
 		for _, t := range p.Targets {
-			add(t.Pod, p.Job, t.Discovered)
+			add(t.Pod, p.Job, t.Discovered, none)
 		}
 		for _, d := range p.Dropped {
-			add(d.Pod, p.Job, d.Discovered)
+			add(d.Pod, p.Job, d.Discovered, none)
+		}
+		for _, t := range p.Invalid {
+			add(t.Pod, p.Job, t.Discovered, func() string {
+				return "It is not a valid target: " + cut(hide(t.Reason)) + "."
+			})
+		}
+		for _, t := range p.Duplicates {
+			add(t.Pod, p.Job, t.Discovered, func() string {
+				if t.Same == (scrape.Pod{}) {
+					return "It equals another target of the job, which is scraped."
+				}
+				return fmt.Sprintf("It equals the target of pod %s, which is scraped.", t.Same)
+			})
+		}
+		for _, t := range p.Elsewhere {
+			add(t.Pod, p.Job, t.Discovered, func() string { return fmt.Sprintf("Shard %d scrapes it.", t.Shard) })
 		}
 	}
 	return views
 }
 
 func relabelingOf(v *stepsView) show.Relabeling {
-	r := show.Relabeling{Job: v.Job, Name: v.Name, Kept: v.Kept, Steps: []show.Step{}, Before: labelMap(v.Before)}
+	r := show.Relabeling{Job: v.Job, Name: v.Name, Kept: v.Kept, Note: v.Note, Steps: []show.Step{},
+		Before: labelMap(v.Before)}
 	if v.Kept {
 		r.After = labelMap(v.After)
 	}

@@ -16,6 +16,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/prometheus/model/labels"
+	"go.uber.org/zap"
+
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose"
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
@@ -314,10 +317,96 @@ func TestPreviewsAreFew(t *testing.T) {
 		if most != maxPreviews || time.Since(began) > evidenceTimeout {
 			t.Errorf("%d at once, for %v", most, time.Since(began))
 		}
-		if waited > 1 {
-			t.Errorf("%d of 3 waited in vain", waited)
+		if waited != 1 {
+			t.Errorf("%d of 3 waited in vain, want 1", waited)
 		}
 	})
+}
+
+// TestAnAPIServerThatDoesNotAnswer: its timeout leaves time for the page.
+func TestAnAPIServerThatDoesNotAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newFakeMesh(t).shop()
+		src := m.sources()
+		src.Pods.Ask = func(ctx context.Context, _, _ string) (diagnose.Report, []show.Fact, error) {
+			<-ctx.Done()
+			return m.pods, nil, errors.New("the API server does not answer")
+		}
+		src.Pods.Preview = func(ctx context.Context, _, _ string) (*scrape.Preview, error) {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			return &scrape.Preview{Status: "200 OK"}, nil
+		}
+		s := New(Config{}, src, zap.NewNop())
+		for range 10 {
+			body := ask(s, "GET", "/pods?format=text&pod=shop/cart-1").Body.String()
+			if !strings.Contains(body, "the API server does not answer") || !strings.Contains(body, "200 OK after") ||
+				strings.Contains(body, "other pages") {
+				t.Fatalf("got %s", body)
+			}
+		}
+	})
+}
+
+// TestTheAPIServerIsAskedForFew: its requests have the limits of those to pods.
+func TestTheAPIServerIsAskedForFew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newFakeMesh(t).shop()
+		src := m.sources()
+		asked := make(chan struct{}, 100)
+		src.Pods.Ask = func(ctx context.Context, _, _ string) (diagnose.Report, []show.Fact, error) {
+			asked <- struct{}{}
+			<-ctx.Done()
+			return m.pods, nil, nil
+		}
+		s := New(Config{}, src, zap.NewNop())
+		ask(s, "GET", "/pods?pod=shop/cart-1", "Sec-Fetch-Site", "cross-site")
+		if len(asked) != 0 {
+			t.Error("the API server was asked for another site")
+		}
+		var all sync.WaitGroup
+		for range 10 {
+			all.Go(func() { ask(s, "GET", "/pods?pod=shop/batch-0") })
+		}
+		synctest.Wait()
+		if len(asked) != maxPreviews {
+			t.Errorf("the API server was asked %d times at once, want %d", len(asked), maxPreviews)
+		}
+		all.Wait()
+	})
+}
+
+// TestEvidenceOfTargetsThatAreNotScrapedHere: rules keep them all.
+func TestEvidenceOfTargetsThatAreNotScrapedHere(t *testing.T) {
+	m := newFakeMesh(t).shop()
+	src := m.sources()
+	found := scrape.FoundTarget{Job: "envoy-stats", Pod: scrape.Pod{Namespace: "shop", Name: "web-0"},
+		Discovered: func() labels.Labels {
+			return pod("envoy-stats", "shop", "web-0", "10.0.0.6:15090", "http-envoy-prom")
+		}}
+	invalid, duplicate, elsewhere := found, found, found
+	invalid.Reason = "no address"
+	duplicate.Same = scrape.Pod{Namespace: "shop", Name: "web-1"}
+	elsewhere.Shard = 3
+	src.Pods.Targets = func() []scrape.PoolStatus {
+		return []scrape.PoolStatus{{Job: "envoy-stats", Invalid: []scrape.FoundTarget{invalid},
+			Duplicates: []scrape.FoundTarget{duplicate}, Elsewhere: []scrape.FoundTarget{elsewhere}}}
+	}
+	s := New(Config{}, src, zap.NewNop())
+	for _, path := range []string{"/pods?pod=shop/web-0", "/pods?format=text&pod=shop/web-0"} {
+		body := ask(s, "GET", path).Body.String()
+		for _, want := range []string{"It is not a valid target: no address.",
+			"It equals the target of pod shop/web-1, which is scraped.", "Shard 3 scrapes it."} {
+			if !strings.Contains(body, want) {
+				t.Errorf("%s: no %q in %s", path, want, body)
+			}
+		}
+	}
+	if body := ask(s, "GET", "/pods?pod=shop/pay-0").Body.String(); !strings.Contains(body,
+		"No job has discovered a target of this pod.") {
+		t.Errorf("got %s", body)
+	}
 }
 
 func TestKubectlLine(t *testing.T) {

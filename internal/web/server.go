@@ -70,11 +70,13 @@ type Sources struct {
 
 // PodSources is the data of /pods. Each function may be nil; then the pages lack what it returns.
 type PodSources struct {
-	Report func() diagnose.Report
-	// Ask asks the API server for one pod. It returns a report of now that has the pod even if no job looks at it, and
+	Report func() diagnose.Report // may be a few seconds old
+	// Ask asks the API server for one pod. It returns a report that has the pod even if no job looks at it, and
 	// what the API server says of it. If the API server does not answer, the error says why, and the report is as
 	// without asking.
 	Ask func(ctx context.Context, namespace, pod string) (diagnose.Report, []show.Fact, error)
+	// Targets returns every discovered target, as Pools.FullStatus does.
+	Targets func() []scrape.PoolStatus
 	// Preview fetches the page of a running target.
 	Preview func(ctx context.Context, job, url string) (*scrape.Preview, error)
 }
@@ -105,7 +107,7 @@ type Server struct {
 	tmpl *template.Template
 	http *http.Server
 
-	previews chan struct{} // holds an element for each page that is being fetched for a person
+	previews chan struct{} // holds an element for each person for whom evidence of a pod is being fetched
 
 	listener net.Listener // owned by Listen until Run, then by Run
 }

@@ -27,8 +27,8 @@ func WriteTable(w io.Writer, a *Answer, now time.Time) error {
 	for i := range a.Pods {
 		p := &a.Pods[i]
 		n := NumbersOf(p, now)
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Verdict, plain(p.FullName()), n.Last, n.Took, n.Bytes,
-			n.Samples, plain(Why(p)))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", plain(string(p.Verdict)), plain(p.FullName()), n.Last, n.Took,
+			n.Bytes, n.Samples, plain(Why(p)))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -73,8 +73,8 @@ func summary(a *Answer) string {
 	if len(a.Causes) > 0 {
 		b.WriteString("\nWhy pods are not scraped, the most frequent cause first:\n")
 		for _, c := range a.Causes {
-			fmt.Fprintf(&b, "  %s × %s: %s\n      for example %s\n", Count(c.Count), c.Verdict, plain(c.Words),
-				plain(c.Example))
+			fmt.Fprintf(&b, "  %s × %s: %s\n      for example %s\n", Count(c.Count), plain(string(c.Verdict)),
+				plain(c.Words), plain(c.Example))
 		}
 	}
 	for _, f := range a.Funnels {
@@ -111,7 +111,7 @@ func tally(a *Answer) string {
 	}
 	words := make([]string, 0, len(order))
 	for _, v := range order {
-		words = append(words, fmt.Sprintf("%s %s", Count(counts[v]), v))
+		words = append(words, fmt.Sprintf("%s %s", Count(counts[v]), plain(string(v))))
 	}
 	text := Count(len(a.Pods)) + " pods"
 	if len(a.Pods) == 1 {
@@ -129,7 +129,7 @@ func tally(a *Answer) string {
 // WritePod writes one pod and its evidence.
 func WritePod(w io.Writer, p *Pod, e *Evidence, now time.Time) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %s\n%s\n", p.Verdict, plain(p.FullName()), plain(p.Reason.Sentence))
+	fmt.Fprintf(&b, "%s  %s\n%s\n", plain(string(p.Verdict)), plain(p.FullName()), plain(p.Reason.Sentence))
 	if p.Reason.Hint != "" {
 		fmt.Fprintf(&b, "Hint: %s\n", plain(p.Reason.Hint))
 	}
@@ -202,7 +202,10 @@ func writeEvidence(b *strings.Builder, e *Evidence) {
 				b.WriteString("     dropped here\n")
 			}
 		}
-		if r.Kept {
+		switch {
+		case r.Note != "":
+			fmt.Fprintf(b, "  %s\n", plain(r.Note))
+		case r.Kept:
 			b.WriteString("  It is a target.\n")
 		}
 	}

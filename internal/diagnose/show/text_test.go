@@ -1,6 +1,7 @@
 package show
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -173,5 +174,18 @@ func TestNumbers(t *testing.T) {
 		if tc.got != tc.want {
 			t.Errorf("got %q, want %q", tc.got, tc.want)
 		}
+	}
+}
+
+// TestVerdictsOfAnotherProcessStayPlain: an answer of why --url can have any text for a verdict.
+func TestVerdictsOfAnotherProcessStayPlain(t *testing.T) {
+	evil := diagnose.Verdict("\x1b[2J")
+	a := &Answer{Pods: []Pod{{Verdict: evil}}, Causes: []Cause{{Verdict: evil}}}
+	var b strings.Builder
+	if err := errors.Join(WriteTable(&b, a, time.Time{}), WritePod(&b, &a.Pods[0], nil, time.Time{})); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(b.String(), "\x1b") || strings.Count(b.String(), `\x1b[2J`) != 4 {
+		t.Errorf("got %q", b.String())
 	}
 }
