@@ -69,6 +69,25 @@ func TestLastPages(t *testing.T) {
 	}
 }
 
+// TestLinesOfATimedPage: series with timestamps of their own, which staleness does not follow, are not repeated.
+func TestLinesOfATimedPage(t *testing.T) {
+	r := newRig()
+	r.apply(t, job(t, ""))
+	at1 := time.Now().UnixMilli()
+	r.pages.set("a:1", fmt.Sprintf("x 1 %d\ny 2 %d\nx 3 %d\nz 4\n", at1, at1, at1+1))
+	r.discover(at("a:1"))
+	r.ScrapeOnce(t.Context(), 0, 1)
+	pages, _ := r.LastPages()
+	var repeated []bool
+	for line := range pages[0].Shown.Lines() {
+		repeated = append(repeated, line.Repeated)
+	}
+	if got := fmt.Sprint(repeated); got != "[false false true false]" {
+		t.Errorf("repeated: %s, want the second x alone", got)
+	}
+	pages[0].Release()
+}
+
 // TestScrapeOnceTakesJobsInTurn: with a limit, every job has its share.
 func TestScrapeOnceTakesJobsInTurn(t *testing.T) {
 	r := newRig()
