@@ -69,6 +69,16 @@ func (l *loop) lastPage() (LastPage, bool) {
 	}, true
 }
 
+// OtherShards returns how many discovered targets other instances scrape.
+func (ps *Pools) OtherShards() (n int) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	for _, p := range ps.jobs {
+		n += p.wanted.others
+	}
+	return n
+}
+
 // ScrapeOnce scrapes targets once, concurrent many at a time, for a command that never calls Run. If there are more
 // than limit targets (0: no limit), it scrapes limit of them, of all jobs in turn. It returns how many it scraped.
 func (ps *Pools) ScrapeOnce(ctx context.Context, limit, concurrent int) (scraped int) {

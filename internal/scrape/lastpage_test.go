@@ -160,3 +160,17 @@ func TestMetricsOfTheCostOfAJob(t *testing.T) {
 		<-done
 	})
 }
+
+// TestBytesOfPagesThatBreakOff: page_bytes_total counts what wire_bytes_total does.
+func TestBytesOfPagesThatBreakOff(t *testing.T) {
+	r := newRig()
+	r.apply(t, job(t, "  body_size_limit: 10B\n"))
+	r.pages.set("a:1", "x 1\ny 2\nz 3\n")
+	r.discover(at("a:1"))
+	r.ScrapeOnce(t.Context(), 0, 1)
+	m := r.env.metrics
+	page := testutil.ToFloat64(m.pageBytes.WithLabelValues("envoy"))
+	if wire := testutil.ToFloat64(m.wireBytes.WithLabelValues("envoy")); page != wire || page < 10 {
+		t.Errorf("%v bytes of pages, %v on the wire; want the same, and 10 at least", page, wire)
+	}
+}
