@@ -86,6 +86,10 @@ func (s *Server) costReport(w http.ResponseWriter, r *http.Request) (*cost.Repor
 	if err := r.ParseForm(); err != nil {
 		return nil, cost.Query{}, http.StatusBadRequest, err
 	}
+	if inURL := r.URL.Query(); inURL.Has("used_file") || inURL.Has("used_pattern") || inURL.Has("used") {
+		return nil, cost.Query{}, http.StatusBadRequest,
+			errors.New("used, used_file, used_pattern: give them in the form of a POST request, not in the URL")
+	}
 	query, err := cost.ParseQuery(r.Form)
 	if err != nil {
 		return nil, query, http.StatusBadRequest, err
@@ -103,6 +107,9 @@ func (s *Server) costReport(w http.ResponseWriter, r *http.Request) (*cost.Repor
 	for i := range report.WhatIf {
 		a := &report.WhatIf[i]
 		a.Question, a.Answer = maskURLs(a.Question), maskURLs(a.Answer)
+		for j := range a.Problems {
+			a.Problems[j] = maskURLs(a.Problems[j])
+		}
 	}
 	return report, query, http.StatusOK, nil
 }
@@ -211,7 +218,7 @@ func (p *costPage) addTable(q cost.Query) {
 }
 
 func costPager(q cost.Query, found, shown int) pager {
-	from := (q.Page - 1) * q.Rows
+	from := q.From()
 	p := pager{Page: q.Page, Pages: max(1, (found+q.Rows-1)/q.Rows), From: from + 1, To: from + shown, Total: found}
 	at := func(page int) string { q.Page = page; return costLink(q) }
 	if q.Page > 1 {
