@@ -161,3 +161,52 @@ func TestCostOfOtherPrograms(t *testing.T) {
 		server.Close()
 	}
 }
+
+// TestCostAfterTheTimeout: what was scraped until then is reported, and nothing is refused.
+func TestCostAfterTheTimeout(t *testing.T) {
+	t.Parallel()
+	serve := func(slow bool) string {
+		s := serveFunc(t, func(w http.ResponseWriter, r *http.Request) {
+			if slow {
+				<-r.Context().Done()
+				return
+			}
+			w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+			_, _ = io.WriteString(w, costPage)
+		})
+		return strings.TrimPrefix(s.URL, "http://")
+	}
+	slow, fast := serve(true), serve(false)
+	run := func(targets ...string) (code int, out, errs string) {
+		file := writeFile(t, fmt.Sprintf("scrape_configs:\n- job_name: envoy\n  static_configs: [{targets: ['%s']}]\n",
+			strings.Join(targets, "', '")))
+		return runCommand(t, "cost", "--config.file="+file, "--timeout=2s")
+	}
+	code, out, errs := run(slow, fast)
+	if code != exitOK || !strings.Contains(out, "9 series of 1 targets") ||
+		!strings.Contains(out, "1 targets are in no figure") ||
+		!strings.Contains(errs, "1 of 2 targets were scraped within the timeout") {
+		t.Errorf("exit code %d, %q\n%s", code, errs, out)
+	}
+	if code, out, errs = run(slow); code != exitRefused || out != "" ||
+		!strings.Contains(errs, "none of 1 targets was scraped within the timeout") {
+		t.Errorf("exit code %d, %q\n%s", code, errs, out)
+	}
+}
+
+// TestCostWithALimit: targets that the limit left out are told apart from those that could not be scraped.
+func TestCostWithALimit(t *testing.T) {
+	s := serveFunc(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		_, _ = io.WriteString(w, costPage)
+	})
+	host := strings.TrimPrefix(s.URL, "http://")
+	file := writeFile(t, fmt.Sprintf("scrape_configs:\n- job_name: envoy\n  static_configs:\n"+
+		"  - targets: ['%s', '%s']\n", host, strings.Replace(host, "127.0.0.1", "localhost", 1)))
+	code, out, errs := runCommand(t, "cost", "--config.file="+file, "--limit=1", "--drop-label=source_principal")
+	if code != exitOK || errs != "1 of 2 targets were scraped (--limit).\n" ||
+		!strings.Contains(out, "1 targets are in no figure: they were left out by --limit.") ||
+		!strings.Contains(out, "Among the series of 1 targets that were counted (1 were not): ") {
+		t.Errorf("exit code %d, %q\n%s", code, errs, out)
+	}
+}
