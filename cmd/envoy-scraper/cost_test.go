@@ -117,22 +117,22 @@ func TestCostOfOtherPrograms(t *testing.T) {
 		"a web page": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
 			_, _ = io.WriteString(w, "<html>")
-		}, `this is no envoy-scraper, or an older one: it answers 200 OK and "text/html" instead of JSON`},
+		}, "is not an envoy-scraper that knows costs: it answers 200 OK"},
 		"Prometheus": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(http.StatusNotFound)
 			_, _ = io.WriteString(w, `{"status":"error"}`)
-		}, "this is no envoy-scraper: it answers 404"},
+		}, "is not an envoy-scraper that knows costs: it answers 404"},
 		"other JSON": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = io.WriteString(w, `{"status":"success","data":{"rows":[{"name":"x"}]}}`)
-		}, "without a report"},
+		}, "is not an envoy-scraper that knows costs: it answers 200 OK"},
 		"no JSON": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = io.WriteString(w, `[`)
-		}, "its answer is not the JSON of a report"},
+		}, "is not an envoy-scraper that knows costs: it answers 200 OK"},
 		"a password": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) },
-			"it wants a password"},
+			"asks for a user name and a password"},
 		"endless": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			for part := make([]byte, 1<<20); ; {
@@ -140,15 +140,15 @@ func TestCostOfOtherPrograms(t *testing.T) {
 					return
 				}
 			}
-		}, "the answer is larger than 64.0 MiB"},
+		}, "the answer is longer than 64.0 MiB; this is not an envoy-scraper"},
 		"an error": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(http.StatusBadRequest)
 			_, _ = io.WriteString(w, `{"status":"error","error":"there is no such table"}`)
-		}, "it refuses the question: there is no such table"},
+		}, "refuses the question: there is no such table"},
 		"elsewhere": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://169.254.169.254/", http.StatusFound)
-		}, "this is no envoy-scraper, or an older one: it answers 302"},
+		}, "is not an envoy-scraper that knows costs: it answers 302"},
 	} {
 		server := httptest.NewServer(tc.answer)
 		var stdout, stderr bytes.Buffer

@@ -82,12 +82,7 @@ func (c *costCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	var report *cost.Report
-	if c.url != "" {
-		report, err = askForCost(ctx, c.url, values)
-	} else {
-		report, err = c.scrape(ctx, values, stderr)
-	}
+	report, err := c.report(ctx, values, stderr)
 	if err != nil {
 		return refuse(err, exitRefused)
 	}
@@ -104,6 +99,18 @@ func (c *costCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
 		}
 	}
 	return exitOK
+}
+
+// report asks a running process, or scrapes.
+func (c *costCommand) report(ctx context.Context, values url.Values, stderr io.Writer) (*cost.Report, error) {
+	if c.url == "" {
+		return c.scrape(ctx, values, stderr)
+	}
+	p, err := newRunningProcess(c.url)
+	if err != nil {
+		return nil, err
+	}
+	return p.cost(ctx, values)
 }
 
 // values returns the query of the flags. The error names the flag.
@@ -269,3 +276,12 @@ func sent(writers *remotewrite.Writers) func() []cost.Sent {
 		return all
 	}
 }
+
+// nowhere is a sink that keeps nothing.
+type nowhere struct{}
+
+// Append implements scrape.Sink.
+func (nowhere) Append(*series.Batch) error { return nil }
+
+// Flush implements scrape.Sink.
+func (nowhere) Flush() {}

@@ -168,8 +168,8 @@ func anyOf(names []string) string {
 }
 
 // addOverrides says where the result of telemetry belongs.
-const addOverrides = "Add these overrides to the mesh-wide Telemetry (there can be only one; if there is none, this is " +
-	"one). Those of further answers belong in the same resource"
+const addOverrides = "Add these overrides to the mesh-wide Telemetry (there can be only one; if there is none, this " +
+	"is one). Those of further answers belong in the same resource"
 
 func telemetry(overrides string) string {
 	return "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata:\n  name: fewer-series\n" +
