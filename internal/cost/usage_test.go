@@ -1,6 +1,8 @@
 package cost
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -266,5 +268,27 @@ func TestProblemsAreShown(t *testing.T) {
 	}
 	if !strings.Contains(text.String(), "  Could not be read:\n    f, p: sum(") || r.WhatIf[0].Safe {
 		t.Errorf("%s", text.String())
+	}
+}
+
+// TestSlowPatternsEnd: matching ends with the context.
+func TestSlowPatternsEnd(t *testing.T) {
+	m := newMesh(t, "", shop())
+	u := Usage{Files: []string{"f"}, Patterns: []string{"x"}}
+	matcher, err := u.matcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, _ := m.pools.LastPages()
+	defer func() {
+		for i := range pages {
+			pages[i].Release()
+		}
+	}()
+	tally := count(pages, 0, &tableReader{table: m.table}, nil, false)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := tally.keepUsed(ctx, &u, matcher); !errors.Is(err, context.Canceled) {
+		t.Errorf("the error is %v", err)
 	}
 }

@@ -31,7 +31,11 @@ func answer(
 		answers = append(answers, w)
 	}
 	if q.Used != nil {
-		answers = append(answers, t.keepUsed(q.Used, used))
+		w, err := t.keepUsed(ctx, q.Used, used)
+		if err != nil {
+			return nil, err
+		}
+		answers = append(answers, w)
 	}
 	return answers, nil
 }
@@ -133,12 +137,15 @@ func (t *tally) dropLabel(ctx context.Context, label string, pages []scrape.Last
 }
 
 // keepUsed says what goes if only the metrics stay that dashboards and rules use.
-func (t *tally) keepUsed(u *Usage, m *usageMatcher) WhatIf {
+func (t *tally) keepUsed(ctx context.Context, u *Usage, m *usageMatcher) (WhatIf, error) {
 	w := WhatIf{Question: "keep only what is used", Fixes: []Fix{}, Families: []string{}, Missing: []string{},
 		Problems: u.Problems[:min(len(u.Problems), maxProblems)]}
 	gone := map[string]bool{}
 	keptOf := map[string]bool{} // families of which something stays
 	for i := range t.byName {
+		if err := ctx.Err(); err != nil { // patterns can be slow
+			return w, err
+		}
 		n := &t.byName[i]
 		if gone[n.name] = !m.matches(n.name); !gone[n.name] {
 			keptOf[n.family] = true
@@ -176,7 +183,7 @@ func (t *tally) keepUsed(u *Usage, m *usageMatcher) WhatIf {
 		w.Answer += fmt.Sprintf(" %s expressions could not be read, and may use more: look at them first.", number(n))
 	}
 	w.Fixes = t.usedFixes(u, w.Gone)
-	return w
+	return w, nil
 }
 
 // similar returns a sentence with names that resemble one that does not exist; "" if there are none.

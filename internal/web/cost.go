@@ -8,12 +8,17 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/cost"
 )
 
 // maxCostForm is how long the form of a question may be: it can list what some hundred dashboards use.
 const maxCostForm = 4 << 20
+
+// maxCostTime is how long a report may take, with the wait for another one. It takes a second for a large mesh, and
+// longer only with patterns that are made to be slow.
+const maxCostTime = time.Minute
 
 // costPage shows what series cost, as a table, and answers questions about doing without some of them.
 type costPage struct {
@@ -94,7 +99,9 @@ func (s *Server) costReport(w http.ResponseWriter, r *http.Request) (*cost.Repor
 	if err != nil {
 		return nil, query, http.StatusBadRequest, err
 	}
-	report, err := s.src.Cost(r.Context(), query)
+	ctx, cancel := context.WithTimeout(r.Context(), maxCostTime)
+	defer cancel()
+	report, err := s.src.Cost(ctx, query)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return nil, query, http.StatusServiceUnavailable, err
