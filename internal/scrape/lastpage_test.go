@@ -174,3 +174,30 @@ func TestBytesOfPagesThatBreakOff(t *testing.T) {
 		t.Errorf("%v bytes of pages, %v on the wire; want the same, and 10 at least", page, wire)
 	}
 }
+
+// TestLastPageWhileAScrapeEnds: a healthy target has a last page at every moment, also before its status is new.
+func TestLastPageWhileAScrapeEnds(t *testing.T) {
+	r := newRig()
+	r.apply(t, job(t, ""))
+	r.pages.set("a:1", "x 1\n")
+	r.discover(at("a:1"))
+	r.ScrapeOnce(t.Context(), 0, 1)
+	r.pages.set("a:1", "y 1\nz 1\n")
+	l := r.inTurn()[0]
+	b, _, _, err := l.read(t.Context(), time.Now(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.commit(b, true, exposition.Shown{}, nil)
+	p, ok := l.lastPage()
+	if !ok {
+		t.Fatal("there is no last page between commit and remember")
+	}
+	lines := 0
+	for range p.Shown.Lines() {
+		lines++
+	}
+	if p.Release(); lines != 2 {
+		t.Errorf("the last page has %d lines, want those of the new one", lines)
+	}
+}
