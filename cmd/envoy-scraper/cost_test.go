@@ -117,22 +117,22 @@ func TestCostOfOtherPrograms(t *testing.T) {
 		"a web page": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
 			_, _ = io.WriteString(w, "<html>")
-		}, `this is no envoy-scraper, or an older one: it answers 200 OK and "text/html" instead of JSON`},
+		}, "is not an envoy-scraper that knows costs: it answers 200 OK"},
 		"Prometheus": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(http.StatusNotFound)
 			_, _ = io.WriteString(w, `{"status":"error"}`)
-		}, "this is no envoy-scraper: it answers 404"},
+		}, "is not an envoy-scraper that knows costs: it answers 404"},
 		"other JSON": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = io.WriteString(w, `{"status":"success","data":{"rows":[{"name":"x"}]}}`)
-		}, "without a report"},
+		}, "is not an envoy-scraper that knows costs: it answers 200 OK"},
 		"no JSON": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = io.WriteString(w, `[`)
-		}, "its answer is not the JSON of a report"},
+		}, "is not an envoy-scraper that knows costs: it answers 200 OK"},
 		"a password": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) },
-			"it wants a password"},
+			"asks for a user name and a password"},
 		"endless": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			for part := make([]byte, 1<<20); ; {
@@ -140,15 +140,15 @@ func TestCostOfOtherPrograms(t *testing.T) {
 					return
 				}
 			}
-		}, "the answer is larger than 64.0 MiB"},
+		}, "the answer is longer than 64.0 MiB; this is not an envoy-scraper"},
 		"an error": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(http.StatusBadRequest)
 			_, _ = io.WriteString(w, `{"status":"error","error":"there is no such table"}`)
-		}, "it refuses the question: there is no such table"},
+		}, "refuses the question: there is no such table"},
 		"elsewhere": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://169.254.169.254/", http.StatusFound)
-		}, "this is no envoy-scraper, or an older one: it answers 302"},
+		}, "is not an envoy-scraper that knows costs: it answers 302"},
 	} {
 		server := httptest.NewServer(tc.answer)
 		var stdout, stderr bytes.Buffer
@@ -159,5 +159,54 @@ func TestCostOfOtherPrograms(t *testing.T) {
 			t.Errorf("%s: exit code %d, %q, want one line with %q", name, code, said, tc.want)
 		}
 		server.Close()
+	}
+}
+
+// TestCostAfterTheTimeout: what was scraped until then is reported, and nothing is refused.
+func TestCostAfterTheTimeout(t *testing.T) {
+	t.Parallel()
+	serve := func(slow bool) string {
+		s := serveFunc(t, func(w http.ResponseWriter, r *http.Request) {
+			if slow {
+				<-r.Context().Done()
+				return
+			}
+			w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+			_, _ = io.WriteString(w, costPage)
+		})
+		return strings.TrimPrefix(s.URL, "http://")
+	}
+	slow, fast := serve(true), serve(false)
+	run := func(targets ...string) (code int, out, errs string) {
+		file := writeFile(t, fmt.Sprintf("scrape_configs:\n- job_name: envoy\n  static_configs: [{targets: ['%s']}]\n",
+			strings.Join(targets, "', '")))
+		return runCommand(t, "cost", "--config.file="+file, "--timeout=2s")
+	}
+	code, out, errs := run(slow, fast)
+	if code != exitOK || !strings.Contains(out, "9 series of 1 targets") ||
+		!strings.Contains(out, "1 targets are in no figure") ||
+		!strings.Contains(errs, "1 of 2 targets were scraped within the timeout") {
+		t.Errorf("exit code %d, %q\n%s", code, errs, out)
+	}
+	if code, out, errs = run(slow); code != exitRefused || out != "" ||
+		!strings.Contains(errs, "none of 1 targets was scraped within the timeout") {
+		t.Errorf("exit code %d, %q\n%s", code, errs, out)
+	}
+}
+
+// TestCostWithALimit: targets that the limit left out are told apart from those that could not be scraped.
+func TestCostWithALimit(t *testing.T) {
+	s := serveFunc(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		_, _ = io.WriteString(w, costPage)
+	})
+	host := strings.TrimPrefix(s.URL, "http://")
+	file := writeFile(t, fmt.Sprintf("scrape_configs:\n- job_name: envoy\n  static_configs:\n"+
+		"  - targets: ['%s', '%s']\n", host, strings.Replace(host, "127.0.0.1", "localhost", 1)))
+	code, out, errs := runCommand(t, "cost", "--config.file="+file, "--limit=1", "--drop-label=source_principal")
+	if code != exitOK || errs != "1 of 2 targets were scraped (--limit).\n" ||
+		!strings.Contains(out, "1 targets are in no figure: they were left out by --limit.") ||
+		!strings.Contains(out, "Among the series of 1 targets that were counted (1 were not): ") {
+		t.Errorf("exit code %d, %q\n%s", code, errs, out)
 	}
 }

@@ -82,12 +82,7 @@ func (c *costCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	var report *cost.Report
-	if c.url != "" {
-		report, err = askForCost(ctx, c.url, values)
-	} else {
-		report, err = c.scrape(ctx, values, stderr)
-	}
+	report, err := c.report(ctx, values, stderr)
 	if err != nil {
 		return refuse(err, exitRefused)
 	}
@@ -104,6 +99,18 @@ func (c *costCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
 		}
 	}
 	return exitOK
+}
+
+// report asks a running process, or scrapes.
+func (c *costCommand) report(ctx context.Context, values url.Values, stderr io.Writer) (*cost.Report, error) {
+	if c.url == "" {
+		return c.scrape(ctx, values, stderr)
+	}
+	p, err := newRunningProcess(c.url)
+	if err != nil {
+		return nil, err
+	}
+	return p.cost(ctx, values)
 }
 
 // values returns the query of the flags. The error names the flag.
@@ -184,13 +191,24 @@ func (c *costCommand) scrape(ctx context.Context, values url.Values, stderr io.W
 		return nil, err
 	}
 	pools.Update(found)
-	scraped := pools.ScrapeOnce(ctx, c.limit, c.concurrency)
-	if err := sayScraped(stderr, pools.Status(), scraped, c.limit); err != nil {
+	pools.ScrapeOnce(ctx, c.limit, c.concurrency)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return nil, ctx.Err()
+	}
+	leftOut, err := sayScraped(stderr, pools.Status(), c.limit)
+	if err != nil {
 		return nil, err
 	}
-	costs := cost.New(cost.Source{Table: table, Pages: pools.LastPages, Watch: watch})
+	costs := cost.New(cost.Source{Table: table, Pages: pools.LastPages, Others: pools.OtherShards, Watch: watch,
+		LeftOut: leftOut})
+	// The timeout may have ended the scrapes. What was scraped until then is reported.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTime)
+	defer cancel()
 	return costs.Report(ctx, query)
 }
+
+// reportTime is how long the report may take after the scrapes.
+const reportTime = time.Minute
 
 // allGroups makes an update of everything that was discovered.
 func allGroups(groups map[string][]*targetgroup.Group) map[string]discovery.Update {
@@ -205,12 +223,16 @@ func allGroups(groups map[string][]*targetgroup.Group) map[string]discovery.Upda
 	return updates
 }
 
-// sayScraped says on stderr what is not in the figures. It returns an error if nothing is.
-func sayScraped(stderr io.Writer, pools []scrape.PoolStatus, scraped, limit int) error {
-	targets, failed, first := 0, 0, ""
+// sayScraped says on stderr what is not in the figures, and returns how many targets the limit has left out. It returns
+// an error if no target is in the figures.
+func sayScraped(stderr io.Writer, pools []scrape.PoolStatus, limit int) (leftOut int, err error) {
+	targets, scraped, failed, first := 0, 0, 0, ""
 	for _, p := range pools {
 		targets += len(p.Targets)
 		for _, t := range p.Targets {
+			if t.Health != scrape.HealthUnknown {
+				scraped++
+			}
 			if t.Health != scrape.HealthDown {
 				continue
 			}
@@ -219,24 +241,30 @@ func sayScraped(stderr io.Writer, pools []scrape.PoolStatus, scraped, limit int)
 			}
 		}
 	}
+	if limit > 0 {
+		leftOut = max(targets-limit, 0)
+	}
 	switch {
 	case targets == 0:
-		return errors.New("no targets were found; envoy-scraper targets --dropped shows what was left out, and why")
+		return 0, errors.New("no targets were found; envoy-scraper targets --dropped shows what was left out, and why")
+	case scraped == 0:
+		return 0, fmt.Errorf("none of %d targets was scraped within the timeout; --timeout gives more time", targets)
 	case failed == 1 && scraped == 1:
-		return fmt.Errorf("the only target could not be scraped: %s", first)
+		return 0, fmt.Errorf("the only target could not be scraped: %s", first)
 	case failed > 0 && failed == scraped:
-		return fmt.Errorf("none of %d targets could be scraped. The first one: %s", failed, first)
+		return 0, fmt.Errorf("none of %d targets could be scraped. The first one: %s", failed, first)
 	case failed > 0:
 		fmt.Fprintf(stderr, "%d of %d targets could not be scraped. The first one: %s\n", failed, scraped,
 			config.RedactURLs(first))
 	}
-	if scraped < targets && limit > 0 {
-		fmt.Fprintf(stderr, "%d of %d targets were scraped (--limit).\n", scraped, targets)
-	} else if scraped < targets {
+	switch {
+	case scraped < targets-leftOut:
 		fmt.Fprintf(stderr, "%d of %d targets were scraped within the timeout; --timeout gives more time.\n", scraped,
 			targets)
+	case leftOut > 0:
+		fmt.Fprintf(stderr, "%d of %d targets were scraped (--limit).\n", scraped, targets)
 	}
-	return nil
+	return leftOut, nil
 }
 
 // sent returns what the endpoints of remote write have sent.
@@ -248,3 +276,12 @@ func sent(writers *remotewrite.Writers) func() []cost.Sent {
 		return all
 	}
 }
+
+// nowhere is a sink that keeps nothing.
+type nowhere struct{}
+
+// Append implements scrape.Sink.
+func (nowhere) Append(*series.Batch) error { return nil }
+
+// Flush implements scrape.Sink.
+func (nowhere) Flush() {}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/cost"
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 )
 
@@ -33,7 +34,8 @@ func newRunningProcess(text string) (*runningProcess, error) {
 		return nil, errors.New("--url: not an http URL (give the URL of the pages, such as http://127.0.0.1:9095)")
 	}
 	u.Path, u.RawPath, u.RawQuery, u.Fragment = strings.TrimRight(u.Path, "/")+"/", "", "", ""
-	return &runningProcess{base: u, client: &http.Client{}}, nil
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &runningProcess{base: u, client: client}, nil
 }
 
 func (p *runningProcess) pods(ctx context.Context, _, _ string) (show.Answer, error) {
@@ -57,22 +59,9 @@ func (p *runningProcess) ask(ctx context.Context, query url.Values) (show.Answer
 	if err != nil {
 		return show.Answer{}, err
 	}
-	req.Header.Set("Accept", "application/json")
-	resp, err := p.client.Do(req)
+	resp, body, err := p.send(req)
 	if err != nil {
-		return show.Answer{}, p.explain(ctx, err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	switch {
-	case err != nil:
-		return show.Answer{}, p.explain(ctx, err)
-	case len(body) > maxAnswer:
-		return show.Answer{}, fmt.Errorf("%s: the answer is longer than %s; this is not an envoy-scraper", p,
-			show.Bytes(maxAnswer))
-	case resp.StatusCode == http.StatusUnauthorized:
-		return show.Answer{}, fmt.Errorf("%s asks for a user name and a password: write "+
-			"--url=%s://USER:PASSWORD@%s", p, p.base.Scheme, p.base.Host)
+		return show.Answer{}, err
 	}
 	var answer struct {
 		Status string `json:"status"`
@@ -94,6 +83,55 @@ func (p *runningProcess) ask(ctx context.Context, query url.Values) (show.Answer
 	return answer.Data.Answer, nil
 }
 
+// cost posts a query to /api/v1/cost. It is a form, since what dashboards use may be longer than a URL can be.
+func (p *runningProcess) cost(ctx context.Context, query url.Values) (*cost.Report, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.base.JoinPath("api/v1/cost").String(),
+		strings.NewReader(query.Encode()))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, body, err := p.send(req)
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Status string
+		Error  string
+		Data   *cost.Report
+	}
+	switch err := json.Unmarshal(body, &answer); {
+	case err == nil && answer.Status == "error" && answer.Error != "":
+		return nil, fmt.Errorf("%s refuses the question: %.300s", p, answer.Error)
+	case err != nil || resp.StatusCode != http.StatusOK || answer.Data == nil || answer.Data.At.IsZero():
+		return nil, fmt.Errorf("%s is not an envoy-scraper that knows costs: it answers %s (give --url the URL of its "+
+			"pages, such as http://127.0.0.1:9095)", p, resp.Status)
+	}
+	return answer.Data, nil
+}
+
+// send sends a request, and returns the response with its body, which is closed.
+func (p *runningProcess) send(req *http.Request) (*http.Response, []byte, error) {
+	req.Header.Set("Accept", "application/json")
+	resp, err := p.client.Do(req)
+	if err != nil {
+		return nil, nil, p.explain(req.Context(), err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return nil, nil, p.explain(req.Context(), err)
+	case len(body) > maxAnswer:
+		return nil, nil, fmt.Errorf("%s: the answer is longer than %s; this is not an envoy-scraper", p,
+			show.Bytes(maxAnswer))
+	case resp.StatusCode == http.StatusUnauthorized:
+		return nil, nil, fmt.Errorf("%s asks for a user name and a password: write --url=%s://USER:PASSWORD@%s", p,
+			p.base.Scheme, p.base.Host)
+	}
+	return resp, body, nil
+}
+
 // String returns the URL without the password.
 func (p *runningProcess) String() string { return p.base.Redacted() }
 
@@ -107,7 +145,8 @@ func (p *runningProcess) explain(ctx context.Context, err error) error {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("%s did not answer in time (--timeout)", p)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("%s: nothing listens there (%w)", p, err)
+		return fmt.Errorf("%s: nothing listens there (%w); without --url the targets are scraped once, from here", p,
+			err)
 	}
 	return fmt.Errorf("%s: %w", p, err)
 }

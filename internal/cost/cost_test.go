@@ -3,8 +3,10 @@ package cost
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	"github.com/prometheus/prometheus/model/textparse"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
 func updates(job string, groups []*targetgroup.Group) map[string]discovery.Update {
@@ -425,5 +428,97 @@ func TestQuery(t *testing.T) {
 	}
 	if !slices.ContainsFunc(Columns(ByLabel), func(c Column) bool { return c.Key == "values" }) {
 		t.Error("labels have no column of values")
+	}
+}
+
+// TestPagesFarAway: no number of a page is too large.
+func TestPagesFarAway(t *testing.T) {
+	m := newMesh(t, "", shop())
+	for _, page := range []string{"9223372036854775807", "922337203685477581", "-1", "100000", "2"} {
+		q, err := ParseQuery(url.Values{"page": {page}, "rows": {"10000"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, q := range []Query{q, {By: ByFamily, Sort: "series", Rows: math.MaxInt, Page: math.MaxInt}} {
+			r, err := m.costs().Report(t.Context(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.WriteText(io.Discard); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// TestLabelsOfTargetsThatWereNotCounted: nothing is said to be possible for them.
+func TestLabelsOfTargetsThatWereNotCounted(t *testing.T) {
+	m := newMesh(t, "", shop())
+	for name, tc := range map[string]struct {
+		src                Source
+		partial            bool
+		answer, rule, note string
+	}{
+		"all counted": {Source{}, false, "66 series have the label source_principal.", "Add to the job envoy ", ""},
+		"left out by --limit": {Source{LeftOut: 3}, true,
+			"Among the series of 4 targets that were counted (5 were not): 66 series have the label",
+			"If the series of the other targets stay different, too: add to the job envoy ",
+			"3 targets are in no figure: they were left out by --limit."},
+		"not scraped": {Source{}, true, "(5 were not)", "If the series",
+			"5 targets are in no figure: they were not scraped yet"},
+		"other shards": {Source{Others: func() int { return 7 }}, true, "(7 were not)", "If the series",
+			"7 targets are in no figure: other instances scrape them"},
+	} {
+		src := tc.src
+		src.Table = m.table
+		src.Pages = func() ([]scrape.LastPage, int) {
+			pages, without := m.pools.LastPages()
+			if tc.partial && src.Others == nil {
+				without += 5
+			}
+			return pages, without
+		}
+		q := Query{By: ByFamily, Sort: "series", DropLabel: "source_principal"}
+		r, err := New(src).Report(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, notes := r.WhatIf[0], strings.Join(r.Notes, "\n")
+		if w.Safe == tc.partial || w.Partial != tc.partial || !strings.Contains(w.Answer, tc.answer) ||
+			!strings.Contains(w.Answer, "as long as no page shows another value") ||
+			!strings.HasPrefix(w.Fixes[0].Title, tc.rule) || !strings.Contains(notes, tc.note) {
+			t.Errorf("%s: %+v, notes\n%s", name, w, notes)
+		}
+	}
+}
+
+// TestSortedAsShown: columns that show a share are sorted by it.
+func TestSortedAsShown(t *testing.T) {
+	few, many := 9, 10
+	rows := []Row{{Name: "a", Series: 100, Buckets: 10, Zero: &many}, {Name: "b", Series: 10, Buckets: 9, Zero: &few}}
+	for _, column := range []string{"buckets", "zero"} {
+		if page, _ := (Query{By: ByFamily, Sort: column, Rows: 2}).choose(rows); page[0].Name != "b" {
+			t.Errorf("by %s: %s of %s is before %s of %s", column, page[0].Cell(column), page[0].Name,
+				page[1].Cell(column), page[1].Name)
+		}
+	}
+}
+
+// TestNamesOfManyJobs: a title names no part of the jobs that are meant.
+func TestNamesOfManyJobs(t *testing.T) {
+	for _, jobs := range []int{1, 2, 63, 64, 100} {
+		c := counter{out: &tally{}}
+		for i := range jobs {
+			c.jobs = append(c.jobs, fmt.Sprintf("job-%03d", i))
+		}
+		c.out.totals.Jobs = c.jobs
+		var set jobSet
+		for _, job := range c.jobs {
+			set |= c.jobOf(&scrape.LastPage{Job: job})
+		}
+		got := c.out.ofJobs(set)
+		if set != c.out.allJobs() || got != "each job" && !strings.Contains(got, c.jobs[jobs-1]) {
+			t.Errorf("%d jobs: %x, want %x; %s", jobs, set, c.out.allJobs(), got)
+		}
 	}
 }

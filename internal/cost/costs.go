@@ -12,10 +12,13 @@ import (
 
 // Source is what reports are computed from. The functions must be safe for concurrent calls.
 type Source struct {
-	Table *series.Table
-	Pages func() (pages []scrape.LastPage, without int) // scrape.Pools.LastPages
-	Sent  func() []Sent                                 // by each endpoint of remote write; nil: nothing is sent
-	Watch *Watch                                        // nil: what is always zero is not known
+	Table  *series.Table
+	Pages  func() (pages []scrape.LastPage, without int) // scrape.Pools.LastPages
+	Others func() int                                    // targets of other instances; nil: there are none
+	Sent   func() []Sent                                 // by each endpoint of remote write; nil: nothing is sent
+	Watch  *Watch                                        // nil: what is always zero is not known
+	// LeftOut is how many of the targets without a page --limit has left out.
+	LeftOut int
 }
 
 // Sent is what an endpoint of remote write has sent since the start.
@@ -48,6 +51,10 @@ func (c *Costs) Report(ctx context.Context, q Query) (*Report, error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for another report: %w", ctx.Err())
 	}
+	used, err := q.Used.matcher()
+	if err != nil {
+		return nil, err
+	}
 	began := c.now()
 	since := c.src.Watch.Start(began)
 	pages, without := c.src.Pages()
@@ -59,12 +66,15 @@ func (c *Costs) Report(ctx context.Context, q Query) (*Report, error) {
 	sortPages(pages)
 	reader := &tableReader{table: c.src.Table}
 	t := count(pages, without, reader, c.src.Watch.zero(), false)
+	t.totals.LeftOut = min(c.src.LeftOut, without)
+	if c.src.Others != nil {
+		t.totals.Others = c.src.Others()
+	}
 	r := &Report{At: began, Query: q, Totals: t.totals, WhatIf: []WhatIf{}, Advice: []Fix{}, Notes: []string{}}
 	c.addZero(t, r, since)
 	c.addChange(t, r)
 	r.addWritten(c.src.Sent)
-	var err error
-	if r.WhatIf, err = answer(ctx, q, t, pages, reader); err != nil {
+	if r.WhatIf, err = answer(ctx, q, used, t, pages, reader); err != nil {
 		return nil, err
 	}
 	r.Rows, r.Found = q.choose(t.tables[q.By])
@@ -111,8 +121,14 @@ func (r *Report) addWritten(sent func() []Sent) {
 // addNotes says what the figures leave out. running says that there will be a history.
 func (r *Report) addNotes(t *tally, running bool) {
 	note := func(format string, args ...any) { r.Notes = append(r.Notes, fmt.Sprintf(format, args...)) }
-	if n := r.Totals.Without; n > 0 {
+	if n := r.Totals.LeftOut; n > 0 {
+		note("%d targets are in no figure: they were left out by --limit.", n)
+	}
+	if n := r.Totals.Without - r.Totals.LeftOut; n > 0 {
 		note("%d targets are in no figure: they were not scraped yet, or their last scrape failed.", n)
+	}
+	if n := r.Totals.Others; n > 0 {
+		note("%d targets are in no figure: other instances scrape them (sharding).", n)
 	}
 	note("The lengths of lines are known, those of values are not: what the page has beyond its lines is divided " +
 		"among its samples.")

@@ -31,11 +31,14 @@ func (r rule) text() string {
 	return text.String()
 }
 
-// ofJobs names jobs: job envoy-stats, jobs a and b.
+// ofJobs names jobs: the job envoy-stats, the jobs a, b.
 func (t *tally) ofJobs(set jobSet) string {
+	if set>>(jobBits-1) != 0 {
+		return "each job"
+	}
 	var names []string
 	for i, job := range t.totals.Jobs {
-		if i < 64 && set&(1<<i) != 0 {
+		if i < jobBits && set&(1<<i) != 0 {
 			names = append(names, job)
 		}
 	}
@@ -50,7 +53,10 @@ func (t *tally) ofJobs(set jobSet) string {
 }
 
 func (t *tally) allJobs() jobSet {
-	return jobSet(1)<<min(len(t.totals.Jobs), 63) - 1
+	if len(t.totals.Jobs) >= jobBits {
+		return ^jobSet(0)
+	}
+	return jobSet(1)<<len(t.totals.Jobs) - 1
 }
 
 // receiverSaves and pageSaves say what a fix saves.
@@ -78,8 +84,7 @@ func (t *tally) familyFixes(name string, f *family, gone Amount) []Fix {
 	everywhere := Fix{Sidecar: pageSaves(gone), Network: pageSaves(gone), Receiver: receiverSaves(gone)}
 	switch metric := istioMetric(name); {
 	case metric != "":
-		everywhere.Title = "Or switch it off in the sidecars: a Telemetry of Istio, in Istio's root namespace for " +
-			"the whole mesh"
+		everywhere.Title = "Or switch it off in the sidecars. " + addOverrides
 		everywhere.YAML = telemetry("    - match:\n        metric: " + metric + "\n        mode: CLIENT_AND_SERVER\n" +
 			"      disabled: true\n")
 		fixes = append(fixes, everywhere)
@@ -101,19 +106,22 @@ func (t *tally) familyFixes(name string, f *family, gone Amount) []Fix {
 // different: the receiver would refuse, or mix up, series with the same labels.
 func (t *tally) labelFixes(label string, w WhatIf) []Fix {
 	fixes := []Fix{}
-	if w.Safe {
-		fixes = append(fixes, t.ruleFix(rule{Regex: regexp.QuoteMeta(label), Action: "labeldrop"}, t.allJobs(), w.Gone))
+	if w.Safe || w.Partial {
+		fix := t.ruleFix(rule{Regex: regexp.QuoteMeta(label), Action: "labeldrop"}, t.allJobs(), w.Gone)
+		if w.Partial {
+			fix.Title = "If the series of the other targets stay different, too: a" + strings.TrimPrefix(fix.Title, "A")
+		}
+		fixes = append(fixes, fix)
 	}
 	if slices.Contains(istioTags(), label) {
 		fixes = append(fixes, Fix{
-			Title: "Have the sidecars add the series up: a Telemetry of Istio, in Istio's root namespace for the " +
-				"whole mesh",
+			Title: "Have the sidecars add the series up. " + addOverrides,
 			YAML: telemetry("    - match:\n        metric: ALL_METRICS\n        mode: CLIENT_AND_SERVER\n" +
 				"      tagOverrides:\n        " + label + ":\n          operation: REMOVE\n"),
 			Sidecar: pageSaves(w.Gone), Network: pageSaves(w.Gone), Receiver: receiverSaves(w.Gone),
 		})
 	}
-	if !w.Safe && len(fixes) == 0 {
+	if len(fixes) == 0 {
 		fixes = append(fixes, Fix{
 			Title: "Nothing before the receiver can add these series up. There, a recording rule can: sum without (" +
 				label + ") (rate(METRIC[5m])). It saves queries time, and no storage",
@@ -158,6 +166,10 @@ func anyOf(names []string) string {
 	}
 	return strings.Join(quoted, "|")
 }
+
+// addOverrides says where the result of telemetry belongs.
+const addOverrides = "Add these overrides to the mesh-wide Telemetry (there can be only one; if there is none, this " +
+	"is one). Those of further answers belong in the same resource"
 
 func telemetry(overrides string) string {
 	return "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata:\n  name: fewer-series\n" +

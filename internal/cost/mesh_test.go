@@ -2,6 +2,7 @@ package cost
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -23,6 +24,8 @@ type mesh struct {
 	table *series.Table
 	watch *Watch
 	pages map[string]string // by namespace/pod
+
+	change func(page string) string // what the server makes of a page; nil: nothing
 }
 
 // newMesh scrapes each page once, with a job that has the given rules of metric_relabel_configs. Targets have the
@@ -32,7 +35,11 @@ func newMesh(tb testing.TB, rules string, pages map[string]string) *mesh {
 	m := &mesh{table: series.NewTable(), watch: &Watch{}, pages: pages}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-		_, _ = w.Write([]byte(m.pages[strings.TrimPrefix(r.URL.Path, "/")]))
+		page := m.pages[strings.TrimPrefix(r.URL.Path, "/")]
+		if m.change != nil {
+			page = m.change(page)
+		}
+		_, _ = io.WriteString(w, page)
 	}))
 	tb.Cleanup(server.Close)
 	cfg, err := promconfig.Load(`

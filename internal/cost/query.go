@@ -12,11 +12,12 @@ import (
 const (
 	defaultRows = 100
 	maxRows     = 10_000
-	maxSearch   = 256 // bytes of a search text; the rest is ignored
+	maxPage     = 100_000 // times maxRows is an int of 32 bits
+	maxSearch   = 256     // bytes of a search text; the rest is ignored
 	maxName     = 1024
 )
 
-// Query says what a report shows. The zero Query is the table of families, the largest first.
+// Query says what a report shows. ParseQuery(nil) is the table of families, the largest first.
 type Query struct {
 	By        By     `json:"by"`
 	Sort      string `json:"sort"` // a column, see Columns
@@ -50,9 +51,9 @@ func Columns(by By) []Column {
 		numbers("bytes", "On the pages", func(r *Row) float64 { return r.bytesOf() }),
 		numbers("pods", "Pods", func(r *Row) float64 { return float64(r.Pods) }),
 	}
-	zero := numbers("zero", "Always zero", func(r *Row) float64 { return orZero(r.Zero) })
+	zero := numbers("zero", "Always zero", func(r *Row) float64 { return orZero(r.Zero) / float64(max(r.Series, 1)) })
 	change := numbers("change", "Change", func(r *Row) float64 { return orZero(r.Change) })
-	buckets := numbers("buckets", "Buckets", func(r *Row) float64 { return float64(r.Buckets) })
+	buckets := numbers("buckets", "Buckets", func(r *Row) float64 { return share(r.Buckets, r.Series) })
 	switch by {
 	case ByLabel:
 		return append(all, numbers("values", "Values", func(r *Row) float64 { return float64(r.Values) }), change)
@@ -124,7 +125,7 @@ func ParseQuery(v url.Values) (Query, error) {
 		return q, fmt.Errorf("drop_family, drop_label: a name may have %d bytes at most", maxName)
 	}
 	if n, err := strconv.Atoi(v.Get("page")); err == nil && n > 1 {
-		q.Page = n
+		q.Page = min(n, maxPage)
 	}
 	if text := v.Get("rows"); text != "" {
 		n, err := strconv.Atoi(text)
@@ -137,6 +138,9 @@ func ParseQuery(v url.Values) (Query, error) {
 	q.Used, err = usageOf(v)
 	return q, err
 }
+
+// From returns the index of the first row of the page.
+func (q Query) From() int { return (min(max(q.Page, 1), maxPage) - 1) * min(q.Rows, maxRows) }
 
 // Values returns the parameters of a URL that ask for the query again, without defaults. Used is not among them.
 func (q Query) Values() url.Values {
@@ -180,8 +184,8 @@ func (q Query) choose(rows []Row) (page []Row, found int) {
 			return cmp.Or(order, cmp.Compare(a.Name, b.Name))
 		})
 	}
-	from := min((max(q.Page, 1)-1)*q.Rows, len(chosen))
-	return chosen[from:min(from+q.Rows, len(chosen))], len(chosen)
+	from := min(q.From(), len(chosen))
+	return chosen[from : from+min(q.Rows, len(chosen)-from)], len(chosen)
 }
 
 func words[T ~string](list []T) string {

@@ -38,8 +38,10 @@ type Report struct {
 
 // Totals are the sums over all targets.
 type Totals struct {
-	Targets int      `json:"targets"`         // whose last scrape was good
-	Without int      `json:"targets_without"` // not scraped yet, or the last scrape failed: not in any figure
+	Targets int      `json:"targets"`           // whose last scrape was good
+	Without int      `json:"targets_without"`   // not scraped yet, or the last scrape failed: not in any figure
+	LeftOut int      `json:"targets_left_out"`  // of Without, by --limit
+	Others  int      `json:"targets_elsewhere"` // that other instances scrape: not in any figure
 	Jobs    []string `json:"jobs"`
 
 	Series  int `json:"series"`  // after metric relabeling, counted for each target
@@ -54,8 +56,8 @@ type Totals struct {
 	WireBytesPerSecond     float64 `json:"wire_bytes_per_second"`
 	ScrapeSecondsPerSecond float64 `json:"scrape_seconds_per_second"` // which is time of the sidecars' main threads
 
-	// Compressed bytes to all endpoints of remote write: samples per second times the bytes per sample since the start.
-	// nil: nothing was sent yet.
+	// Compressed bytes to all endpoints of remote write: samples per second times the bytes per sample since the start,
+	// as if write_relabel_configs dropped nothing. nil: nothing was sent yet.
 	WrittenBytesPerSecond *float64 `json:"written_bytes_per_second"`
 
 	Zero      *int       `json:"zero"`         // series that were zero at every scrape since ZeroSince; nil: not known
@@ -89,6 +91,7 @@ type WhatIf struct {
 	Question string `json:"question"` // such as: drop the family istio_request_bytes
 	Answer   string `json:"answer"`   // in one sentence
 	Safe     bool   `json:"safe"`     // no series would have the labels of another, and everything used stays
+	Partial  bool   `json:"partial"`  // it would be safe, but there are targets that were not counted
 	Unknown  bool   `json:"unknown"`  // no target shows what the question is about; Answer names similar ones
 	Gone     Amount `json:"gone"`
 	Left     Amount `json:"left"`
@@ -100,7 +103,8 @@ type WhatIf struct {
 	// Of --used-by.
 	Families     []string `json:"families,omitempty"`      // that would go, largest first
 	Missing      []string `json:"missing,omitempty"`       // used, but no target shows it
-	UnusedLabels []string `json:"unused_labels,omitempty"` // of the series that stay; no expression names them
+	UnusedLabels []string `json:"unused_labels,omitempty"` // of all series; no expression names them
+	Problems     []string `json:"problems,omitempty"`      // expressions that could not be read, with their place
 
 	Fixes []Fix `json:"fixes"`
 }

@@ -39,8 +39,10 @@ type nameTotal struct {
 	page                int32 // the last one that had the name
 }
 
-// jobSet has a bit for each of the first 64 jobs, in the order of their names.
+// jobSet has a bit for each of the first 63 jobs, in the order of their names, and the last bit for all others.
 type jobSet uint64
+
+const jobBits = 64
 
 // counter makes a tally.
 type counter struct {
@@ -104,10 +106,7 @@ func jobsOf(pages []scrape.LastPage) []string {
 }
 
 func (c *counter) jobOf(p *scrape.LastPage) jobSet {
-	if i := slices.Index(c.jobs, p.Job); i < 64 {
-		return 1 << i
-	}
-	return 0
+	return 1 << min(slices.Index(c.jobs, p.Job), jobBits-1)
 }
 
 // addPage adds page number n, from 1.

@@ -74,7 +74,8 @@ func (w *WhatIf) write(b *bytes.Buffer) {
 	}
 	list("Would go", w.Families)
 	list("Used, but no target shows it", w.Missing)
-	list("Labels that nothing names", w.UnusedLabels)
+	list("Could not be read", w.Problems)
+	list("Labels that no expression names", w.UnusedLabels)
 	for _, f := range w.Fixes {
 		f.write(b)
 	}
@@ -111,7 +112,7 @@ func (r *Report) writeTable(b *bytes.Buffer) {
 		fmt.Fprintf(t, "  %s\n", plain(r.Rows[i].Name))
 	}
 	_ = t.Flush() // b takes everything
-	from := (max(r.Query.Page, 1) - 1) * r.Query.Rows
+	from := r.Query.From()
 	switch {
 	case r.Found == 0 && r.All == 0:
 		b.WriteString("nothing\n")

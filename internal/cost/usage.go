@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/url"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 
@@ -22,6 +23,8 @@ const (
 	MaxUsageFile = 32 << 20 // bytes of a file
 	maxNames     = 20_000
 	maxPatterns  = 200
+	maxPattern   = 64 << 10 // bytes of all patterns together
+	maxRepeat    = 20       // of a part of a pattern: x{20}, or (x{4}){5}
 	maxProblems  = 50
 )
 
@@ -122,7 +125,9 @@ func (u *Usage) text(file, where, key, text string, parent map[string]any, depth
 			u.expr(file, where, text)
 		}
 	case "query", "definition":
-		u.variable(file, where, text, parent)
+		if !ofOtherSource(parent) {
+			u.variable(file, where, text, parent)
+		}
 	case "legendFormat":
 		for _, m := range regexp.MustCompile(`\{\{\s*([\w.]+)\s*\}\}`).FindAllStringSubmatch(text, -1) {
 			u.addLabels(m[1])
@@ -150,18 +155,15 @@ func ofOtherSource(query map[string]any) bool {
 	return slices.Contains([]string{"loki", "tempo", "elasticsearch", "influxdb", "graphite", "jaeger", "zipkin"}, kind)
 }
 
-// variable takes the query of a variable: label_values(METRIC, LABEL), label_values(LABEL), query_result(EXPR) or
-// metrics(REGEX). Other texts in such fields are names of data sources, lists and the like.
+// variable takes the query of a variable: label_values(METRIC, LABEL), label_values(LABEL), query_result(EXPR),
+// metrics(REGEX) or label_names(), or PromQL, as in the queries of some panels. Other texts in such fields are names of
+// data sources, lists and the like.
 func (u *Usage) variable(file, where, text string, parent map[string]any) {
-	function, rest, ok := strings.Cut(strings.TrimSpace(text), "(")
-	if !ok || !strings.HasSuffix(rest, ")") {
-		if parent["type"] == "adhoc" || parent["refId"] == nil || !looksLikeQuery(text) {
-			return
-		}
-		u.expr(file, where, text)
-		return
+	function, rest, _ := strings.Cut(strings.TrimSpace(text), "(")
+	arguments, isCall := strings.CutSuffix(rest, ")")
+	if !isCall {
+		function = ""
 	}
-	arguments := strings.TrimSuffix(rest, ")")
 	switch strings.TrimSpace(function) {
 	case "label_values":
 		i := strings.LastIndexByte(arguments, ',')
@@ -175,6 +177,11 @@ func (u *Usage) variable(file, where, text string, parent map[string]any) {
 	case "metrics":
 		u.pattern(strings.TrimSpace(arguments))
 		u.exprs++
+	case "label_names":
+	default:
+		if parent["type"] != "adhoc" && parent["refId"] != nil && looksLikeQuery(text) {
+			u.expr(file, where, text)
+		}
 	}
 }
 
@@ -231,16 +238,18 @@ func (u *Usage) selector(matchers []*labels.Matcher) {
 		}
 	}
 	if !named {
-		u.pattern(".+")
+		u.pattern(everything)
 	}
 }
 
 // name takes the name of a metric, in which variables are marked.
 func (u *Usage) name(name string) {
 	if !strings.Contains(name, variableMark) {
-		if len(u.Names) < maxNames {
-			u.Names = appendNew(u.Names, name)
+		if len(u.Names) >= maxNames && !slices.Contains(u.Names, name) {
+			u.pattern(everything) // rather too much than too little
+			return
 		}
+		u.Names = appendNew(u.Names, name)
 		return
 	}
 	parts := strings.Split(name, variableMark)
@@ -251,10 +260,49 @@ func (u *Usage) name(name string) {
 }
 
 func (u *Usage) pattern(p string) {
-	if _, err := regexp.Compile("^(?:" + p + ")$"); err != nil || len(u.Patterns) >= maxPatterns {
-		p = ".+" // rather too much than too little
+	_, err := compile(p)
+	if err != nil || len(u.Patterns) >= maxPatterns || bytesOf(u.Patterns)+len(p) > maxPattern-len(everything) {
+		p = everything // rather too much than too little
 	}
 	u.Patterns = appendNew(u.Patterns, p)
+}
+
+// everything is the pattern of all names.
+const everything = ".+"
+
+// compile compiles a pattern of names. It refuses one that would take far more memory than it has bytes.
+func compile(p string) (*regexp.Regexp, error) {
+	if strings.Contains(p, `\p`) || strings.Contains(p, `\P`) {
+		return nil, errors.New("classes of Unicode are too large: name the letters, such as [a-z]")
+	}
+	p = "^(?s:" + p + ")$"
+	parsed, err := syntax.Parse(p, syntax.Perl)
+	if err != nil {
+		return nil, err
+	}
+	if repeats(parsed) > maxRepeat {
+		return nil, fmt.Errorf("a part of it is repeated more than %d times: write * or +", maxRepeat)
+	}
+	return regexp.Compile(p)
+}
+
+// repeats returns how often compiling writes a part of a pattern out, at most: 6 for a(b{2}){1,3}.
+func repeats(re *syntax.Regexp) int {
+	most := 1
+	for _, sub := range re.Sub {
+		most = max(most, repeats(sub))
+	}
+	if re.Op == syntax.OpRepeat {
+		most *= max(re.Min, re.Max, 1)
+	}
+	return most
+}
+
+func bytesOf(texts []string) (n int) {
+	for _, text := range texts {
+		n += len(text)
+	}
+	return n
 }
 
 // call takes the labels that functions read.
@@ -312,7 +360,7 @@ func (u *Usage) Values() url.Values {
 		"used_recorded": u.Recorded, "used_problem": u.Problems}
 }
 
-// usageOf reads what Values has written; nil: no file was named.
+// usageOf reads what Values has written; nil: no file was named. matcher checks the patterns.
 func usageOf(v url.Values) (*Usage, error) {
 	if len(v["used_file"]) == 0 {
 		return nil, nil
@@ -322,8 +370,8 @@ func usageOf(v url.Values) (*Usage, error) {
 	if max(len(u.Names), len(u.Recorded), len(u.Labels)) > maxNames || len(u.Patterns) > maxPatterns+1 {
 		return nil, fmt.Errorf("used, used_pattern: at most %d names and %d patterns", maxNames, maxPatterns)
 	}
-	if _, err := u.matcher(); err != nil {
-		return nil, err
+	if bytesOf(u.Patterns) > maxPattern {
+		return nil, fmt.Errorf("used_pattern: at most %s of patterns", size(maxPattern))
 	}
 	return u, nil
 }
@@ -335,7 +383,11 @@ type usageMatcher struct {
 	met      []bool // by pattern
 }
 
+// matcher compiles the patterns. It returns nil if u is nil.
 func (u *Usage) matcher() (*usageMatcher, error) {
+	if u == nil {
+		return nil, nil
+	}
 	m := &usageMatcher{names: make(map[string]bool, len(u.Names)), met: make([]bool, len(u.Patterns))}
 	for _, name := range u.Names {
 		m.names[name] = false
@@ -346,7 +398,7 @@ func (u *Usage) matcher() (*usageMatcher, error) {
 		}
 	}
 	for _, p := range u.Patterns {
-		re, err := regexp.Compile("^(?s:" + p + ")$")
+		re, err := compile(p)
 		if err != nil {
 			return nil, fmt.Errorf("used_pattern=%.80q: %w", p, err)
 		}

@@ -1,10 +1,13 @@
 package cost
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp/syntax"
 	"slices"
 	"strings"
 	"testing"
@@ -174,5 +177,118 @@ func TestKeepUsed(t *testing.T) {
 	}
 	if !slices.Contains(w.UnusedLabels, "source_principal") || slices.Contains(w.UnusedLabels, "response_code") {
 		t.Errorf("unused labels: %v", w.UnusedLabels)
+	}
+}
+
+// TestPatternsAreBounded: a short pattern can ask for gigabytes.
+func TestPatternsAreBounded(t *testing.T) {
+	m := newMesh(t, "", shop())
+	for name, tc := range map[string]struct {
+		patterns []string
+		want     string
+	}{
+		"repeated":        {[]string{strings.Repeat("x{1000}", 3300)}, "repeated more than 20 times"},
+		"nested":          {[]string{"(?:(?:x{5}){5}){2,}"}, "repeated more than 20 times"},
+		"Unicode classes": {[]string{strings.Repeat(`\pL`, 20_000)}, "classes of Unicode are too large"},
+		"long":            {[]string{strings.Repeat("x", 40<<10), strings.Repeat("y", 40<<10)}, "at most 64.0 KiB"},
+		"broken":          {[]string{"("}, "missing closing )"},
+	} {
+		form := url.Values{"used_file": {"f"}, "used_pattern": tc.patterns}
+		q, err := ParseQuery(form)
+		if err == nil {
+			_, err = m.costs().Report(t.Context(), q)
+		}
+		if err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want %q", name, err, tc.want)
+		}
+		var u Usage // of a file, such a pattern keeps everything
+		for _, p := range tc.patterns {
+			u.pattern(p)
+		}
+		if !slices.Contains(u.Patterns, everything) || bytesOf(u.Patterns) > maxPattern {
+			t.Errorf("%s: %.100q do not keep everything", name, u.Patterns)
+		}
+	}
+	for p, want := range map[string]int{"a(b{2}){1,3}": 6, "x*": 1, "(x{3}|y{4})z": 4, "(a{3,}){2}": 6} {
+		re, err := syntax.Parse(p, syntax.Perl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := repeats(re); got != want {
+			t.Errorf("%s: %d repeats, want %d", p, got, want)
+		}
+	}
+}
+
+// TestQueriesOfPanels: the field query has PromQL in some panels, and other languages in others.
+func TestQueriesOfPanels(t *testing.T) {
+	for name, tc := range map[string]struct{ query, names, labels string }{
+		"PromQL that ends like a call": {`{"refId": "A", "query": "sum by (zone) (rate(a_total[5m]))"}`, "a_total",
+			"zone"},
+		"PromQL":          {`{"refId": "A", "query": "rate(a_total[5m]) > 1"}`, "a_total", ""},
+		"a call":          {`{"refId": "A", "query": "rate(a_total[5m])"}`, "a_total", ""},
+		"names of labels": {`{"refId": "A", "query": "label_names()"}`, "", ""},
+		"Loki": {`{"refId": "A", "datasource": {"type": "loki"}, "query": "count_over_time({app=\"x\"}[5m])"}`, "",
+			""},
+		"Loki's labels": {`{"datasource": {"type": "loki"}, "definition": "label_values(app)"}`, "", ""},
+	} {
+		var u Usage
+		if err := u.ParseUsage("f", []byte(`{"targets": [{"expr": "z"}, `+tc.query+`]}`)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		names := slices.DeleteFunc(u.Names, func(name string) bool { return name == "z" })
+		if strings.Join(names, " ") != tc.names || strings.Join(u.Labels, " ") != tc.labels || len(u.Problems) > 0 {
+			t.Errorf("%s: names %q, labels %q, problems %q", name, names, u.Labels, u.Problems)
+		}
+	}
+}
+
+// TestTooManyNamesKeepEverything: no name is lost silently.
+func TestTooManyNamesKeepEverything(t *testing.T) {
+	u := Usage{Names: make([]string, maxNames)}
+	u.name("")
+	if len(u.Patterns) > 0 {
+		t.Errorf("patterns: %q for a name that is known", u.Patterns)
+	}
+	if u.name("one_more"); len(u.Names) != maxNames || !slices.Contains(u.Patterns, everything) {
+		t.Errorf("%d names, patterns %q", len(u.Names), u.Patterns)
+	}
+}
+
+// TestProblemsAreShown: an answer that rests on unread expressions lists them.
+func TestProblemsAreShown(t *testing.T) {
+	var u Usage
+	if err := u.ParseUsage("f", []byte(`{"panels": [{"title": "p", "targets": [{"expr": "sum("}, {"expr": "a"}]}]}`)); err != nil {
+		t.Fatal(err)
+	}
+	r := newMesh(t, "", shop()).report(t, Query{Used: &u})
+	var text strings.Builder
+	if err := r.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(text.String(), "  Could not be read:\n    f, p: sum(") || r.WhatIf[0].Safe {
+		t.Errorf("%s", text.String())
+	}
+}
+
+// TestSlowPatternsEnd: matching ends with the context.
+func TestSlowPatternsEnd(t *testing.T) {
+	m := newMesh(t, "", shop())
+	u := Usage{Files: []string{"f"}, Patterns: []string{"x"}}
+	matcher, err := u.matcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, _ := m.pools.LastPages()
+	defer func() {
+		for i := range pages {
+			pages[i].Release()
+		}
+	}()
+	tally := count(pages, 0, &tableReader{table: m.table}, nil, false)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := tally.keepUsed(ctx, &u, matcher); !errors.Is(err, context.Canceled) {
+		t.Errorf("the error is %v", err)
 	}
 }

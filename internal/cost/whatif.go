@@ -15,8 +15,10 @@ import (
 // maxNamed is how many families or metrics an answer names at most.
 const maxNamed = 1000
 
-// answer answers the questions of a query.
-func answer(ctx context.Context, q Query, t *tally, pages []scrape.LastPage, r *tableReader) ([]WhatIf, error) {
+// answer answers the questions of a query. used is the matcher of q.Used.
+func answer(
+	ctx context.Context, q Query, used *usageMatcher, t *tally, pages []scrape.LastPage, r *tableReader,
+) ([]WhatIf, error) {
 	answers := []WhatIf{}
 	if q.DropFamily != "" {
 		answers = append(answers, t.dropFamily(q.DropFamily))
@@ -29,7 +31,7 @@ func answer(ctx context.Context, q Query, t *tally, pages []scrape.LastPage, r *
 		answers = append(answers, w)
 	}
 	if q.Used != nil {
-		w, err := t.keepUsed(q.Used)
+		w, err := t.keepUsed(ctx, q.Used, used)
 		if err != nil {
 			return nil, err
 		}
@@ -118,26 +120,32 @@ func (t *tally) dropLabel(ctx context.Context, label string, pages []scrape.Last
 	w.Left = t.whole().minus(w.Gone)
 	if w.Safe {
 		w.Answer = fmt.Sprintf("%s series have the label %s. Without it all %s series stay different, and its %s need "+
-			"not be on the pages.", number(row.Series), label, number(t.totals.Series), size(row.PageBytes))
+			"not be on the pages, as long as no page shows another value: a label such as response_code can collide "+
+			"later.", number(row.Series), label, number(t.totals.Series), size(row.PageBytes))
 	} else {
 		w.Answer = fmt.Sprintf("Without the label %s %s of %s series remain. %s series would have the labels of "+
 			"another one, so they must be summed, not dropped.", label, number(w.Left.Series),
 			number(t.totals.Series), number(w.Colliding))
+	}
+	if n := t.totals.Without + t.totals.Others; n > 0 {
+		w.Answer = fmt.Sprintf("Among the series of %s targets that were counted (%s were not): %s",
+			number(t.totals.Targets), number(n), w.Answer)
+		w.Partial, w.Safe = w.Safe, false
 	}
 	w.Fixes = t.labelFixes(label, w)
 	return w, nil
 }
 
 // keepUsed says what goes if only the metrics stay that dashboards and rules use.
-func (t *tally) keepUsed(u *Usage) (WhatIf, error) {
-	w := WhatIf{Question: "keep only what is used", Fixes: []Fix{}, Families: []string{}, Missing: []string{}}
-	m, err := u.matcher()
-	if err != nil {
-		return w, err
-	}
+func (t *tally) keepUsed(ctx context.Context, u *Usage, m *usageMatcher) (WhatIf, error) {
+	w := WhatIf{Question: "keep only what is used", Fixes: []Fix{}, Families: []string{}, Missing: []string{},
+		Problems: u.Problems[:min(len(u.Problems), maxProblems)]}
 	gone := map[string]bool{}
 	keptOf := map[string]bool{} // families of which something stays
 	for i := range t.byName {
+		if err := ctx.Err(); err != nil { // patterns can be slow
+			return w, err
+		}
 		n := &t.byName[i]
 		if gone[n.name] = !m.matches(n.name); !gone[n.name] {
 			keptOf[n.family] = true

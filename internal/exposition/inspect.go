@@ -4,6 +4,7 @@ import (
 	"iter"
 	"sync"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/hashindex"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -33,6 +34,9 @@ func (s Shown) Lines() iter.Seq[Line] {
 		if s.layout == nil {
 			return
 		}
+		// Where no line is expected, the mark of a duplicate is also on series that staleness does not follow.
+		marked := s.layout.expected > 0
+		var earlier hashindex.Set
 		for i, ref := range s.layout.refs[:s.layout.shown] {
 			line := Line{}
 			if i < len(s.layout.lengths) { // Layouts.Show keeps no lengths
@@ -41,6 +45,9 @@ func (s Shown) Lines() iter.Seq[Line] {
 			switch ref.kind() {
 			case refSeries:
 				line.Series, line.Repeated = ref.id(), ref.duplicate()
+				if !marked {
+					line.Repeated = !earlier.Add(uint32(line.Series))
+				}
 			case refDropped:
 				line.Kind = LineDropped
 			case refFamily:

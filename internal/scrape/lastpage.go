@@ -51,12 +51,14 @@ func (ps *Pools) LastPages() (pages []LastPage, without int) {
 	return pages, without
 }
 
-// lastPage returns the last page if it was good. A page that the loop replaces at this moment counts as none.
+// lastPage returns the last page if it was good. Just after a scrape, the sizes and the time may still be those of the
+// scrape before.
 func (l *loop) lastPage() (LastPage, bool) {
 	l.mu.Lock()
 	s, found, cfg := l.status, l.found, l.job.cfg
+	good := s.health == HealthUp && s.shown.Hold()
 	l.mu.Unlock()
-	if s.health != HealthUp || !s.shown.Hold() {
+	if !good {
 		return LastPage{}, false
 	}
 	return LastPage{
@@ -65,6 +67,16 @@ func (l *loop) lastPage() (LastPage, bool) {
 		Interval:   l.target.interval, Duration: s.duration, Bytes: s.bytes.page, WireBytes: s.bytes.wire,
 		Samples: s.counts.Scraped, Shown: s.shown, table: l.env.table,
 	}, true
+}
+
+// OtherShards returns how many discovered targets other instances scrape.
+func (ps *Pools) OtherShards() (n int) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	for _, p := range ps.jobs {
+		n += p.wanted.others
+	}
+	return n
 }
 
 // ScrapeOnce scrapes targets once, concurrent many at a time, for a command that never calls Run. If there are more

@@ -69,6 +69,25 @@ func TestLastPages(t *testing.T) {
 	}
 }
 
+// TestLinesOfATimedPage: series with timestamps of their own, which staleness does not follow, are not repeated.
+func TestLinesOfATimedPage(t *testing.T) {
+	r := newRig()
+	r.apply(t, job(t, ""))
+	at1 := time.Now().UnixMilli()
+	r.pages.set("a:1", fmt.Sprintf("x 1 %d\ny 2 %d\nx 3 %d\nz 4\n", at1, at1, at1+1))
+	r.discover(at("a:1"))
+	r.ScrapeOnce(t.Context(), 0, 1)
+	pages, _ := r.LastPages()
+	var repeated []bool
+	for line := range pages[0].Shown.Lines() {
+		repeated = append(repeated, line.Repeated)
+	}
+	if got := fmt.Sprint(repeated); got != "[false false true false]" {
+		t.Errorf("repeated: %s, want the second x alone", got)
+	}
+	pages[0].Release()
+}
+
 // TestScrapeOnceTakesJobsInTurn: with a limit, every job has its share.
 func TestScrapeOnceTakesJobsInTurn(t *testing.T) {
 	r := newRig()
@@ -140,4 +159,45 @@ func TestMetricsOfTheCostOfAJob(t *testing.T) {
 		stop()
 		<-done
 	})
+}
+
+// TestBytesOfPagesThatBreakOff: page_bytes_total counts what wire_bytes_total does.
+func TestBytesOfPagesThatBreakOff(t *testing.T) {
+	r := newRig()
+	r.apply(t, job(t, "  body_size_limit: 10B\n"))
+	r.pages.set("a:1", "x 1\ny 2\nz 3\n")
+	r.discover(at("a:1"))
+	r.ScrapeOnce(t.Context(), 0, 1)
+	m := r.env.metrics
+	page := testutil.ToFloat64(m.pageBytes.WithLabelValues("envoy"))
+	if wire := testutil.ToFloat64(m.wireBytes.WithLabelValues("envoy")); page != wire || page < 10 {
+		t.Errorf("%v bytes of pages, %v on the wire; want the same, and 10 at least", page, wire)
+	}
+}
+
+// TestLastPageWhileAScrapeEnds: a healthy target has a last page at every moment, also before its status is new.
+func TestLastPageWhileAScrapeEnds(t *testing.T) {
+	r := newRig()
+	r.apply(t, job(t, ""))
+	r.pages.set("a:1", "x 1\n")
+	r.discover(at("a:1"))
+	r.ScrapeOnce(t.Context(), 0, 1)
+	r.pages.set("a:1", "y 1\nz 1\n")
+	l := r.inTurn()[0]
+	b, _, _, err := l.read(t.Context(), time.Now(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.commit(b, true, exposition.Shown{}, nil)
+	p, ok := l.lastPage()
+	if !ok {
+		t.Fatal("there is no last page between commit and remember")
+	}
+	lines := 0
+	for range p.Shown.Lines() {
+		lines++
+	}
+	if p.Release(); lines != 2 {
+		t.Errorf("the last page has %d lines, want those of the new one", lines)
+	}
 }

@@ -257,7 +257,10 @@ func (l *loop) finishBatch(
 func (l *loop) commit(b *series.Batch, read bool, shown exposition.Shown, err error) {
 	l.ages.note(l.env.table, b, err == nil)
 	if err == nil {
+		l.mu.Lock() // so that lastPage finds either this page or the one before
 		l.live = l.page.Commit(l.live)
+		l.status.shown = l.live
+		l.mu.Unlock()
 	} else {
 		if read {
 			l.abandon()
@@ -299,7 +302,7 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 	m := l.job.metrics
 	m.scrapes.Inc()
 	m.samples.Add(float64(c.Scraped))
-	m.pageBytes.Add(float64(max(0, size.reported)))
+	m.pageBytes.Add(float64(size.page))
 	m.duration.Observe(took.Seconds())
 	m.droppedByRules.Add(float64(c.Scraped - c.Kept))
 	m.duplicates.Add(float64(c.Duplicates))

@@ -8,12 +8,17 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/cost"
 )
 
 // maxCostForm is how long the form of a question may be: it can list what some hundred dashboards use.
 const maxCostForm = 4 << 20
+
+// maxCostTime is how long a report may take, with the wait for another one. It takes a second for a large mesh, and
+// longer only with patterns that are made to be slow.
+const maxCostTime = time.Minute
 
 // costPage shows what series cost, as a table, and answers questions about doing without some of them.
 type costPage struct {
@@ -86,11 +91,17 @@ func (s *Server) costReport(w http.ResponseWriter, r *http.Request) (*cost.Repor
 	if err := r.ParseForm(); err != nil {
 		return nil, cost.Query{}, http.StatusBadRequest, err
 	}
+	if inURL := r.URL.Query(); inURL.Has("used_file") || inURL.Has("used_pattern") || inURL.Has("used") {
+		return nil, cost.Query{}, http.StatusBadRequest,
+			errors.New("used, used_file, used_pattern: give them in the form of a POST request, not in the URL")
+	}
 	query, err := cost.ParseQuery(r.Form)
 	if err != nil {
 		return nil, query, http.StatusBadRequest, err
 	}
-	report, err := s.src.Cost(r.Context(), query)
+	ctx, cancel := context.WithTimeout(r.Context(), maxCostTime)
+	defer cancel()
+	report, err := s.src.Cost(ctx, query)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return nil, query, http.StatusServiceUnavailable, err
@@ -103,6 +114,9 @@ func (s *Server) costReport(w http.ResponseWriter, r *http.Request) (*cost.Repor
 	for i := range report.WhatIf {
 		a := &report.WhatIf[i]
 		a.Question, a.Answer = maskURLs(a.Question), maskURLs(a.Answer)
+		for j := range a.Problems {
+			a.Problems[j] = maskURLs(a.Problems[j])
+		}
 	}
 	return report, query, http.StatusOK, nil
 }
@@ -211,7 +225,7 @@ func (p *costPage) addTable(q cost.Query) {
 }
 
 func costPager(q cost.Query, found, shown int) pager {
-	from := (q.Page - 1) * q.Rows
+	from := q.From()
 	p := pager{Page: q.Page, Pages: max(1, (found+q.Rows-1)/q.Rows), From: from + 1, To: from + shown, Total: found}
 	at := func(page int) string { q.Page = page; return costLink(q) }
 	if q.Page > 1 {

@@ -29,7 +29,7 @@ func (m *fakeMesh) cost(_ context.Context, q cost.Query) (*cost.Report, error) {
 			WireBytesPerSecond: 751_618, ScrapeSecondsPerSecond: 0.3721, WrittenBytesPerSecond: &written,
 			Zero: &zero, ZeroSince: &since, Change: &change, Since: &since,
 		},
-		Rows:   m.costRows[min((q.Page-1)*q.Rows, len(m.costRows)):min(q.Page*q.Rows, len(m.costRows))],
+		Rows:   m.costRows[min(q.From(), len(m.costRows)):min(q.From()+q.Rows, len(m.costRows))],
 		WhatIf: []cost.WhatIf{}, Advice: []cost.Fix{}, Notes: []string{"3 targets are in no figure."},
 	}
 	if q.DropFamily != "" {
@@ -41,7 +41,8 @@ func (m *fakeMesh) cost(_ context.Context, q cost.Query) (*cost.Report, error) {
 	}
 	if q.DropLabel != "" {
 		r.WhatIf = append(r.WhatIf, cost.WhatIf{Question: "drop the label " + q.DropLabel,
-			Answer: "33 series must be summed, not dropped.", Colliding: 33, Fixes: []cost.Fix{}})
+			Answer: "33 series must be summed, not dropped.", Colliding: 33, Fixes: []cost.Fix{},
+			Problems: []string{"board.json, p: sum(: no closing bracket"}})
 	}
 	return r, nil
 }
@@ -92,6 +93,7 @@ func TestCostIsABoundedPage(t *testing.T) {
 	}
 	s := m.server(Config{})
 	body := ask(s, "GET", "/cost?by=pod&page=50").Body.String()
+	wantStatus(t, ask(s, "GET", "/cost?by=pod&rows=10000&page=9223372036854775807"), http.StatusOK)
 	if len(body) > 200_000 || !strings.Contains(body, "page 50 of 100") {
 		t.Errorf("the page has %d bytes, or not its place", len(body))
 	}
@@ -109,6 +111,11 @@ func TestCostRefusesBadQuestions(t *testing.T) {
 		}
 	}
 	wantStatus(t, ask(s, "GET", "/cost?sort=x", "Accept", "text/plain"), http.StatusBadRequest)
+	w := ask(s, "GET", "/cost?used_file=f&used_pattern=x", "Accept", "text/plain")
+	wantStatus(t, w, http.StatusBadRequest)
+	if body := w.Body.String(); !strings.Contains(body, "give them in the form of a POST request, not in the URL") {
+		t.Errorf("%s", body)
+	}
 	m.costErr = fmt.Errorf("wait for another report: %w", context.Canceled)
 	wantStatus(t, ask(s, "GET", "/cost"), http.StatusServiceUnavailable)
 	m.costErr = errors.New("https://me:canary-password@x")
