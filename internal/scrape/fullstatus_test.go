@@ -174,7 +174,8 @@ func TestFullStatusWhileTargetsChange(t *testing.T) {
 		for _, d := range p.Dropped {
 			_ = d.Discovered()
 		}
-		if n := len(p.Targets) + len(p.Dropped) + len(p.Duplicates) + len(p.Elsewhere); n > 10 {
+		// The target of the running update may be dropped already, and its loop not yet ended.
+		if n := len(p.Targets) + len(p.Dropped) + len(p.Duplicates) + len(p.Elsewhere); n > 11 {
 			t.Fatalf("%d targets of 10: %+v", n, p)
 		}
 	}
