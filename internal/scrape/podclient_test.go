@@ -121,6 +121,36 @@ func TestS15CredentialsDoNotReachTheAPIServer(t *testing.T) {
 	}
 }
 
+// TestDepartingPodsDoNotCount holds that pods whose loops only wait for their markers leave room within --via.limit.
+func TestDepartingPodsDoNotCount(t *testing.T) {
+	cfg := apiServer(t, "", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		fmt.Fprint(w, "x 1\n")
+	})
+	limits := via.DefaultLimits()
+	limits.Targets = 2
+	r := newRig()
+	r.opts.Via = throughAPIServer(limits)
+	if err := r.Apply([]*promconfig.ScrapeConfig{cfg}); err != nil {
+		t.Fatal(err)
+	}
+	for i, group := range []string{"cart-0", "cart-1", "cart-2"} { // a rollout replaces both pods, twice
+		ip := fmt.Sprintf("10.0.%d.", i)
+		r.Update(map[string][]*targetgroup.Group{"envoy": {
+			podGroup(group+"-a", ip+"7", "15090"), podGroup(group+"-b", ip+"8", "15090")}})
+		p := r.jobs["envoy"]
+		for _, l := range p.loops {
+			l.scraped = true // so that it waits for its markers
+			if got := getPage(t.Context(), p.state.fetcher, l.target); got.err != "" || len(p.loops) != 2 {
+				t.Errorf("round %d, %s: %+v, %d loops", i, l.target.url, got, len(p.loops))
+			}
+		}
+		if got := len(p.departing); i > 0 && got == 0 {
+			t.Errorf("round %d: no loop waits", i)
+		}
+	}
+}
+
 func TestReasonsOfRefusedReads(t *testing.T) {
 	refusal := &url.Error{Op: "Get", URL: "http://10.0.0.7:15090/", Err: &via.Refusal{Reason: "forbidden"}}
 	tooMany := &url.Error{Op: "Get", URL: "http://10.0.0.7/", Err: &via.TooManyTargetsError{Targets: 3, Limit: 2}}
