@@ -96,7 +96,8 @@ func (c *scrapeCommand) podPage(ctx context.Context, job *promconfig.ScrapeConfi
 		return nil, err
 	}
 	p.once = &scrape.Once{Job: job, URL: c.podURL(&found.Pod, job), Timeout: c.timeout,
-		Pod: &via.Pod{Namespace: found.Pod.Namespace, Name: found.Pod.Name}}
+		Pod:            &via.Pod{Namespace: found.Pod.Namespace, Name: found.Pod.Name},
+		RefuseLoopback: true, OwnAddressOnly: true}
 	if p.way, err = c.wayTo(ctx, p); err != nil {
 		return nil, err
 	}
@@ -145,7 +146,7 @@ func (c *scrapeCommand) podURL(pod *corev1.Pod, job *promconfig.ScrapeConfig) *u
 // wayTo chooses how the pod's page is read.
 func (c *scrapeCommand) wayTo(ctx context.Context, p *podPage) (chosenWay, error) {
 	if !p.found.Unseen {
-		return c.via.choose(ctx, []*scrape.Once{p.once}), nil
+		return c.via.choose(ctx, []*scrape.Once{p.once}, scrape.IsAnswer), nil
 	}
 	if c.via.way == string(via.Direct) {
 		return chosenWay{}, fmt.Errorf("the API server does not let you get pods in namespace %s (403), so the "+

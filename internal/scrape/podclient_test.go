@@ -179,7 +179,7 @@ func TestOnceThroughTheAPIServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	pages := PagesOfPods(cfg, []*targetgroup.Group{podGroup("cart-0", "10.0.0.7", "15090"),
-		podGroup("cart-1", "10.0.0.8", "15090"), {Source: "0", Targets: []model.LabelSet{at("10.0.0.9:80")}}})
+		podGroup("cart-1", "10.0.0.8", "15090"), {Source: "0", Targets: []model.LabelSet{at("10.0.0.9:80")}}}, Options{})
 	if len(pages) != 2 {
 		t.Fatalf("pages = %v", pages)
 	}
@@ -215,25 +215,31 @@ func TestAnswersDirectly(t *testing.T) {
 	cfg := job(t, "")
 	page := func(u *url.URL) *Once { return &Once{Job: cfg, URL: u} }
 	good := page(up)
-	if got := AnswersDirectly(t.Context(), []*Once{page(down), page(down), page(down), page(down), good}); got != good {
+	if got := AnswersDirectly(t.Context(), []*Once{page(down), page(down), page(down), page(down), good}, IsPage); got != good {
 		t.Errorf("answered: %v", got)
 	}
 	// What a proxy answers in the place of a pod does not count.
 	for _, path := range []string{"/gone", "/login"} {
-		if got := AnswersDirectly(t.Context(), []*Once{page(up.JoinPath("..", path))}); got != nil {
+		if got := AnswersDirectly(t.Context(), []*Once{page(up.JoinPath("..", path))}, IsPage); got != nil {
 			t.Errorf("%s answered", got.URL)
 		}
 	}
+	// Of a pod that somebody names, an error is an answer; a web page is not.
+	for path, want := range map[string]bool{"/gone": true, "/login": false} {
+		if got := AnswersDirectly(t.Context(), []*Once{page(up.JoinPath("..", path))}, IsAnswer); (got != nil) != want {
+			t.Errorf("%s answers: %v, want %v", path, got != nil, want)
+		}
+	}
 	asked.Store(0)
-	if got := AnswersDirectly(t.Context(), []*Once{page(down)}); got != nil {
+	if got := AnswersDirectly(t.Context(), []*Once{page(down)}, IsPage); got != nil {
 		t.Errorf("answered: %v", got)
 	}
 	refusing := page(up)
 	refusing.RefuseLoopback = true
-	if got := AnswersDirectly(t.Context(), []*Once{refusing}); got != nil || asked.Load() != 0 {
+	if got := AnswersDirectly(t.Context(), []*Once{refusing}, IsPage); got != nil || asked.Load() != 0 {
 		t.Errorf("a loopback address that is refused: %v after %d requests", got, asked.Load())
 	}
-	if got := AnswersDirectly(t.Context(), nil); got != nil {
+	if got := AnswersDirectly(t.Context(), nil, IsPage); got != nil {
 		t.Errorf("of no pages: %v", got)
 	}
 }
