@@ -46,7 +46,7 @@ func addPodFlags(cmd *kingpin.CmdClause) *podFlags {
 		"pod its service account.").PlaceHolder("FILE").StringVar(&f.kubeconfig)
 	cmd.Flag("context", "Context of the kubeconfig. Default: the current one.").StringVar(&f.context)
 	cmd.Flag("port", "Port of the pod's page.").Default(sidecarPort).Uint16Var(&f.port)
-	cmd.Flag("path", "Path of the pod's page. Default: metrics_path of the job, or "+defaultStatsPath+" without "+
+	cmd.Flag("path", "Path of the pod's page, such as /stats/prometheus?usedonly. Default: metrics_path of the job, or "+defaultStatsPath+" without "+
 		"--config.file.").StringVar(&f.path)
 	return f
 }
@@ -139,6 +139,10 @@ func (c *scrapeCommand) podURL(pod *corev1.Pod, job *promconfig.ScrapeConfig) *u
 	if path == "" {
 		path = defaultStatsPath
 	}
+	path, query, hasQuery := strings.Cut(path, "?")
+	if hasQuery {
+		u.RawQuery = query
+	}
 	u.Path = "/" + strings.TrimPrefix(path, "/")
 	return u
 }
@@ -158,9 +162,12 @@ func (c *scrapeCommand) wayTo(ctx context.Context, p *podPage) (chosenWay, error
 // explain says for a failed scrape whether the pod answered, and what is likely the reason if it did not.
 func (p *podPage) explain(err error) error {
 	var refusal *via.Refusal
+	var server *via.ServerError
 	switch {
 	case p.once.Response != nil:
 		return fmt.Errorf("pod %s answers, but: %w", p.name(), err)
+	case errors.As(err, &server):
+		return fmt.Errorf("pod %s could not be asked: %w", p.name(), err)
 	case errors.As(err, &refusal) && refusal.Reason != via.ReasonUnreachable:
 		return fmt.Errorf("pod %s was not asked: %w", p.name(), err)
 	}

@@ -90,6 +90,43 @@ func TestScrapeAPodAsAJob(t *testing.T) {
 	}
 }
 
+func TestPathOfAPodsPage(t *testing.T) {
+	file := writeFile(t, "- job_name: a\n  metrics_path: /stats\n  params: {filter: [istio]}\n"+
+		"  static_configs: [{targets: [a]}]\n")
+	for args, want := range map[string]string{
+		"":                                     "/stats/prometheus",
+		"--path=stats":                         "/stats",
+		"--path=/stats/prometheus?usedonly":    "/stats/prometheus?usedonly",
+		"--path=/stats? --config.file=" + file: "/stats",
+		"--path=/a?b=c --config.file=" + file:  "/a?b=c",
+		"--config.file=" + file:                "/stats?filter=istio",
+	} {
+		var asked string
+		kubeconfig := podCluster(t, withSidecar, runningPod, func(w http.ResponseWriter, r *http.Request) {
+			asked = r.RequestURI
+			showSidecarPage(w, r)
+		})
+		code, _, errs := runCommand(t, append([]string{"scrape", "--kubeconfig=" + kubeconfig, "-n", "shop",
+			"--via=apiserver", "details-v1-a"}, strings.Fields(args)...)...)
+		if want = "/api/v1/namespaces/shop/pods/details-v1-a:15090/proxy" + want; code != exitOK || asked != want {
+			t.Errorf("%s: exit %d, %s; asked for %s, want %s", args, code, errs, asked, want)
+		}
+	}
+}
+
+// TestAPIServerThatDoesNotAnswer holds that it is not taken for the pod.
+func TestAPIServerThatDoesNotAnswer(t *testing.T) {
+	kubeconfig := podCluster(t, withSidecar, runningPod, func(w http.ResponseWriter, _ *http.Request) {
+		panic(http.ErrAbortHandler)
+	})
+	code, _, errs := runCommand(t, "scrape", "--kubeconfig="+kubeconfig, "-n", "shop", "--via=apiserver",
+		"details-v1-a")
+	if code != exitRefused || strings.Contains(errs, "port 15090") ||
+		!strings.Contains(errs, "pod shop/details-v1-a could not be asked: the API server http://127.0.0.1:") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+}
+
 func TestScrapeAPodThatDoesNotAnswer(t *testing.T) {
 	for name, tc := range map[string]struct {
 		spec, status string

@@ -202,6 +202,11 @@ func TestAnswersDirectly(t *testing.T) {
 			w.Header().Set("Content-Type", "text/plain")
 		case "/login":
 			w.Header().Set("Content-Type", "text/html")
+		case "/text":
+			http.NotFound(w, r)
+		case "/envoy":
+			w.Header().Set("Server", "istio-envoy")
+			w.WriteHeader(http.StatusNotFound)
 		default:
 			w.WriteHeader(http.StatusNotFound)
 		}
@@ -219,13 +224,13 @@ func TestAnswersDirectly(t *testing.T) {
 		t.Errorf("answered: %v", got)
 	}
 	// What a proxy answers in the place of a pod does not count.
-	for _, path := range []string{"/gone", "/login"} {
+	for _, path := range []string{"/text", "/gone", "/login"} {
 		if got := AnswersDirectly(t.Context(), []*Once{page(up.JoinPath("..", path))}, IsPage); got != nil {
 			t.Errorf("%s answered", got.URL)
 		}
 	}
-	// Of a pod that somebody names, an error is an answer; a web page is not.
-	for path, want := range map[string]bool{"/gone": true, "/login": false} {
+	// An error that the pod itself gives is an answer of a pod that somebody names.
+	for path, want := range map[string]bool{"/text": true, "/envoy": true, "/gone": false, "/login": false} {
 		if got := AnswersDirectly(t.Context(), []*Once{page(up.JoinPath("..", path))}, IsAnswer); (got != nil) != want {
 			t.Errorf("%s answers: %v, want %v", path, got != nil, want)
 		}

@@ -86,11 +86,14 @@ func IsPage(resp *http.Response) bool {
 	return resp.StatusCode == http.StatusOK && !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html")
 }
 
-// IsAnswer reports whether a response is a page of metrics, or an error of the pod itself.
+// IsAnswer reports whether a response is a page of metrics, or most likely an error of the pod itself. Some networks
+// answer for any address, with a web page or an empty 404. So an error needs a text, or Envoy's name.
 func IsAnswer(resp *http.Response) bool {
 	switch code := resp.StatusCode; {
 	case code == http.StatusUnauthorized, code == http.StatusForbidden, code == http.StatusNotFound, code >= 500:
-		return !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html")
+		contentType := resp.Header.Get("Content-Type")
+		return contentType != "" && !strings.HasPrefix(contentType, "text/html") ||
+			strings.HasSuffix(resp.Header.Get("Server"), "envoy")
 	}
 	return IsPage(resp)
 }

@@ -50,7 +50,7 @@ type ServerError struct {
 }
 
 // Error implements error.
-func (e *ServerError) Error() string { return fmt.Sprintf("API server %s: %v", e.Server, e.Err) }
+func (e *ServerError) Error() string { return fmt.Sprintf("the API server %s gives no answer: %v", e.Server, e.Err) }
 
 // Unwrap returns the cause.
 func (e *ServerError) Unwrap() error { return e.Err }
