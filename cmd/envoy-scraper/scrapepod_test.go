@@ -24,6 +24,7 @@ func podCluster(t *testing.T, spec, status string, page http.HandlerFunc) string
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.Contains(r.URL.Path, "/proxy/"):
+			w.Header().Set("Audit-Id", "1") // as on each response of kube-apiserver
 			page(w, r)
 		case r.URL.Path == "/api/v1/namespaces/shop/pods/details-v1-a":
 			w.Header().Set("Content-Type", "application/json")

@@ -169,6 +169,7 @@ func TestAnswersOfThePod(t *testing.T) {
 		{200, "application/json", `{"kind":"Status","apiVersion":"v1"}`},
 	} {
 		p := through(t, DefaultLimits(), func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Audit-Id", "1")
 			w.Header().Set("Content-Type", tc.contentType)
 			w.WriteHeader(tc.code)
 			fmt.Fprint(w, tc.body)
@@ -177,6 +178,19 @@ func TestAnswersOfThePod(t *testing.T) {
 		if err != nil || resp.StatusCode != tc.code || body != tc.body {
 			t.Errorf("%d %s %.40s: %v, body %.40q", tc.code, tc.contentType, tc.body, err, body)
 		}
+	}
+}
+
+// TestAnswersBeforeTheAPIServer holds that an error of a load balancer is not taken for one of the pod.
+func TestAnswersBeforeTheAPIServer(t *testing.T) {
+	p := through(t, DefaultLimits(), func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "<html>no healthy upstream</html>", http.StatusBadGateway)
+	})
+	var refusal *Refusal
+	_, _, err := get(t.Context(), p, cart, "http://10.0.0.7:15090/stats/prometheus")
+	if !errors.As(err, &refusal) || refusal.Code != 502 || refusal.Reason != reasonOther ||
+		!strings.Contains(err.Error(), "something in front of the API server answers 502") {
+		t.Errorf("error = %v", err)
 	}
 }
 

@@ -17,6 +17,9 @@ import (
 // hundred bytes.
 const maxStatusBytes = 64 << 10
 
+// auditHeader is the header that kube-apiserver adds to each response.
+const auditHeader = "Audit-Id"
+
 // maxMessage limits what a Refusal quotes of the API server, which may in turn quote a pod.
 const maxMessage = 200
 
@@ -50,7 +53,9 @@ type ServerError struct {
 }
 
 // Error implements error.
-func (e *ServerError) Error() string { return fmt.Sprintf("the API server %s gives no answer: %v", e.Server, e.Err) }
+func (e *ServerError) Error() string {
+	return fmt.Sprintf("the API server %s gives no answer: %v", e.Server, e.Err)
+}
 
 // Unwrap returns the cause.
 func (e *ServerError) Unwrap() error { return e.Err }
@@ -59,10 +64,25 @@ func (e *ServerError) Unwrap() error { return e.Err }
 // still be read from its beginning.
 //
 // A refusal is JSON of kind Status. A pod that answers so, too, is taken for the API server; it only changes the words
-// of its own error.
+// of its own error. kube-apiserver adds Audit-Id to each response, a pod's too. An error without it comes from a load
+// balancer or proxy that stands before the API server.
 func readRefusal(resp *http.Response, pod Pod, port string) (*Refusal, error) {
+	if resp.StatusCode < http.StatusBadRequest {
+		return nil, nil
+	}
+	refusal, err := readStatus(resp, pod, port)
+	if err == nil && refusal == nil && resp.Header.Get(auditHeader) == "" {
+		refusal = &Refusal{Code: resp.StatusCode, Reason: reasonOther, text: fmt.Sprintf("something in front of the "+
+			"API server answers %d, such as a proxy or load balancer: the answer has no %s", resp.StatusCode,
+			auditHeader)}
+	}
+	return refusal, err
+}
+
+// readStatus is readRefusal for a Status.
+func readStatus(resp *http.Response, pod Pod, port string) (*Refusal, error) {
 	mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if resp.StatusCode < http.StatusBadRequest || mediaType != "application/json" {
+	if mediaType != "application/json" {
 		return nil, nil
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxStatusBytes))
