@@ -46,8 +46,8 @@ func addPodFlags(cmd *kingpin.CmdClause) *podFlags {
 		"pod its service account.").PlaceHolder("FILE").StringVar(&f.kubeconfig)
 	cmd.Flag("context", "Context of the kubeconfig. Default: the current one.").StringVar(&f.context)
 	cmd.Flag("port", "Port of the pod's page.").Default(sidecarPort).Uint16Var(&f.port)
-	cmd.Flag("path", "Path of the pod's page, such as /stats/prometheus?usedonly. Default: metrics_path of the job, or "+defaultStatsPath+" without "+
-		"--config.file.").StringVar(&f.path)
+	cmd.Flag("path", "Path of the pod's page, such as /stats/prometheus?usedonly. Default: metrics_path of the job, "+
+		"or "+defaultStatsPath+" without --config.file.").StringVar(&f.path)
 	return f
 }
 

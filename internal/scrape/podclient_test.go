@@ -178,8 +178,10 @@ func TestOnceThroughTheAPIServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pages := PagesOfPods(cfg, []*targetgroup.Group{podGroup("cart-0", "10.0.0.7", "15090"),
-		podGroup("cart-1", "10.0.0.8", "15090"), {Source: "0", Targets: []model.LabelSet{at("10.0.0.9:80")}}}, Options{})
+	pages := PagesOfPods(cfg, []*targetgroup.Group{
+		podGroup("cart-0", "10.0.0.7", "15090"),
+		podGroup("cart-1", "10.0.0.8", "15090"),
+		{Source: "0", Targets: []model.LabelSet{at("10.0.0.9:80")}}}, Options{})
 	if len(pages) != 2 {
 		t.Fatalf("pages = %v", pages)
 	}
@@ -220,7 +222,8 @@ func TestAnswersDirectly(t *testing.T) {
 	cfg := job(t, "")
 	page := func(u *url.URL) *Once { return &Once{Job: cfg, URL: u} }
 	good := page(up)
-	if got := AnswersDirectly(t.Context(), []*Once{page(down), page(down), page(down), page(down), good}, IsPage); got != good {
+	all := []*Once{page(down), page(down), page(down), page(down), good}
+	if got := AnswersDirectly(t.Context(), all, IsPage); got != good {
 		t.Errorf("answered: %v", got)
 	}
 	// What a proxy answers in the place of a pod does not count.

@@ -74,9 +74,8 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 		if ended := b.ctx.Err(); ended != nil {
 			return n, ended
 		}
-		return n, fmt.Errorf("the page does not end in time at %d bytes per second, the most that is read through the API "+
-			"server: %w",
-			b.limiter.limits.BytesPerSecond, context.DeadlineExceeded)
+		return n, fmt.Errorf("the page does not end in time at %d bytes per second, the most that is read through "+
+			"the API server: %w", b.limiter.limits.BytesPerSecond, context.DeadlineExceeded)
 	}
 	return n, err
 }
