@@ -196,9 +196,12 @@ func explainFailure(o *scrape.Once, err error) error {
 	}
 	answered := ue == nil && o.Response != nil
 	var dns *net.DNSError
+	var server *via.ServerError
 	switch {
 	case errors.Is(err, context.Canceled):
 		return errors.New("interrupted")
+	case errors.As(err, &server):
+		return server
 	case errors.Is(err, context.DeadlineExceeded) && o.Body.Len() > 0:
 		return fmt.Errorf("the page did not end within %v (%s read)", o.Timeout, sizeWords(int64(o.Body.Len())))
 	case errors.Is(err, context.DeadlineExceeded):

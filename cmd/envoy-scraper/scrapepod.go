@@ -46,8 +46,8 @@ func addPodFlags(cmd *kingpin.CmdClause) *podFlags {
 		"pod its service account.").PlaceHolder("FILE").StringVar(&f.kubeconfig)
 	cmd.Flag("context", "Context of the kubeconfig. Default: the current one.").StringVar(&f.context)
 	cmd.Flag("port", "Port of the pod's page.").Default(sidecarPort).Uint16Var(&f.port)
-	cmd.Flag("path", "Path of the pod's page. Default: metrics_path of the job, or "+defaultStatsPath+" without "+
-		"--config.file.").StringVar(&f.path)
+	cmd.Flag("path", "Path of the pod's page, such as /stats/prometheus?usedonly. Default: metrics_path of the job, "+
+		"or "+defaultStatsPath+" without --config.file.").StringVar(&f.path)
 	return f
 }
 
@@ -96,7 +96,8 @@ func (c *scrapeCommand) podPage(ctx context.Context, job *promconfig.ScrapeConfi
 		return nil, err
 	}
 	p.once = &scrape.Once{Job: job, URL: c.podURL(&found.Pod, job), Timeout: c.timeout,
-		Pod: &via.Pod{Namespace: found.Pod.Namespace, Name: found.Pod.Name}}
+		Pod:            &via.Pod{Namespace: found.Pod.Namespace, Name: found.Pod.Name},
+		RefuseLoopback: true, OwnAddressOnly: true}
 	if p.way, err = c.wayTo(ctx, p); err != nil {
 		return nil, err
 	}
@@ -138,6 +139,10 @@ func (c *scrapeCommand) podURL(pod *corev1.Pod, job *promconfig.ScrapeConfig) *u
 	if path == "" {
 		path = defaultStatsPath
 	}
+	path, query, hasQuery := strings.Cut(path, "?")
+	if hasQuery {
+		u.RawQuery = query
+	}
 	u.Path = "/" + strings.TrimPrefix(path, "/")
 	return u
 }
@@ -145,7 +150,7 @@ func (c *scrapeCommand) podURL(pod *corev1.Pod, job *promconfig.ScrapeConfig) *u
 // wayTo chooses how the pod's page is read.
 func (c *scrapeCommand) wayTo(ctx context.Context, p *podPage) (chosenWay, error) {
 	if !p.found.Unseen {
-		return c.via.choose(ctx, []*scrape.Once{p.once}), nil
+		return c.via.choose(ctx, []*scrape.Once{p.once}, scrape.IsAnswer), nil
 	}
 	if c.via.way == string(via.Direct) {
 		return chosenWay{}, fmt.Errorf("the API server does not let you get pods in namespace %s (403), so the "+
@@ -157,9 +162,12 @@ func (c *scrapeCommand) wayTo(ctx context.Context, p *podPage) (chosenWay, error
 // explain says for a failed scrape whether the pod answered, and what is likely the reason if it did not.
 func (p *podPage) explain(err error) error {
 	var refusal *via.Refusal
+	var server *via.ServerError
 	switch {
 	case p.once.Response != nil:
 		return fmt.Errorf("pod %s answers, but: %w", p.name(), err)
+	case errors.As(err, &server):
+		return fmt.Errorf("pod %s could not be asked: %w", p.name(), err)
 	case errors.As(err, &refusal) && refusal.Reason != via.ReasonUnreachable:
 		return fmt.Errorf("pod %s was not asked: %w", p.name(), err)
 	}

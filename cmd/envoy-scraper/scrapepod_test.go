@@ -5,10 +5,17 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	config_util "github.com/prometheus/common/config"
+	promconfig "github.com/prometheus/prometheus/config"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
+	"github.com/envoy-scraper/envoy-scraper/internal/via"
 )
 
 // podCluster is an API server with one pod, whose page it reads. It returns the path of a kubeconfig.
@@ -17,6 +24,7 @@ func podCluster(t *testing.T, spec, status string, page http.HandlerFunc) string
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.Contains(r.URL.Path, "/proxy/"):
+			w.Header().Set("Audit-Id", "1") // as on each response of kube-apiserver
 			page(w, r)
 		case r.URL.Path == "/api/v1/namespaces/shop/pods/details-v1-a":
 			w.Header().Set("Content-Type", "application/json")
@@ -36,7 +44,7 @@ func podCluster(t *testing.T, spec, status string, page http.HandlerFunc) string
 
 const (
 	withSidecar = `{"containers":[{"name":"app"},{"name":"istio-proxy","ports":[{"containerPort":15090}]}]}`
-	runningPod  = `{"phase":"Running","podIP":"127.0.0.1","containerStatuses":[{"name":"istio-proxy","ready":true}]}`
+	runningPod  = `{"phase":"Running","podIP":"192.0.2.7","containerStatuses":[{"name":"istio-proxy","ready":true}]}`
 )
 
 func showSidecarPage(w http.ResponseWriter, _ *http.Request) {
@@ -60,8 +68,8 @@ func TestScrapeAPodByName(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &rep); err != nil || code != exitOK {
 		t.Fatalf("exit %d: %v, %s", code, err, errs)
 	}
-	if rep.URL != "http://127.0.0.1:1/stats/prometheus" || rep.Pod != "shop/details-v1-a" || rep.Via == nil ||
-		rep.Via.Way != "apiserver" || rep.Via.Why != "127.0.0.1:1 showed no page directly within 2s" ||
+	if rep.URL != "http://192.0.2.7:1/stats/prometheus" || rep.Pod != "shop/details-v1-a" || rep.Via == nil ||
+		rep.Via.Way != "apiserver" || rep.Via.Why != "192.0.2.7:1 showed no page directly within 2s" ||
 		!rep.Istio.Shown {
 		t.Errorf("report = %+v, via %+v", rep, rep.Via)
 	}
@@ -83,6 +91,43 @@ func TestScrapeAPodAsAJob(t *testing.T) {
 	}
 }
 
+func TestPathOfAPodsPage(t *testing.T) {
+	file := writeFile(t, "- job_name: a\n  metrics_path: /stats\n  params: {filter: [istio]}\n"+
+		"  static_configs: [{targets: [a]}]\n")
+	for args, want := range map[string]string{
+		"":                                     "/stats/prometheus",
+		"--path=stats":                         "/stats",
+		"--path=/stats/prometheus?usedonly":    "/stats/prometheus?usedonly",
+		"--path=/stats? --config.file=" + file: "/stats",
+		"--path=/a?b=c --config.file=" + file:  "/a?b=c",
+		"--config.file=" + file:                "/stats?filter=istio",
+	} {
+		var asked string
+		kubeconfig := podCluster(t, withSidecar, runningPod, func(w http.ResponseWriter, r *http.Request) {
+			asked = r.RequestURI
+			showSidecarPage(w, r)
+		})
+		code, _, errs := runCommand(t, append([]string{"scrape", "--kubeconfig=" + kubeconfig, "-n", "shop",
+			"--via=apiserver", "details-v1-a"}, strings.Fields(args)...)...)
+		if want = "/api/v1/namespaces/shop/pods/details-v1-a:15090/proxy" + want; code != exitOK || asked != want {
+			t.Errorf("%s: exit %d, %s; asked for %s, want %s", args, code, errs, asked, want)
+		}
+	}
+}
+
+// TestAPIServerThatDoesNotAnswer holds that it is not taken for the pod.
+func TestAPIServerThatDoesNotAnswer(t *testing.T) {
+	kubeconfig := podCluster(t, withSidecar, runningPod, func(w http.ResponseWriter, _ *http.Request) {
+		panic(http.ErrAbortHandler)
+	})
+	code, _, errs := runCommand(t, "scrape", "--kubeconfig="+kubeconfig, "-n", "shop", "--via=apiserver",
+		"details-v1-a")
+	if code != exitRefused || strings.Contains(errs, "port 15090") ||
+		!strings.Contains(errs, "pod shop/details-v1-a could not be asked: the API server http://127.0.0.1:") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+}
+
 func TestScrapeAPodThatDoesNotAnswer(t *testing.T) {
 	for name, tc := range map[string]struct {
 		spec, status string
@@ -96,7 +141,7 @@ func TestScrapeAPodThatDoesNotAnswer(t *testing.T) {
 		"another port": {withSidecar, runningPod, unreachable, "is 1 the port of its page (--port)"},
 		"no address": {withSidecar, `{"phase":"Pending"}`, unreachable,
 			"pod shop/details-v1-a has no address yet (Pending)"},
-		"finished": {withSidecar, `{"phase":"Succeeded","podIP":"127.0.0.1"}`, unreachable,
+		"finished": {withSidecar, `{"phase":"Succeeded","podIP":"192.0.2.7"}`, unreachable,
 			"pod shop/details-v1-a has finished (Succeeded)"},
 		"its own error": {withSidecar, runningPod, http.NotFound,
 			"pod shop/details-v1-a answers, but: the target answers 404"},
@@ -130,11 +175,28 @@ func TestNameOfAPodOrURL(t *testing.T) {
 func TestAutoWithoutAPod(t *testing.T) {
 	f := &viaFlags{way: "auto"}
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
-	if got := f.choose(t.Context(), nil); got.Way != "apiserver" {
+	if got := f.choose(t.Context(), nil, scrape.IsPage); got.Way != "apiserver" {
 		t.Errorf("outside of a cluster: %s", got)
 	}
 	t.Setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-	if got := f.choose(t.Context(), nil); got.Way != "direct" {
+	if got := f.choose(t.Context(), nil, scrape.IsPage); got.Way != "direct" {
 		t.Errorf("in a pod: %s", got)
+	}
+}
+
+func TestAutoSendsNoCredentials(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("asked with %v", r.Header)
+	}))
+	t.Cleanup(s.Close)
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	job := promconfig.DefaultScrapeConfig
+	job.HTTPClientConfig.BasicAuth = &config_util.BasicAuth{Username: "u", Password: "hunter2"}
+	got := (&viaFlags{way: "auto"}).choose(t.Context(), []*scrape.Once{{Job: &job, URL: u}}, scrape.IsPage)
+	if got.Way != via.Direct || got.Why != "the job has basic_auth, which works only directly" {
+		t.Errorf("chosen: %s", got)
 	}
 }

@@ -73,8 +73,8 @@ func (c *targetsCommand) run(ctx context.Context, stdout, stderr io.Writer) int 
 		return exitRefused
 	}
 	list := listTargets(cfg, groups, time.Now())
-	if pages := pagesOfPods(cfg, groups); len(pages) > 0 {
-		list.Via = new(c.via.choose(ctx, pages))
+	if pages := pagesOfPods(cfg, groups, false); len(pages) > 0 {
+		list.Via = new(c.via.choose(ctx, pages, scrape.IsPage))
 	}
 	write := list.writeTable
 	if c.output == outputJSON {

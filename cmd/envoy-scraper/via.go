@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,8 +91,9 @@ func (w chosenWay) String() string {
 	return "directly: " + w.Why
 }
 
-// choose resolves --via=auto by asking for a few of the pages directly, which takes 2 s at most.
-func (f *viaFlags) choose(ctx context.Context, pages []*scrape.Once) chosenWay {
+// choose resolves --via=auto by asking for a few of the pages directly, which takes 2 s at most. counts is as for
+// scrape.AnswersDirectly. Pages that work only directly are not asked for, so that no credential is sent for a try.
+func (f *viaFlags) choose(ctx context.Context, pages []*scrape.Once, counts func(*http.Response) bool) chosenWay {
 	if f.way != string(via.Auto) {
 		return chosenWay{via.Way(f.way), "as --via=" + f.way + " says"}
 	}
@@ -100,8 +103,15 @@ func (f *viaFlags) choose(ctx context.Context, pages []*scrape.Once) chosenWay {
 		}
 		return chosenWay{via.APIServer, "there is no pod to try yet, and this process does not run in a pod"}
 	}
-	if page := scrape.AnswersDirectly(ctx, pages); page != nil {
-		return chosenWay{via.Direct, page.URL.Host + " shows its page"}
+	keys := via.DirectOnly(pages[0].Job.HTTPClientConfig)
+	pages = slices.DeleteFunc(slices.Clone(pages), func(page *scrape.Once) bool {
+		return len(via.DirectOnly(page.Job.HTTPClientConfig)) > 0
+	})
+	if len(pages) == 0 {
+		return chosenWay{via.Direct, fmt.Sprintf("the job has %s, which works only directly", strings.Join(keys, ", "))}
+	}
+	if page := scrape.AnswersDirectly(ctx, pages, counts); page != nil {
+		return chosenWay{via.Direct, page.URL.Host + " answers"}
 	}
 	return chosenWay{via.APIServer, fmt.Sprintf("%s showed no page directly within %v", hosts(pages),
 		scrape.ReachTimeout)}
@@ -116,9 +126,11 @@ func hosts(pages []*scrape.Once) string {
 }
 
 // pagesOfPods returns the pages of the pods that the jobs have found.
-func pagesOfPods(cfg *config.Config, groups map[string][]*targetgroup.Group) (pages []*scrape.Once) {
+func pagesOfPods(cfg *config.Config, groups map[string][]*targetgroup.Group, allowLoopback bool) (
+	pages []*scrape.Once) {
+	opts := scrape.Options{AllowLoopback: allowLoopback, OwnAddressOnly: cfg.OwnAddressOnly}
 	for _, job := range cfg.Jobs {
-		pages = append(pages, scrape.PagesOfPods(job, groups[job.JobName])...)
+		pages = append(pages, scrape.PagesOfPods(job, groups[job.JobName], opts)...)
 	}
 	return pages
 }
@@ -138,14 +150,11 @@ func (f *viaFlags) forOnce(ctx context.Context, cfg *config.Config, found map[st
 			groups[job] = append(groups[job], g.Group)
 		}
 	}
-	pages := pagesOfPods(cfg, groups)
+	pages := pagesOfPods(cfg, groups, allowLoopback)
 	if len(pages) == 0 {
 		return nil
 	}
-	for _, page := range pages {
-		page.RefuseLoopback = !allowLoopback
-	}
-	way := f.choose(ctx, pages)
+	way := f.choose(ctx, pages, scrape.IsPage)
 	if way.Way == via.APIServer {
 		fmt.Fprintf(stderr, "Pages of pods are read %v.\n", way)
 	}
@@ -165,11 +174,7 @@ func (f *viaFlags) openForRun(ctx context.Context, cfg *config.Config, allowLoop
 			return nil, fmt.Errorf("--via=auto found no pods to try (give --via=direct or --via=apiserver): %s",
 				config.RedactURLs(err.Error()))
 		}
-		pages := pagesOfPods(cfg, groups)
-		for _, page := range pages {
-			page.RefuseLoopback = !allowLoopback
-		}
-		way = f.choose(ctx, pages)
+		way = f.choose(ctx, pagesOfPods(cfg, groups, allowLoopback), scrape.IsPage)
 		log.Info("--via=auto: pages of pods are read " + way.String())
 	}
 	proxies := f.proxies(way, reg)

@@ -24,6 +24,7 @@ var pages = []page{
 	{path: "pods", key: "p", list: true},
 	{path: "targets", key: "t", list: true},
 	{path: "service-discovery", key: "d", list: true},
+	{path: "cost", key: "c"}, // its table is one of several, without a state
 	{path: "config", key: "f"},
 }
 

@@ -1,14 +1,20 @@
 #!/usr/bin/env bash
 # Finds Chromium for the tests that look at pages, and prints its path on standard output. Where it is missing, root on
-# Debian installs Debian's package. CHROMIUM may name another one.
+# Debian installs Debian's package. CHROMIUM may name another one, which must be there.
 #
 # Exit code 3: Chromium cannot be had here; the tests that need it skip.
 set -euo pipefail
 
+if [ -n "${CHROMIUM:-}" ]; then
+	command -v "$CHROMIUM" && exit
+	echo "chromium.sh: CHROMIUM=$CHROMIUM is no program" >&2
+	exit 1
+fi
+
 find_it() {
 	local name
-	for name in "${CHROMIUM:-}" chromium chromium-browser google-chrome; do
-		if [ -n "$name" ] && command -v "$name"; then
+	for name in chromium chromium-browser google-chrome; do
+		if command -v "$name"; then
 			return 0
 		fi
 	done

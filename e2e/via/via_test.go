@@ -118,7 +118,7 @@ func auto(w *world) {
 	w.check(out, code, 1, "namespace shop has no deploy/details")
 	out, code = w.scrape(w.admin, "-l", "app=details")
 	w.check(out, code, 0, "http://"+w.ips[details]+":15090/stats/prometheus", "shop/details-v1-a",
-		"directly: "+w.ips[details]+":15090 shows its page", "yes: istio_requests_total (1 series)")
+		"directly: "+w.ips[details]+":15090 answers", "yes: istio_requests_total (1 series)")
 	out, code = w.scrape(w.admin, podNames[distant])
 	w.check(out, code, 0, "http://"+w.ips[distant]+":15090/stats/prometheus",
 		"through the API server: "+w.ips[distant]+":15090 showed no page directly within 2s",
@@ -188,7 +188,7 @@ func missingRight(w *world) {
 	out, code = w.scrape(onlyProxy, podNames[details])
 	w.check(out, code, 0, "you may not get pods", "yes: istio_requests_total (1 series)")
 	out, code = w.scrape(onlyProxy, "gone-v1-a")
-	w.check(out, code, 1, "does not know pod shop/gone-v1-a any more (404)")
+	w.check(out, code, 1, "the API server has no pod shop/gone-v1-a: the name is wrong, or the pod was deleted (404)")
 	out, code = w.scrape(onlyProxy, "-l", "app=details")
 	w.check(out, code, 1, "kubectl auth can-i list pods -n shop")
 

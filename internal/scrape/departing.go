@@ -81,6 +81,7 @@ func (ps *Pools) predecessors(p *pool, targets []*target) []*loop {
 
 // retire has a loop leave: why is eventLose if its target is lost, or eventOutdate if another loop is to replace it.
 func (ps *Pools) retire(p *pool, l *loop, why eventKind) {
+	l.uncountViaAPI()
 	if ps.isTheirs(p, l.target.shardKey) {
 		ps.handOver(p, l)
 		return

@@ -114,16 +114,10 @@ func (f *fetcher) close() {
 // add registers a target before its first scrape.
 func (f *fetcher) add(t *target) {
 	f.targets.add(t)
-	if t.pod != nil {
-		f.pods.proxy.Add()
-	}
 }
 
 // forget undoes add. It closes the target's idle connection unless another target has the same host and port.
 func (f *fetcher) forget(t *target) {
-	if t.pod != nil {
-		f.pods.proxy.Remove()
-	}
 	switch last := f.targets.remove(t); {
 	case !last:
 	case t.socket != "":

@@ -92,6 +92,13 @@ func TestS06OnlyThePodsOwnAddress(t *testing.T) {
 			(len(m.targets) != 0 || len(m.errors) != 1 || !strings.Contains(m.errors[0], c.refused)) {
 			t.Errorf("%s: %d targets, errors %q", name, len(m.targets), m.errors)
 		}
+		// A try before the scrapes keeps the promise, too.
+		own[podNameLabel], own[namespaceLabel] = "cart-0", "shop"
+		pages := PagesOfPods(cfg, []*targetgroup.Group{{Targets: []model.LabelSet{own}}},
+			Options{OwnAddressOnly: func(string) bool { return true }})
+		if len(pages) != len(m.targets) || len(pages) > 0 && (!pages[0].OwnAddressOnly || !pages[0].RefuseLoopback) {
+			t.Errorf("%s: pages to try %+v", name, pages)
+		}
 	}
 }
 

@@ -40,6 +40,7 @@ type loop struct {
 	heapIndex int // in the heap of due times; -1: not there
 
 	handed bool        // another instance has the target; guarded by Pools.mu
+	viaAPI atomic.Bool // it counts as a target that is scraped through the API server
 	moved  atomic.Bool // another instance got the target: the samples of a scrape that still runs must not wait
 
 	mu     sync.Mutex // guards the following
@@ -88,6 +89,7 @@ func newLoop(e *env, job *jobState, t *target) *loop {
 	l := &loop{env: e, job: job, target: t, id: id, heapIndex: -1, status: scrapeStatus{health: HealthUnknown}}
 	l.page = exposition.NewPage(e.layouts, l.newLearner(), job.pageOptionsOf(t))
 	job.fetcher.add(t)
+	l.countViaAPI()
 	l.report = openReport(e.table, id, t.labels, job.cfg.ExtraScrapeMetricsEnabled())
 	return l
 }
@@ -114,6 +116,7 @@ func (l *loop) inherit(old *loop) (release func()) {
 	l.report.inherit(l.env.table, old.report)
 	return func() {
 		left.Forget()
+		old.uncountViaAPI()
 		old.job.fetcher.forget(old.target)
 		l.env.table.ReleaseTarget(old.id)
 	}
@@ -139,7 +142,24 @@ func (l *loop) release() {
 	l.ages.forget(l.env.table)
 	l.report.release(l.env.table)
 	l.env.table.ReleaseTarget(l.id)
+	l.uncountViaAPI()
 	l.job.fetcher.forget(l.target)
+}
+
+// countViaAPI counts the target if it is scraped through the API server.
+func (l *loop) countViaAPI() {
+	if l.target.pod != nil {
+		l.viaAPI.Store(true)
+		l.job.fetcher.pods.proxy.Add()
+	}
+}
+
+// uncountViaAPI undoes countViaAPI as soon as the loop is about to leave: one that only waits for its markers is not
+// scraped.
+func (l *loop) uncountViaAPI() {
+	if l.viaAPI.CompareAndSwap(true, false) {
+		l.job.fetcher.pods.proxy.Remove()
+	}
 }
 
 // scrape reads the target's page once and hands on the batch. forced, unless nil, makes the scrape fail without a

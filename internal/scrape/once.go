@@ -30,6 +30,8 @@ type Once struct {
 	Via *via.Proxy // reads the page of Pod; nil: the page is read directly
 	// RefuseLoopback refuses a loopback address, as the scrapes of a job do with a discovered one.
 	RefuseLoopback bool
+	// OwnAddressOnly refuses redirects to another host, as the scrapes of such a job do.
+	OwnAddressOnly bool
 
 	// Series is called for each series when the page shows it for the first time. kept is false if metric relabeling
 	// drops it. printed is valid until Series returns. nil: nobody wants to know.
@@ -52,7 +54,8 @@ var ErrBodyLimit = errBodyLimit
 func (o *Once) Run(ctx context.Context) error {
 	cfg := *o.Job
 	cfg.ScrapeFailureLogFile = "" // the log is of real scrapes
-	job, err := newJobState(&cfg, Options{AllowLoopback: !o.RefuseLoopback})
+	job, err := newJobState(&cfg, Options{AllowLoopback: !o.RefuseLoopback,
+		OwnAddressOnly: func(string) bool { return o.OwnAddressOnly }})
 	if err != nil {
 		return err
 	}

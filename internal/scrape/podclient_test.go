@@ -121,6 +121,36 @@ func TestS15CredentialsDoNotReachTheAPIServer(t *testing.T) {
 	}
 }
 
+// TestDepartingPodsDoNotCount holds that pods whose loops only wait for their markers leave room within --via.limit.
+func TestDepartingPodsDoNotCount(t *testing.T) {
+	cfg := apiServer(t, "", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		fmt.Fprint(w, "x 1\n")
+	})
+	limits := via.DefaultLimits()
+	limits.Targets = 2
+	r := newRig()
+	r.opts.Via = throughAPIServer(limits)
+	if err := r.Apply([]*promconfig.ScrapeConfig{cfg}); err != nil {
+		t.Fatal(err)
+	}
+	for i, group := range []string{"cart-0", "cart-1", "cart-2"} { // a rollout replaces both pods, twice
+		ip := fmt.Sprintf("10.0.%d.", i)
+		r.Update(map[string][]*targetgroup.Group{"envoy": {
+			podGroup(group+"-a", ip+"7", "15090"), podGroup(group+"-b", ip+"8", "15090")}})
+		p := r.jobs["envoy"]
+		for _, l := range p.loops {
+			l.scraped = true // so that it waits for its markers
+			if got := getPage(t.Context(), p.state.fetcher, l.target); got.err != "" || len(p.loops) != 2 {
+				t.Errorf("round %d, %s: %+v, %d loops", i, l.target.url, got, len(p.loops))
+			}
+		}
+		if got := len(p.departing); i > 0 && got == 0 {
+			t.Errorf("round %d: no loop waits", i)
+		}
+	}
+}
+
 func TestReasonsOfRefusedReads(t *testing.T) {
 	refusal := &url.Error{Op: "Get", URL: "http://10.0.0.7:15090/", Err: &via.Refusal{Reason: "forbidden"}}
 	tooMany := &url.Error{Op: "Get", URL: "http://10.0.0.7/", Err: &via.TooManyTargetsError{Targets: 3, Limit: 2}}
@@ -148,8 +178,10 @@ func TestOnceThroughTheAPIServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pages := PagesOfPods(cfg, []*targetgroup.Group{podGroup("cart-0", "10.0.0.7", "15090"),
-		podGroup("cart-1", "10.0.0.8", "15090"), {Source: "0", Targets: []model.LabelSet{at("10.0.0.9:80")}}})
+	pages := PagesOfPods(cfg, []*targetgroup.Group{
+		podGroup("cart-0", "10.0.0.7", "15090"),
+		podGroup("cart-1", "10.0.0.8", "15090"),
+		{Source: "0", Targets: []model.LabelSet{at("10.0.0.9:80")}}}, Options{})
 	if len(pages) != 2 {
 		t.Fatalf("pages = %v", pages)
 	}
@@ -172,6 +204,11 @@ func TestAnswersDirectly(t *testing.T) {
 			w.Header().Set("Content-Type", "text/plain")
 		case "/login":
 			w.Header().Set("Content-Type", "text/html")
+		case "/text":
+			http.NotFound(w, r)
+		case "/envoy":
+			w.Header().Set("Server", "istio-envoy")
+			w.WriteHeader(http.StatusNotFound)
 		default:
 			w.WriteHeader(http.StatusNotFound)
 		}
@@ -185,25 +222,32 @@ func TestAnswersDirectly(t *testing.T) {
 	cfg := job(t, "")
 	page := func(u *url.URL) *Once { return &Once{Job: cfg, URL: u} }
 	good := page(up)
-	if got := AnswersDirectly(t.Context(), []*Once{page(down), page(down), page(down), page(down), good}); got != good {
+	all := []*Once{page(down), page(down), page(down), page(down), good}
+	if got := AnswersDirectly(t.Context(), all, IsPage); got != good {
 		t.Errorf("answered: %v", got)
 	}
 	// What a proxy answers in the place of a pod does not count.
-	for _, path := range []string{"/gone", "/login"} {
-		if got := AnswersDirectly(t.Context(), []*Once{page(up.JoinPath("..", path))}); got != nil {
+	for _, path := range []string{"/text", "/gone", "/login"} {
+		if got := AnswersDirectly(t.Context(), []*Once{page(up.JoinPath("..", path))}, IsPage); got != nil {
 			t.Errorf("%s answered", got.URL)
 		}
 	}
+	// An error that the pod itself gives is an answer of a pod that somebody names.
+	for path, want := range map[string]bool{"/text": true, "/envoy": true, "/gone": false, "/login": false} {
+		if got := AnswersDirectly(t.Context(), []*Once{page(up.JoinPath("..", path))}, IsAnswer); (got != nil) != want {
+			t.Errorf("%s answers: %v, want %v", path, got != nil, want)
+		}
+	}
 	asked.Store(0)
-	if got := AnswersDirectly(t.Context(), []*Once{page(down)}); got != nil {
+	if got := AnswersDirectly(t.Context(), []*Once{page(down)}, IsPage); got != nil {
 		t.Errorf("answered: %v", got)
 	}
 	refusing := page(up)
 	refusing.RefuseLoopback = true
-	if got := AnswersDirectly(t.Context(), []*Once{refusing}); got != nil || asked.Load() != 0 {
+	if got := AnswersDirectly(t.Context(), []*Once{refusing}, IsPage); got != nil || asked.Load() != 0 {
 		t.Errorf("a loopback address that is refused: %v after %d requests", got, asked.Load())
 	}
-	if got := AnswersDirectly(t.Context(), nil); got != nil {
+	if got := AnswersDirectly(t.Context(), nil, IsPage); got != nil {
 		t.Errorf("of no pages: %v", got)
 	}
 }

@@ -48,8 +48,8 @@ func (l *limiter) acquire(ctx context.Context) (release func(), err error) {
 	case l.slots <- struct{}{}:
 		return sync.OnceFunc(func() { <-l.slots }), nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("all %d requests that may run through the API server (--via.max-in-flight) were busy: "+
-			"%w", cap(l.slots), ctx.Err())
+		return nil, fmt.Errorf("all %d requests that may run through the API server were busy: %w", cap(l.slots),
+			ctx.Err())
 	}
 }
 
@@ -74,8 +74,8 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 		if ended := b.ctx.Err(); ended != nil {
 			return n, ended
 		}
-		return n, fmt.Errorf("the page does not end in time at %d bytes per second (--via.max-rate): %w",
-			b.limiter.limits.BytesPerSecond, context.DeadlineExceeded)
+		return n, fmt.Errorf("the page does not end in time at %d bytes per second, the most that is read through "+
+			"the API server: %w", b.limiter.limits.BytesPerSecond, context.DeadlineExceeded)
 	}
 	return n, err
 }

@@ -32,7 +32,7 @@ func TestPageThatDoesNotEndInTime(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		_, err := io.Copy(io.Discard, paced(ctx, 600<<10))
-		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "--via.max-rate") {
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "bytes per second, the most") {
 			t.Errorf("error = %v", err)
 		}
 	})

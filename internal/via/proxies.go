@@ -90,11 +90,10 @@ func haveOneServer(a, b *kubernetes.SDConfig) bool {
 		reflect.DeepEqual(a.HTTPClientConfig, b.HTTPClientConfig)
 }
 
-// checkClient returns an error if a job needs an HTTP client that the API server cannot stand in for. It removes
-// Authorization, takes some headers for its own, such as Impersonate-User, has no client certificate for pods, and
-// chooses its own way to them.
-func checkClient(c config_util.HTTPClientConfig) error {
-	var keys []string
+// DirectOnly returns the keys of a job's HTTP client that the API server cannot stand in for. It removes Authorization,
+// takes some headers for its own, such as Impersonate-User, has no client certificate for pods, and chooses its own way
+// to them.
+func DirectOnly(c config_util.HTTPClientConfig) (keys []string) {
 	for _, k := range []struct {
 		key string
 		set bool
@@ -115,6 +114,12 @@ func checkClient(c config_util.HTTPClientConfig) error {
 			keys = append(keys, k.key)
 		}
 	}
+	return keys
+}
+
+// checkClient returns an error if a job has keys that work only directly.
+func checkClient(c config_util.HTTPClientConfig) error {
+	keys := DirectOnly(c)
 	if len(keys) == 0 {
 		return nil
 	}

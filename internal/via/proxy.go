@@ -98,30 +98,37 @@ func (p *Proxy) RoundTrip(page *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	p.metrics.requests.Inc()
-	resp, err := p.send(req, pod, portOf(page.URL))
+	wait := newAnswerWait(ctx)
+	resp, err := p.send(req.WithContext(wait.ctx), wait, pod, portOf(page.URL))
+	end := func() { wait.end(); release() }
 	if err != nil {
-		release()
+		end()
 		return nil, err
 	}
 	resp.Request = page
 	p.unproxyLocation(resp, pod)
-	resp.Body = &pacedBody{resp.Body, ctx, p.limiter, func(n int) { p.metrics.bytes.Add(float64(n)) }, release}
+	resp.Body = &pacedBody{resp.Body, ctx, p.limiter, func(n int) { p.metrics.bytes.Add(float64(n)) }, end}
 	return resp, nil
 }
 
 // send sends the request, and returns the pod's response.
-func (p *Proxy) send(req *http.Request, pod Pod, port string) (*http.Response, error) {
+func (p *Proxy) send(req *http.Request, wait *answerWait, pod Pod, port string) (*http.Response, error) {
 	resp, err := p.next.RoundTrip(req)
-	if err != nil {
-		return nil, fmt.Errorf("API server %s: %w", p.server, err)
+	var refusal *Refusal
+	if err == nil {
+		if refusal, err = readRefusal(resp, pod, port); err == nil && refusal == nil && wait.stop() {
+			return resp, nil
+		}
+		_ = resp.Body.Close()
 	}
-	refusal, err := readRefusal(resp, pod, port)
-	if err == nil && refusal == nil {
-		return resp, nil
-	}
-	_ = resp.Body.Close()
-	if err != nil {
-		return nil, fmt.Errorf("API server %s: %w", p.server, err)
+	switch {
+	case refusal != nil:
+	case wait.isOver() && wait.sent.Load():
+		refusal = noAnswer(pod, wait.limit)
+	case wait.isOver():
+		return nil, &ServerError{p.server, fmt.Errorf("no connection within %v", wait.limit)}
+	default:
+		return nil, &ServerError{p.server, err}
 	}
 	p.metrics.refusals.WithLabelValues(refusal.Reason).Inc()
 	return nil, refusal

@@ -2,6 +2,7 @@ package via
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	config_util "github.com/prometheus/common/config"
@@ -110,7 +112,11 @@ func TestS15PodsChooseNoPathOfTheAPIServer(t *testing.T) {
 
 func TestRefusalsInWords(t *testing.T) {
 	status := func(message string) string {
-		return fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","message":%q}`, message)
+		text, err := json.Marshal(message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","message":%s}`, text)
 	}
 	for name, tc := range map[string]struct {
 		code         int
@@ -120,7 +126,7 @@ func TestRefusalsInWords(t *testing.T) {
 		"401": {401, status("Unauthorized"), reasonUnauthorized, "log in again"},
 		"403": {403, status(`pods "cart-0:15090" is forbidden: User "eve" cannot get resource "pods/proxy"`),
 			reasonForbidden, "kubectl auth can-i get pods/proxy -n shop"},
-		"404": {404, status(`pods "cart-0" not found`), reasonGone, "does not know pod shop/cart-0 any more"},
+		"404": {404, status(`pods "cart-0" not found`), reasonGone, "has no pod shop/cart-0: the name is wrong"},
 		"400": {400, status("address not allowed"), reasonAddress, "loopback or link-local"},
 		"429": {429, status("slow down"), reasonBusy, "overloaded"},
 		"refused": {503, status("error trying to reach service: dial tcp 10.0.0.7:15090: connect: connection refused"),
@@ -129,6 +135,8 @@ func TestRefusalsInWords(t *testing.T) {
 			ReasonUnreachable, "kubectl port-forward -n shop pod/cart-0 15090 may still work"},
 		"broken": {503, status("error trying to reach service: EOF"), ReasonUnreachable,
 			"got no answer from port 15090"},
+		"a command": {503, status("error trying to reach service: \u001b[2J\n"), ReasonUnreachable,
+			"shop/cart-0 (503: \ufffd[2J\ufffd)"},
 		"down":  {503, status("etcd is away"), reasonOther, "not available"},
 		"other": {500, status(strings.Repeat("x", 1000)), reasonOther, "answers 500: xxx"},
 	} {
@@ -161,6 +169,7 @@ func TestAnswersOfThePod(t *testing.T) {
 		{200, "application/json", `{"kind":"Status","apiVersion":"v1"}`},
 	} {
 		p := through(t, DefaultLimits(), func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Audit-Id", "1")
 			w.Header().Set("Content-Type", tc.contentType)
 			w.WriteHeader(tc.code)
 			fmt.Fprint(w, tc.body)
@@ -169,6 +178,19 @@ func TestAnswersOfThePod(t *testing.T) {
 		if err != nil || resp.StatusCode != tc.code || body != tc.body {
 			t.Errorf("%d %s %.40s: %v, body %.40q", tc.code, tc.contentType, tc.body, err, body)
 		}
+	}
+}
+
+// TestAnswersBeforeTheAPIServer holds that an error of a load balancer is not taken for one of the pod.
+func TestAnswersBeforeTheAPIServer(t *testing.T) {
+	p := through(t, DefaultLimits(), func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "<html>no healthy upstream</html>", http.StatusBadGateway)
+	})
+	var refusal *Refusal
+	_, _, err := get(t.Context(), p, cart, "http://10.0.0.7:15090/stats/prometheus")
+	if !errors.As(err, &refusal) || refusal.Code != 502 || refusal.Reason != reasonOther ||
+		!strings.Contains(err.Error(), "something in front of the API server answers 502") {
+		t.Errorf("error = %v", err)
 	}
 }
 
@@ -246,6 +268,57 @@ func TestRequestsInFlightAreLimited(t *testing.T) {
 	release() // once is enough, twice does no harm
 	if n := len(p.limiter.slots); n != 0 {
 		t.Errorf("%d slots are taken", n)
+	}
+}
+
+// TestSilentPodsDoNotBlockOthers holds that pods to which the API server cannot connect do not keep the slots.
+func TestSilentPodsDoNotBlockOthers(t *testing.T) {
+	limits := DefaultLimits()
+	limits.InFlight = 2
+	reached := make(chan struct{}, 2)
+	p := through(t, limits, func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "/silent:") {
+			reached <- struct{}{}
+			<-r.Context().Done() // as the API server, which tries for 30 s to connect
+			return
+		}
+		fmt.Fprint(w, "a 1\n")
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	done := make(chan error, 2)
+	for range 2 {
+		go func() {
+			_, _, err := get(ctx, p, Pod{"shop", "silent"}, "http://10.0.0.8:15090/")
+			done <- err
+		}()
+	}
+	<-reached
+	<-reached
+	if _, body, err := get(ctx, p, cart, "http://10.0.0.7:15090/"); err != nil || body != "a 1\n" {
+		t.Errorf("the good pod: %q, %v", body, err)
+	}
+	for range 2 {
+		var refusal *Refusal
+		err := <-done
+		if !errors.As(err, &refusal) || refusal.Reason != ReasonUnreachable ||
+			!strings.Contains(err.Error(), "no route: the API server got no answer of pod shop/silent within ") {
+			t.Errorf("a silent pod: %v", err)
+		}
+	}
+}
+
+// TestServerThatDoesNotAnswer holds that an API server that cannot be reached is not taken for a pod.
+func TestServerThatDoesNotAnswer(t *testing.T) {
+	p, err := New(APIServer, DefaultLimits(), nil).
+		Through(&rest.Config{Host: "http://127.0.0.1:1"}, &promconfig.ScrapeConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var server *ServerError
+	if _, _, err := get(t.Context(), p, cart, "http://10.0.0.7:15090/"); !errors.As(err, &server) ||
+		server.Server != "http://127.0.0.1:1" {
+		t.Errorf("error = %v", err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"unicode"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -15,6 +16,9 @@ import (
 // maxStatusBytes limits how much of an answer is read to find out whether the API server made it. A Status has some
 // hundred bytes.
 const maxStatusBytes = 64 << 10
+
+// auditHeader is the header that kube-apiserver adds to each response.
+const auditHeader = "Audit-Id"
 
 // maxMessage limits what a Refusal quotes of the API server, which may in turn quote a pod.
 const maxMessage = 200
@@ -34,7 +38,7 @@ const (
 
 // Refusal is an answer of the API server itself, instead of the pod. Its text says what to do.
 type Refusal struct {
-	Code   int    // HTTP status
+	Code   int    // HTTP status; 0: the pod did not answer in time
 	Reason string // one word, see docs/metrics.md
 	text   string
 }
@@ -42,14 +46,43 @@ type Refusal struct {
 // Error implements error.
 func (r *Refusal) Error() string { return r.text }
 
+// ServerError is the error of a request to which the API server gave no answer.
+type ServerError struct {
+	Server string // its address
+	Err    error
+}
+
+// Error implements error.
+func (e *ServerError) Error() string {
+	return fmt.Sprintf("the API server %s gives no answer: %v", e.Server, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *ServerError) Unwrap() error { return e.Err }
+
 // readRefusal returns the refusal that a response is, or nil if the pod has answered. The body of the pod's answer can
 // still be read from its beginning.
 //
 // A refusal is JSON of kind Status. A pod that answers so, too, is taken for the API server; it only changes the words
-// of its own error.
+// of its own error. kube-apiserver adds Audit-Id to each response, a pod's too. An error without it comes from a load
+// balancer or proxy that stands before the API server.
 func readRefusal(resp *http.Response, pod Pod, port string) (*Refusal, error) {
+	if resp.StatusCode < http.StatusBadRequest {
+		return nil, nil
+	}
+	refusal, err := readStatus(resp, pod, port)
+	if err == nil && refusal == nil && resp.Header.Get(auditHeader) == "" {
+		refusal = &Refusal{Code: resp.StatusCode, Reason: reasonOther, text: fmt.Sprintf("something in front of the "+
+			"API server answers %d, such as a proxy or load balancer: the answer has no %s", resp.StatusCode,
+			auditHeader)}
+	}
+	return refusal, err
+}
+
+// readStatus is readRefusal for a Status.
+func readStatus(resp *http.Response, pod Pod, port string) (*Refusal, error) {
 	mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if resp.StatusCode < http.StatusBadRequest || mediaType != "application/json" {
+	if mediaType != "application/json" {
 		return nil, nil
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxStatusBytes))
@@ -70,7 +103,7 @@ func readRefusal(resp *http.Response, pod Pod, port string) (*Refusal, error) {
 // newRefusal says in words what the API server refuses. It is the only place that interprets its status.
 func newRefusal(code int, message string, pod Pod, port string) *Refusal {
 	r := &Refusal{Code: code, Reason: reasonOther}
-	said := message
+	said := printable(message)
 	if len(said) > maxMessage {
 		said = strings.ToValidUTF8(said[:maxMessage], "") + "…"
 	}
@@ -86,21 +119,31 @@ func newRefusal(code int, message string, pod Pod, port string) *Refusal {
 			pod.Namespace, said)
 	case http.StatusNotFound:
 		r.Reason = reasonGone
-		r.text = fmt.Sprintf("the API server does not know pod %s any more (404): it was deleted", pod)
+		r.text = fmt.Sprintf("the API server has no pod %s: the name is wrong, or the pod was deleted (404)", pod)
 	case http.StatusBadRequest:
 		r.Reason = reasonAddress
 		r.text = fmt.Sprintf("the API server does not connect to the address of pod %s (400: %s): it is loopback or "+
 			"link-local, or the pod has none yet", pod, said)
 	case http.StatusTooManyRequests:
 		r.Reason = reasonBusy
-		r.text = fmt.Sprintf("the API server is overloaded (429: %s): lower --via.max-in-flight or scrape less often",
-			said)
+		r.text = fmt.Sprintf("the API server is overloaded (429: %s): send fewer requests at the same time, or send "+
+			"them less often", said)
 	case http.StatusServiceUnavailable:
 		r.Reason, r.text = unavailable(said, pod, port)
 	default:
 		r.text = fmt.Sprintf("the API server answers %d: %s", code, said)
 	}
 	return r
+}
+
+// printable replaces what a terminal could take for a command: the API server may quote a pod.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, s)
 }
 
 // unavailable interprets a 503. If the API server could not connect to the pod, its message has the error of the dial.

@@ -7,10 +7,11 @@
   const focused = () => document.activeElement;
   const inField = () => focused()?.matches('input, select, textarea') ?? false;
 
-  // Folds that the page itself opened. The others were opened by the reader.
+  // Folds that the page itself opened. The reader opened the others.
   let openAtFirst = new Set();
   const notePage = () => { openAtFirst = new Set(findAll('details[open]')); };
   const openedByReader = () => findAll('details[open]').filter((fold) => !openAtFirst.has(fold));
+  const closedByReader = () => [...openAtFirst].filter((fold) => fold.isConnected && !fold.open);
 
   // ---- Refresh -------------------------------------------------------------------------------------------------
 
@@ -26,12 +27,15 @@
     if (inField()) return 'a field has the focus';
     if (find('main').contains(focused()) && focused() !== find('main')) return 'a row or link has the focus';
     if (openedByReader().length > 0) return 'a fold is open';
+    if (closedByReader().length > 0) return 'a fold was closed';
     return '';
   };
 
   // renew loads the page again and replaces its content, without moving what the reader sees.
   const renew = async () => {
-    const response = await fetch(location.href, { headers: { Accept: 'text/html' } });
+    const response = await fetch(location.href, {
+      headers: { Accept: 'text/html' }, signal: AbortSignal.timeout(20000),
+    });
     const page = new DOMParser().parseFromString(await response.text(), 'text/html');
     const main = page.querySelector('main');
     if (!response.ok || !main) throw new Error(`status ${response.status}`);
