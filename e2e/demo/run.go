@@ -114,7 +114,7 @@ func startPods(ctx context.Context, o options, m *mesh.Mesh, p progress) (config
 func printPlaces(w io.Writer, sidecars []mesh.Sidecar, prometheus *receiver.Receiver, s *scraper, g *graphsPage) {
 	page := sidecars[slices.IndexFunc(sidecars, func(s mesh.Sidecar) bool { return s.Service == "ratings" })]
 	fmt.Fprintf(w, "\n  a sidecar's page     http://%s/stats/prometheus  (%s)\n", page.Addr, page.Pod)
-	fmt.Fprintf(w, "  envoy-scraper        %s/  (/targets, /service-discovery, /config, /metrics)\n", s.url())
+	fmt.Fprintf(w, "  envoy-scraper        %s/  (/pods, /targets, /service-discovery, /cost, /metrics)\n", s.url())
 	fmt.Fprintf(w, "  Prometheus           %s/api/v1/query?query=istio_requests_total\n", prometheus.URL())
 	g.printPlace(w)
 	fmt.Fprintln(w)
