@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 )
 
 // maxChoices is how many values of a facet a page offers, the most frequent ones.
@@ -207,13 +209,13 @@ func (c column[T]) view(sel selection) columnView {
 // Describe says how many rows are selected: "Showing 11 of 412 targets, filtered by state down and job app".
 func (v listView[T]) Describe() string {
 	if len(v.Filters) == 0 {
-		return fmt.Sprintf("%s %s", count(v.Total), v.Noun)
+		return fmt.Sprintf("%s %s", show.Count(v.Total), v.Noun)
 	}
 	words := v.Filters[len(v.Filters)-1]
 	if rest := v.Filters[:len(v.Filters)-1]; len(rest) > 0 {
 		words = strings.Join(rest, ", ") + " and " + words
 	}
-	return fmt.Sprintf("Showing %s of %s %s, filtered by %s", count(v.Found), count(v.Total), v.Noun, words)
+	return fmt.Sprintf("Showing %s of %s %s, filtered by %s", show.Count(v.Found), show.Count(v.Total), v.Noun, words)
 }
 
 // Hidden returns the fields that the search form needs beside those that it shows, so that it keeps the rest.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
@@ -277,6 +278,7 @@ func BenchmarkPageOfTenThousandTargets(b *testing.B) {
 }
 
 func TestNumbersForPeople(t *testing.T) {
+	count, byteSize, brief := show.Count, show.Bytes, show.Brief
 	for _, tc := range []struct{ got, want string }{
 		{count(0), "0"}, {count(999), "999"}, {count(1000), "1,000"}, {count(-1234567), "-1,234,567"}, {count(-123),
 			"-123"},

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
+	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 )
 
@@ -31,9 +32,9 @@ func parseTemplates() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
 		"ago":    ago,
 		"breaks": func(url string) []string { return strings.SplitAfter(url, "/") },
-		"brief":  brief,
-		"bytes":  byteSize,
-		"count":  count,
+		"brief":  show.Brief,
+		"bytes":  show.Bytes,
+		"count":  show.Count,
 		"cut":    cut,
 		"number": func(f float64) string { return strconv.FormatFloat(f, 'f', 3, 64) },
 		"round":  func(f float64) int64 { return int64(f + 0.5) },
@@ -41,7 +42,7 @@ func parseTemplates() *template.Template {
 		"redact": config.RedactURLs,
 		"pairs":  pairs,
 		"webURL": webURL,
-		"since":  func(t, now time.Time) string { return brief(now.Sub(t)) },
+		"since":  func(t, now time.Time) string { return show.Brief(now.Sub(t)) },
 		"stateClass": func(state discovery.State) string {
 			switch state {
 			case discovery.StateOK:
@@ -52,7 +53,7 @@ func parseTemplates() *template.Template {
 				return "down"
 			}
 		},
-		"seconds":   func(s float64) string { return brief(time.Duration(s * float64(time.Second))) },
+		"seconds":   func(s float64) string { return show.Brief(time.Duration(s * float64(time.Second))) },
 		"nav":       func() []link { return navigation },
 		"progress":  func(part, whole int) int { return part * 100 / max(whole, 1) },
 		"refreshes": func() []int { return refreshes },
@@ -102,7 +103,7 @@ func pairs(l labels.Labels) []pair {
 		}
 	})
 	if n := l.Len() - maxLabels; n > 0 {
-		out = append(out, pair{"…", count(n) + " more"})
+		out = append(out, pair{"…", show.Count(n) + " more"})
 	}
 	return out
 }
@@ -118,7 +119,7 @@ func cutAt(text string, end int) string {
 	for end > 0 && !utf8.RuneStart(text[end]) {
 		end--
 	}
-	return fmt.Sprintf("%s… (%s bytes)", text[:end], count(len(text)))
+	return fmt.Sprintf("%s… (%s bytes)", text[:end], show.Count(len(text)))
 }
 
 // webURL returns an http or https URL unchanged, and nothing for other URLs, which must not become links.
@@ -129,51 +130,10 @@ func webURL(text string) string {
 	return ""
 }
 
-// count formats a number: 12,345.
-func count(n any) string {
-	digits := fmt.Sprint(n)
-	for i := len(digits) - 3; i > 0 && digits[i-1] != '-'; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return digits
-}
-
-// byteSize formats a size: 512 B, 1.5 KiB, 20.0 MiB.
-func byteSize(n int64) string {
-	if n < 1<<10 {
-		return fmt.Sprintf("%d B", n)
-	}
-	size, unit := float64(n)/(1<<10), 0
-	for size >= 1<<10 && unit < 3 {
-		size, unit = size/(1<<10), unit+1
-	}
-	return fmt.Sprintf("%.1f %ciB", size, "KMGT"[unit])
-}
-
-// brief formats a duration with two units at most: 850µs, 12ms, 3.4s, 5m12s, 3h04m, 2d05h.
-func brief(d time.Duration) string {
-	switch {
-	case d <= 0:
-		return "0s"
-	case d < time.Millisecond:
-		return d.Round(time.Microsecond).String()
-	case d < time.Second:
-		return d.Round(time.Millisecond).String()
-	case d < 10*time.Second:
-		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + "s"
-	case d < time.Hour:
-		return strings.Replace(d.Round(time.Second).String(), "m0s", "m", 1)
-	case d < 24*time.Hour:
-		return strings.TrimSuffix(fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute), "00m")
-	default:
-		return strings.TrimSuffix(fmt.Sprintf("%dd%02dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour), "00h")
-	}
-}
-
 // ago formats the time since t: 3.4s ago.
 func ago(t, now time.Time) string {
 	if t.IsZero() {
 		return "never"
 	}
-	return brief(now.Sub(t)) + " ago"
+	return show.Brief(now.Sub(t)) + " ago"
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/history"
 )
 
@@ -31,12 +32,12 @@ var sparkForms = map[history.Quantity]struct {
 	format func(float64) string
 }{
 	history.Samples:      {"Samples per second", amount},
-	history.BytesRead:    {"Read per second", func(v float64) string { return byteSize(int64(v)) }},
-	history.BytesWritten: {"Sent per second", func(v float64) string { return byteSize(int64(v)) }},
+	history.BytesRead:    {"Read per second", func(v float64) string { return show.Bytes(int64(v)) }},
+	history.BytesWritten: {"Sent per second", func(v float64) string { return show.Bytes(int64(v)) }},
 	history.Backlog:      {"Samples queued", amount},
 	history.Failures:     {"Failed scrapes per minute", amount},
 	history.Duration: {"Mean duration of a scrape", func(v float64) string {
-		return brief(time.Duration(v * float64(time.Second)))
+		return show.Brief(time.Duration(v * float64(time.Second)))
 	}},
 }
 
@@ -101,7 +102,7 @@ func paths(values []float64, most float64) (line, area string) {
 func amount(v float64) string {
 	switch {
 	case v == 0 || v >= 100:
-		return count(int64(math.Round(v)))
+		return show.Count(int64(math.Round(v)))
 	case v >= 10:
 		return fmt.Sprintf("%.0f", v)
 	case v >= 1:

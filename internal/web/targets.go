@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
@@ -131,7 +132,7 @@ func targetJSON(t *targetRow) any {
 const targetHeading = "STATE    LAST          TOOK     SAMPLES  JOB, TARGET, ERROR"
 
 func (s *Server) targetLine(t *targetRow) string {
-	line := fmt.Sprintf("%-8s %-13s %-8s %7d  %s  %s", t.Health, ago(t.LastScrape, s.now()), brief(t.Duration),
+	line := fmt.Sprintf("%-8s %-13s %-8s %7d  %s  %s", t.Health, ago(t.LastScrape, s.now()), show.Brief(t.Duration),
 		t.Samples, t.Job, t.URL)
 	if t.Err != "" {
 		line += "  " + t.Err
