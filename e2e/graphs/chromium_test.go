@@ -104,7 +104,7 @@ func testTab(t *testing.T, page *browser.Page, d Dashboard, most int) {
 func screenshot(t *testing.T, page *browser.Page, file string) {
 	t.Helper()
 	page.Do(browser.Viewport(1800, 780, 0.5), browser.Script("window.scrollTo(0, 0)"))
-	browser.Eval[shown](page, fmt.Sprintf(look, 0)) // it is drawn anew for the larger window
+	browser.Eval[shown](page, fmt.Sprintf(look, 0)) // wait until it is redrawn for the larger window
 	page.Do(browser.Script("window.scrollTo(0, 0)"))
 	page.Until("nothing more to load", "!document.querySelector('.vm-spinner')")
 	picture := page.Picture()

@@ -69,7 +69,8 @@ const workloads = `{
       {"type": "table", "title": "All", "gridPos": {"w": 24},
        "fieldConfig": {"overrides": [{"matcher": {"id": "byName", "options": "Value #p50"}, "properties": [
          {"id": "displayName", "value": "Median"}, {"id": "unit", "value": "ms"}, {"id": "decimals", "value": 2}]}]},
-       "targets": [{"refId": "p50", "expr": "median"}, {"refId": "n", "expr": "label_replace(n, \"a\", \"$1\", \"b\", \"\")"}]}
+       "targets": [{"refId": "p50", "expr": "median"},
+	    {"refId": "n", "expr": "label_replace(n, \"a\", \"$1\", \"b\", \"\")"}]}
     ]}
   ]
 }`

@@ -130,10 +130,9 @@ func (r *Report) addNotes(t *tally, running bool) {
 	if n := r.Totals.Others; n > 0 {
 		note("%d targets are in no figure: other instances scrape them (sharding).", n)
 	}
-	note("The lengths of lines are known, those of values are not: what the page has beyond its lines is divided " +
-		"among its samples.")
+	note("The bytes of names and labels are exact. The rest of a page is divided equally among its samples.")
 	if r.Query.By == ByDropped && r.Totals.Dropped > 0 {
-		note("Of a line that rules dropped, its length is known and the TYPE line before it, which names the family.")
+		note("Of a line that rules dropped, only the length and the family of the TYPE line before it are known.")
 		for i := range t.tables[ByDropped] {
 			if t.tables[ByDropped][i].Name == unknownFamily {
 				note("Lines without a TYPE line before them, and pages that are not plain text, are counted as %s.",

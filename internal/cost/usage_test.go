@@ -258,7 +258,8 @@ func TestTooManyNamesKeepEverything(t *testing.T) {
 // TestProblemsAreShown: an answer that rests on unread expressions lists them.
 func TestProblemsAreShown(t *testing.T) {
 	var u Usage
-	if err := u.ParseUsage("f", []byte(`{"panels": [{"title": "p", "targets": [{"expr": "sum("}, {"expr": "a"}]}]}`)); err != nil {
+	dashboard := `{"panels": [{"title": "p", "targets": [{"expr": "sum("}, {"expr": "a"}]}]}`
+	if err := u.ParseUsage("f", []byte(dashboard)); err != nil {
 		t.Fatal(err)
 	}
 	r := newMesh(t, "", shop()).report(t, Query{Used: &u})

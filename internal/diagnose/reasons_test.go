@@ -61,7 +61,8 @@ func TestReason02NativeSidecarsAreInitContainers(t *testing.T) {
 	w.pod("shop", "cart")
 	row := w.report().row(t, "cart")
 	row.want(t, NotATarget, "rule:envoy-stats:2",
-		`Rule 2 of job envoy-stats leaves it out: drop __meta_kubernetes_pod_container_init =~ "true", and the value is "true".`,
+		"Rule 2 of job envoy-stats leaves it out: "+
+			`drop __meta_kubernetes_pod_container_init =~ "true", and the value is "true".`,
 		"The sidecar is an init container, as native sidecars are, and rule 2 drops those.")
 	if row.Reason.Rule != 2 || row.Reason.Value != "true" || row.Reason.Regex != "true" ||
 		row.Workload != "ReplicaSet/cart-7f9c" {
