@@ -200,30 +200,34 @@ func TestABusyServerLetsDiscoveryStart(t *testing.T) {
 	})
 }
 
-// TestAProbeEndsWhenTheServerGoesAway: when requests begin to fail, the probe does not check the remaining rights.
+// TestAProbeEndsWhenTheServerGoesAway: when requests begin to fail, the probe does not check the remaining rights. The
+// failures take a second of the fake clock, so that all responses are counted before the first failure.
 func TestAProbeEndsWhenTheServerGoesAway(t *testing.T) {
-	c := kubernetes.SDConfig{Role: kubernetes.RolePod}
-	for i := range 500 {
-		c.NamespaceDiscovery.Names = append(c.NamespaceDiscovery.Names, fmt.Sprint("n", i))
-	}
-	var requests atomic.Int64
-	log, _ := observedLog()
-	s := newServer(serverKey{}, fakeClient(func(*http.Request) (int, string, error) {
-		if requests.Add(1) > 100 {
-			return 0, "", errors.New("connection refused")
+	synctest.Test(t, func(t *testing.T) {
+		c := kubernetes.SDConfig{Role: kubernetes.RolePod}
+		for i := range 500 {
+			c.NamespaceDiscovery.Names = append(c.NamespaceDiscovery.Names, fmt.Sprint("n", i))
 		}
-		return http.StatusOK, `{"items":[{}]}`, nil
-	}), log, testPace())
-	s.setProviders([]*provider{kubeProvider(c)})
-	s.probe(t.Context())
-	if n := requests.Load(); s.currentState() != StateUnreachable || n > 100+2*concurrentQuestions {
-		t.Errorf("state %s after %d requests", s.currentState(), n)
-	}
-	before := requests.Load()
-	s.probe(t.Context())
-	if n := requests.Load() - before; n > concurrentQuestions {
-		t.Errorf("%d more requests while the server is away", n)
-	}
+		var requests atomic.Int64
+		log, _ := observedLog()
+		s := newServer(serverKey{}, fakeClient(func(*http.Request) (int, string, error) {
+			if requests.Add(1) > 100 {
+				<-time.After(time.Second)
+				return 0, "", errors.New("connection refused")
+			}
+			return http.StatusOK, `{"items":[{}]}`, nil
+		}), log, testPace())
+		s.setProviders([]*provider{kubeProvider(c)})
+		s.probe(t.Context())
+		if n := requests.Load(); s.currentState() != StateUnreachable || n > 100+2*concurrentQuestions {
+			t.Errorf("state %s after %d requests", s.currentState(), n)
+		}
+		before := requests.Load()
+		s.probe(t.Context())
+		if n := requests.Load() - before; n > concurrentQuestions+1 { // the questions in flight, and /version
+			t.Errorf("%d more requests while the server is away", n)
+		}
+	})
 }
 
 // TestARevokedRightIsCheckedAgain: after a watch was refused, the right is checked again although it was granted
