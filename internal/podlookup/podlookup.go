@@ -15,7 +15,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/kubernetes"
+	appsclient "k8s.io/client-go/kubernetes/typed/apps/v1"
+	batchclient "k8s.io/client-go/kubernetes/typed/batch/v1"
+	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -33,7 +35,10 @@ type Cluster struct {
 	Namespace string       // of the context: where a pod is looked up if no namespace is given
 	REST      *rest.Config // its address and credentials
 
-	client kubernetes.Interface
+	// Clients of the groups that are used. A kubernetes.Clientset would add 8 MB to the program, for all other groups.
+	core  coreclient.CoreV1Interface
+	apps  appsclient.AppsV1Interface
+	batch batchclient.BatchV1Interface
 }
 
 // Open reads the kubeconfig. Without a file it takes $KUBECONFIG or ~/.kube/config, and in a pod its service account.
@@ -66,11 +71,15 @@ func Open(file, context string) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
-	client, err := kubernetes.NewForConfig(cfg)
-	if err != nil {
+	c := &Cluster{Namespace: namespace, REST: cfg}
+	var errs [3]error
+	c.core, errs[0] = coreclient.NewForConfig(cfg)
+	c.apps, errs[1] = appsclient.NewForConfig(cfg)
+	c.batch, errs[2] = batchclient.NewForConfig(cfg)
+	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
-	return &Cluster{Namespace: namespace, REST: cfg, client: client}, nil
+	return c, nil
 }
 
 // Query says which pod is wanted.
@@ -116,7 +125,7 @@ func (c *Cluster) Find(ctx context.Context, q Query) (Found, error) {
 
 // named returns the pod of a name, or an error with the nearest names.
 func (c *Cluster) named(ctx context.Context, namespace, name string) (Found, error) {
-	pod, err := c.client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+	pod, err := c.core.Pods(namespace).Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case err == nil:
 		return Found{Pod: *pod}, nil
@@ -151,7 +160,7 @@ func (c *Cluster) first(ctx context.Context, namespace, selector, none string) (
 }
 
 func (c *Cluster) pods(ctx context.Context, namespace, selector string) ([]corev1.Pod, error) {
-	list, err := c.client.CoreV1().Pods(namespace).List(ctx,
+	list, err := c.core.Pods(namespace).List(ctx,
 		metav1.ListOptions{LabelSelector: selector, Limit: maxPods})
 	if err != nil {
 		return nil, explain(err, "list", "pods", namespace)
@@ -194,23 +203,23 @@ func (c *Cluster) selector(ctx context.Context, namespace, kind, name string) (s
 	switch kind {
 	case "deploy", "deployment", "deployments":
 		plural = "deployments.apps"
-		d, e := c.client.AppsV1().Deployments(namespace).Get(ctx, name, metav1.GetOptions{})
+		d, e := c.apps.Deployments(namespace).Get(ctx, name, metav1.GetOptions{})
 		selector, err = d.Spec.Selector, e
 	case "sts", "statefulset", "statefulsets":
 		plural = "statefulsets.apps"
-		s, e := c.client.AppsV1().StatefulSets(namespace).Get(ctx, name, metav1.GetOptions{})
+		s, e := c.apps.StatefulSets(namespace).Get(ctx, name, metav1.GetOptions{})
 		selector, err = s.Spec.Selector, e
 	case "ds", "daemonset", "daemonsets":
 		plural = "daemonsets.apps"
-		d, e := c.client.AppsV1().DaemonSets(namespace).Get(ctx, name, metav1.GetOptions{})
+		d, e := c.apps.DaemonSets(namespace).Get(ctx, name, metav1.GetOptions{})
 		selector, err = d.Spec.Selector, e
 	case "rs", "replicaset", "replicasets":
 		plural = "replicasets.apps"
-		r, e := c.client.AppsV1().ReplicaSets(namespace).Get(ctx, name, metav1.GetOptions{})
+		r, e := c.apps.ReplicaSets(namespace).Get(ctx, name, metav1.GetOptions{})
 		selector, err = r.Spec.Selector, e
 	case "job", "jobs":
 		plural = "jobs.batch"
-		j, e := c.client.BatchV1().Jobs(namespace).Get(ctx, name, metav1.GetOptions{})
+		j, e := c.batch.Jobs(namespace).Get(ctx, name, metav1.GetOptions{})
 		selector, err = j.Spec.Selector, e
 	default:
 		return "", fmt.Errorf("kind %q is not known: give pod, deploy, sts, ds, rs or job, or -l with labels", kind)

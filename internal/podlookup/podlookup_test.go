@@ -39,7 +39,7 @@ func shop() (*Cluster, *fake.Clientset) {
 			Spec: appsv1.DeploymentSpec{
 				Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "details"}}}},
 	)
-	return &Cluster{Namespace: "shop", client: client}, client
+	return &Cluster{Namespace: "shop", core: client.CoreV1(), apps: client.AppsV1(), batch: client.BatchV1()}, client
 }
 
 func TestFind(t *testing.T) {
