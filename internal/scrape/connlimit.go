@@ -97,7 +97,9 @@ func (l *connLimit) dial(ctx context.Context, answering bool, connect func() (ne
 	return &countedConn{Conn: c, slots: l.slots}, nil
 }
 
-func isTooManyFiles(err error) bool { return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) }
+func isTooManyFiles(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
 
 // closeIdle closes one or more idle connections. It returns false if there is none.
 func (l *connLimit) closeIdle() bool {
