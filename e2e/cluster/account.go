@@ -29,7 +29,7 @@ func Reading(namespace string, resources ...string) Right {
 }
 
 // CreateAccount creates a service account with these rights alone, and returns a token for it.
-func (c *Cluster) CreateAccount(ctx context.Context, namespace, name string, rights ...Right) (token string, err error) {
+func (c *Cluster) CreateAccount(ctx context.Context, namespace, name string, rights ...Right) (string, error) {
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	if _, err := c.admin.CoreV1().ServiceAccounts(namespace).Create(ctx, account, metav1.CreateOptions{}); err != nil {
 		return "", fmt.Errorf("create service account %s/%s: %w", namespace, name, err)

@@ -15,7 +15,8 @@ func Start(t *testing.T) *cluster.Cluster {
 	if testing.Short() {
 		t.Skip("skipped with -short: needs the real parts")
 	}
-	c, err := cluster.Start(t.Context(), cluster.Config{Bin: parts.Tools(t, "etcd", "kube-apiserver"), Dir: t.TempDir()})
+	bin := parts.Tools(t, "etcd", "kube-apiserver")
+	c, err := cluster.Start(t.Context(), cluster.Config{Bin: bin, Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

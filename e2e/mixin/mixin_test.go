@@ -101,8 +101,8 @@ func (w *world) await(t *testing.T, expr string) {
 	})
 }
 
-// alertQueries returns the alerts' expressions without their comparisons: the compared series must exist, whether or not
-// the alert fires.
+// alertQueries returns the alerts' expressions without their comparisons: the compared series must exist, whether the
+// alert fires or not.
 func alertQueries(t *testing.T) []graphs.Query {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(folder, "alerts.yaml"))

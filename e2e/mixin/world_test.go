@@ -40,7 +40,8 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{prometheus: parts.Prometheus(t, receiver.Config{Protocol: receiver.V1AndV2})}
-	groups := append(meshtest.Groups(meshtest.Start(t, mesh.DefaultConfig())), meshtest.NewGroup(nobody, "gone", "gone"))
+	groups := meshtest.Groups(meshtest.Start(t, mesh.DefaultConfig()))
+	groups = append(groups, meshtest.NewGroup(nobody, "gone", "gone"))
 	if path := parts.Envoy(t); path != "" {
 		var err error
 		w.envoy, err = envoyproxy.Start(t.Context(), envoyproxy.Config{Path: path, Dir: t.TempDir(), Stats: envoyStats})
