@@ -99,8 +99,9 @@ mixin: ## Generate the dashboards of deploy/mixin, and the chart's copies of das
 screenshots: ## Take screenshots of the pages in both themes, with sample data, for docs/images (needs Chromium)
 	@SCREENSHOTS_CHROMIUM="$$(e2e/tools/chromium.sh)" $(GO) test -count=1 -run TestScreenshots ./internal/web
 
-# Most tests of e2e wait: for scrapes, for the backoff of a client, for a killed server. So more packages run at the same
-# time than there are processors. They share one build of the program. make lint has vetted them.
+# Most tests of e2e wait: for scrapes, for the backoff of a client, for a killed server. So more packages, and more
+# parallel tests of each, run at the same time than there are processors. All use one build of the program, and make lint
+# has vetted them.
 E2E_PACKAGES ?= 3
 
 .PHONY: e2e
@@ -110,7 +111,7 @@ e2e: build ## End-to-end tests with real etcd, kube-apiserver, Prometheus, Envoy
 	@e2e/tools/vmui.sh >/dev/null
 	@tools/helm/build.sh >/dev/null
 	cd e2e && E2E_SCRAPER='$(abspath $(DIST))/envoy-scraper' \
-		$(GO) test -count=1 -vet=off -p $(E2E_PACKAGES) -timeout 20m -v ./...
+		$(GO) test -count=1 -vet=off -p $(E2E_PACKAGES) -parallel 4 -timeout 20m -v ./...
 
 .PHONY: chaos
 chaos: ## Kill, starve and damage the running program and count the lost samples (SHORT=0: the long form; RUN=kills: one scenario)
