@@ -1,7 +1,7 @@
 # The tasks of this repository. `make help` lists the targets.
 #
 # Variables: FUZZTIME (make fuzz), PKG and RUN (make test), DIST (output folder of make build), SHORT (make chaos),
-# CHROMIUM (make screenshots, make e2e: path of the browser).
+# CHROMIUM (make screenshots, make e2e: path of the browser), E2E_PACKAGES (make e2e: how many run at the same time).
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -99,13 +99,19 @@ mixin: ## Generate the dashboards of deploy/mixin, and the chart's copies of das
 screenshots: ## Take screenshots of the pages in both themes, with sample data, for docs/images (needs Chromium)
 	@SCREENSHOTS_CHROMIUM="$$(e2e/tools/chromium.sh)" $(GO) test -count=1 -run TestScreenshots ./internal/web
 
+# Most tests of e2e wait: for scrapes, for the backoff of a client, for a killed server. So more packages, and more
+# parallel tests of each, run at the same time than there are processors. All use one build of the program, and make lint
+# has vetted them.
+E2E_PACKAGES ?= 3
+
 .PHONY: e2e
-e2e: ## End-to-end tests with real etcd, kube-apiserver, Prometheus, Envoy and Chromium: the chart, faults, hostile pages (E2E_NO_SKIP=1: a skipped test fails)
+e2e: build ## End-to-end tests with real etcd, kube-apiserver, Prometheus, Envoy and Chromium: the chart, faults, hostile pages (E2E_NO_SKIP=1: a skipped test fails)
 	@e2e/tools/chromium.sh >/dev/null || [ $$? = 3 ] # installs it where that is possible; 3: the tests of the pages skip
 	@e2e/tools/build.sh >/dev/null # not within the timeout of the tests: the first build takes long
 	@e2e/tools/vmui.sh >/dev/null
 	@tools/helm/build.sh >/dev/null
-	cd e2e && $(GO) test -count=1 -timeout 20m -v ./...
+	cd e2e && E2E_SCRAPER='$(abspath $(DIST))/envoy-scraper' \
+		$(GO) test -count=1 -vet=off -p $(E2E_PACKAGES) -parallel 4 -timeout 20m -v ./...
 
 .PHONY: chaos
 chaos: ## Kill, starve and damage the running program and count the lost samples (SHORT=0: the long form; RUN=kills: one scenario)

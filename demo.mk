@@ -4,4 +4,4 @@ demo: ## A mesh, a Prometheus, envoy-scraper and graphs on this machine, until C
 
 .PHONY: demo-screenshot
 demo-screenshot: ## Take the screenshot of the demo's graphs for docs/images (needs Chromium)
-	cd e2e && DEMO_SCREENSHOT='$(CURDIR)/docs/images/demo.png' $(GO) test -count=1 -run TestChromium -v ./graphs
+	cd e2e && DEMO_SCREENSHOT='$(CURDIR)/docs/images/demo.png' $(GO) test -count=1 -run TestGraphs/chromium -v ./graphs

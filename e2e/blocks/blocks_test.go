@@ -38,13 +38,7 @@ func TestBytesPerSample(t *testing.T) {
 	binary, tools := parts.Scraper(t), parts.Tools(t, "prometheus")
 	yaml := scrapeConfig(servePages(t))
 	start := func(yaml string) *receiver.Receiver {
-		r, err := receiver.Start(t.Context(), receiver.Config{Bin: tools, Dir: t.TempDir(), Protocol: receiver.V1AndV2,
-			YAML: yaml})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(r.Close)
-		return r
+		return parts.Prometheus(t, receiver.Config{Bin: tools, Protocol: receiver.V1AndV2, YAML: yaml})
 	}
 	fed, alone := start(""), start(yaml)
 	agent.Start(t, agent.Config{

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 // A misbehaviour is a way in which the receiver fails for a while.
@@ -75,7 +76,7 @@ func answers(m misbehaviour) func(*world) {
 
 // twoEndpoints makes one of two endpoints fail permanently. The other endpoint must not be affected.
 func twoEndpoints(w *world) {
-	failing := newReceiver(w.T, w.addresses, 3)
+	failing := parts.Recorder(w.T, w.addresses, 3)
 	if err := failing.Set(oracle.Status(http.StatusInternalServerError, "broken")); err != nil {
 		w.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 // cutBytes is the number of bytes cut off the end of a file.
@@ -87,7 +88,7 @@ func onDamaged(t *testing.T, backlog *world, i damageCase) {
 	w := newWorld(t, backlog.suite)
 	w.delay = backlog.delay
 	w.fleet.Freeze() // never scraped
-	w.fleet = newFleet(t, w.addresses, 50, 2)
+	w.fleet = parts.Fleet(t, w.addresses, 50, 2, series)
 	w.receiver.Ledger = backlog.receiver.Ledger.Clone() // samples that arrived before the outage
 	if err := os.CopyFS(w.storage, os.DirFS(backlog.storage)); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 // columns returns the number of scrapes of a target in one request of the delayed scenarios: CHAOS_SCRAPES, or 3.
@@ -142,7 +143,7 @@ func changedDelay(w *world) {
 // them a sample.
 func twoDelays(w *world) {
 	const name = "fresh"
-	fresh := newReceiver(w.T, w.addresses, 3)
+	fresh := parts.Recorder(w.T, w.addresses, 3)
 	w.delay = time.Duration(columns(w.T)) * w.interval
 	w.more = fmt.Sprintf("- name: %s\n  url: %s\n", name, fresh.URL)
 	w.extension = fmt.Sprintf("  endpoints: [{name: %s, max_delay: %v}]\n", name, w.interval)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 // mount mounts a small file system at dir. If that is not allowed, it skips the scenario with a line that begins with
@@ -119,7 +120,7 @@ func diskAndMemoryFull(w *world) {
 	const memory, scrape = 1 << 20, 4000 // bytes in memory; bytes per scrape at most
 	w.extension = "  queue:\n    max_memory: 1MiB\n"
 	w.more = sameLabels // no scrape is a column, of which memory has room for thousands
-	w.fleet = newFleet(w.T, w.addresses, 50, 8*targets)
+	w.fleet = parts.Fleet(w.T, w.addresses, 50, 8*targets, series)
 	filler := onSmallDisk(w)
 	w.set(oracle.Refuse())
 	fill(w.T, filler, 64<<10)
@@ -148,7 +149,7 @@ func queueFull(w *world) {
 		most += lanes * segment
 	}
 	w.extension = "  queue:\n    max_bytes: 256KiB\n"
-	w.fleet = newFleet(w.T, w.addresses, 50, 6*targets)
+	w.fleet = parts.Fleet(w.T, w.addresses, 50, 6*targets, series)
 	w.start()
 	w.warm()
 	w.set(oracle.Refuse())

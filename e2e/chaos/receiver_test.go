@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 // terminateWhileHanging stops the agent while its first requests hang in a black hole. No request has failed yet, so
@@ -59,7 +60,8 @@ func growingLanes(w *world) {
 	answer := pick(w.suite, 500*time.Millisecond, 5*time.Second)
 	w.interval = 2 * answer
 	w.more = "  queue_config: {max_shards: 50, max_samples_per_send: 200}\n"
-	w.fleet = newFleet(w.T, w.addresses, 50, 40) // 1000 series per lane: five requests per interval, with time for two
+	// 1000 series per lane: five requests per interval, with time for two.
+	w.fleet = parts.Fleet(w.T, w.addresses, 50, 40, series)
 	w.set(oracle.Up().Slow(answer))
 	w.start()
 	w.pause(pick(w.suite, 30*time.Second, 4*time.Minute))

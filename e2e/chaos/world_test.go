@@ -69,44 +69,10 @@ func newWorld(t *testing.T, s suite) *world {
 	t.Helper()
 	w := &world{T: t, suite: s, dir: t.TempDir(), interval: interval, counted: map[string]float64{}, began: time.Now()}
 	w.storage = filepath.Join(w.dir, "storage")
-	w.addresses = newAddressRange(t)
-	w.fleet = newFleet(t, w.addresses, 10, targets)
-	w.receiver = newReceiver(t, w.addresses, 2)
+	w.addresses = parts.Addresses(t)
+	w.fleet = parts.Fleet(t, w.addresses, 10, targets, series)
+	w.receiver = parts.Recorder(t, w.addresses, 2)
 	return w
-}
-
-func newAddressRange(t *testing.T) *oracle.AddressRange {
-	t.Helper()
-	addresses, err := oracle.NewAddressRange()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(addresses.Close)
-	return addresses
-}
-
-func newFleet(t *testing.T, at *oracle.AddressRange, first, n int) *oracle.Fleet {
-	t.Helper()
-	fleet, err := oracle.NewFleet(at, first, n, series)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := fleet.Close(); err != nil {
-			t.Errorf("targets: %v", err)
-		}
-	})
-	return fleet
-}
-
-func newReceiver(t *testing.T, at *oracle.AddressRange, host int) *oracle.Receiver {
-	t.Helper()
-	receiver, err := oracle.NewReceiver(at, host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = receiver.Close() })
-	return receiver
 }
 
 // configuration returns the content of the agent's configuration file.

@@ -37,14 +37,17 @@ func (c *Cluster) CreateNamespace(ctx context.Context, name string, labels map[s
 	return err
 }
 
-// CreatePod creates the pod. Then it sets its address and phase in a second request, as a kubelet would.
-func (c *Cluster) CreatePod(ctx context.Context, p Pod) error {
+// CreatePod creates the pod.
+func (c *Cluster) CreatePod(ctx context.Context, p Pod) error { return c.Create(ctx, p.Object()) }
+
+// Create creates a pod. Then it sets its status in a second request, as a kubelet would.
+func (c *Cluster) Create(ctx context.Context, p *corev1.Pod) error {
 	pods := c.admin.CoreV1().Pods(p.Namespace)
-	created, err := pods.Create(ctx, p.object(), metav1.CreateOptions{})
+	created, err := pods.Create(ctx, p, metav1.CreateOptions{})
 	if err != nil {
 		return fmt.Errorf("create pod %s/%s: %w", p.Namespace, p.Name, err)
 	}
-	created.Status = p.status()
+	created.Status = p.Status
 	if _, err := pods.UpdateStatus(ctx, created, metav1.UpdateOptions{}); err != nil {
 		return fmt.Errorf("update the status of pod %s/%s: %w", p.Namespace, p.Name, err)
 	}
@@ -57,7 +60,8 @@ func (c *Cluster) DeletePod(ctx context.Context, namespace, name string, graceSe
 	return c.admin.CoreV1().Pods(namespace).Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: &graceSeconds})
 }
 
-func (p Pod) object() *corev1.Pod {
+// Object returns the pod as the API has it.
+func (p Pod) Object() *corev1.Pod {
 	node := p.Node
 	if node == "" {
 		node = "node-a"
@@ -70,7 +74,8 @@ func (p Pod) object() *corev1.Pod {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, Labels: p.Labels,
 			Annotations: p.Annotations},
-		Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{app}},
+		Spec:   corev1.PodSpec{NodeName: node, Containers: []corev1.Container{app}},
+		Status: p.status(),
 	}
 	proxy := corev1.Container{
 		Name:  "istio-proxy",

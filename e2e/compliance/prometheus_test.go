@@ -51,17 +51,8 @@ type database struct {
 
 func newDatabase(t *testing.T, tools string) database {
 	t.Helper()
-	r, err := receiver.Start(t.Context(), receiver.Config{Bin: tools, Dir: t.TempDir(), Protocol: receiver.V1AndV2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(r.Close)
-	addresses, err := oracle.NewAddressRange()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(addresses.Close)
-	return database{r, addresses}
+	r := parts.Prometheus(t, receiver.Config{Bin: tools, Protocol: receiver.V1AndV2})
+	return database{r, parts.Addresses(t)}
 }
 
 // outOfOrder writes one sample of a series with a timestamp a few seconds in the future. Until that time, the program's

@@ -23,6 +23,7 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 const text = "text/plain; version=0.0.4"
@@ -146,16 +147,8 @@ type world struct {
 // newWorld prepares a receiver that keeps every request.
 func newWorld(t *testing.T, render func(int) (string, string)) *world {
 	t.Helper()
-	addresses, err := oracle.NewAddressRange()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(addresses.Close)
-	receiver, err := oracle.NewReceiver(addresses, 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = receiver.Close() })
+	addresses := parts.Addresses(t)
+	receiver := parts.Recorder(t, addresses, 2)
 	receiver.Keep()
 	return &world{T: t, addresses: addresses, receiver: receiver, page: newPage(t, addresses, 3, render)}
 }

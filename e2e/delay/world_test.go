@@ -49,24 +49,14 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{T: t, dir: t.TempDir(), binary: parts.Scraper(t)}
-	w.fleet, _ = parts.Fleet(t, 10, targets, series)
+	w.fleet = parts.Fleet(t, parts.Addresses(t), 10, targets, series)
 	return w
 }
 
 // addDatabase starts a Prometheus for an endpoint of a version of remote write.
 func (w *world) addDatabase(version, scrapes int) *database {
 	w.Helper()
-	r, err := receiver.Start(w.Context(), receiver.Config{Bin: parts.Tools(w.T, "prometheus"), Dir: w.TempDir(),
-		Protocol: receiver.V1AndV2})
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.Cleanup(func() {
-		r.Close()
-		if w.Failed() {
-			w.Logf("log of Prometheus:\n%s", r.Log())
-		}
-	})
+	r := parts.Prometheus(w.T, receiver.Config{Protocol: receiver.V1AndV2})
 	message := "prometheus.WriteRequest"
 	if version == 2 {
 		message = "io.prometheus.write.v2.Request"

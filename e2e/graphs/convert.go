@@ -2,7 +2,6 @@ package graphs
 
 import (
 	"context"
-	"math"
 	"regexp"
 	"slices"
 )
@@ -207,16 +206,6 @@ func withData(ctx context.Context, q Querier, rows []Row) []Row {
 // hasData reports whether one of the panel's queries returns a number. A query that Prometheus refuses counts, too:
 // vmui shows the error.
 func (p *Panel) hasData(ctx context.Context, q Querier) bool {
-	return slices.ContainsFunc(p.Expr, func(expr string) bool {
-		vector, err := q.Query(ctx, expr)
-		if err != nil {
-			return true
-		}
-		for _, s := range vector {
-			if !math.IsNaN(float64(s.Value)) {
-				return true
-			}
-		}
-		return false
-	})
+	has, err := hasNumber(ctx, q, p.Expr)
+	return has || err != nil
 }

@@ -7,7 +7,7 @@
 //
 // Grafana's JSON is read from folders each time that the page is opened (grafana.go). Its variables are filled in from
 // the series that the Prometheus has (variables.go). Then each panel becomes one of vmui's (convert.go). The demo and
-// the tests here use it.
+// the tests here use it. The tests here and in e2e/mixin ask every query (queries.go).
 //
 // To run the tests alone:
 //

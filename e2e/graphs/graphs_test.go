@@ -36,86 +36,36 @@ func TestGraphs(t *testing.T) {
 	t.Run("chromium", func(t *testing.T) { testChromium(t, w) })
 }
 
-// ask is a query of a panel.
-type ask struct {
-	dashboard, panel string
-	exprs            []string // one for each choice of values; one of them must return data
-}
-
 // testQueries checks that each query of each dashboard returns data for at least one choice of the variables' values.
-// It repeats the queries for two minutes: a rate needs two samples of a series that may be new.
 func testQueries(t *testing.T, w *world) {
-	asks := w.asks(t)
-	all := len(asks)
-	deadline := time.NewTimer(2 * time.Minute)
-	defer deadline.Stop()
-	tick := time.NewTicker(2 * time.Second)
-	defer tick.Stop()
-	for {
-		asks = slices.DeleteFunc(asks, func(a ask) bool {
-			return (&Panel{Expr: a.exprs}).hasData(t.Context(), w.prometheus)
-		})
-		if !slices.ContainsFunc(asks, func(a ask) bool { return reason(a) == "" }) {
-			break
-		}
-		select {
-		case <-tick.C:
-			continue
-		case <-deadline.C:
-		}
-		break
+	queries, err := Queries(t.Context(), w.prometheus, w.folders)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unanswered, err := Unanswered(t.Context(), w.prometheus, queries, 2*time.Minute,
+		func(q Query) bool { return reason(q) != "" })
+	if err != nil {
+		t.Fatal(err)
 	}
 	empty := map[string]int{} // how many, by reason
-	for _, a := range asks {
-		why := reason(a)
-		empty[why]++
-		if why == "" {
-			t.Errorf("%s: %s: no data for %s", a.dashboard, a.panel, a.exprs[0])
+	for _, q := range unanswered {
+		if why := reason(q); why != "" {
+			empty[why]++
+		} else {
+			t.Errorf("%s: %s: no data for %s", q.Dashboard, q.Panel, q.Exprs[0])
 		}
 	}
-	t.Logf("%d queries, %d of them with data", all, all-len(asks))
+	t.Logf("%d queries, %d of them with data", len(queries), len(queries)-len(unanswered))
 	for _, why := range slices.Sorted(maps.Keys(empty)) {
 		t.Logf("%d without, because %s", empty[why], why)
 	}
 }
 
-// asks returns the queries of all dashboards.
-func (w *world) asks(t *testing.T) []ask {
-	t.Helper()
-	dashboards, err := readFolders(w.folders)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []ask
-	for _, d := range dashboards {
-		choices, err := d.choices(t.Context(), w.prometheus)
-		if err != nil || len(choices) == 0 {
-			t.Fatalf("%s: %d choices of values, error %v", d.Title, len(choices), err)
-		}
-		first := len(all) // the queries of all choices have the same order
-		for _, c := range choices {
-			next := first
-			for _, r := range d.rows(c.values) {
-				for _, p := range r.Panels {
-					for _, expr := range p.Expr {
-						if next == len(all) {
-							all = append(all, ask{dashboard: d.Title, panel: p.Title})
-						}
-						all[next].exprs = append(all[next].exprs, expr)
-						next++
-					}
-				}
-			}
-		}
-	}
-	return all
-}
-
 // reason says why a query may have no data, or "" if it must have some.
-func reason(a ask) string {
+func reason(q Query) string {
 	for _, e := range mayBeEmpty {
-		in := func(part string) bool { return strings.Contains(a.exprs[0], part) }
-		if e.dashboard == a.dashboard && (e.panel == "" || e.panel == a.panel) &&
+		in := func(part string) bool { return strings.Contains(q.Exprs[0], part) }
+		if e.dashboard == q.Dashboard && (e.panel == "" || e.panel == q.Panel) &&
 			!slices.ContainsFunc(e.expr, func(part string) bool { return !in(part) }) {
 			return e.why
 		}

@@ -39,14 +39,13 @@ const (
 // world is the healthy and the hostile targets, a receiver, and the program between them.
 type world struct {
 	*testing.T
-	addresses *oracle.AddressRange
-	fleet     *oracle.Fleet
-	receiver  *oracle.Receiver
-	agent     *agent.Agent
-	targets   map[string]*target // by address
-	list      string             // file_sd file with the hostile targets
-	began     time.Time
-	base      usage // usage before the first hostile scrape
+	fleet    *oracle.Fleet
+	receiver *oracle.Receiver
+	agent    *agent.Agent
+	targets  map[string]*target // by address
+	list     string             // file_sd file with the hostile targets
+	began    time.Time
+	base     usage // usage before the first hostile scrape
 }
 
 // setting configures a scenario.
@@ -61,20 +60,9 @@ func begin(t *testing.T, s setting) *world {
 	if s.binary == "" {
 		s.binary = parts.Scraper(t)
 	}
-	addresses, err := oracle.NewAddressRange()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(addresses.Close)
-	w := &world{T: t, addresses: addresses, targets: map[string]*target{}}
-	if w.fleet, err = oracle.NewFleet(addresses, 10, healthy, series); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = w.fleet.Close() })
-	if w.receiver, err = oracle.NewReceiver(addresses, 2); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = w.receiver.Close() })
+	addresses := parts.Addresses(t)
+	w := &world{T: t, fleet: parts.Fleet(t, addresses, 10, healthy, series),
+		receiver: parts.Recorder(t, addresses, 2), targets: map[string]*target{}}
 	for _, h := range s.targets {
 		w.targets[h.address] = h
 	}

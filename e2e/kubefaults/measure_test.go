@@ -15,7 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
-	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
 // podsPerNode is the number of pods on each node.
@@ -155,16 +155,7 @@ func (s *suite) measured(t *testing.T, name, selectors string) *measured {
 	if err := os.WriteFile(filepath.Join(dir, "token"), []byte(s.cluster.AdminToken()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	addresses, err := oracle.NewAddressRange()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(addresses.Close)
-	receiver, err := oracle.NewReceiver(addresses, 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = receiver.Close() })
+	receiver := parts.Recorder(t, parts.Addresses(t), 2)
 	yaml := fmt.Sprintf(`global: {scrape_interval: 1h, scrape_timeout: 10s}
 scrape_configs:
 - job_name: %s

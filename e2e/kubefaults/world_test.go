@@ -22,6 +22,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
 	"github.com/envoy-scraper/envoy-scraper/e2e/cluster"
+	"github.com/envoy-scraper/envoy-scraper/e2e/clustertest"
 	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
@@ -46,16 +47,7 @@ type suite struct {
 
 func newSuite(t *testing.T) *suite {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("skipped with -short: needs the real parts")
-	}
-	c, err := cluster.Start(t.Context(), cluster.Config{Bin: parts.Tools(t, "etcd", "kube-apiserver"),
-		Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	return &suite{cluster: c, binary: parts.Scraper(t)}
+	return &suite{cluster: clustertest.Start(t), binary: parts.Scraper(t)}
 }
 
 // world is one scenario: a namespace with two pods, their pages, a proxy before the API server, and the program.
@@ -74,20 +66,9 @@ type world struct {
 
 func (s *suite) world(t *testing.T, namespace string) *world {
 	t.Helper()
-	w := &world{T: t, suite: s, namespace: namespace, dir: t.TempDir()}
-	var err error
-	if w.addresses, err = oracle.NewAddressRange(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.addresses.Close)
-	if w.fleet, err = oracle.NewFleet(w.addresses, 10, 3, series); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = w.fleet.Close() })
-	if w.receiver, err = oracle.NewReceiver(w.addresses, 2); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = w.receiver.Close() })
+	w := &world{T: t, suite: s, namespace: namespace, dir: t.TempDir(), addresses: parts.Addresses(t)}
+	w.fleet = parts.Fleet(t, w.addresses, 10, 3, series)
+	w.receiver = parts.Recorder(t, w.addresses, 2)
 	w.proxy = newProxy(t, s.cluster.URL(), s.cluster.CAFile())
 	w.write("token", s.cluster.AdminToken())
 	w.write("ca.crt", string(w.proxy.certificate()))
@@ -171,11 +152,7 @@ func (w *world) launch() {
 		Path: w.binary, Dir: w.dir, Name: "agent", YAML: w.configuration(), Args: []string{"--scrape.allow-loopback",
 			"--storage.path=" + w.dir + "/storage"},
 	})
-	w.Cleanup(func() {
-		if w.Failed() {
-			w.Logf("the program's log:\n%s", w.agent.Process.Log())
-		}
-	})
+	w.agent.LogIfFailed(w.T)
 }
 
 // start starts the program and waits until both pods are scraped.

@@ -2,7 +2,7 @@
 // ratings, and its database, each with the stats page of its Envoy sidecar. Each simulated request passes through the
 // mesh (walk.go), so every request that one sidecar reports as the source, another reports as the destination. Ratings
 // asks its database by TCP, details asks a service outside the mesh, and a client without a sidecar sends a little
-// plaintext. The demo and the tests of e2e/migration, e2e/mixin and e2e/graphs scrape it.
+// plaintext. The demo and tests (e2e/meshtest) scrape it.
 //
 // Invariants: counters never fall. Both reporters of a hop between two sidecars always agree. A page lists families and
 // series in a fixed order, and new ones are inserted into it. The same seed and the same calls of Advance give the same

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/mesh"
+	"github.com/envoy-scraper/envoy-scraper/e2e/meshtest"
 	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 	"github.com/envoy-scraper/envoy-scraper/e2e/process"
 	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
@@ -64,22 +65,10 @@ func newWorld(t *testing.T) *world {
 
 	cfg := mesh.DefaultConfig()
 	cfg.Still = true // so that scrapes at different times read the same values
-	m := mesh.New(cfg)
-	if err := m.Listen(); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- m.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
+	sidecars := meshtest.Start(t, cfg)
 	w.pods = filepath.Join(w.dir, "pods.json")
-	w.listPods(m.Sidecars())
-	w.sidecars = len(m.Sidecars())
+	w.listPods(sidecars)
+	w.sidecars = len(sidecars)
 	return w
 }
 
@@ -87,11 +76,7 @@ func newWorld(t *testing.T) *world {
 // one that the guides' rules drop.
 func (w *world) listPods(sidecars []mesh.Sidecar) {
 	w.Helper()
-	type group struct {
-		Targets []string          `json:"targets"`
-		Labels  map[string]string `json:"labels"`
-	}
-	var groups []group
+	var groups []meshtest.Group
 	for _, s := range sidecars {
 		for _, port := range []string{"http-envoy-prom", "http"} {
 			labels := map[string]string{
@@ -106,7 +91,7 @@ func (w *world) listPods(sidecars []mesh.Sidecar) {
 			if value, ok := s.Annotations["prometheus.io/port"]; ok {
 				labels["__meta_kubernetes_pod_annotation_prometheus_io_port"] = value
 			}
-			groups = append(groups, group{Targets: []string{s.Addr.String()}, Labels: labels})
+			groups = append(groups, meshtest.Group{Targets: []string{s.Addr.String()}, Labels: labels})
 		}
 	}
 	content, err := json.Marshal(groups)
@@ -133,11 +118,7 @@ func (w *world) write(path, content string) {
 // compare runs the old file in a Prometheus agent and the new one in envoy-scraper. Both write to one Prometheus.
 func (w *world) compare(old, new string) {
 	w.check(new)
-	r, err := receiver.Start(w.Context(), receiver.Config{Bin: w.tools, Dir: w.dir, Protocol: receiver.V1AndV2})
-	if err != nil {
-		w.Fatal(err)
-	}
-	defer r.Close()
+	r := parts.Prometheus(w.T, receiver.Config{Bin: w.tools, Protocol: receiver.V1AndV2})
 	remoteWrite := "remote_write:\n- url: " + writeURL + "\n"
 	w.run("old", filepath.Join(w.tools, "prometheus"), w.adapt(old+remoteWrite, r),
 		"--agent", "--storage.agent.path="+filepath.Join(w.dir, "old"))
@@ -295,11 +276,7 @@ func (w *world) vmagent() {
 		w.Errorf("check of stream_parse: %v\n%s", err, said)
 	}
 
-	r, err := receiver.Start(w.Context(), receiver.Config{Bin: w.tools, Dir: w.dir, Protocol: receiver.V1AndV2})
-	if err != nil {
-		w.Fatal(err)
-	}
-	defer r.Close()
+	r := parts.Prometheus(w.T, receiver.Config{Bin: w.tools, Protocol: receiver.V1AndV2})
 	w.write(file, w.adapt(printed(w.T, "vmagent.md", "old"), r))
 	w.start("old", vmagent, "-httpListenAddr=", []string{
 		"-promscrape.config=" + file, "-remoteWrite.url=" + r.WriteURL(), "-remoteWrite.tmpDataPath=" +

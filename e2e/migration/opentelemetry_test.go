@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/envoy-scraper/envoy-scraper/e2e/meshtest"
 	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
 )
@@ -39,11 +40,7 @@ func (w *world) collector() {
 		"--config="+file).CombinedOutput(); err != nil {
 		w.Errorf("otelcol validate: %v\n%s", err, said)
 	}
-	r, err := receiver.Start(w.Context(), receiver.Config{Bin: w.tools, Dir: w.dir, Protocol: receiver.V1AndV2})
-	if err != nil {
-		w.Fatal(err)
-	}
-	defer r.Close()
+	r := parts.Prometheus(w.T, receiver.Config{Bin: w.tools, Protocol: receiver.V1AndV2})
 	old := w.adapt(printed(w.T, "opentelemetry.md", "old"), r)
 	w.write(file, old)
 	w.launch("old", collector, []string{"--config=" + file})
@@ -124,10 +121,7 @@ func (w *world) ownPods(without string) string {
 	if err != nil {
 		w.Fatal(err)
 	}
-	var groups, kept []struct {
-		Targets []string          `json:"targets"`
-		Labels  map[string]string `json:"labels"`
-	}
+	var groups, kept []meshtest.Group
 	if err := json.Unmarshal(content, &groups); err != nil {
 		w.Fatal(err)
 	}

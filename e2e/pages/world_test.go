@@ -1,7 +1,6 @@
 package pages
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,16 +8,15 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/browser"
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
 	"github.com/envoy-scraper/envoy-scraper/e2e/mesh"
+	"github.com/envoy-scraper/envoy-scraper/e2e/meshtest"
 	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
-	"github.com/envoy-scraper/envoy-scraper/e2e/process"
 )
 
 const (
@@ -38,29 +36,17 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{browser: browser.Start(t)}
-	dir := t.TempDir()
-	file := filepath.Join(dir, "config.yml")
-	sidecars := startMesh(t)
+	sidecars := meshtest.Start(t, mesh.DefaultConfig())
 	w.sidecars = len(sidecars)
-	if err := os.WriteFile(file, []byte(configuration(sidecars, startReceiver(t))), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ports, err := process.FreePorts(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := fmt.Sprintf("127.0.0.1:%d", ports[0])
-	w.base = "http://" + address + "/"
-	p := parts.Run(t, process.Spec{
-		Name: "envoy-scraper", Path: parts.Scraper(t), LogFile: filepath.Join(dir, "log"),
-		Args: []string{"--config.file=" + file, "--web.listen-address=" + address,
-			"--storage.path=" + filepath.Join(dir, "data")},
+	a := agent.Start(t, agent.Config{
+		Path: parts.Scraper(t), Dir: t.TempDir(), Name: "envoy-scraper",
+		YAML: configuration(sidecars, startReceiver(t)), Args: []string{"--storage.path=" + t.TempDir()},
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if err := p.WaitReady(ctx, process.Ready(strings.TrimSuffix(w.base, "/"))); err != nil {
+	a.LogIfFailed(t)
+	if _, err := a.WaitReady(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	w.base = a.URL + "/"
 	parts.Eventually(t, time.Minute, "every target was scraped", func() error {
 		_, text := w.get(t, "targets?format=text&state=unknown")
 		if !strings.HasPrefix(text, "# Showing 0 of ") {
@@ -69,25 +55,6 @@ func newWorld(t *testing.T) *world {
 		return nil
 	})
 	return w
-}
-
-// startMesh runs a simulated mesh and returns its sidecars.
-func startMesh(t *testing.T) []mesh.Sidecar {
-	t.Helper()
-	m := mesh.New(mesh.DefaultConfig())
-	if err := m.Listen(); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- m.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	return m.Sidecars()
 }
 
 // startReceiver runs a receiver that accepts everything, and returns its URL with a password.

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -121,11 +122,15 @@ func (p *Process) logTail() []byte {
 	return bytes.TrimSpace(b)
 }
 
+// The ports that FreePorts returns. They are below those of outgoing connections (from 32768 on, on Linux), or a
+// connection could take a port before the child does.
+const firstPort, lastPort = 20_000, 29_999
+
 // FreePorts returns n free TCP ports of 127.0.0.1. They are not reserved, so use them at once.
 func FreePorts(n int) ([]int, error) {
 	ports := make([]int, n)
 	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := listenBelow()
 		if err != nil {
 			return nil, err
 		}
@@ -133,6 +138,17 @@ func FreePorts(n int) ([]int, error) {
 		ports[i] = l.Addr().(*net.TCPAddr).Port
 	}
 	return ports, nil
+}
+
+// listenBelow listens on a random port from firstPort to lastPort, or on any port if it finds none.
+func listenBelow() (net.Listener, error) {
+	for range 50 {
+		port := firstPort + rand.IntN(lastPort-firstPort+1) //nolint:gosec // separates tests, no secret
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			return l, nil
+		}
+	}
+	return net.Listen("tcp", "127.0.0.1:0")
 }
 
 // Pid returns the child's process id.

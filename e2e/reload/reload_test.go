@@ -175,7 +175,7 @@ func newAddresses(w *world) {
 			w.Fatal(err)
 		}
 	}
-	moved := w.newReceiver(4)
+	moved := parts.Recorder(w.T, w.addresses, 4)
 	moved.Keep()
 	base := w.receiver.URL
 	for _, step := range []struct{ url, more string }{

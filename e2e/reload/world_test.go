@@ -57,38 +57,11 @@ func newWorld(t *testing.T, path string) *world {
 	w := &world{T: t, path: path, dir: t.TempDir(), late: parts.MeasureLateness()}
 	t.Cleanup(w.late.End)
 	w.file = filepath.Join(w.dir, name+".yml")
-	var err error
-	if w.addresses, err = oracle.NewAddressRange(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.addresses.Close)
-	w.fleet, w.others = w.newFleet(10, targets), w.newFleet(10+targets, 5)
-	w.receiver, w.aside = w.newReceiver(2), w.newReceiver(3)
+	w.addresses = parts.Addresses(t)
+	w.fleet = parts.Fleet(t, w.addresses, 10, targets, series)
+	w.others = parts.Fleet(t, w.addresses, 10+targets, 5, series)
+	w.receiver, w.aside = parts.Recorder(t, w.addresses, 2), parts.Recorder(t, w.addresses, 3)
 	return w
-}
-
-func (w *world) newFleet(first, n int) *oracle.Fleet {
-	w.Helper()
-	fleet, err := oracle.NewFleet(w.addresses, first, n, series)
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.Cleanup(func() {
-		if err := fleet.Close(); err != nil {
-			w.Errorf("targets: %v", err)
-		}
-	})
-	return fleet
-}
-
-func (w *world) newReceiver(host int) *oracle.Receiver {
-	w.Helper()
-	receiver, err := oracle.NewReceiver(w.addresses, host)
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.Cleanup(func() { _ = receiver.Close() })
-	return receiver
 }
 
 // variant holds the parts of a configuration that tests change. Empty fields keep the default.

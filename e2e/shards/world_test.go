@@ -45,18 +45,10 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{T: t, dir: t.TempDir(), binary: parts.Scraper(t), instances: map[int]*agent.Agent{},
 		dropped: map[string]float64{}}
-	fleet, addresses := parts.Fleet(t, 10, targets, series)
-	w.fleet = fleet
-	var err error
-	if w.recorder, err = oracle.NewReceiver(addresses, 2); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = w.recorder.Close() })
-	if w.real, err = receiver.Start(t.Context(), receiver.Config{Bin: parts.Tools(t, "prometheus"), Dir: t.TempDir(),
-		Protocol: receiver.V1Only}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.real.Close)
+	addresses := parts.Addresses(t)
+	w.fleet = parts.Fleet(t, addresses, 10, targets, series)
+	w.recorder = parts.Recorder(t, addresses, 2)
+	w.real = parts.Prometheus(t, receiver.Config{Protocol: receiver.V1Only})
 	return w
 }
 

@@ -4,7 +4,6 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -17,13 +16,10 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
 	"github.com/envoy-scraper/envoy-scraper/e2e/cluster"
+	"github.com/envoy-scraper/envoy-scraper/e2e/clustertest"
 	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
@@ -86,12 +82,7 @@ func newWorld(t *testing.T) *world {
 		}
 		t.Skipf("SKIPPED: reading pods through the API server needs addresses that are not loopback: %v", err)
 	}
-	w.cluster, err = cluster.Start(t.Context(), cluster.Config{Bin: parts.Tools(t, "etcd", "kube-apiserver"),
-		Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.cluster.Close)
+	w.cluster = clustertest.Start(t)
 	w.binary = parts.Scraper(t)
 	w.admin = w.kubeconfig("admin", w.cluster.AdminToken())
 	if err := w.cluster.CreateNamespace(t.Context(), namespace, nil); err != nil {
@@ -202,23 +193,8 @@ func (w *world) write(name, content string) string {
 // account makes a service account that may read the resources in the namespace. It returns a token of the account.
 func (w *world) account(name string, resources ...string) string {
 	w.Helper()
-	ctx, api := w.Context(), w.cluster.Admin()
-	var errs []error
-	_, err := api.CoreV1().ServiceAccounts(namespace).Create(ctx,
-		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
-	errs = append(errs, err)
-	_, err = api.RbacV1().Roles(namespace).Create(ctx, &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: name},
-		Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: resources,
-			Verbs: []string{"get", "list", "watch"}}},
-	}, metav1.CreateOptions{})
-	errs = append(errs, err)
-	_, err = api.RbacV1().RoleBindings(namespace).Create(ctx, &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
-		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: namespace, Name: name}},
-	}, metav1.CreateOptions{})
-	token, tokenErr := w.cluster.Token(ctx, namespace, name)
-	if err := errors.Join(append(errs, err, tokenErr)...); err != nil {
+	token, err := w.cluster.CreateAccount(w.Context(), namespace, name, cluster.Reading(namespace, resources...))
+	if err != nil {
 		w.Fatal(err)
 	}
 	return token
@@ -240,16 +216,7 @@ type running struct {
 // run starts the program for the pods with the labels of selector.
 func (w *world) run(name, kubeconfig, selector string, args ...string) *running {
 	w.Helper()
-	addresses, err := oracle.NewAddressRange()
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.Cleanup(addresses.Close)
-	receiver, err := oracle.NewReceiver(addresses, 2)
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.Cleanup(func() { _ = receiver.Close() })
+	receiver := parts.Recorder(w.T, parts.Addresses(w.T), 2)
 	yaml := fmt.Sprintf(`global: {scrape_interval: 1s, scrape_timeout: 1s}
 scrape_configs:
 - job_name: envoy-stats
@@ -265,11 +232,7 @@ remote_write: [{url: %q, queue_config: {batch_send_deadline: 300ms}}]
 	a := agent.Start(w.T, agent.Config{Path: w.binary, Dir: w.dir, Name: name, YAML: yaml,
 		Args: append([]string{"--kubeconfig=" + kubeconfig, "--storage.path=" + filepath.Join(w.dir, name)}, args...),
 		Env:  []string{"KUBERNETES_SERVICE_HOST="}})
-	w.Cleanup(func() {
-		if w.Failed() {
-			w.Logf("log of %s:\n%s", name, a.Process.Log())
-		}
-	})
+	a.LogIfFailed(w.T)
 	return &running{a, receiver}
 }
 

@@ -14,12 +14,11 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
 	"github.com/envoy-scraper/envoy-scraper/e2e/cluster"
+	"github.com/envoy-scraper/envoy-scraper/e2e/clustertest"
 	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
 )
 
@@ -48,22 +47,8 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("skipped with -short: needs the real parts")
-	}
-	w := &world{T: t, dir: t.TempDir(), hosts: 1}
-	var err error
-	if w.cluster, err = cluster.Start(t.Context(), cluster.Config{Bin: parts.Tools(t, "etcd", "kube-apiserver"),
-		Dir: t.TempDir()}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.cluster.Close)
-	w.binary = parts.Scraper(t)
-	if w.addresses, err = oracle.NewAddressRange(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.addresses.Close)
-	return w
+	return &world{T: t, dir: t.TempDir(), hosts: 1, cluster: clustertest.Start(t), binary: parts.Scraper(t),
+		addresses: parts.Addresses(t)}
 }
 
 func (w *world) must(err error) {
@@ -76,23 +61,12 @@ func (w *world) must(err error) {
 // grant makes the account, which may do the verbs with the pods of each namespace.
 func (w *world) grant(rights map[string][]string) {
 	w.Helper()
-	api, ctx := w.cluster.Admin(), w.Context()
-	_, err := api.CoreV1().ServiceAccounts("default").Create(ctx, &corev1.ServiceAccount{
-		ObjectMeta: metav1.ObjectMeta{Name: account}}, metav1.CreateOptions{})
-	w.must(err)
+	var all []cluster.Right
 	for namespace, verbs := range rights {
-		w.must(w.cluster.CreateNamespace(ctx, namespace, nil))
-		name := metav1.ObjectMeta{Name: account}
-		_, err := api.RbacV1().Roles(namespace).Create(ctx, &rbacv1.Role{ObjectMeta: name, Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: verbs}}}, metav1.CreateOptions{})
-		w.must(err)
-		_, err = api.RbacV1().RoleBindings(namespace).Create(ctx, &rbacv1.RoleBinding{ObjectMeta: name,
-			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: account},
-			Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: "default", Name: account}},
-		}, metav1.CreateOptions{})
-		w.must(err)
+		w.must(w.cluster.CreateNamespace(w.Context(), namespace, nil))
+		all = append(all, cluster.Right{Namespace: namespace, Resources: []string{"pods"}, Verbs: verbs})
 	}
-	token, err := w.cluster.Token(ctx, "default", account)
+	token, err := w.cluster.CreateAccount(w.Context(), "default", account, all...)
 	w.must(err)
 	w.kubeconfig, err = w.cluster.WriteKubeconfig("kubeconfig", token)
 	w.must(err)
@@ -135,31 +109,14 @@ func (w *world) silent() string {
 	return host
 }
 
-// pod is a pod to create. change, if it is not nil, edits it before.
+// pod creates a pod with a sidecar. change, if it is not nil, edits it before.
 func (w *world) pod(namespace, name, ip string, change func(*corev1.Pod)) {
 	w.Helper()
-	pods, ctx := w.cluster.Admin().CoreV1().Pods(namespace), w.Context()
-	p := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec: corev1.PodSpec{NodeName: "node-a", Containers: []corev1.Container{
-			{Name: "app", Image: "app:1", Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 9080}}},
-			proxy("http-envoy-prom"),
-		}},
-		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: ip, HostIP: "127.0.0.1",
-			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
-	}
+	p := cluster.Pod{Namespace: namespace, Name: name, IP: ip, Sidecar: cluster.PlainSidecar}.Object()
 	if change != nil {
 		change(p)
 	}
-	if p.Status.PodIP != "" {
-		p.Status.PodIPs = []corev1.PodIP{{IP: p.Status.PodIP}}
-	}
-	status := p.Status
-	created, err := pods.Create(ctx, p, metav1.CreateOptions{})
-	w.must(err)
-	created.Status = status
-	_, err = pods.UpdateStatus(ctx, created, metav1.UpdateOptions{})
-	w.must(err)
+	w.must(w.cluster.Create(w.Context(), p))
 }
 
 // proxy returns the container of a sidecar. Its port has the name; without a name it declares none.
@@ -176,11 +133,7 @@ func (w *world) start(name, yaml string, args ...string) *agent.Agent {
 	w.Helper()
 	a := agent.Start(w.T, agent.Config{Path: w.binary, Dir: w.dir, Name: name, YAML: yaml,
 		Args: append([]string{"--scrape.allow-loopback", "--storage.path="}, args...)})
-	w.Cleanup(func() {
-		if w.Failed() {
-			w.Logf("log of %s:\n%s", name, a.Process.Log())
-		}
-	})
+	a.LogIfFailed(w.T)
 	ctx, cancel := context.WithTimeout(w.Context(), patience)
 	defer cancel()
 	w.must(a.Process.WaitReady(ctx, func(ctx context.Context) error {

@@ -66,7 +66,8 @@ func (e *connLimitError) Unwrap() error { return syscall.EMFILE }
 // dial calls connect once a connection may be opened.
 //
 // A target that answered its last scrape (answering) goes first, and idle connections are closed for it. Other targets
-// wait until a connection is closed: targets that hang must not take the connections of targets that answer.
+// wait until a connection is closed: targets that hang must not take the connections of targets that answer. If the
+// system has no file descriptor, a target that answers gets that of the next connection that is closed. Others fail.
 func (l *connLimit) dial(ctx context.Context, answering bool, connect func() (net.Conn, error)) (net.Conn, error) {
 	if l == nil {
 		return connect()
@@ -83,8 +84,10 @@ func (l *connLimit) dial(ctx context.Context, answering bool, connect func() (ne
 		return nil, context.Cause(ctx)
 	}
 	c, err := connect()
-	tooManyFiles := errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
-	if tooManyFiles && answering && l.closeIdle() { // the rest of the process uses more than a quarter of the limit
+	for answering && isTooManyFiles(err) { // the rest of the process uses more than a quarter of the limit
+		if !l.closeIdle() && !l.slots.exchange(ctx) {
+			return nil, err
+		}
 		c, err = connect()
 	}
 	if err != nil {
@@ -92,6 +95,10 @@ func (l *connLimit) dial(ctx context.Context, answering bool, connect func() (ne
 		return nil, err
 	}
 	return &countedConn{Conn: c, slots: l.slots}, nil
+}
+
+func isTooManyFiles(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
 // closeIdle closes one or more idle connections. It returns false if there is none.

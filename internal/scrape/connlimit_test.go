@@ -125,13 +125,58 @@ func TestDialAfterEMFILEClosesAnIdleConnection(t *testing.T) {
 	if err != nil || c == nil || kept.closed.Load() != 1 {
 		t.Errorf("%v; the idle connection was closed %d times", err, kept.closed.Load())
 	}
-	if _, err := d.dial(t.Context(), true, func() (net.Conn, error) { return nil, syscall.EMFILE }); reasonOf(
+	if _, err := d.dial(t.Context(), false, func() (net.Conn, error) { return nil, syscall.EMFILE }); reasonOf(
 		err) != "emfile" {
-		t.Errorf("with nothing to close: %v", err)
+		t.Errorf("a target that does not answer: %v", err)
 	}
 	if held, _ := d.slots.counts(); held != 1 {
 		t.Errorf("%d connections are counted, want 1", held)
 	}
+}
+
+// TestDialAfterEMFILEWaitsForAConnection: if no connection is idle, a target that answers waits until its timeout for
+// the file descriptor of another target. It gets it even if others, which do not answer, ask in the same moment.
+func TestDialAfterEMFILEWaitsForAConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const files = 2
+		d, open := newConnLimit(10), 0
+		connect := func() (net.Conn, error) {
+			if open == files {
+				return nil, syscall.EMFILE
+			}
+			open++
+			return &closeCounter{}, nil
+		}
+		var hanging []net.Conn
+		for range files {
+			c, _ := d.dial(t.Context(), false, connect)
+			hanging = append(hanging, c)
+		}
+		dial := func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			_, err := d.dial(ctx, true, connect)
+			return err
+		}
+		if err := dial(); reasonOf(err) != "emfile" {
+			t.Errorf("no connection is closed: %v", err)
+		}
+		got := make(chan error)
+		go func() { got <- dial() }()
+		synctest.Wait()
+		if _, err := d.dial(t.Context(), false, connect); reasonOf(err) != "emfile" {
+			t.Errorf("a target that does not answer: %v", err)
+		}
+		synctest.Wait()
+		open--
+		_ = hanging[0].Close()
+		if err := <-got; err != nil {
+			t.Errorf("after a connection was closed: %v", err)
+		}
+		if held, waiting := d.slots.counts(); held != files || waiting != 0 {
+			t.Errorf("%d slots held, %d waiters, want %d and none", held, waiting, files)
+		}
+	})
 }
 
 func TestConnectionsAreThreeQuartersOfTheLimitOnOpenFiles(t *testing.T) {

@@ -14,6 +14,7 @@ type semaphore struct {
 	mu      sync.Mutex // guards the following
 	held    int
 	waiting [2][]chan struct{} // preferred callers, other callers; a channel is closed when its caller gets a slot
+	heirs   []chan struct{}    // callers of exchange, which come before all others
 }
 
 func newSemaphore(limit int) *semaphore { return &semaphore{limit: limit} }
@@ -49,6 +50,22 @@ func (s *semaphore) acquire(ctx context.Context, preferred bool, makeRoom func()
 	if makeRoom != nil {
 		makeRoom()
 	}
+	return s.await(ctx, queue, granted)
+}
+
+// exchange gives the caller's slot back and waits for one that another caller releases, even if a slot is free. If ctx
+// ended first, it returns false and the caller has no slot.
+func (s *semaphore) exchange(ctx context.Context) bool {
+	granted := make(chan struct{})
+	s.mu.Lock()
+	s.heirs = append(s.heirs, granted)
+	s.held--
+	s.mu.Unlock()
+	return s.await(ctx, &s.heirs, granted)
+}
+
+// await waits until a caller in the queue gets a slot. If ctx ended first, it removes the caller and returns false.
+func (s *semaphore) await(ctx context.Context, queue *[]chan struct{}, granted chan struct{}) bool {
 	select {
 	case <-granted:
 		return true
@@ -59,8 +76,7 @@ func (s *semaphore) acquire(ctx context.Context, preferred bool, makeRoom func()
 	if i := slices.Index(*queue, granted); i >= 0 {
 		*queue = slices.Delete(*queue, i, i+1)
 	} else { // granted just as ctx ended: pass the slot on
-		s.held--
-		s.wake()
+		s.releaseLocked()
 	}
 	return false
 }
@@ -69,7 +85,18 @@ func (s *semaphore) acquire(ctx context.Context, preferred bool, makeRoom func()
 func (s *semaphore) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.releaseLocked()
+}
+
+// releaseLocked frees a slot. The caller holds the lock.
+func (s *semaphore) releaseLocked() {
 	s.held--
+	if len(s.heirs) > 0 && s.held < s.limit {
+		s.held++
+		close(s.heirs[0])
+		s.heirs = s.heirs[1:]
+		return
+	}
 	s.wake()
 }
 
@@ -87,5 +114,5 @@ func (s *semaphore) wake() {
 func (s *semaphore) counts() (held, waiting int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.held, len(s.waiting[0]) + len(s.waiting[1])
+	return s.held, len(s.waiting[0]) + len(s.waiting[1]) + len(s.heirs)
 }

@@ -50,6 +50,43 @@ func TestSemaphore(t *testing.T) {
 	})
 }
 
+// TestSemaphoreExchange: a caller gives its slot back, and gets the next one that is released, before all who wait.
+func TestSemaphoreExchange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newSemaphore(3)
+		g.tryAcquire()
+		g.tryAcquire()
+		exchanged := make(chan bool, 1)
+		go func() { exchanged <- g.exchange(t.Context()) }()
+		synctest.Wait()
+		if held, waiting := g.counts(); held != 1 || waiting != 1 {
+			t.Errorf("%d slots held, %d waiters, want 1 and 1", held, waiting)
+		}
+		g.tryAcquire()
+		g.tryAcquire()
+		preferred := make(chan bool, 1)
+		go func() { preferred <- g.acquire(t.Context(), true, nil) }()
+		synctest.Wait()
+		g.release()
+		synctest.Wait()
+		if len(exchanged) != 1 || len(preferred) != 0 {
+			t.Error("the slot did not go to the caller of exchange")
+		}
+		g.release()
+		if !<-exchanged || !<-preferred {
+			t.Error("a caller got no slot")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if g.exchange(ctx) {
+			t.Error("got a slot that nobody released")
+		}
+		if held, waiting := g.counts(); held != 2 || waiting != 0 {
+			t.Errorf("in the end %d slots held, %d waiters, want 2 and none", held, waiting)
+		}
+	})
+}
+
 // TestSemaphoreLosesNoSlot: a caller whose context ends just when it gets a slot passes the slot on.
 func TestSemaphoreLosesNoSlot(t *testing.T) {
 	g := newSemaphore(1)

@@ -1,5 +1,4 @@
-// Package agent starts the envoy-scraper binary under test and reads its metrics. The packages chaos, hostile,
-// kubefaults, reload, shards, blocks and compliance use it to run the real program as a child process.
+// Package agent starts the envoy-scraper binary under test as a child process, and reads its metrics.
 package agent
 
 import (
@@ -74,6 +73,15 @@ func Start(t *testing.T, cfg Config) *Agent {
 	}
 	t.Cleanup(p.Kill)
 	return &Agent{Process: p, URL: "http://" + address, started: time.Now()}
+}
+
+// LogIfFailed logs the process's log at the end of the test if the test failed.
+func (a *Agent) LogIfFailed(t *testing.T) {
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the program's log:\n%s", a.Process.Log())
+		}
+	})
 }
 
 // WaitReady waits until the process reports that it is ready. It returns the time since the process was started.

@@ -13,10 +13,6 @@ import (
 	"slices"
 	"syscall"
 
-	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/envoy-scraper/envoy-scraper/e2e/cluster"
 	"github.com/envoy-scraper/envoy-scraper/e2e/mesh"
 )
@@ -59,7 +55,10 @@ func run(ctx context.Context, tools, dir, pods, kubeconfig string) error {
 	if err := createPods(ctx, c, sidecars); err != nil {
 		return err
 	}
-	token, err := createAccount(ctx, c)
+	if err := c.CreateNamespace(ctx, namespace, nil); err != nil {
+		return err
+	}
+	token, err := c.CreateAccount(ctx, namespace, account, cluster.Reading("", "pods"))
 	if err != nil {
 		return err
 	}
@@ -96,32 +95,4 @@ func createPods(ctx context.Context, c *cluster.Cluster, sidecars []mesh.Sidecar
 		}
 	}
 	return c.CreatePod(ctx, cluster.Pod{Namespace: namespaces[0], Name: "without-a-sidecar", IP: "127.0.0.1"})
-}
-
-// createAccount creates a service account that may read pods, and returns a token for it.
-func createAccount(ctx context.Context, c *cluster.Cluster) (token string, err error) {
-	if err := c.CreateNamespace(ctx, namespace, nil); err != nil {
-		return "", err
-	}
-	name := metav1.ObjectMeta{Name: account}
-	serviceAccount := &corev1.ServiceAccount{ObjectMeta: name}
-	if _, err := c.Admin().CoreV1().ServiceAccounts(namespace).Create(ctx, serviceAccount,
-		metav1.CreateOptions{}); err != nil {
-		return "", err
-	}
-	role := &rbacv1.ClusterRole{ObjectMeta: name, Rules: []rbacv1.PolicyRule{
-		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list", "watch"}},
-	}}
-	if _, err := c.Admin().RbacV1().ClusterRoles().Create(ctx, role, metav1.CreateOptions{}); err != nil {
-		return "", err
-	}
-	binding := &rbacv1.ClusterRoleBinding{
-		ObjectMeta: name,
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: account},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: account}},
-	}
-	if _, err := c.Admin().RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{}); err != nil {
-		return "", err
-	}
-	return c.Token(ctx, namespace, account)
 }
