@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
+	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 	"github.com/envoy-scraper/envoy-scraper/internal/via"
@@ -203,7 +204,7 @@ func explainFailure(o *scrape.Once, err error) error {
 	case errors.As(err, &server):
 		return server
 	case errors.Is(err, context.DeadlineExceeded) && o.Body.Len() > 0:
-		return fmt.Errorf("the page did not end within %v (%s read)", o.Timeout, sizeWords(int64(o.Body.Len())))
+		return fmt.Errorf("the page did not end within %v (%s read)", o.Timeout, show.Bytes(int64(o.Body.Len())))
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("no answer within %v", o.Timeout)
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -211,7 +212,7 @@ func explainFailure(o *scrape.Once, err error) error {
 	case errors.As(err, &dns):
 		return fmt.Errorf("the host is not known (%w)", err)
 	case errors.Is(err, scrape.ErrBodyLimit):
-		return fmt.Errorf("the page is larger than the body_size_limit, %s", sizeWords(int64(o.Job.BodySizeLimit)))
+		return fmt.Errorf("the page is larger than the body_size_limit, %s", show.Bytes(int64(o.Job.BodySizeLimit)))
 	case answered && o.Response.StatusCode != http.StatusOK:
 		return explainStatus(o.Response)
 	case o.Read && isWebPage(o.Response.Header.Get("Content-Type")):

@@ -183,7 +183,7 @@ func (l *targetList) add(job *promconfig.ScrapeConfig, own, group model.LabelSet
 	case lset.IsEmpty():
 		d := droppedTarget{Job: job.JobName, Discovered: shownLabels(discovered)}
 		if step, ok := relabel.Dropped(relabel.Explain(discovered, job.RelabelConfigs)); ok {
-			d.Rule, d.Words, d.Saw = step.Index+1, step.String(), sourceValue(step)
+			d.Rule, d.Words, d.Saw = step.Index+1, step.String(), strconv.Quote(step.Value(shownValue))
 		}
 		l.Dropped = append(l.Dropped, d)
 	default:
@@ -202,13 +202,16 @@ func (l *targetList) add(job *promconfig.ScrapeConfig, own, group model.LabelSet
 // shownLabels returns labels without secrets.
 func shownLabels(l labels.Labels) map[string]string {
 	shown := map[string]string{}
-	l.Range(func(l labels.Label) {
-		shown[l.Name] = scrape.MaskParam(l.Name, l.Value)
-		if l.Name == model.MetaLabelPrefix+"url" {
-			shown[l.Name] = config.RedactURLs(l.Value)
-		}
-	})
+	l.Range(func(l labels.Label) { shown[l.Name] = shownValue(l.Name, l.Value) })
 	return shown
+}
+
+// shownValue returns the value of a label without secrets.
+func shownValue(label, value string) string {
+	if label == model.MetaLabelPrefix+"url" {
+		return config.RedactURLs(value)
+	}
+	return scrape.MaskParam(label, value)
 }
 
 // sort puts the lists in an order that does not depend on discovery: by job, in the order of the configuration, then by
@@ -300,15 +303,6 @@ func (l targetList) writeSummary(w io.Writer, dropped bool) error {
 		_, err = fmt.Fprintf(w, "Pages of pods are read from here %s.\n", l.Via)
 	}
 	return err
-}
-
-// sourceValue returns the value that the rule matched against: its source labels, joined.
-func sourceValue(s relabel.Step) string {
-	values := make([]string, len(s.Rule.SourceLabels))
-	for i, name := range s.Rule.SourceLabels {
-		values[i] = s.Before.Get(string(name))
-	}
-	return fmt.Sprintf("%q", strings.Join(values, s.Rule.Separator))
 }
 
 // discoveredName names a discovered target by its pod, container and address: shop/cart-0/app 10.0.0.7:9080.

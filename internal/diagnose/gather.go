@@ -92,12 +92,12 @@ func (b *builder) add(r discovery.PodRecord) *pod {
 
 // gather gives each pod its targets.
 func (b *builder) gather() {
-	blind := b.blindJobs()
+	keepsRecords := b.jobsWithRecords()
 	for i := range b.in.Pools {
 		pool := &b.in.Pools[i]
 		of := func(name scrape.Pod, discovered func() labels.Labels, signs envoy.Signs) *pod {
 			p := b.byName[name]
-			if p != nil || name == (scrape.Pod{}) || !blind[pool.Job] && !isOfEnvoy(signs) {
+			if p != nil || name == (scrape.Pod{}) || keepsRecords[pool.Job] && !isOfEnvoy(signs) {
 				return p
 			}
 			return b.addByLabels(name, discovered(), signs)
@@ -139,23 +139,14 @@ func (b *builder) gather() {
 	}
 }
 
-// blindJobs returns the jobs whose discoveries keep no records of pods.
-func (b *builder) blindJobs() map[string]bool {
-	blind := map[string]bool{}
-	for job := range b.jobs {
-		blind[job] = true
-	}
+// jobsWithRecords returns the jobs whose discoveries all keep records of pods.
+func (b *builder) jobsWithRecords() map[string]bool {
+	jobs := map[string]bool{}
 	for _, s := range b.in.Scopes {
-		if s.Records {
-			delete(blind, s.Job)
-		}
+		before, known := jobs[s.Job]
+		jobs[s.Job] = s.Records && (before || !known)
 	}
-	for _, s := range b.in.Scopes {
-		if !s.Records {
-			blind[s.Job] = true
-		}
-	}
-	return blind
+	return jobs
 }
 
 // addByLabels adds a pod of which only the labels of a target are known. It returns nil unless the target is an

@@ -1,7 +1,5 @@
 package diagnose
 
-import "strings"
-
 // Kind is a kind of cause: what a verdict can be about.
 type Kind struct {
 	Verdict Verdict
@@ -61,32 +59,4 @@ func Kinds() []Kind {
 		{Scraped, "scraped:unknown-peer", "some requests have a workload named unknown"},
 		{Scraped, "scraped:merged", "the page is the merged one of port 15020"},
 	}
-}
-
-// KindOf returns the kind of a row; false: there is none, which is a bug.
-func KindOf(v Verdict, cause string) (Kind, bool) {
-	for _, k := range Kinds() {
-		if k.Verdict == v && k.matches(cause) {
-			return k, true
-		}
-	}
-	return Kind{}, false
-}
-
-// matches compares part by part. A part in capitals stands for any text; the name of a job may hold colons.
-func (k Kind) matches(cause string) bool {
-	wants := strings.Split(k.Cause, ":")
-	parts := strings.Split(cause, ":")
-	if strings.HasPrefix(k.Cause, causeRule+":") && len(parts) > len(wants) {
-		return parts[0] == causeRule
-	}
-	if len(parts) != len(wants) {
-		return strings.HasSuffix(k.Cause, ":JOB") && parts[0] == wants[0]
-	}
-	for i, want := range wants {
-		if want != strings.ToUpper(want) && want != parts[i] {
-			return false
-		}
-	}
-	return true
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
 // missKey is what the nearest miss of a text depends on.
@@ -33,7 +34,7 @@ func (b *builder) miss(p *pod, step relabel.Step, found labels.Labels) string {
 		return fmt.Sprintf("The sidecar is an init container, as native sidecars are, and rule %d drops those. "+
 			"Remove the rule: a keep on the port's name is enough.", step.Index+1)
 	case rule.Action == promrelabel.Keep && len(rule.SourceLabels) > 1: // any of them may be what differs
-		return b.missText(rule, sourceValue(step), "the value")
+		return b.missText(rule, step.Value(scrape.MaskParam), "the value")
 	case rule.Action == promrelabel.Keep && reads("container_init") && found.Get(podPrefix+"container_init") == "true":
 		return fmt.Sprintf("The sidecar is an init container, as native sidecars are, and rule %d keeps others only.",
 			step.Index+1)
@@ -48,7 +49,7 @@ func (b *builder) miss(p *pod, step relabel.Step, found labels.Labels) string {
 	if hint := missLabel(name, step.Before.Get(name), p.record); hint != "" {
 		return hint
 	}
-	return b.missText(rule, sourceValue(step), "the value")
+	return b.missText(rule, step.Value(scrape.MaskParam), "the value")
 }
 
 // missPort is about a rule that keeps ports by name or number.
@@ -60,7 +61,7 @@ func (b *builder) missPort(p *pod, rule *promrelabel.Config, step relabel.Step) 
 	})
 	switch {
 	case p.byLabels: // its other ports are not known
-		return b.missText(rule, sourceValue(step), "the port")
+		return b.missText(rule, step.Value(scrape.MaskParam), "the port")
 	case byNumber && rule.Regex.MatchString(mergedPort) && !r.Declares(15020):
 		return "15020 is not a declared port of this container, and Istio never declares it: it sets the " +
 			"annotation prometheus.io/port. Take the address from the annotation, or scrape 15090."

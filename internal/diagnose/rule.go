@@ -28,7 +28,7 @@ func (b *builder) leftOut(p *pod) finding {
 		return movedOn(nearest.Job)
 	}
 	r := Reason{Job: nearest.Job, Rule: step.Index + 1, RuleText: step.String(),
-		Value: shorten(sourceValue(step))}
+		Value: shorten(step.Value(scrape.MaskParam))}
 	if step.Rule.Action == promrelabel.Keep || step.Rule.Action == promrelabel.Drop {
 		r.Regex = step.Rule.Regex.String()
 	}
@@ -76,15 +76,6 @@ func wantsEnvoys(job *promconfig.ScrapeConfig) bool {
 		}
 	}
 	return false
-}
-
-// sourceValue returns the value that a rule looked at: its source labels, joined.
-func sourceValue(s relabel.Step) string {
-	values := make([]string, len(s.Rule.SourceLabels))
-	for i, name := range s.Rule.SourceLabels {
-		values[i] = scrape.MaskParam(string(name), s.Before.Get(string(name)))
-	}
-	return strings.Join(values, s.Rule.Separator)
 }
 
 // mostShown is how many bytes of a value a reason shows. An annotation may have 256 KiB.

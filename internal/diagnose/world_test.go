@@ -201,7 +201,7 @@ func (row Row) want(t *testing.T, v Verdict, cause, sentence, hint string) {
 		t.Errorf("%s/%s: %s, %s\n%s\n%s\nwant %s, %s\n%s\n%s", row.Namespace, row.Pod, row.Verdict, row.Reason.Cause,
 			row.Reason.Sentence, row.Reason.Hint, v, cause, sentence, hint)
 	}
-	if _, known := KindOf(row.Verdict, row.Reason.Cause); !known {
+	if _, known := kindOf(row.Verdict, row.Reason.Cause); !known {
 		t.Errorf("%s, %s is not among Kinds", row.Verdict, row.Reason.Cause)
 	}
 	for _, text := range []string{row.Reason.Sentence, row.Reason.Hint} {

@@ -105,7 +105,7 @@ func (s *Server) examine(ctx context.Context, name string, fetch bool) examined 
 		report = s.report()
 	}
 	e.at = report.At
-	if e.row = rowOf(&report, name); e.row == nil {
+	if e.row = report.Row(namespace, pod); e.row == nil {
 		e.nearest = nearest(&report, name)
 		return e
 	}
@@ -165,17 +165,6 @@ func (e *examined) suggestion() string {
 		return ""
 	}
 	return "; the nearest names: " + strings.Join(e.nearest, ", ")
-}
-
-// rowOf returns the row of a pod, namespace/name, or nil.
-func rowOf(report *diagnose.Report, name string) *diagnose.Row {
-	namespace, pod, _ := strings.Cut(name, "/")
-	for i := range report.Rows {
-		if r := &report.Rows[i]; r.Pod == pod && r.Namespace == namespace {
-			return r
-		}
-	}
-	return nil
 }
 
 func nearest(report *diagnose.Report, name string) []string {
