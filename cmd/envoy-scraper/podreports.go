@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ type podReports struct {
 	config func() *config.Config // in force
 	pools  func() []scrape.PoolStatus
 	found  *discovery.Manager
+	asking func() string // diagnose.Input.Ask; nil: not known
 
 	maxAge time.Duration // of a report; 0: none is kept
 
@@ -34,10 +36,27 @@ type podReports struct {
 	kept *diagnose.Report // nil: there is none
 }
 
-// podSources returns the functions of a running process.
-func podSources(r *reloader, pools *scrape.Pools, found *discovery.Manager) web.PodSources {
+// podSources returns the functions of a running process. webConfig is --web.config.file.
+func podSources(r *reloader, pools *scrape.Pools, found *discovery.Manager, webConfig string) web.PodSources {
 	p := &podReports{config: r.config, pools: pools.FullStatus, found: found, maxAge: reportAge}
+	if webConfig == "" { // otherwise the pages may ask for TLS or a password
+		p.asking = func() string { return askCommand(r.listen) }
+	}
 	return web.PodSources{Report: p.report, Ask: p.ask, Targets: pools.FullStatus, Preview: pools.Preview}
+}
+
+// askCommand returns the command that asks a process whose pages are at an address, from its own machine. All instances
+// of a StatefulSet have the same program and listen on the same port.
+func askCommand(listen string) string {
+	program, err := os.Executable()
+	host, port, splitErr := net.SplitHostPort(listen)
+	if err != nil || splitErr != nil {
+		return ""
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return program + " why --url=http://" + net.JoinHostPort(host, port)
 }
 
 // report returns the report that is kept, or else a new one. Callers must not change its rows.
@@ -75,9 +94,13 @@ func (p *podReports) ask(ctx context.Context, namespace, name string) (diagnose.
 // make makes a report that has the pods that are asked for, even if no job looks at them.
 func (p *podReports) make(asked ...*corev1.Pod) diagnose.Report {
 	cfg := p.config()
+	ask := ""
+	if p.asking != nil {
+		ask = p.asking()
+	}
 	return diagnose.New(diagnose.Input{
 		At: time.Now(), Jobs: cfg.Jobs, Pools: p.pools(), Pods: p.found.Pods(), Scopes: p.found.Scopes(), Asked: asked,
-		Shard: cfg.Shards.Index, Self: ownPod(),
+		Shard: cfg.Shards.Index, Self: ownPod(), Ask: ask,
 		Outside: os.Getenv("KUBERNETES_SERVICE_HOST") == "", // which each container of a pod has
 	})
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,4 +42,22 @@ func TestReportsAreKeptForAShortTime(t *testing.T) {
 			t.Errorf("%d reports made, kept: %v", made, p.kept)
 		}
 	})
+}
+
+func TestAskCommand(t *testing.T) {
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for listen, want := range map[string]string{
+		"[::]:9095": "127.0.0.1:9095", "0.0.0.0:9095": "127.0.0.1:9095", "127.0.0.1:1": "127.0.0.1:1",
+		"[fd00::7]:2": "[fd00::7]:2",
+	} {
+		if got := askCommand(listen); got != program+" why --url=http://"+want {
+			t.Errorf("%s: %s", listen, got)
+		}
+	}
+	if got := askCommand(""); got != "" {
+		t.Errorf("without an address: %s", got)
+	}
 }

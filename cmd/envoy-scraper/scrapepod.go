@@ -34,6 +34,8 @@ type podFlags struct {
 	context    string
 	port       uint16
 	path       string
+
+	allowLoopback bool
 }
 
 func addPodFlags(cmd *kingpin.CmdClause) *podFlags {
@@ -48,6 +50,8 @@ func addPodFlags(cmd *kingpin.CmdClause) *podFlags {
 	cmd.Flag("port", "Port of the pod's page.").Default(sidecarPort).Uint16Var(&f.port)
 	cmd.Flag("path", "Path of the pod's page, such as /stats/prometheus?usedonly. Default: metrics_path of the job, "+
 		"or "+defaultStatsPath+" without --config.file.").StringVar(&f.path)
+	cmd.Flag("scrape.allow-loopback", "Allow a pod whose address is loopback. A URL always may be.").
+		BoolVar(&f.allowLoopback)
 	return f
 }
 
@@ -97,12 +101,12 @@ func (c *scrapeCommand) podPage(ctx context.Context, job *promconfig.ScrapeConfi
 	}
 	p.once = &scrape.Once{Job: job, URL: c.podURL(&found.Pod, job), Timeout: c.timeout,
 		Pod:            &via.Pod{Namespace: found.Pod.Namespace, Name: found.Pod.Name},
-		RefuseLoopback: true, OwnAddressOnly: true}
-	if p.way, err = c.wayTo(ctx, p); err != nil {
+		RefuseLoopback: !f.allowLoopback, OwnAddressOnly: true}
+	if p.way, err = c.wayTo(ctx, p, cluster.Who); err != nil {
 		return nil, err
 	}
 	if p.way.Way == via.APIServer {
-		p.once.Via, err = c.via.proxies(p.way, nil).Through(cluster.REST, job)
+		p.once.Via, err = via.New(via.APIServer, c.via.limits, nil).Through(cluster.REST, job)
 	}
 	return p, err
 }
@@ -148,15 +152,15 @@ func (c *scrapeCommand) podURL(pod *corev1.Pod, job *promconfig.ScrapeConfig) *u
 }
 
 // wayTo chooses how the pod's page is read.
-func (c *scrapeCommand) wayTo(ctx context.Context, p *podPage) (chosenWay, error) {
+func (c *scrapeCommand) wayTo(ctx context.Context, p *podPage, who func() string) (chosenWay, error) {
 	if !p.found.Unseen {
-		return c.via.choose(ctx, []*scrape.Once{p.once}, scrape.IsAnswer), nil
+		return c.via.choose(ctx, []*scrape.Once{p.once}, scrape.IsAnswer, who), nil
 	}
 	if c.via.way == string(via.Direct) {
 		return chosenWay{}, fmt.Errorf("the API server does not let you get pods in namespace %s (403), so the "+
 			"address of %s is not known: leave out --via=direct", p.found.Pod.Namespace, p.name())
 	}
-	return chosenWay{via.APIServer, "you may not get pods, so the pod's address is not known"}, nil
+	return chosenWay{via.APIServer, "you may not get pods, so the pod's address is not known", who()}, nil
 }
 
 // explain says for a failed scrape whether the pod answered, and what is likely the reason if it did not.

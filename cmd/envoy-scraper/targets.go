@@ -47,6 +47,7 @@ func newTargetsCommand(app *kingpin.Application) command {
 	clause := app.Command("targets", "Run discovery once and print the targets with their labels. With --dropped, "+
 		"also print what was dropped, and by which rule.")
 	c.config = addConfigFlags(clause)
+	c.config.addContext(clause)
 	c.via = addViaFlag(clause, via.Auto)
 	clause.Flag("dropped", "Also print what relabeling dropped and by which rule, targets that are not valid, and "+
 		"targets of other shards.").BoolVar(&c.dropped)
@@ -57,6 +58,12 @@ func newTargetsCommand(app *kingpin.Application) command {
 }
 
 func (c *targetsCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
+	remove, err := c.config.useContext()
+	if err != nil {
+		fmt.Fprintf(stderr, "envoy-scraper targets: %v\n", err)
+		return exitRefused
+	}
+	defer remove()
 	opts := c.config.options()
 	opts.Check = true // nothing is sent, so no remote_write is needed
 	cfg, err := config.Load(opts)
@@ -74,7 +81,7 @@ func (c *targetsCommand) run(ctx context.Context, stdout, stderr io.Writer) int 
 	}
 	list := listTargets(cfg, groups, time.Now())
 	if pages := pagesOfPods(cfg, groups, false); len(pages) > 0 {
-		list.Via = new(c.via.choose(ctx, pages, scrape.IsPage))
+		list.Via = new(c.via.choose(ctx, pages, scrape.IsPage, func() string { return whose(cfg.Jobs) }))
 	}
 	write := list.writeTable
 	if c.output == outputJSON {

@@ -81,6 +81,10 @@ func (b *builder) explain(p *pod, t *scrape.TargetStatus) explanation {
 	case t.Failure == "forbidden_address":
 		return explanation{"forbidden-address", "envoy-scraper does not connect to this address", err,
 			"A pod may not choose loopback or another pod's address: see SECURITY.md."}
+	case t.Failure == "api_server":
+		return explanation{"api-server", "the API server answers instead of the pod", withoutURL(t), ""}
+	case t.Failure == "via_limit", t.Failure == "via_rate":
+		return explanation{"via-limit", "it exceeds the limits of reading through the API server", withoutURL(t), ""}
 	case t.Failure == "emfile":
 		return explanation{"open-files", "envoy-scraper has too many open files", "",
 			"Raise the limit of open files (ulimit -n)."}
@@ -106,10 +110,12 @@ func (b *builder) explain(p *pod, t *scrape.TargetStatus) explanation {
 	}
 }
 
+// withoutURL returns the error of a scrape without the URL, which net/http puts before it.
+func withoutURL(t *scrape.TargetStatus) string { return strings.TrimPrefix(t.Err, fmt.Sprintf("Get %q: ", t.URL)) }
+
 const (
 	localhostOnly = "If METRICS_LOCALHOST_ACCESS_ONLY is in the pod's proxyMetadata, only the pod itself may read " +
-		"its " +
-		"metrics: remove it."
+		"its metrics: remove it."
 	slowHint = "Raise scrape_timeout, or have the Envoy show fewer metrics (proxyStatsMatcher, Telemetry): its " +
 		"main thread writes the page."
 	addressHint = "IPv6 addresses need brackets: a rule with ([^:]+) or $1:$2 breaks them. " +

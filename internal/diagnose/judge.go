@@ -120,15 +120,6 @@ func (b *builder) judgeTargets(p *pod) finding {
 	return f
 }
 
-func (b *builder) otherShard(p *pod) finding {
-	t := p.elsewhere[0]
-	f := same(Elsewhere, causeElsewhere+":shard", "Another shard scrapes it.", "")
-	f.reason.Sentence = fmt.Sprintf("Shard %d of %d scrapes it for job %s; this is shard %d.", t.Shard, p.shards, t.Job,
-		b.in.Shard)
-	f.reason.Job = t.Job
-	return f
-}
-
 func duplicate(p *pod) finding {
 	t := p.duplicates[0]
 	f := same(Duplicate, causeDuplicate+":"+t.Job,
@@ -213,11 +204,10 @@ func (b *builder) notSeen(p *pod) finding {
 		}
 	}
 	switch {
+	case node != "" && r.Node == "":
+		return noAddress(p)
 	case node != "":
-		f := same(Elsewhere, causeElsewhere+":node", "The instance of another node scrapes it.", "")
-		f.reason.Sentence = fmt.Sprintf("It runs on node %s, whose own instance scrapes it; this one scrapes node %s.",
-			cmp.Or(r.Node, "(none yet)"), node)
-		return f
+		return b.otherNode(r, node)
 	case missed == "" && byServices != "":
 		f := same(NotSeen, causeNotSeen+":no-service", fmt.Sprintf("No job sees it: job %s finds only pods that a "+
 			"Service selects.", byServices), "Give the pod the labels that a Service selects, or the job role: pod.")

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/prometheus/common/model"
@@ -154,7 +155,12 @@ func TestDepartingPodsDoNotCount(t *testing.T) {
 func TestReasonsOfRefusedReads(t *testing.T) {
 	refusal := &url.Error{Op: "Get", URL: "http://10.0.0.7:15090/", Err: &via.Refusal{Reason: "forbidden"}}
 	tooMany := &url.Error{Op: "Get", URL: "http://10.0.0.7/", Err: &via.TooManyTargetsError{Targets: 3, Limit: 2}}
-	for want, err := range map[string]error{"api_server": refusal, "via_limit": tooMany,
+	noServer := &url.Error{Op: "Get", URL: "http://10.0.0.7/", Err: &via.ServerError{Server: "https://10.0.0.1:6443",
+		Err: syscall.ECONNREFUSED}}
+	if got := reasonOf(noServer); got != "api_server" {
+		t.Errorf("an API server that does not answer has the reason %s", got)
+	}
+	for want, err := range map[string]error{"api_server": refusal, "via_limit": tooMany, "via_rate": &via.RateError{},
 		"timeout": &url.Error{Op: "Get", URL: "http://10.0.0.7/", Err: fmt.Errorf("busy: %w",
 			context.DeadlineExceeded)}} {
 		if got := reasonOf(err); got != want {
