@@ -53,10 +53,10 @@ func askCommand(listen string) string {
 	if err != nil || splitErr != nil {
 		return ""
 	}
-	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
-		host = "127.0.0.1"
+	if ip := net.ParseIP(host); !ip.IsUnspecified() && !ip.IsLoopback() {
+		return "" // an address of this pod only
 	}
-	return program + " why --url=http://" + net.JoinHostPort(host, port)
+	return program + " why --url=http://127.0.0.1:" + port
 }
 
 // report returns the report that is kept, or else a new one. Callers must not change its rows.

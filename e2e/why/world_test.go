@@ -114,10 +114,16 @@ func (w *world) listen(port int) (string, net.Listener) {
 func (w *world) serve(page http.HandlerFunc) string {
 	w.Helper()
 	host, l := w.listen(port)
+	w.serveOn(l, page)
+	return host
+}
+
+// serveOn serves a page on a listener.
+func (w *world) serveOn(l net.Listener, page http.HandlerFunc) {
+	w.Helper()
 	s := &http.Server{Handler: page, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = s.Serve(l) }()
 	w.Cleanup(func() { _ = s.Close() })
-	return host
 }
 
 // unused returns an address on which nothing listens.
@@ -174,7 +180,13 @@ func proxy(portName string) corev1.Container {
 // start starts the program and waits until it lives. It may never be ready, if rights are missing.
 func (w *world) start(name, yaml string, args ...string) *agent.Agent {
 	w.Helper()
-	a := agent.Start(w.T, agent.Config{Path: w.binary, Dir: w.dir, Name: name, YAML: yaml,
+	return w.startWith(nil, name, yaml, args...)
+}
+
+// startWith is start with more variables in the environment.
+func (w *world) startWith(env []string, name, yaml string, args ...string) *agent.Agent {
+	w.Helper()
+	a := agent.Start(w.T, agent.Config{Path: w.binary, Dir: w.dir, Name: name, YAML: yaml, Env: env,
 		Args: append([]string{"--scrape.allow-loopback", "--storage.path="}, args...)})
 	w.Cleanup(func() {
 		if w.Failed() {
