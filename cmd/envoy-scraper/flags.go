@@ -60,6 +60,9 @@ func (f *configFlags) useContext() (remove func(), err error) {
 	if err != nil {
 		return nil, err
 	}
+	if f.kubeconfig != "" && chosen.IsCurrent {
+		return func() {}, nil
+	}
 	dir, err := os.MkdirTemp("", "envoy-scraper-")
 	if err != nil {
 		return nil, err

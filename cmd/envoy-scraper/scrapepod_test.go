@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -70,8 +71,27 @@ func TestScrapeAPodByName(t *testing.T) {
 	}
 	if rep.URL != "http://192.0.2.7:1/stats/prometheus" || rep.Pod != "shop/details-v1-a" || rep.Via == nil ||
 		rep.Via.Way != "apiserver" || rep.Via.Why != "192.0.2.7:1 showed no page directly within 2s" ||
+		!strings.HasPrefix(rep.Via.Who, "user \"") ||
 		!rep.Istio.Shown {
 		t.Errorf("report = %+v, via %+v", rep, rep.Via)
+	}
+}
+
+// TestScrapeAPodAtALoopbackAddress: it is refused with a flag to allow it, and the command has the flag.
+func TestScrapeAPodAtALoopbackAddress(t *testing.T) {
+	sidecar := httptest.NewServer(http.HandlerFunc(showSidecarPage))
+	defer sidecar.Close()
+	port := sidecar.Listener.Addr().(*net.TCPAddr).Port
+	kubeconfig := podCluster(t, withSidecar, strings.Replace(runningPod, "192.0.2.7", "127.0.0.1", 1), showSidecarPage)
+	args := []string{"scrape", "--kubeconfig=" + kubeconfig, "-n", "shop", "--via=direct", fmt.Sprint("--port=", port),
+		"details-v1-a"}
+	code, _, errs := runCommand(t, args...)
+	const flag = "--scrape.allow-loopback"
+	if code != exitRefused || !strings.Contains(errs, flag) {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+	if code, out, errs := runCommand(t, append(args, flag)...); code != exitOK || !strings.Contains(out, "yes: ") {
+		t.Errorf("exit %d: %s%s", code, out, errs)
 	}
 }
 

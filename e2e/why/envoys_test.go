@@ -39,8 +39,8 @@ func (w *world) envoy(path, strict string, stats ...string) {
 	}
 	file := filepath.Join(dir, "envoy.yaml")
 	w.must(os.WriteFile(file, fmt.Appendf(nil, envoyText, ports[0], listeners.String(), ports[0]), 0o600))
-	p := parts.Run(w.T, process.Spec{Name: "envoy", Path: path, LogFile: filepath.Join(dir, "envoy.log"), Args: []string{
-		"--config-path", file, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"}})
+	p := parts.Run(w.T, process.Spec{Name: "envoy", Path: path, LogFile: filepath.Join(dir, "envoy.log"),
+		Args: []string{"--config-path", file, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"}})
 	ctx, cancel := context.WithTimeout(w.Context(), patience)
 	defer cancel()
 	w.must(p.WaitReady(ctx, func(ctx context.Context) error {
@@ -200,8 +200,8 @@ func TestEnvoys(t *testing.T) {
 			return err
 		})
 		// The Envoy does answer where it listens.
-		if body, err := get(t.Context(), fmt.Sprintf("http://%s:%d/stats/prometheus", localhost, port), ""); err != nil ||
-			!strings.Contains(body, "envoy_server_live") {
+		body, err := get(t.Context(), fmt.Sprintf("http://%s:%d/stats/prometheus", localhost, port), "")
+		if err != nil || !strings.Contains(body, "envoy_server_live") {
 			t.Errorf("localhost: %v, %.100s", err, body)
 		}
 	})
@@ -251,7 +251,9 @@ func TestOtherSituations(t *testing.T) {
 	for _, name := range []string{"pay-a", "pay-b"} {
 		w.pod(quiet, name, w.silent(), nil)
 	}
-	w.pod(chosen, "wanted", w.serve(sidecarPage), func(p *corev1.Pod) { p.Labels = map[string]string{"team": "blue"} })
+	w.pod(chosen, "wanted", w.serve(sidecarPage), func(p *corev1.Pod) {
+		p.Labels = map[string]string{"team": "blue"}
+	})
 	w.pod(chosen, "unwanted", w.serve(sidecarPage), nil)
 	yaml := quick + w.job("envoy-stats", "", shop, quiet) +
 		w.job("of-blue", ", selectors: [{role: pod, label: team=blue}]", chosen) + receiver

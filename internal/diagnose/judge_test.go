@@ -61,7 +61,8 @@ func TestPodsThatAreNotReady(t *testing.T) {
 func TestPodsOfOtherShards(t *testing.T) {
 	w := newWorld(t)
 	w.shards = shard.Map{Index: 1, Periods: []shard.Period{{Count: 2}}}
-	w.self, w.ask = scrape.Pod{Namespace: "monitoring", Name: "scraper-1"}, "/envoy-scraper why --url=http://127.0.0.1:9095"
+	w.self = scrape.Pod{Namespace: "monitoring", Name: "scraper-1"}
+	w.ask = "/envoy-scraper why --url=http://127.0.0.1:9095"
 	for i := range 20 {
 		w.serve(w.pod("shop", fmt.Sprintf("cart-%02d", i)), 15090, page(goodPage))
 	}

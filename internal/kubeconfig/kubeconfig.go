@@ -20,6 +20,7 @@ import (
 type Config struct {
 	Namespace string       // of the context: where to look if no namespace is given
 	REST      *rest.Config // address and credentials of the API server
+	IsCurrent bool         // it is the current context
 
 	all clientcmdapi.Config // with CurrentContext set to the context; the paths in it are absolute
 }
@@ -35,6 +36,7 @@ func Read(file, context string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
+	isCurrent := context == "" || context == all.CurrentContext
 	all.CurrentContext = cmp.Or(context, all.CurrentContext)
 	if name := all.CurrentContext; name != "" && all.Contexts[name] == nil {
 		return nil, fmt.Errorf("the kubeconfig has no context %q: choose one with --context%s", name, Contexts(all))
@@ -53,7 +55,7 @@ func Read(file, context string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
-	return &Config{Namespace: namespace, REST: cfg, all: all}, nil
+	return &Config{Namespace: namespace, REST: cfg, IsCurrent: isCurrent, all: all}, nil
 }
 
 // Who says whose credentials these are, without showing any: user "alice" of context "prod".

@@ -36,8 +36,8 @@ func TestRead(t *testing.T) {
 	if err != nil || c.Namespace != "shop" || c.REST.Host != "https://127.0.0.1:6443" || c.REST.BearerToken != "hunter2" {
 		t.Fatalf("config = %+v, %v", c, err)
 	}
-	if got, want := c.Who(), `user "u" of context "prod"`; got != want {
-		t.Errorf("who = %s, want %s", got, want)
+	if got, want := c.Who(), `user "u" of context "prod"`; got != want || c.IsCurrent {
+		t.Errorf("who = %s, want %s; current: %v", got, want, c.IsCurrent)
 	}
 	if c, err = Read(file, "nobody"); err != nil || c.Who() != `no user, context "nobody"` {
 		t.Errorf("config = %+v, %v", c, err)
@@ -83,6 +83,9 @@ func TestCopy(t *testing.T) {
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if again, err := Read(path, "prod"); err != nil || !again.IsCurrent || again.REST.BearerToken != "hunter2" {
+		t.Errorf("the copy is read as %+v, %v", again, err)
 	}
 	if got, want := Who(path), `user "u" of context "prod"`; got != want {
 		t.Errorf("who = %s, want %s", got, want)
