@@ -71,7 +71,7 @@ func TestScrapeAPodByName(t *testing.T) {
 	}
 	if rep.URL != "http://192.0.2.7:1/stats/prometheus" || rep.Pod != "shop/details-v1-a" || rep.Via == nil ||
 		rep.Via.Way != "apiserver" || rep.Via.Why != "192.0.2.7:1 showed no page directly within 2s" ||
-		!strings.HasPrefix(rep.Via.Who, "user \"") ||
+		rep.Via.Who != `user "you" of context "small"` ||
 		!rep.Istio.Shown {
 		t.Errorf("report = %+v, via %+v", rep, rep.Via)
 	}
