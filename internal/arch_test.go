@@ -38,7 +38,7 @@ var allowed = map[string][]string{
 	"series":     {"hashindex"},
 	"exposition": {"hashindex", "series"},
 	"scrape":     {"envoy", "hashindex", "series", "exposition", "discovery", "shard", "via"},
-	"via":        {"discovery"},                // its client of an API server
+	"via":        {"discovery"},                 // its client of an API server
 	"podlookup":  {"config/hint", "kubeconfig"}, // hint: nearest names
 	"remotewrite": {
 		"series", "queue", "remotewrite/deliver", "remotewrite/pack", "remotewrite/wire", "remotewrite/wire/wiretest",

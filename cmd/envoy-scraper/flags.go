@@ -46,8 +46,8 @@ func addConfigFlags(cmd *kingpin.CmdClause) *configFlags {
 
 // addContext adds --context, for a command that calls useContext.
 func (f *configFlags) addContext(cmd *kingpin.CmdClause) {
-	cmd.Flag("context", "Context of --kubeconfig, or without it of $KUBECONFIG or ~/.kube/config. Default: the current "+
-		"one of --kubeconfig.").StringVar(&f.context)
+	cmd.Flag("context", "Context of --kubeconfig, or without it of $KUBECONFIG or ~/.kube/config. Default: the "+
+		"current one of --kubeconfig.").StringVar(&f.context)
 }
 
 // useContext makes the discoveries use --context: --kubeconfig becomes a copy whose only context it is. The caller

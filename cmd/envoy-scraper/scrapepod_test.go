@@ -181,7 +181,7 @@ func TestNameOfAPodOrURL(t *testing.T) {
 	for target, want := range map[string]bool{
 		"details-v1-a": true, "deploy/details": true, "pod/details": true, "10.0.0.7": false, "10.0.0.7:15090": false,
 		"http://details": false, "localhost": false, "localhost/stats": false, "example.com/metrics": false,
-		"[fd00::1]": false,
+		"[fd00::1]": false, "deployments.apps/details": true, "jobs.example.com/metrics": false,
 	} {
 		if got := (&podFlags{}).name(target); got != want {
 			t.Errorf("%s is the name of a pod: %v, want %v", target, got, want)
@@ -193,14 +193,13 @@ func TestNameOfAPodOrURL(t *testing.T) {
 }
 
 func TestAutoWithoutAPod(t *testing.T) {
-	f := &viaFlags{way: "auto"}
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
-	if got := f.choose(t.Context(), nil, scrape.IsPage); got.Way != "apiserver" {
-		t.Errorf("outside of a cluster: %s", got)
+	if way, why := auto(t.Context(), nil, scrape.IsPage); way != via.APIServer {
+		t.Errorf("outside of a cluster: %s, %s", way, why)
 	}
 	t.Setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-	if got := f.choose(t.Context(), nil, scrape.IsPage); got.Way != "direct" {
-		t.Errorf("in a pod: %s", got)
+	if way, why := auto(t.Context(), nil, scrape.IsPage); way != via.Direct {
+		t.Errorf("in a pod: %s, %s", way, why)
 	}
 }
 
@@ -215,8 +214,8 @@ func TestAutoSendsNoCredentials(t *testing.T) {
 	}
 	job := promconfig.DefaultScrapeConfig
 	job.HTTPClientConfig.BasicAuth = &config_util.BasicAuth{Username: "u", Password: "hunter2"}
-	got := (&viaFlags{way: "auto"}).choose(t.Context(), []*scrape.Once{{Job: &job, URL: u}}, scrape.IsPage)
-	if got.Way != via.Direct || got.Why != "the job has basic_auth, which works only directly" {
-		t.Errorf("chosen: %s", got)
+	way, why := auto(t.Context(), []*scrape.Once{{Job: &job, URL: u}}, scrape.IsPage)
+	if way != via.Direct || why != "the job has basic_auth, which works only directly" {
+		t.Errorf("chosen: %s, %s", way, why)
 	}
 }

@@ -118,9 +118,9 @@ func declares(number int32) func(*corev1.Pod) {
 	}
 }
 
-// TestEnvoys has the situations that a real Envoy makes. A page of Envoy that is not valid UTF-8 is not among them: only
-// Istio's filter puts bytes of a request into a label, and this Envoy has no such filter. TestOtherSituations has a
-// server with such a page instead.
+// TestEnvoys has the situations that a real Envoy makes. A page of Envoy that is not valid UTF-8 is not among them:
+// only Istio's filter puts bytes of a request into a label, and this Envoy has no such filter. TestOtherSituations has
+// a server with such a page instead.
 func TestEnvoys(t *testing.T) {
 	path := parts.Envoy(t)
 	if path == "" {
@@ -236,8 +236,8 @@ func (w *world) mergedPod(name, app string) {
 }
 
 // TestOtherSituations has a namespace that never answers, a selector that hides a pod, merged pages, and names and
-// values in UTF-8 and beyond. Two things stand in for others: a port that never answers for a NetworkPolicy, which needs
-// a network plugin that drops packets; and a server that merges pages for pilot-agent, which is not built here.
+// values in UTF-8 and beyond. Two things stand in for others: a port that never answers for a NetworkPolicy, which
+// needs a network plugin that drops packets; and a server that merges pages for pilot-agent, which is not built here.
 func TestOtherSituations(t *testing.T) {
 	w := newWorld(t)
 	all := []string{"get", "list", "watch"}
@@ -266,8 +266,8 @@ func TestOtherSituations(t *testing.T) {
 		"shop/merged-broken": {"DOWN", "down:merged-page", "its page is not in a format of Prometheus",
 			"Port 15020 merges the pages"},
 		"shop/utf-8-names": {"SCRAPED", "scraped", "Job envoy-stats scrapes it every 1s", ""},
-		"shop/not-utf-8": {"DOWN", "down:utf-8", "a label on its page is not valid UTF-8", "Remove that dimension"},
-		"quiet/pay-a":    silent, "quiet/pay-b": silent,
+		"shop/not-utf-8":   {"DOWN", "down:utf-8", "a label on its page is not valid UTF-8", "Remove that dimension"},
+		"quiet/pay-a":      silent, "quiet/pay-b": silent,
 		"chosen/wanted": {"SCRAPED", "scraped", "Job of-blue scrapes it every 1s", ""},
 	}
 	parts.Eventually(t, patience, "the process says of all pods what it should", func() error {

@@ -37,8 +37,8 @@ func (b *builder) otherShard(p *pod) finding {
 // otherNode is about a pod that the instance of another node scrapes. node is that of this instance.
 func (b *builder) otherNode(r *discovery.PodRecord, node string) finding {
 	f := same(Elsewhere, causeElsewhere+":node", "The instance of another node scrapes it.", "")
-	f.reason.Sentence = fmt.Sprintf("It runs on node %s, whose own instance scrapes it; this one scrapes node %s.", r.Node,
-		node)
+	f.reason.Sentence = fmt.Sprintf("It runs on node %s, whose own instance scrapes it; this one scrapes node %s.",
+		r.Node, node)
 	if areNames(r.Node) {
 		where := "-A"
 		if b.in.Self.Namespace != "" {

@@ -111,7 +111,9 @@ func (b *builder) explain(p *pod, t *scrape.TargetStatus) explanation {
 }
 
 // withoutURL returns the error of a scrape without the URL, which net/http puts before it.
-func withoutURL(t *scrape.TargetStatus) string { return strings.TrimPrefix(t.Err, fmt.Sprintf("Get %q: ", t.URL)) }
+func withoutURL(t *scrape.TargetStatus) string {
+	return strings.TrimPrefix(t.Err, fmt.Sprintf("Get %q: ", t.URL))
+}
 
 const (
 	localhostOnly = "If METRICS_LOCALHOST_ACCESS_ONLY is in the pod's proxyMetadata, only the pod itself may read " +

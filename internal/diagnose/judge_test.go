@@ -93,7 +93,7 @@ func TestPodsOfOtherShards(t *testing.T) {
 		t.Errorf("funnel = %+v", steps)
 	}
 	for self, want := range map[string]string{
-		"scraper-0":   "Look at the pages of the instance with --shard.index=0.", // not the ordinal: the number is a flag
+		"scraper-0":   "Look at the pages of the instance with --shard.index=0.", // the index is not its ordinal
 		"":            "Look at the pages of the instance with --shard.index=0.",
 		"scraper-x-1": "That is pod monitoring/scraper-x-0.",
 	} {

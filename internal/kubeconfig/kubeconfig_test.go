@@ -33,7 +33,8 @@ func write(t *testing.T) string {
 func TestRead(t *testing.T) {
 	file := write(t)
 	c, err := Read(file, "prod")
-	if err != nil || c.Namespace != "shop" || c.REST.Host != "https://127.0.0.1:6443" || c.REST.BearerToken != "hunter2" {
+	if err != nil || c.Namespace != "shop" || c.REST.Host != "https://127.0.0.1:6443" ||
+		c.REST.BearerToken != "hunter2" {
 		t.Fatalf("config = %+v, %v", c, err)
 	}
 	if got, want := c.Who(), `user "u" of context "prod"`; got != want || c.IsCurrent {
@@ -78,7 +79,8 @@ func TestCopy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(string(content), "hunter3") || !strings.Contains(string(content), filepath.Dir(file)+"/ca.crt") {
+	if strings.Contains(string(content), "hunter3") ||
+		!strings.Contains(string(content), filepath.Join(filepath.Dir(file), "ca.crt")) {
 		t.Errorf("the copy is\n%s", content)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {

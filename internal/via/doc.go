@@ -53,7 +53,9 @@ func (l Limits) Notice(who string) string {
 }
 
 // rate returns BytesPerSecond in words: 5.0 MiB per second.
-func (l Limits) rate() string { return fmt.Sprintf("%.1f MiB per second", float64(l.BytesPerSecond)/(1<<20)) }
+func (l Limits) rate() string {
+	return fmt.Sprintf("%.1f MiB per second", float64(l.BytesPerSecond)/(1<<20))
+}
 
 // MinBytesPerSecond is the lowest rate: a sidecar's page of 2,000 series takes a second.
 const MinBytesPerSecond = 64 << 10
