@@ -160,6 +160,13 @@ func TestPodsThatNoJobSees(t *testing.T) {
 		})
 	}
 	w := newWorld(t)
+	w.scopes = []discovery.PodScope{{Job: "a", Namespaces: []string{"pay"}}, {Job: "b", Label: "app=other"},
+		{Job: "c", Namespaces: []string{"web"}}} // the nearest miss counts
+	w.asked = []*corev1.Pod{w.pod("shop", "cart")}
+	w.pods = nil
+	w.report().row(t, "cart").want(t, NotSeen, "not-seen:selector", "job b asks for pods with labels app=other only",
+		"")
+	w = newWorld(t)
 	w.scopes = nil
 	w.asked = []*corev1.Pod{w.pod("shop", "cart")}
 	w.pods = nil
