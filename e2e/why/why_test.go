@@ -355,8 +355,8 @@ func TestInstances(t *testing.T) {
 					continue
 				}
 				want := want{"ELSEWHERE", "elsewhere:shard",
-					fmt.Sprintf("Shard %d of 2 scrapes it for job envoy-stats; this "+
-						"is shard %d", 1-i, i), ""}
+					fmt.Sprintf("Shard %d of 2 scrapes it for job envoy-stats; this is shard %d", 1-i, i),
+					fmt.Sprintf("the instance with --shard.index=%d", 1-i)}
 				if err := want.check(r); err != nil {
 					return fmt.Errorf("shard %d, pod %s: %w", i, name, err)
 				}
@@ -380,10 +380,24 @@ func TestInstances(t *testing.T) {
 		if err != nil {
 			return err
 		}
+		const line = "kubectl get pods -A --field-selector spec.nodeName=node-b"
+		if r.Reason.Command != line {
+			return fmt.Errorf("command %q, want %q", r.Reason.Command, line)
+		}
 		return want{"ELSEWHERE", "elsewhere:node", "It runs on node node-b, whose own instance scrapes it; this one " +
-			"scrapes node node-a", ""}.check(r)
+			"scrapes node node-a", "The command lists the pods of that node"}.check(r)
 	})
-	if got, err := w.ask(node, ""); err != nil || len(got.Pods) != 1 {
-		t.Errorf("the instance of node-a has %d rows, %v", len(got.Pods), err)
+	parts.Eventually(t, patience, "the instance of node-a lists its own pod", func() error {
+		got, err := w.ask(node, "")
+		if err == nil && len(got.Pods) != 1 {
+			err = fmt.Errorf("%d rows", len(got.Pods))
+		}
+		return err
+	})
+	for _, place := range []string{"/pods?pod=shop/b", "/pods?pod=shop/b&format=text"} {
+		body, err := get(t.Context(), node.URL+place, "")
+		if err != nil || !strings.Contains(body, "kubectl get pods -A --field-selector spec.nodeName=node-b") {
+			t.Errorf("%s has no command, %v:\n%s", place, err, body)
+		}
 	}
 }

@@ -229,6 +229,7 @@ type row struct {
 	Reason    struct {
 		Sentence string `json:"sentence"`
 		Hint     string `json:"hint"`
+		Command  string `json:"command"`
 		Cause    string `json:"cause"`
 	} `json:"reason"`
 }
