@@ -265,6 +265,12 @@ func beyondTheLimit(w *world) {
 	if page := w.page(r, "/targets"); !strings.Contains(page, "more than --via.limit=1") {
 		w.Errorf("the page does not say why:\n%s", page)
 	}
+	// With --via=auto the targets are known before the run begins.
+	file := w.write("limited.yml", configuration("app in (distant,dead)")+
+		"remote_write: [{url: 'http://127.0.0.1:1/w'}]\n")
+	out, code := parts.Output(w.T, []string{"KUBERNETES_SERVICE_HOST="}, w.binary, "--config.file="+file,
+		"--kubeconfig="+w.admin, "--storage.path=", "--web.listen-address=127.0.0.1:0", "--via=auto", "--via.limit=1")
+	w.check(out, code, 1, "2 targets would be read through the API server, more than --via.limit=1")
 }
 
 // chooseContext has a kubeconfig whose current context does not exist. The context is chosen by a flag, through a copy

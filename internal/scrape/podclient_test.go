@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
@@ -198,6 +199,26 @@ func TestOnceThroughTheAPIServer(t *testing.T) {
 	var refusal *via.Refusal
 	if err := pages[1].Run(t.Context()); !errors.As(err, &refusal) || pages[1].Response != nil {
 		t.Errorf("error = %v, response %v", err, pages[1].Response)
+	}
+}
+
+// TestAPageBeyondTheRate: a page that cannot end in time is refused as soon as that is known, with a reason of its own.
+func TestAPageBeyondTheRate(t *testing.T) {
+	cfg := apiServer(t, "  enable_compression: false\n", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		fmt.Fprint(w, strings.Repeat("x_1234567 1\n", 200_000))
+	})
+	limits := via.DefaultLimits()
+	limits.BytesPerSecond = via.MinBytesPerSecond // the page would take 37 s
+	proxy, err := throughAPIServer(limits).Of(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := PagesOfPods(cfg, []*targetgroup.Group{podGroup("cart-0", "10.0.0.7", "15090")}, Options{})[0]
+	page.Via, page.Timeout = proxy, time.Second
+	if err := page.Run(t.Context()); err == nil || reasonOf(err) != "via_rate" ||
+		!strings.Contains(err.Error(), "raise --via.max-rate") {
+		t.Errorf("error = %v, reason %s", err, reasonOf(err))
 	}
 }
 
