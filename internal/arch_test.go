@@ -34,7 +34,7 @@ const (
 // allowed is the architecture: what each package may import of ours.
 var allowed = map[string][]string{
 	"footprint": {}, "hashindex": {}, "queue": {}, "relabel": {}, "kubeconfig": {}, "shard": {}, "history": {},
-	"discovery":  {"kubeconfig"}, // its contexts, in errors
+	"discovery":  {"envoy", "kubeconfig"}, // Istio's names; contexts, in errors
 	"series":     {"hashindex"},
 	"exposition": {"hashindex", "series"},
 	"scrape":     {"envoy", "hashindex", "series", "exposition", "discovery", "shard", "via"},
@@ -62,7 +62,8 @@ var allowed = map[string][]string{
 	"cost":            {"exposition", "scrape", "series", "discovery"},      // discovery: in tests
 	// web reads their Status() and the lines of history, shows reports of diagnose, and asks cost for reports
 	"web": {
-		"config", "cost", "diagnose", "diagnose/show", "discovery", "history", "relabel", "scrape", "remotewrite",
+		"config", "cost", "diagnose", "diagnose/show", "discovery", "envoy", "history", "relabel", "scrape",
+		"remotewrite",
 	},
 }
 

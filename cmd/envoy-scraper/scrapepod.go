@@ -15,16 +15,14 @@ import (
 	promconfig "github.com/prometheus/prometheus/config"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
 	"github.com/envoy-scraper/envoy-scraper/internal/podlookup"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 	"github.com/envoy-scraper/envoy-scraper/internal/via"
 )
 
-const (
-	sidecarPort      = "15090"       // of the page that Istio adds to a sidecar
-	sidecarContainer = "istio-proxy" // the name that Istio gives to a sidecar
-	lookupTimeout    = 15 * time.Second
-)
+// lookupTimeout limits the look-up of a pod.
+const lookupTimeout = 15 * time.Second
 
 // podFlags say which pod's page is scraped.
 type podFlags struct {
@@ -47,9 +45,9 @@ func addPodFlags(cmd *kingpin.CmdClause) *podFlags {
 	cmd.Flag("kubeconfig", "Kubeconfig of the cluster that has the pod. Default: $KUBECONFIG or ~/.kube/config; in a "+
 		"pod its service account.").PlaceHolder("FILE").StringVar(&f.kubeconfig)
 	cmd.Flag("context", "Context of the kubeconfig. Default: the current one.").StringVar(&f.context)
-	cmd.Flag("port", "Port of the pod's page.").Default(sidecarPort).Uint16Var(&f.port)
+	cmd.Flag("port", "Port of the pod's page.").Default(envoy.StatsPort).Uint16Var(&f.port)
 	cmd.Flag("path", "Path of the pod's page, such as /stats/prometheus?usedonly. Default: metrics_path of the job, "+
-		"or "+defaultStatsPath+" without --config.file.").StringVar(&f.path)
+		"or "+envoy.StatsPath+" without --config.file.").StringVar(&f.path)
 	cmd.Flag("scrape.allow-loopback", "Allow a pod whose address is loopback. A URL always may be.").
 		BoolVar(&f.allowLoopback)
 	return f
@@ -141,7 +139,7 @@ func (c *scrapeCommand) podURL(pod *corev1.Pod, job *promconfig.ScrapeConfig) *u
 		}
 	}
 	if path == "" {
-		path = defaultStatsPath
+		path = envoy.StatsPath
 	}
 	path, query, hasQuery := strings.Cut(path, "?")
 	if hasQuery {
@@ -191,13 +189,13 @@ func (p *podPage) likely() string {
 		declared = declared || slices.ContainsFunc(c.Ports,
 			func(port corev1.ContainerPort) bool { return port.ContainerPort == p.port })
 	}
-	if !slices.Contains(names, sidecarContainer) && !declared {
+	if !slices.Contains(names, envoy.ProxyContainer) && !declared {
 		return fmt.Sprintf("the pod has no container %s and declares no port %d, so it has no sidecar (its "+
-			"containers: %s)", sidecarContainer, p.port, strings.Join(names, ", "))
+			"containers: %s)", envoy.ProxyContainer, p.port, strings.Join(names, ", "))
 	}
 	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		if s.Name == sidecarContainer && !s.Ready {
-			return "its container " + sidecarContainer + " is not ready: see kubectl describe pod"
+		if s.Name == envoy.ProxyContainer && !s.Ready {
+			return "its container " + envoy.ProxyContainer + " is not ready: see kubectl describe pod"
 		}
 	}
 	return fmt.Sprintf("is %d the port of its page (--port), and does no NetworkPolicy forbid it?", p.port)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -156,6 +157,9 @@ func (c *whyCommand) unknown(all *show.Answer) error {
 	}
 	if names := show.Nearest(all.Pods, c.name); len(names) > 0 {
 		return fmt.Errorf("%s; the nearest names: %s", text, strings.Join(names, ", "))
+	}
+	if len(all.Pods) == 0 {
+		return errors.New(text + ", nor has any other")
 	}
 	return fmt.Errorf("%s; envoy-scraper why lists the %d pods that have", text, len(all.Pods))
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
@@ -126,10 +127,10 @@ const (
 
 func explainRefused(p *pod, port string) explanation {
 	e := explanation{cause: "refused", words: fmt.Sprintf("nothing listens on port %s (connection refused)", port)}
-	istios := port == envoyPort || port == mergedPort
-	merged := otherTarget(p, mergedPort)
+	istios := port == envoy.StatsPort || port == envoy.MergedPort
+	merged := otherTarget(p, envoy.MergedPort)
 	switch {
-	case port == envoyPort && merged != nil && strings.Contains(merged.Err, "status 403"):
+	case port == envoy.StatsPort && merged != nil && strings.Contains(merged.Err, "status 403"):
 		e.cause = "refused:localhost-only"
 		e.hint = "Its port 15020 answers 403. " + localhostOnly
 	case !istios && p.record.Declares(15090):
@@ -156,7 +157,7 @@ func otherTarget(p *pod, port string) *scrape.TargetStatus {
 }
 
 func resetHint(port string) string {
-	if port == envoyPort || port == mergedPort {
+	if port == envoy.StatsPort || port == envoy.MergedPort {
 		return "The Envoy restarts, or something between here and the pod ends connections. Istio does not capture " +
 			"this port unless the pod's annotations say so."
 	}
@@ -171,15 +172,15 @@ func explainStatus(err, port string) explanation {
 	}
 	e := explanation{cause: "status:" + code, words: fmt.Sprintf("port %s answers %s", port, text)}
 	switch {
-	case code == "403" && port == mergedPort:
+	case code == "403" && port == envoy.MergedPort:
 		e.hint = localhostOnly
 	case code == "403":
 		e.hint = "An AuthorizationPolicy forbids it (RBAC). Scrape 15090, to which no policy applies."
 	case code == "401":
 		e.hint = "It wants credentials: basic_auth, authorization or oauth2 of the job."
 	case code == "404":
-		e.hint = "There is no such page. Envoy's is " + statsPath + "."
-	case code == "503" && port == mergedPort:
+		e.hint = "There is no such page. Envoy's is " + envoy.StatsPath + "."
+	case code == "503" && port == envoy.MergedPort:
 		e.hint = "pilot-agent answers, but could not read Envoy's page: the Envoy has not started, or it is too busy."
 	case code == "503":
 		e.hint = "The sidecar answers, and the application behind it does not, or mutual TLS is expected there. " +
@@ -196,7 +197,7 @@ func explainStatus(err, port string) explanation {
 func explainPage(t *scrape.TargetStatus, port string) explanation {
 	err := t.Err
 	e := explanation{"page", "its page is not in a format of Prometheus, so the whole scrape fails", err,
-		fmt.Sprintf("Look at it: envoy-scraper scrape %s. Envoy's is %s.", t.URL, statsPath)}
+		fmt.Sprintf("Look at it: envoy-scraper scrape %s. Envoy's is %s.", t.URL, envoy.StatsPath)}
 	switch {
 	case strings.HasSuffix(err, "EOF"):
 		return explanation{"cut-off", "the connection ends before the page does", err, "The Envoy restarts, or a " +
@@ -207,8 +208,8 @@ func explainPage(t *scrape.TargetStatus, port string) explanation {
 				"Telemetry (tagOverrides)."}
 	case strings.Contains(err, "Content-Type"):
 		e.words = "its answer is not a page of metrics"
-		e.hint = "Check the path and the port: Envoy's are " + statsPath + " and 15090 in Istio's pods."
-	case port == mergedPort:
+		e.hint = "Check the path and the port: Envoy's are " + envoy.StatsPath + " and 15090 in Istio's pods."
+	case port == envoy.MergedPort:
 		e.cause = "merged-page"
 		e.hint = "Port 15020 merges the pages of the agent, of Envoy and of the application, and one of them " +
 			"breaks it, mostly the application's. Scrape 15090 for Envoy alone, or switch merging off " +

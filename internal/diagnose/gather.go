@@ -16,16 +16,10 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
-// Labels and names of Istio's pods.
+// Beginnings of labels that discovery sets.
 const (
 	kubePrefix = model.MetaLabelPrefix + "kubernetes_"
 	podPrefix  = kubePrefix + "pod_"
-
-	proxyName  = "istio-proxy"
-	portSuffix = "envoy-prom"
-	statsPath  = "/stats/prometheus"
-	envoyPort  = "15090" // Envoy's own page
-	mergedPort = "15020" // the page that pilot-agent merges
 )
 
 // pod is a pod with everything that discovery and relabeling made of it.
@@ -153,7 +147,7 @@ func (b *builder) jobsWithRecords() map[string]bool {
 // Envoy's.
 func (b *builder) addByLabels(name scrape.Pod, l labels.Labels, signs envoy.Signs) *pod {
 	container, port := l.Get(podPrefix+"container_name"), l.Get(podPrefix+"container_port_name")
-	isEnvoy := container == proxyName || strings.HasSuffix(port, portSuffix) || isOfEnvoy(signs)
+	isEnvoy := container == envoy.ProxyContainer || strings.HasSuffix(port, envoy.PortSuffix) || isOfEnvoy(signs)
 	if !isEnvoy || port == discovery.ZtunnelPort {
 		return nil
 	}
@@ -178,7 +172,7 @@ func isOfEnvoy(s envoy.Signs) bool {
 // the container in which it was found.
 func (p *pod) isEnvoys(t *scrape.TargetStatus) bool {
 	_, port, path := cutURL(t.URL)
-	if isOfEnvoy(t.Signs) || port == envoyPort || port == mergedPort || path == statsPath {
+	if isOfEnvoy(t.Signs) || port == envoy.StatsPort || port == envoy.MergedPort || path == envoy.StatsPath {
 		return true
 	}
 	return p.isProxys(t.Discovered())
@@ -187,7 +181,7 @@ func (p *pod) isEnvoys(t *scrape.TargetStatus) bool {
 // isProxys reports whether a target was found in the proxy container, or by the name of a port of Envoy's metrics.
 func (p *pod) isProxys(l labels.Labels) bool {
 	return p.record.Proxy != "" && l.Get(podPrefix+"container_name") == p.record.Proxy ||
-		strings.HasSuffix(l.Get(podPrefix+"container_port_name"), portSuffix)
+		strings.HasSuffix(l.Get(podPrefix+"container_port_name"), envoy.PortSuffix)
 }
 
 // cutURL returns the address of a target's URL (host:port), its port and its path.

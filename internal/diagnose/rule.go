@@ -9,6 +9,7 @@ import (
 	promconfig "github.com/prometheus/prometheus/config"
 	promrelabel "github.com/prometheus/prometheus/model/relabel"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
@@ -53,7 +54,7 @@ func (b *builder) nearness(p *pod, t *scrape.DroppedTarget) int {
 	if p.record.Proxy != "" && t.Port.Container == p.record.Proxy {
 		n += 100
 	}
-	if strings.HasSuffix(t.Port.Name, portSuffix) || t.Port.Number == envoyPort {
+	if strings.HasSuffix(t.Port.Name, envoy.PortSuffix) || t.Port.Number == envoy.StatsPort {
 		n += 200
 	}
 	if b.wants[t.Job] {
@@ -64,12 +65,12 @@ func (b *builder) nearness(p *pod, t *scrape.DroppedTarget) int {
 
 // wantsEnvoys reports whether a job looks for Envoys, by its path and its rules.
 func wantsEnvoys(job *promconfig.ScrapeConfig) bool {
-	if job.MetricsPath == statsPath {
+	if job.MetricsPath == envoy.StatsPath {
 		return true
 	}
 	for _, rule := range job.RelabelConfigs {
 		text := rule.Regex.String() + " " + rule.Replacement
-		for _, word := range []string{"envoy", proxyName, envoyPort, mergedPort} {
+		for _, word := range []string{"envoy", envoy.ProxyContainer, envoy.StatsPort, envoy.MergedPort} {
 			if strings.Contains(text, word) {
 				return true
 			}

@@ -16,6 +16,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose"
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
@@ -272,7 +273,7 @@ func labelMap(l labels.Labels) map[string]string {
 // kubectlLine returns a command that fetches a pod's page through the API server. It returns nothing if the target is
 // not at the pod's address. Without a target it is Envoy's page on the port that Istio adds.
 func kubectlLine(row *diagnose.Row) string {
-	scheme, port, path := "", "15090", "stats/prometheus"
+	scheme, port, path := "", envoy.StatsPort, strings.TrimPrefix(envoy.StatsPath, "/")
 	if row.Target != nil {
 		u, err := url.Parse(row.Target.URL)
 		if err != nil || row.IP != "" && u.Hostname() != row.IP {
