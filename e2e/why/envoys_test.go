@@ -97,20 +97,6 @@ const strictChain = `      filter_chain_match: {transport_protocol: tls}
             validation_context: {trusted_ca: {filename: %q}}
 `
 
-// job returns a job for the pods of some namespaces.
-func (w *world) job(name, more string, namespaces ...string) string {
-	return fmt.Sprintf("- job_name: %s\n  metrics_path: /stats/prometheus\n  kubernetes_sd_configs: [{role: pod, "+
-		"kubeconfig_file: %s, namespaces: {names: [%s]}%s}]\n  relabel_configs:\n"+
-		"  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, regex: '.*-envoy-prom'}\n"+
-		"  - {source_labels: [__meta_kubernetes_pod_name], target_label: pod_name}\n", name, w.kubeconfig,
-		strings.Join(namespaces, ", "), more)
-}
-
-const (
-	quick    = "global: {scrape_interval: 1s, scrape_timeout: 700ms}\nscrape_configs:\n"
-	receiver = "remote_write: [{url: 'http://127.0.0.1:1/'}]\n"
-)
-
 // declares makes the sidecar declare a port by the name of Envoy's metrics.
 func declares(number int32) func(*corev1.Pod) {
 	return func(p *corev1.Pod) {

@@ -177,6 +177,20 @@ func proxy(portName string) corev1.Container {
 	return c
 }
 
+// job returns a job for the pods of some namespaces. more is added to its discovery. Further rules may follow.
+func (w *world) job(name, more string, namespaces ...string) string {
+	return fmt.Sprintf("- job_name: %s\n  metrics_path: /stats/prometheus\n  kubernetes_sd_configs: [{role: pod, "+
+		"kubeconfig_file: %s, namespaces: {names: [%s]}%s}]\n  relabel_configs:\n"+
+		"  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, regex: '.*-envoy-prom'}\n"+
+		"  - {source_labels: [__meta_kubernetes_pod_name], target_label: pod_name}\n", name, w.kubeconfig,
+		strings.Join(namespaces, ", "), more)
+}
+
+const (
+	quick    = "global: {scrape_interval: 1s, scrape_timeout: 700ms}\nscrape_configs:\n"
+	receiver = "remote_write: [{url: 'http://127.0.0.1:1/'}]\n"
+)
+
 // start starts the program and waits until it lives. It may never be ready, if rights are missing.
 func (w *world) start(name, yaml string, args ...string) *agent.Agent {
 	w.Helper()
