@@ -33,12 +33,13 @@ const (
 
 // allowed is the architecture: what each package may import of ours.
 var allowed = map[string][]string{
-	"footprint": {}, "hashindex": {}, "queue": {}, "relabel": {}, "discovery": {}, "shard": {}, "history": {},
+	"footprint": {}, "hashindex": {}, "queue": {}, "relabel": {}, "kubeconfig": {}, "shard": {}, "history": {},
+	"discovery":  {"envoy", "kubeconfig"}, // Istio's names; contexts, in errors
 	"series":     {"hashindex"},
 	"exposition": {"hashindex", "series"},
 	"scrape":     {"envoy", "hashindex", "series", "exposition", "discovery", "shard", "via"},
-	"via":        {"discovery"},                // its client of an API server
-	"podlookup":  {"config/hint", "discovery"}, // nearest names; contexts of a kubeconfig
+	"via":        {"discovery"},                 // its client of an API server
+	"podlookup":  {"config/hint", "kubeconfig"}, // hint: nearest names
 	"remotewrite": {
 		"series", "queue", "remotewrite/deliver", "remotewrite/pack", "remotewrite/wire", "remotewrite/wire/wiretest",
 	},
@@ -57,11 +58,12 @@ var allowed = map[string][]string{
 	"config/yamltree": {},
 	"envoy":           {},
 	"diagnose":        {"discovery", "envoy", "relabel", "scrape", "shard"}, // shard: in tests
-	"diagnose/show":   {"diagnose", "config/hint"},                          // hint: the distance of two names
+	"diagnose/show":   {"diagnose", "config/hint", "podlookup"},             // distance of names; words for kinds
 	"cost":            {"exposition", "scrape", "series", "discovery"},      // discovery: in tests
 	// web reads their Status() and the lines of history, shows reports of diagnose, and asks cost for reports
 	"web": {
-		"config", "cost", "diagnose", "diagnose/show", "discovery", "history", "relabel", "scrape", "remotewrite",
+		"config", "cost", "diagnose", "diagnose/show", "discovery", "envoy", "history", "relabel", "scrape",
+		"remotewrite",
 	},
 }
 

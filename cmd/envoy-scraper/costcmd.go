@@ -45,6 +45,7 @@ func newCostCommand(app *kingpin.Application) command {
 		"what would change without some of them. Asks a running process with --url; otherwise scrapes each target "+
 		"once.")
 	c.config = addConfigFlags(clause)
+	c.config.addContext(clause)
 	c.via = addViaFlags(clause, via.Auto)
 	clause.Flag("url", "URL of the pages of a running process, such as http://127.0.0.1:9095. Without it, the "+
 		"targets of the configuration are discovered and scraped once.").PlaceHolder("URL").StringVar(&c.url)
@@ -80,6 +81,11 @@ func (c *costCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
 	if err := c.addUsage(values); err != nil {
 		return refuse(err, exitRefused)
 	}
+	remove, err := c.config.useContext()
+	if err != nil {
+		return refuse(err, exitRefused)
+	}
+	defer remove()
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	report, err := c.report(ctx, values, stderr)
@@ -184,7 +190,7 @@ func (c *costCommand) scrape(ctx context.Context, values url.Values, stderr io.W
 	watch.Start(time.Now())
 	pools := scrape.New(table, watch.Sink(nowhere{}), scrape.Options{
 		OwnAddressOnly: cfg.OwnAddressOnly, Sharded: cfg.Shards.On(), Unsharded: cfg.Unsharded,
-		Via: c.via.forOnce(ctx, cfg, found, false, stderr),
+		Via: c.via.forOnce(ctx, cfg, groups, false, stderr),
 	}, zap.NewNop(), nil)
 	pools.Shard(cfg.Shards)
 	if err := pools.Apply(cfg.Jobs); err != nil {

@@ -1,15 +1,19 @@
 package main
 
 import (
+	"os"
+
 	"github.com/alecthomas/kingpin/v2"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
+	"github.com/envoy-scraper/envoy-scraper/internal/kubeconfig"
 )
 
-// configFlags are the flags that choose the configuration. The commands run, config and targets have them.
+// configFlags are the flags that choose the configuration. The commands run, config, targets, why and cost have them.
 type configFlags struct {
 	file           string
 	kubeconfig     string
+	context        string // only commands that ask an API server have a flag for it
 	remoteWriteURL string
 	nodeName       string
 	shardIndex     string
@@ -38,6 +42,37 @@ func addConfigFlags(cmd *kingpin.CmdClause) *configFlags {
 	cmd.Flag("self-scrape", "Also scrape and send the metrics of this process, as job envoy-scraper.").
 		BoolVar(&f.selfScrape)
 	return f
+}
+
+// addContext adds --context, for a command that calls useContext.
+func (f *configFlags) addContext(cmd *kingpin.CmdClause) {
+	cmd.Flag("context", "Context of --kubeconfig, or without it of $KUBECONFIG or ~/.kube/config. Default: the "+
+		"current one of --kubeconfig.").StringVar(&f.context)
+}
+
+// useContext makes the discoveries use --context: --kubeconfig becomes a copy whose only context it is. The caller
+// calls remove at the end.
+func (f *configFlags) useContext() (remove func(), err error) {
+	if f.context == "" {
+		return func() {}, nil
+	}
+	chosen, err := kubeconfig.Read(f.kubeconfig, f.context)
+	if err != nil {
+		return nil, err
+	}
+	if f.kubeconfig != "" && chosen.IsCurrent {
+		return func() {}, nil
+	}
+	dir, err := os.MkdirTemp("", "envoy-scraper-")
+	if err != nil {
+		return nil, err
+	}
+	remove = func() { _ = os.RemoveAll(dir) }
+	if f.kubeconfig, err = chosen.Copy(dir); err != nil {
+		remove()
+		return nil, err
+	}
+	return remove, nil
 }
 
 func addNodeName(cmd *kingpin.CmdClause, name *string) {

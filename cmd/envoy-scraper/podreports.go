@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -27,40 +28,51 @@ type podReports struct {
 	config func() *config.Config // in force
 	pools  func() []scrape.PoolStatus
 	found  *discovery.Manager
+	asking func() string // diagnose.Input.Ask; nil: not known
 
 	maxAge time.Duration // of a report; 0: none is kept
 
-	mu   sync.Mutex
-	kept map[string]*diagnose.Report // by the pod that was asked for; empty: none was
+	mu   sync.Mutex       // guards the following; held while a report is made
+	kept *diagnose.Report // nil: there is none
 }
 
-// podSources returns the functions of a running process.
-func podSources(r *reloader, pools *scrape.Pools, found *discovery.Manager) web.PodSources {
+// podSources returns the functions of a running process. webConfig is --web.config.file.
+func podSources(r *reloader, pools *scrape.Pools, found *discovery.Manager, webConfig string) web.PodSources {
 	p := &podReports{config: r.config, pools: pools.FullStatus, found: found, maxAge: reportAge}
+	if webConfig == "" { // otherwise the pages may ask for TLS or a password
+		p.asking = func() string { return askCommand(r.listen) }
+	}
 	return web.PodSources{Report: p.report, Ask: p.ask, Targets: pools.FullStatus, Preview: pools.Preview}
 }
 
-func (p *podReports) report() diagnose.Report {
-	return p.recent("")
+// askCommand returns the command that asks a process whose pages are at an address, from its own machine. All instances
+// of a StatefulSet have the same program and listen on the same port.
+func askCommand(listen string) string {
+	program, err := os.Executable()
+	host, port, splitErr := net.SplitHostPort(listen)
+	if err != nil || splitErr != nil {
+		return ""
+	}
+	if ip := net.ParseIP(host); !ip.IsUnspecified() && !ip.IsLoopback() {
+		return "" // an address of this pod only
+	}
+	return program + " why --url=http://127.0.0.1:" + port
 }
 
-// recent returns the report that is kept under a key, or else a new one. Callers must not change its rows.
-func (p *podReports) recent(key string, asked ...*corev1.Pod) diagnose.Report {
+// report returns the report that is kept, or else a new one. Callers must not change its rows.
+func (p *podReports) report() diagnose.Report {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if r := p.kept[key]; r != nil {
-		return *r
+	if p.kept != nil {
+		return *p.kept
 	}
-	r := p.make(asked...)
+	r := p.make()
 	if p.maxAge > 0 {
-		if p.kept == nil {
-			p.kept = map[string]*diagnose.Report{}
-		}
-		p.kept[key] = &r
+		p.kept = &r
 		time.AfterFunc(p.maxAge, func() {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			delete(p.kept, key)
+			p.kept = nil
 		})
 	}
 	return r
@@ -69,18 +81,26 @@ func (p *podReports) recent(key string, asked ...*corev1.Pod) diagnose.Report {
 // ask is web.PodSources.Ask.
 func (p *podReports) ask(ctx context.Context, namespace, name string) (diagnose.Report, []show.Fact, error) {
 	pod, err := p.found.Pod(ctx, namespace, name)
+	report := p.report()
 	if err != nil {
-		return p.report(), nil, err
+		return report, nil, err
 	}
-	return p.recent(namespace+"/"+name, pod), show.Facts(pod), nil
+	if report.Row(namespace, name) == nil { // no job looks at the pod
+		report = p.make(pod)
+	}
+	return report, show.Facts(pod), nil
 }
 
 // make makes a report that has the pods that are asked for, even if no job looks at them.
 func (p *podReports) make(asked ...*corev1.Pod) diagnose.Report {
 	cfg := p.config()
+	ask := ""
+	if p.asking != nil {
+		ask = p.asking()
+	}
 	return diagnose.New(diagnose.Input{
 		At: time.Now(), Jobs: cfg.Jobs, Pools: p.pools(), Pods: p.found.Pods(), Scopes: p.found.Scopes(), Asked: asked,
-		Shard: cfg.Shards.Index, Self: ownPod(),
+		Shard: cfg.Shards.Index, Self: ownPod(), Ask: ask,
 		Outside: os.Getenv("KUBERNETES_SERVICE_HOST") == "", // which each container of a pod has
 	})
 }

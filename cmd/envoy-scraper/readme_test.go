@@ -225,7 +225,8 @@ func runUntilReady(t *testing.T, args []string) {
 const kubeconfigText = `apiVersion: v1
 kind: Config
 clusters: [{name: small, cluster: {server: %q}}]
-contexts: [{name: small, context: {cluster: small}}]
+users: [{name: you, user: {}}]
+contexts: [{name: small, context: {cluster: small, user: you}}]
 current-context: small
 `
 

@@ -30,7 +30,12 @@ func newRunCommand(app *kingpin.Application) command {
 			fmt.Fprintf(stderr, "envoy-scraper: %v\n", err)
 			return exitUsage
 		}
-		if err := run(ctx, f, app, stderr); err != nil {
+		remove, err := f.config.useContext()
+		if err == nil {
+			defer remove()
+			err = run(ctx, f, app, stderr)
+		}
+		if err != nil {
 			fmt.Fprintf(stderr, "envoy-scraper: %v\n", err)
 			return exitRefused
 		}
@@ -63,7 +68,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	r := newReloader(f.options(), cfg, log, level, reg)
 	watch := &cost.Watch{}
 	discovery.TakeClientLogs(log.Named("kubernetes"))
-	proxies, err := f.via.openForRun(ctx, cfg, f.allowLoopback, log, reg)
+	proxies, notice, err := f.via.openForRun(ctx, cfg, f.allowLoopback, log, reg)
 	if err != nil {
 		return err
 	}
@@ -80,7 +85,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 		Targets: pools.Status, Providers: found.Status, Rules: r.rules, Explain: relabel.Explain,
 		ConfigYAML: func() (string, error) { return r.config().Redacted() }, Loaded: r.state,
 		Endpoints: writers.Status, History: lastHour.Lines, Ready: ready(found), Reload: r.Reload,
-		Pods: podSources(r, pools, found), Cost: costs.Report, Notice: proxies.Notice(),
+		Pods: podSources(r, pools, found, f.webConfigFile), Cost: costs.Report, Notice: notice,
 		Build: build(), Flags: flagValues(app), Started: time.Now(), Gatherer: reg,
 	}, log.Named("web"))
 	addr, err := server.Listen()

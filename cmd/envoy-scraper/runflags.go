@@ -38,6 +38,7 @@ type runFlags struct {
 
 func addRunFlags(cmd *kingpin.CmdClause) *runFlags {
 	f := &runFlags{config: addConfigFlags(cmd), via: addViaFlags(cmd, via.Direct)}
+	f.config.addContext(cmd)
 	f.via.addViaLimit(cmd)
 	cmd.Flag("config.auto-reload", "Reload the configuration when its file, or a file that it includes, has changed.").
 		BoolVar(&f.autoReload)

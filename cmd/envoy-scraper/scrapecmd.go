@@ -21,17 +21,15 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
+	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 	"github.com/envoy-scraper/envoy-scraper/internal/via"
 )
 
-const (
-	// defaultStatsPath is the path of Envoy's metrics, also on the port that Istio adds (15090).
-	defaultStatsPath = "/stats/prometheus"
-	// defaultPageLimit is the body_size_limit if no job is named.
-	defaultPageLimit = 64 * units.MiB
-)
+// defaultPageLimit is the body_size_limit if no job is named.
+const defaultPageLimit = 64 * units.MiB
 
 // scrapeCommand scrapes one page and prints what is on it.
 type scrapeCommand struct {
@@ -48,7 +46,7 @@ func newScrapeCommand(app *kingpin.Application) command {
 	c := &scrapeCommand{}
 	clause := app.Command("scrape", "Scrape one page once, by its URL or the name of its pod, and print its metric "+
 		"families, whether Istio's metrics are among them, and what metric relabeling keeps.")
-	clause.Arg("page", "URL of the page (host:port is short for http://host:port"+defaultStatsPath+"), or the name of "+
+	clause.Arg("page", "URL of the page (host:port is short for http://host:port"+envoy.StatsPath+"), or the name of "+
 		"a pod or of a workload, such as details-v1-7f9c-x2lq or deploy/details.").
 		StringVar(&c.target)
 	c.pod = addPodFlags(clause)
@@ -151,7 +149,7 @@ func pageURL(s string) (*url.URL, error) {
 		return nil, errors.New("the URL has no host: give host:port or http://host:port/path")
 	}
 	if u.Path == "" {
-		u.Path = defaultStatsPath
+		u.Path = envoy.StatsPath
 	}
 	return u, nil
 }
@@ -203,7 +201,7 @@ func explainFailure(o *scrape.Once, err error) error {
 	case errors.As(err, &server):
 		return server
 	case errors.Is(err, context.DeadlineExceeded) && o.Body.Len() > 0:
-		return fmt.Errorf("the page did not end within %v (%s read)", o.Timeout, sizeWords(int64(o.Body.Len())))
+		return fmt.Errorf("the page did not end within %v (%s read)", o.Timeout, show.Bytes(int64(o.Body.Len())))
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("no answer within %v", o.Timeout)
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -211,11 +209,11 @@ func explainFailure(o *scrape.Once, err error) error {
 	case errors.As(err, &dns):
 		return fmt.Errorf("the host is not known (%w)", err)
 	case errors.Is(err, scrape.ErrBodyLimit):
-		return fmt.Errorf("the page is larger than the body_size_limit, %s", sizeWords(int64(o.Job.BodySizeLimit)))
+		return fmt.Errorf("the page is larger than the body_size_limit, %s", show.Bytes(int64(o.Job.BodySizeLimit)))
 	case answered && o.Response.StatusCode != http.StatusOK:
 		return explainStatus(o.Response)
 	case o.Read && isWebPage(o.Response.Header.Get("Content-Type")):
-		return fmt.Errorf("the answer is a web page, not metrics: is the path right? Envoy's is %s", defaultStatsPath)
+		return fmt.Errorf("the answer is a web page, not metrics: is the path right? Envoy's is %s", envoy.StatsPath)
 	case o.Read:
 		return fmt.Errorf("the page is not in a format of Prometheus, so a scrape of it fails as a whole: %w", err)
 	case answered && o.Body.Len() == 0 && o.Response.Header.Get("Content-Encoding") == "gzip":
@@ -232,7 +230,7 @@ func explainStatus(resp *http.Response) error {
 	location := resp.Header.Get("Location")
 	switch {
 	case resp.StatusCode == http.StatusNotFound:
-		return fmt.Errorf("%s: there is no such page; Envoy's is %s", what, defaultStatsPath)
+		return fmt.Errorf("%s: there is no such page; Envoy's is %s", what, envoy.StatsPath)
 	case location != "" && resp.StatusCode/100 == 3:
 		return fmt.Errorf("%s, a redirect to %s, which the job does not follow", what, scrape.MaskURL(location))
 	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:

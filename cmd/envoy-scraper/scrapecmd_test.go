@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
 )
 
 // sidecarPage is a small page of an Istio sidecar, with a duplicate series and a repeated TYPE, as on real pages.
@@ -78,7 +80,7 @@ func TestScrapeReadsASidecar(t *testing.T) {
 	if code != exitOK || errs != "" {
 		t.Fatalf("exit %d: %s", code, errs)
 	}
-	if asked.URL.Path != defaultStatsPath || asked.Header.Get("Accept-Encoding") != "gzip" ||
+	if asked.URL.Path != envoy.StatsPath || asked.Header.Get("Accept-Encoding") != "gzip" ||
 		!strings.Contains(asked.Header.Get("Accept"), "text/plain") ||
 		asked.Header.Get("X-Prometheus-Scrape-Timeout-Seconds") != "10" {
 		t.Errorf("asked for %s with %v", asked.URL, asked.Header)

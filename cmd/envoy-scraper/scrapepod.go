@@ -15,16 +15,14 @@ import (
 	promconfig "github.com/prometheus/prometheus/config"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
 	"github.com/envoy-scraper/envoy-scraper/internal/podlookup"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 	"github.com/envoy-scraper/envoy-scraper/internal/via"
 )
 
-const (
-	sidecarPort      = "15090"       // of the page that Istio adds to a sidecar
-	sidecarContainer = "istio-proxy" // the name that Istio gives to a sidecar
-	lookupTimeout    = 15 * time.Second
-)
+// lookupTimeout limits the look-up of a pod.
+const lookupTimeout = 15 * time.Second
 
 // podFlags say which pod's page is scraped.
 type podFlags struct {
@@ -34,6 +32,8 @@ type podFlags struct {
 	context    string
 	port       uint16
 	path       string
+
+	allowLoopback bool
 }
 
 func addPodFlags(cmd *kingpin.CmdClause) *podFlags {
@@ -45,9 +45,11 @@ func addPodFlags(cmd *kingpin.CmdClause) *podFlags {
 	cmd.Flag("kubeconfig", "Kubeconfig of the cluster that has the pod. Default: $KUBECONFIG or ~/.kube/config; in a "+
 		"pod its service account.").PlaceHolder("FILE").StringVar(&f.kubeconfig)
 	cmd.Flag("context", "Context of the kubeconfig. Default: the current one.").StringVar(&f.context)
-	cmd.Flag("port", "Port of the pod's page.").Default(sidecarPort).Uint16Var(&f.port)
+	cmd.Flag("port", "Port of the pod's page.").Default(envoy.StatsPort).Uint16Var(&f.port)
 	cmd.Flag("path", "Path of the pod's page, such as /stats/prometheus?usedonly. Default: metrics_path of the job, "+
-		"or "+defaultStatsPath+" without --config.file.").StringVar(&f.path)
+		"or "+envoy.StatsPath+" without --config.file.").StringVar(&f.path)
+	cmd.Flag("scrape.allow-loopback", "Allow a pod whose address is loopback. A URL always may be.").
+		BoolVar(&f.allowLoopback)
 	return f
 }
 
@@ -97,12 +99,12 @@ func (c *scrapeCommand) podPage(ctx context.Context, job *promconfig.ScrapeConfi
 	}
 	p.once = &scrape.Once{Job: job, URL: c.podURL(&found.Pod, job), Timeout: c.timeout,
 		Pod:            &via.Pod{Namespace: found.Pod.Namespace, Name: found.Pod.Name},
-		RefuseLoopback: true, OwnAddressOnly: true}
-	if p.way, err = c.wayTo(ctx, p); err != nil {
+		RefuseLoopback: !f.allowLoopback, OwnAddressOnly: true}
+	if p.way, err = c.wayTo(ctx, p, cluster.Who); err != nil {
 		return nil, err
 	}
 	if p.way.Way == via.APIServer {
-		p.once.Via, err = c.via.proxies(p.way, nil).Through(cluster.REST, job)
+		p.once.Via, err = via.New(via.APIServer, c.via.limits, nil).Through(cluster.REST, job)
 	}
 	return p, err
 }
@@ -137,7 +139,7 @@ func (c *scrapeCommand) podURL(pod *corev1.Pod, job *promconfig.ScrapeConfig) *u
 		}
 	}
 	if path == "" {
-		path = defaultStatsPath
+		path = envoy.StatsPath
 	}
 	path, query, hasQuery := strings.Cut(path, "?")
 	if hasQuery {
@@ -148,15 +150,15 @@ func (c *scrapeCommand) podURL(pod *corev1.Pod, job *promconfig.ScrapeConfig) *u
 }
 
 // wayTo chooses how the pod's page is read.
-func (c *scrapeCommand) wayTo(ctx context.Context, p *podPage) (chosenWay, error) {
+func (c *scrapeCommand) wayTo(ctx context.Context, p *podPage, who func() string) (chosenWay, error) {
 	if !p.found.Unseen {
-		return c.via.choose(ctx, []*scrape.Once{p.once}, scrape.IsAnswer), nil
+		return c.via.choose(ctx, []*scrape.Once{p.once}, scrape.IsAnswer, who), nil
 	}
 	if c.via.way == string(via.Direct) {
 		return chosenWay{}, fmt.Errorf("the API server does not let you get pods in namespace %s (403), so the "+
 			"address of %s is not known: leave out --via=direct", p.found.Pod.Namespace, p.name())
 	}
-	return chosenWay{via.APIServer, "you may not get pods, so the pod's address is not known"}, nil
+	return chosenWay{via.APIServer, "you may not get pods, so the pod's address is not known", who()}, nil
 }
 
 // explain says for a failed scrape whether the pod answered, and what is likely the reason if it did not.
@@ -187,13 +189,13 @@ func (p *podPage) likely() string {
 		declared = declared || slices.ContainsFunc(c.Ports,
 			func(port corev1.ContainerPort) bool { return port.ContainerPort == p.port })
 	}
-	if !slices.Contains(names, sidecarContainer) && !declared {
+	if !slices.Contains(names, envoy.ProxyContainer) && !declared {
 		return fmt.Sprintf("the pod has no container %s and declares no port %d, so it has no sidecar (its "+
-			"containers: %s)", sidecarContainer, p.port, strings.Join(names, ", "))
+			"containers: %s)", envoy.ProxyContainer, p.port, strings.Join(names, ", "))
 	}
 	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		if s.Name == sidecarContainer && !s.Ready {
-			return "its container " + sidecarContainer + " is not ready: see kubectl describe pod"
+		if s.Name == envoy.ProxyContainer && !s.Ready {
+			return "its container " + envoy.ProxyContainer + " is not ready: see kubectl describe pod"
 		}
 	}
 	return fmt.Sprintf("is %d the port of its page (--port), and does no NetworkPolicy forbid it?", p.port)

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -70,8 +71,27 @@ func TestScrapeAPodByName(t *testing.T) {
 	}
 	if rep.URL != "http://192.0.2.7:1/stats/prometheus" || rep.Pod != "shop/details-v1-a" || rep.Via == nil ||
 		rep.Via.Way != "apiserver" || rep.Via.Why != "192.0.2.7:1 showed no page directly within 2s" ||
+		rep.Via.Who != `user "you" of context "small"` ||
 		!rep.Istio.Shown {
 		t.Errorf("report = %+v, via %+v", rep, rep.Via)
+	}
+}
+
+// TestScrapeAPodAtALoopbackAddress: it is refused with a flag to allow it, and the command has the flag.
+func TestScrapeAPodAtALoopbackAddress(t *testing.T) {
+	sidecar := httptest.NewServer(http.HandlerFunc(showSidecarPage))
+	defer sidecar.Close()
+	port := sidecar.Listener.Addr().(*net.TCPAddr).Port
+	kubeconfig := podCluster(t, withSidecar, strings.Replace(runningPod, "192.0.2.7", "127.0.0.1", 1), showSidecarPage)
+	args := []string{"scrape", "--kubeconfig=" + kubeconfig, "-n", "shop", "--via=direct", fmt.Sprint("--port=", port),
+		"details-v1-a"}
+	code, _, errs := runCommand(t, args...)
+	const flag = "--scrape.allow-loopback"
+	if code != exitRefused || !strings.Contains(errs, flag) {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+	if code, out, errs := runCommand(t, append(args, flag)...); code != exitOK || !strings.Contains(out, "yes: ") {
+		t.Errorf("exit %d: %s%s", code, out, errs)
 	}
 }
 
@@ -161,7 +181,7 @@ func TestNameOfAPodOrURL(t *testing.T) {
 	for target, want := range map[string]bool{
 		"details-v1-a": true, "deploy/details": true, "pod/details": true, "10.0.0.7": false, "10.0.0.7:15090": false,
 		"http://details": false, "localhost": false, "localhost/stats": false, "example.com/metrics": false,
-		"[fd00::1]": false,
+		"[fd00::1]": false, "deployments.apps/details": true, "jobs.example.com/metrics": false,
 	} {
 		if got := (&podFlags{}).name(target); got != want {
 			t.Errorf("%s is the name of a pod: %v, want %v", target, got, want)
@@ -173,14 +193,13 @@ func TestNameOfAPodOrURL(t *testing.T) {
 }
 
 func TestAutoWithoutAPod(t *testing.T) {
-	f := &viaFlags{way: "auto"}
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
-	if got := f.choose(t.Context(), nil, scrape.IsPage); got.Way != "apiserver" {
-		t.Errorf("outside of a cluster: %s", got)
+	if way, why := auto(t.Context(), nil, scrape.IsPage); way != via.APIServer {
+		t.Errorf("outside of a cluster: %s, %s", way, why)
 	}
 	t.Setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-	if got := f.choose(t.Context(), nil, scrape.IsPage); got.Way != "direct" {
-		t.Errorf("in a pod: %s", got)
+	if way, why := auto(t.Context(), nil, scrape.IsPage); way != via.Direct {
+		t.Errorf("in a pod: %s, %s", way, why)
 	}
 }
 
@@ -195,8 +214,8 @@ func TestAutoSendsNoCredentials(t *testing.T) {
 	}
 	job := promconfig.DefaultScrapeConfig
 	job.HTTPClientConfig.BasicAuth = &config_util.BasicAuth{Username: "u", Password: "hunter2"}
-	got := (&viaFlags{way: "auto"}).choose(t.Context(), []*scrape.Once{{Job: &job, URL: u}}, scrape.IsPage)
-	if got.Way != via.Direct || got.Why != "the job has basic_auth, which works only directly" {
-		t.Errorf("chosen: %s", got)
+	way, why := auto(t.Context(), []*scrape.Once{{Job: &job, URL: u}}, scrape.IsPage)
+	if way != via.Direct || why != "the job has basic_auth, which works only directly" {
+		t.Errorf("chosen: %s, %s", way, why)
 	}
 }

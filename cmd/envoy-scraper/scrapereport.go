@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
@@ -230,9 +231,9 @@ func (rep *pageReport) writeTable(w io.Writer) error {
 		head.row("Redirected to", rep.Redirected)
 	}
 	head.row("Content type", rep.ContentType)
-	size := sizeWords(int64(rep.Bytes))
+	size := show.Bytes(int64(rep.Bytes))
 	if rep.Encoding != "" {
-		size += fmt.Sprintf(", %s as %s", sizeWords(rep.WireBytes), rep.Encoding)
+		size += fmt.Sprintf(", %s as %s", show.Bytes(rep.WireBytes), rep.Encoding)
 	}
 	head.row("Size", size)
 	head.row("Took", time.Duration(rep.Seconds*float64(time.Second)).Round(time.Millisecond).String())
@@ -263,17 +264,4 @@ func (rep *pageReport) writeTable(w io.Writer) error {
 		t.row(row(f.Name, f.Type, fmt.Sprint(f.Series), fmt.Sprint(f.Kept), fmt.Sprint(f.Bytes))...)
 	}
 	return t.flush()
-}
-
-// sizeWords formats a number of bytes: 12 B, 1.5 KiB, 3.0 MiB.
-func sizeWords(n int64) string {
-	const step = 1024
-	switch {
-	case n < step:
-		return fmt.Sprintf("%d B", n)
-	case n < step*step:
-		return fmt.Sprintf("%.1f KiB", float64(n)/step)
-	default:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(step*step))
-	}
 }

@@ -47,6 +47,7 @@ func newTargetsCommand(app *kingpin.Application) command {
 	clause := app.Command("targets", "Run discovery once and print the targets with their labels. With --dropped, "+
 		"also print what was dropped, and by which rule.")
 	c.config = addConfigFlags(clause)
+	c.config.addContext(clause)
 	c.via = addViaFlag(clause, via.Auto)
 	clause.Flag("dropped", "Also print what relabeling dropped and by which rule, targets that are not valid, and "+
 		"targets of other shards.").BoolVar(&c.dropped)
@@ -57,6 +58,12 @@ func newTargetsCommand(app *kingpin.Application) command {
 }
 
 func (c *targetsCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
+	remove, err := c.config.useContext()
+	if err != nil {
+		fmt.Fprintf(stderr, "envoy-scraper targets: %v\n", err)
+		return exitRefused
+	}
+	defer remove()
 	opts := c.config.options()
 	opts.Check = true // nothing is sent, so no remote_write is needed
 	cfg, err := config.Load(opts)
@@ -74,7 +81,7 @@ func (c *targetsCommand) run(ctx context.Context, stdout, stderr io.Writer) int 
 	}
 	list := listTargets(cfg, groups, time.Now())
 	if pages := pagesOfPods(cfg, groups, false); len(pages) > 0 {
-		list.Via = new(c.via.choose(ctx, pages, scrape.IsPage))
+		list.Via = new(c.via.choose(ctx, pages, scrape.IsPage, func() string { return whose(cfg.Jobs) }))
 	}
 	write := list.writeTable
 	if c.output == outputJSON {
@@ -183,7 +190,7 @@ func (l *targetList) add(job *promconfig.ScrapeConfig, own, group model.LabelSet
 	case lset.IsEmpty():
 		d := droppedTarget{Job: job.JobName, Discovered: shownLabels(discovered)}
 		if step, ok := relabel.Dropped(relabel.Explain(discovered, job.RelabelConfigs)); ok {
-			d.Rule, d.Words, d.Saw = step.Index+1, step.String(), sourceValue(step)
+			d.Rule, d.Words, d.Saw = step.Index+1, step.String(), strconv.Quote(step.Value(shownValue))
 		}
 		l.Dropped = append(l.Dropped, d)
 	default:
@@ -202,13 +209,16 @@ func (l *targetList) add(job *promconfig.ScrapeConfig, own, group model.LabelSet
 // shownLabels returns labels without secrets.
 func shownLabels(l labels.Labels) map[string]string {
 	shown := map[string]string{}
-	l.Range(func(l labels.Label) {
-		shown[l.Name] = scrape.MaskParam(l.Name, l.Value)
-		if l.Name == model.MetaLabelPrefix+"url" {
-			shown[l.Name] = config.RedactURLs(l.Value)
-		}
-	})
+	l.Range(func(l labels.Label) { shown[l.Name] = shownValue(l.Name, l.Value) })
 	return shown
+}
+
+// shownValue returns the value of a label without secrets.
+func shownValue(label, value string) string {
+	if label == model.MetaLabelPrefix+"url" {
+		return config.RedactURLs(value)
+	}
+	return scrape.MaskParam(label, value)
 }
 
 // sort puts the lists in an order that does not depend on discovery: by job, in the order of the configuration, then by
@@ -300,15 +310,6 @@ func (l targetList) writeSummary(w io.Writer, dropped bool) error {
 		_, err = fmt.Fprintf(w, "Pages of pods are read from here %s.\n", l.Via)
 	}
 	return err
-}
-
-// sourceValue returns the value that the rule matched against: its source labels, joined.
-func sourceValue(s relabel.Step) string {
-	values := make([]string, len(s.Rule.SourceLabels))
-	for i, name := range s.Rule.SourceLabels {
-		values[i] = s.Before.Get(string(name))
-	}
-	return fmt.Sprintf("%q", strings.Join(values, s.Rule.Separator))
 }
 
 // discoveredName names a discovered target by its pod, container and address: shop/cart-0/app 10.0.0.7:9080.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -13,11 +14,14 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/alecthomas/units"
 	"github.com/prometheus/client_golang/prometheus"
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery/kubernetes"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/kubeconfig"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 	"github.com/envoy-scraper/envoy-scraper/internal/via"
 )
@@ -58,7 +62,7 @@ func addViaFlags(cmd *kingpin.CmdClause, standard via.Way) *viaFlags {
 // addViaLimit adds the flag that only run has, because only run scrapes again and again.
 func (f *viaFlags) addViaLimit(cmd *kingpin.CmdClause) {
 	cmd.Flag("via.limit", "Targets that may be scraped through the API server. With more targets, all of these "+
-		"scrapes fail. 0: no limit.").
+		"scrapes fail, and --via=auto refuses to start. 0: no limit.").
 		Default(fmt.Sprint(via.DefaultLimits().Targets)).IntVar(&f.limits.Targets)
 }
 
@@ -81,40 +85,74 @@ func (f *viaFlags) values() error {
 type chosenWay struct {
 	Way via.Way `json:"way"` // Direct or APIServer
 	Why string  `json:"why"`
+	Who string  `json:"who,omitempty"` // whose credentials the API server gets: user "alice" of context "prod"
 }
 
 // String returns the way and the reason as a part of a sentence.
 func (w chosenWay) String() string {
 	if w.Way == via.APIServer {
-		return "through the API server: " + w.Why
+		return fmt.Sprintf("through the API server (%s): %s", w.Who, w.Why)
 	}
 	return "directly: " + w.Why
 }
 
-// choose resolves --via=auto by asking for a few of the pages directly, which takes 2 s at most. counts is as for
-// scrape.AnswersDirectly. Pages that work only directly are not asked for, so that no credential is sent for a try.
-func (f *viaFlags) choose(ctx context.Context, pages []*scrape.Once, counts func(*http.Response) bool) chosenWay {
-	if f.way != string(via.Auto) {
-		return chosenWay{via.Way(f.way), "as --via=" + f.way + " says"}
+// choose resolves --via. who says whose credentials the API server gets.
+func (f *viaFlags) choose(ctx context.Context, pages []*scrape.Once, counts func(*http.Response) bool,
+	who func() string) chosenWay {
+	way := chosenWay{Way: via.Way(f.way), Why: "as --via=" + f.way + " says"}
+	if f.way == string(via.Auto) {
+		way.Way, way.Why = auto(ctx, pages, counts)
 	}
+	if way.Way == via.APIServer {
+		way.Who = who()
+	}
+	return way
+}
+
+// auto resolves --via=auto by asking for a few of the pages directly, which takes 2 s at most. counts is as for
+// scrape.AnswersDirectly. Pages that work only directly are not asked for, so that no credential is sent for a try.
+func auto(ctx context.Context, pages []*scrape.Once, counts func(*http.Response) bool) (way via.Way, why string) {
 	if len(pages) == 0 {
 		if os.Getenv("KUBERNETES_SERVICE_HOST") != "" {
-			return chosenWay{via.Direct, "there is no pod to try yet, and this process runs in a pod itself"}
+			return via.Direct, "there is no pod to try yet, and this process runs in a pod itself"
 		}
-		return chosenWay{via.APIServer, "there is no pod to try yet, and this process does not run in a pod"}
+		return via.APIServer, "there is no pod to try yet, and this process does not run in a pod"
 	}
 	keys := via.DirectOnly(pages[0].Job.HTTPClientConfig)
 	pages = slices.DeleteFunc(slices.Clone(pages), func(page *scrape.Once) bool {
 		return len(via.DirectOnly(page.Job.HTTPClientConfig)) > 0
 	})
 	if len(pages) == 0 {
-		return chosenWay{via.Direct, fmt.Sprintf("the job has %s, which works only directly", strings.Join(keys, ", "))}
+		return via.Direct, fmt.Sprintf("the job has %s, which works only directly", strings.Join(keys, ", "))
 	}
 	if page := scrape.AnswersDirectly(ctx, pages, counts); page != nil {
-		return chosenWay{via.Direct, page.URL.Host + " answers"}
+		return via.Direct, page.URL.Host + " answers"
 	}
-	return chosenWay{via.APIServer, fmt.Sprintf("%s showed no page directly within %v", hosts(pages),
-		scrape.ReachTimeout)}
+	return via.APIServer, fmt.Sprintf("%s showed no page directly within %v", hosts(pages), scrape.ReachTimeout)
+}
+
+// whose says whose credentials the API servers of the jobs' discoveries get, without showing any.
+func whose(jobs []*promconfig.ScrapeConfig) string {
+	var all []string
+	for _, job := range jobs {
+		for _, sd := range job.ServiceDiscoveryConfigs {
+			k, ok := sd.(*kubernetes.SDConfig)
+			if !ok {
+				continue
+			}
+			who := "the service account of this pod"
+			switch {
+			case k.KubeConfig != "":
+				who = cmp.Or(kubeconfig.Who(k.KubeConfig), k.KubeConfig)
+			case k.APIServer.URL != nil:
+				who = "the credentials of job " + job.JobName
+			}
+			if !slices.Contains(all, who) {
+				all = append(all, who)
+			}
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // hosts names the first of the pages' addresses.
@@ -135,51 +173,53 @@ func pagesOfPods(cfg *config.Config, groups map[string][]*targetgroup.Group, all
 	return pages
 }
 
-// proxies returns how to read pods the chosen way. Give them to scrape.Options.Via; Of(job) is for scrape.Once.Via.
-func (f *viaFlags) proxies(way chosenWay, reg prometheus.Registerer) *via.Proxies {
-	return via.New(way.Way, f.limits, reg)
-}
-
 // forOnce returns the proxies of a command that reads the pages of all targets once. It says on stderr if they are read
 // through the API server.
-func (f *viaFlags) forOnce(ctx context.Context, cfg *config.Config, found map[string]discovery.Update,
+func (f *viaFlags) forOnce(ctx context.Context, cfg *config.Config, groups map[string][]*targetgroup.Group,
 	allowLoopback bool, stderr io.Writer) *via.Proxies {
-	groups := map[string][]*targetgroup.Group{}
-	for job, u := range found {
-		for _, g := range u.Groups {
-			groups[job] = append(groups[job], g.Group)
-		}
-	}
 	pages := pagesOfPods(cfg, groups, allowLoopback)
 	if len(pages) == 0 {
 		return nil
 	}
-	way := f.choose(ctx, pages, scrape.IsPage)
+	way := f.choose(ctx, pages, scrape.IsPage, func() string { return whose(cfg.Jobs) })
 	if way.Way == via.APIServer {
 		fmt.Fprintf(stderr, "Pages of pods are read %v.\n", way)
 	}
-	return f.proxies(way, prometheus.NewRegistry())
+	return via.New(way.Way, f.limits, nil)
 }
 
-// openForRun returns the proxies of a run, and logs the way unless it is the default. With --via=auto it discovers once
-// before the run begins.
+// openForRun returns the proxies of a run and a sentence for its pages, which is empty if pods are read directly. It
+// logs the way unless it is the default. With --via=auto it discovers once before the run begins.
 func (f *viaFlags) openForRun(ctx context.Context, cfg *config.Config, allowLoopback bool, log *zap.Logger,
-	reg prometheus.Registerer) (*via.Proxies, error) {
+	reg prometheus.Registerer) (proxies *via.Proxies, notice string, err error) {
 	way := chosenWay{Way: via.Way(f.way)}
 	if f.way == string(via.Auto) {
-		ctx, cancel := context.WithTimeout(ctx, autoTimeout)
-		defer cancel()
-		groups, err := discovery.Once(ctx, cfg.Jobs)
-		if err != nil {
-			return nil, fmt.Errorf("--via=auto found no pods to try (give --via=direct or --via=apiserver): %s",
-				config.RedactURLs(err.Error()))
+		if way, err = f.tryBeforeRun(ctx, cfg, allowLoopback); err != nil {
+			return nil, "", err
 		}
-		way = f.choose(ctx, pagesOfPods(cfg, groups, allowLoopback), scrape.IsPage)
 		log.Info("--via=auto: pages of pods are read " + way.String())
 	}
-	proxies := f.proxies(way, reg)
-	if notice := proxies.Notice(); notice != "" {
+	proxies = via.New(way.Way, f.limits, reg)
+	if way.Way == via.APIServer {
+		notice = f.limits.Notice(whose(cfg.Jobs))
 		log.Warn(strings.TrimSuffix(notice, "."))
 	}
-	return proxies, nil
+	return proxies, notice, nil
+}
+
+// tryBeforeRun resolves --via=auto for a run. It refuses a run through the API server that would exceed --via.limit.
+func (f *viaFlags) tryBeforeRun(ctx context.Context, cfg *config.Config, allowLoopback bool) (chosenWay, error) {
+	ctx, cancel := context.WithTimeout(ctx, autoTimeout)
+	defer cancel()
+	groups, err := discovery.Once(ctx, cfg.Jobs)
+	if err != nil {
+		return chosenWay{}, fmt.Errorf("--via=auto found no pods to try (give --via=direct or --via=apiserver): %s",
+			config.RedactURLs(err.Error()))
+	}
+	pages := pagesOfPods(cfg, groups, allowLoopback)
+	way := f.choose(ctx, pages, scrape.IsPage, func() string { return whose(cfg.Jobs) })
+	if n := len(pages); way.Way == via.APIServer && f.limits.Exceeds(n) && !cfg.Shards.On() {
+		return way, &via.TooManyTargetsError{Targets: n, Limit: f.limits.Targets}
+	}
+	return way, nil
 }

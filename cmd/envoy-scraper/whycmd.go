@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -44,6 +45,7 @@ func newWhyCommand(app *kingpin.Application) command {
 		"and password belong in the URL. Without it, discover once and scrape once from here.").
 		PlaceHolder("URL").StringVar(&c.url)
 	c.config = addConfigFlags(clause)
+	c.config.addContext(clause)
 	c.via = addViaFlags(clause, via.Auto)
 	clause.Flag("scrape.allow-loopback", "Allow targets with loopback addresses from discoveries other than static "+
 		"lists and files. Without --url.").BoolVar(&c.allowLoopback)
@@ -69,6 +71,11 @@ func (c *whyCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
 	if err := c.check(); err != nil {
 		return fail(exitUsage, err)
 	}
+	remove, err := c.config.useContext()
+	if err != nil {
+		return fail(exitRefused, err)
+	}
+	defer remove()
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	source, err := c.source(ctx, stderr)
@@ -108,7 +115,7 @@ func (c *whyCommand) source(ctx context.Context, stderr io.Writer) (podSource, e
 	if err != nil {
 		return nil, err
 	}
-	look.opts.Via = c.via.forOnce(ctx, look.cfg, look.found, c.allowLoopback, stderr)
+	look.opts.Via = c.via.forOnce(ctx, look.cfg, look.groups(), c.allowLoopback, stderr)
 	return look, nil
 }
 
@@ -150,6 +157,9 @@ func (c *whyCommand) unknown(all *show.Answer) error {
 	}
 	if names := show.Nearest(all.Pods, c.name); len(names) > 0 {
 		return fmt.Errorf("%s; the nearest names: %s", text, strings.Join(names, ", "))
+	}
+	if len(all.Pods) == 0 {
+		return errors.New(text + ", nor has any other")
 	}
 	return fmt.Errorf("%s; envoy-scraper why lists the %d pods that have", text, len(all.Pods))
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
 	promrelabel "github.com/prometheus/prometheus/model/relabel"
 	"go.uber.org/zap"
 
@@ -48,6 +49,17 @@ func discoverOnce(ctx context.Context, opts config.Options, allowLoopback bool) 
 			Targets: reports.pools}, Gatherer: prometheus.NewRegistry(),
 	}, zap.NewNop())
 	return l, nil
+}
+
+// groups returns the groups that were discovered, by job.
+func (l *oneLook) groups() map[string][]*targetgroup.Group {
+	groups := map[string][]*targetgroup.Group{}
+	for job, u := range l.found {
+		for _, g := range u.Groups {
+			groups[job] = append(groups[job], g.Group)
+		}
+	}
+	return groups
 }
 
 func (l *oneLook) rules(job string) []*promrelabel.Config {

@@ -3,15 +3,19 @@ package via
 import (
 	"encoding/pem"
 	"fmt"
+	"html"
 	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
@@ -32,7 +36,8 @@ func TestReadingPodsThroughTheAPIServer(t *testing.T) {
 		{"who has answered", whoAnswers},
 		{"TLS", strictTLS},
 		{"a limit", beyondTheLimit},
-		{"a context that does not exist", noSuchContext},
+		{"a context", chooseContext},
+		{"a workload", workload},
 	} {
 		t.Run(scenario.name, func(t *testing.T) {
 			in := *w
@@ -87,8 +92,11 @@ func sameSeries(w *world) {
 		w.Errorf("%v requests of direct scraping went through the API server", n)
 	}
 	for _, place := range []string{through.Process.Log(), w.page(through, "/")} {
-		if !strings.Contains(place, "through the API server") || !strings.Contains(place, "not for production") {
-			w.Errorf("the way is not told:\n%s", place)
+		for _, part := range []string{"through the API server", "not for production",
+			`as user "token" of context "e2e"`} {
+			if !strings.Contains(html.UnescapeString(place), part) {
+				w.Errorf("the way is not told, %s:\n%s", part, place)
+			}
 		}
 	}
 }
@@ -114,14 +122,13 @@ func (w *world) page(r *running, path string) string {
 
 // auto takes the direct way if a pod answers, and the API server otherwise, and says so.
 func auto(w *world) {
-	out, code := w.scrape(w.admin, "deploy/details")
-	w.check(out, code, 1, "namespace shop has no deploy/details")
-	out, code = w.scrape(w.admin, "-l", "app=details")
+	out, code := w.scrape(w.admin, "-l", "app=details")
 	w.check(out, code, 0, "http://"+w.ips[details]+":15090/stats/prometheus", "shop/details-v1-a",
 		"directly: "+w.ips[details]+":15090 answers", "yes: istio_requests_total (1 series)")
 	out, code = w.scrape(w.admin, podNames[distant])
 	w.check(out, code, 0, "http://"+w.ips[distant]+":15090/stats/prometheus",
-		"through the API server: "+w.ips[distant]+":15090 showed no page directly within 2s",
+		"through the API server (user \"token\" of context \"e2e\"): "+w.ips[distant]+":15090 showed no page directly "+
+			"within 2s",
 		"yes: istio_requests_total (1 series)")
 
 	began := time.Now()
@@ -143,7 +150,8 @@ func auto(w *world) {
 			args = append(args, namespace+"/"+podNames[distant])
 		}
 		out, code = parts.Output(w.T, nil, w.binary, args...)
-		w.check(out, code, 0, "Pages of pods are read through the API server: as --via=apiserver says", want)
+		w.check(out, code, 0, "Pages of pods are read through the API server (user \"token\" of context "+
+			"\"e2e\"): as --via=apiserver says", want)
 	}
 }
 
@@ -257,9 +265,76 @@ func beyondTheLimit(w *world) {
 	if page := w.page(r, "/targets"); !strings.Contains(page, "more than --via.limit=1") {
 		w.Errorf("the page does not say why:\n%s", page)
 	}
+	// With --via=auto the targets are known before the run begins.
+	file := w.write("limited.yml", configuration("app in (distant,dead)")+
+		"remote_write: [{url: 'http://127.0.0.1:1/w'}]\n")
+	out, code := parts.Output(w.T, []string{"KUBERNETES_SERVICE_HOST="}, w.binary, "--config.file="+file,
+		"--kubeconfig="+w.admin, "--storage.path=", "--web.listen-address=127.0.0.1:0", "--via=auto", "--via.limit=1")
+	w.check(out, code, 1, "2 targets would be read through the API server, more than --via.limit=1")
 }
 
-func noSuchContext(w *world) {
-	out, code := w.scrape(w.admin, "--context=prod", podNames[details])
-	w.check(out, code, 1, `no context "prod"`, "choose one with --context: e2e")
+// chooseContext has a kubeconfig whose current context does not exist. The context is chosen by a flag, through a copy
+// that is gone when the program ends.
+func chooseContext(w *world) {
+	content, err := os.ReadFile(w.admin)
+	if err != nil {
+		w.Fatal(err)
+	}
+	config := w.write("two.kubeconfig", strings.Replace(string(content), "current-context: e2e",
+		"current-context: none", 1))
+	file := w.write("shop.yml", configuration("app=details"))
+	folder := w.TempDir()
+	w.Setenv("TMPDIR", folder) // where the copies are
+	copies := func() []os.DirEntry {
+		left, err := os.ReadDir(folder)
+		if err != nil {
+			w.Fatal(err)
+		}
+		return left
+	}
+	for _, command := range [][]string{{"targets"}, {"why", "shop/details-v1-a"}, {"cost"},
+		{"scrape", "-n", namespace, podNames[details]}} {
+		args := append(slices.Clone(command), "--kubeconfig="+config)
+		if command[0] != "scrape" {
+			args = append(args, "--config.file="+file)
+		}
+		out, code := parts.Output(w.T, nil, w.binary, append(args, "--context=e2e")...)
+		w.check(out, code, 0, map[string]string{"why": "SCRAPED", "targets": "Targets: 1."}[command[0]])
+		out, code = parts.Output(w.T, nil, w.binary, append(args, "--context=prod")...)
+		w.check(out, code, 1, `the kubeconfig has no context "prod": choose one with --context: e2e`)
+		out, code = parts.Output(w.T, nil, w.binary, args...)
+		w.check(out, code, 1, "none", "--context")
+	}
+	began := time.Now()
+	r := w.run("context", config, "app=details", "--via=apiserver", "--context=e2e")
+	w.waitUp(r, podNames[details], 1, began)
+	if left := copies(); len(left) != 1 {
+		w.Errorf("a running process has %d copies of its kubeconfig: %v", len(left), left)
+	}
+	if code := r.Process.Stop(time.Minute); code != 0 {
+		w.Errorf("exit code %d", code)
+	}
+	if left := copies(); len(left) != 0 {
+		w.Errorf("copies of a kubeconfig are left behind: %v", left)
+	}
+}
+
+// workload reads a pod of a Deployment.
+func workload(w *world) {
+	_, err := w.cluster.Admin().AppsV1().Deployments(namespace).Create(w.Context(), &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: "details"}, Spec: appsv1.DeploymentSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "details"}},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "details"}},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app:1"}}}},
+		}}, metav1.CreateOptions{})
+	if err != nil {
+		w.Fatal(err)
+	}
+	for _, way := range []string{"--via=direct", "--via=apiserver"} {
+		out, code := w.scrape(w.admin, way, "deploy/details")
+		w.check(out, code, 0, "shop/details-v1-a", "yes: istio_requests_total (1 series)")
+	}
+	out, code := w.scrape(w.admin, "deploy/reviews")
+	w.check(out, code, 1, "namespace shop has no deploy/reviews")
 }

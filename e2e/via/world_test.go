@@ -207,6 +207,21 @@ func (w *world) scrape(kubeconfig string, args ...string) (string, int) {
 	return parts.Output(w.T, []string{"KUBERNETES_SERVICE_HOST="}, w.binary, args...)
 }
 
+// configuration has one job, for the pods with the labels of selector.
+func configuration(selector string) string {
+	return fmt.Sprintf(`global: {scrape_interval: 1s, scrape_timeout: 1s}
+scrape_configs:
+- job_name: envoy-stats
+  metrics_path: /stats/prometheus
+  kubernetes_sd_configs:
+  - {role: pod, namespaces: {names: [%s]}, selectors: [{role: pod, label: %q}]}
+  relabel_configs:
+  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, regex: '.*-envoy-prom'}
+  - {source_labels: [__meta_kubernetes_namespace], target_label: namespace}
+  - {source_labels: [__meta_kubernetes_pod_name], target_label: pod_name}
+`, namespace, selector)
+}
+
 // running is a process of the program, and what it sends.
 type running struct {
 	*agent.Agent
@@ -217,18 +232,8 @@ type running struct {
 func (w *world) run(name, kubeconfig, selector string, args ...string) *running {
 	w.Helper()
 	receiver := parts.Recorder(w.T, parts.Addresses(w.T), 2)
-	yaml := fmt.Sprintf(`global: {scrape_interval: 1s, scrape_timeout: 1s}
-scrape_configs:
-- job_name: envoy-stats
-  metrics_path: /stats/prometheus
-  kubernetes_sd_configs:
-  - {role: pod, namespaces: {names: [%s]}, selectors: [{role: pod, label: %q}]}
-  relabel_configs:
-  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, regex: '.*-envoy-prom'}
-  - {source_labels: [__meta_kubernetes_namespace], target_label: namespace}
-  - {source_labels: [__meta_kubernetes_pod_name], target_label: pod_name}
-remote_write: [{url: %q, queue_config: {batch_send_deadline: 300ms}}]
-`, namespace, selector, receiver.URL)
+	yaml := configuration(selector) + fmt.Sprintf("remote_write: [{url: %q, queue_config: {batch_send_deadline: "+
+		"300ms}}]\n", receiver.URL)
 	a := agent.Start(w.T, agent.Config{Path: w.binary, Dir: w.dir, Name: name, YAML: yaml,
 		Args: append([]string{"--kubeconfig=" + kubeconfig, "--storage.path=" + filepath.Join(w.dir, name)}, args...),
 		Env:  []string{"KUBERNETES_SERVICE_HOST="}})

@@ -3,6 +3,9 @@
 // missing right. The command `why` beside a process, `why` without one, the page /pods, its text and its JSON must all
 // say the same.
 //
+// TestEnvoys has the situations that only a real Envoy makes: one that answers for all pods, one that wants mutual TLS,
+// one that listens on localhost only. TestOtherSituations has silent namespaces, selectors, merged pages and UTF-8.
+//
 // To run it alone:
 //
 //	cd e2e && go test -count=1 -v ./why

@@ -35,14 +35,9 @@ func TestManyPods(t *testing.T) {
 	address := w.serve(sidecarPage)
 	w.createMany(n, address)
 	// All pods have one address. The path differs, so that they are different targets.
-	a := w.start("many", fmt.Sprintf("global: {scrape_interval: %s, scrape_timeout: 5s}\nscrape_configs:\n"+
-		"- job_name: envoy-stats\n  kubernetes_sd_configs: [{role: pod, kubeconfig_file: %s, namespaces: {names: "+
-		"[%s]}}]\n"+
-		"  relabel_configs:\n  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, "+
-		"regex: '.*-envoy-prom'}\n  - {source_labels: [__meta_kubernetes_pod_name], regex: '(.*)', replacement: "+
-		"'/stats/$1', "+
-		"target_label: __metrics_path__}\n  - {source_labels: [__meta_kubernetes_pod_name], target_label: pod_name}\n"+
-		"remote_write: [{url: 'http://127.0.0.1:1/'}]\n", interval, w.kubeconfig, shop))
+	a := w.start("many", fmt.Sprintf("global: {scrape_interval: %s, scrape_timeout: 5s}\nscrape_configs:\n%s"+
+		"  - {source_labels: [__meta_kubernetes_pod_name], regex: '(.*)', replacement: '/stats/$1', target_label: "+
+		"__metrics_path__}\n%s", interval, w.job("envoy-stats", "", shop), receiver))
 	parts.Eventually(t, 5*time.Minute, "all pods are listed and scraped", func() error {
 		got, err := w.ask(a, "?verdict=SCRAPED")
 		if err == nil && len(got.Pods) != n-n/10 {
@@ -50,9 +45,8 @@ func TestManyPods(t *testing.T) {
 		}
 		return err
 	})
-	for _, path := range []string{"/pods", "/pods?rows=500", "/pods?rows=500&sort=bytes&search=reviews", "/pods?pod=" +
-		shop +
-		"/reviews-00000", "/pods?format=text", "/api/v1/pods", "/"} {
+	for _, path := range []string{"/pods", "/pods?rows=500", "/pods?rows=500&sort=bytes&search=reviews",
+		"/pods?pod=" + shop + "/reviews-00000", "/pods?format=text", "/api/v1/pods", "/"} {
 		const times = 5
 		size, began := 0, time.Now()
 		for range times {

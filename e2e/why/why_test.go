@@ -24,26 +24,28 @@ type want struct {
 // configuration has the job of the mesh's documentation with the rule that loses native sidecars, a second job for the
 // same pods by annotation, and one whose rule breaks IPv6 addresses.
 func (w *world) configuration() string {
-	const keep = "  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, regex: " +
-		"'.*-envoy-prom'}\n"
-	const names = "  - {source_labels: [__meta_kubernetes_namespace], target_label: namespace}\n" +
-		"  - {source_labels: [__meta_kubernetes_pod_name], target_label: pod_name}\n"
-	discovery := func(namespace string) string {
-		return fmt.Sprintf("  metrics_path: /stats/prometheus\n  kubernetes_sd_configs: [{role: pod, "+
-			"kubeconfig_file: %s, "+
-			"namespaces: {names: [%s]}}]\n  relabel_configs:\n", w.kubeconfig, namespace)
-	}
-	return "global: {scrape_interval: 1s, scrape_timeout: 700ms}\nscrape_configs:\n" +
-		"- job_name: envoy-stats\n  sample_limit: 100\n" + discovery(shop) +
-		"  - {source_labels: [__meta_kubernetes_pod_container_init], action: drop, regex: 'true'}\n" + keep + names +
-		"- job_name: second\n" + discovery(shop) +
-		"  - {source_labels: [__meta_kubernetes_pod_annotation_prometheus_io_scrape], action: keep, regex: 'true'}\n" +
-		keep +
-		names +
-		"- job_name: broken-six\n" + discovery(six) + keep +
-		"  - {source_labels: [__meta_kubernetes_pod_ip], regex: '(.*)', replacement: '$1:15090', target_label: " +
-		"__address__}\n" +
-		"remote_write: [{url: 'http://127.0.0.1:1/'}]\n"
+	return fmt.Sprintf(`%[1]s- job_name: envoy-stats
+  metrics_path: /stats/prometheus
+  sample_limit: 100
+  kubernetes_sd_configs: [{role: pod, kubeconfig_file: %[2]s, namespaces: {names: [%[3]s]}}]
+  relabel_configs:
+  - {source_labels: [__meta_kubernetes_pod_container_init], action: drop, regex: 'true'}
+  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, regex: '.*-envoy-prom'}
+  - {source_labels: [__meta_kubernetes_pod_name], target_label: pod_name}
+- job_name: second
+  metrics_path: /stats/prometheus
+  kubernetes_sd_configs: [{role: pod, kubeconfig_file: %[2]s, namespaces: {names: [%[3]s]}}]
+  relabel_configs:
+  - {source_labels: [__meta_kubernetes_pod_annotation_prometheus_io_scrape], action: keep, regex: 'true'}
+  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, regex: '.*-envoy-prom'}
+  - {source_labels: [__meta_kubernetes_pod_name], target_label: pod_name}
+- job_name: broken-six
+  metrics_path: /stats/prometheus
+  kubernetes_sd_configs: [{role: pod, kubeconfig_file: %[2]s, namespaces: {names: [%[4]s]}}]
+  relabel_configs:
+  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, regex: '.*-envoy-prom'}
+  - {source_labels: [__meta_kubernetes_pod_ip], regex: '(.*)', replacement: '$1:15090', target_label: __address__}
+%[5]s`, quick, w.kubeconfig, shop, six, receiver)
 }
 
 // createPods creates one pod for each reason, and returns what must be said of each.
@@ -292,10 +294,7 @@ func TestMissingRights(t *testing.T) {
 	w := newWorld(t)
 	w.grant(map[string][]string{secret: {"get"}})
 	w.pod(secret, "hidden", w.serve(sidecarPage), nil)
-	yaml := fmt.Sprintf("scrape_configs:\n- job_name: envoy-stats\n  kubernetes_sd_configs: [{role: pod, "+
-		"kubeconfig_file: %s, namespaces: {names: [%s]}}]\nremote_write: [{url: 'http://127.0.0.1:1/'}]\n",
-		w.kubeconfig,
-		secret)
+	yaml := quick + w.job("envoy-stats", "", secret) + receiver
 	a := w.start("secret", yaml)
 	want := want{"NOT SEEN", "not-seen:rights", "may not list pods", "Grant get, list and watch on pods"}
 	parts.Eventually(t, patience, "the process says which right is missing", func() error {
@@ -326,13 +325,7 @@ func TestInstances(t *testing.T) {
 	for _, name := range names {
 		w.pod(shop, name, w.serve(sidecarPage), func(p *corev1.Pod) { p.Spec.NodeName = "node-" + name })
 	}
-	yaml := fmt.Sprintf("global: {scrape_interval: 1s, scrape_timeout: 700ms}\nscrape_configs:\n- job_name: "+
-		"envoy-stats\n"+
-		"  metrics_path: /stats/prometheus\n  kubernetes_sd_configs: [{role: pod, kubeconfig_file: %s, namespaces: "+
-		"{names: "+
-		"[%s]}}]\n  relabel_configs:\n  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, "+
-		"regex: '.*-envoy-prom'}\n  - {source_labels: [__meta_kubernetes_pod_name], target_label: pod_name}\n"+
-		"remote_write: [{url: 'http://127.0.0.1:1/'}]\n", w.kubeconfig, shop)
+	yaml := quick + w.job("envoy-stats", "", shop) + receiver
 	var shards []*agent.Agent
 	for i := range 2 {
 		shards = append(shards, w.start(fmt.Sprint("shard-", i), yaml, fmt.Sprint("--shard.index=", i),
@@ -355,8 +348,8 @@ func TestInstances(t *testing.T) {
 					continue
 				}
 				want := want{"ELSEWHERE", "elsewhere:shard",
-					fmt.Sprintf("Shard %d of 2 scrapes it for job envoy-stats; this "+
-						"is shard %d", 1-i, i), ""}
+					fmt.Sprintf("Shard %d of 2 scrapes it for job envoy-stats; this is shard %d", 1-i, i),
+					fmt.Sprintf("the instance with --shard.index=%d", 1-i)}
 				if err := want.check(r); err != nil {
 					return fmt.Errorf("shard %d, pod %s: %w", i, name, err)
 				}
@@ -380,10 +373,24 @@ func TestInstances(t *testing.T) {
 		if err != nil {
 			return err
 		}
+		const line = "kubectl get pods -A --field-selector spec.nodeName=node-b"
+		if r.Reason.Command != line {
+			return fmt.Errorf("command %q, want %q", r.Reason.Command, line)
+		}
 		return want{"ELSEWHERE", "elsewhere:node", "It runs on node node-b, whose own instance scrapes it; this one " +
-			"scrapes node node-a", ""}.check(r)
+			"scrapes node node-a", "The command lists the pods of that node"}.check(r)
 	})
-	if got, err := w.ask(node, ""); err != nil || len(got.Pods) != 1 {
-		t.Errorf("the instance of node-a has %d rows, %v", len(got.Pods), err)
+	parts.Eventually(t, patience, "the instance of node-a lists its own pod", func() error {
+		got, err := w.ask(node, "")
+		if err == nil && len(got.Pods) != 1 {
+			err = fmt.Errorf("%d rows", len(got.Pods))
+		}
+		return err
+	})
+	for _, place := range []string{"/pods?pod=shop/b", "/pods?pod=shop/b&format=text"} {
+		body, err := get(t.Context(), node.URL+place, "")
+		if err != nil || !strings.Contains(body, "kubectl get pods -A --field-selector spec.nodeName=node-b") {
+			t.Errorf("%s has no command, %v:\n%s", place, err, body)
+		}
 	}
 }

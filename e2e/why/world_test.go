@@ -88,10 +88,16 @@ func (w *world) listen(port int) (string, net.Listener) {
 func (w *world) serve(page http.HandlerFunc) string {
 	w.Helper()
 	host, l := w.listen(port)
+	w.serveOn(l, page)
+	return host
+}
+
+// serveOn serves a page on a listener.
+func (w *world) serveOn(l net.Listener, page http.HandlerFunc) {
+	w.Helper()
 	s := &http.Server{Handler: page, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = s.Serve(l) }()
 	w.Cleanup(func() { _ = s.Close() })
-	return host
 }
 
 // unused returns an address on which nothing listens.
@@ -128,10 +134,30 @@ func proxy(portName string) corev1.Container {
 	return c
 }
 
+// job returns a job for the pods of some namespaces. more is added to its discovery. Further rules may follow.
+func (w *world) job(name, more string, namespaces ...string) string {
+	return fmt.Sprintf("- job_name: %s\n  metrics_path: /stats/prometheus\n  kubernetes_sd_configs: [{role: pod, "+
+		"kubeconfig_file: %s, namespaces: {names: [%s]}%s}]\n  relabel_configs:\n"+
+		"  - {source_labels: [__meta_kubernetes_pod_container_port_name], action: keep, regex: '.*-envoy-prom'}\n"+
+		"  - {source_labels: [__meta_kubernetes_pod_name], target_label: pod_name}\n", name, w.kubeconfig,
+		strings.Join(namespaces, ", "), more)
+}
+
+const (
+	quick    = "global: {scrape_interval: 1s, scrape_timeout: 700ms}\nscrape_configs:\n"
+	receiver = "remote_write: [{url: 'http://127.0.0.1:1/'}]\n"
+)
+
 // start starts the program and waits until it lives. It may never be ready, if rights are missing.
 func (w *world) start(name, yaml string, args ...string) *agent.Agent {
 	w.Helper()
-	a := agent.Start(w.T, agent.Config{Path: w.binary, Dir: w.dir, Name: name, YAML: yaml,
+	return w.startWith(nil, name, yaml, args...)
+}
+
+// startWith is start with more variables in the environment.
+func (w *world) startWith(env []string, name, yaml string, args ...string) *agent.Agent {
+	w.Helper()
+	a := agent.Start(w.T, agent.Config{Path: w.binary, Dir: w.dir, Name: name, YAML: yaml, Env: env,
 		Args: append([]string{"--scrape.allow-loopback", "--storage.path="}, args...)})
 	a.LogIfFailed(w.T)
 	ctx, cancel := context.WithTimeout(w.Context(), patience)
@@ -170,6 +196,7 @@ type row struct {
 	Reason    struct {
 		Sentence string `json:"sentence"`
 		Hint     string `json:"hint"`
+		Command  string `json:"command"`
 		Cause    string `json:"cause"`
 	} `json:"reason"`
 }

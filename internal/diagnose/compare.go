@@ -88,10 +88,12 @@ func (b *builder) findSilentNamespaces() {
 			silent[p.record.Namespace] = append(silent[p.record.Namespace], p)
 		}
 	}
-	others := len(answers) > 0
+	if len(answers) == 0 {
+		return
+	}
 	for _, namespace := range slices.Sorted(maps.Keys(silent)) {
 		pods := silent[namespace]
-		if answers[namespace] > 0 || len(pods) < 2 || !others {
+		if answers[namespace] > 0 || len(pods) < 2 {
 			continue
 		}
 		for _, p := range pods {
@@ -139,8 +141,7 @@ func (b *builder) notes() []string {
 				where = "all namespaces"
 			}
 			notes = append(notes, fmt.Sprintf("Job %s %s, so pods of %s may be missing here.", s.Job,
-				s.Denied[namespace],
-				where))
+				s.Denied[namespace], where))
 		}
 		if !s.Records {
 			notes = append(notes, fmt.Sprintf("Job %s discovers with the role %s or with attach_metadata, so of "+

@@ -5,9 +5,10 @@
 //
 //   - gather finds the targets of each pod, whatever became of them (gather.go).
 //   - judge finds the verdict on a pod and its reason (judge.go): which rule left it out (rule.go) and how nearly
-//     (miss.go), or why the last scrape failed (failure.go), or what is odd about a good one (scraped.go).
+//     (miss.go), or why the last scrape failed (failure.go), or what is odd about a good one (scraped.go), or which
+//     other instance scrapes it (elsewhere.go).
 //   - compare looks at all pods together: one page from all targets, one namespace that never answers (compare.go).
-//   - group counts the causes and makes the funnel of each job (causes.go).
+//   - causes counts the causes and makes the funnel of each job (causes.go).
 //
 // docs/troubleshooting.md lists all verdicts and kinds of causes.
 package diagnose

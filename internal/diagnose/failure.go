@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
@@ -81,6 +82,10 @@ func (b *builder) explain(p *pod, t *scrape.TargetStatus) explanation {
 	case t.Failure == "forbidden_address":
 		return explanation{"forbidden-address", "envoy-scraper does not connect to this address", err,
 			"A pod may not choose loopback or another pod's address: see SECURITY.md."}
+	case t.Failure == "api_server":
+		return explanation{"api-server", "the API server answers instead of the pod", withoutURL(t), ""}
+	case t.Failure == "via_limit", t.Failure == "via_rate":
+		return explanation{"via-limit", "it exceeds the limits of reading through the API server", withoutURL(t), ""}
 	case t.Failure == "emfile":
 		return explanation{"open-files", "envoy-scraper has too many open files", "",
 			"Raise the limit of open files (ulimit -n)."}
@@ -106,10 +111,14 @@ func (b *builder) explain(p *pod, t *scrape.TargetStatus) explanation {
 	}
 }
 
+// withoutURL returns the error of a scrape without the URL, which net/http puts before it.
+func withoutURL(t *scrape.TargetStatus) string {
+	return strings.TrimPrefix(t.Err, fmt.Sprintf("Get %q: ", t.URL))
+}
+
 const (
 	localhostOnly = "If METRICS_LOCALHOST_ACCESS_ONLY is in the pod's proxyMetadata, only the pod itself may read " +
-		"its " +
-		"metrics: remove it."
+		"its metrics: remove it."
 	slowHint = "Raise scrape_timeout, or have the Envoy show fewer metrics (proxyStatsMatcher, Telemetry): its " +
 		"main thread writes the page."
 	addressHint = "IPv6 addresses need brackets: a rule with ([^:]+) or $1:$2 breaks them. " +
@@ -118,10 +127,10 @@ const (
 
 func explainRefused(p *pod, port string) explanation {
 	e := explanation{cause: "refused", words: fmt.Sprintf("nothing listens on port %s (connection refused)", port)}
-	istios := port == envoyPort || port == mergedPort
-	merged := otherTarget(p, mergedPort)
+	istios := port == envoy.StatsPort || port == envoy.MergedPort
+	merged := otherTarget(p, envoy.MergedPort)
 	switch {
-	case port == envoyPort && merged != nil && strings.Contains(merged.Err, "status 403"):
+	case port == envoy.StatsPort && merged != nil && strings.Contains(merged.Err, "status 403"):
 		e.cause = "refused:localhost-only"
 		e.hint = "Its port 15020 answers 403. " + localhostOnly
 	case !istios && p.record.Declares(15090):
@@ -148,7 +157,7 @@ func otherTarget(p *pod, port string) *scrape.TargetStatus {
 }
 
 func resetHint(port string) string {
-	if port == envoyPort || port == mergedPort {
+	if port == envoy.StatsPort || port == envoy.MergedPort {
 		return "The Envoy restarts, or something between here and the pod ends connections. Istio does not capture " +
 			"this port unless the pod's annotations say so."
 	}
@@ -163,15 +172,15 @@ func explainStatus(err, port string) explanation {
 	}
 	e := explanation{cause: "status:" + code, words: fmt.Sprintf("port %s answers %s", port, text)}
 	switch {
-	case code == "403" && port == mergedPort:
+	case code == "403" && port == envoy.MergedPort:
 		e.hint = localhostOnly
 	case code == "403":
 		e.hint = "An AuthorizationPolicy forbids it (RBAC). Scrape 15090, to which no policy applies."
 	case code == "401":
 		e.hint = "It wants credentials: basic_auth, authorization or oauth2 of the job."
 	case code == "404":
-		e.hint = "There is no such page. Envoy's is " + statsPath + "."
-	case code == "503" && port == mergedPort:
+		e.hint = "There is no such page. Envoy's is " + envoy.StatsPath + "."
+	case code == "503" && port == envoy.MergedPort:
 		e.hint = "pilot-agent answers, but could not read Envoy's page: the Envoy has not started, or it is too busy."
 	case code == "503":
 		e.hint = "The sidecar answers, and the application behind it does not, or mutual TLS is expected there. " +
@@ -188,7 +197,7 @@ func explainStatus(err, port string) explanation {
 func explainPage(t *scrape.TargetStatus, port string) explanation {
 	err := t.Err
 	e := explanation{"page", "its page is not in a format of Prometheus, so the whole scrape fails", err,
-		fmt.Sprintf("Look at it: envoy-scraper scrape %s. Envoy's is %s.", t.URL, statsPath)}
+		fmt.Sprintf("Look at it: envoy-scraper scrape %s. Envoy's is %s.", t.URL, envoy.StatsPath)}
 	switch {
 	case strings.HasSuffix(err, "EOF"):
 		return explanation{"cut-off", "the connection ends before the page does", err, "The Envoy restarts, or a " +
@@ -199,8 +208,8 @@ func explainPage(t *scrape.TargetStatus, port string) explanation {
 				"Telemetry (tagOverrides)."}
 	case strings.Contains(err, "Content-Type"):
 		e.words = "its answer is not a page of metrics"
-		e.hint = "Check the path and the port: Envoy's are " + statsPath + " and 15090 in Istio's pods."
-	case port == mergedPort:
+		e.hint = "Check the path and the port: Envoy's are " + envoy.StatsPath + " and 15090 in Istio's pods."
+	case port == envoy.MergedPort:
 		e.cause = "merged-page"
 		e.hint = "Port 15020 merges the pages of the agent, of Envoy and of the application, and one of them " +
 			"breaks it, mostly the application's. Scrape 15090 for Envoy alone, or switch merging off " +

@@ -16,16 +16,10 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
-// Labels and names of Istio's pods.
+// Beginnings of labels that discovery sets.
 const (
 	kubePrefix = model.MetaLabelPrefix + "kubernetes_"
 	podPrefix  = kubePrefix + "pod_"
-
-	proxyName  = "istio-proxy"
-	portSuffix = "envoy-prom"
-	statsPath  = "/stats/prometheus"
-	envoyPort  = "15090" // Envoy's own page
-	mergedPort = "15020" // the page that pilot-agent merges
 )
 
 // pod is a pod with everything that discovery and relabeling made of it.
@@ -92,12 +86,12 @@ func (b *builder) add(r discovery.PodRecord) *pod {
 
 // gather gives each pod its targets.
 func (b *builder) gather() {
-	blind := b.blindJobs()
+	keepsRecords := b.jobsWithRecords()
 	for i := range b.in.Pools {
 		pool := &b.in.Pools[i]
 		of := func(name scrape.Pod, discovered func() labels.Labels, signs envoy.Signs) *pod {
 			p := b.byName[name]
-			if p != nil || name == (scrape.Pod{}) || !blind[pool.Job] && !isOfEnvoy(signs) {
+			if p != nil || name == (scrape.Pod{}) || keepsRecords[pool.Job] && !isOfEnvoy(signs) {
 				return p
 			}
 			return b.addByLabels(name, discovered(), signs)
@@ -139,30 +133,21 @@ func (b *builder) gather() {
 	}
 }
 
-// blindJobs returns the jobs whose discoveries keep no records of pods.
-func (b *builder) blindJobs() map[string]bool {
-	blind := map[string]bool{}
-	for job := range b.jobs {
-		blind[job] = true
-	}
+// jobsWithRecords returns the jobs whose discoveries all keep records of pods.
+func (b *builder) jobsWithRecords() map[string]bool {
+	jobs := map[string]bool{}
 	for _, s := range b.in.Scopes {
-		if s.Records {
-			delete(blind, s.Job)
-		}
+		before, known := jobs[s.Job]
+		jobs[s.Job] = s.Records && (before || !known)
 	}
-	for _, s := range b.in.Scopes {
-		if !s.Records {
-			blind[s.Job] = true
-		}
-	}
-	return blind
+	return jobs
 }
 
 // addByLabels adds a pod of which only the labels of a target are known. It returns nil unless the target is an
 // Envoy's.
 func (b *builder) addByLabels(name scrape.Pod, l labels.Labels, signs envoy.Signs) *pod {
 	container, port := l.Get(podPrefix+"container_name"), l.Get(podPrefix+"container_port_name")
-	isEnvoy := container == proxyName || strings.HasSuffix(port, portSuffix) || isOfEnvoy(signs)
+	isEnvoy := container == envoy.ProxyContainer || strings.HasSuffix(port, envoy.PortSuffix) || isOfEnvoy(signs)
 	if !isEnvoy || port == discovery.ZtunnelPort {
 		return nil
 	}
@@ -187,7 +172,7 @@ func isOfEnvoy(s envoy.Signs) bool {
 // the container in which it was found.
 func (p *pod) isEnvoys(t *scrape.TargetStatus) bool {
 	_, port, path := cutURL(t.URL)
-	if isOfEnvoy(t.Signs) || port == envoyPort || port == mergedPort || path == statsPath {
+	if isOfEnvoy(t.Signs) || port == envoy.StatsPort || port == envoy.MergedPort || path == envoy.StatsPath {
 		return true
 	}
 	return p.isProxys(t.Discovered())
@@ -196,7 +181,7 @@ func (p *pod) isEnvoys(t *scrape.TargetStatus) bool {
 // isProxys reports whether a target was found in the proxy container, or by the name of a port of Envoy's metrics.
 func (p *pod) isProxys(l labels.Labels) bool {
 	return p.record.Proxy != "" && l.Get(podPrefix+"container_name") == p.record.Proxy ||
-		strings.HasSuffix(l.Get(podPrefix+"container_port_name"), portSuffix)
+		strings.HasSuffix(l.Get(podPrefix+"container_port_name"), envoy.PortSuffix)
 }
 
 // cutURL returns the address of a target's URL (host:port), its port and its path.

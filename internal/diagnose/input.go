@@ -24,6 +24,7 @@ type Input struct {
 	Asked  []*corev1.Pod              // whole pods that somebody asks for, whether or not a job looks at them
 	Shard  int                        // index of this instance, if instances share the targets
 	Self   scrape.Pod                 // the pod that this process runs in; zero: not known
+	Ask    string                     // command that asks an instance in its own pod; empty: not known
 
 	Outside bool // this process does not run in a pod, so it has no sidecar
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
@@ -120,15 +121,6 @@ func (b *builder) judgeTargets(p *pod) finding {
 	return f
 }
 
-func (b *builder) otherShard(p *pod) finding {
-	t := p.elsewhere[0]
-	f := same(Elsewhere, causeElsewhere+":shard", "Another shard scrapes it.", "")
-	f.reason.Sentence = fmt.Sprintf("Shard %d of %d scrapes it for job %s; this is shard %d.", t.Shard, p.shards, t.Job,
-		b.in.Shard)
-	f.reason.Job = t.Job
-	return f
-}
-
 func duplicate(p *pod) finding {
 	t := p.duplicates[0]
 	f := same(Duplicate, causeDuplicate+":"+t.Job,
@@ -190,49 +182,39 @@ func (b *builder) notSeen(p *pod) finding {
 		return same(NotSeen, causeNotSeen+":no-job", "No job discovers pods in Kubernetes.",
 			"Add kubernetes_sd_configs with role: pod to a job, or run without --config.file.")
 	}
-	var missed, node, cause, job, byServices string
+	var seenBy, nearest discovery.PodScope // nearest: that misses it least
+	var miss discovery.Miss
+	var words string
 	for _, s := range b.in.Scopes {
-		why, kind := s.Misses(p.whole), "selector"
-		switch {
-		case why == "" && r.IP == "":
-			return noAddress(p)
-		case why == "":
-			if byServices == "" && s.Role != "pod" {
-				byServices = s.Job
-			}
-			continue
-		case len(s.Namespaces) > 0 && !slices.Contains(s.Namespaces, r.Namespace):
-			kind = "namespace"
-		case len(s.Denied) > 0 && (s.Denied[r.Namespace] != "" || s.Denied[""] != ""):
-			kind = "rights"
-		case s.Node() != "" && s.Node() != r.Node:
-			node = s.Node()
-		}
-		if missed == "" {
-			missed, cause, job = why, kind, s.Job
+		switch m, why := s.Misses(p.whole); {
+		case m == discovery.Sees && (seenBy.Job == "" || s.Role == "pod"):
+			seenBy = s
+		case m > miss:
+			miss, words, nearest = m, why, s
 		}
 	}
 	switch {
-	case node != "":
-		f := same(Elsewhere, causeElsewhere+":node", "The instance of another node scrapes it.", "")
-		f.reason.Sentence = fmt.Sprintf("It runs on node %s, whose own instance scrapes it; this one scrapes node %s.",
-			cmp.Or(r.Node, "(none yet)"), node)
-		return f
-	case missed == "" && byServices != "":
-		f := same(NotSeen, causeNotSeen+":no-service", fmt.Sprintf("No job sees it: job %s finds only pods that a "+
-			"Service selects.", byServices), "Give the pod the labels that a Service selects, or the job role: pod.")
-		f.reason.Job = byServices
-		return f
-	case missed == "":
+	case seenBy.Job != "" && r.IP == "", miss == discovery.MissesNode && r.Node == "":
+		return noAddress(p)
+	case seenBy.Role == "pod":
 		return same(NotReady, causeNotReady+":no-target-yet", "Discovery should see it, and has not listed it yet.",
 			"Look again in a second. If it stays like this, look at the discoveries' errors.")
+	case seenBy.Job != "":
+		f := same(NotSeen, causeNotSeen+":no-service", fmt.Sprintf("No job sees it: job %s finds only pods that a "+
+			"Service selects.", seenBy.Job), "Give the pod the labels that a Service selects, or the job role: pod.")
+		f.reason.Job = seenBy.Job
+		return f
+	case miss == discovery.MissesNode:
+		return b.otherNode(r, nearest.Node())
 	}
-	f := same(NotSeen, causeNotSeen+":"+cause, fmt.Sprintf("No job sees it: job %s %s.", job, missed),
-		map[string]string{
-			"namespace": "Add the namespace to namespaces of the job's kubernetes_sd_configs.",
-			"selector":  "Change selectors of the job's kubernetes_sd_configs, or the pod's labels.",
-			"rights":    "Grant get, list and watch on pods to the account that envoy-scraper uses.",
-		}[cause])
-	f.reason.Job = job
+	cause, hint := "selector", "Change selectors of the job's kubernetes_sd_configs, or the pod's labels."
+	switch miss {
+	case discovery.MissesNamespace:
+		cause, hint = "namespace", "Add the namespace to namespaces of the job's kubernetes_sd_configs."
+	case discovery.MissesRights:
+		cause, hint = "rights", "Grant get, list and watch on pods to the account that envoy-scraper uses."
+	}
+	f := same(NotSeen, causeNotSeen+":"+cause, fmt.Sprintf("No job sees it: job %s %s.", nearest.Job, words), hint)
+	f.reason.Job = nearest.Job
 	return f
 }

@@ -61,6 +61,8 @@ func TestPodsThatAreNotReady(t *testing.T) {
 func TestPodsOfOtherShards(t *testing.T) {
 	w := newWorld(t)
 	w.shards = shard.Map{Index: 1, Periods: []shard.Period{{Count: 2}}}
+	w.self = scrape.Pod{Namespace: "monitoring", Name: "scraper-1"}
+	w.ask = "/envoy-scraper why --url=http://127.0.0.1:9095"
 	for i := range 20 {
 		w.serve(w.pod("shop", fmt.Sprintf("cart-%02d", i)), 15090, page(goodPage))
 	}
@@ -73,7 +75,11 @@ func TestPodsOfOtherShards(t *testing.T) {
 		case Elsewhere:
 			there++
 			row.want(t, Elsewhere, "elsewhere:shard", "Shard 0 of 2 scrapes it for job envoy-stats; this is shard 1.",
-				"")
+				"That is pod monitoring/scraper-0; the command asks it.")
+			if want := "kubectl -n monitoring exec scraper-0 -- /envoy-scraper why --url=http://127.0.0.1:9095 shop/" +
+				row.Pod; row.Reason.Command != want {
+				t.Errorf("command %q, want %q", row.Reason.Command, want)
+			}
 		default:
 			t.Errorf("row = %+v", row)
 		}
@@ -85,6 +91,42 @@ func TestPodsOfOtherShards(t *testing.T) {
 	if i := slices.IndexFunc(steps, func(s FunnelStep) bool { return s.Cause == "elsewhere:shard" }); i < 0 ||
 		steps[i].Out != there || steps[i].Left != here {
 		t.Errorf("funnel = %+v", steps)
+	}
+	for self, want := range map[string]string{
+		"scraper-0":   "Look at the pages of the instance with --shard.index=0.", // the index is not its ordinal
+		"":            "Look at the pages of the instance with --shard.index=0.",
+		"scraper-x-1": "That is pod monitoring/scraper-x-0.",
+	} {
+		w.self.Name, w.ask = self, ""
+		rows := w.report().Rows
+		i := slices.IndexFunc(rows, func(r Row) bool { return r.Verdict == Elsewhere })
+		if got := rows[i].Reason; got.Hint != want || got.Command != "" {
+			t.Errorf("in pod %q: %q, %q; want %q and no command", self, got.Hint, got.Command, want)
+		}
+	}
+}
+
+// TestCommandsAreSafeToCopy: a name that is none in Kubernetes becomes no part of a command.
+func TestCommandsAreSafeToCopy(t *testing.T) {
+	w := newWorld(t)
+	w.scopes[0].Field = "spec.nodeName=node-2"
+	for _, c := range []struct{ node, self, want string }{
+		{"node-1", "", "kubectl get pods -A --field-selector spec.nodeName=node-1"},
+		{"node-1", "monitoring", "kubectl get pods -n monitoring --field-selector spec.nodeName=node-1"},
+		{"$(reboot)", "", ""},
+	} {
+		w.asked = []*corev1.Pod{w.pod("shop", "cart", func(p *corev1.Pod) { p.Spec.NodeName = c.node })}
+		w.pods, w.self = nil, scrape.Pod{Namespace: c.self}
+		row := w.report().row(t, "cart")
+		if row.Reason.Command != c.want || row.Reason.Cause != "elsewhere:node" {
+			t.Errorf("node %q: %s, command %q, want %q", c.node, row.Reason.Cause, row.Reason.Command, c.want)
+		}
+	}
+	w.asked = []*corev1.Pod{w.pod("shop", "waits", func(p *corev1.Pod) { p.Status.PodIP, p.Spec.NodeName = "", "" })}
+	w.pods = nil
+	w.report().row(t, "waits").want(t, NotReady, "not-ready:no-address", "It has no address yet", "not scheduled")
+	if areNames("shop", "a;b") || areNames("") || !areNames("shop", "cart-0.x") {
+		t.Error("names of Kubernetes have letters, digits, dots and dashes")
 	}
 }
 
@@ -118,6 +160,13 @@ func TestPodsThatNoJobSees(t *testing.T) {
 		})
 	}
 	w := newWorld(t)
+	w.scopes = []discovery.PodScope{{Job: "a", Namespaces: []string{"pay"}}, {Job: "b", Label: "app=other"},
+		{Job: "c", Namespaces: []string{"web"}}} // the nearest miss counts
+	w.asked = []*corev1.Pod{w.pod("shop", "cart")}
+	w.pods = nil
+	w.report().row(t, "cart").want(t, NotSeen, "not-seen:selector", "job b asks for pods with labels app=other only",
+		"")
+	w = newWorld(t)
 	w.scopes = nil
 	w.asked = []*corev1.Pod{w.pod("shop", "cart")}
 	w.pods = nil

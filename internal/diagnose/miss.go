@@ -11,7 +11,9 @@ import (
 	promrelabel "github.com/prometheus/prometheus/model/relabel"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
+	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
 // missKey is what the nearest miss of a text depends on.
@@ -33,7 +35,7 @@ func (b *builder) miss(p *pod, step relabel.Step, found labels.Labels) string {
 		return fmt.Sprintf("The sidecar is an init container, as native sidecars are, and rule %d drops those. "+
 			"Remove the rule: a keep on the port's name is enough.", step.Index+1)
 	case rule.Action == promrelabel.Keep && len(rule.SourceLabels) > 1: // any of them may be what differs
-		return b.missText(rule, sourceValue(step), "the value")
+		return b.missText(rule, step.Value(scrape.MaskParam), "the value")
 	case rule.Action == promrelabel.Keep && reads("container_init") && found.Get(podPrefix+"container_init") == "true":
 		return fmt.Sprintf("The sidecar is an init container, as native sidecars are, and rule %d keeps others only.",
 			step.Index+1)
@@ -48,7 +50,7 @@ func (b *builder) miss(p *pod, step relabel.Step, found labels.Labels) string {
 	if hint := missLabel(name, step.Before.Get(name), p.record); hint != "" {
 		return hint
 	}
-	return b.missText(rule, sourceValue(step), "the value")
+	return b.missText(rule, step.Value(scrape.MaskParam), "the value")
 }
 
 // missPort is about a rule that keeps ports by name or number.
@@ -60,8 +62,8 @@ func (b *builder) missPort(p *pod, rule *promrelabel.Config, step relabel.Step) 
 	})
 	switch {
 	case p.byLabels: // its other ports are not known
-		return b.missText(rule, sourceValue(step), "the port")
-	case byNumber && rule.Regex.MatchString(mergedPort) && !r.Declares(15020):
+		return b.missText(rule, step.Value(scrape.MaskParam), "the port")
+	case byNumber && rule.Regex.MatchString(envoy.MergedPort) && !r.Declares(15020):
 		return "15020 is not a declared port of this container, and Istio never declares it: it sets the " +
 			"annotation prometheus.io/port. Take the address from the annotation, or scrape 15090."
 	case byNumber && r.Declares(15090):
@@ -69,12 +71,12 @@ func (b *builder) missPort(p *pod, rule *promrelabel.Config, step relabel.Step) 
 	case byNumber && !r.Declares(15090):
 		return undeclared(r)
 	}
-	if strings.HasSuffix(name, portSuffix) || number == envoyPort {
+	if strings.HasSuffix(name, envoy.PortSuffix) || number == envoy.StatsPort {
 		if hint := b.missText(rule, name, "the port"); hint != "" {
 			return hint
 		}
 	}
-	named := func(p discovery.ProxyPort) bool { return strings.HasSuffix(p.Name, portSuffix) }
+	named := func(p discovery.ProxyPort) bool { return strings.HasSuffix(p.Name, envoy.PortSuffix) }
 	if i := slices.IndexFunc(r.Ports, named); i >= 0 {
 		if hint := b.missText(rule, r.Ports[i].Name, "the port"); hint != "" {
 			return hint
@@ -169,7 +171,7 @@ func missLabel(name, value string, r discovery.PodRecord) string {
 				return fmt.Sprintf("The pod's %s %s is false.", kind, keyOf(key))
 			}
 			hint := fmt.Sprintf("The pod has no %s %s.", kind, keyOf(key))
-			if kind == "annotation" && strings.HasPrefix(key, "prometheus_io_") && r.Proxy == proxyName {
+			if kind == "annotation" && strings.HasPrefix(key, "prometheus_io_") && r.Proxy == envoy.ProxyContainer {
 				hint += " Istio's injector sets it unless enablePrometheusMerge is off or the pod has its own."
 			}
 			return hint

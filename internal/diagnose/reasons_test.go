@@ -394,3 +394,16 @@ func TestReason17AGatewayThatDeclaresNoPort(t *testing.T) {
 	w.report().row(t, "gateway").want(t, NotATarget, "rule:envoy-stats:1", `the value is ""`,
 		"(istio-proxy: it declares none)")
 }
+
+// TestWhatTheWayThroughTheAPIServerAdds: its refusals and limits are not taken for those of the pod.
+func TestWhatTheWayThroughTheAPIServerAdds(t *testing.T) {
+	w := newWorld(t)
+	w.pod("shop", "cart")
+	pools := w.status()
+	cart := &pools[0].Targets[0]
+	for failure, cause := range map[string]string{"api_server": "down:api-server", "via_limit": "down:via-limit",
+		"via_rate": "down:via-limit"} {
+		cart.Failure, cart.Err = failure, fmt.Sprintf("Get %q: the API server says no", cart.URL)
+		w.reportOf(pools).row(t, "cart").want(t, Down, cause, "(the API server says no).", "")
+	}
+}

@@ -1,6 +1,9 @@
 package diagnose
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Verdict says whether a pod's Envoy is scraped, and if not, what kind of reason there is.
 type Verdict string
@@ -28,6 +31,15 @@ type Report struct {
 	Notes   []string // what the report cannot know, such as namespaces that may not be listed; one sentence each
 }
 
+// Row returns the row of a pod, or nil.
+func (r *Report) Row(namespace, pod string) *Row {
+	i := slices.IndexFunc(r.Rows, func(row Row) bool { return row.Pod == pod && row.Namespace == namespace })
+	if i < 0 {
+		return nil
+	}
+	return &r.Rows[i]
+}
+
 // Row is a pod.
 type Row struct {
 	Namespace string
@@ -43,16 +55,21 @@ type Row struct {
 
 // Reason says why a pod has its verdict.
 type Reason struct {
-	Sentence string // for people, one sentence: it names job, rule, value and expression where there are such
-	Hint     string // the nearest miss, or what to do; empty: none
-	Cause    string // a short key, the same for all pods with the same cause, such as rule:envoy-stats:1
+	// Sentence is for people. It names job, rule, value and expression where there are such.
+	Sentence string `json:"sentence"`
+	// Hint is the nearest miss, or what to do; empty: none.
+	Hint string `json:"hint,omitempty"`
+	// Command is a line to copy that tells more; empty: none.
+	Command string `json:"command,omitempty"`
+	// Cause is a short key, the same for all pods with the same cause, such as rule:envoy-stats:1.
+	Cause string `json:"cause"`
 
 	// The rule that left it out. Rule counts from 1; 0: it was no rule.
-	Job      string
-	Rule     int
-	RuleText string // in words (relabel.Words)
-	Value    string // of the rule's source labels
-	Regex    string
+	Job      string `json:"job,omitempty"`
+	Rule     int    `json:"rule,omitempty"`
+	RuleText string `json:"ruleInWords,omitempty"` // relabel.Words
+	Value    string `json:"value,omitempty"`       // of the rule's source labels
+	Regex    string `json:"regex,omitempty"`
 }
 
 // Target is the state of a target.
@@ -72,23 +89,24 @@ type Target struct {
 
 // Cause is a group of rows that have one cause.
 type Cause struct {
-	Key     string // Reason.Cause
-	Verdict Verdict
-	Words   string // the sentence of the example, without what is only about the example
-	Count   int
-	Example string // namespace/pod
+	Key     string  `json:"cause"` // Reason.Cause
+	Verdict Verdict `json:"verdict"`
+	Words   string  `json:"words"` // the sentence of the example, without what is only about the example
+	Count   int     `json:"count"`
+	Example string  `json:"example"` // namespace/pod
 }
 
 // Funnel says what became of the discovered targets of a job.
 type Funnel struct {
-	Job   string
-	Steps []FunnelStep
+	Job   string       `json:"job"`
+	Steps []FunnelStep `json:"steps"`
 }
 
 // FunnelStep is one step: discovered, each rule that left something out, invalid, duplicates, shards, scraped.
 type FunnelStep struct {
-	Words string // such as: rule 1: keep __meta_kubernetes_pod_container_port_name =~ ".*-envoy-prom"
-	Out   int    // targets that leave here
-	Left  int    // targets that go on
-	Cause string // Reason.Cause of the pods that leave here; empty: none leave, or with several causes
+	Words string `json:"words"` // rule 1: keep __meta_kubernetes_pod_container_port_name =~ ".*-envoy-prom"
+	Out   int    `json:"out"`   // targets that leave here
+	Left  int    `json:"left"`  // targets that go on
+	// Cause is Reason.Cause of the pods that leave here; empty: none leave, or with several causes.
+	Cause string `json:"cause,omitempty"`
 }

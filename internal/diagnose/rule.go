@@ -9,6 +9,7 @@ import (
 	promconfig "github.com/prometheus/prometheus/config"
 	promrelabel "github.com/prometheus/prometheus/model/relabel"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
@@ -28,7 +29,7 @@ func (b *builder) leftOut(p *pod) finding {
 		return movedOn(nearest.Job)
 	}
 	r := Reason{Job: nearest.Job, Rule: step.Index + 1, RuleText: step.String(),
-		Value: shorten(sourceValue(step))}
+		Value: shorten(step.Value(scrape.MaskParam))}
 	if step.Rule.Action == promrelabel.Keep || step.Rule.Action == promrelabel.Drop {
 		r.Regex = step.Rule.Regex.String()
 	}
@@ -53,7 +54,7 @@ func (b *builder) nearness(p *pod, t *scrape.DroppedTarget) int {
 	if p.record.Proxy != "" && t.Port.Container == p.record.Proxy {
 		n += 100
 	}
-	if strings.HasSuffix(t.Port.Name, portSuffix) || t.Port.Number == envoyPort {
+	if strings.HasSuffix(t.Port.Name, envoy.PortSuffix) || t.Port.Number == envoy.StatsPort {
 		n += 200
 	}
 	if b.wants[t.Job] {
@@ -64,27 +65,18 @@ func (b *builder) nearness(p *pod, t *scrape.DroppedTarget) int {
 
 // wantsEnvoys reports whether a job looks for Envoys, by its path and its rules.
 func wantsEnvoys(job *promconfig.ScrapeConfig) bool {
-	if job.MetricsPath == statsPath {
+	if job.MetricsPath == envoy.StatsPath {
 		return true
 	}
 	for _, rule := range job.RelabelConfigs {
 		text := rule.Regex.String() + " " + rule.Replacement
-		for _, word := range []string{"envoy", proxyName, envoyPort, mergedPort} {
+		for _, word := range []string{"envoy", envoy.ProxyContainer, envoy.StatsPort, envoy.MergedPort} {
 			if strings.Contains(text, word) {
 				return true
 			}
 		}
 	}
 	return false
-}
-
-// sourceValue returns the value that a rule looked at: its source labels, joined.
-func sourceValue(s relabel.Step) string {
-	values := make([]string, len(s.Rule.SourceLabels))
-	for i, name := range s.Rule.SourceLabels {
-		values[i] = scrape.MaskParam(string(name), s.Before.Get(string(name)))
-	}
-	return strings.Join(values, s.Rule.Separator)
 }
 
 // mostShown is how many bytes of a value a reason shows. An annotation may have 256 KiB.

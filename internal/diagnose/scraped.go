@@ -58,7 +58,7 @@ func (b *builder) remark(p *pod, t *scrape.TargetStatus) (kind, hint string) {
 	case t.Signs.Has(envoy.Unknown):
 		return "unknown-peer", "Some of its requests have a workload named unknown: peers without a sidecar, such " +
 			"as probes and clients outside of the mesh."
-	case port == mergedPort || t.Signs.IsMerged():
+	case port == envoy.MergedPort || t.Signs.IsMerged():
 		return "merged", "The page is the merged one of port 15020: it also has the metrics of the agent and of " +
 			"the application. Envoy's alone are on 15090."
 	default:

@@ -34,6 +34,7 @@ type world struct {
 	scopes []discovery.PodScope
 	shards shard.Map
 	self   scrape.Pod
+	ask    string
 	now    time.Time
 
 	outside bool
@@ -174,7 +175,7 @@ func (w *world) report() Report { return w.reportOf(w.status()) }
 
 func (w *world) reportOf(pools []scrape.PoolStatus) Report {
 	in := Input{At: w.now, Jobs: w.jobs, Pools: pools, Scopes: w.scopes, Asked: w.asked, Shard: w.shards.Index,
-		Self: w.self, Outside: w.outside}
+		Self: w.self, Ask: w.ask, Outside: w.outside}
 	for _, p := range w.pods {
 		if r := discovery.RecordOf(p); r.Proxy != "" || r.Asks || r.Injected {
 			in.Pods = append(in.Pods, r)
@@ -201,8 +202,8 @@ func (row Row) want(t *testing.T, v Verdict, cause, sentence, hint string) {
 		t.Errorf("%s/%s: %s, %s\n%s\n%s\nwant %s, %s\n%s\n%s", row.Namespace, row.Pod, row.Verdict, row.Reason.Cause,
 			row.Reason.Sentence, row.Reason.Hint, v, cause, sentence, hint)
 	}
-	if _, known := KindOf(row.Verdict, row.Reason.Cause); !known {
-		t.Errorf("%s, %s is not among Kinds", row.Verdict, row.Reason.Cause)
+	if _, known := kindOf(row.Verdict, row.Reason.Cause); !known {
+		t.Errorf("%s, %s is not among allKinds", row.Verdict, row.Reason.Cause)
 	}
 	for _, text := range []string{row.Reason.Sentence, row.Reason.Hint} {
 		if text != "" && !strings.HasSuffix(text, ".") || strings.Contains(text, "%!") {

@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 
 	commonconfig "github.com/prometheus/common/config"
@@ -19,7 +17,8 @@ import (
 	"github.com/prometheus/prometheus/discovery/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/kubeconfig"
 )
 
 const (
@@ -207,33 +206,15 @@ func explainConfig(c promdiscovery.Config, err error) error {
 		return err
 	case errors.Is(err, rest.ErrNotInCluster):
 		return errors.New("not running in a pod (KUBERNETES_SERVICE_HOST is not set), so there is no service " +
-			"account to use: " +
-			"set --kubeconfig, or kubeconfig_file or api_server in the job")
+			"account to use: set --kubeconfig, or kubeconfig_file or api_server in the job")
 	case k.KubeConfig != "" && errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("kubeconfig %s does not exist", k.KubeConfig)
 	case k.KubeConfig != "" && clientcmd.IsContextNotFound(err):
-		return fmt.Errorf("kubeconfig %s: %w: choose another context with kubectl config use-context%s", k.KubeConfig,
-			err, contextsOf(k.KubeConfig))
+		return fmt.Errorf("kubeconfig %s: %w: choose another with --context, or with kubectl config "+
+			"use-context%s", k.KubeConfig, err, kubeconfig.ContextsOf(k.KubeConfig))
 	case k.KubeConfig != "":
 		return fmt.Errorf("kubeconfig %s: %w", k.KubeConfig, err)
 	default:
 		return err
 	}
-}
-
-// contextsOf returns the contexts of a kubeconfig in the form of ContextWords.
-func contextsOf(kubeconfig string) string {
-	cfg, err := clientcmd.LoadFromFile(kubeconfig)
-	if err != nil {
-		return ""
-	}
-	return ContextWords(*cfg)
-}
-
-// ContextWords returns ": " and the names of the contexts of a kubeconfig, or "" if it has none.
-func ContextWords(cfg clientcmdapi.Config) string {
-	if len(cfg.Contexts) == 0 {
-		return ""
-	}
-	return ": " + strings.Join(slices.Sorted(maps.Keys(cfg.Contexts)), ", ")
 }

@@ -9,6 +9,8 @@ import (
 	"unique"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
 )
 
 // PodRecord is what is remembered of a pod that has an Envoy or asks for one, whether or not rules make a target of it.
@@ -50,9 +52,6 @@ func (r PodRecord) Declares(number int32) bool {
 const ZtunnelPort = "ztunnel-stats"
 
 const (
-	proxyName  = "istio-proxy" // Istio's name for the container of a sidecar or gateway
-	portSuffix = "envoy-prom"  // of the name of the port with Envoy's metrics: http-envoy-prom
-
 	injectKey   = "sidecar.istio.io/inject" // a label; formerly an annotation
 	revisionKey = "istio.io/rev"
 	statusKey   = "sidecar.istio.io/status" // an annotation that the injector sets
@@ -133,10 +132,10 @@ func RecordOf(pod *corev1.Pod) PodRecord {
 // proxyContainer returns the container named istio-proxy, or else the first one with a port of Envoy's metrics; nil:
 // there is none. init reports whether it is an init container.
 func proxyContainer(pod *corev1.Pod) (c *corev1.Container, init bool) {
-	isProxy := func(c corev1.Container) bool { return c.Name == proxyName && !isZtunnel(&c) }
+	isProxy := func(c corev1.Container) bool { return c.Name == envoy.ProxyContainer && !isZtunnel(&c) }
 	hasPort := func(c corev1.Container) bool {
 		return slices.ContainsFunc(c.Ports,
-			func(p corev1.ContainerPort) bool { return strings.HasSuffix(p.Name, portSuffix) })
+			func(p corev1.ContainerPort) bool { return strings.HasSuffix(p.Name, envoy.PortSuffix) })
 	}
 	for _, is := range []func(corev1.Container) bool{isProxy, hasPort} {
 		if i := slices.IndexFunc(pod.Spec.Containers, is); i >= 0 {

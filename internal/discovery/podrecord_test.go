@@ -200,21 +200,27 @@ func TestScopeMissesPods(t *testing.T) {
 	pod := injectedPod("web-1", "10.0.0.1")
 	for name, c := range map[string]struct {
 		scope PodScope
+		miss  Miss
 		want  string
 	}{
-		"all":            {PodScope{}, ""},
-		"namespace":      {PodScope{Namespaces: []string{"pay"}}, "looks in namespace pay only"},
-		"its namespace":  {PodScope{Namespaces: []string{"pay", "shop"}}, ""},
-		"label":          {PodScope{Label: "app=x"}, "asks for pods with labels app=x only"},
-		"its label":      {PodScope{Label: "istio.io/rev in (default,canary)"}, ""},
-		"field":          {PodScope{Field: "spec.nodeName=node-2"}, "asks for pods with spec.nodeName=node-2 only"},
-		"its field":      {PodScope{Field: "spec.nodeName=node-1,status.phase!=Failed"}, ""},
-		"denied":         {PodScope{Denied: map[string]string{"shop": "may not"}}, "may not"},
-		"denied, all":    {PodScope{Denied: map[string]string{"": "may not"}}, "may not"},
-		"denied, others": {PodScope{Denied: map[string]string{"pay": "may not"}}, ""},
+		"all":           {PodScope{}, Sees, ""},
+		"namespace":     {PodScope{Namespaces: []string{"pay"}}, MissesNamespace, "looks in namespace pay only"},
+		"its namespace": {PodScope{Namespaces: []string{"pay", "shop"}}, Sees, ""},
+		"label":         {PodScope{Label: "app=x"}, MissesSelector, "asks for pods with labels app=x only"},
+		"its label":     {PodScope{Label: "istio.io/rev in (default,canary)"}, Sees, ""},
+		"node": {PodScope{Field: "spec.nodeName=node-2"}, MissesNode,
+			"asks for pods with spec.nodeName=node-2 only"},
+		"node and phase": {PodScope{Field: "spec.nodeName=node-2,status.phase=Failed"}, MissesSelector,
+			"asks for pods with spec.nodeName=node-2,status.phase=Failed only"},
+		"phase": {PodScope{Field: "status.phase=Failed"}, MissesSelector,
+			"asks for pods with status.phase=Failed only"},
+		"its field":      {PodScope{Field: "spec.nodeName=node-1,status.phase!=Failed"}, Sees, ""},
+		"denied":         {PodScope{Denied: map[string]string{"shop": "may not"}}, MissesRights, "may not"},
+		"denied, all":    {PodScope{Denied: map[string]string{"": "may not"}}, MissesRights, "may not"},
+		"denied, others": {PodScope{Denied: map[string]string{"pay": "may not"}}, Sees, ""},
 	} {
-		if got := c.scope.Misses(&pod); got != c.want {
-			t.Errorf("%s: %q, want %q", name, got, c.want)
+		if miss, got := c.scope.Misses(&pod); miss != c.miss || got != c.want {
+			t.Errorf("%s: %d, %q, want %d, %q", name, miss, got, c.miss, c.want)
 		}
 	}
 	if n := (PodScope{Field: "status.phase!=Failed,spec.nodeName=node-2"}).Node(); n != "node-2" {

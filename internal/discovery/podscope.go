@@ -74,24 +74,41 @@ func (s *server) denied(n need) string {
 	return s.grants[n.question()].denied
 }
 
-// Misses says why a discovery does not see a pod: "looks in namespaces shop, pay". It is empty if the discovery sees
-// the pod.
-func (s PodScope) Misses(pod *corev1.Pod) string {
+// Miss is how a discovery misses a pod. A greater one is nearer to seeing it.
+type Miss int
+
+// The kinds of misses.
+const (
+	Sees            Miss = iota // it does not miss the pod
+	MissesNamespace             // it looks in other namespaces
+	MissesRights                // the API server refuses the list
+	MissesSelector              // it asks for other labels or fields
+	MissesNode                  // it asks for the pods of another node, and this is all that differs
+)
+
+// Misses says whether a discovery sees a pod, and if not, why: "looks in namespaces shop, pay only".
+func (s PodScope) Misses(pod *corev1.Pod) (m Miss, why string) {
 	if len(s.Namespaces) > 0 && !slices.Contains(s.Namespaces, pod.Namespace) {
-		return "looks in " + plural(len(s.Namespaces), "namespace") + " " + strings.Join(s.Namespaces, ", ") + " only"
+		return MissesNamespace,
+			"looks in " + plural(len(s.Namespaces), "namespace") + " " + strings.Join(s.Namespaces, ", ") + " only"
 	}
 	for _, namespace := range []string{pod.Namespace, ""} {
 		if denied := s.Denied[namespace]; denied != "" {
-			return denied
+			return MissesRights, denied
 		}
 	}
 	if sel, err := labels.Parse(s.Label); err == nil && !sel.Matches(labels.Set(pod.Labels)) {
-		return fmt.Sprintf("asks for pods with labels %s only", s.Label)
+		return MissesSelector, fmt.Sprintf("asks for pods with labels %s only", s.Label)
 	}
 	if sel, err := fields.ParseSelector(s.Field); err == nil && !sel.Matches(fieldsOf(pod)) {
-		return fmt.Sprintf("asks for pods with %s only", s.Field)
+		m = MissesSelector
+		there := fieldsOf(pod)
+		if there[nodeField] = s.Node(); s.Node() != "" && sel.Matches(there) {
+			m = MissesNode
+		}
+		return m, fmt.Sprintf("asks for pods with %s only", s.Field)
 	}
-	return ""
+	return Sees, ""
 }
 
 // Node returns the node whose pods alone the discovery asks for; empty: it does not ask for one node.

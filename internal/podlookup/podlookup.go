@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/prometheus/common/version"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,11 +17,9 @@ import (
 	appsclient "k8s.io/client-go/kubernetes/typed/apps/v1"
 	batchclient "k8s.io/client-go/kubernetes/typed/batch/v1"
 	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config/hint"
-	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/kubeconfig"
 )
 
 const (
@@ -32,8 +29,7 @@ const (
 
 // Cluster is the API server that a kubeconfig names.
 type Cluster struct {
-	Namespace string       // of the context: where a pod is looked up if no namespace is given
-	REST      *rest.Config // its address and credentials
+	*kubeconfig.Config // its namespace is where a pod is looked up if no namespace is given
 
 	// Clients of the groups that are used. A kubernetes.Clientset would add 8 MB to the program, for all other groups.
 	core  coreclient.CoreV1Interface
@@ -41,41 +37,17 @@ type Cluster struct {
 	batch batchclient.BatchV1Interface
 }
 
-// Open reads the kubeconfig. Without a file it takes $KUBECONFIG or ~/.kube/config, and in a pod its service account.
-// Without a context it takes the current one.
+// Open opens the cluster of a kubeconfig, see kubeconfig.Read.
 func Open(file, context string) (*Cluster, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = file
-	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules,
-		&clientcmd.ConfigOverrides{CurrentContext: context})
-	raw, err := loader.RawConfig()
+	cfg, err := kubeconfig.Read(file, context)
 	if err != nil {
-		return nil, fmt.Errorf("kubeconfig: %w", err)
+		return nil, err
 	}
-	if name := cmp.Or(context, raw.CurrentContext); name != "" && raw.Contexts[name] == nil {
-		return nil, fmt.Errorf("the kubeconfig has no context %q: choose one with --context%s", name,
-			discovery.ContextWords(raw))
-	}
-	cfg, err := loader.ClientConfig()
-	switch {
-	case clientcmd.IsEmptyConfig(err) && len(raw.Contexts) > 0:
-		return nil, fmt.Errorf("the kubeconfig has no current context: choose one with --context%s",
-			discovery.ContextWords(raw))
-	case clientcmd.IsEmptyConfig(err):
-		return nil, errors.New("there is no kubeconfig: give one with --kubeconfig or $KUBECONFIG")
-	case err != nil:
-		return nil, fmt.Errorf("kubeconfig: %w", err)
-	}
-	cfg.UserAgent = "envoy-scraper/" + version.Version
-	namespace, _, err := loader.Namespace()
-	if err != nil {
-		return nil, fmt.Errorf("kubeconfig: %w", err)
-	}
-	c := &Cluster{Namespace: namespace, REST: cfg}
+	c := &Cluster{Config: cfg}
 	var errs [3]error
-	c.core, errs[0] = coreclient.NewForConfig(cfg)
-	c.apps, errs[1] = appsclient.NewForConfig(cfg)
-	c.batch, errs[2] = batchclient.NewForConfig(cfg)
+	c.core, errs[0] = coreclient.NewForConfig(cfg.REST)
+	c.apps, errs[1] = appsclient.NewForConfig(cfg.REST)
+	c.batch, errs[2] = batchclient.NewForConfig(cfg.REST)
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
@@ -101,7 +73,7 @@ type Found struct {
 func (c *Cluster) Find(ctx context.Context, q Query) (Found, error) {
 	q.Namespace = cmp.Or(q.Namespace, c.Namespace)
 	kind, name, isWorkload := strings.Cut(q.Name, "/")
-	if kind == "pod" || kind == "pods" || kind == "po" {
+	if isWorkload && KindOf(kind) == "Pod" {
 		q.Name, isWorkload = name, false
 	}
 	switch {
@@ -185,39 +157,29 @@ func rank(p *corev1.Pod) int {
 	}
 }
 
-// IsKind reports whether kind is one that a Query.Name can begin with, such as deploy in deploy/details.
-func IsKind(kind string) bool {
-	switch kind {
-	case "po", "pod", "pods", "deploy", "deployment", "deployments", "sts", "statefulset", "statefulsets",
-		"ds", "daemonset", "daemonsets", "rs", "replicaset", "replicasets", "job", "jobs":
-		return true
-	}
-	return false
-}
-
 // selector returns the label selector of a workload.
 func (c *Cluster) selector(ctx context.Context, namespace, kind, name string) (string, error) {
 	var selector *metav1.LabelSelector
 	var plural string
 	var err error
-	switch kind {
-	case "deploy", "deployment", "deployments":
+	switch KindOf(kind) {
+	case "Deployment":
 		plural = "deployments.apps"
 		d, e := c.apps.Deployments(namespace).Get(ctx, name, metav1.GetOptions{})
 		selector, err = d.Spec.Selector, e
-	case "sts", "statefulset", "statefulsets":
+	case "StatefulSet":
 		plural = "statefulsets.apps"
 		s, e := c.apps.StatefulSets(namespace).Get(ctx, name, metav1.GetOptions{})
 		selector, err = s.Spec.Selector, e
-	case "ds", "daemonset", "daemonsets":
+	case "DaemonSet":
 		plural = "daemonsets.apps"
 		d, e := c.apps.DaemonSets(namespace).Get(ctx, name, metav1.GetOptions{})
 		selector, err = d.Spec.Selector, e
-	case "rs", "replicaset", "replicasets":
+	case "ReplicaSet":
 		plural = "replicasets.apps"
 		r, e := c.apps.ReplicaSets(namespace).Get(ctx, name, metav1.GetOptions{})
 		selector, err = r.Spec.Selector, e
-	case "job", "jobs":
+	case "Job":
 		plural = "jobs.batch"
 		j, e := c.batch.Jobs(namespace).Get(ctx, name, metav1.GetOptions{})
 		selector, err = j.Spec.Selector, e

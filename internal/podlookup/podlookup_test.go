@@ -1,8 +1,6 @@
 package podlookup
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -14,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/kubeconfig"
 )
 
 func pod(name, app string, phase corev1.PodPhase, ready bool) *corev1.Pod {
@@ -39,7 +39,10 @@ func shop() (*Cluster, *fake.Clientset) {
 			Spec: appsv1.DeploymentSpec{
 				Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "details"}}}},
 	)
-	return &Cluster{Namespace: "shop", core: client.CoreV1(), apps: client.AppsV1(), batch: client.BatchV1()}, client
+	return &Cluster{
+		Config: &kubeconfig.Config{Namespace: "shop"},
+		core:   client.CoreV1(), apps: client.AppsV1(), batch: client.BatchV1(),
+	}, client
 }
 
 func TestFind(t *testing.T) {
@@ -53,6 +56,7 @@ func TestFind(t *testing.T) {
 		"a pod":               {query: Query{Name: "postgres-0"}, want: "postgres-0"},
 		"a pod with its kind": {query: Query{Name: "pod/postgres-0"}, want: "postgres-0"},
 		"the ready one":       {query: Query{Name: "deploy/details"}, want: "details-v1-c", others: 2},
+		"another word":        {query: Query{Name: "Deployments.apps/details"}, want: "details-v1-c", others: 2},
 		"by labels":           {query: Query{Selector: "app=details"}, want: "details-v1-c", others: 2},
 		"nearest names": {query: Query{Name: "details-v1-d"},
 			err: "the nearest names are details-v1-a, details-v1-b, details-v1-c"},
@@ -94,37 +98,14 @@ func TestFindWithoutRights(t *testing.T) {
 	}
 }
 
-const kubeconfig = `apiVersion: v1
-kind: Config
-current-context: gone
-clusters: [{name: c, cluster: {server: "https://127.0.0.1:6443"}}]
-users: [{name: u, user: {token: hunter2}}]
-contexts:
-- {name: prod, context: {cluster: c, user: u, namespace: shop}}
-- {name: dev, context: {cluster: c, user: u}}
-`
-
-func TestOpen(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(file, []byte(kubeconfig), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c, err := Open(file, "prod")
-	if err != nil || c.Namespace != "shop" || c.REST.Host != "https://127.0.0.1:6443" {
-		t.Errorf("cluster = %+v, %v", c, err)
-	}
-	for _, context := range []string{"", "stage"} {
-		_, err = Open(file, context)
-		if err == nil || !strings.HasSuffix(err.Error(), "choose one with --context: dev, prod") {
-			t.Errorf("context %q: error = %v", context, err)
+func TestKinds(t *testing.T) {
+	for word, want := range map[string]string{"deploy": "Deployment", "Deployments.apps": "Deployment",
+		"cronjob.v1.batch": "CronJob", "ns": "Namespace", "job.example.com": "", "details": "", "": ""} {
+		if got := KindOf(word); got != want {
+			t.Errorf("%q means %q, want %q", word, got, want)
 		}
 	}
-	if _, err = Open(file+".gone", ""); err == nil || !strings.Contains(err.Error(), "no such file") {
-		t.Errorf("error = %v", err)
-	}
-	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
-	t.Setenv("KUBERNETES_SERVICE_HOST", "")
-	if _, err = Open("", ""); err == nil || !strings.Contains(err.Error(), "there is no kubeconfig") {
-		t.Errorf("error = %v", err)
+	if !IsKind("sts") || IsKind("ns") || IsKind("cj") {
+		t.Error("a query can begin with the kinds of workloads that have a selector, and no others")
 	}
 }

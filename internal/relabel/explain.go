@@ -8,6 +8,8 @@
 package relabel
 
 import (
+	"strings"
+
 	"github.com/prometheus/prometheus/model/labels"
 	promrelabel "github.com/prometheus/prometheus/model/relabel"
 )
@@ -26,6 +28,16 @@ func (s Step) Changed() bool { return !s.Kept || !labels.Equal(s.Before, s.After
 
 // String returns the rule in words.
 func (s Step) String() string { return Words(s.Rule) }
+
+// Value returns what the rule looked at: the values of its source labels, joined. show returns what people may see of
+// the value of a label.
+func (s Step) Value(show func(label, value string) string) string {
+	values := make([]string, len(s.Rule.SourceLabels))
+	for i, name := range s.Rule.SourceLabels {
+		values[i] = show(string(name), s.Before.Get(string(name)))
+	}
+	return strings.Join(values, s.Rule.Separator)
+}
 
 // Explain runs the rules on l one by one and returns a step for each. It ends with a rule that drops the label set, so
 // the last step's Kept says whether it was dropped. Without rules there are no steps: every label set is kept.

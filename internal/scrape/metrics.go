@@ -164,7 +164,9 @@ func reasonOf(err error) string {
 	var panicked *panicError
 	var noMemory *memoryError
 	var apiServer *via.Refusal
+	var noServer *via.ServerError
 	var tooMany *via.TooManyTargetsError
+	var tooFast *via.RateError
 	switch {
 	case errors.As(err, &panicked):
 		return "panic"
@@ -174,10 +176,12 @@ func reasonOf(err error) string {
 		return "memory"
 	case errors.As(err, &refused):
 		return "forbidden_address"
-	case errors.As(err, &apiServer):
+	case errors.As(err, &apiServer), errors.As(err, &noServer):
 		return "api_server"
 	case errors.As(err, &tooMany):
 		return "via_limit"
+	case errors.As(err, &tooFast):
+		return "via_rate"
 	case errors.Is(err, errBodyLimit):
 		return "body_size_limit"
 	case errors.Is(err, exposition.ErrSampleLimit):

@@ -9,7 +9,9 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
@@ -154,7 +156,12 @@ func TestDepartingPodsDoNotCount(t *testing.T) {
 func TestReasonsOfRefusedReads(t *testing.T) {
 	refusal := &url.Error{Op: "Get", URL: "http://10.0.0.7:15090/", Err: &via.Refusal{Reason: "forbidden"}}
 	tooMany := &url.Error{Op: "Get", URL: "http://10.0.0.7/", Err: &via.TooManyTargetsError{Targets: 3, Limit: 2}}
-	for want, err := range map[string]error{"api_server": refusal, "via_limit": tooMany,
+	noServer := &url.Error{Op: "Get", URL: "http://10.0.0.7/", Err: &via.ServerError{Server: "https://10.0.0.1:6443",
+		Err: syscall.ECONNREFUSED}}
+	if got := reasonOf(noServer); got != "api_server" {
+		t.Errorf("an API server that does not answer has the reason %s", got)
+	}
+	for want, err := range map[string]error{"api_server": refusal, "via_limit": tooMany, "via_rate": &via.RateError{},
 		"timeout": &url.Error{Op: "Get", URL: "http://10.0.0.7/", Err: fmt.Errorf("busy: %w",
 			context.DeadlineExceeded)}} {
 		if got := reasonOf(err); got != want {
@@ -192,6 +199,26 @@ func TestOnceThroughTheAPIServer(t *testing.T) {
 	var refusal *via.Refusal
 	if err := pages[1].Run(t.Context()); !errors.As(err, &refusal) || pages[1].Response != nil {
 		t.Errorf("error = %v, response %v", err, pages[1].Response)
+	}
+}
+
+// TestAPageBeyondTheRate: a page that cannot end in time is refused as soon as that is known, with a reason of its own.
+func TestAPageBeyondTheRate(t *testing.T) {
+	cfg := apiServer(t, "  enable_compression: false\n", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		fmt.Fprint(w, strings.Repeat("x_1234567 1\n", 200_000))
+	})
+	limits := via.DefaultLimits()
+	limits.BytesPerSecond = via.MinBytesPerSecond // the page would take 37 s
+	proxy, err := throughAPIServer(limits).Of(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := PagesOfPods(cfg, []*targetgroup.Group{podGroup("cart-0", "10.0.0.7", "15090")}, Options{})[0]
+	page.Via, page.Timeout = proxy, time.Second
+	if err := page.Run(t.Context()); err == nil || reasonOf(err) != "via_rate" ||
+		!strings.Contains(err.Error(), "raise --via.max-rate") {
+		t.Errorf("error = %v, reason %s", err, reasonOf(err))
 	}
 }
 

@@ -19,6 +19,8 @@
 //   - A redirect is followed only within the pod.
 package via
 
+import "fmt"
+
 // Way says how pages of pods are read.
 type Way string
 
@@ -34,6 +36,25 @@ type Limits struct {
 	InFlight       int   // requests that run at the same time; at least 1
 	BytesPerSecond int64 // read of pages as they are sent, mostly compressed; at least MinBytesPerSecond
 	Targets        int   // targets that may be scraped again and again; with more, each read fails; 0: no limit
+}
+
+// Exceeds reports whether so many targets are more than may be scraped.
+func (l Limits) Exceeds(targets int) bool { return l.Targets > 0 && targets > l.Targets }
+
+// Notice returns a sentence for people who look at the pages of a run through the API server: whose credentials it
+// gets, and which limits hold.
+func (l Limits) Notice(who string) string {
+	targets := "any number of targets"
+	if l.Targets > 0 {
+		targets = fmt.Sprintf("at most %d targets", l.Targets)
+	}
+	return fmt.Sprintf("Pages of pods are read through the API server (--via), as %s, which is for a look and not for "+
+		"production: %d requests at the same time, %s, %s.", who, l.InFlight, l.rate(), targets)
+}
+
+// rate returns BytesPerSecond in words: 5.0 MiB per second.
+func (l Limits) rate() string {
+	return fmt.Sprintf("%.1f MiB per second", float64(l.BytesPerSecond)/(1<<20))
 }
 
 // MinBytesPerSecond is the lowest rate: a sidecar's page of 2,000 series takes a second.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/time/rate"
 )
@@ -36,11 +37,23 @@ func (e *TooManyTargetsError) Error() string {
 
 // checkTargets returns an error if there are too many targets.
 func (l *limiter) checkTargets() error {
-	if n := int(l.targets.Load()); l.limits.Targets > 0 && n > l.limits.Targets {
+	if n := int(l.targets.Load()); l.limits.Exceeds(n) {
 		return &TooManyTargetsError{n, l.limits.Targets}
 	}
 	return nil
 }
+
+// RateError is the error of a page that cannot end in time at the rate that Limits allow.
+type RateError struct{ rate string }
+
+// Error implements error.
+func (e *RateError) Error() string {
+	return fmt.Sprintf("the page does not end in time at %s, the most that is read through the API server: scrape "+
+		"fewer targets, or less often, or raise --via.max-rate", e.rate)
+}
+
+// Unwrap tells callers that look for a timeout.
+func (e *RateError) Unwrap() error { return context.DeadlineExceeded }
 
 // acquire waits until one more request may run. The caller calls release once.
 func (l *limiter) acquire(ctx context.Context) (release func(), err error) {
@@ -58,7 +71,7 @@ type pacedBody struct {
 	io.ReadCloser
 	ctx     context.Context
 	limiter *limiter
-	count   func(n int)
+	metrics *metrics
 	release func()
 }
 
@@ -69,13 +82,15 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	if n == 0 {
 		return n, err
 	}
-	b.count(n)
-	if b.limiter.bytes.WaitN(b.ctx, n) != nil {
+	b.metrics.bytes.Add(float64(n))
+	began := time.Now()
+	tooSlow := b.limiter.bytes.WaitN(b.ctx, n)
+	b.metrics.waited.Add(time.Since(began).Seconds())
+	if tooSlow != nil {
 		if ended := b.ctx.Err(); ended != nil {
 			return n, ended
 		}
-		return n, fmt.Errorf("the page does not end in time at %d bytes per second, the most that is read through "+
-			"the API server: %w", b.limiter.limits.BytesPerSecond, context.DeadlineExceeded)
+		return n, &RateError{b.limiter.limits.rate()}
 	}
 	return n, err
 }

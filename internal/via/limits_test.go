@@ -4,23 +4,31 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // paced returns a body of n bytes that is read at 100 KiB per second.
 func paced(ctx context.Context, n int) *pacedBody {
 	l := newLimiter(Limits{InFlight: 1, BytesPerSecond: 100 << 10})
-	return &pacedBody{io.NopCloser(strings.NewReader(strings.Repeat("x", n))), ctx, l, func(int) {}, func() {}}
+	return &pacedBody{io.NopCloser(strings.NewReader(strings.Repeat("x", n))), ctx, l, newMetrics(nil, APIServer, l),
+		func() {}}
 }
 
 func TestBytesPerSecondAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		n, err := io.Copy(io.Discard, paced(t.Context(), 600<<10))
+		body := paced(t.Context(), 600<<10)
+		n, err := io.Copy(io.Discard, body)
 		took := time.Since(began).Round(time.Second)
+		if waited := testutil.ToFloat64(body.metrics.waited); math.Round(waited) != 5 {
+			t.Errorf("waited %v s, want 5", waited)
+		}
 		if err != nil || n != 600<<10 || took != 5*time.Second {
 			t.Errorf("%d bytes in %v, %v; want 600 KiB in 5 s: the first 100 KiB at once", n, took, err)
 		}
@@ -32,7 +40,9 @@ func TestPageThatDoesNotEndInTime(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		_, err := io.Copy(io.Discard, paced(ctx, 600<<10))
-		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "bytes per second, the most") {
+		var slow *RateError
+		if !errors.As(err, &slow) || !errors.Is(err, context.DeadlineExceeded) ||
+			!strings.Contains(err.Error(), "at 0.1 MiB per second, the most") {
 			t.Errorf("error = %v", err)
 		}
 	})

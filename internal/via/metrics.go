@@ -11,6 +11,7 @@ type metrics struct {
 	requests prometheus.Counter
 	refusals *prometheus.CounterVec
 	bytes    prometheus.Counter
+	waited   prometheus.Counter
 }
 
 // newMetrics registers the metrics. They exist, and are zero, also if pages are read directly.
@@ -39,6 +40,10 @@ func newMetrics(reg prometheus.Registerer, way Way, l *limiter) *metrics {
 		bytes: f.NewCounter(prometheus.CounterOpts{
 			Name: metricPrefix + "read_bytes_total",
 			Help: "Bytes of pages read through the API server, as they were sent.",
+		}),
+		waited: f.NewCounter(prometheus.CounterOpts{
+			Name: metricPrefix + "rate_wait_seconds_total",
+			Help: "Seconds that scrapes waited because pages are read through the API server at --via.max-rate.",
 		}),
 	}
 }

@@ -68,22 +68,6 @@ func (ps *Proxies) Through(cfg *rest.Config, job *promconfig.ScrapeConfig) (*Pro
 	return p, nil
 }
 
-// Notice returns a sentence for people who look at the pages of a run: that pods are read through the API server, and
-// within which limits. It is empty if they are read directly.
-func (ps *Proxies) Notice() string {
-	if ps.way != APIServer {
-		return ""
-	}
-	l := ps.limiter.limits
-	targets := "any number of targets"
-	if l.Targets > 0 {
-		targets = fmt.Sprintf("at most %d targets", l.Targets)
-	}
-	return fmt.Sprintf("Pages of pods are read through the API server (--via=apiserver), which is for a look and not "+
-		"for production: %d requests at the same time, %.1f MiB per second, %s.", l.InFlight,
-		float64(l.BytesPerSecond)/(1<<20), targets)
-}
-
 // haveOneServer reports whether two discoveries ask the same API server with the same credentials.
 func haveOneServer(a, b *kubernetes.SDConfig) bool {
 	return a.KubeConfig == b.KubeConfig && reflect.DeepEqual(a.APIServer, b.APIServer) &&

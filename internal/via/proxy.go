@@ -62,9 +62,6 @@ func newProxy(cfg *rest.Config, l *limiter, m *metrics) (*Proxy, error) {
 	return &Proxy{server: strings.TrimSuffix(base.Redacted(), "/"), base: base, next: next, limiter: l, metrics: m}, nil
 }
 
-// Server returns the address of the API server, for people.
-func (p *Proxy) Server() string { return p.server }
-
 // Add counts a target that is scraped again and again, for Limits.Targets.
 func (p *Proxy) Add() { p.limiter.targets.Add(1) }
 
@@ -107,7 +104,7 @@ func (p *Proxy) RoundTrip(page *http.Request) (*http.Response, error) {
 	}
 	resp.Request = page
 	p.unproxyLocation(resp, pod)
-	resp.Body = &pacedBody{resp.Body, ctx, p.limiter, func(n int) { p.metrics.bytes.Add(float64(n)) }, end}
+	resp.Body = &pacedBody{resp.Body, ctx, p.limiter, p.metrics, end}
 	return resp, nil
 }
 

@@ -369,11 +369,9 @@ func TestJobsThatCannotBeReadSo(t *testing.T) {
 }
 
 func TestNotice(t *testing.T) {
-	if got := New(Direct, DefaultLimits(), nil).Notice(); got != "" {
-		t.Errorf("directly: %q", got)
-	}
-	got := New(APIServer, DefaultLimits(), nil).Notice()
-	if !strings.Contains(got, "4 requests at the same time, 5.0 MiB per second, at most 200 targets") {
+	got := DefaultLimits().Notice(`user "alice" of context "prod"`)
+	if !strings.Contains(got, `as user "alice" of context "prod", which`) ||
+		!strings.Contains(got, "4 requests at the same time, 5.0 MiB per second, at most 200 targets") {
 		t.Errorf("notice = %q", got)
 	}
 }

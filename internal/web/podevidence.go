@@ -16,6 +16,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose"
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
@@ -105,7 +106,7 @@ func (s *Server) examine(ctx context.Context, name string, fetch bool) examined 
 		report = s.report()
 	}
 	e.at = report.At
-	if e.row = rowOf(&report, name); e.row == nil {
+	if e.row = report.Row(namespace, pod); e.row == nil {
 		e.nearest = nearest(&report, name)
 		return e
 	}
@@ -165,17 +166,6 @@ func (e *examined) suggestion() string {
 		return ""
 	}
 	return "; the nearest names: " + strings.Join(e.nearest, ", ")
-}
-
-// rowOf returns the row of a pod, namespace/name, or nil.
-func rowOf(report *diagnose.Report, name string) *diagnose.Row {
-	namespace, pod, _ := strings.Cut(name, "/")
-	for i := range report.Rows {
-		if r := &report.Rows[i]; r.Pod == pod && r.Namespace == namespace {
-			return r
-		}
-	}
-	return nil
 }
 
 func nearest(report *diagnose.Report, name string) []string {
@@ -283,7 +273,7 @@ func labelMap(l labels.Labels) map[string]string {
 // kubectlLine returns a command that fetches a pod's page through the API server. It returns nothing if the target is
 // not at the pod's address. Without a target it is Envoy's page on the port that Istio adds.
 func kubectlLine(row *diagnose.Row) string {
-	scheme, port, path := "", "15090", "stats/prometheus"
+	scheme, port, path := "", envoy.StatsPort, strings.TrimPrefix(envoy.StatsPath, "/")
 	if row.Target != nil {
 		u, err := url.Parse(row.Target.URL)
 		if err != nil || row.IP != "" && u.Hostname() != row.IP {

@@ -1,6 +1,7 @@
 package show
 
 import (
+	"slices"
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose"
@@ -30,17 +31,13 @@ type Pod struct {
 	Targets   int              `json:"targets"` // of all jobs
 }
 
-// Reason is a diagnose.Reason.
-type Reason struct {
-	Sentence string `json:"sentence"`
-	Hint     string `json:"hint,omitempty"`
-	Cause    string `json:"cause"`
-	Job      string `json:"job,omitempty"`
-	Rule     int    `json:"rule,omitempty"` // from 1
-	RuleText string `json:"ruleInWords,omitempty"`
-	Value    string `json:"value,omitempty"`
-	Regex    string `json:"regex,omitempty"`
-}
+// These have the same form in a report and in JSON.
+type (
+	Reason     = diagnose.Reason
+	Cause      = diagnose.Cause
+	Funnel     = diagnose.Funnel
+	FunnelStep = diagnose.FunnelStep
+)
 
 // Target is a diagnose.Target.
 type Target struct {
@@ -55,29 +52,6 @@ type Target struct {
 	Err          string     `json:"lastError,omitempty"`
 	FailingSince *time.Time `json:"failingSince,omitempty"`
 	Failures     int        `json:"failuresInARow,omitempty"`
-}
-
-// Cause is a diagnose.Cause.
-type Cause struct {
-	Key     string           `json:"cause"`
-	Verdict diagnose.Verdict `json:"verdict"`
-	Words   string           `json:"words"`
-	Count   int              `json:"count"`
-	Example string           `json:"example"` // namespace/pod
-}
-
-// Funnel is a diagnose.Funnel.
-type Funnel struct {
-	Job   string       `json:"job"`
-	Steps []FunnelStep `json:"steps"`
-}
-
-// FunnelStep is a diagnose.FunnelStep.
-type FunnelStep struct {
-	Words string `json:"words"`
-	Out   int    `json:"out"`
-	Left  int    `json:"left"`
-	Cause string `json:"cause,omitempty"`
 }
 
 // Evidence is what a verdict about a pod rests on.
@@ -147,12 +121,11 @@ func (p Pod) FullName() string { return p.Namespace + "/" + p.Name }
 func NewPod(r *diagnose.Row, hide func(string) string) Pod {
 	p := Pod{
 		Namespace: r.Namespace, Name: r.Pod, Node: r.Node, IP: r.IP, Workload: r.Workload, Verdict: r.Verdict,
-		Targets: r.Targets,
-		Reason: Reason{
-			Sentence: hide(r.Reason.Sentence), Hint: hide(r.Reason.Hint), Cause: r.Reason.Cause, Job: r.Reason.Job,
-			Rule: r.Reason.Rule, RuleText: hide(r.Reason.RuleText), Value: hide(r.Reason.Value),
-			Regex: hide(r.Reason.Regex),
-		},
+		Targets: r.Targets, Reason: r.Reason,
+	}
+	for _, text := range []*string{&p.Reason.Sentence, &p.Reason.Hint, &p.Reason.RuleText, &p.Reason.Value,
+		&p.Reason.Regex} {
+		*text = hide(*text)
 	}
 	if t := r.Target; t != nil {
 		p.Target = &Target{
@@ -169,14 +142,14 @@ func NewAnswer(r *diagnose.Report, hide func(string) string) Answer {
 	a := Answer{At: r.At, Pods: []Pod{}, Causes: []Cause{}, Funnels: []Funnel{}, Notes: []string{}}
 	for _, c := range r.Causes {
 		c.Words = hide(c.Words)
-		a.Causes = append(a.Causes, Cause{c.Key, c.Verdict, c.Words, c.Count, c.Example})
+		a.Causes = append(a.Causes, c)
 	}
 	for _, f := range r.Funnels {
-		funnel := Funnel{Job: f.Job, Steps: []FunnelStep{}}
-		for _, s := range f.Steps {
-			funnel.Steps = append(funnel.Steps, FunnelStep{hide(s.Words), s.Out, s.Left, s.Cause})
+		f.Steps = slices.Clone(f.Steps) // the report may be shared
+		for i := range f.Steps {
+			f.Steps[i].Words = hide(f.Steps[i].Words)
 		}
-		a.Funnels = append(a.Funnels, funnel)
+		a.Funnels = append(a.Funnels, f)
 	}
 	for _, note := range r.Notes {
 		a.Notes = append(a.Notes, hide(note))

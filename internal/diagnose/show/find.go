@@ -6,28 +6,16 @@ import (
 	"strings"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config/hint"
+	"github.com/envoy-scraper/envoy-scraper/internal/podlookup"
 )
 
 // maxNearest is how many names Nearest suggests.
 const maxNearest = 5
 
-// kinds are the names that kubectl accepts for a kind.
-var kinds = map[string]string{
-	"po": "Pod", "pod": "Pod", "pods": "Pod",
-	"ns": "Namespace", "namespace": "Namespace", "namespaces": "Namespace",
-	"deploy": "Deployment", "deployment": "Deployment", "deployments": "Deployment",
-	"rs": "ReplicaSet", "replicaset": "ReplicaSet", "replicasets": "ReplicaSet",
-	"sts": "StatefulSet", "statefulset": "StatefulSet", "statefulsets": "StatefulSet",
-	"ds": "DaemonSet", "daemonset": "DaemonSet", "daemonsets": "DaemonSet",
-	"job": "Job", "jobs": "Job", "cj": "CronJob", "cronjob": "CronJob", "cronjobs": "CronJob",
-	"rc": "ReplicationController", "replicationcontroller": "ReplicationController",
-	"replicationcontrollers": "ReplicationController",
-}
-
 // IsGroup reports whether a name means several pods: ns/shop or deploy/reviews.
 func IsGroup(name string) bool {
 	kind, _, slash := strings.Cut(name, "/")
-	full := kindOf(kind)
+	full := podlookup.KindOf(kind)
 	return slash && full != "" && full != "Pod"
 }
 
@@ -37,7 +25,7 @@ func FullName(name, namespace string) string {
 	switch {
 	case name == "" || IsGroup(name):
 		return ""
-	case slash && kindOf(kind) == "Pod":
+	case slash && podlookup.KindOf(kind) == "Pod":
 		name = rest
 	case slash:
 		return name
@@ -49,12 +37,6 @@ func FullName(name, namespace string) string {
 		return name[dot+1:] + "/" + name[:dot]
 	}
 	return ""
-}
-
-// kindOf returns the kind that a word means, or "". A group of the API may follow: deployment.apps.
-func kindOf(word string) string {
-	word, _, _ = strings.Cut(strings.ToLower(word), ".")
-	return kinds[word]
 }
 
 // Find returns the pods that a person means by a name. All these mean the pod cart-0 of the namespace shop:
@@ -72,7 +54,7 @@ func Find(pods []Pod, name, namespace string) []Pod {
 	}
 	kind, rest, slash := strings.Cut(name, "/")
 	var found []Pod
-	switch full := kindOf(kind); {
+	switch full := podlookup.KindOf(kind); {
 	case !slash:
 		return named(pods, name)
 	case rest == "":
@@ -146,7 +128,7 @@ func withoutSuffix(name string) string {
 // Nearest returns names of pods that resemble an unknown one, the nearest first: those that contain it, and those that
 // differ in few letters.
 func Nearest(pods []Pod, name string) []string {
-	if kind, rest, slash := strings.Cut(name, "/"); slash && kindOf(kind) != "" {
+	if kind, rest, slash := strings.Cut(name, "/"); slash && podlookup.KindOf(kind) != "" {
 		name = rest
 	}
 	name = name[:min(len(name), 253)] // the longest name of a pod; it bounds the work

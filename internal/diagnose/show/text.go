@@ -133,6 +133,9 @@ func WritePod(w io.Writer, p *Pod, e *Evidence, now time.Time) error {
 	if p.Reason.Hint != "" {
 		fmt.Fprintf(&b, "Hint: %s\n", plain(p.Reason.Hint))
 	}
+	if p.Reason.Command != "" {
+		fmt.Fprintf(&b, "\n  %s\n", plain(p.Reason.Command))
+	}
 	b.WriteByte('\n')
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fact := func(name, value string) {

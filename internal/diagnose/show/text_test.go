@@ -189,3 +189,18 @@ func TestVerdictsOfAnotherProcessStayPlain(t *testing.T) {
 		t.Errorf("got %q", b.String())
 	}
 }
+
+func TestACommandStandsOnItsOwnLine(t *testing.T) {
+	p := &Pod{Namespace: "shop", Name: "cart-0", Verdict: diagnose.Elsewhere, Reason: Reason{
+		Sentence: "Shard 1 of 2 scrapes it for job mesh; this is shard 0.",
+		Hint:     "That is pod mon/es-1; the command asks it.", Command: "kubectl -n mon exec es-1 -- x"}}
+	var b strings.Builder
+	if err := WritePod(&b, p, nil, noon); err != nil {
+		t.Fatal(err)
+	}
+	want := "ELSEWHERE  shop/cart-0\nShard 1 of 2 scrapes it for job mesh; this is shard 0.\n" +
+		"Hint: That is pod mon/es-1; the command asks it.\n\n  kubectl -n mon exec es-1 -- x\n\n"
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}
