@@ -31,48 +31,46 @@ type podReports struct {
 	maxAge time.Duration // of a report; 0: none is kept
 
 	mu   sync.Mutex
-	kept map[string]*diagnose.Report // by the pod that was asked for; empty: none was
+	kept *diagnose.Report // nil: none
 }
 
 // podSources returns the functions of a running process.
 func podSources(r *reloader, pools *scrape.Pools, found *discovery.Manager) web.PodSources {
 	p := &podReports{config: r.config, pools: pools.FullStatus, found: found, maxAge: reportAge}
-	return web.PodSources{Report: p.report, Ask: p.ask, Targets: pools.FullStatus, Preview: pools.Preview}
+	return web.PodSources{Report: p.report, Ask: p.ask, Targets: pools.FullStatusOf, Preview: pools.Preview}
 }
 
+// report returns the report that is kept, or else a new one. Callers must not change its rows.
 func (p *podReports) report() diagnose.Report {
-	return p.recent("")
-}
-
-// recent returns the report that is kept under a key, or else a new one. Callers must not change its rows.
-func (p *podReports) recent(key string, asked ...*corev1.Pod) diagnose.Report {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if r := p.kept[key]; r != nil {
-		return *r
+	if p.kept != nil {
+		return *p.kept
 	}
-	r := p.make(asked...)
+	r := p.make()
 	if p.maxAge > 0 {
-		if p.kept == nil {
-			p.kept = map[string]*diagnose.Report{}
-		}
-		p.kept[key] = &r
+		p.kept = &r
 		time.AfterFunc(p.maxAge, func() {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			delete(p.kept, key)
+			p.kept = nil
 		})
 	}
 	return r
 }
 
-// ask is web.PodSources.Ask.
+// ask is web.PodSources.Ask. A pod that the report does not have is one that no job looks at: it gets a report of its
+// own, with its verdict.
 func (p *podReports) ask(ctx context.Context, namespace, name string) (diagnose.Report, []show.Fact, error) {
 	pod, err := p.found.Pod(ctx, namespace, name)
+	r := p.report()
 	if err != nil {
-		return p.report(), nil, err
+		return r, nil, err
 	}
-	return p.recent(namespace+"/"+name, pod), show.Facts(pod), nil
+	if r.Row(namespace, name) == nil {
+		r = p.make(pod)
+	}
+	return r, show.Facts(pod), nil
 }
 
 // make makes a report that has the pods that are asked for, even if no job looks at them.

@@ -28,6 +28,16 @@ type Report struct {
 	Notes   []string // what the report cannot know, such as namespaces that may not be listed; one sentence each
 }
 
+// Row returns the row of a pod; nil: there is none.
+func (r *Report) Row(namespace, pod string) *Row {
+	for i := range r.Rows {
+		if row := &r.Rows[i]; row.Pod == pod && row.Namespace == namespace {
+			return row
+		}
+	}
+	return nil
+}
+
 // Row is a pod.
 type Row struct {
 	Namespace string

@@ -187,8 +187,9 @@ func sortGroups(groups []*relabeled) {
 }
 
 // describe lists dropped and invalid targets for pages, in the order of discovery and source. It lists at most
-// keep_dropped_targets dropped ones, or, with rules, all of them with the rule that dropped each.
-func describe(cfg *promconfig.ScrapeConfig, groups []*relabeled, rules *ruleFinder) (
+// keep_dropped_targets dropped ones, or, with rules, all of them with the rule that dropped each. Of the dropped ones it
+// lists those of pods for which of returns true.
+func describe(cfg *promconfig.ScrapeConfig, groups []*relabeled, rules *ruleFinder, of func(Pod) bool) (
 	dropped []DroppedTarget, invalid []string,
 ) {
 	sortGroups(groups)
@@ -200,14 +201,16 @@ func describe(cfg *promconfig.ScrapeConfig, groups []*relabeled, rules *ruleFind
 			if rules == nil && cfg.KeepDroppedTargets != 0 && len(dropped) >= int(cfg.KeepDroppedTargets) {
 				break
 			}
-			if r.isDropped(index) {
-				t := DroppedTarget{Job: cfg.JobName, Pod: podIn(own, r.group.Labels),
-					Discovered: func() labels.Labels { return discovered(cfg, own, r.group.Labels) }}
-				if rules != nil {
-					t.Rule, t.Port = rules.rule(own, r.group.Labels), containerPort(own)
-				}
-				dropped = append(dropped, t)
+			pod := podIn(own, r.group.Labels)
+			if !r.isDropped(index) || !of(pod) {
+				continue
 			}
+			t := DroppedTarget{Job: cfg.JobName, Pod: pod,
+				Discovered: func() labels.Labels { return discovered(cfg, own, r.group.Labels) }}
+			if rules != nil {
+				t.Rule, t.Port = rules.rule(own, r.group.Labels), containerPort(own)
+			}
+			dropped = append(dropped, t)
 		}
 	}
 	return dropped, invalid

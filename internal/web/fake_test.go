@@ -221,7 +221,8 @@ func (m *fakeMesh) sources() Sources {
 		Cost:       m.cost,
 		History:    func() []history.Line { return m.lines },
 		Pods: PodSources{
-			Report: func() diagnose.Report { return m.pods },
+			Report:  func() diagnose.Report { return m.pods },
+			Targets: func(scrape.Pod) []scrape.PoolStatus { return m.pools },
 			Ask: func(context.Context, string, string) (diagnose.Report, []show.Fact, error) {
 				facts, err := m.podFacts()
 				return m.pods, facts, err

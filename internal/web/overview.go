@@ -20,7 +20,7 @@ type overviewPage struct {
 	Total     tally
 	Dropped   int
 	Others    int // targets that other shards scrape
-	Pods      *podCounts
+	Pods      podCounts
 	Sparks    []spark // the last hour
 	Endpoints []endpointRow
 	Flags     []pair

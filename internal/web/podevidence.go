@@ -102,10 +102,10 @@ func (s *Server) examine(ctx context.Context, name string, fetch bool) examined 
 		report, facts, e.err = s.src.Pods.Ask(asking, namespace, pod)
 		cancel()
 	} else {
-		report = s.report()
+		report = s.src.Pods.Report()
 	}
 	e.at = report.At
-	if e.row = rowOf(&report, name); e.row == nil {
+	if e.row = report.Row(namespace, pod); e.row == nil {
 		e.nearest = nearest(&report, name)
 		return e
 	}
@@ -167,17 +167,6 @@ func (e *examined) suggestion() string {
 	return "; the nearest names: " + strings.Join(e.nearest, ", ")
 }
 
-// rowOf returns the row of a pod, namespace/name, or nil.
-func rowOf(report *diagnose.Report, name string) *diagnose.Row {
-	namespace, pod, _ := strings.Cut(name, "/")
-	for i := range report.Rows {
-		if r := &report.Rows[i]; r.Pod == pod && r.Namespace == namespace {
-			return r
-		}
-	}
-	return nil
-}
-
 func nearest(report *diagnose.Report, name string) []string {
 	pods := make([]show.Pod, 0, len(report.Rows))
 	for i := range report.Rows {
@@ -212,8 +201,7 @@ func (s *Server) preview(ctx context.Context, t *diagnose.Target) *show.Page {
 	return p
 }
 
-// stepsOf returns the steps of each discovered target of a pod, by job. Without PodSources.Targets it returns only
-// those of running and of dropped targets.
+// stepsOf returns the steps of each discovered target of a pod, by job.
 func (s *Server) stepsOf(pod scrape.Pod) []*stepsView {
 	var views []*stepsView
 	add := func(of scrape.Pod, job string, discovered func() labels.Labels, note func() string) {
@@ -224,12 +212,8 @@ func (s *Server) stepsOf(pod scrape.Pod) []*stepsView {
 			views = append(views, v)
 		}
 	}
-	pools := s.pools
-	if s.src.Pods.Targets != nil {
-		pools = s.src.Pods.Targets
-	}
 	none := func() string { return "" }
-	for _, p := range pools() {
+	for _, p := range s.src.Pods.Targets(pod) {
 		for _, t := range p.Targets {
 			add(t.Pod, p.Job, t.Discovered, none)
 		}

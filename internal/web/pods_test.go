@@ -389,7 +389,7 @@ func TestEvidenceOfTargetsThatAreNotScrapedHere(t *testing.T) {
 	invalid.Reason = "no address"
 	duplicate.Same = scrape.Pod{Namespace: "shop", Name: "web-1"}
 	elsewhere.Shard = 3
-	src.Pods.Targets = func() []scrape.PoolStatus {
+	src.Pods.Targets = func(scrape.Pod) []scrape.PoolStatus {
 		return []scrape.PoolStatus{{Job: "envoy-stats", Invalid: []scrape.FoundTarget{invalid},
 			Duplicates: []scrape.FoundTarget{duplicate}, Elsewhere: []scrape.FoundTarget{elsewhere}}}
 	}
