@@ -39,6 +39,8 @@ type podMesh struct {
 func newPodMesh(tb testing.TB, n int, scraped func(i int) bool) *podMesh {
 	tb.Helper()
 	small := strings.ReplaceAll(injectedPod, strings.Repeat("x", 4000), "x")
+	small = strings.Replace(small, `{"metadata":{`, `{"metadata":{"ownerReferences":[{"apiVersion":"apps/v1",`+
+		`"kind":"ReplicaSet","name":"front-7f99cc4496","uid":"1","controller":true}],`, 1)
 	api := httptest.NewServer(podPages{n, func(i int) string {
 		pod := strings.ReplaceAll(small, "NUMBER", strconv.Itoa(i))
 		if !scraped(i) {
@@ -82,7 +84,7 @@ func newPodMesh(tb testing.TB, n int, scraped func(i int) bool) *podMesh {
 		Ready:      func() (bool, string) { return true, "" },
 		Pods: web.PodSources{Report: m.reports.report, Ask: m.reports.ask, Targets: pools.FullStatusOf,
 			Preview: pools.Preview},
-		Cost: cost.New(cost.Source{Table: table, Pages: pools.LastPages}).Report,
+		Cost: cost.New(cost.Source{Table: table, Pages: pools.LastPages, Controllers: controllers(found)}).Report,
 	}, zap.NewNop())
 	address, err := server.Listen()
 	if err != nil {
@@ -172,6 +174,14 @@ func TestEvidenceSharesTheReport(t *testing.T) {
 	}
 	if n := m.made.Load(); n != 2 {
 		t.Errorf("%d reports were made, want another one for the pod that is not listed", n)
+	}
+}
+
+// TestCostKnowsControllers: the name of the workload is that of the controller, not one that the pod's name resembles.
+func TestCostKnowsControllers(t *testing.T) {
+	m := newPodMesh(t, 2, func(int) bool { return true })
+	if body := m.get(t, "/cost?by=workload"); !strings.Contains(body, "bookinfo/front") {
+		t.Errorf("no workload bookinfo/front in %s", body)
 	}
 }
 

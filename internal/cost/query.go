@@ -140,7 +140,7 @@ func ParseQuery(v url.Values) (Query, error) {
 }
 
 // From returns the index of the first row of the page.
-func (q Query) From() int { return (min(max(q.Page, 1), maxPage) - 1) * min(q.Rows, maxRows) }
+func (q Query) From() int { return (q.Page - 1) * q.Rows }
 
 // Values returns the parameters of a URL that ask for the query again, without defaults. Used is not among them.
 func (q Query) Values() url.Values {
@@ -156,15 +156,16 @@ func (q Query) Values() url.Values {
 		v.Set("order", map[bool]string{true: "asc", false: "desc"}[q.Ascending])
 	}
 	set("search", q.Search, "")
-	set("page", strconv.Itoa(max(q.Page, 1)), "1")
+	set("page", strconv.Itoa(q.Page), "1")
 	set("rows", strconv.Itoa(q.Rows), strconv.Itoa(defaultRows))
 	set("drop_family", q.DropFamily, "")
 	set("drop_label", q.DropLabel, "")
 	return v
 }
 
-// choose returns the rows of the query's page, and how many rows match the search.
-func (q Query) choose(rows []Row) (page []Row, found int) {
+// choose returns the rows of the query's page, and how many rows match the search. If the table has fewer pages, it
+// chooses the last one.
+func (q *Query) choose(rows []Row) (page []Row, found int) {
 	want := strings.ToLower(q.Search)
 	chosen := make([]Row, 0, len(rows))
 	for _, r := range rows {
@@ -184,8 +185,9 @@ func (q Query) choose(rows []Row) (page []Row, found int) {
 			return cmp.Or(order, cmp.Compare(a.Name, b.Name))
 		})
 	}
-	from := min(q.From(), len(chosen))
-	return chosen[from : from+min(q.Rows, len(chosen)-from)], len(chosen)
+	q.Rows = min(max(q.Rows, 1), maxRows)
+	q.Page = min(max(q.Page, 1), max(1, (len(chosen)+q.Rows-1)/q.Rows))
+	return chosen[q.From():min(q.From()+q.Rows, len(chosen))], len(chosen)
 }
 
 func words[T ~string](list []T) string {

@@ -19,6 +19,9 @@ func (m *fakeMesh) cost(_ context.Context, q cost.Query) (*cost.Report, error) {
 	if m.costErr != nil {
 		return nil, m.costErr
 	}
+	if m.costReport != nil {
+		return m.costReport(q), nil
+	}
 	since, zero, change, written := fakeNow.Add(-time.Hour), 148, 12, 8123.4
 	r := &cost.Report{
 		At: fakeNow, Query: q, Found: len(m.costRows), All: len(m.costRows), Took: 0.012,
@@ -41,8 +44,7 @@ func (m *fakeMesh) cost(_ context.Context, q cost.Query) (*cost.Report, error) {
 	}
 	if q.DropLabel != "" {
 		r.WhatIf = append(r.WhatIf, cost.WhatIf{Question: "drop the label " + q.DropLabel,
-			Answer: "33 series must be summed, not dropped.", Colliding: 33, Fixes: []cost.Fix{},
-			Problems: []string{"board.json, p: sum(: no closing bracket"}})
+			Answer: "33 series must be summed, not dropped.", Colliding: 33, Fixes: []cost.Fix{}})
 	}
 	return r, nil
 }

@@ -64,6 +64,8 @@ type fakeMesh struct {
 	preview   func(ctx context.Context, job, url string) (*scrape.Preview, error)
 	costRows  []cost.Row
 	costErr   error
+
+	costReport func(cost.Query) *cost.Report // instead of one with costRows
 }
 
 func newFakeMesh(t testing.TB) *fakeMesh {

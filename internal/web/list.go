@@ -91,7 +91,8 @@ func (l list[T]) show(rows []T, sel selection) (listView[T], []T) {
 	found, counts := l.narrow(rows, sel, find)
 	slices.SortStableFunc(found, l.compare(sel.Sort))
 	v.Found = len(found)
-	v.Rows, v.Pager = paginate(found, sel)
+	v.Pager = newPager(len(found), sel.Page, sel.Rows, sel.at)
+	v.Rows = found[v.Pager.From-1 : v.Pager.To]
 	for i, f := range l.Facets {
 		v.Facets = append(v.Facets, f.view(sel, counts[i]))
 	}
