@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +34,8 @@ const (
 type world struct {
 	base     string // URL of the pages, with / at its end
 	sidecars int    // of the mesh
+	pod      string // namespace/name of one of them
+	steps    string // address of the page that shows what the rules did to it
 	browser  *browser.Browser
 }
 
@@ -41,7 +45,7 @@ func newWorld(t *testing.T) *world {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "config.yml")
 	sidecars := startMesh(t)
-	w.sidecars = len(sidecars)
+	w.sidecars, w.pod = len(sidecars), sidecars[0].Namespace+"/"+sidecars[0].Pod
 	if err := os.WriteFile(file, []byte(configuration(sidecars, startReceiver(t))), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -68,6 +72,12 @@ func newWorld(t *testing.T) *world {
 		}
 		return nil
 	})
+	_, text := w.get(t, "targets?search=pod_name="+sidecars[0].Pod)
+	link := regexp.MustCompile(`href="(service-discovery\?[^"#]*explain=[^"#]*)`).FindStringSubmatch(text)
+	if link == nil {
+		t.Fatalf("no link to the steps of %s in %s", w.pod, text)
+	}
+	w.steps = html.UnescapeString(link[1])
 	return w
 }
 
