@@ -55,7 +55,8 @@ func (s *Server) podPage(w http.ResponseWriter, r *http.Request, name string) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8") // render is too late for it
 		w.WriteHeader(http.StatusNotFound)
 	} else {
-		p.Pod = &podRow{Row: e.row, Shown: show.NewPod(e.row, hide)}
+		p.Pod = &podRow{Row: e.row}
+		p.Pod.show()
 	}
 	s.render(w, "pod.html", p)
 }

@@ -32,8 +32,13 @@ type podRow struct {
 	*diagnose.Row
 	place int // in the report, where the worst come first
 	rank  int // of the verdict; 0 is the worst
-	Shown show.Pod
+	Shown *show.Pod
 	Link  string // to the evidence
+}
+
+func (r *podRow) show() {
+	shown := show.NewPod(r.Row, hide)
+	r.Shown = &shown
 }
 
 type causeView struct {
@@ -177,7 +182,7 @@ func (s *Server) podList(w http.ResponseWriter, r *http.Request, format string) 
 		return
 	}
 	for _, row := range view.Rows {
-		row.Shown = show.NewPod(row.Row, hide)
+		row.show()
 		row.Link = podLink(view.Sel, row.Shown.FullName())
 	}
 	p := podsPage{frame: s.frame(r, "Pods", "pods"), List: view}
