@@ -48,7 +48,7 @@ func Columns(by By) []Column {
 		numbers("series", "Series", func(r *Row) float64 { return float64(r.Series) }),
 		numbers("share", "Share", func(r *Row) float64 { return r.Share }),
 		numbers("samples", "Samples/s", func(r *Row) float64 { return r.SamplesPerSecond }),
-		numbers("bytes", "On the pages", func(r *Row) float64 { return r.bytesOf() }),
+		numbers("bytes", "On the pages", func(r *Row) float64 { return float64(r.PageBytes) }),
 		numbers("pods", "Pods", func(r *Row) float64 { return float64(r.Pods) }),
 	}
 	zero := numbers("zero", "Always zero", func(r *Row) float64 { return orZero(r.Zero) / float64(max(r.Series, 1)) })
@@ -67,8 +67,6 @@ func Columns(by By) []Column {
 		return append(all, took, buckets, zero, change)
 	}
 }
-
-func (r *Row) bytesOf() float64 { return float64(r.PageBytes) }
 
 func orZero(n *int) float64 {
 	if n == nil {

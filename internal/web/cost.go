@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -47,7 +48,11 @@ func (s *Server) cost(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	report, query, code, err := s.costReport(w, r)
+	mostRows := math.MaxInt // for programs, package cost has a limit
+	if format == formatHTML {
+		mostRows = largePage
+	}
+	report, query, code, err := s.costReport(w, r, mostRows)
 	switch format {
 	case formatJSON:
 		s.writeCostJSON(w, report, code, err)
@@ -70,12 +75,15 @@ func (s *Server) cost(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) apiCost(w http.ResponseWriter, r *http.Request) {
-	report, _, code, err := s.costReport(w, r)
+	report, _, code, err := s.costReport(w, r, math.MaxInt)
 	s.writeCostJSON(w, report, code, err)
 }
 
-// costReport answers the query of a request, which may be in its form. code is the status if there is an error.
-func (s *Server) costReport(w http.ResponseWriter, r *http.Request) (*cost.Report, cost.Query, int, error) {
+// costReport answers the query of a request, which may be in its form, with mostRows rows at most. code is the status if
+// there is an error.
+func (s *Server) costReport(
+	w http.ResponseWriter, r *http.Request, mostRows int,
+) (_ *cost.Report, _ cost.Query, code int, _ error) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxCostForm)
 	if err := r.ParseForm(); err != nil {
 		return nil, cost.Query{}, http.StatusBadRequest, err
@@ -88,6 +96,7 @@ func (s *Server) costReport(w http.ResponseWriter, r *http.Request) (*cost.Repor
 	if err != nil {
 		return nil, query, http.StatusBadRequest, err
 	}
+	query.Rows = min(query.Rows, mostRows)
 	ctx, cancel := context.WithTimeout(r.Context(), maxCostTime)
 	defer cancel()
 	report, err := s.src.Cost(ctx, query)

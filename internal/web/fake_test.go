@@ -249,6 +249,16 @@ func (m *fakeMesh) server(cfg Config) *Server {
 	return s
 }
 
+// menuPaths returns the paths of the pages of the menu, which all have the frame.
+func menuPaths() (paths []string) {
+	for _, l := range navigation {
+		if l.Path != "metrics" {
+			paths = append(paths, "/"+strings.TrimPrefix(l.Path, "./"))
+		}
+	}
+	return paths
+}
+
 // ask sends a request through the whole handler.
 func ask(s *Server, method, target string, headers ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, nil)
