@@ -491,6 +491,11 @@ func TestTenThousandPodsComeInPages(t *testing.T) {
 			t.Errorf("%s: %d rows, want %d and %q", c.path, rows, c.rows, c.want)
 		}
 	}
+	for _, path := range []string{"/", "/pods?pod=team-0/reviews-v1-7f99cc4496-00000"} {
+		if n := ask(s, "GET", path).Body.Len(); n > 1_000_000 {
+			t.Errorf("%s: %d bytes, want less than 1 MB", path, n)
+		}
+	}
 }
 
 func BenchmarkTenThousandPods(b *testing.B) {
