@@ -157,8 +157,8 @@ const podOfTheMesh = "bookinfo/reviews-v1-7f99cc4496-"
 func TestEvidenceSharesTheReport(t *testing.T) {
 	m := newPodMesh(t, 20, func(i int) bool { return i >= 5 })
 	for path, want := range map[string]string{
-		"/":                            "<dt>Pods scraped</dt>",
-		"/pods":                        "1–20 of 20",
+		"/":                               "<dt>Pods scraped</dt>",
+		"/pods":                           "20 pods.",
 		"/pods?pod=" + podOfTheMesh + "3": "wants something before the hyphen",
 		"/pods?pod=" + podOfTheMesh + "7": "istio_requests_total{",
 	} {

@@ -439,7 +439,9 @@ func (w *world) testCost(t *testing.T) {
 func (w *world) compareTwins(t *testing.T, address string, want []string) {
 	t.Helper()
 	_, body := w.get(t, address, "Accept", "application/json")
-	var answer struct{ Data struct{ Rows []struct{ Name string } } }
+	var answer struct {
+		Data struct{ Rows []struct{ Name string } }
+	}
 	if err := json.Unmarshal([]byte(body), &answer); err != nil {
 		t.Fatalf("%v in %s", err, body)
 	}

@@ -404,7 +404,7 @@ func TestControllersNameWorkloads(t *testing.T) {
 	})
 	src := Source{Table: m.table, Pages: m.pools.LastPages, Controllers: func() map[scrape.Pod]string {
 		return map[scrape.Pod]string{{Namespace: "shop", Name: "web-1"}: "", // it has none
-			{Namespace: "shop", Name: "web-2"}:  "ReplicaSet/front-6c9f8bcb9d",
+			{Namespace: "shop", Name: "web-2"}: "ReplicaSet/front-6c9f8bcb9d",
 			{Namespace: "pay", Name: "single"}: "StatefulSet/other"}
 	}}
 	r, err := New(src).Report(t.Context(), Query{By: ByWorkload, Sort: "name", Ascending: true, Rows: 10})

@@ -77,7 +77,7 @@ func TestTargetsAreNarrowedAndSorted(t *testing.T) {
 func TestFacetsCount(t *testing.T) {
 	m := shop2(t)
 	described := targetList()
-	view, _ := described.show(targetRows(m.pools), selection{Chosen: map[string]string{"state": "up",
+	view, _ := described.show(targetRows(m.pools), selection{Rows: pageSize, Chosen: map[string]string{"state": "up",
 		"job": "gateways"}})
 	got := map[string]int{}
 	for _, f := range view.Facets {
