@@ -12,26 +12,25 @@ const (
 	unknownFamily = "(family not known)"
 	noPlace       = "(not a pod)"
 
-	podMeta = model.MetaLabelPrefix + "kubernetes_"
+	podMeta = model.MetaLabelPrefix + "kubernetes_pod_"
 )
 
 // placeOf returns the names of the pod, the namespace and the workload that a page belongs to. A target that is no pod
 // goes by its label instance. controllers is what Source.Controllers returns.
 func placeOf(p *scrape.LastPage, controllers map[scrape.Pod]string) (pod, namespace, workload string) {
-	found := p.Discovered()
-	namespace, name := found.Get(podMeta+"namespace"), found.Get(podMeta+"pod_name")
-	if name == "" {
+	if p.Pod == (scrape.Pod{}) {
 		return p.Labels.Get(model.InstanceLabel), noPlace, noPlace
 	}
-	controller := controllers[scrape.Pod{Namespace: namespace, Name: name}]
-	if kind := found.Get(podMeta + "pod_controller_kind"); controller == "" && kind != "" {
-		controller = kind + "/" + found.Get(podMeta+"pod_controller_name")
+	controller, known := controllers[p.Pod]
+	if !known {
+		found := p.Discovered()
+		controller = found.Get(podMeta+"controller_kind") + "/" + found.Get(podMeta+"controller_name")
 	}
 	workload = workloadOf(controller)
 	if workload == "" {
-		workload = workloadOfPod(name)
+		workload = workloadOfPod(p.Pod.Name)
 	}
-	return namespace + "/" + name, namespace, namespace + "/" + workload
+	return p.Pod.String(), p.Pod.Namespace, p.Pod.Namespace + "/" + workload
 }
 
 // workloadOf returns the name of the workload behind a controller, or "". A Deployment controls its pods through a

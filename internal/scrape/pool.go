@@ -316,6 +316,7 @@ func (ps *Pools) status(full bool, of func(Pod) bool) []PoolStatus {
 	jobs := ps.statusJobs(full)
 	out := make([]PoolStatus, 0, len(jobs))
 	for _, j := range jobs {
+		j.unwanted = slices.DeleteFunc(j.unwanted, func(r *relabeled) bool { return !r.hasTargetOf(of) })
 		var rules *ruleFinder
 		if full {
 			rules = newRuleFinder(j.cfg)
@@ -326,15 +327,15 @@ func (ps *Pools) status(full bool, of func(Pod) bool) []PoolStatus {
 			*list = slices.DeleteFunc(*list, func(t FoundTarget) bool { return !of(t.Pod) })
 		}
 		s.Dropped, s.Errors = describe(j.cfg, j.unwanted, rules, of)
+		slices.SortFunc(j.loops, func(a, b *loop) int {
+			return cmp.Or(cmp.Compare(a.target.shown, b.target.shown), labels.Compare(a.target.labels, b.target.labels))
+		})
 		s.Targets = make([]TargetStatus, 0, len(j.loops))
 		for _, l := range j.loops {
 			if t := l.asStatus(); of(t.Pod) {
 				s.Targets = append(s.Targets, t)
 			}
 		}
-		slices.SortFunc(s.Targets, func(a, b TargetStatus) int {
-			return cmp.Or(cmp.Compare(a.URL, b.URL), labels.Compare(a.Labels, b.Labels))
-		})
 		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b PoolStatus) int { return cmp.Compare(a.Job, b.Job) })

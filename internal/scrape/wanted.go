@@ -172,6 +172,11 @@ func (r *relabeled) isDropped(index int) bool {
 		!slices.ContainsFunc(r.invalid, func(i invalidTarget) bool { return i.index == index })
 }
 
+// hasTargetOf reports whether the group has a target of a pod for which of returns true.
+func (r *relabeled) hasTargetOf(of func(Pod) bool) bool {
+	return slices.ContainsFunc(r.group.Targets, func(own model.LabelSet) bool { return of(podIn(own, r.group.Labels)) })
+}
+
 // unwanted returns the groups that have dropped or invalid targets.
 func (w *wanted) unwanted() (all []*relabeled) {
 	for _, r := range w.groups {
@@ -193,12 +198,20 @@ func describe(cfg *promconfig.ScrapeConfig, groups []*relabeled, rules *ruleFind
 	dropped []DroppedTarget, invalid []string,
 ) {
 	sortGroups(groups)
+	most := 0
+	for _, r := range groups {
+		most += r.dropped()
+	}
+	if rules == nil && cfg.KeepDroppedTargets != 0 {
+		most = min(most, int(cfg.KeepDroppedTargets))
+	}
+	dropped = make([]DroppedTarget, 0, most)
 	for _, r := range groups {
 		for _, i := range r.invalid {
 			invalid = append(invalid, fmt.Sprintf("target %d of %s: %s", i.index, r.key.source, i.reason))
 		}
 		for index, own := range r.group.Targets {
-			if rules == nil && cfg.KeepDroppedTargets != 0 && len(dropped) >= int(cfg.KeepDroppedTargets) {
+			if len(dropped) == most {
 				break
 			}
 			pod := podIn(own, r.group.Labels)
