@@ -63,7 +63,8 @@ func (l *loop) lastPage() (LastPage, bool) {
 		return LastPage{}, false
 	}
 	return LastPage{
-		Job: cfg.JobName, Pod: podIn(found.own, found.group), Labels: l.target.labels, Target: l.env.table.AddTarget(l.target.labels),
+		Job: cfg.JobName, Pod: podIn(found.own, found.group),
+		Labels: l.target.labels, Target: l.env.table.AddTarget(l.target.labels),
 		Discovered: func() labels.Labels { return discovered(cfg, found.own, found.group) },
 		Interval:   l.target.interval, Duration: s.duration, Bytes: s.bytes.page, WireBytes: s.bytes.wire,
 		Samples: s.counts.Scraped, Shown: s.shown, table: l.env.table,

@@ -192,8 +192,8 @@ func sortGroups(groups []*relabeled) {
 }
 
 // describe lists dropped and invalid targets for pages, in the order of discovery and source. It lists at most
-// keep_dropped_targets dropped ones, or, with rules, all of them with the rule that dropped each. Of the dropped ones it
-// lists those of pods for which of returns true.
+// keep_dropped_targets dropped ones, or, with rules, all of them with the rule that dropped each. It leaves out dropped
+// ones of pods for which of returns false.
 func describe(cfg *promconfig.ScrapeConfig, groups []*relabeled, rules *ruleFinder, of func(Pod) bool) (
 	dropped []DroppedTarget, invalid []string,
 ) {

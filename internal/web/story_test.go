@@ -117,6 +117,7 @@ func (m *fakeMesh) addStoryPods() (records []discovery.PodRecord) {
 	for n, p := range storyPods() {
 		port := cmp.Or(p.port, "http-envoy-prom")
 		controller := p.name[:strings.LastIndexByte(p.name, '-')]
+		app := controller[:strings.LastIndexByte(controller, '-')]
 		r := discovery.PodRecord{
 			Namespace: p.namespace, Name: p.name, IP: fmt.Sprintf("10.0.%d.%d", n/9, 4+7*(n%9)),
 			Node: fmt.Sprintf("node-%d", 1+n%3), Controller: "ReplicaSet/" + controller, Phase: "Running",
@@ -130,15 +131,19 @@ func (m *fakeMesh) addStoryPods() (records []discovery.PodRecord) {
 		if r.IP == "" {
 			continue // discovery finds no target without an address
 		}
-		found := pod(storyJob, p.namespace, p.name, r.IP+":15090", port, "__meta_kubernetes_pod_phase", r.Phase,
-			"__meta_kubernetes_pod_label_app", controller[:strings.LastIndexByte(controller, '-')],
-			"__meta_kubernetes_pod_node_name", r.Node, "__meta_kubernetes_pod_container_port_number", "15090")
+		at := scrape.Port{Container: r.Proxy, Name: port, Number: "15090"}
+		if r.Proxy == "" {
+			at.Container, at.Number = app, "8080"
+		}
+		found := pod(storyJob, p.namespace, p.name, r.IP+":"+at.Number, port, "__meta_kubernetes_pod_phase", r.Phase,
+			"__meta_kubernetes_pod_label_app", app, "__meta_kubernetes_pod_node_name", r.Node,
+			"__meta_kubernetes_pod_container_name", at.Container,
+			"__meta_kubernetes_pod_container_port_number", at.Number)
 		t := m.discover(storyJob, scrape.HealthUp, found)
 		if t == nil {
 			dropped := m.pools[0].Dropped
 			step, _ := relabel.Dropped(relabel.Explain(found, m.rules[storyJob]))
-			dropped[len(dropped)-1].Rule = step.Index + 1
-			dropped[len(dropped)-1].Port = scrape.Port{Container: "istio-proxy", Name: port, Number: "15090"}
+			dropped[len(dropped)-1].Rule, dropped[len(dropped)-1].Port = step.Index+1, at
 			continue
 		}
 		t.LastScrape = fakeNow.Add(-time.Duration(300+1700*n%14_500) * time.Millisecond)
