@@ -283,6 +283,17 @@ func sent(writers *remotewrite.Writers) func() []cost.Sent {
 	}
 }
 
+// controllers returns the controller of each pod of which discovery has a record.
+func controllers(found *discovery.Manager) func() map[scrape.Pod]string {
+	return func() map[scrape.Pod]string {
+		all := map[scrape.Pod]string{}
+		for _, p := range found.Pods() {
+			all[scrape.Pod{Namespace: p.Namespace, Name: p.Name}] = p.Controller
+		}
+		return all
+	}
+}
+
 // nowhere is a sink that keeps nothing.
 type nowhere struct{}
 

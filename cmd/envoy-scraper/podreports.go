@@ -42,7 +42,7 @@ func podSources(r *reloader, pools *scrape.Pools, found *discovery.Manager, webC
 	if webConfig == "" { // otherwise the pages may ask for TLS or a password
 		p.asking = func() string { return askCommand(r.listen) }
 	}
-	return web.PodSources{Report: p.report, Ask: p.ask, Targets: pools.FullStatus, Preview: pools.Preview}
+	return web.PodSources{Report: p.report, Ask: p.ask, Targets: pools.FullStatusOf, Preview: pools.Preview}
 }
 
 // askCommand returns the command that asks a process whose pages are at an address, from its own machine. All instances
@@ -78,7 +78,8 @@ func (p *podReports) report() diagnose.Report {
 	return r
 }
 
-// ask is web.PodSources.Ask.
+// ask is web.PodSources.Ask. A pod that the report does not have is one that no job looks at: it gets a report of its
+// own, with its verdict.
 func (p *podReports) ask(ctx context.Context, namespace, name string) (diagnose.Report, []show.Fact, error) {
 	pod, err := p.found.Pod(ctx, namespace, name)
 	report := p.report()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -25,15 +26,22 @@ import (
 // maxPodBytes is how much memory an injected pod may take, from the informer to the scrapes of its sidecar.
 const maxPodBytes = 4096
 
-// podPages is the API server of a cluster with n injected pods of 21 KB each.
-type podPages int
+// podPages is the API server of a cluster that lists n pods in pages. It returns any pod whose name ends in a number.
+type podPages struct {
+	n   int
+	pod func(i int) string // as JSON
+}
 
-func (n podPages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (p podPages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answerAPI(w, r, func() {
+		if i, err := strconv.Atoi(r.URL.Path[strings.LastIndexByte(r.URL.Path, '-')+1:]); err == nil {
+			_, _ = io.WriteString(w, p.pod(i))
+			return
+		}
 		q := r.URL.Query()
 		from, _ := strconv.Atoi(q.Get("continue"))
 		limit, _ := strconv.Atoi(q.Get("limit"))
-		n.list(w, from, min(from+limit, int(n)))
+		p.list(w, from, min(from+limit, p.n))
 	})
 }
 
@@ -54,18 +62,21 @@ func answerAPI(w http.ResponseWriter, r *http.Request, list func()) {
 	}
 }
 
-func (n podPages) list(w http.ResponseWriter, from, to int) {
+func (p podPages) list(w http.ResponseWriter, from, to int) {
 	next := ""
-	if to < int(n) {
+	if to < p.n {
 		next = strconv.Itoa(to)
 	}
 	items := make([]string, 0, to-from)
 	for i := from; i < to; i++ {
-		items = append(items, strings.ReplaceAll(injectedPod, "NUMBER", strconv.Itoa(i)))
+		items = append(items, p.pod(i))
 	}
 	fmt.Fprintf(w, `{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"1","continue":%q},"items":[%s]}`,
 		next, strings.Join(items, ","))
 }
+
+// injected is an injected pod of 21 KB.
+func injected(i int) string { return strings.ReplaceAll(injectedPod, "NUMBER", strconv.Itoa(i)) }
 
 var injectedPod = strings.Replace(`{"metadata":{"name":"reviews-v1-7f99cc4496-NUMBER",
 "namespace":"bookinfo","uid":"0b9a7f66-6b1d-4c8e-8f55-NUMBER",
@@ -102,7 +113,7 @@ scrape_configs:
 // heapOf returns the size of the heap when all sidecars of a cluster with n pods are targets.
 func heapOf(t *testing.T, pods int) uint64 {
 	t.Helper()
-	api := httptest.NewServer(podPages(pods))
+	api := httptest.NewServer(podPages{pods, injected})
 	defer api.Close()
 	cfg := loadText(t, fmt.Sprintf(referenceJob, api.URL))
 	reg := prometheus.NewRegistry()
@@ -166,7 +177,7 @@ func checkShown(t *testing.T, st scrape.PoolStatus) {
 	}
 }
 
-func loadText(t *testing.T, text string) *config.Config {
+func loadText(t testing.TB, text string) *config.Config {
 	t.Helper()
 	file := t.TempDir() + "/config.yml"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

@@ -80,7 +80,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	}
 	lastHour := history.New(reg)
 	costs := cost.New(cost.Source{Table: table, Pages: pools.LastPages, Others: pools.OtherShards,
-		Sent: sent(writers), Watch: watch})
+		Controllers: controllers(found), Sent: sent(writers), Watch: watch})
 	server := web.New(f.webConfig(), web.Sources{
 		Targets: pools.Status, Providers: found.Status, Rules: r.rules, Explain: relabel.Explain,
 		ConfigYAML: func() (string, error) { return r.config().Redacted() }, Loaded: r.state,

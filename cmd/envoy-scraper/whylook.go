@@ -46,7 +46,7 @@ func discoverOnce(ctx context.Context, opts config.Options, allowLoopback bool) 
 	l.server = web.New(web.Config{}, web.Sources{
 		Targets: func() []scrape.PoolStatus { return l.pools }, Rules: l.rules, Explain: relabel.Explain,
 		Pods: web.PodSources{Report: reports.report, Ask: reports.ask,
-			Targets: reports.pools}, Gatherer: prometheus.NewRegistry(),
+			Targets: func(scrape.Pod) []scrape.PoolStatus { return l.pools }}, Gatherer: prometheus.NewRegistry(),
 	}, zap.NewNop())
 	return l, nil
 }

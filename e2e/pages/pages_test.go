@@ -1,10 +1,10 @@
 package pages
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,54 +13,67 @@ import (
 
 // page is a page that must have every quality.
 type page struct {
+	name string
 	path string
-	key  string // opens it after g
+	key  string // opens it after g; empty: it is not in the menu
 	list bool   // has a list: search, facets, order, pages, other formats
+	rows bool   // has rows that can be sorted and searched, and that keys walk through
 }
 
-// pages are all pages for people. A new page gets a line here.
-var pages = []page{
-	{path: "./", key: "o"},
-	{path: "pods", key: "p", list: true},
-	{path: "targets", key: "t", list: true},
-	{path: "service-discovery", key: "d", list: true},
-	{path: "cost", key: "c"}, // its table is one of several, without a state
-	{path: "config", key: "f"},
+// menu are the pages of the menu. A new page gets a line here.
+var menu = []page{
+	{name: "overview", path: "./", key: "o"},
+	{name: "pods", path: "pods", key: "p", list: true, rows: true},
+	{name: "targets", path: "targets", key: "t", list: true, rows: true},
+	{name: "service-discovery", path: "service-discovery", key: "d", list: true, rows: true},
+	{name: "cost", path: "cost", key: "c", rows: true}, // testCost is about what it has of a list
+	{name: "config", path: "config", key: "f"},
+}
+
+// pages are all pages for people: those of the menu, and those behind a row.
+func (w *world) pages() []page {
+	return append(slices.Clone(menu),
+		page{name: "evidence", path: "pods?pod=" + url.QueryEscape(w.pod)},
+		page{name: "steps", path: w.steps},
+		page{name: "what-if", path: "cost?drop_family=istio_requests_total&drop_label=response_code"})
 }
 
 // TestPages checks each quality on each page. The parts are in the order of docs/pages.md.
 func TestPages(t *testing.T) {
 	w := newWorld(t)
+	all := func(page) bool { return true }
+	lists := func(p page) bool { return p.list }
+	withRows := func(p page) bool { return p.rows }
 	for _, part := range []struct {
-		name  string
-		test  func(t *testing.T, w *world, p page)
-		lists bool // only for pages with a list
+		name string
+		test func(t *testing.T, w *world, p page)
+		of   func(page) bool
 	}{
-		{"Clean", testClean, false},
-		{"Structure", testStructure, false},
-		{"Address", testAddress, true},
-		{"Search", testSearch, true},
-		{"Facets", testFacets, true},
-		{"Sorting", testSorting, false},
-		{"Bounds", testBounds, true},
-		{"Refresh", testRefresh, false},
-		{"Themes", testThemes, false},
-		{"Contrast", testContrast, false},
-		{"States", testStates, false},
-		{"Keys", testKeys, false},
-		{"Rows", testRows, true},
-		{"Tab", testTab, false},
-		{"Narrow", testNarrow, false},
-		{"Zoom", testZoom, false},
-		{"WithoutScript", testWithoutScript, true},
-		{"Prefix", testPrefix, false},
-		{"Twins", testTwins, true},
-		{"Secrets", testSecrets, false},
+		{"Clean", testClean, all},
+		{"Structure", testStructure, all},
+		{"Address", testAddress, lists},
+		{"Search", testSearch, lists},
+		{"Facets", testFacets, lists},
+		{"Sorting", testSorting, func(p page) bool { return p.rows || p.path == "./" }},
+		{"Bounds", testBounds, lists},
+		{"Refresh", testRefresh, all},
+		{"Themes", testThemes, all},
+		{"Contrast", testContrast, all},
+		{"States", testStates, all},
+		{"Keys", testKeys, all},
+		{"Rows", testRows, withRows},
+		{"Tab", testTab, all},
+		{"Narrow", testNarrow, all},
+		{"Zoom", testZoom, all},
+		{"WithoutScript", testWithoutScript, lists},
+		{"Prefix", testPrefix, all},
+		{"Twins", testTwins, lists},
+		{"Secrets", testSecrets, all},
 	} {
 		t.Run(part.name, func(t *testing.T) {
-			for _, p := range pages {
-				if p.list || !part.lists {
-					t.Run(cmp.Or(strings.Trim(p.path, "./"), "overview"), func(t *testing.T) {
+			for _, p := range w.pages() {
+				if part.of(p) {
+					t.Run(p.name, func(t *testing.T) {
 						t.Parallel() // each has a tab of its own
 						part.test(t, w, p)
 					})
@@ -68,6 +81,7 @@ func TestPages(t *testing.T) {
 			}
 		})
 	}
+	t.Run("Cost", w.testCost)
 	t.Run("Steps", w.testSteps)
 	t.Run("LastHour", w.testLastHour)
 }
@@ -143,9 +157,11 @@ func testStructure(t *testing.T, w *world, p page) {
 			"e.getAttribute('src') ?? e.getAttribute('action') ?? '').startsWith('/')"),
 		"identifiers that occur twice": missing("[id]", "document.querySelectorAll('#' + "+
 			"CSS.escape(e.id)).length === 1"),
-		"headings that leave out a level": `(() => { let last = 0; return [...document.querySelectorAll('h1,h2,h3')].filter(
-			h => { const skips = Number(h.tagName[1]) > last + 1; last = Number(h.tagName[1]); return skips })
-			.map(h => h.textContent) })()`,
+		"headings that leave out a level": `(() => {
+			const headings = [...document.querySelectorAll('h1, h2, h3')];
+			const level = (i) => i < 0 ? 0 : Number(headings[i].tagName[1]);
+			return headings.filter((_, i) => level(i) > level(i - 1) + 1).map((h) => h.textContent);
+		})()`,
 		"a refresh that nobody asked for": missing("meta[http-equiv=refresh]", "false"),
 	} {
 		if got := browser.Eval[[]string](tab, wrong); len(got) > 0 {
@@ -171,6 +187,9 @@ func (p page) narrowed() string {
 	}
 	if p.path == "pods" {
 		return "pods?sort=-pod&verdict=SCRAPED&search=bookinfo"
+	}
+	if p.path == "cost" {
+		return "cost?sort=name&search=istio"
 	}
 	return p.path + "?sort=-job&state=" + state + "&search=" + url.QueryEscape(search)
 }
@@ -250,7 +269,7 @@ func testFacets(t *testing.T, w *world, p page) {
 func testSorting(t *testing.T, w *world, p page) {
 	tab := w.open(t, p.path)
 	columns := texts(tab, "table.rows thead th a")
-	if p.path == "targets" && len(columns) < 6 {
+	if len(columns) == 0 || p.path == "targets" && len(columns) < 6 {
 		t.Errorf("columns that sort: %q", columns)
 	}
 	for i, name := range columns {
@@ -349,7 +368,7 @@ func testTwins(t *testing.T, w *world, p page) {
 // testSecrets: nothing that is secret is on a page or in another format, nor can it be searched for.
 func testSecrets(t *testing.T, w *world, p page) {
 	addresses := []string{p.path}
-	if p.list {
+	if p.rows {
 		addresses = append(addresses, p.path+"?format=json", p.path+"?format=text", p.path+"?rows=500")
 	}
 	for _, address := range addresses {
@@ -364,6 +383,76 @@ func testSecrets(t *testing.T, w *world, p page) {
 				t.Errorf("a search for %s finds something", word)
 			}
 		}
+	}
+}
+
+// testCost: what the page of costs has of a list, with and without a script.
+func (w *world) testCost(t *testing.T) {
+	plain := w.browser.Open(t)
+	plain.WithoutScript()
+	for name, tab := range map[string]*browser.Page{"a script": w.browser.Open(t), "no script": plain} {
+		tab.Go(w.base + "cost")
+		tab.Click(".choices a:nth-child(3)") // by pod
+		tab.Click("thead th:first-child a")
+		tab.Do(browser.Set("#search", "bookinfo"))
+		tab.Click("form[role=search] button")
+		address, want := location(tab), rows(tab)
+		for _, part := range []string{"by=pod", "sort=name", "search=bookinfo"} {
+			if !strings.Contains(address, part) {
+				t.Errorf("%s: address %s, want %s in it", name, address, part)
+			}
+		}
+		if len(want) == 0 || !slices.IsSorted(want) || !strings.HasPrefix(texts(tab, ".shown")[0],
+			fmt.Sprintf("Showing %d of ", len(want))) {
+			t.Errorf("%s: rows %q and the words %q", name, want, texts(tab, ".shown"))
+		}
+		colleague := w.browser.Open(t)
+		colleague.Go(address)
+		if got := rows(colleague); !slices.Equal(got, want) {
+			t.Errorf("%s: a colleague sees %q, want %q", name, got, want)
+		}
+		w.compareTwins(t, strings.TrimPrefix(address, w.base), want)
+		tab.Click("a.open") // the evidence of the pod
+		if got := texts(tab, "h1"); len(got) != 1 || got[0] != "Pod "+want[0] {
+			t.Errorf("%s: the first row leads to %q, want the pod %s", name, got, want[0])
+		}
+
+		tab.Go(w.base + "cost?rows=2")
+		first := rows(tab)
+		tab.Click("a[rel=next]")
+		if second := rows(tab); len(first) != 2 || len(second) != 2 || first[0] == second[0] {
+			t.Errorf("%s: rows %q, then %q", name, first, second)
+		}
+		tab.Do(browser.Type("#drop_label", "response_code"))
+		tab.Follow(browser.Type("#drop_label", "\r"))
+		if got := texts(tab, ".steps h2"); len(got) != 1 || got[0] != "drop the label response_code" {
+			t.Errorf("%s: the answer is %q", name, got)
+		}
+		tab.Click("a.close")
+		if has(tab, ".steps") {
+			t.Errorf("%s: the answer stays", name)
+		}
+	}
+}
+
+// compareTwins compares the rows of the page of costs with those in its other formats.
+func (w *world) compareTwins(t *testing.T, address string, want []string) {
+	t.Helper()
+	_, body := w.get(t, address, "Accept", "application/json")
+	var answer struct {
+		Data struct{ Rows []struct{ Name string } }
+	}
+	if err := json.Unmarshal([]byte(body), &answer); err != nil {
+		t.Fatalf("%v in %s", err, body)
+	}
+	_, text := w.get(t, address, "Accept", "text/plain")
+	for i, row := range answer.Data.Rows {
+		if i >= len(want) || row.Name != want[i] || !strings.Contains(text, "  "+row.Name+"\n") {
+			t.Errorf("row %d is %s in JSON, want it in %q, and in\n%s", i, row.Name, want, text)
+		}
+	}
+	if len(answer.Data.Rows) != len(want) {
+		t.Errorf("%d rows in JSON, want %d", len(answer.Data.Rows), len(want))
 	}
 }
 

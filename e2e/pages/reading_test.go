@@ -50,7 +50,10 @@ const lowContrast = `(() => {
 	const over = (top, below) => [0, 1, 2].map((i) => top[i] * top[3] + below[i] * (1 - top[3])).concat(1);
 	const light = (c) => { const [r, g, b] = c.slice(0, 3).map((v) => (v /= 255) <= .04045 ? v / 12.92
 		: ((v + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b; };
-	const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((x, y) => y - x); return (x + .05) / (y + .05); };
+	const ratio = (a, b) => {
+		const [x, y] = [light(a), light(b)].sort((x, y) => y - x);
+		return (x + .05) / (y + .05);
+	};
 	const behind = (e) => {
 		if (!e) return [255, 255, 255, 1];
 		const c = parse(getComputedStyle(e).backgroundColor);
@@ -114,7 +117,7 @@ func testStates(t *testing.T, w *world, p page) {
 // testKeys: a page can be used without a mouse.
 func testKeys(t *testing.T, w *world, p page) {
 	tab := w.open(t, p.path)
-	for _, other := range pages {
+	for _, other := range menu {
 		tab.Follow(browser.Keys("g" + other.key))
 		got := browser.Eval[string](tab,
 			"document.querySelector('header nav [aria-current=page]').getAttribute('href')")
@@ -131,7 +134,7 @@ func testKeys(t *testing.T, w *world, p page) {
 	if has(tab, "#keys[open]") {
 		t.Error("Esc does not close them")
 	}
-	if !p.list {
+	if !p.rows {
 		return
 	}
 	tab.Press("/")
@@ -188,9 +191,12 @@ func testTab(t *testing.T, w *world, p page) {
 			At      int  `json:"at"`
 			Skip    bool `json:"skip"`
 			Visible bool `json:"visible"`
-		}](tab, `(() => { const e = document.activeElement, style = getComputedStyle(e), box = e.getBoundingClientRect();
-			return {at: `+usable+`.indexOf(e), skip: e.matches('.skip'), visible: style.outlineStyle !== 'none' &&
-				parseFloat(style.outlineWidth) >= 2 && box.right > 0 && box.bottom > 0 && box.left < innerWidth} })()`)
+		}](tab, `(() => {
+			const e = document.activeElement, style = getComputedStyle(e), box = e.getBoundingClientRect();
+			const outlined = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2;
+			const inside = box.right > 0 && box.bottom > 0 && box.left < innerWidth;
+			return {at: `+usable+`.indexOf(e), skip: e.matches('.skip'), visible: outlined && inside};
+		})()`)
 		if state.At < 0 {
 			continue
 		}
@@ -212,9 +218,13 @@ func testTab(t *testing.T, w *world, p page) {
 }
 
 // wide returns what makes a page wider than the window.
-const wide = `document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll('main *, header *')]
-	.filter(e => !e.closest('.scroll, pre') && e.getBoundingClientRect().right > innerWidth + 1)
-	.map(e => e.outerHTML.slice(0, 120)).concat(document.documentElement.scrollWidth + ' px')`
+const wide = `(() => {
+	const width = document.documentElement.scrollWidth;
+	if (width <= innerWidth) return [];
+	return [...document.querySelectorAll('main *, header *')]
+		.filter((e) => !e.closest('.scroll, pre') && e.getBoundingClientRect().right > innerWidth + 1)
+		.map((e) => e.outerHTML.slice(0, 120)).concat(width + ' px');
+})()`
 
 // testNarrow: on a telephone, the page itself does not scroll to the side, and what matters most is visible.
 func testNarrow(t *testing.T, w *world, p page) {
@@ -298,7 +308,7 @@ func testPrefix(t *testing.T, w *world, p page) {
 	tab := w.browser.Open(t)
 	tab.Go(base + p.path)
 	tab.Until("the script ran", `!document.querySelector('#keys').hidden`)
-	for i := range pages {
+	for i := range menu {
 		tab.Click(fmt.Sprintf("header nav a:nth-child(%d)", i+1))
 	}
 	tab.Go(base + p.path)

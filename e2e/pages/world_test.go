@@ -3,11 +3,13 @@ package pages
 import (
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +32,8 @@ const (
 type world struct {
 	base     string // URL of the pages, with / at its end
 	sidecars int    // of the mesh
+	pod      string // namespace/name of one of them
+	steps    string // address of the page that shows what the rules did to it
 	browser  *browser.Browser
 }
 
@@ -37,7 +41,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{browser: browser.Start(t)}
 	sidecars := meshtest.Start(t, mesh.DefaultConfig())
-	w.sidecars = len(sidecars)
+	w.sidecars, w.pod = len(sidecars), sidecars[0].Namespace+"/"+sidecars[0].Pod
 	a := agent.Start(t, agent.Config{
 		Path: parts.Scraper(t), Dir: t.TempDir(), Name: "envoy-scraper",
 		YAML: configuration(sidecars, startReceiver(t)), Args: []string{"--storage.path=" + t.TempDir()},
@@ -54,6 +58,12 @@ func newWorld(t *testing.T) *world {
 		}
 		return nil
 	})
+	_, text := w.get(t, "targets?search=pod_name="+sidecars[0].Pod)
+	link := regexp.MustCompile(`href="(service-discovery\?[^"#]*explain=[^"#]*)`).FindStringSubmatch(text)
+	if link == nil {
+		t.Fatalf("no link to the steps of %s in %s", w.pod, text)
+	}
+	w.steps = html.UnescapeString(link[1])
 	return w
 }
 

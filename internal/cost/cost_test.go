@@ -220,7 +220,7 @@ func TestManySetsAreCountedInParts(t *testing.T) {
 		}
 	}()
 	r := &tableReader{table: m.table}
-	tally := count(pages, 0, r, nil, false)
+	tally := count(pages, r, nil, nil, false)
 	for _, label := range []string{"le", "source_workload", "pod"} {
 		one, err := countSetsIn(t.Context(), pages, r, tally.labels[label], 74, 1)
 		if err != nil {
@@ -348,7 +348,7 @@ func TestTheLockIsHeldBriefly(t *testing.T) {
 	}()
 	sortPages(last)
 	r := &tableReader{table: m.table}
-	tally := count(last, 0, r, nil, false)
+	tally := count(last, r, nil, nil, false)
 	if _, err := tally.dropLabel(t.Context(), "source_principal", last, r); err != nil {
 		t.Fatal(err)
 	}
@@ -367,7 +367,7 @@ func TestPagesThatGoMeanwhile(t *testing.T) {
 	}
 	m.scrape(t)
 	sortPages(pages)
-	if n := count(pages, 0, &tableReader{table: m.table}, nil, false).totals.Series; n != 74 {
+	if n := count(pages, &tableReader{table: m.table}, nil, nil, false).totals.Series; n != 74 {
 		t.Errorf("%d series on the pages that are held, want 74", n)
 	}
 	for i := range pages {
@@ -383,9 +383,40 @@ func TestWorkloadOfAPod(t *testing.T) {
 		"reviews-v1-6c9f8bcb9d-mm6jd": "reviews-v1", "postgres-0": "postgres", "node-agent-x7k2p": "node-agent",
 		"single": "single", "my-app": "my-app", "web-66c8d7f9b4-8jk2x": "web", "": "",
 	} {
-		if got := workloadOf(pod); got != want {
+		if got := workloadOfPod(pod); got != want {
 			t.Errorf("%s: workload %q, want %q", pod, got, want)
 		}
+	}
+	for controller, want := range map[string]string{
+		"ReplicaSet/reviews-v1-6c9f8bcb9d": "reviews-v1", "ReplicaSet/by-hand": "by-hand", "StatefulSet/db-0": "db-0",
+		"DaemonSet/node-agent": "node-agent", "Job/backup-29012345": "backup", "Job/migration-2": "migration-2", "": "",
+	} {
+		if got := workloadOf(controller); got != want {
+			t.Errorf("%s: workload %q, want %q", controller, got, want)
+		}
+	}
+}
+
+// TestControllersNameWorkloads: what discovery knows is better than a guess from the name of a pod.
+func TestControllersNameWorkloads(t *testing.T) {
+	m := newMesh(t, "", map[string]string{
+		"shop/web-1": sidecarPage("web", 1), "shop/web-2": sidecarPage("web", 1), "shop/single": sidecarPage("web", 1),
+	})
+	src := Source{Table: m.table, Pages: m.pools.LastPages, Controllers: func() map[scrape.Pod]string {
+		return map[scrape.Pod]string{{Namespace: "shop", Name: "web-1"}: "", // it has none
+			{Namespace: "shop", Name: "web-2"}: "ReplicaSet/front-6c9f8bcb9d",
+			{Namespace: "pay", Name: "single"}: "StatefulSet/other"}
+	}}
+	r, err := New(src).Report(t.Context(), Query{By: ByWorkload, Sort: "name", Ascending: true, Rows: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, row := range r.Rows {
+		got = append(got, row.Name)
+	}
+	if want := []string{"shop/front", "shop/single", "shop/web"}; !slices.Equal(got, want) {
+		t.Errorf("workloads %q, want %q", got, want)
 	}
 }
 
@@ -497,7 +528,8 @@ func TestSortedAsShown(t *testing.T) {
 	few, many := 9, 10
 	rows := []Row{{Name: "a", Series: 100, Buckets: 10, Zero: &many}, {Name: "b", Series: 10, Buckets: 9, Zero: &few}}
 	for _, column := range []string{"buckets", "zero"} {
-		if page, _ := (Query{By: ByFamily, Sort: column, Rows: 2}).choose(rows); page[0].Name != "b" {
+		q := Query{By: ByFamily, Sort: column, Rows: 2}
+		if page, _ := q.choose(rows); page[0].Name != "b" {
 			t.Errorf("by %s: %s of %s is before %s of %s", column, page[0].Cell(column), page[0].Name,
 				page[1].Cell(column), page[1].Name)
 		}

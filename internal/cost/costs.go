@@ -17,6 +17,9 @@ type Source struct {
 	Others func() int                                    // targets of other instances; nil: there are none
 	Sent   func() []Sent                                 // by each endpoint of remote write; nil: nothing is sent
 	Watch  *Watch                                        // nil: what is always zero is not known
+	// Controllers returns the controller of each pod that is known, such as ReplicaSet/reviews-v1-7f9c. nil, or a pod
+	// without one: the workload of a pod is guessed from its name.
+	Controllers func() map[scrape.Pod]string
 	// LeftOut is how many of the targets without a page --limit has left out.
 	LeftOut int
 }
@@ -65,8 +68,8 @@ func (c *Costs) Report(ctx context.Context, q Query) (*Report, error) {
 	}()
 	sortPages(pages)
 	reader := &tableReader{table: c.src.Table}
-	t := count(pages, without, reader, c.src.Watch.zero(), false)
-	t.totals.LeftOut = min(c.src.LeftOut, without)
+	t := count(pages, reader, c.controllers(), c.src.Watch.zero(), false)
+	t.totals.Without, t.totals.LeftOut = without, min(c.src.LeftOut, without)
 	if c.src.Others != nil {
 		t.totals.Others = c.src.Others()
 	}
@@ -77,11 +80,19 @@ func (c *Costs) Report(ctx context.Context, q Query) (*Report, error) {
 	if r.WhatIf, err = answer(ctx, q, used, t, pages, reader); err != nil {
 		return nil, err
 	}
-	r.Rows, r.Found = q.choose(t.tables[q.By])
+	r.Rows, r.Found = r.Query.choose(t.tables[q.By])
 	r.All = len(t.tables[q.By])
 	r.addNotes(t, c.src.Sent != nil)
 	r.Took, r.Lock = c.now().Sub(began).Seconds(), reader.longest.Seconds()
 	return r, nil
+}
+
+// controllers returns what is known of the controllers of pods; nil: nothing.
+func (c *Costs) controllers() map[scrape.Pod]string {
+	if c.src.Controllers == nil {
+		return nil
+	}
+	return c.src.Controllers()
 }
 
 // addZero sets what was always zero, if somebody has asked before.

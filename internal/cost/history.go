@@ -57,14 +57,14 @@ func (c *Costs) count(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
-	pages, without := c.src.Pages()
+	pages, _ := c.src.Pages()
 	defer func() {
 		for i := range pages {
 			pages[i].Release()
 		}
 	}()
 	sortPages(pages)
-	t := count(pages, without, &tableReader{table: c.src.Table}, nil, true)
+	t := count(pages, &tableReader{table: c.src.Table}, c.controllers(), nil, true)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.history.add(c.now(), t)

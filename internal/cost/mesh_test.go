@@ -69,9 +69,9 @@ scrape_configs:
 			Source:  name,
 			Targets: []model.LabelSet{{model.AddressLabel: model.LabelValue(server.Listener.Addr().String())}},
 			Labels: model.LabelSet{
-				model.MetricsPathLabel: model.LabelValue("/" + name),
-				podMeta + "namespace":  model.LabelValue(namespace),
-				podMeta + "pod_name":   model.LabelValue(pod),
+				model.MetricsPathLabel:        model.LabelValue("/" + name),
+				"__meta_kubernetes_namespace": model.LabelValue(namespace),
+				podMeta + "name":              model.LabelValue(pod),
 			},
 		})
 	}

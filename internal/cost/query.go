@@ -48,7 +48,7 @@ func Columns(by By) []Column {
 		numbers("series", "Series", func(r *Row) float64 { return float64(r.Series) }),
 		numbers("share", "Share", func(r *Row) float64 { return r.Share }),
 		numbers("samples", "Samples/s", func(r *Row) float64 { return r.SamplesPerSecond }),
-		numbers("bytes", "On the pages", func(r *Row) float64 { return r.bytesOf() }),
+		numbers("bytes", "On the pages", func(r *Row) float64 { return float64(r.PageBytes) }),
 		numbers("pods", "Pods", func(r *Row) float64 { return float64(r.Pods) }),
 	}
 	zero := numbers("zero", "Always zero", func(r *Row) float64 { return orZero(r.Zero) / float64(max(r.Series, 1)) })
@@ -67,8 +67,6 @@ func Columns(by By) []Column {
 		return append(all, took, buckets, zero, change)
 	}
 }
-
-func (r *Row) bytesOf() float64 { return float64(r.PageBytes) }
 
 func orZero(n *int) float64 {
 	if n == nil {
@@ -140,7 +138,7 @@ func ParseQuery(v url.Values) (Query, error) {
 }
 
 // From returns the index of the first row of the page.
-func (q Query) From() int { return (min(max(q.Page, 1), maxPage) - 1) * min(q.Rows, maxRows) }
+func (q Query) From() int { return (q.Page - 1) * q.Rows }
 
 // Values returns the parameters of a URL that ask for the query again, without defaults. Used is not among them.
 func (q Query) Values() url.Values {
@@ -156,15 +154,16 @@ func (q Query) Values() url.Values {
 		v.Set("order", map[bool]string{true: "asc", false: "desc"}[q.Ascending])
 	}
 	set("search", q.Search, "")
-	set("page", strconv.Itoa(max(q.Page, 1)), "1")
+	set("page", strconv.Itoa(q.Page), "1")
 	set("rows", strconv.Itoa(q.Rows), strconv.Itoa(defaultRows))
 	set("drop_family", q.DropFamily, "")
 	set("drop_label", q.DropLabel, "")
 	return v
 }
 
-// choose returns the rows of the query's page, and how many rows match the search.
-func (q Query) choose(rows []Row) (page []Row, found int) {
+// choose returns the rows of the query's page, and how many rows match the search. If the table has fewer pages, it
+// chooses the last one.
+func (q *Query) choose(rows []Row) (page []Row, found int) {
 	want := strings.ToLower(q.Search)
 	chosen := make([]Row, 0, len(rows))
 	for _, r := range rows {
@@ -184,8 +183,9 @@ func (q Query) choose(rows []Row) (page []Row, found int) {
 			return cmp.Or(order, cmp.Compare(a.Name, b.Name))
 		})
 	}
-	from := min(q.From(), len(chosen))
-	return chosen[from : from+min(q.Rows, len(chosen)-from)], len(chosen)
+	q.Rows = min(max(q.Rows, 1), maxRows)
+	q.Page = min(max(q.Page, 1), max(1, (len(chosen)+q.Rows-1)/q.Rows))
+	return chosen[q.From():min(q.From()+q.Rows, len(chosen))], len(chosen)
 }
 
 func words[T ~string](list []T) string {

@@ -46,10 +46,11 @@ const jobBits = 64
 
 // counter makes a tally.
 type counter struct {
-	reader *tableReader
-	shaper *shaper
-	brief  bool // for the history: without the distinct values of labels
-	out    *tally
+	reader      *tableReader
+	shaper      *shaper
+	controllers map[scrape.Pod]string
+	brief       bool // for the history: without the distinct values of labels
+	out         *tally
 
 	jobs      []string
 	names     []nameTotal // by index in shaper.names
@@ -59,7 +60,7 @@ type counter struct {
 	values    map[series.Pair]struct{}
 	stemSeen  []bool // by StemID: its labels are in values
 	dropped   map[string]*droppedRow
-	groups    [4]map[string]*Row // pods, workloads, namespaces, jobs
+	groups    map[By]map[string]*Row // pods, workloads, namespaces, jobs
 }
 
 type droppedRow struct {
@@ -67,21 +68,17 @@ type droppedRow struct {
 	page int32
 }
 
-// groupings are the tables in the order of counter.groups.
-func groupings() [4]By { return [4]By{ByPod, ByWorkload, ByNamespace, ByJob} }
-
-// count adds up the pages, which it sorts so that those with the same lines are neighbours.
-func count(pages []scrape.LastPage, without int, r *tableReader, zero func(series.ID) bool, brief bool) *tally {
+// count adds up the pages, of which those with the same lines are neighbours.
+func count(
+	pages []scrape.LastPage, r *tableReader, controllers map[scrape.Pod]string, zero func(series.ID) bool, brief bool,
+) *tally {
 	c := &counter{
-		reader: r, shaper: newShaper(r, zero), brief: brief, values: map[series.Pair]struct{}{},
-		dropped: map[string]*droppedRow{}, jobs: jobsOf(pages),
-		out: &tally{tables: map[By][]Row{}, families: map[string]*family{}, labels: map[string]series.Symbol{}},
-	}
-	for i := range c.groups {
-		c.groups[i] = map[string]*Row{}
+		reader: r, shaper: newShaper(r, zero), controllers: controllers, brief: brief,
+		values: map[series.Pair]struct{}{}, dropped: map[string]*droppedRow{}, jobs: jobsOf(pages),
+		groups: map[By]map[string]*Row{ByPod: {}, ByWorkload: {}, ByNamespace: {}, ByJob: {}},
+		out:    &tally{tables: map[By][]Row{}, families: map[string]*family{}, labels: map[string]series.Symbol{}},
 	}
 	c.labelAt, c.stemSeen = make([]int32, len(c.shaper.nameAt)), make([]bool, len(c.shaper.byStem))
-	c.out.totals.Without = without
 	var sh *shape
 	for i := range pages {
 		p := &pages[i]
@@ -157,12 +154,11 @@ func (c *counter) addPage(n int32, p *scrape.LastPage, sh *shape) {
 	t.PageBytesPerSecond += float64(p.Bytes) * perSecond
 	t.WireBytesPerSecond += float64(p.WireBytes) * perSecond
 	t.ScrapeSecondsPerSecond += p.Duration.Seconds() * perSecond
-	pod, namespace, workload := placeOf(p)
-	for i, name := range []string{pod, workload, namespace, p.Job} {
-		row := c.groups[i][name]
+	add := func(by By, name string) {
+		row := c.groups[by][name]
 		if row == nil {
 			row = &Row{Name: name}
-			c.groups[i][name] = row
+			c.groups[by][name] = row
 		}
 		row.Series += sh.series
 		row.SamplesPerSecond += float64(sh.series) * perSecond
@@ -172,6 +168,11 @@ func (c *counter) addPage(n int32, p *scrape.LastPage, sh *shape) {
 		row.zero += zero
 		row.Pods++
 	}
+	pod, namespace, workload := placeOf(p, c.controllers)
+	add(ByPod, pod)
+	add(ByWorkload, workload)
+	add(ByNamespace, namespace)
+	add(ByJob, p.Job)
 }
 
 func (c *counter) addNames(n int32, sh *shape, value valueSize, perSecond float64, job jobSet) {
@@ -200,8 +201,8 @@ func (c *counter) finish() {
 		c.labelRows[at[series.SymbolLe]-1].Values = c.shaper.les
 	}
 	c.out.tables[ByLabel] = c.labelRows
-	for i, by := range groupings() {
-		for _, row := range c.groups[i] {
+	for by, rows := range c.groups {
+		for _, row := range rows {
 			c.out.tables[by] = append(c.out.tables[by], *row)
 		}
 	}

@@ -37,13 +37,13 @@ func New(in Input) Report {
 	}
 	b.compare()
 	r := Report{At: in.At, Rows: make([]Row, 0, len(b.pods)), Funnels: b.funnels(), Notes: b.notes()}
+	slices.SortFunc(b.pods, func(x, y *pod) int { // pointers, since rows are large
+		return cmp.Or(cmp.Compare(rank(x.found.verdict), rank(y.found.verdict)),
+			strings.Compare(x.record.Namespace, y.record.Namespace), strings.Compare(x.record.Name, y.record.Name))
+	})
 	for _, p := range b.pods {
 		r.Rows = append(r.Rows, p.row())
 	}
-	slices.SortFunc(r.Rows, func(a, b Row) int {
-		return cmp.Or(cmp.Compare(rank(a.Verdict), rank(b.Verdict)), strings.Compare(a.Namespace, b.Namespace),
-			strings.Compare(a.Pod, b.Pod))
-	})
 	r.Causes = b.causes()
 	return r
 }

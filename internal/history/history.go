@@ -125,10 +125,14 @@ func (h *History) read() reading {
 func (h *History) note(last, now reading) {
 	values := between(last, now)
 	slots := int(math.Round(float64(now.at.Sub(last.at)) / float64(Interval)))
+	var gap [quantities]float64
+	for q := range gap {
+		gap[q] = unknown
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for range min(slots-1, Points) {
-		h.add([quantities]float64{unknown, unknown, unknown, unknown, unknown, unknown})
+		h.add(gap)
 	}
 	h.add(values)
 }

@@ -16,7 +16,12 @@ import (
 // FullStatus returns what Status does, with every discovered target: all that rules dropped, whatever
 // keep_dropped_targets says, each with its rule; invalid ones; duplicates; and those of other instances. It keeps
 // nothing, and runs the rules of each dropped target again, which takes a few microseconds each.
-func (ps *Pools) FullStatus() []PoolStatus { return ps.status(true) }
+func (ps *Pools) FullStatus() []PoolStatus { return ps.status(true, ofAnyPod) }
+
+// FullStatusOf returns what FullStatus does, but lists only the targets of one pod. It runs the rules of those alone.
+func (ps *Pools) FullStatusOf(pod Pod) []PoolStatus {
+	return ps.status(true, func(p Pod) bool { return p == pod })
+}
 
 // equalTarget is a target that equals another one.
 type equalTarget struct{ this, first origin }

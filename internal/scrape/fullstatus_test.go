@@ -109,6 +109,32 @@ func TestFullStatusListsEveryDiscoveredTarget(t *testing.T) {
 	}
 }
 
+// TestFullStatusOfOnePod lists what became of its targets, and of no other's.
+func TestFullStatusOfOnePod(t *testing.T) {
+	ps := New(series.NewTable(), dropSink{}, Options{}, zap.NewNop(), prometheus.NewRegistry())
+	if err := ps.Apply([]*promconfig.ScrapeConfig{lookJob()}); err != nil {
+		t.Fatal(err)
+	}
+	ps.Update(map[string]discovery.Update{"envoy-stats": {Whole: true, Groups: []discovery.Group{
+		lookGroup("cart", "10.0.0.1:1", nil), lookGroup("same", "10.0.0.1:1", nil),
+		lookGroup("failed", "10.0.0.2:1", model.LabelSet{"__meta_kubernetes_pod_phase": "Failed"}),
+		lookGroup("other", "10.0.0.3:1", model.LabelSet{"__meta_keep": "no"}),
+		lookGroup("bad", "10.0.0.4:1/path", nil)}}})
+	for _, whole := range ps.FullStatus()[0].Dropped {
+		if d := ps.FullStatusOf(whole.Pod)[0].Dropped; len(d) != 1 || d[0].Pod != whole.Pod || d[0].Rule != whole.Rule {
+			t.Errorf("%s: dropped %+v, want rule %d", whole.Pod, d, whole.Rule)
+		}
+	}
+	got := ""
+	for _, name := range []string{"cart", "same", "failed", "other", "bad", "none"} {
+		p := ps.FullStatusOf(Pod{Namespace: "shop", Name: name})[0]
+		got += fmt.Sprintf("%s %d %d %d %d; ", name, len(p.Targets), len(p.Dropped), len(p.Invalid), len(p.Duplicates))
+	}
+	if want := "cart 1 0 0 0; same 0 0 0 1; failed 0 1 0 0; other 0 1 0 0; bad 0 0 1 0; none 0 0 0 0; "; got != want {
+		t.Errorf("targets, dropped, invalid and equal ones:\n%s, want\n%s", got, want)
+	}
+}
+
 func TestFullStatusListsTargetsOfOtherShards(t *testing.T) {
 	var groups []discovery.Group
 	for i := range 20 {

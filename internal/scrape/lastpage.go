@@ -17,6 +17,7 @@ import (
 // Release.
 type LastPage struct {
 	Job        string
+	Pod        Pod                  // that discovery found the target in; zero: it is not a pod's
 	Labels     labels.Labels        // of the target
 	Discovered func() labels.Labels // returns the labels before relabeling
 	Target     series.TargetID
@@ -62,7 +63,8 @@ func (l *loop) lastPage() (LastPage, bool) {
 		return LastPage{}, false
 	}
 	return LastPage{
-		Job: cfg.JobName, Labels: l.target.labels, Target: l.env.table.AddTarget(l.target.labels),
+		Job: cfg.JobName, Pod: podIn(found.own, found.group),
+		Labels: l.target.labels, Target: l.env.table.AddTarget(l.target.labels),
 		Discovered: func() labels.Labels { return discovered(cfg, found.own, found.group) },
 		Interval:   l.target.interval, Duration: s.duration, Bytes: s.bytes.page, WireBytes: s.bytes.wire,
 		Samples: s.counts.Scraped, Shown: s.shown, table: l.env.table,

@@ -44,16 +44,10 @@ const (
 
 // podOf returns the pod that discovery found a target in; nil: it is not of a pod.
 func podOf(own, group model.LabelSet) *via.Pod {
-	get := func(name model.LabelName) string {
-		if v, ok := own[name]; ok {
-			return string(v)
-		}
-		return string(group[name])
+	if pod := podIn(own, group); pod != (via.Pod{}) {
+		return &pod
 	}
-	if get(podNameLabel) == "" || get(namespaceLabel) == "" {
-		return nil
-	}
-	return &via.Pod{Namespace: get(namespaceLabel), Name: get(podNameLabel)}
+	return nil
 }
 
 // readThroughPod makes the target be read through the API server, which connects to the pod's own address and does not

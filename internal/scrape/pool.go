@@ -307,27 +307,35 @@ func (ps *Pools) remove(name string, p *pool) {
 }
 
 // Status returns what every job's targets are doing now, by job.
-func (ps *Pools) Status() []PoolStatus { return ps.status(false) }
+func (ps *Pools) Status() []PoolStatus { return ps.status(false, ofAnyPod) }
 
-// status is Status or, if full, FullStatus.
-func (ps *Pools) status(full bool) []PoolStatus {
+func ofAnyPod(Pod) bool { return true }
+
+// status is Status or, if full, FullStatus. It lists the targets of those pods for which of returns true.
+func (ps *Pools) status(full bool, of func(Pod) bool) []PoolStatus {
 	jobs := ps.statusJobs(full)
 	out := make([]PoolStatus, 0, len(jobs))
 	for _, j := range jobs {
+		j.unwanted = slices.DeleteFunc(j.unwanted, func(r *relabeled) bool { return !r.hasTargetOf(of) })
 		var rules *ruleFinder
 		if full {
 			rules = newRuleFinder(j.cfg)
 			j.describeAll()
 		}
 		s := j.status
-		s.Dropped, s.Errors = describe(j.cfg, j.unwanted, rules)
+		for _, list := range []*[]FoundTarget{&s.Invalid, &s.Duplicates, &s.Elsewhere} {
+			*list = slices.DeleteFunc(*list, func(t FoundTarget) bool { return !of(t.Pod) })
+		}
+		s.Dropped, s.Errors = describe(j.cfg, j.unwanted, rules, of)
+		slices.SortFunc(j.loops, func(a, b *loop) int {
+			return cmp.Or(cmp.Compare(a.target.shown, b.target.shown), labels.Compare(a.target.labels, b.target.labels))
+		})
 		s.Targets = make([]TargetStatus, 0, len(j.loops))
 		for _, l := range j.loops {
-			s.Targets = append(s.Targets, l.asStatus())
+			if t := l.asStatus(); of(t.Pod) {
+				s.Targets = append(s.Targets, t)
+			}
 		}
-		slices.SortFunc(s.Targets, func(a, b TargetStatus) int {
-			return cmp.Or(cmp.Compare(a.URL, b.URL), labels.Compare(a.Labels, b.Labels))
-		})
 		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b PoolStatus) int { return cmp.Compare(a.Job, b.Job) })

@@ -33,12 +33,19 @@ func (l *loop) asStatus() TargetStatus {
 	return status
 }
 
-// podIn returns the pod that a target was found in, or none.
+// podIn returns the pod that a target was found in; zero: it is not of a pod.
 func podIn(own, group model.LabelSet) Pod {
-	if p := podOf(own, group); p != nil {
-		return *p
+	get := func(name model.LabelName) string {
+		if v, ok := own[name]; ok {
+			return string(v)
+		}
+		return string(group[name])
 	}
-	return Pod{}
+	pod := Pod{Namespace: get(namespaceLabel), Name: get(podNameLabel)}
+	if pod.Namespace == "" || pod.Name == "" {
+		return Pod{}
+	}
+	return pod
 }
 
 // containerPort returns the port of a container that a target was found by.

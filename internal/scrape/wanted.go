@@ -172,6 +172,11 @@ func (r *relabeled) isDropped(index int) bool {
 		!slices.ContainsFunc(r.invalid, func(i invalidTarget) bool { return i.index == index })
 }
 
+// hasTargetOf reports whether the group has a target of a pod for which of returns true.
+func (r *relabeled) hasTargetOf(of func(Pod) bool) bool {
+	return slices.ContainsFunc(r.group.Targets, func(own model.LabelSet) bool { return of(podIn(own, r.group.Labels)) })
+}
+
 // unwanted returns the groups that have dropped or invalid targets.
 func (w *wanted) unwanted() (all []*relabeled) {
 	for _, r := range w.groups {
@@ -187,27 +192,38 @@ func sortGroups(groups []*relabeled) {
 }
 
 // describe lists dropped and invalid targets for pages, in the order of discovery and source. It lists at most
-// keep_dropped_targets dropped ones, or, with rules, all of them with the rule that dropped each.
-func describe(cfg *promconfig.ScrapeConfig, groups []*relabeled, rules *ruleFinder) (
+// keep_dropped_targets dropped ones, or, with rules, all of them with the rule that dropped each. It leaves out dropped
+// ones of pods for which of returns false.
+func describe(cfg *promconfig.ScrapeConfig, groups []*relabeled, rules *ruleFinder, of func(Pod) bool) (
 	dropped []DroppedTarget, invalid []string,
 ) {
 	sortGroups(groups)
+	most := 0
+	for _, r := range groups {
+		most += r.dropped()
+	}
+	if rules == nil && cfg.KeepDroppedTargets != 0 {
+		most = min(most, int(cfg.KeepDroppedTargets))
+	}
+	dropped = make([]DroppedTarget, 0, most)
 	for _, r := range groups {
 		for _, i := range r.invalid {
 			invalid = append(invalid, fmt.Sprintf("target %d of %s: %s", i.index, r.key.source, i.reason))
 		}
 		for index, own := range r.group.Targets {
-			if rules == nil && cfg.KeepDroppedTargets != 0 && len(dropped) >= int(cfg.KeepDroppedTargets) {
+			if len(dropped) == most {
 				break
 			}
-			if r.isDropped(index) {
-				t := DroppedTarget{Job: cfg.JobName, Pod: podIn(own, r.group.Labels),
-					Discovered: func() labels.Labels { return discovered(cfg, own, r.group.Labels) }}
-				if rules != nil {
-					t.Rule, t.Port = rules.rule(own, r.group.Labels), containerPort(own)
-				}
-				dropped = append(dropped, t)
+			pod := podIn(own, r.group.Labels)
+			if !r.isDropped(index) || !of(pod) {
+				continue
 			}
+			t := DroppedTarget{Job: cfg.JobName, Pod: pod,
+				Discovered: func() labels.Labels { return discovered(cfg, own, r.group.Labels) }}
+			if rules != nil {
+				t.Rule, t.Port = rules.rule(own, r.group.Labels), containerPort(own)
+			}
+			dropped = append(dropped, t)
 		}
 	}
 	return dropped, invalid

@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"math"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,38 +31,33 @@ type costPage struct {
 	Query   cost.Query
 	Hidden  []pair // the query as fields of the forms, without what the forms ask
 	Without string // link to the same table without questions
-	JSON    string // link to the same report
-	Tabs    []costTab
-	Columns []costColumn
+	Tabs    []choice
+	Columns []columnView
 	Rows    []costRow
 	Pager   pager
 }
 
-type costTab struct {
-	Text, Link string
-	Current    bool
-}
-
-// costColumn is a column's head. Its link sorts by it.
-type costColumn struct {
-	Text, Link string
-	Sort       string // the value of aria-sort; empty: the table is not sorted by it
-}
-
 type costRow struct {
 	Name  string
-	Link  string // asks what if it were not there; empty: there is no such question
+	Link  string // see behind; empty: none
 	Cells []string
 }
 
 func (s *Server) cost(w http.ResponseWriter, r *http.Request) {
-	report, query, code, err := s.costReport(w, r)
-	w.Header().Add("Vary", "Accept")
-	switch accepted(r) {
-	case "application/json":
+	format, ok := s.format(w, r)
+	if !ok {
+		return
+	}
+	mostRows := math.MaxInt // for programs, package cost has a limit
+	if format == formatHTML {
+		mostRows = largePage
+	}
+	report, query, code, err := s.costReport(w, r, mostRows)
+	switch format {
+	case formatJSON:
 		s.writeCostJSON(w, report, code, err)
 		return
-	case "text/plain":
+	case formatText:
 		s.writeCostText(w, report, code, err)
 		return
 	}
@@ -71,22 +69,21 @@ func (s *Server) cost(w http.ResponseWriter, r *http.Request) {
 	}
 	p.addTabs(query)
 	if report != nil {
-		p.addTable(query)
+		p.addTable()
 	}
-	s.render(w, "cost.html", p)
+	s.render(w, "cost.html", &p)
 }
 
 func (s *Server) apiCost(w http.ResponseWriter, r *http.Request) {
-	report, _, code, err := s.costReport(w, r)
-	if accepted(r) == "text/plain" {
-		s.writeCostText(w, report, code, err)
-		return
-	}
+	report, _, code, err := s.costReport(w, r, math.MaxInt)
 	s.writeCostJSON(w, report, code, err)
 }
 
-// costReport answers the query of a request, which may be in its form. code is the status if there is an error.
-func (s *Server) costReport(w http.ResponseWriter, r *http.Request) (*cost.Report, cost.Query, int, error) {
+// costReport answers the query of a request, which may be in its form, with mostRows rows at most. If there is an
+// error, code is its status.
+func (s *Server) costReport(
+	w http.ResponseWriter, r *http.Request, mostRows int,
+) (_ *cost.Report, _ cost.Query, code int, _ error) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxCostForm)
 	if err := r.ParseForm(); err != nil {
 		return nil, cost.Query{}, http.StatusBadRequest, err
@@ -99,6 +96,7 @@ func (s *Server) costReport(w http.ResponseWriter, r *http.Request) (*cost.Repor
 	if err != nil {
 		return nil, query, http.StatusBadRequest, err
 	}
+	query.Rows = min(query.Rows, mostRows)
 	ctx, cancel := context.WithTimeout(r.Context(), maxCostTime)
 	defer cancel()
 	report, err := s.src.Cost(ctx, query)
@@ -142,37 +140,35 @@ func (s *Server) writeCostText(w http.ResponseWriter, report *cost.Report, code 
 	w.Write(b.Bytes())
 }
 
-// accepted returns the form that a request asks for before all others: JSON, text, or else HTML.
-func accepted(r *http.Request) string {
-	first, _, _ := strings.Cut(r.Header.Get("Accept"), ",")
-	first, _, _ = strings.Cut(first, ";")
-	switch first = strings.TrimSpace(first); first {
-	case "application/json", "text/plain":
-		return first
+// values returns the parameters that ask for a query on this page.
+func (p *costPage) values(q cost.Query) url.Values {
+	v := q.Values()
+	if p.Refresh > 0 {
+		v.Set("refresh", strconv.Itoa(p.Refresh))
 	}
-	return "text/html"
+	return v
 }
 
-// costLink returns the link to a query on this page.
-func costLink(q cost.Query) string {
-	if v := q.Values().Encode(); v != "" {
-		return "cost?" + v
-	}
-	return "cost"
+func (p *costPage) link(q cost.Query) string { return "?" + p.values(q).Encode() }
+
+// Twin returns the link to the same report in another format.
+func (p *costPage) Twin(format string) string {
+	v := p.Report.Query.Values()
+	v.Set("format", format)
+	return "?" + v.Encode()
 }
 
 func (p *costPage) addTabs(q cost.Query) {
 	for _, by := range cost.Tables() {
 		other := cost.Query{By: by, Sort: "series", Page: 1, Rows: q.Rows}
 		other.DropFamily, other.DropLabel = q.DropFamily, q.DropLabel
-		p.Tabs = append(p.Tabs, costTab{Text: tabText(by), Link: costLink(other), Current: by == q.By})
+		p.Tabs = append(p.Tabs, choice{Text: tabText(by), Link: p.link(other) + "#table", Current: by == q.By})
 	}
-	p.JSON = "api/v1/" + costLink(q)
 	plain := q
 	plain.DropFamily, plain.DropLabel = "", ""
-	p.Without = costLink(plain)
+	p.Without = p.link(plain)
 	plain.Search, plain.Page = "", 1
-	fields := plain.Values()
+	fields := p.values(plain)
 	for _, key := range slices.Sorted(maps.Keys(fields)) {
 		p.Hidden = append(p.Hidden, pair{key, fields.Get(key)})
 	}
@@ -189,50 +185,53 @@ func tabText(by cost.By) string {
 	}
 }
 
-func (p *costPage) addTable(q cost.Query) {
+// addTable adds the report's table. Its query has the number of a page that there is.
+func (p *costPage) addTable() {
+	q := p.Report.Query
 	columns := cost.Columns(q.By)
-	for _, c := range columns {
+	for i, c := range columns {
 		sorted := q
 		sorted.Sort, sorted.Page, sorted.Ascending = c.Key, 1, c.Key == "name"
-		head := costColumn{Text: c.Text}
+		head := columnView{Text: c.Text, Number: i > 0}
 		if c.Key == q.Sort {
-			sorted.Ascending, head.Sort = !q.Ascending, "descending"
+			sorted.Ascending, head.Sorted = !q.Ascending, "descending"
 			if q.Ascending {
-				head.Sort = "ascending"
+				head.Sorted = "ascending"
 			}
 		}
-		head.Link = costLink(sorted)
+		head.Link = p.link(sorted) + "#table"
 		p.Columns = append(p.Columns, head)
 	}
 	for i := range p.Report.Rows {
 		r := &p.Report.Rows[i]
-		row := costRow{Name: r.Name}
-		asked := q
-		switch q.By {
-		case cost.ByFamily:
-			asked.DropFamily, asked.DropLabel = r.Name, ""
-			row.Link = costLink(asked)
-		case cost.ByLabel:
-			asked.DropLabel, asked.DropFamily = r.Name, ""
-			row.Link = costLink(asked)
-		}
+		row := costRow{Name: r.Name, Link: p.behind(q, r.Name)}
 		for _, c := range columns[1:] {
 			row.Cells = append(row.Cells, r.Cell(c.Key))
 		}
 		p.Rows = append(p.Rows, row)
 	}
-	p.Pager = costPager(q, p.Report.Found, len(p.Rows))
+	p.Pager = newPager(p.Report.Found, q.Page, q.Rows, func(page, rows int) string {
+		q.Page, q.Rows = page, rows
+		return p.link(q) + "#table"
+	})
 }
 
-func costPager(q cost.Query, found, shown int) pager {
-	from := q.From()
-	p := pager{Page: q.Page, Pages: max(1, (found+q.Rows-1)/q.Rows), From: from + 1, To: from + shown, Total: found}
-	at := func(page int) string { q.Page = page; return costLink(q) }
-	if q.Page > 1 {
-		p.First, p.Prev = at(1), at(min(q.Page-1, p.Pages))
+// behind returns the link of a row: what if the family or label were not there, or the evidence of the pod, or the
+// targets of the job.
+func (p *costPage) behind(q cost.Query, name string) string {
+	switch q.By {
+	case cost.ByFamily:
+		q.DropFamily, q.DropLabel = name, ""
+		return p.link(q)
+	case cost.ByLabel:
+		q.DropLabel, q.DropFamily = name, ""
+		return p.link(q)
+	case cost.ByPod:
+		if strings.Contains(name, "/") { // else it is the address of a target that is no pod
+			return "pods" + podLink(selection{}, name)
+		}
+	case cost.ByJob:
+		return "targets" + withValues("job", name)
 	}
-	if p.Page < p.Pages {
-		p.Next, p.Last = at(p.Page+1), at(p.Pages)
-	}
-	return p
+	return ""
 }

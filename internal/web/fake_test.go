@@ -64,6 +64,8 @@ type fakeMesh struct {
 	preview   func(ctx context.Context, job, url string) (*scrape.Preview, error)
 	costRows  []cost.Row
 	costErr   error
+
+	costReport func(cost.Query) *cost.Report // instead of one with costRows
 }
 
 func newFakeMesh(t testing.TB) *fakeMesh {
@@ -221,7 +223,8 @@ func (m *fakeMesh) sources() Sources {
 		Cost:       m.cost,
 		History:    func() []history.Line { return m.lines },
 		Pods: PodSources{
-			Report: func() diagnose.Report { return m.pods },
+			Report:  func() diagnose.Report { return m.pods },
+			Targets: func(scrape.Pod) []scrape.PoolStatus { return m.pools },
 			Ask: func(context.Context, string, string) (diagnose.Report, []show.Fact, error) {
 				facts, err := m.podFacts()
 				return m.pods, facts, err
@@ -244,6 +247,16 @@ func (m *fakeMesh) server(cfg Config) *Server {
 	s := New(cfg, m.sources(), zap.NewNop())
 	s.now = func() time.Time { return fakeNow }
 	return s
+}
+
+// menuPaths returns the paths of the pages of the menu, which all have the frame.
+func menuPaths() (paths []string) {
+	for _, l := range navigation {
+		if l.Path != "metrics" {
+			paths = append(paths, "/"+strings.TrimPrefix(l.Path, "./"))
+		}
+	}
+	return paths
 }
 
 // ask sends a request through the whole handler.

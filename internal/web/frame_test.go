@@ -24,7 +24,7 @@ func TestThemeIsACookie(t *testing.T) {
 		"theme=dark": `<html lang="en" data-theme="dark">`, "theme=light": `<html lang="en" data-theme="light">`,
 		"": `<html lang="en">`, "theme=auto": `<html lang="en">`, `theme="><script>`: `<html lang="en">`,
 	} {
-		for _, path := range []string{"/", "/targets", "/service-discovery", "/config"} {
+		for _, path := range menuPaths() {
 			if body := ask(s, "GET", path, "Cookie", cookie).Body.String(); !strings.Contains(body, want) {
 				t.Errorf("%s with %q: got no %s", path, cookie, want)
 			}
@@ -42,7 +42,7 @@ func TestRefreshIsInTheAddress(t *testing.T) {
 		"": `data-refresh="0"`, "?refresh=15": `data-refresh="15"`, "?refresh=1": `data-refresh="0"`,
 		"?refresh=x": `data-refresh="0"`,
 	} {
-		for _, path := range []string{"/", "/targets", "/service-discovery", "/config"} {
+		for _, path := range menuPaths() {
 			body := ask(s, "GET", path+query).Body.String()
 			if !strings.Contains(body, want) {
 				t.Errorf("%s%s: got no %s", path, query, want)

@@ -81,7 +81,7 @@ func (l list[T]) keys() []string {
 	return keys
 }
 
-// show returns the page of a list, and all selected rows in the chosen order. rows is sorted in place.
+// show returns the page of a list, and all selected rows in the chosen order.
 func (l list[T]) show(rows []T, sel selection) (listView[T], []T) {
 	v := listView[T]{Sel: sel, Noun: l.Noun, Hint: l.Hint, Total: len(rows), Filters: l.filters(sel)}
 	find, err := parseSearch(sel.Search)
@@ -91,7 +91,8 @@ func (l list[T]) show(rows []T, sel selection) (listView[T], []T) {
 	found, counts := l.narrow(rows, sel, find)
 	slices.SortStableFunc(found, l.compare(sel.Sort))
 	v.Found = len(found)
-	v.Rows, v.Pager = paginate(found, sel)
+	v.Pager = newPager(len(found), sel.Page, sel.Rows, sel.at)
+	v.Rows = found[v.Pager.From-1 : v.Pager.To]
 	for i, f := range l.Facets {
 		v.Facets = append(v.Facets, f.view(sel, counts[i]))
 	}
@@ -176,8 +177,11 @@ func (f facet[T]) view(sel selection, counts map[string]int) facetView {
 		values = append(slices.Clone(values), v.Value)
 	}
 	for _, value := range values {
-		v.Choices = append(v.Choices, choice{cut(value), value, sel.With(f.Key, value), counts[value],
-			value == v.Value})
+		c := choice{Text: cut(value), Value: value, Count: counts[value], Current: value == v.Value}
+		if v.Links {
+			c.Link = sel.With(f.Key, value)
+		}
+		v.Choices = append(v.Choices, c)
 	}
 	return v
 }

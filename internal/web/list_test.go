@@ -77,7 +77,7 @@ func TestTargetsAreNarrowedAndSorted(t *testing.T) {
 func TestFacetsCount(t *testing.T) {
 	m := shop2(t)
 	described := targetList()
-	view, _ := described.show(targetRows(m.pools), selection{Chosen: map[string]string{"state": "up",
+	view, _ := described.show(targetRows(m.pools), selection{Rows: pageSize, Chosen: map[string]string{"state": "up",
 		"job": "gateways"}})
 	got := map[string]int{}
 	for _, f := range view.Facets {
@@ -109,8 +109,8 @@ func TestTheAddressKeepsTheSelection(t *testing.T) {
 		"a facet": {sel.With("state", "down"),
 			"job=a%26b&refresh=15&rows=500&search=x+y&sort=-took&state=down"},
 		"a facet less": {sel.With("job", ""), "refresh=15&rows=500&search=x+y&sort=-took&state=up"},
-		"a page":       {sel.WithPage(2), "job=a%26b&page=2&refresh=15&rows=500&search=x+y&sort=-took&state=up"},
-		"rows":         {sel.WithRows(100), "job=a%26b&refresh=15&search=x+y&sort=-took&state=up"},
+		"a page":       {sel.at(2, 500), "job=a%26b&page=2&refresh=15&rows=500&search=x+y&sort=-took&state=up"},
+		"rows":         {sel.at(1, 100), "job=a%26b&refresh=15&search=x+y&sort=-took&state=up"},
 		"a sort":       {sel.WithSort("job"), "job=a%26b&refresh=15&rows=500&search=x+y&sort=job&state=up"},
 		"all":          {sel.All(), "refresh=15&rows=500&sort=-took"},
 	} {

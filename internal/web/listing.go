@@ -96,10 +96,11 @@ func (s selection) With(key, value string) string {
 	return s.Link()
 }
 
-// WithPage, WithRows and WithSort return the link to a selection that differs only in that.
-func (s selection) WithPage(page int) string    { s.Page = page; return s.Link() }
-func (s selection) WithRows(rows int) string    { s.Rows, s.Page = rows, 1; return s.Link() }
+// WithSort returns the link to a selection that differs only in the order.
 func (s selection) WithSort(sort string) string { s.Sort, s.Page = sort, 1; return s.Link() }
+
+// at returns the link to a page of so many rows.
+func (s selection) at(page, rows int) string { s.Page, s.Rows = page, rows; return s.Link() }
 
 // All returns the link to the list without facets and search.
 func (s selection) All() string {
@@ -128,24 +129,22 @@ type pager struct {
 	Sizes           []choice // how many rows a page may have; empty: all rows fit on the smallest page
 }
 
-// paginate returns the rows of the selected page. If the list has fewer pages, that is the last one.
-func paginate[T any](rows []T, sel selection) ([]T, pager) {
-	size := max(sel.Rows, pageSize)
-	p := pager{Total: len(rows), Pages: max(1, (len(rows)+size-1)/size)}
-	p.Page = min(max(1, sel.Page), p.Pages)
-	from := (p.Page - 1) * size
-	to := min(from+size, len(rows))
-	p.From, p.To = from+1, to
+// newPager describes a page of a list. If the list has fewer pages, it describes the last one. at returns the link to a
+// page of so many rows.
+func newPager(total, page, size int, at func(page, rows int) string) pager {
+	p := pager{Total: total, Pages: max(1, (total+size-1)/size)}
+	p.Page = min(max(1, page), p.Pages)
+	p.From, p.To = (p.Page-1)*size+1, min(p.Page*size, total)
 	if p.Page > 1 {
-		p.First, p.Prev = sel.WithPage(1), sel.WithPage(p.Page-1)
+		p.First, p.Prev = at(1, size), at(p.Page-1, size)
 	}
 	if p.Page < p.Pages {
-		p.Next, p.Last = sel.WithPage(p.Page+1), sel.WithPage(p.Pages)
+		p.Next, p.Last = at(p.Page+1, size), at(p.Pages, size)
 	}
-	if len(rows) > pageSize {
+	if total > pageSize {
 		for _, n := range []int{pageSize, largePage} {
-			p.Sizes = append(p.Sizes, choice{Text: strconv.Itoa(n), Link: sel.WithRows(n), Current: n == size})
+			p.Sizes = append(p.Sizes, choice{Text: strconv.Itoa(n), Link: at(1, n), Current: n == size})
 		}
 	}
-	return rows[from:to], p
+	return p
 }

@@ -20,7 +20,7 @@ type overviewPage struct {
 	Total     tally
 	Dropped   int
 	Others    int // targets that other shards scrape
-	Pods      *podCounts
+	Pods      podCounts
 	Sparks    []spark // the last hour
 	Endpoints []endpointRow
 	Flags     []pair
@@ -43,7 +43,7 @@ func (s *Server) overview(w http.ResponseWriter, r *http.Request) {
 		p.Dropped += j.Dropped
 		p.Others += j.Others
 	}
-	p.List, _ = jobList().show(slices.Clone(p.Jobs), parseSelection(r))
+	p.List, _ = jobList().show(p.Jobs, parseSelection(r))
 	flags := s.flags()
 	for _, name := range slices.Sorted(maps.Keys(flags)) {
 		p.Flags = append(p.Flags, pair{name, cut(flags[name])})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/diagnose"
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
@@ -49,14 +50,14 @@ func TestARefusedConfigurationShows(t *testing.T) {
 	m := newFakeMesh(t).shop()
 	s := m.server(Config{})
 	const refused = "Configuration refused"
-	for _, path := range []string{"/", "/targets", "/service-discovery", "/cost", "/config"} {
+	for _, path := range menuPaths() {
 		if body := ask(s, "GET", path).Body.String(); strings.Contains(body, refused) {
 			t.Errorf("%s: %q, though none was", path, refused)
 		}
 	}
 	m.loaded.Refused, m.loaded.Why = fakeNow.Add(-time.Minute), errors.New("f.yml:3: job_name: <b>: "+
 		"https://me:canary-password@x/?token=canary-token")
-	for _, path := range []string{"/", "/targets", "/service-discovery", "/cost", "/config"} {
+	for _, path := range menuPaths() {
 		body := ask(s, "GET", path).Body.String()
 		for _, want := range []string{refused, "1m ago", "loaded 3h ago", "f.yml:3: job_name: &lt;b&gt;"} {
 			if !strings.Contains(body, want) {
@@ -72,7 +73,7 @@ func TestARefusedConfigurationShows(t *testing.T) {
 func TestANoticeIsOnEveryPage(t *testing.T) {
 	s := newFakeMesh(t).shop().server(Config{})
 	s.src.Notice = "Pages of pods are read through the API server <1>."
-	for _, path := range []string{"/", "/targets", "/service-discovery", "/config"} {
+	for _, path := range menuPaths() {
 		w := ask(s, http.MethodGet, path)
 		want := `<p class="note">Pages of pods are read through the API server &lt;1&gt;.</p>`
 		if !strings.Contains(w.Body.String(), want) {
@@ -84,11 +85,14 @@ func TestANoticeIsOnEveryPage(t *testing.T) {
 func TestPagesOfAnEmptyMesh(t *testing.T) {
 	m := newFakeMesh(t)
 	m.pools, m.endpoints, m.notReady = nil, nil, "waiting for Kubernetes"
+	m.pods = diagnose.Report{}
 	m.yaml, m.yamlErr = "", errors.New("no configuration")
 	s := m.server(Config{})
 	for path, want := range map[string]string{
 		"/":                  "No jobs",
+		"/pods":              "No pod with an Envoy was seen yet",
 		"/targets":           "No targets yet",
+		"/cost":              "There is nothing to list",
 		"/service-discovery": "No targets were discovered yet",
 		"/config":            "no configuration",
 	} {
@@ -145,8 +149,7 @@ func TestHostileLabelsStayText(t *testing.T) {
 	steps, _, _ := strings.Cut("/"+stepsLink(evil, target.Discovered()), "#")
 	markup := regexp.MustCompile(`<script|<img|javascript:`)
 	const own = `<script src="static/app.js" defer></script>`
-	for _, path := range []string{"/", "/targets", "/service-discovery", "/cost", "/config", steps,
-		"/targets?search=%22%3E%3Cscript%3E&job=%22%3E%3Cscript%3E"} {
+	for _, path := range append(menuPaths(), steps, "/targets?search=%22%3E%3Cscript%3E&job=%22%3E%3Cscript%3E") {
 		w := ask(s, "GET", path)
 		wantStatus(t, w, http.StatusOK)
 		body := strings.Replace(w.Body.String(), own, "", 1)
@@ -202,10 +205,9 @@ func TestNoCredentialIsShown(t *testing.T) {
 	m.reload = func(ctx context.Context) error { return errors.New(`http_sd: Get "http://me:canary-reload@x": EOF`) }
 	s := m.server(Config{EnableLifecycle: true})
 	steps, _, _ := strings.Cut("/"+stepsLink("http", target.Discovered()), "#")
-	for _, path := range []string{"/", "/targets", "/service-discovery", "/cost", "/config", steps,
-		"/targets?format=json",
-		"/targets?format=text", "/service-discovery?format=json", "/service-discovery?format=text", "/api/v1/targets",
-		"/api/v1/status/flags", "/api/v1/status/config", "/api/v1/status/remote_write", "/metrics"} {
+	for _, path := range append(menuPaths(), steps, "/targets?format=json", "/targets?format=text",
+		"/service-discovery?format=json", "/service-discovery?format=text", "/api/v1/targets", "/api/v1/status/flags",
+		"/api/v1/status/config", "/api/v1/status/remote_write", "/metrics") {
 		if body := ask(s, "GET", path).Body.String(); strings.Contains(body, "canary") {
 			t.Errorf("%s shows a credential: %s", path, body)
 		}

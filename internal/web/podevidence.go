@@ -56,7 +56,8 @@ func (s *Server) podPage(w http.ResponseWriter, r *http.Request, name string) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8") // render is too late for it
 		w.WriteHeader(http.StatusNotFound)
 	} else {
-		p.Pod = &podRow{Row: e.row, Shown: show.NewPod(e.row, hide)}
+		p.Pod = &podRow{Row: e.row}
+		p.Pod.show()
 	}
 	s.render(w, "pod.html", p)
 }
@@ -103,7 +104,7 @@ func (s *Server) examine(ctx context.Context, name string, fetch bool) examined 
 		report, facts, e.err = s.src.Pods.Ask(asking, namespace, pod)
 		cancel()
 	} else {
-		report = s.report()
+		report = s.src.Pods.Report()
 	}
 	e.at = report.At
 	if e.row = report.Row(namespace, pod); e.row == nil {
@@ -202,8 +203,7 @@ func (s *Server) preview(ctx context.Context, t *diagnose.Target) *show.Page {
 	return p
 }
 
-// stepsOf returns the steps of each discovered target of a pod, by job. Without PodSources.Targets it returns only
-// those of running and of dropped targets.
+// stepsOf returns the steps of each discovered target of a pod, by job.
 func (s *Server) stepsOf(pod scrape.Pod) []*stepsView {
 	var views []*stepsView
 	add := func(of scrape.Pod, job string, discovered func() labels.Labels, note func() string) {
@@ -214,12 +214,8 @@ func (s *Server) stepsOf(pod scrape.Pod) []*stepsView {
 			views = append(views, v)
 		}
 	}
-	pools := s.pools
-	if s.src.Pods.Targets != nil {
-		pools = s.src.Pods.Targets
-	}
 	none := func() string { return "" }
-	for _, p := range pools() {
+	for _, p := range s.src.Pods.Targets(pod) {
 		for _, t := range p.Targets {
 			add(t.Pod, p.Job, t.Discovered, none)
 		}

@@ -32,8 +32,13 @@ type podRow struct {
 	*diagnose.Row
 	place int // in the report, where the worst come first
 	rank  int // of the verdict; 0 is the worst
-	Shown show.Pod
+	Shown *show.Pod
 	Link  string // to the evidence
+}
+
+func (r *podRow) show() {
+	shown := show.NewPod(r.Row, hide)
+	r.Shown = &shown
 }
 
 type causeView struct {
@@ -127,14 +132,6 @@ func jobOf(r *podRow) string {
 	return r.Reason.Job
 }
 
-// report returns the report on pods. It is empty if there is none.
-func (s *Server) report() diagnose.Report {
-	if s.src.Pods.Report == nil {
-		return diagnose.Report{At: s.now()}
-	}
-	return s.src.Pods.Report()
-}
-
 // hide removes credentials from a text of a report.
 func hide(text string) string {
 	if !strings.Contains(text, "://") && !strings.Contains(text, "oauth2: ") {
@@ -174,7 +171,7 @@ func (s *Server) podsPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) podList(w http.ResponseWriter, r *http.Request, format string) {
-	report := s.report()
+	report := s.src.Pods.Report()
 	view, found := selectPods(&report, r)
 	switch format {
 	case formatJSON:
@@ -185,7 +182,7 @@ func (s *Server) podList(w http.ResponseWriter, r *http.Request, format string) 
 		return
 	}
 	for _, row := range view.Rows {
-		row.Shown = show.NewPod(row.Row, hide)
+		row.show()
 		row.Link = podLink(view.Sel, row.Shown.FullName())
 	}
 	p := podsPage{frame: s.frame(r, "Pods", "pods"), List: view}
@@ -267,7 +264,7 @@ func funnels(all []show.Funnel) []funnelView {
 
 // AllPods returns what /api/v1/pods answers without parameters.
 func (s *Server) AllPods() show.Answer {
-	report := s.report()
+	report := s.src.Pods.Report()
 	return answerOf(&report, rowsOf(&report))
 }
 
@@ -288,7 +285,7 @@ func (s *Server) answer(ctx context.Context, r *http.Request) (show.Answer, int,
 		a, err := s.OnePod(ctx, name, !isCrossSite(r))
 		return a, http.StatusNotFound, err
 	}
-	report := s.report()
+	report := s.src.Pods.Report()
 	view, rows := selectPods(&report, r)
 	if view.Problem != "" {
 		return show.Answer{}, http.StatusBadRequest, errors.New("search: " + view.Problem)
@@ -349,27 +346,19 @@ func (s *Server) apiPods(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// podCounts are the numbers of pods on the overview.
-type podCounts struct {
-	Scraped, Not int
-	Others       int // finished, or of other instances
-}
+// podCounts are the numbers of pods on the overview. Pods that have finished, or that other instances scrape, are not
+// counted.
+type podCounts struct{ Scraped, Total int }
 
-// countPods returns nil if there is no report.
-func (s *Server) countPods() *podCounts {
-	if s.src.Pods.Report == nil {
-		return nil
-	}
-	c := &podCounts{}
+func (s *Server) countPods() (c podCounts) {
 	report := s.src.Pods.Report()
 	for i := range report.Rows {
-		switch v := report.Rows[i].Verdict; {
-		case v == diagnose.Scraped:
+		v := report.Rows[i].Verdict
+		if v == diagnose.Scraped {
 			c.Scraped++
-		case show.IsOthers(v):
-			c.Others++
-		default:
-			c.Not++
+		}
+		if !show.IsOthers(v) {
+			c.Total++
 		}
 	}
 	return c

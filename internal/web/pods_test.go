@@ -389,7 +389,7 @@ func TestEvidenceOfTargetsThatAreNotScrapedHere(t *testing.T) {
 	invalid.Reason = "no address"
 	duplicate.Same = scrape.Pod{Namespace: "shop", Name: "web-1"}
 	elsewhere.Shard = 3
-	src.Pods.Targets = func() []scrape.PoolStatus {
+	src.Pods.Targets = func(scrape.Pod) []scrape.PoolStatus {
 		return []scrape.PoolStatus{{Job: "envoy-stats", Invalid: []scrape.FoundTarget{invalid},
 			Duplicates: []scrape.FoundTarget{duplicate}, Elsewhere: []scrape.FoundTarget{elsewhere}}}
 	}
@@ -489,6 +489,11 @@ func TestTenThousandPodsComeInPages(t *testing.T) {
 		if rows := strings.Count(body.String(), `<tr id="`); rows != c.rows || !strings.Contains(body.String(),
 			c.want) {
 			t.Errorf("%s: %d rows, want %d and %q", c.path, rows, c.rows, c.want)
+		}
+	}
+	for _, path := range []string{"/", "/pods?pod=team-0/reviews-v1-7f99cc4496-00000"} {
+		if n := ask(s, "GET", path).Body.Len(); n > 1_000_000 {
+			t.Errorf("%s: %d bytes, want less than 1 MB", path, n)
 		}
 	}
 }

@@ -68,15 +68,15 @@ type Sources struct {
 	Gatherer   prometheus.Gatherer
 }
 
-// PodSources is the data of /pods. Each function may be nil; then the pages lack what it returns.
+// PodSources is the data of /pods. Ask and Preview may be nil; then the pages lack what they return.
 type PodSources struct {
 	Report func() diagnose.Report // may be a few seconds old
 	// Ask asks the API server for one pod. It returns a report that has the pod even if no job looks at it, and
 	// what the API server says of it. If the API server does not answer, the error says why, and the report is as
 	// without asking.
 	Ask func(ctx context.Context, namespace, pod string) (diagnose.Report, []show.Fact, error)
-	// Targets returns every discovered target, as Pools.FullStatus does.
-	Targets func() []scrape.PoolStatus
+	// Targets returns every discovered target of a pod, as Pools.FullStatusOf does. Those of other pods are ignored.
+	Targets func(scrape.Pod) []scrape.PoolStatus
 	// Preview fetches the page of a running target.
 	Preview func(ctx context.Context, job, url string) (*scrape.Preview, error)
 }

@@ -130,7 +130,7 @@
   document.addEventListener('keydown', onKey);
   find('#keys').hidden = false;
   // An address without empty parameters is easier to read.
-  find('form.filter')?.addEventListener('formdata', ({ formData }) => {
+  document.addEventListener('formdata', ({ formData }) => {
     for (const [name, value] of [...formData]) if (!value) formData.delete(name);
   });
   const seconds = Number(document.body.dataset.refresh);
