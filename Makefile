@@ -105,6 +105,7 @@ e2e: ## End-to-end tests with real etcd, kube-apiserver, Prometheus, Envoy and C
 	@e2e/tools/build.sh >/dev/null # not within the timeout of the tests: the first build takes long
 	@e2e/tools/vmui.sh >/dev/null
 	@tools/helm/build.sh >/dev/null
+	@PUSHDOWN_ENVOY="$$(e2e/tools/envoy.sh)" $(GO) test -count=1 -v -run TestRealEnvoy ./internal/pushdown
 	cd e2e && $(GO) test -count=1 -timeout 20m -v ./...
 
 .PHONY: chaos

@@ -56,6 +56,7 @@ var allowed = map[string][]string{
 	"config/problem":  {},
 	"config/yamltree": {},
 	"envoy":           {},
+	"pushdown":        {},
 	"diagnose":        {"discovery", "envoy", "relabel", "scrape", "shard"}, // shard: in tests
 	"diagnose/show":   {"diagnose", "config/hint"},                          // hint: the distance of two names
 	"cost":            {"exposition", "scrape", "series", "discovery"},      // discovery: in tests
