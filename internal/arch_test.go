@@ -57,6 +57,7 @@ var allowed = map[string][]string{
 	"config/problem":  {},
 	"config/yamltree": {},
 	"envoy":           {},
+	"pushdown":        {},
 	"diagnose":        {"discovery", "envoy", "relabel", "scrape", "shard"}, // shard: in tests
 	"diagnose/show":   {"diagnose", "config/hint", "podlookup"},             // distance of names; words for kinds
 	"cost":            {"exposition", "scrape", "series", "discovery"},      // discovery: in tests
