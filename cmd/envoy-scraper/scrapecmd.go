@@ -63,7 +63,11 @@ func newScrapeCommand(app *kingpin.Application) command {
 
 func (c *scrapeCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
 	refuse := func(err error) int {
-		fmt.Fprintf(stderr, "envoy-scraper scrape: %v\n", err)
+		lines := strings.Split(err.Error(), "\n") // problems of a configuration are several
+		for i, line := range lines {
+			lines[i] = show.Printable(line)
+		}
+		fmt.Fprintf(stderr, "envoy-scraper scrape: %s\n", strings.Join(lines, "\n"))
 		return exitRefused
 	}
 	if c.target == "" && c.pod.selector == "" {
