@@ -63,11 +63,7 @@ func newScrapeCommand(app *kingpin.Application) command {
 
 func (c *scrapeCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
 	refuse := func(err error) int {
-		lines := strings.Split(err.Error(), "\n") // problems of a configuration are several
-		for i, line := range lines {
-			lines[i] = show.Printable(line)
-		}
-		fmt.Fprintf(stderr, "envoy-scraper scrape: %s\n", strings.Join(lines, "\n"))
+		fmt.Fprintf(stderr, "envoy-scraper scrape: %s\n", printable(err.Error()))
 		return exitRefused
 	}
 	if c.target == "" && c.pod.selector == "" {

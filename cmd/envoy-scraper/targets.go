@@ -344,6 +344,15 @@ func labelWords(m map[string]string) string {
 	return strings.Join(names, ", ")
 }
 
+// printable returns a text that a terminal can show. It may have several lines, as the problems of a configuration.
+func printable(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = show.Printable(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
 // table prints aligned columns.
 type table struct{ w *tabwriter.Writer }
 
