@@ -195,11 +195,15 @@ func explainFailure(o *scrape.Once, err error) error {
 	answered := ue == nil && o.Response != nil
 	var dns *net.DNSError
 	var server *via.ServerError
+	var tooLarge *via.RateError
 	switch {
 	case errors.Is(err, context.Canceled):
 		return errors.New("interrupted")
 	case errors.As(err, &server):
 		return server
+	case errors.As(err, &tooLarge):
+		return fmt.Errorf("the page does not end within %v at %s, the most that is read through the API server: give "+
+			"a longer --timeout", o.Timeout, tooLarge.Rate)
 	case errors.Is(err, context.DeadlineExceeded) && o.Body.Len() > 0:
 		return fmt.Errorf("the page did not end within %v (%s read)", o.Timeout, show.Bytes(int64(o.Body.Len())))
 	case errors.Is(err, context.DeadlineExceeded):

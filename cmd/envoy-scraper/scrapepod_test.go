@@ -111,6 +111,20 @@ func TestScrapeAPodAsAJob(t *testing.T) {
 	}
 }
 
+// TestScrapeAPodWithAPageBeyondTheRate: the way out is a flag that the command has.
+func TestScrapeAPodWithAPageBeyondTheRate(t *testing.T) {
+	kubeconfig := podCluster(t, withSidecar, runningPod, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		fmt.Fprint(w, strings.Repeat("envoy_server_live 1\n", 1<<20))
+	})
+	code, _, errs := runCommand(t, "scrape", "--kubeconfig="+kubeconfig, "-n", "shop", "--via=apiserver",
+		"--timeout=1s", "details-v1-a")
+	if code != exitRefused || !strings.Contains(errs, "the page does not end within 1s at 5.0 MiB per second") ||
+		!strings.Contains(errs, "--timeout") || strings.Contains(errs, "--via.max-rate") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+}
+
 func TestPathOfAPodsPage(t *testing.T) {
 	file := writeFile(t, "- job_name: a\n  metrics_path: /stats\n  params: {filter: [istio]}\n"+
 		"  static_configs: [{targets: [a]}]\n")

@@ -44,12 +44,12 @@ func (l *limiter) checkTargets() error {
 }
 
 // RateError is the error of a page that cannot end in time at the rate that Limits allow.
-type RateError struct{ rate string }
+type RateError struct{ Rate string } // such as 5.0 MiB per second
 
 // Error implements error.
 func (e *RateError) Error() string {
 	return fmt.Sprintf("the page does not end in time at %s, the most that is read through the API server: scrape "+
-		"fewer targets, or less often, or raise --via.max-rate", e.rate)
+		"fewer targets, or less often, or raise --via.max-rate", e.Rate)
 }
 
 // Unwrap tells callers that look for a timeout.
