@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	config_util "github.com/prometheus/common/config"
 	promconfig "github.com/prometheus/prometheus/config"
@@ -111,17 +112,14 @@ func TestScrapeAPodAsAJob(t *testing.T) {
 	}
 }
 
-// TestScrapeAPodWithAPageBeyondTheRate: the way out is a flag that the command has.
-func TestScrapeAPodWithAPageBeyondTheRate(t *testing.T) {
-	kubeconfig := podCluster(t, withSidecar, runningPod, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain")
-		fmt.Fprint(w, strings.Repeat("envoy_server_live 1\n", 1<<20))
-	})
-	code, _, errs := runCommand(t, "scrape", "--kubeconfig="+kubeconfig, "-n", "shop", "--via=apiserver",
-		"--timeout=1s", "details-v1-a")
-	if code != exitRefused || !strings.Contains(errs, "the page does not end within 1s at 5.0 MiB per second") ||
-		!strings.Contains(errs, "--timeout") || strings.Contains(errs, "--via.max-rate") {
-		t.Errorf("exit %d: %s", code, errs)
+// TestAPageBeyondTheRateInWords: the way out is a flag that the command has.
+func TestAPageBeyondTheRateInWords(t *testing.T) {
+	once := &scrape.Once{Timeout: time.Second}
+	once.Body.WriteString(sidecarPage)
+	got := explainFailure(once, fmt.Errorf("read: %w", &via.RateError{Rate: "5.0 MiB per second"})).Error()
+	if !strings.Contains(got, "the page does not end within 1s at 5.0 MiB per second") ||
+		!strings.Contains(got, "--timeout") || strings.Contains(got, "--via.max-rate") {
+		t.Errorf("error = %s", got)
 	}
 }
 
