@@ -71,7 +71,7 @@ func newCostCommand(app *kingpin.Application) command {
 
 func (c *costCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
 	refuse := func(err error, code int) int {
-		fmt.Fprintf(stderr, "envoy-scraper cost: %s\n", config.RedactURLs(err.Error()))
+		fmt.Fprintf(stderr, "envoy-scraper cost: %s\n", printable(config.RedactURLs(err.Error())))
 		return code
 	}
 	values, err := c.values()

@@ -63,7 +63,7 @@ func newScrapeCommand(app *kingpin.Application) command {
 
 func (c *scrapeCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
 	refuse := func(err error) int {
-		fmt.Fprintf(stderr, "envoy-scraper scrape: %v\n", err)
+		fmt.Fprintf(stderr, "envoy-scraper scrape: %s\n", printable(err.Error()))
 		return exitRefused
 	}
 	if c.target == "" && c.pod.selector == "" {
@@ -195,11 +195,15 @@ func explainFailure(o *scrape.Once, err error) error {
 	answered := ue == nil && o.Response != nil
 	var dns *net.DNSError
 	var server *via.ServerError
+	var tooLarge *via.RateError
 	switch {
 	case errors.Is(err, context.Canceled):
 		return errors.New("interrupted")
 	case errors.As(err, &server):
 		return server
+	case errors.As(err, &tooLarge):
+		return fmt.Errorf("the page does not end within %v at %s, the most that is read through the API server: give "+
+			"a longer --timeout", o.Timeout, tooLarge.Rate)
 	case errors.Is(err, context.DeadlineExceeded) && o.Body.Len() > 0:
 		return fmt.Errorf("the page did not end within %v (%s read)", o.Timeout, show.Bytes(int64(o.Body.Len())))
 	case errors.Is(err, context.DeadlineExceeded):

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -197,6 +198,35 @@ func content(contentType, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", contentType)
 		fmt.Fprint(w, body)
+	}
+}
+
+// TestScrapePrintsNoCommandsForATerminal: names on a page and the status of an answer may hold any character.
+func TestScrapePrintsNoCommandsForATerminal(t *testing.T) {
+	s := serve(t, "text/plain; version=0.0.4", "{\"evil\x1b[2J\"} 1\n")
+	code, out, errs := runCommand(t, "scrape", s.URL)
+	if code != exitOK || strings.Contains(out, "\x1b") || !strings.Contains(out, `evil\x1b[2J`) {
+		t.Errorf("exit %d: %q, %s", code, out, errs)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Read(make([]byte, 4096))
+			fmt.Fprint(c, "HTTP/1.1 500 \x1b[2J\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+			_ = c.Close()
+		}
+	}()
+	code, out, errs = runCommand(t, "scrape", l.Addr().String())
+	if code != exitRefused || strings.Contains(errs, "\x1b") || !strings.Contains(errs, "answers 500") {
+		t.Errorf("exit %d: %s, %q", code, out, errs)
 	}
 }
 

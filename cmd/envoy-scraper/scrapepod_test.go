@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	config_util "github.com/prometheus/common/config"
 	promconfig "github.com/prometheus/prometheus/config"
@@ -108,6 +109,17 @@ func TestScrapeAPodAsAJob(t *testing.T) {
 	want := "/api/v1/namespaces/shop/pods/details-v1-a:15090/proxy/stats?filter=istio"
 	if code != exitOK || asked != want {
 		t.Errorf("exit %d: %s; asked for %s, want %s", code, errs, asked, want)
+	}
+}
+
+// TestAPageBeyondTheRateInWords: the way out is a flag that the command has.
+func TestAPageBeyondTheRateInWords(t *testing.T) {
+	once := &scrape.Once{Timeout: time.Second}
+	once.Body.WriteString(sidecarPage)
+	got := explainFailure(once, fmt.Errorf("read: %w", &via.RateError{Rate: "5.0 MiB per second"})).Error()
+	if !strings.Contains(got, "the page does not end within 1s at 5.0 MiB per second") ||
+		!strings.Contains(got, "--timeout") || strings.Contains(got, "--via.max-rate") {
+		t.Errorf("error = %s", got)
 	}
 }
 

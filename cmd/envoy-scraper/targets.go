@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
+	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
@@ -343,6 +344,15 @@ func labelWords(m map[string]string) string {
 	return strings.Join(names, ", ")
 }
 
+// printable returns a text that a terminal can show. It may have several lines, as the problems of a configuration.
+func printable(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = show.Printable(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
 // table prints aligned columns.
 type table struct{ w *tabwriter.Writer }
 
@@ -352,6 +362,15 @@ func newTable(w io.Writer, head ...string) table {
 	return t
 }
 
-func (t table) row(cells ...string) { fmt.Fprintln(t.w, strings.Join(cells, "\t")) }
+// row prints cells, which may come from pods and their pages.
+func (t table) row(cells ...string) {
+	for i, cell := range cells {
+		if i > 0 {
+			fmt.Fprint(t.w, "\t")
+		}
+		fmt.Fprint(t.w, show.Printable(cell))
+	}
+	fmt.Fprintln(t.w)
+}
 
 func (t table) flush() error { return t.w.Flush() }

@@ -73,7 +73,7 @@ func (p *runningProcess) ask(ctx context.Context, query url.Values) (show.Answer
 	}
 	switch err := json.Unmarshal(body, &answer); {
 	case err == nil && answer.Status == "error" && answer.Error != "" && query.Has("pod"):
-		return show.Answer{}, errors.New(answer.Error)
+		return show.Answer{}, fmt.Errorf("%.1000s", answer.Error)
 	case err != nil || answer.Data == nil || answer.Data.Pods == nil:
 		return show.Answer{},
 			fmt.Errorf("%s is not an envoy-scraper that knows pods: it answers %s (give --url the URL "+

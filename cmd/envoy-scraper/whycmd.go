@@ -65,7 +65,7 @@ type podSource interface {
 
 func (c *whyCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
 	fail := func(code int, err error) int {
-		fmt.Fprintf(stderr, "envoy-scraper why: %s\n", config.RedactURLs(err.Error()))
+		fmt.Fprintf(stderr, "envoy-scraper why: %s\n", printable(config.RedactURLs(err.Error())))
 		return code
 	}
 	if err := c.check(); err != nil {

@@ -97,6 +97,9 @@ func TestWhySaysWhatIsWrong(t *testing.T) {
 			}
 		}
 	})
+	rude := serveFunc(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"status":"error","error":"\u001b[2Jno %s","data":{"pods":[]}}`, strings.Repeat("x", 1<<20))
+	})
 	silent := serveFunc(t, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	gone := serveFunc(t, nil)
 	gone.Close()
@@ -121,7 +124,8 @@ func TestWhySaysWhatIsWrong(t *testing.T) {
 			"is not an envoy-scraper that knows pods: it answers 200 OK"},
 		"no pod": {[]string{"--url", none.URL, "shop/cart-0"}, 1,
 			"is not an envoy-scraper that knows pods: it answers with 0 pods when asked for one"},
-		"a web page": {[]string{"--url", page.URL}, 1, "is not an envoy-scraper that knows pods"},
+		"a rude error": {[]string{"--url", rude.URL, "shop/cart-0"}, 1, `: \x1b[2Jno xxx`},
+		"a web page":   {[]string{"--url", page.URL}, 1, "is not an envoy-scraper that knows pods"},
 		"gigabytes": {[]string{"--url", endless.URL}, 1,
 			"the answer is longer than 64.0 MiB; this is not an envoy-scraper"},
 		"no answer": {[]string{"--url", silent.URL, "--timeout=100ms"}, 1,
@@ -135,7 +139,8 @@ func TestWhySaysWhatIsWrong(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, out, errs := runCommand(t, append([]string{"why"}, c.args...)...)
-			if code != c.code || out != "" || !strings.Contains(errs, c.want) || strings.Contains(errs, "canary") {
+			if code != c.code || out != "" || !strings.Contains(errs, c.want) || strings.Contains(errs, "canary") ||
+				len(errs) > 2000 {
 				t.Errorf("exit %d, %q %q, want exit %d, %q", code, out, errs, c.code, c.want)
 			}
 		})

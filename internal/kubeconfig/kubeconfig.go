@@ -38,7 +38,10 @@ func Read(file, context string) (*Config, error) {
 	}
 	isCurrent := context == "" || context == all.CurrentContext
 	all.CurrentContext = cmp.Or(context, all.CurrentContext)
-	if name := all.CurrentContext; name != "" && all.Contexts[name] == nil {
+	switch name := all.CurrentContext; {
+	case context != "" && len(all.Contexts) == 0:
+		return nil, errors.New("there is no kubeconfig with contexts: give one with --kubeconfig or $KUBECONFIG")
+	case name != "" && all.Contexts[name] == nil:
 		return nil, fmt.Errorf("the kubeconfig has no context %q: choose one with --context%s", name, Contexts(all))
 	}
 	cfg, err := loader.ClientConfig()

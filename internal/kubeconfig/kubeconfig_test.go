@@ -57,6 +57,9 @@ func TestRead(t *testing.T) {
 	if _, err = Read("", ""); err == nil || !strings.Contains(err.Error(), "there is no kubeconfig") {
 		t.Errorf("error = %v", err)
 	}
+	if _, err = Read("", "prod"); err == nil || !strings.Contains(err.Error(), "there is no kubeconfig with contexts") {
+		t.Errorf("error = %v", err)
+	}
 	t.Setenv("KUBECONFIG", file)
 	if c, err = Read("", "dev"); err != nil || c.REST.BearerToken != "hunter3" {
 		t.Errorf("of $KUBECONFIG: %+v, %v", c, err)

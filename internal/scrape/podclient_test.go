@@ -215,7 +215,7 @@ func TestAPageBeyondTheRate(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := PagesOfPods(cfg, []*targetgroup.Group{podGroup("cart-0", "10.0.0.7", "15090")}, Options{})[0]
-	page.Via, page.Timeout = proxy, time.Second
+	page.Via, page.Timeout = proxy, 2*time.Second
 	if err := page.Run(t.Context()); err == nil || reasonOf(err) != "via_rate" ||
 		!strings.Contains(err.Error(), "raise --via.max-rate") {
 		t.Errorf("error = %v, reason %s", err, reasonOf(err))

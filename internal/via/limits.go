@@ -2,6 +2,7 @@ package via
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -44,12 +45,12 @@ func (l *limiter) checkTargets() error {
 }
 
 // RateError is the error of a page that cannot end in time at the rate that Limits allow.
-type RateError struct{ rate string }
+type RateError struct{ Rate string } // such as 5.0 MiB per second
 
 // Error implements error.
 func (e *RateError) Error() string {
 	return fmt.Sprintf("the page does not end in time at %s, the most that is read through the API server: scrape "+
-		"fewer targets, or less often, or raise --via.max-rate", e.rate)
+		"fewer targets, or less often, or raise --via.max-rate", e.Rate)
 }
 
 // Unwrap tells callers that look for a timeout.
@@ -73,26 +74,45 @@ type pacedBody struct {
 	limiter *limiter
 	metrics *metrics
 	release func()
+
+	began  time.Time     // the first read
+	waited time.Duration // for the rate
 }
 
 // Read implements io.Reader.
 func (b *pacedBody) Read(p []byte) (int, error) {
+	if b.began.IsZero() {
+		b.began = time.Now()
+	}
 	p = p[:min(len(p), b.limiter.bytes.Burst())]
 	n, err := b.ReadCloser.Read(p)
-	if n == 0 {
-		return n, err
-	}
-	b.metrics.bytes.Add(float64(n))
-	began := time.Now()
-	tooSlow := b.limiter.bytes.WaitN(b.ctx, n)
-	b.metrics.waited.Add(time.Since(began).Seconds())
-	if tooSlow != nil {
-		if ended := b.ctx.Err(); ended != nil {
-			return n, ended
+	if n > 0 {
+		b.metrics.bytes.Add(float64(n))
+		if tooLong := b.wait(n); tooLong != nil {
+			err = tooLong
 		}
-		return n, &RateError{b.limiter.limits.rate()}
+	}
+	if errors.Is(err, context.DeadlineExceeded) && b.waited > time.Since(b.began)/2 {
+		err = &RateError{b.limiter.limits.rate()}
 	}
 	return n, err
+}
+
+// wait waits until n bytes more may have been read, or returns an error at once if that is after the deadline.
+func (b *pacedBody) wait(n int) error {
+	began := time.Now()
+	err := b.limiter.bytes.WaitN(b.ctx, n)
+	took := time.Since(began)
+	b.metrics.waited.Add(took.Seconds())
+	b.waited += took
+	switch {
+	case err == nil:
+		return nil
+	case b.ctx.Err() != nil:
+		return b.ctx.Err()
+	default:
+		return &RateError{b.limiter.limits.rate()}
+	}
 }
 
 // Close implements io.Closer.

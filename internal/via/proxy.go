@@ -104,7 +104,7 @@ func (p *Proxy) RoundTrip(page *http.Request) (*http.Response, error) {
 	}
 	resp.Request = page
 	p.unproxyLocation(resp, pod)
-	resp.Body = &pacedBody{resp.Body, ctx, p.limiter, p.metrics, end}
+	resp.Body = &pacedBody{ReadCloser: resp.Body, ctx: ctx, limiter: p.limiter, metrics: p.metrics, release: end}
 	return resp, nil
 }
 

@@ -267,21 +267,29 @@ func writePage(b *strings.Builder, p *Page) {
 	}
 }
 
-// plain returns a text that a terminal can show: on one line, without control characters, and not longer than maxText.
+// plain returns a text that a terminal can show, not longer than maxText.
 func plain(text string) string {
-	var b strings.Builder
 	n := 0
-	for _, r := range text {
+	for i := range text {
 		if n++; n > maxText {
-			b.WriteString("…")
+			text = text[:i] + "…"
 			break
 		}
+	}
+	return Printable(text)
+}
+
+// Printable returns a text on one line and without characters that a terminal takes for a command, such as an escape
+// sequence or a mark that turns the direction of the text.
+func Printable(text string) string {
+	var b strings.Builder
+	for _, r := range text {
 		switch {
 		case unicode.IsPrint(r):
 			b.WriteRune(r)
 		case r == '\n' || r == '\t':
 			b.WriteByte(' ')
-		default: // for example an escape sequence, or a mark that turns the direction of the text
+		default:
 			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
 		}
 	}
