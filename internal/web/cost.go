@@ -79,8 +79,8 @@ func (s *Server) apiCost(w http.ResponseWriter, r *http.Request) {
 	s.writeCostJSON(w, report, code, err)
 }
 
-// costReport answers the query of a request, which may be in its form, with mostRows rows at most. If there is an
-// error, code is its status.
+// costReport answers the query of a request, which may be in its form. The report has at most mostRows rows. code is
+// the status of an error.
 func (s *Server) costReport(
 	w http.ResponseWriter, r *http.Request, mostRows int,
 ) (_ *cost.Report, _ cost.Query, code int, _ error) {

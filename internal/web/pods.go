@@ -94,7 +94,7 @@ func listOfPods() list[*podRow] {
 			Compare: func(a, b *podRow) int { return cmp.Compare(value(a), value(b)) }}
 	}
 	return list[*podRow]{
-		Noun: "pods", Hint: "pod, namespace, node, address, label=value",
+		Noun: "pods", Hint: "pod, namespace, node, IP, label=value",
 		Facets: []facet[*podRow]{
 			{Key: "verdict", Text: "Verdict", Values: verdicts,
 				Value: func(r *podRow) string { return string(r.Verdict) }},

@@ -27,7 +27,7 @@ var screenshots = []struct {
 	width, height int
 }{
 	{"overview", "/", 1200, 1000},
-	{"pods", "/pods", 1200, 1100},
+	{"pods", "/pods", 1200, 1015},
 	{"pod", "/pods?pod=shop/orders-6b8f9d7c5-k9r4w", 1200, 900},
 	{"targets", "/targets", 1200, 760},
 	{"service-discovery", "/service-discovery?state=dropped", 1200, 720},

@@ -160,7 +160,7 @@ func (m *fakeMesh) addStoryPods() (records []discovery.PodRecord) {
 
 // storyCost returns a report on what the series of the story cost.
 func storyCost(q cost.Query) *cost.Report {
-	const total, seconds, targets = 26_112, 15, 10
+	const total, seconds, targets = 26_112, 15, 9
 	hourAgo, zeros, change, written := fakeNow.Add(-time.Hour), 2244, 342, 47_104.0
 	r := &cost.Report{
 		At: fakeNow, Query: q, Took: 0.004, WhatIf: []cost.WhatIf{}, Advice: []cost.Fix{},
