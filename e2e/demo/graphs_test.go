@@ -33,12 +33,12 @@ func TestFindUI(t *testing.T) {
 		want   string // the folder, or a part of the error
 		is     error
 	}{
-		"it is there":             {"echo " + ui, false, ui, nil},
-		"it is downloaded":        {"echo downloading >&2; [ -z \"$1\" ] && echo " + ui, false, ui, nil},
-		"once, and it is there":   {"[ \"$1\" = --cached ] && echo " + ui, true, ui, nil},
-		"once, and it is not":     {"exit 3", true, errNotCached.Error(), errNotCached},
-		"no network":              {"echo downloading >&2; echo no network >&2; exit 1", false, "no network", nil},
-		"a folder that is no one": {"echo /nowhere", false, "/nowhere: no such file", nil},
+		"it is there":           {"echo " + ui, false, ui, nil},
+		"it is downloaded":      {"echo downloading >&2; [ -z \"$1\" ] && echo " + ui, false, ui, nil},
+		"once, and it is there": {"[ \"$1\" = --cached ] && echo " + ui, true, ui, nil},
+		"once, and it is not":   {"exit 3", true, errNotCached.Error(), errNotCached},
+		"no network":            {"echo downloading >&2; echo no network >&2; exit 1", false, "no network", nil},
+		"a missing folder":      {"echo /nowhere", false, "/nowhere: no such file", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := findUI(t.Context(), options{vmui: script(t, tc.script), once: tc.once, dir: t.TempDir()})
