@@ -74,14 +74,18 @@ func sameSeries(w *world) {
 	series := func(r *running) []string {
 		return slices.Sorted(maps.Keys(r.receiver.Ledger.Samples(all)))
 	}
-	want, got := series(direct), series(through)
 	instance := fmt.Sprintf("%q", w.ips[reviews]+":15090")
-	if len(want) < 10 || !slices.ContainsFunc(want, func(s string) bool { return strings.Contains(s, instance) }) {
-		w.Fatalf("series of direct scraping: %s", strings.Join(want, "\n"))
-	}
-	if !slices.Equal(got, want) {
-		w.Errorf("through the API server:\n%s\ndirectly:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
+	parts.Eventually(w.T, 30*time.Second, "the same series of both ways", func() error {
+		want, got := series(direct), series(through)
+		if len(want) < 10 || !slices.ContainsFunc(want, func(s string) bool { return strings.Contains(s, instance) }) {
+			return fmt.Errorf("series of direct scraping: %s", strings.Join(want, "\n"))
+		}
+		if !slices.Equal(got, want) {
+			return fmt.Errorf("through the API server:\n%s\ndirectly:\n%s", strings.Join(got, "\n"),
+				strings.Join(want, "\n"))
+		}
+		return nil
+	})
 	if n := w.metric(through, "envoy_scraper_via_targets", "", ""); n != 2 {
 		w.Errorf("%v targets are read through the API server, want 2", n)
 	}

@@ -131,7 +131,7 @@ func TestEnvoys(t *testing.T) {
 				p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: name,
 					UID: types.UID(name), Controller: &yes}}
 			})
-			wants[captured+"/"+name] = want{"SCRAPED", "scraped:own-page", "Job envoy-stats scrapes it every 1s",
+			wants[captured+"/"+name] = want{"SCRAPED", "scraped:own-page", "Job envoy-stats scrapes it every 2s",
 				"envoy-scraper itself has a sidecar that captures its traffic"}
 		}
 		a := in.startWith([]string{"KUBERNETES_SERVICE_HOST=10.96.0.1"}, "captured",
@@ -244,17 +244,17 @@ func TestOtherSituations(t *testing.T) {
 	yaml := quick + w.job("envoy-stats", "", shop, quiet) +
 		w.job("of-blue", ", selectors: [{role: pod, label: team=blue}]", chosen) + receiver
 	a := w.start("others", yaml)
-	silent := want{"DOWN", "down:timeout:namespace:quiet", "there is no answer from port 15090 within 700ms",
+	silent := want{"DOWN", "down:timeout:namespace:quiet", "there is no answer from port 15090 within 2s",
 		"None of the 2 pods of namespace quiet answers, and those of other namespaces do: a NetworkPolicy"}
 	wants := map[string]want{
-		"shop/merged": {"SCRAPED", "scraped:merged", "Job envoy-stats scrapes it every 1s",
+		"shop/merged": {"SCRAPED", "scraped:merged", "Job envoy-stats scrapes it every 2s",
 			"the merged one of port 15020"},
 		"shop/merged-broken": {"DOWN", "down:merged-page", "its page is not in a format of Prometheus",
 			"Port 15020 merges the pages"},
-		"shop/utf-8-names": {"SCRAPED", "scraped", "Job envoy-stats scrapes it every 1s", ""},
+		"shop/utf-8-names": {"SCRAPED", "scraped", "Job envoy-stats scrapes it every 2s", ""},
 		"shop/not-utf-8":   {"DOWN", "down:utf-8", "a label on its page is not valid UTF-8", "Remove that dimension"},
 		"quiet/pay-a":      silent, "quiet/pay-b": silent,
-		"chosen/wanted": {"SCRAPED", "scraped", "Job of-blue scrapes it every 1s", ""},
+		"chosen/wanted": {"SCRAPED", "scraped", "Job of-blue scrapes it every 2s", ""},
 	}
 	parts.Eventually(t, patience, "the process says of all pods what it should", func() error {
 		got, err := w.ask(a, "")

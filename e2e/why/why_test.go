@@ -82,7 +82,7 @@ func (w *world) createPods() map[string]want {
 	w.pod(dark, "unwatched", w.serve(sidecarPage), nil)
 	w.pod(secret, "hidden", w.serve(sidecarPage), nil)
 	return map[string]want{
-		"shop/good": {"SCRAPED", "scraped", "Job envoy-stats scrapes it every 1s", ""},
+		"shop/good": {"SCRAPED", "scraped", "Job envoy-stats scrapes it every 2s", ""},
 		"shop/native": {"NOT A TARGET", "rule:" + job + ":1", "Rule 1 of job envoy-stats leaves it out",
 			"is an init container"},
 		"shop/undeclared": {"NOT A TARGET", "rule:" + job + ":2", `the value is ""`,
@@ -92,7 +92,7 @@ func (w *world) createPods() map[string]want {
 		"shop/finished": {"FINISHED", "finished:still-a-target", "Its phase is Succeeded", "drops finished pods"},
 		"shop/pending":  {"NOT READY", "not-ready:no-address", "It has no address yet", ""},
 		"shop/refused":  {"DOWN", "down:refused", "nothing listens on port 15090", "METRICS_LOCALHOST_ACCESS_ONLY"},
-		"shop/silent": {"DOWN", "down:timeout", "there is no answer from port 15090 within 700ms",
+		"shop/silent": {"DOWN", "down:timeout", "there is no answer from port 15090 within 2s",
 			"NetworkPolicy"},
 		"shop/answers-403": {"DOWN", "down:status:403", "port 15090 answers 403 Forbidden", "AuthorizationPolicy"},
 		"shop/answers-503": {"DOWN", "down:status:503", "port 15090 answers 503 Service Unavailable", ""},
@@ -100,7 +100,7 @@ func (w *world) createPods() map[string]want {
 			"Raise scrape_timeout"},
 		"shop/garbage": {"DOWN", "down:page", "its page is not in a format of Prometheus", ""},
 		"shop/large":   {"CUT", "cut:sample_limit", "the limit is 100", "Raise sample_limit"},
-		"shop/twice": {"SCRAPED", "scraped:twice", "scrapes it every 1s",
+		"shop/twice": {"SCRAPED", "scraped:twice", "scrapes it every 2s",
 			"It is scraped twice, by job envoy-stats"},
 		"shop/uninjected": {"NO SIDECAR", "sidecar:missing", "It asks for a sidecar, and has no container istio-proxy",
 			""},

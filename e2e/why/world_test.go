@@ -144,7 +144,7 @@ func (w *world) job(name, more string, namespaces ...string) string {
 }
 
 const (
-	quick    = "global: {scrape_interval: 1s, scrape_timeout: 700ms}\nscrape_configs:\n"
+	quick    = "global: {scrape_interval: 2s, scrape_timeout: 2s}\nscrape_configs:\n"
 	receiver = "remote_write: [{url: 'http://127.0.0.1:1/'}]\n"
 )
 

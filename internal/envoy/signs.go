@@ -132,7 +132,8 @@ func (s Signs) WhyNoRequests() string {
 			return "the page counts TCP connections only and is not an Envoy's; ztunnel's is like that, and " +
 				"waypoints count the requests"
 		}
-		return "Istio takes the traffic for TCP; name the Service's port http-… or grpc-…, or set its appProtocol"
+		return "Istio takes the traffic for TCP, as it should for a database; if it is HTTP or gRPC, name the " +
+			"Service's port http-… or grpc-…, or set its appProtocol"
 	case ClassIdle:
 		return "this is a part of Istio, but it shows no traffic; send a request through it and look again"
 	case ClassEnvoy:
