@@ -253,7 +253,8 @@ const smallClusterPod = `{"kind":"Pod","apiVersion":"v1","metadata":{"name":"rev
 "status":{"phase":"Running","podIP":"10.0.0.7","podIPs":[{"ip":"10.0.0.7"}]}}`
 
 const smallClusterCart = `{"kind":"Pod","apiVersion":"v1","metadata":{"name":"cart-0","namespace":"shop","uid":"4"},
-"spec":{"nodeName":"node-1","containers":[{"name":"istio-proxy","ports":[{"name":"envoy-prom","containerPort":15090}]}]},
+"spec":{"nodeName":"node-1","containers":[
+ {"name":"istio-proxy","ports":[{"name":"envoy-prom","containerPort":15090}]}]},
 "status":{"phase":"Running","podIP":"10.0.0.10","podIPs":[{"ip":"10.0.0.10"}]}}`
 
 const smallClusterPods = `{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"1"},"items":[

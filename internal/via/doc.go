@@ -38,7 +38,7 @@ type Limits struct {
 	Targets        int   // targets that may be scraped again and again; with more, each read fails; 0: no limit
 }
 
-// Exceeds reports whether so many targets are more than may be scraped.
+// Exceeds reports whether a number of targets is above the limit.
 func (l Limits) Exceeds(targets int) bool { return l.Targets > 0 && targets > l.Targets }
 
 // Notice returns a sentence for people who look at the pages of a run through the API server: whose credentials it

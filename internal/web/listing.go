@@ -99,7 +99,7 @@ func (s selection) With(key, value string) string {
 // WithSort returns the link to a selection that differs only in the order.
 func (s selection) WithSort(sort string) string { s.Sort, s.Page = sort, 1; return s.Link() }
 
-// at returns the link to a page of so many rows.
+// at returns the link to a page, where each page has the given number of rows.
 func (s selection) at(page, rows int) string { s.Page, s.Rows = page, rows; return s.Link() }
 
 // All returns the link to the list without facets and search.
@@ -130,7 +130,7 @@ type pager struct {
 }
 
 // newPager describes a page of a list. If the list has fewer pages, it describes the last one. at returns the link to a
-// page of so many rows.
+// page, where each page has the given number of rows.
 func newPager(total, page, size int, at func(page, rows int) string) pager {
 	p := pager{Total: total, Pages: max(1, (total+size-1)/size)}
 	p.Page = min(max(1, page), p.Pages)
