@@ -37,7 +37,7 @@ var allowed = map[string][]string{
 	"discovery":  {"envoy", "kubeconfig"}, // Istio's names; contexts, in errors
 	"series":     {"hashindex"},
 	"exposition": {"hashindex", "series"},
-	"scrape":     {"envoy", "hashindex", "series", "exposition", "discovery", "shard", "via"},
+	"scrape":     {"envoy", "pushdown", "hashindex", "series", "exposition", "discovery", "shard", "via"},
 	"via":        {"discovery"},                 // its client of an API server
 	"podlookup":  {"config/hint", "kubeconfig"}, // hint: nearest names
 	"remotewrite": {

@@ -49,6 +49,16 @@ type TargetStatus struct {
 	Started time.Time
 	// Restarted is when a scrape first saw a smaller uptime than the one before. Zero: none did.
 	Restarted time.Time
+
+	Filter   string // with which Envoy leaves out what rules drop, see FilterOf; empty: pages are whole
+	WhyWhole string // why pages are whole: a clause without a full stop; empty if there is a Filter
+	Whole    PageSize
+}
+
+// PageSize is how much the last good whole page of a target held. The zero value says that there was none.
+type PageSize struct {
+	Bytes   int64 // uncompressed
+	Samples int   // before metric relabeling
 }
 
 // Pod names a pod. The zero value names none.
