@@ -202,6 +202,7 @@ func TestAnEmptyFilteredPageForgets(t *testing.T) {
 	r := newReader()
 	r.read("drop_b 1\na 1\n", false)
 	r.page.Turn(true)
+	r.read("a 1\n", false)
 	r.read("", false)
 	if len(r.shown()) > 0 {
 		t.Error("a series is live that the page lacks")
