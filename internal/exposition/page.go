@@ -56,12 +56,12 @@ type Page struct {
 	layouts   *Layouts
 	learner   Learner
 	opts      Options
-	maxExempt int // maxExemptLines, except in tests
+	maxExempt int32 // maxExemptLines, except in tests
+	filtered  bool  // layout is that of the filtered page
+	turned    bool  // the last good page was the other one
 
 	layout    *layout       // the lines of the page that is read next
 	other     *layout       // the lines of the target's other page, see twopages.go; nil: it has one page
-	filtered  bool          // layout is that of the filtered page
-	turned    bool          // the last good page was the other one
 	format    format        // of the last page
 	texts     familyTexts   // HELP and UNIT
 	exemplars sentExemplars // so that each is sent once

@@ -120,7 +120,8 @@ func (r *reader) shown() (texts []string) {
 func TestFilteredPagesChangeNothing(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 1))
-		w := world{"a_kept": {}, "drop_b": {1: 0}, "drop_c": {}, "dropTo_d": {}, "e_kept": {}, "f_kept": {}, "drop_g": {}}
+		w := world{"a_kept": {}, "drop_b": {1: 0}, "drop_c": {}, "dropTo_d": {}, "e_kept": {}, "f_kept": {},
+			"drop_g": {}}
 		plain, both := newReader(), newReader()
 		filtered := false
 		for step := range 60 {
