@@ -54,7 +54,8 @@ func TestScrapeTellsTheFilter(t *testing.T) {
 		"with a parameter": {answers(istioLines), envoy.StatsPath + "?text_readouts", keepIstio("", ""),
 			[]string{"--filtered"}, exitOK, []string{"Missing        none of the series that the rules keep\n"}},
 		"switched off": {answers(istioLines), envoy.StatsPath, keepIstio("jobs: [{name: a, push_down: off}]", ""),
-			[]string{"--filtered"}, exitOK, []string{"Filter         istio_ (not used: push_down is off for this job)\n",
+			[]string{"--filtered"}, exitOK, []string{
+				"Filter         istio_ (not used: push_down is off for this job)\n",
 				"Missing        none of the series that the rules keep\n"}},
 		"a series is missing": {answers(strings.Replace(istioLines, `istio_requests_total{code="503"} 2`, "", 1)),
 			envoy.StatsPath, keepIstio("", ""), []string{"--filtered"}, exitRefused, []string{

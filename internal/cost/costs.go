@@ -3,9 +3,11 @@ package cost
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"sync"
 	"time"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
@@ -82,6 +84,7 @@ func (c *Costs) Report(ctx context.Context, q Query) (*Report, error) {
 	}
 	r.Rows, r.Found = r.Query.choose(t.tables[q.By])
 	r.All = len(t.tables[q.By])
+	r.Totals.addPages(pages)
 	r.addNotes(t, c.src.Sent != nil)
 	r.Took, r.Lock = c.now().Sub(began).Seconds(), reader.longest.Seconds()
 	return r, nil
@@ -129,6 +132,20 @@ func (r *Report) addWritten(sent func() []Sent) {
 	}
 }
 
+// addPages counts how the pages were asked for.
+func (t *Totals) addPages(pages []scrape.LastPage) {
+	for i := range pages {
+		p := &pages[i]
+		if p.Filter != "" {
+			t.Filtered++
+		}
+		t.FilteredBytes += p.LeftOut()
+		if u, err := url.Parse(p.URL); err == nil && u.Port() == envoy.MergedPort {
+			t.Merged++
+		}
+	}
+}
+
 // addNotes says what the figures leave out. running says that there will be a history.
 func (r *Report) addNotes(t *tally, running bool) {
 	note := func(format string, args ...any) { r.Notes = append(r.Notes, fmt.Sprintf(format, args...)) }
@@ -140,6 +157,20 @@ func (r *Report) addNotes(t *tally, running bool) {
 	}
 	if n := r.Totals.Others; n > 0 {
 		note("%d targets are in no figure: other instances scrape them (sharding).", n)
+	}
+	if n := r.Totals.Filtered; n > 0 {
+		saves := ""
+		if left := r.Totals.FilteredBytes; left > 0 {
+			saves = fmt.Sprintf(" They save %s in each round of scrapes, %s of what all pages would have.", size(left),
+				percent(float64(left)/float64(left+r.Totals.PageBytes)))
+		}
+		note("%d targets are asked with a filter, made of rules. The lines that filters leave out cost nothing, and "+
+			"are in no table.%s", n, saves)
+	}
+	if n := r.Totals.Merged; n > 0 {
+		note("%d targets are read on port %s, where pilot-agent merges Envoy's page with that of the application. It "+
+			"is never asked with a filter, and before Istio 1.32 it does not compress the page. Port %s has Envoy's "+
+			"page alone.", n, envoy.MergedPort, envoy.StatsPort)
 	}
 	note("The bytes of names and labels are exact. The rest of a page is divided equally among its samples.")
 	if r.Query.By == ByDropped && r.Totals.Dropped > 0 {
