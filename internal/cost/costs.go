@@ -136,10 +136,13 @@ func (r *Report) addWritten(sent func() []Sent) {
 func (t *Totals) addPages(pages []scrape.LastPage) {
 	for i := range pages {
 		p := &pages[i]
-		if p.Filter != "" {
+		switch left := p.LeftOut(); {
+		case left > 0:
 			t.Filtered++
+			t.FilteredBytes += left
+		case p.Filter != "":
+			t.Compared++
 		}
-		t.FilteredBytes += p.LeftOut()
 		if u, err := url.Parse(p.URL); err == nil && u.Port() == envoy.MergedPort {
 			t.Merged++
 		}
@@ -158,19 +161,19 @@ func (r *Report) addNotes(t *tally, running bool) {
 	if n := r.Totals.Others; n > 0 {
 		note("%d targets are in no figure: other instances scrape them (sharding).", n)
 	}
-	if n := r.Totals.Filtered; n > 0 {
-		saves := ""
-		if left := r.Totals.FilteredBytes; left > 0 {
-			saves = fmt.Sprintf(" They save %s in each round of scrapes, %s of what all pages would have.", size(left),
-				percent(float64(left)/float64(left+r.Totals.PageBytes)))
-		}
-		note("%d targets are asked with a filter, made of rules. The lines that filters leave out cost nothing, and "+
-			"are in no table.%s", n, saves)
+	if n, left := r.Totals.Filtered, r.Totals.FilteredBytes; n > 0 {
+		note("Filtered pages: %d. The lines that a filter leaves out cost nothing, and are in no table. That saves %s "+
+			"in a round of scrapes, %s of what all pages would have.", n, size(left),
+			percent(float64(left)/float64(left+r.Totals.PageBytes)))
+	}
+	if n := r.Totals.Compared; n > 0 {
+		note("Whole pages of targets that have a filter: %d. The first page and every fortieth one is whole. Its "+
+			"lines that rules drop are in the figures.", n)
 	}
 	if n := r.Totals.Merged; n > 0 {
-		note("%d targets are read on port %s, where pilot-agent merges Envoy's page with that of the application. It "+
-			"is never asked with a filter, and before Istio 1.32 it does not compress the page. Port %s has Envoy's "+
-			"page alone.", n, envoy.MergedPort, envoy.StatsPort)
+		note("Targets on port %s: %d. There pilot-agent merges Envoy's page with that of the application. It is never "+
+			"asked with a filter, and before Istio 1.32 it does not compress the page. Port %s has Envoy's page alone.",
+			envoy.MergedPort, n, envoy.StatsPort)
 	}
 	note("The bytes of names and labels are exact. The rest of a page is divided equally among its samples.")
 	if r.Query.By == ByDropped && r.Totals.Dropped > 0 {

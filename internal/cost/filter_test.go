@@ -1,6 +1,7 @@
 package cost
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -42,15 +43,18 @@ func TestFiltersAreTold(t *testing.T) {
 	})
 	notes := strings.Join(r.Notes, "\n")
 	for _, want := range []string{
-		"2 targets are asked with a filter, made of rules. The lines that filters leave out cost nothing, and are in " +
-			"no table. They save " + size(3*all) + " in each round of scrapes, 75.0% of what all pages would have.",
-		"targets are read on port 15020, where pilot-agent merges Envoy's page with that of the application.",
+		"Filtered pages: 1. The lines that a filter leaves out cost nothing, and are in no table. That saves " +
+			size(3*all) + " in a round of scrapes, 75.0% of what all pages would have.",
+		"Whole pages of targets that have a filter: 1. The first page and every fortieth one is whole.",
+		fmt.Sprintf("Targets on port 15020: %d. There pilot-agent merges Envoy's page with that of the application.",
+			r.Totals.Targets-2),
 	} {
 		if !strings.Contains(notes, want) {
 			t.Errorf("notes lack %q:\n%s", want, notes)
 		}
 	}
-	if tot := r.Totals; tot.Filtered != 2 || tot.FilteredBytes != 3*all || tot.Merged != tot.Targets-2 {
+	if tot := r.Totals; tot.Filtered != 1 || tot.Compared != 1 || tot.FilteredBytes != 3*all ||
+		tot.Merged != tot.Targets-2 {
 		t.Errorf("totals: %+v", tot)
 	}
 }
