@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestPushDownDocument runs what docs/push-down.md shows: check says of its job what the page says, and its settings are
-// accepted for that job.
+// TestPushDownDocument runs what docs/push-down.md shows: check says of its job what the page says, and the settings on
+// the page do to the job what the page says.
 func TestPushDownDocument(t *testing.T) {
 	text, err := os.ReadFile("../../docs/push-down.md")
 	if err != nil {

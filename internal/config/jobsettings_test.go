@@ -48,6 +48,8 @@ func TestSettingsOfJobs(t *testing.T) {
 
 // TestMistakesInSettingsOfJobs: the exact errors about envoy_scraper.jobs.
 func TestMistakesInSettingsOfJobs(t *testing.T) {
+	const elsewhere = ": this key does not exist here (write it into envoy_scraper.jobs, in an entry with the job's " +
+		"name)"
 	for name, c := range map[string]struct {
 		ext  string
 		want []string
@@ -64,6 +66,8 @@ func TestMistakesInSettingsOfJobs(t *testing.T) {
 		"other words": {"\n  jobs:\n  - name: a\n    push_down: on\n    pace: slow", []string{
 			":4: envoy_scraper.jobs[0].push_down: on: must be auto or off (write auto or off)",
 			":5: envoy_scraper.jobs[0].pace: slow: must be gentle or fixed (write gentle or fixed)"}},
+		"in the block": {"\n  push_down: off", []string{":2: envoy_scraper.push_down: off" + elsewhere}},
+		"in another":   {"\nglobal: {pace: fixed}", []string{":2: global.pace: fixed" + elsewhere}},
 		"a misspelt key": {"\n  jobs:\n  - name: a\n    push_dwn: off\n    pace: fixed", []string{
 			":4: envoy_scraper.jobs[0].push_dwn: off: unknown key (did you mean push_down? otherwise remove it)"}},
 	} {
