@@ -126,7 +126,7 @@ func (rep *filterReport) rows(add func(cells ...string)) {
 	}
 	add("Filtered page", fmt.Sprintf("%s of %s, %d of %d series: %d %% of the page left out",
 		show.Bytes(int64(p.Bytes)), show.Bytes(int64(p.wholeBytes)), p.Series, p.wholeSeries,
-		max(0, 100-100*p.Bytes/max(p.wholeBytes, 1))))
+		100*max(0, p.wholeBytes-p.Bytes)/max(p.wholeBytes, 1)))
 	if p.Missing == 0 {
 		add("Missing", "none of the series that the rules keep")
 		return
