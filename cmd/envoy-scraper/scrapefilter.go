@@ -57,7 +57,7 @@ func filterOf(once *scrape.Once, off bool) *filterReport {
 func (rep *filterReport) compare(ctx context.Context, whole *scrape.Once, kept map[string]labels.Labels) {
 	rep.Page = &filteredPage{wholeBytes: whole.Body.Len(), wholeSeries: whole.Counts.Scraped}
 	filtered := again(whole)
-	filtered.URL.RawQuery = strings.TrimPrefix(filtered.URL.RawQuery+"&"+pushdown.Param(rep.Filter), "&")
+	filtered.Filter = rep.Filter
 	shown, err := keptOn(ctx, filtered)
 	if err != nil {
 		rep.Page.Fails = "with the filter: " + err.Error()
@@ -81,8 +81,7 @@ func (rep *filterReport) compare(ctx context.Context, whole *scrape.Once, kept m
 
 // again returns a scrape of the same page.
 func again(o *scrape.Once) *scrape.Once {
-	u := *o.URL
-	return &scrape.Once{Job: o.Job, URL: &u, Timeout: o.Timeout, Pod: o.Pod, Via: o.Via,
+	return &scrape.Once{Job: o.Job, URL: o.URL, Timeout: o.Timeout, Pod: o.Pod, Via: o.Via,
 		RefuseLoopback: o.RefuseLoopback, OwnAddressOnly: o.OwnAddressOnly}
 }
 
