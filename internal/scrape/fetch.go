@@ -223,6 +223,7 @@ func (f *fetcher) do(ctx context.Context, t *target) (response, error) {
 		client, req = f.pods.http, f.pods.withPod(req, t)
 	} else {
 		req.Close = f.guard.budget.connections.nearLimit()
+		req = traceAnswer(req)
 	}
 	resp, err := client.Do(req)
 	if err != nil {
@@ -234,6 +235,7 @@ func (f *fetcher) do(ctx context.Context, t *target) (response, error) {
 		_ = body.Close()
 		return response{}, err
 	}
+	answerTimerOf(ctx).note(bodyRead)
 	resp.Body = &leasedBody{body, l}
 	r := responseOf(resp)
 	r.lease = l

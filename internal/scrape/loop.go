@@ -32,6 +32,7 @@ type loop struct {
 	report  report
 	stamps  stamps
 	traits  traits    // of the pages so far
+	pace    pace      // at which turns the target is asked
 	due     time.Time // due time of the running scrape, copied from life.due
 	scraped bool      // at least once: otherwise there is nothing to mark
 
@@ -60,6 +61,7 @@ type scrapeStatus struct {
 	failure  string // as in TargetStatus
 	failures int    // in a row
 	traits   traits
+	pace     pace
 
 	// The last page if it was good, otherwise zero. shown is not held: see lastPage.
 	series int
@@ -100,6 +102,7 @@ func newLoop(e *env, job *jobState, t *target) *loop {
 // rest. Call it without the schedule's lock, since that can be slow.
 func (l *loop) inherit(old *loop) (release func()) {
 	l.live, l.ages, l.stamps, l.scraped, l.traits = old.live, old.ages, old.stamps, old.scraped, old.traits
+	l.inheritPace(old)
 	left := old.page
 	if l.job.seriesText == old.job.seriesText && l.target.hasPageOf(old.target) {
 		left, l.page = l.page, old.page
@@ -112,6 +115,7 @@ func (l *loop) inherit(old *loop) (release func()) {
 	old.mu.Unlock()
 	l.mu.Lock() // pages already show l if old was being scraped
 	l.status = status
+	l.status.pace = l.pace
 	l.mu.Unlock()
 	l.report.inherit(l.env.table, old.report)
 	return func() {
@@ -137,6 +141,7 @@ func (l *loop) release() {
 	l.job.metrics.series.Sub(float64(l.status.series))
 	l.status.series, l.status.shown = 0, exposition.Shown{}
 	l.mu.Unlock()
+	l.releasePace()
 	l.page.Forget()
 	l.live.Release()
 	l.ages.forget(l.env.table)
@@ -170,8 +175,9 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 
 	counts, size, err := exposition.Counts{}, pageSize{}, forced
 	var b *series.Batch
+	timer := &answerTimer{Context: ctx, began: start}
 	if forced == nil {
-		b, counts, size, err = l.readOrFail(ctx, start, ts)
+		b, counts, size, err = l.readOrFail(timer, start, ts)
 		if err != nil && ctx.Err() != nil {
 			if b != nil {
 				l.abandon()
@@ -196,6 +202,7 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 		l.env.sink.Flush()
 	}
 	l.commit(b, read, shown, err)
+	l.notePace(timer, took, err)
 	l.remember(ts, took, counts, size, err)
 }
 
@@ -352,7 +359,7 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 		failures = before.failures + 1
 	}
 	l.status = scrapeStatus{health: health, last: start, duration: took, err: text, counts: c, since: now,
-		bytes: size, failure: reason, failures: failures, traits: l.traits}
+		bytes: size, failure: reason, failures: failures, traits: l.traits, pace: l.pace}
 	if err == nil {
 		l.status.series, l.status.shown = c.Kept-c.Duplicates, l.live
 	}

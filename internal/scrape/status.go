@@ -50,6 +50,9 @@ type TargetStatus struct {
 	// Restarted is when a scrape first saw a smaller uptime than the one before. Zero: none did.
 	Restarted time.Time
 
+	Turns       int       // it is asked at each turn of this many: 1, or more while it is slow to answer
+	SlowedSince time.Time // since when Turns is more than 1; zero: it is not
+
 	Filter   string // with which Envoy leaves out what rules drop, see FilterOf; empty: pages are whole
 	WhyWhole string // why pages are whole: a clause without a full stop; empty if there is a Filter
 	Whole    PageSize
