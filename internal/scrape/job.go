@@ -19,7 +19,7 @@ type jobState struct {
 	metrics     *jobMetrics        // set when the job is adopted: a job that was refused leaves no metrics
 	pageOptions exposition.Options // of all targets; pageOptionsOf adds what relabeling set for one
 	ownAddress  bool
-	fixedPace   bool               // its targets are asked at every turn, however slow they are
+	fixedPace   bool // its targets are asked at every turn, however slow they are
 	failures    *failureLog
 	text        string // the configuration as YAML: equal means that nothing changed
 	seriesText  string // the part of it that decides which series a page's lines become
