@@ -24,10 +24,10 @@ import "time"
 type life struct {
 	state     state
 	exit      exit
+	leftOut   int8          // while idle: turns before due, an interval apart, at which the target is not asked
 	interval  time.Duration // of the target
 	due       time.Time     // of the next scrape; of the present one while scraping; when departing ends
 	began     time.Time     // when the last scrape began
-	leftOut   int           // while idle: turns before due, an interval apart, at which the target is not asked
 	missed    time.Time     // while departing: due time of the first scrape that did not happen
 	ends      time.Time     // when departing is to end; zero: when Prometheus would send markers
 	move      move          // when the target moves to another instance; zero: it does not
@@ -132,7 +132,7 @@ func (l life) after(e event, now time.Time) (life, effects) {
 		case e.kind == eventDue:
 			leftOut := l.leftOut
 			l.state, l.leftOut = stateQueued, 0
-			return l, effects{leftOut: leftOut}
+			return l, effects{leftOut: int(leftOut)}
 		default:
 			l.state, l.began, l.due = stateScraping, now, onWallClock(l.due, now)
 		}
@@ -145,8 +145,8 @@ func (l life) after(e event, now time.Time) (life, effects) {
 }
 
 // finish gives a loop that has scraped its next due time. Due times that passed before its scrape began are skipped. Of
-// those that passed while it ran the last is taken late, as a ticker would, and the others are skipped. If turns is more
-// than 1, the turns before that one are left out.
+// those that passed while it ran the last is taken late, as a ticker would, and the others are skipped. The target is
+// asked after that many turns; those before are left out.
 func (l life) finish(turns int, now time.Time) (life, effects) {
 	intervals := 1 + l.began.Sub(l.due)/l.interval
 	if late := now.Sub(l.due.Add(intervals * l.interval)); late >= l.interval {
@@ -156,7 +156,7 @@ func (l life) finish(turns int, now time.Time) (life, effects) {
 	if turns > 1 && l.exit == exitNone {
 		skipped = max(0, skipped-(turns-1))
 		intervals = max(intervals, time.Duration(turns))
-		l.leftOut = turns - 1
+		l.leftOut = int8(turns - 1)
 	}
 	l.due = l.due.Add(intervals * l.interval)
 	return l.askBeforeMove(now).free(effects{skipped: skipped})

@@ -32,7 +32,6 @@ type loop struct {
 	report  report
 	stamps  stamps
 	traits  traits    // of the pages so far
-	pace    pace      // at which turns the target is asked
 	due     time.Time // due time of the running scrape, copied from life.due
 	scraped bool      // at least once: otherwise there is nothing to mark
 
@@ -45,6 +44,7 @@ type loop struct {
 	moved  atomic.Bool // another instance got the target: the samples of a scrape that still runs must not wait
 
 	mu     sync.Mutex // guards the following
+	pace   pace       // at which turns the target is asked; its writer, the scrape that runs, reads it without mu
 	status scrapeStatus
 	found  foundTarget // the labels before relabeling, which may change while those after it stay
 }
@@ -61,7 +61,6 @@ type scrapeStatus struct {
 	failure  string // as in TargetStatus
 	failures int    // in a row
 	traits   traits
-	pace     pace
 
 	// The last page if it was good, otherwise zero. shown is not held: see lastPage.
 	series int
@@ -115,7 +114,6 @@ func (l *loop) inherit(old *loop) (release func()) {
 	old.mu.Unlock()
 	l.mu.Lock() // pages already show l if old was being scraped
 	l.status = status
-	l.status.pace = l.pace
 	l.mu.Unlock()
 	l.report.inherit(l.env.table, old.report)
 	return func() {
@@ -359,7 +357,7 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 		failures = before.failures + 1
 	}
 	l.status = scrapeStatus{health: health, last: start, duration: took, err: text, counts: c, since: now,
-		bytes: size, failure: reason, failures: failures, traits: l.traits, pace: l.pace}
+		bytes: size, failure: reason, failures: failures, traits: l.traits}
 	if err == nil {
 		l.status.series, l.status.shown = c.Kept-c.Duplicates, l.live
 	}

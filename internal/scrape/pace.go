@@ -32,9 +32,9 @@ const (
 
 // pace says at which turns a target is asked. The zero value is every turn.
 type pace struct {
-	every int       // the target is asked at each turn of this many: 2 or 4; 0: at every turn
-	row   int       // answers in a row since the last change: slow ones are positive, quick ones negative
-	since time.Time // when the target was slowed; zero: it is not
+	since uint32 // when the target was slowed, Unix seconds: every target has a pace, so it is small; 0: it is not
+	every int8   // the target is asked at each turn of this many: 2 or 4; 0: at every turn
+	row   int8   // answers in a row since the last change: slow ones are positive, quick ones negative
 }
 
 // answer is what a scrape says about the pace of its target.
@@ -58,7 +58,7 @@ func (p pace) after(a answer, interval time.Duration, now time.Time) pace {
 	case answerNone:
 		return pace{}
 	}
-	every := p.turns()
+	every := int8(p.turns())
 	switch p.row {
 	case answersInARow:
 		every, p.row = every*2, 0
@@ -69,22 +69,30 @@ func (p pace) after(a answer, interval time.Duration, now time.Time) pace {
 	if !p.slowed() {
 		return pace{row: max(p.row, 0)}
 	}
-	if p.since.IsZero() {
-		p.since = now
+	if p.since == 0 {
+		p.since = uint32(now.Unix())
 	}
 	return p
 }
 
 // turns returns after how many turns the target is asked again.
-func (p pace) turns() int { return max(p.every, 1) }
+func (p pace) turns() int { return max(int(p.every), 1) }
 
 // slowed reports whether the target is not asked at every turn.
 func (p pace) slowed() bool { return p.turns() > 1 }
 
+// slowedSince returns when the target was slowed; zero: it is not.
+func (p pace) slowedSince() time.Time {
+	if p.since == 0 {
+		return time.Time{}
+	}
+	return time.Unix(int64(p.since), 0)
+}
+
 // mostTurns returns the largest number of turns that a slowed target may have between two scrapes: 4 up to an interval
 // of 30 s, 2 up to 1 m, then 1.
-func mostTurns(interval time.Duration) int {
-	n := maxTurns
+func mostTurns(interval time.Duration) int8 {
+	n := int8(maxTurns)
 	for n > 1 && time.Duration(n)*interval > maxApart {
 		n /= 2
 	}
@@ -145,7 +153,9 @@ func (l *loop) isPaced() bool {
 // setPace puts a pace into force and tells when it begins or ends to be slower than every turn.
 func (l *loop) setPace(p pace, waited time.Duration) {
 	before := l.pace
+	l.mu.Lock()
 	l.pace = p
+	l.mu.Unlock()
 	switch {
 	case p.slowed() && !before.slowed():
 		l.job.metrics.slowed.Inc()
@@ -154,22 +164,23 @@ func (l *loop) setPace(p pace, waited time.Duration) {
 	case before.slowed() && !p.slowed():
 		l.job.metrics.slowed.Dec()
 		l.env.log.Info("target asked at every turn again",
-			l.logFields(zap.Duration("after", time.Since(before.since)))...)
+			l.logFields(zap.Duration("after", time.Since(before.slowedSince())))...)
 	}
 }
 
 // inheritPace takes over the pace of a loop before this one, unless the job does not want any now.
 func (l *loop) inheritPace(old *loop) {
-	l.pace, old.pace = old.pace, pace{}
+	l.mu.Lock() // pages already show l if old was being scraped
+	l.pace = old.pace
+	l.mu.Unlock()
 	if l.job.fixedPace {
 		l.setPace(pace{}, 0)
 	}
 }
 
-// releasePace ends the pace of a loop that leaves.
+// releasePace no longer counts the target of a loop that is gone.
 func (l *loop) releasePace() {
 	if l.pace.slowed() {
 		l.job.metrics.slowed.Dec()
 	}
-	l.pace = pace{}
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	promconfig "github.com/prometheus/prometheus/config"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -79,8 +78,8 @@ func (r *rig) slowedTargets() float64 {
 	return testutil.ToFloat64(r.env.metrics.slowed.WithLabelValues("envoy"))
 }
 
-// TestRow52ASlowSidecarIsAskedLessOften: after two slow answers in a row at every second turn, then at every fourth, and
-// back step by step. Turns that are left out leave neither markers nor other timestamps, and are told.
+// TestRow52ASlowSidecarIsAskedLessOften: after two slow answers in a row at every second turn, then at every fourth,
+// and back step by step. Turns that are left out cause no markers, are counted and logged, and change no timestamp.
 func TestRow52ASlowSidecarIsAskedLessOften(t *testing.T) {
 	pacedDuring(t, Options{}, "", func(t *testing.T, r *rig, logged *observer.ObservedLogs) {
 		pass(30 * time.Second)
@@ -97,8 +96,9 @@ func TestRow52ASlowSidecarIsAskedLessOften(t *testing.T) {
 		r.sink.mu.Lock()
 		second := r.sink.got[slow+1].at.Add(2 * time.Second)
 		r.sink.mu.Unlock()
-		if s.Turns != 4 || s.SlowedSince.UnixMilli() != second.UnixMilli() || s.Health != HealthUp {
-			t.Errorf("a slow target: %d turns, slowed since %v, %s, want 4, %v", s.Turns, s.SlowedSince, s.Health, second)
+		if s.Turns != 4 || s.SlowedSince.Unix() != second.Unix() || s.Health != HealthUp {
+			t.Errorf("a slow target: %d turns, slowed since %v, %s, want 4, %v", s.Turns, s.SlowedSince, s.Health,
+				second)
 		}
 		if n := r.slowedTargets(); n != 1 {
 			t.Errorf("%v targets are slowed, want 1", n)
@@ -183,8 +183,8 @@ func TestRow52WhatIsNotSlowed(t *testing.T) {
 	}
 }
 
-// TestRow52ATargetThatIsCutOff: it is asked less often, although nothing of its page was ever seen, and up is 0. As soon
-// as it is down, it is asked at every turn.
+// TestRow52ATargetThatIsCutOff: it is asked less often, although nothing of its page was ever seen, and up is 0. As
+// soon as it is down, it is asked at every turn.
 func TestRow52ATargetThatIsCutOff(t *testing.T) {
 	pacedDuring(t, Options{}, "  metrics_path: /stats/prometheus\n",
 		func(t *testing.T, r *rig, _ *observer.ObservedLogs) {
@@ -243,8 +243,8 @@ func TestRow54AReloadKeepsThePace(t *testing.T) {
 	})
 }
 
-// TestRow06ASlowedTargetVanishes: it is marked as early as any other, two intervals and a tenth after its last scrape if
-// it vanishes at once, and comes back in its place.
+// TestRow06ASlowedTargetVanishes: it is marked as early as any other target: two intervals and a tenth after its last
+// scrape, if it vanishes at once.
 func TestRow06ASlowedTargetVanishes(t *testing.T) {
 	pacedDuring(t, Options{}, "", func(t *testing.T, r *rig, _ *observer.ObservedLogs) {
 		r.pages.slow(2 * time.Second)
@@ -337,11 +337,12 @@ func (s slowServer) connect(ctx context.Context, _, _ string) (net.Conn, error) 
 	return client, nil
 }
 
-// TestWhatCountsAsTheTimeOfASidecar: with both clients, an answer counts from the request to its first byte, and if it is
-// cut off, until then. What this process waits for does not count. The interval is 10 s, so slow is more than 1 s.
+// TestWhatCountsAsTheTimeOfASidecar: with both clients, the time from the request to the first byte counts. If the
+// scrape is cut off, the time until then counts. What this process waits for does not count. The interval is 10 s, so
+// more than 1 s is slow.
 func TestWhatCountsAsTheTimeOfASidecar(t *testing.T) {
 	const second = time.Second
-	before := pace{every: 2, row: 1, since: time.Unix(1, 0)}
+	before := pace{every: 2, row: 1, since: 1}
 	slow, quick := pace{every: 4, since: before.since}, pace{every: 2, row: -1, since: before.since}
 	for _, c := range []struct {
 		name   string
@@ -367,9 +368,8 @@ func TestWhatCountsAsTheTimeOfASidecar(t *testing.T) {
 			t.Run(c.name+"/"+client, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					ps := New(series.NewTable(), noSink{}, Options{MaxMemory: 1}, zap.NewNop(), nil)
-					if err := ps.Apply([]*promconfig.ScrapeConfig{job(t, "  metrics_path: /stats/prometheus\n")}); err != nil {
-						t.Fatal(err)
-					}
+					r := &rig{Pools: ps}
+					r.apply(t, job(t, "  metrics_path: /stats/prometheus\n"))
 					defer pass(2 * time.Hour) // the server ends
 					defer ps.closeJobs()
 					f := ps.jobs["envoy"].state.fetcher
@@ -384,7 +384,7 @@ func TestWhatCountsAsTheTimeOfASidecar(t *testing.T) {
 						}
 						time.AfterFunc(c.memory, memory.release)
 					}
-					(&rig{Pools: ps}).discover(at("10.0.0.1:15090"))
+					r.discover(at("10.0.0.1:15090"))
 					for _, l := range ps.jobs["envoy"].loops {
 						l.pace = before
 						l.scrape(t.Context(), nil)
@@ -425,7 +425,8 @@ func TestASlowSidecarOverTCP(t *testing.T) {
 			table := series.NewTable()
 			ps := New(table, &sink{table: table}, Options{AllowLoopback: true}, zap.NewNop(), nil)
 			r := &rig{Pools: ps, table: table}
-			r.apply(t, job(t, "  scrape_interval: 500ms\n  scrape_timeout: 500ms\n  metrics_path: /stats/prometheus\n"+auth))
+			r.apply(t, job(t, "  scrape_interval: 500ms\n  scrape_timeout: 500ms\n"+
+				"  metrics_path: /stats/prometheus\n"+auth))
 			r.discover(at(server.host))
 			ctx, stop := context.WithCancel(t.Context())
 			done := make(chan error)

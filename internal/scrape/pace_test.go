@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestPace: letters are answers, one after the other: s slow, q quick, u unknown, n none. The numbers are after how many
-// turns the target is asked again after each of them.
+// TestPace: letters are answers, one after the other: s slow, q quick, u unknown, n none. The numbers say for each
+// answer after how many turns the target is asked again.
 func TestPace(t *testing.T) {
 	answers := map[rune]answer{'s': answerSlow, 'q': answerQuick, 'u': answerUnknown, 'n': answerNone}
 	const usual, minute, long = 15 * time.Second, time.Minute, 61 * time.Second
@@ -56,8 +56,8 @@ func TestPace(t *testing.T) {
 			case slowedAt.IsZero():
 				slowedAt = now
 			}
-			if !p.since.Equal(slowedAt) {
-				t.Errorf("%s, answer %d: slowed since %v, want %v", c.answers, i, p.since, slowedAt)
+			if !p.slowedSince().Equal(slowedAt) {
+				t.Errorf("%s, answer %d: slowed since %v, want %v", c.answers, i, p.slowedSince(), slowedAt)
 			}
 		}
 		if got.String() != c.turns {
@@ -68,7 +68,7 @@ func TestPace(t *testing.T) {
 
 // TestPaceAfterAReload: the interval may be longer than before, and then the pace is what is allowed now.
 func TestPaceAfterAReload(t *testing.T) {
-	p := pace{every: 4, since: time.Now()}
+	p := pace{every: 4, since: 1}
 	for interval, want := range map[time.Duration]int{time.Second: 4, time.Minute: 2, time.Hour: 1} {
 		if got := p.after(answerSlow, interval, time.Now()).turns(); got != want {
 			t.Errorf("interval %v: asked again after %d turns, want %d", interval, got, want)
@@ -77,7 +77,7 @@ func TestPaceAfterAReload(t *testing.T) {
 }
 
 func TestScrapesOfASlowedTargetAreAtMostTwoMinutesApart(t *testing.T) {
-	for interval, want := range map[time.Duration]int{
+	for interval, want := range map[time.Duration]int8{
 		time.Second: 4, 15 * time.Second: 4, 30 * time.Second: 4, 31 * time.Second: 2, time.Minute: 2,
 		61 * time.Second: 1, time.Hour: 1,
 	} {

@@ -25,7 +25,7 @@ func (l *loop) asStatus() TargetStatus {
 		Pod:       podIn(found.own, found.group),
 		PageBytes: s.bytes.page, WireBytes: s.bytes.wire, Failure: s.failure, Failures: s.failures,
 		Signs: s.traits.signs, Shape: s.traits.shape, Started: timeOf(s.traits.started),
-		Restarted: timeOf(s.traits.restarted), Turns: s.pace.turns(), SlowedSince: s.pace.since,
+		Restarted: timeOf(s.traits.restarted), Turns: l.pace.turns(), SlowedSince: l.pace.slowedSince(),
 	}
 	if s.health == HealthDown {
 		status.FailingSince = s.since
