@@ -58,6 +58,9 @@ type TargetStatus struct {
 	Whole    PageSize
 }
 
+// Every returns the time between two scrapes: the interval, or several of them while the target is slow to answer.
+func (t *TargetStatus) Every() time.Duration { return time.Duration(max(t.Turns, 1)) * t.Interval }
+
 // PageSize is how much the last good whole page of a target held. The zero value says that there was none.
 type PageSize struct {
 	Bytes   int64 // uncompressed

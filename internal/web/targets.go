@@ -122,11 +122,13 @@ type targetFields struct {
 	Samples         int           `json:"samples"`
 	Kept            int           `json:"kept"`
 	Labels          labels.Labels `json:"labels"`
+	EverySeconds    float64       `json:"everySeconds"`          // between two scrapes
+	SlowedSince     *time.Time    `json:"slowedSince,omitempty"` // absent: that is its interval
 }
 
 func targetJSON(t *targetRow) any {
 	return targetFields{t.Job, t.URL, t.Health, t.Err, ever(t.LastScrape), t.Duration.Seconds(), t.Samples, t.Kept,
-		t.Labels}
+		t.Labels, t.Every().Seconds(), ever(t.SlowedSince)}
 }
 
 const targetHeading = "STATE    LAST          TOOK     SAMPLES  JOB, TARGET, ERROR"
@@ -136,6 +138,10 @@ func (s *Server) targetLine(t *targetRow) string {
 		t.Samples, t.Job, t.URL)
 	if t.Err != "" {
 		line += "  " + t.Err
+	}
+	if !t.SlowedSince.IsZero() {
+		line += fmt.Sprintf("  asked every %s for %s, because it is slow to answer", show.Brief(t.Every()),
+			show.Brief(s.now().Sub(t.SlowedSince)))
 	}
 	return line
 }
