@@ -145,8 +145,8 @@ func (l life) after(e event, now time.Time) (life, effects) {
 }
 
 // finish gives a loop that has scraped its next due time. Due times that passed before its scrape began are skipped. Of
-// those that passed while it ran the last is taken late, as a ticker would, and the others are skipped. The target is
-// asked after that many turns; those before are left out.
+// those that passed while it ran the last is taken late, as a ticker would, and the others are skipped. turns says
+// after how many turns the target is asked again; the turns before are left out.
 func (l life) finish(turns int, now time.Time) (life, effects) {
 	intervals := 1 + l.began.Sub(l.due)/l.interval
 	if late := now.Sub(l.due.Add(intervals * l.interval)); late >= l.interval {

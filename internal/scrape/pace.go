@@ -22,9 +22,13 @@ import (
 //	12:03:50  answers after 0.1 s
 //	12:04:20  answers after 0.1 s: from now on at every turn
 const (
-	slowAnswerShare = 10 // an answer is slow if it takes longer than the interval divided by this
-	answersInARow   = 2  // after so many answers of one kind the pace changes by one step; one may be an accident
-	maxTurns        = 4
+	// An answer is slow if it takes longer than the interval divided by slowShare, and longer than leastSlow: the
+	// network and busy processors take as long at times.
+	slowShare = 10
+	leastSlow = 250 * time.Millisecond
+
+	answersInARow = 2 // after so many answers of one kind the pace changes by one step; one may be an accident
+	maxTurns      = 4
 	// maxApart is how far apart two scrapes of a slowed target may be. Prometheus takes a series for gone after five
 	// minutes without a sample.
 	maxApart = 2 * time.Minute
@@ -99,8 +103,8 @@ func mostTurns(interval time.Duration) int8 {
 	return n
 }
 
-// slowAnswer returns the time above which an answer is slow.
-func slowAnswer(interval time.Duration) time.Duration { return interval / slowAnswerShare }
+// isSlow reports whether an answer that took so long is slow.
+func isSlow(took, interval time.Duration) bool { return took > max(interval/slowShare, leastSlow) }
 
 // answerOf returns what a scrape says about the pace of its target. failure is the reason for which it failed, as in
 // failures_total, or empty. asked reports whether the target was sent the request, and slow whether it took long to
@@ -131,14 +135,14 @@ func (l *loop) notePace(timer *answerTimer, took time.Duration, err error) {
 		failure = reasonOf(err)
 	}
 	asked, waited := timer.answer(took, failure == "timeout")
-	a := answerOf(failure, asked, waited > l.target.interval/slowAnswerShare)
+	a := answerOf(failure, asked, isSlow(waited, l.target.interval))
 	if next := l.pace.after(a, l.target.interval, timer.began.Add(took)); next != l.pace && l.isPaced() {
 		l.setPace(next, waited)
 	}
 }
 
 // isPaced reports whether the target may be asked less often. It must be an Envoy, as far as is known: others may take
-// their time on purpose. Of a page through the API server nobody knows how long the Envoy took.
+// their time on purpose. If the page came through the API server, it is not known how long the Envoy took.
 func (l *loop) isPaced() bool {
 	if l.job.fixedPace || l.target.pod != nil {
 		return false

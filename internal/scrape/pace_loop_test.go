@@ -417,7 +417,7 @@ func TestASlowSidecarOverTCP(t *testing.T) {
 			server := startRawServer(t, func(_ int, c *serverConn) {
 				for c.readRequest() {
 					if !quick.Load() {
-						<-time.After(125 * time.Millisecond) // a quarter of the interval
+						<-time.After(leastSlow + 50*time.Millisecond)
 					}
 					c.send(okResponse)
 				}

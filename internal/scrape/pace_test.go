@@ -87,7 +87,23 @@ func TestScrapesOfASlowedTargetAreAtMostTwoMinutesApart(t *testing.T) {
 	}
 }
 
-// TestAnswerOf has every reason of a failed scrape. TestFailuresAreCountedByReason compares them with the documents.
+func TestSlowAnswers(t *testing.T) {
+	for _, c := range []struct {
+		interval, took time.Duration
+		want           bool
+	}{
+		{15 * time.Second, 1500 * time.Millisecond, false},
+		{15 * time.Second, 1501 * time.Millisecond, true},
+		{time.Second, 250 * time.Millisecond, false},
+		{time.Second, 251 * time.Millisecond, true},
+	} {
+		if got := isSlow(c.took, c.interval); got != c.want {
+			t.Errorf("%v at an interval of %v: slow is %v", c.took, c.interval, got)
+		}
+	}
+}
+
+// TestAnswerOf has every reason of a failed scrape.
 func TestAnswerOf(t *testing.T) {
 	const unknown, quick, slow, none = answerUnknown, answerQuick, answerSlow, answerNone
 	for failure, want := range map[string]struct{ notAsked, quick, slow answer }{
