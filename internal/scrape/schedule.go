@@ -59,6 +59,9 @@ func (s *schedule) apply(l *loop, e event, now time.Time) {
 	if then.skipped > 0 {
 		s.metrics.skipped.Add(float64(then.skipped))
 	}
+	if then.leftOut > 0 {
+		l.job.metrics.leftOut.Add(float64(then.leftOut))
+	}
 	switch then.do {
 	case doMark:
 		missed := l.life.missed
@@ -191,7 +194,7 @@ func (s *schedule) finish(ctx context.Context, l *loop) {
 	host := l.target.hostPort
 	queued := s.hosts[host]
 	delete(s.hosts, host)
-	s.apply(l, event{kind: eventFinish}, now)
+	s.apply(l, event{kind: eventFinish, turns: l.pace.turns()}, now)
 	for i, next := range queued {
 		if ctx.Err() == nil && s.tryScrape(ctx, next, now) {
 			s.hosts[host] = queued[i+1:]
