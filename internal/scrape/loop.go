@@ -37,7 +37,7 @@ type loop struct {
 
 	// The following are guarded by the schedule's lock.
 	life      life
-	heapIndex int // in the heap of due times; -1: not there
+	heapIndex int32 // in the heap of due times; -1: not there
 
 	handed bool        // another instance has the target; guarded by Pools.mu
 	viaAPI atomic.Bool // it counts as a target that is scraped through the API server
