@@ -1,7 +1,6 @@
 package scrape
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/klauspost/compress/gzip"
 	config_util "github.com/prometheus/common/config"
 	"github.com/prometheus/common/version"
 	promconfig "github.com/prometheus/prometheus/config"
@@ -21,10 +19,6 @@ import (
 
 // errBodyLimit says that the uncompressed page is as long as body_size_limit, or longer.
 var errBodyLimit = errors.New("body size limit exceeded")
-
-// errZstd says that the response is compressed with zstd. No scrape asks for that. Prometheus does so behind a feature
-// flag.
-var errZstd = errors.New("received a zstd-compressed response, which was not requested")
 
 // maxDrainBytes limits how much of a failed response is read so that its connection can be kept.
 const maxDrainBytes = 64 << 10
@@ -37,7 +31,8 @@ type fetcher struct {
 	plain          *plainClient // used for simple requests; nil: client is used for all
 	pods           *podClient   // used for targets of pods that are read through an API server; nil: there are none
 	accept         string
-	acceptEncoding string
+	acceptEncoding string // used unless byPlace is set
+	byPlace        bool   // each target is asked for an encoding by where it is, see encodingOf
 	userAgent      string
 	bodyLimit      int64     // 0: no limit
 	unzippers      sync.Pool // of *unzipper
@@ -53,6 +48,7 @@ type fetcher struct {
 type budget struct {
 	memory      *pageMemory
 	connections *connLimit
+	zstd        *zstdMemory
 }
 
 func newFetcher(cfg *promconfig.ScrapeConfig, b budget, allowLoopback, ownAddress bool) (*fetcher, error) {
@@ -135,22 +131,21 @@ type page struct {
 	body        *limitedBody
 	response    io.Closer
 	fetcher     *fetcher
-	unzipper    *unzipper // nil: not compressed
+	decoder     decoder // nil: not compressed
+	zstdOf      *target // whose request asked for zstd; nil: none
 }
 
 // wireBytes returns how many bytes of the body were read so far, as they were sent.
 func (p *page) wireBytes() int64 {
-	if p.unzipper != nil {
-		return p.unzipper.sent.n
+	if p.decoder != nil {
+		return p.decoder.sentBytes()
 	}
 	return p.body.n
 }
 
 func (p *page) close() {
 	_ = p.response.Close()
-	if p.unzipper != nil {
-		p.fetcher.unzippers.Put(p.unzipper)
-	}
+	p.fetcher.putDecoder(p.decoder, p.zstdOf)
 }
 
 // get requests a target's page. If it returns an error, the scrape has failed.
@@ -162,31 +157,28 @@ func (f *fetcher) get(ctx context.Context, t *target) (*page, error) {
 		}
 		return forSocket.get(ctx, t)
 	}
-	resp, err := f.do(ctx, t)
-	if err != nil {
-		return nil, err
+	p := &page{fetcher: f, response: http.NoBody}
+	if f.allowZstd(t) {
+		p.zstdOf = t
 	}
-	p := &page{contentType: resp.contentType, response: resp.body, fetcher: f}
 	succeeded := false
 	defer func() {
 		if !succeeded { // an error, or a panic
 			p.close()
 		}
 	}()
+	resp, err := f.do(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	p.contentType, p.response = resp.contentType, resp.body
 	if resp.code != http.StatusOK {
 		_, _ = io.CopyN(io.Discard, resp.body, maxDrainBytes)
 		return nil, fmt.Errorf("server returned HTTP status %s", truncate(resp.status, maxQuoted))
 	}
-	reader := io.Reader(resp.body)
-	switch resp.encoding {
-	case "zstd":
-		return nil, errZstd
-	case "gzip":
-		p.unzipper = f.unzipper()
-		reader = p.unzipper // which counts what it reads
-		if err := p.unzipper.reset(resp.body); err != nil {
-			return nil, resp.lease.explain(err)
-		}
+	reader, err := f.decompress(p, resp.encoding, resp.body)
+	if err != nil {
+		return nil, resp.lease.explain(err)
 	}
 	p.body = &limitedBody{r: reader, lease: resp.lease, limit: f.bodyLimit}
 	succeeded = true
@@ -265,43 +257,10 @@ func (f *fetcher) request(ctx context.Context, t *target) (*http.Request, error)
 		return nil, err
 	}
 	req.Header.Set("Accept", f.accept)
-	req.Header.Set("Accept-Encoding", f.acceptEncoding)
+	req.Header.Set("Accept-Encoding", f.encodingOf(t, t.takesZstd.Load()))
 	req.Header.Set("User-Agent", f.userAgent)
 	req.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.FormatFloat(t.timeout.Seconds(), 'f', -1, 64))
 	return req, nil
-}
-
-// unzipper decompresses gzip. It is reused for many pages because it holds 40 KB of tables.
-type unzipper struct {
-	sent countingReader
-	in   *bufio.Reader
-	gzip.Reader
-}
-
-// countingReader counts the bytes that are read from r.
-type countingReader struct {
-	r io.Reader
-	n int64
-}
-
-// Read implements io.Reader.
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
-}
-
-func (f *fetcher) unzipper() *unzipper {
-	if u, ok := f.unzippers.Get().(*unzipper); ok {
-		return u
-	}
-	return &unzipper{in: bufio.NewReader(nil)}
-}
-
-func (u *unzipper) reset(body io.Reader) error {
-	u.sent = countingReader{r: body}
-	u.in.Reset(&u.sent)
-	return u.Reset(u.in)
 }
 
 // limitedBody returns errBodyLimit once limit bytes were read. A body of exactly limit bytes is too long, as in

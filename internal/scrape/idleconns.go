@@ -22,6 +22,8 @@ type conn struct {
 	addr    string        // host and port
 	url     string        // of request
 	timeout time.Duration // of request
+	near    bool          // request is for a target on this node, see encodingOf
+	zstd    bool          // request asks for zstd
 	request []byte
 	used    bool      // a response has begun on it
 	first   [1]byte   // buffer of send

@@ -19,6 +19,7 @@ type jobState struct {
 	metrics     *jobMetrics        // set when the job is adopted: a job that was refused leaves no metrics
 	pageOptions exposition.Options // of all targets; pageOptionsOf adds what relabeling set for one
 	ownAddress  bool
+	onNode      bool // discovery finds the pods of this node only
 	failures    *failureLog
 	text        string // the configuration as YAML: equal means that nothing changed
 	seriesText  string // the part of it that decides which series a page's lines become
@@ -30,6 +31,7 @@ func newJobState(cfg *promconfig.ScrapeConfig, opts Options) (*jobState, error) 
 	if err != nil {
 		return nil, err
 	}
+	f.byPlace = opts.Encoding.isByPlace(cfg.JobName)
 	if opts.transport != nil {
 		f.client.Transport, f.plain = opts.transport, nil
 	}
@@ -40,7 +42,7 @@ func newJobState(cfg *promconfig.ScrapeConfig, opts Options) (*jobState, error) 
 	}
 	f.readPodsThrough(proxy)
 	j := &jobState{
-		cfg: cfg, fetcher: f, ownAddress: own,
+		cfg: cfg, fetcher: f, ownAddress: own, onNode: opts.Encoding.isOnNode(cfg.JobName),
 		pageOptions: exposition.Options{
 			SampleLimit:        int(cfg.SampleLimit),
 			GrowthLimit:        growthLimit(int(cfg.BodySizeLimit)),
@@ -82,7 +84,8 @@ func (j *jobState) pageOptionsOf(t *target) exposition.Options {
 
 // isSame reports whether two configurations are the same. The YAML masks secrets, so they are compared by themselves.
 func (j *jobState) isSame(other *jobState) bool {
-	return j.text == other.text && j.ownAddress == other.ownAddress &&
+	return j.text == other.text && j.ownAddress == other.ownAddress && j.onNode == other.onNode &&
+		j.fetcher.byPlace == other.fetcher.byPlace &&
 		reflect.DeepEqual(j.cfg.HTTPClientConfig, other.cfg.HTTPClientConfig)
 }
 

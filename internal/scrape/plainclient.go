@@ -107,7 +107,7 @@ func (p *plainClient) send(ctx context.Context, t *target) (*exchange, error) {
 // encodeRequest sets c.request, unless it holds the request for t already. It returns false if net/http must send the
 // request.
 func (p *plainClient) encodeRequest(c *conn, t *target) bool {
-	if c.url == t.url && c.timeout == t.timeout {
+	if c.url == t.url && c.timeout == t.timeout && c.near == t.isNear() && c.zstd == t.takesZstd.Load() {
 		return true
 	}
 	req, err := p.request(context.Background(), t)
@@ -119,6 +119,7 @@ func (p *plainClient) encodeRequest(c *conn, t *target) bool {
 		return false
 	}
 	c.url, c.timeout, c.request = t.url, t.timeout, bytes.Clone(b.Bytes())
+	c.near, c.zstd = t.isNear(), t.takesZstd.Load()
 	return true
 }
 
