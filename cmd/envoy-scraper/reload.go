@@ -40,7 +40,7 @@ type reloader struct {
 
 	mu       sync.Mutex // guards the following; locked during a whole reload
 	current  *config.Config
-	applying *config.Config // set by apply, for ownAddressOnly
+	applying *config.Config // set by apply, for what the pools ask meanwhile
 	checksum string
 
 	stateMu sync.Mutex // guards the following; locked briefly, after mu where both are
@@ -132,6 +132,9 @@ func (r *reloader) apply(cfg *config.Config) error {
 
 // ownAddressOnly reports whether a job may dial only a pod's own address. The pools call it during apply.
 func (r *reloader) ownAddressOnly(job string) bool { return r.applying.OwnAddressOnly(job) }
+
+// applyingConfig returns the configuration that is put into force. The pools ask for it during apply.
+func (r *reloader) applyingConfig() *config.Config { return r.applying }
 
 func (r *reloader) succeeded() {
 	r.exposures.show(r.current)

@@ -90,15 +90,25 @@ func (f *runFlags) options() config.Options {
 
 // scrapeOptions returns the options of scraping. They depend on the flags and the first configuration, and no reload
 // changes them.
-func (f *runFlags) scrapeOptions(cfg *config.Config, proxies *via.Proxies,
-	ownAddressOnly func(job string) bool) scrape.Options {
+func (f *runFlags) scrapeOptions(cfg *config.Config, proxies *via.Proxies, r *reloader) scrape.Options {
 	return scrape.Options{
 		Via:           proxies,
 		AllowLoopback: f.allowLoopback, MaxMemory: scrapeMemory(int64(f.scrapeMemory)),
-		OwnAddressOnly: ownAddressOnly,
+		OwnAddressOnly: r.ownAddressOnly,
+		Encoding:       encodings(r.applyingConfig, f.config.nodeName),
 		ExternalLabels: cfg.RemoteWrite.ExternalLabels,
 		Sharded:        cfg.Shards.On(),
 		Unsharded:      cfg.Unsharded,
+	}
+}
+
+// encodings says how the jobs of a configuration ask targets to encode their pages. node is the name of this node.
+// Empty: not known.
+func encodings(cfg func() *config.Config, node string) scrape.EncodingOptions {
+	return scrape.EncodingOptions{
+		Node:    node,
+		ByPlace: func(job string) bool { return cfg().EncodingByPlace(job) },
+		OnNode:  func(job string) bool { return cfg().OnNode(job) },
 	}
 }
 
