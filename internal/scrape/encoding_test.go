@@ -487,3 +487,18 @@ func TestReloadOfEncodings(t *testing.T) {
 		}
 	}
 }
+
+func TestOnceReadsAZstdPage(t *testing.T) {
+	w := startRawServer(t, respond(encodedResponse("zstd", zstdFrame("x 1\n"))))
+	cfg := promconfig.DefaultScrapeConfig
+	cfg.JobName, cfg.ScrapeProtocols = "envoy", promconfig.DefaultScrapeProtocols
+	cfg.MetricNameValidationScheme, cfg.MetricNameEscapingScheme = model.UTF8Validation, model.AllowUTF8
+	for byPlace, want := range map[bool]string{true: "", false: errZstd.Error()} {
+		o := &Once{Job: &cfg, URL: &url.URL{Scheme: "http", Host: w.host}, Timeout: 10 * time.Second, ByPlace: byPlace}
+		err := o.Run(t.Context())
+		if want == "" && (err != nil || o.Body.String() != "x 1\n" || o.WireBytes != int64(len(zstdFrame("x 1\n")))) ||
+			want != "" && (err == nil || err.Error() != want) {
+			t.Errorf("by place: %v: page %q, %d bytes sent, error %v", byPlace, &o.Body, o.WireBytes, err)
+		}
+	}
+}
