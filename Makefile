@@ -110,7 +110,7 @@ e2e: build ## End-to-end tests with real etcd, kube-apiserver, Prometheus, Envoy
 	@e2e/tools/build.sh >/dev/null # not within the timeout of the tests: the first build takes long
 	@e2e/tools/vmui.sh >/dev/null
 	@tools/helm/build.sh >/dev/null
-	@PUSHDOWN_ENVOY="$$(e2e/tools/envoy.sh)" $(GO) test -count=1 -v -run TestRealEnvoy ./internal/pushdown
+	@PUSHDOWN_ENVOY="$$(e2e/tools/envoy.sh)" $(GO) test -count=1 -v -run TestRealEnvoy ./internal/pushdown ./internal/scrape
 	cd e2e && E2E_SCRAPER='$(abspath $(DIST))/envoy-scraper' \
 		$(GO) test -count=1 -vet=off -p $(E2E_PACKAGES) -parallel 4 -timeout 20m -v ./...
 

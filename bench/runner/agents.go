@@ -99,7 +99,10 @@ const withoutMetadata = "  metadata_config: {send: false}\n"
 
 func envoyScraper(message string, more ...string) func(Setup) (Command, error) {
 	return func(s Setup) (Command, error) {
-		file, err := s.writeConfig("envoy-scraper.yml", s.scrapeConfig()+s.remoteWrite(message)+strings.Join(more, ""))
+		// It asks for gzip, as the other agents do. By itself it would ask for plain pages: the fleet is near.
+		const path = "  metrics_path:"
+		scrapes := strings.Replace(s.scrapeConfig(), path, "  enable_compression: true\n"+path, 1)
+		file, err := s.writeConfig("envoy-scraper.yml", scrapes+s.remoteWrite(message)+strings.Join(more, ""))
 		return Command{Args: []string{"--config.file=" + file, "--web.listen-address=" + s.Web}}, err
 	}
 }

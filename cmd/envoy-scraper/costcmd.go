@@ -191,7 +191,8 @@ func (c *costCommand) scrape(ctx context.Context, values url.Values, stderr io.W
 	pools := scrape.New(table, watch.Sink(nowhere{}), scrape.Options{
 		OwnAddressOnly: cfg.OwnAddressOnly, PushDown: cfg.PushDown, FixedPace: cfg.FixedPace,
 		Sharded: cfg.Shards.On(), Unsharded: cfg.Unsharded,
-		Via: c.via.forOnce(ctx, cfg, groups, false, stderr),
+		Encoding: encodings(func() *config.Config { return cfg }, ""),
+		Via:      c.via.forOnce(ctx, cfg, groups, false, stderr),
 	}, zap.NewNop(), nil)
 	pools.Shard(cfg.Shards)
 	if err := pools.Apply(cfg.Jobs); err != nil {

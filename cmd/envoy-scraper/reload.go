@@ -136,6 +136,8 @@ func (r *reloader) ownAddressOnly(job string) bool { return r.applying.OwnAddres
 func (r *reloader) pushDown(job string) bool       { return r.applying.PushDown(job) }
 func (r *reloader) fixedPace(job string) bool      { return r.applying.FixedPace(job) }
 
+func (r *reloader) applyingConfig() *config.Config { return r.applying }
+
 func (r *reloader) succeeded() {
 	r.exposures.show(r.current)
 	r.successful.Set(1)

@@ -28,7 +28,7 @@ import (
 // TestScrapesFollowTheSettingsOfJobs: the scrapes ask for what the configuration that is being applied says of a job.
 func TestScrapesFollowTheSettingsOfJobs(t *testing.T) {
 	r := &reloader{}
-	opts := new(runFlags).scrapeOptions(&config.Config{}, nil, r)
+	opts := (&runFlags{config: &configFlags{}}).scrapeOptions(&config.Config{}, nil, r)
 	for _, c := range []struct {
 		jobs  []config.JobExtension
 		push  bool

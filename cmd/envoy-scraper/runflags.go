@@ -95,9 +95,20 @@ func (f *runFlags) scrapeOptions(cfg *config.Config, proxies *via.Proxies, r *re
 		Via:           proxies,
 		AllowLoopback: f.allowLoopback, MaxMemory: scrapeMemory(int64(f.scrapeMemory)),
 		OwnAddressOnly: r.ownAddressOnly, PushDown: r.pushDown, FixedPace: r.fixedPace,
+		Encoding:       encodings(r.applyingConfig, f.config.nodeName),
 		ExternalLabels: cfg.RemoteWrite.ExternalLabels,
 		Sharded:        cfg.Shards.On(),
 		Unsharded:      cfg.Unsharded,
+	}
+}
+
+// encodings says how the jobs of a configuration ask targets to encode their pages. node is the name of this node.
+// Empty: not known.
+func encodings(cfg func() *config.Config, node string) scrape.EncodingOptions {
+	return scrape.EncodingOptions{
+		Node:    node,
+		ByPlace: func(job string) bool { return cfg().EncodingByPlace(job) },
+		OnNode:  func(job string) bool { return cfg().OnNode(job) },
 	}
 }
 

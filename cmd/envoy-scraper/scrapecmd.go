@@ -36,6 +36,7 @@ type scrapeCommand struct {
 	target     string
 	configFile string
 	job        string
+	byPlace    bool // the job does not write enable_compression
 	output     string
 	timeout    time.Duration
 	filtered   bool
@@ -134,7 +135,7 @@ func (c *scrapeCommand) reportOnURL(ctx context.Context, job *promconfig.ScrapeC
 	if c.via.way == string(via.APIServer) {
 		return nil, errors.New("--via=apiserver reads pages of pods: give the name of a pod instead of a URL")
 	}
-	report, err := c.newReport(ctx, &scrape.Once{Job: job, URL: u, Timeout: c.timeout})
+	report, err := c.newReport(ctx, &scrape.Once{Job: job, URL: u, Timeout: c.timeout, ByPlace: c.byPlace})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", u.Redacted(), err)
 	}
@@ -189,7 +190,7 @@ func (c *scrapeCommand) pickJob() (*promconfig.ScrapeConfig, error) {
 		job := promconfig.DefaultScrapeConfig
 		job.ScrapeProtocols = promconfig.DefaultScrapeProtocols
 		job.MetricNameValidationScheme, job.MetricNameEscapingScheme = model.UTF8Validation, model.AllowUTF8
-		job.EnableCompression = true
+		job.EnableCompression, c.byPlace = true, true
 		job.BodySizeLimit = defaultPageLimit
 		job.ScrapeTimeout = promconfig.DefaultGlobalConfig.ScrapeTimeout
 		return &job, nil
@@ -201,7 +202,7 @@ func (c *scrapeCommand) pickJob() (*promconfig.ScrapeConfig, error) {
 	var names []string
 	for _, job := range cfg.Jobs {
 		if job.JobName == c.job || c.job == "" && len(cfg.Jobs) == 1 {
-			c.whole = !cfg.PushDown(job.JobName)
+			c.whole, c.byPlace = !cfg.PushDown(job.JobName), cfg.EncodingByPlace(job.JobName)
 			return job, nil
 		}
 		names = append(names, job.JobName)
@@ -247,12 +248,17 @@ func explainFailure(o *scrape.Once, err error) error {
 		return fmt.Errorf("the answer is a web page, not metrics: is the path right? Envoy's is %s", envoy.StatsPath)
 	case o.Read:
 		return fmt.Errorf("the page is not in a format of Prometheus, so a scrape of it fails as a whole: %w", err)
-	case answered && o.Body.Len() == 0 && o.Response.Header.Get("Content-Encoding") == "gzip":
-		return fmt.Errorf("the page says that it is gzip, but: %w", err)
+	case answered && o.Body.Len() == 0 && isEncoded(o.Response):
+		return fmt.Errorf("the page says that it is %s, but: %w", o.Response.Header.Get("Content-Encoding"), err)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return fmt.Errorf("the connection ended before the page did (%w)", err)
 	}
 	return err
+}
+
+func isEncoded(resp *http.Response) bool {
+	encoding := resp.Header.Get("Content-Encoding")
+	return encoding == "gzip" || encoding == "zstd"
 }
 
 // explainStatus returns an error for a response whose status is not 200.

@@ -81,7 +81,7 @@ func TestScrapeReadsASidecar(t *testing.T) {
 	if code != exitOK || errs != "" {
 		t.Fatalf("exit %d: %s", code, errs)
 	}
-	if asked.URL.Path != envoy.StatsPath || asked.Header.Get("Accept-Encoding") != "gzip" ||
+	if asked.URL.Path != envoy.StatsPath || asked.Header.Get("Accept-Encoding") != "zstd, gzip;q=0.5" ||
 		!strings.Contains(asked.Header.Get("Accept"), "text/plain") ||
 		asked.Header.Get("X-Prometheus-Scrape-Timeout-Seconds") != "10" {
 		t.Errorf("asked for %s with %v", asked.URL, asked.Header)

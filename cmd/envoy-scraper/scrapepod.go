@@ -98,8 +98,8 @@ func (c *scrapeCommand) podPage(ctx context.Context, job *promconfig.ScrapeConfi
 		return nil, err
 	}
 	p.once = &scrape.Once{Job: job, URL: c.podURL(&found.Pod, job), Timeout: c.timeout,
-		Pod:            &via.Pod{Namespace: found.Pod.Namespace, Name: found.Pod.Name},
-		RefuseLoopback: !f.allowLoopback, OwnAddressOnly: true}
+		Pod:     &via.Pod{Namespace: found.Pod.Namespace, Name: found.Pod.Name},
+		ByPlace: c.byPlace, RefuseLoopback: !f.allowLoopback, OwnAddressOnly: true}
 	if p.way, err = c.wayTo(ctx, p, cluster.Who); err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config/problem"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
@@ -84,12 +85,29 @@ type Config struct {
 	// BuiltinJob is the name of the built-in job; empty: a file was given.
 	BuiltinJob string
 
+	writtenCompression map[string]bool // jobs that write enable_compression
+
 	opts Options
 }
 
 // OwnAddressOnly reports whether a job may connect to a pod's own address only: the built-in job, and own_address_jobs.
 func (c *Config) OwnAddressOnly(job string) bool {
 	return job == c.BuiltinJob || slices.Contains(c.Extension.OwnAddressJobs, job)
+}
+
+// EncodingByPlace reports whether where a target is decides how its page is compressed: in jobs that do not write
+// enable_compression.
+func (c *Config) EncodingByPlace(job string) bool { return !c.writtenCompression[job] }
+
+// OnNode reports whether a job finds pods of this node only.
+func (c *Config) OnNode(job string) bool {
+	for _, j := range c.Jobs {
+		if j.JobName == job && c.opts.NodeName != "" {
+			elsewhere := func(d discovery.Config) bool { return !isOnNode(d, c.opts.NodeName) }
+			return len(j.ServiceDiscoveryConfigs) > 0 && !slices.ContainsFunc(j.ServiceDiscoveryConfigs, elsewhere)
+		}
+	}
+	return false
 }
 
 // Unsharded reports whether every instance scrapes the whole job: that of our own metrics.

@@ -188,7 +188,7 @@ func (l *loader) assemble(src *source) *Config {
 	if l.opts.LogLevel != "" && yamltree.Get(src.root, "runtime", "log_level") == nil {
 		prom.Runtime.LogLevel = promconfig.LogLevel(l.opts.LogLevel)
 	}
-	cfg := &Config{Prometheus: prom, Extension: l.ext, opts: l.opts}
+	cfg := &Config{Prometheus: prom, Extension: l.ext, opts: l.opts, writtenCompression: map[string]bool{}}
 	if l.opts.File == "" {
 		cfg.BuiltinJob = builtinJob
 	}
@@ -201,6 +201,7 @@ func (l *loader) assemble(src *source) *Config {
 		l.fillLimits(j.cfg, j.node)
 		l.fillKubeconfig(j)
 		cfg.Jobs = append(cfg.Jobs, j.cfg)
+		cfg.writtenCompression[j.cfg.JobName] = yamltree.Get(j.node, "enable_compression") != nil
 	}
 	l.nodeLocal()
 	l.checkFiles(src)

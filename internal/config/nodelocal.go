@@ -69,6 +69,20 @@ func namesNode(field string) bool {
 	return false
 }
 
+// isOnNode reports whether a discovery finds pods of a node only.
+func isOnNode(d discovery.Config, node string) bool {
+	k, ok := d.(*kubernetes.SDConfig)
+	if !ok || k.Role != kubernetes.RolePod {
+		return false
+	}
+	return slices.ContainsFunc(k.Selectors, func(s kubernetes.SelectorConfig) bool {
+		return s.Role == kubernetes.RolePod && slices.ContainsFunc(strings.Split(s.Field, ","), func(term string) bool {
+			name, value, ok := strings.Cut(strings.ReplaceAll(term, "==", "="), "=")
+			return ok && strings.TrimSpace(name) == nodeField && strings.TrimSpace(value) == node
+		})
+	})
+}
+
 func (l *loader) refuseClusterWide(j *job, d discovery.Config) {
 	key, what := d.Name()+"_sd_configs", d.Name()+" discovery"
 	switch k := d.(type) {

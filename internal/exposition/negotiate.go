@@ -28,7 +28,7 @@ func AcceptHeader(protocols []promconfig.ScrapeProtocol, escaping model.Escaping
 	return b.String()
 }
 
-// AcceptEncoding is what a scrape takes: gzip, unless enable_compression is false.
+// AcceptEncoding is what a scrape of Prometheus takes: gzip, unless enable_compression is false.
 func AcceptEncoding(compression bool) string {
 	if compression {
 		return "gzip"

@@ -1,7 +1,6 @@
 package scrape
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -12,7 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/klauspost/compress/gzip"
 	config_util "github.com/prometheus/common/config"
 	"github.com/prometheus/common/version"
 	promconfig "github.com/prometheus/prometheus/config"
@@ -22,10 +20,6 @@ import (
 
 // errBodyLimit says that the uncompressed page is as long as body_size_limit, or longer.
 var errBodyLimit = errors.New("body size limit exceeded")
-
-// errZstd says that the response is compressed with zstd. No scrape asks for that. Prometheus does so behind a feature
-// flag.
-var errZstd = errors.New("received a zstd-compressed response, which was not requested")
 
 // maxDrainBytes limits how much of a failed response is read so that its connection can be kept.
 const maxDrainBytes = 64 << 10
@@ -38,7 +32,8 @@ type fetcher struct {
 	plain          *plainClient // used for simple requests; nil: client is used for all
 	pods           *podClient   // used for targets of pods that are read through an API server; nil: there are none
 	accept         string
-	acceptEncoding string
+	acceptEncoding string // used unless byPlace is set
+	byPlace        bool   // each target is asked for an encoding by where it is, see encodingOf
 	userAgent      string
 	bodyLimit      int64     // 0: no limit
 	unzippers      sync.Pool // of *unzipper
@@ -54,6 +49,7 @@ type fetcher struct {
 type budget struct {
 	memory      *pageMemory
 	connections *connLimit
+	zstd        *zstdMemory
 }
 
 func newFetcher(cfg *promconfig.ScrapeConfig, b budget, allowLoopback, ownAddress bool) (*fetcher, error) {
@@ -136,22 +132,35 @@ type page struct {
 	body        *limitedBody
 	response    io.Closer
 	fetcher     *fetcher
-	unzipper    *unzipper // nil: not compressed
+	decoder     decoder // nil: not compressed
+	zstdOf      *target // whose request asked for zstd; nil: none
 }
 
 // wireBytes returns how many bytes of the body were read so far, as they were sent.
 func (p *page) wireBytes() int64 {
-	if p.unzipper != nil {
-		return p.unzipper.sent.n
+	if p.decoder != nil {
+		return p.decoder.sentBytes()
 	}
 	return p.body.n
 }
 
 func (p *page) close() {
 	_ = p.response.Close()
-	if p.unzipper != nil {
-		p.fetcher.unzippers.Put(p.unzipper)
+	p.fetcher.putDecoder(p.decoder, p.zstdOf)
+}
+
+// ask is what one request for a target's page asks for, and another one may not.
+type ask struct {
+	param    string // one more parameter of the URL; empty: none
+	encoding string // Accept-Encoding
+}
+
+// ask returns what the request for a page asks for. It must be closed then.
+func (p *page) ask(t *target, param string) ask {
+	if p.fetcher.takeZstd(t) {
+		p.zstdOf = t
 	}
+	return ask{param, p.fetcher.encodingOf(t, p.zstdOf != nil)}
 }
 
 // statusError says that a target answered with another status than 200.
@@ -174,31 +183,25 @@ func (f *fetcher) get(ctx context.Context, t *target, param string) (*page, erro
 		}
 		return forSocket.get(ctx, t, param)
 	}
-	resp, err := f.do(ctx, t, param)
-	if err != nil {
-		return nil, err
-	}
-	p := &page{contentType: resp.contentType, response: resp.body, fetcher: f}
+	p := &page{fetcher: f, response: http.NoBody}
 	succeeded := false
 	defer func() {
 		if !succeeded { // an error, or a panic
 			p.close()
 		}
 	}()
+	resp, err := f.do(ctx, t, p.ask(t, param))
+	if err != nil {
+		return nil, err
+	}
+	p.contentType, p.response = resp.contentType, resp.body
 	if resp.code != http.StatusOK {
 		_, _ = io.CopyN(io.Discard, resp.body, maxDrainBytes)
 		return nil, &statusError{resp.code, resp.status}
 	}
-	reader := io.Reader(resp.body)
-	switch resp.encoding {
-	case "zstd":
-		return nil, errZstd
-	case "gzip":
-		p.unzipper = f.unzipper()
-		reader = p.unzipper // which counts what it reads
-		if err := p.unzipper.reset(resp.body); err != nil {
-			return nil, resp.lease.explain(err)
-		}
+	reader, err := f.decompress(p, resp.encoding, resp.body)
+	if err != nil {
+		return nil, resp.lease.explain(err)
 	}
 	p.body = &limitedBody{r: reader, lease: resp.lease, limit: f.bodyLimit}
 	succeeded = true
@@ -217,13 +220,13 @@ type response struct {
 
 // do sends the request through the API server if the target is a pod that is read so, else through plain where
 // possible, else through net/http.
-func (f *fetcher) do(ctx context.Context, t *target, param string) (response, error) {
+func (f *fetcher) do(ctx context.Context, t *target, a ask) (response, error) {
 	if f.plain != nil && t.pod == nil {
-		if r, err := f.plain.get(ctx, t, param); !errors.Is(err, errUseNetHTTP) {
+		if r, err := f.plain.get(ctx, t, a); !errors.Is(err, errUseNetHTTP) {
 			return r, err
 		}
 	}
-	req, err := f.request(context.WithValue(ctx, targetKey{}, t), t, param)
+	req, err := f.request(context.WithValue(ctx, targetKey{}, t), t, a)
 	if err != nil {
 		return response{}, err
 	}
@@ -239,7 +242,7 @@ func (f *fetcher) do(ctx context.Context, t *target, param string) (response, er
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		if ue := (*url.Error)(nil); param != "" && errors.As(err, &ue) {
+		if ue := (*url.Error)(nil); a.param != "" && errors.As(err, &ue) {
 			ue.URL = t.url // errors name the page, however it is asked for
 		}
 		return response{}, err
@@ -276,13 +279,13 @@ func responseOf(resp *http.Response) response {
 	}
 }
 
-func (f *fetcher) request(ctx context.Context, t *target, param string) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, withParam(t.url, param), http.NoBody)
+func (f *fetcher) request(ctx context.Context, t *target, a ask) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, withParam(t.url, a.param), http.NoBody)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Accept", f.accept)
-	req.Header.Set("Accept-Encoding", f.acceptEncoding)
+	req.Header.Set("Accept-Encoding", a.encoding)
 	req.Header.Set("User-Agent", f.userAgent)
 	req.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.FormatFloat(t.timeout.Seconds(), 'f', -1, 64))
 	return req, nil
@@ -298,39 +301,6 @@ func withParam(url, param string) string {
 	default:
 		return url + "?" + param
 	}
-}
-
-// unzipper decompresses gzip. It is reused for many pages because it holds 40 KB of tables.
-type unzipper struct {
-	sent countingReader
-	in   *bufio.Reader
-	gzip.Reader
-}
-
-// countingReader counts the bytes that are read from r.
-type countingReader struct {
-	r io.Reader
-	n int64
-}
-
-// Read implements io.Reader.
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
-}
-
-func (f *fetcher) unzipper() *unzipper {
-	if u, ok := f.unzippers.Get().(*unzipper); ok {
-		return u
-	}
-	return &unzipper{in: bufio.NewReader(nil)}
-}
-
-func (u *unzipper) reset(body io.Reader) error {
-	u.sent = countingReader{r: body}
-	u.in.Reset(&u.sent)
-	return u.Reset(u.in)
 }
 
 // limitedBody returns errBodyLimit once limit bytes were read. A body of exactly limit bytes is too long, as in

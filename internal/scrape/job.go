@@ -22,6 +22,7 @@ type jobState struct {
 	filter      *jobFilter
 	pushDown    bool // the filter is wanted
 	fixedPace   bool // its targets are asked at every turn, however slow they are
+	onNode      bool // discovery finds the pods of this node only
 	failures    *failureLog
 	text        string // the configuration as YAML: equal means that nothing changed
 	seriesText  string // the part of it that decides which series a page's lines become
@@ -33,6 +34,7 @@ func newJobState(cfg *promconfig.ScrapeConfig, opts Options) (*jobState, error) 
 	if err != nil {
 		return nil, err
 	}
+	f.byPlace = opts.Encoding.isByPlace(cfg.JobName)
 	if opts.transport != nil {
 		f.client.Transport, f.plain = opts.transport, nil
 	}
@@ -45,7 +47,7 @@ func newJobState(cfg *promconfig.ScrapeConfig, opts Options) (*jobState, error) 
 	push := opts.PushDown != nil && opts.PushDown(cfg.JobName)
 	j := &jobState{
 		cfg: cfg, fetcher: f, ownAddress: own, filter: newJobFilter(cfg, push), pushDown: push,
-		fixedPace: hasFixedPace(cfg.JobName, f, opts),
+		fixedPace: hasFixedPace(cfg.JobName, f, opts), onNode: opts.Encoding.isOnNode(cfg.JobName),
 		pageOptions: exposition.Options{
 			SampleLimit:        int(cfg.SampleLimit),
 			GrowthLimit:        growthLimit(int(cfg.BodySizeLimit)),
@@ -93,8 +95,8 @@ func (j *jobState) pageOptionsOf(t *target) exposition.Options {
 
 // isSame reports whether two configurations are the same. The YAML masks secrets, so they are compared by themselves.
 func (j *jobState) isSame(other *jobState) bool {
-	return j.text == other.text && j.ownAddress == other.ownAddress &&
-		j.pushDown == other.pushDown && j.fixedPace == other.fixedPace &&
+	return j.text == other.text && j.ownAddress == other.ownAddress && j.onNode == other.onNode &&
+		j.pushDown == other.pushDown && j.fixedPace == other.fixedPace && j.fetcher.byPlace == other.fetcher.byPlace &&
 		reflect.DeepEqual(j.cfg.HTTPClientConfig, other.cfg.HTTPClientConfig)
 }
 

@@ -31,6 +31,9 @@ type Once struct {
 	Via *via.Proxy // reads the page of Pod; nil: the page is read directly
 	// RefuseLoopback refuses a loopback address, as the scrapes of a job do with a discovered one.
 	RefuseLoopback bool
+	// ByPlace asks for zstd or gzip, as a job without enable_compression asks targets elsewhere. A loopback address is
+	// elsewhere, too: for a person it is often the end of a tunnel.
+	ByPlace bool
 	// OwnAddressOnly refuses redirects to another host, as the scrapes of such a job do.
 	OwnAddressOnly bool
 	Filter         string // asks for the page with this filter, see FilterOf; empty: for the whole page
@@ -57,7 +60,8 @@ func (o *Once) Run(ctx context.Context) error {
 	cfg := *o.Job
 	cfg.ScrapeFailureLogFile = "" // the log is of real scrapes
 	job, err := newJobState(&cfg, Options{AllowLoopback: !o.RefuseLoopback,
-		OwnAddressOnly: func(string) bool { return o.OwnAddressOnly }})
+		OwnAddressOnly: func(string) bool { return o.OwnAddressOnly },
+		Encoding:       EncodingOptions{ByPlace: func(string) bool { return o.ByPlace }}})
 	if err != nil {
 		return err
 	}

@@ -47,9 +47,7 @@ type pageMemory struct {
 }
 
 func newPageMemory(maxMemory int64, m *metrics, log *zap.Logger) *pageMemory {
-	if maxMemory <= 0 {
-		maxMemory = defaultMaxMemory
-	}
+	maxMemory -= int64(zstdPages(maxMemory)) * zstdPageBytes
 	pages := max(minPages, int(min(maxMemory/pageBytes, 1<<30)))
 	m.readingLimit.Set(float64(pages))
 	return &pageMemory{slots: newSemaphore(pages), metrics: m, log: log, leases: map[*lease]struct{}{}}

@@ -31,6 +31,7 @@ type Options struct {
 	OwnAddressOnly func(job string) bool // jobs that may dial a pod's own addresses only; nil: none
 	PushDown       func(job string) bool // jobs whose targets are asked for filtered pages, see FilterOf; nil: none
 	FixedPace      func(job string) bool // jobs whose targets are asked at every turn, see pace; nil: none
+	Encoding       EncodingOptions
 	ExternalLabels labels.Labels         // replicas that differ in them, or in the host's name, scrape at other times
 	Sharded        bool                  // instances share the targets and scrape at the same times, see Pools.Shard
 	Unsharded      func(job string) bool // jobs whose targets every instance scrapes; nil: none
@@ -95,8 +96,12 @@ func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prom
 	e.batches.New = func() any { return new(series.Batch) }
 	e.scratch.New = newScratch
 	e.showMemory(reg)
+	if opts.MaxMemory <= 0 {
+		opts.MaxMemory = defaultMaxMemory
+	}
 	opts.budget = budget{
 		memory: newPageMemory(opts.MaxMemory, m, log), connections: newConnLimit(maxConnections(openFiles())),
+		zstd: newZstdMemory(opts.MaxMemory),
 	}
 	showConnections(reg, opts.budget.connections)
 	ps := &Pools{

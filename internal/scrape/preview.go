@@ -67,7 +67,9 @@ func (f *fetcher) preview(ctx context.Context, t *target) (*Preview, error) {
 		}
 		return forSocket.preview(ctx, t)
 	}
-	req, err := f.request(context.WithValue(ctx, targetKey{}, t), t, "")
+	in := &page{fetcher: f, response: http.NoBody}
+	defer in.close()
+	req, err := f.request(context.WithValue(ctx, targetKey{}, t), t, in.ask(t, ""))
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +89,7 @@ func (f *fetcher) preview(ctx context.Context, t *target) (*Preview, error) {
 	}
 	defer resp.Body.Close()
 	p := &Preview{Status: truncate(resp.Status, maxQuoted), Header: withoutSecrets(resp.Header)}
-	p.Body, err = f.readPreview(resp)
+	p.Body, err = f.readPreview(in, resp)
 	p.Took = time.Since(began)
 	if p.Cut = len(p.Body) > MaxPreviewBytes; p.Cut {
 		p.Body = p.Body[:MaxPreviewBytes]
@@ -96,18 +98,13 @@ func (f *fetcher) preview(ctx context.Context, t *target) (*Preview, error) {
 }
 
 // readPreview returns at most one byte more than MaxPreviewBytes.
-func (f *fetcher) readPreview(resp *http.Response) ([]byte, error) {
-	in := io.Reader(resp.Body)
-	if resp.Header.Get("Content-Encoding") == "gzip" {
-		u := f.unzipper()
-		defer f.unzippers.Put(u)
-		if err := u.reset(resp.Body); err != nil {
-			return nil, err
-		}
-		in = u
+func (f *fetcher) readPreview(p *page, resp *http.Response) ([]byte, error) {
+	in, err := f.decompress(p, resp.Header.Get("Content-Encoding"), resp.Body)
+	if err != nil {
+		return nil, err
 	}
 	var b bytes.Buffer
-	_, err := b.ReadFrom(io.LimitReader(in, MaxPreviewBytes+1))
+	_, err = b.ReadFrom(io.LimitReader(in, MaxPreviewBytes+1))
 	return b.Bytes(), err
 }
 

@@ -38,6 +38,7 @@ func (s *socketFetchers) get(path string, parent *fetcher) (*fetcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("HTTP client for Unix socket %s: %w", path, err)
 	}
+	f.byPlace = parent.byPlace
 	if s.byPath == nil {
 		s.byPath = map[string]*fetcher{}
 	}

@@ -98,7 +98,7 @@ func (ps *Pools) sync(p *pool, changes []groupChange) {
 func (ps *Pools) relabeler(p *pool) *relabeler {
 	return &relabeler{
 		cfg: p.state.cfg, ownAddress: p.state.ownAddress, keyed: ps.isKeyed(p),
-		viaPods: p.state.fetcher.pods != nil,
+		viaPods: p.state.fetcher.pods != nil, onNode: p.state.onNode, node: ps.opts.Encoding.Node,
 		builder: labels.NewBuilder(labels.EmptyLabels()), scratch: model.LabelSet{},
 	}
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/via"
 )
 
-// target is one page to scrape. Immutable: replaced, never edited.
+// target is one page to scrape. Immutable but for its atomic fields: replaced, never edited.
 type target struct {
 	url      string        // with parameters and secrets
 	shown    string        // the URL without secrets
@@ -34,12 +34,14 @@ type target struct {
 	timeout  time.Duration
 	named    bool     // by a static list or a file of the user
 	filters  bool     // its path, port and parameters are those of a page that can be asked for with a filter
+	near     bool     // a loopback address, or a pod of this process' node; false: elsewhere, or not known
 	pod      *via.Pod // read through its API server; nil: directly
 
 	// The job's histogram settings, as relabeling may have changed them.
 	nativeHistograms, classicToo, toCustomBuckets bool
 
-	silent atomic.Bool // the last scrape that had a connection ended by the timeout
+	silent  atomic.Bool // the last scrape that had a connection ended by the timeout
+	badZstd atomic.Bool // a page came in zstd that could not be read: ask for gzip
 }
 
 // hasPageOf reports whether two targets ask for the same page.
@@ -150,11 +152,13 @@ func isNamed(cfg *promconfig.ScrapeConfig, from *targetgroup.Group) bool {
 
 const podIPLabel = model.MetaLabelPrefix + "kubernetes_pod_ip"
 
-func podIP(own, group model.LabelSet) string {
-	if ip, ok := own[podIPLabel]; ok {
-		return string(ip)
+func podIP(own, group model.LabelSet) string { return valueOf(podIPLabel, own, group) }
+
+func valueOf(label model.LabelName, own, group model.LabelSet) string {
+	if value, ok := own[label]; ok {
+		return string(value)
 	}
-	return string(group[podIPLabel])
+	return string(group[label])
 }
 
 // Scrapes come in waves: a wave begins every waveInterval, and the due times of its targets are spread over waveLength.

@@ -232,9 +232,11 @@ func describe(cfg *promconfig.ScrapeConfig, groups []*relabeled, rules *ruleFind
 // relabeler makes targets of a job's groups.
 type relabeler struct {
 	cfg        *promconfig.ScrapeConfig
-	ownAddress bool // a pod's target must have the pod's own address
-	keyed      bool // instances can share the targets, so each needs a shard key
-	viaPods    bool // pods are read through their API server
+	ownAddress bool   // a pod's target must have the pod's own address
+	keyed      bool   // instances can share the targets, so each needs a shard key
+	viaPods    bool   // pods are read through their API server
+	onNode     bool   // all pods are on this node
+	node       string // the name of this node; empty: not known
 	builder    *labels.Builder
 	scratch    model.LabelSet
 }
@@ -262,6 +264,9 @@ func (r *relabeler) target(group *targetgroup.Group, index int) (*target, error)
 	t, err := makeTarget(r.builder, r.cfg, own, group, r.ownAddress)
 	if t != nil && r.keyed {
 		t.shardKey = shard.Key(t.labels, t.url)
+	}
+	if t != nil {
+		t.near = r.isNear(t.hostPort, own, group.Labels)
 	}
 	if t != nil && r.viaPods {
 		if err := t.readThroughPod(r.cfg, own, group.Labels); err != nil {
