@@ -1,0 +1,115 @@
+package pushdown
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/model"
+
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/agent"
+	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
+	"github.com/envoy-scraper/envoy-scraper/e2e/receiver"
+)
+
+const statsPath = "/stats/prometheus"
+
+// patience is how long a test waits for what happens within seconds on an idle machine.
+const patience = time.Minute
+
+// Values of push_down.
+const (
+	auto = "auto"
+	off  = "off"
+)
+
+// every is how many scrapes of a target there are for one whole page.
+const every = 40
+
+// job is a job of the program under test.
+type job struct {
+	name    string
+	targets []string
+	rules   string // metric_relabel_configs
+}
+
+const (
+	keepRule = "  - {source_labels: [__name__], regex: '%s', action: keep}\n"
+	dropRule = "  - {source_labels: [__name__], regex: '%s', action: drop}\n"
+)
+
+// world is a Prometheus that stores, and the program under test.
+type world struct {
+	*testing.T
+	scraper string
+	store   *receiver.Receiver
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	return &world{T: t, scraper: parts.Scraper(t),
+		store: parts.Prometheus(t, receiver.Config{Protocol: receiver.V1AndV2})}
+}
+
+// at returns the same world for a subtest.
+func (w *world) at(t *testing.T) *world { return &world{T: t, scraper: w.scraper, store: w.store} }
+
+// start runs an envoy-scraper with the jobs. Its series have the label agent.
+func (w *world) start(name, pushDown string, interval time.Duration, jobs ...job) *agent.Agent {
+	w.Helper()
+	dir := w.TempDir()
+	var b strings.Builder
+	fmt.Fprintf(&b, "global:\n  scrape_interval: %[1]v\n  scrape_timeout: %[1]v\n  external_labels: {agent: %[2]s}\n",
+		model.Duration(interval), name)
+	b.WriteString("scrape_configs:\n")
+	for _, j := range jobs {
+		fmt.Fprintf(&b, "- job_name: %s\n  metrics_path: %s\n  static_configs: [{targets: ['%s']}]\n", j.name, statsPath,
+			strings.Join(j.targets, "', '"))
+		if j.rules != "" {
+			b.WriteString("  metric_relabel_configs:\n" + j.rules)
+		}
+	}
+	fmt.Fprintf(&b, "remote_write: [{url: %q}]\nenvoy_scraper:\n  jobs:\n", w.store.WriteURL())
+	for _, j := range jobs {
+		fmt.Fprintf(&b, "  - {name: %s, push_down: %s}\n", j.name, pushDown)
+	}
+	a := agent.Start(w.T, agent.Config{Path: w.scraper, Dir: dir, Name: name, YAML: b.String(),
+		Args: []string{"--storage.path=" + dir + "/data"}})
+	a.LogIfFailed(w.T)
+	if _, err := a.WaitReady(w.Context()); err != nil {
+		w.Fatal(err)
+	}
+	return a
+}
+
+// scraped waits until an agent has ended n more scrapes of each job.
+func (w *world) scraped(a *agent.Agent, n int, interval time.Duration, jobs ...job) {
+	w.Helper()
+	done := func() map[string]float64 {
+		m, err := a.Metrics(w.Context())
+		if err != nil {
+			w.Fatal(err)
+		}
+		return m.By("envoy_scraper_scrape_scrapes_total", "job")
+	}
+	before := done()
+	what := fmt.Sprintf("%d more scrapes of each target", n)
+	parts.Eventually(w.T, 4*time.Duration(n)*interval+patience, what, func() error {
+		now := done()
+		for _, j := range jobs {
+			if got := now[j.name] - before[j.name]; got < float64(n*len(j.targets)) {
+				return fmt.Errorf("job %s has %v", j.name, got)
+			}
+		}
+		return nil
+	})
+}
+
+// stop ends an agent in good order, so that all it has scraped is stored.
+func (w *world) stop(a *agent.Agent) {
+	w.Helper()
+	if code := a.Process.Stop(20 * time.Second); code != 0 {
+		w.Fatalf("exit code %d", code)
+	}
+}
