@@ -42,26 +42,17 @@ func TestSameAsOff(t *testing.T) {
 			fmt.Sprintf(dropRule, ".*_bucket")},
 	}
 	agents := map[string]*agent.Agent{auto: w.start(auto, auto, interval, jobs...), off: w.start(off, off, interval, jobs...)}
-	for _, a := range agents {
-		w.scraped(a, 2, interval, jobs...)
-	}
+	w.scraped(agents, 2, interval, jobs...)
 	stop := e.moveStats(always, pause)
-	for _, a := range agents {
-		w.scraped(a, scrapes, interval, jobs...)
-	}
+	w.scraped(agents, scrapes, interval, jobs...)
 	changed := stop()
-	for _, a := range agents { // what is read now is equal
-		w.scraped(a, settled, interval, jobs...)
-	}
+	w.scraped(agents, settled, interval, jobs...)
 	w.logBytes(agents, jobs)
 	types := familyTypes(e.page())
 	for _, a := range agents {
 		w.stop(a)
 	}
-	folder, err := w.store.Snapshot(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	folder := w.snapshot()
 	t.Logf("%d times other clusters", changed)
 	for _, j := range jobs {
 		t.Run(j.name, func(t *testing.T) {

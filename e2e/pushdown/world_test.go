@@ -2,6 +2,8 @@ package pushdown
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -83,27 +85,44 @@ func (w *world) start(name, pushDown string, interval time.Duration, jobs ...job
 	return a
 }
 
-// scraped waits until an agent has ended n more scrapes of each job.
-func (w *world) scraped(a *agent.Agent, n int, interval time.Duration, jobs ...job) {
+// scraped waits until each agent has ended n more scrapes of each target.
+func (w *world) scraped(agents map[string]*agent.Agent, n int, interval time.Duration, jobs ...job) {
 	w.Helper()
-	done := func() map[string]float64 {
+	done := func(a *agent.Agent) map[string]float64 {
 		m, err := a.Metrics(w.Context())
 		if err != nil {
 			w.Fatal(err)
 		}
 		return m.By("envoy_scraper_scrape_scrapes_total", "job")
 	}
-	before := done()
-	what := fmt.Sprintf("%d more scrapes of each target", n)
-	parts.Eventually(w.T, 4*time.Duration(n)*interval+patience, what, func() error {
-		now := done()
-		for _, j := range jobs {
-			if got := now[j.name] - before[j.name]; got < float64(n*len(j.targets)) {
-				return fmt.Errorf("job %s has %v", j.name, got)
+	before := map[string]map[string]float64{}
+	for name, a := range agents {
+		before[name] = done(a)
+	}
+	parts.Eventually(w.T, 4*time.Duration(n)*interval+patience, fmt.Sprintf("%d more scrapes", n), func() error {
+		for name, a := range agents {
+			now := done(a)
+			for _, j := range jobs {
+				if got := now[j.name] - before[name][j.name]; got < float64(n*len(j.targets)) {
+					return fmt.Errorf("agent %s, job %s: %v", name, j.name, got)
+				}
 			}
 		}
 		return nil
 	})
+}
+
+// snapshot returns a folder with all that is stored.
+func (w *world) snapshot() string {
+	w.Helper()
+	folder, err := w.store.Snapshot(w.Context())
+	if err == nil {
+		err = os.Mkdir(filepath.Join(folder, "wal"), 0o700) // promtool reads no database without one
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+	return folder
 }
 
 // stop ends an agent in good order, so that all it has scraped is stored.
