@@ -85,17 +85,23 @@ func (w *world) nothingLost(name, job string, series int) {
 }
 
 // TestMergedPort scrapes port 15020, where Istio's agent puts Envoy's page together with other pages. If Envoy refuses
-// a filter, the agent answers 200 without Envoy's part. So it must never be asked with one.
+// a filter, the agent answers 200 without Envoy's part. So it must never be asked with one. Port 15090 must.
 func TestMergedPort(t *testing.T) {
 	w := newWorld(t)
-	s := &sidecar{stats: someStats(), refuse: func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "# TYPE istio_agent_num_outgoing_requests counter\nistio_agent_num_outgoing_requests 1\n")
-	}}
-	j := job{"merged", []string{s.serveAt(t, 15020)}, keepSome}
+	merged, own := &sidecar{stats: someStats()}, &sidecar{stats: someStats()}
+	merged.refuse = func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "# TYPE istio_agent_startup_duration_seconds gauge\n"+
+			"istio_agent_startup_duration_seconds 1\n")
+	}
+	at := parts.Addresses(t)
+	j := job{"merged", []string{merged.serveAt(t, at, 15020), own.serveAt(t, at, 15090)}, keepSome}
 	a := w.start("merged", auto, quick, j)
 	w.scraped(map[string]*agent.Agent{auto: a}, 10, quick, j)
-	if whole, filtered := s.requests(); filtered > 0 || whole < 10 {
-		t.Errorf("%d whole pages, %d requests with a filter; want none with a filter", whole, filtered)
+	if whole, filtered := merged.requests(); filtered > 0 || whole < 5 {
+		t.Errorf("port 15020: %d whole pages, %d requests with a filter; want none with a filter", whole, filtered)
+	}
+	if _, filtered := own.requests(); filtered < 5 {
+		t.Errorf("port 15090: %d requests with a filter", filtered)
 	}
 	w.stop(a)
 	w.nothingLost("merged", j.name, 20)

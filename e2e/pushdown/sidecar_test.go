@@ -3,7 +3,6 @@ package pushdown
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -12,7 +11,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/envoy-scraper/envoy-scraper/e2e/parts"
+	"github.com/envoy-scraper/envoy-scraper/e2e/chaos/oracle"
 )
 
 // stat is a stat of a sidecar that is a small server: its raw name, and its line on the page without the value.
@@ -92,17 +91,17 @@ func (s *sidecar) serve(t *testing.T) string {
 	return server.Listener.Addr().String()
 }
 
-// serveAt starts the sidecar at a port of a loopback address of its own, and returns the address.
-func (s *sidecar) serveAt(t *testing.T, port int) string {
+// serveAt starts the sidecar at a port, and returns the address.
+func (s *sidecar) serveAt(t *testing.T, at *oracle.AddressRange, port int) string {
 	t.Helper()
-	l, err := parts.Addresses(t).Listen(1, port)
+	l, err := at.Listen(1, port)
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := &httptest.Server{Listener: l, Config: &http.Server{Handler: s}} //nolint:gosec // a test's
 	server.Start()
 	t.Cleanup(server.Close)
-	return l.Addr().(*net.TCPAddr).String()
+	return l.Addr().String()
 }
 
 // someStats returns the stats of a few clusters.
