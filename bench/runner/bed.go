@@ -145,17 +145,24 @@ func freeAddress() (string, error) {
 // writeTargets describes the fleet as file_sd does, with the labels that the
 // documented job gives a pod. A reader of the file sees all of it or nothing.
 func writeTargets(path string, targets []fleet.Target) error {
-	type group struct {
-		Targets []string          `json:"targets"`
-		Labels  map[string]string `json:"labels"`
-	}
 	groups := []group{}
 	for _, t := range targets {
-		groups = append(groups, group{
-			Targets: []string{t.Address.String()},
-			Labels:  map[string]string{"namespace": t.Namespace, "pod_name": t.Pod},
-		})
+		groups = append(groups, newGroup(t.Address.String(), t.Namespace, t.Pod))
 	}
+	return writeGroups(path, groups)
+}
+
+// group is an entry of a file_sd file.
+type group struct {
+	Targets []string          `json:"targets"`
+	Labels  map[string]string `json:"labels"`
+}
+
+func newGroup(address, namespace, pod string) group {
+	return group{[]string{address}, map[string]string{"namespace": namespace, "pod_name": pod}}
+}
+
+func writeGroups(path string, groups []group) error {
 	text, err := json.MarshalIndent(groups, "", " ")
 	if err != nil {
 		return err
