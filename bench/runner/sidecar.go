@@ -20,10 +20,10 @@ type SidecarConfig struct {
 	Config
 	Envoy   string // path of the program
 	Shape   EnvoyShape
-	Keep    string // the names that metric_relabel_configs of all ways keep
+	Keep    string   // the names that metric_relabel_configs of all ways keep
 	Filters []string // of the pages that no agent asks for; the first one finds the stats that Keep keeps
 	Pages   int      // how many pages of each kind are asked for without an agent
-	Targets int    // how many times the Envoy is a target, with different labels
+	Targets int      // how many times the Envoy is a target, with different labels
 	Ways    []SidecarWay
 	Store   Agent // takes what the agents send, and scrapes by itself where there is no agent
 }
