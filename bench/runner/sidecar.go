@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/bench/fleet"
+	"github.com/envoy-scraper/envoy-scraper/bench/receiver"
 )
 
 // SidecarConfig says how to measure what scraping costs a real Envoy. The Cases of Config are not used.
@@ -204,7 +205,7 @@ func (b *sidecarBed) start(ctx context.Context, w SidecarWay) error {
 	if err != nil {
 		return err
 	}
-	b.web, s.Job, s.WriteURL = s.Web, k.Job, b.receiverURL+"/api/v1/write"
+	b.web, s.Job, s.WriteURL = s.Web, k.Job, b.receiverURL+receiver.WritePath
 	if command, err = k.Agent.Prepare(s); err != nil {
 		return err
 	}
