@@ -123,9 +123,14 @@ func (p *page) filtered(s *selection) []byte {
 
 // rawName returns the name that Envoy matches a filter against:
 //
-//	istio_requests_total{reporter="source",source_app="a"}  istiocustom.istio_requests_total.reporter.source.source_app.a
-//	envoy_cluster_version{cluster_name="outbound|80||a"}    cluster.outbound|80||a.version
-//	envoy_server_uptime{}                                   server.uptime
+//	istio_requests_total{reporter="source",source_app="a"}
+//	istiocustom.istio_requests_total.reporter.source.source_app.a
+//
+//	envoy_cluster_version{cluster_name="outbound|80||a"}
+//	cluster.outbound|80||a.version
+//
+//	envoy_server_uptime{}
+//	server.uptime
 func rawName(family, labels string) string {
 	name, isEnvoys := strings.CutPrefix(family, "envoy_")
 	if !isEnvoys {

@@ -132,7 +132,7 @@ func (s Setup) ownBlock() string {
 	if s.Job.PushDown == "" {
 		return ""
 	}
-	return fmt.Sprintf("envoy_scraper: {jobs: [{name: envoy-stats, push_down: %s}]}\n", s.Job.PushDown)
+	return fmt.Sprintf("envoy_scraper: {jobs: [{name: envoy-stats, push_down: %s, pace: fixed}]}\n", s.Job.PushDown)
 }
 
 // remoteWrite is the part that Prometheus and everything compatible with its file reads.

@@ -41,11 +41,12 @@ static_resources:
               virtual_clusters:
 `, host, port)
 	for n := range s.VirtualClusters {
-		fmt.Fprintf(&b, "              - {name: call-%d, headers: [{name: \":path\", string_match: {exact: \"/call/%[1]d\"}}]}\n", n)
+		fmt.Fprintf(&b, "              - {name: call-%d, headers: [{name: ':path', string_match: {exact: '/%[1]d'}}]}\n",
+			n)
 	}
 	b.WriteString("  clusters:\n")
 	for n := range s.Clusters {
-		fmt.Fprintf(&b, "  - {name: \"outbound|9080||reviews-%d.shop.svc.cluster.local\", type: STATIC, connect_timeout: 1s}\n", n)
+		fmt.Fprintf(&b, "  - {name: 'outbound|9080||reviews-%d.shop.svc.cluster.local', type: STATIC}\n", n)
 	}
 	return b.String()
 }

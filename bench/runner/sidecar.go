@@ -44,7 +44,8 @@ func SidecarWays() []SidecarWay {
 		case "vmagent":
 			ways = append(ways, SidecarWay{Name: a.Name, Agent: &a})
 		case "envoy-scraper-2.0":
-			ways = append(ways, SidecarWay{"envoy-scraper-off", &a, "off"}, SidecarWay{"envoy-scraper-auto", &a, "auto"})
+			ways = append(ways, SidecarWay{"envoy-scraper-off", &a, "off"},
+				SidecarWay{"envoy-scraper-auto", &a, "auto"})
 		}
 	}
 	return ways

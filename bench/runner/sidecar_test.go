@@ -20,8 +20,8 @@ func TestSidecar(t *testing.T) {
 	whole := posterWhole(t)
 	agent := whole.Ways[1].Agent
 	c := SidecarConfig{
-		Config: whole.Config, Envoy: whole.Self, Shape: EnvoyShape{Clusters: 2, VirtualClusters: 1}, Keep: "envoy_vhost_.*",
-		Filters: []string{"vhost", "^cluster"}, Pages: 3, Targets: 2, Store: whole.Store,
+		Config: whole.Config, Envoy: whole.Self, Shape: EnvoyShape{Clusters: 2, VirtualClusters: 1},
+		Keep: "envoy_vhost_.*", Filters: []string{"vhost", "^cluster"}, Pages: 3, Targets: 2, Store: whole.Store,
 		Ways: []SidecarWay{{Name: Direct}, {Name: "envoy-scraper-off", Agent: agent, PushDown: "off"}},
 	}
 	c.Window = 8 * posterInterval
@@ -31,18 +31,20 @@ func TestSidecar(t *testing.T) {
 	}
 	for i, want := range []int{3, 1, 2} { // lines of whole and filtered pages
 		if p := r.Pages[i]; p.Lines != want || len(p.CPU) != c.Pages {
-			t.Errorf("pages with filter %q: %d lines, %d of them, want %d lines, %d", p.Filter, p.Lines, len(p.CPU), want,
-				c.Pages)
+			t.Errorf("pages with filter %q: %d lines, %d of them, want %d lines, %d", p.Filter, p.Lines, len(p.CPU),
+				want, c.Pages)
 		}
 	}
 	for _, row := range r.Ways {
 		w := row.Windows[0]
-		if w.Scrapes < 2 || w.Stored < 6 || w.Sidecar == 0 || w.Receiver == 0 || (w.Agent > 0) != (row.Name != Direct) ||
-			(w.Sent > 0) != (row.Name != Direct) || w.Page != w.Scrapes*testEnvoyBytes+testEnvoyBytes {
+		hasAgent := row.Name != Direct
+		if w.Scrapes < 2 || w.Stored < 6 || w.Sidecar == 0 || w.Receiver == 0 || (w.Agent > 0) != hasAgent ||
+			(w.Sent > 0) != hasAgent || w.Page != w.Scrapes*testEnvoyBytes+testEnvoyBytes {
 			t.Errorf("%s: %+v", row.Name, w)
 		}
 	}
-	if text := written(t, r); !strings.Contains(text, "| prometheus-direct | ") || !strings.Contains(text, "ratio 1.000") {
+	text := written(t, r)
+	if !strings.Contains(text, "| prometheus-direct | ") || !strings.Contains(text, "ratio 1.000") {
 		t.Errorf("the report lacks a way or a page:\n%s", text)
 	}
 }

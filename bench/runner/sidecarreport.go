@@ -33,8 +33,9 @@ func (p SidecarPages) lines() (all []string) {
 		if k.Filter != "" {
 			name = "filter " + k.Filter
 		}
-		all = append(all, fmt.Sprintf("%s: %d lines, %d bytes, %.2f ms of Envoy's CPU (median of %d in turns), ratio %.3f",
-			name, k.Lines, k.Bytes, median(k.CPU)*1e3, len(k.CPU), ratio(median(k.CPU), median(p[0].CPU))))
+		all = append(all, fmt.Sprintf("%s: %d lines, %d bytes, %.2f ms of Envoy's CPU (median of %d in turns), "+
+			"ratio %.3f", name, k.Lines, k.Bytes, median(k.CPU)*1e3, len(k.CPU),
+			ratio(median(k.CPU), median(p[0].CPU))))
 	}
 	return all
 }

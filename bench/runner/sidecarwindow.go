@@ -34,8 +34,8 @@ func (w SidecarWindow) perMillion(cpu float64) float64 { return ratio(cpu*1e6, w
 func (w SidecarWindow) All() float64 { return w.perMillion(w.Sidecar + w.Agent + w.Receiver) }
 
 func (w SidecarWindow) String() string {
-	return fmt.Sprintf("sidecar %.2f ms a page; sidecar %.2f + agent %.2f + receiver %.2f CPU-s/M samples; %.0f pages of "+
-		"%.0f bytes; others used %.2f cores", w.PerScrape()*1e3, w.perMillion(w.Sidecar), w.perMillion(w.Agent),
+	return fmt.Sprintf("sidecar %.2f ms a page; sidecar %.2f + agent %.2f + receiver %.2f CPU-s/M samples; %.0f pages "+
+		"of %.0f bytes; others used %.2f cores", w.PerScrape()*1e3, w.perMillion(w.Sidecar), w.perMillion(w.Agent),
 		w.perMillion(w.Receiver), w.Scrapes, ratio(w.Page, w.Scrapes), w.Others)
 }
 
@@ -69,7 +69,8 @@ func (b *sidecarBed) window(ctx context.Context, way SidecarWay) (w SidecarWindo
 		return w, err
 	}
 	w = SidecarWindow{
-		Seconds: end.at.Sub(begin.at).Seconds(), Scrapes: end.pages - begin.pages - 1, Stored: end.stored - begin.stored,
+		Seconds: end.at.Sub(begin.at).Seconds(),
+		Scrapes: end.pages - begin.pages - 1, Stored: end.stored - begin.stored,
 		Sidecar: (end.sidecar - begin.sidecar).Seconds(), Agent: (end.agent - begin.agent).Seconds(),
 		Receiver: (end.receiver - begin.receiver).Seconds(), Page: end.bytes - begin.bytes, Sent: end.sent - begin.sent,
 	}

@@ -71,7 +71,8 @@ func startEnvoy(t *testing.T, statPrefix string, clusters []string) *envoy {
 		Args: []string{"--config-path", file, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"}})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if err := p.WaitReady(ctx, func(ctx context.Context) error { return e.request(ctx, clusters[0], "/") }); err != nil {
+	answers := func(ctx context.Context) error { return e.request(ctx, clusters[0], "/") }
+	if err := p.WaitReady(ctx, answers); err != nil {
 		t.Fatal(err)
 	}
 	return e

@@ -25,8 +25,8 @@ const quick = 200 * time.Millisecond
 // keepSome is what the jobs of these tests keep, unless they say otherwise.
 var keepSome = fmt.Sprintf(keepRule, "envoy_cluster_upstream_.*")
 
-// TestRefusals scrapes sidecars that do not answer a filter as today's Envoy does. Each must be read whole from then on,
-// and no scrape may be lost.
+// TestRefusals scrapes sidecars that do not answer a filter as today's Envoy does. Each must be read whole from then
+// on, and no scrape may be lost.
 func TestRefusals(t *testing.T) {
 	w := newWorld(t)
 	text := func(status int, contentType, body string) http.HandlerFunc {
@@ -121,14 +121,15 @@ func TestIstioLike(t *testing.T) {
 			s := &sidecar{stats: istioStats()}
 			address := s.serve(t)
 			j := job{"istio", []string{address}, rules}
-			agents := map[string]*agent.Agent{auto: w.start(name, auto, quick, j), off: w.start(name+"-off", off, quick, j)}
+			other := name + "-off"
+			agents := map[string]*agent.Agent{auto: w.start(name, auto, quick, j), off: w.start(other, off, quick, j)}
 			w.scraped(agents, every+every/2, quick, j)
 			for _, a := range agents {
 				w.stop(a)
 			}
 			folder := w.snapshot()
-			both := comparison{auto: read(t, folder, name, j.name)[address], off: read(t, folder, name+"-off", j.name)[address],
-				still: func(string) bool { return false }, rises: func(string) bool { return true }}
+			both := comparison{still: func(string) bool { return false }, rises: func(string) bool { return true }}
+			both.auto, both.off = read(t, folder, name, j.name)[address], read(t, folder, other, j.name)[address]
 			seen, problems := both.compare()
 			t.Logf("%d series, %d values between two of the other agent's", seen.series, seen.between)
 			for _, p := range problems {
@@ -173,7 +174,8 @@ func TestCutInsideAWord(t *testing.T) {
 	for series, samples := range r.series {
 		for _, c := range r.scrapes() {
 			if c.at > noticed && !c.failed && !hasSample(*samples, c.at) {
-				t.Errorf("%s has no sample of the scrape at %d, after the filter was given up at %d", series, c.at, noticed)
+				t.Errorf("%s has no sample of the scrape at %d, after the filter was given up at %d", series, c.at,
+					noticed)
 			}
 		}
 	}
@@ -181,8 +183,9 @@ func TestCutInsideAWord(t *testing.T) {
 	if most := 2*every + 2; r.until(noticed) > most {
 		t.Errorf("%d scrapes until the filter was given up, want at most %d", r.until(noticed), most)
 	}
-	if wholes := r.values("scrape_samples_scraped"); wholes[len(wholes)-1] != wholes[0] {
-		t.Errorf("the last page had %v samples, and the first one, which is whole, %v", wholes[len(wholes)-1], wholes[0])
+	all := r.values("scrape_samples_scraped")
+	if first, last := all[0], all[len(all)-1]; first != last {
+		t.Errorf("the last page had %v samples, and the first one, which is whole, %v", last, first)
 	}
 }
 

@@ -66,15 +66,15 @@ func (w *world) start(name, pushDown string, interval time.Duration, jobs ...job
 		model.Duration(interval), name)
 	b.WriteString("scrape_configs:\n")
 	for _, j := range jobs {
-		fmt.Fprintf(&b, "- job_name: %s\n  metrics_path: %s\n  static_configs: [{targets: ['%s']}]\n", j.name, statsPath,
-			strings.Join(j.targets, "', '"))
+		fmt.Fprintf(&b, "- job_name: %s\n  metrics_path: %s\n  static_configs: [{targets: ['%s']}]\n", j.name,
+			statsPath, strings.Join(j.targets, "', '"))
 		if j.rules != "" {
 			b.WriteString("  metric_relabel_configs:\n" + j.rules)
 		}
 	}
 	fmt.Fprintf(&b, "remote_write: [{url: %q}]\nenvoy_scraper:\n  jobs:\n", w.store.WriteURL())
 	for _, j := range jobs {
-		fmt.Fprintf(&b, "  - {name: %s, push_down: %s}\n", j.name, pushDown)
+		fmt.Fprintf(&b, "  - {name: %s, push_down: %s, pace: fixed}\n", j.name, pushDown)
 	}
 	a := agent.Start(w.T, agent.Config{Path: w.scraper, Dir: dir, Name: name, YAML: b.String(),
 		Args: []string{"--storage.path=" + dir + "/data"}})
