@@ -41,8 +41,7 @@ static_resources:
               virtual_clusters:
 `, host, port)
 	for n := range s.VirtualClusters {
-		fmt.Fprintf(&b, "              - {name: call-%d, headers: [{name: ':path', string_match: {exact: '/%[1]d'}}]}\n",
-			n)
+		fmt.Fprintf(&b, "              - {name: call-%d, headers: [{name: ':path', string_match: {exact: /%[1]d}}]}\n", n)
 	}
 	b.WriteString("  clusters:\n")
 	for n := range s.Clusters {

@@ -63,7 +63,9 @@ func TestSameAsOff(t *testing.T) {
 			both.auto = read(t, folder, auto, j.name)[e.address()]
 			both.off = read(t, folder, off, j.name)[e.address()]
 			both.check(t)
-			both.checkFiltered(t)
+			// If a cluster goes right after a whole page, the next page is read whole as well, to see that the filter
+			// has not lost it.
+			both.checkFiltered(t, scrapes/4)
 		})
 	}
 }
@@ -125,8 +127,8 @@ func (r *record) failed() (n int) {
 	return n
 }
 
-// checkFiltered asserts that most pages were filtered, and some were whole.
-func (c comparison) checkFiltered(t *testing.T) {
+// checkFiltered asserts that most pages were filtered, and some, but no more than most, were whole.
+func (c comparison) checkFiltered(t *testing.T, most int) {
 	t.Helper()
 	failed := func(v float64) bool { return v == 0 }
 	least := slices.Min(slices.DeleteFunc(c.off.values("scrape_samples_scraped"), failed))
@@ -138,7 +140,7 @@ func (c comparison) checkFiltered(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d pages were whole", whole, len(all))
-	if most := 2 + len(all)/every; whole < 1 || whole > most {
+	if whole < 1 || whole > most {
 		t.Errorf("%d of %d pages were whole, want 1 to %d", whole, len(all), most)
 	}
 }
