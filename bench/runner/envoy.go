@@ -41,7 +41,8 @@ static_resources:
               virtual_clusters:
 `, host, port)
 	for n := range s.VirtualClusters {
-		fmt.Fprintf(&b, "              - {name: call-%d, headers: [{name: ':path', string_match: {exact: /%[1]d}}]}\n", n)
+		fmt.Fprintf(&b, "              - {name: call-%d, headers: [{name: ':path', string_match: %s}]}\n", n,
+			fmt.Sprintf("{exact: /%d}", n))
 	}
 	b.WriteString("  clusters:\n")
 	for n := range s.Clusters {
