@@ -38,6 +38,9 @@ func (c comparison) compare() (seen counts, problems []string) {
 	begin := max(autoScrapes[0].at, offScrapes[0].at)
 	slack := max(c.auto.longest(), c.off.longest())
 	for series, theirs := range c.off.series {
+		if c.auto.series[series] == nil {
+			continue
+		}
 		seen.series++
 		a, o := since(begin, lives(autoScrapes, c.auto.of(series))), since(begin, lives(offScrapes, *theirs))
 		if len(a) != len(o) {

@@ -13,6 +13,7 @@ import (
 type draft struct {
 	layout                 // of the page so far; families: those of the known layout, then those learned
 	known    knownLines    // all lines that the target has shown, on this page too
+	lastGood knownLines    // those of the last good page, if that was the target's other page; else without a layout
 	onPage   lineSet       // numbers of known lines that the page has shown
 	onSeries hashindex.Set // ids of series that the page has shown without a timestamp of their own
 	added    additions     // which of the known lines the page has counted as added
@@ -23,9 +24,13 @@ type draft struct {
 	numbered []family      // of numberFamilies
 }
 
-// open prepares a draft for a page after those that taught l.
-func (d *draft) open(l *layout) {
+// open prepares a draft for a page after those that taught l. lastGood is the layout of the last good page if that was
+// the target's other page, else nil.
+func (d *draft) open(l, lastGood *layout) {
 	d.known.open(l)
+	if d.lastGood.layout = nil; lastGood != nil {
+		d.lastGood.open(lastGood)
+	}
 	d.copyFrom(&l.lines, 0)
 	d.families = append(d.families[:0], l.families...)
 	d.timed = false
@@ -38,7 +43,7 @@ const maxKeptBytes = 4 << 20
 // tooLarge reports whether a draft has more memory than one that is kept.
 func (d *draft) tooLarge() bool {
 	return d.lines.bytes()+16*cap(d.families)+16*cap(d.numbered)+d.known.bytes()+8*cap(d.onPage)+
-		d.onSeries.Bytes()+d.added.bytes()+cap(d.text)+d.envoy.bytes() > maxKeptBytes
+		d.onSeries.Bytes()+d.added.bytes()+cap(d.text)+d.envoy.bytes()+d.lastGood.bytes() > maxKeptBytes
 }
 
 // begin copies what the page has in common with the one expected: the first n lines.

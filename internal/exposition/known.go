@@ -71,7 +71,7 @@ func (r *reading) find(hash uint64) (n int, ok bool) {
 	if next < r.layout.expected && r.layout.hashes[next] == hash && r.layout.refs[next].mark() != markRepeated {
 		return next, true
 	}
-	return r.borrowDraft().known.find(hash)
+	return r.search(hash)
 }
 
 // knownSample takes a sample line that is known but not the one expected.

@@ -51,7 +51,7 @@ func (r *reading) withinLimits() bool {
 func (r *reading) overSampleLimit() bool { return errors.Is(r.limits.exceeded, ErrSampleLimit) }
 
 // tooManyExempt reports whether the page is beyond maxExemptLines.
-func (r *reading) tooManyExempt() bool { return r.limits.exemptLines > r.page.maxExempt }
+func (r *reading) tooManyExempt() bool { return r.limits.exemptLines > int(r.page.maxExempt) }
 
 // countRepeated counts a sample without a timestamp of its own whose line the page has shown before, and leaves it out
 // of the draft. If the page has not shown the line, countRepeated does nothing and returns false.

@@ -56,9 +56,12 @@ type Page struct {
 	layouts   *Layouts
 	learner   Learner
 	opts      Options
-	maxExempt int // maxExemptLines, except in tests
+	maxExempt int32 // maxExemptLines, except in tests
+	filtered  bool  // layout is that of the filtered page
+	turned    bool  // the last good page was the other one
 
-	layout    *layout       // the lines that the target prints
+	layout    *layout       // the lines of the page that is read next
+	other     *layout       // the lines of the target's other page, see twopages.go; nil: it has one page
 	format    format        // of the last page
 	texts     familyTexts   // HELP and UNIT
 	exemplars sentExemplars // so that each is sent once
@@ -132,16 +135,19 @@ func (p *Page) setFormat(contentType string) error {
 // Commit ends a good page. Its lines are the ones expected on the next page; lines that it did not show are forgotten.
 // before is what the last good page showed, or the zero Shown. Commit releases it and returns what this page showed.
 //
-// An empty page ends every series but teaches nothing: the lines stay known.
+// An empty page ends every series but teaches nothing: the lines stay known. An empty filtered page is one on which the
+// rules would have dropped every line.
 func (p *Page) Commit(before Shown) Shown {
 	r := &p.reading
-	empty := r.empty
+	empty := r.empty && !p.filtered
 	if !empty && (r.cursor.diverged || p.layout.shown < p.layout.len()) {
 		r.diverge()
 		p.replaceLayout(p.layoutRead())
 	}
 	p.exemplars.commit()
 	p.end()
+	p.trimOther()
+	p.turned = false
 	now := Shown{p.layouts, p.layout}
 	if empty {
 		now = Shown{}
@@ -173,10 +179,10 @@ func (p *Page) layoutRead() *layout {
 }
 
 // Abandon leaves everything as it was before the page just read, except that its lines stay known until a good page
-// does not show them.
+// does not show them. Lines of a page that was turned to are forgotten.
 func (p *Page) Abandon() {
 	r := &p.reading
-	if d := r.draft; r.cursor.diverged && (d.known.learned.len() > 0 || p.layout.len() > p.layout.shown) {
+	if d := r.draft; r.cursor.diverged && !p.turned && (d.known.learned.len() > 0 || p.layout.len() > p.layout.shown) {
 		good := p.layout.shown
 		d.copyFrom(&p.layout.lines, good)
 		d.addExtras()
@@ -195,7 +201,7 @@ func (p *Page) end() {
 		return
 	}
 	p.layouts.table.Release(d.known.learned.series())
-	d.known.layout = nil
+	d.known.layout, d.lastGood.layout = nil, nil
 	if !d.tooLarge() {
 		p.layouts.drafts.Put(d)
 	}
@@ -242,6 +248,7 @@ func (p *Page) Knows(id series.ID) bool {
 // Forget gives back everything that the page knows: the target is gone, or prints another format now.
 func (p *Page) Forget() {
 	p.replaceLayout(&layout{users: 1})
+	p.ForgetOther()
 	p.exemplars = sentExemplars{}
 	p.texts = familyTexts{}
 }

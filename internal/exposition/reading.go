@@ -208,7 +208,11 @@ func (r *reading) sampleLine(line []byte) (taken bool, err error) {
 func (r *reading) borrowDraft() *draft {
 	if r.draft == nil {
 		r.draft = r.page.layouts.drafts.Get().(*draft)
-		r.draft.open(r.layout)
+		var lastGood *layout
+		if r.page.turned {
+			lastGood = r.page.other
+		}
+		r.draft.open(r.layout, lastGood)
 		if r.page.opts.GrowthLimit > 0 {
 			r.draft.grown = r.page.layouts.table.Grown(r.batch.Target)
 		}

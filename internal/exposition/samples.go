@@ -44,7 +44,7 @@ func (r *reading) parsedSample(parser textparse.Parser, text []byte, own *int64,
 	d.timed = d.timed || own != nil
 
 	hash := r.hashSeries(text)
-	n, known := d.known.find(hash)
+	n, known := r.search(hash)
 	isNew := !known || d.isNew(n)
 	if known && r.family.changed {
 		var lset labels.Labels

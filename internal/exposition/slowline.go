@@ -72,7 +72,7 @@ func (r *reading) slowComment(parser textparse.Parser, entry textparse.Entry, te
 		return // knownComment could not recognise it
 	}
 	hash := r.hashComment(text)
-	n, known := d.known.find(hash)
+	n, known := r.search(hash)
 	if !known {
 		n = d.known.learn(hash, learn(), lengthOf(text))
 	}

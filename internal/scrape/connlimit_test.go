@@ -219,7 +219,7 @@ func TestNetHTTPStopsWaitingForAConnection(t *testing.T) {
 	target.timeout = 200 * time.Millisecond
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if _, err := f.get(ctx, target); reasonOf(err) != "emfile" {
+	if _, err := f.get(ctx, target, ""); reasonOf(err) != "emfile" {
 		t.Errorf("%v, reason %s, want emfile", err, reasonOf(err))
 	}
 	eventually(t, "no scrape waits for a connection any more",

@@ -4,10 +4,11 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -153,16 +154,27 @@ func (p *page) close() {
 	}
 }
 
-// get requests a target's page. If it returns an error, the scrape has failed.
-func (f *fetcher) get(ctx context.Context, t *target) (*page, error) {
+// statusError says that a target answered with another status than 200.
+type statusError struct {
+	code   int
+	status string // such as "404 Not Found"
+}
+
+func (e *statusError) Error() string {
+	return "server returned HTTP status " + truncate(e.status, maxQuoted)
+}
+
+// get requests a target's page, with one more parameter unless param is empty. If it returns an error, the scrape has
+// failed.
+func (f *fetcher) get(ctx context.Context, t *target, param string) (*page, error) {
 	if t.socket != "" && f.guard.socket == "" {
 		forSocket, err := f.sockets.get(t.socket, f)
 		if err != nil {
 			return nil, err
 		}
-		return forSocket.get(ctx, t)
+		return forSocket.get(ctx, t, param)
 	}
-	resp, err := f.do(ctx, t)
+	resp, err := f.do(ctx, t, param)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +187,7 @@ func (f *fetcher) get(ctx context.Context, t *target) (*page, error) {
 	}()
 	if resp.code != http.StatusOK {
 		_, _ = io.CopyN(io.Discard, resp.body, maxDrainBytes)
-		return nil, fmt.Errorf("server returned HTTP status %s", truncate(resp.status, maxQuoted))
+		return nil, &statusError{resp.code, resp.status}
 	}
 	reader := io.Reader(resp.body)
 	switch resp.encoding {
@@ -205,13 +217,13 @@ type response struct {
 
 // do sends the request through the API server if the target is a pod that is read so, else through plain where
 // possible, else through net/http.
-func (f *fetcher) do(ctx context.Context, t *target) (response, error) {
+func (f *fetcher) do(ctx context.Context, t *target, param string) (response, error) {
 	if f.plain != nil && t.pod == nil {
-		if r, err := f.plain.get(ctx, t); !errors.Is(err, errUseNetHTTP) {
+		if r, err := f.plain.get(ctx, t, param); !errors.Is(err, errUseNetHTTP) {
 			return r, err
 		}
 	}
-	req, err := f.request(context.WithValue(ctx, targetKey{}, t), t)
+	req, err := f.request(context.WithValue(ctx, targetKey{}, t), t, param)
 	if err != nil {
 		return response{}, err
 	}
@@ -226,6 +238,9 @@ func (f *fetcher) do(ctx context.Context, t *target) (response, error) {
 	}
 	resp, err := client.Do(req)
 	if err != nil {
+		if ue := (*url.Error)(nil); param != "" && errors.As(err, &ue) {
+			ue.URL = t.url // errors name the page, however it is asked for
+		}
 		return response{}, err
 	}
 	body := resp.Body
@@ -259,8 +274,8 @@ func responseOf(resp *http.Response) response {
 	}
 }
 
-func (f *fetcher) request(ctx context.Context, t *target) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url, http.NoBody)
+func (f *fetcher) request(ctx context.Context, t *target, param string) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, withParam(t.url, param), http.NoBody)
 	if err != nil {
 		return nil, err
 	}
@@ -269,6 +284,18 @@ func (f *fetcher) request(ctx context.Context, t *target) (*http.Request, error)
 	req.Header.Set("User-Agent", f.userAgent)
 	req.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.FormatFloat(t.timeout.Seconds(), 'f', -1, 64))
 	return req, nil
+}
+
+// withParam returns a URL of a target with one more parameter, unless that is empty.
+func withParam(url, param string) string {
+	switch {
+	case param == "":
+		return url
+	case strings.Contains(url, "?"):
+		return url + "&" + param
+	default:
+		return url + "?" + param
+	}
 }
 
 // unzipper decompresses gzip. It is reused for many pages because it holds 40 KB of tables.

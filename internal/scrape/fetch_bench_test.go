@@ -106,7 +106,7 @@ func cpuTime() time.Duration {
 func readPage(b *testing.B, f *fetcher, t *target, buf []byte) {
 	ctx, cancel := context.WithTimeout(b.Context(), t.timeout)
 	defer cancel()
-	p, err := f.get(ctx, t)
+	p, err := f.get(ctx, t, "")
 	if err != nil {
 		b.Fatal(err)
 	}

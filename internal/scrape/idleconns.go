@@ -20,7 +20,8 @@ type dialFunc = config_util.DialContextFunc
 type conn struct {
 	net.Conn
 	addr    string        // host and port
-	url     string        // of request
+	url     string        // of request, without param
+	param   string        // of request
 	timeout time.Duration // of request
 	request []byte
 	used    bool      // a response has begun on it

@@ -19,6 +19,8 @@ type jobState struct {
 	metrics     *jobMetrics        // set when the job is adopted: a job that was refused leaves no metrics
 	pageOptions exposition.Options // of all targets; pageOptionsOf adds what relabeling set for one
 	ownAddress  bool
+	filter      *jobFilter
+	pushDown    bool // the filter is wanted
 	failures    *failureLog
 	text        string // the configuration as YAML: equal means that nothing changed
 	seriesText  string // the part of it that decides which series a page's lines become
@@ -39,8 +41,9 @@ func newJobState(cfg *promconfig.ScrapeConfig, opts Options) (*jobState, error) 
 		return nil, err
 	}
 	f.readPodsThrough(proxy)
+	push := opts.PushDown != nil && opts.PushDown(cfg.JobName)
 	j := &jobState{
-		cfg: cfg, fetcher: f, ownAddress: own,
+		cfg: cfg, fetcher: f, ownAddress: own, filter: newJobFilter(cfg, push), pushDown: push,
 		pageOptions: exposition.Options{
 			SampleLimit:        int(cfg.SampleLimit),
 			GrowthLimit:        growthLimit(int(cfg.BodySizeLimit)),
@@ -82,7 +85,7 @@ func (j *jobState) pageOptionsOf(t *target) exposition.Options {
 
 // isSame reports whether two configurations are the same. The YAML masks secrets, so they are compared by themselves.
 func (j *jobState) isSame(other *jobState) bool {
-	return j.text == other.text && j.ownAddress == other.ownAddress &&
+	return j.text == other.text && j.ownAddress == other.ownAddress && j.pushDown == other.pushDown &&
 		reflect.DeepEqual(j.cfg.HTTPClientConfig, other.cfg.HTTPClientConfig)
 }
 

@@ -66,7 +66,7 @@ func (l *loop) lastPage() (LastPage, bool) {
 		Job: cfg.JobName, Pod: podIn(found.own, found.group),
 		Labels: l.target.labels, Target: l.env.table.AddTarget(l.target.labels),
 		Discovered: func() labels.Labels { return discovered(cfg, found.own, found.group) },
-		Interval:   l.target.interval, Duration: s.duration, Bytes: s.bytes.page, WireBytes: s.bytes.wire,
+		Interval:   l.target.interval, Duration: s.duration, Bytes: s.page, WireBytes: s.wire,
 		Samples: s.counts.Scraped, Shown: s.shown, table: l.env.table,
 	}, true
 }

@@ -184,11 +184,11 @@ func TestLastPageWhileAScrapeEnds(t *testing.T) {
 	r.ScrapeOnce(t.Context(), 0, 1)
 	r.pages.set("a:1", "y 1\nz 1\n")
 	l := r.inTurn()[0]
-	b, _, _, err := l.read(t.Context(), time.Now(), time.Now())
-	if err != nil {
-		t.Fatal(err)
+	read := l.read(t.Context(), time.Now(), time.Now())
+	if read.err != nil {
+		t.Fatal(read.err)
 	}
-	l.commit(b, true, exposition.Shown{}, nil)
+	l.commit(read.batch, true, exposition.Shown{}, nil)
 	p, ok := l.lastPage()
 	if !ok {
 		t.Fatal("there is no last page between commit and remember")

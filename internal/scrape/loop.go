@@ -2,7 +2,6 @@ package scrape
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +32,7 @@ type loop struct {
 	stamps  stamps
 	traits  traits    // of the pages so far
 	due     time.Time // due time of the running scrape, copied from life.due
+	turns   pageTurns // which page is read next
 	scraped bool      // at least once: otherwise there is nothing to mark
 
 	// The following are guarded by the schedule's lock.
@@ -56,10 +56,15 @@ type scrapeStatus struct {
 	err      string
 	counts   exposition.Counts
 	since    time.Time // when health became what it is
-	bytes    pageSize
-	failure  string // as in TargetStatus
-	failures int    // in a row
+	page     int64     // bytes of the page, uncompressed, as far as it was read
+	wire     int64     // the same as it was sent
+	failure  string    // as in TargetStatus
+	failures int       // in a row
 	traits   traits
+
+	wholeBytes   int64 // as TargetStatus.Whole
+	wholeSamples int32
+	refused      refusal
 
 	// The last page if it was good, otherwise zero. shown is not held: see lastPage.
 	series int
@@ -103,6 +108,9 @@ func (l *loop) inherit(old *loop) (release func()) {
 	left := old.page
 	if l.job.seriesText == old.job.seriesText && l.target.hasPageOf(old.target) {
 		left, l.page = l.page, old.page
+		if l.job.filter.expr == old.job.filter.expr {
+			l.turns = old.turns
+		}
 		l.page.Rebind(l.newLearner(), l.job.pageOptionsOf(l.target))
 	} else {
 		l.traits.learnAnew()
@@ -168,27 +176,26 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 	start := time.Now()
 	ts := l.stamps.scrape(start, l.due, l.target.interval)
 
-	counts, size, err := exposition.Counts{}, pageSize{}, forced
-	var b *series.Batch
+	r := pageRead{err: forced}
 	if forced == nil {
-		b, counts, size, err = l.readOrFail(ctx, start, ts)
-		if err != nil && ctx.Err() != nil {
-			if b != nil {
+		r = l.readOrFail(ctx, start, ts)
+		if r.err != nil && ctx.Err() != nil {
+			if r.batch != nil {
 				l.abandon()
-				l.env.batches.Put(b)
+				l.env.batches.Put(r.batch)
 			}
 			return
 		}
 	}
-	read := b != nil
+	b, read, err := r.batch, r.batch != nil, r.err
 	if !read {
 		b = l.batch(ts)
 	}
 	defer l.env.batches.Put(b)
 	took := time.Since(start)
 	shown := l.shownBeforeFailure(read, err)
-	l.traits.note(b, err == nil)
-	l.finishBatch(b, counts, took, size.reported, shown, err)
+	restarted := l.traits.note(b, err == nil)
+	l.finishBatch(b, r.counts, took, r.size.reported, shown, err)
 	if appendErr := l.env.sink.Append(b); appendErr != nil {
 		l.env.log.Error("samples not taken", l.logFields(zap.Error(appendErr))...)
 	}
@@ -196,7 +203,10 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 		l.env.sink.Flush()
 	}
 	l.commit(b, read, shown, err)
-	l.remember(ts, took, counts, size, err)
+	if forced == nil {
+		l.noteTurn(r, restarted)
+	}
+	l.remember(ts, took, r)
 }
 
 // batch takes an empty batch from the pool.
@@ -205,39 +215,6 @@ func (l *loop) batch(at time.Time) *series.Batch {
 	b.Reset(l.id, at.UnixMilli())
 	b.Interval = l.target.interval
 	return b
-}
-
-// read fetches the page into a batch, which it takes from the pool when the page begins. The caller commits or abandons
-// the page then. Without a page the batch is nil.
-func (l *loop) read(process context.Context, start, at time.Time) (
-	b *series.Batch, c exposition.Counts, size pageSize, err error,
-) {
-	ctx, cancel := context.WithTimeout(process, l.target.timeout)
-	defer cancel()
-	p, err := l.job.fetcher.get(ctx, l.target)
-	if err != nil {
-		l.logFailure(process, err)
-		return nil, c, size, err
-	}
-	defer p.close()
-	b = l.batch(at)
-	c, err = l.page.Read(p.body, p.contentType, start.Add(maxAhead).UnixMilli(), b)
-	size = pageSize{page: p.body.n, wire: p.wireBytes(), reported: p.body.n}
-	if p.body.err != nil {
-		l.logFailure(process, err)
-		if size.reported = 0; errors.Is(err, errBodyLimit) {
-			size.reported = -1
-		}
-	}
-	return b, c, size, err
-}
-
-// logFailure writes a failure to fetch the page to scrape_failure_log_file. As in Prometheus, a page that has an error
-// in it is not written there. Nor is a scrape that the end of the process cut off.
-func (l *loop) logFailure(process context.Context, err error) {
-	if process.Err() == nil {
-		l.job.failures.write(l.target.shown, errorText(err))
-	}
 }
 
 // shownBeforeFailure returns the series that a failed page showed before the failure.
@@ -318,8 +295,8 @@ func (l *loop) end(missed time.Time) {
 }
 
 // remember keeps the status of the target, counts, and logs a change of its health.
-func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts, size pageSize, err error) {
-	m := l.job.metrics
+func (l *loop) remember(start time.Time, took time.Duration, r pageRead) {
+	m, c, size, err := l.job.metrics, r.counts, r.size, r.err
 	m.scrapes.Inc()
 	m.samples.Add(float64(c.Scraped))
 	m.pageBytes.Add(float64(size.page))
@@ -352,9 +329,13 @@ func (l *loop) remember(start time.Time, took time.Duration, c exposition.Counts
 		failures = before.failures + 1
 	}
 	l.status = scrapeStatus{health: health, last: start, duration: took, err: text, counts: c, since: now,
-		bytes: size, failure: reason, failures: failures, traits: l.traits}
+		page: size.page, wire: size.wire, failure: reason, failures: failures, traits: l.traits,
+		wholeBytes: before.wholeBytes, wholeSamples: before.wholeSamples, refused: l.turns.refusal}
 	if err == nil {
 		l.status.series, l.status.shown = c.Kept-c.Duplicates, l.live
+		if !r.filtered {
+			l.status.wholeBytes, l.status.wholeSamples = size.page, int32(c.Scraped)
+		}
 	}
 	m.series.Add(float64(l.status.series - before.series))
 	l.mu.Unlock()

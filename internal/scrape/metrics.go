@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -21,6 +20,8 @@ type metrics struct {
 	samples        *prometheus.CounterVec
 	pageBytes      *prometheus.CounterVec
 	wireBytes      *prometheus.CounterVec
+	filtered       *prometheus.CounterVec
+	filterFaults   *prometheus.CounterVec
 	jobSeries      *prometheus.GaugeVec
 	droppedSamples *prometheus.CounterVec
 	duration       *prometheus.HistogramVec
@@ -62,6 +63,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		pageBytes: counters("page_bytes_total", "Bytes of the pages that were read, uncompressed.", "job"),
 		wireBytes: counters("wire_bytes_total",
 			"Bytes of the pages that were read, as the targets sent them, without headers.", "job"),
+		filtered: counters("filtered_total",
+			"Requests for filtered pages: those without what metric_relabel_configs drop.", "job"),
+		filterFaults: counters("filter_faults_total",
+			"What spoke against the filter of such a request, or against the whole page that checks it, by reason.",
+			"job", "reason"),
 		jobSeries: gauges("job_series", "Series on the last page of each target of the job, after metric relabeling, "+
 			"counted for each target. Targets whose last scrape failed have none."),
 		droppedSamples: counters("dropped_samples_total", "Samples read from pages but not sent, by reason.", "job",
@@ -117,18 +123,33 @@ func showConnections(reg prometheus.Registerer, d *connLimit) {
 type jobMetrics struct {
 	scrapes, samples, pageBytes, wireBytes, droppedByRules prometheus.Counter
 	duplicates, outOfBounds, outOfOrder, lost, labelLimit  prometheus.Counter
+	filtered                                               prometheus.Counter
 	series                                                 prometheus.Gauge
 
-	duration prometheus.Observer
-	failures *prometheus.CounterVec // of all jobs
-	job      string
-	gone     atomic.Bool // the job was removed, though a scrape may still run
+	duration               prometheus.Observer
+	failures, filterFaults *prometheus.CounterVec // of all jobs
+	job                    string
+	gone                   atomic.Bool // the job was removed, though a scrape may still run
 }
 
 // failed counts a failed scrape, unless its job was removed meanwhile: that would create its metrics again.
 func (m *jobMetrics) failed(reason string) {
 	if !m.gone.Load() {
 		m.failures.WithLabelValues(m.job, reason).Inc()
+	}
+}
+
+// Reasons of filter_faults_total.
+const (
+	faultLost    = "lost_series" // a series that rules keep was on the whole page, and not on the filtered one before
+	faultRefused = "refused"     // the target answered the filter with an error, or nothing
+	faultWhole   = "whole_page"  // the whole page was bad, and the filtered one good
+)
+
+// filterFault counts what spoke against a filter, as failed does.
+func (m *jobMetrics) filterFault(reason string) {
+	if !m.gone.Load() {
+		m.filterFaults.WithLabelValues(m.job, reason).Inc()
 	}
 }
 
@@ -141,7 +162,8 @@ func (m *metrics) of(job string) *jobMetrics {
 		labelLimit: m.limited.WithLabelValues(job), duration: m.duration.WithLabelValues(job),
 		pageBytes: m.pageBytes.WithLabelValues(job), wireBytes: m.wireBytes.WithLabelValues(job),
 		series:   m.jobSeries.WithLabelValues(job),
-		failures: m.failures, job: job,
+		filtered: m.filtered.WithLabelValues(job),
+		failures: m.failures, filterFaults: m.filterFaults, job: job,
 	}
 }
 
@@ -150,8 +172,8 @@ func (m *metrics) forget(job string) {
 	by := prometheus.Labels{"job": job}
 	for _, v := range []interface {
 		DeletePartialMatch(prometheus.Labels) int
-	}{m.scrapes, m.failures, m.samples, m.pageBytes, m.wireBytes, m.jobSeries, m.droppedSamples, m.duration, m.targets,
-		m.others, m.droppedTargets, m.invalid, m.limited} {
+	}{m.scrapes, m.failures, m.samples, m.pageBytes, m.wireBytes, m.filtered, m.filterFaults, m.jobSeries,
+		m.droppedSamples, m.duration, m.targets, m.others, m.droppedTargets, m.invalid, m.limited} {
 		v.DeletePartialMatch(by)
 	}
 }
@@ -167,6 +189,7 @@ func reasonOf(err error) string {
 	var noServer *via.ServerError
 	var tooMany *via.TooManyTargetsError
 	var tooFast *via.RateError
+	var status *statusError
 	switch {
 	case errors.As(err, &panicked):
 		return "panic"
@@ -198,7 +221,7 @@ func reasonOf(err error) string {
 		return "emfile"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "refused"
-	case strings.HasPrefix(err.Error(), "server returned HTTP status"):
+	case errors.As(err, &status):
 		return "status"
 	case errors.As(err, &netErr), errors.Is(err, syscall.ECONNRESET):
 		return "network"

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
+	"github.com/envoy-scraper/envoy-scraper/internal/pushdown"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 	"github.com/envoy-scraper/envoy-scraper/internal/via"
 )
@@ -32,6 +33,7 @@ type Once struct {
 	RefuseLoopback bool
 	// OwnAddressOnly refuses redirects to another host, as the scrapes of such a job do.
 	OwnAddressOnly bool
+	Filter         string // asks for the page with this filter, see FilterOf; empty: for the whole page
 
 	// Series is called for each series when the page shows it for the first time. kept is false if metric relabeling
 	// drops it. printed is valid until Series returns. nil: nobody wants to know.
@@ -73,8 +75,11 @@ func (o *Once) Run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	began := time.Now()
-	t := o.target()
-	p, err := job.fetcher.get(ctx, t)
+	t, param := o.target(), ""
+	if o.Filter != "" {
+		param = pushdown.Param(o.Filter)
+	}
+	p, err := job.fetcher.get(ctx, t, param)
 	if err != nil {
 		return err
 	}

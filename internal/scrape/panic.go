@@ -11,7 +11,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
-	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
 // panicError says that a panic ended the reading of a page.
@@ -49,21 +48,19 @@ func (p *panics) isNew(at stackKey) bool {
 
 // readOrFail is read with a recover: a panic fails this scrape only. It also replaces the page, because the panic may
 // have left the page half changed.
-func (l *loop) readOrFail(ctx context.Context, start, at time.Time) (
-	b *series.Batch, c exposition.Counts, size pageSize, err error,
-) {
+func (l *loop) readOrFail(ctx context.Context, start, at time.Time) (r pageRead) {
 	defer func() {
 		value := recover()
 		if value == nil {
 			return
 		}
-		b, c, size, err = nil, exposition.Counts{}, pageSize{}, &panicError{value}
+		r = pageRead{err: &panicError{value}}
 		var stack stackKey
 		runtime.Callers(1, stack[:])
 		if l.env.panics.isNew(stack) {
 			l.env.log.Error("scrape failed by a panic: please report it; the same panic is not logged again",
 				zap.String("job", l.job.cfg.JobName), zap.String("target", l.target.shown),
-				zap.String("error", errorText(err)), zap.ByteString("stack", debug.Stack()))
+				zap.String("error", errorText(r.err)), zap.ByteString("stack", debug.Stack()))
 		}
 		l.forgetPage()
 	}()
@@ -73,6 +70,7 @@ func (l *loop) readOrFail(ctx context.Context, start, at time.Time) (
 // forgetPage replaces the page by an empty one. It releases the series of the old page, unless that panics too.
 func (l *loop) forgetPage() {
 	l.traits.learnAnew()
+	l.turns.otherProcess()
 	old := l.page
 	l.page = exposition.NewPage(l.env.layouts, l.newLearner(), l.job.pageOptionsOf(l.target))
 	defer func() { _ = recover() }()

@@ -33,7 +33,7 @@ var errUseNetHTTP = errors.New("not a plain request")
 // concurrent use.
 type plainClient struct {
 	dial      dialFunc
-	request   func(context.Context, *target) (*http.Request, error)
+	request   func(ctx context.Context, t *target, param string) (*http.Request, error)
 	memory    *pageMemory
 	idle      idleConns
 	exchanges sync.Pool // of *exchange
@@ -45,7 +45,7 @@ func canUsePlainClient(cfg config_util.HTTPClientConfig) bool {
 		cfg.BearerTokenFile == "" && cfg.HTTPHeaders == nil && cfg.ProxyURL.URL == nil && !cfg.ProxyFromEnvironment
 }
 
-func newPlainClient(dial dialFunc, request func(context.Context, *target) (*http.Request, error),
+func newPlainClient(dial dialFunc, request func(context.Context, *target, string) (*http.Request, error),
 	memory *pageMemory) *plainClient {
 	p := &plainClient{dial: dial, request: request, memory: memory}
 	p.exchanges.New = func() any {
@@ -56,10 +56,11 @@ func newPlainClient(dial dialFunc, request func(context.Context, *target) (*http
 	return p
 }
 
-// get sends a target's request and reads the response header. The caller reads and closes the body. The error is
-// errUseNetHTTP, or why the scrape failed, with the text that net/http would give.
-func (p *plainClient) get(ctx context.Context, t *target) (response, error) {
-	x, err := p.send(ctx, t)
+// get sends a target's request, with one more parameter unless param is empty, and reads the response header. The
+// caller reads and closes the body. The error is errUseNetHTTP, or why the scrape failed, with the text that net/http
+// would give.
+func (p *plainClient) get(ctx context.Context, t *target, param string) (response, error) {
+	x, err := p.send(ctx, t, param)
 	switch {
 	case errors.Is(err, errUseNetHTTP):
 		return response{}, err
@@ -83,34 +84,34 @@ func isRedirect(code int) bool {
 
 // send sends the request over an idle connection if there is one. If that turns out to be closed, or there is none,
 // send dials a new one.
-func (p *plainClient) send(ctx context.Context, t *target) (*exchange, error) {
+func (p *plainClient) send(ctx context.Context, t *target, param string) (*exchange, error) {
 	if !strings.HasPrefix(t.url, "http://") {
 		return nil, errUseNetHTTP
 	}
 	if c := p.idle.take(t.hostPort); c != nil {
-		x, err := p.sendOn(ctx, c, t)
+		x, err := p.sendOn(ctx, c, t, param)
 		if !errors.Is(err, errClosedWhileIdle) {
 			return x, err
 		}
 	}
 	c := &conn{addr: t.hostPort}
-	if !p.encodeRequest(c, t) {
+	if !p.encodeRequest(c, t, param) {
 		return nil, errUseNetHTTP
 	}
 	var err error
 	if c.Conn, err = p.dial(context.WithValue(ctx, targetKey{}, t), "tcp", t.hostPort); err != nil {
 		return nil, causeOr(ctx, err)
 	}
-	return p.sendOn(ctx, c, t)
+	return p.sendOn(ctx, c, t, param)
 }
 
 // encodeRequest sets c.request, unless it holds the request for t already. It returns false if net/http must send the
 // request.
-func (p *plainClient) encodeRequest(c *conn, t *target) bool {
-	if c.url == t.url && c.timeout == t.timeout {
+func (p *plainClient) encodeRequest(c *conn, t *target, param string) bool {
+	if c.url == t.url && c.param == param && c.timeout == t.timeout {
 		return true
 	}
-	req, err := p.request(context.Background(), t)
+	req, err := p.request(context.Background(), t, param)
 	if err != nil || req.URL.User != nil || !isASCII(req.URL.Host) {
 		return false
 	}
@@ -118,7 +119,7 @@ func (p *plainClient) encodeRequest(c *conn, t *target) bool {
 	if err := req.Write(&b); err != nil {
 		return false
 	}
-	c.url, c.timeout, c.request = t.url, t.timeout, bytes.Clone(b.Bytes())
+	c.url, c.param, c.timeout, c.request = t.url, param, t.timeout, bytes.Clone(b.Bytes())
 	return true
 }
 
@@ -145,8 +146,8 @@ var errClosedWhileIdle = errors.New("connection closed while idle")
 
 // sendOn sends the request over c and takes ownership of c. The exchange and its buffers are taken from the pool when
 // the first byte of the response has come. Until then a scrape holds only a goroutine and a connection.
-func (p *plainClient) sendOn(ctx context.Context, c *conn, t *target) (*exchange, error) {
-	if !p.encodeRequest(c, t) {
+func (p *plainClient) sendOn(ctx context.Context, c *conn, t *target, param string) (*exchange, error) {
+	if !p.encodeRequest(c, t, param) {
 		_ = c.Close()
 		return nil, errUseNetHTTP
 	}

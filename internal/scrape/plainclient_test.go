@@ -476,7 +476,7 @@ func TestPlainClientAllocations(t *testing.T) {
 	n := testing.AllocsPerRun(50, func() {
 		ctx, cancel := context.WithTimeout(t.Context(), tg.timeout)
 		defer cancel()
-		p, err := f.get(ctx, tg)
+		p, err := f.get(ctx, tg, "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -67,7 +67,7 @@ func (f *fetcher) preview(ctx context.Context, t *target) (*Preview, error) {
 		}
 		return forSocket.preview(ctx, t)
 	}
-	req, err := f.request(context.WithValue(ctx, targetKey{}, t), t)
+	req, err := f.request(context.WithValue(ctx, targetKey{}, t), t, "")
 	if err != nil {
 		return nil, err
 	}

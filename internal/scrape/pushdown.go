@@ -2,7 +2,9 @@ package scrape
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
+	"sync/atomic"
 
 	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
@@ -36,5 +38,57 @@ func setsParam(rule *promrelabel.Config) bool {
 		return false
 	default:
 		return strings.HasPrefix(rule.TargetLabel, model.ParamLabelPrefix)
+	}
+}
+
+// jobFilter is the filter of a job's targets, and whether it is in force. Safe for concurrent use.
+type jobFilter struct {
+	expr  string                 // empty: there is none
+	param string                 // expr as a parameter of a URL
+	why   string                 // why there is none, as FilterOf returns it
+	lost  atomic.Pointer[string] // the name of a series that it lost, and so it is off; nil: it is on
+}
+
+func newJobFilter(cfg *promconfig.ScrapeConfig, on bool) *jobFilter {
+	if !on {
+		return &jobFilter{why: "push_down is off for the job"}
+	}
+	expr, why := FilterOf(cfg)
+	if expr == "" {
+		return &jobFilter{why: why}
+	}
+	return &jobFilter{expr: expr, param: pushdown.Param(expr)}
+}
+
+// inForce returns the filter, or nothing if there is none or it is off.
+func (f *jobFilter) inForce() string {
+	if f.lost.Load() != nil {
+		return ""
+	}
+	return f.expr
+}
+
+// stop switches the filter off until a reload, because it lost a series of this name. It reports whether it was on.
+func (f *jobFilter) stop(name string) (wasOn bool) { return f.lost.CompareAndSwap(nil, &name) }
+
+// allow switches the filter on again.
+func (f *jobFilter) allow() { f.lost.Store(nil) }
+
+// whyWhole returns why the pages of a target are whole: a clause without a full stop. It is empty if they are not.
+func (l *loop) whyWhole(refused refusal) string {
+	f := l.job.filter
+	lost := f.lost.Load()
+	switch {
+	case f.expr == "":
+		return f.why
+	case !l.target.filters:
+		if u, err := url.Parse(l.target.url); err == nil {
+			return pushdown.RefuseURL(u)
+		}
+		return "its URL takes no filter"
+	case lost != nil:
+		return fmt.Sprintf("the filter lost a series of %s, so it is off until a reload", *lost)
+	default:
+		return refused.String()
 	}
 }

@@ -136,7 +136,7 @@ type pageResult struct {
 
 // getPage requests a page and reads it to its end.
 func getPage(ctx context.Context, f *fetcher, t *target) pageResult {
-	p, err := f.get(ctx, t)
+	p, err := f.get(ctx, t, "")
 	if err != nil {
 		return pageResult{err: err.Error()}
 	}

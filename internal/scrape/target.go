@@ -17,6 +17,7 @@ import (
 	promscrape "github.com/prometheus/prometheus/scrape"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/pushdown"
 	"github.com/envoy-scraper/envoy-scraper/internal/via"
 )
 
@@ -32,6 +33,7 @@ type target struct {
 	interval time.Duration
 	timeout  time.Duration
 	named    bool     // by a static list or a file of the user
+	filters  bool     // its path, port and parameters are those of a page that can be asked for with a filter
 	pod      *via.Pod // read through its API server; nil: directly
 
 	// The job's histogram settings, as relabeling may have changed them.
@@ -101,6 +103,7 @@ func makeTarget(
 		classicToo:       isSet(lset, classicTooLabel, cfg.AlwaysScrapeClassicHistogramsEnabled()),
 		toCustomBuckets:  isSet(lset, toCustomBucketsLabel, cfg.ConvertClassicHistogramsToNHCBEnabled()),
 		named:            named,
+		filters:          pushdown.RefuseURL(u) == "",
 	}, nil
 }
 

@@ -23,9 +23,13 @@ func (l *loop) asStatus() TargetStatus {
 		Interval: t.interval, Timeout: t.timeout,
 		Samples: s.counts.Scraped, Kept: s.counts.Kept, Duplicates: s.counts.Duplicates,
 		Pod:       podIn(found.own, found.group),
-		PageBytes: s.bytes.page, WireBytes: s.bytes.wire, Failure: s.failure, Failures: s.failures,
+		PageBytes: s.page, WireBytes: s.wire, Failure: s.failure, Failures: s.failures,
 		Signs: s.traits.signs, Shape: s.traits.shape, Started: timeOf(s.traits.started),
 		Restarted: timeOf(s.traits.restarted),
+		Whole: PageSize{s.wholeBytes, int(s.wholeSamples)}, WhyWhole: l.whyWhole(s.refused),
+	}
+	if status.WhyWhole == "" {
+		status.Filter = l.job.filter.expr
 	}
 	if s.health == HealthDown {
 		status.FailingSince = s.since
@@ -100,29 +104,31 @@ const restartTolerance = 30_000
 // longestUptime is how many seconds of uptime are taken for one: 30 years.
 const longestUptime = 30 * 365 * 24 * 3600
 
-// note reads the uptime of the Envoy from the samples of a page. good reports whether the page is kept.
-func (t *traits) note(b *series.Batch, good bool) {
+// note reads the uptime of the Envoy from the samples of a page. good reports whether the page is kept. It returns true
+// if the Envoy has started again since the last page.
+func (t *traits) note(b *series.Batch, good bool) (restarted bool) {
 	switch {
 	case !good || !t.hasUptime:
-		return
+		return false
 	case int(t.index) >= len(b.Series) || b.Series[t.index] != t.uptime:
 		index := slices.Index(b.Series, t.uptime)
 		if index < 0 {
 			t.forgetSeries()
-			return
+			return false
 		}
 		t.index = int32(index)
 	}
 	uptime := b.Values[t.index]
 	if !(uptime >= 0 && uptime < longestUptime) { // or NaN
 		t.started = 0
-		return
+		return false
 	}
 	started := b.Time - int64(uptime*1000)
-	if t.started != 0 && started-t.started > restartTolerance {
+	if restarted = t.started != 0 && started-t.started > restartTolerance; restarted {
 		t.restarted = b.Time
 	}
 	t.started = started
+	return restarted
 }
 
 // timeOf returns a time of Unix milliseconds; 0 is the zero time.

@@ -1,0 +1,102 @@
+package scrape
+
+// wholeEvery is the number of pages from one whole page of a target to the next, of which the others are filtered.
+const wholeEvery = 40
+
+// pageTurns decides whether the next page of a target is the whole one, or the filtered one, on which Envoy leaves out
+// what rules drop. The whole page is read first, and then in every fortieth turn, to see that the filter loses nothing:
+//
+//	whole, up to 39 times filtered (the first time fewer, so that targets differ), whole, 39 times filtered, …
+//
+// The filtered page after a whole one is compared with it: a series that it lacks has either vanished, or is lost by
+// the filter. So the whole page is read once more, in the same scrape. If that happens twice in a row, and the whole
+// page has the series each time, the filter is wrong for the job.
+type pageTurns struct {
+	left     uint8   // filtered pages before the next whole one
+	proven   bool    // a whole page was good, and nothing says that another process answers now
+	whole    bool    // the last good page was whole
+	lost     uint8   // comparisons in a row with a series that the filter lost
+	failed   bool    // since the last good page, a scrape of the filtered page failed
+	failures uint8   // such failures before a good whole page, without a good filtered page between
+	refusal  refusal // why no filtered page is asked for
+}
+
+// refusal is why a target gets no filter although its job has one.
+type refusal uint8
+
+const (
+	refusedNot    refusal = iota
+	refusedAnswer         // it answered the filter with an error or an empty page. Another process may take the filter
+	refusedFailed         // scrapes with the filter fail and those without do not. It stays so until a reload
+)
+
+// String is for people: a clause.
+func (r refusal) String() string {
+	switch r {
+	case refusedAnswer:
+		return "it answers an error, or nothing, if it is asked with a filter"
+	case refusedFailed:
+		return "scrapes with a filter fail, and those without do not"
+	default:
+		return ""
+	}
+}
+
+const (
+	lossesToStop   = 2 // comparisons in a row with a lost series, after which a job has no filter
+	failuresToStop = 2 // failures of the filtered page, after which a target has none
+)
+
+// isFiltered reports whether the next page is filtered, if the target takes a filter.
+func (t *pageTurns) isFiltered() bool { return t.proven && t.refusal == refusedNot && t.left > 0 }
+
+// good notes a good page. hash is that of the target.
+func (t *pageTurns) good(filtered bool, hash uint64) {
+	if filtered {
+		t.left, t.whole, t.failed, t.failures = max(1, t.left)-1, false, false, 0
+		return
+	}
+	if t.failed {
+		t.failed = false
+		if t.failures++; t.failures >= failuresToStop {
+			t.refusal = refusedFailed
+		}
+	}
+	t.left = wholeEvery - 1
+	if !t.proven {
+		t.left = 1 + uint8(hash%(wholeEvery-1))
+	}
+	t.proven, t.whole = true, true
+}
+
+// bad notes a scrape that failed. timeout says that the page was not read in time: a target that is too busy for its
+// whole page may still manage the filtered one. refused says that nobody listens, so another process will answer next.
+func (t *pageTurns) bad(filtered, timeout, refused bool) {
+	switch {
+	case filtered:
+		t.failed, t.left = true, 0
+	case timeout && t.proven:
+		t.left = 1
+	}
+	if refused {
+		t.otherProcess()
+	}
+}
+
+// otherProcess notes that another process answers now, or will.
+func (t *pageTurns) otherProcess() {
+	t.proven, t.left, t.lost = false, 0, 0
+	if t.refusal == refusedAnswer {
+		t.refusal = refusedNot
+	}
+}
+
+// compared notes what came of a comparison, and reports whether the filter is wrong.
+func (t *pageTurns) compared(lost bool) (wrong bool) {
+	if !lost {
+		t.lost = 0
+		return false
+	}
+	t.lost++
+	return t.lost >= lossesToStop
+}
