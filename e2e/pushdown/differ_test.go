@@ -28,7 +28,8 @@ func TestCompareFindsDifferences(t *testing.T) {
 		"too late": {func(r *record) { *r.series[passing] = slices.Delete(*r.series[passing], 0, 2) },
 			"appeared between 4000 and 5000, with off between 2100 and 3100"},
 		"too early an end": {func(r *record) {
-			*r.series[passing] = slices.Insert(slices.Delete(*r.series[passing], 1, 4), 1, sample{4000, math.NaN(), true})
+			marker := sample{4000, math.NaN(), true}
+			*r.series[passing] = slices.Insert(slices.Delete(*r.series[passing], 1, 4), 1, marker)
 		}, "ended between 3000 and 4000, with off between 6100 and 7100"},
 		"no marker": {func(r *record) { *r.series[passing] = (*r.series[passing])[:4] },
 			"its end has a staleness marker: false, with off true"},

@@ -124,9 +124,9 @@ func (r *record) failed() (n int) {
 	return n
 }
 
-// checkFiltered asserts that auto has asked for most pages with a filter, but not for all, and off for none. A page may be
-// asked for twice in a scrape: if a cluster goes right after a whole page, the next filtered page is compared with
-// another whole one.
+// checkFiltered asserts that auto has asked for most pages with a filter, but not for all, and off for none. A scrape
+// may ask for both pages: if a cluster goes right after a whole page, the next filtered page is compared with another
+// whole one.
 func (w *world) checkFiltered(agents map[string]*agent.Agent) {
 	w.Helper()
 	for name, a := range agents {
