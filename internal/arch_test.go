@@ -49,7 +49,7 @@ var allowed = map[string][]string{
 	"remotewrite/wire/wiretest": {"series"},
 	"config": {
 		"config/hint", "config/lint", "config/locate", "config/problem", "config/yamltree",
-		"queue", "remotewrite", "scrape", "shard",
+		"envoy", "queue", "remotewrite", "scrape", "shard", // envoy: the path of its page
 	},
 	"config/lint":     {"config/hint", "config/problem", "config/yamltree"},
 	"config/locate":   {"config/yamltree"},
@@ -60,7 +60,8 @@ var allowed = map[string][]string{
 	"pushdown":        {},
 	"diagnose":        {"discovery", "envoy", "relabel", "scrape", "shard"}, // shard: in tests
 	"diagnose/show":   {"diagnose", "config/hint", "podlookup"},             // distance of names; words for kinds
-	"cost":            {"exposition", "scrape", "series", "discovery"},      // discovery: in tests
+	// discovery: in tests; envoy: ports; pushdown: what a rule saves at the sidecar
+	"cost": {"envoy", "exposition", "pushdown", "scrape", "series", "discovery"},
 	// web reads their Status() and the lines of history, shows reports of diagnose, and asks cost for reports
 	"web": {
 		"config", "cost", "diagnose", "diagnose/show", "discovery", "envoy", "history", "relabel", "scrape",

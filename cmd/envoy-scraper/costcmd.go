@@ -189,7 +189,8 @@ func (c *costCommand) scrape(ctx context.Context, values url.Values, stderr io.W
 	table, watch := series.NewTable(), &cost.Watch{}
 	watch.Start(time.Now())
 	pools := scrape.New(table, watch.Sink(nowhere{}), scrape.Options{
-		OwnAddressOnly: cfg.OwnAddressOnly, Sharded: cfg.Shards.On(), Unsharded: cfg.Unsharded,
+		OwnAddressOnly: cfg.OwnAddressOnly, PushDown: cfg.PushDown, FixedPace: cfg.FixedPace,
+		Sharded: cfg.Shards.On(), Unsharded: cfg.Unsharded,
 		Via: c.via.forOnce(ctx, cfg, groups, false, stderr),
 	}, zap.NewNop(), nil)
 	pools.Shard(cfg.Shards)

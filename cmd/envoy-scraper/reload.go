@@ -40,7 +40,7 @@ type reloader struct {
 
 	mu       sync.Mutex // guards the following; locked during a whole reload
 	current  *config.Config
-	applying *config.Config // set by apply, for ownAddressOnly
+	applying *config.Config // set by apply, for the methods that the pools call
 	checksum string
 
 	stateMu sync.Mutex // guards the following; locked briefly, after mu where both are
@@ -130,8 +130,11 @@ func (r *reloader) apply(cfg *config.Config) error {
 	return nil
 }
 
-// ownAddressOnly reports whether a job may dial only a pod's own address. The pools call it during apply.
+// The pools call the following during apply, for the configuration that is being applied.
+
 func (r *reloader) ownAddressOnly(job string) bool { return r.applying.OwnAddressOnly(job) }
+func (r *reloader) pushDown(job string) bool       { return r.applying.PushDown(job) }
+func (r *reloader) fixedPace(job string) bool      { return r.applying.FixedPace(job) }
 
 func (r *reloader) succeeded() {
 	r.exposures.show(r.current)

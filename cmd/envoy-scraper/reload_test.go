@@ -25,6 +25,26 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
+// TestScrapesFollowTheSettingsOfJobs: the scrapes ask for what the configuration that is being applied says of a job.
+func TestScrapesFollowTheSettingsOfJobs(t *testing.T) {
+	r := &reloader{}
+	opts := new(runFlags).scrapeOptions(&config.Config{}, nil, r)
+	for _, c := range []struct {
+		jobs  []config.JobExtension
+		push  bool
+		fixed bool
+	}{
+		{nil, true, false},
+		{[]config.JobExtension{{Name: "a", PushDown: "off"}}, false, false},
+		{[]config.JobExtension{{Name: "a", PushDown: "auto", Pace: "fixed"}, {Name: "b", PushDown: "off"}}, true, true},
+	} {
+		r.applying = &config.Config{Extension: config.Extension{Jobs: c.jobs}}
+		if opts.PushDown("a") != c.push || opts.FixedPace("a") != c.fixed {
+			t.Errorf("%+v: PushDown %v, FixedPace %v", c.jobs, opts.PushDown("a"), opts.FixedPace("a"))
+		}
+	}
+}
+
 // TestF1ABadReloadTouchesNothing: if one part cannot use the new configuration, no part uses any of it.
 func TestF1ABadReloadTouchesNothing(t *testing.T) {
 	const good = `

@@ -72,7 +72,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	if err != nil {
 		return err
 	}
-	pools := scrape.New(table, watch.Sink(writers), f.scrapeOptions(cfg, proxies, r.ownAddressOnly),
+	pools := scrape.New(table, watch.Sink(writers), f.scrapeOptions(cfg, proxies, r),
 		log.Named("scrape"), reg)
 	found, err := discovery.New(log.Named("discovery"), reg)
 	if err != nil {

@@ -89,13 +89,12 @@ func (f *runFlags) options() config.Options {
 }
 
 // scrapeOptions returns the options of scraping. They depend on the flags and the first configuration, and no reload
-// changes them.
-func (f *runFlags) scrapeOptions(cfg *config.Config, proxies *via.Proxies,
-	ownAddressOnly func(job string) bool) scrape.Options {
+// changes them, except what r says of a job.
+func (f *runFlags) scrapeOptions(cfg *config.Config, proxies *via.Proxies, r *reloader) scrape.Options {
 	return scrape.Options{
 		Via:           proxies,
 		AllowLoopback: f.allowLoopback, MaxMemory: scrapeMemory(int64(f.scrapeMemory)),
-		OwnAddressOnly: ownAddressOnly,
+		OwnAddressOnly: r.ownAddressOnly, PushDown: r.pushDown, FixedPace: r.fixedPace,
 		ExternalLabels: cfg.RemoteWrite.ExternalLabels,
 		Sharded:        cfg.Shards.On(),
 		Unsharded:      cfg.Unsharded,

@@ -38,6 +38,8 @@ type scrapeCommand struct {
 	job        string
 	output     string
 	timeout    time.Duration
+	filtered   bool
+	whole      bool // push_down is off for the job
 	pod        *podFlags
 	via        *viaFlags
 }
@@ -56,6 +58,8 @@ func newScrapeCommand(app *kingpin.Application) command {
 	clause.Flag("job", "Name of the job in --config.file. Not needed if the file has only one job.").StringVar(&c.job)
 	clause.Flag("output", "Output format: table or json.").Default(outputTable).
 		EnumVar(&c.output, outputTable, outputJSON)
+	clause.Flag("filtered", "Also scrape the page with the filter that the job's metric_relabel_configs make, and say "+
+		"what that saves and whether a series is missing. Exits 1 if one is.").BoolVar(&c.filtered)
 	clause.Flag("timeout", "Timeout of the scrape. 0 means the scrape_timeout of the job, or 10s without a job.").
 		Default("0s").DurationVar(&c.timeout)
 	return command{clause: clause, run: c.run}
@@ -94,10 +98,32 @@ func (c *scrapeCommand) run(ctx context.Context, stdout, stderr io.Writer) int {
 	if err := write(stdout); err != nil {
 		return refuse(err)
 	}
-	if report.Fails != "" {
+	if report.fails() {
 		return exitRefused
 	}
 	return exitOK
+}
+
+// newReport scrapes a page, with --filtered three times, and reports on it.
+func (c *scrapeCommand) newReport(ctx context.Context, once *scrape.Once) (*pageReport, error) {
+	filter := filterOf(once, c.whole)
+	if !c.filtered {
+		report, err := newPageReport(ctx, once, nil)
+		if err == nil && report.Rules > 0 {
+			report.Filter = filter
+		}
+		return report, err
+	}
+	if err := filter.checkFiltered(once.Job); err != nil {
+		return nil, err
+	}
+	kept := keptSeries{}
+	report, err := newPageReport(ctx, once, kept.add)
+	if err == nil {
+		report.Filter = filter
+		filter.compare(ctx, once, kept)
+	}
+	return report, err
 }
 
 func (c *scrapeCommand) reportOnURL(ctx context.Context, job *promconfig.ScrapeConfig) (*pageReport, error) {
@@ -108,7 +134,7 @@ func (c *scrapeCommand) reportOnURL(ctx context.Context, job *promconfig.ScrapeC
 	if c.via.way == string(via.APIServer) {
 		return nil, errors.New("--via=apiserver reads pages of pods: give the name of a pod instead of a URL")
 	}
-	report, err := newPageReport(ctx, &scrape.Once{Job: job, URL: u, Timeout: c.timeout})
+	report, err := c.newReport(ctx, &scrape.Once{Job: job, URL: u, Timeout: c.timeout})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", u.Redacted(), err)
 	}
@@ -121,7 +147,7 @@ func (c *scrapeCommand) reportOnPod(ctx context.Context, job *promconfig.ScrapeC
 	if err != nil {
 		return nil, err
 	}
-	report, err := newPageReport(ctx, p.once)
+	report, err := c.newReport(ctx, p.once)
 	if err != nil {
 		return nil, p.explain(err)
 	}
@@ -175,6 +201,7 @@ func (c *scrapeCommand) pickJob() (*promconfig.ScrapeConfig, error) {
 	var names []string
 	for _, job := range cfg.Jobs {
 		if job.JobName == c.job || c.job == "" && len(cfg.Jobs) == 1 {
+			c.whole = !cfg.PushDown(job.JobName)
 			return job, nil
 		}
 		names = append(names, job.JobName)

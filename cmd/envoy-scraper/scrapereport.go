@@ -36,6 +36,7 @@ type pageReport struct {
 	Duplicates  int             `json:"duplicates"`
 	Kept        int             `json:"kept"`
 	Rules       int             `json:"metric_relabel_rules"`
+	Filter      *filterReport   `json:"filter,omitempty"` // nil: there are no rules
 	Istio       istioReport     `json:"istio"`
 	Fails       string          `json:"fails,omitempty"` // why a scrape of this page fails
 	Families    []*familyReport `json:"families"`
@@ -61,13 +62,27 @@ type istioReport struct {
 	Words  string         `json:"words"`
 }
 
+// fails reports whether a scrape of the page fails, or would lose something with its filter.
+func (rep *pageReport) fails() bool {
+	return rep.Fails != "" || rep.Filter != nil && rep.Filter.Page != nil &&
+		(rep.Filter.Page.Fails != "" || rep.Filter.Page.Missing > 0)
+}
+
 // newPageReport scrapes a page and reports on it. If the scrape fails before the page is known, it returns the reason.
-func newPageReport(ctx context.Context, once *scrape.Once) (*pageReport, error) {
+// also is called for each series, as Once.Series; nil: nobody else wants to know.
+func newPageReport(
+	ctx context.Context, once *scrape.Once, also func(labels.Labels, model.MetricType, bool),
+) (*pageReport, error) {
 	rep := &pageReport{
 		URL: once.URL.Redacted(), Rules: len(once.Job.MetricRelabelConfigs), Families: []*familyReport{},
 		once: once, families: map[string]*familyReport{}, seen: map[string]struct{}{},
 	}
-	once.Series = rep.addSeries
+	once.Series = func(printed labels.Labels, typ model.MetricType, kept bool) {
+		rep.addSeries(printed, typ, kept)
+		if also != nil {
+			also(printed, typ, kept)
+		}
+	}
 	switch err := once.Run(ctx); {
 	case err != nil && !(once.Read && once.Limited):
 		return nil, explainFailure(once, err)
@@ -244,6 +259,9 @@ func (rep *pageReport) writeTable(w io.Writer) error {
 	}
 	if rep.Rules > 0 {
 		head.row("Kept", fmt.Sprintf("%d after %d metric relabel rules", rep.Kept, rep.Rules))
+	}
+	if rep.Filter != nil {
+		rep.Filter.rows(head.row)
 	}
 	if rep.Fails != "" {
 		head.row("Scrape fails", rep.Fails)

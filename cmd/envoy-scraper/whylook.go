@@ -37,7 +37,7 @@ func discoverOnce(ctx context.Context, opts config.Options, allowLoopback bool) 
 	}
 	discovery.TakeClientLogs(zap.NewNop()) // the error of Look is enough
 	l := &oneLook{cfg: cfg, opts: scrape.Options{AllowLoopback: allowLoopback, OwnAddressOnly: cfg.OwnAddressOnly,
-		Unsharded: cfg.Unsharded}}
+		PushDown: cfg.PushDown, FixedPace: cfg.FixedPace, Unsharded: cfg.Unsharded}}
 	if l.manager, l.found, err = discovery.Look(ctx, cfg.Jobs); err != nil {
 		return nil, err
 	}

@@ -23,6 +23,7 @@ func TestRendered(t *testing.T) {
 		}, []string{"--shard", "kind: Service\n", "kind: PrometheusRule", "dashboard", "max_delay"}},
 		{"economical", []string{"      max_delay: 30s\n"}, []string{"batch_send_deadline"}},
 		{"delay", []string{"      max_delay: 1m\n"}, []string{"max_delay: 30s"}},
+		{"job-settings", []string{"push_down: false", "pace: fixed"}, nil},
 		{"deployment", []string{"replicas: 1", "type: Recreate"},
 			[]string{"NODE_NAME", "enable_compression", "tolerations", "--shard"}},
 		{"statefulset", []string{

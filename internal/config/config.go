@@ -2,7 +2,7 @@
 // stages. prometheus/config decides what every key means. Load (load.go) takes these steps:
 //   - parse the file, convert a list of jobs to a complete file (document.go, syntax.go), and replace %{NAME} by
 //     environment variables (env.go),
-//   - read our own block envoy_scraper (extension.go, shards.go, delay.go),
+//   - read our own block envoy_scraper (extension.go, shards.go, delay.go, jobsettings.go),
 //   - check global, each job and each remote_write entry on its own, and report every value that prometheus/config
 //     refuses, with line, key and fix (check.go, jobs.go, remote.go; packages locate and hint),
 //   - refuse what an agent does not have (keys.go), and warn about jobs that cannot have the intended effect
@@ -79,7 +79,7 @@ type Config struct {
 	Extension   Extension
 	Shards      shard.Map // zero: this instance scrapes all targets
 	Warnings    []Problem
-	Notes       []Problem // what settings do: how many scrapes a request holds
+	Notes       []Problem // what settings do: how many scrapes a request holds, which filters rules make
 
 	// BuiltinJob is the name of the built-in job; empty: a file was given.
 	BuiltinJob string

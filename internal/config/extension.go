@@ -31,6 +31,8 @@ type Extension struct {
 	MaxDelay *model.Duration `yaml:"max_delay,omitempty"`
 	// Endpoints are settings of single entries of remote_write.
 	Endpoints []EndpointExtension `yaml:"endpoints,omitempty"`
+	// Jobs are settings of single jobs.
+	Jobs []JobExtension `yaml:"jobs,omitempty"`
 }
 
 // QueueConfig is queue.Config as written in a file.
@@ -101,6 +103,7 @@ func (e Extension) Validate(jobs, endpoints []string) error {
 	}
 	errs = append(errs, validateShards(e.Shards)...)
 	errs = append(errs, e.validateDelays(endpoints)...)
+	errs = append(errs, e.validateJobs(jobs)...)
 	var joined interface{ Unwrap() []error }
 	if errors.As(e.Queue.queue().Validate(), &joined) {
 		for _, err := range joined.Unwrap() {

@@ -61,6 +61,9 @@ func TestLint(t *testing.T) {
 			"relabel_configs:\n  - {source_labels: [x], action: keep, regex: y}", ""},
 		"parameter": {"  params: {target: [a]}\n" + pods +
 			"  - {source_labels: [__param_target], action: keep, regex: a}", ""},
+		"only used stats": {"  params: {usedonly: ['']}\n  static_configs: [{targets: ['a:1']}]\n",
+			":4: warning: job \"a\": scrape_configs[0].params.usedonly: a counter is not shown before its first"},
+		"another parameter": {"  params: {filter: [istio_]}\n  static_configs: [{targets: ['a:1']}]\n", ""},
 		"phase in lower case": {pods +
 			"  - {source_labels: [__meta_kubernetes_pod_phase], action: drop, regex: succeeded|failed}",
 			"does nothing"},

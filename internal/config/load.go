@@ -210,6 +210,7 @@ func (l *loader) assemble(src *source) *Config {
 	}
 	l.remoteWrite(cfg, src)
 	l.lintShards(l.applyDelays(cfg, src))
+	l.notePushDown(cfg)
 	return cfg
 }
 

@@ -7,7 +7,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/relabel"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/pushdown"
 )
 
 // ruleBlock is the part of a job that a fix shows.
@@ -69,13 +73,30 @@ func receiverSaves(a Amount) string {
 
 func pageSaves(a Amount) string { return size(a.PageBytes) + " less in each round of scrapes" }
 
-// ruleFix is a rule of metric_relabel_configs: the sidecar prints, and the network carries, what it always did.
+// ruleFix is a rule of metric_relabel_configs. Unless the sidecar can be asked with a filter that is made of it, the
+// sidecar prints, and the network carries, what it always did.
 func (t *tally) ruleFix(r rule, jobs jobSet, gone Amount) Fix {
 	return Fix{
 		Title:    "Add to " + t.ofJobs(jobs) + " of the configuration (at the end of metric_relabel_configs)",
 		YAML:     r.text(),
+		Sidecar:  r.filterSaves(gone),
+		Network:  r.filterSaves(gone),
 		Receiver: receiverSaves(gone),
 	}
+}
+
+// filterSaves says what a rule saves before the receiver; empty: nothing, since it makes no filter.
+func (r rule) filterSaves(gone Amount) string {
+	regex, err := relabel.NewRegexp(r.Regex)
+	if err != nil || !slices.Equal(r.SourceLabels, []string{model.MetricNameLabel}) {
+		return ""
+	}
+	filter, _ := pushdown.Build([]*relabel.Config{{SourceLabels: model.LabelNames{model.MetricNameLabel}, Regex: regex,
+		Action: relabel.Action(r.Action)}})
+	if filter == "" {
+		return ""
+	}
+	return "up to " + pageSaves(gone) + ", if the other rules allow a filter (envoy-scraper check says so)"
 }
 
 // familyFixes are the ways to do without a family.
@@ -95,7 +116,8 @@ func (t *tally) familyFixes(name string, f *family, gone Amount) []Fix {
 		fixes = append(fixes, everywhere)
 	}
 	if z := f.row.Zero; z != nil && *z == f.row.Series && strings.HasPrefix(name, "envoy_") {
-		everywhere.Title = "Or have Envoy leave out everything that was never used: add to " + t.ofJobs(f.jobs)
+		everywhere.Title = "Or have Envoy leave out everything that was never used, if it never evicts stats and the " +
+			"first increment of a counter may be lost: add to " + t.ofJobs(f.jobs)
 		everywhere.YAML = "params:\n  usedonly: ['']\n"
 		fixes = append(fixes, everywhere)
 	}

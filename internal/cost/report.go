@@ -50,6 +50,11 @@ type Totals struct {
 
 	SamplesPerSecond float64 `json:"samples_per_second"`
 
+	Filtered      int   `json:"targets_filtered"` // whose last page was filtered: what it left out is in no other figure
+	FilteredBytes int64 `json:"filtered_bytes"`   // that filters have left out of these pages
+	Compared      int   `json:"targets_compared"` // that have a filter, and whose last page was whole, to compare
+	Merged        int   `json:"targets_merged"`   // on the port where pilot-agent merges pages
+
 	PageBytes              int64   `json:"page_bytes"` // of one scrape of each target, uncompressed
 	WireBytes              int64   `json:"wire_bytes"` // as the targets sent them
 	PageBytesPerSecond     float64 `json:"page_bytes_per_second"`

@@ -26,6 +26,9 @@ type LastPage struct {
 	Bytes      int64         // of the page, uncompressed
 	WireBytes  int64         // of the page as it was sent
 	Samples    int           // on the page, before metric relabeling
+	URL        string        // never with credentials
+	Filter     string        // with which the target is asked; this page may still be a whole one
+	Whole      PageSize      // of the last whole page
 	Shown      exposition.Shown
 
 	table *series.Table
@@ -62,12 +65,14 @@ func (l *loop) lastPage() (LastPage, bool) {
 	if !good {
 		return LastPage{}, false
 	}
+	status := l.asStatus()
 	return LastPage{
 		Job: cfg.JobName, Pod: podIn(found.own, found.group),
 		Labels: l.target.labels, Target: l.env.table.AddTarget(l.target.labels),
 		Discovered: func() labels.Labels { return discovered(cfg, found.own, found.group) },
 		Interval:   l.target.interval, Duration: s.duration, Bytes: s.page, WireBytes: s.wire,
-		Samples: s.counts.Scraped, Shown: s.shown, table: l.env.table,
+		Samples: s.counts.Scraped, URL: status.URL, Filter: status.Filter, Whole: status.Whole,
+		Shown: s.shown, table: l.env.table,
 	}, true
 }
 

@@ -53,7 +53,11 @@ func (t *pageTurns) isFiltered() bool { return t.proven && t.refusal == refusedN
 // good notes a good page. hash is that of the target.
 func (t *pageTurns) good(filtered bool, hash uint64) {
 	if filtered {
-		t.left, t.whole, t.failed, t.failures = max(1, t.left)-1, false, false, 0
+		if t.left == 0 { // it was read in place of a whole one that was bad
+			t.left = wholeEvery
+		}
+		t.left--
+		t.whole, t.failed, t.failures = false, false, 0
 		return
 	}
 	if t.failed {
@@ -76,7 +80,7 @@ func (t *pageTurns) bad(filtered, timeout, refused bool) {
 	case filtered:
 		t.failed, t.left = true, 0
 	case timeout && t.proven:
-		t.left = 1
+		t.left = wholeEvery - 1
 	}
 	if refused {
 		t.otherProcess()

@@ -16,9 +16,11 @@ func TestPageTurns(t *testing.T) {
 		"a failed filtered page is followed by a whole one": {"gbgg", "wfwf"},
 		"two such failures in a row end it":                 {"gbgbggg", "wfwfwww"},
 		"a good filtered page between":                      {"gbggbgg", "wfwffwf"},
-		"too busy for any page":                             {"gttttgg", "wfwfwfw"},
-		"away, then another process":                        {"gcccgg", "wfwwwf"},
-		"restarted without a failure":                       {"grggg", "wfwff"},
+		"too busy for any page":                             {"gttttgg", "wfwfwff"},
+		"too busy for whole pages": {"ggggt" + strings.Repeat("g", 39) + "t",
+			"wfffw" + strings.Repeat("f", 39) + "w"},
+		"away, then another process":  {"gcccgg", "wfwwwf"},
+		"restarted without a failure": {"grggg", "wfwff"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var turns pageTurns

@@ -30,6 +30,7 @@ type Options struct {
 	AllowLoopback  bool                  // dial discovered loopback addresses
 	OwnAddressOnly func(job string) bool // jobs that may dial a pod's own addresses only; nil: none
 	PushDown       func(job string) bool // jobs whose targets are asked for filtered pages, see FilterOf; nil: none
+	FixedPace      func(job string) bool // jobs whose targets are asked at every turn, see pace; nil: none
 	ExternalLabels labels.Labels         // replicas that differ in them, or in the host's name, scrape at other times
 	Sharded        bool                  // instances share the targets and scrape at the same times, see Pools.Shard
 	Unsharded      func(job string) bool // jobs whose targets every instance scrapes; nil: none

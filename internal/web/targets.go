@@ -25,8 +25,9 @@ type targetsPage struct {
 // targetRow is a target without credentials.
 type targetRow struct {
 	scrape.TargetStatus
-	ID    string // anchor of the row; only rows of the page have it and Steps
+	ID    string // anchor of the row; only rows of the page have it, Steps and Read
 	Steps string // link to the page that explains its labels
+	Read  string // how its page is read; empty: whole, and nothing could be left out
 }
 
 // targetList describes the list of the targets: the failed ones first.
@@ -90,8 +91,29 @@ func (s *Server) targets(w http.ResponseWriter, r *http.Request) {
 	for _, row := range view.Rows { // only for the rows of the page: Discovered computes the labels
 		found := row.Discovered()
 		row.ID, row.Steps = "target-"+strconv.FormatUint(found.Hash(), 16), stepsLink(row.Job, found)
+		row.Read = readWords(&row.TargetStatus)
 	}
 	s.render(w, "targets.html", page)
+}
+
+// readWords says whether the page of a target is read with a filter. Without one it says why, if rules drop a part of
+// the page.
+func readWords(t *scrape.TargetStatus) string {
+	part, known := t.LeftOut()
+	switch {
+	case known:
+		return fmt.Sprintf("Asked with a filter: %d %% of the page left out", int(100*part))
+	case t.Filter != "" && t.Whole == (scrape.PageSize{}):
+		return "Asked with a filter after the first page"
+	case t.Filter != "" && t.Health == scrape.HealthUp:
+		return "Asked with a filter; the last page was whole, to compare"
+	case t.Filter != "":
+		return "Asked with a filter"
+	case t.WhyWhole != "" && t.Kept < t.Samples:
+		return "Whole pages: " + t.WhyWhole
+	default:
+		return ""
+	}
 }
 
 // targetRows returns all targets without credentials.
@@ -121,12 +143,27 @@ type targetFields struct {
 	DurationSeconds float64       `json:"durationSeconds"`
 	Samples         int           `json:"samples"`
 	Kept            int           `json:"kept"`
+	PageBytes       int64         `json:"pageBytes,omitempty"`
+	Filter          string        `json:"filter,omitempty"`
+	WhyWhole        string        `json:"whyWhole,omitempty"`  // why there is no filter
+	WholePage       *wholePage    `json:"wholePage,omitempty"` // the last one
 	Labels          labels.Labels `json:"labels"`
 }
 
+// wholePage is the size of a page in JSON.
+type wholePage struct {
+	Bytes   int64 `json:"bytes"` // uncompressed
+	Samples int   `json:"samples"`
+}
+
 func targetJSON(t *targetRow) any {
-	return targetFields{t.Job, t.URL, t.Health, t.Err, ever(t.LastScrape), t.Duration.Seconds(), t.Samples, t.Kept,
-		t.Labels}
+	f := targetFields{Job: t.Job, URL: t.URL, State: t.Health, Error: t.Err, LastScrape: ever(t.LastScrape),
+		DurationSeconds: t.Duration.Seconds(), Samples: t.Samples, Kept: t.Kept, PageBytes: t.PageBytes,
+		Filter: t.Filter, WhyWhole: t.WhyWhole, Labels: t.Labels}
+	if t.Whole != (scrape.PageSize{}) {
+		f.WholePage = &wholePage{t.Whole.Bytes, t.Whole.Samples}
+	}
+	return f
 }
 
 const targetHeading = "STATE    LAST          TOOK     SAMPLES  JOB, TARGET, ERROR"

@@ -5,6 +5,7 @@ package hint
 import (
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	promconfig "github.com/prometheus/prometheus/config"
@@ -74,11 +75,17 @@ func UnknownKey(key string, own any) (why, fix string) {
 	case "":
 		return "unknown key", "remove it; if it exists in the documentation, check the indentation"
 	case key:
+		if slices.Contains(keysOfJobs, key) {
+			return "this key does not exist here", "write it into envoy_scraper.jobs, in an entry with the job's name"
+		}
 		return "this key does not exist here, but at another level", "correct the indentation"
 	default:
 		return "unknown key", "did you mean " + near + "? otherwise remove it"
 	}
 }
+
+// keysOfJobs are our own keys about a job, which a user may look for in the job itself.
+var keysOfJobs = []string{"push_down", "pace"}
 
 // NearestKey returns the key of a configuration file that differs from key by at most two letters, fewer for a short
 // key. It returns "" if there is none.

@@ -3,6 +3,7 @@
 //   - labels (labels.go): a rule reads a label that the job's discovery does not have, or expects a value that the
 //     label cannot have,
 //   - ports (ports.go): a sidecar is scraped on port 15090 and on port 15020, whose page repeats the first,
+//   - parameters (params.go): usedonly hides the first increment of each counter,
 //   - discovery (Jobs): a job has none, so it finds no targets.
 //
 // A matter of taste or of cost, such as a short interval, is no warning. A new warning about a job as a whole belongs
@@ -34,6 +35,7 @@ func Jobs(jobs []Job, show func(value *yaml.Node, path string) string) problem.P
 		(&ruleList{linter: l, job: j, key: "relabel_configs", list: j.Config.RelabelConfigs, has: j.discovers}).lint()
 		(&ruleList{linter: l, job: j, key: "metric_relabel_configs", list: j.Config.MetricRelabelConfigs,
 			has: onSample}).lint()
+		l.usedOnly(j)
 		if len(j.Config.ServiceDiscoveryConfigs) == 0 {
 			l.warn(j, j.Node.Line, j.Path, "", "the job has no discovery, so it finds no targets",
 				"add "+strings.Join(hint.SupportedDiscoveries, " or "))

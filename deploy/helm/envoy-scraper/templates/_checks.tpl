@@ -27,7 +27,7 @@
 
 {{- define "envoy-scraper.checkConfig" -}}
 {{- $v := .Values }}
-{{- range $key := list "remoteWrite" "extraJobs" "additionalScrapeConfigs" "clusterWideJobs" "ownAddressJobs" }}
+{{- range $key := list "remoteWrite" "extraJobs" "additionalScrapeConfigs" "clusterWideJobs" "ownAddressJobs" "jobSettings" }}
 {{- if and $v.config (index $v $key) }}
 {{- fail (printf "config: replaces %s, which would be ignored; move its content into config" $key) }}
 {{- end }}

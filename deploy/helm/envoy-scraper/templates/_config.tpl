@@ -127,6 +127,10 @@ envoy_scraper:
   {{- with .Values.clusterWideJobs }}
   cluster_wide_jobs: {{ . | uniq | toJson }}
   {{- end }}
+  {{- with .Values.jobSettings }}
+  # Settings of jobs that Prometheus does not have.
+  jobs: {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- $files := list }}
 {{- if and .Values.extraJobs (kindIs "string" .Values.extraJobs) }}{{ $files = append $files "extra-jobs.yml" }}{{ end }}
 {{- if and .Values.additionalScrapeConfigs (kindIs "string" .Values.additionalScrapeConfigs) }}{{ $files = append $files "additional-scrape-configs.yml" }}{{ end }}
