@@ -24,7 +24,11 @@ type SidecarConfig struct {
 	Keep    string   // the names that metric_relabel_configs of all ways keep
 	Filters []string // of the pages that no agent asks for; the first one finds the stats that Keep keeps
 	Pages   int      // how many pages of each kind are asked for without an agent
-	Targets int      // how many times the Envoy is a target, with different labels
+	// Rest is a pause before a page. After it Envoy finds its stats no longer in the processor's caches, as it does when
+	// a scraper asks. Rested is how many pages of each kind are asked for so, after those without a pause.
+	Rest    time.Duration
+	Rested  int
+	Targets int // how many times the Envoy is a target, with different labels
 	Ways    []SidecarWay
 	Store   Agent // takes what the agents send, and scrapes by itself where there is no agent
 }
@@ -68,10 +72,19 @@ func Sidecar(ctx context.Context, c SidecarConfig, progress io.Writer) (r Sideca
 	if err != nil {
 		return r, err
 	}
-	if r.Pages, err = b.pages(ctx); err != nil {
-		return r, err
+	for _, kind := range []struct {
+		rest  time.Duration
+		pages int
+		into  *SidecarPages
+	}{{0, c.Pages, &r.Pages}, {c.Rest, c.Rested, &r.Rested}} {
+		if kind.pages == 0 {
+			continue
+		}
+		if *kind.into, err = b.pages(ctx, kind.rest, kind.pages); err != nil {
+			return r, err
+		}
+		_, _ = fmt.Fprintf(progress, "%v before each page:\n%s\n", kind.rest, strings.Join(kind.into.lines(), "\n"))
 	}
-	_, _ = fmt.Fprintln(progress, strings.Join(r.Pages.lines(), "\n"))
 	for _, w := range c.Ways {
 		_, _ = fmt.Fprintf(progress, "%s: %d targets every %v; warm-up %v, then %d windows of %v\n", w.Name, c.Targets,
 			c.Interval, c.Warmup, c.Windows, c.Window)
@@ -128,17 +141,20 @@ func (b *sidecarBed) untilAnswered(ctx context.Context, page string, of *process
 	}
 }
 
-// pages asks for whole and filtered pages in turns, and measures Envoy's CPU meanwhile.
-func (b *sidecarBed) pages(ctx context.Context) (p SidecarPages, err error) {
+// pages asks for whole and filtered pages in turns, with a rest before each, and measures Envoy's CPU meanwhile.
+func (b *sidecarBed) pages(ctx context.Context, rest time.Duration, pages int) (p SidecarPages, err error) {
 	p = make(SidecarPages, 1+len(b.config.Filters))
 	for i, filter := range b.config.Filters {
 		p[1+i].Filter = filter
 	}
-	for n := -2; n < b.config.Pages; n++ { // the first two of each kind are not measured
+	for n := -1; n < pages; n++ { // the first one of each kind is not measured
 		for i := range p {
 			page := "http://" + b.admin + fleet.Path
 			if p[i].Filter != "" {
 				page += "?filter=" + url.PathEscape(p[i].Filter)
+			}
+			if err := b.rest(ctx, rest); err != nil {
+				return p, err
 			}
 			before, err := processCPU(b.fleet.pid())
 			if err != nil {

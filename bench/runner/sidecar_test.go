@@ -21,7 +21,7 @@ func TestSidecar(t *testing.T) {
 	agent := whole.Ways[1].Agent
 	c := SidecarConfig{
 		Config: whole.Config, Envoy: whole.Self, Shape: EnvoyShape{Clusters: 2, VirtualClusters: 1},
-		Keep: "envoy_vhost_.*", Filters: []string{"vhost", "^cluster"}, Pages: 3, Targets: 2, Store: whole.Store,
+		Keep: "envoy_vhost_.*", Filters: []string{"vhost", "^cluster"}, Pages: 3, Rest: posterInterval / 10, Rested: 2, Targets: 2, Store: whole.Store,
 		Ways: []SidecarWay{{Name: Direct}, {Name: "envoy-scraper-off", Agent: agent, PushDown: "off"}},
 	}
 	c.Window = 8 * posterInterval
@@ -34,6 +34,9 @@ func TestSidecar(t *testing.T) {
 			t.Errorf("pages with filter %q: %d lines, %d of them, want %d lines, %d", p.Filter, p.Lines, len(p.CPU),
 				want, c.Pages)
 		}
+	}
+	if len(r.Rested) != 3 || len(r.Rested[2].CPU) != c.Rested {
+		t.Errorf("rested pages = %+v", r.Rested)
 	}
 	for _, row := range r.Ways {
 		w := row.Windows[0]

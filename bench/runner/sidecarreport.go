@@ -11,7 +11,9 @@ type SidecarReport struct {
 	Keep     string       `json:"keep"`
 	Receiver string       `json:"receiver"` // version of the store
 	Targets  int          `json:"targets"`
-	Pages    SidecarPages `json:"pages"`
+	Rest     string       `json:"rest"`   // before each page of Rested
+	Pages    SidecarPages `json:"pages"`  // one at once after the other
+	Rested   SidecarPages `json:"rested"` // each after a rest
 	Ways     []SidecarRow `json:"ways"`
 }
 
@@ -48,7 +50,7 @@ type SidecarRow struct {
 }
 
 func newSidecarReport(c SidecarConfig) SidecarReport {
-	return SidecarReport{Report: newReport(c.Config), Keep: c.Keep, Targets: c.Targets,
+	return SidecarReport{Report: newReport(c.Config), Keep: c.Keep, Targets: c.Targets, Rest: c.Rest.String(),
 		Receiver: build(c.Config, Case{Agent: c.Store})}
 }
 
@@ -93,7 +95,8 @@ func (r SidecarReport) table() [][]string {
 }
 
 func (r SidecarReport) head() []string {
-	lines := append(r.Report.head(), r.Pages.lines()...)
+	lines := append(append(r.Report.head(), "one page at once after the other:"), r.Pages.lines()...)
+	lines = append(append(lines, "each page after a rest of "+r.Rest+":"), r.Rested.lines()...)
 	lines = append(lines, fmt.Sprintf("one Envoy, %d times a target, every %s; the jobs keep %s", r.Targets, r.Interval,
 		r.Keep), "receiver: "+r.Receiver)
 	for _, row := range r.Ways {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/bench/fleet"
 	"github.com/envoy-scraper/envoy-scraper/bench/runner"
@@ -23,6 +24,8 @@ func sidecar(ctx context.Context, args []string) error {
 	o.Func("filter", "filter of the pages without an agent (vhost, which finds what is kept); may be repeated",
 		func(text string) error { c.Filters = append(c.Filters, text); return nil })
 	o.IntVar(&c.Pages, "pages", 40, "pages of each kind without an agent")
+	o.DurationVar(&c.Rest, "rest", 2*time.Second, "pause before each of the rested pages without an agent")
+	o.IntVar(&c.Rested, "rested", 10, "rested pages of each kind without an agent")
 	o.IntVar(&c.Targets, "times", 2, "how many times the Envoy is a target")
 	names := o.String("ways", "all", "ways, one after another, separated by commas: all, or some of "+
 		strings.Join(wayNames(), ", ")+"; none: only the pages without an agent")
