@@ -21,7 +21,8 @@ func TestSidecar(t *testing.T) {
 	agent := whole.Ways[1].Agent
 	c := SidecarConfig{
 		Config: whole.Config, Envoy: whole.Self, Shape: EnvoyShape{Clusters: 2, VirtualClusters: 1},
-		Keep: "envoy_vhost_.*", Filters: []string{"vhost", "^cluster"}, Pages: 3, Rest: posterInterval / 10, Rested: 2, Targets: 2, Store: whole.Store,
+		Keep: "envoy_vhost_.*", Filters: []string{"vhost", "^cluster"}, Pages: 3,
+		Rest: posterInterval / 10, Rested: 2, Targets: 2, Store: whole.Store,
 		Ways: []SidecarWay{{Name: Direct}, {Name: "envoy-scraper-off", Agent: agent, PushDown: "off"}},
 	}
 	c.Window = 8 * posterInterval

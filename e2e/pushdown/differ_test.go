@@ -20,7 +20,7 @@ func TestCompareFindsDifferences(t *testing.T) {
 	}{
 		"none":                     {func(*record) {}, ""},
 		"missing":                  {func(r *record) { delete(r.series, still) }, "auto has not " + still},
-		"more":                     {func(r *record) { r.series["{a}"] = &[]sample{{1000, 1, false}} }, "off has not {a}"},
+		"more":                     {func(r *record) { r.series["{a}"] = &[]sample{{1000, 1, false}} }, "off has not"},
 		"another value at the end": {func(r *record) { (*r.series[still])[9].value = 8 }, "at the end 8, with off 7"},
 		"a value that no scrape could see": {func(r *record) { (*r.series[rises])[4].value = 80 },
 			"80 at 5000 is not between"},
