@@ -39,7 +39,7 @@ bench: bench-build ## Measure AGENTS (default: ours and the peers) with fleet S,
 	$(if $(filter S,$(FLEET)),@$(MAKE) bench-pushdown bench-sidecar BENCH_FLAGS=)
 
 # An agent asks each target for a whole page first, and then for every fortieth. So the warm-up is four scrapes at least,
-# and a window of bench-sidecar is 80.
+# and a window of bench-sidecar is 40.
 .PHONY: bench-pushdown
 bench-pushdown: DURATION = 2m
 bench-pushdown: WARMUP = 45s
@@ -50,10 +50,10 @@ bench-pushdown: bench-build ## Filtered pages beside whole ones, fleet S in turn
 		$(BENCH_FLAGS)
 
 .PHONY: bench-sidecar
-bench-sidecar: DURATION = 4m
+bench-sidecar: DURATION = 2m
 bench-sidecar: WARMUP = 20s
-bench-sidecar: WINDOW = 80s
-bench-sidecar: bench-build ## CPU of a real Envoy with 50,000 lines, of the agent and of a real Prometheus, and the bytes between them, SIDECAR_WAYS (default: all) for DURATION (4m) each
+bench-sidecar: WINDOW = 40s
+bench-sidecar: bench-build ## CPU of a real Envoy with 50,000 lines, of the agent and of a real Prometheus, and the bytes between them, SIDECAR_WAYS (default: all) in turns, DURATION (2m) each
 	@bench/peers/build.sh prometheus vmagent >/dev/null
 	$(call bench,sidecar) -interval 1s -window $(WINDOW) -ways $(SIDECAR_WAYS) -envoy "$$(e2e/tools/envoy.sh)" \
 		-filter vhost -filter '^vhost\.' -filter '(?s)cluster.*membership.*healthy' -filter '(?s)membership.*healthy' \

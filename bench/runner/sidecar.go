@@ -24,8 +24,8 @@ type SidecarConfig struct {
 	Keep    string   // the names that metric_relabel_configs of all ways keep
 	Filters []string // of the pages that no agent asks for; the first one finds the stats that Keep keeps
 	Pages   int      // how many pages of each kind are asked for without an agent
-	// Rest is a pause before a page. After it Envoy finds its stats no longer in the processor's caches, as it does when
-	// a scraper asks. Rested is how many pages of each kind are asked for so, after those without a pause.
+	// Rest is a pause before a page. After it Envoy finds its stats no longer in the processor's caches, as it does
+	// when a scraper asks. Rested is how many pages of each kind are asked for so, after those without a pause.
 	Rest    time.Duration
 	Rested  int
 	Targets int // how many times the Envoy is a target, with different labels
@@ -64,7 +64,8 @@ func (c SidecarConfig) caseOf(w SidecarWay) Case {
 	return k
 }
 
-// Sidecar asks a real Envoy for whole and filtered pages, and then measures the ways one after another.
+// Sidecar asks a real Envoy for whole and filtered pages, and then measures the ways in turns, each from its start, so
+// that a machine that gets slower meanwhile does so for all.
 func Sidecar(ctx context.Context, c SidecarConfig, progress io.Writer) (r SidecarReport, err error) {
 	r = newSidecarReport(c)
 	b, err := newSidecarBed(ctx, c)
@@ -85,14 +86,17 @@ func Sidecar(ctx context.Context, c SidecarConfig, progress io.Writer) (r Sideca
 		}
 		_, _ = fmt.Fprintf(progress, "%v before each page:\n%s\n", kind.rest, strings.Join(kind.into.lines(), "\n"))
 	}
-	for _, w := range c.Ways {
-		_, _ = fmt.Fprintf(progress, "%s: %d targets every %v; warm-up %v, then %d windows of %v\n", w.Name, c.Targets,
-			c.Interval, c.Warmup, c.Windows, c.Window)
-		row, err := b.measure(ctx, w, progress)
-		if err != nil {
-			return r, fmt.Errorf("%s: %w", w.Name, err)
+	_, _ = fmt.Fprintf(progress, "%d targets every %v; %d rounds: each way for a warm-up of %v and a window of %v\n",
+		c.Targets, c.Interval, c.Windows, c.Warmup, c.Window)
+	for n := range c.Windows {
+		for i, w := range c.Ways {
+			window, err := b.measure(ctx, w)
+			if err != nil {
+				return r, fmt.Errorf("%s: %w", w.Name, err)
+			}
+			r.Ways[i].Windows = append(r.Ways[i].Windows, window)
+			_, _ = fmt.Fprintf(progress, "  round %d, %s: %s\n", n+1, w.Name, window)
 		}
-		r.Ways = append(r.Ways, row)
 	}
 	return r, nil
 }
@@ -255,27 +259,16 @@ func (b *sidecarBed) end() error {
 	return errors.Join(errs...)
 }
 
-func (b *sidecarBed) measure(ctx context.Context, w SidecarWay, progress io.Writer) (row SidecarRow, err error) {
-	ctx, cancel := context.WithTimeout(ctx, b.config.Warmup+time.Duration(b.config.Windows)*b.config.Window+3*overhead)
+// measure runs a way for one window.
+func (b *sidecarBed) measure(ctx context.Context, way SidecarWay) (w SidecarWindow, err error) {
+	ctx, cancel := context.WithTimeout(ctx, b.config.Warmup+b.config.Window+3*overhead)
 	defer cancel()
-	row = SidecarRow{Name: w.Name}
-	if w.Agent != nil {
-		row.Build = build(b.config.Config, b.config.caseOf(w))
-	}
 	defer func() { err = errors.Join(err, b.end()) }()
-	if err := b.start(ctx, w); err != nil {
-		return row, err
+	if err := b.start(ctx, way); err != nil {
+		return w, err
 	}
 	if err := b.rest(ctx, b.config.Warmup); err != nil {
-		return row, err
+		return w, err
 	}
-	for n := range b.config.Windows {
-		window, err := b.window(ctx, w)
-		if err != nil {
-			return row, err
-		}
-		row.Windows = append(row.Windows, window)
-		_, _ = fmt.Fprintf(progress, "  window %d: %s\n", n+1, window)
-	}
-	return row, nil
+	return b.window(ctx, way)
 }

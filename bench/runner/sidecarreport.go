@@ -3,6 +3,7 @@ package runner
 import (
 	"fmt"
 	"io"
+	"slices"
 )
 
 // SidecarReport says what each way costs a real Envoy, the agent and the store.
@@ -35,9 +36,9 @@ func (p SidecarPages) lines() (all []string) {
 		if k.Filter != "" {
 			name = "filter " + k.Filter
 		}
-		all = append(all, fmt.Sprintf("%s: %d lines, %d bytes, %.2f ms of Envoy's CPU (median of %d in turns), "+
-			"ratio %.3f", name, k.Lines, k.Bytes, median(k.CPU)*1e3, len(k.CPU),
-			ratio(median(k.CPU), median(p[0].CPU))))
+		all = append(all, fmt.Sprintf("%s: %d lines, %d bytes, %.2f ms of Envoy's CPU (median of %d in turns, from %.2f "+
+			"to %.2f), ratio %.3f", name, k.Lines, k.Bytes, median(k.CPU)*1e3, len(k.CPU), slices.Min(k.CPU)*1e3,
+			slices.Max(k.CPU)*1e3, ratio(median(k.CPU), median(p[0].CPU))))
 	}
 	return all
 }
@@ -50,20 +51,33 @@ type SidecarRow struct {
 }
 
 func newSidecarReport(c SidecarConfig) SidecarReport {
-	return SidecarReport{Report: newReport(c.Config), Keep: c.Keep, Targets: c.Targets, Rest: c.Rest.String(),
+	r := SidecarReport{Report: newReport(c.Config), Keep: c.Keep, Targets: c.Targets, Rest: c.Rest.String(),
 		Receiver: build(c.Config, Case{Agent: c.Store})}
+	for _, w := range c.Ways {
+		row := SidecarRow{Name: w.Name}
+		if w.Agent != nil {
+			row.Build = build(c.Config, c.caseOf(w))
+		}
+		r.Ways = append(r.Ways, row)
+	}
+	return r
 }
 
 func (r SidecarRow) median(of func(SidecarWindow) float64) float64 { return medianOf(r.Windows, of) }
 
-// against divides a way's figure by that of another way; 0: that way was not measured.
+// against divides a way's figure by that of another way in the same round, and returns the median of all rounds; 0:
+// that way was not measured.
 func (r SidecarReport) against(way string, row SidecarRow, of func(SidecarWindow) float64) float64 {
+	var ratios []float64
 	for _, other := range r.Ways {
-		if other.Name == way {
-			return ratio(row.median(of), other.median(of))
+		if other.Name != way {
+			continue
+		}
+		for i := range min(len(row.Windows), len(other.Windows)) {
+			ratios = append(ratios, ratio(of(row.Windows[i]), of(other.Windows[i])))
 		}
 	}
-	return 0
+	return median(ratios)
 }
 
 // table has a way per line.
