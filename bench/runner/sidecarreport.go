@@ -36,8 +36,8 @@ func (p SidecarPages) lines() (all []string) {
 		if k.Filter != "" {
 			name = "filter " + k.Filter
 		}
-		all = append(all, fmt.Sprintf("%s: %d lines, %d bytes, %.2f ms of Envoy's CPU (median of %d in turns, from %.2f "+
-			"to %.2f), ratio %.3f", name, k.Lines, k.Bytes, median(k.CPU)*1e3, len(k.CPU), slices.Min(k.CPU)*1e3,
+		all = append(all, fmt.Sprintf("%s: %d lines, %d bytes, %.2f ms of Envoy's CPU (median of %d in turns, from "+
+			"%.2f to %.2f), ratio %.3f", name, k.Lines, k.Bytes, median(k.CPU)*1e3, len(k.CPU), slices.Min(k.CPU)*1e3,
 			slices.Max(k.CPU)*1e3, ratio(median(k.CPU), median(p[0].CPU))))
 	}
 	return all
