@@ -37,7 +37,8 @@ func scraperDashboard() dashboard {
 	d.graph("Failed scrapes by reason", "cps", "",
 		query{rate("exported_job, reason", scrape("scrape_failures_total")), "{{exported_job}} {{reason}}"})
 	d.graph("Scrapes", "cps", "", query{rate("exported_job", scrape("scrape_scrapes_total")), "{{exported_job}}"},
-		query{rate("instance", own("envoy_scraper_scrape_skipped_total")), "skipped on {{instance}}"})
+		query{rate("instance", own("envoy_scraper_scrape_skipped_total")), "skipped on {{instance}}"},
+		query{rate("exported_job", scrape("scrape_left_out_total")), "{{exported_job}} left out: slow sidecars"})
 	d.graph("Duration of scrapes", "s", "", quantiles("", scrape("scrape_duration_seconds_bucket"), 1)...)
 	d.graph("Samples read", "cps", "", query{rate("exported_job", scrape("scrape_samples_total")), "{{exported_job}}"})
 	d.graph("Samples not sent on, by reason", "cps", "",

@@ -119,7 +119,8 @@ func withoutURL(t *scrape.TargetStatus) string {
 const (
 	localhostOnly = "If METRICS_LOCALHOST_ACCESS_ONLY is in the pod's proxyMetadata, only the pod itself may read " +
 		"its metrics: remove it."
-	slowHint = "Raise scrape_timeout, or have the Envoy show fewer metrics (proxyStatsMatcher, Telemetry): its " +
+	fewerMetrics = "Have the Envoy show fewer metrics (proxyStatsMatcher, Telemetry), or give it more CPU."
+	slowHint     = "Raise scrape_timeout, or have the Envoy show fewer metrics (proxyStatsMatcher, Telemetry): its " +
 		"main thread writes the page."
 	addressHint = "IPv6 addresses need brackets: a rule with ([^:]+) or $1:$2 breaks them. " +
 		`Use (\[.+\]|[^:]+)(?::\d+)?;(\d+) as the built-in job does.`

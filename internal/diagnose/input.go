@@ -72,6 +72,6 @@ func shownTarget(t *scrape.TargetStatus) *Target {
 	return &Target{
 		Job: t.Job, URL: t.URL, LastScrape: t.LastScrape, Duration: t.Duration, PageBytes: t.PageBytes,
 		WireBytes: t.WireBytes, Samples: t.Samples, Kept: t.Kept, Err: t.Err, FailingSince: t.FailingSince,
-		Failures: t.Failures,
+		Failures: t.Failures, SlowedSince: t.SlowedSince, Every: t.Every(),
 	}
 }

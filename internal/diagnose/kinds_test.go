@@ -63,6 +63,7 @@ func allKinds() []kind {
 		{Scraped, "scraped:no-requests", "istio_requests_total is not on the page"},
 		{Scraped, "scraped:collisions", "samples are lost, since rules remove the label that tells series apart"},
 		{Scraped, "scraped:repeated", "the page shows some series twice; the first of each counts"},
+		{Scraped, "scraped:slowed", "it is slow to answer, and so is asked less often"},
 		{Scraped, "scraped:slow", "the last scrape took most of its timeout"},
 		{Scraped, "scraped:restarted", "the Envoy started again in the last hour"},
 		{Scraped, "scraped:unknown-peer", "some requests have a workload named unknown"},

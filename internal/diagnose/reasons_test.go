@@ -374,6 +374,19 @@ func TestReason15AnEnvoyThatStartedAgain(t *testing.T) {
 	w.reportOf(pools).row(t, "cart").want(t, Scraped, "scraped", "scrapes it", "")
 }
 
+func TestAnEnvoyThatIsAskedLessOften(t *testing.T) {
+	w := newWorld(t)
+	w.serve(w.pod("shop", "cart"), 15090, page(goodPage))
+	pools := w.status()
+	target := &pools[0].Targets[0]
+	target.Turns, target.SlowedSince = 4, w.now.Add(-10*time.Minute)
+	row := w.reportOf(pools).row(t, "cart")
+	row.want(t, Scraped, "scraped:slowed", "every "+span(4*target.Interval), "instead of every "+span(target.Interval))
+	if row.Target.Every != 4*target.Interval || row.Target.SlowedSince != target.SlowedSince {
+		t.Errorf("the target is asked every %v since %v", row.Target.Every, row.Target.SlowedSince)
+	}
+}
+
 func TestReason16ALabelThatIsNotUTF8(t *testing.T) {
 	w := newWorld(t)
 	w.serve(w.pod("shop", "cart"), 15090, page(goodPage+"istio_requests_total{request_host=\"a\xff\"} 1\n"))

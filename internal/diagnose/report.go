@@ -85,6 +85,8 @@ type Target struct {
 	Err          string
 	FailingSince time.Time // zero: the last scrape was good
 	Failures     int       // scrapes in a row that failed
+	SlowedSince  time.Time // since when it is asked less often; zero: it is not
+	Every        time.Duration
 }
 
 // Cause is a group of rows that have one cause.

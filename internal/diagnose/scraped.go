@@ -18,7 +18,7 @@ const (
 
 // scraped is about a pod whose last scrape was good. The hint is the first thing that is odd about it, if anything is.
 func (b *builder) scraped(p *pod, t *scrape.TargetStatus) finding {
-	f := same(Scraped, causeScraped, fmt.Sprintf("Job %s scrapes it every %s.", t.Job, span(t.Interval)), "")
+	f := same(Scraped, causeScraped, fmt.Sprintf("Job %s scrapes it every %s.", t.Job, span(t.Every())), "")
 	kind, hint := b.remark(p, t)
 	if kind != "" {
 		f.reason.Cause += ":" + kind
@@ -49,6 +49,10 @@ func (b *builder) remark(p *pod, t *scrape.TargetStatus) (kind, hint string) {
 		return "collisions", fmt.Sprintf("%s of its page %s lost: metric_relabel_configs of job %s remove the label "+
 			"that tells their series apart, and only the first counts. Sum them at the receiver instead.",
 			counted(t.Duplicates, "sample"), are, t.Job)
+	case !t.SlowedSince.IsZero():
+		return "slowed", fmt.Sprintf("It is asked every %s instead of every %s, because its answers begin only after "+
+			"more than a tenth of that. %s To ask it at every turn, write pace: fixed in envoy_scraper.jobs.",
+			span(t.Every()), span(t.Interval), fewerMetrics)
 	case t.Timeout > 0 && t.Duration.Seconds() >= slowShare*t.Timeout.Seconds():
 		return "slow", fmt.Sprintf("The last scrape took %s of its timeout of %s. %s",
 			span(t.Duration.Round(time.Millisecond)), span(t.Timeout), slowHint)

@@ -5,7 +5,8 @@
 //  2. relabel makes targets of the groups that changed (wanted.go, target.go).
 //  3. sync starts a loop for each new target and has loops without a target leave (sync.go, departing.go). If several
 //     instances share the targets, share.go says which of them are this instance's.
-//  4. schedule runs each loop at its due times; life.go says in which state a loop is and what it does next.
+//  4. schedule runs each loop at its due times; life.go says in which state a loop is and what it does next. pace.go
+//     says whether a target is asked less often because it is slow to answer.
 //  5. loop.scrape fetches the page (fetch.go, plainclient.go), reads it into a batch (exposition), and adds staleness
 //     markers (stale.go) and report series such as up (report.go), under the time that stamps.go gives.
 //  6. Sink.Append takes the batch.

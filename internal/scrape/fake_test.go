@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"strings"
 	"sync"
@@ -155,6 +156,10 @@ func (p *pages) RoundTrip(req *http.Request) (*http.Response, error) {
 		p.running--
 		p.mu.Unlock()
 	}()
+	trace := httptrace.ContextClientTrace(req.Context())
+	if trace != nil {
+		trace.WroteRequest(httptrace.WroteRequestInfo{})
+	}
 	select {
 	case <-time.After(delay):
 	case <-req.Context().Done():
@@ -162,6 +167,9 @@ func (p *pages) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if trace != nil {
+		trace.GotFirstResponseByte()
 	}
 	if typ == "" {
 		typ = "text/plain; charset=UTF-8"

@@ -235,6 +235,7 @@ func (f *fetcher) do(ctx context.Context, t *target, param string) (response, er
 		client, req = f.pods.http, f.pods.withPod(req, t)
 	} else {
 		req.Close = f.guard.budget.connections.nearLimit()
+		req = traceAnswer(req)
 	}
 	resp, err := client.Do(req)
 	if err != nil {
@@ -249,6 +250,7 @@ func (f *fetcher) do(ctx context.Context, t *target, param string) (response, er
 		_ = body.Close()
 		return response{}, err
 	}
+	answerTimerOf(ctx).note(bodyRead)
 	resp.Body = &leasedBody{body, l}
 	r := responseOf(resp)
 	r.lease = l

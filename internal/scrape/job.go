@@ -21,6 +21,7 @@ type jobState struct {
 	ownAddress  bool
 	filter      *jobFilter
 	pushDown    bool // the filter is wanted
+	fixedPace   bool // its targets are asked at every turn, however slow they are
 	failures    *failureLog
 	text        string // the configuration as YAML: equal means that nothing changed
 	seriesText  string // the part of it that decides which series a page's lines become
@@ -44,6 +45,7 @@ func newJobState(cfg *promconfig.ScrapeConfig, opts Options) (*jobState, error) 
 	push := opts.PushDown != nil && opts.PushDown(cfg.JobName)
 	j := &jobState{
 		cfg: cfg, fetcher: f, ownAddress: own, filter: newJobFilter(cfg, push), pushDown: push,
+		fixedPace: hasFixedPace(cfg.JobName, f, opts),
 		pageOptions: exposition.Options{
 			SampleLimit:        int(cfg.SampleLimit),
 			GrowthLimit:        growthLimit(int(cfg.BodySizeLimit)),
@@ -61,6 +63,12 @@ func newJobState(cfg *promconfig.ScrapeConfig, opts Options) (*jobState, error) 
 		return nil, fmt.Errorf("scrape_failure_log_file: %w", err)
 	}
 	return j, nil
+}
+
+// hasFixedPace reports whether the targets of a job are asked at every turn. Behind a proxy it is not known whether the
+// target or the proxy is slow.
+func hasFixedPace(job string, f *fetcher, opts Options) bool {
+	return opts.FixedPace != nil && opts.FixedPace(job) || len(f.guard.proxies) > 0
 }
 
 // leastGrowthLimit is how many bytes the new series of a page may always take. A sidecar's page of 64 MiB needs far
@@ -85,7 +93,8 @@ func (j *jobState) pageOptionsOf(t *target) exposition.Options {
 
 // isSame reports whether two configurations are the same. The YAML masks secrets, so they are compared by themselves.
 func (j *jobState) isSame(other *jobState) bool {
-	return j.text == other.text && j.ownAddress == other.ownAddress && j.pushDown == other.pushDown &&
+	return j.text == other.text && j.ownAddress == other.ownAddress &&
+		j.pushDown == other.pushDown && j.fixedPace == other.fixedPace &&
 		reflect.DeepEqual(j.cfg.HTTPClientConfig, other.cfg.HTTPClientConfig)
 }
 

@@ -24,6 +24,7 @@ import "time"
 type life struct {
 	state     state
 	exit      exit
+	leftOut   int8          // while idle: turns before due, an interval apart, at which the target is not asked
 	interval  time.Duration // of the target
 	due       time.Time     // of the next scrape; of the present one while scraping; when departing ends
 	began     time.Time     // when the last scrape began
@@ -67,6 +68,7 @@ func (m move) isOver(now time.Time) bool { return !m.at.IsZero() && !now.Before(
 type event struct {
 	kind      eventKind
 	first     time.Time // of a handOver: when the other instance scrapes the target first
+	turns     int       // of a finish: after how many turns the target is asked again; 0 counts as 1
 	move      move      // of a planMove
 	successor *loop     // of a replace
 }
@@ -92,6 +94,7 @@ const (
 type effects struct {
 	do      action
 	skipped int // scrapes that were due while the last one ran, and are not made up for
+	leftOut int // turns at which the target was not asked, see pace
 }
 
 type action uint8
@@ -110,6 +113,7 @@ func (l life) after(e event, now time.Time) (life, effects) {
 	case l.state == stateGone:
 	case e.kind == eventPlanMove:
 		l.move = e.move
+		return l.askBeforeMove(now), effects{}
 	case e.kind == eventStart && l.state == stateNew:
 		if late := now.Sub(l.due); late >= 0 {
 			l.due = l.due.Add((late/l.interval + 1) * l.interval)
@@ -126,12 +130,14 @@ func (l life) after(e event, now time.Time) (life, effects) {
 		case l.move.isOver(now): // the pools are about to say so
 			return l.leave(event{kind: eventHandOver, first: l.move.first}, now)
 		case e.kind == eventDue:
-			l.state = stateQueued
+			leftOut := l.leftOut
+			l.state, l.leftOut = stateQueued, 0
+			return l, effects{leftOut: int(leftOut)}
 		default:
 			l.state, l.began, l.due = stateScraping, now, onWallClock(l.due, now)
 		}
 	case e.kind == eventFinish && l.state == stateScraping:
-		return l.finish(now)
+		return l.finish(e.turns, now)
 	case e.kind >= eventLose:
 		return l.leave(e, now)
 	}
@@ -139,14 +145,39 @@ func (l life) after(e event, now time.Time) (life, effects) {
 }
 
 // finish gives a loop that has scraped its next due time. Due times that passed before its scrape began are skipped. Of
-// those that passed while it ran the last is taken late, as a ticker would, and the others are skipped.
-func (l life) finish(now time.Time) (life, effects) {
+// those that passed while it ran the last is taken late, as a ticker would, and the others are skipped. turns says
+// after how many turns the target is asked again; the turns before are left out.
+func (l life) finish(turns int, now time.Time) (life, effects) {
 	intervals := 1 + l.began.Sub(l.due)/l.interval
 	if late := now.Sub(l.due.Add(intervals * l.interval)); late >= l.interval {
 		intervals += late / l.interval
 	}
+	skipped := int(intervals - 1)
+	if turns > 1 && l.exit == exitNone {
+		skipped = max(0, skipped-(turns-1))
+		intervals = max(intervals, time.Duration(turns))
+		l.leftOut = int8(turns - 1)
+	}
 	l.due = l.due.Add(intervals * l.interval)
-	return l.free(effects{skipped: int(intervals - 1)})
+	return l.askBeforeMove(now).free(effects{skipped: skipped})
+}
+
+// askBeforeMove has the target be asked at the last turn before its move, so that the first sample of the other
+// instance is two intervals later, as always.
+func (l life) askBeforeMove(now time.Time) life {
+	if l.move.at.IsZero() {
+		return l
+	}
+	return l.sooner(now, func(due time.Time) bool { return due.Before(l.move.at) })
+}
+
+// sooner takes back turns that were to be left out, as long as they are to come, until enough returns true for the due
+// time.
+func (l life) sooner(now time.Time, enough func(due time.Time) bool) life {
+	for l.leftOut > 0 && l.due.Add(-l.interval).After(now) && !enough(l.due) {
+		l.due, l.leftOut = l.due.Add(-l.interval), l.leftOut-1
+	}
+	return l
 }
 
 // leave notes why a loop leaves, and has it leave unless it must wait. The last reason counts, but a loop that was
@@ -172,7 +203,7 @@ func (l life) leave(e event, now time.Time) (life, effects) {
 	if l.state == stateNew || l.state == stateScraping {
 		return l, effects{}
 	}
-	return l.free(effects{})
+	return l.sooner(now, func(time.Time) bool { return false }).free(effects{}) // it misses the next turn, if any
 }
 
 // free gives a loop that neither waits for its predecessor nor scrapes its next state: it leaves if there is a reason,
@@ -188,7 +219,7 @@ func (l life) free(then effects) (life, effects) {
 		l.state, then.do = stateGone, doRelease
 	default:
 		if l.state != stateDeparting {
-			l.state, l.missed = stateDeparting, l.due
+			l.state, l.missed, l.leftOut = stateDeparting, l.due, 0
 		}
 		if l.due = l.ends; l.ends.IsZero() {
 			l.due = l.missed.Add(l.interval + l.interval/10)

@@ -2,6 +2,7 @@ package scrape
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -97,36 +98,66 @@ func lifeIn(t *testing.T, name string) life {
 }
 
 // TestTimesOfALife: when a loop is scraped next, when it departs, which scrape it missed, how many it skipped. All
-// times are those since the first due time; the interval is 10 s.
+// times are those since the first due time; the interval is 10 s. A finish4 says that the target is asked again after
+// four turns. left is how many turns were left out by then, of a target that was asked again.
 func TestTimesOfALife(t *testing.T) {
-	const scraped = "0s due, 0s hostFree, 1s finish, "
+	const asked = "0s due, 0s hostFree, "
+	const scraped = asked + "1s finish, "
 	for _, c := range []struct {
 		steps       string
 		state       string
 		due, missed string // empty missed: whatever it is
 		skipped     int
+		left        int
 	}{
-		{"0s due, 0s hostFree, 1s finish", "idle", "10s", "", 0},
-		{"0s due, 0s hostFree, 12s finish", "idle", "10s", "", 0}, // late, as a ticker would
-		{"0s due, 0s hostFree, 35s finish", "idle", "30s", "", 2},
-		{"0s due, 25s hostFree, 26s finish", "idle", "30s", "", 2},
+		{"0s due, 0s hostFree, 1s finish", "idle", "10s", "", 0, 0},
+		{"0s due, 0s hostFree, 12s finish", "idle", "10s", "", 0, 0}, // late, as a ticker would
+		{"0s due, 0s hostFree, 35s finish", "idle", "30s", "", 2, 0},
+		{"0s due, 25s hostFree, 26s finish", "idle", "30s", "", 2, 0},
 
-		{scraped + "3s lose", "departing mark", "21s", "10s", 0},
-		{"0s due, 0s hostFree, 1s lose, 4s finish", "departing mark", "21s", "10s", 0},
-		{"0s due, 3s lose", "departing mark", "11s", "0s", 0},
-		{"0s due, 25s hostFree, 26s lose, 27s finish", "departing mark", "41s", "30s", 2},
+		{scraped + "3s lose", "departing mark", "21s", "10s", 0, 0},
+		{"0s due, 0s hostFree, 1s lose, 4s finish", "departing mark", "21s", "10s", 0, 0},
+		{"0s due, 3s lose", "departing mark", "11s", "0s", 0, 0},
+		{"0s due, 25s hostFree, 26s lose, 27s finish", "departing mark", "41s", "30s", 2, 0},
 
-		{scraped + "3s handOver", "departing handOver", "33s", "10s", 0},
-		{scraped + "3s handOver, 4s lose", "departing mark", "4s", "10s", 0},
-		{scraped + "3s lose, 4s handOver", "departing handOver", "33s", "10s", 0},
-		{"0s due, 0s hostFree, 1s handOver, 2s lose, 3s finish", "departing mark", "2s", "10s", 0},
+		{scraped + "3s handOver", "departing handOver", "33s", "10s", 0, 0},
+		{scraped + "3s handOver, 4s lose", "departing mark", "4s", "10s", 0, 0},
+		{scraped + "3s lose, 4s handOver", "departing handOver", "33s", "10s", 0, 0},
+		{"0s due, 0s hostFree, 1s handOver, 2s lose, 3s finish", "departing mark", "2s", "10s", 0, 0},
 
-		{scraped + "2s planMove, 24s due", "queued", "10s", "", 0},
-		{scraped + "2s planMove, 24s due, 24s hostFree", "scraping", "10s", "", 0},
-		{scraped + "2s planMove, 25s due", "departing handOver", "37s", "10s", 0},
-		{scraped + "2s planMove, 24s due, 26s hostFree", "departing handOver", "37s", "10s", 0},
-		{scraped + "2s planMove, 25s due, 26s handOver", "departing handOver", "37s", "10s", 0},
-		{scraped + "2s planMove, 25s due, 26s lose", "departing mark", "26s", "10s", 0},
+		{scraped + "2s planMove, 24s due", "queued", "10s", "", 0, 0},
+		{scraped + "2s planMove, 24s due, 24s hostFree", "scraping", "10s", "", 0, 0},
+		{scraped + "2s planMove, 25s due", "departing handOver", "37s", "10s", 0, 0},
+		{scraped + "2s planMove, 24s due, 26s hostFree", "departing handOver", "37s", "10s", 0, 0},
+		{scraped + "2s planMove, 25s due, 26s handOver", "departing handOver", "37s", "10s", 0, 0},
+		{scraped + "2s planMove, 25s due, 26s lose", "departing mark", "26s", "10s", 0, 0},
+
+		{asked + "1s finish1", "idle", "10s", "", 0, 0},
+		{asked + "1s finish2", "idle", "20s", "", 0, 0},
+		{asked + "1s finish4", "idle", "40s", "", 0, 0},
+		{asked + "1s finish4, 40s due", "queued", "40s", "", 0, 3},
+		{asked + "1s finish4, 40s due, 40s hostFree, 41s finish2, 60s due", "queued", "60s", "", 0, 4},
+		{asked + "1s finish4, 40s due, 40s hostFree, 41s finish, 50s due", "queued", "50s", "", 0, 3},
+		{asked + "35s finish4", "idle", "40s", "", 0, 0}, // no turn came that was not left out
+		{asked + "35s finish2", "idle", "30s", "", 1, 0}, // 20 s is skipped, 30 s taken late
+		{"0s due, 25s hostFree, 26s finish4", "idle", "40s", "", 0, 0},
+
+		// A target is lost, or goes to another instance: it misses the next of all turns.
+		{asked + "1s finish4, 3s lose", "departing mark", "21s", "10s", 0, 0},
+		{asked + "1s finish4, 13s lose", "departing mark", "31s", "20s", 0, 0},
+		{asked + "1s finish4, 39s lose", "departing mark", "51s", "40s", 0, 0},
+		{asked + "1s finish4, 3s lose, 4s planMove", "departing mark", "21s", "10s", 0, 0},
+		{asked + "1s finish4, 21s lose, 22s planMove", "departing mark", "41s", "30s", 0, 0},
+		{asked + "1s lose, 4s finish4", "departing mark", "21s", "10s", 0, 0},
+		{asked + "1s finish4, 3s handOver", "departing handOver", "33s", "10s", 0, 0},
+
+		// It moves at 25 s, and is asked at the last turn before that.
+		{asked + "0s planMove, 1s finish4", "idle", "20s", "", 0, 0},
+		{asked + "0s planMove, 1s finish2", "idle", "20s", "", 0, 0},
+		{asked + "1s finish4, 3s planMove", "idle", "20s", "", 0, 0},
+		{asked + "1s finish4, 3s planMove, 20s due", "queued", "20s", "", 0, 1},
+		{asked + "1s finish4, 21s planMove", "idle", "30s", "", 0, 0}, // there is none
+		{asked + "1s finish4, 21s planMove, 30s due", "departing handOver", "37s", "30s", 0, 0},
 	} {
 		t.Run(c.steps, func(t *testing.T) {
 			start := time.Now()
@@ -137,19 +168,23 @@ func TestTimesOfALife(t *testing.T) {
 				}
 				return start.Add(d)
 			}
-			l, skipped := life{state: stateIdle, interval: 10 * time.Second, due: start}, 0
+			l, skipped, left := life{state: stateIdle, interval: 10 * time.Second, due: start}, 0, 0
 			for step := range strings.SplitSeq(c.steps, ", ") {
 				at, name, _ := strings.Cut(step, " ")
 				e := event{
 					kind: eventKind(slices.Index(eventNames(), name)), first: since("33s"),
 					move: move{at: since("25s"), first: since("37s")},
 				}
+				if turns, ok := strings.CutPrefix(name, "finish"); ok {
+					e.kind = eventFinish
+					e.turns, _ = strconv.Atoi(turns)
+				}
 				var then effects
 				l, then = l.after(e, since(at))
-				skipped += then.skipped
+				skipped, left = skipped+then.skipped, left+then.leftOut
 			}
-			if got := nameOf(l, effects{}); got != c.state || skipped != c.skipped {
-				t.Errorf("%s, %d skipped, want %s, %d skipped", got, skipped, c.state, c.skipped)
+			if got := nameOf(l, effects{}); got != c.state || skipped != c.skipped || left != c.left {
+				t.Errorf("%s, %d skipped, %d left out, want %s, %d, %d", got, skipped, left, c.state, c.skipped, c.left)
 			}
 			if !l.due.Equal(since(c.due)) {
 				t.Errorf("due after %v, want %s", l.due.Sub(start), c.due)

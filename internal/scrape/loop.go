@@ -37,13 +37,14 @@ type loop struct {
 
 	// The following are guarded by the schedule's lock.
 	life      life
-	heapIndex int // in the heap of due times; -1: not there
+	heapIndex int32 // in the heap of due times; -1: not there
 
 	handed bool        // another instance has the target; guarded by Pools.mu
 	viaAPI atomic.Bool // it counts as a target that is scraped through the API server
 	moved  atomic.Bool // another instance got the target: the samples of a scrape that still runs must not wait
 
 	mu     sync.Mutex // guards the following
+	pace   pace       // at which turns the target is asked; its writer, the scrape that runs, reads it without mu
 	status scrapeStatus
 	found  foundTarget // the labels before relabeling, which may change while those after it stay
 }
@@ -105,6 +106,7 @@ func newLoop(e *env, job *jobState, t *target) *loop {
 // rest. Call it without the schedule's lock, since that can be slow.
 func (l *loop) inherit(old *loop) (release func()) {
 	l.live, l.ages, l.stamps, l.scraped, l.traits = old.live, old.ages, old.stamps, old.scraped, old.traits
+	l.inheritPace(old)
 	left := old.page
 	if l.job.seriesText == old.job.seriesText && l.target.hasPageOf(old.target) {
 		left, l.page = l.page, old.page
@@ -145,6 +147,7 @@ func (l *loop) release() {
 	l.job.metrics.series.Sub(float64(l.status.series))
 	l.status.series, l.status.shown = 0, exposition.Shown{}
 	l.mu.Unlock()
+	l.releasePace()
 	l.page.Forget()
 	l.live.Release()
 	l.ages.forget(l.env.table)
@@ -177,8 +180,9 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 	ts := l.stamps.scrape(start, l.due, l.target.interval)
 
 	r := pageRead{err: forced}
+	timer := &answerTimer{Context: ctx, began: start}
 	if forced == nil {
-		r = l.readOrFail(ctx, start, ts)
+		r = l.readOrFail(timer, start, ts)
 		if r.err != nil && ctx.Err() != nil {
 			if r.batch != nil {
 				l.abandon()
@@ -206,6 +210,7 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 	if forced == nil {
 		l.noteTurn(r, restarted)
 	}
+	l.notePace(timer, took, err)
 	l.remember(ts, took, r)
 }
 

@@ -31,6 +31,8 @@ type metrics struct {
 	invalid        *prometheus.GaugeVec
 	limited        *prometheus.CounterVec
 	skipped        prometheus.Counter
+	slowed         *prometheus.GaugeVec
+	leftOut        *prometheus.CounterVec
 	running        prometheus.Gauge
 
 	reading, readingLimit prometheus.Gauge
@@ -85,6 +87,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			"Scrapes that failed because a label limit was exceeded.", "job"),
 		skipped: counter("skipped_total",
 			"Scrapes that were due while the target's previous scrape was still running, and so were skipped."),
+		slowed: gauges("slowed_targets",
+			"Targets that are not asked at every turn because they are slow to answer."),
+		leftOut: counters("left_out_total",
+			"Turns that were left out because the target was slow to answer. They have no sample, not even of up.",
+			"job"),
 		running: gauge("running", "Scrapes running now."),
 		reading: gauge("reading", "Pages that are being read now."),
 		readingLimit: gauge("reading_limit",
@@ -123,8 +130,8 @@ func showConnections(reg prometheus.Registerer, d *connLimit) {
 type jobMetrics struct {
 	scrapes, samples, pageBytes, wireBytes, droppedByRules prometheus.Counter
 	duplicates, outOfBounds, outOfOrder, lost, labelLimit  prometheus.Counter
-	filtered                                               prometheus.Counter
-	series                                                 prometheus.Gauge
+	filtered, leftOut                                      prometheus.Counter
+	series, slowed                                         prometheus.Gauge
 
 	duration               prometheus.Observer
 	failures, filterFaults *prometheus.CounterVec // of all jobs
@@ -161,8 +168,8 @@ func (m *metrics) of(job string) *jobMetrics {
 		outOfBounds: dropped("too_far_ahead"), outOfOrder: dropped("out_of_order"), lost: dropped("failed_scrape"),
 		labelLimit: m.limited.WithLabelValues(job), duration: m.duration.WithLabelValues(job),
 		pageBytes: m.pageBytes.WithLabelValues(job), wireBytes: m.wireBytes.WithLabelValues(job),
-		series:   m.jobSeries.WithLabelValues(job),
-		filtered: m.filtered.WithLabelValues(job),
+		series: m.jobSeries.WithLabelValues(job), slowed: m.slowed.WithLabelValues(job),
+		filtered: m.filtered.WithLabelValues(job), leftOut: m.leftOut.WithLabelValues(job),
 		failures: m.failures, filterFaults: m.filterFaults, job: job,
 	}
 }
@@ -173,7 +180,8 @@ func (m *metrics) forget(job string) {
 	for _, v := range []interface {
 		DeletePartialMatch(prometheus.Labels) int
 	}{m.scrapes, m.failures, m.samples, m.pageBytes, m.wireBytes, m.filtered, m.filterFaults, m.jobSeries,
-		m.droppedSamples, m.duration, m.targets, m.others, m.droppedTargets, m.invalid, m.limited} {
+		m.droppedSamples, m.duration, m.targets, m.others, m.droppedTargets, m.invalid, m.limited, m.slowed,
+		m.leftOut} {
 		v.DeletePartialMatch(by)
 	}
 }

@@ -183,7 +183,8 @@ func (p *plainClient) sendOn(ctx context.Context, c *conn, t *target, param stri
 // awaitResponse sends the request of c, waits for the first byte of the response, and then for memory. abort ends the
 // reads and writes of c.
 func (p *plainClient) awaitResponse(ctx context.Context, c *conn, abort func()) (l *lease, first byte, err error) {
-	hadResponse := c.used
+	hadResponse, timer := c.used, answerTimerOf(ctx)
+	timer.note(requestSent)
 	first, err = c.send()
 	if err != nil {
 		if c.used && ctx.Err() == nil {
@@ -191,8 +192,10 @@ func (p *plainClient) awaitResponse(ctx context.Context, c *conn, abort func()) 
 		}
 		return nil, 0, causeOr(ctx, err)
 	}
+	timer.note(firstByte)
 	c.used = true
 	l, err = p.memory.take(ctx, hadResponse, abort)
+	timer.note(bodyRead)
 	return l, first, err
 }
 

@@ -59,6 +59,9 @@ func (s *schedule) apply(l *loop, e event, now time.Time) {
 	if then.skipped > 0 {
 		s.metrics.skipped.Add(float64(then.skipped))
 	}
+	if then.leftOut > 0 {
+		l.job.metrics.leftOut.Add(float64(then.leftOut))
+	}
 	switch then.do {
 	case doMark:
 		missed := l.life.missed
@@ -83,11 +86,11 @@ func (s *schedule) setDue(l *loop, changed bool) {
 	waits := l.life.state == stateIdle || l.life.state == stateDeparting
 	switch {
 	case !waits && l.heapIndex >= 0:
-		heap.Remove(&s.dueTimes, l.heapIndex)
+		heap.Remove(&s.dueTimes, int(l.heapIndex))
 	case waits && l.heapIndex < 0:
 		heap.Push(&s.dueTimes, l)
 	case waits && changed:
-		heap.Fix(&s.dueTimes, l.heapIndex)
+		heap.Fix(&s.dueTimes, int(l.heapIndex))
 	}
 	if waits && l.heapIndex == 0 {
 		s.poke()
@@ -191,7 +194,7 @@ func (s *schedule) finish(ctx context.Context, l *loop) {
 	host := l.target.hostPort
 	queued := s.hosts[host]
 	delete(s.hosts, host)
-	s.apply(l, event{kind: eventFinish}, now)
+	s.apply(l, event{kind: eventFinish, turns: l.pace.turns()}, now)
 	for i, next := range queued {
 		if ctx.Err() == nil && s.tryScrape(ctx, next, now) {
 			s.hosts[host] = queued[i+1:]
@@ -208,11 +211,11 @@ func (d dueTimes) Len() int           { return len(d) }
 func (d dueTimes) Less(i, j int) bool { return d[i].life.due.Before(d[j].life.due) }
 func (d dueTimes) Swap(i, j int) {
 	d[i], d[j] = d[j], d[i]
-	d[i].heapIndex, d[j].heapIndex = i, j
+	d[i].heapIndex, d[j].heapIndex = int32(i), int32(j)
 }
 func (d *dueTimes) Push(x any) {
 	l := x.(*loop)
-	l.heapIndex = len(*d)
+	l.heapIndex = int32(len(*d))
 	*d = append(*d, l)
 }
 func (d *dueTimes) Pop() any {

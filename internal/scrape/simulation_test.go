@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/model"
 	"go.uber.org/zap"
 
@@ -75,7 +76,8 @@ func simulate(t *testing.T, random *rand.Rand, body func(s *simulation)) *simula
 		sharded := random.IntN(3) == 0
 		table := series.NewTable()
 		out, p := &sink{table: table}, &pages{}
-		pools := New(table, out, Options{transport: p, Sharded: sharded}, zap.NewNop(), nil)
+		fixed := func(string) bool { return random.IntN(4) == 0 } // with each reload
+		pools := New(table, out, Options{transport: p, Sharded: sharded, FixedPace: fixed}, zap.NewNop(), nil)
 		s.rig = &rig{Pools: pools, sink: out, pages: p, table: table}
 		if sharded {
 			s.Shard(shard.Map{Periods: []shard.Period{{Count: 1}}})
@@ -109,6 +111,9 @@ func (s *simulation) hosts() []string { return []string{"a:1", "b:1", "c:1"} }
 // page returns a page with some of eight families, and at times a bad or an empty one.
 func (s *simulation) page() string {
 	var b strings.Builder
+	if s.random.IntN(4) > 0 {
+		b.WriteString(envoyPage) // so that the target is slowed if its answers are slow
+	}
 	for family := range 8 {
 		if s.random.IntN(3) > 0 {
 			fmt.Fprintf(&b, "m%d{l=\"%d\"} %d\n", family, s.random.IntN(2), s.random.IntN(10))
@@ -191,6 +196,9 @@ func (s *simulation) checkNothingIsLeft(t *testing.T) {
 		t.Errorf("the schedule still has %d due times, %d busy hosts, %d running scrapes",
 			len(q.dueTimes), len(q.hosts), len(q.concurrent))
 	}
+	if n := s.slowedTargets(); n != 0 {
+		t.Errorf("%v targets that are gone are slowed", n)
+	}
 	for name, p := range s.jobs {
 		if len(p.loops)+len(p.departing) != 0 {
 			t.Errorf("job %s still has %d loops, %d departing", name, len(p.loops), len(p.departing))
@@ -238,11 +246,16 @@ func (s *simulation) checkAllMarked(t *testing.T) {
 // TestSimulationOfOneInstance: whatever happens to a job and its targets, every series is marked stale in the end, and
 // nothing of it is left in memory.
 func TestSimulationOfOneInstance(t *testing.T) {
+	leftOut := 0.0
 	eachSeed(t, func(t *testing.T, random *rand.Rand) {
 		s := simulate(t, random, func(s *simulation) { s.step(t) })
 		s.checkAllMarked(t)
+		leftOut += testutil.ToFloat64(s.env.metrics.leftOut.WithLabelValues("envoy"))
 		s.tell(t)
 	})
+	if leftOut == 0 {
+		t.Error("no target was slowed")
+	}
 }
 
 // TestSimulationOfRemovedJobs: a removed job sends no markers, so this checks only that nothing of it is left.
@@ -270,11 +283,15 @@ func TestSimulationOfRemovedJobs(t *testing.T) {
 // markers, no two samples of it have the same time, and there is no long gap.
 func TestSimulationOfAFleet(t *testing.T) {
 	const instances = 3
+	leftOut := 0.0
 	eachSeed(t, func(t *testing.T, random *rand.Rand) {
 		first := func(time.Time) []shard.Period { return []shard.Period{{Count: 1 + random.IntN(instances)}} }
 		fleetDuring(t, instances, first, func(t *testing.T, f *fleet) {
 			var d diary
 			names, all := f.hosts(5)
+			for _, name := range names {
+				f.pages.set(name, envoyPage)
+			}
 			for reloads := range 40 {
 				f.step(t, &d, random, all, reloads)
 				pass(time.Duration(random.IntN(14000)) * time.Millisecond)
@@ -284,6 +301,7 @@ func TestSimulationOfAFleet(t *testing.T) {
 			f.discover()
 			pass(2 * time.Minute)
 			for i, r := range f.instances {
+				leftOut += testutil.ToFloat64(r.env.metrics.leftOut.WithLabelValues("envoy"))
 				if n, due := r.table.Len(), len(r.schedule.dueTimes); n != 0 || due != 0 {
 					t.Errorf("instance %d still has %d series, %d due times", i, n, due)
 				}
@@ -294,6 +312,9 @@ func TestSimulationOfAFleet(t *testing.T) {
 			d.tell(t)
 		})
 	})
+	if leftOut == 0 {
+		t.Error("no target was slowed")
+	}
 }
 
 // step does one random thing to all instances of a fleet.
@@ -319,6 +340,10 @@ func (f *fleet) step(t *testing.T, d *diary, random *rand.Rand, all []model.Labe
 		for i, r := range f.instances {
 			r.Shard(shard.Map{Index: i, Periods: f.maps})
 		}
+	case 5:
+		by := time.Duration(random.IntN(2)*random.IntN(6000)) * time.Millisecond
+		d.note("answers after %v", by)
+		f.pages.slow(by)
 	case 4:
 		d.note("reload")
 		for _, r := range f.instances {

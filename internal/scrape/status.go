@@ -50,10 +50,16 @@ type TargetStatus struct {
 	// Restarted is when a scrape first saw a smaller uptime than the one before. Zero: none did.
 	Restarted time.Time
 
+	Turns       int       // it is asked at each turn of this many: 1, or more while it is slow to answer
+	SlowedSince time.Time // since when Turns is more than 1; zero: it is not
+
 	Filter   string // with which Envoy leaves out what rules drop, see FilterOf; empty: pages are whole
 	WhyWhole string // why pages are whole: a clause without a full stop; empty if there is a Filter
 	Whole    PageSize
 }
+
+// Every returns the time between two scrapes: the interval, or several of them while the target is slow to answer.
+func (t *TargetStatus) Every() time.Duration { return time.Duration(max(t.Turns, 1)) * t.Interval }
 
 // PageSize is how much the last good whole page of a target held. The zero value says that there was none.
 type PageSize struct {

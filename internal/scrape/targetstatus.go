@@ -25,8 +25,8 @@ func (l *loop) asStatus() TargetStatus {
 		Pod:       podIn(found.own, found.group),
 		PageBytes: s.page, WireBytes: s.wire, Failure: s.failure, Failures: s.failures,
 		Signs: s.traits.signs, Shape: s.traits.shape, Started: timeOf(s.traits.started),
-		Restarted: timeOf(s.traits.restarted),
-		Whole:     PageSize{s.wholeBytes, int(s.wholeSamples)}, WhyWhole: l.whyWhole(s.refused),
+		Restarted: timeOf(s.traits.restarted), Turns: l.pace.turns(), SlowedSince: l.pace.slowedSince(),
+		Whole: PageSize{s.wholeBytes, int(s.wholeSamples)}, WhyWhole: l.whyWhole(s.refused),
 	}
 	if status.WhyWhole == "" {
 		status.Filter = l.job.filter.expr

@@ -130,6 +130,29 @@ func TestTargetsOfOtherShards(t *testing.T) {
 	}
 }
 
+// TestSlowedTargets: whoever looks at a target that is asked less often sees that, and why.
+func TestSlowedTargets(t *testing.T) {
+	m := newFakeMesh(t).shop()
+	target := &m.pools[0].Targets[0]
+	target.Turns, target.SlowedSince = 4, fakeNow.Add(-12*time.Minute)
+	row := m.pods.Rows[0].Target
+	row.Every, row.SlowedSince = time.Minute, target.SlowedSince
+	s := m.server(Config{})
+	for path, want := range map[string]string{
+		"/targets":                          "<br>Asked every 1m for 12m, because it is slow to answer",
+		"/targets?format=text":              "  asked every 1m for 12m, because it is slow to answer\n",
+		"/targets?format=json":              `"everySeconds":60,"slowedSince":"2026-03-01T11:48:00Z"`,
+		"/pods?pod=shop/cart-1":             "<dd>every 1m since 2026-03-01 11:48:00 UTC (12m ago), because it is slow",
+		"/pods?pod=shop/cart-1&format=text": "Asked        every 1m for 12m, because it is slow to answer\n",
+		"/pods?pod=shop/cart-1&format=json": `"slowedSince":"2026-03-01T11:48:00Z","everySeconds":60`,
+	} {
+		body := strings.ReplaceAll(ask(s, "GET", path).Body.String(), `": `, `":`)
+		if n := strings.Count(body, want); n != 1 {
+			t.Errorf("%s: got %q %d times in %s", path, want, n, body)
+		}
+	}
+}
+
 func TestHostileLabelsStayText(t *testing.T) {
 	const evil = `"><script>alert(1)</script><img src=x onerror=alert(1)>'`
 	m := newFakeMesh(t)

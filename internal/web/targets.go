@@ -148,6 +148,8 @@ type targetFields struct {
 	WhyWhole        string        `json:"whyWhole,omitempty"`  // why there is no filter
 	WholePage       *wholePage    `json:"wholePage,omitempty"` // the last one
 	Labels          labels.Labels `json:"labels"`
+	EverySeconds    float64       `json:"everySeconds"`          // between two scrapes
+	SlowedSince     *time.Time    `json:"slowedSince,omitempty"` // absent: that is its interval
 }
 
 // wholePage is the size of a page in JSON.
@@ -159,7 +161,8 @@ type wholePage struct {
 func targetJSON(t *targetRow) any {
 	f := targetFields{Job: t.Job, URL: t.URL, State: t.Health, Error: t.Err, LastScrape: ever(t.LastScrape),
 		DurationSeconds: t.Duration.Seconds(), Samples: t.Samples, Kept: t.Kept, PageBytes: t.PageBytes,
-		Filter: t.Filter, WhyWhole: t.WhyWhole, Labels: t.Labels}
+		Filter: t.Filter, WhyWhole: t.WhyWhole, Labels: t.Labels,
+		EverySeconds: t.Every().Seconds(), SlowedSince: ever(t.SlowedSince)}
 	if t.Whole != (scrape.PageSize{}) {
 		f.WholePage = &wholePage{t.Whole.Bytes, t.Whole.Samples}
 	}
@@ -173,6 +176,10 @@ func (s *Server) targetLine(t *targetRow) string {
 		t.Samples, t.Job, t.URL)
 	if t.Err != "" {
 		line += "  " + t.Err
+	}
+	if !t.SlowedSince.IsZero() {
+		line += fmt.Sprintf("  asked every %s for %s, because it is slow to answer", show.Brief(t.Every()),
+			show.Brief(s.now().Sub(t.SlowedSince)))
 	}
 	return line
 }

@@ -52,6 +52,8 @@ type Target struct {
 	Err          string     `json:"lastError,omitempty"`
 	FailingSince *time.Time `json:"failingSince,omitempty"`
 	Failures     int        `json:"failuresInARow,omitempty"`
+	SlowedSince  *time.Time `json:"slowedSince,omitempty"`  // since when it is asked less often, see EverySeconds
+	EverySeconds float64    `json:"everySeconds,omitempty"` // between two scrapes
 }
 
 // Evidence is what a verdict about a pod rests on.
@@ -131,7 +133,8 @@ func NewPod(r *diagnose.Row, hide func(string) string) Pod {
 		p.Target = &Target{
 			Job: t.Job, URL: hide(t.URL), LastScrape: ever(t.LastScrape), Seconds: t.Duration.Seconds(),
 			PageBytes: t.PageBytes, WireBytes: t.WireBytes, Samples: t.Samples, Kept: t.Kept, Err: hide(t.Err),
-			FailingSince: ever(t.FailingSince), Failures: t.Failures,
+			FailingSince: ever(t.FailingSince), Failures: t.Failures, SlowedSince: ever(t.SlowedSince),
+			EverySeconds: t.Every.Seconds(),
 		}
 	}
 	return p

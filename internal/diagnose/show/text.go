@@ -191,6 +191,10 @@ func writeTarget(fact func(name, value string), t *Target, now time.Time) {
 		}
 		fact("Failing", fmt.Sprintf("for %s, %s", Brief(now.Sub(*t.FailingSince)), scrapes))
 	}
+	if t.SlowedSince != nil {
+		fact("Asked", fmt.Sprintf("every %s for %s, because it is slow to answer", Brief(seconds(t.EverySeconds)),
+			Brief(now.Sub(*t.SlowedSince))))
+	}
 }
 
 func writeEvidence(b *strings.Builder, e *Evidence) {

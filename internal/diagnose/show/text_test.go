@@ -84,7 +84,8 @@ func TestPodWithEvidence(t *testing.T) {
 			RuleText: "keep x",
 			Value:    "http"},
 		Target: &Target{Job: "mesh", URL: "http://10.0.0.1:15090/stats/prometheus", LastScrape: &last, Seconds: .012,
-			PageBytes: 270336, WireBytes: 5530, Err: "connection refused", FailingSince: &since, Failures: 57}}
+			PageBytes: 270336, WireBytes: 5530, Err: "connection refused", FailingSince: &since, Failures: 57,
+			SlowedSince: &since, EverySeconds: 60}}
 	e := &Evidence{
 		Relabeling: []Relabeling{{Job: "mesh", Name: "shop/cart-0 app:9080", Steps: []Step{
 			{Rule: 1, Words: "set a to b", Kept: true, Changes: []Change{{Kind: "added", Name: "a", New: "b"},
@@ -110,6 +111,7 @@ Target       http://10.0.0.1:15090/stats/prometheus of job mesh
 Last scrape  4.0s ago, took 12ms, 264.0 KiB (5.4 KiB sent)
 Last error   connection refused
 Failing      for 14m, 57 scrapes in a row
+Asked        every 1m for 14m, because it is slow to answer
 
 Rules of job mesh on shop/cart-0 app:9080:
   1. set a to b

@@ -69,6 +69,25 @@ func TestTheLastOfSeveralScrapesIsDueAtOnce(t *testing.T) {
 	}
 }
 
+// TestScrapesOfASlowedTargetAreDueInTime: a target that is asked at every second or fourth turn only. Its requests are
+// not filled, and wait no longer than the delay.
+func TestScrapesOfASlowedTargetAreDueInTime(t *testing.T) {
+	const delay, interval, n = 30 * time.Second, 10 * time.Second, 3
+	for turns, want := range map[int][]int{2: {30, 30, 70, 70, 110}, 4: {30, 70, 110, 150, 190}} {
+		began := time.Unix(1_700_000_000, 0)
+		var h holds
+		var due []int
+		for i := range want {
+			now := began.Add(time.Duration(i*turns) * interval)
+			at := h.scrape(2<<16, &series.Batch{Time: now.UnixMilli(), Interval: interval}, n, delay, now)
+			due = append(due, int(at.Sub(began).Seconds()))
+		}
+		if !slices.Equal(due, want) {
+			t.Errorf("asked at every turn of %d: due after %v s, want %v", turns, due, want)
+		}
+	}
+}
+
 func TestSamplesOfAnotherTargetDoNotMakeAStreamDue(t *testing.T) {
 	var h holds
 	now := time.Unix(1_700_000_000, 0)
