@@ -1,7 +1,8 @@
 # The bench: how much CPU and memory a fleet of sidecars costs. Included by Makefile.
 #
 # Variables: DURATION (all windows together), WARMUP, FLEET (S, L or M), AGENTS, BENCH_FLAGS (see bench/bin/bench run -h);
-# bench-diff: BASE and NEW (commits; NEW=. is the tree as it is), WINDOW, AGENT; bench-whole: WAYS, CATCHUP, OUTAGE.
+# bench-diff: BASE and NEW (commits; NEW=. is the tree as it is), WINDOW, AGENT; bench-whole: WAYS, CATCHUP, OUTAGE;
+# bench-pushdown: KEEP, WINDOW, AGENT; bench-sidecar: SIDECAR_WAYS.
 
 DURATION    ?= 5m
 WARMUP      ?= 40s
@@ -14,6 +15,8 @@ NEW         ?= HEAD
 WAYS        ?= $(if $(CATCHUP),ours,all)
 CATCHUP     ?=
 OUTAGE      ?= 60s
+KEEP        ?= istio_.*
+SIDECAR_WAYS ?= all
 BENCH_PEERS  = $(strip $(if $(findstring prometheus,$(AGENTS)),prometheus) $(if $(findstring vmagent,$(AGENTS)),vmagent))
 bench-commit = $$(git rev-parse --short HEAD)$$(git diff --quiet HEAD -- cmd internal bench/runner go.mod go.sum || echo -dirty)
 bench        = bench/bin/bench $(1) -programs $(DIST) -build '$(COMMIT)' -warmup $(WARMUP) -duration $(DURATION)
@@ -33,6 +36,28 @@ bench: bench-build ## Measure AGENTS (default: ours and the peers) with fleet S,
 		-out $(BENCH_OUT)/$(FLEET) $(BENCH_FLAGS)
 	@bench/bin/bench publish -fleet $(FLEET) -report $(BENCH_OUT)/$(FLEET)/report.json \
 		-commit "$(bench-commit)"
+	$(if $(filter S,$(FLEET)),@$(MAKE) bench-pushdown bench-sidecar BENCH_FLAGS=)
+
+# An agent asks each target for a whole page first, and then for every fortieth. So the warm-up is four scrapes at least,
+# and a window of bench-sidecar is 40.
+.PHONY: bench-pushdown
+bench-pushdown: DURATION = 2m
+bench-pushdown: WARMUP = 45s
+bench-pushdown: WINDOW = 20s
+bench-pushdown: bench-build ## Filtered pages beside whole ones, fleet S in turns, DURATION (2m) each: with rules that keep KEEP (istio_.*), and without rules
+	$(call bench,pushdown) -fleet S -agents $(AGENT) -window $(WINDOW) -keep '$(KEEP)' -out $(BENCH_OUT)/pushdown $(BENCH_FLAGS)
+	$(call bench,pushdown) -fleet S -agents $(AGENT) -window $(WINDOW) -keep '' -out $(BENCH_OUT)/pushdown-no-rules \
+		$(BENCH_FLAGS)
+
+.PHONY: bench-sidecar
+bench-sidecar: DURATION = 2m
+bench-sidecar: WARMUP = 20s
+bench-sidecar: WINDOW = 40s
+bench-sidecar: bench-build ## CPU of a real Envoy with 50,000 lines, of the agent and of a real Prometheus, and the bytes between them, SIDECAR_WAYS (default: all) in turns, DURATION (2m) each
+	@bench/peers/build.sh prometheus vmagent >/dev/null
+	$(call bench,sidecar) -interval 1s -window $(WINDOW) -ways $(SIDECAR_WAYS) -envoy "$$(e2e/tools/envoy.sh)" \
+		-filter vhost -filter '^vhost\.' -filter '(?s)cluster.*membership.*healthy' -filter '(?s)membership.*healthy' \
+		-filter '^x$$' -peers "$$(bench/peers/build.sh prometheus vmagent)" -out $(BENCH_OUT)/sidecar $(BENCH_FLAGS)
 
 .PHONY: bench-baseline
 bench-baseline: bench-build ## 200 targets x 2,000 series every 10 s for DURATION (5m): is every sample delivered, at what CPU and memory

@@ -23,6 +23,7 @@ type Stats struct {
 	Series   int    `json:"series"` // of each target
 	PageMean int    `json:"page_mean_bytes"`
 	Scrapes  uint64 `json:"scrapes"`
+	Filtered uint64 `json:"filtered"` // scrapes of pages that were asked for with a filter
 	Samples  uint64 `json:"samples"`
 	Bytes    uint64 `json:"bytes"`
 	Aborted  uint64 `json:"aborted"`  // scrapes that were cut off
@@ -37,8 +38,8 @@ type target struct {
 	mu   sync.Mutex // guards page: one scrape of a sidecar at a time
 	page *page
 
-	scrapes, aborted atomic.Uint64
-	bytes            atomic.Uint64
+	scrapes, aborted, filtered atomic.Uint64
+	samples, bytes             atomic.Uint64
 }
 
 // Fleet serves the pages. Create it with New.
@@ -50,6 +51,7 @@ type Fleet struct {
 	drained sync.Once
 
 	compressors sync.Pool // of *compressor
+	filters     filters
 }
 
 // New renders all pages; it listens nowhere yet.
@@ -57,7 +59,8 @@ func New(c Config) (*Fleet, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	f := &Fleet{config: c, byAddr: make(map[string]*target, c.Targets), drain: make(chan struct{})}
+	f := &Fleet{config: c, byAddr: make(map[string]*target, c.Targets), drain: make(chan struct{}),
+		filters: filters{byText: map[string]*filter{}}}
 	f.compressors.New = func() any { return newCompressor() }
 	var t *template
 	for n := range c.Targets {
@@ -129,15 +132,34 @@ func (f *Fleet) serve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	default:
 	}
-	f.answer(w, r, t)
+	f.handle(w, r, t)
 }
 
-// answer moves the target's page on and writes it.
-func (f *Fleet) answer(w http.ResponseWriter, r *http.Request, t *target) {
+// handle answers a request for a target's page.
+func (f *Fleet) handle(w http.ResponseWriter, r *http.Request, t *target) {
+	var found *filter
+	// Pages in another form are of programs that know no filter, and ignore it.
+	if text := filterIn(r.URL.RawQuery); text != "" && !f.config.Page.Shuffle && !f.config.Page.Ungrouped {
+		var err error
+		if found, err = f.filters.get(text); err != nil {
+			http.Error(w, "Invalid re2 regex", http.StatusBadRequest)
+			return
+		}
+	}
+	f.answer(w, r, t, found)
+}
+
+// answer moves the target's page on and writes it: all of it, or what a filter finds.
+func (f *Fleet) answer(w http.ResponseWriter, r *http.Request, t *target, filtered *filter) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.page.advance(f.config.Moving, f.config.Churn)
-	body := t.page.body(time.Now())
+	body, rows := t.page.body(time.Now()), f.config.Series
+	if filtered != nil {
+		s := filtered.of(t.page.t)
+		body, rows = t.page.filtered(s), s.rows
+		t.filtered.Add(1)
+	}
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=UTF-8")
 	h.Set("Server", "envoy")
@@ -158,6 +180,7 @@ func (f *Fleet) answer(w http.ResponseWriter, r *http.Request, t *target) {
 		return
 	}
 	t.scrapes.Add(1)
+	t.samples.Add(uint64(rows))
 }
 
 // Drain lets running scrapes end and answers no new one, so that what was
@@ -171,7 +194,8 @@ func (f *Fleet) Stats(perTarget bool) Stats {
 	for _, t := range f.targets {
 		n := t.scrapes.Load()
 		s.Scrapes += n
-		s.Samples += n * uint64(f.config.Series)
+		s.Samples += t.samples.Load()
+		s.Filtered += t.filtered.Load()
 		s.Bytes += t.bytes.Load()
 		s.Aborted += t.aborted.Load()
 		if perTarget {

@@ -148,7 +148,7 @@ func TestGzipForWhoAcceptsIt(t *testing.T) {
 			r.Header.Set("Accept-Encoding", tt.accept)
 		}
 		w := httptest.NewRecorder()
-		f.answer(w, r, f.targets[0])
+		f.answer(w, r, f.targets[0], nil)
 		if got := w.Header().Get("Content-Encoding") == "gzip"; got != tt.want {
 			t.Errorf("Accept-Encoding %q: compressed = %v, want %v", tt.accept, got, tt.want)
 			continue

@@ -12,7 +12,7 @@ type page struct {
 	t           *template
 	form        Page
 	buf         []byte
-	shuffled    []byte   // buf in another order, where form asks for that
+	shuffled    []byte   // buf in another order, where form asks for that; or the lines that a filter finds
 	from, to    []uint32 // unit -> where it stands in buf
 	off         []uint32 // row -> where its value begins in buf
 	width       []uint8  // row -> digits of its value in buf

@@ -40,6 +40,7 @@ type row struct {
 type template struct {
 	rows   []row
 	units  []unit
+	raw    []string // unit -> the name that a filter is matched against
 	blocks []block
 	order  []int32   // units, hot ones first, each part shuffled
 	groups [][]int32 // churn group -> its units
@@ -269,6 +270,7 @@ func (t *template) addFamily(f *family) {
 			t.groups[u.group] = append(t.groups[u.group], int32(len(t.units)))
 		}
 		b.units = append(b.units, int32(len(t.units)))
+		t.raw = append(t.raw, rawName(f.name, u.labels))
 		t.units = append(t.units, unit{
 			kind: f.kind, hot: u.hot, first: first, rows: int32(len(t.rows)) - first, group: u.group,
 		})

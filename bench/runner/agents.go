@@ -37,6 +37,7 @@ type Setup struct {
 	MetricsPath string
 	WriteURL    string
 	Interval    time.Duration
+	Job         Job
 	Web         string // address for its own pages
 	// Delay is batch_send_deadline: how long a sample may wait for a request to fill; 0: the agent's default.
 	Delay time.Duration
@@ -102,7 +103,8 @@ func envoyScraper(message string, more ...string) func(Setup) (Command, error) {
 		// It asks for gzip, as the other agents do. By itself it would ask for plain pages: the fleet is near.
 		const path = "  metrics_path:"
 		scrapes := strings.Replace(s.scrapeConfig(), path, "  enable_compression: true\n"+path, 1)
-		file, err := s.writeConfig("envoy-scraper.yml", scrapes+s.remoteWrite(message)+strings.Join(more, ""))
+		file, err := s.writeConfig("envoy-scraper.yml", scrapes+s.remoteWrite(message)+strings.Join(more, "")+
+			s.ownBlock())
 		return Command{Args: []string{"--config.file=" + file, "--web.listen-address=" + s.Web}}, err
 	}
 }
@@ -113,6 +115,11 @@ func (s Setup) scrapeConfig() string {
 	if s.TargetsFile == "" {
 		discovery = "static_configs:\n  - targets: []"
 	}
+	rules := ""
+	if s.Job.Keep != "" {
+		rules = fmt.Sprintf("  metric_relabel_configs: [{source_labels: [__name__], regex: %q, action: keep}]\n",
+			s.Job.Keep)
+	}
 	return fmt.Sprintf(`global:
   scrape_interval: %[1]s
   scrape_timeout: %[1]s
@@ -120,7 +127,15 @@ scrape_configs:
 - job_name: envoy-stats
   metrics_path: %[2]s
   %[3]s
-`, milliseconds(s.Interval), s.MetricsPath, discovery)
+%[4]s`, milliseconds(s.Interval), s.MetricsPath, discovery, rules)
+}
+
+// ownBlock is the block of settings that only our own program has.
+func (s Setup) ownBlock() string {
+	if s.Job.PushDown == "" {
+		return ""
+	}
+	return fmt.Sprintf("envoy_scraper: {jobs: [{name: envoy-stats, push_down: %s, pace: fixed}]}\n", s.Job.PushDown)
 }
 
 // remoteWrite is the part that Prometheus and everything compatible with its file reads.

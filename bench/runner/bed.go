@@ -28,6 +28,7 @@ type bed struct {
 
 	// of the agent that runs
 	synthetic   int
+	kept        float64 // series of a page that its rules keep
 	targetsFile string
 	web         string // address of its pages
 }
@@ -54,7 +55,7 @@ func newBed(ctx context.Context, c Config, f fleet.Config, accept receiver.Accep
 
 // newFleetBed starts a fleet only and waits until it listens. The caller calls stop, whatever happens.
 func newFleetBed(ctx context.Context, c Config, f fleet.Config, dir string) (b *bed, err error) {
-	b = &bed{config: c, fleetConfig: f, dir: dir}
+	b = &bed{config: c, fleetConfig: f, dir: dir, kept: float64(f.Series)}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return b, err
 	}
@@ -96,7 +97,10 @@ func (b *bed) startAgent(c Case, targets []fleet.Target) error {
 		return err
 	}
 	b.web, b.targetsFile = s.Web, s.TargetsFile
-	s.WriteURL, s.Delay = b.receiverURL+receiver.WritePath, cmp.Or(c.Delay, b.config.Delay)
+	if b.kept, _, err = c.kept(); err != nil {
+		return err
+	}
+	s.Job, s.WriteURL, s.Delay = c.Job, b.receiverURL+receiver.WritePath, cmp.Or(c.Delay, b.config.Delay)
 	command, err := c.Agent.Prepare(s)
 	if err != nil {
 		return err
@@ -141,17 +145,24 @@ func freeAddress() (string, error) {
 // writeTargets describes the fleet as file_sd does, with the labels that the
 // documented job gives a pod. A reader of the file sees all of it or nothing.
 func writeTargets(path string, targets []fleet.Target) error {
-	type group struct {
-		Targets []string          `json:"targets"`
-		Labels  map[string]string `json:"labels"`
-	}
 	groups := []group{}
 	for _, t := range targets {
-		groups = append(groups, group{
-			Targets: []string{t.Address.String()},
-			Labels:  map[string]string{"namespace": t.Namespace, "pod_name": t.Pod},
-		})
+		groups = append(groups, newGroup(t.Address.String(), t.Namespace, t.Pod))
 	}
+	return writeGroups(path, groups)
+}
+
+// group is an entry of a file_sd file.
+type group struct {
+	Targets []string          `json:"targets"`
+	Labels  map[string]string `json:"labels"`
+}
+
+func newGroup(address, namespace, pod string) group {
+	return group{[]string{address}, map[string]string{"namespace": namespace, "pod_name": pod}}
+}
+
+func writeGroups(path string, groups []group) error {
 	text, err := json.MarshalIndent(groups, "", " ")
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 type DiffReport struct {
 	Report
 	Fleet  string  `json:"fleet"`
+	Keep   string  `json:"keep,omitempty"` // the names that the job of both keeps
 	Base   string  `json:"base"`
 	New    string  `json:"new"`
 	Rounds []Round `json:"rounds"`
@@ -36,7 +37,16 @@ type Leg struct {
 // run is a process of its own, since two processes of one build differ too.
 func Diff(ctx context.Context, c Config, progress io.Writer) (r DiffReport, err error) {
 	pair := c.Cases[:2]
-	r = DiffReport{Report: newReport(c), Fleet: describe(pair[0].Fleet), Base: pair[0].Name, New: pair[1].Name}
+	r = DiffReport{Report: newReport(c), Fleet: describe(pair[0].Fleet), Keep: pair[0].Job.Keep, Base: pair[0].Name,
+		New: pair[1].Name}
+	if r.Keep != "" {
+		series, bytes, err := pair[0].kept()
+		if err != nil {
+			return r, err
+		}
+		r.Remarks = append(r.Remarks, fmt.Sprintf("the jobs keep %s: %.3f of the lines, %.3f of the bytes of a page",
+			r.Keep, series/float64(pair[0].Fleet.Series), bytes))
+	}
 	b, err := newBed(ctx, c, pair[0].Fleet, pair[0].Agent.Accept, filepath.Join(c.Out, "diff"))
 	defer func() { err = errors.Join(err, b.stop()) }()
 	if err != nil {
@@ -111,6 +121,8 @@ func (r DiffReport) table() [][]string {
 		form func(float64) string
 	}{
 		{"CPU-s/M samples", func(l Leg) float64 { return l.CPUPerMillion }, digits(3)},
+		{"CPU ms/scrape", func(l Leg) float64 { return l.CPUPerScrape * 1e3 }, digits(3)},
+		{"page KiB/scrape", func(l Leg) float64 { return l.PagePerScrape / (1 << 10) }, digits(1)},
 		{"warm-up CPU s", func(l Leg) float64 { return l.WarmupCPU }, digits(2)},
 		{"RSS MiB", func(l Leg) float64 { return float64(l.RSSMedian) }, mibs},
 		{"anonymous MiB", func(l Leg) float64 { return float64(l.AnonymousMedian) }, mibs},

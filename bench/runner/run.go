@@ -37,6 +37,22 @@ type Case struct {
 	Program string        // path; empty: where the agent's program is by its kind
 	Args    []string      // beside those of the agent
 	Delay   time.Duration // batch_send_deadline; 0: Config.Delay
+	Job     Job
+}
+
+// Job is what the job of a case has besides its targets.
+type Job struct {
+	Keep     string // the names that metric_relabel_configs keep; empty: all
+	PushDown string // push_down of our own program: auto or off; empty: its default
+}
+
+// kept returns how many series of a page the job keeps, on average, and the share of a page's bytes that they are.
+func (c Case) kept() (series, bytes float64, err error) {
+	if c.Job.Keep == "" {
+		return float64(c.Fleet.Series), 1, nil
+	}
+	n, bytes, err := c.Fleet.Kept(c.Job.Keep)
+	return float64(n) / float64(c.Fleet.Targets), bytes, err
 }
 
 // Cases gives each agent the same fleet.

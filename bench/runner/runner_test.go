@@ -35,6 +35,8 @@ func TestMain(m *testing.M) {
 		err = poster(ctx, os.Args[2:])
 	case "store":
 		err = testStore(ctx, os.Args[2:])
+	case "--config-path":
+		err = testEnvoy(ctx, os.Args[2])
 	default:
 		os.Exit(m.Run())
 	}
@@ -136,7 +138,7 @@ func TestParseProc(t *testing.T) {
 
 func TestBetween(t *testing.T) {
 	b := &bed{config: Config{Interval: 10 * time.Second, Checks: true},
-		fleetConfig: fleet.Config{Targets: 10, Series: 100}}
+		fleetConfig: fleet.Config{Targets: 10, Series: 100}, kept: 100}
 	begin := snapshot{at: time.Unix(100, 0)}
 	end := snapshot{at: time.Unix(110, 0), agentCPU: 2 * time.Second, fleetCPU: time.Second, receiverCPU: time.Second,
 		busy: 9 * time.Second}

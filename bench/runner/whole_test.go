@@ -146,7 +146,7 @@ func TestDelayIsTheDeadlineOfTheEndpoint(t *testing.T) {
 func TestWholeBetween(t *testing.T) {
 	b := &wholeBed{bed: &bed{
 		config: Config{Interval: 10 * time.Second, Checks: true}, synthetic: 5,
-		fleetConfig: fleet.Config{Targets: 10, Series: 95},
+		fleetConfig: fleet.Config{Targets: 10, Series: 95}, kept: 95,
 	}}
 	b.config.Config = b.bed.config
 	var begin, end wholeSnapshot

@@ -58,6 +58,8 @@ type Window struct {
 	Seconds         float64 `json:"seconds"`
 	CPUPerMillion   float64 `json:"cpu_seconds_per_million_samples"`
 	CPUCores        float64 `json:"cpu_cores"`
+	CPUPerScrape    float64 `json:"cpu_seconds_per_scrape"`
+	PagePerScrape   float64 `json:"page_bytes_per_scrape"` // as the fleet sent them
 	RSSMedian       int64   `json:"rss_median_bytes"`
 	RSSMax          int64   `json:"rss_max_bytes"`
 	AnonymousMedian int64   `json:"rss_anonymous_median_bytes"`
@@ -125,12 +127,15 @@ func (b *bed) between(begin, end snapshot, seen []usage) Window {
 	}
 	runner := cores(begin.runnerCPU, end.runnerCPU)
 	w.OtherCores = max(0, cores(begin.busy, end.busy)-w.CPUCores-w.FleetCores-w.ReceiverCores-runner)
-	w.CPUPerMillion = ratio((end.agentCPU-begin.agentCPU).Seconds()*1e6, float64(w.Samples))
-	perScrape := b.fleetConfig.Series
+	cpu := (end.agentCPU - begin.agentCPU).Seconds()
+	w.CPUPerMillion = ratio(cpu*1e6, float64(w.Scrapes)*b.kept)
+	w.CPUPerScrape = ratio(cpu, float64(w.Scrapes))
+	w.PagePerScrape = ratio(float64(end.served.Bytes-begin.served.Bytes), float64(w.Scrapes))
+	perScrape := b.kept
 	if !b.config.Checks { // the null mode cannot tell page samples from those that an agent adds
-		perScrape += b.synthetic
+		perScrape += float64(b.synthetic)
 	}
-	due := float64(b.fleetConfig.Targets) * float64(perScrape) * elapsed / b.config.Interval.Seconds()
+	due := float64(b.fleetConfig.Targets) * perScrape * elapsed / b.config.Interval.Seconds()
 	w.DeliveredPerDue = ratio(float64(w.Delivered), due)
 	w.WirePerSample = ratio(float64(end.received.WireBytes-begin.received.WireBytes),
 		float64(end.received.Samples-begin.received.Samples))
