@@ -21,6 +21,10 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/process"
 )
 
+// idleListeners are so many that their stats are more than a quarter of the page, without which they are not worth a
+// filter.
+const idleListeners = 20
+
 //go:embed envoy.yaml.tmpl
 var bootstrap string
 
@@ -30,6 +34,7 @@ type envoy struct {
 	Dir, Clusters       string // the folder that Envoy watches, and the file with the clusters in it
 	AdminPort, HTTPPort int
 	StatPrefix          string // of the listener's stats
+	Idle                []int  // listeners without traffic
 
 	appPort int
 	version int // of the file with the clusters
@@ -55,6 +60,9 @@ func startEnvoy(t *testing.T, statPrefix string, clusters []string) *envoy {
 	dir := t.TempDir()
 	e := &envoy{T: t, Dir: dir, Clusters: filepath.Join(dir, "clusters.yaml"), AdminPort: ports[0], HTTPPort: ports[1],
 		StatPrefix: statPrefix, appPort: app.Listener.Addr().(*net.TCPAddr).Port}
+	for n := range idleListeners {
+		e.Idle = append(e.Idle, 9000+n)
+	}
 	if err := e.setClusters(clusters); err != nil {
 		t.Fatal(err)
 	}

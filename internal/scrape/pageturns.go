@@ -28,6 +28,7 @@ const (
 	refusedNot    refusal = iota
 	refusedAnswer         // it answered the filter with an error or an empty page. Another process may take the filter
 	refusedFailed         // scrapes with the filter fail and those without do not. It stays so until a reload
+	refusedLittle         // it leaves out too little. It is tried again after as many pages as there are to a whole one
 )
 
 // String is for people: a clause.
@@ -37,6 +38,8 @@ func (r refusal) String() string {
 		return "it answers an error, or nothing, if it is asked with a filter"
 	case refusedFailed:
 		return "scrapes with a filter fail, and those without do not"
+	case refusedLittle:
+		return "the filter leaves out less than a quarter of the page, which costs the sidecar more than it saves"
 	default:
 		return ""
 	}
@@ -45,10 +48,20 @@ func (r refusal) String() string {
 const (
 	lossesToStop   = 2 // comparisons in a row with a lost series, after which a job has no filter
 	failuresToStop = 2 // failures of the filtered page, after which a target has none
+
+	// leastLeftOut is which part of the lines a filter must leave out: one in leastLeftOut. To match it costs Envoy a
+	// fifth of what the whole page costs (docs/performance.md).
+	leastLeftOut = 4
 )
 
 // isFiltered reports whether the next page is filtered, if the target takes a filter.
 func (t *pageTurns) isFiltered() bool { return t.proven && t.refusal == refusedNot && t.left > 0 }
+
+// savesLittle reports whether a filter leaves out too little, by the samples of the filtered page and of the whole one.
+func savesLittle(filtered, whole int) bool { return (whole-filtered)*leastLeftOut < whole }
+
+// little notes that the filter leaves out too little.
+func (t *pageTurns) little() { t.refusal, t.left = refusedLittle, wholeEvery-1 }
 
 // good notes a good page. hash is that of the target.
 func (t *pageTurns) good(filtered bool, hash uint64) {
@@ -58,6 +71,13 @@ func (t *pageTurns) good(filtered bool, hash uint64) {
 		}
 		t.left--
 		t.whole, t.failed, t.failures = false, false, 0
+		return
+	}
+	if t.refusal == refusedLittle && t.left > 0 {
+		if t.left--; t.left == 0 { // what there is to leave out may have changed
+			t.refusal, t.left = refusedNot, 1
+		}
+		t.whole = true
 		return
 	}
 	if t.failed {
@@ -90,7 +110,7 @@ func (t *pageTurns) bad(filtered, timeout, refused bool) {
 // otherProcess notes that another process answers now, or will.
 func (t *pageTurns) otherProcess() {
 	t.proven, t.left, t.lost = false, 0, 0
-	if t.refusal == refusedAnswer {
+	if t.refusal == refusedAnswer || t.refusal == refusedLittle {
 		t.refusal = refusedNot
 	}
 }

@@ -46,6 +46,30 @@ func TestPageTurns(t *testing.T) {
 	}
 }
 
+func TestAFilterThatSavesLittleIsTriedAgain(t *testing.T) {
+	var turns pageTurns
+	turns.good(false, 0)
+	turns.good(true, 0)
+	turns.little()
+	for n := range wholeEvery - 1 {
+		if turns.isFiltered() {
+			t.Fatalf("it is tried again after %d pages", n)
+		}
+		turns.good(false, 0)
+	}
+	if !turns.isFiltered() {
+		t.Error("it is not tried again")
+	}
+	for _, c := range []struct {
+		filtered, whole int
+		little          bool
+	}{{74, 100, false}, {75, 100, false}, {76, 100, true}, {0, 0, false}, {0, 1, false}, {110, 100, true}} {
+		if savesLittle(c.filtered, c.whole) != c.little {
+			t.Errorf("%d of %d lines: too little %v", c.filtered, c.whole, !c.little)
+		}
+	}
+}
+
 func TestTwoLossesInARowMakeAFilterWrong(t *testing.T) {
 	var turns pageTurns
 	for i, lost := range []bool{true, false, true, true} {
@@ -59,6 +83,10 @@ func TestARefusalEndsWithItsProcess(t *testing.T) {
 	turns := pageTurns{refusal: refusedAnswer}
 	if turns.otherProcess(); turns.refusal != refusedNot {
 		t.Error("another process is not asked with a filter")
+	}
+	turns.little()
+	if turns.otherProcess(); turns.refusal != refusedNot {
+		t.Error("a filter that saved little is not tried with another process")
 	}
 	turns.refusal = refusedFailed
 	if turns.otherProcess(); turns.refusal != refusedFailed {

@@ -195,7 +195,11 @@ func (l *loop) noteTurn(r pageRead, restarted bool) {
 		l.turns.bad(r.filtered, reason == "timeout", reason == "refused")
 		return
 	}
+	compared := r.filtered && l.turns.whole
 	l.turns.good(r.filtered, l.target.hash)
+	if compared && savesLittle(r.counts.Scraped, int(l.status.wholeSamples)) { // nobody else writes the status
+		l.turns.little()
+	}
 	if !r.filtered && !l.takesFilter() {
 		l.page.ForgetOther()
 	}

@@ -321,6 +321,27 @@ func TestWholePagesThatFailDoNotFailTheScrape(t *testing.T) {
 	}
 }
 
+// TestAFilterThatSavesLittle: where nearly all lines are kept, whole pages cost the sidecar less.
+func TestAFilterThatSavesLittle(t *testing.T) {
+	a := newAsking(t, true, keepIstio)
+	defer a.end(t)
+	a.envoy.set("a", false, 0)
+	a.envoy.set("b", false, 0)
+	a.scrape(t, wholeEvery)
+	if n := len(a.whole()); n != wholeEvery-1 {
+		t.Errorf("%d of %d pages were whole", n, wholeEvery)
+	}
+	if s := a.loop.asStatus(); s.Filter != "" || s.WhyWhole != refusedLittle.String() {
+		t.Errorf("filter %q, because %q", s.Filter, s.WhyWhole)
+	}
+	a.envoy.set("a", true, 1)
+	a.envoy.set("b", true, 1)
+	a.scrape(t, 2*wholeEvery)
+	if s := a.loop.asStatus(); s.Filter == "" {
+		t.Errorf("there is more to leave out now, but pages are whole, because %s", s.WhyWhole)
+	}
+}
+
 // TestAReloadGoesOnWithTheFilter: a setting that changes neither the series nor the page leaves the turns as they are.
 func TestAReloadGoesOnWithTheFilter(t *testing.T) {
 	a := newAsking(t, true, keepIstio)
