@@ -3,6 +3,7 @@ package exposition
 import (
 	"bytes"
 	"io"
+	"slices"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
@@ -237,8 +238,8 @@ func (p *Page) Shows(s Shown) bool { return !p.reading.empty && s.layout == p.la
 
 // Knows reports whether one of the lines that the page knows is of a series. It looks at each line.
 func (p *Page) Knows(id series.ID) bool {
-	for known := range p.layout.series() {
-		if known == id {
+	for _, l := range []*layout{p.layout, p.other} {
+		if l != nil && slices.ContainsFunc(l.refs, func(r lineRef) bool { return r.isSeries() && r.id() == id }) {
 			return true
 		}
 	}

@@ -198,6 +198,21 @@ func TestPagesInTurnsAreNotLearnedAgain(t *testing.T) {
 	}
 }
 
+// TestAPageKnowsWhatItsOtherPageShows: after a filtered page broke off, the series of the whole page are still known.
+func TestAPageKnowsWhatItsOtherPageShows(t *testing.T) {
+	r := newReader()
+	r.read("a 1\ndrop_b 1\n", false)
+	var a series.ID
+	for id := range r.live.Series() {
+		a = id
+	}
+	r.page.Turn(true)
+	r.read("a 1\n", true)
+	if !r.page.Knows(a) {
+		t.Error("the series of the whole page is not known")
+	}
+}
+
 // TestAnEmptyFilteredPageForgets follows a series that goes while the filtered page is empty.
 func TestAnEmptyFilteredPageForgets(t *testing.T) {
 	r := newReader()
