@@ -91,6 +91,7 @@ func TestEncodingDependsOnPlace(t *testing.T) {
 		"on this node":           {"identity", func(_ *fetcher, t *target) { t.near = true }},
 		"no memory for zstd":     {"gzip", func(f *fetcher, _ *target) { f.guard.budget.zstd = newZstdMemory(1) }},
 		"zstd was bad":           {"gzip", func(_ *fetcher, t *target) { t.badZstd.Store(true) }},
+		"silent":                 {"gzip", func(_ *fetcher, t *target) { t.silent.Store(true) }},
 		"compression is written": {"gzip", func(f *fetcher, _ *target) { f.byPlace = false }},
 		"no compression is written": {"identity", func(f *fetcher, _ *target) {
 			f.byPlace, f.acceptEncoding = false, "identity"

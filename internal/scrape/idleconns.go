@@ -14,6 +14,9 @@ const idleTimeout = 5 * time.Minute
 
 type dialFunc = config_util.DialContextFunc
 
+// maxKeptParam is how many bytes of a parameter an idle connection may hold. A request with more is encoded again.
+const maxKeptParam = 512
+
 // conn is a connection to a target and the encoded request for it. It is owned by one exchange or by idleConns.
 //
 // An idle conn costs about 600 bytes, with the runtime's share. The request takes 300 to 400 of them.
@@ -74,6 +77,9 @@ func (s *idleConns) put(c *conn) {
 		return
 	}
 	c.since = time.Now()
+	if len(c.ask.param) > maxKeptParam {
+		c.url, c.request = "", nil
+	}
 	if s.idle == nil {
 		s.idle = map[string]*conn{}
 	}

@@ -25,6 +25,7 @@ type loop struct {
 	id     series.TargetID
 
 	// The following belong to the goroutine of the scrape that runs, and otherwise to the schedule.
+	scraped bool // at least once: otherwise there is nothing to mark
 	page    *exposition.Page
 	live    exposition.Shown // series of the last page, good or not: they get markers when they are gone
 	ages    ages
@@ -33,7 +34,6 @@ type loop struct {
 	traits  traits    // of the pages so far
 	due     time.Time // due time of the running scrape, copied from life.due
 	turns   pageTurns // which page is read next
-	scraped bool      // at least once: otherwise there is nothing to mark
 
 	// The following are guarded by the schedule's lock.
 	life      life
@@ -111,7 +111,7 @@ func (l *loop) inherit(old *loop) (release func()) {
 	if l.job.seriesText == old.job.seriesText && l.target.hasPageOf(old.target) {
 		left, l.page = l.page, old.page
 		if l.job.filter.expr == old.job.filter.expr {
-			l.turns = old.turns
+			l.turns = old.turns.inherited(l.job != old.job, uint8(l.job.filter.reloads.Load()))
 		}
 		l.page.Rebind(l.newLearner(), l.job.pageOptionsOf(l.target))
 	} else {

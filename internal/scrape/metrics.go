@@ -150,6 +150,7 @@ func (m *jobMetrics) failed(reason string) {
 const (
 	faultLost    = "lost_series" // a series that rules keep was on the whole page, and not on the filtered one before
 	faultRefused = "refused"     // the target answered the filter with an error, or nothing
+	faultFailed  = "failed"      // scrapes with the filter failed, and those without did not
 	faultWhole   = "whole_page"  // the whole page was bad, and the filtered one good
 )
 

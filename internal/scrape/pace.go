@@ -110,11 +110,9 @@ func isSlow(took, interval time.Duration) bool { return took > max(interval/slow
 // failures_total, or empty. asked reports whether the target was sent the request, and slow whether it took long to
 // answer that: see answerTimer.
 func answerOf(failure string, asked, slow bool) answer {
-	switch failure {
-	case "panic", "memory", "emfile", "forbidden_address", "api_server", "via_limit", "via_rate", "target_limit":
-		return answerUnknown
-	}
 	switch {
+	case isOwnFailure(failure):
+		return answerUnknown
 	case failure == "refused" || failure == "network" || failure != "" && !asked:
 		return answerNone
 	case slow: // also with status 504, from a listener in front of the admin interface
@@ -128,6 +126,16 @@ func answerOf(failure string, asked, slow bool) answer {
 	}
 }
 
+// isOwnFailure reports whether a scrape failed for a reason that says nothing about the target.
+func isOwnFailure(reason string) bool {
+	switch reason {
+	case "panic", "memory", "emfile", "forbidden_address", "api_server", "via_limit", "via_rate", "target_limit":
+		return true
+	default:
+		return false
+	}
+}
+
 // notePace changes the pace of the target after a scrape, which took that long.
 func (l *loop) notePace(timer *answerTimer, took time.Duration, err error) {
 	failure := ""
@@ -136,7 +144,14 @@ func (l *loop) notePace(timer *answerTimer, took time.Duration, err error) {
 	}
 	asked, waited := timer.answer(took, failure == "timeout")
 	a := answerOf(failure, asked, isSlow(waited, l.target.interval))
-	if next := l.pace.after(a, l.target.interval, timer.began.Add(took)); next != l.pace && l.isPaced() {
+	next := l.pace.after(a, l.target.interval, timer.began.Add(took))
+	if next == l.pace && !next.slowed() {
+		return
+	}
+	if !l.isPaced() {
+		next = pace{} // also if it was slowed when it had another page
+	}
+	if next != l.pace {
 		l.setPace(next, waited)
 	}
 }

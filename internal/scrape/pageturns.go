@@ -9,8 +9,9 @@ const wholeEvery = 40
 //	whole, up to 39 times filtered (the first time fewer, so that targets differ), whole, 39 times filtered, …
 //
 // The filtered page after a whole one is compared with it: a series that it lacks has either vanished, or is lost by
-// the filter. So the whole page is read once more, in the same scrape. If that happens twice in a row, and the whole
-// page has the series each time, the filter is wrong for the job.
+// the filter. So the whole page is read once more, in the same scrape. If it lacks the series too, the filter is right.
+// If it has the series, the next filtered page is compared again, and if that lacks a series in the same way, the filter
+// is wrong for the job.
 type pageTurns struct {
 	left     uint8   // filtered pages before the next whole one
 	proven   bool    // a whole page was good, and nothing says that another process answers now
@@ -19,6 +20,7 @@ type pageTurns struct {
 	failed   bool    // since the last good page, a scrape of the filtered page failed
 	failures uint8   // such failures before a good whole page, without a good filtered page between
 	refusal  refusal // why no filtered page is asked for
+	reloads  uint8   // of the file, up to the last scrape, modulo 256
 }
 
 // refusal is why a target gets no filter although its job has one.
@@ -39,7 +41,7 @@ func (r refusal) String() string {
 	case refusedFailed:
 		return "scrapes with a filter fail, and those without do not"
 	case refusedLittle:
-		return "the filter leaves out less than a quarter of the page, which costs the sidecar more than it saves"
+		return "the filter leaves out less than a quarter of the lines, which costs the sidecar more than it saves"
 	default:
 		return ""
 	}
@@ -47,7 +49,7 @@ func (r refusal) String() string {
 
 const (
 	lossesToStop   = 2 // comparisons in a row with a lost series, after which a job has no filter
-	failuresToStop = 2 // failures of the filtered page, after which a target has none
+	failuresToStop = 4 // failures of the filtered page, after which a target has none; fewer may be accidents
 
 	// leastLeftOut is which part of the lines a filter must leave out: one in leastLeftOut. To match it costs Envoy a
 	// fifth of what the whole page costs (docs/performance.md).
@@ -58,32 +60,52 @@ const (
 func (t *pageTurns) isFiltered() bool { return t.proven && t.refusal == refusedNot && t.left > 0 }
 
 // savesLittle reports whether a filter leaves out too little, by the samples of the filtered page and of the whole one.
-func savesLittle(filtered, whole int) bool { return (whole-filtered)*leastLeftOut < whole }
+// If the filtered one has more, the page has grown between the two, and it is not known.
+func savesLittle(filtered, whole int) bool {
+	return filtered <= whole && (whole-filtered)*leastLeftOut < whole
+}
+
+// follow begins anew if the file was loaded again.
+func (t *pageTurns) follow(reloads uint8) {
+	if t.reloads != reloads {
+		*t = pageTurns{reloads: reloads}
+	}
+}
+
+// inherited returns the turns of a target whose loop was replaced by one under a job with so many reloads. reloaded
+// says that the job is another one.
+func (t pageTurns) inherited(reloaded bool, reloads uint8) pageTurns {
+	if reloaded {
+		t.reloads, t.lost, t.failures, t.refusal = reloads, 0, 0, refusedNot
+	}
+	return t
+}
 
 // little notes that the filter leaves out too little.
 func (t *pageTurns) little() { t.refusal, t.left = refusedLittle, wholeEvery-1 }
 
-// good notes a good page. hash is that of the target.
-func (t *pageTurns) good(filtered bool, hash uint64) {
+// good notes a good page. hash is that of the target. It reports whether scrapes with the filter have failed so often
+// that there are no more.
+func (t *pageTurns) good(filtered bool, hash uint64) (failed bool) {
 	if filtered {
 		if t.left == 0 { // it was read in place of a whole one that was bad
 			t.left = wholeEvery
 		}
 		t.left--
 		t.whole, t.failed, t.failures = false, false, 0
-		return
+		return false
 	}
 	if t.refusal == refusedLittle && t.left > 0 {
 		if t.left--; t.left == 0 { // what there is to leave out may have changed
 			t.refusal, t.left = refusedNot, 1
 		}
 		t.whole = true
-		return
+		return false
 	}
 	if t.failed {
 		t.failed = false
 		if t.failures++; t.failures >= failuresToStop {
-			t.refusal = refusedFailed
+			t.refusal, failed = refusedFailed, true
 		}
 	}
 	t.left = wholeEvery - 1
@@ -91,6 +113,15 @@ func (t *pageTurns) good(filtered bool, hash uint64) {
 		t.left = 1 + uint8(hash%(wholeEvery-1))
 	}
 	t.proven, t.whole = true, true
+	return failed
+}
+
+// rightly notes a good whole page that was read in place of a filtered one, and that shows that the filter lost nothing.
+func (t *pageTurns) rightly() {
+	if t.left > 0 {
+		t.left--
+	}
+	t.whole, t.failed, t.failures = false, false, 0
 }
 
 // bad notes a scrape that failed. timeout says that the page was not read in time: a target that is too busy for its
@@ -107,6 +138,9 @@ func (t *pageTurns) bad(filtered, timeout, refused bool) {
 	}
 }
 
+// bothBad notes that neither page is good. Only the whole one is asked for until it is.
+func (t *pageTurns) bothBad() { t.proven, t.left, t.failed = false, 0, false }
+
 // otherProcess notes that another process answers now, or will.
 func (t *pageTurns) otherProcess() {
 	t.proven, t.left, t.lost = false, 0, 0
@@ -121,6 +155,9 @@ func (t *pageTurns) compared(lost bool) (wrong bool) {
 		t.lost = 0
 		return false
 	}
-	t.lost++
-	return t.lost >= lossesToStop
+	if t.lost++; t.lost < lossesToStop {
+		return false
+	}
+	t.lost = 0
+	return true
 }

@@ -218,7 +218,7 @@ func (ps *Pools) adopt(state *jobState) (*pool, bool) {
 		ps.mu.Unlock()
 	case p.state.isSame(state):
 		p.state.failures.reopen(state.failures) // a reload follows the rotation of the file
-		p.state.filter.allow()
+		p.state.filter.reloaded()
 		state.close()
 		return p, false
 	case ps.held[name]:

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
@@ -47,6 +48,9 @@ type jobFilter struct {
 	param string                 // expr as a parameter of a URL
 	why   string                 // why there is none, as FilterOf returns it
 	lost  atomic.Pointer[string] // the name of a series that it lost, and so it is off; nil: it is on
+
+	reloads atomic.Uint32 // of the file, without a change of the job
+	warned  atomic.Int64  // when a target that refuses it was last warned of, Unix seconds
 }
 
 func newJobFilter(cfg *promconfig.ScrapeConfig, on bool) *jobFilter {
@@ -71,8 +75,18 @@ func (f *jobFilter) inForce() string {
 // stop switches the filter off until a reload, because it lost a series of this name. It reports whether it was on.
 func (f *jobFilter) stop(name string) (wasOn bool) { return f.lost.CompareAndSwap(nil, &name) }
 
-// allow switches the filter on again.
-func (f *jobFilter) allow() { f.lost.Store(nil) }
+// mayWarn reports whether a warning about one target may be logged: at most one a minute, so that hostile targets do not
+// fill the log.
+func (f *jobFilter) mayWarn(now time.Time) bool {
+	last := f.warned.Load()
+	return now.Unix()-last >= 60 && f.warned.CompareAndSwap(last, now.Unix())
+}
+
+// reloaded switches the filter on again, also for targets that refused it.
+func (f *jobFilter) reloaded() {
+	f.lost.Store(nil)
+	f.reloads.Add(1)
+}
 
 // whyWhole returns why the pages of a target are whole: a clause without a full stop. It is empty if they are not.
 func (l *loop) whyWhole(refused refusal) string {

@@ -23,6 +23,12 @@ type pageRead struct {
 	size      pageSize
 	err       error
 	unfetched bool // err is not about what the page says
+
+	// This whole page was read in place of a filtered one with so many samples, and has nothing that that one lacked.
+	vanished bool
+	instead  int
+
+	both bool // the other page was bad, too
 }
 
 // read fetches the page that is due, the whole one or the filtered one. If what comes speaks against the filter, it
@@ -30,8 +36,9 @@ type pageRead struct {
 func (l *loop) read(process context.Context, start, at time.Time) pageRead {
 	ctx, cancel := context.WithTimeout(process, l.target.timeout)
 	defer cancel()
+	l.turns.follow(uint8(l.job.filter.reloads.Load()))
 	r := l.readPage(ctx, start, at, l.takesFilter() && l.turns.isFiltered())
-	if missing, doubt := l.doubts(r); doubt {
+	if missing, doubt := l.doubts(ctx, r); doubt {
 		r = l.readOther(ctx, start, at, r, missing)
 	}
 	if r.unfetched && process.Err() == nil { // a scrape that the end of the process cut off is not logged
@@ -71,16 +78,19 @@ func (l *loop) readPage(ctx context.Context, start, at time.Time, filtered bool)
 
 // doubts reports whether the other page must be read as well, because this one may be bad only for its filter, or only
 // for lines that the filter leaves out, or because it lacks series that the filter may have lost. Some of those are in
-// missing.
-func (l *loop) doubts(r pageRead) (missing []series.ID, doubt bool) {
+// missing. A good page is not doubted if half of the timeout is over: the other page may not be read in time.
+func (l *loop) doubts(ctx context.Context, r pageRead) (missing []series.ID, doubt bool) {
+	deadline, _ := ctx.Deadline()
+	late := time.Until(deadline) < l.target.timeout/2
+	empty := r.size.page == 0
 	switch {
 	case r.err != nil && r.filtered:
 		return nil, isAnswer(r.err)
 	case r.err != nil:
 		return nil, l.takesFilter() && l.turns.proven && l.turns.refusal == refusedNot && isAnswer(r.err)
-	case r.filtered && (l.turns.whole || r.size.page == 0):
+	case r.filtered && (l.turns.whole || empty) && !late:
 		missing = l.missingFrom(r.batch)
-		return missing, len(missing) > 0
+		return missing, len(missing) > 0 || empty && l.status.failures > 0
 	default:
 		return nil, false
 	}
@@ -133,7 +143,8 @@ func (l *loop) readOther(ctx context.Context, start, at time.Time, first pageRea
 	l.job.metrics.wireBytes.Add(float64(first.size.wire))
 	r := l.readPage(ctx, start, at, !first.filtered)
 	switch {
-	case r.err != nil: // the target is bad, whatever is asked
+	case r.err != nil: // the target is bad, whatever is asked, unless the filtered page was good
+		r.both = first.err != nil
 	case !first.filtered:
 		l.job.metrics.filterFault(faultWhole)
 		l.env.log.Debug("the whole page, which is read to check the filter, is bad; the filtered one is good",
@@ -141,7 +152,7 @@ func (l *loop) readOther(ctx context.Context, start, at time.Time, first pageRea
 	case first.err != nil:
 		l.refuse(zap.String("error", errorText(first.err)))
 	default:
-		l.compare(first, r, missing)
+		r.vanished, r.instead = l.compare(first, r, missing), first.counts.Scraped
 	}
 	return r
 }
@@ -150,16 +161,20 @@ func (l *loop) readOther(ctx context.Context, start, at time.Time, first pageRea
 func (l *loop) refuse(why zap.Field) {
 	l.turns.refusal = refusedAnswer
 	l.job.metrics.filterFault(faultRefused)
-	l.env.log.Warn("the target does not take the filter that is made of metric_relabel_configs; its pages are read "+
-		"whole until another process answers", l.logFields(why)...)
+	level := zap.DebugLevel
+	if l.job.filter.mayWarn(time.Now()) {
+		level = zap.WarnLevel
+	}
+	l.env.log.Log(level, "the target does not take the filter that is made of metric_relabel_configs; its pages are "+
+		"read whole until another process answers", l.logFields(why)...)
 }
 
-// compare looks on a whole page for series that the filtered page lacked.
-func (l *loop) compare(filtered, whole pageRead, missing []series.ID) {
+// compare looks on a whole page for series that the filtered page lacked. It reports whether they have vanished.
+func (l *loop) compare(filtered, whole pageRead, missing []series.ID) (vanished bool) {
 	lost := l.firstShown(whole.batch, missing)
 	switch {
 	case lost == nil:
-		l.turns.compared(false)
+		return true
 	case filtered.size.page == 0:
 		l.refuse(zap.String("error", "the page is empty"))
 	default:
@@ -171,6 +186,7 @@ func (l *loop) compare(filtered, whole pageRead, missing []series.ID) {
 				zap.String("filter", l.job.filter.expr))...)
 		}
 	}
+	return false
 }
 
 // firstShown returns the first of some series that a batch has, or nil.
@@ -190,15 +206,32 @@ func (l *loop) noteTurn(r pageRead, restarted bool) {
 	switch {
 	case restarted:
 		l.turns.otherProcess()
+	case r.both:
+		l.turns.bothBad()
+		return
 	case r.err != nil:
-		reason := reasonOf(r.err)
-		l.turns.bad(r.filtered, reason == "timeout", reason == "refused")
+		switch reason := reasonOf(r.err); {
+		case isOwnFailure(reason), reason == "sample_limit", reason == "bucket_limit": // whatever page is asked for
+		default:
+			l.turns.bad(r.filtered, reason == "timeout", reason == "refused")
+		}
 		return
 	}
-	compared := r.filtered && l.turns.whole
-	l.turns.good(r.filtered, l.target.hash)
-	if compared && savesLittle(r.counts.Scraped, int(l.status.wholeSamples)) { // nobody else writes the status
-		l.turns.little()
+	filtered, whole := r.counts.Scraped, int(l.status.wholeSamples) // nobody else writes the status
+	compared := r.vanished || r.filtered && l.turns.whole
+	if r.vanished {
+		filtered, whole = r.instead, r.counts.Scraped
+		l.turns.rightly()
+	} else if failed := l.turns.good(r.filtered, l.target.hash); failed {
+		l.job.metrics.filterFault(faultFailed)
+		l.env.log.Warn("scrapes with the filter that is made of metric_relabel_configs fail, and those without do "+
+			"not; the pages of the target are read whole until a reload", l.logFields()...)
+	}
+	if compared {
+		l.turns.compared(false)
+		if savesLittle(filtered, whole) {
+			l.turns.little()
+		}
 	}
 	if !r.filtered && !l.takesFilter() {
 		l.page.ForgetOther()

@@ -11,7 +11,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap"
@@ -112,6 +114,8 @@ func (a *asking) last() map[string]string {
 	})
 	return out
 }
+
+func (a *asking) job() *jobState { return a.jobs["envoy"].state }
 
 // whole lists which of the requests so far were for the whole page.
 func (a *asking) whole() (numbers []int) {
@@ -290,8 +294,15 @@ func TestATargetThatRefusesAFilter(t *testing.T) {
 			if s := a.loop.asStatus(); s.Filter != "" || s.WhyWhole != c.refused.String() {
 				t.Errorf("filter %q, because %q", s.Filter, s.WhyWhole)
 			}
-			if c.refused == refusedAnswer && a.faults(faultRefused) != 1 {
-				t.Errorf("%v refusals are counted", a.faults(faultRefused))
+			fault := map[refusal]string{refusedAnswer: faultRefused, refusedFailed: faultFailed}[c.refused]
+			if a.faults(fault) != 1 || a.log.FilterLevelExact(zap.WarnLevel).FilterMessageSnippet("filter").Len() != 1 {
+				t.Errorf("%v faults %s are counted; log: %v", a.faults(fault), fault, a.log.All())
+			}
+			a.envoy.answer = nil
+			a.apply(t, job(t, keepIstio)) // a reload of the same file
+			a.scrape(t, 3)
+			if s := a.loop.asStatus(); s.Filter == "" {
+				t.Errorf("after a reload pages are whole, because %s", s.WhyWhole)
 			}
 		})
 	}
@@ -318,6 +329,122 @@ func TestWholePagesThatFailDoNotFailTheScrape(t *testing.T) {
 				t.Errorf("%v bad whole pages are counted, and %d whole ones were read", a.faults(faultWhole), n)
 			}
 		})
+	}
+}
+
+// TestSeriesThatVanishCostFewPages: where a series vanishes between any two scrapes, pages are filtered all the same.
+func TestSeriesThatVanishCostFewPages(t *testing.T) {
+	a := newAsking(t, true, keepIstio)
+	defer a.end(t)
+	for n := range 100 {
+		a.envoy.set(fmt.Sprint("c", n), true, 1)
+		a.envoy.set(fmt.Sprint("c", n-1), false, 1)
+		a.scrape(t, 1)
+	}
+	if whole := len(a.whole()); whole > 8 || len(a.envoy.asked) > 100+whole {
+		t.Errorf("%d requests for 100 scrapes, %d of them for the whole page", len(a.envoy.asked), whole)
+	}
+	if lost := a.faults(faultLost); lost > 0 {
+		t.Errorf("%v series count as lost", lost)
+	}
+}
+
+// TestATargetThatIsBadIsAskedOnce: if neither page is good, only the whole one is asked for.
+func TestATargetThatIsBadIsAskedOnce(t *testing.T) {
+	a := newAsking(t, true, keepIstio)
+	defer a.end(t)
+	a.scrape(t, 3)
+	a.envoy.answer = func(string) (string, int, error) { return "", http.StatusNotFound, nil }
+	a.scrape(t, 20)
+	if n := len(a.envoy.asked); n != 3+2+19 {
+		t.Errorf("%d requests for 23 scrapes, of which 20 failed", n)
+	}
+	a.envoy.answer = nil
+	a.scrape(t, 2)
+	if last := a.envoy.asked[len(a.envoy.asked)-2:]; last[0] != "" || last[1] == "" {
+		t.Errorf("asked with %q when it was good again", last)
+	}
+}
+
+// TestOwnFailuresDoNotSpeakAgainstAFilter: what this process lacks, and limits that the filter does not change.
+func TestOwnFailuresDoNotSpeakAgainstAFilter(t *testing.T) {
+	a := newAsking(t, true, keepIstio)
+	defer a.end(t)
+	a.envoy.answer = func(filter string) (string, int, error) {
+		if filter != "" {
+			return "", 0, syscall.EMFILE
+		}
+		return a.envoy.page(""), http.StatusOK, nil
+	}
+	a.scrape(t, 2*wholeEvery)
+	if a.loop.turns.refusal != refusedNot || a.loop.turns.failures > 0 {
+		t.Errorf("refusal %d after %d failures", a.loop.turns.refusal, a.loop.turns.failures)
+	}
+}
+
+// TestALatePageIsNotDoubted: if most of the timeout is over, the other page may not be read in time.
+func TestALatePageIsNotDoubted(t *testing.T) {
+	a := newAsking(t, true, keepIstio)
+	defer a.end(t)
+	a.scrape(t, 1)
+	a.envoy.set("a", false, 0)
+	for _, c := range []struct {
+		left  time.Duration
+		doubt bool
+	}{{2 * time.Second, false}, {4 * time.Second, true}} { // of 5 s
+		ctx, cancel := context.WithTimeout(t.Context(), c.left)
+		r := a.loop.readPage(ctx, time.Now(), time.Now(), true)
+		if _, doubt := a.loop.doubts(ctx, r); doubt != c.doubt {
+			t.Errorf("with %v left the page is doubted: %v", c.left, doubt)
+		}
+		a.loop.page.Abandon()
+		cancel()
+	}
+}
+
+func TestRefusalsAreWarnedOfOnceAMinute(t *testing.T) {
+	var f jobFilter
+	now := time.Unix(1e9, 0)
+	for _, c := range []struct {
+		after time.Duration
+		warn  bool
+	}{{0, true}, {0, false}, {59 * time.Second, false}, {time.Minute, true}, {time.Minute, false}} {
+		if f.mayWarn(now.Add(c.after)) != c.warn {
+			t.Errorf("after %v: warned %v", c.after, !c.warn)
+		}
+	}
+}
+
+// TestAPaceEndsWithThePage: a target that was slowed as an Envoy is asked at every turn when it has another page.
+func TestAPaceEndsWithThePage(t *testing.T) {
+	a := newAsking(t, false, "  metrics_path: /metrics\n")
+	defer a.end(t)
+	a.envoy.stats = map[string]string{"x": "x 1\n"}
+	a.loop.setPace(pace{every: 4, since: 1}, time.Second)
+	if a.scrape(t, 1); a.loop.pace.slowed() {
+		t.Error("it is still slowed")
+	}
+}
+
+// TestLossesFarApart: a series that flaps between two requests now and then does not end the filter.
+func TestLossesFarApart(t *testing.T) {
+	a := newAsking(t, true, keepIstio)
+	defer a.end(t)
+	flaps := false
+	a.envoy.answer = func(filter string) (string, int, error) {
+		page := a.envoy.page(filter)
+		if filter != "" && flaps {
+			page = strings.Replace(page, "envoy_cluster_membership_healthy{envoy_cluster_name=\"a\"} 1\n", "", 1)
+			flaps = false
+		}
+		return page, http.StatusOK, nil
+	}
+	for range 5 * wholeEvery {
+		flaps = a.loop.turns.whole && a.loop.turns.lost == 0
+		a.scrape(t, 1)
+	}
+	if a.faults(faultLost) < 3 || a.job().filter.inForce() == "" {
+		t.Errorf("%v losses, filter in force: %q", a.faults(faultLost), a.job().filter.inForce())
 	}
 }
 
