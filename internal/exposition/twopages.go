@@ -16,8 +16,8 @@ import (
 //	whole page     a - - c -         a and - are known by W, c by F; had it b, too, b would be added again
 //
 // Invariant: as long as pages are good, what counts as added, and what as vanished, is the same as if every page were
-// whole. So when a page is turned, lines of kept series stay in the layout that comes only if the last good page has them
-// (Turn), and lines of the last good page are known although the layout that comes lacks them (reading.search).
+// whole. So when a page is turned, lines of kept series stay in the layout that comes only if the last good page has
+// them (Turn), and lines of the last good page are known although the layout that comes lacks them (reading.search).
 
 // Turn says which page of the target is read next. The scrapes of a target without a filter never call it.
 func (p *Page) Turn(filtered bool) {

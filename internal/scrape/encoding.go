@@ -32,11 +32,25 @@ const (
 // errZstd says that the response is compressed with zstd, but the request did not ask for that.
 var errZstd = errors.New("received a zstd-compressed response, which was not requested")
 
-// encodingError says that a page has a content encoding that no scrape asks for and that is no text.
-type encodingError struct{ encoding string }
+// encodingError is the error of a page with a content encoding that no scrape asks for. As in Prometheus such a page is
+// read as text, which it may be in spite of the header.
+type encodingError struct {
+	encoding string
+	error
+}
 
+func (e *encodingError) Unwrap() error { return e.error }
 func (e *encodingError) Error() string {
-	return fmt.Sprintf("the page is encoded as %q, which was not requested", truncate(e.encoding, maxQuoted))
+	return fmt.Sprintf("%v; the page is encoded as %q, which was not requested", e.error,
+		truncate(e.encoding, maxQuoted))
+}
+
+// explain adds the encoding of the page to an error of its text.
+func (p *page) explain(err error) error {
+	if err == nil || p.unknown == "" {
+		return err
+	}
+	return &encodingError{p.unknown, err}
 }
 
 // EncodingOptions say how targets are asked to encode their pages.
@@ -107,9 +121,9 @@ func (f *fetcher) decompress(p *page, encoding string, body io.Reader) (io.Reade
 		p.decoder = f.guard.budget.zstd.reader()
 	default:
 		if isCompressed(encoding) {
-			return nil, &encodingError{encoding}
+			p.unknown = encoding
 		}
-		return body, nil // text, whatever name its encoding has, as in Prometheus
+		return body, nil
 	}
 	return p.decoder, p.decoder.reset(body) // the decoder counts what it reads
 }

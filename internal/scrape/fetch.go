@@ -133,6 +133,7 @@ type page struct {
 	response    io.Closer
 	fetcher     *fetcher
 	decoder     decoder // nil: not compressed
+	unknown     string  // a compression that was not requested; empty: none
 	zstdOf      *target // whose request asked for zstd; nil: none
 }
 

@@ -101,6 +101,9 @@ func (o *Once) Run(ctx context.Context) error {
 	batch.Reset(id, began.UnixMilli())
 	o.Counts, err = reader.Read(io.TeeReader(p.body, &o.Body), p.contentType, began.Add(maxAhead).UnixMilli(), batch)
 	o.Took, o.Read = time.Since(began), p.body.err == nil
+	if o.Read {
+		err = p.explain(err)
+	}
 	for _, limit := range []error{exposition.ErrSampleLimit, exposition.ErrBucketLimit, exposition.ErrGrowthLimit} {
 		o.Limited = o.Limited || errors.Is(err, limit)
 	}

@@ -10,8 +10,8 @@ const wholeEvery = 40
 //
 // The filtered page after a whole one is compared with it: a series that it lacks has either vanished, or is lost by
 // the filter. So the whole page is read once more, in the same scrape. If it lacks the series too, the filter is right.
-// If it has the series, the next filtered page is compared again, and if that lacks a series in the same way, the filter
-// is wrong for the job.
+// If it has the series, the next filtered page is compared again, and if that lacks a series in the same way, the
+// filter is wrong for the job.
 type pageTurns struct {
 	left     uint8   // filtered pages before the next whole one
 	proven   bool    // a whole page was good, and nothing says that another process answers now
@@ -116,7 +116,7 @@ func (t *pageTurns) good(filtered bool, hash uint64) (failed bool) {
 	return failed
 }
 
-// rightly notes a good whole page that was read in place of a filtered one, and that shows that the filter lost nothing.
+// rightly notes a good whole page that was read in place of a filtered one, and shows that the filter lost nothing.
 func (t *pageTurns) rightly() {
 	if t.left > 0 {
 		t.left--

@@ -75,7 +75,7 @@ func (f *jobFilter) inForce() string {
 // stop switches the filter off until a reload, because it lost a series of this name. It reports whether it was on.
 func (f *jobFilter) stop(name string) (wasOn bool) { return f.lost.CompareAndSwap(nil, &name) }
 
-// mayWarn reports whether a warning about one target may be logged: at most one a minute, so that hostile targets do not
+// mayWarn reports whether a warning about a target may be logged: at most one a minute, so that hostile targets do not
 // fill the log.
 func (f *jobFilter) mayWarn(now time.Time) bool {
 	last := f.warned.Load()

@@ -68,7 +68,9 @@ func (l *loop) readPage(ctx context.Context, start, at time.Time, filtered bool)
 	r.batch = l.batch(at)
 	r.counts, r.err = l.page.Read(p.body, p.contentType, start.Add(maxAhead).UnixMilli(), r.batch)
 	r.size = pageSize{page: p.body.n, wire: p.wireBytes(), reported: p.body.n}
-	if r.unfetched = p.body.err != nil; r.unfetched {
+	if r.unfetched = p.body.err != nil; !r.unfetched {
+		r.err = p.explain(r.err)
+	} else {
 		if r.size.reported = 0; errors.Is(r.err, errBodyLimit) {
 			r.size.reported = -1
 		}
