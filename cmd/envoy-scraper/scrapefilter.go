@@ -125,7 +125,7 @@ func (rep *filterReport) rows(add func(cells ...string)) {
 	}
 	add("Filtered page", fmt.Sprintf("%s of %s, %d of %d lines: %d %% of the bytes and %d %% of the lines left out%s",
 		show.Bytes(int64(p.Bytes)), show.Bytes(int64(p.wholeBytes)), p.Series, p.wholeSeries,
-		leftOut(p.Bytes, p.wholeBytes), leftOut(p.Series, p.wholeSeries), p.verdict()))
+		percentLeftOut(p.Bytes, p.wholeBytes), percentLeftOut(p.Series, p.wholeSeries), p.verdict()))
 	if p.Missing == 0 {
 		add("Missing", "none of the series that the rules keep")
 		return
@@ -145,8 +145,8 @@ func (p *filteredPage) verdict() string {
 	return ""
 }
 
-// leftOut returns how many percent of the whole a part lacks.
-func leftOut(part, whole int) int { return 100 * max(0, whole-part) / max(whole, 1) }
+// percentLeftOut returns how many percent of the whole a part lacks.
+func percentLeftOut(part, whole int) int { return 100 * max(0, whole-part) / max(whole, 1) }
 
 // cutFilter shortens a filter for people.
 func cutFilter(filter string) string {
