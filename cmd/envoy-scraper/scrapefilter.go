@@ -139,7 +139,7 @@ const leastLeftOut = 4
 
 // verdict says that the program does not use a filter that leaves out so little; empty: it uses the filter.
 func (p *filteredPage) verdict() string {
-	if (p.wholeSeries-p.Series)*leastLeftOut < p.wholeSeries {
+	if p.Series <= p.wholeSeries && (p.wholeSeries-p.Series)*leastLeftOut < p.wholeSeries {
 		return ", too little: the program reads whole pages"
 	}
 	return ""
