@@ -14,8 +14,8 @@ func TestPushDownDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocks := blocksOf(string(text), "yaml")
-	if len(blocks) != 3 {
-		t.Fatalf("%d blocks of YAML, want a job and two blocks of settings", len(blocks))
+	if len(blocks) != 2 {
+		t.Fatalf("%d blocks of YAML, want a job and its settings", len(blocks))
 	}
 	t.Chdir(t.TempDir())
 	check := func(text string) string {
@@ -41,10 +41,7 @@ func TestPushDownDocument(t *testing.T) {
 	}
 	job := "\nscrape_configs:\n" + blocks[0]
 	if out := check(blocks[1] + job); strings.Contains(out, filter) {
-		t.Errorf("the first settings do not switch the filter off:\n%s", out)
-	}
-	if out := check(blocks[2] + job); !strings.Contains(out, filter) {
-		t.Errorf("the second settings switch the filter off:\n%s", out)
+		t.Errorf("the settings do not switch the filter off:\n%s", out)
 	}
 }
 

@@ -123,9 +123,9 @@ func (rep *filterReport) rows(add func(cells ...string)) {
 		add("Filtered page", "fails "+p.Fails)
 		return
 	}
-	add("Filtered page", fmt.Sprintf("%s of %s, %d of %d series: %d %% of the page left out",
+	add("Filtered page", fmt.Sprintf("%s of %s, %d of %d lines: %d %% of the bytes and %d %% of the lines left out%s",
 		show.Bytes(int64(p.Bytes)), show.Bytes(int64(p.wholeBytes)), p.Series, p.wholeSeries,
-		100*max(0, p.wholeBytes-p.Bytes)/max(p.wholeBytes, 1)))
+		percentLeftOut(p.Bytes, p.wholeBytes), percentLeftOut(p.Series, p.wholeSeries), p.verdict()))
 	if p.Missing == 0 {
 		add("Missing", "none of the series that the rules keep")
 		return
@@ -133,6 +133,20 @@ func (rep *filterReport) rows(add func(cells ...string)) {
 	add("Missing", fmt.Sprintf("%d series that the rules keep: %s. Write push_down: off for this job, and report this",
 		p.Missing, strings.Join(p.Examples, ", ")))
 }
+
+// leastLeftOut is which part of the lines a filter must leave out: one in leastLeftOut, as in internal/scrape.
+const leastLeftOut = 4
+
+// verdict says that the program does not use a filter that leaves out so little; empty: it uses the filter.
+func (p *filteredPage) verdict() string {
+	if p.Series <= p.wholeSeries && (p.wholeSeries-p.Series)*leastLeftOut < p.wholeSeries {
+		return ", too little: the program reads whole pages"
+	}
+	return ""
+}
+
+// percentLeftOut returns how many percent of the whole a part lacks.
+func percentLeftOut(part, whole int) int { return 100 * max(0, whole-part) / max(whole, 1) }
 
 // cutFilter shortens a filter for people.
 func cutFilter(filter string) string {

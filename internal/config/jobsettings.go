@@ -107,7 +107,8 @@ func (l *loader) notePushDown(cfg *Config) {
 			if r := []rune(filter); len(r) > mostOfFilter {
 				filter = fmt.Sprintf("%s… (%d characters)", string(r[:mostOfFilter]), len(r))
 			}
-			n.Why = "sidecars are asked only for stats that these rules can keep: filter=" + filter
+			n.Why = "sidecars are asked only for stats that these rules can keep, if that leaves out at least a " +
+				"quarter of the lines: filter=" + filter
 		}
 		cfg.Notes = append(cfg.Notes, n)
 	}

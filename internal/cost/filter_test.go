@@ -63,7 +63,7 @@ func TestFiltersAreTold(t *testing.T) {
 func TestRulesThatMakeAFilterSaveAtTheSidecar(t *testing.T) {
 	gone := Amount{Series: 3, SamplesPerSecond: 1, PageBytes: 1000}
 	const saves = "up to 1000 B less in each round of scrapes, if the other rules allow a filter (envoy-scraper " +
-		"check says so)"
+		"check says so) and it leaves out at least a quarter of the lines"
 	for name, c := range map[string]struct {
 		rule rule
 		want string

@@ -96,7 +96,8 @@ func (r rule) filterSaves(gone Amount) string {
 	if filter == "" {
 		return ""
 	}
-	return "up to " + pageSaves(gone) + ", if the other rules allow a filter (envoy-scraper check says so)"
+	return "up to " + pageSaves(gone) + ", if the other rules allow a filter (envoy-scraper check says so) and it " +
+		"leaves out at least a quarter of the lines"
 }
 
 // familyFixes are the ways to do without a family.
@@ -117,7 +118,8 @@ func (t *tally) familyFixes(name string, f *family, gone Amount) []Fix {
 	}
 	if z := f.row.Zero; z != nil && *z == f.row.Series && strings.HasPrefix(name, "envoy_") {
 		everywhere.Title = "Or have Envoy leave out everything that was never used, if it never evicts stats and the " +
-			"first increment of a counter may be lost: add to " + t.ofJobs(f.jobs)
+			"first increment of a counter may be lost (it also switches off the filter of the rules): add to " +
+			t.ofJobs(f.jobs)
 		everywhere.YAML = "params:\n  usedonly: ['']\n"
 		fixes = append(fixes, everywhere)
 	}

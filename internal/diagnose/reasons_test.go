@@ -381,7 +381,11 @@ func TestAnEnvoyThatIsAskedLessOften(t *testing.T) {
 	target := &pools[0].Targets[0]
 	target.Turns, target.SlowedSince = 4, w.now.Add(-10*time.Minute)
 	row := w.reportOf(pools).row(t, "cart")
-	row.want(t, Scraped, "scraped:slowed", "every "+span(4*target.Interval), "instead of every "+span(target.Interval))
+	row.want(t, Scraped, "scraped:slowed", "every "+span(4*target.Interval), "instead of every "+
+		span(target.Interval)+", because its answers begin only after more than "+span(target.Interval/10)+".")
+	if after := slowAfter(time.Second); after != 250*time.Millisecond {
+		t.Errorf("with an interval of 1 s answers are slow after %v", after)
+	}
 	if row.Target.Every != 4*target.Interval || row.Target.SlowedSince != target.SlowedSince {
 		t.Errorf("the target is asked every %v since %v", row.Target.Every, row.Target.SlowedSince)
 	}

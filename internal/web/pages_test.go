@@ -139,11 +139,11 @@ func TestSlowedTargets(t *testing.T) {
 	row.Every, row.SlowedSince = time.Minute, target.SlowedSince
 	s := m.server(Config{})
 	for path, want := range map[string]string{
-		"/targets":                          "<br>Asked every 1m for 12m, because it is slow to answer",
-		"/targets?format=text":              "  asked every 1m for 12m, because it is slow to answer\n",
+		"/targets":                          "<br>Since 12m ago asked only every 1m, because it is slow to answer",
+		"/targets?format=text":              "  since 12m ago asked only every 1m, because it is slow to answer\n",
 		"/targets?format=json":              `"everySeconds":60,"slowedSince":"2026-03-01T11:48:00Z"`,
 		"/pods?pod=shop/cart-1":             "<dd>every 1m since 2026-03-01 11:48:00 UTC (12m ago), because it is slow",
-		"/pods?pod=shop/cart-1&format=text": "Asked        every 1m for 12m, because it is slow to answer\n",
+		"/pods?pod=shop/cart-1&format=text": "Asked        only every 1m since 12m ago, because it is slow to answer\n",
 		"/pods?pod=shop/cart-1&format=json": `"slowedSince":"2026-03-01T11:48:00Z","everySeconds":60`,
 	} {
 		body := strings.ReplaceAll(ask(s, "GET", path).Body.String(), `": `, `":`)

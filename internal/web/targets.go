@@ -178,8 +178,8 @@ func (s *Server) targetLine(t *targetRow) string {
 		line += "  " + t.Err
 	}
 	if !t.SlowedSince.IsZero() {
-		line += fmt.Sprintf("  asked every %s for %s, because it is slow to answer", show.Brief(t.Every()),
-			show.Brief(s.now().Sub(t.SlowedSince)))
+		line += fmt.Sprintf("  since %s asked only every %s, because it is slow to answer", ago(t.SlowedSince, s.now()),
+			show.Brief(t.Every()))
 	}
 	return line
 }

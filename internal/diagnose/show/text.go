@@ -192,8 +192,8 @@ func writeTarget(fact func(name, value string), t *Target, now time.Time) {
 		fact("Failing", fmt.Sprintf("for %s, %s", Brief(now.Sub(*t.FailingSince)), scrapes))
 	}
 	if t.SlowedSince != nil {
-		fact("Asked", fmt.Sprintf("every %s for %s, because it is slow to answer", Brief(seconds(t.EverySeconds)),
-			Brief(now.Sub(*t.SlowedSince))))
+		fact("Asked", fmt.Sprintf("only every %s since %s ago, because it is slow to answer",
+			Brief(seconds(t.EverySeconds)), Brief(now.Sub(*t.SlowedSince))))
 	}
 }
 

@@ -111,7 +111,7 @@ Target       http://10.0.0.1:15090/stats/prometheus of job mesh
 Last scrape  4.0s ago, took 12ms, 264.0 KiB (5.4 KiB sent)
 Last error   connection refused
 Failing      for 14m, 57 scrapes in a row
-Asked        every 1m for 14m, because it is slow to answer
+Asked        only every 1m since 14m ago, because it is slow to answer
 
 Rules of job mesh on shop/cart-0 app:9080:
   1. set a to b
