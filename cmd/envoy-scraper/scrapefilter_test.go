@@ -53,8 +53,8 @@ func TestScrapeTellsTheFilter(t *testing.T) {
 			"Filtered page  106 B of 159 B, 2 of 3 lines: 33 % of the bytes and 33 % of the lines left out\n",
 			"Missing        none of the series that the rules keep\n"}},
 		"too little": {answers(istioLines + envoyLines), envoy.StatsPath, keepIstio("", ""), []string{"--filtered"},
-			exitOK, []string{"Filtered page  159 B of 159 B, 3 of 3 lines: 0 % of the bytes and 0 % of the lines left " +
-				"out, too little: the program reads whole pages\n"}},
+			exitOK, []string{"Filtered page  159 B of 159 B, 3 of 3 lines: 0 % of the bytes and 0 % of the lines " +
+				"left out, too little: the program reads whole pages\n"}},
 		"with a parameter": {answers(istioLines), envoy.StatsPath + "?text_readouts", keepIstio("", ""),
 			[]string{"--filtered"}, exitOK, []string{"Missing        none of the series that the rules keep\n"}},
 		"switched off": {answers(istioLines), envoy.StatsPath, keepIstio("jobs: [{name: a, push_down: off}]", ""),
