@@ -188,12 +188,10 @@ func (c *costCommand) scrape(ctx context.Context, values url.Values, stderr io.W
 	found := allGroups(groups)
 	table, watch := series.NewTable(), &cost.Watch{}
 	watch.Start(time.Now())
-	pools := scrape.New(table, watch.Sink(nowhere{}), scrape.Options{
-		OwnAddressOnly: cfg.OwnAddressOnly, PushDown: cfg.PushDown, FixedPace: cfg.FixedPace,
-		Sharded: cfg.Shards.On(), Unsharded: cfg.Unsharded,
-		Encoding: encodings(func() *config.Config { return cfg }, ""),
-		Via:      c.via.forOnce(ctx, cfg, groups, false, stderr),
-	}, zap.NewNop(), nil)
+	scraping := jobOptions(func() *config.Config { return cfg }, "")
+	scraping.Sharded, scraping.Unsharded = cfg.Shards.On(), cfg.Unsharded
+	scraping.Via = c.via.forOnce(ctx, cfg, groups, false, stderr)
+	pools := scrape.New(table, watch.Sink(nowhere{}), scraping, zap.NewNop(), nil)
 	pools.Shard(cfg.Shards)
 	if err := pools.Apply(cfg.Jobs); err != nil {
 		return nil, err

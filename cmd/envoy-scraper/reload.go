@@ -40,7 +40,7 @@ type reloader struct {
 
 	mu       sync.Mutex // guards the following; locked during a whole reload
 	current  *config.Config
-	applying *config.Config // set by apply, for the methods that the pools call
+	applying *config.Config // set by apply, for applyingConfig
 	checksum string
 
 	stateMu sync.Mutex // guards the following; locked briefly, after mu where both are
@@ -130,12 +130,7 @@ func (r *reloader) apply(cfg *config.Config) error {
 	return nil
 }
 
-// The pools call the following during apply, for the configuration that is being applied.
-
-func (r *reloader) ownAddressOnly(job string) bool { return r.applying.OwnAddressOnly(job) }
-func (r *reloader) pushDown(job string) bool       { return r.applying.PushDown(job) }
-func (r *reloader) fixedPace(job string) bool      { return r.applying.FixedPace(job) }
-
+// applyingConfig returns the configuration that is being applied. The pools ask for it during apply.
 func (r *reloader) applyingConfig() *config.Config { return r.applying }
 
 func (r *reloader) succeeded() {

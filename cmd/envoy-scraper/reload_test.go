@@ -77,7 +77,7 @@ remote_write: [{name: a, url: 'http://127.0.0.1:1/'}]
 			reg, table := prometheus.NewRegistry(), series.NewTable()
 			r := newReloader(opts, cfg, zap.NewNop(), zap.NewAtomicLevel(), reg)
 			r.writers = remotewrite.New(table, nil, zap.NewNop(), reg)
-			r.pools = scrape.New(table, r.writers, scrape.Options{OwnAddressOnly: r.ownAddressOnly}, zap.NewNop(), reg)
+			r.pools = scrape.New(table, r.writers, jobOptions(r.applyingConfig, ""), zap.NewNop(), reg)
 			if r.discovery, err = discovery.New(zap.NewNop(), reg); err != nil {
 				t.Fatal(err)
 			}

@@ -91,24 +91,26 @@ func (f *runFlags) options() config.Options {
 // scrapeOptions returns the options of scraping. They depend on the flags and the first configuration, and no reload
 // changes them, except what r says of a job.
 func (f *runFlags) scrapeOptions(cfg *config.Config, proxies *via.Proxies, r *reloader) scrape.Options {
-	return scrape.Options{
-		Via:           proxies,
-		AllowLoopback: f.allowLoopback, MaxMemory: scrapeMemory(int64(f.scrapeMemory)),
-		OwnAddressOnly: r.ownAddressOnly, PushDown: r.pushDown, FixedPace: r.fixedPace,
-		Encoding:       encodings(r.applyingConfig, f.config.nodeName),
-		ExternalLabels: cfg.RemoteWrite.ExternalLabels,
-		Sharded:        cfg.Shards.On(),
-		Unsharded:      cfg.Unsharded,
-	}
+	opts := jobOptions(r.applyingConfig, f.config.nodeName)
+	opts.Via = proxies
+	opts.AllowLoopback, opts.MaxMemory = f.allowLoopback, scrapeMemory(int64(f.scrapeMemory))
+	opts.ExternalLabels = cfg.RemoteWrite.ExternalLabels
+	opts.Sharded, opts.Unsharded = cfg.Shards.On(), cfg.Unsharded
+	return opts
 }
 
-// encodings says how the jobs of a configuration ask targets to encode their pages. node is the name of this node.
-// Empty: not known.
-func encodings(cfg func() *config.Config, node string) scrape.EncodingOptions {
-	return scrape.EncodingOptions{
-		Node:    node,
-		ByPlace: func(job string) bool { return cfg().EncodingByPlace(job) },
-		OnNode:  func(job string) bool { return cfg().OnNode(job) },
+// jobOptions returns the options of scraping that a configuration sets for single jobs. node is the name of this node;
+// empty: not known.
+func jobOptions(cfg func() *config.Config, node string) scrape.Options {
+	return scrape.Options{
+		OwnAddressOnly: func(job string) bool { return cfg().OwnAddressOnly(job) },
+		PushDown:       func(job string) bool { return cfg().PushDown(job) },
+		FixedPace:      func(job string) bool { return cfg().FixedPace(job) },
+		Encoding: scrape.EncodingOptions{
+			Node:    node,
+			ByPlace: func(job string) bool { return cfg().EncodingByPlace(job) },
+			OnNode:  func(job string) bool { return cfg().OnNode(job) },
+		},
 	}
 }
 

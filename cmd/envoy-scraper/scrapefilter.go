@@ -111,9 +111,9 @@ func (rep *filterReport) rows(add func(cells ...string)) {
 		add("Filter", "none: "+rep.WhyWhole)
 		return
 	case rep.WhyWhole != "":
-		add("Filter", cutFilter(rep.Filter)+" (not used: "+rep.WhyWhole+")")
+		add("Filter", scrape.ShortFilter(rep.Filter)+" (not used: "+rep.WhyWhole+")")
 	default:
-		add("Filter", cutFilter(rep.Filter))
+		add("Filter", scrape.ShortFilter(rep.Filter))
 	}
 	p := rep.Page
 	switch {
@@ -134,12 +134,9 @@ func (rep *filterReport) rows(add func(cells ...string)) {
 		p.Missing, strings.Join(p.Examples, ", ")))
 }
 
-// leastLeftOut is which part of the lines a filter must leave out: one in leastLeftOut, as in internal/scrape.
-const leastLeftOut = 4
-
 // verdict says that the program does not use a filter that leaves out so little; empty: it uses the filter.
 func (p *filteredPage) verdict() string {
-	if p.Series <= p.wholeSeries && (p.wholeSeries-p.Series)*leastLeftOut < p.wholeSeries {
+	if scrape.SavesLittle(p.Series, p.wholeSeries) {
 		return ", too little: the program reads whole pages"
 	}
 	return ""
@@ -147,15 +144,6 @@ func (p *filteredPage) verdict() string {
 
 // percentLeftOut returns how many percent of the whole a part lacks.
 func percentLeftOut(part, whole int) int { return 100 * max(0, whole-part) / max(whole, 1) }
-
-// cutFilter shortens a filter for people.
-func cutFilter(filter string) string {
-	const most = 100
-	if r := []rune(filter); len(r) > most {
-		return fmt.Sprintf("%s… (%d characters)", string(r[:most]), len(r))
-	}
-	return filter
-}
 
 // checkFiltered returns why --filtered cannot be answered; nil: it can.
 func (rep *filterReport) checkFiltered(job *promconfig.ScrapeConfig) error {

@@ -36,9 +36,8 @@ func discoverOnce(ctx context.Context, opts config.Options, allowLoopback bool) 
 		return nil, err
 	}
 	discovery.TakeClientLogs(zap.NewNop()) // the error of Look is enough
-	l := &oneLook{cfg: cfg, opts: scrape.Options{AllowLoopback: allowLoopback, OwnAddressOnly: cfg.OwnAddressOnly,
-		PushDown: cfg.PushDown, FixedPace: cfg.FixedPace, Unsharded: cfg.Unsharded,
-		Encoding: encodings(func() *config.Config { return cfg }, opts.NodeName)}}
+	l := &oneLook{cfg: cfg, opts: jobOptions(func() *config.Config { return cfg }, opts.NodeName)}
+	l.opts.AllowLoopback, l.opts.Unsharded = allowLoopback, cfg.Unsharded
 	if l.manager, l.found, err = discovery.Look(ctx, cfg.Jobs); err != nil {
 		return nil, err
 	}

@@ -21,8 +21,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/e2e/process"
 )
 
-// idleListeners are so many that their stats are more than a quarter of the page, without which they are not worth a
-// filter.
+// idleListeners is how many listeners have no traffic. Their stats are more than a quarter of the page: if the rules
+// dropped fewer, the page would not be asked for with a filter.
 const idleListeners = 20
 
 //go:embed envoy.yaml.tmpl

@@ -88,9 +88,6 @@ func validateWord(key, value string, words ...string) []error {
 	return []error{keyError{key, value, "must be " + either, "write " + either}}
 }
 
-// mostOfFilter is how many characters of a filter a note shows.
-const mostOfFilter = 100
-
 // notePushDown notes for each job with rules which filter they make, or why they make none. It says nothing about jobs
 // that are not of Envoy's page, and about those with push_down: off.
 func (l *loader) notePushDown(cfg *Config) {
@@ -104,11 +101,8 @@ func (l *loader) notePushDown(cfg *Config) {
 		filter, why := scrape.FilterOf(j.cfg)
 		n.Why = "sidecars are asked for their whole pages: " + why
 		if filter != "" {
-			if r := []rune(filter); len(r) > mostOfFilter {
-				filter = fmt.Sprintf("%s… (%d characters)", string(r[:mostOfFilter]), len(r))
-			}
 			n.Why = "sidecars are asked only for stats that these rules can keep, if that leaves out at least a " +
-				"quarter of the lines: filter=" + filter
+				"quarter of the lines: filter=" + scrape.ShortFilter(filter)
 		}
 		cfg.Notes = append(cfg.Notes, n)
 	}

@@ -383,7 +383,7 @@ func TestAnEnvoyThatIsAskedLessOften(t *testing.T) {
 	row := w.reportOf(pools).row(t, "cart")
 	row.want(t, Scraped, "scraped:slowed", "every "+span(4*target.Interval), "instead of every "+
 		span(target.Interval)+", because its answers begin only after more than "+span(target.Interval/10)+".")
-	if after := slowAfter(time.Second); after != 250*time.Millisecond {
+	if after := scrape.SlowAfter(time.Second); after != 250*time.Millisecond {
 		t.Errorf("with an interval of 1 s answers are slow after %v", after)
 	}
 	if row.Target.Every != 4*target.Interval || row.Target.SlowedSince != target.SlowedSince {

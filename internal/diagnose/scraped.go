@@ -12,15 +12,9 @@ import (
 const (
 	// slowShare is the part of its timeout from which on a scrape counts as slow.
 	slowShare = 0.8
-	// pacePart and leastSlow are slowShare and leastSlow of internal/scrape.
-	pacePart  = 10
-	leastSlow = 250 * time.Millisecond
 	// recently is how long ago a restart is worth a remark.
 	recently = time.Hour
 )
-
-// slowAfter returns how long the answers of a target with this interval may take before it is asked less often.
-func slowAfter(interval time.Duration) time.Duration { return max(interval/pacePart, leastSlow) }
 
 // scraped is about a pod whose last scrape was good. The hint is the first thing that is odd about it, if anything is.
 func (b *builder) scraped(p *pod, t *scrape.TargetStatus) finding {
@@ -58,7 +52,7 @@ func (b *builder) remark(p *pod, t *scrape.TargetStatus) (kind, hint string) {
 	case !t.SlowedSince.IsZero():
 		return "slowed", fmt.Sprintf("It is asked every %s instead of every %s, because its answers begin only after "+
 			"more than %s. %s To ask it at every turn, write pace: fixed in envoy_scraper.jobs.",
-			span(t.Every()), span(t.Interval), span(slowAfter(t.Interval)), fewerMetrics)
+			span(t.Every()), span(t.Interval), span(scrape.SlowAfter(t.Interval)), fewerMetrics)
 	case t.Timeout > 0 && t.Duration.Seconds() >= slowShare*t.Timeout.Seconds():
 		return "slow", fmt.Sprintf("The last scrape took %s of its timeout of %s. %s",
 			span(t.Duration.Round(time.Millisecond)), span(t.Timeout), slowHint)

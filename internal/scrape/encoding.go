@@ -103,8 +103,7 @@ func (t *target) isNear() bool { return t.pod == nil && (t.near || t.socket != "
 
 // takeZstd decides whether a request asks for zstd. It does not if pages in zstd have no memory left, if the target was
 // silent the last time and would only hold memory, or if an earlier page of the target could not be read as zstd: then
-// it asks for gzip. If it asks for zstd, putDecoder gives the memory
-// back.
+// it asks for gzip. If it asks for zstd, putDecoder gives the memory back.
 func (f *fetcher) takeZstd(t *target) bool {
 	return f.byPlace && !t.isNear() && !t.badZstd.Load() && !t.silent.Load() && f.guard.budget.zstd.take()
 }

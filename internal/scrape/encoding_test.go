@@ -323,7 +323,7 @@ func TestEncodingsThatNobodyAskedFor(t *testing.T) {
 	}
 }
 
-// zstdBomb returns a frame with so many blocks, each of which is 128 KiB of spaces.
+// zstdBomb returns a frame with the given number of blocks. Each block decompresses to 128 KiB of spaces.
 func zstdBomb(window byte, blocks int) string {
 	const size = 128 << 10
 	block := size<<3 | 1<<1 // a block of one repeated byte

@@ -20,7 +20,6 @@ type jobState struct {
 	pageOptions exposition.Options // of all targets; pageOptionsOf adds what relabeling set for one
 	ownAddress  bool
 	filter      *jobFilter
-	pushDown    bool // the filter is wanted
 	fixedPace   bool // its targets are asked at every turn, however slow they are
 	onNode      bool // discovery finds the pods of this node only
 	failures    *failureLog
@@ -44,9 +43,8 @@ func newJobState(cfg *promconfig.ScrapeConfig, opts Options) (*jobState, error) 
 		return nil, err
 	}
 	f.readPodsThrough(proxy)
-	push := opts.PushDown != nil && opts.PushDown(cfg.JobName)
 	j := &jobState{
-		cfg: cfg, fetcher: f, ownAddress: own, filter: newJobFilter(cfg, push), pushDown: push,
+		cfg: cfg, fetcher: f, ownAddress: own, filter: newJobFilter(cfg, opts),
 		fixedPace: hasFixedPace(cfg.JobName, f, opts), onNode: opts.Encoding.isOnNode(cfg.JobName),
 		pageOptions: exposition.Options{
 			SampleLimit:        int(cfg.SampleLimit),
@@ -96,7 +94,8 @@ func (j *jobState) pageOptionsOf(t *target) exposition.Options {
 // isSame reports whether two configurations are the same. The YAML masks secrets, so they are compared by themselves.
 func (j *jobState) isSame(other *jobState) bool {
 	return j.text == other.text && j.ownAddress == other.ownAddress && j.onNode == other.onNode &&
-		j.pushDown == other.pushDown && j.fixedPace == other.fixedPace && j.fetcher.byPlace == other.fetcher.byPlace &&
+		j.filter.expr == other.filter.expr && j.filter.why == other.filter.why &&
+		j.fixedPace == other.fixedPace && j.fetcher.byPlace == other.fetcher.byPlace &&
 		reflect.DeepEqual(j.cfg.HTTPClientConfig, other.cfg.HTTPClientConfig)
 }
 

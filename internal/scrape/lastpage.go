@@ -65,13 +65,13 @@ func (l *loop) lastPage() (LastPage, bool) {
 	if !good {
 		return LastPage{}, false
 	}
-	status := l.asStatus()
+	filter, _ := l.shownFilter(s.refused)
 	return LastPage{
 		Job: cfg.JobName, Pod: podIn(found.own, found.group),
 		Labels: l.target.labels, Target: l.env.table.AddTarget(l.target.labels),
 		Discovered: func() labels.Labels { return discovered(cfg, found.own, found.group) },
 		Interval:   l.target.interval, Duration: s.duration, Bytes: s.page, WireBytes: s.wire,
-		Samples: s.counts.Scraped, URL: status.URL, Filter: status.Filter, Whole: status.Whole,
+		Samples: s.counts.Scraped, URL: l.target.shown, Filter: filter, Whole: s.whole(),
 		Shown: s.shown, table: l.env.table,
 	}, true
 }

@@ -72,6 +72,9 @@ type scrapeStatus struct {
 	shown  exposition.Shown
 }
 
+// whole returns the size of the last good whole page.
+func (s *scrapeStatus) whole() PageSize { return PageSize{s.wholeBytes, int(s.wholeSamples)} }
+
 // pageSize are the sizes of a page, as far as it was read.
 type pageSize struct {
 	page, wire int64 // uncompressed, and as it was sent

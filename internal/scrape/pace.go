@@ -27,7 +27,7 @@ const (
 	slowShare = 10
 	leastSlow = 250 * time.Millisecond
 
-	answersInARow = 2 // after so many answers of one kind the pace changes by one step; one may be an accident
+	answersInARow = 2 // slow (or quick) answers that change the pace by one step: a single one may be an accident
 	maxTurns      = 4
 	// maxApart is how far apart two scrapes of a slowed target may be. Prometheus takes a series for gone after five
 	// minutes without a sample.
@@ -103,8 +103,9 @@ func mostTurns(interval time.Duration) int8 {
 	return n
 }
 
-// isSlow reports whether an answer that took so long is slow.
-func isSlow(took, interval time.Duration) bool { return took > max(interval/slowShare, leastSlow) }
+// SlowAfter returns how long a target that is scraped at this interval may take to answer. An answer that takes longer
+// is slow.
+func SlowAfter(interval time.Duration) time.Duration { return max(interval/slowShare, leastSlow) }
 
 // answerOf returns what a scrape says about the pace of its target. failure is the reason for which it failed, as in
 // failures_total, or empty. asked reports whether the target was sent the request, and slow whether it took long to
@@ -143,7 +144,7 @@ func (l *loop) notePace(timer *answerTimer, took time.Duration, err error) {
 		failure = reasonOf(err)
 	}
 	asked, waited := timer.answer(took, failure == "timeout")
-	a := answerOf(failure, asked, isSlow(waited, l.target.interval))
+	a := answerOf(failure, asked, waited > SlowAfter(l.target.interval))
 	next := l.pace.after(a, l.target.interval, timer.began.Add(took))
 	if next == l.pace && !next.slowed() {
 		return

@@ -97,7 +97,7 @@ func TestSlowAnswers(t *testing.T) {
 		{time.Second, 250 * time.Millisecond, false},
 		{time.Second, 251 * time.Millisecond, true},
 	} {
-		if got := isSlow(c.took, c.interval); got != c.want {
+		if got := c.took > SlowAfter(c.interval); got != c.want {
 			t.Errorf("%v at an interval of %v: slow is %v", c.took, c.interval, got)
 		}
 	}

@@ -20,7 +20,7 @@ type pageTurns struct {
 	failed   bool    // since the last good page, a scrape of the filtered page failed
 	failures uint8   // such failures before a good whole page, without a good filtered page between
 	refusal  refusal // why no filtered page is asked for
-	reloads  uint8   // of the file, up to the last scrape, modulo 256
+	reloads  uint8   // number of reloads before the last scrape, modulo 256
 }
 
 // refusal is why a target gets no filter although its job has one.
@@ -59,21 +59,21 @@ const (
 // isFiltered reports whether the next page is filtered, if the target takes a filter.
 func (t *pageTurns) isFiltered() bool { return t.proven && t.refusal == refusedNot && t.left > 0 }
 
-// savesLittle reports whether a filter leaves out too little, by the samples of the filtered page and of the whole one.
+// SavesLittle reports whether a filter leaves out too little, by the samples of the filtered page and of the whole one.
 // If the filtered one has more, the page has grown between the two, and it is not known.
-func savesLittle(filtered, whole int) bool {
+func SavesLittle(filtered, whole int) bool {
 	return filtered <= whole && (whole-filtered)*leastLeftOut < whole
 }
 
-// follow begins anew if the file was loaded again.
+// follow starts again with a whole page if there was a reload since the last scrape.
 func (t *pageTurns) follow(reloads uint8) {
 	if t.reloads != reloads {
 		*t = pageTurns{reloads: reloads}
 	}
 }
 
-// inherited returns the turns of a target whose loop was replaced by one under a job with so many reloads. reloaded
-// says that the job is another one.
+// inherited returns the turns for a loop that replaces the one before. reloaded says that the job's configuration has
+// changed, and reloads is the number of reloads that the new job has seen.
 func (t pageTurns) inherited(reloaded bool, reloads uint8) pageTurns {
 	if reloaded {
 		t.reloads, t.lost, t.failures, t.refusal = reloads, 0, 0, refusedNot

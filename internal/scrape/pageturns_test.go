@@ -64,7 +64,7 @@ func TestAFilterThatSavesLittleIsTriedAgain(t *testing.T) {
 		filtered, whole int
 		little          bool
 	}{{74, 100, false}, {75, 100, false}, {76, 100, true}, {0, 0, false}, {0, 1, false}, {110, 100, false}} {
-		if savesLittle(c.filtered, c.whole) != c.little {
+		if SavesLittle(c.filtered, c.whole) != c.little {
 			t.Errorf("%d of %d lines: too little %v", c.filtered, c.whole, !c.little)
 		}
 	}

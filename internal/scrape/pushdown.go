@@ -29,6 +29,15 @@ func FilterOf(cfg *promconfig.ScrapeConfig) (filter, why string) {
 	return pushdown.Build(cfg.MetricRelabelConfigs)
 }
 
+// ShortFilter returns a filter for people: no more than its first 100 characters, and how many there are.
+func ShortFilter(filter string) string {
+	const most = 100
+	if r := []rune(filter); len(r) > most {
+		return fmt.Sprintf("%s… (%d characters)", string(r[:most]), len(r))
+	}
+	return filter
+}
+
 // setsParam reports whether a rule may set a label __param_…, which becomes a parameter of the request.
 func setsParam(rule *promrelabel.Config) bool {
 	switch rule.Action {
@@ -53,8 +62,8 @@ type jobFilter struct {
 	warned  atomic.Int64  // when a target that refuses it was last warned of, Unix seconds
 }
 
-func newJobFilter(cfg *promconfig.ScrapeConfig, on bool) *jobFilter {
-	if !on {
+func newJobFilter(cfg *promconfig.ScrapeConfig, opts Options) *jobFilter {
+	if opts.PushDown == nil || !opts.PushDown(cfg.JobName) {
 		return &jobFilter{why: "push_down is off for the job"}
 	}
 	expr, why := FilterOf(cfg)
@@ -88,7 +97,16 @@ func (f *jobFilter) reloaded() {
 	f.reloads.Add(1)
 }
 
-// whyWhole returns why the pages of a target are whole: a clause without a full stop. It is empty if they are not.
+// shownFilter returns the filter with which a target is asked, or why its pages are whole: a clause without a full
+// stop.
+func (l *loop) shownFilter(refused refusal) (filter, why string) {
+	if why = l.whyWhole(refused); why == "" {
+		filter = l.job.filter.expr
+	}
+	return filter, why
+}
+
+// whyWhole returns why the pages of a target are whole. It is empty if they are not.
 func (l *loop) whyWhole(refused refusal) string {
 	f := l.job.filter
 	lost := f.lost.Load()

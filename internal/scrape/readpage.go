@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,7 +12,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
-	"github.com/envoy-scraper/envoy-scraper/internal/hashindex"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -24,9 +24,9 @@ type pageRead struct {
 	err       error
 	unfetched bool // err is not about what the page says
 
-	// This whole page was read in place of a filtered one with so many samples, and has nothing that that one lacked.
+	// This whole page was read in place of a filtered one, and lacks the same series.
 	vanished bool
-	instead  int
+	instead  int // samples of that filtered page
 
 	both bool // the other page was bad, too
 }
@@ -120,11 +120,7 @@ const maxMissing = 64
 
 // missingFrom returns live series that a batch lacks.
 func (l *loop) missingFrom(b *series.Batch) (missing []series.ID) {
-	var shown hashindex.Set
-	shown.Reset(len(b.Series))
-	for _, id := range b.Series {
-		shown.Add(uint32(id))
-	}
+	shown := shownIn(b, l.job.cfg.TrackTimestampsStaleness)
 	for id := range l.live.Series() {
 		if !shown.Has(uint32(id)) {
 			if missing = append(missing, id); len(missing) == maxMissing {
@@ -173,34 +169,22 @@ func (l *loop) refuse(why zap.Field) {
 
 // compare looks on a whole page for series that the filtered page lacked. It reports whether they have vanished.
 func (l *loop) compare(filtered, whole pageRead, missing []series.ID) (vanished bool) {
-	lost := l.firstShown(whole.batch, missing)
+	lost := slices.IndexFunc(missing, func(id series.ID) bool { return slices.Contains(whole.batch.Series, id) })
 	switch {
-	case lost == nil:
+	case lost < 0:
 		return true
 	case filtered.size.page == 0:
 		l.refuse(zap.String("error", "the page is empty"))
 	default:
 		l.job.metrics.filterFault(faultLost)
-		if l.turns.compared(true) && l.job.filter.stop(l.nameOf(*lost)) {
+		if l.turns.compared(true) && l.job.filter.stop(l.nameOf(missing[lost])) {
 			l.env.log.Warn("the filter that is made of metric_relabel_configs loses a series that they keep; the "+
 				"pages of the job are read whole until a reload. Please report it. push_down: off in "+
-				"envoy_scraper.jobs switches filters off", l.logFields(zap.String("family", l.nameOf(*lost)),
+				"envoy_scraper.jobs switches filters off", l.logFields(zap.String("family", l.nameOf(missing[lost])),
 				zap.String("filter", l.job.filter.expr))...)
 		}
 	}
 	return false
-}
-
-// firstShown returns the first of some series that a batch has, or nil.
-func (l *loop) firstShown(b *series.Batch, of []series.ID) *series.ID {
-	for i := range of {
-		for _, id := range b.Series {
-			if id == of[i] {
-				return &of[i]
-			}
-		}
-	}
-	return nil
 }
 
 // noteTurn keeps what a scrape says about the filter.
@@ -231,7 +215,7 @@ func (l *loop) noteTurn(r pageRead, restarted bool) {
 	}
 	if compared {
 		l.turns.compared(false)
-		if savesLittle(filtered, whole) {
+		if SavesLittle(filtered, whole) {
 			l.turns.little()
 		}
 	}

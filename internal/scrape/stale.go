@@ -10,7 +10,12 @@ import (
 // tracked, unless track_timestamps_staleness is set. Such series are never live, and a sample with its own timestamp
 // does not keep a series live.
 func markVanished(b *series.Batch, live exposition.Shown, trackTimestamps bool) {
-	var shown hashindex.Set
+	shown := shownIn(b, trackTimestamps)
+	markUnlessIn(b, live, &shown)
+}
+
+// shownIn returns the series of b that count as shown.
+func shownIn(b *series.Batch, trackTimestamps bool) (shown hashindex.Set) {
 	shown.Reset(len(b.Series))
 	own := b.Times
 	if trackTimestamps {
@@ -23,7 +28,7 @@ func markVanished(b *series.Batch, live exposition.Shown, trackTimestamps bool) 
 		}
 		shown.Add(uint32(id))
 	}
-	markUnlessIn(b, live, &shown)
+	return shown
 }
 
 // markMissing appends a marker for each live series that is not in shown.

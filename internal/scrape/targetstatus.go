@@ -26,11 +26,9 @@ func (l *loop) asStatus() TargetStatus {
 		PageBytes: s.page, WireBytes: s.wire, Failure: s.failure, Failures: s.failures,
 		Signs: s.traits.signs, Shape: s.traits.shape, Started: timeOf(s.traits.started),
 		Restarted: timeOf(s.traits.restarted), Turns: l.pace.turns(), SlowedSince: l.pace.slowedSince(),
-		Whole: PageSize{s.wholeBytes, int(s.wholeSamples)}, WhyWhole: l.whyWhole(s.refused),
+		Whole: s.whole(),
 	}
-	if status.WhyWhole == "" {
-		status.Filter = l.job.filter.expr
-	}
+	status.Filter, status.WhyWhole = l.shownFilter(s.refused)
 	if s.health == HealthDown {
 		status.FailingSince = s.since
 	}
