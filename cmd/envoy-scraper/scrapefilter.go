@@ -82,7 +82,7 @@ func (rep *filterReport) compare(ctx context.Context, whole *scrape.Once, kept m
 // again returns a scrape of the same page.
 func again(o *scrape.Once) *scrape.Once {
 	return &scrape.Once{Job: o.Job, URL: o.URL, Timeout: o.Timeout, Pod: o.Pod, Via: o.Via,
-		RefuseLoopback: o.RefuseLoopback, OwnAddressOnly: o.OwnAddressOnly}
+		RefuseLoopback: o.RefuseLoopback, OwnAddressOnly: o.OwnAddressOnly, ByPlace: o.ByPlace}
 }
 
 // keptOn scrapes a page, and returns its series that rules keep.
