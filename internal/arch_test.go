@@ -38,6 +38,7 @@ var allowed = map[string][]string{
 	"series":     {"hashindex"},
 	"exposition": {"hashindex", "series"},
 	"scrape":     {"envoy", "pushdown", "hashindex", "series", "exposition", "discovery", "shard", "via"},
+	"aggregate":  {"series"},
 	"via":        {"discovery"},                 // its client of an API server
 	"podlookup":  {"config/hint", "kubeconfig"}, // hint: nearest names
 	"remotewrite": {

@@ -26,6 +26,7 @@ type loop struct {
 
 	// The following belong to the goroutine of the scrape that runs, and otherwise to the schedule.
 	scraped bool // at least once: otherwise there is nothing to mark
+	handed  bool // another instance has the target; guarded by Pools.mu
 	page    *exposition.Page
 	live    exposition.Shown // series of the last page, good or not: they get markers when they are gone
 	ages    ages
@@ -39,9 +40,9 @@ type loop struct {
 	life      life
 	heapIndex int32 // in the heap of due times; -1: not there
 
-	handed bool        // another instance has the target; guarded by Pools.mu
-	viaAPI atomic.Bool // it counts as a target that is scraped through the API server
-	moved  atomic.Bool // another instance got the target: the samples of a scrape that still runs must not wait
+	source series.SourceID // of the batches; immutable once the loop has started
+	viaAPI atomic.Bool     // it counts as a target that is scraped through the API server
+	moved  atomic.Bool     // another instance got the target: the samples of a scrape that still runs must not wait
 
 	mu     sync.Mutex // guards the following
 	pace   pace       // at which turns the target is asked; its writer, the scrape that runs, reads it without mu
@@ -91,12 +92,15 @@ type env struct {
 	batches sync.Pool // of *series.Batch
 	scratch sync.Pool // of *scratch
 	panics  panics
+	sources atomic.Uint32         // numbers given to loops so far
+	forget  func(series.SourceID) // as Options.Forget; nil: none
 }
 
 func newLoop(e *env, job *jobState, t *target) *loop {
 	id := e.table.AddTarget(t.labels)
 	l := &loop{env: e, job: job, target: t, id: id, heapIndex: -1, status: scrapeStatus{health: HealthUnknown}}
 	l.page = exposition.NewPage(e.layouts, l.newLearner(), job.pageOptionsOf(t))
+	l.source = series.SourceID(e.sources.Add(1))
 	job.fetcher.add(t)
 	l.countViaAPI()
 	l.report = openReport(e.table, id, t.labels, job.cfg.ExtraScrapeMetricsEnabled())
@@ -117,6 +121,9 @@ func (l *loop) inherit(old *loop) (release func()) {
 			l.turns = old.turns.inherited(l.job != old.job, uint8(l.job.filter.reloads.Load()))
 		}
 		l.page.Rebind(l.newLearner(), l.job.pageOptionsOf(l.target))
+		if !old.moved.Load() { // otherwise another instance may have scraped the target since
+			l.source, old.source = old.source, l.source
+		}
 	} else {
 		l.traits.learnAnew()
 	}
@@ -129,6 +136,7 @@ func (l *loop) inherit(old *loop) (release func()) {
 	l.report.inherit(l.env.table, old.report)
 	return func() {
 		left.Forget()
+		old.forgetSource()
 		old.uncountViaAPI()
 		old.job.fetcher.forget(old.target)
 		l.env.table.ReleaseTarget(old.id)
@@ -151,6 +159,7 @@ func (l *loop) release() {
 	l.status.series, l.status.shown = 0, exposition.Shown{}
 	l.mu.Unlock()
 	l.releasePace()
+	l.forgetSource()
 	l.page.Forget()
 	l.live.Release()
 	l.ages.forget(l.env.table)
@@ -158,6 +167,13 @@ func (l *loop) release() {
 	l.env.table.ReleaseTarget(l.id)
 	l.uncountViaAPI()
 	l.job.fetcher.forget(l.target)
+}
+
+// forgetSource says that the sequence of the target's pages ends.
+func (l *loop) forgetSource() {
+	if l.env.forget != nil {
+		l.env.forget(l.source)
+	}
 }
 
 // countViaAPI counts the target if it is scraped through the API server.
@@ -202,7 +218,9 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 	took := time.Since(start)
 	shown := l.shownBeforeFailure(read, err)
 	restarted := l.traits.note(b, err == nil)
+	origin := l.origin(b, err == nil)
 	l.finishBatch(b, r.counts, took, r.size.reported, shown, err)
+	b.Origin = origin
 	if appendErr := l.env.sink.Append(b); appendErr != nil {
 		l.env.log.Error("samples not taken", l.logFields(zap.Error(appendErr))...)
 	}
@@ -223,6 +241,15 @@ func (l *loop) batch(at time.Time) *series.Batch {
 	b.Reset(l.id, at.UnixMilli())
 	b.Interval = l.target.interval
 	return b
+}
+
+// origin returns which scrape b is of. b has the samples of the page, and nothing else yet.
+func (l *loop) origin(b *series.Batch, good bool) series.Origin {
+	o := series.Origin{Source: l.source, Job: l.job.cfg.JobName, Good: good, Uptime: -1}
+	if good {
+		o.Page, o.Uptime = b.Len(), l.traits.uptimeIn(b)
+	}
+	return o
 }
 
 // shownBeforeFailure returns the series that a failed page showed before the failure.

@@ -36,6 +36,7 @@ type Options struct {
 	Sharded        bool                  // instances share the targets and scrape at the same times, see Pools.Shard
 	Unsharded      func(job string) bool // jobs whose targets every instance scrapes; nil: none
 	MaxMemory      int64                 // for pages that are being read, in bytes; 0: 256 MiB
+	Forget         func(series.SourceID) // called after the last batch of a sequence of pages; nil: nothing is called
 	Via            *via.Proxies          // reads pods through their API servers; nil: every target is read directly
 
 	budget    budget            // New computes it from MaxMemory and the limit of open files
@@ -92,7 +93,7 @@ func (p *pool) targetLimitError() error {
 // New returns pools without a job. Batches go to sink.
 func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prometheus.Registerer) *Pools {
 	m := newMetrics(reg)
-	e := &env{table: table, layouts: exposition.NewLayouts(table), sink: sink, log: log, metrics: m}
+	e := &env{table: table, layouts: exposition.NewLayouts(table), sink: sink, log: log, metrics: m, forget: opts.Forget}
 	e.batches.New = func() any { return new(series.Batch) }
 	e.scratch.New = newScratch
 	e.showMemory(reg)

@@ -129,6 +129,14 @@ func (t *traits) note(b *series.Batch, good bool) (restarted bool) {
 	return restarted
 }
 
+// uptimeIn returns the uptime of the Envoy in the batch that note has read last; negative: it is not known.
+func (t *traits) uptimeIn(b *series.Batch) time.Duration {
+	if !t.hasUptime || t.started == 0 {
+		return -1
+	}
+	return time.Duration(b.Values[t.index] * float64(time.Second))
+}
+
 // timeOf returns a time of Unix milliseconds; 0 is the zero time.
 func timeOf(millis int64) time.Time {
 	if millis == 0 {

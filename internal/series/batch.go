@@ -18,6 +18,8 @@ type Batch struct {
 	Interval time.Duration
 	// Urgent: a receiver should get the batch at once, since the target has ended or was lost.
 	Urgent bool
+	// Origin is for receivers that compare the scrapes of a target. It is zero in batches that no scrape has made.
+	Origin Origin
 
 	// Series and Values are parallel: Values[i] is the sample of Series[i]. A staleness marker is a value
 	// (value.StaleNaN), not a flag.
@@ -29,6 +31,24 @@ type Batch struct {
 	Starts     []Start
 	Histograms []Histogram
 	Exemplars  []Exemplar
+}
+
+// SourceID is the number of a sequence of pages of one target. Two pages of a sequence can be compared, series by series:
+// they were read in this order, under the same rules, and no other process has scraped the target in between. 0: none.
+type SourceID uint32
+
+// Origin says which scrape a batch comes from.
+type Origin struct {
+	Source SourceID
+	Job    string
+	// Page is the number of samples of a good page that rules kept: Series[:Page]. Staleness markers and report series
+	// follow. It is 0 if the scrape failed.
+	Page int
+	// Good: the scrape succeeded, so a series that is not in Series[:Page] was not on the page.
+	Good bool
+	// Uptime is how long the Envoy has run, as its page says; negative: not known. Envoy writes whole seconds, and only
+	// when it flushes its stats, every 5 s by default. So the Envoy may have run some seconds longer.
+	Uptime time.Duration
 }
 
 // OwnTime is a sample's timestamp as the page gave it (honor_timestamps), in Unix milliseconds.
