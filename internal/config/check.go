@@ -86,6 +86,9 @@ func isWord(s string) bool {
 
 // scalars returns all scalar values at and below n.
 func scalars(n *yaml.Node) []*yaml.Node {
+	if n == nil {
+		return nil
+	}
 	if n.Kind == yaml.ScalarNode {
 		return []*yaml.Node{n}
 	}

@@ -50,6 +50,15 @@ func Load(o Options) (*Config, error) {
 	if o.LookupEnv == nil {
 		o.LookupEnv = os.LookupEnv
 	}
+	if lookup := o.LookupEnv; o.NodeName != "" { // --node-name is as good as the variable
+		o.LookupEnv = func(name string) (string, bool) {
+			value, ok := lookup(name)
+			if !ok && name == nodeNameVariable {
+				return o.NodeName, true
+			}
+			return value, ok
+		}
+	}
 	l := &loader{opts: o, global: promconfig.DefaultGlobalConfig, ext: DefaultExtension()}
 	l.env = environment{lookup: o.LookupEnv, written: map[*yaml.Node]string{}, broken: map[*yaml.Node]bool{}}
 	cfg := l.load()
@@ -86,6 +95,7 @@ func (l *loader) load() *Config {
 	cfg := l.assemble(src)
 	if cfg != nil {
 		cfg.Shards = shards
+		l.checkAggregates(cfg, src)
 	}
 	return cfg
 }
