@@ -46,6 +46,8 @@ type Origin struct {
 	Page int
 	// Good: the scrape succeeded, so a series that is not in Series[:Page] was not on the page.
 	Good bool
+	// Again: an earlier batch of this process was of the same target.
+	Again bool
 	// Uptime is how long the Envoy has run, as its page says; negative: not known. Envoy writes whole seconds, and only
 	// when it flushes its stats, every 5 s by default. So the Envoy may have run some seconds longer.
 	Uptime time.Duration
