@@ -109,10 +109,10 @@ func (r *reloader) replace() error {
 // apply lets every part plan before the first part changes. Without a plan, a job that is removed by one part and
 // restored after the error of another would lose its targets and mark their series stale.
 //
-// The aggregates change after the last part that can fail, since a changed block ends its sums: an error after it would
-// end them for nothing. They change before the targets do. So the first page of a new target is summed already; raw
-// series of it would reach the receiver otherwise, and nothing would end them. In return, a target that is removed
-// together with its block may be scraped once more: these raw series end with the target, by staleness markers.
+// The aggregates change after the last part that can fail: a changed block ends its sums, which an error after it would
+// do for nothing. They change before the targets do, so that the first page of a new target is summed already, instead
+// of being sent as it is once. In return, a target that is removed together with its block may be sent as it is once.
+// These series end with the target, by staleness markers.
 func (r *reloader) apply(cfg *config.Config) error {
 	r.applying = cfg
 	cfg.SetSelfAddress(r.listen)

@@ -28,6 +28,12 @@ type Block struct {
 	SkipFirst bool
 }
 
+// Blocks that Apply takes; further ones have no effect.
+const (
+	MaxBlocks      = maxBlocks
+	MaxBlocksOfJob = maxGroups
+)
+
 // Gauges says what becomes of gauges that a block matches.
 type Gauges string
 

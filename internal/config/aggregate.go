@@ -90,6 +90,11 @@ func (e AggregateExtension) keeps(label string) bool {
 
 // validateAggregate returns every problem of the entries. jobs are the names of the jobs.
 func (e Extension) validateAggregate(jobs []string, scheme model.ValidationScheme) (errs []error) {
+	if n := len(e.Aggregate); n > aggregate.MaxBlocks {
+		errs = append(errs, keyError{"aggregate", fmt.Sprintf("%d entries", n), fmt.Sprintf("more than %d",
+			aggregate.MaxBlocks), "put entries with the same labels into one"})
+		return errs
+	}
 	for i, entry := range e.Aggregate {
 		v := aggregateValidator{AggregateExtension: entry, key: fmt.Sprintf("aggregate[%d]", i), scheme: scheme}
 		v.checkJobs(jobs)
@@ -99,7 +104,7 @@ func (e Extension) validateAggregate(jobs []string, scheme model.ValidationSchem
 		v.checkRest()
 		errs = append(errs, v.errs...)
 	}
-	return append(errs, e.validateOverlaps()...)
+	return append(errs, e.validatePairs()...)
 }
 
 // aggregateValidator collects the problems of one entry.
@@ -248,32 +253,4 @@ func (v *aggregateValidator) checkRest() {
 			"which, so every query would count twice",
 			"add prefix, as prefix: 'workload:', or another label to as, which queries then select")
 	}
-}
-
-// validateOverlaps refuses two entries that can match one series. If that is not found out within the bound of
-// haveCommonString, it says nothing; the first of the two entries wins then.
-func (e Extension) validateOverlaps() (errs []error) {
-	for i, entry := range e.Aggregate {
-		for k, before := range e.Aggregate[:i] {
-			at := slices.IndexFunc(entry.Jobs, func(job string) bool { return slices.Contains(before.Jobs, job) })
-			if at < 0 {
-				continue
-			}
-			if name, both := haveCommonString(before.anchored(), entry.anchored()); both {
-				errs = append(errs, keyError{fmt.Sprintf("aggregate[%d].match", i), entry.Match,
-					fmt.Sprintf("aggregate[%d] matches some of these series too (%q of job %s, for example), and a "+
-						"series has one sum", k, name, entry.Jobs[at]),
-					"change one of the expressions, or put all into one entry"})
-			}
-		}
-	}
-	return errs
-}
-
-// anchored returns the text of match, or of an expression that matches nothing if it is missing or wrong.
-func (e AggregateExtension) anchored() string {
-	if re, err := e.regexp(); err == nil && e.Match != "" {
-		return re.String()
-	}
-	return `[^\x00-\x{10FFFF}]`
 }

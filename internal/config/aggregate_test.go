@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -82,9 +83,9 @@ func TestNodeNameFlagIsTheVariable(t *testing.T) {
 	text := "envoy_scraper: {aggregate: [{jobs: [a], match: x, as: {instance: '%{NODE_NAME}'}}]}\n" + someRemote +
 		"scrape_configs: [{job_name: a, kubernetes_sd_configs: [{role: pod}]}]\n"
 	for want, lookup := range map[string]func(string) (string, bool){
-		"flag": envOf(), "set": envOf("NODE_NAME", "set"),
+		"flag": envOf(), "set": envOf("NODE_NAME", "set"), "other": envOf("NODE_NAME", ""),
 	} {
-		cfg := load(t, Options{NodeName: "flag", LookupEnv: lookup}, text)
+		cfg := load(t, Options{NodeName: strings.Replace(want, "set", "other", 1), LookupEnv: lookup}, text)
 		if got := cfg.Aggregates()[0].As.Get("instance"); got != want {
 			t.Errorf("instance = %s, want %s", got, want)
 		}
@@ -168,6 +169,28 @@ func TestMistakesInAggregates(t *testing.T) {
 			"{jobs: [b], match: 'istio_.*', as: {instance: n}}"}, nil},
 		"one job, two expressions": {[]string{"{jobs: [a], match: 'istio_.*_total', as: {instance: n}}",
 			"{jobs: [a], match: 'istio_.*_(bucket|sum|count)', as: {instance: n}}"}, nil},
+		"one sum of two jobs": {[]string{"{jobs: [a], match: 'istio_.*', without: [pod, job], as: {instance: n}}",
+			"{jobs: [b], match: 'istio_x', without: [job, pod], as: {instance: n}}"}, []string{
+			":4: envoy_scraper.aggregate[1].match: istio_x: aggregate[0] writes sums with the same names and labels " +
+				`("istio_x", for example), so a series would have two values (put the jobs into one entry, or give ` +
+				`the ` +
+				"entries different labels in as)"}},
+		"one sum by a prefix": {[]string{"{jobs: [a], match: 'x', prefix: 'sum:', as: {instance: n}}",
+			"{jobs: [a], match: 'um:x', prefix: 's', as: {instance: n}}"}, []string{
+			":4: envoy_scraper.aggregate[1].match: um:x: aggregate[0] writes sums with the same names and labels " +
+				`("sum:x", for example), so a series would have two values (put the jobs into one entry, or give the ` +
+				"entries different labels in as)"}},
+		"two jobs told apart by as": {[]string{
+			"{jobs: [a], match: 'istio_.*', without: [job], as: {instance: n, of: a}}",
+			"{jobs: [b], match: 'istio_.*', without: [job], as: {instance: n, of: b}}"}, nil},
+		"two jobs told apart by a prefix": {[]string{
+			"{jobs: [a], match: 'istio_.*', without: [job], as: {instance: n}}",
+			"{jobs: [b], match: 'istio_.*', without: [job], prefix: 'b:', as: {instance: n}}"}, nil},
+		"a job in too many entries": {manyEntries(16), []string{
+			":18: envoy_scraper.aggregate[15].jobs: a: the job is in more than 15 entries (put entries with the same " +
+				"labels into one)"}},
+		"too many entries": {manyEntries(121), []string{
+			":2: envoy_scraper.aggregate: 121 entries: more than 120 (put entries with the same labels into one)"}},
 		"misspelt": {[]string{"{jobs: [a], match: x, as: {instance: n}, keepraw: true}"}, []string{
 			at + ".keepraw: true: unknown key (did you mean keep_raw? otherwise remove it)"}},
 	} {
@@ -179,4 +202,12 @@ func TestMistakesInAggregates(t *testing.T) {
 			}
 		})
 	}
+}
+
+// manyEntries returns entries with different names.
+func manyEntries(n int) (entries []string) {
+	for i := range n {
+		entries = append(entries, fmt.Sprintf("{jobs: [a], match: x%d, as: {instance: n}}", i))
+	}
+	return entries
 }

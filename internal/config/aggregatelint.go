@@ -16,19 +16,19 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
-// checkAggregates checks the entries of envoy_scraper.aggregate together with the jobs, the shards and the endpoints:
-// what cannot be right, and what is unwise.
-func (l *loader) checkAggregates(cfg *Config, src *source) {
-	differ := l.externalLabelsDiffer(src)
-	for i, e := range l.ext.Aggregate {
-		c := aggregateCheck{loader: l, cfg: cfg, AggregateExtension: e,
-			key: fmt.Sprintf("%s.aggregate[%d]", extensionKey, i), agentsDiffer: differ}
-		for _, j := range l.jobs {
-			if slices.Contains(e.Jobs, j.cfg.JobName) {
-				c.jobs = append(c.jobs, j)
-			}
-		}
+// refuseAggregates refuses entries of envoy_scraper.aggregate that the jobs exclude.
+func (l *loader) refuseAggregates() {
+	for _, c := range l.aggregateChecks() {
 		c.refuseNativeHistograms()
+	}
+}
+
+// lintAggregates warns about entries that are unwise with the jobs, the shards and the endpoints, and notes what the
+// sums are.
+func (l *loader) lintAggregates(cfg *Config, src *source) {
+	differ := l.externalLabelsDiffer(src)
+	for _, c := range l.aggregateChecks() {
+		c.cfg, c.agentsDiffer = cfg, differ
 		c.lintMatch()
 		c.lintLabels()
 		c.lintAs()
@@ -37,7 +37,21 @@ func (l *loader) checkAggregates(cfg *Config, src *source) {
 		c.lintPodLabels()
 		c.lintEndpoints()
 		c.noteKeepRaw()
+		c.noteSums()
 	}
+}
+
+func (l *loader) aggregateChecks() (all []*aggregateCheck) {
+	for i, e := range l.ext.Aggregate {
+		c := &aggregateCheck{loader: l, AggregateExtension: e, key: fmt.Sprintf("%s.aggregate[%d]", extensionKey, i)}
+		for _, j := range l.jobs {
+			if j.cfg != nil && j.clean && slices.Contains(e.Jobs, j.cfg.JobName) {
+				c.jobs = append(c.jobs, j)
+			}
+		}
+		all = append(all, c)
+	}
+	return all
 }
 
 // aggregateCheck is the check of one entry.
@@ -46,7 +60,7 @@ type aggregateCheck struct {
 	AggregateExtension
 	cfg  *Config
 	key  string // as envoy_scraper.aggregate[0]
-	jobs []*job // of the entry
+	jobs []*job // of the entry, those without an error
 
 	agentsDiffer bool // external labels may tell agents apart
 }
@@ -370,4 +384,29 @@ func (c *aggregateCheck) noteKeepRaw() {
 			return
 		}
 	}
+}
+
+// noteSums notes what the sums of the entry are.
+func (c *aggregateCheck) noteSums() {
+	b := c.block()
+	labels := "without " + strings.Join(b.Without, ", ")
+	if b.By != nil {
+		labels = "by " + strings.Join(b.By, ", ")
+	}
+	var intervals []model.Duration
+	for _, j := range c.jobs {
+		intervals = append(intervals, j.cfg.ScrapeInterval)
+	}
+	when := "at the interval of each job"
+	slices.Sort(intervals)
+	if n := len(slices.Compact(intervals)); n == 1 {
+		when = "every " + intervals[0].String()
+	}
+	names := ""
+	if c.Prefix != "" {
+		names = ", named " + c.Prefix + "…"
+	}
+	why := fmt.Sprintf("sums of %s of %s, %s, with %v%s, written %s", c.Match, strings.Join(c.Jobs, ", "), labels, b.As,
+		names, when)
+	c.cfg.Notes = append(c.cfg.Notes, c.at(SeverityNote, "", "", why, ""))
 }

@@ -154,7 +154,7 @@ func TestChecksOfAggregates(t *testing.T) {
 			if cfg, err := Load(Options{File: write(t, "n.yml", text), LookupEnv: c.opts.LookupEnv, Check: true,
 				NodeName: c.opts.NodeName}); err == nil {
 				for _, n := range cfg.Notes {
-					if strings.Contains(n.Key, "aggregate") {
+					if strings.Contains(n.Key, "aggregate[0].") {
 						got = append(got, strings.TrimPrefix(n.String(), cfg.opts.File))
 					}
 				}
@@ -179,5 +179,23 @@ func TestSumsOverJobsOfTwoIntervals(t *testing.T) {
 		"sum is up to 1m behind (keep the label job, or give the jobs one interval)"
 	if !strings.Contains(got, want) || strings.Count(got, "\n") != 1 {
 		t.Errorf("check says\n%s\nwant two lines, one of them\n%s", got, want)
+	}
+}
+
+// TestSumsAreNoted: a note of check says what the sums of an entry are.
+func TestSumsAreNoted(t *testing.T) {
+	for entry, want := range map[string]string{
+		"{jobs: [a], match: 'istio_.*', as: {instance: '%{NODE_NAME}'}}": "sums of istio_.* of a, without " +
+			"instance, pod, " +
+			`pod_name, namespace, with {instance="n1"}, written every 1m`,
+		"{jobs: [a, b], match: x|y, by: [job, app], prefix: 'sum:', as: {instance: n, kind: s}}": "sums of x|y of a, " +
+			`b, by job, app, with {instance="n", kind="s"}, named sum:…, written at the interval of each job`,
+	} {
+		text := strings.Replace(aggregateFile(entry), "{job_name: b,", "{job_name: b, scrape_interval: 30s,", 1)
+		cfg := load(t, Options{LookupEnv: envOf("NODE_NAME", "n1")}, text)
+		want = ":3: note: envoy_scraper.aggregate[0]: " + want
+		if got := strings.TrimPrefix(notesOf(cfg), cfg.opts.File); got != want {
+			t.Errorf("notes\n%s\nwant\n%s", got, want)
+		}
 	}
 }

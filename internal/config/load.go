@@ -53,7 +53,7 @@ func Load(o Options) (*Config, error) {
 	if lookup := o.LookupEnv; o.NodeName != "" { // --node-name is as good as the variable
 		o.LookupEnv = func(name string) (string, bool) {
 			value, ok := lookup(name)
-			if !ok && name == nodeNameVariable {
+			if value == "" && name == nodeNameVariable {
 				return o.NodeName, true
 			}
 			return value, ok
@@ -85,6 +85,7 @@ func (l *loader) load() *Config {
 	l.readRemotes(src)
 	l.checkExternalLabels()
 	l.checkExtension()
+	l.refuseAggregates()
 	shards := l.shards()
 	l.checkKeys(src)
 	if l.problems.Errors() > 0 {
@@ -95,7 +96,7 @@ func (l *loader) load() *Config {
 	cfg := l.assemble(src)
 	if cfg != nil {
 		cfg.Shards = shards
-		l.checkAggregates(cfg, src)
+		l.lintAggregates(cfg, src)
 	}
 	return cfg
 }

@@ -6,9 +6,9 @@ import (
 	"unicode"
 )
 
-// maxPairSteps bounds the work of haveCommonString: the pairs of instructions that it compares. It takes well below a
-// second; two expressions of an ordinary file need some thousands.
-const maxPairSteps = 2_000_000
+// maxPairSteps bounds the work of haveCommonString: the pairs of instructions that it compares. It takes some
+// hundredths of a second; two expressions of an ordinary file need some thousands.
+const maxPairSteps = 300_000
 
 // haveCommonString returns a string that two regular expressions match, if there is one. The expressions are anchored
 // at both ends. It is exact within maxPairSteps; beyond them it returns false.
