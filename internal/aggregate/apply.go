@@ -85,8 +85,8 @@ func (a *Aggregates) retire(s *source) {
 		s.was = was
 	}
 	a.detach(s)
-	a.leaveFeed(s.feed)
-	s.feed, s.interval = nil, 0
+	a.leaveFeed(s)
+	s.interval = 0
 }
 
 // end takes the aggregates of a block away.

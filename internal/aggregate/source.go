@@ -156,7 +156,7 @@ func (s *source) restarted(values []float64, uptime time.Duration) bool {
 		}
 		if last := s.last[k]; last > 0 && s.feed.slot(ref).kind == counter {
 			had++
-			if values[i] < last {
+			if v := values[i]; v < last && isCounted(v) {
 				fell++
 			}
 		}
