@@ -69,8 +69,8 @@ func (a *Aggregates) plan(blocks []Block) blockList {
 	return next
 }
 
-// maxBlocks is the number of blocks in force. Numbers of the blocks before are not given away until their aggregates are
-// gone.
+// maxBlocks is the number of blocks in force. Numbers of the blocks before are not given away until their aggregates
+// are gone.
 const maxBlocks = 120
 
 // retire takes a source out of its feed, and keeps its last page for the feed that it will have under other blocks.

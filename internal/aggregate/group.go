@@ -77,8 +77,8 @@ func (g *group) loseSource(n uint32, now int64) {
 	}
 }
 
-// slotOf returns the slot of an aggregate, a new one if there is none. It takes over one reference of id if that is new,
-// and returns whether it did.
+// slotOf returns the slot of an aggregate, a new one if there is none. It takes over one reference of id if that is
+// new, and returns whether it did.
 func (g *group) slotOf(id series.ID, b *block, k kind, bounds uint32) (n uint32, added bool) {
 	key := slotKey{id, b.number}
 	if n, ok := g.byID[key]; ok {
