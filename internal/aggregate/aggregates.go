@@ -195,14 +195,16 @@ func (a *Aggregates) Forget(id series.SourceID) {
 	if s == nil {
 		return
 	}
-	s.feed.lock()
-	a.detach(s)
 	s.forgetFormer(a.table)
-	a.setIntervals(s.feed, a.clock())
-	s.feed.unlock()
+	if s.feed != nil {
+		s.feed.lock()
+		a.detach(s)
+		a.setIntervals(s.feed, a.clock())
+		s.feed.unlock()
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.leaveFeed(s.feed)
+	a.leaveFeed(s)
 	a.table.ReleaseTarget(s.target)
 }
 

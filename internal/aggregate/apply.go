@@ -69,8 +69,8 @@ func (a *Aggregates) plan(blocks []Block) blockList {
 	return next
 }
 
-// maxBlocks is the number of blocks in force. Numbers of the blocks before are not given away until their aggregates are
-// gone.
+// maxBlocks is the number of blocks in force. Numbers of the blocks before are not given away until their aggregates
+// are gone.
 const maxBlocks = 120
 
 // retire takes a source out of its feed, and keeps its last page for the feed that it will have under other blocks.
@@ -85,8 +85,8 @@ func (a *Aggregates) retire(s *source) {
 		s.was = was
 	}
 	a.detach(s)
-	a.leaveFeed(s.feed)
-	s.feed, s.interval = nil, 0
+	a.leaveFeed(s)
+	s.interval = 0
 }
 
 // end takes the aggregates of a block away.

@@ -20,7 +20,8 @@ func (nowhere) Flush()                     {}
 
 // page returns a batch of counters of a replica.
 func page(table *series.Table, replica, n int, a *Aggregates) *series.Batch {
-	l := labels.FromStrings("app", "reviews", "instance", fmt.Sprint(replica), "job", "envoy", "pod", fmt.Sprint(replica))
+	pod := fmt.Sprint(replica)
+	l := labels.FromStrings("app", "reviews", "instance", pod, "job", "envoy", "pod", pod)
 	b := &series.Batch{}
 	b.Reset(table.AddTarget(l), 0)
 	b.Interval = interval

@@ -12,8 +12,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// Bounds. The buckets of two pages can be summed only if their bounds are the same: with 5, 10 and +Inf on one page, and
-// 10 and +Inf on another, the sums would say that no request of the second page took less than 5. So an aggregate
+// Bounds. The buckets of two pages can be summed only if their bounds are the same: with 5, 10 and +Inf on one page,
+// and 10 and +Inf on another, the sums would say that no request of the second page took less than 5. So an aggregate
 // histogram has the bounds of the first page, and another one, with the label bounds="2", those of pages that disagree.
 
 // boundsLabel distinguishes aggregate histograms that differ only in their bounds. The first has no such label.
@@ -43,8 +43,8 @@ func histogramKey(base string, l labels.Labels) uint64 {
 // maxBounds is the number of bounds of a histogram that are kept apart. Pages with further ones stay as they are.
 const maxBounds = 99
 
-// of returns the index of bounds, and whether they are new while the histogram has others. It returns 0 if the histogram
-// has too many.
+// of returns the index of bounds, and whether they are new while the histogram has others. It returns 0 if the
+// histogram has too many.
 func (a *allBounds) of(key, hash uint64) (n uint32, disagree bool) {
 	same := a.byKey[key]
 	var taken [maxBounds + 1]bool

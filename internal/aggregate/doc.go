@@ -17,12 +17,12 @@
 //  5. group.tick hands on the totals of a group as one batch, at each multiple of the scrape interval (group.go).
 //
 // The words: a source is a sequence of pages of one target, a group is a target label set that aggregates have, an
-// aggregate is a series of a group, and a slot is its place in the group. A feed is the list of groups that the pages of
-// a target go to: one for each block of its job.
+// aggregate is a series of a group, and a slot is its place in the group. A feed is the list of groups that the pages
+// of a target go to: one for each block of its job.
 //
 // Invariants: a layout holds one reference of each of its series, a slot one of its aggregate. A slot that is in a
 // layout has at least one source. What a source knows changes only while all groups of its feed are locked.
 //
-// LOCK ORDER: Aggregates.changing, Aggregates.mu, group.mu in the order of their numbers, the locks of the next sink and
-// of series.Table. Aggregates.mu is not held while a group is locked.
+// LOCK ORDER: Aggregates.changing, Aggregates.mu, group.mu in the order of their numbers, the locks of the next sink
+// and of series.Table.
 package aggregate

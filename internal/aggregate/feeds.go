@@ -85,8 +85,12 @@ func (a *Aggregates) group(l labels.Labels) *group {
 	return g
 }
 
-// leaveFeed counts one source of a feed less. The caller holds mu.
-func (a *Aggregates) leaveFeed(f *feed) {
+// leaveFeed takes a source out of its feed, if it has one. The caller holds mu.
+func (a *Aggregates) leaveFeed(s *source) {
+	f := s.feed
+	if s.feed = nil; f == nil {
+		return
+	}
 	if f.users--; f.users > 0 {
 		return
 	}

@@ -54,8 +54,8 @@ func hashOf(ids []series.ID) uint64 {
 	return h
 }
 
-// feed is the list of groups that the pages of some targets go to, with the layouts of these pages. Two targets have the
-// same feed if all their labels that aggregates keep are equal.
+// feed is the list of groups that the pages of some targets go to, with the layouts of these pages. Two targets have
+// the same feed if all their labels that aggregates keep are equal.
 type feed struct {
 	key    feedKey
 	groups []*group // one for each block, in the order of blocks

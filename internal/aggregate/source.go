@@ -62,11 +62,11 @@ func (s *source) forgetFormer(table *series.Table) {
 // isNew is what source.last has of a series that is new on the page, until it is known whether the process is new, too.
 const isNew = -1
 
-// carry gives the source the layout of the present page. It returns how many series that are summed are new on it. young
-// says of a block whether the process has started after it came into force, and within the last interval.
+// carry gives the source the layout of the present page. It returns how many series that are summed are new on it.
+// young says of a block whether the process has started after it came into force, and within the last interval.
 //
-// last then has the value of each series on the page before, or isNew. If there was no page before, or the series was not
-// summed then, it has NaN, so that count takes the present value as the first; 0 if the process is young.
+// last then has the value of each series on the page before, or isNew. If there was no page before, or the series was
+// not summed then, it has NaN, so that count takes the present value as the first; 0 if the process is young.
 func (s *source) carry(to *layout, young func(*block) bool) (born int) {
 	last := make([]float64, 0, to.summed)
 	find, places := finder{}, []int32(nil)
@@ -132,9 +132,9 @@ func (s *source) countNew() {
 	}
 }
 
-// restartShares say which part of the counters that had a value must have fallen before a page counts as that of another
-// process: half of them if the uptime fell too, nine tenths if the page has no uptime. The uptime alone proves nothing:
-// Envoy computes it from the clock of the node, which may be set back.
+// restartShares say which part of the counters that had a value must have fallen before a page counts as that of
+// another process: half of them if the uptime fell too, nine tenths if the page has no uptime. The uptime alone proves
+// nothing: Envoy computes it from the clock of the node, which may be set back.
 const (
 	restartShare        = 0.5
 	restartShareUnknown = 0.9
@@ -156,7 +156,7 @@ func (s *source) restarted(values []float64, uptime time.Duration) bool {
 		}
 		if last := s.last[k]; last > 0 && s.feed.slot(ref).kind == counter {
 			had++
-			if values[i] < last {
+			if v := values[i]; v < last && isCounted(v) {
 				fell++
 			}
 		}

@@ -70,7 +70,9 @@ type AggregateOf struct {
 
 // Series returns the aggregates of the group with these labels, at most limit of them from offset on, sorted by name
 // and labels, and how many there are. match, unless nil, selects by the whole label set.
-func (a *Aggregates) Series(group labels.Labels, match func(labels.Labels) bool, offset, limit int) ([]AggregateOf, int) {
+func (a *Aggregates) Series(
+	group labels.Labels, match func(labels.Labels) bool, offset, limit int,
+) ([]AggregateOf, int) {
 	a.changing.RLock()
 	defer a.changing.RUnlock()
 	g := a.groupWith(group)
@@ -157,7 +159,9 @@ func (a *Aggregates) addSources(all []AggregateOf, s *source, g *group, places m
 }
 
 // wholeLabels returns the labels of a series of a target. It uses the memory of pairs.
-func wholeLabels(v series.View, pairs []series.Pair, id series.ID, target series.TargetID) (labels.Labels, []series.Pair) {
+func wholeLabels(
+	v series.View, pairs []series.Pair, id series.ID, target series.TargetID,
+) (labels.Labels, []series.Pair) {
 	pairs = v.Labels(pairs[:0], id, target)
 	b := labels.NewScratchBuilder(len(pairs))
 	for _, p := range pairs {

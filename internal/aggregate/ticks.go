@@ -51,8 +51,8 @@ func (a *Aggregates) tickAll(now time.Time) (wait time.Duration, any bool) {
 	return max(wait, time.Millisecond), any
 }
 
-// tickIfDue writes the aggregates of a group if a tick is due. If several ticks have passed, it writes the last one. The
-// caller has locked the group.
+// tickIfDue writes the aggregates of a group if a tick is due. If several ticks have passed, it writes the last one.
+// The caller has locked the group.
 func (a *Aggregates) tickIfDue(g *group, now time.Time) {
 	ms := now.UnixMilli()
 	if g.interval == 0 || ms < g.next {
@@ -77,8 +77,8 @@ func (a *Aggregates) writeLast() {
 	}
 }
 
-// write hands on the aggregates of a group at a time, which must be newer than the one before. The caller has locked the
-// group.
+// write hands on the aggregates of a group at a time, which must be newer than the one before. The caller has locked
+// the group.
 func (a *Aggregates) write(g *group, at int64) {
 	if at <= g.ticked { // the clock was set back
 		return

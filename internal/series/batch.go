@@ -33,8 +33,9 @@ type Batch struct {
 	Exemplars  []Exemplar
 }
 
-// SourceID is the number of a sequence of pages of one target. Two pages of a sequence can be compared, series by series:
-// they were read in this order, under the same rules, and no other process has scraped the target in between. 0: none.
+// SourceID is the number of a sequence of pages of one target. Two pages of a sequence can be compared, series by
+// series: they were read in this order, under the same rules, and no other process has scraped the target in between.
+// 0: none.
 type SourceID uint32
 
 // Origin says which scrape a batch comes from.
