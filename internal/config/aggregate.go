@@ -209,6 +209,9 @@ func (v *aggregateValidator) checkAs() {
 		switch {
 		case name == model.JobLabel:
 			v.refuse(key, value, "job stays the name of the scrape job", "use another label, as instance")
+		case name == aggregate.BoundsLabel:
+			v.refuse(key, value, "sums of histograms with different bounds have this label", "use another label, "+
+				"as instance")
 		case !v.isSumLabel(key, name, value):
 		case value == "":
 			v.refuse(key, value, emptyAs, emptyAsFix)

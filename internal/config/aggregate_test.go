@@ -126,7 +126,7 @@ func TestMistakesInAggregates(t *testing.T) {
 			at + ".without: []: the list is empty (" + without + ")",
 			":4: envoy_scraper.aggregate[1].by: []: the list is empty (write the labels that sums shall have)"}},
 		"labels of every sum": {[]string{"{jobs: [a], match: x, without: [le, pod, pod], as: {__name__: n, le: m}}",
-			"{jobs: [b], match: x, by: [__name__, __meta_x, ''], as: {job: n, __x: n}}"}, []string{
+			"{jobs: [b], match: x, by: [__name__, __meta_x, ''], as: {job: n, __x: n, bounds: n}}"}, []string{
 			at + ".without[0]: le: le tells the buckets of a histogram apart (remove it: sums always have it)",
 			at + ".without[2]: pod: listed twice (remove one of the two)",
 			at + ".as.__name__: n: the sums of different metrics cannot be mixed (remove it: sums always have a name)",
@@ -136,6 +136,9 @@ func TestMistakesInAggregates(t *testing.T) {
 			":4: envoy_scraper.aggregate[1].by[1]: __meta_x: labels that start with __ are never sent (remove it)",
 			":4: envoy_scraper.aggregate[1].by[2]: not a valid label name (correct it)",
 			":4: envoy_scraper.aggregate[1].as.__x: n: labels that start with __ are never sent (remove it)",
+			":4: envoy_scraper.aggregate[1].as.bounds: n: sums of histograms with different bounds have this label " +
+				"(use " +
+				"another label, as instance)",
 			":4: envoy_scraper.aggregate[1].as.job: n: job stays the name of the scrape job (use another label, as " +
 				"instance)"}},
 		"an empty value": {[]string{"{jobs: [a], match: x, as: {instance: ''}}"}, []string{
