@@ -24,7 +24,8 @@ func TestRendered(t *testing.T) {
 		{"economical", []string{"      max_delay: 30s\n"}, []string{"batch_send_deadline"}},
 		{"delay", []string{"      max_delay: 1m\n"}, []string{"max_delay: 30s"}},
 		{"job-settings", []string{"push_down: false", "pace: fixed"}, nil},
-		{"aggregate", []string{"instance: '%{NODE_NAME}'\n        jobs:\n        - envoy-stats\n        match: istio_.*\n",
+		{"aggregate", []string{
+			"instance: '%{NODE_NAME}'\n        jobs:\n        - envoy-stats\n        match: istio_.*\n",
 			"- pod_name\n"}, []string{"POD_NAME", "source_app"}},
 		{"aggregate-lean", []string{"instance: '%{POD_NAME}'\n          summed: \"yes\"\n        idle: 1h\n",
 			"- source_app\n", "by:\n        - job\n        - cluster_name\n", "instance: gateways-%{POD_NAME}\n",
