@@ -77,6 +77,16 @@ func (e AggregateExtension) block() aggregate.Block {
 	return b
 }
 
+// MarshalYAML writes the entry with every default.
+func (e AggregateExtension) MarshalYAML() (any, error) {
+	b, idle := e.block(), model.Duration(e.block().Idle)
+	e.Without, e.Idle, e.Gauges = b.Without, &idle, b.Gauges
+	e.CountFirst = new(bool)
+	*e.CountFirst = !b.SkipFirst
+	type plain AggregateExtension // drops this method, so that encode does not recurse
+	return plain(e), nil
+}
+
 // regexp returns match, anchored as the expressions of relabeling.
 func (e AggregateExtension) regexp() (*regexp.Regexp, error) {
 	return regexp.Compile("^(?s:" + e.Match + ")$")

@@ -54,6 +54,11 @@ func TestAggregates(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			for _, key := range []string{"count_first: ", "gauges: ", "idle: "} {
+				if !strings.Contains(printed, key) {
+					t.Errorf("the printed file has no %s\n%s", key, printed)
+				}
+			}
 			for which, cfg := range map[string]*Config{"the file": cfg, printed: load(t, Options{}, printed)} {
 				blocks := cfg.Aggregates()
 				if len(blocks) != 1 {
