@@ -125,18 +125,14 @@ type aggregateValidator struct {
 	errs   []error
 }
 
-// refuse adds a problem of a key of the entry; an empty key is the entry.
+// refuse adds a problem of a key of the entry.
 func (v *aggregateValidator) refuse(key, value, why, fix string) {
-	at := v.key
-	if key != "" {
-		at += "." + key
-	}
-	v.errs = append(v.errs, keyError{at, value, why, fix})
+	v.errs = append(v.errs, keyError{v.key + "." + key, value, why, fix})
 }
 
 func (v *aggregateValidator) checkJobs(names []string) {
 	if len(v.Jobs) == 0 {
-		v.refuse("", "", "jobs is missing, so nothing is summed", "add the names of jobs, as jobs: [envoy-stats]")
+		v.refuse("jobs", "", "missing, so nothing is summed", "add the names of jobs, as jobs: [envoy-stats]")
 	}
 	for i, job := range v.Jobs {
 		key := fmt.Sprintf("jobs[%d]", i)
@@ -155,7 +151,7 @@ func (v *aggregateValidator) checkJobs(names []string) {
 
 func (v *aggregateValidator) checkMatch() {
 	if v.Match == "" {
-		v.refuse("", "", "match is missing, so nothing is summed",
+		v.refuse("match", "", "missing, so nothing is summed",
 			"add an expression for the names of series, as match: istio_.*")
 		return
 	}
@@ -211,7 +207,7 @@ func (v *aggregateValidator) isSumLabel(key, name, shown string) bool {
 // checkAs checks the labels of the sums, without which two agents would write the same series.
 func (v *aggregateValidator) checkAs() {
 	if len(v.As) == 0 {
-		v.refuse("", "", "as is missing: it tells the sums of this agent from those of another, which would be the "+
+		v.refuse("as", "", "missing: it tells the sums of this agent from those of another, which would be the "+
 			"same series otherwise", `add as: {instance: "%{NODE_NAME}"} for a DaemonSet, or "%{POD_NAME}"`)
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.As)) {

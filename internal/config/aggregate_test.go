@@ -115,10 +115,10 @@ func TestMistakesInAggregates(t *testing.T) {
 		"a job twice": {[]string{"{jobs: [a, a], match: x, as: {instance: n}}"},
 			[]string{at + ".jobs[1]: a: listed twice (remove one of the two)"}},
 		"nothing written": {[]string{"{idle: 15m}"}, []string{
-			at + ": jobs is missing, so nothing is summed (add the names of jobs, as jobs: [envoy-stats])",
-			at + ": match is missing, so nothing is summed (add an expression for the names of series, as match: " +
+			at + ".jobs: missing, so nothing is summed (add the names of jobs, as jobs: [envoy-stats])",
+			at + ".match: missing, so nothing is summed (add an expression for the names of series, as match: " +
 				"istio_.*)",
-			at + ": as is missing: it tells the sums of this agent from those of another, which would be the same " +
+			at + ".as: missing: it tells the sums of this agent from those of another, which would be the same " +
 				"series " +
 				`otherwise (add as: {instance: "%{NODE_NAME}"} for a DaemonSet, or "%{POD_NAME}")`}},
 		"no expression": {[]string{"{jobs: [a], match: 'istio_(', as: {instance: n}}"}, []string{
@@ -199,6 +199,10 @@ func TestMistakesInAggregates(t *testing.T) {
 				"labels into one)"}},
 		"too many entries": {manyEntries(121), []string{
 			":2: envoy_scraper.aggregate: 121 entries: more than 120 (put entries with the same labels into one)"}},
+		"other types": {[]string{"{jobs: a, match: x, as: [instance]}"}, []string{
+			at + ".jobs: a: cannot unmarshal !!str `a` into []string (write a list: one line that starts with - for each " +
+				"entry)",
+			at + ".as: cannot unmarshal !!seq into map[string]string (write a mapping, as {name: value})"}},
 		"misspelt": {[]string{"{jobs: [a], match: x, as: {instance: n}, keepraw: true}"}, []string{
 			at + ".keepraw: true: unknown key (did you mean keep_raw? otherwise remove it)"}},
 	} {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/units"
@@ -165,9 +166,9 @@ func (l *loader) checkExtension() {
 		var ke keyError
 		if errors.As(err, &ke) {
 			p.Key, p.Value, p.Why, p.Fix = extensionKey+"."+ke.key, ke.value, ke.why, ke.fix
-			p.Line = l.extPart.LineOf(p.Key)
-			if n := l.extPart.Node(p.Key); n != nil {
-				if l.env.broken[n] {
+			n, line := l.nearestNode(p.Key)
+			if p.Line = line; n != nil {
+				if l.env.broken[n] || l.refused[n] {
 					continue // reported
 				}
 				p.Value = cmp.Or(l.env.written[n], p.Value)
@@ -175,4 +176,19 @@ func (l *loader) checkExtension() {
 		}
 		l.add(p)
 	}
+}
+
+// nearestNode returns the value of the block at a path, and its line. If there is none, it returns nil and the line of
+// the nearest value above it.
+func (l *loader) nearestNode(path string) (*yaml.Node, int) {
+	n := l.extPart.Node(path)
+	at := n
+	for at == nil && strings.Contains(path, ".") {
+		path = path[:strings.LastIndexByte(path, '.')]
+		at = l.extPart.Node(path)
+	}
+	if at == nil {
+		return nil, l.extPart.LineOf(extensionKey)
+	}
+	return n, l.extPart.Position(at).Line
 }

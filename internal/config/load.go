@@ -25,7 +25,8 @@ type loader struct {
 	env      environment
 	global   promconfig.GlobalConfig
 	ext      Extension
-	extPart  *locate.Part // the block as written; nil: the file has none
+	extPart  *locate.Part        // the block as written; nil: the file has none
+	refused  map[*yaml.Node]bool // values that the decoder refuses; other errors about them are not reported
 	extFile  string
 	jobs     []*job
 	remotes  []*remote
