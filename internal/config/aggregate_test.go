@@ -200,7 +200,8 @@ func TestMistakesInAggregates(t *testing.T) {
 		"too many entries": {manyEntries(121), []string{
 			":2: envoy_scraper.aggregate: 121 entries: more than 120 (put entries with the same labels into one)"}},
 		"other types": {[]string{"{jobs: a, match: x, as: [instance]}"}, []string{
-			at + ".jobs: a: cannot unmarshal !!str `a` into []string (write a list: one line that starts with - for each " +
+			at + ".jobs: a: cannot unmarshal !!str `a` into []string (write a list: one line that starts with - " +
+				"for each " +
 				"entry)",
 			at + ".as: cannot unmarshal !!seq into map[string]string (write a mapping, as {name: value})"}},
 		"misspelt": {[]string{"{jobs: [a], match: x, as: {instance: n}, keepraw: true}"}, []string{

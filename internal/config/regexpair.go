@@ -17,7 +17,7 @@ const maxPairSteps = 300_000
 // instruction of each, and what came before (for ^, $ and \b). Example: of istio_.* and .*_total, the shortest string
 // is found, istio_total.
 func haveCommonString(a, b string) (example string, found bool) {
-	p := regexPair{letters: map[rune]bool{}, steps: maxPairSteps}
+	p := regexPair{letters: map[rune]bool{}, steps: maxPairSteps, closures: map[closureKey][]uint32{}}
 	for i, text := range []string{a, b} {
 		re, err := syntax.Parse(text, syntax.Perl)
 		if err != nil {
@@ -36,6 +36,15 @@ type regexPair struct {
 	progs   [2]*syntax.Prog
 	letters map[rune]bool // at least one of each set of letters that both expressions treat alike
 	steps   int           // remaining of maxPairSteps
+
+	closures map[closureKey][]uint32
+}
+
+// closureKey is what the result of closure depends on. letter is of the same kind as the next letter.
+type closureKey struct {
+	which          int
+	pc             uint32
+	before, letter rune
 }
 
 // pairState is a position in both expressions.
@@ -136,7 +145,7 @@ func (p *regexPair) text(queue []foundState, i int) string {
 // kindOf returns a letter that ^, $ and \b treat as r.
 func kindOf(r rune) rune {
 	switch {
-	case r == '\n':
+	case r == '\n' || r == noLetter:
 		return r
 	case syntax.IsWordChar(r):
 		return 'a'
@@ -158,6 +167,7 @@ func (p *regexPair) matches(which int, at pairState) bool {
 // next returns the instructions of an expression after the letter r.
 func (p *regexPair) next(which int, at pairState, r rune) (out []uint32) {
 	for _, pc := range p.closure(which, at, r) {
+		p.steps--
 		if inst := &p.progs[which].Inst[pc]; inst.Op != syntax.InstMatch && inst.MatchRune(r) {
 			out = append(out, inst.Out)
 		}
@@ -167,6 +177,11 @@ func (p *regexPair) next(which int, at pairState, r rune) (out []uint32) {
 
 // closure returns the instructions that take a letter, or match, and are reached from a state before the letter r.
 func (p *regexPair) closure(which int, at pairState, r rune) (out []uint32) {
+	key := closureKey{which, at.pcs[which], at.before, kindOf(r)}
+	if out, ok := p.closures[key]; ok {
+		return out
+	}
+	defer func() { p.closures[key] = out }()
 	empty := syntax.EmptyOpContext(at.before, r)
 	todo, seen := []uint32{at.pcs[which]}, map[uint32]bool{}
 	for len(todo) > 0 {

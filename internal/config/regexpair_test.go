@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -104,4 +105,19 @@ func FuzzCommonStrings(f *testing.F) {
 // inner returns an expression without its anchors.
 func inner(anchored string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(anchored, "^(?s:"), ")$")
+}
+
+// TestCommonStringsOfLongLists: the bound is far beyond expressions that list many names.
+func TestCommonStringsOfLongLists(t *testing.T) {
+	names := func(prefix string) string {
+		var all []string
+		for i := range 200 {
+			all = append(all, fmt.Sprintf("%s_%c%c_stat_%d", prefix, 'a'+i%26, 'a'+i%7, i))
+		}
+		return strings.Join(all, "|")
+	}
+	a, b := "^(?s:"+names("envoy_cluster")+"|x_last)$", "^(?s:"+names("envoy_http")+"|.*_total|x_last)$"
+	if example, found := haveCommonString(a, b); !found || example != "x_last" {
+		t.Errorf("found %q, %v; want x_last", example, found)
+	}
 }
