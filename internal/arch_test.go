@@ -50,7 +50,7 @@ var allowed = map[string][]string{
 	"remotewrite/wire/wiretest": {"series"},
 	"config": {
 		"config/hint", "config/lint", "config/locate", "config/problem", "config/yamltree",
-		"envoy", "queue", "remotewrite", "scrape", "shard", // envoy: the path of its page
+		"aggregate", "envoy", "queue", "remotewrite", "scrape", "shard", // envoy: the path of its page
 	},
 	"config/lint":     {"config/hint", "config/problem", "config/yamltree"},
 	"config/locate":   {"config/yamltree"},
