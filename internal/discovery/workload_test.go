@@ -1,9 +1,14 @@
 package discovery
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/common/model"
+	promconfig "github.com/prometheus/prometheus/config"
+	"go.uber.org/zap"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 func TestWorkloadOfAPod(t *testing.T) {
@@ -43,5 +48,38 @@ func TestOwnerOfATarget(t *testing.T) {
 		if got := OwnerOf(c.own, c.group); got != c.want {
 			t.Errorf("%v, %v: owner %q, want %q", c.own, c.group, got, c.want)
 		}
+	}
+}
+
+// TestOwnersAreKeptForJobsThatNeedThem: no rule reads the controller. As soon as a job needs the owners of its pods, it
+// waits until the pods have been listed again.
+func TestOwnersAreKeptForJobsThatNeedThem(t *testing.T) {
+	api := newFakeAPI(t)
+	pod := sidecarPod("reviews", "10.0.0.1")
+	yes := true
+	pod.OwnerReferences = []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "reviews-v1-6c9f8bcb9d", Controller: &yes}}
+	api.pods = append(api.pods, pod)
+	h := newHarness(t, zap.NewNop())
+	needed := ""
+	h.KeepOwners(func(job string) bool { return job == needed })
+	jobs := []*promconfig.ScrapeConfig{api.podJob(t, "a")}
+	apply(t, h.Manager, jobs...)
+	h.start(t)
+	eventually(t, "groups", func() bool { return h.labelNames("a") == bare })
+
+	needed = "other"
+	if held := h.Hold(jobs); held != nil {
+		t.Errorf("held %v, although another job needs owners", held)
+	}
+	needed = "a"
+	if held := h.Hold(jobs); !slices.Equal(held, []string{"a"}) {
+		t.Fatalf("held %v", held)
+	}
+	apply(t, h.Manager, jobs...)
+	want := strings.Replace(bare, "pod_ip", "pod_controller_kind pod_controller_name pod_ip", 1)
+	eventually(t, "the owner", func() bool { return h.labelNames("a") == want })
+	needed = ""
+	if held := h.Hold(jobs); held != nil {
+		t.Errorf("held %v, although no job needs owners any more", held)
 	}
 }

@@ -233,7 +233,8 @@ func TestSharingByWorkloadFromAReloadOnMarksNothing(t *testing.T) {
 
 // TestWhereATargetIsPlaced: the command targets and the pools agree.
 func TestWhereATargetIsPlaced(t *testing.T) {
-	found := []model.LabelSet{at("plain:1"), pod("a:1", "web", oldHash), pod("b:1", "web", newHash), pod("c:1", "db", oldHash)}
+	found := []model.LabelSet{at("plain:1"), pod("a:1", "web", oldHash), pod("b:1", "web", newHash),
+		pod("c:1", "db", oldHash)}
 	for _, on := range []bool{false, true} {
 		opts := Options{Sharded: true, ShardByWorkload: func(string) bool { return on }, transport: &pages{}}
 		keys := map[uint64]int{}

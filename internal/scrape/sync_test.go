@@ -142,7 +142,8 @@ func randomGroup(rng *rand.Rand, source string) *targetgroup.Group {
 		const meta = "__meta_kubernetes_"
 		g.Labels[meta+"namespace"], g.Labels[meta+"pod_name"] = "shop", model.LabelValue(source)
 		g.Labels[meta+"pod_controller_kind"] = []model.LabelValue{"ReplicaSet", "StatefulSet", ""}[rng.IntN(3)]
-		g.Labels[meta+"pod_controller_name"] = pick("ab") + []model.LabelValue{"", "-6c9f8bcb9d", "-7f6d8c4b5c"}[rng.IntN(3)]
+		hash := []model.LabelValue{"", "-6c9f8bcb9d", "-7f6d8c4b5c"}[rng.IntN(3)]
+		g.Labels[meta+"pod_controller_name"] = pick("ab") + hash
 	}
 	for range rng.IntN(4) {
 		g.Targets = append(g.Targets, model.LabelSet{
