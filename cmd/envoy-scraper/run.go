@@ -81,6 +81,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	if err != nil {
 		return err
 	}
+	found.KeepOwners(func(job string) bool { return r.applyingConfig().PlacesByWorkload(job) })
 	lastHour := history.New(reg)
 	costs := cost.New(cost.Source{Table: table, Pages: pools.LastPages, Others: pools.OtherShards,
 		Controllers: controllers(found), Sent: sent(writers), Watch: watch})
