@@ -20,11 +20,13 @@ type Aggregates struct {
 	table *series.Table
 	next  Sink
 	log   *zap.Logger
+
+	metrics *metrics
 }
 
 // New returns aggregates without a block: every batch goes to next as it is.
 func New(table *series.Table, next Sink, log *zap.Logger, reg prometheus.Registerer) *Aggregates {
-	return &Aggregates{table: table, next: next, log: log}
+	return &Aggregates{table: table, next: next, log: log, metrics: newMetrics(reg)}
 }
 
 // Apply replaces the blocks. Aggregates of a block that stays as it is go on. Those of other blocks end with staleness
