@@ -34,8 +34,22 @@ func (b *Block) Pattern() string {
 	return text
 }
 
-// YAML returns the part of a configuration that has this block.
-func (b *Block) YAML() string {
+// YAML returns the part of a configuration that has these blocks.
+func YAML(blocks ...Block) string {
+	list := make([]written, len(blocks))
+	for i := range blocks {
+		list[i] = blocks[i].written()
+	}
+	var text bytes.Buffer
+	enc := yaml.NewEncoder(&text)
+	enc.SetIndent(2)
+	if err := enc.Encode(map[string]map[string][]written{"envoy_scraper": {"aggregate": list}}); err != nil {
+		return fmt.Sprintf("# %v", err)
+	}
+	return text.String()
+}
+
+func (b *Block) written() written {
 	w := written{Jobs: b.Jobs, Match: b.Pattern(), Without: b.Without, As: b.As.Map(), Prefix: b.Prefix,
 		KeepRaw: b.KeepRaw}
 	if b.By != nil {
@@ -50,11 +64,5 @@ func (b *Block) YAML() string {
 	if b.Idle > 0 {
 		w.Idle = model.Duration(b.Idle).String()
 	}
-	var text bytes.Buffer
-	enc := yaml.NewEncoder(&text)
-	enc.SetIndent(2)
-	if err := enc.Encode(map[string]map[string][]written{"envoy_scraper": {"aggregate": {w}}}); err != nil {
-		return fmt.Sprintf("# %v", err)
-	}
-	return text.String()
+	return w
 }

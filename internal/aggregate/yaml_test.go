@@ -36,7 +36,7 @@ func TestBlocksAsYAML(t *testing.T) {
 			As: labels.FromStrings("instance", "x", "agent", "%{POD_NAME}"), Prefix: "workload:", Gauges: GaugesSum,
 			KeepRaw: true, SkipFirst: true},
 	} {
-		if got := b.YAML(); got != want {
+		if got := YAML(b); got != want {
 			t.Errorf("got\n%swant\n%s", got, want)
 		}
 	}

@@ -65,8 +65,8 @@ func (s *Server) oneGroup(w http.ResponseWriter, r *http.Request, status aggrega
 	sel := pagedSelection(r, format)
 	sel.Of = map[string]string{"group": row.ID}
 	view := listView[*aggregateRow]{Sel: sel, Noun: "aggregates", Hint: "name, part of a label's value, label=value",
-		Total: group.Series, Columns: []columnView{{Text: "Name"}, {Text: "Labels that the group does not have"}, {Text: "Total", Number: true},
-			{Text: "Sources", Number: true}, {Text: "Written"}}}
+		Total: group.Series, Columns: []columnView{{Text: "Name"}, {Text: "Labels that the group does not have"},
+			{Text: "Total", Number: true}, {Text: "Sources", Number: true}, {Text: "Written"}}}
 	view.Filters = list[*aggregateRow]{}.filters(sel)
 	find, err := parseSearch(sel.Search)
 	if err != nil {
@@ -202,8 +202,8 @@ func (s *Server) oneAggregate(w http.ResponseWriter, r *http.Request, status agg
 	case formatText:
 		writeText(s, w, view, view.Rows, "LAST VALUE  SERIES", sourceLine)
 	default:
-		s.render(w, "group.html", &groupPage{frame: s.frame(r, "What an aggregate is made of", "aggregates"), Group: row,
-			Aggregate: one, Sources: view})
+		s.render(w, "group.html", &groupPage{frame: s.frame(r, "What an aggregate is made of", "aggregates"),
+			Group: row, Aggregate: one, Sources: view})
 	}
 }
 
@@ -257,7 +257,8 @@ type aggregateFields struct {
 }
 
 func aggregateJSON(a *aggregateRow) aggregateFields {
-	return aggregateFields{ID: a.ID, Series: a.Series, Total: valueText(a.Total), Written: a.Written, Sources: a.Sources}
+	return aggregateFields{ID: a.ID, Series: a.Series, Total: valueText(a.Total), Written: a.Written,
+		Sources: a.Sources}
 }
 
 // sourceFields is a source of an aggregate in JSON.

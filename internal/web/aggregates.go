@@ -18,7 +18,9 @@ import (
 // a page is rendered.
 type Aggregates interface {
 	Status() aggregate.Status
-	Series(group labels.Labels, match func(labels.Labels) bool, offset, limit int) (of []aggregate.AggregateOf, found int)
+	Series(
+		group labels.Labels, match func(labels.Labels) bool, offset, limit int,
+	) (of []aggregate.AggregateOf, found int)
 	Sources(group, series labels.Labels, offset, limit int) (of []aggregate.SourceOf, found int, ok bool)
 }
 
@@ -199,7 +201,7 @@ func (s *Server) groups(w http.ResponseWriter, r *http.Request, status aggregate
 	}
 	page := aggregatesPage{frame: s.frame(r, "Aggregates", "aggregates"), List: view, Totals: totals}
 	for i := range status.Blocks {
-		page.Blocks = append(page.Blocks, maskURLs(status.Blocks[i].YAML()))
+		page.Blocks = append(page.Blocks, maskURLs(aggregate.YAML(status.Blocks[i])))
 	}
 	s.render(w, "aggregates.html", &page)
 }

@@ -80,7 +80,8 @@ func sumOf(name string, more ...string) labels.Labels {
 
 // addSums sums some of the shop's series.
 func (m *fakeMesh) addSums() *fakeMesh {
-	m.sums.status.Blocks = []aggregate.Block{{Jobs: []string{"envoy-stats"}, Match: regexp.MustCompile("^(?s:istio_.*)$"),
+	m.sums.status.Blocks = []aggregate.Block{{Jobs: []string{"envoy-stats"},
+		Match:   regexp.MustCompile("^(?s:istio_.*)$"),
 		Without: []string{"instance", "pod", "pod_name", "namespace"}, As: labels.FromStrings("instance", "node-1"),
 		Gauges: aggregate.GaugesRaw, Idle: 15 * time.Minute}}
 	group := func(app string, tick time.Duration, targets, sources int, series ...aggregate.AggregateOf) {
@@ -92,7 +93,8 @@ func (m *fakeMesh) addSums() *fakeMesh {
 		m.sums.addGroup(g, series...)
 	}
 	requests := sumOf("istio_requests_total", "response_code", "200")
-	group("cart", 4*time.Second, 2, 4, aggregate.AggregateOf{Series: requests, Total: 1234567.5, Written: true, Sources: 2},
+	group("cart", 4*time.Second, 2, 4,
+		aggregate.AggregateOf{Series: requests, Total: 1234567.5, Written: true, Sources: 2},
 		aggregate.AggregateOf{Series: sumOf("istio_requests_total", "response_code", "500"), Total: 3, Sources: 2})
 	group("catalog", time.Minute, 3, 30)
 	group("pay", 0, 1, 10)
@@ -164,7 +166,8 @@ func TestGroupsAreNarrowedAndSorted(t *testing.T) {
 		"?interval=15s&state=idle": "orders",
 	} {
 		var got []string
-		for _, m := range app.FindAllStringSubmatch(html.UnescapeString(ask(s, "GET", "/aggregates"+query).Body.String()), -1) {
+		body := html.UnescapeString(ask(s, "GET", "/aggregates"+query).Body.String())
+		for _, m := range app.FindAllStringSubmatch(body, -1) {
 			got = append(got, m[1])
 		}
 		if strings.Join(got, " ") != want {
@@ -286,8 +289,8 @@ func TestHostileAggregatesStayText(t *testing.T) {
 	hostile := labels.FromStrings("app", evil, "site", secret, "line", "a\nb\x1b[2J")
 	sum := labels.FromStrings("__name__", evil, "site", secret, "a<script>", evil, "long", strings.Repeat("ä", 100_000))
 	m.sums.status.Blocks[0].As = labels.FromStrings("instance", evil, "site", secret)
-	m.sums.addGroup(aggregate.GroupStatus{Labels: hostile, Tick: fakeNow, Targets: 1}, aggregate.AggregateOf{Series: sum,
-		Total: math.Inf(1)}, aggregate.AggregateOf{Series: sumOf("m"), Total: math.NaN()},
+	m.sums.addGroup(aggregate.GroupStatus{Labels: hostile, Tick: fakeNow, Targets: 1},
+		aggregate.AggregateOf{Series: sum, Total: math.Inf(1)}, aggregate.AggregateOf{Series: sumOf("m"), Total: math.NaN()},
 		aggregate.AggregateOf{Series: sumOf("n"), Total: math.MaxFloat64})
 	m.sums.sources[sum.Hash()] = []aggregate.SourceOf{{Series: sum, Last: math.Inf(-1),
 		Target: labels.FromStrings("instance", evil, "job", evil, "site", secret)}}

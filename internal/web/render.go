@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/aggregate"
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
@@ -61,7 +62,9 @@ func parseTemplates() *template.Template {
 		"refreshes": func() []int { return refreshes },
 		"themes":    func() []choice { return themes },
 
-		"verdictClass": verdictClass,
+		"defaultWithout": func() string { return strings.Join(aggregate.DefaultWithout(), ", ") },
+		"presets":        aggregate.Presets,
+		"verdictClass":   verdictClass,
 	}).ParseFS(templates, "templates/*.html"))
 }
 
