@@ -7,14 +7,8 @@ import (
 
 const metricPrefix = "envoy_scraper_aggregate_"
 
-// metrics are the package's own metrics. Counters are added to once per page or tick, never per sample. The gauges are
-// set at each tick.
+// metrics are the package's own counters. They are added to once per page or tick, never per sample.
 type metrics struct {
-	groups       prometheus.Gauge
-	targets      prometheus.Gauge
-	sourceSeries prometheus.Gauge
-	series       prometheus.Gauge
-
 	summed     prometheus.Counter // samples of pages
 	written    prometheus.Counter // samples of aggregates
 	firstPages prometheus.Counter
@@ -30,19 +24,10 @@ type metrics struct {
 // newMetrics registers the metrics. They exist, and are zero, also without a block.
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg) // a nil reg gives working, unregistered metrics
-	gauge := func(name, help string) prometheus.Gauge {
-		return f.NewGauge(prometheus.GaugeOpts{Name: metricPrefix + name, Help: help})
-	}
 	counter := func(name, help string) prometheus.Counter {
 		return f.NewCounter(prometheus.CounterOpts{Name: metricPrefix + name, Help: help})
 	}
 	return &metrics{
-		groups: gauge("groups", "Groups of aggregates. A group has the same labels, except for the name and the "+
-			"labels of single series, and is one target to the receiver."),
-		targets:      gauge("targets", "Targets whose series are summed."),
-		sourceSeries: gauge("source_series", "Series of the pages of these targets that are summed."),
-		series:       gauge("series", "Aggregates: the series that are written instead."),
-
 		summed:  counter("samples_summed_total", "Samples of pages that were added to aggregates."),
 		written: counter("samples_written_total", "Samples of aggregates that were written, with staleness markers."),
 		firstPages: counter("first_pages_total", "First pages of targets. Later pages are compared with them. They "+
@@ -55,8 +40,54 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			"count from zero."),
 		ticks: counter("ticks_total", "Times that the aggregates of a group were written."),
 		lateTicks: counter("late_ticks_total", "Times that the aggregates of a group were written later than a tenth "+
-			"of the interval after their tick, or left out."),
-		bounds: counter("bounds_disagreements_total", "Pages that showed a histogram with other bounds than the "+
-			"aggregate has. They are summed apart, with a label bounds."),
+			"of the interval after their tick. Ticks in between are left out."),
+		bounds: counter("bounds_disagreements_total", "Histograms of pages whose bounds differ from those of other "+
+			"targets. They are summed apart, with a label bounds."),
 	}
+}
+
+// sizes are the package's gauges, computed when somebody asks for them.
+type sizes struct {
+	of                                    *Aggregates
+	groups, targets, sourceSeries, series *prometheus.Desc
+}
+
+func newSizes(of *Aggregates) *sizes {
+	desc := func(name, help string) *prometheus.Desc { return prometheus.NewDesc(metricPrefix+name, help, nil, nil) }
+	return &sizes{
+		of: of,
+		groups: desc("groups", "Groups of aggregates. A group has the same labels, except for the name and the labels "+
+			"of single series, and is one target to the receiver."),
+		targets:      desc("targets", "Targets of the jobs whose series are summed."),
+		sourceSeries: desc("source_series", "Series of the last good pages of these targets that are summed."),
+		series:       desc("series", "Aggregates: the series that are written instead."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (s *sizes) Describe(descs chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{s.groups, s.targets, s.sourceSeries, s.series} {
+		descs <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (s *sizes) Collect(metrics chan<- prometheus.Metric) {
+	set := func(d *prometheus.Desc, n int) {
+		metrics <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n))
+	}
+	groups, sources, aggregates := s.of.allGroups(), 0, 0
+	for _, g := range groups {
+		g.mu.Lock()
+		sources += g.sourceSeries()
+		aggregates += len(g.byID)
+		g.mu.Unlock()
+	}
+	s.of.mu.Lock()
+	targets := len(s.of.sources)
+	s.of.mu.Unlock()
+	set(s.groups, len(groups))
+	set(s.targets, targets)
+	set(s.sourceSeries, sources)
+	set(s.series, aggregates)
 }

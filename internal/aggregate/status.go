@@ -1,9 +1,12 @@
 package aggregate
 
 import (
+	"slices"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
 // Status is what pages show of the aggregates.
@@ -24,33 +27,45 @@ type GroupStatus struct {
 }
 
 // Status returns the state of all groups.
-func (a *Aggregates) Status() Status { return Status{} }
-
-// AggregateOf is one aggregate.
-type AggregateOf struct {
-	Series  labels.Labels // whole
-	Total   float64       // what the next tick writes
-	Written bool          // at least one tick has written it
-	Sources int           // series that it is made of
+func (a *Aggregates) Status() Status {
+	a.changing.RLock()
+	defer a.changing.RUnlock()
+	var all Status
+	for _, b := range a.blocks.all {
+		all.Blocks = append(all.Blocks, b.Block)
+	}
+	for _, g := range a.allGroups() {
+		s := GroupStatus{}
+		a.table.Read(func(v series.View) { s.Labels = v.TargetLabels(g.target) })
+		g.mu.Lock()
+		s.Interval, s.Targets, s.Series = g.interval, len(g.sources), len(g.byID)
+		if g.ticked != 0 {
+			s.Tick = time.UnixMilli(g.ticked)
+		}
+		s.Sources = g.sourceSeries()
+		g.mu.Unlock()
+		all.Groups = append(all.Groups, s)
+	}
+	slices.SortFunc(all.Groups, func(g, h GroupStatus) int { return labels.Compare(g.Labels, h.Labels) })
+	return all
 }
 
-// SourceOf is one series that an aggregate is made of.
-type SourceOf struct {
-	Target labels.Labels // of the target
-	Series labels.Labels // whole
-	Last   float64       // the value on its last good page
+// sourceSeries returns how many series of pages are summed. The caller has locked the group.
+func (g *group) sourceSeries() (n int) {
+	for i := range g.slots {
+		n += int(g.slots[i].sources)
+	}
+	return n
 }
 
-// Series returns the aggregates of the group with these labels, at most limit of them from offset on, sorted by name
-// and labels, and how many there are. match, unless nil, selects by the whole label set. It is called without a lock.
-func (a *Aggregates) Series(
-	group labels.Labels, match func(labels.Labels) bool, offset, limit int,
-) (of []AggregateOf, found int) {
-	return nil, 0
-}
-
-// Sources returns the series that an aggregate of a group is made of, at most limit of them from offset on, sorted by
-// the labels of their targets, and how many there are. ok is false if the group or the aggregate is gone.
-func (a *Aggregates) Sources(group, aggregate labels.Labels, offset, limit int) (of []SourceOf, found int, ok bool) {
-	return nil, 0, false
+// wholeLabels returns the labels of a series of a target. It uses the memory of pairs.
+func wholeLabels(
+	v series.View, pairs []series.Pair, id series.ID, target series.TargetID,
+) (labels.Labels, []series.Pair) {
+	pairs = v.Labels(pairs[:0], id, target)
+	b := labels.NewScratchBuilder(len(pairs))
+	for _, p := range pairs {
+		b.Add(v.String(p.Name), v.String(p.Value))
+	}
+	return b.Labels(), pairs
 }

@@ -152,8 +152,8 @@ func (t *tally) labelFixes(label string, w WhatIf) []Fix {
 	}
 	if !w.Safe && !w.Partial {
 		fixes = append(fixes, Fix{
-			Title: "Have envoy-scraper add the series up over all targets of a workload (docs/aggregates.md). This counts " +
-				"what that saves, and prints the block to copy: envoy-scraper cost --aggregate='NAME.*' " +
+			Title: "Have envoy-scraper add the series up over all targets of a workload (docs/aggregates.md). This " +
+				"counts what that saves, and prints the block to copy: envoy-scraper cost --aggregate='NAME.*' " +
 				"--aggregate-without=" + strings.Join(append(aggregate.DefaultWithout(), label), ","),
 		})
 	}

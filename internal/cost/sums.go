@@ -2,7 +2,6 @@ package cost
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/prometheus/common/model"
 
@@ -11,21 +10,6 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
-
-// summable reports whether a block with gauges as they are sums a series: a counter, or the buckets, sum and count of a
-// classic histogram, or the sum and count of a summary.
-func summable(name string, typ model.MetricType) bool {
-	switch typ {
-	case model.MetricTypeCounter:
-		return true
-	case model.MetricTypeHistogram: // a native one has the name of the family
-		return strings.HasSuffix(name, "_bucket") || strings.HasSuffix(name, "_sum") || strings.HasSuffix(name, "_count")
-	case model.MetricTypeSummary: // a quantile has the name of the family
-		return strings.HasSuffix(name, "_sum") || strings.HasSuffix(name, "_count")
-	default:
-		return false
-	}
-}
 
 // fate is what becomes of a series.
 type fate uint8
@@ -68,7 +52,7 @@ func (f *inForce) decide(job string, name *nameFacts) fate {
 		}
 		isGauge := name.typ == model.MetricTypeGauge && b.Gauges != aggregate.GaugesRaw && b.Gauges != ""
 		switch {
-		case !isGauge && !summable(name.text, name.typ):
+		case !isGauge && !aggregate.IsCounter(name.text, name.typ):
 			return fateSent
 		case b.KeepRaw:
 			return fateBoth

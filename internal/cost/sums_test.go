@@ -119,8 +119,8 @@ func TestSumsAreExact(t *testing.T) {
 			series += n
 		}
 		if got.Series != series || got.Aggregates != len(sums) || got.Gauges != 6 || got.Others != 12 {
-			t.Fatalf("round %d: got %+v, want %d series, %d aggregates, 6 gauges and 12 others of %v", round, got, series,
-				len(sums), pages)
+			t.Fatalf("round %d: got %+v, want %d series, %d aggregates, 6 gauges and 12 others of %v", round, got,
+				series, len(sums), pages)
 		}
 	}
 }
@@ -144,8 +144,8 @@ func TestAggregateSaysWhatItSaves(t *testing.T) {
 	const day = 86_400
 	if now, then := 7.4*20*day, 5.0*20*day; fmt.Sprintf("%.0f %.0f", *s.BytesPerDay, *s.BytesPerDayThen) !=
 		fmt.Sprintf("%.0f %.0f", now, then) {
-		t.Errorf("%.0f bytes a day instead of %.0f, want %.0f instead of %.0f", *s.BytesPerDayThen, *s.BytesPerDay, then,
-			now)
+		t.Errorf("%.0f bytes a day instead of %.0f, want %.0f instead of %.0f", *s.BytesPerDayThen, *s.BytesPerDay,
+			then, now)
 	}
 	var text bytes.Buffer
 	if err := r.WriteText(&text); err != nil {
@@ -203,7 +203,8 @@ func TestWhatIsSummedIsNotSent(t *testing.T) {
 	m := newMesh(t, "", shop())
 	status := aggregate.Status{
 		Blocks: []aggregate.Block{block("istio_requests_.*|envoy_server_uptime", nil)},
-		Groups: []aggregate.GroupStatus{{Series: 3, Interval: 10 * time.Second}, {Series: 4, Interval: 20 * time.Second}},
+		Groups: []aggregate.GroupStatus{{Series: 3, Interval: 10 * time.Second},
+			{Series: 4, Interval: 20 * time.Second}},
 	}
 	report := func(q Query) *Report {
 		t.Helper()
@@ -266,7 +267,7 @@ func TestWhatIsSummedIsNotSent(t *testing.T) {
 	}
 	status = aggregate.Status{Blocks: []aggregate.Block{block("istio_.*", nil)}} // a command that sends nothing
 	r = report(Query{})
-	if r.Totals.Aggregates != nil || !strings.Contains(r.Totals.Cell("sent"), "8 series, and aggregates, which only a") {
+	if r.Totals.Aggregates != nil || !strings.Contains(r.Totals.Cell("sent"), "8 series, and aggregates, which only") {
 		t.Errorf("%+v says %s", r.Totals, r.Totals.Cell("sent"))
 	}
 	status = aggregate.Status{}

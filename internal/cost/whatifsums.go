@@ -82,7 +82,7 @@ func (s *Sums) addRaw(t *tally, match *regexp.Regexp) {
 		}
 		s.Already += n.summed
 		switch {
-		case summable(n.name, n.typ):
+		case aggregate.IsCounter(n.name, n.typ):
 		case n.typ == model.MetricTypeGauge:
 			s.Gauges += n.series - n.summed
 		default:
@@ -113,7 +113,7 @@ func (s *Sums) count(
 	}
 	for every, some := range byInterval {
 		of.sums = func(job, name string, typ model.MetricType) bool {
-			if !matches[name] || !summable(name, typ) || t.inForce.decide(job, &nameFacts{text: name,
+			if !matches[name] || !aggregate.IsCounter(name, typ) || t.inForce.decide(job, &nameFacts{text: name,
 				typ: typ}) != fateSent {
 				return false
 			}
@@ -144,8 +144,8 @@ func (s *Sums) answer(t *tally) string {
 	if s.Aggregates == 1 {
 		aggregates = "aggregate"
 	}
-	text := fmt.Sprintf("%s series match and can be summed. Their sums are %s %s, of %s series on average. Of %s series "+
-		"that are sent now, %s would be left (%s).", number(s.Series), number(s.Aggregates), aggregates,
+	text := fmt.Sprintf("%s series match and can be summed. Their sums are %s %s, of %s series on average. Of %s "+
+		"series that are sent now, %s would be left (%s).", number(s.Series), number(s.Aggregates), aggregates,
 		decimal(float64(s.Series)/float64(s.Aggregates)), number(sent), number(left), percent(share(left, sent)))
 	if share(s.Series-s.Aggregates, s.Series) < churnOnly {
 		text += " Hardly two targets of this agent show the same series, so their number falls little. What falls is " +
@@ -161,12 +161,12 @@ func (s *Sums) answer(t *tally) string {
 // raw says what matches and is not summed by this block.
 func (s *Sums) raw() (text string) {
 	if s.Gauges > 0 {
-		text += fmt.Sprintf(" %s series of gauges match and stay as they are, unless the block says gauges: sum, max or "+
-			"min.", number(s.Gauges))
+		text += fmt.Sprintf(" %s series of gauges match and stay as they are, unless the block says gauges: sum, max "+
+			"or min.", number(s.Gauges))
 	}
 	if s.Others > 0 {
-		text += fmt.Sprintf(" %s series match and stay as they are, since they are native histograms, quantiles, or of "+
-			"a type that the page does not say.", number(s.Others))
+		text += fmt.Sprintf(" %s series match and stay as they are, since they are native histograms, quantiles, or "+
+			"of a type that the page does not say.", number(s.Others))
 	}
 	if s.Already > 0 {
 		text += fmt.Sprintf(" %s series match and are summed already.", number(s.Already))

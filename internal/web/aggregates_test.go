@@ -290,7 +290,8 @@ func TestHostileAggregatesStayText(t *testing.T) {
 	sum := labels.FromStrings("__name__", evil, "site", secret, "a<script>", evil, "long", strings.Repeat("ä", 100_000))
 	m.sums.status.Blocks[0].As = labels.FromStrings("instance", evil, "site", secret)
 	m.sums.addGroup(aggregate.GroupStatus{Labels: hostile, Tick: fakeNow, Targets: 1},
-		aggregate.AggregateOf{Series: sum, Total: math.Inf(1)}, aggregate.AggregateOf{Series: sumOf("m"), Total: math.NaN()},
+		aggregate.AggregateOf{Series: sum, Total: math.Inf(1)},
+		aggregate.AggregateOf{Series: sumOf("m"), Total: math.NaN()},
 		aggregate.AggregateOf{Series: sumOf("n"), Total: math.MaxFloat64})
 	m.sums.sources[sum.Hash()] = []aggregate.SourceOf{{Series: sum, Last: math.Inf(-1),
 		Target: labels.FromStrings("instance", evil, "job", evil, "site", secret)}}

@@ -145,7 +145,8 @@ func TestHostileNamesOfFamiliesStayText(t *testing.T) {
 	m.costRows = costRows(evil, "http://me:canary-password@x/")
 	s := m.server(Config{})
 	for _, path := range []string{"/cost", "/cost?drop_family=" + url.QueryEscape(evil), "/cost?by=label&search=" +
-		url.QueryEscape(evil), "/cost?aggregate=" + url.QueryEscape(evil) + "&aggregate_without=" + url.QueryEscape(evil)} {
+		url.QueryEscape(evil), "/cost?aggregate=" + url.QueryEscape(evil) + "&aggregate_without=" +
+		url.QueryEscape(evil)} {
 		body := ask(s, "GET", path).Body.String()
 		if strings.Contains(body, "<script>") || strings.Contains(body, "canary") {
 			t.Errorf("%s: %s", path, body)

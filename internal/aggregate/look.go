@@ -1,0 +1,189 @@
+package aggregate
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// A look at a group for people: its numbers are copied under its lock, with references of its series. Labels are made
+// afterwards, without the lock, and a few thousand at a time, so neither scrapes nor ticks wait for a page.
+
+// AggregateOf is one aggregate.
+type AggregateOf struct {
+	Series  labels.Labels // whole
+	Total   float64       // what the next tick writes
+	Written bool          // the last tick has written it
+	Sources int           // series that it is made of
+}
+
+// SourceOf is one series that an aggregate is made of.
+type SourceOf struct {
+	Target labels.Labels // of the target
+	Series labels.Labels // whole
+	Last   float64       // the value on its last good page
+}
+
+// Series returns the aggregates of the group with these labels, at most limit of them from offset on, sorted by name
+// and labels, and how many there are. match, unless nil, selects by the whole label set. It is called without a lock of
+// a group.
+func (a *Aggregates) Series(
+	group labels.Labels, match func(labels.Labels) bool, offset, limit int,
+) (of []AggregateOf, found int) {
+	a.looking.Lock()
+	defer a.looking.Unlock()
+	g := a.groupWith(group)
+	if g == nil {
+		return nil, 0
+	}
+	var ids []series.ID
+	g.mu.Lock()
+	for n := range g.slots {
+		if s := &g.slots[n]; s.id != 0 {
+			of = append(of, AggregateOf{Total: s.total, Written: s.state == shown, Sources: int(s.sources)})
+			ids = append(ids, s.id)
+		}
+	}
+	a.table.Retain(slices.Values(ids))
+	g.mu.Unlock()
+	defer release(a.table, ids)
+
+	a.eachLabels(group, ids, func(i int, l labels.Labels) { of[i].Series = l })
+	of = slices.DeleteFunc(of, func(a AggregateOf) bool { return match != nil && !match(a.Series) })
+	slices.SortFunc(of, func(a, b AggregateOf) int {
+		byName := cmp.Compare(a.Series.Get(model.MetricNameLabel), b.Series.Get(model.MetricNameLabel))
+		return cmp.Or(byName, labels.Compare(a.Series, b.Series))
+	})
+	return part(of, offset, limit), len(of)
+}
+
+// Sources returns the series that an aggregate of a group is made of, at most limit of them from offset on, sorted by
+// the labels of their targets, and how many there are. ok is false if the group or the aggregate is gone.
+func (a *Aggregates) Sources(group, aggregate labels.Labels, offset, limit int) (of []SourceOf, found int, ok bool) {
+	a.looking.Lock()
+	defer a.looking.Unlock()
+	g := a.groupWith(group)
+	if g == nil {
+		return nil, 0, false
+	}
+	all, ok := a.sourcesOf(g, group, aggregate)
+	if !ok {
+		return nil, 0, false
+	}
+	defer func() {
+		for _, s := range all {
+			release(a.table, s.ids)
+		}
+	}()
+	slices.SortFunc(all, func(a, b held) int { return labels.Compare(a.target, b.target) })
+	skip := offset
+	for _, s := range all {
+		found += len(s.ids)
+		from := min(max(skip, 0), len(s.ids))
+		to := min(from+max(limit-len(of), 0), len(s.ids))
+		skip -= len(s.ids)
+		if from == to {
+			continue
+		}
+		a.eachLabels(s.target, s.ids[from:to], func(i int, l labels.Labels) {
+			of = append(of, SourceOf{Target: s.target, Series: l, Last: s.last[from+i]})
+		})
+	}
+	return of, found, true
+}
+
+// held are the series of a target that an aggregate is made of, with a reference of each. There may be several, if the
+// label that distinguishes them is of the page.
+type held struct {
+	target labels.Labels
+	ids    []series.ID
+	last   []float64
+}
+
+// sourcesOf returns the series that an aggregate is made of; false: the aggregate is gone.
+func (a *Aggregates) sourcesOf(g *group, l, aggregate labels.Labels) (all []held, ok bool) {
+	target := a.table.AddTarget(l)
+	id := a.table.Intern(target, aggregate)
+	defer a.table.ReleaseTarget(target)
+	defer release(a.table, []series.ID{id})
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	rows := map[*layout][]sourceRow{} // replicas share layouts
+	for n := range g.slots {
+		ok = ok || g.slots[n].id == id
+	}
+	for s := range g.sources {
+		if s.layout == nil {
+			continue
+		}
+		at, known := rows[s.layout]
+		if !known {
+			at = s.rowsOf(g, id)
+			rows[s.layout] = at
+		}
+		if len(at) == 0 {
+			continue
+		}
+		h := held{}
+		for _, r := range at {
+			h.ids, h.last = append(h.ids, s.layout.ids[r.row]), append(h.last, s.last[r.place])
+		}
+		a.table.Read(func(v series.View) { h.target = v.TargetLabels(s.target) })
+		a.table.Retain(slices.Values(h.ids))
+		all = append(all, h)
+	}
+	return all, ok
+}
+
+// sourceRow is a row of a layout, and its place in source.last.
+type sourceRow struct{ row, place int }
+
+// rowsOf returns the rows of the last page that an aggregate of a group is made of. The caller has locked the group.
+func (s *source) rowsOf(g *group, id series.ID) (rows []sourceRow) {
+	place := 0
+	for row, ref := range s.layout.refs {
+		if ref == 0 {
+			continue
+		}
+		if s.feed.groups[ref.group()-1] == g && g.slots[ref.slot()].id == id {
+			rows = append(rows, sourceRow{row, place})
+		}
+		place++
+	}
+	return rows
+}
+
+// groupWith returns the group with these labels; nil: there is none.
+func (a *Aggregates) groupWith(l labels.Labels) *group {
+	id := a.table.AddTarget(l)
+	defer a.table.ReleaseTarget(id)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.groups[id]
+}
+
+// eachLabels calls fn with the whole labels of series of a target, of which the caller holds references.
+func (a *Aggregates) eachLabels(target labels.Labels, ids []series.ID, fn func(i int, l labels.Labels)) {
+	id := a.table.AddTarget(target)
+	defer a.table.ReleaseTarget(id)
+	var pairs []series.Pair
+	for from := 0; from < len(ids); from += rowsPerLock {
+		a.table.Read(func(v series.View) {
+			for i := from; i < min(from+rowsPerLock, len(ids)); i++ {
+				var l labels.Labels
+				l, pairs = wholeLabels(v, pairs, ids[i], id)
+				fn(i, l)
+			}
+		})
+	}
+}
+
+// part returns at most limit elements from offset on.
+func part[T any](all []T, offset, limit int) []T {
+	from := min(max(offset, 0), len(all))
+	return all[from : from+min(max(limit, 0), len(all)-from)]
+}
