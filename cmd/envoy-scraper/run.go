@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/common/version"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/aggregate"
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/cost"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
@@ -65,6 +66,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	reg := newRegistry()
 	table := series.NewTable()
 	writers := remotewrite.New(table, store, log.Named("remotewrite"), reg)
+	sums := aggregate.New(table, writers, log.Named("aggregate"), reg)
 	r := newReloader(f.options(), cfg, log, level, reg)
 	watch := &cost.Watch{}
 	discovery.TakeClientLogs(log.Named("kubernetes"))
@@ -79,12 +81,12 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	}
 	lastHour := history.New(reg)
 	costs := cost.New(cost.Source{Table: table, Pages: pools.LastPages, Others: pools.OtherShards,
-		Controllers: controllers(found), Sent: sent(writers), Watch: watch})
+		Controllers: controllers(found), Sent: sent(writers), Watch: watch, Aggregates: sums.Status})
 	server := web.New(f.webConfig(), web.Sources{
 		Targets: pools.Status, Providers: found.Status, Rules: r.rules, Explain: relabel.Explain,
 		ConfigYAML: func() (string, error) { return r.config().Redacted() }, Loaded: r.state,
 		Endpoints: writers.Status, History: lastHour.Lines, Ready: ready(found), Reload: r.Reload,
-		Pods: podSources(r, pools, found, f.webConfigFile), Cost: costs.Report, Notice: notice,
+		Pods: podSources(r, pools, found, f.webConfigFile), Cost: costs.Report, Aggregates: sums, Notice: notice,
 		Build: build(), Flags: flagValues(app), Started: time.Now(), Gatherer: reg,
 	}, log.Named("web"))
 	addr, err := server.Listen()

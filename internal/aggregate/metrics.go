@@ -58,8 +58,8 @@ func newSizes(of *Aggregates) *sizes {
 		of: of,
 		groups: desc("groups", "Groups of aggregates. A group has the same labels, except for the name and the labels "+
 			"of single series, and is one target to the receiver."),
-		targets:      desc("targets", "Targets of the jobs whose series are summed."),
-		sourceSeries: desc("source_series", "Series of the last good pages of these targets that are summed."),
+		targets:      desc("targets", "Targets whose pages are summed."),
+		sourceSeries: desc("source_series", "Series of the last good pages that are summed."),
 		series:       desc("series", "Aggregates: the series that are written instead."),
 	}
 }
