@@ -43,7 +43,7 @@ func (r *Report) writeTotals(b *bytes.Buffer) {
 		fmt.Fprintf(b, " (%s since %s)", t.Cell("change"), t.Cell("since"))
 	}
 	if t.Summed != nil {
-		fmt.Fprintf(b, "\nSummed: %s of the series. Sent: %s.", number(*t.Summed), t.Cell("sent"))
+		fmt.Fprintf(b, "\nSummed: %s of the series. Sent: %s.", t.Cell("summed"), t.Cell("sent"))
 	}
 	fmt.Fprintf(b, "\nRead: %s of pages per second, %s on the wire. ", size(int64(t.PageBytesPerSecond)),
 		size(int64(t.WireBytesPerSecond)))
@@ -184,6 +184,8 @@ func (t *Totals) Cell(key string) string {
 		return number(*t.Zero)
 	case key == "zero_since" && t.ZeroSince != nil:
 		return t.ZeroSince.UTC().Format(clock)
+	case key == "summed" && t.Summed != nil:
+		return number(*t.Summed)
 	case key == "sent" && t.Aggregates != nil:
 		return fmt.Sprintf("%s series, of which %s are aggregates", number(t.sentSeries()), number(*t.Aggregates))
 	case key == "sent":
