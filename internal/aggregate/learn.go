@@ -167,8 +167,9 @@ func kindOf(s newSeries, gauges Gauges) (k kind, ok bool) {
 	return counter, IsCounter(s.labels.Get(model.MetricNameLabel), s.typ)
 }
 
-// IsCounter reports whether every block that matches a series sums it: a counter, the buckets, sum and count of a
-// classic histogram, and the sum and count of a summary. A native histogram, and a quantile, has the name of its family.
+// IsCounter reports whether a block that matches a series sums it, whatever it says of gauges: a counter, the buckets,
+// sum and count of a classic histogram, and the sum and count of a summary. A native histogram, and a quantile, has the
+// name of its family.
 func IsCounter(name string, typ model.MetricType) bool {
 	isSum := strings.HasSuffix(name, "_sum") || strings.HasSuffix(name, "_count")
 	switch typ {

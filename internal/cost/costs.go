@@ -132,6 +132,7 @@ func (c *Costs) aggregates() aggregate.Status {
 
 // addSummed sets what is summed, and what is sent instead.
 func (t *tally) addSummed(sums aggregate.Status) {
+	t.totals.SentSeries = t.totals.Series - t.totals.away
 	t.totals.SentSamplesPerSecond = t.totals.SamplesPerSecond - t.totals.awayPerSecond
 	if len(sums.Blocks) == 0 {
 		return
@@ -157,15 +158,7 @@ func (t *tally) addSummed(sums aggregate.Status) {
 		}
 	}
 	t.totals.Aggregates = &n
-}
-
-// sentSeries returns how many series are sent.
-func (t *Totals) sentSeries() int {
-	n := t.Series - t.away
-	if t.Aggregates != nil {
-		n += *t.Aggregates
-	}
-	return n
+	t.totals.SentSeries += n
 }
 
 // addWritten estimates the bytes that are sent per second.

@@ -65,7 +65,8 @@ type Totals struct {
 	Summed *int `json:"summed"` // of Series: those that blocks sum
 	// Aggregates that are written for Summed. nil: not known, since nothing is sent.
 	Aggregates *int `json:"aggregates"`
-	// SentSamplesPerSecond has aggregates instead of the samples that are summed and not kept.
+	// What is sent: aggregates instead of the series that are summed and not kept. Without Aggregates, only the others.
+	SentSeries           int     `json:"sent_series"`
 	SentSamplesPerSecond float64 `json:"sent_samples_per_second"`
 
 	// Compressed bytes to all endpoints of remote write: samples sent per second times the bytes per sample since the

@@ -187,9 +187,9 @@ func (t *Totals) Cell(key string) string {
 	case key == "summed" && t.Summed != nil:
 		return number(*t.Summed)
 	case key == "sent" && t.Aggregates != nil:
-		return fmt.Sprintf("%s series, of which %s are aggregates", number(t.sentSeries()), number(*t.Aggregates))
+		return fmt.Sprintf("%s series, of which %s are aggregates", number(t.SentSeries), number(*t.Aggregates))
 	case key == "sent":
-		return fmt.Sprintf("%s series, and aggregates, which only a running process counts", number(t.sentSeries()))
+		return fmt.Sprintf("%s series, and aggregates, which only a running process counts", number(t.SentSeries))
 	case key == "written" && t.WrittenBytesPerSecond != nil:
 		return size(int64(*t.WrittenBytesPerSecond))
 	}

@@ -138,7 +138,7 @@ func (s *Sums) count(
 
 // answer says it in sentences.
 func (s *Sums) answer(t *tally) string {
-	sent := t.totals.sentSeries()
+	sent := t.totals.SentSeries
 	left := sent - s.Series + s.Aggregates
 	aggregates := "aggregates"
 	if s.Aggregates == 1 {

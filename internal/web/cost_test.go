@@ -44,7 +44,7 @@ func (m *fakeMesh) cost(_ context.Context, q cost.Query) (*cost.Report, error) {
 	}
 	if q.Aggregate != "" {
 		summed, aggregates := 700_000, 70_000
-		r.Totals.Summed, r.Totals.Aggregates = &summed, &aggregates
+		r.Totals.Summed, r.Totals.Aggregates, r.Totals.SentSeries = &summed, &aggregates, 196_412
 		for i := range r.Rows {
 			r.Rows[i].Summed = &r.Rows[i].Series
 		}
