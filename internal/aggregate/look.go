@@ -187,3 +187,72 @@ func part[T any](all []T, offset, limit int) []T {
 	from := min(max(offset, 0), len(all))
 	return all[from : from+min(max(limit, 0), len(all)-from)]
 }
+
+// InGroup says how many series of a target are summed in a group.
+type InGroup struct {
+	Group  labels.Labels
+	Series int
+}
+
+// Of returns, for each of some targets, by their public labels, in which groups their series are summed.
+func (a *Aggregates) Of(targets []labels.Labels) [][]InGroup {
+	all := make([][]InGroup, len(targets))
+	if a.none.Load() {
+		return all
+	}
+	places := make(map[series.TargetID]int, len(targets))
+	for i, l := range targets {
+		id := a.table.AddTarget(l)
+		defer a.table.ReleaseTarget(id)
+		places[id] = i
+	}
+	a.changing.RLock() // so that no source changes its feed
+	defer a.changing.RUnlock()
+	type found struct {
+		place  int
+		source *source
+		feed   *feed
+	}
+	var sources []found
+	a.mu.Lock()
+	for _, s := range a.sources {
+		if place, ok := places[s.target]; ok && s.feed != nil {
+			sources = append(sources, found{place, s, s.feed})
+		}
+	}
+	a.mu.Unlock()
+	counts := map[*layout][]InGroup{} // replicas share layouts
+	for _, f := range sources {
+		f.feed.locks[0].mu.Lock()
+		l := f.source.layout
+		if _, known := counts[l]; !known && l != nil {
+			counts[l] = a.countByGroup(f.feed, l)
+		}
+		f.feed.locks[0].mu.Unlock()
+		all[f.place] = append(all[f.place], counts[l]...)
+	}
+	return all
+}
+
+// countByGroup counts the series of a layout that are summed in each group.
+func (a *Aggregates) countByGroup(f *feed, l *layout) (of []InGroup) {
+	counts := make([]int, len(f.groups))
+	for _, ref := range l.refs {
+		if ref != 0 {
+			counts[ref.group()-1]++
+		}
+	}
+	for _, g := range f.locks {
+		in := InGroup{}
+		for i, other := range f.groups {
+			if other == g {
+				in.Series += counts[i]
+			}
+		}
+		if in.Series > 0 {
+			a.table.Read(func(v series.View) { in.Group = v.TargetLabels(g.target) })
+			of = append(of, in)
+		}
+	}
+	return of
+}

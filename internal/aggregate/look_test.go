@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -93,6 +94,43 @@ func TestALookAtAGroup(t *testing.T) {
 	}
 	if _, _, ok := b.a.Sources(sum, sum, 0, 9); ok {
 		t.Error("there is a group that has the labels of an aggregate")
+	}
+}
+
+// TestWhereATargetIsSummed: in the groups of all blocks.
+func TestWhereATargetIsSummed(t *testing.T) {
+	other := istio()
+	other.Match, other.Without = regexp.MustCompile("^(?s:other_.*)$"), []string{"instance", "pod", "app"}
+	b := newBed(t, istio(), other)
+	a, c, idle := b.target("a"), b.target("b"), b.target("c")
+	b.now = b.now.Add(time.Second)
+	counterOf := func(name string) line { return line{name, "", model.MetricTypeCounter, 1} }
+	a.scrape(requests(1), counterOf("other_1"), counterOf("other_2"), counterOf("raw"))
+	c.scrape(requests(1))
+	idle.scrape(counterOf("raw"))
+	of := func(targets ...labels.Labels) (got string) {
+		for _, groups := range b.a.Of(targets) {
+			for _, in := range groups {
+				got += fmt.Sprintf("%d in %s; ", in.Series, in.Group)
+			}
+			got += "| "
+		}
+		return got
+	}
+	const first, second = `1 in {app="reviews", instance="node-7", job="envoy"}; `,
+		`2 in {instance="node-7", job="envoy"}; `
+	want := first + "| | " + first + second + "| | "
+	if got := of(c.labels, idle.labels, a.labels, labels.EmptyLabels()); got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	b.a.Forget(c.source)
+	b.a.Apply([]Block{other})
+	if got := of(c.labels, a.labels); got != "| | " {
+		t.Errorf("before the next page under other blocks: got %s", got)
+	}
+	b.a.Apply(nil)
+	if got := of(a.labels); got != "| " {
+		t.Errorf("without a block: got %s", got)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
@@ -124,6 +125,7 @@ func TestConcurrentUse(t *testing.T) {
 			a.tickAll(time.Now())
 			for _, g := range a.Status().Groups {
 				sums, _ := a.Series(g.Labels, nil, 0, 10)
+				a.Of([]labels.Labels{g.Labels})
 				for _, sum := range sums {
 					a.Sources(g.Labels, sum.Series, 0, 10)
 				}

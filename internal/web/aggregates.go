@@ -22,6 +22,7 @@ type Aggregates interface {
 		group labels.Labels, match func(labels.Labels) bool, offset, limit int,
 	) (of []aggregate.AggregateOf, found int)
 	Sources(group, series labels.Labels, offset, limit int) (of []aggregate.SourceOf, found int, ok bool)
+	Of(targets []labels.Labels) [][]aggregate.InGroup
 }
 
 // The states of a group, the worst first.
@@ -261,10 +262,30 @@ func (s *Server) groupLine(g *groupRow) string {
 // labelText writes labels as PromQL does, with the name before them: istio_requests_total{response_code="200"}.
 func labelText(l labels.Labels) string {
 	l = maskLabels(l)
-	name := l.Get(model.MetricNameLabel)
-	rest := l.DropMetricName()
+	name, rest := l.Get(model.MetricNameLabel), lacking(l, labels.EmptyLabels())
 	if rest.IsEmpty() && name != "" {
 		return name
 	}
 	return name + rest.String()
+}
+
+// sumsOf returns, for each of some targets, in which groups their series are summed.
+func (s *Server) sumsOf(targets []labels.Labels) [][]aggregate.InGroup {
+	if s.src.Aggregates == nil { // a command that sends nothing
+		return make([][]aggregate.InGroup, len(targets))
+	}
+	return s.src.Aggregates.Of(targets)
+}
+
+// sumsNote says of a target how many of its series are summed, and where; empty: none.
+func (s *Server) sumsNote(target labels.Labels) string {
+	note := ""
+	for _, in := range s.sumsOf([]labels.Labels{target})[0] {
+		if note != "" {
+			note += " "
+		}
+		note += fmt.Sprintf("%s of its series are summed, in the group %s.", show.Count(in.Series),
+			cut(maskLabels(in.Group).String()))
+	}
+	return note
 }

@@ -23,6 +23,8 @@ type fakeAggregates struct {
 	series  map[uint64][]aggregate.AggregateOf // by the hash of the group's labels
 	sources map[uint64][]aggregate.SourceOf    // by the hash of the aggregate's labels
 
+	of map[string]int // series that are summed, by the label instance of the target
+
 	asked int // the largest limit so far
 }
 
@@ -52,6 +54,16 @@ func (f *fakeAggregates) Sources(
 	of, ok = f.sources[series.Hash()]
 	offset = min(offset, len(of))
 	return of[offset:min(offset+limit, len(of))], len(of), ok
+}
+
+func (f *fakeAggregates) Of(targets []labels.Labels) [][]aggregate.InGroup {
+	all := make([][]aggregate.InGroup, len(targets))
+	for i, l := range targets {
+		if n := f.of[l.Get("instance")]; n > 0 {
+			all[i] = []aggregate.InGroup{{Group: f.status.Groups[0].Labels, Series: n}}
+		}
+	}
+	return all
 }
 
 // addGroup adds a group of n aggregates with the given labels.
@@ -339,5 +351,27 @@ func BenchmarkPageOfALargeGroup(b *testing.B) {
 			}
 			b.ReportMetric(float64(size), "bytes/page")
 		})
+	}
+}
+
+// TestTargetsSayWhatIsSummed: so do the evidence of a pod, and why.
+func TestTargetsSayWhatIsSummed(t *testing.T) {
+	m := newFakeMesh(t).shop().addSums()
+	const instance = "10.0.0.2:15090"
+	const sentence = "1,234 of its series are summed, in "
+	for path, want := range map[string]string{
+		"/targets":                          sentence + `<a href="aggregates?group=4512e1ef37d0a349">a group</a>`,
+		"/targets?format=json":              `"summed":[{"group":"4512e1ef37d0a349","series":1234}]`,
+		"/pods?pod=shop/cart-1":             sentence + "the group {app=&#34;cart&#34;, instance=",
+		"/pods?pod=shop/cart-1&format=text": sentence + `the group {app="cart", instance="node-1"`,
+		"/pods?pod=shop/cart-1&format=json": sentence + `the group {app=\"cart\"`,
+	} {
+		for n, of := range []map[string]int{nil, {instance: 1234}} {
+			m.sums.of = of
+			body := ask(m.server(Config{}), "GET", path).Body.String()
+			if got := strings.Count(body, want); got != n {
+				t.Errorf("%s: got %q %d times, want %d in %s", path, want, got, n, body)
+			}
+		}
 	}
 }

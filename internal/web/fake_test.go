@@ -64,7 +64,7 @@ type fakeMesh struct {
 	preview   func(ctx context.Context, job, url string) (*scrape.Preview, error)
 	costRows  []cost.Row
 	costErr   error
-	sums      *fakeAggregates
+	sums      fakeAggregates
 
 	costReport func(cost.Query) *cost.Report // instead of one with costRows
 }
@@ -72,7 +72,6 @@ type fakeMesh struct {
 func newFakeMesh(t testing.TB) *fakeMesh {
 	t.Helper()
 	m := &fakeMesh{
-		sums:   &fakeAggregates{},
 		loaded: Loaded{At: fakeNow.Add(-3 * time.Hour)},
 		rules:  map[string][]*promrelabel.Config{},
 		yaml: "global:\n  scrape_interval: 15s\nremote_write:\n- url: http://prometheus:9090/api/v1/write\n  " +
@@ -223,7 +222,7 @@ func (m *fakeMesh) sources() Sources {
 		Loaded:     func() Loaded { return m.loaded },
 		Endpoints:  func() []remotewrite.EndpointStatus { return m.endpoints },
 		Cost:       m.cost,
-		Aggregates: m.sums,
+		Aggregates: &m.sums,
 		History:    func() []history.Line { return m.lines },
 		Pods: PodSources{
 			Report:  func() diagnose.Report { return m.pods },
