@@ -253,3 +253,55 @@ func TestOwnMetrics(t *testing.T) {
 		t.Errorf("%v %v", problems, err)
 	}
 }
+
+// BenchmarkLook is a page of a group with 40,000 aggregates of 20 replicas. The longest time for which a scrape could
+// have waited is that of copySeries and copySources.
+func BenchmarkLook(b *testing.B) {
+	const replicas, samples = 20, 40_000
+	table := series.NewTable()
+	a := New(table, nowhere{}, zap.NewNop(), nil)
+	a.Apply([]Block{istio()})
+	for r := range replicas {
+		if err := a.Append(page(table, r, samples, a)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	group := a.Status().Groups[0].Labels
+	sums, n := a.Series(group, nil, samples/2, 1)
+	if n != samples {
+		b.Fatal(n)
+	}
+	b.Run("Series", func(b *testing.B) {
+		for b.Loop() {
+			a.Series(group, nil, 1000, 100)
+		}
+	})
+	b.Run("locked for Series", func(b *testing.B) {
+		for b.Loop() {
+			_, ids := a.copySeries(group)
+			b.StopTimer()
+			release(table, ids)
+			b.StartTimer()
+		}
+	})
+	b.Run("Sources", func(b *testing.B) {
+		for b.Loop() {
+			a.Sources(group, sums[0].Series, 0, 100)
+		}
+	})
+	b.Run("locked for Sources", func(b *testing.B) {
+		for b.Loop() {
+			all, _ := a.copySources(group, sums[0].Series)
+			b.StopTimer()
+			for _, s := range all {
+				release(table, s.ids)
+			}
+			b.StartTimer()
+		}
+	})
+	b.Run("Status", func(b *testing.B) {
+		for b.Loop() {
+			a.Status()
+		}
+	})
+}

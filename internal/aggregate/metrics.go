@@ -76,6 +76,8 @@ func (s *sizes) Collect(metrics chan<- prometheus.Metric) {
 	set := func(d *prometheus.Desc, n int) {
 		metrics <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n))
 	}
+	s.of.changing.RLock()
+	defer s.of.changing.RUnlock()
 	groups, sources, aggregates := s.of.allGroups(), 0, 0
 	for _, g := range groups {
 		g.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"go.uber.org/zap"
@@ -123,6 +124,7 @@ func TestConcurrentUse(t *testing.T) {
 	all.Go(func() {
 		for range 200 {
 			a.tickAll(time.Now())
+			testutil.CollectAndCount(newSizes(a))
 			for _, g := range a.Status().Groups {
 				sums, _ := a.Series(g.Labels, nil, 0, 10)
 				a.Of([]labels.Labels{g.Labels})
