@@ -154,7 +154,7 @@ func TestAggregateSaysWhatItSaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"What if: sum istio_.* without instance, pod, pod_name, namespace",
+		"What if: sum istio_.* without instance, pod, pod_name, namespace, pod_template_hash, ",
 		"66 series match and can be summed. Their sums are 42 aggregates, of 1.6 series on average. Of 74 series " +
 			"that are sent now, 50 would be left (67.6%).",
 		"Saves at the sidecar: nothing",
@@ -163,7 +163,7 @@ func TestAggregateSaysWhatItSaves(t *testing.T) {
       aggregate:
         - jobs: [envoy]
           match: istio_.*
-          without: [instance, pod, pod_name, namespace]
+          without: [instance, pod, pod_name, namespace, pod_template_hash, `, `
           as:
             instance: '%{NODE_NAME}'
 `} {
