@@ -52,9 +52,9 @@ func (t *tally) sumUp(ctx context.Context, q Query, pages []scrape.LastPage, r *
 		return w, err
 	}
 	if s.Series == 0 {
-		w.Unknown = true
 		w.Answer = "No series that can be summed has a name that matches." + s.raw()
 		if s.Gauges+s.Others+s.Already == 0 {
+			w.Unknown = true
 			w.Answer += similar(s.Match, t.names())
 		}
 		return w, nil
