@@ -157,44 +157,14 @@ func (s *Server) aggregates(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	q, status := r.URL.Query(), s.src.Aggregates.Status()
-	switch {
-	case q.Get("series") != "":
-		s.oneAggregate(w, r, status, format)
-	case q.Get("group") != "":
-		s.oneGroup(w, r, status, format)
-	default:
-		s.groups(w, r, status, format)
+	status := s.src.Aggregates.Status()
+	if s.namedAggregates(w, r, status, format) {
+		return
 	}
-}
-
-// apiAggregates serves the same as JSON.
-func (s *Server) apiAggregates(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	q.Set("format", formatJSON)
-	r.URL.RawQuery = q.Encode()
-	s.aggregates(w, r)
-}
-
-func (s *Server) groups(w http.ResponseWriter, r *http.Request, status aggregate.Status, format string) {
-	described := groupList()
-	rows, totals := groupRows(status.Groups, s.now())
-	view, found := described.show(rows, parseSelection(r, described.keys()...))
+	view, found, totals := s.selectGroups(status, r)
 	switch format {
 	case formatJSON:
-		if view.Problem != "" {
-			s.apiError(w, http.StatusBadRequest, "bad_data", fmt.Errorf("search: %s", view.Problem))
-			return
-		}
-		blocks := []blockFields{}
-		for i := range status.Blocks {
-			blocks = append(blocks, blockJSON(&status.Blocks[i]))
-		}
-		if q := r.URL.Query(); q.Has("rows") || q.Has("page") {
-			found = view.Rows
-		}
-		s.streamJSON(w, []field{{"at", s.now().UTC()}, {"blocks", blocks}, {"totals", totals}, {"found", view.Found}},
-			"groups", len(found), func(i int) any { return groupJSON(found[i]) })
+		writeJSON(s, w, view, found, func(g *groupRow) any { return groupJSON(g) })
 		return
 	case formatText:
 		writeText(s, w, view, found, groupHeading, s.groupLine)
@@ -205,6 +175,53 @@ func (s *Server) groups(w http.ResponseWriter, r *http.Request, status aggregate
 		page.Blocks = append(page.Blocks, maskURLs(aggregate.YAML(status.Blocks[i])))
 	}
 	s.render(w, "aggregates.html", &page)
+}
+
+// namedAggregates serves the group, or the aggregate, that the request names. It returns false if it names none.
+func (s *Server) namedAggregates(w http.ResponseWriter, r *http.Request, status aggregate.Status, format string) bool {
+	switch q := r.URL.Query(); {
+	case q.Get("series") != "":
+		s.oneAggregate(w, r, status, format)
+	case q.Get("group") != "":
+		s.oneGroup(w, r, status, format)
+	default:
+		return false
+	}
+	return true
+}
+
+// selectGroups returns the page of the list that a request asks for, the selected groups of all pages, and the sums
+// over all groups.
+func (s *Server) selectGroups(
+	status aggregate.Status, r *http.Request,
+) (listView[*groupRow], []*groupRow, aggregateTotals) {
+	described := groupList()
+	rows, totals := groupRows(status.Groups, s.now())
+	view, found := described.show(rows, parseSelection(r, described.keys()...))
+	return view, found, totals
+}
+
+// apiAggregates serves the same as JSON: the blocks with the groups, or the group, or the aggregate. The selected
+// groups are complete unless the request asks for a page of them.
+func (s *Server) apiAggregates(w http.ResponseWriter, r *http.Request) {
+	status := s.src.Aggregates.Status()
+	if s.namedAggregates(w, r, status, formatJSON) {
+		return
+	}
+	view, found, totals := s.selectGroups(status, r)
+	if view.Problem != "" {
+		s.apiError(w, http.StatusBadRequest, "bad_data", fmt.Errorf("search: %s", view.Problem))
+		return
+	}
+	blocks := []blockFields{}
+	for i := range status.Blocks {
+		blocks = append(blocks, blockJSON(&status.Blocks[i]))
+	}
+	if q := r.URL.Query(); q.Has("rows") || q.Has("page") {
+		found = view.Rows
+	}
+	s.streamJSON(w, []field{{"at", s.now().UTC()}, {"blocks", blocks}, {"totals", totals}, {"found", view.Found}},
+		"groups", len(found), func(i int) any { return groupJSON(found[i]) })
 }
 
 // Ratio returns aggregates per source series, of all groups.

@@ -146,7 +146,16 @@ func TestAggregatePages(t *testing.T) {
 		text.WriteString(w.Body.String())
 		w = ask(s, "GET", "/api/v1"+path)
 		wantStatus(t, w, http.StatusOK)
-		if same := ask(s, "GET", path, "Accept", "application/json").Body.String(); same != w.Body.String() {
+		same := ask(s, "GET", path, "Accept", "application/json").Body.String()
+		if path == "/aggregates?" { // is a list as others are
+			var list struct {
+				List struct{ Found int }
+				Data []groupFields
+			}
+			if err := json.Unmarshal([]byte(same), &list); err != nil || list.List.Found != 4 || len(list.Data) != 4 {
+				t.Errorf("%v: %s", err, same)
+			}
+		} else if same != w.Body.String() {
 			t.Errorf("%s: the page as JSON is %s\nand the API answers %s", path, same, w.Body)
 		}
 		var answer any
