@@ -113,7 +113,8 @@ func (c *Config) OnNode(job string) bool {
 // ShardByWorkload reports whether all pods of a workload are scraped by one of the instances that share the targets of
 // a job. It means nothing if there is one instance, or for a job that is not shared.
 func (c *Config) ShardByWorkload(job string) bool {
-	return c.Extension.of(job).ShardBy == shardByWorkload
+	by := c.Extension.of(job).ShardBy
+	return by == shardByWorkload || by == "" && c.Aggregated(job)
 }
 
 // PlacesByWorkload reports whether the workload of a job's targets decides which instance scrapes them.
