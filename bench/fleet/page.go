@@ -24,9 +24,9 @@ type page struct {
 	grown       bool    // a value no longer fits its place: render again
 	churnDue    float64 // series still to be replaced
 	nextGroup   int
-	moved       uint64 // values changed since the beginning
-	replaced    uint64 // series replaced since the beginning
-	renders     uint64 // how often the page was rendered whole
+	moved       uint64    // values changed since the beginning
+	replaced    uint64    // series replaced since the beginning
+	renders     uint64    // how often the page was rendered whole
 	started     time.Time // when the sidecar's process began; zero: its uptime is what envoy_server_uptime shows
 }
 
