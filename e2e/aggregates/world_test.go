@@ -176,8 +176,7 @@ func (w *world) sleep(d time.Duration) {
 }
 
 // sumsBlock is what the configuration of the agent sums has in addition.
-const sumsBlock = ``
-const xBlock = `envoy_scraper:
+const sumsBlock = `envoy_scraper:
   aggregate:
   - jobs: [envoy-stats]
     match: 'istio_.*'
