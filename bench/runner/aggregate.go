@@ -81,10 +81,12 @@ type AggregateConfig struct {
 // stepOf is how many intervals there are between two replacements.
 const stepOf = 2
 
-// fit makes a window as long as the replacements need.
+// fit makes a window as long as the replacements need. All windows together are as long as before, or one is longer.
 func (c AggregateConfig) fit() AggregateConfig {
 	if c.Replace > 0 {
+		total := time.Duration(c.Windows) * c.Window
 		c.Window = time.Duration(c.Replace*c.Fleet.Replicas*stepOf) * c.Interval
+		c.Windows = max(1, int(total/c.Window))
 	}
 	return c
 }
@@ -97,7 +99,7 @@ func (c AggregateConfig) step() time.Duration { return stepOf * c.Interval }
 func Aggregate(ctx context.Context, c AggregateConfig, progress io.Writer) (r AggregateReport, err error) {
 	c = c.fit()
 	r = newAggregateReport(c)
-	_, _ = fmt.Fprintf(progress, "%s every %v; %d rounds: each way for a warm-up of %v and a window of %v\n",
+	_, _ = fmt.Fprintf(progress, "%s; every %v; %d rounds: each way for a warm-up of %v and a window of %v\n",
 		describe(c.Fleet), c.Interval, c.Windows, c.Warmup, c.Window)
 	for n := range c.Windows {
 		for i, w := range c.Ways {

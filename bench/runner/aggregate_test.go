@@ -92,6 +92,21 @@ func TestAggregateAgainstItsBase(t *testing.T) {
 	}
 }
 
+func TestWindowsOfReplacements(t *testing.T) {
+	c := AggregateConfig{Config: Config{Interval: time.Second, Window: time.Minute, Windows: 2}}
+	c.Fleet.Replicas = 10
+	for _, tt := range []struct {
+		replace, windows int
+		window           time.Duration
+	}{{0, 2, time.Minute}, {1, 6, 20 * time.Second}, {2, 3, 40 * time.Second}, {7, 1, 140 * time.Second}} {
+		c.Replace = tt.replace
+		if got := c.fit(); got.Windows != tt.windows || got.Window != tt.window {
+			t.Errorf("%d replacements: %d windows of %v, want %d of %v", tt.replace, got.Windows, got.Window, tt.windows,
+				tt.window)
+		}
+	}
+}
+
 func TestAggregateWays(t *testing.T) {
 	all, err := FindAggregateWays("all")
 	want := []string{"raw", "istio", "vmagent-istio", "raw-whole", "everything"}

@@ -55,7 +55,9 @@ func podLabelsOf(t *testing.T, expr string) (named []string) {
 		}
 		return nil
 	})
-	return slices.DeleteFunc(named, func(l string) bool { return !slices.Contains(podLabels, l) })
+	named = slices.DeleteFunc(named, func(l string) bool { return !slices.Contains(podLabels, l) })
+	slices.Sort(named)
+	return slices.Compact(named)
 }
 
 // split separates the expressions that name labels of pods, for which sums have no answer, from the others. Each
