@@ -137,7 +137,7 @@ func (s Setup) ownBlock() string {
 		text += fmt.Sprintf("  jobs: [{name: envoy-stats, push_down: %s, pace: fixed}]\n", s.Job.PushDown)
 	}
 	if s.Job.Sums != "" {
-		text += fmt.Sprintf("  aggregate:\n  - {jobs: [envoy-stats], match: %q, without: [%s], as: {instance: bench}}\n",
+		text += fmt.Sprintf("  aggregate: [{jobs: [envoy-stats], match: %q, without: [%s], as: {instance: bench}}]\n",
 			s.Job.Sums, strings.Join(podLabels(), ", "))
 	}
 	if text == "" {

@@ -38,7 +38,8 @@ func AggregateWays() []AggregateWay {
 	return []AggregateWay{
 		{Way{Name: rawWay, Agent: ours, Job: Job{Keep: istioNames}}, rawWay},
 		{Way{Name: "istio", Agent: ours, Job: Job{Keep: istioNames, Sums: istioNames}}, rawWay},
-		{Way{Name: "vmagent-istio", Agent: agents["vmagent-sums"], Job: Job{Keep: istioNames, Sums: istioNames}}, rawWay},
+		{Way{Name: "vmagent-istio", Agent: agents["vmagent-sums"], Job: Job{Keep: istioNames, Sums: istioNames}},
+			rawWay},
 		{Way{Name: rawWholeWay, Agent: ours}, rawWholeWay},
 		{Way{Name: "everything", Agent: ours, Job: Job{Sums: ".*"}}, rawWholeWay},
 	}

@@ -126,8 +126,9 @@ func TestAggregateWays(t *testing.T) {
 
 func TestSettingsOfSums(t *testing.T) {
 	s := Setup{Dir: t.TempDir(), Interval: 10 * time.Second, Job: Job{Keep: istioNames, Sums: istioNames}}
-	const own = `  - {jobs: [envoy-stats], match: "istio_.*", without: [instance, namespace, pod_name], as: {instance: bench}}`
-	if text := s.ownBlock(); !strings.Contains(text, "envoy_scraper:\n  aggregate:\n"+own+"\n") {
+	const own = `  aggregate: [{jobs: [envoy-stats], match: "istio_.*", without: [instance, namespace, pod_name], ` +
+		`as: {instance: bench}}]`
+	if text := s.ownBlock(); text != "envoy_scraper:\n"+own+"\n" {
 		t.Errorf("our settings are\n%s", text)
 	}
 	if text := (Setup{Job: Job{Keep: istioNames}}).ownBlock(); text != "" {
@@ -142,7 +143,8 @@ func TestSettingsOfSums(t *testing.T) {
 		t.Errorf("vmagent is run with %q", command.Args)
 	}
 	text, err := os.ReadFile(file)
-	if err != nil || !strings.Contains(string(text), "interval: 10000ms\n  without: [instance, namespace, pod_name]") {
+	const sums = "interval: 10000ms\n  without: [instance, namespace, pod_name]"
+	if err != nil || !strings.Contains(string(text), sums) {
 		t.Errorf("vmagent's file is\n%s, %v", text, err)
 	}
 }

@@ -71,7 +71,7 @@ func aggregateFigures() []aggregateFigure {
 		{"agent cores", func(w WholeWindow) float64 { return w.CPUCores }, digits(4), true},
 		{"agent RSS MiB", func(w WholeWindow) float64 { return float64(w.RSSMedian) }, mibs, true},
 		{"agent anonymous MiB", func(w WholeWindow) float64 { return float64(w.AnonymousMedian) }, mibs, true},
-		{"agent + receiver cores", func(w WholeWindow) float64 { return w.CPUCores + w.ReceiverCores }, digits(3), true},
+		{"both cores", func(w WholeWindow) float64 { return w.CPUCores + w.ReceiverCores }, digits(3), true},
 		{"samples stored/s", WholeWindow.StoredPerSecond, digits(0), true},
 		{"scrapes/s", func(w WholeWindow) float64 { return ratio(float64(w.Scrapes), w.Seconds) }, digits(1), false},
 		{"samples rejected", func(w WholeWindow) float64 { return float64(w.Rejected) }, digits(0), false},
@@ -129,8 +129,8 @@ func (r AggregateReport) notComparable(row AggregateRow) (lines []string) {
 	for n, w := range row.Windows {
 		due := float64(r.Fleet.Targets) * w.Seconds / interval.Seconds()
 		if share := ratio(float64(w.Scrapes), due); share < 0.95 {
-			lines = append(lines, fmt.Sprintf("NOT COMPARABLE: round %d: %s made %.3f of the scrapes that were due", n+1,
-				row.Name, share))
+			lines = append(lines, fmt.Sprintf("NOT COMPARABLE: round %d: %s made %.3f of the scrapes that were due",
+				n+1, row.Name, share))
 		}
 	}
 	return lines

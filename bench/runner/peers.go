@@ -49,8 +49,8 @@ func vmagent(env ...string) func(Setup) (Command, error) {
 }
 
 // vmagentSums is vmagent with stream aggregation: its output total sums counters over the pods, under the names that
-// they have. It looks for changes of the file of targets once per second instead of once per minute, as the other agents
-// see them at once. All other settings are its defaults.
+// they have. It looks for changes of the file of targets once per second instead of once per minute, as the other
+// agents see them at once. All other settings are its defaults.
 func vmagentSums() Agent {
 	return Agent{Name: "vmagent-sums", Program: "vmagent", Peer: true, Accept: receiver.Accept1, Synthetic: 7,
 		SentBytes: vmagentSent, Prepare: func(s Setup) (Command, error) {

@@ -119,8 +119,8 @@ func outside(got, want figures, least, low, high float64) (lowest, highest float
 			}
 			lowest, highest = min(lowest, share), max(highest, share)
 			if share < low || share > high {
-				problems = append(problems, fmt.Sprintf("moment %d: %s has %.3f of the truth, want %.3f to %.3f", i, labels,
-					share, low, high))
+				problems = append(problems, fmt.Sprintf("moment %d: %s has %.3f of the truth, want %.3f to %.3f", i,
+					labels, share, low, high))
 			}
 		}
 	}
@@ -151,8 +151,8 @@ func TestComparison(t *testing.T) {
 		line     []float64
 		problems int
 	}{
-		"within": {[]float64{91, 100, 109}, 0}, "spike": {[]float64{100, 111, 100}, 1}, "hole": {[]float64{100, 89, 100}, 1},
-		"gone": {[]float64{100, math.NaN(), 100}, 1},
+		"within": {[]float64{91, 100, 109}, 0}, "spike": {[]float64{100, 111, 100}, 1},
+		"hole": {[]float64{100, 89, 100}, 1}, "gone": {[]float64{100, math.NaN(), 100}, 1},
 	} {
 		low, high, problems := outside(figures{"a": tt.line}, want, 50, 0.9, 1.1)
 		if len(problems) != tt.problems || low > high {

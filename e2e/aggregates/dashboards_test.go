@@ -69,7 +69,8 @@ func TestDashboards(t *testing.T) {
 	queries := w.queries(raw, sums)
 	t.Run("steady", func(t *testing.T) { testSteady(t, queries, steady, sums, raw, truth) })
 	t.Run("restarts", func(t *testing.T) { testRestarts(t, queries, rolling, sums, raw, truth) })
-	t.Run("never more than the truth", func(t *testing.T) { testNeverMore(t, moments(begin, end.Add(-interval)), sums, truth) })
+	whole := moments(begin, end.Add(-interval))
+	t.Run("never more than the truth", func(t *testing.T) { testNeverMore(t, whole, sums, truth) })
 	t.Run("histograms", func(t *testing.T) { testHistograms(t, span{steady.begin, 60}, sums) })
 }
 
@@ -245,8 +246,8 @@ const (
 	fewRequests = 20
 	// late is how much later than its time a scrape may happen on a busy machine.
 	late = interval / 2
-	// lostByRestarts is what the restarts of all replicas of a workload lose at most: each an interval before the end of
-	// the old process, of its share of the traffic. The first page of the new process counts from zero.
+	// lostByRestarts is what the restarts of all replicas of a workload lose at most: each an interval before the end
+	// of the old process, of its share of the traffic. The first page of the new process counts from zero.
 	lostByRestarts = interval + 2*late
 )
 
@@ -269,7 +270,7 @@ func testNeverMore(t *testing.T, at span, sums, truth *store) {
 				continue // not written yet
 			}
 			compared++
-			// A page that is scraped right after a tick comes with the next one, so the sum of a moment may lack an interval.
+			// A page that is scraped right after a tick comes with the next one, so a sum may lack an interval.
 			if got, most := line[last]-line[i], want[last]-want[i-1]; got > most+1e-6*most+late.Seconds()*rateOf(want) {
 				bad.add(series, []string{fmt.Sprintf("grew by %v since moment %d, the truth by %v", got, i, most)})
 				break

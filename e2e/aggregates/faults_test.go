@@ -154,7 +154,8 @@ func (w *world) recordingRules() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "groups:\n- name: workload\n  interval: %v\n  rules:\n", interval)
 	for _, name := range []string{"istio_requests_total", "istio_request_duration_milliseconds_bucket"} {
-		fmt.Fprintf(&b, "  - {record: 'workload:%[1]s', expr: 'sum without (instance, namespace, pod_name) (%[1]s)'}\n", name)
+		fmt.Fprintf(&b, "  - record: workload:%[1]s\n    expr: sum without (instance, namespace, pod_name) (%[1]s)\n",
+			name)
 	}
 	file := filepath.Join(w.TempDir(), "rules.yml")
 	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {

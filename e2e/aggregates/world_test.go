@@ -203,8 +203,8 @@ func (w *world) scrape(name, discovery, more string, store receiver.Config) *sto
 	s := w.store(name, store)
 	a := agent.Start(w.T, agent.Config{
 		Path: w.scraper, Dir: s.dir, Name: name,
-		YAML: scrapeConfig(discovery) + fmt.Sprintf("remote_write:\n- url: %q\n  queue_config: {batch_send_deadline: 1s}\n",
-			s.WriteURL()) + more,
+		YAML: scrapeConfig(discovery) + more + fmt.Sprintf(
+			"remote_write:\n- url: %q\n  queue_config: {batch_send_deadline: 1s}\n", s.WriteURL()),
 		Args: []string{"--storage.path=" + filepath.Join(s.dir, "queue")},
 	})
 	a.LogIfFailed(w.T)

@@ -77,7 +77,8 @@ func TestRestartedPodCountsFromZero(t *testing.T) {
 		t.Errorf("the pod's name is %s", got)
 	}
 	page := m.AppendPage(nil, 1)
-	if bytes.Contains(page, []byte("istio_requests_total")) || !bytes.Contains(page, []byte("envoy_server_uptime{} 0\n")) {
+	if bytes.Contains(page, []byte("istio_requests_total")) ||
+		!bytes.Contains(page, []byte("envoy_server_uptime{} 0\n")) {
 		t.Errorf("the page of a new process is\n%s", page)
 	}
 	old := samples(t, before)

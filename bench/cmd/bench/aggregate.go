@@ -13,8 +13,8 @@ import (
 func aggregate(ctx context.Context, args []string) error {
 	o := newOptions("aggregate", "envoy-scraper", fleet.DefaultConfig())
 	c := runner.AggregateConfig{Store: runner.PrometheusStore()}
-	names := o.String("ways", "all", "ways, in turns, separated by commas: all, or some of raw, istio (sums of istio_.*), "+
-		"vmagent-istio (its stream aggregation), raw-whole and everything (the same two for whole pages)")
+	names := o.String("ways", "all", "ways, in turns, separated by commas: all, or some of raw, istio (sums of "+
+		"istio_.*), vmagent-istio (its stream aggregation), raw-whole and everything (the same of whole pages)")
 	o.IntVar(&c.Replace, "replace", 0, "how many times each pod is replaced in a window; more than 0: a window is two "+
 		"intervals for each replacement of a workload")
 	o.Lookup("agents").Usage = "not used: see -ways"
