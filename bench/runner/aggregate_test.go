@@ -101,8 +101,8 @@ func TestWindowsOfReplacements(t *testing.T) {
 	}{{0, 2, time.Minute}, {1, 6, 20 * time.Second}, {2, 3, 40 * time.Second}, {7, 1, 140 * time.Second}} {
 		c.Replace = tt.replace
 		if got := c.fit(); got.Windows != tt.windows || got.Window != tt.window {
-			t.Errorf("%d replacements: %d windows of %v, want %d of %v", tt.replace, got.Windows, got.Window, tt.windows,
-				tt.window)
+			t.Errorf("%d replacements: %d windows of %v, want %d of %v", tt.replace, got.Windows, got.Window,
+				tt.windows, tt.window)
 		}
 	}
 }
@@ -126,8 +126,8 @@ func TestAggregateWays(t *testing.T) {
 
 func TestSettingsOfSums(t *testing.T) {
 	s := Setup{Dir: t.TempDir(), Interval: 10 * time.Second, Job: Job{Keep: istioNames, Sums: istioNames}}
-	const own = `  aggregate: [{jobs: [envoy-stats], match: "istio_.*", without: [instance, namespace, pod_name], ` +
-		`as: {instance: bench}}]`
+	const own = `  aggregate: [{jobs: [envoy-stats], match: "istio_.*", ` +
+		`without: [instance, namespace, pod_name], as: {instance: bench}}]`
 	if text := s.ownBlock(); text != "envoy_scraper:\n"+own+"\n" {
 		t.Errorf("our settings are\n%s", text)
 	}
