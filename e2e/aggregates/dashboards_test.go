@@ -200,45 +200,66 @@ func isSum(expr string) bool {
 // that is one interval longer. Each restart may lose what the process did after its last scrape, and a new one before
 // its first.
 func testRestarts(t *testing.T, queries []string, at span, sums, raw, truth *store) {
-	queries = slices.DeleteFunc(slices.Clone(queries), func(expr string) bool { return !isSum(expr) })
+	plain, derived := []string{}, []string{}
+	for _, expr := range queries {
+		switch {
+		case isSum(expr):
+			plain = append(plain, expr)
+		case rates.MatchString(expr):
+			derived = append(derived, expr)
+		}
+	}
 	for _, f := range forms {
 		if f.function != "rate" {
 			continue
 		}
 		high := 1.01 + float64(interval+late)/float64(f.window)
 		low := 0.99 - float64(lostByRestarts)/float64(f.window)
-		var bad problems
-		var mu sync.Mutex
-		seen := map[*store][2]float64{sums: {math.Inf(1), 0}, raw: {math.Inf(1), 0}}
-		concurrently(queries, func(expr string) {
-			expr = f.apply(expr)
-			want, err := truth.query(expr, at)
+		compareRestarts(t, "sums of rates", plain, f, low, high, at, sums, raw, truth)
+		compareRestarts(t, "shares and quantiles", derived, f, 0.5, 2, at, sums, raw, truth)
+	}
+	if len(plain) < 30 || len(derived) < 30 {
+		t.Errorf("%d and %d queries are too few", len(plain), len(derived))
+	}
+}
+
+// compareRestarts asserts that what sums show is within the shares low and high of the truth. What raw series show is
+// logged.
+func compareRestarts(t *testing.T, kind string, queries []string, f form, low, high float64, at span,
+	sums, raw, truth *store) {
+	t.Helper()
+	least := 0.0
+	if kind == "sums of rates" {
+		least = fewRequests / f.window.Seconds()
+	}
+	var bad problems
+	var mu sync.Mutex
+	seen := map[*store][2]float64{sums: {math.Inf(1), 0}, raw: {math.Inf(1), 0}}
+	concurrently(queries, func(expr string) {
+		expr = f.apply(expr)
+		want, err := truth.query(expr, at)
+		if err != nil {
+			bad.add(expr, []string{err.Error()})
+			return
+		}
+		for _, s := range []*store{sums, raw} {
+			got, err := s.query(expr, at)
 			if err != nil {
 				bad.add(expr, []string{err.Error()})
-				return
+				continue
 			}
-			for _, s := range []*store{sums, raw} {
-				got, err := s.query(expr, at)
-				if err != nil {
-					bad.add(expr, []string{err.Error()})
-					continue
-				}
-				lowest, highest, lines := outside(got, want, fewRequests/f.window.Seconds(), low, high)
-				if s == sums {
-					bad.add(expr, lines)
-				}
-				mu.Lock()
-				seen[s] = [2]float64{min(seen[s][0], lowest), max(seen[s][1], highest)}
-				mu.Unlock()
+			lowest, highest, lines := outside(got, want, least, low, high)
+			if s == sums {
+				bad.add(expr, lines)
 			}
-		})
-		t.Logf("%v: %d queries; sums show %.3f to %.3f of the truth (bound: %.3f to %.3f), raw series %.3f to %.3f", f,
-			len(queries), seen[sums][0], seen[sums][1], low, high, seen[raw][0], seen[raw][1])
-		bad.report(t)
-	}
-	if len(queries) < 30 {
-		t.Errorf("%d queries are too few", len(queries))
-	}
+			mu.Lock()
+			seen[s] = [2]float64{min(seen[s][0], lowest), max(seen[s][1], highest)}
+			mu.Unlock()
+		}
+	})
+	t.Logf("%s, %v: %d queries; sums show %.3f to %.3f of the truth (bound: %.3f to %.3f), raw series %.3f to %.3f",
+		kind, f, len(queries), seen[sums][0], seen[sums][1], low, high, seen[raw][0], seen[raw][1])
+	bad.report(t)
 }
 
 const (
