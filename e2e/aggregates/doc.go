@@ -5,6 +5,7 @@
 //   - truth: one page has the totals of the mesh, those of ended processes included. Its counters never begin again.
 //   - raw: the series of each pod.
 //   - sums: the same pages, summed.
+//   - lean: summed also over the labels that no dashboard reads.
 //
 // The tests:
 //

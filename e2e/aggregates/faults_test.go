@@ -33,7 +33,7 @@ func TestFaults(t *testing.T) {
 	w := newWorld(t)
 	truth := w.scrapeTruth()
 	raw := w.scrape("raw", w.pages(), "", receiver.Config{YAML: w.recordingRules()})
-	sums := way{name: "envoy-scraper's sums", store: w.scrape("sums", w.pages(), sumsBlock, receiver.Config{})}
+	sums := way{name: "envoy-scraper's sums", store: w.scrape("sums", w.pages(), sumsBlock(), receiver.Config{})}
 	ways := []way{
 		{name: "series of each pod", store: raw},
 		{name: "Istio's recording rules", store: raw, prefix: "workload:"},

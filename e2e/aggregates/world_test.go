@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -175,14 +176,19 @@ func (w *world) sleep(d time.Duration) {
 	}
 }
 
-// sumsBlock is what the configuration of the agent sums has in addition.
-const sumsBlock = `envoy_scraper:
+// leanLabels are the labels that the chart's preset istio-lean leaves out, beside those of pods: no dashboard reads them.
+var leanLabels = []string{"source_app", "source_version", "destination_app", "destination_version"}
+
+// sumsBlock is what the configuration of an agent has in addition that sums, without the labels of pods and others.
+func sumsBlock(others ...string) string {
+	return fmt.Sprintf(`envoy_scraper:
   aggregate:
   - jobs: [envoy-stats]
     match: 'istio_.*'
-    without: [instance, pod, pod_name, namespace]
+    without: [%s]
     as: {instance: sums}
-`
+`, strings.Join(slices.Concat(podLabels, others), ", "))
+}
 
 // scrapeConfig is the job of all agents.
 func scrapeConfig(discovery string) string {
