@@ -386,11 +386,9 @@ func (c *aggregateCheck) noteKeepRaw() {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.As)) {
 		if name != model.InstanceLabel {
-			n := c.at(SeverityNote, "keep_raw", "", fmt.Sprintf("series and sums have the same names: a query must "+
-				"select "+
-				`%s="%s" for the sums, or %s!="%s" for the series; without it, it counts ` +
-				`twice`, name, c.shownAs(name), name,
-				c.shownAs(name)), "")
+			why := fmt.Sprintf(`series and sums have the same names: a query must select %[1]s="%[2]s" for the sums, or `+
+				`%[1]s!="%[2]s" for the series; without it, it counts twice`, name, c.shownAs(name))
+			n := c.at(SeverityNote, "keep_raw", "", why, "")
 			c.cfg.Notes = append(c.cfg.Notes, n)
 			return
 		}
