@@ -61,12 +61,12 @@ var allowed = map[string][]string{
 	"pushdown":        {},
 	"diagnose":        {"discovery", "envoy", "relabel", "scrape", "shard"}, // shard: in tests
 	"diagnose/show":   {"diagnose", "config/hint", "podlookup"},             // distance of names; words for kinds
-	// discovery: in tests; envoy: ports; pushdown: what a rule saves at the sidecar
-	"cost": {"envoy", "exposition", "pushdown", "scrape", "series", "discovery"},
+	// aggregate: its blocks; discovery: names of workloads; envoy: ports; pushdown: what a rule saves at the sidecar
+	"cost": {"aggregate", "envoy", "exposition", "pushdown", "scrape", "series", "discovery"},
 	// web reads their Status() and the lines of history, shows reports of diagnose, and asks cost for reports
 	"web": {
-		"config", "cost", "diagnose", "diagnose/show", "discovery", "envoy", "history", "relabel", "scrape",
-		"remotewrite",
+		"aggregate", "config", "cost", "diagnose", "diagnose/show", "discovery", "envoy", "history", "relabel",
+		"scrape", "remotewrite",
 	},
 }
 

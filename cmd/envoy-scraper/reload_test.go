@@ -31,17 +31,21 @@ func TestScrapesFollowTheSettingsOfJobs(t *testing.T) {
 	r := &reloader{}
 	opts := (&runFlags{config: &configFlags{}}).scrapeOptions(&config.Config{}, nil, r)
 	for _, c := range []struct {
-		jobs  []config.JobExtension
-		push  bool
-		fixed bool
+		jobs       []config.JobExtension
+		push       bool
+		fixed      bool
+		byWorkload bool
 	}{
-		{nil, true, false},
-		{[]config.JobExtension{{Name: "a", PushDown: "off"}}, false, false},
-		{[]config.JobExtension{{Name: "a", PushDown: "auto", Pace: "fixed"}, {Name: "b", PushDown: "off"}}, true, true},
+		{nil, true, false, false},
+		{[]config.JobExtension{{Name: "a", PushDown: "off"}}, false, false, false},
+		{[]config.JobExtension{{Name: "a", PushDown: "auto", Pace: "fixed"}, {Name: "b", PushDown: "off"}}, true, true,
+			false},
+		{[]config.JobExtension{{Name: "a", ShardBy: "workload"}}, true, false, true},
 	} {
 		r.applying = &config.Config{Extension: config.Extension{Jobs: c.jobs}}
-		if opts.PushDown("a") != c.push || opts.FixedPace("a") != c.fixed {
-			t.Errorf("%+v: PushDown %v, FixedPace %v", c.jobs, opts.PushDown("a"), opts.FixedPace("a"))
+		if opts.PushDown("a") != c.push || opts.FixedPace("a") != c.fixed || opts.ShardByWorkload("a") != c.byWorkload {
+			t.Errorf("%+v: PushDown %v, FixedPace %v, ShardByWorkload %v", c.jobs, opts.PushDown("a"),
+				opts.FixedPace("a"), opts.ShardByWorkload("a"))
 		}
 	}
 }

@@ -81,14 +81,15 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	if err != nil {
 		return err
 	}
+	found.KeepOwners(func(job string) bool { return r.applyingConfig().PlacesByWorkload(job) })
 	lastHour := history.New(reg)
 	costs := cost.New(cost.Source{Table: table, Pages: pools.LastPages, Others: pools.OtherShards,
-		Controllers: controllers(found), Sent: sent(writers), Watch: watch})
+		Controllers: controllers(found), Sent: sent(writers), Watch: watch, Aggregates: sums.Status})
 	server := web.New(f.webConfig(), web.Sources{
 		Targets: pools.Status, Providers: found.Status, Rules: r.rules, Explain: relabel.Explain,
 		ConfigYAML: func() (string, error) { return r.config().Redacted() }, Loaded: r.state,
 		Endpoints: writers.Status, History: lastHour.Lines, Ready: ready(found), Reload: r.Reload,
-		Pods: podSources(r, pools, found, f.webConfigFile), Cost: costs.Report, Notice: notice,
+		Pods: podSources(r, pools, found, f.webConfigFile), Cost: costs.Report, Aggregates: sums, Notice: notice,
 		Build: build(), Flags: flagValues(app), Started: time.Now(), Gatherer: reg,
 	}, log.Named("web"))
 	addr, err := server.Listen()

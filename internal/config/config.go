@@ -110,5 +110,17 @@ func (c *Config) OnNode(job string) bool {
 	return false
 }
 
+// ShardByWorkload reports whether all pods of a workload are scraped by one of the instances that share the targets of
+// a job. It means nothing if there is one instance, or for a job that is not shared.
+func (c *Config) ShardByWorkload(job string) bool {
+	by := c.Extension.of(job).ShardBy
+	return by == shardByWorkload || by == "" && c.Aggregated(job)
+}
+
+// PlacesByWorkload reports whether the workload of a job's targets decides which instance scrapes them.
+func (c *Config) PlacesByWorkload(job string) bool {
+	return c.Shards.On() && !c.Unsharded(job) && c.ShardByWorkload(job)
+}
+
 // Unsharded reports whether every instance scrapes the whole job: that of our own metrics.
 func (c *Config) Unsharded(job string) bool { return c.opts.SelfScrape && job == selfJob }
