@@ -186,7 +186,7 @@ func (c *aggregateCheck) lintLabels() {
 				"are", "remove it")
 		}
 	}
-	for i, name := range c.By {
+	for i, name := range c.block().By {
 		if _, set := c.As[name]; set {
 			c.warn(fmt.Sprintf("by[%d]", i), name, "has no effect: as sets this label", "remove it here")
 		}
@@ -400,7 +400,7 @@ func (c *aggregateCheck) noteSums() {
 	b := c.block()
 	labels := "without " + strings.Join(b.Without, ", ")
 	if b.By != nil {
-		labels = "by " + strings.Join(b.By, ", ")
+		labels = "by " + cmp.Or(strings.Join(b.By, ", "), "no label")
 	}
 	var intervals []model.Duration
 	for _, j := range c.jobs {
