@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/aggregate"
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
@@ -30,17 +31,21 @@ func TestScrapesFollowTheSettingsOfJobs(t *testing.T) {
 	r := &reloader{}
 	opts := (&runFlags{config: &configFlags{}}).scrapeOptions(&config.Config{}, nil, r)
 	for _, c := range []struct {
-		jobs  []config.JobExtension
-		push  bool
-		fixed bool
+		jobs       []config.JobExtension
+		push       bool
+		fixed      bool
+		byWorkload bool
 	}{
-		{nil, true, false},
-		{[]config.JobExtension{{Name: "a", PushDown: "off"}}, false, false},
-		{[]config.JobExtension{{Name: "a", PushDown: "auto", Pace: "fixed"}, {Name: "b", PushDown: "off"}}, true, true},
+		{nil, true, false, false},
+		{[]config.JobExtension{{Name: "a", PushDown: "off"}}, false, false, false},
+		{[]config.JobExtension{{Name: "a", PushDown: "auto", Pace: "fixed"}, {Name: "b", PushDown: "off"}}, true, true,
+			false},
+		{[]config.JobExtension{{Name: "a", ShardBy: "workload"}}, true, false, true},
 	} {
 		r.applying = &config.Config{Extension: config.Extension{Jobs: c.jobs}}
-		if opts.PushDown("a") != c.push || opts.FixedPace("a") != c.fixed {
-			t.Errorf("%+v: PushDown %v, FixedPace %v", c.jobs, opts.PushDown("a"), opts.FixedPace("a"))
+		if opts.PushDown("a") != c.push || opts.FixedPace("a") != c.fixed || opts.ShardByWorkload("a") != c.byWorkload {
+			t.Errorf("%+v: PushDown %v, FixedPace %v, ShardByWorkload %v", c.jobs, opts.PushDown("a"),
+				opts.FixedPace("a"), opts.ShardByWorkload("a"))
 		}
 	}
 }
@@ -48,6 +53,7 @@ func TestScrapesFollowTheSettingsOfJobs(t *testing.T) {
 // TestF1ABadReloadTouchesNothing: if one part cannot use the new configuration, no part uses any of it.
 func TestF1ABadReloadTouchesNothing(t *testing.T) {
 	const good = `
+envoy_scraper: {aggregate: [{jobs: [one], match: 'istio_.*', as: {instance: n}}]}
 scrape_configs: [{job_name: one, static_configs: [{targets: ['127.0.0.1:1']}]}]
 remote_write: [{name: a, url: 'http://127.0.0.1:1/'}]
 `
@@ -77,7 +83,8 @@ remote_write: [{name: a, url: 'http://127.0.0.1:1/'}]
 			reg, table := prometheus.NewRegistry(), series.NewTable()
 			r := newReloader(opts, cfg, zap.NewNop(), zap.NewAtomicLevel(), reg)
 			r.writers = remotewrite.New(table, nil, zap.NewNop(), reg)
-			r.pools = scrape.New(table, r.writers, jobOptions(r.applyingConfig, ""), zap.NewNop(), reg)
+			r.sums = aggregate.New(table, r.writers, zap.NewNop(), reg)
+			r.pools = scrape.New(table, r.sums, jobOptions(r.applyingConfig, ""), zap.NewNop(), reg)
 			if r.discovery, err = discovery.New(zap.NewNop(), reg); err != nil {
 				t.Fatal(err)
 			}
@@ -101,6 +108,9 @@ remote_write: [{name: a, url: 'http://127.0.0.1:1/'}]
 			}
 			if s := r.writers.Status(); len(s) != 1 || s[0].Name != before.Name {
 				t.Errorf("endpoints: %+v", s)
+			}
+			if s := r.sums.Status(); len(s.Blocks) != 1 {
+				t.Errorf("sums: %+v, want those of the one block", s)
 			}
 			if s := r.discovery.Status(); len(s) != 1 || s[0].Job != "one" {
 				t.Errorf("discoveries: %+v", s)

@@ -74,11 +74,14 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	if err != nil {
 		return err
 	}
-	pools := scrape.New(table, watch.Sink(writers), f.scrapeOptions(cfg, proxies, r), log.Named("scrape"), reg)
+	opts := f.scrapeOptions(cfg, proxies, r)
+	opts.Forget = sums.Forget
+	pools := scrape.New(table, watch.Sink(sums), opts, log.Named("scrape"), reg)
 	found, err := discovery.New(log.Named("discovery"), reg)
 	if err != nil {
 		return err
 	}
+	found.KeepOwners(func(job string) bool { return r.applyingConfig().PlacesByWorkload(job) })
 	lastHour := history.New(reg)
 	costs := cost.New(cost.Source{Table: table, Pages: pools.LastPages, Others: pools.OtherShards,
 		Controllers: controllers(found), Sent: sent(writers), Watch: watch, Aggregates: sums.Status})
@@ -94,7 +97,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 		return err
 	}
 
-	r.writers, r.pools, r.discovery, r.listen = writers, pools, found, addr.String()
+	r.writers, r.sums, r.pools, r.discovery, r.listen = writers, sums, pools, found, addr.String()
 	if f.autoReload {
 		r.auto = f.autoReloadInterval
 	}
@@ -106,7 +109,8 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	err = runParts(ctx, []part{
 		{name: "discovery", run: func(ctx context.Context) error { return found.Run(ctx, pools.Update) }},
 		{name: "scrape", run: pools.Run},
-		{name: "remote write", run: writers.Run, outlives: "scrape"},
+		{name: "aggregates", run: sums.Run, outlives: "scrape"},
+		{name: "remote write", run: writers.Run, outlives: "aggregates"},
 		{name: "pages", run: server.Run},
 		{name: "history", run: lastHour.Run},
 		{name: "costs", run: costs.Run},

@@ -111,6 +111,7 @@ func jobOptions(cfg func() *config.Config, node string) scrape.Options {
 			ByPlace: func(job string) bool { return cfg().EncodingByPlace(job) },
 			OnNode:  func(job string) bool { return cfg().OnNode(job) },
 		},
+		ShardByWorkload: func(job string) bool { return cfg().ShardByWorkload(job) },
 	}
 }
 

@@ -146,10 +146,10 @@ type otherTarget struct {
 func listTargets(cfg *config.Config, groups map[string][]*targetgroup.Group, now time.Time) targetList {
 	list := targetList{Targets: []foundTarget{}}
 	for _, job := range cfg.Jobs {
-		seen := map[string]bool{} // a job scrapes equal targets once
+		seen := map[string]int{} // index in Targets: a job scrapes equal targets once
 		for _, g := range groups[job.JobName] {
 			for _, t := range g.Targets {
-				list.add(job, t, g.Labels, seen)
+				list.add(job, t, g.Labels, seen, cfg.ShardByWorkload(job.JobName))
 			}
 		}
 	}
@@ -179,7 +179,8 @@ func (l *targetList) share(cfg *config.Config, now time.Time) {
 }
 
 // add relabels a discovered target and adds it to Targets, Dropped or Invalid.
-func (l *targetList) add(job *promconfig.ScrapeConfig, own, group model.LabelSet, seen map[string]bool) {
+func (l *targetList) add(job *promconfig.ScrapeConfig, own, group model.LabelSet, seen map[string]int,
+	byWorkload bool) {
 	b := labels.NewBuilder(labels.EmptyLabels())
 	promscrape.PopulateDiscoveredLabels(b, job, own, group)
 	discovered := b.Labels()
@@ -198,12 +199,15 @@ func (l *targetList) add(job *promconfig.ScrapeConfig, own, group model.LabelSet
 		target := promscrape.NewTarget(lset, job, own, group)
 		public := target.Labels(b)
 		url := scrape.MaskURL(target.URL().String())
-		if key := url + "\xff" + public.String(); !seen[key] {
-			seen[key] = true
-			l.Targets = append(l.Targets, foundTarget{Job: job.JobName, URL: url, Labels: shownLabels(public),
-				Discovered: shownLabels(discovered),
-				key:        shard.Key(public, target.URL().String())})
+		placement := scrape.PlacementKey(job.JobName, byWorkload, public, target.URL().String(), own, group)
+		key := url + "\xff" + public.String()
+		if i, ok := seen[key]; ok {
+			l.Targets[i].key = min(l.Targets[i].key, placement)
+			return
 		}
+		seen[key] = len(l.Targets)
+		l.Targets = append(l.Targets, foundTarget{Job: job.JobName, URL: url, Labels: shownLabels(public),
+			Discovered: shownLabels(discovered), key: placement})
 	}
 }
 

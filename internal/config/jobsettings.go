@@ -19,6 +19,7 @@ type JobExtension struct {
 	Name     string `yaml:"name"`                // of the job
 	PushDown string `yaml:"push_down,omitempty"` // pushDownAuto or pushDownOff; empty: pushDownAuto
 	Pace     string `yaml:"pace,omitempty"`      // paceGentle or paceFixed; empty: paceGentle
+	ShardBy  string `yaml:"shard_by,omitempty"`  // shardByTarget or shardByWorkload; empty: shardByTarget
 }
 
 // The values of JobExtension.
@@ -28,6 +29,9 @@ const (
 	isOffToHelm  = "false" // what Helm, which reads YAML 1.1, makes of off
 	paceGentle   = "gentle"
 	paceFixed    = "fixed" // targets are scraped at every interval, however slow they are
+
+	shardByTarget   = "target"   // each target is placed by itself
+	shardByWorkload = "workload" // one instance has all pods of a workload
 )
 
 // PushDown reports whether the targets of a job may be asked for filtered pages.
@@ -69,12 +73,13 @@ func (e Extension) validateJobs(names []string) (errs []error) {
 		if !twice {
 			first[j.Name] = i
 		}
-		if j.PushDown == "" && j.Pace == "" {
-			errs = append(errs, keyError{key, j.Name, "push_down and pace are missing, so the entry has no effect",
-				"add one of them, or remove the entry"})
+		if j.PushDown == "" && j.Pace == "" && j.ShardBy == "" {
+			errs = append(errs, keyError{key, j.Name, "push_down, pace and shard_by are missing, so the entry has " +
+				"no effect", "add one of them, or remove the entry"})
 		}
 		errs = append(errs, validateWord(key+".push_down", j.PushDown, pushDownAuto, pushDownOff, isOffToHelm)...)
 		errs = append(errs, validateWord(key+".pace", j.Pace, paceGentle, paceFixed)...)
+		errs = append(errs, validateWord(key+".shard_by", j.ShardBy, shardByTarget, shardByWorkload)...)
 	}
 	return errs
 }

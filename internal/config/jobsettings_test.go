@@ -61,11 +61,13 @@ func TestMistakesInSettingsOfJobs(t *testing.T) {
 		}},
 		"no name": {"\n  jobs:\n  - push_down: off", []string{
 			":3: envoy_scraper.jobs[0]: the name is missing (add the name of a job, as name: envoy-stats)"}},
-		"nothing set": {"\n  jobs:\n  - name: a", []string{":3: envoy_scraper.jobs[0]: a: push_down and pace are " +
-			"missing, so the entry has no effect (add one of them, or remove the entry)"}},
+		"nothing set": {"\n  jobs:\n  - name: a", []string{":3: envoy_scraper.jobs[0]: a: push_down, pace and " +
+			"shard_by are missing, so the entry has no effect (add one of them, or remove the entry)"}},
 		"other words": {"\n  jobs:\n  - name: a\n    push_down: on\n    pace: slow", []string{
 			":4: envoy_scraper.jobs[0].push_down: on: must be auto or off (write auto or off)",
 			":5: envoy_scraper.jobs[0].pace: slow: must be gentle or fixed (write gentle or fixed)"}},
+		"another unit": {"\n  jobs:\n  - {name: a, shard_by: pod}", []string{
+			":3: envoy_scraper.jobs[0].shard_by: pod: must be target or workload (write target or workload)"}},
 		"in the block": {"\n  push_down: off", []string{":2: envoy_scraper.push_down: off" + elsewhere}},
 		"in another":   {"\nglobal: {pace: fixed}", []string{":2: global.pace: fixed" + elsewhere}},
 		"a misspelt key": {"\n  jobs:\n  - name: a\n    push_dwn: off\n    pace: fixed", []string{

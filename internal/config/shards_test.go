@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -44,6 +45,29 @@ func TestShards(t *testing.T) {
 				t.Errorf("shards = %+v, want %+v", cfg.Shards, tc.want)
 			}
 		})
+	}
+}
+
+// TestJobsAreSharedByWorkload: shard_by is per job. It decides who scrapes what only if there are several instances.
+func TestJobsAreSharedByWorkload(t *testing.T) {
+	const ext = "\n  jobs: [{name: a, shard_by: workload}, {name: b, shard_by: target}]"
+	for _, c := range []struct {
+		opts Options
+		ext  string
+		want string // by shard_by, and by what decides
+	}{
+		{Options{}, "", "false false"},
+		{Options{}, ext, "true false"},
+		{Options{ShardIndex: "0", ShardCount: "2"}, "", "false false"},
+		{Options{ShardIndex: "0", ShardCount: "2"}, ext, "true true"},
+	} {
+		cfg := load(t, c.opts, settingsFile(c.ext))
+		if got := fmt.Sprint(cfg.ShardByWorkload("a"), cfg.PlacesByWorkload("a")); got != c.want {
+			t.Errorf("%+v, %q: %s, want %s", c.opts, c.ext, got, c.want)
+		}
+		if cfg.ShardByWorkload("b") || cfg.PlacesByWorkload("b") {
+			t.Errorf("%+v, %q: job b is shared by workload", c.opts, c.ext)
+		}
 	}
 }
 

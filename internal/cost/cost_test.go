@@ -381,25 +381,6 @@ func TestPagesThatGoMeanwhile(t *testing.T) {
 	}
 }
 
-func TestWorkloadOfAPod(t *testing.T) {
-	for pod, want := range map[string]string{
-		"reviews-v1-6c9f8bcb9d-mm6jd": "reviews-v1", "postgres-0": "postgres", "node-agent-x7k2p": "node-agent",
-		"single": "single", "my-app": "my-app", "web-66c8d7f9b4-8jk2x": "web", "": "",
-	} {
-		if got := workloadOfPod(pod); got != want {
-			t.Errorf("%s: workload %q, want %q", pod, got, want)
-		}
-	}
-	for controller, want := range map[string]string{
-		"ReplicaSet/reviews-v1-6c9f8bcb9d": "reviews-v1", "ReplicaSet/by-hand": "by-hand", "StatefulSet/db-0": "db-0",
-		"DaemonSet/node-agent": "node-agent", "Job/backup-29012345": "backup", "Job/migration-2": "migration-2", "": "",
-	} {
-		if got := workloadOf(controller); got != want {
-			t.Errorf("%s: workload %q, want %q", controller, got, want)
-		}
-	}
-}
-
 // TestControllersNameWorkloads: what discovery knows is better than a guess from the name of a pod.
 func TestControllersNameWorkloads(t *testing.T) {
 	m := newMesh(t, "", map[string]string{

@@ -36,6 +36,8 @@ type Manager struct {
 
 	// wholePods keeps all labels of pods, also those that no rule reads. Immutable after the first Apply.
 	wholePods bool
+	// keepsOwners says for which jobs the controllers of pods are kept; nil: for none. Immutable after the first Apply.
+	keepsOwners func(job string) bool
 	// partly lets Look go on without the namespaces that may not be listed. Immutable after the first Apply.
 	partly bool
 
@@ -85,6 +87,10 @@ func New(log *zap.Logger, reg prometheus.Registerer) (*Manager, error) {
 	}
 	return m, nil
 }
+
+// KeepOwners keeps the controllers of pods, from which OwnerOf reads their workloads, for jobs for which of returns
+// true, although no rule reads them. Hold and Plan call it. Call KeepOwners before the first Apply.
+func (m *Manager) KeepOwners(of func(job string) bool) { m.keepsOwners = of }
 
 // Apply replaces the running discoveries by those of jobs. Discoveries that are equal to running ones keep running. If
 // a discovery cannot be made (no such kubeconfig, no service account), Apply changes nothing and returns an error that

@@ -61,7 +61,8 @@ type jobReads struct {
 	reads  *reads
 }
 
-// readsOf returns, for each pod discovery that can be trimmed, the labels that the jobs' rules read.
+// readsOf returns, for each pod discovery that can be trimmed, the labels that the jobs' rules read, and those of the
+// pods' controllers if they are kept.
 func (m *Manager) readsOf(jobs []*promconfig.ScrapeConfig) []jobReads {
 	var all []jobReads
 	if m.wholePods {
@@ -78,6 +79,9 @@ func (m *Manager) readsOf(jobs []*promconfig.ScrapeConfig) []jobReads {
 				all = append(all, jobReads{c, r})
 			}
 			r.add(job.RelabelConfigs)
+			if m.keepsOwners != nil && m.keepsOwners(job.JobName) {
+				r.addOwner()
+			}
 		}
 	}
 	return all

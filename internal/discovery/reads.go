@@ -55,6 +55,13 @@ func (r *reads) add(rules []*relabel.Config) {
 	}
 }
 
+// addOwner adds the labels that OwnerOf reads.
+func (r *reads) addOwner() {
+	for _, name := range []string{controllerKindLabel, controllerNameLabel} {
+		r.names[name] = name
+	}
+}
+
 // has reports whether a rule can read the label.
 func (r *reads) has(name string) bool {
 	if _, ok := r.names[name]; ok {

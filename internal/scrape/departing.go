@@ -82,7 +82,7 @@ func (ps *Pools) predecessors(p *pool, targets []*target) []*loop {
 // retire has a loop leave: why is eventLose if its target is lost, or eventOutdate if another loop is to replace it.
 func (ps *Pools) retire(p *pool, l *loop, why eventKind) {
 	l.uncountViaAPI()
-	if ps.isTheirs(p, l.target.shardKey) {
+	if ps.isTheirs(p, l) {
 		ps.handOver(p, l)
 		return
 	}
@@ -120,7 +120,7 @@ func (ps *Pools) reviewDeparting(p *pool) {
 	ps.mu.Unlock()
 	ps.inChunks(len(all), func(i int) {
 		l := all[i]
-		theirs := ps.isTheirs(p, l.target.shardKey)
+		theirs := ps.isTheirs(p, l)
 		switch {
 		case theirs == l.handed || !p.departing.remove(l): // or it is gone meanwhile
 		case theirs:

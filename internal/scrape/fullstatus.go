@@ -49,9 +49,9 @@ func (j *statusJob) collectAll(ps *Pools, p *pool) {
 		return
 	}
 	j.status.Shards = ps.phase.Count
-	for _, o := range p.wanted.targets {
-		if ps.isOthers(p, o.shardKey) {
-			j.elsewhere = append(j.elsewhere, ownedTarget{o, shard.Owner(o.shardKey, ps.phase.Count)})
+	for hash, o := range p.wanted.targets {
+		if key := p.wanted.keyOf(hash); ps.isOthers(p, key) {
+			j.elsewhere = append(j.elsewhere, ownedTarget{o, shard.Owner(key, ps.phase.Count)})
 		}
 	}
 }

@@ -22,6 +22,7 @@ type jobState struct {
 	filter      *jobFilter
 	fixedPace   bool // its targets are asked at every turn, however slow they are
 	onNode      bool // discovery finds the pods of this node only
+	byWorkload  bool // instances share its targets, and one instance has all pods of a workload
 	failures    *failureLog
 	text        string // the configuration as YAML: equal means that nothing changed
 	seriesText  string // the part of it that decides which series a page's lines become
@@ -46,6 +47,7 @@ func newJobState(cfg *promconfig.ScrapeConfig, opts Options) (*jobState, error) 
 	j := &jobState{
 		cfg: cfg, fetcher: f, ownAddress: own, filter: newJobFilter(cfg, opts),
 		fixedPace: hasFixedPace(cfg.JobName, f, opts), onNode: opts.Encoding.isOnNode(cfg.JobName),
+		byWorkload: opts.isByWorkload(cfg.JobName),
 		pageOptions: exposition.Options{
 			SampleLimit:        int(cfg.SampleLimit),
 			GrowthLimit:        growthLimit(int(cfg.BodySizeLimit)),
@@ -94,6 +96,7 @@ func (j *jobState) pageOptionsOf(t *target) exposition.Options {
 // isSame reports whether two configurations are the same. The YAML masks secrets, so they are compared by themselves.
 func (j *jobState) isSame(other *jobState) bool {
 	return j.text == other.text && j.ownAddress == other.ownAddress && j.onNode == other.onNode &&
+		j.byWorkload == other.byWorkload &&
 		j.filter.expr == other.filter.expr && j.filter.why == other.filter.why &&
 		j.fixedPace == other.fixedPace && j.fetcher.byPlace == other.fetcher.byPlace &&
 		reflect.DeepEqual(j.cfg.HTTPClientConfig, other.cfg.HTTPClientConfig)

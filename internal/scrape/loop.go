@@ -397,3 +397,10 @@ func (l *loop) rediscovered(found foundTarget) {
 	defer l.mu.Unlock()
 	l.found = found
 }
+
+// discoveredAs returns the labels of the target before relabeling.
+func (l *loop) discoveredAs() foundTarget {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.found
+}

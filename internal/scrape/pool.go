@@ -35,9 +35,14 @@ type Options struct {
 	ExternalLabels labels.Labels         // replicas that differ in them, or in the host's name, scrape at other times
 	Sharded        bool                  // instances share the targets and scrape at the same times, see Pools.Shard
 	Unsharded      func(job string) bool // jobs whose targets every instance scrapes; nil: none
-	MaxMemory      int64                 // for pages that are being read, in bytes; 0: 256 MiB
-	Forget         func(series.SourceID) // called after the last batch of a sequence of pages; nil: nothing is called
-	Via            *via.Proxies          // reads pods through their API servers; nil: every target is read directly
+
+	// ShardByWorkload says of which jobs one instance has all pods of a workload; nil: of none. Discovery must keep the
+	// controllers of their pods, see discovery.Manager.KeepOwners.
+	ShardByWorkload func(job string) bool
+
+	MaxMemory int64                 // for pages that are being read, in bytes; 0: 256 MiB
+	Forget    func(series.SourceID) // called after the last batch of a sequence of pages; nil: nothing is called
+	Via       *via.Proxies          // reads pods through their API servers; nil: every target is read directly
 
 	budget    budget            // New computes it from MaxMemory and the limit of open files
 	transport http.RoundTripper // tests set it, instead of a network
@@ -215,6 +220,7 @@ func (ps *Pools) adopt(state *jobState) (*pool, bool) {
 	case p == nil:
 		p = &pool{state: state, loops: map[uint64]*loop{}, departing: departing{}}
 		p.wanted = newWanted(func(key uint64) bool { return ps.isOthers(p, key) })
+		p.wanted.shareBy(state)
 		ps.mu.Lock()
 		ps.jobs[name] = p
 		ps.mu.Unlock()
@@ -237,7 +243,13 @@ func (ps *Pools) setState(p *pool, state *jobState) {
 	ps.mu.Lock()
 	before := p.state
 	p.state = state
+	p.wanted.shareBy(state)
 	ps.mu.Unlock()
+	if state.byWorkload != before.byWorkload && ps.isShared(p) {
+		ps.env.log.Warn("what the instances share of a job has changed: until all instances have this configuration, "+
+			"some targets may be scraped twice or not at all",
+			zap.String("job", state.cfg.JobName), zap.Bool("by_workload", state.byWorkload))
+	}
 	before.close() // closes connections, which takes time
 }
 
@@ -275,7 +287,7 @@ func (ps *Pools) start(p *pool, t *target, found foundTarget, before *loop) {
 	l.pool = p
 	l.rediscovered(found)
 	l.life = life{
-		interval: t.interval, due: ps.first(t, ps.movedHere(p, t), time.Now()), move: ps.nextMove(t),
+		interval: t.interval, due: ps.first(t, ps.movedHere(p, t), time.Now()), move: ps.nextMove(p, t),
 	}
 	p.loops[t.hash] = l
 	if before == nil || !ps.schedule.send(before, event{kind: eventReplace, successor: l}) {

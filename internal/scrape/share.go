@@ -148,27 +148,30 @@ func (ps *Pools) syncAll() {
 	ps.env.sink.Flush()
 }
 
-// isOthers reports whether a target with this key belongs to another instance.
+// isOthers reports whether a target with this placement key belongs to another instance.
 func (ps *Pools) isOthers(p *pool, key uint64) bool {
 	return key != 0 && ps.isShared(p) && !ps.shards.Mine(key, ps.phase.Count)
 }
 
-// isTheirs reports whether discovery finds a target with this key that belongs to another instance.
-func (ps *Pools) isTheirs(p *pool, key uint64) bool {
-	return p.wanted.keys[key] > 0 && ps.isOthers(p, key)
+// isTheirs reports whether discovery finds the target of a loop, and it belongs to another instance. After a change of
+// the rules, its hash may be another one.
+func (ps *Pools) isTheirs(p *pool, l *loop) bool {
+	if key := p.wanted.keyOf(l.target.hash); key != 0 {
+		return ps.isOthers(p, key)
+	}
+	return p.wanted.keys[l.target.shardKey] > 0 &&
+		ps.isOthers(p, p.wanted.placement(l.target.shardKey, l.discoveredAs()))
 }
 
 // isShared reports whether instances share the targets of a job now.
 func (ps *Pools) isShared(p *pool) bool { return ps.shards.On() && ps.isKeyed(p) }
 
 // isKeyed reports whether the targets of a job have keys, so that instances can share them.
-func (ps *Pools) isKeyed(p *pool) bool {
-	return ps.opts.Sharded && (ps.opts.Unsharded == nil || !ps.opts.Unsharded(p.state.cfg.JobName))
-}
+func (ps *Pools) isKeyed(p *pool) bool { return ps.opts.isKeyed(p.state.cfg.JobName) }
 
-// movedHere returns when a target moved to this instance; zero: it did not, as far as is known.
+// movedHere returns when a wanted target moved to this instance; zero: it did not, as far as is known.
 func (ps *Pools) movedHere(p *pool, t *target) time.Time {
-	if !ps.isShared(p) || ps.phase.Before == 0 || ps.shards.Mine(t.shardKey, ps.phase.Before) {
+	if !ps.isShared(p) || ps.phase.Before == 0 || ps.shards.Mine(p.wanted.keyOf(t.hash), ps.phase.Before) {
 		return time.Time{}
 	}
 	if time.Since(ps.phase.Since) < t.interval {
@@ -186,13 +189,14 @@ func (ps *Pools) first(t *target, since, now time.Time) time.Time {
 	return from.Add(t.offset(from, ps.seed))
 }
 
-// nextMove returns when a target of this instance moves to another one; zero: no such instant is known.
-func (ps *Pools) nextMove(t *target) move {
-	if !ps.shards.On() || t.shardKey == 0 {
+// nextMove returns when a wanted target of this instance moves to another one; zero: no such instant is known.
+func (ps *Pools) nextMove(p *pool, t *target) move {
+	key := p.wanted.keyOf(t.hash)
+	if !ps.shards.On() || key == 0 {
 		return move{}
 	}
 	now := time.Now()
-	if next, ok := ps.shards.Next(now); ok && !ps.shards.Mine(t.shardKey, next.Count) {
+	if next, ok := ps.shards.Next(now); ok && !ps.shards.Mine(key, next.Count) {
 		return move{at: next.From, first: ps.first(t, next.From, now)}
 	}
 	return move{}

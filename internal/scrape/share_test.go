@@ -26,6 +26,13 @@ type fleet struct {
 // fleetDuring runs n instances in a bubble of fake time while body acts.
 func fleetDuring(t *testing.T, n int, periods func(start time.Time) []shard.Period, body func(t *testing.T, f *fleet)) {
 	t.Helper()
+	fleetWith(t, n, Options{}, periods, body)
+}
+
+// fleetWith is fleetDuring with options.
+func fleetWith(t *testing.T, n int, opts Options, periods func(start time.Time) []shard.Period,
+	body func(t *testing.T, f *fleet)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fleet{pages: &pages{}, maps: periods(time.Now())}
 		ctx, stop := context.WithCancel(t.Context())
@@ -33,8 +40,8 @@ func fleetDuring(t *testing.T, n int, periods func(start time.Time) []shard.Peri
 		for i := range n {
 			table := series.NewTable()
 			s := &sink{table: table}
-			r := &rig{Pools: New(table, s, Options{transport: f.pages, Sharded: true}, zap.NewNop(), nil), sink: s,
-				pages: f.pages, table: table}
+			opts.transport, opts.Sharded = f.pages, true
+			r := &rig{Pools: New(table, s, opts, zap.NewNop(), nil), sink: s, pages: f.pages, table: table}
 			f.instances = append(f.instances, r)
 			r.Shard(shard.Map{Index: i, Periods: f.maps})
 			r.apply(t, job(t, ""))

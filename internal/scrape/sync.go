@@ -175,14 +175,14 @@ func (ps *Pools) retireAll(p *pool, all []touched) []*target {
 		o, wanted := p.wanted.targets[hash]
 		l := p.loops[hash]
 		switch {
-		case !wanted || ps.isOthers(p, o.shardKey):
+		case !wanted || ps.isOthers(p, p.wanted.keyOf(hash)):
 			if l != nil {
 				delete(p.loops, hash)
 				ps.retire(p, l, eventLose)
 			}
 		case l != nil && l.job == p.state:
 			l.rediscovered(o.found())
-			ps.schedule.send(l, event{kind: eventPlanMove, move: ps.nextMove(l.target)})
+			ps.schedule.send(l, event{kind: eventPlanMove, move: ps.nextMove(p, l.target)})
 		case !starting[hash]:
 			starting[hash] = true
 			if l != nil { // it stays in loops until its successor starts

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -29,6 +30,23 @@ type fullRelabel struct {
 	next   *promconfig.ScrapeConfig // waits for an update
 	groups map[groupKey]*targetgroup.Group
 	shards shard.Map
+
+	workloads, nextWorkloads bool // with cfg and next: the targets are shared by workload
+	toApply                  bool // what the pools read when a configuration is applied
+}
+
+// placement is the reference of placement keys. The least key of equal targets counts.
+func (f *fullRelabel) placement(t *target, own, group model.LabelSet) uint64 {
+	const meta = "__meta_kubernetes_"
+	all := group.Merge(own)
+	kind, name := all[meta+"pod_controller_kind"], string(all[meta+"pod_controller_name"])
+	if !f.workloads || kind == "" || name == "" || all[meta+"namespace"] == "" || all[meta+"pod_name"] == "" {
+		return shard.Key(t.labels, t.url)
+	}
+	if kind == "ReplicaSet" {
+		name = regexp.MustCompile("-[bcdfghjklmnpqrstvwxz2456789]{8,10}$").ReplaceAllString(name, "")
+	}
+	return shard.WorkloadKey("envoy", string(all[meta+"namespace"]), string(kind)+"/"+name)
 }
 
 // picture is what pages show of a job.
@@ -42,6 +60,18 @@ type picture struct {
 func (f *fullRelabel) picture() picture {
 	var p picture
 	maker := &relabeler{cfg: f.cfg, builder: labels.NewBuilder(labels.EmptyLabels()), scratch: model.LabelSet{}}
+	keys := map[uint64]uint64{} // by hash
+	for _, g := range f.groups {
+		for i, own := range g.Targets {
+			if t, err := maker.target(g, i); err == nil && t != nil {
+				key := f.placement(t, own, g.Labels)
+				if least, ok := keys[t.hash]; ok {
+					key = min(key, least)
+				}
+				keys[t.hash] = key
+			}
+		}
+	}
 	seen := map[uint64]bool{}
 	for _, key := range slices.SortedFunc(maps.Keys(f.groups), groupKey.compare) {
 		g := f.groups[key]
@@ -57,7 +87,7 @@ func (f *fullRelabel) picture() picture {
 					p.dropped = append(p.dropped, shown)
 				}
 			case seen[t.hash]:
-			case f.shards.On() && !f.shards.Mine(shard.Key(t.labels, t.url), f.shards.At(time.Now()).Count):
+			case f.shards.On() && !f.shards.Mine(keys[t.hash], f.shards.At(time.Now()).Count):
 				seen[t.hash] = true
 				p.others++
 			default:
@@ -108,6 +138,13 @@ func randomGroup(rng *rand.Rand, source string) *targetgroup.Group {
 	pick := func(from string) model.LabelValue { i := rng.IntN(len(from)); return model.LabelValue(from[i : i+1]) }
 	g := &targetgroup.Group{Source: source, Labels: model.LabelSet{"__meta_app": pick("abcd"),
 		"__meta_from": model.LabelValue(source)}}
+	if rng.IntN(3) > 0 { // a pod of a workload
+		const meta = "__meta_kubernetes_"
+		g.Labels[meta+"namespace"], g.Labels[meta+"pod_name"] = "shop", model.LabelValue(source)
+		g.Labels[meta+"pod_controller_kind"] = []model.LabelValue{"ReplicaSet", "StatefulSet", ""}[rng.IntN(3)]
+		hash := []model.LabelValue{"", "-6c9f8bcb9d", "-7f6d8c4b5c"}[rng.IntN(3)]
+		g.Labels[meta+"pod_controller_name"] = pick("ab") + hash
+	}
 	for range rng.IntN(4) {
 		g.Targets = append(g.Targets, model.LabelSet{
 			model.AddressLabel: "h" + pick("0123456789") + ":" + pick("12"), "__meta_zone": pick("xy"),
@@ -146,19 +183,27 @@ func (f *fullRelabel) step(t *testing.T, rng *rand.Rand, r *rig) (did string) {
 		return "a whole picture"
 	case n < 85:
 		cfg := randomRules(t, rng)
+		workloads := f.flip(rng)
 		r.apply(t, cfg)
-		f.cfg, f.next = cfg, nil
+		f.cfg, f.next, f.workloads = cfg, nil, workloads
 		return "other rules"
+	case n < 87: // the same rules
+		workloads := f.flip(rng)
+		r.apply(t, f.cfg)
+		f.next, f.workloads = nil, workloads
+		return fmt.Sprint("by workload: ", workloads)
 	case n < 90:
 		cfg := randomRules(t, rng)
 		r.Hold([]string{"envoy"})
+		f.nextWorkloads = f.flip(rng)
 		r.apply(t, cfg)
-		if f.next = cfg; asText(*cfg) == asText(*f.cfg) {
+		if f.next = cfg; asText(*cfg) == asText(*f.cfg) && f.workloads == f.nextWorkloads {
 			f.next = nil
 		}
 		return "rules that wait"
 	case n < 92:
 		r.apply(t)
+		f.toApply = f.workloads
 		r.apply(t, f.cfg)
 		f.next = nil
 		clear(f.groups)
@@ -173,6 +218,12 @@ func (f *fullRelabel) step(t *testing.T, rng *rand.Rand, r *rig) (did string) {
 	}
 }
 
+// flip says whether the next configuration shares by workload.
+func (f *fullRelabel) flip(rng *rand.Rand) bool {
+	f.toApply = rng.IntN(2) == 0
+	return f.toApply
+}
+
 func (f *fullRelabel) set(key groupKey, g *targetgroup.Group) {
 	if f.groups[key] = g; len(g.Targets) == 0 {
 		delete(f.groups, key)
@@ -182,7 +233,7 @@ func (f *fullRelabel) set(key groupKey, g *targetgroup.Group) {
 func (f *fullRelabel) update(r *rig, u discovery.Update) {
 	r.Pools.Update(map[string]discovery.Update{"envoy": u})
 	if f.next != nil {
-		f.cfg, f.next = f.next, nil
+		f.cfg, f.next, f.workloads = f.next, nil, f.nextWorkloads
 	}
 }
 
@@ -193,13 +244,14 @@ func TestChangesComeToTheSameAsEverything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := series.NewTable()
 		s, pages := &sink{table: table}, &pages{}
-		r := &rig{Pools: New(table, s, Options{transport: pages, Sharded: true}, zap.NewNop(), nil), sink: s,
+		rng := rand.New(rand.NewPCG(11, 3))
+		f := &fullRelabel{cfg: randomRules(t, rng), groups: map[groupKey]*targetgroup.Group{}}
+		r := &rig{Pools: New(table, s, Options{transport: pages, Sharded: true,
+			ShardByWorkload: func(string) bool { return f.toApply }}, zap.NewNop(), nil), sink: s,
 			pages: pages, table: table}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- r.Run(ctx) }()
-		rng := rand.New(rand.NewPCG(11, 3))
-		f := &fullRelabel{cfg: randomRules(t, rng), groups: map[groupKey]*targetgroup.Group{}}
 		r.apply(t, f.cfg)
 		seen := picture{}
 		for i := range steps {
@@ -208,6 +260,10 @@ func TestChangesComeToTheSameAsEverything(t *testing.T) {
 			if !equalPictures(got, want) {
 				t.Errorf("step %d, %s:\ngot  %+v\nwant %+v", i, did, got, want)
 				break
+			}
+			if full := r.FullStatus()[0]; len(full.Elsewhere) != got.others {
+				t.Errorf("step %d, %s: %d targets of others are listed, %d counted", i, did, len(full.Elsewhere),
+					got.others)
 			}
 			seen.add(got)
 			if rng.IntN(8) == 0 { // departing loops end

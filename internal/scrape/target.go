@@ -29,7 +29,7 @@ type target struct {
 	socket   string        // path of the Unix socket to connect to; empty: none
 	labels   labels.Labels // those that its series have
 	hash     uint64        // of all labels, hidden ones too, and the URL: targets of a job with one hash are equal
-	shardKey uint64        // the same in all instances that share the targets, see shard.Key; 0: they do not
+	shardKey uint64        // the same in all instances that share the targets, see shard.Key; 0: none do
 	interval time.Duration
 	timeout  time.Duration
 	named    bool     // by a static list or a file of the user

@@ -23,11 +23,12 @@ type wanted struct {
 	targets map[uint64]origin   // by hash: the first of equal targets
 	equals  map[uint64][]origin // by hash: the others, in any order
 	keys    map[uint64]int      // shard key -> how many targets have it; empty if instances cannot share the targets
+	byOwner string              // the job's name if instances share its targets by workload; else empty
 	others  int                 // targets of other instances, by isOthers
 	dropped int                 // targets that relabeling left out
 	invalid int                 // targets without an address, with a bad interval, and so on
 
-	isOthers func(key uint64) bool
+	isOthers func(key uint64) bool // of a placement key, see keyOf
 }
 
 // groupKey names a group of a job.
@@ -81,11 +82,14 @@ func newWanted(isOthers func(key uint64) bool) wanted {
 	}
 }
 
-// count returns how many targets have a shard key for which is returns true.
+// count returns how many targets have a placement key for which is returns true.
 func (w *wanted) count(is func(key uint64) bool) (n int) {
-	for key, targets := range w.keys {
-		if is(key) {
-			n += targets
+	if len(w.keys) == 0 {
+		return 0
+	}
+	for hash := range w.targets {
+		if key := w.keyOf(hash); key != 0 && is(key) {
+			n++
 		}
 	}
 	return n
@@ -103,6 +107,8 @@ func (w *wanted) set(r *relabeled) {
 }
 
 func (w *wanted) addTarget(hash uint64, o origin) {
+	w.countOthers(hash, -1)
+	defer w.countOthers(hash, 1)
 	first, ok := w.targets[hash]
 	switch {
 	case !ok:
@@ -132,6 +138,8 @@ func (w *wanted) remove(key groupKey) *relabeled {
 }
 
 func (w *wanted) removeTarget(hash uint64, o origin) {
+	w.countOthers(hash, -1)
+	defer w.countOthers(hash, 1)
 	equals := w.equals[hash]
 	switch {
 	case w.targets[hash] != o:
@@ -159,7 +167,11 @@ func (w *wanted) countKey(key uint64, by int) {
 	if w.keys[key] += by; w.keys[key] == 0 {
 		delete(w.keys, key)
 	}
-	if w.isOthers(key) {
+}
+
+// countOthers adds by, 1 or -1, to others, if there is a target with a hash and another instance has it.
+func (w *wanted) countOthers(hash uint64, by int) {
+	if w.isOthers(w.keyOf(hash)) {
 		w.others += by
 	}
 }

@@ -30,6 +30,16 @@ func Key(public labels.Labels, url string) uint64 {
 	return xxhash.Sum64(append(text, url...))
 }
 
+// WorkloadKey identifies a workload of a job, for jobs whose targets are shared by workload. It is the hash of, for
+// example, "envoy-stats\xffshop\xffReplicaSet/reviews-v1".
+func WorkloadKey(job, namespace, owner string) uint64 {
+	text := make([]byte, 0, 128)
+	for _, part := range []string{job, namespace} {
+		text = append(append(text, part...), 0xff)
+	}
+	return xxhash.Sum64(append(text, owner...))
+}
+
 // Owner returns the instance, from 0 to count-1, that a target belongs to. count is at least 1.
 func Owner(key uint64, count int) int {
 	owner, next := int64(-1), int64(0)

@@ -3,9 +3,11 @@ package shard
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/prometheus/model/labels"
 )
 
@@ -40,6 +42,75 @@ func TestOwnersNeverChange(t *testing.T) {
 	other := labels.FromStrings("instance", "10.0.0.1:15090", "job", "envoy-statt")
 	if Key(ls, url+"?a") == key || Key(other, url) == key {
 		t.Error("another target has the same key")
+	}
+}
+
+// TestKeysOfWorkloadsNeverChange: as TestOwnersNeverChange, for jobs that are shared by workload.
+func TestKeysOfWorkloadsNeverChange(t *testing.T) {
+	const job, namespace, owner = "envoy-stats", "shop", "ReplicaSet/reviews-v1"
+	key := WorkloadKey(job, namespace, owner)
+	want := xxhash.Sum64String("envoy-stats\xffshop\xffReplicaSet/reviews-v1")
+	if key != want || key != 0x3ef5eebde21a8138 {
+		t.Errorf("the key of a workload is %#x, want %#x", key, want)
+	}
+	for _, other := range []uint64{
+		WorkloadKey("envoy-statt", namespace, owner), WorkloadKey(job, "shot", owner),
+		WorkloadKey(job, namespace, "StatefulSet/reviews-v1"), WorkloadKey(job+namespace, "", owner),
+	} {
+		if other == key {
+			t.Error("another workload has the same key")
+		}
+	}
+}
+
+// workloads returns how many pods the workloads of a made-up mesh have: 19,350 pods in 3,031 workloads. Most workloads
+// have a few pods; ten are gateways and the like with 100 to 400.
+func workloads() (replicas []int) {
+	for _, c := range []struct{ workloads, replicas int }{
+		{900, 2}, {900, 3}, {600, 5}, {350, 10}, {180, 20}, {70, 30}, {21, 50}, {6, 100}, {3, 200}, {1, 400},
+	} {
+		for range c.workloads {
+			replicas = append(replicas, c.replicas)
+		}
+	}
+	return replicas
+}
+
+// TestSharesByWorkload prints the table of docs/shards.md with -v: the largest share of an instance, by pods.
+func TestSharesByWorkload(t *testing.T) {
+	const meshes = 50 // with other names
+	sizes := workloads()
+	pods := 0
+	for _, replicas := range sizes {
+		pods += replicas
+	}
+	t.Logf("%d pods in %d workloads, the largest of %d", pods, len(sizes), sizes[len(sizes)-1])
+	for _, c := range []struct {
+		count, giant int     // pods of one more workload
+		most         float64 // bound of the mean of the largest share, in shares of the average
+	}{{2, 0, 1.10}, {3, 0, 1.10}, {5, 0, 1.20}, {10, 0, 1.35}, {20, 0, 1.6}, {10, 2000, 2.1}, {10, 4000, 2.8}} {
+		total, byTarget, byWorkload, worst := float64(pods+c.giant), 0.0, 0.0, 0.0
+		for mesh := range meshes {
+			targets, together := make([]float64, c.count), make([]float64, c.count)
+			for i, replicas := range append(sizes[:len(sizes):len(sizes)], c.giant) {
+				name := fmt.Sprintf("ReplicaSet/web-%d-%d", mesh, i)
+				together[Owner(WorkloadKey("envoy-stats", "shop", name), c.count)] += float64(replicas)
+				for n := range replicas {
+					key := WorkloadKey("envoy-stats", "shop", fmt.Sprintf("%s-%d", name, n)) // any key of its own
+					targets[Owner(key, c.count)]++
+				}
+			}
+			average := total / float64(c.count)
+			byTarget += slices.Max(targets) / average / meshes
+			byWorkload += slices.Max(together) / average / meshes
+			worst = max(worst, slices.Max(together)/average)
+		}
+		t.Logf("%2d instances, giant of %4d pods: the largest share is %.2f of the average by target, %.2f by "+
+			"workload, %.2f in the worst of %d meshes", c.count, c.giant, byTarget, byWorkload, worst, meshes)
+		if byWorkload > c.most || byTarget > 1.15 {
+			t.Errorf("%d instances, giant of %d pods: the largest share is %.2f of the average by target and %.2f by "+
+				"workload", c.count, c.giant, byTarget, byWorkload)
+		}
 	}
 }
 
