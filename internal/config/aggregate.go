@@ -23,7 +23,7 @@ import (
 type AggregateExtension struct {
 	Jobs       []string          `yaml:"jobs"`
 	Match      string            `yaml:"match"`                 // on the name of a series, anchored
-	Without    []string          `yaml:"without,omitempty"`     // nil, and By is nil: defaultWithout
+	Without    []string          `yaml:"without,omitempty"`     // nil, and By is nil: aggregate.DefaultWithout
 	By         []string          `yaml:"by,omitempty"`          // instead of Without
 	As         map[string]string `yaml:"as"`                    // labels that the sums get
 	Prefix     string            `yaml:"prefix,omitempty"`      // of the sums' names
@@ -39,10 +39,6 @@ const (
 	// leastIdle is how far Prometheus' queries look back: a sum that ended earlier would leave holes.
 	leastIdle = lookBack
 )
-
-// defaultWithout returns the labels that tell the pods of a workload apart: those that Istio's documentation leaves out
-// of its recording rules, and pod, the name that many jobs write instead of pod_name.
-func defaultWithout() []string { return []string{model.InstanceLabel, "pod", "pod_name", "namespace"} }
 
 // Aggregates returns the blocks of envoy_scraper.aggregate, with every default filled in.
 func (c *Config) Aggregates() []aggregate.Block {
@@ -69,7 +65,7 @@ func (e AggregateExtension) block() aggregate.Block {
 		SkipFirst: e.CountFirst != nil && !*e.CountFirst,
 	}
 	if b.Without == nil && b.By == nil {
-		b.Without = defaultWithout()
+		b.Without = aggregate.DefaultWithout()
 	}
 	if e.Idle != nil {
 		b.Idle = time.Duration(*e.Idle)
@@ -168,7 +164,7 @@ func (v *aggregateValidator) checkLabels() {
 	if v.Without != nil && len(v.Without) == 0 {
 		v.refuse("without", "[]", "the list is empty",
 			"write the labels that sums shall not have, or remove the key: then they are "+
-				strings.Join(defaultWithout(), ", "))
+				strings.Join(aggregate.DefaultWithout(), ", "))
 	}
 	if v.By != nil && len(v.By) == 0 {
 		v.refuse("by", "[]", "the list is empty", "write the labels that sums shall have")
