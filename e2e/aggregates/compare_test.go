@@ -103,8 +103,8 @@ func unequal(got, want figures, most float64) (compared int, problems []string) 
 	return compared, problems
 }
 
-// shares returns the lowest and the highest share of want that got is at any moment; 0: got has no number. It leaves out
-// moments at which want is few or less: a share of a few requests says nothing.
+// shares returns the lowest and the highest share of want that got is at any moment; 0: got has no number. It leaves
+// out moments at which want is few or less: a share of a few requests says nothing.
 func shares(got, want figures, few float64) (low, high float64) {
 	low, high = math.Inf(1), math.Inf(-1)
 	for labels, line := range want {

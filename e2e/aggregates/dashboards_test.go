@@ -222,7 +222,7 @@ func testRestarts(t *testing.T, queries []string, at span, sums, raw, truth *sto
 		t.Logf("%v: %d sums of rates: %v of the truth (bound: %.3f to %.3f), %v with raw series", f, len(plain),
 			of[0], low, high, of[1])
 		if of[0].low < low || of[0].high > high {
-			t.Errorf("sums are %v of the truth: at the lowest %s, at the highest %s", of[0], of[0].lowest, of[0].highest)
+			t.Errorf("sums are %v of the truth: lowest %s, highest %s", of[0], of[0].lowest, of[0].highest)
 		}
 		// A quantile between two buckets with a gap between them jumps, whoever counts.
 		of = extremes(t, derived, f, 0, at, truth, sums, raw)
