@@ -1,9 +1,13 @@
 package aggregate
 
 import (
-	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/model/labels"
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
@@ -17,33 +21,200 @@ type Sink interface {
 
 // Aggregates sums the series that its blocks match. It is a scrape.Sink.
 type Aggregates struct {
-	table *series.Table
-	next  Sink
-	log   *zap.Logger
+	table   *series.Table
+	next    Sink
+	log     *zap.Logger
+	clock   func() time.Time // time.Now, except in tests
+	batches sync.Pool        // of *series.Batch
+	counts  counts
+	wake    chan struct{} // wakes Run: a group is new, or has another interval
+	none    atomic.Bool   // there is no block, and nothing is left of earlier ones
+
+	changing sync.RWMutex // held for reading while a batch or a tick is handled, for writing by Apply
+	blocks   blockList    // guarded by changing
+
+	mu      sync.Mutex // guards the following
+	sources map[series.SourceID]*source
+	feeds   map[feedKey]*feed
+	groups  map[series.TargetID]*group
+	numbers int // given to groups so far
+}
+
+// counts are what has happened so far.
+type counts struct {
+	firstPages, youngPages, births, resets, restarts, disagreements, ticks atomic.Int64
+}
+
+// blockList are the blocks in force.
+type blockList struct {
+	all   []*block
+	byJob map[string][]*block
+}
+
+// idleSeconds returns after how many seconds an aggregate of a block is taken away.
+func (l *blockList) idleSeconds(number uint8) int64 {
+	for _, b := range l.all {
+		if b.number == number {
+			return int64(b.Idle / time.Second)
+		}
+	}
+	return 0
 }
 
 // New returns aggregates without a block: every batch goes to next as it is.
 func New(table *series.Table, next Sink, log *zap.Logger, reg prometheus.Registerer) *Aggregates {
-	return &Aggregates{table: table, next: next, log: log}
+	a := &Aggregates{
+		table: table, next: next, log: log, clock: time.Now, wake: make(chan struct{}, 1),
+		sources: map[series.SourceID]*source{}, feeds: map[feedKey]*feed{}, groups: map[series.TargetID]*group{},
+	}
+	a.batches.New = func() any { return new(series.Batch) }
+	a.none.Store(true)
+	return a
 }
 
-// Apply replaces the blocks. Aggregates of a block that stays as it is go on. Those of other blocks end with staleness
-// markers, and begin at 0 under the new blocks.
-func (a *Aggregates) Apply(blocks []Block) {}
-
 // Append implements scrape.Sink.
-func (a *Aggregates) Append(b *series.Batch) error { return a.next.Append(b) }
+func (a *Aggregates) Append(b *series.Batch) error {
+	if a.none.Load() || b.Origin.Source == 0 {
+		return a.next.Append(b)
+	}
+	a.changing.RLock()
+	defer a.changing.RUnlock()
+	s := a.source(b)
+	if s == nil {
+		return a.next.Append(b)
+	}
+	rest := a.batches.Get().(*series.Batch)
+	defer a.batches.Put(rest)
+	s.feed.lock()
+	now := a.clock()
+	for _, g := range s.feed.locks {
+		a.tickIfDue(g, now) // a total has no page that was read after its tick
+	}
+	a.take(s, b, rest, now)
+	s.feed.unlock()
+	return a.next.Append(rest)
+}
+
+// take counts a batch of a source, and fills rest with what is not summed. The caller has locked the feed.
+func (a *Aggregates) take(s *source, b, rest *series.Batch, now time.Time) {
+	if s.interval != b.Interval { // also at the first batch
+		s.interval = b.Interval
+		for _, g := range s.feed.locks {
+			g.sources[s] = struct{}{}
+		}
+		a.setIntervals(s.feed, now)
+	}
+	before, left := s.past(), s.layout
+	if s.good = b.Origin.Good; s.good {
+		page, values := b.Series[:b.Origin.Page], b.Values[:b.Origin.Page]
+		if left == nil || !slices.Equal(left.ids, page) {
+			a.turnPage(s, b, now)
+		} else {
+			left = nil
+		}
+		if s.restarted(values, b.Origin.Uptime) {
+			clear(s.last)
+			a.counts.restarts.Add(1)
+		}
+		s.countNew()
+		s.uptime = b.Origin.Uptime
+		a.counts.resets.Add(int64(s.count(values)))
+	} else {
+		left = nil
+	}
+	s.rest(rest, b, before)
+	if left != nil {
+		s.feed.leave(left, a.table, now.UnixMilli())
+	}
+	if s.good {
+		s.forgetFormer(a.table)
+	}
+}
+
+// turnPage gives a source the layout of a page that is not like the one before.
+func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time) {
+	f, page := s.feed, b.Series[:b.Origin.Page]
+	hash := hashOf(page)
+	l := f.find(page, hash)
+	if l == nil {
+		known := s.layout
+		if known == nil {
+			known = f.newest
+		}
+		var disagree []string
+		l, disagree = f.learn(a.table, s.target, page, hash, known)
+		f.keep(l)
+		a.tellBounds(s, disagree)
+	}
+	f.use(l)
+	isFirst := s.layout == nil && s.was == nil
+	young := func(b2 *block) bool {
+		return isYoung(b.Origin.Uptime, b.Interval, now.Sub(b2.since))
+	}
+	born := s.carry(l, young)
+	a.counts.births.Add(int64(born))
+	if isFirst {
+		a.counts.firstPages.Add(1)
+	}
+}
+
+// tellBounds logs histograms whose bounds differ from those of other pages.
+func (a *Aggregates) tellBounds(s *source, names []string) {
+	if len(names) == 0 {
+		return
+	}
+	a.counts.disagreements.Add(int64(len(names)))
+	var target labels.Labels
+	a.table.Read(func(v series.View) { target = v.TargetLabels(s.target) })
+	slices.Sort(names)
+	a.log.Warn("histograms have other bounds than those of other targets; they are summed apart, with the label "+
+		boundsLabel, zap.String("job", s.job), zap.Stringer("target", target),
+		zap.Strings("histograms", firstFew(slices.Compact(names))))
+}
+
+// maxNamesLogged bounds a line of the log.
+const maxNamesLogged = 5
+
+func firstFew(names []string) []string { return names[:min(len(names), maxNamesLogged)] }
 
 // Flush implements scrape.Sink.
 func (a *Aggregates) Flush() { a.next.Flush() }
 
 // Forget takes note that a sequence of pages has ended, as scrape.Options.Forget. What its series have contributed
 // stays.
-func (a *Aggregates) Forget(source series.SourceID) {}
+func (a *Aggregates) Forget(id series.SourceID) {
+	if a.none.Load() {
+		return
+	}
+	a.changing.RLock()
+	defer a.changing.RUnlock()
+	a.mu.Lock()
+	s := a.sources[id]
+	delete(a.sources, id)
+	a.mu.Unlock()
+	if s == nil {
+		return
+	}
+	s.forgetFormer(a.table)
+	if s.feed != nil {
+		s.feed.lock()
+		a.detach(s)
+		a.setIntervals(s.feed, a.clock())
+		s.feed.unlock()
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.leaveFeed(s)
+	a.table.ReleaseTarget(s.target)
+}
 
-// Run writes the aggregates, until ctx ends. Then it writes them once more, since what was scraped after the last tick
-// would be lost. It must outlive the scrapes.
-func (a *Aggregates) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
+// detach takes a source out of its groups. What it has contributed stays. The caller has locked the feed.
+func (a *Aggregates) detach(s *source) {
+	if s.layout != nil {
+		s.feed.leave(s.layout, a.table, a.clock().UnixMilli())
+		s.layout, s.last = nil, nil
+	}
+	for _, g := range s.feed.locks {
+		delete(g.sources, s)
+	}
 }

@@ -245,7 +245,7 @@ func (l *loop) batch(at time.Time) *series.Batch {
 
 // origin returns which scrape b is of. b has the samples of the page, and nothing else yet.
 func (l *loop) origin(b *series.Batch, good bool) series.Origin {
-	o := series.Origin{Source: l.source, Job: l.job.cfg.JobName, Good: good, Uptime: -1}
+	o := series.Origin{Source: l.source, Job: l.job.cfg.JobName, Good: good, Again: l.scraped, Uptime: -1}
 	if good {
 		o.Page, o.Uptime = b.Len(), l.traits.uptimeIn(b)
 	}
@@ -318,7 +318,7 @@ func (l *loop) end(missed time.Time) {
 	if l.scraped {
 		b := l.env.batches.Get().(*series.Batch)
 		b.Reset(l.id, l.stamps.markers(time.Now(), missed))
-		b.Interval, b.Urgent = l.target.interval, true
+		b.Interval, b.Urgent, b.Origin = l.target.interval, true, l.origin(b, false)
 		markAll(b, l.live)
 		l.report.end(b)
 		if err := l.env.sink.Append(b); err != nil {

@@ -98,7 +98,8 @@ func (p *pool) targetLimitError() error {
 // New returns pools without a job. Batches go to sink.
 func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prometheus.Registerer) *Pools {
 	m := newMetrics(reg)
-	e := &env{table: table, layouts: exposition.NewLayouts(table), sink: sink, log: log, metrics: m, forget: opts.Forget}
+	e := &env{table: table, layouts: exposition.NewLayouts(table), sink: sink, log: log, metrics: m,
+		forget: opts.Forget}
 	e.batches.New = func() any { return new(series.Batch) }
 	e.scratch.New = newScratch
 	e.showMemory(reg)

@@ -33,8 +33,9 @@ type Batch struct {
 	Exemplars  []Exemplar
 }
 
-// SourceID is the number of a sequence of pages of one target. Two pages of a sequence can be compared, series by series:
-// they were read in this order, under the same rules, and no other process has scraped the target in between. 0: none.
+// SourceID is the number of a sequence of pages of one target. Two pages of a sequence can be compared, series by
+// series: they were read in this order, under the same rules, and no other process has scraped the target in between.
+// 0: none.
 type SourceID uint32
 
 // Origin says which scrape a batch comes from.
@@ -46,6 +47,8 @@ type Origin struct {
 	Page int
 	// Good: the scrape succeeded, so a series that is not in Series[:Page] was not on the page.
 	Good bool
+	// Again: an earlier batch of this process was of the same target.
+	Again bool
 	// Uptime is how long the Envoy has run, as its page says; negative: not known. Envoy writes whole seconds, and only
 	// when it flushes its stats, every 5 s by default. So the Envoy may have run some seconds longer.
 	Uptime time.Duration

@@ -1,0 +1,175 @@
+package aggregate
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// rowsPerLock is after how many series a reader of the table lets writers have its lock.
+const rowsPerLock = 4096
+
+// block is a Block in force.
+type block struct {
+	Block
+	number uint8     // no other block in force has it
+	since  time.Time // when it came into force
+}
+
+// learn makes the layout of a page. known is a layout of the same feed that the page is likely to resemble: the one of
+// the page before, or the newest one; nil: none. Series that both have are looked up there; labels are made for the
+// others only. The batch holds a reference of each series of the page. The caller has locked the feed.
+//
+// It also returns the names of histograms whose bounds disagree with those of other pages.
+func (f *feed) learn(
+	table *series.Table, target series.TargetID, page []series.ID, hash uint64, known *layout,
+) (made *layout, disagree []string) {
+	l := learner{
+		feed: f, table: table, target: target, page: page, names: newHistogramNames(),
+		made: &layout{ids: slices.Clone(page), refs: make([]slotRef, len(page)), hash: hash},
+	}
+	l.lookUp(known)
+	l.classify()
+	table.Retain(slices.Values(l.made.ids))
+	for _, ref := range l.made.refs {
+		if ref != 0 {
+			l.made.summed++
+		}
+	}
+	return l.made, l.disagree
+}
+
+type learner struct {
+	feed   *feed
+	table  *series.Table
+	target series.TargetID
+	page   []series.ID
+	names  *histogramNames
+	bounds pageBounds
+	rest   []newSeries // that known does not have
+
+	made     *layout
+	disagree []string
+}
+
+// newSeries is a series of a page whose aggregate is to be found.
+type newSeries struct {
+	row    int
+	parts  series.Parts
+	typ    model.MetricType
+	meta   series.Meta
+	labels labels.Labels // whole
+	block  int           // in the feed
+	bounds uint64        // see pageBounds.of
+}
+
+// lookUp takes over what known says, and collects the rest.
+func (l *learner) lookUp(known *layout) {
+	find := finder{}
+	if known != nil {
+		find.ids = known.ids
+	}
+	var pairs []series.Pair
+	build := labels.NewScratchBuilder(0)
+	blocks := map[series.Symbol]int{}
+	l.table.Read(func(v series.View) {
+		l.bounds = boundsOf(v, l.page, l.names)
+		before := boundsOf(v, find.ids, l.names)
+		for i, id := range l.page {
+			if i%rowsPerLock == 0 && i > 0 {
+				v.Pause()
+			}
+			parts := v.Parts(id)
+			bounds := l.bounds.of(v, parts)
+			if n := find.row(id); n >= 0 && before.of(v, parts) == bounds {
+				l.made.refs[i] = known.refs[n]
+				continue
+			}
+			block, seen := blocks[parts.Name]
+			if !seen {
+				block = l.feed.blockOf(v.String(parts.Name))
+				blocks[parts.Name] = block
+			}
+			if block < 0 {
+				continue
+			}
+			typ, help, unit := v.Meta(parts.Meta)
+			build.Reset()
+			pairs = v.Labels(pairs[:0], id, l.target)
+			for _, p := range pairs {
+				build.Add(v.String(p.Name), v.String(p.Value))
+			}
+			l.rest = append(l.rest, newSeries{
+				row: i, parts: parts, typ: typ, labels: build.Labels(), block: block, bounds: bounds,
+				meta: series.Meta{Type: typ, Help: v.String(help), Unit: v.String(unit)},
+			})
+		}
+	})
+}
+
+// blockOf returns the first block that sums series of this name; -1: none does.
+func (f *feed) blockOf(name string) int {
+	return slices.IndexFunc(f.blocks, func(b *block) bool { return b.Match.MatchString(name) })
+}
+
+// classify finds the aggregate of each series of the rest.
+func (l *learner) classify() {
+	for _, s := range l.rest {
+		b, g := l.feed.blocks[s.block], l.feed.groups[s.block]
+		k, ok := kindOf(s, b.Gauges)
+		if !ok {
+			continue
+		}
+		to, bounds := b.Labels(s.labels), uint32(0)
+		if s.typ == model.MetricTypeHistogram {
+			name := to.Get(model.MetricNameLabel)
+			n, disagrees := g.bounds.of(histogramKey(baseOf(name), to), s.bounds)
+			if disagrees {
+				l.disagree = append(l.disagree, baseOf(name))
+			}
+			if n == 0 {
+				continue
+			}
+			if bounds = n; g.bounds.entries[n].number > 1 {
+				to = withBounds(to, g.bounds.entries[n].number)
+			}
+		}
+		id := l.table.Add(g.target, to, s.meta)
+		slot, added := g.slotOf(id, b, k, bounds)
+		if !added {
+			l.table.Release(slices.Values([]series.ID{id}))
+		}
+		l.made.refs[s.row] = refOf(s.block, slot)
+	}
+}
+
+// kindOf returns how a series is summed. It is not ok if the series stays as it is: a gauge, unless the block says
+// otherwise, a quantile, and a series whose type the page does not say.
+func kindOf(s newSeries, gauges Gauges) (k kind, ok bool) {
+	name := s.labels.Get(model.MetricNameLabel)
+	switch s.typ {
+	case model.MetricTypeCounter:
+		return counter, true
+	case model.MetricTypeHistogram:
+		isBucket := strings.HasSuffix(name, "_bucket") && s.parts.Le != 0
+		return counter, isBucket || strings.HasSuffix(name, "_sum") || strings.HasSuffix(name, "_count")
+	case model.MetricTypeSummary:
+		return counter, !s.labels.Has(model.QuantileLabel) && // the quantile itself has the name of the family
+			(strings.HasSuffix(name, "_sum") || strings.HasSuffix(name, "_count"))
+	case model.MetricTypeGauge:
+		switch gauges {
+		case GaugesSum:
+			return sum, true
+		case GaugesMax:
+			return largest, true
+		case GaugesMin:
+			return smallest, true
+		}
+	}
+	return 0, false
+}

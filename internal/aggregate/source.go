@@ -1,0 +1,210 @@
+package aggregate
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// source is what is known of the pages of one target so far. The locks of its feed guard it.
+//
+// Cost: 8 bytes for each series that is summed, and a share of its layout, which has 8 bytes for each series of the
+// page.
+type source struct {
+	job      string
+	target   series.TargetID // with one reference
+	feed     *feed
+	layout   *layout   // of the last good page; nil: there was none
+	last     []float64 // the values on that page of the series that are summed, in its order
+	good     bool      // the last scrape succeeded
+	again    bool      // the target had been scraped before, and nothing of it was summed
+	uptime   time.Duration
+	interval time.Duration
+	was      *former // the last good page under the blocks before; nil: there was none
+}
+
+// former is a page under blocks that are not in force any more. It holds a reference of each of its series.
+type former struct {
+	ids    []series.ID
+	blocks []*block  // by row; nil: the series was not summed
+	last   []float64 // by row; of series that were summed
+	all    []*block  // that were in force for the job
+}
+
+// former returns what is to be known of the last good page once other blocks are in force.
+func (s *source) former() *former {
+	if s.layout == nil {
+		return s.was
+	}
+	l := s.layout
+	f := &former{l.ids, make([]*block, len(l.ids)), make([]float64, len(l.ids)), s.feed.blocks}
+	k := 0
+	for i, ref := range l.refs {
+		if ref != 0 {
+			f.blocks[i], f.last[i] = s.feed.blocks[ref.group()-1], s.last[k]
+			k++
+		}
+	}
+	return f
+}
+
+// forgetFormer gives up the page under former blocks.
+func (s *source) forgetFormer(table *series.Table) {
+	if s.was != nil {
+		table.Release(slices.Values(s.was.ids))
+		s.was = nil
+	}
+	s.again = false
+}
+
+// isNew is what source.last has of a series that is new on the page, until it is known whether the process is new, too.
+const isNew = -1
+
+// carry gives the source the layout of the present page. It returns how many series that are summed are new on it.
+// young says of a block whether the process has started after it came into force, and within the last interval.
+//
+// last then has the value of each series on the page before, or isNew. If there was no page before, or the series was
+// not summed then, it has NaN, so that count takes the present value as the first; 0 if the process is young.
+func (s *source) carry(to *layout, young func(*block) bool) (born int) {
+	last := make([]float64, 0, to.summed)
+	find, places := finder{}, []int32(nil)
+	switch {
+	case s.layout != nil:
+		find.ids, places = s.layout.ids, s.layout.places()
+	case s.was != nil:
+		find.ids = s.was.ids
+	}
+	for i, ref := range to.refs {
+		if ref == 0 {
+			continue
+		}
+		v, b := math.NaN(), s.feed.blocks[ref.group()-1]
+		switch n := find.row(to.ids[i]); {
+		case s.layout != nil && n < 0:
+			v = isNew
+		case s.layout != nil:
+			if k := places[n]; k >= 0 {
+				v = s.last[k]
+			}
+		case s.was != nil:
+			v = s.was.lastOf(n, b)
+		case young(b):
+			v = 0
+		}
+		if v == isNew {
+			born++
+		}
+		last = append(last, v)
+	}
+	s.layout, s.last = to, last
+	return born
+}
+
+// lastOf returns what source.last is to have of a series under a block. n is its row; -1: it has none.
+func (f *former) lastOf(n int, b *block) float64 {
+	switch {
+	case n < 0 && slices.Contains(f.all, b):
+		return isNew
+	case n >= 0 && f.blocks[n] == b:
+		return f.last[n]
+	default:
+		return math.NaN()
+	}
+}
+
+// countNew says from which value series that are new on the page are counted: from 0, or from their present values if
+// the block leaves those out.
+func (s *source) countNew() {
+	k := 0
+	for _, ref := range s.layout.refs {
+		if ref == 0 {
+			continue
+		}
+		if last := &s.last[k]; *last == isNew {
+			*last = 0
+			if s.feed.blocks[ref.group()-1].SkipFirst {
+				*last = math.NaN()
+			}
+		}
+		k++
+	}
+}
+
+// restartShares say which part of the counters that had a value must have fallen before a page counts as that of
+// another process: half of them if the uptime fell too, nine tenths if the page has no uptime. The uptime alone proves
+// nothing: Envoy computes it from the clock of the node, which may be set back.
+const (
+	restartShare        = 0.5
+	restartShareUnknown = 0.9
+)
+
+// restarted reports whether the page is that of another process than the page before. The layout is that of the page.
+func (s *source) restarted(values []float64, uptime time.Duration) bool {
+	share := restartShareUnknown
+	if uptime >= 0 && s.uptime >= 0 {
+		if uptime >= s.uptime {
+			return false
+		}
+		share = restartShare
+	}
+	fell, had, k := 0, 0, 0
+	for i, ref := range s.layout.refs {
+		if ref == 0 {
+			continue
+		}
+		if last := s.last[k]; last > 0 && s.feed.slot(ref).kind == counter {
+			had++
+			if v := values[i]; v < last && isCounted(v) {
+				fell++
+			}
+		}
+		k++
+	}
+	return had > 0 && float64(fell) >= share*float64(had)
+}
+
+// count adds what the series of a good page have grown by to the totals of their aggregates. The layout is that of the
+// page. It returns how many series fell.
+//
+// last has what the series had before; NaN: nothing to compare with.
+func (s *source) count(values []float64) (fell int) {
+	groups, k := s.feed.groups, 0
+	for i, ref := range s.layout.refs {
+		if ref == 0 {
+			continue
+		}
+		last, v := &s.last[k], values[i]
+		k++
+		slot := &groups[ref.group()-1].slots[ref.slot()] // not feed.slot, which is slower
+		if slot.kind != counter {
+			*last = v
+			continue
+		}
+		switch grown := v - *last; {
+		case !isCounted(v):
+			continue // as if the page had not shown it
+		case grown >= 0:
+			slot.total += grown
+		case v < *last: // it began again at 0
+			slot.total += v
+			fell++
+		}
+		*last = v
+	}
+	return fell
+}
+
+// isCounted reports whether v can be the value of a counter: it is not negative, infinite or NaN.
+func isCounted(v float64) bool { return v >= 0 && v <= math.MaxFloat64 }
+
+// uptimeLag is by how much an Envoy may have run longer than its page says: it writes whole seconds, and by default
+// flushes its stats every 5 s.
+const uptimeLag = 6 * time.Second
+
+// isYoung reports whether a process has started within the last interval, and after the block came into force. Then all
+// that its first page shows has happened since, and no other instance can have counted it.
+func isYoung(uptime, interval, inForce time.Duration) bool {
+	return uptime >= 0 && uptime < interval && uptime+uptimeLag < inForce
+}

@@ -1,0 +1,93 @@
+package scrape
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// origins records which scrapes the batches of a rig are of, and which sequences have ended.
+type origins struct {
+	all       []series.Origin
+	forgotten []series.SourceID
+}
+
+func (o *origins) record(r *rig) {
+	r.sink.look = func(b *series.Batch) { o.all = append(o.all, b.Origin) }
+	r.env.forget = func(id series.SourceID) { o.forgotten = append(o.forgotten, id) }
+}
+
+func (o *origins) last() series.Origin { return o.all[len(o.all)-1] }
+
+func TestOriginOfABatch(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		var o origins
+		o.record(r)
+		r.pages.set("a:1", "# TYPE envoy_server_uptime gauge\nenvoy_server_uptime 42\nx 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(20 * time.Second)
+		first, second := o.all[0], o.all[1]
+		want := series.Origin{Source: first.Source, Job: "envoy", Page: 2, Good: true, Uptime: 42 * time.Second}
+		if first != want || first.Source == 0 {
+			t.Errorf("first scrape: %+v, want %+v", first, want)
+		}
+		if want.Again = true; second != want {
+			t.Errorf("second scrape: %+v, want %+v", second, want)
+		}
+
+		r.pages.fail("a:1", errors.New("no route"))
+		pass(10 * time.Second)
+		failed := series.Origin{Source: first.Source, Job: "envoy", Again: true, Uptime: -1}
+		if got := o.last(); got != failed {
+			t.Errorf("failed scrape: %+v, want %+v", got, failed)
+		}
+		r.pages.fail("a:1", nil)
+		r.pages.set("a:1", "x 1\n")
+		pass(10 * time.Second)
+		if got := o.last(); got.Source != first.Source || got.Uptime >= 0 || got.Page != 1 {
+			t.Errorf("scrape of a page without uptime: %+v", got)
+		}
+
+		r.discover()
+		pass(20 * time.Second)
+		if got := o.last(); got != failed {
+			t.Errorf("markers at the end: %+v, want %+v", got, failed)
+		}
+		if !slices.Equal(o.forgotten, []series.SourceID{first.Source}) {
+			t.Errorf("forgotten: %v, want %d", o.forgotten, first.Source)
+		}
+	})
+}
+
+// TestSourceOverAReload: pages can be compared across a reload if the rules for them are the same.
+func TestSourceOverAReload(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		var o origins
+		o.record(r)
+		r.pages.set("a:1", "x 1\n")
+		r.apply(t, job(t, ""))
+		r.discover(at("a:1"))
+		pass(10 * time.Second)
+		first := o.last().Source
+		r.apply(t, job(t, "  scrape_timeout: 4s\n"))
+		pass(10 * time.Second)
+		if got := o.last().Source; got != first {
+			t.Errorf("after another timeout: source %d, want %d", got, first)
+		}
+		if slices.Contains(o.forgotten, first) {
+			t.Error("forgotten, but it goes on")
+		}
+		r.apply(t, job(t, "  metric_relabel_configs: [{target_label: n, replacement: x}]\n"))
+		pass(10 * time.Second)
+		if got := o.last().Source; got == first {
+			t.Errorf("after other rules: source %d, want another one", got)
+		}
+		if !slices.Contains(o.forgotten, first) {
+			t.Errorf("forgotten: %v, want %d too", o.forgotten, first)
+		}
+	})
+}
