@@ -142,12 +142,12 @@ func (g *group) batchAt(b *series.Batch, at int64, blocks *blockList) (freed []s
 	if g.gauges > 0 {
 		g.readGauges()
 	}
-	overflow := false
+	overflow, tooMany := false, g.idleLimit()
 	for n := range g.slots {
 		s := &g.slots[n]
 		switch {
 		case s.id == 0:
-		case s.sources == 0 && at/1000-int64(s.idle) >= blocks.idleSeconds(s.block):
+		case s.sources == 0 && (at/1000-int64(s.idle) >= blocks.idleSeconds(s.block) || s.idle <= tooMany):
 			if s.state == shown {
 				b.Add(s.id, staleMarker())
 			}
@@ -171,6 +171,33 @@ func (g *group) batchAt(b *series.Batch, at int64, blocks *blockList) (freed []s
 		g.restart()
 	}
 	return freed
+}
+
+// A group keeps at most 10,000 aggregates without a source, or four for each with a source if those are more. So a page
+// with other series at each scrape cannot fill the memory.
+const (
+	mostIdle      = 10_000
+	mostIdleShare = 4
+)
+
+// idleLimit returns the Unix second since when an aggregate must have a source, as there are too many without; 0: there
+// are not.
+func (g *group) idleLimit() uint32 {
+	if len(g.byID) <= mostIdle {
+		return 0
+	}
+	var since []uint32
+	for n := range g.slots {
+		if s := &g.slots[n]; s.id != 0 && s.sources == 0 {
+			since = append(since, s.idle)
+		}
+	}
+	over := len(since) - max(mostIdle, mostIdleShare*(len(g.byID)-len(since)))
+	if over <= 0 {
+		return 0
+	}
+	slices.Sort(since)
+	return since[over-1]
 }
 
 // restart lets all totals begin again at 0, those of a histogram at once.

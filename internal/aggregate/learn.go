@@ -30,11 +30,21 @@ func (f *feed) learn(
 	table *series.Table, target series.TargetID, page []series.ID, hash uint64, known *layout,
 ) (made *layout, disagree []string) {
 	l := learner{
-		feed: f, table: table, target: target, page: page, names: newHistogramNames(),
+		feed: f, table: table, target: target, page: page, blocks: map[series.Symbol]int{},
 		made: &layout{ids: slices.Clone(page), refs: make([]slotRef, len(page)), hash: hash},
 	}
-	l.lookUp(known)
-	l.classify()
+	find := finder{}
+	if known != nil {
+		find.ids = known.ids
+	}
+	names := newHistogramNames()
+	table.Read(func(v series.View) {
+		l.bounds, l.before = boundsOf(v, page, names), boundsOf(v, find.ids, names)
+	})
+	for from := 0; from < len(page); from += rowsPerLock { // so that few labels are in memory at a time
+		l.lookUp(from, min(from+rowsPerLock, len(page)), &find, known)
+		l.classify()
+	}
 	table.Retain(slices.Values(l.made.ids))
 	for _, ref := range l.made.refs {
 		if ref != 0 {
@@ -49,9 +59,10 @@ type learner struct {
 	table  *series.Table
 	target series.TargetID
 	page   []series.ID
-	names  *histogramNames
-	bounds pageBounds
-	rest   []newSeries // that known does not have
+	bounds pageBounds            // of the page
+	before pageBounds            // of the known layout
+	blocks map[series.Symbol]int // in the feed, by the name of a series
+	rest   []newSeries           // that are not in the known layout
 
 	made     *layout
 	disagree []string
@@ -68,46 +79,32 @@ type newSeries struct {
 	bounds uint64        // see pageBounds.of
 }
 
-// lookUp takes over what known says, and collects the rest.
-func (l *learner) lookUp(known *layout) {
-	find := finder{}
-	if known != nil {
-		find.ids = known.ids
-	}
+// lookUp takes over what the known layout says of the rows from from to to, and makes the others the rest.
+func (l *learner) lookUp(from, to int, find *finder, known *layout) {
 	var pairs []series.Pair
-	build := labels.NewScratchBuilder(0)
-	blocks := map[series.Symbol]int{}
+	l.rest = l.rest[:0]
 	l.table.Read(func(v series.View) {
-		l.bounds = boundsOf(v, l.page, l.names)
-		before := boundsOf(v, find.ids, l.names)
-		for i, id := range l.page {
-			if i%rowsPerLock == 0 && i > 0 {
-				v.Pause()
-			}
+		for i := from; i < to; i++ {
+			id := l.page[i]
 			parts := v.Parts(id)
 			bounds := l.bounds.of(v, parts)
-			if n := find.row(id); n >= 0 && before.of(v, parts) == bounds {
+			if n := find.row(id); n >= 0 && l.before.of(v, parts) == bounds {
 				l.made.refs[i] = known.refs[n]
 				continue
 			}
-			block, seen := blocks[parts.Name]
+			block, seen := l.blocks[parts.Name]
 			if !seen {
 				block = l.feed.blockOf(v.String(parts.Name))
-				blocks[parts.Name] = block
+				l.blocks[parts.Name] = block
 			}
 			if block < 0 {
 				continue
 			}
 			typ, help, unit := v.Meta(parts.Meta)
-			build.Reset()
-			pairs = v.Labels(pairs[:0], id, l.target)
-			for _, p := range pairs {
-				build.Add(v.String(p.Name), v.String(p.Value))
-			}
-			l.rest = append(l.rest, newSeries{
-				row: i, parts: parts, typ: typ, labels: build.Labels(), block: block, bounds: bounds,
-				meta: series.Meta{Type: typ, Help: v.String(help), Unit: v.String(unit)},
-			})
+			s := newSeries{row: i, parts: parts, typ: typ, block: block, bounds: bounds,
+				meta: series.Meta{Type: typ, Help: v.String(help), Unit: v.String(unit)}}
+			s.labels, pairs = wholeLabels(v, pairs, id, l.target)
+			l.rest = append(l.rest, s)
 		}
 	})
 }

@@ -136,3 +136,23 @@ func TestConcurrentUse(t *testing.T) {
 	})
 	all.Wait()
 }
+
+// TestAPageThatChangesAtEachScrapeIsBounded: aggregates without a source do not fill the memory.
+func TestAPageThatChangesAtEachScrapeIsBounded(t *testing.T) {
+	b := newBed(t, istio())
+	a := b.target("a")
+	most := 0
+	for i := range 20 {
+		var lines []line
+		for n := range 2000 {
+			lines = append(lines, line{"istio_requests_total", fmt.Sprintf("path=/%d/%d", i, n),
+				model.MetricTypeCounter, 1})
+		}
+		a.scrape(lines...)
+		b.wait(10 * time.Second)
+		most = max(most, len(b.a.allGroups()[0].byID))
+	}
+	if want := mostIdle + 2*2000; most > want || most < mostIdle {
+		t.Errorf("%d aggregates at most, want %d to %d", most, mostIdle, want)
+	}
+}
