@@ -120,6 +120,9 @@ func (a *Aggregates) take(s *source, b, rest *series.Batch, now time.Time) {
 			a.counts.restarts.Add(1)
 		}
 		s.countNew()
+		if s.mayHaveReset(values) {
+			a.counts.resets.Add(int64(s.resetHistograms(a.table, values)))
+		}
 		s.uptime = b.Origin.Uptime
 		a.counts.resets.Add(int64(s.count(values)))
 	} else {
