@@ -28,20 +28,21 @@ type simAgent struct {
 	number int
 
 	// The following are of one life of the process.
-	a        *Aggregates
-	table    *series.Table
-	stop     func()
-	skew     atomic.Int64 // of its clock, nanoseconds
-	isSet    bool         // its clock has been set
-	isDead   bool         // what it sends is lost
-	sources  map[*simSource]bool
-	ids      series.SourceID // given away so far
-	blocks   [2]simBlock
-	versions int
-	outs     map[string]*simOut   // aggregates that are to be written, by keyOf
-	ticked   map[string]time.Time // by app: the last batch, in true time
-	raw      map[string]bool      // raw series that were sent and have no marker yet
-	expect   []simRow             // of the page that is handed over: rows that are not summed
+	a          *Aggregates
+	table      *series.Table
+	stop       func()
+	skew       atomic.Int64 // of its clock, nanoseconds
+	isSet      bool         // its clock has been set
+	isDead     bool         // what it sends is lost
+	isStopping bool
+	sources    map[*simSource]bool
+	ids        series.SourceID // given away so far
+	blocks     [2]simBlock
+	versions   int
+	outs       map[string]*simOut   // aggregates that are to be written, by keyOf
+	ticked     map[string]time.Time // by app: the last batch, in true time
+	raw        map[string]bool      // raw series that were sent; false: and have a marker
+	expect     []simRow             // of the page that is handed over: rows that are not summed
 }
 
 // simBlock is a block of an agent's configuration.
@@ -73,7 +74,7 @@ func (a *simAgent) start() {
 	a.table = series.NewTable()
 	a.a = New(a.table, a, zap.NewNop(), prometheus.NewRegistry())
 	a.a.clock = a.clock
-	a.isSet, a.isDead, a.ids = false, false, 0
+	a.isSet, a.isDead, a.isStopping, a.ids = false, false, false, 0
 	a.sources, a.outs, a.raw = map[*simSource]bool{}, map[string]*simOut{}, map[string]bool{}
 	a.ticked = map[string]time.Time{}
 	a.blocks = [2]simBlock{}
@@ -84,6 +85,7 @@ func (a *simAgent) start() {
 	life := a.a
 	go func() { done <- life.Run(ctx) }()
 	a.stop = func() {
+		a.isStopping = true
 		cancel()
 		<-done
 	}
@@ -146,6 +148,11 @@ func (a *simAgent) reload() {
 			delete(a.outs, key)
 		}
 	}
+	for app := range a.ticked {
+		if !a.writes(app) {
+			delete(a.ticked, app)
+		}
+	}
 	if a.blocks != before {
 		for s := range a.sources {
 			s.isOut = true
@@ -186,7 +193,9 @@ type simSource struct {
 	target series.TargetID
 	due    time.Time // of the next scrape
 	last   *simPage  // the last good one
-	again  bool      // a batch of the target was sent before
+	isOld  bool      // a batch of the target was sent before
+	isGood bool      // and the last one was of a good page
+	isAnew bool      // its next good page cannot be compared with those before
 	live   []series.ID
 	ended  bool
 	isOut  bool // the blocks have changed since its last good page
@@ -225,7 +234,7 @@ func (s *simSource) scrape() {
 	}
 	s.due = s.due.Add(w.interval)
 	w.plan(s.due, s.scrape)
-	took := time.Duration(w.random.Int64N(int64(longestScrape)))
+	took := time.Duration(w.random.Int64N(int64(w.longestScrape())))
 	switch n := w.random.IntN(100); {
 	case w.calm || n < 80:
 		page := s.tg.page()
@@ -255,19 +264,20 @@ func (s *simSource) take(p *simPage) {
 	}
 	b.Origin.Page, b.Origin.Good, b.Origin.Uptime = b.Len(), true, p.uptime
 	s.tg.w.note("%s: page of source %d, uptime %v", s.tg.pod, s.id, p.uptime)
+	wasAnew := s.isAnew
 	s.send(b)
 	for _, r := range p.rows {
 		if name := s.raw(r.line); p.versions[r.block] > 0 && a.raw[name] {
 			s.tg.w.t.Errorf("%s is summed now, and has no marker", name)
 		}
 	}
-	s.count(p)
+	s.count(p, wasAnew)
 	s.last, s.tg.evicted, s.isOut = p, false, false
 	a.recount()
 }
 
 // count adds what the rows of a good page may be counted for.
-func (s *simSource) count(p *simPage) {
+func (s *simSource) count(p *simPage, wasAnew bool) {
 	a, truth := s.agent, &s.tg.w.truth
 	for i := range p.rows {
 		r := &p.rows[i]
@@ -284,7 +294,7 @@ func (s *simSource) count(p *simPage) {
 		}
 		claim := lifeOfKey{r.life, r.key}
 		bounds := truth.increase(s.last, p, r, a.blocks[r.block].skips)
-		if s.last == nil {
+		if s.last == nil && !wasAnew {
 			truth.base[r.key] += r.value
 			if p.uptime >= 0 && p.uptime < s.tg.w.interval { // nobody else may have counted it
 				bounds.most = max(0, r.value-truth.claimed[claim])
@@ -311,7 +321,7 @@ func (s *simSource) batch() *series.Batch {
 	b := &series.Batch{}
 	b.Reset(s.target, s.agent.clock().UnixMilli())
 	b.Interval = s.tg.w.interval
-	b.Origin = series.Origin{Source: s.id, Job: "envoy", Again: s.again, Uptime: -1}
+	b.Origin = series.Origin{Source: s.id, Job: "envoy", Again: s.isGood, Anew: s.isAnew, Uptime: -1}
 	return b
 }
 
@@ -330,7 +340,12 @@ func (s *simSource) send(b *series.Batch) {
 		s.tg.w.t.Error(err)
 	}
 	a.table.Release(slices.Values(append(s.live, up)))
-	s.live, s.again = now, true
+	if s.isAnew {
+		s.last = nil
+		a.recount()
+	}
+	s.live, s.isOld, s.isGood = now, true, b.Origin.Good
+	s.isAnew = s.isAnew && !s.isGood
 }
 
 // add returns the series of a line, with a reference.
@@ -354,7 +369,7 @@ func (s *simSource) raw(l line) string { return s.tg.whole(l).String() }
 
 // end is what scrape does when the target is gone.
 func (s *simSource) end() {
-	if s.again {
+	if s.isOld {
 		s.agent.expect = nil
 		s.send(s.batch())
 	}
@@ -365,6 +380,11 @@ func (s *simSource) end() {
 func (s *simSource) leave() {
 	a := s.agent
 	s.ended = true
+	for name := range a.raw { // whoever scrapes the target next has to mark them
+		if strings.Contains(name, s.tg.pod+":15090") {
+			delete(a.raw, name)
+		}
+	}
 	a.a.Forget(s.id)
 	a.table.Release(slices.Values(s.live))
 	a.table.ReleaseTarget(s.target)
@@ -372,13 +392,16 @@ func (s *simSource) leave() {
 	a.recount()
 }
 
-// successor begins another sequence of pages, of a target with the same labels.
+// successor continues the sequence with pages that cannot be compared with those before.
 func (s *simSource) successor() *simSource {
-	next := s.agent.newSource(s.tg, s.due)
-	next.again, next.live = s.again, s.live
-	s.live = nil
-	s.leave()
-	return next
+	a := s.agent
+	next := *s
+	next.isAnew = s.isAnew || s.last != nil
+	s.ended = true
+	delete(a.sources, s)
+	a.sources[&next] = true
+	a.w.plan(next.due, next.scrape)
+	return &next
 }
 
 // recount counts the sources of the aggregates.
@@ -404,6 +427,8 @@ func (a *simAgent) recount() {
 
 // Append checks what the agent sends.
 func (a *simAgent) Append(b *series.Batch) error {
+	a.w.sending.Lock() // two agents write at the same instant
+	defer a.w.sending.Unlock()
 	if a.isDead {
 		return nil
 	}
@@ -433,10 +458,11 @@ func (a *simAgent) checkRest(b *series.Batch) {
 			a.raw[name] = true
 		case !isMarker:
 			t.Errorf("%s behind the page is no marker", name)
-		case !a.raw[name]:
-			t.Errorf("%s gets a marker, and was not sent before", name)
 		default:
-			delete(a.raw, name)
+			if _, ok := a.raw[name]; !ok {
+				t.Errorf("%s gets a marker, and was never sent", name)
+			}
+			a.raw[name] = false
 		}
 	}
 	if b.Origin.Good && b.Origin.Page != len(a.expect) {
@@ -461,14 +487,13 @@ func (a *simAgent) checkAggregates(b *series.Batch) {
 		at := time.UnixMilli(b.Time)
 		if math.Float64bits(v) == value.StaleNaN {
 			markers++
-			early := out.sources > 0 || at.Sub(out.idle) < a.blocks[out.block].idle-time.Second
-			if !out.shown || early && !out.ending {
+			if !out.shown || !out.ending && !a.isIdle(out, at, -time.Second) {
 				t.Errorf("%s gets a marker; sources %d, idle since %v", key, out.sources, at.Sub(out.idle))
 			}
 			delete(a.outs, key)
 			continue
 		}
-		if out.sources == 0 && at.Sub(out.idle) > a.blocks[out.block].idle+time.Second {
+		if a.isIdle(out, at, time.Second) {
 			t.Errorf("%s has a sample, idle since %v", key, at.Sub(out.idle))
 		}
 		values[key] = v
@@ -478,18 +503,31 @@ func (a *simAgent) checkAggregates(b *series.Batch) {
 		return
 	}
 	for key, out := range a.outs {
-		if _, ok := values[key]; !ok && out.app == app {
-			t.Errorf("%s has no sample at %d", key, b.Time)
+		if _, ok := values[key]; ok || out.app != app {
+			continue
 		}
+		if !out.shown && a.isIdle(out, time.UnixMilli(b.Time), -time.Second) {
+			delete(a.outs, key) // the clock was set, so that no tick could write it
+			continue
+		}
+		t.Errorf("%s has no sample at %d", key, b.Time)
+	}
+	if !a.isSet && !a.isStopping && b.Time%w.interval.Milliseconds() != 0 {
+		t.Errorf("samples at %d, which is no tick", b.Time)
 	}
 	a.checkHistograms(values)
 	a.ticked[app] = time.Now()
-	if len(values) == 0 {
+	if !a.writes(app) {
 		delete(a.ticked, app)
 	}
 	if w.calm && !a.isEnding() {
 		w.truth.checkCalm(w, values, time.UnixMilli(b.Time))
 	}
+}
+
+// isIdle reports whether an aggregate has had no source for as long as its block says and longer.
+func (a *simAgent) isIdle(out *simOut, at time.Time, longer time.Duration) bool {
+	return out.sources == 0 && at.Sub(out.idle) > a.blocks[out.block].idle+longer
 }
 
 // isEnding reports whether all targets are gone.
@@ -542,6 +580,16 @@ func keyOfAggregate(l labels.Labels) string {
 	return l.Get("app") + " " + l.Get(labels.MetricName) + " " + of
 }
 
+// writes reports whether there are aggregates of an app.
+func (a *simAgent) writes(app string) bool {
+	for _, out := range a.outs {
+		if out.app == app {
+			return true
+		}
+	}
+	return false
+}
+
 // checkTicks checks that no tick is missing. While the clock is set, ticks may be.
 func (a *simAgent) checkTicks() {
 	synctest.Wait()
@@ -561,8 +609,10 @@ func (a *simAgent) checkEnd() {
 	if t.Failed() {
 		return
 	}
-	for key := range a.outs {
-		t.Errorf("%s has no marker", key)
+	for key, out := range a.outs {
+		if out.shown { // otherwise the clock was set, so that no tick could write it
+			t.Errorf("%s has no marker", key)
+		}
 	}
 	if n, symbols := a.table.Len(), a.table.SymbolCount(); n+symbols > 0 {
 		t.Errorf("%d series and %d strings are left in the table", n, symbols)

@@ -42,6 +42,7 @@ func (f family) lines() []line {
 type process struct {
 	born      time.Time
 	advanced  time.Time     // until when requests have happened
+	flushes   time.Duration // the age at which it writes its uptime first
 	clockBack time.Duration // by which the clock of its node was set back
 	stats     []stats       // by family
 }
@@ -55,7 +56,8 @@ type stats struct {
 // newProcess returns an Envoy that has run for a time already.
 func (w *world) newProcess(age time.Duration) *process {
 	now := time.Now()
-	return &process{born: now.Add(-age), advanced: now.Add(-age), stats: make([]stats, len(families()))}
+	return &process{born: now.Add(-age), advanced: now.Add(-age), flushes: time.Duration(w.random.IntN(5000)) *
+		time.Millisecond, stats: make([]stats, len(families()))}
 }
 
 // happen lets requests happen until now. burst is for so many requests in addition that counters pass what they were.
@@ -116,7 +118,7 @@ type simTarget struct {
 	hasUptime  bool // on its pages
 	setsClock  bool // the clock of its node is set; such a target evicts nothing
 	evicted    bool // since its last good page
-	isReversed bool // its pages have their lines in another order
+	isReversed bool // its pages have their families in another order
 
 	agent *simAgent
 	feed  *simSource // its pages at the agent
@@ -157,10 +159,12 @@ func (tg *simTarget) evict() {
 	}
 }
 
-// stepNodeClock sets the clock of the node back. Envoy computes its uptime from it.
+// stepNodeClock sets the clock of the node back. Envoy computes its uptime from it. It never looks as if it had just
+// started, or its first page at another agent would be counted.
 func (tg *simTarget) stepNodeClock() {
-	if tg.setsClock {
-		tg.process.clockBack += time.Duration(tg.w.random.IntN(60)) * time.Second
+	by := time.Duration(tg.w.random.IntN(60)) * time.Second
+	if tg.setsClock && tg.hasUptime && tg.uptime() > by+time.Minute {
+		tg.process.clockBack += by
 		tg.w.note("%s: the clock of its node is set back", tg.pod)
 	}
 }
@@ -206,8 +210,11 @@ func (tg *simTarget) uptime() time.Duration {
 	if !tg.hasUptime {
 		return -1
 	}
-	age := time.Since(tg.process.born)
-	return max(0, age-age%(5*time.Second)-tg.process.clockBack)
+	p, written := tg.process, time.Duration(0)
+	if age := time.Since(p.born); age >= p.flushes {
+		written = age - (age-p.flushes)%(5*time.Second)
+	}
+	return max(0, written.Truncate(time.Second)-p.clockBack)
 }
 
 // simPage is what a scrape reads.
@@ -229,8 +236,12 @@ type simRow struct {
 func (tg *simTarget) page() *simPage {
 	tg.happen(false)
 	p := &simPage{process: tg.process, uptime: tg.uptime()}
-	for n, f := range families() {
-		s := tg.process.stats[n]
+	all := families()
+	for n := range all {
+		if tg.isReversed {
+			n = len(all) - 1 - n
+		}
+		f, s := all[n], tg.process.stats[n]
 		if s.life == 0 {
 			continue
 		}
@@ -238,9 +249,6 @@ func (tg *simTarget) page() *simPage {
 			l.value = s.values[i]
 			p.rows = append(p.rows, simRow{l, keyOf(tg.app, f, i), s.life, f.block})
 		}
-	}
-	if tg.isReversed {
-		slices.Reverse(p.rows)
 	}
 	return p
 }

@@ -73,13 +73,22 @@ type simBounds struct{ least, most float64 }
 //	the lines lived on           what was added
 //	new lines                    all of them, or nothing if the block leaves out births
 //	the lines began again at 0   all of them. If they have grown past what they had, that is not seen
-//	the first page               nothing, except of a process that nobody can have seen before
+//	the first page               nothing, except of a process that nobody can have seen before. The first page under a
+//	                             changed block is one, too
 func (t *truth) increase(before, now *simPage, r *simRow, skipsBirths bool) simBounds {
-	if before == nil || !before.knows(now, r.block) {
+	switch {
+	case before == nil:
+		return simBounds{}
+	case !before.knows(now, r.block) && before.looksLikeRestart(now):
+		return simBounds{0, r.value} // all of it has happened since
+	case !before.knows(now, r.block):
 		return simBounds{}
 	}
 	last := before.row(r.key)
-	switch isRestart := before.isRestart(now); {
+	isRestart := before.process != now.process && before.looksLikeRestart(now)
+	switch {
+	case last == nil && skipsBirths && !isRestart && before.looksLikeRestart(now):
+		return simBounds{0, r.value} // all of it has happened since, but it is a birth
 	case last == nil && skipsBirths && !isRestart:
 		return simBounds{}
 	case last == nil, last.life != r.life && (isRestart || r.value < last.value):
@@ -96,12 +105,9 @@ func (p *simPage) knows(now *simPage, block int) bool {
 	return p.versions[block] > 0 && p.versions[block] == now.versions[block]
 }
 
-// isRestart reports whether a page is of another process, and shows it: the uptime is smaller and half of the lines are,
-// or nine tenths are and there is no uptime.
-func (p *simPage) isRestart(now *simPage) bool {
-	if p.process == now.process {
-		return false
-	}
+// looksLikeRestart reports whether a page looks as if it were of another process: the uptime is smaller and half of the
+// lines are, or nine tenths are and there is no uptime.
+func (p *simPage) looksLikeRestart(now *simPage) bool {
 	share := 0.9
 	if now.uptime >= 0 {
 		if share = 0.5; now.uptime >= p.uptime {
@@ -124,7 +130,7 @@ func (p *simPage) isRestart(now *simPage) bool {
 // until the scrapes of the interval before began, and nothing that happened after the tick. It grows between two ticks
 // by no more than what happened between them, and in the interval before.
 func (t *truth) checkCalm(w *world, values map[string]float64, tick time.Time) {
-	wide := w.interval + longestScrape
+	wide := w.interval + w.longestScrape()
 	for key, v := range values {
 		samples := t.samples[key]
 		t.samples[key] = append(samples, truthAt{tick, v})
